@@ -1,0 +1,6 @@
+//! An open OCFS2 volume: devices, blocks, inodes, trees, directories, allocators.
+#![deny(missing_docs)]
+
+pub mod device;
+
+pub use device::Device;
