@@ -12,6 +12,9 @@
 
 pub mod check;
 mod error;
+pub mod extent;
+pub mod heartbeat;
+pub mod slot_map;
 mod structure;
 mod units;
 
