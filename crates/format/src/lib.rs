@@ -11,11 +11,14 @@
 #![deny(missing_docs)]
 
 pub mod check;
+pub mod dinode;
 mod error;
 pub mod extent;
+pub mod feature;
 pub mod heartbeat;
 pub mod slot_map;
 mod structure;
+pub mod superblock;
 mod units;
 
 pub use check::BlockCheck;

@@ -84,7 +84,7 @@ impl BlockSize {
     }
 
     /// The size in bytes, as an index or a length.
-    pub fn len(self) -> usize {
+    pub fn size(self) -> usize {
         1 << self.0
     }
 }
