@@ -10,15 +10,23 @@
 //! bytes it came from, so that whatever follows it is kept.
 #![deny(missing_docs)]
 
+pub mod bitmap;
+pub mod chain;
 pub mod check;
 pub mod dinode;
 mod error;
 pub mod extent;
 pub mod feature;
+pub mod geometry;
+pub mod group;
 pub mod heartbeat;
+pub mod inline;
+pub mod local_alloc;
+pub mod ocfs1;
 pub mod slot_map;
 mod structure;
 pub mod superblock;
+pub mod truncate_log;
 mod units;
 
 pub use check::BlockCheck;

@@ -1,0 +1,175 @@
+//! Group descriptors: the first block of a block group, with its bitmap.
+
+use binrw::binrw;
+
+use crate::bitmap::{Bitmap, BitmapMut};
+use crate::error::{expect_eq, expect_signature};
+use crate::extent::ExtentList;
+use crate::structure::structure;
+use crate::{Blkno, BlockCheck, BlockSize, Invalid, Structure, Truncated};
+
+/// `struct ocfs2_group_desc` up to its bitmap.
+///
+/// The bitmap of `bg_size` bytes starts at [`GroupDesc::BITMAP_OFFSET`].
+#[binrw]
+#[brw(little)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct GroupDesc {
+    /// 0x00: [`GroupDesc::SIGNATURE`].
+    pub bg_signature: [u8; 8],
+    /// 0x08: bytes there are for the bitmap.
+    pub bg_size: u16,
+    /// 0x0a: bits of this group, at most 8 times `bg_size`.
+    pub bg_bits: u16,
+    /// 0x0c: bits that are 0.
+    pub bg_free_bits_count: u16,
+    /// 0x0e: index of the chain it is in.
+    pub bg_chain: u16,
+    /// 0x10: generation of the volume.
+    pub bg_generation: u32,
+    /// 0x14: global bitmap only: longest run of free bits, a hint; 0 = not known.
+    pub bg_contig_free_bits: u16,
+    /// 0x16: reserved.
+    pub bg_reserved1: u16,
+    /// 0x18: next descriptor of the chain, 0 at the end.
+    pub bg_next_group: Blkno,
+    /// 0x20: the allocator's dinode.
+    pub bg_parent_dinode: Blkno,
+    /// 0x28: the block this is stored in.
+    pub bg_blkno: Blkno,
+    /// 0x30: covers the whole block.
+    pub bg_check: BlockCheck,
+    /// 0x38: reserved.
+    pub bg_reserved2: u64,
+}
+structure!(GroupDesc, "group descriptor", 0x40);
+
+impl GroupDesc {
+    /// `bg_signature` of every group descriptor.
+    pub const SIGNATURE: [u8; 8] = *b"GROUP01\0";
+    /// Where the block check is.
+    pub const CHECK_OFFSET: usize = 0x30;
+    /// Where the bitmap starts.
+    pub const BITMAP_OFFSET: usize = 0x40;
+    /// Where the extent list of a discontiguous group starts.
+    pub const LIST_OFFSET: usize = 0x140;
+    /// `bg_size` of a suballocator's group on a discontig-bg volume.
+    pub const DISCONTIG_BITMAP_SIZE: u16 = 256;
+
+    /// `bg_size` of every other group.
+    pub fn bitmap_size(block_size: BlockSize) -> u16 {
+        (block_size.bytes() - 0x40) as u16
+    }
+
+    /// Bits a descriptor of the global bitmap holds, `cl_cpg` there.
+    pub fn max_bits(block_size: BlockSize) -> u16 {
+        8 * Self::bitmap_size(block_size)
+    }
+
+    /// Bits there are: `bg_bits`, but no more than the bitmap and the block hold.
+    pub fn bits(&self, block_size: BlockSize) -> u16 {
+        let size = self.bg_size.min(Self::bitmap_size(block_size));
+        self.bg_bits.min(size.saturating_mul(8))
+    }
+
+    /// The bitmap in `block`, the whole block this header was read from.
+    ///
+    /// # Errors
+    /// [`Truncated`] if the block is no block.
+    pub fn bitmap<'a>(&self, block: &'a [u8]) -> Result<Bitmap<'a>, Truncated> {
+        let too_short = Truncated {
+            structure: Self::NAME,
+            needed: BlockSize::MIN.size(),
+            available: block.len(),
+        };
+        let block_size = BlockSize::from_bytes(block.len() as u64).ok_or(too_short)?;
+        Ok(Bitmap::new(&block[Self::BITMAP_OFFSET..], self.bits(block_size).into()))
+    }
+
+    /// The same, to be changed.
+    ///
+    /// # Errors
+    /// [`Truncated`] if the block is no block.
+    pub fn bitmap_mut<'a>(&self, block: &'a mut [u8]) -> Result<BitmapMut<'a>, Truncated> {
+        let too_short = Truncated {
+            structure: Self::NAME,
+            needed: BlockSize::MIN.size(),
+            available: block.len(),
+        };
+        let block_size = BlockSize::from_bytes(block.len() as u64).ok_or(too_short)?;
+        let bits = self.bits(block_size).into();
+        Ok(BitmapMut::new(&mut block[Self::BITMAP_OFFSET..], bits))
+    }
+
+    /// The list of runs, where the group is a discontiguous one.
+    ///
+    /// Only a suballocator's group on a discontig-bg volume can be; that the volume has the
+    /// feature is for the caller to know.
+    pub fn discontiguous<'a>(&self, block: &'a [u8]) -> Option<ExtentList<'a>> {
+        if self.bg_size != Self::DISCONTIG_BITMAP_SIZE {
+            return None;
+        }
+        let list = ExtentList::new(block.get(Self::LIST_OFFSET..)?).ok()?;
+        (list.header.l_next_free_rec != 0).then_some(list)
+    }
+
+    /// Checks signature, generation, the block it claims to be, its allocator, and that
+    /// the bits fit.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub fn verify(
+        &self,
+        blkno: Blkno,
+        fs_generation: u32,
+        parent: Blkno,
+        block_size: BlockSize,
+    ) -> Result<(), Invalid> {
+        let name = Self::NAME;
+        expect_signature(name, blkno, "bg_signature", &self.bg_signature, &Self::SIGNATURE)?;
+        expect_eq(name, blkno, "bg_generation", self.bg_generation, fs_generation)?;
+        expect_eq(name, blkno, "bg_blkno", self.bg_blkno, blkno)?;
+        expect_eq(name, blkno, "bg_parent_dinode", self.bg_parent_dinode, parent)?;
+        let at_most = |field, found: u16, limit: u16| {
+            if found <= limit {
+                return Ok(());
+            }
+            Err(Invalid::new(name, blkno, field, found, format_args!("at most {limit}")))
+        };
+        at_most("bg_size", self.bg_size, Self::bitmap_size(block_size))?;
+        at_most("bg_bits", self.bg_bits, self.bg_size.saturating_mul(8))?;
+        at_most("bg_free_bits_count", self.bg_free_bits_count, self.bg_bits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::structure::assert_round_trip;
+
+    #[test]
+    fn every_byte_is_kept() {
+        assert_round_trip::<GroupDesc>();
+    }
+
+    #[test]
+    fn a_bitmap_never_reaches_past_the_block() {
+        let desc = GroupDesc { bg_size: 0xffff, bg_bits: 0xffff, ..Default::default() };
+        let mut block = [0; 512];
+        assert_eq!(desc.bitmap(&block).unwrap().len(), 3584);
+        assert!(desc.bitmap(&block[..100]).is_err());
+        desc.bitmap_mut(&mut block).unwrap().set_range(0, 3584);
+        assert_eq!(block[..0x40], [0; 0x40]);
+        assert_eq!(block[0x40..], [0xff; 448]);
+    }
+
+    #[test]
+    fn only_a_group_with_a_small_bitmap_can_be_discontiguous() {
+        let mut block = [0; 512];
+        block[GroupDesc::LIST_OFFSET + 4] = 1;
+        let mut desc = GroupDesc { bg_size: 256, ..Default::default() };
+        assert_eq!(desc.discontiguous(&block).unwrap().records().len(), 1);
+        desc.bg_size = 448;
+        assert!(desc.discontiguous(&block).is_none());
+    }
+}

@@ -1,0 +1,60 @@
+//! File and directory contents in the dinode.
+
+use binrw::binrw;
+
+use crate::structure::structure;
+use crate::{Structure, Truncated};
+
+/// `struct ocfs2_inline_data` without the data, at the start of `id2`.
+#[binrw]
+#[brw(little)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct InlineData {
+    /// 0x00: bytes of data that fit.
+    pub id_count: u16,
+    /// 0x02: reserved.
+    pub id_reserved0: u16,
+    /// 0x04: reserved.
+    pub id_reserved1: u32,
+}
+structure!(InlineData, "inline data", 8);
+
+impl InlineData {
+    /// The data in `id2`: `id_count` bytes, or as many as there are.
+    ///
+    /// A reflinked inode can state fewer than there are; what counts for a file is `i_size`.
+    ///
+    /// # Errors
+    /// [`Truncated`] if there is no room for the header.
+    pub fn data(id2: &[u8]) -> Result<&[u8], Truncated> {
+        let count = usize::from(Self::decode(id2)?.id_count);
+        let data = &id2[Self::SIZE..];
+        Ok(&data[..count.min(data.len())])
+    }
+
+    /// The same to be changed: all that fits, whatever `id_count` states.
+    ///
+    /// # Errors
+    /// [`Truncated`] if there is no room for the header.
+    pub fn room(id2: &mut [u8]) -> Result<&mut [u8], Truncated> {
+        Self::decode(id2)?;
+        Ok(&mut id2[Self::SIZE..])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::structure::assert_round_trip;
+
+    #[test]
+    fn every_byte_is_kept() {
+        assert_round_trip::<InlineData>();
+    }
+
+    #[test]
+    fn a_count_beyond_the_block_is_cut() {
+        assert_eq!(InlineData::data(&[0xff; 320]).unwrap().len(), 312);
+        assert!(InlineData::data(&[0; 7]).is_err());
+    }
+}

@@ -1,0 +1,83 @@
+//! The truncate log: freed clusters that are still set in the global bitmap.
+
+use binrw::binrw;
+
+use crate::structure::structure;
+use crate::{BlockSize, Structure, Truncated};
+
+/// `struct ocfs2_truncate_log` without its records, at the start of `id2`.
+#[binrw]
+#[brw(little)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct TruncateLogHeader {
+    /// 0x00: records that fit.
+    pub tl_count: u16,
+    /// 0x02: records in use, at most `tl_count`.
+    pub tl_used: u16,
+    /// 0x04: reserved.
+    pub tl_reserved1: u32,
+}
+structure!(TruncateLogHeader, "truncate log", 8);
+
+/// `struct ocfs2_truncate_rec`, 8 bytes: a run of clusters to be freed.
+#[binrw]
+#[brw(little)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct TruncateRec {
+    /// 0x00: first cluster; a record with 0 is to be ignored.
+    pub t_start: u32,
+    /// 0x04: how many.
+    pub t_clusters: u32,
+}
+structure!(TruncateRec, "truncate record", 8);
+
+/// A truncate log where it lies.
+#[derive(Clone, Copy, Debug)]
+pub struct TruncateLog<'a> {
+    /// The header.
+    pub header: TruncateLogHeader,
+    records: &'a [u8],
+}
+
+impl<'a> TruncateLog<'a> {
+    /// The log that starts at `bytes`, the `id2` of its dinode.
+    ///
+    /// # Errors
+    /// [`Truncated`] if there is no room for the header.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, Truncated> {
+        let header = TruncateLogHeader::decode(bytes)?;
+        Ok(Self { header, records: &bytes[TruncateLogHeader::SIZE..] })
+    }
+
+    /// What `tl_count` has to be.
+    pub fn capacity(block_size: BlockSize) -> u16 {
+        ((block_size.bytes() - 0xc8) / 8) as u16
+    }
+
+    /// The records in use, as far as they fit, with those to be ignored.
+    pub fn records(&self) -> impl Iterator<Item = TruncateRec> + 'a {
+        let used = usize::from(self.header.tl_used);
+        let records = self.records.chunks_exact(TruncateRec::SIZE).take(used);
+        records.filter_map(|bytes| TruncateRec::decode(bytes).ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::structure::assert_round_trip;
+
+    #[test]
+    fn headers_and_records_keep_every_byte() {
+        assert_round_trip::<TruncateLogHeader>();
+        assert_round_trip::<TruncateRec>();
+    }
+
+    #[test]
+    fn no_more_records_are_given_than_fit() {
+        let log = [0xff; 320];
+        let log = TruncateLog::new(&log).unwrap();
+        assert_eq!(log.records().count(), usize::from(TruncateLog::capacity(BlockSize::MIN)));
+        assert_eq!(TruncateLog::capacity(BlockSize::MAX), 487);
+    }
+}
