@@ -1,1 +1,5 @@
-//! See Cargo.toml.
+//! mkfs.ocfs2: makes an OCFS2 volume.
+
+mod settings;
+
+pub use settings::Settings;
