@@ -1,6 +1,27 @@
 //! Where a volume is stored: anything that reads and writes bytes at offsets.
+//!
+//! Tools call [`open`]. The others are for tests and for fsck, which collects its repairs
+//! in an [`OverlayDevice`].
 
 use std::io;
+use std::sync::Arc;
+
+mod counting;
+mod failing;
+mod file;
+pub mod holders;
+mod memory;
+mod open;
+mod overlay;
+mod slice;
+
+pub use counting::{CountingDevice, Counts};
+pub use failing::{AfterWrites, FailingDevice};
+pub use file::FileDevice;
+pub use memory::MemoryDevice;
+pub use open::{DeviceOptions, OpenCause, OpenError, open};
+pub use overlay::OverlayDevice;
+pub use slice::SliceDevice;
 
 /// Random access to the bytes of a volume. Shared between threads.
 ///
@@ -18,6 +39,12 @@ pub trait Device: Send + Sync {
     /// Fills `buf` from `offset`.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
 
+    /// Fills `buf` from `offset` with what is on the device now, not what this machine
+    /// has cached of it: the way to see what other nodes write to a shared device.
+    fn read_fresh_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_at(buf, offset)
+    }
+
     /// Writes all of `buf` at `offset`.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
 
@@ -32,4 +59,102 @@ pub trait Device: Send + Sync {
 
     /// Everything written so far is on stable storage when this returns.
     fn flush(&self) -> io::Result<()>;
+}
+
+/// A reference to a device is a device.
+macro_rules! delegate {
+    ($($type:ty),*) => {$(
+        impl<D: Device + ?Sized> Device for $type {
+            fn size_bytes(&self) -> u64 {
+                (**self).size_bytes()
+            }
+            fn sector_size(&self) -> u32 {
+                (**self).sector_size()
+            }
+            fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+                (**self).read_at(buf, offset)
+            }
+            fn read_fresh_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+                (**self).read_fresh_at(buf, offset)
+            }
+            fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+                (**self).write_at(buf, offset)
+            }
+            fn zero(&self, offset: u64, len: u64) -> io::Result<()> {
+                (**self).zero(offset, len)
+            }
+            fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+                (**self).discard(offset, len)
+            }
+            fn flush(&self) -> io::Result<()> {
+                (**self).flush()
+            }
+        }
+    )*};
+}
+delegate!(&D, Box<D>, Arc<D>);
+
+/// The end of `len` bytes at `offset`, or the error for reaching past `size`.
+fn end_within(size: u64, offset: u64, len: u64) -> io::Result<u64> {
+    offset.checked_add(len).filter(|end| *end <= size).ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            format!("{len} bytes at {offset} reach past the end at {size}"),
+        )
+    })
+}
+
+/// The same for the length of a buffer.
+fn buffer_within(size: u64, offset: u64, buf: &[u8]) -> io::Result<u64> {
+    end_within(size, offset, buf.len() as u64)
+}
+
+/// A part of a range that lies within one block.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Piece {
+    /// Which block.
+    block: u64,
+    /// Bytes from its start.
+    within: usize,
+    /// Bytes of it.
+    len: usize,
+    /// Bytes from the start of the range.
+    done: usize,
+}
+
+/// Cuts `len` bytes at `offset` at multiples of `block_size`.
+///
+/// The range has to be one that [`end_within`] accepts and `len` one a buffer can have.
+fn pieces(offset: u64, len: usize, block_size: usize) -> impl Iterator<Item = Piece> {
+    let unit = block_size as u64;
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        let at = offset + done as u64;
+        let within = (at % unit) as usize;
+        let piece =
+            Piece { block: at / unit, within, len: (len - done).min(block_size - within), done };
+        done += piece.len;
+        (piece.len > 0).then_some(piece)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_cut_at_the_blocks() {
+        let cut: Vec<_> = pieces(510, 1028, 512).map(|p| (p.block, p.within, p.len)).collect();
+        assert_eq!(cut, [(0, 510, 2), (1, 0, 512), (2, 0, 512), (3, 0, 2)]);
+        assert_eq!(pieces(512, 0, 512).count(), 0);
+    }
+
+    #[test]
+    fn the_end_of_the_device_is_the_end() {
+        assert_eq!(end_within(10, 3, 7).unwrap(), 10);
+        for (offset, len) in [(3, 8), (11, 0), (u64::MAX, 2)] {
+            let err = end_within(10, offset, len).unwrap_err();
+            assert_eq!(err.kind(), io::ErrorKind::UnexpectedEof);
+        }
+    }
 }

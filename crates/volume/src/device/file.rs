@@ -1,0 +1,401 @@
+//! A regular file or a block device.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::num::NonZeroU64;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use rustix::fs::{Advice, FallocateFlags, OFlags};
+use rustix::io::Errno;
+
+use super::{Device, buffer_within, end_within};
+
+/// Alignment of memory, offset and length for direct I/O on files: no file system wants more.
+const FILE_ALIGN: u64 = 4096;
+/// Bytes moved at once where a buffer of our own is needed.
+const CHUNK: usize = 1 << 20;
+
+/// A regular file or a block device.
+///
+/// In direct mode reads and writes bypass the page cache of this machine as far as the
+/// file system allows; what is not aligned goes through aligned buffers.
+#[derive(Debug)]
+pub struct FileDevice {
+    file: File,
+    /// The same file opened past the page cache, once it is needed; `None` where that
+    /// can not be had.
+    uncached: OnceLock<Option<File>>,
+    /// Guards writes that have to read the rest of a sector first.
+    partial_writes: Mutex<()>,
+    size: u64,
+    sector_size: u32,
+    is_block_device: bool,
+    writable: bool,
+    direct: bool,
+}
+
+impl FileDevice {
+    /// Takes an open regular file or block device.
+    ///
+    /// # Errors
+    /// The size can not be found out.
+    pub(super) fn new(file: File, writable: bool, direct: bool) -> io::Result<Self> {
+        use io::Seek;
+        use std::os::unix::fs::FileTypeExt;
+
+        let size = (&file).seek(io::SeekFrom::End(0))?;
+        let is_block_device = file.metadata()?.file_type().is_block_device();
+        let sector_size = match rustix::fs::ioctl_blksszget(&file) {
+            Ok(size) if is_block_device && size.is_power_of_two() && size >= 512 => size,
+            _ => 512,
+        };
+        Ok(Self {
+            file,
+            uncached: OnceLock::new(),
+            partial_writes: Mutex::default(),
+            size,
+            sector_size,
+            is_block_device,
+            writable,
+            direct,
+        })
+    }
+
+    /// Whether this is a block device, not a regular file.
+    pub fn is_block_device(&self) -> bool {
+        self.is_block_device
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    fn align(&self) -> u64 {
+        if self.is_block_device { u64::from(self.sector_size) } else { FILE_ALIGN }
+    }
+
+    fn uncached(&self) -> Option<&File> {
+        let open = || {
+            // Not by its path: that may be another file by now, and a second exclusive
+            // open would find the device in use.
+            std::fs::OpenOptions::new()
+                .read(true)
+                .write(self.writable)
+                .custom_flags(OFlags::DIRECT.bits() as i32)
+                .open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+                .ok()
+        };
+        self.uncached.get_or_init(open).as_ref()
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        if self.writable {
+            return Ok(());
+        }
+        Err(io::Error::new(ErrorKind::PermissionDenied, "opened read-only"))
+    }
+
+    /// The aligned range around `len` bytes at `offset`.
+    fn aligned(&self, offset: u64, len: usize) -> (u64, usize) {
+        let align = self.align();
+        let start = offset - offset % align;
+        let len = (offset - start + len as u64).next_multiple_of(align);
+        (start, len as usize)
+    }
+
+    fn read_uncached(&self, file: &File, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut bounce = AlignedBuffer::default();
+        for (index, part) in buf.chunks_mut(CHUNK).enumerate() {
+            let offset = offset + (index * CHUNK) as u64;
+            let (start, len) = self.aligned(offset, part.len());
+            let bytes = bounce.get(len);
+            let skip = (offset - start) as usize;
+            let mut filled = 0;
+            // The end of a file may lie within the aligned range.
+            while filled < skip + part.len() {
+                match file.read_at(&mut bytes[filled..], start + filled as u64) {
+                    Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                    Ok(read) => filled += read,
+                    Err(err) if err.kind() == ErrorKind::Interrupted => {}
+                    Err(err) => return Err(err),
+                }
+            }
+            part.copy_from_slice(&bytes[skip..skip + part.len()]);
+        }
+        Ok(())
+    }
+
+    fn write_uncached(&self, file: &File, buf: &[u8], offset: u64) -> io::Result<()> {
+        let mut bounce = AlignedBuffer::default();
+        for (index, part) in buf.chunks(CHUNK).enumerate() {
+            let offset = offset + (index * CHUNK) as u64;
+            let (start, len) = self.aligned(offset, part.len());
+            if start + len as u64 > self.size {
+                // An aligned write would make the file longer. The kernel keeps cached
+                // and uncached writes of one file in order.
+                self.file.write_all_at(part, offset)?;
+                continue;
+            }
+            let bytes = bounce.get(len);
+            let partial = (start, len) != (offset, part.len());
+            let _guard = self.partial_writes.lock().unwrap_or_else(PoisonError::into_inner);
+            if partial {
+                file.read_exact_at(bytes, start)?;
+            }
+            let skip = (offset - start) as usize;
+            bytes[skip..skip + part.len()].copy_from_slice(part);
+            file.write_all_at(bytes, start)?;
+        }
+        Ok(())
+    }
+
+    fn fallocate(&self, flags: FallocateFlags, offset: u64, len: u64) -> io::Result<Done> {
+        loop {
+            return match rustix::fs::fallocate(&self.file, flags, offset, len) {
+                Ok(()) => Ok(Done::Yes),
+                Err(Errno::INTR) => continue,
+                Err(err) if is_unsupported(err) => Ok(Done::Unsupported),
+                Err(err) => Err(err.into()),
+            };
+        }
+    }
+
+    /// The part of a range that consists of whole sectors, as (start, end).
+    fn whole_sectors(&self, offset: u64, end: u64) -> Option<(u64, u64)> {
+        let sector = if self.is_block_device { u64::from(self.sector_size) } else { 1 };
+        let start = offset.checked_next_multiple_of(sector)?;
+        let end = end - end % sector;
+        (start < end).then_some((start, end))
+    }
+
+    fn write_zeros(&self, mut offset: u64, end: u64) -> io::Result<()> {
+        let zeros = vec![0; CHUNK.min((end - offset) as usize)];
+        while offset < end {
+            let len = (end - offset).min(zeros.len() as u64);
+            self.write_at(&zeros[..len as usize], offset)?;
+            offset += len;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Done {
+    Yes,
+    Unsupported,
+}
+
+/// Whether an error of `fallocate` says that there is no such thing here.
+fn is_unsupported(err: Errno) -> bool {
+    // Block devices say EINVAL to flags they do not know, sealed or odd files EPERM.
+    [Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL, Errno::PERM, Errno::NODEV].contains(&err)
+}
+
+fn is_misaligned(err: &io::Error) -> bool {
+    err.raw_os_error() == Some(Errno::INVAL.raw_os_error())
+}
+
+impl Device for FileDevice {
+    fn size_bytes(&self) -> u64 {
+        self.size
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.sector_size
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        if self.direct {
+            return self.read_fresh_at(buf, offset);
+        }
+        buffer_within(self.size, offset, buf)?;
+        self.file.read_exact_at(buf, offset)
+    }
+
+    fn read_fresh_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        buffer_within(self.size, offset, buf)?;
+        if let Some(uncached) = self.uncached() {
+            match self.read_uncached(uncached, buf, offset) {
+                Err(err) if is_misaligned(&err) => {}
+                result => return result,
+            }
+        }
+        // Second best: ask the kernel to forget its copy first.
+        let len = NonZeroU64::new(buf.len() as u64);
+        let _ = rustix::fs::fadvise(&self.file, offset, len, Advice::DontNeed);
+        self.file.read_exact_at(buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.check_writable()?;
+        buffer_within(self.size, offset, buf)?;
+        if let Some(uncached) = self.uncached().filter(|_| self.direct) {
+            match self.write_uncached(uncached, buf, offset) {
+                Err(err) if is_misaligned(&err) => {}
+                result => return result,
+            }
+        }
+        self.file.write_all_at(buf, offset)
+    }
+
+    fn zero(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.check_writable()?;
+        let end = end_within(self.size, offset, len)?;
+        let Some((start, stop)) = self.whole_sectors(offset, end) else {
+            return self.write_zeros(offset, end);
+        };
+        // On a block device both make sure that zeros are read; the second may write them.
+        let ways = [FallocateFlags::PUNCH_HOLE, FallocateFlags::ZERO_RANGE];
+        let mut done = Done::Unsupported;
+        for way in ways {
+            done = self.fallocate(way | FallocateFlags::KEEP_SIZE, start, stop - start)?;
+            if done == Done::Yes {
+                break;
+            }
+        }
+        if done == Done::Unsupported {
+            return self.write_zeros(offset, end);
+        }
+        self.write_zeros(offset, start)?;
+        self.write_zeros(stop, end)
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.check_writable()?;
+        let end = end_within(self.size, offset, len)?;
+        let Some((start, stop)) = self.whole_sectors(offset, end) else { return Ok(()) };
+        let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        if self.is_block_device {
+            // The real thing, which recent kernels do not offer any more.
+            let flags = punch | FallocateFlags::NO_HIDE_STALE;
+            if self.fallocate(flags, start, stop - start)? == Done::Yes {
+                return Ok(());
+            }
+        }
+        self.fallocate(punch, start, stop - start).map(drop)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        if self.writable { self.file.sync_data() } else { Ok(()) }
+    }
+}
+
+/// Memory that starts at a multiple of [`FILE_ALIGN`].
+#[derive(Default)]
+struct AlignedBuffer {
+    bytes: Vec<u8>,
+}
+
+impl AlignedBuffer {
+    /// `len` bytes with whatever they held before.
+    fn get(&mut self, len: usize) -> &mut [u8] {
+        let align = FILE_ALIGN as usize;
+        if self.bytes.len() < len + align {
+            self.bytes.resize(len + align, 0);
+        }
+        let start = self.bytes.as_ptr().align_offset(align).min(align);
+        &mut self.bytes[start..start + len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    fn device(len: usize, direct: bool) -> FileDevice {
+        // Not in /tmp, which may be a tmpfs and know no direct I/O.
+        let file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        file.write_all_at(&vec![0xaa; len], 0).unwrap();
+        FileDevice::new(file, true, direct).unwrap()
+    }
+
+    fn contents(device: &FileDevice) -> Vec<u8> {
+        let mut bytes = vec![0; device.size_bytes() as usize];
+        device.file.read_exact_at(&mut bytes, 0).unwrap();
+        assert_eq!(device.file.metadata().unwrap().len(), device.size_bytes(), "it grew");
+        bytes
+    }
+
+    #[test]
+    fn any_range_can_be_read_and_written_directly_or_not() {
+        for direct in [false, true] {
+            let size = 3 * CHUNK + 700;
+            let device = device(size, direct);
+            let mut expected = vec![0xaa; size];
+            for (from, to, byte) in [
+                (0, 4096, 1),
+                (100, 101, 2),
+                (4000, CHUNK + 5000, 3),
+                (8192, 8192 + 2 * CHUNK, 4),
+                (size - 1000, size, 5),
+                (size - 1, size, 6),
+                (77, 77, 7),
+            ] {
+                expected[from..to].fill(byte);
+                device.write_at(&vec![byte; to - from], from as u64).unwrap();
+                let mut back = vec![0; to - from];
+                device.read_at(&mut back, from as u64).unwrap();
+                assert_eq!(back, expected[from..to], "direct {direct}, {from}..{to}");
+                device.read_fresh_at(&mut back, from as u64).unwrap();
+                assert_eq!(back, expected[from..to], "direct {direct}, {from}..{to}");
+            }
+            device.flush().unwrap();
+            assert!(contents(&device) == expected, "direct {direct}");
+            assert!(device.read_at(&mut [0; 2], size as u64 - 1).is_err());
+            assert!(device.write_at(&[0; 2], size as u64 - 1).is_err());
+        }
+    }
+
+    #[test]
+    fn direct_io_is_really_used_where_the_tests_run() {
+        if device(8192, true).uncached().is_none() {
+            eprintln!("skipped: no direct I/O in {}", env!("CARGO_MANIFEST_DIR"));
+            assert!(std::env::var_os("CI").is_none(), "skipped although CI is set");
+        }
+    }
+
+    #[test]
+    fn zeroing_frees_the_space_and_keeps_the_neighbours() {
+        let device = device(4 * CHUNK, false);
+        let before = device.file.metadata().unwrap().blocks();
+        device.zero(4097, 3 * CHUNK as u64).unwrap();
+        let bytes = contents(&device);
+        assert!(bytes[..4097].iter().all(|byte| *byte == 0xaa));
+        assert!(bytes[4097..4097 + 3 * CHUNK].iter().all(|byte| *byte == 0));
+        assert!(bytes[4097 + 3 * CHUNK..].iter().all(|byte| *byte == 0xaa));
+        let after = device.file.metadata().unwrap().blocks();
+        assert!(after < before / 2, "{after} of {before} blocks are still allocated");
+
+        device.zero(10, 5).unwrap();
+        device.zero(10, 0).unwrap();
+        assert_eq!(contents(&device)[9..16], [0xaa, 0, 0, 0, 0, 0, 0xaa]);
+        assert!(device.zero(0, 4 * CHUNK as u64 + 1).is_err());
+        device.discard(0, CHUNK as u64).unwrap();
+        contents(&device);
+    }
+
+    #[test]
+    fn writing_zeros_is_the_same_as_punching_them() {
+        let device = device(2 * CHUNK + 100, false);
+        device.write_zeros(50, 2 * CHUNK as u64).unwrap();
+        let bytes = contents(&device);
+        assert!(bytes[50..2 * CHUNK].iter().all(|byte| *byte == 0));
+        assert_eq!((bytes[49], bytes[2 * CHUNK]), (0xaa, 0xaa));
+    }
+
+    #[test]
+    fn a_read_only_device_is_not_written() {
+        let mut device = device(4096, false);
+        device.writable = false;
+        for result in [device.write_at(&[0], 0), device.zero(0, 1), device.discard(0, 4096)] {
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::PermissionDenied);
+        }
+        device.flush().unwrap();
+        assert_eq!(contents(&device), [0xaa; 4096]);
+    }
+}

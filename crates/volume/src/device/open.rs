@@ -1,0 +1,234 @@
+//! Opening a device by its path, the same way for all tools.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FlockOperation, OFlags};
+use rustix::io::Errno;
+
+use super::holders::{self, Holder};
+use super::{Device, FileDevice};
+
+/// How to open a device. The default reads through the page cache and shares.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct DeviceOptions {
+    /// For writing too.
+    pub write: bool,
+    /// Past the page cache, where the file system can.
+    pub direct: bool,
+    /// Fail if it is in use on this machine: a block device that is mounted or otherwise
+    /// claimed, a file that is locked or under a loop device that is. Others who open it
+    /// exclusively will fail until it is closed.
+    pub exclusive: bool,
+    /// With `write`: make a regular file that is missing or shorter this many bytes long.
+    pub create_size: Option<u64>,
+}
+
+/// A device could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {cause}", path.display())]
+pub struct OpenError {
+    /// What was to be opened.
+    pub path: PathBuf,
+    /// Why it could not.
+    pub cause: OpenCause,
+}
+
+/// Why a device could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenCause {
+    /// There is no such file.
+    #[error("no such file or directory")]
+    NotFound,
+    /// The caller may not.
+    #[error("permission denied{}", if *write { " (opening for writing)" } else { "" })]
+    Permission {
+        /// Whether it was to be written.
+        write: bool,
+    },
+    /// A device or file system that can not be written.
+    #[error("can not be written: it is read-only")]
+    ReadOnly,
+    /// A directory.
+    #[error("is a directory, not a block device or an image")]
+    Directory,
+    /// A character device.
+    #[error("is a character device, not a block device or an image")]
+    CharacterDevice,
+    /// A pipe or a socket.
+    #[error("is not a block device or an image")]
+    NotStorage,
+    /// The device node is there, the device is not.
+    #[error("there is no such device, or no medium in it")]
+    NoDevice,
+    /// Nothing in it.
+    #[error("is empty (0 bytes)")]
+    Empty,
+    /// Someone on this machine uses it.
+    #[error("is in use: {}", list(holders))]
+    InUse {
+        /// By whom, as far as can be found out.
+        holders: Vec<Holder>,
+    },
+    /// Anything else.
+    #[error(transparent)]
+    Io(io::Error),
+}
+
+fn list(holders: &[Holder]) -> String {
+    if holders.is_empty() {
+        return "another process has it, or it is mounted where this one can not see it".to_owned();
+    }
+    holders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Opens the block device or regular file `path`.
+///
+/// # Errors
+/// [`OpenError`] with the path and the cause.
+pub fn open(path: &Path, options: &DeviceOptions) -> Result<Arc<dyn Device>, OpenError> {
+    let file =
+        open_file(path, options).map_err(|cause| OpenError { path: path.to_owned(), cause })?;
+    Ok(Arc::new(file))
+}
+
+fn open_file(path: &Path, options: &DeviceOptions) -> Result<FileDevice, OpenCause> {
+    let failed = |err: io::Error| cause_of(path, options, err);
+    let create = options.create_size.filter(|_| options.write);
+    // Look first: opening a pipe would wait, opening a tape would wind it.
+    let is_block_device = match fs::metadata(path) {
+        Ok(metadata) => {
+            let kind = metadata.file_type();
+            if kind.is_dir() {
+                return Err(OpenCause::Directory);
+            } else if kind.is_char_device() {
+                return Err(OpenCause::CharacterDevice);
+            } else if !kind.is_file() && !kind.is_block_device() {
+                return Err(OpenCause::NotStorage);
+            }
+            kind.is_block_device()
+        }
+        Err(err) if err.kind() == io::ErrorKind::NotFound && create.is_some() => false,
+        Err(err) => return Err(failed(err)),
+    };
+    let claim = is_block_device && options.exclusive;
+    let flags = if claim { OFlags::EXCL } else { OFlags::empty() };
+    let file = File::options()
+        .read(true)
+        .write(options.write)
+        .create(create.is_some() && !is_block_device)
+        .truncate(false)
+        .custom_flags(flags.bits() as i32)
+        .open(path)
+        .map_err(failed)?;
+    if options.exclusive && !is_block_device {
+        lock(path, &file, options.write)?;
+    }
+    if let Some(size) = create.filter(|_| !is_block_device)
+        && file.metadata().map_err(failed)?.len() < size
+    {
+        file.set_len(size).map_err(failed)?;
+    }
+    let device = FileDevice::new(file, options.write, options.direct).map_err(failed)?;
+    if device.size_bytes() == 0 {
+        return Err(OpenCause::Empty);
+    }
+    Ok(device)
+}
+
+/// Makes sure that nobody uses the regular file `path`.
+fn lock(path: &Path, file: &File, write: bool) -> Result<(), OpenCause> {
+    let holders = holders::holders(path).unwrap_or_default();
+    if !holders.is_empty() {
+        return Err(OpenCause::InUse { holders });
+    }
+    let how = if write {
+        FlockOperation::NonBlockingLockExclusive
+    } else {
+        FlockOperation::NonBlockingLockShared
+    };
+    match rustix::fs::flock(file, how) {
+        Err(Errno::WOULDBLOCK) => Err(OpenCause::InUse { holders }),
+        // Not every file system knows locks; then nobody else has one either.
+        _ => Ok(()),
+    }
+}
+
+fn cause_of(path: &Path, options: &DeviceOptions, err: io::Error) -> OpenCause {
+    match err.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOENT | Errno::NOTDIR) => OpenCause::NotFound,
+        Some(Errno::ROFS) => OpenCause::ReadOnly,
+        Some(Errno::ACCESS | Errno::PERM) if options.write && holders::is_read_only(path) => {
+            OpenCause::ReadOnly
+        }
+        Some(Errno::ACCESS | Errno::PERM) => OpenCause::Permission { write: options.write },
+        Some(Errno::NXIO | Errno::NODEV | Errno::NOMEDIUM) => OpenCause::NoDevice,
+        Some(Errno::BUSY) => {
+            OpenCause::InUse { holders: holders::holders(path).unwrap_or_default() }
+        }
+        _ => OpenCause::Io(err),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cause(path: &Path, options: &DeviceOptions) -> OpenCause {
+        let Err(err) = open(path, options) else { panic!("{} opened", path.display()) };
+        assert_eq!(err.path, path);
+        assert!(err.to_string().starts_with(&format!("{}: ", path.display())), "{err}");
+        err.cause
+    }
+
+    #[test]
+    fn what_is_no_volume_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let reading = DeviceOptions::default();
+        let writing = DeviceOptions { write: true, ..Default::default() };
+        let empty = dir.path().join("empty");
+        fs::write(&empty, "").unwrap();
+        for options in [reading, writing] {
+            assert!(matches!(cause(dir.path(), &options), OpenCause::Directory));
+            assert!(matches!(cause(&dir.path().join("none"), &options), OpenCause::NotFound));
+            assert!(matches!(cause(&empty.join("below"), &options), OpenCause::NotFound));
+            assert!(matches!(cause(Path::new("/dev/null"), &options), OpenCause::CharacterDevice));
+            assert!(matches!(cause(&empty, &options), OpenCause::Empty));
+        }
+    }
+
+    #[test]
+    fn an_image_is_created_or_made_longer_but_never_shorter() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk.img");
+        let sized =
+            |size| DeviceOptions { write: true, create_size: Some(size), ..Default::default() };
+        for (asked, expected) in [(10_000, 10_000), (20_000, 20_000), (5, 20_000)] {
+            let device = open(&path, &sized(asked)).unwrap();
+            assert_eq!(device.size_bytes(), expected);
+            assert_eq!(device.sector_size(), 512);
+        }
+        let read_only = DeviceOptions { create_size: Some(1), ..Default::default() };
+        let missing = dir.path().join("missing");
+        assert!(matches!(cause(&missing, &read_only), OpenCause::NotFound));
+    }
+
+    #[test]
+    fn an_image_can_be_opened_exclusively_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk.img");
+        fs::write(&path, [0; 512]).unwrap();
+        let exclusive = DeviceOptions { write: true, exclusive: true, ..Default::default() };
+        let reader = DeviceOptions { exclusive: true, ..Default::default() };
+        let first = open(&path, &exclusive).unwrap();
+        assert!(matches!(cause(&path, &exclusive), OpenCause::InUse { .. }));
+        assert!(matches!(cause(&path, &reader), OpenCause::InUse { .. }));
+        open(&path, &DeviceOptions::default()).unwrap();
+        drop(first);
+        let _reader = open(&path, &reader).unwrap();
+        open(&path, &reader).unwrap();
+    }
+}

@@ -1,0 +1,266 @@
+//! Copy on write: changes stay in memory, the device below is only read.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::{Device, buffer_within, end_within, pieces};
+
+/// The changed blocks; `None` is a block of zeros.
+type Blocks = BTreeMap<u64, Option<Box<[u8]>>>;
+
+/// A device seen through the changes made to it.
+///
+/// Changes are kept in whole blocks and can be listed, written to a device, or forgotten.
+#[derive(Debug)]
+pub struct OverlayDevice<D> {
+    inner: D,
+    block_size: usize,
+    changed: RwLock<Blocks>,
+}
+
+impl<D: Device> OverlayDevice<D> {
+    /// No changes yet; they will be kept in blocks of `block_size` bytes (at least 1).
+    pub fn new(inner: D, block_size: u32) -> Self {
+        let block_size = (block_size as usize).max(1);
+        Self { inner, block_size, changed: RwLock::default() }
+    }
+
+    /// The device below, without the changes.
+    pub fn inner(&self) -> &D {
+        &self.inner
+    }
+
+    /// Blocks that were written to, also where they came out equal.
+    pub fn changed_blocks(&self) -> usize {
+        self.changed().len()
+    }
+
+    /// The byte ranges that were written to, in order and as long as can be.
+    pub fn changed_ranges(&self) -> Vec<Range<u64>> {
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        for number in self.changed().keys() {
+            let Range { start, end } = self.block_range(*number);
+            match ranges.last_mut() {
+                Some(last) if last.end == start => last.end = end,
+                _ => ranges.push(start..end),
+            }
+        }
+        ranges
+    }
+
+    /// Calls `visit` with the offset and the new contents of every changed block, in order.
+    ///
+    /// # Errors
+    /// The first error of `visit`.
+    pub fn for_each_change<E>(
+        &self,
+        mut visit: impl FnMut(u64, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let zeros = vec![0; self.block_size];
+        for (number, block) in self.changed().iter() {
+            let Range { start, end } = self.block_range(*number);
+            let contents = block.as_deref().unwrap_or(&zeros);
+            visit(start, &contents[..(end - start) as usize])?;
+        }
+        Ok(())
+    }
+
+    /// Forgets all changes.
+    pub fn clear(&self) {
+        self.changed_mut().clear();
+    }
+
+    fn changed(&self) -> RwLockReadGuard<'_, Blocks> {
+        self.changed.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changed_mut(&self) -> RwLockWriteGuard<'_, Blocks> {
+        self.changed.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where a block lies; the last one may be cut by the end of the device.
+    fn block_range(&self, number: u64) -> Range<u64> {
+        let start = number * self.block_size as u64;
+        start..self.inner.size_bytes().min(start + self.block_size as u64)
+    }
+
+    /// The contents below, padded with zeros behind the end of the device.
+    fn original(&self, number: u64) -> io::Result<Box<[u8]>> {
+        let Range { start, end } = self.block_range(number);
+        let mut block = vec![0; self.block_size].into_boxed_slice();
+        self.inner.read_at(&mut block[..(end - start) as usize], start)?;
+        Ok(block)
+    }
+
+    /// Reads through `read`, then puts the changes over it.
+    fn patched(
+        &self,
+        buf: &mut [u8],
+        offset: u64,
+        read: impl Fn(&mut [u8], u64) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let end = buffer_within(self.size_bytes(), offset, buf)?;
+        let unit = self.block_size as u64;
+        let changed = self.changed();
+        let mut patches = changed.range(offset / unit..end.div_ceil(unit)).peekable();
+        let whole = patches.peek().is_some_and(|(number, _)| {
+            let Range { start, end: block_end } = self.block_range(**number);
+            start <= offset && end <= block_end
+        });
+        if !whole {
+            read(buf, offset)?;
+        }
+        for (number, block) in patches {
+            let at = self.block_range(*number);
+            let (from, to) = (offset.max(at.start), end.min(at.end));
+            let part = &mut buf[(from - offset) as usize..(to - offset) as usize];
+            match block {
+                Some(block) => part
+                    .copy_from_slice(&block[(from - at.start) as usize..(to - at.start) as usize]),
+                None => part.fill(0),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<D: Device> Device for OverlayDevice<D> {
+    fn size_bytes(&self) -> u64 {
+        self.inner.size_bytes()
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.inner.sector_size()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.patched(buf, offset, |buf, offset| self.inner.read_at(buf, offset))
+    }
+
+    fn read_fresh_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.patched(buf, offset, |buf, offset| self.inner.read_fresh_at(buf, offset))
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        buffer_within(self.size_bytes(), offset, buf)?;
+        let mut changed = self.changed_mut();
+        for piece in pieces(offset, buf.len(), self.block_size) {
+            let from = &buf[piece.done..][..piece.len];
+            if piece.len == self.block_size {
+                changed.insert(piece.block, Some(from.into()));
+                continue;
+            }
+            let mut block = match changed.remove(&piece.block) {
+                Some(Some(block)) => block,
+                Some(None) => vec![0; self.block_size].into_boxed_slice(),
+                None => self.original(piece.block)?,
+            };
+            block[piece.within..][..piece.len].copy_from_slice(from);
+            changed.insert(piece.block, Some(block));
+        }
+        Ok(())
+    }
+
+    fn zero(&self, offset: u64, len: u64) -> io::Result<()> {
+        let end = end_within(self.size_bytes(), offset, len)?;
+        let unit = self.block_size as u64;
+        let whole = offset.div_ceil(unit)..end / unit;
+        if whole.is_empty() {
+            return self.write_at(&vec![0; len as usize], offset);
+        }
+        let head = vec![0; (whole.start * unit - offset) as usize];
+        self.write_at(&head, offset)?;
+        let tail = vec![0; (end - whole.end * unit) as usize];
+        self.write_at(&tail, whole.end * unit)?;
+        let mut changed = self.changed_mut();
+        changed.extend(whole.map(|number| (number, None)));
+        Ok(())
+    }
+
+    /// Does nothing: what was there stays readable below.
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        end_within(self.size_bytes(), offset, len).map(drop)
+    }
+
+    /// Does nothing: changes are in memory.
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::device::MemoryDevice;
+
+    #[test]
+    fn the_device_below_is_never_written() {
+        let below = MemoryDevice::from_bytes(&[5; 3000]);
+        let overlay = OverlayDevice::new(&below, 1024);
+        overlay.write_at(&[1, 2, 3], 1023).unwrap();
+        overlay.zero(2048, 952).unwrap();
+        assert_eq!(below.to_bytes(), [5; 3000]);
+        let mut buf = [0; 5];
+        overlay.read_at(&mut buf, 1022).unwrap();
+        assert_eq!(buf, [5, 1, 2, 3, 5]);
+        assert_eq!(overlay.changed_ranges(), vec![0..3000]);
+
+        overlay
+            .for_each_change(|offset, block| {
+                below.write_at(block, offset).unwrap();
+                Ok::<_, Infallible>(())
+            })
+            .unwrap();
+        assert_eq!(below.to_bytes()[1022..1027], [5, 1, 2, 3, 5]);
+        assert_eq!(below.to_bytes()[2047..], [[5].as_slice(), &[0; 952]].concat());
+
+        overlay.clear();
+        assert_eq!(overlay.changed_blocks(), 0);
+    }
+
+    #[test]
+    fn ranges_that_do_not_touch_stay_apart() {
+        let overlay = OverlayDevice::new(MemoryDevice::new(10_000), 1000);
+        for at in [1500, 2500, 7000] {
+            overlay.write_at(&[1], at).unwrap();
+        }
+        assert_eq!(overlay.changed_ranges(), [1000..3000, 7000..8000]);
+    }
+
+    proptest! {
+        #[test]
+        fn an_overlay_reads_as_if_it_had_been_written_through(
+            size in 1_usize..300,
+            block_size in 1_u32..40,
+            steps in proptest::collection::vec((any::<(u16, u16, u8)>(), any::<bool>()), 0..20),
+        ) {
+            let below = MemoryDevice::from_bytes(&vec![0xee; size]);
+            let overlay = OverlayDevice::new(&below, block_size);
+            let mut expected = vec![0xee; size];
+            for ((from, to, byte), zero) in steps {
+                let (from, to) = (usize::from(from) % (size + 1), usize::from(to) % (size + 1));
+                let (from, to) = (from.min(to), from.max(to));
+                let byte = if zero { 0 } else { byte };
+                expected[from..to].fill(byte);
+                if zero {
+                    overlay.zero(from as u64, (to - from) as u64).unwrap();
+                } else {
+                    overlay.write_at(&vec![byte; to - from], from as u64).unwrap();
+                }
+                let mut part = vec![0; to - from];
+                overlay.read_at(&mut part, from as u64).unwrap();
+                prop_assert_eq!(&part, &expected[from..to]);
+            }
+            let mut all = vec![0; size];
+            overlay.read_at(&mut all, 0).unwrap();
+            prop_assert_eq!(&all, &expected);
+            prop_assert_eq!(below.to_bytes(), vec![0xee; size]);
+        }
+    }
+}
