@@ -112,7 +112,7 @@ impl<D: Device> Device for CountingDevice<D> {
         self.inner.zero(offset, len)
     }
 
-    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+    fn discard(&self, offset: u64, len: u64) -> io::Result<bool> {
         self.discards.fetch_add(1, Relaxed);
         self.inner.discard(offset, len)
     }

@@ -112,8 +112,8 @@ impl<D: Device> Device for FailingDevice<D> {
         }
     }
 
-    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
-        if self.writes() <= self.good_writes { self.inner.discard(offset, len) } else { Ok(()) }
+    fn discard(&self, offset: u64, len: u64) -> io::Result<bool> {
+        if self.writes() <= self.good_writes { self.inner.discard(offset, len) } else { Ok(false) }
     }
 
     fn flush(&self) -> io::Result<()> {

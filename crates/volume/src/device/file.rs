@@ -263,19 +263,20 @@ impl Device for FileDevice {
         self.write_zeros(stop, end)
     }
 
-    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+    fn discard(&self, offset: u64, len: u64) -> io::Result<bool> {
         self.check_writable()?;
         let end = end_within(self.size, offset, len)?;
-        let Some((start, stop)) = self.whole_sectors(offset, end) else { return Ok(()) };
+        let Some((start, stop)) = self.whole_sectors(offset, end) else { return Ok(false) };
         let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         if self.is_block_device {
             // The real thing, which recent kernels do not offer any more.
             let flags = punch | FallocateFlags::NO_HIDE_STALE;
             if self.fallocate(flags, start, stop - start)? == Done::Yes {
-                return Ok(());
+                return Ok(false);
             }
         }
-        self.fallocate(punch, start, stop - start).map(drop)
+        let punched = self.fallocate(punch, start, stop - start)? == Done::Yes;
+        Ok(punched && (start, stop) == (offset, end))
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -392,7 +393,9 @@ mod tests {
     fn a_read_only_device_is_not_written() {
         let mut device = device(4096, false);
         device.writable = false;
-        for result in [device.write_at(&[0], 0), device.zero(0, 1), device.discard(0, 4096)] {
+        for result in
+            [device.write_at(&[0], 0), device.zero(0, 1), device.discard(0, 4096).map(drop)]
+        {
             assert_eq!(result.unwrap_err().kind(), ErrorKind::PermissionDenied);
         }
         device.flush().unwrap();

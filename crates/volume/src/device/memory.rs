@@ -108,8 +108,8 @@ impl Device for MemoryDevice {
         Ok(())
     }
 
-    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.zero(offset, len)
+    fn discard(&self, offset: u64, len: u64) -> io::Result<bool> {
+        self.zero(offset, len).map(|()| true)
     }
 
     fn flush(&self) -> io::Result<()> {

@@ -53,9 +53,9 @@ pub trait Device: Send + Sync {
 
     /// Tells the device that `len` bytes at `offset` hold nothing worth keeping.
     ///
-    /// A hint: what they read as afterwards is not defined, and a device that can not
-    /// discard does nothing.
-    fn discard(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// A hint: a device that can not discard does nothing. Says whether all of them are
+    /// certain to read as zero from now on; otherwise what they read as is not defined.
+    fn discard(&self, offset: u64, len: u64) -> io::Result<bool>;
 
     /// Everything written so far is on stable storage when this returns.
     fn flush(&self) -> io::Result<()>;
@@ -83,7 +83,7 @@ macro_rules! delegate {
             fn zero(&self, offset: u64, len: u64) -> io::Result<()> {
                 (**self).zero(offset, len)
             }
-            fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+            fn discard(&self, offset: u64, len: u64) -> io::Result<bool> {
                 (**self).discard(offset, len)
             }
             fn flush(&self) -> io::Result<()> {

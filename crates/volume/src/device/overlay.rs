@@ -180,8 +180,8 @@ impl<D: Device> Device for OverlayDevice<D> {
     }
 
     /// Does nothing: what was there stays readable below.
-    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
-        end_within(self.size_bytes(), offset, len).map(drop)
+    fn discard(&self, offset: u64, len: u64) -> io::Result<bool> {
+        end_within(self.size_bytes(), offset, len).map(|_| false)
     }
 
     /// Does nothing: changes are in memory.

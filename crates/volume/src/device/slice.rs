@@ -53,7 +53,7 @@ impl<D: Device> Device for SliceDevice<D> {
         self.inner.zero(self.start + offset, len)
     }
 
-    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+    fn discard(&self, offset: u64, len: u64) -> io::Result<bool> {
         end_within(self.size, offset, len)?;
         self.inner.discard(self.start + offset, len)
     }
