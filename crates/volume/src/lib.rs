@@ -2,5 +2,6 @@
 #![deny(missing_docs)]
 
 pub mod device;
+pub mod usage;
 
 pub use device::Device;

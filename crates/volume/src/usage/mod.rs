@@ -1,0 +1,257 @@
+//! Who else is using a volume: the slot map says which nodes have not unmounted it, the
+//! heartbeat region, watched for a while, which of them are still alive.
+//!
+//! One read of a heartbeat block says nothing. A node whose block changes is alive. One
+//! whose block stays the same for its dead threshold has crashed, and so it holds its slot
+//! until fsck or another node recovers it.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use ocfs2_format::slot_map::TakenSlot;
+
+use crate::Device;
+
+mod clock;
+mod region;
+mod watch;
+
+pub use clock::{Clock, SystemClock};
+pub use region::Region;
+use watch::Watch;
+
+/// How the nodes that mount a volume show that they are alive.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Heartbeat {
+    /// In this region of the volume itself.
+    OnVolume(Region),
+    /// Not at all: it is mounted by one node at a time, without a cluster.
+    Local,
+    /// In a region the cluster's volumes share, somewhere else.
+    Global,
+    /// To a cluster stack in user space.
+    Userspace,
+}
+
+/// What the volume itself says about its users.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Places {
+    /// The slots that are taken, from the slot map.
+    pub taken: Vec<TakenSlot>,
+    /// Where to look whether their nodes are alive.
+    pub heartbeat: Heartbeat,
+}
+
+/// How long to watch, and for what.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SampleOptions {
+    /// At most this long. Watching ends as soon as everything is known; a node that was
+    /// not watched for its dead threshold and did not change by then is unknown.
+    pub max_wait: Duration,
+    /// Take a node for crashed after two beats it missed, if by the clock of this machine
+    /// its last beat is older than twice its dead threshold. Wrong only about a node whose
+    /// clock is that far behind and that can not write at that very moment.
+    pub trust_clock: bool,
+    /// Also look for nodes that beat but hold no slot: they are about to mount.
+    pub without_slot: bool,
+}
+
+impl Default for SampleOptions {
+    /// For listing: as long as it takes, but the clock is trusted.
+    fn default() -> Self {
+        Self { max_wait: Duration::from_secs(660), trust_clock: true, without_slot: false }
+    }
+}
+
+impl SampleOptions {
+    /// Before changing a volume: nodes about to mount are looked for too.
+    pub fn before_writing() -> Self {
+        Self { without_slot: true, ..Self::default() }
+    }
+
+    /// Two beats and no longer: who is alive is seen, others may stay unknown.
+    pub fn quick() -> Self {
+        Self { max_wait: watch::TWO_BEATS, ..Self::default() }
+    }
+
+    /// The clock is not trusted: nodes are watched for their whole dead threshold.
+    pub fn thorough() -> Self {
+        Self { trust_clock: false, ..Self::before_writing() }
+    }
+}
+
+/// What is known about a node.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum State {
+    /// It writes its heartbeat.
+    Live,
+    /// It does not, but still holds the slot.
+    Crashed {
+        /// The last sign of life, by the clock of that node; `None` if there never was one
+        /// or the time makes no sense.
+        last_beat: Option<SystemTime>,
+        /// How that is known.
+        evidence: Evidence,
+    },
+    /// That can not be told.
+    Unknown(Unknown),
+}
+
+impl State {
+    /// How long ago a crashed node gave its last sign of life; `None` also where that lies
+    /// in the future, because the clocks disagree.
+    pub fn silent_for(&self, now: SystemTime) -> Option<Duration> {
+        match self {
+            Self::Crashed { last_beat: Some(time), .. } => now.duration_since(*time).ok(),
+            _ => None,
+        }
+    }
+}
+
+/// Why a node is taken for crashed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Evidence {
+    /// It wrote nothing while it was watched for this long, its dead threshold or more.
+    Watched(Duration),
+    /// It missed two beats, and its last one is older than twice its dead threshold.
+    Clock,
+    /// It stopped its heartbeat, or never started one, and still holds the slot.
+    Stopped,
+}
+
+/// Why nothing is known about a node.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Unknown {
+    /// [`Heartbeat::Local`].
+    Local,
+    /// [`Heartbeat::Global`].
+    Global,
+    /// [`Heartbeat::Userspace`].
+    Userspace,
+    /// The region has no sector for a node of that number.
+    NoSector,
+    /// Every time it was read its checksum or node number was wrong.
+    NoGoodSample,
+    /// The region can not be read.
+    Unreadable(String),
+    /// It was not watched for its dead threshold.
+    TooShort {
+        /// Time without a change.
+        watched: Duration,
+        /// Time it would have taken.
+        threshold: Duration,
+    },
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("a local volume has no heartbeat"),
+            Self::Global => f.write_str("the cluster's heartbeat is on another volume"),
+            Self::Userspace => f.write_str("the cluster stack is in user space"),
+            Self::NoSector => f.write_str("the heartbeat region has no sector for it"),
+            Self::NoGoodSample => f.write_str("its heartbeat block is damaged"),
+            Self::Unreadable(err) => write!(f, "the heartbeat region can not be read: {err}"),
+            Self::TooShort { watched, threshold } => {
+                let (watched, threshold) = (watched.as_secs(), threshold.as_secs());
+                write!(f, "no beat in {watched} s; it takes {threshold} s to be sure")
+            }
+        }
+    }
+}
+
+/// A slot that is taken, and what is known about its node.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SlotUse {
+    /// The slot, from 0.
+    pub slot: u16,
+    /// The number of the node.
+    pub node: u32,
+    /// Whether the node is alive.
+    pub state: State,
+}
+
+/// Who is using a volume.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Usage {
+    /// The slots that are taken, ascending.
+    pub slots: Vec<SlotUse>,
+    /// Nodes that beat without a slot: alive, or unknown for [`Unknown::TooShort`].
+    pub without_slot: Vec<(u32, State)>,
+    /// How long the heartbeat was watched.
+    pub watched: Duration,
+}
+
+impl Usage {
+    /// Watches the heartbeat of the volume on `device` and tells who is alive.
+    ///
+    /// Returns at once where no slot is taken (and, with
+    /// [`without_slot`](SampleOptions::without_slot), no node ever left its heartbeat
+    /// running) and where there is no heartbeat to watch. A region that can not be read
+    /// makes nodes [`Unknown::Unreadable`].
+    pub fn probe(
+        device: &dyn Device,
+        places: &Places,
+        options: &SampleOptions,
+        clock: &dyn Clock,
+    ) -> Self {
+        let region = match places.heartbeat {
+            Heartbeat::OnVolume(region) => region,
+            Heartbeat::Local => return Self::unknown(&places.taken, &Unknown::Local),
+            Heartbeat::Global => return Self::unknown(&places.taken, &Unknown::Global),
+            Heartbeat::Userspace => return Self::unknown(&places.taken, &Unknown::Userspace),
+        };
+        let nodes: Vec<u32> = places.taken.iter().map(|taken| taken.node).collect();
+        if nodes.is_empty() && !options.without_slot {
+            return Self::default();
+        }
+        let watch = Watch::run(device, region, &nodes, options, clock);
+        let mut without_slot = Vec::new();
+        if options.without_slot {
+            let others = watch.started_nodes().filter(|node| !nodes.contains(node));
+            let states = others.map(|node| (node, watch.state(node, options, clock)));
+            without_slot
+                .extend(states.filter(|(_, state)| !matches!(state, State::Crashed { .. })));
+        }
+        let slots = places.taken.iter().map(|taken| SlotUse {
+            slot: taken.slot,
+            node: taken.node,
+            state: watch.state(taken.node, options, clock),
+        });
+        Self { slots: slots.collect(), without_slot, watched: watch.watched }
+    }
+
+    fn unknown(taken: &[TakenSlot], why: &Unknown) -> Self {
+        let slots = taken.iter().map(|taken| SlotUse {
+            slot: taken.slot,
+            node: taken.node,
+            state: State::Unknown(why.clone()),
+        });
+        Self { slots: slots.collect(), ..Self::default() }
+    }
+
+    /// Nodes known to be alive, those without a slot last.
+    pub fn live_nodes(&self) -> impl Iterator<Item = u32> + '_ {
+        let with_slot = self.slots.iter().map(|slot| (slot.node, &slot.state));
+        let without = self.without_slot.iter().map(|(node, state)| (*node, state));
+        with_slot.chain(without).filter(|(_, state)| **state == State::Live).map(|(node, _)| node)
+    }
+
+    /// The slots of crashed nodes: what fsck recovers.
+    pub fn crashed(&self) -> impl Iterator<Item = &SlotUse> {
+        self.slots.iter().filter(|slot| matches!(slot.state, State::Crashed { .. }))
+    }
+
+    /// The slots of nodes that may be alive for all that is known.
+    pub fn unknown_slots(&self) -> impl Iterator<Item = &SlotUse> {
+        self.slots.iter().filter(|slot| matches!(slot.state, State::Unknown(_)))
+    }
+
+    /// Whether nobody holds a slot and nobody is about to.
+    pub fn is_unused(&self) -> bool {
+        self.slots.is_empty() && self.without_slot.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests;

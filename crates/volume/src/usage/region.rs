@@ -1,0 +1,163 @@
+//! One look at the heartbeat region.
+
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use ocfs2_format::Structure;
+use ocfs2_format::heartbeat::{HeartbeatBlock, MAX_NODES};
+
+use crate::Device;
+
+/// Where the nodes write their beats: the extent of the system file `heartbeat`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Region {
+    /// Where it starts on the device.
+    pub offset_bytes: u64,
+    /// Bytes of it.
+    pub size_bytes: u64,
+}
+
+/// What a node's sector said.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Beat {
+    pub seq: u64,
+    pub generation: u64,
+    pub dead_ms: u32,
+}
+
+/// Dead thresholds below are mistakes: the kernel wants more than two beats.
+const MIN_THRESHOLD: Duration = Duration::from_secs(6);
+/// Nobody waits longer than this for a dead node to be declared one.
+const MAX_THRESHOLD: Duration = Duration::from_secs(600);
+
+impl Beat {
+    /// Whether the node runs its heartbeat, as far as this block goes.
+    pub fn is_started(&self) -> bool {
+        self.generation != 0
+    }
+
+    /// After how long without a change the node is dead.
+    pub fn threshold(&self) -> Duration {
+        Duration::from_millis(self.dead_ms.into()).clamp(MIN_THRESHOLD, MAX_THRESHOLD)
+    }
+
+    /// When it was written, by the clock of the node.
+    pub fn time(&self) -> Option<SystemTime> {
+        // The kernel writes 1 where its clock says 0.
+        (self.seq > 1).then(|| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.seq)))?
+    }
+}
+
+/// One node's part of a sample; `None` is a missed one: wrong checksum or node number.
+pub(super) type Reading = Option<Beat>;
+
+impl Region {
+    /// Reads the sectors of all nodes.
+    ///
+    /// The nodes use the sector size of their device. An image does not tell what that
+    /// was, so the size is the one by which the most checksums are right.
+    pub(super) fn sample(&self, device: &dyn Device) -> io::Result<Vec<Reading>> {
+        let largest = u64::from(MAX_NODES) * 4096;
+        let mut bytes = vec![0; self.size_bytes.min(largest) as usize];
+        device.read_fresh_at(&mut bytes, self.offset_bytes)?;
+        let mut best = readings(&bytes, device.sector_size());
+        for sector_size in [512, 1024, 2048, 4096] {
+            let other = readings(&bytes, sector_size);
+            if written(&other) > written(&best) {
+                best = other;
+            }
+        }
+        Ok(best)
+    }
+}
+
+fn written(readings: &[Reading]) -> usize {
+    readings.iter().flatten().filter(|beat| beat.seq != 0).count()
+}
+
+fn readings(bytes: &[u8], sector_size: u32) -> Vec<Reading> {
+    let sectors = bytes.chunks_exact(sector_size as usize);
+    sectors.zip(0..MAX_NODES).map(|(sector, node)| reading(sector, node)).collect()
+}
+
+fn reading(sector: &[u8], node: u8) -> Reading {
+    let block = HeartbeatBlock::decode(sector).ok()?;
+    let beat =
+        Beat { seq: block.hb_seq, generation: block.hb_generation, dead_ms: block.hb_dead_ms };
+    // All zero has the right checksum, and says that the node never wrote.
+    let never = block == HeartbeatBlock::default();
+    let right = HeartbeatBlock::checksum(sector) == block.hb_cksum;
+    (right && (never || block.hb_node == node)).then_some(beat)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::device::MemoryDevice;
+
+    /// Writes the beat of `node` as the kernel does.
+    pub fn write_beat(device: &dyn Device, region: Region, sector: u32, node: u8, beat: Beat) {
+        let mut bytes = vec![0; sector as usize];
+        let mut block = HeartbeatBlock {
+            hb_seq: beat.seq,
+            hb_node: node,
+            hb_generation: beat.generation,
+            hb_dead_ms: beat.dead_ms,
+            ..Default::default()
+        };
+        block.encode(&mut bytes).unwrap();
+        block.hb_cksum = HeartbeatBlock::checksum(&bytes);
+        block.encode(&mut bytes).unwrap();
+        let offset = region.offset_bytes + u64::from(node) * u64::from(sector);
+        device.write_at(&bytes, offset).unwrap();
+    }
+
+    #[test]
+    fn the_sector_size_of_an_image_is_found_by_the_checksums() {
+        let region = Region { offset_bytes: 8192, size_bytes: 256 * 4096 };
+        let beat = Beat { seq: 1_700_000_000, generation: 7, dead_ms: 62_000 };
+        for sector in [512, 1024, 2048, 4096] {
+            let device = MemoryDevice::new(2 << 20);
+            for node in [0, 3, 254] {
+                write_beat(&device, region, sector, node, beat);
+            }
+            let readings = region.sample(&device).unwrap();
+            assert_eq!(readings.len(), 255);
+            let started: Vec<_> = readings
+                .iter()
+                .enumerate()
+                .filter(|(_, reading)| **reading == Some(beat))
+                .map(|(node, _)| node)
+                .collect();
+            assert_eq!(started, [0, 3, 254], "sectors of {sector}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_checksum_or_node_is_a_missed_sample() {
+        let region = Region { offset_bytes: 0, size_bytes: 256 * 512 };
+        let device = MemoryDevice::new(256 * 512);
+        let beat = Beat { seq: 5, generation: 7, dead_ms: 62_000 };
+        write_beat(&device, region, 512, 0, beat);
+        write_beat(&device, region, 512, 1, beat);
+        device.write_at(&[1], 512 + 100).unwrap();
+        let mut moved = vec![0; 512];
+        device.read_at(&mut moved, 0).unwrap();
+        device.write_at(&moved, 2 * 512).unwrap();
+        let readings = region.sample(&device).unwrap();
+        assert_eq!(readings[0], Some(beat));
+        assert_eq!(readings[1..3], [None, None]);
+        assert!(!readings[3].unwrap().is_started());
+        assert!(region.sample(&MemoryDevice::new(1000)).is_err());
+    }
+
+    #[test]
+    fn thresholds_and_times_that_make_no_sense_are_not_believed() {
+        let beat = |seq, dead_ms| Beat { seq, generation: 1, dead_ms };
+        assert_eq!(beat(9, 16_000).threshold(), Duration::from_secs(16));
+        assert_eq!(beat(9, 0).threshold(), MIN_THRESHOLD);
+        assert_eq!(beat(9, u32::MAX).threshold(), MAX_THRESHOLD);
+        assert_eq!(beat(1, 0).time(), None);
+        assert_eq!(beat(u64::MAX, 0).time(), None);
+    }
+}

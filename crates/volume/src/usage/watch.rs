@@ -1,0 +1,152 @@
+//! Watching the beats of all nodes for a while, and what can be said about each then.
+
+use std::io;
+use std::time::Duration;
+
+use ocfs2_format::heartbeat::{BEAT_INTERVAL_MS, MAX_NODES};
+
+use super::region::{Beat, Region};
+use super::{Clock, Evidence, SampleOptions, State, Unknown};
+use crate::Device;
+
+/// Who has not written for this long has missed two beats.
+pub(super) const TWO_BEATS: Duration = Duration::from_millis(2 * BEAT_INTERVAL_MS as u64 + 1000);
+/// Between two samples.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// What was seen of one node.
+#[derive(Clone, Copy, Debug, Default)]
+struct Node {
+    latest: Option<Beat>,
+    /// When the block became what it is now, or was first read.
+    changed_at: Duration,
+    /// When it was last read well.
+    read_at: Duration,
+    changed: bool,
+}
+
+impl Node {
+    fn saw(&mut self, beat: Beat, at: Duration) {
+        if let Some(before) = self.latest.replace(beat) {
+            // The threshold alone is no sign of life.
+            if (before.seq, before.generation) != (beat.seq, beat.generation) {
+                self.changed = true;
+                self.changed_at = at;
+            }
+        } else {
+            self.changed_at = at;
+        }
+        self.read_at = at;
+    }
+
+    /// The verdict, once there is one.
+    fn state(&self, options: &SampleOptions, clock: &dyn Clock) -> Option<State> {
+        let beat = self.latest?;
+        if self.changed && beat.is_started() {
+            return Some(State::Live);
+        }
+        let quiet = self.read_at.saturating_sub(self.changed_at);
+        let last_beat = beat.time();
+        let crashed = |evidence| Some(State::Crashed { last_beat, evidence });
+        if !beat.is_started() {
+            let enough = if options.trust_clock { TWO_BEATS } else { beat.threshold() };
+            return if quiet >= enough { crashed(Evidence::Stopped) } else { None };
+        }
+        if quiet >= beat.threshold() {
+            return crashed(Evidence::Watched(quiet));
+        }
+        let age = last_beat.and_then(|time| clock.now().duration_since(time).ok());
+        // Twice, because the clocks of two nodes are never quite the same.
+        let old = age.is_some_and(|age| age >= beat.threshold() * 2);
+        if options.trust_clock && old && quiet >= TWO_BEATS {
+            return crashed(Evidence::Clock);
+        }
+        None
+    }
+
+    fn unknown(&self) -> Unknown {
+        match self.latest {
+            None => Unknown::NoGoodSample,
+            Some(beat) => Unknown::TooShort {
+                watched: self.read_at.saturating_sub(self.changed_at),
+                threshold: beat.threshold(),
+            },
+        }
+    }
+}
+
+/// All nodes of a region.
+pub(super) struct Watch {
+    nodes: Vec<Node>,
+    unreadable: Option<io::Error>,
+    pub watched: Duration,
+}
+
+impl Watch {
+    /// Samples `region` until the state of every one of `nodes`, and with
+    /// `options.without_slot` of every other that once started its heartbeat, is known or
+    /// the time is over.
+    pub fn run(
+        device: &dyn Device,
+        region: Region,
+        nodes: &[u32],
+        options: &SampleOptions,
+        clock: &dyn Clock,
+    ) -> Self {
+        let mut watch = Self {
+            nodes: vec![Node::default(); MAX_NODES.into()],
+            unreadable: None,
+            watched: Duration::ZERO,
+        };
+        let start = clock.elapsed();
+        loop {
+            match region.sample(device) {
+                Ok(readings) => {
+                    let at = clock.elapsed();
+                    for (node, reading) in watch.nodes.iter_mut().zip(readings) {
+                        if let Some(beat) = reading {
+                            node.saw(beat, at);
+                        }
+                    }
+                }
+                Err(err) => watch.unreadable = Some(err),
+            }
+            watch.watched = clock.elapsed().saturating_sub(start);
+            let left = options.max_wait.saturating_sub(watch.watched);
+            if left.is_zero() || watch.is_decided(nodes, options, clock) {
+                return watch;
+            }
+            clock.sleep(INTERVAL.min(left));
+        }
+    }
+
+    fn is_decided(&self, nodes: &[u32], options: &SampleOptions, clock: &dyn Clock) -> bool {
+        let decided = |node: &Node| node.state(options, clock).is_some();
+        let with_slot = nodes.iter().filter_map(|node| self.nodes.get(*node as usize));
+        with_slot.into_iter().all(decided)
+            && (!options.without_slot || self.started().all(|(_, node)| decided(node)))
+    }
+
+    fn started(&self) -> impl Iterator<Item = (u32, &Node)> {
+        let started = |node: &Node| node.latest.is_some_and(|beat| beat.is_started());
+        (0..).zip(&self.nodes).filter(move |(_, node)| started(node))
+    }
+
+    /// What is known about `node`.
+    pub fn state(&self, node: u32, options: &SampleOptions, clock: &dyn Clock) -> State {
+        let Some(seen) = self.nodes.get(node as usize) else {
+            return State::Unknown(Unknown::NoSector);
+        };
+        seen.state(options, clock).unwrap_or_else(|| {
+            State::Unknown(match (&seen.latest, &self.unreadable) {
+                (None, Some(err)) => Unknown::Unreadable(err.to_string()),
+                _ => seen.unknown(),
+            })
+        })
+    }
+
+    /// Nodes whose block says that their heartbeat is started.
+    pub fn started_nodes(&self) -> impl Iterator<Item = u32> {
+        self.started().map(|(number, _)| number)
+    }
+}
