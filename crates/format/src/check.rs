@@ -1,6 +1,12 @@
 //! `struct ocfs2_block_check` and how it is computed (metaecc).
+//!
+//! A check is a CRC-32, which tells whether a block is sound, and a Hamming parity, which
+//! finds the one bit that is wrong if it is only one. Both are over the bytes as stored,
+//! with the check itself taken as zero.
 
 use binrw::binrw;
+
+use crate::structure::structure;
 
 /// `struct ocfs2_block_check`: eight bytes that guard a metadata block.
 ///
@@ -16,4 +22,285 @@ pub struct BlockCheck {
     pub bc_ecc: u16,
     /// 0x06: 0.
     pub bc_reserved1: u16,
+}
+structure!(BlockCheck, "block check", 8);
+
+/// What a block check says of its block.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Checked {
+    /// The block is as it was written.
+    Good,
+    /// One bit is wrong: bit `n & 7` of byte `n >> 3`.
+    OneBit(usize),
+    /// More than a bit is wrong, or the check itself.
+    Bad {
+        /// CRC-32 the check states.
+        stored: u32,
+        /// CRC-32 the block has.
+        computed: u32,
+    },
+}
+
+/// The check of `block`, which holds (or will hold) it at `check_offset`.
+///
+/// A block that does not reach that far is taken as if it did not hold one.
+pub fn compute(block: &[u8], check_offset: usize) -> BlockCheck {
+    let [head, hole, tail] = parts(block, check_offset);
+    BlockCheck {
+        bc_crc32e: crc(&[head, &[0; 8][..hole.len()], tail]),
+        bc_ecc: parity(block) ^ parity_at(hole, head.len()),
+        bc_reserved1: 0,
+    }
+}
+
+/// Writes its check into `block`, as the last thing before it goes to the disk.
+///
+/// Does nothing to a block that does not reach as far as `check_offset` plus 8.
+pub fn stamp(block: &mut [u8], check_offset: usize) {
+    let check = compute(block, check_offset);
+    if let Some(place) = block.get_mut(check_offset..) {
+        let _ = crate::Structure::encode(&check, place);
+    }
+}
+
+/// Compares `block` with the check it holds at `check_offset`.
+pub fn validate(block: &[u8], check_offset: usize) -> Checked {
+    let [head, hole, tail] = parts(block, check_offset);
+    let Ok(stored) = <BlockCheck as crate::Structure>::decode(hole) else {
+        return Checked::Bad { stored: 0, computed: crc(&[block]) };
+    };
+    let computed = crc(&[head, &[0; 8], tail]);
+    if computed == stored.bc_crc32e {
+        return Checked::Good;
+    }
+    let bad = Checked::Bad { stored: stored.bc_crc32e, computed };
+    let ecc = parity(block) ^ parity_at(hole, head.len());
+    let Some(bit) = bit_of_code(ecc ^ stored.bc_ecc).filter(|bit| bit / 8 < block.len()) else {
+        return bad;
+    };
+    let in_check = (head.len()..head.len() + hole.len()).contains(&(bit / 8));
+    if in_check {
+        return bad;
+    }
+    let mut mended = block.to_vec();
+    mended[bit / 8] ^= 1 << (bit % 8);
+    let [head, _, tail] = parts(&mended, check_offset);
+    if crc(&[head, &[0; 8], tail]) == stored.bc_crc32e { Checked::OneBit(bit) } else { bad }
+}
+
+/// [`validate`], and turns over the one bit that is wrong.
+pub fn correct(block: &mut [u8], check_offset: usize) -> Checked {
+    let checked = validate(block, check_offset);
+    if let Checked::OneBit(bit) = checked
+        && let Some(byte) = block.get_mut(bit / 8)
+    {
+        *byte ^= 1 << (bit % 8);
+    }
+    checked
+}
+
+/// What is before the check, the check, what is behind it.
+fn parts(block: &[u8], check_offset: usize) -> [&[u8]; 3] {
+    let (head, rest) = block.split_at(check_offset.min(block.len()));
+    let (hole, tail) = rest.split_at(rest.len().min(8));
+    [head, hole, tail]
+}
+
+/// CRC-32 with the register starting at all ones and not inverted at the end.
+fn crc(parts: &[&[u8]]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    parts.iter().for_each(|part| hasher.update(part));
+    !hasher.finalize()
+}
+
+/// The Hamming parity of `data`: the exclusive or of the code positions of its set bits.
+///
+/// Data bit i has the i-th (from 0) code position that is no power of two.
+fn parity(data: &[u8]) -> u16 {
+    parity_at(data, 0)
+}
+
+/// What `data` contributes to the parity where it starts at byte `offset` of the block.
+///
+/// Code positions are data positions plus a distance that grows by one at each power of
+/// two. For a word of 64 bits at one distance they are `base..base + 64`: with the word
+/// turned left by `base % 64` the low six bits of the position of a bit are its index, and
+/// those of all words can be gathered by exclusive or; the rest of the position is one
+/// value for the bits that were not carried over and the next value for those that were.
+fn parity_at(data: &[u8], offset: usize) -> u16 {
+    let mut high = 0;
+    let mut gathered = 0_u64;
+    let mut add = |word: u64, base: usize| {
+        let turn = (base % 64) as u32;
+        let turned = word.rotate_left(turn);
+        let carried = turned & ((1 << turn) - 1);
+        let row = base / 64;
+        gathered ^= turned;
+        if (turned ^ carried).count_ones() % 2 == 1 {
+            high ^= row;
+        }
+        if carried.count_ones() % 2 == 1 {
+            high ^= row + 1;
+        }
+    };
+    let (mut distance, mut next) = distance_at(offset * 8);
+    for (index, bytes) in data.chunks(8).enumerate() {
+        let mut raw = [0; 8];
+        raw[..bytes.len()].copy_from_slice(bytes);
+        let mut word = u64::from_le_bytes(raw);
+        let start = (offset + index * 8) * 8;
+        while next < start + 64 {
+            let here = (1 << (next - start)) - 1;
+            add(word & here, start + distance);
+            word &= !here;
+            (distance, next) = distance_at(next);
+        }
+        add(word, start + distance);
+    }
+    let low = (0..6).filter(|bit| {
+        let mask = (0..64).filter(|index| index >> bit & 1 == 1).fold(0, |mask, i| mask | 1 << i);
+        (gathered & mask).count_ones() % 2 == 1
+    });
+    (high << 6) as u16 ^ low.fold(0, |low, bit| low | 1 << bit)
+}
+
+/// How far the code position of data bit `index` is from `index`, and the first data bit
+/// for which it is farther.
+const fn distance_at(index: usize) -> (usize, usize) {
+    // With the powers up to 2^j before it, the distance is j + 2; the last position before
+    // 2^(j+1) is that of data bit 2^(j+1) - 1 - (j + 2).
+    let mut j = 1;
+    while (2 << j) - 1 - (j + 2) < index {
+        j += 1;
+    }
+    (j + 2, (2 << j) - (j + 2))
+}
+
+/// The data bit that has a code position.
+fn bit_of_code(code: u16) -> Option<usize> {
+    if code == 0 || code.is_power_of_two() {
+        return None;
+    }
+    let powers_before = u16::BITS - code.leading_zeros();
+    usize::from(code).checked_sub(powers_before as usize + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::structure::assert_round_trip;
+
+    /// As the format defines it, bit by bit.
+    fn plain_parity(data: &[u8]) -> u16 {
+        let mut parity = 0;
+        let mut code = 0_usize;
+        for index in 0..8 * data.len() {
+            code += 1;
+            while code.is_power_of_two() {
+                code += 1;
+            }
+            if data[index / 8] & 1 << (index % 8) != 0 {
+                parity ^= code;
+            }
+        }
+        parity as u16
+    }
+
+    fn filled(len: usize, set: &[(usize, u8)]) -> Vec<u8> {
+        let mut data = vec![0; len];
+        set.iter().for_each(|(at, value)| data[*at] = *value);
+        data
+    }
+
+    #[test]
+    fn every_byte_is_kept() {
+        assert_round_trip::<BlockCheck>();
+    }
+
+    #[test]
+    fn plain_buffers_have_the_known_checks() {
+        let counted = |len: usize| (0..len).map(|i| i as u8).collect::<Vec<_>>();
+        let rows: Vec<(Vec<u8>, u32, u16)> = vec![
+            (filled(512, &[]), 0x4d55_8a87, 0),
+            (filled(1024, &[]), 0x104a_50d1, 0),
+            (filled(2048, &[]), 0x0e17_4561, 0),
+            (filled(4096, &[]), 0x38e3_ffee, 0),
+            (filled(512, &[(0, 1)]), 0x5d27_51af, 3),
+            (filled(512, &[(0, 2)]), 0x6db0_3cd7, 5),
+            (filled(512, &[(0, 4)]), 0x0c9e_e627, 6),
+            (filled(512, &[(0, 0x80)]), 0x1905_33ca, 0xc),
+            (filled(512, &[(1, 1)]), 0xe5f4_f81d, 0xd),
+            (filled(512, &[(511, 0x80)]), 0xa0ed_09a7, 0x100d),
+            (filled(4096, &[(4095, 0x80)]), 0xd55b_7cce, 0x8010),
+            (vec![0xff; 512], 0x4284_3c60, 0x1ffe),
+            (counted(512), 0xe39e_ca89, 0x1f72),
+            (vec![0xff; 4096], 0x0eab_98f5, 0x7fef),
+            (counted(4096), 0x5d6e_df7d, 0xbf62),
+        ];
+        for (data, crc_expected, ecc) in rows {
+            assert_eq!((crc(&[&data]), parity(&data)), (crc_expected, ecc), "{:?}", &data[..2]);
+        }
+        assert_eq!(crc(&[b"123456789"]), 0x340b_c6d9);
+    }
+
+    #[test]
+    fn every_single_bit_is_found_and_turned_back() {
+        for size in [512, 1024, 2048, 4096] {
+            let mut block: Vec<u8> = (0..size).map(|i| (i * 7 + i / 256) as u8).collect();
+            stamp(&mut block, 0x80);
+            assert_eq!(validate(&block, 0x80), Checked::Good);
+            let bits = (0..size * 8).filter(|bit| !(0x80..0x88).contains(&(bit / 8)));
+            for bit in bits.step_by(13) {
+                let mut broken = block.clone();
+                broken[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(correct(&mut broken, 0x80), Checked::OneBit(bit));
+                assert_eq!(broken, block);
+            }
+        }
+    }
+
+    #[test]
+    fn two_wrong_bits_are_not_mended() {
+        let mut block = vec![0x5a; 512];
+        stamp(&mut block, 0x08);
+        block[100] ^= 0x11;
+        let broken = block.clone();
+        assert!(matches!(correct(&mut block, 0x08), Checked::Bad { .. }));
+        assert_eq!(block, broken);
+    }
+
+    #[test]
+    fn a_block_too_short_for_a_check_is_bad() {
+        assert!(matches!(validate(&[1; 7], 0), Checked::Bad { .. }));
+        assert!(matches!(validate(&[], 100), Checked::Bad { .. }));
+        let mut short = [1; 7];
+        stamp(&mut short, 3);
+        assert_eq!(short, [1; 7]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_parity_is_the_one_defined(
+            data in proptest::collection::vec(any::<u8>(), 0..600),
+            at in 0_usize..600,
+        ) {
+            prop_assert_eq!(parity(&data), plain_parity(&data));
+            let (head, tail) = data.split_at(at.min(data.len()));
+            prop_assert_eq!(parity(head) ^ parity_at(tail, head.len()), parity(&data));
+        }
+
+        #[test]
+        fn any_bytes_are_survived(
+            mut data in proptest::collection::vec(any::<u8>(), 0..600),
+            at in 0_usize..700,
+        ) {
+            correct(&mut data, at);
+            stamp(&mut data, at);
+            if at + 8 <= data.len() {
+                prop_assert_eq!(validate(&data, at), Checked::Good);
+            }
+        }
+    }
 }
