@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 
 pub mod device;
+pub mod partition;
 pub mod usage;
 
 pub use device::Device;

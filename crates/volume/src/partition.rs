@@ -1,0 +1,286 @@
+//! The partitions of a disk or a disk image: MBR and GPT, read-only.
+//!
+//! What a table says is data: partitions that overlap, reach past the end of the disk or
+//! are of no size are listed like any other. Only [`open_partition`] insists that the one
+//! it opens lies on the disk.
+
+use std::io;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::device::{Device, SliceDevice};
+
+mod gpt;
+mod mbr;
+
+pub use mbr::is_extended;
+
+/// A partition table.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Table {
+    /// Which kind of table, and what identifies it.
+    pub scheme: Scheme,
+    /// Bytes of a sector, in which the table counts.
+    pub sector_size: u32,
+    /// In the order of the table. MBR: 1 to 4, then logical ones from 5 on.
+    pub partitions: Vec<Partition>,
+}
+
+/// The kind of a partition table.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Scheme {
+    /// Master boot record, with the disk signature at byte 440; 0 = none.
+    Mbr {
+        /// The disk signature.
+        id: u32,
+    },
+    /// GUID partition table.
+    Gpt {
+        /// The disk's GUID.
+        uuid: Uuid,
+        /// Which of the two copies was good.
+        copy: GptCopy,
+    },
+    /// The MBR of a disk with a GPT, but no good copy of the GPT. No partitions are known.
+    ProtectiveMbr,
+}
+
+/// The copies of a GPT. The backup is only looked at when the primary is damaged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum GptCopy {
+    /// In the second sector.
+    Primary,
+    /// In the last sector.
+    Backup,
+}
+
+/// A partition, as its table describes it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Partition {
+    /// From 1 on.
+    pub number: u32,
+    /// Offset in bytes from the start of the disk.
+    pub start_bytes: u64,
+    /// Size in bytes; of an extended partition, of all that is inside it.
+    pub size_bytes: u64,
+    /// What it is said to hold.
+    pub kind: PartitionType,
+    /// GPT: the partition's GUID. MBR: `None`, see [`Table::partition_uuid`].
+    pub uuid: Option<Uuid>,
+    /// GPT: its name; unpaired surrogates are replaced. Empty otherwise.
+    pub name: String,
+    /// GPT: the attribute bits. MBR: the boot indicator, 0x80 = active.
+    pub flags: u64,
+}
+
+/// What a partition is said to hold.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PartitionType {
+    /// Type code of an MBR; 0x83 is Linux.
+    Mbr(u8),
+    /// Type GUID of a GPT.
+    Gpt(Uuid),
+}
+
+/// A partition could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum PartitionError {
+    /// Reading the table failed.
+    #[error("the partition table could not be read: {0}")]
+    Io(#[from] io::Error),
+    /// There is none.
+    #[error("there is no partition table")]
+    NoTable,
+    /// There is the outer shell of a GPT only.
+    #[error("both copies of the GPT partition table are damaged")]
+    Damaged,
+    /// There is no such partition.
+    #[error("there is no partition {number}, {}", available(.numbers))]
+    NoSuchPartition {
+        /// The one asked for.
+        number: u32,
+        /// Those there are.
+        numbers: Vec<u32>,
+    },
+    /// It is the container of the logical partitions.
+    #[error("partition {number} is an extended partition, which only contains others")]
+    Extended {
+        /// The one asked for.
+        number: u32,
+    },
+    /// The disk, or more likely the image of it, is shorter than the table says.
+    #[error("partition {number}, {size} bytes at {start}, reaches past the end at {disk_size}")]
+    PastTheEnd {
+        /// The one asked for.
+        number: u32,
+        /// Its first byte.
+        start: u64,
+        /// Its size in bytes.
+        size: u64,
+        /// Size of the disk in bytes.
+        disk_size: u64,
+    },
+}
+
+fn available(numbers: &[u32]) -> String {
+    if numbers.is_empty() {
+        return "the table is empty".to_owned();
+    }
+    let numbers: Vec<_> = numbers.iter().map(u32::to_string).collect();
+    format!("only {}", numbers.join(", "))
+}
+
+impl Table {
+    /// The table's identifier as blkid prints it (`PTUUID`), if it has one.
+    pub fn uuid(&self) -> Option<String> {
+        match self.scheme {
+            Scheme::Mbr { id: 0 } | Scheme::ProtectiveMbr => None,
+            Scheme::Mbr { id } => Some(format!("{id:08x}")),
+            Scheme::Gpt { uuid, .. } => Some(uuid.to_string()),
+        }
+    }
+
+    /// The identifier of one of its partitions as blkid prints it (`PARTUUID`).
+    pub fn partition_uuid(&self, partition: &Partition) -> Option<String> {
+        match partition.uuid {
+            Some(uuid) => Some(uuid.to_string()),
+            None => self.uuid().map(|table| format!("{table}-{:02x}", partition.number)),
+        }
+    }
+
+    /// The partition called `number`.
+    pub fn partition(&self, number: u32) -> Option<&Partition> {
+        self.partitions.iter().find(|partition| partition.number == number)
+    }
+}
+
+/// Reads the partition table of `disk`, if there is one.
+///
+/// A boot sector of a FAT or NTFS volume can look like an MBR; this does not look for that.
+/// The sectors of an image may have been 4096 bytes: a GPT is looked for with both sizes.
+///
+/// # Errors
+/// Of the device, on reading its first sectors. A sector that can not be read further on
+/// counts as damaged.
+pub fn read_table(disk: &dyn Device) -> io::Result<Option<Table>> {
+    let Some(mbr) = mbr::Mbr::read(disk)? else { return Ok(None) };
+    if mbr.is_protective() {
+        return Ok(Some(gpt::read(disk).unwrap_or_else(|| Table {
+            scheme: Scheme::ProtectiveMbr,
+            sector_size: disk.sector_size(),
+            partitions: Vec::new(),
+        })));
+    }
+    Ok(Some(Table {
+        scheme: Scheme::Mbr { id: mbr.id() },
+        sector_size: disk.sector_size(),
+        partitions: mbr.partitions(disk),
+    }))
+}
+
+/// The contents of partition `number` of `disk` as a device of its own.
+///
+/// # Errors
+/// There is no such partition, or it is not (all) on the disk.
+pub fn open_partition(
+    disk: Arc<dyn Device>,
+    number: u32,
+) -> Result<Arc<dyn Device>, PartitionError> {
+    let table = read_table(&disk)?.ok_or(PartitionError::NoTable)?;
+    if table.scheme == Scheme::ProtectiveMbr {
+        return Err(PartitionError::Damaged);
+    }
+    let partition = table.partition(number).ok_or_else(|| PartitionError::NoSuchPartition {
+        number,
+        numbers: table.partitions.iter().map(|partition| partition.number).collect(),
+    })?;
+    if partition.kind.is_extended() {
+        return Err(PartitionError::Extended { number });
+    }
+    let (start, size) = (partition.start_bytes, partition.size_bytes);
+    let disk_size = disk.size_bytes();
+    let past = |_| PartitionError::PastTheEnd { number, start, size, disk_size };
+    Ok(Arc::new(SliceDevice::new(disk, start, size).map_err(past)?))
+}
+
+impl PartitionType {
+    /// Whether it only contains the logical partitions of an MBR.
+    pub fn is_extended(self) -> bool {
+        matches!(self, Self::Mbr(code) if is_extended(code))
+    }
+}
+
+/// Little-endian numbers in a sector; a place beyond its end reads as 0.
+fn le<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let found = at.checked_add(N).and_then(|end| bytes.get(at..end));
+    found.and_then(|found| found.try_into().ok()).unwrap_or([0; N])
+}
+
+fn le32(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(le(bytes, at))
+}
+
+fn le64(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(le(bytes, at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::MemoryDevice;
+
+    #[test]
+    fn a_partition_is_a_device() {
+        let disk = MemoryDevice::new(1 << 20);
+        mbr::tests::write(&disk, 0, &[(0x83, 64, 8), (0x83, 2000, 100)]);
+        disk.write_at(b"inside", 64 * 512).unwrap();
+        let disk: Arc<dyn Device> = Arc::new(disk);
+        let partition = open_partition(disk.clone(), 1).unwrap();
+        assert_eq!(partition.size_bytes(), 8 * 512);
+        let mut bytes = [0; 6];
+        partition.read_at(&mut bytes, 0).unwrap();
+        assert_eq!(&bytes, b"inside");
+
+        let message = |number| open_partition(disk.clone(), number).err().unwrap().to_string();
+        assert_eq!(message(7), "there is no partition 7, only 1, 2");
+        assert_eq!(
+            message(2),
+            "partition 2, 51200 bytes at 1024000, reaches past the end at 1048576"
+        );
+        let blank: Arc<dyn Device> = Arc::new(MemoryDevice::new(4096));
+        assert!(matches!(open_partition(blank, 1), Err(PartitionError::NoTable)));
+    }
+
+    #[test]
+    fn the_container_of_logical_partitions_can_not_be_opened() {
+        let disk = MemoryDevice::new(1 << 20);
+        mbr::tests::write(&disk, 0, &[(5, 64, 800)]);
+        let error = open_partition(Arc::new(disk), 1).err().unwrap();
+        assert!(matches!(error, PartitionError::Extended { number: 1 }), "{error}");
+    }
+
+    #[test]
+    fn any_disk_can_be_read() {
+        use proptest::prelude::*;
+        let entry = (any::<[u8; 16]>(), 0..0x100_usize);
+        proptest!(|(entries in prop::collection::vec(entry, 1..12), id in any::<u32>())| {
+            // Boot records all over a small disk, with links from anywhere to anywhere.
+            let disk = MemoryDevice::new(64 * 512);
+            for sector in 0..64 {
+                mbr::tests::write(&disk, sector, &[]);
+            }
+            disk.write_at(&id.to_le_bytes(), 440).unwrap();
+            for (i, (mut bytes, extended)) in entries.into_iter().enumerate() {
+                bytes[0] &= 0x80;
+                bytes[4] = if extended & 1 == 0 { 5 } else { bytes[4] };
+                bytes[8] &= 31;
+                bytes[9..12].fill(0);
+                let at = if i < 4 { 0 } else { (i as u64 * 7 % 32) * 512 };
+                disk.write_at(&bytes, at + 446 + 16 * (i as u64 % 4)).unwrap();
+            }
+            let table = read_table(&disk).unwrap();
+            prop_assert!(table.is_none_or(|table| table.partitions.len() <= 4 + 256));
+        });
+    }
+}
