@@ -1,0 +1,265 @@
+//! What `/etc/ocfs2/cluster.conf` says: clusters, their nodes, global heartbeat regions.
+
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::str::FromStr;
+
+use crate::stanza::{Stanza, SyntaxError};
+
+/// A cluster.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Cluster {
+    /// Its name.
+    pub name: String,
+    /// How many nodes are meant to exist; nobody enforces it.
+    pub node_count: u32,
+    /// Where its nodes beat.
+    pub heartbeat_mode: HeartbeatMode,
+}
+
+/// Where nodes beat.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum HeartbeatMode {
+    /// On every volume they mount.
+    #[default]
+    Local,
+    /// In the regions of the configuration.
+    Global,
+}
+
+/// A node of a cluster.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Node {
+    /// Name of its cluster.
+    pub cluster: String,
+    /// Its name, that of the host.
+    pub name: String,
+    /// Its number, 0 to 254.
+    pub number: u8,
+    /// Where it listens.
+    pub ip_address: Ipv4Addr,
+    /// Where it listens, 7777 by convention.
+    pub ip_port: u16,
+}
+
+/// A global heartbeat region.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Heartbeat {
+    /// Name of its cluster.
+    pub cluster: String,
+    /// UUID of the volume the region is on, 32 upper-case digits.
+    pub region: String,
+}
+
+/// The configuration of all clusters.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ClusterConf {
+    /// The clusters, in the order of the file.
+    pub clusters: Vec<Cluster>,
+    /// The nodes of all clusters.
+    pub nodes: Vec<Node>,
+    /// The heartbeat regions of all clusters.
+    pub heartbeats: Vec<Heartbeat>,
+}
+
+/// The configuration can not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfError {
+    /// It can not be read.
+    #[error(transparent)]
+    Read(#[from] io::Error),
+    /// A line is not understood.
+    #[error(transparent)]
+    Syntax(#[from] SyntaxError),
+    /// A stanza lacks an attribute.
+    #[error("line {line}: {stanza} without \"{attribute}\"")]
+    Missing {
+        /// Where the stanza begins, from 1.
+        line: usize,
+        /// Its type.
+        stanza: String,
+        /// What it lacks.
+        attribute: &'static str,
+    },
+    /// A value is not what it has to be.
+    #[error("line {line}: {stanza}: {attribute} is {}, expected {expected}", found.escape_debug())]
+    Value {
+        /// Where the stanza begins, from 1.
+        line: usize,
+        /// Its type.
+        stanza: String,
+        /// Which attribute.
+        attribute: &'static str,
+        /// Its value.
+        found: String,
+        /// What it has to be.
+        expected: &'static str,
+    },
+}
+
+impl ClusterConf {
+    /// Where it is.
+    pub const PATH: &'static str = "/etc/ocfs2/cluster.conf";
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`ConfError`]; one wrong line rejects all of it.
+    pub fn read(path: &Path) -> Result<Self, ConfError> {
+        Self::parse(&fs::read_to_string(path)?)
+    }
+
+    /// Reads the contents of a file.
+    ///
+    /// # Errors
+    /// [`ConfError`]; one wrong line rejects all of it. Unknown stanzas and attributes are
+    /// ignored.
+    pub fn parse(text: &str) -> Result<Self, ConfError> {
+        let mut conf = Self::default();
+        for stanza in Stanza::parse_all(text)? {
+            match stanza.kind {
+                "cluster" => conf.clusters.push(Cluster::from_stanza(&stanza)?),
+                "node" => conf.nodes.push(Node::from_stanza(&stanza)?),
+                "heartbeat" => conf.heartbeats.push(Heartbeat::from_stanza(&stanza)?),
+                _ => {}
+            }
+        }
+        Ok(conf)
+    }
+
+    /// The nodes of a cluster.
+    pub fn nodes_of<'a>(&'a self, cluster: &'a str) -> impl Iterator<Item = &'a Node> {
+        self.nodes.iter().filter(move |node| node.cluster == cluster)
+    }
+}
+
+impl Cluster {
+    fn from_stanza(stanza: &Stanza<'_>) -> Result<Self, ConfError> {
+        let heartbeat_mode = match stanza.get("heartbeat_mode") {
+            None => HeartbeatMode::Local,
+            Some(mode) if mode.eq_ignore_ascii_case("local") => HeartbeatMode::Local,
+            Some(mode) if mode.eq_ignore_ascii_case("global") => HeartbeatMode::Global,
+            Some(mode) => return Err(wrong(stanza, "heartbeat_mode", mode, "local or global")),
+        };
+        Ok(Self {
+            name: required(stanza, "name")?.to_owned(),
+            node_count: parsed(stanza, "node_count", "a number")?,
+            heartbeat_mode,
+        })
+    }
+}
+
+impl Node {
+    fn from_stanza(stanza: &Stanza<'_>) -> Result<Self, ConfError> {
+        let expected = "0 to 254";
+        let number = parsed(stanza, "number", expected)?;
+        if number == 255 {
+            return Err(wrong(stanza, "number", "255", expected));
+        }
+        Ok(Self {
+            cluster: required(stanza, "cluster")?.to_owned(),
+            name: required(stanza, "name")?.to_owned(),
+            number,
+            ip_address: parsed(stanza, "ip_address", "an IPv4 address")?,
+            ip_port: parsed(stanza, "ip_port", "0 to 65535")?,
+        })
+    }
+}
+
+impl Heartbeat {
+    fn from_stanza(stanza: &Stanza<'_>) -> Result<Self, ConfError> {
+        Ok(Self {
+            cluster: required(stanza, "cluster")?.to_owned(),
+            region: required(stanza, "region")?.to_owned(),
+        })
+    }
+}
+
+fn required<'a>(stanza: &'a Stanza<'_>, attribute: &'static str) -> Result<&'a str, ConfError> {
+    stanza.get(attribute).ok_or_else(|| ConfError::Missing {
+        line: stanza.line,
+        stanza: stanza.kind.to_owned(),
+        attribute,
+    })
+}
+
+fn parsed<T: FromStr>(
+    stanza: &Stanza<'_>,
+    attribute: &'static str,
+    expected: &'static str,
+) -> Result<T, ConfError> {
+    let value = required(stanza, attribute)?;
+    // Blanks at the end of a line belong to the value, but not to a number.
+    value.trim().parse().map_err(|_| wrong(stanza, attribute, value, expected))
+}
+
+fn wrong(
+    stanza: &Stanza<'_>,
+    attribute: &'static str,
+    found: &str,
+    expected: &'static str,
+) -> ConfError {
+    let (line, stanza) = (stanza.line, stanza.kind.to_owned());
+    ConfError::Value { line, stanza, attribute, found: found.to_owned(), expected }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONF: &str = "\
+cluster:
+\tnode_count = 2
+\theartbeat_mode = Global
+\tname = ovs
+
+node:
+\tnumber = 0
+\tcluster = ovs
+\tip_port = 7777
+\tip_address = 10.0.0.1
+\tname = ovs001
+
+node:
+\tip_port = 7777
+\tip_address = 10.0.0.2
+\tnumber = 1
+\tname = ovs002
+\tcluster = ovs
+
+heartbeat:
+\tcluster = ovs
+\tregion = D3E640946BF845E48A6FDCDB5FB80F8A
+";
+
+    #[test]
+    fn a_file_of_o2cb_reads_as_it_was_written() {
+        let conf = ClusterConf::parse(CONF).unwrap();
+        let cluster = Cluster {
+            name: "ovs".to_owned(),
+            node_count: 2,
+            heartbeat_mode: HeartbeatMode::Global,
+        };
+        assert_eq!(conf.clusters, [cluster]);
+        let nodes: Vec<_> = conf.nodes_of("ovs").map(|n| (n.number, &*n.name)).collect();
+        assert_eq!(nodes, [(0, "ovs001"), (1, "ovs002")]);
+        assert_eq!(conf.nodes_of("other").count(), 0);
+        assert_eq!(conf.nodes[1].ip_address, Ipv4Addr::new(10, 0, 0, 2));
+        assert_eq!(conf.heartbeats[0].region, "D3E640946BF845E48A6FDCDB5FB80F8A");
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_its_stanza() {
+        for (from, to, message) in [
+            ("number = 0", "number = 255", "line 6: node: number is 255, expected 0 to 254"),
+            ("10.0.0.2", "host", "line 13: node: ip_address is host, expected an IPv4 address"),
+            ("node_count = 2", "x = 2", "line 1: cluster without \"node_count\""),
+            ("Global", "both", "line 1: cluster: heartbeat_mode is both, expected local or global"),
+        ] {
+            let err = ClusterConf::parse(&CONF.replacen(from, to, 1)).unwrap_err();
+            assert_eq!(err.to_string(), message);
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The o2cb cluster as this machine knows it: `/etc/ocfs2/cluster.conf` and configfs.
+//!
+//! Volumes only hold numbers of nodes; the names are here.
+#![deny(missing_docs)]
+
+mod conf;
+mod names;
+mod stanza;
+
+pub use conf::{Cluster, ClusterConf, ConfError, Heartbeat, HeartbeatMode, Node};
+pub use names::{NodeNames, Sources};
+pub use stanza::{SyntaxError, SyntaxProblem};

@@ -1,0 +1,162 @@
+//! Names of nodes by their numbers.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::{ClusterConf, ConfError};
+
+/// Where names are looked up.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// Where configfs may be mounted, in the order they are looked at.
+    pub configfs: Vec<PathBuf>,
+    /// The configuration file.
+    pub conf: PathBuf,
+}
+
+impl Default for Sources {
+    /// Those of this machine.
+    fn default() -> Self {
+        Self {
+            configfs: vec!["/sys/kernel/config".into(), "/config".into()],
+            conf: ClusterConf::PATH.into(),
+        }
+    }
+}
+
+/// Names of the nodes of one cluster.
+#[derive(Debug, Default)]
+pub struct NodeNames {
+    names: BTreeMap<u32, String>,
+    /// Why the configuration file could not be used, where it was needed; that there is
+    /// none is not a problem.
+    pub problem: Option<ConfError>,
+}
+
+impl NodeNames {
+    /// The nodes of `cluster`: those configfs has, else those of the configuration file.
+    ///
+    /// Without a name, those of the only cluster there is: a volume without cluster info
+    /// does not say which it belongs to.
+    pub fn find(sources: &Sources, cluster: Option<&str>) -> Self {
+        let running = sources.configfs.iter().find_map(|root| from_configfs(root, cluster));
+        if let Some(names) = running.filter(|names| !names.is_empty()) {
+            return Self { names, problem: None };
+        }
+        match ClusterConf::read(&sources.conf) {
+            Ok(conf) => Self { names: from_conf(&conf, cluster), problem: None },
+            Err(ConfError::Read(err)) if err.kind() == io::ErrorKind::NotFound => Self::default(),
+            Err(problem) => Self { names: BTreeMap::new(), problem: Some(problem) },
+        }
+    }
+
+    /// The name of a node.
+    pub fn get(&self, node: u32) -> Option<&str> {
+        self.names.get(&node).map(String::as_str)
+    }
+}
+
+fn from_conf(conf: &ClusterConf, cluster: Option<&str>) -> BTreeMap<u32, String> {
+    let cluster = match (cluster, &conf.clusters[..]) {
+        (Some(name), _) => name,
+        (None, [only]) => &only.name,
+        (None, _) => return BTreeMap::new(),
+    };
+    conf.nodes_of(cluster).map(|node| (node.number.into(), node.name.clone())).collect()
+}
+
+/// The nodes of a cluster that is online; `None` where there is no such cluster.
+fn from_configfs(root: &Path, cluster: Option<&str>) -> Option<BTreeMap<u32, String>> {
+    let clusters = root.join("cluster");
+    let name = match cluster {
+        // Not a path: it may come from a volume, and from a broken one.
+        Some(name) if name.is_empty() || name.contains('/') || name.starts_with('.') => None,
+        Some(name) => Some(name.into()),
+        None => {
+            let mut names = fs::read_dir(&clusters).ok()?.flatten().map(|entry| entry.file_name());
+            names.next().filter(|_| names.next().is_none())
+        }
+    }?;
+    let nodes = fs::read_dir(clusters.join(name).join("node")).ok()?.flatten();
+    let named = nodes.filter_map(|node| {
+        let number = fs::read_to_string(node.path().join("num")).ok()?.trim().parse().ok()?;
+        Some((number, node.file_name().to_string_lossy().into_owned()))
+    });
+    Some(named.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Machine {
+        root: tempfile::TempDir,
+        sources: Sources,
+    }
+
+    impl Machine {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            let sources = Sources {
+                configfs: vec![root.path().join("none"), root.path().join("config")],
+                conf: root.path().join("cluster.conf"),
+            };
+            Self { root, sources }
+        }
+
+        fn online(self, cluster: &str, node: &str, number: u32) -> Self {
+            let dir = self.root.path().join("config/cluster").join(cluster).join("node").join(node);
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join("num"), format!("{number}\n")).unwrap();
+            self
+        }
+
+        fn configured(self, cluster: &str, node: &str, number: u32) -> Self {
+            let text = format!(
+                "cluster:\n name = {cluster}\n node_count = 1\n\nnode:\n cluster = {cluster}\n \
+                 name = {node}\n number = {number}\n ip_address = 10.0.0.1\n ip_port = 7777\n\n"
+            );
+            let before = fs::read_to_string(&self.sources.conf).unwrap_or_default();
+            fs::write(&self.sources.conf, before + &text).unwrap();
+            self
+        }
+
+        fn name(&self, cluster: Option<&str>, node: u32) -> Option<String> {
+            NodeNames::find(&self.sources, cluster).get(node).map(str::to_owned)
+        }
+    }
+
+    #[test]
+    fn the_running_cluster_comes_before_the_configuration() {
+        let machine = Machine::new().online("ovs", "running", 1).configured("ovs", "written", 1);
+        assert_eq!(machine.name(Some("ovs"), 1).as_deref(), Some("running"));
+        assert_eq!(machine.name(None, 1).as_deref(), Some("running"));
+        assert_eq!(machine.name(Some("ovs"), 2), None);
+    }
+
+    #[test]
+    fn a_cluster_that_is_not_online_has_the_names_of_the_configuration() {
+        let machine = Machine::new().online("other", "x", 1).configured("ovs", "written", 1);
+        assert_eq!(machine.name(Some("ovs"), 1).as_deref(), Some("written"));
+        assert_eq!(machine.name(Some("unheard"), 1), None);
+    }
+
+    #[test]
+    fn of_several_clusters_none_is_taken_for_an_unnamed_one() {
+        let machine = Machine::new().configured("a", "x", 1).configured("b", "y", 1);
+        assert_eq!(machine.name(None, 1), None);
+        assert_eq!(machine.name(Some("b"), 1).as_deref(), Some("y"));
+        assert_eq!(machine.name(Some("../b"), 1), None);
+    }
+
+    #[test]
+    fn no_configuration_is_fine_and_a_broken_one_is_a_problem() {
+        let machine = Machine::new();
+        assert!(NodeNames::find(&machine.sources, None).problem.is_none());
+        fs::write(&machine.sources.conf, "nonsense\n").unwrap();
+        let problem = NodeNames::find(&machine.sources, None).problem.unwrap();
+        assert!(problem.to_string().starts_with("line 1: "), "{problem}");
+    }
+}

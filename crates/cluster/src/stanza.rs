@@ -1,0 +1,143 @@
+//! The grammar of cluster.conf: stanzas of attributes, with any names.
+
+/// A stanza: a type and its attributes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Stanza<'a> {
+    pub kind: &'a str,
+    /// The line it begins in, from 1.
+    pub line: usize,
+    attributes: Vec<Attribute<'a>>,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Attribute<'a> {
+    name: &'a str,
+    value: String,
+}
+
+/// A line that is none of those the grammar knows; the whole file is rejected.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("line {line}: {problem}: {}", text.escape_debug())]
+pub struct SyntaxError {
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub problem: SyntaxProblem,
+    /// What it says.
+    pub text: String,
+}
+
+/// What is wrong with a line.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum SyntaxProblem {
+    /// An attribute before any stanza, or after the empty line that ended it.
+    #[error("attribute outside of a stanza")]
+    OutsideStanza,
+    /// Neither a stanza, nor an attribute, nor a comment.
+    #[error("neither \"name:\" nor a blank and \"name = value\"")]
+    Unknown,
+}
+
+impl<'a> Stanza<'a> {
+    /// All stanzas of a file.
+    pub fn parse_all(text: &'a str) -> Result<Vec<Self>, SyntaxError> {
+        let mut stanzas: Vec<Self> = Vec::new();
+        let mut inside = false;
+        let mut lines = text.lines().enumerate();
+        while let Some((index, line)) = lines.next() {
+            let number = index + 1;
+            let error = |problem| SyntaxError { line: number, problem, text: line.to_owned() };
+            if line.starts_with('#') {
+                continue;
+            } else if line.chars().all(is_blank) {
+                inside = false;
+            } else if let Some(kind) = stanza_line(line) {
+                stanzas.push(Self { kind, line: number, attributes: Vec::new() });
+                inside = true;
+            } else if let Some((name, value)) = attribute_line(line) {
+                let stanza = stanzas
+                    .last_mut()
+                    .filter(|_| inside)
+                    .ok_or_else(|| error(SyntaxProblem::OutsideStanza))?;
+                let mut value = value.to_owned();
+                while value.ends_with('\\')
+                    && let Some((_, more)) = lines.next()
+                {
+                    value.pop();
+                    value.push('\n');
+                    value.push_str(more);
+                }
+                stanza.attributes.push(Attribute { name, value });
+            } else {
+                return Err(error(SyntaxProblem::Unknown));
+            }
+        }
+        Ok(stanzas)
+    }
+
+    /// The value of an attribute; the last one where it is given twice.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let mut from_end = self.attributes.iter().rev();
+        from_end.find(|attribute| attribute.name == name).map(|attribute| &*attribute.value)
+    }
+}
+
+fn is_blank(c: char) -> bool {
+    c == ' ' || c == '\t'
+}
+
+/// The word at the start of `text`, and what follows.
+fn word(text: &str) -> Option<(&str, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
+    (end > 0).then(|| text.split_at(end))
+}
+
+fn stanza_line(line: &str) -> Option<&str> {
+    let (kind, rest) = word(line)?;
+    rest.strip_prefix(':').filter(|rest| rest.chars().all(is_blank)).map(|_| kind)
+}
+
+fn attribute_line(line: &str) -> Option<(&str, &str)> {
+    let (name, rest) = word(line.strip_prefix(is_blank)?.trim_start_matches(is_blank))?;
+    let value = rest.trim_start_matches(is_blank).strip_prefix('=')?;
+    Some((name, value.trim_start_matches(is_blank)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_go_to_the_end_of_the_line_and_continue_after_a_backslash() {
+        let text = "# c\nnode:\t \n name=a b \n\t x1 \t = \\\nrest\n\nother:\n y =\nthird:";
+        let stanzas = Stanza::parse_all(text).unwrap();
+        let found: Vec<_> = stanzas.iter().map(|s| (s.kind, s.line)).collect();
+        assert_eq!(found, [("node", 2), ("other", 7), ("third", 9)]);
+        assert_eq!(stanzas[0].get("name"), Some("a b "));
+        assert_eq!(stanzas[0].get("x1"), Some("\nrest"));
+        assert_eq!(stanzas[1].get("y"), Some(""));
+        assert_eq!(stanzas[2].get("y"), None);
+        assert_eq!(Stanza::parse_all(" \t\n").unwrap(), []);
+    }
+
+    #[test]
+    fn any_other_line_rejects_the_file() {
+        use SyntaxProblem::{OutsideStanza, Unknown};
+        for (text, line, problem) in [
+            ("\n a = b\n", 2, OutsideStanza),
+            ("x:\n a = b\n\n c = d\n", 4, OutsideStanza),
+            ("x: y\n", 1, Unknown),
+            ("x\n", 1, Unknown),
+            ("a = b\n", 1, Unknown),
+            ("x:\n a\n", 2, Unknown),
+            ("x:\n # indented\n", 2, Unknown),
+            ("é:\n", 1, Unknown),
+        ] {
+            let err = Stanza::parse_all(text).unwrap_err();
+            assert_eq!((err.line, err.problem), (line, problem), "{text:?}");
+        }
+        let err = Stanza::parse_all("x:\n\ta\n").unwrap_err();
+        let expected = "line 2: neither \"name:\" nor a blank and \"name = value\": \\ta";
+        assert_eq!(err.to_string(), expected);
+    }
+}
