@@ -81,9 +81,9 @@ pub(super) fn is_read_only(path: &Path) -> bool {
 
 /// Number of a block device.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-struct Number {
-    major: u32,
-    minor: u32,
+pub(super) struct Number {
+    pub major: u32,
+    pub minor: u32,
 }
 
 impl Number {
@@ -99,15 +99,15 @@ impl Number {
 }
 
 /// Where the answers come from; another one in tests.
-struct System {
-    sys: PathBuf,
+pub(super) struct System {
+    pub sys: PathBuf,
     mountinfo: String,
     swaps: String,
     number_of: fn(&Path) -> Option<Number>,
 }
 
 impl System {
-    fn running() -> Self {
+    pub(super) fn running() -> Self {
         let read = |path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
         Self {
             sys: PathBuf::from("/sys"),
@@ -129,31 +129,36 @@ impl System {
         fs::read_to_string(self.dir(number).join(file)).ok().map(|text| text.trim().to_owned())
     }
 
-    /// The path people know a device by.
-    fn name(&self, number: Number) -> PathBuf {
+    /// The path people know a device by; `None` if sysfs does not know it.
+    pub(super) fn name(&self, number: Number) -> Option<PathBuf> {
         if let Some(name) = self.read(number, "dm/name") {
-            return Path::new("/dev/mapper").join(name);
+            return Some(Path::new("/dev/mapper").join(name));
         }
-        let dir = fs::canonicalize(self.dir(number)).unwrap_or_default();
-        match dir.file_name() {
-            // sysfs writes the slash of names like cciss/c0d0 as an exclamation mark.
-            Some(name) => Path::new("/dev").join(name.to_string_lossy().replace('!', "/")),
-            None => PathBuf::from(format!("device {}:{}", number.major, number.minor)),
-        }
+        let dir = fs::canonicalize(self.dir(number)).ok()?;
+        // sysfs writes the slash of names like cciss/c0d0 as an exclamation mark.
+        Some(Path::new("/dev").join(dir.file_name()?.to_string_lossy().replace('!', "/")))
+    }
+
+    fn name_or_number(&self, number: Number) -> PathBuf {
+        let Number { major, minor } = number;
+        self.name(number).unwrap_or_else(|| format!("device {major}:{minor}").into())
+    }
+
+    /// The disk a partition is on; `None` for what is no partition.
+    pub(super) fn disk_of(&self, number: Number) -> Option<Number> {
+        let dir = fs::canonicalize(self.dir(number)).ok()?;
+        let disk = dir.parent().filter(|_| dir.join("partition").exists())?;
+        Number::parse(&fs::read_to_string(disk.join("dev")).ok()?)
     }
 
     /// The device itself, its disk if it is a partition, its partitions if it is a disk.
     fn overlapping(&self, number: Number) -> BTreeSet<Number> {
         let mut all = BTreeSet::from([number]);
-        let Ok(dir) = fs::canonicalize(self.dir(number)) else { return all };
-        let number_in = |dir: &Path| Number::parse(&fs::read_to_string(dir.join("dev")).ok()?);
-        if dir.join("partition").exists() {
-            all.extend(dir.parent().and_then(number_in));
-        } else {
-            let entries = fs::read_dir(&dir).into_iter().flatten().flatten();
-            let parts = entries.map(|entry| entry.path()).filter(|d| d.join("partition").exists());
-            all.extend(parts.filter_map(|dir| number_in(&dir)));
-        }
+        all.extend(self.disk_of(number));
+        let entries = fs::read_dir(self.dir(number)).into_iter().flatten().flatten();
+        let parts = entries.map(|entry| entry.path()).filter(|dir| dir.join("partition").exists());
+        let number_in = |dir: PathBuf| Number::parse(&fs::read_to_string(dir.join("dev")).ok()?);
+        all.extend(parts.filter_map(number_in));
         all
     }
 
@@ -162,13 +167,13 @@ impl System {
         let mut found = BTreeSet::new();
         for (device, mount_point) in self.mounts() {
             if devices.contains(&device) {
-                found.insert(Holder::Mounted { device: self.name(device), mount_point });
+                found.insert(Holder::Mounted { device: self.name_or_number(device), mount_point });
             }
         }
         let swaps = self.swaps.lines().skip(1).filter_map(|line| line.split_whitespace().next());
         for device in swaps.filter_map(|path| (self.number_of)(&unescape(path))) {
             if devices.contains(&device) {
-                found.insert(Holder::Swap { device: self.name(device) });
+                found.insert(Holder::Swap { device: self.name_or_number(device) });
             }
         }
         for device in devices {
@@ -176,10 +181,10 @@ impl System {
             for of in holders.into_iter().flatten().flatten() {
                 let number = fs::read_to_string(of.path().join("dev"));
                 let of = match number.ok().and_then(|text| Number::parse(&text)) {
-                    Some(number) => self.name(number),
+                    Some(number) => self.name_or_number(number),
                     None => Path::new("/dev").join(of.file_name()),
                 };
-                found.insert(Holder::Part { device: self.name(device), of });
+                found.insert(Holder::Part { device: self.name_or_number(device), of });
             }
         }
         found.into_iter().collect()
@@ -234,7 +239,7 @@ fn unescape(text: &str) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -247,8 +252,8 @@ mod tests {
 ";
     const SWAPS: &str = "Filename Type Size Used Priority\n/dev/sda3 partition 1 0 -2\n";
 
-    /// sda with sda1 (part of dm-0), sda2 (root), sda3 (swap); sdb (btrfs); loop0 over a file.
-    fn system(root: &Path) -> System {
+    /// A tree as sysfs has it: sda with sda1 (part of dm-0), sda2 (root), sda3 (swap); sdb (btrfs); loop0 over a file.
+    pub fn system(root: &Path) -> System {
         let write = |path: &str, text: &str| {
             let path = root.join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -323,7 +328,9 @@ mod tests {
     fn names_and_loop_devices_are_those_people_know() {
         let root = tempfile::tempdir().unwrap();
         let system = system(root.path());
-        assert_eq!(system.name(Number::parse("104:0").unwrap()), Path::new("/dev/cciss/c0d0"));
+        let name = |number| system.name(Number::parse(number).unwrap());
+        assert_eq!(name("104:0").as_deref(), Some(Path::new("/dev/cciss/c0d0")));
+        assert_eq!(name("1:2"), None);
         assert_eq!(
             system.loops_over(Path::new("/images/with blank.img")),
             [Number::parse("7:0").unwrap()]

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::holders::{self, Holder};
 use super::{Device, FileDevice};
+use crate::partition::{PartitionError, open_partition};
 
 /// How to open a device. The default reads through the page cache and shares.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -25,6 +26,8 @@ pub struct DeviceOptions {
     pub exclusive: bool,
     /// With `write`: make a regular file that is missing or shorter this many bytes long.
     pub create_size: Option<u64>,
+    /// Not the whole of it but this partition, by the partition table on it.
+    pub partition: Option<u32>,
 }
 
 /// A device could not be opened.
@@ -73,6 +76,9 @@ pub enum OpenCause {
         /// By whom, as far as can be found out.
         holders: Vec<Holder>,
     },
+    /// The partition asked for can not be had.
+    #[error(transparent)]
+    Partition(PartitionError),
     /// Anything else.
     #[error(transparent)]
     Io(io::Error),
@@ -90,9 +96,14 @@ fn list(holders: &[Holder]) -> String {
 /// # Errors
 /// [`OpenError`] with the path and the cause.
 pub fn open(path: &Path, options: &DeviceOptions) -> Result<Arc<dyn Device>, OpenError> {
-    let file =
-        open_file(path, options).map_err(|cause| OpenError { path: path.to_owned(), cause })?;
-    Ok(Arc::new(file))
+    let open = || {
+        let device = Arc::new(open_file(path, options)?);
+        match options.partition {
+            None => Ok(device as Arc<dyn Device>),
+            Some(number) => open_partition(device, number).map_err(OpenCause::Partition),
+        }
+    };
+    open().map_err(|cause| OpenError { path: path.to_owned(), cause })
 }
 
 fn open_file(path: &Path, options: &DeviceOptions) -> Result<FileDevice, OpenCause> {
@@ -214,6 +225,30 @@ mod tests {
         let read_only = DeviceOptions { create_size: Some(1), ..Default::default() };
         let missing = dir.path().join("missing");
         assert!(matches!(cause(&missing, &read_only), OpenCause::NotFound));
+    }
+
+    #[test]
+    fn a_partition_is_opened_by_its_number_and_a_wrong_number_says_which_there_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk.img");
+        let mut disk = vec![0; 64 * 512];
+        // Partition 2: 8 sectors from sector 32 on.
+        disk[446 + 16 + 4] = 0x83;
+        disk[446 + 16 + 8] = 32;
+        disk[446 + 16 + 12] = 8;
+        disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+        disk[32 * 512..40 * 512].fill(9);
+        fs::write(&path, disk).unwrap();
+        let partition = |number| DeviceOptions { partition: Some(number), ..Default::default() };
+        let device = open(&path, &partition(2)).unwrap();
+        let mut contents = [0; 8 * 512];
+        device.read_at(&mut contents, 0).unwrap();
+        assert_eq!(contents, [9; 8 * 512]);
+        assert_eq!(device.size_bytes(), 8 * 512);
+
+        let missing = cause(&path, &partition(1));
+        assert!(matches!(missing, OpenCause::Partition(_)));
+        assert_eq!(missing.to_string(), "there is no partition 1, only 2");
     }
 
     #[test]
