@@ -1,1 +1,36 @@
-//! See Cargo.toml.
+//! What the OCFS2 commands share: being a command, not knowing volumes.
+//!
+//! A tool's `main` is one call of [`run`]; it parses the command line, names the program as
+//! it was called, prints the error and turns the outcome into an exit status.
+//!
+//! ```no_run
+//! #[derive(clap::Parser)]
+//! #[command(name = "frob.ocfs2", version)]
+//! struct Cli {
+//!     device: std::path::PathBuf,
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     ocfs2_cli::run(ocfs2_cli::Failure::default(), |cli: Cli| {
+//!         println!("{}", cli.device.display());
+//!         Ok(ocfs2_cli::Status::SUCCESS)
+//!     })
+//! }
+//! ```
+#![deny(missing_docs)]
+
+mod interrupt;
+mod output;
+mod program;
+mod progress;
+mod prompt;
+mod size;
+mod table;
+
+pub use interrupt::{Interrupt, Interrupted};
+pub use output::{Output, OutputClosed, print_json};
+pub use program::{Failure, Status, parse, print_error, print_warning, program_name, run};
+pub use progress::{Bar, NoProgress, Progress, progress};
+pub use prompt::{CannotAsk, confirm};
+pub use size::{SizeError, human_size, parse_size};
+pub use table::{printable, table};

@@ -1,0 +1,65 @@
+//! Ctrl-C during long work.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
+
+/// The work was stopped by a signal.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
+/// Whether SIGINT, SIGTERM or SIGHUP came. Clones share the answer.
+#[derive(Clone, Debug, Default)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// From now on the first such signal only sets the flag; the second ends the process with
+    /// status 130.
+    ///
+    /// # Errors
+    /// Those of `sigaction`.
+    pub fn install() -> io::Result<Self> {
+        let interrupt = Self::default();
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            // In this order: the first signal finds the flag not yet set.
+            flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupt.0))?;
+            flag::register(signal, Arc::clone(&interrupt.0))?;
+        }
+        Ok(interrupt)
+    }
+
+    /// Whether to stop.
+    pub fn requested(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// As [`Interrupt::requested`], for `?`.
+    ///
+    /// # Errors
+    /// [`Interrupted`] if work is to stop.
+    pub fn check(&self) -> Result<(), Interrupted> {
+        if self.requested() { Err(Interrupted) } else { Ok(()) }
+    }
+
+    /// What a signal does; for tests and for callers with their own reasons to stop.
+    pub fn request(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_sets_the_flag_and_the_process_lives_on() {
+        let interrupt = Interrupt::install().unwrap();
+        assert_eq!(interrupt.check(), Ok(()));
+        signal_hook::low_level::raise(SIGINT).unwrap();
+        assert_eq!(interrupt.check(), Err(Interrupted));
+    }
+}

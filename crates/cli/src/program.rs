@@ -1,0 +1,104 @@
+//! From the command line to the exit status.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::OutputClosed;
+
+/// The exit status of a program.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Status(pub u8);
+
+impl Status {
+    /// Everything was done.
+    pub const SUCCESS: Self = Self(0);
+    /// It failed or was refused.
+    pub const FAILURE: Self = Self(1);
+    /// Standard output was closed early; what a shell reports of a program ended by SIGPIPE.
+    pub const OUTPUT_CLOSED: Self = Self(141);
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> Self {
+        Self::from(status.0)
+    }
+}
+
+/// The statuses of a program that could not do its work. By default both are 1.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Failure {
+    /// The command line was not understood. Never clap's 2, which means other things to the
+    /// callers of file system tools.
+    pub usage: Status,
+    /// It ended with an error.
+    pub error: Status,
+}
+
+impl Default for Failure {
+    fn default() -> Self {
+        Self { usage: Status::FAILURE, error: Status::FAILURE }
+    }
+}
+
+/// The whole of a `main`: parses the command line, calls `program`, prints its error as
+/// `mkfs.ocfs2: disk.img: cause` and gives the exit status.
+///
+/// An error caused by the reader of standard output having gone away ([`crate::Output`]) is
+/// not printed and gives [`Status::OUTPUT_CLOSED`].
+pub fn run<P: clap::Parser>(
+    failure: Failure,
+    program: impl FnOnce(P) -> anyhow::Result<Status>,
+) -> ExitCode {
+    let status = parse(failure).and_then(|cli| {
+        program(cli).map_err(|err| {
+            if err.chain().any(|cause| cause.is::<OutputClosed>() || wraps_output_closed(cause)) {
+                return Status::OUTPUT_CLOSED;
+            }
+            print_error(&err);
+            failure.error
+        })
+    });
+    status.unwrap_or_else(|status| status).into()
+}
+
+/// Parses the command line; what clap has to say is printed, and comes back as a status:
+/// success for `--help` and `--version`.
+///
+/// # Errors
+/// The status to exit with.
+pub fn parse<P: clap::Parser>(failure: Failure) -> Result<P, Status> {
+    P::try_parse().map_err(|err| {
+        if !err.use_stderr() {
+            let _ = err.print();
+            return Status::SUCCESS;
+        }
+        let text = err.render().to_string();
+        let text = text.strip_prefix("error: ").unwrap_or(&text);
+        let _ = write!(io::stderr(), "{}: {text}", program_name());
+        failure.usage
+    })
+}
+
+/// The program's name as it was called, without folders.
+pub fn program_name() -> String {
+    let called = std::env::args_os().next().unwrap_or_default();
+    let name = Path::new(&called).file_name().unwrap_or(&called);
+    name.to_string_lossy().into_owned()
+}
+
+/// Prints an error with its causes on standard error, in one line behind the program's name.
+pub fn print_error(err: &anyhow::Error) {
+    // Where standard error is closed there is no one to tell.
+    let _ = writeln!(io::stderr(), "{}: {err:#}", program_name());
+}
+
+/// Prints a warning on standard error behind the program's name.
+pub fn print_warning(warning: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "{}: warning: {warning}", program_name());
+}
+
+fn wraps_output_closed(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    inner.is_some_and(|inner| inner.is::<OutputClosed>())
+}

@@ -1,0 +1,44 @@
+//! Tables for people.
+
+use comfy_table::{ContentArrangement, Table, presets};
+
+/// Columns as wide as they need to be, two blanks apart, without lines around them; the form
+/// of `mounted.ocfs2`. Ends with a newline. Never wrapped: scripts read it.
+///
+/// Control characters are shown escaped: cells hold what is on disks.
+pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header);
+    table.add_rows(rows.iter().map(|row| row.iter().map(|cell| printable(cell))));
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+}
+
+/// `text` with control characters escaped, fit for a terminal and for a single line.
+pub fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_lines_do_not_end_in_blanks() {
+        let rows = [["/dev/sdb1", "o2cb", ""], ["/dev/c", "", "a\n\x1bb"]];
+        let expected = "\
+Device     Stack  F
+/dev/sdb1  o2cb
+/dev/c            a\\n\\u{1b}b
+";
+        let rows = rows.map(|row| row.map(str::to_owned));
+        assert_eq!(table(["Device", "Stack", "F"], &rows), expected);
+    }
+}
