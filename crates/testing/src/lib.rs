@@ -1,1 +1,15 @@
-//! See Cargo.toml.
+//! Shared by the tests: our programs, the C tools as oracles, images, fixtures, machines.
+//!
+//! Everything here panics when it can not do its work: a helper's failure is the test's.
+#![deny(missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod oracle;
+mod program;
+mod run;
+mod scratch;
+
+pub use oracle::{c_tool, find_program, oracle, skip};
+pub use program::program;
+pub use run::{Outcome, Run};
+pub use scratch::{Scratch, allocated_bytes};
