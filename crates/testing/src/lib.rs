@@ -4,11 +4,13 @@
 #![deny(missing_docs)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod fixture;
 mod oracle;
 mod program;
 mod run;
 mod scratch;
 
+pub use fixture::{fixture, fixture_copy};
 pub use oracle::{c_tool, find_program, oracle, skip};
 pub use program::program;
 pub use run::{Outcome, Run};

@@ -1,0 +1,74 @@
+//! Volumes the Linux kernel wrote, from the folder `fixtures`.
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::{Run, Scratch};
+
+/// The image of that name, such as `clean-4k-o2cb`, unpacked and only to be read.
+///
+/// It is unpacked once, sparsely, into `target/fixtures`, and its checksum compared.
+///
+/// # Panics
+/// There is none of that name, it is damaged, or `xz` or `sha256sum` is missing.
+pub fn fixture(name: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let cache = root.join("target/fixtures");
+    let image = cache.join(format!("{name}.img"));
+    if image.exists() {
+        return image;
+    }
+    fs::create_dir_all(&cache).unwrap();
+    // Several tests may come here at once: each unpacks its own, the last one stays.
+    let folder = tempfile::tempdir_in(&cache).unwrap();
+    let unpacked = folder.path().join("image");
+    let packed = root.join("fixtures").join(format!("{name}.img.xz"));
+    let status = Command::new("xz")
+        .arg("--decompress")
+        .stdin(File::open(&packed).unwrap_or_else(|err| panic!("{}: {err}", packed.display())))
+        // To a file xz writes sparsely.
+        .stdout(File::create(&unpacked).unwrap())
+        .stderr(Stdio::inherit())
+        .status()
+        .expect("xz starts");
+    assert!(status.success(), "{} can not be unpacked", packed.display());
+
+    let expected = fs::read_to_string(packed.with_extension("sha256")).unwrap();
+    let found = Run::new("sha256sum").arg(&unpacked).success().stdout;
+    let digest = |text: &str| text.split_whitespace().next().unwrap_or_default().to_owned();
+    assert_eq!(digest(&found), digest(&expected), "{name} is damaged");
+
+    fs::set_permissions(&unpacked, Permissions::from_mode(0o444)).unwrap();
+    fs::rename(&unpacked, &image).unwrap();
+    image
+}
+
+/// A copy of a [`fixture`] to be changed.
+///
+/// # Panics
+/// As [`fixture`], or `cp` fails.
+pub fn fixture_copy(name: &str, scratch: &Scratch) -> PathBuf {
+    let copy = scratch.join(format!("{name}.img"));
+    let arguments = ["--sparse=always", "--reflink=auto", "--no-preserve=mode"];
+    Run::new("cp").args(arguments).arg(fixture(name)).arg(&copy).success();
+    copy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::allocated_bytes;
+
+    #[test]
+    fn a_fixture_is_unpacked_sparsely_and_a_copy_can_be_written() {
+        let image = fixture("crashed-512-local");
+        assert_eq!(image.metadata().unwrap().len(), 300 << 20);
+        assert!(allocated_bytes(&image) < 20 << 20);
+        let scratch = Scratch::new();
+        let copy = fixture_copy("crashed-512-local", &scratch);
+        assert!(allocated_bytes(&copy) < 20 << 20);
+        assert!(!copy.metadata().unwrap().permissions().readonly());
+    }
+}
