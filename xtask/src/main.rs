@@ -1,1 +1,55 @@
-fn main() {}
+//! Tasks of the developers: `cargo xtask --help`.
+#![deny(missing_docs)]
+
+mod apt;
+mod cargo;
+mod ci;
+mod install;
+mod programs;
+mod static_build;
+mod test;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use ocfs2_cli::{Failure, Status};
+
+#[derive(Parser)]
+#[command(name = "xtask", bin_name = "cargo xtask", about = "Tasks of the developers")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run all tests, with the C tools and the Linux kernel as judges
+    Test(test::Options),
+    /// Formatting, lints, documentation, then all tests
+    Ci,
+    /// Build the programs and put them where the system calls them, with manual pages and
+    /// shell completions
+    Install(install::Options),
+    /// Write the manual pages
+    Man {
+        /// The folder to write them to
+        #[arg(long, value_name = "DIR", default_value = "target/man")]
+        out: PathBuf,
+    },
+    /// Build the programs statically linked, and check that they are
+    Static,
+}
+
+fn main() -> ExitCode {
+    ocfs2_cli::run(Failure::default(), |cli: Cli| {
+        match cli.task {
+            Task::Test(options) => test::run(&options)?,
+            Task::Ci => ci::run_all()?,
+            Task::Install(options) => install::run(&options)?,
+            Task::Man { out } => install::write_man_pages(&out)?,
+            Task::Static => static_build::run()?,
+        }
+        Ok(Status::SUCCESS)
+    })
+}

@@ -11,7 +11,7 @@ mod run;
 mod scratch;
 
 pub use fixture::{fixture, fixture_copy};
-pub use oracle::{c_tool, find_program, oracle, skip};
+pub use oracle::{c_tool, find_program, is_c_tool, oracle, skip};
 pub use program::program;
 pub use run::{Outcome, Run};
 pub use scratch::{Scratch, allocated_bytes};

@@ -49,12 +49,16 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
     candidates(name).next()
 }
 
-/// The C ocfs2-tools' program of that name, told from ours by the library it links.
+/// The C ocfs2-tools' program of that name; where ours was installed in its place, the one
+/// that `cargo xtask install` kept as `NAME.orig`.
 pub fn c_tool(name: &str) -> Option<PathBuf> {
-    candidates(name).find(|path| {
-        let program = std::fs::read(path).unwrap_or_default();
-        program.windows(10).any(|bytes| bytes == b"libcom_err")
-    })
+    candidates(name).chain(candidates(&format!("{name}.orig"))).find(|path| is_c_tool(path))
+}
+
+/// Whether there is one of the C ocfs2-tools at `path`, told by the library it links.
+pub fn is_c_tool(path: &Path) -> bool {
+    let program = std::fs::read(path).unwrap_or_default();
+    program.windows(10).any(|bytes| bytes == b"libcom_err")
 }
 
 fn candidates(name: &str) -> impl Iterator<Item = PathBuf> {

@@ -1,0 +1,155 @@
+//! What the tests need of the system, from Debian's archive.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, bail};
+use ocfs2_testing::{c_tool, find_program};
+
+use crate::cargo::is_ci;
+
+/// A package, what of it the tests use, and what is left out without it.
+struct Package {
+    name: &'static str,
+    program: &'static str,
+    purpose: &'static str,
+}
+
+const fn package(name: &'static str, program: &'static str, purpose: &'static str) -> Package {
+    Package { name, program, purpose }
+}
+
+const KERNEL: &str = "mounting volumes with the Linux kernel in a virtual machine";
+const BLKID: &str = "comparing blkid's output, and mkfs recognising what it must not destroy";
+
+const PACKAGES: &[Package] = &[
+    package("ocfs2-tools", "fsck.ocfs2", "the C tools' judgement of our volumes"),
+    package("qemu-system-x86", "qemu-system-x86_64", KERNEL),
+    package("busybox-static", "busybox", KERNEL),
+    package("cpio", "cpio", KERNEL),
+    package("kmod", "modinfo", KERNEL),
+    package("xz-utils", "xz", KERNEL),
+    package("zstd", "zstd", KERNEL),
+    package("util-linux", "mkfs", "calling mkfs and blkid as the system does"),
+    package("fdisk", "sfdisk", "partitioned disk images"),
+    package("e2fsprogs", "mkfs.ext4", BLKID),
+    package("xfsprogs", "mkfs.xfs", BLKID),
+    package("btrfs-progs", "mkfs.btrfs", BLKID),
+    package("dosfstools", "mkfs.vfat", BLKID),
+    package("exfatprogs", "mkfs.exfat", BLKID),
+    package("ntfs-3g", "mkfs.ntfs", BLKID),
+    package("gfs2-utils", "mkfs.gfs2", BLKID),
+    package("xorriso", "xorriso", BLKID),
+    package("mdadm", "mdadm", BLKID),
+    package("lvm2", "pvcreate", BLKID),
+    package("cryptsetup-bin", "cryptsetup", BLKID),
+];
+
+impl Package {
+    fn is_here(&self) -> bool {
+        let program = self.program;
+        if program.ends_with(".ocfs2") { c_tool(program) } else { find_program(program) }.is_some()
+    }
+}
+
+/// Installs what is missing if this user may, and says what is left out if not.
+///
+/// # Errors
+/// Under `CI=true`, if anything is still missing.
+pub fn provide() -> Result<()> {
+    let missing = missing();
+    if !missing.is_empty() {
+        match Apt::find() {
+            Some(apt) => apt.install(&missing),
+            None => eprintln!("not root and no sudo without a password: nothing is installed"),
+        }
+    }
+    report()
+}
+
+/// Says what is left out.
+///
+/// # Errors
+/// Under `CI=true`, if that is anything.
+pub fn report() -> Result<()> {
+    let missing = missing();
+    for Package { name, program, purpose } in &missing {
+        eprintln!("LEFT OUT: {purpose}: no {program} (package {name})");
+    }
+    if is_ci() && !missing.is_empty() {
+        bail!("{} packages are missing, and CI=true allows nothing to be left out", missing.len());
+    }
+    Ok(())
+}
+
+fn missing() -> Vec<&'static Package> {
+    PACKAGES.iter().filter(|package| !package.is_here()).collect()
+}
+
+/// A working apt-get.
+struct Apt {
+    /// Whether it has to be called by sudo.
+    sudo: bool,
+}
+
+impl Apt {
+    fn find() -> Option<Self> {
+        find_program("apt-get")?;
+        let succeeds = |program, args: &[&str]| {
+            let mut command = Command::new(program);
+            let command = command.args(args).stdin(Stdio::null()).stderr(Stdio::null());
+            command.output().ok().filter(|output| output.status.success())
+        };
+        let root = succeeds("id", &["-u"]).is_some_and(|id| id.stdout == b"0\n");
+        if root {
+            return Some(Self { sudo: false });
+        }
+        succeeds("sudo", &["-n", "true"]).map(|_| Self { sudo: true })
+    }
+
+    fn install(&self, packages: &[&Package]) {
+        let names: Vec<_> = packages.iter().map(|package| package.name).collect();
+        eprintln!("installing {}", names.join(" "));
+        let has_lists = Path::new("/var/lib/apt/lists")
+            .read_dir()
+            .is_ok_and(|mut dir| dir.any(|file| is_package_list(file.ok())));
+        if has_lists && self.get("install", &names) {
+            return;
+        }
+        self.get("update", &[]);
+        if !self.get("install", &names) {
+            // One that this release does not have is no reason to go without the others.
+            for name in names {
+                self.get("install", &[name]);
+            }
+        }
+    }
+
+    /// Whether it succeeded; what it says against it is shown.
+    fn get(&self, action: &str, names: &[&str]) -> bool {
+        let mut command = if self.sudo { Command::new("sudo") } else { Command::new("env") };
+        if self.sudo {
+            command.args(["-n", "env"]);
+        }
+        command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-y", action]);
+        if action == "install" {
+            command.arg("--no-install-recommends");
+        }
+        let output = command.args(names).stdin(Stdio::null()).output();
+        match output {
+            Ok(output) if output.status.success() => true,
+            Ok(output) => {
+                eprint!("{}", String::from_utf8_lossy(&output.stderr));
+                false
+            }
+            Err(err) => {
+                eprintln!("apt-get: {err}");
+                false
+            }
+        }
+    }
+}
+
+fn is_package_list(file: Option<std::fs::DirEntry>) -> bool {
+    file.is_some_and(|file| file.file_name().to_string_lossy().contains("_Packages"))
+}

@@ -1,0 +1,80 @@
+//! Running cargo and other programs, from the workspace's folder.
+
+use std::env;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+/// The workspace's folder.
+pub fn root() -> PathBuf {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask).to_owned()
+}
+
+/// Where cargo builds.
+pub fn target_dir() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
+}
+
+/// Whether this is a machine where nothing may be left out.
+pub fn is_ci() -> bool {
+    env::var_os("CI").is_some_and(|ci| ci == "true" || ci == "1")
+}
+
+/// Cargo, in the workspace's folder, without standard input.
+pub fn cargo(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root()).args(args).stdin(Stdio::null());
+    // Set by the cargo that runs this program, and about this program.
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_")) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
+}
+
+/// Says what is run, runs it, and fails if it does.
+pub fn run(command: &mut Command) -> Result<()> {
+    let line = line(command);
+    eprintln!("\n$ {line}");
+    let status = command.status().with_context(|| format!("can not start {line}"))?;
+    ensure!(status.success(), "{line}: {status}");
+    Ok(())
+}
+
+/// The command as one would type it.
+fn line(command: &Command) -> String {
+    let set = command
+        .get_envs()
+        .filter_map(|(name, value)| Some(format!("{}={}", name.to_string_lossy(), quoted(value?))));
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default();
+    let words = std::iter::once(program).chain(command.get_args()).map(quoted);
+    set.chain(words).collect::<Vec<_>>().join(" ")
+}
+
+fn quoted(word: &OsStr) -> String {
+    let word = word.to_string_lossy();
+    if word.contains(' ') { format!("'{word}'") } else { word.into_owned() }
+}
+
+/// Builds all programs and gives the folder they are in.
+pub fn build_programs(profile: Profile) -> Result<PathBuf> {
+    let (name, folder) = match profile {
+        Profile::Dev => ("dev", "debug"),
+        Profile::Release => ("release", "release"),
+    };
+    run(&mut cargo(["build", "--quiet", "--workspace", "--bins", "--profile", name]))?;
+    Ok(target_dir().join(folder))
+}
+
+/// How to build.
+#[derive(Clone, Copy, Debug)]
+pub enum Profile {
+    /// With overflow checks and assertions.
+    Dev,
+    /// As it is installed.
+    Release,
+}

@@ -1,0 +1,16 @@
+//! `cargo xtask ci`: what must hold before a change is merged.
+
+use anyhow::Result;
+
+use crate::cargo::{cargo, run};
+use crate::test;
+
+/// Runs all of it, the quick checks first.
+pub fn run_all() -> Result<()> {
+    run(&mut cargo(["fmt", "--all", "--check"]))?;
+    let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    run(&mut cargo(clippy))?;
+    let doc = ["doc", "--quiet", "--workspace", "--no-deps"];
+    run(cargo(doc).env("RUSTDOCFLAGS", "-D warnings"))?;
+    test::run(&test::Options::default())
+}

@@ -1,0 +1,34 @@
+//! The programs that are installed.
+
+use std::path::Path;
+
+/// A program of this workspace.
+pub struct Program {
+    /// The name the system calls it by. The binary's has `-` in place of the dot, which cargo
+    /// does not accept.
+    pub name: &'static str,
+    /// Its command line.
+    pub command: fn() -> clap::Command,
+}
+
+/// All of them; a new tool is one more line.
+pub const PROGRAMS: &[Program] = &[];
+
+impl Program {
+    /// What cargo calls it.
+    pub fn binary(&self) -> String {
+        self.name.replace('.', "-")
+    }
+
+    /// Its command line under its own name.
+    pub fn command(&self) -> clap::Command {
+        (self.command)().name(self.name).bin_name(self.name)
+    }
+
+    /// Where it is installed; fails if cargo has not built it.
+    pub fn built_in(&self, bin_dir: &Path) -> anyhow::Result<std::path::PathBuf> {
+        let path = bin_dir.join(self.binary());
+        anyhow::ensure!(path.is_file(), "{} is not there", path.display());
+        Ok(path)
+    }
+}
