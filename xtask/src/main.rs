@@ -2,9 +2,11 @@
 #![deny(missing_docs)]
 
 mod apt;
+mod bench;
 mod cargo;
 mod ci;
 mod install;
+mod measure;
 mod programs;
 mod static_build;
 mod test;
@@ -37,6 +39,8 @@ enum Task {
         #[arg(long, value_name = "DIR", default_value = "target/man")]
         out: PathBuf,
     },
+    /// Time and memory beside the C tools
+    Bench(bench::Options),
     /// Build the programs statically linked, and check that they are
     Static,
 }
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
             Task::Ci => ci::run_all()?,
             Task::Install(options) => install::run(&options)?,
             Task::Man { out } => install::write_man_pages(&out)?,
+            Task::Bench(options) => bench::run(&options)?,
             Task::Static => static_build::run()?,
         }
         Ok(Status::SUCCESS)

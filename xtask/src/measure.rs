@@ -1,0 +1,105 @@
+//! What a program costs.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, WaitId, WaitIdOptions};
+use wait4::Wait4;
+
+/// What one run of a program cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// From its start to its end.
+    pub wall: Duration,
+    /// Spent by it in user and kernel mode.
+    pub cpu: Duration,
+    /// The most memory it held at one time. The kernel counts from the fork on, so this is
+    /// never less than what this program held; see [`floor`].
+    pub peak_rss_bytes: u64,
+    /// Calls of read(2) and its kin, its libraries' included.
+    pub reads: u64,
+    /// Bytes they read.
+    pub read_bytes: u64,
+    /// Calls of write(2) and its kin.
+    pub writes: u64,
+    /// Bytes they wrote.
+    pub written_bytes: u64,
+}
+
+/// Runs a program to its end; fails if it does.
+pub fn measure(command: &mut Command) -> Result<Cost> {
+    let name = format!("{command:?}");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let start = Instant::now();
+    let mut child = command.spawn().with_context(|| name.clone())?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("a pid")?;
+    // Its accounts can be read until it is waited for.
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    rustix::process::waitid(WaitId::Pid(pid), options)?;
+    let wall = start.elapsed();
+    let io = fs::read_to_string(format!("/proc/{}/io", child.id()))?;
+    let used = child.wait4()?;
+    ensure!(used.status.success(), "{name}: {}", used.status);
+
+    let count = |field: &str| {
+        let line = io.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(": "));
+        line.and_then(|number| number.parse::<u64>().ok()).context("/proc/PID/io")
+    };
+    Ok(Cost {
+        wall,
+        cpu: used.rusage.utime + used.rusage.stime,
+        peak_rss_bytes: used.rusage.maxrss,
+        reads: count("syscr")?,
+        read_bytes: count("rchar")?,
+        writes: count("syscw")?,
+        written_bytes: count("wchar")?,
+    })
+}
+
+/// The peak memory that a program shows which needs next to none.
+pub fn floor() -> Result<u64> {
+    Ok(measure(&mut Command::new("true"))?.peak_rss_bytes)
+}
+
+/// The median of each part.
+pub fn median(costs: &[Cost]) -> Cost {
+    fn of<T: Ord + Copy>(costs: &[Cost], part: impl Fn(&Cost) -> T) -> T {
+        let mut parts: Vec<T> = costs.iter().map(part).collect();
+        parts.sort_unstable();
+        parts[parts.len() / 2]
+    }
+    Cost {
+        wall: of(costs, |cost| cost.wall),
+        cpu: of(costs, |cost| cost.cpu),
+        peak_rss_bytes: of(costs, |cost| cost.peak_rss_bytes),
+        reads: of(costs, |cost| cost.reads),
+        read_bytes: of(costs, |cost| cost.read_bytes),
+        writes: of(costs, |cost| cost.writes),
+        written_bytes: of(costs, |cost| cost.written_bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_copies_is_seen_to_read_and_write() {
+        let mut dd = Command::new("dd");
+        let cost = measure(dd.args(["if=/dev/zero", "of=/dev/null", "bs=4096", "count=100"]));
+        let cost = cost.unwrap();
+        assert!(cost.reads >= 100 && cost.read_bytes >= 409_600, "{cost:?}");
+        assert!(cost.writes >= 100 && cost.written_bytes >= 409_600, "{cost:?}");
+        assert!(cost.peak_rss_bytes > 0 && cost.wall >= Duration::from_micros(1));
+        assert!(measure(&mut Command::new("false")).is_err());
+    }
+
+    #[test]
+    fn the_median_is_the_middle_one_of_each_part() {
+        let cost = measure(&mut Command::new("true")).unwrap();
+        let costs = [3, 1, 2].map(|n| Cost { reads: n, writes: 10 - n, ..cost });
+        assert_eq!((median(&costs).reads, median(&costs).writes), (2, 8));
+    }
+}
