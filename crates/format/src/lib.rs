@@ -28,11 +28,13 @@ pub mod journal;
 pub mod local_alloc;
 pub mod ocfs1;
 pub mod quota;
+pub mod refcount;
 pub mod slot_map;
 mod structure;
 pub mod superblock;
 pub mod truncate_log;
 mod units;
+pub mod xattr;
 
 pub use check::BlockCheck;
 pub use error::{Invalid, Truncated};

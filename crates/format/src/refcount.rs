@@ -1,0 +1,235 @@
+//! Refcount trees: how many extents share physical clusters.
+
+use binrw::binrw;
+use bitflags::bitflags;
+
+use crate::error::{expect_eq, expect_signature};
+use crate::extent::ExtentList;
+use crate::structure::structure;
+use crate::{Blkno, BlockCheck, BlockSize, Invalid, Structure, Truncated};
+
+bitflags! {
+    /// `rf_flags`.
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct RefcountFlags: u32 {
+        /// A block of records below the root.
+        const LEAF = 0x1;
+        /// A root with an extent list of leaves.
+        const TREE = 0x2;
+        const _ = !0;
+    }
+}
+
+/// `struct ocfs2_refcount_block` up to its records or its extent list.
+///
+/// From [`RefcountBlock::LIST_OFFSET`] on there is an extent list with TREE, else a list
+/// of records.
+#[binrw]
+#[brw(little)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct RefcountBlock {
+    /// 0x00: [`RefcountBlock::SIGNATURE`].
+    pub rf_signature: [u8; 8],
+    /// 0x08: slot of the `extent_alloc` this block came from.
+    pub rf_suballoc_slot: u16,
+    /// 0x0a: its bit in that allocator's group.
+    pub rf_suballoc_bit: u16,
+    /// 0x0c: generation of the volume.
+    pub rf_fs_generation: u32,
+    /// 0x10: the block this is stored in.
+    pub rf_blkno: Blkno,
+    /// 0x18: of a leaf: the root's block; of a root: 0.
+    pub rf_parent: Blkno,
+    /// 0x20: covers the whole block.
+    pub rf_check: BlockCheck,
+    /// 0x28: of a root with TREE: rightmost leaf extent block.
+    pub rf_last_eb_blk: Blkno,
+    /// 0x30: of a root: inodes that use the tree.
+    pub rf_count: u32,
+    /// 0x34: [`RefcountFlags`].
+    pub rf_flags: u32,
+    /// 0x38: of a root with TREE: leaves.
+    pub rf_clusters: u32,
+    /// 0x3c: of a leaf: `e_cpos` of the record that points at it.
+    pub rf_cpos: u32,
+    /// 0x40: the same in all blocks of a tree.
+    pub rf_generation: u32,
+    /// 0x44: reserved.
+    pub rf_reserved0: u32,
+    /// 0x48: the group descriptor it came from, or 0.
+    pub rf_suballoc_loc: Blkno,
+    /// 0x50: reserved.
+    pub rf_reserved1: [u64; 6],
+}
+structure!(RefcountBlock, "refcount block", 0x80);
+
+impl RefcountBlock {
+    /// `rf_signature` of every refcount block.
+    pub const SIGNATURE: [u8; 8] = *b"REFCNT1\0";
+    /// Where the block check is.
+    pub const CHECK_OFFSET: usize = 0x20;
+    /// Where the records or the extent list start.
+    pub const LIST_OFFSET: usize = 0x80;
+
+    /// `rf_flags`.
+    pub fn flags(&self) -> RefcountFlags {
+        RefcountFlags::from_bits_retain(self.rf_flags)
+    }
+
+    /// Whether it is a root whose records are in leaves.
+    pub fn is_tree(&self) -> bool {
+        self.flags().contains(RefcountFlags::TREE)
+    }
+
+    /// Records that fit into a block.
+    pub fn record_capacity(block_size: BlockSize) -> u16 {
+        ((block_size.bytes() - 0x90) / 16) as u16
+    }
+
+    /// The records of `block`, one without TREE.
+    ///
+    /// # Errors
+    /// [`Truncated`] if the block is too short for a list.
+    pub fn records(block: &[u8]) -> Result<RefcountList<'_>, Truncated> {
+        RefcountList::new(block.get(Self::LIST_OFFSET..).unwrap_or_default())
+    }
+
+    /// The extent list of `block`, a root with TREE: one record a leaf block, keyed by
+    /// physical cluster.
+    ///
+    /// # Errors
+    /// [`Truncated`] if the block is too short for a list.
+    pub fn extents(block: &[u8]) -> Result<ExtentList<'_>, Truncated> {
+        ExtentList::new(block.get(Self::LIST_OFFSET..).unwrap_or_default())
+    }
+
+    /// Checks signature, generation, the block it claims to be and its root; `root` is 0
+    /// for a root itself.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub fn verify(&self, blkno: Blkno, fs_generation: u32, root: Blkno) -> Result<(), Invalid> {
+        let name = Self::NAME;
+        expect_signature(name, blkno, "rf_signature", &self.rf_signature, &Self::SIGNATURE)?;
+        expect_eq(name, blkno, "rf_fs_generation", self.rf_fs_generation, fs_generation)?;
+        expect_eq(name, blkno, "rf_blkno", self.rf_blkno, blkno)?;
+        expect_eq(name, blkno, "rf_parent", self.rf_parent, root)
+    }
+}
+
+/// `struct ocfs2_refcount_list` without its records.
+#[binrw]
+#[brw(little)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct RefcountListHeader {
+    /// 0x00: records that fit.
+    pub rl_count: u16,
+    /// 0x02: records in use, at most `rl_count`.
+    pub rl_used: u16,
+    /// 0x04: reserved.
+    pub rl_reserved2: u32,
+    /// 0x08: reserved.
+    pub rl_reserved1: u64,
+}
+structure!(RefcountListHeader, "refcount list", 16);
+
+/// `struct ocfs2_refcount_rec`, 16 bytes.
+#[binrw]
+#[brw(little)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct RefcountRec {
+    /// 0x00: first physical cluster; 32 bits are used.
+    pub r_cpos: u64,
+    /// 0x08: clusters.
+    pub r_clusters: u32,
+    /// 0x0c: extents that refer to them, at least 1.
+    pub r_refcount: u32,
+}
+structure!(RefcountRec, "refcount record", 16);
+
+/// A list of refcount records where it lies.
+#[derive(Clone, Copy, Debug)]
+pub struct RefcountList<'a> {
+    /// The header.
+    pub header: RefcountListHeader,
+    records: &'a [u8],
+}
+
+impl<'a> RefcountList<'a> {
+    /// The list that starts at `bytes` and can extend to its end.
+    ///
+    /// # Errors
+    /// [`Truncated`] if there is no room for the header.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, Truncated> {
+        let header = RefcountListHeader::decode(bytes)?;
+        Ok(Self { header, records: &bytes[RefcountListHeader::SIZE..] })
+    }
+
+    /// Records that fit; what `rl_count` should be.
+    pub fn capacity(&self) -> usize {
+        self.records.len() / RefcountRec::SIZE
+    }
+
+    /// The records in use, as far as they fit.
+    pub fn records(&self) -> impl Iterator<Item = RefcountRec> + 'a {
+        let used = usize::from(self.header.rl_used);
+        let records = self.records.chunks_exact(RefcountRec::SIZE).take(used);
+        records.filter_map(|bytes| RefcountRec::decode(bytes).ok())
+    }
+
+    /// Checks that `rl_count` fits and the records in use fit it.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub fn verify(&self, blkno: Blkno) -> Result<(), Invalid> {
+        let RefcountListHeader { rl_count, rl_used, .. } = self.header;
+        let name = RefcountListHeader::NAME;
+        if usize::from(rl_count) > self.capacity() {
+            let expected = format_args!("at most {}", self.capacity()).to_string();
+            return Err(Invalid::new(name, blkno, "rl_count", rl_count, expected));
+        }
+        if rl_used > rl_count {
+            let expected = format_args!("at most {rl_count}").to_string();
+            return Err(Invalid::new(name, blkno, "rl_used", rl_used, expected));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::structure::assert_round_trip;
+
+    #[test]
+    fn every_byte_is_kept() {
+        assert_round_trip::<RefcountBlock>();
+        assert_round_trip::<RefcountListHeader>();
+        assert_round_trip::<RefcountRec>();
+    }
+
+    #[test]
+    fn no_more_records_are_given_than_fit() {
+        assert_eq!(BlockSize::ALL.map(RefcountBlock::record_capacity), [23, 55, 119, 247]);
+        let block = [0xff; 512];
+        let list = RefcountBlock::records(&block).unwrap();
+        assert_eq!((list.capacity(), list.records().count()), (23, 23));
+        assert_eq!(list.verify(Blkno(4)).unwrap_err().field, "rl_count");
+        assert_eq!(RefcountBlock::extents(&block).unwrap().records().len(), 23);
+        assert!(RefcountBlock::records(&[0; 0x8f]).is_err());
+    }
+
+    #[test]
+    fn a_leaf_of_another_tree_is_seen() {
+        let leaf = RefcountBlock {
+            rf_signature: RefcountBlock::SIGNATURE,
+            rf_blkno: Blkno(5),
+            rf_parent: Blkno(3),
+            rf_flags: RefcountFlags::LEAF.bits(),
+            ..Default::default()
+        };
+        leaf.verify(Blkno(5), 0, Blkno(3)).unwrap();
+        assert_eq!(leaf.verify(Blkno(5), 0, Blkno(4)).unwrap_err().field, "rf_parent");
+        assert!(!leaf.is_tree());
+    }
+}
