@@ -4,9 +4,9 @@
 #![deny(missing_docs)]
 
 mod conf;
-mod names;
+mod lookup;
 mod stanza;
 
 pub use conf::{Cluster, ClusterConf, ConfError, Heartbeat, HeartbeatMode, Node};
-pub use names::{NodeNames, Sources};
+pub use lookup::{NodeNames, Sources, heartbeat_regions};
 pub use stanza::{SyntaxError, SyntaxProblem};

@@ -1,4 +1,4 @@
-//! Names of nodes by their numbers.
+//! What a cluster is made of: names of its nodes, global heartbeat regions.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{ClusterConf, ConfError};
 
-/// Where names are looked up.
+/// Where it is looked up.
 #[derive(Clone, Debug)]
 pub struct Sources {
     /// Where configfs may be mounted, in the order they are looked at.
@@ -67,8 +67,24 @@ fn from_conf(conf: &ClusterConf, cluster: Option<&str>) -> BTreeMap<u32, String>
     conf.nodes_of(cluster).map(|node| (node.number.into(), node.name.clone())).collect()
 }
 
-/// The nodes of a cluster that is online; `None` where there is no such cluster.
-fn from_configfs(root: &Path, cluster: Option<&str>) -> Option<BTreeMap<u32, String>> {
+/// The UUIDs of the volumes with the global heartbeat regions of a cluster, 32 upper-case
+/// digits each: those configfs has, else those of the configuration file. Empty where
+/// neither can be read.
+pub fn heartbeat_regions(sources: &Sources, cluster: &str) -> Vec<String> {
+    let running = sources.configfs.iter().find_map(|root| {
+        let dir = cluster_dir(root, Some(cluster))?.join("heartbeat");
+        let regions = fs::read_dir(dir).ok()?.flatten().filter(|entry| entry.path().is_dir());
+        Some(regions.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+    });
+    running.filter(|regions: &Vec<_>| !regions.is_empty()).unwrap_or_else(|| {
+        let conf = ClusterConf::read(&sources.conf).unwrap_or_default();
+        let regions = conf.heartbeats.into_iter().filter(|region| region.cluster == cluster);
+        regions.map(|region| region.region).collect()
+    })
+}
+
+/// The folder of a cluster that is online; `None` where there is no such cluster.
+fn cluster_dir(root: &Path, cluster: Option<&str>) -> Option<PathBuf> {
     let clusters = root.join("cluster");
     let name = match cluster {
         // Not a path: it may come from a volume, and from a broken one.
@@ -79,7 +95,12 @@ fn from_configfs(root: &Path, cluster: Option<&str>) -> Option<BTreeMap<u32, Str
             names.next().filter(|_| names.next().is_none())
         }
     }?;
-    let nodes = fs::read_dir(clusters.join(name).join("node")).ok()?.flatten();
+    Some(clusters.join(name))
+}
+
+/// The nodes of a cluster that is online.
+fn from_configfs(root: &Path, cluster: Option<&str>) -> Option<BTreeMap<u32, String>> {
+    let nodes = fs::read_dir(cluster_dir(root, cluster)?.join("node")).ok()?.flatten();
     let named = nodes.filter_map(|node| {
         let number = fs::read_to_string(node.path().join("num")).ok()?.trim().parse().ok()?;
         Some((number, node.file_name().to_string_lossy().into_owned()))
@@ -141,6 +162,21 @@ mod tests {
         let machine = Machine::new().online("other", "x", 1).configured("ovs", "written", 1);
         assert_eq!(machine.name(Some("ovs"), 1).as_deref(), Some("written"));
         assert_eq!(machine.name(Some("unheard"), 1), None);
+    }
+
+    #[test]
+    fn global_regions_are_those_of_the_running_cluster_else_configured() {
+        let machine = Machine::new();
+        let region = |name: &str| format!("heartbeat:\n cluster = {name}\n region = {name}1\n\n");
+        fs::write(&machine.sources.conf, region("ovs") + &region("other")).unwrap();
+        assert_eq!(heartbeat_regions(&machine.sources, "ovs"), ["ovs1"]);
+        let heartbeat = machine.root.path().join("config/cluster/ovs/heartbeat");
+        fs::create_dir_all(&heartbeat).unwrap();
+        fs::write(heartbeat.join("mode"), "global\n").unwrap();
+        assert_eq!(heartbeat_regions(&machine.sources, "ovs"), ["ovs1"]);
+        fs::create_dir(heartbeat.join("AB12")).unwrap();
+        assert_eq!(heartbeat_regions(&machine.sources, "ovs"), ["AB12"]);
+        assert!(heartbeat_regions(&machine.sources, "..").is_empty());
     }
 
     #[test]
