@@ -1,0 +1,473 @@
+//! Directories: their blocks and entries, looking up names, paths, walking the tree.
+
+use std::collections::{HashSet, VecDeque};
+
+use ocfs2_format::dinode::{Dinode, DynFeatures, FileKind};
+use ocfs2_format::dir::{self, DirTrailer, FileType};
+use ocfs2_format::dx::{DxEntryList, DxLeaf, DxRoot};
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::hash::{CharSign, NameHash, dx_hash};
+use ocfs2_format::inline::InlineData;
+use ocfs2_format::{Blkno, Structure};
+
+use crate::tree::{Extents, Tree};
+use crate::{Error, Inode, Volume};
+
+/// What errors call a directory's block.
+const BLOCK: &str = "directory block";
+/// Most symbolic links followed for one path, as in the kernel.
+const MAX_LINKS: u32 = 40;
+
+/// An entry of a directory that names an inode.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Entry {
+    /// The name: any bytes but, in a sound directory, NUL and `/`.
+    pub name: Vec<u8>,
+    /// The dinode.
+    pub inode: Blkno,
+    /// The type the entry states; `None` where the code is none.
+    pub file_type: Option<FileType>,
+    /// The block it is in: the directory's dinode if the directory is inline.
+    pub blkno: Blkno,
+    /// Bytes from the start of what holds entries in that block.
+    pub offset: usize,
+}
+
+impl Entry {
+    /// Whether it is `.` or `..`.
+    pub fn is_dot(&self) -> bool {
+        self.name == b"." || self.name == b".."
+    }
+}
+
+/// A block of a directory.
+#[derive(Clone, Debug)]
+pub struct DirBlock {
+    /// The directory's dinode.
+    pub dir: Blkno,
+    /// Where it is: the dinode if the directory is inline.
+    pub blkno: Blkno,
+    bytes: Vec<u8>,
+    /// Bytes that hold entries.
+    len: usize,
+}
+
+impl DirBlock {
+    /// What holds entries: the block without its trailer, or the inline data.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// The trailer, if there is one.
+    pub fn trailer(&self) -> Option<DirTrailer> {
+        if self.len == self.bytes.len() { None } else { DirTrailer::of_block(&self.bytes).ok() }
+    }
+
+    /// Its entries that name an inode, in order. The first one that is impossible is given
+    /// as an error and is the last.
+    pub fn entries(&self) -> impl Iterator<Item = Result<Entry, Error>> + '_ {
+        let used = |entry: &Result<dir::DirEntry<'_>, _>| {
+            entry.as_ref().map_or(true, dir::DirEntry::is_used)
+        };
+        dir::entries(self.bytes()).filter(used).map(|entry| {
+            let entry = entry.map_err(|source| Error::DirEntry {
+                dir: self.dir,
+                blkno: self.blkno,
+                source,
+            })?;
+            Ok(Entry {
+                name: entry.name.to_vec(),
+                inode: entry.header.inode,
+                file_type: entry.file_type(),
+                blkno: self.blkno,
+                offset: entry.offset,
+            })
+        })
+    }
+}
+
+/// The blocks of a directory, in order. See [`Volume::dir_blocks`].
+#[derive(Debug)]
+pub struct DirBlocks<'v> {
+    volume: &'v Volume,
+    dir: Blkno,
+    size: u64,
+    has_trailers: bool,
+    inline: Option<DirBlock>,
+    extents: Option<Extents<'v>>,
+    /// What is left of the extent at hand: the next block, and how many.
+    run: (Blkno, u64),
+    /// The next block of the directory, and the one behind its end.
+    next: u64,
+    end: u64,
+}
+
+impl DirBlocks<'_> {
+    fn hole(&self) -> Error {
+        let expected = format_args!("no hole before block {} of it", self.next).to_string();
+        let invalid =
+            ocfs2_format::Invalid::new(Dinode::NAME, self.dir, "i_size", self.size, expected);
+        invalid.into()
+    }
+}
+
+impl Iterator for DirBlocks<'_> {
+    type Item = Result<DirBlock, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(block) = self.inline.take() {
+            return Some(Ok(block));
+        }
+        loop {
+            if self.next >= self.end {
+                return None;
+            }
+            let (blkno, left) = self.run;
+            if left > 0 {
+                self.run = (Blkno(blkno.0 + 1), left - 1);
+                self.next += 1;
+                return Some(self.volume.dir_block(self.dir, blkno, self.has_trailers));
+            }
+            let Some(extent) = self.extents.as_mut().and_then(Iterator::next) else {
+                // The extents end before the directory does.
+                self.next = self.end;
+                return Some(Err(self.hole()));
+            };
+            let extent = match extent {
+                Ok(extent) => extent,
+                Err(err) => return Some(Err(err)),
+            };
+            let bits = self.volume.geometry().bpc_bits();
+            let start = u64::from(extent.cpos.0) << bits;
+            self.run = (extent.blkno, u64::from(extent.clusters) << bits);
+            if start > self.next {
+                self.next = start;
+                return Some(Err(self.hole()));
+            }
+            self.next = start;
+        }
+    }
+}
+
+/// The entries of a directory that name an inode. See [`Volume::entries`].
+#[derive(Debug)]
+pub struct Entries<'v> {
+    blocks: DirBlocks<'v>,
+    pending: VecDeque<Result<Entry, Error>>,
+}
+
+impl Iterator for Entries<'_> {
+    type Item = Result<Entry, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(entry) = self.pending.pop_front() {
+                return Some(entry);
+            }
+            match self.blocks.next()? {
+                Ok(block) => self.pending.extend(block.entries()),
+                Err(err) => return Some(Err(err)),
+            }
+        }
+    }
+}
+
+impl Volume {
+    /// Whether the blocks of a directory end in trailers.
+    pub fn has_dir_trailers(&self, dir: &Inode) -> bool {
+        !dir.is_inline() && (self.is_indexed(dir) || self.has(Incompat::META_ECC))
+    }
+
+    /// Whether a directory has an index.
+    pub fn is_indexed(&self, dir: &Inode) -> bool {
+        let flag = dir.dinode.dyn_features().contains(DynFeatures::INDEXED_DIR);
+        flag && self.has(Incompat::INDEXED_DIRS) && !dir.is_inline()
+    }
+
+    /// The blocks of a directory.
+    ///
+    /// A block that can not be had, or whose trailer is wrong, is given as an error; those
+    /// behind it follow.
+    ///
+    /// # Errors
+    /// [`Error::WrongKind`] if it is no directory, [`Error::Invalid`] if the root of its
+    /// tree is wrong.
+    pub fn dir_blocks(&self, dir: &Inode) -> Result<DirBlocks<'_>, Error> {
+        dir.expect(FileKind::Directory, "a directory")?;
+        let size = dir.size();
+        let mut blocks = DirBlocks {
+            volume: self,
+            dir: dir.blkno,
+            size,
+            has_trailers: self.has_dir_trailers(dir),
+            inline: None,
+            extents: None,
+            run: (Blkno(0), 0),
+            next: 0,
+            // The C mkfs leaves lost+found at a size without the trailer.
+            end: size.div_ceil(self.block_size().bytes().into()),
+        };
+        if dir.is_inline() {
+            let data = InlineData::data(dir.id2()).map_err(Error::truncated(dir.blkno))?;
+            let len = usize::try_from(size).unwrap_or(usize::MAX).min(data.len());
+            let bytes = data.iter().take(len).copied().collect();
+            blocks.inline = Some(DirBlock { dir: dir.blkno, blkno: dir.blkno, bytes, len });
+            blocks.end = 0;
+        } else {
+            blocks.extents = Some(self.tree(dir)?.extents());
+        }
+        Ok(blocks)
+    }
+
+    fn dir_block(&self, dir: Blkno, blkno: Blkno, has_trailer: bool) -> Result<DirBlock, Error> {
+        let size = self.block_size().size();
+        if !has_trailer {
+            let mut bytes = vec![0; size];
+            self.read_into(BLOCK, blkno, &mut bytes)?;
+            return Ok(DirBlock { dir, blkno, bytes, len: size });
+        }
+        let bytes = self.read_metadata(BLOCK, blkno, DirTrailer::check_offset(size))?;
+        let trailer = DirTrailer::of_block(&bytes).map_err(Error::truncated(blkno))?;
+        trailer.verify(blkno, dir)?;
+        Ok(DirBlock { dir, blkno, bytes, len: DirTrailer::offset(size) })
+    }
+
+    /// The entries of a directory, `.` and `..` included, in the order they are stored.
+    ///
+    /// What is wrong is given as an error; what comes behind it follows as far as it can be
+    /// found.
+    ///
+    /// # Errors
+    /// As [`Volume::dir_blocks`].
+    pub fn entries(&self, dir: &Inode) -> Result<Entries<'_>, Error> {
+        Ok(Entries { blocks: self.dir_blocks(dir)?, pending: VecDeque::new() })
+    }
+
+    /// Looks a name up in a directory: through its index if it has one.
+    ///
+    /// # Errors
+    /// Any of reading what has to be read. A directory without an index whose blocks are
+    /// wrong gives an error only if the name is not in one of the others.
+    pub fn lookup(&self, dir: &Inode, name: &[u8]) -> Result<Option<Entry>, Error> {
+        dir.expect(FileKind::Directory, "a directory")?;
+        if self.is_indexed(dir) { self.lookup_indexed(dir, name) } else { self.scan(dir, name) }
+    }
+
+    /// Looks a name up in all blocks of a directory, whether it has an index or not.
+    ///
+    /// # Errors
+    /// If the name is not found: the first error there was.
+    pub fn scan(&self, dir: &Inode, name: &[u8]) -> Result<Option<Entry>, Error> {
+        let mut first_error = None;
+        for entry in self.entries(dir)? {
+            match entry {
+                Ok(entry) if entry.name == name => return Ok(Some(entry)),
+                Ok(_) => {}
+                Err(err) => first_error = first_error.or(Some(err)),
+            }
+        }
+        first_error.map_or(Ok(None), Err)
+    }
+
+    fn lookup_indexed(&self, dir: &Inode, name: &[u8]) -> Result<Option<Entry>, Error> {
+        let seed = self.superblock().s_dx_seed;
+        let [signed, unsigned] = CharSign::ALL.map(|sign| dx_hash(name, seed, sign));
+        match self.lookup_hash(dir, name, signed)? {
+            None if unsigned != signed => self.lookup_hash(dir, name, unsigned),
+            found => Ok(found),
+        }
+    }
+
+    fn lookup_hash(
+        &self,
+        dir: &Inode,
+        name: &[u8],
+        hash: NameHash,
+    ) -> Result<Option<Entry>, Error> {
+        let blkno = dir.dinode.i_dx_root;
+        let block = self.read_metadata(DxRoot::NAME, blkno, DxRoot::CHECK_OFFSET)?;
+        let root = DxRoot::decode(&block).map_err(Error::truncated(blkno))?;
+        root.verify(blkno, self.generation(), dir.blkno)?;
+        if root.is_inline() {
+            let list = DxRoot::entries(&block).map_err(Error::truncated(blkno))?;
+            return self.lookup_in(dir, name, hash, &list);
+        }
+        let list = DxRoot::extents(&block).map_err(Error::truncated(blkno))?;
+        let Some(extent) = Tree::new(self, blkno, &list)?.floor(hash.major)? else {
+            return Ok(None);
+        };
+        let cluster = (hash.major - extent.cpos.0).min(u32::from(extent.clusters) - 1);
+        let per_cluster = u64::from(self.geometry().blocks_per_cluster());
+        let within = u64::from(hash.minor) % per_cluster;
+        let leaf = Blkno(extent.blkno.0 + u64::from(cluster) * per_cluster + within);
+        let block = self.read_metadata(DxLeaf::NAME, leaf, DxLeaf::CHECK_OFFSET)?;
+        let header = DxLeaf::decode(&block).map_err(Error::truncated(leaf))?;
+        header.verify(leaf, self.generation())?;
+        let list = DxLeaf::entries(&block).map_err(Error::truncated(leaf))?;
+        self.lookup_in(dir, name, hash, &list)
+    }
+
+    fn lookup_in(
+        &self,
+        dir: &Inode,
+        name: &[u8],
+        hash: NameHash,
+        list: &DxEntryList<'_>,
+    ) -> Result<Option<Entry>, Error> {
+        for candidate in list.entries().filter(|entry| entry.hash() == hash) {
+            let block = self.dir_block(dir.blkno, candidate.dx_dirent_blk, true)?;
+            for entry in block.entries() {
+                let entry = entry?;
+                if entry.name == name {
+                    return Ok(Some(entry));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The root directory.
+    ///
+    /// # Errors
+    /// As [`Volume::inode`].
+    pub fn root(&self) -> Result<Inode, Error> {
+        self.inode(self.superblock().s_root_blkno)
+    }
+
+    /// The inode at a path from the root directory; symbolic links are not followed.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::WrongKind`] where something before the last name is no
+    /// directory; any of reading.
+    pub fn resolve(&self, path: &[u8]) -> Result<Inode, Error> {
+        self.resolve_links(path, 0)
+    }
+
+    /// The same, but symbolic links are followed, also the last one.
+    ///
+    /// # Errors
+    /// As [`Volume::resolve`], and [`Error::TooManyLinks`].
+    pub fn resolve_following(&self, path: &[u8]) -> Result<Inode, Error> {
+        self.resolve_links(path, MAX_LINKS)
+    }
+
+    fn resolve_links(&self, path: &[u8], max_links: u32) -> Result<Inode, Error> {
+        let split = |path: &[u8]| -> Vec<Vec<u8>> {
+            let names = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty());
+            names.map(<[u8]>::to_vec).rev().collect()
+        };
+        let mut at = self.root()?;
+        let mut names = split(path);
+        let mut links = 0;
+        while let Some(name) = names.pop() {
+            let entry = self.lookup(&at, &name)?.ok_or(Error::NotFound { name })?;
+            let inode = self.inode(entry.inode)?;
+            if max_links == 0 || inode.kind() != Some(FileKind::Symlink) {
+                at = inode;
+                continue;
+            }
+            links += 1;
+            if links > max_links {
+                return Err(Error::TooManyLinks { path: path.to_vec() });
+            }
+            let target = self.symlink_target(&inode)?;
+            if target.starts_with(b"/") {
+                at = self.root()?;
+            }
+            names.extend(split(&target));
+        }
+        Ok(at)
+    }
+
+    /// Everything below a directory, each directory before what is in it.
+    ///
+    /// A directory that is reached a second time is given as an error and not entered
+    /// again, so the walk ends for any contents.
+    ///
+    /// # Errors
+    /// As [`Volume::dir_blocks`] for the directory itself.
+    pub fn walk(&self, dir: &Inode) -> Result<Walk<'_>, Error> {
+        let entries = self.entries(dir)?;
+        Ok(Walk {
+            volume: self,
+            path: Vec::new(),
+            levels: vec![(0, entries)],
+            visited: HashSet::from([dir.blkno]),
+        })
+    }
+}
+
+/// Everything below a directory. See [`Volume::walk`].
+#[derive(Debug)]
+pub struct Walk<'v> {
+    volume: &'v Volume,
+    /// The path of the directory at hand.
+    path: Vec<u8>,
+    /// The directories being read, each with the length of its path.
+    levels: Vec<(usize, Entries<'v>)>,
+    visited: HashSet<Blkno>,
+}
+
+/// What a walk comes across.
+#[derive(Clone, Debug)]
+pub struct WalkEntry {
+    /// Its path from where the walk began, without a slash in front.
+    pub path: Vec<u8>,
+    /// The entry.
+    pub entry: Entry,
+    /// The inode.
+    pub inode: Inode,
+}
+
+/// What a walk could not read.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {error}", .path.escape_ascii())]
+pub struct WalkError {
+    /// The directory or the entry the error is about.
+    pub path: Vec<u8>,
+    /// The error.
+    pub error: Error,
+}
+
+impl Walk<'_> {
+    fn visit(&mut self, entry: Entry) -> Result<WalkEntry, WalkError> {
+        let mut path = self.path.clone();
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend(&entry.name);
+        let failed = |error| WalkError { path: path.clone(), error };
+        let inode = self.volume.inode(entry.inode).map_err(failed)?;
+        if inode.is_dir() {
+            if !self.visited.insert(inode.blkno) {
+                let error = Error::Repeated { structure: "directory", blkno: inode.blkno };
+                return Err(failed(error));
+            }
+            let entries = self.volume.entries(&inode).map_err(failed)?;
+            self.path.clone_from(&path);
+            self.levels.push((path.len(), entries));
+        }
+        Ok(WalkEntry { path, entry, inode })
+    }
+}
+
+impl Iterator for Walk<'_> {
+    type Item = Result<WalkEntry, WalkError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let (len, entries) = self.levels.last_mut()?;
+            self.path.truncate(*len);
+            match entries.next() {
+                None => {
+                    self.levels.pop();
+                }
+                Some(Ok(entry)) if entry.is_dot() => {}
+                Some(Ok(entry)) => return Some(self.visit(entry)),
+                Some(Err(error)) => {
+                    return Some(Err(WalkError { path: self.path.clone(), error }));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! System files: slot map, heartbeat, journals, and the others by name.
+
+use ocfs2_format::dinode::{Dinode, InodeFlags};
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::journal::JournalSuperblock;
+use ocfs2_format::slot_map::{SlotMapFormat, TakenSlot};
+use ocfs2_format::superblock::Stack;
+use ocfs2_format::{Blkno, Cpos, Structure};
+
+use crate::usage::{Heartbeat, Places, Region};
+use crate::{Error, Inode, Volume};
+
+/// The journal of a slot.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    /// The slot.
+    pub slot: u16,
+    /// Its inode.
+    pub inode: Inode,
+    /// Where its first block is.
+    pub blkno: Blkno,
+    /// What its first block holds.
+    pub superblock: JournalSuperblock,
+}
+
+impl Journal {
+    /// Whether the slot is mounted or was not unmounted cleanly, so that the journal has to
+    /// be replayed.
+    pub fn is_dirty(&self) -> bool {
+        self.inode.dinode.journal_flags() & Dinode::JOURNAL_DIRTY != 0
+    }
+
+    /// How often the slot was recovered.
+    pub fn recovery_generation(&self) -> u32 {
+        self.inode.dinode.journal_recovery_generation()
+    }
+}
+
+impl Volume {
+    /// Node slots.
+    pub fn max_slots(&self) -> u16 {
+        self.superblock().s_max_slots
+    }
+
+    /// The system directory.
+    ///
+    /// # Errors
+    /// As [`Volume::inode`].
+    pub fn system_dir(&self) -> Result<Inode, Error> {
+        self.inode(self.superblock().s_system_dir_blkno)
+    }
+
+    /// The system file of a name, e.g. `global_bitmap`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], any of reading.
+    pub fn system_file(&self, name: &str) -> Result<Inode, Error> {
+        let entry = self.lookup(&self.system_dir()?, name.as_bytes())?;
+        let entry = entry.ok_or_else(|| Error::NotFound { name: name.into() })?;
+        self.inode(entry.inode)
+    }
+
+    /// The system file of a slot, e.g. `journal` and 3 for `journal:0003`.
+    ///
+    /// # Errors
+    /// As [`Volume::system_file`].
+    pub fn slot_file(&self, name: &str, slot: u16) -> Result<Inode, Error> {
+        self.system_file(&format!("{name}:{slot:04}"))
+    }
+
+    /// How the slot map is stored.
+    pub fn slot_map_format(&self) -> SlotMapFormat {
+        match self.has(Incompat::EXTENDED_SLOT_MAP) {
+            true => SlotMapFormat::Extended,
+            false => SlotMapFormat::Old,
+        }
+    }
+
+    /// The slots that are taken now; other nodes may change that any moment.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the slot map is too small for the slots; any of reading.
+    pub fn taken_slots(&self) -> Result<Vec<TakenSlot>, Error> {
+        let format = self.slot_map_format();
+        let inode = self.system_file("slot_map")?;
+        let mut map = vec![0; format.entry_size() * usize::from(self.max_slots())];
+        if inode.size() < map.len() as u64 {
+            let expected = format_args!("at least {}", map.len()).to_string();
+            return Err(inode.invalid("i_size", inode.size(), expected));
+        }
+        self.file(&inode)?.fresh().read_at(&mut map, 0)?;
+        Ok(format.taken(&map, self.max_slots()).collect())
+    }
+
+    /// Where on the device the nodes write their heartbeat.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the file does not begin with an extent; any of reading.
+    pub fn heartbeat_region(&self) -> Result<Region, Error> {
+        let inode = self.system_file("heartbeat")?;
+        let extent = self.tree(&inode)?.map(Cpos(0))?;
+        let geometry = self.geometry();
+        let place = extent.and_then(|extent| {
+            let offset_bytes = extent.blkno.offset_bytes(geometry.block_size)?;
+            let size_bytes = u64::from(extent.clusters) << geometry.cluster_size.bits();
+            Some(Region { offset_bytes, size_bytes })
+        });
+        place.ok_or_else(|| inode.invalid("l_next_free_rec", 0, "an extent"))
+    }
+
+    /// What the volume says about its users: for
+    /// [`Usage::probe`](crate::usage::Usage::probe).
+    ///
+    /// # Errors
+    /// As [`Volume::taken_slots`] and [`Volume::heartbeat_region`].
+    pub fn places(&self) -> Result<Places, Error> {
+        let heartbeat_only = self.has(Incompat::HEARTBEAT_DEV);
+        let taken = if heartbeat_only { Vec::new() } else { self.taken_slots()? };
+        let heartbeat = match self.superblock().stack() {
+            _ if heartbeat_only => Heartbeat::OnVolume(self.heartbeat_region()?),
+            Stack::Local => Heartbeat::Local,
+            Stack::O2cb { global_heartbeat: false } => {
+                Heartbeat::OnVolume(self.heartbeat_region()?)
+            }
+            Stack::O2cb { global_heartbeat: true } => Heartbeat::Global,
+            Stack::Userspace(_) => Heartbeat::Userspace,
+        };
+        Ok(Places { taken, heartbeat })
+    }
+
+    /// Whether the journal of a slot is dirty, by its inode alone.
+    ///
+    /// # Errors
+    /// As [`Volume::system_file`]; [`Error::Invalid`] if it is no journal.
+    pub fn journal_is_dirty(&self, slot: u16) -> Result<bool, Error> {
+        let inode = self.journal_inode(slot)?;
+        Ok(inode.dinode.journal_flags() & Dinode::JOURNAL_DIRTY != 0)
+    }
+
+    fn journal_inode(&self, slot: u16) -> Result<Inode, Error> {
+        let inode = self.slot_file("journal", slot)?;
+        if !inode.dinode.flags().contains(InodeFlags::JOURNAL) {
+            let found = format_args!("{:#x}", inode.dinode.i_flags).to_string();
+            return Err(inode.invalid("i_flags", found, "the JOURNAL bit"));
+        }
+        Ok(inode)
+    }
+
+    /// The journal of a slot, with its superblock verified.
+    ///
+    /// # Errors
+    /// As [`Volume::system_file`]; [`Error::Invalid`] if it is no journal.
+    pub fn journal(&self, slot: u16) -> Result<Journal, Error> {
+        let inode = self.journal_inode(slot)?;
+        let extent = self.tree(&inode)?.map(Cpos(0))?;
+        let extent = extent.ok_or_else(|| inode.invalid("l_next_free_rec", 0, "an extent"))?;
+        let blkno = extent.blkno;
+        let block = self.read_block(blkno)?;
+        let superblock = JournalSuperblock::decode(&block).map_err(Error::truncated(blkno))?;
+        let blocks = self.geometry().blocks_for(inode.size());
+        superblock.verify(blkno, self.block_size(), blocks)?;
+        Ok(Journal { slot, inode, blkno, superblock })
+    }
+}

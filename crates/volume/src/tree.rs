@@ -1,0 +1,351 @@
+//! Extent trees: from a position in a file to where it is stored.
+//!
+//! Nothing of a tree is trusted: records have to be in order and inside what the records
+//! above them cover, extents inside the volume, depths falling by one, and no extent block
+//! may be reached twice. The links between leaves are not used at all.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use ocfs2_format::extent::{ExtentBlock, ExtentFlags, ExtentList, ExtentRec};
+use ocfs2_format::{Blkno, Cpos, Invalid, Structure};
+
+use crate::{Error, Volume};
+
+/// A run of clusters of a file, as a leaf record describes it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Extent {
+    /// Where in the file, in clusters.
+    pub cpos: Cpos,
+    /// Clusters.
+    pub clusters: u16,
+    /// Where on the volume.
+    pub blkno: Blkno,
+    /// The flags.
+    pub flags: ExtentFlags,
+}
+
+impl Extent {
+    /// The position behind its last cluster, at most 2^32.
+    pub fn end(&self) -> u64 {
+        u64::from(self.cpos.0) + u64::from(self.clusters)
+    }
+
+    /// Whether it holds `cpos`.
+    pub fn contains(&self, cpos: Cpos) -> bool {
+        self.cpos <= cpos && u64::from(cpos.0) < self.end()
+    }
+
+    /// Whether it is allocated but not written, so that it reads as zeros.
+    pub fn is_unwritten(&self) -> bool {
+        self.flags.contains(ExtentFlags::UNWRITTEN)
+    }
+}
+
+/// What a position in a file is part of.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Segment {
+    /// The positions, in clusters, at most up to 2^32. That of a hole may be cut where the
+    /// next leaf begins.
+    pub range: Range<u64>,
+    /// What is there; `None` in a hole.
+    pub extent: Option<Extent>,
+}
+
+/// What the leaf records of a tree point at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Unit {
+    Cluster,
+    /// Single blocks, as in refcount trees.
+    Block,
+}
+
+/// An extent tree of a volume.
+#[derive(Clone, Debug)]
+pub struct Tree<'v> {
+    volume: &'v Volume,
+    root: Node,
+    unit: Unit,
+    /// The leaf that was looked into last.
+    leaf: Option<Leaf>,
+}
+
+/// A list of a tree.
+#[derive(Clone, Debug)]
+struct Node {
+    /// The block it is in.
+    blkno: Blkno,
+    depth: u16,
+    /// The positions it may cover by the records above it.
+    range: Range<u64>,
+    records: Vec<ExtentRec>,
+}
+
+/// A leaf all of whose records are sound.
+#[derive(Clone, Debug)]
+struct Leaf {
+    range: Range<u64>,
+    extents: Vec<Extent>,
+}
+
+/// The end of all positions.
+const END: u64 = 1 << 32;
+
+impl Node {
+    fn new(blkno: Blkno, list: &ExtentList<'_>, range: Range<u64>) -> Result<Self, Error> {
+        list.verify(blkno)?;
+        let depth = list.header.l_tree_depth;
+        Ok(Self { blkno, depth, range, records: list.records().collect() })
+    }
+
+    fn invalid(
+        &self,
+        field: &'static str,
+        found: impl std::fmt::Display,
+        expected: impl std::fmt::Display,
+    ) -> Error {
+        Invalid::new(ExtentRec::NAME, self.blkno, field, found, expected).into()
+    }
+
+    /// The positions an interior record covers: up to where the next one begins. The first
+    /// one also stands for what is before it.
+    fn covered(&self, index: usize) -> Result<Range<u64>, Error> {
+        let cpos = |index: usize| self.records.get(index).map(|rec| u64::from(rec.e_cpos.0));
+        let own = cpos(index).unwrap_or(END);
+        let start = if index == 0 { self.range.start } else { own };
+        let end = cpos(index + 1).unwrap_or(self.range.end);
+        if start < self.range.start || start >= end || own >= end || end > self.range.end {
+            let expected = format_args!("below {end}, and records in order").to_string();
+            return Err(self.invalid("e_cpos", own, expected));
+        }
+        Ok(start..end)
+    }
+}
+
+impl<'v> Tree<'v> {
+    /// The tree whose root list is in block `blkno`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the root list is wrong.
+    pub fn new(volume: &'v Volume, blkno: Blkno, list: &ExtentList<'_>) -> Result<Self, Error> {
+        Ok(Self { volume, root: Node::new(blkno, list, 0..END)?, unit: Unit::Cluster, leaf: None })
+    }
+
+    /// The same, but of one whose leaf records point at single blocks: a refcount tree.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the root list is wrong.
+    pub fn of_blocks(
+        volume: &'v Volume,
+        blkno: Blkno,
+        list: &ExtentList<'_>,
+    ) -> Result<Self, Error> {
+        Ok(Self { unit: Unit::Block, ..Self::new(volume, blkno, list)? })
+    }
+
+    /// How many levels of extent blocks there are.
+    pub fn depth(&self) -> u16 {
+        self.root.depth
+    }
+
+    /// All extents, in order.
+    ///
+    /// A record that is wrong, or an extent block that can not be had, is given as an error;
+    /// what comes behind it follows. The iteration ends for any contents.
+    pub fn extents(&self) -> Extents<'v> {
+        Extents {
+            volume: self.volume,
+            unit: self.unit,
+            stack: vec![(self.root.clone(), 0)],
+            visited: HashSet::new(),
+            end: 0,
+        }
+    }
+
+    /// What `cpos` is part of.
+    ///
+    /// # Errors
+    /// Any of reading the extent blocks above it, and of what is wrong with their leaf.
+    pub fn segment(&mut self, cpos: Cpos) -> Result<Segment, Error> {
+        let at = u64::from(cpos.0);
+        let leaf = self.leaf(cpos)?;
+        let next = leaf.extents.partition_point(|extent| extent.cpos <= cpos);
+        let before = next.checked_sub(1).and_then(|index| leaf.extents.get(index));
+        if let Some(extent) = before.filter(|extent| extent.contains(cpos)) {
+            let range = extent.cpos.0.into()..extent.end();
+            return Ok(Segment { range, extent: Some(*extent) });
+        }
+        let start = before.map_or(leaf.range.start, Extent::end).min(at);
+        let end = leaf.extents.get(next).map_or(leaf.range.end, |extent| extent.cpos.0.into());
+        Ok(Segment { range: start..end.max(at + 1), extent: None })
+    }
+
+    /// The extent that holds `cpos`; `None` in a hole.
+    ///
+    /// # Errors
+    /// As [`Tree::segment`].
+    pub fn map(&mut self, cpos: Cpos) -> Result<Option<Extent>, Error> {
+        self.segment(cpos).map(|segment| segment.extent)
+    }
+
+    /// The last extent that begins at or before `hash`: how the trees whose positions are
+    /// hashes are searched.
+    ///
+    /// # Errors
+    /// As [`Tree::segment`].
+    pub fn floor(&mut self, hash: u32) -> Result<Option<Extent>, Error> {
+        let leaf = self.leaf(Cpos(hash))?;
+        let next = leaf.extents.partition_point(|extent| extent.cpos.0 <= hash);
+        Ok(next.checked_sub(1).and_then(|index| leaf.extents.get(index)).copied())
+    }
+
+    fn leaf(&mut self, cpos: Cpos) -> Result<&Leaf, Error> {
+        let leaf = match self.leaf.take() {
+            Some(leaf) if leaf.range.contains(&cpos.0.into()) => leaf,
+            _ => self.descend(cpos)?,
+        };
+        Ok(self.leaf.insert(leaf))
+    }
+
+    fn descend(&self, cpos: Cpos) -> Result<Leaf, Error> {
+        let mut inner;
+        let mut node = &self.root;
+        while node.depth > 0 && !node.records.is_empty() {
+            let next = node.records.partition_point(|rec| rec.e_cpos <= cpos);
+            inner = self.volume.extent_node(node, next.saturating_sub(1))?;
+            node = &inner;
+        }
+        if node.depth > 0 {
+            return Ok(Leaf { range: node.range.clone(), extents: Vec::new() });
+        }
+        let mut end = node.range.start;
+        let mut extents = Vec::with_capacity(node.records.len());
+        for index in 0..node.records.len() {
+            if let Some(extent) = self.volume.extent(node, index, &mut end, self.unit)? {
+                extents.push(extent);
+            }
+        }
+        Ok(Leaf { range: node.range.clone(), extents })
+    }
+}
+
+impl Volume {
+    /// Reads the extent block that an interior record points at.
+    fn extent_node(&self, parent: &Node, index: usize) -> Result<Node, Error> {
+        let range = parent.covered(index)?;
+        let Some(ExtentRec { e_blkno: blkno, .. }) = parent.records.get(index).copied() else {
+            return Err(parent.invalid("e_blkno", "missing", "an extent block"));
+        };
+        let block = self.read_metadata(ExtentBlock::NAME, blkno, ExtentBlock::CHECK_OFFSET)?;
+        let header = ExtentBlock::decode(&block).map_err(Error::truncated(blkno))?;
+        header.verify(blkno, self.generation())?;
+        let list = ExtentBlock::list(&block).map_err(Error::truncated(blkno))?;
+        let node = Node::new(blkno, &list, range)?;
+        if node.depth.checked_add(1) != Some(parent.depth) {
+            let expected = parent.depth.saturating_sub(1);
+            let invalid =
+                Invalid::new(ExtentBlock::NAME, blkno, "l_tree_depth", node.depth, expected);
+            return Err(invalid.into());
+        }
+        Ok(node)
+    }
+
+    /// The leaf record at `index`, if it is not empty. `end` is where the extents before it
+    /// end, and is moved on.
+    fn extent(
+        &self,
+        leaf: &Node,
+        index: usize,
+        end: &mut u64,
+        unit: Unit,
+    ) -> Result<Option<Extent>, Error> {
+        let Some(rec) = leaf.records.get(index) else { return Ok(None) };
+        let extent = Extent {
+            cpos: rec.e_cpos,
+            clusters: rec.e_leaf_clusters(),
+            blkno: rec.e_blkno,
+            flags: rec.e_flags(),
+        };
+        if extent.clusters == 0 {
+            // The kernel leaves one such record behind when it removes the first ones.
+            return match index {
+                0 => Ok(None),
+                _ => Err(leaf.invalid("e_leaf_clusters", 0, "at least 1")),
+            };
+        }
+        let floor = (*end).max(leaf.range.start);
+        if u64::from(extent.cpos.0) < floor {
+            let expected = format_args!("{floor} or above").to_string();
+            return Err(leaf.invalid("e_cpos", extent.cpos, expected));
+        }
+        if extent.end() > leaf.range.end {
+            let room = leaf.range.end.saturating_sub(extent.cpos.0.into());
+            let expected = format_args!("at most {room}").to_string();
+            return Err(leaf.invalid("e_leaf_clusters", extent.clusters, expected));
+        }
+        let (blocks, aligned) = match unit {
+            Unit::Block => (extent.clusters.into(), true),
+            Unit::Cluster => {
+                let per_cluster = u64::from(self.geometry().blocks_per_cluster());
+                let blocks = u64::from(extent.clusters) * per_cluster;
+                (blocks, extent.blkno.0.is_multiple_of(per_cluster))
+            }
+        };
+        if !aligned || !self.geometry().is_valid_range(extent.blkno, blocks) {
+            let expected = format_args!("the first of {blocks} blocks, at a cluster").to_string();
+            return Err(leaf.invalid("e_blkno", extent.blkno, expected));
+        }
+        *end = extent.end();
+        Ok(Some(extent))
+    }
+}
+
+/// The extents of a tree, in order. See [`Tree::extents`].
+#[derive(Debug)]
+pub struct Extents<'v> {
+    volume: &'v Volume,
+    unit: Unit,
+    /// The lists from the root down, each with the record that comes next.
+    stack: Vec<(Node, usize)>,
+    /// Extent blocks that were read, except the root.
+    visited: HashSet<Blkno>,
+    /// Where the extents so far end.
+    end: u64,
+}
+
+impl Extents<'_> {
+    /// The extent blocks read so far: when the iteration has ended, those of the tree.
+    pub fn extent_blocks(&self) -> impl Iterator<Item = Blkno> + '_ {
+        self.visited.iter().copied()
+    }
+}
+
+impl Iterator for Extents<'_> {
+    type Item = Result<Extent, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let (node, next) = self.stack.last_mut()?;
+            let index = *next;
+            if index >= node.records.len() {
+                self.stack.pop();
+                continue;
+            }
+            *next += 1;
+            if node.depth == 0 {
+                match self.volume.extent(node, index, &mut self.end, self.unit).transpose() {
+                    None => continue,
+                    some => return some,
+                }
+            }
+            let blkno = node.records.get(index).map_or(Blkno(0), |rec| rec.e_blkno);
+            if blkno == node.blkno || !self.visited.insert(blkno) {
+                return Some(Err(Error::Repeated { structure: ExtentBlock::NAME, blkno }));
+            }
+            match self.volume.extent_node(node, index) {
+                Ok(child) => self.stack.push((child, 0)),
+                Err(err) => return Some(Err(err)),
+            }
+        }
+    }
+}

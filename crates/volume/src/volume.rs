@@ -1,0 +1,254 @@
+//! The open volume: its superblock, its geometry, and access to its blocks.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ocfs2_format::check::{self, Checked};
+use ocfs2_format::dinode::Dinode;
+use ocfs2_format::feature::{Features, Incompat};
+use ocfs2_format::geometry::Geometry;
+use ocfs2_format::superblock::SuperBlock;
+use ocfs2_format::{Blkno, BlockSize};
+
+use crate::open::{self, FoundSuperblock, OpenVolumeError, VolumeOptions};
+use crate::{Device, Error};
+
+/// An OCFS2 volume on a device, opened for reading. Shared between threads.
+///
+/// It caches nothing: the kernel caches what a device reads, and a program that changes a
+/// volume puts an [`OverlayDevice`](crate::device::OverlayDevice) under it.
+pub struct Volume {
+    device: Arc<dyn Device>,
+    superblock: FoundSuperblock,
+    geometry: Geometry,
+    corrections: Mutex<Corrections>,
+}
+
+/// A single wrong bit that the block check of a metadata block could correct.
+///
+/// What was read is right; what is on the device still has the wrong bit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Correction {
+    /// What the block is.
+    pub structure: &'static str,
+    /// Which block; the first one where the structure has several.
+    pub blkno: Blkno,
+    /// Bit `n & 7` of byte `n >> 3`.
+    pub bit: usize,
+}
+
+impl fmt::Display for Correction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { structure, blkno, bit } = self;
+        let (byte, bit) = (bit >> 3, bit & 7);
+        write!(f, "{structure} {blkno}: bit {bit} of byte {byte} is wrong and was corrected")
+    }
+}
+
+#[derive(Default)]
+struct Corrections {
+    first: Vec<Correction>,
+    count: u64,
+}
+
+impl Volume {
+    /// Corrections that are kept; the others are only counted.
+    pub const MAX_CORRECTIONS: usize = 1000;
+
+    /// Opens the volume on `device`.
+    ///
+    /// # Errors
+    /// [`OpenVolumeError`], which says what the device holds instead, or by which backup
+    /// superblocks the volume could be opened.
+    pub fn open(device: Arc<dyn Device>, options: &VolumeOptions) -> Result<Self, OpenVolumeError> {
+        let superblock = open::find_superblock(&device, options)?;
+        let geometry = open::accept(&device, &superblock, options)?;
+        let volume = Self { device, superblock, geometry, corrections: Mutex::default() };
+        if let Some(bit) = volume.superblock.corrected_bit {
+            volume.note("superblock", volume.superblock.blkno, bit);
+        }
+        Ok(volume)
+    }
+
+    /// The device it is on.
+    pub fn device(&self) -> &Arc<dyn Device> {
+        &self.device
+    }
+
+    /// The superblock it was opened by.
+    pub fn superblock(&self) -> &SuperBlock {
+        &self.superblock.superblock
+    }
+
+    /// The same with its dinode, its block and where it is.
+    pub fn found_superblock(&self) -> &FoundSuperblock {
+        &self.superblock
+    }
+
+    /// The dinode around the superblock.
+    pub fn super_dinode(&self) -> &Dinode {
+        &self.superblock.dinode
+    }
+
+    /// The sizes that place everything.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// The block size.
+    pub fn block_size(&self) -> BlockSize {
+        self.geometry.block_size
+    }
+
+    /// All features.
+    pub fn features(&self) -> Features {
+        self.superblock().features()
+    }
+
+    /// Whether it has all of these incompat features.
+    pub fn has(&self, features: Incompat) -> bool {
+        self.superblock().has(features)
+    }
+
+    /// Generation of the volume, which all its metadata carries.
+    pub fn generation(&self) -> u32 {
+        self.super_dinode().i_fs_generation
+    }
+
+    /// The wrong bits that were corrected while reading so far, at most
+    /// [`Volume::MAX_CORRECTIONS`], and how many there were altogether.
+    pub fn corrections(&self) -> (Vec<Correction>, u64) {
+        let corrections = self.corrections.lock().unwrap_or_else(PoisonError::into_inner);
+        (corrections.first.clone(), corrections.count)
+    }
+
+    fn note(&self, structure: &'static str, blkno: Blkno, bit: usize) {
+        let correction = Correction { structure, blkno, bit };
+        let mut corrections = self.corrections.lock().unwrap_or_else(PoisonError::into_inner);
+        corrections.count += 1;
+        let known = corrections.first.contains(&correction);
+        if !known && corrections.first.len() < Self::MAX_CORRECTIONS {
+            corrections.first.push(correction);
+        }
+    }
+
+    /// Reads blocks from `start` on until `buf`, whole blocks long, is full; raw, without
+    /// looking at block checks. `structure` is what an error calls them.
+    ///
+    /// # Errors
+    /// [`Error::OutsideVolume`], [`Error::Read`].
+    pub fn read_into(
+        &self,
+        structure: &'static str,
+        start: Blkno,
+        buf: &mut [u8],
+    ) -> Result<(), Error> {
+        self.read_bytes(structure, start, 0, buf, false)
+    }
+
+    /// Reads `buf` from byte `within` of block `start` on; `fresh` is past all caches.
+    pub(crate) fn read_bytes(
+        &self,
+        structure: &'static str,
+        start: Blkno,
+        within: u64,
+        buf: &mut [u8],
+        fresh: bool,
+    ) -> Result<(), Error> {
+        let offset = start.offset_bytes(self.block_size()).and_then(|at| at.checked_add(within));
+        let end = offset.and_then(|at| at.checked_add(buf.len() as u64));
+        let (Some(offset), Some(_)) =
+            (offset, end.filter(|end| *end <= self.geometry.size_bytes()))
+        else {
+            let blocks = self.geometry.blocks();
+            return Err(Error::OutsideVolume { structure, blkno: start, blocks });
+        };
+        let read = match fresh {
+            false => self.device.read_at(buf, offset),
+            true => self.device.read_fresh_at(buf, offset),
+        };
+        read.map_err(|source| Error::Read { blkno: start, source })
+    }
+
+    /// Reads one block, raw.
+    ///
+    /// # Errors
+    /// [`Error::OutsideVolume`], [`Error::Read`].
+    pub fn read_block(&self, blkno: Blkno) -> Result<Vec<u8>, Error> {
+        let mut block = vec![0; self.block_size().size()];
+        self.read_into("block", blkno, &mut block)?;
+        Ok(block)
+    }
+
+    /// Reads `count` blocks in one piece, raw. The caller sees to it that they fit memory.
+    ///
+    /// # Errors
+    /// [`Error::OutsideVolume`], [`Error::Read`].
+    pub fn read_blocks(&self, start: Blkno, count: u32) -> Result<Vec<u8>, Error> {
+        let end = start.0.checked_add(count.into());
+        if end.is_none_or(|end| end > self.geometry.blocks()) {
+            let blocks = self.geometry.blocks();
+            return Err(Error::OutsideVolume { structure: "block", blkno: start, blocks });
+        }
+        let mut blocks = vec![0; self.block_size().size() * count as usize];
+        self.read_into("block", start, &mut blocks)?;
+        Ok(blocks)
+    }
+
+    /// Reads a block of metadata and looks at its block check, which is at `check_offset`.
+    ///
+    /// # Errors
+    /// [`Error::OutsideVolume`] (also for the superblock and the blocks before),
+    /// [`Error::Read`], [`Error::Checksum`].
+    pub fn read_metadata(
+        &self,
+        structure: &'static str,
+        blkno: Blkno,
+        check_offset: usize,
+    ) -> Result<Vec<u8>, Error> {
+        if !self.geometry.is_valid_block(blkno) {
+            let blocks = self.geometry.blocks();
+            return Err(Error::OutsideVolume { structure, blkno, blocks });
+        }
+        let mut block = vec![0; self.block_size().size()];
+        self.read_into(structure, blkno, &mut block)?;
+        self.verify_check(structure, blkno, &mut block, check_offset)?;
+        Ok(block)
+    }
+
+    /// Compares `block`, which may be several blocks from `blkno` on, with the block check
+    /// it holds at `check_offset`, where the volume has them.
+    ///
+    /// A single wrong bit is corrected in `block` and noted, see [`Volume::corrections`].
+    ///
+    /// # Errors
+    /// [`Error::Checksum`].
+    pub fn verify_check(
+        &self,
+        structure: &'static str,
+        blkno: Blkno,
+        block: &mut [u8],
+        check_offset: usize,
+    ) -> Result<(), Error> {
+        if !self.has(Incompat::META_ECC) {
+            return Ok(());
+        }
+        match check::correct(block, check_offset) {
+            Checked::Good => Ok(()),
+            Checked::OneBit(bit) => {
+                self.note(structure, blkno, bit);
+                Ok(())
+            }
+            Checked::Bad { stored, computed } => {
+                Err(Error::Checksum { structure, blkno, stored, computed })
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Volume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let uuid = self.superblock().uuid();
+        f.debug_struct("Volume").field("uuid", &uuid).field("geometry", &self.geometry).finish()
+    }
+}
