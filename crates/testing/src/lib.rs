@@ -12,6 +12,6 @@ mod scratch;
 
 pub use fixture::{fixture, fixture_copy};
 pub use oracle::{c_tool, find_program, is_c_tool, oracle, skip};
-pub use program::program;
+pub use program::{program, program_dir};
 pub use run::{Outcome, Run};
 pub use scratch::{Scratch, allocated_bytes};
