@@ -26,32 +26,59 @@ pub struct Options {
     bin_dir: Option<PathBuf>,
 }
 
-/// Installs everything.
+/// Installs everything, and prints the path of each file.
 pub fn run(options: &Options) -> Result<()> {
-    let bin_dir = match &options.bin_dir {
-        Some(dir) => dir.clone(),
-        None => cargo::build_programs(Profile::Release)?,
-    };
     let places = Places::new(&options.prefix, options.destdir.as_deref());
+    for path in install_programs(options.bin_dir.as_deref(), &places.sbin)? {
+        println!("{}", path.display());
+    }
+    write_man_pages(&places.man)?;
     for program in PROGRAMS {
-        install_program(&program.built_in(&bin_dir)?, &places.sbin.join(program.name))?;
-        write(&places.man.join(man_page_name(program)), &man_page(program)?)?;
         for (shell, path) in [
             (Shell::Bash, places.bash.join(program.name)),
             (Shell::Zsh, places.zsh.join(format!("_{}", program.name))),
             (Shell::Fish, places.fish.join(format!("{}.fish", program.name))),
         ] {
-            write(&path, &completions(program, shell))?;
+            write(&path, &completions(program, shell), 0o644)?;
+            println!("{}", path.display());
         }
     }
     Ok(())
 }
 
-/// Writes the manual pages into `out`.
+/// Puts the programs into the folder `sbin`, under their own names; gives the paths of all
+/// new files.
+///
+/// They are those in `bin_dir`, or are built now. A C tool that is in the way is kept as
+/// `NAME.orig`.
+pub fn install_programs(bin_dir: Option<&Path>, sbin: &Path) -> Result<Vec<PathBuf>> {
+    let bin_dir =
+        bin_dir.map_or_else(|| cargo::build_programs(Profile::Release), |dir| Ok(dir.into()))?;
+    let mut paths = Vec::new();
+    for program in PROGRAMS {
+        let built = program.built_in(&bin_dir)?;
+        let contents = fs::read(&built).with_context(|| built.display().to_string())?;
+        let path = sbin.join(program.name);
+        let orig = sbin.join(format!("{}.orig", program.name));
+        if ocfs2_testing::is_c_tool(&path) && !orig.exists() {
+            fs::rename(&path, &orig)
+                .with_context(|| format!("can not rename {}", path.display()))?;
+            paths.push(orig);
+        }
+        write(&path, &contents, 0o755)?;
+        paths.push(path);
+    }
+    Ok(paths)
+}
+
+/// Writes the manual pages into `out`, and prints the path of each.
 pub fn write_man_pages(out: &Path) -> Result<()> {
-    PROGRAMS
-        .iter()
-        .try_for_each(|program| write(&out.join(man_page_name(program)), &man_page(program)?))
+    for program in PROGRAMS {
+        let path = out.join(format!("{}.8", program.name));
+        write(&path, &man_page(program)?, 0o644)?;
+        println!("{}", path.display());
+    }
+    Ok(())
 }
 
 /// The folders things go to.
@@ -87,38 +114,17 @@ impl Places {
     }
 }
 
-/// A C tool that is in the way is kept as `NAME.orig`.
-fn install_program(from: &Path, to: &Path) -> Result<()> {
-    let orig = PathBuf::from(format!("{}.orig", to.display()));
-    if ocfs2_testing::is_c_tool(to) && !orig.exists() {
-        fs::rename(to, &orig).with_context(|| format!("can not rename {}", to.display()))?;
-        println!("{} (the C tool, kept)", orig.display());
-    }
-    let program = fs::read(from).with_context(|| from.display().to_string())?;
-    write_mode(to, &program, 0o755)
-}
-
-fn write(path: &Path, contents: &[u8]) -> Result<()> {
-    write_mode(path, contents, 0o644)
-}
-
 /// Written beside and renamed, so that a program that is running can be replaced.
-fn write_mode(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
+fn write(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
     let write = || {
         let dir = path.parent().unwrap_or(path);
         fs::create_dir_all(dir)?;
         let mut file = tempfile::NamedTempFile::new_in(dir)?;
         std::io::Write::write_all(&mut file, contents)?;
         file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
-        file.persist(path).map_err(|err| err.error)
+        file.persist(path).map(drop).map_err(|err| err.error)
     };
-    write().with_context(|| format!("can not write {}", path.display()))?;
-    println!("{}", path.display());
-    Ok(())
-}
-
-fn man_page_name(program: &Program) -> String {
-    format!("{}.8", program.name)
+    write().with_context(|| format!("can not write {}", path.display()))
 }
 
 fn man_page(program: &Program) -> Result<Vec<u8>> {

@@ -35,9 +35,9 @@ enum Task {
     Install(install::Options),
     /// Write the manual pages
     Man {
-        /// The folder to write them to
-        #[arg(long, value_name = "DIR", default_value = "target/man")]
-        out: PathBuf,
+        /// The folder to write them to; by default `target/man`
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
     },
     /// Time and memory beside the C tools
     Bench(bench::Options),
@@ -51,7 +51,9 @@ fn main() -> ExitCode {
             Task::Test(options) => test::run(&options)?,
             Task::Ci => ci::run_all()?,
             Task::Install(options) => install::run(&options)?,
-            Task::Man { out } => install::write_man_pages(&out)?,
+            Task::Man { out } => {
+                install::write_man_pages(&out.unwrap_or_else(|| cargo::target_dir().join("man")))?;
+            }
             Task::Bench(options) => bench::run(&options)?,
             Task::Static => static_build::run()?,
         }
