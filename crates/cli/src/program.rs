@@ -4,6 +4,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
+
 use crate::OutputClosed;
 
 /// The exit status of a program.
@@ -72,6 +74,11 @@ pub fn parse<P: clap::Parser>(failure: Failure) -> Result<P, Status> {
         if !err.use_stderr() {
             let _ = err.print();
             return Status::SUCCESS;
+        }
+        if err.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+            // No message, just the help.
+            let _ = err.print();
+            return failure.usage;
         }
         let text = err.render().to_string();
         let text = text.strip_prefix("error: ").unwrap_or(&text);
