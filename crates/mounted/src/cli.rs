@@ -1,0 +1,112 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser};
+
+use crate::{Detail, Options};
+
+/// List OCFS2 volumes, and the nodes that have them mounted.
+///
+/// Without devices, all block devices of this machine are looked at; a disk with
+/// partitions is not. Devices may also be image files.
+///
+/// A node is listed from the slot map of the volume: it mounted the volume and did not
+/// unmount it. Whether it is alive is seen by watching the heartbeat: a node that writes
+/// it is listed by its name alone; "(crashed 3 days ago)" behind the name says that it
+/// has stopped; "(unknown)" that it can not be told, as on a local volume, which has no
+/// heartbeat. Seeing that a node has crashed takes 5 seconds where its last heartbeat is
+/// old, otherwise up to its dead threshold (usually a minute). A volume that only crashed
+/// nodes hold needs fsck, which is said on standard error.
+///
+/// The exit status is 0, or 1 if a device that was named can not be read or is no OCFS2
+/// volume.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "mounted.ocfs2", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// Quick detect: list UUIDs and labels (the default)
+    #[arg(short = 'd', long, conflicts_with = "full")]
+    pub detect: bool,
+
+    /// Full detect: list the nodes that have the volume mounted
+    #[arg(short = 'f', long)]
+    pub full: bool,
+
+    /// Explain on standard error what is known about each node, and which devices could
+    /// not be read
+    #[arg(short, long)]
+    pub verbose: bool,
+
+    /// Print JSON; with --watch one object each time, in one line
+    #[arg(long)]
+    pub json: bool,
+
+    /// List again and again, waiting this long in between
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "5"
+    )]
+    pub watch: Option<u64>,
+
+    /// Look at this partition of the disks or disk images named
+    #[arg(long, value_name = "NUMBER", requires = "devices")]
+    pub partition: Option<u32>,
+
+    /// Watch the heartbeat for at most this long; with 0 list only what the slot map says
+    #[arg(long, value_name = "SECONDS")]
+    pub wait: Option<u64>,
+
+    /// Block devices or image files; all block devices if none is given
+    #[arg(value_name = "DEVICE")]
+    pub devices: Vec<PathBuf>,
+}
+
+/// The command line, for manual pages and completions.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+impl Cli {
+    /// What to list.
+    pub fn options(&self) -> Options {
+        let detail = match (self.full, self.wait) {
+            (false, _) => Detail::Quick,
+            (true, Some(0)) => Detail::SlotMap,
+            (true, wait) => Detail::Nodes { max_wait: wait.map(Duration::from_secs) },
+        };
+        Options { devices: self.devices.clone(), partition: self.partition, detail }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn an_interval_is_told_from_a_device() {
+        let cli = Cli::parse_from(["x", "-f", "--watch", "/dev/sdb"]);
+        assert_eq!((cli.watch, cli.devices.len()), (Some(5), 1));
+        assert_eq!(Cli::parse_from(["x", "-f", "--watch=9"]).watch, Some(9));
+        assert!(Cli::try_parse_from(["x", "-d", "-f"]).is_err());
+        assert!(Cli::try_parse_from(["x", "-d", "--partition", "1"]).is_err());
+    }
+
+    #[test]
+    fn the_least_asked_for_is_the_quick_list() {
+        let detail = |args: &[&str]| Cli::parse_from(args).options().detail;
+        assert_eq!(detail(&["x", "/dev/sdb"]), Detail::Quick);
+        assert_eq!(detail(&["x", "-f"]), Detail::Nodes { max_wait: None });
+        assert_eq!(detail(&["x", "-f", "--wait", "0"]), Detail::SlotMap);
+        let max_wait = Some(Duration::from_secs(3));
+        assert_eq!(detail(&["x", "-f", "--wait", "3"]), Detail::Nodes { max_wait });
+    }
+}

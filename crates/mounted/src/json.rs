@@ -1,0 +1,155 @@
+//! The list as JSON.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ocfs2_format::superblock::Stack;
+use ocfs2_volume::usage::{Evidence, State};
+use serde::Serialize;
+
+use crate::{Failure, Listing, NodeUse, Users, Volume, table};
+
+/// All of it.
+#[derive(Debug, Serialize)]
+pub struct Document {
+    /// The volumes found.
+    pub volumes: Vec<VolumeEntry>,
+    /// Devices that could not be looked at, and those named that are no volumes.
+    pub failures: Vec<FailureEntry>,
+}
+
+/// A volume.
+#[derive(Debug, Serialize)]
+pub struct VolumeEntry {
+    /// Where it is, as it was named.
+    pub device: String,
+    /// The cluster stack, `null` on a local volume.
+    pub stack: Option<String>,
+    /// Name of its cluster, if it states one.
+    pub cluster: Option<String>,
+    /// Whether its nodes beat elsewhere.
+    pub global_heartbeat: bool,
+    /// Whether it is nothing but a heartbeat region.
+    pub heartbeat_device: bool,
+    /// 36 lower-case characters, as blkid prints it.
+    pub uuid: String,
+    /// The label; bytes that are no UTF-8 are replaced.
+    pub label: String,
+    /// Slots it has.
+    pub slots: u16,
+    /// The nodes that hold slots; `null` if that was not asked for or is not known.
+    pub nodes: Option<Vec<NodeEntry>>,
+    /// Whether crashed nodes hold slots and no live one, that would recover them; `null`
+    /// if that was not asked for or is not known.
+    pub needs_fsck: Option<bool>,
+    /// Why the nodes are not known.
+    pub error: Option<String>,
+}
+
+/// A node that holds a slot.
+#[derive(Debug, Serialize)]
+pub struct NodeEntry {
+    /// The slot, from 0.
+    pub slot: u16,
+    /// Its number.
+    pub number: u32,
+    /// Its name, if it is known.
+    pub name: Option<String>,
+    /// `live`, `crashed` or `unknown`; `null` if that was not asked for.
+    pub state: Option<&'static str>,
+    /// Crashed: its last heartbeat in seconds since 1970, by its own clock.
+    pub last_beat: Option<u64>,
+    /// Crashed: how long ago that was by the clock of this machine.
+    pub silent_seconds: Option<u64>,
+    /// Crashed: how that is known: `watched` (for its whole dead threshold), `clock` (it
+    /// missed two heartbeats and the last one is old), `stopped` (it stopped its
+    /// heartbeat, or had none, and holds the slot). Unknown: the reason in words.
+    pub reason: Option<String>,
+}
+
+/// A device that is not in the list.
+#[derive(Debug, Serialize)]
+pub struct FailureEntry {
+    /// Where it is, as it was named.
+    pub device: String,
+    /// Why it is not.
+    pub error: String,
+}
+
+impl Document {
+    /// A listing made at `now`.
+    pub fn new(listing: &Listing, now: SystemTime) -> Self {
+        Self {
+            volumes: listing.volumes.iter().map(|volume| VolumeEntry::new(volume, now)).collect(),
+            failures: listing.failures.iter().map(FailureEntry::new).collect(),
+        }
+    }
+}
+
+impl VolumeEntry {
+    fn new(volume: &Volume, now: SystemTime) -> Self {
+        let sb = &volume.superblock;
+        let stack = sb.stack();
+        let (nodes, error) = match &volume.users {
+            Users::NotAsked | Users::HeartbeatDevice => (None, None),
+            Users::Unreadable(why) => (None, Some(why.clone())),
+            Users::Nodes(nodes) => (Some(nodes), None),
+        };
+        let judged = nodes.filter(|nodes| nodes.iter().all(|node| node.state.is_some()));
+        Self {
+            device: volume.device.to_string_lossy().into_owned(),
+            stack: (stack != Stack::Local).then(|| stack.to_string()),
+            cluster: volume.cluster(),
+            global_heartbeat: table::has_global_heartbeat(sb),
+            heartbeat_device: sb.has(ocfs2_format::feature::Incompat::HEARTBEAT_DEV),
+            uuid: sb.uuid().to_string(),
+            label: String::from_utf8_lossy(sb.label()).into_owned(),
+            slots: sb.s_max_slots,
+            nodes: nodes.map(|nodes| nodes.iter().map(|node| NodeEntry::new(node, now)).collect()),
+            needs_fsck: judged.map(|_| volume.needs_fsck()),
+            error,
+        }
+    }
+}
+
+impl NodeEntry {
+    fn new(node: &NodeUse, now: SystemTime) -> Self {
+        let state = node.state.as_ref();
+        let last_beat = match state {
+            Some(State::Crashed { last_beat: Some(time), .. }) => {
+                time.duration_since(UNIX_EPOCH).ok().map(|time| time.as_secs())
+            }
+            _ => None,
+        };
+        let (word, reason) = match state {
+            None => (None, None),
+            Some(State::Live) => (Some("live"), None),
+            Some(State::Unknown(why)) => (Some("unknown"), Some(why.to_string())),
+            Some(State::Crashed { evidence, .. }) => {
+                let evidence = match evidence {
+                    Evidence::Watched(_) => "watched",
+                    Evidence::Clock => "clock",
+                    Evidence::Stopped => "stopped",
+                };
+                (Some("crashed"), Some(evidence.to_owned()))
+            }
+        };
+        Self {
+            slot: node.slot,
+            number: node.number,
+            name: node.name.clone(),
+            state: word,
+            last_beat,
+            silent_seconds: state.and_then(|s| s.silent_for(now)).map(|time| time.as_secs()),
+            reason,
+        }
+    }
+}
+
+impl FailureEntry {
+    fn new(failure: &Failure) -> Self {
+        Self {
+            device: failure.device.to_string_lossy().into_owned(),
+            error: failure.cause.to_string(),
+        }
+    }
+}

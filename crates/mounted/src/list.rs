@@ -1,0 +1,300 @@
+//! Finding the volumes and who uses them.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use ocfs2_cluster::{NodeNames, Sources};
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::superblock::{Stack, SuperBlock};
+use ocfs2_volume::device::holders::{self, Holder};
+use ocfs2_volume::device::{self, DeviceOptions, OpenCause};
+use ocfs2_volume::usage::{Clock, Heartbeat, Places, SampleOptions, State, Unknown, Usage};
+use ocfs2_volume::{Device, VolumeOptions};
+
+use crate::detect;
+use crate::global::GlobalRegions;
+
+/// What to list.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Options {
+    /// These, or if there are none all block devices of the machine.
+    pub devices: Vec<PathBuf>,
+    /// This partition of each of them.
+    pub partition: Option<u32>,
+    /// How much to find out.
+    pub detail: Detail,
+}
+
+/// How much to find out about a volume.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Detail {
+    /// What the superblock says.
+    Quick,
+    /// Also which nodes hold a slot.
+    SlotMap,
+    /// Also which of them are alive.
+    Nodes {
+        /// Watch the heartbeat no longer than this; `None`: until it is known.
+        max_wait: Option<Duration>,
+    },
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The OCFS2 volumes, in the order of the devices.
+    pub volumes: Vec<Volume>,
+    /// Devices that could not be looked at, and those named that are no volumes.
+    pub failures: Vec<Failure>,
+    /// Whether nodes were asked for.
+    pub with_nodes: bool,
+}
+
+/// An OCFS2 volume.
+#[derive(Debug)]
+pub struct Volume {
+    /// Where it is, as it was named.
+    pub device: PathBuf,
+    /// Whether it was asked for by its name.
+    pub is_named: bool,
+    /// Its superblock.
+    pub superblock: SuperBlock,
+    /// Who holds its slots, if that was asked for.
+    pub users: Users,
+}
+
+/// Who holds the slots of a volume.
+#[derive(Debug, Default)]
+pub enum Users {
+    /// That was not asked for.
+    #[default]
+    NotAsked,
+    /// A heartbeat device has no slots.
+    HeartbeatDevice,
+    /// These nodes, by slot.
+    Nodes(Vec<NodeUse>),
+    /// The slot map can not be read, for this reason.
+    Unreadable(String),
+}
+
+/// A node that holds a slot.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NodeUse {
+    /// The slot, from 0.
+    pub slot: u16,
+    /// Its number.
+    pub number: u32,
+    /// Its name, if it is known.
+    pub name: Option<String>,
+    /// Whether it is alive; `None` where that was not asked for.
+    pub state: Option<State>,
+}
+
+/// A device that is not in the list.
+#[derive(Debug)]
+pub struct Failure {
+    /// Where it is, as it was named.
+    pub device: PathBuf,
+    /// Whether it was asked for by its name.
+    pub is_named: bool,
+    /// Why it is not.
+    pub cause: FailureCause,
+}
+
+/// Why a device is not in the list.
+#[derive(Debug, thiserror::Error)]
+pub enum FailureCause {
+    /// It can not be opened.
+    #[error(transparent)]
+    Open(OpenCause),
+    /// It can not be read.
+    #[error("can not be read: {0}")]
+    Read(io::Error),
+    /// There is something else, or nothing, on it.
+    #[error("is not an OCFS2 volume")]
+    NotOcfs2,
+}
+
+impl Listing {
+    /// Whether something that was asked for by its name could not be told.
+    pub fn has_failed(&self) -> bool {
+        let unreadable = |volume: &Volume| matches!(volume.users, Users::Unreadable(_));
+        self.failures.iter().any(|failure| failure.is_named)
+            || self.volumes.iter().any(|volume| volume.is_named && unreadable(volume))
+    }
+}
+
+impl Volume {
+    /// Name of its cluster, if it states one.
+    pub fn cluster(&self) -> Option<String> {
+        // A local volume may carry the cluster info of its former life.
+        let info = self.superblock.cluster_info().filter(|_| !self.is_local());
+        info.map(|info| info.cluster())
+    }
+
+    /// Whether only one node at a time may mount it.
+    pub fn is_local(&self) -> bool {
+        self.superblock.stack() == Stack::Local
+    }
+
+    /// The nodes that hold its slots, as far as they are known.
+    pub fn nodes(&self) -> &[NodeUse] {
+        match &self.users {
+            Users::Nodes(nodes) => nodes,
+            _ => &[],
+        }
+    }
+
+    /// Whether crashed nodes hold slots and no live one, that would recover them.
+    pub fn needs_fsck(&self) -> bool {
+        let is = |wanted: fn(&State) -> bool| {
+            self.nodes().iter().filter_map(|node| node.state.as_ref()).any(wanted)
+        };
+        is(|state| matches!(state, State::Crashed { .. })) && !is(|state| *state == State::Live)
+    }
+}
+
+impl NodeUse {
+    /// Its name, or else its number.
+    pub fn display_name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.number.to_string())
+    }
+}
+
+/// Finds the volumes among the devices asked for, and who uses them. Heartbeats of all
+/// volumes are watched at the same time.
+///
+/// # Errors
+/// Without devices named, that the list of all of them can not be read.
+pub fn list(
+    options: &Options,
+    sources: &Sources,
+    clock: &(dyn Clock + Sync),
+) -> io::Result<Listing> {
+    let is_named = !options.devices.is_empty();
+    let paths = if is_named { options.devices.clone() } else { all_devices()? };
+    let mut listing = Listing { with_nodes: options.detail != Detail::Quick, ..Listing::default() };
+    let mut open = Vec::new();
+    for path in paths {
+        match find(&path, options.partition) {
+            Ok((device, superblock)) => {
+                open.push(device);
+                let users = Users::NotAsked;
+                listing.volumes.push(Volume { device: path, is_named, superblock, users });
+            }
+            // Most devices are something else.
+            Err(FailureCause::NotOcfs2) if !is_named => {}
+            Err(cause) => listing.failures.push(Failure { device: path, is_named, cause }),
+        }
+    }
+    if listing.with_nodes {
+        let uuids = listing.volumes.iter().map(|volume| volume.superblock.uuid_string());
+        let regions = GlobalRegions::new(sources, uuids.zip(open.iter().cloned()).collect());
+        let finder = UserFinder { options, sources, regions, clock };
+        thread::scope(|scope| {
+            for (volume, device) in listing.volumes.iter_mut().zip(&open) {
+                scope.spawn(|| volume.users = finder.users(volume, device));
+            }
+        });
+    }
+    Ok(listing)
+}
+
+/// All block devices that can hold a volume. A disk with partitions can not.
+pub(crate) fn all_devices() -> io::Result<Vec<PathBuf>> {
+    const TOO_SMALL_BYTES: u64 = 1 << 20;
+    let devices = device::list()?.into_iter();
+    let candidates = devices.filter(|d| !d.has_partitions && d.size_bytes > TOO_SMALL_BYTES);
+    Ok(candidates.map(|device| device.path).collect())
+}
+
+pub(crate) fn find(
+    path: &Path,
+    partition: Option<u32>,
+) -> Result<(Arc<dyn Device>, SuperBlock), FailureCause> {
+    // Direct: other nodes may have written since this one cached it.
+    let options = DeviceOptions { direct: true, partition, ..DeviceOptions::default() };
+    let device = device::open(path, &options).map_err(|err| FailureCause::Open(err.cause))?;
+    let superblock = detect(&device).map_err(FailureCause::Read)?;
+    Ok((device, superblock.ok_or(FailureCause::NotOcfs2)?))
+}
+
+fn places(device: &Arc<dyn Device>) -> Result<Places, String> {
+    let options = VolumeOptions { allow_short: true, ..VolumeOptions::default() };
+    let volume = ocfs2_volume::Volume::open(device.clone(), &options);
+    volume.map_err(|err| err.to_string())?.places().map_err(|err| err.to_string())
+}
+
+struct UserFinder<'a> {
+    options: &'a Options,
+    sources: &'a Sources,
+    regions: GlobalRegions<'a>,
+    clock: &'a (dyn Clock + Sync),
+}
+
+impl UserFinder<'_> {
+    fn users(&self, volume: &Volume, device: &Arc<dyn Device>) -> Users {
+        if volume.superblock.has(Incompat::HEARTBEAT_DEV) {
+            return Users::HeartbeatDevice;
+        }
+        let places = match places(device) {
+            Ok(places) => places,
+            Err(why) => return Users::Unreadable(why),
+        };
+        let cluster = volume.cluster();
+        let names = NodeNames::find(self.sources, cluster.as_deref());
+        let named = |slot, number, state| {
+            let name = names.get(number).filter(|_| !volume.is_local()).map(str::to_owned);
+            NodeUse { slot, number, name, state }
+        };
+        let nodes = match self.options.detail {
+            Detail::Quick => return Users::NotAsked,
+            Detail::SlotMap => {
+                places.taken.iter().map(|taken| named(taken.slot, taken.node, None)).collect()
+            }
+            Detail::Nodes { max_wait } => {
+                let usage = self.watch(device, places, cluster, max_wait);
+                let mounted_here = self.is_mounted_here(&volume.device);
+                let slots = usage.slots.into_iter().map(|slot| {
+                    let state = match slot.state {
+                        // Of a local volume this machine can tell at least about itself.
+                        State::Unknown(Unknown::Local) if mounted_here => State::Live,
+                        state => state,
+                    };
+                    named(slot.slot, slot.node, Some(state))
+                });
+                slots.collect()
+            }
+        };
+        Users::Nodes(nodes)
+    }
+
+    fn watch(
+        &self,
+        device: &Arc<dyn Device>,
+        mut places: Places,
+        cluster: Option<String>,
+        max_wait: Option<Duration>,
+    ) -> Usage {
+        let mut device = device.clone();
+        let elsewhere = places.heartbeat == Heartbeat::Global && !places.taken.is_empty();
+        if let Some(cluster) = cluster.filter(|_| elsewhere)
+            && let Some((other, region)) = self.regions.find(&cluster)
+        {
+            device = other;
+            places.heartbeat = Heartbeat::OnVolume(region);
+        }
+        let mut sample = SampleOptions::default();
+        sample.max_wait = max_wait.unwrap_or(sample.max_wait);
+        Usage::probe(&device, &places, &sample, self.clock)
+    }
+
+    fn is_mounted_here(&self, device: &Path) -> bool {
+        let holders = holders::holders(device).unwrap_or_default();
+        self.options.partition.is_none()
+            && holders.iter().any(|holder| matches!(holder, Holder::Mounted { .. }))
+    }
+}

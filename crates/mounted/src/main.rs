@@ -1,0 +1,9 @@
+//! `mounted.ocfs2`.
+
+use std::process::ExitCode;
+
+use ocfs2_mounted::Cli;
+
+fn main() -> ExitCode {
+    ocfs2_cli::run(ocfs2_cli::Failure::default(), |cli: Cli| ocfs2_mounted::run(&cli))
+}

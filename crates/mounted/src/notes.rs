@@ -1,0 +1,79 @@
+//! What is said on standard error, beside the list.
+
+use std::time::SystemTime;
+
+use ocfs2_volume::device::OpenCause;
+use ocfs2_volume::usage::{Evidence, State, Unknown};
+
+use crate::table::span;
+use crate::{FailureCause, Listing, NodeUse, Users, Volume};
+
+/// Lines for standard error, each about one device.
+pub(crate) fn notes(listing: &Listing, now: SystemTime, verbose: bool) -> Vec<String> {
+    let mut notes = Vec::new();
+    for failure in &listing.failures {
+        if failure.is_named || verbose {
+            notes.push(format!("{}: {}", failure.device.display(), failure.cause));
+        }
+    }
+    let denied =
+        |cause: &FailureCause| matches!(cause, FailureCause::Open(OpenCause::Permission { .. }));
+    let denied = listing.failures.iter().filter(|f| !f.is_named && denied(&f.cause)).count();
+    if denied > 0 && !verbose {
+        notes.push(format!("devices that could not be opened for lack of permission: {denied}"));
+    }
+    for volume in &listing.volumes {
+        let about = |text: String| format!("{}: {text}", volume.device.display());
+        notes.extend(verdict(volume).map(about));
+        if let Users::Unreadable(why) = &volume.users {
+            notes.push(about(why.clone()));
+        }
+        if verbose {
+            notes.extend(volume.nodes().iter().filter_map(|node| explain(node, now)).map(about));
+        }
+    }
+    notes
+}
+
+/// What to do about a volume, if anything.
+fn verdict(volume: &Volume) -> Option<String> {
+    let nodes = volume.nodes();
+    let count = |wanted: fn(&State) -> bool| {
+        nodes.iter().filter_map(|node| node.state.as_ref()).filter(|s| wanted(s)).count()
+    };
+    let crashed = count(|state| matches!(state, State::Crashed { .. }));
+    let local = count(|state| *state == State::Unknown(Unknown::Local));
+    if volume.needs_fsck() {
+        let whose =
+            if crashed == 1 { "a crashed node holds a slot" } else { "crashed nodes hold slots" };
+        return Some(format!("fsck is needed: {whose}"));
+    }
+    if crashed > 0 {
+        return Some("a crashed node is not recovered yet by the live ones".to_owned());
+    }
+    (local > 0).then(|| {
+        "was not unmounted: fsck is needed unless another machine has it mounted now".to_owned()
+    })
+}
+
+/// How the state of a node is known.
+fn explain(node: &NodeUse, now: SystemTime) -> Option<String> {
+    let text = match node.state.as_ref()? {
+        State::Live => "live: its heartbeat changes".to_owned(),
+        State::Unknown(why) => format!("unknown: {why}"),
+        state @ State::Crashed { last_beat, evidence } => {
+            let how = match evidence {
+                Evidence::Watched(time) => format!("no heartbeat in {} of watching", span(*time)),
+                Evidence::Clock => "two heartbeats missed, and the last one is old".to_owned(),
+                Evidence::Stopped => "its heartbeat is stopped, but it holds the slot".to_owned(),
+            };
+            let when = match (last_beat, state.silent_for(now)) {
+                (_, Some(ago)) => format!("last heartbeat {} ago", span(ago)),
+                (Some(_), None) => "last heartbeat in the future: the clocks disagree".to_owned(),
+                (None, None) => "no last heartbeat".to_owned(),
+            };
+            format!("crashed: {how}; {when}")
+        }
+    };
+    Some(format!("slot {}, node {}: {text}", node.slot, node.display_name()))
+}

@@ -1,0 +1,153 @@
+//! The tables of `mounted.ocfs2` 1.8, which scripts read.
+
+use std::fmt::Write;
+use std::time::{Duration, SystemTime};
+
+use ocfs2_format::superblock::{Stack, SuperBlock};
+use ocfs2_volume::usage::State;
+
+use crate::{Listing, NodeUse, Users, Volume};
+
+/// The table: with UUIDs and labels, or with nodes if those were asked for.
+pub fn text(listing: &Listing, now: SystemTime) -> String {
+    let last = if listing.with_nodes {
+        vec!["Nodes".to_owned()]
+    } else {
+        vec![format!("{:<32}", "UUID"), "Label".to_owned()]
+    };
+    let header = ["Device", "Stack", "Cluster", "F"].map(str::to_owned).into_iter().chain(last);
+    let mut rows = vec![header.collect::<Vec<_>>()];
+    rows.extend(listing.volumes.iter().map(|volume| row(volume, listing.with_nodes, now)));
+
+    // As the C tool lays it out: the first columns have least widths, the last is not
+    // padded, and blanks at the end of a line are not removed.
+    let mut widths = [7, 5, 7, 1];
+    for (column, width) in widths.iter_mut().enumerate() {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        *width = cells.map(|cell| cell.chars().count()).max().unwrap_or(0).max(*width);
+    }
+    let mut text = String::new();
+    for row in rows {
+        for (column, cell) in row.iter().enumerate() {
+            let gap = if column + 1 == row.len() { "" } else { "  " };
+            let width = widths.get(column).copied().unwrap_or(0);
+            let _ = write!(text, "{cell:<width$}{gap}");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn row(volume: &Volume, with_nodes: bool, now: SystemTime) -> Vec<String> {
+    let sb = &volume.superblock;
+    let flag = if has_global_heartbeat(sb) { "G" } else { "" };
+    let mut row = vec![
+        printable(&volume.device.to_string_lossy()),
+        printable(&sb.stack().to_string()),
+        printable(&volume.cluster().unwrap_or_default()),
+        flag.to_owned(),
+    ];
+    if with_nodes {
+        row.push(users(&volume.users, now));
+    } else {
+        let label = String::from_utf8_lossy(sb.label());
+        row.extend([sb.uuid_string(), printable(&label)]);
+    }
+    row
+}
+
+/// Whether the nodes of the volume beat elsewhere.
+pub(crate) fn has_global_heartbeat(sb: &SuperBlock) -> bool {
+    matches!(sb.stack(), Stack::O2cb { global_heartbeat: true })
+}
+
+/// Text from a disk must not move the cursor or start a new line.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+fn users(users: &Users, now: SystemTime) -> String {
+    match users {
+        Users::NotAsked => String::new(),
+        Users::HeartbeatDevice => "Heartbeat device".to_owned(),
+        Users::Unreadable(why) => format!("Unknown: {}", printable(why)),
+        Users::Nodes(nodes) if nodes.is_empty() => "Not mounted".to_owned(),
+        Users::Nodes(nodes) => {
+            nodes.iter().map(|node| node_text(node, now)).collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+/// The name alone unless there is more to say: names are what scripts look for.
+fn node_text(node: &NodeUse, now: SystemTime) -> String {
+    let name = printable(&node.display_name());
+    match &node.state {
+        None | Some(State::Live) => name,
+        Some(State::Unknown(_)) => format!("{name} (unknown)"),
+        Some(state @ State::Crashed { .. }) => match state.silent_for(now) {
+            Some(ago) => format!("{name} (crashed {} ago)", span(ago)),
+            None => format!("{name} (crashed)"),
+        },
+    }
+}
+
+/// A time span in its largest unit, from two of them on in that.
+pub(crate) fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (unit, name) = match seconds {
+        0..120 => (1, "s"),
+        120..7200 => (60, "min"),
+        7200..172_800 => (3600, "h"),
+        _ => (86_400, "days"),
+    };
+    format!("{} {name}", seconds / unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_given_in_the_unit_that_fits() {
+        let text = |seconds| span(Duration::from_secs(seconds));
+        assert_eq!(text(0), "0 s");
+        assert_eq!(text(119), "119 s");
+        assert_eq!(text(120), "2 min");
+        assert_eq!(text(7199), "119 min");
+        assert_eq!(text(7200), "2 h");
+        assert_eq!(text(3 * 86_400 + 5), "3 days");
+    }
+
+    #[test]
+    fn an_empty_list_has_the_header_of_the_c_tool() {
+        let now = SystemTime::UNIX_EPOCH;
+        let mut listing = Listing::default();
+        assert_eq!(
+            text(&listing, now),
+            "Device   Stack  Cluster  F  UUID                              Label\n"
+        );
+        listing.with_nodes = true;
+        assert_eq!(text(&listing, now), "Device   Stack  Cluster  F  Nodes\n");
+    }
+
+    #[test]
+    fn only_a_node_that_may_not_be_alive_has_more_than_its_name() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let node = |state| NodeUse { slot: 0, number: 7, name: Some("ovs\n1".to_owned()), state };
+        let crashed = |seconds_before: i64| State::Crashed {
+            last_beat: SystemTime::UNIX_EPOCH
+                .checked_add(Duration::from_secs((1_000_000 - seconds_before) as u64)),
+            evidence: ocfs2_volume::usage::Evidence::Clock,
+        };
+        for (state, expected) in [
+            (None, "ovs\u{fffd}1"),
+            (Some(State::Live), "ovs\u{fffd}1"),
+            (Some(crashed(300)), "ovs\u{fffd}1 (crashed 5 min ago)"),
+            (Some(crashed(-300)), "ovs\u{fffd}1 (crashed)"),
+            (Some(State::Unknown(ocfs2_volume::usage::Unknown::Global)), "ovs\u{fffd}1 (unknown)"),
+        ] {
+            assert_eq!(node_text(&node(state), now), expected);
+        }
+        assert_eq!(node_text(&NodeUse { name: None, ..node(None) }, now), "7");
+    }
+}
