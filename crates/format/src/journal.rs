@@ -424,6 +424,77 @@ impl TransactionChecksum {
     }
 }
 
+/// The checksums of journals with CSUM_V2 or CSUM_V3: CRC-32C, seeded with the journal's UUID.
+///
+/// OCFS2 never sets these features; other programs may have.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LogChecksums {
+    seed: u32,
+}
+
+impl LogChecksums {
+    const TABLE: [u32; 256] = {
+        let mut table = [0; 256];
+        let mut index = 0;
+        while index < 256 {
+            let mut crc = index as u32;
+            let mut bit = 0;
+            while bit < 8 {
+                crc = if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
+                bit += 1;
+            }
+            table[index] = crc;
+            index += 1;
+        }
+        table
+    };
+
+    fn update(crc: u32, bytes: &[u8]) -> u32 {
+        let step = |crc: u32, byte: &u8| crc >> 8 ^ Self::TABLE[usize::from(crc as u8 ^ byte)];
+        bytes.iter().fold(crc, step)
+    }
+
+    /// Those of the journal whose superblock has this `s_uuid`.
+    pub fn new(uuid: &[u8; 16]) -> Self {
+        Self { seed: Self::update(!0, uuid) }
+    }
+
+    /// Of `block` with the four bytes at `at` taken as zero.
+    fn of_block(self, block: &[u8], at: usize) -> u32 {
+        let (head, rest) = block.split_at(at.min(block.len()));
+        let (hole, tail) = rest.split_at(rest.len().min(4));
+        let crc = Self::update(self.seed, head);
+        Self::update(Self::update(crc, &[0; 4][..hole.len()]), tail)
+    }
+
+    /// Whether the checksum at the end of a descriptor or revoke block holds.
+    pub fn tail_holds(self, block: &[u8]) -> bool {
+        let at = block.len().saturating_sub(4);
+        be32(block, at) == Some(self.of_block(block, at))
+    }
+
+    /// Whether the checksum of a commit block holds.
+    pub fn commit_holds(self, block: &[u8]) -> bool {
+        be32(block, 0x10) == Some(self.of_block(block, 0x10))
+    }
+
+    /// Whether `tag`, of a descriptor in `format` and transaction `sequence`, has the
+    /// checksum of `block` as it lies in the log.
+    pub fn tag_holds(
+        self,
+        tag: &JournalTag,
+        format: TagFormat,
+        sequence: u32,
+        block: &[u8],
+    ) -> bool {
+        let crc = Self::update(Self::update(self.seed, &sequence.to_be_bytes()), block);
+        match format {
+            TagFormat::V3 => tag.checksum == crc,
+            TagFormat::Old { .. } => tag.checksum == crc & 0xffff,
+        }
+    }
+}
+
 /// Writes a descriptor block with `tags` into `block`; flags for the UUID and the last tag
 /// are set as needed. Returns how many tags fitted.
 ///
@@ -539,6 +610,21 @@ mod tests {
         checksum.update(b"1234");
         checksum.update(b"56789");
         assert_eq!(checksum.value(), 0x0376_e6e7);
+    }
+
+    #[test]
+    fn the_checksum_of_later_logs_is_crc_32c() {
+        assert_eq!(!LogChecksums::update(!0, b"123456789"), 0xe306_9283);
+        let checksums = LogChecksums::new(&[7; 16]);
+        let mut block = [0x5a; 512];
+        let tail = checksums.of_block(&block, 508);
+        block[508..].copy_from_slice(&tail.to_be_bytes());
+        assert!(checksums.tail_holds(&block) && !checksums.commit_holds(&block));
+        assert!(!LogChecksums::new(&[8; 16]).tail_holds(&block));
+        let commit = checksums.of_block(&block, 0x10);
+        block[0x10..0x14].copy_from_slice(&commit.to_be_bytes());
+        assert!(checksums.commit_holds(&block));
+        assert!(!checksums.commit_holds(&[]) && !checksums.tail_holds(&[1; 3]));
     }
 
     proptest! {

@@ -27,6 +27,7 @@ pub mod file;
 mod inode;
 pub mod open;
 pub mod partition;
+pub mod replay;
 mod system;
 pub mod tree;
 pub mod usage;

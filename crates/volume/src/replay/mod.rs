@@ -1,0 +1,234 @@
+//! Journal replay: what the log of a crashed node still has to bring to its place.
+//!
+//! [`Volume::replay`] reads a log and says what it holds; nothing is written. Of several
+//! copies of a block the one of the last complete transaction counts. [`Replay::apply`]
+//! writes those blocks; [`Replay::finish`] empties the log. Between the two everything can
+//! be done again from the start, so that an interruption anywhere does no harm.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use ocfs2_format::dinode::Dinode;
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::journal::{JBD2_MAGIC, JournalIncompat};
+use ocfs2_format::{Blkno, Structure, check};
+
+use crate::{Device, Error, Journal, Volume};
+
+mod scan;
+
+/// Why the log was read no further.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogEnd {
+    /// There is no further transaction, or one that was not committed: as it should be.
+    Complete,
+    /// A committed transaction is damaged; it and what comes behind it is lost.
+    Damaged {
+        /// The transaction.
+        sequence: u32,
+        /// What is wrong with it.
+        damage: LogDamage,
+    },
+}
+
+/// What is wrong with a committed transaction.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogDamage {
+    /// Its checksum does not hold.
+    Checksum,
+    /// It is to change this block, which is none that a journal may change.
+    Destination(Blkno),
+}
+
+impl fmt::Display for LogEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Complete => f.write_str("complete"),
+            Self::Damaged { sequence, damage } => match damage {
+                LogDamage::Checksum => {
+                    write!(f, "transaction {sequence} is damaged: its checksum does not hold")
+                }
+                LogDamage::Destination(blkno) => {
+                    write!(f, "transaction {sequence} is damaged: it changes block {blkno}")
+                }
+            },
+        }
+    }
+}
+
+/// The copy of a block in the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Copy {
+    /// Block of the volume that holds the copy.
+    at: Blkno,
+    /// Its first four bytes are the magic, and zero in the log.
+    escaped: bool,
+}
+
+/// What the log of a slot holds.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    /// The journal, as it was read.
+    pub journal: Journal,
+    /// Complete transactions.
+    pub transactions: u32,
+    /// Why there are no more.
+    pub end: LogEnd,
+    /// The last copy of each block, by its place.
+    copies: BTreeMap<Blkno, Copy>,
+    /// The transaction behind the last complete one.
+    next_sequence: u32,
+}
+
+/// A journal that can not be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// It can not be read.
+    #[error("journal of slot {slot}: {source}")]
+    Journal {
+        /// The slot.
+        slot: u16,
+        /// Why not.
+        source: Error,
+    },
+    /// It has features that change how it is read, and that are not known.
+    #[error("journal of slot {slot}: unknown incompatible features {features:#x}")]
+    UnknownFeatures {
+        /// The slot.
+        slot: u16,
+        /// The bits that are not known.
+        features: u32,
+    },
+    /// The device can not be written.
+    #[error("block {blkno}: could not be written: {source}")]
+    Write {
+        /// The block.
+        blkno: Blkno,
+        /// What the device said.
+        source: std::io::Error,
+    },
+}
+
+impl Volume {
+    /// Reads the log of a slot and finds what a replay has to write.
+    ///
+    /// Only a dirty journal may be replayed ([`Journal::is_dirty`]); what a clean one holds
+    /// is old.
+    ///
+    /// # Errors
+    /// [`ReplayError`] if the log can not be read. One that is damaged further on is no
+    /// error: see [`Replay::end`].
+    pub fn replay(&self, slot: u16) -> Result<Replay, ReplayError> {
+        let wrong = |source| ReplayError::Journal { slot, source };
+        let journal = self.journal(slot).map_err(wrong)?;
+        let unknown = journal.superblock.incompat() - KNOWN_FEATURES;
+        if !unknown.is_empty() {
+            return Err(ReplayError::UnknownFeatures { slot, features: unknown.bits() });
+        }
+        scan::Log::new(self, journal).and_then(scan::Log::scan).map_err(wrong)
+    }
+}
+
+const KNOWN_FEATURES: JournalIncompat = JournalIncompat::REVOKE
+    .union(JournalIncompat::BIT64)
+    .union(JournalIncompat::ASYNC_COMMIT)
+    .union(JournalIncompat::CSUM_V2)
+    .union(JournalIncompat::CSUM_V3);
+
+impl Replay {
+    /// The blocks that are to be written, ascending.
+    pub fn blocks(&self) -> impl ExactSizeIterator<Item = Blkno> + '_ {
+        self.copies.keys().copied()
+    }
+
+    /// Writes all blocks to their places on `device`, the one `volume` is read from or an
+    /// overlay of it, and flushes it.
+    ///
+    /// # Errors
+    /// The first block that can not be read or written. The journal is as it was: all of
+    /// it can be done again.
+    pub fn apply(&self, volume: &Volume, device: &dyn Device) -> Result<(), ReplayError> {
+        let slot = self.journal.slot;
+        for (blkno, copy) in &self.copies {
+            let block = volume.read_block(copy.at);
+            let mut block = block.map_err(|source| ReplayError::Journal { slot, source })?;
+            if copy.escaped {
+                block[..4].copy_from_slice(&JBD2_MAGIC.to_be_bytes());
+            }
+            self.write(volume, device, *blkno, &block)?;
+        }
+        self.flush(device)
+    }
+
+    /// Empties the log on `device`, once [`Replay::apply`] was: no more transaction, the
+    /// next one numbered as the kernel expects it, no error.
+    ///
+    /// The journal stays dirty, since local alloc, truncate log and orphans of the slot are
+    /// still to be recovered.
+    ///
+    /// # Errors
+    /// The journal's superblock can not be read or written.
+    pub fn finish(&self, volume: &Volume, device: &dyn Device) -> Result<(), ReplayError> {
+        let mut superblock = self.journal.superblock.clone();
+        if superblock.s_start != 0 {
+            superblock.s_start = 0;
+            superblock.s_sequence = self.next_sequence.wrapping_add(1);
+        }
+        superblock.s_errno = 0;
+        let blkno = self.journal.blkno;
+        let mut block = self.read(volume, blkno)?;
+        superblock.encode(&mut block).map_err(|source| {
+            let source = Error::Truncated { blkno, source };
+            ReplayError::Journal { slot: self.journal.slot, source }
+        })?;
+        self.write(volume, device, blkno, &block)?;
+        self.flush(device)
+    }
+
+    /// Marks the journal clean on `device`, once the slot is recovered: the dirty flag goes
+    /// and the recoveries are one more.
+    ///
+    /// # Errors
+    /// Its inode can not be read or written.
+    pub fn mark_clean(&self, volume: &Volume, device: &dyn Device) -> Result<(), ReplayError> {
+        let blkno = self.journal.inode.blkno;
+        let mut block = self.read(volume, blkno)?;
+        let truncated = |source| {
+            let source = Error::Truncated { blkno, source };
+            ReplayError::Journal { slot: self.journal.slot, source }
+        };
+        // The replay may have brought a newer inode.
+        let mut dinode = Dinode::decode(&block).map_err(truncated)?;
+        let flags = dinode.journal_flags() & !Dinode::JOURNAL_DIRTY;
+        dinode.set_journal(flags, dinode.journal_recovery_generation().wrapping_add(1));
+        dinode.encode(&mut block).map_err(truncated)?;
+        if volume.has(Incompat::META_ECC) {
+            check::stamp(&mut block, Dinode::CHECK_OFFSET);
+        }
+        self.write(volume, device, blkno, &block)?;
+        self.flush(device)
+    }
+
+    fn read(&self, volume: &Volume, blkno: Blkno) -> Result<Vec<u8>, ReplayError> {
+        let slot = self.journal.slot;
+        volume.read_block(blkno).map_err(|source| ReplayError::Journal { slot, source })
+    }
+
+    fn write(
+        &self,
+        volume: &Volume,
+        device: &dyn Device,
+        blkno: Blkno,
+        block: &[u8],
+    ) -> Result<(), ReplayError> {
+        let failed = |source| ReplayError::Write { blkno, source };
+        let offset = blkno.offset_bytes(volume.block_size());
+        let offset = offset.ok_or_else(|| failed(std::io::ErrorKind::InvalidInput.into()))?;
+        device.write_at(block, offset).map_err(failed)
+    }
+
+    fn flush(&self, device: &dyn Device) -> Result<(), ReplayError> {
+        let blkno = self.journal.blkno;
+        device.flush().map_err(|source| ReplayError::Write { blkno, source })
+    }
+}
