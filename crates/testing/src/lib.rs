@@ -9,6 +9,7 @@ mod oracle;
 mod program;
 mod run;
 mod scratch;
+pub mod vm;
 
 pub use fixture::{fixture, fixture_copy};
 pub use oracle::{c_tool, find_program, is_c_tool, oracle, skip};

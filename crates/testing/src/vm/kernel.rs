@@ -1,0 +1,227 @@
+//! A kernel with its modules, taken from the distribution's packages and kept.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Component, Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+
+use super::archive::Archive;
+use super::{module, package};
+
+/// Goes up when what is kept changes, so that what an older version of us kept is not used.
+const LAYOUT: &str = "1";
+
+/// A kernel in the cache folder.
+#[derive(Debug)]
+pub struct Kernel {
+    /// As `uname -r` prints it.
+    pub release: String,
+    /// Its image, decompressed if the emulator can boot that.
+    pub image: PathBuf,
+    /// The modules a machine loads, as a part of its initial root file system.
+    pub modules: PathBuf,
+}
+
+impl Kernel {
+    /// The kernel that [`Kernel::get`] got last.
+    pub fn cached() -> Result<Option<Self>> {
+        let folder = cache_folder()?;
+        let Ok(release) = fs::read_to_string(folder.join(format!("current-{LAYOUT}"))) else {
+            return Ok(None);
+        };
+        let release = release.trim().to_owned();
+        let folder = folder.join(format!("{release}-{LAYOUT}"));
+        let (image, modules) = (folder.join("kernel"), folder.join("modules.cpio"));
+        Ok((image.exists() && modules.exists()).then_some(Self { release, image, modules }))
+    }
+
+    /// The kernel of the cache or, if there is none, the distribution's newest.
+    pub fn get() -> Result<Self> {
+        let cache = cache_folder()?;
+        fs::create_dir_all(&cache).with_context(|| cache.display().to_string())?;
+        // Whoever waited for the lock finds the kernel there.
+        let lock = File::create(cache.join("lock"))?;
+        lock.lock()?;
+        if let Some(kernel) = Self::cached()? {
+            return Ok(kernel);
+        }
+        let scratch = tempfile::tempdir_in(&cache)?;
+        let packages = package::download(scratch.path())?;
+        let unpacked = scratch.path().join("unpacked");
+        for package in &packages {
+            unpack(package, &unpacked)
+                .with_context(|| format!("unpacking {}", package.display()))?;
+        }
+        let release = release(&unpacked)?;
+        let kept = scratch.path().join("kept");
+        fs::create_dir(&kept)?;
+        fs::write(kept.join("kernel"), image(&fs::read(unpacked.join("vmlinuz"))?))?;
+        let modules = modules(&unpacked.join("modules").join(&release))
+            .with_context(|| format!("the modules of Linux {release}"))?;
+        fs::write(kept.join("modules.cpio"), modules)?;
+        let folder = cache.join(format!("{release}-{LAYOUT}"));
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::rename(kept, folder)?;
+        let current = scratch.path().join("current");
+        fs::write(&current, &release)?;
+        fs::rename(current, cache.join(format!("current-{LAYOUT}")))?;
+        Self::cached()?.ok_or_else(|| anyhow!("Linux {release} is gone again"))
+    }
+}
+
+/// Where kernels are kept, and the locks of machines.
+pub fn cache_folder() -> Result<PathBuf> {
+    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = cache.or_else(|| env::home_dir().map(|home| home.join(".cache")));
+    let cache = cache.context("neither XDG_CACHE_HOME nor HOME is set")?;
+    Ok(cache.join("ocfs2-tools-rs/kernel"))
+}
+
+/// Unpacks the image to `folder/vmlinuz` and what modules may be needed to `folder/modules`.
+fn unpack(package: &Path, folder: &Path) -> Result<()> {
+    let mut dpkg = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(package)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("dpkg-deb")?;
+    let stdout = dpkg.stdout.take().context("dpkg-deb")?;
+    let mut archive = tar::Archive::new(stdout);
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let Some(target) = target(&entry.path()?) else { continue };
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
+        let target = folder.join(target);
+        fs::create_dir_all(target.parent().context("no parent")?)?;
+        io::copy(&mut entry, &mut File::create(target)?)?;
+    }
+    // Whatever pads the archive: dpkg-deb must not find its pipe closed.
+    io::copy(&mut archive.into_inner(), &mut io::sink())?;
+    ensure!(dpkg.wait()?.success(), "dpkg-deb failed");
+    Ok(())
+}
+
+/// Where a file of a package goes, if it is wanted: `/boot/vmlinuz-RELEASE`, and most of
+/// `/lib/modules/RELEASE` or, of late, `/usr/lib/modules/RELEASE`.
+fn target(path: &Path) -> Option<PathBuf> {
+    let names: Vec<_> = path
+        .components()
+        .filter_map(|component| match component {
+            Component::Normal(name) => name.to_str(),
+            _ => None,
+        })
+        .collect();
+    let names = names.strip_prefix(&["usr"]).unwrap_or(&names);
+    match names {
+        ["boot", name] if name.starts_with("vmlinuz-") => Some("vmlinuz".into()),
+        ["lib", "modules", _, "vmlinuz"] => Some("vmlinuz".into()),
+        ["lib", rest @ ..] => match rest {
+            ["modules", _, "modules.builtin"] => Some(rest.iter().collect()),
+            // Thousands of drivers of hardware that no machine of ours has.
+            ["modules", _, "kernel", "sound" | "samples", ..] => None,
+            ["modules", _, "kernel", "drivers", kind, rest @ ..] => {
+                let wanted = match *kind {
+                    "block" | "char" | "virtio" => true,
+                    "net" => rest.len() == 1,
+                    _ => false,
+                };
+                wanted.then(|| names.iter().skip(1).collect())
+            }
+            ["modules", _, "kernel", .., file] if file.contains(".ko") => {
+                Some(rest.iter().collect())
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn release(unpacked: &Path) -> Result<String> {
+    ensure!(unpacked.join("vmlinuz").exists(), "the packages hold no kernel image");
+    let folders = unpacked.join("modules");
+    let mut folders = folders.read_dir().context("the packages hold no modules")?;
+    let folder = folders.next().context("the packages hold no modules")??;
+    Ok(folder.file_name().to_string_lossy().into_owned())
+}
+
+fn modules(folder: &Path) -> Result<Vec<u8>> {
+    let mut archive = Archive::default();
+    archive.folder("modules")?;
+    for (number, module) in module::select(folder)?.iter().enumerate() {
+        // The machine loads them in the order of their names.
+        archive.file(&format!("modules/{number:02}-{}.ko", module.name), &module.contents)?;
+    }
+    Ok(archive.finish()?)
+}
+
+/// The kernel inside a compressed image, which boots twice as fast; the image itself if there
+/// is none that the emulator could boot.
+fn image(compressed: &[u8]) -> Vec<u8> {
+    vmlinux(compressed).unwrap_or_else(|_| compressed.to_vec())
+}
+
+/// By the header described in the kernel's Documentation/arch/x86/boot.rst.
+fn vmlinux(image: &[u8]) -> Result<Vec<u8>> {
+    let byte = |at: usize| image.get(at).copied().map(usize::from).context("too short");
+    let word = |at: usize| -> Result<usize> {
+        let bytes = image.get(at..).and_then(<[u8]>::first_chunk).context("too short")?;
+        Ok(u32::from_le_bytes(*bytes) as usize)
+    };
+    // setup_sects, payload_offset, payload_length
+    let start = (byte(0x1f1)? + 1) * 512 + word(0x248)?;
+    let payload = image.get(start..start + word(0x24c)?).context("too short")?;
+    let plain = module::decompress(payload)?;
+    if !plain.starts_with(b"\x7fELF") || !has_pvh_entry(&plain) {
+        bail!("not a kernel that qemu boots directly");
+    }
+    Ok(plain)
+}
+
+/// Whether it has the ELF note that tells where to enter it: name "Xen", type 18.
+fn has_pvh_entry(elf: &[u8]) -> bool {
+    let note = b"\x12\0\0\0Xen\0";
+    elf.windows(note.len()).any(|bytes| bytes == note)
+}
+
+/// Reads a whole file, telling its name if that fails.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|mut file| file.read_to_end(&mut bytes))
+        .with_context(|| path.display().to_string())?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_package_the_image_and_few_modules_are_kept() {
+        let kept = |path: &str| target(Path::new(path)).map(|path| path.display().to_string());
+        assert_eq!(kept("./boot/vmlinuz-6.1.0-amd64").as_deref(), Some("vmlinuz"));
+        let ocfs2 = "modules/6.1/kernel/fs/ocfs2/ocfs2.ko";
+        assert_eq!(kept(&format!("./lib/{ocfs2}")).as_deref(), Some(ocfs2));
+        assert_eq!(
+            kept(&format!("./usr/lib/{ocfs2}.xz")).as_deref(),
+            Some(&*format!("{ocfs2}.xz"))
+        );
+        let virtio = "modules/6.1/kernel/drivers/net/virtio_net.ko.zst";
+        assert_eq!(kept(&format!("lib/{virtio}")).as_deref(), Some(virtio));
+        assert_eq!(kept("lib/modules/6.1/kernel/drivers/net/ethernet/intel/e100.ko"), None);
+        assert_eq!(kept("lib/modules/6.1/kernel/drivers/gpu/drm/drm.ko"), None);
+        assert_eq!(kept("./usr/share/doc/linux-image/copyright"), None);
+    }
+
+    #[test]
+    fn an_image_that_is_not_understood_is_booted_as_it_is() {
+        assert_eq!(image(b"not a kernel"), b"not a kernel");
+    }
+}

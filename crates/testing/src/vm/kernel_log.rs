@@ -1,0 +1,77 @@
+//! The kernel's log: telling complaints about OCFS2 from the noise of booting.
+
+use std::fmt;
+
+/// What the kernel printed on its console: warnings and worse, no information or notices.
+#[derive(Clone, Debug, Default)]
+pub struct KernelLog(String);
+
+/// Of OCFS2, its cluster stack and its journal. The kernel prints function names, too.
+const SUBSYSTEMS: [&str; 9] =
+    ["ocfs2", "jbd2", "o2dlm", "o2net", "o2hb", "o2cb", "o2quo", "dlm_", "vfs: busy inodes"];
+/// Of any part of the kernel.
+const DISASTERS: [&str; 12] = [
+    "bug:",
+    "kernel bug at",
+    "warning:",
+    "oops",
+    "general protection",
+    "kernel panic",
+    "call trace",
+    "blocked for more than",
+    "soft lockup",
+    "rcu stall",
+    "i/o error",
+    " error: ",
+];
+
+impl KernelLog {
+    /// The log from what a console showed.
+    pub fn new(console: &str) -> Self {
+        Self(console.replace('\r', ""))
+    }
+
+    /// The lines about OCFS2 or of a failure of the kernel, without those that contain one of
+    /// the texts of `allowed`.
+    pub fn complaints(&self, allowed: &[String]) -> Vec<&str> {
+        let complains = |line: &&str| {
+            let lower = line.to_lowercase();
+            SUBSYSTEMS.iter().chain(&DISASTERS).any(|word| lower.contains(word))
+        };
+        let unexpected = |line: &&str| !allowed.iter().any(|text| line.contains(text.as_str()));
+        self.0.lines().filter(complains).filter(unexpected).collect()
+    }
+}
+
+impl fmt::Display for KernelLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONSOLE: &str = "[    0.1] acpi PNP0A03:00: fail to add MMCONFIG information\r\n\
+        [    4.2] (mount,93,0):ocfs2_read_blocks:245 ERROR: status = -5\r\n\
+        [    4.3] OCFS2: ERROR (device vda): ocfs2_validate_gd_parent: bad group\r\n\
+        [    4.4] JBD2: Error while async write back metadata bh 1234.\r\n\
+        [    4.5] ------------[ cut here ]------------\r\n\
+        [    4.5] kernel BUG at fs/ext4/inode.c:123!\r\n";
+
+    #[test]
+    fn complaints_are_told_from_the_noise_of_booting() {
+        let log = KernelLog::new(CONSOLE);
+        let complaints = log.complaints(&[]);
+        assert_eq!(complaints.len(), 4, "{complaints:#?}");
+        assert!(complaints.iter().all(|line| !line.contains("MMCONFIG")));
+    }
+
+    #[test]
+    fn only_a_line_that_is_expected_is_allowed() {
+        let log = KernelLog::new(CONSOLE);
+        let complaints = log.complaints(&["ocfs2_read_blocks".into(), "Error while async".into()]);
+        assert_eq!(complaints.len(), 2, "{complaints:#?}");
+    }
+}

@@ -1,0 +1,97 @@
+//! The Linux kernel as judge: virtual machines that mount OCFS2 volumes.
+//!
+//! A test tells a story. One machine, or two that form an o2cb cluster on one disk, run shell
+//! scripts; the test looks at what these printed and how they ended. The kernel itself has a
+//! say too: a warning or error of its OCFS2 or journal code fails the run.
+//!
+//! ```no_run
+//! use ocfs2_testing::vm::Lab;
+//! # fn main() -> anyhow::Result<()> {
+//! # let (image, disk, mounted) = ("a.img", "b.img", "mounted-ocfs2");
+//! let lab = Lab::ready()?;
+//! let run = lab.vm().disk(image).script("mount-volume /dev/vda /mnt && ls /mnt").run()?;
+//! run.assert_ok();
+//!
+//! let run = lab
+//!     .cluster(disk)
+//!     .program(mounted)
+//!     .node(0, "mount-volume /dev/vda /mnt; barrier up; peer-dead; mounted.ocfs2 -f")
+//!     .node(1, "mount-volume /dev/vda /mnt; barrier up; crash")
+//!     .run()?;
+//! assert!(run.node(0).output.contains("ovs001"));
+//! # Ok(()) }
+//! ```
+//!
+//! # What a script finds
+//!
+//! The applets of busybox; the programs it was given, in `/sbin`, under the names the system
+//! calls (`mounted-ocfs2` becomes `mounted.ocfs2`); the disks as `/dev/vda`, `/dev/vdb`...;
+//! `/mnt`; its number in `$NODE`; and the commands of the folder `guest`:
+//!
+//! - `mount-volume [-o OPTIONS] DEV DIR` mounts, with a heartbeat if the volume wants one;
+//! - `barrier NAME [SECONDS]` waits until the other node has come to the same barrier;
+//! - `crash` ends this machine at once, `peer-dead [SECONDS]` waits until the other one is gone.
+//!
+//! A volume still mounted when the script ends is unmounted: one that is to stay dirty needs
+//! `crash`.
+
+mod archive;
+mod guest;
+mod host;
+mod kernel;
+mod kernel_log;
+mod machine;
+mod module;
+mod package;
+mod running;
+mod turn;
+
+pub use host::{Missing, prepare};
+pub use machine::{Heartbeat, Machines};
+pub use running::{End, Node, Run, Running};
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use kernel::Kernel;
+
+/// All that machines are made of: an emulator, a kernel with its modules, a busybox.
+#[derive(Debug)]
+pub struct Lab {
+    kernel: Kernel,
+    qemu: PathBuf,
+    busybox: PathBuf,
+}
+
+impl Lab {
+    /// The lab, if [`prepare`] was here before. Needs no network.
+    ///
+    /// # Errors
+    /// Something is missing; the error names all of it.
+    pub fn ready() -> Result<Self> {
+        let missing = host::missing();
+        if let (Some(kernel), Some(qemu), Some(busybox)) =
+            (Kernel::cached()?, host::qemu(), host::busybox())
+        {
+            return Ok(Self { kernel, qemu, busybox });
+        }
+        let list: Vec<_> = missing.iter().map(ToString::to_string).collect();
+        bail!("no virtual machines here; `cargo xtask kernel` prepares them: {}", list.join("; "))
+    }
+
+    /// Release of the kernel, as `uname -r` prints it.
+    pub fn kernel_release(&self) -> &str {
+        &self.kernel.release
+    }
+
+    /// One machine, in no cluster.
+    pub fn vm(&self) -> Machines<'_> {
+        Machines::new(self, 1)
+    }
+
+    /// Two machines on one `disk`: `ovs001` and `ovs002` of the cluster `ovscluster`.
+    pub fn cluster(&self, disk: impl AsRef<Path>) -> Machines<'_> {
+        Machines::new(self, 2).o2cb(Heartbeat::Local).disk(disk)
+    }
+}

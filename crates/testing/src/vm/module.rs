@@ -1,0 +1,136 @@
+//! Modules of the kernel: which ones, and in which order.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+
+/// Needed, unless the kernel has them built in.
+const NEEDED: [&str; 9] = [
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_console",
+    "virtio_net",
+    "9pnet_virtio",
+    "9p",
+    "configfs",
+    "ocfs2",
+    "ocfs2_stack_o2cb",
+];
+
+/// The journal asks for this one by what it does, not by its name. Newer kernels do without.
+const WANTED: [&str; 1] = ["crc32c_generic"];
+
+/// A module, decompressed.
+#[derive(Debug)]
+pub struct Module {
+    /// Its name, with underscores.
+    pub name: String,
+    /// The ELF object.
+    pub contents: Vec<u8>,
+}
+
+/// The modules a machine loads, in order, from an unpacked `lib/modules/RELEASE`.
+pub fn select(folder: &Path) -> Result<Vec<Module>> {
+    let mut all = All { files: BTreeMap::new(), built_in: Vec::new() };
+    collect(&folder.join("kernel"), &mut all.files)?;
+    let built_in = folder.join("modules.builtin");
+    let built_in = fs::read_to_string(&built_in).with_context(|| built_in.display().to_string())?;
+    all.built_in = built_in.lines().map(|line| name(Path::new(line))).collect();
+    let mut order = Vec::new();
+    for wanted in WANTED.iter().filter(|wanted| all.files.contains_key(**wanted)) {
+        all.take(wanted, &mut order)?;
+    }
+    for needed in NEEDED {
+        all.take(needed, &mut order)?;
+    }
+    Ok(order)
+}
+
+struct All {
+    files: BTreeMap<String, PathBuf>,
+    built_in: Vec<String>,
+}
+
+impl All {
+    /// Adds the module `name` to `order`, after all it depends on.
+    fn take(&self, name: &str, order: &mut Vec<Module>) -> Result<()> {
+        let known = |module: &Module| module.name == name;
+        if order.iter().any(known) || self.built_in.iter().any(|built_in| built_in == name) {
+            return Ok(());
+        }
+        let path = self.files.get(name);
+        let path = path.ok_or_else(|| anyhow!("the kernel has no module {name}"))?;
+        let contents = read(path).with_context(|| path.display().to_string())?;
+        for dependency in dependencies(&contents) {
+            self.take(&dependency, order)?;
+        }
+        order.push(Module { name: name.to_owned(), contents });
+        Ok(())
+    }
+}
+
+fn collect(folder: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<()> {
+    for entry in folder.read_dir().with_context(|| folder.display().to_string())? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            collect(&entry.path(), files)?;
+        } else {
+            files.insert(name(&entry.path()), entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// `virtio_blk` of `.../virtio-blk.ko.xz`: file names have dashes at times, modules never.
+fn name(path: &Path) -> String {
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    file.split('.').next().unwrap_or_default().replace('-', "_")
+}
+
+/// The names after `depends=` in its section `.modinfo`: strings, each ended by a zero.
+fn dependencies(contents: &[u8]) -> Vec<String> {
+    let mut strings = contents.split(|byte| *byte == 0);
+    let depends = strings.find_map(|string| string.strip_prefix(b"depends=")).unwrap_or_default();
+    let names = String::from_utf8_lossy(depends);
+    names.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect()
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    decompress(&fs::read(path)?)
+}
+
+/// What is compressed with xz, zstd or gzip, decompressed; anything else as it is.
+///
+/// Bytes after the compressed stream are ignored.
+pub fn decompress(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut plain = Vec::new();
+    match bytes {
+        [0xfd, b'7', b'z', ..] => {
+            lzma_rust2::XzReader::new(bytes, false).read_to_end(&mut plain)?;
+        }
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            ruzstd::decoding::StreamingDecoder::new(bytes)?.read_to_end(&mut plain)?;
+        }
+        [0x1f, 0x8b, ..] => {
+            flate2::bufread::GzDecoder::new(bytes).read_to_end(&mut plain)?;
+        }
+        _ => plain.extend_from_slice(bytes),
+    }
+    Ok(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_is_named_and_its_dependencies_are_read_from_its_information() {
+        assert_eq!(name(Path::new("kernel/drivers/block/virtio-blk.ko.xz")), "virtio_blk");
+        let information = b"\x7fELF..\0license=GPL\0depends=jbd2,ocfs2-nodemanager\0name=ocfs2\0";
+        assert_eq!(dependencies(information), ["jbd2", "ocfs2_nodemanager"]);
+        assert!(dependencies(b"\0depends=\0").is_empty());
+    }
+}
