@@ -19,17 +19,17 @@ const fn package(name: &'static str, program: &'static str, purpose: &'static st
     Package { name, program, purpose }
 }
 
+// Without modprobe the C tools that look for a cluster run on twice after a fork.
+const C_TOOLS: &str = "the C tools' judgement of our volumes";
 const KERNEL: &str = "mounting volumes with the Linux kernel in a virtual machine";
 const BLKID: &str = "comparing blkid's output, and mkfs recognising what it must not destroy";
 
 const PACKAGES: &[Package] = &[
-    package("ocfs2-tools", "fsck.ocfs2", "the C tools' judgement of our volumes"),
+    package("ocfs2-tools", "fsck.ocfs2", C_TOOLS),
     package("qemu-system-x86", "qemu-system-x86_64", KERNEL),
     package("busybox-static", "busybox", KERNEL),
-    package("cpio", "cpio", KERNEL),
-    package("kmod", "modinfo", KERNEL),
+    package("kmod", "modprobe", C_TOOLS),
     package("xz-utils", "xz", KERNEL),
-    package("zstd", "zstd", KERNEL),
     package("util-linux", "mkfs", "calling mkfs and blkid as the system does"),
     package("fdisk", "sfdisk", "partitioned disk images"),
     package("e2fsprogs", "mkfs.ext4", BLKID),

@@ -6,6 +6,7 @@ mod bench;
 mod cargo;
 mod ci;
 mod install;
+mod kernel;
 mod measure;
 mod programs;
 mod static_build;
@@ -28,6 +29,8 @@ struct Cli {
 enum Task {
     /// Run all tests, with the C tools and the Linux kernel as judges
     Test(test::Options),
+    /// Run the tests that have the Linux kernel judge, alone
+    Kernel(kernel::Options),
     /// Formatting, lints, documentation, then all tests
     Ci,
     /// Build the programs and put them where the system calls them, with manual pages and
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
     ocfs2_cli::run(Failure::default(), |cli: Cli| {
         match cli.task {
             Task::Test(options) => test::run(&options)?,
+            Task::Kernel(options) => kernel::run(&options)?,
             Task::Ci => ci::run_all()?,
             Task::Install(options) => install::run(&options)?,
             Task::Man { out } => {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::cargo::{self, Profile};
-use crate::{apt, programs};
+use crate::{apt, kernel, programs};
 
 /// What to test.
 #[derive(clap::Args, Debug, Default)]
@@ -22,6 +22,7 @@ pub fn run(options: &Options) -> Result<()> {
         apt::report()?;
     } else {
         apt::provide()?;
+        kernel::prepare()?;
     }
     // With overflow checks, and sharing what `cargo test` builds anyway.
     let bin_dir = cargo::build_programs(Profile::Dev)?;

@@ -1,0 +1,51 @@
+//! The machines themselves: what the other tests here rely on.
+
+use anyhow::Result;
+use ocfs2_testing::skip;
+use ocfs2_testing::vm::{End, Lab};
+
+/// The lab; without one the calling test is left out, which it says.
+pub fn lab() -> Option<Lab> {
+    Lab::ready().map_err(|err| skip(&format!("{err:#}"))).ok()
+}
+
+#[test]
+fn a_machine_gives_what_its_script_printed_and_how_it_ended() -> Result<()> {
+    let Some(lab) = lab() else { return Ok(()) };
+    let run = lab.vm().script("echo on node $NODE; uname -r; echo oops >&2; exit 3").run()?;
+    let expected = format!("on node 0\n{}\noops\n", lab.kernel_release());
+    assert_eq!((run.output(), &run.node(0).end), (expected.as_str(), &End::Exit(3)));
+    assert!(run.node(0).dmesg.contains("Linux version"));
+
+    let run = lab.vm().script("echo before; crash; echo after").run()?;
+    assert_eq!((run.output(), &run.node(0).end), ("before\n", &End::Crashed));
+    Ok(())
+}
+
+#[test]
+fn a_machine_is_crashed_from_outside_or_killed_when_its_time_is_up() -> Result<()> {
+    let Some(lab) = lab() else { return Ok(()) };
+    let mut running = lab.vm().script("echo ready; sleep 1000").start()?;
+    running.wait_for(0, "ready")?;
+    running.crash(0)?;
+    assert_eq!(running.wait()?.node(0).end, End::Crashed);
+
+    let time = std::time::Duration::from_millis(100);
+    let run = lab.vm().script("sleep 1000").timeout(time).run()?;
+    assert_eq!(run.node(0).end, End::TimedOut);
+    Ok(())
+}
+
+#[test]
+fn a_complaint_of_the_kernel_fails_the_run_unless_it_is_allowed() -> Result<()> {
+    let Some(lab) = lab() else { return Ok(()) };
+    let complain = "echo '<3>OCFS2: ERROR (device vda): made up' >/dev/kmsg";
+    let err = lab.vm().script(complain).run().expect_err("the kernel complained");
+    assert!(err.to_string().contains("made up"), "{err:#}");
+    lab.vm().script(complain).allow("made up").run()?.assert_ok();
+
+    let panic = "echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger; sleep 100";
+    let err = lab.vm().script(panic).run().expect_err("the kernel panicked");
+    assert!(err.to_string().contains("Kernel panic"), "{err:#}");
+    Ok(())
+}

@@ -1,0 +1,4 @@
+//! The Linux kernel as judge, in virtual machines.
+
+mod fixtures;
+mod lab;

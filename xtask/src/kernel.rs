@@ -1,0 +1,46 @@
+//! `cargo xtask kernel`: the tests that have the Linux kernel judge, alone.
+
+use anyhow::{Result, bail};
+use ocfs2_testing::vm;
+
+use crate::apt;
+use crate::cargo::{self, Profile, is_ci};
+
+/// Which of them.
+#[derive(clap::Args, Debug)]
+pub struct Options {
+    /// With the slow ones: every block size with every cluster size
+    #[arg(long)]
+    all: bool,
+    /// For the test program, such as a test's name
+    #[arg(last = true, value_name = "ARGS")]
+    args: Vec<String>,
+}
+
+/// Runs them.
+pub fn run(options: &Options) -> Result<()> {
+    apt::provide()?;
+    prepare()?;
+    let bin_dir = cargo::build_programs(Profile::Dev)?;
+    let mut args = vec!["test", "-p", "ocfs2-tests", "--test", "kernel", "--"];
+    if options.all {
+        args.push("--include-ignored");
+    }
+    args.extend(options.args.iter().map(String::as_str));
+    cargo::run(cargo::cargo(args).env("OCFS2_BIN_DIR", bin_dir))
+}
+
+/// Gets the kernel, and says what virtual machines lack.
+///
+/// # Errors
+/// Under `CI=true`, if that is anything.
+pub fn prepare() -> Result<()> {
+    let missing = vm::prepare()?;
+    for missing in &missing {
+        eprintln!("LEFT OUT: what the Linux kernel judges: {missing}");
+    }
+    if is_ci() && !missing.is_empty() {
+        bail!("virtual machines lack something, and CI=true allows nothing to be left out");
+    }
+    Ok(())
+}
