@@ -1,6 +1,8 @@
 //! Journal replay: against C fsck on the volumes two crashed kernels left, and on logs made
 //! for one rule each.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
