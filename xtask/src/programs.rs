@@ -12,7 +12,8 @@ pub struct Program {
 }
 
 /// All of them; a new tool is one more line.
-pub const PROGRAMS: &[Program] = &[];
+pub const PROGRAMS: &[Program] =
+    &[Program { name: "mounted.ocfs2", command: ocfs2_mounted::command }];
 
 impl Program {
     /// What cargo calls it.

@@ -1,5 +1,6 @@
 //! `cargo xtask static`: programs that need no library of the system.
 
+use std::env::consts::ARCH;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -7,29 +8,64 @@ use anyhow::{Context, Result, ensure};
 use crate::cargo::{self, cargo};
 use crate::programs::PROGRAMS;
 
-/// The target is named, though it is the machine's own: otherwise the flag would reach the
-/// procedural macros too, which can not be static.
-fn target() -> String {
-    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
-}
-
 /// Builds them and checks each.
 pub fn run() -> Result<()> {
-    let target = target();
-    let build = ["build", "--quiet", "--release", "--workspace", "--bins", "--target", &target];
-    cargo::run(cargo(build).env("RUSTFLAGS", "-C target-feature=+crt-static"))?;
+    let musl = format!("{ARCH}-unknown-linux-musl");
+    let (target, flags) = if has_target(&musl)? {
+        (musl, None)
+    } else {
+        // Named, though it is the machine's own: otherwise the flag would reach procedural
+        // macros too, which can not be static.
+        let gnu = format!("{ARCH}-unknown-linux-gnu");
+        eprintln!("there is no target {musl} (rustup target add {musl}): building for {gnu}");
+        (gnu, Some("-C target-feature=+crt-static"))
+    };
+    let mut build = cargo(["build", "--quiet", "--release", "--workspace", "--exclude", "xtask"]);
+    build.args(["--bins", "--target", &target]);
+    if let Some(flags) = flags {
+        build.env("RUSTFLAGS", flags);
+    }
+    cargo::run(&mut build)?;
     let bin_dir = cargo::target_dir().join(&target).join("release");
     for program in PROGRAMS {
         let path = program.built_in(&bin_dir)?;
         let bytes = std::fs::read(&path)?;
-        // The path of the dynamic loader, which only a dynamically linked program has.
-        let loader = b"/ld-linux";
-        let is_static = !bytes.windows(loader.len()).any(|part| part == loader);
-        ensure!(is_static, "{} is linked dynamically", path.display());
+        ensure!(!wants_loader(&bytes), "{} is linked dynamically", path.display());
         let version = Command::new(&path).arg("--version").output();
         let version = version.with_context(|| format!("can not run {}", path.display()))?;
         ensure!(version.status.success(), "{} --version: {}", path.display(), version.status);
         println!("{}", path.display());
     }
     Ok(())
+}
+
+/// Whether the standard library is there for `target`.
+fn has_target(target: &str) -> Result<bool> {
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--print", "target-libdir", "--target", target]).current_dir(cargo::root());
+    let output = rustc.output().context("can not start rustc")?;
+    let dir = String::from_utf8_lossy(&output.stdout);
+    Ok(output.status.success() && std::path::Path::new(dir.trim()).is_dir())
+}
+
+/// Whether an ELF file names a dynamic loader, by a program header of type `PT_INTERP`.
+fn wants_loader(elf: &[u8]) -> bool {
+    let number = |at: usize, len: usize| {
+        let mut bytes = [0; 8];
+        bytes[..len].copy_from_slice(&elf[at..at + len]);
+        u64::from_le_bytes(bytes) as usize
+    };
+    let (table, size, count) = (number(0x20, 8), number(0x36, 2), number(0x38, 2));
+    (0..count).any(|index| number(table + index * size, 4) == 3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_test_wants_a_loader() {
+        let elf = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        assert_eq!(wants_loader(&elf), cfg!(not(target_feature = "crt-static")));
+    }
 }
