@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use ocfs2_format::slot_map::TakenSlot;
 
-use crate::Device;
+use crate::{Device, Error, Volume};
 
 mod clock;
 mod region;
@@ -219,6 +219,46 @@ impl Usage {
             state: watch.state(taken.node, options, clock),
         });
         Self { slots: slots.collect(), without_slot, watched: watch.watched }
+    }
+
+    /// The same for an open volume, with the slot map read again at the end: a slot that was
+    /// given back meanwhile is not listed, and the node that took one meanwhile is alive.
+    ///
+    /// `shared` is the region the cluster's volumes share and the device it is on, for a
+    /// volume with global heartbeat; without it, whether its nodes live is unknown.
+    ///
+    /// # Errors
+    /// As [`Volume::places`].
+    pub fn of_volume(
+        volume: &Volume,
+        shared: Option<(&dyn Device, Region)>,
+        options: &SampleOptions,
+        clock: &dyn Clock,
+    ) -> Result<Self, Error> {
+        let mut places = volume.places()?;
+        let mut device: &dyn Device = volume.device();
+        if let Some((other, region)) = shared.filter(|_| places.heartbeat == Heartbeat::Global) {
+            device = other;
+            places.heartbeat = Heartbeat::OnVolume(region);
+        }
+        let usage = Self::probe(device, &places, options, clock);
+        if usage.watched.is_zero() {
+            return Ok(usage);
+        }
+        Ok(usage.with_slots(&volume.taken_slots()?))
+    }
+
+    /// The same after the slot map has become `taken`.
+    fn with_slots(mut self, taken: &[TakenSlot]) -> Self {
+        let before = std::mem::take(&mut self.slots);
+        let slots = taken.iter().map(|&TakenSlot { slot, node }| {
+            let known =
+                before.iter().find(|slot_use| (slot_use.slot, slot_use.node) == (slot, node));
+            known.cloned().unwrap_or(SlotUse { slot, node, state: State::Live })
+        });
+        self.slots = slots.collect();
+        self.without_slot.retain(|(node, _)| !taken.iter().any(|taken| taken.node == *node));
+        self
     }
 
     fn unknown(taken: &[TakenSlot], why: &Unknown) -> Self {

@@ -76,7 +76,7 @@ fn written(readings: &[Reading]) -> usize {
 }
 
 fn readings(bytes: &[u8], sector_size: u32) -> Vec<Reading> {
-    let sectors = bytes.chunks_exact(sector_size as usize);
+    let sectors = bytes.chunks_exact((sector_size as usize).max(512));
     sectors.zip(0..MAX_NODES).map(|(sector, node)| reading(sector, node)).collect()
 }
 

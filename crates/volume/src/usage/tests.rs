@@ -224,3 +224,17 @@ fn a_region_that_can_not_be_read_is_said_to_be() {
     };
     assert!(why.contains("past the end"), "{why}");
 }
+
+#[test]
+fn slots_given_back_or_taken_while_watching_are_accounted_for() {
+    let taken = |slots: &[(u16, u32)]| -> Vec<TakenSlot> {
+        slots.iter().map(|&(slot, node)| TakenSlot { slot, node }).collect()
+    };
+    let mut before = Usage::unknown(&taken(&[(0, 5), (1, 6), (2, 7)]), &Unknown::Global);
+    before.without_slot = vec![(8, State::Live), (9, State::Live)];
+    let after = before.with_slots(&taken(&[(0, 5), (2, 8)]));
+    let unknown = State::Unknown(Unknown::Global);
+    let expected = [(0, 5, unknown), (2, 8, State::Live)];
+    assert_eq!(after.slots, expected.map(|(slot, node, state)| SlotUse { slot, node, state }));
+    assert_eq!(after.without_slot, [(9, State::Live)]);
+}
