@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use ocfs2_cluster::{NodeNames, Sources};
+use ocfs2_cluster::{ConfError, NodeNames, Sources};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::superblock::{Stack, SuperBlock};
 use ocfs2_volume::device::holders::{self, Holder};
 use ocfs2_volume::device::{self, DeviceOptions, OpenCause};
-use ocfs2_volume::usage::{Clock, Heartbeat, Places, SampleOptions, State, Unknown, Usage};
-use ocfs2_volume::{Device, VolumeOptions};
+use ocfs2_volume::usage::{Clock, SampleOptions, State, Usage};
+use ocfs2_volume::{Device, OpenVolumeError, VolumeOptions};
 
 use crate::detect;
 use crate::global::GlobalRegions;
@@ -64,6 +64,8 @@ pub struct Volume {
     pub superblock: SuperBlock,
     /// Who holds its slots, if that was asked for.
     pub users: Users,
+    /// Why the names of its nodes could not be looked up.
+    pub names_problem: Option<ConfError>,
 }
 
 /// Who holds the slots of a volume.
@@ -182,8 +184,13 @@ pub fn list(
         match find(&path, options.partition) {
             Ok((device, superblock)) => {
                 open.push(device);
-                let users = Users::NotAsked;
-                listing.volumes.push(Volume { device: path, is_named, superblock, users });
+                listing.volumes.push(Volume {
+                    device: path,
+                    is_named,
+                    superblock,
+                    users: Users::NotAsked,
+                    names_problem: None,
+                });
             }
             // Most devices are something else.
             Err(FailureCause::NotOcfs2) if !is_named => {}
@@ -196,7 +203,7 @@ pub fn list(
         let finder = UserFinder { options, sources, regions, clock };
         thread::scope(|scope| {
             for (volume, device) in listing.volumes.iter_mut().zip(&open) {
-                scope.spawn(|| volume.users = finder.users(volume, device));
+                scope.spawn(|| finder.find_users(volume, device));
             }
         });
     }
@@ -222,10 +229,10 @@ pub(crate) fn find(
     Ok((device, superblock.ok_or(FailureCause::NotOcfs2)?))
 }
 
-fn places(device: &Arc<dyn Device>) -> Result<Places, String> {
+fn open_volume(device: &Arc<dyn Device>) -> Result<ocfs2_volume::Volume, OpenVolumeError> {
+    // What is missing at the end of an image is not needed here.
     let options = VolumeOptions { allow_short: true, ..VolumeOptions::default() };
-    let volume = ocfs2_volume::Volume::open(device.clone(), &options);
-    volume.map_err(|err| err.to_string())?.places().map_err(|err| err.to_string())
+    ocfs2_volume::Volume::open(device.clone(), &options)
 }
 
 struct UserFinder<'a> {
@@ -236,60 +243,52 @@ struct UserFinder<'a> {
 }
 
 impl UserFinder<'_> {
-    fn users(&self, volume: &Volume, device: &Arc<dyn Device>) -> Users {
+    fn find_users(&self, volume: &mut Volume, device: &Arc<dyn Device>) {
         if volume.superblock.has(Incompat::HEARTBEAT_DEV) {
-            return Users::HeartbeatDevice;
+            volume.users = Users::HeartbeatDevice;
+            return;
         }
-        let places = match places(device) {
-            Ok(places) => places,
-            Err(why) => return Users::Unreadable(why),
-        };
-        let cluster = volume.cluster();
-        let names = NodeNames::find(self.sources, cluster.as_deref());
+        let mut names = NodeNames::find(self.sources, volume.cluster().as_deref());
+        volume.names_problem = names.problem.take();
+        let nodes = self.nodes(volume, device, &names);
+        volume.users = nodes.map_or_else(|err| Users::Unreadable(err.to_string()), Users::Nodes);
+    }
+
+    fn nodes(
+        &self,
+        volume: &Volume,
+        device: &Arc<dyn Device>,
+        names: &NodeNames,
+    ) -> Result<Vec<NodeUse>, Box<dyn std::error::Error>> {
+        let opened = open_volume(device)?;
         let named = |slot, number, state| {
             let name = names.get(number).filter(|_| !volume.is_local()).map(str::to_owned);
             NodeUse { slot, number, name, state }
         };
-        let nodes = match self.options.detail {
-            Detail::Quick => return Users::NotAsked,
-            Detail::SlotMap => {
-                places.taken.iter().map(|taken| named(taken.slot, taken.node, None)).collect()
-            }
-            Detail::Nodes { max_wait } => {
-                let usage = self.watch(device, places, cluster, max_wait);
-                let mounted_here = self.is_mounted_here(&volume.device);
-                let slots = usage.slots.into_iter().map(|slot| {
-                    let state = match slot.state {
-                        // Of a local volume this machine can tell at least about itself.
-                        State::Unknown(Unknown::Local) if mounted_here => State::Live,
-                        state => state,
-                    };
-                    named(slot.slot, slot.node, Some(state))
-                });
-                slots.collect()
-            }
+        let Detail::Nodes { max_wait } = self.options.detail else {
+            let taken = opened.taken_slots()?.into_iter();
+            return Ok(taken.map(|taken| named(taken.slot, taken.node, None)).collect());
         };
-        Users::Nodes(nodes)
-    }
 
-    fn watch(
-        &self,
-        device: &Arc<dyn Device>,
-        mut places: Places,
-        cluster: Option<String>,
-        max_wait: Option<Duration>,
-    ) -> Usage {
-        let mut device = device.clone();
-        let elsewhere = places.heartbeat == Heartbeat::Global && !places.taken.is_empty();
-        if let Some(cluster) = cluster.filter(|_| elsewhere)
-            && let Some((other, region)) = self.regions.find(&cluster)
-        {
-            device = other;
-            places.heartbeat = Heartbeat::OnVolume(region);
-        }
         let mut sample = SampleOptions::default();
         sample.max_wait = max_wait.unwrap_or(sample.max_wait);
-        Usage::probe(&device, &places, &sample, self.clock)
+        let elsewhere = volume.superblock.stack() == Stack::O2cb { global_heartbeat: true };
+        let shared = match volume.cluster() {
+            Some(name) if elsewhere && !opened.taken_slots()?.is_empty() => {
+                self.regions.find(&name)
+            }
+            _ => None,
+        };
+        let shared = shared.as_ref().map(|(device, region)| (device as &dyn Device, *region));
+        let usage = Usage::of_volume(&opened, shared, &sample, self.clock)?;
+
+        let mounted_here = volume.is_local() && self.is_mounted_here(&volume.device);
+        let slots = usage.slots.into_iter().map(|slot| {
+            // Of a local volume this machine can tell at least about itself.
+            let state = if mounted_here { State::Live } else { slot.state };
+            named(slot.slot, slot.node, Some(state))
+        });
+        Ok(slots.collect())
     }
 
     fn is_mounted_here(&self, device: &Path) -> bool {

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use ocfs2_cluster::ClusterConf;
 use ocfs2_volume::device::OpenCause;
 use ocfs2_volume::usage::{Evidence, State, Unknown};
 
@@ -27,6 +28,10 @@ pub(crate) fn notes(listing: &Listing, now: SystemTime, verbose: bool) -> Vec<St
         notes.extend(verdict(volume).map(about));
         if let Users::Unreadable(why) = &volume.users {
             notes.push(about(why.clone()));
+        }
+        if let Some(problem) = volume.names_problem.as_ref().filter(|_| !volume.nodes().is_empty())
+        {
+            notes.push(format!("{}: {problem}", ClusterConf::PATH));
         }
         if verbose {
             notes.extend(volume.nodes().iter().filter_map(|node| explain(node, now)).map(about));
