@@ -3,6 +3,7 @@
 use std::io;
 
 use ocfs2_format::dir::BadEntry;
+use ocfs2_format::xattr::BadXattr;
 use ocfs2_format::{Blkno, Invalid, Truncated};
 
 /// Something of an open volume could not be had.
@@ -70,6 +71,14 @@ pub enum Error {
         /// Where, and what it says.
         source: BadEntry,
     },
+    /// An attribute can not be had.
+    #[error("block {blkno}: {source}")]
+    XattrEntry {
+        /// The block, or the first one of a bucket.
+        blkno: Blkno,
+        /// Which entry, and what it says.
+        source: BadXattr,
+    },
     /// There is no such name.
     #[error("{}: no such file or directory", .name.escape_ascii())]
     NotFound {
@@ -103,6 +112,7 @@ impl Error {
             | Self::Truncated { .. }
             | Self::Repeated { .. }
             | Self::DirEntry { .. }
+            | Self::XattrEntry { .. }
             | Self::WrongKind { .. } => true,
         }
     }

@@ -20,6 +20,7 @@
 //! are found, and memory does not depend on what a field claims.
 #![deny(missing_docs)]
 
+pub mod allocator;
 pub mod device;
 pub mod dir;
 mod error;
@@ -32,6 +33,7 @@ mod system;
 pub mod tree;
 pub mod usage;
 mod volume;
+pub mod xattr;
 
 pub use device::Device;
 pub use error::Error;
