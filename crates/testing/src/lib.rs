@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod fixture;
+mod manifest;
 mod oracle;
 mod program;
 mod run;
@@ -12,6 +13,7 @@ mod scratch;
 pub mod vm;
 
 pub use fixture::{fixture, fixture_copy};
+pub use manifest::{Listed, ListedExtent, Manifest, VolumePath, manifest};
 pub use oracle::{c_tool, find_program, is_c_tool, oracle, skip};
 pub use program::{program, program_dir};
 pub use run::{Outcome, Run};
