@@ -64,8 +64,8 @@ impl Mbr {
         disk.read_at(&mut bytes, 0)?;
         let mbr = Self { bytes };
         // What other boot sectors have in this place is code or text.
-        let plausible = mbr.is_signed() && mbr.entries().all(|entry| entry.boot & 0x7f == 0);
-        Ok(plausible.then_some(mbr))
+        let plausible = || mbr.entries().all(|entry| entry.boot & 0x7f == 0);
+        Ok((mbr.is_signed() && (mbr.is_protective() || plausible())).then_some(mbr))
     }
 
     fn is_signed(&self) -> bool {
