@@ -1,0 +1,173 @@
+//! What was found.
+
+use std::fmt;
+use std::ops::Range;
+
+use ocfs2_volume::partition::{GptCopy, Scheme, Table};
+use uuid::Uuid;
+
+use crate::text;
+
+/// Something found on a device.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Found {
+    /// As blkid calls it: the value of `TYPE`, or of `PTTYPE` for a partition table.
+    pub kind: &'static str,
+    /// What it is for.
+    pub usage: Usage,
+    /// What is known of it, in the order of blkid, without `TYPE`, `PTTYPE` and `USAGE`.
+    pub tags: Vec<Tag>,
+    /// Where its signature is, in bytes from the start of the device. A device of which
+    /// these bytes are overwritten does not look like this any more.
+    pub magic: Range<u64>,
+    /// The partitions, of a partition table.
+    pub table: Option<Table>,
+}
+
+/// Something known of what was found.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Tag {
+    /// In capitals, as blkid calls it.
+    pub name: &'static str,
+    /// Usually UTF-8; labels are the bytes on the device.
+    pub value: Vec<u8>,
+}
+
+/// What it is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Usage {
+    /// A file system.
+    Filesystem,
+    /// A member of something that spans devices.
+    Raid,
+    /// Encrypted data.
+    Crypto,
+    /// Something else, such as swap space.
+    Other,
+    /// A partition table.
+    PartitionTable,
+}
+
+impl Usage {
+    /// As blkid calls it: the value of `USAGE`, which partition tables do not have.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Filesystem => Some("filesystem"),
+            Self::Raid => Some("raid"),
+            Self::Crypto => Some("crypto"),
+            Self::Other => Some("other"),
+            Self::PartitionTable => None,
+        }
+    }
+}
+
+impl Found {
+    pub(crate) fn new(kind: &'static str, usage: Usage, at: u64, magic: &[u8]) -> Self {
+        let magic = at..at.saturating_add(magic.len() as u64);
+        Self { kind, usage, tags: Vec::new(), magic, table: None }
+    }
+
+    pub(crate) fn filesystem(kind: &'static str, at: u64, magic: &[u8]) -> Self {
+        Self::new(kind, Usage::Filesystem, at, magic)
+    }
+
+    /// Adds a tag, unless it is empty.
+    pub(crate) fn tag(mut self, name: &'static str, value: impl Into<Vec<u8>>) -> Self {
+        let value = value.into();
+        if !value.is_empty() {
+            self.tags.push(Tag { name, value });
+        }
+        self
+    }
+
+    /// Adds a text of the device: up to the first NUL, without white space at its end.
+    pub(crate) fn text(self, name: &'static str, bytes: &[u8]) -> Self {
+        self.tag(name, text::trimmed(bytes))
+    }
+
+    pub(crate) fn label(self, bytes: &[u8]) -> Self {
+        self.text("LABEL", bytes)
+    }
+
+    /// Adds a UUID, unless it is nil.
+    pub(crate) fn uuid_as(self, name: &'static str, bytes: [u8; 16]) -> Self {
+        let uuid = Uuid::from_bytes(bytes);
+        if uuid.is_nil() { self } else { self.tag(name, uuid.to_string()) }
+    }
+
+    pub(crate) fn uuid(self, bytes: [u8; 16]) -> Self {
+        self.uuid_as("UUID", bytes)
+    }
+
+    pub(crate) fn version(self, version: impl fmt::Display) -> Self {
+        self.tag("VERSION", version.to_string())
+    }
+
+    pub(crate) fn block_size(self, bytes: impl fmt::Display) -> Self {
+        self.tag("BLOCK_SIZE", bytes.to_string())
+    }
+
+    /// Adds the block size `unit << log`, unless that is absurd.
+    pub(crate) fn block_size_log(self, log: u32, unit: u64) -> Self {
+        if log < 32 { self.block_size(unit << log) } else { self }
+    }
+
+    /// The value of a tag.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.tags.iter().find(|tag| tag.name == name).map(|tag| tag.value.as_slice())
+    }
+
+    /// Whether it may share a device with others without that being ambiguous: those that
+    /// leave room for them on purpose.
+    pub fn is_tolerant(&self) -> bool {
+        self.usage == Usage::PartitionTable || matches!(self.kind, "iso9660" | "udf")
+    }
+}
+
+/// One line for a person: `ext4 file system, label "data", UUID ...`.
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(table) = &self.table {
+            return describe_table(table, f);
+        }
+        match (self.kind, self.usage) {
+            ("ocfs2", _) => f.write_str("OCFS2 volume")?,
+            ("ocfs", _) => f.write_str("OCFS1 volume")?,
+            ("jbd", _) => f.write_str("ext journal")?,
+            ("swap", _) => f.write_str("swap space")?,
+            ("swsuspend", _) => f.write_str("hibernated system in swap space")?,
+            ("LVM2_member", _) => f.write_str("LVM2 physical volume")?,
+            ("linux_raid_member", _) => f.write_str("Linux software RAID member")?,
+            ("crypto_LUKS", _) => f.write_str("LUKS encrypted device")?,
+            ("BitLocker", _) => f.write_str("BitLocker encrypted device")?,
+            ("oracleasm", _) => f.write_str("Oracle ASM disk")?,
+            ("bcache", _) => f.write_str("bcache device")?,
+            ("drbd", _) => f.write_str("DRBD device")?,
+            ("zfs_member", _) => f.write_str("ZFS pool member")?,
+            ("VMFS_volume_member", _) => f.write_str("VMFS volume member")?,
+            (kind, Usage::Filesystem) => write!(f, "{kind} file system")?,
+            (kind, _) => f.write_str(kind)?,
+        }
+        if let Some(label) = self.get("LABEL") {
+            write!(f, ", label \"{}\"", text::printable(label))?;
+        }
+        if let Some(uuid) = self.get("UUID") {
+            write!(f, ", UUID {}", text::printable(uuid))?;
+        }
+        Ok(())
+    }
+}
+
+fn describe_table(table: &Table, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match table.scheme {
+        Scheme::Mbr { .. } => f.write_str("MBR partition table")?,
+        Scheme::Gpt { copy: GptCopy::Primary, .. } => f.write_str("GPT partition table")?,
+        Scheme::Gpt { copy: GptCopy::Backup, .. } => f.write_str("damaged GPT partition table")?,
+        Scheme::ProtectiveMbr => return f.write_str("remains of a GPT partition table"),
+    }
+    match table.partitions.len() {
+        0 => f.write_str(" without partitions"),
+        1 => f.write_str(" with 1 partition"),
+        count => write!(f, " with {count} partitions"),
+    }
+}
