@@ -1,0 +1,296 @@
+//! The command line: that of util-linux's blkid, and `--partition`.
+
+use std::path::PathBuf;
+
+use clap::{CommandFactory, Parser, ValueEnum};
+use ocfs2_cli::parse_size;
+
+use crate::{PrintOptions, SurveyOptions};
+
+const LONG_ABOUT: &str = "\
+Shows what is on block devices and disk images: file systems, swap space, members of RAID, \
+LVM and the like, encrypted devices, partition tables.
+
+Options and output are those of util-linux's blkid(8). Of OCFS2 volumes more is known, and \
+shown with -p and in JSON. An image of a whole disk is listed with its partitions, as \
+IMAGE#NUMBER; --partition looks at one of them only.";
+
+const AFTER_HELP: &str = "\
+TAGS:
+  LABEL, UUID, TYPE, BLOCK_SIZE and others as in blkid(8); of an OCFS2 volume with -p also
+  OCFS2_SLOTS, OCFS2_CLUSTER_STACK (local, o2cb or the name of another), OCFS2_CLUSTER_NAME,
+  OCFS2_CLUSTER_SIZE and OCFS2_VOLUME_SIZE (bytes) and OCFS2_FEATURES (names, with blanks
+  between).
+
+JSON:
+  An array with an object for each device:
+    device           its name
+    size_bytes       its size
+    partition        its number, of a partition inside an image
+    ambivalent       true if more than one thing is on it and they can not share it
+    contents         an array of what was found on it, usually one object:
+      type, usage    as the tags
+      label, uuid, version, block_size, ...
+                     the other tags, in lower case, as text; bytes that are no UTF-8 are
+                     replaced by U+FFFD
+      magic_offset   where its signature is, in bytes
+      description    one line for a person
+      slots, cluster_stack, cluster_name, cluster_size_bytes, volume_size_bytes,
+      features       of an OCFS2 volume: numbers, texts and an array of names
+      partitions     of a partition table, an array of: number, start_bytes, size_bytes, type
+                     (a code as 0x83, or a GUID), uuid, name, flags
+    partlabel, partuuid
+                     of a partition: its name and identifier in the partition table
+
+CACHE:
+  There is none: devices are always read. -c, -w and -g are accepted and do nothing.
+
+EXIT STATUS:
+  0  something was found
+  2  nothing was found, or a device could not be opened; with -p, on any of the devices
+  4  the command line is wrong, or something failed
+  8  with -p: more than one thing was found on a device, and they can not share it";
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum Format {
+    /// All tags of a device in a line
+    #[default]
+    Full,
+    /// The values of the tags, each in a line
+    Value,
+    /// A table for persons
+    List,
+    /// Names of the devices
+    Device,
+    /// KEY=value for udev
+    Udev,
+    /// KEY=value for the environment of a program
+    Export,
+    /// JSON
+    Json,
+}
+
+/// The command line.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "blkid.ocfs2",
+    version,
+    disable_version_flag = true,
+    about = "Show what is on block devices and disk images",
+    long_about = LONG_ABOUT,
+    after_long_help = AFTER_HELP
+)]
+pub struct Cli {
+    /// Block devices or images; default: all of /proc/partitions
+    #[arg(value_name = "DEVICE")]
+    pub devices: Vec<PathBuf>,
+
+    /// How to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "full", hide_default_value = true)]
+    pub output: Format,
+
+    /// Show only this tag; may be given several times
+    #[arg(short = 's', long, value_name = "TAG")]
+    pub match_tag: Vec<String>,
+
+    /// Show only devices with this tag
+    #[arg(short = 't', long, value_name = "NAME=VALUE", value_parser = parse_token)]
+    pub match_token: Option<(String, String)>,
+
+    /// With -t, show only the first such device
+    #[arg(short = 'l', long)]
+    pub list_one: bool,
+
+    /// Show the name of the device with this label
+    #[arg(short = 'L', long, value_name = "LABEL", conflicts_with_all = ["uuid", "match_token"])]
+    pub label: Option<String>,
+
+    /// Show the name of the device with this UUID
+    #[arg(short = 'U', long, value_name = "UUID", conflicts_with = "match_token")]
+    pub uuid: Option<String>,
+
+    /// Look at this partition of the disk image
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub partition: Option<u32>,
+
+    /// Low-level: show everything that is known, fail where it is ambiguous
+    #[arg(short, long)]
+    pub probe: bool,
+
+    /// Show the I/O limits of block devices
+    #[arg(short, long)]
+    pub info: bool,
+
+    /// With -p, look only for these types, or with "no" in front of them for all others
+    #[arg(short = 'n', long, value_name = "LIST", value_delimiter = ',')]
+    pub match_types: Vec<String>,
+
+    /// With -p, look only for these usages: filesystem, raid, crypto, other; or with "no" in
+    /// front of them for all others
+    #[arg(short = 'u', long, value_name = "LIST", value_delimiter = ',')]
+    pub usages: Vec<String>,
+
+    /// With -p, do not tell about the partition that the device is
+    #[arg(short = 'D', long)]
+    pub no_part_details: bool,
+
+    /// With -p, the device starts at this offset
+    #[arg(short = 'O', long, value_name = "BYTES", value_parser = parse_size)]
+    pub offset: Option<u64>,
+
+    /// With -p, the device ends after this size
+    #[arg(short = 'S', long, value_name = "BYTES", value_parser = parse_size)]
+    pub size: Option<u64>,
+
+    /// Print labels as they are, also what a terminal may not print
+    #[arg(short = 'd', long)]
+    pub no_encoding: bool,
+
+    /// List the types that are known
+    #[arg(short = 'k', long)]
+    pub list_filesystems: bool,
+
+    /// Tell which devices could not be opened, also when none was named
+    #[arg(short = 'v', long)]
+    pub verbose: bool,
+
+    /// Accepted; there is no cache
+    #[arg(short = 'c', long, value_name = "FILE")]
+    pub cache_file: Option<PathBuf>,
+
+    /// Accepted; there is no cache
+    #[arg(short = 'w', value_name = "FILE")]
+    pub write_cache: Option<PathBuf>,
+
+    /// Accepted; there is no cache
+    #[arg(short = 'g', long)]
+    pub garbage_collect: bool,
+
+    /// Accepted; nothing needs a hint
+    #[arg(short = 'H', long, value_name = "SETTING")]
+    pub hint: Option<String>,
+
+    /// Print the version
+    #[arg(short = 'V', long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
+}
+
+/// The definition of the command line, for the man page and completions.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+fn parse_token(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    // As a person would quote it for a shell in a configuration file.
+    let unquoted = ['"', '\'']
+        .into_iter()
+        .find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote))
+        .unwrap_or(value);
+    Ok((name.to_owned(), unquoted.to_owned()))
+}
+
+impl Cli {
+    /// Whether single devices are looked at closely.
+    pub fn is_low_level(&self) -> bool {
+        self.probe || self.info
+    }
+
+    /// What to look at.
+    ///
+    /// # Errors
+    /// A list with and without "no".
+    pub fn survey_options(&self) -> anyhow::Result<SurveyOptions> {
+        let by_name = |name: &str, value: &Option<String>| {
+            value.as_ref().map(|value| (name.to_owned(), value.clone()))
+        };
+        let wanted = by_name("LABEL", &self.label)
+            .or_else(|| by_name("UUID", &self.uuid))
+            .or_else(|| self.match_token.clone());
+        let low_level = self.is_low_level();
+        Ok(SurveyOptions {
+            devices: self.devices.clone(),
+            partition: self.partition,
+            low_level,
+            contents: self.probe || !self.info,
+            limits: self.info,
+            // util-linux does not look at these in low-level mode either.
+            wanted: wanted.filter(|_| !low_level),
+            first_only: self.list_one || self.label.is_some() || self.uuid.is_some(),
+            types: Filter::parse(&self.match_types)?,
+            usages: Filter::parse(&self.usages)?,
+            part_details: !self.no_part_details,
+            range: (self.offset.unwrap_or(0), self.size),
+            image_partitions: !matches!(self.output, Format::Value | Format::Udev),
+        })
+    }
+
+    /// How to print what was found.
+    pub fn print_options(&self) -> PrintOptions {
+        let low_level = self.is_low_level();
+        let by_name = self.label.is_some() || self.uuid.is_some();
+        PrintOptions {
+            format: match self.output {
+                _ if by_name && !low_level => Format::Device,
+                Format::Full if self.info => Format::Export,
+                format => format,
+            },
+            tags: self.match_tag.clone(),
+            low_level,
+            encode: !self.no_encoding,
+        }
+    }
+}
+
+/// A list of names to look for, or not to look for.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Filter {
+    names: Vec<String>,
+    except: bool,
+}
+
+impl Filter {
+    /// From names that all have "no" in front of them, or none.
+    pub(crate) fn parse(list: &[String]) -> anyhow::Result<Self> {
+        let except = list.first().is_some_and(|name| name.starts_with("no"));
+        let names: Option<Vec<_>> = list
+            .iter()
+            .map(|name| match name.strip_prefix("no") {
+                Some(rest) => except.then(|| rest.to_owned()),
+                None => (!except).then(|| name.clone()),
+            })
+            .collect();
+        let names = names.ok_or_else(|| {
+            anyhow::anyhow!("either all names of a list have \"no\" in front of them, or none")
+        })?;
+        Ok(Self { names, except })
+    }
+
+    /// Whether `name` passes. An empty list lets all pass.
+    pub fn accepts(&self, name: &str) -> bool {
+        self.names.is_empty() || self.names.iter().any(|listed| listed == name) != self.except
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn a_list_is_of_what_to_look_for_or_of_what_not() {
+        let parse =
+            |list: &str| Filter::parse(&list.split(',').map(str::to_owned).collect::<Vec<_>>());
+        let filter = parse("ext4,xfs").unwrap();
+        assert!(filter.accepts("xfs") && !filter.accepts("swap"));
+        let filter = parse("noext4,noxfs").unwrap();
+        assert!(!filter.accepts("xfs") && filter.accepts("swap"));
+        assert!(parse("ext4,noxfs").is_err() && parse("noext4,xfs").is_err());
+        assert!(Filter::default().accepts("xfs"));
+    }
+}

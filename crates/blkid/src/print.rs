@@ -1,0 +1,207 @@
+//! The output formats.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+
+use crate::cli::Format;
+use crate::encode::{caret, hex, underscore};
+use crate::entry::{Entry, Value};
+use crate::json;
+
+/// How to print.
+#[derive(Clone, Debug, Default)]
+pub struct PrintOptions {
+    /// In which format.
+    pub format: Format,
+    /// Only these tags; none stands for all.
+    pub tags: Vec<String>,
+    /// Also what only the low-level mode shows.
+    pub low_level: bool,
+    /// Make labels safe for a terminal.
+    pub encode: bool,
+}
+
+impl PrintOptions {
+    fn tags(&self, entry: &Entry) -> Vec<Value> {
+        let mut tags = entry.tags(self.low_level);
+        tags.retain(|tag| self.tags.is_empty() || self.tags.iter().any(|name| name == tag.name));
+        tags
+    }
+
+    fn safe(&self, value: &[u8], escaped: &[u8]) -> Vec<u8> {
+        if !self.encode {
+            return value.to_owned();
+        }
+        let mut out = Vec::new();
+        caret(value, escaped, &mut out);
+        out
+    }
+}
+
+/// Prints `entries` to `out`.
+///
+/// # Errors
+/// Those of `out`.
+pub fn print(out: &mut impl Write, entries: &[Entry], options: &PrintOptions) -> io::Result<()> {
+    match options.format {
+        Format::Json => return ocfs2_cli::print_json(out, &json::document(entries)),
+        Format::List => return list(out, entries, options),
+        _ => {}
+    }
+    let mut blocks = 0;
+    for entry in entries {
+        let tags = options.tags(entry);
+        let ambivalent = entry.is_ambivalent();
+        if ambivalent && !(options.low_level && options.format == Format::Udev) {
+            continue;
+        }
+        if matches!(options.format, Format::Export | Format::Udev) {
+            if tags.is_empty() && !ambivalent {
+                continue;
+            }
+            if blocks > 0 {
+                writeln!(out)?;
+            }
+            blocks += 1;
+        }
+        match options.format {
+            Format::Device => writeln!(out, "{}", entry.name)?,
+            Format::Value => {
+                for tag in &tags {
+                    out.write_all(&tag.value)?;
+                    writeln!(out)?;
+                }
+            }
+            Format::Export => export(out, entry, &tags, options)?,
+            Format::Udev if ambivalent => {
+                out.write_all(b"ID_FS_AMBIVALENT=")?;
+                writeln!(out, "{}", entry.candidates())?;
+            }
+            Format::Udev => tags.iter().try_for_each(|tag| udev(out, tag))?,
+            _ => full(out, entry, &tags, options)?,
+        }
+    }
+    Ok(())
+}
+
+fn full(
+    out: &mut impl Write,
+    entry: &Entry,
+    tags: &[Value],
+    options: &PrintOptions,
+) -> io::Result<()> {
+    if tags.is_empty() {
+        // As util-linux does where -s leaves nothing.
+        return if options.low_level { writeln!(out) } else { Ok(()) };
+    }
+    write!(out, "{}:", entry.name)?;
+    for tag in tags {
+        write!(out, " {}=\"", tag.name)?;
+        out.write_all(&options.safe(&tag.value, b"\"\\"))?;
+        out.write_all(b"\"")?;
+    }
+    writeln!(out)
+}
+
+fn export(
+    out: &mut impl Write,
+    entry: &Entry,
+    tags: &[Value],
+    options: &PrintOptions,
+) -> io::Result<()> {
+    writeln!(out, "DEVNAME={}", entry.name)?;
+    for tag in tags {
+        write!(out, "{}=", tag.name)?;
+        out.write_all(&options.safe(&tag.value, b" \\\"'$`<>"))?;
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn udev(out: &mut impl Write, tag: &Value) -> io::Result<()> {
+    let mut line = |key: &str, value: &[u8]| {
+        write!(out, "{key}=")?;
+        out.write_all(value)?;
+        writeln!(out)
+    };
+    let name = tag.name;
+    match name {
+        "PTTYPE" => line("ID_PART_TABLE_TYPE", &tag.value),
+        "PTUUID" => line("ID_PART_TABLE_UUID", &tag.value),
+        "LABEL" | "UUID" | "UUID_SUB" | "LABEL_FATBOOT" => {
+            line(&format!("ID_FS_{name}"), &underscore(&tag.value))?;
+            line(&format!("ID_FS_{name}_ENC"), &hex(&tag.value))
+        }
+        "VERSION" => line("ID_FS_VERSION", &hex(&tag.value)),
+        _ if name.ends_with("_ID") => line(&format!("ID_FS_{name}"), &hex(&tag.value)),
+        "PART_ENTRY_NAME" => line("ID_PART_ENTRY_NAME", &hex(&tag.value)),
+        _ if name.starts_with("PART_ENTRY_") => line(&format!("ID_{name}"), &tag.value),
+        "PARTLABEL" | "PARTUUID" => line(&format!("ID_FS_{name}"), &tag.value),
+        _ if name.ends_with("_SIZE") && name != "BLOCK_SIZE" && !name.starts_with("OCFS2") => {
+            line(&format!("ID_IOLIMIT_{name}"), &tag.value)
+        }
+        _ => line(&format!("ID_FS_{name}"), &tag.value),
+    }
+}
+
+/// A table; a cell that is too wide takes from the room of the next.
+fn list(out: &mut impl Write, entries: &[Entry], options: &PrintOptions) -> io::Result<()> {
+    const NAME_WIDTH: usize = 11;
+    /// Where type, label and use end, from the end of the name.
+    const ENDS: [usize; 3] = [8, 17, 32];
+    let uses = Uses::of_this_machine();
+    // What reads it from a pipe gets labels as they are, like from util-linux.
+    let encode = io::stdout().is_terminal();
+    writeln!(out, "device     fs_type label    mount point    UUID")?;
+    let width = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    writeln!(out, "{}", "-".repeat(width))?;
+    for entry in entries.iter().filter(|entry| !entry.is_ambivalent()) {
+        let tags = entry.tags(false);
+        let text = |name: &str| {
+            let tag = tags.iter().find(|tag| tag.name == name);
+            let value = tag.map(|tag| tag.value.as_slice()).unwrap_or_default();
+            if encode { options.safe(value, b"") } else { value.to_owned() }
+        };
+        let name = &entry.name;
+        if name.len() < NAME_WIDTH {
+            write!(out, "{name:NAME_WIDTH$}")?;
+        } else {
+            write!(out, "{name}\n{:NAME_WIDTH$}", "")?;
+        }
+        let mut at = 0;
+        for (cell, end) in [text("TYPE"), text("LABEL"), uses.of(entry).into()].iter().zip(ENDS) {
+            let gap = end.saturating_sub(at + cell.len()).max(1);
+            out.write_all(cell)?;
+            write!(out, "{:gap$}", "")?;
+            at += cell.len() + gap;
+        }
+        out.write_all(&text("UUID"))?;
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// Where devices are mounted or swapped to.
+struct Uses(HashMap<String, String>);
+
+impl Uses {
+    fn of_this_machine() -> Self {
+        let mut uses = HashMap::new();
+        for line in fs::read_to_string("/proc/mounts").unwrap_or_default().lines() {
+            let mut words = line.split(' ').map(str::to_owned);
+            if let (Some(device), Some(place)) = (words.next(), words.next()) {
+                uses.entry(device).or_insert(place);
+            }
+        }
+        for line in fs::read_to_string("/proc/swaps").unwrap_or_default().lines() {
+            let device = line.split_whitespace().next().unwrap_or_default();
+            uses.insert(device.to_owned(), "<swap>".to_owned());
+        }
+        Self(uses)
+    }
+
+    fn of(&self, entry: &Entry) -> String {
+        self.0.get(&entry.name).cloned().unwrap_or_else(|| "(not mounted)".to_owned())
+    }
+}

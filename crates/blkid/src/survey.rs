@@ -1,0 +1,209 @@
+//! Looking at devices.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use ocfs2_probe::{Found, Usage, contents_of_types};
+use ocfs2_volume::Device;
+use ocfs2_volume::device::{DeviceOptions, SliceDevice, list, open};
+
+use crate::cli::Filter;
+use crate::entry::Entry;
+use crate::limits;
+
+/// What to look at, and for what.
+#[derive(Clone, Debug, Default)]
+pub struct SurveyOptions {
+    /// Devices and images; none stands for all block devices.
+    pub devices: Vec<PathBuf>,
+    /// Only this partition inside each.
+    pub partition: Option<u32>,
+    /// Keep what is ambiguous, look at nothing but the devices themselves.
+    pub low_level: bool,
+    /// Look at what is on the devices.
+    pub contents: bool,
+    /// Look at I/O limits.
+    pub limits: bool,
+    /// Only devices with this tag.
+    pub wanted: Option<(String, String)>,
+    /// Only the first device that is found.
+    pub first_only: bool,
+    /// Only these types.
+    pub types: Filter,
+    /// Only these usages.
+    pub usages: Filter,
+    /// Find out about the partition that a device is.
+    pub part_details: bool,
+    /// Only the part from this offset on, of this size.
+    pub range: (u64, Option<u64>),
+    /// Look at the partitions inside images, too.
+    pub image_partitions: bool,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// The devices on which something was found.
+    pub entries: Vec<Entry>,
+    /// On how many there was nothing.
+    pub empty: usize,
+    /// Devices that could not be looked at.
+    pub errors: Vec<anyhow::Error>,
+}
+
+/// Looks at devices.
+///
+/// # Errors
+/// `/proc/partitions` can not be read. What is wrong with single devices is in the result.
+pub fn survey(options: &SurveyOptions) -> io::Result<Survey> {
+    let mut survey = Survey::default();
+    let all = options.devices.is_empty();
+    let devices: Vec<PathBuf> = if all {
+        // An extended partition contains nothing but others.
+        let listed = list()?.into_iter().filter(|device| device.size_bytes > 1024);
+        listed.map(|device| device.path).collect()
+    } else {
+        options.devices.clone()
+    };
+    for path in &devices {
+        match look_at(path, options) {
+            Ok(entries) => {
+                let before = survey.entries.len();
+                survey.entries.extend(entries.into_iter().filter(|entry| is_shown(entry, options)));
+                survey.empty += usize::from(survey.entries.len() == before);
+            }
+            Err(error) => survey.errors.push(error),
+        }
+        if options.first_only && !survey.entries.is_empty() {
+            survey.entries.truncate(1);
+            break;
+        }
+    }
+    Ok(survey)
+}
+
+fn is_shown(entry: &Entry, options: &SurveyOptions) -> bool {
+    if options.low_level {
+        return entry.is_ambivalent() || !entry.tags(true).is_empty();
+    }
+    let tags = entry.tags(false);
+    match &options.wanted {
+        None => !tags.is_empty(),
+        Some((name, value)) => {
+            tags.iter().any(|tag| tag.name == name && tag.value == value.as_bytes())
+        }
+    }
+}
+
+/// The device, and the partitions inside if it is an image.
+fn look_at(path: &Path, options: &SurveyOptions) -> anyhow::Result<Vec<Entry>> {
+    let name = path.display().to_string();
+    let whole = open(path, &DeviceOptions::default())?;
+    let mut entry = Entry {
+        name: name.clone(),
+        path: path.to_owned(),
+        partition: None,
+        size_bytes: whole.size_bytes(),
+        found: Vec::new(),
+        part: Vec::new(),
+        limits: if options.limits { limits::limits(path) } else { Vec::new() },
+    };
+    if !options.contents {
+        return Ok(vec![entry]);
+    }
+    if let Some(number) = options.partition {
+        return part_of_image(&whole, number, options, entry).context(name);
+    }
+    let device = match options.range {
+        (0, None) => whole,
+        (offset, size) => {
+            let rest = whole.size_bytes().saturating_sub(offset);
+            let size = size.unwrap_or(rest).min(rest);
+            Arc::new(SliceDevice::new(whole, offset, size).with_context(|| name.clone())?)
+        }
+    };
+    entry.size_bytes = device.size_bytes();
+    entry.found = probe(&device, options).with_context(|| name.clone())?;
+    if options.part_details {
+        entry.part = limits::part_entry(path);
+    }
+    let is_image = !is_block_device(path);
+    let inside = if is_image && options.image_partitions && !options.low_level {
+        inside(&entry, &device, options).context(name)?
+    } else {
+        Vec::new()
+    };
+    let mut entries = vec![entry];
+    entries.extend(inside);
+    Ok(entries)
+}
+
+fn is_block_device(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    path.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device())
+}
+
+fn probe(device: &Arc<dyn Device>, options: &SurveyOptions) -> io::Result<Vec<Found>> {
+    let is_table = |name: &str| matches!(name, "dos" | "gpt" | "PMBR");
+    let mut found =
+        contents_of_types(device, |name| is_table(name) || options.types.accepts(name))?;
+    found.retain(|found| found.usage.name().is_none_or(|usage| options.usages.accepts(usage)));
+    Ok(found)
+}
+
+/// The partition that was asked for.
+fn part_of_image(
+    whole: &Arc<dyn Device>,
+    number: u32,
+    options: &SurveyOptions,
+    mut entry: Entry,
+) -> anyhow::Result<Vec<Entry>> {
+    use ocfs2_volume::partition::{open_partition, read_table};
+    let device = open_partition(whole.clone(), number)?;
+    entry.partition = Some(number);
+    entry.size_bytes = device.size_bytes();
+    entry.found = probe(&device, options)?;
+    if let Some(table) = read_table(whole)?
+        && let Some(partition) = table.partition(number)
+        && options.part_details
+    {
+        entry.part = limits::describe(&table, partition);
+    }
+    Ok(vec![entry])
+}
+
+/// All partitions of an image that are on it.
+fn inside(
+    disk: &Entry,
+    device: &Arc<dyn Device>,
+    options: &SurveyOptions,
+) -> anyhow::Result<Vec<Entry>> {
+    // A file system on the whole of it has no room for partitions: the table is a leftover
+    // or boot code, but for a live CD.
+    if disk.contents().is_some_and(|found| !found.is_tolerant()) || disk.is_ambivalent() {
+        return Ok(Vec::new());
+    }
+    let is_table = |found: &&Found| found.usage == Usage::PartitionTable;
+    let Some(table) = disk.found.iter().find(is_table).and_then(|found| found.table.as_ref())
+    else {
+        return Ok(Vec::new());
+    };
+    let mut entries = Vec::new();
+    for partition in table.partitions.iter().filter(|partition| !partition.kind.is_extended()) {
+        let (start, size) = (partition.start_bytes, partition.size_bytes);
+        let Ok(slice) = SliceDevice::new(device.clone(), start, size) else { continue };
+        let slice: Arc<dyn Device> = Arc::new(slice);
+        entries.push(Entry {
+            name: format!("{}#{}", disk.name, partition.number),
+            path: disk.path.clone(),
+            partition: Some(partition.number),
+            size_bytes: size,
+            found: probe(&slice, options)?,
+            part: limits::describe(table, partition),
+            limits: Vec::new(),
+        });
+    }
+    Ok(entries)
+}
