@@ -1,0 +1,51 @@
+//! `mounted.ocfs2` beside nodes that live and die.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use ocfs2_testing::vm::End;
+use ocfs2_testing::{Run, Scratch, fixture_copy, program};
+
+use crate::lab::lab;
+
+/// The nodes of the only volume in a table, without order: which slot a node gets is chance.
+fn nodes(table: &str) -> BTreeSet<String> {
+    let mut lines = table.lines();
+    let column = lines.find_map(|line| line.find("Nodes"));
+    let Some(line) = lines.next() else { panic!("no volume: {table}") };
+    let Some(nodes) = column.and_then(|column| line.get(column..)) else { panic!("{table}") };
+    nodes.split(", ").map(str::to_owned).collect()
+}
+
+#[test]
+fn nodes_of_a_cluster_are_live_while_they_are_and_crashed_afterwards() -> Result<()> {
+    let Some(lab) = lab() else { return Ok(()) };
+    let scratch = Scratch::new();
+    let image = fixture_copy("clean-4k-o2cb", &scratch);
+    let run = lab
+        .cluster(&image)
+        .program(program("mounted.ocfs2"))
+        .node(
+            0,
+            "mount-volume /dev/vda /mnt && barrier up || exit
+             mounted.ocfs2 -f || exit
+             barrier looked; peer-dead; crash",
+        )
+        .node(1, "mount-volume /dev/vda /mnt && barrier up && barrier looked || exit; crash")
+        .run()?;
+    for node in [0, 1] {
+        assert_eq!(run.node(node).end, End::Crashed, "{}", run.node(node).output);
+    }
+    let live = ["ovs001", "ovs002"].map(str::to_owned);
+    assert_eq!(nodes(&run.node(0).output), live.into());
+
+    let outcome = Run::new(program("mounted.ocfs2")).arg("-f").arg(&image).success();
+    let crashed: Vec<_> = nodes(&outcome.stdout).into_iter().collect();
+    let [first, second] = &crashed[..] else { panic!("{outcome}") };
+    for (node, number) in [(first, "0"), (second, "1")] {
+        assert!(node.starts_with(&format!("{number} (crashed ")), "{outcome}");
+        assert!(node.ends_with(" ago)"), "{outcome}");
+    }
+    assert!(outcome.stderr.contains("fsck is needed"), "{outcome}");
+    Ok(())
+}
