@@ -12,8 +12,10 @@ pub struct Program {
 }
 
 /// All of them; a new tool is one more line.
-pub const PROGRAMS: &[Program] =
-    &[Program { name: "mounted.ocfs2", command: ocfs2_mounted::command }];
+pub const PROGRAMS: &[Program] = &[
+    Program { name: "mounted.ocfs2", command: ocfs2_mounted::command },
+    Program { name: "blkid.ocfs2", command: ocfs2_blkid::command },
+];
 
 impl Program {
     /// What cargo calls it.
