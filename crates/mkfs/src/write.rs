@@ -157,6 +157,7 @@ impl Writer<'_> {
 
     fn finish(&mut self) -> io::Result<()> {
         if !self.bytes.is_empty() {
+            self.device.reserve(self.start, self.bytes.len() as u64)?;
             self.device.write_at(&self.bytes, self.start)?;
         }
         self.bytes.clear();

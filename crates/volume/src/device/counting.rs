@@ -106,6 +106,10 @@ impl<D: Device> Device for CountingDevice<D> {
         self.inner.write_at(buf, offset)
     }
 
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.inner.reserve(offset, len)
+    }
+
     fn zero(&self, offset: u64, len: u64) -> io::Result<()> {
         self.zeros.fetch_add(1, Relaxed);
         self.zeroed_bytes.fetch_add(len, Relaxed);

@@ -241,6 +241,15 @@ impl Device for FileDevice {
         self.file.write_all_at(buf, offset)
     }
 
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.check_writable()?;
+        end_within(self.size, offset, len)?;
+        if self.is_block_device || len == 0 {
+            return Ok(());
+        }
+        self.fallocate(FallocateFlags::KEEP_SIZE, offset, len).map(drop)
+    }
+
     fn zero(&self, offset: u64, len: u64) -> io::Result<()> {
         self.check_writable()?;
         let end = end_within(self.size, offset, len)?;
@@ -320,6 +329,20 @@ mod tests {
         device.file.read_exact_at(&mut bytes, 0).unwrap();
         assert_eq!(device.file.metadata().unwrap().len(), device.size_bytes(), "it grew");
         bytes
+    }
+
+    #[test]
+    fn what_is_reserved_takes_room_and_reads_as_zero() {
+        let file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        file.set_len(1 << 40).unwrap();
+        let device = FileDevice::new(file, true, false).unwrap();
+        device.reserve(1 << 39, 4096).unwrap();
+        let sectors = device.file.metadata().unwrap().blocks();
+        assert!((8..64).contains(&sectors), "{sectors} sectors");
+        let mut bytes = [1; 4096];
+        device.read_at(&mut bytes, 1 << 39).unwrap();
+        assert_eq!(bytes, [0; 4096]);
+        assert!(device.reserve(1 << 40, 1).is_err());
     }
 
     #[test]

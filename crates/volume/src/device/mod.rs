@@ -50,6 +50,15 @@ pub trait Device: Send + Sync {
     /// Writes all of `buf` at `offset`.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
 
+    /// Tells the device that `len` bytes at `offset` are about to be written, and nothing
+    /// next to them.
+    ///
+    /// A hint that makes small writes far apart many times faster in a sparse file, whose
+    /// file system would otherwise look for room for more each time.
+    fn reserve(&self, _offset: u64, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Makes `len` bytes at `offset` read as zero, by the cheapest means there is.
     fn zero(&self, offset: u64, len: u64) -> io::Result<()>;
 
@@ -81,6 +90,9 @@ macro_rules! delegate {
             }
             fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
                 (**self).write_at(buf, offset)
+            }
+            fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
+                (**self).reserve(offset, len)
             }
             fn zero(&self, offset: u64, len: u64) -> io::Result<()> {
                 (**self).zero(offset, len)

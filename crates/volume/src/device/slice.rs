@@ -48,6 +48,11 @@ impl<D: Device> Device for SliceDevice<D> {
         self.inner.write_at(buf, self.start + offset)
     }
 
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
+        end_within(self.size, offset, len)?;
+        self.inner.reserve(self.start + offset, len)
+    }
+
     fn zero(&self, offset: u64, len: u64) -> io::Result<()> {
         end_within(self.size, offset, len)?;
         self.inner.zero(self.start + offset, len)
