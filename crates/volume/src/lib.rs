@@ -29,6 +29,8 @@ mod inode;
 pub mod open;
 pub mod partition;
 pub mod replay;
+#[cfg(test)]
+mod sample;
 mod system;
 pub mod tree;
 pub mod usage;

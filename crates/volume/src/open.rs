@@ -202,7 +202,7 @@ fn describe(unknown: &Features, features: &Features) -> String {
         .filter(|(_, bits)| *bits != 0)
         .map(|(field, bits)| format!("{field} {bits:#x}"))
         .collect();
-    let what = if unknown.incompat.is_empty() { " and can only be read" } else { "" };
+    let what = if unknown.ro_compat.is_empty() { "" } else { ", so it can only be read" };
     let known = features.difference(features.unknown()).names();
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
     format!("has features that are not known{what}: {}; those known are {known}", bits.join(", "))
@@ -419,3 +419,6 @@ fn geometry(found: &FoundSuperblock) -> Result<Geometry, Invalid> {
     }
     Ok(geometry)
 }
+
+#[cfg(test)]
+mod tests;

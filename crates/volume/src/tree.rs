@@ -349,3 +349,6 @@ impl Iterator for Extents<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
