@@ -1,36 +1,10 @@
 //! Opening real block devices: loop devices over images.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use ocfs2_testing::{Run, Scratch, allocated_bytes, find_program, skip};
+use ocfs2_testing::{LoopDevice, Run, Scratch, allocated_bytes, find_program, skip};
 use ocfs2_volume::device::{self, DeviceOptions, OpenCause};
-
-/// A loop device over an image; detached when dropped.
-struct Loop(PathBuf);
-
-impl Loop {
-    /// `None`, said on standard error, where loop devices can not be had.
-    fn attach(image: &Path, arguments: &[&str]) -> Option<Self> {
-        let Some(losetup) = find_program("losetup") else {
-            skip("there is no losetup on this machine");
-            return None;
-        };
-        let attach = Run::new(losetup).args(["--find", "--show"]).args(arguments).arg(image);
-        let outcome = attach.output();
-        if outcome.status != 0 {
-            skip(&format!("loop devices can not be attached here: {}", outcome.stderr.trim()));
-            return None;
-        }
-        Some(Self(outcome.stdout.trim().into()))
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        Run::new("losetup").arg("--detach").arg(&self.0).output();
-    }
-}
 
 fn exclusive() -> DeviceOptions {
     DeviceOptions { write: true, exclusive: true, ..Default::default() }
@@ -51,9 +25,9 @@ fn a_block_device_is_read_written_zeroed_and_discarded() {
     for (direct, sector_size) in [(false, 512), (true, 512), (true, 4096)] {
         let arguments = ["--sector-size".to_owned(), sector_size.to_string()];
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-        let Some(disk) = Loop::attach(&image, &arguments) else { return };
+        let Some(disk) = LoopDevice::attach(&image, &arguments) else { return };
         let options = DeviceOptions { direct, ..exclusive() };
-        let device = device::open(&disk.0, &options).unwrap();
+        let device = device::open(disk.path(), &options).unwrap();
         assert_eq!(device.size_bytes(), 64 << 20);
         assert_eq!(device.sector_size(), sector_size);
 
@@ -83,25 +57,25 @@ fn a_block_device_is_read_written_zeroed_and_discarded() {
 fn a_block_device_in_use_is_not_opened_and_its_mount_point_is_named() {
     let scratch = Scratch::new();
     let image = scratch.image("disk.img", 64 << 20);
-    let Some(disk) = Loop::attach(&image, &[]) else { return };
+    let Some(disk) = LoopDevice::attach(&image, &[]) else { return };
 
-    let first = device::open(&disk.0, &exclusive()).unwrap();
-    assert!(holders(&disk.0).contains("another process has it"));
-    device::open(&disk.0, &DeviceOptions::default()).unwrap();
+    let first = device::open(disk.path(), &exclusive()).unwrap();
+    assert!(holders(disk.path()).contains("another process has it"));
+    device::open(disk.path(), &DeviceOptions::default()).unwrap();
     drop(first);
 
     let Some(mkfs) = find_program("mkfs.ext4") else { return skip("there is no mkfs.ext4") };
-    Run::new(mkfs).arg("-q").arg(&disk.0).success();
+    Run::new(mkfs).arg("-q").arg(disk.path()).success();
     let mount_point = scratch.join("a folder");
     fs::create_dir(&mount_point).unwrap();
-    let mount = Run::new("mount").arg(&disk.0).arg(&mount_point).output();
+    let mount = Run::new("mount").arg(disk.path()).arg(&mount_point).output();
     if mount.status != 0 {
         return skip(&format!("nothing can be mounted here: {}", mount.stderr.trim()));
     }
-    let expected = format!("{} is mounted on {}", disk.0.display(), mount_point.display());
-    let (of_device, of_image) = (holders(&disk.0), holders(&image));
+    let expected = format!("{} is mounted on {}", disk.path().display(), mount_point.display());
+    let (of_device, of_image) = (holders(disk.path()), holders(&image));
     Run::new("umount").arg(&mount_point).success();
     assert!(of_device.ends_with(&format!("is in use: {expected}")), "{of_device}");
     assert!(of_image.ends_with(&format!("is in use: {expected}")), "{of_image}");
-    device::open(&disk.0, &exclusive()).unwrap();
+    device::open(disk.path(), &exclusive()).unwrap();
 }

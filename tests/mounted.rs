@@ -18,7 +18,7 @@ use ocfs2_format::heartbeat::HeartbeatBlock;
 use ocfs2_format::superblock::SuperBlock;
 use ocfs2_format::{Cpos, Structure};
 use ocfs2_mounted::{Detail, Options, list};
-use ocfs2_testing::{Outcome, Run, Scratch, fixture, fixture_copy, oracle, program};
+use ocfs2_testing::{LoopDevice, Outcome, Run, Scratch, fixture, fixture_copy, oracle, program};
 use ocfs2_volume::Device;
 use ocfs2_volume::device::{self, DeviceOptions};
 use ocfs2_volume::usage::{Clock, Heartbeat, State, Unknown};
@@ -354,4 +354,28 @@ heartbeat:\n cluster = ovscluster\n region = 6C4C3BC6714E44F6A84016D62B94D2A9\n"
     assert_eq!(node(&alive), ("ovs006".to_owned(), State::Live));
     let (_, state) = node(&|_| ());
     assert!(matches!(state, State::Crashed { .. }), "{state:?}");
+}
+
+/// The fields of the line that starts with `device`.
+fn line_of(outcome: &Outcome, device: &Path) -> Vec<String> {
+    let fields = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let mut lines = outcome.stdout.lines().map(fields);
+    let line = lines.find(|fields| fields.first().is_some_and(|name| Path::new(name) == device));
+    line.unwrap_or_else(|| panic!("{} is not listed: {outcome}", device.display()))
+}
+
+#[test]
+fn without_a_name_all_block_devices_are_listed() {
+    let Some(disk) = LoopDevice::attach(&fixture("clean-4k-o2cb"), &["--read-only"]) else {
+        return;
+    };
+    let c_tool = oracle("mounted.ocfs2");
+    for (arguments, fields) in [(["-d"], 5), (["-f"], 5)] {
+        let found = line_of(&mounted().args(arguments).success(), disk.path());
+        assert_eq!(found.len(), fields);
+        if let Some(c_tool) = &c_tool {
+            let expected = Run::new(c_tool).args(arguments).success();
+            assert_eq!(found, line_of(&expected, disk.path()));
+        }
+    }
 }

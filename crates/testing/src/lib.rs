@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod fixture;
+mod loop_device;
 mod manifest;
 mod oracle;
 mod program;
@@ -13,6 +14,7 @@ mod scratch;
 pub mod vm;
 
 pub use fixture::{fixture, fixture_copy};
+pub use loop_device::LoopDevice;
 pub use manifest::{Listed, ListedExtent, Manifest, VolumePath, manifest};
 pub use oracle::{c_tool, find_program, is_c_tool, oracle, skip};
 pub use program::{program, program_dir};

@@ -151,6 +151,20 @@ pub(super) mod tests {
         assert!(region.sample(&MemoryDevice::new(1000)).is_err());
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_survived(
+            bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..5000),
+            offset_bytes in 0_u64..600,
+            size_bytes in 0_u64..6000,
+        ) {
+            let device = MemoryDevice::from_bytes(&bytes);
+            let readings = Region { offset_bytes, size_bytes }.sample(&device);
+            let fits = offset_bytes + size_bytes <= bytes.len() as u64;
+            proptest::prop_assert_eq!(readings.is_ok(), fits);
+        }
+    }
+
     #[test]
     fn thresholds_and_times_that_make_no_sense_are_not_believed() {
         let beat = |seq, dead_ms| Beat { seq, generation: 1, dead_ms };
