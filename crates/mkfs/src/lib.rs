@@ -7,13 +7,25 @@ mod cluster_map;
 mod contents;
 mod directory;
 mod file;
+mod journal_size;
+mod options;
 mod plan;
 mod quota;
+mod random;
+mod resolve;
 mod settings;
+mod stack;
 mod suballocator;
 mod system_file;
 mod write;
 
+pub use options::{
+    ClusterId, Extent, JournalOptions, Level, MountType, OptionError, Options, Purpose,
+    parse_block_size, parse_cluster_size,
+};
 pub use plan::{Plan, PlanError};
+pub use random::Random;
+pub use resolve::{Facts, LABEL_BYTES, ResolveError, resolve};
 pub use settings::Settings;
+pub use stack::{CLUSTER_NAME_BYTES, ClusterError, STACKS};
 pub use write::{Progress, Stage, WriteOptions};

@@ -1,0 +1,68 @@
+//! How large the journals are.
+
+use ocfs2_format::geometry::Geometry;
+
+use crate::options::{Options, Purpose};
+use crate::resolve::ResolveError;
+
+/// The least Linux and the C tools accept (`OCFS2_MIN_JOURNAL_SIZE`).
+const LEAST_BYTES: u64 = 4 << 20;
+/// The least in clusters.
+const LEAST_CLUSTERS: u64 = 9;
+/// Blocks that have to be left beside the journals.
+const LEFT_BLOCKS: u64 = 1024;
+
+/// Bytes of each journal: a multiple of the cluster size.
+///
+/// The defaults of mkfs.ocfs2 are below 4 MiB for volumes of 32768 to 262143 blocks of 512
+/// bytes, with which it then fails itself; they are raised to 4 MiB.
+pub(crate) fn journal_bytes(
+    options: &Options,
+    geometry: &Geometry,
+    slots: u16,
+) -> Result<u64, ResolveError> {
+    let block_size = u64::from(geometry.block_size.bytes());
+    let cluster_size = u64::from(geometry.cluster_size.bytes());
+    let blocks = geometry.blocks();
+    let clusters = LEAST_CLUSTERS * cluster_size;
+    let (size, left) = match options.journal.size {
+        Some(size) => {
+            let least = LEAST_BYTES.max(clusters);
+            if size < least {
+                return Err(ResolveError::JournalTooSmall { size, least });
+            }
+            (size, LEFT_BLOCKS)
+        }
+        None => {
+            let size = default_blocks(options.purpose, blocks, block_size) * block_size;
+            // Only what the cluster size forces is held to leave as much.
+            let left = if size < clusters { LEFT_BLOCKS } else { 0 };
+            (size.max(clusters).max(LEAST_BYTES), left)
+        }
+    };
+    let too_many = ResolveError::JournalBlocks { size };
+    let size = size.checked_next_multiple_of(cluster_size).ok_or(too_many.clone())?;
+    if size / block_size > u64::from(u32::MAX) {
+        return Err(too_many);
+    }
+    let total = size / block_size * u64::from(slots) + left;
+    if total > blocks {
+        let (total, volume) = (total.saturating_mul(block_size), geometry.size_bytes());
+        return Err(ResolveError::JournalsTooLarge { slots, size, total, volume });
+    }
+    Ok(size)
+}
+
+fn default_blocks(purpose: Option<Purpose>, blocks: u64, block_size: u64) -> u64 {
+    match (purpose, blocks) {
+        (Some(Purpose::Mail), ..262_144) => 16_384,
+        (Some(Purpose::Mail), ..524_288) => 32_768,
+        (Some(Purpose::Mail), _) => 65_536,
+        (Some(Purpose::Datafiles), _) | (Some(Purpose::VmStore), ..262_144) => 8_192,
+        (Some(Purpose::VmStore), ..524_288) => 16_384,
+        (Some(Purpose::VmStore), _) => 32_768,
+        (None, ..32_768) => LEAST_BYTES / block_size,
+        (None, ..262_144) => 4_096,
+        (None, _) => (blocks / 160).clamp(16_384, 65_536),
+    }
+}

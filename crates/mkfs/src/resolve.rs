@@ -1,0 +1,437 @@
+//! From wishes and a device to the settings of a volume: the defaults, and all refusals
+//! that do not depend on the layout.
+//!
+//! The defaults are those of mkfs.ocfs2 1.8, except where they give a volume that can not
+//! be used; those say so below.
+
+use ocfs2_format::feature::{Compat, Features, Incompat, RoCompat};
+use ocfs2_format::geometry::Geometry;
+use ocfs2_format::superblock::{ClusterInfo, MAX_SLOTS};
+use ocfs2_format::{BlockSize, ClusterSize};
+
+use crate::Settings;
+use crate::journal_size::journal_bytes;
+use crate::options::{ClusterId, Extent, MountType, Options, Purpose};
+use crate::random::Random;
+
+/// Most bytes of a label: the last of 64 stays NUL.
+pub const LABEL_BYTES: usize = 63;
+
+const GIB: u64 = 1 << 30;
+const MIB: u64 = 1 << 20;
+
+/// What a device, and the machine it is on, have to say about a volume to be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Facts {
+    /// Bytes of the device, or that an image is to have.
+    pub size_bytes: u64,
+    /// The smallest piece the device can write.
+    pub sector_size: u32,
+    /// The cluster that runs here.
+    pub running: Option<ClusterId>,
+    /// The cluster that the volume on the device belongs to.
+    pub on_disk: Option<ClusterId>,
+    /// Seconds since 1970.
+    pub time: u64,
+    /// UUID, generation and hash seed, as far as not asked for.
+    pub random: Random,
+}
+
+/// Why there can not be such a volume on this device.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ResolveError {
+    /// The label does not fit.
+    #[error("the label is {length} bytes long; at most {LABEL_BYTES} fit")]
+    LabelTooLong {
+        /// Bytes it has.
+        length: usize,
+    },
+    /// A number of slots that there can not be.
+    #[error("{0} node slots: there can be 1 to {MAX_SLOTS}")]
+    Slots(u16),
+    /// The device writes larger pieces than a block.
+    #[error("a block of {block_size} bytes is smaller than a sector of the device ({sector_size})")]
+    BlockBelowSector {
+        /// Bytes of a block.
+        block_size: u32,
+        /// Bytes of a sector.
+        sector_size: u32,
+    },
+    /// No block is as large as a sector.
+    #[error("the device has sectors of {0} bytes; volumes have blocks of at most 4096")]
+    SectorTooLarge(u32),
+    /// More was asked for than there is.
+    #[error(
+        "{asked} bytes were asked for ({blocks} blocks of {block_size}); the device has {size}"
+    )]
+    LargerThanDevice {
+        /// Bytes asked for.
+        asked: u64,
+        /// The same in blocks.
+        blocks: u64,
+        /// Bytes of a block.
+        block_size: u32,
+        /// Bytes of the device.
+        size: u64,
+    },
+    /// Not enough blocks for any journal.
+    #[error(
+        "{size} bytes are too small: {blocks} blocks of {block_size}, and a volume needs at \
+         least 2048"
+    )]
+    TooSmall {
+        /// Bytes of the volume.
+        size: u64,
+        /// The same in blocks.
+        blocks: u64,
+        /// Bytes of a block.
+        block_size: u32,
+    },
+    /// `-T` asks for more.
+    #[error("-T {purpose} needs at least 2 GiB; there are {size} bytes")]
+    TooSmallFor {
+        /// As `-T` takes it.
+        purpose: &'static str,
+        /// Bytes of the volume.
+        size: u64,
+    },
+    /// Cluster numbers have 32 bits.
+    #[error(
+        "{clusters} clusters of {cluster_size} bytes are too many (at most 4294967295){}",
+        better.map_or(String::new(), |size| format!("; clusters of {size} bytes would do"))
+    )]
+    TooManyClusters {
+        /// Clusters there would be.
+        clusters: u64,
+        /// Bytes of a cluster.
+        cluster_size: u32,
+        /// The smallest cluster size that will do, if any.
+        better: Option<u32>,
+    },
+    /// `-J size=` below the least a journal needs.
+    #[error("a journal of {size} bytes is too small: it needs at least {least}")]
+    JournalTooSmall {
+        /// Bytes asked for.
+        size: u64,
+        /// 4 MiB, or 9 clusters.
+        least: u64,
+    },
+    /// The journals do not leave enough room.
+    #[error(
+        "{slots} journals of {size} bytes need {total} bytes, and the volume has {volume}; \
+         give fewer node slots (-N) or smaller journals (-J size=)"
+    )]
+    JournalsTooLarge {
+        /// How many.
+        slots: u16,
+        /// Bytes of each.
+        size: u64,
+        /// Bytes of all, with what has to be left for everything else.
+        total: u64,
+        /// Bytes of the volume.
+        volume: u64,
+    },
+    /// A journal counts its blocks with 32 bits.
+    #[error("a journal of {size} bytes has more than 4294967295 blocks")]
+    JournalBlocks {
+        /// Bytes asked for.
+        size: u64,
+    },
+    /// Block numbers of 32 bits do not reach the end.
+    #[error(
+        "a journal with 32-bit block numbers (-J block32) can not cover {blocks} blocks; \
+         Linux would not mount the volume"
+    )]
+    NeedsBlock64 {
+        /// Blocks of the volume.
+        blocks: u64,
+    },
+    /// `-M` says one thing and `--fs-features` the other.
+    #[error("-M {0} contradicts --fs-features={1}")]
+    MountAgainstFeature(&'static str, &'static str),
+    /// A local volume belongs to no cluster.
+    #[error("a local volume has no cluster; leave out --cluster-stack or the local mount")]
+    LocalWithCluster,
+    /// The feature was asked for and nothing is known to put there.
+    #[error(
+        "feature clusterinfo needs a cluster: give --cluster-stack and --cluster-name{}",
+        if *local { ", and no local mount" } else { "" }
+    )]
+    ClusterinfoWithoutCluster {
+        /// Whether that is because the volume is local.
+        local: bool,
+    },
+    /// A feature that the cluster needs was asked against.
+    #[error("{cluster} needs feature {feature}, which --fs-features asks against")]
+    ClusterNeeds {
+        /// The cluster.
+        cluster: ClusterId,
+        /// The feature.
+        feature: &'static str,
+    },
+    /// Two sources do not agree about the cluster.
+    #[error("{source_says} {chosen}, but {other_says} {other}; -F accepts this")]
+    ClusterMismatch {
+        /// Where the cluster comes from: `the options name` or `this machine runs`.
+        source_says: &'static str,
+        /// The cluster.
+        chosen: ClusterId,
+        /// What knows of another.
+        other_says: &'static str,
+        /// The other cluster.
+        other: ClusterId,
+    },
+}
+
+/// Decides everything that `options` leave open.
+///
+/// # Errors
+/// The first reason why there can not be such a volume.
+pub fn resolve(options: &Options, facts: &Facts) -> Result<Settings, ResolveError> {
+    if options.label.len() > LABEL_BYTES {
+        return Err(ResolveError::LabelTooLong { length: options.label.len() });
+    }
+    if let Some(slots) = options.slots.filter(|slots| !(1..=MAX_SLOTS).contains(slots)) {
+        return Err(ResolveError::Slots(slots));
+    }
+    let local = is_local(options)?;
+    let (features, cluster) = features(options, facts, local)?;
+    let geometry = geometry(options, facts)?;
+    let size = geometry.size_bytes();
+    let slots = match options.slots {
+        _ if options.heartbeat_device => 0,
+        Some(slots) => slots,
+        None if local => 1,
+        None => default_slots(size),
+    };
+    let journal = match options.heartbeat_device {
+        true => None,
+        false => Some(journal_bytes(options, &geometry, slots)?),
+    };
+    Ok(Settings {
+        geometry,
+        slots,
+        label: options.label.clone(),
+        uuid: options.uuid.unwrap_or(facts.random.uuid),
+        features,
+        cluster_info: cluster.map_or_else(ClusterInfo::default, |cluster| cluster.info()),
+        journal_bytes: journal,
+        journal_block64: block64(options, &geometry)?,
+        extent_groups: match options.heartbeat_device {
+            true => 0,
+            false => extent_groups(options.purpose, &geometry, slots),
+        },
+        generation: facts.random.generation,
+        dx_seed: facts.random.dx_seed,
+        time: facts.time,
+    })
+}
+
+fn is_local(options: &Options) -> Result<bool, ResolveError> {
+    let asked = |features: Features| features.incompat.contains(Incompat::LOCAL_MOUNT);
+    match options.mount {
+        Some(MountType::Local) if asked(options.features.clear) => {
+            Err(ResolveError::MountAgainstFeature("local", "nolocal"))
+        }
+        Some(MountType::Cluster) if asked(options.features.set) => {
+            Err(ResolveError::MountAgainstFeature("cluster", "local"))
+        }
+        mount => Ok(mount == Some(MountType::Local) || asked(options.features.set)),
+    }
+}
+
+/// The features the superblock will state, and the cluster it will name.
+///
+/// mkfs.ocfs2 takes `clusterinfo` without a cluster, and the kernel then refuses to mount
+/// the volume; here that is an error.
+fn features(
+    options: &Options,
+    facts: &Facts,
+    local: bool,
+) -> Result<(Features, Option<ClusterId>), ResolveError> {
+    let mut features = options.features.apply(options.level.features());
+    if options.heartbeat_device {
+        features = Features {
+            compat: Compat::JBD2_SB,
+            incompat: Incompat::HEARTBEAT_DEV,
+            ro_compat: RoCompat::empty(),
+        };
+    }
+    let set = options.features.set.incompat;
+    let clear = options.features.clear.incompat;
+    let clusterinfo = set.contains(Incompat::CLUSTERINFO);
+    if local {
+        features.incompat |= Incompat::LOCAL_MOUNT;
+        return match options.cluster {
+            Some(_) => Err(ResolveError::LocalWithCluster),
+            None if clusterinfo => Err(ResolveError::ClusterinfoWithoutCluster { local }),
+            None => Ok((features, None)),
+        };
+    }
+    let Some(cluster) = choose_cluster(options, facts)? else {
+        return match clusterinfo {
+            true => Err(ResolveError::ClusterinfoWithoutCluster { local }),
+            false => Ok((features, None)),
+        };
+    };
+    features.incompat |= set & Incompat::CLUSTERINFO;
+    cluster.add_features(&mut features);
+    for (bit, feature) in
+        [(Incompat::EXTENDED_SLOT_MAP, "extended-slotmap"), (Incompat::CLUSTERINFO, "clusterinfo")]
+    {
+        if features.incompat.contains(bit) && clear.contains(bit) {
+            return Err(ResolveError::ClusterNeeds { cluster, feature });
+        }
+    }
+    Ok((features, Some(cluster)))
+}
+
+/// The cluster the volume will name: the one asked for, else the one that runs here, else
+/// the one the device is in already.
+fn choose_cluster(options: &Options, facts: &Facts) -> Result<Option<ClusterId>, ResolveError> {
+    let sources = [
+        ("the options name", &options.cluster),
+        ("this machine runs", &facts.running),
+        ("the volume there is of", &facts.on_disk),
+    ];
+    let known = sources.into_iter().filter_map(|(says, id)| Some((says, id.as_ref()?)));
+    let mut known = known.collect::<Vec<_>>().into_iter();
+    let Some((source_says, chosen)) = known.next() else { return Ok(None) };
+    if let Some((other_says, other)) = known.find(|(_, other)| *other != chosen)
+        && !options.force
+    {
+        let (chosen, other) = (chosen.clone(), other.clone());
+        return Err(ResolveError::ClusterMismatch { source_says, chosen, other_says, other });
+    }
+    let clusterinfo = options.features.set.incompat.contains(Incompat::CLUSTERINFO);
+    let stated = options.cluster.is_some() || clusterinfo || chosen.is_worth_stating();
+    Ok(stated.then(|| chosen.clone()))
+}
+
+fn geometry(options: &Options, facts: &Facts) -> Result<Geometry, ResolveError> {
+    let sector_size = facts.sector_size;
+    let sector = BlockSize::from_bytes(sector_size.into())
+        .ok_or(ResolveError::SectorTooLarge(sector_size))?;
+    let whole = |unit: BlockSize| facts.size_bytes - facts.size_bytes % u64::from(unit.bytes());
+    let size_with = |unit: BlockSize| match options.extent {
+        Extent::Whole => whole(unit),
+        Extent::Blocks(blocks) => blocks.saturating_mul(unit.bytes().into()),
+        Extent::Bytes(bytes) => bytes - bytes % u64::from(unit.bytes()),
+    };
+    let block_size = match options.block_size {
+        Some(block_size) => block_size,
+        None if options.heartbeat_device => sector,
+        None => default_block_size(size_with(BlockSize::MAX)).max(sector),
+    };
+    if block_size < sector {
+        let block_size = block_size.bytes();
+        return Err(ResolveError::BlockBelowSector { block_size, sector_size });
+    }
+    let mut size = size_with(block_size);
+    if size > whole(block_size) {
+        let (blocks, block_size) = (size / u64::from(block_size.bytes()), block_size.bytes());
+        let asked = size;
+        let size = facts.size_bytes;
+        return Err(ResolveError::LargerThanDevice { asked, blocks, block_size, size });
+    }
+    if options.heartbeat_device {
+        // Superblock, leading blocks, 255 heartbeat blocks and a few, in whole MiB.
+        let enough = (4 + 255 + 10) * u64::from(block_size.bytes());
+        size = size.min(enough.next_multiple_of(MIB));
+    }
+    let cluster_size = cluster_size(options, size)?;
+    let clusters = size / u64::from(cluster_size.bytes());
+    let blocks = clusters * u64::from(cluster_size.bytes() / block_size.bytes());
+    let Ok(clusters) = u32::try_from(clusters) else {
+        let better = smallest_cluster_size(size).map(ClusterSize::bytes);
+        let cluster_size = cluster_size.bytes();
+        return Err(ResolveError::TooManyClusters { clusters, cluster_size, better });
+    };
+    let needed = if options.heartbeat_device { 1 } else { 2048 };
+    if blocks < needed {
+        let block_size = block_size.bytes();
+        return Err(ResolveError::TooSmall { size, blocks, block_size });
+    }
+    Ok(Geometry::new(block_size, cluster_size, clusters))
+}
+
+fn default_block_size(size: u64) -> BlockSize {
+    let bits = match size {
+        _ if size <= 3 * MIB => 9,
+        _ if size >= GIB => 12,
+        _ if size >= GIB / 2 => 11,
+        _ => 10,
+    };
+    BlockSize::from_bits(bits).unwrap_or(BlockSize::MAX)
+}
+
+fn cluster_size(options: &Options, size: u64) -> Result<ClusterSize, ResolveError> {
+    if let Some(cluster_size) = options.cluster_size {
+        return Ok(cluster_size);
+    }
+    let by_purpose = match options.purpose {
+        None | Some(Purpose::Mail) => smallest_cluster_size(size),
+        Some(purpose) => ClusterSize::from_bits(match size / GIB {
+            0..2 => return Err(ResolveError::TooSmallFor { purpose: purpose.name(), size }),
+            2..64 => 17,
+            64..96 => 18,
+            96..128 => 19,
+            _ => 20,
+        }),
+    };
+    Ok(by_purpose.unwrap_or(ClusterSize::MAX))
+}
+
+/// The smallest cluster size with which cluster numbers reach the end, with one to spare.
+fn smallest_cluster_size(size: u64) -> Option<ClusterSize> {
+    let enough = |size_bits: &u32| size >> *size_bits <= u64::from(u32::MAX - 1);
+    (12..=20).find(enough).and_then(ClusterSize::from_bits)
+}
+
+fn default_slots(size: u64) -> u16 {
+    match size / GIB {
+        0..2 => 2,
+        2..10 => 4,
+        10..1024 => 8,
+        _ => 16,
+    }
+}
+
+/// Whether journals use 64-bit block numbers.
+///
+/// mkfs.ocfs2 never does so unasked; Linux then refuses to mount a volume whose block
+/// numbers do not fit 32 bits ("the journal can not address the entire volume").
+fn block64(options: &Options, geometry: &Geometry) -> Result<bool, ResolveError> {
+    let blocks = geometry.blocks();
+    let needed = !options.heartbeat_device && blocks > 1 << 32;
+    match options.journal.block64 {
+        Some(false) if needed => Err(ResolveError::NeedsBlock64 { blocks }),
+        asked => Ok(asked.unwrap_or(needed)),
+    }
+}
+
+/// Groups each slot's extent allocator gets from the start: about 0.1 % of the volume for
+/// all of them, or 0.3 % where files are large; none where one each would be over 5 %.
+fn extent_groups(purpose: Option<Purpose>, geometry: &Geometry, slots: u16) -> u32 {
+    let per_mille = match purpose {
+        Some(Purpose::Datafiles | Purpose::VmStore) => 3,
+        None | Some(Purpose::Mail) => 1,
+    };
+    let unit = u128::from(group_bytes(geometry.block_size)) * u128::from(slots.max(1));
+    let size = u128::from(geometry.size_bytes());
+    let groups = (size * per_mille).div_ceil(unit * 1000).max(1);
+    let groups = if groups * unit * 100 > size * 5 { groups - 1 } else { groups };
+    u32::try_from(groups).unwrap_or(u32::MAX)
+}
+
+/// Bytes of a group of an inode or extent allocator.
+fn group_bytes(block_size: BlockSize) -> u32 {
+    match block_size.bytes() {
+        512 => 1 << 20,
+        1024 => 2 << 20,
+        _ => 4 << 20,
+    }
+}
+
+#[cfg(test)]
+mod tests;

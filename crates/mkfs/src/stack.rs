@@ -1,0 +1,245 @@
+//! Which cluster a volume belongs to: the one asked for, the one that runs here, the one
+//! the device already belongs to.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ocfs2_format::feature::{Features, Incompat};
+use ocfs2_format::superblock::{ClusterInfo, STACK_O2CB, STACKFLAG_GLOBAL_HEARTBEAT, SuperBlock};
+
+use crate::options::ClusterId;
+
+/// Cluster stacks that can be asked for.
+pub const STACKS: [&str; 3] = ["o2cb", "pcmk", "cman"];
+/// Most bytes of the name of a cluster.
+pub const CLUSTER_NAME_BYTES: usize = 16;
+
+/// Why a cluster can not be written into a superblock.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ClusterError {
+    /// A name without a stack, or a flag without either.
+    #[error("--cluster-stack is missing: {0} needs it")]
+    NoStack(&'static str),
+    /// A stack without a cluster.
+    #[error("--cluster-name is missing: stack `{0}` needs it")]
+    NoName(String),
+    /// Not one of [`STACKS`].
+    #[error("unknown cluster stack `{0}`: expected o2cb, pcmk or cman")]
+    UnknownStack(String),
+    /// A name that is too long, or that o2cb does not take.
+    #[error(
+        "`{name}` can not be the name of a cluster: {length} bytes, expected 1 to 16{}",
+        if *alphanumeric { " letters and digits" } else { "" }
+    )]
+    BadName {
+        /// The name.
+        name: String,
+        /// Bytes it has.
+        length: usize,
+        /// Whether it may only have letters and digits.
+        alphanumeric: bool,
+    },
+    /// Only o2cb has a global heartbeat.
+    #[error("--global-heartbeat is of stack o2cb, not of {0}")]
+    GlobalHeartbeat(String),
+}
+
+impl ClusterId {
+    /// From what was asked for; `None` if nothing was.
+    ///
+    /// # Errors
+    /// Something is missing, or not known.
+    pub fn from_options(
+        stack: Option<&str>,
+        cluster: Option<&str>,
+        global_heartbeat: bool,
+    ) -> Result<Option<Self>, ClusterError> {
+        let Some(stack) = stack else {
+            return match cluster {
+                Some(_) => Err(ClusterError::NoStack("--cluster-name")),
+                None if global_heartbeat => Err(ClusterError::NoStack("--global-heartbeat")),
+                None => Ok(None),
+            };
+        };
+        let label = STACKS
+            .contains(&stack)
+            .then(|| label_of(stack))
+            .flatten()
+            .ok_or_else(|| ClusterError::UnknownStack(stack.to_owned()))?;
+        let name = cluster.ok_or_else(|| ClusterError::NoName(stack.to_owned()))?;
+        let alphanumeric = label == STACK_O2CB;
+        let length = name.len();
+        let good = !alphanumeric || name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if !good || length == 0 || length > CLUSTER_NAME_BYTES {
+            return Err(ClusterError::BadName { name: name.to_owned(), length, alphanumeric });
+        }
+        if global_heartbeat && !alphanumeric {
+            return Err(ClusterError::GlobalHeartbeat(stack.to_owned()));
+        }
+        Ok(Some(Self { stack: label, cluster: name.to_owned(), global_heartbeat }))
+    }
+
+    /// The one an existing volume belongs to; `None` for classic o2cb, which does not say.
+    pub fn of_superblock(superblock: &SuperBlock) -> Option<Self> {
+        if superblock.has(Incompat::LOCAL_MOUNT) {
+            return None;
+        }
+        let info = superblock.cluster_info()?;
+        let global = info.ci_stackflags & STACKFLAG_GLOBAL_HEARTBEAT != 0;
+        let global_heartbeat = global && info.ci_stack == STACK_O2CB;
+        Some(Self { stack: info.ci_stack, cluster: info.cluster(), global_heartbeat })
+    }
+
+    /// The one that runs here.
+    pub fn running() -> Option<Self> {
+        Self::running_below(Path::new("/"))
+    }
+
+    /// As [`ClusterId::running`], with `root` in place of the root directory.
+    fn running_below(root: &Path) -> Option<Self> {
+        let text = |path: PathBuf| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+        let stack = label_of(&text(root.join("sys/fs/ocfs2/cluster_stack"))?)?;
+        if stack != STACK_O2CB {
+            let conf = text(root.join("etc/corosync/corosync.conf"))?;
+            let cluster = corosync_cluster(&conf)?.to_owned();
+            return Some(Self { stack, cluster, global_heartbeat: false });
+        }
+        let clusters = ["sys/kernel/config/cluster", "config/cluster"]
+            .into_iter()
+            .find_map(|path| fs::read_dir(root.join(path)).ok())?;
+        // o2cb has one cluster at most.
+        let folder = clusters.flatten().map(|entry| entry.path()).find(|path| path.is_dir())?;
+        let cluster = folder.file_name()?.to_str()?.to_owned();
+        let mode = text(folder.join("heartbeat/mode")).unwrap_or_default();
+        Some(Self { stack, cluster, global_heartbeat: mode == "global" })
+    }
+
+    /// What a superblock holds of it.
+    pub fn info(&self) -> ClusterInfo {
+        let mut ci_cluster = [0; CLUSTER_NAME_BYTES];
+        for (to, from) in ci_cluster.iter_mut().zip(self.cluster.bytes()) {
+            *to = from;
+        }
+        let ci_stackflags = if self.global_heartbeat { STACKFLAG_GLOBAL_HEARTBEAT } else { 0 };
+        ClusterInfo { ci_stack: self.stack, ci_stackflags, ci_reserved: [0; 3], ci_cluster }
+    }
+
+    /// What it adds to the features of a volume, which has `features` so far.
+    pub fn add_features(&self, features: &mut Features) {
+        features.incompat |= Incompat::EXTENDED_SLOT_MAP;
+        if !features.incompat.contains(Incompat::CLUSTERINFO) {
+            features.incompat |= match self.stack {
+                STACK_O2CB => Incompat::CLUSTERINFO,
+                _ => Incompat::USERSPACE_STACK,
+            };
+        }
+    }
+
+    /// Whether volumes say so when they belong to it, without being told to: classic o2cb
+    /// says nothing.
+    pub(crate) fn is_worth_stating(&self) -> bool {
+        self.stack != STACK_O2CB || self.global_heartbeat
+    }
+}
+
+impl std::fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let stack = self.stack.escape_ascii();
+        write!(f, "cluster `{}` of stack {stack}", self.cluster.escape_default())?;
+        if self.global_heartbeat { f.write_str(" with global heartbeat") } else { Ok(()) }
+    }
+}
+
+fn label_of(stack: &str) -> Option<[u8; 4]> {
+    stack.as_bytes().try_into().ok()
+}
+
+/// `cluster_name` in the `totem` section of a corosync.conf.
+fn corosync_cluster(conf: &str) -> Option<&str> {
+    let mut lines = conf.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    lines.find(|line| line.strip_prefix("totem").is_some_and(|rest| rest.trim() == "{"))?;
+    let mut section = lines.take_while(|line| *line != "}");
+    section.find_map(|line| {
+        Some(line.strip_prefix("cluster_name")?.trim_start().strip_prefix(':')?.trim())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(stack: &str, cluster: &str, global_heartbeat: bool) -> ClusterId {
+        let stack = label_of(stack).unwrap();
+        ClusterId { stack, cluster: cluster.to_owned(), global_heartbeat }
+    }
+
+    #[test]
+    fn a_stack_needs_a_cluster_and_a_cluster_a_stack() {
+        let ask = ClusterId::from_options;
+        assert_eq!(ask(None, None, false), Ok(None));
+        assert_eq!(ask(Some("o2cb"), Some("web1"), true), Ok(Some(id("o2cb", "web1", true))));
+        assert_eq!(ask(Some("pcmk"), Some("a-b"), false), Ok(Some(id("pcmk", "a-b", false))));
+        assert_eq!(ask(None, Some("web"), false), Err(ClusterError::NoStack("--cluster-name")));
+        assert_eq!(ask(None, None, true), Err(ClusterError::NoStack("--global-heartbeat")));
+        assert_eq!(ask(Some("o2cb"), None, false), Err(ClusterError::NoName("o2cb".to_owned())));
+        let unknown = ask(Some("heart"), Some("web"), false);
+        assert_eq!(unknown, Err(ClusterError::UnknownStack("heart".to_owned())));
+        let global = ask(Some("cman"), Some("web"), true);
+        assert_eq!(global, Err(ClusterError::GlobalHeartbeat("cman".to_owned())));
+    }
+
+    #[test]
+    fn a_name_has_at_most_16_bytes_and_for_o2cb_letters_and_digits_only() {
+        let ask = |stack, name| ClusterId::from_options(Some(stack), Some(name), false);
+        assert!(ask("o2cb", "abcdefghijklmno1").is_ok());
+        for (stack, name) in
+            [("o2cb", "a-b"), ("o2cb", ""), ("pcmk", ""), ("pcmk", "abcdefghijklmnopq")]
+        {
+            assert!(matches!(ask(stack, name), Err(ClusterError::BadName { .. })), "{name}");
+        }
+        let message = ask("o2cb", "a-b").unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "`a-b` can not be the name of a cluster: 3 bytes, expected 1 to 16 letters and digits"
+        );
+    }
+
+    #[test]
+    fn the_running_stack_is_read_from_sysfs_and_configfs() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let running = || ClusterId::running_below(dir.path());
+        assert_eq!(running(), None);
+        write("sys/fs/ocfs2/cluster_stack", "o2cb\n");
+        assert_eq!(running(), None, "no cluster is online");
+        write("sys/kernel/config/cluster/web/heartbeat/mode", "local\n");
+        assert_eq!(running(), Some(id("o2cb", "web", false)));
+        write("sys/kernel/config/cluster/web/heartbeat/mode", "global\n");
+        assert_eq!(running(), Some(id("o2cb", "web", true)));
+        write("sys/fs/ocfs2/cluster_stack", "pcmk\n");
+        assert_eq!(running(), None);
+        write(
+            "etc/corosync/corosync.conf",
+            "# cluster_name: no\ntotem {\n\tversion: 2\n\tcluster_name: hacluster\n}\n",
+        );
+        assert_eq!(running(), Some(id("pcmk", "hacluster", false)));
+    }
+
+    #[test]
+    fn clusterinfo_takes_the_place_of_userspace_stack_when_asked_for() {
+        let add = |id: ClusterId, before: Incompat| {
+            let mut features = Features { incompat: before, ..Default::default() };
+            id.add_features(&mut features);
+            features.incompat.difference(Incompat::EXTENDED_SLOT_MAP)
+        };
+        let none = Incompat::empty();
+        assert_eq!(add(id("o2cb", "web", false), none), Incompat::CLUSTERINFO);
+        assert_eq!(add(id("pcmk", "web", false), none), Incompat::USERSPACE_STACK);
+        let asked = Incompat::CLUSTERINFO;
+        assert_eq!(add(id("pcmk", "web", false), asked), Incompat::CLUSTERINFO);
+    }
+}
