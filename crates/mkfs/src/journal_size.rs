@@ -24,12 +24,19 @@ pub(crate) fn journal_bytes(
     let block_size = u64::from(geometry.block_size.bytes());
     let cluster_size = u64::from(geometry.cluster_size.bytes());
     let blocks = geometry.blocks();
+    let whole_clusters = |size: u64| {
+        let whole = size.checked_next_multiple_of(cluster_size);
+        whole
+            .filter(|size| size / block_size <= u64::from(u32::MAX))
+            .ok_or(ResolveError::JournalBlocks { size })
+    };
     let clusters = LEAST_CLUSTERS * cluster_size;
     let (size, left) = match options.journal.size {
-        Some(size) => {
+        Some(asked) => {
+            let size = whole_clusters(asked)?;
             let least = LEAST_BYTES.max(clusters);
-            if size < least {
-                return Err(ResolveError::JournalTooSmall { size, least });
+            if asked < LEAST_BYTES || size < least {
+                return Err(ResolveError::JournalTooSmall { size: asked, least });
             }
             (size, LEFT_BLOCKS)
         }
@@ -37,14 +44,9 @@ pub(crate) fn journal_bytes(
             let size = default_blocks(options.purpose, blocks, block_size) * block_size;
             // Only what the cluster size forces is held to leave as much.
             let left = if size < clusters { LEFT_BLOCKS } else { 0 };
-            (size.max(clusters).max(LEAST_BYTES), left)
+            (whole_clusters(size.max(clusters).max(LEAST_BYTES))?, left)
         }
     };
-    let too_many = ResolveError::JournalBlocks { size };
-    let size = size.checked_next_multiple_of(cluster_size).ok_or(too_many.clone())?;
-    if size / block_size > u64::from(u32::MAX) {
-        return Err(too_many);
-    }
     let total = size / block_size * u64::from(slots) + left;
     if total > blocks {
         let (total, volume) = (total.saturating_mul(block_size), geometry.size_bytes());

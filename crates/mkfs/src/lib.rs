@@ -3,29 +3,39 @@
 //! [`Settings`] determine a volume; [`Plan::new`] decides where everything goes, in
 //! memory, and is where a volume that does not fit is refused; [`Plan::write`] writes it.
 
+mod cli;
 mod cluster_map;
 mod contents;
 mod directory;
 mod file;
 mod journal_size;
+mod messages;
+mod occupant;
 mod options;
 mod plan;
+mod program;
 mod quota;
 mod random;
 mod resolve;
 mod settings;
 mod stack;
 mod suballocator;
+mod summary;
 mod system_file;
+mod target;
 mod write;
 
+pub use cli::{Cli, command};
 pub use options::{
     ClusterId, Extent, JournalOptions, Level, MountType, OptionError, Options, Purpose,
     parse_block_size, parse_cluster_size,
 };
 pub use plan::{Plan, PlanError};
+pub use program::run;
 pub use random::Random;
 pub use resolve::{Facts, LABEL_BYTES, ResolveError, resolve};
 pub use settings::Settings;
 pub use stack::{CLUSTER_NAME_BYTES, ClusterError, STACKS};
+pub use summary::Summary;
+pub use target::TargetError;
 pub use write::{Progress, Stage, WriteOptions};

@@ -335,9 +335,7 @@ fn geometry(options: &Options, facts: &Facts) -> Result<Geometry, ResolveError> 
         return Err(ResolveError::LargerThanDevice { asked, blocks, block_size, size });
     }
     if options.heartbeat_device {
-        // Superblock, leading blocks, 255 heartbeat blocks and a few, in whole MiB.
-        let enough = (4 + 255 + 10) * u64::from(block_size.bytes());
-        size = size.min(enough.next_multiple_of(MIB));
+        size = size.min(heartbeat_device_bytes(block_size, options.cluster_size));
     }
     let cluster_size = cluster_size(options, size)?;
     let clusters = size / u64::from(cluster_size.bytes());
@@ -353,6 +351,20 @@ fn geometry(options: &Options, facts: &Facts) -> Result<Geometry, ResolveError> 
         return Err(ResolveError::TooSmall { size, blocks, block_size });
     }
     Ok(Geometry::new(block_size, cluster_size, clusters))
+}
+
+/// Bytes that a heartbeat device is limited to.
+///
+/// mkfs.ocfs2 counts 269 blocks, in whole MiB. With blocks of 2 KiB and more, or clusters of
+/// 512 KiB and more, it then finds no room for what it writes; so that is counted as well.
+fn heartbeat_device_bytes(block_size: BlockSize, cluster_size: Option<ClusterSize>) -> u64 {
+    let block = u64::from(block_size.bytes());
+    let cluster = u64::from(cluster_size.unwrap_or(ClusterSize::MIN).bytes());
+    let clusters = |blocks: u64| (blocks * block).next_multiple_of(cluster);
+    // Up to the superblock; the descriptor, the inodes of system files, the system directory
+    // (which is not always inline), the heartbeat.
+    let needed = clusters(3) + cluster + clusters(6 + 7 + 8 * 32) + cluster + clusters(256);
+    needed.max((4 + 255 + 10) * block).next_multiple_of(MIB)
 }
 
 fn default_block_size(size: u64) -> BlockSize {
@@ -399,8 +411,8 @@ fn default_slots(size: u64) -> u16 {
 
 /// Whether journals use 64-bit block numbers.
 ///
-/// mkfs.ocfs2 never does so unasked; Linux then refuses to mount a volume whose block
-/// numbers do not fit 32 bits ("the journal can not address the entire volume").
+/// Where block numbers do not fit 32 bits mkfs.ocfs2 wants to be told so; here it is the
+/// default. Linux does not mount such a volume with journals of 32-bit block numbers.
 fn block64(options: &Options, geometry: &Geometry) -> Result<bool, ResolveError> {
     let blocks = geometry.blocks();
     let needed = !options.heartbeat_device && blocks > 1 << 32;
@@ -425,7 +437,7 @@ fn extent_groups(purpose: Option<Purpose>, geometry: &Geometry, slots: u16) -> u
 }
 
 /// Bytes of a group of an inode or extent allocator.
-fn group_bytes(block_size: BlockSize) -> u32 {
+pub(crate) fn group_bytes(block_size: BlockSize) -> u32 {
     match block_size.bytes() {
         512 => 1 << 20,
         1024 => 2 << 20,

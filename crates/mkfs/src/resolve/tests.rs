@@ -236,6 +236,6 @@ fn a_heartbeat_device_is_small_and_has_no_slots() {
     assert_eq!(settings.geometry.size_bytes(), 1 << 20);
     assert!(settings.is_heartbeat_device() && settings.slots == 0);
     assert_eq!(settings.features.names(), ["heartbeat-device", "strict-journal-super"]);
-    assert_eq!(with(4096, None).geometry.size_bytes(), 2 << 20);
+    assert_eq!(with(4096, None).geometry.size_bytes(), 3 << 20);
     assert!(with(512, Some(MountType::Local)).features.incompat.contains(Incompat::LOCAL_MOUNT));
 }

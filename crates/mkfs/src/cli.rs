@@ -1,0 +1,351 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use clap::{ArgAction, CommandFactory, Parser};
+use ocfs2_format::feature::{FeatureError, FeatureRequest, Features};
+use ocfs2_format::{BlockSize, ClusterSize};
+use uuid::Uuid;
+
+use crate::options::{
+    ClusterId, Extent, JournalOptions, Level, MountType, Options, Purpose, parse_block_size,
+    parse_cluster_size,
+};
+use crate::stack::ClusterError;
+
+const ABOUT: &str = "Makes an OCFS2 volume on a block device or in an image file";
+
+const LONG_ABOUT: &str = "\
+Makes an OCFS2 volume, which several computers can mount at the same time, on a block device \
+or in an image file. What is not given is chosen by the size of the device. All checks come \
+before the first write, also with --dry-run; an interrupted run leaves nothing that looks like \
+a volume.
+
+What is on the device is looked at first. Another file system, a partition table, RAID, LVM or \
+encrypted data are only overwritten with -F. Before an OCFS2 volume is overwritten there is a \
+question, or without a terminal an error. A volume that a live node uses, and a device that is \
+in use here, need -F and a yes to the question, which -x gives beforehand.";
+
+const AFTER_HELP: &str = "\
+Examples:
+  mkfs.ocfs2 -N 4 -L /OVS /dev/sdb1        four nodes, all of the partition
+  mkfs.ocfs2 -N 4 -L /OVS disk.img 4G      creates the image
+  mkfs.ocfs2 -M local -b 4K disk.img       for this computer alone
+  mkfs.ocfs2 -n /dev/sdb1                  only shows what it would make
+
+Exit status: 0 if the volume was made (or with --dry-run could be), 1 if not, 130 if \
+interrupted.";
+
+/// Everything `mkfs.ocfs2` can be told.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "mkfs.ocfs2",
+    version,
+    about = ABOUT,
+    long_about = LONG_ABOUT,
+    after_help = AFTER_HELP,
+    args_override_self = true,
+    infer_long_args = true
+)]
+pub struct Cli {
+    /// Block device or image file.
+    ///
+    /// An image that does not exist is created if a SIZE is given, and removed again if the
+    /// volume can not be finished.
+    pub device: PathBuf,
+
+    /// Blocks to use (a bare number), or the size of the volume (with a unit, such as 4G).
+    ///
+    /// A bare number counts blocks of the volume (see -b). A size with a unit (b, k, m, g, t,
+    /// p: powers of 1024) also creates an image file that does not exist, and makes one that
+    /// is shorter that long; a longer file or device keeps its size, the volume takes the
+    /// first part of it. [default: all of the device]
+    #[arg(value_name = "BLOCKS|SIZE")]
+    pub size: Option<Extent>,
+
+    /// Partition of a whole-disk image to put the volume into.
+    ///
+    /// By its number in the partition table (MBR or GPT) of DEVICE. Only that partition is
+    /// written to.
+    #[arg(long, value_name = "N")]
+    pub partition: Option<u32>,
+
+    /// Label, up to 63 bytes.
+    #[arg(short = 'L', long, value_name = "LABEL", help_heading = "The volume")]
+    pub label: Option<OsString>,
+
+    /// Nodes that can mount the volume at the same time, 1 to 255.
+    ///
+    /// [default: local 1; below 2 GiB 2, below 10 GiB 4, below 1 TiB 8, else 16]
+    #[arg(short = 'N', long, value_name = "COUNT", help_heading = "The volume")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=255))]
+    pub node_slots: Option<u16>,
+
+    /// Who mounts it: local (this computer, without a cluster) or cluster.
+    ///
+    /// May be abbreviated. [default: cluster]
+    #[arg(short = 'M', long, value_name = "TYPE", help_heading = "The volume")]
+    pub mount: Option<MountType>,
+
+    /// What it is for: mail, datafiles or vmstore.
+    ///
+    /// mail: many small files; large journals. datafiles: few very large files; clusters of
+    /// 128 KiB (256 KiB from 64 GiB, 512 KiB from 96 GiB, 1 MiB from 128 GiB on) and small
+    /// journals. vmstore: images of virtual machines; such clusters, medium journals. The
+    /// last two need 2 GiB.
+    #[arg(short = 'T', value_name = "TYPE", help_heading = "The volume")]
+    pub purpose: Option<Purpose>,
+
+    /// UUID, 32 hexadecimal digits, perhaps with dashes.
+    ///
+    /// Two volumes with the same UUID must never be seen by the same computer. [default:
+    /// random]
+    #[arg(short = 'U', value_name = "UUID", help_heading = "The volume")]
+    #[arg(value_parser = parse_uuid)]
+    pub uuid: Option<Uuid>,
+
+    /// Block size: 512, 1K, 2K or 4K.
+    ///
+    /// [default: 4K from 1 GiB on, 2K from 512 MiB, 1K from 3 MiB, else 512; never below the
+    /// sector size of the device]
+    #[arg(short = 'b', long, value_name = "SIZE", help_heading = "The volume")]
+    #[arg(value_parser = parse_block_size)]
+    pub block_size: Option<BlockSize>,
+
+    /// Cluster size: 4K to 1M.
+    ///
+    /// The unit in which space is given to files. [default: 4K; larger from 16 TiB on, or
+    /// with -T]
+    #[arg(short = 'C', long, value_name = "SIZE", help_heading = "The volume")]
+    #[arg(value_parser = parse_cluster_size)]
+    pub cluster_size: Option<ClusterSize>,
+
+    /// Journals: size=SIZE, block32, block64.
+    ///
+    /// size: of each node's journal, at least 4M. [default: 4 MiB to 256 MiB, by the size of
+    /// the volume and -T] block64: 64-bit block numbers. [default: from 2^32 blocks on]
+    #[arg(short = 'J', long, value_name = "OPTIONS", help_heading = "The volume")]
+    #[arg(action = ArgAction::Append)]
+    pub journal_options: Vec<JournalOptions>,
+
+    /// Features to switch on or, with `no` in front, off.
+    ///
+    /// A comma separated list of local, sparse, backup-super, unwritten, extended-slotmap,
+    /// inline-data, metaecc, xattr, indexed-dirs, usrquota, grpquota, refcount, discontig-bg,
+    /// clusterinfo, append-dio.
+    #[arg(long, value_name = "[no]NAME,...", help_heading = "Features")]
+    #[arg(value_parser = parse_features)]
+    pub fs_features: Option<FeatureRequest>,
+
+    /// Features to start from: max-compat, default or max-features.
+    ///
+    /// max-compat: backup-super only. default: all but metaecc, quotas, local and
+    /// clusterinfo. max-features: default, metaecc and quotas.
+    #[arg(long, value_name = "LEVEL", default_value = "default", help_heading = "Features")]
+    #[arg(hide_default_value = true)]
+    pub fs_feature_level: Level,
+
+    /// The same as --fs-features=nobackup-super.
+    #[arg(long, help_heading = "Features")]
+    pub no_backup_super: bool,
+
+    /// Cluster stack: o2cb, pcmk or cman.
+    ///
+    /// Needs --cluster-name. [default: the one that runs, else that of the volume that is
+    /// overwritten, else classic o2cb]
+    #[arg(long, value_name = "STACK", help_heading = "Cluster")]
+    pub cluster_stack: Option<String>,
+
+    /// Name of the cluster, up to 16 bytes; with o2cb letters and digits only.
+    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
+    pub cluster_name: Option<String>,
+
+    /// The o2cb cluster has one heartbeat for all volumes.
+    #[arg(long, help_heading = "Cluster")]
+    pub global_heartbeat: bool,
+
+    /// Make a heartbeat device: no files, no journals, a few MiB.
+    #[arg(short = 'H', long, help_heading = "Cluster")]
+    pub heartbeat_device: bool,
+
+    /// Only show what would be made.
+    ///
+    /// All checks are made; nothing is written and no file is created.
+    #[arg(short = 'n', long, help_heading = "Running")]
+    pub dry_run: bool,
+
+    /// Overwrite what is there, and do not mind another cluster.
+    ///
+    /// A device that is in use here or by a live node is still asked about; see -x.
+    #[arg(short = 'F', long, help_heading = "Running")]
+    pub force: bool,
+
+    /// Never ask; take the answer to be yes.
+    ///
+    /// Overwrites an OCFS2 volume that nobody uses; with -F also one that is in use.
+    #[arg(short = 'x', help_heading = "Running")]
+    pub never_ask: bool,
+
+    /// Tell the device that its old contents are not needed any more; this is the default.
+    #[arg(long, overrides_with = "nodiscard", help_heading = "Running")]
+    pub discard: bool,
+
+    /// Do not discard old contents.
+    #[arg(long, help_heading = "Running")]
+    pub nodiscard: bool,
+
+    /// Seed of everything that is random.
+    ///
+    /// The same seed gives the same UUID (unless -U gives it), generation and hash seed. With
+    /// SOURCE_DATE_EPOCH set in the environment to the seconds since 1970 that are to be the
+    /// time of format, two runs write the same bytes.
+    #[arg(long, value_name = "NUMBER", help_heading = "Running")]
+    pub seed: Option<u64>,
+
+    /// Print nothing but errors.
+    #[arg(short = 'q', long, help_heading = "Output")]
+    pub quiet: bool,
+
+    /// Print more.
+    #[arg(short = 'v', long, help_heading = "Output")]
+    pub verbose: bool,
+
+    /// Print a summary as JSON instead of text.
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
+/// The command line, for manual pages and completions.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+fn parse_uuid(text: &str) -> Result<Uuid, String> {
+    // The uuid crate also takes braces and a URN; blkid and the C tools do not.
+    let plain = text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    let uuid = Uuid::try_parse(text).ok().filter(|_| plain);
+    uuid.ok_or_else(|| {
+        let expected = "expected 32 hexadecimal digits, or 36 characters with dashes as in \
+                        2a4d1c58-1faa-42a1-a41d-26efc90c1315";
+        format!("no UUID: {expected}")
+    })
+}
+
+fn parse_features(list: &str) -> Result<FeatureRequest, FeatureError> {
+    FeatureRequest::parse(list)
+}
+
+impl Cli {
+    /// The wishes about the volume.
+    ///
+    /// # Errors
+    /// The options about the cluster are incomplete or wrong.
+    pub fn options(&self) -> Result<Options, ClusterError> {
+        let mut features = self.fs_features.unwrap_or_default();
+        if self.no_backup_super {
+            features.clear = features.clear.union(backup_super());
+        }
+        let (stack, name) = (self.cluster_stack.as_deref(), self.cluster_name.as_deref());
+        let journals = self.journal_options.iter().copied();
+        Ok(Options {
+            block_size: self.block_size,
+            cluster_size: self.cluster_size,
+            slots: self.node_slots,
+            label: self.label.clone().unwrap_or_default().into_vec(),
+            uuid: self.uuid,
+            mount: self.mount,
+            purpose: self.purpose,
+            level: self.fs_feature_level,
+            features,
+            journal: journals.fold(JournalOptions::default(), JournalOptions::then),
+            cluster: ClusterId::from_options(stack, name, self.global_heartbeat)?,
+            heartbeat_device: self.heartbeat_device,
+            extent: self.size.unwrap_or_default(),
+            force: self.force,
+        })
+    }
+}
+
+fn backup_super() -> Features {
+    Features { compat: ocfs2_format::feature::Compat::BACKUP_SB, ..Features::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resolve::LABEL_BYTES;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+        assert_eq!(LABEL_BYTES, 63, "the help says 63");
+    }
+
+    #[test]
+    fn options_are_taken_in_every_form_getopt_took_them() {
+        for line in [
+            "mkfs.ocfs2 -b 4K -C 8K -N 4 -L x -FnqvH -J size=8M,block64 -M local disk",
+            "mkfs.ocfs2 disk -b4K -C8K -N4 -Lx -F -n -q -v -H -Jsize=8M -J block64 -Mlocal",
+            "mkfs.ocfs2 --block-size=4k --cluster-size=8k --node-slots=4 --label=x --force \
+             --dry-run --quiet --verbose --heartbeat-device --journal-options=size=8M,block64 \
+             --mount=l disk",
+            "mkfs.ocfs2 --block-size 4k --cluster-size 8k --node-slots 4 --label x --force \
+             --dry --quiet --verb --heartbeat --journal-options size=8M,noblock32 --mou LOCAL disk",
+            "mkfs.ocfs2 -b 1k -b 4k -C 8k -N 9 -N 4 -L y -L x -FF -nn -q -v -H -J size=9M \
+             -J size=8M,block64 -M cluster -M local disk",
+        ] {
+            let cli = parse(line).unwrap_or_else(|err| panic!("{line}\n{err}"));
+            let options = cli.options().unwrap();
+            assert_eq!(options.block_size.map(BlockSize::bytes), Some(4096), "{line}");
+            assert_eq!(options.cluster_size.map(ClusterSize::bytes), Some(8192));
+            assert_eq!((options.slots, options.label), (Some(4), b"x".to_vec()));
+            let journal = JournalOptions { size: Some(8 << 20), block64: Some(true) };
+            assert_eq!((options.journal, options.mount), (journal, Some(MountType::Local)));
+            assert!(options.heartbeat_device && options.force && cli.dry_run && cli.quiet);
+            assert_eq!(cli.device, PathBuf::from("disk"));
+        }
+    }
+
+    #[test]
+    fn the_last_of_discard_and_nodiscard_counts() {
+        let nodiscard = |line| parse(line).unwrap().nodiscard;
+        assert!(!nodiscard("mkfs.ocfs2 disk"));
+        assert!(nodiscard("mkfs.ocfs2 --discard --nodiscard disk"));
+        assert!(!nodiscard("mkfs.ocfs2 --nodiscard --discard disk"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (line, message) in [
+            ("mkfs.ocfs2", "<DEVICE>"),
+            ("mkfs.ocfs2 -b 8k disk", "8192 is no block size"),
+            ("mkfs.ocfs2 -N 300 disk", "300 is not in 1..=255"),
+            ("mkfs.ocfs2 -M nfs disk", "expected local or cluster"),
+            ("mkfs.ocfs2 -T files disk", "expected mail, datafiles or vmstore"),
+            ("mkfs.ocfs2 -U zz disk", "no UUID: expected 32 hexadecimal digits"),
+            ("mkfs.ocfs2 -U {2a4d1c58-1faa-42a1-a41d-26efc90c1315} disk", "no UUID"),
+            ("mkfs.ocfs2 -J fast disk", "unknown journal option `fast`"),
+            ("mkfs.ocfs2 --fs-features=foo disk", "unknown feature `foo`"),
+            ("mkfs.ocfs2 --fs-features=xattr,noxattr disk", "both asked for and asked against"),
+            ("mkfs.ocfs2 --fs-feature-level=high disk", "expected max-compat, default or"),
+            ("mkfs.ocfs2 disk many", "expected a number of blocks, or a size"),
+            ("mkfs.ocfs2 --bogus disk", "--bogus"),
+        ] {
+            let err = parse(line).unwrap_err().to_string();
+            assert!(err.contains(message), "{line}\n{err}");
+        }
+    }
+
+    #[test]
+    fn no_backup_super_is_a_feature_that_is_asked_against() {
+        let features = |line: &str| parse(line).unwrap().options().unwrap().features;
+        let old = features("mkfs.ocfs2 --no-backup-super disk");
+        assert_eq!(old, features("mkfs.ocfs2 --fs-features=nobackup-super disk"));
+    }
+}

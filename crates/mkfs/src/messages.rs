@@ -1,0 +1,140 @@
+//! What the program says, and where: results on standard output, the rest on standard error.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use ocfs2_cli::{Output, print_json, program_name, progress};
+
+use crate::cli::Cli;
+use crate::summary::Summary;
+use crate::{Progress, Stage};
+
+/// The warning that mkfs.ocfs2 gives with `-U`.
+const UUID_WARNING: &str = "
+WARNING!!! OCFS2 uses the UUID to uniquely identify a file system.
+Having two OCFS2 file systems with the same UUID could, in the least,
+cause erratic behavior, and if unlucky, cause file system damage.
+Please choose the UUID with care.
+
+";
+
+/// Messages of a run, as `-q`, `-v` and `--json` have them.
+pub(crate) struct Messages {
+    out: Output,
+    /// Text for people on standard output.
+    text: bool,
+    /// The version on standard error.
+    banner: bool,
+    verbose: bool,
+    json: bool,
+    bar: Box<dyn ocfs2_cli::Progress>,
+    stage: Option<Stage>,
+}
+
+impl Messages {
+    pub(crate) fn new(cli: &Cli, out: Output) -> Self {
+        Self {
+            out,
+            text: !cli.quiet && !cli.json,
+            banner: !cli.quiet,
+            verbose: cli.verbose,
+            json: cli.json,
+            bar: progress(!cli.quiet),
+            stage: None,
+        }
+    }
+
+    /// A volume is not left half made because nobody reads what is said about it.
+    fn say(&mut self, text: impl fmt::Display) {
+        if self.text {
+            let _ = write!(self.out, "{text}");
+            let _ = self.out.flush();
+        }
+    }
+
+    pub(crate) fn banner(&self) {
+        if self.banner {
+            let version = env!("CARGO_PKG_VERSION");
+            let _ = writeln!(io::stderr(), "{} {version}", program_name());
+        }
+    }
+
+    pub(crate) fn uuid_warning(&mut self) {
+        self.say(UUID_WARNING);
+    }
+
+    /// What is said before a question is asked. `volume` is the kind of volume there is.
+    pub(crate) fn before(&mut self, summary: &Summary, volume: Option<&str>) {
+        self.say(summary.cluster_lines());
+        if let Some(kind) = volume {
+            self.say(format_args!("Overwriting existing {kind} partition.\n"));
+        }
+    }
+
+    pub(crate) fn summary(&mut self, summary: &Summary) {
+        self.say(summary);
+        if self.verbose {
+            self.say(summary.details());
+        }
+    }
+
+    pub(crate) fn dry_run(&mut self, summary: &Summary) {
+        self.say("Dry run\n");
+        self.summary(summary);
+        self.json(summary);
+    }
+
+    /// Shows how far the work is. A line says `done` when that is on the device.
+    pub(crate) fn progress(&mut self, progress: Progress) {
+        if self.stage != Some(progress.stage) {
+            self.bar.finish();
+            self.bar.start(name(progress.stage), progress.total);
+            self.stage = Some(progress.stage);
+            if progress.stage == Stage::Superblock {
+                self.say("Creating bitmaps: done\nInitializing superblock: done\n");
+                self.say("Writing system files: done\n");
+            }
+        }
+        self.bar.update(progress.done);
+    }
+
+    pub(crate) fn stopped(&self) {
+        self.bar.finish();
+    }
+
+    pub(crate) fn done(&mut self, summary: &Summary) {
+        self.bar.finish();
+        self.say("Writing superblock: done\n");
+        if summary.journal_size.is_some() {
+            let backups = summary.backup_superblocks;
+            self.say(format_args!("Writing backup superblock: {backups} block(s)\n"));
+            for step in ["Formatting Journals", "Growing extent allocator"] {
+                self.say(format_args!("{step}: done\n"));
+            }
+            for step in ["Formatting slot map", "Formatting quota files"] {
+                self.say(format_args!("{step}: done\n"));
+            }
+            if summary.has_indexes() {
+                self.say("Indexing system directories: done\n");
+            }
+            self.say("Writing lost+found: done\n");
+        }
+        self.say(format_args!("{} successful\n\n", program_name()));
+        self.json(summary);
+    }
+
+    fn json(&mut self, summary: &Summary) {
+        if self.json {
+            let _ = print_json(&mut self.out, summary);
+        }
+    }
+}
+
+fn name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Discard => "Discarding",
+        Stage::Zero => "Zeroing",
+        Stage::Metadata => "Writing metadata",
+        Stage::Superblock => "Writing superblocks",
+    }
+}

@@ -1,0 +1,185 @@
+//! What a device holds already, who uses it, and whether it may be overwritten.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use ocfs2_cluster::{NodeNames, Sources};
+use ocfs2_probe::Found;
+use ocfs2_volume::device::holders::Holder;
+use ocfs2_volume::usage::{SampleOptions, State, SystemClock, Usage};
+use ocfs2_volume::{Device, Volume, VolumeOptions};
+
+use crate::options::ClusterId;
+
+/// What would be lost.
+#[derive(Debug, Default)]
+pub(crate) struct Occupant {
+    /// What is on the device, apart from [`Occupant::volume`].
+    pub(crate) others: Vec<Found>,
+    /// An OCFS2 or OCFS1 volume.
+    pub(crate) volume: Option<Found>,
+    /// The cluster it belongs to.
+    pub(crate) cluster: Option<ClusterId>,
+    /// Nodes that are alive.
+    pub(crate) live: Vec<String>,
+    /// Nodes of which that is not known, and why.
+    pub(crate) unknown: Vec<String>,
+    /// Nodes that crashed.
+    pub(crate) crashed: Vec<String>,
+    /// Who uses the device on this machine.
+    pub(crate) in_use: Option<Vec<Holder>>,
+}
+
+/// What has to be done before a device may be overwritten.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Consent {
+    /// Nothing.
+    Given,
+    /// A question is to be answered.
+    Ask,
+    /// `-F` is needed.
+    Force,
+    /// `-F` is needed, and then a question is to be answered.
+    ForceAndAsk,
+}
+
+impl Occupant {
+    /// Looks at `device`, which `in_use` use here. `watch` is whether to find out which nodes
+    /// are alive, which takes seconds where the slot map names any.
+    pub(crate) fn find(
+        device: &Arc<dyn Device>,
+        watch: bool,
+        in_use: Option<Vec<Holder>>,
+    ) -> io::Result<Self> {
+        let mut occupant = Self { in_use, ..Self::default() };
+        for found in ocfs2_probe::contents(device)? {
+            match found.kind {
+                "ocfs2" | "ocfs" => occupant.volume = Some(found),
+                _ => occupant.others.push(found),
+            }
+        }
+        if occupant.volume.as_ref().is_some_and(|volume| volume.kind == "ocfs2") {
+            occupant.find_users(device, watch);
+        }
+        Ok(occupant)
+    }
+
+    fn find_users(&mut self, device: &Arc<dyn Device>, watch: bool) {
+        let options =
+            VolumeOptions { heartbeat_device: true, allow_short: true, ..Default::default() };
+        let unknown = |why: &dyn fmt::Display| vec![format!("nodes that can not be told ({why})")];
+        let volume = match Volume::open(Arc::clone(device), &options) {
+            Ok(volume) => volume,
+            Err(err) => {
+                self.unknown = unknown(&err);
+                return;
+            }
+        };
+        self.cluster = ClusterId::of_superblock(volume.superblock());
+        if !watch {
+            return;
+        }
+        let places = match volume.places() {
+            Ok(places) => places,
+            Err(err) => {
+                self.unknown = unknown(&err);
+                return;
+            }
+        };
+        let cluster = self.cluster.as_ref().map(|cluster| cluster.cluster.as_str());
+        let names = NodeNames::find(&Sources::default(), cluster);
+        let name = |node: u32| match names.get(node) {
+            Some(name) => format!("node {node} ({name})"),
+            None => format!("node {node}"),
+        };
+        let sample = SampleOptions::before_writing();
+        let usage = Usage::probe(device.as_ref(), &places, &sample, &SystemClock::default());
+        for used in &usage.slots {
+            let who = format!("{} in slot {}", name(used.node), used.slot);
+            match &used.state {
+                State::Live => self.live.push(who),
+                State::Crashed { .. } => self.crashed.push(crashed(&who, &used.state)),
+                State::Unknown(why) => self.unknown.push(format!("{who} ({why})")),
+            }
+        }
+        for (node, state) in &usage.without_slot {
+            match state {
+                State::Unknown(why) => self.unknown.push(format!("{} ({why})", name(*node))),
+                _ => self.live.push(format!("{}, about to mount it", name(*node))),
+            }
+        }
+    }
+
+    /// What it takes to overwrite this.
+    pub(crate) fn consent(&self) -> Consent {
+        if !self.live.is_empty() || self.in_use.is_some() {
+            Consent::ForceAndAsk
+        } else if !self.others.is_empty() || !self.unknown.is_empty() {
+            Consent::Force
+        } else if self.volume.is_some() {
+            Consent::Ask
+        } else {
+            Consent::Given
+        }
+    }
+}
+
+fn crashed(who: &str, state: &State) -> String {
+    match state.silent_for(SystemTime::now()) {
+        Some(silent) => format!("{who}, which crashed {} s ago", silent.as_secs()),
+        None => format!("{who}, which crashed"),
+    }
+}
+
+/// One line that names everything.
+impl fmt::Display for Occupant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        let found: Vec<_> =
+            self.others.iter().chain(&self.volume).map(|found| format!("{found}")).collect();
+        if !found.is_empty() {
+            parts.push(format!("it holds: {}", found.join("; ")));
+        }
+        for (nodes, what) in [
+            (&self.live, "in use by"),
+            (&self.unknown, "perhaps in use by"),
+            (&self.crashed, "not unmounted by"),
+        ] {
+            if !nodes.is_empty() {
+                parts.push(format!("{what} {}", nodes.join(" and ")));
+            }
+        }
+        if let Some(holders) = &self.in_use {
+            let holders: Vec<_> = holders.iter().map(ToString::to_string).collect();
+            match holders.is_empty() {
+                true => parts.push("in use on this machine".to_owned()),
+                false => parts.push(format!("in use: {}", holders.join(" and "))),
+            }
+        }
+        f.write_str(&parts.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_of_what_is_there_decides() {
+        let node = || vec!["node 1 in slot 0".to_owned()];
+        let free = Occupant::default;
+        assert_eq!(free().consent(), Consent::Given);
+        assert_eq!(Occupant { crashed: node(), ..free() }.consent(), Consent::Given);
+        assert_eq!(Occupant { unknown: node(), ..free() }.consent(), Consent::Force);
+        assert_eq!(Occupant { live: node(), ..free() }.consent(), Consent::ForceAndAsk);
+        let busy = Occupant { in_use: Some(Vec::new()), ..free() };
+        assert_eq!(
+            (busy.consent(), busy.to_string()),
+            (Consent::ForceAndAsk, "in use on this machine".into())
+        );
+        let both = Occupant { live: node(), unknown: vec!["node 2".into()], ..free() };
+        assert_eq!(both.to_string(), "in use by node 1 in slot 0; perhaps in use by node 2");
+    }
+}

@@ -1,0 +1,176 @@
+//! The program: from the command line to a volume.
+
+use std::io::{self, IsTerminal};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use ocfs2_cli::{Interrupt, Interrupted, Output, Status, confirm, print_error, print_warning};
+use ocfs2_volume::Device;
+
+use crate::cli::Cli;
+use crate::messages::Messages;
+use crate::occupant::{Consent, Occupant};
+use crate::summary::Summary;
+use crate::target::{Request, Target};
+use crate::{ClusterId, Facts, Options, Plan, Random, Settings, WriteOptions, resolve};
+
+/// The status of a run that a signal ended, as a shell reports it of SIGINT.
+const INTERRUPTED: Status = Status(130);
+
+/// Makes the volume that was asked for and prints what mkfs.ocfs2 prints.
+///
+/// # Errors
+/// Why it was not made; nothing that looks like a volume is left then.
+pub fn run(cli: &Cli) -> Result<Status> {
+    let options = cli.options()?;
+    let time = time_of_format()?;
+    let mut messages = Messages::new(cli, Output::stdout());
+    messages.banner();
+    let mut target = Target::find(Request {
+        path: cli.device.clone(),
+        partition: cli.partition,
+        extent: options.extent,
+        write: !cli.dry_run,
+        force: cli.force,
+    })?;
+    let made = make(cli, &options, time, &mut target, &mut messages);
+    let status = made.with_context(|| cli.device.display().to_string());
+    match status {
+        Err(err) if is_interrupted(&err) => {
+            print_error(&err);
+            Ok(INTERRUPTED)
+        }
+        status => status,
+    }
+}
+
+fn make(
+    cli: &Cli,
+    options: &Options,
+    time: u64,
+    target: &mut Target,
+    messages: &mut Messages,
+) -> Result<Status> {
+    // Whoever overwrites a volume in use unasked need not wait to hear about it.
+    let watch = !(cli.force && cli.never_ask);
+    let occupant = match &target.device {
+        Some(device) => Occupant::find(device, watch, target.in_use.take())?,
+        None => Occupant::default(),
+    };
+    let facts = Facts {
+        size_bytes: target.size_bytes,
+        sector_size: target.sector_size,
+        running: ClusterId::running(),
+        on_disk: occupant.cluster.clone(),
+        time,
+        random: cli.seed.map_or_else(Random::fresh, Random::from_seed),
+    };
+    let settings = resolve(options, &facts)?;
+    let plan = Plan::new(&settings)?;
+    let summary = Summary::new(cli, &settings, &plan);
+    if cli.dry_run {
+        if occupant.consent() != Consent::Given {
+            print_warning(format_args!("{}: {occupant}", cli.device.display()));
+        }
+        messages.dry_run(&summary);
+        return Ok(Status::SUCCESS);
+    }
+    if options.uuid.is_some() {
+        messages.uuid_warning();
+    }
+    messages.before(&summary, occupant.volume.as_ref().map(|volume| volume.kind));
+    if !consent(cli, &occupant)? {
+        bail!("nothing was written");
+    }
+    messages.summary(&summary);
+    match write(cli, &settings, &plan, &occupant, target, messages) {
+        Ok(()) => {
+            messages.done(&summary);
+            Ok(Status::SUCCESS)
+        }
+        Err(err) => {
+            let left = if target.remove_created() {
+                "the image was removed"
+            } else {
+                "there is no volume on it now"
+            };
+            Err(err.context(left))
+        }
+    }
+}
+
+/// Whether the device may be overwritten; an error says what it would take.
+fn consent(cli: &Cli, occupant: &Occupant) -> Result<bool> {
+    let needed = occupant.consent();
+    match needed {
+        Consent::Given => return Ok(true),
+        Consent::Force if cli.force => return Ok(true),
+        Consent::Ask if cli.force || cli.never_ask => return Ok(true),
+        Consent::ForceAndAsk if cli.force && cli.never_ask => return Ok(true),
+        Consent::Force => bail!("{occupant}; -F overwrites it"),
+        Consent::ForceAndAsk if !cli.force => {
+            bail!("{occupant}; -F overwrites it nevertheless, after a question that -x answers")
+        }
+        Consent::Ask | Consent::ForceAndAsk => {}
+    }
+    let option = if needed == Consent::Ask { "-F" } else { "-F -x" };
+    if !io::stdin().is_terminal() {
+        let why = "nobody can be asked, standard input is no terminal";
+        bail!("{occupant}; {option} overwrites it ({why})");
+    }
+    print_warning(format_args!("{}: {occupant}", cli.device.display()));
+    Ok(confirm("Proceed", option)?)
+}
+
+fn write(
+    cli: &Cli,
+    settings: &Settings,
+    plan: &Plan,
+    occupant: &Occupant,
+    target: &mut Target,
+    messages: &mut Messages,
+) -> Result<()> {
+    let interrupt = Interrupt::install()?;
+    let device = target.provide()?;
+    erase_signatures(occupant, settings, &device)?;
+    let options = WriteOptions { discard: !cli.nodiscard };
+    plan.write(&device, options, &mut |progress| {
+        interrupt.check().map_err(io::Error::other)?;
+        messages.progress(progress);
+        Ok(())
+    })
+    .inspect_err(|_| messages.stopped())?;
+    Ok(())
+}
+
+/// Overwrites the signatures that lie outside the new volume, at the end of the device: what
+/// they belong to would be found beside the volume.
+fn erase_signatures(occupant: &Occupant, settings: &Settings, device: &dyn Device) -> Result<()> {
+    let end = settings.geometry.size_bytes();
+    for found in occupant.others.iter().chain(&occupant.volume) {
+        let magic = &found.magic;
+        let inside = magic.end <= device.size_bytes();
+        if magic.end > end && inside {
+            device.zero(magic.start, magic.end - magic.start)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_interrupted(err: &anyhow::Error) -> bool {
+    err.chain().any(|cause| {
+        let io = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        io.is_some_and(|inner| inner.is::<Interrupted>())
+    })
+}
+
+/// Seconds since 1970: `SOURCE_DATE_EPOCH`, else now.
+fn time_of_format() -> Result<u64> {
+    let Some(value) = std::env::var_os("SOURCE_DATE_EPOCH") else {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        return Ok(now.map_or(0, |since| since.as_secs()));
+    };
+    let seconds = value.to_str().and_then(|text| text.parse().ok());
+    seconds
+        .with_context(|| format!("SOURCE_DATE_EPOCH is {value:?}; expected the seconds since 1970"))
+}

@@ -1,0 +1,169 @@
+//! What is told about a volume.
+
+use std::fmt;
+
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::superblock::STACKFLAG_GLOBAL_HEARTBEAT;
+use serde::Serialize;
+
+use crate::cli::Cli;
+use crate::{Plan, Purpose, Settings};
+
+/// What is told about a volume, before it is made as text, afterwards as JSON. The names of
+/// the fields are those of the JSON.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Summary {
+    /// Device or image.
+    pub device: String,
+    /// Partition of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partition: Option<u32>,
+    /// Whether nothing was written.
+    pub dry_run: bool,
+    /// What it is for, as `-T` takes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<&'static str>,
+    /// Label; bytes that are no UTF-8 are replaced.
+    pub label: String,
+    /// UUID, 36 characters.
+    pub uuid: String,
+    /// Names of the features the superblock states.
+    pub features: Vec<&'static str>,
+    /// Bytes of a block.
+    pub block_size: u32,
+    /// Bytes of a cluster.
+    pub cluster_size: u32,
+    /// Bytes of the volume.
+    pub size: u64,
+    /// Clusters of the volume.
+    pub clusters: u32,
+    /// Blocks of the volume.
+    pub blocks: u64,
+    /// Clusters in use from the start.
+    pub used_clusters: u32,
+    /// Groups of the global bitmap.
+    pub cluster_groups: u32,
+    /// Clusters in the last group.
+    pub tail_clusters: u32,
+    /// Clusters in every other group.
+    pub group_clusters: u32,
+    /// Groups each extent allocator gets.
+    pub extent_allocator_groups: u32,
+    /// Bytes each extent allocator gets.
+    pub extent_allocator_size: u64,
+    /// Bytes of each journal; none on a heartbeat device.
+    pub journal_size: Option<u64>,
+    /// Whether journals use 64-bit block numbers.
+    pub journal_block64: bool,
+    /// Node slots.
+    pub node_slots: u16,
+    /// Copies of the superblock.
+    pub backup_superblocks: usize,
+    /// Whether it is for a single node.
+    pub local: bool,
+    /// Cluster stack the superblock names.
+    pub cluster_stack: Option<String>,
+    /// Cluster the superblock names.
+    pub cluster_name: Option<String>,
+    /// Whether that cluster has one heartbeat for all volumes.
+    pub global_heartbeat: bool,
+    /// Seconds since 1970.
+    pub time: u64,
+}
+
+impl Summary {
+    pub(crate) fn new(cli: &Cli, settings: &Settings, plan: &Plan) -> Self {
+        let geometry = settings.geometry;
+        let info = Some(&settings.cluster_info).filter(|info| info.ci_stack != [0; 4]);
+        let group_bytes = u64::from(crate::resolve::group_bytes(geometry.block_size));
+        Self {
+            device: cli.device.display().to_string(),
+            partition: cli.partition,
+            dry_run: cli.dry_run,
+            purpose: cli.purpose.map(Purpose::name),
+            label: String::from_utf8_lossy(&settings.label).into_owned(),
+            uuid: settings.uuid.to_string(),
+            features: settings.features.names(),
+            block_size: geometry.block_size.bytes(),
+            cluster_size: geometry.cluster_size.bytes(),
+            size: geometry.size_bytes(),
+            clusters: geometry.clusters,
+            blocks: geometry.blocks(),
+            used_clusters: plan.used_clusters(),
+            cluster_groups: geometry.groups(),
+            tail_clusters: geometry.tail_clusters(),
+            group_clusters: geometry.clusters_per_group().min(geometry.clusters),
+            extent_allocator_groups: settings.extent_groups,
+            extent_allocator_size: group_bytes * u64::from(settings.extent_groups),
+            journal_size: settings.journal_bytes,
+            journal_block64: settings.journal_block64,
+            node_slots: settings.slots,
+            backup_superblocks: plan.backup_count(),
+            local: settings.features.incompat.contains(Incompat::LOCAL_MOUNT),
+            cluster_stack: info.map(|info| info.stack()),
+            cluster_name: info.map(|info| info.cluster()),
+            global_heartbeat: info
+                .is_some_and(|info| info.ci_stackflags & STACKFLAG_GLOBAL_HEARTBEAT != 0),
+            time: settings.time,
+        }
+    }
+
+    /// Whether directories get an index from the start.
+    pub(crate) fn has_indexes(&self) -> bool {
+        self.features.contains(&"indexed-dirs") && !self.features.contains(&"inline-data")
+    }
+
+    /// More, for `-v`.
+    pub(crate) fn details(&self) -> String {
+        let width = if self.journal_block64 { 64 } else { 32 };
+        let used = u64::from(self.used_clusters) * u64::from(self.cluster_size);
+        format!(
+            "UUID: {}\nIn use from the start: {used} ({} clusters)\nJournal block numbers: \
+             {width} bits\nBackup superblocks: {}\nTime of format: {}\n",
+            self.uuid, self.used_clusters, self.backup_superblocks, self.time,
+        )
+    }
+
+    /// The lines about the cluster, which mkfs.ocfs2 prints first.
+    pub(crate) fn cluster_lines(&self) -> String {
+        match (&self.cluster_stack, &self.cluster_name) {
+            _ if self.local => String::new(),
+            (Some(stack), Some(name)) => format!(
+                "Cluster stack: {stack}\nCluster name: {}\nStack Flags: {:#x}\n",
+                ocfs2_cli::printable(name),
+                u8::from(self.global_heartbeat),
+            ),
+            _ => "Cluster stack: classic o2cb\n".to_owned(),
+        }
+    }
+}
+
+/// The lines of mkfs.ocfs2. The features are those the volume will have, where mkfs.ocfs2
+/// leaves out `local` and what a cluster adds.
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bits = u32::trailing_zeros;
+        if let Some(purpose) = self.purpose {
+            writeln!(f, "Filesystem Type of {purpose}")?;
+        }
+        writeln!(f, "Label: {}", ocfs2_cli::printable(&self.label))?;
+        writeln!(f, "Features: {}", self.features.join(" "))?;
+        writeln!(f, "Block size: {} ({} bits)", self.block_size, bits(self.block_size))?;
+        writeln!(f, "Cluster size: {} ({} bits)", self.cluster_size, bits(self.cluster_size))?;
+        let Self { size, clusters, blocks, .. } = self;
+        writeln!(f, "Volume size: {size} ({clusters} clusters) ({blocks} blocks)")?;
+        let (tail, rest) = (self.tail_clusters, self.group_clusters);
+        let groups = self.cluster_groups;
+        writeln!(
+            f,
+            "Cluster groups: {groups} (tail covers {tail} clusters, rest cover {rest} clusters)"
+        )?;
+        let (size, groups) = (self.extent_allocator_size, self.extent_allocator_groups);
+        writeln!(f, "Extent allocator size: {size} ({groups} groups)")?;
+        match self.journal_size {
+            Some(size) => writeln!(f, "Journal size: {size}")?,
+            None => writeln!(f, "Heartbeat device")?,
+        }
+        writeln!(f, "Node slots: {}", self.node_slots)
+    }
+}

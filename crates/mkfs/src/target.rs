@@ -1,0 +1,218 @@
+//! The device or image a volume is made on.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ocfs2_volume::Device;
+use ocfs2_volume::device::holders::Holder;
+use ocfs2_volume::device::{DeviceOptions, OpenCause, OpenError, open};
+use ocfs2_volume::partition::{PartitionError, open_partition};
+
+use crate::options::Extent;
+
+/// What to open, and for what.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Request {
+    pub(crate) path: PathBuf,
+    pub(crate) partition: Option<u32>,
+    pub(crate) extent: Extent,
+    pub(crate) write: bool,
+    /// Open a device that is in use too.
+    pub(crate) force: bool,
+}
+
+/// Why there is nothing to make a volume on.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// It can not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Neither a file nor a size to make one.
+    #[error("{}: no such file or directory; a size such as 4G creates an image", .0.display())]
+    NoSize(PathBuf),
+    /// In use on this machine.
+    #[error("{0}; -F overwrites it nevertheless, after a question that -x answers")]
+    InUse(OpenError),
+    /// The partition is not there.
+    #[error("{}: {cause}", path.display())]
+    Partition {
+        /// The disk.
+        path: PathBuf,
+        /// Why not.
+        cause: PartitionError,
+    },
+}
+
+/// A device or image, open, or an image to be created.
+pub(crate) struct Target {
+    request: Request,
+    /// None if there is nothing in it yet.
+    pub(crate) device: Option<Arc<dyn Device>>,
+    /// Bytes it has, or will have.
+    pub(crate) size_bytes: u64,
+    /// Bytes of its smallest piece.
+    pub(crate) sector_size: u32,
+    /// Who uses it here; only with [`Request::force`].
+    pub(crate) in_use: Option<Vec<Holder>>,
+    /// Whether the file has to be created, or made longer.
+    file: File,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum File {
+    LongEnough,
+    Short,
+    Missing,
+}
+
+impl Target {
+    /// Opens what is there. Nothing is created or changed.
+    pub(crate) fn find(request: Request) -> Result<Self, TargetError> {
+        let size = match (request.extent, request.partition) {
+            (Extent::Bytes(size), None) => Some(size),
+            _ => None,
+        };
+        let file = match fs::metadata(&request.path) {
+            Ok(meta) if meta.is_file() && size.is_some_and(|size| meta.len() < size) => File::Short,
+            Err(err) if err.kind() == io::ErrorKind::NotFound && has_folder(&request.path) => {
+                if size.is_none() {
+                    return Err(TargetError::NoSize(request.path));
+                }
+                File::Missing
+            }
+            _ => File::LongEnough,
+        };
+        let options =
+            DeviceOptions { write: request.write, exclusive: request.write, ..Default::default() };
+        let mut in_use = None;
+        let disk = match open(&request.path, &options) {
+            Ok(disk) => Some(disk),
+            Err(OpenError { cause: OpenCause::NotFound, .. }) if file == File::Missing => None,
+            Err(OpenError { cause: OpenCause::Empty, .. }) if file == File::Short => None,
+            Err(OpenError { cause: OpenCause::InUse { holders }, .. }) if request.force => {
+                in_use = Some(holders);
+                Some(open(&request.path, &DeviceOptions { exclusive: false, ..options })?)
+            }
+            Err(err @ OpenError { cause: OpenCause::InUse { .. }, .. }) => {
+                return Err(TargetError::InUse(err));
+            }
+            Err(err) => return Err(err.into()),
+        };
+        let device = match (disk, request.partition) {
+            (Some(disk), Some(number)) => Some(partition(&request.path, disk, number)?),
+            (disk, _) => disk,
+        };
+        let size_bytes = match (&device, size) {
+            (_, Some(size)) if file != File::LongEnough => size,
+            (Some(device), _) => device.size_bytes(),
+            (None, size) => size.unwrap_or(0),
+        };
+        let sector_size = device.as_ref().map_or(512, |device| device.sector_size());
+        Ok(Self { request, device, size_bytes, sector_size, in_use, file })
+    }
+
+    /// Creates the image or makes it long enough, and opens it for writing.
+    pub(crate) fn provide(&mut self) -> Result<Arc<dyn Device>, TargetError> {
+        if let Some(device) = self.device.as_ref().filter(|_| self.file == File::LongEnough) {
+            return Ok(Arc::clone(device));
+        }
+        // Gives back the lock it holds.
+        self.device = None;
+        let options = DeviceOptions {
+            write: true,
+            exclusive: self.in_use.is_none(),
+            create_size: Some(self.size_bytes),
+            ..Default::default()
+        };
+        let device = open(&self.request.path, &options)?;
+        self.device = Some(Arc::clone(&device));
+        Ok(device)
+    }
+
+    /// Removes a file that [`Target::provide`] created.
+    pub(crate) fn remove_created(&self) -> bool {
+        self.file == File::Missing && fs::remove_file(&self.request.path).is_ok()
+    }
+}
+
+fn partition(
+    path: &Path,
+    disk: Arc<dyn Device>,
+    number: u32,
+) -> Result<Arc<dyn Device>, TargetError> {
+    open_partition(disk, number)
+        .map_err(|cause| TargetError::Partition { path: path.to_owned(), cause })
+}
+
+/// Whether a file could be there.
+fn has_folder(path: &Path) -> bool {
+    match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => true,
+        Some(folder) => folder.is_dir(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(path: PathBuf, extent: Extent) -> Request {
+        Request { path, partition: None, extent, write: true, force: false }
+    }
+
+    #[test]
+    fn an_image_is_only_created_or_made_longer_when_it_is_provided() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk.img");
+        let size = Extent::Bytes(1 << 20);
+        let mut target = Target::find(request(path.clone(), size)).unwrap();
+        assert_eq!((target.size_bytes, target.device.is_none()), (1 << 20, true));
+        assert!(!path.exists());
+        assert_eq!(target.provide().unwrap().size_bytes(), 1 << 20);
+        assert!(target.remove_created() && !path.exists());
+
+        for old in [0, 4096] {
+            fs::write(&path, vec![1; old]).unwrap();
+            let mut target = Target::find(request(path.clone(), size)).unwrap();
+            assert_eq!((target.size_bytes, path.metadata().unwrap().len()), (1 << 20, old as u64));
+            assert_eq!(target.device.is_some(), old > 0);
+            assert_eq!(target.provide().unwrap().size_bytes(), 1 << 20);
+            assert!(!target.remove_created(), "it was there before");
+        }
+        let smaller = request(path.clone(), Extent::Bytes(4096));
+        assert_eq!(Target::find(smaller).unwrap().size_bytes, 1 << 20);
+    }
+
+    #[test]
+    fn without_a_size_there_has_to_be_something() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk.img");
+        for extent in [Extent::Whole, Extent::Blocks(5000)] {
+            let Err(err) = Target::find(request(path.clone(), extent)) else { panic!("found") };
+            assert!(err.to_string().ends_with("a size such as 4G creates an image"), "{err}");
+        }
+        fs::write(&path, "").unwrap();
+        let Err(err) = Target::find(request(path.clone(), Extent::Whole)) else { panic!("found") };
+        assert!(err.to_string().ends_with("is empty (0 bytes)"), "{err}");
+        let below = path.join("below");
+        let Err(err) = Target::find(request(below, Extent::Bytes(1))) else { panic!("found") };
+        assert!(err.to_string().ends_with("no such file or directory"), "{err}");
+    }
+
+    #[test]
+    fn an_image_in_use_is_only_opened_by_force() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk.img");
+        fs::write(&path, [0; 4096]).unwrap();
+        let first = Target::find(request(path.clone(), Extent::Whole)).unwrap();
+        let Err(err) = Target::find(request(path.clone(), Extent::Whole)) else { panic!("found") };
+        assert!(matches!(err, TargetError::InUse(_)), "{err}");
+        let forced = Request { force: true, ..request(path.clone(), Extent::Whole) };
+        assert!(Target::find(forced).unwrap().in_use.is_some());
+        drop(first);
+        assert!(Target::find(request(path, Extent::Whole)).unwrap().in_use.is_none());
+    }
+}
