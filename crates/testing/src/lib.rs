@@ -4,6 +4,7 @@
 #![deny(missing_docs)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+pub mod compare;
 mod fixture;
 mod loop_device;
 mod manifest;
