@@ -31,6 +31,7 @@ pub mod partition;
 pub mod replay;
 #[cfg(test)]
 mod sample;
+pub mod slot_recovery;
 mod system;
 pub mod tree;
 pub mod usage;
