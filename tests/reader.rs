@@ -5,17 +5,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::io::Read;
+use std::sync::Arc;
 
-use ocfs2_format::Blkno;
 use ocfs2_format::dinode::{FileKind, InodeFlags};
+use ocfs2_format::dx::DxRoot;
 use ocfs2_format::extent::ExtentFlags;
+use ocfs2_format::group::GroupDesc;
+use ocfs2_format::hash::{CharSign, dx_hash};
 use ocfs2_format::inline::InlineData;
 use ocfs2_format::xattr::XattrPrefix;
+use ocfs2_format::{Blkno, Structure, check};
 use ocfs2_testing::{ListedExtent, VolumePath, fixture, manifest};
 use ocfs2_volume::allocator::Allocator;
-use ocfs2_volume::device::{self, DeviceOptions};
+use ocfs2_volume::device::{self, DeviceOptions, OverlayDevice};
 use ocfs2_volume::usage::{Heartbeat, Region};
-use ocfs2_volume::{Inode, Timestamp, Volume, VolumeOptions};
+use ocfs2_volume::{Correction, Device, Inode, Timestamp, Volume, VolumeOptions};
 use sha2::{Digest, Sha256};
 
 fn open(name: &str) -> Volume {
@@ -377,6 +381,102 @@ fn allocators_agree_with_themselves_and_with_the_folders() {
             .filter(|inode| inode.as_ref().unwrap().dinode.flags().contains(InodeFlags::SYSTEM));
         assert!(system.count() > 10, "{name}");
     }
+}
+
+/// A fixture with changes that are kept in memory.
+fn changed(name: &str) -> Arc<OverlayDevice<Arc<dyn Device>>> {
+    let device = device::open(&fixture(name), &DeviceOptions::default()).unwrap();
+    Arc::new(OverlayDevice::new(device, 512))
+}
+
+fn flip(device: &dyn Device, offset: u64, bit: u8) {
+    let mut byte = [0];
+    device.read_at(&mut byte, offset).unwrap();
+    device.write_at(&[byte[0] ^ 1 << bit], offset).unwrap();
+}
+
+#[test]
+fn block_checks_correct_one_wrong_bit_and_refuse_more() {
+    let sound = open("clean-1k-local");
+    for (path, what) in [("sizes/bytes-100", "dinode"), ("dirs/large", "directory block")] {
+        let inode = sound.resolve(path.as_bytes()).unwrap();
+        let blkno = match what {
+            "dinode" => inode.blkno,
+            _ => sound.dir_blocks(&inode).unwrap().next().unwrap().unwrap().blkno,
+        };
+        let offset = blkno.offset_bytes(sound.block_size()).unwrap();
+        let device = changed("clean-1k-local");
+        flip(&device, offset + 0xd0, 4);
+        let read = |device: &Arc<OverlayDevice<_>>| {
+            let volume = Volume::open(Arc::clone(device) as _, &VolumeOptions::default()).unwrap();
+            let inode = volume.inode(inode.blkno);
+            let found = inode.and_then(|inode| match inode.is_dir() {
+                true => volume.entries(&inode)?.map(|entry| Ok(entry?.name)).collect(),
+                false => Ok(vec![sha256(&volume, &inode).into_bytes()]),
+            });
+            (found, volume.corrections())
+        };
+        let (found, (corrections, count)) = read(&device);
+        let names: Vec<_> = match inode.is_dir() {
+            true => sound.entries(&inode).unwrap().map(|entry| entry.unwrap().name).collect(),
+            false => vec![sha256(&sound, &inode).into_bytes()],
+        };
+        assert_eq!(found.unwrap(), names, "{path}");
+        assert_eq!(count, 1, "{path}");
+        let expected = Correction { structure: corrections[0].structure, blkno, bit: 0xd0 * 8 + 4 };
+        assert_eq!((corrections[0], corrections[0].structure), (expected, what));
+
+        flip(&device, offset + 0xd8, 0);
+        let (found, corrections) = read(&device);
+        let err = found.unwrap_err();
+        assert!(err.is_damage(), "{err}");
+        assert!(err.to_string().starts_with(&format!("{what} {blkno}: checksum is 0x")), "{err}");
+        assert_eq!(corrections.1, 0);
+    }
+}
+
+#[test]
+fn a_name_that_a_later_kernel_hashed_is_found_too() {
+    let name = "grüße-日本語".as_bytes();
+    let device = changed("clean-512-local");
+    let volume = Volume::open(Arc::clone(&device) as _, &VolumeOptions::default()).unwrap();
+    let dir = volume.resolve(b"names").unwrap();
+    let entry = volume.lookup(&dir, name).unwrap().unwrap();
+    let hashes = CharSign::ALL.map(|sign| dx_hash(name, volume.superblock().s_dx_seed, sign));
+    let words = hashes.map(|hash| [hash.major.to_le_bytes(), hash.minor.to_le_bytes()].concat());
+    let [signed, unsigned] = &words;
+    assert_ne!(signed, unsigned);
+
+    // As if the entry had been made by such a kernel.
+    let root = dir.dinode.i_dx_root;
+    let mut block = volume.read_block(root).unwrap();
+    assert!(DxRoot::decode(&block).unwrap().is_inline());
+    let at = block.windows(8).position(|bytes| bytes == signed).unwrap();
+    block[at..at + 8].copy_from_slice(unsigned);
+    check::stamp(&mut block, DxRoot::CHECK_OFFSET);
+    device.write_at(&block, root.offset_bytes(volume.block_size()).unwrap()).unwrap();
+    assert_eq!(volume.lookup(&dir, name).unwrap(), Some(entry));
+}
+
+#[test]
+fn a_chain_that_runs_in_circles_is_left() {
+    let device = changed("clean-4k-o2cb");
+    let volume = Volume::open(Arc::clone(&device) as _, &VolumeOptions::default()).unwrap();
+    let allocator = volume.allocator(volume.slot_file("inode_alloc", 1).unwrap()).unwrap();
+    let groups: Vec<_> = volume.groups(&allocator).map(Result::unwrap).collect();
+    let last = groups.iter().rfind(|group| group.desc.bg_next_group.is_none()).unwrap();
+    let mut block = last.block().to_vec();
+    let desc = GroupDesc { bg_next_group: last.blkno, ..last.desc.clone() };
+    desc.encode(&mut block).unwrap();
+    check::stamp(&mut block, GroupDesc::CHECK_OFFSET);
+    device.write_at(&block, last.blkno.offset_bytes(volume.block_size()).unwrap()).unwrap();
+    let (good, bad): (Vec<_>, Vec<_>) = volume.groups(&allocator).partition(Result::is_ok);
+    assert_eq!(good.len(), groups.len());
+    let told: Vec<_> = bad.into_iter().map(|bad| bad.unwrap_err().to_string()).collect();
+    assert_eq!(told, [format!("group descriptor {}: reached a second time", last.blkno)]);
+    // The inodes are found all the same.
+    let (good, bad): (Vec<_>, Vec<_>) = volume.inodes().partition(Result::is_ok);
+    assert_eq!((good.len(), bad.len()), (open("clean-4k-o2cb").inodes().count(), 1));
 }
 
 #[test]

@@ -66,23 +66,40 @@ impl DirBlock {
     /// Its entries that name an inode, in order. The first one that is impossible is given
     /// as an error and is the last.
     pub fn entries(&self) -> impl Iterator<Item = Result<Entry, Error>> + '_ {
+        self.used().map(|entry| entry.map(|entry| self.owned(&entry)))
+    }
+
+    /// The entry of a name.
+    ///
+    /// # Errors
+    /// If the name does not come before it: [`Error::DirEntry`] for one that is impossible.
+    pub fn find(&self, name: &[u8]) -> Result<Option<Entry>, Error> {
+        for entry in self.used() {
+            let entry = entry?;
+            if entry.name == name {
+                return Ok(Some(self.owned(&entry)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn used(&self) -> impl Iterator<Item = Result<dir::DirEntry<'_>, Error>> {
         let used = |entry: &Result<dir::DirEntry<'_>, _>| {
             entry.as_ref().map_or(true, dir::DirEntry::is_used)
         };
-        dir::entries(self.bytes()).filter(used).map(|entry| {
-            let entry = entry.map_err(|source| Error::DirEntry {
-                dir: self.dir,
-                blkno: self.blkno,
-                source,
-            })?;
-            Ok(Entry {
-                name: entry.name.to_vec(),
-                inode: entry.header.inode,
-                file_type: entry.file_type(),
-                blkno: self.blkno,
-                offset: entry.offset,
-            })
-        })
+        let (dir, blkno) = (self.dir, self.blkno);
+        let failed = move |source| Error::DirEntry { dir, blkno, source };
+        dir::entries(self.bytes()).filter(used).map(move |entry| entry.map_err(failed))
+    }
+
+    fn owned(&self, entry: &dir::DirEntry<'_>) -> Entry {
+        Entry {
+            name: entry.name.to_vec(),
+            inode: entry.header.inode,
+            file_type: entry.file_type(),
+            blkno: self.blkno,
+            offset: entry.offset,
+        }
     }
 }
 
@@ -259,10 +276,10 @@ impl Volume {
     /// If the name is not found: the first error there was.
     pub fn scan(&self, dir: &Inode, name: &[u8]) -> Result<Option<Entry>, Error> {
         let mut first_error = None;
-        for entry in self.entries(dir)? {
-            match entry {
-                Ok(entry) if entry.name == name => return Ok(Some(entry)),
-                Ok(_) => {}
+        for block in self.dir_blocks(dir)? {
+            match block.and_then(|block| block.find(name)) {
+                Ok(Some(entry)) => return Ok(Some(entry)),
+                Ok(None) => {}
                 Err(err) => first_error = first_error.or(Some(err)),
             }
         }
@@ -316,11 +333,8 @@ impl Volume {
     ) -> Result<Option<Entry>, Error> {
         for candidate in list.entries().filter(|entry| entry.hash() == hash) {
             let block = self.dir_block(dir.blkno, candidate.dx_dirent_blk, true)?;
-            for entry in block.entries() {
-                let entry = entry?;
-                if entry.name == name {
-                    return Ok(Some(entry));
-                }
+            if let Some(entry) = block.find(name)? {
+                return Ok(Some(entry));
             }
         }
         Ok(None)
