@@ -4,6 +4,8 @@
 //! finds the one bit that is wrong if it is only one. Both are over the bytes as stored,
 //! with the check itself taken as zero.
 
+use std::ops::Range;
+
 use binrw::binrw;
 
 use crate::structure::structure;
@@ -48,7 +50,7 @@ pub fn compute(block: &[u8], check_offset: usize) -> BlockCheck {
     let [head, hole, tail] = parts(block, check_offset);
     BlockCheck {
         bc_crc32e: crc(&[head, &[0; 8][..hole.len()], tail]),
-        bc_ecc: parity(block) ^ parity_at(hole, head.len()),
+        bc_ecc: parity(block, head.len()..head.len() + hole.len()),
         bc_reserved1: 0,
     }
 }
@@ -74,12 +76,12 @@ pub fn validate(block: &[u8], check_offset: usize) -> Checked {
         return Checked::Good;
     }
     let bad = Checked::Bad { stored: stored.bc_crc32e, computed };
-    let ecc = parity(block) ^ parity_at(hole, head.len());
+    let hole = head.len()..head.len() + hole.len();
+    let ecc = parity(block, hole.clone());
     let Some(bit) = bit_of_code(ecc ^ stored.bc_ecc).filter(|bit| bit / 8 < block.len()) else {
         return bad;
     };
-    let in_check = (head.len()..head.len() + hole.len()).contains(&(bit / 8));
-    if in_check {
+    if hole.contains(&(bit / 8)) {
         return bad;
     }
     let mut mended = block.to_vec();
@@ -113,67 +115,74 @@ fn crc(parts: &[&[u8]]) -> u32 {
     !hasher.finalize()
 }
 
-/// The Hamming parity of `data`: the exclusive or of the code positions of its set bits.
+/// The Hamming parity of `data` with the bytes of `hole` zero: the exclusive or of the code
+/// positions of its set bits.
 ///
 /// Data bit i has the i-th (from 0) code position that is no power of two.
-fn parity(data: &[u8]) -> u16 {
-    parity_at(data, 0)
+fn parity(data: &[u8], hole: Range<usize>) -> u16 {
+    let mut words = code_words(data, hole);
+    let mut parity = 0;
+    // Bit b of the index of a word is bit b + 6 of the positions in it: it counts as often as
+    // the words that have it hold set bits. Those are the upper half; then both halves are
+    // laid onto each other, and the next bit down is the upper half of the rest.
+    let mut half = words.len().next_power_of_two() / 2;
+    while half > 0 {
+        let (lower, upper) = words.split_at_mut(half);
+        let mut all = 0;
+        for (lower, upper) in lower.iter_mut().zip(&*upper) {
+            *lower ^= upper;
+            all ^= upper;
+        }
+        parity |= (half << 6) * odd(all);
+        words.truncate(half);
+        half /= 2;
+    }
+    // One word is left. The same within it.
+    let mut word = words.first().copied().unwrap_or_default();
+    for bit in (0..6).rev() {
+        let upper = word >> (1 << bit);
+        parity |= odd(upper & ((1 << (1 << bit)) - 1)) << bit;
+        word ^= upper;
+    }
+    parity as u16
 }
 
-/// What `data` contributes to the parity where it starts at byte `offset` of the block.
-///
-/// Code positions are data positions plus a distance that grows by one at each power of
-/// two. For a word of 64 bits at one distance they are `base..base + 64`: with the word
-/// turned left by `base % 64` the low six bits of the position of a bit are its index, and
-/// those of all words can be gathered by exclusive or; the rest of the position is one
-/// value for the bits that were not carried over and the next value for those that were.
-fn parity_at(data: &[u8], offset: usize) -> u16 {
-    let mut high = 0;
-    let mut gathered = 0_u64;
-    let mut add = |word: u64, base: usize| {
-        let turn = (base % 64) as u32;
-        let turned = word.rotate_left(turn);
-        let carried = turned & ((1 << turn) - 1);
-        let row = base / 64;
-        gathered ^= turned;
-        if (turned ^ carried).count_ones() % 2 == 1 {
-            high ^= row;
-        }
-        if carried.count_ones() % 2 == 1 {
-            high ^= row + 1;
-        }
-    };
-    let (mut distance, mut next) = distance_at(offset * 8);
-    for (index, bytes) in data.chunks(8).enumerate() {
-        let mut raw = [0; 8];
-        raw[..bytes.len()].copy_from_slice(bytes);
-        let mut word = u64::from_le_bytes(raw);
-        let start = (offset + index * 8) * 8;
-        while next < start + 64 {
-            let here = (1 << (next - start)) - 1;
-            add(word & here, start + distance);
-            word &= !here;
-            (distance, next) = distance_at(next);
-        }
-        add(word, start + distance);
-    }
-    let low = (0..6).filter(|bit| {
-        let mask = (0..64).filter(|index| index >> bit & 1 == 1).fold(0, |mask, i| mask | 1 << i);
-        (gathered & mask).count_ones() % 2 == 1
-    });
-    (high << 6) as u16 ^ low.fold(0, |low, bit| low | 1 << bit)
+/// 1 if an odd number of bits is set, else 0.
+fn odd(word: u64) -> usize {
+    word.count_ones() as usize & 1
 }
 
-/// How far the code position of data bit `index` is from `index`, and the first data bit
-/// for which it is farther.
-const fn distance_at(index: usize) -> (usize, usize) {
-    // With the powers up to 2^j before it, the distance is j + 2; the last position before
-    // 2^(j+1) is that of data bit 2^(j+1) - 1 - (j + 2).
-    let mut j = 1;
-    while (2 << j) - 1 - (j + 2) < index {
-        j += 1;
+/// The bits of `data`, of `hole` zeros, at their code positions: word k has those from 64 k on.
+fn code_words(data: &[u8], hole: Range<usize>) -> Vec<u64> {
+    let (whole, rest) = data.as_chunks::<8>();
+    let mut words = Vec::with_capacity(whole.len() + 2);
+    words.extend(whole.iter().map(|bytes| u64::from_le_bytes(*bytes)));
+    words.push(rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)));
+    words.push(0);
+    for byte in hole {
+        words[byte / 8] &= !(0xff << (byte % 8 * 8));
     }
-    (j + 2, (2 << j) - (j + 2))
+    // Above the power 2^j positions are data bits plus j + 2, and that makes two powers of
+    // two from 64 on enclose whole words. From the end, as each needs the one before it.
+    let mut end = words.len();
+    while end > 1 {
+        let start = 1_usize << (end - 1).ilog2();
+        let shift = 8 + start.ilog2();
+        for k in (start..end).rev() {
+            words[k] = words[k] << shift | words[k - 1] >> (64 - shift);
+        }
+        // The power itself is no position of data.
+        words[start] &= !1;
+        end = start;
+    }
+    // In the first word, the stretches between the powers from 2 to 32.
+    let first = words[0];
+    words[0] = (first << 3 & 0x8)
+        | (first << 4 & 0xe0)
+        | (first << 5 & 0xfe00)
+        | (first << 6 & 0xfffe_0000)
+        | (first << 7 & 0xffff_fffe_0000_0000);
+    words
 }
 
 /// The data bit that has a code position.
@@ -240,7 +249,12 @@ mod tests {
             (counted(4096), 0x5d6e_df7d, 0xbf62),
         ];
         for (data, crc_expected, ecc) in rows {
-            assert_eq!((crc(&[&data]), parity(&data)), (crc_expected, ecc), "{:?}", &data[..2]);
+            assert_eq!(
+                (crc(&[&data]), parity(&data, 0..0)),
+                (crc_expected, ecc),
+                "{:?}",
+                &data[..2]
+            );
         }
         assert_eq!(crc(&[b"123456789"]), 0x340b_c6d9);
     }
@@ -286,9 +300,11 @@ mod tests {
             data in proptest::collection::vec(any::<u8>(), 0..600),
             at in 0_usize..600,
         ) {
-            prop_assert_eq!(parity(&data), plain_parity(&data));
-            let (head, tail) = data.split_at(at.min(data.len()));
-            prop_assert_eq!(parity(head) ^ parity_at(tail, head.len()), parity(&data));
+            prop_assert_eq!(parity(&data, 0..0), plain_parity(&data));
+            let hole = at.min(data.len())..(at + 8).min(data.len());
+            let mut zeroed = data.clone();
+            zeroed[hole.clone()].fill(0);
+            prop_assert_eq!(parity(&data, hole), plain_parity(&zeroed));
         }
 
         #[test]
