@@ -21,7 +21,7 @@ use ocfs2_mounted::{Detail, Options, list};
 use ocfs2_testing::{LoopDevice, Outcome, Run, Scratch, fixture, fixture_copy, oracle, program};
 use ocfs2_volume::Device;
 use ocfs2_volume::device::{self, DeviceOptions};
-use ocfs2_volume::usage::{Clock, Heartbeat, State, Unknown};
+use ocfs2_volume::usage::{Clock, State, Unknown};
 use ocfs2_volume::{Volume, VolumeOptions};
 
 const FIXTURES: [&str; 6] = [
@@ -201,10 +201,7 @@ fn beat(image: &File, offset: u64, node: u8) {
 fn heartbeat_offset(image: &Path) -> u64 {
     let device = device::open(image, &DeviceOptions::default()).unwrap();
     let volume = Volume::open(device, &VolumeOptions::default()).unwrap();
-    match volume.places().unwrap().heartbeat {
-        Heartbeat::OnVolume(region) => region.offset_bytes,
-        other => panic!("{other:?}"),
-    }
+    volume.heartbeat_region().unwrap().offset_bytes
 }
 
 #[test]
@@ -341,9 +338,16 @@ heartbeat:\n cluster = ovscluster\n region = 6C4C3BC6714E44F6A84016D62B94D2A9\n"
         (node.display_name(), node.state.clone().unwrap())
     };
 
-    // Nobody says where the region is.
+    // Nobody says where the region is, so it is only looked for on the volume itself.
     let unknown = State::Unknown(Unknown::Global);
     assert_eq!(node(&|_| ()), ("5".to_owned(), unknown));
+    let own_offset = heartbeat_offset(&options.devices[0]);
+    let own = File::options().write(true).open(&options.devices[0]).unwrap();
+    let alive_here = |_| {
+        thread::sleep(Duration::from_millis(150));
+        beat(&own, own_offset, 5);
+    };
+    assert_eq!(node(&alive_here), ("5".to_owned(), State::Live));
 
     fs::write(&conf, stanzas).unwrap();
     beat(&region, offset, 5);

@@ -225,7 +225,8 @@ impl Usage {
     /// given back meanwhile is not listed, and the node that took one meanwhile is alive.
     ///
     /// `shared` is the region the cluster's volumes share and the device it is on, for a
-    /// volume with global heartbeat; without it, whether its nodes live is unknown.
+    /// volume with global heartbeat. Without it the volume's own region is looked at, for
+    /// it may be the shared one: that can show that a node is alive, but not that it is not.
     ///
     /// # Errors
     /// As [`Volume::places`].
@@ -236,16 +237,35 @@ impl Usage {
         clock: &dyn Clock,
     ) -> Result<Self, Error> {
         let mut places = volume.places()?;
-        let mut device: &dyn Device = volume.device();
-        if let Some((other, region)) = shared.filter(|_| places.heartbeat == Heartbeat::Global) {
-            device = other;
-            places.heartbeat = Heartbeat::OnVolume(region);
+        let mut usage = match (places.heartbeat, shared, volume.heartbeat_region()) {
+            (Heartbeat::Global, Some((device, region)), _) => {
+                places.heartbeat = Heartbeat::OnVolume(region);
+                Self::probe(device, &places, options, clock)
+            }
+            (Heartbeat::Global, None, Ok(own)) => {
+                places.heartbeat = Heartbeat::OnVolume(own);
+                let max_wait = options.max_wait.min(watch::TWO_BEATS);
+                let options = SampleOptions { max_wait, ..options.clone() };
+                let mut usage = Self::probe(volume.device(), &places, &options, clock);
+                usage.keep_only_signs_of_life();
+                usage
+            }
+            _ => Self::probe(volume.device(), &places, options, clock),
+        };
+        if !usage.watched.is_zero() {
+            usage = usage.with_slots(&volume.taken_slots()?);
         }
-        let usage = Self::probe(device, &places, options, clock);
-        if usage.watched.is_zero() {
-            return Ok(usage);
+        Ok(usage)
+    }
+
+    /// For a region that may not be the one the nodes use.
+    fn keep_only_signs_of_life(&mut self) {
+        for slot in &mut self.slots {
+            if slot.state != State::Live {
+                slot.state = State::Unknown(Unknown::Global);
+            }
         }
-        Ok(usage.with_slots(&volume.taken_slots()?))
+        self.without_slot.retain(|(_, state)| *state == State::Live);
     }
 
     /// The same after the slot map has become `taken`.

@@ -238,3 +238,15 @@ fn slots_given_back_or_taken_while_watching_are_accounted_for() {
     assert_eq!(after.slots, expected.map(|(slot, node, state)| SlotUse { slot, node, state }));
     assert_eq!(after.without_slot, [(9, State::Live)]);
 }
+
+#[test]
+fn a_region_that_may_not_be_the_right_one_only_proves_life() {
+    let slot = |state| SlotUse { slot: 0, node: 0, state };
+    let slots = vec![slot(State::Live), slot(crashed(NOW, Evidence::Stopped))];
+    let too_short = Unknown::TooShort { watched: Duration::ZERO, threshold: Duration::ZERO };
+    let without_slot = vec![(8, State::Live), (9, State::Unknown(too_short))];
+    let mut usage = Usage { slots, without_slot, watched: Duration::ZERO };
+    usage.keep_only_signs_of_life();
+    assert_eq!(usage.slots, [slot(State::Live), slot(State::Unknown(Unknown::Global))]);
+    assert_eq!(usage.without_slot, [(8, State::Live)]);
+}
