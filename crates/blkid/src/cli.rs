@@ -47,7 +47,8 @@ CACHE:
 
 EXIT STATUS:
   0  something was found
-  2  nothing was found, or a device could not be opened; with -p, on any of the devices
+  2  nothing was found, or no device could be opened; with -p, nothing was found on the last
+     device that was looked at: it stops there
   4  the command line is wrong, or something failed
   8  with -p: more than one thing was found on a device, and they can not share it";
 
@@ -122,12 +123,12 @@ pub struct Cli {
     #[arg(short, long)]
     pub info: bool,
 
-    /// With -p, look only for these types, or with "no" in front of them for all others
+    /// With -p, look only for these types, or with "no" in front of the list for all others
     #[arg(short = 'n', long, value_name = "LIST", value_delimiter = ',')]
     pub match_types: Vec<String>,
 
     /// With -p, look only for these usages: filesystem, raid, crypto, other; or with "no" in
-    /// front of them for all others
+    /// front of the list for all others
     #[arg(short = 'u', long, value_name = "LIST", value_delimiter = ',')]
     pub usages: Vec<String>,
 
@@ -200,7 +201,7 @@ impl Cli {
     /// What to look at.
     ///
     /// # Errors
-    /// A list with and without "no".
+    /// A usage that is not known.
     pub fn survey_options(&self) -> anyhow::Result<SurveyOptions> {
         let by_name = |name: &str, value: &Option<String>| {
             value.as_ref().map(|value| (name.to_owned(), value.clone()))
@@ -209,17 +210,23 @@ impl Cli {
             .or_else(|| by_name("UUID", &self.uuid))
             .or_else(|| self.match_token.clone());
         let low_level = self.is_low_level();
+        let usages = Filter::parse(&self.usages);
+        let known = ["filesystem", "raid", "crypto", "other"];
+        if let Some(name) = usages.names.iter().find(|name| !known.contains(&name.as_str())) {
+            anyhow::bail!("unknown usage '{name}' in the list of -u");
+        }
         Ok(SurveyOptions {
             devices: self.devices.clone(),
             partition: self.partition,
             low_level,
+            keep_ambivalent: low_level || self.output == Format::Json,
             contents: self.probe || !self.info,
             limits: self.info,
             // util-linux does not look at these in low-level mode either.
             wanted: wanted.filter(|_| !low_level),
             first_only: self.list_one || self.label.is_some() || self.uuid.is_some(),
-            types: Filter::parse(&self.match_types)?,
-            usages: Filter::parse(&self.usages)?,
+            types: Filter::parse(&self.match_types),
+            usages,
             part_details: !self.no_part_details,
             range: (self.offset.unwrap_or(0), self.size),
             image_partitions: !matches!(self.output, Format::Value | Format::Udev),
@@ -251,20 +258,14 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// From names that all have "no" in front of them, or none.
-    pub(crate) fn parse(list: &[String]) -> anyhow::Result<Self> {
+    /// From names to look for; with "no" in front of the first, from names not to look for.
+    pub(crate) fn parse(list: &[String]) -> Self {
         let except = list.first().is_some_and(|name| name.starts_with("no"));
-        let names: Option<Vec<_>> = list
-            .iter()
-            .map(|name| match name.strip_prefix("no") {
-                Some(rest) => except.then(|| rest.to_owned()),
-                None => (!except).then(|| name.clone()),
-            })
-            .collect();
-        let names = names.ok_or_else(|| {
-            anyhow::anyhow!("either all names of a list have \"no\" in front of them, or none")
-        })?;
-        Ok(Self { names, except })
+        let name = |name: &String| match name.strip_prefix("no").filter(|_| except) {
+            Some(rest) => rest.to_owned(),
+            None => name.clone(),
+        };
+        Self { names: list.iter().map(name).collect(), except }
     }
 
     /// Whether `name` passes. An empty list lets all pass.
@@ -286,11 +287,12 @@ mod tests {
     fn a_list_is_of_what_to_look_for_or_of_what_not() {
         let parse =
             |list: &str| Filter::parse(&list.split(',').map(str::to_owned).collect::<Vec<_>>());
-        let filter = parse("ext4,xfs").unwrap();
+        let filter = parse("ext4,xfs");
         assert!(filter.accepts("xfs") && !filter.accepts("swap"));
-        let filter = parse("noext4,noxfs").unwrap();
-        assert!(!filter.accepts("xfs") && filter.accepts("swap"));
-        assert!(parse("ext4,noxfs").is_err() && parse("noext4,xfs").is_err());
+        for list in ["noext4,noxfs", "noext4,xfs"] {
+            let filter = parse(list);
+            assert!(!filter.accepts("xfs") && filter.accepts("swap"));
+        }
         assert!(Filter::default().accepts("xfs"));
     }
 }

@@ -37,21 +37,14 @@ fn hex_byte(byte: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(format!("\\x{byte:02x}").as_bytes());
 }
 
-/// For udev, in one direction: white space and everything unprintable as `_`.
+/// For udev, in one direction: white space and what is no UTF-8 as `_`. Control characters
+/// pass, as they do in util-linux.
 pub fn underscore(value: &[u8]) -> Vec<u8> {
     let is_space = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
     let words: Vec<&[u8]> = value.split(is_space).filter(|word| !word.is_empty()).collect();
     let mut out = Vec::new();
     for chunk in words.join(&b'_').utf8_chunks() {
-        for character in chunk.valid().chars() {
-            if character.is_ascii_graphic() {
-                out.push(character as u8);
-            } else if character.is_ascii() {
-                out.push(b'_');
-            } else {
-                out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-            }
-        }
+        out.extend_from_slice(chunk.valid().as_bytes());
         out.extend(chunk.invalid().iter().map(|_| b'_'));
     }
     out
@@ -71,6 +64,6 @@ mod tests {
     #[test]
     fn udev_gets_one_word() {
         assert_eq!(hex(b"a /\\\xff\xc3\xa4"), b"a\\x20\\x2f\\x5c\\xff\xc3\xa4");
-        assert_eq!(underscore(b"  a \t b\x01\xff\xc3\xa4 "), b"a_b__\xc3\xa4");
+        assert_eq!(underscore(b"  a \t b\x01\xff\xc3\xa4 "), b"a_b\x01_\xc3\xa4");
     }
 }

@@ -86,7 +86,7 @@ fn status(cli: &Cli, survey: &Survey) -> Status {
         if entries.iter().any(Entry::is_ambivalent) {
             return AMBIVALENT;
         }
-        let all = survey.empty == 0 && survey.errors.is_empty() && !entries.is_empty();
+        let all = survey.empty == 0 && !entries.is_empty();
         return if all { Status::SUCCESS } else { NOT_FOUND };
     }
     if entries.is_empty() { NOT_FOUND } else { Status::SUCCESS }

@@ -20,8 +20,11 @@ pub struct SurveyOptions {
     pub devices: Vec<PathBuf>,
     /// Only this partition inside each.
     pub partition: Option<u32>,
-    /// Keep what is ambiguous, look at nothing but the devices themselves.
+    /// Look at nothing but the devices themselves, and stop at the first where it is not
+    /// clear what it holds.
     pub low_level: bool,
+    /// Keep devices on which more than one thing was found that can not share them.
+    pub keep_ambivalent: bool,
     /// Look at what is on the devices.
     pub contents: bool,
     /// Look at I/O limits.
@@ -80,17 +83,19 @@ pub fn survey(options: &SurveyOptions) -> io::Result<Survey> {
             survey.entries.truncate(1);
             break;
         }
+        if options.low_level
+            && (survey.empty > 0 || survey.entries.iter().any(Entry::is_ambivalent))
+        {
+            break;
+        }
     }
     Ok(survey)
 }
 
 fn is_shown(entry: &Entry, options: &SurveyOptions) -> bool {
-    if options.low_level {
-        return entry.is_ambivalent() || !entry.tags(true).is_empty();
-    }
-    let tags = entry.tags(false);
+    let tags = entry.tags(options.low_level);
     match &options.wanted {
-        None => !tags.is_empty(),
+        None => !tags.is_empty() || options.keep_ambivalent && entry.is_ambivalent(),
         Some((name, value)) => {
             tags.iter().any(|tag| tag.name == name && tag.value == value.as_bytes())
         }

@@ -156,6 +156,11 @@ pub fn probe(reader: &Reader<'_>) -> io::Result<Option<Found>> {
     })
 }
 
+/// Whether the first sector is that of a FAT volume, and so not of a partition table.
+pub fn is_boot_sector(reader: &Reader<'_>) -> io::Result<bool> {
+    Ok(reader.read(0, 512)?.is_some_and(|boot| recognise(&boot).is_some()))
+}
+
 fn recognise(boot: &Bytes) -> Option<(Layout, usize, &'static [u8])> {
     let here = |(at, magic): &(usize, &'static [u8])| boot.has(*at, magic);
     let magic = NAMES.into_iter().find(here).or_else(|| {

@@ -10,7 +10,7 @@ use crate::{fat, ntfs};
 
 pub fn probe(reader: &Reader<'_>) -> io::Result<Option<Found>> {
     // The boot sectors of these have the same signature, and code where entries would be.
-    if fat::probe(reader)?.is_some() || ntfs::probe(reader)?.is_some() {
+    if fat::is_boot_sector(reader)? || ntfs::probe(reader)?.is_some() {
         return Ok(None);
     }
     let Some(table) = read_table(reader.device())? else { return Ok(None) };
