@@ -31,6 +31,7 @@ const PACKAGES: &[Package] = &[
     package("kmod", "modprobe", C_TOOLS),
     package("xz-utils", "xz", KERNEL),
     package("util-linux", "mkfs", "calling mkfs and blkid as the system does"),
+    package("mount", "losetup", "loop devices"),
     package("fdisk", "sfdisk", "partitioned disk images"),
     package("e2fsprogs", "mkfs.ext4", BLKID),
     package("xfsprogs", "mkfs.xfs", BLKID),

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::cargo::{cargo, run};
-use crate::test;
+use crate::{static_build, test};
 
 /// Runs all of it, the quick checks first.
 pub fn run_all() -> Result<()> {
@@ -12,5 +12,6 @@ pub fn run_all() -> Result<()> {
     run(&mut cargo(clippy))?;
     let doc = ["doc", "--quiet", "--workspace", "--no-deps"];
     run(cargo(doc).env("RUSTDOCFLAGS", "-D warnings"))?;
-    test::run(&test::Options::default())
+    test::run(&test::Options::default())?;
+    static_build::run()
 }

@@ -5,6 +5,7 @@ mod apt;
 mod bench;
 mod cargo;
 mod ci;
+mod demo;
 mod install;
 mod kernel;
 mod measure;
@@ -42,6 +43,8 @@ enum Task {
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
+    /// Show what the programs do, on images in a temporary folder
+    Demo(demo::Options),
     /// Time and memory beside the C tools
     Bench(bench::Options),
     /// Build the programs statically linked, and check that they are
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
             Task::Man { out } => {
                 install::write_man_pages(&out.unwrap_or_else(|| cargo::target_dir().join("man")))?;
             }
+            Task::Demo(options) => demo::run(&options)?,
             Task::Bench(options) => bench::run(&options)?,
             Task::Static => static_build::run()?,
         }

@@ -1,0 +1,116 @@
+//! `cargo xtask install`: what the system finds afterwards.
+
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ocfs2_testing::{Outcome, Run, Scratch, c_tool, find_program, oracle, program, program_dir};
+
+const PROGRAMS: [&str; 3] = ["mkfs.ocfs2", "mounted.ocfs2", "blkid.ocfs2"];
+
+fn install(args: &[&str], destdir: &Path) -> Outcome {
+    let run = Run::new(program("xtask")).arg("install").args(args);
+    run.arg("--bin-dir").arg(program_dir()).arg("--destdir").arg(destdir).success()
+}
+
+/// `$PATH` with `dir` in front.
+fn path_with(dir: &Path) -> OsString {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let admin = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    env::join_paths([dir.to_owned()].into_iter().chain(env::split_paths(&path)).chain(admin))
+        .unwrap()
+}
+
+#[test]
+fn a_prefix_gets_programs_manual_pages_and_completions() {
+    let scratch = Scratch::new();
+    install(&["--prefix", "/usr/local"], scratch.path());
+    let local = scratch.join("usr/local");
+    for name in PROGRAMS {
+        let version = Run::new(local.join("sbin").join(name)).arg("--version").success().stdout;
+        assert!(version.starts_with(name), "{version}");
+
+        let page = fs::read_to_string(local.join(format!("share/man/man8/{name}.8"))).unwrap();
+        assert!(page.contains(&format!(".TH {name} 8")), "{page}");
+
+        let bash = local.join("share/bash-completion/completions").join(name);
+        if let Some(shell) = oracle("bash") {
+            Run::new(shell).arg("-n").arg(&bash).success();
+        }
+        assert!(fs::read_to_string(bash).unwrap().contains(name));
+        let zsh = local.join(format!("share/zsh/site-functions/_{name}"));
+        assert!(fs::read_to_string(zsh).unwrap().starts_with(&format!("#compdef {name}")));
+        let fish = local.join(format!("share/fish/vendor_completions.d/{name}.fish"));
+        assert!(fs::read_to_string(fish).unwrap().contains(&format!("complete -c {name}")));
+    }
+}
+
+#[test]
+fn without_a_prefix_files_go_where_a_distribution_puts_them() {
+    let scratch = Scratch::new();
+    let printed = install(&[], scratch.path()).stdout;
+    for name in PROGRAMS {
+        for file in [
+            format!("sbin/{name}"),
+            format!("usr/share/man/man8/{name}.8"),
+            format!("usr/share/bash-completion/completions/{name}"),
+            format!("usr/share/zsh/vendor-completions/_{name}"),
+            format!("usr/share/fish/vendor_completions.d/{name}.fish"),
+        ] {
+            let path = scratch.join(file);
+            assert!(path.is_file(), "{}", path.display());
+            assert!(printed.lines().any(|line| Path::new(line) == path), "{printed}");
+        }
+    }
+}
+
+#[test]
+fn a_c_tool_in_the_way_is_kept_and_still_found_as_the_judge() {
+    if oracle("mkfs.ocfs2").is_none() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let sbin = scratch.join("sbin");
+    fs::create_dir(&sbin).unwrap();
+    fs::copy(c_tool("mkfs.ocfs2").unwrap(), sbin.join("mkfs.ocfs2")).unwrap();
+    let original = fs::read(sbin.join("mkfs.ocfs2")).unwrap();
+    // The second time what is in the way is ours.
+    for _ in 0..2 {
+        install(&[], scratch.path());
+        assert!(fs::read(sbin.join("mkfs.ocfs2.orig")).unwrap() == original);
+        assert!(fs::read(sbin.join("mkfs.ocfs2")).unwrap() != original);
+    }
+}
+
+#[test]
+fn the_mkfs_front_end_calls_ours() {
+    let Some(mkfs) = oracle("mkfs") else { return };
+    let scratch = Scratch::new();
+    install(&["--prefix", "/usr/local"], scratch.path());
+    let image = scratch.image("disk.img", 1 << 30);
+    let outcome = Run::new(mkfs)
+        .args(["-t", "ocfs2", "-N", "4", "-L", "/OVS"])
+        .arg(&image)
+        .env("PATH", path_with(&scratch.join("usr/local/sbin")))
+        .success();
+    assert!(outcome.stdout.contains("mkfs.ocfs2 successful"), "{outcome}");
+    // The C tool would have filled the journals with zeros.
+    assert!(ocfs2_testing::allocated_bytes(&image) < 8 << 20);
+    if let Some(fsck) = oracle("fsck.ocfs2") {
+        Run::new(fsck).arg("-fn").arg(&image).success();
+    }
+}
+
+#[test]
+fn the_demo_shows_one_volume_on_both_servers_and_both_crashed_nodes() {
+    let out = Run::new(program("xtask")).arg("demo").arg("--bin-dir").arg(program_dir());
+    let out = out.success().stdout;
+    let uuids: Vec<_> = out.lines().filter(|line| line.contains("LABEL=\"/OVS\"")).collect();
+    assert_eq!(uuids.len(), 2, "{out}");
+    assert_eq!(uuids[0], uuids[1]);
+    assert_eq!(out.matches("(crashed").count(), 2, "{out}");
+    assert_eq!(find_program("sfdisk").is_none(), out.contains("There is no sfdisk"), "{out}");
+}

@@ -1,0 +1,141 @@
+//! `cargo xtask demo`: what the programs do, on images in a temporary folder.
+
+use std::env;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use ocfs2_testing::{Scratch, find_program, fixture};
+
+use crate::install;
+
+/// Where the programs come from.
+#[derive(clap::Args, Debug)]
+pub struct Options {
+    /// The folder of programs already built; by default they are built now
+    #[arg(long, value_name = "DIR")]
+    bin_dir: Option<PathBuf>,
+}
+
+/// The volume's partition: 522 cylinders of the story's disk but for the first track, in
+/// sectors.
+const PARTITION: (u32, u32) = (63, 8_385_867);
+
+const CLUSTER_CONF: &str = "\
+cluster:
+\tnode_count = 2
+\tname = ovscluster
+
+node:
+\tip_port = 7777
+\tip_address = 10.0.0.1
+\tnumber = 0
+\tname = ovs001
+\tcluster = ovscluster
+
+node:
+\tip_port = 7777
+\tip_address = 10.0.0.2
+\tnumber = 1
+\tname = ovs002
+\tcluster = ovscluster
+";
+
+/// Shows it.
+pub fn run(options: &Options) -> Result<()> {
+    let session = Session::new(options.bin_dir.as_deref())?;
+
+    session.say("A disk that two servers share, here an image, with one partition.")?;
+    session.run("truncate -s 4G disk.img")?;
+    if find_program("sfdisk").is_some() {
+        session.run(&format!("echo {},{},83 | sfdisk -q disk.img", PARTITION.0, PARTITION.1))?;
+    } else {
+        session.say("(There is no sfdisk on this machine; its work is done by the demo.)")?;
+        session.write_partition_table()?;
+    }
+
+    session.say("One of the servers makes an OCFS2 volume for four nodes.")?;
+    session.run("mkfs.ocfs2 -N 4 -L /OVS --partition 1 disk.img")?;
+    session.run("du -h disk.img")?;
+
+    session.say("Both see the same volume, by its UUID.")?;
+    session.run("blkid.ocfs2 disk.img    # on ovs001")?;
+    session.run("blkid.ocfs2 disk.img    # on ovs002")?;
+
+    session.say("Both know the cluster, by a file each has.")?;
+    session.run("cat cluster.conf")?;
+
+    session.say("Nobody has mounted it yet.")?;
+    session.run("mounted.ocfs2 -f --partition 1 disk.img")?;
+
+    session.say(
+        "Mounting takes the kernels of two servers. This image was shared by two that mounted it,\n\
+         and lost power while they wrote (made by Linux in virtual machines, see fixtures/).\n\
+         mounted.ocfs2 samples the heartbeat of each.",
+    )?;
+    symlink(fixture("crashed-4k-o2cb"), session.scratch.join("crashed.img"))?;
+    session.run("mounted.ocfs2 -f crashed.img")?;
+
+    session.say(
+        "Recovering it is the work of fsck.ocfs2, which is not part of these tools yet: a node\n\
+         that mounts the volume recovers it, or the C fsck.ocfs2.",
+    )
+}
+
+/// A shell session in a temporary folder, with the programs installed under their names.
+struct Session {
+    scratch: Scratch,
+    path: std::ffi::OsString,
+}
+
+impl Session {
+    fn new(bin_dir: Option<&Path>) -> Result<Self> {
+        let scratch = Scratch::new();
+        let sbin = scratch.join(".programs");
+        install::install_programs(bin_dir, &sbin)?;
+        let path = env::var_os("PATH").unwrap_or_default();
+        let admin = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+        let path = env::join_paths([sbin].into_iter().chain(env::split_paths(&path)).chain(admin))?;
+        fs::write(scratch.join("cluster.conf"), CLUSTER_CONF)?;
+        Ok(Self { scratch, path })
+    }
+
+    /// Explains what comes next.
+    fn say(&self, text: &str) -> Result<()> {
+        let mut out = io::stdout();
+        writeln!(out)?;
+        text.lines().try_for_each(|line| writeln!(out, "# {line}"))?;
+        Ok(())
+    }
+
+    /// Shows a command and what it prints.
+    fn run(&self, line: &str) -> Result<()> {
+        let mut out = io::stdout();
+        writeln!(out, "$ {line}")?;
+        // Both outputs in the order they come, and standard error is no terminal.
+        let (mut reader, writer) = io::pipe()?;
+        let mut shell = Command::new("sh");
+        shell.args(["-c", line]).current_dir(self.scratch.path()).stdin(Stdio::null());
+        shell.env("PATH", &self.path).env("LC_ALL", "C");
+        let mut child = shell.stdout(writer.try_clone()?).stderr(writer).spawn()?;
+        drop(shell);
+        io::copy(&mut reader, &mut out)?;
+        let status = child.wait().with_context(|| line.to_owned())?;
+        ensure!(status.success(), "{line}: {status}");
+        Ok(())
+    }
+
+    /// What `sfdisk` would write: a partition table with one entry.
+    fn write_partition_table(&self) -> Result<()> {
+        let mut table = [0; 66];
+        table[4] = 0x83;
+        table[8..12].copy_from_slice(&PARTITION.0.to_le_bytes());
+        table[12..16].copy_from_slice(&PARTITION.1.to_le_bytes());
+        table[64..].copy_from_slice(&[0x55, 0xaa]);
+        let disk = fs::OpenOptions::new().write(true).open(self.scratch.join("disk.img"))?;
+        Ok(disk.write_all_at(&table, 446)?)
+    }
+}
