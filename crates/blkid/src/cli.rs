@@ -11,7 +11,8 @@ const LONG_ABOUT: &str = "\
 Shows what is on block devices and disk images: file systems, swap space, members of RAID, \
 LVM and the like, encrypted devices, partition tables.
 
-Options and output are those of util-linux's blkid(8). Of OCFS2 volumes more is known, and \
+Options and output are those of util-linux's blkid(8), but for -v, which says more, and \
+partitions inside disk images. Of OCFS2 volumes more is known, and \
 shown with -p and in JSON. An image of a whole disk is listed with its partitions, as \
 IMAGE#NUMBER; --partition looks at one of them only.";
 
@@ -240,7 +241,6 @@ impl Cli {
         PrintOptions {
             format: match self.output {
                 _ if by_name && !low_level => Format::Device,
-                Format::Full if self.info => Format::Export,
                 format => format,
             },
             tags: self.match_tag.clone(),

@@ -171,3 +171,43 @@ fn describe_table(table: &Table, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         count => write!(f, " with {count} partitions"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ocfs2_volume::Device;
+    use ocfs2_volume::device::MemoryDevice;
+
+    /// What is said of 4 MiB of zeros with bytes written over them.
+    fn described(parts: &[(u64, &[u8])]) -> Vec<String> {
+        let device = MemoryDevice::new(4 << 20);
+        for (at, bytes) in parts {
+            device.write_at(bytes, *at).unwrap();
+        }
+        let found = crate::contents(&device).unwrap();
+        for thing in &found {
+            device.zero(thing.magic.start, thing.magic.end - thing.magic.start).unwrap();
+        }
+        assert_eq!(crate::contents(&device).unwrap(), [], "without the signature");
+        found.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_is_found_is_described_in_a_line_and_is_gone_with_its_signature() {
+        let uuid: &[u8] = &[0x11; 16];
+        assert_eq!(
+            described(&[(1080, b"\x53\xef"), (1144, b"my \"\n"), (1128, uuid)]),
+            ["ext2 file system, label \"my \\\"\", UUID 11111111-1111-1111-1111-111111111111"]
+        );
+        assert_eq!(described(&[(0, b"LUKS\xba\xbe\0\x01")]), ["LUKS encrypted device"]);
+        assert_eq!(described(&[(8192, b"OCFSV2")]), ["OCFS2 volume"]);
+        assert_eq!(
+            described(&[(510, b"\x55\xaa"), (450, b"\x83"), (458, b"\x08")]),
+            ["MBR partition table with 1 partition"]
+        );
+        assert_eq!(
+            described(&[(510, b"\x55\xaa"), (450, b"\xee")]),
+            ["remains of a GPT partition table"]
+        );
+        assert_eq!(described(&[(32769, b"BEA01"), (34817, b"NSR03")]), ["udf file system"]);
+    }
+}

@@ -24,6 +24,7 @@ mod reader;
 mod swap;
 mod table;
 mod text;
+mod udf;
 mod vmfs;
 mod xfs;
 mod zfs;
@@ -65,6 +66,7 @@ const FORMATS: &[Format] = formats![
     ["ext4", "ext3", "ext2", "jbd"] => ext::probe,
     ["reiserfs"] => linux::reiserfs,
     ["jfs"] => linux::jfs,
+    ["udf"] => udf::probe,
     ["iso9660"] => iso9660::probe,
     ["zfs_member"] => zfs::probe,
     ["ntfs"] => ntfs::probe,
