@@ -358,7 +358,7 @@ pub(crate) fn accept(
     found: &FoundSuperblock,
     options: &VolumeOptions,
 ) -> Result<Geometry, OpenVolumeError> {
-    let FoundSuperblock { dinode, superblock, blkno, block_size, .. } = found;
+    let superblock = &found.superblock;
     let features = superblock.features();
     let unknown = features.unknown();
     let refuse = |unknown: Features| match unknown == Features::default() {
@@ -383,7 +383,6 @@ pub(crate) fn accept(
         problem: SuperblockProblem::Invalid(invalid),
         backups: backups(device),
     })?;
-    debug_assert_eq!((*blkno, *block_size), (dinode.i_blkno, geometry.block_size));
     let (volume_bytes, device_bytes) = (geometry.size_bytes(), device.size_bytes());
     if volume_bytes > device_bytes && !options.allow_short {
         return Err(OpenVolumeError::ShortDevice { volume_bytes, device_bytes });

@@ -252,3 +252,29 @@ impl fmt::Debug for Volume {
         f.debug_struct("Volume").field("uuid", &uuid).field("geometry", &self.geometry).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_can_share_a_volume() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Volume>();
+        shared::<crate::Inode>();
+        shared::<crate::allocator::Group>();
+    }
+
+    #[test]
+    fn a_read_past_the_end_is_refused_before_it_takes_memory() {
+        let (volume, _) = crate::sample::volume();
+        let outside = |result: Result<Vec<u8>, Error>| {
+            assert!(matches!(result, Err(Error::OutsideVolume { .. })));
+        };
+        outside(volume.read_block(Blkno(32_768)));
+        outside(volume.read_block(Blkno(u64::MAX)));
+        outside(volume.read_blocks(Blkno(1), u32::MAX));
+        outside(volume.read_metadata("dinode", Blkno(2), 0x80));
+        assert_eq!(volume.read_blocks(Blkno(32_760), 8).unwrap().len(), 4096);
+    }
+}
