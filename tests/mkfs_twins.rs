@@ -13,7 +13,7 @@ use ocfs2_format::dinode::Dinode;
 use ocfs2_format::superblock::SuperBlock;
 use ocfs2_mkfs::{Cli, Facts, Plan, Random, WriteOptions, resolve};
 use ocfs2_testing::compare::{Comparison, compare};
-use ocfs2_testing::{Outcome, Run, Scratch, oracle, program};
+use ocfs2_testing::{Run, Scratch, oracle, program};
 use ocfs2_volume::device::{DeviceOptions, open};
 
 const UUID: &str = "2a4d1c58-1faa-42a1-a41d-26efc90c1315";
@@ -54,7 +54,7 @@ impl Judges {
 
     /// What debugfs prints of a volume, without what is random, a time or a block check.
     fn described(&self, image: &Path, command: &str) -> String {
-        let printed = Run::new(&self.debugfs).args(["-R", command]).arg(image).expect();
+        let printed = Run::new(&self.debugfs).args(["-R", command]).arg(image).success();
         let mut text = String::new();
         for line in printed.stdout.lines() {
             let random = ["Generation", "DX Seeds", "CRC32", "time:", "Last Check"];
@@ -132,7 +132,7 @@ impl Twins<'_> {
             .args(&self.options)
             .arg(&image)
             .arg(size)
-            .expect();
+            .success();
         image
     }
 
@@ -144,7 +144,7 @@ impl Twins<'_> {
             .args(&self.options)
             .arg(&image)
             .timeout(Duration::from_secs(300))
-            .expect();
+            .success();
         image
     }
 
@@ -196,17 +196,6 @@ fn check(rows: &[(&str, &str)]) {
         let options = options.split_whitespace().collect();
         let size = ocfs2_cli::parse_size(size).unwrap();
         Twins { judges: &judges, options, size, scratch: &scratch }.check();
-    }
-}
-
-/// `Run::output`, with status 0.
-trait Expect {
-    fn expect(self) -> Outcome;
-}
-
-impl Expect for Run {
-    fn expect(self) -> Outcome {
-        self.output().expect_status(0)
     }
 }
 
@@ -390,6 +379,6 @@ fn a_sparse_volume_of_20_tib_is_clean() {
     let folder = tempfile::tempdir_in("/dev/shm").unwrap();
     let image = folder.path().join("large.img");
     File::create_new(&image).unwrap().set_len(20 << 40).unwrap();
-    Run::new(program("mkfs.ocfs2")).args(["-q", "-N", "4"]).arg(&image).expect();
+    Run::new(program("mkfs.ocfs2")).args(["-q", "-N", "4"]).arg(&image).success();
     assert_eq!(judges.complaints(&image), [""; 0]);
 }

@@ -12,7 +12,7 @@ use crate::messages::Messages;
 use crate::occupant::{Consent, Occupant};
 use crate::summary::Summary;
 use crate::target::{Request, Target};
-use crate::{ClusterId, Facts, Options, Plan, Random, Settings, WriteOptions, resolve};
+use crate::{ClusterId, Facts, Options, Plan, Random, Settings, Stage, WriteOptions, resolve};
 
 /// The status of a run that a signal ended, as a shell reports it of SIGINT.
 const INTERRUPTED: Status = Status(130);
@@ -92,7 +92,7 @@ fn make(
             let left = if target.remove_created() {
                 "the image was removed"
             } else {
-                "there is no volume on it now"
+                "no volume was made"
             };
             Err(err.context(left))
         }
@@ -135,7 +135,10 @@ fn write(
     erase_signatures(occupant, settings, &device)?;
     let options = WriteOptions { discard: !cli.nodiscard };
     plan.write(&device, options, &mut |progress| {
-        interrupt.check().map_err(io::Error::other)?;
+        let finished = progress.stage == Stage::Superblock && progress.done == progress.total;
+        if !finished {
+            interrupt.check().map_err(io::Error::other)?;
+        }
         messages.progress(progress);
         Ok(())
     })

@@ -106,6 +106,20 @@ impl Plan {
         device.flush()?;
         report(Progress { stage: Stage::Metadata, done, total })?;
 
+        let finished = self.write_superblocks(device, report);
+        if finished.is_err() {
+            // Some may have been written. Where that fails too there is nothing left to try.
+            let _ = self.wipe(device);
+        }
+        finished
+    }
+
+    fn write_superblocks(
+        &self,
+        device: &dyn Device,
+        report: &mut dyn FnMut(Progress) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let block_size = u64::from(self.layout.geometry.block_size.bytes());
         let total = (self.backups.len() as u64 + 1) * block_size;
         report(Progress { stage: Stage::Superblock, done: 0, total })?;
         for blkno in &self.backups {
