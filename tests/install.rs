@@ -35,6 +35,7 @@ fn a_prefix_gets_programs_manual_pages_and_completions() {
 
         let page = fs::read_to_string(local.join(format!("share/man/man8/{name}.8"))).unwrap();
         assert!(page.contains(&format!(".TH {name} 8")), "{page}");
+        assert!(!page.contains("EXTRA"), "{page}");
 
         let bash = local.join("share/bash-completion/completions").join(name);
         if let Some(shell) = oracle("bash") {

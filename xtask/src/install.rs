@@ -130,7 +130,10 @@ fn write(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
 fn man_page(program: &Program) -> Result<Vec<u8>> {
     let mut page = Vec::new();
     Man::new(program.command()).section("8").manual("OCFS2").render(&mut page)?;
-    Ok(page)
+    // What stands behind the options in --help is laid out already, and its lines are not to
+    // be filled.
+    let page = String::from_utf8(page)?.replace("\n.SH EXTRA\n", "\n.SH NOTES\n.nf\n");
+    Ok(page.replace("\n.SH VERSION\n", "\n.fi\n.SH VERSION\n").into_bytes())
 }
 
 fn completions(program: &Program, shell: Shell) -> Vec<u8> {
