@@ -98,7 +98,8 @@ impl Geometry {
 
     /// Clusters group `index` covers.
     pub fn group_clusters(&self, index: u32) -> u32 {
-        if index + 1 >= self.groups() { self.tail_clusters() } else { self.clusters_per_group() }
+        let is_last = index.saturating_add(1) >= self.groups();
+        if is_last { self.tail_clusters() } else { self.clusters_per_group() }
     }
 
     /// The group of the global bitmap that covers `cluster`, and its bit there.
@@ -162,6 +163,7 @@ mod tests {
     fn a_volume_smaller_than_a_group_has_one() {
         let g = geometry(4096, 4096, 3000);
         assert_eq!((g.groups(), g.tail_clusters()), (1, 3000));
+        assert_eq!((g.group_clusters(0), g.group_clusters(u32::MAX)), (3000, 3000));
         assert_eq!(g.cluster_of(Blkno(2999)), Some(Cluster(2999)));
         assert_eq!(g.cluster_of(Blkno(3000)), None);
         assert!(g.is_valid_range(Blkno(2990), 10) && !g.is_valid_range(Blkno(2990), 11));
