@@ -32,7 +32,7 @@ enum Task {
     Test(test::Options),
     /// Run the tests that have the Linux kernel judge, alone
     Kernel(kernel::Options),
-    /// Formatting, lints, documentation, then all tests
+    /// Formatting, lints, documentation, all tests, static programs
     Ci,
     /// Build the programs and put them where the system calls them, with manual pages and
     /// shell completions
