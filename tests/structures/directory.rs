@@ -78,7 +78,7 @@ impl Census {
         let mut found = Vec::new();
         if root.is_inline() {
             self.add("dx root without leaves");
-            self.dx_entries(&block[DxRoot::LIST_OFFSET..], &mut found);
+            self.dx_entries(blkno, &block[DxRoot::LIST_OFFSET..], &mut found);
         } else {
             self.add("dx root with leaves");
             let per_cluster = self.image.blocks_per_cluster();
@@ -89,7 +89,7 @@ impl Census {
                     let leaf = self.see::<DxLeaf>(&block);
                     leaf.verify(at, self.image.generation()).unwrap();
                     self.guard(DxLeaf::NAME, at, &block, DxLeaf::CHECK_OFFSET);
-                    self.dx_entries(&block[DxLeaf::LIST_OFFSET..], &mut found);
+                    self.dx_entries(at, &block[DxLeaf::LIST_OFFSET..], &mut found);
                 }
             }
         }
@@ -99,10 +99,10 @@ impl Census {
         assert_eq!(found, expected, "{}: index of directory {dir}", self.image.name);
     }
 
-    fn dx_entries(&mut self, bytes: &[u8], found: &mut Vec<(u32, u32, Blkno)>) {
+    fn dx_entries(&mut self, blkno: Blkno, bytes: &[u8], found: &mut Vec<(u32, u32, Blkno)>) {
         self.see::<DxEntryListHeader>(bytes);
         let list = DxEntryList::new(bytes).unwrap();
-        assert_eq!(usize::from(list.header.de_count), list.capacity());
+        list.verify(blkno).unwrap();
         for (index, entry) in list.entries().enumerate() {
             self.see::<DxEntry>(&bytes[DxEntryListHeader::SIZE + index * DxEntry::SIZE..]);
             found.push((entry.dx_major_hash, entry.dx_minor_hash, entry.dx_dirent_blk));

@@ -25,15 +25,15 @@ impl Census {
         let header = self.see::<QuotaHeader>(&blocks[0]);
         if name.contains(':') {
             header.verify(map[0], kind.local_magic()).unwrap();
-            self.local_quota(&blocks);
+            self.local_quota(map[0], &blocks);
         } else {
             header.verify(map[0], kind.global_magic()).unwrap();
             let info = self.see::<GlobalInfo>(&blocks[0][QuotaHeader::SIZE..]);
-            assert_eq!(info.dqi_blocks as usize, blocks.len());
+            info.verify(map[0], blocks.len() as u32).unwrap();
             let mut leaves = BTreeMap::new();
             self.quota_tree(&blocks, 1, 0, 0, &mut leaves);
             for (leaf, ids) in leaves {
-                self.quota_leaf(&blocks[leaf as usize], &ids);
+                self.quota_leaf(map[leaf as usize], &blocks[leaf as usize], &ids);
             }
         }
     }
@@ -61,7 +61,7 @@ impl Census {
         }
     }
 
-    fn quota_leaf(&mut self, block: &[u8], ids: &[u64]) {
+    fn quota_leaf(&mut self, blkno: Blkno, block: &[u8], ids: &[u64]) {
         let header = self.see::<LeafHeader>(block);
         let mut found = Vec::new();
         for (index, entry) in quota::leaf_entries(block).enumerate() {
@@ -70,15 +70,15 @@ impl Census {
                 found.push(u64::from(entry.dqb_id));
             }
         }
-        assert_eq!(found.len(), usize::from(header.dqdh_entries), "{}", self.image.name);
+        header.verify(blkno, block).unwrap();
         found.sort_unstable();
         assert_eq!(found, ids, "{}", self.image.name);
     }
 
-    fn local_quota(&mut self, blocks: &[Vec<u8>]) {
+    fn local_quota(&mut self, blkno: Blkno, blocks: &[Vec<u8>]) {
         let block_size = self.image.block_size;
         let info = self.see::<LocalInfo>(&blocks[0][QuotaHeader::SIZE..]);
-        assert_eq!(info.dqi_blocks as usize, blocks.len());
+        info.verify(blkno, block_size, blocks.len() as u32).unwrap();
         let per_block = quota::local_entries_per_block(block_size) as usize;
         for chunk in 0..info.dqi_chunks {
             let start = quota::local_chunk_block(block_size, chunk) as usize;

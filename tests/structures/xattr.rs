@@ -49,9 +49,9 @@ impl Census {
     }
 
     fn xattr_area(&mut self, blkno: Blkno, bytes: &[u8]) {
-        let header = self.see::<XattrHeader>(bytes);
+        self.see::<XattrHeader>(bytes);
         let area = XattrArea::new(bytes).unwrap();
-        assert!(usize::from(header.xh_count) <= area.capacity());
+        area.verify(blkno).unwrap();
         for (index, item) in area.items().enumerate() {
             let item = item.unwrap();
             self.see::<XattrEntry>(&bytes[XattrHeader::SIZE + index * XattrEntry::SIZE..]);

@@ -353,6 +353,31 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_block_gives_the_entries_it_was_filled_with(
+            files in proptest::collection::vec(
+                (any::<u64>(), proptest::collection::vec(any::<u8>(), 1..=255), 0_u8..8, 0..9_usize),
+                1..12,
+            ),
+        ) {
+            let mut block = vec![0xee; 4096];
+            let mut at = 0;
+            for (index, (inode, name, code, slack)) in files.iter().enumerate() {
+                let is_last = index + 1 == files.len();
+                let len = if is_last { block.len() - at } else { entry_size(name.len()) + slack * 4 };
+                let file_type = FileType::from_code(*code).unwrap();
+                write_entry(&mut block[at..], Blkno(*inode), len as u16, file_type, name).unwrap();
+                at += len;
+            }
+            let read: Vec<_> = entries(&block).map(Result::unwrap).collect();
+            prop_assert_eq!(read.len(), files.len());
+            for (entry, (inode, name, code, _)) in read.iter().zip(&files) {
+                prop_assert_eq!(entry.header.inode, Blkno(*inode));
+                prop_assert_eq!(entry.name, &name[..]);
+                prop_assert_eq!(entry.header.file_type, *code);
+            }
+        }
+
+        #[test]
         fn entries_of_any_bytes_are_disjoint_and_end(
             bytes in proptest::collection::vec(any::<u8>(), 0..400),
         ) {

@@ -228,6 +228,21 @@ impl<'a> DxEntryList<'a> {
         let entries = self.entries.chunks_exact(DxEntry::SIZE).take(used);
         entries.filter_map(|bytes| DxEntry::decode(bytes).ok())
     }
+
+    /// Checks that `de_count` is what fits and the entries in use fit it.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub fn verify(&self, blkno: Blkno) -> Result<(), Invalid> {
+        let DxEntryListHeader { de_count, de_num_used, .. } = self.header;
+        let name = DxEntryListHeader::NAME;
+        expect_eq(name, blkno, "de_count", usize::from(de_count), self.capacity())?;
+        if de_num_used > de_count {
+            let expected = format_args!("at most {de_count}").to_string();
+            return Err(Invalid::new(name, blkno, "de_num_used", de_num_used, expected));
+        }
+        Ok(())
+    }
 }
 
 /// Writes an entry list with `entries` into `bytes`, which it may fill.
@@ -283,6 +298,12 @@ mod tests {
         let list = DxRoot::entries(&block).unwrap();
         assert_eq!(list.header.de_count, 19);
         assert_eq!(list.entries().collect::<Vec<_>>(), [entry, entry]);
+        list.verify(Blkno(9)).unwrap();
+        block[DxRoot::LIST_OFFSET + 6] = 20;
+        assert_eq!(
+            DxRoot::entries(&block).unwrap().verify(Blkno(9)).unwrap_err().to_string(),
+            "dx entry list 9: de_num_used is 20, expected at most 19"
+        );
         assert!(write_dx_entries(&mut block[..24], &[entry, entry]).is_err());
     }
 }

@@ -110,6 +110,24 @@ impl Default for GlobalInfo {
     }
 }
 
+impl GlobalInfo {
+    /// Checks that it states the `blocks` of the file, and that its lists start in them.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub fn verify(&self, blkno: Blkno, blocks: u32) -> Result<(), Invalid> {
+        expect_eq(Self::NAME, blkno, "dqi_blocks", self.dqi_blocks, blocks)?;
+        let lists = [("dqi_free_blk", self.dqi_free_blk), ("dqi_free_entry", self.dqi_free_entry)];
+        for (field, block) in lists {
+            if block >= blocks {
+                let expected = format_args!("below {blocks}").to_string();
+                return Err(Invalid::new(Self::NAME, blkno, field, block, expected));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// References in a block of the tree.
 pub fn tree_references(block_size: BlockSize) -> u32 {
     (usable_size(block_size) / 4) as u32
@@ -159,6 +177,18 @@ pub struct LeafHeader {
     pub dqdh_pad2: u32,
 }
 structure!(LeafHeader, "quota leaf", 16);
+
+impl LeafHeader {
+    /// Checks that it counts the entries in use of `block`, the whole block it is the header
+    /// of.
+    ///
+    /// # Errors
+    /// The count is wrong.
+    pub fn verify(&self, blkno: Blkno, block: &[u8]) -> Result<(), Invalid> {
+        let used = leaf_entries(block).filter(QuotaEntry::is_used).count();
+        expect_eq(Self::NAME, blkno, "dqdh_entries", usize::from(self.dqdh_entries), used)
+    }
+}
 
 /// `struct ocfs2_global_disk_dqblk`: limits and usage of an id. All zero = not in use.
 #[binrw]
@@ -222,6 +252,16 @@ structure!(LocalInfo, "local quota info", 12);
 impl LocalInfo {
     /// `dqi_flags`: all changes are in the global file.
     pub const CLEAN: u32 = 1;
+
+    /// Checks that it states the `blocks` of the file and as many chunks as they make.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub fn verify(&self, blkno: Blkno, block_size: BlockSize, blocks: u32) -> Result<(), Invalid> {
+        expect_eq(Self::NAME, blkno, "dqi_blocks", self.dqi_blocks, blocks)?;
+        let chunks = blocks.saturating_sub(1).div_ceil(local_blocks_per_chunk(block_size) + 1);
+        expect_eq(Self::NAME, blkno, "dqi_chunks", self.dqi_chunks, chunks)
+    }
 }
 
 /// `struct ocfs2_local_disk_chunk` without its bitmap: the first block of a chunk.
@@ -292,6 +332,30 @@ mod tests {
         assert_eq!(references(&[1; 512]).count(), 126);
         assert_eq!((references(&[1; 3]).count(), leaf_entries(&[1; 9]).count()), (0, 0));
         assert_eq!(local_chunk_block(BlockSize::MIN, 2), 1 + 2 * 191);
+    }
+
+    #[test]
+    fn counts_that_are_wrong_are_named() {
+        let (at, bs) = (Blkno(8), BlockSize::MIN);
+        let global = GlobalInfo { dqi_blocks: 7, dqi_free_entry: 6, ..Default::default() };
+        global.verify(at, 7).unwrap();
+        assert_eq!(global.verify(at, 8).unwrap_err().field, "dqi_blocks");
+        let global = GlobalInfo { dqi_free_blk: 7, ..global };
+        assert_eq!(
+            global.verify(at, 7).unwrap_err().to_string(),
+            "global quota info 8: dqi_free_blk is 7, expected below 7"
+        );
+        let mut leaf = [0; 512];
+        leaf[LeafHeader::SIZE + 88 * 3] = 1;
+        let header = LeafHeader { dqdh_entries: 1, ..Default::default() };
+        header.verify(at, &leaf).unwrap();
+        assert_eq!(header.verify(at, &[0; 512]).unwrap_err().expected, "0");
+        for (blocks, chunks) in [(2, 1), (192, 1), (193, 2)] {
+            let local = LocalInfo { dqi_chunks: chunks, dqi_blocks: blocks, dqi_flags: 0 };
+            local.verify(at, bs, blocks).unwrap();
+            let local = LocalInfo { dqi_chunks: 3, ..local };
+            assert_eq!(local.verify(at, bs, blocks).unwrap_err().field, "dqi_chunks");
+        }
     }
 
     #[test]

@@ -211,6 +211,43 @@ impl<'a> XattrArea<'a> {
             item().ok_or(bad)
         })
     }
+
+    /// Checks that all entries are there, and each of them: a known prefix, a value that is
+    /// local if and only if it is short, name and value behind the entries and in the area.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub fn verify(&self, blkno: Blkno) -> Result<(), Invalid> {
+        let count = usize::from(self.header.xh_count);
+        if count > self.capacity() {
+            let expected = format_args!("at most {}", self.capacity()).to_string();
+            return Err(Invalid::new(XattrHeader::NAME, blkno, "xh_count", count, expected));
+        }
+        let wrong = |field, found: u64, expected: String| {
+            Err(Invalid::new(XattrEntry::NAME, blkno, field, found, expected))
+        };
+        let end_of_entries = XattrHeader::SIZE + count * XattrEntry::SIZE;
+        for (entry, item) in self.entries().zip(self.items()) {
+            let XattrEntry { xe_type, xe_name_offset, xe_value_size, .. } = entry;
+            if entry.prefix().is_none() {
+                return wrong("xe_type", xe_type.into(), "a prefix from 1 to 5".to_owned());
+            }
+            if xe_value_size > MAX_VALUE {
+                return wrong("xe_value_size", xe_value_size, format!("at most {MAX_VALUE}"));
+            }
+            if entry.is_local() != (xe_value_size <= MAX_LOCAL_VALUE) {
+                let place = if entry.is_local() { "at most" } else { "more than" };
+                return wrong("xe_value_size", xe_value_size, format!("{place} {MAX_LOCAL_VALUE}"));
+            }
+            if item.is_err() || usize::from(xe_name_offset) < end_of_entries {
+                let size = entry.storage_size().unwrap_or(usize::MAX);
+                let last = self.bytes.len().saturating_sub(size);
+                let expected = format!("{end_of_entries} to {last}");
+                return wrong("xe_name_offset", xe_name_offset.into(), expected);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// `struct ocfs2_xattr_value_root` up to its one extent record.
@@ -395,6 +432,57 @@ mod tests {
         assert_eq!((items[1].name, items[1].stored.len()), (&b"xy"[..], 48));
         assert_eq!(XattrValueRoot::list(items[1].stored).unwrap().capacity(), 1);
         assert_eq!((local.storage_size(), outside.storage_size()), (Some(12), Some(52)));
+        read.verify(Blkno(5)).unwrap();
+    }
+
+    #[test]
+    fn an_entry_that_can_not_be_is_named() {
+        let good = XattrEntry {
+            xe_name_offset: 100,
+            xe_name_len: 4,
+            xe_type: XattrPrefix::User.code() | XattrEntry::LOCAL,
+            xe_value_size: 80,
+            ..Default::default()
+        };
+        let verify = |count: u16, entry: XattrEntry| {
+            let mut area = [0; 184];
+            XattrHeader { xh_count: count, ..Default::default() }.encode(&mut area).unwrap();
+            entry.encode(&mut area[16..]).unwrap();
+            let verified = XattrArea::new(&area).unwrap().verify(Blkno(5));
+            verified.map_err(|invalid| invalid.to_string())
+        };
+        assert_eq!(verify(1, good), Ok(()));
+        let rows = [
+            (11, good, "xattr header 5: xh_count is 11, expected at most 10"),
+            (
+                1,
+                XattrEntry { xe_type: 0x86, ..good },
+                "xattr entry 5: xe_type is 134, expected a prefix from 1 to 5",
+            ),
+            (
+                1,
+                XattrEntry { xe_value_size: 81, ..good },
+                "xattr entry 5: xe_value_size is 81, expected at most 80",
+            ),
+            (
+                1,
+                XattrEntry { xe_type: 1, ..good },
+                "xattr entry 5: xe_value_size is 80, expected more than 80",
+            ),
+            (
+                1,
+                XattrEntry { xe_name_offset: 101, ..good },
+                "xattr entry 5: xe_name_offset is 101, expected 32 to 100",
+            ),
+            (
+                1,
+                XattrEntry { xe_name_offset: 28, ..good },
+                "xattr entry 5: xe_name_offset is 28, expected 32 to 100",
+            ),
+        ];
+        for (count, entry, message) in rows {
+            assert_eq!(verify(count, entry), Err(message.to_owned()));
+        }
     }
 
     #[test]

@@ -213,6 +213,9 @@ pub fn dx(bytes: &[u8]) {
 fn dx_list(bytes: &[u8]) {
     let Ok(list) = DxEntryList::new(bytes) else { return };
     let entries = at_most(bytes.len() / 16, list.entries());
+    if list.verify(ANYWHERE).is_ok() {
+        assert_eq!(entries.len(), usize::from(list.header.de_num_used));
+    }
     let mut written = bytes.to_vec();
     write_dx_entries(&mut written, &entries).unwrap();
     assert!(DxEntryList::new(&written).unwrap().entries().eq(entries));
@@ -250,7 +253,11 @@ fn xattr_area(bytes: &[u8]) {
         assert!(size.is_none_or(|size| size >= item.name.len()));
         item.entry.prefix();
     }
-    at_most(bytes.len() / XattrEntry::SIZE, area.entries());
+    let entries = at_most(bytes.len() / XattrEntry::SIZE, area.entries());
+    if area.verify(ANYWHERE).is_ok() {
+        assert_eq!(entries.len(), usize::from(area.header.xh_count));
+        assert!(area.items().all(|item| item.is_ok()));
+    }
 }
 
 pub fn refcount(bytes: &[u8]) {

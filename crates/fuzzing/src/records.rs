@@ -44,13 +44,19 @@ pub fn check(bytes: &[u8]) {
 pub fn quota(bytes: &[u8]) {
     if let Some(header) = kept::<QuotaHeader>(bytes) {
         let _ = header.verify(Blkno(0), QuotaKind::User.global_magic());
-        kept::<GlobalInfo>(bytes);
-        kept::<LocalInfo>(bytes);
+        if let Some(info) = kept::<GlobalInfo>(bytes) {
+            let _ = info.verify(Blkno(0), info.dqi_blocks);
+        }
+        if let Some(info) = kept::<LocalInfo>(bytes) {
+            let _ = info.verify(Blkno(0), BlockSize::MIN, info.dqi_blocks);
+        }
         kept::<LocalChunk>(bytes);
         kept::<LocalEntry>(bytes);
     }
     at_most(bytes.len() / 4, quota::references(bytes));
-    kept::<LeafHeader>(bytes);
+    if let Some(header) = kept::<LeafHeader>(bytes) {
+        let _ = header.verify(Blkno(0), bytes);
+    }
     kept::<QuotaEntry>(bytes);
     let used = quota::leaf_entries(bytes).filter(QuotaEntry::is_used);
     at_most(bytes.len() / 88, used);
