@@ -41,9 +41,17 @@ const PACKAGES: &[Package] = &[
     package("ntfs-3g", "mkfs.ntfs", BLKID),
     package("gfs2-utils", "mkfs.gfs2", BLKID),
     package("xorriso", "xorriso", BLKID),
-    package("mdadm", "mdadm", BLKID),
-    package("lvm2", "pvcreate", BLKID),
+    package("genisoimage", "genisoimage", BLKID),
+    package("squashfs-tools", "mksquashfs", BLKID),
     package("cryptsetup-bin", "cryptsetup", BLKID),
+    package("f2fs-tools", "mkfs.f2fs", BLKID),
+    package("nilfs-tools", "mkfs.nilfs2", BLKID),
+    package("jfsutils", "mkfs.jfs", BLKID),
+    package("reiserfsprogs", "mkfs.reiserfs", BLKID),
+    package("bcache-tools", "make-bcache", BLKID),
+    package("drbd-utils", "drbdmeta", BLKID),
+    package("gdisk", "sgdisk", BLKID),
+    package("parted", "parted", BLKID),
 ];
 
 impl Package {
