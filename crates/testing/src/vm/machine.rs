@@ -122,6 +122,11 @@ impl<'lab> Machines<'lab> {
         self
     }
 
+    /// As [`Machines::allow`], for several texts.
+    pub fn allows(self, texts: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        texts.into_iter().fold(self, Self::allow)
+    }
+
     /// Runs the machines to their end.
     ///
     /// # Errors

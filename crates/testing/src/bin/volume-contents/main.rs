@@ -1,0 +1,43 @@
+//! Runs on a mounted volume, inside a virtual machine: fills it with files of every kind, and
+//! describes what is there. One program for both: forking a hundred small ones is what takes
+//! time on an emulated processor.
+
+mod describe;
+mod fill;
+mod work;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+const USAGE: &str = "usage:
+  volume-contents fill FOLDER CLUSTER_SIZE KIND[=COUNT]...
+  volume-contents work FOLDER
+  volume-contents describe FOLDER
+  volume-contents manifest FOLDER PREFIX";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("volume-contents: {err:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[&str]) -> Result<()> {
+    match args {
+        ["fill", folder, cluster_size, kinds @ ..] => {
+            let cluster_size = cluster_size.parse().context("CLUSTER_SIZE")?;
+            fill::fill(Path::new(folder), cluster_size, kinds)
+        }
+        ["work", folder] => work::work(Path::new(folder)),
+        ["describe", folder] => describe::print(Path::new(folder)),
+        ["manifest", folder, prefix] => describe::write(Path::new(folder), prefix),
+        _ => bail!("{USAGE}"),
+    }
+}
