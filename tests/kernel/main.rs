@@ -1,5 +1,10 @@
 //! The Linux kernel as judge, in virtual machines.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod cluster;
+mod contents;
+mod crash;
 mod fixtures;
 mod lab;
 mod mounted;
+mod volume;

@@ -1,0 +1,62 @@
+//! Making a volume with our mkfs, and having the C fsck look at it afterwards.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ocfs2_testing::{Run, Scratch, oracle, program};
+
+/// What the kernel says of every journal that mkfs.ocfs2 made, the C one's too, when it is
+/// mounted for the first time.
+pub const NEW_JOURNAL: &str = "JBD2: Ignoring recovery information on journal";
+
+/// A new volume on a sparse image.
+pub fn mkfs(scratch: &Scratch, name: &str, size_bytes: u64, options: &[&str]) -> PathBuf {
+    let image = scratch.image(name, size_bytes);
+    Run::new(program("mkfs.ocfs2")).args(["-q", "-F"]).args(options).arg(&image).success();
+    image
+}
+
+/// Whether a volume is mounted by one machine alone or by a cluster.
+pub const LOCAL: [&str; 2] = ["-M", "local"];
+/// The cluster of the machines.
+pub const O2CB: [&str; 2] = ["--cluster-stack=o2cb", "--cluster-name=ovscluster"];
+
+/// Demands that `fsck.ocfs2 -fn` finds nothing, but for what it is known to be wrong about in
+/// volumes that the kernel has written to:
+///
+/// - clusters beyond the end of a file whose inode is in `preallocated`: the kernel allocates
+///   them when it is told to, and to quota files without being told;
+/// - the system directory having no index, which the kernel never gives it.
+///
+/// # Panics
+/// It finds something.
+pub fn assert_c_fsck_is_content(image: &Path, preallocated: &[u64]) {
+    let Some(fsck) = oracle("fsck.ocfs2") else { return };
+    let Some(debugfs) = oracle("debugfs.ocfs2") else { return };
+    let system = Run::new(debugfs).args(["-R", "ls -l //"]).arg(image).success().stdout;
+    let system_inode = |name: &str| {
+        let line = system.lines().find(|line| line.ends_with(&format!(" {name}")))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    let mut beyond_end: BTreeSet<u64> = preallocated.iter().copied().collect();
+    beyond_end.extend(["aquota.user", "aquota.group"].into_iter().filter_map(system_inode));
+    let system_directory = system_inode(".").expect("a system directory");
+
+    let fsck = Run::new(fsck).arg("-fn").arg(image).timeout(Duration::from_secs(300)).success();
+    let is_wrong_about = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (code, _, inode) = (words.next(), words.next(), words.next());
+        let Some(inode) = inode.and_then(|word| word.parse().ok()) else { return false };
+        match code {
+            Some("[INODE_SPARSE_SIZE]") => beyond_end.contains(&inode),
+            Some("[DX_TREE_MISSING]") => inode == system_directory,
+            _ => false,
+        }
+    };
+    let output = format!("{}{}", fsck.stdout, fsck.stderr);
+    let finding = |line: &&str| line.starts_with('[') && !is_wrong_about(line);
+    let findings: Vec<_> = output.lines().filter(finding).collect();
+    assert!(findings.is_empty(), "{findings:#?}\n{fsck}");
+    assert!(output.contains("All passes succeeded."), "{fsck}");
+}
