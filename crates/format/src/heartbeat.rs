@@ -2,7 +2,9 @@
 
 use binrw::binrw;
 
+use crate::error::expect_eq;
 use crate::structure::structure;
+use crate::{Blkno, Invalid, Structure};
 
 /// `struct o2hb_disk_heartbeat_block`, at the start of a node's sector.
 ///
@@ -34,6 +36,20 @@ pub const BEAT_INTERVAL_MS: u32 = 2000;
 pub const DEFAULT_DEAD_THRESHOLD: u32 = 31;
 
 impl HeartbeatBlock {
+    /// Checks the checksum of `sector`, which this was read from, and that it is the one of
+    /// `node`, unless no node ever wrote it. An error calls the sector by the node.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub fn verify(&self, sector: &[u8], node: u8) -> Result<(), Invalid> {
+        let place = Blkno(node.into());
+        expect_eq(Self::NAME, place, "hb_cksum", self.hb_cksum, Self::checksum(sector))?;
+        if *self == Self::default() {
+            return Ok(());
+        }
+        expect_eq(Self::NAME, place, "hb_node", self.hb_node, node)
+    }
+
     /// What `hb_cksum` of `sector` has to be: CRC-32 with the register starting at 0 and
     /// not inverted at the end, over the whole sector with `hb_cksum` taken as 0.
     pub fn checksum(sector: &[u8]) -> u32 {
@@ -51,7 +67,6 @@ impl HeartbeatBlock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Structure;
     use crate::structure::assert_round_trip;
 
     #[test]
@@ -72,14 +87,15 @@ mod tests {
         assert_eq!(block.hb_cksum, 0x4699_d464);
         assert_eq!(block.hb_generation, 0x6a94_4e54_79ce_4582);
         assert_eq!(block.hb_dead_ms, 16000);
-        assert_eq!(HeartbeatBlock::checksum(&sector), block.hb_cksum);
+        block.verify(&sector, 0).unwrap();
+        assert_eq!(block.verify(&sector, 1).unwrap_err().field, "hb_node");
         sector[100] = 1;
-        assert_ne!(HeartbeatBlock::checksum(&sector), block.hb_cksum);
+        assert_eq!(block.verify(&sector, 0).unwrap_err().field, "hb_cksum");
     }
 
     #[test]
     fn a_block_never_written_has_checksum_zero() {
-        assert_eq!(HeartbeatBlock::checksum(&[0; 512]), 0);
+        HeartbeatBlock::default().verify(&[0; 512], 7).unwrap();
         assert_eq!(HeartbeatBlock::checksum(&[0; 4096]), 0);
         HeartbeatBlock::checksum(&[1; 13]);
     }

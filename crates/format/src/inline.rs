@@ -3,7 +3,7 @@
 use binrw::binrw;
 
 use crate::structure::structure;
-use crate::{Structure, Truncated};
+use crate::{Blkno, Invalid, Structure, Truncated};
 
 /// `struct ocfs2_inline_data` without the data, at the start of `id2`.
 #[binrw]
@@ -20,6 +20,25 @@ pub struct InlineData {
 structure!(InlineData, "inline data", 8);
 
 impl InlineData {
+    /// Checks that `id_count` and `size`, which is `i_size`, fit the `room` bytes that the
+    /// dinode in `blkno` has for data.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub fn verify(&self, blkno: Blkno, room: usize, size: u64) -> Result<(), Invalid> {
+        let wrong = |field, found: u64| {
+            let expected = format_args!("at most {room}").to_string();
+            Err(Invalid::new(Self::NAME, blkno, field, found, expected))
+        };
+        if usize::from(self.id_count) > room {
+            return wrong("id_count", self.id_count.into());
+        }
+        if size > room as u64 {
+            return wrong("i_size", size);
+        }
+        Ok(())
+    }
+
     /// The data in `id2`: `id_count` bytes, or as many as there are.
     ///
     /// A reflinked inode can state fewer than there are; what counts for a file is `i_size`.
@@ -50,6 +69,17 @@ mod tests {
     #[test]
     fn every_byte_is_kept() {
         assert_round_trip::<InlineData>();
+    }
+
+    #[test]
+    fn count_and_size_have_to_fit_the_dinode() {
+        let field = |id_count, size| {
+            let inline = InlineData { id_count, ..Default::default() };
+            inline.verify(Blkno(9), 312, size).map_err(|err| err.field)
+        };
+        assert_eq!(field(312, 312), Ok(()));
+        assert_eq!(field(313, 0), Err("id_count"));
+        assert_eq!(field(312, 313), Err("i_size"));
     }
 
     #[test]

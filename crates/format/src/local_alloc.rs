@@ -4,7 +4,7 @@ use binrw::binrw;
 
 use crate::bitmap::Bitmap;
 use crate::structure::structure;
-use crate::{BlockSize, Structure, Truncated};
+use crate::{Blkno, BlockSize, Invalid, Structure, Truncated};
 
 /// `struct ocfs2_local_alloc` up to its bitmap, at the start of `id2`.
 ///
@@ -31,6 +31,33 @@ impl LocalAlloc {
         (block_size.bytes() - 0xd0) as u16
     }
 
+    /// Checks that the window lies in a volume of `clusters` clusters and fits the bitmap;
+    /// `used` and `total` are `i_used` and `i_total` of the dinode in `blkno`.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub fn verify(
+        &self,
+        blkno: Blkno,
+        block_size: BlockSize,
+        (used, total): (u32, u32),
+        clusters: u32,
+    ) -> Result<(), Invalid> {
+        let at_most = |field, found: u32, limit: u32| {
+            if found <= limit {
+                return Ok(());
+            }
+            let expected = format_args!("at most {limit}").to_string();
+            Err(Invalid::new(Self::NAME, blkno, field, found, expected))
+        };
+        at_most("la_size", self.la_size.into(), Self::bitmap_size(block_size).into())?;
+        at_most("i_total", total, 8 * u32::from(self.la_size))?;
+        at_most("i_used", used, total)?;
+        // Without a window there is no place for one either.
+        let last = if total == 0 { 0 } else { clusters.saturating_sub(total) };
+        at_most("la_bm_off", self.la_bm_off, last)
+    }
+
     /// The bitmap in `id2`; `total` is `i_total`, of which as many bits are given as exist.
     ///
     /// # Errors
@@ -50,6 +77,21 @@ mod tests {
     #[test]
     fn every_byte_is_kept() {
         assert_round_trip::<LocalAlloc>();
+    }
+
+    #[test]
+    fn a_window_has_to_lie_in_the_volume_and_fit_the_bitmap() {
+        let field = |la_bm_off, la_size, counts| {
+            let local_alloc = LocalAlloc { la_bm_off, la_size, ..Default::default() };
+            local_alloc.verify(Blkno(9), BlockSize::MIN, counts, 1000).map_err(|err| err.field)
+        };
+        assert_eq!(field(0, 304, (0, 0)), Ok(()));
+        assert_eq!(field(900, 304, (5, 100)), Ok(()));
+        assert_eq!(field(901, 304, (5, 100)), Err("la_bm_off"));
+        assert_eq!(field(1, 304, (0, 0)), Err("la_bm_off"));
+        assert_eq!(field(0, 304, (1, 0)), Err("i_used"));
+        assert_eq!(field(0, 10, (1, 81)), Err("i_total"));
+        assert_eq!(field(0, 305, (0, 0)), Err("la_size"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use binrw::binrw;
 
 use crate::structure::structure;
-use crate::{BlockSize, Structure, Truncated};
+use crate::{Blkno, BlockSize, Invalid, Structure, Truncated};
 
 /// `struct ocfs2_truncate_log` without its records, at the start of `id2`.
 #[binrw]
@@ -54,6 +54,37 @@ impl<'a> TruncateLog<'a> {
         ((block_size.bytes() - 0xc8) / 8) as u16
     }
 
+    /// Checks the header of the log in dinode `blkno`, and that the records in use lie in a
+    /// volume of `clusters` clusters.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub fn verify(
+        &self,
+        blkno: Blkno,
+        block_size: BlockSize,
+        clusters: u32,
+    ) -> Result<(), Invalid> {
+        let TruncateLogHeader { tl_count, tl_used, .. } = self.header;
+        let at_most = |name, field, found: u32, limit: u32| {
+            if found <= limit {
+                return Ok(());
+            }
+            let expected = format_args!("at most {limit}").to_string();
+            Err(Invalid::new(name, blkno, field, found, expected))
+        };
+        let (log, record) = (TruncateLogHeader::NAME, TruncateRec::NAME);
+        at_most(log, "tl_count", tl_count.into(), Self::capacity(block_size).into())?;
+        at_most(log, "tl_used", tl_used.into(), tl_count.into())?;
+        for TruncateRec { t_start, t_clusters } in self.records() {
+            at_most(record, "t_start", t_start, clusters)?;
+            if t_start != 0 {
+                at_most(record, "t_clusters", t_clusters, clusters - t_start)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The records in use, as far as they fit, with those to be ignored.
     pub fn records(&self) -> impl Iterator<Item = TruncateRec> + 'a {
         let used = usize::from(self.header.tl_used);
@@ -71,6 +102,25 @@ mod tests {
     fn headers_and_records_keep_every_byte() {
         assert_round_trip::<TruncateLogHeader>();
         assert_round_trip::<TruncateRec>();
+    }
+
+    #[test]
+    fn records_have_to_lie_in_the_volume() {
+        let field = |tl_count, tl_used, t_start, t_clusters| {
+            let mut id2 = [0; 320];
+            let header = TruncateLogHeader { tl_count, tl_used, ..Default::default() };
+            header.encode(&mut id2).unwrap();
+            TruncateRec { t_start, t_clusters }.encode(&mut id2[8..]).unwrap();
+            let log = TruncateLog::new(&id2).unwrap();
+            log.verify(Blkno(9), BlockSize::MIN, 1000).map_err(|err| err.field)
+        };
+        assert_eq!(field(39, 0, 7000, 1), Ok(()), "a record that is not in use");
+        assert_eq!(field(39, 1, 900, 100), Ok(()));
+        assert_eq!(field(39, 1, 0, u32::MAX), Ok(()), "a record to be ignored");
+        assert_eq!(field(39, 1, 900, 101), Err("t_clusters"));
+        assert_eq!(field(39, 1, u32::MAX, u32::MAX), Err("t_start"));
+        assert_eq!(field(39, 40, 0, 0), Err("tl_used"));
+        assert_eq!(field(40, 0, 0, 0), Err("tl_count"));
     }
 
     #[test]

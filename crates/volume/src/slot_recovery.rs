@@ -82,37 +82,21 @@ impl Volume {
     }
 
     fn unused_window(&self, inode: &Inode) -> Result<Vec<Range<u32>>, Error> {
-        let (_, total) = inode.dinode.bitmap();
-        let truncated = Error::truncated(inode.blkno);
-        let header = LocalAlloc::decode(inode.id2()).map_err(truncated)?;
-        let bitmap = LocalAlloc::bitmap(inode.id2(), total);
+        let wrong = Error::truncated(inode.blkno);
+        let header = LocalAlloc::decode(inode.id2()).map_err(wrong)?;
+        let counts = inode.dinode.bitmap();
+        header.verify(inode.blkno, self.block_size(), counts, self.geometry().clusters)?;
+        let bitmap = LocalAlloc::bitmap(inode.id2(), counts.1);
         let bitmap = bitmap.map_err(Error::truncated(inode.blkno))?;
-        if bitmap.len() < total as usize {
-            return Err(inode.invalid("i_total", total, format!("at most {}", bitmap.len())));
-        }
-        let clusters = self.geometry().clusters;
-        let end = header.la_bm_off.checked_add(total).filter(|end| *end <= clusters);
-        if total > 0 && end.is_none() {
-            let expected = format!("a window within {clusters} clusters");
-            return Err(inode.invalid("la_bm_off", header.la_bm_off, expected));
-        }
         let at = |bit: usize| header.la_bm_off + bit as u32;
         Ok(bitmap.runs(false).map(|run| at(run.start)..at(run.end)).collect())
     }
 
     fn truncate_records(&self, inode: &Inode) -> Result<Vec<Range<u32>>, Error> {
         let log = TruncateLog::new(inode.id2()).map_err(Error::truncated(inode.blkno))?;
-        let clusters = self.geometry().clusters;
+        log.verify(inode.blkno, self.block_size(), self.geometry().clusters)?;
         let records = log.records().filter(|record| record.t_start != 0);
-        let runs = records.map(|record| {
-            let end = record.t_start.checked_add(record.t_clusters);
-            let end = end.filter(|end| *end <= clusters).ok_or_else(|| {
-                let expected = format!("a start and length within {clusters} clusters");
-                inode.invalid("t_clusters", record.t_clusters, expected)
-            })?;
-            Ok(record.t_start..end)
-        });
-        runs.collect()
+        Ok(records.map(|record| record.t_start..record.t_start + record.t_clusters).collect())
     }
 
     /// Gives the leftovers of a slot back to the global bitmap on `device`, the one this

@@ -84,10 +84,7 @@ fn reading(sector: &[u8], node: u8) -> Reading {
     let block = HeartbeatBlock::decode(sector).ok()?;
     let beat =
         Beat { seq: block.hb_seq, generation: block.hb_generation, dead_ms: block.hb_dead_ms };
-    // All zero has the right checksum, and says that the node never wrote.
-    let never = block == HeartbeatBlock::default();
-    let right = HeartbeatBlock::checksum(sector) == block.hb_cksum;
-    (right && (never || block.hb_node == node)).then_some(beat)
+    block.verify(sector, node).is_ok().then_some(beat)
 }
 
 #[cfg(test)]
