@@ -11,6 +11,9 @@ pub struct Options {
     /// Install nothing, only say what is left out for want of a package
     #[arg(long)]
     no_install: bool,
+    /// With the tests that take minutes
+    #[arg(long)]
+    all: bool,
     /// For `cargo test`, such as `-p ocfs2-mkfs`; by default `--workspace`
     #[arg(last = true, value_name = "ARGS")]
     args: Vec<String>,
@@ -34,5 +37,8 @@ pub fn run(options: &Options) -> Result<()> {
         args.push("--workspace".to_owned());
     }
     args.extend_from_slice(&options.args);
+    if options.all {
+        args.extend(["--", "--include-ignored"].map(str::to_owned));
+    }
     cargo::run(cargo::cargo(args).env("OCFS2_BIN_DIR", bin_dir))
 }
