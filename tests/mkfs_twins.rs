@@ -367,7 +367,7 @@ fn the_smallest_volumes_are_as_small_as_those_of_the_c_mkfs() {
 
 /// As large as there can be on most file systems. The C mkfs takes minutes for it.
 #[test]
-#[ignore = "takes minutes; cargo test -- --ignored runs it"]
+#[ignore = "takes minutes; cargo xtask test --all runs it"]
 fn the_largest_volumes_are_those_of_the_c_mkfs() {
     check(&[("15T", "-J size=9M -N 2 -T vmstore"), ("8T", "-J size=4M -N 2")]);
 }
