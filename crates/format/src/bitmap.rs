@@ -43,16 +43,19 @@ impl<'a> Bitmap<'a> {
 
     /// The first bit from `from` on that is `value`.
     pub fn next(&self, value: bool, from: usize) -> Option<usize> {
-        let skip = if value { 0 } else { 0xff };
+        let flip = if value { 0 } else { u64::MAX };
         let mut index = from;
         while index < self.len {
-            if index & 7 == 0 && self.bytes[index >> 3] == skip {
-                index += 8;
-            } else if self.get(index) == value {
-                return Some(index);
-            } else {
-                index += 1;
+            let start = index >> 3;
+            let bytes = &self.bytes[start..self.bytes.len().min(start + 8)];
+            let mut word = [0; 8];
+            word[..bytes.len()].copy_from_slice(bytes);
+            let word = (u64::from_le_bytes(word) ^ flip) >> (index & 7);
+            if word != 0 {
+                let found = index + word.trailing_zeros() as usize;
+                return Some(found).filter(|found| *found < self.len);
             }
+            index = (start + 8) * 8;
         }
         None
     }
