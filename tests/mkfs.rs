@@ -4,18 +4,15 @@
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
 use std::fs::{self, File};
-use std::os::unix::fs::{FileExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use ocfs2_format::Structure;
-use ocfs2_format::heartbeat::HeartbeatBlock;
 use ocfs2_testing::{
     LoopDevice, Outcome, Run, Scratch, allocated_bytes, find_program, fixture_copy, oracle,
-    program, skip,
+    program, skip, while_beating,
 };
 use ocfs2_volume::device::{self, DeviceOptions};
 use ocfs2_volume::open::SuperblockAt;
@@ -442,19 +439,9 @@ fn a_live_node_is_named_and_a_crashed_one_is_no_hindrance() {
         Heartbeat::OnVolume(region) => region.offset_bytes,
         other => panic!("{other:?}"),
     };
-    // A copy keeps beating while what is on the device is looked at.
-    let file = File::options().write(true).open(&image).unwrap();
-    let stop = AtomicBool::new(false);
-    let refused = thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                beat(&file, offset, 1);
-                thread::sleep(Duration::from_millis(200));
-            }
-        });
-        let refused = [mkfs.with("disk.img").output(), mkfs.with("-F disk.img").output()];
-        stop.store(true, Ordering::Relaxed);
-        refused
+    // Only a copy is beating.
+    let refused = while_beating(&image, offset, 1, || {
+        [mkfs.with("disk.img").output(), mkfs.with("-F disk.img").output()]
     });
     for refused in refused {
         let refused = refused.expect_status(1);
@@ -462,7 +449,6 @@ fn a_live_node_is_named_and_a_crashed_one_is_no_hindrance() {
         assert!(refused.stderr.contains("not unmounted by node 0 in slot "), "{refused}");
     }
     assert!(holds_a_volume(&image));
-    drop(file);
     let image_again = fixture_copy("crashed-4k-o2cb", &mkfs.scratch);
     fs::rename(image_again, &image).unwrap();
     let crashed = mkfs.refuses("disk.img", "not unmounted by node 0 in slot ");
@@ -470,23 +456,6 @@ fn a_live_node_is_named_and_a_crashed_one_is_no_hindrance() {
     assert!(crashed.stderr.contains("; -F overwrites it ("), "{crashed}");
     mkfs.with("-q -F disk.img").success();
     expect_clean(&image);
-}
-
-/// Writes a heartbeat of `node` into the region at `offset`.
-fn beat(image: &File, offset: u64, node: u8) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let mut sector = [0; 512];
-    let mut block = HeartbeatBlock {
-        hb_seq: now.as_millis() as u64 / 100,
-        hb_node: node,
-        hb_generation: 77,
-        hb_dead_ms: 62_000,
-        ..Default::default()
-    };
-    block.encode(&mut sector).unwrap();
-    block.hb_cksum = HeartbeatBlock::checksum(&sector);
-    block.encode(&mut sector).unwrap();
-    image.write_all_at(&sector, offset + u64::from(node) * 512).unwrap();
 }
 
 #[test]

@@ -8,17 +8,17 @@ use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use ocfs2_cluster::Sources;
 use ocfs2_format::dinode::Dinode;
-use ocfs2_format::heartbeat::HeartbeatBlock;
 use ocfs2_format::superblock::SuperBlock;
 use ocfs2_format::{Cpos, Structure};
 use ocfs2_mounted::{Detail, Options, list};
-use ocfs2_testing::{LoopDevice, Outcome, Run, Scratch, fixture, fixture_copy, oracle, program};
+use ocfs2_testing::{
+    LoopDevice, Outcome, Run, Scratch, beat, fixture, fixture_copy, oracle, program, while_beating,
+};
 use ocfs2_volume::Device;
 use ocfs2_volume::device::{self, DeviceOptions};
 use ocfs2_volume::usage::{Clock, State, Unknown};
@@ -180,24 +180,6 @@ fn the_usage_names_the_program_as_it_was_called() {
     Run::new(&link).arg("--version").success();
 }
 
-/// Writes the heartbeat of `node` into the region at `offset`.
-fn beat(image: &File, offset: u64, node: u8) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let mut sector = [0; 512];
-    let mut block = HeartbeatBlock {
-        // The kernel writes seconds; finer here, so that the test need not wait for them.
-        hb_seq: now.as_millis() as u64 / 100,
-        hb_node: node,
-        hb_generation: 77,
-        hb_dead_ms: 62_000,
-        ..Default::default()
-    };
-    block.encode(&mut sector).unwrap();
-    block.hb_cksum = HeartbeatBlock::checksum(&sector);
-    block.encode(&mut sector).unwrap();
-    image.write_all_at(&sector, offset + u64::from(node) * 512).unwrap();
-}
-
 fn heartbeat_offset(image: &Path) -> u64 {
     let device = device::open(image, &DeviceOptions::default()).unwrap();
     let volume = Volume::open(device, &VolumeOptions::default()).unwrap();
@@ -209,19 +191,7 @@ fn a_node_that_beats_is_live_beside_one_that_has_crashed() {
     let scratch = Scratch::new();
     let image = fixture_copy("crashed-4k-o2cb", &scratch);
     let offset = heartbeat_offset(&image);
-    let file = File::options().write(true).open(&image).unwrap();
-    let stop = AtomicBool::new(false);
-    let outcome = thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                beat(&file, offset, 1);
-                thread::sleep(Duration::from_millis(200));
-            }
-        });
-        let outcome = mounted().arg("-f").arg(&image).output();
-        stop.store(true, Ordering::Relaxed);
-        outcome
-    });
+    let outcome = while_beating(&image, offset, 1, || mounted().arg("-f").arg(&image).output());
     let nodes = cell(&outcome.expect_status(0), "Nodes");
     assert!(nodes.starts_with("0 (crashed ") && nodes.ends_with(" ago), 1"), "{nodes}");
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use ocfs2_format::BlockSize;
 use ocfs2_format::dinode::FileKind;
-use ocfs2_testing::fixture;
+use ocfs2_testing::{Random, fixture};
 use ocfs2_volume::device::{self, DeviceOptions, OverlayDevice};
 use ocfs2_volume::{Device, Error, Inode, Volume, VolumeOptions};
 
@@ -42,27 +42,6 @@ impl Device for Recorder {
     }
     fn flush(&self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// Numbers that look random and are the same every time (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-
-    fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.below(all.len())]
     }
 }
 

@@ -9,28 +9,7 @@ use std::path::Path;
 use std::{env, fs, panic, thread};
 
 use ocfs2_fuzzing::{TARGETS, Target};
-
-/// Numbers that look random and are the same every time (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Below `limit`, and 0 if that is 0.
-    fn below(&mut self, limit: usize) -> usize {
-        self.next().checked_rem(limit as u64).unwrap_or(0) as usize
-    }
-
-    fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.next() as u8).collect()
-    }
-}
+use ocfs2_testing::Random;
 
 /// Numbers at which something is likely to go wrong.
 const EDGES: [u64; 12] =

@@ -6,18 +6,22 @@
 
 pub mod compare;
 mod fixture;
+mod heartbeat;
 mod loop_device;
 mod manifest;
 mod oracle;
 mod program;
+mod random;
 mod run;
 mod scratch;
 pub mod vm;
 
 pub use fixture::{fixture, fixture_copy};
+pub use heartbeat::{beat, while_beating};
 pub use loop_device::LoopDevice;
 pub use manifest::{Listed, ListedExtent, Manifest, VolumePath, manifest};
 pub use oracle::{c_tool, find_program, is_c_tool, oracle, skip};
 pub use program::{program, program_dir};
+pub use random::Random;
 pub use run::{Outcome, Run};
 pub use scratch::{Scratch, allocated_bytes};

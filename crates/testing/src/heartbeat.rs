@@ -1,0 +1,53 @@
+//! A node that is alive, as others see it: its block in the heartbeat region changes.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ocfs2_format::Structure;
+use ocfs2_format::heartbeat::HeartbeatBlock;
+
+/// Runs `work` while `node` beats in the heartbeat region that starts at byte `offset` of
+/// `image`, which has sectors of 512 bytes.
+///
+/// # Panics
+/// The image can not be written.
+pub fn while_beating<T>(image: &Path, offset: u64, node: u8, work: impl FnOnce() -> T) -> T {
+    let image = File::options().write(true).open(image).unwrap();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                beat(&image, offset, node);
+                thread::sleep(Duration::from_millis(200));
+            }
+        });
+        let result = work();
+        stop.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+/// Writes one beat of `node` into the heartbeat region at byte `offset` of `image`.
+///
+/// # Panics
+/// The image can not be written.
+pub fn beat(image: &File, offset: u64, node: u8) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let mut sector = [0; 512];
+    let mut block = HeartbeatBlock {
+        // The kernel writes seconds; finer here, so that a test need not wait for them.
+        hb_seq: now.as_millis() as u64 / 100,
+        hb_node: node,
+        hb_generation: 77,
+        hb_dead_ms: 62_000,
+        ..Default::default()
+    };
+    block.encode(&mut sector).unwrap();
+    block.hb_cksum = HeartbeatBlock::checksum(&sector);
+    block.encode(&mut sector).unwrap();
+    image.write_all_at(&sector, offset + u64::from(node) * 512).unwrap();
+}
