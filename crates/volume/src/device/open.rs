@@ -70,6 +70,14 @@ pub enum OpenCause {
     /// Nothing in it.
     #[error("is empty (0 bytes)")]
     Empty,
+    /// The file system it is on does not take a file of that size.
+    #[error("can not be made {size} bytes long: {source}")]
+    Resize {
+        /// Bytes it was to have.
+        size: u64,
+        /// Why not.
+        source: io::Error,
+    },
     /// Someone on this machine uses it.
     #[error("is in use: {}", list(holders))]
     InUse {
@@ -141,7 +149,7 @@ fn open_file(path: &Path, options: &DeviceOptions) -> Result<FileDevice, OpenCau
     if let Some(size) = create.filter(|_| !is_block_device)
         && file.metadata().map_err(failed)?.len() < size
     {
-        file.set_len(size).map_err(failed)?;
+        file.set_len(size).map_err(|source| OpenCause::Resize { size, source })?;
     }
     let device = FileDevice::new(file, options.write, options.direct).map_err(failed)?;
     if device.size_bytes() == 0 {
@@ -222,6 +230,12 @@ mod tests {
             assert_eq!(device.size_bytes(), expected);
             assert_eq!(device.sector_size(), 512);
         }
+        // Longer than an offset can be.
+        let huge = cause(&path, &sized(u64::MAX));
+        assert!(
+            huge.to_string().starts_with("can not be made 18446744073709551615 bytes"),
+            "{huge}"
+        );
         let read_only = DeviceOptions { create_size: Some(1), ..Default::default() };
         let missing = dir.path().join("missing");
         assert!(matches!(cause(&missing, &read_only), OpenCause::NotFound));
