@@ -19,7 +19,7 @@ const STORY: &str = "
     barrier filled
     volume-contents describe /mnt/of-0 >/share/of-0.seen-by-$NODE
     volume-contents describe /mnt/of-1 >/share/of-1.seen-by-$NODE
-    stat -c %i /mnt/of-$NODE/sparse/beyond-its-end >/share/preallocated-$NODE
+    stat -c %i /mnt/of-$NODE/sparse/beyond-eof >/share/preallocated-$NODE
     barrier described
     for line in $(seq 20); do echo \"line $line of node $NODE\" >>/mnt/shared; done
     # Each changes what the other one made.

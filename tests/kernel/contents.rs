@@ -111,7 +111,7 @@ fn fill_and_find_again(volumes: &[Volume], kind: [&str; 2], machines: Machines) 
             volume-contents fill /mnt/filled {cluster_size} {kinds}
             volume-contents describe /mnt/filled >/tmp/before
             [ ! -e /mnt/filled/sparse ] ||
-                echo \"preallocated {letter} $(stat -c %i /mnt/filled/sparse/beyond-its-end)\"
+                echo \"preallocated {letter} $(stat -c %i /mnt/filled/sparse/beyond-eof)\"
             umount /mnt
             mount-volume /dev/vd{letter} /mnt
             volume-contents describe /mnt/filled >/tmp/after

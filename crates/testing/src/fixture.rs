@@ -15,7 +15,12 @@ use crate::{Run, Scratch};
 /// There is none of that name, it is damaged, or `xz` or `sha256sum` is missing.
 pub fn fixture(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let cache = root.join("target/fixtures");
+    let packed = root.join("fixtures").join(format!("{name}.img.xz"));
+    let expected = fs::read_to_string(packed.with_extension("sha256"))
+        .unwrap_or_else(|err| panic!("{}: {err}", packed.display()));
+    let digest = |text: &str| text.split_whitespace().next().unwrap_or_default().to_owned();
+    // One that is made anew is another one.
+    let cache = root.join("target/fixtures").join(digest(&expected));
     let image = cache.join(format!("{name}.img"));
     if image.exists() {
         return image;
@@ -24,7 +29,6 @@ pub fn fixture(name: &str) -> PathBuf {
     // Several tests may come here at once: each unpacks its own, the last one stays.
     let folder = tempfile::tempdir_in(&cache).unwrap();
     let unpacked = folder.path().join("image");
-    let packed = root.join("fixtures").join(format!("{name}.img.xz"));
     let status = Command::new("xz")
         .arg("--decompress")
         .stdin(File::open(&packed).unwrap_or_else(|err| panic!("{}: {err}", packed.display())))
@@ -35,9 +39,7 @@ pub fn fixture(name: &str) -> PathBuf {
         .expect("xz starts");
     assert!(status.success(), "{} can not be unpacked", packed.display());
 
-    let expected = fs::read_to_string(packed.with_extension("sha256")).unwrap();
     let found = Run::new("sha256sum").arg(&unpacked).success().stdout;
-    let digest = |text: &str| text.split_whitespace().next().unwrap_or_default().to_owned();
     assert_eq!(digest(&found), digest(&expected), "{name} is damaged");
 
     fs::set_permissions(&unpacked, Permissions::from_mode(0o444)).unwrap();

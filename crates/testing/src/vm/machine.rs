@@ -174,7 +174,7 @@ impl<'lab> Machines<'lab> {
 
     /// What the scripts of the folder `guest` want to know.
     fn settings(&self) -> String {
-        let mut settings = String::new();
+        let mut settings = format!("NODES={}\n", self.scripts.len());
         if let Some(heartbeat) = self.cluster {
             let heartbeat = match heartbeat {
                 Heartbeat::Local => "local",

@@ -26,7 +26,7 @@
 //!
 //! The applets of busybox; the programs it was given, in `/sbin`, under the names the system
 //! calls (`mounted-ocfs2` becomes `mounted.ocfs2`); the disks as `/dev/vda`, `/dev/vdb`...;
-//! `/mnt`; its number in `$NODE`; and the commands of the folder `guest`:
+//! `/mnt`; its number in `$NODE`, of `$NODES`; and the commands of the folder `guest`:
 //!
 //! - `mount-volume [-o OPTIONS] DEV DIR` mounts, with a heartbeat if the volume wants one;
 //! - `barrier NAME [SECONDS]` waits until the other node has come to the same barrier;

@@ -191,7 +191,7 @@ impl Filler {
 
     /// Folders in an inode, in a block, with an index; thinned out and emptied ones.
     fn folders(&self, count: u64) -> Result<()> {
-        let folder = self.folder("folders")?;
+        let folder = self.folder("dirs")?;
         let fill = |name: &str, count: u64| -> Result<PathBuf> {
             let path = folder.join(name);
             fs::create_dir(&path)?;
@@ -231,7 +231,7 @@ impl Filler {
         let file = new("unwritten")?;
         rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, 2 << 20)?;
         file.write_all_at(&text(4, 9_000), 50 * 4096)?;
-        let file = new("beyond-its-end")?;
+        let file = new("beyond-eof")?;
         file.write_all_at(b"start\n", 0)?;
         rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, 1 << 20)?;
         let file = new("punched")?;

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 const USAGE: &str = "usage:
   volume-contents fill FOLDER CLUSTER_SIZE KIND[=COUNT]...
   volume-contents work FOLDER
+  volume-contents share ORIGIN COPY
   volume-contents describe FOLDER
   volume-contents manifest FOLDER PREFIX";
 
@@ -36,6 +37,9 @@ fn run(args: &[&str]) -> Result<()> {
             fill::fill(Path::new(folder), cluster_size, kinds)
         }
         ["work", folder] => work::work(Path::new(folder)),
+        ["share", origin, copy] => {
+            fill::share(&std::fs::File::open(origin)?, Path::new(copy)).map(drop)
+        }
         ["describe", folder] => describe::print(Path::new(folder)),
         ["manifest", folder, prefix] => describe::write(Path::new(folder), prefix),
         _ => bail!("{USAGE}"),

@@ -37,10 +37,6 @@ pub fn work(folder: &Path) -> Result<()> {
         fs::create_dir_all(path(&format!("folders/{number}")))?;
         fs::write(path(&format!("folders/{number}/file")), text(number, 100))?;
     }
-    // Their clusters go to the truncate log.
-    fs::remove_file(path("dropped-1"))?;
-    fs::remove_file(path("dropped-2"))?;
-    File::options().write(true).open(path("shrunk"))?.set_len(5_000)?;
     for at in [4_000, 120_000, 240_000] {
         copy.write_all_at(b"rewritten\n", at)?;
     }
@@ -48,6 +44,10 @@ pub fn work(folder: &Path) -> Result<()> {
     set(&path("moved"), "user.large", &text(3, 2_000))?;
     fs::hard_link(path("moved"), path("moved-too"))?;
     chown(path("moved"), Some(2001), Some(3001))?;
+    // Their clusters go to the truncate log, from where they are gone two seconds later.
+    fs::remove_file(path("dropped-1"))?;
+    fs::remove_file(path("dropped-2"))?;
+    File::options().write(true).open(path("shrunk"))?.set_len(5_000)?;
     // Open and removed: an orphan.
     let mut open = File::open(path("dropped-3"))?;
     fs::remove_file(path("dropped-3"))?;
