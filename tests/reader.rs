@@ -235,6 +235,11 @@ fn clean_512_local_reads_as_the_kernel_reads_it() {
 }
 
 #[test]
+fn clean_2k_local_reads_as_the_kernel_reads_it() {
+    compare_with_manifest("clean-2k-local");
+}
+
+#[test]
 fn clean_4k_o2cb_reads_as_the_kernel_reads_it() {
     compare_with_manifest("clean-4k-o2cb");
 }

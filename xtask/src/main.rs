@@ -6,6 +6,7 @@ mod bench;
 mod cargo;
 mod ci;
 mod demo;
+mod fixtures;
 mod install;
 mod kernel;
 mod measure;
@@ -32,6 +33,8 @@ enum Task {
     Test(test::Options),
     /// Run the tests that have the Linux kernel judge, alone
     Kernel(kernel::Options),
+    /// Make the volumes of the folder `fixtures` anew, with the Linux kernel
+    Fixtures(fixtures::Options),
     /// Formatting, lints, documentation, all tests, static programs
     Ci,
     /// Build the programs and put them where the system calls them, with manual pages and
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         match cli.task {
             Task::Test(options) => test::run(&options)?,
             Task::Kernel(options) => kernel::run(&options)?,
+            Task::Fixtures(options) => fixtures::run(&options)?,
             Task::Ci => ci::run_all()?,
             Task::Install(options) => install::run(&options)?,
             Task::Man { out } => {
