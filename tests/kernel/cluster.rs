@@ -14,7 +14,7 @@ const STORY: &str = "
     set -e
     mount-volume -o usrquota,grpquota /dev/vda /mnt
     barrier mounted
-    volume-contents fill /mnt/of-$NODE 4096 many=40 sizes special sparse xattrs reflinks
+    volume-contents fill /mnt/of-$NODE 4096 xattrs many=40 sizes special sparse reflinks
     [ $NODE = 1 ] || : >/mnt/shared
     barrier filled
     volume-contents describe /mnt/of-0 >/share/of-0.seen-by-$NODE
