@@ -12,7 +12,10 @@ use crate::volume::{NEW_JOURNAL, O2CB, assert_c_fsck_is_content, mkfs};
 /// are few files: a node that looks at a file the other one has written waits for 0.2 s.
 const STORY: &str = "
     set -e
-    mount-volume -o usrquota,grpquota /dev/vda /mnt
+    # One after the other: who mounts first gets the first slot.
+    [ $NODE = 1 ] || mount-volume -o usrquota,grpquota /dev/vda /mnt
+    barrier first-has-mounted
+    [ $NODE = 0 ] || mount-volume -o usrquota,grpquota /dev/vda /mnt
     barrier mounted
     volume-contents fill /mnt/of-$NODE 4096 xattrs many=40 sizes special sparse reflinks
     [ $NODE = 1 ] || : >/mnt/shared
