@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod compare;
+pub mod damage;
 mod fixture;
 mod heartbeat;
 mod loop_device;

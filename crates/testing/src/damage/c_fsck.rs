@@ -1,0 +1,74 @@
+//! What the C fsck.ocfs2 says of a volume.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Base;
+use crate::{Run, c_tool};
+
+/// What the C fsck.ocfs2 said.
+#[derive(Clone, Debug)]
+pub struct CReport {
+    /// Its questions, in order: each a line that starts with a code.
+    pub questions: Vec<String>,
+    /// Its exit status; 128 + N if signal N ended it, 124 or 137 if its time was up.
+    pub status: i32,
+    /// Whether it went through all passes.
+    pub finished: bool,
+    /// All it printed.
+    pub output: String,
+}
+
+impl CReport {
+    /// The codes of the questions that were not asked of the `sound` volume, sorted.
+    pub fn codes_beyond(&self, sound: &CReport) -> Vec<String> {
+        let mut known = sound.questions.clone();
+        let mut codes: Vec<String> = self
+            .questions
+            .iter()
+            .filter(|question| {
+                let at = known.iter().position(|known| known == *question);
+                at.map(|at| known.swap_remove(at)).is_none()
+            })
+            .filter_map(|question| code(question))
+            .collect();
+        codes.sort_unstable();
+        codes.dedup();
+        codes
+    }
+}
+
+fn code(line: &str) -> Option<String> {
+    Some(line.trim().strip_prefix('[')?.split_once(']')?.0.to_owned())
+}
+
+/// Runs the C fsck.ocfs2 with `-fn`, half a minute at most.
+///
+/// # Panics
+/// It is not installed.
+pub fn c_fsck(image: &Path) -> CReport {
+    let fsck = c_tool("fsck.ocfs2").expect("the C fsck.ocfs2 is installed");
+    // It locks a fifth of the free memory, unless it is kept from having that much.
+    let limited = "ulimit -v 300000; ulimit -c 0; exec timeout -k 5 30 \"$0\" -fn \"$1\"";
+    let outcome = Run::new("sh").args(["-c", limited]).arg(fsck).arg(image).output();
+    let output = outcome.stdout + &outcome.stderr;
+    CReport {
+        questions: output.lines().filter(|line| code(line).is_some()).map(str::to_owned).collect(),
+        status: outcome.status,
+        finished: output.contains("All passes succeeded"),
+        output,
+    }
+}
+
+/// What the C fsck.ocfs2 wrongly says of a sound volume. It is asked once.
+///
+/// # Panics
+/// As [`c_fsck`].
+pub fn complaints(base: Base) -> Arc<CReport> {
+    static KNOWN: Mutex<Option<HashMap<Base, Arc<CReport>>>> = Mutex::new(None);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = known.get_or_insert_default();
+    let report = known.entry(base).or_insert_with(|| Arc::new(c_fsck(base.image().path())));
+    Arc::clone(report)
+}

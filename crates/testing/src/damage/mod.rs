@@ -1,0 +1,135 @@
+//! Damaged volumes: for every code of fsck.ocfs2 at least one, made through the structures.
+//!
+//! A [`Recipe`] damages a copy of a volume in one way and says which codes have to be found
+//! in it, exactly those. That the C fsck finds the same is what tells that a recipe makes the
+//! damage it is meant to make; where it does not, the recipe says why.
+
+mod c_fsck;
+mod find;
+mod image;
+
+mod chains;
+mod directories;
+mod inodes;
+mod journals;
+mod quota;
+mod refcounts;
+mod start;
+mod xattrs;
+
+pub use c_fsck::{CReport, c_fsck, complaints};
+pub use image::{Image, edit_list};
+
+/// A way to damage a volume.
+#[derive(Clone, Copy, Debug)]
+pub struct Recipe {
+    /// The code it is for.
+    pub code: &'static str,
+    /// What is wrong then, in a few words; no other recipe has the same.
+    pub name: &'static str,
+    /// The volume that is damaged.
+    pub on: Base,
+    /// Does it.
+    pub damage: fn(&Image),
+    /// All codes to be found, in alphabetical order.
+    pub found: &'static [&'static str],
+    /// What the C fsck says.
+    pub c: CFsck,
+}
+
+impl Recipe {
+    /// A damaged volume.
+    ///
+    /// # Panics
+    /// The volume does not have what is to be damaged.
+    pub fn image(&self) -> Image {
+        let image = self.on.image();
+        (self.damage)(&image);
+        image
+    }
+}
+
+/// A sound volume.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Base {
+    /// A fixture, e.g. `clean-4k-o2cb`.
+    Fixture(&'static str),
+    /// An empty one made by our mkfs.ocfs2: its options and the size, e.g. `64M`.
+    Made(&'static [&'static str], &'static str),
+}
+
+impl Base {
+    /// A copy of it.
+    ///
+    /// # Panics
+    /// It can not be made.
+    pub fn image(self) -> Image {
+        Image::new(self)
+    }
+}
+
+/// What the C `fsck.ocfs2 -fn`, version 1.8.7, says of a damaged volume that it does not say
+/// of the sound one.
+#[derive(Clone, Copy, Debug)]
+pub enum CFsck {
+    /// The codes that have to be found, and it gets to its end.
+    Same,
+    /// The codes that have to be found, but it does not go on after the answer no (status 8).
+    GivesUp,
+    /// Something else.
+    Differs {
+        /// The codes, in alphabetical order.
+        codes: &'static [&'static str],
+        /// Its exit status; 0 for one that got to its end, 128 + N if signal N ended it.
+        status: i32,
+        /// Why it is right not to do the same, one sentence.
+        why: &'static str,
+    },
+    /// It is not asked, one sentence why.
+    NotCompared(&'static str),
+}
+
+/// All recipes.
+pub fn all() -> Vec<Recipe> {
+    [
+        start::RECIPES,
+        journals::RECIPES,
+        chains::RECIPES,
+        inodes::RECIPES,
+        xattrs::RECIPES,
+        refcounts::RECIPES,
+        directories::RECIPES,
+        quota::RECIPES,
+    ]
+    .concat()
+}
+
+/// One of everything, blocks of 512 bytes, clusters of 4096, one slot.
+#[expect(dead_code)]
+const ONE_OF_ALL_512: Base = Base::Fixture("clean-512-local");
+/// One of everything, blocks of 1024 bytes, clusters of 16384, two slots.
+const ONE_OF_ALL_1K: Base = Base::Fixture("clean-1k-local");
+/// Filled by two nodes, blocks and clusters of 4096 bytes, four slots.
+const CLUSTER_4K: Base = Base::Fixture("clean-4k-o2cb");
+/// Large files, blocks of 4096 bytes, clusters of 1 MiB; no block checks, no quota.
+const DISKS_1M: Base = Base::Fixture("clean-1m-global");
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn recipes_have_names_of_their_own_and_codes_in_order() {
+        let mut names = HashSet::new();
+        for recipe in all() {
+            assert!(names.insert(recipe.name), "{} is used twice", recipe.name);
+            assert!(recipe.found.is_sorted(), "{}", recipe.name);
+            assert!(recipe.found.contains(&recipe.code), "{}", recipe.name);
+            if let CFsck::Differs { codes, why, .. } = recipe.c {
+                assert!(codes.is_sorted() && !why.is_empty(), "{}", recipe.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Quota files.
+
+use super::Recipe;
+
+pub(super) const RECIPES: &[Recipe] = &[];

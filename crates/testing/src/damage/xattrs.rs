@@ -1,0 +1,5 @@
+//! Extended attributes.
+
+use super::Recipe;
+
+pub(super) const RECIPES: &[Recipe] = &[];
