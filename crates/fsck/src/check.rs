@@ -1,0 +1,168 @@
+//! The check as a whole: the passes one after the other.
+
+use ocfs2_volume::allocator::Allocator;
+
+use crate::clusters::ClusterSet;
+use crate::collected::{BlockClaim, Collected, SharedClaim, Totals, TreeUser};
+use crate::inodes::{self, InodeTable};
+use crate::suballocs::{Group, Suballoc, Suballocs};
+use crate::{Context, Finding, Found, Pass, Stop};
+
+/// Told what the check does and finds, in order.
+pub trait Observer {
+    /// A pass begins; it will do `total` units of work, 0 if that is not known.
+    fn pass(&mut self, pass: Pass, total: u64);
+    /// So many of the units are done.
+    fn progress(&mut self, _done: u64) {}
+    /// Something is wrong.
+    fn found(&mut self, found: Found<'_>);
+}
+
+/// What passes know that come later than the one that found it out.
+pub(crate) struct State<'o> {
+    observer: &'o mut dyn Observer,
+    pass: Pass,
+    findings: u64,
+    /// The groups of inode and extent allocators: after pass 0.
+    pub suballocs: Suballocs,
+    /// All inodes: after pass 1.
+    pub inodes: InodeTable,
+    /// Clusters in use so far. Those of refcounted extents are only in `shared`.
+    pub clusters: ClusterSet,
+    /// Clusters claimed more than once, except by sharing: each range as often as it was
+    /// claimed again.
+    pub doubly: Vec<std::ops::Range<u32>>,
+    /// Clusters of refcounted extents.
+    pub shared: Vec<SharedClaim>,
+    /// Blocks of metadata in use.
+    pub blocks: Vec<BlockClaim>,
+    /// Who uses which refcount tree.
+    pub tree_users: Vec<TreeUser>,
+    /// Counts.
+    pub totals: Totals,
+}
+
+impl<'o> State<'o> {
+    fn new(observer: &'o mut dyn Observer) -> Self {
+        Self {
+            observer,
+            pass: Pass::Start,
+            findings: 0,
+            suballocs: Suballocs::default(),
+            inodes: InodeTable::default(),
+            clusters: ClusterSet::default(),
+            doubly: Vec::new(),
+            shared: Vec::new(),
+            blocks: Vec::new(),
+            tree_users: Vec::new(),
+            totals: Totals::default(),
+        }
+    }
+
+    /// A pass begins.
+    pub fn begin(&mut self, pass: Pass, total: u64) {
+        self.pass = pass;
+        self.observer.pass(pass, total);
+    }
+
+    /// So much of the pass is done.
+    pub fn progress(&mut self, done: u64) {
+        self.observer.progress(done);
+    }
+
+    /// Something is wrong.
+    pub fn found(&mut self, finding: Finding) {
+        self.findings += 1;
+        self.observer.found(Found { pass: self.pass, finding: &finding });
+    }
+
+    /// Several things are wrong.
+    pub fn found_all(&mut self, findings: impl IntoIterator<Item = Finding>) {
+        for finding in findings {
+            self.found(finding);
+        }
+    }
+
+    /// Clusters are in use by `owner`.
+    pub fn claim(&mut self, range: std::ops::Range<u32>) {
+        let doubly = &mut self.doubly;
+        self.clusters.insert(range, |again| doubly.push(again));
+    }
+
+    /// Takes over what a piece of pass 1 collected.
+    pub fn merge(&mut self, collected: Collected) {
+        let Collected { findings, inodes, claims, shared, blocks, tree_users, totals } = collected;
+        self.found_all(findings);
+        for (at, facts) in inodes {
+            self.inodes.set(at, facts);
+        }
+        for claim in claims {
+            self.claim(claim.start..claim.start + claim.count);
+        }
+        self.shared.extend(shared);
+        self.blocks.extend(blocks);
+        self.tree_users.extend(tree_users);
+        self.totals.add(totals);
+    }
+}
+
+/// What the check came to.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Outcome {
+    /// How many findings there were.
+    pub findings: u64,
+    /// Counts.
+    pub totals: Totals,
+    /// Clusters in use.
+    pub clusters_in_use: u64,
+}
+
+/// Checks a volume and tells `observer` what is wrong.
+///
+/// # Errors
+/// [`Stop`] if it did not come to its end.
+pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outcome, Stop> {
+    let mut state = State::new(observer);
+    allocators(context, &mut state);
+
+    let total = state.suballocs.groups().iter().filter(|group| group.suballoc.holds_inodes());
+    let total = total.map(|group| u64::from(group.bits)).sum();
+    state.begin(Pass::Inodes, total);
+    state.inodes = InodeTable::new(&state.suballocs);
+    let suballocs = std::mem::take(&mut state.suballocs);
+    let scanned = inodes::scan(context, &suballocs, |collected| state.merge(collected));
+    state.suballocs = suballocs;
+    scanned?;
+
+    Ok(Outcome {
+        findings: state.findings,
+        totals: state.totals,
+        clusters_in_use: state.clusters.len(),
+    })
+}
+
+/// The groups of the allocators of blocks.
+fn allocators(context: &Context<'_>, state: &mut State<'_>) {
+    let slots = 0..context.volume.max_slots();
+    let inodes = slots.clone().map(Suballoc::Inodes);
+    let extents = slots.map(Suballoc::Extents);
+    let mut groups = Vec::new();
+    for suballoc in std::iter::once(Suballoc::GlobalInodes).chain(inodes).chain(extents) {
+        let file = context.volume.system_file(&suballoc.file_name());
+        let Ok(allocator) = file.and_then(|inode| context.volume.allocator(inode)) else {
+            continue;
+        };
+        groups.extend(groups_of(context, suballoc, &allocator));
+    }
+    state.suballocs = Suballocs::new(groups);
+}
+
+fn groups_of(context: &Context<'_>, suballoc: Suballoc, allocator: &Allocator) -> Vec<Group> {
+    let groups = context.volume.groups(allocator).flatten();
+    let group = |group: ocfs2_volume::allocator::Group| {
+        let bits = group.desc.bg_bits.into();
+        let bitmap = group.block().get(0x40..).unwrap_or_default();
+        Group::new(suballoc, group.blkno, group.runs.clone(), bits, bitmap)
+    };
+    groups.map(group).collect()
+}

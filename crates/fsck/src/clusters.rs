@@ -1,0 +1,128 @@
+//! Which clusters are in use, a bit for each, kept only where there are any.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use ocfs2_format::bitmap::{Bitmap, BitmapMut};
+
+/// Clusters of a piece of the map.
+const PIECE: u32 = 1 << 15;
+const PIECE_BYTES: usize = PIECE as usize / 8;
+
+/// A set of clusters.
+///
+/// Takes memory where clusters are, in pieces of 4 KiB that stand for 32768 of them.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterSet {
+    pieces: BTreeMap<u32, Box<[u8; PIECE_BYTES]>>,
+}
+
+impl ClusterSet {
+    /// Adds the clusters of `range`; `again` is called with those that were in it before.
+    pub fn insert(&mut self, range: Range<u32>, mut again: impl FnMut(Range<u32>)) {
+        for (piece, bits) in pieces(range) {
+            let bytes = self.pieces.entry(piece).or_insert_with(|| Box::new([0; PIECE_BYTES]));
+            let mut at = bits.start;
+            // Most often there is none.
+            let before = Bitmap::new(&bytes[..], bits.end);
+            while let Some(start) = before.next(true, at) {
+                let end = before.next(false, start).unwrap_or(bits.end);
+                let first = piece * PIECE;
+                again(first + start as u32..first + end as u32);
+                at = end;
+            }
+            BitmapMut::new(&mut bytes[..], PIECE as usize)
+                .set_range(bits.start, bits.end - bits.start);
+        }
+    }
+
+    /// Whether it holds a cluster.
+    pub fn contains(&self, cluster: u32) -> bool {
+        self.pieces.get(&(cluster / PIECE)).is_some_and(|bytes| {
+            Bitmap::new(&bytes[..], PIECE as usize).get((cluster % PIECE) as usize)
+        })
+    }
+
+    /// The runs of clusters within `range` that are in it.
+    pub fn runs(&self, range: Range<u32>) -> impl Iterator<Item = Range<u32>> + '_ {
+        let mut pending: Option<Range<u32>> = None;
+        let mut runs = pieces(range).flat_map(|(piece, bits)| {
+            let bytes = self.pieces.get(&piece).map_or(&[][..], |bytes| &bytes[..]);
+            let bitmap = Bitmap::new(bytes, bits.end);
+            let mut at = bits.start;
+            std::iter::from_fn(move || {
+                let start = bitmap.next(true, at)?;
+                at = bitmap.next(false, start).unwrap_or(bits.end);
+                let first = piece * PIECE;
+                Some(first + start as u32..first + at as u32)
+            })
+        });
+        // Runs go on from piece to piece.
+        std::iter::from_fn(move || {
+            for run in runs.by_ref() {
+                match &mut pending {
+                    Some(last) if last.end == run.start => last.end = run.end,
+                    _ => {
+                        if let Some(last) = pending.replace(run) {
+                            return Some(last);
+                        }
+                    }
+                }
+            }
+            pending.take()
+        })
+    }
+
+    /// How many clusters are in it.
+    pub fn len(&self) -> u64 {
+        let ones = |bytes: &[u8; PIECE_BYTES]| Bitmap::new(bytes, PIECE as usize).count_ones();
+        self.pieces.values().map(|bytes| ones(bytes) as u64).sum()
+    }
+
+    /// Whether it is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The pieces a range touches, and which bits of each.
+fn pieces(range: Range<u32>) -> impl Iterator<Item = (u32, Range<usize>)> {
+    let mut at = range.start;
+    std::iter::from_fn(move || {
+        if at >= range.end {
+            return None;
+        }
+        let (piece, start) = (at / PIECE, at % PIECE);
+        let count = (range.end - at).min(PIECE - start);
+        at += count;
+        Some((piece, start as usize..(start + count) as usize))
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::single_range_in_vec_init)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_go_across_pieces_and_doubles_are_told() {
+        let mut set = ClusterSet::default();
+        let mut again = Vec::new();
+        set.insert(10..20, |run| again.push(run));
+        set.insert(PIECE - 5..3 * PIECE + 7, |run| again.push(run));
+        assert!(again.is_empty());
+        set.insert(15..PIECE + 1, |run| again.push(run));
+        assert_eq!(again, [15..20, PIECE - 5..PIECE, PIECE..PIECE + 1]);
+        assert_eq!(set.runs(0..u32::MAX).collect::<Vec<_>>(), [10..3 * PIECE + 7]);
+        assert_eq!(set.runs(12..14).collect::<Vec<_>>(), [12..14]);
+        assert_eq!(set.len(), u64::from(3 * PIECE) - 3);
+        assert!(set.contains(10) && !set.contains(9) && !set.contains(u32::MAX));
+    }
+
+    #[test]
+    fn the_last_cluster_there_can_be_is_kept() {
+        let mut set = ClusterSet::default();
+        set.insert(u32::MAX - 1..u32::MAX, |_| {});
+        assert_eq!(set.runs(0..u32::MAX).collect::<Vec<_>>(), [u32::MAX - 1..u32::MAX]);
+    }
+}

@@ -1,0 +1,147 @@
+//! What a thread brings back from a piece of pass 1, and later passes are made of.
+
+use ocfs2_format::Blkno;
+
+use crate::Finding;
+use crate::inodes::Facts;
+use crate::suballocs::Bit;
+
+/// Clusters an inode says are its own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Claim {
+    /// The inode.
+    pub owner: Blkno,
+    /// The first cluster.
+    pub start: u32,
+    /// How many, all within the volume.
+    pub count: u32,
+}
+
+/// Clusters that several inodes may share, counted by a refcount tree.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SharedClaim {
+    /// The inode.
+    pub owner: Blkno,
+    /// The root of the refcount tree the inode names.
+    pub tree: Blkno,
+    /// The first cluster.
+    pub start: u32,
+    /// How many, all within the volume.
+    pub count: u32,
+}
+
+/// What a block of an extent allocator is used as.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum BlockUse {
+    /// An extent block.
+    ExtentBlock,
+    /// The root of a directory index.
+    DxRoot,
+    /// A block of attributes.
+    XattrBlock,
+    /// The root or a leaf of a refcount tree.
+    RefcountBlock,
+}
+
+impl BlockUse {
+    /// Its name in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ExtentBlock => "extent block",
+            Self::DxRoot => "directory index root",
+            Self::XattrBlock => "xattr block",
+            Self::RefcountBlock => "refcount block",
+        }
+    }
+}
+
+/// A block of metadata that an inode says is its own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct BlockClaim {
+    /// The inode; of a refcount tree the root, which several inodes may name: claimed once.
+    pub owner: Blkno,
+    /// The block.
+    pub blkno: Blkno,
+    /// As what.
+    pub used_as: BlockUse,
+    /// Where the block says it was allocated from: slot, bit and group (0: not said).
+    pub suballoc: (u16, u16, Blkno),
+}
+
+/// An inode that uses a refcount tree.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TreeUser {
+    /// The root of the tree.
+    pub tree: Blkno,
+    /// The inode.
+    pub inode: Blkno,
+}
+
+/// Counts for the summary.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Totals {
+    /// Inodes in use.
+    pub inodes: u64,
+    /// Regular files.
+    pub files: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Symbolic links.
+    pub symlinks: u64,
+    /// Device nodes, fifos and sockets.
+    pub special: u64,
+    /// Inodes whose contents are in the dinode.
+    pub inline: u64,
+    /// Regular files of more than one extent.
+    pub fragmented: u64,
+}
+
+impl Totals {
+    pub(crate) fn add(&mut self, other: Self) {
+        let Self { inodes, files, directories, symlinks, special, inline, fragmented } = other;
+        self.inodes += inodes;
+        self.files += files;
+        self.directories += directories;
+        self.symlinks += symlinks;
+        self.special += special;
+        self.inline += inline;
+        self.fragmented += fragmented;
+    }
+}
+
+/// What a piece of pass 1 collected. In the order of the blocks that were read.
+#[derive(Clone, Debug, Default)]
+pub struct Collected {
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// The inodes in use.
+    pub inodes: Vec<(Bit, Facts)>,
+    /// Clusters of files, of indexes and of attributes.
+    pub claims: Vec<Claim>,
+    /// Clusters of refcounted extents.
+    pub shared: Vec<SharedClaim>,
+    /// Blocks of metadata.
+    pub blocks: Vec<BlockClaim>,
+    /// Users of refcount trees.
+    pub tree_users: Vec<TreeUser>,
+    /// Counts.
+    pub totals: Totals,
+}
+
+impl Collected {
+    /// Adds a finding.
+    pub fn found(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+
+    /// Puts what `other` collected behind.
+    pub fn append(&mut self, mut other: Self) {
+        self.findings.append(&mut other.findings);
+        self.inodes.append(&mut other.inodes);
+        self.claims.append(&mut other.claims);
+        self.shared.append(&mut other.shared);
+        self.blocks.append(&mut other.blocks);
+        self.tree_users.append(&mut other.tree_users);
+        self.totals.add(other.totals);
+    }
+}

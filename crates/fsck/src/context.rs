@@ -1,0 +1,143 @@
+//! What every pass is given: the volume, how to read it, and what was asked for.
+
+use ocfs2_cli::Interrupt;
+use ocfs2_format::Blkno;
+use ocfs2_format::check::{self, Checked};
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::geometry::Geometry;
+use ocfs2_volume::{Error, Volume};
+
+use crate::codes::{Code, general};
+use crate::{Finding, Place};
+
+/// How to check.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Options {
+    /// Threads that read and decode, at least 1. The result does not depend on it.
+    pub threads: usize,
+    /// Whether inodes of another generation may belong to this volume (`-G`).
+    pub foreign_generations: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { threads, foreign_generations: false }
+    }
+}
+
+/// The volume and what was asked for. Shared by all threads.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The volume, read through whatever was changed so far.
+    pub volume: &'a Volume,
+    /// How to check.
+    pub options: &'a Options,
+    /// Whether to stop.
+    pub interrupt: &'a Interrupt,
+}
+
+/// A block that was read, as far as it could be.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// Where it is.
+    pub blkno: Blkno,
+    /// The contents; a single wrong bit is corrected in them.
+    pub bytes: Vec<u8>,
+    /// Why the checksum does not hold, in words, where it does not.
+    pub bad_check: Option<String>,
+}
+
+/// The check ended before it was through.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Stop {
+    /// A signal said so.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl<'a> Context<'a> {
+    /// Ends the check if a signal came.
+    ///
+    /// # Errors
+    /// [`Stop::Interrupted`].
+    pub fn check_interrupt(&self) -> Result<(), Stop> {
+        if self.interrupt.requested() { Err(Stop::Interrupted) } else { Ok(()) }
+    }
+
+    /// Its sizes.
+    pub fn geometry(&self) -> &'a Geometry {
+        self.volume.geometry()
+    }
+
+    /// Reads a block of metadata whose block check is at `check_offset`. What is wrong with the
+    /// checksum is part of the answer: the contents are looked at all the same.
+    ///
+    /// # Errors
+    /// The finding that it can not be read: [`general::IO_ERROR`]. The block has to be within
+    /// the volume.
+    pub fn read(
+        &self,
+        structure: &'static str,
+        blkno: Blkno,
+        check_offset: usize,
+    ) -> Result<Block, Finding> {
+        let mut bytes = vec![0; self.volume.block_size().size()];
+        self.volume
+            .read_into(structure, blkno, &mut bytes)
+            .map_err(|err| io_error(structure, blkno, &err))?;
+        let bad_check = self.check(&mut bytes, check_offset);
+        Ok(Block { blkno, bytes, bad_check })
+    }
+
+    /// As [`Context::read`]; a checksum that does not hold gives [`general::BLOCK_ECC`].
+    ///
+    /// # Errors
+    /// As [`Context::read`].
+    pub fn read_judged(
+        &self,
+        structure: &'static str,
+        blkno: Blkno,
+        check_offset: usize,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Vec<u8>, Finding> {
+        let block = self.read(structure, blkno, check_offset)?;
+        findings.extend(block.ecc_finding(structure, general::BLOCK_ECC));
+        Ok(block.bytes)
+    }
+
+    /// Looks at the block check of `bytes`, which may be several blocks, where the volume has
+    /// them. Corrects a single wrong bit. Says what is wrong.
+    pub fn check(&self, bytes: &mut [u8], check_offset: usize) -> Option<String> {
+        if !self.volume.has(Incompat::META_ECC) {
+            return None;
+        }
+        match check::correct(bytes, check_offset) {
+            Checked::Good => None,
+            Checked::OneBit(bit) => Some(format!("bit {} of byte {} is wrong", bit & 7, bit >> 3)),
+            Checked::Bad { stored, computed } => {
+                Some(format!("the checksum is {stored:#010x}, expected {computed:#010x}"))
+            }
+        }
+    }
+}
+
+impl Block {
+    /// The finding about its checksum, if that does not hold.
+    pub fn ecc_finding(&self, structure: &str, code: &'static Code) -> Option<Finding> {
+        let bad = self.bad_check.as_ref()?;
+        let text = format!("{structure} {}: {bad}", self.blkno);
+        Some(Finding::new(code, Place::block(self.blkno), text))
+    }
+}
+
+/// The finding that a block can not be read.
+pub fn io_error(structure: &str, blkno: Blkno, err: &Error) -> Finding {
+    // With its number, as in "Input/output error (os error 5)".
+    let cause = match err {
+        Error::Read { source, .. } => source.to_string(),
+        other => other.to_string(),
+    };
+    let text = format!("{structure} {blkno} can not be read: {cause}");
+    Finding::new(general::IO_ERROR, Place::block(blkno), text)
+}

@@ -1,0 +1,390 @@
+//! Extent trees, followed as far as they can be.
+//!
+//! Verifies every list, record and extent block of a tree (invariants E-1 to E-8), collects
+//! the extent blocks and clusters it claims. What is wrong is reported and then taken as if it
+//! had been mended, so that one damage gives one finding. Ends for any contents: depth falls
+//! from list to list and no extent block is read twice.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use ocfs2_format::extent::{
+    ExtentBlock, ExtentFlags, ExtentList, ExtentListHeader, ExtentRec, MAX_TREE_DEPTH,
+};
+use ocfs2_format::feature::{Incompat, RoCompat};
+use ocfs2_format::{Blkno, Structure};
+use ocfs2_volume::tree::Extent;
+
+use crate::codes::extents as codes;
+use crate::collected::{BlockClaim, BlockUse, Claim, Collected, SharedClaim};
+use crate::{Context, Finding, Place};
+
+/// What a tree holds, which decides what may be in it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Holds {
+    /// Contents of a regular file or a symbolic link: may have holes.
+    Data,
+    /// Anything else whose positions are counted: no holes (directories, attribute values,
+    /// files of the system).
+    Dense,
+    /// Clusters found by a hash: positions are hashes.
+    Hashed,
+    /// Single blocks found by cluster numbers: the leaves of a refcount tree.
+    RefcountLeaves,
+}
+
+/// A tree that is to be followed.
+#[derive(Clone, Copy, Debug)]
+pub struct TreeRoot<'a> {
+    /// The inode it belongs to.
+    pub owner: Blkno,
+    /// The block the root list is in.
+    pub blkno: Blkno,
+    /// The bytes from the list's header to the end of the room it has.
+    pub list: &'a [u8],
+    /// What it holds.
+    pub holds: Holds,
+    /// The refcount tree the owner names; without one no extent may be refcounted.
+    pub refcount_tree: Option<Blkno>,
+}
+
+/// What a tree turned out to be.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Walked {
+    /// The sum of all extents; of a refcount tree the leaves.
+    pub clusters: u64,
+    /// Extents.
+    pub extents: u64,
+    /// The position behind the last extent.
+    pub end: u64,
+    /// The rightmost leaf that is an extent block; 0 if the root is the leaf.
+    pub last_leaf: Blkno,
+    /// Whether a part of it could not be read, so that the sums say nothing.
+    pub incomplete: bool,
+}
+
+/// The end of all positions.
+const END: u64 = 1 << 32;
+
+struct Walk<'a, 'c, V> {
+    context: &'a Context<'a>,
+    root: &'a TreeRoot<'a>,
+    out: &'c mut Collected,
+    visit: V,
+    seen: HashSet<Blkno>,
+    walked: Walked,
+    /// Where the next leaf should be, as the last one said.
+    next_leaf: Option<(Blkno, Blkno)>,
+    /// The position of the last extent.
+    last_cpos: Option<u64>,
+}
+
+/// Follows a tree. `visit` is called for each extent that lies in the volume, in order.
+pub fn walk(
+    context: &Context<'_>,
+    root: &TreeRoot<'_>,
+    out: &mut Collected,
+    visit: impl FnMut(&mut Collected, Extent),
+) -> Walked {
+    let (seen, walked) = (HashSet::new(), Walked::default());
+    let (next_leaf, last_cpos) = (None, None);
+    let mut walk = Walk { context, root, out, visit, seen, walked, next_leaf, last_cpos };
+    match ExtentList::new(root.list) {
+        Ok(list) => {
+            let depth = walk.root_depth(&list);
+            walk.list(root.blkno, &list, depth, 0..END);
+            walk.end_of_leaves();
+        }
+        Err(_) => walk.walked.incomplete = true,
+    }
+    walk.walked
+}
+
+impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
+    fn found(&mut self, finding: Finding) {
+        self.out.found(finding);
+    }
+
+    fn place(&self, blkno: Blkno) -> Place {
+        Place::block(blkno).of(self.root.owner)
+    }
+
+    /// The depth of the root list. One that is too large is taken from what it points at.
+    fn root_depth(&mut self, list: &ExtentList<'_>) -> u16 {
+        let depth = list.header.l_tree_depth;
+        if depth <= MAX_TREE_DEPTH {
+            return depth;
+        }
+        let below =
+            list.records().next().filter(|rec| self.context.geometry().is_valid_block(rec.e_blkno));
+        let below = below.and_then(|rec| self.context.volume.read_block(rec.e_blkno).ok());
+        let below = below.filter(|block| block.starts_with(&ExtentBlock::SIGNATURE));
+        let below = below.and_then(|block| Some(ExtentBlock::list(&block).ok()?.header));
+        let expected = below.map_or(0, |header| header.l_tree_depth.min(MAX_TREE_DEPTH - 1) + 1);
+        let text = format!(
+            "extent list {}: l_tree_depth is {depth}, expected {expected}",
+            self.root.blkno
+        );
+        self.found(Finding::new(codes::EXTENT_LIST_DEPTH, self.place(self.root.blkno), text));
+        expected
+    }
+
+    /// The records of a list that count.
+    fn records(&mut self, blkno: Blkno, list: &ExtentList<'_>) -> Vec<ExtentRec> {
+        let ExtentListHeader { l_count, l_next_free_rec, .. } = list.header;
+        let (count, used) = (usize::from(l_count), usize::from(l_next_free_rec));
+        let capacity = list.capacity();
+        if count > capacity {
+            let text = format!("extent list {blkno}: l_count is {count}, at most {capacity} fit");
+            self.found(Finding::new(codes::EXTENT_LIST_COUNT, self.place(blkno), text));
+        }
+        let count = count.min(capacity);
+        if used > count {
+            let text =
+                format!("extent list {blkno}: l_next_free_rec is {used}, l_count is {count}");
+            self.found(Finding::new(codes::EXTENT_LIST_FREE, self.place(blkno), text));
+        }
+        list.records().take(count).collect()
+    }
+
+    /// Follows a list of that depth, whose records are to lie in `range`.
+    fn list(&mut self, blkno: Blkno, list: &ExtentList<'_>, depth: u16, range: Range<u64>) {
+        let records = self.records(blkno, list);
+        if depth == 0 {
+            for (index, rec) in records.iter().enumerate() {
+                self.leaf_record(blkno, index, rec, &range);
+            }
+            return;
+        }
+        for (index, rec) in records.iter().enumerate() {
+            let own = u64::from(rec.e_cpos.0);
+            let next = records.get(index + 1).map(|next| u64::from(next.e_cpos.0));
+            let end = next.unwrap_or(range.end).min(range.end);
+            let start = if index == 0 { range.start } else { own };
+            // The first record also stands for what is before it.
+            if own < range.start && index > 0 || own >= end || start >= end {
+                let text = format!(
+                    "extent list {blkno}: record {index} begins at {own}, outside {}..{end}",
+                    range.start
+                );
+                self.found(Finding::new(codes::EXTENT_RANGE, self.place(blkno), text));
+                self.child(blkno, rec, depth - 1, range.clone());
+                continue;
+            }
+            self.child(blkno, rec, depth - 1, start..end);
+            let stored = own + u64::from(rec.e_int_clusters());
+            let wrong = match next {
+                Some(next) => stored != next,
+                None => stored < self.walked.end && !self.walked.incomplete,
+            };
+            if wrong {
+                let expected = next.unwrap_or(self.walked.end);
+                let text = format!(
+                    "extent list {blkno}: record {index} covers up to {stored}, expected {expected}"
+                );
+                self.found(Finding::new(codes::EXTENT_RANGE, self.place(blkno), text));
+            }
+        }
+    }
+
+    /// Follows an interior record to the extent block it names.
+    fn child(&mut self, parent: Blkno, rec: &ExtentRec, depth: u16, range: Range<u64>) {
+        let blkno = rec.e_blkno;
+        if !self.context.geometry().is_valid_block(blkno) {
+            let text = format!("extent list {parent}: points at block {blkno}");
+            self.found(Finding::new(codes::EXTENT_BLKNO_RANGE, self.place(parent), text));
+            self.walked.incomplete = true;
+            return;
+        }
+        if blkno == self.root.blkno || !self.seen.insert(blkno) {
+            let text = format!(
+                "extent list {parent}: points at block {blkno}, which the tree already holds"
+            );
+            self.found(Finding::new(codes::EXTENT_LOOP, self.place(parent), text));
+            self.walked.incomplete = true;
+            return;
+        }
+        let block = match self.context.read(ExtentBlock::NAME, blkno, ExtentBlock::CHECK_OFFSET) {
+            Ok(block) => block,
+            Err(finding) => {
+                self.walked.incomplete = true;
+                return self.found(Finding {
+                    place: finding.place.clone().of(self.root.owner),
+                    ..finding
+                });
+            }
+        };
+        let (Ok(header), Ok(list)) =
+            (ExtentBlock::decode(&block.bytes), ExtentBlock::list(&block.bytes))
+        else {
+            return;
+        };
+        if header.h_signature != ExtentBlock::SIGNATURE {
+            let text = format!("extent list {parent}: block {blkno} is not an extent block");
+            self.found(Finding::new(codes::EXTENT_EB_INVALID, self.place(blkno), text));
+            self.walked.incomplete = true;
+            return;
+        }
+        let ecc = block.ecc_finding(ExtentBlock::NAME, crate::codes::general::BLOCK_ECC);
+        self.out.findings.extend(ecc);
+        if header.h_blkno != blkno {
+            let text = format!("extent block {blkno}: h_blkno is {}", header.h_blkno);
+            self.found(Finding::new(codes::EB_BLKNO, self.place(blkno), text));
+        }
+        let generation = self.context.volume.generation();
+        if header.h_fs_generation != generation {
+            let text = format!(
+                "extent block {blkno}: h_fs_generation is {:#010x}, expected {generation:#010x}",
+                header.h_fs_generation
+            );
+            let finding = Finding::new(codes::EB_GEN, self.place(blkno), text);
+            self.found(finding.or_else(codes::EB_GEN_FIX));
+        }
+        if list.header.l_tree_depth != depth {
+            let text = format!(
+                "extent block {blkno}: l_tree_depth is {}, expected {depth}",
+                list.header.l_tree_depth
+            );
+            self.found(Finding::new(codes::EXTENT_LIST_DEPTH, self.place(blkno), text));
+        }
+        self.out.blocks.push(BlockClaim {
+            owner: self.root.owner,
+            blkno,
+            used_as: BlockUse::ExtentBlock,
+            suballoc: (header.h_suballoc_slot, header.h_suballoc_bit, header.h_suballoc_loc),
+        });
+        if depth == 0 {
+            self.leaf_follows(blkno);
+            self.next_leaf = Some((blkno, header.h_next_leaf_blk));
+            self.walked.last_leaf = blkno;
+        }
+        self.list(blkno, &list, depth, range);
+    }
+
+    /// Compares the link of the leaf before with the leaf that is there.
+    fn leaf_follows(&mut self, leaf: Blkno) {
+        let Some((before, next)) = self.next_leaf else { return };
+        if next != leaf && !self.walked.incomplete {
+            let text = format!("extent block {before}: h_next_leaf_blk is {next}, expected {leaf}");
+            self.found(Finding::new(codes::EB_NEXT_LEAF, self.place(before), text));
+        }
+    }
+
+    fn end_of_leaves(&mut self) {
+        self.leaf_follows(Blkno(0));
+    }
+
+    fn leaf_record(&mut self, blkno: Blkno, index: usize, rec: &ExtentRec, range: &Range<u64>) {
+        let geometry = *self.context.geometry();
+        let mut extent = Extent {
+            cpos: rec.e_cpos,
+            clusters: rec.e_leaf_clusters(),
+            blkno: rec.e_blkno,
+            flags: rec.e_flags(),
+        };
+        if extent.clusters == 0 {
+            // The kernel leaves one behind where it removed the first ones.
+            if index > 0 {
+                let text = format!("extent list {blkno}: record {index} is empty");
+                self.found(Finding::new(codes::EXTENT_EMPTY, self.place(blkno), text));
+            }
+            return;
+        }
+        let what = format!("extent list {blkno}: record {index}, position {}", extent.cpos);
+        let holds = self.root.holds;
+        let (bpc_bits, unit) = match holds {
+            Holds::RefcountLeaves => (0, "block"),
+            _ => (geometry.bpc_bits(), "cluster"),
+        };
+        if !geometry.is_valid_block(extent.blkno) {
+            let text = format!("{what}: begins at block {}", extent.blkno);
+            self.found(Finding::new(codes::EXTENT_BLKNO_RANGE, self.place(blkno), text));
+            self.walked.incomplete = true;
+            return;
+        }
+        let start = extent.blkno.0 >> bpc_bits;
+        if extent.blkno.0 != start << bpc_bits {
+            let text = format!("{what}: begins at block {}, within a cluster", extent.blkno);
+            self.found(Finding::new(codes::EXTENT_BLKNO_UNALIGNED, self.place(blkno), text));
+            extent.blkno = Blkno(start << bpc_bits);
+        }
+        let units = geometry.blocks() >> bpc_bits;
+        let room = units.saturating_sub(start);
+        if u64::from(extent.clusters) > room {
+            let text = format!(
+                "{what}: {} {unit}s from {unit} {start} on, the volume has {units}",
+                extent.clusters
+            );
+            self.found(Finding::new(codes::EXTENT_CLUSTERS_OVERRUN, self.place(blkno), text));
+            self.walked.incomplete = true;
+            extent.clusters = u16::try_from(room).unwrap_or(extent.clusters);
+        }
+        self.flags(blkno, &what, &mut extent);
+        self.position(blkno, &what, &extent, range);
+        self.walked.clusters += u64::from(extent.clusters);
+        self.walked.extents += 1;
+        self.walked.end = self.walked.end.max(extent.end());
+        self.claim(&extent, start);
+        (self.visit)(self.out, extent);
+    }
+
+    fn flags(&mut self, blkno: Blkno, what: &str, extent: &mut Extent) {
+        let place = self.place(blkno);
+        let features = self.context.volume.features();
+        if extent.flags.contains(ExtentFlags::UNWRITTEN)
+            && !features.ro_compat.contains(RoCompat::UNWRITTEN)
+        {
+            let text = format!("{what}: is marked unwritten, the volume has no unwritten extents");
+            self.found(Finding::new(codes::EXTENT_MARKED_UNWRITTEN, place.clone(), text));
+            extent.flags.remove(ExtentFlags::UNWRITTEN);
+        }
+        let refcounts = self.context.volume.has(Incompat::REFCOUNT_TREE);
+        if extent.flags.contains(ExtentFlags::REFCOUNTED)
+            && (!refcounts || self.root.refcount_tree.is_none())
+        {
+            let text = format!("{what}: is marked refcounted, there is no refcount tree");
+            self.found(Finding::new(codes::EXTENT_MARKED_REFCOUNTED, place.clone(), text));
+            extent.flags.remove(ExtentFlags::REFCOUNTED);
+        }
+        let known = ExtentFlags::UNWRITTEN | ExtentFlags::REFCOUNTED;
+        if !known.contains(extent.flags) {
+            let text = format!("{what}: e_flags is {:#04x}", extent.flags.bits());
+            self.found(Finding::new(codes::EXTENT_FLAGS, place, text));
+            extent.flags &= known;
+        }
+    }
+
+    fn position(&mut self, blkno: Blkno, what: &str, extent: &Extent, range: &Range<u64>) {
+        let cpos = u64::from(extent.cpos.0);
+        let end = self.walked.end;
+        let hashed = matches!(self.root.holds, Holds::Hashed | Holds::RefcountLeaves);
+        // Positions that are hashes say nothing about lengths.
+        let free_from = if hashed { self.last_cpos.map_or(0, |cpos| cpos + 1) } else { end };
+        self.last_cpos = Some(cpos);
+        if cpos < free_from {
+            let text = format!("{what}: the extent before it ends at {free_from}");
+            self.found(Finding::new(codes::EXTENT_OVERLAP, self.place(blkno), text));
+        } else if cpos > end && self.root.holds == Holds::Dense && !self.walked.incomplete {
+            let text = format!("{what}: the extent before it ends at {end}, there may be no hole");
+            self.found(Finding::new(codes::NO_HOLES, self.place(blkno), text));
+        }
+        if cpos < range.start || (!hashed && extent.end() > range.end) || cpos >= range.end {
+            let text = format!("{what}: lies outside {}..{}", range.start, range.end);
+            self.found(Finding::new(codes::EXTENT_RANGE, self.place(blkno), text));
+        }
+    }
+
+    fn claim(&mut self, extent: &Extent, start: u64) {
+        if self.root.holds == Holds::RefcountLeaves {
+            return;
+        }
+        let (owner, count) = (self.root.owner, extent.clusters.into());
+        let Ok(start) = u32::try_from(start) else { return };
+        match self.root.refcount_tree {
+            Some(tree) if extent.flags.contains(ExtentFlags::REFCOUNTED) => {
+                self.out.shared.push(SharedClaim { owner, tree, start, count });
+            }
+            _ => self.out.claims.push(Claim { owner, start, count }),
+        }
+    }
+}

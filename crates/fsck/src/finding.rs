@@ -1,0 +1,120 @@
+//! What is wrong, and where.
+
+use std::fmt;
+
+use ocfs2_format::Blkno;
+use serde::Serialize;
+
+use crate::Pass;
+use crate::codes::Code;
+
+/// Where something is wrong: whatever of it is known.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct Place {
+    /// The inode it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inode: Option<u64>,
+    /// The block it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block: Option<u64>,
+    /// The node slot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u16>,
+    /// The clusters it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clusters: Option<Clusters>,
+    /// The name of a directory entry, a system file or an attribute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// Clusters in a row.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+pub struct Clusters {
+    /// The first one.
+    pub start: u32,
+    /// How many.
+    pub count: u32,
+}
+
+impl Place {
+    /// A block.
+    pub fn block(blkno: Blkno) -> Self {
+        Self { block: Some(blkno.0), ..Self::default() }
+    }
+
+    /// An inode, which is also a block.
+    pub fn inode(blkno: Blkno) -> Self {
+        Self { inode: Some(blkno.0), ..Self::default() }
+    }
+
+    /// A slot.
+    pub fn slot(slot: u16) -> Self {
+        Self { slot: Some(slot), ..Self::default() }
+    }
+
+    /// Clusters.
+    pub fn clusters(start: u32, count: u32) -> Self {
+        Self { clusters: Some(Clusters { start, count }), ..Self::default() }
+    }
+
+    /// The same, in that inode.
+    #[must_use]
+    pub fn of(self, inode: Blkno) -> Self {
+        Self { inode: Some(inode.0), ..self }
+    }
+
+    /// The same, in that slot.
+    #[must_use]
+    pub fn in_slot(self, slot: u16) -> Self {
+        Self { slot: Some(slot), ..self }
+    }
+
+    /// The same, with a name; what can not be printed is escaped.
+    #[must_use]
+    pub fn named(self, name: &[u8]) -> Self {
+        Self { name: Some(name.escape_ascii().to_string()), ..self }
+    }
+}
+
+/// Something is wrong.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Finding {
+    /// What kind of thing.
+    pub code: &'static Code,
+    /// Where.
+    pub place: Place,
+    /// In words: the structure, what it says and what was expected; a clause without a full
+    /// stop.
+    pub text: String,
+    /// What is asked when the answer to this is no.
+    pub otherwise: Option<Box<Self>>,
+}
+
+impl Finding {
+    /// A finding.
+    pub fn new(code: &'static Code, place: Place, text: impl fmt::Display) -> Self {
+        Self { code, place, text: text.to_string(), otherwise: None }
+    }
+
+    /// The same, with what is asked when the answer is no: another way to mend it.
+    #[must_use]
+    pub fn or_else(self, code: &'static Code) -> Self {
+        let other = Self::new(code, self.place.clone(), &self.text);
+        Self { otherwise: Some(Box::new(other)), ..self }
+    }
+
+    /// This one and what is asked after each no.
+    pub fn chain(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |finding| finding.otherwise.as_deref())
+    }
+}
+
+/// A finding and the pass that found it.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    /// The pass.
+    pub pass: Pass,
+    /// What it found.
+    pub finding: &'a Finding,
+}

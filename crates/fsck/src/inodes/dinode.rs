@@ -1,0 +1,291 @@
+//! One inode in use: its fields, and what its kind has in the rest of the block.
+
+use ocfs2_format::Blkno;
+use ocfs2_format::dinode::{Arm, Dinode, DynFeatures, FileKind, InodeFlags};
+use ocfs2_format::feature::Incompat;
+use ocfs2_volume::Inode;
+
+use super::{Facts, inline, symlink};
+use crate::codes::{directories, inodes as codes};
+use crate::collected::{Collected, TreeUser};
+use crate::extents::{self, Holds, TreeRoot, Walked};
+use crate::suballocs::{Bit, Group};
+use crate::{Context, Finding, Place};
+
+/// The parts of an inode as they are once what is wrong with its flags was mended.
+pub(super) struct Subject<'a> {
+    pub inode: &'a Inode,
+    pub kind: Option<FileKind>,
+    pub features: DynFeatures,
+    /// Its refcount tree.
+    pub refcount_tree: Option<Blkno>,
+}
+
+impl Subject<'_> {
+    pub fn dinode(&self) -> &Dinode {
+        &self.inode.dinode
+    }
+
+    pub fn blkno(&self) -> Blkno {
+        self.inode.blkno
+    }
+
+    pub fn finding(
+        &self,
+        code: &'static crate::codes::Code,
+        text: impl std::fmt::Display,
+    ) -> Finding {
+        let blkno = self.inode.blkno;
+        Finding::new(code, Place::inode(blkno), format_args!("inode {blkno}: {text}"))
+    }
+
+    pub fn is_system(&self) -> bool {
+        self.dinode().flags().contains(InodeFlags::SYSTEM)
+    }
+}
+
+/// Checks an inode in use; `bad_check` is what is wrong with its checksum.
+pub(super) fn check(
+    context: &Context<'_>,
+    group: &Group,
+    at: Bit,
+    inode: &Inode,
+    bad_check: Option<String>,
+    out: &mut Collected,
+) {
+    let dinode = &inode.dinode;
+    let mut subject =
+        Subject { inode, kind: inode.kind(), features: dinode.dyn_features(), refcount_tree: None };
+    if let Some(bad) = bad_check {
+        let code = match subject.kind {
+            Some(FileKind::Directory) => directories::BAD_CRC32,
+            _ => codes::INODE_ECC,
+        };
+        out.found(subject.finding(code, bad));
+    }
+    identity(context, group, at, &subject, out);
+    kind(context, &subject, out);
+    features(context, &mut subject, out);
+    out.inodes.push((at, facts(context, &subject)));
+    count(&subject, out);
+    if let Some(tree) = subject.refcount_tree {
+        out.tree_users.push(TreeUser { tree, inode: inode.blkno });
+    }
+    contents(context, &subject, out);
+}
+
+fn facts(context: &Context<'_>, subject: &Subject<'_>) -> Facts {
+    let flags = subject.dinode().flags();
+    Facts {
+        kind: subject.kind,
+        in_use: true,
+        is_system: flags.contains(InodeFlags::SYSTEM),
+        is_orphaned: flags.contains(InodeFlags::ORPHANED),
+        links: context.volume.links_count(subject.inode),
+        references: 0,
+    }
+}
+
+fn count(subject: &Subject<'_>, out: &mut Collected) {
+    let totals = &mut out.totals;
+    totals.inodes += 1;
+    match subject.kind {
+        Some(FileKind::Regular) => totals.files += 1,
+        Some(FileKind::Directory) => totals.directories += 1,
+        Some(FileKind::Symlink) => totals.symlinks += 1,
+        Some(_) => totals.special += 1,
+        None => {}
+    }
+    if subject.features.contains(DynFeatures::INLINE_DATA) {
+        totals.inline += 1;
+    }
+}
+
+/// Where it is and where it came from.
+fn identity(
+    context: &Context<'_>,
+    group: &Group,
+    at: Bit,
+    subject: &Subject<'_>,
+    out: &mut Collected,
+) {
+    let (dinode, blkno) = (subject.dinode(), subject.blkno());
+    if dinode.i_blkno != blkno {
+        out.found(subject.finding(codes::INODE_BLKNO, format!("i_blkno is {}", dinode.i_blkno)));
+    }
+    let slot = group.suballoc.slot();
+    if dinode.i_suballoc_slot != slot {
+        let text = format!("i_suballoc_slot is {}, expected {slot}", dinode.i_suballoc_slot);
+        out.found(subject.finding(codes::INODE_SUBALLOC, text));
+    }
+    let loc = dinode.i_suballoc_loc;
+    let misled = u32::from(dinode.i_suballoc_bit) != at.bit || !loc.is_none() && loc != group.blkno;
+    // Without the group the bit leads to it by itself, in a group in one piece.
+    let lost = loc.is_none() && group.runs.len() > 1;
+    if misled || lost {
+        let text = format!(
+            "i_suballoc_bit is {} of group {loc}, expected {} of group {}",
+            dinode.i_suballoc_bit, at.bit, group.blkno
+        );
+        out.found(subject.finding(codes::INODE_SUBALLOC_BIT, text));
+    }
+    if dinode.i_dtime != 0 {
+        let text = format!("is in use and was deleted at {}", dinode.i_dtime);
+        out.found(subject.finding(codes::INODE_NZ_DTIME, text));
+    }
+    let root = context.volume.superblock().s_root_blkno;
+    if blkno == root && subject.kind != Some(FileKind::Directory) {
+        let text = format!("is the root directory, i_mode is {:#o}", dinode.i_mode);
+        out.found(subject.finding(codes::ROOT_NOTDIR, text));
+    }
+}
+
+/// Flags of which one says what the inode is.
+const PURPOSES: InodeFlags = InodeFlags::SUPER_BLOCK
+    .union(InodeFlags::LOCAL_ALLOC)
+    .union(InodeFlags::BITMAP)
+    .union(InodeFlags::JOURNAL)
+    .union(InodeFlags::HEARTBEAT)
+    .union(InodeFlags::CHAIN)
+    .union(InodeFlags::DEALLOC)
+    .union(InodeFlags::QUOTA);
+
+/// Whether mode and flags are some that exist and go together.
+fn kind(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) {
+    let dinode = subject.dinode();
+    let root = context.volume.superblock().s_root_blkno;
+    if subject.kind.is_none() && subject.blkno() != root {
+        let text = format!("i_mode is {:#o}, no type of file", dinode.i_mode);
+        out.found(subject.finding(codes::INODE_MODE, text));
+    }
+    let flags = dinode.flags();
+    let known = PURPOSES
+        | InodeFlags::VALID
+        | InodeFlags::ORPHANED
+        | InodeFlags::SYSTEM
+        | InodeFlags::DIO_ORPHANED;
+    let unknown = !known.contains(flags);
+    let purpose = flags & PURPOSES;
+    let misplaced = !purpose.is_empty() && !flags.contains(InodeFlags::SYSTEM);
+    if unknown || misplaced || purpose.contains(InodeFlags::SUPER_BLOCK) {
+        let text = format!("i_flags is {:#x}", flags.bits());
+        out.found(subject.finding(codes::INODE_FLAGS, text));
+    }
+}
+
+/// Whether the volume and the inode have what i_dyn_features says; mends it in `subject`.
+fn features(context: &Context<'_>, subject: &mut Subject<'_>, out: &mut Collected) {
+    let volume = context.volume;
+    let features = subject.features;
+    let known = DynFeatures::INLINE_DATA
+        | DynFeatures::HAS_XATTR
+        | DynFeatures::INLINE_XATTR
+        | DynFeatures::INDEXED_DIR
+        | DynFeatures::HAS_REFCOUNT;
+    if !known.contains(features) {
+        let text = format!("i_dyn_features is {:#x}", features.bits());
+        out.found(subject.finding(codes::INODE_FLAGS, text));
+    }
+    if features.contains(DynFeatures::INLINE_DATA) && !volume.has(Incompat::INLINE_DATA) {
+        let text = "has inline data, which the volume has not";
+        out.found(subject.finding(codes::INLINE_DATA_FLAG_INVALID, text));
+        subject.features.remove(DynFeatures::INLINE_DATA);
+    }
+    let loc = subject.dinode().i_refcount_loc;
+    if features.contains(DynFeatures::HAS_REFCOUNT) {
+        if volume.has(Incompat::REFCOUNT_TREE) {
+            subject.refcount_tree = Some(loc);
+        } else {
+            let text = "has a refcount tree, which the volume has not";
+            out.found(subject.finding(codes::REFCOUNT_FLAG_INVALID, text));
+            subject.features.remove(DynFeatures::HAS_REFCOUNT);
+        }
+    } else if !loc.is_none() {
+        let text = format!("i_refcount_loc is {loc}, without HAS_REFCOUNT");
+        out.found(subject.finding(codes::REFCOUNT_LOC_INVALID, text));
+    }
+}
+
+fn contents(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) {
+    let arm = match subject.dinode().arm() {
+        Arm::InlineData if !subject.features.contains(DynFeatures::INLINE_DATA) => Arm::ExtentList,
+        arm => arm,
+    };
+    match arm {
+        Arm::Super | Arm::Chain | Arm::LocalAlloc | Arm::TruncateLog => {}
+        Arm::InlineData => inline::check(context, subject, out),
+        Arm::Symlink => symlink::check_fast(context, subject, out),
+        Arm::ExtentList => {
+            let walked = tree(context, subject, out);
+            if !walked.incomplete {
+                sums(context, subject, &walked, out);
+            }
+            if subject.kind == Some(FileKind::Symlink) {
+                symlink::check_slow(context, subject, out);
+            }
+        }
+    }
+}
+
+fn tree(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) -> Walked {
+    let volume = context.volume;
+    let sparse = volume.has(Incompat::SPARSE_ALLOC);
+    let holds = match subject.kind {
+        Some(FileKind::Regular) if sparse && !subject.is_system() => Holds::Data,
+        _ => Holds::Dense,
+    };
+    let root = TreeRoot {
+        owner: subject.blkno(),
+        blkno: subject.blkno(),
+        list: subject.inode.id2(),
+        holds,
+        refcount_tree: subject.refcount_tree,
+    };
+    // The end of what was written: the rest may lie behind the end of the file.
+    let mut written = 0;
+    let walked = extents::walk(context, &root, out, |_, extent| {
+        if !extent.is_unwritten() {
+            written = extent.end();
+        }
+    });
+    let dinode = subject.dinode();
+    if !walked.incomplete && dinode.i_last_eb_blk != walked.last_leaf {
+        let text =
+            format!("i_last_eb_blk is {}, expected {}", dinode.i_last_eb_blk, walked.last_leaf);
+        out.found(subject.finding(codes::INODE_LAST_EB, text));
+    }
+    if subject.kind == Some(FileKind::Regular) {
+        out.totals.fragmented += u64::from(walked.extents > 1);
+        let needed = context.geometry().clusters_for(dinode.i_size).map_or(u64::MAX, u64::from);
+        if sparse && !subject.is_system() && !walked.incomplete && written > needed {
+            let text = format!(
+                "i_size is {}, clusters are written up to {written}, beyond its {needed}",
+                dinode.i_size
+            );
+            out.found(subject.finding(codes::INODE_SPARSE_SIZE, text));
+        }
+    }
+    walked
+}
+
+/// Whether sizes agree with what was found in the tree.
+fn sums(context: &Context<'_>, subject: &Subject<'_>, walked: &Walked, out: &mut Collected) {
+    let dinode = subject.dinode();
+    let sparse = context.volume.has(Incompat::SPARSE_ALLOC);
+    if u64::from(dinode.i_clusters) != walked.clusters {
+        let text = format!("i_clusters is {}, expected {}", dinode.i_clusters, walked.clusters);
+        let code = if sparse { codes::INODE_SPARSE_CLUSTERS } else { codes::INODE_CLUSTERS };
+        out.found(subject.finding(code, text));
+    }
+    let allocated = walked.end << context.geometry().cluster_size.bits();
+    let is_dir = subject.kind == Some(FileKind::Directory);
+    if is_dir && walked.extents == 0 {
+        out.found(subject.finding(codes::DIR_ZERO, "is a directory without any block"));
+        return;
+    }
+    let must_fit = is_dir || subject.kind == Some(FileKind::Regular) && !sparse;
+    if must_fit && dinode.i_size > allocated {
+        let text = format!("i_size is {}, {allocated} bytes are allocated", dinode.i_size);
+        out.found(subject.finding(codes::INODE_SIZE, text));
+    }
+}

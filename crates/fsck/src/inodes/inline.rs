@@ -1,0 +1,42 @@
+//! Contents in the dinode.
+
+use ocfs2_format::Structure;
+use ocfs2_format::dinode::FileKind;
+use ocfs2_format::inline::InlineData;
+
+use super::dinode::Subject;
+use crate::Context;
+use crate::codes::inodes as codes;
+use crate::collected::Collected;
+
+pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) {
+    let (dinode, id2) = (subject.dinode(), subject.inode.id2());
+    let Ok(inline) = InlineData::decode(id2) else { return };
+    let room = id2.len() - InlineData::SIZE;
+    // A clone of a file with attributes keeps the count of the original, also where its own
+    // attributes ended up elsewhere.
+    let attributes = usize::from(context.volume.superblock().s_xattr_inline_size);
+    let count = usize::from(inline.id_count);
+    if count != room && count + attributes != room {
+        let text = format!("id_count is {}, expected {room}", inline.id_count);
+        out.found(subject.finding(codes::INLINE_DATA_COUNT_INVALID, text));
+    }
+    if dinode.i_clusters != 0 {
+        let text = format!("i_clusters is {}, the data is inline", dinode.i_clusters);
+        out.found(subject.finding(codes::INODE_INLINE_CLUSTERS, text));
+    }
+    let size = match usize::try_from(dinode.i_size) {
+        Ok(size) if size <= room => size,
+        _ => {
+            let text = format!("i_size is {}, {room} bytes fit inline", dinode.i_size);
+            out.found(subject.finding(codes::INODE_INLINE_SIZE, text));
+            return;
+        }
+    };
+    // What is behind the end of a file shows up when the file grows.
+    let tail = id2.get(InlineData::SIZE + size..).unwrap_or_default();
+    if subject.kind == Some(FileKind::Regular) && tail.iter().any(|byte| *byte != 0) {
+        let text = format!("inline data behind i_size {size} is not zero");
+        out.found(subject.finding(codes::INLINE_DATA_TAIL, text));
+    }
+}

@@ -1,0 +1,38 @@
+//! Pass 1: every inode, and everything that hangs from it.
+//!
+//! The groups of all inode allocators are read in large pieces by several threads. Each piece
+//! gives what is wrong, the facts of its inodes, the clusters and blocks they claim. When it
+//! has ended, the inode table is complete, and so is what every file says is its own.
+
+mod dinode;
+mod inline;
+mod scan;
+mod symlink;
+mod table;
+
+use std::ops::Range;
+
+pub use scan::scan;
+pub use table::{Facts, InodeTable};
+
+use ocfs2_format::Blkno;
+
+use crate::suballocs::Bit;
+
+/// Inodes in a row that are read at once.
+#[derive(Clone, Debug)]
+struct Piece {
+    /// Index of the group.
+    group: u32,
+    /// The bits.
+    bits: Range<u32>,
+    /// The block the first bit stands for.
+    start: Blkno,
+}
+
+impl Piece {
+    fn at(&self, index: u32) -> (Bit, Blkno) {
+        let bit = Bit { group: self.group, bit: self.bits.start + index };
+        (bit, Blkno(self.start.0 + u64::from(index)))
+    }
+}

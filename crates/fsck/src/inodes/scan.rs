@@ -1,0 +1,182 @@
+//! Reads the groups of the inode allocators piece by piece.
+
+use ocfs2_format::dinode::{Dinode, InodeFlags};
+use ocfs2_format::{Blkno, Structure};
+use ocfs2_volume::Inode;
+
+use super::{Piece, dinode};
+use crate::codes::inodes as codes;
+use crate::collected::Collected;
+use crate::parallel;
+use crate::suballocs::{Bit, Group, Suballocs};
+use crate::{Context, Finding, Place, Stop};
+
+/// Bytes that are read at once.
+const PIECE_BYTES: u32 = 1 << 20;
+
+/// Reads all inodes; `merge` gets what each piece collected, in the order of the groups.
+///
+/// # Errors
+/// [`Stop`] if that was asked for.
+pub fn scan(
+    context: &Context<'_>,
+    suballocs: &Suballocs,
+    mut merge: impl FnMut(Collected),
+) -> Result<(), Stop> {
+    let pieces = pieces(context, suballocs);
+    let work = |piece: Piece| read(context, suballocs, &piece);
+    parallel::ordered(context.options.threads, pieces.into_iter(), work, |collected| {
+        merge(collected);
+        !context.interrupt.requested()
+    });
+    context.check_interrupt()
+}
+
+/// The pieces of all groups that hold inodes.
+fn pieces(context: &Context<'_>, suballocs: &Suballocs) -> Vec<Piece> {
+    let most = PIECE_BYTES / context.volume.block_size().bytes();
+    let mut pieces = Vec::new();
+    for (index, group) in suballocs.groups().iter().enumerate() {
+        for run in group.runs.iter().filter(|_| group.suballoc.holds_inodes()) {
+            let mut at = 0;
+            while at < run.bits {
+                let count = most.min(run.bits - at);
+                let bits = run.bit + at..run.bit + at + count;
+                let start = Blkno(run.blkno.0 + u64::from(at));
+                pieces.push(Piece { group: index as u32, bits, start });
+                at += count;
+            }
+        }
+    }
+    pieces
+}
+
+fn read(context: &Context<'_>, suballocs: &Suballocs, piece: &Piece) -> Collected {
+    let mut out = Collected::default();
+    let Some(group) = suballocs.groups().get(piece.group as usize) else { return out };
+    let count = piece.bits.end - piece.bits.start;
+    let mut bits = BitFindings::default();
+    match context.volume.read_blocks(piece.start, count) {
+        Ok(mut blocks) => {
+            let size = context.volume.block_size().size();
+            for (index, block) in (0..).zip(blocks.chunks_exact_mut(size)) {
+                let (at, blkno) = piece.at(index);
+                one(context, group, at, blkno, block, &mut bits, &mut out);
+            }
+        }
+        // One bad block must not hide the others.
+        Err(_) => {
+            for index in 0..count {
+                let (at, blkno) = piece.at(index);
+                match context.volume.read_block(blkno) {
+                    Ok(mut block) => {
+                        one(context, group, at, blkno, &mut block, &mut bits, &mut out);
+                    }
+                    Err(err) if group.bitmap().get(at.bit as usize) => {
+                        out.found(crate::context::io_error(Dinode::NAME, blkno, &err));
+                    }
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+    bits.report(group, &mut out);
+    out
+}
+
+fn one(
+    context: &Context<'_>,
+    group: &Group,
+    at: Bit,
+    blkno: Blkno,
+    block: &mut [u8],
+    bits: &mut BitFindings,
+    out: &mut Collected,
+) {
+    // Bit 0 is the descriptor.
+    if at.bit == 0 {
+        return;
+    }
+    let is_set = group.bitmap().get(at.bit as usize);
+    let state = state(context, blkno, block, is_set, out);
+    if (state != State::Free) != is_set && state != State::Doubtful {
+        bits.push(at.bit, is_set);
+    }
+    if state != State::InUse {
+        return;
+    }
+    let bad_check = context.check(block, Dinode::CHECK_OFFSET);
+    // The block was looked at before a wrong bit was mended.
+    if let Ok(inode) = Inode::decode(blkno, &*block) {
+        dinode::check(context, group, at, &inode, bad_check, out);
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    Free,
+    InUse,
+    /// Of another generation, to be asked about.
+    Doubtful,
+}
+
+/// What the block says itself, whatever its bit is.
+fn state(
+    context: &Context<'_>,
+    blkno: Blkno,
+    block: &[u8],
+    is_set: bool,
+    out: &mut Collected,
+) -> State {
+    if !block.starts_with(&Dinode::SIGNATURE) {
+        return State::Free;
+    }
+    // Most blocks of a new group end here: cheap before the dinode is decoded.
+    let flags = block.get(0x2c..0x30).and_then(|bytes| bytes.first_chunk());
+    let flags = InodeFlags::from_bits_retain(flags.map_or(0, |bytes| u32::from_le_bytes(*bytes)));
+    if !flags.contains(InodeFlags::VALID) {
+        return State::Free;
+    }
+    let Ok(dinode) = Dinode::decode(block) else { return State::Free };
+    let generation = context.volume.generation();
+    if dinode.i_fs_generation == generation {
+        return State::InUse;
+    }
+    if !is_set || !context.options.foreign_generations {
+        return State::Free;
+    }
+    let text = format!(
+        "inode {blkno}: i_fs_generation is {:#010x}, expected {generation:#010x}",
+        dinode.i_fs_generation
+    );
+    let finding = Finding::new(codes::INODE_GEN, Place::inode(blkno), text);
+    out.found(finding.or_else(codes::INODE_GEN_FIX));
+    State::Doubtful
+}
+
+/// Bits that do not agree with their inodes, as ranges.
+#[derive(Debug, Default)]
+struct BitFindings(Vec<(u32, u32, bool)>);
+
+impl BitFindings {
+    fn push(&mut self, bit: u32, is_set: bool) {
+        match self.0.last_mut() {
+            Some((_, end, set)) if *end == bit && *set == is_set => *end += 1,
+            _ => self.0.push((bit, bit + 1, is_set)),
+        }
+    }
+
+    fn report(self, group: &Group, out: &mut Collected) {
+        for (start, end, is_set) in self.0 {
+            let first = group.block_of_bit(start).unwrap_or(group.blkno);
+            let what = match end - start {
+                1 => format!("inode {first} is"),
+                count => format!("{count} inodes from {first} on are"),
+            };
+            let (is, bit) = if is_set { ("not in use", "set") } else { ("in use", "clear") };
+            let file = group.suballoc.file_name();
+            let text = format!("{what} {is}, and {bit} in the bitmap of {file}");
+            out.found(Finding::new(codes::INODE_ALLOC_REPAIR, Place::inode(first), text));
+        }
+    }
+}

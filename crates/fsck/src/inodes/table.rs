@@ -1,0 +1,87 @@
+//! What pass 1 keeps of every inode: a few bytes.
+
+use ocfs2_format::Blkno;
+use ocfs2_format::dinode::FileKind;
+
+use crate::suballocs::{Bit, Suballocs};
+
+/// What is kept of an inode.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Facts {
+    /// What it is; `None` if it is not in use, or its mode says nothing.
+    pub kind: Option<FileKind>,
+    /// Whether it is in use.
+    pub in_use: bool,
+    /// Whether it says that it is a system file.
+    pub is_system: bool,
+    /// Whether it says that it is listed in an orphan directory.
+    pub is_orphaned: bool,
+    /// The link count it has.
+    pub links: u32,
+    /// The references that were found; filled by the passes that follow.
+    pub references: u32,
+}
+
+/// The facts of all inodes, by the bit that stands for them.
+#[derive(Clone, Debug, Default)]
+pub struct InodeTable {
+    /// For each group how many bits it has, and the facts of each; nothing where no inode is
+    /// in use.
+    groups: Vec<(u32, Box<[Facts]>)>,
+}
+
+impl InodeTable {
+    /// A table in which nothing is in use.
+    pub fn new(suballocs: &Suballocs) -> Self {
+        let groups = suballocs.groups().iter();
+        Self { groups: groups.map(|group| (group.bits, Box::default())).collect() }
+    }
+
+    /// Notes the facts of an inode.
+    pub fn set(&mut self, at: Bit, facts: Facts) {
+        let Some((bits, group)) = self.groups.get_mut(at.group as usize) else { return };
+        if group.is_empty() {
+            *group = vec![Facts::default(); *bits as usize].into();
+        }
+        if let Some(slot) = group.get_mut(at.bit as usize) {
+            *slot = facts;
+        }
+    }
+
+    /// The facts at a bit.
+    pub fn get(&self, at: Bit) -> Option<&Facts> {
+        self.groups.get(at.group as usize)?.1.get(at.bit as usize)
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, at: Bit) -> Option<&mut Facts> {
+        self.groups.get_mut(at.group as usize)?.1.get_mut(at.bit as usize)
+    }
+
+    /// The facts of the inode in a block, if it is in use.
+    pub fn find(&self, suballocs: &Suballocs, blkno: Blkno) -> Option<&Facts> {
+        let facts = self.get(suballocs.find(blkno)?)?;
+        facts.in_use.then_some(facts)
+    }
+
+    /// All inodes in use, in the order of the groups, with their blocks.
+    pub fn in_use<'a>(
+        &'a self,
+        suballocs: &'a Suballocs,
+    ) -> impl Iterator<Item = (Blkno, &'a Facts)> {
+        self.groups.iter().zip(suballocs.groups()).flat_map(|((_, facts), group)| {
+            let bits = facts.iter().enumerate().filter(|(_, facts)| facts.in_use);
+            bits.filter_map(|(bit, facts)| Some((group.block_of_bit(bit as u32)?, facts)))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_are_small() {
+        assert!(size_of::<Facts>() <= 12);
+    }
+}

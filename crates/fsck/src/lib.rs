@@ -1,0 +1,30 @@
+//! `fsck.ocfs2`: finds everything that is wrong with a volume.
+//!
+//! Find, plan, prove, commit: the passes only read, through an overlay that holds what journal
+//! replay and accepted repairs changed; a [`Finding`] is data; nothing here prints. The order:
+//!
+//! 1. start: superblock, system files, slots, journals;
+//! 2. pass 0: the chains of all allocators, which tell where inodes are;
+//! 3. pass 1: inodes, by several threads; what they claim is compared with the bitmaps;
+//! 4. pass 2 to 4: directories, connectivity, orphans, link counts;
+//! 5. pass 5: quota.
+#![deny(missing_docs)]
+#![allow(dead_code)]
+
+mod check;
+pub mod clusters;
+pub mod codes;
+mod collected;
+mod context;
+mod extents;
+mod finding;
+mod inodes;
+mod parallel;
+mod pass;
+mod suballocs;
+
+pub use check::{Observer, Outcome, check};
+pub use collected::Totals;
+pub use context::{Context, Options, Stop};
+pub use finding::{Clusters, Finding, Found, Place};
+pub use pass::Pass;

@@ -1,0 +1,147 @@
+//! The groups of the inode and extent allocators: which block is which bit.
+
+use ocfs2_format::Blkno;
+use ocfs2_format::bitmap::Bitmap;
+use ocfs2_format::dinode::Dinode;
+use ocfs2_volume::allocator::Run;
+
+/// An allocator of blocks.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Suballoc {
+    /// `global_inode_alloc`.
+    GlobalInodes,
+    /// `inode_alloc` of a slot.
+    Inodes(u16),
+    /// `extent_alloc` of a slot.
+    Extents(u16),
+}
+
+impl Suballoc {
+    /// What blocks from it carry as their slot.
+    pub fn slot(self) -> u16 {
+        match self {
+            Self::GlobalInodes => Dinode::GLOBAL_SLOT,
+            Self::Inodes(slot) | Self::Extents(slot) => slot,
+        }
+    }
+
+    /// Whether its blocks are inodes.
+    pub fn holds_inodes(self) -> bool {
+        !matches!(self, Self::Extents(_))
+    }
+
+    /// Its name in the system directory.
+    pub fn file_name(self) -> String {
+        match self {
+            Self::GlobalInodes => "global_inode_alloc".to_owned(),
+            Self::Inodes(slot) => format!("inode_alloc:{slot:04}"),
+            Self::Extents(slot) => format!("extent_alloc:{slot:04}"),
+        }
+    }
+}
+
+/// A group that can be used: its descriptor is sound, or as good as.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// The allocator it belongs to.
+    pub suballoc: Suballoc,
+    /// Where its descriptor is.
+    pub blkno: Blkno,
+    /// The blocks it covers, by bit; in the volume, none twice.
+    pub runs: Vec<Run>,
+    /// Bits.
+    pub bits: u32,
+    bitmap: Box<[u8]>,
+}
+
+impl Group {
+    /// A group with the bitmap it has on the volume, whose first `bits` bits count.
+    pub fn new(suballoc: Suballoc, blkno: Blkno, runs: Vec<Run>, bits: u32, bitmap: &[u8]) -> Self {
+        let bytes = bits.div_ceil(8) as usize;
+        let bitmap = bitmap.get(..bytes).unwrap_or(bitmap).into();
+        Self { suballoc, blkno, runs, bits, bitmap }
+    }
+
+    /// The stored bitmap.
+    pub fn bitmap(&self) -> Bitmap<'_> {
+        Bitmap::new(&self.bitmap, self.bits as usize)
+    }
+
+    /// The block a bit stands for.
+    pub fn block_of_bit(&self, bit: u32) -> Option<Blkno> {
+        let run = self.runs.iter().find(|run| bit >= run.bit && bit - run.bit < run.bits)?;
+        Some(Blkno(run.blkno.0 + u64::from(bit - run.bit)))
+    }
+}
+
+/// A block as a bit of a group.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Bit {
+    /// Index into [`Suballocs::groups`].
+    pub group: u32,
+    /// The bit.
+    pub bit: u32,
+}
+
+/// All groups of all allocators of blocks.
+#[derive(Clone, Debug, Default)]
+pub struct Suballocs {
+    groups: Vec<Group>,
+    /// First block, bits, group and first bit of each run, by block.
+    runs: Vec<(u64, u32, Bit)>,
+}
+
+impl Suballocs {
+    /// Groups in the order in which they are to be read: allocator by allocator.
+    pub fn new(groups: Vec<Group>) -> Self {
+        let mut runs = Vec::new();
+        for (index, group) in groups.iter().enumerate() {
+            for run in &group.runs {
+                let bit = Bit { group: index as u32, bit: run.bit };
+                runs.push((run.blkno.0, run.bits, bit));
+            }
+        }
+        runs.sort_unstable();
+        Self { groups, runs }
+    }
+
+    /// The groups.
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// A group by its index.
+    pub fn group(&self, bit: Bit) -> Option<&Group> {
+        self.groups.get(bit.group as usize)
+    }
+
+    /// The bit that stands for a block, if some group covers it.
+    pub fn find(&self, blkno: Blkno) -> Option<Bit> {
+        let next = self.runs.partition_point(|(start, ..)| *start <= blkno.0);
+        let (start, bits, bit) = self.runs.get(next.checked_sub(1)?)?;
+        let distance = blkno.0 - start;
+        (distance < u64::from(*bits))
+            .then(|| Bit { group: bit.group, bit: bit.bit + distance as u32 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_found_in_a_group_of_several_pieces() {
+        let run = |bit, bits, blkno| Run { bit, bits, blkno: Blkno(blkno) };
+        let group = |runs| Group::new(Suballoc::Inodes(1), Blkno(100), runs, 64, &[0xff; 8]);
+        let one = group(vec![run(0, 16, 100), run(16, 48, 40)]);
+        let two = group(vec![run(0, 64, 200)]);
+        let suballocs = Suballocs::new(vec![one, two]);
+        let find = |blkno| suballocs.find(Blkno(blkno)).map(|bit| (bit.group, bit.bit));
+        assert_eq!(find(100), Some((0, 0)));
+        assert_eq!(find(115), Some((0, 15)));
+        assert_eq!((find(116), find(39), find(88)), (None, None, None));
+        assert_eq!(find(87), Some((0, 63)));
+        assert_eq!(find(263), Some((1, 63)));
+        assert_eq!(suballocs.groups()[0].block_of_bit(63), Some(Blkno(87)));
+    }
+}
