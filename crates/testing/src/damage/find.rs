@@ -1,12 +1,13 @@
 //! Finding something to be damaged.
 
-use ocfs2_format::Blkno;
-use ocfs2_format::dinode::{FileKind, InodeFlags};
+use ocfs2_format::chain::{ChainListHeader, ChainRec};
+use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
 use ocfs2_format::extent::ExtentRec;
+use ocfs2_format::{Blkno, Cluster};
 use ocfs2_volume::Inode;
 use ocfs2_volume::allocator::Group;
 
-use super::Image;
+use super::{Image, edit_list};
 
 impl Image {
     /// The first inode in use, not of a system file, that is as `wanted`; `what` says what is
@@ -61,5 +62,63 @@ impl Image {
             _ => self.volume().allocator(self.system(name)).unwrap(),
         };
         self.volume().groups(&allocator).map(Result::unwrap).collect()
+    }
+
+    /// The group and the bit in it that stand for a cluster.
+    fn place_of(&self, cluster: Cluster) -> (Group, u32) {
+        let (group, bit) = self.volume().geometry().group_of(cluster);
+        let blkno = self.volume().geometry().group_blkno(group);
+        let groups = self.groups("global_bitmap");
+        (groups.into_iter().find(|group| group.blkno == blkno).unwrap(), bit)
+    }
+
+    /// The first of `count` clusters in a row that are free.
+    pub fn free_clusters(&self, count: usize) -> Cluster {
+        let groups = self.groups("global_bitmap");
+        let mut free = groups.iter().filter_map(|group| {
+            let run = group.bitmap().runs(false).find(|run| run.len() >= count)?;
+            self.volume().cluster_of_bit(group, run.start as u32)
+        });
+        free.next().unwrap_or_else(|| panic!("there are no {count} free clusters in a row"))
+    }
+
+    /// The first block of a free cluster.
+    pub fn free_block(&self) -> Blkno {
+        self.volume().geometry().block_of(self.free_clusters(1))
+    }
+
+    /// Marks a cluster as used or free, and counts it in its group, its chain and the bitmap.
+    pub fn mark_cluster(&self, cluster: Cluster, used: bool) {
+        let (group, bit) = self.place_of(cluster);
+        self.mark("global_bitmap", &group, bit, used);
+    }
+
+    /// Marks a bit of a group as used or free, and counts it there, in the chain and in the
+    /// allocator.
+    pub fn mark(&self, allocator: &str, group: &Group, bit: u32, used: bool) {
+        assert_ne!(group.bitmap().get(bit as usize), used, "bit {bit} is so already");
+        let one = if used { -1 } else { 1 };
+        self.edit_group(group.blkno, |desc, bitmap| {
+            desc.bg_free_bits_count = desc.bg_free_bits_count.strict_add_signed(one);
+            bitmap[bit as usize / 8] ^= 1 << (bit % 8);
+        });
+        self.edit_chains(allocator, |dinode, _, chains| {
+            let chain = &mut chains[usize::from(group.chain)];
+            chain.c_free = chain.c_free.strict_add_signed(one.into());
+            let (taken, total) = dinode.bitmap();
+            dinode.set_bitmap(taken.strict_sub_signed(one.into()), total);
+        });
+    }
+
+    /// Changes an allocator: its inode, the head of its chain list, and its chains with the
+    /// unused ones.
+    pub fn edit_chains(
+        &self,
+        allocator: &str,
+        change: impl FnOnce(&mut Dinode, &mut ChainListHeader, &mut [ChainRec]),
+    ) {
+        self.edit_dinode(self.system(allocator).blkno, |dinode, id2| {
+            edit_list(id2, |header, chains| change(dinode, header, chains));
+        });
     }
 }

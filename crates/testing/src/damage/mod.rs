@@ -76,6 +76,11 @@ pub enum CFsck {
     Same,
     /// The codes that have to be found, but it does not go on after the answer no (status 8).
     GivesUp,
+    /// The codes that have to be found, but it crashes then, with this status.
+    Dies(i32),
+    /// These codes: what the damage leads to as well, because the check does not go on as if
+    /// it were repaired.
+    Follows(&'static [&'static str]),
     /// Something else.
     Differs {
         /// The codes, in alphabetical order.
@@ -87,6 +92,32 @@ pub enum CFsck {
     },
     /// It is not asked, one sentence why.
     NotCompared(&'static str),
+}
+
+impl Recipe {
+    /// The codes the C fsck finds, in alphabetical order, and its exit status; `None` if it is
+    /// not asked.
+    pub fn c_codes(&self) -> Option<(&'static [&'static str], i32)> {
+        Some(match self.c {
+            CFsck::Same => (self.found, 0),
+            CFsck::GivesUp => (self.found, 8),
+            CFsck::Dies(status) => (self.found, status),
+            CFsck::Follows(codes) => (codes, 0),
+            CFsck::Differs { codes, status, .. } => (codes, status),
+            CFsck::NotCompared(_) => return None,
+        })
+    }
+
+    /// Why it is right to say something else than the C fsck, if that is so.
+    pub fn why_not_as_c(&self) -> Option<&'static str> {
+        Some(match self.c {
+            CFsck::Same => return None,
+            CFsck::GivesUp => "It does not go on after the answer no.",
+            CFsck::Dies(_) => "It crashes after the answer no.",
+            CFsck::Follows(_) => "It also says what follows from the damage, and a repair undoes.",
+            CFsck::Differs { why, .. } | CFsck::NotCompared(why) => why,
+        })
+    }
 }
 
 /// All recipes.
@@ -127,8 +158,10 @@ mod tests {
             assert!(names.insert(recipe.name), "{} is used twice", recipe.name);
             assert!(recipe.found.is_sorted(), "{}", recipe.name);
             assert!(recipe.found.contains(&recipe.code), "{}", recipe.name);
-            if let CFsck::Differs { codes, why, .. } = recipe.c {
-                assert!(codes.is_sorted() && !why.is_empty(), "{}", recipe.name);
+            if let Some((codes, status)) = recipe.c_codes() {
+                assert!(codes.is_sorted(), "{}", recipe.name);
+                let differs = codes != recipe.found || status != 0;
+                assert_eq!(recipe.why_not_as_c().is_some(), differs, "{}", recipe.name);
             }
         }
     }
