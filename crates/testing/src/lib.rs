@@ -11,6 +11,7 @@ mod heartbeat;
 mod loop_device;
 mod manifest;
 mod oracle;
+pub mod populate;
 mod program;
 mod random;
 mod run;
