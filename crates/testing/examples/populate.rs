@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
-fn main() {
+use anyhow::{Context, Result};
+
+fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let usage = "usage: populate IMAGE FILES";
-    let image = arguments.next().expect(usage);
-    let files = arguments.next().and_then(|files| files.parse().ok()).expect(usage);
+    let image = arguments.next().context(usage)?;
+    let files = arguments.next().context(usage)?.parse().context(usage)?;
     ocfs2_testing::populate::populate(Path::new(&image), files);
+    Ok(())
 }

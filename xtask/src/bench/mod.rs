@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: our programs beside the C ocfs2-tools, in the same run.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -9,10 +9,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ocfs2_cli::human_size;
-use ocfs2_testing::{Scratch, allocated_bytes, c_tool};
+use ocfs2_testing::c_tool;
 
 use crate::cargo::{self, Profile};
 use crate::measure::{self, Cost};
+
+mod fsck;
+mod mkfs;
 
 /// What to measure, and where to put it.
 #[derive(clap::Args, Debug)]
@@ -23,47 +26,41 @@ pub struct Options {
     /// Also write the result to docs/benchmarks.md
     #[arg(long)]
     write: bool,
+    /// Only this program
+    #[arg(value_enum)]
+    only: Option<Program>,
 }
 
-/// A file system to be made on a sparse image of this size.
-struct Work {
-    title: &'static str,
-    size_bytes: u64,
-    /// Whether the C tool takes minutes for it.
-    once: bool,
+/// What can be measured.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Eq, PartialEq)]
+enum Program {
+    Mkfs,
+    Fsck,
 }
 
-const WORKS: [Work; 2] = [
-    Work { title: "4293562368 bytes", size_bytes: 4_293_562_368, once: false },
-    // As large as a file on ext4 can be.
-    Work { title: "16 TiB - 4 KiB", size_bytes: (16 << 40) - 4096, once: true },
-];
-
-const ARGS: [&str; 5] = ["-q", "-N", "4", "-L", "/OVS"];
-
-/// Measures, prints a table, writes it.
+/// Measures, prints tables, writes them.
 pub fn run(options: &Options) -> Result<()> {
-    let ours = cargo::build_programs(Profile::Release)?.join("mkfs-ocfs2");
-    let theirs = c_tool("mkfs.ocfs2").context("there is no C mkfs.ocfs2 to compare with")?;
-
+    let folder = cargo::build_programs(Profile::Release)?;
+    let wanted = |program| options.only.is_none_or(|only| only == program);
     let mut text = heading(options)?;
-    for work in &WORKS {
-        let runs = if work.once { 1 } else { options.runs.max(1) };
-        eprintln!("mkfs.ocfs2 of {}, {runs} x", work.title);
-        let mut rows = vec![Row::new("ours", &ours), Row::new("C 1.8", &theirs)];
-        // By turns, so that what else the machine does hits both.
-        for _ in 0..runs {
-            rows.iter_mut().try_for_each(|row| row.run(work.size_bytes))?;
-        }
-        let _ = write!(text, "\n## mkfs.ocfs2 {}, {}\n\n", ARGS.join(" "), work.title);
-        text.push_str(if runs == 1 { "One run.\n\n" } else { "" });
-        text.push_str(&table(&rows));
+    if wanted(Program::Mkfs) {
+        mkfs::run(options, &folder, &mut text)?;
+    }
+    if wanted(Program::Fsck) {
+        fsck::run(options, &folder, &mut text)?;
     }
     print!("{text}");
     if options.write {
         fs::write(cargo::root().join("docs/benchmarks.md"), text)?;
     }
     Ok(())
+}
+
+/// Ours in `folder` and the C one of that name.
+fn programs(folder: &Path, name: &str) -> Result<[Row; 2]> {
+    let ours = folder.join(name.replace('.', "-"));
+    let theirs = c_tool(name).with_context(|| format!("there is no C {name} to compare with"))?;
+    Ok([Row::new("ours", &ours), Row::new("C 1.8", &theirs)])
 }
 
 /// One program and what its runs cost.
@@ -79,12 +76,8 @@ impl Row {
         Self { name, program: program.to_owned(), costs: Vec::new(), allocated_bytes: 0 }
     }
 
-    fn run(&mut self, size_bytes: u64) -> Result<()> {
-        let scratch = Scratch::new();
-        let image = scratch.join("disk.img");
-        File::create_new(&image)?.set_len(size_bytes).context("a sparse image of this size")?;
-        self.costs.push(measure::measure(Command::new(&self.program).args(ARGS).arg(&image))?);
-        self.allocated_bytes = allocated_bytes(&image);
+    fn run(&mut self, change: impl FnOnce(&mut Command) -> &mut Command) -> Result<()> {
+        self.costs.push(measure::measure(change(&mut Command::new(&self.program)))?);
         Ok(())
     }
 }
