@@ -2,12 +2,10 @@
 
 use ocfs2_format::extent::{ExtentListHeader, ExtentRec};
 use ocfs2_format::group::GroupDesc;
-use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
 use ocfs2_format::{Blkno, Cluster, Structure};
 use ocfs2_volume::allocator::Group;
 
 use super::CFsck::{Dies, Differs, Follows, GivesUp, Same};
-use super::image::edit_header;
 use super::{Base, CLUSTER_4K, DISKS_1M, Image, ONE_OF_ALL_1K, ONE_OF_ALL_512, Recipe, edit_list};
 
 /// One group is all of its global bitmap.

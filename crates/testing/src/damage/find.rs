@@ -97,16 +97,17 @@ impl Image {
     /// allocator.
     pub fn mark(&self, allocator: &str, group: &Group, bit: u32, used: bool) {
         assert_ne!(group.bitmap().get(bit as usize), used, "bit {bit} is so already");
-        let one = if used { -1 } else { 1 };
+        // One free bit more or less: by wrapping, so that it is one addition.
+        let one = if used { u32::MAX } else { 1 };
         self.edit_group(group.blkno, |desc, bitmap| {
-            desc.bg_free_bits_count = desc.bg_free_bits_count.strict_add_signed(one);
+            desc.bg_free_bits_count = desc.bg_free_bits_count.wrapping_add(one as u16);
             bitmap[bit as usize / 8] ^= 1 << (bit % 8);
         });
         self.edit_chains(allocator, |dinode, _, chains| {
             let chain = &mut chains[usize::from(group.chain)];
-            chain.c_free = chain.c_free.strict_add_signed(one.into());
+            chain.c_free = chain.c_free.wrapping_add(one);
             let (taken, total) = dinode.bitmap();
-            dinode.set_bitmap(taken.strict_sub_signed(one.into()), total);
+            dinode.set_bitmap(taken.wrapping_sub(one), total);
         });
     }
 

@@ -136,7 +136,6 @@ pub fn all() -> Vec<Recipe> {
 }
 
 /// One of everything, blocks of 512 bytes, clusters of 4096, one slot.
-#[expect(dead_code)]
 const ONE_OF_ALL_512: Base = Base::Fixture("clean-512-local");
 /// One of everything, blocks of 1024 bytes, clusters of 16384, two slots.
 const ONE_OF_ALL_1K: Base = Base::Fixture("clean-1k-local");
