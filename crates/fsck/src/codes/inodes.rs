@@ -157,7 +157,7 @@ codes! {
         pass: Inodes,
         default: Yes,
         condition: "an inode's mode is no type of file",
-        repair: "make it a regular file, or clear it if it holds nothing",
+        repair: "take the type from a directory entry that names it, or make it a regular file",
     }
     INODE_FLAGS {
         pass: Inodes,

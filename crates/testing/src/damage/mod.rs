@@ -15,6 +15,7 @@ mod journals;
 mod quota;
 mod refcounts;
 mod start;
+mod unchecked;
 mod xattrs;
 
 pub use c_fsck::{CReport, c_fsck, complaints};
@@ -127,6 +128,7 @@ pub fn all() -> Vec<Recipe> {
         journals::RECIPES,
         chains::RECIPES,
         inodes::RECIPES,
+        unchecked::RECIPES,
         xattrs::RECIPES,
         refcounts::RECIPES,
         directories::RECIPES,
