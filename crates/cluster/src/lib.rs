@@ -5,8 +5,10 @@
 
 mod conf;
 mod lookup;
+mod running;
 mod stanza;
 
 pub use conf::{Cluster, ClusterConf, ConfError, Heartbeat, HeartbeatMode, Node};
 pub use lookup::{NodeNames, Sources, heartbeat_regions};
+pub use running::RunningCluster;
 pub use stanza::{SyntaxError, SyntaxProblem};

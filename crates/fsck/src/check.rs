@@ -5,6 +5,7 @@ use ocfs2_volume::allocator::Allocator;
 use crate::clusters::ClusterSet;
 use crate::collected::{BlockClaim, Collected, SharedClaim, Totals, TreeUser};
 use crate::inodes::{self, InodeTable};
+use crate::start::{self, SystemFiles};
 use crate::suballocs::{Group, Suballoc, Suballocs};
 use crate::{Context, Finding, Found, Pass, Stop};
 
@@ -23,6 +24,8 @@ pub(crate) struct State<'o> {
     observer: &'o mut dyn Observer,
     pass: Pass,
     findings: u64,
+    /// Where the system files are: after the start.
+    pub system: SystemFiles,
     /// The groups of inode and extent allocators: after pass 0.
     pub suballocs: Suballocs,
     /// All inodes: after pass 1.
@@ -48,6 +51,7 @@ impl<'o> State<'o> {
             observer,
             pass: Pass::Start,
             findings: 0,
+            system: SystemFiles::default(),
             suballocs: Suballocs::default(),
             inodes: InodeTable::default(),
             clusters: ClusterSet::default(),
@@ -123,6 +127,7 @@ pub struct Outcome {
 /// [`Stop`] if it did not come to its end.
 pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outcome, Stop> {
     let mut state = State::new(observer);
+    start::check(context, &mut state);
     allocators(context, &mut state);
 
     let total = state.suballocs.groups().iter().filter(|group| group.suballoc.holds_inodes());
@@ -143,15 +148,13 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
 
 /// The groups of the allocators of blocks.
 fn allocators(context: &Context<'_>, state: &mut State<'_>) {
-    let slots = 0..context.volume.max_slots();
+    let slots = 0..state.system.slots();
     let inodes = slots.clone().map(Suballoc::Inodes);
     let extents = slots.map(Suballoc::Extents);
     let mut groups = Vec::new();
     for suballoc in std::iter::once(Suballoc::GlobalInodes).chain(inodes).chain(extents) {
-        let file = context.volume.system_file(&suballoc.file_name());
-        let Ok(allocator) = file.and_then(|inode| context.volume.allocator(inode)) else {
-            continue;
-        };
+        let Some(inode) = state.system.inode(context, suballoc.into()) else { continue };
+        let Ok(allocator) = context.volume.allocator(inode) else { continue };
         groups.extend(groups_of(context, suballoc, &allocator));
     }
     state.suballocs = Suballocs::new(groups);

@@ -21,6 +21,7 @@ mod finding;
 mod inodes;
 mod parallel;
 mod pass;
+pub mod start;
 mod suballocs;
 
 pub use check::{Observer, Outcome, check};

@@ -1,9 +1,7 @@
 //! Which cluster a volume belongs to: the one asked for, the one that runs here, the one
 //! the device already belongs to.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
+use ocfs2_cluster::RunningCluster;
 use ocfs2_format::feature::{Features, Incompat};
 use ocfs2_format::superblock::{ClusterInfo, STACK_O2CB, STACKFLAG_GLOBAL_HEARTBEAT, SuperBlock};
 
@@ -92,26 +90,8 @@ impl ClusterId {
 
     /// The one that runs here.
     pub fn running() -> Option<Self> {
-        Self::running_below(Path::new("/"))
-    }
-
-    /// As [`ClusterId::running`], with `root` in place of the root directory.
-    fn running_below(root: &Path) -> Option<Self> {
-        let text = |path: PathBuf| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
-        let stack = label_of(&text(root.join("sys/fs/ocfs2/cluster_stack"))?)?;
-        if stack != STACK_O2CB {
-            let conf = text(root.join("etc/corosync/corosync.conf"))?;
-            let cluster = corosync_cluster(&conf)?.to_owned();
-            return Some(Self { stack, cluster, global_heartbeat: false });
-        }
-        let clusters = ["sys/kernel/config/cluster", "config/cluster"]
-            .into_iter()
-            .find_map(|path| fs::read_dir(root.join(path)).ok())?;
-        // o2cb has one cluster at most.
-        let folder = clusters.flatten().map(|entry| entry.path()).find(|path| path.is_dir())?;
-        let cluster = folder.file_name()?.to_str()?.to_owned();
-        let mode = text(folder.join("heartbeat/mode")).unwrap_or_default();
-        Some(Self { stack, cluster, global_heartbeat: mode == "global" })
+        let RunningCluster { stack, name, global_heartbeat } = RunningCluster::find()?;
+        Some(Self { stack, cluster: name, global_heartbeat })
     }
 
     /// What a superblock holds of it.
@@ -154,16 +134,6 @@ fn label_of(stack: &str) -> Option<[u8; 4]> {
     stack.as_bytes().try_into().ok()
 }
 
-/// `cluster_name` in the `totem` section of a corosync.conf.
-fn corosync_cluster(conf: &str) -> Option<&str> {
-    let mut lines = conf.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-    lines.find(|line| line.strip_prefix("totem").is_some_and(|rest| rest.trim() == "{"))?;
-    let mut section = lines.take_while(|line| *line != "}");
-    section.find_map(|line| {
-        Some(line.strip_prefix("cluster_name")?.trim_start().strip_prefix(':')?.trim())
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,31 +172,6 @@ mod tests {
             message,
             "`a-b` can not be the name of a cluster: 3 bytes, expected 1 to 16 letters and digits"
         );
-    }
-
-    #[test]
-    fn the_running_stack_is_read_from_sysfs_and_configfs() {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |path: &str, text: &str| {
-            let path = dir.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        };
-        let running = || ClusterId::running_below(dir.path());
-        assert_eq!(running(), None);
-        write("sys/fs/ocfs2/cluster_stack", "o2cb\n");
-        assert_eq!(running(), None, "no cluster is online");
-        write("sys/kernel/config/cluster/web/heartbeat/mode", "local\n");
-        assert_eq!(running(), Some(id("o2cb", "web", false)));
-        write("sys/kernel/config/cluster/web/heartbeat/mode", "global\n");
-        assert_eq!(running(), Some(id("o2cb", "web", true)));
-        write("sys/fs/ocfs2/cluster_stack", "pcmk\n");
-        assert_eq!(running(), None);
-        write(
-            "etc/corosync/corosync.conf",
-            "# cluster_name: no\ntotem {\n\tversion: 2\n\tcluster_name: hacluster\n}\n",
-        );
-        assert_eq!(running(), Some(id("pcmk", "hacluster", false)));
     }
 
     #[test]

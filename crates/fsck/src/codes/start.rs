@@ -1,4 +1,4 @@
-//! Findings about the start of the volume.
+//! Findings about the start of the volume: superblock, system files, slots.
 
 use super::codes;
 
@@ -6,19 +6,115 @@ codes! {
     RECOVER_BACKUP_SUPERBLOCK {
         pass: Start,
         default: No,
-        condition: "backup superblock N (block size probed 512..4096) opens as a valid superblock",
-        repair: "rewrite the primary superblock from it",
+        condition: "the superblock can not be used, and the volume was opened by one of its backups",
+        repair: "rewrite the superblock from the backup",
     }
     RECOVER_CLUSTER_INFO {
         pass: Start,
         default: No,
-        condition: "cluster stack/name/heartbeat mode on disk differs from the running cluster, so the cluster lock cannot be taken",
-        repair: "stamp the running cluster's stack, name and flags on disk, then retry the DLM",
+        condition: "the cluster that runs here is not the one the volume says it belongs to, so that the volume can not be locked against other nodes",
+        repair: "write stack, name and flags of the running cluster into the superblock",
     }
     SUPERBLOCK_CLUSTERS {
         pass: Clusters,
         default: Yes,
         condition: "cluster count in the superblock differs from the global bitmap inode",
         repair: "take the global bitmap's value",
+    }
+    SUPERBLOCK_FIELD {
+        pass: Start,
+        default: Yes,
+        condition: "a field of the superblock has a value that it has on no volume: revision, flags of its inode, first group, size of inline attributes",
+        repair: "write the value that belongs there",
+    }
+    SUPERBLOCK_UUID_HASH {
+        pass: Start,
+        default: Yes,
+        condition: "the superblock has no hash of its UUID, from which the hashes of all names of attributes start",
+        repair: "compute it from the UUID",
+    }
+    SUPERBLOCK_INPROG {
+        pass: Start,
+        default: Yes,
+        condition: "a resize, the removal of a slot or the installation of directory trailers was interrupted; the kernel does not mount the volume",
+        repair: "clear the marks once everything else is mended",
+    }
+    SUPERBLOCK_STATE {
+        pass: Start,
+        default: Yes,
+        condition: "the superblock says that errors were detected",
+        repair: "clear the mark once everything else is mended",
+    }
+    SUPERBLOCK_SLOTS {
+        pass: Start,
+        default: No,
+        condition: "the superblock has more or fewer slots than there are whose files exist",
+        repair: "take the number of slots that have files",
+    }
+    DEVICE_SHORT {
+        pass: Start,
+        default: No,
+        condition: "the device ends before the volume does",
+        repair: "go on with what there is",
+    }
+    BACKUP_SUPERBLOCK_MISSING {
+        pass: Start,
+        default: Yes,
+        condition: "where a backup of the superblock should be there is none that can be used",
+        repair: "write the backup",
+    }
+    BACKUP_SUPERBLOCK_STALE {
+        pass: Start,
+        default: Yes,
+        condition: "a backup of the superblock is not equal to it",
+        repair: "write the backup anew",
+    }
+    SYSTEM_DIR_INVALID {
+        pass: Start,
+        default: No,
+        condition: "the inode the superblock names is not that of a directory, so that no system file is found",
+        repair: "make the system directory anew from the system files that can be recognised",
+    }
+    SYSTEM_FILE_MISSING {
+        pass: Start,
+        default: Yes,
+        condition: "the system directory has no such file, or its entry does not lead to an inode",
+        repair: "make the file anew",
+    }
+    SYSTEM_FILE_INVALID {
+        pass: Start,
+        default: Yes,
+        condition: "the type or the flags of a system file are not those of its purpose",
+        repair: "set them",
+    }
+    SLOT_MAP_SIZE {
+        pass: Start,
+        default: Yes,
+        condition: "the slot map has no room for all slots",
+        repair: "make it as large as it has to be, with all slots free",
+    }
+    SLOT_MAP_TAKEN {
+        pass: Start,
+        default: Yes,
+        condition: "a node holds a slot whose journal is clean, so that there is nothing it could be needed for",
+        repair: "free the slot",
+    }
+    SLOT_MAP_NODE {
+        pass: Start,
+        default: Yes,
+        condition: "the entry of a slot holds what no node writes: a number no node has, or one that holds another slot already",
+        repair: "free the slot",
+    }
+    HEARTBEAT_SIZE {
+        pass: Start,
+        default: Yes,
+        condition: "the heartbeat region is not in one piece, or too small for all nodes",
+        repair: "allocate a new region",
+    }
+    HEARTBEAT_BLOCK {
+        pass: Start,
+        default: Yes,
+        condition: "the blocks of some nodes in the heartbeat region are damaged",
+        repair: "zero them",
     }
 }

@@ -1,0 +1,34 @@
+//! Before pass 0: superblock, backups, system files, slot map, heartbeat region.
+//!
+//! Verifies the invariants S-1 to S-8, J-3 and J-4. Collects where the system files are
+//! ([`SystemFiles`]), which later passes look them up by, and claims the clusters of the backup
+//! superblocks.
+
+mod backups;
+mod heartbeat;
+mod recover;
+mod slot_map;
+mod superblock;
+mod system_files;
+
+pub use recover::{Recovery, recover, restored_superblock};
+pub use system_files::{SystemFile, SystemFiles};
+pub(crate) use system_files::{block_of, extents_of};
+
+use ocfs2_cluster::RunningCluster;
+
+use crate::Context;
+use crate::check::State;
+
+/// Checks what everything else starts from.
+pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) {
+    state.found_all(recover::finding(context.volume));
+    state.found_all(superblock::check(context));
+    state.found_all(superblock::cluster(context.volume, RunningCluster::find().as_ref()));
+    backups::check(context, state);
+    system_files::check(context, state);
+    let findings = slot_map::check(context, &state.system);
+    state.found_all(findings);
+    let findings = heartbeat::check(context, &state.system);
+    state.found_all(findings);
+}

@@ -1,0 +1,92 @@
+//! The slot map: room for all slots, and who holds one (invariant J-3).
+//!
+//! A slot that is held while its journal is dirty waits to be recovered, or is mounted: that is
+//! for the journals to say.
+
+use std::collections::HashSet;
+
+use ocfs2_format::dinode::Dinode;
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::slot_map::SlotMapFormat;
+use ocfs2_format::superblock::Stack;
+use ocfs2_volume::Inode;
+
+use super::{SystemFile, SystemFiles, block_of, extents_of};
+use crate::codes::start as codes;
+use crate::context::io_error;
+use crate::{Context, Finding, Place};
+
+/// Nodes of an o2cb cluster have numbers below this.
+const O2CB_NODES: u32 = 255;
+
+/// Everything that is wrong with the map.
+pub(super) fn check(context: &Context<'_>, files: &SystemFiles) -> Vec<Finding> {
+    if context.volume.has(Incompat::HEARTBEAT_DEV) {
+        return Vec::new();
+    }
+    let Some(inode) = files.inode(context, SystemFile::SlotMap) else { return Vec::new() };
+    let format = context.volume.slot_map_format();
+    let slots = context.volume.max_slots();
+    let needed = format.entry_size() * usize::from(slots);
+    let map = match read(context, &inode, needed) {
+        Ok(map) => map,
+        Err(finding) => return vec![finding],
+    };
+    let place = Place::inode(inode.blkno);
+    if inode.dinode.i_size < needed as u64 || map.len() < needed {
+        let text = format!(
+            "slot map, inode {}: i_size is {}, {} bytes are stored, {slots} slots need {needed}",
+            inode.blkno,
+            inode.dinode.i_size,
+            map.len()
+        );
+        return vec![Finding::new(codes::SLOT_MAP_SIZE, place, text)];
+    }
+    let stack = context.volume.superblock().stack();
+    let mut holders = HashSet::new();
+    let mut findings = Vec::new();
+    for taken in format.taken(&map, files.slots().min(slots)) {
+        let (slot, node) = (taken.slot, taken.node);
+        let flag = map.get(usize::from(slot) * format.entry_size()).copied().unwrap_or_default();
+        let nonsense = if format == SlotMapFormat::Extended && flag != 1 {
+            Some(format!("es_valid is {flag}"))
+        } else if stack == Stack::Local && node != 0 {
+            Some(format!("node {node} holds it, the volume is local"))
+        } else if matches!(stack, Stack::O2cb { .. }) && node >= O2CB_NODES {
+            Some(format!("node {node} holds it, the last one can be {}", O2CB_NODES - 1))
+        } else if !holders.insert(node) {
+            Some(format!("node {node} holds it, and another slot before"))
+        } else {
+            None
+        };
+        let place = place.clone().in_slot(slot);
+        if let Some(nonsense) = nonsense {
+            let text = format!("slot map: slot {slot}: {nonsense}");
+            findings.push(Finding::new(codes::SLOT_MAP_NODE, place, text));
+        } else if has_clean_journal(context, files, slot) {
+            let text = format!("slot map: node {node} holds slot {slot}, whose journal is clean");
+            findings.push(Finding::new(codes::SLOT_MAP_TAKEN, place, text));
+        }
+    }
+    findings
+}
+
+/// The first `needed` bytes, as far as they are stored.
+fn read(context: &Context<'_>, inode: &Inode, needed: usize) -> Result<Vec<u8>, Finding> {
+    let extents = extents_of(context, inode);
+    let mut map = Vec::with_capacity(needed);
+    for index in 0.. {
+        let Some(blkno) = block_of(context, &extents, index).filter(|_| map.len() < needed) else {
+            break;
+        };
+        let block = context.volume.read_block(blkno);
+        map.extend(block.map_err(|err| io_error("slot map", blkno, &err))?);
+    }
+    map.truncate(needed);
+    Ok(map)
+}
+
+fn has_clean_journal(context: &Context<'_>, files: &SystemFiles, slot: u16) -> bool {
+    let journal = files.inode(context, SystemFile::Journal(slot));
+    journal.is_some_and(|inode| inode.dinode.journal_flags() & Dinode::JOURNAL_DIRTY == 0)
+}

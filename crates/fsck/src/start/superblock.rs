@@ -1,0 +1,146 @@
+//! The fields of the superblock the volume was opened by (invariants S-1, S-2, S-4, S-7, S-8).
+//!
+//! What keeps a volume from being opened at all was judged before: see `ocfs2_volume::open`.
+
+use ocfs2_cluster::RunningCluster;
+use ocfs2_format::dinode::{Dinode, InodeFlags};
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::geometry::Geometry;
+use ocfs2_format::hash::uuid_hash;
+use ocfs2_format::superblock::{REVISION, STATE_ERROR, Stack, SuperBlock};
+use ocfs2_volume::Volume;
+
+use crate::codes::general;
+use crate::codes::start as codes;
+use crate::{Context, Finding, Place};
+
+/// Everything that is wrong with it.
+pub(super) fn check(context: &Context<'_>) -> Vec<Finding> {
+    let found = context.volume.found_superblock();
+    let place = Place::block(found.blkno);
+    let mut findings = Vec::new();
+    if let Some(bit) = found.corrected_bit {
+        let text =
+            format!("superblock {}: bit {} of byte {} is wrong", found.blkno, bit & 7, bit >> 3);
+        findings.push(Finding::new(general::BLOCK_ECC, place.clone(), text));
+    }
+    let (dinode, superblock) = (&found.dinode, &found.superblock);
+    let wrong = fields(context, dinode, superblock).into_iter();
+    findings.extend(wrong.map(|text| Finding::new(codes::SUPERBLOCK_FIELD, place.clone(), text)));
+    let others = [uuid(superblock), in_progress(superblock), state(superblock)];
+    let others = others.into_iter().flatten();
+    findings.extend(others.map(|(code, text)| Finding::new(code, place.clone(), text)));
+    findings.extend(device(context.volume));
+    findings
+}
+
+/// The fields with values they have on no volume.
+fn fields(context: &Context<'_>, dinode: &Dinode, superblock: &SuperBlock) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let revision = (superblock.s_major_rev_level, superblock.s_minor_rev_level);
+    if revision != REVISION {
+        let ((major, minor), expected) = (revision, REVISION);
+        let text =
+            format!("the revision is {major}.{minor}, expected {}.{}", expected.0, expected.1);
+        wrong.push(text);
+    }
+    let expected = InodeFlags::VALID | InodeFlags::SYSTEM | InodeFlags::SUPER_BLOCK;
+    if dinode.flags() != expected {
+        wrong.push(format!("i_flags is {:#x}, expected {expected:#x}", dinode.i_flags));
+    }
+    let geometry = context.geometry();
+    let expected = Geometry::new(geometry.block_size, geometry.cluster_size, geometry.clusters);
+    if geometry.first_group != expected.first_group {
+        let (found, expected) = (geometry.first_group, expected.first_group);
+        wrong.push(format!("s_first_cluster_group is {found}, expected {expected}"));
+    }
+    let inline_size = usize::from(superblock.s_xattr_inline_size);
+    let room = geometry.block_size.size() - Dinode::ID2_OFFSET;
+    let fits = inline_size > 0 && inline_size.is_multiple_of(16) && inline_size < room;
+    if superblock.has(Incompat::XATTR) && !fits {
+        wrong.push(format!("s_xattr_inline_size is {inline_size}, expected 256"));
+    }
+    wrong.into_iter().map(|wrong| format!("superblock: {wrong}")).collect()
+}
+
+type Wrong = Option<(&'static crate::codes::Code, String)>;
+
+/// The hash stays when the UUID is changed, so that any but none may be right.
+fn uuid(superblock: &SuperBlock) -> Wrong {
+    let features = Incompat::XATTR | Incompat::INDEXED_DIRS;
+    let is_used = superblock.features().incompat.intersects(features);
+    let expected = uuid_hash(&superblock.s_uuid);
+    let is_missing = is_used && superblock.s_uuid_hash == 0 && expected != 0;
+    let text = || format!("superblock: s_uuid_hash is 0, expected {expected:#010x}");
+    is_missing.then(|| (codes::SUPERBLOCK_UUID_HASH, text()))
+}
+
+fn in_progress(superblock: &SuperBlock) -> Wrong {
+    let marks = Incompat::RESIZE_INPROG | Incompat::TUNEFS_INPROG;
+    let marked = superblock.features().incompat & marks;
+    if marked.is_empty() && superblock.s_tunefs_flag == 0 {
+        return None;
+    }
+    let marks = [
+        (marked.contains(Incompat::RESIZE_INPROG), "a resize is marked as in progress".to_owned()),
+        (
+            marked.contains(Incompat::TUNEFS_INPROG),
+            "an operation of tunefs.ocfs2 is marked as in progress".to_owned(),
+        ),
+        (
+            superblock.s_tunefs_flag != 0,
+            format!("s_tunefs_flag is {:#x}", superblock.s_tunefs_flag),
+        ),
+    ];
+    let marks: Vec<_> = marks.into_iter().filter_map(|(is, text)| is.then_some(text)).collect();
+    Some((codes::SUPERBLOCK_INPROG, format!("superblock: {}", marks.join(", "))))
+}
+
+fn state(superblock: &SuperBlock) -> Wrong {
+    let is_marked = superblock.s_state & STATE_ERROR != 0;
+    let text = || format!("superblock: s_state is {:#x}: errors were detected", superblock.s_state);
+    is_marked.then(|| (codes::SUPERBLOCK_STATE, text()))
+}
+
+fn device(volume: &Volume) -> Option<Finding> {
+    let (volume_bytes, device_bytes) =
+        (volume.geometry().size_bytes(), volume.device().size_bytes());
+    if volume_bytes <= device_bytes {
+        return None;
+    }
+    let text = format!("the volume has {volume_bytes} bytes, its device only {device_bytes}");
+    let clusters = device_bytes >> volume.geometry().cluster_size.bits();
+    let start = u32::try_from(clusters).unwrap_or(u32::MAX);
+    let count = volume.geometry().clusters.saturating_sub(start);
+    Some(Finding::new(codes::DEVICE_SHORT, Place::clusters(start, count), text))
+}
+
+/// Whether the cluster that runs on this machine, if any does, is the one of the volume.
+pub(super) fn cluster(volume: &Volume, running: Option<&RunningCluster>) -> Option<Finding> {
+    let running = running?;
+    let superblock = volume.superblock();
+    let info = superblock.cluster_info();
+    let (agrees, own) = match (superblock.stack(), info) {
+        (Stack::Local, _) => return None,
+        // Classic o2cb does not say which cluster.
+        (Stack::O2cb { .. }, None) => {
+            (running.is_o2cb() && !running.global_heartbeat, "o2cb".to_owned())
+        }
+        (stack, Some(info)) => {
+            let global = matches!(stack, Stack::O2cb { global_heartbeat: true });
+            let own = RunningCluster {
+                stack: info.ci_stack,
+                name: info.cluster(),
+                global_heartbeat: global,
+            };
+            (own == *running, own.to_string())
+        }
+        (Stack::Userspace(_), None) => return None,
+    };
+    if agrees {
+        return None;
+    }
+    let text = format!("superblock: the volume belongs to {own}, {running} runs here");
+    let place = Place::block(volume.found_superblock().blkno);
+    Some(Finding::new(codes::RECOVER_CLUSTER_INFO, place, text))
+}

@@ -1,0 +1,409 @@
+//! The system files: which there are, where they are, and whether they are what they should be.
+//!
+//! The system directory is read once, as far as it can be read, into [`SystemFiles`], which all
+//! passes look files up in. Reported are files that are missing, and types and flags that are
+//! wrong; they are then taken as if they had been mended.
+
+use std::collections::BTreeMap;
+
+use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
+use ocfs2_format::dir;
+use ocfs2_format::feature::{Incompat, RoCompat};
+use ocfs2_format::inline::InlineData;
+use ocfs2_format::quota::QuotaKind;
+use ocfs2_format::superblock::MAX_SLOTS;
+use ocfs2_format::{Blkno, Structure};
+use ocfs2_volume::tree::Extent;
+use ocfs2_volume::{Inode, Volume};
+
+use crate::check::State;
+use crate::codes::start as codes;
+use crate::collected::Collected;
+use crate::extents::{self, Holds, TreeRoot};
+use crate::suballocs::Suballoc;
+use crate::{Context, Finding, Place};
+
+/// A system file by its purpose.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum SystemFile {
+    /// `bad_blocks`
+    BadBlocks,
+    /// `global_inode_alloc`
+    GlobalInodeAlloc,
+    /// `slot_map`
+    SlotMap,
+    /// `heartbeat`
+    Heartbeat,
+    /// `global_bitmap`
+    GlobalBitmap,
+    /// `aquota.user`, `aquota.group`
+    Quota(QuotaKind),
+    /// `orphan_dir` of a slot.
+    OrphanDir(u16),
+    /// `extent_alloc` of a slot.
+    ExtentAlloc(u16),
+    /// `inode_alloc` of a slot.
+    InodeAlloc(u16),
+    /// `journal` of a slot.
+    Journal(u16),
+    /// `local_alloc` of a slot.
+    LocalAlloc(u16),
+    /// `truncate_log` of a slot.
+    TruncateLog(u16),
+    /// `aquota.user` and `aquota.group` of a slot.
+    LocalQuota(QuotaKind, u16),
+}
+
+impl SystemFile {
+    /// Those of the volume as a whole.
+    const GLOBAL: [Self; 7] = [
+        Self::BadBlocks,
+        Self::GlobalInodeAlloc,
+        Self::SlotMap,
+        Self::Heartbeat,
+        Self::GlobalBitmap,
+        Self::Quota(QuotaKind::User),
+        Self::Quota(QuotaKind::Group),
+    ];
+
+    /// Those of a slot.
+    fn of_slot(slot: u16) -> [Self; 8] {
+        [
+            Self::OrphanDir(slot),
+            Self::ExtentAlloc(slot),
+            Self::InodeAlloc(slot),
+            Self::Journal(slot),
+            Self::LocalAlloc(slot),
+            Self::TruncateLog(slot),
+            Self::LocalQuota(QuotaKind::User, slot),
+            Self::LocalQuota(QuotaKind::Group, slot),
+        ]
+    }
+
+    /// Its slot.
+    pub fn slot(self) -> Option<u16> {
+        match self {
+            Self::BadBlocks
+            | Self::GlobalInodeAlloc
+            | Self::SlotMap
+            | Self::Heartbeat
+            | Self::GlobalBitmap
+            | Self::Quota(_) => None,
+            Self::OrphanDir(slot)
+            | Self::ExtentAlloc(slot)
+            | Self::InodeAlloc(slot)
+            | Self::Journal(slot)
+            | Self::LocalAlloc(slot)
+            | Self::TruncateLog(slot)
+            | Self::LocalQuota(_, slot) => Some(slot),
+        }
+    }
+
+    /// Its name in the system directory.
+    pub fn name(self) -> String {
+        let stem = match self {
+            Self::BadBlocks => "bad_blocks",
+            Self::GlobalInodeAlloc => "global_inode_alloc",
+            Self::SlotMap => "slot_map",
+            Self::Heartbeat => "heartbeat",
+            Self::GlobalBitmap => "global_bitmap",
+            Self::Quota(kind) | Self::LocalQuota(kind, _) => kind.file_name(),
+            Self::OrphanDir(_) => "orphan_dir",
+            Self::ExtentAlloc(_) => "extent_alloc",
+            Self::InodeAlloc(_) => "inode_alloc",
+            Self::Journal(_) => "journal",
+            Self::LocalAlloc(_) => "local_alloc",
+            Self::TruncateLog(_) => "truncate_log",
+        };
+        self.slot().map_or(stem.to_owned(), |slot| format!("{stem}:{slot:04}"))
+    }
+
+    /// Its type.
+    pub fn kind(self) -> FileKind {
+        match self {
+            Self::OrphanDir(_) => FileKind::Directory,
+            _ => FileKind::Regular,
+        }
+    }
+
+    /// Its flags.
+    pub fn flags(self) -> InodeFlags {
+        let purpose = match self {
+            Self::BadBlocks | Self::SlotMap | Self::OrphanDir(_) => InodeFlags::empty(),
+            Self::GlobalInodeAlloc
+            | Self::GlobalBitmap
+            | Self::ExtentAlloc(_)
+            | Self::InodeAlloc(_) => InodeFlags::BITMAP | InodeFlags::CHAIN,
+            Self::Heartbeat => InodeFlags::HEARTBEAT,
+            Self::Quota(_) | Self::LocalQuota(..) => InodeFlags::QUOTA,
+            Self::Journal(_) => InodeFlags::JOURNAL,
+            Self::LocalAlloc(_) => InodeFlags::BITMAP | InodeFlags::LOCAL_ALLOC,
+            Self::TruncateLog(_) => InodeFlags::DEALLOC,
+        };
+        purpose | InodeFlags::VALID | InodeFlags::SYSTEM
+    }
+
+    /// Whether a volume with these features has it.
+    fn is_expected(self, volume: &Volume) -> bool {
+        match self {
+            Self::GlobalInodeAlloc | Self::Heartbeat | Self::GlobalBitmap => true,
+            Self::Quota(kind) | Self::LocalQuota(kind, _) => has_quota(volume, kind),
+            _ => !volume.has(Incompat::HEARTBEAT_DEV),
+        }
+    }
+
+    /// What has to be made anew when it is missing.
+    fn contents(self) -> &'static str {
+        match self {
+            Self::BadBlocks => "an empty file; which clusters are bad is lost",
+            Self::GlobalInodeAlloc => "the allocator of the system files' inodes",
+            Self::SlotMap => "a map with all slots free",
+            Self::Heartbeat => "an empty region",
+            Self::GlobalBitmap => "the bitmap of all clusters, from what is in use",
+            Self::Quota(_) => "the usage of all ids; their limits are lost",
+            Self::OrphanDir(_) => "an empty directory",
+            Self::ExtentAlloc(_) => "the allocator, from the groups and blocks that name it",
+            Self::InodeAlloc(_) => "the allocator, from the groups and inodes that name it",
+            Self::Journal(_) => "an empty journal like those of the other slots",
+            Self::LocalAlloc(_) => "an empty local alloc",
+            Self::TruncateLog(_) => "an empty truncate log",
+            Self::LocalQuota(..) => "an empty file",
+        }
+    }
+}
+
+impl From<Suballoc> for SystemFile {
+    fn from(suballoc: Suballoc) -> Self {
+        match suballoc {
+            Suballoc::GlobalInodes => Self::GlobalInodeAlloc,
+            Suballoc::Inodes(slot) => Self::InodeAlloc(slot),
+            Suballoc::Extents(slot) => Self::ExtentAlloc(slot),
+        }
+    }
+}
+
+/// Whether the volume counts usage of that kind.
+pub(crate) fn has_quota(volume: &Volume, kind: QuotaKind) -> bool {
+    let feature = match kind {
+        QuotaKind::User => RoCompat::USRQUOTA,
+        QuotaKind::Group => RoCompat::GRPQUOTA,
+    };
+    volume.features().ro_compat.contains(feature)
+}
+
+/// Where the system files are, as the system directory says.
+#[derive(Clone, Debug, Default)]
+pub struct SystemFiles {
+    files: BTreeMap<SystemFile, Blkno>,
+    slots: u16,
+}
+
+impl SystemFiles {
+    /// Reads the system directory as far as it can be read. Of several entries of a name the
+    /// first one counts.
+    pub fn read(context: &Context<'_>) -> Self {
+        let known: Vec<_> = SystemFile::GLOBAL
+            .into_iter()
+            .chain((0..MAX_SLOTS).flat_map(SystemFile::of_slot))
+            .map(|file| (file.name().into_bytes(), file))
+            .collect();
+        let known: BTreeMap<_, _> = known.into_iter().collect();
+        let mut files = BTreeMap::new();
+        each_entry(context, |name, blkno| {
+            if let Some(file) = known.get(name) {
+                files.entry(*file).or_insert(blkno);
+            }
+        });
+        let slots = context.volume.max_slots();
+        Self { files, slots }
+    }
+
+    /// The block of a file's inode, whatever it is.
+    pub fn find(&self, file: SystemFile) -> Option<Blkno> {
+        self.files.get(&file).copied()
+    }
+
+    /// The slots that count: those of the superblock, as far as they have files.
+    pub fn slots(&self) -> u16 {
+        self.slots
+    }
+
+    /// The inode of a file as if its type and flags had been mended; nothing if there is no
+    /// inode. What else is wrong with it is for pass 1 to say.
+    pub fn inode(&self, context: &Context<'_>, file: SystemFile) -> Option<Inode> {
+        let mut inode = read_dinode(context, self.find(file)?)?;
+        inode.dinode.i_flags = file.flags().bits();
+        let permissions = inode.dinode.i_mode & 0o7777;
+        inode.dinode.i_mode = file.kind().mode_bits() | permissions;
+        Some(inode)
+    }
+
+    /// The slots above all those that have any file, from 0; at most what can be.
+    fn slots_with_files(&self) -> u16 {
+        let slots = self.files.keys().filter_map(|file| file.slot());
+        slots.max().map_or(0, |slot| slot + 1)
+    }
+}
+
+/// The inode in a block that has the signature of one; a single wrong bit is corrected.
+fn read_dinode(context: &Context<'_>, blkno: Blkno) -> Option<Inode> {
+    if !context.geometry().is_valid_block(blkno) {
+        return None;
+    }
+    let block = context.read(Dinode::NAME, blkno, Dinode::CHECK_OFFSET).ok()?;
+    let inode = Inode::decode(blkno, block.bytes).ok()?;
+    (inode.dinode.i_signature == Dinode::SIGNATURE).then_some(inode)
+}
+
+/// Calls `visit` with the name and the inode of every entry of the system directory.
+fn each_entry(context: &Context<'_>, mut visit: impl FnMut(&[u8], Blkno)) {
+    let blkno = context.volume.superblock().s_system_dir_blkno;
+    let Some(dir) = read_dinode(context, blkno) else { return };
+    let mut each = |bytes: &[u8]| {
+        // A trailer looks like an entry that is not used.
+        for entry in dir::entries(bytes).map_while(Result::ok).filter(dir::DirEntry::is_used) {
+            visit(entry.name, entry.header.inode);
+        }
+    };
+    if dir.is_inline() {
+        each(dir.id2().get(InlineData::SIZE..).unwrap_or_default());
+        return;
+    }
+    for extent in extents_of(context, &dir) {
+        let blocks = u64::from(extent.clusters) << context.geometry().bpc_bits();
+        for blkno in (0..blocks).map(|index| Blkno(extent.blkno.0 + index)) {
+            if let Ok(block) = context.volume.read_block(blkno) {
+                each(&block);
+            }
+        }
+    }
+}
+
+/// The extents of a file as far as they can be had, in order. Nothing is reported: pass 1
+/// looks at the same tree.
+pub(crate) fn extents_of(context: &Context<'_>, inode: &Inode) -> Vec<Extent> {
+    let root = TreeRoot {
+        owner: inode.blkno,
+        blkno: inode.blkno,
+        list: inode.id2(),
+        holds: Holds::Dense,
+        refcount_tree: None,
+    };
+    let mut found = Vec::new();
+    extents::walk(context, &root, &mut Collected::default(), |_, extent| found.push(extent));
+    found
+}
+
+/// Where block `index` of a file with these extents is.
+pub(crate) fn block_of(context: &Context<'_>, extents: &[Extent], index: u64) -> Option<Blkno> {
+    let bits = context.geometry().bpc_bits();
+    let next = extents.partition_point(|extent| u64::from(extent.cpos.0) << bits <= index);
+    let extent = extents.get(next.checked_sub(1)?)?;
+    let within = index - (u64::from(extent.cpos.0) << bits);
+    (within < u64::from(extent.clusters) << bits).then(|| Blkno(extent.blkno.0 + within))
+}
+
+/// Reads the system directory into `state` and says what is wrong with the files.
+pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
+    let volume = context.volume;
+    state.system = SystemFiles::read(context);
+    let dir = volume.superblock().s_system_dir_blkno;
+    let inode = read_dinode(context, dir);
+    if !inode.is_some_and(|inode| is_in_use(context, &inode) && inode.is_dir()) {
+        let text = format!("inode {dir} is to be the system directory, and is no directory in use");
+        state.found(Finding::new(codes::SYSTEM_DIR_INVALID, Place::inode(dir), text));
+    }
+    if state.system.files.is_empty() {
+        // Without any, one damage explains all that are missing.
+        return;
+    }
+    slots(context, state);
+    let slots = state.system.slots();
+    let expected = SystemFile::GLOBAL.into_iter();
+    let expected = expected.chain((0..slots).flat_map(SystemFile::of_slot));
+    for file in expected.filter(|file| file.is_expected(volume)) {
+        // That one is found missing where orphans are looked for.
+        let is_other = matches!(file, SystemFile::OrphanDir(_));
+        if let Some(finding) = judge(context, &state.system, file)
+            && (!is_other || finding.code != codes::SYSTEM_FILE_MISSING)
+        {
+            state.found(finding);
+        }
+    }
+}
+
+/// Compares the slots of the superblock with those that have files.
+fn slots(context: &Context<'_>, state: &mut State<'_>) {
+    let stated = context.volume.max_slots();
+    let with_files = state.system.slots_with_files();
+    let none =
+        |slot| SystemFile::of_slot(slot).iter().all(|file| state.system.find(*file).is_none());
+    // A slot in between that lost all its files is a case of missing files.
+    let all_there = (0..with_files.min(stated)).all(|slot| !none(slot));
+    if with_files == stated || with_files == 0 || !all_there {
+        return;
+    }
+    let text = format!("s_max_slots is {stated}, there are files of {with_files} slots");
+    let place = Place::block(context.volume.found_superblock().blkno);
+    state.found(Finding::new(codes::SUPERBLOCK_SLOTS, place, text));
+    state.system.slots = with_files;
+}
+
+fn is_in_use(context: &Context<'_>, inode: &Inode) -> bool {
+    let dinode = &inode.dinode;
+    dinode.i_fs_generation == context.volume.generation()
+        && dinode.flags().contains(InodeFlags::VALID)
+}
+
+/// What is wrong with a file that should be there.
+fn judge(context: &Context<'_>, files: &SystemFiles, file: SystemFile) -> Option<Finding> {
+    let name = file.name();
+    let mut place = Place::default().named(name.as_bytes());
+    place.slot = file.slot();
+    let missing = |place, what: String| {
+        let text = format!("{name}: {what}; to be made is {}", file.contents());
+        Some(Finding::new(codes::SYSTEM_FILE_MISSING, place, text))
+    };
+    let Some(blkno) = files.find(file) else {
+        return missing(place, "is not in the system directory".to_owned());
+    };
+    place.inode = Some(blkno.0);
+    let Some(inode) = read_dinode(context, blkno) else {
+        return missing(place, format!("its entry names block {blkno}, which holds no inode"));
+    };
+    let dinode = &inode.dinode;
+    let generation = context.volume.generation();
+    let mut wrong = Vec::new();
+    if dinode.i_fs_generation != generation {
+        wrong.push(format!("i_fs_generation is {:#010x}", dinode.i_fs_generation));
+    }
+    if dinode.kind() != Some(file.kind()) {
+        wrong.push(format!("i_mode is {:#o}", dinode.i_mode));
+    }
+    if dinode.flags() != file.flags() {
+        wrong.push(format!("i_flags is {:#x}, expected {:#x}", dinode.i_flags, file.flags()));
+    }
+    if wrong.is_empty() {
+        return None;
+    }
+    let text = format!("{name}, inode {blkno}: {}", wrong.join(", "));
+    Some(Finding::new(codes::SYSTEM_FILE_INVALID, place, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_flags_and_slots_are_those_of_the_format() {
+        let file = SystemFile::InodeAlloc(7);
+        assert_eq!((file.name().as_str(), file.slot()), ("inode_alloc:0007", Some(7)));
+        let flags = |file: SystemFile| file.flags().bits();
+        assert_eq!(flags(SystemFile::GlobalBitmap), 0x491);
+        assert_eq!(flags(SystemFile::LocalAlloc(0)), 0xd1);
+        assert_eq!(flags(SystemFile::TruncateLog(0)), 0x811);
+        assert_eq!(flags(SystemFile::LocalQuota(QuotaKind::Group, 3)), 0x1011);
+        assert_eq!(SystemFile::LocalQuota(QuotaKind::Group, 3).name(), "aquota.group:0003");
+        assert_eq!(SystemFile::from(Suballoc::Extents(2)).name(), Suballoc::Extents(2).file_name());
+    }
+}
