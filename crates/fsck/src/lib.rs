@@ -23,6 +23,7 @@ mod parallel;
 mod pass;
 pub mod start;
 mod suballocs;
+mod xattrs;
 
 pub use check::{Observer, Outcome, check};
 pub use collected::Totals;

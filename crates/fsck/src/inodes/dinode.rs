@@ -10,7 +10,7 @@ use crate::codes::{directories, inodes as codes};
 use crate::collected::{Collected, TreeUser};
 use crate::extents::{self, Holds, TreeRoot, Walked};
 use crate::suballocs::{Bit, Group};
-use crate::{Context, Finding, Place};
+use crate::{Context, Finding, Place, xattrs};
 
 /// The parts of an inode as they are once what is wrong with its flags was mended.
 pub(super) struct Subject<'a> {
@@ -53,6 +53,8 @@ pub(super) fn check(
     bad_check: Option<String>,
     out: &mut Collected,
 ) {
+    let mended = xattrs::mended(context, inode, out);
+    let inode = mended.as_ref().unwrap_or(inode);
     let dinode = &inode.dinode;
     let mut subject =
         Subject { inode, kind: inode.kind(), features: dinode.dyn_features(), refcount_tree: None };
@@ -72,6 +74,8 @@ pub(super) fn check(
         out.tree_users.push(TreeUser { tree, inode: inode.blkno });
     }
     contents(context, &subject, out);
+    let Subject { features, refcount_tree, .. } = subject;
+    xattrs::check(context, &xattrs::Owner { inode, features, refcount_tree }, out);
 }
 
 fn facts(context: &Context<'_>, subject: &Subject<'_>) -> Facts {

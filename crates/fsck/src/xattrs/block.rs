@@ -1,0 +1,66 @@
+//! The xattr block.
+
+use ocfs2_format::xattr::XattrBlock;
+use ocfs2_format::{Blkno, Structure};
+
+use super::entry::{self, Area, Names};
+use super::{Owner, bucket};
+use crate::codes::{general, xattrs as codes};
+use crate::collected::{BlockClaim, BlockUse, Collected};
+use crate::{Context, Finding};
+
+/// Whether there is an xattr block of this volume.
+pub(super) fn is_sound(context: &Context<'_>, blkno: Blkno) -> bool {
+    let block =
+        context.volume.read_metadata(XattrBlock::NAME, blkno, XattrBlock::CHECK_OFFSET).ok();
+    let header = block.and_then(|block| XattrBlock::decode(&block).ok());
+    header.is_some_and(|header| header.verify(blkno, context.volume.generation()).is_ok())
+}
+
+pub(super) fn check(
+    context: &Context<'_>,
+    owner: &Owner<'_>,
+    names: &mut Names,
+    out: &mut Collected,
+) {
+    let blkno = owner.inode.dinode.i_xattr_loc;
+    if !context.geometry().is_valid_block(blkno) {
+        let text = format!("i_xattr_loc is {blkno}, no block of the volume");
+        return out.found(owner.finding(codes::XATTR_LOC_INVALID, text));
+    }
+    let block = match context.read(XattrBlock::NAME, blkno, XattrBlock::CHECK_OFFSET) {
+        Ok(block) => block,
+        Err(finding) => return out.found(owner.of_block(finding)),
+    };
+    let Ok(header) = XattrBlock::decode(&block.bytes) else { return };
+    let place = owner.place(blkno);
+    if header.xb_signature != XattrBlock::SIGNATURE {
+        let text = format!("inode {}: block {blkno} is not an xattr block", owner.inode.blkno);
+        return out.found(Finding::new(codes::XATTR_BLOCK_INVALID, place, text));
+    }
+    let ecc = block.ecc_finding(XattrBlock::NAME, general::BLOCK_ECC);
+    out.findings.extend(ecc.map(|finding| owner.of_block(finding)));
+    if header.xb_blkno != blkno {
+        let text = format!("xattr block {blkno}: xb_blkno is {}", header.xb_blkno);
+        out.found(Finding::new(codes::XB_BLKNO, place.clone(), text));
+    }
+    let (generation, found) = (context.volume.generation(), header.xb_fs_generation);
+    if found != generation {
+        let text = format!(
+            "xattr block {blkno}: xb_fs_generation is {found:#010x}, expected {generation:#010x}"
+        );
+        out.found(Finding::new(codes::XB_GEN, place, text));
+    }
+    out.blocks.push(BlockClaim {
+        owner: owner.inode.blkno,
+        blkno,
+        used_as: BlockUse::XattrBlock,
+        suballoc: (header.xb_suballoc_slot, header.xb_suballoc_bit, header.xb_suballoc_loc),
+    });
+    if header.is_indexed() {
+        return bucket::check(context, owner, blkno, &block.bytes, names, out);
+    }
+    let bytes = block.bytes.get(XattrBlock::AREA_OFFSET..).unwrap_or_default();
+    let area = Area { bytes, blkno, name: XattrBlock::NAME, unit: None };
+    entry::check(context, owner, &area, names, out);
+}

@@ -1,0 +1,254 @@
+//! Entries of an area, wherever it is, with their names and values.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use ocfs2_format::hash::{CharSign, xattr_hash};
+use ocfs2_format::xattr::{
+    MAX_LOCAL_VALUE, MAX_VALUE, XattrArea, XattrEntry, XattrHeader, XattrPrefix, XattrValueRoot,
+};
+use ocfs2_format::{Blkno, Structure};
+
+use super::bucket::Hashes;
+use super::{Owner, value};
+use crate::codes::{Code, xattrs as codes};
+use crate::collected::Collected;
+use crate::{Context, Finding, Place};
+
+/// A header with entries and what they lead to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Area<'a> {
+    /// From the header on.
+    pub bytes: &'a [u8],
+    /// The block the header is in.
+    pub blkno: Blkno,
+    /// What messages call it.
+    pub name: &'static str,
+    /// A bucket: the size of its blocks; no name goes on with its value in another block.
+    pub unit: Option<usize>,
+}
+
+/// Names of an inode so far: the prefix and the rest.
+#[derive(Debug, Default)]
+pub(super) struct Names(HashSet<(u8, Box<[u8]>)>);
+
+/// Which bytes of an area are taken.
+struct Taken(Vec<bool>);
+
+impl Taken {
+    /// Takes bytes; says no if some are not there, or not free.
+    fn take(&mut self, range: Range<usize>) -> bool {
+        let Some(bytes) = self.0.get_mut(range) else { return false };
+        let free = bytes.iter().all(|taken| !taken);
+        if free {
+            bytes.fill(true);
+        }
+        free
+    }
+}
+
+/// An entry that can be: its name and value are there, and are nobody else's.
+struct Sound<'a> {
+    entry: XattrEntry,
+    name: &'a [u8],
+    /// Where name and value are.
+    range: Range<usize>,
+    /// The hash it should have.
+    hash: u32,
+}
+
+struct Check<'a, 'o> {
+    context: &'a Context<'a>,
+    owner: &'a Owner<'a>,
+    area: &'a Area<'a>,
+    out: &'o mut Collected,
+    taken: Taken,
+}
+
+/// Checks the entries of an area. Gives their hashes, if there are any entries; in a bucket
+/// they are to be in order.
+pub(super) fn check(
+    context: &Context<'_>,
+    owner: &Owner<'_>,
+    area: &Area<'_>,
+    names: &mut Names,
+    out: &mut Collected,
+) -> Option<Hashes> {
+    let list = XattrArea::new(area.bytes).ok()?;
+    let mut taken = Taken(vec![false; area.bytes.len()]);
+    taken.take(0..XattrHeader::SIZE);
+    let mut check = Check { context, owner, area, out, taken };
+    let count = check.count(&list);
+    let entries: Vec<_> = list.entries().take(count).enumerate().collect();
+    let sound: Vec<_> =
+        entries.iter().filter_map(|(index, entry)| check.entry(*index, *entry)).collect();
+    for sound in &sound {
+        check.name_and_value(sound, names);
+    }
+    // Only buckets keep sums and an order.
+    area.unit?;
+    if sound.len() == entries.len() && count == usize::from(list.header.xh_count) {
+        check.sums(&list.header, &sound);
+    }
+    check.order(&sound);
+    let hashes = sound.iter().map(|sound| sound.hash);
+    Some(Hashes { first: hashes.clone().min()?, last: hashes.max()? })
+}
+
+impl<'a> Check<'a, '_> {
+    fn found(&mut self, code: &'static Code, what: &str, text: impl std::fmt::Display) {
+        let (name, blkno) = (self.area.name, self.area.blkno);
+        let text = format!("{name} {blkno}: {what}{text}");
+        self.out.found(Finding::new(code, self.place(), text));
+    }
+
+    fn place(&self) -> Place {
+        self.owner.place(self.area.blkno)
+    }
+
+    /// How many entries there are.
+    fn count(&mut self, list: &XattrArea<'_>) -> usize {
+        let (count, most) = (usize::from(list.header.xh_count), list.capacity());
+        if count <= most {
+            return count;
+        }
+        let is_real = |entry: &XattrEntry| {
+            let end = entry.storage_size().map(|size| size + usize::from(entry.xe_name_offset));
+            entry.prefix().is_some()
+                && entry.xe_name_offset > 0
+                && end.is_some_and(|end| end <= self.area.bytes.len())
+        };
+        let real = list.entries().take_while(is_real).count();
+        let text = format!("xh_count is {count}, at most {most} fit, there are {real}");
+        self.found(codes::XATTR_COUNT_INVALID, "", text);
+        real
+    }
+
+    fn entry(&mut self, index: usize, mut entry: XattrEntry) -> Option<Sound<'a>> {
+        let what = format!("entry {index}: ");
+        let bytes = self.area.bytes;
+        let own = XattrHeader::SIZE + index * XattrEntry::SIZE;
+        if !self.taken.take(own..own + XattrEntry::SIZE) {
+            self.found(codes::XATTR_ENTRY_INVALID, &what, "is where a name or value is");
+            return None;
+        }
+        let offset = usize::from(entry.xe_name_offset);
+        let name = bytes.get(offset..).and_then(|rest| rest.get(..entry.xe_name_len.into()));
+        let Some(name) = name.filter(|_| offset >= XattrHeader::SIZE) else {
+            let text = format!(
+                "xe_name_offset is {offset}, a name of {} bytes is not in the area of {}",
+                entry.xe_name_len,
+                bytes.len()
+            );
+            self.found(codes::XATTR_NAME_OFFSET_INVALID, &what, text);
+            return None;
+        };
+        if entry.prefix().is_none() {
+            let text = format!("xe_type is {:#04x}, no prefix is known by that", entry.xe_type);
+            self.found(codes::XATTR_PREFIX, &what, text);
+            return None;
+        }
+        let is_short = entry.xe_value_size <= MAX_LOCAL_VALUE;
+        if entry.is_local() != is_short {
+            let text = format!(
+                "a value of {} bytes is {} the name",
+                entry.xe_value_size,
+                if entry.is_local() { "beside" } else { "not beside" }
+            );
+            self.found(codes::XATTR_LOCATION_INVALID, &what, text);
+            // Clusters it has are its own, whatever the entry says.
+            let root = bytes.get(offset + name.len().next_multiple_of(4)..).unwrap_or_default();
+            let root = root.get(..XattrValueRoot::FULL_SIZE).unwrap_or_default();
+            if !value::is_root(self.context, root, entry.xe_value_size) {
+                return None;
+            }
+            entry.xe_type &= !XattrEntry::LOCAL;
+        }
+        let size = entry.storage_size().unwrap_or(usize::MAX);
+        let range = offset..offset.saturating_add(size);
+        if !self.taken.take(range.clone()) {
+            let text = format!(
+                "name and value at {offset}, {size} bytes, are not in the area or overlap others"
+            );
+            self.found(codes::XATTR_VALUE_INVALID, &what, text);
+            return None;
+        }
+        if let Some(unit) = self.area.unit
+            && range.start / unit != range.end.saturating_sub(1) / unit
+        {
+            let text = format!("name and value at {offset}, {size} bytes, go across two blocks");
+            self.found(codes::XATTR_BLOCK_BOUNDARY, &what, text);
+        }
+        let hash = self.hash(&what, &entry, name);
+        Some(Sound { entry, name, range, hash })
+    }
+
+    /// Its hash, or the one it should have.
+    fn hash(&mut self, what: &str, entry: &XattrEntry, name: &[u8]) -> u32 {
+        let seed = self.context.volume.superblock().s_uuid_hash;
+        let expected = CharSign::ALL.map(|sign| xattr_hash(name, seed, sign));
+        let found = entry.xe_name_hash;
+        if expected.contains(&found) {
+            return found;
+        }
+        let expected = expected[0];
+        let text = format!("xe_name_hash is {found:#010x}, expected {expected:#010x}");
+        self.found(codes::XATTR_HASH_INVALID, what, text);
+        expected
+    }
+
+    fn name_and_value(&mut self, sound: &Sound<'_>, names: &mut Names) {
+        let Sound { entry, name, range, .. } = sound;
+        let Some(prefix) = entry.prefix() else { return };
+        let what = format!("{}{}: ", prefix.as_str(), name.escape_ascii());
+        let has_rest =
+            !matches!(prefix, XattrPrefix::PosixAclAccess | XattrPrefix::PosixAclDefault);
+        if name.is_empty() == has_rest || name.contains(&0) {
+            self.found(codes::XATTR_NAME_INVALID, &what, "there is no such name");
+        }
+        if !names.0.insert((prefix.code(), (*name).into())) {
+            self.found(codes::XATTR_DUPLICATE, &what, "the inode has an attribute of that name");
+        }
+        if entry.is_local() {
+            return;
+        }
+        if entry.xe_value_size > MAX_VALUE {
+            let text = format!("xe_value_size is {}, at most {MAX_VALUE}", entry.xe_value_size);
+            self.found(codes::XATTR_VALUE_LONG, &what, text);
+        }
+        let at = range.end.saturating_sub(XattrValueRoot::FULL_SIZE);
+        let stored = self.area.bytes.get(at..range.end).unwrap_or_default();
+        let block = self.area.unit.map_or(0, |unit| at / unit) as u64;
+        let blkno = Blkno(self.area.blkno.0 + block);
+        let what =
+            format!("{} {}: {}", self.area.name, self.area.blkno, what.trim_end_matches(": "));
+        value::check(self.context, self.owner, blkno, &what, entry, stored, self.out);
+    }
+
+    /// What the header of a bucket keeps of its entries.
+    fn sums(&mut self, header: &XattrHeader, sound: &[Sound<'_>]) {
+        let entries = XattrHeader::SIZE + sound.len() * XattrEntry::SIZE;
+        let lowest = sound.iter().map(|sound| sound.range.start).min();
+        let lowest = lowest.unwrap_or(self.area.bytes.len());
+        // The kernel does not raise it when it removes the attribute that is lowest.
+        let free_start = usize::from(header.xh_free_start);
+        if !(entries..=lowest).contains(&free_start) {
+            let text = format!("xh_free_start is {free_start}, expected {lowest}");
+            self.found(codes::XATTR_FREE_START_INVALID, "", text);
+        }
+        let stored: usize = sound.iter().map(|sound| sound.range.len()).sum();
+        if usize::from(header.xh_name_value_len) != stored {
+            let found = header.xh_name_value_len;
+            let text = format!("xh_name_value_len is {found}, expected {stored}");
+            self.found(codes::XATTR_VALUE_LEN_INVALID, "", text);
+        }
+    }
+
+    fn order(&mut self, sound: &[Sound<'_>]) {
+        if !sound.is_sorted_by_key(|sound| sound.hash) {
+            let (name, blkno) = (self.area.name, self.area.blkno);
+            let text = format!("{name} {blkno}: the entries are not in the order of their hashes");
+            self.out.found(Finding::new(codes::XATTR_ENTRY_ORDER, self.place(), text));
+        }
+    }
+}

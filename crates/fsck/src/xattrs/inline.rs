@@ -1,0 +1,54 @@
+//! The area at the end of the dinode.
+
+use ocfs2_format::Structure;
+use ocfs2_format::dinode::{Dinode, DynFeatures};
+use ocfs2_format::superblock::XATTR_INLINE_SIZE;
+use ocfs2_format::xattr::XattrHeader;
+use ocfs2_volume::Inode;
+
+use super::Owner;
+use super::entry::{self, Area, Names};
+use crate::codes::xattrs as codes;
+use crate::collected::Collected;
+use crate::{Context, Finding, Place};
+
+/// Bytes of the area of every inode that has one.
+fn area_size(context: &Context<'_>) -> u16 {
+    let room = context.volume.block_size().size() - Dinode::ID2_OFFSET;
+    let stated = context.volume.superblock().s_xattr_inline_size;
+    match (XattrHeader::SIZE..=room).contains(&stated.into()) {
+        true => stated,
+        false => XATTR_INLINE_SIZE,
+    }
+}
+
+/// The inode with an area of the right size, if it has one of another. Everything else in the
+/// dinode ends where the area begins.
+pub fn mended(context: &Context<'_>, inode: &Inode, out: &mut Collected) -> Option<Inode> {
+    let (dinode, size) = (&inode.dinode, area_size(context));
+    if !dinode.dyn_features().contains(DynFeatures::INLINE_XATTR)
+        || dinode.i_xattr_inline_size == size
+    {
+        return None;
+    }
+    let blkno = inode.blkno;
+    let found = dinode.i_xattr_inline_size;
+    let text = format!("inode {blkno}: i_xattr_inline_size is {found}, expected {size}");
+    out.found(Finding::new(codes::XATTR_INLINE_SIZE, Place::inode(blkno), text));
+    let mut inode = inode.clone();
+    inode.dinode.i_xattr_inline_size = size;
+    Some(inode)
+}
+
+pub(super) fn check(
+    context: &Context<'_>,
+    owner: &Owner<'_>,
+    names: &mut Names,
+    out: &mut Collected,
+) {
+    let block = owner.inode.block();
+    let start = block.len().checked_sub(owner.inode.dinode.i_xattr_inline_size.into());
+    let bytes = start.and_then(|start| block.get(start..)).unwrap_or_default();
+    let area = Area { bytes, blkno: owner.inode.blkno, name: "inline xattrs", unit: None };
+    entry::check(context, owner, &area, names, out);
+}

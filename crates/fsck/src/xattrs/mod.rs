@@ -1,0 +1,115 @@
+//! Attributes of an inode: in the dinode, in an xattr block, in buckets (invariants T-1 to T-7).
+//!
+//! Verifies where they are, every entry and the trees of values and buckets; collects the
+//! blocks and clusters they take. An entry that can not be is left out of everything that
+//! follows, as it will be once it was cleared.
+
+mod block;
+mod bucket;
+mod entry;
+mod inline;
+mod value;
+
+use ocfs2_format::Blkno;
+use ocfs2_format::dinode::DynFeatures;
+use ocfs2_format::feature::Incompat;
+use ocfs2_volume::Inode;
+
+use crate::codes::{Code, xattrs as codes};
+use crate::collected::Collected;
+use crate::extents::Walked;
+use crate::{Context, Finding, Place};
+use entry::Names;
+
+pub use inline::mended;
+
+/// The inode whose attributes they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner<'a> {
+    /// The inode.
+    pub inode: &'a Inode,
+    /// Its features, as they are once they were mended.
+    pub features: DynFeatures,
+    /// Its refcount tree, which counts clusters of values too.
+    pub refcount_tree: Option<Blkno>,
+}
+
+impl Owner<'_> {
+    fn finding(&self, code: &'static Code, text: impl std::fmt::Display) -> Finding {
+        let blkno = self.inode.blkno;
+        Finding::new(code, Place::inode(blkno), format_args!("inode {blkno}: {text}"))
+    }
+
+    /// A place in one of its blocks.
+    fn place(&self, blkno: Blkno) -> Place {
+        Place::block(blkno).of(self.inode.blkno)
+    }
+
+    /// A finding about the block itself, as it was given.
+    fn of_block(&self, finding: Finding) -> Finding {
+        Finding { place: finding.place.clone().of(self.inode.blkno), ..finding }
+    }
+}
+
+/// Checks all attributes of an inode.
+pub fn check(context: &Context<'_>, owner: &Owner<'_>, out: &mut Collected) {
+    let dinode = &owner.inode.dinode;
+    let flagged = owner.features.contains(DynFeatures::HAS_XATTR);
+    let inline = owner.features.contains(DynFeatures::INLINE_XATTR);
+    let loc = dinode.i_xattr_loc;
+    let external = !loc.is_none();
+    if !context.volume.has(Incompat::XATTR) {
+        if flagged || inline || external {
+            let text = "has attributes, which the volume has not";
+            out.found(owner.finding(codes::XATTR_FLAGS, text));
+        }
+        return;
+    }
+    if flagged != (inline || external) {
+        let is = if flagged { "" } else { "not " };
+        let has = |is| if is { "there is" } else { "there is no" };
+        let text = format!(
+            "is {is}flagged as having attributes, {} inline area and {} xattr block",
+            has(inline),
+            has(external)
+        );
+        out.found(owner.finding(codes::XATTR_FLAGS, text));
+    }
+    let mut names = Names::default();
+    if inline {
+        inline::check(context, owner, &mut names, out);
+    }
+    // Without any flag the number may be a leftover.
+    if external && (flagged || inline || block::is_sound(context, loc)) {
+        block::check(context, owner, &mut names, out);
+    }
+}
+
+/// What the root of a tree of a value or of buckets says of the tree.
+#[derive(Clone, Copy, Debug)]
+struct Stated {
+    clusters: u32,
+    last_eb_blk: Blkno,
+}
+
+/// Compares the root of a tree with the tree. `what` names the root in messages.
+fn compare(
+    stated: Stated,
+    walked: &Walked,
+    what: impl std::fmt::Display,
+    place: &Place,
+    out: &mut Collected,
+) {
+    if walked.incomplete {
+        return;
+    }
+    if u64::from(stated.clusters) != walked.clusters {
+        let text = format!("{what}: has {} clusters, states {}", walked.clusters, stated.clusters);
+        out.found(Finding::new(codes::XATTR_CLUSTERS, place.clone(), text));
+    }
+    if stated.last_eb_blk != walked.last_leaf {
+        let text =
+            format!("{what}: the last leaf is {}, states {}", walked.last_leaf, stated.last_eb_blk);
+        out.found(Finding::new(codes::XATTR_LAST_EB, place.clone(), text));
+    }
+}
