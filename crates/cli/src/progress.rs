@@ -10,6 +10,8 @@ pub trait Progress: Send + Sync {
     fn start(&self, what: &str, total: u64);
     /// `done` of the parts are done, counted from the start.
     fn update(&self, done: u64);
+    /// Something is about to be printed: what is drawn goes, until the next update.
+    fn pause(&self) {}
     /// The work has ended, whether all of it was done or not.
     fn finish(&self);
 }
@@ -42,6 +44,8 @@ struct State<W> {
     out: W,
     what: String,
     total: u64,
+    /// When the work began.
+    began: Instant,
     /// When it was last drawn, and when the work began, until it is first drawn.
     drawn: Instant,
     visible: bool,
@@ -51,11 +55,13 @@ impl<W: Write> Bar<W> {
     /// Work shorter than this is not shown, and nothing is drawn more often.
     const INTERVAL: Duration = Duration::from_millis(100);
     const WIDTH: u64 = 30;
+    /// From then on rate and remaining time are shown: before, they would only jump.
+    const STEADY: Duration = Duration::from_secs(2);
 
     /// A bar drawn on `out`, which has to be a terminal.
     pub fn new(out: W) -> Self {
-        let (what, drawn) = (String::new(), Instant::now());
-        Self(Mutex::new(State { out, what, total: 0, drawn, visible: false }))
+        let (what, began) = (String::new(), Instant::now());
+        Self(Mutex::new(State { out, what, total: 0, began, drawn: began, visible: false }))
     }
 
     fn with(&self, change: impl FnOnce(&mut State<W>)) {
@@ -69,16 +75,22 @@ impl<W: Write + Send> Progress for Bar<W> {
             state.clear();
             state.what = what.to_owned();
             state.total = total;
-            state.drawn = Instant::now();
+            state.began = Instant::now();
+            state.drawn = state.began;
         });
     }
 
     fn update(&self, done: u64) {
         self.with(|state| {
             if state.drawn.elapsed() >= Self::INTERVAL {
-                state.draw(done, Self::WIDTH);
+                let elapsed = Some(state.began.elapsed()).filter(|time| *time >= Self::STEADY);
+                state.draw(done, Self::WIDTH, elapsed);
             }
         });
+    }
+
+    fn pause(&self) {
+        self.with(State::clear);
     }
 
     fn finish(&self) {
@@ -88,15 +100,17 @@ impl<W: Write + Send> Progress for Bar<W> {
 
 // A terminal that can not be written to is no reason for the work to fail.
 impl<W: Write> State<W> {
-    fn draw(&mut self, done: u64, width: u64) {
+    fn draw(&mut self, done: u64, width: u64, elapsed: Option<Duration>) {
         let done = done.min(self.total);
         let of = |whole: u64| {
             let part = u128::from(whole) * u128::from(done) / u128::from(self.total.max(1));
             usize::try_from(part).unwrap_or(0)
         };
         let (full, percent, width) = (of(width), of(100), width as usize);
+        let speed = elapsed.map(|elapsed| speed(done, self.total, elapsed)).unwrap_or_default();
         let what = &self.what;
-        let _ = write!(self.out, "\r{what}: [{:<width$}] {percent:3}%\x1b[K", "=".repeat(full));
+        let bar = "=".repeat(full);
+        let _ = write!(self.out, "\r{what}: [{bar:<width$}] {percent:3}%{speed}\x1b[K");
         let _ = self.out.flush();
         self.drawn = Instant::now();
         self.visible = true;
@@ -110,9 +124,42 @@ impl<W: Write> State<W> {
     }
 }
 
+/// Parts a second, and the time the others will take: `, 12.3k/s, 1:05 left`.
+fn speed(done: u64, total: u64, elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs_f64();
+    if done == 0 || seconds <= 0.0 {
+        return String::new();
+    }
+    let rate = done as f64 / seconds;
+    let left = (total.saturating_sub(done) as f64 / rate).min(359_999.0) as u64;
+    let (hours, minutes, seconds) = (left / 3600, left / 60 % 60, left % 60);
+    let left = match hours {
+        0 => format!("{minutes}:{seconds:02}"),
+        _ => format!("{hours}:{minutes:02}:{seconds:02}"),
+    };
+    let rate = match rate {
+        0.0..1e3 => format!("{rate:.0}"),
+        1e3..1e6 => format!("{:.1}k", rate / 1e3),
+        1e6..1e9 => format!("{:.1}M", rate / 1e6),
+        _ => format!("{:.1}G", rate / 1e9),
+    };
+    format!(", {rate}/s, {left} left")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn speed_is_told_in_few_characters() {
+        let speed = |done, total, seconds| speed(done, total, Duration::from_secs(seconds));
+        assert_eq!(speed(0, 10, 5), "");
+        assert_eq!(speed(50, 100, 5), ", 10/s, 0:05 left");
+        assert_eq!(speed(123_000, 922_500, 10), ", 12.3k/s, 1:05 left");
+        assert_eq!(speed(5_000_000, 40_000_000_000, 1), ", 5.0M/s, 2:13:19 left");
+        assert_eq!(speed(1, u64::MAX, 1), ", 1/s, 99:59:59 left");
+        assert_eq!(speed(9, 3, 3), ", 3/s, 0:00 left");
+    }
 
     fn drawn(bar: Bar<Vec<u8>>) -> String {
         String::from_utf8(bar.0.into_inner().unwrap().out).unwrap()
@@ -145,8 +192,8 @@ mod tests {
         let bar = Bar::new(Vec::new());
         for (total, done) in [(0, 0), (0, 7), (3, 7), (u64::MAX, u64::MAX)] {
             bar.start("Reading", total);
-            bar.with(|state| state.draw(done, 30));
+            bar.with(|state| state.draw(done, 30, Some(Duration::from_secs(1))));
         }
-        assert!(drawn(bar).ends_with("100%\x1b[K"));
+        assert!(drawn(bar).ends_with("G/s, 0:00 left\x1b[K"));
     }
 }

@@ -12,20 +12,28 @@
 #![allow(dead_code)]
 
 mod check;
+mod cli;
 pub mod clusters;
 pub mod codes;
 mod collected;
 mod context;
+mod due;
 mod extents;
 mod finding;
 mod inodes;
 mod parallel;
 mod pass;
+pub mod program;
+mod recover;
+mod report;
 pub mod start;
 mod suballocs;
+mod target;
+mod users;
 mod xattrs;
 
 pub use check::{Observer, Outcome, check};
+pub use cli::{Cli, command};
 pub use collected::Totals;
 pub use context::{Context, Options, Stop};
 pub use finding::{Clusters, Finding, Found, Place};

@@ -47,4 +47,16 @@ impl Pass {
             Self::Quota => "Pass 5: Checking quota information",
         })
     }
+
+    /// Its number, as fsck(8) counts passes.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Start | Self::Clusters | Self::InodeAllocators | Self::ExtentAllocators => 0,
+            Self::Inodes | Self::SharedClusters => 1,
+            Self::Directories => 2,
+            Self::Connectivity => 3,
+            Self::Orphans | Self::Links => 4,
+            Self::Quota => 5,
+        }
+    }
 }

@@ -1,0 +1,240 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, ArgGroup, CommandFactory, Parser};
+use ocfs2_format::BlockSize;
+
+const ABOUT: &str = "Checks an OCFS2 volume, and recovers it after a crash";
+
+const LONG_ABOUT: &str = "\
+Checks an OCFS2 volume on a block device or in an image file, and recovers it after a crash: \
+the journals of nodes that did not unmount it are replayed, and what their slots still owe is \
+done. With -n all of this happens in memory, so that the check sees the recovered volume, and \
+the device is opened read-only.
+
+What the check finds is reported under the names of fsck.ocfs2.checks(8). This version does not \
+repair it: whether with -y, -p or neither, it is left as it is, and the exit status says so.
+
+A volume that was unmounted cleanly is only checked with -f, or when a check is due: after so \
+many mounts, after so much time, after errors that the kernel noted, after an interrupted \
+resize or change by tunefs.ocfs2, after a crash.
+
+Who uses the volume is seen on the volume itself: its slot map names the nodes, its heartbeat \
+shows which of them are alive. A live node is named, and the volume left alone. A crashed one \
+is what this program is for; no cluster service has to run.";
+
+const AFTER_HELP: &str = "\
+Examples:
+  fsck.ocfs2 -f /dev/sdb1       recovers and checks
+  fsck.ocfs2 -fn /dev/sdb1      checks, writes nothing
+  fsck.ocfs2 -fn --json disk.img | jq .summary
+
+Exit status, the sum of what applies:
+    0   nothing is wrong
+    1   something was wrong and is corrected: journals were replayed, slots recovered
+    4   something is wrong and was left
+    8   it could not be done, or was refused
+   16   the command line is wrong
+   32   cancelled, by Ctrl-C or a signal";
+
+/// Everything `fsck.ocfs2` can be told.
+#[derive(Clone, Debug, Default, Parser)]
+#[command(
+    name = "fsck.ocfs2",
+    version,
+    about = ABOUT,
+    long_about = LONG_ABOUT,
+    after_help = AFTER_HELP,
+    args_override_self = true,
+    group = ArgGroup::new("answer").args(["no", "yes", "preen"])
+)]
+pub struct Cli {
+    /// Block device or image file.
+    pub device: PathBuf,
+
+    /// Partition of a whole disk or disk image to check.
+    #[arg(long, value_name = "N")]
+    pub partition: Option<u32>,
+
+    /// Write nothing; the device is opened read-only.
+    ///
+    /// All answers are no. Journals are replayed in memory. On a volume that is mounted or in
+    /// use by other nodes this gives a warning, and what is found may be wrong.
+    #[arg(short = 'n', help_heading = "Answers")]
+    pub no: bool,
+
+    /// Answer yes to all questions.
+    ///
+    /// Except whether to go on although a live node uses the volume; see -F.
+    #[arg(short = 'y', help_heading = "Answers")]
+    pub yes: bool,
+
+    /// Do without a question what is safe: recover after a crash.
+    #[arg(short = 'p', visible_short_alias = 'a', help_heading = "Answers")]
+    pub preen: bool,
+
+    /// Check a volume that is clean, too.
+    #[arg(short = 'f', help_heading = "What to do")]
+    pub force: bool,
+
+    /// Go on, after a question, although other nodes may use the volume.
+    ///
+    /// Dangerous: writing to a volume that another node has mounted destroys it. Where it can
+    /// not be told whether a node is alive, -y answers the question; where one is seen to be
+    /// alive, it has to be answered on a terminal. A volume that is mounted on this machine is
+    /// never written to.
+    #[arg(short = 'F', help_heading = "What to do")]
+    pub ignore_nodes: bool,
+
+    /// Look also at inodes of another generation, which are otherwise taken for free.
+    #[arg(short = 'G', help_heading = "What to do")]
+    pub foreign_generations: bool,
+
+    /// Pack directories. Not supported by this version, which refuses it.
+    #[arg(short = 'D', help_heading = "What to do")]
+    pub pack_directories: bool,
+
+    /// Use backup superblock N, 1 to 6.
+    ///
+    /// They are at 1 GiB, 4 GiB, 16 GiB, 64 GiB, 256 GiB and 1 TiB. Where the superblock is
+    /// bad and this is not given, the first good backup is looked for.
+    #[arg(short = 'r', value_name = "N", help_heading = "Superblock")]
+    #[arg(value_parser = clap::value_parser!(u8).range(1..=6), conflicts_with = "superblock")]
+    pub backup: Option<u8>,
+
+    /// Use the superblock in this block.
+    #[arg(short = 'b', value_name = "BLOCK", help_heading = "Superblock")]
+    pub superblock: Option<u64>,
+
+    /// Block size: 512, 1024, 2048 or 4096; 0, the default, to find it out.
+    #[arg(short = 'B', value_name = "SIZE", help_heading = "Superblock")]
+    #[arg(value_parser = parse_block_size)]
+    pub block_size: Option<MaybeBlockSize>,
+
+    /// Threads that read and decode; by default one for each processor.
+    ///
+    /// What is found does not depend on it.
+    #[arg(long, value_name = "N", help_heading = "Running")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+
+    /// Read through the page cache. That is always done; the C tool has to be told.
+    #[arg(short = 'u', help_heading = "Running")]
+    pub buffered: bool,
+
+    /// Print JSON instead of text: one document.
+    #[arg(long, conflicts_with = "json_lines", help_heading = "Output")]
+    pub json: bool,
+
+    /// Print JSON instead of text: an object a line, each as soon as it is known.
+    #[arg(long, help_heading = "Output")]
+    pub json_lines: bool,
+
+    /// Show progress on standard error where that is no terminal, too.
+    #[arg(short = 'P', help_heading = "Output")]
+    pub progress: bool,
+
+    /// Write progress to this file descriptor, for fsck(8): pass, done, total, device.
+    #[arg(short = 'C', value_name = "FD", allow_hyphen_values = true, help_heading = "Output")]
+    pub progress_fd: Option<i32>,
+
+    /// Show statistics at the end; twice: of every pass.
+    #[arg(short = 't', action = ArgAction::Count, help_heading = "Output")]
+    pub statistics: u8,
+
+    /// Print more.
+    #[arg(short = 'v', help_heading = "Output")]
+    pub verbose: bool,
+}
+
+/// The block size, or that it has to be found out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MaybeBlockSize(pub Option<BlockSize>);
+
+fn parse_block_size(text: &str) -> Result<MaybeBlockSize, String> {
+    if text == "0" {
+        return Ok(MaybeBlockSize(None));
+    }
+    let bytes = ocfs2_cli::parse_size(text).map_err(|err| err.to_string())?;
+    let size = BlockSize::from_bytes(bytes);
+    let size = size.ok_or_else(|| format!("{bytes} is no block size: 512, 1024, 2048 or 4096"))?;
+    Ok(MaybeBlockSize(Some(size)))
+}
+
+/// The command line, for manual pages and completions.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// What becomes of the device.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// `-n`.
+    ReadOnly,
+    /// `-p`.
+    Preen,
+    /// `-y`.
+    Yes,
+    /// None of them.
+    Interactive,
+}
+
+impl Cli {
+    /// What becomes of the device.
+    pub fn mode(&self) -> Mode {
+        match self {
+            Self { no: true, .. } => Mode::ReadOnly,
+            Self { preen: true, .. } => Mode::Preen,
+            Self { yes: true, .. } => Mode::Yes,
+            _ => Mode::Interactive,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_the_c_tool_are_taken_as_getopt_took_them() {
+        let cli = parse("fsck.ocfs2 -fyFGttuvP -b 2 -B 4096 /dev/sdb1").unwrap();
+        assert_eq!(cli.mode(), Mode::Yes);
+        assert!(cli.force && cli.ignore_nodes && cli.foreign_generations && cli.verbose);
+        assert_eq!((cli.statistics, cli.superblock), (2, Some(2)));
+        assert_eq!(cli.block_size.unwrap().0.map(BlockSize::bytes), Some(4096));
+        assert_eq!(parse("fsck.ocfs2 -a x").unwrap().mode(), Mode::Preen);
+        assert_eq!(parse("fsck.ocfs2 -ap x").unwrap().mode(), Mode::Preen);
+        assert_eq!(parse("fsck.ocfs2 -n -n x").unwrap().mode(), Mode::ReadOnly);
+        assert_eq!(parse("fsck.ocfs2 x -B 0").unwrap().block_size, Some(MaybeBlockSize(None)));
+        assert_eq!(parse("fsck.ocfs2 -C -1 x").unwrap().progress_fd, Some(-1));
+        assert_eq!(parse("fsck.ocfs2 -C3 x").unwrap().progress_fd, Some(3));
+        assert_eq!(parse("fsck.ocfs2 -r2 x").unwrap().backup, Some(2));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (line, message) in [
+            ("fsck.ocfs2", "<DEVICE>"),
+            ("fsck.ocfs2 -n -y x", "cannot be used with"),
+            ("fsck.ocfs2 -r 7 x", "7 is not in 1..=6"),
+            ("fsck.ocfs2 -r 1 -b 2 x", "cannot be used with"),
+            ("fsck.ocfs2 -B 8192 x", "8192 is no block size"),
+            ("fsck.ocfs2 --threads 0 x", "0 is not in 1..=1024"),
+            ("fsck.ocfs2 --json --json-lines x", "cannot be used with"),
+        ] {
+            let err = parse(line).unwrap_err().to_string();
+            assert!(err.contains(message), "{line}\n{err}");
+        }
+    }
+}

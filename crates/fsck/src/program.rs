@@ -1,0 +1,387 @@
+//! The program: from the command line to the exit status.
+
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, bail};
+use ocfs2_cli::{Interrupt, Interrupted, Status, confirm, print_error, print_warning};
+use ocfs2_volume::device::{CountingDevice, OverlayDevice};
+use ocfs2_volume::{Device, OpenVolumeError, Volume};
+
+use crate::cli::{Cli, Mode};
+use crate::due::Due;
+use crate::recover::{RecoverError, recover};
+use crate::report::{
+    End, ProgressOut, Record, Report, SlotOutcome, SlotRecord, SlotState, Start, Stopwatch,
+    Summary, VolumeRecord,
+};
+use crate::target::{self, Source};
+use crate::users::{Consent, Users};
+use crate::{Context, Found, Observer, Options, Pass, Stop, check};
+
+/// What the exit status is made of, as fsck(8) has it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Bits {
+    corrected: bool,
+    left: bool,
+    failed: bool,
+    cancelled: bool,
+}
+
+impl Bits {
+    fn status(self) -> Status {
+        let bit = |set: bool, value: u8| if set { value } else { 0 };
+        Status(
+            bit(self.corrected, 1)
+                | bit(self.left, 4)
+                | bit(self.failed, 8)
+                | bit(self.cancelled, 32),
+        )
+    }
+}
+
+/// The status of a command line that is not understood. Never clap's 2, which would mean that
+/// the system is to be booted again.
+pub const USAGE: Status = Status(16);
+
+/// The status of a run that failed.
+pub const FAILED: Status = Status(8);
+
+/// Checks what `cli` names and tells about it.
+///
+/// # Errors
+/// None: what goes wrong is printed and part of the status.
+pub fn run(cli: &Cli) -> Result<Status> {
+    let mut run = Run::new(cli);
+    let device = cli.device.to_string_lossy();
+    run.report.show(&Record::Start(Start {
+        program: "fsck.ocfs2",
+        version: env!("CARGO_PKG_VERSION"),
+        device: &device,
+        mode: cli.mode(),
+    }));
+    let result = run.all();
+    run.finish(result)
+}
+
+/// A run of the program.
+struct Run<'a> {
+    cli: &'a Cli,
+    report: Report,
+    watch: Stopwatch,
+    bits: Bits,
+    slots_recovered: u64,
+    slots_left: u64,
+}
+
+impl<'a> Run<'a> {
+    fn new(cli: &'a Cli) -> Self {
+        Self {
+            cli,
+            report: Report::new(cli),
+            watch: Stopwatch::start(),
+            bits: Bits::default(),
+            slots_recovered: 0,
+            slots_left: 0,
+        }
+    }
+
+    fn write(&self) -> bool {
+        self.cli.mode() != Mode::ReadOnly
+    }
+
+    fn all(&mut self) -> Result<()> {
+        if self.cli.pack_directories {
+            bail!("directories are not packed by this version (-D)");
+        }
+        let interrupt = Interrupt::install().context("signals can not be caught")?;
+        let mut progress = ProgressOut::new(self.cli)?;
+        let opened = target::open_device(self.cli)?;
+        let device = Arc::new(CountingDevice::new(opened.device));
+        self.watch.watch(Arc::clone(&device));
+        let device: Arc<dyn Device> = device;
+
+        let source = self.source(&device, &interrupt)?;
+        let volume = source.open(&device)?;
+        let users = self.users(&volume, &interrupt)?;
+        interrupt.check()?;
+        for holder in &opened.holders {
+            print_warning(format_args!("{}: {holder}", self.cli.device.display()));
+        }
+        if !opened.holders.is_empty() || !users.live.is_empty() {
+            let text = "WARNING!!! Running fsck.ocfs2 (read-only) on a mounted filesystem may \
+                        detect invalid errors.";
+            self.report.note(text);
+        }
+        self.report.show(&Record::Volume(VolumeRecord::new(&volume)));
+        self.ask_consent(&users, &interrupt)?;
+
+        let device: Arc<dyn Device> = match self.write() {
+            true => device,
+            false => Arc::new(OverlayDevice::new(device, volume.block_size().bytes())),
+        };
+        let mounted_here = !opened.holders.is_empty();
+        let volume = self.recover(&device, &source, &users, mounted_here, &interrupt)?;
+        self.check(&volume, &mut progress, &interrupt)
+    }
+
+    /// How to open the volume.
+    fn source(&mut self, device: &Arc<dyn Device>, interrupt: &Interrupt) -> Result<Source> {
+        let source = Source::new(self.cli);
+        let Err(err) = source.open(device) else { return Ok(source) };
+        let Some((backup, other)) = source.by_backup(&err) else { return Err(err.into()) };
+        let device = self.cli.device.display();
+        let use_it = match self.cli.mode() {
+            Mode::ReadOnly | Mode::Yes => true,
+            Mode::Preen => false,
+            Mode::Interactive => {
+                print_warning(format_args!("{device}: {err}"));
+                self.ask(&format!("Use backup superblock {}?", backup.number), "-y", interrupt)?
+            }
+        };
+        if !use_it {
+            return Err(err.into());
+        }
+        let problem = match err {
+            OpenVolumeError::Damaged { problem, .. } => problem.to_string(),
+            OpenVolumeError::Read { source, .. } => source.to_string(),
+            _ => "none found".to_owned(),
+        };
+        self.report.note(&format!(
+            "The superblock can not be used ({problem}). Backup superblock {backup} is used \
+             instead."
+        ));
+        self.bits.left = true;
+        Ok(other)
+    }
+
+    fn users(&self, volume: &Volume, interrupt: &Interrupt) -> Result<Users> {
+        let users = match Users::find(volume, self.write(), interrupt) {
+            Ok(users) => users,
+            // What can not be read is for the check to tell, and is no proof of use.
+            Err(err) => Users {
+                unknown: vec![format!("nodes that can not be told ({err})")],
+                ..Users::default()
+            },
+        };
+        if !self.write() && users.consent() != Consent::Given {
+            print_warning(format_args!("{}: {}", self.cli.device.display(), users.describe()));
+        }
+        Ok(users)
+    }
+
+    /// Whether the volume may be written to although other nodes may use it; an error says
+    /// what it would take.
+    fn ask_consent(&mut self, users: &Users, interrupt: &Interrupt) -> Result<()> {
+        let (needed, who) = (users.consent(), users.describe());
+        if !self.write() || needed == Consent::Given {
+            return Ok(());
+        }
+        if !self.cli.ignore_nodes {
+            bail!("{who}; -n checks it without writing, -F goes on nevertheless, after a question");
+        }
+        if needed == Consent::Unknown && self.cli.yes {
+            print_warning(format_args!("{}: {who}", self.cli.device.display()));
+            return Ok(());
+        }
+        if !io::stdin().is_terminal() {
+            let answer = if needed == Consent::Unknown { "; -F -y goes on" } else { "" };
+            bail!("{who}; nobody can be asked, standard input is no terminal{answer}");
+        }
+        print_warning(format_args!("{}: {who}", self.cli.device.display()));
+        let question = "Writing to a volume that another node has mounted destroys it. \
+                        Really continue?";
+        if !self.ask(question, "-y", interrupt)? {
+            return Err(Interrupted.into());
+        }
+        Ok(())
+    }
+
+    /// Asks; Ctrl-C is an answer, too.
+    fn ask(&self, question: &str, option: &'static str, interrupt: &Interrupt) -> Result<bool> {
+        let (sender, receiver) = mpsc::channel();
+        let question = question.to_owned();
+        thread::spawn(move || sender.send(confirm(&question, option)));
+        loop {
+            match receiver.recv_timeout(Duration::from_millis(50)) {
+                Ok(answer) => return Ok(answer?),
+                Err(RecvTimeoutError::Timeout) => interrupt.check()?,
+                Err(RecvTimeoutError::Disconnected) => bail!("the question could not be asked"),
+            }
+        }
+    }
+
+    fn recover(
+        &mut self,
+        device: &Arc<dyn Device>,
+        source: &Source,
+        users: &Users,
+        mounted_here: bool,
+        interrupt: &Interrupt,
+    ) -> Result<Volume> {
+        let done = match self.write() {
+            true => SlotOutcome::Recovered,
+            false => SlotOutcome::RecoveredInMemory,
+        };
+        let reopen = || source.open(device);
+        let mut tell = |mut slot: SlotRecord| {
+            if mounted_here && slot.node.is_some() {
+                slot.node_state = Some("live");
+            }
+            // The journal of a node that is alive has to be dirty.
+            let in_order = slot.state == SlotState::Clean || slot.node_state == Some("live");
+            match slot.outcome {
+                SlotOutcome::None => {}
+                SlotOutcome::Recovered => self.slots_recovered += 1,
+                SlotOutcome::RecoveredInMemory | SlotOutcome::Left if in_order => {}
+                SlotOutcome::RecoveredInMemory | SlotOutcome::Left => self.slots_left += 1,
+            }
+            self.report.show(&Record::Slot(slot));
+        };
+        let volume = recover(device, &reopen, users, done, interrupt, &mut tell);
+        self.bits.corrected |= self.slots_recovered > 0;
+        self.bits.left |= self.slots_left > 0;
+        volume.map_err(|err| match err {
+            RecoverError::Interrupted(interrupted) => interrupted.into(),
+            err @ RecoverError::Open(_) => err.into(),
+        })
+    }
+
+    /// The passes, if they are due, and the summary.
+    fn check(
+        &mut self,
+        volume: &Volume,
+        progress: &mut ProgressOut,
+        interrupt: &Interrupt,
+    ) -> Result<()> {
+        let device = self.cli.device.display();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let recovered = self.slots_recovered + self.slots_left > 0;
+        let due = match Due::new(volume.superblock(), now) {
+            _ if self.cli.force => Due::Now("was run with -f".to_owned()),
+            Due::Later(_) if recovered => Due::Now("was not unmounted by all nodes".to_owned()),
+            Due::Later(_) if self.bits.left => Due::Now("has a bad superblock".to_owned()),
+            due => due,
+        };
+        let mut summary = Summary::default();
+        match due {
+            Due::Later(when) => {
+                let when = when.map(|when| format!("  It will be checked {when}."));
+                summary.reason = format!("{device} is clean.{}", when.unwrap_or_default());
+                self.report.note(&summary.reason);
+            }
+            Due::Now(reason) => {
+                summary.reason = format!("{device} {reason}, check forced.");
+                self.report.note(&summary.reason);
+                self.passes(volume, progress, interrupt, &mut summary)?;
+            }
+        }
+        self.summarise(summary);
+        Ok(())
+    }
+
+    fn passes(
+        &mut self,
+        volume: &Volume,
+        progress: &mut ProgressOut,
+        interrupt: &Interrupt,
+        summary: &mut Summary,
+    ) -> Result<()> {
+        let mut options =
+            Options { foreign_generations: self.cli.foreign_generations, ..Options::default() };
+        options.threads = self.cli.threads.map_or(options.threads, usize::from);
+        let context = Context { volume, options: &options, interrupt };
+        let mut observer = Watcher { report: &mut self.report, watch: &mut self.watch, progress };
+        let outcome = check(&context, &mut observer);
+        progress.finish();
+        self.watch.end();
+        self.bits.left |= self.report.findings() > 0;
+        match outcome {
+            Ok(outcome) => {
+                let geometry = volume.geometry();
+                summary.checked = true;
+                let cluster_size = geometry.cluster_size.bytes();
+                summary.set_outcome(&outcome, geometry.clusters, cluster_size);
+                Ok(())
+            }
+            Err(Stop::Interrupted) => Err(Interrupted.into()),
+        }
+    }
+
+    fn summarise(&mut self, mut summary: Summary) {
+        summary.findings = self.report.findings();
+        summary.left = summary.findings;
+        summary.codes = std::mem::take(&mut self.report.counts);
+        (summary.slots_recovered, summary.slots_left) = (self.slots_recovered, self.slots_left);
+        summary.passes = self.watch.passes().to_vec();
+        summary.seconds = self.watch.seconds();
+        (summary.read_bytes, summary.reads) = self.watch.read();
+        summary.peak_memory_bytes = crate::report::peak_memory();
+        self.report.show(&Record::Summary(&summary));
+    }
+
+    /// Says how it ended.
+    fn finish(mut self, result: Result<()>) -> Result<Status> {
+        let error = result.err();
+        if let Some(err) = &error {
+            let cancelled = err.chain().any(|cause| cause.is::<Interrupted>());
+            (self.bits.cancelled, self.bits.failed) = (cancelled, !cancelled);
+        }
+        let text = error.as_ref().map(|err| match self.bits.cancelled {
+            false => format!("{err:#}"),
+            true => format!("cancelled; {}", self.so_far()),
+        });
+        if let Some(text) = &text {
+            let device = self.cli.device.display().to_string();
+            // Opening errors name the device themselves.
+            let text = text.strip_prefix(&format!("{device}: ")).unwrap_or(text);
+            print_error(&anyhow::anyhow!("{device}: {text}"));
+        }
+        let end = End { error: text.as_deref(), exit_status: self.bits.status().0 };
+        self.report.show(&Record::End(end));
+        if let Some(err) = self.report.take_failure() {
+            print_error(&anyhow::Error::new(err).context("standard output can not be written"));
+            self.bits.failed = true;
+        }
+        Ok(self.bits.status())
+    }
+
+    /// What was done before it was cancelled.
+    fn so_far(&self) -> String {
+        match (self.write(), self.slots_recovered) {
+            (false, _) => "nothing was written".to_owned(),
+            (true, 0) => "no slot was recovered".to_owned(),
+            (true, count) => format!("slots recovered: {count}"),
+        }
+    }
+}
+
+/// Hands on what the passes tell.
+struct Watcher<'a> {
+    report: &'a mut Report,
+    watch: &'a mut Stopwatch,
+    progress: &'a mut ProgressOut,
+}
+
+impl Observer for Watcher<'_> {
+    fn pass(&mut self, pass: Pass, total: u64) {
+        self.watch.begin(pass);
+        self.progress.finish();
+        if let Some(title) = pass.title() {
+            self.report.show(&Record::Pass { pass, title });
+        }
+        self.progress.begin(pass, total);
+    }
+
+    fn progress(&mut self, done: u64) {
+        self.progress.update(done);
+    }
+
+    fn found(&mut self, found: Found<'_>) {
+        self.progress.pause();
+        self.report.found(found);
+    }
+}

@@ -1,0 +1,136 @@
+//! One JSON document, written as the check goes on: findings are not kept.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::{Form, Record};
+
+/// What of the document is not written yet, as JSON.
+#[derive(Default)]
+pub(crate) struct Json {
+    volume: Option<String>,
+    slots: Vec<String>,
+    notes: Vec<String>,
+    summary: Option<String>,
+    /// The list of findings has begun.
+    in_findings: bool,
+    /// It has an entry.
+    has_findings: bool,
+}
+
+impl Json {
+    /// Everything in front of the findings.
+    fn begin_findings(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        if self.in_findings {
+            return Ok(());
+        }
+        self.in_findings = true;
+        write!(out, ",\n  \"volume\": {}", self.volume.as_deref().unwrap_or("null"))?;
+        write!(out, ",\n  \"slots\": {}", list(&self.slots))?;
+        out.write_all(b",\n  \"findings\": [")
+    }
+}
+
+impl Form for Json {
+    fn show(&mut self, out: &mut dyn Write, record: &Record<'_>) -> io::Result<()> {
+        match record {
+            Record::Start(start) => {
+                let text = serde_json::to_string_pretty(start)?;
+                // The closing brace comes with the end.
+                out.write_all(text.trim_end_matches(['}', '\n']).as_bytes())
+            }
+            Record::Volume(volume) => {
+                self.volume = Some(indented(volume)?);
+                Ok(())
+            }
+            Record::Note { text } => {
+                self.notes.push(serde_json::to_string(text)?);
+                Ok(())
+            }
+            Record::Slot(slot) => {
+                self.slots.push(serde_json::to_string(slot)?);
+                Ok(())
+            }
+            Record::Pass { .. } => Ok(()),
+            Record::Finding(finding) => {
+                self.begin_findings(out)?;
+                let comma = if std::mem::replace(&mut self.has_findings, true) { "," } else { "" };
+                write!(out, "{comma}\n    {}", serde_json::to_string(finding)?)
+            }
+            Record::Summary(summary) => {
+                self.summary = Some(indented(summary)?);
+                Ok(())
+            }
+            Record::End(end) => {
+                self.begin_findings(out)?;
+                out.write_all(if self.has_findings { b"\n  ]" } else { b"]" })?;
+                write!(out, ",\n  \"notes\": {}", list(&self.notes))?;
+                write!(out, ",\n  \"summary\": {}", self.summary.as_deref().unwrap_or("null"))?;
+                write!(out, ",\n  \"error\": {}", serde_json::to_string(&end.error)?)?;
+                writeln!(out, ",\n  \"exit_status\": {}\n}}", end.exit_status)
+            }
+        }
+    }
+}
+
+/// As it stands in the document.
+fn indented(value: &impl Serialize) -> serde_json::Result<String> {
+    Ok(serde_json::to_string_pretty(value)?.replace('\n', "\n  "))
+}
+
+/// A list with an entry a line.
+fn list(entries: &[String]) -> String {
+    if entries.is_empty() {
+        return "[]".to_owned();
+    }
+    format!("[\n    {}\n  ]", entries.join(",\n    "))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::cli::Mode;
+    use crate::codes::general;
+    use crate::report::{End, FindingRecord, Start};
+    use crate::{Finding, Pass, Place};
+
+    fn document(findings: usize, error: Option<&str>) -> Value {
+        let (mut json, mut out) = (Json::default(), Vec::new());
+        let mut show = |record| json.show(&mut out, &record).unwrap();
+        let device = "a } b\n}";
+        show(Record::Start(Start {
+            program: "fsck.ocfs2",
+            version: "1",
+            device,
+            mode: Mode::ReadOnly,
+        }));
+        show(Record::Note { text: "say \"so\"" });
+        let finding = Finding::new(general::IO_ERROR, Place::slot(3), "a\nb");
+        for _ in 0..findings {
+            show(Record::Finding(FindingRecord::left(Pass::Start, &finding)));
+        }
+        show(Record::End(End { error, exit_status: 4 }));
+        let value: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(value["device"], device);
+        value
+    }
+
+    #[test]
+    fn it_is_whole_whatever_there_was_to_tell() {
+        for findings in [0, 1, 3] {
+            let value = document(findings, None);
+            assert_eq!(value["findings"].as_array().unwrap().len(), findings);
+            assert_eq!(value["findings"][0].is_null(), findings == 0);
+            assert_eq!((&value["volume"], &value["error"]), (&Value::Null, &Value::Null));
+            assert_eq!(value["notes"][0], "say \"so\"");
+            assert_eq!(value["exit_status"], 4);
+        }
+        let value = document(2, Some("it\tbroke"));
+        assert_eq!(value["error"], "it\tbroke");
+        assert_eq!(value["findings"][1]["text"], "a\nb");
+        assert_eq!(value["findings"][1]["place"]["slot"], 3);
+    }
+}

@@ -1,0 +1,252 @@
+//! What the program says on standard output: a stream of records, shown as text or as JSON.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use ocfs2_cli::{Output, OutputClosed};
+use ocfs2_volume::Volume;
+use serde::Serialize;
+
+use crate::cli::{Cli, Mode};
+use crate::codes::Code;
+use crate::{Finding, Found, Pass, Place};
+
+mod json;
+mod json_lines;
+mod progress;
+mod statistics;
+mod summary;
+mod text;
+
+pub(crate) use progress::ProgressOut;
+pub(crate) use statistics::{PassStatistics, Stopwatch, peak_memory};
+pub(crate) use summary::Summary;
+
+/// Something to be told. They come in the order of the variants; passes and findings
+/// alternate, notes come anywhere before the summary.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub(crate) enum Record<'a> {
+    Start(Start<'a>),
+    Volume(VolumeRecord),
+    Note { text: &'a str },
+    Slot(SlotRecord),
+    Pass { pass: Pass, title: &'a str },
+    Finding(FindingRecord<'a>),
+    Summary(&'a Summary),
+    End(End<'a>),
+}
+
+/// The program and what it was told.
+#[derive(Debug, Serialize)]
+pub(crate) struct Start<'a> {
+    pub program: &'a str,
+    pub version: &'a str,
+    pub device: &'a str,
+    pub mode: Mode,
+}
+
+/// The volume.
+#[derive(Debug, Serialize)]
+pub(crate) struct VolumeRecord {
+    /// Bytes that are no UTF-8 are replaced.
+    pub label: String,
+    /// 36 lower-case characters.
+    pub uuid: String,
+    pub block_size: u32,
+    pub cluster_size: u32,
+    pub blocks: u64,
+    pub clusters: u32,
+    pub slots: u16,
+    pub features: Vec<&'static str>,
+    /// `null` on a local volume.
+    pub stack: Option<String>,
+    /// Block of the superblock it was opened by.
+    pub superblock: u64,
+}
+
+impl VolumeRecord {
+    pub fn new(volume: &Volume) -> Self {
+        let (sb, geometry) = (volume.superblock(), volume.geometry());
+        let stack = sb.stack();
+        let local = stack == ocfs2_format::superblock::Stack::Local;
+        Self {
+            label: String::from_utf8_lossy(sb.label()).into_owned(),
+            uuid: sb.uuid().to_string(),
+            block_size: geometry.block_size.bytes(),
+            cluster_size: geometry.cluster_size.bytes(),
+            blocks: geometry.blocks(),
+            clusters: geometry.clusters,
+            slots: sb.s_max_slots,
+            features: volume.features().names(),
+            stack: (!local).then(|| stack.to_string()),
+            superblock: volume.found_superblock().blkno.0,
+        }
+    }
+}
+
+/// A slot: how its journal was found, and what was done.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub(crate) struct SlotRecord {
+    pub slot: u16,
+    pub state: SlotState,
+    /// The node that holds it by the slot map.
+    pub node: Option<u32>,
+    /// Whether that node is alive.
+    pub node_state: Option<&'static str>,
+    /// Complete transactions in the log.
+    pub transactions: Option<u32>,
+    /// Blocks the log has for the volume.
+    pub blocks: Option<u64>,
+    /// Clusters that went from the local alloc back to the global bitmap.
+    pub local_alloc_clusters: Option<u64>,
+    /// Clusters that were freed from the truncate log.
+    pub truncate_log_clusters: Option<u64>,
+    pub outcome: SlotOutcome,
+    /// What stood in the way, or what was lost.
+    pub problem: Option<String>,
+}
+
+/// The journal of a slot.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SlotState {
+    /// Nothing to replay.
+    Clean,
+    /// Not unmounted, or mounted now.
+    Dirty,
+    /// It can not be read.
+    Damaged,
+}
+
+/// What was done about a slot.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SlotOutcome {
+    /// Nothing had to be.
+    None,
+    /// It was recovered.
+    Recovered,
+    /// In memory, for the check; the device is as it was.
+    RecoveredInMemory,
+    /// Not completely, or not at all.
+    Left,
+}
+
+/// A finding, with the answer and what came of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct FindingRecord<'a> {
+    pub code: &'a Code,
+    pub pass: Pass,
+    pub place: &'a Place,
+    pub text: &'a str,
+    pub question: String,
+    pub default: &'static str,
+    pub repair: &'static str,
+    /// What is answered: always no.
+    pub answer: &'static str,
+    /// What came of it.
+    pub outcome: &'static str,
+}
+
+impl<'a> FindingRecord<'a> {
+    pub fn left(pass: Pass, finding: &'a Finding) -> Self {
+        let code = finding.code;
+        Self {
+            code,
+            pass,
+            place: &finding.place,
+            text: &finding.text,
+            question: code.question(),
+            default: code.default.name(),
+            repair: code.repair,
+            answer: "no",
+            outcome: "left",
+        }
+    }
+}
+
+/// The end of the run.
+#[derive(Debug, Serialize)]
+pub(crate) struct End<'a> {
+    /// Why it ended early.
+    pub error: Option<&'a str>,
+    pub exit_status: u8,
+}
+
+/// Shows records in one of the forms.
+pub(crate) trait Form {
+    fn show(&mut self, out: &mut dyn Write, record: &Record<'_>) -> io::Result<()>;
+}
+
+/// Standard output, and what was found so far.
+pub(crate) struct Report {
+    form: Box<dyn Form>,
+    out: Box<dyn Write>,
+    /// Nothing can be written any more.
+    lost: bool,
+    /// Why not, if it is not that nobody reads.
+    failed: Option<io::Error>,
+    /// Findings by code.
+    pub counts: BTreeMap<&'static str, u64>,
+}
+
+impl Report {
+    /// In the form that is asked for.
+    pub fn new(cli: &Cli) -> Self {
+        let form: Box<dyn Form> = match (cli.json, cli.json_lines) {
+            (true, _) => Box::new(json::Json::default()),
+            (_, true) => Box::new(json_lines::JsonLines),
+            _ => Box::new(text::Text::new(cli)),
+        };
+        // Findings can be many; a line is of interest at once only where somebody looks on.
+        let stdout = Output::stdout();
+        let out: Box<dyn Write> = if io::IsTerminal::is_terminal(&io::stdout()) {
+            Box::new(stdout)
+        } else {
+            Box::new(io::BufWriter::with_capacity(1 << 16, stdout))
+        };
+        Self { form, out, lost: false, failed: None, counts: BTreeMap::new() }
+    }
+
+    /// Shows a record. A check goes on when it can not be shown: the exit status tells.
+    pub fn show(&mut self, record: &Record<'_>) {
+        if self.lost {
+            return;
+        }
+        let shown = self.form.show(&mut self.out, record);
+        let flush = !matches!(record, Record::Finding(_));
+        let shown = shown.and_then(|()| if flush { self.out.flush() } else { Ok(()) });
+        if let Err(err) = shown {
+            self.lost = true;
+            self.failed = Some(err).filter(|err| !is_closed(err));
+        }
+    }
+
+    /// A sentence for people.
+    pub fn note(&mut self, text: &str) {
+        self.show(&Record::Note { text });
+    }
+
+    /// Shows a finding and what would be asked after a no.
+    pub fn found(&mut self, found: Found<'_>) {
+        for finding in found.finding.chain() {
+            *self.counts.entry(finding.code.name).or_default() += 1;
+            self.show(&Record::Finding(FindingRecord::left(found.pass, finding)));
+        }
+    }
+
+    /// How many findings there were.
+    pub fn findings(&self) -> u64 {
+        self.counts.values().sum()
+    }
+
+    /// The error because of which not everything could be shown.
+    pub fn take_failure(&mut self) -> Option<io::Error> {
+        self.failed.take()
+    }
+}
+
+fn is_closed(err: &io::Error) -> bool {
+    err.get_ref().is_some_and(|inner| inner.is::<OutputClosed>())
+}

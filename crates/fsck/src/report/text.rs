@@ -1,0 +1,147 @@
+//! Text, shaped as that of the C tool.
+
+use std::io::{self, Write};
+
+use ocfs2_cli::printable;
+
+use super::{Form, Record, SlotOutcome, SlotRecord, SlotState, VolumeRecord};
+use crate::cli::{Cli, Mode};
+
+/// Text, as `-v` and `-t` want it.
+pub(crate) struct Text {
+    device: String,
+    mode: Mode,
+    verbose: bool,
+    statistics: u8,
+    /// Whether it was said that journals are replayed.
+    said_replaying: bool,
+}
+
+impl Text {
+    pub fn new(cli: &Cli) -> Self {
+        Self {
+            device: printable(&cli.device.to_string_lossy()),
+            mode: cli.mode(),
+            verbose: cli.verbose,
+            statistics: cli.statistics,
+            said_replaying: false,
+        }
+    }
+
+    fn volume(&self, out: &mut dyn Write, volume: &VolumeRecord) -> io::Result<()> {
+        let uuid = volume.uuid.replace('-', "").to_ascii_uppercase();
+        writeln!(out, "Checking OCFS2 filesystem in {}:", self.device)?;
+        writeln!(out, "  Label:              {}", printable(&volume.label))?;
+        writeln!(out, "  UUID:               {uuid}")?;
+        writeln!(out, "  Number of blocks:   {}", volume.blocks)?;
+        writeln!(out, "  Block size:         {}", volume.block_size)?;
+        writeln!(out, "  Number of clusters: {}", volume.clusters)?;
+        writeln!(out, "  Cluster size:       {}", volume.cluster_size)?;
+        writeln!(out, "  Number of slots:    {}", volume.slots)?;
+        if self.verbose {
+            writeln!(out, "  Features:           {}", volume.features.join(" "))?;
+            let stack = volume.stack.as_deref().unwrap_or("none, a local volume");
+            writeln!(out, "  Cluster stack:      {}", printable(stack))?;
+            writeln!(out, "  Superblock:         block {}", volume.superblock)?;
+        }
+        writeln!(out)
+    }
+
+    fn slot(&mut self, out: &mut dyn Write, record: &SlotRecord) -> io::Result<()> {
+        let slot = record.slot;
+        if record.state == SlotState::Clean && record.problem.is_none() {
+            let given_back = record.local_alloc_clusters.unwrap_or(0) > 0
+                || record.truncate_log_clusters.unwrap_or(0) > 0;
+            if !given_back {
+                return if self.verbose { writeln!(out, "Slot {slot} is clean.") } else { Ok(()) };
+            }
+        }
+        if record.state == SlotState::Dirty && !std::mem::replace(&mut self.said_replaying, true) {
+            let device = &self.device;
+            writeln!(
+                out,
+                "{device} wasn't cleanly unmounted by all nodes.  Attempting to replay the \
+                 journals for nodes that didn't unmount cleanly"
+            )?;
+            if self.mode == Mode::ReadOnly {
+                let text = "** In memory only, because -n was given. The device is not changed. **";
+                writeln!(out, "{text}")?;
+            }
+            writeln!(out, "Checking each slot's journal.")?;
+        }
+        if let Some(transactions) = record.transactions {
+            writeln!(out, "Replaying slot {slot}'s journal.")?;
+            if self.verbose {
+                let blocks = record.blocks.unwrap_or(0);
+                writeln!(out, "Slot {slot}: {transactions} transactions, {blocks} blocks.")?;
+            }
+        }
+        if record.blocks.is_some() && record.outcome != SlotOutcome::Left {
+            writeln!(out, "Slot {slot}'s journal replayed successfully.")?;
+        }
+        for (clusters, file) in [
+            (record.local_alloc_clusters, "local alloc"),
+            (record.truncate_log_clusters, "truncate log"),
+        ] {
+            if let Some(clusters) = clusters.filter(|clusters| *clusters > 0) {
+                writeln!(out, "Slot {slot}'s {file} replayed successfully")?;
+                if self.verbose {
+                    writeln!(out, "Slot {slot}: {clusters} clusters given back.")?;
+                }
+            }
+        }
+        if let Some(problem) = &record.problem {
+            writeln!(out, "Slot {slot}: {}", printable(problem))?;
+        }
+        if record.state == SlotState::Dirty && record.outcome == SlotOutcome::Recovered {
+            writeln!(out, "Slot {slot}'s journal dirty flag removed")?;
+        }
+        Ok(())
+    }
+}
+
+impl Form for Text {
+    fn show(&mut self, out: &mut dyn Write, record: &Record<'_>) -> io::Result<()> {
+        match record {
+            Record::Start(start) => {
+                // As the C tool does: the version is not part of the answer.
+                let _ = writeln!(io::stderr(), "{} {}", start.program, start.version);
+                Ok(())
+            }
+            Record::Volume(volume) => self.volume(out, volume),
+            Record::Note { text } => writeln!(out, "{}", printable(text)),
+            Record::Slot(slot) => self.slot(out, slot),
+            Record::Pass { title, .. } => writeln!(out, "{title}"),
+            Record::Finding(finding) => {
+                let text = printable(&capitalised(finding.text));
+                let (code, question) = (finding.code, &finding.question);
+                writeln!(out, "[{code}] {text}. {question} n")
+            }
+            Record::Summary(summary) => {
+                write!(out, "{}", summary.text(&self.device))?;
+                if self.statistics > 0 {
+                    write!(out, "{}", summary.statistics())?;
+                }
+                if self.statistics > 1 {
+                    for pass in &summary.passes {
+                        let title = pass.pass.title().unwrap_or("Start");
+                        write!(out, "  {title}\n  {}", pass.text())?;
+                    }
+                }
+                Ok(())
+            }
+            // The error is on standard error.
+            Record::End(_) => Ok(()),
+        }
+    }
+}
+
+/// As a sentence begins, unless that is with the name of a field.
+fn capitalised(text: &str) -> String {
+    if text.split(' ').next().is_some_and(|word| word.contains('_')) {
+        return text.to_owned();
+    }
+    let mut letters = text.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
+}

@@ -1,0 +1,107 @@
+//! The device, and how the volume on it is opened.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use ocfs2_format::{Blkno, BlockSize};
+use ocfs2_volume::device::holders::{Holder, holders};
+use ocfs2_volume::device::{DeviceOptions, OpenCause, open};
+use ocfs2_volume::open::Backup;
+use ocfs2_volume::{Device, OpenVolumeError, SuperblockAt, Volume, VolumeOptions};
+
+use crate::cli::{Cli, Mode};
+
+/// A device, and who on this machine has the volume mounted or otherwise in use.
+pub(crate) struct Opened {
+    pub device: Arc<dyn Device>,
+    pub holders: Vec<Holder>,
+}
+
+/// Opens the device: read-only with `-n`, else for itself alone.
+pub(crate) fn open_device(cli: &Cli) -> Result<Opened> {
+    let write = cli.mode() != Mode::ReadOnly;
+    let options = DeviceOptions {
+        write,
+        exclusive: write,
+        partition: cli.partition,
+        ..DeviceOptions::default()
+    };
+    let device = open(&cli.device, &options).map_err(|err| {
+        let in_use = matches!(err.cause, OpenCause::InUse { .. });
+        let cannot_write =
+            matches!(err.cause, OpenCause::ReadOnly | OpenCause::Permission { write: true });
+        let err = anyhow::Error::new(err);
+        match (in_use, cannot_write) {
+            (true, _) => {
+                anyhow::anyhow!("{err}; it is not written to while it is, -n checks it read-only")
+            }
+            (_, true) => anyhow::anyhow!("{err}; -n checks it without writing"),
+            _ => err,
+        }
+    })?;
+    // Of a partition in an image it is not known who uses it, only of the whole.
+    let holders = if write { Vec::new() } else { holders(&cli.device).unwrap_or_default() };
+    Ok(Opened { device, holders })
+}
+
+/// How the volume is opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    options: VolumeOptions,
+    /// `-b` without `-B`: the sizes are tried.
+    block: Option<u64>,
+}
+
+impl Source {
+    /// As the command line says.
+    pub fn new(cli: &Cli) -> Self {
+        let write = cli.mode() != Mode::ReadOnly;
+        let block_size = cli.block_size.and_then(|size| size.0);
+        let superblock = match (cli.backup, cli.superblock, block_size) {
+            (Some(number), ..) => SuperblockAt::Backup(number),
+            (None, Some(blkno), Some(size)) => SuperblockAt::Block(Blkno(blkno), size),
+            _ => SuperblockAt::Primary,
+        };
+        let options =
+            VolumeOptions { write, strict: write, superblock, block_size, ..Default::default() };
+        let block = cli.superblock.filter(|_| block_size.is_none());
+        Self { options, block }
+    }
+
+    /// Opens it.
+    ///
+    /// # Errors
+    /// As [`Volume::open`].
+    pub fn open(&self, device: &Arc<dyn Device>) -> Result<Volume, OpenVolumeError> {
+        let Some(blkno) = self.block else {
+            return Volume::open(Arc::clone(device), &self.options);
+        };
+        let mut first = None;
+        for size in BlockSize::ALL.into_iter().rev() {
+            let superblock = SuperblockAt::Block(Blkno(blkno), size);
+            let options = VolumeOptions { superblock, ..self.options };
+            match Volume::open(Arc::clone(device), &options) {
+                Ok(volume) => return Ok(volume),
+                Err(err) => first = first.or(Some(err)),
+            }
+        }
+        Err(first.unwrap_or(OpenVolumeError::NotOcfs2 { backups: Vec::new() }))
+    }
+
+    /// Another way, where the superblock could not be used because of `err`: by the first good
+    /// backup.
+    pub fn by_backup(&self, err: &OpenVolumeError) -> Option<(Backup, Self)> {
+        let (OpenVolumeError::NotOcfs2 { backups }
+        | OpenVolumeError::Damaged { backups, .. }
+        | OpenVolumeError::Read { backups, .. }) = err
+        else {
+            return None;
+        };
+        let is_default = self.options.superblock == SuperblockAt::Primary && self.block.is_none();
+        let backup = *backups.first().filter(|_| is_default)?;
+        let superblock = SuperblockAt::Backup(backup.number);
+        let block_size = Some(backup.block_size);
+        let options = VolumeOptions { superblock, block_size, ..self.options };
+        Some((backup, Self { options, block: None }))
+    }
+}

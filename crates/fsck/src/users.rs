@@ -1,0 +1,178 @@
+//! Which nodes use the volume, and whether it may be written to nevertheless.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use ocfs2_cli::Interrupt;
+use ocfs2_cluster::{NodeNames, Sources};
+use ocfs2_volume::usage::{Clock, SampleOptions, State, SystemClock, Unknown, Usage};
+use ocfs2_volume::{Error, Volume};
+
+/// The nodes that hold slots or are about to.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Users {
+    /// Nodes that are alive.
+    pub live: Vec<String>,
+    /// Nodes of which that is not known, and why.
+    pub unknown: Vec<String>,
+    /// Nodes that crashed.
+    pub crashed: Vec<String>,
+    /// Nodes by slot, and what is known of them, in a word.
+    pub slots: BTreeMap<u16, (u32, &'static str)>,
+}
+
+/// What has to be done before the volume may be written to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Consent {
+    /// Nothing.
+    Given,
+    /// `-F` and a question, which `-y` answers.
+    Unknown,
+    /// `-F` and a question, which only a person answers.
+    Live,
+}
+
+impl Users {
+    /// Looks at the slot map and watches the heartbeat; as long as it takes to be sure if
+    /// the volume is to be written.
+    ///
+    /// # Errors
+    /// The slot map or the place of the heartbeat can not be read.
+    pub fn find(volume: &Volume, write: bool, interrupt: &Interrupt) -> Result<Self, Error> {
+        let options = if write { SampleOptions::before_writing() } else { SampleOptions::quick() };
+        let clock = InterruptedClock { clock: SystemClock::default(), interrupt };
+        let usage = Usage::of_volume(volume, None, &options, &clock)?;
+        let cluster = volume.superblock().cluster_info().map(|info| info.cluster());
+        let cluster = cluster.filter(|name| !name.is_empty());
+        let names = NodeNames::find(&Sources::default(), cluster.as_deref());
+        Ok(Self::new(&usage, |node| names.get(node), SystemTime::now()))
+    }
+
+    fn new<'n>(usage: &Usage, name: impl Fn(u32) -> Option<&'n str>, now: SystemTime) -> Self {
+        let name = |node: u32| match name(node) {
+            Some(name) => format!("node {node} ({name})"),
+            None => format!("node {node}"),
+        };
+        let mut users = Self::default();
+        for used in &usage.slots {
+            let who = format!("{} in slot {}", name(used.node), used.slot);
+            let word = match &used.state {
+                State::Live => {
+                    users.live.push(who);
+                    "live"
+                }
+                State::Crashed { .. } => {
+                    users.crashed.push(match used.state.silent_for(now) {
+                        Some(silent) => format!("{who}, {} s ago", silent.as_secs()),
+                        None => who,
+                    });
+                    "crashed"
+                }
+                // It is not mounted here, and no other computer should see it.
+                State::Unknown(Unknown::Local) => "unknown",
+                State::Unknown(why) => {
+                    users.unknown.push(format!("{who} ({why})"));
+                    "unknown"
+                }
+            };
+            users.slots.insert(used.slot, (used.node, word));
+        }
+        for (node, state) in &usage.without_slot {
+            match state {
+                State::Unknown(why) => users.unknown.push(format!("{} ({why})", name(*node))),
+                _ => users.live.push(format!("{}, about to mount it", name(*node))),
+            }
+        }
+        users
+    }
+
+    /// What it takes to write to the volume.
+    pub fn consent(&self) -> Consent {
+        if !self.live.is_empty() {
+            Consent::Live
+        } else if !self.unknown.is_empty() {
+            Consent::Unknown
+        } else {
+            Consent::Given
+        }
+    }
+
+    /// Who may be using it, in one line.
+    pub fn describe(&self) -> String {
+        let parts = [("in use by", &self.live), ("perhaps in use by", &self.unknown)];
+        let parts = parts.iter().filter(|(_, nodes)| !nodes.is_empty());
+        let parts = parts.map(|(what, nodes)| format!("{what} {}", nodes.join(" and ")));
+        parts.collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// Watching ends at once when a signal comes.
+struct InterruptedClock<'a> {
+    clock: SystemClock,
+    interrupt: &'a Interrupt,
+}
+
+impl Clock for InterruptedClock<'_> {
+    fn now(&self) -> SystemTime {
+        self.clock.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        const TOO_LONG: Duration = Duration::from_secs(1 << 30);
+        self.clock.elapsed() + if self.interrupt.requested() { TOO_LONG } else { Duration::ZERO }
+    }
+
+    fn sleep(&self, duration: Duration) {
+        const SLICE: Duration = Duration::from_millis(50);
+        let end = self.clock.elapsed() + duration;
+        while !self.interrupt.requested() {
+            let left = end.saturating_sub(self.clock.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            self.clock.sleep(left.min(SLICE));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ocfs2_volume::usage::{Evidence, SlotUse};
+
+    fn users(states: Vec<State>) -> Users {
+        let slots = (0..).zip(states);
+        let slots = slots.map(|(slot, state)| SlotUse { slot, node: 7, state }).collect();
+        let usage = Usage { slots, ..Usage::default() };
+        Users::new(&usage, |_| Some("ovs001"), SystemTime::now())
+    }
+
+    #[test]
+    fn the_worst_node_decides() {
+        let crashed = || State::Crashed { last_beat: None, evidence: Evidence::Stopped };
+        assert_eq!(users(vec![]).consent(), Consent::Given);
+        assert_eq!(users(vec![crashed()]).consent(), Consent::Given);
+        assert_eq!(users(vec![State::Unknown(Unknown::Local)]).consent(), Consent::Given);
+        let unknown = State::Unknown(Unknown::Userspace);
+        assert_eq!(users(vec![crashed(), unknown.clone()]).consent(), Consent::Unknown);
+        let busy = users(vec![unknown, State::Live, crashed()]);
+        assert_eq!(busy.consent(), Consent::Live);
+        assert_eq!(
+            busy.describe(),
+            "in use by node 7 (ovs001) in slot 1; perhaps in use by node 7 (ovs001) in slot 0 \
+             (the cluster stack is in user space)"
+        );
+        assert_eq!(busy.slots[&2], (7, "crashed"));
+    }
+
+    #[test]
+    fn a_signal_ends_the_waiting() {
+        let interrupt = Interrupt::default();
+        let clock = InterruptedClock { clock: SystemClock::default(), interrupt: &interrupt };
+        clock.sleep(Duration::from_millis(1));
+        assert!(clock.elapsed() < Duration::from_secs(100));
+        interrupt.request();
+        clock.sleep(Duration::from_secs(1000));
+        assert!(clock.elapsed() > Duration::from_secs(100_000));
+    }
+}
