@@ -21,6 +21,7 @@
 #![deny(missing_docs)]
 
 pub mod allocator;
+pub mod commit;
 pub mod device;
 pub mod dir;
 mod error;

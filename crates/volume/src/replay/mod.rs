@@ -15,6 +15,7 @@ use ocfs2_format::{Blkno, Structure, check};
 
 use crate::{Device, Error, Journal, Volume};
 
+pub(crate) mod places;
 mod scan;
 
 /// Why the log was read no further.

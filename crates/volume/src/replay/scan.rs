@@ -1,7 +1,6 @@
 //! Reading a log: which transactions are complete, and the last copy of each block.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
 
 use ocfs2_format::journal::{
     BlockType, CommitBlock, JournalHeader, JournalIncompat, JournalTag, LogChecksums, TagFlags,
@@ -9,6 +8,7 @@ use ocfs2_format::journal::{
 };
 use ocfs2_format::{Blkno, Structure};
 
+use super::places::Places;
 use super::{Copy, LogDamage, LogEnd, Replay};
 use crate::{Error, Journal, Volume};
 
@@ -16,9 +16,7 @@ use crate::{Error, Journal, Volume};
 pub(super) struct Log<'v> {
     volume: &'v Volume,
     journal: Journal,
-    /// Blocks of the log that are in one piece on the volume: by number in the log, with
-    /// the first block on the volume.
-    pieces: Vec<(Range<u64>, Blkno)>,
+    places: Places,
     /// With CSUM_V2 or CSUM_V3.
     checksums: Option<LogChecksums>,
 }
@@ -44,30 +42,18 @@ struct Found {
 
 impl<'v> Log<'v> {
     pub(super) fn new(volume: &'v Volume, journal: Journal) -> Result<Self, Error> {
-        let bits = volume.geometry().bpc_bits();
-        let mut pieces = Vec::new();
-        for extent in volume.tree(&journal.inode)?.extents() {
-            let extent = extent?;
-            let start = u64::from(extent.cpos.0) << bits;
-            pieces.push((start..extent.end() << bits, extent.blkno));
-        }
+        let places = Places::new(volume, &journal)?;
         let csum = JournalIncompat::CSUM_V2 | JournalIncompat::CSUM_V3;
         let checked = journal.superblock.incompat().intersects(csum);
         let checksums = checked.then(|| LogChecksums::new(&journal.superblock.s_uuid));
-        Ok(Self { volume, journal, pieces, checksums })
+        Ok(Self { volume, journal, places, checksums })
     }
 
     /// Where block `index` of the log is on the volume.
     fn place(&self, index: u32) -> Result<Blkno, Error> {
-        let index = u64::from(index);
-        let next = self.pieces.partition_point(|(range, _)| range.start <= index);
-        let piece = next.checked_sub(1).map(|last| &self.pieces[last]);
-        match piece {
-            Some((range, blkno)) if range.contains(&index) => {
-                Ok(Blkno(blkno.0 + index - range.start))
-            }
-            _ => Err(self.journal.inode.invalid("l_next_free_rec", index, "no hole at this block")),
-        }
+        self.places.place(index).ok_or_else(|| {
+            self.journal.inode.invalid("l_next_free_rec", index, "no hole at this block")
+        })
     }
 
     fn next(&self, index: u32) -> u32 {
@@ -77,10 +63,7 @@ impl<'v> Log<'v> {
 
     /// Whether a journal may change the block.
     fn is_destination(&self, blkno: Blkno) -> bool {
-        let index = |piece: &(Range<u64>, Blkno)| {
-            (piece.1.0..piece.1.0 + (piece.0.end - piece.0.start)).contains(&blkno.0)
-        };
-        self.volume.geometry().is_valid_block(blkno) && !self.pieces.iter().any(index)
+        self.volume.geometry().is_valid_block(blkno) && !self.places.contains(blkno)
     }
 
     /// Reads the log to its end.

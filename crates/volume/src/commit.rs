@@ -1,0 +1,306 @@
+//! Changes that reach a volume as one: through a journal of the volume itself.
+//!
+//! An overlay's blocks are written as one transaction into the empty log of a slot, then to
+//! their places. The order, each step on stable storage before the next one begins:
+//!
+//! 1. the transaction, where nothing points at it yet;
+//! 2. the journal's inode is marked dirty: a replay would find an empty log;
+//! 3. the journal's superblock says where the log begins. From here on one replay, by this
+//!    library, the C fsck or the kernel's mount, gives all the changes; before it, none;
+//! 4. the blocks in their places;
+//! 5. the journal's superblock: the log is empty;
+//! 6. the journal's inode: clean;
+//! 7. superblock and backups, if they changed. They are not part of the transaction, since a
+//!    mount has read the superblock before it replays.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use ocfs2_format::dinode::Dinode;
+use ocfs2_format::feature::{Compat, Incompat};
+use ocfs2_format::journal::{
+    BlockType, CommitBlock, JBD2_MAGIC, JournalHeader, JournalIncompat, JournalTag, TagFlags,
+    write_descriptor,
+};
+use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, backup_blocks};
+use ocfs2_format::{Blkno, Structure, Truncated, check};
+
+use crate::device::OverlayDevice;
+use crate::replay::places::Places;
+use crate::{Device, Error, Journal, Volume};
+
+/// Why changes can not go through a journal.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The journal can not be used.
+    #[error("journal of slot {slot}: {source}")]
+    Journal {
+        /// The slot.
+        slot: u16,
+        /// Why not.
+        source: Error,
+    },
+    /// The journal is dirty: it has to be replayed first.
+    #[error("journal of slot {slot}: is dirty")]
+    Dirty {
+        /// The slot.
+        slot: u16,
+    },
+    /// The journal has features in which this does not write.
+    #[error("journal of slot {slot}: has features {features:#x}, in which nothing is written")]
+    Features {
+        /// The slot.
+        slot: u16,
+        /// Its incompat features.
+        features: u32,
+    },
+    /// There are more changes than the journal holds.
+    #[error("journal of slot {slot}: has {available} blocks, {needed} are needed")]
+    TooLarge {
+        /// The slot.
+        slot: u16,
+        /// Blocks of the log that the changes take.
+        needed: u64,
+        /// Blocks the log has.
+        available: u64,
+    },
+    /// A block of the log itself is to be changed.
+    #[error("journal of slot {slot}: its own block {blkno} is to be changed")]
+    OwnBlock {
+        /// The slot.
+        slot: u16,
+        /// The block.
+        blkno: Blkno,
+    },
+    /// The device can not be written.
+    #[error("block {blkno}: could not be written: {source}")]
+    Write {
+        /// The block.
+        blkno: Blkno,
+        /// What the device said.
+        source: io::Error,
+    },
+}
+
+/// Changes that are ready to be committed. See [`Volume::plan_commit`].
+#[derive(Debug)]
+pub struct Commit<'v> {
+    volume: &'v Volume,
+    journal: Journal,
+    places: Places,
+    /// What the transaction changes.
+    logged: BTreeMap<Blkno, Vec<u8>>,
+    /// Superblock and backups, in the order in which they are written.
+    superblocks: Vec<(Blkno, Vec<u8>)>,
+}
+
+impl Volume {
+    /// Prepares the changes in `overlay`, whose blocks are those of the volume, to be written
+    /// through the journal of `slot`. The volume is the one without the changes.
+    ///
+    /// # Errors
+    /// [`CommitError`]: another journal may do.
+    pub fn plan_commit<D: Device>(
+        &self,
+        overlay: &OverlayDevice<D>,
+        slot: u16,
+    ) -> Result<Commit<'_>, CommitError> {
+        let wrong = |source| CommitError::Journal { slot, source };
+        let journal = self.journal(slot).map_err(wrong)?;
+        if journal.is_dirty() {
+            return Err(CommitError::Dirty { slot });
+        }
+        let features = journal.superblock.incompat();
+        if !(JournalIncompat::REVOKE | JournalIncompat::BIT64).contains(features) {
+            return Err(CommitError::Features { slot, features: features.bits() });
+        }
+        let places = Places::new(self, &journal).map_err(wrong)?;
+        let mut commit = Commit {
+            volume: self,
+            journal,
+            places,
+            logged: BTreeMap::new(),
+            superblocks: Vec::new(),
+        };
+        overlay.for_each_change(|offset, bytes| {
+            commit.add(Blkno(offset >> self.block_size().bits()), bytes)
+        })?;
+        // The superblock itself before its backups: it is what is read first.
+        commit.check_room()?;
+        Ok(commit)
+    }
+}
+
+impl Commit<'_> {
+    /// The slot whose journal is used.
+    pub fn slot(&self) -> u16 {
+        self.journal.slot
+    }
+
+    /// Blocks the transaction changes.
+    pub fn blocks(&self) -> usize {
+        self.logged.len()
+    }
+
+    fn add(&mut self, blkno: Blkno, bytes: &[u8]) -> Result<(), CommitError> {
+        let volume = self.volume;
+        if self.places.contains(blkno) {
+            return Err(CommitError::OwnBlock { slot: self.slot(), blkno });
+        }
+        let geometry = volume.geometry();
+        let has_backups = volume.superblock().features().compat.contains(Compat::BACKUP_SB);
+        let mut backups = backup_blocks(geometry.block_size, geometry.blocks());
+        if blkno <= SUPERBLOCK_BLKNO || has_backups && backups.any(|backup| backup == blkno) {
+            self.superblocks.push((blkno, bytes.to_vec()));
+        } else {
+            self.logged.insert(blkno, bytes.to_vec());
+        }
+        Ok(())
+    }
+
+    fn bit64(&self) -> bool {
+        self.journal.superblock.incompat().contains(JournalIncompat::BIT64)
+    }
+
+    fn check_room(&self) -> Result<(), CommitError> {
+        let slot = self.slot();
+        let superblock = &self.journal.superblock;
+        let log = self.log(Vec::len).map_err(|source| self.cut(source))?;
+        let needed = log as u64;
+        let available = u64::from(superblock.s_maxlen - superblock.s_first);
+        if needed > available {
+            return Err(CommitError::TooLarge { slot, needed, available });
+        }
+        let largest = self.logged.keys().next_back().map_or(0, |blkno| blkno.0);
+        if !self.bit64() && u32::try_from(largest).is_err() {
+            let features = superblock.s_feature_incompat;
+            return Err(CommitError::Features { slot, features });
+        }
+        Ok(())
+    }
+
+    fn cut(&self, source: Truncated) -> CommitError {
+        let (slot, blkno) = (self.slot(), self.journal.blkno);
+        CommitError::Journal { slot, source: Error::Truncated { blkno, source } }
+    }
+
+    /// The blocks of the transaction as they lie in the log.
+    fn log<T>(&self, done: impl FnOnce(&Vec<Vec<u8>>) -> T) -> Result<T, Truncated> {
+        let size = self.volume.block_size().size();
+        let sequence = self.journal.superblock.s_sequence;
+        let tag = |(blkno, bytes): (&Blkno, &Vec<u8>)| {
+            let escaped = bytes.starts_with(&JBD2_MAGIC.to_be_bytes());
+            let flags = if escaped { TagFlags::ESCAPE } else { TagFlags::empty() };
+            JournalTag { blkno: *blkno, flags, checksum: 0 }
+        };
+        let tags: Vec<_> = self.logged.iter().map(tag).collect();
+        let mut tags = &tags[..];
+        let mut contents = self.logged.values();
+        let mut log = Vec::new();
+        while !tags.is_empty() {
+            let mut descriptor = vec![0; size];
+            let count = write_descriptor(&mut descriptor, sequence, self.bit64(), tags)?;
+            log.push(descriptor);
+            let (these, rest) = tags.split_at(count);
+            for (tag, bytes) in these.iter().zip(contents.by_ref()) {
+                let mut copy = bytes.clone();
+                if tag.flags.contains(TagFlags::ESCAPE) {
+                    copy[..4].fill(0);
+                }
+                log.push(copy);
+            }
+            tags = rest;
+        }
+        let mut end = vec![0; size];
+        let header = JournalHeader::new(BlockType::Commit, sequence);
+        CommitBlock { header, ..Default::default() }.encode(&mut end)?;
+        log.push(end);
+        Ok(done(&log))
+    }
+
+    /// Writes everything to `device`, the one the volume is read from, in the order the module
+    /// describes. Interrupted anywhere, the volume is as before or one replay away from
+    /// having all the changes.
+    ///
+    /// # Errors
+    /// The device can not be written.
+    pub fn write(mut self, device: &dyn Device) -> Result<(), CommitError> {
+        if !self.logged.is_empty() {
+            let own = self.journal.inode.blkno;
+            let before = self.marked(self.journal.inode.block().to_vec(), true)?;
+            let after = self.logged.get(&own).unwrap_or(&before).clone();
+            // A copy of the inode must not say that there is nothing to replay.
+            if self.logged.contains_key(&own) {
+                self.logged.insert(own, self.marked(after.clone(), true)?);
+            }
+            self.write_log(device)?;
+            self.put(device, own, &before)?;
+            self.flush(device)?;
+            self.write_superblock(device, self.journal.superblock.s_first)?;
+            for (blkno, bytes) in &self.logged {
+                self.put(device, *blkno, bytes)?;
+            }
+            self.flush(device)?;
+            self.write_superblock(device, 0)?;
+            self.put(device, own, &self.marked(after, false)?)?;
+            self.flush(device)?;
+        }
+        for (blkno, bytes) in &self.superblocks {
+            self.put(device, *blkno, bytes)?;
+        }
+        self.flush(device)
+    }
+
+    fn write_log(&self, device: &dyn Device) -> Result<(), CommitError> {
+        let first = self.journal.superblock.s_first;
+        let written = self.log(|log| {
+            (first..).zip(log).try_for_each(|(index, bytes)| {
+                let place = self.places.place(index).ok_or_else(|| {
+                    let source = self.journal.inode.invalid("l_next_free_rec", index, "no hole");
+                    CommitError::Journal { slot: self.slot(), source }
+                })?;
+                self.put(device, place, bytes)
+            })
+        });
+        written.map_err(|source| self.cut(source))??;
+        self.flush(device)
+    }
+
+    /// The log begins at block `start`, or is empty if that is 0.
+    fn write_superblock(&self, device: &dyn Device, start: u32) -> Result<(), CommitError> {
+        let (slot, blkno) = (self.slot(), self.journal.blkno);
+        let wrong = |source| CommitError::Journal { slot, source };
+        let mut block = self.volume.read_block(blkno).map_err(wrong)?;
+        let mut superblock = self.journal.superblock.clone();
+        superblock.s_start = start;
+        if start == 0 {
+            superblock.s_sequence = superblock.s_sequence.wrapping_add(1);
+        }
+        superblock.encode(&mut block).map_err(|source| self.cut(source))?;
+        self.put(device, blkno, &block)?;
+        self.flush(device)
+    }
+
+    /// The journal's inode in `block`, marked dirty or clean.
+    fn marked(&self, mut block: Vec<u8>, dirty: bool) -> Result<Vec<u8>, CommitError> {
+        let mut dinode = Dinode::decode(&block).map_err(|source| self.cut(source))?;
+        let clean = dinode.journal_flags() & !Dinode::JOURNAL_DIRTY;
+        let flags = if dirty { clean | Dinode::JOURNAL_DIRTY } else { clean };
+        dinode.set_journal(flags, dinode.journal_recovery_generation());
+        dinode.encode(&mut block).map_err(|source| self.cut(source))?;
+        if self.volume.has(Incompat::META_ECC) {
+            check::stamp(&mut block, Dinode::CHECK_OFFSET);
+        }
+        Ok(block)
+    }
+
+    fn put(&self, device: &dyn Device, blkno: Blkno, bytes: &[u8]) -> Result<(), CommitError> {
+        let offset = blkno.offset_bytes(self.volume.block_size()).unwrap_or(u64::MAX);
+        device.write_at(bytes, offset).map_err(|source| CommitError::Write { blkno, source })
+    }
+
+    fn flush(&self, device: &dyn Device) -> Result<(), CommitError> {
+        let blkno = self.journal.blkno;
+        device.flush().map_err(|source| CommitError::Write { blkno, source })
+    }
+}
