@@ -6,199 +6,199 @@ codes! {
     CHAIN_CPG {
         pass: Clusters,
         default: Yes,
-        condition: "single-group global bitmap whose clusters-per-group differs from 8 x the group's bitmap bytes",
-        repair: "set cl_cpg from the group descriptor",
+        condition: "the global bitmap has a single group, and states another number of clusters for a group than its bitmap has room for",
+        repair: "take the number from the group",
     }
     FIXED_CHAIN_CLUSTERS {
         pass: Clusters,
         default: Yes,
-        condition: "repairing the global bitmap changed its cluster count",
-        repair: "accept the new count, rebuild state and rescan the bitmap",
+        condition: "the chains of the global bitmap, once they were repaired, have another number of clusters than before",
+        repair: "take the new number, and look at the bitmap again",
     }
     GROUP_EXPECTED_DESC {
         pass: Clusters,
         default: Yes,
-        condition: "a fixed global-bitmap group location is unreadable-as-group or not linked in any chain",
-        repair: "re-initialise if needed, recount free bits and link at the head of a chain",
+        condition: "where a group of the global bitmap has to be there is none, or one that no chain leads to",
+        repair: "make the group anew where it is needed, and link it into a chain",
     }
     GROUP_UNEXPECTED_DESC {
         pass: Clusters,
         default: Yes,
-        condition: "a group linked in the global bitmap is not at one of the computed locations",
-        repair: "unlink it and subtract its counts",
+        condition: "a chain of the global bitmap leads to a group where none can be",
+        repair: "take the group out of the chain",
     }
     CHAIN_LINK_RANGE {
         pass: Clusters,
         default: Yes,
-        condition: "next-group pointer outside the volume",
-        repair: "cut the chain there",
+        condition: "a group names a next group outside the volume",
+        repair: "end the chain there",
     }
     CHAIN_LINK_MAGIC {
         pass: Clusters,
         default: Yes,
-        condition: "block referenced by a chain has no group-descriptor signature",
-        repair: "cut the chain there",
+        condition: "a chain leads to a block that is no group descriptor",
+        repair: "end the chain there",
     }
     CHAIN_LINK_GEN {
         pass: Clusters,
         default: Yes,
-        condition: "referenced group has another fs generation",
-        repair: "treat it as foreign and cut the chain there",
+        condition: "a chain leads to a group of another generation, which may be left from an older volume",
+        repair: "end the chain there",
     }
     GROUP_GEN {
         pass: Clusters,
         default: Yes,
-        condition: "a group of another generation stays in its chain",
-        repair: "set the group's generation to the volume's",
+        condition: "a group of another generation is to stay in its chain",
+        repair: "set the generation of the group to that of the volume",
     }
     GROUP_DUPLICATE {
         pass: Clusters,
         default: Yes,
-        condition: "group's parent pointer names another allocator and the group is really found in that allocator's chain",
-        repair: "drop the group (and everything after it) from this chain",
+        condition: "two allocators have the same group in their chains, and the group names the other one",
+        repair: "take the group, and those behind it, out of this chain",
     }
     GROUP_PARENT {
         pass: Clusters,
         default: Yes,
-        condition: "group's parent pointer is not this allocator inode",
-        repair: "rewrite the parent pointer",
+        condition: "a group names another allocator than the one whose chain leads to it",
+        repair: "write the allocator into the group",
     }
     GROUP_BLKNO {
         pass: Clusters,
         default: Yes,
-        condition: "group's recorded own block number is wrong",
-        repair: "rewrite it",
+        condition: "a group says that it is in another block than it is",
+        repair: "write its block number into the group",
     }
     GROUP_CHAIN {
         pass: Clusters,
         default: Yes,
-        condition: "group's recorded chain index is wrong",
-        repair: "rewrite it",
+        condition: "a group says that it is in another chain than it is",
+        repair: "write the number of the chain into the group",
     }
     GROUP_FREE_BITS {
         pass: Clusters,
         default: Yes,
-        condition: "free-bit count larger than clear bits in the bitmap",
-        repair: "lower it to the counted value",
+        condition: "a group states more free bits than its bitmap has",
+        repair: "take the number from the bitmap",
     }
     GROUP_CHAIN_LOOP {
         pass: Clusters,
         default: Yes,
-        condition: "chain longer than the possible number of groups",
-        repair: "cut the loop",
+        condition: "a chain is longer than there can be groups: it comes back to one of its own",
+        repair: "end the chain where it comes back",
     }
     DISCONTIG_BG_DEPTH {
         pass: InodeAllocators,
         default: Yes,
-        condition: "extent list inside a discontiguous group has depth > 0",
-        repair: "set depth 0",
+        condition: "the extent list of a discontiguous group claims to be a tree",
+        repair: "set its depth to 0",
     }
     DISCONTIG_BG_COUNT {
         pass: InodeAllocators,
         default: Yes,
-        condition: "that list's capacity field exceeds what fits",
-        repair: "clamp it",
+        condition: "the extent list of a discontiguous group claims room for more records than fit",
+        repair: "set it to what fits",
     }
     DISCONTIG_BG_REC_RANGE {
         pass: InodeAllocators,
         default: Yes,
-        condition: "a record of that list lies outside the volume",
-        repair: "drop the group",
+        condition: "a discontiguous group has an extent outside the volume",
+        repair: "take the group out of its chain",
     }
     DISCONTIG_BG_CORRUPT_LEAVES {
         pass: InodeAllocators,
         default: Yes,
-        condition: "more than one record claims more clusters than a whole group",
-        repair: "drop the group",
+        condition: "several extents of a discontiguous group are each larger than the whole group",
+        repair: "take the group out of its chain",
     }
     DISCONTIG_BG_CLUSTERS {
         pass: InodeAllocators,
         default: Yes,
-        condition: "records add up to more clusters than a group",
-        repair: "drop the group",
+        condition: "the extents of a discontiguous group have more clusters than a group",
+        repair: "take the group out of its chain",
     }
     DISCONTIG_BG_LESS_CLUSTERS {
         pass: InodeAllocators,
         default: Yes,
-        condition: "records add up to fewer clusters than a group",
-        repair: "drop the group",
+        condition: "the extents of a discontiguous group have fewer clusters than a group",
+        repair: "take the group out of its chain",
     }
     DISCONTIG_BG_NEXT_FREE_REC {
         pass: InodeAllocators,
         default: Yes,
-        condition: "used-record count is off but the filled records are right",
-        repair: "set the count",
+        condition: "a discontiguous group counts its extents wrongly, while the extents are right",
+        repair: "set the number to that of the extents",
     }
     DISCONTIG_BG_LIST_CORRUPT {
         pass: InodeAllocators,
         default: Yes,
-        condition: "used-record count is off and a record is bad too",
-        repair: "drop the group",
+        condition: "a discontiguous group counts its extents wrongly, and an extent is wrong, too",
+        repair: "take the group out of its chain",
     }
     DISCONTIG_BG_REC_CORRUPT {
         pass: InodeAllocators,
         default: Yes,
-        condition: "one record too big while the others already fill the group",
-        repair: "drop the group",
+        condition: "an extent of a discontiguous group is too large, and the others fill the group already",
+        repair: "take the group out of its chain",
     }
     DISCONTIG_BG_LEAF_CLUSTERS {
         pass: InodeAllocators,
         default: Yes,
-        condition: "one record too big, the others leave a definite remainder",
-        repair: "set that record to the remainder",
+        condition: "an extent of a discontiguous group is too large, and the others tell how large it has to be",
+        repair: "set its size to what the others leave",
     }
     CHAIN_COUNT {
         pass: Clusters,
         default: Yes,
-        condition: "cl_count larger than an inode can hold",
-        repair: "clamp it",
+        condition: "an allocator claims room for more chains than fit into an inode",
+        repair: "set it to what fits",
     }
     CHAIN_NEXT_FREE {
         pass: Clusters,
         default: Yes,
-        condition: "cl_next_free_rec larger than cl_count",
-        repair: "clamp it",
+        condition: "an allocator uses more chains than it has room for",
+        repair: "set the number of used chains to the room there is",
     }
     CHAIN_HEAD_LINK_RANGE {
         pass: Clusters,
         default: Yes,
-        condition: "first-group pointer of a chain outside the volume",
-        repair: "clear it",
+        condition: "a chain begins outside the volume",
+        repair: "empty the chain",
     }
     CHAIN_EMPTY {
         pass: InodeAllocators,
         default: Yes,
-        condition: "an in-use chain slot has no group",
-        repair: "move the last chain into the hole and shrink the array",
+        condition: "a chain that is in use has no group",
+        repair: "move the last chain to its place",
     }
     CHAIN_BITS {
         pass: Clusters,
         default: Yes,
-        condition: "chain record totals differ from the sum of its groups",
-        repair: "rewrite the totals",
+        condition: "a chain states other numbers of bits than its groups have together",
+        repair: "take the numbers of the groups",
     }
     CHAIN_GROUP_BITS {
         pass: Clusters,
         default: Yes,
-        condition: "allocator inode used/total differ from the sum of chains",
-        repair: "rewrite both",
+        condition: "an allocator states other numbers of bits than its chains have together",
+        repair: "take the numbers of the chains",
     }
     CHAIN_I_CLUSTERS {
         pass: Clusters,
         default: Yes,
-        condition: "allocator inode i_clusters differs from chain totals",
-        repair: "rewrite it",
+        condition: "the inode of an allocator has another number of clusters than its chains",
+        repair: "take the number of the chains",
     }
     CHAIN_I_SIZE {
         pass: Clusters,
         default: Yes,
-        condition: "allocator inode i_size differs from clusters x cluster size",
-        repair: "rewrite it",
+        condition: "the inode of an allocator has another size than its clusters",
+        repair: "set the size to that of the clusters",
     }
     CLUSTER_ALLOC_BIT {
         pass: Inodes,
         default: Yes,
-        condition: "global bitmap bit disagrees with what was found in use",
-        repair: "flip the bit",
+        condition: "the global bitmap says that clusters are free which are in use, or that some are in use which nothing uses",
+        repair: "set the bits to what was found",
     }
 }

@@ -6,49 +6,49 @@ codes! {
     ROOT_DIR_MISSING {
         pass: Connectivity,
         default: Yes,
-        condition: "root inode is not allocated",
-        repair: "make a new root and update the primary superblock",
+        condition: "there is no root directory",
+        repair: "make a new one",
     }
     LOSTFOUND_MISSING {
         pass: Connectivity,
         default: Yes,
-        condition: "/lost+found cannot be looked up",
-        repair: "create it",
+        condition: "there is no lost+found in the root directory",
+        repair: "make it",
     }
     DIR_NOT_CONNECTED {
         pass: Connectivity,
         default: Yes,
-        condition: "directory without a path to the root, or in a cycle",
-        repair: "link it into lost+found as #inode",
+        condition: "a directory can not be reached from the root directory",
+        repair: "put it into lost+found, named by its inode number",
     }
     DIR_DOTDOT {
         pass: Connectivity,
         default: Yes,
-        condition: "\"..\" differs from the directory that holds the entry",
-        repair: "rewrite \"..\"",
+        condition: "the entry \"..\" of a directory leads elsewhere than to the directory it is in",
+        repair: "let it lead there",
     }
     ORPHAN_DIR_MISSING {
         pass: Orphans,
         default: Yes,
-        condition: "a slot's orphan directory does not exist",
-        repair: "create it",
+        condition: "a slot has no orphan directory",
+        repair: "make it",
     }
     INODE_ORPHANED {
         pass: Orphans,
         default: Yes,
-        condition: "inode listed in an orphan directory",
-        repair: "truncate and delete it",
+        condition: "an inode was removed while it was open, and waits in an orphan directory to be deleted",
+        repair: "delete it",
     }
     INODE_NOT_CONNECTED {
         pass: Links,
         default: Yes,
-        condition: "inode with no directory entry",
-        repair: "link it into lost+found",
+        condition: "an inode is in no directory",
+        repair: "put it into lost+found, named by its inode number",
     }
     INODE_COUNT {
         pass: Links,
         default: Yes,
-        condition: "link count differs from references found",
-        repair: "rewrite the link count",
+        condition: "an inode has more or fewer links than it says",
+        repair: "set the number to the links that were found",
     }
 }

@@ -6,127 +6,127 @@ codes! {
     DIRENT_DOTTY_DUP {
         pass: Directories,
         default: Yes,
-        condition: "a \".\" or \"..\" entry away from the first two places",
-        repair: "clear the entry",
+        condition: "a directory has an entry \".\" or \"..\" that is not its first or second",
+        repair: "remove the entry",
     }
     DIRENT_NOT_DOTTY {
         pass: Directories,
         default: Yes,
-        condition: "first/second entry is not \".\" / \"..\"",
-        repair: "overwrite its name",
+        condition: "the first entry of a directory is not \".\", or the second not \"..\"",
+        repair: "give it that name",
     }
     DIRENT_DOT_INODE {
         pass: Directories,
         default: Yes,
-        condition: "\".\" does not point to its own directory",
-        repair: "fix the inode number",
+        condition: "the entry \".\" of a directory leads to another inode",
+        repair: "let it lead to the directory",
     }
     DIRENT_DOT_EXCESS {
         pass: Directories,
         default: Yes,
-        condition: "\".\" entry longer than needed",
-        repair: "split the excess into an empty entry",
+        condition: "the entry \".\" of a directory is longer than it has to be",
+        repair: "make an empty entry of the rest",
     }
     DIR_TRAILER_INODE {
         pass: Directories,
         default: Yes,
-        condition: "block trailer's compat inode not 0",
-        repair: "zero it",
+        condition: "the trailer of a directory block has an inode number where there has to be none",
+        repair: "set it to 0",
     }
     DIR_TRAILER_NAME_LEN {
         pass: Directories,
         default: Yes,
-        condition: "block trailer's compat name length not 0",
-        repair: "zero it",
+        condition: "the trailer of a directory block has the length of a name where there has to be none",
+        repair: "set it to 0",
     }
     DIR_TRAILER_REC_LEN {
         pass: Directories,
         default: Yes,
-        condition: "block trailer's compat record length wrong",
-        repair: "fix it",
+        condition: "the trailer of a directory block states another length than it has",
+        repair: "set the length",
     }
     DIR_TRAILER_BLKNO {
         pass: Directories,
         default: Yes,
-        condition: "block trailer's block number wrong",
-        repair: "fix it",
+        condition: "the trailer of a directory block says that it is in another block than it is",
+        repair: "write its block number into the trailer",
     }
     DIR_TRAILER_PARENT_INODE {
         pass: Directories,
         default: Yes,
-        condition: "block trailer's owner inode wrong",
-        repair: "fix it",
+        condition: "the trailer of a directory block names another directory than the one it belongs to",
+        repair: "write the directory into the trailer",
     }
     DIRENT_LENGTH {
         pass: Directories,
         default: Yes,
-        condition: "record/name lengths impossible",
-        repair: "repair, drop or wipe the rest of the block",
+        condition: "an entry of a directory has a length, or a length of its name, that is not possible",
+        repair: "set the length where it can be told, else empty the rest of the block",
     }
     DIRENT_ZERO {
         pass: Directories,
         default: Yes,
-        condition: "entry with an empty name",
-        repair: "clear the entry",
+        condition: "an entry of a directory has an empty name",
+        repair: "remove the entry",
     }
     DIRENT_NAME_CHARS {
         pass: Directories,
         default: Yes,
-        condition: "name begins with \"/\" or NUL",
-        repair: "replace them with \".\"",
+        condition: "a name in a directory contains a slash or a NUL",
+        repair: "write full stops in their places",
     }
     DIRENT_INODE_RANGE {
         pass: Directories,
         default: Yes,
-        condition: "inode number outside the volume",
-        repair: "clear the entry",
+        condition: "an entry of a directory leads to an inode outside the volume",
+        repair: "remove the entry",
     }
     DIRENT_INODE_FREE {
         pass: Directories,
         default: Yes,
-        condition: "inode is not allocated",
-        repair: "clear the entry",
+        condition: "an entry of a directory leads to an inode that is not in use",
+        repair: "remove the entry",
     }
     DIRENT_TYPE {
         pass: Directories,
         default: Yes,
-        condition: "file type differs from the inode's",
-        repair: "rewrite the type",
+        condition: "an entry of a directory states another type of file than its inode",
+        repair: "write the type of the inode into the entry",
     }
     DIR_PARENT_DUP {
         pass: Directories,
         default: Ask,
-        condition: "a directory is named by a second entry",
-        repair: "clear the second entry",
+        condition: "a directory is in two directories",
+        repair: "remove the second entry",
     }
     DIRENT_DUPLICATE {
         pass: Directories,
         default: Yes,
-        condition: "same name seen twice",
-        repair: "rename by appending/overwriting \"_\"",
+        condition: "a directory has a name twice",
+        repair: "give the second one a name of its own",
     }
     DX_LOOKUP_FAILED {
         pass: Directories,
         default: Yes,
-        condition: "index lookup fails or misses the entry",
-        repair: "rebuild the index",
+        condition: "the index of a directory does not lead to one of its entries",
+        repair: "build the index anew",
     }
     DX_TREE_MISSING {
         pass: Directories,
         default: Yes,
-        condition: "non-inline directory without index on an indexed-dirs volume",
+        condition: "a directory has no index, on a volume whose directories have one",
         repair: "build the index",
     }
     IV_DX_TREE {
         pass: Directories,
         default: Yes,
-        condition: "indexed directory on a volume without the feature",
-        repair: "truncate the index",
+        condition: "a directory has an index, on a volume without that feature",
+        repair: "drop the index",
     }
     BAD_CRC32 {
         pass: Directories,
         default: Yes,
-        condition: "directory inode block fails its checksum",
-        repair: "recompute checksum and write the block",
+        condition: "the checksum of a directory's inode does not hold",
+        repair: "compute the checksum anew, if the contents are sound",
     }
 }

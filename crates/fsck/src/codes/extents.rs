@@ -6,86 +6,86 @@ codes! {
     EB_BLKNO {
         pass: Inodes,
         default: Yes,
-        condition: "extent block's own block number is wrong",
-        repair: "rewrite it",
+        condition: "an extent block says that it is in another block than it is",
+        repair: "write its block number into the extent block",
     }
     EB_GEN {
         pass: Inodes,
         default: Yes,
-        condition: "extent block has another fs generation",
-        repair: "treat as invalid",
+        condition: "an extent block is of another generation, and may be left from an older volume",
+        repair: "do without the extent block, and what it leads to",
     }
     EB_GEN_FIX {
         pass: Inodes,
         default: Yes,
-        condition: "something of another generation is to be kept",
-        repair: "set the generation",
+        condition: "an extent block of another generation is to be kept",
+        repair: "set the generation of the extent block to that of the volume",
     }
     EXTENT_LIST_DEPTH {
         pass: Inodes,
         default: Yes,
-        condition: "list depth differs from its place in the tree",
-        repair: "rewrite the depth",
+        condition: "an extent list states another depth than it has in its tree",
+        repair: "set the depth to where it is in the tree",
     }
     EXTENT_LIST_COUNT {
         pass: Inodes,
         default: Yes,
-        condition: "list capacity larger than its block",
-        repair: "clamp",
+        condition: "an extent list claims room for more records than fit",
+        repair: "set it to what fits",
     }
     EXTENT_LIST_FREE {
         pass: Inodes,
         default: Yes,
-        condition: "next-free record past capacity",
-        repair: "clamp",
+        condition: "an extent list uses more records than it has room for",
+        repair: "set the number of used records to the room there is",
     }
     EXTENT_EB_INVALID {
         pass: Inodes,
         default: Yes,
-        condition: "record points at a block that is not an extent block",
-        repair: "zero the pointer (record removed by the next check)",
+        condition: "a record of an extent tree leads to a block that is no extent block",
+        repair: "remove the record, and with it what was beneath it",
     }
     EXTENT_BLKNO_RANGE {
         pass: Inodes,
         default: Yes,
-        condition: "record's block outside the volume",
-        repair: "remove the record, shift the rest",
+        condition: "an extent is outside the volume",
+        repair: "remove the extent",
     }
     EXTENT_BLKNO_UNALIGNED {
         pass: Inodes,
         default: Yes,
-        condition: "leaf extent does not start on a cluster boundary",
-        repair: "round the start down",
+        condition: "an extent does not begin with a cluster",
+        repair: "begin it where that cluster begins",
     }
     EXTENT_CLUSTERS_OVERRUN {
         pass: Inodes,
         default: Yes,
-        condition: "leaf extent runs past the volume",
-        repair: "shorten it",
+        condition: "an extent goes past the end of the volume",
+        repair: "end it where the volume ends",
     }
     EXTENT_MARKED_UNWRITTEN {
         pass: Inodes,
         default: Yes,
-        condition: "unwritten flag on a volume without unwritten",
-        repair: "clear the flag",
+        condition: "an extent is marked as unwritten on a volume without that feature",
+        repair: "clear the mark",
     }
     EXTENT_MARKED_REFCOUNTED {
         pass: Inodes,
         default: Yes,
-        condition: "refcounted flag where volume or inode has none",
-        repair: "clear the flag",
+        condition: "an extent is marked as shared, and the volume or the file has no shared clusters",
+        repair: "clear the mark",
     }
     EXTENT_OVERLAP {
         pass: Inodes,
         default: Yes,
-        condition: "record starts before the end of the previous one",
-        repair: "move its logical start up",
+        condition: "an extent begins, in the file, before the end of the one in front of it",
+        repair: "begin it where the one in front ends",
     }
     NO_HOLES {
         pass: Inodes,
         default: Yes,
-        condition: "hole in an object that must be dense (directories etc.)",
-        repair: "set the logical start to the expected offset",
+        condition: "what must not have holes, such as a directory, has one",
+        repair: "move the extent behind the hole up",
     }
     EXTENT_RANGE {
         pass: Inodes,

@@ -6,140 +6,140 @@ codes! {
     INODE_ALLOC_REPAIR {
         pass: Inodes,
         default: Yes,
-        condition: "inode's valid flag and its bit in the inode allocator disagree",
-        repair: "flip this and every later differing bit, allocators written at end of pass 1",
+        condition: "an inode is in use and its bit in the inode allocator is not set, or the other way round",
+        repair: "set the bits to what the inodes say",
     }
     INODE_SUBALLOC {
         pass: Inodes,
         default: Yes,
-        condition: "inode says it belongs to another slot's allocator",
-        repair: "set i_suballoc_slot",
+        condition: "an inode says that it belongs to the allocator of another slot",
+        repair: "write the slot of its allocator into the inode",
     }
     INODE_GEN {
         pass: Inodes,
         default: Yes,
-        condition: "inode has another fs generation",
-        repair: "mark it deleted",
+        condition: "an inode is of another generation, and may be left from an older volume (looked at with -G only)",
+        repair: "mark the inode as deleted",
     }
     INODE_GEN_FIX {
         pass: Inodes,
         default: Yes,
-        condition: "something of another generation is to be kept",
-        repair: "set the generation",
+        condition: "an inode of another generation is to be kept (looked at with -G only)",
+        repair: "set the generation of the inode to that of the volume",
     }
     INODE_BLKNO {
         pass: Inodes,
         default: Yes,
-        condition: "i_blkno is not the block it was read from",
-        repair: "rewrite it",
+        condition: "an inode says that it is in another block than it is",
+        repair: "write its block number into the inode",
     }
     ROOT_NOTDIR {
         pass: Inodes,
         default: Yes,
-        condition: "root inode is not a directory",
-        repair: "clear it so pass 3 can make a new root",
+        condition: "the root inode is no directory",
+        repair: "clear it, so that a new root directory is made",
     }
     INODE_NZ_DTIME {
         pass: Inodes,
         default: Yes,
-        condition: "in-use inode has a deletion time",
-        repair: "zero it",
+        condition: "an inode in use has a time of deletion",
+        repair: "set the time to 0",
     }
     INLINE_DATA_FLAG_INVALID {
         pass: Inodes,
         default: Yes,
-        condition: "inline flag on a volume without inline-data",
+        condition: "an inode has inline data on a volume without that feature",
         repair: "clear the flag",
     }
     INLINE_DATA_COUNT_INVALID {
         pass: Inodes,
         default: Yes,
-        condition: "id_count of inline data is not the computed maximum",
-        repair: "rewrite it",
+        condition: "an inode with inline data states another room for it than there is",
+        repair: "set it to the room there is",
     }
     INODE_INLINE_SIZE {
         pass: Inodes,
         default: Yes,
-        condition: "inline inode's i_size beyond inline space",
-        repair: "clamp it",
+        condition: "an inode with inline data has a size beyond the room for it",
+        repair: "set the size to that of the room",
     }
     INODE_INLINE_CLUSTERS {
         pass: Inodes,
         default: Yes,
-        condition: "inline inode has i_clusters > 0",
-        repair: "zero it",
+        condition: "an inode with inline data has clusters",
+        repair: "set the number of clusters to 0",
     }
     REFCOUNT_FLAG_INVALID {
         pass: Inodes,
         default: Yes,
-        condition: "refcounted flag on a volume without refcount",
+        condition: "an inode shares clusters on a volume without that feature",
         repair: "clear the flag",
     }
     REFCOUNT_LOC_INVALID {
         pass: Inodes,
         default: Yes,
-        condition: "i_refcount_loc set without the flag",
-        repair: "zero it",
+        condition: "an inode names a refcount tree, and does not say that it shares clusters",
+        repair: "clear the reference to the tree",
     }
     INODE_SIZE {
         pass: Inodes,
         default: Yes,
-        condition: "directory (any fs) or file (non-sparse fs) larger than its allocation",
-        repair: "set i_size to the allocation; a directory also loses its index",
+        condition: "a directory, or a file on a volume without sparse files, is larger than its clusters",
+        repair: "set the size to that of the clusters; a directory also loses its index",
     }
     INODE_SPARSE_SIZE {
         pass: Inodes,
         default: Yes,
-        condition: "sparse fs: file has a whole cluster beyond i_size",
-        repair: "raise i_size to cover it",
+        condition: "a file has whole clusters past its end",
+        repair: "make the file so long that they belong to it",
     }
     INODE_CLUSTERS {
         pass: Inodes,
         default: Yes,
-        condition: "non-sparse fs: i_clusters differs from what was walked",
-        repair: "rewrite it",
+        condition: "an inode on a volume without sparse files has another number of clusters than its extents",
+        repair: "take the number of the extents",
     }
     INODE_SPARSE_CLUSTERS {
         pass: Inodes,
         default: Yes,
-        condition: "sparse fs: i_clusters differs from what was walked",
-        repair: "rewrite it",
+        condition: "an inode has another number of clusters than its extents",
+        repair: "take the number of the extents",
     }
     LINK_FAST_DATA {
         pass: Inodes,
         default: Yes,
-        condition: "symlink with i_clusters 0 but blocks mapped",
+        condition: "a symbolic link without clusters has extents",
         repair: "clear the inode",
     }
     LINK_NULLTERM {
         pass: Inodes,
         default: Yes,
-        condition: "symlink target has no terminating zero",
+        condition: "the target of a symbolic link does not end within its block",
         repair: "clear the inode",
     }
     LINK_SIZE {
         pass: Inodes,
         default: Yes,
-        condition: "symlink i_size differs from target length",
-        repair: "rewrite i_size",
+        condition: "a symbolic link has another size than its target",
+        repair: "set the size to that of the target",
     }
     LINK_BLOCKS {
         pass: Inodes,
         default: No,
-        condition: "symlink has fewer blocks than its target needs",
+        condition: "a symbolic link has fewer blocks than its target takes",
         repair: "clear the inode",
     }
     DIR_ZERO {
         pass: Inodes,
         default: Yes,
-        condition: "directory without any block",
+        condition: "a directory has no blocks",
         repair: "clear the inode",
     }
     DX_TREE_CORRUPT {
         pass: Inodes,
         default: Yes,
-        condition: "directory index tree cannot be walked",
-        repair: "drop the index, rebuilt in pass 2",
+        condition: "the index of a directory can not be followed",
+        repair: "drop the index and build it anew",
     }
     INODE_ECC {
         pass: Inodes,

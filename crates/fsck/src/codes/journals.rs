@@ -6,7 +6,7 @@ codes! {
     JOURNAL_FILE_INVALID {
         pass: Start,
         default: Yes,
-        condition: "one slot's journal superblock cannot be read or is bad while another slot has a good journal",
+        condition: "one slot's journal superblock can not be read or is bad while another slot has a good journal",
         repair: "re-create that journal at the largest size and with the union of features",
     }
     JOURNAL_UNKNOWN_FEATURE {

@@ -6,31 +6,31 @@ codes! {
     QMAGIC_INVALID {
         pass: Quota,
         default: No,
-        condition: "global quota header/info fails checks",
-        repair: "use its contents anyway",
+        condition: "the header of a quota file is wrong",
+        repair: "use what it says nevertheless, instead of defaults",
     }
     QTREE_BLK_INVALID {
         pass: Quota,
         default: No,
-        condition: "quota tree block fails its checksum",
-        repair: "follow its references anyway",
+        condition: "the checksum of a block of a quota file's tree does not hold",
+        repair: "follow its references nevertheless",
     }
     DQBLK_INVALID {
         pass: Quota,
         default: No,
-        condition: "limits found in a corrupt quota block",
-        repair: "use those limits",
+        condition: "a block of a quota file with limits is damaged",
+        repair: "use its limits nevertheless",
     }
     DUP_DQBLK_INVALID {
         pass: Quota,
         default: No,
-        condition: "second set of limits for an id, found in a corrupt block",
-        repair: "use the new limits",
+        condition: "a quota file has two sets of limits for an id, the second in a damaged block",
+        repair: "use the second set",
     }
     DUP_DQBLK_VALID {
         pass: Quota,
         default: Yes,
-        condition: "second set of limits for an id, found in a good block",
-        repair: "use the new limits",
+        condition: "a quota file has two sets of limits for an id",
+        repair: "use the second set",
     }
 }

@@ -6,115 +6,115 @@ codes! {
     RB_BLKNO {
         pass: Inodes,
         default: Yes,
-        condition: "refcount block's own block number is wrong",
-        repair: "rewrite it",
+        condition: "a refcount block says that it is in another block than it is",
+        repair: "write its block number into the refcount block",
     }
     RB_GEN {
         pass: Inodes,
         default: Yes,
-        condition: "refcount block has another fs generation",
-        repair: "treat as invalid",
+        condition: "a refcount block is of another generation, and may be left from an older volume",
+        repair: "do without the refcount block, and what it leads to",
     }
     RB_GEN_FIX {
         pass: Inodes,
         default: Yes,
-        condition: "something of another generation is to be kept",
-        repair: "set the generation",
+        condition: "a refcount block of another generation is to be kept",
+        repair: "set the generation of the refcount block to that of the volume",
     }
     RB_PARENT {
         pass: Inodes,
         default: Yes,
-        condition: "refcount leaf names the wrong root",
-        repair: "rewrite it",
+        condition: "a leaf of a refcount tree names another root than the one it belongs to",
+        repair: "write the root into the leaf",
     }
     REFCOUNT_LIST_COUNT {
         pass: Inodes,
         default: Yes,
-        condition: "refcount list capacity too large",
-        repair: "clamp",
+        condition: "a list of refcounts claims room for more records than fit",
+        repair: "set it to what fits",
     }
     REFCOUNT_LIST_USED {
         pass: Inodes,
         default: Yes,
-        condition: "refcount list used > capacity",
-        repair: "clamp",
+        condition: "a list of refcounts uses more records than it has room for",
+        repair: "set the number of used records to the room there is",
     }
     REFCOUNT_CLUSTER_RANGE {
         pass: Inodes,
         default: Yes,
-        condition: "refcount record outside the volume",
+        condition: "a refcount record is about clusters outside the volume",
         repair: "remove the record",
     }
     REFCOUNT_CLUSTER_COLLISION {
         pass: Inodes,
         default: Yes,
-        condition: "refcount record overlaps the previous one",
+        condition: "a refcount record is about clusters that the one in front of it is about, too",
         repair: "remove the record",
     }
     REFCOUNT_LIST_EMPTY {
         pass: Inodes,
         default: Yes,
-        condition: "refcount leaf without records",
+        condition: "a leaf of a refcount tree has no records",
         repair: "remove the leaf",
     }
     REFCOUNT_BLOCK_INVALID {
         pass: Inodes,
         default: Yes,
-        condition: "tree points at a block that is not a refcount block",
-        repair: "remove the pointer",
+        condition: "a refcount tree leads to a block that is no refcount block",
+        repair: "remove the record that leads there",
     }
     REFCOUNT_CLUSTERS {
         pass: Inodes,
         default: Yes,
-        condition: "rf_clusters differs from what was walked",
-        repair: "rewrite it",
+        condition: "a refcount tree states another number of clusters than it has",
+        repair: "set the number of clusters",
     }
     REFCOUNT_ROOT_BLOCK_INVALID {
         pass: Inodes,
         default: Yes,
-        condition: "inode's refcount root is invalid",
-        repair: "remove the tree and clear the inode's flag",
+        condition: "the root of an inode's refcount tree is no refcount block",
+        repair: "do without the tree; the inode shares no clusters any more",
     }
     REFCOUNT_REC_REDUNDANT {
         pass: Inodes,
         default: Yes,
-        condition: "refcount records without any extent behind them",
-        repair: "remove them",
+        condition: "a refcount tree counts clusters that no extent of its files has",
+        repair: "remove those records",
     }
     REFCOUNT_COUNT_INVALID {
         pass: Inodes,
         default: Yes,
-        condition: "stored refcount differs from the number of files sharing the clusters",
-        repair: "rewrite the count",
+        condition: "clusters are shared by more or fewer extents than their refcount says",
+        repair: "set the refcount to the extents that were found",
     }
     REFCOUNT_COUNT {
         pass: Inodes,
         default: Yes,
-        condition: "rf_count differs from the number of files using the tree",
-        repair: "rewrite it",
+        condition: "a refcount tree is used by more or fewer inodes than it says",
+        repair: "set the number to the inodes that were found",
     }
     DUP_CLUSTERS_ADD_REFCOUNT {
         pass: SharedClusters,
         default: Yes,
-        condition: "clusters claimed by several files, refcount volume, no system file, one tree at most",
-        repair: "share the clusters through a refcount tree",
+        condition: "several files have the same clusters, and could share them through a refcount tree",
+        repair: "let the files share the clusters",
     }
     DUP_CLUSTERS_SYSFILE_CLONE {
         pass: SharedClusters,
         default: Yes,
-        condition: "a (non-chain) system file shares clusters",
-        repair: "copy its data to new clusters",
+        condition: "a system file has clusters that another file has, too",
+        repair: "give the system file a copy of its own",
     }
     DUP_CLUSTERS_CLONE {
         pass: SharedClusters,
         default: Yes,
-        condition: "a file shares clusters",
-        repair: "copy its data to new clusters",
+        condition: "a file has clusters that another file has, too",
+        repair: "give the file a copy of its own",
     }
     DUP_CLUSTERS_DELETE {
         pass: SharedClusters,
         default: No,
-        condition: "shared clusters of a file are not cloned",
+        condition: "a file has clusters that another file has, too, and is to get no copy of its own",
         repair: "delete the file",
     }
 }

@@ -6,79 +6,79 @@ codes! {
     LALLOC_SIZE {
         pass: Inodes,
         default: Yes,
-        condition: "local alloc bitmap size field too large",
-        repair: "clamp it",
+        condition: "a local alloc claims a larger bitmap than fits into its inode",
+        repair: "set it to what fits",
     }
     LALLOC_NZ_USED {
         pass: Inodes,
         default: Yes,
-        condition: "idle local alloc has a used count",
-        repair: "zero it",
+        condition: "a local alloc without a window has used bits",
+        repair: "set the number of used bits to 0",
     }
     LALLOC_NZ_BM {
         pass: Inodes,
         default: Yes,
-        condition: "idle local alloc has a window offset",
-        repair: "zero it",
+        condition: "a local alloc without a window says where its window begins",
+        repair: "set the beginning to 0",
     }
     LALLOC_BM_OVERRUN {
         pass: Inodes,
         default: Yes,
-        condition: "window starts past the end of the volume",
-        repair: "reset the local alloc",
+        condition: "the window of a local alloc begins past the end of the volume",
+        repair: "empty the local alloc",
     }
     LALLOC_BM_SIZE {
         pass: Inodes,
         default: Yes,
-        condition: "window has more bits than the bitmap holds",
-        repair: "clamp",
+        condition: "the window of a local alloc has more bits than its bitmap",
+        repair: "set it to the bits of the bitmap",
     }
     LALLOC_BM_STRADDLE {
         pass: Inodes,
         default: Yes,
-        condition: "window runs past the end of the volume",
-        repair: "reset the local alloc",
+        condition: "the window of a local alloc goes past the end of the volume",
+        repair: "empty the local alloc",
     }
     LALLOC_USED_OVERRUN {
         pass: Inodes,
         default: Yes,
-        condition: "used bits > total bits",
-        repair: "clamp used",
+        condition: "a local alloc uses more bits than its window has",
+        repair: "set the number of used bits to those there are",
     }
     LALLOC_CLEAR {
         pass: Inodes,
         default: Yes,
-        condition: "any of the above was found and not yet reset",
-        repair: "reset the local alloc",
+        condition: "something is wrong with a local alloc that is not emptied yet",
+        repair: "empty the local alloc",
     }
     DEALLOC_COUNT {
         pass: Inodes,
         default: Yes,
-        condition: "truncate log capacity field too large",
-        repair: "clamp",
+        condition: "a truncate log claims room for more records than fit into its inode",
+        repair: "set it to what fits",
     }
     DEALLOC_USED {
         pass: Inodes,
         default: Yes,
-        condition: "truncate log used > capacity",
-        repair: "clamp",
+        condition: "a truncate log has more records than it has room for",
+        repair: "set the number of records to the room there is",
     }
     TRUNCATE_REC_START_RANGE {
         pass: Inodes,
         default: Yes,
-        condition: "truncate record starts past the volume",
-        repair: "zero the record",
+        condition: "a record of a truncate log begins past the end of the volume",
+        repair: "clear the record",
     }
     TRUNCATE_REC_WRAP {
         pass: Inodes,
         default: Yes,
-        condition: "truncate record's start+count wraps 32 bits",
-        repair: "zero the record",
+        condition: "a record of a truncate log is so long that its end can not be expressed",
+        repair: "clear the record",
     }
     TRUNCATE_REC_RANGE {
         pass: Inodes,
         default: Yes,
-        condition: "truncate record runs past the volume",
-        repair: "zero the record",
+        condition: "a record of a truncate log goes past the end of the volume",
+        repair: "clear the record",
     }
 }

@@ -18,8 +18,8 @@ codes! {
     SUPERBLOCK_CLUSTERS {
         pass: Clusters,
         default: Yes,
-        condition: "cluster count in the superblock differs from the global bitmap inode",
-        repair: "take the global bitmap's value",
+        condition: "the superblock has another number of clusters than the global bitmap",
+        repair: "take the number of the global bitmap",
     }
     SUPERBLOCK_FIELD {
         pass: Start,

@@ -6,62 +6,62 @@ codes! {
     XATTR_BLOCK_INVALID {
         pass: Inodes,
         default: Yes,
-        condition: "external xattr block has a bad signature",
+        condition: "the block an inode names for its attributes is none of attributes",
         repair: "detach the block",
     }
     XATTR_COUNT_INVALID {
         pass: Inodes,
         default: Yes,
-        condition: "entry count does not fit the header's space",
-        repair: "set the detected count",
+        condition: "an area of attributes has more entries than fit into it",
+        repair: "set the number to the entries that were found",
     }
     XATTR_ENTRY_INVALID {
         pass: Inodes,
         default: Yes,
-        condition: "entry overlaps used space",
-        repair: "clear the entry",
+        condition: "an attribute's entry is where names and values are",
+        repair: "remove the attribute",
     }
     XATTR_NAME_OFFSET_INVALID {
         pass: Inodes,
         default: Yes,
-        condition: "name offset impossible",
-        repair: "clear the entry",
+        condition: "the name of an attribute is where none can be",
+        repair: "remove the attribute",
     }
     XATTR_LOCATION_INVALID {
         pass: Inodes,
         default: Yes,
-        condition: "local flag and value size disagree",
-        repair: "clear the entry",
+        condition: "whether the value of an attribute is stored with its name does not agree with the value's size",
+        repair: "remove the attribute",
     }
     XATTR_VALUE_INVALID {
         pass: Inodes,
         default: Yes,
-        condition: "name+value area overlaps used space",
-        repair: "clear the entry",
+        condition: "name and value of an attribute overlap those of another",
+        repair: "remove the attribute",
     }
     XATTR_HASH_INVALID {
         pass: Inodes,
         default: Yes,
-        condition: "stored name hash is wrong",
-        repair: "rewrite it",
+        condition: "an attribute has a hash that is not that of its name",
+        repair: "compute the hash from the name",
     }
     XATTR_FREE_START_INVALID {
         pass: Inodes,
         default: Yes,
-        condition: "free-start of the object is wrong",
-        repair: "rewrite it",
+        condition: "an area of attributes says that its free space ends elsewhere than it does",
+        repair: "set the end of the free space",
     }
     XATTR_VALUE_LEN_INVALID {
         pass: Inodes,
         default: Yes,
-        condition: "total name+value length is wrong",
-        repair: "rewrite it",
+        condition: "an area of attributes states another length of names and values than they have together",
+        repair: "set the length",
     }
     XATTR_BUCKET_COUNT_INVALID {
         pass: Inodes,
         default: Yes,
-        condition: "bucket count of an indexed extent is wrong",
-        repair: "rewrite it",
+        condition: "the first bucket of an extent states another number of buckets than there are",
+        repair: "set the number of buckets",
     }
     XATTR_FLAGS {
         pass: Inodes,
@@ -84,13 +84,13 @@ codes! {
     XB_BLKNO {
         pass: Inodes,
         default: Yes,
-        condition: "xattr block's own block number is wrong",
-        repair: "rewrite it",
+        condition: "an xattr block says that it is in another block than it is",
+        repair: "write its block number into the xattr block",
     }
     XB_GEN {
         pass: Inodes,
         default: Yes,
-        condition: "xattr block has another fs generation",
+        condition: "an xattr block is of another generation",
         repair: "set the generation",
     }
     XATTR_PREFIX {
