@@ -6,7 +6,7 @@ use anyhow::Result;
 use ocfs2_testing::{Scratch, program};
 
 use crate::lab::lab;
-use crate::volume::{NEW_JOURNAL, O2CB, assert_c_fsck_is_content, mkfs};
+use crate::volume::{NEW_JOURNAL, O2CB, assert_fsck_is_content, mkfs};
 
 /// Each fills a folder, describes both, and appends to a file in turns with the other. There
 /// are few files: a node that looks at a file the other one has written waits for 0.2 s.
@@ -82,7 +82,7 @@ fn two_nodes_see_what_the_other_writes_and_our_programs_see_both() -> Result<()>
     let preallocated = [0, 1].map(|node| read(&format!("preallocated-{node}")));
     let preallocated: Vec<_> =
         preallocated.into_iter().map(|line| line.unwrap().trim().parse().unwrap()).collect();
-    assert_c_fsck_is_content(&disk, &preallocated);
+    assert_fsck_is_content(&disk, &preallocated);
     Ok(())
 }
 
