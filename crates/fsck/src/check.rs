@@ -24,6 +24,8 @@ pub(crate) struct State<'o> {
     observer: &'o mut dyn Observer,
     pass: Pass,
     findings: u64,
+    /// Inodes that were looked at.
+    scanned: u64,
     /// Where the system files are: after the start.
     pub system: SystemFiles,
     /// The groups of inode and extent allocators: after pass 0.
@@ -51,6 +53,7 @@ impl<'o> State<'o> {
             observer,
             pass: Pass::Start,
             findings: 0,
+            scanned: 0,
             system: SystemFiles::default(),
             suballocs: Suballocs::default(),
             inodes: InodeTable::default(),
@@ -95,8 +98,11 @@ impl<'o> State<'o> {
 
     /// Takes over what a piece of pass 1 collected.
     pub fn merge(&mut self, collected: Collected) {
-        let Collected { findings, inodes, claims, shared, blocks, tree_users, totals } = collected;
+        let Collected { scanned, findings, inodes, claims, shared, blocks, tree_users, totals } =
+            collected;
         self.found_all(findings);
+        self.scanned += scanned;
+        self.progress(self.scanned);
         for (at, facts) in inodes {
             self.inodes.set(at, facts);
         }

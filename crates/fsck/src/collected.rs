@@ -112,6 +112,8 @@ impl Totals {
 /// What a piece of pass 1 collected. In the order of the blocks that were read.
 #[derive(Clone, Debug, Default)]
 pub struct Collected {
+    /// Inodes that were looked at, in use or not.
+    pub scanned: u64,
     /// What is wrong.
     pub findings: Vec<Finding>,
     /// The inodes in use.
@@ -136,6 +138,7 @@ impl Collected {
 
     /// Puts what `other` collected behind.
     pub fn append(&mut self, mut other: Self) {
+        self.scanned += other.scanned;
         self.findings.append(&mut other.findings);
         self.inodes.append(&mut other.inodes);
         self.claims.append(&mut other.claims);

@@ -55,6 +55,7 @@ fn read(context: &Context<'_>, suballocs: &Suballocs, piece: &Piece) -> Collecte
     let mut out = Collected::default();
     let Some(group) = suballocs.groups().get(piece.group as usize) else { return out };
     let count = piece.bits.end - piece.bits.start;
+    out.scanned = count.into();
     let mut bits = BitFindings::default();
     match context.volume.read_blocks(piece.start, count) {
         Ok(mut blocks) => {
