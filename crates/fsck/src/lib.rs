@@ -21,6 +21,7 @@ mod due;
 mod extents;
 mod finding;
 mod inodes;
+mod journals;
 mod parallel;
 mod pass;
 pub mod program;

@@ -6,25 +6,55 @@ codes! {
     JOURNAL_FILE_INVALID {
         pass: Start,
         default: Yes,
-        condition: "one slot's journal superblock can not be read or is bad while another slot has a good journal",
-        repair: "re-create that journal at the largest size and with the union of features",
+        condition: "the superblock of a journal can not be read or is bad",
+        repair: "make the journal anew, as large as the largest and with the features of the others; what it held is lost",
     }
     JOURNAL_UNKNOWN_FEATURE {
         pass: Start,
         default: No,
-        condition: "one slot's journal has a feature bit this tool does not know, other slots' journals do not",
-        repair: "re-create the journal with the other journals' features",
+        condition: "a journal has features that are not known",
+        repair: "make the journal anew with the features of the others; what it held is lost",
     }
     JOURNAL_MISSING_FEATURE {
         pass: Start,
         default: Yes,
-        condition: "a journal lacks a feature that another slot's journal has",
-        repair: "re-create the journal with the union of features",
+        condition: "a journal lacks a feature that journals of other slots have, other than those a mount sets",
+        repair: "make the journal anew with the features of all",
     }
     JOURNAL_TOO_SMALL {
         pass: Start,
         default: Yes,
-        condition: "a journal has fewer clusters than the largest journal (any size difference counts)",
-        repair: "re-create it at the largest size",
+        condition: "a journal has fewer clusters than the largest one, or less than 4 MiB",
+        repair: "make it as large as the largest",
+    }
+    JOURNAL_DIRTY {
+        pass: Start,
+        default: Yes,
+        condition: "a slot was not unmounted cleanly, so that changes are in its journal that the rest of the volume does not have",
+        repair: "replay the journal and recover the slot",
+    }
+    JOURNAL_ABORTED {
+        pass: Start,
+        default: Yes,
+        condition: "the kernel gave a journal up because of an error, and left its number",
+        repair: "clear the number once everything else is mended",
+    }
+    JOURNAL_LOG_DAMAGED {
+        pass: Start,
+        default: Yes,
+        condition: "a transaction in the journal of a slot that has to be recovered is damaged, so that it and all later ones are lost",
+        repair: "replay what is before it",
+    }
+    JOURNAL_LENGTH {
+        pass: Start,
+        default: Yes,
+        condition: "the length of a journal is not that of its file, or the size of its file not that of its clusters",
+        repair: "set both to what is allocated",
+    }
+    JOURNAL_SHARED {
+        pass: Start,
+        default: Yes,
+        condition: "the journals of two slots share clusters",
+        repair: "make the journal of the later slot anew",
     }
 }

@@ -1,6 +1,6 @@
-//! Before pass 0: superblock, backups, system files, slot map, heartbeat region.
+//! Before pass 0: superblock, backups, system files, slot map, journals, heartbeat region.
 //!
-//! Verifies the invariants S-1 to S-8, J-3 and J-4. Collects where the system files are
+//! Verifies the invariants S-1 to S-8 and J-1 to J-4. Collects where the system files are
 //! ([`SystemFiles`]), which later passes look them up by, and claims the clusters of the backup
 //! superblocks.
 
@@ -17,8 +17,8 @@ pub(crate) use system_files::{block_of, extents_of};
 
 use ocfs2_cluster::RunningCluster;
 
-use crate::Context;
 use crate::check::State;
+use crate::{Context, journals};
 
 /// Checks what everything else starts from.
 pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) {
@@ -28,6 +28,8 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) {
     backups::check(context, state);
     system_files::check(context, state);
     let findings = slot_map::check(context, &state.system);
+    state.found_all(findings);
+    let findings = journals::check(context, &state.system);
     state.found_all(findings);
     let findings = heartbeat::check(context, &state.system);
     state.found_all(findings);

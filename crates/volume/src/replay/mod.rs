@@ -130,7 +130,8 @@ impl Volume {
     }
 }
 
-const KNOWN_FEATURES: JournalIncompat = JournalIncompat::REVOKE
+/// The incompatible features of a journal that can be replayed.
+pub const KNOWN_FEATURES: JournalIncompat = JournalIncompat::REVOKE
     .union(JournalIncompat::BIT64)
     .union(JournalIncompat::ASYNC_COMMIT)
     .union(JournalIncompat::CSUM_V2)
