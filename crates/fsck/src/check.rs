@@ -5,6 +5,7 @@ use ocfs2_volume::allocator::Allocator;
 use crate::clusters::ClusterSet;
 use crate::collected::{BlockClaim, Collected, SharedClaim, Totals, TreeUser};
 use crate::inodes::{self, InodeTable};
+use crate::quota::{self, Usage};
 use crate::start::{self, SystemFiles};
 use crate::suballocs::{Group, Suballoc, Suballocs};
 use crate::{Context, Finding, Found, Pass, Stop};
@@ -43,6 +44,8 @@ pub(crate) struct State<'o> {
     pub blocks: Vec<BlockClaim>,
     /// Who uses which refcount tree.
     pub tree_users: Vec<TreeUser>,
+    /// What users and groups use, where the volume counts it: after pass 1.
+    pub usage: Usage,
     /// Counts.
     pub totals: Totals,
 }
@@ -62,6 +65,7 @@ impl<'o> State<'o> {
             shared: Vec::new(),
             blocks: Vec::new(),
             tree_users: Vec::new(),
+            usage: Usage::default(),
             totals: Totals::default(),
         }
     }
@@ -98,8 +102,17 @@ impl<'o> State<'o> {
 
     /// Takes over what a piece of pass 1 collected.
     pub fn merge(&mut self, collected: Collected) {
-        let Collected { scanned, findings, inodes, claims, shared, blocks, tree_users, totals } =
-            collected;
+        let Collected {
+            scanned,
+            findings,
+            inodes,
+            claims,
+            shared,
+            blocks,
+            tree_users,
+            usage,
+            totals,
+        } = collected;
         self.found_all(findings);
         self.scanned += scanned;
         self.progress(self.scanned);
@@ -112,6 +125,7 @@ impl<'o> State<'o> {
         self.shared.extend(shared);
         self.blocks.extend(blocks);
         self.tree_users.extend(tree_users);
+        self.usage.append(usage);
         self.totals.add(totals);
     }
 }
@@ -144,6 +158,7 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
     let scanned = inodes::scan(context, &suballocs, |collected| state.merge(collected));
     state.suballocs = suballocs;
     scanned?;
+    quota::check(context, &mut state)?;
 
     Ok(Outcome {
         findings: state.findings,

@@ -4,6 +4,7 @@ use ocfs2_format::Blkno;
 
 use crate::Finding;
 use crate::inodes::Facts;
+use crate::quota::Usage;
 use crate::suballocs::Bit;
 
 /// Clusters an inode says are its own.
@@ -126,6 +127,8 @@ pub struct Collected {
     pub blocks: Vec<BlockClaim>,
     /// Users of refcount trees.
     pub tree_users: Vec<TreeUser>,
+    /// What users and groups use, where the volume counts it.
+    pub usage: Usage,
     /// Counts.
     pub totals: Totals,
 }
@@ -145,6 +148,7 @@ impl Collected {
         self.shared.append(&mut other.shared);
         self.blocks.append(&mut other.blocks);
         self.tree_users.append(&mut other.tree_users);
+        self.usage.append(other.usage);
         self.totals.add(other.totals);
     }
 }

@@ -25,6 +25,7 @@ mod journals;
 mod parallel;
 mod pass;
 pub mod program;
+mod quota;
 mod recover;
 mod report;
 pub mod start;

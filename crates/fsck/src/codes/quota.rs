@@ -12,7 +12,7 @@ codes! {
     QTREE_BLK_INVALID {
         pass: Quota,
         default: No,
-        condition: "the checksum of a block of a quota file's tree does not hold",
+        condition: "the checksum of a block of a quota file's tree does not hold, or it refers to a block that can not be part of the tree",
         repair: "follow its references nevertheless",
     }
     DQBLK_INVALID {
@@ -32,5 +32,35 @@ codes! {
         default: Yes,
         condition: "a quota file has two sets of limits for an id",
         repair: "use the second set",
+    }
+    QTREE_INDEX {
+        pass: Quota,
+        default: Yes,
+        condition: "the quota tree does not lead to an entry, or leads to one that is not there",
+        repair: "build the tree anew from the entries",
+    }
+    QTREE_FREE_LIST {
+        pass: Quota,
+        default: Yes,
+        condition: "what is free in a global quota file is not what its lists and counts say",
+        repair: "build the lists anew",
+    }
+    QUOTA_USAGE {
+        pass: Quota,
+        default: Yes,
+        condition: "space or number of files of a user or group differ from what the quota file has",
+        repair: "store what was counted",
+    }
+    QUOTA_LOCAL_INVALID {
+        pass: Quota,
+        default: Yes,
+        condition: "header, length, counts or checksum of the quota file of a slot are wrong",
+        repair: "make the file anew",
+    }
+    QUOTA_LOCAL_DIRTY {
+        pass: Quota,
+        default: Yes,
+        condition: "the quota file of a slot holds changes that the global one does not have",
+        repair: "add them to the global file",
     }
 }

@@ -70,6 +70,7 @@ pub(super) fn check(
     features(context, &mut subject, out);
     out.inodes.push((at, facts(context, &subject)));
     count(&subject, out);
+    out.usage.charge(context, inode);
     if let Some(tree) = subject.refcount_tree {
         out.tree_users.push(TreeUser { tree, inode: inode.blkno });
     }

@@ -13,7 +13,7 @@ mod system_files;
 
 pub use recover::{Recovery, recover, restored_superblock};
 pub use system_files::{SystemFile, SystemFiles};
-pub(crate) use system_files::{block_of, extents_of};
+pub(crate) use system_files::{block_of, extents_of, has_quota};
 
 use ocfs2_cluster::RunningCluster;
 

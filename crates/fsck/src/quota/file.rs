@@ -1,0 +1,77 @@
+//! A quota file, block by block.
+
+use ocfs2_format::quota;
+use ocfs2_format::{Blkno, BlockSize};
+use ocfs2_volume::Inode;
+use ocfs2_volume::tree::Extent;
+
+use crate::codes::Code;
+use crate::start::{SystemFile, block_of, extents_of};
+use crate::{Context, Finding, Place};
+
+/// A quota file. Its blocks count from 0.
+pub struct QuotaFile<'a> {
+    context: &'a Context<'a>,
+    inode: Inode,
+    extents: Vec<Extent>,
+    name: String,
+    slot: Option<u16>,
+}
+
+/// A block of a quota file.
+pub struct QuotaBlock {
+    pub blkno: Blkno,
+    pub bytes: Vec<u8>,
+    /// Why the checksum does not hold, where it does not.
+    pub bad_check: Option<String>,
+}
+
+impl<'a> QuotaFile<'a> {
+    pub fn new(context: &'a Context<'a>, file: SystemFile, inode: Inode) -> Self {
+        let extents = extents_of(context, &inode);
+        Self { context, inode, extents, name: file.name(), slot: file.slot() }
+    }
+
+    pub fn block_size(&self) -> BlockSize {
+        self.context.volume.block_size()
+    }
+
+    /// Bytes of a cluster.
+    pub fn cluster_bytes(&self) -> i64 {
+        self.context.geometry().cluster_size.bytes().into()
+    }
+
+    /// Blocks by the size of the file, as far as they are stored.
+    pub fn blocks(&self) -> u32 {
+        let end = self.extents.last().map_or(0, Extent::end) << self.context.geometry().bpc_bits();
+        let size = self.inode.dinode.i_size >> self.block_size().bits();
+        u32::try_from(size.min(end)).unwrap_or(u32::MAX)
+    }
+
+    /// A block; nothing if the file has none there. One that can not be read is a finding.
+    pub fn read(&self, index: u32, findings: &mut Vec<Finding>) -> Option<QuotaBlock> {
+        let blkno = block_of(self.context, &self.extents, index.into())?;
+        let check_offset = quota::check_offset(self.block_size());
+        match self.context.read("quota block", blkno, check_offset) {
+            Ok(block) => Some(QuotaBlock { blkno, bytes: block.bytes, bad_check: block.bad_check }),
+            Err(finding) => {
+                let place = finding.place.clone().of(self.inode.blkno);
+                findings.push(Finding { place, ..finding });
+                None
+            }
+        }
+    }
+
+    /// A finding about the file, and one of its blocks.
+    pub fn finding(
+        &self,
+        code: &'static Code,
+        blkno: Option<Blkno>,
+        text: impl std::fmt::Display,
+    ) -> Finding {
+        let mut place = Place::inode(self.inode.blkno).named(self.name.as_bytes());
+        place.block = blkno.map(|blkno| blkno.0);
+        place.slot = self.slot;
+        Finding::new(code, place, format_args!("{}: {text}", self.name))
+    }
+}
