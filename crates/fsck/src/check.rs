@@ -1,13 +1,14 @@
 //! The check as a whole: the passes one after the other.
 
-use ocfs2_volume::allocator::Allocator;
+use std::collections::HashSet;
 
+use crate::chains;
 use crate::clusters::ClusterSet;
 use crate::collected::{BlockClaim, Collected, SharedClaim, Totals, TreeUser};
 use crate::inodes::{self, InodeTable};
 use crate::quota::{self, Usage};
 use crate::start::{self, SystemFiles};
-use crate::suballocs::{Group, Suballoc, Suballocs};
+use crate::suballocs::Suballocs;
 use crate::{Context, Finding, Found, Pass, Stop};
 
 /// Told what the check does and finds, in order.
@@ -31,6 +32,10 @@ pub(crate) struct State<'o> {
     pub system: SystemFiles,
     /// The groups of inode and extent allocators: after pass 0.
     pub suballocs: Suballocs,
+    /// Groups of the global bitmap whose bits say nothing: after pass 0.
+    pub unknown_groups: HashSet<u32>,
+    /// Whether something could not be read that may use clusters or blocks.
+    pub incomplete: bool,
     /// All inodes: after pass 1.
     pub inodes: InodeTable,
     /// Clusters in use so far. Those of refcounted extents are only in `shared`.
@@ -59,6 +64,8 @@ impl<'o> State<'o> {
             scanned: 0,
             system: SystemFiles::default(),
             suballocs: Suballocs::default(),
+            unknown_groups: HashSet::new(),
+            incomplete: false,
             inodes: InodeTable::default(),
             clusters: ClusterSet::default(),
             doubly: Vec::new(),
@@ -148,7 +155,7 @@ pub struct Outcome {
 pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outcome, Stop> {
     let mut state = State::new(observer);
     start::check(context, &mut state);
-    allocators(context, &mut state);
+    chains::check(context, &mut state)?;
 
     let total = state.suballocs.groups().iter().filter(|group| group.suballoc.holds_inodes());
     let total = total.map(|group| u64::from(group.bits)).sum();
@@ -165,28 +172,4 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
         totals: state.totals,
         clusters_in_use: state.clusters.len(),
     })
-}
-
-/// The groups of the allocators of blocks.
-fn allocators(context: &Context<'_>, state: &mut State<'_>) {
-    let slots = 0..state.system.slots();
-    let inodes = slots.clone().map(Suballoc::Inodes);
-    let extents = slots.map(Suballoc::Extents);
-    let mut groups = Vec::new();
-    for suballoc in std::iter::once(Suballoc::GlobalInodes).chain(inodes).chain(extents) {
-        let Some(inode) = state.system.inode(context, suballoc.into()) else { continue };
-        let Ok(allocator) = context.volume.allocator(inode) else { continue };
-        groups.extend(groups_of(context, suballoc, &allocator));
-    }
-    state.suballocs = Suballocs::new(groups);
-}
-
-fn groups_of(context: &Context<'_>, suballoc: Suballoc, allocator: &Allocator) -> Vec<Group> {
-    let groups = context.volume.groups(allocator).flatten();
-    let group = |group: ocfs2_volume::allocator::Group| {
-        let bits = group.desc.bg_bits.into();
-        let bitmap = group.block().get(0x40..).unwrap_or_default();
-        Group::new(suballoc, group.blkno, group.runs.clone(), bits, bitmap)
-    };
-    groups.map(group).collect()
 }

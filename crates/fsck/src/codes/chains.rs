@@ -6,8 +6,8 @@ codes! {
     CHAIN_CPG {
         pass: Clusters,
         default: Yes,
-        condition: "the global bitmap has a single group, and states another number of clusters for a group than its bitmap has room for",
-        repair: "take the number from the group",
+        condition: "an allocator states another number of clusters for a group than its groups have, or than the block size gives",
+        repair: "write the number that its groups have",
     }
     FIXED_CHAIN_CLUSTERS {
         pass: Clusters,
@@ -54,7 +54,7 @@ codes! {
     GROUP_DUPLICATE {
         pass: Clusters,
         default: Yes,
-        condition: "two allocators have the same group in their chains, and the group names the other one",
+        condition: "a chain comes to a group of another chain or another allocator, which the group names",
         repair: "take the group, and those behind it, out of this chain",
     }
     GROUP_PARENT {
@@ -146,6 +146,72 @@ codes! {
         default: Yes,
         condition: "an extent of a discontiguous group is too large, and the others tell how large it has to be",
         repair: "set its size to what the others leave",
+    }
+    DISCONTIG_BG_CPOS {
+        pass: InodeAllocators,
+        default: Yes,
+        condition: "an extent of a discontiguous group is not at the position where the one before it ends",
+        repair: "set its position",
+    }
+    DISCONTIG_BG_START {
+        pass: InodeAllocators,
+        default: Yes,
+        condition: "the first extent of a discontiguous group does not begin with its descriptor",
+        repair: "set its block",
+    }
+    GROUP_SIZE {
+        pass: Clusters,
+        default: Yes,
+        condition: "a group states another size for its bitmap than there is room for",
+        repair: "write the size of the room",
+    }
+    GROUP_BITS {
+        pass: Clusters,
+        default: Yes,
+        condition: "a group states another number of bits than its place or its allocator gives it",
+        repair: "write the number it has to have",
+    }
+    GROUP_BITMAP_TAIL {
+        pass: Clusters,
+        default: Yes,
+        condition: "bits behind the last one of a group are set",
+        repair: "clear them",
+    }
+    GROUP_FREE_BITS_LOW {
+        pass: Clusters,
+        default: Yes,
+        condition: "a group states fewer free bits than are clear in its bitmap",
+        repair: "raise the number to those that are clear",
+    }
+    GROUP_DESC_BIT {
+        pass: InodeAllocators,
+        default: Yes,
+        condition: "the bit that stands for the descriptor of a group itself is clear",
+        repair: "set it",
+    }
+    GROUP_PLACE {
+        pass: InodeAllocators,
+        default: Yes,
+        condition: "a group of blocks does not begin with a cluster, or does not lie in the volume",
+        repair: "take the group out of its chain",
+    }
+    GROUP_OVERLAP {
+        pass: ExtentAllocators,
+        default: Yes,
+        condition: "a group of blocks lies where another one is, or a descriptor of the global bitmap",
+        repair: "take the group out of its chain",
+    }
+    CHAIN_BPC {
+        pass: Clusters,
+        default: Yes,
+        condition: "an allocator states another number of bits for a cluster than it has",
+        repair: "write the number it has",
+    }
+    CHAIN_REC_BEYOND {
+        pass: Clusters,
+        default: Yes,
+        condition: "there is something in a chain record behind those in use",
+        repair: "use it if it leads to a group that names it, else clear it",
     }
     CHAIN_COUNT {
         pass: Clusters,

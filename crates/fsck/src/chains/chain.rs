@@ -1,0 +1,268 @@
+//! The chains of an allocator, and the sums over them (invariants ).
+
+use std::collections::{HashMap, HashSet};
+
+use ocfs2_format::Blkno;
+use ocfs2_format::chain::ChainRec;
+
+use super::graph::{Graph, Link};
+use super::group::{Node, Seen, examine};
+use super::list::Allocator;
+use crate::codes::chains as codes;
+use crate::suballocs::Group;
+use crate::{Context, Finding};
+
+/// Bits, and how many of them are clear.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Sum {
+    pub total: u64,
+    pub free: u64,
+}
+
+impl Sum {
+    pub fn add(&mut self, other: Self) {
+        self.total += other.total;
+        self.free += other.free;
+    }
+
+    pub fn of(node: &Node) -> Self {
+        Self { total: node.bits.into(), free: node.free.into() }
+    }
+
+    fn stated(rec: &ChainRec) -> Self {
+        Self { total: rec.c_total.into(), free: rec.c_free.into() }
+    }
+}
+
+/// What the chains of an allocator came to.
+#[derive(Debug, Default)]
+pub(super) struct Chains {
+    /// The sum of each; nothing if its end was not reached.
+    sums: Vec<Option<Sum>>,
+    /// Where its groups are.
+    pub groups: HashSet<Blkno>,
+    /// Its groups of blocks.
+    pub usable: Vec<Group>,
+    /// Whether some group or other is lost.
+    pub incomplete: bool,
+    /// Groups that are in no chain and should be, by chain.
+    pub lost: HashMap<u16, Sum>,
+}
+
+/// An allocator by its index that is looked at.
+pub(super) struct Judge<'a> {
+    pub context: &'a Context<'a>,
+    pub allocators: &'a [Allocator],
+    pub index: usize,
+    pub allocator: &'a Allocator,
+    pub graph: &'a Graph,
+    pub findings: Vec<Finding>,
+}
+
+/// Where a reference stands.
+#[derive(Clone, Copy, Debug)]
+struct From {
+    chain: usize,
+    /// The group; none is the chain's record.
+    group: Option<Blkno>,
+}
+
+impl Judge<'_> {
+    fn found(&mut self, from: From, code: &'static crate::codes::Code, text: String) {
+        let text = format!("chain {}: {text}", from.chain);
+        let finding = match from.group {
+            Some(group) => self.allocator.group_finding(code, group, text),
+            None => self.allocator.finding(code, text),
+        };
+        self.findings.push(finding);
+    }
+
+    /// Follows all chains.
+    pub fn chains(&mut self) -> Chains {
+        let mut chains = Chains::default();
+        let allocator = self.allocator;
+        for (index, rec) in allocator.chains.iter().enumerate() {
+            let sum = self.chain(index, rec, &mut chains);
+            chains.incomplete |= sum.is_none();
+            chains.sums.push(sum);
+        }
+        chains
+    }
+
+    /// Follows a chain; its sum, if it was followed to its end.
+    fn chain(&mut self, index: usize, rec: &ChainRec, chains: &mut Chains) -> Option<Sum> {
+        let mut sum = Sum::default();
+        let mut from = From { chain: index, group: None };
+        let mut at = rec.c_blkno;
+        if at.is_none() {
+            if !self.allocator.guessed {
+                self.found(from, codes::CHAIN_EMPTY, "has no group".to_owned());
+            }
+            // Bits without a group are those of groups that are lost.
+            return (rec.c_total == 0).then_some(sum);
+        }
+        let mut visited = HashSet::new();
+        while !at.is_none() {
+            if !self.context.geometry().is_valid_block(at) {
+                let code = match from.group {
+                    Some(_) => codes::CHAIN_LINK_RANGE,
+                    None => codes::CHAIN_HEAD_LINK_RANGE,
+                };
+                self.found(from, code, format!("goes on at block {at}"));
+                return None;
+            }
+            if visited.contains(&at) {
+                let text = format!("goes on at block {at}, which it has come from");
+                self.found(from, codes::GROUP_CHAIN_LOOP, text);
+                return None;
+            }
+            let graph = self.graph;
+            let node = match graph.get(at) {
+                None => {
+                    let text = format!("goes on at block {at}, with more groups than there can be");
+                    self.found(from, codes::GROUP_CHAIN_LOOP, text);
+                    return None;
+                }
+                Some(Seen::Unreadable(finding)) => {
+                    self.findings.push(finding.clone());
+                    return None;
+                }
+                Some(Seen::NoGroup) => {
+                    let text = format!("goes on at block {at}, which is no group descriptor");
+                    self.found(from, codes::CHAIN_LINK_MAGIC, text);
+                    return None;
+                }
+                Some(Seen::Group(node)) => node,
+            };
+            visited.insert(at);
+            if !self.generation(from, at, node) || !self.is_owner(from, at, node) {
+                return None;
+            }
+            if node.unexpected {
+                let text = "the bitmap has no group there".to_owned();
+                let from = From { group: Some(at), ..from };
+                self.found(from, codes::GROUP_UNEXPECTED_DESC, text);
+            } else if let Some(node) = self.examined(at, node) {
+                self.member(index, at, &node);
+                sum.add(Sum::of(&node));
+                chains.groups.insert(at);
+                if let Some(group) = node.group {
+                    chains.usable.push(*group);
+                } else if self.allocator.suballoc.is_some() {
+                    chains.incomplete = true;
+                }
+            }
+            from.group = Some(at);
+            at = node.next;
+        }
+        Some(sum)
+    }
+
+    /// The group as one of this allocator.
+    fn examined(&self, blkno: Blkno, node: &Node) -> Option<Node> {
+        if node.allocator == self.index {
+            return Some(node.clone());
+        }
+        match examine(self.context, self.index, self.allocator, blkno) {
+            Seen::Group(node) => Some(node),
+            _ => None,
+        }
+    }
+
+    /// Looks at the generation of a group; whether it may be followed.
+    fn generation(&mut self, from: From, blkno: Blkno, node: &Node) -> bool {
+        let generation = self.context.volume.generation();
+        if node.generation == generation {
+            return true;
+        }
+        let text = format!(
+            "chain {}: bg_generation is {:#010x}, expected {generation:#010x}",
+            from.chain, node.generation
+        );
+        let finding = self.allocator.group_finding(codes::CHAIN_LINK_GEN, blkno, text);
+        self.findings.push(finding.or_else(codes::GROUP_GEN));
+        !node.unexpected && node.parent == self.allocator.blkno
+    }
+
+    /// Whether a group belongs to this chain, of those that lead to it.
+    fn is_owner(&mut self, from: From, blkno: Blkno, node: &Node) -> bool {
+        let here = Link { allocator: self.index, chain: from.chain };
+        let owner = self.graph.owner(self.allocators, blkno);
+        let Some(owner) = owner.filter(|owner| *owner != here) else { return true };
+        let name = self.allocators.get(owner.allocator).map_or(String::new(), Allocator::name);
+        let text = format!(
+            "goes on at block {blkno}, a group of chain {} of {name}, bg_parent_dinode is {}",
+            owner.chain, node.parent
+        );
+        self.found(from, codes::GROUP_DUPLICATE, text);
+        false
+    }
+
+    /// Looks at what a group of this chain says.
+    fn member(&mut self, chain: usize, blkno: Blkno, node: &Node) {
+        self.findings.extend(node.findings.iter().cloned());
+        let parent = self.allocator.blkno;
+        if node.parent != parent {
+            let text = format!("bg_parent_dinode is {}, expected {parent}", node.parent);
+            let finding = self.allocator.group_finding(codes::GROUP_PARENT, blkno, text);
+            self.findings.push(finding);
+        }
+        if usize::from(node.chain) != chain {
+            let text = format!("bg_chain is {}, expected {chain}", node.chain);
+            let finding = self.allocator.group_finding(codes::GROUP_CHAIN, blkno, text);
+            self.findings.push(finding);
+        }
+    }
+
+    /// Compares the sums that are stated with those of the groups.
+    pub fn sums(&mut self, chains: &Chains) {
+        let allocator = self.allocator;
+        let (mut sum, mut as_stated) = (Sum::default(), Sum::default());
+        for (index, (rec, linked)) in allocator.chains.iter().zip(&chains.sums).enumerate() {
+            let stated = Sum::stated(rec);
+            let lost = u16::try_from(index).ok().and_then(|index| chains.lost.get(&index));
+            as_stated.add(stated);
+            let Some(linked) = *linked else {
+                sum.add(stated);
+                continue;
+            };
+            let mut all = linked;
+            all.add(lost.copied().unwrap_or_default());
+            // A group that is lost may still be counted, or not any more.
+            if stated == linked || stated == all {
+                sum.add(stated);
+                continue;
+            }
+            sum.add(all);
+            let text = format!(
+                "chain {index}: {} of {} bits are free, expected {} of {}",
+                stated.free, stated.total, all.free, all.total
+            );
+            self.findings.push(allocator.finding(codes::CHAIN_BITS, text));
+        }
+        self.inode(sum);
+    }
+
+    /// Compares the sums in the inode.
+    fn inode(&mut self, sum: Sum) {
+        let (allocator, geometry) = (self.allocator, self.context.geometry());
+        let dinode = &allocator.dinode;
+        let (used, total) = dinode.bitmap();
+        let expected = sum.total.saturating_sub(sum.free);
+        if u64::from(total) != sum.total || u64::from(used) != expected {
+            let text =
+                format!("{used} of {total} bits are used, expected {expected} of {}", sum.total);
+            self.findings.push(allocator.finding(codes::CHAIN_GROUP_BITS, text));
+        }
+        let clusters = sum.total / u64::from(allocator.bits_per_cluster(self.context));
+        if u64::from(dinode.i_clusters) != clusters {
+            let text = format!("i_clusters is {}, expected {clusters}", dinode.i_clusters);
+            self.findings.push(allocator.finding(codes::CHAIN_I_CLUSTERS, text));
+        }
+        let size = clusters << geometry.cluster_size.bits();
+        if dinode.i_size != size {
+            let text = format!("i_size is {}, expected {size}", dinode.i_size);
+            self.findings.push(allocator.finding(codes::CHAIN_I_SIZE, text));
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Pass 0: the allocators, their chains and groups.
+//!
+//! Verifies invariants, G-1 and G-2. Collects the groups of inodes and of other
+//! metadata ([`Suballocs`]), by which the next pass finds the inodes, and claims their
+//! clusters. What is wrong with a group is taken as mended, so that its blocks count; a group
+//! that can not be told from something else is left out, and then [`State::incomplete`] says
+//! that what is in use is not known to the last.
+
+mod chain;
+mod discontiguous;
+mod expected;
+mod graph;
+mod group;
+mod list;
+
+use chain::{Chains, Judge};
+use graph::Graph;
+use list::Allocator;
+
+use crate::check::State;
+use crate::codes::chains as codes;
+use crate::suballocs::{Group, Suballoc, Suballocs};
+use crate::{Context, Pass, Stop};
+
+/// Checks all allocators.
+///
+/// # Errors
+/// [`Stop`].
+pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), Stop> {
+    state.begin(Pass::Clusters, context.geometry().groups().into());
+    let mut loaded = Vec::new();
+    let mut findings = Vec::new();
+    for suballoc in all(context) {
+        let mut found = Vec::new();
+        let blkno = locate(context, suballoc);
+        let allocator = blkno.and_then(|at| Allocator::load(context, suballoc, at, &mut found));
+        state.incomplete |= allocator.is_none();
+        if let Some(allocator) = allocator {
+            loaded.push(allocator);
+            findings.push(found);
+        }
+    }
+    let graph = Graph::build(context, &loaded, state)?;
+
+    let mut groups = Vec::new();
+    let mut pass = Pass::Clusters;
+    let mut passes = [Pass::InodeAllocators, Pass::ExtentAllocators].into_iter();
+    for (index, (allocator, found)) in loaded.iter().zip(findings).enumerate() {
+        let of = match allocator.suballoc {
+            None => Pass::Clusters,
+            Some(Suballoc::Extents(_)) => Pass::ExtentAllocators,
+            Some(_) => Pass::InodeAllocators,
+        };
+        while pass < of {
+            pass = passes.next().unwrap_or(of);
+            state.begin(pass, 0);
+        }
+        let mut judge = Judge {
+            context,
+            allocators: &loaded,
+            index,
+            allocator,
+            graph: &graph,
+            findings: found,
+        };
+        let mut chains = judge.chains();
+        if allocator.suballoc.is_none() {
+            state.unknown_groups =
+                expected::check(context, index, allocator, &mut chains, &mut judge.findings);
+        }
+        judge.sums(&chains);
+        let Chains { usable, incomplete, .. } = chains;
+        // The bitmap's groups are known without its chains.
+        state.incomplete |= incomplete && allocator.suballoc.is_some();
+        let findings = judge.findings;
+        state.found_all(findings);
+        groups.push((allocator, usable));
+    }
+    passes.for_each(|pass| state.begin(pass, 0));
+    let groups = apart(context, groups, state);
+    claim(context, &groups, state);
+    state.suballocs = Suballocs::new(groups);
+    Ok(())
+}
+
+/// All allocators there should be, in the order of the passes.
+fn all(context: &Context<'_>) -> impl Iterator<Item = Option<Suballoc>> + use<> {
+    let slots = 0..context.volume.max_slots();
+    let inodes = slots.clone().map(Suballoc::Inodes);
+    let extents = slots.map(Suballoc::Extents);
+    let all = std::iter::once(Suballoc::GlobalInodes).chain(inodes).chain(extents);
+    std::iter::once(None).chain(all.map(Some))
+}
+
+/// The inode of an allocator, whatever it is.
+fn locate(context: &Context<'_>, suballoc: Option<Suballoc>) -> Option<ocfs2_format::Blkno> {
+    let name = suballoc.map_or_else(|| "global_bitmap".to_owned(), Suballoc::file_name);
+    let dir = context.volume.system_dir().ok()?;
+    let entry = context.volume.lookup(&dir, name.as_bytes()).ok()??;
+    Some(entry.inode)
+}
+
+/// Leaves out groups that lie where another one is.
+fn apart(
+    context: &Context<'_>,
+    groups: Vec<(&Allocator, Vec<Group>)>,
+    state: &mut State<'_>,
+) -> Vec<Group> {
+    let mut kept: Vec<Group> = Vec::new();
+    // Start and end of the runs that are taken.
+    let mut taken = std::collections::BTreeMap::<u64, u64>::new();
+    for (allocator, groups) in groups {
+        for group in groups {
+            let overlaps = group.runs.iter().any(|run| {
+                let (start, end) = (run.blkno.0, run.blkno.0 + u64::from(run.bits));
+                let before = taken.range(..end).next_back();
+                before.is_some_and(|(_, other)| *other > start)
+                    || expected::descriptor_within(context, run.blkno, run.bits.into())
+            });
+            if overlaps {
+                let text = "lies where another group is";
+                state.found(allocator.group_finding(codes::GROUP_OVERLAP, group.blkno, text));
+                state.incomplete = true;
+                continue;
+            }
+            let ends =
+                group.runs.iter().map(|run| (run.blkno.0, run.blkno.0 + u64::from(run.bits)));
+            taken.extend(ends);
+            kept.push(group);
+        }
+    }
+    kept
+}
+
+/// Claims the clusters at the start of the volume and those of the groups. The clusters of the
+/// bitmap's other descriptors are left out: there is one in every group, and no need to
+/// remember them.
+fn claim(context: &Context<'_>, groups: &[Group], state: &mut State<'_>) {
+    let geometry = context.geometry();
+    let leading = geometry.cluster_of(geometry.first_group).unwrap_or_default();
+    state.claim(0..leading.0.saturating_add(1));
+    for run in groups.iter().flat_map(|group| &group.runs) {
+        let start = run.blkno.0 >> geometry.bpc_bits();
+        let end =
+            (run.blkno.0 + u64::from(run.bits)).div_ceil(geometry.blocks_per_cluster().into());
+        if let (Ok(start), Ok(end)) = (u32::try_from(start), u32::try_from(end)) {
+            state.claim(start..end);
+        }
+    }
+}
