@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::{env, thread};
 
-use ocfs2_testing::damage::{Recipe, all, c_fsck, complaints};
+use ocfs2_testing::damage::{CFsck, Recipe, all, c_fsck, complaints};
 use ocfs2_testing::oracle;
 
 /// The recipes; with `OCFS2_RECIPE` in the environment those whose code or name contain it.
@@ -53,8 +53,9 @@ fn the_c_fsck_finds_what_the_recipes_say() {
             recipe.image();
             return Ok(());
         };
-        let sound = complaints(recipe.on);
-        let report = c_fsck(recipe.image().path());
+        let options = if matches!(recipe.c, CFsck::Repairing) { "-fy" } else { "-fn" };
+        let sound = complaints(recipe.on, options);
+        let report = c_fsck(recipe.image().path(), options);
         let found = report.codes_beyond(&sound);
         if found == codes && report.status == status && report.finished == (status == 0) {
             return Ok(());

@@ -43,15 +43,15 @@ fn code(line: &str) -> Option<String> {
     Some(line.trim().strip_prefix('[')?.split_once(']')?.0.to_owned())
 }
 
-/// Runs the C fsck.ocfs2 with `-fn`, half a minute at most.
+/// Runs the C fsck.ocfs2 with `-fn` or other options, half a minute at most.
 ///
 /// # Panics
 /// It is not installed.
-pub fn c_fsck(image: &Path) -> CReport {
+pub fn c_fsck(image: &Path, options: &str) -> CReport {
     let fsck = c_tool("fsck.ocfs2").expect("the C fsck.ocfs2 is installed");
     // It locks a fifth of the free memory, unless it is kept from having that much.
-    let limited = "ulimit -v 300000; ulimit -c 0; exec timeout -k 5 30 \"$0\" -fn \"$1\"";
-    let outcome = Run::new("sh").args(["-c", limited]).arg(fsck).arg(image).output();
+    let limited = "ulimit -v 300000; ulimit -c 0; exec timeout -k 5 30 \"$0\" \"$1\" \"$2\"";
+    let outcome = Run::new("sh").args(["-c", limited]).arg(fsck).arg(options).arg(image).output();
     let output = outcome.stdout + &outcome.stderr;
     CReport {
         questions: output.lines().filter(|line| code(line).is_some()).map(str::to_owned).collect(),
@@ -61,14 +61,19 @@ pub fn c_fsck(image: &Path) -> CReport {
     }
 }
 
-/// What the C fsck.ocfs2 wrongly says of a sound volume. It is asked once.
+/// Reports on sound volumes, by the options.
+type Known = HashMap<(Base, &'static str), Arc<CReport>>;
+
+/// What the C fsck.ocfs2 wrongly says of a sound volume with these options. It is asked once.
 ///
 /// # Panics
 /// As [`c_fsck`].
-pub fn complaints(base: Base) -> Arc<CReport> {
-    static KNOWN: Mutex<Option<HashMap<Base, Arc<CReport>>>> = Mutex::new(None);
+pub fn complaints(base: Base, options: &'static str) -> Arc<CReport> {
+    static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let known = known.get_or_insert_default();
-    let report = known.entry(base).or_insert_with(|| Arc::new(c_fsck(base.image().path())));
+    let report = known
+        .entry((base, options))
+        .or_insert_with(|| Arc::new(c_fsck(base.image().path(), options)));
     Arc::clone(report)
 }

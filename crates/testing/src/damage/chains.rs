@@ -6,10 +6,7 @@ use ocfs2_format::{Blkno, Cluster, Structure};
 use ocfs2_volume::allocator::Group;
 
 use super::CFsck::{Dies, Differs, Follows, GivesUp, Same};
-use super::{Base, CLUSTER_4K, DISKS_1M, Image, ONE_OF_ALL_1K, ONE_OF_ALL_512, Recipe, edit_list};
-
-/// One group is all of its global bitmap.
-const ONE_GROUP: Base = Base::Made(&["-M", "local", "-N", "2", "-b", "4K", "-C", "4K"], "64M");
+use super::{CLUSTER_4K, DISKS_1M, EMPTY, Image, ONE_OF_ALL_1K, ONE_OF_ALL_512, Recipe, edit_list};
 
 /// A group that is the last of its chain, the second one of it.
 fn second_group(image: &Image) -> Group {
@@ -66,7 +63,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     Recipe {
         code: "CHAIN_CPG",
         name: "the only group of the bitmap has another size than it should have",
-        on: ONE_GROUP,
+        on: EMPTY,
         damage: |image| image.edit_chains("global_bitmap", |_, header, _| header.cl_cpg -= 8),
         found: &["CHAIN_CPG"],
         c: Same,

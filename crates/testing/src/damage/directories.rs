@@ -1,29 +1,137 @@
 //! Directory entries, trailers, indexes, connectivity, orphans, link counts.
 
-use super::CFsck::Same;
-use super::{ONE_OF_ALL_1K, Recipe};
+use ocfs2_format::dinode::{Dinode, DynFeatures, InodeFlags};
+use ocfs2_format::dir::{DirEntryHeader, FileType, write_entry};
+use ocfs2_format::dx::{DxEntry, DxEntryListHeader};
+use ocfs2_format::{Blkno, Structure};
+
+use super::CFsck::{Differs, Follows, GivesUp, Repairing, Same};
+use super::{Base, EMPTY, Image, ONE_OF_ALL_1K, Recipe, edit_list};
+
+/// Without inline data and indexes.
+const NO_INDEX: Base = Base::Made(
+    &[
+        "-M",
+        "local",
+        "-N",
+        "1",
+        "-b",
+        "4K",
+        "-C",
+        "4K",
+        "--fs-features=noinline-data,noindexed-dirs",
+    ],
+    "64M",
+);
+
+/// Changes an entry of the root directory that is one of three links to a file. Those that
+/// are left are what the file then states.
+fn edit_link(image: &Image, change: impl FnOnce(&mut DirEntryHeader, &mut [u8])) {
+    image.edit_dinode(image.inode("/linked-3").blkno, |dinode, _| dinode.i_links_count -= 1);
+    image.edit_entry(image.inode("/").blkno, "linked-3", change);
+}
+
+/// Removes an entry and nothing else.
+fn remove(image: &Image, dir: &str, name: &str) {
+    image.edit_entry(image.inode(dir).blkno, name, |entry, _| entry.inode = Blkno(0));
+}
 
 pub(super) const RECIPES: &[Recipe] = &[
     Recipe {
-        code: "DIRENT_TYPE",
-        name: "an entry calls a file a pipe",
+        code: "DIRENT_DOTTY_DUP",
+        name: "a directory has a third entry called .",
         on: ONE_OF_ALL_1K,
         damage: |image| {
-            let root = image.inode("/").blkno;
-            image.edit_entry(root, "linked-3", |entry, _| entry.file_type = 5);
+            edit_link(image, |entry, name| {
+                entry.name_len = 1;
+                name[0] = b'.';
+            });
         },
-        found: &["DIRENT_TYPE"],
+        found: &["DIRENT_DOTTY_DUP"],
+        c: Follows(&[
+            "DIRENT_DOTTY_DUP",
+            "DIRENT_DOT_EXCESS",
+            "DIRENT_DOT_INODE",
+            "DIRENT_DUPLICATE",
+            "DIRENT_NOT_DOTTY",
+            "INODE_COUNT",
+        ]),
+    },
+    Recipe {
+        code: "DIRENT_NOT_DOTTY",
+        name: "the first entry of a directory is not .",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_entry(image.inode("/names").blkno, ".", |_, name| name[0] = b'x');
+        },
+        found: &["DIRENT_NOT_DOTTY"],
         c: Same,
     },
     Recipe {
-        code: "INODE_COUNT",
-        name: "a file has fewer links than it states",
+        code: "DIRENT_DOT_INODE",
+        name: "the entry . of a directory leads elsewhere",
         on: ONE_OF_ALL_1K,
         damage: |image| {
-            let file = image.inode("/linked-3");
-            image.edit_dinode(file.blkno, |dinode, _| dinode.i_links_count += 1);
+            let other = image.inode("/sizes").blkno;
+            image.edit_entry(image.inode("/names").blkno, ".", |entry, _| entry.inode = other);
         },
-        found: &["INODE_COUNT"],
+        found: &["DIRENT_DOT_INODE"],
+        c: Follows(&["DIRENT_DOT_INODE", "INODE_COUNT"]),
+    },
+    Recipe {
+        code: "DIRENT_DOT_EXCESS",
+        name: "the entry . of a directory is longer than it has to be",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let dir = image.inode("/dirs/empty").blkno;
+            let parent = image.inode("/dirs").blkno;
+            image.edit_entries(dir, ".", |bytes, _| {
+                let rest = bytes.len() as u16 - 32;
+                write_entry(bytes, dir, 32, FileType::Directory, b".").unwrap();
+                write_entry(&mut bytes[32..], parent, rest, FileType::Directory, b"..").unwrap();
+            });
+        },
+        found: &["DIRENT_DOT_EXCESS"],
+        c: Follows(&[
+            "DIRENT_DOTTY_DUP",
+            "DIRENT_DOT_EXCESS",
+            "DIRENT_DOT_INODE",
+            "DIRENT_NOT_DOTTY",
+            "DIR_DOTDOT",
+            "DIR_PARENT_DUP",
+        ]),
+    },
+    Recipe {
+        code: "DIR_TRAILER_INODE",
+        name: "the trailer of a directory block leads to an inode",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let dir = image.inode("/dirs/oneblock");
+            image.edit_trailer(image.dir_blocks(&dir)[0], |trailer| trailer.db_compat_inode = 33);
+        },
+        found: &["DIR_TRAILER_INODE"],
+        c: Same,
+    },
+    Recipe {
+        code: "DIR_TRAILER_NAME_LEN",
+        name: "the trailer of a directory block has a name",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let dir = image.inode("/dirs/oneblock");
+            image.edit_trailer(image.dir_blocks(&dir)[0], |trailer| trailer.db_compat_name_len = 5);
+        },
+        found: &["DIR_TRAILER_NAME_LEN"],
+        c: Same,
+    },
+    Recipe {
+        code: "DIR_TRAILER_REC_LEN",
+        name: "the trailer of a directory block is not as long as a trailer",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let dir = image.inode("/dirs/oneblock");
+            image.edit_trailer(image.dir_blocks(&dir)[0], |trailer| trailer.db_compat_rec_len = 60);
+        },
+        found: &["DIR_TRAILER_REC_LEN"],
         c: Same,
     },
     Recipe {
@@ -31,10 +139,302 @@ pub(super) const RECIPES: &[Recipe] = &[
         name: "the trailer of a directory block states another block as its own",
         on: ONE_OF_ALL_1K,
         damage: |image| {
-            let dir = image.directory(true);
+            let dir = image.inode("/dirs/oneblock");
             image.edit_trailer(image.dir_blocks(&dir)[0], |trailer| trailer.db_blkno.0 += 1);
         },
         found: &["DIR_TRAILER_BLKNO"],
+        c: Same,
+    },
+    Recipe {
+        code: "DIR_TRAILER_PARENT_INODE",
+        name: "the trailer of a directory block states another directory",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let dir = image.inode("/dirs/oneblock");
+            image
+                .edit_trailer(image.dir_blocks(&dir)[0], |trailer| trailer.db_parent_dinode.0 += 1);
+        },
+        found: &["DIR_TRAILER_PARENT_INODE"],
+        c: Same,
+    },
+    Recipe {
+        code: "DIRENT_LENGTH",
+        name: "an entry not in use has an impossible length",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let dir = image.inode("/dirs/empty").blkno;
+            image.edit_entries(dir, "..", |bytes, offset| {
+                let rest = &mut bytes[offset..];
+                rest[8..10].copy_from_slice(&16_u16.to_le_bytes());
+                let unused = DirEntryHeader { rec_len: 6, ..Default::default() };
+                unused.encode(&mut rest[16..]).unwrap();
+            });
+        },
+        found: &["DIRENT_LENGTH"],
+        c: Same,
+    },
+    Recipe {
+        code: "DIRENT_ZERO",
+        name: "an entry has no name",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            edit_link(image, |entry, _| entry.name_len = 0);
+        },
+        found: &["DIRENT_ZERO"],
+        c: Follows(&["DIRENT_ZERO", "INODE_COUNT"]),
+    },
+    Recipe {
+        code: "DIRENT_NAME_CHARS",
+        name: "a name begins with a slash",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_entry(image.inode("/names").blkno, "linked", |_, name| name[0] = b'/');
+        },
+        found: &["DIRENT_NAME_CHARS"],
+        c: Same,
+    },
+    Recipe {
+        code: "DIRENT_NAME_CHARS",
+        name: "there is a slash in a name",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_entry(image.inode("/names").blkno, "linked", |_, name| name[3] = b'/');
+        },
+        found: &["DIRENT_NAME_CHARS"],
+        c: Differs { codes: &[], status: 0, why: "It looks at the first bytes of a name only." },
+    },
+    Recipe {
+        code: "DIRENT_INODE_RANGE",
+        name: "an entry leads outside the volume",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            edit_link(image, |entry, _| entry.inode = Blkno(1 << 40));
+        },
+        found: &["DIRENT_INODE_RANGE"],
+        c: Follows(&["DIRENT_INODE_RANGE", "DIR_DOTDOT", "DIR_NOT_CONNECTED", "INODE_COUNT"]),
+    },
+    Recipe {
+        code: "DIRENT_INODE_FREE",
+        name: "an entry leads to an inode not in use",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let groups = image.groups("inode_alloc:0000");
+            let group = groups.iter().find(|group| group.free_bits() > 0).unwrap();
+            let free = group.block_of_bit(group.bitmap().next(false, 0).unwrap() as u32).unwrap();
+            edit_link(image, |entry, _| entry.inode = free);
+        },
+        found: &["DIRENT_INODE_FREE"],
+        c: Follows(&["DIRENT_INODE_FREE", "INODE_COUNT"]),
+    },
+    Recipe {
+        code: "DIRENT_TYPE",
+        name: "an entry calls a file a pipe",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_entry(image.inode("/").blkno, "linked-3", |entry, _| entry.file_type = 5);
+        },
+        found: &["DIRENT_TYPE"],
+        c: Same,
+    },
+    Recipe {
+        code: "DIR_PARENT_DUP",
+        name: "two entries lead to the same directory",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let dir = image.inode("/sizes").blkno;
+            edit_link(image, |entry, _| {
+                entry.inode = dir;
+                entry.file_type = FileType::Directory.code();
+            });
+        },
+        found: &["DIR_PARENT_DUP"],
+        c: Follows(&["DIR_PARENT_DUP", "INODE_COUNT"]),
+    },
+    Recipe {
+        code: "DIRENT_DUPLICATE",
+        name: "two files of a directory have the same name",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image
+                .edit_entry(image.inode("/names").blkno, "linked-2", |entry, _| entry.name_len = 6);
+        },
+        found: &["DIRENT_DUPLICATE"],
+        c: Same,
+    },
+    Recipe {
+        code: "DX_LOOKUP_FAILED",
+        name: "the index of a directory lacks an entry",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let root = image.inode("/dirs/oneblock").dinode.i_dx_root;
+            image.edit_dx_root(root, |_, list| {
+                edit_list(list, |_: &mut DxEntryListHeader, entries: &mut [DxEntry]| {
+                    entries[5].dx_minor_hash ^= 1;
+                });
+            });
+        },
+        found: &["DX_LOOKUP_FAILED"],
+        c: Same,
+    },
+    Recipe {
+        code: "DX_TREE_CORRUPT",
+        name: "the index of a directory has another signature",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let root = image.inode("/dirs/oneblock").dinode.i_dx_root;
+            image.edit_dx_root(root, |root, _| root.dr_signature = *b"DXDIR02\0");
+        },
+        found: &["DX_TREE_CORRUPT"],
+        c: GivesUp,
+    },
+    Recipe {
+        code: "DX_TREE_MISSING",
+        name: "a directory has no index",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let dir = image.inode("/dirs/oneblock");
+            let root = dir.dinode.i_dx_root;
+            let group = image.groups("extent_alloc:0000").remove(0);
+            image.mark("extent_alloc:0000", &group, group.bit_of_block(root).unwrap(), false);
+            image.edit_dinode(dir.blkno, |dinode, _| {
+                dinode.i_dyn_features &= !DynFeatures::INDEXED_DIR.bits();
+                dinode.i_dx_root = Blkno(0);
+            });
+        },
+        found: &["DX_TREE_MISSING"],
+        c: Same,
+    },
+    Recipe {
+        code: "IV_DX_TREE",
+        name: "a directory has an index, but none of the volume can",
+        on: NO_INDEX,
+        damage: |image| {
+            let dir = image.inode("/lost+found");
+            image.edit_dinode(dir.blkno, |dinode, _| {
+                dinode.i_dyn_features |= DynFeatures::INDEXED_DIR.bits();
+            });
+        },
+        found: &["IV_DX_TREE"],
+        c: Same,
+    },
+    Recipe {
+        code: "BAD_CRC32",
+        name: "the block check of a directory is wrong",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_raw(image.inode("/dirs/empty").blkno, |block| {
+                block[Dinode::CHECK_OFFSET] ^= 0xff
+            });
+        },
+        found: &["BAD_CRC32"],
+        c: Same,
+    },
+    Recipe {
+        code: "ROOT_DIR_MISSING",
+        name: "the root directory is not in use",
+        on: EMPTY,
+        damage: |image| {
+            let root = image.inode("/").blkno;
+            let groups = image.groups("global_inode_alloc");
+            let bit = groups[0].bit_of_block(root).unwrap();
+            image.mark("global_inode_alloc", &groups[0], bit, false);
+            image.edit_dinode(root, |dinode, _| dinode.i_flags &= !InodeFlags::VALID.bits());
+        },
+        found: &["ROOT_DIR_MISSING"],
+        c: Differs {
+            codes: &["DIRENT_INODE_FREE", "ROOT_DIR_MISSING"],
+            status: 8,
+            why: "It goes on without a root, and gives up.",
+        },
+    },
+    Recipe {
+        code: "LOSTFOUND_MISSING",
+        name: "the directory for what is found has another name",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_entry(image.inode("/").blkno, "lost+found", |_, name| name[4] = b'-');
+        },
+        found: &["LOSTFOUND_MISSING"],
+        c: Same,
+    },
+    Recipe {
+        code: "DIR_NOT_CONNECTED",
+        name: "no entry leads to a directory",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            remove(image, "/dirs", "empty");
+            let parent = image.inode("/dirs").blkno;
+            image.edit_dinode(parent, |dinode, _| dinode.i_links_count -= 1);
+        },
+        found: &["DIR_NOT_CONNECTED"],
+        c: Follows(&["DIR_DOTDOT", "DIR_NOT_CONNECTED", "INODE_COUNT"]),
+    },
+    Recipe {
+        code: "DIR_DOTDOT",
+        name: "the entry .. of a directory leads elsewhere",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let other = image.inode("/sizes").blkno;
+            image
+                .edit_entry(image.inode("/dirs/empty").blkno, "..", |entry, _| entry.inode = other);
+        },
+        found: &["DIR_DOTDOT"],
+        c: Follows(&["DIR_DOTDOT", "INODE_COUNT"]),
+    },
+    Recipe {
+        code: "ORPHAN_DIR_MISSING",
+        name: "a slot has no directory for orphans",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let system = image.volume().superblock().s_system_dir_blkno;
+            image.edit_entry(system, "orphan_dir:0001", |_, name| name[0] = b'x');
+        },
+        found: &["ORPHAN_DIR_MISSING"],
+        c: Same,
+    },
+    Recipe {
+        code: "INODE_ORPHANED",
+        name: "a file is an orphan",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let file = image.inode("/sizes/bytes-1024").blkno;
+            remove(image, "/sizes", "bytes-1024");
+            let dir = image.system("orphan_dir:0000").blkno;
+            image.edit_entries(dir, "..", |bytes, offset| {
+                let rest = bytes.len() - offset - 16;
+                bytes[offset + 8..offset + 10].copy_from_slice(&16_u16.to_le_bytes());
+                let name = format!("{:016x}", file.0);
+                let entry = &mut bytes[offset + 16..];
+                write_entry(entry, file, rest as u16, FileType::Regular, name.as_bytes()).unwrap();
+            });
+            image.edit_dinode(file, |dinode, _| {
+                dinode.i_flags |= InodeFlags::ORPHANED.bits();
+                dinode.i_orphaned_slot = 0;
+                dinode.i_links_count = 0;
+            });
+        },
+        found: &["INODE_ORPHANED"],
+        c: Repairing,
+    },
+    Recipe {
+        code: "INODE_NOT_CONNECTED",
+        name: "no entry leads to a file",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            remove(image, "/sizes", "bytes-1024");
+        },
+        found: &["INODE_NOT_CONNECTED"],
+        c: Follows(&["INODE_COUNT", "INODE_NOT_CONNECTED"]),
+    },
+    Recipe {
+        code: "INODE_COUNT",
+        name: "a file has fewer links than it states",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image
+                .edit_dinode(image.inode("/linked-3").blkno, |dinode, _| dinode.i_links_count += 1);
+        },
+        found: &["INODE_COUNT"],
         c: Same,
     },
 ];

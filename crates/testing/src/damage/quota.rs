@@ -1,5 +1,118 @@
 //! Quota files.
 
-use super::Recipe;
+use ocfs2_format::quota::{
+    LeafHeader, QuotaEntry, check_offset, leaf_entries, references, tree_depth,
+};
+use ocfs2_format::{Blkno, BlockCheck, Cpos, Structure};
 
-pub(super) const RECIPES: &[Recipe] = &[];
+use super::CFsck::{GivesUp, Same};
+use super::{Image, ONE_OF_ALL_1K, ONE_OF_ALL_512, Recipe, edit_list};
+
+/// Where a block of the global file of the users is.
+fn quota_block(image: &Image, index: u64) -> Blkno {
+    let geometry = image.volume().geometry();
+    let per_cluster = u64::from(geometry.blocks_per_cluster());
+    let cpos = Cpos((index / per_cluster) as u32);
+    let inode = image.system("aquota.user");
+    let extent = image.volume().tree(&inode).unwrap().map(cpos).unwrap().unwrap();
+    let clusters = u64::from(cpos.0 - extent.cpos.0);
+    Blkno(extent.blkno.0 + clusters * per_cluster + index % per_cluster)
+}
+
+/// The leaves of the tree of the users, in order of their first id.
+fn leaves(image: &Image) -> Vec<Blkno> {
+    let mut below = vec![1];
+    for _ in 0..tree_depth(image.volume().block_size()) {
+        let mut next = Vec::new();
+        for index in below {
+            let block = image.read(quota_block(image, index));
+            let found: Vec<_> = references(&block).filter(|index| *index != 0).collect();
+            next.extend(found.into_iter().map(u64::from));
+        }
+        next.dedup();
+        below = next;
+    }
+    let mut seen = Vec::new();
+    for index in below {
+        let blkno = quota_block(image, index);
+        if !seen.contains(&blkno) {
+            seen.push(blkno);
+        }
+    }
+    seen
+}
+
+/// Makes the block check of a block wrong.
+fn break_check(image: &Image, blkno: Blkno) {
+    let at = check_offset(image.volume().block_size());
+    image.edit_raw(blkno, |block| block[at] ^= 0xff);
+}
+
+/// Puts the first entry of one leaf into another one, or the same, with other limits.
+fn copy_limits(image: &Image, from: Blkno, to: Blkno) {
+    let entry = leaf_entries(&image.read(from)).find(QuotaEntry::is_used).unwrap();
+    image.edit_quota_block(to, |block| {
+        let end = block.len() - BlockCheck::SIZE;
+        edit_list(&mut block[..end], |header: &mut LeafHeader, entries: &mut [QuotaEntry]| {
+            let free = entries.iter_mut().find(|entry| !entry.is_used()).unwrap();
+            *free = QuotaEntry { dqb_bhardlimit: entry.dqb_bhardlimit + (1 << 30), ..entry };
+            header.dqdh_entries += 1;
+        });
+    });
+}
+
+pub(super) const RECIPES: &[Recipe] = &[
+    Recipe {
+        code: "QMAGIC_INVALID",
+        name: "a quota file has another magic number",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_quota_block(quota_block(image, 0), |block| block[0] ^= 1);
+        },
+        found: &["QMAGIC_INVALID"],
+        c: Same,
+    },
+    Recipe {
+        code: "QTREE_BLK_INVALID",
+        name: "the root of a quota tree has a wrong block check",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            break_check(image, quota_block(image, 1));
+        },
+        found: &["QTREE_BLK_INVALID"],
+        c: GivesUp,
+    },
+    Recipe {
+        code: "DQBLK_INVALID",
+        name: "the limits of ids are in a block with a wrong block check",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            break_check(image, leaves(image)[0]);
+        },
+        found: &["DQBLK_INVALID"],
+        c: Same,
+    },
+    Recipe {
+        code: "DUP_DQBLK_INVALID",
+        name: "the second set of limits of an id is in a block with a wrong block check",
+        on: ONE_OF_ALL_512,
+        damage: |image| {
+            let leaves = leaves(image);
+            copy_limits(image, leaves[0], leaves[1]);
+            break_check(image, leaves[1]);
+        },
+        found: &["DQBLK_INVALID", "DUP_DQBLK_INVALID"],
+        c: Same,
+    },
+    Recipe {
+        code: "DUP_DQBLK_VALID",
+        name: "there are two sets of limits of an id",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let leaf = leaves(image)[0];
+            copy_limits(image, leaf, leaf);
+        },
+        found: &["DUP_DQBLK_VALID"],
+        c: Same,
+    },
+];
