@@ -7,6 +7,7 @@ use crate::clusters::ClusterSet;
 use crate::collected::{BlockClaim, Collected, SharedClaim, Totals, TreeUser};
 use crate::inodes::{self, InodeTable};
 use crate::quota::{self, Usage};
+use crate::refcounts::{self, Unsettled};
 use crate::start::{self, SystemFiles};
 use crate::suballocs::Suballocs;
 use crate::{Context, Finding, Found, Pass, Stop};
@@ -165,6 +166,8 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
     let scanned = inodes::scan(context, &suballocs, |collected| state.merge(collected));
     state.suballocs = suballocs;
     scanned?;
+    let unsettled = refcounts::check(context, &mut state)?;
+    state.found_all(unsettled.iter().map(Unsettled::finding));
     quota::check(context, &mut state)?;
 
     Ok(Outcome {

@@ -28,6 +28,7 @@ mod pass;
 pub mod program;
 mod quota;
 mod recover;
+mod refcounts;
 mod report;
 pub mod start;
 mod suballocs;

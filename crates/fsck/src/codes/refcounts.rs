@@ -117,4 +117,46 @@ codes! {
         condition: "a file has clusters that another file has, too, and is to get no copy of its own",
         repair: "delete the file",
     }
+    REFCOUNT_FLAGS {
+        pass: Inodes,
+        default: Yes,
+        condition: "a refcount block's flags do not suit its place in the tree",
+        repair: "set the flags",
+    }
+    REFCOUNT_LEAF_CPOS {
+        pass: Inodes,
+        default: Yes,
+        condition: "a refcount leaf states another first cluster than the tree",
+        repair: "rewrite it",
+    }
+    REFCOUNT_LAST_EB {
+        pass: Inodes,
+        default: Yes,
+        condition: "a refcount tree states another last extent block than it has",
+        repair: "rewrite the block number",
+    }
+    REFCOUNT_REC_EMPTY {
+        pass: Inodes,
+        default: Yes,
+        condition: "refcount record without clusters",
+        repair: "remove the record",
+    }
+    REFCOUNT_REC_RANGE {
+        pass: Inodes,
+        default: Yes,
+        condition: "refcount record in another leaf than the tree leads to",
+        repair: "move the record",
+    }
+    REFCOUNT_EXTENT_FLAG {
+        pass: SharedClusters,
+        default: Yes,
+        condition: "clusters of an inode are counted by its refcount tree, and its extent is not flagged as refcounted",
+        repair: "set the flag",
+    }
+    DUP_CLUSTERS_METADATA {
+        pass: SharedClusters,
+        default: Yes,
+        condition: "clusters of a file are those of an allocator, the superblock or one of its backups",
+        repair: "copy the file's data to new clusters",
+    }
 }

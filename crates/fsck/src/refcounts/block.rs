@@ -1,0 +1,301 @@
+//! The blocks of a refcount tree.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use ocfs2_format::refcount::{
+    RefcountBlock, RefcountFlags, RefcountList, RefcountListHeader, RefcountRec,
+};
+use ocfs2_format::{Blkno, Structure};
+
+use crate::codes::{Code, general, refcounts as codes};
+use crate::collected::{BlockClaim, BlockUse, Collected};
+use crate::context::Block;
+use crate::extents::{self, Holds, TreeRoot};
+use crate::{Context, Finding, Place};
+
+/// A record that can be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Record {
+    pub clusters: Range<u32>,
+    pub count: u32,
+}
+
+/// The counts of a tree.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tree {
+    /// Ascending and disjoint.
+    pub records: Vec<Record>,
+    /// Clusters whose records can not be used, which was told; ascending.
+    pub lost: Vec<Range<u32>>,
+}
+
+struct Reader<'a, 'o> {
+    context: &'a Context<'a>,
+    root: Blkno,
+    /// One of the inodes that use it.
+    user: Blkno,
+    out: &'o mut Collected,
+    tree: Tree,
+}
+
+/// Reads the tree at `root`, which `users` inodes name, `user` among them. `None` if what it
+/// says can not be compared with anything.
+pub(super) fn read(
+    context: &Context<'_>,
+    root: Blkno,
+    user: Blkno,
+    users: usize,
+    out: &mut Collected,
+) -> Option<Tree> {
+    let mut reader = Reader { context, root, user, out, tree: Tree::default() };
+    let complete = reader.root(users);
+    for claim in &mut reader.out.blocks {
+        claim.owner = root;
+    }
+    complete.then_some(reader.tree)
+}
+
+impl Reader<'_, '_> {
+    fn found(&mut self, code: &'static Code, blkno: Blkno, text: impl std::fmt::Display) {
+        self.out.found(self.finding(code, blkno, text));
+    }
+
+    fn finding(&self, code: &'static Code, blkno: Blkno, text: impl std::fmt::Display) -> Finding {
+        let text = format!("refcount block {blkno}: {text}");
+        Finding::new(code, Place::block(blkno).of(self.user), text)
+    }
+
+    /// Reads the root and all that hangs from it; says whether that was all there is.
+    fn root(&mut self, users: usize) -> bool {
+        let root = self.root;
+        if !self.context.geometry().is_valid_block(root) {
+            self.invalid_root(users, "is not in the volume");
+            return false;
+        }
+        let Some((block, header)) = self.block(root) else { return false };
+        if header.rf_signature != RefcountBlock::SIGNATURE {
+            self.invalid_root(users, "is not a refcount block");
+            return false;
+        }
+        let is_leaf = header.flags().contains(RefcountFlags::LEAF) && !header.is_tree();
+        if is_leaf && !header.rf_parent.is_none() {
+            self.invalid_root(users, &format!("is a leaf of tree {}", header.rf_parent));
+            return false;
+        }
+        self.header(&block, &header, Blkno(0));
+        let expected = header.flags() & RefcountFlags::TREE;
+        self.flags(root, &header, expected);
+        if usize::try_from(header.rf_count) != Ok(users) {
+            let text = format!("rf_count is {}, {users} inodes use the tree", header.rf_count);
+            self.found(codes::REFCOUNT_COUNT, root, text);
+        }
+        if header.is_tree() {
+            return self.leaves(&block, &header);
+        }
+        self.records(&block, 0..u64::from(u32::MAX) + 1);
+        true
+    }
+
+    fn invalid_root(&mut self, users: usize, why: &str) {
+        let (root, user) = (self.root, self.user);
+        let others = match users {
+            0 | 1 => String::new(),
+            more => format!(" and {} others", more - 1),
+        };
+        let text = format!("inode {user}{others}: i_refcount_loc is {root}, which {why}");
+        let place = Place::block(root).of(user);
+        self.out.found(Finding::new(codes::REFCOUNT_ROOT_BLOCK_INVALID, place, text));
+    }
+
+    fn leaves(&mut self, block: &Block, header: &RefcountBlock) -> bool {
+        let tree = TreeRoot {
+            owner: self.user,
+            blkno: self.root,
+            list: block.bytes.get(RefcountBlock::LIST_OFFSET..).unwrap_or_default(),
+            holds: Holds::RefcountLeaves,
+            refcount_tree: None,
+        };
+        let mut leaves = Vec::new();
+        let walked = extents::walk(self.context, &tree, self.out, |_, leaf| leaves.push(leaf));
+        if !walked.incomplete && u64::from(header.rf_clusters) != walked.clusters {
+            let (found, expected) = (header.rf_clusters, walked.clusters);
+            let text = format!("rf_clusters is {found}, expected {expected}");
+            self.found(codes::REFCOUNT_CLUSTERS, self.root, text);
+        }
+        if !walked.incomplete && header.rf_last_eb_blk != walked.last_leaf {
+            let (found, expected) = (header.rf_last_eb_blk, walked.last_leaf);
+            let text = format!("rf_last_eb_blk is {found}, expected {expected}");
+            self.found(codes::REFCOUNT_LAST_EB, self.root, text);
+        }
+        let mut seen = HashSet::from([self.root]);
+        for (index, leaf) in leaves.iter().enumerate() {
+            let cpos = leaf.cpos.0;
+            let next = leaves.get(index + 1).map(|next| u64::from(next.cpos.0));
+            let range = cpos.into()..next.unwrap_or(u64::from(u32::MAX) + 1);
+            if !seen.insert(leaf.blkno) {
+                let text = "the tree has this block twice";
+                self.found(codes::REFCOUNT_BLOCK_INVALID, leaf.blkno, text);
+                self.lose(&range);
+                continue;
+            }
+            self.leaf(leaf.blkno, cpos, range);
+        }
+        !walked.incomplete
+    }
+
+    fn leaf(&mut self, blkno: Blkno, cpos: u32, range: Range<u64>) {
+        let Some((block, header)) = self.block(blkno) else { return self.lose(&range) };
+        if header.rf_signature != RefcountBlock::SIGNATURE {
+            let text = format!("is in tree {} and not a refcount block", self.root);
+            self.found(codes::REFCOUNT_BLOCK_INVALID, blkno, text);
+            return self.lose(&range);
+        }
+        self.header(&block, &header, self.root);
+        self.flags(blkno, &header, RefcountFlags::LEAF);
+        if header.rf_cpos != cpos {
+            let text = format!("rf_cpos is {}, expected {cpos}", header.rf_cpos);
+            self.found(codes::REFCOUNT_LEAF_CPOS, blkno, text);
+        }
+        self.records(&block, range);
+    }
+
+    fn block(&mut self, blkno: Blkno) -> Option<(Block, RefcountBlock)> {
+        let offset = RefcountBlock::CHECK_OFFSET;
+        match self.context.read(RefcountBlock::NAME, blkno, offset) {
+            Ok(block) => {
+                let header = RefcountBlock::decode(&block.bytes).ok()?;
+                Some((block, header))
+            }
+            Err(finding) => {
+                let place = finding.place.clone().of(self.user);
+                self.out.found(Finding { place, ..finding });
+                None
+            }
+        }
+    }
+
+    /// What all blocks say about themselves.
+    fn header(&mut self, block: &Block, header: &RefcountBlock, parent: Blkno) {
+        let blkno = block.blkno;
+        if let Some(finding) = block.ecc_finding(RefcountBlock::NAME, general::BLOCK_ECC) {
+            let place = finding.place.clone().of(self.user);
+            self.out.found(Finding { place, ..finding });
+        }
+        if header.rf_blkno != blkno {
+            self.found(codes::RB_BLKNO, blkno, format!("rf_blkno is {}", header.rf_blkno));
+        }
+        let (found, generation) = (header.rf_fs_generation, self.context.volume.generation());
+        if found != generation {
+            let text = format!("rf_fs_generation is {found:#010x}, expected {generation:#010x}");
+            let finding = self.finding(codes::RB_GEN, blkno, text);
+            self.out.found(finding.or_else(codes::RB_GEN_FIX));
+        }
+        if header.rf_parent != parent {
+            let text = format!("rf_parent is {}, expected {parent}", header.rf_parent);
+            self.found(codes::RB_PARENT, blkno, text);
+        }
+        self.out.blocks.push(BlockClaim {
+            owner: self.root,
+            blkno,
+            used_as: BlockUse::RefcountBlock,
+            suballoc: (header.rf_suballoc_slot, header.rf_suballoc_bit, header.rf_suballoc_loc),
+        });
+    }
+
+    fn flags(&mut self, blkno: Blkno, header: &RefcountBlock, expected: RefcountFlags) {
+        if header.flags() != expected {
+            let text = format!("rf_flags is {:#x}, expected {:#x}", header.rf_flags, expected);
+            self.found(codes::REFCOUNT_FLAGS, blkno, text);
+        }
+    }
+
+    /// The records of a block, which are to lie in `range`.
+    fn records(&mut self, block: &Block, range: Range<u64>) {
+        let blkno = block.blkno;
+        let Ok(list) = RefcountBlock::records(&block.bytes) else { return };
+        let used = self.used(blkno, &list, &range);
+        let clusters = u64::from(self.context.geometry().clusters);
+        // Where records are left out, up to the next one.
+        let mut lost_from = None;
+        for (index, rec) in list.records().take(used).enumerate() {
+            let RefcountRec { r_cpos, r_clusters, r_refcount } = rec;
+            let end = r_cpos.saturating_add(r_clusters.into());
+            let before = self.tree.records.last().map_or(0, |last| u64::from(last.clusters.end));
+            let what = format!("record {index}, clusters {r_cpos} to {}", end.saturating_sub(1));
+            let wrong = if r_clusters == 0 {
+                Some((codes::REFCOUNT_REC_EMPTY, format!("record {index} has no clusters")))
+            } else if end > clusters {
+                let text = format!("{what}: the volume has {clusters} clusters");
+                Some((codes::REFCOUNT_CLUSTER_RANGE, text))
+            } else if r_cpos < before {
+                let text = format!("{what}: the record before ends at {}", before - 1);
+                Some((codes::REFCOUNT_CLUSTER_COLLISION, text))
+            } else {
+                None
+            };
+            if let Some((code, text)) = wrong {
+                self.found(code, blkno, text);
+                lost_from.get_or_insert(before);
+                continue;
+            }
+            if !range.contains(&r_cpos) {
+                let text = format!("{what}: begins outside {}..{}", range.start, range.end);
+                self.found(codes::REFCOUNT_REC_RANGE, blkno, text);
+            }
+            if let Some(from) = lost_from.take() {
+                self.lose(&(from..r_cpos));
+            }
+            let (Ok(start), Ok(end)) = (u32::try_from(r_cpos), u32::try_from(end)) else {
+                continue;
+            };
+            self.tree.records.push(Record { clusters: start..end, count: r_refcount });
+        }
+        if let Some(from) = lost_from {
+            self.lose(&(from..range.end));
+        }
+    }
+
+    /// How many records count.
+    fn used(&mut self, blkno: Blkno, list: &RefcountList<'_>, range: &Range<u64>) -> usize {
+        let RefcountListHeader { rl_count, rl_used, .. } = list.header;
+        let (count, used) = (usize::from(rl_count), usize::from(rl_used));
+        let capacity = list.capacity();
+        if count > capacity {
+            let text = format!("rl_count is {count}, at most {capacity} fit");
+            self.found(codes::REFCOUNT_LIST_COUNT, blkno, text);
+        }
+        let count = capacity.min(count);
+        if used == 0 && blkno != self.root {
+            self.found(codes::REFCOUNT_LIST_EMPTY, blkno, "is a leaf without records");
+            self.lose(range);
+        }
+        if used <= count {
+            return used;
+        }
+        // What is behind the records is of no use, so there are as many as make sense.
+        let clusters = u64::from(self.context.geometry().clusters).min(range.end);
+        let mut before = range.start;
+        let makes_sense = |rec: &RefcountRec| {
+            let end = rec.r_cpos.saturating_add(rec.r_clusters.into());
+            let follows = rec.r_cpos >= before && rec.r_clusters > 0 && end <= clusters;
+            before = end;
+            follows
+        };
+        let there = list.records().take(count).take_while(makes_sense).count();
+        let text = format!("rl_used is {used}, rl_count is {count}, there are {there} records");
+        self.found(codes::REFCOUNT_LIST_USED, blkno, text);
+        self.lose(range);
+        there
+    }
+
+    /// Nothing is to be said of the counts of clusters that have no record there.
+    fn lose(&mut self, range: &Range<u64>) {
+        let bound = |cluster: u64| u32::try_from(cluster).unwrap_or(u32::MAX);
+        let start = self.tree.lost.last().map_or(0, |last| last.end).max(bound(range.start));
+        let end = bound(range.end);
+        if start < end {
+            self.tree.lost.push(start..end);
+        }
+    }
+}

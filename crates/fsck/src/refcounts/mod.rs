@@ -1,0 +1,140 @@
+//! Refcount trees: how many extents share clusters (invariants R-1 to R-6).
+//!
+//! After all inodes are known: reads each tree that an inode names, once, and compares its
+//! counts with the extents that are flagged as counted by it. When it has ended, shared
+//! clusters are claimed once for each tree, and the blocks of the trees are claimed. Memory is
+//! proportional to refcounted extents and to the records about them.
+
+mod block;
+mod counts;
+
+use std::ops::Range;
+
+use ocfs2_format::Blkno;
+
+use crate::check::State;
+use crate::codes::refcounts as codes;
+use crate::collected::{Collected, SharedClaim, TreeUser};
+use crate::{Context, Finding, Place, Stop, parallel};
+use counts::{Mismatch, Run};
+
+/// Clusters whose count is wrong while somebody claims them without being counted: an extent
+/// that lost its flag, or clusters claimed twice.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Unsettled {
+    /// The root of the tree.
+    pub tree: Blkno,
+    /// The clusters.
+    pub clusters: Range<u32>,
+    /// What the tree says.
+    pub stored: u32,
+    /// Extents flagged as counted.
+    pub counted: u32,
+}
+
+/// A tree with those that use it and what they share.
+struct Job<'a> {
+    root: Blkno,
+    users: &'a [TreeUser],
+    claims: &'a [SharedClaim],
+}
+
+/// What became known of a tree.
+struct Judged {
+    root: Blkno,
+    collected: Collected,
+    mismatches: Vec<Mismatch>,
+    /// The clusters that are shared, or were.
+    in_use: Vec<Range<u32>>,
+}
+
+/// Checks all refcount trees. What is left to be settled needs to know who claims clusters.
+///
+/// # Errors
+/// [`Stop`] if that was asked for.
+pub fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<Vec<Unsettled>, Stop> {
+    let mut users = std::mem::take(&mut state.tree_users);
+    let mut shared = std::mem::take(&mut state.shared);
+    users.sort_unstable_by_key(|user| (user.tree, user.inode));
+    users.dedup();
+    shared.sort_unstable_by_key(|claim| (claim.tree, claim.start, claim.count));
+    let mut unsettled = Vec::new();
+    let mut overlaps = Vec::new();
+    let jobs = jobs(&users, &shared);
+    let work = |job: Job<'_>| judge(context, &job);
+    parallel::ordered(context.options.threads, jobs, work, |judged| {
+        let Judged { root, collected, mismatches, in_use } = judged;
+        state.merge(collected);
+        for mismatch in mismatches {
+            match settle(state, root, mismatch) {
+                Ok(finding) => state.found(finding),
+                Err(open) => unsettled.push(open),
+            }
+        }
+        overlaps.extend(in_use);
+        !context.interrupt.requested()
+    });
+    // Only now: all trees were compared with what is claimed without one.
+    for range in overlaps {
+        state.claim(range);
+    }
+    state.tree_users = users;
+    context.check_interrupt().map(|()| unsettled)
+}
+
+fn jobs<'a>(
+    users: &'a [TreeUser],
+    shared: &'a [SharedClaim],
+) -> impl Iterator<Item = Job<'a>> + Send {
+    users.chunk_by(|a, b| a.tree == b.tree).filter_map(move |users| {
+        let root = users.first()?.tree;
+        let start = shared.partition_point(|claim| claim.tree < root);
+        let claims = shared.get(start..)?;
+        let end = claims.partition_point(|claim| claim.tree == root);
+        Some(Job { root, users, claims: claims.get(..end)? })
+    })
+}
+
+fn judge(context: &Context<'_>, job: &Job<'_>) -> Judged {
+    let &Job { root, users, claims } = job;
+    let mut collected = Collected::default();
+    let runs: Vec<Run> = counts::runs(claims).collect();
+    let in_use = counts::covered(&runs);
+    let first = users.first().map_or(root, |user| user.inode);
+    let tree = block::read(context, root, first, users.len(), &mut collected);
+    let mismatches = match tree {
+        Some(tree) => counts::compare(&tree, &runs),
+        None => Vec::new(),
+    };
+    Judged { root, collected, mismatches, in_use }
+}
+
+/// The finding about a count that is wrong, unless somebody claims the clusters uncounted.
+fn settle(state: &State<'_>, root: Blkno, mismatch: Mismatch) -> Result<Finding, Unsettled> {
+    let Mismatch { clusters, stored, counted } = mismatch;
+    let open = Unsettled { tree: root, clusters, stored, counted };
+    match state.clusters.runs(open.clusters.clone()).next() {
+        None => Ok(open.finding()),
+        Some(_) => Err(open),
+    }
+}
+
+impl Unsettled {
+    /// The finding that the tree is wrong.
+    pub fn finding(&self) -> Finding {
+        let Self { tree, clusters, stored, counted } = self;
+        let (start, end) = (clusters.start, clusters.end.saturating_sub(1));
+        let place = Place { block: Some(tree.0), ..Place::clusters(start, clusters.len() as u32) };
+        if *counted == 0 {
+            let text = format!(
+                "refcount tree {tree}: clusters {start} to {end} have count {stored}, no extent \
+                 is counted there"
+            );
+            return Finding::new(codes::REFCOUNT_REC_REDUNDANT, place, text);
+        }
+        let text = format!(
+            "refcount tree {tree}: clusters {start} to {end} have count {stored}, expected {counted}"
+        );
+        Finding::new(codes::REFCOUNT_COUNT_INVALID, place, text)
+    }
+}
