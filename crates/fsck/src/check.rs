@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use crate::chains;
 use crate::clusters::ClusterSet;
 use crate::collected::{BlockClaim, Collected, SharedClaim, Totals, TreeUser};
-use crate::inodes::{self, InodeTable};
+use crate::inodes::{self, InodeTable, References};
 use crate::quota::{self, Usage};
 use crate::refcounts::{self, Unsettled};
 use crate::start::{self, SystemFiles};
 use crate::suballocs::Suballocs;
-use crate::{Context, Finding, Found, Pass, Stop};
+use crate::{Context, Finding, Found, Pass, Stop, connectivity, directories, links};
 
 /// Told what the check does and finds, in order.
 pub trait Observer {
@@ -39,6 +39,8 @@ pub(crate) struct State<'o> {
     pub incomplete: bool,
     /// All inodes: after pass 1.
     pub inodes: InodeTable,
+    /// How often each is referred to: after pass 3.
+    pub references: References,
     /// Clusters in use so far. Those of refcounted extents are only in `shared`.
     pub clusters: ClusterSet,
     /// Clusters claimed more than once, except by sharing: each range as often as it was
@@ -68,6 +70,7 @@ impl<'o> State<'o> {
             unknown_groups: HashSet::new(),
             incomplete: false,
             inodes: InodeTable::default(),
+            references: References::default(),
             clusters: ClusterSet::default(),
             doubly: Vec::new(),
             shared: Vec::new(),
@@ -168,6 +171,10 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
     scanned?;
     let unsettled = refcounts::check(context, &mut state)?;
     state.found_all(unsettled.iter().map(Unsettled::finding));
+
+    let directories = directories::check(context, &mut state)?;
+    connectivity::check(context, &mut state, &directories);
+    links::check(context, &mut state, &directories);
     quota::check(context, &mut state)?;
 
     Ok(Outcome {

@@ -51,4 +51,16 @@ codes! {
         condition: "an inode has more or fewer links than it says",
         repair: "set the number to the links that were found",
     }
+    ORPHAN_DIO {
+        pass: Orphans,
+        default: Yes,
+        condition: "a direct write that was to make a file longer was interrupted, and an orphan directory still lists the file",
+        repair: "free what is allocated behind the end of the file, and remove the entry",
+    }
+    ORPHAN_FLAG {
+        pass: Links,
+        default: Yes,
+        condition: "an inode says that it is in an orphan directory, and is in none",
+        repair: "clear the flag",
+    }
 }

@@ -129,4 +129,16 @@ codes! {
         condition: "the checksum of a directory's inode does not hold",
         repair: "compute the checksum anew, if the contents are sound",
     }
+    DIR_TRAILER_SIGNATURE {
+        pass: Directories,
+        default: Yes,
+        condition: "a directory block that should end in a trailer has none",
+        repair: "write the trailer",
+    }
+    ORPHAN_NAME {
+        pass: Directories,
+        default: Yes,
+        condition: "an entry of an orphan directory is not named after its inode",
+        repair: "give it the right name",
+    }
 }

@@ -87,7 +87,6 @@ fn facts(context: &Context<'_>, subject: &Subject<'_>) -> Facts {
         is_system: flags.contains(InodeFlags::SYSTEM),
         is_orphaned: flags.contains(InodeFlags::ORPHANED),
         links: context.volume.links_count(subject.inode),
-        references: 0,
     }
 }
 

@@ -13,7 +13,7 @@ mod table;
 use std::ops::Range;
 
 pub use scan::scan;
-pub use table::{Facts, InodeTable};
+pub use table::{Facts, InodeTable, References};
 
 use ocfs2_format::Blkno;
 

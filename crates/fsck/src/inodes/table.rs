@@ -18,8 +18,6 @@ pub struct Facts {
     pub is_orphaned: bool,
     /// The link count it has.
     pub links: u32,
-    /// The references that were found; filled by the passes that follow.
-    pub references: u32,
 }
 
 /// The facts of all inodes, by the bit that stands for them.
@@ -53,15 +51,23 @@ impl InodeTable {
         self.groups.get(at.group as usize)?.1.get(at.bit as usize)
     }
 
-    /// The same, to be changed.
-    pub fn get_mut(&mut self, at: Bit) -> Option<&mut Facts> {
-        self.groups.get_mut(at.group as usize)?.1.get_mut(at.bit as usize)
-    }
-
     /// The facts of the inode in a block, if it is in use.
     pub fn find(&self, suballocs: &Suballocs, blkno: Blkno) -> Option<&Facts> {
         let facts = self.get(suballocs.find(blkno)?)?;
         facts.in_use.then_some(facts)
+    }
+
+    /// All inodes in use, in the order of the groups, with their bits and blocks.
+    pub fn in_use_at<'a>(
+        &'a self,
+        suballocs: &'a Suballocs,
+    ) -> impl Iterator<Item = (Bit, Blkno, &'a Facts)> {
+        (0..).zip(&self.groups).zip(suballocs.groups()).flat_map(|((index, (_, facts)), group)| {
+            let bits = (0..).zip(facts.iter()).filter(|(_, facts)| facts.in_use);
+            bits.filter_map(move |(bit, facts)| {
+                Some((Bit { group: index, bit }, group.block_of_bit(bit)?, facts))
+            })
+        })
     }
 
     /// All inodes in use, in the order of the groups, with their blocks.
@@ -69,10 +75,39 @@ impl InodeTable {
         &'a self,
         suballocs: &'a Suballocs,
     ) -> impl Iterator<Item = (Blkno, &'a Facts)> {
-        self.groups.iter().zip(suballocs.groups()).flat_map(|((_, facts), group)| {
-            let bits = facts.iter().enumerate().filter(|(_, facts)| facts.in_use);
-            bits.filter_map(|(bit, facts)| Some((group.block_of_bit(bit as u32)?, facts)))
-        })
+        self.in_use_at(suballocs).map(|(_, blkno, facts)| (blkno, facts))
+    }
+}
+
+/// How often each inode is referred to.
+#[derive(Clone, Debug, Default)]
+pub struct References {
+    /// For each group how many bits it has, and a count for each; nothing where there is none.
+    groups: Vec<(u32, Box<[u32]>)>,
+}
+
+impl References {
+    /// None so far.
+    pub fn new(suballocs: &Suballocs) -> Self {
+        let groups = suballocs.groups().iter();
+        Self { groups: groups.map(|group| (group.bits, Box::default())).collect() }
+    }
+
+    /// Counts one more.
+    pub fn add(&mut self, at: Bit) {
+        let Some((bits, counts)) = self.groups.get_mut(at.group as usize) else { return };
+        if counts.is_empty() {
+            *counts = vec![0; *bits as usize].into();
+        }
+        if let Some(count) = counts.get_mut(at.bit as usize) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// How often an inode is referred to.
+    pub fn get(&self, at: Bit) -> u32 {
+        let counts = self.groups.get(at.group as usize).map(|(_, counts)| counts);
+        counts.and_then(|counts| counts.get(at.bit as usize)).copied().unwrap_or(0)
     }
 }
 
@@ -82,6 +117,6 @@ mod tests {
 
     #[test]
     fn facts_are_small() {
-        assert!(size_of::<Facts>() <= 12);
+        assert!(size_of::<Facts>() <= 8);
     }
 }

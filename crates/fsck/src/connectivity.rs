@@ -1,0 +1,124 @@
+//! Pass 3: whether every directory is below the root or the system directory.
+//!
+//! Needs what pass 2 collected. When it ends, every directory has its place, and references
+//! to directories by the `..` of those below them are counted.
+
+use std::collections::HashSet;
+
+use ocfs2_format::Blkno;
+use ocfs2_format::dinode::FileKind;
+
+use crate::check::State;
+use crate::codes::connectivity as codes;
+use crate::directories::Directories;
+use crate::{Context, Finding, Pass, Place};
+
+pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>, directories: &Directories) {
+    state.begin(Pass::Connectivity, 0);
+    let superblock = context.volume.superblock();
+    let (root, system) = (superblock.s_root_blkno, superblock.s_system_dir_blkno);
+    let lost = match state.inodes.find(&state.suballocs, root) {
+        None => {
+            let text = format!("root directory {root} is not in use");
+            state.found(Finding::new(codes::ROOT_DIR_MISSING, Place::inode(root), text));
+            // What was below it belongs into the new one.
+            HashSet::new()
+        }
+        Some(facts) if facts.kind != Some(FileKind::Directory) => HashSet::new(),
+        Some(_) => {
+            if !directories.has_lost_found {
+                let text = "the root directory has no directory lost+found";
+                state.found(Finding::new(codes::LOSTFOUND_MISSING, Place::inode(root), text));
+            }
+            connect(state, directories, [root, system])
+        }
+    };
+    dotdots(state, directories, [root, system], &lost);
+    references(state, directories, [root, system], &lost);
+}
+
+/// The directories in their order.
+fn in_order(state: &State<'_>) -> Vec<Blkno> {
+    let inodes = state.inodes.in_use(&state.suballocs);
+    let directories = inodes.filter(|(_, facts)| facts.kind == Some(FileKind::Directory));
+    directories.map(|(blkno, _)| blkno).collect()
+}
+
+/// Follows every directory upwards; gives those that are in no other, or in a circle of which
+/// they are the first.
+fn connect(state: &mut State<'_>, directories: &Directories, tops: [Blkno; 2]) -> HashSet<Blkno> {
+    let mut lost = HashSet::new();
+    // Those whose way up has been followed.
+    let mut done: HashSet<Blkno> = tops.into();
+    for dir in in_order(state) {
+        let mut way = Vec::new();
+        let mut at = dir;
+        let circle = loop {
+            if done.contains(&at) {
+                break way.contains(&at);
+            }
+            done.insert(at);
+            way.push(at);
+            match directories.parents.get(&at).and_then(|parent| parent.entry_in) {
+                Some(above) => at = above,
+                None => break true,
+            }
+        };
+        if circle {
+            let text = match directories.parents.get(&at).and_then(|parent| parent.entry_in) {
+                Some(above) => format!("directory {at} is below itself, in directory {above}"),
+                None => format!("directory {at} is in no directory"),
+            };
+            lost.insert(at);
+            state.found(Finding::new(codes::DIR_NOT_CONNECTED, Place::inode(at), text));
+        }
+    }
+    lost
+}
+
+fn dotdots(
+    state: &mut State<'_>,
+    directories: &Directories,
+    tops: [Blkno; 2],
+    lost: &HashSet<Blkno>,
+) {
+    let orphans: HashSet<Blkno> = directories.orphans.iter().map(|orphan| orphan.inode).collect();
+    for dir in in_order(state) {
+        let Some(parent) = directories.parents.get(&dir) else { continue };
+        let above = match parent.entry_in {
+            _ if tops.contains(&dir) => dir,
+            Some(above) if !lost.contains(&dir) => above,
+            _ => continue,
+        };
+        // That of an orphan still leads to where it was.
+        if parent.dotdot != above && !orphans.contains(&dir) {
+            let text =
+                format!("directory {dir}: \"..\" leads to {}, expected {above}", parent.dotdot);
+            state.found(Finding::new(codes::DIR_DOTDOT, Place::inode(dir), text));
+        }
+    }
+}
+
+/// Each directory refers to the one it is in.
+fn references(
+    state: &mut State<'_>,
+    directories: &Directories,
+    tops: [Blkno; 2],
+    lost: &HashSet<Blkno>,
+) {
+    let refer = |state: &mut State<'_>, to: Blkno| {
+        if let Some(at) = state.suballocs.find(to) {
+            state.references.add(at);
+        }
+    };
+    for dir in in_order(state) {
+        if tops.contains(&dir) {
+            refer(state, dir);
+        } else if lost.contains(&dir) {
+            // The entry it will have in lost+found.
+            refer(state, dir);
+        } else if let Some(above) = directories.parents.get(&dir).and_then(|it| it.entry_in) {
+            refer(state, above);
+        }
+    }
+}

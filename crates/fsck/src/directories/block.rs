@@ -1,0 +1,96 @@
+//! Blocks of a directory: their checksums and trailers.
+
+use ocfs2_format::dir::DirTrailer;
+use ocfs2_format::{Blkno, Structure};
+use ocfs2_volume::Inode;
+
+use super::entry::{self, Reader};
+use super::{Known, Read};
+use crate::codes::{directories as codes, general};
+use crate::context::io_error;
+use crate::{Finding, Place};
+
+/// Reads `count` blocks from `start` on, as one piece if that can be done.
+pub(super) fn read(
+    known: &Known<'_>,
+    inode: &Inode,
+    start: Blkno,
+    count: u32,
+    reader: &mut Reader<'_>,
+    read: &mut Read,
+) {
+    let volume = known.context.volume;
+    let size = volume.block_size().size();
+    if let Ok(mut blocks) = volume.read_blocks(start, count) {
+        for (blkno, block) in (start.0..).zip(blocks.chunks_exact_mut(size)) {
+            check(known, inode, Blkno(blkno), block, reader, read);
+        }
+        return;
+    }
+    // One bad block must not hide the others.
+    for blkno in (start.0..start.0 + u64::from(count)).map(Blkno) {
+        match volume.read_block(blkno) {
+            Ok(mut block) => check(known, inode, blkno, &mut block, reader, read),
+            Err(err) => {
+                let finding = io_error("directory block", blkno, &err);
+                let place = finding.place.clone().of(inode.blkno);
+                read.findings.push(Finding { place, ..finding });
+                reader.lost_block();
+            }
+        }
+    }
+}
+
+fn check(
+    known: &Known<'_>,
+    inode: &Inode,
+    blkno: Blkno,
+    block: &mut [u8],
+    reader: &mut Reader<'_>,
+    read: &mut Read,
+) {
+    let mut len = block.len();
+    if known.context.volume.has_dir_trailers(inode) {
+        if let Some(bad) = known.context.check(block, DirTrailer::check_offset(len)) {
+            let place = Place::block(blkno).of(inode.blkno);
+            let text = format!("directory {}: block {blkno}: {bad}", inode.blkno);
+            read.findings.push(Finding::new(general::BLOCK_ECC, place, text));
+        }
+        if let Ok(found) = DirTrailer::of_block(block) {
+            trailer(inode.blkno, blkno, &found, read);
+        }
+        len = DirTrailer::offset(len);
+    }
+    entry::check_all(reader, blkno, block.get(..len).unwrap_or_default(), read);
+}
+
+fn trailer(dir: Blkno, blkno: Blkno, trailer: &DirTrailer, read: &mut Read) {
+    let mut found = |code, text: String| {
+        let text = format!("directory {dir}: trailer of block {blkno}: {text}");
+        read.findings.push(Finding::new(code, Place::block(blkno).of(dir), text));
+    };
+    if trailer.db_signature != DirTrailer::SIGNATURE {
+        let text = format!("db_signature is {}", trailer.db_signature.escape_ascii());
+        return found(codes::DIR_TRAILER_SIGNATURE, text);
+    }
+    if trailer.db_compat_inode != 0 {
+        let text = format!("db_compat_inode is {}, expected 0", trailer.db_compat_inode);
+        found(codes::DIR_TRAILER_INODE, text);
+    }
+    if trailer.db_compat_name_len != 0 {
+        let text = format!("db_compat_name_len is {}, expected 0", trailer.db_compat_name_len);
+        found(codes::DIR_TRAILER_NAME_LEN, text);
+    }
+    let size = DirTrailer::SIZE;
+    if usize::from(trailer.db_compat_rec_len) != size {
+        let text = format!("db_compat_rec_len is {}, expected {size}", trailer.db_compat_rec_len);
+        found(codes::DIR_TRAILER_REC_LEN, text);
+    }
+    if trailer.db_blkno != blkno {
+        found(codes::DIR_TRAILER_BLKNO, format!("db_blkno is {}", trailer.db_blkno));
+    }
+    if trailer.db_parent_dinode != dir {
+        let text = format!("db_parent_dinode is {}", trailer.db_parent_dinode);
+        found(codes::DIR_TRAILER_PARENT_INODE, text);
+    }
+}

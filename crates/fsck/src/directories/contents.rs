@@ -1,0 +1,69 @@
+//! One directory as a whole: its blocks in order, its names, what it refers to.
+
+use ocfs2_format::dinode::{Dinode, DynFeatures};
+use ocfs2_format::inline::InlineData;
+use ocfs2_format::{Blkno, Structure};
+use ocfs2_volume::Inode;
+
+use super::entry::{self, Reader};
+use super::{Known, Read, block};
+use crate::collected::Collected;
+use crate::extents::{self, Holds, TreeRoot};
+
+/// Blocks that are read at once.
+const PIECE: u64 = 256;
+
+/// Reads a directory in use.
+pub(super) fn read(known: &Known<'_>, dir: Blkno) -> Read {
+    let mut read = Read { dir, ..Read::default() };
+    // What is wrong with the inode was said in pass 1.
+    let mut block = vec![0; known.context.volume.block_size().size()];
+    if known.context.volume.read_into(Dinode::NAME, dir, &mut block).is_err() {
+        return read;
+    }
+    known.context.check(&mut block, Dinode::CHECK_OFFSET);
+    let Ok(inode) = Inode::decode(dir, block) else { return read };
+    let mut reader = Reader::new(known, &inode);
+    if is_inline(known, &inode) {
+        let data = InlineData::data(inode.id2()).unwrap_or_default();
+        let size = usize::try_from(inode.size()).unwrap_or(usize::MAX);
+        entry::check_all(&mut reader, dir, data.get(..size).unwrap_or(data), &mut read);
+    } else {
+        read_blocks(known, &inode, &mut reader, &mut read);
+    }
+    reader.end(&mut read);
+    read
+}
+
+fn is_inline(known: &Known<'_>, inode: &Inode) -> bool {
+    let flag = inode.dinode.dyn_features().contains(DynFeatures::INLINE_DATA);
+    flag && known.context.volume.has(ocfs2_format::feature::Incompat::INLINE_DATA)
+}
+
+fn read_blocks(known: &Known<'_>, inode: &Inode, reader: &mut Reader<'_>, read: &mut Read) {
+    let geometry = known.context.geometry();
+    let root = TreeRoot {
+        owner: inode.blkno,
+        blkno: inode.blkno,
+        list: inode.id2(),
+        holds: Holds::Dense,
+        refcount_tree: None,
+    };
+    let mut runs = Vec::new();
+    // Its findings were made in pass 1.
+    extents::walk(known.context, &root, &mut Collected::default(), |_, extent| {
+        runs.push((extent.blkno, u64::from(extent.clusters) << geometry.bpc_bits()));
+    });
+    // The C mkfs leaves lost+found at a size without the trailer.
+    let mut left = geometry.blocks_for(inode.size());
+    for (start, blocks) in runs {
+        let blocks = blocks.min(left);
+        left -= blocks;
+        let mut at = 0;
+        while at < blocks {
+            let count = PIECE.min(blocks - at);
+            block::read(known, inode, Blkno(start.0 + at), count as u32, reader, read);
+            at += count;
+        }
+    }
+}

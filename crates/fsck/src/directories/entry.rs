@@ -1,0 +1,232 @@
+//! Entries, one after the other.
+
+use ocfs2_format::dinode::FileKind;
+use ocfs2_format::dir::{self, BadEntry, DirEntry, DirEntryHeader, entry_size};
+use ocfs2_format::{Blkno, Structure};
+use ocfs2_volume::Inode;
+
+use super::names::Names;
+use super::{Known, Orphan, Read};
+use crate::codes::Code;
+use crate::codes::directories as codes;
+use crate::{Finding, Place};
+
+/// The entry `.` takes this many bytes, no more.
+const DOT_LEN: u16 = 16;
+
+/// Reads the entries of a directory, block by block.
+pub(super) struct Reader<'a> {
+    known: &'a Known<'a>,
+    dir: Blkno,
+    is_root: bool,
+    /// The slot, if it is an orphan directory.
+    orphans_of: Option<u16>,
+    names: Names,
+    /// Entries and unused entries so far: the first two are `.` and `..`.
+    index: u64,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(known: &'a Known<'a>, inode: &Inode) -> Self {
+        let dir = inode.blkno;
+        let is_root = dir == known.context.volume.superblock().s_root_blkno;
+        let orphans_of = known.orphan_dirs.get(&dir).copied();
+        Self { known, dir, is_root, orphans_of, names: Names::default(), index: 0 }
+    }
+
+    /// A block could not be read; if it was the first one, `.` and `..` were in it.
+    pub fn lost_block(&mut self) {
+        self.index = self.index.max(2);
+    }
+
+    /// After the last block.
+    pub fn end(self, read: &mut Read) {
+        // A directory is one reference to itself, whatever its first entry says.
+        read.references.extend(self.known.suballocs.find(self.dir));
+    }
+
+    fn found(
+        &self,
+        code: &'static Code,
+        at: &At<'_>,
+        text: impl std::fmt::Display,
+        read: &mut Read,
+    ) {
+        let name = at.entry.name.escape_ascii();
+        let place = Place::block(at.blkno).of(self.dir).named(at.entry.name);
+        let text = format!("directory {}: entry \"{name}\" {text}", self.dir);
+        read.findings.push(Finding::new(code, place, text));
+    }
+
+    fn entry(&mut self, at: &At<'_>, read: &mut Read) {
+        let index = self.index;
+        self.index += 1;
+        match index {
+            0 => self.dot(at, read),
+            1 => self.dotdot(at, read),
+            _ if at.entry.is_used() => self.other(at, read),
+            _ => {}
+        }
+    }
+
+    fn dot(&mut self, at: &At<'_>, read: &mut Read) {
+        if at.entry.name != b"." || !at.entry.is_used() {
+            self.found(codes::DIRENT_NOT_DOTTY, at, "is the first, where \".\" is expected", read);
+        } else if at.entry.header.inode != self.dir {
+            let text = format!("leads to inode {}", at.entry.header.inode);
+            self.found(codes::DIRENT_DOT_INODE, at, text, read);
+        }
+        if at.entry.header.rec_len > DOT_LEN {
+            let text = format!("has rec_len {}, expected {DOT_LEN}", at.entry.header.rec_len);
+            self.found(codes::DIRENT_DOT_EXCESS, at, text, read);
+        }
+    }
+
+    fn dotdot(&mut self, at: &At<'_>, read: &mut Read) {
+        if at.entry.name != b".." || !at.entry.is_used() {
+            self.found(
+                codes::DIRENT_NOT_DOTTY,
+                at,
+                "is the second, where \"..\" is expected",
+                read,
+            );
+        }
+        // Whether that is right is known when all directories have been read.
+        read.dotdot = at.entry.header.inode;
+    }
+
+    fn other(&mut self, at: &At<'_>, read: &mut Read) {
+        let (name, target) = (at.entry.name, at.entry.header.inode);
+        if name == b"." || name == b".." {
+            self.found(codes::DIRENT_DOTTY_DUP, at, "is not among the first two", read);
+            return;
+        }
+        if name.is_empty() {
+            self.found(codes::DIRENT_ZERO, at, format!("of inode {target} has no name"), read);
+            return;
+        }
+        let geometry = self.known.context.geometry();
+        if !geometry.is_valid_block(target) {
+            let text =
+                format!("leads to inode {target}, the volume has {} blocks", geometry.blocks());
+            self.found(codes::DIRENT_INODE_RANGE, at, text, read);
+            return;
+        }
+        let bit = self.known.suballocs.find(target);
+        let facts = bit.and_then(|bit| Some((bit, self.known.inodes.get(bit)?)));
+        let Some((bit, facts)) = facts.filter(|(_, facts)| facts.in_use) else {
+            let text = format!("leads to inode {target}, which is not in use");
+            self.found(codes::DIRENT_INODE_FREE, at, text, read);
+            return;
+        };
+        if name.contains(&b'/') || name.contains(&0) {
+            self.found(codes::DIRENT_NAME_CHARS, at, "contains a slash or a NUL", read);
+        }
+        let stated = at.entry.file_type().and_then(dir::FileType::kind);
+        if facts.kind.is_some() && stated != facts.kind {
+            let code = at.entry.header.file_type;
+            let text = format!("states type {code}, inode {target} is {}", kind_name(facts.kind));
+            self.found(codes::DIRENT_TYPE, at, text, read);
+        }
+        if !self.names.insert(name) {
+            self.found(codes::DIRENT_DUPLICATE, at, "is there a second time", read);
+        }
+        if facts.kind == Some(FileKind::Directory) {
+            read.directories.push((bit, target, name.to_vec()));
+            read.has_lost_found |= self.is_root && name == b"lost+found";
+        } else {
+            read.references.push(bit);
+        }
+        if let Some(slot) = self.orphans_of {
+            self.orphan(slot, at, read);
+        }
+    }
+
+    fn orphan(&mut self, slot: u16, at: &At<'_>, read: &mut Read) {
+        let (name, inode) = (at.entry.name, at.entry.header.inode);
+        let plain = name.strip_prefix(b"dio-");
+        let number = plain.unwrap_or(name);
+        let expected = format!("{:016x}", inode.0);
+        if number != expected.as_bytes() {
+            let text = format!("of an orphan directory leads to inode {inode}");
+            self.found(codes::ORPHAN_NAME, at, text, read);
+        }
+        read.orphans.push(Orphan { slot, inode, is_direct_write: plain.is_some() });
+    }
+}
+
+/// An entry where it lies.
+struct At<'a> {
+    blkno: Blkno,
+    entry: DirEntry<'a>,
+}
+
+/// Checks all entries of what holds entries in block `blkno`.
+pub(super) fn check_all(reader: &mut Reader<'_>, blkno: Blkno, bytes: &[u8], read: &mut Read) {
+    let mut start = 0;
+    while let Some(rest) = bytes.get(start..).filter(|rest| !rest.is_empty()) {
+        let mut bad = None;
+        for entry in dir::entries(rest) {
+            match entry {
+                Ok(entry) => reader.entry(&At { blkno, entry }, read),
+                Err(err) => bad = Some(err),
+            }
+        }
+        let Some(bad) = bad else { return };
+        let at = start + bad.offset;
+        let text = format!("directory {}: block {blkno}: {}", reader.dir, at_offset(bad, at));
+        let place = Place::block(blkno).of(reader.dir);
+        read.findings.push(Finding::new(codes::DIRENT_LENGTH, place, text));
+        let Some(rest) = bytes.get(at..) else { return };
+        let next = next_entry(rest, reader);
+        if let Some(entry) = mended(rest, next) {
+            reader.entry(&At { blkno, entry }, read);
+        } else {
+            reader.index += 1;
+        }
+        start = at + next;
+    }
+}
+
+fn at_offset(bad: BadEntry, offset: usize) -> BadEntry {
+    BadEntry { offset, ..bad }
+}
+
+/// Bytes to the first entry behind the bad one at the start of `rest` from which on all are
+/// sound; to the end if there is none.
+fn next_entry(rest: &[u8], reader: &Reader<'_>) -> usize {
+    let is_start = |at: &usize| {
+        let tail = rest.get(*at..).unwrap_or_default();
+        let first = DirEntryHeader::decode(tail).ok();
+        let plausible = first.is_some_and(|header| {
+            let used = reader.known.inodes.find(reader.known.suballocs, header.inode);
+            header.inode.is_none() || header.name_len > 0 && used.is_some()
+        });
+        plausible && dir::entries(tail).all(|entry| entry.is_ok())
+    };
+    let starts = (DirEntryHeader::SIZE..rest.len()).step_by(4);
+    starts.into_iter().find(is_start).unwrap_or(rest.len())
+}
+
+/// The bad entry at the start of `rest` as it would be if it ended at `end`; nothing if its
+/// name does not fit.
+fn mended(rest: &[u8], end: usize) -> Option<DirEntry<'_>> {
+    let header = DirEntryHeader::decode(rest).ok()?;
+    let needed = if header.inode.is_none() { 0 } else { usize::from(header.name_len) };
+    let rec_len = u16::try_from(end).ok().filter(|_| entry_size(needed) <= end)?;
+    let name = rest.get(DirEntryHeader::SIZE..)?.get(..needed)?;
+    Some(DirEntry { offset: 0, header: DirEntryHeader { rec_len, ..header }, name })
+}
+
+fn kind_name(kind: Option<FileKind>) -> &'static str {
+    match kind {
+        Some(FileKind::Regular) => "a regular file",
+        Some(FileKind::Directory) => "a directory",
+        Some(FileKind::Symlink) => "a symbolic link",
+        Some(FileKind::CharDevice) => "a character device",
+        Some(FileKind::BlockDevice) => "a block device",
+        Some(FileKind::Fifo) => "a pipe",
+        Some(FileKind::Socket) => "a socket",
+        None => "of no type",
+    }
+}

@@ -1,0 +1,174 @@
+//! Pass 2: the entries of every directory.
+//!
+//! Directories are read by several threads, each one as a whole. Verified are entries, block
+//! trailers and that names are distinct (invariants D-1 to D-9). Collected are the references
+//! to every inode, which directory each directory is in, what its `..` says, and what the
+//! orphan directories list. An entry that a repair would remove counts as removed.
+
+use std::collections::{BTreeMap, HashMap};
+
+use ocfs2_format::Blkno;
+use ocfs2_format::dinode::FileKind;
+
+use crate::check::State;
+use crate::codes::directories as codes;
+use crate::inodes::{InodeTable, References};
+use crate::start::SystemFile;
+use crate::suballocs::{Bit, Suballocs};
+use crate::{Context, Finding, Pass, Place, Stop, parallel};
+
+mod block;
+mod contents;
+mod entry;
+mod names;
+
+/// Directories that are read as one piece of work.
+const PIECE: usize = 16;
+
+/// Where a directory is, and what it says itself.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Parent {
+    /// The directory that has the entry; none if there is no entry.
+    pub entry_in: Option<Blkno>,
+    /// Where its `..` leads.
+    pub dotdot: Blkno,
+}
+
+/// An entry of an orphan directory.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Orphan {
+    /// The slot of the directory.
+    pub slot: u16,
+    /// The inode.
+    pub inode: Blkno,
+    /// Whether the entry is one of an interrupted direct write, and the file is to be kept.
+    pub is_direct_write: bool,
+}
+
+/// What the passes behind this one are made of.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Directories {
+    /// All directories in use.
+    pub parents: HashMap<Blkno, Parent>,
+    /// What the orphan directories list, in their order.
+    pub orphans: Vec<Orphan>,
+    /// Whether the root directory has a `lost+found`.
+    pub has_lost_found: bool,
+}
+
+/// What is known before a directory is read. Shared by all threads.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    context: &'a Context<'a>,
+    suballocs: &'a Suballocs,
+    inodes: &'a InodeTable,
+    /// The orphan directories and their slots.
+    orphan_dirs: &'a BTreeMap<Blkno, u16>,
+}
+
+/// What a directory was found to hold.
+#[derive(Debug, Default)]
+struct Read {
+    dir: Blkno,
+    findings: Vec<Finding>,
+    /// The inodes that entries lead to, once for each entry, but no directories.
+    references: Vec<Bit>,
+    /// The directories that entries lead to, with their names.
+    directories: Vec<(Bit, Blkno, Vec<u8>)>,
+    dotdot: Blkno,
+    orphans: Vec<Orphan>,
+    has_lost_found: bool,
+}
+
+/// Reads all directories.
+///
+/// # Errors
+/// [`Stop`] if that was asked for.
+pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<Directories, Stop> {
+    let suballocs = std::mem::take(&mut state.suballocs);
+    let inodes = std::mem::take(&mut state.inodes);
+    let all: Vec<Blkno> = inodes
+        .in_use(&suballocs)
+        .filter(|(_, facts)| facts.kind == Some(FileKind::Directory))
+        .map(|(blkno, _)| blkno)
+        .collect();
+    let slots = 0..state.system.slots();
+    let orphan_dirs = slots
+        .filter_map(|slot| Some((state.system.find(SystemFile::OrphanDir(slot))?, slot)))
+        .collect();
+    state.begin(Pass::Directories, all.len() as u64);
+    state.references = References::new(&suballocs);
+
+    let known =
+        Known { context, suballocs: &suballocs, inodes: &inodes, orphan_dirs: &orphan_dirs };
+    let work = |dirs: &[Blkno]| -> Vec<Read> {
+        dirs.iter().map(|dir| contents::read(&known, *dir)).collect()
+    };
+    let mut merge = Merge::new(context, &all);
+    let mut done = 0;
+    parallel::ordered(context.options.threads, all.chunks(PIECE), work, |read| {
+        done += read.len() as u64;
+        for read in read {
+            merge.add(read, state);
+        }
+        state.progress(done);
+        !context.interrupt.requested()
+    });
+    let directories = merge.directories;
+    (state.suballocs, state.inodes) = (suballocs, inodes);
+    context.check_interrupt()?;
+    Ok(directories)
+}
+
+/// Takes the directories together, in their order.
+struct Merge {
+    directories: Directories,
+    /// Directories that are in none.
+    tops: [Blkno; 2],
+}
+
+impl Merge {
+    fn new(context: &Context<'_>, all: &[Blkno]) -> Self {
+        let superblock = context.volume.superblock();
+        let parents = all.iter().map(|dir| (*dir, Parent::default())).collect();
+        let directories = Directories { parents, ..Directories::default() };
+        let tops = [superblock.s_root_blkno, superblock.s_system_dir_blkno];
+        Self { directories, tops }
+    }
+
+    fn add(&mut self, read: Read, state: &mut State<'_>) {
+        let Read { dir, findings, references, directories, dotdot, orphans, has_lost_found } = read;
+        state.found_all(findings);
+        for at in references {
+            state.references.add(at);
+        }
+        if let Some(parent) = self.directories.parents.get_mut(&dir) {
+            parent.dotdot = dotdot;
+        }
+        for (at, child, name) in directories {
+            if self.enter(dir, child, &name, state) {
+                state.references.add(at);
+            }
+        }
+        self.directories.orphans.extend(orphans);
+        self.directories.has_lost_found |= has_lost_found;
+    }
+
+    /// Notes that `dir` has an entry for the directory `child`, unless it is in another one.
+    fn enter(&mut self, dir: Blkno, child: Blkno, name: &[u8], state: &mut State<'_>) -> bool {
+        let Some(parent) = self.directories.parents.get_mut(&child) else { return false };
+        let first = match parent.entry_in {
+            Some(first) => format!("directory {first}"),
+            None if self.tops.contains(&child) => "no other directory".to_owned(),
+            None => {
+                parent.entry_in = Some(dir);
+                return true;
+            }
+        };
+        let text =
+            format!("directory {dir}: has an entry for directory {child}, which is in {first}");
+        let place = Place::block(child).of(dir).named(name);
+        state.found(Finding::new(codes::DIR_PARENT_DUP, place, text));
+        false
+    }
+}
