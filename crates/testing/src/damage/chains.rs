@@ -258,7 +258,18 @@ pub(super) const RECIPES: &[Recipe] = &[
         code: "DISCONTIG_BG_REC_RANGE",
         name: "a piece of a group is outside the volume",
         on: CLUSTER_4K,
-        damage: |image| edit_pieces(image, |_, records| records[1].e_blkno = Blkno(1 << 40)),
+        damage: |image| {
+            // No inode of this piece is in use.
+            let groups = image.groups("inode_alloc:0001");
+            let group = groups.iter().rfind(|group| group.is_discontiguous()).unwrap();
+            image.edit_group(group.blkno, |_, rest| {
+                let list = &mut rest[GroupDesc::LIST_OFFSET - GroupDesc::SIZE..];
+                edit_list(list, |header: &mut ExtentListHeader, records: &mut [ExtentRec]| {
+                    let last = usize::from(header.l_next_free_rec) - 1;
+                    records[last].e_blkno = Blkno(1 << 40);
+                });
+            });
+        },
         found: &["DISCONTIG_BG_REC_RANGE"],
         c: Dies(1),
     },

@@ -19,6 +19,9 @@ use ocfs2_format::{Blkno, Structure, check, quota};
 use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::{Inode, Volume, VolumeOptions};
 
+use rustix::fs::{SeekFrom, seek};
+use sha2::{Digest, Sha256};
+
 use super::Base;
 use crate::{Run, Scratch, fixture_copy, program};
 
@@ -69,6 +72,23 @@ impl Image {
     /// Its file, to be cut or written to in any way.
     pub fn raw(&self) -> &File {
         &self.file
+    }
+
+    /// A hash of all there is in the file, and of when it was written last.
+    pub fn digest(&self) -> Vec<u8> {
+        let mut hash = Sha256::new();
+        let end = self.file.metadata().unwrap().len();
+        hash.update(format!("{:?}", self.file.metadata().unwrap().modified().unwrap()));
+        let mut at = 0;
+        // What was never written is not read.
+        while let Ok(start) = seek(&self.file, SeekFrom::Data(at)) {
+            at = seek(&self.file, SeekFrom::Hole(start)).unwrap().min(end);
+            let mut bytes = vec![0; (at - start) as usize];
+            self.file.read_exact_at(&mut bytes, start).unwrap();
+            hash.update(start.to_le_bytes());
+            hash.update(&bytes);
+        }
+        hash.finalize().to_vec()
     }
 
     /// The bytes of a block.

@@ -8,7 +8,7 @@ use ocfs2_format::truncate_log::{TruncateLogHeader, TruncateRec};
 use ocfs2_format::{Blkno, Cluster, Cpos};
 use ocfs2_volume::Inode;
 
-use super::CFsck::{Dies, Differs, Follows, GivesUp, NotCompared, Same};
+use super::CFsck::{Dies, Differs, Follows, GivesUp, Same};
 use super::image::edit_header;
 use super::{Base, DISKS_1M, EMPTY, Image, ONE_OF_ALL_1K, ONE_OF_ALL_512, Recipe, edit_list};
 
@@ -145,23 +145,19 @@ pub(super) const RECIPES: &[Recipe] = &[
             image.edit_dinode(image.file().blkno, |dinode, _| dinode.i_fs_generation ^= 1);
         },
         found: &["INODE_GEN", "INODE_GEN_FIX"],
-        c: NotCompared(
-            "It looks at other generations only with -G, and takes such inodes for free without.",
-        ),
+        c: Same,
     },
     Recipe {
         code: "INODE_GEN_FIX",
-        name: "a system file is of an older volume",
+        name: "a directory is of an older volume",
         on: ONE_OF_ALL_1K,
         damage: |image| {
-            image.edit_dinode(image.system("truncate_log:0001").blkno, |dinode, _| {
+            image.edit_dinode(image.inode("/dirs/empty").blkno, |dinode, _| {
                 dinode.i_fs_generation ^= 1
             });
         },
         found: &["INODE_GEN", "INODE_GEN_FIX"],
-        c: NotCompared(
-            "It looks at other generations only with -G, and takes such inodes for free without.",
-        ),
+        c: Same,
     },
     Recipe {
         code: "INODE_BLKNO",
@@ -510,7 +506,9 @@ pub(super) const RECIPES: &[Recipe] = &[
             image.edit_extent_block(free, |_, _| ());
             edit_extents(image, &file, |_, header, records| {
                 let next = usize::from(header.l_next_free_rec);
-                records[next] = ExtentRec::interior(Cpos(1 << 20), 1, free);
+                let last = records[next - 1];
+                let end = Cpos(last.e_cpos.0 + last.e_int_clusters());
+                records[next] = ExtentRec::interior(end, 1, free);
                 header.l_next_free_rec += 1;
             });
         },
@@ -665,7 +663,7 @@ pub(super) const RECIPES: &[Recipe] = &[
             image.mark_cluster(image.volume().geometry().cluster_of(start).unwrap(), false);
             image.edit_dinode(link.blkno, |dinode, _| dinode.i_clusters = 0);
         },
-        found: &["LINK_FAST_DATA"],
+        found: &["LINK_FAST_DATA", "QUOTA_USAGE"],
         c: Differs { codes: &[], status: 0, why: NOT_LOOKED_AT_LINK },
     },
     Recipe {

@@ -99,6 +99,16 @@ pub enum CFsck {
 }
 
 impl Recipe {
+    /// What the C fsck is run with; ours as well, but never with `-y`.
+    pub fn options(&self) -> &'static str {
+        match self.c {
+            CFsck::Repairing => "-fy",
+            // Of another generation are most inodes where there was a volume before.
+            _ if self.found.contains(&"INODE_GEN") => "-fnG",
+            _ => "-fn",
+        }
+    }
+
     /// The codes the C fsck finds, in alphabetical order, and its exit status; `None` if it is
     /// not asked.
     pub fn c_codes(&self) -> Option<(&'static [&'static str], i32)> {

@@ -1,11 +1,13 @@
 //! Quota files.
 
 use ocfs2_format::quota::{
-    LeafHeader, QuotaEntry, check_offset, leaf_entries, references, tree_depth,
+    GlobalInfo, LeafHeader, QuotaEntry, QuotaHeader, check_offset, leaf_entries, references,
+    tree_depth,
 };
 use ocfs2_format::{Blkno, BlockCheck, Cpos, Structure};
 
 use super::CFsck::{GivesUp, Same};
+use super::image::edit_header;
 use super::{Image, ONE_OF_ALL_1K, ONE_OF_ALL_512, Recipe, edit_list};
 
 /// Where a block of the global file of the users is.
@@ -51,14 +53,24 @@ fn break_check(image: &Image, blkno: Blkno) {
 /// Puts the first entry of one leaf into another one, or the same, with other limits.
 fn copy_limits(image: &Image, from: Blkno, to: Blkno) {
     let entry = leaf_entries(&image.read(from)).find(QuotaEntry::is_used).unwrap();
+    let mut is_full = false;
     image.edit_quota_block(to, |block| {
         let end = block.len() - BlockCheck::SIZE;
         edit_list(&mut block[..end], |header: &mut LeafHeader, entries: &mut [QuotaEntry]| {
             let free = entries.iter_mut().find(|entry| !entry.is_used()).unwrap();
             *free = QuotaEntry { dqb_bhardlimit: entry.dqb_bhardlimit + (1 << 30), ..entry };
             header.dqdh_entries += 1;
+            is_full = entries.iter().all(QuotaEntry::is_used);
         });
     });
+    if is_full {
+        // It was the only one with room.
+        image.edit_quota_block(quota_block(image, 0), |block| {
+            edit_header(&mut block[QuotaHeader::SIZE..], |info: &mut GlobalInfo, _| {
+                info.dqi_free_entry = 0;
+            });
+        });
+    }
 }
 
 pub(super) const RECIPES: &[Recipe] = &[

@@ -1,0 +1,311 @@
+//! fsck.ocfs2 finds in every damaged volume what is wrong with it and nothing else; the C
+//! fsck.ocfs2 as judge of the damage, and of where we say something else.
+//!
+//! `OCFS2_RECIPE=EB_` in the environment runs the recipes only whose code or name contains that.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::{env, fs, thread};
+
+use ocfs2_testing::damage::{Image, Recipe, all, c_fsck, complaints};
+use ocfs2_testing::{Outcome, Run, oracle, program};
+
+/// Codes without a recipe, and why.
+const NO_RECIPE: &[(&str, &str)] = &[
+    ("FIXED_CHAIN_CLUSTERS", "comes from a repair, not from damage"),
+    ("RECOVER_CLUSTER_INFO", "is about the cluster that runs here"),
+    ("IO_ERROR", "needs a device that fails"),
+];
+
+/// Codes that have no recipe yet.
+const NO_RECIPE_YET: &[&str] = &[
+    "BACKUP_SUPERBLOCK_MISSING",
+    "BACKUP_SUPERBLOCK_STALE",
+    "CHAIN_BPC",
+    "CHAIN_REC_BEYOND",
+    "DEVICE_SHORT",
+    "DIR_TRAILER_SIGNATURE",
+    "DISCONTIG_BG_CPOS",
+    "DISCONTIG_BG_START",
+    "DUP_CLUSTERS_METADATA",
+    "GROUP_BITMAP_TAIL",
+    "GROUP_BITS",
+    "GROUP_DESC_BIT",
+    "GROUP_FREE_BITS_LOW",
+    "GROUP_OVERLAP",
+    "GROUP_PLACE",
+    "GROUP_SIZE",
+    "HEARTBEAT_BLOCK",
+    "HEARTBEAT_SIZE",
+    "JOURNAL_ABORTED",
+    "JOURNAL_DIRTY",
+    "JOURNAL_LENGTH",
+    "JOURNAL_LOG_DAMAGED",
+    "JOURNAL_SHARED",
+    "ORPHAN_DIO",
+    "ORPHAN_FLAG",
+    "ORPHAN_NAME",
+    "QTREE_FREE_LIST",
+    "QTREE_INDEX",
+    "QUOTA_LOCAL_DIRTY",
+    "QUOTA_LOCAL_INVALID",
+    "QUOTA_USAGE",
+    "REFCOUNT_EXTENT_FLAG",
+    "REFCOUNT_FLAGS",
+    "REFCOUNT_LAST_EB",
+    "REFCOUNT_LEAF_CPOS",
+    "REFCOUNT_REC_EMPTY",
+    "REFCOUNT_REC_RANGE",
+    "SLOT_MAP_NODE",
+    "SLOT_MAP_SIZE",
+    "SLOT_MAP_TAKEN",
+    "SUPERBLOCK_FIELD",
+    "SUPERBLOCK_INPROG",
+    "SUPERBLOCK_SLOTS",
+    "SUPERBLOCK_STATE",
+    "SUPERBLOCK_UUID_HASH",
+    "SYSTEM_DIR_INVALID",
+    "SYSTEM_FILE_INVALID",
+    "SYSTEM_FILE_MISSING",
+    "XATTR_BLOCK_BOUNDARY",
+    "XATTR_BUCKET_ORDER",
+    "XATTR_CLUSTERS",
+    "XATTR_DUPLICATE",
+    "XATTR_ENTRY_ORDER",
+    "XATTR_FLAGS",
+    "XATTR_HASH_RANGE",
+    "XATTR_INLINE_SIZE",
+    "XATTR_LAST_EB",
+    "XATTR_LOC_INVALID",
+    "XATTR_NAME_INVALID",
+    "XATTR_PREFIX",
+    "XATTR_VALUE_LONG",
+    "XATTR_VALUE_SIZE",
+    "XB_BLKNO",
+    "XB_GEN",
+];
+
+/// Recipes, by name, whose damage is not found yet as they say.
+const NOT_YET: &[&str] = &[
+    "a cluster of a file is free",
+    "a directory has an index, but none of the volume can",
+    "a directory has no block",
+    "a directory has no index",
+    "a directory is longer than its clusters",
+    "a directory is of an older volume",
+    "a file has a cluster of a directory",
+    "a file has a cluster of a symbolic link",
+    "a file has a cluster of a system file",
+    "a local alloc has more used clusters than it has clusters",
+    "a local alloc without a window has a place for it",
+    "a local alloc without a window has used clusters",
+    "a refcount tree goes on at a block that is no refcount block",
+    "a run of a truncate log begins outside the volume",
+    "a run of a truncate log reaches outside the volume",
+    "a run of a truncate log wraps around",
+    "a symbolic link has no block",
+    "a truncate log has more records than it has room for",
+    "a truncate log has room for more records than fit",
+    "an inode in use is of an older volume",
+    "clusters of nobody are used",
+    "the bitmap of a local alloc is as large as can be stated",
+    "the bitmap of a local alloc is larger than fits",
+    "the index of a directory has another signature",
+    "the index of a directory lacks an entry",
+    "the root directory is a regular file",
+    "the root directory is not in use",
+    "the superblock has a cluster less than the bitmap",
+    "the window of a local alloc begins outside the volume",
+    "the window of a local alloc is larger than its bitmap",
+    "the window of a local alloc reaches outside the volume",
+    "two files have the same cluster",
+    "two records of a file lead to the same leaf",
+];
+
+/// The recipes to run.
+fn recipes() -> Vec<Recipe> {
+    let wanted = env::var("OCFS2_RECIPE").unwrap_or_default();
+    let mut recipes = all();
+    recipes.retain(|recipe| recipe.code.contains(&wanted) || recipe.name.contains(&wanted));
+    recipes
+}
+
+/// What is wrong with each of the recipes that `judge` does not accept; several are judged at
+/// a time.
+fn judge_all(
+    recipes: &[Recipe],
+    judge: impl Fn(&Recipe) -> Result<(), String> + Sync,
+) -> Vec<(Recipe, String)> {
+    let next = AtomicUsize::new(0);
+    let wrong = Mutex::new(Vec::new());
+    let workers = thread::available_parallelism().map_or(4, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some(recipe) = recipes.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let judged = catch_unwind(AssertUnwindSafe(|| judge(recipe)));
+                    let judged = judged.unwrap_or_else(|panic| {
+                        Err(panic.downcast_ref::<String>().cloned().unwrap_or_default())
+                    });
+                    if let Err(why) = judged {
+                        wrong.lock().unwrap_or_else(PoisonError::into_inner).push((*recipe, why));
+                    }
+                }
+            });
+        }
+    });
+    let mut wrong = wrong.into_inner().unwrap();
+    wrong.sort_by_key(|(recipe, _)| recipe.name);
+    wrong
+}
+
+/// Fails with what is wrong, if anything is.
+fn demand_none(wrong: &[(Recipe, String)], of: usize) {
+    let lines: Vec<_> = wrong
+        .iter()
+        .map(|(recipe, why)| format!("{}, {}: {why}", recipe.code, recipe.name))
+        .collect();
+    assert!(wrong.is_empty(), "{} of {of}:\n{}", wrong.len(), lines.join("\n"));
+}
+
+fn check(options: &str, image: &Path) -> Outcome {
+    Run::new(program("fsck.ocfs2")).args([options, "--json"]).arg(image).output()
+}
+
+/// The codes of all findings, sorted, and one line for each finding.
+fn findings(checked: &Outcome) -> (Vec<String>, Vec<String>) {
+    let report: serde_json::Value =
+        serde_json::from_str(&checked.stdout).unwrap_or_else(|err| panic!("{err}: {checked}"));
+    let findings = report["findings"].as_array().unwrap();
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let codes: BTreeSet<_> = findings.iter().map(|finding| text(&finding["code"])).collect();
+    let line = |finding: &serde_json::Value| {
+        format!("[{}] {}", text(&finding["code"]), text(&finding["text"]))
+    };
+    (codes.into_iter().collect(), findings.iter().map(line).collect())
+}
+
+/// Whether our fsck finds exactly what the recipe says, and leaves the image as it is.
+fn found_as_stated(recipe: &Recipe) -> Result<(), String> {
+    let image: Image = recipe.image();
+    let before = image.digest();
+    let options = if recipe.options() == "-fy" { "-fn" } else { recipe.options() };
+    let checked = check(options, image.path());
+    if image.digest() != before {
+        return Err(format!("-n changed the image: {checked}"));
+    }
+    let (codes, lines) = findings(&checked);
+    if codes == recipe.found && checked.status == 4 {
+        return Ok(());
+    }
+    let lines: Vec<_> = lines.iter().take(8).map(String::as_str).collect();
+    let (found, status, expected) = (lines.join("\n    "), checked.status, recipe.found);
+    Err(format!("expected {expected:?}, found {codes:?}, status {status}\n    {found}"))
+}
+
+#[test]
+fn all_damage_is_found_and_nothing_else_and_nothing_is_written() {
+    let recipes = recipes();
+    let wrong = judge_all(&recipes, found_as_stated);
+    let (known, new): (Vec<_>, Vec<_>) =
+        wrong.into_iter().partition(|(recipe, _)| NOT_YET.contains(&recipe.name));
+    demand_none(&new, recipes.len());
+    for recipe in recipes.iter().filter(|recipe| NOT_YET.contains(&recipe.name)) {
+        let still = known.iter().any(|(known, _)| known.name == recipe.name);
+        assert!(still, "{:?} is found now: take it off NOT_YET", recipe.name);
+    }
+}
+
+#[test]
+fn every_code_has_a_recipe_and_every_recipe_has_codes_that_exist() {
+    let codes: BTreeSet<_> = ocfs2_fsck::codes::all().map(|code| code.name).collect();
+    let mut covered: BTreeSet<_> = all().iter().map(|recipe| recipe.code).collect();
+    for recipe in all() {
+        for code in recipe.found {
+            assert!(codes.contains(code), "{}: there is no code {code}", recipe.name);
+        }
+    }
+    for (code, why) in NO_RECIPE {
+        assert!(codes.contains(code), "there is no code {code}");
+        assert!(covered.insert(code), "{code} has a recipe, though it {why}");
+    }
+    for code in NO_RECIPE_YET {
+        assert!(codes.contains(code), "there is no code {code}");
+        assert!(covered.insert(code), "{code} has a recipe: take it off NO_RECIPE_YET");
+    }
+    let without: Vec<_> = codes.difference(&covered).collect();
+    assert!(without.is_empty(), "codes without a recipe: {without:?}");
+    let names: BTreeSet<_> = all().iter().map(|recipe| recipe.name).collect();
+    for name in NOT_YET {
+        assert!(names.contains(name), "there is no recipe {name:?}");
+    }
+}
+
+#[test]
+fn the_c_fsck_finds_what_the_recipes_say() {
+    if oracle("fsck.ocfs2").is_none() {
+        return;
+    }
+    let recipes = recipes();
+    let wrong = judge_all(&recipes, |recipe| {
+        let Some((codes, status)) = recipe.c_codes() else { return Ok(()) };
+        let options = recipe.options();
+        let sound = complaints(recipe.on, options);
+        let report = c_fsck(recipe.image().path(), options);
+        let found = report.codes_beyond(&sound);
+        if found == codes && report.status == status && report.finished == (status == 0) {
+            return Ok(());
+        }
+        let new = report.questions.iter().filter(|line| !sound.questions.contains(line));
+        let some: Vec<_> = new.take(5).map(String::as_str).collect();
+        let (some, status) = (some.join("\n    "), report.status);
+        Err(format!("expected {codes:?}, found {found:?}, status {status}\n    {some}"))
+    });
+    demand_none(&wrong, recipes.len());
+}
+
+/// Where we say something else than the C fsck, as text.
+fn differences() -> String {
+    let mut text = String::from(
+        "# Where fsck.ocfs2 finds something else than the C fsck.ocfs2 1.8.7\n\n\
+         Of the damaged volumes of the tests, asked with `-fn`. Written by the tests from the\n\
+         recipes (`OCFS2_UPDATE=1 cargo test -p ocfs2-tests --test fsck_codes`), and compared with\n\
+         them; each recipe is run with both programs.\n\n\
+         | damage | we find | C fsck | why |\n|-|-|-|-|\n",
+    );
+    for recipe in all() {
+        let Some(why) = recipe.why_not_as_c() else { continue };
+        let theirs = match recipe.c_codes() {
+            None => "not asked".to_owned(),
+            Some((codes, status)) => {
+                let same = codes == recipe.found;
+                let codes = if same { "the same".to_owned() } else { codes.join(", ") };
+                let codes = if codes.is_empty() { "nothing".to_owned() } else { codes };
+                if status == 0 { codes } else { format!("{codes}; exit status {status}") }
+            }
+        };
+        let ours = recipe.found.join(", ");
+        writeln!(text, "| {} | {ours} | {theirs} | {why} |", recipe.name).unwrap();
+    }
+    text
+}
+
+#[test]
+fn the_differences_to_the_c_fsck_are_listed() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fsck_differences.md");
+    let expected = differences();
+    if env::var_os("OCFS2_UPDATE").is_some() {
+        fs::write(&path, &expected).unwrap();
+    }
+    let listed = fs::read_to_string(&path).unwrap_or_default();
+    for (listed, expected) in listed.lines().zip(expected.lines()) {
+        assert_eq!(listed, expected, "run it with OCFS2_UPDATE=1");
+    }
+    assert_eq!(listed, expected, "run it with OCFS2_UPDATE=1");
+}
