@@ -166,8 +166,9 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
     state.begin(Pass::Inodes, total);
     state.inodes = InodeTable::new(&state.suballocs);
     let suballocs = std::mem::take(&mut state.suballocs);
-    let scanned = inodes::scan(context, &suballocs, |collected| state.merge(collected));
-    state.suballocs = suballocs;
+    let system = std::mem::take(&mut state.system);
+    let scanned = inodes::scan(context, &suballocs, &system, |collected| state.merge(collected));
+    (state.suballocs, state.system) = (suballocs, system);
     scanned?;
     let unsettled = refcounts::check(context, &mut state)?;
     state.found_all(unsettled.iter().map(Unsettled::finding));

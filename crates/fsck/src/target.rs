@@ -62,8 +62,15 @@ impl Source {
             (None, Some(blkno), Some(size)) => SuperblockAt::Block(Blkno(blkno), size),
             _ => SuperblockAt::Primary,
         };
-        let options =
-            VolumeOptions { write, strict: write, superblock, block_size, ..Default::default() };
+        // A device that is too short is a finding, not the end.
+        let options = VolumeOptions {
+            write,
+            strict: write,
+            superblock,
+            block_size,
+            allow_short: true,
+            ..Default::default()
+        };
         let block = cli.superblock.filter(|_| block_size.is_none());
         Self { options, block }
     }

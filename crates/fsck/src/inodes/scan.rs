@@ -8,7 +8,8 @@ use super::{Piece, dinode};
 use crate::codes::inodes as codes;
 use crate::collected::Collected;
 use crate::parallel;
-use crate::suballocs::{Bit, Group, Suballocs};
+use crate::start::SystemFiles;
+use crate::suballocs::{Bit, Group, Suballoc, Suballocs};
 use crate::{Context, Finding, Place, Stop};
 
 /// Bytes that are read at once.
@@ -21,10 +22,11 @@ const PIECE_BYTES: u32 = 1 << 20;
 pub fn scan(
     context: &Context<'_>,
     suballocs: &Suballocs,
+    system: &SystemFiles,
     mut merge: impl FnMut(Collected),
 ) -> Result<(), Stop> {
     let pieces = pieces(context, suballocs);
-    let work = |piece: Piece| read(context, suballocs, &piece);
+    let work = |piece: Piece| read(context, suballocs, system, &piece);
     parallel::ordered(context.options.threads, pieces.into_iter(), work, |collected| {
         merge(collected);
         !context.interrupt.requested()
@@ -51,7 +53,12 @@ fn pieces(context: &Context<'_>, suballocs: &Suballocs) -> Vec<Piece> {
     pieces
 }
 
-fn read(context: &Context<'_>, suballocs: &Suballocs, piece: &Piece) -> Collected {
+fn read(
+    context: &Context<'_>,
+    suballocs: &Suballocs,
+    system: &SystemFiles,
+    piece: &Piece,
+) -> Collected {
     let mut out = Collected::default();
     let Some(group) = suballocs.groups().get(piece.group as usize) else { return out };
     let count = piece.bits.end - piece.bits.start;
@@ -62,7 +69,7 @@ fn read(context: &Context<'_>, suballocs: &Suballocs, piece: &Piece) -> Collecte
             let size = context.volume.block_size().size();
             for (index, block) in (0..).zip(blocks.chunks_exact_mut(size)) {
                 let (at, blkno) = piece.at(index);
-                one(context, group, at, blkno, block, &mut bits, &mut out);
+                one(context, (group, system), at, blkno, block, &mut bits, &mut out);
             }
         }
         // One bad block must not hide the others.
@@ -71,7 +78,7 @@ fn read(context: &Context<'_>, suballocs: &Suballocs, piece: &Piece) -> Collecte
                 let (at, blkno) = piece.at(index);
                 match context.volume.read_block(blkno) {
                     Ok(mut block) => {
-                        one(context, group, at, blkno, &mut block, &mut bits, &mut out);
+                        one(context, (group, system), at, blkno, &mut block, &mut bits, &mut out);
                     }
                     Err(err) if group.bitmap().get(at.bit as usize) => {
                         out.found(crate::context::io_error(Dinode::NAME, blkno, &err));
@@ -87,7 +94,7 @@ fn read(context: &Context<'_>, suballocs: &Suballocs, piece: &Piece) -> Collecte
 
 fn one(
     context: &Context<'_>,
-    group: &Group,
+    (group, system): (&Group, &SystemFiles),
     at: Bit,
     blkno: Blkno,
     block: &mut [u8],
@@ -108,7 +115,10 @@ fn one(
     }
     let bad_check = context.check(block, Dinode::CHECK_OFFSET);
     // The block was looked at before a wrong bit was mended.
-    if let Ok(inode) = Inode::decode(blkno, &*block) {
+    if let Ok(mut inode) = Inode::decode(blkno, &*block) {
+        if group.suballoc == Suballoc::GlobalInodes {
+            system.mend(&mut inode);
+        }
         dinode::check(context, group, at, &inode, bad_check, out);
     }
 }

@@ -11,7 +11,7 @@ mod slot_map;
 mod superblock;
 mod system_files;
 
-pub use recover::{Recovery, recover, restored_superblock};
+pub use recover::restored_superblock;
 pub use system_files::{SystemFile, SystemFiles};
 pub(crate) use system_files::{block_of, extents_of, has_quota};
 

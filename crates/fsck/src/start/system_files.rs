@@ -195,6 +195,7 @@ pub(crate) fn has_quota(volume: &Volume, kind: QuotaKind) -> bool {
 #[derive(Clone, Debug, Default)]
 pub struct SystemFiles {
     files: BTreeMap<SystemFile, Blkno>,
+    files_by_block: BTreeMap<Blkno, Option<SystemFile>>,
     slots: u16,
 }
 
@@ -215,7 +216,15 @@ impl SystemFiles {
             }
         });
         let slots = context.volume.max_slots();
-        Self { files, slots }
+        let mut files_by_block = BTreeMap::new();
+        for (file, blkno) in &files {
+            // An inode that several names lead to is mended for none of them.
+            let known = files_by_block.insert(*blkno, Some(*file)).is_some();
+            if known {
+                files_by_block.insert(*blkno, None);
+            }
+        }
+        Self { files, files_by_block, slots }
     }
 
     /// The block of a file's inode, whatever it is.
@@ -231,11 +240,19 @@ impl SystemFiles {
     /// The inode of a file as if its type and flags had been mended; nothing if there is no
     /// inode. What else is wrong with it is for pass 1 to say.
     pub fn inode(&self, context: &Context<'_>, file: SystemFile) -> Option<Inode> {
-        let mut inode = read_dinode(context, self.find(file)?)?;
-        inode.dinode.i_flags = file.flags().bits();
-        let permissions = inode.dinode.i_mode & 0o7777;
-        inode.dinode.i_mode = file.kind().mode_bits() | permissions;
+        let inode = read_dinode(context, self.find(file)?);
+        let mut inode = inode.filter(is_system)?;
+        self.mend(&mut inode);
         Some(inode)
+    }
+
+    /// Makes type and flags those of the file an inode is of, if it is of one.
+    pub fn mend(&self, inode: &mut Inode) {
+        if let Some(Some(file)) = self.files_by_block.get(&inode.blkno) {
+            inode.dinode.i_flags = file.flags().bits();
+            let permissions = inode.dinode.i_mode & 0o7777;
+            inode.dinode.i_mode = file.kind().mode_bits() | permissions;
+        }
     }
 
     /// The slots above all those that have any file, from 0; at most what can be.
@@ -253,6 +270,12 @@ fn read_dinode(context: &Context<'_>, blkno: Blkno) -> Option<Inode> {
     let block = context.read(Dinode::NAME, blkno, Dinode::CHECK_OFFSET).ok()?;
     let inode = Inode::decode(blkno, block.bytes).ok()?;
     (inode.dinode.i_signature == Dinode::SIGNATURE).then_some(inode)
+}
+
+/// Whether it is an inode of the system, by where it was allocated or by its own word.
+fn is_system(inode: &Inode) -> bool {
+    inode.dinode.i_suballoc_slot == Dinode::GLOBAL_SLOT
+        || inode.dinode.flags().contains(InodeFlags::SYSTEM)
 }
 
 /// Calls `visit` with the name and the inode of every entry of the system directory.
@@ -368,8 +391,9 @@ fn judge(context: &Context<'_>, files: &SystemFiles, file: SystemFile) -> Option
         return missing(place, "is not in the system directory".to_owned());
     };
     place.inode = Some(blkno.0);
-    let Some(inode) = read_dinode(context, blkno) else {
-        return missing(place, format!("its entry names block {blkno}, which holds no inode"));
+    let Some(inode) = read_dinode(context, blkno).filter(is_system) else {
+        let what = format!("its entry names block {blkno}, which is no inode of a system file");
+        return missing(place, what);
     };
     let dinode = &inode.dinode;
     let generation = context.volume.generation();
