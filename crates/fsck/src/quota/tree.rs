@@ -34,7 +34,10 @@ struct Walk<'a, 'f> {
     unreferenced: BTreeSet<(u32, u32)>,
     /// The ids that are looked up and not found.
     astray: Vec<u32>,
+    /// Parts could not be read.
     incomplete: bool,
+    /// An entry is damaged, or there twice: with it what is free will change.
+    doubtful: bool,
 }
 
 /// Checks the file and gives its entries by their ids.
@@ -53,11 +56,12 @@ pub(super) fn check(
         unreferenced: BTreeSet::new(),
         astray: Vec::new(),
         incomplete: false,
+        doubtful: false,
     };
     walk.inner.insert(ROOT);
     walk.block(ROOT, 0, 0);
     walk.index();
-    if let Some(info) = info.filter(|_| !walk.incomplete) {
+    if let Some(info) = info.filter(|_| !walk.incomplete && !walk.doubtful) {
         let wrong = walk.lists(&info);
         let finding = wrong.map(|text| file.finding(codes::QTREE_FREE_LIST, None, text));
         walk.findings.extend(finding);
@@ -170,6 +174,7 @@ impl Walk<'_, '_> {
                 (true, Some(_)) => Some(codes::DUP_DQBLK_INVALID),
             };
             if let Some(code) = code {
+                self.doubtful = true;
                 let bad = bad_check.as_deref().unwrap_or("it is there twice");
                 let text = format!(
                     "leaf {index}, id {id}: {bad}; limits of {} and {} bytes, {} and {} inodes",

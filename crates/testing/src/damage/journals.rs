@@ -4,8 +4,11 @@ use ocfs2_format::extent::{ExtentFlags, ExtentListHeader, ExtentRec};
 use ocfs2_format::journal::JournalIncompat;
 use ocfs2_format::{Blkno, Cluster, Cpos};
 
-use super::CFsck::Repairing;
+use super::CFsck::{self, Differs, Repairing};
 use super::{ONE_OF_ALL_1K, Recipe, edit_list};
+
+/// What the C fsck says of what it does not look at.
+const NOT_SEEN: CFsck = Differs { codes: &[], status: 0, why: "It does not look at it." };
 
 pub(super) const RECIPES: &[Recipe] = &[
     Recipe {
@@ -63,5 +66,57 @@ pub(super) const RECIPES: &[Recipe] = &[
         },
         found: &["JOURNAL_TOO_SMALL"],
         c: Repairing,
+    },
+    Recipe {
+        code: "JOURNAL_DIRTY",
+        name: "a journal that can not be replayed is dirty",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_journal(1, |journal| journal.s_feature_incompat |= 1 << 19);
+            let file = image.system("journal:0001");
+            image.edit_dinode(file.blkno, |dinode, _| dinode.set_journal(1, 0));
+        },
+        found: &["JOURNAL_DIRTY", "JOURNAL_UNKNOWN_FEATURE"],
+        c: Differs {
+            codes: &[],
+            status: 8,
+            why: "It gives up because of the feature, in a journal it would not replay with -n.",
+        },
+    },
+    Recipe {
+        code: "JOURNAL_ABORTED",
+        name: "a journal was given up because of an error",
+        on: ONE_OF_ALL_1K,
+        damage: |image| image.edit_journal(0, |journal| journal.s_errno = -5),
+        found: &["JOURNAL_ABORTED"],
+        c: NOT_SEEN,
+    },
+    Recipe {
+        code: "JOURNAL_LENGTH",
+        name: "a journal is a block shorter than its file",
+        on: ONE_OF_ALL_1K,
+        damage: |image| image.edit_journal(0, |journal| journal.s_maxlen -= 1),
+        found: &["JOURNAL_LENGTH"],
+        c: NOT_SEEN,
+    },
+    Recipe {
+        code: "JOURNAL_SHARED",
+        name: "two slots have the same journal",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let record = image.first_record(&image.system("journal:0000"));
+            let second = image.system("journal:0001");
+            image.edit_dinode(second.blkno, |_, id2| {
+                edit_list(id2, |_: &mut ExtentListHeader, records: &mut [ExtentRec]| {
+                    records[0] = record;
+                });
+            });
+        },
+        found: &["CLUSTER_ALLOC_BIT", "DUP_CLUSTERS_SYSFILE_CLONE", "JOURNAL_SHARED"],
+        c: Differs {
+            codes: &["CLUSTER_ALLOC_BIT", "DUP_CLUSTERS_SYSFILE_CLONE"],
+            status: 0,
+            why: "It does not say that two logs were written over each other.",
+        },
     },
 ];

@@ -1,12 +1,12 @@
 //! Quota files.
 
 use ocfs2_format::quota::{
-    GlobalInfo, LeafHeader, QuotaEntry, QuotaHeader, check_offset, leaf_entries, references,
-    tree_depth,
+    GlobalInfo, LeafHeader, LocalInfo, QuotaEntry, QuotaHeader, check_offset, leaf_entries,
+    references, tree_depth,
 };
 use ocfs2_format::{Blkno, BlockCheck, Cpos, Structure};
 
-use super::CFsck::{GivesUp, Same};
+use super::CFsck::{self, Differs, GivesUp, Same};
 use super::image::edit_header;
 use super::{Image, ONE_OF_ALL_1K, ONE_OF_ALL_512, Recipe, edit_list};
 
@@ -73,6 +73,31 @@ fn copy_limits(image: &Image, from: Blkno, to: Blkno) {
     }
 }
 
+/// Changes the entry of a user.
+fn edit_entry(image: &Image, id: u32, change: impl Fn(&mut QuotaEntry)) {
+    let has = |blkno: &Blkno| leaf_entries(&image.read(*blkno)).any(|entry| entry.dqb_id == id);
+    let leaf = leaves(image).into_iter().find(has).expect("the id has an entry");
+    image.edit_quota_block(leaf, |block| {
+        let end = block.len() - BlockCheck::SIZE;
+        edit_list(&mut block[..end], |_: &mut LeafHeader, entries: &mut [QuotaEntry]| {
+            entries.iter_mut().filter(|entry| entry.dqb_id == id).for_each(&change);
+        });
+    });
+}
+
+/// Changes the header of the users' file of the first slot.
+fn edit_local(image: &Image, change: impl FnOnce(&mut QuotaHeader, &mut LocalInfo)) {
+    let record = image.first_record(&image.system("aquota.user:0000"));
+    image.edit_quota_block(record.e_blkno, |block| {
+        edit_header(block, |header: &mut QuotaHeader, rest| {
+            edit_header(rest, |info: &mut LocalInfo, _| change(header, info));
+        });
+    });
+}
+
+/// What the C fsck says of what it does not look at.
+const NOT_SEEN: CFsck = Differs { codes: &[], status: 0, why: "It does not look at it." };
+
 pub(super) const RECIPES: &[Recipe] = &[
     Recipe {
         code: "QMAGIC_INVALID",
@@ -126,5 +151,54 @@ pub(super) const RECIPES: &[Recipe] = &[
         },
         found: &["DUP_DQBLK_VALID"],
         c: Same,
+    },
+    Recipe {
+        code: "QTREE_INDEX",
+        name: "an entry is of another id than the one the tree leads to it for",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            // Only limits, nothing in use.
+            edit_entry(image, 2999, |entry| entry.dqb_id = 2998);
+        },
+        found: &["QTREE_INDEX"],
+        c: NOT_SEEN,
+    },
+    Recipe {
+        code: "QTREE_FREE_LIST",
+        name: "a leaf with free entries is not listed",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_quota_block(quota_block(image, 0), |block| {
+                edit_header(&mut block[QuotaHeader::SIZE..], |info: &mut GlobalInfo, _| {
+                    info.dqi_free_entry = 0;
+                });
+            });
+        },
+        found: &["QTREE_FREE_LIST"],
+        c: NOT_SEEN,
+    },
+    Recipe {
+        code: "QUOTA_USAGE",
+        name: "a user has a file less than the quota file says",
+        on: ONE_OF_ALL_1K,
+        damage: |image| edit_entry(image, 2001, |entry| entry.dqb_curinodes += 1),
+        found: &["QUOTA_USAGE"],
+        c: Differs { codes: &[], status: 0, why: "It counts anew without a word." },
+    },
+    Recipe {
+        code: "QUOTA_LOCAL_INVALID",
+        name: "the quota file of a slot has another magic number",
+        on: ONE_OF_ALL_1K,
+        damage: |image| edit_local(image, |header, _| header.dqh_magic ^= 1),
+        found: &["QUOTA_LOCAL_INVALID"],
+        c: NOT_SEEN,
+    },
+    Recipe {
+        code: "QUOTA_LOCAL_DIRTY",
+        name: "the quota file of a slot is not marked as clean",
+        on: ONE_OF_ALL_1K,
+        damage: |image| edit_local(image, |_, info| info.dqi_flags = 0),
+        found: &["QUOTA_LOCAL_DIRTY"],
+        c: NOT_SEEN,
     },
 ];

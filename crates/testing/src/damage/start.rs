@@ -1,24 +1,183 @@
 //! The superblock, its backups, system files, the slot map, the heartbeat region.
 
-use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
+use ocfs2_format::Blkno;
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::slot_map::SlotMapFormat;
+use ocfs2_format::superblock::{STATE_ERROR, SUPERBLOCK_BLKNO, TUNEFS_REMOVE_SLOT};
 
-use super::CFsck::Differs;
-use super::{Base, Recipe};
+use super::CFsck::{self, Differs};
+use super::{Base, EMPTY, Image, Recipe};
 
 /// Large enough for a backup of the superblock.
 const LARGE: Base = Base::Made(&["-M", "local", "-N", "1", "-b", "4K", "-C", "4K"], "1100M");
 
-pub(super) const RECIPES: &[Recipe] = &[Recipe {
-    code: "RECOVER_BACKUP_SUPERBLOCK",
-    name: "the superblock has no signature",
-    on: LARGE,
-    damage: |image| {
-        image.edit_superblock(SUPERBLOCK_BLKNO, |dinode, _| dinode.i_signature = *b"NOTHING\0");
+/// Two slots, nothing else.
+const TWO_SLOTS: Base = Base::Made(&["-M", "local", "-N", "2", "-b", "4K", "-C", "4K"], "64M");
+
+/// What the C fsck says of most of this.
+const NOT_SEEN: CFsck = Differs { codes: &[], status: 0, why: "It does not look at it." };
+
+/// What it says of a file that is shorter than its clusters.
+const SIZE_ONLY: CFsck = Differs {
+    codes: &["INODE_SPARSE_SIZE"],
+    status: 0,
+    why: "It does not know what the file is for.",
+};
+
+/// The first block of a system file.
+fn first_block(image: &Image, name: &str) -> Blkno {
+    image.first_record(&image.system(name)).e_blkno
+}
+
+/// Writes a node number into the first slot.
+fn take_slot(image: &Image, node: u32) {
+    image.edit_raw(first_block(image, "slot_map"), |map| {
+        assert!(SlotMapFormat::Extended.set(map, 0, Some(node)));
+    });
+}
+
+pub(super) const RECIPES: &[Recipe] = &[
+    Recipe {
+        code: "RECOVER_BACKUP_SUPERBLOCK",
+        name: "the superblock has no signature",
+        on: LARGE,
+        damage: |image| {
+            image.edit_superblock(SUPERBLOCK_BLKNO, |dinode, _| dinode.i_signature = *b"NOTHING\0");
+        },
+        found: &["RECOVER_BACKUP_SUPERBLOCK"],
+        c: Differs {
+            codes: &[],
+            status: 8,
+            why: "It does not look for a backup of its own accord, and gives up.",
+        },
     },
-    found: &["RECOVER_BACKUP_SUPERBLOCK"],
-    c: Differs {
-        codes: &[],
-        status: 8,
-        why: "It does not look for a backup of its own accord, and gives up.",
+    Recipe {
+        code: "SUPERBLOCK_FIELD",
+        name: "the superblock leaves no room for inline attributes",
+        on: EMPTY,
+        damage: |image| image.edit_superblocks(|_, superblock| superblock.s_xattr_inline_size = 0),
+        found: &["SUPERBLOCK_FIELD"],
+        c: NOT_SEEN,
     },
-}];
+    Recipe {
+        code: "SUPERBLOCK_UUID_HASH",
+        name: "the superblock has no hash of the UUID",
+        on: EMPTY,
+        damage: |image| image.edit_superblocks(|_, superblock| superblock.s_uuid_hash = 0),
+        found: &["SUPERBLOCK_UUID_HASH"],
+        c: NOT_SEEN,
+    },
+    Recipe {
+        code: "SUPERBLOCK_INPROG",
+        name: "the removal of a slot was interrupted",
+        on: LARGE,
+        damage: |image| {
+            image.edit_superblock(SUPERBLOCK_BLKNO, |_, superblock| {
+                superblock.s_feature_incompat |= Incompat::TUNEFS_INPROG.bits();
+                superblock.s_tunefs_flag = TUNEFS_REMOVE_SLOT;
+            });
+        },
+        found: &["SUPERBLOCK_INPROG"],
+        c: Differs { codes: &[], status: 0, why: "It clears the marks without a word." },
+    },
+    Recipe {
+        code: "SUPERBLOCK_STATE",
+        name: "the superblock says that errors were detected",
+        on: EMPTY,
+        damage: |image| image.edit_superblocks(|_, superblock| superblock.s_state |= STATE_ERROR),
+        found: &["SUPERBLOCK_STATE"],
+        c: Differs { codes: &[], status: 0, why: "It checks because of it, and leaves it." },
+    },
+    Recipe {
+        code: "SUPERBLOCK_SLOTS",
+        name: "the superblock has a slot less than there are files",
+        on: TWO_SLOTS,
+        damage: |image| image.edit_superblocks(|_, superblock| superblock.s_max_slots = 1),
+        found: &["SUPERBLOCK_SLOTS"],
+        c: NOT_SEEN,
+    },
+    Recipe {
+        code: "DEVICE_SHORT",
+        name: "the device lacks the last megabyte of the volume",
+        on: EMPTY,
+        damage: |image| image.raw().set_len(63 << 20).unwrap(),
+        found: &["DEVICE_SHORT"],
+        c: NOT_SEEN,
+    },
+    Recipe {
+        code: "BACKUP_SUPERBLOCK_MISSING",
+        name: "where a backup of the superblock should be is something else",
+        on: LARGE,
+        damage: |image| image.edit_raw(image.backups()[0], |block| block.fill(0x5a)),
+        found: &["BACKUP_SUPERBLOCK_MISSING"],
+        c: NOT_SEEN,
+    },
+    Recipe {
+        code: "BACKUP_SUPERBLOCK_STALE",
+        name: "a backup of the superblock has an old label",
+        on: LARGE,
+        damage: |image| {
+            image.edit_superblock(image.backups()[0], |_, superblock| superblock.s_label[0] = b'x');
+        },
+        found: &["BACKUP_SUPERBLOCK_STALE"],
+        c: NOT_SEEN,
+    },
+    Recipe {
+        code: "SYSTEM_FILE_INVALID",
+        name: "the list of bad blocks has the flag of a heartbeat region",
+        on: EMPTY,
+        damage: |image| {
+            let heartbeat = image.system("heartbeat").dinode.i_flags;
+            let file = image.system("bad_blocks");
+            image.edit_dinode(file.blkno, |dinode, _| dinode.i_flags = heartbeat);
+        },
+        found: &["SYSTEM_FILE_INVALID"],
+        c: NOT_SEEN,
+    },
+    Recipe {
+        code: "SLOT_MAP_SIZE",
+        name: "the slot map is empty",
+        on: EMPTY,
+        damage: |image| {
+            let file = image.system("slot_map");
+            image.edit_dinode(file.blkno, |dinode, _| dinode.i_size = 0);
+        },
+        found: &["SLOT_MAP_SIZE"],
+        c: SIZE_ONLY,
+    },
+    Recipe {
+        code: "SLOT_MAP_TAKEN",
+        name: "a slot is held that was unmounted cleanly",
+        on: EMPTY,
+        damage: |image| take_slot(image, 0),
+        found: &["SLOT_MAP_TAKEN"],
+        c: NOT_SEEN,
+    },
+    Recipe {
+        code: "SLOT_MAP_NODE",
+        name: "a node of a cluster holds the slot of a local volume",
+        on: EMPTY,
+        damage: |image| take_slot(image, 7),
+        found: &["SLOT_MAP_NODE"],
+        c: NOT_SEEN,
+    },
+    Recipe {
+        code: "HEARTBEAT_SIZE",
+        name: "the heartbeat region has room for few nodes",
+        on: EMPTY,
+        damage: |image| {
+            let file = image.system("heartbeat");
+            image.edit_dinode(file.blkno, |dinode, _| dinode.i_size = 16 << 10);
+        },
+        found: &["HEARTBEAT_SIZE"],
+        c: SIZE_ONLY,
+    },
+    Recipe {
+        code: "HEARTBEAT_BLOCK",
+        name: "the heartbeat block of a node has a wrong checksum",
+        on: EMPTY,
+        damage: |image| image.edit_raw(first_block(image, "heartbeat"), |block| block[0] = 1),
+        found: &["HEARTBEAT_BLOCK"],
+        c: NOT_SEEN,
+    },
+];
