@@ -2,14 +2,16 @@
 
 use std::collections::HashSet;
 
-use crate::chains;
 use crate::clusters::ClusterSet;
+use crate::codes::general;
 use crate::collected::{BlockClaim, Collected, SharedClaim, Totals, TreeUser};
 use crate::inodes::{self, InodeTable, References};
 use crate::quota::{self, Usage};
 use crate::refcounts::{self, Unsettled};
 use crate::start::{self, SystemFiles};
 use crate::suballocs::Suballocs;
+use crate::{Context, Finding, Found, Pass, Stop};
+use crate::{bitmaps, chains};
 use crate::{Context, Finding, Found, Pass, Stop, connectivity, directories, links};
 
 /// Told what the check does and finds, in order.
@@ -35,6 +37,8 @@ pub(crate) struct State<'o> {
     pub suballocs: Suballocs,
     /// Groups of the global bitmap whose bits say nothing: after pass 0.
     pub unknown_groups: HashSet<u32>,
+    /// Whether groups of inodes or of other metadata are lost: after pass 0.
+    pub lost_groups: bool,
     /// Whether something could not be read that may use clusters or blocks.
     pub incomplete: bool,
     /// All inodes: after pass 1.
@@ -68,6 +72,7 @@ impl<'o> State<'o> {
             system: SystemFiles::default(),
             suballocs: Suballocs::default(),
             unknown_groups: HashSet::new(),
+            lost_groups: false,
             incomplete: false,
             inodes: InodeTable::default(),
             references: References::default(),
@@ -121,9 +126,13 @@ impl<'o> State<'o> {
             shared,
             blocks,
             tree_users,
+            incomplete,
             usage,
             totals,
         } = collected;
+        // Nobody knows what a block that can not be read would have claimed.
+        let unread = findings.iter().any(|finding| finding.code == general::IO_ERROR);
+        self.incomplete |= incomplete || unread;
         self.found_all(findings);
         self.scanned += scanned;
         self.progress(self.scanned);
@@ -172,6 +181,7 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
     scanned?;
     let unsettled = refcounts::check(context, &mut state)?;
     state.found_all(unsettled.iter().map(Unsettled::finding));
+    bitmaps::check(context, &mut state)?;
 
     let directories = directories::check(context, &mut state)?;
     connectivity::check(context, &mut state, &directories);

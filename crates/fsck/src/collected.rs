@@ -127,6 +127,8 @@ pub struct Collected {
     pub blocks: Vec<BlockClaim>,
     /// Users of refcount trees.
     pub tree_users: Vec<TreeUser>,
+    /// Whether some of what is in use could not be read.
+    pub incomplete: bool,
     /// What users and groups use, where the volume counts it.
     pub usage: Usage,
     /// Counts.
@@ -148,6 +150,7 @@ impl Collected {
         self.shared.append(&mut other.shared);
         self.blocks.append(&mut other.blocks);
         self.tree_users.append(&mut other.tree_users);
+        self.incomplete |= other.incomplete;
         self.usage.append(other.usage);
         self.totals.add(other.totals);
     }

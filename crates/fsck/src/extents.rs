@@ -97,6 +97,7 @@ pub fn walk(
         }
         Err(_) => walk.walked.incomplete = true,
     }
+    walk.out.incomplete |= walk.walked.incomplete;
     walk.walked
 }
 

@@ -11,6 +11,7 @@
 #![deny(missing_docs)]
 #![allow(dead_code)]
 
+mod bitmaps;
 mod chains;
 mod check;
 mod cli;

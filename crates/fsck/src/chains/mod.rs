@@ -3,8 +3,8 @@
 //! Verifies invariants, G-1 and G-2. Collects the groups of inodes and of other
 //! metadata ([`Suballocs`]), by which the next pass finds the inodes, and claims their
 //! clusters. What is wrong with a group is taken as mended, so that its blocks count; a group
-//! that can not be told from something else is left out, and then [`State::incomplete`] says
-//! that what is in use is not known to the last.
+//! that can not be told from something else is left out, and then [`State::lost_groups`] says so,
+//! for what is in use is not known to the last.
 
 mod chain;
 mod discontiguous;
@@ -19,6 +19,7 @@ use list::Allocator;
 
 use crate::check::State;
 use crate::codes::chains as codes;
+use crate::start::SystemFile;
 use crate::suballocs::{Group, Suballoc, Suballocs};
 use crate::{Context, Pass, Stop};
 
@@ -30,11 +31,12 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
     state.begin(Pass::Clusters, context.geometry().groups().into());
     let mut loaded = Vec::new();
     let mut findings = Vec::new();
-    for suballoc in all(context) {
+    for suballoc in all(state.system.slots()) {
         let mut found = Vec::new();
-        let blkno = locate(context, suballoc);
+        let file = suballoc.map_or(SystemFile::GlobalBitmap, SystemFile::from);
+        let blkno = state.system.find(file);
         let allocator = blkno.and_then(|at| Allocator::load(context, suballoc, at, &mut found));
-        state.incomplete |= allocator.is_none();
+        state.lost_groups |= allocator.is_none() && suballoc.is_some();
         if let Some(allocator) = allocator {
             loaded.push(allocator);
             findings.push(found);
@@ -71,33 +73,26 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
         judge.sums(&chains);
         let Chains { usable, incomplete, .. } = chains;
         // The bitmap's groups are known without its chains.
-        state.incomplete |= incomplete && allocator.suballoc.is_some();
+        state.lost_groups |= incomplete && allocator.suballoc.is_some();
         let findings = judge.findings;
         state.found_all(findings);
         groups.push((allocator, usable));
     }
     passes.for_each(|pass| state.begin(pass, 0));
     let groups = apart(context, groups, state);
+    state.incomplete |= state.lost_groups;
     claim(context, &groups, state);
     state.suballocs = Suballocs::new(groups);
     Ok(())
 }
 
 /// All allocators there should be, in the order of the passes.
-fn all(context: &Context<'_>) -> impl Iterator<Item = Option<Suballoc>> + use<> {
-    let slots = 0..context.volume.max_slots();
+fn all(slots: u16) -> impl Iterator<Item = Option<Suballoc>> {
+    let slots = 0..slots;
     let inodes = slots.clone().map(Suballoc::Inodes);
     let extents = slots.map(Suballoc::Extents);
     let all = std::iter::once(Suballoc::GlobalInodes).chain(inodes).chain(extents);
     std::iter::once(None).chain(all.map(Some))
-}
-
-/// The inode of an allocator, whatever it is.
-fn locate(context: &Context<'_>, suballoc: Option<Suballoc>) -> Option<ocfs2_format::Blkno> {
-    let name = suballoc.map_or_else(|| "global_bitmap".to_owned(), Suballoc::file_name);
-    let dir = context.volume.system_dir().ok()?;
-    let entry = context.volume.lookup(&dir, name.as_bytes()).ok()??;
-    Some(entry.inode)
 }
 
 /// Leaves out groups that lie where another one is.
@@ -120,7 +115,7 @@ fn apart(
             if overlaps {
                 let text = "lies where another group is";
                 state.found(allocator.group_finding(codes::GROUP_OVERLAP, group.blkno, text));
-                state.incomplete = true;
+                state.lost_groups = true;
                 continue;
             }
             let ends =

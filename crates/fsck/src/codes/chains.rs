@@ -267,4 +267,34 @@ codes! {
         condition: "the global bitmap says that clusters are free which are in use, or that some are in use which nothing uses",
         repair: "set the bits to what was found",
     }
+    EXTENT_ALLOC_BIT {
+        pass: Inodes,
+        default: Yes,
+        condition: "the bitmap of an extent allocator disagrees with the blocks that were found in use",
+        repair: "flip the bits",
+    }
+    BLOCK_UNALLOCATED {
+        pass: Inodes,
+        default: Yes,
+        condition: "a block of metadata that is in use lies in no group of an extent allocator",
+        repair: "copy it to a block that is allocated",
+    }
+    BLOCK_SHARED {
+        pass: Inodes,
+        default: Yes,
+        condition: "a block of metadata is used twice",
+        repair: "give the second one a copy",
+    }
+    BLOCK_SUBALLOC {
+        pass: Inodes,
+        default: Yes,
+        condition: "a block of metadata states another slot's allocator than the one it is from",
+        repair: "write the slot of its allocator",
+    }
+    BLOCK_SUBALLOC_BIT {
+        pass: Inodes,
+        default: Yes,
+        condition: "a block of metadata does not state the bit or the group that stand for it",
+        repair: "write bit and group",
+    }
 }

@@ -45,6 +45,12 @@ codes! {
         condition: "a local alloc uses more bits than its window has",
         repair: "set the number of used bits to those there are",
     }
+    LALLOC_USED_BITS {
+        pass: Inodes,
+        default: Yes,
+        condition: "a local alloc states another number of used clusters than bits are set",
+        repair: "count the bits",
+    }
     LALLOC_CLEAR {
         pass: Inodes,
         default: Yes,

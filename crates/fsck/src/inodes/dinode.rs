@@ -5,7 +5,7 @@ use ocfs2_format::dinode::{Arm, Dinode, DynFeatures, FileKind, InodeFlags};
 use ocfs2_format::feature::Incompat;
 use ocfs2_volume::Inode;
 
-use super::{Facts, inline, symlink};
+use super::{Facts, index, inline, local_alloc, symlink, truncate_log};
 use crate::codes::{directories, inodes as codes};
 use crate::collected::{Collected, TreeUser};
 use crate::extents::{self, Holds, TreeRoot, Walked};
@@ -75,6 +75,7 @@ pub(super) fn check(
         out.tree_users.push(TreeUser { tree, inode: inode.blkno });
     }
     contents(context, &subject, out);
+    index::claim(context, &subject, out);
     let Subject { features, refcount_tree, .. } = subject;
     xattrs::check(context, &xattrs::Owner { inode, features, refcount_tree }, out);
 }
@@ -216,7 +217,9 @@ fn contents(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) {
         arm => arm,
     };
     match arm {
-        Arm::Super | Arm::Chain | Arm::LocalAlloc | Arm::TruncateLog => {}
+        Arm::Super | Arm::Chain => {}
+        Arm::LocalAlloc => local_alloc::check(context, subject, out),
+        Arm::TruncateLog => truncate_log::check(context, subject, out),
         Arm::InlineData => inline::check(context, subject, out),
         Arm::Symlink => symlink::check_fast(context, subject, out),
         Arm::ExtentList => {

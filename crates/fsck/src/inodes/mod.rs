@@ -5,10 +5,13 @@
 //! has ended, the inode table is complete, and so is what every file says is its own.
 
 mod dinode;
+mod index;
 mod inline;
+mod local_alloc;
 mod scan;
 mod symlink;
 mod table;
+mod truncate_log;
 
 use std::ops::Range;
 

@@ -1,0 +1,117 @@
+//! The extent allocators: blocks of metadata that are no inodes.
+
+use std::collections::BTreeMap;
+
+use ocfs2_format::bitmap::BitmapMut;
+
+use super::differences;
+use crate::check::State;
+use crate::codes::{Code, chains as codes};
+use crate::collected::BlockClaim;
+use crate::suballocs::{Bit, Group, Suballoc};
+use crate::{Finding, Place};
+
+pub(super) fn check(state: &mut State<'_>) {
+    let mut claims = state.blocks.clone();
+    claims.sort_by_key(|claim| claim.blkno);
+    let mut findings = Vec::new();
+    // The bits in use of each group that has any, apart from the descriptor.
+    let mut used: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+    for (index, claim) in claims.iter().enumerate() {
+        let before = index.checked_sub(1).and_then(|before| claims.get(before));
+        if let Some(before) = before.filter(|before| before.blkno == claim.blkno) {
+            findings.push(shared(before, claim));
+            continue;
+        }
+        let found = state.suballocs.find(claim.blkno);
+        let place = found.and_then(|at| Some((at, state.suballocs.group(at)?)));
+        let is_extents = |group: &Group| matches!(group.suballoc, Suballoc::Extents(_));
+        let Some((at, group)) = place.filter(|(at, group)| at.bit > 0 && is_extents(group)) else {
+            // It may be one of those that were lost.
+            if !state.lost_groups || found.is_some() {
+                let text = "lies in no group of an extent allocator";
+                findings.push(finding(codes::BLOCK_UNALLOCATED, claim, text));
+            }
+            continue;
+        };
+        let bytes = (group.bits as usize).div_ceil(8);
+        let map = used.entry(at.group).or_insert_with(|| vec![0; bytes]);
+        BitmapMut::new(map, group.bits as usize).set_range(at.bit as usize, 1);
+        suballoc(claim, at, group, &mut findings);
+    }
+    for (index, group) in (0..).zip(state.suballocs.groups()) {
+        if matches!(group.suballoc, Suballoc::Extents(_)) {
+            compare(group, used.remove(&index), state.incomplete, &mut findings);
+        }
+    }
+    state.found_all(findings);
+}
+
+fn finding(code: &'static Code, claim: &BlockClaim, text: impl std::fmt::Display) -> Finding {
+    let BlockClaim { owner, blkno, used_as, .. } = claim;
+    let text = format!("{} {blkno}: {text}", used_as.name());
+    Finding::new(code, Place::block(*blkno).of(*owner), text)
+}
+
+fn shared(first: &BlockClaim, second: &BlockClaim) -> Finding {
+    let text = format!(
+        "is used by inode {}, and by inode {} as {}",
+        second.owner,
+        first.owner,
+        first.used_as.name()
+    );
+    finding(codes::BLOCK_SHARED, second, text)
+}
+
+/// Where the block says it was allocated from.
+fn suballoc(claim: &BlockClaim, at: Bit, group: &Group, findings: &mut Vec<Finding>) {
+    let (slot, bit, loc) = claim.suballoc;
+    let expected = group.suballoc.slot();
+    if slot != expected {
+        let text = format!("states slot {slot}, is from that of {}", group.suballoc.file_name());
+        findings.push(finding(codes::BLOCK_SUBALLOC, claim, text));
+    }
+    let misled = u32::from(bit) != at.bit || !loc.is_none() && loc != group.blkno;
+    // Without the group the bit leads to it by itself, in a group in one piece.
+    let lost = loc.is_none() && group.runs.len() > 1;
+    if misled || lost {
+        let text =
+            format!("states bit {bit} of group {loc}, is {} of group {}", at.bit, group.blkno);
+        findings.push(finding(codes::BLOCK_SUBALLOC_BIT, claim, text));
+    }
+}
+
+/// Compares the bitmap of a group with what is used of it.
+fn compare(group: &Group, used: Option<Vec<u8>>, incomplete: bool, findings: &mut Vec<Finding>) {
+    let bits = group.bits as usize;
+    let mut expected = used.unwrap_or_else(|| vec![0; bits.div_ceil(8)]);
+    let mut map = BitmapMut::new(&mut expected, bits);
+    map.set_range(0, 1);
+    let mut stored = vec![0; bits.div_ceil(8)];
+    let mut copy = BitmapMut::new(&mut stored, bits);
+    for run in group.bitmap().runs(true) {
+        copy.set_range(run.start, run.len());
+    }
+    // The descriptor's own bit was looked at in pass 0.
+    copy.set_range(0, 1);
+    let wrong = differences(&stored, &expected, bits, 0);
+    for wrong in wrong.into_iter().filter(|wrong| !wrong.is_set || !incomplete) {
+        let first = group.block_of_bit(wrong.start).unwrap_or(group.blkno);
+        let file = group.suballoc.file_name();
+        let what = match wrong.end - wrong.start {
+            1 => format!("block {first}, bit {} of group {}, is", wrong.start, group.blkno),
+            count => format!(
+                "{count} blocks from {first} on, bits {} to {} of group {}, are",
+                wrong.start,
+                wrong.end - 1,
+                group.blkno
+            ),
+        };
+        let how = match wrong.is_set {
+            true => format!("set in {file} and used by nobody"),
+            false => format!("in use and clear in {file}"),
+        };
+        let place = Place::block(first).named(file.as_bytes());
+        findings.push(Finding::new(codes::EXTENT_ALLOC_BIT, place, format!("{what} {how}")));
+    }
+}

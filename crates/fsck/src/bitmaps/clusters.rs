@@ -1,0 +1,126 @@
+//! The global bitmap. It is read group by group and never there as a whole.
+
+use ocfs2_format::bitmap::{Bitmap, BitmapMut};
+use ocfs2_format::group::GroupDesc;
+use ocfs2_format::superblock::backup_blocks;
+
+use super::{Wrong, differences};
+use crate::check::State;
+use crate::clusters::ClusterSet;
+use crate::codes::chains as codes;
+use crate::{Context, Finding, Place, Stop, parallel};
+
+pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), Stop> {
+    descriptors(context, state);
+    let mut shared = ClusterSet::default();
+    for claim in &state.shared {
+        shared.insert(claim.start..claim.start.saturating_add(claim.count), |_| {});
+    }
+    let geometry = context.geometry();
+    // Old volumes have set bits there, whatever their features say.
+    let backups = backup_blocks(geometry.block_size, geometry.blocks());
+    let backups: Vec<_> = backups.filter_map(|blkno| Some(geometry.cluster_of(blkno)?.0)).collect();
+    let used = Used { clusters: &state.clusters, shared: &shared, backups: &backups };
+
+    let unknown = &state.unknown_groups;
+    let groups = (0..geometry.groups()).filter(|group| !unknown.contains(group));
+    let mut report = Report { report_unused: !state.incomplete, ..Report::default() };
+    let work = |group| compare(context, group, &used);
+    parallel::ordered(context.options.threads, groups, work, |wrong| {
+        wrong.into_iter().for_each(|wrong| report.add(wrong));
+        !context.interrupt.requested()
+    });
+    report.flush();
+    let findings = report.findings;
+    state.found_all(findings);
+    context.check_interrupt()
+}
+
+/// The clusters of the bitmap's own descriptors belong to it: who claims one as well?
+fn descriptors(context: &Context<'_>, state: &mut State<'_>) {
+    let geometry = context.geometry();
+    for group in 1..geometry.groups() {
+        let cluster = geometry.group_start(group).0;
+        if state.clusters.contains(cluster) {
+            state.doubly.push(cluster..cluster + 1);
+        }
+    }
+}
+
+/// What is in use.
+struct Used<'a> {
+    clusters: &'a ClusterSet,
+    shared: &'a ClusterSet,
+    backups: &'a [u32],
+}
+
+fn compare(context: &Context<'_>, group: u32, used: &Used<'_>) -> Vec<Wrong> {
+    let geometry = context.geometry();
+    let (first, count) = (geometry.group_start(group).0, geometry.group_clusters(group));
+    let range = first..first.saturating_add(count);
+    let blkno = geometry.group_blkno(group);
+    // That it can not be read was said when its chain was followed.
+    let Ok(block) = context.read("group descriptor", blkno, GroupDesc::CHECK_OFFSET) else {
+        return Vec::new();
+    };
+    let bytes = (count as usize).div_ceil(8);
+    let Some(stored) = block.bytes.get(GroupDesc::BITMAP_OFFSET..).and_then(|map| map.get(..bytes))
+    else {
+        return Vec::new();
+    };
+    let mut expected = vec![0; bytes];
+    let mut map = BitmapMut::new(&mut expected, count as usize);
+    if group > 0 {
+        map.set_range(0, 1);
+    }
+    for run in used.clusters.runs(range.clone()).chain(used.shared.runs(range.clone())) {
+        map.set_range((run.start - first) as usize, run.len());
+    }
+    let stored_map = Bitmap::new(stored, count as usize);
+    for backup in used.backups.iter().filter(|backup| range.contains(backup)) {
+        let bit = (backup - first) as usize;
+        if stored_map.get(bit) {
+            map.set_range(bit, 1);
+        }
+    }
+    differences(stored, &expected, count as usize, first)
+}
+
+/// Puts together what goes on from group to group.
+#[derive(Debug, Default)]
+struct Report {
+    report_unused: bool,
+    pending: Option<Wrong>,
+    findings: Vec<Finding>,
+}
+
+impl Report {
+    fn add(&mut self, wrong: Wrong) {
+        if wrong.is_set && !self.report_unused {
+            return;
+        }
+        match &mut self.pending {
+            Some(last) if last.end == wrong.start && last.is_set == wrong.is_set => {
+                last.end = wrong.end;
+            }
+            _ => {
+                self.flush();
+                self.pending = Some(wrong);
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let Some(Wrong { start, end, is_set }) = self.pending.take() else { return };
+        let what = match end - start {
+            1 => format!("cluster {start} is"),
+            count => format!("clusters {start} to {} ({count}) are", end - 1),
+        };
+        let how = match is_set {
+            true => "set in the global bitmap and used by nobody",
+            false => "in use and clear in the global bitmap",
+        };
+        let place = Place::clusters(start, end - start);
+        self.findings.push(Finding::new(codes::CLUSTER_ALLOC_BIT, place, format!("{what} {how}")));
+    }
+}

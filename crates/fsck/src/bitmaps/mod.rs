@@ -1,0 +1,66 @@
+//! The end of pass 1: what is in use compared with the bitmaps.
+//!
+//! Verifies invariant G-3, and the same of the extent allocators. What could not be read may
+//! use more than is known; then bits that are set and of nobody are not reported, so that
+//! nothing is freed that is only not seen. A bit that is clear and used always is.
+
+mod blocks;
+mod clusters;
+
+use crate::check::State;
+use crate::{Context, Stop};
+
+/// Compares all bitmaps; those of the inode allocators were when the inodes were read.
+///
+/// # Errors
+/// [`Stop`].
+pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), Stop> {
+    blocks::check(state);
+    clusters::check(context, state)
+}
+
+/// Bits in a row that are not as they should be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Wrong {
+    /// The first one, and the one behind the last.
+    start: u32,
+    end: u32,
+    /// Whether they are set.
+    is_set: bool,
+}
+
+/// Where `stored` differs from `expected`, ascending; both have `bits` bits, the first of which
+/// is called `first`.
+fn differences(stored: &[u8], expected: &[u8], bits: usize, first: u32) -> Vec<Wrong> {
+    use ocfs2_format::bitmap::Bitmap;
+    if stored == expected {
+        return Vec::new();
+    }
+    let different: Vec<_> = stored.iter().zip(expected).map(|(one, other)| one ^ other).collect();
+    let stored = Bitmap::new(stored, bits);
+    let mut wrong = Vec::new();
+    for run in Bitmap::new(&different, bits).runs(true) {
+        let mut at = run.start;
+        while at < run.end {
+            let is_set = stored.get(at);
+            let end = stored.next(!is_set, at).unwrap_or(run.end).min(run.end);
+            wrong.push(Wrong { start: first + at as u32, end: first + end as u32, is_set });
+            at = end;
+        }
+    }
+    wrong
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_that_are_wrong_in_different_ways_are_apart() {
+        let wrong = |start, end, is_set| Wrong { start, end, is_set };
+        let found = differences(&[0b0011_1000, 0b1], &[0b1100_0000, 0b1], 16, 100);
+        assert_eq!(found, [wrong(103, 106, true), wrong(106, 108, false)]);
+        assert_eq!(differences(&[0xff], &[0x0f], 6, 0), [wrong(4, 6, true)]);
+        assert!(differences(&[0xff], &[0x3f], 6, 0).is_empty());
+    }
+}

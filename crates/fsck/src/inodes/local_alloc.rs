@@ -1,0 +1,82 @@
+//! Local allocs (invariant L-1): windows of clusters that slots have reserved.
+//!
+//! Claims what is reserved and not handed out; nothing of a window that is damaged.
+
+use ocfs2_format::Structure;
+use ocfs2_format::local_alloc::LocalAlloc;
+
+use super::dinode::Subject;
+use crate::Context;
+use crate::codes::slots as codes;
+use crate::collected::{Claim, Collected};
+
+pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) {
+    let id2 = subject.inode.id2();
+    let Ok(alloc) = LocalAlloc::decode(id2) else { return };
+    let (used, total) = subject.dinode().bitmap();
+    let damaged = damage(context, subject, &alloc, out);
+    if total == 0 || damaged {
+        out.incomplete |= damaged;
+        return;
+    }
+    let Ok(bitmap) = LocalAlloc::bitmap(id2, total) else { return };
+    let set = bitmap.count_ones();
+    if set != used as usize {
+        let text = format!("i_used is {used}, {set} bits are set");
+        out.found(subject.finding(codes::LALLOC_USED_BITS, text));
+    }
+    for run in bitmap.runs(false) {
+        let start = alloc.la_bm_off + run.start as u32;
+        let count = run.len() as u32;
+        out.claims.push(Claim { owner: subject.blkno(), start, count });
+    }
+}
+
+/// Reports what keeps the window from being used as it is; whether there is anything.
+fn damage(
+    context: &Context<'_>,
+    subject: &Subject<'_>,
+    alloc: &LocalAlloc,
+    out: &mut Collected,
+) -> bool {
+    let before = out.findings.len();
+    let (used, total) = subject.dinode().bitmap();
+    let (offset, size) = (alloc.la_bm_off, alloc.la_size);
+    let room = LocalAlloc::bitmap_size(context.volume.block_size());
+    if size > room {
+        let finding =
+            subject.finding(codes::LALLOC_SIZE, format!("la_size is {size}, at most {room} fit"));
+        out.found(finding.or_else(codes::LALLOC_CLEAR));
+    }
+    if total == 0 {
+        if used != 0 {
+            let text = format!("i_used is {used}, there is no window");
+            out.found(subject.finding(codes::LALLOC_NZ_USED, text));
+        }
+        if offset != 0 {
+            let text = format!("la_bm_off is {offset}, there is no window");
+            out.found(subject.finding(codes::LALLOC_NZ_BM, text));
+        }
+        // Without a window nothing is lost.
+        return false;
+    }
+    let clusters = context.geometry().clusters;
+    let most = 8 * u32::from(size.min(room));
+    if offset >= clusters {
+        let text = format!("la_bm_off is {offset}, the volume has {clusters} clusters");
+        out.found(subject.finding(codes::LALLOC_BM_OVERRUN, text));
+    } else if total > most {
+        let text = format!("i_total is {total}, the bitmap has room for {most}");
+        let finding = subject.finding(codes::LALLOC_BM_SIZE, text);
+        out.found(finding.or_else(codes::LALLOC_CLEAR));
+    } else if total > clusters - offset {
+        let text = format!("{total} clusters from {offset} on, the volume has {clusters}");
+        out.found(subject.finding(codes::LALLOC_BM_STRADDLE, text));
+    }
+    if used > total {
+        let text = format!("i_used is {used}, i_total is {total}");
+        let finding = subject.finding(codes::LALLOC_USED_OVERRUN, text);
+        out.found(finding.or_else(codes::LALLOC_CLEAR));
+    }
+    out.findings.len() > before
+}
