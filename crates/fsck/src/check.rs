@@ -10,9 +10,9 @@ use crate::quota::{self, Usage};
 use crate::refcounts::{self, Unsettled};
 use crate::start::{self, SystemFiles};
 use crate::suballocs::Suballocs;
-use crate::{Context, Finding, Found, Pass, Stop};
-use crate::{bitmaps, chains};
-use crate::{Context, Finding, Found, Pass, Stop, connectivity, directories, links};
+use crate::{
+    Context, Finding, Found, Pass, Stop, bitmaps, chains, connectivity, directories, links,
+};
 
 /// Told what the check does and finds, in order.
 pub trait Observer {
@@ -191,6 +191,7 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
     Ok(Outcome {
         findings: state.findings,
         totals: state.totals,
-        clusters_in_use: state.clusters.len(),
+        // Those of the bitmap's own descriptors are not among them, but for the first.
+        clusters_in_use: state.clusters.len() + u64::from(context.geometry().groups() - 1),
     })
 }

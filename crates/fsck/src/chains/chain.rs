@@ -146,11 +146,10 @@ impl Judge<'_> {
                 self.member(index, at, &node);
                 sum.add(Sum::of(&node));
                 chains.groups.insert(at);
-                if let Some(group) = node.group {
-                    chains.usable.push(*group);
-                } else if self.allocator.suballoc.is_some() {
-                    chains.incomplete = true;
-                }
+                let covered = |group: &Group| group.runs.iter().map(|run| run.bits).sum::<u32>();
+                let all = node.group.as_deref().is_some_and(|group| covered(group) >= group.bits);
+                chains.incomplete |= self.allocator.suballoc.is_some() && !all;
+                chains.usable.extend(node.group.map(|group| *group));
             }
             from.group = Some(at);
             at = node.next;
