@@ -192,6 +192,7 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
         findings: state.findings,
         totals: state.totals,
         // Those of the bitmap's own descriptors are not among them, but for the first.
-        clusters_in_use: state.clusters.len() + u64::from(context.geometry().groups() - 1),
+        clusters_in_use: state.clusters.len()
+            + u64::from(context.geometry().groups().saturating_sub(1)),
     })
 }
