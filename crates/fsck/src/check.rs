@@ -7,11 +7,11 @@ use crate::codes::general;
 use crate::collected::{BlockClaim, Collected, SharedClaim, Totals, TreeUser};
 use crate::inodes::{self, InodeTable, References};
 use crate::quota::{self, Usage};
-use crate::refcounts::{self, Unsettled};
 use crate::start::{self, SystemFiles};
 use crate::suballocs::Suballocs;
 use crate::{
     Context, Finding, Found, Pass, Stop, bitmaps, chains, connectivity, directories, links,
+    refcounts, shared_clusters,
 };
 
 /// Told what the check does and finds, in order.
@@ -47,9 +47,8 @@ pub(crate) struct State<'o> {
     pub references: References,
     /// Clusters in use so far. Those of refcounted extents are only in `shared`.
     pub clusters: ClusterSet,
-    /// Clusters claimed more than once, except by sharing: each range as often as it was
-    /// claimed again.
-    pub doubly: Vec<std::ops::Range<u32>>,
+    /// Clusters claimed more than once, except by sharing: until it was found out by whom.
+    pub doubly: ClusterSet,
     /// Clusters of refcounted extents.
     pub shared: Vec<SharedClaim>,
     /// Blocks of metadata in use.
@@ -77,7 +76,7 @@ impl<'o> State<'o> {
             inodes: InodeTable::default(),
             references: References::default(),
             clusters: ClusterSet::default(),
-            doubly: Vec::new(),
+            doubly: ClusterSet::default(),
             shared: Vec::new(),
             blocks: Vec::new(),
             tree_users: Vec::new(),
@@ -90,6 +89,13 @@ impl<'o> State<'o> {
     pub fn begin(&mut self, pass: Pass, total: u64) {
         self.pass = pass;
         self.observer.pass(pass, total);
+    }
+
+    /// A pass begins that reads all inodes.
+    pub fn begin_inodes(&mut self, pass: Pass) {
+        let groups = self.suballocs.groups().iter();
+        let groups = groups.filter(|group| group.suballoc.holds_inodes());
+        self.begin(pass, groups.map(|group| u64::from(group.bits)).sum());
     }
 
     /// So much of the pass is done.
@@ -113,7 +119,7 @@ impl<'o> State<'o> {
     /// Clusters are in use by `owner`.
     pub fn claim(&mut self, range: std::ops::Range<u32>) {
         let doubly = &mut self.doubly;
-        self.clusters.insert(range, |again| doubly.push(again));
+        self.clusters.insert(range, |again| doubly.insert(again, |_| {}));
     }
 
     /// Takes over what a piece of pass 1 collected.
@@ -170,9 +176,7 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
     start::check(context, &mut state);
     chains::check(context, &mut state)?;
 
-    let total = state.suballocs.groups().iter().filter(|group| group.suballoc.holds_inodes());
-    let total = total.map(|group| u64::from(group.bits)).sum();
-    state.begin(Pass::Inodes, total);
+    state.begin_inodes(Pass::Inodes);
     state.inodes = InodeTable::new(&state.suballocs);
     let suballocs = std::mem::take(&mut state.suballocs);
     let system = std::mem::take(&mut state.system);
@@ -180,8 +184,8 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
     (state.suballocs, state.system) = (suballocs, system);
     scanned?;
     let unsettled = refcounts::check(context, &mut state)?;
-    state.found_all(unsettled.iter().map(Unsettled::finding));
     bitmaps::check(context, &mut state)?;
+    shared_clusters::check(context, &mut state, &unsettled)?;
 
     let directories = directories::check(context, &mut state)?;
     connectivity::check(context, &mut state, &directories);

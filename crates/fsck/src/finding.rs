@@ -97,10 +97,13 @@ impl Finding {
         Self { code, place, text: text.to_string(), otherwise: None }
     }
 
-    /// The same, with what is asked when the answer is no: another way to mend it.
+    /// The same, with what is asked when all answers so far are no: another way to mend it.
     #[must_use]
     pub fn or_else(self, code: &'static Code) -> Self {
-        let other = Self::new(code, self.place.clone(), &self.text);
+        let other = match self.otherwise {
+            Some(other) => other.or_else(code),
+            None => Self::new(code, self.place.clone(), &self.text),
+        };
         Self { otherwise: Some(Box::new(other)), ..self }
     }
 

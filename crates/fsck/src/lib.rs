@@ -34,6 +34,7 @@ mod quota;
 mod recover;
 mod refcounts;
 mod report;
+mod shared_clusters;
 pub mod start;
 mod suballocs;
 mod target;

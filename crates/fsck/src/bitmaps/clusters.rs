@@ -42,7 +42,7 @@ fn descriptors(context: &Context<'_>, state: &mut State<'_>) {
     for group in 1..geometry.groups() {
         let cluster = geometry.group_start(group).0;
         if state.clusters.contains(cluster) {
-            state.doubly.push(cluster..cluster + 1);
+            state.doubly.insert(cluster..cluster + 1, |_| {});
         }
     }
 }

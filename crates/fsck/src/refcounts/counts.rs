@@ -4,13 +4,15 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::Range;
 
-use super::block::{Record, Tree};
+use super::block::Tree;
 use crate::collected::SharedClaim;
 
 /// Clusters in a row that the same number of extents share.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Run {
+pub struct Run {
+    /// The clusters.
     pub clusters: Range<u32>,
+    /// How many extents.
     pub count: u32,
 }
 
@@ -23,7 +25,7 @@ pub(super) struct Mismatch {
 }
 
 /// How many of `claims`, which are sorted by their start, cover which clusters.
-pub(super) fn runs(claims: &[SharedClaim]) -> impl Iterator<Item = Run> {
+pub fn runs(claims: &[SharedClaim]) -> impl Iterator<Item = Run> {
     let mut claims = claims.iter().peekable();
     let mut ends = BinaryHeap::new();
     let mut at = 0;
@@ -103,19 +105,12 @@ pub(super) fn compare(tree: &Tree, runs: &[Run]) -> Vec<Mismatch> {
     }
 }
 
-/// A record as it counts.
-impl Record {
-    #[cfg(test)]
-    fn new(clusters: Range<u32>, count: u32) -> Self {
-        Self { clusters, count }
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::single_range_in_vec_init)]
 mod tests {
     use ocfs2_format::Blkno;
 
+    use super::super::block::Record;
     use super::*;
 
     fn claims(ranges: &[Range<u32>]) -> Vec<SharedClaim> {
@@ -146,7 +141,8 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_told_and_in_one_piece() {
-        let records = vec![Record::new(0..4, 1), Record::new(4..10, 2), Record::new(30..40, 1)];
+        let record = |clusters, count| Record { clusters, count };
+        let records = vec![record(0..4, 1), record(4..10, 2), record(30..40, 1)];
         let tree = Tree { records, lost: vec![20..25] };
         let compare = |ranges: &[Range<u32>]| {
             let runs: Vec<_> = runs(&claims(ranges)).collect();

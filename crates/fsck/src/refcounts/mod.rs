@@ -18,6 +18,8 @@ use crate::collected::{Collected, SharedClaim, TreeUser};
 use crate::{Context, Finding, Place, Stop, parallel};
 use counts::{Mismatch, Run};
 
+pub use counts::runs;
+
 /// Clusters whose count is wrong while somebody claims them without being counted: an extent
 /// that lost its flag, or clusters claimed twice.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -1,0 +1,259 @@
+//! Passes 1b to 1d: clusters that several files claim.
+//!
+//! Pass 1 only notes that a cluster was claimed again. If there is such a cluster, all inodes
+//! are read a second time to learn who claims it; what they give otherwise is dropped. Clusters
+//! of a refcount tree whose count is wrong are settled here as well: an extent of one of its
+//! files may have lost its flag.
+//!
+//! Each file that has clusters of others gets one finding, which names the clusters and the
+//! others. Files that share clusters through a refcount tree get none when they only collide
+//! with a file that is not in the tree: the tree says that the clusters are theirs.
+
+mod claimants;
+mod unflagged;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use ocfs2_format::Blkno;
+use ocfs2_format::dinode::FileKind;
+use ocfs2_format::feature::Incompat;
+
+use crate::check::State;
+use crate::clusters::ClusterSet;
+use crate::codes::refcounts as codes;
+use crate::refcounts::Unsettled;
+use crate::{Context, Finding, Pass, Place, Stop};
+use claimants::{Claimants, Claimed};
+
+/// Ranges and owners that a finding names.
+const NAMED: usize = 4;
+/// Claims that are looked at for the owners of a range.
+const LOOKED_AT: usize = 64;
+
+/// Says who claims clusters of others.
+///
+/// # Errors
+/// [`Stop`] if that was asked for.
+pub fn check(
+    context: &Context<'_>,
+    state: &mut State<'_>,
+    unsettled: &[Unsettled],
+) -> Result<(), Stop> {
+    let mut wanted = std::mem::take(&mut state.doubly);
+    for open in unsettled {
+        wanted.insert(open.clusters.clone(), |_| {});
+    }
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    state.begin_inodes(Pass::SharedClusters);
+    let claimants = Claimants::find(context, state, &wanted)?;
+    let trees = state.tree_users.iter().map(|user| (user.inode, user.tree)).collect();
+    let settled = unflagged::settle(unsettled, &claimants, &trees);
+    state.found_all(settled.findings);
+    let shared = Shared::new(state, &claimants, &wanted, trees, settled.clusters);
+    let mut by_owner: Vec<&Claimed> = claimants.claims().iter().collect();
+    by_owner.sort_by_key(|claimed| claimed.owner);
+    for claims in by_owner.chunk_by(|a, b| a.owner == b.owner) {
+        let finding = shared.finding(context, &claimants, claims);
+        state.found_all(finding);
+        context.check_interrupt()?;
+    }
+    Ok(())
+}
+
+/// Who may not have which clusters, and why.
+struct Shared<'a> {
+    wanted: &'a ClusterSet,
+    /// The tree of each inode that has one.
+    trees: HashMap<Blkno, Blkno>,
+    /// By tree the clusters of its files that are only missing a flag.
+    settled: BTreeMap<Blkno, ClusterSet>,
+    /// Clusters with two owners or more; a tree is one.
+    doubly: ClusterSet,
+    /// Clusters of allocators, of the superblock and its backups.
+    metadata: ClusterSet,
+    /// Clusters of what no refcount tree can count: all but regular files.
+    unshareable: ClusterSet,
+    /// Clusters of several trees.
+    between_trees: ClusterSet,
+    /// Inodes that are system files.
+    system: BTreeSet<Blkno>,
+}
+
+impl<'a> Shared<'a> {
+    fn new(
+        state: &State<'_>,
+        claimants: &Claimants,
+        wanted: &'a ClusterSet,
+        trees: HashMap<Blkno, Blkno>,
+        settled: BTreeMap<Blkno, ClusterSet>,
+    ) -> Self {
+        let mut shared = Self {
+            wanted,
+            trees,
+            settled,
+            doubly: ClusterSet::default(),
+            metadata: ClusterSet::default(),
+            unshareable: ClusterSet::default(),
+            between_trees: ClusterSet::default(),
+            system: BTreeSet::new(),
+        };
+        let mut once = ClusterSet::default();
+        for (clusters, _) in claimants.fixed() {
+            for run in wanted.runs(clusters.clone()) {
+                shared.metadata.insert(run.clone(), |_| {});
+                once.insert(run, |_| {});
+            }
+        }
+        let mut by_tree = shared.settled.clone();
+        for claimed in claimants.claims() {
+            let facts = state.inodes.find(&state.suballocs, claimed.owner);
+            if facts.is_some_and(|facts| facts.is_system) {
+                shared.system.insert(claimed.owner);
+            }
+            if let Some(tree) = claimed.tree {
+                let clusters = by_tree.entry(tree).or_default();
+                wanted.runs(claimed.clusters.clone()).for_each(|run| clusters.insert(run, |_| {}));
+                continue;
+            }
+            let is_file = facts
+                .is_some_and(|facts| facts.kind == Some(FileKind::Regular) && !facts.is_system);
+            for run in shared.open(claimed) {
+                if !is_file {
+                    shared.unshareable.insert(run.clone(), |_| {});
+                }
+                once.insert(run, |again| shared.doubly.insert(again, |_| {}));
+            }
+        }
+        let mut in_trees = ClusterSet::default();
+        for clusters in by_tree.values() {
+            for run in clusters.runs(0..u32::MAX) {
+                in_trees.insert(run.clone(), |again| shared.between_trees.insert(again, |_| {}));
+                once.insert(run, |again| shared.doubly.insert(again, |_| {}));
+            }
+        }
+        shared
+    }
+
+    /// The wanted clusters of a claim, apart from those that are only missing a flag.
+    fn open(&self, claimed: &Claimed) -> Vec<Range<u32>> {
+        let runs = self.wanted.runs(claimed.clusters.clone());
+        let settled = self.trees.get(&claimed.owner).and_then(|tree| self.settled.get(tree));
+        match settled {
+            None => runs.collect(),
+            Some(settled) => runs.flat_map(|run| gaps(settled, run)).collect(),
+        }
+    }
+
+    /// What is to be said of the inode that has all these claims.
+    fn finding(
+        &self,
+        context: &Context<'_>,
+        claimants: &Claimants,
+        claims: &[&Claimed],
+    ) -> Option<Finding> {
+        let owner = claims.first()?.owner;
+        let mut mine = ClusterSet::default();
+        for claimed in claims {
+            let mut take = |run| mine.insert(run, |_| {});
+            if claimed.tree.is_some() {
+                let clusters = &claimed.clusters;
+                self.metadata.runs(clusters.clone()).for_each(&mut take);
+                self.between_trees.runs(clusters.clone()).for_each(&mut take);
+            } else {
+                let open = self.open(claimed);
+                open.into_iter().flat_map(|run| self.doubly.runs(run)).for_each(&mut take);
+            }
+        }
+        let first = mine.runs(0..u32::MAX).next()?;
+        let (others, trees) = self.others(claimants, owner, &mine);
+        let text = format!("inode {owner}: {} also {others}", list(&mine));
+        let place = Place::clusters(first.start, first.end - first.start).of(owner);
+        let touches =
+            |set: &ClusterSet| mine.runs(0..u32::MAX).any(|run| set.runs(run).next().is_some());
+        let finding = |code| Finding::new(code, place.clone(), &text);
+        let can_share = context.volume.has(Incompat::REFCOUNT_TREE)
+            && trees <= 1
+            && !touches(&self.unshareable)
+            && !touches(&self.between_trees);
+        Some(if self.system.contains(&owner) {
+            finding(codes::DUP_CLUSTERS_SYSFILE_CLONE)
+        } else if touches(&self.metadata) {
+            finding(codes::DUP_CLUSTERS_METADATA).or_else(codes::DUP_CLUSTERS_DELETE)
+        } else if can_share {
+            let clone = finding(codes::DUP_CLUSTERS_ADD_REFCOUNT);
+            clone.or_else(codes::DUP_CLUSTERS_CLONE).or_else(codes::DUP_CLUSTERS_DELETE)
+        } else {
+            finding(codes::DUP_CLUSTERS_CLONE).or_else(codes::DUP_CLUSTERS_DELETE)
+        })
+    }
+
+    /// Who else has some of the clusters, in words, and how many refcount trees there are
+    /// among all of them.
+    fn others(&self, claimants: &Claimants, owner: Blkno, mine: &ClusterSet) -> (String, usize) {
+        let mut names = BTreeSet::new();
+        let mut trees: BTreeSet<Blkno> = self.trees.get(&owner).copied().into_iter().collect();
+        for run in mine.runs(0..u32::MAX).take(LOOKED_AT) {
+            for claimed in claimants.overlapping(run.clone()).take(LOOKED_AT) {
+                trees.extend(self.trees.get(&claimed.owner));
+                if claimed.owner != owner {
+                    names.insert((1, format!("inode {}", claimed.owner)));
+                }
+            }
+            let fixed = claimants
+                .fixed()
+                .iter()
+                .filter(|(clusters, _)| clusters.start < run.end && run.start < clusters.end);
+            names.extend(fixed.take(NAMED).map(|(_, name)| (0, name.clone())));
+        }
+        let mut text = String::new();
+        for (index, (_, name)) in names.iter().take(NAMED).enumerate() {
+            let _ = write!(text, "{}{name}", if index == 0 { "those of " } else { ", " });
+        }
+        match names.len() {
+            0 => text.push_str("elsewhere in it"),
+            count if count > NAMED => text.push_str(" and others"),
+            _ => {}
+        }
+        (text, trees.len())
+    }
+}
+
+/// The clusters of a set, in words.
+fn list(clusters: &ClusterSet) -> String {
+    let runs: Vec<_> = clusters.runs(0..u32::MAX).take(NAMED + 1).collect();
+    let mut text = String::new();
+    for (index, run) in runs.iter().take(NAMED).enumerate() {
+        text.push_str(if index == 0 { "" } else { ", " });
+        let _ = match run.end - run.start {
+            1 => write!(text, "{}", run.start),
+            _ => write!(text, "{} to {}", run.start, run.end - 1),
+        };
+    }
+    if runs.len() > NAMED {
+        text.push_str(" and more");
+    }
+    match clusters.len() {
+        1 => format!("cluster {text} is"),
+        _ => format!("clusters {text} are"),
+    }
+}
+
+/// The parts of a range that are not in a set.
+fn gaps(set: &ClusterSet, range: Range<u32>) -> Vec<Range<u32>> {
+    let mut gaps = Vec::new();
+    let mut at = range.start;
+    for run in set.runs(range.clone()) {
+        if at < run.start {
+            gaps.push(at..run.start);
+        }
+        at = run.end;
+    }
+    if at < range.end {
+        gaps.push(at..range.end);
+    }
+    gaps
+}
