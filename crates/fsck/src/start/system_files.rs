@@ -196,6 +196,7 @@ pub(crate) fn has_quota(volume: &Volume, kind: QuotaKind) -> bool {
 pub struct SystemFiles {
     files: BTreeMap<SystemFile, Blkno>,
     files_by_block: BTreeMap<Blkno, Option<SystemFile>>,
+    dir: Blkno,
     slots: u16,
 }
 
@@ -224,7 +225,8 @@ impl SystemFiles {
                 files_by_block.insert(*blkno, None);
             }
         }
-        Self { files, files_by_block, slots }
+        let dir = context.volume.superblock().s_system_dir_blkno;
+        Self { files, files_by_block, dir, slots }
     }
 
     /// The block of a file's inode, whatever it is.
@@ -246,13 +248,19 @@ impl SystemFiles {
         Some(inode)
     }
 
-    /// Makes type and flags those of the file an inode is of, if it is of one.
+    /// Makes type and flags those of the file an inode is of, if it is of one, or of the
+    /// system directory.
     pub fn mend(&self, inode: &mut Inode) {
-        if let Some(Some(file)) = self.files_by_block.get(&inode.blkno) {
-            inode.dinode.i_flags = file.flags().bits();
-            let permissions = inode.dinode.i_mode & 0o7777;
-            inode.dinode.i_mode = file.kind().mode_bits() | permissions;
-        }
+        let (kind, flags) = match self.files_by_block.get(&inode.blkno) {
+            Some(Some(file)) => (file.kind(), file.flags()),
+            None if inode.blkno == self.dir => {
+                (FileKind::Directory, InodeFlags::VALID | InodeFlags::SYSTEM)
+            }
+            _ => return,
+        };
+        inode.dinode.i_flags = flags.bits();
+        let permissions = inode.dinode.i_mode & 0o7777;
+        inode.dinode.i_mode = kind.mode_bits() | permissions;
     }
 
     /// The slots above all those that have any file, from 0; at most what can be.

@@ -123,6 +123,33 @@ pub(super) const RECIPES: &[Recipe] = &[
         c: NOT_SEEN,
     },
     Recipe {
+        code: "SYSTEM_DIR_INVALID",
+        name: "the system directory is a regular file",
+        on: EMPTY,
+        damage: |image| {
+            let dir = image.volume().superblock().s_system_dir_blkno;
+            image.edit_dinode(dir, |dinode, _| dinode.i_mode = 0o100_755);
+        },
+        found: &["SYSTEM_DIR_INVALID"],
+        c: Differs { codes: &[], status: 8, why: "It finds no system file, and gives up." },
+    },
+    Recipe {
+        code: "SYSTEM_FILE_MISSING",
+        name: "a slot has no truncate log",
+        on: TWO_SLOTS,
+        damage: |image| {
+            let dir = image.volume().superblock().s_system_dir_blkno;
+            let file = image.system("truncate_log:0001");
+            let group = image.groups("global_inode_alloc")[0].clone();
+            let bit = group.bit_of_block(file.blkno).unwrap();
+            image.edit_entry(dir, "truncate_log:0001", |entry, _| entry.inode = Blkno(0));
+            image.edit_dinode(file.blkno, |dinode, _| dinode.i_flags = 0);
+            image.mark("global_inode_alloc", &group, bit, false);
+        },
+        found: &["SYSTEM_FILE_MISSING"],
+        c: NOT_SEEN,
+    },
+    Recipe {
         code: "SYSTEM_FILE_INVALID",
         name: "the list of bad blocks has the flag of a heartbeat region",
         on: EMPTY,
