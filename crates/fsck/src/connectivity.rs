@@ -22,9 +22,12 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>, directories: &
             let text = format!("root directory {root} is not in use");
             state.found(Finding::new(codes::ROOT_DIR_MISSING, Place::inode(root), text));
             // What was below it belongs into the new one.
-            HashSet::new()
+            let is_top = |dir: &Blkno| {
+                let parent = directories.parents.get(dir);
+                *dir != system && parent.is_some_and(|parent| parent.entry_in.is_none())
+            };
+            in_order(state).into_iter().filter(is_top).collect()
         }
-        Some(facts) if facts.kind != Some(FileKind::Directory) => HashSet::new(),
         Some(_) => {
             if !directories.has_lost_found {
                 let text = "the root directory has no directory lost+found";
@@ -91,9 +94,10 @@ fn dotdots(
             _ => continue,
         };
         // That of an orphan still leads to where it was.
-        if parent.dotdot != above && !orphans.contains(&dir) {
-            let text =
-                format!("directory {dir}: \"..\" leads to {}, expected {above}", parent.dotdot);
+        if let Some(dotdot) = parent.dotdot.filter(|dotdot| *dotdot != above)
+            && !orphans.contains(&dir)
+        {
+            let text = format!("directory {dir}: \"..\" leads to {dotdot}, expected {above}");
             state.found(Finding::new(codes::DIR_DOTDOT, Place::inode(dir), text));
         }
     }

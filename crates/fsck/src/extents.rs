@@ -157,45 +157,51 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
             }
             return;
         }
+        // What the record before says it covers up to, if its subtree is there.
+        let mut before: Option<(usize, u64)> = None;
         for (index, rec) in records.iter().enumerate() {
             let own = u64::from(rec.e_cpos.0);
             let next = records.get(index + 1).map(|next| u64::from(next.e_cpos.0));
             let end = next.unwrap_or(range.end).min(range.end);
             let start = if index == 0 { range.start } else { own };
             // The first record also stands for what is before it.
-            if own < range.start && index > 0 || own >= end || start >= end {
-                let text = format!(
-                    "extent list {blkno}: record {index} begins at {own}, outside {}..{end}",
-                    range.start
-                );
-                self.found(Finding::new(codes::EXTENT_RANGE, self.place(blkno), text));
-                self.child(blkno, rec, depth - 1, range.clone());
+            let misplaced = own < range.start && index > 0 || own >= end || start >= end;
+            if misplaced {
+                let text =
+                    format!("record {index} begins at {own}, outside {}..{end}", range.start);
+                self.found_range(blkno, text);
+            }
+            let range = if misplaced { range.clone() } else { start..end };
+            if !self.child(blkno, rec, depth - 1, range) {
+                before = None;
                 continue;
             }
-            self.child(blkno, rec, depth - 1, start..end);
-            let stored = own + u64::from(rec.e_int_clusters());
-            let wrong = match next {
-                Some(next) => stored != next,
-                None => stored < self.walked.end && !self.walked.incomplete,
-            };
-            if wrong {
-                let expected = next.unwrap_or(self.walked.end);
-                let text = format!(
-                    "extent list {blkno}: record {index} covers up to {stored}, expected {expected}"
-                );
-                self.found(Finding::new(codes::EXTENT_RANGE, self.place(blkno), text));
+            if let Some((index, stored)) = before.filter(|(_, stored)| *stored != own) {
+                let text = format!("record {index} covers up to {stored}, expected {own}");
+                self.found_range(blkno, text);
             }
+            before = Some((index, own + u64::from(rec.e_int_clusters())));
+        }
+        let end = self.walked.end;
+        if let Some((index, stored)) = before.filter(|(_, stored)| *stored < end) {
+            let text = format!("record {index} covers up to {stored}, expected {end}");
+            self.found_range(blkno, text);
         }
     }
 
-    /// Follows an interior record to the extent block it names.
-    fn child(&mut self, parent: Blkno, rec: &ExtentRec, depth: u16, range: Range<u64>) {
+    fn found_range(&mut self, blkno: Blkno, text: String) {
+        let text = format!("extent list {blkno}: {text}");
+        self.found(Finding::new(codes::EXTENT_RANGE, self.place(blkno), text));
+    }
+
+    /// Follows an interior record to the extent block it names; says whether there is one.
+    fn child(&mut self, parent: Blkno, rec: &ExtentRec, depth: u16, range: Range<u64>) -> bool {
         let blkno = rec.e_blkno;
         if !self.context.geometry().is_valid_block(blkno) {
             let text = format!("extent list {parent}: points at block {blkno}");
             self.found(Finding::new(codes::EXTENT_BLKNO_RANGE, self.place(parent), text));
             self.walked.incomplete = true;
-            return;
+            return false;
         }
         if blkno == self.root.blkno || !self.seen.insert(blkno) {
             let text = format!(
@@ -203,28 +209,26 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
             );
             self.found(Finding::new(codes::EXTENT_LOOP, self.place(parent), text));
             self.walked.incomplete = true;
-            return;
+            return false;
         }
         let block = match self.context.read(ExtentBlock::NAME, blkno, ExtentBlock::CHECK_OFFSET) {
             Ok(block) => block,
             Err(finding) => {
                 self.walked.incomplete = true;
-                return self.found(Finding {
-                    place: finding.place.clone().of(self.root.owner),
-                    ..finding
-                });
+                self.found(Finding { place: finding.place.clone().of(self.root.owner), ..finding });
+                return false;
             }
         };
         let (Ok(header), Ok(list)) =
             (ExtentBlock::decode(&block.bytes), ExtentBlock::list(&block.bytes))
         else {
-            return;
+            return false;
         };
         if header.h_signature != ExtentBlock::SIGNATURE {
             let text = format!("extent list {parent}: block {blkno} is not an extent block");
             self.found(Finding::new(codes::EXTENT_EB_INVALID, self.place(blkno), text));
             self.walked.incomplete = true;
-            return;
+            return false;
         }
         let ecc = block.ecc_finding(ExtentBlock::NAME, crate::codes::general::BLOCK_ECC);
         self.out.findings.extend(ecc);
@@ -260,6 +264,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
             self.walked.last_leaf = blkno;
         }
         self.list(blkno, &list, depth, range);
+        true
     }
 
     /// Compares the link of the leaf before with the leaf that is there.

@@ -1,6 +1,6 @@
 //! Blocks of a directory: their checksums and trailers.
 
-use ocfs2_format::dir::DirTrailer;
+use ocfs2_format::dir::{self, DirTrailer};
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::Inode;
 
@@ -50,6 +50,9 @@ fn check(
     read: &mut Read,
 ) {
     let mut len = block.len();
+    if reader.is_too_long && !is_one(known, inode, block) {
+        return;
+    }
     if known.context.volume.has_dir_trailers(inode) {
         if let Some(bad) = known.context.check(block, DirTrailer::check_offset(len)) {
             let place = Place::block(blkno).of(inode.blkno);
@@ -62,6 +65,15 @@ fn check(
         len = DirTrailer::offset(len);
     }
     entry::check_all(reader, blkno, block.get(..len).unwrap_or_default(), read);
+}
+
+/// Whether it looks like a block of the directory.
+fn is_one(known: &Known<'_>, inode: &Inode, block: &[u8]) -> bool {
+    let trailer = DirTrailer::of_block(block).ok();
+    let has_trailer = trailer.is_some_and(|it| it.db_signature == DirTrailer::SIGNATURE);
+    let first = dir::entries(block).next();
+    first.is_some_and(|entry| entry.is_ok())
+        && (has_trailer || !known.context.volume.has_dir_trailers(inode))
 }
 
 fn trailer(dir: Blkno, blkno: Blkno, trailer: &DirTrailer, read: &mut Read) {

@@ -56,6 +56,8 @@ fn read_blocks(known: &Known<'_>, inode: &Inode, reader: &mut Reader<'_>, read: 
     });
     // The C mkfs leaves lost+found at a size without the trailer.
     let mut left = geometry.blocks_for(inode.size());
+    // How long the directory really is shows where its blocks end to be some.
+    reader.is_too_long = left > runs.iter().map(|(_, blocks)| blocks).sum();
     for (start, blocks) in runs {
         let blocks = blocks.min(left);
         left -= blocks;

@@ -22,6 +22,8 @@ pub(super) struct Reader<'a> {
     /// The slot, if it is an orphan directory.
     orphans_of: Option<u16>,
     names: Names,
+    /// Its size is larger than its clusters: what is no directory block is behind its end.
+    pub is_too_long: bool,
     /// Entries and unused entries so far: the first two are `.` and `..`.
     index: u64,
 }
@@ -31,7 +33,8 @@ impl<'a> Reader<'a> {
         let dir = inode.blkno;
         let is_root = dir == known.context.volume.superblock().s_root_blkno;
         let orphans_of = known.orphan_dirs.get(&dir).copied();
-        Self { known, dir, is_root, orphans_of, names: Names::default(), index: 0 }
+        let (names, is_too_long, index) = (Names::default(), false, 0);
+        Self { known, dir, is_root, orphans_of, names, is_too_long, index }
     }
 
     /// A block could not be read; if it was the first one, `.` and `..` were in it.
@@ -92,7 +95,7 @@ impl<'a> Reader<'a> {
             );
         }
         // Whether that is right is known when all directories have been read.
-        read.dotdot = at.entry.header.inode;
+        read.dotdot = Some(at.entry.header.inode);
     }
 
     fn other(&mut self, at: &At<'_>, read: &mut Read) {

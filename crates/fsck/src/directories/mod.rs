@@ -30,8 +30,8 @@ const PIECE: usize = 16;
 pub(crate) struct Parent {
     /// The directory that has the entry; none if there is no entry.
     pub entry_in: Option<Blkno>,
-    /// Where its `..` leads.
-    pub dotdot: Blkno,
+    /// Where its `..` leads, if it has one.
+    pub dotdot: Option<Blkno>,
 }
 
 /// An entry of an orphan directory.
@@ -75,7 +75,7 @@ struct Read {
     references: Vec<Bit>,
     /// The directories that entries lead to, with their names.
     directories: Vec<(Bit, Blkno, Vec<u8>)>,
-    dotdot: Blkno,
+    dotdot: Option<Blkno>,
     orphans: Vec<Orphan>,
     has_lost_found: bool,
 }

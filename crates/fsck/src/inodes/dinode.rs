@@ -65,16 +65,16 @@ pub(super) fn check(
         };
         out.found(subject.finding(code, bad));
     }
-    identity(context, group, at, &subject, out);
+    identity(context, group, at, &mut subject, out);
     kind(context, &subject, out);
     features(context, &mut subject, out);
     out.inodes.push((at, facts(context, &subject)));
     count(&subject, out);
-    out.usage.charge(context, inode);
     if let Some(tree) = subject.refcount_tree {
         out.tree_users.push(TreeUser { tree, inode: inode.blkno });
     }
-    contents(context, &subject, out);
+    let clusters = contents(context, &subject, out);
+    out.usage.charge(context, inode, clusters);
     index::claim(context, &subject, out);
     let Subject { features, refcount_tree, .. } = subject;
     xattrs::check(context, &xattrs::Owner { inode, features, refcount_tree }, out);
@@ -111,10 +111,10 @@ fn identity(
     context: &Context<'_>,
     group: &Group,
     at: Bit,
-    subject: &Subject<'_>,
+    subject: &mut Subject<'_>,
     out: &mut Collected,
 ) {
-    let (dinode, blkno) = (subject.dinode(), subject.blkno());
+    let (dinode, blkno) = (&subject.inode.dinode, subject.blkno());
     if dinode.i_blkno != blkno {
         out.found(subject.finding(codes::INODE_BLKNO, format!("i_blkno is {}", dinode.i_blkno)));
     }
@@ -142,6 +142,7 @@ fn identity(
     if blkno == root && subject.kind != Some(FileKind::Directory) {
         let text = format!("is the root directory, i_mode is {:#o}", dinode.i_mode);
         out.found(subject.finding(codes::ROOT_NOTDIR, text));
+        subject.kind = Some(FileKind::Directory);
     }
 }
 
@@ -211,9 +212,15 @@ fn features(context: &Context<'_>, subject: &mut Subject<'_>, out: &mut Collecte
     }
 }
 
-fn contents(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) {
+/// Gives the clusters of the contents.
+fn contents(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) -> u64 {
     let arm = match subject.dinode().arm() {
         Arm::InlineData if !subject.features.contains(DynFeatures::INLINE_DATA) => Arm::ExtentList,
+        Arm::Symlink if symlink::has_extents(context, subject) => {
+            let text = "i_clusters is 0, the symbolic link has an extent list";
+            out.found(subject.finding(codes::LINK_FAST_DATA, text));
+            return tree(context, subject, out).clusters;
+        }
         arm => arm,
     };
     match arm {
@@ -221,17 +228,19 @@ fn contents(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) {
         Arm::LocalAlloc => local_alloc::check(context, subject, out),
         Arm::TruncateLog => truncate_log::check(context, subject, out),
         Arm::InlineData => inline::check(context, subject, out),
-        Arm::Symlink => symlink::check_fast(context, subject, out),
+        Arm::Symlink => symlink::check_fast(subject, out),
         Arm::ExtentList => {
             let walked = tree(context, subject, out);
+            if subject.kind == Some(FileKind::Symlink) {
+                symlink::check_slow(context, subject, &walked, out);
+            }
             if !walked.incomplete {
                 sums(context, subject, &walked, out);
-            }
-            if subject.kind == Some(FileKind::Symlink) {
-                symlink::check_slow(context, subject, out);
+                return walked.clusters;
             }
         }
     }
+    subject.dinode().i_clusters.into()
 }
 
 fn tree(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) -> Walked {

@@ -107,7 +107,7 @@ fn one(
     }
     let is_set = group.bitmap().get(at.bit as usize);
     let state = state(context, blkno, block, is_set, out);
-    if (state != State::Free) != is_set && state != State::Doubtful {
+    if (state != State::Free) != is_set {
         bits.push(at.bit, is_set);
     }
     if state != State::InUse {
@@ -127,8 +127,6 @@ fn one(
 enum State {
     Free,
     InUse,
-    /// Of another generation, to be asked about.
-    Doubtful,
 }
 
 /// What the block says itself, whatever its bit is.
@@ -162,7 +160,7 @@ fn state(
     );
     let finding = Finding::new(codes::INODE_GEN, Place::inode(blkno), text);
     out.found(finding.or_else(codes::INODE_GEN_FIX));
-    State::Doubtful
+    State::InUse
 }
 
 /// Bits that do not agree with their inodes, as ranges.

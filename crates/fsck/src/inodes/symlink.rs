@@ -6,29 +6,34 @@ use super::dinode::Subject;
 use crate::Context;
 use crate::codes::inodes as codes;
 use crate::collected::Collected;
+use crate::extents::Walked;
 
-/// A target in the dinode.
-pub(super) fn check_fast(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) {
-    let target = subject.inode.id2();
+/// Whether there is an extent list in place of a target in the dinode.
+pub(super) fn has_extents(context: &Context<'_>, subject: &Subject<'_>) -> bool {
     // A target does not begin with a zero, an extent list of depth 0 does.
-    if let Ok(list) = ExtentList::new(target)
-        && list.header.l_tree_depth == 0
-        && usize::from(list.header.l_count) == list.capacity()
-        && list.records().any(|rec| context.geometry().is_valid_block(rec.e_blkno))
-    {
-        let text = "i_clusters is 0, the symbolic link has an extent list";
-        out.found(subject.finding(codes::LINK_FAST_DATA, text));
-        return;
-    }
-    length(subject, target, out);
+    ExtentList::new(subject.inode.id2()).is_ok_and(|list| {
+        list.header.l_tree_depth == 0
+            && usize::from(list.header.l_count) == list.capacity()
+            && list.records().any(|rec| context.geometry().is_valid_block(rec.e_blkno))
+    })
 }
 
-/// A target in blocks.
-pub(super) fn check_slow(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) {
+/// A target in the dinode.
+pub(super) fn check_fast(subject: &Subject<'_>, out: &mut Collected) {
+    length(subject, subject.inode.id2(), out);
+}
+
+/// A target in blocks, those of `walked`.
+pub(super) fn check_slow(
+    context: &Context<'_>,
+    subject: &Subject<'_>,
+    walked: &Walked,
+    out: &mut Collected,
+) {
     let size = subject.dinode().i_size;
     let block_size = context.volume.block_size();
     let needed = context.geometry().blocks_for(size.saturating_add(1));
-    let there = u64::from(subject.dinode().i_clusters) << context.geometry().bpc_bits();
+    let there = walked.clusters << context.geometry().bpc_bits();
     if needed > there {
         let text = format!("a target of {size} bytes needs {needed} blocks, there are {there}");
         out.found(subject.finding(codes::LINK_BLOCKS, text));

@@ -43,16 +43,17 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Charges an inode in use to its owner and its group, where the volume counts usage.
-    pub fn charge(&mut self, context: &Context<'_>, inode: &Inode) {
+    /// Charges an inode in use, whose contents have so many clusters, to its owner and its
+    /// group, where the volume counts usage.
+    pub fn charge(&mut self, context: &Context<'_>, inode: &Inode, clusters: u64) {
         let kinds = [QuotaKind::User, QuotaKind::Group];
         let is_root = inode.blkno == context.volume.superblock().s_root_blkno;
         let is_system = inode.dinode.flags().contains(InodeFlags::SYSTEM);
         if is_system && !is_root || kinds.iter().all(|kind| !has_quota(context.volume, *kind)) {
             return;
         }
-        let clusters =
-            i64::from(inode.dinode.i_clusters) + i64::from(index_clusters(context, inode));
+        let contents = i64::try_from(clusters).unwrap_or(i64::MAX >> 21);
+        let clusters = contents + i64::from(index_clusters(context, inode));
         let bytes = clusters << context.geometry().cluster_size.bits();
         let amount = Amount { inodes: 1, bytes };
         self.add(QuotaKind::User, inode.dinode.i_uid, amount);

@@ -659,12 +659,10 @@ pub(super) const RECIPES: &[Recipe] = &[
         on: ONE_OF_ALL_1K,
         damage: |image| {
             let link = image.inode("/special/slow");
-            let start = image.first_record(&link).e_blkno;
-            image.mark_cluster(image.volume().geometry().cluster_of(start).unwrap(), false);
             image.edit_dinode(link.blkno, |dinode, _| dinode.i_clusters = 0);
         },
-        found: &["LINK_FAST_DATA", "QUOTA_USAGE"],
-        c: Differs { codes: &[], status: 0, why: NOT_LOOKED_AT_LINK },
+        found: &["LINK_FAST_DATA"],
+        c: Differs { codes: &["CLUSTER_ALLOC_BIT"], status: 0, why: NOT_LOOKED_AT_LINK },
     },
     Recipe {
         code: "LINK_BLOCKS",
@@ -733,7 +731,7 @@ pub(super) const RECIPES: &[Recipe] = &[
             image.mark_cluster(image.volume().geometry().cluster_of(start).unwrap(), false);
             edit_extents(image, &link, |_, header, _| header.l_next_free_rec = 0);
         },
-        found: &["INODE_SPARSE_CLUSTERS", "LINK_BLOCKS"],
+        found: &["INODE_SPARSE_CLUSTERS", "LINK_BLOCKS", "QUOTA_USAGE"],
         c: Follows(&["INODE_SPARSE_CLUSTERS", "LINK_BLOCKS", "LINK_NULLTERM", "LINK_SIZE"]),
     },
     Recipe {
