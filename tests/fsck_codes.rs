@@ -25,6 +25,10 @@ const NO_RECIPE: &[(&str, &str)] = &[
 
 /// Codes that have no recipe yet.
 const NO_RECIPE_YET: &[&str] = &[
+    "DX_CLUSTERS",
+    "DX_COUNT",
+    "DX_ENTRY_LEFT",
+    "DX_FREE_LIST",
     "CHAIN_BPC",
     "CHAIN_REC_BEYOND",
     "DIR_TRAILER_SIGNATURE",
@@ -69,8 +73,6 @@ const NO_RECIPE_YET: &[&str] = &[
 /// Recipes, by name, whose damage is not found yet as they say.
 const NOT_YET: &[&str] = &[
     "a cluster of a file is free",
-    "a directory has an index, but none of the volume can",
-    "a directory has no index",
     "a file has a cluster of a directory",
     "a file has a cluster of a symbolic link",
     "a file has a cluster of a system file",
@@ -86,10 +88,6 @@ const NOT_YET: &[&str] = &[
     "clusters of nobody are used",
     "the bitmap of a local alloc is as large as can be stated",
     "the bitmap of a local alloc is larger than fits",
-    "the index of a directory has another signature",
-    "the index of a directory lacks an entry",
-    "the root directory is a regular file",
-    "the root directory is not in use",
     "the superblock has a cluster less than the bitmap",
     "the window of a local alloc begins outside the volume",
     "the window of a local alloc is larger than its bitmap",

@@ -141,4 +141,28 @@ codes! {
         condition: "an entry of an orphan directory is not named after its inode",
         repair: "give it the right name",
     }
+    DX_ENTRY_LEFT {
+        pass: Directories,
+        default: Yes,
+        condition: "the index of a directory has entries that no name belongs to",
+        repair: "build the index anew",
+    }
+    DX_COUNT {
+        pass: Directories,
+        default: Yes,
+        condition: "the root of a directory's index states another number of entries than there are",
+        repair: "set the number to the entries that were found",
+    }
+    DX_CLUSTERS {
+        pass: Directories,
+        default: Yes,
+        condition: "the root of a directory's index states other clusters or another last leaf than its tree has",
+        repair: "set them to those of the tree",
+    }
+    DX_FREE_LIST {
+        pass: Directories,
+        default: Yes,
+        condition: "the list of directory blocks with room leads out of the directory, or in a circle",
+        repair: "make the list anew",
+    }
 }

@@ -61,6 +61,7 @@ fn check(
         }
         if let Ok(found) = DirTrailer::of_block(block) {
             trailer(inode.blkno, blkno, &found, read);
+            reader.index.block(blkno, found.db_free_next);
         }
         len = DirTrailer::offset(len);
     }

@@ -6,7 +6,7 @@ use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::Inode;
 
 use super::entry::{self, Reader};
-use super::{Known, Read, block};
+use super::{Known, Read, block, index};
 use crate::collected::Collected;
 use crate::extents::{self, Holds, TreeRoot};
 
@@ -31,6 +31,7 @@ pub(super) fn read(known: &Known<'_>, dir: Blkno) -> Read {
     } else {
         read_blocks(known, &inode, &mut reader, &mut read);
     }
+    index::check(known, &inode, &reader.index, &mut read);
     reader.end(&mut read);
     read
 }

@@ -6,7 +6,7 @@ use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::Inode;
 
 use super::names::Names;
-use super::{Known, Orphan, Read};
+use super::{Known, Orphan, Read, index};
 use crate::codes::Code;
 use crate::codes::directories as codes;
 use crate::{Finding, Place};
@@ -24,8 +24,11 @@ pub(super) struct Reader<'a> {
     names: Names,
     /// Its size is larger than its clusters: what is no directory block is behind its end.
     pub is_too_long: bool,
+    /// What the index is compared with, if there is one.
+    pub index: index::Names,
+    is_indexed: bool,
     /// Entries and unused entries so far: the first two are `.` and `..`.
-    index: u64,
+    count: u64,
 }
 
 impl<'a> Reader<'a> {
@@ -33,13 +36,23 @@ impl<'a> Reader<'a> {
         let dir = inode.blkno;
         let is_root = dir == known.context.volume.superblock().s_root_blkno;
         let orphans_of = known.orphan_dirs.get(&dir).copied();
-        let (names, is_too_long, index) = (Names::default(), false, 0);
-        Self { known, dir, is_root, orphans_of, names, is_too_long, index }
+        Self {
+            known,
+            dir,
+            is_root,
+            orphans_of,
+            names: Names::default(),
+            is_too_long: false,
+            index: index::Names::default(),
+            is_indexed: known.context.volume.is_indexed(inode),
+            count: 0,
+        }
     }
 
     /// A block could not be read; if it was the first one, `.` and `..` were in it.
     pub fn lost_block(&mut self) {
-        self.index = self.index.max(2);
+        self.count = self.count.max(2);
+        self.index.lost_block();
     }
 
     /// After the last block.
@@ -62,9 +75,12 @@ impl<'a> Reader<'a> {
     }
 
     fn entry(&mut self, at: &At<'_>, read: &mut Read) {
-        let index = self.index;
-        self.index += 1;
-        match index {
+        let number = self.count;
+        self.count += 1;
+        if self.is_indexed && at.entry.is_used() {
+            self.index.add(self.known.context, at.entry.name, at.blkno);
+        }
+        match number {
             0 => self.dot(at, read),
             1 => self.dotdot(at, read),
             _ if at.entry.is_used() => self.other(at, read),
@@ -185,7 +201,8 @@ pub(super) fn check_all(reader: &mut Reader<'_>, blkno: Blkno, bytes: &[u8], rea
         if let Some(entry) = mended(rest, next) {
             reader.entry(&At { blkno, entry }, read);
         } else {
-            reader.index += 1;
+            reader.count += 1;
+            reader.index.removed();
         }
         start = at + next;
     }
