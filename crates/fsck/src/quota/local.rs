@@ -20,8 +20,11 @@ pub(super) fn check(
     findings: &mut Vec<Finding>,
 ) {
     let invalid = |why: &dyn std::fmt::Display| file.finding(codes::QUOTA_LOCAL_INVALID, None, why);
+    let before = findings.len();
     let Some(block) = file.read(0, findings) else {
-        findings.push(invalid(&"has no first block"));
+        if findings.len() == before {
+            findings.push(invalid(&"has no first block"));
+        }
         return;
     };
     let info = block.bytes.get(QuotaHeader::SIZE..).unwrap_or_default();
@@ -37,14 +40,18 @@ pub(super) fn check(
         return;
     }
     if let Some(bad) = block.bad_check {
-        findings.push(file.finding(codes::QUOTA_LOCAL_INVALID, Some(block.blkno), bad));
+        findings.push(invalid(&format!("block {}: {bad}", block.blkno)));
+        return;
     }
     let mut changes = 0;
     for chunk in 0..info.dqi_chunks {
         changes += match self::chunk(file, kind, chunk, pending, findings) {
             Ok(changes) => changes,
             Err(why) => {
-                findings.push(invalid(&why));
+                // A block that can not be read was said.
+                if findings.len() == before {
+                    findings.push(invalid(&why));
+                }
                 return;
             }
         };
@@ -68,8 +75,8 @@ fn chunk(
     let per_block = local_entries_per_block(size);
     let data =
         file.blocks().saturating_sub(start.saturating_add(1)).min(local_blocks_per_chunk(size));
-    let missing = || format!("chunk {chunk} has no block {start}");
-    let block = file.read(start, findings).ok_or_else(missing)?;
+    let missing = |index: u32| format!("block {index} of the file is not there");
+    let block = file.read(start, findings).ok_or_else(|| missing(start))?;
     let header = LocalChunk::decode(&block.bytes).map_err(|err| err.to_string())?;
     if let Some(bad) = &block.bad_check {
         return Err(format!("chunk {chunk}, block {}: {bad}", block.blkno));
@@ -84,23 +91,21 @@ fn chunk(
             bits - used
         ));
     }
-    let mut at: Option<(u32, Vec<u8>)> = None;
-    for bit in bitmap.runs(true).flatten() {
-        let index = start + 1 + bit as u32 / per_block;
-        if at.as_ref().is_none_or(|(known, _)| *known != index) {
-            let block = file.read(index, findings).ok_or_else(missing)?;
-            if let Some(bad) = &block.bad_check {
-                return Err(format!("block {}: {bad}", block.blkno));
-            }
-            at = Some((index, block.bytes));
+    for block in 0..data {
+        let index = start + 1 + block;
+        let read = file.read(index, findings).ok_or_else(|| missing(index))?;
+        if let Some(bad) = &read.bad_check {
+            return Err(format!("block {}: {bad}", read.blkno));
         }
-        let offset = bit % per_block as usize * LocalEntry::SIZE;
-        let entry =
-            at.as_ref().and_then(|(_, bytes)| LocalEntry::decode(bytes.get(offset..)?).ok());
-        let Some(entry) = entry else { continue };
-        let id = u32::try_from(entry.dqb_id).map_err(|_| format!("dqb_id is {}", entry.dqb_id))?;
-        let amount = Amount { inodes: entry.dqb_inodemod, bytes: entry.dqb_spacemod };
-        pending.add(kind, id, amount);
+        let bits = block * per_block..(block + 1) * per_block;
+        let entries = bits.zip(read.bytes.chunks_exact(LocalEntry::SIZE));
+        for (_, bytes) in entries.filter(|(bit, _)| bitmap.get(*bit as usize)) {
+            let entry = LocalEntry::decode(bytes).map_err(|err| err.to_string())?;
+            let id = u32::try_from(entry.dqb_id);
+            let id = id.map_err(|_| format!("block {}: dqb_id is {}", read.blkno, entry.dqb_id))?;
+            let amount = Amount { inodes: entry.dqb_inodemod, bytes: entry.dqb_spacemod };
+            pending.add(kind, id, amount);
+        }
     }
     Ok(used)
 }

@@ -75,7 +75,12 @@ fn header(
     kind: QuotaKind,
     findings: &mut Vec<Finding>,
 ) -> Option<GlobalInfo> {
+    let before = findings.len();
     let block = file.read(0, findings);
+    if findings.len() > before {
+        // It can not be read.
+        return None;
+    }
     let blkno = block.as_ref().map(|block| block.blkno);
     let info = sound_header(file, kind, block);
     info.map_err(|why| findings.push(file.finding(codes::QMAGIC_INVALID, blkno, why))).ok()
