@@ -11,6 +11,7 @@ mod install;
 mod kernel;
 mod measure;
 mod programs;
+mod soak;
 mod static_build;
 mod test;
 
@@ -50,6 +51,8 @@ enum Task {
     Demo(demo::Options),
     /// Time and memory beside the C tools
     Bench(bench::Options),
+    /// Check volumes that were damaged by chance, for as long as one likes
+    Soak(soak::Options),
     /// Build the programs statically linked, and check that they are
     Static,
 }
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
             }
             Task::Demo(options) => demo::run(&options)?,
             Task::Bench(options) => bench::run(&options)?,
+            Task::Soak(options) => soak::run(&options)?,
             Task::Static => static_build::run()?,
         }
         Ok(Status::SUCCESS)

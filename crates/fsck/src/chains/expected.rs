@@ -28,6 +28,7 @@ pub(super) fn check(
             missing.push(group);
         }
     }
+    let said = findings.len();
     let threads = if missing.len() < 16 { 1 } else { context.options.threads };
     let work = |group: u32| {
         let blkno = geometry.group_blkno(group);
@@ -42,7 +43,7 @@ pub(super) fn check(
         match seen {
             Seen::Unreadable(finding) => {
                 // A chain that leads there has said so.
-                if !findings.contains(&finding) {
+                if !findings.iter().take(said).any(|known| *known == finding) {
                     findings.push(finding);
                 }
                 unknown.insert(group);

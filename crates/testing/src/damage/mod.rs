@@ -13,6 +13,7 @@ mod directories;
 mod inodes;
 mod journals;
 mod quota;
+mod random;
 mod refcounts;
 mod start;
 mod unchecked;
@@ -20,6 +21,7 @@ mod xattrs;
 
 pub use c_fsck::{CReport, c_fsck, complaints};
 pub use image::{Image, edit_list};
+pub use random::{Damage, Metadata};
 
 /// A way to damage a volume.
 #[derive(Clone, Copy, Debug)]

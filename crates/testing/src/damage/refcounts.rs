@@ -5,7 +5,7 @@ use ocfs2_format::refcount::{RefcountBlock, RefcountListHeader, RefcountRec};
 use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
 use ocfs2_volume::Inode;
 
-use super::CFsck::{Dies, Differs, Follows, Same};
+use super::CFsck::{Differs, Follows, Same};
 use super::{CLUSTER_4K, Image, ONE_OF_ALL_1K, Recipe, edit_list};
 
 /// The root of a refcount tree, one that is `wanted`.
@@ -231,8 +231,12 @@ pub(super) const RECIPES: &[Recipe] = &[
                 block.rf_signature = *b"REFCNT2\0"
             });
         },
-        found: &["REFCOUNT_ROOT_BLOCK_INVALID"],
-        c: Dies(134),
+        found: &["EXTENT_ALLOC_BIT", "REFCOUNT_ROOT_BLOCK_INVALID"],
+        c: Differs {
+            codes: &["REFCOUNT_ROOT_BLOCK_INVALID"],
+            status: 134,
+            why: "It never looks whether blocks of metadata are in use, and crashes.",
+        },
     },
     Recipe {
         code: "REFCOUNT_REC_REDUNDANT",

@@ -1,0 +1,405 @@
+//! Damage by chance: the same every time for the same seed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ocfs2_format::dinode::{Arm, Dinode, DynFeatures, InodeFlags};
+use ocfs2_format::dir::DirTrailer;
+use ocfs2_format::dx::{DxLeaf, DxRoot};
+use ocfs2_format::extent::ExtentBlock;
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::group::GroupDesc;
+use ocfs2_format::refcount::RefcountBlock;
+use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
+use ocfs2_format::xattr::{BUCKET_SIZE, XattrBlock, XattrHeader, XattrTreeRoot};
+use ocfs2_format::{Blkno, Structure, check, quota};
+use ocfs2_volume::tree::Tree;
+use ocfs2_volume::{Device, Inode, Volume};
+
+use crate::Random;
+
+/// What a piece of metadata is.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Kind {
+    Superblock,
+    Dinode,
+    Group,
+    ExtentBlock,
+    DirBlock,
+    DxRoot,
+    DxLeaf,
+    XattrBlock,
+    Bucket,
+    Refcount,
+    Quota,
+    /// A block without a block check: of a slot map, a heartbeat, a journal.
+    Bare,
+}
+
+impl Kind {
+    /// Whether it says in which block it is, so that it is noticed elsewhere.
+    fn states_place(self) -> bool {
+        !matches!(self, Self::Bucket | Self::Quota | Self::Bare)
+    }
+}
+
+/// A block of metadata, or a bucket of several.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Piece {
+    kind: Kind,
+    blkno: Blkno,
+    len: usize,
+    check_offset: Option<usize>,
+}
+
+/// All metadata of a volume that is in use.
+#[derive(Clone, Debug)]
+pub struct Metadata {
+    pieces: BTreeMap<Kind, Vec<Piece>>,
+    block_size: usize,
+    blocks: u64,
+    has_checks: bool,
+    size: u64,
+}
+
+/// What was done to a volume.
+#[derive(Clone, Debug, Default)]
+pub struct Damage {
+    /// In words, in order.
+    pub steps: Vec<String>,
+    /// Whether a check has to notice it: a block check does not hold any more, or a block is
+    /// where another one should be.
+    pub must_be_found: bool,
+    /// Where the device ends from now on, in bytes.
+    pub size: Option<u64>,
+}
+
+impl Metadata {
+    /// The metadata of a sound volume.
+    ///
+    /// # Panics
+    /// It is not sound.
+    pub fn of(volume: &Volume) -> Self {
+        let mut metadata = Self {
+            pieces: BTreeMap::new(),
+            block_size: volume.block_size().size(),
+            blocks: volume.geometry().blocks(),
+            has_checks: volume.has(Incompat::META_ECC),
+            size: volume.device().size_bytes(),
+        };
+        metadata.add(Kind::Superblock, SUPERBLOCK_BLKNO, Some(Dinode::CHECK_OFFSET));
+        metadata.add_groups(volume);
+        let mut trees = BTreeSet::new();
+        for inode in volume.inodes() {
+            let inode = inode.unwrap();
+            metadata.add(Kind::Dinode, inode.blkno, Some(Dinode::CHECK_OFFSET));
+            metadata.add_contents(volume, &inode);
+            metadata.add_index(volume, &inode);
+            metadata.add_xattrs(volume, &inode);
+            let root = inode.dinode.i_refcount_loc;
+            if !root.is_none() && trees.insert(root) {
+                metadata.add_refcounts(volume, root);
+            }
+        }
+        metadata
+    }
+
+    fn add(&mut self, kind: Kind, blkno: Blkno, check_offset: Option<usize>) {
+        let len = if kind == Kind::Bucket { BUCKET_SIZE } else { self.block_size };
+        self.pieces.entry(kind).or_default().push(Piece { kind, blkno, len, check_offset });
+    }
+
+    fn add_tree(&mut self, tree: &Tree<'_>) -> Vec<ocfs2_volume::tree::Extent> {
+        let mut extents = tree.extents();
+        let found = extents.by_ref().map(Result::unwrap).collect();
+        for blkno in extents.extent_blocks() {
+            self.add(Kind::ExtentBlock, blkno, Some(ExtentBlock::CHECK_OFFSET));
+        }
+        found
+    }
+
+    fn add_groups(&mut self, volume: &Volume) {
+        let slots = 0..volume.max_slots();
+        let slot_files = |name| slots.clone().map(move |slot| format!("{name}:{slot:04}"));
+        let names = ["global_inode_alloc".to_owned()].into_iter();
+        let names = names.chain(slot_files("inode_alloc")).chain(slot_files("extent_alloc"));
+        let others = names.map(|name| volume.allocator(volume.system_file(&name).unwrap()));
+        for allocator in std::iter::once(volume.global_bitmap()).chain(others) {
+            for group in volume.groups(&allocator.unwrap()) {
+                self.add(Kind::Group, group.unwrap().blkno, Some(GroupDesc::CHECK_OFFSET));
+            }
+        }
+    }
+
+    fn add_contents(&mut self, volume: &Volume, inode: &Inode) {
+        if inode.dinode.arm() != Arm::ExtentList {
+            return;
+        }
+        let extents = self.add_tree(&volume.tree(inode).unwrap());
+        if inode.is_dir() {
+            let check_offset = DirTrailer::check_offset(self.block_size);
+            for block in volume.dir_blocks(inode).unwrap() {
+                let block = block.unwrap();
+                let check_offset = block.trailer().map(|_| check_offset);
+                self.add(Kind::DirBlock, block.blkno, check_offset);
+            }
+            return;
+        }
+        let flags = inode.dinode.flags();
+        let size = volume.geometry().blocks_for(inode.size());
+        let per_cluster = u64::from(volume.geometry().blocks_per_cluster());
+        let blocks = extents.iter().flat_map(|extent| {
+            let first = u64::from(extent.cpos.0) * per_cluster;
+            let count = u64::from(extent.clusters) * per_cluster;
+            (0..count).map(move |n| (first + n, Blkno(extent.blkno.0 + n)))
+        });
+        let blocks = blocks.take_while(|(index, _)| *index < size).map(|(_, blkno)| blkno);
+        if flags.contains(InodeFlags::QUOTA) {
+            let check_offset = quota::check_offset(volume.block_size());
+            blocks.for_each(|blkno| self.add(Kind::Quota, blkno, Some(check_offset)));
+        } else if flags.contains(InodeFlags::JOURNAL) {
+            blocks.take(4).for_each(|blkno| self.add(Kind::Bare, blkno, None));
+        } else if flags.contains(InodeFlags::SYSTEM) {
+            blocks.take(16).for_each(|blkno| self.add(Kind::Bare, blkno, None));
+        }
+    }
+
+    fn add_index(&mut self, volume: &Volume, inode: &Inode) {
+        let blkno = inode.dinode.i_dx_root;
+        if !inode.dinode.dyn_features().contains(DynFeatures::INDEXED_DIR) {
+            return;
+        }
+        self.add(Kind::DxRoot, blkno, Some(DxRoot::CHECK_OFFSET));
+        let block = volume.read_block(blkno).unwrap();
+        if DxRoot::decode(&block).unwrap().is_inline() {
+            return;
+        }
+        let list = DxRoot::extents(&block).unwrap();
+        let per_cluster = u64::from(volume.geometry().blocks_per_cluster());
+        for extent in self.add_tree(&Tree::new(volume, blkno, &list).unwrap()) {
+            for n in 0..u64::from(extent.clusters) * per_cluster {
+                self.add(Kind::DxLeaf, Blkno(extent.blkno.0 + n), Some(DxLeaf::CHECK_OFFSET));
+            }
+        }
+    }
+
+    fn add_xattrs(&mut self, volume: &Volume, inode: &Inode) {
+        let blkno = inode.dinode.i_xattr_loc;
+        if blkno.is_none() {
+            return;
+        }
+        self.add(Kind::XattrBlock, blkno, Some(XattrBlock::CHECK_OFFSET));
+        let block = volume.read_block(blkno).unwrap();
+        if !XattrBlock::decode(&block).unwrap().is_indexed() {
+            return;
+        }
+        let list = XattrTreeRoot::list(&block).unwrap();
+        for extent in self.add_tree(&Tree::new(volume, blkno, &list).unwrap()) {
+            let first = volume.read_block(extent.blkno).unwrap();
+            let count = XattrHeader::decode(&first).unwrap().xh_num_buckets;
+            for n in 0..u64::from(count) {
+                let blkno = extent.blkno.0 + n * (BUCKET_SIZE / self.block_size) as u64;
+                self.add(Kind::Bucket, Blkno(blkno), Some(XattrHeader::CHECK_OFFSET));
+            }
+        }
+    }
+
+    fn add_refcounts(&mut self, volume: &Volume, root: Blkno) {
+        self.add(Kind::Refcount, root, Some(RefcountBlock::CHECK_OFFSET));
+        let block = volume.read_block(root).unwrap();
+        if !RefcountBlock::decode(&block).unwrap().is_tree() {
+            return;
+        }
+        let list = RefcountBlock::extents(&block).unwrap();
+        for leaf in self.add_tree(&Tree::of_blocks(volume, root, &list).unwrap()) {
+            self.add(Kind::Refcount, leaf.blkno, Some(RefcountBlock::CHECK_OFFSET));
+        }
+    }
+
+    /// Damages the volume on `device`, which is the sound one, as `seed` says.
+    ///
+    /// # Panics
+    /// The device can not be read or written.
+    pub fn damage(&self, seed: u64, device: &dyn Device) -> Damage {
+        let mut random = Random(seed);
+        let mut work = Work { metadata: self, device, touched: BTreeMap::new() };
+        let mut damage = Damage::default();
+        for _ in 0..=random.below(4) {
+            let (step, misplaced) = work.step(&mut random);
+            damage.steps.push(step);
+            damage.must_be_found |= misplaced;
+        }
+        if random.below(32) == 0 {
+            let size = random.next() % self.size;
+            damage.steps.push(format!("cut after {size} bytes"));
+            damage.size = Some(size);
+        }
+        damage.must_be_found |= damage.size.is_some() || work.has_bad_check();
+        damage
+    }
+
+    fn any(&self, random: &mut Random) -> Piece {
+        let kinds: Vec<&Vec<Piece>> = self.pieces.values().collect();
+        let kind = random.of(&kinds);
+        *random.of(kind)
+    }
+
+    fn offset(&self, piece: Piece) -> u64 {
+        piece.blkno.0 * self.block_size as u64
+    }
+}
+
+struct Work<'a> {
+    metadata: &'a Metadata,
+    device: &'a dyn Device,
+    /// What was changed last without a new block check, with what was there before.
+    touched: BTreeMap<Blkno, (Piece, Vec<u8>)>,
+}
+
+impl Work<'_> {
+    fn read(&self, piece: Piece) -> Vec<u8> {
+        let mut bytes = vec![0; piece.len];
+        self.device.read_at(&mut bytes, self.metadata.offset(piece)).unwrap();
+        bytes
+    }
+
+    fn write(&mut self, piece: Piece, bytes: &[u8], with_check: bool) {
+        let before = self.read(piece);
+        let mut bytes = bytes.to_vec();
+        match piece.check_offset.filter(|_| with_check && self.metadata.has_checks) {
+            Some(check_offset) => {
+                check::stamp(&mut bytes, check_offset);
+                self.touched.remove(&piece.blkno);
+            }
+            None => {
+                self.touched.entry(piece.blkno).or_insert((piece, before));
+            }
+        }
+        self.device.write_at(&bytes, self.metadata.offset(piece)).unwrap();
+    }
+
+    /// Whether a block is left whose check does not hold.
+    fn has_bad_check(&self) -> bool {
+        let mut touched = self.touched.values();
+        self.metadata.has_checks
+            && touched.any(|(piece, before)| {
+                let now = self.read(*piece);
+                let is_bad =
+                    |offset| matches!(check::validate(&now, offset), check::Checked::Bad { .. });
+                now != *before && piece.check_offset.is_some_and(is_bad)
+            })
+    }
+
+    /// Does one thing; says which, and whether a block is where another one should be.
+    fn step(&mut self, random: &mut Random) -> (String, bool) {
+        let piece = self.metadata.any(random);
+        let mut bytes = self.read(piece);
+        let Piece { kind, blkno, len, .. } = piece;
+        let with_check = random.below(2) == 0;
+        let check = if with_check { ", with a new check" } else { "" };
+        match random.below(8) {
+            0 | 1 => {
+                let bits: Vec<_> = (0..=random.below(8)).map(|_| random.below(len * 8)).collect();
+                bits.iter().for_each(|bit| bytes[bit / 8] ^= 1 << (bit % 8));
+                self.write(piece, &bytes, with_check);
+                (format!("{kind:?} {blkno}: bits {bits:?} flipped{check}"), false)
+            }
+            2 => {
+                bytes.fill(0);
+                self.write(piece, &bytes, false);
+                (format!("{kind:?} {blkno}: zeroed"), false)
+            }
+            3 => {
+                let from = *random.of(&[0, 0x40, 0xc0, len / 2]);
+                let garbage = random.bytes(len - from);
+                bytes[from..].copy_from_slice(&garbage);
+                self.write(piece, &bytes, with_check);
+                (format!("{kind:?} {blkno}: garbage from byte {from} on{check}"), false)
+            }
+            4 => {
+                let other = self.metadata.any(random);
+                if other.len != len || other.blkno == blkno {
+                    return (format!("{kind:?} {blkno}: left alone"), false);
+                }
+                let others = self.read(other);
+                let one_way = random.below(2) == 0;
+                self.write(piece, &others, false);
+                if !one_way {
+                    self.write(other, &bytes, false);
+                }
+                let how = if one_way { "overwritten with" } else { "swapped with" };
+                let misplaced = kind.states_place() && others != bytes;
+                (format!("{kind:?} {blkno}: {how} {:?} {}", other.kind, other.blkno), misplaced)
+            }
+            _ => {
+                let mut fields = Vec::new();
+                for _ in 0..=random.below(3) {
+                    fields.push(self.change_field(&mut bytes, random));
+                }
+                self.write(piece, &bytes, true);
+                (format!("{kind:?} {blkno}: {}", fields.join(", ")), false)
+            }
+        }
+    }
+
+    /// Gives a field a value that is likely to be used for something.
+    fn change_field(&self, bytes: &mut [u8], random: &mut Random) -> String {
+        let width = *random.of(&[2, 4, 8]);
+        // Headers are more interesting than what follows them.
+        let room = if random.below(3) == 0 { bytes.len() } else { 0x140.min(bytes.len()) };
+        let at = random.below(room / width) * width;
+        let field = &mut bytes[at..at + width];
+        let mut old = [0; 8];
+        old[..width].copy_from_slice(field);
+        let old = u64::from_le_bytes(old);
+        let other = self.metadata.any(random).blkno.0;
+        let blocks = self.metadata.blocks;
+        let (any, within) = (random.next(), random.next() % blocks);
+        let value = *random.of(&[
+            0,
+            1,
+            u64::MAX,
+            u64::MAX >> 1,
+            old.wrapping_add(1),
+            old.wrapping_sub(1),
+            old << 8,
+            any,
+            within,
+            other,
+            other,
+            blocks,
+            blocks - 1,
+        ]);
+        field.copy_from_slice(&value.to_le_bytes()[..width]);
+        format!("{width} bytes at {at:#x} from {old:#x} to {value:#x}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ocfs2_volume::VolumeOptions;
+    use ocfs2_volume::device::{DeviceOptions, OverlayDevice, open};
+
+    use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn the_same_seed_does_the_same_damage() {
+        let device = open(&fixture("clean-512-local"), &DeviceOptions::default()).unwrap();
+        let volume = Volume::open(device.clone(), &VolumeOptions::default()).unwrap();
+        let metadata = Metadata::of(&volume);
+        assert_eq!(metadata.pieces.len(), 12, "{:?}", metadata.pieces.keys());
+        let once = |seed| {
+            let overlay = OverlayDevice::new(device.clone(), 512);
+            let damage = metadata.damage(seed, &overlay);
+            let mut changes = Vec::new();
+            let visited: Result<(), ()> = overlay.for_each_change(|offset, bytes| {
+                changes.push((offset, bytes.to_vec()));
+                Ok(())
+            });
+            visited.unwrap();
+            (damage.steps, changes)
+        };
+        assert_eq!(once(7), once(7));
+        assert_ne!(once(7).1, once(8).1);
+    }
+}
