@@ -1,9 +1,12 @@
 //! What users and groups use: counted in pass 1, and compared with what the files state.
 //!
 //! As the kernel charges it: every inode but the system files, and the root directory, is one
-//! inode and the space of its clusters; a directory also has the clusters of its index. What
-//! attributes take beside the inode is not charged. That this is what the kernel does was seen
-//! on volumes it wrote.
+//! inode and the space of its clusters. What attributes take beside the inode is not charged. That
+//! this is what the kernel does was seen on volumes it wrote.
+//!
+//! The clusters of directory indexes are charged to the owner the directory has when it gets
+//! them, stay with that one when the directory is given to another, and are left out by the C
+//! tools when they count anew. So an id may have any part of those of the whole volume.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +26,7 @@ use crate::{Context, Finding};
 pub struct Amount {
     /// Inodes.
     pub inodes: i64,
-    /// Bytes.
+    /// Bytes, without those of directory indexes.
     pub bytes: i64,
 }
 
@@ -40,6 +43,8 @@ impl Amount {
 pub struct Usage {
     users: BTreeMap<u32, Amount>,
     groups: BTreeMap<u32, Amount>,
+    /// Bytes of all directory indexes.
+    index_bytes: i64,
 }
 
 impl Usage {
@@ -52,10 +57,11 @@ impl Usage {
         if is_system && !is_root || kinds.iter().all(|kind| !has_quota(context.volume, *kind)) {
             return;
         }
-        let contents = i64::try_from(clusters).unwrap_or(i64::MAX >> 21);
-        let clusters = contents + i64::from(index_clusters(context, inode));
-        let bytes = clusters << context.geometry().cluster_size.bits();
-        let amount = Amount { inodes: 1, bytes };
+        let bits = context.geometry().cluster_size.bits();
+        let bytes = |clusters: u64| i64::try_from(clusters << bits).unwrap_or(i64::MAX);
+        let amount = Amount { inodes: 1, bytes: bytes(clusters) };
+        let index_bytes = bytes(index_clusters(context, inode).into());
+        self.index_bytes = self.index_bytes.saturating_add(index_bytes);
         self.add(QuotaKind::User, inode.dinode.i_uid, amount);
         self.add(QuotaKind::Group, inode.dinode.i_gid, amount);
     }
@@ -67,6 +73,7 @@ impl Usage {
 
     /// Adds what others use.
     pub fn append(&mut self, other: Self) {
+        self.index_bytes = self.index_bytes.saturating_add(other.index_bytes);
         for (kind, amounts) in [(QuotaKind::User, other.users), (QuotaKind::Group, other.groups)] {
             for (id, amount) in amounts {
                 self.add(kind, id, amount);
@@ -106,17 +113,19 @@ fn index_clusters(context: &Context<'_>, inode: &Inode) -> u32 {
     root.filter(|root| root.dr_signature == DxRoot::SIGNATURE).map_or(0, |root| root.dr_clusters)
 }
 
-/// Whether what is stored for an id is what was counted.
+/// Whether what is stored for an id is what was counted, or can have come of it.
 ///
 /// mkfs.ocfs2 makes `lost+found`, for id 0, after it wrote the quota files, and the kernel counts
 /// on from there: the inode, and its cluster if it is not inline, may be missing for ever.
-fn agree(file: &QuotaFile<'_>, id: u32, stored: Amount, counted: Amount) -> bool {
-    let inodes = counted.inodes.saturating_sub(stored.inodes);
-    let bytes = counted.bytes.saturating_sub(stored.bytes);
-    match (inodes, bytes) {
-        (0, 0) => true,
-        (1, 0) => id == 0,
-        (1, bytes) => id == 0 && bytes == file.cluster_bytes(),
+fn agree(cluster: i64, id: u32, stored: Amount, counted: Amount, index_bytes: i64) -> bool {
+    let more = stored.bytes.saturating_sub(counted.bytes);
+    let is_part_of_indexes = |more: i64| (0..=index_bytes).contains(&more) && more % cluster == 0;
+    match counted.inodes.saturating_sub(stored.inodes) {
+        0 => is_part_of_indexes(more),
+        1 => {
+            let is_part = is_part_of_indexes(more);
+            id == 0 && (is_part || is_part_of_indexes(more.saturating_add(cluster)))
+        }
         _ => false,
     }
 }
@@ -138,13 +147,35 @@ pub(super) fn compare(
             bytes: entry.dqb_curspace.cast_signed(),
         });
         stored.add(pending.get(kind, id));
-        let counted = counted.get(kind, id);
-        if !agree(file, id, stored, counted) {
+        let (counted, index_bytes) = (counted.get(kind, id), counted.index_bytes);
+        if !agree(file.cluster_bytes(), id, stored, counted, index_bytes) {
             let text = format!(
                 "id {id}: {} inodes and {} bytes, expected {} and {}",
                 stored.inodes, stored.bytes, counted.inodes, counted.bytes
             );
             findings.push(file.finding(codes::QUOTA_USAGE, None, text));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_indexes_and_lost_and_found_may_be_counted_otherwise() {
+        let amount = |inodes, bytes| Amount { inodes, bytes };
+        let counted = amount(5, 40_960);
+        let agree = |id, inodes, bytes, indexes| {
+            super::agree(4096, id, amount(inodes, bytes), counted, indexes)
+        };
+        assert!(agree(7, 5, 40_960, 0) && agree(0, 5, 40_960, 0));
+        // A directory that was given away left its index, or took none along.
+        assert!(agree(7, 5, 40_960 + 8192, 8192) && !agree(7, 5, 40_960 + 8192, 4096));
+        assert!(!agree(7, 5, 40_960 + 100, 8192) && !agree(7, 5, 40_960 - 4096, 8192));
+        // lost+found, inline or not.
+        assert!(agree(0, 4, 40_960, 0) && agree(0, 4, 40_960 - 4096, 0));
+        assert!(!agree(0, 5, 40_960 - 4096, 0) && !agree(0, 3, 40_960, 0));
+        assert!(!agree(7, 4, 40_960, 0) && !agree(7, 6, 40_960, 8192));
     }
 }
