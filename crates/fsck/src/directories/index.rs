@@ -80,6 +80,7 @@ struct Index {
 pub(super) fn check(known: &Known<'_>, inode: &Inode, names: &Names, read: &mut Read) {
     let volume = known.context.volume;
     let has_flag = inode.dinode.dyn_features().contains(DynFeatures::INDEXED_DIR);
+    let has_entries = read.dotdot.is_some();
     let mut found = |code: &'static Code, text: String| {
         let text = format!("directory {}: {text}", inode.blkno);
         read.findings.push(Finding::new(code, Place::inode(inode.blkno), text));
@@ -93,7 +94,8 @@ pub(super) fn check(known: &Known<'_>, inode: &Inode, names: &Names, read: &mut 
     // Neither mkfs nor the kernel give the system directory an index.
     let is_system = inode.blkno == volume.superblock().s_system_dir_blkno;
     if !has_flag {
-        if !inode.is_inline() && !is_system {
+        // Without any entry it has no block either.
+        if !inode.is_inline() && !is_system && has_entries {
             found(codes::DX_TREE_MISSING, "has no index".to_owned());
         }
         return;
