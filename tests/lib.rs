@@ -1,1 +1,6 @@
-//! The tests are in the files beside this one.
+//! The tests are in the files beside this one; here is what several of them need.
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
+
+mod as_manifest;
+
+pub use as_manifest::{assert_as_manifest, sha256, walk};

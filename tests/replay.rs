@@ -86,35 +86,6 @@ fn a_replay_into_an_overlay_leaves_the_volume_alone_and_can_be_repeated() {
     assert_eq!(journal.recovery_generation(), replay.journal.recovery_generation() + 1);
 }
 
-#[test]
-fn leftovers_of_crashed_nodes_go_back_to_a_bitmap_the_c_fsck_finds_right() {
-    let Some(fsck) = oracle("fsck.ocfs2") else { return };
-    for name in CRASHED {
-        let scratch = Scratch::new();
-        let image = fixture_copy(name, &scratch);
-        let device = open(&image, &DeviceOptions { write: true, ..Default::default() }).unwrap();
-        replay_all(&device);
-        let volume = Volume::open(device.clone(), &VolumeOptions::default()).unwrap();
-        let used = |volume: &Volume| volume.global_bitmap().unwrap().inode.dinode.bitmap().0;
-        let before = used(&volume);
-        let mut freed = 0;
-        for slot in 0..volume.max_slots() {
-            let leftovers = volume.recover_allocations(&device, slot).unwrap();
-            freed += leftovers.clusters();
-            assert!(volume.leftovers(slot).unwrap().is_empty());
-        }
-        assert!(freed > 0, "{name} has nothing to recover");
-        assert_eq!(u64::from(before - used(&volume)), freed, "{name}");
-
-        let output = Command::new(&fsck).arg("-fn").arg(&image).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        for code in ["CLUSTER_ALLOC_BIT", "GROUP_", "CHAIN_", "LALLOC_", "DEALLOC_", "TRUNCATE_"] {
-            assert!(!said.contains(code), "{name}: {said}");
-        }
-        assert!(said.contains("Pass 4b"), "{name}: {said}");
-    }
-}
-
 /// A small volume whose journal the tests write themselves.
 struct Bench {
     device: Arc<dyn Device>,

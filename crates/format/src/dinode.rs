@@ -234,6 +234,14 @@ impl Dinode {
         u32::from(high) << 16 | u32::from(self.i_links_count)
     }
 
+    /// Sets the link count; `indexed_dirs` tells whether the high half counts.
+    pub fn set_links_count(&mut self, count: u32, indexed_dirs: bool) {
+        self.i_links_count = count as u16;
+        if indexed_dirs {
+            self.i_links_count_hi = (count >> 16) as u16;
+        }
+    }
+
     /// Which arm `id2` is, by the flags and the mode.
     pub fn arm(&self) -> Arm {
         let flags = self.flags();

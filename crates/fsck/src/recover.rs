@@ -1,10 +1,10 @@
 //! What a crash left: journals are replayed, and what slots owe is done.
-//!
-//! Each step can be done again from the start, so that an interruption anywhere leaves a
-//! volume that the next run recovers: a journal stays dirty until all of its slot is done.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ocfs2_cli::{Interrupt, Interrupted};
-use ocfs2_volume::replay::{LogEnd, Replay};
+use ocfs2_volume::recovery::{RecoverOptions, RecoveryError, SlotRecovery, Writes};
+use ocfs2_volume::replay::LogEnd;
 use ocfs2_volume::{Device, OpenVolumeError, Volume};
 
 use crate::report::{SlotOutcome, SlotRecord, SlotState};
@@ -21,7 +21,7 @@ pub(crate) enum RecoverError {
 }
 
 /// Recovers every slot whose journal is dirty, on `device`, from which `reopen` opens the
-/// volume. Tells of each slot, when it is through with it.
+/// volume. Tells of each slot, when all are through.
 pub(crate) fn recover(
     device: &dyn Device,
     reopen: &dyn Fn() -> Result<Volume, OpenVolumeError>,
@@ -30,26 +30,27 @@ pub(crate) fn recover(
     interrupt: &Interrupt,
     tell: &mut dyn FnMut(SlotRecord),
 ) -> Result<Volume, RecoverError> {
-    let mut volume = reopen()?;
-    let mut slots = Vec::new();
-    for slot in 0..volume.max_slots() {
-        interrupt.check()?;
-        slots.push(replay(&volume, device, record(&volume, slot, users)));
-    }
-    if slots.iter().any(|(_, replay)| replay.is_some()) {
-        volume = reopen()?;
-    }
-    for (mut record, replay) in slots {
-        if let Some(replay) = replay {
-            interrupt.check()?;
-            match settle(&volume, device, &mut record, &replay) {
-                Ok(()) => record.outcome = done,
-                Err(problem) => add_problem(&mut record, problem),
-            }
+    let volume = reopen()?;
+    let mut records: Vec<_> =
+        (0..volume.max_slots()).map(|slot| record(&volume, slot, users)).collect();
+    let dirty = records.iter().filter(|record| record.state == SlotState::Dirty);
+    let dirty: Vec<u16> = dirty.map(|record| record.slot).collect();
+    let writes = match done {
+        SlotOutcome::Recovered => Writes::Journaled,
+        _ => Writes::InPlace,
+    };
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let interrupted = || interrupt.requested();
+    let options = RecoverOptions { slots: &dirty, writes, time, interrupted: &interrupted };
+    for recovery in volume.recover(device, &options) {
+        let record = records.iter_mut().find(|record| record.slot == recovery.slot);
+        if let Some(record) = record {
+            add(record, &recovery, done);
         }
-        tell(record);
     }
-    Ok(volume)
+    records.into_iter().for_each(tell);
+    interrupt.check()?;
+    if dirty.is_empty() { Ok(volume) } else { Ok(reopen()?) }
 }
 
 /// The slot as it is found.
@@ -70,60 +71,41 @@ fn record(volume: &Volume, slot: u16, users: &Users) -> SlotRecord {
         blocks: None,
         local_alloc_clusters: None,
         truncate_log_clusters: None,
+        orphans_deleted: None,
+        orphans_cut: None,
         outcome,
         problem,
     }
 }
 
-/// Brings what is in the log to its place.
-fn replay(
-    volume: &Volume,
-    device: &dyn Device,
-    mut record: SlotRecord,
-) -> (SlotRecord, Option<Replay>) {
-    if record.state != SlotState::Dirty {
-        return (record, None);
-    }
-    let replayed = volume.replay(record.slot).and_then(|replay| {
-        record.transactions = Some(replay.transactions);
-        if replay.end != LogEnd::Complete {
-            let problem = format!("{}; it and what comes behind it is lost", replay.end);
-            add_problem(&mut record, problem);
-        }
-        replay.apply(volume, device)?;
-        replay.finish(volume, device)?;
-        record.blocks = Some(replay.blocks().len() as u64);
-        Ok(replay)
-    });
-    match replayed {
-        Ok(replay) => (record, Some(replay)),
-        Err(err) => {
-            add_problem(&mut record, err.to_string());
-            (record, None)
+/// Adds what was done.
+fn add(record: &mut SlotRecord, recovery: &SlotRecovery, done: SlotOutcome) {
+    let mut problems = Vec::new();
+    if let Some(replayed) = recovery.replayed {
+        record.transactions = Some(replayed.transactions);
+        record.blocks = Some(replayed.blocks as u64);
+        if replayed.end != LogEnd::Complete {
+            problems.push(format!("{}; it and what comes behind it is lost", replayed.end));
         }
     }
-}
-
-/// Does what is to be done once all journals are replayed.
-fn settle(
-    volume: &Volume,
-    device: &dyn Device,
-    record: &mut SlotRecord,
-    replay: &Replay,
-) -> Result<(), String> {
-    let leftovers = volume.recover_allocations(device, record.slot);
-    let leftovers = leftovers.map_err(|err| err.to_string())?;
-    let clusters = |runs: &[std::ops::Range<u32>]| {
-        runs.iter().map(|run| u64::from(run.end - run.start)).sum::<u64>()
-    };
-    record.local_alloc_clusters = Some(clusters(&leftovers.local_alloc));
-    record.truncate_log_clusters = Some(clusters(&leftovers.truncate_log));
-    replay.mark_clean(volume, device).map_err(|err| err.to_string())
-}
-
-fn add_problem(record: &mut SlotRecord, problem: String) {
-    record.problem = Some(match record.problem.take() {
-        Some(before) => format!("{before}; {problem}"),
-        None => problem,
-    });
+    if let Some(leftovers) = &recovery.leftovers {
+        let clusters = |runs: &[std::ops::Range<u32>]| {
+            runs.iter().map(|run| u64::from(run.end - run.start)).sum::<u64>()
+        };
+        record.local_alloc_clusters = Some(clusters(&leftovers.local_alloc));
+        record.truncate_log_clusters = Some(clusters(&leftovers.truncate_log));
+        record.orphans_deleted = Some(recovery.deleted);
+        record.orphans_cut = Some(recovery.cut);
+    }
+    for (orphan, error) in &recovery.left {
+        problems.push(format!("orphan {}: {error}", orphan.entry.name.escape_ascii()));
+    }
+    match &recovery.error {
+        None => record.outcome = done,
+        Some(RecoveryError::Interrupted) => {}
+        Some(error) => problems.push(error.to_string()),
+    }
+    if !problems.is_empty() {
+        record.problem = Some(problems.join("; "));
+    }
 }

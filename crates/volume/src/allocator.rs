@@ -1,6 +1,7 @@
 //! Chain allocators: their chains, groups, and the inodes they handed out.
 
 use std::collections::{HashSet, VecDeque};
+use std::ops::Range;
 
 use ocfs2_format::bitmap::Bitmap;
 use ocfs2_format::chain::{ChainList, ChainListHeader, ChainRec};
@@ -89,6 +90,27 @@ impl Group {
         })
     }
 
+    /// Clears bits; says how many of them were set.
+    ///
+    /// # Errors
+    /// [`Error::Truncated`]: there is no bitmap.
+    pub(crate) fn clear(&mut self, bits: Range<u32>) -> Result<u16, Error> {
+        let truncated = Error::truncated(self.blkno);
+        let mut bitmap = self.desc.bitmap_mut(&mut self.block).map_err(truncated)?;
+        let before = bitmap.as_ref().count_ones();
+        let count = bits.end.saturating_sub(bits.start);
+        bitmap.clear_range(bits.start as usize, count as usize);
+        let freed = (before - bitmap.as_ref().count_ones()) as u16;
+        let free = self.desc.bg_free_bits_count.saturating_add(freed).min(self.desc.bg_bits);
+        self.desc.bg_free_bits_count = free;
+        if freed > 0 {
+            // A hint that is right only until something is freed; 0 is "not known".
+            self.desc.bg_contig_free_bits = 0;
+        }
+        self.desc.encode(&mut self.block).map_err(Error::truncated(self.blkno))?;
+        Ok(freed)
+    }
+
     /// Whether it is made of several pieces.
     pub fn is_discontiguous(&self) -> bool {
         self.runs.len() > 1
@@ -174,15 +196,25 @@ impl Volume {
     }
 
     fn group(&self, allocator: &Allocator, blkno: Blkno, chain: usize) -> Result<Group, Error> {
+        let group = self.group_at(allocator, blkno)?;
+        if usize::from(group.chain) != chain {
+            let name = GroupDesc::NAME;
+            return Err(Invalid::new(name, blkno, "bg_chain", group.chain, chain).into());
+        }
+        Ok(group)
+    }
+
+    /// The group of an allocator whose descriptor is in block `blkno`.
+    ///
+    /// # Errors
+    /// Any of reading it; [`Error::Invalid`] if it is none of this allocator.
+    pub fn group_at(&self, allocator: &Allocator, blkno: Blkno) -> Result<Group, Error> {
         let block = self.read_metadata(GroupDesc::NAME, blkno, GroupDesc::CHECK_OFFSET)?;
         let desc = GroupDesc::decode(&block).map_err(Error::truncated(blkno))?;
         desc.verify(blkno, self.generation(), allocator.inode.blkno, self.block_size())?;
         let invalid = |field, found: u64, expected: String| {
             Error::from(Invalid::new(GroupDesc::NAME, blkno, field, found, expected))
         };
-        if usize::from(desc.bg_chain) != chain {
-            return Err(invalid("bg_chain", desc.bg_chain.into(), chain.to_string()));
-        }
         let limit = match allocator.is_global_bitmap {
             true => self.global_group_clusters(blkno)?,
             false => allocator.bits_per_group(),

@@ -9,7 +9,7 @@
 //!    library, the C fsck or the kernel's mount, gives all the changes; before it, none;
 //! 4. the blocks in their places;
 //! 5. the journal's superblock: the log is empty;
-//! 6. the journal's inode: clean;
+//! 6. the journal's inode: clean, unless it was dirty before and its slot is just recovered;
 //! 7. superblock and backups, if they changed. They are not part of the transaction, since a
 //!    mount has read the superblock before it replays.
 
@@ -40,7 +40,7 @@ pub enum CommitError {
         /// Why not.
         source: Error,
     },
-    /// The journal is dirty: it has to be replayed first.
+    /// The journal is dirty and its log is not empty: it has to be replayed first.
     #[error("journal of slot {slot}: is dirty")]
     Dirty {
         /// The slot.
@@ -107,7 +107,7 @@ impl Volume {
     ) -> Result<Commit<'_>, CommitError> {
         let wrong = |source| CommitError::Journal { slot, source };
         let journal = self.journal(slot).map_err(wrong)?;
-        if journal.is_dirty() {
+        if journal.is_dirty() && journal.superblock.s_start != 0 {
             return Err(CommitError::Dirty { slot });
         }
         let features = journal.superblock.incompat();
@@ -242,7 +242,7 @@ impl Commit<'_> {
             }
             self.flush(device)?;
             self.write_superblock(device, 0)?;
-            self.put(device, own, &self.marked(after, false)?)?;
+            self.put(device, own, &self.marked(after, self.journal.is_dirty())?)?;
             self.flush(device)?;
         }
         for (blkno, bytes) in &self.superblocks {

@@ -295,28 +295,31 @@ impl Volume {
         }
     }
 
+    /// The root of a directory's index, and its block.
+    pub(crate) fn dx_root(&self, dir: &Inode) -> Result<(DxRoot, Vec<u8>), Error> {
+        let blkno = dir.dinode.i_dx_root;
+        let block = self.read_metadata(DxRoot::NAME, blkno, DxRoot::CHECK_OFFSET)?;
+        let root = DxRoot::decode(&block).map_err(Error::truncated(blkno))?;
+        root.verify(blkno, self.generation(), dir.blkno)?;
+        Ok((root, block))
+    }
+
     fn lookup_hash(
         &self,
         dir: &Inode,
         name: &[u8],
         hash: NameHash,
     ) -> Result<Option<Entry>, Error> {
-        let blkno = dir.dinode.i_dx_root;
-        let block = self.read_metadata(DxRoot::NAME, blkno, DxRoot::CHECK_OFFSET)?;
-        let root = DxRoot::decode(&block).map_err(Error::truncated(blkno))?;
-        root.verify(blkno, self.generation(), dir.blkno)?;
+        let (root, block) = self.dx_root(dir)?;
+        let blkno = root.dr_blkno;
         if root.is_inline() {
             let list = DxRoot::entries(&block).map_err(Error::truncated(blkno))?;
             return self.lookup_in(dir, name, hash, &list);
         }
         let list = DxRoot::extents(&block).map_err(Error::truncated(blkno))?;
-        let Some(extent) = Tree::new(self, blkno, &list)?.floor(hash.major)? else {
+        let Some(leaf) = Tree::new(self, blkno, &list)?.dx_leaf(hash)? else {
             return Ok(None);
         };
-        let cluster = (hash.major - extent.cpos.0).min(u32::from(extent.clusters) - 1);
-        let per_cluster = u64::from(self.geometry().blocks_per_cluster());
-        let within = u64::from(hash.minor) % per_cluster;
-        let leaf = Blkno(extent.blkno.0 + u64::from(cluster) * per_cluster + within);
         let block = self.read_metadata(DxLeaf::NAME, leaf, DxLeaf::CHECK_OFFSET)?;
         let header = DxLeaf::decode(&block).map_err(Error::truncated(leaf))?;
         header.verify(leaf, self.generation())?;

@@ -20,6 +20,14 @@ pub enum Error {
         /// What the device said.
         source: io::Error,
     },
+    /// The device could not write it.
+    #[error("block {blkno}: could not be written: {source}")]
+    Write {
+        /// The block.
+        blkno: Blkno,
+        /// What the device said.
+        source: io::Error,
+    },
     /// Something points outside the volume.
     #[error("{structure}: block {blkno} is outside the volume of {blocks} blocks")]
     OutsideVolume {
@@ -105,7 +113,10 @@ impl Error {
     /// Whether the contents of the volume are wrong, so that fsck is needed.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Read { .. } | Self::NotFound { .. } | Self::TooManyLinks { .. } => false,
+            Self::Read { .. }
+            | Self::Write { .. }
+            | Self::NotFound { .. }
+            | Self::TooManyLinks { .. } => false,
             Self::OutsideVolume { .. }
             | Self::Checksum { .. }
             | Self::Invalid(_)

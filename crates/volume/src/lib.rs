@@ -29,10 +29,10 @@ pub mod file;
 mod inode;
 pub mod open;
 pub mod partition;
+pub mod recovery;
 pub mod replay;
 #[cfg(test)]
 mod sample;
-pub mod slot_recovery;
 mod system;
 pub mod tree;
 pub mod usage;

@@ -137,7 +137,7 @@ impl Volume {
         Ok(inode.dinode.journal_flags() & Dinode::JOURNAL_DIRTY != 0)
     }
 
-    fn journal_inode(&self, slot: u16) -> Result<Inode, Error> {
+    pub(crate) fn journal_inode(&self, slot: u16) -> Result<Inode, Error> {
         let inode = self.slot_file("journal", slot)?;
         if !inode.dinode.flags().contains(InodeFlags::JOURNAL) {
             let found = format_args!("{:#x}", inode.dinode.i_flags).to_string();

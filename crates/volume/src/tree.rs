@@ -8,9 +8,14 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use ocfs2_format::extent::{ExtentBlock, ExtentFlags, ExtentList, ExtentRec};
+use ocfs2_format::hash::NameHash;
 use ocfs2_format::{Blkno, Cpos, Invalid, Structure};
 
 use crate::{Error, Volume};
+
+mod prune;
+
+pub(crate) use prune::{Pruned, write_pruned};
 
 /// A run of clusters of a file, as a leaf record describes it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -199,6 +204,19 @@ impl<'v> Tree<'v> {
         Ok(next.checked_sub(1).and_then(|index| leaf.extents.get(index)).copied())
     }
 
+    /// The leaf of a directory's index that has the entries with a hash.
+    ///
+    /// # Errors
+    /// As [`Tree::segment`].
+    pub fn dx_leaf(&mut self, hash: NameHash) -> Result<Option<Blkno>, Error> {
+        let Some(extent) = self.floor(hash.major)? else { return Ok(None) };
+        let last = u32::from(extent.clusters).saturating_sub(1);
+        let cluster = hash.major.saturating_sub(extent.cpos.0).min(last);
+        let per_cluster = u64::from(self.volume.geometry().blocks_per_cluster());
+        let within = u64::from(hash.minor) % per_cluster;
+        Ok(Some(Blkno(extent.blkno.0 + u64::from(cluster) * per_cluster + within)))
+    }
+
     fn leaf(&mut self, cpos: Cpos) -> Result<&Leaf, Error> {
         let leaf = match self.leaf.take() {
             Some(leaf) if leaf.range.contains(&cpos.0.into()) => leaf,
@@ -230,8 +248,17 @@ impl<'v> Tree<'v> {
 }
 
 impl Volume {
-    /// Reads the extent block that an interior record points at.
+    /// The list of the extent block that an interior record points at.
     fn extent_node(&self, parent: &Node, index: usize) -> Result<Node, Error> {
+        self.extent_block(parent, index).map(|(node, _, _)| node)
+    }
+
+    /// Reads the extent block that an interior record points at.
+    fn extent_block(
+        &self,
+        parent: &Node,
+        index: usize,
+    ) -> Result<(Node, ExtentBlock, Vec<u8>), Error> {
         let range = parent.covered(index)?;
         let Some(ExtentRec { e_blkno: blkno, .. }) = parent.records.get(index).copied() else {
             return Err(parent.invalid("e_blkno", "missing", "an extent block"));
@@ -247,7 +274,7 @@ impl Volume {
                 Invalid::new(ExtentBlock::NAME, blkno, "l_tree_depth", node.depth, expected);
             return Err(invalid.into());
         }
-        Ok(node)
+        Ok((node, header, block))
     }
 
     /// The leaf record at `index`, if it is not empty. `end` is where the extents before it

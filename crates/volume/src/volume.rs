@@ -70,6 +70,16 @@ impl Volume {
         Ok(volume)
     }
 
+    /// The same volume, by the same superblock, as it is on another device: an overlay.
+    pub(crate) fn on(&self, device: Arc<dyn Device>) -> Self {
+        Self {
+            device,
+            superblock: self.superblock.clone(),
+            geometry: self.geometry,
+            corrections: Mutex::default(),
+        }
+    }
+
     /// The device it is on.
     pub fn device(&self) -> &Arc<dyn Device> {
         &self.device

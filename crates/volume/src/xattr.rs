@@ -37,6 +37,15 @@ impl Xattr {
         self.entry.xe_value_size
     }
 
+    /// The tree of the value; `None` if it is stored next to the name.
+    pub(crate) fn tree<'v>(&self, volume: &'v Volume) -> Result<Option<Tree<'v>>, Error> {
+        if self.entry.is_local() {
+            return Ok(None);
+        }
+        let list = XattrValueRoot::list(&self.stored).map_err(Error::truncated(self.blkno))?;
+        Tree::new(volume, self.blkno, &list).map(Some)
+    }
+
     fn new(blkno: Blkno, item: &XattrItem<'_>) -> Result<Self, Error> {
         let Some(prefix) = item.entry.prefix() else {
             let found = item.entry.xe_type & !XattrEntry::LOCAL;
@@ -194,15 +203,12 @@ impl Volume {
     /// [`Error::Invalid`] if it is longer than a value can be or not all of it is there;
     /// any of reading it.
     pub fn xattr_value(&self, xattr: &Xattr) -> Result<Vec<u8>, Error> {
-        if xattr.entry.is_local() {
-            return Ok(xattr.stored.clone());
-        }
+        let Some(tree) = xattr.tree(self)? else { return Ok(xattr.stored.clone()) };
         let size = xattr.size();
         let invalid = |expected: String| {
             Invalid::new(XattrEntry::NAME, xattr.blkno, "xe_value_size", size, expected)
         };
-        let list = XattrValueRoot::list(&xattr.stored).map_err(Error::truncated(xattr.blkno))?;
-        let mut value = FileReader::of_tree(self, Tree::new(self, xattr.blkno, &list)?, size);
+        let mut value = FileReader::of_tree(self, tree, size);
         let bytes =
             value.read_whole(MAX_VALUE)?.ok_or_else(|| invalid(format!("at most {MAX_VALUE}")))?;
         let mut end = 0;

@@ -102,6 +102,10 @@ pub(crate) struct SlotRecord {
     pub local_alloc_clusters: Option<u64>,
     /// Clusters that were freed from the truncate log.
     pub truncate_log_clusters: Option<u64>,
+    /// Inodes of the orphan directory that were deleted.
+    pub orphans_deleted: Option<u64>,
+    /// Files that lost what direct writes had added beyond their end.
+    pub orphans_cut: Option<u64>,
     pub outcome: SlotOutcome,
     /// What stood in the way, or what was lost.
     pub problem: Option<String>,

@@ -90,6 +90,13 @@ impl Text {
                 }
             }
         }
+        let orphans = record.orphans_deleted.unwrap_or(0) + record.orphans_cut.unwrap_or(0);
+        if orphans > 0 {
+            writeln!(out, "Slot {slot}'s orphan directory emptied")?;
+            if self.verbose {
+                writeln!(out, "Slot {slot}: {orphans} orphans.")?;
+            }
+        }
         if let Some(problem) = &record.problem {
             writeln!(out, "Slot {slot}: {}", printable(problem))?;
         }

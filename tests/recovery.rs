@@ -1,0 +1,160 @@
+//! Recovery after a crash: beside what the kernel made of the same volume, and interrupted
+//! anywhere.
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ocfs2_format::dinode::Dinode;
+use ocfs2_testing::{Run, Scratch, fixture, fixture_copy, oracle};
+use ocfs2_tests::assert_as_manifest;
+use ocfs2_volume::device::{AfterWrites, DeviceOptions, FailingDevice, OverlayDevice, open};
+use ocfs2_volume::recovery::{RecoverOptions, SlotRecovery, Writes};
+use ocfs2_volume::{Device, Volume, VolumeOptions};
+
+/// Fixtures that kernels left in mid-work.
+const CRASHED: [&str; 4] =
+    ["crashed-512-local", "crashed-512-o2cb", "crashed-1k-o2cb", "crashed-4k-o2cb"];
+
+fn volume(device: &Arc<dyn Device>) -> Volume {
+    Volume::open(device.clone(), &VolumeOptions::default()).unwrap()
+}
+
+/// Recovers all slots of the volume that is read from `base`, writing to `device`.
+fn recover(base: &Arc<dyn Device>, device: &dyn Device, writes: Writes) -> Vec<SlotRecovery> {
+    let volume = volume(base);
+    let slots: Vec<u16> = (0..volume.max_slots()).collect();
+    let options =
+        RecoverOptions { slots: &slots, writes, time: 1_700_000_000, interrupted: &|| false };
+    volume.recover(device, &options)
+}
+
+fn assert_recovered(slots: &[SlotRecovery]) {
+    for slot in slots {
+        assert!(slot.error.is_none() && slot.left.is_empty(), "{slot:?}");
+    }
+}
+
+/// What the C fsck finds, without what it is wrong about: that the system directory has no index,
+/// and that quota files have clusters beyond their end.
+fn c_fsck_finds(fsck: &Path, image: &Path, volume: &Volume) -> Vec<String> {
+    let run = Run::new(fsck).arg("-fn").arg(image).timeout(Duration::from_secs(120)).output();
+    let output = format!("{}{}", run.stdout, run.stderr);
+    assert!(output.contains("Pass 4b"), "{output}");
+    let quota =
+        ["aquota.user", "aquota.group"].iter().filter_map(|name| volume.system_file(name).ok());
+    let quota: Vec<u64> = quota.map(|inode| inode.blkno.0).collect();
+    let system = volume.system_dir().unwrap().blkno.0;
+    let is_wrong_about = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (code, _, inode) = (words.next(), words.next(), words.next());
+        let inode = inode.and_then(|word| word.parse().ok());
+        match (code, inode) {
+            (Some("[DX_TREE_MISSING]"), Some(inode)) => inode == system,
+            (Some("[INODE_SPARSE_SIZE]"), Some(inode)) => quota.contains(&inode),
+            _ => false,
+        }
+    };
+    let findings = output.lines().filter(|line| line.starts_with('[') && !is_wrong_about(line));
+    findings.map(str::to_owned).collect()
+}
+
+/// Demands that the C fsck finds nothing.
+fn assert_sound(name: &str, image: &Path) {
+    if let Some(fsck) = oracle("fsck.ocfs2") {
+        let device = open(image, &DeviceOptions::default()).unwrap();
+        let found = c_fsck_finds(&fsck, image, &volume(&device));
+        assert!(found.is_empty(), "{name}: {found:#?}");
+    }
+}
+
+#[test]
+fn a_recovered_volume_is_what_the_kernel_made_of_it() {
+    for name in CRASHED {
+        let scratch = Scratch::new();
+        let image = fixture_copy(name, &scratch);
+        let device = open(&image, &DeviceOptions { write: true, ..Default::default() }).unwrap();
+        let slots = recover(&device, &device, Writes::Journaled);
+        eprintln!("{name}: {slots:?}");
+        assert_recovered(&slots);
+        let volume = volume(&device);
+        assert!(assert_as_manifest(&volume, name)[0] > 0, "nothing was compared");
+        for slot in 0..volume.max_slots() {
+            assert!(!volume.journal_is_dirty(slot).unwrap());
+            assert!(volume.leftovers(slot).unwrap().is_empty());
+            assert_eq!(volume.orphans(slot).unwrap(), []);
+        }
+        assert_eq!(volume.taken_slots().unwrap(), []);
+        assert_sound(name, &image);
+    }
+}
+
+/// What a recovery has changed, without the journals and how often they were recovered.
+fn outcome(
+    disk: &OverlayDevice<Arc<dyn Device>>,
+    base: &Arc<dyn Device>,
+) -> BTreeMap<u64, Vec<u8>> {
+    let volume = volume(base);
+    let size = volume.block_size().bytes();
+    let mut journals = Vec::new();
+    let mut inodes = Vec::new();
+    for slot in 0..volume.max_slots() {
+        let journal = volume.journal(slot).unwrap();
+        inodes.push(journal.inode.blkno.0);
+        for extent in volume.tree(&journal.inode).unwrap().extents() {
+            let extent = extent.unwrap();
+            let blocks = u64::from(extent.clusters) << volume.geometry().bpc_bits();
+            journals.push(extent.blkno.0..extent.blkno.0 + blocks);
+        }
+    }
+    let mut outcome = BTreeMap::new();
+    let collected = disk.for_each_change(|offset, bytes| {
+        let blkno = offset / u64::from(size);
+        let mut bytes = bytes.to_vec();
+        if inodes.contains(&blkno) {
+            bytes[Dinode::CHECK_OFFSET..][..8].fill(0);
+            bytes[0xbc..0xc0].fill(0);
+        }
+        if !journals.iter().any(|journal| journal.contains(&blkno)) {
+            outcome.insert(blkno, bytes);
+        }
+        Ok::<_, std::convert::Infallible>(())
+    });
+    let Ok(()) = collected;
+    outcome
+}
+
+#[test]
+fn interrupted_at_any_write_a_second_recovery_has_the_same_outcome() {
+    for name in ["crashed-512-local", "crashed-1k-o2cb"] {
+        let base: Arc<dyn Device> = open(&fixture(name), &DeviceOptions::default()).unwrap();
+        let size = volume(&base).block_size().bytes();
+        let disk = || Arc::new(OverlayDevice::new(base.clone(), size));
+        let whole = disk();
+        let as_device: Arc<dyn Device> = whole.clone();
+        let counting = FailingDevice::new(as_device.clone(), u64::MAX, AfterWrites::Fail);
+        let slots = recover(&as_device, &counting, Writes::Journaled);
+        assert_recovered(&slots);
+        let expected = outcome(&whole, &base);
+        let writes = counting.writes();
+        for good in 0..writes {
+            let then = [AfterWrites::Fail, AfterWrites::Drop, AfterWrites::Tear][good as usize % 3];
+            let disk = disk();
+            let as_device: Arc<dyn Device> = disk.clone();
+            let failing = FailingDevice::new(as_device.clone(), good, then);
+            let slots = recover(&as_device, &failing, Writes::Journaled);
+            let is_known = slots.iter().any(|slot| slot.error.is_some());
+            assert!(is_known || then == AfterWrites::Drop, "{name}: {good}");
+
+            assert_recovered(&recover(&as_device, &as_device, Writes::Journaled));
+            let found = outcome(&disk, &base);
+            for (blkno, bytes) in &found {
+                assert!(expected.get(blkno) == Some(bytes), "{name}: block {blkno} after {good}");
+            }
+            assert_eq!(found.len(), expected.len(), "{name} after {good}");
+        }
+        eprintln!("{name}: interrupted at each of {writes} writes");
+    }
+}
