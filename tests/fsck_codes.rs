@@ -25,13 +25,14 @@ const NO_RECIPE: &[(&str, &str)] = &[
 
 /// Codes that have no recipe yet.
 const NO_RECIPE_YET: &[&str] = &[
-    "DX_CLUSTERS",
-    "DX_COUNT",
-    "DX_ENTRY_LEFT",
-    "DX_FREE_LIST",
+    "BLOCK_SHARED",
+    "BLOCK_SUBALLOC",
+    "BLOCK_SUBALLOC_BIT",
+    "BLOCK_UNALLOCATED",
+    "EXTENT_ALLOC_BIT",
+    "LALLOC_USED_BITS",
     "CHAIN_BPC",
     "CHAIN_REC_BEYOND",
-    "DIR_TRAILER_SIGNATURE",
     "DISCONTIG_BG_CPOS",
     "DISCONTIG_BG_START",
     "DUP_CLUSTERS_METADATA",
@@ -42,10 +43,6 @@ const NO_RECIPE_YET: &[&str] = &[
     "GROUP_OVERLAP",
     "GROUP_PLACE",
     "GROUP_SIZE",
-    "JOURNAL_LOG_DAMAGED",
-    "ORPHAN_DIO",
-    "ORPHAN_FLAG",
-    "ORPHAN_NAME",
     "REFCOUNT_EXTENT_FLAG",
     "REFCOUNT_FLAGS",
     "REFCOUNT_LAST_EB",
@@ -71,8 +68,11 @@ const NO_RECIPE_YET: &[&str] = &[
 ];
 
 /// Recipes, by name, whose damage is not found yet as they say.
-const NOT_YET: &[&str] =
-    &["a directory has no block", "the superblock has a cluster less than the bitmap"];
+const NOT_YET: &[&str] = &[
+    "a directory has no block",
+    "a transaction of a dirty journal has another checksum than it states",
+    "the superblock has a cluster less than the bitmap",
+];
 
 /// The recipes to run.
 fn recipes() -> Vec<Recipe> {

@@ -153,7 +153,8 @@ impl<'a> Reader<'a> {
         if facts.kind == Some(FileKind::Directory) {
             read.directories.push((bit, target, name.to_vec()));
             read.has_lost_found |= self.is_root && name == b"lost+found";
-        } else {
+        } else if self.orphans_of.is_none() {
+            // An orphan has no links, and a direct write adds none.
             read.references.push(bit);
         }
         if let Some(slot) = self.orphans_of {

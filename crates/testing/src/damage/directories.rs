@@ -5,7 +5,7 @@ use ocfs2_format::dir::{DirEntryHeader, FileType, write_entry};
 use ocfs2_format::dx::{DxEntry, DxEntryListHeader};
 use ocfs2_format::{Blkno, Structure};
 
-use super::CFsck::{Differs, Follows, GivesUp, Repairing, Same};
+use super::CFsck::{self, Differs, Follows, GivesUp, Repairing, Same};
 use super::{Base, EMPTY, Image, ONE_OF_ALL_1K, Recipe, edit_list};
 
 /// Without inline data and indexes.
@@ -29,6 +29,29 @@ const NO_INDEX: Base = Base::Made(
 fn edit_link(image: &Image, change: impl FnOnce(&mut DirEntryHeader, &mut [u8])) {
     image.edit_dinode(image.inode("/linked-3").blkno, |dinode, _| dinode.i_links_count -= 1);
     image.edit_entry(image.inode("/").blkno, "linked-3", change);
+}
+
+/// What the C fsck never looks at.
+const BLIND: CFsck = Differs { codes: &[], status: 0, why: "It never looks at this." };
+
+/// Adds an entry to the empty orphan directory of the first slot.
+fn add_orphan(image: &Image, inode: Blkno, name: &str) {
+    let dir = image.system("orphan_dir:0000").blkno;
+    image.edit_entries(dir, "..", |bytes, offset| {
+        let rest = bytes.len() - offset - 16;
+        bytes[offset + 8..offset + 10].copy_from_slice(&16_u16.to_le_bytes());
+        let entry = &mut bytes[offset + 16..];
+        write_entry(entry, inode, rest as u16, FileType::Regular, name.as_bytes()).unwrap();
+    });
+}
+
+/// Lets a file say that it is an orphan of the first slot, without links.
+fn make_orphan(image: &Image, inode: Blkno) {
+    image.edit_dinode(inode, |dinode, _| {
+        dinode.i_flags |= InodeFlags::ORPHANED.bits();
+        dinode.i_orphaned_slot = 0;
+        dinode.i_links_count = 0;
+    });
 }
 
 /// Removes an entry and nothing else.
@@ -399,19 +422,8 @@ pub(super) const RECIPES: &[Recipe] = &[
         damage: |image| {
             let file = image.inode("/sizes/bytes-1024").blkno;
             remove(image, "/sizes", "bytes-1024");
-            let dir = image.system("orphan_dir:0000").blkno;
-            image.edit_entries(dir, "..", |bytes, offset| {
-                let rest = bytes.len() - offset - 16;
-                bytes[offset + 8..offset + 10].copy_from_slice(&16_u16.to_le_bytes());
-                let name = format!("{:016x}", file.0);
-                let entry = &mut bytes[offset + 16..];
-                write_entry(entry, file, rest as u16, FileType::Regular, name.as_bytes()).unwrap();
-            });
-            image.edit_dinode(file, |dinode, _| {
-                dinode.i_flags |= InodeFlags::ORPHANED.bits();
-                dinode.i_orphaned_slot = 0;
-                dinode.i_links_count = 0;
-            });
+            add_orphan(image, file, &format!("{:016x}", file.0));
+            make_orphan(image, file);
         },
         found: &["INODE_ORPHANED"],
         c: Repairing,
@@ -436,5 +448,130 @@ pub(super) const RECIPES: &[Recipe] = &[
         },
         found: &["INODE_COUNT"],
         c: Same,
+    },
+    Recipe {
+        code: "DIR_TRAILER_SIGNATURE",
+        name: "a directory block has no trailer",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let dir = image.inode("/dirs/oneblock");
+            image.edit_trailer(image.dir_blocks(&dir)[0], |trailer| trailer.db_signature = [0; 8]);
+        },
+        found: &["DIR_TRAILER_SIGNATURE"],
+        c: Differs {
+            codes: &["DIR_DOTDOT", "INODE_COUNT", "INODE_NOT_CONNECTED"],
+            status: 0,
+            why: "It takes the directory for an empty one.",
+        },
+    },
+    Recipe {
+        code: "DX_ENTRY_LEFT",
+        name: "the index of a directory has an entry without a name",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let dir = image.inode("/dirs/oneblock");
+            let block = image.dir_blocks(&dir)[0];
+            image.edit_dx_root(dir.dinode.i_dx_root, |root, list| {
+                root.dr_num_entries += 1;
+                edit_list(list, |header: &mut DxEntryListHeader, entries: &mut [DxEntry]| {
+                    entries[usize::from(header.de_num_used)] =
+                        DxEntry { dx_major_hash: 1, dx_minor_hash: 2, dx_dirent_blk: block };
+                    header.de_num_used += 1;
+                });
+            });
+        },
+        found: &["DX_ENTRY_LEFT"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "DX_COUNT",
+        name: "the index of a directory has fewer entries than it states",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let root = image.inode("/dirs/oneblock").dinode.i_dx_root;
+            image.edit_dx_root(root, |root, _| root.dr_num_entries += 1);
+        },
+        found: &["DX_COUNT"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "DX_CLUSTERS",
+        name: "the index of a directory has fewer clusters than it states",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let root = image.inode("/dirs/large").dinode.i_dx_root;
+            image.edit_dx_root(root, |root, _| root.dr_clusters += 1);
+        },
+        found: &["DX_CLUSTERS"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "DX_FREE_LIST",
+        name: "the list of directory blocks with room leads out of the directory",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let free = image.free_block();
+            let root = image.inode("/dirs/large").dinode.i_dx_root;
+            image.edit_dx_root(root, |root, _| root.dr_free_blk = free);
+        },
+        found: &["DX_FREE_LIST"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "DX_FREE_LIST",
+        name: "the list of directory blocks with room is a circle",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let dir = image.inode("/dirs/thinned");
+            let block = image.dir_blocks(&dir)[0];
+            image.edit_dx_root(dir.dinode.i_dx_root, |root, _| root.dr_free_blk = block);
+            image.edit_trailer(block, |trailer| trailer.db_free_next = block);
+        },
+        found: &["DX_FREE_LIST"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "ORPHAN_DIO",
+        name: "a direct write to a file was interrupted",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let file = image.inode("/sizes/bytes-1024").blkno;
+            add_orphan(image, file, &format!("dio-{:016x}", file.0));
+            image.edit_dinode(file, |dinode, _| {
+                dinode.i_flags |= InodeFlags::DIO_ORPHANED.bits();
+                dinode.i_dio_orphaned_slot = 0;
+            });
+        },
+        found: &["ORPHAN_DIO"],
+        c: Differs {
+            codes: &["INODE_COUNT"],
+            status: 0,
+            why: "It takes the entry of the write for a link.",
+        },
+    },
+    Recipe {
+        code: "ORPHAN_FLAG",
+        name: "a file says that it is an orphan, and is none",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let file = image.inode("/sizes/bytes-1024").blkno;
+            let orphaned = InodeFlags::ORPHANED.bits();
+            image.edit_dinode(file, |dinode, _| dinode.i_flags |= orphaned);
+        },
+        found: &["ORPHAN_FLAG"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "ORPHAN_NAME",
+        name: "an orphan has another name than that of its inode",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let file = image.inode("/sizes/bytes-1024").blkno;
+            remove(image, "/sizes", "bytes-1024");
+            add_orphan(image, file, "0000000000000001");
+            make_orphan(image, file);
+        },
+        found: &["INODE_ORPHANED", "ORPHAN_NAME"],
+        c: BLIND,
     },
 ];

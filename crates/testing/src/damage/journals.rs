@@ -1,8 +1,10 @@
 //! Journals.
 
 use ocfs2_format::extent::{ExtentFlags, ExtentListHeader, ExtentRec};
-use ocfs2_format::journal::JournalIncompat;
-use ocfs2_format::{Blkno, Cluster, Cpos};
+use ocfs2_format::journal::{
+    BlockType, CommitBlock, JournalHeader, JournalIncompat, JournalSuperblock,
+};
+use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
 
 use super::CFsck::{self, Differs, Repairing};
 use super::{ONE_OF_ALL_1K, Recipe, edit_list};
@@ -118,5 +120,27 @@ pub(super) const RECIPES: &[Recipe] = &[
             status: 0,
             why: "It does not say that two logs were written over each other.",
         },
+    },
+    Recipe {
+        code: "JOURNAL_LOG_DAMAGED",
+        name: "a transaction of a dirty journal has another checksum than it states",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let journal = image.volume().journal(1).unwrap();
+            let JournalSuperblock { s_first, s_sequence, .. } = journal.superblock;
+            image.edit_journal(1, |journal| journal.s_start = s_first);
+            let commit = CommitBlock {
+                header: JournalHeader::new(BlockType::Commit, s_sequence),
+                h_chksum_type: 1,
+                h_chksum_size: 4,
+                h_chksum: [1; 8],
+                ..Default::default()
+            };
+            let blkno = Blkno(journal.blkno.0 + u64::from(s_first));
+            image.edit_raw(blkno, |block| commit.encode(block).unwrap());
+            image.edit_dinode(journal.inode.blkno, |dinode, _| dinode.set_journal(1, 0));
+        },
+        found: &["JOURNAL_DIRTY", "JOURNAL_LOG_DAMAGED"],
+        c: NOT_SEEN,
     },
 ];
