@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ocfs2_testing::{Outcome, Run, Scratch, c_tool, find_program, oracle, program, program_dir};
 
-const PROGRAMS: [&str; 3] = ["mkfs.ocfs2", "mounted.ocfs2", "blkid.ocfs2"];
+const PROGRAMS: [&str; 4] = ["mkfs.ocfs2", "fsck.ocfs2", "mounted.ocfs2", "blkid.ocfs2"];
 
 fn install(args: &[&str], destdir: &Path) -> Outcome {
     let run = Run::new(program("xtask")).arg("install").args(args);
@@ -47,6 +47,8 @@ fn a_prefix_gets_programs_manual_pages_and_completions() {
         let fish = local.join(format!("share/fish/vendor_completions.d/{name}.fish"));
         assert!(fs::read_to_string(fish).unwrap().contains(&format!("complete -c {name}")));
     }
+    let checks = fs::read_to_string(local.join("share/man/man8/fsck.ocfs2.checks.8")).unwrap();
+    assert!(checks.contains(".TP\n.B EB_BLKNO\n"), "{checks}");
 }
 
 #[test]

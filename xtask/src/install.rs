@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 
 use crate::cargo::{self, Profile};
+use crate::checks;
 use crate::programs::{PROGRAMS, Program};
 
 /// Where to install.
@@ -78,6 +79,9 @@ pub fn write_man_pages(out: &Path) -> Result<()> {
         write(&path, &man_page(program)?, 0o644)?;
         println!("{}", path.display());
     }
+    let path = out.join(format!("{}.8", checks::NAME));
+    write(&path, checks::man_page().as_bytes(), 0o644)?;
+    println!("{}", path.display());
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 mod apt;
 mod bench;
 mod cargo;
+mod checks;
 mod ci;
 mod demo;
 mod fixtures;

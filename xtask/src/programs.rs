@@ -14,6 +14,7 @@ pub struct Program {
 /// All of them; a new tool is one more line.
 pub const PROGRAMS: &[Program] = &[
     Program { name: "mkfs.ocfs2", command: ocfs2_mkfs::command },
+    Program { name: "fsck.ocfs2", command: ocfs2_fsck::command },
     Program { name: "mounted.ocfs2", command: ocfs2_mounted::command },
     Program { name: "blkid.ocfs2", command: ocfs2_blkid::command },
 ];

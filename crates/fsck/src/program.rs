@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 use ocfs2_cli::{Interrupt, Interrupted, Status, confirm, print_error, print_warning};
+use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
 use ocfs2_volume::device::{CountingDevice, OverlayDevice};
 use ocfs2_volume::{Device, OpenVolumeError, Volume};
 
@@ -132,7 +133,9 @@ impl<'a> Run<'a> {
     fn source(&mut self, device: &Arc<dyn Device>, interrupt: &Interrupt) -> Result<Source> {
         let source = Source::new(self.cli);
         let Err(err) = source.open(device) else { return Ok(source) };
-        let Some((backup, other)) = source.by_backup(&err) else { return Err(err.into()) };
+        let Some((backup, other)) = source.by_backup(device, &err) else {
+            return Err(err.into());
+        };
         let device = self.cli.device.display();
         let use_it = match self.cli.mode() {
             Mode::ReadOnly | Mode::Yes => true,
@@ -263,7 +266,9 @@ impl<'a> Run<'a> {
         let due = match Due::new(volume.superblock(), now) {
             _ if self.cli.force => Due::Now("was run with -f".to_owned()),
             Due::Later(_) if recovered => Due::Now("was not unmounted by all nodes".to_owned()),
-            Due::Later(_) if self.bits.left => Due::Now("has a bad superblock".to_owned()),
+            Due::Later(_) if volume.found_superblock().blkno != SUPERBLOCK_BLKNO => {
+                Due::Now("was opened by a backup of its superblock".to_owned())
+            }
             due => due,
         };
         let mut summary = Summary::default();

@@ -95,20 +95,28 @@ impl Source {
         Err(first.unwrap_or(OpenVolumeError::NotOcfs2 { backups: Vec::new() }))
     }
 
-    /// Another way, where the superblock could not be used because of `err`: by the first good
-    /// backup.
-    pub fn by_backup(&self, err: &OpenVolumeError) -> Option<(Backup, Self)> {
+    /// Another way, where the superblock could not be used because of `err`: by the first
+    /// backup that is good enough to open the volume.
+    pub fn by_backup(
+        &self,
+        device: &Arc<dyn Device>,
+        err: &OpenVolumeError,
+    ) -> Option<(Backup, Self)> {
         let (OpenVolumeError::NotOcfs2 { backups }
         | OpenVolumeError::Damaged { backups, .. }
         | OpenVolumeError::Read { backups, .. }) = err
         else {
             return None;
         };
-        let is_default = self.options.superblock == SuperblockAt::Primary && self.block.is_none();
-        let backup = *backups.first().filter(|_| is_default)?;
-        let superblock = SuperblockAt::Backup(backup.number);
-        let block_size = Some(backup.block_size);
-        let options = VolumeOptions { superblock, block_size, ..self.options };
-        Some((backup, Self { options, block: None }))
+        if self.options.superblock != SuperblockAt::Primary || self.block.is_some() {
+            return None;
+        }
+        let mut sources = backups.iter().map(|backup| {
+            let superblock = SuperblockAt::Backup(backup.number);
+            let block_size = Some(backup.block_size);
+            let options = VolumeOptions { superblock, block_size, ..self.options };
+            (*backup, Self { options, block: None })
+        });
+        sources.find(|(_, source)| source.open(device).is_ok())
     }
 }

@@ -39,7 +39,11 @@ impl Users {
     /// # Errors
     /// The slot map or the place of the heartbeat can not be read.
     pub fn find(volume: &Volume, write: bool, interrupt: &Interrupt) -> Result<Self, Error> {
-        let options = if write { SampleOptions::before_writing() } else { SampleOptions::quick() };
+        let options = match write {
+            true => SampleOptions::before_writing(),
+            // Enough to see who is alive, and who has been silent for long.
+            false => SampleOptions { max_wait: Duration::from_secs(7), ..Default::default() },
+        };
         let clock = InterruptedClock { clock: SystemClock::default(), interrupt };
         let usage = Usage::of_volume(volume, None, &options, &clock)?;
         let cluster = volume.superblock().cluster_info().map(|info| info.cluster());

@@ -25,10 +25,18 @@ pub fn while_beating<T>(image: &Path, offset: u64, node: u8, work: impl FnOnce()
                 thread::sleep(Duration::from_millis(200));
             }
         });
-        let result = work();
-        stop.store(true, Ordering::Relaxed);
-        result
+        // Also when `work` panics: otherwise the other thread beats for ever.
+        let _stop = StopAtEnd(&stop);
+        work()
     })
+}
+
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Writes one beat of `node` into the heartbeat region at byte `offset` of `image`.

@@ -143,12 +143,26 @@ impl Form for Text {
     }
 }
 
-/// As a sentence begins, unless that is with the name of a field.
+/// As a sentence begins, unless that is with the name of a field or a file.
 fn capitalised(text: &str) -> String {
-    if text.split(' ').next().is_some_and(|word| word.contains('_')) {
+    let is_word = |word: &str| word.bytes().all(|byte| byte.is_ascii_lowercase());
+    if !text.split([' ', ',']).next().is_some_and(is_word) {
         return text.to_owned();
     }
     let mut letters = text.chars();
     let first = letters.next().map(|letter| letter.to_ascii_uppercase());
     first.into_iter().chain(letters).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_capitalised_and_a_name_is_not() {
+        assert_eq!(capitalised("extent block 5: bad"), "Extent block 5: bad");
+        for name in ["i_size is 5", "aquota.user: bad", "journal:0001 is short", ""] {
+            assert_eq!(capitalised(name), name);
+        }
+    }
 }

@@ -1,0 +1,547 @@
+//! `fsck.ocfs2` as an administrator and a script meet it: what it is given, what it says, and
+//! the status it ends with.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails is a failed test")]
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use jsonschema::Validator;
+use ocfs2_testing::damage::{Base, Image, Recipe, all};
+use ocfs2_testing::{Outcome, Run, Scratch, fixture, fixture_copy, oracle, program, while_beating};
+use ocfs2_volume::device::{DeviceOptions, open};
+use ocfs2_volume::{Volume, VolumeOptions};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// Volumes that kernels left in mid-work.
+const CRASHED: [&str; 4] =
+    ["crashed-512-local", "crashed-512-o2cb", "crashed-1k-o2cb", "crashed-4k-o2cb"];
+
+fn fsck(image: &Path, options: &[&str]) -> Run {
+    Run::new(program("fsck.ocfs2")).args(options).arg(image)
+}
+
+fn hash(path: &Path) -> String {
+    let mut digest = Sha256::new();
+    io::copy(&mut File::open(path).unwrap(), &mut HashWriter(&mut digest)).unwrap();
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl io::Write for HashWriter<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.update(buf);
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The schema in the documentation; `definition` is one of its parts, or nothing.
+fn schema(definition: &str) -> Validator {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/fsck.schema.json");
+    let mut schema: Value = serde_json::from_reader(File::open(path).unwrap()).unwrap();
+    if !definition.is_empty() {
+        schema = json!({ "$ref": format!("#/$defs/{definition}"), "$defs": schema["$defs"] });
+    }
+    jsonschema::validator_for(&schema).unwrap()
+}
+
+#[track_caller]
+fn assert_valid(validator: &Validator, value: &Value) {
+    let errors: Vec<_> =
+        validator.iter_errors(value).map(|err| format!("{}: {err}", err.instance_path())).collect();
+    assert!(errors.is_empty(), "{}\n{value:#}", errors.join("\n"));
+}
+
+/// The document, valid and with the status the program ended with.
+#[track_caller]
+fn document(outcome: &Outcome) -> Value {
+    let value: Value =
+        serde_json::from_str(&outcome.stdout).unwrap_or_else(|err| panic!("{err}\n{outcome}"));
+    assert_valid(&schema(""), &value);
+    assert_eq!(value["exit_status"], outcome.status, "{outcome}");
+    value
+}
+
+fn recipe(code: &str) -> Recipe {
+    all().into_iter().find(|recipe| recipe.code == code).unwrap()
+}
+
+/// A volume of which an extent block says that it is elsewhere.
+fn damaged() -> Image {
+    recipe("EB_BLKNO").image()
+}
+
+fn mkfs(image: &Path, options: &[&str]) {
+    Run::new(program("mkfs.ocfs2")).args(["-q", "-F"]).args(options).arg(image).success();
+}
+
+#[test]
+fn what_is_no_volume_is_named_and_gives_8() {
+    let scratch = Scratch::new();
+    let garbage = scratch.join("garbage.img");
+    fs::write(&garbage, ocfs2_testing::Random(1).bytes(1 << 20)).unwrap();
+    let empty = scratch.join("empty.img");
+    fs::write(&empty, "").unwrap();
+    let zeros = scratch.image("zeros.img", 16 << 20);
+    let mut cases = vec![
+        (garbage, "is not an OCFS2 volume"),
+        (empty, "is empty"),
+        (zeros, "is not an OCFS2 volume"),
+        (scratch.join("missing.img"), "no such file"),
+        (scratch.path().to_owned(), "is a directory"),
+        (PathBuf::from("/dev/null"), "is a character device"),
+    ];
+    if let Some(mke2fs) = oracle("mke2fs") {
+        let ext4 = scratch.image("ext4.img", 16 << 20);
+        Run::new(mke2fs).args(["-q", "-F", "-t", "ext4"]).arg(&ext4).success();
+        cases.push((ext4, "is not an OCFS2 volume"));
+    }
+    for (path, why) in &cases {
+        for options in [["-fn"].as_slice(), &["-y"], &["-p"], &["-fn", "-r", "1"], &[]] {
+            let outcome = fsck(path, options).output().expect_status(8);
+            let error = outcome.stderr.lines().last().unwrap_or_default();
+            assert!(error.starts_with(&format!("fsck-ocfs2: {}: ", path.display())), "{outcome}");
+            if !options.contains(&"-r") {
+                assert!(error.contains(why), "{outcome}");
+            }
+        }
+        let outcome = fsck(path, &["-fn", "--json"]).output().expect_status(8);
+        let value = document(&outcome);
+        assert!(value["error"].as_str().unwrap().contains(why), "{outcome}");
+        assert_eq!((&value["volume"], &value["summary"]), (&Value::Null, &Value::Null));
+    }
+}
+
+#[test]
+fn what_is_no_command_line_gives_16_and_help_gives_0() {
+    for options in
+        [[].as_slice(), &["-n", "-y", "x"], &["-x", "x"], &["-r", "9", "x"], &["-b", "y", "x"]]
+    {
+        let outcome = Run::new(program("fsck.ocfs2")).args(options).output().expect_status(16);
+        assert!(outcome.stdout.is_empty() && !outcome.stderr.is_empty(), "{outcome}");
+    }
+    for option in ["--help", "-h", "--version", "-V"] {
+        let outcome = Run::new(program("fsck.ocfs2")).arg(option).success();
+        assert!(outcome.stdout.contains("fsck.ocfs2") && outcome.stderr.is_empty(), "{outcome}");
+    }
+    let packing = fsck(&fixture("clean-512-local"), &["-D", "-f"]).output().expect_status(8);
+    assert!(packing.stderr.contains("directories are not packed"), "{packing}");
+}
+
+#[test]
+fn without_permission_nothing_is_read_and_the_way_to_only_read_is_named() {
+    let scratch = Scratch::new();
+    fs::set_permissions(scratch.path(), Permissions::from_mode(0o755)).unwrap();
+    let image = fixture_copy("clean-512-local", &scratch);
+    // Where a user who owns nothing can run it.
+    let copy = scratch.join("fsck.ocfs2");
+    fs::copy(program("fsck.ocfs2"), &copy).unwrap();
+    let as_nobody = |options: &[&str]| {
+        let is_root = scratch.path().metadata().unwrap().uid() == 0;
+        let run = if is_root {
+            let setpriv = oracle("setpriv")?;
+            Run::new(setpriv).args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&copy)
+        } else {
+            Run::new(&copy)
+        };
+        Some(run.args(options).arg(&image).output())
+    };
+    fs::set_permissions(&image, Permissions::from_mode(0o000)).unwrap();
+    for options in [["-n"].as_slice(), &["-y"]] {
+        let Some(outcome) = as_nobody(options) else { return };
+        assert!(outcome.stderr.contains("permission denied"), "{outcome}");
+        outcome.expect_status(8);
+    }
+    fs::set_permissions(&image, Permissions::from_mode(0o444)).unwrap();
+    as_nobody(&["-fn"]).unwrap().expect_status(0);
+    let outcome = as_nobody(&["-f"]).unwrap().expect_status(8);
+    assert!(outcome.stderr.contains("-n checks it without writing"), "{outcome}");
+}
+
+#[test]
+fn a_clean_volume_is_said_to_be_clean_and_not_written() {
+    let scratch = Scratch::new();
+    let image = fixture_copy("clean-4k-o2cb", &scratch);
+    let before = hash(&image);
+    let file = image.display();
+    for options in [["-n"].as_slice(), &["-y"], &["-p"], &["-a"], &[]] {
+        let outcome = fsck(&image, options).success();
+        let line = format!("{file} is clean.  It will be checked after 20 additional mounts.");
+        assert_eq!(outcome.stdout.lines().last(), Some(line.as_str()), "{outcome}");
+        assert!(!outcome.stdout.contains("Pass"), "{outcome}");
+    }
+    for options in [["-fn"].as_slice(), &["-fy"], &["-fp", "--threads=1"], &["-f"]] {
+        let outcome = fsck(&image, options).success();
+        assert!(outcome.stdout.contains("was run with -f, check forced."), "{outcome}");
+        assert!(outcome.stdout.contains("Pass 1: Checking inodes and blocks"), "{outcome}");
+        assert!(outcome.stdout.contains("All passes succeeded."), "{outcome}");
+    }
+    assert_eq!(hash(&image), before);
+}
+
+#[test]
+fn a_clean_volume_is_described_as_by_the_c_tool() {
+    let Some(c_fsck) = oracle("fsck.ocfs2") else { return };
+    for name in ["clean-4k-o2cb", "clean-512-local"] {
+        let image = fixture(name);
+        let theirs = Run::new("sh")
+            .args(["-c", "ulimit -v 300000; exec \"$0\" -n \"$1\""])
+            .args([&c_fsck, &image])
+            .success();
+        let ours = fsck(&image, &["-n"]).success();
+        let skipped = "** Skipping slot recovery because -n was given. **\n";
+        assert_eq!(ours.stdout, theirs.stdout.replace(skipped, ""), "{ours}");
+    }
+}
+
+#[test]
+fn a_check_is_due_after_too_many_mounts() {
+    let image = Base::Made(&["-N", "2"], "64M").image();
+    let superblock = image.volume().found_superblock().blkno;
+    image.edit_superblock(superblock, |_, sb| {
+        (sb.s_mnt_count, sb.s_max_mnt_count) = (21, 20);
+    });
+    let outcome = fsck(image.path(), &["-n"]).output();
+    let line = "has been mounted 21 times without being checked, check forced.";
+    assert!(outcome.stdout.contains(line), "{outcome}");
+    assert!(outcome.stdout.contains("Pass 1"), "{outcome}");
+}
+
+#[test]
+fn what_is_found_is_shown_left_and_gives_4() {
+    let image = damaged();
+    let before = hash(image.path());
+    for mode in ["-fn", "-fy", "-fp", "-f"] {
+        let outcome = fsck(image.path(), &[mode]).output().expect_status(4);
+        let lines: Vec<_> = outcome.stdout.lines().filter(|line| line.starts_with('[')).collect();
+        assert_eq!(lines.len(), 1, "{outcome}");
+        assert!(lines[0].starts_with("[EB_BLKNO] Extent block "), "{outcome}");
+        assert!(lines[0].ends_with("? n"), "{outcome}");
+        assert!(outcome.stdout.contains(": 1 problem found, none of them corrected"), "{outcome}");
+        assert!(!outcome.stdout.contains("succeeded"), "{outcome}");
+    }
+    assert_eq!(hash(image.path()), before);
+    let value = document(&fsck(image.path(), &["-fn", "--json"]).output().expect_status(4));
+    let [finding] = &value["findings"].as_array().unwrap()[..] else { panic!("{value:#}") };
+    assert_eq!(finding["code"], "EB_BLKNO");
+    assert_eq!(finding["pass"], "inodes");
+    assert_eq!((&finding["answer"], &finding["outcome"]), (&json!("no"), &json!("left")));
+    assert_eq!(value["summary"]["codes"], json!({ "EB_BLKNO": 1 }));
+    assert_eq!(value["summary"]["left"], 1);
+}
+
+#[test]
+fn what_is_found_does_not_depend_on_the_threads() {
+    let image = damaged();
+    let found = |threads: &str| {
+        let outcome = fsck(image.path(), &["-fn", "--json", threads]).output().expect_status(4);
+        document(&outcome)["findings"].clone()
+    };
+    assert_eq!(found("--threads=1"), found("--threads=7"));
+}
+
+#[test]
+fn both_forms_of_json_are_as_the_schema_says() {
+    let line = schema("line");
+    let scratch = Scratch::new();
+    let small = scratch.image("small.img", 64 << 20);
+    mkfs(&small, &["-M", "local"]);
+    let image = damaged();
+    let paths = [image.path().to_owned(), fixture("crashed-512-local"), fixture("clean-4k-o2cb")];
+    for path in paths.iter().chain([&small, &scratch.join("missing")]) {
+        for option in ["-n", "-fn"] {
+            let whole = fsck(path, &[option, "--json"]).output();
+            let value = document(&whole);
+            let outcome = fsck(path, &[option, "--json-lines"]).output();
+            outcome.clone().expect_status(whole.status);
+            let lines: Vec<Value> =
+                outcome.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            for record in &lines {
+                assert_valid(&line, record);
+            }
+            assert_eq!(lines[0]["type"], "start");
+            assert_eq!(lines.last().unwrap()["type"], "end");
+            assert_eq!(lines.last().unwrap()["exit_status"], whole.status);
+            let of_type =
+                |name: &'static str| lines.iter().filter(move |line| line["type"] == name);
+            let untyped = |record: &Value| {
+                let mut record = record.clone();
+                record.as_object_mut().unwrap().remove("type");
+                record
+            };
+            let findings: Vec<_> = of_type("finding").map(untyped).collect();
+            assert_eq!(json!(findings), value["findings"]);
+            let slots: Vec<_> = of_type("slot").map(untyped).collect();
+            assert_eq!(json!(slots), value["slots"]);
+        }
+    }
+}
+
+#[test]
+fn the_schema_refuses_what_is_not_in_it() {
+    let outcome = fsck(&fixture("clean-512-local"), &["-fn", "--json"]).success();
+    let good = document(&outcome);
+    let validator = schema("");
+    let refuses = |change: &dyn Fn(&mut Value)| {
+        let mut bad = good.clone();
+        change(&mut bad);
+        !validator.is_valid(&bad)
+    };
+    assert!(refuses(&|bad| bad["volume"]["colour"] = json!("blue")));
+    assert!(refuses(&|bad| bad["slots"][0]["state"] = json!("asleep")));
+    assert!(refuses(&|bad| bad["summary"]["passes"][0]["pass"] = json!("first")));
+    assert!(refuses(&|bad| drop(bad.as_object_mut().unwrap().remove("findings"))));
+    assert!(refuses(&|bad| bad["findings"] = json!([{ "code": "EB_BLKNO" }])));
+}
+
+#[test]
+fn a_reader_that_goes_away_does_not_change_the_answer() {
+    let image = damaged();
+    for option in ["--json", "--json-lines", "-tt"] {
+        let mut child = Command::new(program("fsck.ocfs2"))
+            .args(["-fn", option])
+            .arg(image.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let outcome = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&outcome.stderr);
+        assert_eq!(outcome.status.code(), Some(4), "{said}");
+        assert!(!said.contains("panicked") && !said.contains("can not be written"), "{said}");
+    }
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let output = Command::new(program("fsck.ocfs2"))
+        .arg("-fn")
+        .arg(image.path())
+        .stdout(full)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4 | 8), "{said}");
+    assert!(said.contains("standard output can not be written"), "{said}");
+}
+
+#[test]
+fn a_crashed_volume_is_recovered_in_memory_and_stays_as_it_is() {
+    for (name, option) in [(CRASHED[0], "-n"), (CRASHED[0], "-fn"), (CRASHED[2], "-n")] {
+        let image = fixture(name);
+        let before = hash(&image);
+        let outcome = fsck(&image, &[option]).output().expect_status(4);
+        let expected = "In memory only, because -n was given.";
+        assert!(outcome.stdout.contains(expected), "{outcome}");
+        assert!(outcome.stdout.contains("journal replayed successfully."), "{outcome}");
+        assert!(outcome.stdout.contains("Pass 1"), "{outcome}");
+        assert_eq!(hash(&image), before, "{name} was written to");
+    }
+}
+
+#[test]
+fn a_crashed_volume_is_recovered_without_a_question() {
+    for name in CRASHED {
+        let scratch = Scratch::new();
+        let image = fixture_copy(name, &scratch);
+        let outcome = fsck(&image, &["-p", "--json"]).output();
+        assert!(outcome.status & 1 == 1 && outcome.status & !5 == 0, "{outcome}");
+        let value = document(&outcome);
+        let slots = value["slots"].as_array().unwrap();
+        let dirty: Vec<_> = slots.iter().filter(|slot| slot["state"] == "dirty").collect();
+        assert!(!dirty.is_empty(), "{outcome}");
+        assert!(dirty.iter().all(|slot| slot["outcome"] == "recovered"), "{outcome}");
+        let transactions = dirty.iter().map(|slot| slot["transactions"].as_u64().unwrap());
+        assert!(transactions.sum::<u64>() > 0, "{outcome}");
+        assert_eq!(value["summary"]["slots_recovered"], dirty.len());
+
+        let again = document(&fsck(&image, &["-fn", "--json"]).output());
+        let slots = again["slots"].as_array().unwrap();
+        assert!(slots.iter().all(|slot| slot["state"] == "clean"), "{again:#}");
+        assert_eq!(again["findings"], value["findings"]);
+
+        if let Some(c_fsck) = oracle("fsck.ocfs2") {
+            let limited = "ulimit -v 300000; exec \"$0\" -fn \"$1\"";
+            let theirs = Run::new("sh").args(["-c", limited]).args([&c_fsck, &image]).success();
+            assert!(theirs.stdout.contains("All passes succeeded."), "{theirs}");
+            for code in ["CLUSTER_ALLOC_BIT", "GROUP_", "CHAIN_", "LALLOC_", "TRUNCATE_"] {
+                assert!(!theirs.stdout.contains(code), "{theirs}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_live_node_is_named_and_nothing_is_written_under_it() {
+    let scratch = Scratch::new();
+    let image = fixture_copy("crashed-4k-o2cb", &scratch);
+    let device = open(&image, &DeviceOptions::default()).unwrap();
+    let volume = Volume::open(device, &VolumeOptions::default()).unwrap();
+    let region = volume.heartbeat_region().unwrap();
+    let journal = volume.journal(1).unwrap();
+    let of_journal = || {
+        let mut block = vec![0; 4096];
+        let offset = journal.inode.blkno.0 * 4096;
+        File::open(&image).unwrap().read_exact_at(&mut block, offset).unwrap();
+        block
+    };
+    let before = of_journal();
+    while_beating(&image, region.offset_bytes, 1, || {
+        for options in [["-y"].as_slice(), &["-p"], &["-f"]] {
+            let outcome = fsck(&image, options).output().expect_status(8);
+            assert!(outcome.stderr.contains("in use by node 1 in slot 1"), "{outcome}");
+            assert!(outcome.stderr.contains("-n checks it without writing"), "{outcome}");
+        }
+        // Nobody is there to be asked.
+        let outcome = fsck(&image, &["-F", "-y"]).stdin("y\n").output().expect_status(8);
+        assert!(outcome.stderr.contains("nobody can be asked"), "{outcome}");
+
+        let outcome = fsck(&image, &["-n", "--json"]).output();
+        assert!(outcome.stderr.contains("warning: "), "{outcome}");
+        assert!(outcome.stderr.contains("in use by node 1 in slot 1"), "{outcome}");
+        let value = document(&outcome);
+        assert_eq!(value["slots"][1]["node_state"], "live", "{outcome}");
+        assert_eq!(value["slots"][0]["node_state"], "crashed", "{outcome}");
+        assert_eq!(value["summary"]["slots_left"], 1, "only that of the crashed node");
+        assert!(outcome.stdout.contains("may detect invalid errors"), "{outcome}");
+    });
+    assert_eq!(of_journal(), before);
+}
+
+#[test]
+fn an_image_somebody_else_has_is_only_read() {
+    let scratch = Scratch::new();
+    let image = fixture_copy("clean-512-local", &scratch);
+    let exclusive = DeviceOptions { write: true, exclusive: true, ..Default::default() };
+    let _other = open(&image, &exclusive).unwrap();
+    let outcome = fsck(&image, &["-fy"]).output().expect_status(8);
+    assert!(outcome.stderr.contains("is in use"), "{outcome}");
+    fsck(&image, &["-fn"]).success();
+}
+
+#[test]
+fn a_bad_superblock_is_replaced_by_a_backup_for_the_check() {
+    let scratch = Scratch::new();
+    let image = scratch.image("disk.img", 1200 << 20);
+    mkfs(&image, &["-N", "2", "-L", "backup"]);
+    fsck(&image, &["-fn"]).success();
+    let same = document(&fsck(&image, &["-fn", "-r", "1", "--json"]).output());
+    assert_eq!(same["volume"]["superblock"], (1 << 30) / 4096);
+    assert_eq!(same["volume"]["label"], "backup");
+
+    let zero = File::options().write(true).open(&image).unwrap();
+    zero.write_all_at(&[0; 4096], 2 * 4096).unwrap();
+    for options in [["-n"].as_slice(), &["-y"], &["-n", "-r", "1"], &["-n", "-b", "262144"]] {
+        let outcome = fsck(&image, options).output().expect_status(4);
+        assert!(outcome.stdout.contains("Label:              backup"), "{outcome}");
+        assert!(outcome.stdout.contains("[RECOVER_BACKUP_SUPERBLOCK]"), "{outcome}");
+    }
+    // Nobody is asked by -p, nobody can be without a terminal.
+    for options in [["-p"].as_slice(), &[]] {
+        let outcome = fsck(&image, options).output().expect_status(8);
+        assert!(!outcome.stdout.contains("Label"), "{outcome}");
+    }
+    let outcome = fsck(&image, &["-n", "-r", "2"]).output().expect_status(8);
+    assert!(outcome.stderr.contains("there is no backup superblock 2"), "{outcome}");
+}
+
+#[test]
+fn a_partition_in_an_image_is_checked() {
+    let scratch = Scratch::new();
+    let image = scratch.image("disk.img", 80 << 20);
+    // Partition 1: 64 MiB from 1 MiB on.
+    let mut table = [0; 512];
+    table[446 + 4] = 0x83;
+    table[446 + 8..446 + 12].copy_from_slice(&2048_u32.to_le_bytes());
+    table[446 + 12..446 + 16].copy_from_slice(&(64_u32 << 11).to_le_bytes());
+    table[510..].copy_from_slice(&[0x55, 0xaa]);
+    File::options().write(true).open(&image).unwrap().write_all_at(&table, 0).unwrap();
+    mkfs(&image, &["-M", "local", "--partition=1"]);
+    fsck(&image, &["-fn", "--partition=1"]).success();
+    fsck(&image, &["-fn"]).output().expect_status(8);
+    let outcome = fsck(&image, &["-fn", "--partition=3"]).output().expect_status(8);
+    assert!(outcome.stderr.contains("there is no partition 3"), "{outcome}");
+}
+
+#[test]
+fn a_signal_ends_it_with_32_and_nothing_is_written() {
+    let scratch = Scratch::new();
+    let image = fixture_copy("crashed-4k-o2cb", &scratch);
+    let before = hash(&image);
+    let Some(kill) = oracle("kill") else { return };
+    // It watches the heartbeat of the crashed nodes for some seconds before it writes.
+    let mut child = Command::new(program("fsck.ocfs2"))
+        .args(["-y", "--json"])
+        .arg(&image)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut text = String::new();
+    // The document has begun: signals are caught from before the device is opened.
+    stdout.read_line(&mut text).unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    Run::new(kill).args(["-INT", &child.id().to_string()]).success();
+    stdout.read_to_string(&mut text).unwrap();
+    let outcome = child.wait_with_output().unwrap();
+    assert_eq!(outcome.status.code(), Some(32), "{text}");
+    let value: Value = serde_json::from_str(&text).unwrap();
+    assert_valid(&schema(""), &value);
+    assert_eq!(value["exit_status"], 32);
+    assert_eq!(value["error"], "cancelled; no slot was recovered");
+    assert_eq!(hash(&image), before);
+}
+
+#[test]
+fn a_front_end_is_told_how_far_it_is() {
+    let Some(sh) = oracle("sh") else { return };
+    let scratch = Scratch::new();
+    let told = scratch.join("told");
+    let image = fixture("clean-4k-o2cb");
+    let outcome = Run::new(sh)
+        .args(["-c", "exec \"$0\" -fn -C 3 \"$1\" 3> \"$2\""])
+        .args([&program("fsck.ocfs2"), &image, &told])
+        .success();
+    assert_eq!(outcome.stderr, "fsck.ocfs2 0.1.0\n", "{outcome}");
+    let told = fs::read_to_string(told).unwrap();
+    let mut ended = Vec::new();
+    for line in told.lines() {
+        let [pass, done, total, device] = &line.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("{told}");
+        };
+        assert_eq!(*device, image.to_str().unwrap());
+        let [pass, done, total] = [pass, done, total].map(|number| number.parse::<u64>().unwrap());
+        assert!(pass <= 5 && done <= total && total > 0, "{told}");
+        if done == total {
+            ended.push(pass);
+        }
+    }
+    assert!(ended.is_sorted() && ended.contains(&1), "{told}");
+    let outcome = fsck(&image, &["-fn", "-P"]).success();
+    assert!(outcome.stderr.contains("fsck-ocfs2: pass 1: 100%"), "{outcome}");
+}
+
+#[test]
+fn statistics_are_shown_when_asked_for() {
+    let image = fixture("clean-4k-o2cb");
+    let plain = fsck(&image, &["-fn"]).success();
+    assert!(!plain.stdout.contains("I/O read"), "{plain}");
+    let once = fsck(&image, &["-fnt"]).success();
+    assert_eq!(once.stdout.matches("I/O read: ").count(), 1, "{once}");
+    assert!(once.stdout.contains("regular files"), "{once}");
+    let twice = fsck(&image, &["-fntt"]).success();
+    assert!(twice.stdout.matches("I/O read: ").count() > 2, "{twice}");
+    let verbose = fsck(&image, &["-fnv"]).success();
+    assert!(verbose.stdout.contains("Features:           sparse "), "{verbose}");
+    assert!(verbose.stdout.contains("Slot 3 is clean."), "{verbose}");
+}

@@ -1,0 +1,81 @@
+//! `fsck.ocfs2.checks(8)`: what `fsck.ocfs2` looks for, from the table its code uses.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use ocfs2_fsck::Pass;
+use ocfs2_fsck::codes::{self, Code};
+
+/// The name of the page.
+pub const NAME: &str = "fsck.ocfs2.checks";
+
+const DESCRIPTION: &str = "\
+.BR fsck.ocfs2 (8)
+names what is wrong with a volume by the codes of this page. Behind a code come what is wrong,
+the question whether to repair it, the answer it is given where nobody is asked, and what a yes
+means. Codes of the C tool of the same name have kept their names; the others are about what
+that one does not look at.
+.PP
+This version reports what it finds and repairs none of it: the answer to every question is no.
+What a yes means is what a later one will do.";
+
+/// The page.
+pub fn man_page() -> String {
+    let mut passes: BTreeMap<Pass, Vec<&Code>> = BTreeMap::new();
+    for code in codes::all() {
+        passes.entry(code.pass).or_default().push(code);
+    }
+    let mut page = String::new();
+    let version = env!("CARGO_PKG_VERSION");
+    let _ = writeln!(page, ".TH {NAME} 8 \"\" \"fsck.ocfs2 {version}\" OCFS2");
+    let _ = writeln!(page, ".SH NAME\n{NAME} \\- what fsck.ocfs2 finds, and how it is repaired");
+    let _ = writeln!(page, ".SH DESCRIPTION\n{DESCRIPTION}");
+    for (pass, codes) in passes {
+        let title = pass.title().unwrap_or("Before the passes");
+        let _ = writeln!(page, ".SH \"{}\"", escaped(&title.to_uppercase()));
+        for code in codes {
+            let (condition, question) = (sentence(code.condition), code.question());
+            let _ = writeln!(page, ".TP\n.B {code}\n{}", escaped(&condition));
+            let _ = writeln!(page, ".br\n.I {}", escaped(&question));
+            let _ = writeln!(page, "(default: {})", code.default.name());
+        }
+    }
+    let _ = writeln!(page, ".SH \"SEE ALSO\"\n.BR fsck.ocfs2 (8),\n.BR fsck (8)");
+    page
+}
+
+/// A clause as a sentence.
+fn sentence(clause: &str) -> String {
+    let mut letters = clause.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    first.into_iter().chain(letters).chain(['.']).collect()
+}
+
+/// Text that roff prints as it is.
+fn escaped(text: &str) -> String {
+    let text = text.replace('\\', "\\e").replace('-', "\\-");
+    if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_one_entry() {
+        let page = man_page();
+        for code in codes::all() {
+            assert_eq!(page.matches(&format!("\n.B {code}\n")).count(), 1, "{code}");
+        }
+        assert_eq!(page.matches("\n.TP\n").count(), codes::all().count());
+    }
+
+    #[test]
+    fn an_entry_tells_condition_question_and_default() {
+        let expected = "\n.TP\n.B EB_BLKNO\n\
+                        An extent block says that it is in another block than it is.\n.br\n\
+                        .I Write its block number into the extent block?\n(default: yes)\n";
+        assert!(man_page().contains(expected));
+        assert_eq!(escaped(".x \\ a-b"), "\\&.x \\e a\\-b");
+    }
+}
