@@ -50,6 +50,7 @@ pub(super) fn read(
 ) -> Option<Tree> {
     let mut reader = Reader { context, root, user, out, tree: Tree::default() };
     let complete = reader.root(users);
+    reader.out.incomplete |= !complete;
     for claim in &mut reader.out.blocks {
         claim.owner = root;
     }
@@ -153,6 +154,7 @@ impl Reader<'_, '_> {
             return false;
         };
         if header.rf_signature != RefcountBlock::SIGNATURE {
+            self.out.incomplete = true;
             let text = format!("is in tree {} and not a refcount block", self.root);
             self.found(codes::REFCOUNT_BLOCK_INVALID, blkno, text);
             self.lose(&range);
@@ -177,6 +179,7 @@ impl Reader<'_, '_> {
             }
             Err(finding) => {
                 let place = finding.place.clone().of(self.user);
+                self.out.incomplete = true;
                 self.out.found(Finding { place, ..finding });
                 None
             }

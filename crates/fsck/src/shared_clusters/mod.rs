@@ -211,10 +211,10 @@ impl<'a> Shared<'a> {
         }
         let mut text = String::new();
         for (index, (_, name)) in names.iter().take(NAMED).enumerate() {
-            let _ = write!(text, "{}{name}", if index == 0 { "those of " } else { ", " });
+            let _ = write!(text, "{}{name}", if index == 0 { "claimed by " } else { ", " });
         }
         match names.len() {
-            0 => text.push_str("elsewhere in it"),
+            0 => text.push_str("claimed once more by itself"),
             count if count > NAMED => text.push_str(" and others"),
             _ => {}
         }

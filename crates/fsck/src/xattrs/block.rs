@@ -25,16 +25,21 @@ pub(super) fn check(
 ) {
     let blkno = owner.inode.dinode.i_xattr_loc;
     if !context.geometry().is_valid_block(blkno) {
+        out.incomplete = true;
         let text = format!("i_xattr_loc is {blkno}, no block of the volume");
         return out.found(owner.finding(codes::XATTR_LOC_INVALID, text));
     }
     let block = match context.read(XattrBlock::NAME, blkno, XattrBlock::CHECK_OFFSET) {
         Ok(block) => block,
-        Err(finding) => return out.found(owner.of_block(finding)),
+        Err(finding) => {
+            out.incomplete = true;
+            return out.found(owner.of_block(finding));
+        }
     };
     let Ok(header) = XattrBlock::decode(&block.bytes) else { return };
     let place = owner.place(blkno);
     if header.xb_signature != XattrBlock::SIGNATURE {
+        out.incomplete = true;
         let text = format!("inode {}: block {blkno} is not an xattr block", owner.inode.blkno);
         return out.found(Finding::new(codes::XATTR_BLOCK_INVALID, place, text));
     }

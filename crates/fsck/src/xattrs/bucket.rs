@@ -138,6 +138,7 @@ impl Buckets<'_, '_> {
                 Some(Block { blkno, bytes, bad_check })
             }
             Err(err) => {
+                self.out.incomplete = true;
                 let finding = self.owner.of_block(io_error(NAME, blkno, &err));
                 self.found(finding);
                 None

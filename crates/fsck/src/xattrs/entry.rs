@@ -82,6 +82,8 @@ pub(super) fn check(
     let entries: Vec<_> = list.entries().take(count).enumerate().collect();
     let sound: Vec<_> =
         entries.iter().filter_map(|(index, entry)| check.entry(*index, *entry)).collect();
+    // A value may be in clusters that are not known then.
+    check.out.incomplete |= sound.len() < usize::from(list.header.xh_count);
     for sound in &sound {
         check.name_and_value(sound, names);
     }
@@ -207,7 +209,11 @@ impl<'a> Check<'a, '_> {
             self.found(codes::XATTR_NAME_INVALID, &what, "there is no such name");
         }
         if !names.0.insert((prefix.code(), (*name).into())) {
-            self.found(codes::XATTR_DUPLICATE, &what, "the inode has an attribute of that name");
+            self.found(
+                codes::XATTR_DUPLICATE,
+                &what,
+                "the inode has another attribute of that name",
+            );
         }
         if entry.is_local() {
             return;

@@ -66,12 +66,11 @@ pub fn check(context: &Context<'_>, owner: &Owner<'_>, out: &mut Collected) {
         return;
     }
     if flagged != (inline || external) {
-        let is = if flagged { "" } else { "not " };
-        let has = |is| if is { "there is" } else { "there is no" };
+        let is = |flag| if flag { "set" } else { "clear" };
         let text = format!(
-            "is {is}flagged as having attributes, {} inline area and {} xattr block",
-            has(inline),
-            has(external)
+            "HAS_XATTR is {}, INLINE_XATTR is {}, i_xattr_loc is {loc}",
+            is(flagged),
+            is(inline)
         );
         out.found(owner.finding(codes::XATTR_FLAGS, text));
     }

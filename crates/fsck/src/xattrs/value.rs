@@ -1,6 +1,6 @@
 //! Values in clusters of their own.
 
-use ocfs2_format::xattr::{XattrEntry, XattrValueRoot};
+use ocfs2_format::xattr::{MAX_VALUE, XattrEntry, XattrValueRoot};
 use ocfs2_format::{Blkno, Structure};
 
 use super::{Owner, Stated, compare};
@@ -45,7 +45,7 @@ pub(super) fn check(
     let stated = Stated { clusters: root.xr_clusters, last_eb_blk: root.xr_last_eb_blk };
     compare(stated, &walked, what, &place, out);
     let there = walked.end << context.geometry().cluster_size.bits();
-    if !walked.incomplete && entry.xe_value_size > there {
+    if !walked.incomplete && entry.xe_value_size > there && entry.xe_value_size <= MAX_VALUE {
         let size = entry.xe_value_size;
         let text = format!("{what}: the value has {size} bytes, its clusters hold {there}");
         out.found(Finding::new(codes::XATTR_VALUE_SIZE, place, text));

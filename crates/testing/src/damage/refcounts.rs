@@ -1,12 +1,14 @@
 //! Refcount trees, and clusters that several files claim.
 
 use ocfs2_format::extent::{ExtentFlags, ExtentListHeader, ExtentRec};
-use ocfs2_format::refcount::{RefcountBlock, RefcountListHeader, RefcountRec};
+use ocfs2_format::refcount::{RefcountBlock, RefcountFlags, RefcountListHeader, RefcountRec};
 use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
 use ocfs2_volume::Inode;
 
-use super::CFsck::{Differs, Follows, Same};
+use super::CFsck::{self, Differs, Follows, Same};
 use super::{CLUSTER_4K, Image, ONE_OF_ALL_1K, Recipe, edit_list};
+
+const BLIND: CFsck = Differs { codes: &[], status: 0, why: "It never looks at this." };
 
 /// The root of a refcount tree, one that is `wanted`.
 fn root(image: &Image, wanted: impl Fn(&RefcountBlock) -> bool) -> Blkno {
@@ -67,8 +69,13 @@ fn append(image: &Image, record: RefcountRec) {
 
 /// Lets `file`, which has one cluster, have the first one of `other` instead.
 fn share(image: &Image, file: &Inode, other: &Inode) {
+    take(image, file, image.first_record(other).e_blkno);
+}
+
+/// Lets `file`, which has one cluster, have the one that begins at `shared` instead.
+fn take(image: &Image, file: &Inode, shared: Blkno) {
     let geometry = image.volume().geometry();
-    let (own, shared) = (image.first_record(file).e_blkno, image.first_record(other).e_blkno);
+    let own = image.first_record(file).e_blkno;
     image.mark_cluster(geometry.cluster_of(own).unwrap(), false);
     image.edit_dinode(file.blkno, |_, id2| {
         edit_list(id2, |_: &mut ExtentListHeader, records: &mut [ExtentRec]| {
@@ -323,6 +330,105 @@ pub(super) const RECIPES: &[Recipe] = &[
             codes: &["DUP_CLUSTERS_ADD_REFCOUNT", "DUP_CLUSTERS_CLONE", "DUP_CLUSTERS_DELETE"],
             status: 0,
             why: "It offers to share the clusters of a symbolic link, which only files can.",
+        },
+    },
+    Recipe {
+        code: "REFCOUNT_FLAGS",
+        name: "a leaf of a refcount tree is not flagged as one",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_refcount_block(first_leaf(image), |block, _| {
+                block.rf_flags &= !RefcountFlags::LEAF.bits();
+            });
+        },
+        found: &["REFCOUNT_FLAGS"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "REFCOUNT_LEAF_CPOS",
+        name: "a leaf of a refcount tree begins at another cluster than the tree says",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_refcount_block(first_leaf(image), |block, _| block.rf_cpos += 1);
+        },
+        found: &["REFCOUNT_LEAF_CPOS"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "REFCOUNT_LAST_EB",
+        name: "a refcount tree without extent blocks states a last one",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let root = tree_root(image);
+            image.edit_refcount_block(root, |block, _| block.rf_last_eb_blk = root);
+        },
+        found: &["REFCOUNT_LAST_EB"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "REFCOUNT_REC_EMPTY",
+        name: "a refcount is of no cluster",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            append(image, RefcountRec { r_cpos: 18_000, r_clusters: 0, r_refcount: 1 });
+        },
+        found: &["REFCOUNT_REC_EMPTY"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "REFCOUNT_REC_RANGE",
+        name: "a refcount is in the leaf before its own",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let (root, leaf) = (tree_root(image), leaves(image)[1]);
+            image.edit_refcount_block(root, |_, list| {
+                edit_list(list, |_: &mut ExtentListHeader, records: &mut [ExtentRec]| {
+                    records[1].e_cpos.0 -= 1;
+                });
+            });
+            image.edit_refcount_block(leaf, |block, _| block.rf_cpos -= 1);
+        },
+        found: &["REFCOUNT_REC_RANGE"],
+        c: Differs {
+            codes: &["CLUSTER_ALLOC_BIT", "REFCOUNT_COUNT_INVALID"],
+            status: 8,
+            why: "It looks for the refcount in the leaf where it is to be, and gives up.",
+        },
+    },
+    Recipe {
+        code: "REFCOUNT_EXTENT_FLAG",
+        name: "an extent that is counted is not flagged",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let file = image.find("file of such a tree", |inode| {
+                inode.dinode.i_refcount_loc == one_block(image)
+            });
+            image.edit_dinode(file.blkno, |_, id2| {
+                edit_list(id2, |_: &mut ExtentListHeader, records: &mut [ExtentRec]| {
+                    records[0].e_word &= 0xffff;
+                });
+            });
+        },
+        found: &["REFCOUNT_EXTENT_FLAG"],
+        c: Differs {
+            codes: &["REFCOUNT_REC_REDUNDANT"],
+            status: 0,
+            why: "It takes the count for the one that is wrong.",
+        },
+    },
+    Recipe {
+        code: "DUP_CLUSTERS_METADATA",
+        name: "a file has a cluster of an allocator",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let group = image.groups("inode_alloc:0000").remove(0);
+            take(image, &image.inode("/sizes/bytes-1024"), group.blkno);
+        },
+        found: &["DUP_CLUSTERS_DELETE", "DUP_CLUSTERS_METADATA"],
+        c: Differs {
+            codes: &["DUP_CLUSTERS_CLONE", "DUP_CLUSTERS_DELETE"],
+            status: 0,
+            why: "It makes no difference between files and allocators.",
         },
     },
 ];

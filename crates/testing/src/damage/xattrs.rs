@@ -1,11 +1,19 @@
 //! Extended attributes.
 
+use ocfs2_format::dinode::{DynFeatures, FileKind};
+use ocfs2_format::extent::{ExtentListHeader, ExtentRec};
 use ocfs2_format::hash::{CharSign, xattr_hash};
-use ocfs2_format::xattr::{XattrEntry, XattrHeader, XattrTreeRoot};
+use ocfs2_format::xattr::{
+    BUCKET_SIZE, XattrArea, XattrBlock, XattrEntry, XattrHeader, XattrPrefix, XattrTreeRoot,
+    XattrValueRoot,
+};
 use ocfs2_format::{Blkno, Structure};
 
-use super::CFsck::{Differs, GivesUp, Same};
+use super::CFsck::{self, Differs, GivesUp, Same};
+use super::image::edit_header;
 use super::{Image, ONE_OF_ALL_1K, Recipe, edit_list};
+
+const BLIND: CFsck = Differs { codes: &[], status: 0, why: "It never looks at this." };
 
 /// Changes the attributes in an inode.
 fn edit_inline(
@@ -17,6 +25,70 @@ fn edit_inline(
         let start = id2.len() - usize::from(dinode.i_xattr_inline_size);
         edit_list(&mut id2[start..], change);
     });
+}
+
+/// Changes the entry and the root of the first value in clusters that an inode has.
+fn edit_value(image: &Image, change: impl FnOnce(&mut XattrEntry, &mut XattrValueRoot)) {
+    let inode = image.find("inode with a long value", |inode| {
+        let features = inode.dinode.dyn_features();
+        let first = image.volume().xattrs(inode).next();
+        features.contains(DynFeatures::INLINE_XATTR)
+            && first.is_some_and(|xattr| !xattr.unwrap().entry.is_local())
+    });
+    image.edit_dinode(inode.blkno, |dinode, id2| {
+        let start = id2.len() - usize::from(dinode.i_xattr_inline_size);
+        let area = &mut id2[start..];
+        let (first, root) = area[XattrHeader::SIZE..].split_at_mut(XattrEntry::SIZE);
+        edit_header(first, |entry: &mut XattrEntry, _| {
+            let name = usize::from(entry.xe_name_len).next_multiple_of(4);
+            let at = usize::from(entry.xe_name_offset) + name;
+            let root = &mut root[at - XattrHeader::SIZE - XattrEntry::SIZE..];
+            edit_header(root, |root, _| change(entry, root));
+        });
+    });
+}
+
+/// The block with the root of a tree of buckets.
+fn indexed_block(image: &Image) -> Blkno {
+    image.inode("/xattr/bucket").dinode.i_xattr_loc
+}
+
+/// Moves what an entry of a bucket leads to into free room that begins in one block and ends in
+/// the next.
+fn move_across_blocks(image: &Image) {
+    let size = image.volume().block_size().size();
+    let buckets =
+        (0..5).map(|index| Blkno(first_bucket(image).0 + index * (BUCKET_SIZE / size) as u64));
+    for blkno in buckets {
+        let mut bytes = Vec::new();
+        for block in 0..(BUCKET_SIZE / size) as u64 {
+            bytes.extend(image.read(Blkno(blkno.0 + block)));
+        }
+        let area = XattrArea::new(&bytes).unwrap();
+        let entries: Vec<_> = area.entries().collect();
+        let range = |entry: &XattrEntry| {
+            let start = usize::from(entry.xe_name_offset);
+            start..start + entry.storage_size().unwrap()
+        };
+        let len = range(&entries[0]).len();
+        let lowest = usize::from(area.header.xh_free_start);
+        let places = (size..BUCKET_SIZE).step_by(size).map(|boundary| boundary - 8);
+        let is_free = |start: &usize| {
+            let overlaps =
+                |range: std::ops::Range<usize>| range.start < start + len && *start < range.end;
+            *start >= lowest && !entries.iter().map(range).any(overlaps)
+        };
+        let Some(start) = places.into_iter().find(is_free) else { continue };
+        image.edit_bucket(blkno, |_, rest| {
+            let from = range(&entries[0]);
+            let moved = bytes[from].to_vec();
+            let at = start - XattrHeader::SIZE;
+            rest[at..at + len].copy_from_slice(&moved);
+            edit_header(rest, |entry: &mut XattrEntry, _| entry.xe_name_offset = start as u16);
+        });
+        return;
+    }
+    panic!("no bucket has room across two blocks");
 }
 
 /// The first bucket of an inode whose attributes are in buckets.
@@ -137,5 +209,234 @@ pub(super) const RECIPES: &[Recipe] = &[
         },
         found: &["XATTR_BUCKET_COUNT_INVALID"],
         c: GivesUp,
+    },
+    Recipe {
+        code: "XATTR_FLAGS",
+        name: "a link with attributes is not flagged as having any",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let link = image.find("link with attributes", |inode| {
+                inode.kind() == Some(FileKind::Symlink)
+                    && inode.dinode.dyn_features().contains(DynFeatures::HAS_XATTR)
+            });
+            image.edit_dinode(link.blkno, |dinode, _| {
+                dinode.i_dyn_features &= !DynFeatures::HAS_XATTR.bits();
+            });
+        },
+        found: &["XATTR_FLAGS"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "XATTR_INLINE_SIZE",
+        name: "the attributes in an inode have another size than all others",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let inode = image.inode("/xattr/inline");
+            image.edit_dinode(inode.blkno, |dinode, _| dinode.i_xattr_inline_size = 128);
+        },
+        found: &["XATTR_INLINE_SIZE"],
+        c: Differs {
+            codes: &["INLINE_DATA_COUNT_INVALID"],
+            status: 0,
+            why: "It looks only at the data before the attributes.",
+        },
+    },
+    Recipe {
+        code: "XATTR_LOC_INVALID",
+        name: "the attributes of a folder are in a block outside the volume",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let folder = image.find("folder with an xattr block", |inode| {
+                inode.is_dir() && !inode.dinode.i_xattr_loc.is_none()
+            });
+            image.edit_dinode(folder.blkno, |dinode, _| dinode.i_xattr_loc = Blkno(1 << 40));
+        },
+        found: &["XATTR_LOC_INVALID"],
+        c: Differs { codes: &[], status: 8, why: "It can not read the block, and gives up." },
+    },
+    Recipe {
+        code: "XB_BLKNO",
+        name: "an xattr block states another block as its own",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_xattr_block(indexed_block(image), |header, _| header.xb_blkno.0 += 1);
+        },
+        found: &["XB_BLKNO"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "XB_GEN",
+        name: "an xattr block is of an older volume",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_xattr_block(indexed_block(image), |header, _| header.xb_fs_generation ^= 1);
+        },
+        found: &["XB_GEN"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "XATTR_PREFIX",
+        name: "an attribute is of a kind that does not exist",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            edit_inline(image, "/xattr/inline", |_, entries| {
+                entries[0].xe_type = XattrEntry::LOCAL | 9;
+            });
+        },
+        found: &["XATTR_PREFIX"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "XATTR_NAME_INVALID",
+        name: "an access list has a name",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            edit_inline(image, "/xattr/inline", |_, entries| {
+                entries[0].xe_type = XattrEntry::LOCAL | XattrPrefix::PosixAclAccess.code();
+            });
+        },
+        found: &["XATTR_NAME_INVALID"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "XATTR_DUPLICATE",
+        name: "an inode has an attribute twice",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_dinode(image.inode("/xattr/block").blkno, |dinode, id2| {
+                let start = id2.len() - usize::from(dinode.i_xattr_inline_size);
+                let area = &mut id2[start..];
+                let names: Vec<_> = XattrArea::new(area)
+                    .unwrap()
+                    .entries()
+                    .map(|entry| entry.xe_name_offset)
+                    .collect();
+                let (from, to) = (usize::from(names[0]), usize::from(names[1]));
+                area.copy_within(from..from + 8, to);
+                edit_list(area, |_: &mut XattrHeader, entries: &mut [XattrEntry]| {
+                    entries[1].xe_name_hash = entries[0].xe_name_hash;
+                });
+            });
+        },
+        found: &["XATTR_DUPLICATE"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "XATTR_VALUE_LONG",
+        name: "a value is longer than any can be",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            edit_value(image, |entry, _| entry.xe_value_size = 65_537);
+        },
+        found: &["XATTR_VALUE_LONG"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "XATTR_VALUE_SIZE",
+        name: "a value is longer than its clusters",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            edit_value(image, |entry, _| entry.xe_value_size = 65_536);
+        },
+        found: &["XATTR_VALUE_SIZE"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "XATTR_CLUSTERS",
+        name: "a value has fewer clusters than it states",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            edit_value(image, |_, root| root.xr_clusters += 1);
+        },
+        found: &["XATTR_CLUSTERS"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "XATTR_LAST_EB",
+        name: "a value without extent blocks states a last one",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            edit_value(image, |_, root| root.xr_last_eb_blk = Blkno(5000));
+        },
+        found: &["XATTR_LAST_EB"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "XATTR_BLOCK_BOUNDARY",
+        name: "the name of an attribute and its value are in two blocks of a bucket",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            move_across_blocks(image);
+        },
+        found: &["XATTR_BLOCK_BOUNDARY"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "XATTR_ENTRY_ORDER",
+        name: "two attributes of a bucket are exchanged",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_bucket(first_bucket(image), |header, rest| {
+                let (first, last) = (0, usize::from(header.xh_count) - 1);
+                let at = |index: usize| index * XattrEntry::SIZE..(index + 1) * XattrEntry::SIZE;
+                let entry = rest[at(first)].to_vec();
+                rest.copy_within(at(last), 0);
+                rest[at(last)].copy_from_slice(&entry);
+            });
+        },
+        found: &["XATTR_ENTRY_ORDER"],
+        c: Differs {
+            codes: &["XATTR_COUNT_INVALID"],
+            status: 0,
+            why: "It takes the second entry for the end of the list.",
+        },
+    },
+    Recipe {
+        code: "XATTR_BUCKET_ORDER",
+        name: "two buckets of attributes are exchanged",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let size = image.volume().block_size().size();
+            let first = first_bucket(image);
+            let second = Blkno(first.0 + (BUCKET_SIZE / size) as u64);
+            let mut contents = Vec::new();
+            image.edit_bucket(second, |header, rest| contents.push((*header, rest.to_vec())));
+            image.edit_bucket(first, |header, rest| {
+                contents.push((*header, rest.to_vec()));
+                let (new, bytes) = &contents[0];
+                *header = XattrHeader { xh_num_buckets: header.xh_num_buckets, ..*new };
+                rest.copy_from_slice(bytes);
+            });
+            image.edit_bucket(second, |header, rest| {
+                let (new, bytes) = &contents[1];
+                *header = XattrHeader { xh_num_buckets: 0, ..*new };
+                rest.copy_from_slice(bytes);
+            });
+        },
+        found: &["XATTR_BUCKET_ORDER"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "XATTR_HASH_RANGE",
+        name: "buckets are found by hashes above theirs",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let mut hash = 0;
+            image.edit_bucket(first_bucket(image), |_, rest| {
+                hash = XattrEntry::decode(rest).unwrap().xe_name_hash;
+            });
+            image.edit_xattr_block(indexed_block(image), |_, root| {
+                let list = &mut root[XattrTreeRoot::LIST_OFFSET - XattrBlock::SIZE..];
+                edit_list(list, |_: &mut ExtentListHeader, records: &mut [ExtentRec]| {
+                    records[0].e_cpos.0 = hash + 1;
+                });
+            });
+        },
+        found: &["XATTR_HASH_RANGE"],
+        c: Differs {
+            codes: &[],
+            status: 8,
+            why: "It looks for the buckets by hashes they can not be found by, and gives up.",
+        },
     },
 ];
