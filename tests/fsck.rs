@@ -368,6 +368,9 @@ fn a_crashed_volume_is_recovered_without_a_question() {
         let slots = again["slots"].as_array().unwrap();
         assert!(slots.iter().all(|slot| slot["state"] == "clean"), "{again:#}");
         assert_eq!(again["findings"], value["findings"]);
+        for code in ["SLOT_MAP_TAKEN", "INODE_ORPHANED", "CLUSTER_ALLOC_BIT"] {
+            assert!(again["summary"]["codes"][code].is_null(), "{name}: {again:#}");
+        }
 
         if let Some(c_fsck) = oracle("fsck.ocfs2") {
             let limited = "ulimit -v 300000; exec \"$0\" -fn \"$1\"";

@@ -10,6 +10,9 @@ use ocfs2_volume::{Device, OpenVolumeError, Volume};
 use crate::report::{SlotOutcome, SlotRecord, SlotState};
 use crate::users::Users;
 
+/// So many orphans that had to be left are told of one by one.
+const LEFT_SHOWN: usize = 3;
+
 /// Why not all slots were looked at.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RecoverError {
@@ -33,7 +36,12 @@ pub(crate) fn recover(
     let volume = reopen()?;
     let mut records: Vec<_> =
         (0..volume.max_slots()).map(|slot| record(&volume, slot, users)).collect();
-    let dirty = records.iter().filter(|record| record.state == SlotState::Dirty);
+    // In memory a node that is alive may be taken for one that has just crashed.
+    let wanted = |record: &&SlotRecord| {
+        let live = record.node_state == Some("live") && done == SlotOutcome::Recovered;
+        record.state == SlotState::Dirty && !live
+    };
+    let dirty = records.iter().filter(wanted);
     let dirty: Vec<u16> = dirty.map(|record| record.slot).collect();
     let writes = match done {
         SlotOutcome::Recovered => Writes::Journaled,
@@ -42,7 +50,8 @@ pub(crate) fn recover(
     let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let interrupted = || interrupt.requested();
     let options = RecoverOptions { slots: &dirty, writes, time, interrupted: &interrupted };
-    for recovery in volume.recover(device, &options) {
+    let recovered = if dirty.is_empty() { Vec::new() } else { volume.recover(device, &options) };
+    for recovery in recovered {
         let record = records.iter_mut().find(|record| record.slot == recovery.slot);
         if let Some(record) = record {
             add(record, &recovery, done);
@@ -97,7 +106,10 @@ fn add(record: &mut SlotRecord, recovery: &SlotRecovery, done: SlotOutcome) {
         record.orphans_deleted = Some(recovery.deleted);
         record.orphans_cut = Some(recovery.cut);
     }
-    for (orphan, error) in &recovery.left {
+    if recovery.left.len() > LEFT_SHOWN {
+        problems.push(format!("{} orphans stay", recovery.left.len()));
+    }
+    for (orphan, error) in recovery.left.iter().take(LEFT_SHOWN) {
         problems.push(format!("orphan {}: {error}", orphan.entry.name.escape_ascii()));
     }
     match &recovery.error {
