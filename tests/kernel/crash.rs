@@ -7,7 +7,7 @@ use ocfs2_testing::vm::{End, Heartbeat};
 use ocfs2_testing::{Run, Scratch, program};
 
 use crate::lab::lab;
-use crate::volume::{NEW_JOURNAL, O2CB, assert_fsck_is_content, mkfs};
+use crate::volume::{NEW_JOURNAL, O2CB, assert_fsck_is_content_after_a_crash, mkfs};
 
 /// Said by a node that was just asking the one that is gone for a lock, or answering it: the
 /// host is down (112), the socket is not connected (107).
@@ -86,7 +86,7 @@ fn the_node_that_stays_recovers_the_one_that_crashes() -> Result<()> {
     let mounted = fs::read_to_string(share.join("mounted"))?;
     let line = mounted.lines().find(|line| line.contains("/dev/vda")).unwrap_or_default();
     assert!(line.ends_with("ovs001"), "{mounted}");
-    assert_fsck_is_content(&disk, &[]);
+    assert_fsck_is_content_after_a_crash(&disk);
     Ok(())
 }
 
@@ -136,6 +136,6 @@ fn what_both_crashed_nodes_had_in_their_journals_is_recovered_later() -> Result<
     assert_work_is_there(&after, 1);
     let mounted = Run::new(program("mounted.ocfs2")).arg("-f").arg(&disk).success();
     assert!(mounted.stdout.contains("Not mounted"), "{mounted}");
-    assert_fsck_is_content(&disk, &[]);
+    assert_fsck_is_content_after_a_crash(&disk);
     Ok(())
 }

@@ -32,10 +32,29 @@ pub const O2CB: [&str; 2] = ["--cluster-stack=o2cb", "--cluster-name=ovscluster"
 /// # Panics
 /// It finds something.
 pub fn assert_fsck_is_content(image: &Path, preallocated: &[u64]) {
-    let ours = Run::new(program("fsck.ocfs2")).arg("-fn").arg(image);
-    let ours = ours.timeout(Duration::from_secs(120)).success();
-    assert!(!ours.stdout.contains('['), "{ours}");
+    assert_ours_finds(image, |_| false);
+    assert_c_fsck_is_content(image, preallocated);
+}
 
+/// The same of a volume on which a node has crashed and another one has recovered it: what the
+/// crashed one's quota files had not yet told the global ones is not always taken over by the
+/// kernel, and the C fsck does not look at it.
+pub fn assert_fsck_is_content_after_a_crash(image: &Path) {
+    assert_ours_finds(image, |code| code.starts_with("QUOTA_"));
+    assert_c_fsck_is_content(image, &[]);
+}
+
+/// Demands that our fsck finds nothing but what `allowed` is true for.
+fn assert_ours_finds(image: &Path, allowed: impl Fn(&str) -> bool) {
+    let fsck = Run::new(program("fsck.ocfs2")).arg("-fn").arg(image);
+    let outcome = fsck.timeout(Duration::from_secs(120)).output();
+    let codes = outcome.stdout.lines().filter_map(|line| line.strip_prefix('[')?.split_once(']'));
+    let unexpected: Vec<_> = codes.filter(|(code, _)| !allowed(code)).collect();
+    assert!(unexpected.is_empty(), "{outcome}");
+    assert!(matches!(outcome.status, 0 | 4), "{outcome}");
+}
+
+fn assert_c_fsck_is_content(image: &Path, preallocated: &[u64]) {
     let Some(fsck) = oracle("fsck.ocfs2") else { return };
     let Some(debugfs) = oracle("debugfs.ocfs2") else { return };
     let system = Run::new(debugfs).args(["-R", "ls -l //"]).arg(image).success().stdout;
