@@ -8,11 +8,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 use ocfs2_cli::{Interrupt, Interrupted, Status, confirm, print_error, print_warning};
-use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
+use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, Stack};
 use ocfs2_volume::device::{CountingDevice, OverlayDevice};
 use ocfs2_volume::{Device, OpenVolumeError, Volume};
 
 use crate::cli::{Cli, Mode};
+use crate::codes::journals;
 use crate::due::Due;
 use crate::recover::{RecoverError, recover};
 use crate::report::{
@@ -21,7 +22,7 @@ use crate::report::{
 };
 use crate::target::{self, Source};
 use crate::users::{Consent, Users};
-use crate::{Context, Found, Observer, Options, Pass, Stop, check};
+use crate::{Context, Finding, Found, Observer, Options, Pass, Place, Stop, check};
 
 /// What the exit status is made of, as fsck(8) has it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -164,7 +165,8 @@ impl<'a> Run<'a> {
     fn users(&self, volume: &Volume, interrupt: &Interrupt) -> Result<Users> {
         let users = match Users::find(volume, self.write(), interrupt) {
             Ok(users) => users,
-            // What can not be read is for the check to tell, and is no proof of use.
+            // Nobody but this machine uses it; what can not be read is for the check to tell.
+            Err(_) if volume.superblock().stack() == Stack::Local => Users::default(),
             Err(err) => Users {
                 unknown: vec![format!("nodes that can not be told ({err})")],
                 ..Users::default()
@@ -236,17 +238,26 @@ impl<'a> Run<'a> {
             }
             // The journal of a node that is alive has to be dirty.
             let in_order = slot.state == SlotState::Clean || slot.node_state == Some("live");
+            // What is lost, or was left of a slot that is recovered otherwise.
+            self.bits.left |= slot.problem.is_some() && !in_order;
             match slot.outcome {
                 SlotOutcome::None => {}
                 SlotOutcome::Recovered => self.slots_recovered += 1,
                 SlotOutcome::RecoveredInMemory | SlotOutcome::Left if in_order => {}
                 SlotOutcome::RecoveredInMemory | SlotOutcome::Left => self.slots_left += 1,
             }
-            self.report.show(&Record::Slot(slot));
+            self.report.show(&Record::Slot(slot.clone()));
+            if let Some(damage) = slot.log_damage {
+                // The log is empty now: no pass can find it any more.
+                let text = format!("journal:{:04}: {damage}", slot.slot);
+                let place = Place::slot(slot.slot);
+                let finding = Finding::new(journals::JOURNAL_LOG_DAMAGED, place, text);
+                self.report.found(Found { pass: Pass::Start, finding: &finding });
+            }
         };
         let volume = recover(device, &reopen, users, done, interrupt, &mut tell);
         self.bits.corrected |= self.slots_recovered > 0;
-        self.bits.left |= self.slots_left > 0;
+        self.bits.left |= self.slots_left + self.report.findings() > 0;
         volume.map_err(|err| match err {
             RecoverError::Interrupted(interrupted) => interrupted.into(),
             err @ RecoverError::Open(_) => err.into(),

@@ -84,6 +84,7 @@ fn record(volume: &Volume, slot: u16, users: &Users) -> SlotRecord {
         orphans_cut: None,
         outcome,
         problem,
+        log_damage: None,
     }
 }
 
@@ -94,7 +95,7 @@ fn add(record: &mut SlotRecord, recovery: &SlotRecovery, done: SlotOutcome) {
         record.transactions = Some(replayed.transactions);
         record.blocks = Some(replayed.blocks as u64);
         if replayed.end != LogEnd::Complete {
-            problems.push(format!("{}; it and what comes behind it is lost", replayed.end));
+            record.log_damage = Some(replayed.end.to_string());
         }
     }
     if let Some(leftovers) = &recovery.leftovers {

@@ -163,7 +163,7 @@ codes! {
         pass: Clusters,
         default: Yes,
         condition: "a group states another size for its bitmap than there is room for",
-        repair: "write the size of the room",
+        repair: "set the size to that of the room",
     }
     GROUP_BITS {
         pass: Clusters,
@@ -175,7 +175,7 @@ codes! {
         pass: Clusters,
         default: Yes,
         condition: "bits behind the last one of a group are set",
-        repair: "clear them",
+        repair: "clear those bits",
     }
     GROUP_FREE_BITS_LOW {
         pass: Clusters,
@@ -187,7 +187,7 @@ codes! {
         pass: InodeAllocators,
         default: Yes,
         condition: "the bit that stands for the descriptor of a group itself is clear",
-        repair: "set it",
+        repair: "set the bit",
     }
     GROUP_PLACE {
         pass: InodeAllocators,
@@ -271,7 +271,7 @@ codes! {
         pass: Inodes,
         default: Yes,
         condition: "the bitmap of an extent allocator disagrees with the blocks that were found in use",
-        repair: "flip the bits",
+        repair: "set the bits to what was found",
     }
     BLOCK_UNALLOCATED {
         pass: Inodes,

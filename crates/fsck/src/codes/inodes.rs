@@ -151,7 +151,7 @@ codes! {
         pass: Inodes,
         default: Yes,
         condition: "the bit or group an inode says it was allocated from is another one",
-        repair: "set bit and group to those that lead to the inode",
+        repair: "write the bit and the group that lead to the inode into it",
     }
     INODE_MODE {
         pass: Inodes,

@@ -36,7 +36,7 @@ codes! {
     QTREE_INDEX {
         pass: Quota,
         default: Yes,
-        condition: "the quota tree does not lead to an entry, or leads to one that is not there",
+        condition: "the tree of a quota file does not lead to one of its entries, or leads to one that is not there",
         repair: "build the tree anew from the entries",
     }
     QTREE_FREE_LIST {

@@ -127,31 +127,31 @@ codes! {
         pass: Inodes,
         default: Yes,
         condition: "a refcount leaf states another first cluster than the tree",
-        repair: "rewrite it",
+        repair: "set it to the one of the tree",
     }
     REFCOUNT_LAST_EB {
         pass: Inodes,
         default: Yes,
         condition: "a refcount tree states another last extent block than it has",
-        repair: "rewrite the block number",
+        repair: "set it to the last one of the tree",
     }
     REFCOUNT_REC_EMPTY {
         pass: Inodes,
         default: Yes,
-        condition: "refcount record without clusters",
+        condition: "a refcount record is about no clusters",
         repair: "remove the record",
     }
     REFCOUNT_REC_RANGE {
         pass: Inodes,
         default: Yes,
-        condition: "refcount record in another leaf than the tree leads to",
+        condition: "a refcount record is in another leaf than the one the tree leads to",
         repair: "move the record",
     }
     REFCOUNT_EXTENT_FLAG {
         pass: SharedClusters,
         default: Yes,
         condition: "clusters of an inode are counted by its refcount tree, and its extent is not flagged as refcounted",
-        repair: "set the flag",
+        repair: "mark the extent as shared",
     }
     DUP_CLUSTERS_METADATA {
         pass: SharedClusters,

@@ -85,7 +85,7 @@ codes! {
         pass: Start,
         default: Yes,
         condition: "the type or the flags of a system file are not those of its purpose",
-        repair: "set them",
+        repair: "set type and flags to those of its purpose",
     }
     SLOT_MAP_SIZE {
         pass: Start,
@@ -115,6 +115,6 @@ codes! {
         pass: Start,
         default: Yes,
         condition: "the blocks of some nodes in the heartbeat region are damaged",
-        repair: "zero them",
+        repair: "fill those blocks with zeros",
     }
 }

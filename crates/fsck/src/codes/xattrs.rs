@@ -73,7 +73,7 @@ codes! {
         pass: Inodes,
         default: Yes,
         condition: "the attribute area of an inode has another size than the superblock says",
-        repair: "set the size",
+        repair: "set the size to that of the superblock",
     }
     XATTR_LOC_INVALID {
         pass: Inodes,
@@ -91,49 +91,49 @@ codes! {
         pass: Inodes,
         default: Yes,
         condition: "an xattr block is of another generation",
-        repair: "set the generation",
+        repair: "set the generation of the xattr block to that of the volume",
     }
     XATTR_PREFIX {
         pass: Inodes,
         default: Yes,
         condition: "an attribute is of a kind that does not exist",
-        repair: "clear the entry",
+        repair: "remove the attribute",
     }
     XATTR_NAME_INVALID {
         pass: Inodes,
         default: Yes,
         condition: "an attribute has a name that none can have",
-        repair: "clear the entry",
+        repair: "remove the attribute",
     }
     XATTR_DUPLICATE {
         pass: Inodes,
         default: Yes,
         condition: "an inode has two attributes of one name",
-        repair: "clear the second entry",
+        repair: "remove the second attribute",
     }
     XATTR_VALUE_LONG {
         pass: Inodes,
         default: Yes,
-        condition: "a value is longer than any can be",
-        repair: "clear the entry",
+        condition: "the value of an attribute is longer than any can be",
+        repair: "remove the attribute",
     }
     XATTR_VALUE_SIZE {
         pass: Inodes,
         default: Yes,
-        condition: "a value is longer than its clusters",
+        condition: "the value of an attribute is longer than its clusters",
         repair: "cut it to what its clusters hold",
     }
     XATTR_CLUSTERS {
         pass: Inodes,
         default: Yes,
         condition: "the tree of a value or of buckets states another number of clusters than it has",
-        repair: "rewrite the number",
+        repair: "set the number to that of the tree",
     }
     XATTR_LAST_EB {
         pass: Inodes,
         default: Yes,
         condition: "the tree of a value or of buckets states another last extent block than it has",
-        repair: "rewrite the block number",
+        repair: "set it to the last one of the tree",
     }
     XATTR_BLOCK_BOUNDARY {
         pass: Inodes,

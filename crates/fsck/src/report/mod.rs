@@ -107,8 +107,11 @@ pub(crate) struct SlotRecord {
     /// Files that lost what direct writes had added beyond their end.
     pub orphans_cut: Option<u64>,
     pub outcome: SlotOutcome,
-    /// What stood in the way, or what was lost.
+    /// What stood in the way.
     pub problem: Option<String>,
+    /// Why the log was not replayed to its end, which is a finding.
+    #[serde(skip)]
+    pub log_damage: Option<String>,
 }
 
 /// The journal of a slot.

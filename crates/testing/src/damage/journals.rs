@@ -140,7 +140,7 @@ pub(super) const RECIPES: &[Recipe] = &[
             image.edit_raw(blkno, |block| commit.encode(block).unwrap());
             image.edit_dinode(journal.inode.blkno, |dinode, _| dinode.set_journal(1, 0));
         },
-        found: &["JOURNAL_DIRTY", "JOURNAL_LOG_DAMAGED"],
+        found: &["JOURNAL_LOG_DAMAGED"],
         c: NOT_SEEN,
     },
 ];
