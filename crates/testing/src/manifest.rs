@@ -25,6 +25,8 @@ pub struct Manifest {
     pub extents: BTreeMap<VolumePath, Vec<ListedExtent>>,
     /// The letters of `lsattr` of some files.
     pub flags: BTreeMap<VolumePath, String>,
+    /// What users and then groups use, by id, in KiB and inodes; without those who use nothing.
+    pub quota: [BTreeMap<u32, (u64, u64)>; 2],
 }
 
 /// A line of the list.
@@ -86,6 +88,7 @@ pub fn manifest(name: &str) -> Manifest {
         xattrs: xattrs(&read("xattrs")),
         extents: extents(&read("extents")),
         flags: lines(&read("flags")).map(flags).collect(),
+        quota: quota(&read("quota")),
     };
     assert!(!manifest.files.is_empty() && !manifest.sha256.is_empty(), "{name} is empty");
     manifest
@@ -126,6 +129,23 @@ fn listed(line: &[u8]) -> (VolumePath, Listed) {
         device: (hex(major), hex(minor)),
     };
     (volume_path(path), listed)
+}
+
+/// Two reports of `repquota -n`.
+fn quota(report: &[u8]) -> [BTreeMap<u32, (u64, u64)>; 2] {
+    let mut usage = [BTreeMap::new(), BTreeMap::new()];
+    let mut of = 0;
+    for line in lines(report).map(text) {
+        of = if line.contains("group quotas") { 1 } else { of };
+        let Some(line) = line.strip_prefix('#') else { continue };
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        // The grace, behind the limits, is always stated.
+        let (kib, inodes) = (number(fields[2]), number(fields[6]));
+        if (kib, inodes) != (0, 0) {
+            usage[of].insert(u32::try_from(number(fields[0])).unwrap(), (kib, inodes));
+        }
+    }
+    usage
 }
 
 fn sha256(line: &[u8]) -> (VolumePath, String) {

@@ -23,6 +23,8 @@ pub(super) struct Parting<'v> {
     /// As it will be.
     pub dinode: Dinode,
     block: Vec<u8>,
+    /// Clusters of the index it had.
+    index_clusters: u32,
 }
 
 impl<'v> Parting<'v> {
@@ -34,6 +36,7 @@ impl<'v> Parting<'v> {
             refcounts: volume.refcounts(&inode.dinode)?,
             dinode: inode.dinode.clone(),
             block: inode.block().to_vec(),
+            index_clusters: 0,
         })
     }
 
@@ -136,6 +139,7 @@ impl<'v> Parting<'v> {
             let list = DxRoot::extents(&block).map_err(Error::truncated(root.dr_blkno))?;
             self.prune(&Tree::new(self.volume, root.dr_blkno, &list)?, |_| 0)?;
         }
+        self.index_clusters = root.dr_clusters;
         self.freeing.block(Suballocated::from(&root))?;
         self.dinode.i_dx_root = Blkno(0);
         let features = self.dinode.dyn_features() - DynFeatures::INDEXED_DIR;
@@ -143,11 +147,19 @@ impl<'v> Parting<'v> {
         Ok(())
     }
 
+    /// Takes what it no longer has from the quota of its owner and its group.
+    fn discharge(&self, inodes: u32) -> Result<(), Error> {
+        let before = &self.inode.dinode;
+        let taken = before.i_clusters.saturating_sub(self.dinode.i_clusters);
+        self.volume.discharge(before, inodes, taken.saturating_add(self.index_clusters))
+    }
+
     /// Writes what has changed; the inode stays.
     pub fn keep(mut self) -> Result<(), RecoveryError> {
         if let Some(refcounts) = self.refcounts.take() {
             refcounts.finish(&mut self.freeing, false)?;
         }
+        self.discharge(0)?;
         self.freeing.write()?;
         Ok(self.volume.write_dinode(&self.dinode, self.block)?)
     }
@@ -160,6 +172,7 @@ impl<'v> Parting<'v> {
             let features = self.dinode.dyn_features() - DynFeatures::HAS_REFCOUNT;
             self.dinode.i_dyn_features = features.bits();
         }
+        self.discharge(1)?;
         self.freeing.inode(&self.dinode)?;
         self.freeing.write()?;
         self.dinode.i_dtime = time;

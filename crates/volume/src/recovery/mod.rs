@@ -18,8 +18,9 @@
 //! recovered by doing all of it again, or by the kernel or the C fsck; nothing is ever freed that
 //! is in use.
 //!
-//! Quota is not accounted: the files of users and groups keep what deleted orphans had, and what
-//! nodes had not yet merged, until usage is counted anew.
+//! What nodes had not yet told the global quota files is merged into them, and what orphans used
+//! is taken off. Quota files that are damaged are left as they are: that is for a check to tell,
+//! and keeps nothing from being recovered.
 
 mod delete;
 mod entry;
@@ -27,6 +28,7 @@ mod free;
 mod journal_state;
 mod leftovers;
 mod orphans;
+mod quota;
 mod refcounts;
 mod slot_map;
 mod stage;
@@ -252,6 +254,7 @@ impl Volume {
         if !leftovers.is_empty() || slot.was_dirty {
             stage.step(|volume| Ok(volume.give_back(number)?))?;
         }
+        stage.merge_quota(number, self)?;
         for orphan in self.orphans(number)? {
             if (options.interrupted)() {
                 stage.write()?;
