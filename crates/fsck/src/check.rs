@@ -174,6 +174,8 @@ pub struct Outcome {
 pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outcome, Stop> {
     let mut state = State::new(observer);
     start::check(context, &mut state);
+    let resized = chains::begin(context, &mut state);
+    let context = &Context { volume: resized.as_ref().unwrap_or(context.volume), ..*context };
     chains::check(context, &mut state)?;
 
     state.begin_inodes(Pass::Inodes);

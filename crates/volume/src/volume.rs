@@ -80,6 +80,15 @@ impl Volume {
         }
     }
 
+    /// The same volume with another number of clusters than its superblock says, where that is
+    /// known to be wrong. Fits the device only if the caller sees to it.
+    #[must_use]
+    pub fn with_clusters(&self, clusters: u32) -> Self {
+        let geometry = Geometry { clusters, ..self.geometry };
+        let (device, superblock) = (Arc::clone(&self.device), self.superblock.clone());
+        Self { device, superblock, geometry, corrections: Mutex::default() }
+    }
+
     /// The device it is on.
     pub fn device(&self) -> &Arc<dyn Device> {
         &self.device

@@ -1,6 +1,6 @@
 //! Pass 0: the allocators, their chains and groups.
 //!
-//! Verifies invariants, G-1 and G-2. Collects the groups of inodes and of other
+//! Verifies invariants S-3, A-2 to A-10, G-1 and G-2. Collects the groups of inodes and of other
 //! metadata ([`Suballocs`]), by which the next pass finds the inodes, and claims their
 //! clusters. What is wrong with a group is taken as mended, so that its blocks count; a group
 //! that can not be told from something else is left out, and then [`State::lost_groups`] says so,
@@ -12,6 +12,9 @@ mod expected;
 mod graph;
 mod group;
 mod list;
+mod size;
+
+pub(crate) use size::begin;
 
 use chain::{Chains, Judge};
 use graph::Graph;
@@ -23,12 +26,11 @@ use crate::start::SystemFile;
 use crate::suballocs::{Group, Suballoc, Suballocs};
 use crate::{Context, Pass, Stop};
 
-/// Checks all allocators.
+/// Checks all allocators. Pass 0 has begun.
 ///
 /// # Errors
 /// [`Stop`].
 pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), Stop> {
-    state.begin(Pass::Clusters, context.geometry().groups().into());
     let mut loaded = Vec::new();
     let mut findings = Vec::new();
     for suballoc in all(state.system.slots()) {

@@ -132,6 +132,10 @@ impl<'a> Reader<'a> {
             return;
         }
         let bit = self.known.suballocs.find(target);
+        if bit.is_none() && self.known.lost_groups {
+            // It may be in a group that was lost, and come back with it.
+            return;
+        }
         let facts = bit.and_then(|bit| Some((bit, self.known.inodes.get(bit)?)));
         let Some((bit, facts)) = facts.filter(|(_, facts)| facts.in_use) else {
             let text = format!("leads to inode {target}, which is not in use");

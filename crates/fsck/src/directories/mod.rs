@@ -63,6 +63,8 @@ struct Known<'a> {
     context: &'a Context<'a>,
     suballocs: &'a Suballocs,
     inodes: &'a InodeTable,
+    /// Whether there are inodes that are not known.
+    lost_groups: bool,
     /// The orphan directories and their slots.
     orphan_dirs: &'a BTreeMap<Blkno, u16>,
 }
@@ -100,8 +102,13 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<Dire
     state.begin(Pass::Directories, all.len() as u64);
     state.references = References::new(&suballocs);
 
-    let known =
-        Known { context, suballocs: &suballocs, inodes: &inodes, orphan_dirs: &orphan_dirs };
+    let known = Known {
+        context,
+        suballocs: &suballocs,
+        inodes: &inodes,
+        lost_groups: state.lost_groups,
+        orphan_dirs: &orphan_dirs,
+    };
     let work = |dirs: &[Blkno]| -> Vec<Read> {
         dirs.iter().map(|dir| contents::read(&known, *dir)).collect()
     };

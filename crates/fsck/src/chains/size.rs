@@ -1,0 +1,93 @@
+//! How many clusters the volume has (S-3).
+//!
+//! The superblock says it, and the global bitmap says it three times: in its inode's clusters, in
+//! its bits and in those of its chains. All places of groups follow from it, so that it has to
+//! be known before anything else.
+
+use ocfs2_format::Blkno;
+use ocfs2_format::Structure;
+use ocfs2_format::chain::{ChainList, ChainRec};
+use ocfs2_format::dinode::Dinode;
+use ocfs2_format::geometry::Geometry;
+use ocfs2_format::group::GroupDesc;
+use ocfs2_volume::Volume;
+
+use crate::check::State;
+use crate::codes::{chains as codes, start};
+use crate::start::SystemFile;
+use crate::{Context, Finding, Pass, Place};
+
+/// Begins pass 0; gives the volume with another number of clusters if that of the superblock is
+/// wrong.
+pub(crate) fn begin(context: &Context<'_>, state: &mut State<'_>) -> Option<Volume> {
+    let blkno = state.system.find(SystemFile::GlobalBitmap);
+    let verdict = blkno.and_then(|blkno| Stated::read(context, blkno)?.judge(context));
+    let resized = verdict.as_ref().map(|(_, clusters)| context.volume.with_clusters(*clusters));
+    let geometry = resized.as_ref().map_or(context.geometry(), Volume::geometry);
+    state.begin(Pass::Clusters, geometry.groups().into());
+    state.found_all(verdict.map(|(finding, _)| finding));
+    resized
+}
+
+/// What the global bitmap says.
+#[derive(Clone, Copy, Debug)]
+struct Stated {
+    blkno: Blkno,
+    inode: u32,
+    bits: u32,
+    chains: u64,
+}
+
+impl Stated {
+    fn read(context: &Context<'_>, blkno: Blkno) -> Option<Self> {
+        if !context.geometry().is_valid_block(blkno) {
+            return None;
+        }
+        let block = context.read(Dinode::NAME, blkno, Dinode::CHECK_OFFSET).ok()?.bytes;
+        let dinode = Dinode::decode(&block).ok()?;
+        let list = ChainList::new(block.get(Dinode::ID2_OFFSET..)?).ok()?;
+        let bits = |rec: ChainRec| u64::from(rec.c_total);
+        let chains = list.records().map(bits).sum();
+        Some(Self { blkno, inode: dinode.i_clusters, bits: dinode.bitmap().1, chains })
+    }
+
+    /// The right number, if it is not the superblock's.
+    fn judge(self, context: &Context<'_>) -> Option<(Finding, u32)> {
+        let geometry = context.geometry();
+        let stated = geometry.clusters;
+        let Self { inode, bits, chains, blkno } = self;
+        let all = [u64::from(inode), bits.into(), chains];
+        let votes = |number: u64| all.iter().filter(|other| **other == number).count();
+        let other = all.into_iter().find(|number| votes(*number) >= 2)?;
+        let other = u32::try_from(other).ok().filter(|other| *other != stated)?;
+        let fits = Geometry { clusters: other, ..*geometry };
+        if other == 0 || fits.size_bytes() > context.volume.device().size_bytes() {
+            return None;
+        }
+        let text = format!(
+            "i_clusters of the superblock is {stated}; of the global bitmap {inode}, its bits are \
+             {bits}, those of its chains {chains}"
+        );
+        if inode != stated {
+            let place = Place::block(context.volume.found_superblock().blkno);
+            return Some((Finding::new(start::SUPERBLOCK_CLUSTERS, place, text), other));
+        }
+        // Two against two: the last group decides.
+        let decides = has_last_group(context, &fits) && !has_last_group(context, geometry);
+        let place = Place::inode(blkno).named(b"global_bitmap");
+        decides.then(|| (Finding::new(codes::FIXED_CHAIN_CLUSTERS, place, text), other))
+    }
+}
+
+/// Whether there is a group as the last one of a volume of this size would be.
+fn has_last_group(context: &Context<'_>, geometry: &Geometry) -> bool {
+    let last = geometry.groups().saturating_sub(1);
+    let volume = context.volume.with_clusters(geometry.clusters);
+    let block = volume.read_block(geometry.group_blkno(last)).ok();
+    let desc = block.and_then(|block| GroupDesc::decode(&block).ok());
+    desc.is_some_and(|desc| {
+        desc.bg_signature == GroupDesc::SIGNATURE
+            && desc.bg_generation == volume.generation()
+            && u32::from(desc.bg_bits) == geometry.group_clusters(last)
+    })
+}
