@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use crate::clusters::ClusterSet;
-use crate::codes::general;
 use crate::collected::{BlockClaim, Collected, SharedClaim, Totals, TreeUser};
 use crate::inodes::{self, InodeTable, References};
 use crate::quota::{self, Usage};
@@ -106,6 +105,7 @@ impl<'o> State<'o> {
     /// Something is wrong.
     pub fn found(&mut self, finding: Finding) {
         self.findings += 1;
+        self.incomplete |= bitmaps::hides(finding.code);
         self.observer.found(Found { pass: self.pass, finding: &finding });
     }
 
@@ -136,9 +136,7 @@ impl<'o> State<'o> {
             usage,
             totals,
         } = collected;
-        // Nobody knows what a block that can not be read would have claimed.
-        let unread = findings.iter().any(|finding| finding.code == general::IO_ERROR);
-        self.incomplete |= incomplete || unread;
+        self.incomplete |= incomplete;
         self.found_all(findings);
         self.scanned += scanned;
         self.progress(self.scanned);

@@ -8,6 +8,7 @@ use ocfs2_format::chain::ChainRec;
 use super::graph::{Graph, Link};
 use super::group::{Node, Seen, examine};
 use super::list::Allocator;
+use super::places::Places;
 use crate::codes::chains as codes;
 use crate::suballocs::Group;
 use crate::{Context, Finding};
@@ -56,6 +57,7 @@ pub(super) struct Judge<'a> {
     pub index: usize,
     pub allocator: &'a Allocator,
     pub graph: &'a Graph,
+    pub places: &'a mut Places,
     pub findings: Vec<Finding>,
 }
 
@@ -92,6 +94,7 @@ impl Judge<'_> {
     /// Follows a chain; its sum, if it was followed to its end.
     fn chain(&mut self, index: usize, rec: &ChainRec, chains: &mut Chains) -> Option<Sum> {
         let mut sum = Sum::default();
+        let mut complete = true;
         let mut from = From { chain: index, group: None };
         let mut at = rec.c_blkno;
         if at.is_none() {
@@ -144,17 +147,32 @@ impl Judge<'_> {
                 self.found(from, codes::GROUP_UNEXPECTED_DESC, text);
             } else if let Some(node) = self.examined(at, node) {
                 self.member(index, at, &node);
-                sum.add(Sum::of(&node));
                 chains.groups.insert(at);
-                let covered = |group: &Group| group.runs.iter().map(|run| run.bits).sum::<u32>();
-                let all = node.group.as_deref().is_some_and(|group| covered(group) >= group.bits);
-                chains.incomplete |= self.allocator.suballoc.is_some() && !all;
-                chains.usable.extend(node.group.map(|group| *group));
+                complete &= self.use_group(at, &node, chains);
+                sum.add(Sum::of(&node));
             }
             from.group = Some(at);
             at = node.next;
         }
-        Some(sum)
+        complete.then_some(sum)
+    }
+
+    /// Takes the blocks of a group, if they can be told and are nobody else's; whether it is
+    /// counted.
+    fn use_group(&mut self, blkno: Blkno, node: &Node, chains: &mut Chains) -> bool {
+        if self.allocator.suballoc.is_none() {
+            return true;
+        }
+        let Some(group) = node.group.as_deref() else { return false };
+        if !self.places.take(self.context, group) {
+            let text = "lies where another group is";
+            self.findings.push(self.allocator.group_finding(codes::GROUP_OVERLAP, blkno, text));
+            return false;
+        }
+        let covered: u32 = group.runs.iter().map(|run| run.bits).sum();
+        chains.incomplete |= covered < group.bits;
+        chains.usable.push(group.clone());
+        true
     }
 
     /// The group as one of this allocator.

@@ -12,6 +12,7 @@ mod expected;
 mod graph;
 mod group;
 mod list;
+mod places;
 mod size;
 
 pub(crate) use size::begin;
@@ -19,9 +20,9 @@ pub(crate) use size::begin;
 use chain::{Chains, Judge};
 use graph::Graph;
 use list::Allocator;
+use places::Places;
 
 use crate::check::State;
-use crate::codes::chains as codes;
 use crate::start::SystemFile;
 use crate::suballocs::{Group, Suballoc, Suballocs};
 use crate::{Context, Pass, Stop};
@@ -46,7 +47,7 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
     }
     let graph = Graph::build(context, &loaded, state)?;
 
-    let mut groups = Vec::new();
+    let (mut groups, mut places) = (Vec::new(), Places::default());
     let mut pass = Pass::Clusters;
     let mut passes = [Pass::InodeAllocators, Pass::ExtentAllocators].into_iter();
     for (index, (allocator, found)) in loaded.iter().zip(findings).enumerate() {
@@ -65,6 +66,7 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
             index,
             allocator,
             graph: &graph,
+            places: &mut places,
             findings: found,
         };
         let mut chains = judge.chains();
@@ -78,10 +80,9 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
         state.lost_groups |= incomplete && allocator.suballoc.is_some();
         let findings = judge.findings;
         state.found_all(findings);
-        groups.push((allocator, usable));
+        groups.extend(usable);
     }
     passes.for_each(|pass| state.begin(pass, 0));
-    let groups = apart(context, groups, state);
     state.incomplete |= state.lost_groups;
     claim(context, &groups, state);
     state.suballocs = Suballocs::new(groups);
@@ -95,38 +96,6 @@ fn all(slots: u16) -> impl Iterator<Item = Option<Suballoc>> {
     let extents = slots.map(Suballoc::Extents);
     let all = std::iter::once(Suballoc::GlobalInodes).chain(inodes).chain(extents);
     std::iter::once(None).chain(all.map(Some))
-}
-
-/// Leaves out groups that lie where another one is.
-fn apart(
-    context: &Context<'_>,
-    groups: Vec<(&Allocator, Vec<Group>)>,
-    state: &mut State<'_>,
-) -> Vec<Group> {
-    let mut kept: Vec<Group> = Vec::new();
-    // Start and end of the runs that are taken.
-    let mut taken = std::collections::BTreeMap::<u64, u64>::new();
-    for (allocator, groups) in groups {
-        for group in groups {
-            let overlaps = group.runs.iter().any(|run| {
-                let (start, end) = (run.blkno.0, run.blkno.0 + u64::from(run.bits));
-                let before = taken.range(..end).next_back();
-                before.is_some_and(|(_, other)| *other > start)
-                    || expected::descriptor_within(context, run.blkno, run.bits.into())
-            });
-            if overlaps {
-                let text = "lies where another group is";
-                state.found(allocator.group_finding(codes::GROUP_OVERLAP, group.blkno, text));
-                state.lost_groups = true;
-                continue;
-            }
-            let ends =
-                group.runs.iter().map(|run| (run.blkno.0, run.blkno.0 + u64::from(run.bits)));
-            taken.extend(ends);
-            kept.push(group);
-        }
-    }
-    kept
 }
 
 /// Claims the clusters at the start of the volume and those of the groups. The clusters of the

@@ -352,6 +352,21 @@ pub(super) const RECIPES: &[Recipe] = &[
         c: Follows(&["CLUSTER_ALLOC_BIT", "LALLOC_CLEAR", "LALLOC_USED_OVERRUN"]),
     },
     Recipe {
+        code: "LALLOC_USED_BITS",
+        name: "a local alloc has used clusters and no bit is set",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let Cluster(free) = image.free_clusters(16);
+            (free..free + 16).for_each(|cluster| image.mark_cluster(Cluster(cluster), true));
+            edit_local_alloc(image, |dinode, alloc| {
+                dinode.set_bitmap(3, 16);
+                alloc.la_bm_off = free;
+            });
+        },
+        found: &["LALLOC_USED_BITS"],
+        c: Differs { codes: &[], status: 0, why: "It does not count the bits." },
+    },
+    Recipe {
         code: "LALLOC_CLEAR",
         name: "the bitmap of a local alloc is as large as can be stated",
         on: ONE_OF_ALL_512,

@@ -8,6 +8,7 @@ mod c_fsck;
 mod find;
 mod image;
 
+mod allocators;
 mod chains;
 mod directories;
 mod inodes;
@@ -144,6 +145,7 @@ pub fn all() -> Vec<Recipe> {
         start::RECIPES,
         journals::RECIPES,
         chains::RECIPES,
+        allocators::RECIPES,
         inodes::RECIPES,
         unchecked::RECIPES,
         xattrs::RECIPES,
