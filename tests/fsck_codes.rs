@@ -18,31 +18,12 @@ use ocfs2_testing::{Outcome, Run, oracle, program};
 
 /// Codes without a recipe, and why.
 const NO_RECIPE: &[(&str, &str)] = &[
-    ("FIXED_CHAIN_CLUSTERS", "comes from a repair, not from damage"),
     ("RECOVER_CLUSTER_INFO", "is about the cluster that runs here"),
     ("IO_ERROR", "needs a device that fails"),
 ];
 
 /// Codes that have no recipe yet.
-const NO_RECIPE_YET: &[&str] = &[
-    "BLOCK_SHARED",
-    "BLOCK_SUBALLOC",
-    "BLOCK_SUBALLOC_BIT",
-    "BLOCK_UNALLOCATED",
-    "EXTENT_ALLOC_BIT",
-    "LALLOC_USED_BITS",
-    "CHAIN_BPC",
-    "CHAIN_REC_BEYOND",
-    "DISCONTIG_BG_CPOS",
-    "DISCONTIG_BG_START",
-    "GROUP_BITMAP_TAIL",
-    "GROUP_BITS",
-    "GROUP_DESC_BIT",
-    "GROUP_FREE_BITS_LOW",
-    "GROUP_OVERLAP",
-    "GROUP_PLACE",
-    "GROUP_SIZE",
-];
+const NO_RECIPE_YET: &[&str] = &[];
 
 /// Recipes, by name, whose damage is not found yet as they say.
 const NOT_YET: &[&str] = &["the superblock has a cluster less than the bitmap"];

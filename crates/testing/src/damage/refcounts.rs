@@ -5,7 +5,7 @@ use ocfs2_format::refcount::{RefcountBlock, RefcountFlags, RefcountListHeader, R
 use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
 use ocfs2_volume::Inode;
 
-use super::CFsck::{self, Differs, Follows, Same};
+use super::CFsck::{self, Dies, Differs, Follows, Same};
 use super::{CLUSTER_4K, Image, ONE_OF_ALL_1K, Recipe, edit_list};
 
 const BLIND: CFsck = Differs { codes: &[], status: 0, why: "It never looks at this." };
@@ -238,12 +238,8 @@ pub(super) const RECIPES: &[Recipe] = &[
                 block.rf_signature = *b"REFCNT2\0"
             });
         },
-        found: &["EXTENT_ALLOC_BIT", "REFCOUNT_ROOT_BLOCK_INVALID"],
-        c: Differs {
-            codes: &["REFCOUNT_ROOT_BLOCK_INVALID"],
-            status: 134,
-            why: "It never looks whether blocks of metadata are in use, and crashes.",
-        },
+        found: &["REFCOUNT_ROOT_BLOCK_INVALID"],
+        c: Dies(134),
     },
     Recipe {
         code: "REFCOUNT_REC_REDUNDANT",
