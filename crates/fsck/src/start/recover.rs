@@ -57,3 +57,29 @@ fn primary_problem(volume: &Volume) -> Option<String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ocfs2_format::Blkno;
+    use ocfs2_testing::fixture;
+    use ocfs2_volume::device::{DeviceOptions, open};
+
+    use super::*;
+
+    #[test]
+    fn a_superblock_restored_from_its_backup_is_the_one_there_was() {
+        let device = open(&fixture("clean-512-local"), &DeviceOptions::default()).unwrap();
+        let primary = find_superblock(&device, &VolumeOptions::default()).unwrap();
+        let mut backup = primary.clone();
+        backup.dinode.i_blkno = Blkno(1 << 21);
+        backup.dinode.encode(&mut backup.block).unwrap();
+        check::stamp(&mut backup.block, Dinode::CHECK_OFFSET);
+        assert_ne!(backup.block, primary.block);
+        assert_eq!(differences(&backup.block, &primary.block), None);
+        assert_eq!(restored_superblock(&backup), (1024, primary.block.clone()));
+
+        backup.superblock.s_label[0] ^= 1;
+        backup.superblock.encode(&mut backup.block[Dinode::ID2_OFFSET..]).unwrap();
+        assert_eq!(differences(&backup.block, &primary.block).unwrap(), "s_label");
+    }
+}

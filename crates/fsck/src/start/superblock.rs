@@ -144,3 +144,33 @@ pub(super) fn cluster(volume: &Volume, running: Option<&RunningCluster>) -> Opti
     let place = Place::block(volume.found_superblock().blkno);
     Some(Finding::new(codes::RECOVER_CLUSTER_INFO, place, text))
 }
+
+#[cfg(test)]
+mod tests {
+    use ocfs2_testing::fixture;
+    use ocfs2_volume::VolumeOptions;
+    use ocfs2_volume::device::{DeviceOptions, open};
+
+    use super::*;
+
+    #[test]
+    fn only_a_volume_of_another_cluster_than_the_one_that_runs_is_told_of() {
+        let volume = |name| {
+            let device = open(&fixture(name), &DeviceOptions::default()).unwrap();
+            Volume::open(device, &VolumeOptions::default()).unwrap()
+        };
+        let running = |stack: &[u8; 4], name: &str| RunningCluster {
+            stack: *stack,
+            name: name.to_owned(),
+            global_heartbeat: false,
+        };
+        let clustered = volume("clean-4k-o2cb");
+        let name = clustered.superblock().cluster_info().map_or("any".to_owned(), |i| i.cluster());
+        assert!(cluster(&clustered, None).is_none());
+        assert!(cluster(&clustered, Some(&running(b"o2cb", &name))).is_none());
+        let other = cluster(&clustered, Some(&running(b"pcmk", &name))).unwrap();
+        assert_eq!(other.code, codes::RECOVER_CLUSTER_INFO);
+        assert!(other.text.contains("of stack pcmk runs here"), "{}", other.text);
+        assert!(cluster(&volume("clean-512-local"), Some(&running(b"pcmk", "x"))).is_none());
+    }
+}
