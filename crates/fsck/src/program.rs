@@ -1,6 +1,6 @@
 //! The program: from the command line to the exit status.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -91,7 +91,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn write(&self) -> bool {
+    fn writes(&self) -> bool {
         self.cli.mode() != Mode::ReadOnly
     }
 
@@ -121,7 +121,7 @@ impl<'a> Run<'a> {
         self.report.show(&Record::Volume(VolumeRecord::new(&volume)));
         self.ask_consent(&users, &interrupt)?;
 
-        let device: Arc<dyn Device> = match self.write() {
+        let device: Arc<dyn Device> = match self.writes() {
             true => device,
             false => Arc::new(OverlayDevice::new(device, volume.block_size().bytes())),
         };
@@ -163,7 +163,7 @@ impl<'a> Run<'a> {
     }
 
     fn users(&self, volume: &Volume, interrupt: &Interrupt) -> Result<Users> {
-        let users = match Users::find(volume, self.write(), interrupt) {
+        let users = match Users::find(volume, self.writes(), interrupt) {
             Ok(users) => users,
             // Nobody but this machine uses it; what can not be read is for the check to tell.
             Err(_) if volume.superblock().stack() == Stack::Local => Users::default(),
@@ -172,7 +172,7 @@ impl<'a> Run<'a> {
                 ..Users::default()
             },
         };
-        if !self.write() && users.consent() != Consent::Given {
+        if !self.writes() && users.consent() != Consent::Given {
             print_warning(format_args!("{}: {}", self.cli.device.display(), users.describe()));
         }
         Ok(users)
@@ -182,7 +182,7 @@ impl<'a> Run<'a> {
     /// what it would take.
     fn ask_consent(&mut self, users: &Users, interrupt: &Interrupt) -> Result<()> {
         let (needed, who) = (users.consent(), users.describe());
-        if !self.write() || needed == Consent::Given {
+        if !self.writes() || needed == Consent::Given {
             return Ok(());
         }
         if !self.cli.ignore_nodes {
@@ -213,7 +213,12 @@ impl<'a> Run<'a> {
         loop {
             match receiver.recv_timeout(Duration::from_millis(50)) {
                 Ok(answer) => return Ok(answer?),
-                Err(RecvTimeoutError::Timeout) => interrupt.check()?,
+                Err(RecvTimeoutError::Timeout) if interrupt.requested() => {
+                    // Behind the question.
+                    let _ = writeln!(io::stderr());
+                    return Err(Interrupted.into());
+                }
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => bail!("the question could not be asked"),
             }
         }
@@ -227,7 +232,7 @@ impl<'a> Run<'a> {
         mounted_here: bool,
         interrupt: &Interrupt,
     ) -> Result<Volume> {
-        let done = match self.write() {
+        let done = match self.writes() {
             true => SlotOutcome::Recovered,
             false => SlotOutcome::RecoveredInMemory,
         };
@@ -367,7 +372,7 @@ impl<'a> Run<'a> {
 
     /// What was done before it was cancelled.
     fn so_far(&self) -> String {
-        match (self.write(), self.slots_recovered) {
+        match (self.writes(), self.slots_recovered) {
             (false, _) => "nothing was written".to_owned(),
             (true, 0) => "no slot was recovered".to_owned(),
             (true, count) => format!("slots recovered: {count}"),

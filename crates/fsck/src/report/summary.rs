@@ -83,7 +83,7 @@ impl Summary {
         if self.findings > 0 {
             let (found, problems) = (self.findings, plural(self.findings, "problem"));
             let left = if self.corrected == 0 {
-                "none of them corrected: this version only reports them".to_owned()
+                "none corrected: this version only reports them".to_owned()
             } else {
                 format!("{} corrected, {} left", self.corrected, self.left)
             };
@@ -189,7 +189,7 @@ mod tests {
         summary.codes = [("EB_GEN", 1), ("INODE_COUNT", 2)].into();
         (summary.findings, summary.left) = (3, 3);
         let text = summary.text("x");
-        assert!(text.starts_with("\nx: 3 problems found, none of them corrected"), "{text}");
+        assert!(text.starts_with("\nx: 3 problems found, none corrected"), "{text}");
         assert!(text.ends_with("  EB_GEN       1\n  INODE_COUNT  2\n"), "{text}");
         assert!(!text.contains("succeeded"));
         let left = Summary { checked: true, slots_left: 1, ..Summary::default() };
