@@ -227,20 +227,36 @@ impl Reader<'_, '_> {
         let Ok(list) = RefcountBlock::records(&block.bytes) else { return };
         let used = self.used(blkno, &list, &range);
         let clusters = u64::from(self.context.geometry().clusters);
+        let records: Vec<_> = list.records().take(used).collect();
+        if let Some(first) = records.first() {
+            self.reaches_into(blkno, first, &range);
+        }
         // Where records are left out, up to the next one.
         let mut lost_from = None;
-        for (index, rec) in list.records().take(used).enumerate() {
-            let RefcountRec { r_cpos, r_clusters, r_refcount } = rec;
-            let end = r_cpos.saturating_add(r_clusters.into());
+        for (index, rec) in records.iter().enumerate() {
+            let &RefcountRec { r_cpos, r_clusters, r_refcount } = rec;
+            let end = end_of(rec);
             let before = self.tree.records.last().map_or(0, |last| u64::from(last.clusters.end));
-            let what = format!("record {index}, clusters {r_cpos} to {}", end.saturating_sub(1));
+            let what = || format!("record {index}, clusters {r_cpos} to {}", end.saturating_sub(1));
+            // Where those that follow agree with what is before, this one is wrong.
+            let follow = records.get(index + 1).zip(records.get(index + 2));
+            let astray = follow.filter(|(one, two)| {
+                end > one.r_cpos
+                    && one.r_cpos >= before
+                    && one.r_clusters > 0
+                    && end_of(one) <= two.r_cpos
+                    && range.contains(&one.r_cpos)
+            });
             let wrong = if r_clusters == 0 {
                 Some((codes::REFCOUNT_REC_EMPTY, format!("record {index} has no clusters")))
             } else if end > clusters {
-                let text = format!("{what}: the volume has {clusters} clusters");
+                let text = format!("{}: the volume has {clusters} clusters", what());
                 Some((codes::REFCOUNT_CLUSTER_RANGE, text))
             } else if r_cpos < before {
-                let text = format!("{what}: the record before ends at {}", before - 1);
+                let text = format!("{}: the record before ends at {}", what(), before - 1);
+                Some((codes::REFCOUNT_CLUSTER_COLLISION, text))
+            } else if let Some((next, _)) = astray {
+                let text = format!("{}: the record after begins at {}", what(), next.r_cpos);
                 Some((codes::REFCOUNT_CLUSTER_COLLISION, text))
             } else {
                 None
@@ -251,7 +267,7 @@ impl Reader<'_, '_> {
                 continue;
             }
             if !range.contains(&r_cpos) {
-                let text = format!("{what}: begins outside {}..{}", range.start, range.end);
+                let text = format!("{}: begins outside {}..{}", what(), range.start, range.end);
                 self.found(codes::REFCOUNT_REC_RANGE, blkno, text);
             }
             if let Some(from) = lost_from.take() {
@@ -265,6 +281,25 @@ impl Reader<'_, '_> {
         if let Some(from) = lost_from {
             self.lose(&(from..range.end));
         }
+    }
+
+    /// Leaves out the last record of the leaf before, if it reaches to the `first` one of
+    /// another leaf, which is where it should be.
+    fn reaches_into(&mut self, blkno: Blkno, first: &RefcountRec, range: &Range<u64>) {
+        let reaches = |last: &mut Record| {
+            u64::from(last.clusters.end) > first.r_cpos
+                && u64::from(last.clusters.start) < range.start
+                && range.contains(&first.r_cpos)
+        };
+        let Some(last) = self.tree.records.pop_if(reaches) else { return };
+        let Range { start, end } = last.clusters;
+        let text = format!(
+            "the record before this leaf, clusters {start} to {}, reaches beyond {}, its first",
+            end.saturating_sub(1),
+            first.r_cpos
+        );
+        self.found(codes::REFCOUNT_CLUSTER_COLLISION, blkno, text);
+        self.lose(&(start.into()..first.r_cpos));
     }
 
     /// How many records count.
@@ -288,9 +323,8 @@ impl Reader<'_, '_> {
         let clusters = u64::from(self.context.geometry().clusters).min(range.end);
         let mut before = range.start;
         let makes_sense = |rec: &RefcountRec| {
-            let end = rec.r_cpos.saturating_add(rec.r_clusters.into());
-            let follows = rec.r_cpos >= before && rec.r_clusters > 0 && end <= clusters;
-            before = end;
+            let follows = rec.r_cpos >= before && rec.r_clusters > 0 && end_of(rec) <= clusters;
+            before = end_of(rec);
             follows
         };
         let there = list.records().take(count).take_while(makes_sense).count();
@@ -309,4 +343,9 @@ impl Reader<'_, '_> {
             self.tree.lost.push(start..end);
         }
     }
+}
+
+/// The cluster behind those of a record.
+fn end_of(rec: &RefcountRec) -> u64 {
+    rec.r_cpos.saturating_add(rec.r_clusters.into())
 }

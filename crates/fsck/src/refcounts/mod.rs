@@ -62,12 +62,15 @@ pub fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<Vec<Unsettl
     shared.sort_unstable_by_key(|claim| (claim.tree, claim.start, claim.count));
     let mut unsettled = Vec::new();
     let mut overlaps = Vec::new();
+    // What could not be read may share more than is known.
+    let incomplete = state.incomplete;
     let jobs = jobs(&users, &shared);
     let work = |job: Job<'_>| judge(context, &job);
     parallel::ordered(context.options.threads, jobs, work, |judged| {
         let Judged { root, collected, mismatches, in_use } = judged;
         state.merge(collected);
-        for mismatch in mismatches {
+        let certain = |mismatch: &Mismatch| !incomplete || mismatch.counted > mismatch.stored;
+        for mismatch in mismatches.into_iter().filter(certain) {
             match settle(state, root, mismatch) {
                 Ok(finding) => state.found(finding),
                 Err(open) => unsettled.push(open),
