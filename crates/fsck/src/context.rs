@@ -10,6 +10,9 @@ use ocfs2_volume::{Error, Volume};
 use crate::codes::{Code, general};
 use crate::{Finding, Place};
 
+/// Blocks that are read at once where several lie in a row.
+const PIECE: u64 = 256;
+
 /// How to check.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Options {
@@ -104,6 +107,37 @@ impl<'a> Context<'a> {
         let block = self.read(structure, blkno, check_offset)?;
         findings.extend(block.ecc_finding(structure, general::BLOCK_ECC));
         Ok(block.bytes)
+    }
+
+    /// Reads `count` blocks in a row, in large pieces where that can be done, and gives `each`
+    /// one after the other, or the finding that it can not be read.
+    pub fn read_each(
+        &self,
+        structure: &'static str,
+        start: Blkno,
+        count: u64,
+        mut each: impl FnMut(Blkno, Result<&mut [u8], Finding>),
+    ) {
+        let size = self.volume.block_size().size();
+        let end = start.0.saturating_add(count);
+        let mut at = start.0;
+        while at < end {
+            let piece = PIECE.min(end - at);
+            let blknos = (at..at + piece).map(Blkno);
+            at += piece;
+            match self.volume.read_blocks(Blkno(at - piece), piece as u32) {
+                Ok(mut blocks) => {
+                    blknos
+                        .zip(blocks.chunks_exact_mut(size))
+                        .for_each(|(blkno, block)| each(blkno, Ok(block)));
+                }
+                // One bad block must not hide the others.
+                Err(_) => blknos.for_each(|blkno| match self.volume.read_block(blkno) {
+                    Ok(mut block) => each(blkno, Ok(&mut block)),
+                    Err(err) => each(blkno, Err(io_error(structure, blkno, &err))),
+                }),
+            }
+        }
     }
 
     /// Looks at the block check of `bytes`, which may be several blocks, where the volume has

@@ -141,6 +141,12 @@ codes! {
         condition: "an entry of an orphan directory is not named after its inode",
         repair: "give it the right name",
     }
+    DX_LEAF_INVALID {
+        pass: Directories,
+        default: Yes,
+        condition: "a leaf of the index of a directory has a wrong signature, generation or block number, or its list of entries a size that is not possible",
+        repair: "build the index anew",
+    }
     DX_ENTRY_LEFT {
         pass: Directories,
         default: Yes,

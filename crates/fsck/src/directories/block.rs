@@ -7,38 +7,25 @@ use ocfs2_volume::Inode;
 use super::entry::{self, Reader};
 use super::{Known, Read};
 use crate::codes::{directories as codes, general};
-use crate::context::io_error;
 use crate::{Finding, Place};
 
-/// Reads `count` blocks from `start` on, as one piece if that can be done.
+/// Reads `count` blocks from `start` on.
 pub(super) fn read(
     known: &Known<'_>,
     inode: &Inode,
     start: Blkno,
-    count: u32,
+    count: u64,
     reader: &mut Reader<'_>,
     read: &mut Read,
 ) {
-    let volume = known.context.volume;
-    let size = volume.block_size().size();
-    if let Ok(mut blocks) = volume.read_blocks(start, count) {
-        for (blkno, block) in (start.0..).zip(blocks.chunks_exact_mut(size)) {
-            check(known, inode, Blkno(blkno), block, reader, read);
+    known.context.read_each("directory block", start, count, |blkno, block| match block {
+        Ok(block) => check(known, inode, blkno, block, reader, read),
+        Err(finding) => {
+            let place = finding.place.clone().of(inode.blkno);
+            read.findings.push(Finding { place, ..finding });
+            reader.lost_block(blkno);
         }
-        return;
-    }
-    // One bad block must not hide the others.
-    for blkno in (start.0..start.0 + u64::from(count)).map(Blkno) {
-        match volume.read_block(blkno) {
-            Ok(mut block) => check(known, inode, blkno, &mut block, reader, read),
-            Err(err) => {
-                let finding = io_error("directory block", blkno, &err);
-                let place = finding.place.clone().of(inode.blkno);
-                read.findings.push(Finding { place, ..finding });
-                reader.lost_block();
-            }
-        }
-    }
+    });
 }
 
 fn check(
@@ -61,7 +48,7 @@ fn check(
         }
         if let Ok(found) = DirTrailer::of_block(block) {
             trailer(inode.blkno, blkno, &found, read);
-            reader.index.block(blkno, found.db_free_next);
+            reader.block(blkno, &found);
         }
         len = DirTrailer::offset(len);
     }

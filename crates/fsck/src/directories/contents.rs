@@ -10,9 +10,6 @@ use super::{Known, Read, block, index};
 use crate::collected::Collected;
 use crate::extents::{self, Holds, TreeRoot};
 
-/// Blocks that are read at once.
-const PIECE: u64 = 256;
-
 /// Reads a directory in use.
 pub(super) fn read(known: &Known<'_>, dir: Blkno) -> Read {
     let mut read = Read { dir, ..Read::default() };
@@ -23,16 +20,19 @@ pub(super) fn read(known: &Known<'_>, dir: Blkno) -> Read {
     }
     known.context.check(&mut block, Dinode::CHECK_OFFSET);
     let Ok(inode) = Inode::decode(dir, block) else { return read };
-    let mut reader = Reader::new(known, &inode);
-    if is_inline(known, &inode) {
+    let is_inline = is_inline(known, &inode);
+    let mut reader = Reader::new(known, &inode, is_inline);
+    if is_inline {
         let data = InlineData::data(inode.id2()).unwrap_or_default();
         let size = usize::try_from(inode.size()).unwrap_or(usize::MAX);
         entry::check_all(&mut reader, dir, data.get(..size).unwrap_or(data), &mut read);
     } else {
         read_blocks(known, &inode, &mut reader, &mut read);
     }
-    index::check(known, &inode, &reader.index, &mut read);
-    reader.end(&mut read);
+    match reader.end(&mut read) {
+        Some(expected) => index::check(known, &inode, expected, &mut read.findings),
+        None => index::check_absence(known, &inode, is_inline, &mut read),
+    }
     read
 }
 
@@ -52,9 +52,12 @@ fn read_blocks(known: &Known<'_>, inode: &Inode, reader: &mut Reader<'_>, read: 
     };
     let mut runs = Vec::new();
     // Its findings were made in pass 1.
-    extents::walk(known.context, &root, &mut Collected::default(), |_, extent| {
+    let walked = extents::walk(known.context, &root, &mut Collected::default(), |_, extent| {
         runs.push((extent.blkno, u64::from(extent.clusters) << geometry.bpc_bits()));
     });
+    if walked.incomplete {
+        reader.incomplete();
+    }
     // The C mkfs leaves lost+found at a size without the trailer.
     let mut left = geometry.blocks_for(inode.size());
     // How long the directory really is shows where its blocks end to be some.
@@ -62,11 +65,6 @@ fn read_blocks(known: &Known<'_>, inode: &Inode, reader: &mut Reader<'_>, read: 
     for (start, blocks) in runs {
         let blocks = blocks.min(left);
         left -= blocks;
-        let mut at = 0;
-        while at < blocks {
-            let count = PIECE.min(blocks - at);
-            block::read(known, inode, Blkno(start.0 + at), count as u32, reader, read);
-            at += count;
-        }
+        block::read(known, inode, start, blocks, reader, read);
     }
 }

@@ -1,12 +1,13 @@
 //! Entries, one after the other.
 
 use ocfs2_format::dinode::FileKind;
-use ocfs2_format::dir::{self, BadEntry, DirEntry, DirEntryHeader, entry_size};
+use ocfs2_format::dir::{self, BadEntry, DirEntry, DirEntryHeader, DirTrailer, entry_size};
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::Inode;
 
+use super::index::Expected;
 use super::names::Names;
-use super::{Known, Orphan, Read, index};
+use super::{Known, Orphan, Read};
 use crate::codes::Code;
 use crate::codes::directories as codes;
 use crate::{Finding, Place};
@@ -24,17 +25,18 @@ pub(super) struct Reader<'a> {
     names: Names,
     /// Its size is larger than its clusters: what is no directory block is behind its end.
     pub is_too_long: bool,
-    /// What the index is compared with, if there is one.
-    pub index: index::Names,
-    is_indexed: bool,
+    /// What the index has to have, if there is one.
+    index: Option<Expected>,
     /// Entries and unused entries so far: the first two are `.` and `..`.
     count: u64,
 }
 
 impl<'a> Reader<'a> {
-    pub fn new(known: &'a Known<'a>, inode: &Inode) -> Self {
+    pub fn new(known: &'a Known<'a>, inode: &Inode, is_inline: bool) -> Self {
         let dir = inode.blkno;
-        let is_root = dir == known.context.volume.superblock().s_root_blkno;
+        let volume = known.context.volume;
+        let is_indexed = !is_inline && volume.is_indexed(inode);
+        let is_root = dir == volume.superblock().s_root_blkno;
         let orphans_of = known.orphan_dirs.get(&dir).copied();
         Self {
             known,
@@ -43,22 +45,46 @@ impl<'a> Reader<'a> {
             orphans_of,
             names: Names::default(),
             is_too_long: false,
-            index: index::Names::default(),
-            is_indexed: known.context.volume.is_indexed(inode),
+            index: is_indexed.then(|| Expected::new(volume.superblock().s_dx_seed)),
             count: 0,
         }
     }
 
     /// A block could not be read; if it was the first one, `.` and `..` were in it.
-    pub fn lost_block(&mut self) {
+    pub fn lost_block(&mut self, blkno: Blkno) {
         self.count = self.count.max(2);
-        self.index.lost_block();
+        self.unknown_entries(blkno);
     }
 
-    /// After the last block.
-    pub fn end(self, read: &mut Read) {
+    /// A block has entries that are not known.
+    fn unknown_entries(&mut self, blkno: Blkno) {
+        if let Some(index) = &mut self.index {
+            index.lost_block(blkno);
+        }
+    }
+
+    /// There are more blocks, and they can not be found.
+    pub fn incomplete(&mut self) {
+        if let Some(index) = &mut self.index {
+            index.incomplete();
+        }
+    }
+
+    /// A block and its trailer.
+    pub fn block(&mut self, blkno: Blkno, trailer: &DirTrailer) {
+        if trailer.db_signature != DirTrailer::SIGNATURE {
+            return self.unknown_entries(blkno);
+        }
+        if let Some(index) = &mut self.index {
+            index.block(blkno, trailer);
+        }
+    }
+
+    /// After the last block. Gives what the index has to have, if there is one.
+    pub fn end(self, read: &mut Read) -> Option<Expected> {
         // A directory is one reference to itself, whatever its first entry says.
         read.references.extend(self.known.suballocs.find(self.dir));
+        self.index
     }
 
     fn found(
@@ -77,14 +103,18 @@ impl<'a> Reader<'a> {
     fn entry(&mut self, at: &At<'_>, read: &mut Read) {
         let number = self.count;
         self.count += 1;
-        if self.is_indexed && at.entry.is_used() {
-            self.index.add(self.known.context, at.entry.name, at.blkno);
-        }
+        let before = read.findings.len();
         match number {
             0 => self.dot(at, read),
             1 => self.dotdot(at, read),
             _ if at.entry.is_used() => self.other(at, read),
             _ => {}
+        }
+        let Some(index) = &mut self.index else { return };
+        if read.findings.len() > before {
+            index.unsure_entry(at.blkno);
+        } else if at.entry.is_used() {
+            index.entry(at.blkno, at.entry.name);
         }
     }
 
@@ -201,13 +231,13 @@ pub(super) fn check_all(reader: &mut Reader<'_>, blkno: Blkno, bytes: &[u8], rea
         let text = format!("directory {}: block {blkno}: {}", reader.dir, at_offset(bad, at));
         let place = Place::block(blkno).of(reader.dir);
         read.findings.push(Finding::new(codes::DIRENT_LENGTH, place, text));
+        reader.unknown_entries(blkno);
         let Some(rest) = bytes.get(at..) else { return };
         let next = next_entry(rest, reader);
         if let Some(entry) = mended(rest, next) {
             reader.entry(&At { blkno, entry }, read);
         } else {
             reader.count += 1;
-            reader.index.removed();
         }
         start = at + next;
     }

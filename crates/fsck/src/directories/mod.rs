@@ -20,7 +20,7 @@ use crate::{Context, Finding, Pass, Place, Stop, parallel};
 mod block;
 mod contents;
 mod entry;
-mod index;
+pub(crate) mod index;
 mod names;
 
 /// Directories that are read as one piece of work.

@@ -188,7 +188,10 @@ fn features(context: &Context<'_>, subject: &mut Subject<'_>, out: &mut Collecte
         | DynFeatures::INLINE_XATTR
         | DynFeatures::INDEXED_DIR
         | DynFeatures::HAS_REFCOUNT;
-    if !known.contains(features) {
+    let is_dir = subject.kind == Some(FileKind::Directory);
+    let is_index_misplaced = features.contains(DynFeatures::INDEXED_DIR)
+        && (!is_dir || features.contains(DynFeatures::INLINE_DATA));
+    if !known.contains(features) || is_index_misplaced {
         let text = format!("i_dyn_features is {:#x}", features.bits());
         out.found(subject.finding(codes::INODE_FLAGS, text));
     }

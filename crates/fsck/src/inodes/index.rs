@@ -1,44 +1,30 @@
-//! What the index of a directory claims.
-//!
-//! The index is verified where its entries are, in pass 2. Here it is only followed, so that
-//! the bitmaps can be compared: the block of its root, the extent blocks, the clusters of its
-//! leaves. What is wrong on the way is left to pass 2.
+//! The index of a directory: followed, so that the bitmaps can be compared with the block of
+//! its root, its extent blocks and the clusters of its leaves. Its entries are compared in
+//! pass 2.
 
-use ocfs2_format::Structure;
 use ocfs2_format::dinode::{DynFeatures, FileKind};
-use ocfs2_format::dx::DxRoot;
+use ocfs2_format::feature::Incompat;
 
 use super::dinode::Subject;
 use crate::Context;
-use crate::collected::{BlockClaim, BlockUse, Collected};
-use crate::extents::{self, Holds, TreeRoot};
+use crate::collected::Collected;
+use crate::directories::index::root;
 
 pub(super) fn claim(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) {
-    let is_indexed = subject.features.contains(DynFeatures::INDEXED_DIR);
-    if !is_indexed || subject.kind != Some(FileKind::Directory) {
+    if !subject.features.contains(DynFeatures::INDEXED_DIR) {
         return;
     }
-    let (owner, blkno) = (subject.blkno(), subject.dinode().i_dx_root);
-    let mut claims = Collected { incomplete: true, ..Collected::default() };
-    if context.geometry().is_valid_block(blkno)
-        && let Ok(block) = context.read(DxRoot::NAME, blkno, DxRoot::CHECK_OFFSET)
-        && let Ok(root) = DxRoot::decode(&block.bytes)
-        && root.dr_signature == DxRoot::SIGNATURE
-    {
-        claims.incomplete = false;
-        claims.blocks.push(BlockClaim {
-            owner,
-            blkno,
-            used_as: BlockUse::DxRoot,
-            suballoc: (root.dr_suballoc_slot, root.dr_suballoc_bit, root.dr_suballoc_loc),
-        });
-        if !root.is_inline() {
-            let list = block.bytes.get(DxRoot::LIST_OFFSET..).unwrap_or_default();
-            let holds = Holds::Hashed;
-            let root = TreeRoot { owner, blkno, list, holds, refcount_tree: None };
-            extents::walk(context, &root, &mut claims, |_, _| {});
-        }
+    let (dir, blkno) = (subject.blkno(), subject.dinode().i_dx_root);
+    let is_inline = subject.features.contains(DynFeatures::INLINE_DATA);
+    let may_have_one = subject.kind == Some(FileKind::Directory) && !is_inline;
+    if may_have_one && context.volume.has(Incompat::INDEXED_DIRS) {
+        root::follow(context, dir, blkno, out);
+        return;
     }
+    // One that should not be there holds what it holds until it is dropped.
+    let mut claims = Collected::default();
+    root::follow(context, dir, blkno, &mut claims);
     claims.findings.clear();
+    claims.incomplete = false;
     out.append(claims);
 }

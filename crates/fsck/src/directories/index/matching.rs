@@ -1,0 +1,259 @@
+//! The entries of an index against those of the directory.
+
+use std::collections::HashSet;
+
+use ocfs2_format::dir::{self, DirTrailer};
+use ocfs2_format::dx::{DxEntry, DxEntryList, DxLeaf, DxRoot};
+use ocfs2_format::hash::NameHash;
+use ocfs2_format::{Blkno, Structure};
+
+use super::Several;
+use super::expected::{Expected, Key};
+use super::root::Index;
+use crate::codes::{directories as codes, general};
+use crate::{Context, Finding, Place};
+
+/// Reads all lists of an index, and compares.
+pub(super) fn check(
+    context: &Context<'_>,
+    dir: Blkno,
+    index: &Index,
+    mut expected: Expected,
+    findings: &mut Vec<Finding>,
+) {
+    expected.entries.sort_unstable();
+    expected.unsigned.sort_unstable();
+    let found = vec![0; expected.entries.len()];
+    let mut matching = Matching {
+        context,
+        dir,
+        index,
+        expected,
+        found,
+        entries: 0,
+        unread: HashSet::new(),
+        stale: Several::default(),
+        invalid: Several::default(),
+        findings,
+    };
+    if index.root.is_inline() {
+        if let Ok(list) = DxRoot::entries(&index.block) {
+            matching.list(index.blkno, &list);
+        }
+    } else {
+        matching.leaves();
+    }
+    matching.end();
+}
+
+struct Matching<'a> {
+    context: &'a Context<'a>,
+    dir: Blkno,
+    index: &'a Index,
+    expected: Expected,
+    /// How often each entry was found, counted at the first of those that are equal.
+    found: Vec<u32>,
+    /// Entries of the index.
+    entries: u64,
+    /// Lists whose entries are not known.
+    unread: HashSet<Blkno>,
+    /// Entries of the index that no entry of the directory asks for.
+    stale: Several,
+    /// Lists that are not as they should be.
+    invalid: Several,
+    findings: &'a mut Vec<Finding>,
+}
+
+impl Matching<'_> {
+    fn leaves(&mut self) {
+        let (context, index) = (self.context, self.index);
+        for extent in &index.extents {
+            let blocks = u64::from(extent.clusters) << context.geometry().bpc_bits();
+            context.read_each(DxLeaf::NAME, extent.blkno, blocks, |blkno, block| match block {
+                Ok(block) => self.leaf(blkno, block),
+                Err(finding) => {
+                    self.unread.insert(blkno);
+                    let place = finding.place.clone().of(self.dir);
+                    self.findings.push(Finding { place, ..finding });
+                }
+            });
+        }
+    }
+
+    fn leaf(&mut self, blkno: Blkno, block: &mut [u8]) {
+        let bad_check = self.context.check(block, DxLeaf::CHECK_OFFSET);
+        let (Ok(leaf), Ok(list)) = (DxLeaf::decode(block), DxLeaf::entries(block)) else { return };
+        let place = || Place::block(blkno).of(self.dir);
+        let generation = self.context.volume.generation();
+        if let Err(wrong) = leaf.verify(blkno, generation) {
+            self.invalid.add(|| (place(), format!("directory {}: {wrong}", self.dir)));
+            // One that only states a wrong block holds what it should.
+            if leaf.dl_signature != DxLeaf::SIGNATURE || leaf.dl_fs_generation != generation {
+                self.unread.insert(blkno);
+                return;
+            }
+        }
+        if let Some(bad) = bad_check {
+            let text = format!("directory {}: {} {blkno}: {bad}", self.dir, DxLeaf::NAME);
+            self.findings.push(Finding::new(general::BLOCK_ECC, place(), text));
+        }
+        self.list(blkno, &list);
+    }
+
+    fn list(&mut self, blkno: Blkno, list: &DxEntryList<'_>) {
+        if let Err(wrong) = list.verify(blkno) {
+            let place = Place::block(blkno).of(self.dir);
+            self.invalid.add(|| (place, format!("directory {}: {wrong}", self.dir)));
+            if usize::from(list.header.de_num_used) > list.capacity() {
+                self.unread.insert(blkno);
+                return;
+            }
+        }
+        for entry in list.entries() {
+            self.entry(blkno, &entry);
+        }
+    }
+
+    fn entry(&mut self, list: Blkno, entry: &DxEntry) {
+        self.entries += 1;
+        let key = Key { hash: entry.hash(), blkno: entry.dx_dirent_blk };
+        let is_in_place = self.list_of(key.hash) == Some(list);
+        if is_in_place && self.take(key) || self.is_excused(key.blkno) {
+            return;
+        }
+        let (dir, blkno, NameHash { major, minor }) = (self.dir, key.blkno, key.hash);
+        self.stale.add(|| {
+            let text = format!(
+                "directory {dir}: index block {list} has an entry of hash {major:#010x} \
+                 {minor:#010x} in block {blkno}, which has no such name"
+            );
+            (Place::block(list).of(dir), text)
+        });
+    }
+
+    /// The list in which a lookup looks for a hash.
+    fn list_of(&self, hash: NameHash) -> Option<Blkno> {
+        if self.index.root.is_inline() {
+            return Some(self.index.blkno);
+        }
+        let extents = &self.index.extents;
+        let next = extents.partition_point(|extent| extent.cpos.0 <= hash.major);
+        let extent = extents.get(next.checked_sub(1)?)?;
+        let last = u32::from(extent.clusters).saturating_sub(1);
+        let cluster = hash.major.checked_sub(extent.cpos.0)?.min(last);
+        let bpc_bits = self.context.geometry().bpc_bits();
+        let within = u64::from(hash.minor) & ((1 << bpc_bits) - 1);
+        extent.blkno.0.checked_add((u64::from(cluster) << bpc_bits) + within).map(Blkno)
+    }
+
+    /// Finds the entry of the directory that the index has there, if it was not found yet.
+    fn take(&mut self, key: Key) -> bool {
+        self.take_signed(key) || {
+            let unsigned = &self.expected.unsigned;
+            let at = unsigned.partition_point(|(other, _)| *other < key);
+            let signed = unsigned.get(at).filter(|(other, _)| *other == key);
+            let signed = signed.map(|(_, hash)| Key { hash: *hash, ..key });
+            signed.is_some_and(|signed| self.take_signed(signed))
+        }
+    }
+
+    fn take_signed(&mut self, key: Key) -> bool {
+        let entries = &self.expected.entries;
+        let start = entries.partition_point(|other| *other < key);
+        let rest = entries.get(start..).unwrap_or_default();
+        let equal = if rest.get(1).is_some_and(|other| *other == key) {
+            rest.partition_point(|other| *other == key)
+        } else {
+            usize::from(rest.first() == Some(&key))
+        };
+        match self.found.get_mut(start) {
+            Some(found) if (*found as usize) < equal => {
+                *found += 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether an entry in that block may be one that is not known as it should be.
+    fn is_excused(&mut self, blkno: Blkno) -> bool {
+        if let Some(unsure) = self.expected.unsure.get_mut(&blkno).filter(|unsure| **unsure > 0) {
+            *unsure -= 1;
+            return true;
+        }
+        self.expected.unread.contains(&blkno)
+            || self.expected.is_incomplete && !self.expected.next_free.contains_key(&blkno)
+    }
+
+    fn end(mut self) {
+        let missing = self.missing();
+        let is_whole =
+            missing.count + self.stale.count + self.invalid.count == 0 && self.unread.is_empty();
+        let stated = self.index.root.dr_num_entries;
+        // One that is to be built anew is counted anew.
+        if is_whole && u64::from(stated) != self.entries {
+            let (dir, blkno) = (self.dir, self.index.blkno);
+            let text = format!(
+                "directory {dir}: index root {blkno}: dr_num_entries is {stated}, expected {}",
+                self.entries
+            );
+            let place = Place::block(blkno).of(dir);
+            self.findings.push(Finding::new(codes::DX_COUNT, place, text));
+        }
+        // An entry under a wrong hash is one that is missing.
+        if missing.count > 0 {
+            self.stale = Several::default();
+        }
+        self.findings.extend(self.invalid.finding(codes::DX_LEAF_INVALID));
+        self.findings.extend(missing.finding(codes::DX_LOOKUP_FAILED));
+        self.findings.extend(self.stale.finding(codes::DX_ENTRY_LEFT));
+    }
+
+    /// The entries of the directory that are not in the index.
+    fn missing(&self) -> Several {
+        let mut missing = Several::default();
+        let is_unread = |hash| self.list_of(hash).is_some_and(|list| self.unread.contains(&list));
+        let unsigned = self.expected.unsigned.iter().filter(|(key, _)| is_unread(key.hash));
+        let lost: HashSet<Key> = match self.unread.is_empty() {
+            true => HashSet::new(),
+            false => unsigned.map(|(key, hash)| Key { hash: *hash, ..*key }).collect(),
+        };
+        let mut start = 0;
+        for run in self.expected.entries.chunk_by(|a, b| a == b) {
+            let found = self.found.get(start).map_or(0, |found| *found as usize);
+            start += run.len();
+            let Some(key) = run.first().filter(|_| found < run.len()) else { continue };
+            let is_known = !is_unread(key.hash) && !lost.contains(key);
+            if !is_known || self.expected.unread.contains(&key.blkno) {
+                continue;
+            }
+            for _ in found..run.len() {
+                missing.add(|| self.describe(*key));
+            }
+        }
+        missing
+    }
+
+    /// The entry with its name, which is read again.
+    fn describe(&self, key: Key) -> (Place, String) {
+        let name = self.name(key).unwrap_or_default();
+        let text = format!(
+            "directory {}: entry \"{}\" in block {} is not where the index is looked into for it",
+            self.dir,
+            name.escape_ascii(),
+            key.blkno
+        );
+        (Place::block(key.blkno).of(self.dir).named(&name), text)
+    }
+
+    fn name(&self, key: Key) -> Option<Vec<u8>> {
+        let mut block = self.context.volume.read_block(key.blkno).ok()?;
+        let check_offset = DirTrailer::check_offset(block.len());
+        self.context.check(&mut block, check_offset);
+        let bytes = block.get(..DirTrailer::offset(block.len()))?;
+        let mut entries = dir::entries(bytes).map_while(Result::ok);
+        let is_it =
+            |name: &[u8]| self.expected.hashes(name).first().is_some_and(|hash| *hash == key.hash);
+        entries.find(|entry| entry.is_used() && is_it(entry.name)).map(|entry| entry.name.to_vec())
+    }
+}

@@ -1,0 +1,84 @@
+//! The index of a directory, compared with its entries.
+//!
+//! Verifies that there is an index where there has to be one, and invariants: every
+//! entry has one entry in the index, in the list where a lookup looks for its hash, and there
+//! are no others. The tree of the index is followed in pass 1 already ([`root::follow`]), which
+//! claims its blocks and clusters; an index that can not be followed is not compared.
+//!
+//! The list of blocks with holes is a hint, as is the size of the holes: only a list that
+//! leads astray is wrong.
+
+mod expected;
+mod free_list;
+mod matching;
+pub(crate) mod root;
+
+pub(super) use expected::Expected;
+
+use ocfs2_format::dinode::DynFeatures;
+use ocfs2_format::feature::Incompat;
+use ocfs2_volume::Inode;
+
+use super::{Known, Read};
+use crate::codes::directories as codes;
+use crate::collected::Collected;
+use crate::{Finding, Place};
+
+/// Says so if a directory whose entries are not indexed should have an index, or has one that
+/// is none.
+pub(super) fn check_absence(known: &Known<'_>, inode: &Inode, is_inline: bool, read: &mut Read) {
+    let volume = known.context.volume;
+    let has_flag = inode.dinode.dyn_features().contains(DynFeatures::INDEXED_DIR);
+    // Nobody makes one for the system directory. Without any entry there is no block either.
+    let needs_one = !is_inline
+        && inode.blkno != volume.superblock().s_system_dir_blkno
+        && read.dotdot.is_some();
+    let (code, text) = match (volume.has(Incompat::INDEXED_DIRS), has_flag) {
+        (false, true) => (codes::IV_DX_TREE, "has an index, which the volume has not"),
+        (true, false) if needs_one => (codes::DX_TREE_MISSING, "has no index"),
+        _ => return,
+    };
+    let text = format!("directory {}: {text}", inode.blkno);
+    read.findings.push(Finding::new(code, Place::inode(inode.blkno), text));
+}
+
+/// Compares the index of a directory with what was read of the directory.
+pub(super) fn check(
+    known: &Known<'_>,
+    inode: &Inode,
+    expected: Expected,
+    findings: &mut Vec<Finding>,
+) {
+    // Its findings were made in pass 1.
+    let mut dropped = Collected::default();
+    let followed = root::follow(known.context, inode.blkno, inode.dinode.i_dx_root, &mut dropped);
+    let Some(index) = followed else { return };
+    findings.extend(free_list::check(inode.blkno, &index, &expected));
+    matching::check(known.context, inode.blkno, &index, expected, findings);
+}
+
+/// Things of one kind that are wrong with one index: said once, with how many there are.
+#[derive(Debug, Default)]
+struct Several {
+    first: Option<(Place, String)>,
+    count: u64,
+}
+
+impl Several {
+    /// One more.
+    fn add(&mut self, one: impl FnOnce() -> (Place, String)) {
+        self.count += 1;
+        if self.first.is_none() {
+            self.first = Some(one());
+        }
+    }
+
+    /// The finding; none if there was nothing.
+    fn finding(self, code: &'static crate::codes::Code) -> Option<Finding> {
+        let (place, mut text) = self.first?;
+        if self.count > 1 {
+            text += &format!(", and {} more", self.count - 1);
+        }
+        Some(Finding::new(code, place, text))
+    }
+}

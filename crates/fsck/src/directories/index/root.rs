@@ -1,0 +1,165 @@
+//! The root of an index and the tree of its leaves.
+
+use ocfs2_format::dx::DxRoot;
+use ocfs2_format::{Blkno, Structure};
+use ocfs2_volume::tree::Extent;
+
+use crate::clusters::ClusterSet;
+use crate::codes::{directories, general, inodes as codes};
+use crate::collected::{BlockClaim, BlockUse, Collected};
+use crate::extents::{self, Holds, TreeRoot, Walked};
+use crate::{Context, Finding, Place};
+
+/// An index that can be looked into.
+#[derive(Debug)]
+pub(crate) struct Index {
+    /// Where its root is.
+    pub blkno: Blkno,
+    /// The root.
+    pub root: DxRoot,
+    /// The block of the root.
+    pub block: Vec<u8>,
+    /// The clusters of the leaves by hash, the first one from 0 on; none if the entries are in
+    /// the root.
+    pub extents: Vec<Extent>,
+}
+
+/// Follows the index of `dir` whose root is block `blkno`, as far as it can be followed. Gives
+/// it if all of that is sound.
+///
+/// Everything wrong with the tree is one finding, as the index is then built anew.
+pub(crate) fn follow(
+    context: &Context<'_>,
+    dir: Blkno,
+    blkno: Blkno,
+    out: &mut Collected,
+) -> Option<Index> {
+    let corrupt = |text: String| {
+        let text = format!("directory {dir}: index root {blkno}: {text}");
+        Finding::new(codes::DX_TREE_CORRUPT, Place::block(blkno).of(dir), text)
+    };
+    let block = match read(context, dir, blkno, out) {
+        Ok(block) => block,
+        Err(finding) => {
+            // What it would have claimed is not known.
+            out.incomplete = true;
+            out.found(finding.unwrap_or_else(|| corrupt("is no block of the volume".to_owned())));
+            return None;
+        }
+    };
+    let root = DxRoot::decode(&block).ok()?;
+    if let Some(text) = foreign(context, dir, &root) {
+        out.incomplete = true;
+        out.found(corrupt(text));
+        return None;
+    }
+    out.blocks.push(BlockClaim {
+        owner: dir,
+        blkno,
+        used_as: BlockUse::DxRoot,
+        suballoc: (root.dr_suballoc_slot, root.dr_suballoc_bit, root.dr_suballoc_loc),
+    });
+    let mut wrong: Vec<String> = Vec::new();
+    if root.dr_blkno != blkno {
+        wrong.push(format!("dr_blkno is {}", root.dr_blkno));
+    }
+    let mut extents = Vec::new();
+    let mut walked = Walked::default();
+    if !root.is_inline() {
+        walked = walk(context, (dir, blkno), &block, &mut extents, &mut wrong, out);
+    }
+    if let Some(first) = wrong.first() {
+        let more = wrong.len() - 1;
+        let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+        out.found(corrupt(format!("{first}{more}")));
+        return None;
+    }
+    if walked.incomplete {
+        return None;
+    }
+    fields(dir, &root, &walked, blkno, out);
+    Some(Index { blkno, root, block, extents })
+}
+
+/// The block of the root; nothing if there can be none.
+fn read(
+    context: &Context<'_>,
+    dir: Blkno,
+    blkno: Blkno,
+    out: &mut Collected,
+) -> Result<Vec<u8>, Option<Finding>> {
+    if !context.geometry().is_valid_block(blkno) {
+        return Err(None);
+    }
+    let of_dir = |finding: Finding| Finding { place: finding.place.clone().of(dir), ..finding };
+    let block = context.read(DxRoot::NAME, blkno, DxRoot::CHECK_OFFSET);
+    let block = block.map_err(|finding| Some(of_dir(finding)))?;
+    if block.bytes.starts_with(&DxRoot::SIGNATURE) {
+        out.findings.extend(block.ecc_finding(DxRoot::NAME, general::BLOCK_ECC).map(of_dir));
+    }
+    Ok(block.bytes)
+}
+
+/// Why the block is not the root of an index of `dir`, but of something else.
+fn foreign(context: &Context<'_>, dir: Blkno, root: &DxRoot) -> Option<String> {
+    if root.dr_signature != DxRoot::SIGNATURE {
+        return Some(format!("dr_signature is {}", root.dr_signature.escape_ascii()));
+    }
+    let (stated, generation) = (root.dr_fs_generation, context.volume.generation());
+    if stated != generation {
+        return Some(format!("dr_fs_generation is {stated:#010x}, expected {generation:#010x}"));
+    }
+    (root.dr_dir_blkno != dir).then(|| format!("dr_dir_blkno is {}", root.dr_dir_blkno))
+}
+
+/// Follows the tree of the leaves.
+fn walk(
+    context: &Context<'_>,
+    (dir, blkno): (Blkno, Blkno),
+    block: &[u8],
+    extents: &mut Vec<Extent>,
+    wrong: &mut Vec<String>,
+    out: &mut Collected,
+) -> Walked {
+    let list = block.get(DxRoot::LIST_OFFSET..).unwrap_or_default();
+    let tree = TreeRoot { owner: dir, blkno, list, holds: Holds::Hashed, refcount_tree: None };
+    let mut found = Collected::default();
+    let walked = extents::walk(context, &tree, &mut found, |_, extent| extents.push(extent));
+    let (own, of_tree): (Vec<_>, Vec<_>) = std::mem::take(&mut found.findings)
+        .into_iter()
+        .partition(|it| it.code == general::IO_ERROR || it.code == general::BLOCK_ECC);
+    wrong.extend(of_tree.into_iter().map(|finding| finding.text));
+    let mut clusters = ClusterSet::default();
+    for claim in &found.claims {
+        let end = claim.start.saturating_add(claim.count);
+        clusters.insert(claim.start..end, |again| {
+            wrong.push(format!("cluster {} is in it twice", again.start));
+        });
+    }
+    if !walked.incomplete {
+        match extents.first() {
+            None => wrong.push("has no leaves".to_owned()),
+            Some(first) if first.cpos.0 != 0 => {
+                wrong.push(format!("the first leaf is that of hash {:#010x}", first.cpos.0));
+            }
+            Some(_) => {}
+        }
+    }
+    found.findings = own;
+    out.append(found);
+    walked
+}
+
+/// What the root says about the tree.
+fn fields(dir: Blkno, root: &DxRoot, walked: &Walked, blkno: Blkno, out: &mut Collected) {
+    let stated = (u64::from(root.dr_clusters), root.dr_last_eb_blk);
+    let expected = (walked.clusters, walked.last_leaf);
+    if stated != expected {
+        let text = format!(
+            "directory {dir}: index root {blkno}: dr_clusters is {} and dr_last_eb_blk {}, \
+             expected {} and {}",
+            stated.0, stated.1, expected.0, expected.1
+        );
+        out.found(Finding::new(directories::DX_CLUSTERS, Place::block(blkno).of(dir), text));
+    }
+}
