@@ -55,7 +55,7 @@ fn read_blocks(known: &Known<'_>, inode: &Inode, reader: &mut Reader<'_>, read: 
     let walked = extents::walk(known.context, &root, &mut Collected::default(), |_, extent| {
         runs.push((extent.blkno, u64::from(extent.clusters) << geometry.bpc_bits()));
     });
-    if walked.incomplete {
+    if walked.incomplete || runs.is_empty() {
         reader.incomplete();
     }
     // The C mkfs leaves lost+found at a size without the trailer.

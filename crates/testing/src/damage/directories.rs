@@ -2,10 +2,11 @@
 
 use ocfs2_format::dinode::{Dinode, DynFeatures, InodeFlags};
 use ocfs2_format::dir::{DirEntryHeader, FileType, write_entry};
-use ocfs2_format::dx::{DxEntry, DxEntryListHeader};
+use ocfs2_format::dx::{DxEntry, DxEntryListHeader, DxLeaf, DxRoot};
+use ocfs2_format::extent::{ExtentListHeader, ExtentRec};
 use ocfs2_format::{Blkno, Structure};
 
-use super::CFsck::{self, Differs, Follows, GivesUp, Repairing, Same};
+use super::CFsck::{self, Differs, Follows, GivesUp, NotCompared, Repairing, Same};
 use super::{Base, EMPTY, Image, ONE_OF_ALL_1K, Recipe, edit_list};
 
 /// Without inline data and indexes.
@@ -57,6 +58,19 @@ fn make_orphan(image: &Image, inode: Blkno) {
 /// Removes an entry and nothing else.
 fn remove(image: &Image, dir: &str, name: &str) {
     image.edit_entry(image.inode(dir).blkno, name, |entry, _| entry.inode = Blkno(0));
+}
+
+/// The first leaf of the index of a directory that has entries.
+fn first_leaf(image: &Image, dir: &str) -> Blkno {
+    let root = image.read(image.inode(dir).dinode.i_dx_root);
+    assert!(!DxRoot::decode(&root).unwrap().is_inline());
+    let first = DxRoot::extents(&root).unwrap().record(0).unwrap().e_blkno;
+    let has_entries = |blkno: &Blkno| {
+        let leaf = image.read(*blkno);
+        DxLeaf::entries(&leaf).unwrap().header.de_num_used > 0
+    };
+    let blocks = 0..u64::from(image.volume().geometry().blocks_per_cluster());
+    blocks.map(|index| Blkno(first.0 + index)).find(has_entries).unwrap()
 }
 
 pub(super) const RECIPES: &[Recipe] = &[
@@ -482,6 +496,92 @@ pub(super) const RECIPES: &[Recipe] = &[
         },
         found: &["DX_ENTRY_LEFT"],
         c: BLIND,
+    },
+    Recipe {
+        code: "DX_LEAF_INVALID",
+        name: "a leaf of the index of a directory has another signature",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let leaf = first_leaf(image, "/dirs/large");
+            image.edit_dx_leaf(leaf, |leaf, _| leaf.dl_signature = *b"DXLEAF2\0");
+        },
+        found: &["DX_LEAF_INVALID"],
+        c: NotCompared("Its library refuses to read the leaf, without a code."),
+    },
+    Recipe {
+        code: "DX_LEAF_INVALID",
+        name: "a leaf of the index of a directory states another block as its own",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let leaf = first_leaf(image, "/dirs/large");
+            image.edit_dx_leaf(leaf, |leaf, _| leaf.dl_blkno.0 += 1);
+        },
+        found: &["DX_LEAF_INVALID"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "DX_LEAF_INVALID",
+        name: "a leaf of the index of a directory has more entries than it has room for",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let leaf = first_leaf(image, "/dirs/large");
+            image.edit_dx_leaf(leaf, |_, list| {
+                edit_list(list, |header: &mut DxEntryListHeader, _: &mut [DxEntry]| {
+                    header.de_num_used = header.de_count + 1;
+                });
+            });
+        },
+        found: &["DX_LEAF_INVALID"],
+        c: NotCompared("It reads behind the end of the leaf."),
+    },
+    Recipe {
+        code: "DX_LOOKUP_FAILED",
+        name: "an entry is in a leaf of the index where nobody looks for it",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let blkno = first_leaf(image, "/dirs/large");
+            image.edit_dx_leaf(blkno, |_, list| {
+                edit_list(list, |_: &mut DxEntryListHeader, entries: &mut [DxEntry]| {
+                    // Those of . and .. have no hash, and the C fsck does not look them up.
+                    let entry = entries.iter_mut().find(|entry| entry.dx_minor_hash != 0);
+                    // Lookups of the next hash end in the next leaf.
+                    entry.unwrap().dx_minor_hash += 1;
+                });
+            });
+        },
+        found: &["DX_LOOKUP_FAILED"],
+        c: Same,
+    },
+    Recipe {
+        code: "DX_TREE_CORRUPT",
+        name: "the index of a directory belongs to another directory",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let root = image.inode("/dirs/oneblock").dinode.i_dx_root;
+            image.edit_dx_root(root, |root, _| root.dr_dir_blkno.0 += 1);
+        },
+        found: &["DX_TREE_CORRUPT"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "DX_TREE_CORRUPT",
+        name: "the leaves of the index of a directory do not begin at the first hash",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let root = image.inode("/dirs/large").dinode.i_dx_root;
+            image.edit_dx_root(root, |_, list| {
+                edit_list(list, |_: &mut ExtentListHeader, records: &mut [ExtentRec]| {
+                    assert_eq!(records[0].e_cpos.0, 0);
+                    records[0].e_cpos.0 = 1;
+                });
+            });
+        },
+        found: &["DX_TREE_CORRUPT"],
+        c: Differs {
+            codes: &["DIR_DOTDOT", "INODE_COUNT", "INODE_NOT_CONNECTED"],
+            status: 0,
+            why: "It takes the directory for an empty one.",
+        },
     },
     Recipe {
         code: "DX_COUNT",
