@@ -7,12 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ocfs2_format::Structure;
 use ocfs2_format::dinode::Dinode;
+use ocfs2_format::journal::{JournalIncompat, JournalSuperblock};
 use ocfs2_format::quota::{QuotaKind, leaf_entries, references, tree_depth};
 use ocfs2_testing::{Run, Scratch, fixture, fixture_copy, manifest, oracle};
 use ocfs2_tests::assert_as_manifest;
 use ocfs2_volume::device::{AfterWrites, DeviceOptions, FailingDevice, OverlayDevice, open};
-use ocfs2_volume::recovery::{RecoverOptions, SlotRecovery, Writes};
+use ocfs2_volume::recovery::{JournalState, RecoverOptions, SlotRecovery, Writes};
 use ocfs2_volume::{Device, Volume, VolumeOptions};
 
 /// Fixtures that kernels left in mid-work.
@@ -197,4 +199,76 @@ fn interrupted_at_any_write_a_second_recovery_has_the_same_outcome() {
         }
         eprintln!("{name}: interrupted at each of {writes} writes");
     }
+}
+
+#[test]
+fn journals_are_described_without_changing_them() {
+    let base: Arc<dyn Device> =
+        open(&fixture("crashed-4k-o2cb"), &DeviceOptions::default()).unwrap();
+    let disk: Arc<dyn Device> = Arc::new(OverlayDevice::new(base.clone(), 4096));
+    let volume = volume(&disk);
+    let states = volume.journal_states();
+    let dirty: Vec<bool> = states.iter().map(JournalState::is_dirty).collect();
+    assert_eq!(dirty, [true, true, false, false]);
+    assert!(states.iter().all(|state| state.problems.is_empty()), "{states:?}");
+
+    let change = |slot: u16, change: &dyn Fn(&mut JournalSuperblock)| {
+        let journal = volume.journal(slot).unwrap();
+        let mut superblock = journal.superblock.clone();
+        change(&mut superblock);
+        let mut block = volume.read_block(journal.blkno).unwrap();
+        superblock.encode(&mut block).unwrap();
+        let offset = journal.blkno.offset_bytes(volume.block_size()).unwrap();
+        disk.write_at(&block, offset).unwrap();
+    };
+    change(0, &|superblock| superblock.s_feature_incompat |= 0x120);
+    change(1, &|superblock| superblock.s_errno = -5);
+    change(2, &|superblock| superblock.s_feature_incompat |= JournalIncompat::BIT64.bits());
+    change(3, &|superblock| superblock.header.h_magic = 0);
+    let problems: Vec<Vec<String>> = volume
+        .journal_states()
+        .iter()
+        .map(|state| state.problems.iter().map(ToString::to_string).collect())
+        .collect();
+    let lacks = "lacks features that others have: compat 0x0, incompat 0x2";
+    assert_eq!(problems[0], ["unknown features: incompat 0x120, ro_compat 0x0", lacks]);
+    assert_eq!(problems[1], ["was aborted with error -5", lacks]);
+    assert!(problems[2].is_empty());
+    assert!(problems[3][0].starts_with("the superblock can not be used: "), "{problems:?}");
+}
+
+#[test]
+fn a_slot_that_can_not_be_recovered_does_not_stop_the_others() {
+    let base: Arc<dyn Device> =
+        open(&fixture("crashed-4k-o2cb"), &DeviceOptions::default()).unwrap();
+    let disk: Arc<dyn Device> = Arc::new(OverlayDevice::new(base.clone(), 4096));
+    let volume = volume(&disk);
+    let journal = volume.journal(0).unwrap();
+    let mut block = volume.read_block(journal.blkno).unwrap();
+    block[..4].fill(0);
+    disk.write_at(&block, journal.blkno.offset_bytes(volume.block_size()).unwrap()).unwrap();
+
+    let slots = recover(&disk, &disk, Writes::Journaled);
+    let error = slots[0].error.as_ref().unwrap().to_string();
+    assert!(error.starts_with("journal of slot 0: journal superblock"), "{error}");
+    assert!(!slots[0].was_freed && slots[0].replayed.is_none() && slots[0].leftovers.is_none());
+    assert_recovered(&slots[1..]);
+    assert!(slots[1].replayed.is_some() && slots[1].was_freed, "{slots:?}");
+    assert!(volume.journal_is_dirty(0).unwrap() && !volume.journal_is_dirty(1).unwrap());
+    let taken: Vec<u16> = volume.taken_slots().unwrap().iter().map(|taken| taken.slot).collect();
+    assert_eq!(taken, [0]);
+}
+
+#[test]
+fn an_overlay_gets_the_same_outcome_without_a_journal() {
+    let base: Arc<dyn Device> =
+        open(&fixture("crashed-512-o2cb"), &DeviceOptions::default()).unwrap();
+    let outcomes = [Writes::Journaled, Writes::InPlace].map(|writes| {
+        let disk = Arc::new(OverlayDevice::new(base.clone(), 512));
+        let as_device: Arc<dyn Device> = disk.clone();
+        assert_recovered(&recover(&as_device, &as_device, writes));
+        outcome(&disk, &base)
+    });
+    assert!(outcomes[0] == outcomes[1]);
+    assert!(outcomes[0].len() > 10, "{}", outcomes[0].len());
 }

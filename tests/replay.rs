@@ -359,3 +359,91 @@ fn a_log_full_of_one_transaction_ends() {
     }
     assert_eq!((bench.replay().transactions, bench.replay().end), (0, LogEnd::Complete));
 }
+
+/// CRC-32C without the final inversion, a bit at a time.
+fn crc32c(crc: u32, bytes: &[u8]) -> u32 {
+    bytes.iter().fold(crc, |crc, byte| {
+        let step = |crc: u32, _| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
+        (0..8).fold(crc ^ u32::from(*byte), step)
+    })
+}
+
+/// A transaction as jbd2 writes it with CSUM_V2 or CSUM_V3: the blocks of the log.
+fn checked_transaction(
+    features: JournalIncompat,
+    sequence: u32,
+    uuid: &[u8; 16],
+    blocks: &[(u64, u8)],
+) -> Vec<[u8; 512]> {
+    let seed = crc32c(!0, uuid);
+    let mut descriptor = [0; 512];
+    JournalHeader::new(BlockType::Descriptor, sequence).encode(&mut descriptor).unwrap();
+    let mut log = Vec::new();
+    let mut tags = Vec::new();
+    for (index, (blkno, byte)) in blocks.iter().enumerate() {
+        let block = [*byte; 512];
+        let crc = crc32c(crc32c(seed, &sequence.to_be_bytes()), &block);
+        let same_uuid = if index > 0 { 0x2 } else { 0 };
+        let flags: u32 = same_uuid | if index + 1 == blocks.len() { 0x8 } else { 0 };
+        tags.extend((*blkno as u32).to_be_bytes());
+        let high = ((*blkno >> 32) as u32).to_be_bytes();
+        if features.contains(JournalIncompat::CSUM_V3) {
+            tags.extend(flags.to_be_bytes());
+            tags.extend(high);
+            tags.extend(crc.to_be_bytes());
+        } else {
+            tags.extend((crc as u16).to_be_bytes());
+            tags.extend((flags as u16).to_be_bytes());
+            if features.contains(JournalIncompat::BIT64) {
+                tags.extend(high);
+            }
+            tags.extend([0; 2]);
+        }
+        if index == 0 {
+            tags.extend([0; 16]);
+        }
+        log.push(block);
+    }
+    descriptor[12..12 + tags.len()].copy_from_slice(&tags);
+    let tail = crc32c(seed, &descriptor);
+    descriptor[508..].copy_from_slice(&tail.to_be_bytes());
+    log.insert(0, descriptor);
+    let mut commit = [0; 512];
+    JournalHeader::new(BlockType::Commit, sequence).encode(&mut commit).unwrap();
+    let crc = crc32c(seed, &commit);
+    commit[16..20].copy_from_slice(&crc.to_be_bytes());
+    log.push(commit);
+    log
+}
+
+#[test]
+fn later_checksums_are_looked_at_in_every_layout() {
+    let v2 = JournalIncompat::CSUM_V2;
+    let v3 = JournalIncompat::CSUM_V3;
+    for features in [v2, v2 | JournalIncompat::BIT64, v3, v3 | JournalIncompat::BIT64] {
+        let mut bench = Bench::new();
+        bench.features = features;
+        bench.set_start(2);
+        let uuid = bench.volume.journal(0).unwrap().superblock.s_uuid;
+        let first = checked_transaction(features, 7, &uuid, &[(30000, 1), (30001, 2), (30002, 3)]);
+        let second = checked_transaction(features, 8, &uuid, &[(30002, 4), (30003, 5)]);
+        first.iter().chain(&second).for_each(|block| bench.log(block));
+        let replay = bench.replay();
+        assert_eq!((replay.transactions, replay.end), (2, LogEnd::Complete), "{features:?}");
+
+        // Of the second transaction: its descriptor, a block, its commit.
+        for (index, at) in [(7, 100), (9, 5), (10, 0x31)] {
+            let place = bench.log_place(index);
+            let good = bench.volume.read_block(place).unwrap();
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            bench.write(place, &bad);
+            let end = LogEnd::Damaged { sequence: 8, damage: LogDamage::Checksum };
+            let replay = bench.replay();
+            assert_eq!((replay.transactions, replay.end), (1, end), "{features:?} {index}");
+            bench.write(place, &good);
+        }
+        let found = bench.replayed(&[30000, 30001, 30002, 30003]);
+        assert_eq!(found, [1, 2, 4, 5], "{features:?}");
+    }
+}
