@@ -9,7 +9,6 @@
 //! 4. pass 2 to 4: directories, connectivity, orphans, link counts;
 //! 5. pass 5: quota.
 #![deny(missing_docs)]
-#![allow(dead_code)]
 
 mod bitmaps;
 mod chains;

@@ -74,6 +74,12 @@ pub struct Damage {
 }
 
 impl Metadata {
+    /// Where it is: the first block of each structure, kind by kind.
+    pub fn places(&self) -> Vec<Vec<Blkno>> {
+        let places = |pieces: &Vec<Piece>| pieces.iter().map(|piece| piece.blkno).collect();
+        self.pieces.values().map(places).collect()
+    }
+
     /// The metadata of a sound volume.
     ///
     /// # Panics
