@@ -77,10 +77,10 @@ fn a_block_that_can_not_be_read_is_named_and_the_check_goes_on() {
         let kinds = Metadata::of(&sound).places();
         assert!(kinds.len() > 8, "{name}");
         let mut unnamed = Vec::new();
-        // Of every kind some.
-        let some = |kind: &Vec<Blkno>| kind.iter().step_by(kind.len().div_ceil(15)).copied();
-        let some = kinds.iter().enumerate().flat_map(|(kind, all)| {
-            some(all).map(move |blkno| (kind, blkno)).collect::<Vec<_>>()
+        // Of every kind some; not of the last, which has the blocks of logs that are empty.
+        let kinds = kinds.split_last().unwrap().1;
+        let some = (0..).zip(kinds).flat_map(|(kind, all): (usize, &Vec<Blkno>)| {
+            all.iter().step_by(all.len().div_ceil(15)).map(move |blkno| (kind, *blkno))
         });
         for (kind, blkno) in some {
             let bad = blkno.0 * size..(blkno.0 + 1) * size;
@@ -94,9 +94,10 @@ fn a_block_that_can_not_be_read_is_named_and_the_check_goes_on() {
             let mut seen = Seen::default();
             check(&context, &mut seen).unwrap();
             assert!(seen.passes.contains(&Pass::Links), "{name}: block {blkno}");
-            let named = seen.unreadable.iter().any(|(block, text)| {
-                *block == blkno.0 && text.contains("os error 5")
-            });
+            let named = seen
+                .unreadable
+                .iter()
+                .any(|(block, text)| *block == blkno.0 && text.contains("os error 5"));
             if !named {
                 unnamed.push((kind, blkno.0, seen.unreadable));
             }

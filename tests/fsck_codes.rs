@@ -19,7 +19,7 @@ use ocfs2_testing::{Outcome, Run, oracle, program};
 /// Codes without a recipe, and why.
 const NO_RECIPE: &[(&str, &str)] = &[
     ("RECOVER_CLUSTER_INFO", "is about the cluster that runs here"),
-    ("IO_ERROR", "needs a device that fails"),
+    ("IO_ERROR", "needs a device that fails: fsck_bad_blocks.rs"),
 ];
 
 /// Codes that have no recipe yet.

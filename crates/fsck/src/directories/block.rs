@@ -21,8 +21,11 @@ pub(super) fn read(
     known.context.read_each("directory block", start, count, |blkno, block| match block {
         Ok(block) => check(known, inode, blkno, block, reader, read),
         Err(finding) => {
-            let place = finding.place.clone().of(inode.blkno);
-            read.findings.push(Finding { place, ..finding });
+            // Of the system directory it was said at the start.
+            if inode.blkno != known.context.volume.superblock().s_system_dir_blkno {
+                let place = finding.place.clone().of(inode.blkno);
+                read.findings.push(Finding { place, ..finding });
+            }
             reader.lost_block(blkno);
         }
     });

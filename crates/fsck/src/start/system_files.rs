@@ -19,6 +19,7 @@ use ocfs2_volume::{Inode, Volume};
 use crate::check::State;
 use crate::codes::start as codes;
 use crate::collected::Collected;
+use crate::context::io_error;
 use crate::extents::{self, Holds, TreeRoot};
 use crate::suballocs::Suballoc;
 use crate::{Context, Finding, Place};
@@ -203,7 +204,9 @@ pub struct SystemFiles {
 impl SystemFiles {
     /// Reads the system directory as far as it can be read. Of several entries of a name the
     /// first one counts.
-    pub fn read(context: &Context<'_>) -> Self {
+    ///
+    /// Also gives the blocks of it that can not be read.
+    pub fn read(context: &Context<'_>) -> (Self, Vec<Finding>) {
         let known: Vec<_> = SystemFile::GLOBAL
             .into_iter()
             .chain((0..MAX_SLOTS).flat_map(SystemFile::of_slot))
@@ -211,7 +214,7 @@ impl SystemFiles {
             .collect();
         let known: BTreeMap<_, _> = known.into_iter().collect();
         let mut files = BTreeMap::new();
-        each_entry(context, |name, blkno| {
+        let unreadable = each_entry(context, |name, blkno| {
             if let Some(file) = known.get(name) {
                 files.entry(*file).or_insert(blkno);
             }
@@ -226,7 +229,7 @@ impl SystemFiles {
             }
         }
         let dir = context.volume.superblock().s_system_dir_blkno;
-        Self { files, files_by_block, dir, slots }
+        (Self { files, files_by_block, dir, slots }, unreadable)
     }
 
     /// The block of a file's inode, whatever it is.
@@ -287,9 +290,11 @@ fn is_system(inode: &Inode) -> bool {
 }
 
 /// Calls `visit` with the name and the inode of every entry of the system directory.
-fn each_entry(context: &Context<'_>, mut visit: impl FnMut(&[u8], Blkno)) {
+/// Gives the blocks that can not be read.
+fn each_entry(context: &Context<'_>, mut visit: impl FnMut(&[u8], Blkno)) -> Vec<Finding> {
     let blkno = context.volume.superblock().s_system_dir_blkno;
-    let Some(dir) = read_dinode(context, blkno) else { return };
+    let mut unreadable = Vec::new();
+    let Some(dir) = read_dinode(context, blkno) else { return unreadable };
     let mut each = |bytes: &[u8]| {
         // A trailer looks like an entry that is not used.
         for entry in dir::entries(bytes).map_while(Result::ok).filter(dir::DirEntry::is_used) {
@@ -298,16 +303,18 @@ fn each_entry(context: &Context<'_>, mut visit: impl FnMut(&[u8], Blkno)) {
     };
     if dir.is_inline() {
         each(dir.id2().get(InlineData::SIZE..).unwrap_or_default());
-        return;
+        return unreadable;
     }
     for extent in extents_of(context, &dir) {
         let blocks = u64::from(extent.clusters) << context.geometry().bpc_bits();
         for blkno in (0..blocks).map(|index| Blkno(extent.blkno.0 + index)) {
-            if let Ok(block) = context.volume.read_block(blkno) {
-                each(&block);
+            match context.volume.read_block(blkno) {
+                Ok(block) => each(&block),
+                Err(err) => unreadable.push(io_error("directory block", blkno, &err)),
             }
         }
     }
+    unreadable
 }
 
 /// The extents of a file as far as they can be had, in order. Nothing is reported: pass 1
@@ -337,7 +344,9 @@ pub(crate) fn block_of(context: &Context<'_>, extents: &[Extent], index: u64) ->
 /// Reads the system directory into `state` and says what is wrong with the files.
 pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
     let volume = context.volume;
-    state.system = SystemFiles::read(context);
+    let (system, unreadable) = SystemFiles::read(context);
+    state.system = system;
+    state.found_all(unreadable);
     let dir = volume.superblock().s_system_dir_blkno;
     let inode = read_dinode(context, dir);
     if !inode.is_some_and(|inode| is_in_use(context, &inode) && inode.is_dir()) {
