@@ -7,4 +7,5 @@ mod crash;
 mod fixtures;
 mod lab;
 mod mounted;
+mod recovery;
 mod volume;

@@ -15,6 +15,7 @@ const USAGE: &str = "usage:
   volume-contents fill FOLDER CLUSTER_SIZE KIND[=COUNT]...
   volume-contents work FOLDER
   volume-contents share ORIGIN COPY
+  volume-contents orphan FOLDER
   volume-contents describe FOLDER
   volume-contents manifest FOLDER PREFIX";
 
@@ -40,6 +41,7 @@ fn run(args: &[&str]) -> Result<()> {
         ["share", origin, copy] => {
             fill::share(&std::fs::File::open(origin)?, Path::new(copy)).map(drop)
         }
+        ["orphan", folder] => work::orphan(Path::new(folder)),
         ["describe", folder] => describe::print(Path::new(folder)),
         ["manifest", folder, prefix] => describe::write(Path::new(folder), prefix),
         _ => bail!("{USAGE}"),

@@ -2,12 +2,15 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, chown};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::fill::{new_synced, set, share, text};
 
@@ -58,4 +61,29 @@ pub fn work(folder: &Path) -> Result<()> {
     open.read_exact(&mut [0])?;
     thread::sleep(Duration::from_secs(1000));
     Ok(())
+}
+
+/// Removes a folder with all there is in it and keeps all of it open; says `removed` when that is
+/// on disk, and waits to be killed.
+pub fn orphan(folder: &Path) -> Result<()> {
+    let limit = Rlimit { current: Some(1 << 17), maximum: Some(1 << 17) };
+    setrlimit(Resource::Nofile, limit)?;
+    let mut open = Vec::new();
+    remove(folder, &mut open)?;
+    let parent = File::open(folder.parent().unwrap_or(folder))?;
+    rustix::fs::syncfs(&parent)?;
+    println!("removed {}", open.len());
+    thread::sleep(Duration::from_secs(1000));
+    Ok(())
+}
+
+fn remove(path: &Path, open: &mut Vec<OwnedFd>) -> Result<()> {
+    open.push(rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())?);
+    if !path.symlink_metadata()?.is_dir() {
+        return Ok(fs::remove_file(path)?);
+    }
+    for entry in path.read_dir()?.collect::<Result<Vec<_>, _>>()? {
+        remove(&entry.path(), open)?;
+    }
+    Ok(fs::remove_dir(path)?)
 }
