@@ -108,12 +108,16 @@ fn the_mkfs_front_end_calls_ours() {
 }
 
 #[test]
-fn the_demo_shows_one_volume_on_both_servers_and_both_crashed_nodes() {
+fn the_demo_shows_one_volume_on_both_servers_and_recovers_the_one_both_crashed_on() {
     let out = Run::new(program("xtask")).arg("demo").arg("--bin-dir").arg(program_dir());
     let out = out.success().stdout;
     let uuids: Vec<_> = out.lines().filter(|line| line.contains("LABEL=\"/OVS\"")).collect();
     assert_eq!(uuids.len(), 2, "{out}");
     assert_eq!(uuids[0], uuids[1]);
     assert_eq!(out.matches("(crashed").count(), 2, "{out}");
+    // The first fsck corrects something, after the second nobody holds a slot.
+    assert_eq!(out.matches("exit status 1\n").count(), 1, "{out}");
+    assert_eq!(out.matches("All passes succeeded.").count(), 2, "{out}");
+    assert_eq!(out.lines().filter(|line| line.ends_with("Not mounted")).count(), 2, "{out}");
     assert_eq!(find_program("sfdisk").is_none(), out.contains("There is no sfdisk"), "{out}");
 }
