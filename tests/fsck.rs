@@ -205,6 +205,35 @@ fn a_clean_volume_is_described_as_by_the_c_tool() {
 }
 
 #[test]
+fn nothing_is_wrong_with_what_the_kernel_or_either_mkfs_made() {
+    for name in
+        ["clean-512-local", "clean-1k-local", "clean-2k-local", "clean-4k-o2cb", "clean-1m-global"]
+    {
+        let outcome = fsck(&fixture(name), &["-fn"]).success();
+        assert!(!outcome.stdout.contains('['), "{outcome}");
+    }
+    let variations: [&[&str]; 6] = [
+        &["-b", "512", "-C", "4K", "-N", "1", "-M", "local", "--fs-feature-level=max-compat"],
+        &["-b", "1K", "-C", "32K", "-N", "9", "--fs-features=metaecc,noinline-data"],
+        &["-b", "2K", "-C", "8K", "-N", "2", "--fs-features=noindexed-dirs,noinline-data"],
+        &["-b", "4K", "-C", "4K", "-N", "4", "--fs-feature-level=max-features"],
+        &["-b", "4K", "-C", "1M", "-N", "2", "--fs-features=nosparse"],
+        &["-b", "4K", "-C", "64K", "-N", "3", "--fs-features=usrquota,grpquota,metaecc"],
+    ];
+    let programs = [Some(program("mkfs.ocfs2")), oracle("mkfs.ocfs2")];
+    for mkfs in programs.into_iter().flatten() {
+        for options in variations {
+            let scratch = Scratch::new();
+            let image = scratch.image("made.img", 1500 << 20);
+            let made = Run::new(&mkfs).args(["-q", "-F"]).args(options).arg(&image).stdin("y\n");
+            made.success();
+            let outcome = fsck(&image, &["-fn"]).success();
+            assert!(!outcome.stdout.contains('['), "{options:?}: {outcome}");
+        }
+    }
+}
+
+#[test]
 fn a_check_is_due_after_too_many_mounts() {
     let image = Base::Made(&["-N", "2"], "64M").image();
     let superblock = image.volume().found_superblock().blkno;
