@@ -23,7 +23,7 @@ pub struct Options {
     /// Runs of each work, of which the median is shown; of the largest there is a single one
     #[arg(long, default_value_t = 5)]
     runs: usize,
-    /// Also write the result to docs/benchmarks.md
+    /// Also write the result to docs/benchmarks.md; what was not measured stays there
     #[arg(long)]
     write: bool,
     /// Only this program
@@ -38,22 +38,46 @@ enum Program {
     Fsck,
 }
 
+impl Program {
+    /// The title of its part of the file.
+    fn title(self) -> &'static str {
+        match self {
+            Self::Mkfs => "# Benchmarks of mkfs.ocfs2\n",
+            Self::Fsck => "# Benchmarks of fsck.ocfs2\n",
+        }
+    }
+}
+
 /// Measures, prints tables, writes them.
 pub fn run(options: &Options) -> Result<()> {
     let folder = cargo::build_programs(Profile::Release)?;
-    let wanted = |program| options.only.is_none_or(|only| only == program);
-    let mut text = heading(options)?;
-    if wanted(Program::Mkfs) {
-        mkfs::run(options, &folder, &mut text)?;
-    }
-    if wanted(Program::Fsck) {
-        fsck::run(options, &folder, &mut text)?;
-    }
-    print!("{text}");
-    if options.write {
-        fs::write(cargo::root().join("docs/benchmarks.md"), text)?;
+    for program in [Program::Mkfs, Program::Fsck] {
+        if options.only.is_some_and(|only| only != program) {
+            continue;
+        }
+        let mut part = format!("{}{}", program.title(), heading(options)?);
+        match program {
+            Program::Mkfs => mkfs::run(options, &folder, &mut part)?,
+            Program::Fsck => fsck::run(options, &folder, &mut part)?,
+        }
+        print!("{part}");
+        if options.write {
+            let file = cargo::root().join("docs/benchmarks.md");
+            let old = fs::read_to_string(&file)?;
+            fs::write(file, with_part(&old, program.title(), &part))?;
+        }
     }
     Ok(())
+}
+
+/// `text` with `part` in place of the part of that title, or behind all others.
+fn with_part(text: &str, title: &str, part: &str) -> String {
+    let Some(start) = text.find(title) else { return format!("{text}\n{part}") };
+    let rest = &text[start + title.len()..];
+    match rest.find("\n# ") {
+        Some(end) => format!("{}{part}{}", &text[..start], &rest[end..]),
+        None => format!("{}{part}", &text[..start]),
+    }
 }
 
 /// Ours in `folder` and the C one of that name.
@@ -122,10 +146,9 @@ fn heading(options: &Options) -> Result<String> {
     let floor = human_size(measure::floor()?);
     let (kernel, runs) = (kernel.trim(), options.runs);
     Ok(format!(
-        "# Benchmarks\n\
-         \n\
-         Written by `cargo xtask bench --write --runs {runs}`: medians of {runs} runs by turns, each \
-         on a\nnew sparse image, both programs in the same run. Linux {kernel}, {cores} cores ({cpu}),\n\
+        "\n\
+         Written by `cargo xtask bench --write --runs {runs}`: medians of {runs} runs by turns,\nboth \
+         programs in the same run. Linux {kernel}, {cores} cores ({cpu}),\n\
          {memory} of memory, load {load} before the start.\n\
          \n\
          CPU is user and system time. Reads and writes are system calls and the bytes they\n\
@@ -140,4 +163,19 @@ fn field(file: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(file).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     Some(line.trim_start_matches([' ', '\t', ':']).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_replaced_and_the_others_stay() {
+        let (mkfs, fsck) = (Program::Mkfs.title(), Program::Fsck.title());
+        let text = with_part("# A\n", mkfs, &format!("{mkfs}one\n"));
+        let text = with_part(&text, fsck, &format!("{fsck}two\n"));
+        assert_eq!(text, format!("# A\n\n{mkfs}one\n\n{fsck}two\n"));
+        let text = with_part(&text, mkfs, &format!("{mkfs}three\n"));
+        assert_eq!(text, format!("# A\n\n{mkfs}three\n\n{fsck}two\n"));
+    }
 }
