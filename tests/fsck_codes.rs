@@ -22,12 +22,6 @@ const NO_RECIPE: &[(&str, &str)] = &[
     ("IO_ERROR", "needs a device that fails: fsck_bad_blocks.rs"),
 ];
 
-/// Codes that have no recipe yet.
-const NO_RECIPE_YET: &[&str] = &[];
-
-/// Recipes, by name, whose damage is not found yet as they say.
-const NOT_YET: &[&str] = &[];
-
 /// The recipes to run.
 fn recipes() -> Vec<Recipe> {
     let wanted = env::var("OCFS2_RECIPE").unwrap_or_default();
@@ -113,13 +107,7 @@ fn found_as_stated(recipe: &Recipe) -> Result<(), String> {
 fn all_damage_is_found_and_nothing_else_and_nothing_is_written() {
     let recipes = recipes();
     let wrong = judge_all(&recipes, found_as_stated);
-    let (known, new): (Vec<_>, Vec<_>) =
-        wrong.into_iter().partition(|(recipe, _)| NOT_YET.contains(&recipe.name));
-    demand_none(&new, recipes.len());
-    for recipe in recipes.iter().filter(|recipe| NOT_YET.contains(&recipe.name)) {
-        let still = known.iter().any(|(known, _)| known.name == recipe.name);
-        assert!(still, "{:?} is found now: take it off NOT_YET", recipe.name);
-    }
+    demand_none(&wrong, recipes.len());
 }
 
 #[test]
@@ -135,16 +123,8 @@ fn every_code_has_a_recipe_and_every_recipe_has_codes_that_exist() {
         assert!(codes.contains(code), "there is no code {code}");
         assert!(covered.insert(code), "{code} has a recipe, though it {why}");
     }
-    for code in NO_RECIPE_YET {
-        assert!(codes.contains(code), "there is no code {code}");
-        assert!(covered.insert(code), "{code} has a recipe: take it off NO_RECIPE_YET");
-    }
     let without: Vec<_> = codes.difference(&covered).collect();
     assert!(without.is_empty(), "codes without a recipe: {without:?}");
-    let names: BTreeSet<_> = all().iter().map(|recipe| recipe.name).collect();
-    for name in NOT_YET {
-        assert!(names.contains(name), "there is no recipe {name:?}");
-    }
 }
 
 #[test]
