@@ -107,24 +107,30 @@ impl Row {
 }
 
 fn table(rows: &[Row]) -> String {
-    let mut text = String::from(
-        "| | wall | CPU | peak memory | reads | read | writes | written | image allocates |\n\
-         |-|-:|-:|-:|-:|-:|-:|-:|-:|\n",
+    // Only what a program makes takes space in the image.
+    let makes = rows.iter().any(|row| row.allocated_bytes > 0);
+    let (title, line) = if makes { (" image allocates |", "-:|") } else { ("", "") };
+    let mut text = format!(
+        "| | wall | CPU | peak memory | reads | read | writes | written |{title}\n\
+         |-|-:|-:|-:|-:|-:|-:|-:|{line}\n",
     );
     for row in rows {
         let Cost { wall, cpu, peak_rss_bytes, reads, read_bytes, writes, written_bytes } =
             measure::median(&row.costs);
-        let _ = writeln!(
+        let _ = write!(
             text,
-            "| {} | {} | {} | {} | {reads} | {} | {writes} | {} | {} |",
+            "| {} | {} | {} | {} | {reads} | {} | {writes} | {} |",
             row.name,
             seconds(wall),
             seconds(cpu),
             human_size(peak_rss_bytes),
             human_size(read_bytes),
             human_size(written_bytes),
-            human_size(row.allocated_bytes),
         );
+        if makes {
+            let _ = write!(text, " {} |", human_size(row.allocated_bytes));
+        }
+        text.push('\n');
     }
     text
 }
