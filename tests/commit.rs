@@ -156,7 +156,7 @@ fn the_c_fsck_replays_what_was_interrupted() {
     let overlay = overlay(disk.clone(), &changes);
     let commit = before.plan_commit(&overlay, 0).unwrap();
     // The log, the journal's inode and its superblock, and the first blocks in place.
-    let failing = FailingDevice::new(disk.clone(), changes.len() as u64 + 10, AfterWrites::Fail);
+    let failing = FailingDevice::new(disk.clone(), 10, AfterWrites::Fail);
     commit.write(&failing).unwrap_err();
     assert!(volume(disk.clone()).journal_is_dirty(0).unwrap());
 

@@ -169,7 +169,7 @@ fn without_permission_nothing_is_read_and_the_way_to_only_read_is_named() {
 }
 
 #[test]
-fn a_clean_volume_is_said_to_be_clean_and_not_written() {
+fn a_clean_volume_is_said_to_be_clean_and_only_a_check_is_noted_in_it() {
     let scratch = Scratch::new();
     let image = fixture_copy("clean-4k-o2cb", &scratch);
     let before = hash(&image);
@@ -180,13 +180,20 @@ fn a_clean_volume_is_said_to_be_clean_and_not_written() {
         assert_eq!(outcome.stdout.lines().last(), Some(line.as_str()), "{outcome}");
         assert!(!outcome.stdout.contains("Pass"), "{outcome}");
     }
-    for options in [["-fn"].as_slice(), &["-fy"], &["-fp", "--threads=1"], &["-f"]] {
+    let checked = |options: &[&str]| {
         let outcome = fsck(&image, options).success();
         assert!(outcome.stdout.contains("was run with -f, check forced."), "{outcome}");
         assert!(outcome.stdout.contains("Pass 1: Checking inodes and blocks"), "{outcome}");
         assert!(outcome.stdout.contains("All passes succeeded."), "{outcome}");
-    }
+    };
+    checked(&["-fn"]);
+    checked(&["-fy", "--dry-run"]);
     assert_eq!(hash(&image), before);
+    // The superblock says when that was.
+    for options in [["-fy"].as_slice(), &["-fp", "--threads=1"], &["-f"]] {
+        checked(options);
+        assert_ne!(hash(&image), before);
+    }
 }
 
 #[test]
@@ -250,7 +257,8 @@ fn a_check_is_due_after_too_many_mounts() {
 fn what_is_found_is_shown_left_and_gives_4() {
     let image = damaged();
     let before = hash(image.path());
-    for mode in ["-fn", "-fy", "-fp", "-f"] {
+    // Without -y or -p nobody is there who could be asked.
+    for mode in ["-fn", "-fp", "-f"] {
         let outcome = fsck(image.path(), &[mode]).output().expect_status(4);
         let lines: Vec<_> = outcome.stdout.lines().filter(|line| line.starts_with('[')).collect();
         assert_eq!(lines.len(), 1, "{outcome}");

@@ -7,13 +7,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::{env, fs, thread};
+use std::{env, fs};
 
-use ocfs2_testing::damage::{Image, Recipe, all, c_fsck, complaints};
+use ocfs2_testing::damage::{
+    Image, Recipe, all, c_fsck, complaints, demand_none, judge_all, recipes,
+};
 use ocfs2_testing::{Outcome, Run, oracle, program};
 
 /// Codes without a recipe, and why.
@@ -21,52 +20,6 @@ const NO_RECIPE: &[(&str, &str)] = &[
     ("RECOVER_CLUSTER_INFO", "is about the cluster that runs here"),
     ("IO_ERROR", "needs a device that fails: fsck_bad_blocks.rs"),
 ];
-
-/// The recipes to run.
-fn recipes() -> Vec<Recipe> {
-    let wanted = env::var("OCFS2_RECIPE").unwrap_or_default();
-    let mut recipes = all();
-    recipes.retain(|recipe| recipe.code.contains(&wanted) || recipe.name.contains(&wanted));
-    recipes
-}
-
-/// What is wrong with each of the recipes that `judge` does not accept; several are judged at
-/// a time.
-fn judge_all(
-    recipes: &[Recipe],
-    judge: impl Fn(&Recipe) -> Result<(), String> + Sync,
-) -> Vec<(Recipe, String)> {
-    let next = AtomicUsize::new(0);
-    let wrong = Mutex::new(Vec::new());
-    let workers = thread::available_parallelism().map_or(4, usize::from);
-    thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                while let Some(recipe) = recipes.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let judged = catch_unwind(AssertUnwindSafe(|| judge(recipe)));
-                    let judged = judged.unwrap_or_else(|panic| {
-                        Err(panic.downcast_ref::<String>().cloned().unwrap_or_default())
-                    });
-                    if let Err(why) = judged {
-                        wrong.lock().unwrap_or_else(PoisonError::into_inner).push((*recipe, why));
-                    }
-                }
-            });
-        }
-    });
-    let mut wrong = wrong.into_inner().unwrap();
-    wrong.sort_by_key(|(recipe, _)| recipe.name);
-    wrong
-}
-
-/// Fails with what is wrong, if anything is.
-fn demand_none(wrong: &[(Recipe, String)], of: usize) {
-    let lines: Vec<_> = wrong
-        .iter()
-        .map(|(recipe, why)| format!("{}, {}: {why}", recipe.code, recipe.name))
-        .collect();
-    assert!(wrong.is_empty(), "{} of {of}:\n{}", wrong.len(), lines.join("\n"));
-}
 
 fn check(options: &str, image: &Path) -> Outcome {
     Run::new(program("fsck.ocfs2")).args([options, "--json"]).arg(image).output()

@@ -74,9 +74,28 @@ pub struct Cli {
     #[arg(short = 'p', visible_short_alias = 'a', help_heading = "Answers")]
     pub preen: bool,
 
+    /// Work out all repairs and prove them, but write nothing.
+    ///
+    /// The device is opened read-only. What is reported and the exit status are those of the
+    /// same run without this option.
+    #[arg(long, conflicts_with = "no", help_heading = "Answers")]
+    pub dry_run: bool,
+
     /// Check a volume that is clean, too.
     #[arg(short = 'f', help_heading = "What to do")]
     pub force: bool,
+
+    /// Save everything that is overwritten to a new file.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["no", "dry_run"])]
+    #[arg(help_heading = "What to do")]
+    pub undo_file: Option<PathBuf>,
+
+    /// Put back what a run with --undo-file=FILE has overwritten, and do nothing else.
+    ///
+    /// Refused if the volume was changed since.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["undo_file", "answer", "dry_run"])]
+    #[arg(help_heading = "What to do")]
+    pub undo: Option<PathBuf>,
 
     /// Go on, after a question, although other nodes may use the volume.
     ///
@@ -181,7 +200,19 @@ pub enum Mode {
     Interactive,
 }
 
+impl Mode {
+    /// Whether it repairs anything.
+    pub fn repairs(self) -> bool {
+        self != Self::ReadOnly
+    }
+}
+
 impl Cli {
+    /// Whether the device is written to.
+    pub fn writes(&self) -> bool {
+        self.mode().repairs() && !self.dry_run
+    }
+
     /// What becomes of the device.
     pub fn mode(&self) -> Mode {
         match self {

@@ -17,6 +17,7 @@ use ocfs2_volume::tree::Extent;
 
 use crate::codes::extents as codes;
 use crate::collected::{BlockClaim, BlockUse, Claim, Collected, SharedClaim};
+use crate::repair::Repair;
 use crate::{Context, Finding, Place};
 
 /// What a tree holds, which decides what may be in it.
@@ -234,7 +235,9 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         self.out.findings.extend(ecc);
         if header.h_blkno != blkno {
             let text = format!("extent block {blkno}: h_blkno is {}", header.h_blkno);
-            self.found(Finding::new(codes::EB_BLKNO, self.place(blkno), text));
+            let repair = Repair::extent_block(blkno, move |header, _| header.h_blkno = blkno);
+            let finding = Finding::new(codes::EB_BLKNO, self.place(blkno), text);
+            self.found(finding.repaired_by(repair));
         }
         let generation = self.context.volume.generation();
         if header.h_fs_generation != generation {

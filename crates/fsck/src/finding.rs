@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use crate::Pass;
 use crate::codes::Code;
+use crate::repair::Repair;
 
 /// Where something is wrong: whatever of it is known.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize)]
 pub struct Place {
     /// The inode it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,7 +30,7 @@ pub struct Place {
 }
 
 /// Clusters in a row.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
 pub struct Clusters {
     /// The first one.
     pub start: u32,
@@ -78,7 +79,7 @@ impl Place {
 }
 
 /// Something is wrong.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Finding {
     /// What kind of thing.
     pub code: &'static Code,
@@ -87,14 +88,36 @@ pub struct Finding {
     /// In words: the structure, what it says and what was expected; a clause without a full
     /// stop.
     pub text: String,
+    /// What a yes does; `None` where nothing can be done.
+    pub repair: Option<Repair>,
     /// What is asked when the answer to this is no.
     pub otherwise: Option<Box<Self>>,
 }
 
+/// Whether the same is said of the same place; repairs are not compared.
+impl PartialEq for Finding {
+    fn eq(&self, other: &Self) -> bool {
+        let key = |it: &Self| (it.code.name, it.place.clone(), it.text.clone());
+        key(self) == key(other) && self.otherwise == other.otherwise
+    }
+}
+
+impl Eq for Finding {}
+
 impl Finding {
     /// A finding.
     pub fn new(code: &'static Code, place: Place, text: impl fmt::Display) -> Self {
-        Self { code, place, text: text.to_string(), otherwise: None }
+        Self { code, place, text: text.to_string(), repair: None, otherwise: None }
+    }
+
+    /// The same, with what a yes does: to what was asked last, see [`Finding::or_else`].
+    #[must_use]
+    pub fn repaired_by(mut self, repair: Repair) -> Self {
+        match &mut self.otherwise {
+            Some(other) => *other = Box::new(other.as_ref().clone().repaired_by(repair)),
+            None => self.repair = Some(repair),
+        }
+        self
     }
 
     /// The same, with what is asked when all answers so far are no: another way to mend it.

@@ -32,6 +32,7 @@ pub mod program;
 mod quota;
 mod recover;
 mod refcounts;
+pub mod repair;
 mod report;
 mod shared_clusters;
 pub mod start;

@@ -9,7 +9,7 @@ use ocfs2_volume::device::{DeviceOptions, OpenCause, open};
 use ocfs2_volume::open::Backup;
 use ocfs2_volume::{Device, OpenVolumeError, SuperblockAt, Volume, VolumeOptions};
 
-use crate::cli::{Cli, Mode};
+use crate::cli::Cli;
 
 /// A device, and who on this machine has the volume mounted or otherwise in use.
 pub(crate) struct Opened {
@@ -19,7 +19,7 @@ pub(crate) struct Opened {
 
 /// Opens the device: read-only with `-n`, else for itself alone.
 pub(crate) fn open_device(cli: &Cli) -> Result<Opened> {
-    let write = cli.mode() != Mode::ReadOnly;
+    let write = cli.writes();
     let options = DeviceOptions {
         write,
         exclusive: write,
@@ -55,7 +55,7 @@ pub(crate) struct Source {
 impl Source {
     /// As the command line says.
     pub fn new(cli: &Cli) -> Self {
-        let write = cli.mode() != Mode::ReadOnly;
+        let write = cli.writes();
         let block_size = cli.block_size.and_then(|size| size.0);
         let superblock = match (cli.backup, cli.superblock, block_size) {
             (Some(number), ..) => SuperblockAt::Backup(number),

@@ -12,6 +12,8 @@
 //! 6. the journal's inode: clean, unless it was dirty before and its slot is just recovered;
 //! 7. superblock and backups, if they changed. They are not part of the transaction, since a
 //!    mount has read the superblock before it replays.
+//!
+//! Where no journal takes them, [`Volume::write_in_place`] writes them without one.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,12 +24,15 @@ use ocfs2_format::journal::{
     BlockType, CommitBlock, JBD2_MAGIC, JournalHeader, JournalIncompat, JournalTag, TagFlags,
     write_descriptor,
 };
-use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, backup_blocks};
+use ocfs2_format::superblock::{STATE_ERROR, SUPERBLOCK_BLKNO, SuperBlock, backup_blocks};
 use ocfs2_format::{Blkno, Structure, Truncated, check};
 
 use crate::device::OverlayDevice;
 use crate::replay::places::Places;
 use crate::{Device, Error, Journal, Volume};
+
+/// Bytes that are written to the log at once.
+const MAX_WRITE: usize = 1 << 20;
 
 /// Why changes can not go through a journal.
 #[derive(Debug, thiserror::Error)]
@@ -147,10 +152,7 @@ impl Commit<'_> {
         if self.places.contains(blkno) {
             return Err(CommitError::OwnBlock { slot: self.slot(), blkno });
         }
-        let geometry = volume.geometry();
-        let has_backups = volume.superblock().features().compat.contains(Compat::BACKUP_SB);
-        let mut backups = backup_blocks(geometry.block_size, geometry.blocks());
-        if blkno <= SUPERBLOCK_BLKNO || has_backups && backups.any(|backup| backup == blkno) {
+        if volume.is_superblock(blkno) {
             self.superblocks.push((blkno, bytes.to_vec()));
         } else {
             self.logged.insert(blkno, bytes.to_vec());
@@ -254,13 +256,31 @@ impl Commit<'_> {
     fn write_log(&self, device: &dyn Device) -> Result<(), CommitError> {
         let first = self.journal.superblock.s_first;
         let written = self.log(|log| {
-            (first..).zip(log).try_for_each(|(index, bytes)| {
-                let place = self.places.place(index).ok_or_else(|| {
+            let places = (first..).map(|index| {
+                self.places.place(index).ok_or_else(|| {
                     let source = self.journal.inode.invalid("l_next_free_rec", index, "no hole");
                     CommitError::Journal { slot: self.slot(), source }
-                })?;
-                self.put(device, place, bytes)
-            })
+                })
+            });
+            // Blocks in a row as one write.
+            let mut run: Option<(Blkno, u64, Vec<u8>)> = None;
+            for (place, bytes) in places.zip(log) {
+                let place = place?;
+                match &mut run {
+                    Some((start, count, run))
+                        if start.0 + *count == place.0 && run.len() < MAX_WRITE =>
+                    {
+                        *count += 1;
+                        run.extend(bytes);
+                    }
+                    _ => {
+                        if let Some((start, _, bytes)) = run.replace((place, 1, bytes.clone())) {
+                            self.put(device, start, &bytes)?;
+                        }
+                    }
+                }
+            }
+            run.map_or(Ok(()), |(start, _, bytes)| self.put(device, start, &bytes))
         });
         written.map_err(|source| self.cut(source))??;
         self.flush(device)
@@ -302,5 +322,70 @@ impl Commit<'_> {
     fn flush(&self, device: &dyn Device) -> Result<(), CommitError> {
         let blkno = self.journal.blkno;
         device.flush().map_err(|source| CommitError::Write { blkno, source })
+    }
+}
+
+impl Volume {
+    /// Writes the changes in `overlay` to their places on `device`, without a journal.
+    ///
+    /// The superblock says that there are errors until all is written: interrupted, the next
+    /// fsck checks the volume and finds what is half-done. Then superblock and backups.
+    ///
+    /// # Errors
+    /// [`CommitError::Write`]; [`CommitError::Journal`] never.
+    pub fn write_in_place<D: Device>(
+        &self,
+        overlay: &OverlayDevice<D>,
+        device: &dyn Device,
+    ) -> Result<(), CommitError> {
+        let put = |blkno: Blkno, bytes: &[u8]| {
+            let offset = blkno.offset_bytes(self.block_size()).unwrap_or(u64::MAX);
+            device.write_at(bytes, offset).map_err(|source| CommitError::Write { blkno, source })
+        };
+        let flush = || {
+            let blkno = SUPERBLOCK_BLKNO;
+            device.flush().map_err(|source| CommitError::Write { blkno, source })
+        };
+        let mut superblocks = BTreeMap::new();
+        // One that can not be used says enough as it is.
+        if self.found_superblock().blkno == SUPERBLOCK_BLKNO {
+            let block = self.found_superblock().block.to_vec();
+            put(SUPERBLOCK_BLKNO, &self.with_errors(block.clone()))?;
+            flush()?;
+            superblocks.insert(SUPERBLOCK_BLKNO, block);
+        }
+        overlay.for_each_change(|offset, bytes| {
+            let blkno = Blkno(offset >> self.block_size().bits());
+            if self.is_superblock(blkno) {
+                superblocks.insert(blkno, bytes.to_vec());
+                return Ok(());
+            }
+            put(blkno, bytes)
+        })?;
+        flush()?;
+        for (blkno, bytes) in &superblocks {
+            put(*blkno, bytes)?;
+        }
+        flush()
+    }
+
+    /// Whether that is the block of the superblock, one before it, or a backup.
+    fn is_superblock(&self, blkno: Blkno) -> bool {
+        let geometry = self.geometry();
+        let has_backups = self.superblock().features().compat.contains(Compat::BACKUP_SB);
+        let mut backups = backup_blocks(geometry.block_size, geometry.blocks());
+        blkno <= SUPERBLOCK_BLKNO || has_backups && backups.any(|backup| backup == blkno)
+    }
+
+    /// A superblock that says there are errors.
+    fn with_errors(&self, mut block: Vec<u8>) -> Vec<u8> {
+        if let Some(Ok(mut superblock)) = block.get(Dinode::ID2_OFFSET..).map(SuperBlock::decode) {
+            superblock.s_state |= STATE_ERROR;
+            let _ = superblock.encode(block.get_mut(Dinode::ID2_OFFSET..).unwrap_or_default());
+        }
+        if self.has(Incompat::META_ECC) {
+            check::stamp(&mut block, Dinode::CHECK_OFFSET);
+        }
+        block
     }
 }

@@ -37,6 +37,7 @@ mod system;
 pub mod tree;
 pub mod usage;
 mod volume;
+mod write;
 pub mod xattr;
 
 pub use device::Device;

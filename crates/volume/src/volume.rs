@@ -71,7 +71,8 @@ impl Volume {
     }
 
     /// The same volume, by the same superblock, as it is on another device: an overlay.
-    pub(crate) fn on(&self, device: Arc<dyn Device>) -> Self {
+    #[must_use]
+    pub fn on(&self, device: Arc<dyn Device>) -> Self {
         Self {
             device,
             superblock: self.superblock.clone(),

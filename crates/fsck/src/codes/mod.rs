@@ -18,6 +18,7 @@ pub mod inodes;
 pub mod journals;
 pub mod quota;
 pub mod refcounts;
+mod safe;
 pub mod slots;
 pub mod start;
 pub mod xattrs;

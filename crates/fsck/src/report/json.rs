@@ -52,7 +52,7 @@ impl Form for Json {
                 self.slots.push(serde_json::to_string(slot)?);
                 Ok(())
             }
-            Record::Pass { .. } => Ok(()),
+            Record::Pass { .. } | Record::Answer(_) => Ok(()),
             Record::Finding(finding) => {
                 self.begin_findings(out)?;
                 let comma = if std::mem::replace(&mut self.has_findings, true) { "," } else { "" };
@@ -94,24 +94,20 @@ mod tests {
     use super::*;
     use crate::cli::Mode;
     use crate::codes::general;
-    use crate::report::{End, FindingRecord, Start};
+    use crate::report::{End, FindingOutcome, FindingRecord, Start};
     use crate::{Finding, Pass, Place};
 
     fn document(findings: usize, error: Option<&str>) -> Value {
         let (mut json, mut out) = (Json::default(), Vec::new());
-        let mut show = |record| json.show(&mut out, &record).unwrap();
         let device = "a } b\n}";
-        show(Record::Start(Start {
-            program: "fsck.ocfs2",
-            version: "1",
-            device,
-            mode: Mode::ReadOnly,
-        }));
-        show(Record::Note { text: "say \"so\"" });
         let finding = Finding::new(general::IO_ERROR, Place::slot(3), "a\nb");
-        for _ in 0..findings {
-            show(Record::Finding(FindingRecord::left(Pass::Start, &finding)));
-        }
+        let left = FindingOutcome::Left;
+        let finding = FindingRecord::new(Pass::Start, &finding, false, left);
+        let start = Start { program: "fsck.ocfs2", version: "1", device, mode: Mode::ReadOnly };
+        let mut show = |record| json.show(&mut out, &record).unwrap();
+        show(Record::Start(start));
+        show(Record::Note { text: "say \"so\"" });
+        (0..findings).for_each(|_| show(Record::Finding(&finding)));
         show(Record::End(End { error, exit_status: 4 }));
         let value: Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(value["device"], device);

@@ -9,6 +9,9 @@ pub(crate) struct JsonLines;
 
 impl Form for JsonLines {
     fn show(&mut self, out: &mut dyn Write, record: &Record<'_>) -> io::Result<()> {
+        if matches!(record, Record::Answer(_)) {
+            return Ok(());
+        }
         serde_json::to_writer(&mut *out, record)?;
         out.write_all(b"\n")
     }

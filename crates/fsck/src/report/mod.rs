@@ -20,7 +20,8 @@ mod text;
 
 pub(crate) use progress::ProgressOut;
 pub(crate) use statistics::{PassStatistics, Stopwatch, peak_memory};
-pub(crate) use summary::Summary;
+pub(crate) use summary::{Summary, WrittenRecord};
+pub(crate) use text::question;
 
 /// Something to be told. They come in the order of the variants; passes and findings
 /// alternate, notes come anywhere before the summary.
@@ -29,10 +30,19 @@ pub(crate) use summary::Summary;
 pub(crate) enum Record<'a> {
     Start(Start<'a>),
     Volume(VolumeRecord),
-    Note { text: &'a str },
+    Note {
+        text: &'a str,
+    },
     Slot(SlotRecord),
-    Pass { pass: Pass, title: &'a str },
-    Finding(FindingRecord<'a>),
+    Pass {
+        pass: Pass,
+        title: &'a str,
+    },
+    /// A question that was answered. Only in text.
+    #[serde(skip)]
+    Answer(&'a FindingRecord<'a>),
+    /// What came of a finding. Not in text.
+    Finding(&'a FindingRecord<'a>),
     Summary(&'a Summary),
     End(End<'a>),
 }
@@ -150,14 +160,17 @@ pub(crate) struct FindingRecord<'a> {
     pub question: String,
     pub default: &'static str,
     pub repair: &'static str,
-    /// What is answered: always no.
+    /// What was answered.
     pub answer: &'static str,
     /// What came of it.
-    pub outcome: &'static str,
+    pub outcome: FindingOutcome,
+    /// Why it could not be repaired.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<&'a str>,
 }
 
 impl<'a> FindingRecord<'a> {
-    pub fn left(pass: Pass, finding: &'a Finding) -> Self {
+    pub fn new(pass: Pass, finding: &'a Finding, answer: bool, outcome: FindingOutcome) -> Self {
         let code = finding.code;
         Self {
             code,
@@ -167,10 +180,21 @@ impl<'a> FindingRecord<'a> {
             question: code.question(),
             default: code.default.name(),
             repair: code.repair,
-            answer: "no",
-            outcome: "left",
+            answer: if answer { "yes" } else { "no" },
+            outcome,
+            problem: None,
         }
     }
+}
+
+/// What came of a finding.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum FindingOutcome {
+    /// It is not there any more.
+    Corrected,
+    /// It is still there.
+    Left,
 }
 
 /// The end of the run.
@@ -222,7 +246,7 @@ impl Report {
             return;
         }
         let shown = self.form.show(&mut self.out, record);
-        let flush = !matches!(record, Record::Finding(_));
+        let flush = !matches!(record, Record::Finding(_) | Record::Answer(_));
         let shown = shown.and_then(|()| if flush { self.out.flush() } else { Ok(()) });
         if let Err(err) = shown {
             self.lost = true;
@@ -235,12 +259,29 @@ impl Report {
         self.show(&Record::Note { text });
     }
 
-    /// Shows a finding and what would be asked after a no.
+    /// Shows a finding that is left, and what would be asked after a no.
     pub fn found(&mut self, found: Found<'_>) {
         for finding in found.finding.chain() {
-            *self.counts.entry(finding.code.name).or_default() += 1;
-            self.show(&Record::Finding(FindingRecord::left(found.pass, finding)));
+            self.asked(found.pass, finding, false);
+            self.concluded(&FindingRecord::new(found.pass, finding, false, FindingOutcome::Left));
         }
+    }
+
+    /// A question was answered. People are told at once; what came of it follows.
+    pub fn asked(&mut self, pass: Pass, finding: &Finding, answer: bool) {
+        self.count(finding);
+        let record = FindingRecord::new(pass, finding, answer, FindingOutcome::Left);
+        self.show(&Record::Answer(&record));
+    }
+
+    /// Counts a finding that was shown otherwise.
+    pub fn count(&mut self, finding: &Finding) {
+        *self.counts.entry(finding.code.name).or_default() += 1;
+    }
+
+    /// What came of a finding.
+    pub fn concluded(&mut self, record: &FindingRecord<'_>) {
+        self.show(&Record::Finding(record));
     }
 
     /// How many findings there were.

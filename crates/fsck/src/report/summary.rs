@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use ocfs2_cli::human_size;
+use ocfs2_format::geometry::Geometry;
 use serde::Serialize;
 
 use super::PassStatistics;
@@ -22,6 +23,12 @@ pub(crate) struct Summary {
     pub corrected: u64,
     /// Findings that were left.
     pub left: u64,
+    /// Whole checks that were made: after repairs everything is checked again.
+    pub rounds: u32,
+    /// What the checks after the first one took, with the repairs.
+    pub proof_seconds: f64,
+    /// How the changes were written.
+    pub written: Option<WrittenRecord>,
     /// Slots that were recovered on the device.
     pub slots_recovered: u64,
     /// Slots that have to be recovered still.
@@ -37,6 +44,18 @@ pub(crate) struct Summary {
     pub read_bytes: u64,
     pub reads: u64,
     pub peak_memory_bytes: Option<u64>,
+}
+
+/// How changes were written.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "how", rename_all = "kebab-case")]
+pub(crate) enum WrittenRecord {
+    /// Not at all: that was all there was to it, or it is only said what would be.
+    DryRun { blocks: usize },
+    /// Through the journal of a slot.
+    Journal { slot: u16, blocks: usize },
+    /// To their places, and why not through a journal.
+    InPlace { blocks: usize, reason: String },
 }
 
 /// What there is in a volume.
@@ -62,7 +81,9 @@ pub(crate) struct Space {
 
 impl Summary {
     /// Takes over what the passes came to.
-    pub fn set_outcome(&mut self, outcome: &Outcome, clusters: u32, cluster_size: u32) {
+    pub fn set_outcome(&mut self, outcome: &Outcome, geometry: &Geometry) {
+        self.checked = true;
+        let (clusters, cluster_size) = (geometry.clusters, geometry.cluster_size.bytes());
         let Totals { inodes, files, directories, symlinks, special, inline, fragmented, .. } =
             outcome.totals;
         let files = Files { inodes, files, directories, symlinks, special, inline, fragmented };
@@ -83,7 +104,9 @@ impl Summary {
         if self.findings > 0 {
             let (found, problems) = (self.findings, plural(self.findings, "problem"));
             let left = if self.corrected == 0 {
-                "none corrected: this version only reports them".to_owned()
+                "none corrected".to_owned()
+            } else if self.left == 0 {
+                "all corrected".to_owned()
             } else {
                 format!("{} corrected, {} left", self.corrected, self.left)
             };
@@ -91,6 +114,25 @@ impl Summary {
             let width = self.codes.keys().map(|code| code.len()).max().unwrap_or(0);
             for (code, count) in &self.codes {
                 let _ = writeln!(text, "  {code:<width$}  {count}");
+            }
+        }
+        match &self.written {
+            None => {}
+            Some(WrittenRecord::DryRun { blocks }) => {
+                let plural = plural(*blocks as u64, "block");
+                let _ = writeln!(text, "{device}: {blocks} {plural} would be written (--dry-run)");
+            }
+            Some(WrittenRecord::Journal { slot, blocks }) => {
+                let plural = plural(*blocks as u64, "block");
+                let _ = writeln!(
+                    text,
+                    "{device}: {blocks} {plural} written through the journal of slot {slot}"
+                );
+            }
+            Some(WrittenRecord::InPlace { blocks, reason }) => {
+                let plural = plural(*blocks as u64, "block");
+                let _ =
+                    writeln!(text, "{device}: {blocks} {plural} written, not journaled: {reason}");
             }
         }
         if self.slots_left > 0 {
@@ -180,6 +222,8 @@ fn plural(count: u64, word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ocfs2_format::{Blkno, BlockSize, ClusterSize};
+
     use super::*;
 
     #[test]
@@ -204,7 +248,13 @@ mod tests {
             ..Outcome::default()
         };
         let mut summary = Summary { checked: true, ..Summary::default() };
-        summary.set_outcome(&outcome, 100, 4096);
+        let geometry = Geometry {
+            block_size: BlockSize::from_bytes(4096).unwrap(),
+            cluster_size: ClusterSize::from_bytes(4096).unwrap(),
+            clusters: 100,
+            first_group: Blkno(3),
+        };
+        summary.set_outcome(&outcome, &geometry);
         let expected = "x: 4 files (25.0% fragmented), 1 directory, 0 symbolic links; \
                         10 of 100 clusters in use (40 KiB of 400 KiB)\n";
         assert!(summary.text("x").ends_with(expected), "{}", summary.text("x"));

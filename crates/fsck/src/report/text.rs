@@ -6,6 +6,7 @@ use ocfs2_cli::printable;
 
 use super::{Form, Record, SlotOutcome, SlotRecord, SlotState, VolumeRecord};
 use crate::cli::{Cli, Mode};
+use crate::codes::Code;
 
 /// Text, as `-v` and `-t` want it.
 pub(crate) struct Text {
@@ -119,11 +120,12 @@ impl Form for Text {
             Record::Note { text } => writeln!(out, "{}", printable(text)),
             Record::Slot(slot) => self.slot(out, slot),
             Record::Pass { title, .. } => writeln!(out, "{title}"),
-            Record::Finding(finding) => {
-                let text = printable(&capitalised(finding.text));
-                let (code, question) = (finding.code, &finding.question);
-                writeln!(out, "[{code}] {text}. {question} n")
+            Record::Answer(finding) => {
+                let answer = if finding.answer == "yes" { "y" } else { "n" };
+                let question = question(finding.code, finding.text);
+                writeln!(out, "{question} {answer}")
             }
+            Record::Finding(_) => Ok(()),
             Record::Summary(summary) => {
                 write!(out, "{}", summary.text(&self.device))?;
                 if self.statistics > 0 {
@@ -141,6 +143,11 @@ impl Form for Text {
             Record::End(_) => Ok(()),
         }
     }
+}
+
+/// What was found and what is asked, on one line.
+pub(crate) fn question(code: &Code, text: &str) -> String {
+    format!("[{code}] {}. {}", printable(&capitalised(text)), code.question())
 }
 
 /// As a sentence begins, unless that is with the name of a field or a file.

@@ -5,8 +5,10 @@
 //! damage it is meant to make; where it does not, the recipe says why.
 
 mod c_fsck;
+mod files;
 mod find;
 mod image;
+mod judge;
 
 mod allocators;
 mod chains;
@@ -21,7 +23,9 @@ mod unchecked;
 mod xattrs;
 
 pub use c_fsck::{CReport, c_fsck, complaints};
+pub use files::Files;
 pub use image::{Image, edit_list};
+pub use judge::{demand_none, judge_all, recipes};
 pub use random::{Damage, Metadata};
 
 /// A way to damage a volume.

@@ -15,6 +15,7 @@ mod memory;
 mod open;
 mod overlay;
 mod slice;
+pub mod undo;
 
 pub use counting::{CountingDevice, Counts};
 pub use failing::{AfterWrites, FailingDevice};
@@ -24,6 +25,7 @@ pub use memory::MemoryDevice;
 pub use open::{DeviceOptions, OpenCause, OpenError, open};
 pub use overlay::OverlayDevice;
 pub use slice::SliceDevice;
+pub use undo::UndoDevice;
 
 /// Random access to the bytes of a volume. Shared between threads.
 ///

@@ -3,10 +3,6 @@
 use std::sync::Arc;
 
 use ocfs2_format::Blkno;
-use ocfs2_format::Structure;
-use ocfs2_format::check;
-use ocfs2_format::dinode::Dinode;
-use ocfs2_format::feature::Incompat;
 
 use super::{RecoveryError, Writes};
 use crate::commit::CommitError;
@@ -97,34 +93,5 @@ impl<'a> Stage<'a> {
             }
         }
         Err(refused.map_or(RecoveryError::NoJournal, RecoveryError::from))
-    }
-}
-
-/// Writing to the device of a draft.
-impl Volume {
-    /// Writes a block of metadata with its block check, where the volume has them.
-    pub(super) fn write_metadata(
-        &self,
-        blkno: Blkno,
-        block: &[u8],
-        check_offset: usize,
-    ) -> Result<(), Error> {
-        let mut block = block.to_vec();
-        if self.has(Incompat::META_ECC) {
-            check::stamp(&mut block, check_offset);
-        }
-        self.write_raw(blkno, &block)
-    }
-
-    /// Writes a block without a block check.
-    pub(super) fn write_raw(&self, blkno: Blkno, block: &[u8]) -> Result<(), Error> {
-        let offset = blkno.offset_bytes(self.block_size()).unwrap_or(u64::MAX);
-        self.device().write_at(block, offset).map_err(|source| Error::Write { blkno, source })
-    }
-
-    /// Writes a dinode into `block`, and that to its place.
-    pub(super) fn write_dinode(&self, dinode: &Dinode, mut block: Vec<u8>) -> Result<(), Error> {
-        dinode.encode(&mut block).map_err(Error::truncated(dinode.i_blkno))?;
-        self.write_metadata(dinode.i_blkno, &block, Dinode::CHECK_OFFSET)
     }
 }

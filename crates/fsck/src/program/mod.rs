@@ -1,13 +1,15 @@
 //! The program: from the command line to the exit status.
 
-use std::io::{self, IsTerminal, Write};
+mod answers;
+mod repairs;
+mod undo;
+
+use std::io::{self, IsTerminal};
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
-use ocfs2_cli::{Interrupt, Interrupted, Status, confirm, print_error, print_warning};
+use ocfs2_cli::{Interrupt, Interrupted, Status, print_error, print_warning};
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, Stack};
 use ocfs2_volume::device::{CountingDevice, OverlayDevice};
 use ocfs2_volume::{Device, OpenVolumeError, Volume};
@@ -69,6 +71,11 @@ pub fn run(cli: &Cli) -> Result<Status> {
     run.finish(result)
 }
 
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs())
+}
+
 /// A run of the program.
 struct Run<'a> {
     cli: &'a Cli,
@@ -92,7 +99,7 @@ impl<'a> Run<'a> {
     }
 
     fn writes(&self) -> bool {
-        self.cli.mode() != Mode::ReadOnly
+        self.cli.writes()
     }
 
     fn all(&mut self) -> Result<()> {
@@ -100,6 +107,9 @@ impl<'a> Run<'a> {
             bail!("directories are not packed by this version (-D)");
         }
         let interrupt = Interrupt::install().context("signals can not be caught")?;
+        if let Some(file) = &self.cli.undo {
+            return self.undo(file);
+        }
         let mut progress = ProgressOut::new(self.cli)?;
         let opened = target::open_device(self.cli)?;
         let device = Arc::new(CountingDevice::new(opened.device));
@@ -122,12 +132,12 @@ impl<'a> Run<'a> {
         self.ask_consent(&users, &interrupt)?;
 
         let device: Arc<dyn Device> = match self.writes() {
-            true => device,
+            true => self.saved(device, &volume)?,
             false => Arc::new(OverlayDevice::new(device, volume.block_size().bytes())),
         };
         let mounted_here = !opened.holders.is_empty();
         let volume = self.recover(&device, &source, &users, mounted_here, &interrupt)?;
-        self.check(&volume, &mut progress, &interrupt)
+        self.check(&device, &source, &volume, &mut progress, &interrupt)
     }
 
     /// How to open the volume.
@@ -143,7 +153,7 @@ impl<'a> Run<'a> {
             Mode::Preen => false,
             Mode::Interactive => {
                 print_warning(format_args!("{device}: {err}"));
-                self.ask(&format!("Use backup superblock {}?", backup.number), "-y", interrupt)?
+                answers::confirmed(&format!("Use backup superblock {}?", backup.number), interrupt)?
             }
         };
         if !use_it {
@@ -199,29 +209,10 @@ impl<'a> Run<'a> {
         print_warning(format_args!("{}: {who}", self.cli.device.display()));
         let question = "Writing to a volume that another node has mounted destroys it. \
                         Really continue?";
-        if !self.ask(question, "-y", interrupt)? {
+        if !answers::confirmed(question, interrupt)? {
             return Err(Interrupted.into());
         }
         Ok(())
-    }
-
-    /// Asks; Ctrl-C is an answer, too.
-    fn ask(&self, question: &str, option: &'static str, interrupt: &Interrupt) -> Result<bool> {
-        let (sender, receiver) = mpsc::channel();
-        let question = question.to_owned();
-        thread::spawn(move || sender.send(confirm(&question, option)));
-        loop {
-            match receiver.recv_timeout(Duration::from_millis(50)) {
-                Ok(answer) => return Ok(answer?),
-                Err(RecvTimeoutError::Timeout) if interrupt.requested() => {
-                    // Behind the question.
-                    let _ = writeln!(io::stderr());
-                    return Err(Interrupted.into());
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => bail!("the question could not be asked"),
-            }
-        }
     }
 
     fn recover(
@@ -272,12 +263,14 @@ impl<'a> Run<'a> {
     /// The passes, if they are due, and the summary.
     fn check(
         &mut self,
+        device: &Arc<dyn Device>,
+        source: &Source,
         volume: &Volume,
         progress: &mut ProgressOut,
         interrupt: &Interrupt,
     ) -> Result<()> {
-        let device = self.cli.device.display();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let name = self.cli.device.display();
+        let now = now();
         let recovered = self.slots_recovered + self.slots_left > 0;
         let due = match Due::new(volume.superblock(), now) {
             _ if self.cli.force => Due::Now("was run with -f".to_owned()),
@@ -291,41 +284,50 @@ impl<'a> Run<'a> {
         match due {
             Due::Later(when) => {
                 let when = when.map(|when| format!("  It will be checked {when}."));
-                summary.reason = format!("{device} is clean.{}", when.unwrap_or_default());
+                summary.reason = format!("{name} is clean.{}", when.unwrap_or_default());
                 self.report.note(&summary.reason);
             }
             Due::Now(reason) => {
-                summary.reason = format!("{device} {reason}, check forced.");
+                summary.reason = format!("{name} {reason}, check forced.");
                 self.report.note(&summary.reason);
-                self.passes(volume, progress, interrupt, &mut summary)?;
+                if self.cli.mode().repairs() {
+                    self.repair(device, source, volume, progress, interrupt, &mut summary)?;
+                } else {
+                    self.find(volume, progress, interrupt, &mut summary)?;
+                }
             }
         }
         self.summarise(summary);
         Ok(())
     }
 
-    fn passes(
+    fn options(&self) -> Options {
+        let mut options =
+            Options { foreign_generations: self.cli.foreign_generations, ..Options::default() };
+        options.threads = self.cli.threads.map_or(options.threads, usize::from);
+        options
+    }
+
+    /// Only finds what is wrong.
+    fn find(
         &mut self,
         volume: &Volume,
         progress: &mut ProgressOut,
         interrupt: &Interrupt,
         summary: &mut Summary,
     ) -> Result<()> {
-        let mut options =
-            Options { foreign_generations: self.cli.foreign_generations, ..Options::default() };
-        options.threads = self.cli.threads.map_or(options.threads, usize::from);
+        let options = self.options();
         let context = Context { volume, options: &options, interrupt };
         let mut observer = Watcher { report: &mut self.report, watch: &mut self.watch, progress };
         let outcome = check(&context, &mut observer);
         progress.finish();
         self.watch.end();
-        self.bits.left |= self.report.findings() > 0;
+        summary.rounds = 1;
+        summary.left = self.report.findings();
+        self.bits.left |= summary.left > 0;
         match outcome {
             Ok(outcome) => {
-                let geometry = volume.geometry();
-                summary.checked = true;
-                let cluster_size = geometry.cluster_size.bytes();
-                summary.set_outcome(&outcome, geometry.clusters, cluster_size);
+                summary.set_outcome(&outcome, volume.geometry());
                 Ok(())
             }
             Err(Stop::Interrupted) => Err(Interrupted.into()),
@@ -334,7 +336,6 @@ impl<'a> Run<'a> {
 
     fn summarise(&mut self, mut summary: Summary) {
         summary.findings = self.report.findings();
-        summary.left = summary.findings;
         summary.codes = std::mem::take(&mut self.report.counts);
         (summary.slots_recovered, summary.slots_left) = (self.slots_recovered, self.slots_left);
         summary.passes = self.watch.passes().to_vec();

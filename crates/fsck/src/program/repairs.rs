@@ -1,0 +1,185 @@
+//! Find, plan, prove, commit: as the program runs them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use ocfs2_cli::{Interrupt, Interrupted};
+use ocfs2_format::Structure;
+use ocfs2_format::dinode::Dinode;
+use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SuperBlock};
+use ocfs2_volume::device::OverlayDevice;
+use ocfs2_volume::{Device, Volume};
+
+use super::answers::Answers;
+use super::{Run, now};
+use crate::cli::Mode;
+use crate::codes::journals;
+use crate::repair::commit::{Written, commit};
+use crate::repair::plan::{MAX_ROUNDS, Plan, PlanError, plan};
+use crate::report::{FindingOutcome, FindingRecord, ProgressOut, Summary, WrittenRecord};
+use crate::start::SystemFile;
+use crate::target::Source;
+
+impl Run<'_> {
+    /// Finds what is wrong, repairs what is agreed to, and writes it.
+    pub(super) fn repair(
+        &mut self,
+        device: &Arc<dyn Device>,
+        source: &Source,
+        volume: &Volume,
+        progress: &mut ProgressOut,
+        interrupt: &Interrupt,
+        summary: &mut Summary,
+    ) -> Result<()> {
+        let overlay = OverlayDevice::new(Arc::clone(device), volume.block_size().bytes());
+        let overlay = Arc::new(overlay);
+        let plan = self.plan(&overlay, source, progress, interrupt, summary)?;
+        summary.set_outcome(&plan.outcome, volume.geometry());
+        self.conclude(&plan, summary);
+        if summary.left == 0 {
+            stamp(volume, &overlay).context("the superblock can not be updated")?;
+        }
+        interrupt.check()?;
+        summary.written = self.write(device, volume, &overlay, &plan)?;
+        self.bits.corrected |= summary.corrected > 0;
+        self.bits.left |= summary.left > 0;
+        Ok(())
+    }
+
+    fn plan(
+        &mut self,
+        overlay: &Arc<OverlayDevice<Arc<dyn Device>>>,
+        source: &Source,
+        progress: &mut ProgressOut,
+        interrupt: &Interrupt,
+        summary: &mut Summary,
+    ) -> Result<Plan> {
+        let overlaid: Arc<dyn Device> = overlay.clone();
+        let options = self.options();
+        let mut answers = Answers {
+            report: &mut self.report,
+            watch: &mut self.watch,
+            progress,
+            interrupt,
+            mode: self.cli.mode(),
+            device: self.cli.device.display().to_string(),
+            round: 0,
+            all: HashSet::new(),
+            nobody: false,
+            refused: false,
+            first_done: None,
+        };
+        let made = plan(&|| source.open(&overlaid), &options, interrupt, &mut answers);
+        let first_done: Option<Instant> = answers.first_done;
+        let refused = answers.refused;
+        progress.finish();
+        self.watch.end();
+        let plan = made.map_err(|err| match err {
+            PlanError::Stop(_) => Interrupted.into(),
+            err @ PlanError::Open(_) => anyhow::Error::new(err),
+        })?;
+        summary.rounds = plan.rounds;
+        summary.proof_seconds = first_done.map_or(0.0, |since| since.elapsed().as_secs_f64());
+        if refused && self.cli.mode() == Mode::Preen {
+            let device = self.cli.device.display();
+            self.report.note(&format!(
+                "{device}: UNEXPECTED INCONSISTENCY; RUN fsck.ocfs2 MANUALLY (without -p)"
+            ));
+        }
+        if plan.rounds > MAX_ROUNDS {
+            self.report.note(&format!(
+                "After {MAX_ROUNDS} rounds of repairs there is still something to repair."
+            ));
+        }
+        Ok(plan)
+    }
+
+    /// Shows what came of each finding, and counts.
+    fn conclude(&mut self, plan: &Plan, summary: &mut Summary) {
+        for planned in &plan.findings {
+            let outcome = match planned.is_repaired {
+                true => FindingOutcome::Corrected,
+                false => FindingOutcome::Left,
+            };
+            match planned.is_repaired {
+                true => summary.corrected += 1,
+                false => summary.left += 1,
+            }
+            let finding = &planned.finding;
+            let mut record = FindingRecord::new(planned.pass, finding, planned.answer, outcome);
+            record.problem = planned.problem.as_deref().filter(|_| !planned.is_repaired);
+            self.report.concluded(&record);
+            if planned.is_repaired || !planned.answer {
+                continue;
+            }
+            let why = planned.problem.as_deref().unwrap_or("it is still there");
+            self.report.note(&format!("[{}] is left: {}: {why}", finding.code, finding.text));
+        }
+    }
+
+    /// Writes the overlay, if anything is to be written.
+    fn write(
+        &self,
+        device: &Arc<dyn Device>,
+        volume: &Volume,
+        overlay: &Arc<OverlayDevice<Arc<dyn Device>>>,
+        plan: &Plan,
+    ) -> Result<Option<WrittenRecord>> {
+        let blocks = overlay.changed_blocks();
+        if blocks == 0 {
+            return Ok(None);
+        }
+        if !self.writes() {
+            return Ok(plan.is_changed.then_some(WrittenRecord::DryRun { blocks }));
+        }
+        let written = commit(volume, overlay, device, &untrusted(volume, plan))?;
+        Ok(match written {
+            Written::Nothing => None,
+            // The superblock alone: not worth a word.
+            Written::Journaled { blocks: 0, .. } => None,
+            Written::Journaled { slot, blocks } => Some(WrittenRecord::Journal { slot, blocks }),
+            Written::InPlace { blocks, why } => {
+                Some(WrittenRecord::InPlace { blocks, reason: why })
+            }
+        })
+    }
+}
+
+/// Slots of whose journals something was wrong.
+fn untrusted(volume: &Volume, plan: &Plan) -> HashSet<u16> {
+    let journals: Vec<_> = (0..volume.max_slots())
+        .map(|slot| volume.system_file(&SystemFile::Journal(slot).name()).map(|it| it.blkno))
+        .collect();
+    let mut slots = HashSet::new();
+    for planned in &plan.findings {
+        let finding = &planned.finding;
+        let place = &finding.place;
+        if journals::ALL.iter().any(|code| code.name == finding.code.name) {
+            slots.extend(place.slot);
+        }
+        let inode = place.inode.or(place.block);
+        let of_journal = |slot: &u16| {
+            let journal = journals.get(usize::from(*slot)).and_then(|it| it.as_ref().ok());
+            journal.is_some_and(|blkno| Some(blkno.0) == inode)
+        };
+        slots.extend((0..volume.max_slots()).filter(of_journal));
+    }
+    slots
+}
+
+/// The volume was proven to be sound: the superblock is to say so.
+fn stamp(volume: &Volume, overlay: &Arc<OverlayDevice<Arc<dyn Device>>>) -> Result<()> {
+    let overlaid: Arc<dyn Device> = overlay.clone();
+    let volume = volume.on(overlaid);
+    let mut block = volume.read_block(SUPERBLOCK_BLKNO)?;
+    let part = block.get_mut(Dinode::ID2_OFFSET..).unwrap_or_default();
+    let mut superblock = SuperBlock::decode(part)?;
+    superblock.s_errors = 0;
+    superblock.s_mnt_count = 0;
+    superblock.s_lastcheck = now();
+    superblock.encode(part)?;
+    volume.write_metadata(SUPERBLOCK_BLKNO, &block, Dinode::CHECK_OFFSET)?;
+    Ok(())
+}

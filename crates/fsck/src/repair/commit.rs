@@ -1,0 +1,61 @@
+//! Commit: the changes of a plan reach the device, through a journal of the volume where one
+//! can be trusted.
+
+use std::collections::HashSet;
+
+use ocfs2_volume::commit::CommitError;
+use ocfs2_volume::device::OverlayDevice;
+use ocfs2_volume::{Device, Volume};
+
+/// How the changes were written.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Written {
+    /// There were none.
+    Nothing,
+    /// As one transaction: interrupted anywhere, it was none of them or a replay completes them.
+    Journaled {
+        /// The slot of the journal.
+        slot: u16,
+        /// Blocks of the transaction.
+        blocks: usize,
+    },
+    /// To their places, in an order that lets the next check find what is half-done.
+    InPlace {
+        /// Blocks.
+        blocks: usize,
+        /// Why no journal was used.
+        why: String,
+    },
+}
+
+/// Writes the changes in `overlay` to `device`. `volume` is the volume without them, whose
+/// journals may be used but for those of the slots in `untrusted`.
+///
+/// # Errors
+/// The device can not be written.
+pub fn commit<D: Device>(
+    volume: &Volume,
+    overlay: &OverlayDevice<D>,
+    device: &dyn Device,
+    untrusted: &HashSet<u16>,
+) -> Result<Written, CommitError> {
+    let blocks = overlay.changed_blocks();
+    if blocks == 0 {
+        return Ok(Written::Nothing);
+    }
+    let mut why = None;
+    for slot in (0..volume.max_slots()).filter(|slot| !untrusted.contains(slot)) {
+        match volume.plan_commit(overlay, slot) {
+            Ok(commit) => {
+                let blocks = commit.blocks();
+                commit.write(device)?;
+                return Ok(Written::Journaled { slot, blocks });
+            }
+            Err(err @ CommitError::Write { .. }) => return Err(err),
+            Err(err) => why = why.or(Some(err.to_string())),
+        }
+    }
+    volume.write_in_place(overlay, device)?;
+    let why = why.unwrap_or_else(|| "no journal can be trusted".to_owned());
+    Ok(Written::InPlace { blocks, why })
+}

@@ -1,0 +1,162 @@
+//! Changing structures on an overlay.
+
+use ocfs2_format::check;
+use ocfs2_format::dinode::Dinode;
+use ocfs2_format::extent::ExtentBlock;
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::{Blkno, Structure};
+use ocfs2_volume::{Error, Inode, Volume};
+
+use super::EditError;
+
+/// What a repair changes a volume with: reads what is there, and writes structures with right
+/// block checks.
+#[derive(Debug)]
+pub struct Editor<'a> {
+    volume: &'a Volume,
+}
+
+impl<'a> Editor<'a> {
+    /// For a volume on an overlay.
+    pub(super) fn new(volume: &'a Volume) -> Self {
+        Self { volume }
+    }
+
+    /// The volume with all changes so far, for reading.
+    pub fn volume(&self) -> &'a Volume {
+        self.volume
+    }
+
+    /// An inode as it is, whatever it holds; a single wrong bit is corrected.
+    ///
+    /// # Errors
+    /// It can not be read.
+    pub fn inode(&self, blkno: Blkno) -> Result<Inode, EditError> {
+        let mut block = self.volume.read_block(blkno)?;
+        if self.volume.has(Incompat::META_ECC) {
+            check::correct(&mut block, Dinode::CHECK_OFFSET);
+        }
+        Ok(Inode::decode(blkno, block)?)
+    }
+
+    /// Changes a block whose block check is at `check_offset`, if it has one. A single wrong
+    /// bit is corrected before.
+    ///
+    /// # Errors
+    /// It can not be read or written.
+    pub fn block(
+        &mut self,
+        blkno: Blkno,
+        check_offset: Option<usize>,
+        change: impl FnOnce(&mut [u8]),
+    ) -> Result<(), EditError> {
+        self.blocks(blkno, 1, check_offset, change)
+    }
+
+    /// Changes `count` blocks in a row that have one block check.
+    ///
+    /// # Errors
+    /// They can not be read or written.
+    pub fn blocks(
+        &mut self,
+        start: Blkno,
+        count: u32,
+        check_offset: Option<usize>,
+        change: impl FnOnce(&mut [u8]),
+    ) -> Result<(), EditError> {
+        let mut bytes = self.volume.read_blocks(start, count)?;
+        let check_offset = check_offset.filter(|_| self.volume.has(Incompat::META_ECC));
+        if let Some(offset) = check_offset {
+            check::correct(&mut bytes, offset);
+        }
+        change(&mut bytes);
+        match check_offset {
+            Some(offset) => self.volume.write_metadata(start, &bytes, offset)?,
+            None => self.volume.write_raw(start, &bytes)?,
+        }
+        Ok(())
+    }
+
+    /// Changes the structure a block begins with, and the bytes that follow it.
+    ///
+    /// # Errors
+    /// It can not be read or written.
+    pub fn header<T: Structure>(
+        &mut self,
+        blkno: Blkno,
+        check_offset: usize,
+        change: impl FnOnce(&mut T, &mut [u8]),
+    ) -> Result<(), EditError> {
+        self.block(blkno, Some(check_offset), |block| edit(block, change))
+    }
+
+    /// Changes a dinode, and its block from [`Dinode::ID2_OFFSET`] on.
+    ///
+    /// # Errors
+    /// It can not be read or written.
+    pub fn dinode(
+        &mut self,
+        blkno: Blkno,
+        change: impl FnOnce(&mut Dinode, &mut [u8]),
+    ) -> Result<(), EditError> {
+        self.header(blkno, Dinode::CHECK_OFFSET, change)
+    }
+
+    /// Changes an extent block, and the bytes of its extent list's records.
+    ///
+    /// # Errors
+    /// It can not be read or written.
+    pub fn extent_block(
+        &mut self,
+        blkno: Blkno,
+        change: impl FnOnce(&mut ExtentBlock, &mut [u8]),
+    ) -> Result<(), EditError> {
+        self.header(blkno, ExtentBlock::CHECK_OFFSET, change)
+    }
+
+    /// Writes a structure at the beginning of a block of zeros, with what `fill` puts behind it.
+    ///
+    /// # Errors
+    /// It can not be written.
+    pub fn create<T: Structure>(
+        &mut self,
+        blkno: Blkno,
+        check_offset: usize,
+        header: &T,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<(), EditError> {
+        let mut block = vec![0; self.volume.block_size().size()];
+        let cut = |source| Error::Truncated { blkno, source };
+        header.encode(&mut block).map_err(cut)?;
+        fill(block.get_mut(T::SIZE..).unwrap_or_default());
+        Ok(self.volume.write_metadata(blkno, &block, check_offset)?)
+    }
+}
+
+/// Changes the structure that `bytes` begin with; bytes that are too few for it stay.
+fn edit<T: Structure>(bytes: &mut [u8], change: impl FnOnce(&mut T, &mut [u8])) {
+    let Ok(mut header) = T::decode(bytes) else { return };
+    let Some(rest) = bytes.get_mut(T::SIZE..) else { return };
+    change(&mut header, rest);
+    let _ = header.encode(bytes);
+}
+
+/// Changes the header of the list that `bytes` begin with, and its records, used or not, as
+/// many as there is room for; those that are missing afterwards become zeros.
+pub fn edit_list<H: Structure, R: Structure>(
+    bytes: &mut [u8],
+    change: impl FnOnce(&mut H, &mut Vec<R>),
+) {
+    edit(bytes, |header: &mut H, rest: &mut [u8]| {
+        let records = rest.chunks_exact(R::SIZE).filter_map(|bytes| R::decode(bytes).ok());
+        let mut records: Vec<R> = records.collect();
+        change(header, &mut records);
+        let mut records = records.into_iter();
+        for bytes in rest.chunks_exact_mut(R::SIZE) {
+            bytes.fill(0);
+            if let Some(record) = records.next() {
+                let _ = record.encode(bytes);
+            }
+        }
+    });
+}

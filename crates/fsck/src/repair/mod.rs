@@ -1,0 +1,142 @@
+//! Repairs: what a yes to a finding changes, worked out in memory and never on the device.
+//!
+//! A [`Repair`] is part of the finding it mends, and knows nothing of the others: it looks at
+//! what is there when its turn comes, and leaves what another repair has changed already. Each
+//! one is done as a whole or not at all. [`plan`](plan::plan) asks, makes the repairs in an
+//! overlay and checks that again, until a whole check finds nothing; [`commit`] then writes the
+//! overlay.
+
+use std::fmt;
+use std::sync::Arc;
+
+use ocfs2_format::dinode::Dinode;
+use ocfs2_format::extent::ExtentBlock;
+use ocfs2_format::{Blkno, Structure};
+use ocfs2_volume::device::OverlayDevice;
+use ocfs2_volume::{Error, Volume};
+
+pub mod commit;
+mod editor;
+pub mod plan;
+
+pub use editor::{Editor, edit_list};
+
+/// When a repair can be made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum When {
+    /// At once.
+    Now,
+    /// Once a check has found nothing that is to be repaired at once: it takes room, and
+    /// relies on allocators and directories that are sound.
+    Sound,
+}
+
+type Change = dyn Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync;
+
+/// A change that mends one thing.
+#[derive(Clone)]
+pub struct Repair {
+    when: When,
+    change: Arc<Change>,
+}
+
+impl fmt::Debug for Repair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Repair").field("when", &self.when).finish_non_exhaustive()
+    }
+}
+
+/// A repair could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    /// Something can not be read or written, or is not as it has to be.
+    #[error(transparent)]
+    Volume(#[from] Error),
+    /// What it takes is not free.
+    #[error("there is no room left for {0}")]
+    NoRoom(&'static str),
+    /// Something else stands in the way.
+    #[error("{0}")]
+    Impossible(String),
+}
+
+impl Repair {
+    /// A repair of structures where they are. It takes no room, and does what can be told
+    /// without regard to what else is wrong.
+    pub fn new(
+        change: impl Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync + 'static,
+    ) -> Self {
+        Self { when: When::Now, change: Arc::new(change) }
+    }
+
+    /// A repair that takes clusters, blocks or inodes, or that would lose something which
+    /// another repair may still make reachable: made when all others are.
+    pub fn when_sound(
+        change: impl Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync + 'static,
+    ) -> Self {
+        Self { when: When::Sound, change: Arc::new(change) }
+    }
+
+    /// Changes the bytes of a block whose block check is at `check_offset`, if it has one.
+    pub fn block(
+        blkno: Blkno,
+        check_offset: Option<usize>,
+        change: impl Fn(&mut [u8]) + Send + Sync + 'static,
+    ) -> Self {
+        Self::new(move |editor| editor.block(blkno, check_offset, &change))
+    }
+
+    /// Changes the structure a block begins with, and the bytes that follow it.
+    pub fn header<T: Structure>(
+        blkno: Blkno,
+        check_offset: usize,
+        change: impl Fn(&mut T, &mut [u8]) + Send + Sync + 'static,
+    ) -> Self {
+        Self::new(move |editor| editor.header(blkno, check_offset, &change))
+    }
+
+    /// Changes a dinode, and its block from [`Dinode::ID2_OFFSET`] on.
+    pub fn dinode(
+        blkno: Blkno,
+        change: impl Fn(&mut Dinode, &mut [u8]) + Send + Sync + 'static,
+    ) -> Self {
+        Self::header(blkno, Dinode::CHECK_OFFSET, change)
+    }
+
+    /// Changes an extent block, and the bytes of its extent list's records.
+    pub fn extent_block(
+        blkno: Blkno,
+        change: impl Fn(&mut ExtentBlock, &mut [u8]) + Send + Sync + 'static,
+    ) -> Self {
+        Self::header(blkno, ExtentBlock::CHECK_OFFSET, change)
+    }
+
+    /// Writes a block again as it is read, with a right block check.
+    pub fn block_check(blkno: Blkno, check_offset: usize) -> Self {
+        Self::block(blkno, Some(check_offset), |_| {})
+    }
+
+    /// Makes the repair on the overlay that `volume` is on; if it fails nothing is changed.
+    /// Says whether anything is different now.
+    ///
+    /// # Errors
+    /// [`EditError`].
+    pub fn make(&self, volume: &Volume) -> Result<bool, EditError> {
+        let device = volume.device();
+        let draft = OverlayDevice::new(Arc::clone(device), volume.block_size().bytes());
+        let draft = Arc::new(draft);
+        (self.change)(&mut Editor::new(&volume.on(draft.clone())))?;
+        let mut changed = false;
+        draft.for_each_change(|offset, bytes| {
+            let blkno = Blkno(offset >> volume.block_size().bits());
+            let mut before = vec![0; bytes.len()];
+            let same = device.read_at(&mut before, offset).is_ok() && before == bytes;
+            if same {
+                return Ok(());
+            }
+            changed = true;
+            device.write_at(bytes, offset).map_err(|source| Error::Write { blkno, source })
+        })?;
+        Ok(changed)
+    }
+}

@@ -1,0 +1,191 @@
+//! Plan and prove: asks about what is found, makes the repairs in an overlay, and checks that
+//! again from the start, until there is nothing left to be repaired.
+
+use std::collections::HashMap;
+
+use ocfs2_cli::Interrupt;
+use ocfs2_volume::{OpenVolumeError, Volume};
+
+use super::{Repair, When};
+use crate::{Context, Finding, Found, Observer, Options, Outcome, Pass, Place, Stop, check};
+
+/// After so many rounds of repairs whatever is still found is left.
+pub const MAX_ROUNDS: u32 = 5;
+
+/// Gives the answers.
+pub trait Judge {
+    /// A round begins, from 1 on: a whole check.
+    fn round(&mut self, round: u32);
+    /// See [`Observer::pass`].
+    fn pass(&mut self, pass: Pass, total: u64);
+    /// See [`Observer::progress`].
+    fn progress(&mut self, _done: u64) {}
+    /// Whether that is to be repaired. Asked once about each finding.
+    fn answer(&mut self, found: Found<'_>) -> bool;
+}
+
+/// A finding, and what came of it.
+#[derive(Debug)]
+pub struct Planned {
+    /// The pass that found it.
+    pub pass: Pass,
+    /// What was found.
+    pub finding: Finding,
+    /// Whether it was to be repaired.
+    pub answer: bool,
+    /// Whether the last check did not find it any more.
+    pub is_repaired: bool,
+    /// Why it could not be repaired.
+    pub problem: Option<String>,
+}
+
+/// What the overlay is now.
+#[derive(Debug)]
+pub struct Plan {
+    /// Everything that was found, in the order in which it was.
+    pub findings: Vec<Planned>,
+    /// Whole checks that were made.
+    pub rounds: u32,
+    /// Whether anything was changed.
+    pub is_changed: bool,
+    /// What the last check came to.
+    pub outcome: Outcome,
+}
+
+/// There is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The check did not come to its end.
+    #[error(transparent)]
+    Stop(#[from] Stop),
+    /// The volume can not be opened after it was repaired.
+    #[error("after repairs: {0}")]
+    Open(#[from] OpenVolumeError),
+}
+
+/// Makes repairs until a check finds nothing more to be repaired. `open` opens the volume on the
+/// overlay in which they are made.
+///
+/// # Errors
+/// [`PlanError`]. The overlay is of no use then.
+pub fn plan(
+    open: &dyn Fn() -> Result<Volume, OpenVolumeError>,
+    options: &Options,
+    interrupt: &Interrupt,
+    judge: &mut dyn Judge,
+) -> Result<Plan, PlanError> {
+    let mut answers = Answers::default();
+    let mut is_changed = false;
+    for round in 1.. {
+        let volume = open()?;
+        let context = Context { volume: &volume, options, interrupt };
+        judge.round(round);
+        let mut planner = Planner { judge, answers: &mut answers, round, accepted: Vec::new() };
+        let outcome = check(&context, &mut planner)?;
+        let accepted = planner.accepted;
+        let done = round > MAX_ROUNDS || !make(&volume, &accepted, &mut answers, interrupt)?;
+        if done {
+            let findings = answers.conclude(round);
+            return Ok(Plan { findings, rounds: round, is_changed, outcome });
+        }
+        is_changed = true;
+    }
+    Err(Stop::Interrupted.into())
+}
+
+/// Makes the repairs that can be made now; says whether that changed anything.
+fn make(
+    volume: &Volume,
+    accepted: &[(usize, Repair)],
+    answers: &mut Answers,
+    interrupt: &Interrupt,
+) -> Result<bool, Stop> {
+    for when in [When::Now, When::Sound] {
+        let mut changed = false;
+        for (index, repair) in accepted.iter().filter(|(_, repair)| repair.when == when) {
+            if interrupt.requested() {
+                return Err(Stop::Interrupted);
+            }
+            let made = repair.make(volume);
+            changed |= *made.as_ref().unwrap_or(&false);
+            if let Some(planned) = answers.all.get_mut(*index) {
+                planned.problem = made.err().map(|err| err.to_string());
+            }
+        }
+        if changed {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What tells findings apart from round to round.
+type Key = (&'static str, Place, String);
+
+/// All answers so far.
+#[derive(Default)]
+struct Answers {
+    all: Vec<Planned>,
+    /// The round in which each was found last.
+    last_seen: Vec<u32>,
+    by_key: HashMap<Key, usize>,
+}
+
+impl Answers {
+    fn conclude(self, last: u32) -> Vec<Planned> {
+        let Self { mut all, last_seen, .. } = self;
+        for (planned, seen) in all.iter_mut().zip(last_seen) {
+            planned.is_repaired = seen != last;
+        }
+        all
+    }
+}
+
+struct Planner<'a> {
+    judge: &'a mut dyn Judge,
+    answers: &'a mut Answers,
+    round: u32,
+    /// What is to be repaired, with the number of its finding.
+    accepted: Vec<(usize, Repair)>,
+}
+
+impl Planner<'_> {
+    /// The number of a finding, and the answer to it.
+    fn answer(&mut self, pass: Pass, finding: &Finding) -> (usize, bool) {
+        let key = (finding.code.name, finding.place.clone(), finding.text.clone());
+        let Answers { all, last_seen, by_key } = self.answers;
+        if let Some(index) = by_key.get(&key).copied()
+            && let (Some(planned), Some(seen)) = (all.get(index), last_seen.get_mut(index))
+        {
+            *seen = self.round;
+            return (index, planned.answer);
+        }
+        let answer = self.judge.answer(Found { pass, finding });
+        let index = all.len();
+        by_key.insert(key, index);
+        last_seen.push(self.round);
+        let finding = Finding { repair: None, otherwise: None, ..finding.clone() };
+        all.push(Planned { pass, finding, answer, is_repaired: false, problem: None });
+        (index, answer)
+    }
+}
+
+impl Observer for Planner<'_> {
+    fn pass(&mut self, pass: Pass, total: u64) {
+        self.judge.pass(pass, total);
+    }
+
+    fn progress(&mut self, done: u64) {
+        self.judge.progress(done);
+    }
+
+    fn found(&mut self, found: Found<'_>) {
+        for finding in found.finding.chain() {
+            let (index, answer) = self.answer(found.pass, finding);
+            if answer {
+                self.accepted.extend(finding.repair.clone().map(|repair| (index, repair)));
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Writing structures: for a volume whose device is an overlay, in which recovery and fsck work
+//! out what they change.
+
+use ocfs2_format::dinode::Dinode;
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::{Blkno, Structure, check};
+
+use crate::{Error, Volume};
+
+impl Volume {
+    /// Writes a block of metadata, or several from `blkno` on that have one block check, with
+    /// that check at `check_offset`, where the volume has them.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn write_metadata(
+        &self,
+        blkno: Blkno,
+        block: &[u8],
+        check_offset: usize,
+    ) -> Result<(), Error> {
+        let mut block = block.to_vec();
+        if self.has(Incompat::META_ECC) {
+            check::stamp(&mut block, check_offset);
+        }
+        self.write_raw(blkno, &block)
+    }
+
+    /// Writes blocks without a block check.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn write_raw(&self, blkno: Blkno, block: &[u8]) -> Result<(), Error> {
+        let offset = blkno.offset_bytes(self.block_size()).unwrap_or(u64::MAX);
+        self.device().write_at(block, offset).map_err(|source| Error::Write { blkno, source })
+    }
+
+    /// Writes a dinode into `block`, and that to its place.
+    ///
+    /// # Errors
+    /// [`Error::Write`], [`Error::Truncated`].
+    pub fn write_dinode(&self, dinode: &Dinode, mut block: Vec<u8>) -> Result<(), Error> {
+        dinode.encode(&mut block).map_err(Error::truncated(dinode.i_blkno))?;
+        self.write_metadata(dinode.i_blkno, &block, Dinode::CHECK_OFFSET)
+    }
+}
