@@ -114,7 +114,7 @@ impl Finding {
     #[must_use]
     pub fn repaired_by(mut self, repair: Repair) -> Self {
         match &mut self.otherwise {
-            Some(other) => *other = Box::new(other.as_ref().clone().repaired_by(repair)),
+            Some(other) => **other = other.as_ref().clone().repaired_by(repair),
             None => self.repair = Some(repair),
         }
         self

@@ -35,14 +35,16 @@ type Change = dyn Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync;
 
 /// A change that mends one thing.
 #[derive(Clone)]
-pub struct Repair {
+pub struct Repair(Arc<Inner>);
+
+struct Inner {
     when: When,
-    change: Arc<Change>,
+    change: Box<Change>,
 }
 
 impl fmt::Debug for Repair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Repair").field("when", &self.when).finish_non_exhaustive()
+        f.debug_struct("Repair").field("when", &self.when()).finish_non_exhaustive()
     }
 }
 
@@ -66,7 +68,7 @@ impl Repair {
     pub fn new(
         change: impl Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync + 'static,
     ) -> Self {
-        Self { when: When::Now, change: Arc::new(change) }
+        Self(Arc::new(Inner { when: When::Now, change: Box::new(change) }))
     }
 
     /// A repair that takes clusters, blocks or inodes, or that would lose something which
@@ -74,7 +76,7 @@ impl Repair {
     pub fn when_sound(
         change: impl Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync + 'static,
     ) -> Self {
-        Self { when: When::Sound, change: Arc::new(change) }
+        Self(Arc::new(Inner { when: When::Sound, change: Box::new(change) }))
     }
 
     /// Changes the bytes of a block whose block check is at `check_offset`, if it has one.
@@ -116,6 +118,10 @@ impl Repair {
         Self::block(blkno, Some(check_offset), |_| {})
     }
 
+    fn when(&self) -> When {
+        self.0.when
+    }
+
     /// Makes the repair on the overlay that `volume` is on; if it fails nothing is changed.
     /// Says whether anything is different now.
     ///
@@ -125,7 +131,7 @@ impl Repair {
         let device = volume.device();
         let draft = OverlayDevice::new(Arc::clone(device), volume.block_size().bytes());
         let draft = Arc::new(draft);
-        (self.change)(&mut Editor::new(&volume.on(draft.clone())))?;
+        (self.0.change)(&mut Editor::new(&volume.on(draft.clone())))?;
         let mut changed = false;
         draft.for_each_change(|offset, bytes| {
             let blkno = Blkno(offset >> volume.block_size().bits());

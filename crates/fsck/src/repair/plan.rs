@@ -102,7 +102,7 @@ fn make(
 ) -> Result<bool, Stop> {
     for when in [When::Now, When::Sound] {
         let mut changed = false;
-        for (index, repair) in accepted.iter().filter(|(_, repair)| repair.when == when) {
+        for (index, repair) in accepted.iter().filter(|(_, repair)| repair.when() == when) {
             if interrupt.requested() {
                 return Err(Stop::Interrupted);
             }
