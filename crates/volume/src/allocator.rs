@@ -13,6 +13,10 @@ use ocfs2_format::{Blkno, Cluster, Invalid, Structure};
 
 use crate::{Error, Inode, Volume};
 
+mod space;
+
+pub use space::{Space, Suballocated};
+
 /// A system file that hands out clusters or blocks.
 #[derive(Clone, Debug)]
 pub struct Allocator {
@@ -90,21 +94,24 @@ impl Group {
         })
     }
 
-    /// Clears bits; says how many of them were set.
+    /// Sets or clears bits; says by how many more are clear now.
     ///
     /// # Errors
     /// [`Error::Truncated`]: there is no bitmap.
-    pub(crate) fn clear(&mut self, bits: Range<u32>) -> Result<u16, Error> {
+    fn change(&mut self, bits: Range<u32>, set: bool) -> Result<i64, Error> {
         let truncated = Error::truncated(self.blkno);
         let mut bitmap = self.desc.bitmap_mut(&mut self.block).map_err(truncated)?;
-        let before = bitmap.as_ref().count_ones();
-        let count = bits.end.saturating_sub(bits.start);
-        bitmap.clear_range(bits.start as usize, count as usize);
-        let freed = (before - bitmap.as_ref().count_ones()) as u16;
-        let free = self.desc.bg_free_bits_count.saturating_add(freed).min(self.desc.bg_bits);
-        self.desc.bg_free_bits_count = free;
-        if freed > 0 {
-            // A hint that is right only until something is freed; 0 is "not known".
+        let before = bitmap.as_ref().count_ones() as i64;
+        let (start, count) = (bits.start as usize, bits.end.saturating_sub(bits.start) as usize);
+        match set {
+            true => bitmap.set_range(start, count),
+            false => bitmap.clear_range(start, count),
+        }
+        let freed = before - bitmap.as_ref().count_ones() as i64;
+        let free = i64::from(self.desc.bg_free_bits_count) + freed;
+        self.desc.bg_free_bits_count = free.clamp(0, self.desc.bg_bits.into()) as u16;
+        if freed != 0 {
+            // A hint that is right only until something is changed; 0 is "not known".
             self.desc.bg_contig_free_bits = 0;
         }
         self.desc.encode(&mut self.block).map_err(Error::truncated(self.blkno))?;

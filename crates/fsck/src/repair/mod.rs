@@ -18,6 +18,7 @@ use ocfs2_volume::{Error, Volume};
 pub mod commit;
 mod editor;
 pub mod plan;
+mod space;
 
 pub use editor::{Editor, edit_list};
 

@@ -9,8 +9,8 @@ use ocfs2_format::xattr::{XattrBlock, XattrTreeRoot};
 use ocfs2_format::{Blkno, Cpos, Structure};
 
 use super::RecoveryError;
-use super::free::{Freeing, Suballocated};
 use super::refcounts::Refcounts;
+use crate::allocator::{Space, Suballocated};
 use crate::tree::{Extent, Pruned, Tree, write_pruned};
 use crate::{Error, Inode, Volume};
 
@@ -18,7 +18,7 @@ use crate::{Error, Inode, Volume};
 pub(super) struct Parting<'v> {
     volume: &'v Volume,
     inode: &'v Inode,
-    freeing: Freeing<'v>,
+    space: Space<'v>,
     refcounts: Option<Refcounts<'v>>,
     /// As it will be.
     pub dinode: Dinode,
@@ -32,7 +32,7 @@ impl<'v> Parting<'v> {
         Ok(Self {
             volume,
             inode,
-            freeing: Freeing::new(volume),
+            space: Space::new(volume),
             refcounts: volume.refcounts(&inode.dinode)?,
             dinode: inode.dinode.clone(),
             block: inode.block().to_vec(),
@@ -76,7 +76,7 @@ impl<'v> Parting<'v> {
             Ok(kept)
         })?;
         for block in &pruned.removed {
-            self.freeing.block(*block)?;
+            self.space.block(*block)?;
         }
         Ok(pruned)
     }
@@ -91,13 +91,13 @@ impl<'v> Parting<'v> {
             return Ok(());
         }
         if !extent.flags.contains(ExtentFlags::REFCOUNTED) {
-            return self.freeing.clusters(run);
+            return self.space.clusters(run);
         }
         let Some(refcounts) = &mut self.refcounts else {
             return Err(self.inode.invalid("i_refcount_loc", 0, "a tree, for shared extents"));
         };
         for run in refcounts.decrease(run)? {
-            self.freeing.clusters(run)?;
+            self.space.clusters(run)?;
         }
         Ok(())
     }
@@ -121,7 +121,7 @@ impl<'v> Parting<'v> {
                 let list = XattrTreeRoot::list(&block).map_err(Error::truncated(blkno))?;
                 self.prune(&Tree::new(volume, blkno, &list)?, |_| 0)?;
             }
-            self.freeing.block(Suballocated::from(&header))?;
+            self.space.block(Suballocated::from(&header))?;
         }
         self.dinode.i_xattr_loc = Blkno(0);
         let features = features - DynFeatures::HAS_XATTR - DynFeatures::INLINE_XATTR;
@@ -140,7 +140,7 @@ impl<'v> Parting<'v> {
             self.prune(&Tree::new(self.volume, root.dr_blkno, &list)?, |_| 0)?;
         }
         self.index_clusters = root.dr_clusters;
-        self.freeing.block(Suballocated::from(&root))?;
+        self.space.block(Suballocated::from(&root))?;
         self.dinode.i_dx_root = Blkno(0);
         let features = self.dinode.dyn_features() - DynFeatures::INDEXED_DIR;
         self.dinode.i_dyn_features = features.bits();
@@ -157,24 +157,24 @@ impl<'v> Parting<'v> {
     /// Writes what has changed; the inode stays.
     pub fn keep(mut self) -> Result<(), RecoveryError> {
         if let Some(refcounts) = self.refcounts.take() {
-            refcounts.finish(&mut self.freeing, false)?;
+            refcounts.finish(&mut self.space, false)?;
         }
         self.discharge(0)?;
-        self.freeing.write()?;
+        self.space.write()?;
         Ok(self.volume.write_dinode(&self.dinode, self.block)?)
     }
 
     /// Writes what has changed, and frees the inode, which has to have nothing left.
     pub fn free(mut self, time: u64) -> Result<(), RecoveryError> {
         if let Some(refcounts) = self.refcounts.take() {
-            refcounts.finish(&mut self.freeing, true)?;
+            refcounts.finish(&mut self.space, true)?;
             self.dinode.i_refcount_loc = Blkno(0);
             let features = self.dinode.dyn_features() - DynFeatures::HAS_REFCOUNT;
             self.dinode.i_dyn_features = features.bits();
         }
         self.discharge(1)?;
-        self.freeing.inode(&self.dinode)?;
-        self.freeing.write()?;
+        self.space.inode(&self.dinode)?;
+        self.space.write()?;
         self.dinode.i_dtime = time;
         use ocfs2_format::dinode::InodeFlags;
         let flags = self.dinode.flags() - InodeFlags::VALID - InodeFlags::ORPHANED;

@@ -8,7 +8,7 @@ use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::local_alloc::LocalAlloc;
 use ocfs2_format::truncate_log::{TruncateLog, TruncateLogHeader};
 
-use super::free::Freeing;
+use crate::allocator::Space;
 use crate::{Error, Inode, Volume};
 
 /// Clusters that are set in the global bitmap for a slot and belong to nobody.
@@ -84,11 +84,11 @@ impl Volume {
     /// truncate log, on the device of this volume. Says what they were.
     pub(super) fn give_back(&self, slot: u16) -> Result<Leftovers, Error> {
         let leftovers = self.leftovers(slot)?;
-        let mut freeing = Freeing::new(self);
+        let mut space = Space::new(self);
         for run in leftovers.local_alloc.iter().chain(&leftovers.truncate_log) {
-            freeing.clusters(run.clone())?;
+            space.clusters(run.clone())?;
         }
-        freeing.write()?;
+        space.write()?;
         self.reset_local_alloc(&self.local_alloc(slot)?)?;
         self.reset_truncate_log(&self.truncate_log(slot)?)?;
         Ok(leftovers)

@@ -24,7 +24,6 @@
 
 mod delete;
 mod entry;
-mod free;
 mod journal_state;
 mod leftovers;
 mod orphans;
@@ -36,7 +35,6 @@ mod stage;
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::InodeFlags;
 
-pub(crate) use free::Suballocated;
 pub use journal_state::{JournalProblem, JournalState};
 pub use leftovers::Leftovers;
 pub use orphans::Orphan;

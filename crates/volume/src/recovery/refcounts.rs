@@ -8,7 +8,7 @@ use ocfs2_format::refcount::{RefcountBlock, RefcountFlags, RefcountListHeader, R
 use ocfs2_format::{Blkno, Cpos, Invalid, Structure};
 
 use super::RecoveryError;
-use super::free::{Freeing, Suballocated};
+use crate::allocator::{Space, Suballocated};
 use crate::tree::{Tree, write_pruned};
 use crate::{Error, Volume};
 
@@ -101,11 +101,11 @@ impl<'v> Refcounts<'v> {
 
     /// Writes what has changed and frees leaves that are empty. With `leave` the inode does
     /// not use the tree any longer, and the last one takes it with it.
-    pub fn finish(mut self, freeing: &mut Freeing<'_>, leave: bool) -> Result<(), RecoveryError> {
+    pub fn finish(mut self, space: &mut Space<'_>, leave: bool) -> Result<(), RecoveryError> {
         if leave {
             self.root.rf_count = self.root.rf_count.saturating_sub(1);
             if self.root.rf_count == 0 {
-                return Ok(self.remove(freeing)?);
+                return Ok(self.remove(space)?);
             }
         }
         if !self.root.is_tree() {
@@ -116,14 +116,14 @@ impl<'v> Refcounts<'v> {
         let mut emptied = Vec::new();
         for (cpos, leaf) in &mut self.read {
             if leaf.records.is_empty() {
-                freeing.block(Suballocated::from(&leaf.header))?;
+                space.block(Suballocated::from(&leaf.header))?;
                 emptied.push(*cpos);
             } else if leaf.is_changed {
                 leaf.write(self.volume)?;
             }
         }
         if !emptied.is_empty() {
-            self.drop_leaves(&emptied, freeing)?;
+            self.drop_leaves(&emptied, space)?;
         }
         let (blkno, offset) = (self.blkno(), RefcountBlock::CHECK_OFFSET);
         self.root.encode(&mut self.root_block).map_err(Error::truncated(blkno))?;
@@ -131,14 +131,14 @@ impl<'v> Refcounts<'v> {
     }
 
     /// Takes leaves out of the tree. If there are no more, the root has the records again.
-    fn drop_leaves(&mut self, emptied: &[u32], freeing: &mut Freeing<'_>) -> Result<(), Error> {
+    fn drop_leaves(&mut self, emptied: &[u32], space: &mut Space<'_>) -> Result<(), Error> {
         let blkno = self.blkno();
         let mut keep = |extent: &crate::tree::Extent| {
             Ok(if emptied.binary_search(&extent.cpos.0).is_ok() { 0 } else { extent.clusters })
         };
         let pruned = self.extents()?.prune(&mut keep)?;
         for block in pruned.removed {
-            freeing.block(block)?;
+            space.block(block)?;
         }
         for (blkno, block) in &pruned.changed {
             let offset = ocfs2_format::extent::ExtentBlock::CHECK_OFFSET;
@@ -157,7 +157,7 @@ impl<'v> Refcounts<'v> {
     }
 
     /// Frees all blocks of a tree that nobody uses.
-    fn remove(mut self, freeing: &mut Freeing<'_>) -> Result<(), Error> {
+    fn remove(mut self, space: &mut Space<'_>) -> Result<(), Error> {
         let (volume, root) = (self.volume, self.blkno());
         let leaves = std::mem::take(&mut self.leaves);
         for (cpos, blkno) in leaves {
@@ -170,15 +170,15 @@ impl<'v> Refcounts<'v> {
                 return Err(Invalid::new(RefcountBlock::NAME, root, "rf_count", 1, expected).into());
             }
             if blkno != root {
-                freeing.block(Suballocated::from(&leaf.header))?;
+                space.block(Suballocated::from(&leaf.header))?;
             }
         }
         if self.root.is_tree() {
             for block in self.extents()?.prune(&mut |_| Ok(0))?.removed {
-                freeing.block(block)?;
+                space.block(block)?;
             }
         }
-        freeing.block(Suballocated::from(&self.root))
+        space.block(Suballocated::from(&self.root))
     }
 }
 

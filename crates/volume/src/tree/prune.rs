@@ -6,7 +6,7 @@ use ocfs2_format::extent::{ExtentBlock, ExtentRec, write_extent_list};
 use ocfs2_format::{Blkno, Structure};
 
 use super::{Extent, Node, Tree};
-use crate::recovery::Suballocated;
+use crate::allocator::Suballocated;
 use crate::{Error, Volume};
 
 /// What is left of a tree. Nothing is written: its owner stores the root.

@@ -1,0 +1,98 @@
+//! Room for repairs, taken from and given back to the allocators, which have to be sound:
+//! [`Repair::when_sound`](super::Repair::when_sound).
+
+use std::ops::Range;
+
+use ocfs2_volume::allocator::{Space, Suballocated};
+
+use super::{EditError, Editor};
+
+impl Editor<'_> {
+    /// Takes `count` clusters, in as few runs as there are. Their contents are whatever was
+    /// there.
+    ///
+    /// # Errors
+    /// [`EditError::NoRoom`], and none is taken; an allocator that is wrong.
+    pub fn take_clusters(&mut self, count: u32) -> Result<Vec<Range<u32>>, EditError> {
+        let mut space = Space::new(self.volume());
+        let (mut runs, mut missing) = (Vec::new(), count);
+        while missing > 0 {
+            let run = space.take_clusters(missing)?.ok_or(EditError::NoRoom("clusters"))?;
+            missing -= run.end - run.start;
+            runs.push(run);
+        }
+        space.write()?;
+        Ok(runs)
+    }
+
+    /// Takes a block of the `extent_alloc` of a slot for a `structure`; another slot's if that
+    /// has none left.
+    ///
+    /// # Errors
+    /// [`EditError::NoRoom`]; an allocator that is wrong.
+    pub fn take_block(
+        &mut self,
+        structure: &'static str,
+        slot: u16,
+    ) -> Result<Suballocated, EditError> {
+        self.take(slot, structure, |space, slot| space.take_block(structure, slot))
+    }
+
+    /// Takes a block for an inode from the `inode_alloc` of a slot; another slot's if that has
+    /// none left.
+    ///
+    /// # Errors
+    /// [`EditError::NoRoom`]; an allocator that is wrong.
+    pub fn take_inode(&mut self, slot: u16) -> Result<Suballocated, EditError> {
+        self.take(slot, "an inode", |space, slot| space.take_inode(slot))
+    }
+
+    /// Takes a block for an inode of the system from the `global_inode_alloc`.
+    ///
+    /// # Errors
+    /// As [`Editor::take_inode`].
+    pub fn take_system_inode(&mut self) -> Result<Suballocated, EditError> {
+        let mut space = Space::new(self.volume());
+        let global = ocfs2_format::dinode::Dinode::GLOBAL_SLOT;
+        let taken = space.take_inode(global)?.ok_or(EditError::NoRoom("a system file"))?;
+        space.write()?;
+        Ok(taken)
+    }
+
+    fn take(
+        &mut self,
+        slot: u16,
+        what: &'static str,
+        mut take: impl FnMut(&mut Space<'_>, u16) -> Result<Option<Suballocated>, ocfs2_volume::Error>,
+    ) -> Result<Suballocated, EditError> {
+        let slots = self.volume().max_slots().max(1);
+        for slot in (0..slots).map(|next| (slot % slots + next) % slots) {
+            let mut space = Space::new(self.volume());
+            if let Some(taken) = take(&mut space, slot)? {
+                space.write()?;
+                return Ok(taken);
+            }
+        }
+        Err(EditError::NoRoom(what))
+    }
+
+    /// Gives clusters back; those that are free already stay so.
+    ///
+    /// # Errors
+    /// The global bitmap is wrong.
+    pub fn free_clusters(&mut self, run: Range<u32>) -> Result<(), EditError> {
+        let mut space = Space::new(self.volume());
+        space.clusters(run)?;
+        Ok(space.write()?)
+    }
+
+    /// Gives a block of an `extent_alloc` back.
+    ///
+    /// # Errors
+    /// It is none, or the allocator is wrong.
+    pub fn free_block(&mut self, block: Suballocated) -> Result<(), EditError> {
+        let mut space = Space::new(self.volume());
+        space.block(block)?;
+        Ok(space.write()?)
+    }
+}

@@ -1,0 +1,74 @@
+//! Taking room from the allocators of volumes that the kernel made, and giving it back.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::sync::Arc;
+
+use ocfs2_testing::fixture;
+use ocfs2_volume::allocator::{Allocator, Space};
+use ocfs2_volume::device::{DeviceOptions, OverlayDevice, open};
+use ocfs2_volume::{Volume, VolumeOptions};
+
+/// A volume on an overlay.
+fn volume() -> Volume {
+    let device = open(&fixture("clean-4k-o2cb"), &DeviceOptions::default()).unwrap();
+    let volume = Volume::open(device, &VolumeOptions::default()).unwrap();
+    let overlay = OverlayDevice::new(volume.device().clone(), volume.block_size().bytes());
+    volume.on(Arc::new(overlay))
+}
+
+fn free(volume: &Volume, allocator: &Allocator) -> (u32, u32) {
+    let bits: u32 = volume.groups(allocator).map(|group| group.unwrap().free_bits()).sum();
+    let chains: u32 = allocator.chains.iter().map(|chain| chain.c_free).sum();
+    let (used, total) = allocator.inode.dinode.bitmap();
+    assert_eq!(chains, bits);
+    assert_eq!(total - used, bits);
+    (bits, total)
+}
+
+#[test]
+fn what_is_taken_is_counted_everywhere_and_comes_back() {
+    let volume = volume();
+    let clusters = || free(&volume, &volume.global_bitmap().unwrap());
+    let (before, _) = clusters();
+
+    let mut space = Space::new(&volume);
+    let first = space.take_clusters(3).unwrap().unwrap();
+    let second = space.take_clusters(1).unwrap().unwrap();
+    assert_eq!((first.end - first.start, second.end - second.start), (3, 1));
+    assert!(first.end <= second.start || second.end <= first.start);
+    space.write().unwrap();
+    assert_eq!(clusters().0, before - 4);
+    let mut space = Space::new(&volume);
+    space.clusters(first).unwrap();
+    space.clusters(second).unwrap();
+    space.write().unwrap();
+    assert_eq!(clusters().0, before);
+}
+
+#[test]
+fn a_suballocator_grows_when_all_its_blocks_are_taken() {
+    let volume = volume();
+    let blocks = || {
+        let file = volume.slot_file("extent_alloc", 0).unwrap();
+        free(&volume, &volume.allocator(file).unwrap())
+    };
+    let (before, total) = blocks();
+    let mut space = Space::new(&volume);
+    let mut taken = Vec::new();
+    for _ in 0..=before {
+        taken.push(space.take_block("extent block", 0).unwrap().unwrap());
+    }
+    space.write().unwrap();
+    let (after, grown) = blocks();
+    assert!(grown > total);
+    assert_eq!(after, before + (grown - total - 1) - (before + 1));
+    let mut blknos: Vec<_> = taken.iter().map(|block| block.blkno).collect();
+    blknos.sort_unstable();
+    blknos.dedup();
+    assert_eq!(blknos.len(), taken.len());
+    let mut space = Space::new(&volume);
+    taken.into_iter().for_each(|block| space.block(block).unwrap());
+    space.write().unwrap();
+    assert_eq!(blocks().0, after + before + 1);
+}
