@@ -1,0 +1,62 @@
+//! fsck.ocfs2 survives damage by chance: no panic, no hang, little memory, and no volume called
+//! sound that is not; what it repairs is sound afterwards.
+//!
+//! A case that fails is printed with its seed. `OCFS2_SEED=N` runs that one alone.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::env;
+use std::time::{Duration, Instant};
+
+mod cases;
+mod find;
+mod repair;
+
+use cases::{Base, End, run_all};
+use find::{by_program, in_process};
+use repair::in_one_run;
+
+/// Cases of the ordinary tests that are run within this process, and by the program.
+const CASES: u64 = 2400;
+const PROGRAM_CASES: u64 = 60;
+/// Cases that are repaired, and how many of a hundred have to be in one run.
+const REPAIR_CASES: u64 = 1000;
+const REPAIRED_OF_100: u64 = 99;
+
+#[test]
+fn any_damage_is_survived_and_none_is_called_sound() {
+    let bases = Base::all();
+    run_all(0..CASES, None, |seed| in_process(&bases, seed));
+}
+
+#[test]
+fn the_program_survives_any_damage_and_says_so_in_its_status() {
+    let bases = Base::all();
+    run_all(1_000_000..1_000_000 + PROGRAM_CASES, None, |seed| by_program(&bases, seed));
+}
+
+#[test]
+#[ignore = "not every code has its repair yet"]
+fn any_damage_is_repaired_in_one_run_and_nothing_that_could_be_read_is_lost() {
+    let bases = Base::all();
+    let seeds = 3_000_000..3_000_000 + REPAIR_CASES;
+    let ends = run_all(seeds, None, |seed| in_one_run(&bases, seed));
+    let of = |end| ends.get(&end).copied().unwrap_or(0);
+    let all: u64 = ends.values().sum();
+    let done = all - of(End::Left) - of(End::Refused);
+    assert!(done * 100 >= (all - of(End::Refused)) * REPAIRED_OF_100, "{ends:?}");
+}
+
+#[test]
+#[ignore = "as long as OCFS2_SOAK_SECONDS says: cargo xtask soak"]
+fn soak() {
+    let number = |name: &str| env::var(name).ok().map(|number| number.parse::<u64>().unwrap());
+    let seconds = number("OCFS2_SOAK_SECONDS").unwrap_or(60);
+    let start = number("OCFS2_SOAK_START").unwrap_or(2_000_000);
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let bases = Base::all();
+    run_all(start..u64::MAX, Some(until), |seed| match seed % 64 {
+        0 => by_program(&bases, seed),
+        _ => in_process(&bases, seed),
+    });
+}
