@@ -21,13 +21,17 @@ impl Files {
     pub fn of(image: &Path) -> Self {
         let Ok(device) = open(image, &DeviceOptions::default()) else { return Self::default() };
         let options = VolumeOptions { allow_short: true, ..VolumeOptions::default() };
-        let Ok(volume) = Volume::open(device, &options) else { return Self::default() };
+        Volume::open(device, &options).map_or_else(|_| Self::default(), |it| Self::of_volume(&it))
+    }
+
+    /// What can be read of a volume.
+    pub fn of_volume(volume: &Volume) -> Self {
         let mut files = BTreeMap::new();
         if let Ok(root) = volume.root()
             && let Ok(walk) = volume.walk(&root)
         {
             for entry in walk.flatten() {
-                if let Some(stands_for) = fingerprint(&volume, &entry.inode) {
+                if let Some(stands_for) = fingerprint(volume, &entry.inode) {
                     files.insert(entry.path, stands_for);
                 }
             }

@@ -1,0 +1,280 @@
+//! A repair that is interrupted at any write, in any order the device may have written what was
+//! not flushed: one replay gives the repaired volume, or it is as it was before.
+//!
+//! `OCFS2_RECIPE=EB_` in the environment runs the recipes only whose code or name contains that.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::{BTreeSet, HashSet};
+use std::io;
+use std::sync::{Arc, LazyLock, Mutex};
+
+use ocfs2_cli::Interrupt;
+use ocfs2_fsck::repair::commit::{Written, commit};
+use ocfs2_fsck::repair::plan::{Judge, plan};
+use ocfs2_fsck::{Found, Options, Pass};
+use ocfs2_testing::damage::{Files, Recipe, demand_none, judge_all, recipes};
+use ocfs2_volume::device::{DeviceOptions, OverlayDevice, open};
+use ocfs2_volume::recovery::{RecoverOptions, Writes};
+use ocfs2_volume::{Device, Volume, VolumeOptions};
+
+/// Codes of each of which one recipe is interrupted; whatever is found by opening the volume
+/// has no journal to go through.
+const EVERY: usize = 4;
+
+/// Something that was done to a device.
+enum Step {
+    Write(u64, Vec<u8>),
+    Flush,
+}
+
+/// Notes what is written, and writes it to an overlay.
+struct Recorder {
+    disk: Arc<dyn Device>,
+    steps: Mutex<Vec<Step>>,
+}
+
+impl Device for Recorder {
+    fn size_bytes(&self) -> u64 {
+        self.disk.size_bytes()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.disk.read_at(buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.steps.lock().unwrap().push(Step::Write(offset, buf.to_vec()));
+        self.disk.write_at(buf, offset)
+    }
+
+    fn zero(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.write_at(&vec![0; len as usize], offset)
+    }
+
+    fn discard(&self, _offset: u64, _len: u64) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.steps.lock().unwrap().push(Step::Flush);
+        Ok(())
+    }
+}
+
+/// Says yes to everything and notes what is asked in the first round.
+#[derive(Default)]
+struct Yes {
+    round: u32,
+    found: BTreeSet<String>,
+}
+
+impl Judge for Yes {
+    fn round(&mut self, round: u32) {
+        self.round = round;
+    }
+
+    fn pass(&mut self, _pass: Pass, _total: u64) {}
+
+    fn answer(&mut self, found: Found<'_>) -> bool {
+        if self.round == 1 {
+            self.found.insert(format!("{} {}", found.finding.code, found.finding.text));
+        }
+        true
+    }
+}
+
+type Overlay = Arc<OverlayDevice<Arc<dyn Device>>>;
+
+fn overlay(device: &Arc<dyn Device>) -> Overlay {
+    Arc::new(OverlayDevice::new(Arc::clone(device), 512))
+}
+
+fn opened(device: Arc<dyn Device>) -> Option<Volume> {
+    Volume::open(device, &VolumeOptions { allow_short: true, ..Default::default() }).ok()
+}
+
+/// Repairs the volume on `device` in an overlay; gives that, what was found, and how much of it
+/// is left.
+fn repaired(device: &Arc<dyn Device>) -> (Overlay, BTreeSet<String>, usize) {
+    let blocks = opened(Arc::clone(device)).expect("it can be opened").block_size().bytes();
+    let changes: Overlay = Arc::new(OverlayDevice::new(Arc::clone(device), blocks));
+    let on: Arc<dyn Device> = changes.clone();
+    let open = || {
+        let options = VolumeOptions { allow_short: true, ..Default::default() };
+        Volume::open(Arc::clone(&on), &options)
+    };
+    let mut yes = Yes::default();
+    let options = Options { threads: 1, ..Default::default() };
+    let plan = plan(&open, &options, &Interrupt::default(), &mut yes).expect("there is a plan");
+    let left = plan.findings.iter().filter(|planned| !planned.is_repaired).count();
+    (changes, yes.found, left)
+}
+
+/// What any recovery does first.
+fn recover(device: &Arc<dyn Device>) {
+    let volume = opened(Arc::clone(device)).expect("it can be opened");
+    let slots = 0..volume.max_slots();
+    let dirty: Vec<u16> =
+        slots.filter(|slot| volume.journal_is_dirty(*slot).is_ok_and(|dirty| dirty)).collect();
+    if dirty.is_empty() {
+        return;
+    }
+    let never = || false;
+    let writes = Writes::Journaled;
+    let options = RecoverOptions { slots: &dirty, writes, time: 1, interrupted: &never };
+    for recovery in volume.recover(device, &options) {
+        assert!(recovery.error.is_none(), "{:?}", recovery.error);
+    }
+}
+
+/// The disk after a crash behind step `at`: what was flushed is there, of the rest what `keep`
+/// says, and of some other writes a half; and how much of each write that is.
+fn crashed(
+    base: &Arc<dyn Device>,
+    steps: &[Step],
+    at: usize,
+    keep: impl Fn(usize) -> bool,
+) -> (Arc<dyn Device>, Vec<u8>) {
+    let disk: Arc<dyn Device> = overlay(base);
+    let mut state = Vec::new();
+    let done = &steps[..at];
+    let flushed = done.iter().rposition(|step| matches!(step, Step::Flush)).unwrap_or(0);
+    for (index, step) in done.iter().enumerate() {
+        if let Step::Write(offset, bytes) = step {
+            if index < flushed || keep(index) {
+                disk.write_at(bytes, *offset).unwrap();
+                state.push(2);
+            } else if index % 2 == 1 {
+                // A torn write ends at a sector.
+                disk.write_at(&bytes[..bytes.len() / 1024 * 512], *offset).unwrap();
+                state.push(1);
+            } else {
+                state.push(0);
+            }
+        }
+    }
+    while state.last() == Some(&0) {
+        state.pop();
+    }
+    (disk, state)
+}
+
+/// Whether all that was to be changed is the same on `device`.
+fn same(changes: &Overlay, device: &Arc<dyn Device>) -> bool {
+    let compared = changes.for_each_change(|offset, bytes| {
+        let mut found = vec![0; bytes.len()];
+        device.read_at(&mut found, offset).map_err(|_| ())?;
+        if found == bytes { Ok(()) } else { Err(()) }
+    });
+    compared.is_ok()
+}
+
+/// Interrupts the repair of a recipe everywhere; says how it was written and how often the old
+/// and the new state were seen.
+fn interrupted(recipe: &Recipe, journals: bool) -> Result<Option<(usize, usize)>, String> {
+    let image = recipe.image();
+    let base: Arc<dyn Device> = open(image.path(), &DeviceOptions::default()).unwrap();
+    let Some(volume) = opened(Arc::clone(&base)) else { return Ok(None) };
+    let (changes, found, left) = repaired(&base);
+    if left > 0 {
+        return Err(format!("{left} are left of {found:?}"));
+    }
+    let proven: Arc<dyn Device> = changes.clone();
+    let files = |device: &Arc<dyn Device>| Files::of_volume(&opened(device.clone()).unwrap());
+    let proven_files = LazyLock::new(|| files(&proven));
+    let untrusted: HashSet<u16> = match journals {
+        true => HashSet::new(),
+        false => (0..volume.max_slots()).collect(),
+    };
+    let recorder = Recorder { disk: overlay(&base), steps: Mutex::default() };
+    let written = commit(&volume, &changes, &recorder, &untrusted).unwrap();
+    let is_journaled = matches!(written, Written::Journaled { .. });
+    if journals && !is_journaled {
+        return Ok(None);
+    }
+    let steps = recorder.steps.into_inner().unwrap();
+    let (mut old, mut new) = (0, 0);
+    let mut seen = HashSet::new();
+    for at in 0..=steps.len() {
+        for seed in 0..3_usize {
+            let keep = |index: usize| match seed {
+                0 => true,
+                1 => false,
+                _ => (index * 7 + at * 3) % 5 < 2,
+            };
+            let (disk, state) = crashed(&base, &steps, at, keep);
+            if !seen.insert(state) {
+                continue;
+            }
+            recover(&disk);
+            let (again, now, left) = repaired(&disk);
+            let here = format!("crash behind {at} of {} steps, order {seed}", steps.len());
+            if left > 0 {
+                return Err(format!("{here}: {left} are left of {now:?}"));
+            }
+            match (now.is_empty(), now == found) {
+                (true, _) => new += 1,
+                (false, true) => old += 1,
+                // Only the superblock and its backups follow behind the transaction.
+                (false, false) if is_journaled && !now.is_subset(&found) => {
+                    return Err(format!("{here}: half-done: {now:?}"));
+                }
+                (false, false) => {}
+            }
+            // The same blocks are the same files.
+            let again: Arc<dyn Device> = again;
+            if same(&changes, &again) {
+                continue;
+            }
+            let files = files(&again);
+            if files.0 != proven_files.0 {
+                let lost = proven_files.lost(&files);
+                return Err(format!("{here}: the files are others, lost are {lost:?}"));
+            }
+        }
+    }
+    if is_journaled && new == 0 {
+        return Err("never new".to_owned());
+    }
+    Ok(Some((old, new)))
+}
+
+/// One recipe for each code, or those that are asked for.
+fn chosen() -> Vec<Recipe> {
+    let mut recipes = recipes();
+    let mut seen = HashSet::new();
+    recipes.retain(|recipe| recipe.found.len() < 4 && seen.insert(recipe.code));
+    if recipes.len() > 100 {
+        let mut number = 0;
+        recipes.retain(|_| {
+            number += 1;
+            number % EVERY != 0
+        });
+    }
+    recipes
+}
+
+#[test]
+#[ignore = "not every code has its repair yet"]
+fn a_repair_through_the_journal_is_done_or_not() {
+    let recipes = chosen();
+    let done = Mutex::new(0);
+    let wrong = judge_all(&recipes, |recipe| {
+        let seen = interrupted(recipe, true)?;
+        *done.lock().unwrap() += usize::from(seen.is_some());
+        Ok(())
+    });
+    demand_none(&wrong, recipes.len());
+    let done = done.into_inner().unwrap();
+    println!("{done} kinds of damage were repaired through a journal");
+    assert!(recipes.len() < 80 || done >= 40, "only {done} of {}", recipes.len());
+}
+
+#[test]
+#[ignore = "not every code has its repair yet"]
+fn a_repair_without_a_journal_can_be_done_again() {
+    let recipes: Vec<_> = chosen().into_iter().step_by(5).collect();
+    let wrong = judge_all(&recipes, |recipe| interrupted(recipe, false).map(|_| ()));
+    demand_none(&wrong, recipes.len());
+}
