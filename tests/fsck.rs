@@ -278,6 +278,71 @@ fn what_is_found_is_shown_left_and_gives_4() {
 }
 
 #[test]
+fn a_dry_run_says_what_would_be_done_and_writes_nothing() {
+    let image = damaged();
+    let before = hash(image.path());
+    let dry = fsck(image.path(), &["-fy", "--dry-run", "--json"]).output().expect_status(1);
+    assert_eq!(hash(image.path()), before);
+    let dry = document(&dry);
+    assert_eq!(dry["summary"]["written"]["how"], "dry-run");
+    let done = document(&fsck(image.path(), &["-fy", "--json"]).output().expect_status(1));
+    assert_eq!(done["summary"]["written"]["how"], "journal");
+    assert_eq!(dry["findings"], done["findings"]);
+    assert_eq!(done["findings"][0]["outcome"], "corrected");
+    for count in ["findings", "corrected", "left", "rounds"] {
+        assert_eq!(dry["summary"][count], done["summary"][count], "{count}");
+    }
+    fsck(image.path(), &["-fn"]).success();
+}
+
+#[test]
+fn what_a_run_has_overwritten_is_put_back_bit_by_bit() {
+    let scratch = Scratch::new();
+    let undo = scratch.join("undo").display().to_string();
+    let crashed = fixture_copy("crashed-1k-o2cb", &scratch);
+    let damaged = damaged();
+    for path in [damaged.path(), &crashed] {
+        let before = hash(path);
+        let save = format!("--undo-file={undo}");
+        fsck(path, &["-fy", &save]).output().expect_status(1);
+        let after = hash(path);
+        assert_ne!(after, before);
+        let refused = fsck(path, &["-fy", &save]).output().expect_status(8);
+        assert!(refused.stderr.contains("exists"), "{refused}");
+        assert_eq!(hash(path), after);
+
+        let put_back = format!("--undo={undo}");
+        fsck(path, &[&put_back]).output().expect_status(1);
+        assert_eq!(hash(path), before);
+
+        // Changed since: where something was put back.
+        fsck(path, &["-fy"]).output().expect_status(1);
+        let changed = hash(path);
+        let refused = fsck(path, &[&put_back]).output().expect_status(8);
+        assert!(refused.stderr.contains("was changed since"), "{refused}");
+        assert_eq!(hash(path), changed);
+        fs::remove_file(&undo).unwrap();
+    }
+}
+
+#[test]
+fn a_person_is_asked_and_told_what_it_is_about() {
+    let Some(script) = oracle("script") else { return };
+    let image = damaged();
+    let before = hash(image.path());
+    let command = format!("{} -f {}", program("fsck.ocfs2").display(), image.path().display());
+    let answered =
+        |input: &str| Run::new(&script).args(["-qec", &command, "/dev/null"]).stdin(input).output();
+    let no = answered("?\nwhat\nn\n").expect_status(4);
+    assert!(no.stdout.contains("EB_BLKNO is found when"), "{no}");
+    assert_eq!(no.stdout.matches("? <y>").count(), 3, "{no}");
+    assert_eq!(hash(image.path()), before);
+    let yes = answered("a\n").expect_status(1);
+    assert!(yes.stdout.contains("all corrected"), "{yes}");
+    fsck(image.path(), &["-fn"]).success();
+}
+
+#[test]
 fn what_is_found_does_not_depend_on_the_threads() {
     let image = damaged();
     let found = |threads: &str| {

@@ -8,4 +8,5 @@ mod fixtures;
 mod lab;
 mod mounted;
 mod recovery;
+mod repairs;
 mod volume;

@@ -58,7 +58,7 @@ fn assert_c_fsck_is_content(image: &Path, preallocated: &[u64]) {
     let Some(fsck) = oracle("fsck.ocfs2") else { return };
     let Some(debugfs) = oracle("debugfs.ocfs2") else { return };
     let system = Run::new(debugfs).args(["-R", "ls -l //"]).arg(image).success().stdout;
-    let system_inode = |name: &str| {
+    let system_inode = |name: &str| -> Option<u64> {
         let line = system.lines().find(|line| line.ends_with(&format!(" {name}")))?;
         line.split_whitespace().next()?.parse().ok()
     };
