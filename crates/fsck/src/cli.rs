@@ -5,16 +5,18 @@ use std::path::PathBuf;
 use clap::{ArgAction, ArgGroup, CommandFactory, Parser};
 use ocfs2_format::BlockSize;
 
-const ABOUT: &str = "Checks an OCFS2 volume, and recovers it after a crash";
+const ABOUT: &str = "Checks and repairs an OCFS2 volume, and recovers it after a crash";
 
 const LONG_ABOUT: &str = "\
-Checks an OCFS2 volume on a block device or in an image file, and recovers it after a crash: \
+Checks and repairs an OCFS2 volume on a block device or in an image file, and recovers it after a crash: \
 the journals of nodes that did not unmount it are replayed, and what their slots still owe is \
 done. With -n all of this happens in memory, so that the check sees the recovered volume, and \
 the device is opened read-only.
 
-What the check finds is reported under the names of fsck.ocfs2.checks(8). This version does not \
-repair it: whether with -y, -p or neither, it is left as it is, and the exit status says so.
+What the check finds is reported under the names of fsck.ocfs2.checks(8). Repairs that are agreed \
+to are worked out in memory, and the repaired volume is checked again until nothing is found. Only \
+then it is written, as one transaction through a journal of the volume: interrupted anywhere, the \
+volume is as it was, or one replay (by this program or a mount) away from being repaired.
 
 A volume that was unmounted cleanly is only checked with -f, or when a check is due: after so \
 many mounts, after so much time, after errors that the kernel noted, after an interrupted \
@@ -26,13 +28,17 @@ is what this program is for; no cluster service has to run.";
 
 const AFTER_HELP: &str = "\
 Examples:
-  fsck.ocfs2 -f /dev/sdb1       recovers and checks
+  fsck.ocfs2 -f /dev/sdb1       recovers, checks, and asks about each repair
+  fsck.ocfs2 -fy /dev/sdb1      repairs everything
   fsck.ocfs2 -fn /dev/sdb1      checks, writes nothing
+  fsck.ocfs2 -fy --dry-run /dev/sdb1
+  fsck.ocfs2 -fy --undo-file=/root/sdb1.undo /dev/sdb1
+  fsck.ocfs2 --undo=/root/sdb1.undo /dev/sdb1
   fsck.ocfs2 -fn --json disk.img | jq .summary
 
 Exit status, the sum of what applies:
     0   nothing is wrong
-    1   something was wrong and is corrected: journals were replayed, slots recovered
+    1   something was wrong and is corrected
     4   something is wrong and was left
     8   it could not be done, or was refused
    16   the command line is wrong
@@ -70,7 +76,10 @@ pub struct Cli {
     #[arg(short = 'y', help_heading = "Answers")]
     pub yes: bool,
 
-    /// Do without a question what is safe: recover after a crash.
+    /// Do without a question what is safe: recover after a crash, and repair what can lose
+    /// nothing.
+    ///
+    /// For what else is found, the exit status is 4.
     #[arg(short = 'p', visible_short_alias = 'a', help_heading = "Answers")]
     pub preen: bool,
 
