@@ -35,7 +35,7 @@ pub enum Holds {
 }
 
 /// A tree that is to be followed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct TreeRoot<'a> {
     /// The inode it belongs to.
     pub owner: Blkno,
@@ -47,6 +47,8 @@ pub struct TreeRoot<'a> {
     pub holds: Holds,
     /// The refcount tree the owner names; without one no extent may be refcounted.
     pub refcount_tree: Option<Blkno>,
+    /// What mends the tree as a whole, whatever is wrong with it.
+    pub mend: &'a dyn Fn() -> Option<Repair>,
 }
 
 /// What a tree turned out to be.
@@ -103,8 +105,11 @@ pub fn walk(
 }
 
 impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
+    /// Something is wrong. Unless that is all there is to it, the tree is built anew.
     fn found(&mut self, finding: Finding) {
-        self.out.found(finding);
+        let lacks = finding.chain().any(|it| it.repair.is_none());
+        let mend = if lacks { (self.root.mend)() } else { None };
+        self.out.found(finding.repaired_otherwise_by(mend));
     }
 
     fn place(&self, blkno: Blkno) -> Place {
@@ -216,7 +221,9 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
             Ok(block) => block,
             Err(finding) => {
                 self.walked.incomplete = true;
-                self.found(Finding { place: finding.place.clone().of(self.root.owner), ..finding });
+                let place = finding.place.clone().of(self.root.owner);
+                // A block that can not be read now may be some day: nothing is cut off.
+                self.out.found(Finding { place, ..finding });
                 return false;
             }
         };
@@ -232,7 +239,8 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
             return false;
         }
         let ecc = block.ecc_finding(ExtentBlock::NAME, crate::codes::general::BLOCK_ECC);
-        self.out.findings.extend(ecc);
+        let rewritten = || Repair::block_check(blkno, ExtentBlock::CHECK_OFFSET);
+        self.out.findings.extend(ecc.map(|finding| finding.repaired_by(rewritten())));
         if header.h_blkno != blkno {
             let text = format!("extent block {blkno}: h_blkno is {}", header.h_blkno);
             let repair = Repair::extent_block(blkno, move |header, _| header.h_blkno = blkno);

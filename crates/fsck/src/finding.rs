@@ -120,6 +120,14 @@ impl Finding {
         self
     }
 
+    /// The same, with that for each answer that has no repair of its own.
+    #[must_use]
+    pub fn repaired_otherwise_by(mut self, repair: Option<Repair>) -> Self {
+        self.repair = self.repair.or_else(|| repair.clone());
+        self.otherwise = self.otherwise.map(|other| Box::new(other.repaired_otherwise_by(repair)));
+        self
+    }
+
     /// The same, with what is asked when all answers so far are no: another way to mend it.
     #[must_use]
     pub fn or_else(self, code: &'static Code) -> Self {

@@ -5,10 +5,13 @@
 use std::collections::HashSet;
 
 use ocfs2_format::Blkno;
+use ocfs2_format::dinode::InodeFlags;
+use ocfs2_format::feature::Incompat;
 
 use crate::check::State;
 use crate::codes::connectivity as codes;
 use crate::directories::Directories;
+use crate::repair::Repair;
 use crate::start::SystemFile;
 use crate::{Context, Finding, Pass, Place};
 
@@ -64,12 +67,20 @@ fn links(context: &Context<'_>, state: &mut State<'_>, orphans: &HashSet<Blkno>)
         if facts.is_orphaned {
             let text =
                 format!("inode {inode} says that it is in an orphan directory, and is in none");
-            findings.push(Finding::new(codes::ORPHAN_FLAG, Place::inode(inode), text));
+            let repair = Repair::dinode(inode, |dinode, _| {
+                dinode.i_flags &= !InodeFlags::ORPHANED.bits();
+            });
+            let finding = Finding::new(codes::ORPHAN_FLAG, Place::inode(inode), text);
+            findings.push(finding.repaired_by(repair));
         }
         if facts.links != references {
             let text =
                 format!("inode {inode}: link count is {}, expected {references}", facts.links);
-            findings.push(Finding::new(codes::INODE_COUNT, Place::inode(inode), text));
+            let wide = context.volume.has(Incompat::INDEXED_DIRS);
+            let repair =
+                Repair::dinode(inode, move |dinode, _| dinode.set_links_count(references, wide));
+            let finding = Finding::new(codes::INODE_COUNT, Place::inode(inode), text);
+            findings.push(finding.repaired_by(repair));
         }
     }
     state.found_all(findings);

@@ -13,7 +13,7 @@ codes! {
         pass: Inodes,
         default: Yes,
         condition: "an extent block is of another generation, and may be left from an older volume",
-        repair: "do without the extent block, and what it leads to",
+        repair: "keep what of it fits the tree, which is built anew",
     }
     EB_GEN_FIX {
         pass: Inodes,
@@ -79,7 +79,7 @@ codes! {
         pass: Inodes,
         default: Yes,
         condition: "an extent begins, in the file, before the end of the one in front of it",
-        repair: "begin it where the one in front ends",
+        repair: "move it to where it fits, behind the one in front",
     }
     NO_HOLES {
         pass: Inodes,

@@ -37,7 +37,7 @@ codes! {
         pass: Inodes,
         default: Yes,
         condition: "the root inode is no directory",
-        repair: "clear it, so that a new root directory is made",
+        repair: "make it one again, with what it holds",
     }
     INODE_NZ_DTIME {
         pass: Inodes,
@@ -49,7 +49,7 @@ codes! {
         pass: Inodes,
         default: Yes,
         condition: "an inode has inline data on a volume without that feature",
-        repair: "clear the flag",
+        repair: "clear the flag; where there is no extent list, give the volume the feature instead",
     }
     INLINE_DATA_COUNT_INVALID {
         pass: Inodes,
@@ -73,19 +73,19 @@ codes! {
         pass: Inodes,
         default: Yes,
         condition: "an inode shares clusters on a volume without that feature",
-        repair: "clear the flag",
+        repair: "clear the flag; where there is a refcount tree, give the volume the feature instead",
     }
     REFCOUNT_LOC_INVALID {
         pass: Inodes,
         default: Yes,
         condition: "an inode names a refcount tree, and does not say that it shares clusters",
-        repair: "clear the reference to the tree",
+        repair: "have it say so if the tree is there, else clear the reference",
     }
     INODE_SIZE {
         pass: Inodes,
         default: Yes,
         condition: "a directory, or a file on a volume without sparse files, is larger than its clusters",
-        repair: "set the size to that of the clusters; a directory also loses its index",
+        repair: "set the size to that of the clusters",
     }
     INODE_SPARSE_SIZE {
         pass: Inodes,
@@ -109,13 +109,13 @@ codes! {
         pass: Inodes,
         default: Yes,
         condition: "a symbolic link without clusters has extents",
-        repair: "clear the inode",
+        repair: "take the number of the extents",
     }
     LINK_NULLTERM {
         pass: Inodes,
         default: Yes,
         condition: "the target of a symbolic link does not end within its block",
-        repair: "clear the inode",
+        repair: "end the target where the size says",
     }
     LINK_SIZE {
         pass: Inodes,
@@ -127,13 +127,13 @@ codes! {
         pass: Inodes,
         default: No,
         condition: "a symbolic link has fewer blocks than its target takes",
-        repair: "clear the inode",
+        repair: "set the size to what the blocks hold; without any, clear the inode",
     }
     DIR_ZERO {
         pass: Inodes,
         default: Yes,
         condition: "a directory has no blocks",
-        repair: "clear the inode",
+        repair: "make it an empty one; without inline data, clear the inode",
     }
     DX_TREE_CORRUPT {
         pass: Inodes,
@@ -157,7 +157,7 @@ codes! {
         pass: Inodes,
         default: Yes,
         condition: "an inode's mode is no type of file",
-        repair: "take the type from a directory entry that names it, or make it a regular file",
+        repair: "take the type that the contents look like",
     }
     INODE_FLAGS {
         pass: Inodes,

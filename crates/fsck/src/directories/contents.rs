@@ -49,6 +49,7 @@ fn read_blocks(known: &Known<'_>, inode: &Inode, reader: &mut Reader<'_>, read: 
         list: inode.id2(),
         holds: Holds::Dense,
         refcount_tree: None,
+        mend: &|| None,
     };
     let mut runs = Vec::new();
     // Its findings were made in pass 1.

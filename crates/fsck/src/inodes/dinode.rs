@@ -5,10 +5,12 @@ use ocfs2_format::dinode::{Arm, Dinode, DynFeatures, FileKind, InodeFlags};
 use ocfs2_format::feature::Incompat;
 use ocfs2_volume::Inode;
 
+use super::guess::{self, DIRECTORY, with_type};
 use super::{Facts, index, inline, local_alloc, symlink, truncate_log};
 use crate::codes::{directories, inodes as codes};
 use crate::collected::{Collected, TreeUser};
 use crate::extents::{self, Holds, TreeRoot, Walked};
+use crate::repair::{self, Repair};
 use crate::suballocs::{Bit, Group};
 use crate::{Context, Finding, Place, xattrs};
 
@@ -39,6 +41,14 @@ impl Subject<'_> {
         Finding::new(code, Place::inode(blkno), format_args!("inode {blkno}: {text}"))
     }
 
+    /// A change of the dinode, and of its block from `id2` on.
+    pub fn repair(
+        &self,
+        change: impl Fn(&mut Dinode, &mut [u8]) + Send + Sync + 'static,
+    ) -> Repair {
+        Repair::dinode(self.inode.blkno, change)
+    }
+
     pub fn is_system(&self) -> bool {
         self.dinode().flags().contains(InodeFlags::SYSTEM)
     }
@@ -63,7 +73,8 @@ pub(super) fn check(
             Some(FileKind::Directory) => directories::BAD_CRC32,
             _ => codes::INODE_ECC,
         };
-        out.found(subject.finding(code, bad));
+        let repair = Repair::block_check(inode.blkno, Dinode::CHECK_OFFSET);
+        out.found(subject.finding(code, bad).repaired_by(repair));
     }
     identity(context, group, at, &mut subject, out);
     kind(context, &subject, out);
@@ -116,12 +127,15 @@ fn identity(
 ) {
     let (dinode, blkno) = (&subject.inode.dinode, subject.blkno());
     if dinode.i_blkno != blkno {
-        out.found(subject.finding(codes::INODE_BLKNO, format!("i_blkno is {}", dinode.i_blkno)));
+        let finding = subject.finding(codes::INODE_BLKNO, format!("i_blkno is {}", dinode.i_blkno));
+        let repair = subject.repair(move |dinode, _| dinode.i_blkno = blkno);
+        out.found(finding.repaired_by(repair));
     }
     let slot = group.suballoc.slot();
     if dinode.i_suballoc_slot != slot {
         let text = format!("i_suballoc_slot is {}, expected {slot}", dinode.i_suballoc_slot);
-        out.found(subject.finding(codes::INODE_SUBALLOC, text));
+        let repair = subject.repair(move |dinode, _| dinode.i_suballoc_slot = slot);
+        out.found(subject.finding(codes::INODE_SUBALLOC, text).repaired_by(repair));
     }
     let loc = dinode.i_suballoc_loc;
     let misled = u32::from(dinode.i_suballoc_bit) != at.bit || !loc.is_none() && loc != group.blkno;
@@ -132,16 +146,23 @@ fn identity(
             "i_suballoc_bit is {} of group {loc}, expected {} of group {}",
             dinode.i_suballoc_bit, at.bit, group.blkno
         );
-        out.found(subject.finding(codes::INODE_SUBALLOC_BIT, text));
+        let (bit, group) = (at.bit as u16, group.blkno);
+        let repair = subject.repair(move |dinode, _| {
+            (dinode.i_suballoc_bit, dinode.i_suballoc_loc) = (bit, group);
+        });
+        out.found(subject.finding(codes::INODE_SUBALLOC_BIT, text).repaired_by(repair));
     }
     if dinode.i_dtime != 0 {
         let text = format!("is in use and was deleted at {}", dinode.i_dtime);
-        out.found(subject.finding(codes::INODE_NZ_DTIME, text));
+        let repair = subject.repair(|dinode, _| dinode.i_dtime = 0);
+        out.found(subject.finding(codes::INODE_NZ_DTIME, text).repaired_by(repair));
     }
     let root = context.volume.superblock().s_root_blkno;
     if blkno == root && subject.kind != Some(FileKind::Directory) {
         let text = format!("is the root directory, i_mode is {:#o}", dinode.i_mode);
-        out.found(subject.finding(codes::ROOT_NOTDIR, text));
+        let repair =
+            subject.repair(|dinode, _| dinode.i_mode = with_type(dinode.i_mode, DIRECTORY));
+        out.found(subject.finding(codes::ROOT_NOTDIR, text).repaired_by(repair));
         subject.kind = Some(FileKind::Directory);
     }
 }
@@ -162,7 +183,9 @@ fn kind(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) {
     let root = context.volume.superblock().s_root_blkno;
     if subject.kind.is_none() && subject.blkno() != root {
         let text = format!("i_mode is {:#o}, no type of file", dinode.i_mode);
-        out.found(subject.finding(codes::INODE_MODE, text));
+        out.found(
+            subject.finding(codes::INODE_MODE, text).repaired_by(guess::mode(subject.blkno())),
+        );
     }
     let flags = dinode.flags();
     let known = PURPOSES
@@ -175,7 +198,15 @@ fn kind(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) {
     let misplaced = !purpose.is_empty() && !flags.contains(InodeFlags::SYSTEM);
     if unknown || misplaced || purpose.contains(InodeFlags::SUPER_BLOCK) {
         let text = format!("i_flags is {:#x}", flags.bits());
-        out.found(subject.finding(codes::INODE_FLAGS, text));
+        let repair = subject.repair(move |dinode, _| {
+            let flags = dinode.flags() & known;
+            let flags = match flags.contains(InodeFlags::SYSTEM) {
+                true => flags.difference(InodeFlags::SUPER_BLOCK),
+                false => flags.difference(PURPOSES),
+            };
+            dinode.i_flags = flags.bits();
+        });
+        out.found(subject.finding(codes::INODE_FLAGS, text).repaired_by(repair));
     }
 }
 
@@ -193,11 +224,20 @@ fn features(context: &Context<'_>, subject: &mut Subject<'_>, out: &mut Collecte
         && (!is_dir || features.contains(DynFeatures::INLINE_DATA));
     if !known.contains(features) || is_index_misplaced {
         let text = format!("i_dyn_features is {:#x}", features.bits());
-        out.found(subject.finding(codes::INODE_FLAGS, text));
+        let repair = subject.repair(move |dinode, _| {
+            let mut features = dinode.dyn_features() & known;
+            if is_index_misplaced {
+                features.remove(DynFeatures::INDEXED_DIR);
+                dinode.i_dx_root = Blkno(0);
+            }
+            dinode.i_dyn_features = features.bits();
+        });
+        out.found(subject.finding(codes::INODE_FLAGS, text).repaired_by(repair));
     }
     if features.contains(DynFeatures::INLINE_DATA) && !volume.has(Incompat::INLINE_DATA) {
         let text = "has inline data, which the volume has not";
-        out.found(subject.finding(codes::INLINE_DATA_FLAG_INVALID, text));
+        let repair = guess::inline_data(subject.blkno());
+        out.found(subject.finding(codes::INLINE_DATA_FLAG_INVALID, text).repaired_by(repair));
         subject.features.remove(DynFeatures::INLINE_DATA);
     }
     let loc = subject.dinode().i_refcount_loc;
@@ -206,12 +246,14 @@ fn features(context: &Context<'_>, subject: &mut Subject<'_>, out: &mut Collecte
             subject.refcount_tree = Some(loc);
         } else {
             let text = "has a refcount tree, which the volume has not";
-            out.found(subject.finding(codes::REFCOUNT_FLAG_INVALID, text));
+            let repair = guess::refcount_tree(subject.blkno());
+            out.found(subject.finding(codes::REFCOUNT_FLAG_INVALID, text).repaired_by(repair));
             subject.features.remove(DynFeatures::HAS_REFCOUNT);
         }
     } else if !loc.is_none() {
         let text = format!("i_refcount_loc is {loc}, without HAS_REFCOUNT");
-        out.found(subject.finding(codes::REFCOUNT_LOC_INVALID, text));
+        let repair = guess::refcount_tree(subject.blkno());
+        out.found(subject.finding(codes::REFCOUNT_LOC_INVALID, text).repaired_by(repair));
     }
 }
 
@@ -221,8 +263,13 @@ fn contents(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) -
         Arm::InlineData if !subject.features.contains(DynFeatures::INLINE_DATA) => Arm::ExtentList,
         Arm::Symlink if symlink::has_extents(context, subject) => {
             let text = "i_clusters is 0, the symbolic link has an extent list";
-            out.found(subject.finding(codes::LINK_FAST_DATA, text));
-            return tree(context, subject, out).clusters;
+            let mut aside = Collected::default();
+            let clusters = tree(context, subject, &mut aside).clusters;
+            let count = u32::try_from(clusters).unwrap_or(u32::MAX);
+            let repair = subject.repair(move |dinode, _| dinode.i_clusters = count);
+            out.found(subject.finding(codes::LINK_FAST_DATA, text).repaired_by(repair));
+            out.append(aside);
+            return clusters;
         }
         arm => arm,
     };
@@ -259,6 +306,7 @@ fn tree(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) -> Wa
         list: subject.inode.id2(),
         holds,
         refcount_tree: subject.refcount_tree,
+        mend: &|| Some(repair::tree::of_inode(subject.blkno(), holds)),
     };
     // The end of what was written: the rest may lie behind the end of the file.
     let mut written = 0;
@@ -271,7 +319,9 @@ fn tree(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) -> Wa
     if !walked.incomplete && dinode.i_last_eb_blk != walked.last_leaf {
         let text =
             format!("i_last_eb_blk is {}, expected {}", dinode.i_last_eb_blk, walked.last_leaf);
-        out.found(subject.finding(codes::INODE_LAST_EB, text));
+        let last = walked.last_leaf;
+        let repair = subject.repair(move |dinode, _| dinode.i_last_eb_blk = last);
+        out.found(subject.finding(codes::INODE_LAST_EB, text).repaired_by(repair));
     }
     if subject.kind == Some(FileKind::Regular) {
         out.totals.fragmented += u64::from(walked.extents > 1);
@@ -281,7 +331,9 @@ fn tree(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) -> Wa
                 "i_size is {}, clusters are written up to {written}, beyond its {needed}",
                 dinode.i_size
             );
-            out.found(subject.finding(codes::INODE_SPARSE_SIZE, text));
+            let size = written << context.geometry().cluster_size.bits();
+            let repair = subject.repair(move |dinode, _| dinode.i_size = size);
+            out.found(subject.finding(codes::INODE_SPARSE_SIZE, text).repaired_by(repair));
         }
     }
     walked
@@ -294,17 +346,21 @@ fn sums(context: &Context<'_>, subject: &Subject<'_>, walked: &Walked, out: &mut
     if u64::from(dinode.i_clusters) != walked.clusters {
         let text = format!("i_clusters is {}, expected {}", dinode.i_clusters, walked.clusters);
         let code = if sparse { codes::INODE_SPARSE_CLUSTERS } else { codes::INODE_CLUSTERS };
-        out.found(subject.finding(code, text));
+        let count = u32::try_from(walked.clusters).unwrap_or(u32::MAX);
+        let repair = subject.repair(move |dinode, _| dinode.i_clusters = count);
+        out.found(subject.finding(code, text).repaired_by(repair));
     }
     let allocated = walked.end << context.geometry().cluster_size.bits();
     let is_dir = subject.kind == Some(FileKind::Directory);
     if is_dir && walked.extents == 0 {
-        out.found(subject.finding(codes::DIR_ZERO, "is a directory without any block"));
+        let finding = subject.finding(codes::DIR_ZERO, "is a directory without any block");
+        out.found(finding.repaired_by(guess::empty_directory(subject.blkno())));
         return;
     }
     let must_fit = is_dir || subject.kind == Some(FileKind::Regular) && !sparse;
     if must_fit && dinode.i_size > allocated {
         let text = format!("i_size is {}, {allocated} bytes are allocated", dinode.i_size);
-        out.found(subject.finding(codes::INODE_SIZE, text));
+        let repair = subject.repair(move |dinode, _| dinode.i_size = allocated);
+        out.found(subject.finding(codes::INODE_SIZE, text).repaired_by(repair));
     }
 }

@@ -19,17 +19,24 @@ pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Coll
     let count = usize::from(inline.id_count);
     if count != room && count + attributes != room {
         let text = format!("id_count is {}, expected {room}", inline.id_count);
-        out.found(subject.finding(codes::INLINE_DATA_COUNT_INVALID, text));
+        let repair = subject.repair(move |_, id2| {
+            if let Ok(inline) = InlineData::decode(id2) {
+                let _ = InlineData { id_count: room as u16, ..inline }.encode(id2);
+            }
+        });
+        out.found(subject.finding(codes::INLINE_DATA_COUNT_INVALID, text).repaired_by(repair));
     }
     if dinode.i_clusters != 0 {
         let text = format!("i_clusters is {}, the data is inline", dinode.i_clusters);
-        out.found(subject.finding(codes::INODE_INLINE_CLUSTERS, text));
+        let repair = subject.repair(|dinode, _| dinode.i_clusters = 0);
+        out.found(subject.finding(codes::INODE_INLINE_CLUSTERS, text).repaired_by(repair));
     }
     let size = match usize::try_from(dinode.i_size) {
         Ok(size) if size <= room => size,
         _ => {
             let text = format!("i_size is {}, {room} bytes fit inline", dinode.i_size);
-            out.found(subject.finding(codes::INODE_INLINE_SIZE, text));
+            let repair = subject.repair(move |dinode, _| dinode.i_size = room as u64);
+            out.found(subject.finding(codes::INODE_INLINE_SIZE, text).repaired_by(repair));
             return;
         }
     };
@@ -37,6 +44,11 @@ pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Coll
     let tail = id2.get(InlineData::SIZE + size..).unwrap_or_default();
     if subject.kind == Some(FileKind::Regular) && tail.iter().any(|byte| *byte != 0) {
         let text = format!("inline data behind i_size {size} is not zero");
-        out.found(subject.finding(codes::INLINE_DATA_TAIL, text));
+        let end = InlineData::SIZE + room;
+        let repair = subject.repair(move |dinode, id2| {
+            let start = InlineData::SIZE.saturating_add(dinode.i_size as usize);
+            id2.get_mut(start..end).unwrap_or_default().fill(0);
+        });
+        out.found(subject.finding(codes::INLINE_DATA_TAIL, text).repaired_by(repair));
     }
 }

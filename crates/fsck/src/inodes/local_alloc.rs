@@ -9,6 +9,7 @@ use super::dinode::Subject;
 use crate::Context;
 use crate::codes::slots as codes;
 use crate::collected::{Claim, Collected};
+use crate::repair::Repair;
 
 pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) {
     let id2 = subject.inode.id2();
@@ -23,13 +24,26 @@ pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Coll
     let set = bitmap.count_ones();
     if set != used as usize {
         let text = format!("i_used is {used}, {set} bits are set");
-        out.found(subject.finding(codes::LALLOC_USED_BITS, text));
+        let repair = subject.repair(move |dinode, _| dinode.set_bitmap(set as u32, total));
+        out.found(subject.finding(codes::LALLOC_USED_BITS, text).repaired_by(repair));
     }
     for run in bitmap.runs(false) {
         let start = alloc.la_bm_off + run.start as u32;
         let count = run.len() as u32;
         out.claims.push(Claim { owner: subject.blkno(), start, count });
     }
+}
+
+/// No window: nothing of it was handed out that is not claimed by its owner, the rest is free.
+fn cleared(subject: &Subject<'_>) -> Repair {
+    let len = subject.inode.id2().len();
+    subject.repair(move |dinode, id2| {
+        dinode.set_bitmap(0, 0);
+        if let Ok(alloc) = LocalAlloc::decode(id2) {
+            id2.get_mut(LocalAlloc::SIZE..len).unwrap_or_default().fill(0);
+            let _ = LocalAlloc { la_bm_off: 0, ..alloc }.encode(id2);
+        }
+    })
 }
 
 /// Reports what keeps the window from being used as it is; whether there is anything.
@@ -46,16 +60,22 @@ fn damage(
     if size > room {
         let finding =
             subject.finding(codes::LALLOC_SIZE, format!("la_size is {size}, at most {room} fit"));
-        out.found(finding.or_else(codes::LALLOC_CLEAR));
+        let fits = subject.repair(move |_, id2| {
+            if let Ok(alloc) = LocalAlloc::decode(id2) {
+                let _ = LocalAlloc { la_size: room, ..alloc }.encode(id2);
+            }
+        });
+        let finding = finding.repaired_by(fits).or_else(codes::LALLOC_CLEAR);
+        out.found(finding.repaired_by(cleared(subject)));
     }
     if total == 0 {
         if used != 0 {
             let text = format!("i_used is {used}, there is no window");
-            out.found(subject.finding(codes::LALLOC_NZ_USED, text));
+            out.found(subject.finding(codes::LALLOC_NZ_USED, text).repaired_by(cleared(subject)));
         }
         if offset != 0 {
             let text = format!("la_bm_off is {offset}, there is no window");
-            out.found(subject.finding(codes::LALLOC_NZ_BM, text));
+            out.found(subject.finding(codes::LALLOC_NZ_BM, text).repaired_by(cleared(subject)));
         }
         // Without a window nothing is lost.
         return false;
@@ -64,19 +84,21 @@ fn damage(
     let most = 8 * u32::from(size.min(room));
     if offset >= clusters {
         let text = format!("la_bm_off is {offset}, the volume has {clusters} clusters");
-        out.found(subject.finding(codes::LALLOC_BM_OVERRUN, text));
+        out.found(subject.finding(codes::LALLOC_BM_OVERRUN, text).repaired_by(cleared(subject)));
     } else if total > most {
         let text = format!("i_total is {total}, the bitmap has room for {most}");
         let finding = subject.finding(codes::LALLOC_BM_SIZE, text);
-        out.found(finding.or_else(codes::LALLOC_CLEAR));
+        let finding = finding.repaired_by(cleared(subject)).or_else(codes::LALLOC_CLEAR);
+        out.found(finding.repaired_by(cleared(subject)));
     } else if total > clusters - offset {
         let text = format!("{total} clusters from {offset} on, the volume has {clusters}");
-        out.found(subject.finding(codes::LALLOC_BM_STRADDLE, text));
+        out.found(subject.finding(codes::LALLOC_BM_STRADDLE, text).repaired_by(cleared(subject)));
     }
     if used > total {
         let text = format!("i_used is {used}, i_total is {total}");
         let finding = subject.finding(codes::LALLOC_USED_OVERRUN, text);
-        out.found(finding.or_else(codes::LALLOC_CLEAR));
+        let finding = finding.repaired_by(cleared(subject)).or_else(codes::LALLOC_CLEAR);
+        out.found(finding.repaired_by(cleared(subject)));
     }
     out.findings.len() > before
 }

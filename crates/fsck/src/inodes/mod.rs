@@ -5,6 +5,7 @@
 //! has ended, the inode table is complete, and so is what every file says is its own.
 
 mod dinode;
+mod guess;
 mod index;
 mod inline;
 mod local_alloc;

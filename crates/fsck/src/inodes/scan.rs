@@ -8,6 +8,7 @@ use super::{Piece, dinode};
 use crate::codes::inodes as codes;
 use crate::collected::Collected;
 use crate::parallel;
+use crate::repair::Repair;
 use crate::start::SystemFiles;
 use crate::suballocs::{Bit, Group, Suballoc, Suballocs};
 use crate::{Context, Finding, Place, Stop};
@@ -158,8 +159,10 @@ fn state(
         "inode {blkno}: i_fs_generation is {:#010x}, expected {generation:#010x}",
         dinode.i_fs_generation
     );
-    let finding = Finding::new(codes::INODE_GEN, Place::inode(blkno), text);
-    out.found(finding.or_else(codes::INODE_GEN_FIX));
+    let delete = Repair::new(move |editor| editor.delete_inode(blkno));
+    let keep = Repair::dinode(blkno, move |dinode, _| dinode.i_fs_generation = generation);
+    let finding = Finding::new(codes::INODE_GEN, Place::inode(blkno), text).repaired_by(delete);
+    out.found(finding.or_else(codes::INODE_GEN_FIX).repaired_by(keep));
     State::InUse
 }
 
@@ -185,7 +188,10 @@ impl BitFindings {
             let (is, bit) = if is_set { ("not in use", "set") } else { ("in use", "clear") };
             let file = group.suballoc.file_name();
             let text = format!("{what} {is}, and {bit} in the bitmap of {file}");
-            out.found(Finding::new(codes::INODE_ALLOC_REPAIR, Place::inode(first), text));
+            let (blkno, bits) = (group.blkno, start..end);
+            let repair = Repair::new(move |editor| editor.change_bits(blkno, &bits, !is_set));
+            let finding = Finding::new(codes::INODE_ALLOC_REPAIR, Place::inode(first), text);
+            out.found(finding.repaired_by(repair));
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::Context;
 use crate::codes::inodes as codes;
 use crate::collected::Collected;
 use crate::extents::Walked;
+use crate::repair::Repair;
 
 /// Whether there is an extent list in place of a target in the dinode.
 pub(super) fn has_extents(context: &Context<'_>, subject: &Subject<'_>) -> bool {
@@ -20,7 +21,13 @@ pub(super) fn has_extents(context: &Context<'_>, subject: &Subject<'_>) -> bool 
 
 /// A target in the dinode.
 pub(super) fn check_fast(subject: &Subject<'_>, out: &mut Collected) {
-    length(subject, subject.inode.id2(), out);
+    let room = subject.inode.id2().len();
+    // It ends where the size says, or else where the room does.
+    let end = subject.repair(move |dinode, id2| {
+        let size = usize::try_from(dinode.i_size).unwrap_or(usize::MAX).min(room - 1);
+        id2.get_mut(size..room).unwrap_or_default().fill(0);
+    });
+    length(subject, subject.inode.id2(), end, out);
 }
 
 /// A target in blocks, those of `walked`.
@@ -32,11 +39,20 @@ pub(super) fn check_slow(
 ) {
     let size = subject.dinode().i_size;
     let block_size = context.volume.block_size();
+    let bits = block_size.bits();
     let needed = context.geometry().blocks_for(size.saturating_add(1));
     let there = walked.clusters << context.geometry().bpc_bits();
     if needed > there {
         let text = format!("a target of {size} bytes needs {needed} blocks, there are {there}");
-        out.found(subject.finding(codes::LINK_BLOCKS, text));
+        let repair = match there {
+            0 => Repair::new({
+                let blkno = subject.blkno();
+                move |editor| editor.delete_inode(blkno)
+            }),
+            // The target has its end somewhere: the next check tells.
+            _ => subject.repair(move |dinode, _| dinode.i_size = (there << bits) - 1),
+        };
+        out.found(subject.finding(codes::LINK_BLOCKS, text).repaired_by(repair));
         return;
     }
     // A target the kernel makes fits a block, and the first extent.
@@ -46,22 +62,35 @@ pub(super) fn check_slow(
     let blocks = needed.min(u64::from(first.e_leaf_clusters()) << context.geometry().bpc_bits());
     let blocks = blocks.min(u64::from(4096 / block_size.bytes()) + 1) as u32;
     match context.volume.read_blocks(first.e_blkno, blocks) {
-        Ok(target) => length(subject, &target, out),
+        Ok(target) => {
+            let start = first.e_blkno;
+            let room = target.len();
+            let size = usize::try_from(size).unwrap_or(usize::MAX).min(room - 1);
+            let end = Repair::new(move |editor| {
+                editor.blocks(start, blocks, None, |target| {
+                    target.get_mut(size..).unwrap_or_default().fill(0);
+                })
+            });
+            length(subject, &target, end, out);
+        }
         Err(ocfs2_volume::Error::OutsideVolume { .. }) => {}
         Err(err) => out.found(crate::context::io_error("symbolic link", first.e_blkno, &err)),
     }
 }
 
-fn length(subject: &Subject<'_>, target: &[u8], out: &mut Collected) {
+/// `end` gives it one.
+fn length(subject: &Subject<'_>, target: &[u8], end: Repair, out: &mut Collected) {
     let size = subject.dinode().i_size;
     match target.iter().position(|byte| *byte == 0) {
         None => {
             let text = "the target of the symbolic link has no end";
-            out.found(subject.finding(codes::LINK_NULLTERM, text));
+            out.found(subject.finding(codes::LINK_NULLTERM, text).repaired_by(end));
         }
         Some(length) if length as u64 != size => {
             let text = format!("i_size is {size}, the target has {length} bytes");
-            out.found(subject.finding(codes::LINK_SIZE, text));
+            let length = length as u64;
+            let repair = subject.repair(move |dinode, _| dinode.i_size = length);
+            out.found(subject.finding(codes::LINK_SIZE, text).repaired_by(repair));
         }
         Some(_) => {}
     }

@@ -2,12 +2,13 @@
 //!
 //! Claims what its records name: in the global bitmap they are still set.
 
-use ocfs2_format::truncate_log::{TruncateLog, TruncateLogHeader};
+use ocfs2_format::truncate_log::{TruncateLog, TruncateLogHeader, TruncateRec};
 
 use super::dinode::Subject;
 use crate::Context;
 use crate::codes::slots as codes;
 use crate::collected::{Claim, Collected};
+use crate::repair::edit_list;
 
 pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) {
     let Ok(log) = TruncateLog::new(subject.inode.id2()) else { return };
@@ -15,12 +16,22 @@ pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Coll
     let capacity = TruncateLog::capacity(context.volume.block_size());
     if tl_count > capacity {
         let text = format!("tl_count is {tl_count}, at most {capacity} fit");
-        out.found(subject.finding(codes::DEALLOC_COUNT, text));
+        let repair = subject.repair(move |_, id2| {
+            edit_list(id2, |log: &mut TruncateLogHeader, _: &mut Vec<TruncateRec>| {
+                log.tl_count = capacity;
+            });
+        });
+        out.found(subject.finding(codes::DEALLOC_COUNT, text).repaired_by(repair));
     }
     let count = tl_count.min(capacity);
     if tl_used > count {
         let text = format!("tl_used is {tl_used}, tl_count is {count}");
-        out.found(subject.finding(codes::DEALLOC_USED, text));
+        let repair = subject.repair(move |_, id2| {
+            edit_list(id2, |log: &mut TruncateLogHeader, _: &mut Vec<TruncateRec>| {
+                log.tl_used = log.tl_used.min(count);
+            });
+        });
+        out.found(subject.finding(codes::DEALLOC_USED, text).repaired_by(repair));
     }
     let clusters = context.geometry().clusters;
     for (index, rec) in log.records().take(count.into()).enumerate() {
@@ -40,7 +51,16 @@ pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Coll
         };
         let text =
             format!("record {index}: {count} clusters from {start} on, the volume has {clusters}");
-        out.found(subject.finding(code, text));
+        // Without a start it is left out; what it was to free is not in use.
+        let repair = subject.repair(move |_, id2| {
+            edit_list(id2, |_: &mut TruncateLogHeader, records: &mut Vec<TruncateRec>| {
+                let same = |it: &&mut TruncateRec| (it.t_start, it.t_clusters) == (start, count);
+                if let Some(rec) = records.iter_mut().find(same) {
+                    *rec = TruncateRec::default();
+                }
+            });
+        });
+        out.found(subject.finding(code, text).repaired_by(repair));
         out.incomplete = true;
     }
 }

@@ -116,6 +116,7 @@ impl Reader<'_, '_> {
             list: block.bytes.get(RefcountBlock::LIST_OFFSET..).unwrap_or_default(),
             holds: Holds::RefcountLeaves,
             refcount_tree: None,
+            mend: &|| None,
         };
         let mut leaves = Vec::new();
         let walked = extents::walk(self.context, &tree, self.out, |_, leaf| leaves.push(leaf));

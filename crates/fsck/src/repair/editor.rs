@@ -1,7 +1,7 @@
 //! Changing structures on an overlay.
 
 use ocfs2_format::check;
-use ocfs2_format::dinode::Dinode;
+use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::extent::ExtentBlock;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::{Blkno, Structure};
@@ -100,6 +100,20 @@ impl<'a> Editor<'a> {
         change: impl FnOnce(&mut Dinode, &mut [u8]),
     ) -> Result<(), EditError> {
         self.header(blkno, Dinode::CHECK_OFFSET, change)
+    }
+
+    /// Marks an inode as deleted. What it used, and entries that lead to it, are found to be too
+    /// much by the next check.
+    ///
+    /// # Errors
+    /// It can not be read or written.
+    pub fn delete_inode(&mut self, blkno: Blkno) -> Result<(), EditError> {
+        self.dinode(blkno, |dinode, _| {
+            dinode.i_flags &= !(InodeFlags::VALID | InodeFlags::ORPHANED).bits();
+            dinode.i_links_count = 0;
+            dinode.i_links_count_hi = 0;
+            dinode.i_dtime = dinode.i_ctime.max(1);
+        })
     }
 
     /// Changes an extent block, and the bytes of its extent list's records.

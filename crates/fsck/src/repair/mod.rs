@@ -15,10 +15,12 @@ use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::device::OverlayDevice;
 use ocfs2_volume::{Error, Volume};
 
+mod bits;
 pub mod commit;
 mod editor;
 pub mod plan;
 mod space;
+pub mod tree;
 
 pub use editor::{Editor, edit_list};
 

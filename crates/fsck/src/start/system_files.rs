@@ -326,6 +326,7 @@ pub(crate) fn extents_of(context: &Context<'_>, inode: &Inode) -> Vec<Extent> {
         list: inode.id2(),
         holds: Holds::Dense,
         refcount_tree: None,
+        mend: &|| None,
     };
     let mut found = Vec::new();
     extents::walk(context, &root, &mut Collected::default(), |_, extent| found.push(extent));

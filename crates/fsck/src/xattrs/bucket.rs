@@ -55,6 +55,7 @@ pub(super) fn check(
         list: block.get(XattrTreeRoot::LIST_OFFSET..).unwrap_or_default(),
         holds: Holds::Hashed,
         refcount_tree: None,
+        mend: &|| None,
     };
     let mut extents = Vec::new();
     let walked = extents::walk(context, &tree, out, |_, extent| extents.push(extent));

@@ -39,6 +39,7 @@ pub(super) fn check(
         list: stored.get(XattrValueRoot::LIST_OFFSET..).unwrap_or_default(),
         holds: Holds::Dense,
         refcount_tree: owner.refcount_tree,
+        mend: &|| None,
     };
     let walked = extents::walk(context, &tree, out, |_, _| {});
     let place: Place = owner.place(blkno);

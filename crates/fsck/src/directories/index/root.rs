@@ -122,7 +122,9 @@ fn walk(
     out: &mut Collected,
 ) -> Walked {
     let list = block.get(DxRoot::LIST_OFFSET..).unwrap_or_default();
-    let tree = TreeRoot { owner: dir, blkno, list, holds: Holds::Hashed, refcount_tree: None };
+    let mend = &|| None;
+    let tree =
+        TreeRoot { owner: dir, blkno, list, holds: Holds::Hashed, refcount_tree: None, mend };
     let mut found = Collected::default();
     let walked = extents::walk(context, &tree, &mut found, |_, extent| extents.push(extent));
     let (own, of_tree): (Vec<_>, Vec<_>) = std::mem::take(&mut found.findings)

@@ -1,0 +1,69 @@
+//! Bits of allocators, with the counts that go with them.
+
+use std::ops::Range;
+
+use ocfs2_format::chain::{ChainListHeader, ChainRec};
+use ocfs2_format::group::GroupDesc;
+use ocfs2_format::{Blkno, Structure};
+
+use super::{EditError, Editor};
+
+impl Editor<'_> {
+    /// Sets or clears bits of a group, and counts that in its descriptor, its chain and its
+    /// allocator, as far as these are what they should be: what is wrong with counts is found by
+    /// itself.
+    ///
+    /// # Errors
+    /// The descriptor can not be read.
+    pub fn change_bits(
+        &mut self,
+        group: Blkno,
+        bits: &Range<u32>,
+        set: bool,
+    ) -> Result<(), EditError> {
+        let mut changed = None;
+        self.block(group, Some(GroupDesc::CHECK_OFFSET), |block| {
+            changed = change(block, bits, set);
+        })?;
+        let Some((desc, freed)) = changed.filter(|(_, freed)| *freed != 0) else { return Ok(()) };
+        if !self.volume().geometry().is_valid_block(desc.bg_parent_dinode) {
+            return Ok(());
+        }
+        self.dinode(desc.bg_parent_dinode, |dinode, id2| {
+            let (used, total) = dinode.bitmap();
+            dinode.set_bitmap(moved(used, -freed), total);
+            let at = ChainListHeader::SIZE + usize::from(desc.bg_chain) * ChainRec::SIZE;
+            let Some(bytes) = id2.get_mut(at..) else { return };
+            if let Ok(mut chain) = ChainRec::decode(bytes) {
+                chain.c_free = moved(chain.c_free, freed);
+                let _ = chain.encode(bytes);
+            }
+        })
+    }
+}
+
+/// The descriptor, and by how many more bits are clear.
+fn change(block: &mut [u8], bits: &Range<u32>, set: bool) -> Option<(GroupDesc, i64)> {
+    let mut desc = GroupDesc::decode(block).ok()?;
+    if desc.bg_signature != GroupDesc::SIGNATURE {
+        return None;
+    }
+    let mut bitmap = desc.bitmap_mut(block).ok()?;
+    let before = bitmap.as_ref().count_ones() as i64;
+    let (start, count) = (bits.start as usize, bits.end.saturating_sub(bits.start) as usize);
+    match set {
+        true => bitmap.set_range(start, count),
+        false => bitmap.clear_range(start, count),
+    }
+    let freed = before - bitmap.as_ref().count_ones() as i64;
+    desc.bg_free_bits_count =
+        moved(desc.bg_free_bits_count.into(), freed).min(desc.bg_bits.into()) as u16;
+    // A hint; 0 is "not known".
+    desc.bg_contig_free_bits = 0;
+    desc.encode(block).ok()?;
+    Some((desc, freed))
+}
+
+fn moved(count: u32, by: i64) -> u32 {
+    (i64::from(count) + by).clamp(0, u32::MAX.into()) as u32
+}

@@ -1,0 +1,308 @@
+//! Extent trees built anew from what can be read of them.
+//!
+//! Whatever is wrong with lists, records and extent blocks of a tree, what is right of it is the
+//! sequence of its extents. They are gathered as the check reads them, and written into a tree
+//! that is as shallow as can be, in the extent blocks the old one had.
+
+use std::collections::HashSet;
+
+use ocfs2_format::dinode::{Arm, DynFeatures};
+use ocfs2_format::extent::{
+    ExtentBlock, ExtentFlags, ExtentList, ExtentListHeader, ExtentRec, MAX_TREE_DEPTH,
+    write_extent_list,
+};
+use ocfs2_format::feature::{Incompat, RoCompat};
+use ocfs2_format::{Blkno, Cpos, Structure, check};
+use ocfs2_volume::{Error, Inode, Volume};
+
+use super::{EditError, Editor, Repair};
+use crate::extents::Holds;
+
+/// What could be read of a tree.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// The extents, each behind the one before.
+    pub extents: Vec<ExtentRec>,
+    /// Extent blocks, which can be used again, with their blocks.
+    blocks: Vec<(Blkno, ExtentBlock)>,
+}
+
+/// A tree that was built anew.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Built {
+    /// The sum of all extents.
+    pub clusters: u32,
+    /// The rightmost leaf that is an extent block; 0 if the root is the leaf.
+    pub last_leaf: Blkno,
+}
+
+/// The repair that builds the tree of an inode's contents anew.
+pub fn of_inode(blkno: Blkno, holds: Holds) -> Repair {
+    Repair::new(move |editor| {
+        let inode = editor.inode(blkno)?;
+        if inode.dinode.arm() != Arm::ExtentList {
+            return Ok(());
+        }
+        let shares = inode.dinode.dyn_features().contains(DynFeatures::HAS_REFCOUNT);
+        let gathered = gather(editor.volume(), blkno, inode.id2(), holds, shares)?;
+        let mut id2 = inode.id2().to_vec();
+        let built = gathered.build(editor, &mut id2)?;
+        write_inode(editor, &inode, &id2, built)
+    })
+}
+
+fn write_inode(
+    editor: &mut Editor<'_>,
+    inode: &Inode,
+    id2: &[u8],
+    built: Built,
+) -> Result<(), EditError> {
+    editor.dinode(inode.blkno, |dinode, rest| {
+        dinode.i_clusters = built.clusters;
+        dinode.i_last_eb_blk = built.last_leaf;
+        if let Some(bytes) = rest.get_mut(..id2.len()) {
+            bytes.copy_from_slice(id2);
+        }
+    })
+}
+
+/// Reads the tree whose root list, in block `root`, is `list`. With `shares`, extents may be
+/// refcounted.
+///
+/// # Errors
+/// There is no list.
+pub fn gather(
+    volume: &Volume,
+    root: Blkno,
+    list: &[u8],
+    holds: Holds,
+    shares: bool,
+) -> Result<Gathered, EditError> {
+    let list = ExtentList::new(list).map_err(|source| Error::Truncated { blkno: root, source })?;
+    let mut allowed = ExtentFlags::empty();
+    allowed.set(ExtentFlags::UNWRITTEN, volume.features().ro_compat.contains(RoCompat::UNWRITTEN));
+    allowed.set(ExtentFlags::REFCOUNTED, shares && volume.has(Incompat::REFCOUNT_TREE));
+    let mut gathering = Gathering {
+        volume,
+        holds,
+        allowed,
+        seen: HashSet::from([root]),
+        leaves: Vec::new(),
+        blocks: Vec::new(),
+    };
+    let depth = gathering.depth(&list);
+    gathering.list(&list, depth);
+    let Gathering { leaves, blocks, .. } = gathering;
+    let extents = match holds {
+        Holds::Data | Holds::Dense => placed(leaves, holds),
+        // Positions are hashes or numbers: what is there is there.
+        Holds::Hashed | Holds::RefcountLeaves => {
+            let mut leaves = leaves;
+            leaves.sort_by_key(|rec| rec.e_cpos.0);
+            leaves.dedup_by_key(|rec| rec.e_cpos.0);
+            leaves
+        }
+    };
+    Ok(Gathered { extents, blocks })
+}
+
+struct Gathering<'a> {
+    volume: &'a Volume,
+    holds: Holds,
+    allowed: ExtentFlags,
+    seen: HashSet<Blkno>,
+    leaves: Vec<ExtentRec>,
+    blocks: Vec<(Blkno, ExtentBlock)>,
+}
+
+impl Gathering<'_> {
+    /// The depth of the root; one that can not be is taken from what is beneath.
+    fn depth(&self, list: &ExtentList<'_>) -> u16 {
+        let depth = list.header.l_tree_depth;
+        if depth <= MAX_TREE_DEPTH {
+            return depth;
+        }
+        let first = list.record(0).and_then(|rec| self.extent_block(rec.e_blkno));
+        first.map_or(0, |(_, block)| {
+            let below = ExtentBlock::list(&block).map_or(0, |list| list.header.l_tree_depth);
+            below.min(MAX_TREE_DEPTH - 1) + 1
+        })
+    }
+
+    /// The extent block there is.
+    fn extent_block(&self, blkno: Blkno) -> Option<(ExtentBlock, Vec<u8>)> {
+        if !self.volume.geometry().is_valid_block(blkno) {
+            return None;
+        }
+        let mut block = self.volume.read_block(blkno).ok()?;
+        if self.volume.has(Incompat::META_ECC) {
+            check::correct(&mut block, ExtentBlock::CHECK_OFFSET);
+        }
+        let header = ExtentBlock::decode(&block).ok()?;
+        (header.h_signature == ExtentBlock::SIGNATURE).then_some((header, block))
+    }
+
+    fn list(&mut self, list: &ExtentList<'_>, depth: u16) {
+        let ExtentListHeader { l_next_free_rec, .. } = list.header;
+        let used = usize::from(l_next_free_rec).min(list.capacity());
+        for rec in (0..used).filter_map(|index| list.record(index)) {
+            if depth == 0 {
+                self.leaves.extend(self.leaf(rec));
+                continue;
+            }
+            if !self.seen.insert(rec.e_blkno) {
+                continue;
+            }
+            let Some((header, block)) = self.extent_block(rec.e_blkno) else { continue };
+            self.blocks.push((rec.e_blkno, header));
+            if let Ok(list) = ExtentBlock::list(&block) {
+                self.list(&list, depth - 1);
+            }
+        }
+    }
+
+    /// The extent of a record, as far as it is within the volume.
+    fn leaf(&self, rec: ExtentRec) -> Option<ExtentRec> {
+        let geometry = self.volume.geometry();
+        let clusters = u64::from(rec.e_leaf_clusters());
+        if clusters == 0 || !geometry.is_valid_block(rec.e_blkno) {
+            return None;
+        }
+        let bits = if self.holds == Holds::RefcountLeaves { 0 } else { geometry.bpc_bits() };
+        let start = rec.e_blkno.0 >> bits;
+        let room = (geometry.blocks() >> bits).saturating_sub(start);
+        let clusters = u16::try_from(clusters.min(room)).ok()?;
+        let flags = rec.e_flags() & self.allowed;
+        (clusters > 0).then(|| ExtentRec::leaf(rec.e_cpos, clusters, flags, Blkno(start << bits)))
+    }
+}
+
+/// The extents with positions of which none overlap another one; dense ones follow each other.
+fn placed(leaves: Vec<ExtentRec>, holds: Holds) -> Vec<ExtentRec> {
+    let mut placed: Vec<ExtentRec> = Vec::with_capacity(leaves.len());
+    let mut end = 0_u64;
+    let mut leaves = leaves.into_iter().peekable();
+    while let Some(rec) = leaves.next() {
+        let length = u64::from(rec.e_leaf_clusters());
+        let mut cpos = u64::from(rec.e_cpos.0);
+        // The next one tells which of two positions that contradict each other is right.
+        let next = leaves.peek().map(|next| u64::from(next.e_cpos.0));
+        let fits_in_front = next.is_some_and(|next| next >= end + length && cpos + length > next);
+        if cpos < end || holds == Holds::Dense || fits_in_front {
+            cpos = end;
+        }
+        let Ok(start) = u32::try_from(cpos) else { break };
+        end = cpos + length;
+        if end > 1 << 32 {
+            break;
+        }
+        let (clusters, flags) = (rec.e_leaf_clusters(), rec.e_flags());
+        placed.push(ExtentRec::leaf(Cpos(start), clusters, flags, rec.e_blkno));
+    }
+    placed
+}
+
+impl Gathered {
+    /// Writes the tree with its root list into `root`, which it may fill; its extent blocks at
+    /// once.
+    ///
+    /// # Errors
+    /// There are too few extent blocks; they can not be written.
+    pub fn build(self, editor: &mut Editor<'_>, root: &mut [u8]) -> Result<Built, EditError> {
+        let room = root.len().saturating_sub(ExtentListHeader::SIZE) / ExtentRec::SIZE;
+        let per_block = usize::from(ExtentBlock::list_capacity(editor.volume().block_size()));
+        let clusters = self.extents.iter().map(|rec| u32::from(rec.e_leaf_clusters()));
+        let clusters = clusters.fold(0, u32::saturating_add);
+        let mut blocks = self.blocks.into_iter();
+        let mut last_leaf = Blkno(0);
+        let mut level = self.extents;
+        let mut depth = 0;
+        while level.len() > room {
+            if depth >= MAX_TREE_DEPTH {
+                return Err(EditError::Impossible("the extent tree would be too deep".to_owned()));
+            }
+            let lists: Vec<_> = level.chunks(per_block).collect();
+            let homes: Vec<_> = blocks.by_ref().take(lists.len()).collect();
+            if homes.len() < lists.len() {
+                return Err(EditError::Impossible("extent blocks are missing".to_owned()));
+            }
+            if depth == 0 {
+                last_leaf = homes.last().map_or(Blkno(0), |(blkno, _)| *blkno);
+            }
+            let mut above = Vec::with_capacity(lists.len());
+            for (index, (records, (blkno, header))) in lists.iter().zip(&homes).enumerate() {
+                let next = homes.get(index + 1).filter(|_| depth == 0);
+                let next = next.map_or(Blkno(0), |(blkno, _)| *blkno);
+                write_block(editor, *blkno, header, next, depth, records)?;
+                let first = records.first().map_or(0, |rec| rec.e_cpos.0);
+                let following = lists.get(index + 1).and_then(|records| records.first());
+                let end = records.last().map_or(0, |rec| end_of(rec, depth));
+                // A record covers what is up to the next one.
+                let end = following.map_or(end, |rec| rec.e_cpos.0.into());
+                let length = end.saturating_sub(first.into()).min(u32::MAX.into()) as u32;
+                above.push(ExtentRec::interior(Cpos(first), length, *blkno));
+            }
+            level = above;
+            depth += 1;
+        }
+        root.get_mut(ExtentListHeader::SIZE..).unwrap_or_default().fill(0);
+        write_extent_list(root, depth, &level)
+            .map_err(|source| Error::Truncated { blkno: Blkno(0), source })?;
+        Ok(Built { clusters, last_leaf })
+    }
+}
+
+fn end_of(rec: &ExtentRec, depth: u16) -> u64 {
+    let length = match depth {
+        0 => rec.e_leaf_clusters().into(),
+        _ => rec.e_int_clusters(),
+    };
+    u64::from(rec.e_cpos.0) + u64::from(length)
+}
+
+fn write_block(
+    editor: &mut Editor<'_>,
+    blkno: Blkno,
+    header: &ExtentBlock,
+    next_leaf: Blkno,
+    depth: u16,
+    records: &[ExtentRec],
+) -> Result<(), EditError> {
+    let header = ExtentBlock {
+        h_fs_generation: editor.volume().generation(),
+        h_blkno: blkno,
+        h_next_leaf_blk: next_leaf,
+        ..header.clone()
+    };
+    editor.create(blkno, ExtentBlock::CHECK_OFFSET, &header, |list| {
+        // As many fit as a block has room for.
+        let _ = write_extent_list(list, depth, records);
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rec(cpos: u32, clusters: u16) -> ExtentRec {
+        ExtentRec::leaf(Cpos(cpos), clusters, ExtentFlags::empty(), Blkno(8 * u64::from(cpos) + 80))
+    }
+
+    fn positions(leaves: &[ExtentRec], holds: Holds) -> Vec<u32> {
+        placed(leaves.to_vec(), holds).iter().map(|rec| rec.e_cpos.0).collect()
+    }
+
+    #[test]
+    fn a_position_that_can_not_be_is_the_one_between_its_neighbours() {
+        let sound = [rec(0, 5), rec(5, 3), rec(10, 2)];
+        assert_eq!(positions(&sound, Holds::Data), [0, 5, 10]);
+        assert_eq!(positions(&sound, Holds::Dense), [0, 5, 8]);
+        let too_low = [rec(0, 5), rec(2, 3), rec(10, 2)];
+        assert_eq!(positions(&too_low, Holds::Data), [0, 5, 10]);
+        let too_high = [rec(0, 5), rec(900, 3), rec(10, 2)];
+        assert_eq!(positions(&too_high, Holds::Data), [0, 5, 10]);
+        let at_the_end = [rec(u32::MAX - 1, 5), rec(5, 3)];
+        assert_eq!(positions(&at_the_end, Holds::Data), [0, 5]);
+        assert_eq!(positions(&[rec(u32::MAX - 1, 5)], Holds::Data), Vec::<u32>::new());
+    }
+}
