@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use ocfs2_testing::{LoopDevice, Run, Scratch, allocated_bytes, find_program, skip};
-use ocfs2_volume::device::{self, DeviceOptions, OpenCause};
+use ocfs2_volume::device::{self, Caching, DeviceOptions, OpenCause};
 
 fn exclusive() -> DeviceOptions {
     DeviceOptions { write: true, exclusive: true, ..Default::default() }
@@ -22,11 +22,16 @@ fn holders(path: &Path) -> String {
 fn a_block_device_is_read_written_zeroed_and_discarded() {
     let scratch = Scratch::new();
     let image = scratch.image("disk.img", 64 << 20);
-    for (direct, sector_size) in [(false, 512), (true, 512), (true, 4096)] {
+    for (caching, sector_size) in [
+        (Caching::Cached, 512),
+        (Caching::ReadOnce, 4096),
+        (Caching::Direct, 512),
+        (Caching::Direct, 4096),
+    ] {
         let arguments = ["--sector-size".to_owned(), sector_size.to_string()];
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
         let Some(disk) = LoopDevice::attach(&image, &arguments) else { return };
-        let options = DeviceOptions { direct, ..exclusive() };
+        let options = DeviceOptions { caching, ..exclusive() };
         let device = device::open(disk.path(), &options).unwrap();
         assert_eq!(device.size_bytes(), 64 << 20);
         assert_eq!(device.sector_size(), sector_size);
@@ -45,7 +50,7 @@ fn a_block_device_is_read_written_zeroed_and_discarded() {
                 u8::from((1000..5000).contains(&at) || (8_393_607..9_438_184).contains(&at)) * 7
             };
             let wrong = (0..bytes.len()).find(|at| bytes[*at] != expected(*at));
-            assert_eq!(wrong, None, "direct {direct}, fresh {fresh}, sectors of {sector_size}");
+            assert_eq!(wrong, None, "{caching:?}, fresh {fresh}, sectors of {sector_size}");
         }
         assert!(allocated_bytes(&image) < 2 << 20, "zeroing did not free the space");
         device.discard(0, 64 << 20).unwrap();

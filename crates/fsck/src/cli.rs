@@ -140,14 +140,15 @@ pub struct Cli {
     #[arg(value_parser = parse_block_size)]
     pub block_size: Option<MaybeBlockSize>,
 
-    /// Threads that read and decode; by default one for each processor.
+    /// Threads that read and decode; by default one for each processor, and at least 16.
     ///
-    /// What is found does not depend on it.
+    /// Each waits for one read at a time, so that this is also how many are in flight. What is
+    /// found does not depend on it.
     #[arg(long, value_name = "N", help_heading = "Running")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 
-    /// Read through the page cache. That is always done; the C tool has to be told.
+    /// Read through the page cache. Without it only what is in it is read from there.
     #[arg(short = 'u', help_heading = "Running")]
     pub buffered: bool,
 

@@ -10,13 +10,17 @@ use ocfs2_volume::{Error, Volume};
 use crate::codes::{Code, general};
 use crate::{Finding, Place};
 
+/// Reads that keep a device busy, whatever the number of cores.
+const IN_FLIGHT: usize = 16;
+
 /// Blocks that are read at once where several lie in a row.
 const PIECE: u64 = 256;
 
 /// How to check.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Options {
-    /// Threads that read and decode, at least 1. The result does not depend on it.
+    /// Threads that read and decode, at least 1, each with one read at a time. The result does
+    /// not depend on it.
     pub threads: usize,
     /// Whether inodes of another generation may belong to this volume (`-G`).
     pub foreign_generations: bool,
@@ -24,8 +28,8 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { threads, foreign_generations: false }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { threads: cores.max(IN_FLIGHT), foreign_generations: false }
     }
 }
 

@@ -27,15 +27,32 @@ pub fn ordered<T, R, I>(
     threads: usize,
     items: I,
     work: impl Fn(T) -> R + Sync,
+    merge: impl FnMut(R) -> bool,
+) where
+    T: Send,
+    R: Send,
+    I: Iterator<Item = T> + Send,
+{
+    ordered_with(threads, items, || (), |(), item| work(item), merge);
+}
+
+/// As [`ordered`]; each thread has what it uses again and again, which `own` makes.
+pub fn ordered_with<T, R, I, O>(
+    threads: usize,
+    items: I,
+    own: impl Fn() -> O + Sync,
+    work: impl Fn(&mut O, T) -> R + Sync,
     mut merge: impl FnMut(R) -> bool,
 ) where
     T: Send,
     R: Send,
     I: Iterator<Item = T> + Send,
 {
-    let threads = threads.max(1);
+    // No more than there is work for, where that is known.
+    let threads = threads.min(items.size_hint().1.unwrap_or(threads)).max(1);
     if threads == 1 {
-        items.map(work).all(merge);
+        let mut own = own();
+        items.map(|item| work(&mut own, item)).all(merge);
         return;
     }
     let results = BTreeMap::new();
@@ -53,6 +70,7 @@ pub fn ordered<T, R, I>(
             guard.ended |= thread::panicking();
             changed.notify_all();
         });
+        let mut own = own();
         loop {
             let mut guard: MutexGuard<'_, Queue<I, R>> = lock();
             while !guard.ended && guard.next >= guard.merged + ahead {
@@ -68,7 +86,7 @@ pub fn ordered<T, R, I>(
             let number = guard.next;
             guard.next += 1;
             drop(guard);
-            let result = work(item);
+            let result = work(&mut own, item);
             lock().results.insert(number, result);
             changed.notify_all();
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use ocfs2_format::{Blkno, BlockSize};
 use ocfs2_volume::device::holders::{Holder, holders};
-use ocfs2_volume::device::{DeviceOptions, OpenCause, open};
+use ocfs2_volume::device::{Caching, DeviceOptions, OpenCause, open};
 use ocfs2_volume::open::Backup;
 use ocfs2_volume::{Device, OpenVolumeError, SuperblockAt, Volume, VolumeOptions};
 
@@ -24,6 +24,7 @@ pub(crate) fn open_device(cli: &Cli) -> Result<Opened> {
         write,
         exclusive: write,
         partition: cli.partition,
+        caching: if cli.buffered { Caching::Cached } else { Caching::ReadOnce },
         ..DeviceOptions::default()
     };
     let device = open(&cli.device, &options).map_err(|err| {

@@ -10,7 +10,7 @@ use ocfs2_cluster::{ConfError, NodeNames, Sources};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::superblock::{Stack, SuperBlock};
 use ocfs2_volume::device::holders::{self, Holder};
-use ocfs2_volume::device::{self, DeviceOptions, OpenCause};
+use ocfs2_volume::device::{self, Caching, DeviceOptions, OpenCause};
 use ocfs2_volume::usage::{Clock, SampleOptions, State, Usage};
 use ocfs2_volume::{Device, OpenVolumeError, VolumeOptions};
 
@@ -223,7 +223,7 @@ pub(crate) fn find(
     partition: Option<u32>,
 ) -> Result<(Arc<dyn Device>, SuperBlock), FailureCause> {
     // Direct: other nodes may have written since this one cached it.
-    let options = DeviceOptions { direct: true, partition, ..DeviceOptions::default() };
+    let options = DeviceOptions { caching: Caching::Direct, partition, ..DeviceOptions::default() };
     let device = device::open(path, &options).map_err(|err| FailureCause::Open(err.cause))?;
     let superblock = detect(&device).map_err(FailureCause::Read)?;
     Ok((device, superblock.ok_or(FailureCause::NotOcfs2)?))

@@ -3,6 +3,7 @@
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::Inode;
+use ocfs2_volume::device::AlignedBuffer;
 
 use super::{Piece, dinode};
 use crate::codes::inodes as codes;
@@ -27,8 +28,10 @@ pub fn scan(
     mut merge: impl FnMut(Collected),
 ) -> Result<(), Stop> {
     let pieces = pieces(context, suballocs);
-    let work = |piece: Piece| read(context, suballocs, system, &piece);
-    parallel::ordered(context.options.threads, pieces.into_iter(), work, |collected| {
+    let work =
+        |buffer: &mut AlignedBuffer, piece: Piece| read(context, suballocs, system, &piece, buffer);
+    let (threads, pieces) = (context.options.threads, pieces.into_iter());
+    parallel::ordered_with(threads, pieces, AlignedBuffer::default, work, |collected| {
         merge(collected);
         !context.interrupt.requested()
     });
@@ -59,15 +62,17 @@ fn read(
     suballocs: &Suballocs,
     system: &SystemFiles,
     piece: &Piece,
+    buffer: &mut AlignedBuffer,
 ) -> Collected {
     let mut out = Collected::default();
     let Some(group) = suballocs.groups().get(piece.group as usize) else { return out };
     let count = piece.bits.end - piece.bits.start;
     out.scanned = count.into();
     let mut bits = BitFindings::default();
-    match context.volume.read_blocks(piece.start, count) {
-        Ok(mut blocks) => {
-            let size = context.volume.block_size().size();
+    let size = context.volume.block_size().size();
+    let blocks = buffer.get(size * count as usize);
+    match context.volume.read_into(Dinode::NAME, piece.start, blocks) {
+        Ok(()) => {
             for (index, block) in (0..).zip(blocks.chunks_exact_mut(size)) {
                 let (at, blkno) = piece.at(index);
                 one(context, (group, system), at, blkno, block, &mut bits, &mut out);

@@ -1,19 +1,24 @@
 //! A regular file or a block device.
 
 use std::fs::File;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSliceMut};
 use std::num::NonZeroU64;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rustix::fs::{Advice, FallocateFlags, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
-use super::{Device, buffer_within, end_within};
+use super::{AlignedBuffer, Device, buffer_within, end_within};
 
-/// Alignment of memory, offset and length for direct I/O on files: no file system wants more.
-const FILE_ALIGN: u64 = 4096;
+/// Alignment of offset and length for direct I/O on files: no file system wants more.
+const FILE_ALIGN: u64 = AlignedBuffer::ALIGN as u64;
+/// Bytes by which it is found out whether contents are in the page cache.
+const PROBE: usize = 4096;
+/// Reads past the page cache after which it is asked again at the latest.
+const MOST_UNASKED: u32 = 64;
 /// Bytes moved at once where a buffer of our own is needed.
 const CHUNK: usize = 1 << 20;
 
@@ -33,7 +38,22 @@ pub struct FileDevice {
     sector_size: u32,
     is_block_device: bool,
     writable: bool,
-    direct: bool,
+    caching: Caching,
+    /// Reads in a row that found nothing in the page cache, or did not ask.
+    misses: AtomicU32,
+}
+
+/// What the page cache of this machine is for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Caching {
+    /// Whatever is read and written.
+    #[default]
+    Cached,
+    /// What is in it is read from there, everything else past it: for a program that reads much
+    /// and nothing twice, in pieces of its own choice. Writes go through it.
+    ReadOnce,
+    /// Nothing, as far as the file system can do without.
+    Direct,
 }
 
 impl FileDevice {
@@ -41,7 +61,7 @@ impl FileDevice {
     ///
     /// # Errors
     /// The size can not be found out.
-    pub(super) fn new(file: File, writable: bool, direct: bool) -> io::Result<Self> {
+    pub(super) fn new(file: File, writable: bool, caching: Caching) -> io::Result<Self> {
         use io::Seek;
         use std::os::unix::fs::FileTypeExt;
 
@@ -51,6 +71,10 @@ impl FileDevice {
             Ok(size) if is_block_device && size.is_power_of_two() && size >= 512 => size,
             _ => 512,
         };
+        if caching == Caching::ReadOnce {
+            // Else looking into the cache would make the kernel read ahead into it.
+            let _ = rustix::fs::fadvise(&file, 0, None, Advice::Random);
+        }
         Ok(Self {
             file,
             uncached: OnceLock::new(),
@@ -59,7 +83,8 @@ impl FileDevice {
             sector_size,
             is_block_device,
             writable,
-            direct,
+            caching,
+            misses: AtomicU32::new(0),
         })
     }
 
@@ -106,7 +131,55 @@ impl FileDevice {
         (start, len as usize)
     }
 
+    /// Reads the start of `buf` that is in the page cache; how long that is.
+    fn read_if_cached(&self, buf: &mut [u8], offset: u64) -> usize {
+        let len = buf.len();
+        let misses = self.misses.load(Ordering::Relaxed);
+        // A question costs a read of its own where the answer is no.
+        if !misses.is_power_of_two() && !misses.is_multiple_of(MOST_UNASKED) {
+            self.misses.fetch_add(1, Ordering::Relaxed);
+            return 0;
+        }
+        let mut read = |range: std::ops::Range<usize>| {
+            let at = offset + range.start as u64;
+            let part = &mut [IoSliceMut::new(&mut buf[range])];
+            preadv2(&self.file, part, at, ReadWriteFlags::NOWAIT).unwrap_or(0)
+        };
+        let probe = PROBE.min(len);
+        let mut done = read(0..probe);
+        if done < probe {
+            self.misses.fetch_add(1, Ordering::Relaxed);
+            return done;
+        }
+        while done < len {
+            let more = read(done..len);
+            if more == 0 {
+                break;
+            }
+            done += more;
+        }
+        self.misses.store(0, Ordering::Relaxed);
+        done
+    }
+
+    fn read_once(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let Some(uncached) = self.uncached() else {
+            return self.file.read_exact_at(buf, offset);
+        };
+        let done = self.read_if_cached(buf, offset);
+        let (rest, at) = (&mut buf[done..], offset + done as u64);
+        match self.read_uncached(uncached, rest, at) {
+            Err(err) if is_misaligned(&err) => self.file.read_exact_at(rest, at),
+            result => result,
+        }
+    }
+
     fn read_uncached(&self, file: &File, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let align = self.align();
+        let is_aligned = |number: u64| number.is_multiple_of(align);
+        if AlignedBuffer::is_aligned(buf) && is_aligned(offset) && is_aligned(buf.len() as u64) {
+            return file.read_exact_at(buf, offset);
+        }
         let mut bounce = AlignedBuffer::default();
         for (index, part) in buf.chunks_mut(CHUNK).enumerate() {
             let offset = offset + (index * CHUNK) as u64;
@@ -208,11 +281,14 @@ impl Device for FileDevice {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        if self.direct {
+        if self.caching == Caching::Direct {
             return self.read_fresh_at(buf, offset);
         }
         buffer_within(self.size, offset, buf)?;
-        self.file.read_exact_at(buf, offset)
+        match self.caching {
+            Caching::ReadOnce => self.read_once(buf, offset),
+            _ => self.file.read_exact_at(buf, offset),
+        }
     }
 
     fn read_fresh_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
@@ -232,7 +308,7 @@ impl Device for FileDevice {
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         self.check_writable()?;
         buffer_within(self.size, offset, buf)?;
-        if let Some(uncached) = self.uncached().filter(|_| self.direct) {
+        if let Some(uncached) = self.uncached().filter(|_| self.caching == Caching::Direct) {
             match self.write_uncached(uncached, buf, offset) {
                 Err(err) if is_misaligned(&err) => {}
                 result => return result,
@@ -293,35 +369,17 @@ impl Device for FileDevice {
     }
 }
 
-/// Memory that starts at a multiple of [`FILE_ALIGN`].
-#[derive(Default)]
-struct AlignedBuffer {
-    bytes: Vec<u8>,
-}
-
-impl AlignedBuffer {
-    /// `len` bytes with whatever they held before.
-    fn get(&mut self, len: usize) -> &mut [u8] {
-        let align = FILE_ALIGN as usize;
-        if self.bytes.len() < len + align {
-            self.bytes.resize(len + align, 0);
-        }
-        let start = self.bytes.as_ptr().align_offset(align).min(align);
-        &mut self.bytes[start..start + len]
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
 
-    fn device(len: usize, direct: bool) -> FileDevice {
+    fn device(len: usize, caching: Caching) -> FileDevice {
         // Not in /tmp, which may be a tmpfs and know no direct I/O.
         let file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         file.write_all_at(&vec![0xaa; len], 0).unwrap();
-        FileDevice::new(file, true, direct).unwrap()
+        FileDevice::new(file, true, caching).unwrap()
     }
 
     fn contents(device: &FileDevice) -> Vec<u8> {
@@ -335,7 +393,7 @@ mod tests {
     fn what_is_reserved_takes_room_and_reads_as_zero() {
         let file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         file.set_len(1 << 40).unwrap();
-        let device = FileDevice::new(file, true, false).unwrap();
+        let device = FileDevice::new(file, true, Caching::Cached).unwrap();
         device.reserve(1 << 39, 4096).unwrap();
         let sectors = device.file.metadata().unwrap().blocks();
         assert!((8..64).contains(&sectors), "{sectors} sectors");
@@ -347,9 +405,9 @@ mod tests {
 
     #[test]
     fn any_range_can_be_read_and_written_directly_or_not() {
-        for direct in [false, true] {
+        for caching in [Caching::Cached, Caching::ReadOnce, Caching::Direct] {
             let size = 3 * CHUNK + 700;
-            let device = device(size, direct);
+            let device = device(size, caching);
             let mut expected = vec![0xaa; size];
             for (from, to, byte) in [
                 (0, 4096, 1),
@@ -364,12 +422,12 @@ mod tests {
                 device.write_at(&vec![byte; to - from], from as u64).unwrap();
                 let mut back = vec![0; to - from];
                 device.read_at(&mut back, from as u64).unwrap();
-                assert_eq!(back, expected[from..to], "direct {direct}, {from}..{to}");
+                assert_eq!(back, expected[from..to], "{caching:?}, {from}..{to}");
                 device.read_fresh_at(&mut back, from as u64).unwrap();
-                assert_eq!(back, expected[from..to], "direct {direct}, {from}..{to}");
+                assert_eq!(back, expected[from..to], "{caching:?}, {from}..{to}");
             }
             device.flush().unwrap();
-            assert!(contents(&device) == expected, "direct {direct}");
+            assert!(contents(&device) == expected, "{caching:?}");
             assert!(device.read_at(&mut [0; 2], size as u64 - 1).is_err());
             assert!(device.write_at(&[0; 2], size as u64 - 1).is_err());
         }
@@ -377,15 +435,35 @@ mod tests {
 
     #[test]
     fn direct_io_is_really_used_where_the_tests_run() {
-        if device(8192, true).uncached().is_none() {
+        if device(8192, Caching::Direct).uncached().is_none() {
             eprintln!("skipped: no direct I/O in {}", env!("CARGO_MANIFEST_DIR"));
             assert!(std::env::var_os("CI").is_none(), "skipped although CI is set");
         }
     }
 
     #[test]
+    fn what_is_read_once_stays_out_of_the_cache_and_is_taken_from_it() {
+        let device = device(4 * CHUNK, Caching::ReadOnce);
+        let mut bytes = vec![0; CHUNK];
+        assert_eq!(device.read_if_cached(&mut bytes, CHUNK as u64), CHUNK);
+        assert!(bytes.iter().all(|byte| *byte == 0xaa));
+
+        device.flush().unwrap();
+        rustix::fs::fadvise(&device.file, 0, None, Advice::DontNeed).unwrap();
+        assert_eq!(device.read_if_cached(&mut bytes, 0), 0);
+        for chunk in 0..4 {
+            bytes.fill(0);
+            device.read_at(&mut bytes, chunk * CHUNK as u64).unwrap();
+            assert!(bytes.iter().all(|byte| *byte == 0xaa));
+        }
+        // Only what was asked for came into it.
+        device.misses.store(0, Ordering::Relaxed);
+        assert_eq!(device.read_if_cached(&mut bytes, 2 * CHUNK as u64 + 65536), 0);
+    }
+
+    #[test]
     fn zeroing_frees_the_space_and_keeps_the_neighbours() {
-        let device = device(4 * CHUNK, false);
+        let device = device(4 * CHUNK, Caching::Cached);
         let before = device.file.metadata().unwrap().blocks();
         device.zero(4097, 3 * CHUNK as u64).unwrap();
         let bytes = contents(&device);
@@ -405,7 +483,7 @@ mod tests {
 
     #[test]
     fn writing_zeros_is_the_same_as_punching_them() {
-        let device = device(2 * CHUNK + 100, false);
+        let device = device(2 * CHUNK + 100, Caching::Cached);
         device.write_zeros(50, 2 * CHUNK as u64).unwrap();
         let bytes = contents(&device);
         assert!(bytes[50..2 * CHUNK].iter().all(|byte| *byte == 0));
@@ -414,7 +492,7 @@ mod tests {
 
     #[test]
     fn a_read_only_device_is_not_written() {
-        let mut device = device(4096, false);
+        let mut device = device(4096, Caching::Cached);
         device.writable = false;
         for result in
             [device.write_at(&[0], 0), device.zero(0, 1), device.discard(0, 4096).map(drop)]

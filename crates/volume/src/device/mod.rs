@@ -6,6 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
+mod aligned;
 mod counting;
 mod failing;
 mod file;
@@ -17,9 +18,10 @@ mod overlay;
 mod slice;
 pub mod undo;
 
+pub use aligned::AlignedBuffer;
 pub use counting::{CountingDevice, Counts};
 pub use failing::{AfterWrites, FailingDevice};
-pub use file::FileDevice;
+pub use file::{Caching, FileDevice};
 pub use list::{ListedDevice, list};
 pub use memory::MemoryDevice;
 pub use open::{DeviceOptions, OpenCause, OpenError, open};

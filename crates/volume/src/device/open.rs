@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::holders::{self, Holder};
-use super::{Device, FileDevice};
+use super::{Caching, Device, FileDevice};
 use crate::partition::{PartitionError, open_partition};
 
 /// How to open a device. The default reads through the page cache and shares.
@@ -18,8 +18,8 @@ use crate::partition::{PartitionError, open_partition};
 pub struct DeviceOptions {
     /// For writing too.
     pub write: bool,
-    /// Past the page cache, where the file system can.
-    pub direct: bool,
+    /// What the page cache is for.
+    pub caching: Caching,
     /// Fail if it is in use on this machine: a block device that is mounted or otherwise
     /// claimed, a file that is locked or under a loop device that is. Others who open it
     /// exclusively will fail until it is closed.
@@ -151,7 +151,7 @@ fn open_file(path: &Path, options: &DeviceOptions) -> Result<FileDevice, OpenCau
     {
         file.set_len(size).map_err(|source| OpenCause::Resize { size, source })?;
     }
-    let device = FileDevice::new(file, options.write, options.direct).map_err(failed)?;
+    let device = FileDevice::new(file, options.write, options.caching).map_err(failed)?;
     if device.size_bytes() == 0 {
         return Err(OpenCause::Empty);
     }
