@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 
 use ocfs2_format::bitmap::BitmapMut;
+use ocfs2_format::dx::DxRoot;
+use ocfs2_format::refcount::RefcountBlock;
+use ocfs2_format::xattr::XattrBlock;
 
 use super::differences;
 use crate::check::State;
 use crate::codes::{Code, chains as codes};
-use crate::collected::BlockClaim;
+use crate::collected::{BlockClaim, BlockUse};
+use crate::repair::Repair;
 use crate::suballocs::{Bit, Group, Suballoc};
 use crate::{Finding, Place};
 
@@ -69,7 +73,8 @@ fn suballoc(claim: &BlockClaim, at: Bit, group: &Group, findings: &mut Vec<Findi
     let expected = group.suballoc.slot();
     if slot != expected {
         let text = format!("states slot {slot}, is from that of {}", group.suballoc.file_name());
-        findings.push(finding(codes::BLOCK_SUBALLOC, claim, text));
+        let repair = restamp(claim, expected, at, group);
+        findings.push(finding(codes::BLOCK_SUBALLOC, claim, text).repaired_by(repair));
     }
     let misled = u32::from(bit) != at.bit || !loc.is_none() && loc != group.blkno;
     // Without the group the bit leads to it by itself, in a group in one piece.
@@ -77,7 +82,38 @@ fn suballoc(claim: &BlockClaim, at: Bit, group: &Group, findings: &mut Vec<Findi
     if misled || lost {
         let text =
             format!("states bit {bit} of group {loc}, is {} of group {}", at.bit, group.blkno);
-        findings.push(finding(codes::BLOCK_SUBALLOC_BIT, claim, text));
+        let repair = restamp(claim, expected, at, group);
+        findings.push(finding(codes::BLOCK_SUBALLOC_BIT, claim, text).repaired_by(repair));
+    }
+}
+
+/// Writes into a block where it was allocated from.
+fn restamp(claim: &BlockClaim, slot: u16, at: Bit, group: &Group) -> Repair {
+    let (blkno, bit, loc) = (claim.blkno, at.bit as u16, group.blkno);
+    match claim.used_as {
+        BlockUse::ExtentBlock => Repair::extent_block(blkno, move |block, _| {
+            (block.h_suballoc_slot, block.h_suballoc_bit, block.h_suballoc_loc) = (slot, bit, loc);
+        }),
+        BlockUse::DxRoot => {
+            Repair::header(blkno, DxRoot::CHECK_OFFSET, move |root: &mut DxRoot, _| {
+                (root.dr_suballoc_slot, root.dr_suballoc_bit, root.dr_suballoc_loc) =
+                    (slot, bit, loc);
+            })
+        }
+        BlockUse::XattrBlock => {
+            Repair::header(blkno, XattrBlock::CHECK_OFFSET, move |block: &mut XattrBlock, _| {
+                (block.xb_suballoc_slot, block.xb_suballoc_bit, block.xb_suballoc_loc) =
+                    (slot, bit, loc);
+            })
+        }
+        BlockUse::RefcountBlock => Repair::header(
+            blkno,
+            RefcountBlock::CHECK_OFFSET,
+            move |block: &mut RefcountBlock, _| {
+                (block.rf_suballoc_slot, block.rf_suballoc_bit, block.rf_suballoc_loc) =
+                    (slot, bit, loc);
+            },
+        ),
     }
 }
 
@@ -112,6 +148,9 @@ fn compare(group: &Group, used: Option<Vec<u8>>, incomplete: bool, findings: &mu
             false => format!("in use and clear in {file}"),
         };
         let place = Place::block(first).named(file.as_bytes());
-        findings.push(Finding::new(codes::EXTENT_ALLOC_BIT, place, format!("{what} {how}")));
+        let (blkno, bits, set) = (group.blkno, wrong.start..wrong.end, !wrong.is_set);
+        let repair = Repair::new(move |editor| editor.change_bits(blkno, &bits, set));
+        let finding = Finding::new(codes::EXTENT_ALLOC_BIT, place, format!("{what} {how}"));
+        findings.push(finding.repaired_by(repair));
     }
 }

@@ -1,6 +1,10 @@
 //! The global bitmap. It is read group by group and never there as a whole.
 
+use std::ops::Range;
+
+use ocfs2_format::Cluster;
 use ocfs2_format::bitmap::{Bitmap, BitmapMut};
+use ocfs2_format::geometry::Geometry;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::superblock::backup_blocks;
 
@@ -8,6 +12,7 @@ use super::{Wrong, differences};
 use crate::check::State;
 use crate::clusters::ClusterSet;
 use crate::codes::chains as codes;
+use crate::repair::{EditError, Editor, Repair};
 use crate::{Context, Finding, Place, Stop, parallel};
 
 pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), Stop> {
@@ -24,7 +29,9 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
 
     let unknown = &state.unknown_groups;
     let groups = (0..geometry.groups()).filter(|group| !unknown.contains(group));
-    let mut report = Report { report_unused: !state.incomplete, ..Report::default() };
+    let geometry = *context.geometry();
+    let mut report =
+        Report { report_unused: !state.incomplete, geometry, pending: None, findings: Vec::new() };
     let work = |group| compare(context, group, &used);
     parallel::ordered(context.options.threads, groups, work, |wrong| {
         wrong.into_iter().for_each(|wrong| report.add(wrong));
@@ -87,9 +94,9 @@ fn compare(context: &Context<'_>, group: u32, used: &Used<'_>) -> Vec<Wrong> {
 }
 
 /// Puts together what goes on from group to group.
-#[derive(Debug, Default)]
 struct Report {
     report_unused: bool,
+    geometry: Geometry,
     pending: Option<Wrong>,
     findings: Vec<Finding>,
 }
@@ -121,6 +128,29 @@ impl Report {
             false => "in use and clear in the global bitmap",
         };
         let place = Place::clusters(start, end - start);
-        self.findings.push(Finding::new(codes::CLUSTER_ALLOC_BIT, place, format!("{what} {how}")));
+        let geometry = self.geometry;
+        let repair = Repair::new(move |editor| change(editor, &geometry, start..end, !is_set));
+        let finding = Finding::new(codes::CLUSTER_ALLOC_BIT, place, format!("{what} {how}"));
+        self.findings.push(finding.repaired_by(repair));
     }
+}
+
+/// Sets or clears the bits of clusters, group by group.
+fn change(
+    editor: &mut Editor<'_>,
+    geometry: &Geometry,
+    clusters: Range<u32>,
+    set: bool,
+) -> Result<(), EditError> {
+    let mut start = clusters.start;
+    while start < clusters.end {
+        let (group, bit) = geometry.group_of(Cluster(start));
+        let count = geometry.group_clusters(group).saturating_sub(bit).min(clusters.end - start);
+        if count == 0 {
+            break;
+        }
+        editor.change_bits(geometry.group_blkno(group), &(bit..bit + count), set)?;
+        start += count;
+    }
+    Ok(())
 }

@@ -46,8 +46,21 @@ pub(super) struct Chains {
     pub usable: Vec<Group>,
     /// Whether some group or other is lost.
     pub incomplete: bool,
+    /// Its groups in the order of the chains, for those who write them anew.
+    pub members: Vec<Member>,
     /// Groups that are in no chain and should be, by chain.
     pub lost: HashMap<u16, Sum>,
+}
+
+/// A group of a chain.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// The index of the chain.
+    pub chain: usize,
+    /// Where its descriptor is.
+    pub blkno: Blkno,
+    /// What it is; nothing if it is to be made.
+    pub node: Option<Node>,
 }
 
 /// An allocator by its index that is looked at.
@@ -59,6 +72,8 @@ pub(super) struct Judge<'a> {
     pub graph: &'a Graph,
     pub places: &'a mut Places,
     pub findings: Vec<Finding>,
+    /// Whether the groups are kept in [`Chains::members`]; they are many.
+    pub keeps_members: bool,
 }
 
 /// Where a reference stands.
@@ -148,8 +163,12 @@ impl Judge<'_> {
             } else if let Some(node) = self.examined(at, node) {
                 self.member(index, at, &node);
                 chains.groups.insert(at);
-                complete &= self.use_group(at, &node, chains);
+                let is_used = self.use_group(at, &node, chains);
+                complete &= is_used;
                 sum.add(Sum::of(&node));
+                if is_used && self.keeps_members {
+                    chains.members.push(Member { chain: index, blkno: at, node: Some(node) });
+                }
             }
             from.group = Some(at);
             at = node.next;
@@ -197,7 +216,10 @@ impl Judge<'_> {
             from.chain, node.generation
         );
         let finding = self.allocator.group_finding(codes::CHAIN_LINK_GEN, blkno, text);
-        self.findings.push(finding.or_else(codes::GROUP_GEN));
+        self.findings.push({
+            let mend = finding.repair.clone();
+            finding.or_else(codes::GROUP_GEN).repaired_otherwise_by(mend)
+        });
         !node.unexpected && node.parent == self.allocator.blkno
     }
 

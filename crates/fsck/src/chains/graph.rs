@@ -11,7 +11,6 @@ use ocfs2_format::chain::suballocator_cpg;
 
 use super::group::{Seen, examine};
 use super::list::Allocator;
-use crate::check::State;
 use crate::{Context, Stop, parallel};
 
 /// Groups a thread reads at once.
@@ -40,7 +39,7 @@ impl Graph {
     pub fn build(
         context: &Context<'_>,
         allocators: &[Allocator],
-        state: &mut State<'_>,
+        progress: &mut dyn FnMut(u64),
     ) -> Result<Self, Stop> {
         let mut graph = Self::default();
         let heads = allocators.iter().enumerate().flat_map(|(allocator, list)| {
@@ -72,7 +71,7 @@ impl Graph {
                 true
             });
             frontier = next;
-            state.progress(graph.seen.len() as u64);
+            progress(graph.seen.len() as u64);
         }
         Ok(graph)
     }

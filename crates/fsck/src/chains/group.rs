@@ -10,6 +10,7 @@ use ocfs2_volume::allocator::Run;
 use super::discontiguous;
 use super::list::Allocator;
 use crate::codes::{chains as codes, general};
+use crate::repair::Repair;
 use crate::suballocs::Group;
 use crate::{Context, Finding};
 
@@ -80,7 +81,9 @@ pub(super) fn examine(
     if !is_signed {
         findings.push(finding(codes::CHAIN_LINK_MAGIC, "has no signature".to_owned()));
     }
-    findings.extend(block.ecc_finding(GroupDesc::NAME, general::BLOCK_ECC));
+    let ecc = block.ecc_finding(GroupDesc::NAME, general::BLOCK_ECC);
+    let rewritten = || Repair::block_check(blkno, GroupDesc::CHECK_OFFSET);
+    findings.extend(ecc.map(|finding| finding.repaired_by(rewritten())));
     if desc.bg_blkno != blkno {
         findings.push(finding(codes::GROUP_BLKNO, format!("bg_blkno is {}", desc.bg_blkno)));
     }

@@ -5,6 +5,7 @@ use ocfs2_format::dinode::Dinode;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::{Blkno, Structure};
 
+use super::rebuild::{self, Inodes};
 use crate::codes::Code;
 use crate::codes::chains as codes;
 use crate::suballocs::Suballoc;
@@ -25,6 +26,8 @@ pub(super) struct Allocator {
     pub chains: Vec<ChainRec>,
     /// Whether the number of chains had to be guessed, so that empty ones say nothing.
     pub guessed: bool,
+    /// All allocators, which are mended together.
+    all: Inodes,
 }
 
 impl Allocator {
@@ -33,6 +36,7 @@ impl Allocator {
         context: &Context<'_>,
         suballoc: Option<Suballoc>,
         blkno: Blkno,
+        all: &Inodes,
         findings: &mut Vec<Finding>,
     ) -> Option<Self> {
         if !context.geometry().is_valid_block(blkno) {
@@ -41,8 +45,8 @@ impl Allocator {
         let block = context.read(Dinode::NAME, blkno, Dinode::CHECK_OFFSET).ok()?.bytes;
         let dinode = Dinode::decode(&block).ok()?;
         let list = block.get(Dinode::ID2_OFFSET..)?;
-        let mut allocator =
-            Self { suballoc, blkno, dinode, cpg: 0, chains: Vec::new(), guessed: false };
+        let (chains, all) = (Vec::new(), Inodes::clone(all));
+        let mut allocator = Self { suballoc, blkno, dinode, cpg: 0, chains, guessed: false, all };
         let header = ChainListHeader::decode(list).ok()?;
         allocator.records(context, list, findings)?;
         allocator.sizes(context, header, findings);
@@ -58,7 +62,8 @@ impl Allocator {
     pub fn finding(&self, code: &'static Code, text: impl std::fmt::Display) -> Finding {
         let name = self.name();
         let place = Place::inode(self.blkno).named(name.as_bytes());
-        Finding::new(code, place, format_args!("{name}: {text}"))
+        let finding = Finding::new(code, place, format_args!("{name}: {text}"));
+        finding.repaired_by(rebuild::repair(&self.all))
     }
 
     /// A finding about a block of one of its groups.
@@ -70,7 +75,8 @@ impl Allocator {
     ) -> Finding {
         let name = self.name();
         let place = Place::block(group).of(self.blkno).named(name.as_bytes());
-        Finding::new(code, place, format_args!("group {group} of {name}: {text}"))
+        let finding = Finding::new(code, place, format_args!("group {group} of {name}: {text}"));
+        finding.repaired_by(rebuild::repair(&self.all))
     }
 
     /// What `cl_bpc` has to be.

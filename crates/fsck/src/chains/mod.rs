@@ -13,6 +13,7 @@ mod graph;
 mod group;
 mod list;
 mod places;
+mod rebuild;
 mod size;
 
 pub(crate) use size::begin;
@@ -34,18 +35,24 @@ use crate::{Context, Pass, Stop};
 pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), Stop> {
     let mut loaded = Vec::new();
     let mut findings = Vec::new();
+    let inodes = all(state.system.slots()).filter_map(|suballoc| {
+        let file = suballoc.map_or(SystemFile::GlobalBitmap, SystemFile::from);
+        Some((suballoc, state.system.find(file)?))
+    });
+    let inodes: rebuild::Inodes = inodes.collect();
     for suballoc in all(state.system.slots()) {
         let mut found = Vec::new();
         let file = suballoc.map_or(SystemFile::GlobalBitmap, SystemFile::from);
         let blkno = state.system.find(file);
-        let allocator = blkno.and_then(|at| Allocator::load(context, suballoc, at, &mut found));
+        let allocator =
+            blkno.and_then(|at| Allocator::load(context, suballoc, at, &inodes, &mut found));
         state.lost_groups |= allocator.is_none() && suballoc.is_some();
         if let Some(allocator) = allocator {
             loaded.push(allocator);
             findings.push(found);
         }
     }
-    let graph = Graph::build(context, &loaded, state)?;
+    let graph = Graph::build(context, &loaded, &mut |read| state.progress(read))?;
 
     let (mut groups, mut places) = (Vec::new(), Places::default());
     let mut pass = Pass::Clusters;
@@ -68,6 +75,7 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
             graph: &graph,
             places: &mut places,
             findings: found,
+            keeps_members: false,
         };
         let mut chains = judge.chains();
         if allocator.suballoc.is_none() {

@@ -10,10 +10,12 @@ use ocfs2_format::chain::{ChainList, ChainRec};
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::geometry::Geometry;
 use ocfs2_format::group::GroupDesc;
+use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
 use ocfs2_volume::Volume;
 
 use crate::check::State;
 use crate::codes::{chains as codes, start};
+use crate::repair::Repair;
 use crate::start::SystemFile;
 use crate::{Context, Finding, Pass, Place};
 
@@ -70,13 +72,22 @@ impl Stated {
         );
         if inode != stated {
             let place = Place::block(context.volume.found_superblock().blkno);
-            return Some((Finding::new(start::SUPERBLOCK_CLUSTERS, place, text), other));
+            let finding = Finding::new(start::SUPERBLOCK_CLUSTERS, place, text);
+            return Some((finding.repaired_by(resize(other)), other));
         }
         // Two against two: the last group decides.
         let decides = has_last_group(context, &fits) && !has_last_group(context, geometry);
         let place = Place::inode(blkno).named(b"global_bitmap");
-        decides.then(|| (Finding::new(codes::FIXED_CHAIN_CLUSTERS, place, text), other))
+        decides.then(|| {
+            let finding = Finding::new(codes::FIXED_CHAIN_CLUSTERS, place, text);
+            (finding.repaired_by(resize(other)), other)
+        })
     }
+}
+
+/// Writes the number of clusters into the superblock; all else follows from that.
+fn resize(clusters: u32) -> Repair {
+    Repair::dinode(SUPERBLOCK_BLKNO, move |dinode, _| dinode.i_clusters = clusters)
 }
 
 /// Whether there is a group as the last one of a volume of this size would be.

@@ -34,6 +34,9 @@ enum When {
     Sound,
 }
 
+/// What a repair mends as a whole, and which of these.
+type Key = (&'static str, u64);
+
 type Change = dyn Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync;
 
 /// A change that mends one thing.
@@ -42,6 +45,8 @@ pub struct Repair(Arc<Inner>);
 
 struct Inner {
     when: When,
+    /// Of several repairs with the same one is made in a round.
+    key: Option<Key>,
     change: Box<Change>,
 }
 
@@ -71,7 +76,28 @@ impl Repair {
     pub fn new(
         change: impl Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync + 'static,
     ) -> Self {
-        Self(Arc::new(Inner { when: When::Now, change: Box::new(change) }))
+        Self(Arc::new(Inner { when: When::Now, key: None, change: Box::new(change) }))
+    }
+
+    /// A repair that mends the `number`th of some structures as a whole, whatever is wrong with it:
+    /// of several, one is made in a round.
+    pub fn once(
+        structure: &'static str,
+        number: u64,
+        change: impl Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync + 'static,
+    ) -> Self {
+        let key = Some((structure, number));
+        Self(Arc::new(Inner { when: When::Now, key, change: Box::new(change) }))
+    }
+
+    /// The same, made when there is nothing else to do: see [`Repair::when_sound`].
+    pub fn once_when_sound(
+        structure: &'static str,
+        number: u64,
+        change: impl Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync + 'static,
+    ) -> Self {
+        let key = Some((structure, number));
+        Self(Arc::new(Inner { when: When::Sound, key, change: Box::new(change) }))
     }
 
     /// A repair that takes clusters, blocks or inodes, or that would lose something which
@@ -79,7 +105,7 @@ impl Repair {
     pub fn when_sound(
         change: impl Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync + 'static,
     ) -> Self {
-        Self(Arc::new(Inner { when: When::Sound, change: Box::new(change) }))
+        Self(Arc::new(Inner { when: When::Sound, key: None, change: Box::new(change) }))
     }
 
     /// Changes the bytes of a block whose block check is at `check_offset`, if it has one.

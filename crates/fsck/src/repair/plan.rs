@@ -1,9 +1,10 @@
 //! Plan and prove: asks about what is found, makes the repairs in an overlay, and checks that
 //! again from the start, until there is nothing left to be repaired.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ocfs2_cli::Interrupt;
+use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
 use ocfs2_volume::{OpenVolumeError, Volume};
 
 use super::{Repair, When};
@@ -100,16 +101,26 @@ fn make(
     answers: &mut Answers,
     interrupt: &Interrupt,
 ) -> Result<bool, Stop> {
+    let superblock = || volume.read_block(SUPERBLOCK_BLKNO).ok();
+    let before = superblock();
+    let mut done = HashSet::new();
     for when in [When::Now, When::Sound] {
         let mut changed = false;
         for (index, repair) in accepted.iter().filter(|(_, repair)| repair.when() == when) {
             if interrupt.requested() {
                 return Err(Stop::Interrupted);
             }
+            if repair.0.key.is_some_and(|key| !done.insert(key)) {
+                continue;
+            }
             let made = repair.make(volume);
             changed |= *made.as_ref().unwrap_or(&false);
             if let Some(planned) = answers.all.get_mut(*index) {
                 planned.problem = made.err().map(|err| err.to_string());
+            }
+            // All else may look different by another one.
+            if changed && superblock() != before {
+                return Ok(true);
             }
         }
         if changed {

@@ -38,7 +38,7 @@ pub struct Built {
 
 /// The repair that builds the tree of an inode's contents anew.
 pub fn of_inode(blkno: Blkno, holds: Holds) -> Repair {
-    Repair::new(move |editor| {
+    Repair::once("tree", blkno.0, move |editor| {
         let inode = editor.inode(blkno)?;
         if inode.dinode.arm() != Arm::ExtentList {
             return Ok(());

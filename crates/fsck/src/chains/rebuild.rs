@@ -1,0 +1,305 @@
+//! Allocators written anew from the groups there are.
+//!
+//! Whatever is wrong with chains and descriptors, what is right of an allocator are its groups
+//! and their bitmaps. They are gathered as the check does it, for all allocators at once, since a
+//! group that two of them have is given to one; then descriptors, chains and counts are written as
+//! they follow from that. Groups of the global bitmap that are not there are made anew, with all
+//! their clusters in use; the next check tells which of them are. Groups of blocks that no chain
+//! leads to any more are searched for.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use ocfs2_cli::Interrupt;
+use ocfs2_format::bitmap::Bitmap;
+use ocfs2_format::chain::{ChainRec, write_chain_list};
+use ocfs2_format::dinode::{Dinode, InodeFlags};
+use ocfs2_format::extent::{ExtentFlags, ExtentRec, write_extent_list};
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::group::GroupDesc;
+use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
+
+use super::chain::{Chains, Judge, Member};
+use super::graph::Graph;
+use super::group::{Seen, examine};
+use super::list::Allocator;
+use super::places::Places;
+use crate::context::{Context, Options};
+use crate::repair::{EditError, Editor, Repair};
+use crate::suballocs::Suballoc;
+
+/// The inodes of all allocators.
+pub(super) type Inodes = Arc<[(Option<Suballoc>, Blkno)]>;
+
+/// The repair of all that is wrong with allocators.
+pub(super) fn repair(inodes: &Inodes) -> Repair {
+    let inodes = Arc::clone(inodes);
+    Repair::once("allocators", 0, move |editor| {
+        let (options, interrupt) = (Options::default(), Interrupt::default());
+        let context = Context { volume: editor.volume(), options: &options, interrupt: &interrupt };
+        rebuild(&context, editor, &inodes)
+    })
+}
+
+fn rebuild(
+    context: &Context<'_>,
+    editor: &mut Editor<'_>,
+    inodes: &Inodes,
+) -> Result<(), EditError> {
+    let mut ignored = Vec::new();
+    let load = |(suballoc, blkno): &(Option<Suballoc>, Blkno)| {
+        Allocator::load(context, *suballoc, *blkno, inodes, &mut ignored)
+    };
+    let allocators: Vec<_> = inodes.iter().filter_map(load).collect();
+    let stopped = |_| EditError::Impossible("it was interrupted".to_owned());
+    let graph = Graph::build(context, &allocators, &mut |_| {}).map_err(stopped)?;
+    let mut places = Places::default();
+    let mut all = Vec::new();
+    let mut known = HashSet::new();
+    for (index, allocator) in allocators.iter().enumerate() {
+        let mut judge = Judge {
+            context,
+            allocators: &allocators,
+            index,
+            allocator,
+            graph: &graph,
+            places: &mut places,
+            findings: Vec::new(),
+            keeps_members: true,
+        };
+        let Chains { mut members, groups, incomplete, .. } = judge.chains();
+        known.extend(groups.iter().copied());
+        if allocator.suballoc.is_none() {
+            missing(context, index, allocator, &groups, &mut members);
+        }
+        all.push((allocator, members, incomplete));
+    }
+    search(context, &allocators, &mut all, &known, &mut places);
+    for (allocator, members, _) in all {
+        write(context, editor, allocator, members)?;
+    }
+    Ok(())
+}
+
+/// Adds the groups the global bitmap has to have and no chain leads to.
+fn missing(
+    context: &Context<'_>,
+    index: usize,
+    allocator: &Allocator,
+    groups: &HashSet<Blkno>,
+    members: &mut Vec<Member>,
+) {
+    let geometry = context.geometry();
+    for group in 0..geometry.groups() {
+        let blkno = geometry.group_blkno(group);
+        if groups.contains(&blkno) {
+            continue;
+        }
+        let node = match examine(context, index, allocator, blkno) {
+            Seen::Unreadable(_) => continue,
+            Seen::Group(node) if node.familiar => Some(node),
+            Seen::Group(_) | Seen::NoGroup => None,
+        };
+        let stated = node.as_ref().map(|node| usize::from(node.chain));
+        let chains = allocator.chains.len().max(1);
+        let chain = stated.filter(|chain| *chain < chains).unwrap_or(group as usize % chains);
+        members.push(Member { chain, blkno, node });
+    }
+}
+
+/// Searches for groups of blocks that no chain leads to, if an allocator has lost some.
+fn search(
+    context: &Context<'_>,
+    allocators: &[Allocator],
+    all: &mut [(&Allocator, Vec<Member>, bool)],
+    known: &HashSet<Blkno>,
+    places: &mut Places,
+) {
+    let has_lost = |(allocator, members, incomplete): &(&Allocator, Vec<Member>, bool)| {
+        let bits: u64 =
+            members.iter().filter_map(|it| it.node.as_ref()).map(|it| u64::from(it.bits)).sum();
+        let stated = u64::from(allocator.dinode.bitmap().1);
+        allocator.suballoc.is_some() && (*incomplete || bits < stated)
+    };
+    if !all.iter().any(has_lost) {
+        return;
+    }
+    let volume = context.volume;
+    let generation = volume.generation();
+    for blkno in cluster_starts(context) {
+        if known.contains(&blkno) {
+            continue;
+        }
+        let Ok(block) = volume.read_block(blkno) else { continue };
+        if !block.starts_with(&GroupDesc::SIGNATURE) {
+            continue;
+        }
+        let Ok(desc) = GroupDesc::decode(&block) else { continue };
+        let parent = allocators.iter().position(|it| it.blkno == desc.bg_parent_dinode);
+        let Some(index) = parent.filter(|_| desc.bg_generation == generation) else { continue };
+        let Some((allocator, members, _)) = all.get_mut(index) else { continue };
+        let Seen::Group(node) = examine(context, index, allocator, blkno) else { continue };
+        let usable = node.familiar
+            && allocator.suballoc.is_some()
+            && node.group.as_ref().is_some_and(|group| places.take(context, group));
+        if usable {
+            let last = allocator.chains.len().saturating_sub(1);
+            let chain = usize::from(node.chain).min(last);
+            members.push(Member { chain, blkno, node: Some(node) });
+        }
+    }
+}
+
+/// The first blocks of all clusters that are in use, or whose group does not say.
+fn cluster_starts<'a>(context: &'a Context<'a>) -> impl Iterator<Item = Blkno> + 'a {
+    let geometry = context.geometry();
+    (0..geometry.groups()).flat_map(move |group| {
+        let bits = geometry.group_clusters(group) as usize;
+        let blkno = geometry.group_blkno(group);
+        let read = context.read(GroupDesc::NAME, blkno, GroupDesc::CHECK_OFFSET).ok();
+        let signed = read.filter(|block| block.bytes.starts_with(&GroupDesc::SIGNATURE));
+        let bitmap =
+            signed.and_then(|block| Some(block.bytes.get(GroupDesc::BITMAP_OFFSET..)?.to_vec()));
+        let set: Vec<usize> = match bitmap {
+            Some(bytes) => Bitmap::new(&bytes, bits).runs(true).flatten().collect(),
+            None => (0..bits).collect(),
+        };
+        let start = geometry.group_start(group).0;
+        set.into_iter().map(move |bit| geometry.block_of(Cluster(start + bit as u32)))
+    })
+}
+
+/// Writes the descriptors, the chains and the counts of an allocator.
+fn write(
+    context: &Context<'_>,
+    editor: &mut Editor<'_>,
+    allocator: &Allocator,
+    members: Vec<Member>,
+) -> Result<(), EditError> {
+    let mut chains: BTreeMap<usize, Vec<Blkno>> = BTreeMap::new();
+    for member in &members {
+        chains.entry(member.chain).or_default().push(member.blkno);
+    }
+    let by_block: BTreeMap<_, _> =
+        members.into_iter().map(|member| (member.blkno, member.node)).collect();
+    let mut records = Vec::new();
+    for (number, groups) in chains.values().enumerate() {
+        let mut record =
+            ChainRec { c_blkno: groups.first().copied().unwrap_or(Blkno(0)), ..Default::default() };
+        for (index, blkno) in groups.iter().enumerate() {
+            let next = groups.get(index + 1).copied().unwrap_or(Blkno(0));
+            let node = by_block.get(blkno).and_then(Option::as_ref);
+            let bits = match (allocator.suballoc, context.geometry().cluster_of(*blkno)) {
+                (None, Some(cluster)) => {
+                    let (group, _) = context.geometry().group_of(cluster);
+                    context.geometry().group_clusters(group)
+                }
+                _ => node.map_or(0, |node| node.bits.into()),
+            };
+            let runs = node.and_then(|node| node.group.as_deref()).map(|group| &group.runs[..]);
+            let mut free = 0;
+            editor.block(*blkno, Some(GroupDesc::CHECK_OFFSET), |block| {
+                if node.is_none() {
+                    block.fill(0);
+                }
+                let pieces = runs.filter(|runs| runs.len() > 1 || is_listed(context, block));
+                let size = size(context, allocator, block, pieces.is_some());
+                let mut desc = GroupDesc::decode(block).unwrap_or_default();
+                desc.bg_signature = GroupDesc::SIGNATURE;
+                desc.bg_generation = context.volume.generation();
+                desc.bg_parent_dinode = allocator.blkno;
+                (desc.bg_blkno, desc.bg_next_group, desc.bg_chain) = (*blkno, next, number as u16);
+                (desc.bg_size, desc.bg_bits) = (size, bits as u16);
+                let room = usize::from(size);
+                let map = block.get_mut(GroupDesc::BITMAP_OFFSET..).unwrap_or_default();
+                let map = map.get_mut(..room).unwrap_or_default();
+                if node.is_none() {
+                    map.fill(0xff);
+                }
+                let mut all = ocfs2_format::bitmap::BitmapMut::new(map, room * 8);
+                all.clear_range(bits as usize, (room * 8).saturating_sub(bits as usize));
+                if allocator.suballoc.is_some() {
+                    all.set_range(0, 1);
+                }
+                let bitmap = Bitmap::new(map, bits as usize);
+                free = (bitmap.len() - bitmap.count_ones()) as u32;
+                if desc.bg_free_bits_count != free as u16 {
+                    desc.bg_contig_free_bits = 0;
+                }
+                desc.bg_free_bits_count = free as u16;
+                let _ = desc.encode(block);
+                if let Some(runs) = pieces {
+                    list(context, block, runs);
+                }
+            })?;
+            record.c_total = record.c_total.saturating_add(bits);
+            record.c_free = record.c_free.saturating_add(free);
+        }
+        records.push(record);
+    }
+    inode(context, editor, allocator, &records)
+}
+
+/// Whether the group has a list of its pieces.
+fn is_listed(context: &Context<'_>, block: &[u8]) -> bool {
+    let list = block.get(GroupDesc::LIST_OFFSET..).unwrap_or_default();
+    let list = ocfs2_format::extent::ExtentList::new(list).ok();
+    context.volume.has(Incompat::DISCONTIG_BG)
+        && GroupDesc::decode(block).is_ok_and(|desc| {
+            desc.bg_size == GroupDesc::DISCONTIG_BITMAP_SIZE
+                && list.is_some_and(|list| list.header.l_next_free_rec > 0)
+        })
+}
+
+/// The room for the bitmap.
+fn size(context: &Context<'_>, allocator: &Allocator, block: &[u8], has_list: bool) -> u16 {
+    let (whole, short) =
+        (GroupDesc::bitmap_size(context.volume.block_size()), GroupDesc::DISCONTIG_BITMAP_SIZE);
+    let stated = GroupDesc::decode(block).map_or(0, |desc| desc.bg_size);
+    match allocator.suballoc {
+        Some(_) if has_list || stated == short => short,
+        _ => whole,
+    }
+}
+
+/// Writes the list of the pieces of a group.
+fn list(context: &Context<'_>, block: &mut [u8], runs: &[ocfs2_volume::allocator::Run]) {
+    let bits = context.geometry().bpc_bits();
+    let record = |run: &ocfs2_volume::allocator::Run| {
+        let clusters = (run.bits >> bits) as u16;
+        ExtentRec::leaf(Cpos(run.bit >> bits), clusters, ExtentFlags::empty(), run.blkno)
+    };
+    let records: Vec<_> = runs.iter().map(record).collect();
+    let bytes = block.get_mut(GroupDesc::LIST_OFFSET..).unwrap_or_default();
+    bytes.get_mut(ocfs2_format::extent::ExtentListHeader::SIZE..).unwrap_or_default().fill(0);
+    let _ = write_extent_list(bytes, 0, &records);
+}
+
+/// Writes the chains and what follows from them.
+fn inode(
+    context: &Context<'_>,
+    editor: &mut Editor<'_>,
+    allocator: &Allocator,
+    records: &[ChainRec],
+) -> Result<(), EditError> {
+    let geometry = *context.geometry();
+    let total = records.iter().map(|rec| rec.c_total).fold(0, u32::saturating_add);
+    let free = records.iter().map(|rec| rec.c_free).fold(0, u32::saturating_add);
+    let bpc = allocator.bits_per_cluster(context);
+    let cpg = match allocator.suballoc {
+        None => GroupDesc::max_bits(geometry.block_size),
+        Some(_) => allocator.cpg as u16,
+    };
+    editor.dinode(allocator.blkno, |dinode, id2| {
+        dinode.i_signature = Dinode::SIGNATURE;
+        dinode.i_flags |=
+            (InodeFlags::VALID | InodeFlags::SYSTEM | InodeFlags::BITMAP | InodeFlags::CHAIN)
+                .bits();
+        dinode.set_bitmap(total.saturating_sub(free), total);
+        dinode.i_clusters = total / bpc.max(1);
+        dinode.i_size = u64::from(dinode.i_clusters) << geometry.cluster_size.bits();
+        let after = records.len() * ChainRec::SIZE + ocfs2_format::chain::ChainListHeader::SIZE;
+        id2.get_mut(after..).unwrap_or_default().fill(0);
+        let _ = write_chain_list(id2, cpg, bpc as u16, records);
+    })
+}
