@@ -36,6 +36,9 @@ pub(crate) struct State<'o> {
     pub suballocs: Suballocs,
     /// Groups of the global bitmap whose bits say nothing: after pass 0.
     pub unknown_groups: HashSet<u32>,
+    /// Groups of the global bitmap in which only the first cluster is in use, as far as that is
+    /// known: after pass 0.
+    pub unused_groups: ClusterSet,
     /// Whether groups of inodes or of other metadata are lost: after pass 0.
     pub lost_groups: bool,
     /// Whether something could not be read that may use clusters or blocks.
@@ -70,6 +73,7 @@ impl<'o> State<'o> {
             system: SystemFiles::default(),
             suballocs: Suballocs::default(),
             unknown_groups: HashSet::new(),
+            unused_groups: ClusterSet::default(),
             lost_groups: false,
             incomplete: false,
             inodes: InodeTable::default(),

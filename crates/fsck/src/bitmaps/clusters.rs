@@ -15,6 +15,9 @@ use crate::codes::chains as codes;
 use crate::repair::{EditError, Editor, Repair};
 use crate::{Context, Finding, Place, Stop, parallel};
 
+/// Groups a thread reads one after the other.
+const AT_ONCE: usize = 16;
+
 pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), Stop> {
     descriptors(context, state);
     let mut shared = ClusterSet::default();
@@ -28,12 +31,21 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
     let used = Used { clusters: &state.clusters, shared: &shared, backups: &backups };
 
     let unknown = &state.unknown_groups;
+    // Most groups of a large volume are empty, and then there is nothing to be compared.
+    let is_empty = |group| {
+        let range = used.range(geometry, group);
+        state.unused_groups.contains(group)
+            && used.runs(range.start + 1..range.end).next().is_none()
+    };
     let groups = (0..geometry.groups()).filter(|group| !unknown.contains(group));
+    let groups: Vec<_> = groups.filter(|group| !is_empty(*group)).collect();
     let geometry = *context.geometry();
     let mut report =
         Report { report_unused: !state.incomplete, geometry, pending: None, findings: Vec::new() };
-    let work = |group| compare(context, group, &used);
-    parallel::ordered(context.options.threads, groups, work, |wrong| {
+    let work = |groups: &[u32]| -> Vec<Wrong> {
+        groups.iter().flat_map(|group| compare(context, *group, &used)).collect()
+    };
+    parallel::ordered(context.options.threads, groups.chunks(AT_ONCE), work, |wrong| {
         wrong.into_iter().for_each(|wrong| report.add(wrong));
         !context.interrupt.requested()
     });
@@ -61,10 +73,23 @@ struct Used<'a> {
     backups: &'a [u32],
 }
 
+impl Used<'_> {
+    /// The clusters of a group.
+    fn range(&self, geometry: &Geometry, group: u32) -> Range<u32> {
+        let (first, count) = (geometry.group_start(group).0, geometry.group_clusters(group));
+        first..first.saturating_add(count)
+    }
+
+    /// Those of `range` that are in use.
+    fn runs(&self, range: Range<u32>) -> impl Iterator<Item = Range<u32>> {
+        self.clusters.runs(range.clone()).chain(self.shared.runs(range))
+    }
+}
+
 fn compare(context: &Context<'_>, group: u32, used: &Used<'_>) -> Vec<Wrong> {
     let geometry = context.geometry();
-    let (first, count) = (geometry.group_start(group).0, geometry.group_clusters(group));
-    let range = first..first.saturating_add(count);
+    let range = used.range(geometry, group);
+    let (first, count) = (range.start, range.end - range.start);
     let blkno = geometry.group_blkno(group);
     // That it can not be read was said when its chain was followed.
     let Ok(block) = context.read("group descriptor", blkno, GroupDesc::CHECK_OFFSET) else {
@@ -80,7 +105,7 @@ fn compare(context: &Context<'_>, group: u32, used: &Used<'_>) -> Vec<Wrong> {
     if group > 0 {
         map.set_range(0, 1);
     }
-    for run in used.clusters.runs(range.clone()).chain(used.shared.runs(range.clone())) {
+    for run in used.runs(range.clone()) {
         map.set_range((run.start - first) as usize, run.len());
     }
     let stored_map = Bitmap::new(stored, count as usize);

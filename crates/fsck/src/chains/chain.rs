@@ -135,7 +135,8 @@ impl Judge<'_> {
                 return None;
             }
             let graph = self.graph;
-            let node = match graph.get(at) {
+            let seen = graph.get(at);
+            let node = match seen.as_deref() {
                 None => {
                     let text = format!("goes on at block {at}, with more groups than there can be");
                     self.found(from, codes::GROUP_CHAIN_LOOP, text);

@@ -1,16 +1,22 @@
 //! All groups that the chains of all allocators lead to, each read once.
 //!
-//! The groups that come next in all chains are read together, by several threads, then those
-//! that come next in turn. A chain that comes to a group that was read already ends there.
+//! The groups of the global bitmap are where its size says, so that they are all read first, and
+//! of those that are as they should be next to nothing is kept: there are as many as the volume
+//! is large. Of the others the ones that come next in all chains are read together, by several
+//! threads, then those that come next in turn. A chain that comes to a group that was read
+//! already ends there.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use ocfs2_format::Blkno;
 use ocfs2_format::chain::suballocator_cpg;
 
+use super::bitmap_groups::BitmapGroups;
 use super::group::{Seen, examine};
 use super::list::Allocator;
+use crate::clusters::ClusterSet;
 use crate::{Context, Stop, parallel};
 
 /// Groups a thread reads at once.
@@ -26,6 +32,8 @@ pub(super) struct Link {
 /// What the chains lead to.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
+    bitmap: BitmapGroups,
+    /// All other groups.
     seen: HashMap<Blkno, (Link, Option<Seen>)>,
     /// Chains that lead to a group besides the first one.
     again: HashMap<Blkno, Vec<Link>>,
@@ -41,19 +49,21 @@ impl Graph {
         allocators: &[Allocator],
         progress: &mut dyn FnMut(u64),
     ) -> Result<Self, Stop> {
-        let mut graph = Self::default();
+        let bitmap = BitmapGroups::read(context, allocators, progress)?;
+        let mut graph = Self { bitmap, ..Self::default() };
         let heads = allocators.iter().enumerate().flat_map(|(allocator, list)| {
             let chains = list.chains.iter().enumerate();
             chains.map(move |(chain, rec)| (Link { allocator, chain }, rec.c_blkno))
         });
         let mut frontier: Vec<_> = heads.collect();
         let most = most_groups(context);
-        while !frontier.is_empty() && graph.seen.len() as u64 <= most {
+        while !frontier.is_empty() && graph.entered() <= most {
             context.check_interrupt()?;
             frontier.retain(|(link, blkno)| graph.enter(context, *link, *blkno));
+            let unread = frontier.iter().filter(|(_, blkno)| graph.bitmap.get(*blkno).is_none());
+            let unread: Vec<_> = unread.copied().collect();
             // A few are read sooner than threads are started.
-            let threads = if frontier.len() <= AT_ONCE { 1 } else { context.options.threads };
-            let mut next = Vec::new();
+            let threads = if unread.len() <= AT_ONCE { 1 } else { context.options.threads };
             let work = |part: &[(Link, Blkno)]| -> Vec<_> {
                 let look = |(link, blkno): &(Link, Blkno)| {
                     let list = &allocators[link.allocator];
@@ -61,25 +71,37 @@ impl Graph {
                 };
                 part.iter().map(look).collect()
             };
-            parallel::ordered(threads, frontier.chunks(AT_ONCE), work, |part| {
+            parallel::ordered(threads, unread.chunks(AT_ONCE), work, |part| {
                 for (link, blkno, seen) in part {
-                    if let Seen::Group(node) = &seen {
-                        next.push((link, node.next));
-                    }
                     graph.seen.insert(blkno, (link, Some(seen)));
                 }
                 true
             });
-            frontier = next;
-            progress(graph.seen.len() as u64);
+            let next = frontier.iter().filter_map(|(link, blkno)| match &*graph.get(*blkno)? {
+                Seen::Group(node) => Some((*link, node.next)),
+                _ => None,
+            });
+            frontier = next.collect();
+            progress(graph.entered());
         }
         Ok(graph)
     }
 
-    /// Whether a block a chain leads to is to be read.
+    /// Groups that chains led to so far.
+    fn entered(&self) -> u64 {
+        self.bitmap.entered() + self.seen.len() as u64
+    }
+
+    /// Whether a chain that leads to a block is to be followed there.
     fn enter(&mut self, context: &Context<'_>, link: Link, blkno: Blkno) -> bool {
         if !context.geometry().is_valid_block(blkno) {
             return false;
+        }
+        if let Some(is_first) = self.bitmap.enter(link, blkno) {
+            if !is_first {
+                self.again.entry(blkno).or_default().push(link);
+            }
+            return is_first;
         }
         match self.seen.entry(blkno) {
             Entry::Vacant(entry) => {
@@ -93,24 +115,34 @@ impl Graph {
         }
     }
 
-    /// What a block is; nothing if it was not read.
-    pub fn get(&self, blkno: Blkno) -> Option<&Seen> {
-        self.seen.get(&blkno)?.1.as_ref()
+    /// What a block is; nothing if no chain led there.
+    pub fn get(&self, blkno: Blkno) -> Option<Cow<'_, Seen>> {
+        if let Some((_, node)) = self.bitmap.get(blkno) {
+            return Some(Cow::Owned(Seen::Group(node)));
+        }
+        self.seen.get(&blkno)?.1.as_ref().map(Cow::Borrowed)
+    }
+
+    /// Groups of the global bitmap in which nothing is in use but the first cluster, their own;
+    /// not all of them.
+    pub fn unused(&self) -> &ClusterSet {
+        self.bitmap.unused()
     }
 
     /// The chain a group belongs to, of those that lead to it: the one it says, or else one of
     /// the allocator it says, or else the first.
     pub fn owner(&self, allocators: &[Allocator], blkno: Blkno) -> Option<Link> {
-        let (first, seen) = self.seen.get(&blkno)?;
-        let (Some(again), Some(Seen::Group(node))) = (self.again.get(&blkno), seen) else {
-            return Some(*first);
-        };
-        let links = || std::iter::once(first).chain(again);
+        let known = self.bitmap.get(blkno).map(|(first, _)| first);
+        let first = known.or_else(|| Some(self.seen.get(&blkno)?.0))?;
+        let Some(again) = self.again.get(&blkno) else { return Some(first) };
+        let seen = self.get(blkno);
+        let Some(Seen::Group(node)) = seen.as_deref() else { return Some(first) };
+        let links = || std::iter::once(&first).chain(again);
         let is_parent = |link: &&Link| {
             allocators.get(link.allocator).is_some_and(|list| list.blkno == node.parent)
         };
         let named = links().filter(is_parent).find(|link| link.chain == usize::from(node.chain));
-        named.or_else(|| links().find(is_parent)).or(Some(first)).copied()
+        named.or_else(|| links().find(is_parent)).or(Some(&first)).copied()
     }
 }
 

@@ -3,6 +3,7 @@
 use ocfs2_format::bitmap::Bitmap;
 use ocfs2_format::extent::ExtentList;
 use ocfs2_format::feature::Incompat;
+use ocfs2_format::geometry::Geometry;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::allocator::Run;
@@ -46,6 +47,8 @@ pub(super) struct Node {
     pub familiar: bool,
     /// Whether the global bitmap has no group there.
     pub unexpected: bool,
+    /// Whether only the first bit is set.
+    pub is_unused: bool,
     /// What is wrong with it, apart from parent, chain and generation.
     pub findings: Vec<Finding>,
     /// What the other passes need of a group of blocks; nothing if it can not be used.
@@ -90,6 +93,7 @@ pub(super) fn examine(
     let place = place.unwrap_or(Place { bits: desc.bg_bits.into(), is_known: false });
     let mut look = Look { context, allocator, blkno, desc: &desc, block: &block.bytes, findings };
     let free = look.bitmap(place.bits);
+    let is_first_set = block.bytes.get(GroupDesc::BITMAP_OFFSET).is_some_and(|byte| byte & 1 != 0);
     let group = allocator.suballoc.and_then(|suballoc| {
         let runs = look.runs(place.bits)?;
         let bitmap = block.bytes.get(GroupDesc::BITMAP_OFFSET..).unwrap_or_default();
@@ -105,6 +109,7 @@ pub(super) fn examine(
         free: free as u16,
         familiar,
         unexpected: !place.is_known,
+        is_unused: is_first_set && free + 1 == place.bits,
         findings: look.findings,
         group,
     })
@@ -122,15 +127,14 @@ impl Place {
         let geometry = context.geometry();
         let bits = match allocator.suballoc {
             Some(_) => allocator.bits_per_group(context),
-            None => geometry.group_clusters(expected_group(context, blkno)?),
+            None => geometry.group_clusters(expected_group(geometry, blkno)?),
         };
         Some(Self { bits, is_known: true })
     }
 }
 
 /// Which group of the global bitmap has its descriptor in this block.
-pub(super) fn expected_group(context: &Context<'_>, blkno: Blkno) -> Option<u32> {
-    let geometry = context.geometry();
+pub(super) fn expected_group(geometry: &Geometry, blkno: Blkno) -> Option<u32> {
     let (index, _) = geometry.group_of(geometry.cluster_of(blkno)?);
     (geometry.group_blkno(index) == blkno).then_some(index)
 }

@@ -6,6 +6,7 @@
 //! that can not be told from something else is left out, and then [`State::lost_groups`] says so,
 //! for what is in use is not known to the last.
 
+mod bitmap_groups;
 mod chain;
 mod discontiguous;
 mod expected;
@@ -53,6 +54,8 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
         }
     }
     let graph = Graph::build(context, &loaded, &mut |read| state.progress(read))?;
+
+    state.unused_groups = graph.unused().clone();
 
     let (mut groups, mut places) = (Vec::new(), Places::default());
     let mut pass = Pass::Clusters;
