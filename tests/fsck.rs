@@ -8,6 +8,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use jsonschema::Validator;
@@ -315,7 +316,8 @@ fn what_a_run_has_overwritten_is_put_back_bit_by_bit() {
         fsck(path, &[&put_back]).output().expect_status(1);
         assert_eq!(hash(path), before);
 
-        // Changed since: where something was put back.
+        // Changed since, where something was put back: the time of the check, in seconds.
+        thread::sleep(Duration::from_millis(1100));
         fsck(path, &["-fy"]).output().expect_status(1);
         let changed = hash(path);
         let refused = fsck(path, &[&put_back]).output().expect_status(8);
