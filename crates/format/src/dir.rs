@@ -45,7 +45,8 @@ pub enum FileType {
 }
 
 impl FileType {
-    const ALL: [Self; 8] = [
+    /// All types, in the order of their codes.
+    pub const ALL: [Self; 8] = [
         Self::Unknown,
         Self::Regular,
         Self::Directory,

@@ -11,6 +11,7 @@ use ocfs2_format::dinode::FileKind;
 use crate::check::State;
 use crate::codes::connectivity as codes;
 use crate::directories::Directories;
+use crate::repair::{directory, lost_found};
 use crate::{Context, Finding, Pass, Place};
 
 pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>, directories: &Directories) {
@@ -20,7 +21,13 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>, directories: &
     let lost = match state.inodes.find(&state.suballocs, root) {
         None => {
             let text = format!("root directory {root} is not in use");
-            state.found(Finding::new(codes::ROOT_DIR_MISSING, Place::inode(root), text));
+            let mut finding = Finding::new(codes::ROOT_DIR_MISSING, Place::inode(root), text);
+            let place = state.suballocs.find(root);
+            if let Some((at, group)) = place.and_then(|at| Some((at, state.suballocs.group(at)?))) {
+                let (slot, bit) = (group.suballoc.slot(), at.bit as u16);
+                finding = finding.repaired_by(lost_found::make_root(slot, bit, group.blkno));
+            }
+            state.found(finding);
             // What was below it belongs into the new one.
             let is_top = |dir: &Blkno| {
                 let parent = directories.parents.get(dir);
@@ -31,7 +38,8 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>, directories: &
         Some(_) => {
             if !directories.has_lost_found {
                 let text = "the root directory has no directory lost+found";
-                state.found(Finding::new(codes::LOSTFOUND_MISSING, Place::inode(root), text));
+                let finding = Finding::new(codes::LOSTFOUND_MISSING, Place::inode(root), text);
+                state.found(finding.repaired_by(lost_found::make()));
             }
             connect(state, directories, [root, system])
         }
@@ -73,7 +81,8 @@ fn connect(state: &mut State<'_>, directories: &Directories, tops: [Blkno; 2]) -
                 None => format!("directory {at} is in no directory"),
             };
             lost.insert(at);
-            state.found(Finding::new(codes::DIR_NOT_CONNECTED, Place::inode(at), text));
+            let finding = Finding::new(codes::DIR_NOT_CONNECTED, Place::inode(at), text);
+            state.found(finding.repaired_by(lost_found::reconnect(at)));
         }
     }
     lost
@@ -98,7 +107,8 @@ fn dotdots(
             && !orphans.contains(&dir)
         {
             let text = format!("directory {dir}: \"..\" leads to {dotdot}, expected {above}");
-            state.found(Finding::new(codes::DIR_DOTDOT, Place::inode(dir), text));
+            let finding = Finding::new(codes::DIR_DOTDOT, Place::inode(dir), text);
+            state.found(finding.repaired_by(directory::dotdot(dir, above)));
         }
     }
 }

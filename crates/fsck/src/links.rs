@@ -11,7 +11,7 @@ use ocfs2_format::feature::Incompat;
 use crate::check::State;
 use crate::codes::connectivity as codes;
 use crate::directories::Directories;
-use crate::repair::Repair;
+use crate::repair::{Repair, lost_found};
 use crate::start::SystemFile;
 use crate::{Context, Finding, Pass, Place};
 
@@ -27,25 +27,45 @@ fn orphans(state: &mut State<'_>, directories: &Directories) -> HashSet<Blkno> {
         let file = SystemFile::OrphanDir(slot);
         if state.system.find(file).is_none() {
             let text = format!("there is no {}", file.name());
-            state.found(Finding::new(codes::ORPHAN_DIR_MISSING, Place::slot(slot), text));
+            let finding = Finding::new(codes::ORPHAN_DIR_MISSING, Place::slot(slot), text);
+            state.found(finding.repaired_by(lost_found::make_system_directory(file.name())));
         }
     }
     let mut waiting = HashSet::new();
-    for orphan in &directories.orphans {
-        let (inode, slot) = (orphan.inode, orphan.slot);
+    for listed in &directories.orphans {
+        let (inode, slot) = (listed.inode, listed.slot);
+        let dir = state.system.find(SystemFile::OrphanDir(slot)).unwrap_or_default();
         let place = Place::inode(inode).in_slot(slot);
-        if orphan.is_direct_write {
+        if listed.is_direct_write {
             let text = format!(
                 "inode {inode} is listed by slot {slot}, whose direct write to it was interrupted"
             );
-            state.found(Finding::new(codes::ORPHAN_DIO, place, text));
+            let repair = orphan(dir, inode, InodeFlags::DIO_ORPHANED);
+            state.found(Finding::new(codes::ORPHAN_DIO, place, text).repaired_by(repair));
             continue;
         }
         waiting.insert(inode);
         let text = format!("inode {inode} is in the orphan directory of slot {slot}");
-        state.found(Finding::new(codes::INODE_ORPHANED, place, text));
+        let repair = orphan(dir, inode, InodeFlags::ORPHANED);
+        state.found(Finding::new(codes::INODE_ORPHANED, place, text).repaired_by(repair));
     }
     waiting
+}
+
+/// Removes the entry of an orphan directory; an inode that waits to be deleted is, unless it says
+/// that it does not, or has links elsewhere. What is allocated behind the end of a file that a
+/// direct write has left stays with it.
+fn orphan(dir: Blkno, inode: Blkno, flag: InodeFlags) -> Repair {
+    Repair::new(move |editor| {
+        let prefix = if flag == InodeFlags::DIO_ORPHANED { "dio-" } else { "" };
+        editor.remove_entry(dir, format!("{prefix}{:016x}", inode.0).as_bytes(), inode)?;
+        let dinode = editor.inode(inode)?.dinode;
+        let waits = dinode.flags().contains(InodeFlags::ORPHANED) && dinode.i_links_count == 0;
+        if flag == InodeFlags::ORPHANED && waits {
+            return editor.delete_inode(inode);
+        }
+        editor.dinode(inode, |dinode, _| dinode.i_flags &= !flag.bits())
+    })
 }
 
 fn links(context: &Context<'_>, state: &mut State<'_>, orphans: &HashSet<Blkno>) {
@@ -61,7 +81,7 @@ fn links(context: &Context<'_>, state: &mut State<'_>, orphans: &HashSet<Blkno>)
         if references == 0 && !tops.contains(&inode) {
             let text = format!("inode {inode} is in no directory");
             let finding = Finding::new(codes::INODE_NOT_CONNECTED, Place::inode(inode), text);
-            findings.push(finding);
+            findings.push(finding.repaired_by(lost_found::reconnect(inode)));
             continue;
         }
         if facts.is_orphaned {

@@ -7,6 +7,7 @@ use ocfs2_volume::Inode;
 use super::entry::{self, Reader};
 use super::{Known, Read};
 use crate::codes::{directories as codes, general};
+use crate::repair::directory;
 use crate::{Finding, Place};
 
 /// Reads `count` blocks from `start` on.
@@ -47,7 +48,8 @@ fn check(
         if let Some(bad) = known.context.check(block, DirTrailer::check_offset(len)) {
             let place = Place::block(blkno).of(inode.blkno);
             let text = format!("directory {}: block {blkno}: {bad}", inode.blkno);
-            read.findings.push(Finding::new(general::BLOCK_ECC, place, text));
+            let finding = Finding::new(general::BLOCK_ECC, place, text);
+            read.findings.push(finding.repaired_by(directory::rewrite(inode.blkno)));
         }
         if let Ok(found) = DirTrailer::of_block(block) {
             trailer(inode.blkno, blkno, &found, read);
@@ -70,7 +72,8 @@ fn is_one(known: &Known<'_>, inode: &Inode, block: &[u8]) -> bool {
 fn trailer(dir: Blkno, blkno: Blkno, trailer: &DirTrailer, read: &mut Read) {
     let mut found = |code, text: String| {
         let text = format!("directory {dir}: trailer of block {blkno}: {text}");
-        read.findings.push(Finding::new(code, Place::block(blkno).of(dir), text));
+        let finding = Finding::new(code, Place::block(blkno).of(dir), text);
+        read.findings.push(finding.repaired_by(directory::rewrite(dir)));
     };
     if trailer.db_signature != DirTrailer::SIGNATURE {
         let text = format!("db_signature is {}", trailer.db_signature.escape_ascii());

@@ -10,6 +10,7 @@ use super::names::Names;
 use super::{Known, Orphan, Read};
 use crate::codes::Code;
 use crate::codes::directories as codes;
+use crate::repair::directory;
 use crate::{Finding, Place};
 
 /// The entry `.` takes this many bytes, no more.
@@ -97,7 +98,8 @@ impl<'a> Reader<'a> {
         let name = at.entry.name.escape_ascii();
         let place = Place::block(at.blkno).of(self.dir).named(at.entry.name);
         let text = format!("directory {}: entry \"{name}\" {text}", self.dir);
-        read.findings.push(Finding::new(code, place, text));
+        let finding = Finding::new(code, place, text);
+        read.findings.push(finding.repaired_by(directory::rewrite(self.dir)));
     }
 
     fn entry(&mut self, at: &At<'_>, read: &mut Read) {
@@ -230,7 +232,8 @@ pub(super) fn check_all(reader: &mut Reader<'_>, blkno: Blkno, bytes: &[u8], rea
         let at = start + bad.offset;
         let text = format!("directory {}: block {blkno}: {}", reader.dir, at_offset(bad, at));
         let place = Place::block(blkno).of(reader.dir);
-        read.findings.push(Finding::new(codes::DIRENT_LENGTH, place, text));
+        let finding = Finding::new(codes::DIRENT_LENGTH, place, text);
+        read.findings.push(finding.repaired_by(directory::rewrite(reader.dir)));
         reader.unknown_entries(blkno);
         let Some(rest) = bytes.get(at..) else { return };
         let next = next_entry(rest, reader);

@@ -13,6 +13,7 @@ use ocfs2_format::dinode::FileKind;
 use crate::check::State;
 use crate::codes::directories as codes;
 use crate::inodes::{InodeTable, References};
+use crate::repair::directory;
 use crate::start::SystemFile;
 use crate::suballocs::{Bit, Suballocs};
 use crate::{Context, Finding, Pass, Place, Stop, parallel};
@@ -176,7 +177,8 @@ impl Merge {
         let text =
             format!("directory {dir}: has an entry for directory {child}, which is in {first}");
         let place = Place::block(child).of(dir).named(name);
-        state.found(Finding::new(codes::DIR_PARENT_DUP, place, text));
+        let repair = directory::remove(dir, name.to_vec(), child);
+        state.found(Finding::new(codes::DIR_PARENT_DUP, place, text).repaired_by(repair));
         false
     }
 }

@@ -14,12 +14,16 @@ use super::EditError;
 #[derive(Debug)]
 pub struct Editor<'a> {
     volume: &'a Volume,
+    /// Whether room may be taken: allocators are sound.
+    pub(super) may_take: bool,
+    /// Inodes that are to be put into `lost+found`, all together.
+    pub(super) lost: Vec<Blkno>,
 }
 
 impl<'a> Editor<'a> {
     /// For a volume on an overlay.
-    pub(super) fn new(volume: &'a Volume) -> Self {
-        Self { volume }
+    pub(super) fn new(volume: &'a Volume, may_take: bool) -> Self {
+        Self { volume, may_take, lost: Vec::new() }
     }
 
     /// The volume with all changes so far, for reading.

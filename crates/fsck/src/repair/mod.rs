@@ -17,7 +17,10 @@ use ocfs2_volume::{Error, Volume};
 
 mod bits;
 pub mod commit;
+pub mod directory;
+mod dx;
 mod editor;
+pub mod lost_found;
 pub mod plan;
 mod space;
 pub mod tree;
@@ -65,6 +68,9 @@ pub enum EditError {
     /// What it takes is not free.
     #[error("there is no room left for {0}")]
     NoRoom(&'static str),
+    /// It takes room, and the allocators are not yet known to be sound: it is tried again then.
+    #[error("it takes room, and allocators are not sound")]
+    NotYet,
     /// Something else stands in the way.
     #[error("{0}")]
     Impossible(String),
@@ -152,15 +158,24 @@ impl Repair {
     }
 
     /// Makes the repair on the overlay that `volume` is on; if it fails nothing is changed.
+    /// `may_take` says that allocators are sound. Inodes for `lost+found` are added to `lost`.
     /// Says whether anything is different now.
     ///
     /// # Errors
     /// [`EditError`].
-    pub fn make(&self, volume: &Volume) -> Result<bool, EditError> {
+    fn make(
+        &self,
+        volume: &Volume,
+        may_take: bool,
+        lost: &mut Vec<Blkno>,
+    ) -> Result<bool, EditError> {
         let device = volume.device();
         let draft = OverlayDevice::new(Arc::clone(device), volume.block_size().bytes());
         let draft = Arc::new(draft);
-        (self.0.change)(&mut Editor::new(&volume.on(draft.clone())))?;
+        let on = volume.on(draft.clone());
+        let mut editor = Editor::new(&on, may_take);
+        (self.0.change)(&mut editor)?;
+        lost.append(&mut editor.lost);
         let mut changed = false;
         draft.for_each_change(|offset, bytes| {
             let blkno = Blkno(offset >> volume.block_size().bits());

@@ -7,7 +7,7 @@ use ocfs2_cli::Interrupt;
 use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
 use ocfs2_volume::{OpenVolumeError, Volume};
 
-use super::{Repair, When};
+use super::{EditError, Repair, When, lost_found};
 use crate::{Context, Finding, Found, Observer, Options, Outcome, Pass, Place, Stop, check};
 
 /// After so many rounds of repairs whatever is still found is left.
@@ -104,23 +104,40 @@ fn make(
     let superblock = || volume.read_block(SUPERBLOCK_BLKNO).ok();
     let before = superblock();
     let mut done = HashSet::new();
+    let mut lost = Vec::new();
+    let mut later: Vec<usize> = Vec::new();
     for when in [When::Now, When::Sound] {
+        let may_take = when == When::Sound;
         let mut changed = false;
-        for (index, repair) in accepted.iter().filter(|(_, repair)| repair.when() == when) {
+        for (index, repair) in accepted {
+            if repair.when() != when && !(may_take && later.contains(index)) {
+                continue;
+            }
             if interrupt.requested() {
                 return Err(Stop::Interrupted);
             }
-            if repair.0.key.is_some_and(|key| !done.insert(key)) {
+            if repair.0.key.is_some_and(|key| !done.insert((key, may_take))) {
                 continue;
             }
-            let made = repair.make(volume);
+            let made = repair.make(volume, may_take, &mut lost);
             changed |= *made.as_ref().unwrap_or(&false);
+            if matches!(made, Err(EditError::NotYet)) {
+                later.push(*index);
+            }
             if let Some(planned) = answers.all.get_mut(*index) {
                 planned.problem = made.err().map(|err| err.to_string());
             }
             // All else may look different by another one.
             if changed && superblock() != before {
                 return Ok(true);
+            }
+        }
+        if !lost.is_empty() {
+            let linked = lost_found::link_all(std::mem::take(&mut lost));
+            let made = linked.make(volume, may_take, &mut lost);
+            changed |= *made.as_ref().unwrap_or(&false);
+            if let Err(err) = made {
+                answers.problem = Some(format!("lost+found: {err}"));
             }
         }
         if changed {
@@ -140,13 +157,16 @@ struct Answers {
     /// The round in which each was found last.
     last_seen: Vec<u32>,
     by_key: HashMap<Key, usize>,
+    /// Why lost inodes could not be put into `lost+found`.
+    problem: Option<String>,
 }
 
 impl Answers {
     fn conclude(self, last: u32) -> Vec<Planned> {
-        let Self { mut all, last_seen, .. } = self;
+        let Self { mut all, last_seen, problem, .. } = self;
         for (planned, seen) in all.iter_mut().zip(last_seen) {
             planned.is_repaired = seen != last;
+            planned.problem = planned.problem.take().or_else(|| problem.clone());
         }
         all
     }
@@ -164,7 +184,7 @@ impl Planner<'_> {
     /// The number of a finding, and the answer to it.
     fn answer(&mut self, pass: Pass, finding: &Finding) -> (usize, bool) {
         let key = (finding.code.name, finding.place.clone(), finding.text.clone());
-        let Answers { all, last_seen, by_key } = self.answers;
+        let Answers { all, last_seen, by_key, .. } = self.answers;
         if let Some(index) = by_key.get(&key).copied()
             && let (Some(planned), Some(seen)) = (all.get(index), last_seen.get_mut(index))
         {

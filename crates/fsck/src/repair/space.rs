@@ -8,12 +8,17 @@ use ocfs2_volume::allocator::{Space, Suballocated};
 use super::{EditError, Editor};
 
 impl Editor<'_> {
+    fn must_be_sound(&self) -> Result<(), EditError> {
+        if self.may_take { Ok(()) } else { Err(EditError::NotYet) }
+    }
+
     /// Takes `count` clusters, in as few runs as there are. Their contents are whatever was
     /// there.
     ///
     /// # Errors
     /// [`EditError::NoRoom`], and none is taken; an allocator that is wrong.
     pub fn take_clusters(&mut self, count: u32) -> Result<Vec<Range<u32>>, EditError> {
+        self.must_be_sound()?;
         let mut space = Space::new(self.volume());
         let (mut runs, mut missing) = (Vec::new(), count);
         while missing > 0 {
@@ -52,6 +57,7 @@ impl Editor<'_> {
     /// # Errors
     /// As [`Editor::take_inode`].
     pub fn take_system_inode(&mut self) -> Result<Suballocated, EditError> {
+        self.must_be_sound()?;
         let mut space = Space::new(self.volume());
         let global = ocfs2_format::dinode::Dinode::GLOBAL_SLOT;
         let taken = space.take_inode(global)?.ok_or(EditError::NoRoom("a system file"))?;
@@ -65,6 +71,7 @@ impl Editor<'_> {
         what: &'static str,
         mut take: impl FnMut(&mut Space<'_>, u16) -> Result<Option<Suballocated>, ocfs2_volume::Error>,
     ) -> Result<Suballocated, EditError> {
+        self.must_be_sound()?;
         let slots = self.volume().max_slots().max(1);
         for slot in (0..slots).map(|next| (slot % slots + next) % slots) {
             let mut space = Space::new(self.volume());

@@ -12,7 +12,7 @@ use ocfs2_format::extent::{
     write_extent_list,
 };
 use ocfs2_format::feature::{Incompat, RoCompat};
-use ocfs2_format::{Blkno, Cpos, Structure, check};
+use ocfs2_format::{Blkno, Cluster, Cpos, Structure, check};
 use ocfs2_volume::{Error, Inode, Volume};
 
 use super::{EditError, Editor, Repair};
@@ -202,14 +202,75 @@ fn placed(leaves: Vec<ExtentRec>, holds: Holds) -> Vec<ExtentRec> {
     placed
 }
 
+/// Adds clusters to the end of what an inode has.
+///
+/// # Errors
+/// There is no room; it can not be written.
+pub fn append(
+    editor: &mut Editor<'_>,
+    blkno: Blkno,
+    holds: Holds,
+    start: u32,
+    count: u16,
+) -> Result<(), EditError> {
+    let inode = editor.inode(blkno)?;
+    let shares = inode.dinode.dyn_features().contains(DynFeatures::HAS_REFCOUNT);
+    let gathered = gather(editor.volume(), blkno, inode.id2(), holds, shares)?;
+    let mut extents = gathered.extents.clone();
+    let end = extents.last().map_or(0, |rec| end_of(rec, 0));
+    let first = editor.volume().geometry().block_of(Cluster(start));
+    let end = u32::try_from(end).map_err(|_| EditError::NoRoom("more extents"))?;
+    extents.push(ExtentRec::leaf(Cpos(end), count, ExtentFlags::empty(), first));
+    let mut id2 = inode.id2().to_vec();
+    let slot = inode.dinode.i_suballoc_slot;
+    let room = list_room(id2.len());
+    let built = gathered.with(editor, extents, room, slot)?.build(editor, &mut id2)?;
+    write_inode(editor, &inode, &id2, built)
+}
+
 impl Gathered {
+    /// Other extents, for a root with room for `room` of them, in the same extent blocks, and in
+    /// new ones from the `extent_alloc` of a slot where these are too few.
+    ///
+    /// # Errors
+    /// [`EditError::NoRoom`].
+    pub fn with(
+        mut self,
+        editor: &mut Editor<'_>,
+        extents: Vec<ExtentRec>,
+        room: usize,
+        slot: u16,
+    ) -> Result<Self, EditError> {
+        let per_block = usize::from(ExtentBlock::list_capacity(editor.volume().block_size()));
+        let (mut level, mut needed) = (extents.len(), 0);
+        while level > room {
+            level = level.div_ceil(per_block);
+            needed += level;
+        }
+        while self.blocks.len() < needed {
+            let taken = editor.take_block(ExtentBlock::NAME, slot)?;
+            let header = ExtentBlock {
+                h_signature: ExtentBlock::SIGNATURE,
+                h_check: Default::default(),
+                h_suballoc_slot: taken.slot,
+                h_suballoc_bit: taken.bit,
+                h_fs_generation: editor.volume().generation(),
+                h_blkno: taken.blkno,
+                h_suballoc_loc: taken.loc,
+                h_next_leaf_blk: Blkno(0),
+            };
+            self.blocks.push((taken.blkno, header));
+        }
+        Ok(Self { extents, ..self })
+    }
+
     /// Writes the tree with its root list into `root`, which it may fill; its extent blocks at
     /// once.
     ///
     /// # Errors
     /// There are too few extent blocks; they can not be written.
     pub fn build(self, editor: &mut Editor<'_>, root: &mut [u8]) -> Result<Built, EditError> {
-        let room = root.len().saturating_sub(ExtentListHeader::SIZE) / ExtentRec::SIZE;
+        let room = list_room(root.len());
         let per_block = usize::from(ExtentBlock::list_capacity(editor.volume().block_size()));
         let clusters = self.extents.iter().map(|rec| u32::from(rec.e_leaf_clusters()));
         let clusters = clusters.fold(0, u32::saturating_add);
@@ -250,6 +311,11 @@ impl Gathered {
             .map_err(|source| Error::Truncated { blkno: Blkno(0), source })?;
         Ok(Built { clusters, last_leaf })
     }
+}
+
+/// Records for which a list of so many bytes has room.
+pub fn list_room(bytes: usize) -> usize {
+    bytes.saturating_sub(ExtentListHeader::SIZE) / ExtentRec::SIZE
 }
 
 fn end_of(rec: &ExtentRec, depth: u16) -> u64 {

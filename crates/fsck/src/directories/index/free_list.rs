@@ -7,6 +7,7 @@ use ocfs2_format::Blkno;
 use super::Expected;
 use super::root::Index;
 use crate::codes::directories as codes;
+use crate::repair::directory;
 use crate::{Finding, Place};
 
 /// Follows the list: it has to stay within the directory, and to end.
@@ -31,5 +32,6 @@ pub(super) fn check(dir: Blkno, index: &Index, expected: &Expected) -> Option<Fi
         at = *next;
     };
     let text = format!("directory {dir}: the list of blocks with holes {text}");
-    Some(Finding::new(codes::DX_FREE_LIST, Place::block(before).of(dir), text))
+    let finding = Finding::new(codes::DX_FREE_LIST, Place::block(before).of(dir), text);
+    Some(finding.repaired_by(directory::rewrite(dir)))
 }

@@ -11,6 +11,7 @@ use super::Several;
 use super::expected::{Expected, Key};
 use super::root::Index;
 use crate::codes::{directories as codes, general};
+use crate::repair::directory;
 use crate::{Context, Finding, Place};
 
 /// Reads all lists of an index, and compares.
@@ -95,7 +96,8 @@ impl Matching<'_> {
         }
         if let Some(bad) = bad_check {
             let text = format!("directory {}: {} {blkno}: {bad}", self.dir, DxLeaf::NAME);
-            self.findings.push(Finding::new(general::BLOCK_ECC, place(), text));
+            let finding = Finding::new(general::BLOCK_ECC, place(), text);
+            self.findings.push(finding.repaired_by(directory::rewrite(self.dir)));
         }
         self.list(blkno, &list);
     }
@@ -198,15 +200,21 @@ impl Matching<'_> {
                 self.entries
             );
             let place = Place::block(blkno).of(dir);
-            self.findings.push(Finding::new(codes::DX_COUNT, place, text));
+            let finding = Finding::new(codes::DX_COUNT, place, text);
+            self.findings.push(finding.repaired_by(directory::rewrite(dir)));
         }
         // An entry under a wrong hash is one that is missing.
         if missing.count > 0 {
             self.stale = Several::default();
         }
-        self.findings.extend(self.invalid.finding(codes::DX_LEAF_INVALID));
-        self.findings.extend(missing.finding(codes::DX_LOOKUP_FAILED));
-        self.findings.extend(self.stale.finding(codes::DX_ENTRY_LEFT));
+        let found = [
+            self.invalid.finding(codes::DX_LEAF_INVALID),
+            missing.finding(codes::DX_LOOKUP_FAILED),
+            self.stale.finding(codes::DX_ENTRY_LEFT),
+        ];
+        let rewritten = || directory::rewrite(self.dir);
+        let found = found.into_iter().flatten().map(|it| it.repaired_by(rewritten()));
+        self.findings.extend(found);
     }
 
     /// The entries of the directory that are not in the index.

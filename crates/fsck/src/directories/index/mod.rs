@@ -22,6 +22,7 @@ use ocfs2_volume::Inode;
 use super::{Known, Read};
 use crate::codes::directories as codes;
 use crate::collected::Collected;
+use crate::repair::directory;
 use crate::{Finding, Place};
 
 /// Says so if a directory whose entries are not indexed should have an index, or has one that
@@ -39,7 +40,12 @@ pub(super) fn check_absence(known: &Known<'_>, inode: &Inode, is_inline: bool, r
         _ => return,
     };
     let text = format!("directory {}: {text}", inode.blkno);
-    read.findings.push(Finding::new(code, Place::inode(inode.blkno), text));
+    let repair = match has_flag {
+        true => directory::drop_index(inode.blkno),
+        false => directory::index(inode.blkno),
+    };
+    let finding = Finding::new(code, Place::inode(inode.blkno), text);
+    read.findings.push(finding.repaired_by(repair));
 }
 
 /// Compares the index of a directory with what was read of the directory.

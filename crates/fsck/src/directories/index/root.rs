@@ -8,6 +8,7 @@ use crate::clusters::ClusterSet;
 use crate::codes::{directories, general, inodes as codes};
 use crate::collected::{BlockClaim, BlockUse, Collected};
 use crate::extents::{self, Holds, TreeRoot, Walked};
+use crate::repair::directory;
 use crate::{Context, Finding, Place};
 
 /// An index that can be looked into.
@@ -36,7 +37,8 @@ pub(crate) fn follow(
 ) -> Option<Index> {
     let corrupt = |text: String| {
         let text = format!("directory {dir}: index root {blkno}: {text}");
-        Finding::new(codes::DX_TREE_CORRUPT, Place::block(blkno).of(dir), text)
+        let finding = Finding::new(codes::DX_TREE_CORRUPT, Place::block(blkno).of(dir), text);
+        finding.repaired_by(directory::rewrite(dir))
     };
     let block = match read(context, dir, blkno, out) {
         Ok(block) => block,
@@ -95,7 +97,8 @@ fn read(
     let block = context.read(DxRoot::NAME, blkno, DxRoot::CHECK_OFFSET);
     let block = block.map_err(|finding| Some(of_dir(finding)))?;
     if block.bytes.starts_with(&DxRoot::SIGNATURE) {
-        out.findings.extend(block.ecc_finding(DxRoot::NAME, general::BLOCK_ECC).map(of_dir));
+        let ecc = block.ecc_finding(DxRoot::NAME, general::BLOCK_ECC).map(of_dir);
+        out.findings.extend(ecc.map(|it| it.repaired_by(directory::rewrite(dir))));
     }
     Ok(block.bytes)
 }
@@ -162,6 +165,7 @@ fn fields(dir: Blkno, root: &DxRoot, walked: &Walked, blkno: Blkno, out: &mut Co
              expected {} and {}",
             stated.0, stated.1, expected.0, expected.1
         );
-        out.found(Finding::new(directories::DX_CLUSTERS, Place::block(blkno).of(dir), text));
+        let finding = Finding::new(directories::DX_CLUSTERS, Place::block(blkno).of(dir), text);
+        out.found(finding.repaired_by(directory::rewrite(dir)));
     }
 }

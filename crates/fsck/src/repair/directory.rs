@@ -1,0 +1,486 @@
+//! A directory as a whole: its entries as they can be read, written again in order.
+//!
+//! Entries stay in their blocks as far as there is room; those that have to move go to the
+//! next one that has some. Trailers, the list of blocks with holes and the index follow.
+
+use std::collections::HashSet;
+
+use ocfs2_format::dinode::{Dinode, DynFeatures, InodeFlags};
+use ocfs2_format::dir::{
+    DirEntryHeader, DirTrailer, FileType, entries, entry_size, largest_hole, write_entry,
+};
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::inline::InlineData;
+use ocfs2_format::{Blkno, Structure, check};
+use ocfs2_volume::{Inode, Volume};
+
+use super::{EditError, Editor, Repair, dx, tree};
+use crate::extents::Holds;
+
+/// Bytes of a name at most.
+const NAME_MAX: usize = 255;
+
+/// An entry.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Entry {
+    /// Where it leads.
+    pub inode: Blkno,
+    /// The type it states.
+    pub file_type: FileType,
+    /// Its name.
+    pub name: Vec<u8>,
+}
+
+/// The entries of a directory.
+#[derive(Debug)]
+pub struct Directory {
+    inode: Inode,
+    /// Where its `..` leads.
+    pub parent: Blkno,
+    /// The blocks with their entries, without `.` and `..`; of one in the inode a single one.
+    blocks: Vec<(Blkno, Vec<Entry>)>,
+    is_inline: bool,
+}
+
+/// The repair of all that is wrong with the entries, the trailers and the index of a directory.
+pub fn rewrite(dir: Blkno) -> Repair {
+    Repair::once("directory", dir.0, move |editor| {
+        let Some(directory) = Directory::read(editor, dir)? else { return Ok(()) };
+        directory.write(editor)
+    })
+}
+
+/// The same with an index that has to be made.
+pub fn index(dir: Blkno) -> Repair {
+    Repair::once_when_sound("index", dir.0, move |editor| {
+        let Some(directory) = Directory::read(editor, dir)? else { return Ok(()) };
+        directory.write(editor)
+    })
+}
+
+/// Lets the `..` of a directory lead to `parent`.
+pub fn dotdot(dir: Blkno, parent: Blkno) -> Repair {
+    Repair::new(move |editor| {
+        let Some(mut directory) = Directory::read(editor, dir)? else { return Ok(()) };
+        directory.parent = parent;
+        directory.write(editor)
+    })
+}
+
+/// Removes the entry of that name that leads to that inode.
+pub fn remove(dir: Blkno, name: Vec<u8>, inode: Blkno) -> Repair {
+    Repair::new(move |editor| editor.remove_entry(dir, &name, inode))
+}
+
+/// Drops the index of a directory that should have none.
+pub fn drop_index(dir: Blkno) -> Repair {
+    Repair::dinode(dir, |dinode, _| {
+        let features = dinode.dyn_features().difference(DynFeatures::INDEXED_DIR);
+        dinode.i_dyn_features = features.bits();
+        dinode.i_dx_root = Blkno(0);
+    })
+}
+
+impl Editor<'_> {
+    /// Removes the entry of that name that leads to that inode, if it is there.
+    ///
+    /// # Errors
+    /// The directory can not be read or written.
+    pub fn remove_entry(&mut self, dir: Blkno, name: &[u8], inode: Blkno) -> Result<(), EditError> {
+        let Some(mut directory) = Directory::read(self, dir)? else { return Ok(()) };
+        let is_it = |entry: &Entry| entry.name == name && entry.inode == inode;
+        for (_, entries) in &mut directory.blocks {
+            if let Some(at) = entries.iter().position(is_it) {
+                entries.remove(at);
+                return directory.write(self);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Directory {
+    /// Reads what there is; `None` if it is no directory in use.
+    ///
+    /// # Errors
+    /// Its inode or its tree can not be read.
+    pub fn read(editor: &Editor<'_>, dir: Blkno) -> Result<Option<Self>, EditError> {
+        let volume = editor.volume();
+        let inode = editor.inode(dir)?;
+        let in_use = inode.dinode.flags().contains(InodeFlags::VALID);
+        if !inode.is_dir() || !in_use {
+            return Ok(None);
+        }
+        let is_inline = inode.is_inline();
+        let mut reader = Reader {
+            editor,
+            dir,
+            orphans: is_orphan_directory(volume, dir),
+            parent: None,
+            count: 0,
+            names: HashSet::new(),
+        };
+        let mut blocks = Vec::new();
+        if is_inline {
+            let data = InlineData::data(inode.id2()).unwrap_or_default();
+            let size = usize::try_from(inode.size()).unwrap_or(usize::MAX);
+            blocks.push((dir, reader.entries(data.get(..size).unwrap_or(data))));
+        } else {
+            let trailers = volume.has_dir_trailers(&inode) || needs_index(volume, &inode);
+            for (number, blkno) in block_numbers(volume, &inode)?.into_iter().enumerate() {
+                // What can not be read is written as an empty block: nothing is known of it.
+                let mut block = volume.read_block(blkno)?;
+                let size = block.len();
+                if volume.has(Incompat::META_ECC) {
+                    check::correct(&mut block, DirTrailer::check_offset(size));
+                }
+                let has_trailer = DirTrailer::of_block(&block)
+                    .is_ok_and(|trailer| trailer.db_signature == DirTrailer::SIGNATURE);
+                let area = if trailers || has_trailer { DirTrailer::offset(size) } else { size };
+                // Without `.` and `..` in the first block these are not in the second.
+                if number == 1 {
+                    reader.count = reader.count.max(2);
+                }
+                blocks.push((blkno, reader.entries(block.get(..area).unwrap_or_default())));
+            }
+        }
+        let parent = reader.parent.unwrap_or(dir);
+        Ok(Some(Self { inode, parent, blocks, is_inline }))
+    }
+
+    /// An empty one, in a dinode that was just made; one in blocks has one cluster.
+    ///
+    /// # Errors
+    /// There is no room; the inode can not be read.
+    pub fn empty(
+        editor: &mut Editor<'_>,
+        dir: Blkno,
+        parent: Blkno,
+    ) -> Result<Option<Self>, EditError> {
+        let Some(mut directory) = Self::read(editor, dir)? else { return Ok(None) };
+        directory.parent = parent;
+        if directory.is_inline {
+            directory.blocks = vec![(dir, Vec::new())];
+        } else if directory.blocks.is_empty() {
+            let blocks = directory.grow(editor)?;
+            directory.blocks = blocks.into_iter().map(|blkno| (blkno, Vec::new())).collect();
+            directory.inode = editor.inode(dir)?;
+        }
+        Ok(Some(directory))
+    }
+
+    /// Whether there is an entry of that name.
+    pub fn contains(&self, name: &[u8]) -> bool {
+        self.find(name).is_some() || name == b"." || name == b".."
+    }
+
+    /// The entry of that name.
+    pub fn find(&self, name: &[u8]) -> Option<&Entry> {
+        self.blocks.iter().flat_map(|(_, entries)| entries).find(|entry| entry.name == name)
+    }
+
+    /// Adds an entry.
+    pub fn add(&mut self, entry: Entry) {
+        if let Some((_, entries)) = self.blocks.last_mut() {
+            entries.push(entry);
+        }
+    }
+
+    /// Writes all of it.
+    ///
+    /// # Errors
+    /// There is no room; it can not be written.
+    pub fn write(mut self, editor: &mut Editor<'_>) -> Result<(), EditError> {
+        let volume = editor.volume();
+        let dir = self.inode.blkno;
+        if self.is_inline {
+            let room = self.inode.id2().len().saturating_sub(InlineData::SIZE);
+            let entries = self.blocks.first().map(|(_, entries)| &entries[..]).unwrap_or_default();
+            let mut data = vec![0; room];
+            if pack(&mut data, entries, Some((dir, self.parent))) < entries.len() {
+                return self.outgrow(editor);
+            }
+            return editor.dinode(dir, |dinode, id2| {
+                dinode.i_size = room as u64;
+                let inline = InlineData { id_count: room as u16, ..InlineData::default() };
+                let _ = inline.encode(id2);
+                if let Some(bytes) = id2.get_mut(InlineData::SIZE..InlineData::SIZE + room) {
+                    bytes.copy_from_slice(&data);
+                }
+            });
+        }
+        let indexed = needs_index(volume, &self.inode);
+        let trailers = indexed || volume.has_dir_trailers(&self.inode);
+        let size = volume.block_size().size();
+        let area = if trailers { DirTrailer::offset(size) } else { size };
+        let mut written: Vec<(Blkno, Vec<u8>)> = Vec::new();
+        let mut carried: Vec<Entry> = Vec::new();
+        let mut index = Vec::new();
+        let blocks = std::mem::take(&mut self.blocks);
+        let mut blocks = blocks.into_iter();
+        loop {
+            let (blkno, mut entries) = match blocks.next() {
+                Some(block) => block,
+                None if carried.is_empty() => break,
+                None => {
+                    let more = self.grow(editor)?;
+                    blocks = more
+                        .into_iter()
+                        .map(|blkno| (blkno, Vec::new()))
+                        .collect::<Vec<_>>()
+                        .into_iter();
+                    continue;
+                }
+            };
+            entries.append(&mut carried);
+            let mut block = vec![0; size];
+            let dots = written.is_empty().then_some((dir, self.parent));
+            let bytes = block.get_mut(..area).unwrap_or_default();
+            let fitting = pack(bytes, &entries, dots);
+            carried = entries.split_off(fitting);
+            let dots = dots.iter().flat_map(|_| [&b"."[..], b".."]);
+            index.extend(
+                dots.chain(entries.iter().map(|it| &it.name[..]))
+                    .map(|name| (name.to_vec(), blkno)),
+            );
+            written.push((blkno, block));
+        }
+        let mut free = Blkno(0);
+        for (blkno, block) in written.iter_mut().rev() {
+            if !trailers {
+                continue;
+            }
+            let hole = largest_hole(block.get(..area).unwrap_or_default());
+            let mut trailer = DirTrailer::new(*blkno, dir, hole);
+            if indexed && hole > 0 {
+                trailer.db_free_next = free;
+                free = *blkno;
+            }
+            let _ = trailer.write(block);
+        }
+        for (blkno, block) in &written {
+            match trailers {
+                true => volume.write_metadata(*blkno, block, DirTrailer::check_offset(size))?,
+                false => volume.write_raw(*blkno, block)?,
+            }
+        }
+        let bytes = (written.len() as u64) << volume.block_size().bits();
+        editor.dinode(dir, |dinode, _| dinode.i_size = bytes)?;
+        if indexed {
+            dx::build(editor, dir, index, free)?;
+        }
+        Ok(())
+    }
+
+    /// Moves what does not fit the inode any more to blocks of its own.
+    fn outgrow(mut self, editor: &mut Editor<'_>) -> Result<(), EditError> {
+        let dir = self.inode.blkno;
+        let entries = self.blocks.pop().map(|(_, entries)| entries).unwrap_or_default();
+        editor.dinode(dir, |dinode, id2| {
+            let features = dinode.dyn_features().difference(DynFeatures::INLINE_DATA);
+            dinode.i_dyn_features = features.bits();
+            (dinode.i_size, dinode.i_clusters, dinode.i_last_eb_blk) = (0, 0, Blkno(0));
+            let _ = id2;
+        })?;
+        let inode = editor.inode(dir)?;
+        let mut id2 = vec![0; inode.id2().len()];
+        let _ = ocfs2_format::extent::write_extent_list(&mut id2, 0, &[]);
+        editor.dinode(dir, |_, rest| {
+            if let Some(bytes) = rest.get_mut(..id2.len()) {
+                bytes.copy_from_slice(&id2);
+            }
+        })?;
+        self.inode = editor.inode(dir)?;
+        self.is_inline = false;
+        let blocks = self.grow(editor)?;
+        let mut blocks = blocks.into_iter();
+        self.blocks.extend(blocks.next().map(|blkno| (blkno, entries)));
+        self.blocks.extend(blocks.map(|blkno| (blkno, Vec::new())));
+        self.inode = editor.inode(dir)?;
+        self.write(editor)
+    }
+
+    /// One cluster more; its blocks.
+    fn grow(&mut self, editor: &mut Editor<'_>) -> Result<Vec<Blkno>, EditError> {
+        let runs = editor.take_clusters(1)?;
+        let start = runs.first().map(|run| run.start).ok_or(EditError::NoRoom("a directory"))?;
+        tree::append(editor, self.inode.blkno, Holds::Dense, start, 1)?;
+        let geometry = editor.volume().geometry();
+        let first = geometry.block_of(ocfs2_format::Cluster(start)).0;
+        Ok((first..first + u64::from(geometry.blocks_per_cluster())).map(Blkno).collect())
+    }
+}
+
+/// Whether a directory in blocks has an index, or is to have one.
+fn needs_index(volume: &Volume, inode: &Inode) -> bool {
+    volume.has(Incompat::INDEXED_DIRS)
+        && !inode.is_inline()
+        && (inode.dinode.dyn_features().contains(DynFeatures::INDEXED_DIR)
+            || inode.blkno != volume.superblock().s_system_dir_blkno)
+}
+
+fn is_orphan_directory(volume: &Volume, dir: Blkno) -> bool {
+    (0..volume.max_slots()).any(|slot| {
+        let found = volume.slot_file("orphan_dir", slot);
+        found.is_ok_and(|inode| inode.blkno == dir)
+    })
+}
+
+/// The blocks within the size of a directory, in order.
+fn block_numbers(volume: &Volume, inode: &Inode) -> Result<Vec<Blkno>, EditError> {
+    let gathered = tree::gather(volume, inode.blkno, inode.id2(), Holds::Dense, false)?;
+    let bits = volume.geometry().bpc_bits();
+    let wanted = usize::try_from(volume.geometry().blocks_for(inode.size())).unwrap_or(usize::MAX);
+    let blocks = gathered.extents.iter().flat_map(|rec| {
+        let count = u64::from(rec.e_leaf_clusters()) << bits;
+        (rec.e_blkno.0..rec.e_blkno.0 + count).map(Blkno)
+    });
+    Ok(blocks.take(wanted).collect())
+}
+
+/// Writes entries in a row, the last one up to the end; how many of them fit.
+fn pack(bytes: &mut [u8], entries: &[Entry], dots: Option<(Blkno, Blkno)>) -> usize {
+    let dots = dots.into_iter().flat_map(|(dir, parent)| {
+        let entry = |inode, name: &[u8]| Entry {
+            inode,
+            file_type: FileType::Directory,
+            name: name.to_vec(),
+        };
+        [entry(dir, b"."), entry(parent, b"..")]
+    });
+    let dots: Vec<_> = dots.collect();
+    let (mut at, mut last, mut fitting) = (0, None, 0);
+    for entry in dots.iter().chain(entries) {
+        let needed = entry_size(entry.name.len());
+        let Some(room) = bytes.get_mut(at..).filter(|room| room.len() >= needed) else { break };
+        if write_entry(room, entry.inode, needed as u16, entry.file_type, &entry.name).is_err() {
+            break;
+        }
+        last = Some(at);
+        at += needed;
+        fitting += 1;
+    }
+    let start = last.unwrap_or(0);
+    let total = bytes.len();
+    if let Some(room) = bytes.get_mut(start..) {
+        // An unused entry is all there is in a block without any.
+        let header = DirEntryHeader::decode(room).unwrap_or_default();
+        let _ = DirEntryHeader { rec_len: (total - start) as u16, ..header }.encode(room);
+    }
+    usize::saturating_sub(fitting, dots.len())
+}
+
+/// Reads entries as the check does, and mends each.
+struct Reader<'a, 'e> {
+    editor: &'a Editor<'e>,
+    dir: Blkno,
+    orphans: bool,
+    parent: Option<Blkno>,
+    /// Entries so far: the first two are `.` and `..`.
+    count: usize,
+    names: HashSet<Vec<u8>>,
+}
+
+impl Reader<'_, '_> {
+    fn entries(&mut self, bytes: &[u8]) -> Vec<Entry> {
+        let mut found = Vec::new();
+        let mut start = 0;
+        while let Some(rest) = bytes.get(start..).filter(|rest| !rest.is_empty()) {
+            let mut bad = None;
+            for entry in entries(rest) {
+                match entry {
+                    Ok(entry) => {
+                        found.extend(self.entry(&entry.header, entry.name));
+                    }
+                    Err(err) => bad = Some(err.offset),
+                }
+            }
+            let Some(bad) = bad else { break };
+            let Some(rest) = bytes.get(start + bad..) else { break };
+            let next = self.next(rest);
+            if let Ok(header) = DirEntryHeader::decode(rest) {
+                let name = rest.get(DirEntryHeader::SIZE..).unwrap_or_default();
+                let name = name.get(..usize::from(header.name_len)).unwrap_or_default();
+                if entry_size(name.len()) <= next {
+                    found.extend(self.entry(&header, name));
+                }
+            }
+            start += bad + next;
+        }
+        found
+    }
+
+    /// Bytes to the next entry from which on all are sound.
+    fn next(&self, rest: &[u8]) -> usize {
+        let is_start = |at: &usize| {
+            let tail = rest.get(*at..).unwrap_or_default();
+            let plausible = DirEntryHeader::decode(tail).is_ok_and(|header| {
+                header.inode.is_none() || header.name_len > 0 && self.target(header.inode).is_some()
+            });
+            plausible && entries(tail).all(|entry| entry.is_ok())
+        };
+        let starts = (DirEntryHeader::SIZE..rest.len()).step_by(4);
+        starts.into_iter().find(is_start).unwrap_or(rest.len())
+    }
+
+    /// The inode an entry leads to, if it is in use.
+    fn target(&self, blkno: Blkno) -> Option<Inode> {
+        let volume = self.editor.volume();
+        if !volume.geometry().is_valid_block(blkno) {
+            return None;
+        }
+        let inode = self.editor.inode(blkno).ok()?;
+        let dinode = &inode.dinode;
+        let in_use = dinode.i_signature == Dinode::SIGNATURE
+            && dinode.i_fs_generation == volume.generation()
+            && dinode.flags().contains(InodeFlags::VALID);
+        in_use.then_some(inode)
+    }
+
+    fn entry(&mut self, header: &DirEntryHeader, name: &[u8]) -> Option<Entry> {
+        let number = self.count;
+        self.count += 1;
+        if number < 2 {
+            let is_dots =
+                header.inode.is_none() || name.is_empty() || name.iter().all(|it| *it == b'.');
+            let is_target = self.target(header.inode).is_some_and(|it| it.is_dir());
+            if number == 1 && is_target {
+                self.parent = Some(header.inode);
+            }
+            // Something else in their place is an entry like others, if it can be one.
+            if is_dots || header.inode == self.dir || number == 1 && is_target {
+                return None;
+            }
+        }
+        if header.inode.is_none() || name.is_empty() || name == b"." || name == b".." {
+            return None;
+        }
+        let inode = self.target(header.inode)?;
+        let file_type = FileType::ALL.into_iter().find(|it| it.kind() == inode.kind());
+        let file_type = file_type.filter(|it| it.kind().is_some());
+        let stated = FileType::from_code(header.file_type).unwrap_or(FileType::Unknown);
+        let name = self.name(name, header.inode);
+        Some(Entry { inode: header.inode, file_type: file_type.unwrap_or(stated), name })
+    }
+
+    /// A name that can be, and is there once.
+    fn name(&mut self, name: &[u8], inode: Blkno) -> Vec<u8> {
+        if self.orphans {
+            let number = format!("{:016x}", inode.0).into_bytes();
+            let prefix = &b"dio-"[..name.len().min(4) * usize::from(name.starts_with(b"dio-"))];
+            return [prefix, &number[..]].concat();
+        }
+        let is_bad = |byte: &u8| matches!(*byte, b'/' | 0);
+        let mut name: Vec<u8> =
+            name.iter().map(|byte| if is_bad(byte) { b'_' } else { *byte }).collect();
+        let stem = name.clone();
+        let mut number = 1_u64;
+        while !self.names.insert(name.clone()) {
+            let suffix = format!(".{number}").into_bytes();
+            let room = NAME_MAX.saturating_sub(suffix.len());
+            name = [stem.get(..room).unwrap_or(&stem), &suffix[..]].concat();
+            number += 1;
+        }
+        name
+    }
+}

@@ -1,0 +1,165 @@
+//! The index of a directory, built from its entries.
+
+use ocfs2_format::dinode::DynFeatures;
+use ocfs2_format::dx::{DxEntry, DxFlags, DxLeaf, DxRoot, write_dx_entries};
+use ocfs2_format::extent::{ExtentFlags, ExtentRec};
+use ocfs2_format::hash::{CharSign, dx_hash};
+use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
+use ocfs2_volume::Error;
+
+use super::tree::{self, Gathered};
+use super::{EditError, Editor};
+use crate::extents::Holds;
+
+/// Builds the index of `dir`, whose entries have these names in these blocks. The root block and
+/// the clusters of the one it has are used again; `free` is the first block with holes.
+///
+/// # Errors
+/// There is no room; it can not be written.
+pub fn build(
+    editor: &mut Editor<'_>,
+    dir: Blkno,
+    entries: Vec<(Vec<u8>, Blkno)>,
+    free: Blkno,
+) -> Result<(), EditError> {
+    let volume = editor.volume();
+    let seed = volume.superblock().s_dx_seed;
+    let mut all: Vec<_> = entries
+        .iter()
+        .map(|(name, blkno)| {
+            let hash = dx_hash(name, seed, CharSign::Signed);
+            DxEntry { dx_major_hash: hash.major, dx_minor_hash: hash.minor, dx_dirent_blk: *blkno }
+        })
+        .collect();
+    all.sort_by_key(|entry| (entry.dx_major_hash, entry.dx_minor_hash, entry.dx_dirent_blk));
+    let (mut root, gathered) = root(editor, dir)?;
+    root.dr_num_entries = u32::try_from(all.len()).unwrap_or(u32::MAX);
+    root.dr_free_blk = free;
+    let size = volume.block_size().size();
+    let mut area = vec![0; size - DxRoot::LIST_OFFSET];
+    if all.len() <= usize::from(DxRoot::entry_capacity(volume.block_size())) {
+        root.dr_flags = DxFlags::INLINE.bits();
+        (root.dr_clusters, root.dr_last_eb_blk) = (0, Blkno(0));
+        write_dx_entries(&mut area, &all).map_err(cut(root.dr_blkno))?;
+    } else {
+        root.dr_flags = 0;
+        let built =
+            leaves(editor, &all, gathered, root.dr_suballoc_slot)?.build(editor, &mut area)?;
+        (root.dr_clusters, root.dr_last_eb_blk) = (built.clusters, built.last_leaf);
+    }
+    let blkno = root.dr_blkno;
+    editor.create(blkno, DxRoot::CHECK_OFFSET, &root, |bytes| bytes.copy_from_slice(&area))?;
+    editor.dinode(dir, |dinode, _| {
+        let features = dinode.dyn_features().union(DynFeatures::INDEXED_DIR);
+        dinode.i_dyn_features = features.bits();
+        dinode.i_dx_root = blkno;
+    })
+}
+
+fn cut(blkno: Blkno) -> impl Fn(ocfs2_format::Truncated) -> EditError {
+    move |source| Error::Truncated { blkno, source }.into()
+}
+
+/// The root there is, with its clusters, or a new one.
+fn root(editor: &mut Editor<'_>, dir: Blkno) -> Result<(DxRoot, Gathered), EditError> {
+    let volume = editor.volume();
+    let inode = editor.inode(dir)?;
+    let blkno = inode.dinode.i_dx_root;
+    let has_one = inode.dinode.dyn_features().contains(DynFeatures::INDEXED_DIR);
+    if has_one && volume.geometry().is_valid_block(blkno) {
+        let block = volume.read_block(blkno)?;
+        let root = DxRoot::decode(&block).map_err(cut(blkno))?;
+        let generation = volume.generation();
+        if root.dr_signature == DxRoot::SIGNATURE
+            && root.dr_fs_generation == generation
+            && root.dr_dir_blkno == dir
+        {
+            let list = block.get(DxRoot::LIST_OFFSET..).unwrap_or_default();
+            let gathered = match root.is_inline() {
+                true => Gathered::default(),
+                false => tree::gather(volume, blkno, list, Holds::Hashed, false)?,
+            };
+            return Ok((DxRoot { dr_blkno: blkno, ..root }, gathered));
+        }
+    }
+    let taken = editor.take_block(DxRoot::NAME, inode.dinode.i_suballoc_slot)?;
+    let root = DxRoot {
+        dr_signature: DxRoot::SIGNATURE,
+        dr_suballoc_slot: taken.slot,
+        dr_suballoc_bit: taken.bit,
+        dr_suballoc_loc: taken.loc,
+        dr_fs_generation: volume.generation(),
+        dr_blkno: taken.blkno,
+        dr_dir_blkno: dir,
+        ..DxRoot::default()
+    };
+    Ok((root, Gathered::default()))
+}
+
+/// Writes the leaves; the tree that leads to them.
+fn leaves(
+    editor: &mut Editor<'_>,
+    all: &[DxEntry],
+    old: Gathered,
+    slot: u16,
+) -> Result<Gathered, EditError> {
+    let volume = editor.volume();
+    let geometry = *volume.geometry();
+    let blocks = geometry.blocks_per_cluster() as usize;
+    let capacity = usize::from(DxLeaf::entry_capacity(geometry.block_size));
+    // Entries of one cluster, by block; the hash it begins with.
+    let mut clusters: Vec<(u32, Vec<Vec<DxEntry>>)> = vec![(0, vec![Vec::new(); blocks])];
+    for same in all.chunk_by(|one, other| one.dx_major_hash == other.dx_major_hash) {
+        let mut counts = vec![0; blocks];
+        for entry in same {
+            counts[entry.dx_minor_hash as usize & (blocks - 1)] += 1;
+        }
+        let fits = |lists: &[Vec<DxEntry>]| {
+            lists.iter().zip(&counts).all(|(list, more)| list.len() + more <= capacity)
+        };
+        if !clusters.last().is_some_and(|(_, lists)| fits(lists)) {
+            let major = same.first().map_or(0, |entry| entry.dx_major_hash);
+            clusters.push((major, vec![Vec::new(); blocks]));
+        }
+        let Some((_, lists)) = clusters.last_mut().filter(|(_, lists)| fits(lists)) else {
+            let text = "too many names have the same hash for an index".to_owned();
+            return Err(EditError::Impossible(text));
+        };
+        for entry in same {
+            lists[entry.dx_minor_hash as usize & (blocks - 1)].push(*entry);
+        }
+    }
+    let bits = geometry.bpc_bits();
+    let mut places: Vec<u32> = old
+        .extents
+        .iter()
+        .flat_map(|rec| {
+            let start = (rec.e_blkno.0 >> bits) as u32;
+            start..start.saturating_add(rec.e_leaf_clusters().into())
+        })
+        .collect();
+    places.sort_unstable();
+    places.dedup();
+    let missing = clusters.len().saturating_sub(places.len()) as u32;
+    if missing > 0 {
+        places.extend(editor.take_clusters(missing)?.into_iter().flatten());
+    }
+    let mut extents = Vec::with_capacity(clusters.len());
+    for ((major, lists), cluster) in clusters.iter().zip(places) {
+        let start = geometry.block_of(Cluster(cluster));
+        for (list, blkno) in lists.iter().zip(start.0..) {
+            let leaf = DxLeaf {
+                dl_signature: DxLeaf::SIGNATURE,
+                dl_blkno: Blkno(blkno),
+                dl_fs_generation: volume.generation(),
+                ..DxLeaf::default()
+            };
+            editor.create(Blkno(blkno), DxLeaf::CHECK_OFFSET, &leaf, |bytes| {
+                let _ = write_dx_entries(bytes, list);
+            })?;
+        }
+        extents.push(ExtentRec::leaf(Cpos(*major), 1, ExtentFlags::empty(), start));
+    }
+    let room = tree::list_room(geometry.block_size.size() - DxRoot::LIST_OFFSET);
+    old.with(editor, extents, room, slot)
+}

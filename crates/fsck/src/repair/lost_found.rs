@@ -1,0 +1,145 @@
+//! Directories that are made, and inodes that are put into `lost+found`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ocfs2_format::dinode::{Dinode, DynFeatures, InodeFlags};
+use ocfs2_format::dir::FileType;
+use ocfs2_format::extent::write_extent_list;
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::inline::InlineData;
+use ocfs2_format::{Blkno, Structure};
+use ocfs2_volume::allocator::Suballocated;
+
+use super::directory::{Directory, Entry};
+use super::{EditError, Editor, Repair};
+
+const LOST_FOUND: &[u8] = b"lost+found";
+
+/// Puts an inode that is in no directory into `lost+found`.
+pub fn reconnect(inode: Blkno) -> Repair {
+    Repair::when_sound(move |editor| {
+        editor.lost.push(inode);
+        Ok(())
+    })
+}
+
+/// Makes `lost+found`.
+pub fn make() -> Repair {
+    Repair::once_when_sound("lost+found", 0, |editor| {
+        let root = editor.volume().superblock().s_root_blkno;
+        let Some(mut directory) = Directory::read(editor, root)? else { return Ok(()) };
+        if directory.contains(LOST_FOUND) {
+            return Ok(());
+        }
+        let home = editor.take_inode(0)?;
+        editor.make_directory(&home, InodeFlags::VALID, root)?;
+        directory.add(Entry {
+            inode: home.blkno,
+            file_type: FileType::Directory,
+            name: LOST_FOUND.to_vec(),
+        });
+        directory.write(editor)
+    })
+}
+
+/// Makes the root directory anew, in its block, which has this place in its allocator.
+pub fn make_root(slot: u16, bit: u16, loc: Blkno) -> Repair {
+    Repair::once_when_sound("root", 0, move |editor| {
+        let blkno = editor.volume().superblock().s_root_blkno;
+        let home = Suballocated { structure: Dinode::NAME, blkno, slot, bit, loc };
+        editor.make_directory(&home, InodeFlags::VALID, blkno)
+    })
+}
+
+/// Makes a directory of the system.
+pub fn make_system_directory(name: String) -> Repair {
+    Repair::when_sound(move |editor| {
+        let system = editor.volume().superblock().s_system_dir_blkno;
+        let Some(mut directory) = Directory::read(editor, system)? else { return Ok(()) };
+        if directory.contains(name.as_bytes()) {
+            return Ok(());
+        }
+        let home = editor.take_system_inode()?;
+        editor.make_directory(&home, InodeFlags::VALID | InodeFlags::SYSTEM, system)?;
+        directory.add(Entry {
+            inode: home.blkno,
+            file_type: FileType::Directory,
+            name: name.clone().into_bytes(),
+        });
+        directory.write(editor)
+    })
+}
+
+/// Puts inodes into `lost+found`, which is there.
+pub(super) fn link_all(inodes: Vec<Blkno>) -> Repair {
+    Repair::when_sound(move |editor| {
+        let root = editor.volume().superblock().s_root_blkno;
+        let found = Directory::read(editor, root)?;
+        let found = found.as_ref().and_then(|root| root.find(LOST_FOUND)).map(|it| it.inode);
+        let missing = || EditError::Impossible("there is no lost+found".to_owned());
+        let home = found.ok_or_else(missing)?;
+        let mut directory = Directory::read(editor, home)?.ok_or_else(missing)?;
+        for blkno in &inodes {
+            let inode = editor.inode(*blkno)?;
+            let mut name = format!("#{blkno}").into_bytes();
+            while directory.contains(&name) {
+                name.push(b'_');
+            }
+            let file_type = FileType::ALL.into_iter().find(|it| it.kind() == inode.kind());
+            let file_type = file_type.unwrap_or(FileType::Unknown);
+            directory.add(Entry { inode: *blkno, file_type, name });
+            if let Some(mut child) = Directory::read(editor, *blkno)? {
+                child.parent = home;
+                child.write(editor)?;
+            }
+        }
+        directory.write(editor)
+    })
+}
+
+impl Editor<'_> {
+    /// Makes an empty directory in a block that was taken for it. Its links are those of one
+    /// that has no directories in it.
+    ///
+    /// # Errors
+    /// There is no room; it can not be written.
+    pub fn make_directory(
+        &mut self,
+        home: &Suballocated,
+        flags: InodeFlags,
+        parent: Blkno,
+    ) -> Result<(), EditError> {
+        let volume = self.volume();
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let blkno = home.blkno;
+        let is_inline = volume.has(Incompat::INLINE_DATA);
+        let features = if is_inline { DynFeatures::INLINE_DATA } else { DynFeatures::empty() };
+        let dinode = Dinode {
+            i_signature: Dinode::SIGNATURE,
+            i_generation: time as u32,
+            i_suballoc_slot: home.slot,
+            i_suballoc_bit: home.bit,
+            i_suballoc_loc: home.loc,
+            i_fs_generation: volume.generation(),
+            i_blkno: blkno,
+            i_mode: 0o040_755,
+            i_links_count: 2,
+            i_flags: flags.bits(),
+            i_dyn_features: features.bits(),
+            i_atime: time,
+            i_ctime: time,
+            i_mtime: time,
+            ..Dinode::default()
+        };
+        self.create(blkno, Dinode::CHECK_OFFSET, &dinode, |id2| {
+            if is_inline {
+                let room = id2.len().saturating_sub(InlineData::SIZE) as u16;
+                let _ = InlineData { id_count: room, ..InlineData::default() }.encode(id2);
+            } else {
+                let _ = write_extent_list(id2, 0, &[]);
+            }
+        })?;
+        let Some(directory) = Directory::empty(self, blkno, parent)? else { return Ok(()) };
+        directory.write(self)
+    }
+}
