@@ -10,12 +10,16 @@ mod usage;
 
 pub use usage::{Amount, Usage};
 
-use ocfs2_format::quota::QuotaKind;
+use std::collections::BTreeMap;
+
+use ocfs2_format::quota::{GlobalInfo, QuotaKind};
 
 use crate::check::State;
 use crate::collected::Collected;
+use crate::repair::Repair;
+use crate::repair::quota::QuotaFiles;
 use crate::start::{SystemFile, has_quota};
-use crate::{Context, Pass, Stop};
+use crate::{Context, Finding, Pass, Stop};
 use file::QuotaFile;
 
 /// Checks all quota files.
@@ -32,23 +36,58 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
         context.check_interrupt()?;
         let mut out = Collected::default();
         let mut pending = Usage::default();
+        let mut files = QuotaFiles {
+            kind,
+            global: None,
+            locals: Vec::new(),
+            info: GlobalInfo::default(),
+            entries: BTreeMap::new(),
+        };
         for slot in 0..state.system.slots() {
             let file = SystemFile::LocalQuota(kind, slot);
             if let Some(inode) = state.system.inode(context, file) {
+                files.locals.push(inode.blkno);
                 let file = QuotaFile::new(context, file, inode);
                 local::check(&file, kind, &mut pending, &mut out.findings);
             }
         }
         let file = SystemFile::Quota(kind);
         if let Some(inode) = state.system.inode(context, file) {
+            files.global = Some(inode.blkno);
             let file = QuotaFile::new(context, file, inode);
             let entries = tree::check(&file, kind, &mut out.findings);
+            if !out.findings.is_empty() {
+                files.info = tree::info(&file);
+            }
             // What is used by inodes that were lost, nobody has counted.
             if !state.lost_groups {
                 usage::compare(&file, kind, &entries, &pending, &state.usage, &mut out.findings);
             }
+            files.entries = entries;
+        }
+        if !out.findings.is_empty() {
+            let repair = rewrite(files, &state.usage);
+            let mend = |finding: Finding| finding.repaired_otherwise_by(Some(repair.clone()));
+            out.findings = out.findings.into_iter().map(mend).collect();
         }
         state.found_all(out.findings);
     }
     Ok(())
+}
+
+/// Writes the files of a kind anew, with what was counted.
+fn rewrite(mut files: QuotaFiles, counted: &Usage) -> Repair {
+    let counted = counted.of(files.kind);
+    for (id, entry) in &mut files.entries {
+        if !counted.contains_key(id) {
+            (entry.dqb_curinodes, entry.dqb_curspace) = (0, 0);
+        }
+    }
+    for (id, amount) in counted {
+        let entry = files.entries.entry(*id).or_default();
+        entry.dqb_curinodes = amount.inodes.cast_unsigned();
+        entry.dqb_curspace = amount.bytes.cast_unsigned();
+    }
+    let number = u64::from(files.kind.global_magic());
+    Repair::once("quota", number, move |editor| files.write(editor))
 }

@@ -86,6 +86,16 @@ fn header(
     info.map_err(|why| findings.push(file.finding(codes::QMAGIC_INVALID, blkno, why))).ok()
 }
 
+/// Grace times and the like, as far as they can be read.
+pub(super) fn info(file: &QuotaFile<'_>) -> GlobalInfo {
+    let block = file.read(0, &mut Vec::new()).filter(|block| block.bad_check.is_none());
+    let info = block.and_then(|block| {
+        let bytes = block.bytes.get(QuotaHeader::SIZE..)?;
+        GlobalInfo::decode(bytes).ok()
+    });
+    info.unwrap_or_default()
+}
+
 fn sound_header(
     file: &QuotaFile<'_>,
     kind: QuotaKind,

@@ -22,6 +22,7 @@ mod dx;
 mod editor;
 pub mod lost_found;
 pub mod plan;
+pub mod quota;
 mod space;
 pub mod tree;
 
