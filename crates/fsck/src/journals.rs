@@ -16,6 +16,8 @@ use ocfs2_volume::tree::Extent;
 
 use crate::codes::Code;
 use crate::codes::journals as codes;
+use crate::repair::Repair;
+use crate::repair::system::{self, NewJournal};
 use crate::start::{SystemFile, SystemFiles, block_of, extents_of};
 use crate::{Context, Finding, Place};
 
@@ -98,17 +100,31 @@ pub(crate) fn check(context: &Context<'_>, files: &SystemFiles) -> Vec<Finding> 
     let largest = good().map(|journal| clusters(&journal.extents)).max().unwrap_or_default();
     let features = good().fold(JournalIncompat::empty(), |all, one| all | one.features());
     let mut findings = Vec::new();
+    let new = |journal: &Journal, elsewhere| {
+        let clusters = u32::try_from(largest).unwrap_or(u32::MAX);
+        let (slot, blkno) = (journal.slot, journal.inode.blkno);
+        system::new_journal(NewJournal { slot, blkno, clusters, features, elsewhere })
+    };
     for journal in &journals {
         match &journal.superblock {
             Ok(superblock) => {
                 let alike = alike(context, journal, superblock, largest, features);
-                findings.extend(alike.into_iter().flatten());
+                let alike = alike.into_iter().flatten();
+                findings
+                    .extend(alike.map(|it| it.repaired_otherwise_by(Some(new(journal, false)))));
                 findings.extend(left_over(context, journal, superblock));
             }
-            Err(why) => findings.push(journal.finding(codes::JOURNAL_FILE_INVALID, why)),
+            Err(why) => {
+                let finding = journal.finding(codes::JOURNAL_FILE_INVALID, why);
+                findings.push(finding.repaired_by(new(journal, false)));
+            }
         }
     }
-    findings.extend(shared(context, &journals));
+    findings.extend(
+        shared(context, &journals)
+            .into_iter()
+            .map(|(finding, journal)| finding.repaired_by(new(journal, true))),
+    );
     findings
 }
 
@@ -147,7 +163,18 @@ fn alike(
             "s_maxlen is {}, i_size {size}, expected {blocks} blocks of {bytes} bytes",
             superblock.s_maxlen
         );
-        journal.finding(codes::JOURNAL_LENGTH, text)
+        let finding = journal.finding(codes::JOURNAL_LENGTH, text);
+        let (first, inode) = (block_of(context, &journal.extents, 0), journal.inode.blkno);
+        finding.repaired_by(Repair::new(move |editor| {
+            editor.dinode(inode, |dinode, _| dinode.i_size = bytes)?;
+            let Some(first) = first else { return Ok(()) };
+            editor.block(first, None, |block| {
+                if let Ok(mut superblock) = JournalSuperblock::decode(block) {
+                    superblock.s_maxlen = u32::try_from(blocks).unwrap_or(u32::MAX);
+                    let _ = superblock.encode(block);
+                }
+            })
+        }))
     });
     [unknown, missing, small, length]
 }
@@ -161,28 +188,37 @@ fn left_over(
     let mut findings = Vec::new();
     if journal.is_dirty() {
         let text = "the slot was not unmounted cleanly";
-        findings.push(journal.finding(codes::JOURNAL_DIRTY, text));
+        let repair = system::clean_journal(journal.slot, journal.inode.blkno);
+        findings.push(journal.finding(codes::JOURNAL_DIRTY, text).repaired_by(repair));
         if let Ok(replay) = context.volume.replay(journal.slot)
             && let LogEnd::Damaged { .. } = replay.end
         {
             let text = format!("after {} transactions {}", replay.transactions, replay.end);
-            findings.push(journal.finding(codes::JOURNAL_LOG_DAMAGED, text));
+            let finding = journal.finding(codes::JOURNAL_LOG_DAMAGED, text);
+            let first = block_of(context, &journal.extents, 0);
+            let emptied =
+                first.map(|at| system::journal_superblock(at, |superblock| superblock.s_start = 0));
+            findings.push(finding.repaired_otherwise_by(emptied));
         }
     }
     if superblock.s_errno != 0 {
         let text = format!("s_errno is {}", superblock.s_errno);
-        findings.push(journal.finding(codes::JOURNAL_ABORTED, text));
+        let first = block_of(context, &journal.extents, 0);
+        let cleared =
+            first.map(|at| system::journal_superblock(at, |superblock| superblock.s_errno = 0));
+        let finding = journal.finding(codes::JOURNAL_ABORTED, text);
+        findings.push(finding.repaired_otherwise_by(cleared));
     }
     findings
 }
 
 /// Journals that hold clusters of one before.
-fn shared(context: &Context<'_>, journals: &[Journal]) -> Vec<Finding> {
+fn shared<'a>(context: &Context<'_>, journals: &'a [Journal]) -> Vec<(Finding, &'a Journal)> {
     let of = |journal| move |range: Range<u64>| (range.start, range.end, journal);
-    let mut ranges: Vec<(u64, u64, &Journal)> =
+    let mut ranges: Vec<(u64, u64, &'a Journal)> =
         journals.iter().flat_map(|journal| journal.ranges(context).map(of(journal))).collect();
     ranges.sort_unstable_by_key(|(start, end, journal)| (*start, *end, journal.slot));
-    let mut findings: Vec<Finding> = Vec::new();
+    let mut findings: Vec<(Finding, &Journal)> = Vec::new();
     let mut last: Option<(u64, &Journal)> = None;
     for (start, end, journal) in ranges {
         if let Some((before, other)) = last
@@ -194,8 +230,8 @@ fn shared(context: &Context<'_>, journals: &[Journal]) -> Vec<Finding> {
             let text = format!("shares clusters from {start} on with slot {}", first.slot);
             let finding = later.finding(codes::JOURNAL_SHARED, text);
             // Two files that share one extent most often share all.
-            if !findings.iter().any(|known| known.place == finding.place) {
-                findings.push(finding);
+            if !findings.iter().any(|(known, _)| known.place == finding.place) {
+                findings.push((finding, later));
             }
         }
         if last.is_none_or(|(before, _)| end > before) {

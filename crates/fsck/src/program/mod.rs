@@ -19,8 +19,8 @@ use crate::codes::journals;
 use crate::due::Due;
 use crate::recover::{RecoverError, recover};
 use crate::report::{
-    End, ProgressOut, Record, Report, SlotOutcome, SlotRecord, SlotState, Start, Stopwatch,
-    Summary, VolumeRecord,
+    End, FindingOutcome, FindingRecord, ProgressOut, Record, Report, SlotOutcome, SlotRecord,
+    SlotState, Start, Stopwatch, Summary, VolumeRecord,
 };
 use crate::target::{self, Source};
 use crate::users::{Consent, Users};
@@ -84,6 +84,8 @@ struct Run<'a> {
     bits: Bits,
     slots_recovered: u64,
     slots_left: u64,
+    /// Logs that were emptied though they could not be replayed to their end.
+    log_damage: u64,
 }
 
 impl<'a> Run<'a> {
@@ -95,6 +97,7 @@ impl<'a> Run<'a> {
             bits: Bits::default(),
             slots_recovered: 0,
             slots_left: 0,
+            log_damage: 0,
         }
     }
 
@@ -168,7 +171,8 @@ impl<'a> Run<'a> {
             "The superblock can not be used ({problem}). Backup superblock {backup} is used \
              instead."
         ));
-        self.bits.left = true;
+        // A repair rewrites it, and says so.
+        self.bits.left |= !self.cli.mode().repairs();
         Ok(other)
     }
 
@@ -235,7 +239,7 @@ impl<'a> Run<'a> {
             // The journal of a node that is alive has to be dirty.
             let in_order = slot.state == SlotState::Clean || slot.node_state == Some("live");
             // What is lost, or was left of a slot that is recovered otherwise.
-            self.bits.left |= slot.problem.is_some() && !in_order;
+            self.bits.left |= slot.problem.is_some() && !in_order && !self.cli.mode().repairs();
             match slot.outcome {
                 SlotOutcome::None => {}
                 SlotOutcome::Recovered => self.slots_recovered += 1,
@@ -248,12 +252,20 @@ impl<'a> Run<'a> {
                 let text = format!("journal:{:04}: {damage}", slot.slot);
                 let place = Place::slot(slot.slot);
                 let finding = Finding::new(journals::JOURNAL_LOG_DAMAGED, place, text);
-                self.report.found(Found { pass: Pass::Start, finding: &finding });
+                // Where it is written, what could be replayed is: nothing else can be done.
+                let done = self.cli.mode().repairs();
+                self.log_damage += u64::from(done);
+                let outcome = if done { FindingOutcome::Corrected } else { FindingOutcome::Left };
+                self.report.asked(Pass::Start, &finding, done);
+                let record = FindingRecord::new(Pass::Start, &finding, done, outcome);
+                self.report.concluded(&record);
             }
         };
         let volume = recover(device, &reopen, users, done, interrupt, &mut tell);
         self.bits.corrected |= self.slots_recovered > 0;
-        self.bits.left |= self.slots_left + self.report.findings() > 0;
+        // What repairs make of it is seen when they are made.
+        let found = self.report.findings() - self.log_damage;
+        self.bits.left |= !self.cli.mode().repairs() && self.slots_left + found > 0;
         volume.map_err(|err| match err {
             RecoverError::Interrupted(interrupted) => interrupted.into(),
             err @ RecoverError::Open(_) => err.into(),

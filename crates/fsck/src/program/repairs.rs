@@ -38,14 +38,31 @@ impl Run<'_> {
         let plan = self.plan(&overlay, source, progress, interrupt, summary)?;
         summary.set_outcome(&plan.outcome, volume.geometry());
         self.conclude(&plan, summary);
+        self.slots_left = self.slots_still_left(volume, &overlay);
         if summary.left == 0 {
             stamp(volume, &overlay).context("the superblock can not be updated")?;
         }
         interrupt.check()?;
         summary.written = self.write(device, volume, &overlay, &plan)?;
         self.bits.corrected |= summary.corrected > 0;
-        self.bits.left |= summary.left > 0;
+        self.bits.left |= summary.left + self.slots_left > 0;
         Ok(())
+    }
+
+    /// Slots that could not be recovered, and whose journals were not repaired either.
+    fn slots_still_left(
+        &self,
+        volume: &Volume,
+        overlay: &Arc<OverlayDevice<Arc<dyn Device>>>,
+    ) -> u64 {
+        if self.slots_left == 0 {
+            return 0;
+        }
+        let overlaid: Arc<dyn Device> = overlay.clone();
+        let volume = volume.on(overlaid);
+        let is_left = |slot: &u16| !volume.journal_is_dirty(*slot).is_ok_and(|dirty| !dirty);
+        let left = (0..volume.max_slots()).filter(is_left).count() as u64;
+        left.min(self.slots_left)
     }
 
     fn plan(
@@ -98,6 +115,7 @@ impl Run<'_> {
 
     /// Shows what came of each finding, and counts.
     fn conclude(&mut self, plan: &Plan, summary: &mut Summary) {
+        summary.corrected += self.log_damage;
         for planned in &plan.findings {
             let outcome = match planned.is_repaired {
                 true => FindingOutcome::Corrected,

@@ -179,6 +179,11 @@ impl Directory {
         self.blocks.iter().flat_map(|(_, entries)| entries).find(|entry| entry.name == name)
     }
 
+    /// Whether any entry leads to an inode.
+    pub fn leads_to(&self, inode: Blkno) -> bool {
+        self.blocks.iter().flat_map(|(_, entries)| entries).any(|entry| entry.inode == inode)
+    }
+
     /// Adds an entry.
     pub fn add(&mut self, entry: Entry) {
         if let Some((_, entries)) = self.blocks.last_mut() {

@@ -24,6 +24,7 @@ pub mod lost_found;
 pub mod plan;
 pub mod quota;
 mod space;
+pub mod system;
 pub mod tree;
 
 pub use editor::{Editor, edit_list};

@@ -137,7 +137,7 @@ impl Global {
             let leaf = global.add();
             global.leaves.push((leaf, part.len()));
             for (slot, (id, entry)) in part.iter().enumerate() {
-                let entry = QuotaEntry { dqb_id: **id, ..(*entry).clone() };
+                let entry = QuotaEntry { dqb_id: **id, ..**entry };
                 let at = LeafHeader::SIZE + slot * QuotaEntry::SIZE;
                 if let Some(bytes) = global.block(leaf).get_mut(at..) {
                     let _ = entry.encode(bytes);
@@ -209,7 +209,7 @@ impl Global {
             dqi_blocks: count,
             dqi_free_blk: if used < count { used } else { 0 },
             dqi_free_entry: with_room.first().copied().unwrap_or(0),
-            ..files.info.clone()
+            ..files.info
         };
         let first = self.block(0);
         let dqh_magic = files.kind.global_magic();

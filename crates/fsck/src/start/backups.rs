@@ -7,6 +7,7 @@ use ocfs2_format::{Blkno, BlockCheck, Structure};
 
 use crate::check::State;
 use crate::codes::start as codes;
+use crate::repair::system;
 use crate::{Context, Finding, Place};
 
 /// Compares all backups with the superblock the volume was opened by, and claims their clusters.
@@ -32,7 +33,8 @@ fn compare(context: &Context<'_>, number: u32, blkno: Blkno) -> Option<Finding> 
     let what = format!("backup superblock {number}, block {blkno}");
     let missing = |why: &str| {
         let text = format!("{what}: {why}");
-        Some(Finding::new(codes::BACKUP_SUPERBLOCK_MISSING, Place::block(blkno), text))
+        let finding = Finding::new(codes::BACKUP_SUPERBLOCK_MISSING, Place::block(blkno), text);
+        Some(finding.repaired_by(system::backup(blkno)))
     };
     let block = match context.read("backup superblock", blkno, Dinode::CHECK_OFFSET) {
         Ok(block) => block,
@@ -50,7 +52,8 @@ fn compare(context: &Context<'_>, number: u32, blkno: Blkno) -> Option<Finding> 
     }
     let differs = differences(&block.bytes, &context.volume.found_superblock().block)?;
     let text = format!("{what}: differs from the superblock: {differs}");
-    Some(Finding::new(codes::BACKUP_SUPERBLOCK_STALE, Place::block(blkno), text))
+    let finding = Finding::new(codes::BACKUP_SUPERBLOCK_STALE, Place::block(blkno), text);
+    Some(finding.repaired_by(system::backup(blkno)))
 }
 
 /// The marks of operations in progress, which are made in the superblock alone.

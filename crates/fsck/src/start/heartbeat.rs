@@ -7,6 +7,7 @@ use ocfs2_volume::tree::Extent;
 use super::{SystemFile, SystemFiles, extents_of};
 use crate::codes::start as codes;
 use crate::context::io_error;
+use crate::repair::system;
 use crate::{Context, Finding, Place};
 
 /// Everything that is wrong with the region.
@@ -24,7 +25,8 @@ pub(super) fn check(context: &Context<'_>, files: &SystemFiles) -> Vec<Finding> 
              expected at least {needed}",
             inode.blkno, inode.dinode.i_size
         );
-        return vec![Finding::new(codes::HEARTBEAT_SIZE, place, text)];
+        let finding = Finding::new(codes::HEARTBEAT_SIZE, place, text);
+        return vec![finding.repaired_by(system::new_heartbeat(inode.blkno))];
     }
     let Some(extent) = first else { return Vec::new() };
     let count = u32::from(MAX_NODES);
@@ -40,7 +42,8 @@ pub(super) fn check(context: &Context<'_>, files: &SystemFiles) -> Vec<Finding> 
     let more = if bad.len() > nodes.len() { " and others" } else { "" };
     let text =
         format!("heartbeat region: the blocks of nodes {}{more} are damaged", nodes.join(", "));
-    vec![Finding::new(codes::HEARTBEAT_BLOCK, place, text)]
+    let finding = Finding::new(codes::HEARTBEAT_BLOCK, place, text);
+    vec![finding.repaired_by(system::clear_heartbeat(extent.blkno))]
 }
 
 fn bytes(context: &Context<'_>, extent: &Extent) -> u64 {

@@ -9,6 +9,7 @@ use ocfs2_volume::{OpenVolumeError, Volume, VolumeOptions};
 
 use super::backups::differences;
 use crate::codes::start as codes;
+use crate::repair::Repair;
 use crate::{Finding, Place};
 
 /// What has to be written, at byte `offset`, to make `found` the superblock of its volume.
@@ -33,7 +34,13 @@ pub(super) fn finding(volume: &Volume) -> Option<Finding> {
     let problem = primary_problem(volume)?;
     let text = format!("the superblock {problem}; the volume was opened by block {}", found.blkno);
     let place = Place::block(SUPERBLOCK_BLKNO);
-    Some(Finding::new(codes::RECOVER_BACKUP_SUPERBLOCK, place, text))
+    let (_, block) = restored_superblock(found);
+    let repair = Repair::block(SUPERBLOCK_BLKNO, None, move |bytes| {
+        if bytes.len() == block.len() {
+            bytes.copy_from_slice(&block);
+        }
+    });
+    Some(Finding::new(codes::RECOVER_BACKUP_SUPERBLOCK, place, text).repaired_by(repair))
 }
 
 /// What is wrong with the superblock in block 2 of a volume opened by another one.

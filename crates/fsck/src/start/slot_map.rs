@@ -14,6 +14,7 @@ use ocfs2_volume::Inode;
 use super::{SystemFile, SystemFiles, block_of, extents_of};
 use crate::codes::start as codes;
 use crate::context::io_error;
+use crate::repair::system;
 use crate::{Context, Finding, Place};
 
 /// Nodes of an o2cb cluster have numbers below this.
@@ -40,7 +41,8 @@ pub(super) fn check(context: &Context<'_>, files: &SystemFiles) -> Vec<Finding> 
             inode.dinode.i_size,
             map.len()
         );
-        return vec![Finding::new(codes::SLOT_MAP_SIZE, place, text)];
+        let finding = Finding::new(codes::SLOT_MAP_SIZE, place, text);
+        return vec![finding.repaired_by(system::new_slot_map(inode.blkno))];
     }
     let stack = context.volume.superblock().stack();
     let mut holders = HashSet::new();
@@ -62,10 +64,12 @@ pub(super) fn check(context: &Context<'_>, files: &SystemFiles) -> Vec<Finding> 
         let place = place.clone().in_slot(slot);
         if let Some(nonsense) = nonsense {
             let text = format!("slot map: slot {slot}: {nonsense}");
-            findings.push(Finding::new(codes::SLOT_MAP_NODE, place, text));
+            let finding = Finding::new(codes::SLOT_MAP_NODE, place, text);
+            findings.push(finding.repaired_by(system::free_slot(slot)));
         } else if has_clean_journal(context, files, slot) {
             let text = format!("slot map: node {node} holds slot {slot}, whose journal is clean");
-            findings.push(Finding::new(codes::SLOT_MAP_TAKEN, place, text));
+            let finding = Finding::new(codes::SLOT_MAP_TAKEN, place, text);
+            findings.push(finding.repaired_by(system::free_slot(slot)));
         }
     }
     findings

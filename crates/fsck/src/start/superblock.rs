@@ -12,6 +12,7 @@ use ocfs2_volume::Volume;
 
 use crate::codes::general;
 use crate::codes::start as codes;
+use crate::repair::{Repair, system};
 use crate::{Context, Finding, Place};
 
 /// Everything that is wrong with it.
@@ -22,16 +23,52 @@ pub(super) fn check(context: &Context<'_>) -> Vec<Finding> {
     if let Some(bit) = found.corrected_bit {
         let text =
             format!("superblock {}: bit {} of byte {} is wrong", found.blkno, bit & 7, bit >> 3);
-        findings.push(Finding::new(general::BLOCK_ECC, place.clone(), text));
+        let finding = Finding::new(general::BLOCK_ECC, place.clone(), text);
+        findings.push(finding.repaired_by(Repair::block_check(found.blkno, Dinode::CHECK_OFFSET)));
     }
     let (dinode, superblock) = (&found.dinode, &found.superblock);
     let wrong = fields(context, dinode, superblock).into_iter();
-    findings.extend(wrong.map(|text| Finding::new(codes::SUPERBLOCK_FIELD, place.clone(), text)));
+    let geometry = *context.geometry();
+    findings.extend(wrong.map(|text| {
+        let finding = Finding::new(codes::SUPERBLOCK_FIELD, place.clone(), text);
+        finding.repaired_by(mended(geometry))
+    }));
     let others = [uuid(superblock), in_progress(superblock), state(superblock)];
-    let others = others.into_iter().flatten();
-    findings.extend(others.map(|(code, text)| Finding::new(code, place.clone(), text)));
+    let repairs = [
+        system::superblock(|_, it| it.s_uuid_hash = uuid_hash(&it.s_uuid)),
+        system::superblock_when_sound(|_, it| {
+            let marks = Incompat::RESIZE_INPROG | Incompat::TUNEFS_INPROG;
+            it.s_feature_incompat &= !marks.bits();
+            it.s_tunefs_flag = 0;
+        }),
+        system::superblock_when_sound(|_, it| it.s_state &= !STATE_ERROR),
+    ];
+    let others = others.into_iter().zip(repairs);
+    let others = others.filter_map(|(wrong, repair)| Some((wrong?, repair)));
+    findings.extend(
+        others.map(|((code, text), repair)| {
+            Finding::new(code, place.clone(), text).repaired_by(repair)
+        }),
+    );
     findings.extend(device(context.volume));
     findings
+}
+
+/// All fields with values they have on no volume.
+fn mended(geometry: Geometry) -> Repair {
+    system::superblock(move |dinode, superblock| {
+        (superblock.s_major_rev_level, superblock.s_minor_rev_level) = REVISION;
+        let flags = InodeFlags::VALID | InodeFlags::SYSTEM | InodeFlags::SUPER_BLOCK;
+        dinode.i_flags = flags.bits();
+        let expected = Geometry::new(geometry.block_size, geometry.cluster_size, geometry.clusters);
+        superblock.s_first_cluster_group = expected.first_group;
+        let inline_size = usize::from(superblock.s_xattr_inline_size);
+        let room = geometry.block_size.size() - Dinode::ID2_OFFSET;
+        let fits = inline_size > 0 && inline_size.is_multiple_of(16) && inline_size < room;
+        if superblock.has(Incompat::XATTR) && !fits {
+            superblock.s_xattr_inline_size = 256;
+        }
+    })
 }
 
 /// The fields with values they have on no volume.

@@ -21,6 +21,7 @@ use crate::codes::start as codes;
 use crate::collected::Collected;
 use crate::context::io_error;
 use crate::extents::{self, Holds, TreeRoot};
+use crate::repair::system;
 use crate::suballocs::Suballoc;
 use crate::{Context, Finding, Place};
 
@@ -350,9 +351,15 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
     state.found_all(unreadable);
     let dir = volume.superblock().s_system_dir_blkno;
     let inode = read_dinode(context, dir);
+    let is_there = inode.is_some();
     if !inode.is_some_and(|inode| is_in_use(context, &inode) && inode.is_dir()) {
         let text = format!("inode {dir} is to be the system directory, and is no directory in use");
-        state.found(Finding::new(codes::SYSTEM_DIR_INVALID, Place::inode(dir), text));
+        let mut finding = Finding::new(codes::SYSTEM_DIR_INVALID, Place::inode(dir), text);
+        if is_there {
+            let flags = InodeFlags::VALID | InodeFlags::SYSTEM;
+            finding = finding.repaired_by(system::reflag(dir, FileKind::Directory, flags));
+        }
+        state.found(finding);
     }
     if state.system.files.is_empty() {
         // Without any, one damage explains all that are missing.
@@ -386,7 +393,8 @@ fn slots(context: &Context<'_>, state: &mut State<'_>) {
     }
     let text = format!("s_max_slots is {stated}, there are files of {with_files} slots");
     let place = Place::block(context.volume.found_superblock().blkno);
-    state.found(Finding::new(codes::SUPERBLOCK_SLOTS, place, text));
+    let repair = system::superblock(move |_, it| it.s_max_slots = with_files);
+    state.found(Finding::new(codes::SUPERBLOCK_SLOTS, place, text).repaired_by(repair));
     state.system.slots = with_files;
 }
 
@@ -401,9 +409,14 @@ fn judge(context: &Context<'_>, files: &SystemFiles, file: SystemFile) -> Option
     let name = file.name();
     let mut place = Place::default().named(name.as_bytes());
     place.slot = file.slot();
-    let missing = |place, what: String| {
+    let missing = |place: Place, what: String| {
         let text = format!("{name}: {what}; to be made is {}", file.contents());
-        Some(Finding::new(codes::SYSTEM_FILE_MISSING, place, text))
+        // A block behind the end is of no use, nor one that an inode of no system file is in.
+        let named = place.inode.map(Blkno).filter(|blkno| {
+            context.geometry().is_valid_block(*blkno) && read_dinode(context, *blkno).is_none()
+        });
+        let finding = Finding::new(codes::SYSTEM_FILE_MISSING, place, text);
+        Some(finding.repaired_by(system::make(file, named)))
     };
     let Some(blkno) = files.find(file) else {
         return missing(place, "is not in the system directory".to_owned());
@@ -429,7 +442,8 @@ fn judge(context: &Context<'_>, files: &SystemFiles, file: SystemFile) -> Option
         return None;
     }
     let text = format!("{name}, inode {blkno}: {}", wrong.join(", "));
-    Some(Finding::new(codes::SYSTEM_FILE_INVALID, place, text))
+    let repair = system::reflag(blkno, file.kind(), file.flags());
+    Some(Finding::new(codes::SYSTEM_FILE_INVALID, place, text).repaired_by(repair))
 }
 
 #[cfg(test)]

@@ -1,0 +1,443 @@
+//! The superblock, and system files made anew.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ocfs2_format::chain::{suballocator_cpg, write_chain_list};
+use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
+use ocfs2_format::dir::FileType;
+use ocfs2_format::extent::write_extent_list;
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::group::GroupDesc;
+use ocfs2_format::heartbeat::MAX_NODES;
+use ocfs2_format::journal::{JournalIncompat, JournalSuperblock, MIN_JOURNAL_BYTES};
+use ocfs2_format::local_alloc::LocalAlloc;
+use ocfs2_format::slot_map::SlotMapFormat;
+use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SuperBlock};
+use ocfs2_format::truncate_log::{TruncateLog, TruncateLogHeader};
+use ocfs2_format::{Blkno, Cluster, Structure};
+use ocfs2_volume::allocator::Suballocated;
+use ocfs2_volume::{Inode, Volume};
+
+use super::directory::{Directory, Entry};
+use super::{EditError, Editor, Repair, tree};
+use crate::extents::Holds;
+use crate::start::SystemFile;
+
+/// Changes the superblock.
+pub fn superblock(change: impl Fn(&mut Dinode, &mut SuperBlock) + Send + Sync + 'static) -> Repair {
+    Repair::new(move |editor| edit_superblock(editor, &change))
+}
+
+/// The same, when everything else is mended.
+pub fn superblock_when_sound(
+    change: impl Fn(&mut Dinode, &mut SuperBlock) + Send + Sync + 'static,
+) -> Repair {
+    Repair::when_sound(move |editor| edit_superblock(editor, &change))
+}
+
+fn edit_superblock(
+    editor: &mut Editor<'_>,
+    change: &dyn Fn(&mut Dinode, &mut SuperBlock),
+) -> Result<(), EditError> {
+    editor.dinode(SUPERBLOCK_BLKNO, |dinode, bytes| {
+        if let Ok(mut superblock) = SuperBlock::decode(bytes) {
+            change(dinode, &mut superblock);
+            let _ = superblock.encode(bytes);
+        }
+    })
+}
+
+/// Writes the backup of the superblock in a block.
+pub fn backup(blkno: Blkno) -> Repair {
+    Repair::when_sound(move |editor| {
+        let block = editor.volume().read_block(SUPERBLOCK_BLKNO)?;
+        editor.block(blkno, None, |bytes| bytes.copy_from_slice(&block))?;
+        editor.dinode(blkno, |dinode, bytes| {
+            dinode.i_blkno = blkno;
+            if let Ok(mut superblock) = SuperBlock::decode(bytes) {
+                let marks = Incompat::RESIZE_INPROG | Incompat::TUNEFS_INPROG;
+                superblock.s_feature_incompat &= !marks.bits();
+                superblock.s_tunefs_flag = 0;
+                let _ = superblock.encode(bytes);
+            }
+        })
+    })
+}
+
+/// Gives an inode that is there the type and flags of a system file.
+pub fn reflag(blkno: Blkno, kind: FileKind, flags: InodeFlags) -> Repair {
+    Repair::new(move |editor| {
+        let generation = editor.volume().generation();
+        editor.dinode(blkno, |dinode, _| {
+            dinode.i_fs_generation = generation;
+            dinode.i_flags = flags.bits();
+            dinode.i_mode = kind.mode_bits() | dinode.i_mode & 0o7777;
+        })
+    })
+}
+
+/// Makes a system file that is missing: its entry, if the inode is still there; the inode, in
+/// block `named` if an entry leads there; or both.
+pub fn make(file: SystemFile, named: Option<Blkno>) -> Repair {
+    Repair::when_sound(move |editor| {
+        if let Some(blkno) = named {
+            let home = home_of(editor.volume(), blkno);
+            return make_file(editor, file, &home);
+        }
+        let lost = unnamed(editor, file)?;
+        let blkno = match lost {
+            Some(blkno) => blkno,
+            None => {
+                let home = editor.take_system_inode()?;
+                make_file(editor, file, &home)?;
+                home.blkno
+            }
+        };
+        let dir = editor.volume().superblock().s_system_dir_blkno;
+        let Some(mut directory) = Directory::read(editor, dir)? else { return Ok(()) };
+        let name = file.name().into_bytes();
+        if directory.contains(&name) {
+            return Ok(());
+        }
+        let file_type = FileType::ALL.into_iter().find(|it| it.kind() == Some(file.kind()));
+        let file_type = file_type.unwrap_or(FileType::Regular);
+        directory.add(Entry { inode: blkno, file_type, name });
+        directory.write(editor)
+    })
+}
+
+/// Where an inode of the system is in its allocator; the next check mends what is not known.
+fn home_of(volume: &Volume, blkno: Blkno) -> Suballocated {
+    let slot = Dinode::GLOBAL_SLOT;
+    let home = |bit, loc| Suballocated { structure: Dinode::NAME, blkno, slot, bit, loc };
+    let allocator = volume.system_file("global_inode_alloc");
+    let Ok(allocator) = allocator.and_then(|inode| volume.allocator(inode)) else {
+        return home(0, Blkno(0));
+    };
+    let mut groups = volume.groups(&allocator).filter_map(Result::ok);
+    groups
+        .find_map(|group| Some(home(group.bit_of_block(blkno)? as u16, group.blkno)))
+        .unwrap_or(home(0, Blkno(0)))
+}
+
+/// An inode of the system with the flags of the file that no entry leads to.
+fn unnamed(editor: &Editor<'_>, file: SystemFile) -> Result<Option<Blkno>, EditError> {
+    let volume = editor.volume();
+    let dir = volume.superblock().s_system_dir_blkno;
+    let Some(directory) = Directory::read(editor, dir)? else { return Ok(None) };
+    let Ok(allocator) =
+        volume.system_file("global_inode_alloc").and_then(|inode| volume.allocator(inode))
+    else {
+        return Ok(None);
+    };
+    let tops = [dir, volume.superblock().s_root_blkno];
+    for group in volume.groups(&allocator).filter_map(Result::ok) {
+        for bit in group.bitmap().runs(true).flatten().skip(1) {
+            let Some(blkno) = group.block_of_bit(bit as u32) else { continue };
+            let Ok(inode) = editor.inode(blkno) else { continue };
+            let dinode = &inode.dinode;
+            let fits = dinode.i_signature == Dinode::SIGNATURE
+                && dinode.i_fs_generation == volume.generation()
+                && dinode.flags() == file.flags()
+                && dinode.kind() == Some(file.kind());
+            if fits && !tops.contains(&blkno) && !directory.leads_to(blkno) {
+                return Ok(Some(blkno));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Makes the inode of a system file with the contents of a new one.
+fn make_file(
+    editor: &mut Editor<'_>,
+    file: SystemFile,
+    home: &Suballocated,
+) -> Result<(), EditError> {
+    let volume = editor.volume();
+    let system = volume.superblock().s_system_dir_blkno;
+    if file.kind() == FileKind::Directory {
+        return editor.make_directory(home, file.flags(), system);
+    }
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let geometry = *volume.geometry();
+    let dinode = Dinode {
+        i_signature: Dinode::SIGNATURE,
+        i_generation: time as u32,
+        i_suballoc_slot: home.slot,
+        i_suballoc_bit: home.bit,
+        i_suballoc_loc: home.loc,
+        i_fs_generation: volume.generation(),
+        i_blkno: home.blkno,
+        i_mode: 0o100_644,
+        i_links_count: 1,
+        i_flags: file.flags().bits(),
+        i_atime: time,
+        i_ctime: time,
+        i_mtime: time,
+        ..Dinode::default()
+    };
+    let block_size = geometry.block_size;
+    editor.create(home.blkno, Dinode::CHECK_OFFSET, &dinode, |id2| {
+        // Each fits what is left of a block.
+        let _ = match file {
+            SystemFile::LocalAlloc(_) => {
+                let la_size = LocalAlloc::bitmap_size(block_size);
+                LocalAlloc { la_size, ..LocalAlloc::default() }.encode(id2)
+            }
+            SystemFile::TruncateLog(_) => {
+                let tl_count = TruncateLog::capacity(block_size);
+                TruncateLogHeader { tl_count, ..TruncateLogHeader::default() }.encode(id2)
+            }
+            SystemFile::GlobalBitmap => {
+                write_chain_list(id2, GroupDesc::max_bits(block_size), 1, &[])
+            }
+            SystemFile::GlobalInodeAlloc
+            | SystemFile::InodeAlloc(_)
+            | SystemFile::ExtentAlloc(_) => {
+                let cpg = suballocator_cpg(block_size, geometry.cluster_size);
+                write_chain_list(id2, cpg, geometry.blocks_per_cluster() as u16, &[])
+            }
+            _ => write_extent_list(id2, 0, &[]),
+        };
+    })?;
+    match file {
+        SystemFile::SlotMap => slot_map(editor, home.blkno),
+        SystemFile::Heartbeat => heartbeat(editor, home.blkno),
+        SystemFile::Journal(slot) => {
+            let (clusters, features) = others(volume, slot);
+            make_journal(editor, home.blkno, clusters, features, true)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Clusters and features that the journals of other slots have.
+fn others(volume: &Volume, but: u16) -> (u32, JournalIncompat) {
+    let journals = (0..volume.max_slots()).filter(|slot| *slot != but);
+    let journals: Vec<_> = journals.filter_map(|slot| volume.journal(slot).ok()).collect();
+    let clusters = journals.iter().map(|it| it.inode.dinode.i_clusters).max().unwrap_or(0);
+    let features = journals.iter().map(|it| it.superblock.incompat() & JournalIncompat::BIT64);
+    (clusters, features.fold(JournalIncompat::empty(), |all, one| all | one))
+}
+
+/// Drops what an inode has and gives it so many clusters, zeroed where `zeroed` says so.
+fn reallocate(
+    editor: &mut Editor<'_>,
+    blkno: Blkno,
+    clusters: u32,
+    in_one_piece: bool,
+    zeroed: bool,
+) -> Result<(), EditError> {
+    let inode = editor.inode(blkno)?;
+    let mut id2 = vec![0; inode.id2().len()];
+    let _ = write_extent_list(&mut id2, 0, &[]);
+    editor.dinode(blkno, |dinode, rest| {
+        (dinode.i_clusters, dinode.i_last_eb_blk) = (0, Blkno(0));
+        if let Some(bytes) = rest.get_mut(..id2.len()) {
+            bytes.copy_from_slice(&id2);
+        }
+    })?;
+    let runs = editor.take_clusters(clusters)?;
+    if in_one_piece && runs.len() > 1 {
+        return Err(EditError::NoRoom("so many clusters in one piece"));
+    }
+    let geometry = *editor.volume().geometry();
+    for run in runs {
+        let mut start = run.start;
+        while start < run.end {
+            let count = u16::try_from(run.end - start).unwrap_or(u16::MAX);
+            tree::append(editor, blkno, Holds::Dense, start, count)?;
+            if zeroed {
+                let bytes = u64::from(count) << geometry.cluster_size.bits();
+                let at = geometry.block_of(Cluster(start)).0 << geometry.block_size.bits();
+                let device = editor.volume().device();
+                device.zero(at, bytes).map_err(|source| ocfs2_volume::Error::Write {
+                    blkno: geometry.block_of(Cluster(start)),
+                    source,
+                })?;
+            }
+            start += u32::from(count);
+        }
+    }
+    editor.dinode(blkno, |dinode, _| {
+        dinode.i_size = u64::from(clusters) << geometry.cluster_size.bits();
+    })
+}
+
+/// The repair of a slot map that is too short: all slots are free.
+pub fn new_slot_map(blkno: Blkno) -> Repair {
+    Repair::when_sound(move |editor| slot_map(editor, blkno))
+}
+
+fn slot_map(editor: &mut Editor<'_>, blkno: Blkno) -> Result<(), EditError> {
+    let volume = editor.volume();
+    let format = volume.slot_map_format();
+    let bytes = format.entry_size() * usize::from(volume.max_slots());
+    let clusters = volume.geometry().clusters_for(bytes as u64).unwrap_or(1).max(1);
+    reallocate(editor, blkno, clusters, false, true)?;
+    if format == SlotMapFormat::Extended {
+        return Ok(());
+    }
+    // In the old form a free slot is not zero.
+    let slots = volume.max_slots();
+    let inode = editor.inode(blkno)?;
+    let first = first_block(editor.volume(), &inode)?;
+    editor.block(first, None, |block| {
+        for slot in 0..slots {
+            let _ = format.set(block, slot, None);
+        }
+    })
+}
+
+fn first_block(volume: &Volume, inode: &Inode) -> Result<Blkno, EditError> {
+    let gathered = tree::gather(volume, inode.blkno, inode.id2(), Holds::Dense, false)?;
+    let first = gathered.extents.first().map(|rec| rec.e_blkno);
+    first.ok_or_else(|| EditError::Impossible("it has no block".to_owned()))
+}
+
+/// Frees a slot in the slot map.
+pub fn free_slot(slot: u16) -> Repair {
+    Repair::new(move |editor| {
+        let volume = editor.volume();
+        volume.free_slots(volume.device(), &[slot])?;
+        Ok(())
+    })
+}
+
+/// The repair of a heartbeat region that is too small.
+pub fn new_heartbeat(blkno: Blkno) -> Repair {
+    Repair::when_sound(move |editor| heartbeat(editor, blkno))
+}
+
+fn heartbeat(editor: &mut Editor<'_>, blkno: Blkno) -> Result<(), EditError> {
+    let geometry = *editor.volume().geometry();
+    let bytes = u64::from(MAX_NODES) * u64::from(geometry.block_size.bytes());
+    let clusters = geometry.clusters_for(bytes).unwrap_or(1);
+    reallocate(editor, blkno, clusters, true, true)
+}
+
+/// Clears the region from a block on: nobody is alive.
+pub fn clear_heartbeat(start: Blkno) -> Repair {
+    Repair::new(move |editor| {
+        let count = u32::from(MAX_NODES);
+        editor.blocks(start, count, None, |bytes| bytes.fill(0))
+    })
+}
+
+/// How a journal is made anew.
+#[derive(Clone, Copy, Debug)]
+pub struct NewJournal {
+    /// The slot.
+    pub slot: u16,
+    /// Its inode.
+    pub blkno: Blkno,
+    /// Clusters it has to have at least.
+    pub clusters: u32,
+    /// Features beside those that any journal has.
+    pub features: JournalIncompat,
+    /// Whether the clusters it has are those of another one.
+    pub elsewhere: bool,
+}
+
+/// Makes a journal anew and empty. What its slot had reserved is given back.
+pub fn new_journal(new: NewJournal) -> Repair {
+    let NewJournal { slot, blkno, clusters, features, elsewhere } = new;
+    Repair::once("journal", blkno.0, move |editor| {
+        make_journal(editor, blkno, clusters, features, elsewhere)?;
+        empty_slot(editor, slot)
+    })
+}
+
+/// Marks a journal that has nothing to replay as clean, with what its slot had reserved given
+/// back.
+pub fn clean_journal(slot: u16, blkno: Blkno) -> Repair {
+    Repair::new(move |editor| {
+        let is_empty =
+            editor.volume().journal(slot).is_ok_and(|journal| journal.superblock.s_start == 0);
+        if !is_empty {
+            let text = "its log can not be replayed".to_owned();
+            return Err(EditError::Impossible(text));
+        }
+        mark_clean(editor, blkno)?;
+        empty_slot(editor, slot)
+    })
+}
+
+/// Changes the superblock of a journal, which is in this block.
+pub fn journal_superblock(
+    blkno: Blkno,
+    change: impl Fn(&mut JournalSuperblock) + Send + Sync + 'static,
+) -> Repair {
+    Repair::new(move |editor| {
+        editor.block(blkno, None, |block| {
+            if let Ok(mut superblock) = JournalSuperblock::decode(block) {
+                change(&mut superblock);
+                let _ = superblock.encode(block);
+            }
+        })
+    })
+}
+
+fn mark_clean(editor: &mut Editor<'_>, blkno: Blkno) -> Result<(), EditError> {
+    editor.dinode(blkno, |dinode, _| {
+        let flags = dinode.journal_flags() & !Dinode::JOURNAL_DIRTY;
+        dinode.set_journal(flags, dinode.journal_recovery_generation());
+    })
+}
+
+fn make_journal(
+    editor: &mut Editor<'_>,
+    blkno: Blkno,
+    clusters: u32,
+    features: JournalIncompat,
+    elsewhere: bool,
+) -> Result<(), EditError> {
+    let geometry = *editor.volume().geometry();
+    let least = geometry.clusters_for(MIN_JOURNAL_BYTES).unwrap_or(1);
+    let clusters = clusters.max(least);
+    let inode = editor.inode(blkno)?;
+    let has = tree::gather(editor.volume(), blkno, inode.id2(), Holds::Dense, false)?;
+    let has = has.extents.iter().map(|rec| u32::from(rec.e_leaf_clusters())).sum::<u32>();
+    if elsewhere || has < clusters {
+        reallocate(editor, blkno, clusters, false, false)?;
+    }
+    let clusters = clusters.max(if elsewhere { 0 } else { has });
+    let inode = editor.inode(blkno)?;
+    let first = first_block(editor.volume(), &inode)?;
+    let blocks = clusters << geometry.bpc_bits();
+    let uuid = editor.volume().superblock().s_uuid;
+    let bit64 = features.contains(JournalIncompat::BIT64);
+    let superblock = JournalSuperblock::new(geometry.block_size, blocks, uuid, bit64);
+    editor.block(first, None, |block| {
+        block.fill(0);
+        let _ = superblock.encode(block);
+    })?;
+    editor.dinode(blkno, |dinode, _| {
+        dinode.i_size = u64::from(clusters) << geometry.cluster_size.bits();
+    })?;
+    mark_clean(editor, blkno)
+}
+
+/// Empties local alloc and truncate log of a slot: their clusters are free, or somebody's.
+fn empty_slot(editor: &mut Editor<'_>, slot: u16) -> Result<(), EditError> {
+    let volume = editor.volume();
+    if let Ok(inode) = volume.slot_file("local_alloc", slot) {
+        let len = inode.id2().len();
+        editor.dinode(inode.blkno, |dinode, id2| {
+            dinode.set_bitmap(0, 0);
+            id2.get_mut(LocalAlloc::SIZE..len).unwrap_or_default().fill(0);
+            if let Ok(alloc) = LocalAlloc::decode(id2) {
+                let _ = LocalAlloc { la_bm_off: 0, ..alloc }.encode(id2);
+            }
+        })?;
+    }
+    if let Ok(inode) = volume.slot_file("truncate_log", slot) {
+        editor.dinode(inode.blkno, |_, id2| {
+            if let Ok(log) = TruncateLogHeader::decode(id2) {
+                let _ = TruncateLogHeader { tl_used: 0, ..log }.encode(id2);
+            }
+        })?;
+    }
+    Ok(())
+}
