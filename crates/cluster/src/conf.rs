@@ -1,8 +1,9 @@
 //! What `/etc/ocfs2/cluster.conf` says: clusters, their nodes, global heartbeat regions.
 
+use std::fmt;
 use std::fs;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -27,6 +28,15 @@ pub enum HeartbeatMode {
     Local,
     /// In the regions of the configuration.
     Global,
+}
+
+impl fmt::Display for HeartbeatMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Local => "local",
+            Self::Global => "global",
+        })
+    }
 }
 
 /// A node of a cluster.
@@ -86,7 +96,7 @@ pub enum ConfError {
     /// A value is not what it has to be.
     #[error("line {line}: {stanza}: {attribute} is {}, expected {expected}", found.escape_debug())]
     Value {
-        /// Where the stanza begins, from 1.
+        /// Where the value is, from 1.
         line: usize,
         /// Its type.
         stanza: String,
@@ -96,6 +106,25 @@ pub enum ConfError {
         found: String,
         /// What it has to be.
         expected: &'static str,
+    },
+    /// The kernel's cluster code does not know IPv6.
+    #[error(
+        "line {line}: node: ip_address is {found}, which is IPv6; o2cb in the kernel talks IPv4 \
+         only, so give the node's IPv4 address"
+    )]
+    Ipv6 {
+        /// Where the address is, from 1.
+        line: usize,
+        /// The address.
+        found: String,
+    },
+    /// Two stanzas contradict each other, or one names a cluster that is not there.
+    #[error("line {line}: {problem}")]
+    Conflict {
+        /// Where the second of them is, from 1.
+        line: usize,
+        /// In words.
+        problem: String,
     },
 }
 
@@ -127,6 +156,16 @@ impl ClusterConf {
             }
         }
         Ok(conf)
+    }
+
+    /// The cluster of that name.
+    pub fn cluster(&self, name: &str) -> Option<&Cluster> {
+        self.clusters.iter().find(|cluster| cluster.name == name)
+    }
+
+    /// The regions of a cluster.
+    pub fn heartbeats_of<'a>(&'a self, cluster: &'a str) -> impl Iterator<Item = &'a Heartbeat> {
+        self.heartbeats.iter().filter(move |heartbeat| heartbeat.cluster == cluster)
     }
 
     /// The nodes of a cluster.
@@ -162,7 +201,7 @@ impl Node {
             cluster: required(stanza, "cluster")?.to_owned(),
             name: required(stanza, "name")?.to_owned(),
             number,
-            ip_address: parsed(stanza, "ip_address", "an IPv4 address")?,
+            ip_address: ip_address(stanza)?,
             ip_port: parsed(stanza, "ip_port", "0 to 65535")?,
         })
     }
@@ -175,6 +214,15 @@ impl Heartbeat {
             region: required(stanza, "region")?.to_owned(),
         })
     }
+}
+
+fn ip_address(stanza: &Stanza<'_>) -> Result<Ipv4Addr, ConfError> {
+    let found = required(stanza, "ip_address")?.trim();
+    if found.parse::<Ipv6Addr>().is_ok() {
+        let line = stanza.line_of("ip_address");
+        return Err(ConfError::Ipv6 { line, found: found.to_owned() });
+    }
+    parsed(stanza, "ip_address", "an IPv4 address")
 }
 
 fn required<'a>(stanza: &'a Stanza<'_>, attribute: &'static str) -> Result<&'a str, ConfError> {
@@ -201,7 +249,7 @@ fn wrong(
     found: &str,
     expected: &'static str,
 ) -> ConfError {
-    let (line, stanza) = (stanza.line, stanza.kind.to_owned());
+    let (line, stanza) = (stanza.line_of(attribute), stanza.kind.to_owned());
     ConfError::Value { line, stanza, attribute, found: found.to_owned(), expected }
 }
 
@@ -253,10 +301,16 @@ heartbeat:
     #[test]
     fn a_wrong_value_is_named_with_its_stanza() {
         for (from, to, message) in [
-            ("number = 0", "number = 255", "line 6: node: number is 255, expected 0 to 254"),
-            ("10.0.0.2", "host", "line 13: node: ip_address is host, expected an IPv4 address"),
+            ("number = 0", "number = 255", "line 7: node: number is 255, expected 0 to 254"),
+            ("10.0.0.2", "host", "line 15: node: ip_address is host, expected an IPv4 address"),
+            (
+                "10.0.0.2",
+                "fd00::2",
+                "line 15: node: ip_address is fd00::2, which is IPv6; o2cb in the kernel talks \
+                 IPv4 only, so give the node's IPv4 address",
+            ),
             ("node_count = 2", "x = 2", "line 1: cluster without \"node_count\""),
-            ("Global", "both", "line 1: cluster: heartbeat_mode is both, expected local or global"),
+            ("Global", "both", "line 3: cluster: heartbeat_mode is both, expected local or global"),
         ] {
             let err = ClusterConf::parse(&CONF.replacen(from, to, 1)).unwrap_err();
             assert_eq!(err.to_string(), message);

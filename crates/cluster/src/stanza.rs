@@ -1,11 +1,15 @@
 //! The grammar of cluster.conf: stanzas of attributes, with any names.
 
+use std::ops::Range;
+
 /// A stanza: a type and its attributes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Stanza<'a> {
     pub kind: &'a str,
     /// The line it begins in, from 1.
     pub line: usize,
+    /// The line after its last attribute, from 1.
+    pub end: usize,
     attributes: Vec<Attribute<'a>>,
 }
 
@@ -13,6 +17,8 @@ pub(crate) struct Stanza<'a> {
 struct Attribute<'a> {
     name: &'a str,
     value: String,
+    /// The lines it takes, from 1; more than one with backslashes.
+    lines: Range<usize>,
 }
 
 /// A line that is none of those the grammar knows; the whole file is rejected.
@@ -52,7 +58,7 @@ impl<'a> Stanza<'a> {
             } else if line.chars().all(is_blank) {
                 inside = false;
             } else if let Some(kind) = stanza_line(line) {
-                stanzas.push(Self { kind, line: number, attributes: Vec::new() });
+                stanzas.push(Self { kind, line: number, end: number + 1, attributes: Vec::new() });
                 inside = true;
             } else if let Some((name, value)) = attribute_line(line) {
                 let stanza = stanzas
@@ -60,14 +66,17 @@ impl<'a> Stanza<'a> {
                     .filter(|_| inside)
                     .ok_or_else(|| error(SyntaxProblem::OutsideStanza))?;
                 let mut value = value.to_owned();
+                let mut end = number + 1;
                 while value.ends_with('\\')
                     && let Some((_, more)) = lines.next()
                 {
                     value.pop();
                     value.push('\n');
                     value.push_str(more);
+                    end += 1;
                 }
-                stanza.attributes.push(Attribute { name, value });
+                stanza.end = end;
+                stanza.attributes.push(Attribute { name, value, lines: number..end });
             } else {
                 return Err(error(SyntaxProblem::Unknown));
             }
@@ -77,8 +86,21 @@ impl<'a> Stanza<'a> {
 
     /// The value of an attribute; the last one where it is given twice.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let mut from_end = self.attributes.iter().rev();
-        from_end.find(|attribute| attribute.name == name).map(|attribute| &*attribute.value)
+        self.attribute(name).map(|attribute| &*attribute.value)
+    }
+
+    /// The lines of an attribute, from 1.
+    pub fn lines_of(&self, name: &str) -> Option<Range<usize>> {
+        self.attribute(name).map(|attribute| attribute.lines.clone())
+    }
+
+    /// The line to name when an attribute is wrong: its own, or that of the stanza.
+    pub fn line_of(&self, name: &str) -> usize {
+        self.attribute(name).map_or(self.line, |attribute| attribute.lines.start)
+    }
+
+    fn attribute(&self, name: &str) -> Option<&Attribute<'a>> {
+        self.attributes.iter().rev().find(|attribute| attribute.name == name)
     }
 }
 

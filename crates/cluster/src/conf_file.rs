@@ -1,0 +1,616 @@
+//! Changing `/etc/ocfs2/cluster.conf`: what is not changed stays byte for byte, comments and
+//! unknown keys included.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::net::Ipv4Addr;
+use std::ops::Range;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::stanza::Stanza;
+use crate::{ClusterConf, ConfError, HeartbeatMode, Node};
+
+/// Most global heartbeat regions a cluster can have.
+pub const MAX_REGIONS: usize = 32;
+/// Longest name of a cluster in bytes, that of `ci_cluster` in a superblock.
+pub const MAX_CLUSTER_NAME: usize = 16;
+/// Longest name of a node in bytes: 64 in the kernel, with the byte that ends it.
+pub const MAX_NODE_NAME: usize = 63;
+
+/// The file and what it means.
+#[derive(Clone, Debug, Default)]
+pub struct ConfFile {
+    text: String,
+    conf: ClusterConf,
+}
+
+/// A change was refused, and nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    /// There is one of that name.
+    #[error("{what} `{name}` is in the configuration already")]
+    Exists {
+        /// `cluster`, `node` or `heartbeat region`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// There is none of that name.
+    #[error("there is no {what} `{name}` in the configuration{}", known(there))]
+    NotFound {
+        /// `cluster`, `node` or `heartbeat region`.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// Those there are.
+        there: Vec<String>,
+    },
+    /// A name can not be one.
+    #[error("`{}` can not be the name of a {what}: expected {expected}", name.escape_debug())]
+    Name {
+        /// `cluster` or `node`.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// What it has to be.
+        expected: &'static str,
+    },
+    /// No number is left.
+    #[error("all node numbers, 0 to 254, are taken")]
+    NoNumber,
+    /// A number is taken.
+    #[error("number {number} is that of node `{by}`")]
+    NumberTaken {
+        /// The number.
+        number: u8,
+        /// Whose it is.
+        by: String,
+    },
+    /// An address is taken.
+    #[error("address {address} is that of node `{by}`")]
+    AddressTaken {
+        /// The address.
+        address: String,
+        /// Whose it is.
+        by: String,
+    },
+    /// There are [`MAX_REGIONS`].
+    #[error("cluster `{0}` has {MAX_REGIONS} heartbeat regions, and can have no more")]
+    TooManyRegions(String),
+    /// Without a region nothing beats.
+    #[error(
+        "cluster `{0}` has no heartbeat region; add one first: o2cb add-heartbeat {0} DEVICE-OR-UUID"
+    )]
+    NoRegion(String),
+    /// What would come out could not be read again.
+    #[error(transparent)]
+    Conf(#[from] ConfError),
+}
+
+fn known(there: &[String]) -> String {
+    match there {
+        [] => String::new(),
+        names => format!("; there are: {}", names.join(", ")),
+    }
+}
+
+impl ConfFile {
+    /// Reads a file; one that is not there is empty.
+    ///
+    /// # Errors
+    /// As [`ConfFile::parse`], and those of reading.
+    pub fn read(path: &Path) -> Result<Self, ConfError> {
+        match fs::read_to_string(path) {
+            Ok(text) => Self::parse(text),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(err) => Err(err.into()),
+        }
+    }
+
+    /// Takes the contents of a file.
+    ///
+    /// # Errors
+    /// [`ConfError`]: one wrong line rejects all of it. More is checked than
+    /// [`ClusterConf::parse`] does: nodes with the same name, number or address, nodes and
+    /// regions of clusters that are not there.
+    pub fn parse(text: String) -> Result<Self, ConfError> {
+        let conf = ClusterConf::parse(&text)?;
+        check(&text)?;
+        Ok(Self { text, conf })
+    }
+
+    /// What it means.
+    pub fn conf(&self) -> &ClusterConf {
+        &self.conf
+    }
+
+    /// The contents.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Writes it: at no moment there is half a file, and a file that was there keeps its mode.
+    ///
+    /// # Errors
+    /// The folder can not be made or written to.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        write_whole(path, self.text.as_bytes())
+    }
+
+    /// Adds a cluster.
+    ///
+    /// # Errors
+    /// [`EditError::Exists`], [`EditError::Name`].
+    pub fn add_cluster(&mut self, name: &str) -> Result<(), EditError> {
+        let good = name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if !good || name.is_empty() || name.len() > MAX_CLUSTER_NAME {
+            let expected = "1 to 16 letters and digits";
+            return Err(EditError::Name { what: "cluster", name: name.to_owned(), expected });
+        }
+        if self.conf.cluster(name).is_some() {
+            return Err(EditError::Exists { what: "cluster", name: name.to_owned() });
+        }
+        let attributes = [("name", name), ("node_count", "0"), ("heartbeat_mode", "local")];
+        self.change(|text| append(text, "cluster", &attributes))
+    }
+
+    /// Removes a cluster with its nodes and regions.
+    ///
+    /// # Errors
+    /// [`EditError::NotFound`].
+    pub fn remove_cluster(&mut self, name: &str) -> Result<(), EditError> {
+        self.known_cluster(name)?;
+        self.remove(|stanza| {
+            let key = if stanza.kind == "cluster" { "name" } else { "cluster" };
+            matches!(stanza.kind, "cluster" | "node" | "heartbeat") && stanza.get(key) == Some(name)
+        })
+    }
+
+    /// Adds a node; without a number it gets the lowest that is free. Gives its number.
+    ///
+    /// # Errors
+    /// Something of it is taken, or there is no such cluster.
+    pub fn add_node(
+        &mut self,
+        cluster: &str,
+        name: &str,
+        number: Option<u8>,
+        address: Ipv4Addr,
+        port: u16,
+    ) -> Result<u8, EditError> {
+        self.known_cluster(cluster)?;
+        let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | '\\');
+        if name.is_empty() || name.len() > MAX_NODE_NAME || name.contains(bad) {
+            let expected = "1 to 63 bytes without blanks and slashes: the host's name";
+            return Err(EditError::Name { what: "node", name: name.to_owned(), expected });
+        }
+        let nodes: Vec<&Node> = self.conf.nodes_of(cluster).collect();
+        if nodes.iter().any(|node| node.name == name) {
+            return Err(EditError::Exists { what: "node", name: name.to_owned() });
+        }
+        let numbered = |number| nodes.iter().find(|node| node.number == number);
+        let number = match number {
+            Some(255) => return Err(EditError::NoNumber),
+            Some(number) => number,
+            None => (0..=254).find(|n| numbered(*n).is_none()).ok_or(EditError::NoNumber)?,
+        };
+        if let Some(node) = numbered(number) {
+            return Err(EditError::NumberTaken { number, by: node.name.clone() });
+        }
+        let same = |node: &&&Node| node.ip_address == address && node.ip_port == port;
+        if let Some(node) = nodes.iter().find(same) {
+            let address = format!("{address}:{port}");
+            return Err(EditError::AddressTaken { address, by: node.name.clone() });
+        }
+        let count = nodes.len() + 1;
+        let (port, address) = (port.to_string(), address.to_string());
+        let number_text = number.to_string();
+        self.change(|text| {
+            let attributes = [
+                ("ip_port", port.as_str()),
+                ("ip_address", &address),
+                ("number", &number_text),
+                ("name", name),
+                ("cluster", cluster),
+            ];
+            let text = append(text, "node", &attributes);
+            set(&text, cluster, "node_count", &count.to_string())
+        })?;
+        Ok(number)
+    }
+
+    /// Removes a node.
+    ///
+    /// # Errors
+    /// [`EditError::NotFound`].
+    pub fn remove_node(&mut self, cluster: &str, name: &str) -> Result<(), EditError> {
+        self.known_cluster(cluster)?;
+        let names: Vec<_> = self.conf.nodes_of(cluster).map(|node| node.name.clone()).collect();
+        if !names.iter().any(|known| known == name) {
+            let name = name.to_owned();
+            return Err(EditError::NotFound { what: "node", name, there: names });
+        }
+        let is_it = |stanza: &Stanza<'_>| {
+            stanza.kind == "node"
+                && stanza.get("cluster") == Some(cluster)
+                && stanza.get("name") == Some(name)
+        };
+        let count = (names.len() - 1).to_string();
+        self.change(|text| set(&without(text, is_it), cluster, "node_count", &count))
+    }
+
+    /// Adds a global heartbeat region: the UUID of its volume as 32 upper-case digits.
+    ///
+    /// # Errors
+    /// It is there already, there are too many, there is no such cluster.
+    pub fn add_heartbeat(&mut self, cluster: &str, region: &str) -> Result<(), EditError> {
+        self.known_cluster(cluster)?;
+        let regions: Vec<_> = self.conf.heartbeats_of(cluster).map(|h| &h.region).collect();
+        if regions.iter().any(|known| known.eq_ignore_ascii_case(region)) {
+            return Err(EditError::Exists { what: "heartbeat region", name: region.to_owned() });
+        }
+        if regions.len() >= MAX_REGIONS {
+            return Err(EditError::TooManyRegions(cluster.to_owned()));
+        }
+        let attributes = [("cluster", cluster), ("region", region)];
+        self.change(|text| append(text, "heartbeat", &attributes))
+    }
+
+    /// Removes a global heartbeat region.
+    ///
+    /// # Errors
+    /// [`EditError::NotFound`].
+    pub fn remove_heartbeat(&mut self, cluster: &str, region: &str) -> Result<(), EditError> {
+        self.known_cluster(cluster)?;
+        let there: Vec<_> = self.conf.heartbeats_of(cluster).map(|h| h.region.clone()).collect();
+        if !there.iter().any(|known| known.eq_ignore_ascii_case(region)) {
+            let name = region.to_owned();
+            return Err(EditError::NotFound { what: "heartbeat region", name, there });
+        }
+        self.remove(|stanza| {
+            stanza.kind == "heartbeat"
+                && stanza.get("cluster") == Some(cluster)
+                && stanza.get("region").is_some_and(|known| known.eq_ignore_ascii_case(region))
+        })
+    }
+
+    /// Has the nodes of a cluster beat elsewhere.
+    ///
+    /// # Errors
+    /// There is no such cluster; [`EditError::NoRegion`].
+    pub fn set_heartbeat_mode(
+        &mut self,
+        cluster: &str,
+        mode: HeartbeatMode,
+    ) -> Result<(), EditError> {
+        self.known_cluster(cluster)?;
+        if mode == HeartbeatMode::Global && self.conf.heartbeats_of(cluster).next().is_none() {
+            return Err(EditError::NoRegion(cluster.to_owned()));
+        }
+        self.change(|text| set(text, cluster, "heartbeat_mode", &mode.to_string()))
+    }
+
+    /// # Errors
+    /// [`EditError::NotFound`] with the clusters there are.
+    pub fn known_cluster(&self, name: &str) -> Result<(), EditError> {
+        if self.conf.cluster(name).is_some() {
+            return Ok(());
+        }
+        let there = self.conf.clusters.iter().map(|cluster| cluster.name.clone()).collect();
+        Err(EditError::NotFound { what: "cluster", name: name.to_owned(), there })
+    }
+
+    fn remove(&mut self, which: impl Fn(&Stanza<'_>) -> bool) -> Result<(), EditError> {
+        self.change(|text| without(text, which))
+    }
+
+    /// Only what can be read again is taken over.
+    fn change(&mut self, change: impl FnOnce(&str) -> String) -> Result<(), EditError> {
+        *self = Self::parse(change(&self.text))?;
+        Ok(())
+    }
+}
+
+/// Writes a file in one piece, under its name only when all of it is there.
+///
+/// # Errors
+/// The folder can not be made or written to.
+pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
+    // A link stays one: what it points to is replaced.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mode = fs::metadata(&path).map_or(0o644, |metadata| metadata.permissions().mode());
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(dir)?;
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".new.{}", std::process::id()));
+    let beside = dir.join(name);
+    let written = fs::File::create_new(&beside).and_then(|mut file| {
+        file.set_permissions(fs::Permissions::from_mode(mode & 0o7777))?;
+        file.write_all(contents)?;
+        file.sync_all()?;
+        fs::rename(&beside, &path)
+    });
+    if written.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    written
+}
+
+/// What single stanzas do not show.
+fn check(text: &str) -> Result<(), ConfError> {
+    let stanzas = Stanza::parse_all(text)?;
+    let conflict = |line, problem| Err(ConfError::Conflict { line, problem });
+    let mut clusters = Vec::new();
+    for stanza in stanzas.iter().filter(|stanza| stanza.kind == "cluster") {
+        let name = stanza.get("name").unwrap_or_default();
+        if clusters.contains(&name) {
+            let problem = format!("there is a cluster `{name}` further up");
+            return conflict(stanza.line_of("name"), problem);
+        }
+        clusters.push(name);
+    }
+    let mut taken: BTreeMap<(&str, &str, String), usize> = BTreeMap::new();
+    for stanza in &stanzas {
+        let keys: &[&[&'static str]] = match stanza.kind {
+            "node" => &[&["name"], &["number"], &["ip_address", "ip_port"]],
+            "heartbeat" => &[&["region"]],
+            _ => continue,
+        };
+        let cluster = stanza.get("cluster").unwrap_or_default();
+        if !clusters.contains(&cluster) {
+            let problem =
+                format!("{}: cluster is `{cluster}`, and there is no such cluster", stanza.kind);
+            return conflict(stanza.line_of("cluster"), problem);
+        }
+        for key in keys {
+            let values: Vec<_> =
+                key.iter().map(|key| stanza.get(key).unwrap_or_default().trim()).collect();
+            let value = values.join(":").to_ascii_lowercase();
+            let line = stanza.line_of(key.first().unwrap_or(&""));
+            if let Some(first) = taken.insert((cluster, key.first().unwrap_or(&""), value), line) {
+                let what = key.join(":");
+                let found = values.join(":");
+                let problem = format!("{}: {what} {found} is taken by line {first}", stanza.kind);
+                return conflict(line, problem);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `text` and another stanza.
+fn append(text: &str, kind: &str, attributes: &[(&str, &str)]) -> String {
+    let mut text = text.to_owned();
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    // An empty line ends the stanza before.
+    if !text.is_empty() && !text.ends_with("\n\n") {
+        text.push('\n');
+    }
+    text += &format!("{kind}:\n");
+    for (name, value) in attributes {
+        text += &format!("\t{name} = {value}\n");
+    }
+    text.push('\n');
+    text
+}
+
+/// `text` with an attribute of a cluster set.
+fn set(text: &str, cluster: &str, name: &str, value: &str) -> String {
+    let stanzas = Stanza::parse_all(text).unwrap_or_default();
+    let is_it = |s: &&Stanza<'_>| s.kind == "cluster" && s.get("name") == Some(cluster);
+    let Some(stanza) = stanzas.iter().find(is_it) else { return text.to_owned() };
+    let lines = stanza.lines_of(name).unwrap_or(stanza.end..stanza.end);
+    replace(text, &[lines], &format!("\t{name} = {value}\n"))
+}
+
+/// `text` without some stanzas, and the empty lines that follow them.
+fn without(text: &str, which: impl Fn(&Stanza<'_>) -> bool) -> String {
+    let stanzas = Stanza::parse_all(text).unwrap_or_default();
+    let lines: Vec<_> = text.lines().collect();
+    let gone: Vec<_> = stanzas
+        .iter()
+        .filter(|stanza| which(stanza))
+        .map(|stanza| {
+            let rest = lines.get(stanza.end - 1..).unwrap_or_default();
+            let empty = rest.iter().take_while(|line| line.trim().is_empty()).count();
+            stanza.line..stanza.end + empty
+        })
+        .collect();
+    replace(text, &gone, "")
+}
+
+/// `text` with `new` in place of the first of some ranges of lines, counted from 1, and
+/// without the others.
+fn replace(text: &str, ranges: &[Range<usize>], new: &str) -> String {
+    let mut out = String::new();
+    let mut put = false;
+    let lines: Vec<_> = text.split_inclusive('\n').collect();
+    for (index, line) in lines.iter().enumerate() {
+        let number = index + 1;
+        if !put && ranges.iter().any(|range| range.start == number) {
+            put = true;
+            out += new;
+        }
+        if !ranges.iter().any(|range| range.contains(&number)) {
+            out += line;
+        }
+    }
+    if !put && !new.is_empty() {
+        if !out.is_empty() && !out.ends_with('\n') {
+            out.push('\n');
+        }
+        out += new;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+
+    fn story() -> ConfFile {
+        let mut file = ConfFile::default();
+        file.add_cluster("ovscluster").unwrap();
+        file.add_node("ovscluster", "ovs001", None, OURS, 7777).unwrap();
+        file.add_node("ovscluster", "ovs002", None, Ipv4Addr::new(10, 0, 0, 2), 7777).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_cluster_of_two_nodes_is_written_as_the_c_tool_does() {
+        let expected = "\
+cluster:
+\tname = ovscluster
+\tnode_count = 2
+\theartbeat_mode = local
+
+node:
+\tip_port = 7777
+\tip_address = 10.0.0.1
+\tnumber = 0
+\tname = ovs001
+\tcluster = ovscluster
+
+node:
+\tip_port = 7777
+\tip_address = 10.0.0.2
+\tnumber = 1
+\tname = ovs002
+\tcluster = ovscluster
+
+";
+        assert_eq!(story().text(), expected);
+    }
+
+    #[test]
+    fn what_is_not_changed_stays_with_comments_and_unknown_keys() {
+        let text = "# ours\ncluster:\n\tname = web\n  colour = blue\n\tnode_count=1\n# of web\n\n\
+                    node:\n\tname = a\n\tnumber = 7\n\tcluster = web\n\tip_address = 10.0.0.7\n\
+                    \tip_port = 7777\n\track = 4\\\n\t5\n\nrobot:\n\tarms = 2\n";
+        let mut file = ConfFile::parse(text.to_owned()).unwrap();
+        let number = file.add_node("web", "b", None, OURS, 7777).unwrap();
+        assert_eq!(number, 0);
+        let changed = text.replace("\tnode_count=1\n", "\tnode_count = 2\n");
+        let added = "\nnode:\n\tip_port = 7777\n\tip_address = 10.0.0.1\n\tnumber = 0\n\
+                     \tname = b\n\tcluster = web\n\n";
+        assert_eq!(file.text(), changed.clone() + added);
+        file.remove_node("web", "b").unwrap();
+        assert_eq!(file.text(), text.replace("node_count=1", "node_count = 1") + "\n");
+        file.remove_cluster("web").unwrap();
+        assert_eq!(file.text(), "# ours\n# of web\n\nrobot:\n\tarms = 2\n\n");
+    }
+
+    #[test]
+    fn an_attribute_that_is_missing_is_added_to_its_stanza() {
+        let mut file =
+            ConfFile::parse("cluster:\n\tname = a\n\tnode_count = 0".to_owned()).unwrap();
+        file.add_heartbeat("a", "0123456789ABCDEF0123456789ABCDEF").unwrap();
+        file.set_heartbeat_mode("a", HeartbeatMode::Global).unwrap();
+        let expected = "cluster:\n\tname = a\n\tnode_count = 0\n\theartbeat_mode = global\n\n\
+                        heartbeat:\n\tcluster = a\n\tregion = 0123456789ABCDEF0123456789ABCDEF\n\n";
+        assert_eq!(file.text(), expected);
+        file.remove_heartbeat("a", "0123456789abcdef0123456789abcdef").unwrap();
+        assert_eq!(file.conf().heartbeats, []);
+        let mut alone = ConfFile::parse("cluster:\n\tname = a\n\tnode_count = 0".into()).unwrap();
+        alone.set_heartbeat_mode("a", HeartbeatMode::Local).unwrap();
+        assert_eq!(
+            alone.text(),
+            "cluster:\n\tname = a\n\tnode_count = 0\n\theartbeat_mode = local\n"
+        );
+    }
+
+    #[test]
+    fn a_change_that_is_refused_says_why_and_changes_nothing() {
+        let mut file = story();
+        let before = file.text().to_owned();
+        let far = Ipv4Addr::new(10, 0, 0, 9);
+        for (result, message) in [
+            (
+                file.add_cluster("ovscluster"),
+                "cluster `ovscluster` is in the configuration already",
+            ),
+            (
+                file.add_cluster("a-b"),
+                "`a-b` can not be the name of a cluster: expected 1 to 16 letters and digits",
+            ),
+            (
+                file.remove_cluster("web"),
+                "there is no cluster `web` in the configuration; there are: ovscluster",
+            ),
+            (
+                file.add_node("ovscluster", "ovs001", None, far, 7777).map(drop),
+                "node `ovs001` is in the configuration already",
+            ),
+            (
+                file.add_node("ovscluster", "x", Some(1), far, 7777).map(drop),
+                "number 1 is that of node `ovs002`",
+            ),
+            (
+                file.add_node("ovscluster", "x", None, OURS, 7777).map(drop),
+                "address 10.0.0.1:7777 is that of node `ovs001`",
+            ),
+            (
+                file.add_node("ovscluster", "x y", None, far, 7777).map(drop),
+                "`x y` can not be the name of a node: expected 1 to 63 bytes without blanks and \
+                 slashes: the host's name",
+            ),
+            (
+                file.remove_node("ovscluster", "x"),
+                "there is no node `x` in the configuration; there are: ovs001, ovs002",
+            ),
+            (
+                file.set_heartbeat_mode("ovscluster", HeartbeatMode::Global),
+                "cluster `ovscluster` has no heartbeat region; add one first: o2cb add-heartbeat \
+                 ovscluster DEVICE-OR-UUID",
+            ),
+        ] {
+            assert_eq!(result.unwrap_err().to_string(), message);
+        }
+        assert_eq!(file.text(), before);
+    }
+
+    #[test]
+    fn stanzas_that_contradict_each_other_are_refused_with_their_lines() {
+        let text = story().text;
+        for (from, to, message) in [
+            ("number = 1", "number = 0", "line 16: node: number 0 is taken by line 9"),
+            ("ovs002", "OVS001", "line 17: node: name OVS001 is taken by line 10"),
+            (
+                "10.0.0.2",
+                "10.0.0.1",
+                "line 15: node: ip_address:ip_port 10.0.0.1:7777 is taken by line 8",
+            ),
+            (
+                "name = ovscluster",
+                "name = other",
+                "line 11: node: cluster is `ovscluster`, and there is no such cluster",
+            ),
+        ] {
+            let err = ConfFile::parse(text.replacen(from, to, 1)).unwrap_err();
+            assert_eq!(err.to_string(), message);
+        }
+        let twice = text + "cluster:\n\tname = ovscluster\n\tnode_count = 0\n";
+        let err = ConfFile::parse(twice).unwrap_err().to_string();
+        assert_eq!(err, "line 21: there is a cluster `ovscluster` further up");
+    }
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_keeps_its_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ocfs2/cluster.conf");
+        story().write(&path).unwrap();
+        assert_eq!(ConfFile::read(&path).unwrap().conf().nodes.len(), 2);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        ConfFile::default().write(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read(&path).unwrap(), b"");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        assert!(ConfFile::read(&dir.path().join("none")).unwrap().text().is_empty());
+    }
+}
