@@ -1,18 +1,31 @@
 //! The o2cb cluster as this machine knows it: `/etc/ocfs2/cluster.conf` and configfs.
 //!
-//! Volumes only hold numbers of nodes; the names are here.
+//! Volumes only hold numbers of nodes; the names are here, and so is what makes a cluster of
+//! them: [`ConfFile`] changes the file, [`Online`] brings a cluster into the kernel,
+//! [`References`] counts who wants a heartbeat to go on. All that is asked of the kernel goes
+//! through [`Kernel`].
 #![deny(missing_docs)]
 
 mod conf;
 mod conf_file;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
+mod kernel;
 mod lookup;
+mod online;
+mod references;
 mod running;
+pub mod stack;
 mod stanza;
 
 pub use conf::{Cluster, ClusterConf, ConfError, Heartbeat, HeartbeatMode, Node};
 pub use conf_file::{
     ConfFile, EditError, MAX_CLUSTER_NAME, MAX_NODE_NAME, MAX_REGIONS, write_whole,
 };
+pub use kernel::{Kernel, RunningKernel};
 pub use lookup::{NodeNames, Sources, heartbeat_regions};
+pub use online::{Online, OnlineError, RegionPlace, Timeouts, is_host};
+pub use references::{ReferenceError, References};
 pub use running::RunningCluster;
+pub use stack::StackError;
 pub use stanza::{SyntaxError, SyntaxProblem};

@@ -1,0 +1,221 @@
+//! A kernel for tests: a tree in memory that behaves as the format reference says the files of
+//! `ocfs2_stackglue` and `ocfs2_nodemanager` do.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use rustix::io::Errno;
+
+use crate::Kernel;
+
+const CLUSTERS: &str = "sys/kernel/config/cluster";
+
+/// The kernel for tests.
+#[derive(Debug, Default)]
+pub struct FakeKernel {
+    /// Files with their text, folders without.
+    nodes: RefCell<BTreeMap<String, Option<String>>>,
+    /// What fails, and with which error.
+    refused: RefCell<BTreeMap<String, Errno>>,
+    /// Modules that there are, and were not loaded yet.
+    modules: RefCell<BTreeSet<String>>,
+    /// Everything that was changed, in order.
+    pub log: RefCell<Vec<String>>,
+    /// The name of the host.
+    pub host: String,
+}
+
+impl FakeKernel {
+    /// A host with all modules, none of them loaded.
+    pub fn new(host: &str) -> Self {
+        let modules = ["ocfs2", "ocfs2_stack_o2cb", "ocfs2_stack_user"].map(str::to_owned);
+        let fake = Self { host: host.to_owned(), ..Self::default() };
+        fake.modules.borrow_mut().extend(modules);
+        fake.put("sys/kernel/config", None);
+        fake
+    }
+
+    /// A host without any module.
+    pub fn without_modules(host: &str) -> Self {
+        let fake = Self::new(host);
+        fake.modules.borrow_mut().clear();
+        fake
+    }
+
+    /// Has every change of `path` fail from now on.
+    pub fn refuse(&self, path: &str, errno: Errno) {
+        self.refused.borrow_mut().insert(path.to_owned(), errno);
+    }
+
+    /// Has changes of `path` succeed again.
+    pub fn allow(&self, path: &str) {
+        self.refused.borrow_mut().remove(path);
+    }
+
+    /// Puts a file, or without text a folder, where one has to be.
+    pub fn put(&self, path: &str, text: Option<&str>) {
+        let mut nodes = self.nodes.borrow_mut();
+        for (at, _) in path.match_indices('/') {
+            let folder = path.get(..at).unwrap_or_default();
+            nodes.entry(folder.to_owned()).or_insert(None);
+        }
+        nodes.insert(path.to_owned(), text.map(str::to_owned));
+    }
+
+    /// Tells what was changed, and forgets it.
+    pub fn take_log(&self) -> Vec<String> {
+        self.log.take()
+    }
+
+    fn change(&self, path: &str, what: String) -> io::Result<()> {
+        match self.refused.borrow().get(path) {
+            Some(errno) => Err((*errno).into()),
+            None => {
+                self.log.borrow_mut().push(what);
+                Ok(())
+            }
+        }
+    }
+
+    /// What configfs puts into a new folder.
+    fn attributes(path: &str) -> &'static [(&'static str, Option<&'static str>)] {
+        let Some(below) = path.strip_prefix(CLUSTERS) else { return &[] };
+        let parts: Vec<_> = below.split('/').skip(1).collect();
+        match parts[..] {
+            [_] => &[
+                ("idle_timeout_ms", Some("30000")),
+                ("keepalive_delay_ms", Some("2000")),
+                ("reconnect_delay_ms", Some("2000")),
+                ("fence_method", Some("reset")),
+                ("node", None),
+                ("heartbeat", None),
+                ("heartbeat/dead_threshold", Some("31")),
+                ("heartbeat/mode", Some("local")),
+            ],
+            [_, "node", _] => &[
+                ("ipv4_port", Some("0")),
+                ("ipv4_address", Some("0.0.0.0")),
+                ("num", Some("0")),
+                ("local", Some("0")),
+            ],
+            [_, "heartbeat", _] => &[
+                ("block_bytes", Some("0")),
+                ("start_block", Some("0")),
+                ("blocks", Some("0")),
+                ("dev", Some("")),
+                ("pid", Some("0")),
+            ],
+            _ => &[],
+        }
+    }
+}
+
+impl Kernel for FakeKernel {
+    fn read(&self, path: &str) -> io::Result<String> {
+        let nodes = self.nodes.borrow();
+        nodes.get(path).cloned().flatten().ok_or_else(|| Errno::NOENT.into())
+    }
+
+    fn write(&self, path: &str, value: &str) -> io::Result<()> {
+        if !matches!(self.nodes.borrow().get(path), Some(Some(_))) {
+            return Err(Errno::NOENT.into());
+        }
+        let sibling = |name: &str| {
+            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            self.read(&format!("{folder}/{name}")).unwrap_or_default()
+        };
+        // The kernel wants them in this order.
+        let too_early = match path.rsplit('/').next() {
+            Some("num") => sibling("ipv4_port") == "0" || sibling("ipv4_address") == "0.0.0.0",
+            Some("local") => sibling("ipv4_port") == "0",
+            Some("dev") => sibling("block_bytes") == "0" || sibling("blocks") == "0",
+            _ => false,
+        };
+        if too_early {
+            return Err(Errno::INVAL.into());
+        }
+        // The number of a descriptor is another one each time.
+        let shown = if path.ends_with("/dev") { "FD" } else { value };
+        self.change(path, format!("write {path} {shown}"))?;
+        if let Some(region) = path.strip_suffix("/dev") {
+            self.put(&format!("{region}/pid"), Some("4711"));
+        }
+        self.put(path, Some(value));
+        Ok(())
+    }
+
+    fn create_dir(&self, path: &str) -> io::Result<()> {
+        if self.exists(path) {
+            return Err(Errno::EXIST.into());
+        }
+        if !path.rsplit_once('/').is_some_and(|(folder, _)| self.exists(folder)) {
+            return Err(Errno::NOENT.into());
+        }
+        self.change(path, format!("mkdir {path}"))?;
+        self.put(path, None);
+        for (name, text) in Self::attributes(path) {
+            self.put(&format!("{path}/{name}"), *text);
+        }
+        Ok(())
+    }
+
+    fn remove_dir(&self, path: &str) -> io::Result<()> {
+        if !self.exists(path) {
+            return Err(Errno::NOENT.into());
+        }
+        let objects = [format!("{path}/node"), format!("{path}/heartbeat")];
+        if objects.iter().any(|folder| !self.folders(folder).is_empty()) {
+            return Err(Errno::NOTEMPTY.into());
+        }
+        self.change(path, format!("rmdir {path}"))?;
+        let below = format!("{path}/");
+        self.nodes.borrow_mut().retain(|name, _| name != path && !name.starts_with(&below));
+        Ok(())
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        self.nodes.borrow().contains_key(path)
+    }
+
+    fn folders(&self, path: &str) -> Vec<String> {
+        let below = format!("{path}/");
+        let nodes = self.nodes.borrow();
+        let folders = nodes.iter().filter(|(_, text)| text.is_none());
+        let names = folders.filter_map(|(name, _)| name.strip_prefix(&below));
+        names.filter(|name| !name.contains('/')).map(str::to_owned).collect()
+    }
+
+    fn load_module(&self, name: &str) -> Result<(), String> {
+        if !self.modules.borrow_mut().remove(name) {
+            return Err(format!("modprobe: FATAL: Module {name} not found"));
+        }
+        self.log.borrow_mut().push(format!("modprobe {name}"));
+        let plugins = self.read("sys/fs/ocfs2/loaded_cluster_plugins").unwrap_or_default();
+        match name {
+            "ocfs2" => {
+                self.put("sys/fs/ocfs2/cluster_stack", Some("o2cb"));
+                self.put("sys/fs/ocfs2/loaded_cluster_plugins", Some(""));
+                self.put("sys/fs/o2cb/interface_revision", Some("5"));
+                self.put(CLUSTERS, None);
+            }
+            "ocfs2_stack_o2cb" => {
+                let plugins = format!("{plugins}\no2cb");
+                self.put("sys/fs/ocfs2/loaded_cluster_plugins", Some(plugins.trim()));
+            }
+            _ => {
+                let plugins = format!("{plugins}\nuser");
+                self.put("sys/fs/ocfs2/loaded_cluster_plugins", Some(plugins.trim()));
+            }
+        }
+        Ok(())
+    }
+
+    fn mount_configfs(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn host_name(&self) -> String {
+        self.host.clone()
+    }
+}

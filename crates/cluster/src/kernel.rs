@@ -1,0 +1,160 @@
+//! What is asked of the running kernel: sysfs, configfs, modules.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The kernel as far as clusters go. Paths are relative to the root directory:
+/// `sys/fs/ocfs2/cluster_stack`.
+pub trait Kernel {
+    /// The text of a file, without the newline at its end.
+    ///
+    /// # Errors
+    /// It is not there, or the kernel refuses.
+    fn read(&self, path: &str) -> io::Result<String>;
+
+    /// Writes `value` and a newline to a file that is there.
+    ///
+    /// # Errors
+    /// It is not there, or the kernel refuses the value.
+    fn write(&self, path: &str, value: &str) -> io::Result<()>;
+
+    /// Makes a folder; in configfs that makes an object.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn create_dir(&self, path: &str) -> io::Result<()>;
+
+    /// Removes a folder; in configfs that removes an object with all its attributes.
+    ///
+    /// # Errors
+    /// The kernel refuses: [`io::ErrorKind::ResourceBusy`] if the object is in use.
+    fn remove_dir(&self, path: &str) -> io::Result<()>;
+
+    /// Whether there is such a file or folder.
+    fn exists(&self, path: &str) -> bool;
+
+    /// The names of the folders in a folder, sorted; none if it is not there.
+    fn folders(&self, path: &str) -> Vec<String>;
+
+    /// Loads a module, if it is not there already.
+    ///
+    /// # Errors
+    /// Why it can not be, for people.
+    fn load_module(&self, name: &str) -> Result<(), String>;
+
+    /// Mounts configfs on `sys/kernel/config`.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn mount_configfs(&self) -> io::Result<()>;
+
+    /// The name of this host.
+    fn host_name(&self) -> String;
+}
+
+/// The kernel that runs here.
+#[derive(Clone, Debug)]
+pub struct RunningKernel {
+    root: PathBuf,
+}
+
+impl Default for RunningKernel {
+    fn default() -> Self {
+        Self { root: "/".into() }
+    }
+}
+
+impl RunningKernel {
+    fn at(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+}
+
+impl Kernel for RunningKernel {
+    fn read(&self, path: &str) -> io::Result<String> {
+        Ok(fs::read_to_string(self.at(path))?.trim_end_matches('\n').to_owned())
+    }
+
+    fn write(&self, path: &str, value: &str) -> io::Result<()> {
+        // In one piece: each write is a command.
+        use io::Write;
+        let mut file = fs::OpenOptions::new().write(true).open(self.at(path))?;
+        file.write_all(format!("{value}\n").as_bytes())
+    }
+
+    fn create_dir(&self, path: &str) -> io::Result<()> {
+        fs::create_dir(self.at(path))
+    }
+
+    fn remove_dir(&self, path: &str) -> io::Result<()> {
+        fs::remove_dir(self.at(path))
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        self.at(path).exists()
+    }
+
+    fn folders(&self, path: &str) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.at(path)) else { return Vec::new() };
+        let folders = entries.flatten().filter(|entry| entry.path().is_dir());
+        let mut names: Vec<_> =
+            folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    fn load_module(&self, name: &str) -> Result<(), String> {
+        let candidates = ["/sbin/modprobe", "/usr/sbin/modprobe", "/bin/modprobe"];
+        let Some(modprobe) = candidates.into_iter().find(|path| Path::new(path).exists()) else {
+            return Err("there is no modprobe on this machine".to_owned());
+        };
+        let output = Command::new(modprobe)
+            .args(["--", name])
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|err| format!("{modprobe}: {err}"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(match said.trim() {
+            "" => format!("modprobe {name}: {}", output.status),
+            said => said.to_owned(),
+        })
+    }
+
+    fn mount_configfs(&self) -> io::Result<()> {
+        use rustix::mount::{MountFlags, mount};
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        Ok(mount("configfs", self.at("sys/kernel/config"), "configfs", flags, None)?)
+    }
+
+    fn host_name(&self) -> String {
+        rustix::system::uname().nodename().to_string_lossy().into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_written_only_where_they_are_and_folders_are_listed() {
+        let root = tempfile::tempdir().unwrap();
+        let kernel = RunningKernel { root: root.path().to_owned() };
+        assert!(kernel.write("mode", "local").is_err(), "it is not there");
+        fs::write(root.path().join("mode"), "").unwrap();
+        kernel.write("mode", "local").unwrap();
+        assert_eq!(fs::read(root.path().join("mode")).unwrap(), b"local\n");
+        assert_eq!(kernel.read("mode").unwrap(), "local");
+        kernel.create_dir("b").unwrap();
+        kernel.create_dir("a").unwrap();
+        assert_eq!(kernel.folders(""), ["a", "b"]);
+        assert!(kernel.folders("none").is_empty() && !kernel.exists("none"));
+        kernel.remove_dir("a").unwrap();
+        assert!(!kernel.exists("a") && kernel.exists("b"));
+        assert!(!kernel.host_name().is_empty());
+    }
+}

@@ -1,0 +1,505 @@
+//! The cluster in configfs: bringing it online, taking it offline, its heartbeat regions.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use crate::{ClusterConf, HeartbeatMode, Kernel, Node, StackError, stack};
+
+/// Times of a cluster; all nodes have to have the same.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Timeouts {
+    /// Iterations of 2 s, plus one, after which a silent node is dead; more than 2.
+    pub dead_threshold: u32,
+    /// Milliseconds after which a silent connection is broken.
+    pub idle_timeout_ms: u32,
+    /// Milliseconds of silence after which a message is sent to keep it.
+    pub keepalive_delay_ms: u32,
+    /// Milliseconds between attempts to connect.
+    pub reconnect_delay_ms: u32,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            dead_threshold: 31,
+            idle_timeout_ms: 30_000,
+            keepalive_delay_ms: 2_000,
+            reconnect_delay_ms: 2_000,
+        }
+    }
+}
+
+/// Where a node beats, as configfs wants to know it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RegionPlace {
+    /// UUID of the volume, 32 upper-case digits: the region's name.
+    pub uuid: String,
+    /// Sector size of the device.
+    pub block_bytes: u32,
+    /// The first sector.
+    pub start_block: u64,
+    /// How many, at most 255.
+    pub blocks: u32,
+}
+
+/// A cluster in configfs could not be changed as wanted.
+#[derive(Debug, thiserror::Error)]
+pub enum OnlineError {
+    /// The stack can not be used.
+    #[error(transparent)]
+    Stack(#[from] StackError),
+    /// There is no configfs with clusters.
+    #[error("configfs has no folder `cluster`: is it mounted on /sys/kernel/config?{}", said(.0))]
+    NoConfigfs(Option<io::Error>),
+    /// The configuration has no such cluster.
+    #[error("there is no cluster `{name}` in {}{}", ClusterConf::PATH, list(there))]
+    NotConfigured {
+        /// The name.
+        name: String,
+        /// Those there are.
+        there: Vec<String>,
+    },
+    /// This host is no node.
+    #[error(
+        "this host is `{host}`, and cluster `{cluster}` has no node of that name{}: add it on all \
+         nodes with `o2cb add-node {cluster} {host} --ip ADDRESS`, or name the host as the \
+         configuration does",
+        list(nodes)
+    )]
+    NotANode {
+        /// Name of the host.
+        host: String,
+        /// Name of the cluster.
+        cluster: String,
+        /// Its nodes.
+        nodes: Vec<String>,
+    },
+    /// Only one can be online.
+    #[error("cluster `{online}` is online, and only one can be: o2cb offline {online}")]
+    Other {
+        /// Its name.
+        online: String,
+    },
+    /// None is, or not that one.
+    #[error("cluster `{0}` is not online")]
+    NotOnline(String),
+    /// A part of it is in use.
+    #[error("{what} is in use{}", list(by))]
+    Busy {
+        /// Which part.
+        what: String,
+        /// By what, as far as can be told.
+        by: Vec<String>,
+    },
+    /// The kernel refuses a value.
+    #[error("the kernel refuses {value} for {path}: {source}")]
+    Refused {
+        /// The file, relative to the cluster's folder, or the folder.
+        path: String,
+        /// What was written.
+        value: String,
+        /// What it says.
+        source: io::Error,
+    },
+}
+
+fn said(err: &Option<io::Error>) -> String {
+    err.as_ref().map(|err| format!(" (mounting it: {err})")).unwrap_or_default()
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) }
+}
+
+/// The clusters of configfs.
+pub struct Online<'k> {
+    kernel: &'k dyn Kernel,
+    /// `sys/kernel/config/cluster`.
+    root: &'static str,
+}
+
+impl fmt::Debug for Online<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Online").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+impl<'k> Online<'k> {
+    /// Where clusters are, if the modules are loaded.
+    pub fn find(kernel: &'k dyn Kernel) -> Option<Self> {
+        let roots = ["sys/kernel/config/cluster", "config/cluster"];
+        let root = roots.into_iter().find(|root| kernel.exists(root))?;
+        Some(Self { kernel, root })
+    }
+
+    /// The same after the modules of o2cb were loaded and configfs mounted, where that was
+    /// not yet done.
+    ///
+    /// # Errors
+    /// [`OnlineError::Stack`], [`OnlineError::NoConfigfs`].
+    pub fn prepare(kernel: &'k dyn Kernel) -> Result<Self, OnlineError> {
+        stack::load(kernel, stack::O2CB)?;
+        if let Some(online) = Self::find(kernel) {
+            return Ok(online);
+        }
+        let mounted = kernel.mount_configfs();
+        Self::find(kernel).ok_or(OnlineError::NoConfigfs(mounted.err()))
+    }
+
+    /// The cluster that is online.
+    pub fn cluster(&self) -> Option<String> {
+        self.kernel.folders(self.root).into_iter().next()
+    }
+
+    /// How its nodes beat.
+    pub fn heartbeat_mode(&self, cluster: &str) -> HeartbeatMode {
+        match self.read(cluster, "heartbeat/mode").as_deref() {
+            Some("global") => HeartbeatMode::Global,
+            _ => HeartbeatMode::Local,
+        }
+    }
+
+    /// Its nodes, and whether each is this host, in the order of their names.
+    pub fn nodes(&self, cluster: &str) -> Vec<(String, u8, bool)> {
+        let names = self.kernel.folders(&format!("{}/{cluster}/node", self.root)).into_iter();
+        let nodes = names.map(|name| {
+            let number = self.read(cluster, &format!("node/{name}/num"));
+            let local = self.read(cluster, &format!("node/{name}/local"));
+            let number = number.and_then(|number| number.parse().ok()).unwrap_or(0);
+            (name, number, local.as_deref() == Some("1"))
+        });
+        nodes.collect()
+    }
+
+    /// The regions in which this host beats.
+    pub fn regions(&self, cluster: &str) -> Vec<String> {
+        self.kernel.folders(&format!("{}/{cluster}/heartbeat", self.root))
+    }
+
+    /// The thread that beats in a region; 0 while it does not.
+    pub fn pid(&self, cluster: &str, region: &str) -> u32 {
+        let pid = self.read(cluster, &format!("heartbeat/{region}/pid"));
+        pid.and_then(|pid| pid.parse().ok()).unwrap_or(0)
+    }
+
+    /// A value as the kernel has it: of `idle_timeout_ms` or `heartbeat/dead_threshold`.
+    pub fn read(&self, cluster: &str, path: &str) -> Option<String> {
+        let text = self.kernel.read(&format!("{}/{cluster}/{path}", self.root)).ok()?;
+        Some(text.trim().to_owned())
+    }
+
+    /// Makes a cluster with its times and its nodes. Regions are not started.
+    ///
+    /// Where the cluster is there already, only nodes it lacks are added. After an error
+    /// nothing is left of a new one.
+    ///
+    /// # Errors
+    /// [`OnlineError`].
+    pub fn register(
+        &self,
+        conf: &ClusterConf,
+        name: &str,
+        timeouts: &Timeouts,
+    ) -> Result<(), OnlineError> {
+        let Some(cluster) = conf.cluster(name) else {
+            let there = conf.clusters.iter().map(|cluster| cluster.name.clone()).collect();
+            return Err(OnlineError::NotConfigured { name: name.to_owned(), there });
+        };
+        let host = self.kernel.host_name();
+        let nodes: Vec<&Node> = conf.nodes_of(name).collect();
+        if !nodes.iter().any(|node| is_host(node, &host)) {
+            let nodes = nodes.iter().map(|node| node.name.clone()).collect();
+            return Err(OnlineError::NotANode { host, cluster: name.to_owned(), nodes });
+        }
+        let is_new = match self.cluster() {
+            Some(online) if online != name => return Err(OnlineError::Other { online }),
+            online => online.is_none(),
+        };
+        if is_new {
+            self.create(name)?;
+        }
+        let filled = self.fill(name, cluster.heartbeat_mode, timeouts, &nodes, &host, is_new);
+        if filled.is_err() && is_new {
+            // The first error is the one to tell.
+            let _ = self.unregister(name);
+        }
+        filled
+    }
+
+    fn fill(
+        &self,
+        name: &str,
+        mode: HeartbeatMode,
+        timeouts: &Timeouts,
+        nodes: &[&Node],
+        host: &str,
+        is_new: bool,
+    ) -> Result<(), OnlineError> {
+        if is_new {
+            // The kernel wants keepalive below idle at any moment.
+            let idle = ("idle_timeout_ms", timeouts.idle_timeout_ms);
+            let keepalive = ("keepalive_delay_ms", timeouts.keepalive_delay_ms);
+            let two = if timeouts.idle_timeout_ms > Timeouts::default().keepalive_delay_ms {
+                [idle, keepalive]
+            } else {
+                [keepalive, idle]
+            };
+            for (file, value) in two {
+                self.write(name, file, &value.to_string())?;
+            }
+            let threshold = timeouts.dead_threshold.to_string();
+            self.write(name, "reconnect_delay_ms", &timeouts.reconnect_delay_ms.to_string())?;
+            self.write(name, "heartbeat/dead_threshold", &threshold)?;
+            // Kernels before 2.6.37 know no modes; they are local.
+            let has_modes = self.read(name, "heartbeat/mode").is_some();
+            if has_modes || mode == HeartbeatMode::Global {
+                self.write(name, "heartbeat/mode", &mode.to_string())?;
+            }
+        }
+        let there = self.kernel.folders(&format!("{}/{name}/node", self.root));
+        for node in nodes.iter().filter(|node| !there.contains(&node.name)) {
+            let folder = format!("node/{}", node.name);
+            self.create(&format!("{name}/{folder}"))?;
+            let mut values = vec![
+                ("ipv4_port", node.ip_port.to_string()),
+                ("ipv4_address", node.ip_address.to_string()),
+                ("num", node.number.to_string()),
+            ];
+            if is_host(node, host) {
+                values.push(("local", "1".to_owned()));
+            }
+            for (file, value) in values {
+                if let Err(err) = self.write(name, &format!("{folder}/{file}"), &value) {
+                    let _ = self.kernel.remove_dir(&format!("{}/{name}/{folder}", self.root));
+                    return Err(err);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a cluster with its nodes. Its regions have to be stopped before.
+    ///
+    /// # Errors
+    /// [`OnlineError::NotOnline`]; [`OnlineError::Busy`] while this host beats somewhere or
+    /// has a connection: nothing has changed then.
+    pub fn unregister(&self, name: &str) -> Result<(), OnlineError> {
+        if !self.kernel.folders(self.root).iter().any(|online| online == name) {
+            return Err(OnlineError::NotOnline(name.to_owned()));
+        }
+        let regions = self.regions(name);
+        if !regions.is_empty() {
+            let by = regions.iter().map(|region| format!("heartbeat region {region}")).collect();
+            return Err(OnlineError::Busy { what: format!("cluster `{name}`"), by });
+        }
+        // This host's own node last: the others may still be connected to it.
+        let mut nodes = self.nodes(name);
+        nodes.sort_by_key(|(.., local)| *local);
+        for (node, ..) in nodes {
+            self.destroy(&format!("{name}/node/{node}"), &format!("node `{node}`"))?;
+        }
+        self.destroy(name, &format!("cluster `{name}`"))
+    }
+
+    /// Has this host beat in a region, which takes some seconds until others can be sure of
+    /// it. `device` has to be open for reading and writing, and may be closed afterwards.
+    ///
+    /// Says whether it had to be started: it may be there already.
+    ///
+    /// # Errors
+    /// [`OnlineError::Refused`]; nothing is left of it then.
+    pub fn start_region(
+        &self,
+        cluster: &str,
+        place: &RegionPlace,
+        device: BorrowedFd<'_>,
+    ) -> Result<bool, OnlineError> {
+        let folder = format!("heartbeat/{}", place.uuid);
+        let path = format!("{}/{cluster}/{folder}", self.root);
+        if self.kernel.exists(&path) {
+            if self.pid(cluster, &place.uuid) != 0 {
+                return Ok(false);
+            }
+            // Of a program that was killed before it had started it.
+            self.destroy(&format!("{cluster}/{folder}"), &format!("region {}", place.uuid))?;
+        }
+        self.create(&format!("{cluster}/{folder}"))?;
+        let values = [
+            ("block_bytes", place.block_bytes.to_string()),
+            ("start_block", place.start_block.to_string()),
+            ("blocks", place.blocks.to_string()),
+            ("dev", device.as_raw_fd().to_string()),
+        ];
+        for (file, value) in values {
+            if let Err(err) = self.write(cluster, &format!("{folder}/{file}"), &value) {
+                let _ = self.kernel.remove_dir(&path);
+                return Err(err);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Has this host beat no more in a region. Says whether it did.
+    ///
+    /// # Errors
+    /// [`OnlineError::Busy`] if a mounted volume depends on it.
+    pub fn stop_region(&self, cluster: &str, region: &str) -> Result<bool, OnlineError> {
+        let path = format!("{cluster}/heartbeat/{region}");
+        if !self.kernel.exists(&format!("{}/{path}", self.root)) {
+            return Ok(false);
+        }
+        self.destroy(&path, &format!("heartbeat region {region}"))?;
+        Ok(true)
+    }
+
+    fn create(&self, path: &str) -> Result<(), OnlineError> {
+        self.kernel.create_dir(&format!("{}/{path}", self.root)).map_err(|source| {
+            OnlineError::Refused { path: path.to_owned(), value: "a new folder".to_owned(), source }
+        })
+    }
+
+    fn destroy(&self, path: &str, what: &str) -> Result<(), OnlineError> {
+        self.kernel.remove_dir(&format!("{}/{path}", self.root)).map_err(|source| {
+            if source.kind() == io::ErrorKind::ResourceBusy {
+                return OnlineError::Busy { what: what.to_owned(), by: Vec::new() };
+            }
+            let value = "its removal".to_owned();
+            OnlineError::Refused { path: path.to_owned(), value, source }
+        })
+    }
+
+    fn write(&self, cluster: &str, file: &str, value: &str) -> Result<(), OnlineError> {
+        self.kernel.write(&format!("{}/{cluster}/{file}", self.root), value).map_err(|source| {
+            OnlineError::Refused { path: file.to_owned(), value: value.to_owned(), source }
+        })
+    }
+}
+
+/// Whether `node` is the host of that name: what comes behind a dot does not count.
+pub fn is_host(node: &Node, host: &str) -> bool {
+    let short = host.split('.').next().unwrap_or(host);
+    node.name.eq_ignore_ascii_case(host)
+        || node.name.split('.').next().unwrap_or_default().eq_ignore_ascii_case(short)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use rustix::io::Errno;
+
+    use super::*;
+    use crate::fake::FakeKernel;
+
+    const DIR: &str = "sys/kernel/config/cluster/web";
+
+    fn conf() -> ClusterConf {
+        let text = "cluster:\n\tname = web\n\tnode_count = 2\n\n\
+            node:\n\tcluster = web\n\tname = a\n\tnumber = 0\n\tip_address = 10.0.0.1\n\tip_port = 7777\n\n\
+            node:\n\tcluster = web\n\tname = b\n\tnumber = 1\n\tip_address = 10.0.0.2\n\tip_port = 7777\n";
+        ClusterConf::parse(text).unwrap()
+    }
+
+    fn place() -> RegionPlace {
+        RegionPlace { uuid: "0A".repeat(16), block_bytes: 512, start_block: 8, blocks: 255 }
+    }
+
+    #[test]
+    fn a_cluster_comes_online_in_the_order_the_kernel_wants_and_goes_again() {
+        let kernel = FakeKernel::new("A.example.org");
+        let online = Online::prepare(&kernel).unwrap();
+        kernel.take_log();
+        online.register(&conf(), "web", &Timeouts::default()).unwrap();
+        let log = kernel.take_log();
+        let at = |what: &str| {
+            log.iter()
+                .position(|line| line.ends_with(what))
+                .unwrap_or_else(|| panic!("{what}: {log:#?}"))
+        };
+        assert_eq!(at("mkdir sys/kernel/config/cluster/web"), 0);
+        assert!(at("dead_threshold 31") < at("mode local") && at("mode local") < at("node/a"));
+        assert!(at("a/ipv4_port 7777") < at("a/num 0") && at("a/num 0") < at("a/local 1"));
+        assert!(!log.iter().any(|line| line.contains("b/local")), "{log:#?}");
+        assert_eq!(online.cluster().as_deref(), Some("web"));
+        let nodes = [("a".to_owned(), 0, true), ("b".to_owned(), 1, false)];
+        assert_eq!(online.nodes("web"), nodes);
+        online.register(&conf(), "web", &Timeouts::default()).unwrap();
+        assert!(kernel.take_log().is_empty(), "it is online already");
+
+        online.unregister("web").unwrap();
+        assert_eq!(
+            kernel.take_log(),
+            [format!("rmdir {DIR}/node/b"), format!("rmdir {DIR}/node/a"), format!("rmdir {DIR}"),]
+        );
+        assert!(matches!(online.unregister("web"), Err(OnlineError::NotOnline(_))));
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_cluster_the_kernel_refuses() {
+        let kernel = FakeKernel::new("b");
+        let online = Online::prepare(&kernel).unwrap();
+        kernel.refuse(&format!("{DIR}/node/b/local"), Errno::ADDRINUSE);
+        let err = online.register(&conf(), "web", &Timeouts::default()).unwrap_err().to_string();
+        assert!(err.starts_with("the kernel refuses 1 for node/b/local"), "{err}");
+        assert_eq!(online.cluster(), None);
+    }
+
+    #[test]
+    fn what_keeps_a_cluster_from_coming_online_is_said() {
+        let kernel = FakeKernel::new("c");
+        let online = Online::prepare(&kernel).unwrap();
+        let register = |name| online.register(&conf(), name, &Timeouts::default()).unwrap_err();
+        let err = register("web").to_string();
+        assert!(
+            err.contains("this host is `c`, and cluster `web` has no node of that name (a, b)"),
+            "{err}"
+        );
+        assert!(err.contains("o2cb add-node web c --ip ADDRESS"), "{err}");
+        let err = register("other").to_string();
+        assert_eq!(err, "there is no cluster `other` in /etc/ocfs2/cluster.conf (web)");
+        kernel.put("sys/kernel/config/cluster/foreign", None);
+        let mut kernel = kernel;
+        kernel.host = "a".to_owned();
+        let online = Online::find(&kernel).unwrap();
+        let err = online.register(&conf(), "web", &Timeouts::default()).unwrap_err().to_string();
+        assert!(err.contains("o2cb offline foreign"), "{err}");
+    }
+
+    #[test]
+    fn a_region_is_started_once_and_removed_when_it_could_not_be() {
+        let kernel = FakeKernel::new("a");
+        let online = Online::prepare(&kernel).unwrap();
+        online.register(&conf(), "web", &Timeouts::default()).unwrap();
+        kernel.take_log();
+        let file = tempfile::tempfile().unwrap();
+        let region = place().uuid;
+        let dev = format!("{DIR}/heartbeat/{region}/dev");
+        kernel.refuse(&dev, Errno::IO);
+        assert!(online.start_region("web", &place(), file.as_fd()).is_err());
+        assert!(online.regions("web").is_empty());
+        kernel.allow(&dev);
+        kernel.take_log();
+        assert!(online.start_region("web", &place(), file.as_fd()).unwrap());
+        let folder = format!("{DIR}/heartbeat/{region}");
+        assert_eq!(
+            kernel.take_log(),
+            [
+                format!("mkdir {folder}"),
+                format!("write {folder}/block_bytes 512"),
+                format!("write {folder}/start_block 8"),
+                format!("write {folder}/blocks 255"),
+                format!("write {folder}/dev FD"),
+            ]
+        );
+        assert!(!online.start_region("web", &place(), file.as_fd()).unwrap());
+        let err = online.unregister("web").unwrap_err().to_string();
+        assert!(err.starts_with("cluster `web` is in use (heartbeat region 0A0A"), "{err}");
+        kernel.refuse(&folder, Errno::BUSY);
+        let err = online.stop_region("web", &region).unwrap_err();
+        assert!(matches!(err, OnlineError::Busy { .. }), "{err}");
+        kernel.allow(&folder);
+        assert!(online.stop_region("web", &region).unwrap());
+        assert!(!online.stop_region("web", &region).unwrap());
+    }
+}
