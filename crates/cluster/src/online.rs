@@ -43,6 +43,16 @@ pub struct RegionPlace {
     pub blocks: u32,
 }
 
+impl RegionPlace {
+    /// A region of `size_bytes` from `offset_bytes` of a device with sectors of
+    /// `sector_bytes`, a power of two.
+    pub fn new(uuid: String, offset_bytes: u64, size_bytes: u64, sector_bytes: u32) -> Self {
+        let sector = u64::from(sector_bytes.max(512));
+        let blocks = (size_bytes / sector).min(255) as u32;
+        Self { uuid, block_bytes: sector_bytes, start_block: offset_bytes / sector, blocks }
+    }
+}
+
 /// A cluster in configfs could not be changed as wanted.
 #[derive(Debug, thiserror::Error)]
 pub enum OnlineError {

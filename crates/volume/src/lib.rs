@@ -26,6 +26,7 @@ pub mod device;
 pub mod dir;
 mod error;
 pub mod file;
+pub mod find;
 mod inode;
 pub mod open;
 pub mod partition;

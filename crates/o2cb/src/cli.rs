@@ -1,0 +1,236 @@
+//! The command line of `o2cb`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use ocfs2_cluster::{ClusterConf, HeartbeatMode};
+
+/// Configure the o2cb cluster of OCFS2, and bring it online.
+///
+/// The cluster is described in /etc/ocfs2/cluster.conf, which has to be the same on all nodes:
+/// its nodes with number, IPv4 address and port, and whether nodes beat on every volume they
+/// mount (local heartbeat) or in regions of their own (global). What o2cb changes in that file
+/// leaves comments and unknown keys as they are. A node is this host if it has the host's
+/// name.
+///
+/// Whether the cluster is brought online at boot, and its timeouts, are in /etc/default/o2cb, or
+/// /etc/sysconfig/o2cb where there is such a folder; `o2cb configure` writes them. The timeouts
+/// have to be the same on all nodes, too.
+///
+/// The exit status is 0, or 1 if something failed or was refused; of cluster-status and status 1
+/// if the cluster is not online.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "o2cb", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// The cluster's configuration
+    #[arg(long, value_name = "PATH", default_value = ClusterConf::PATH, global = true)]
+    pub config_file: PathBuf,
+
+    /// The file with the timeouts; by default /etc/sysconfig/o2cb or /etc/default/o2cb
+    #[arg(long, value_name = "PATH", global = true)]
+    pub sysconfig: Option<PathBuf>,
+
+    /// Say what is done
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Add a cluster to the configuration
+    AddCluster(ClusterName),
+    /// Remove a cluster with its nodes and heartbeat regions from the configuration
+    RemoveCluster(ClusterName),
+    /// Add a node to the configuration of a cluster
+    AddNode {
+        /// The cluster
+        cluster: String,
+        /// The node: the name of the host
+        node: String,
+        /// Its IPv4 address; by default the one its name stands for
+        #[arg(long, value_name = "ADDRESS")]
+        ip: Option<String>,
+        /// The TCP port it listens on
+        #[arg(long, default_value_t = 7777, value_parser = clap::value_parser!(u16).range(1..))]
+        port: u16,
+        /// Its number; by default the lowest that is free
+        #[arg(long, value_parser = clap::value_parser!(u8).range(0..=254))]
+        number: Option<u8>,
+    },
+    /// Remove a node from the configuration of a cluster
+    RemoveNode {
+        /// The cluster
+        cluster: String,
+        /// The node
+        node: String,
+    },
+    /// Add a global heartbeat region to the configuration of a cluster
+    AddHeartbeat(Region),
+    /// Remove a global heartbeat region from the configuration of a cluster
+    RemoveHeartbeat(Region),
+    /// Have the nodes of a cluster beat on each volume, or in global regions
+    HeartbeatMode {
+        /// The cluster
+        cluster: String,
+        /// Where they beat
+        mode: Mode,
+    },
+    /// List the names of the clusters in the configuration
+    ListClusters,
+    /// List a cluster of the configuration, with its nodes and regions
+    ListCluster(Listed),
+    /// List the nodes of a cluster in the configuration
+    ListNodes(Listed),
+    /// List the heartbeat regions of a cluster in the configuration
+    ListHeartbeats(Listed),
+    /// Register a cluster and its nodes with the kernel; new nodes of one that is registered, too
+    RegisterCluster(ClusterName),
+    /// Unregister a cluster from the kernel
+    UnregisterCluster(ClusterName),
+    /// Start the global heartbeat of a cluster in all its regions
+    StartHeartbeat(ClusterName),
+    /// Stop the global heartbeat of a cluster
+    StopHeartbeat(ClusterName),
+    /// Say whether a cluster is online: by status 0, and a word
+    ClusterStatus {
+        /// The cluster; any if none is given
+        cluster: Option<String>,
+    },
+    /// Set what happens at boot, and the timeouts; asks unless options tell
+    Configure(Configure),
+    /// Bring a cluster online: modules, stack, cluster, nodes, global heartbeat
+    Online {
+        /// The cluster; by default the one of boot, or the only one in the configuration
+        cluster: Option<String>,
+        /// Do nothing if `o2cb configure` did not enable it; for boot
+        #[arg(long)]
+        if_enabled: bool,
+    },
+    /// Take a cluster offline: global heartbeat, nodes, cluster
+    Offline {
+        /// The cluster; by default the one that is online
+        cluster: Option<String>,
+    },
+    /// Show what is loaded, online and beating
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// A cluster by its name.
+#[derive(Args, Clone, Debug)]
+pub struct ClusterName {
+    /// The cluster
+    pub cluster: String,
+}
+
+/// A region of a cluster.
+#[derive(Args, Clone, Debug)]
+pub struct Region {
+    /// The cluster
+    pub cluster: String,
+    /// The UUID of a volume or heartbeat device, or the block device it is on
+    #[arg(value_name = "UUID|DEVICE")]
+    pub region: String,
+}
+
+/// What is listed, and how.
+#[derive(Args, Clone, Debug)]
+pub struct Listed {
+    /// The cluster
+    pub cluster: String,
+    /// One line each
+    #[arg(long)]
+    pub oneline: bool,
+}
+
+/// Where nodes beat.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Mode {
+    /// On every volume they mount
+    Local,
+    /// In the regions of the configuration
+    Global,
+}
+
+impl From<Mode> for HeartbeatMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Local => Self::Local,
+            Mode::Global => Self::Global,
+        }
+    }
+}
+
+/// What `configure` can be told.
+#[derive(Args, Clone, Debug, Default, Eq, PartialEq)]
+pub struct Configure {
+    /// Bring the cluster online at boot
+    #[arg(long, value_name = "yes|no", value_parser = clap::builder::BoolishValueParser::new())]
+    pub load_on_boot: Option<bool>,
+    /// The cluster stack
+    #[arg(long, value_parser = ["o2cb", "pcmk", "cman"])]
+    pub stack: Option<String>,
+    /// The cluster brought online at boot; `none` for none
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// Iterations of 2 s, plus one, after which a node that does not beat is dead
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(3..))]
+    pub dead_threshold: Option<u32>,
+    /// Milliseconds after which a silent connection is broken
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub idle_timeout: Option<u32>,
+    /// Milliseconds of silence after which a packet is sent
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub keepalive_delay: Option<u32>,
+    /// Milliseconds between attempts to connect
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub reconnect_delay: Option<u32>,
+}
+
+/// The command line, for manual pages and completions.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+impl Cli {
+    /// The file with the timeouts.
+    pub fn sysconfig(&self) -> PathBuf {
+        self.sysconfig.clone().unwrap_or_else(|| {
+            let red_hat = Path::new("/etc/sysconfig");
+            if red_hat.is_dir() { red_hat.join("o2cb") } else { "/etc/default/o2cb".into() }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_all_commands_go_before_and_behind() {
+        for line in [
+            ["o2cb", "--config-file=x", "list-clusters"],
+            ["o2cb", "list-clusters", "--config-file=x"],
+        ] {
+            assert_eq!(Cli::parse_from(line).config_file, Path::new("x"));
+        }
+        let line = ["o2cb", "configure", "--load-on-boot", "yes", "--dead-threshold", "8"];
+        let Command::Configure(told) = Cli::parse_from(line).command else { panic!() };
+        assert_eq!((told.load_on_boot, told.dead_threshold), (Some(true), Some(8)));
+        assert!(Cli::try_parse_from(["o2cb", "configure", "--dead-threshold", "2"]).is_err());
+        assert!(Cli::try_parse_from(["o2cb", "add-node", "c", "n", "--number", "255"]).is_err());
+    }
+}

@@ -1,0 +1,24 @@
+//! `o2cb`: the cluster's configuration, and the cluster in the kernel; `ocfs2_hb_ctl`, which
+//! the kernel runs when a volume was unmounted.
+//!
+//! What is done to files and to the kernel is in `ocfs2-cluster`; here is what the commands
+//! make of it.
+#![deny(missing_docs)]
+
+mod cli;
+mod configure;
+mod edit;
+pub mod hb_ctl;
+mod heartbeat;
+mod list;
+mod program;
+mod status;
+mod sysconfig;
+mod up;
+
+pub use cli::{Cli, command};
+pub use heartbeat::{OpenRegion, open_region, region_device};
+pub use program::run;
+pub use status::Status;
+pub use sysconfig::Sysconfig;
+pub use up::{offline, online, start_heartbeats, stop_heartbeats};

@@ -1,0 +1,197 @@
+//! The program `o2cb`.
+
+use std::fs;
+use std::io::{self, Write};
+
+use anyhow::{Context, Result, bail};
+use ocfs2_cli::{Output, Status as Exit, print_json};
+use ocfs2_cluster::{
+    ClusterConf, ConfFile, Kernel, Online, OnlineError, References, RunningKernel, stack,
+};
+
+use crate::cli::{Cli, Command};
+use crate::heartbeat::region_device;
+use crate::list::{Part, text};
+use crate::status::Status;
+use crate::sysconfig::Sysconfig;
+use crate::{configure, edit, up};
+
+/// Does what `cli` asks for.
+///
+/// # Errors
+/// What could not be done, and why.
+pub fn run(cli: &Cli) -> Result<Exit> {
+    let kernel = RunningKernel::default();
+    let mut out = Output::stdout();
+    match &cli.command {
+        Command::ListClusters => {
+            for cluster in &conf(cli)?.conf().clusters {
+                writeln!(out, "{}", cluster.name)?;
+            }
+        }
+        Command::ListCluster(listed) => list(cli, &listed.cluster, Part::Cluster, listed.oneline)?,
+        Command::ListNodes(listed) => list(cli, &listed.cluster, Part::Nodes, listed.oneline)?,
+        Command::ListHeartbeats(listed) => {
+            list(cli, &listed.cluster, Part::Heartbeats, listed.oneline)?;
+        }
+        Command::RegisterCluster(name) => {
+            let timeouts = Sysconfig::read(&cli.sysconfig())?.timeouts()?;
+            let file = conf(cli)?;
+            Online::prepare(&kernel)?.register(file.conf(), &name.cluster, &timeouts)?;
+            say(cli, &format!("cluster {} registered", name.cluster));
+        }
+        Command::UnregisterCluster(name) => {
+            found(&kernel, &name.cluster)?.unregister(&name.cluster)?;
+            say(cli, &format!("cluster {} unregistered", name.cluster));
+        }
+        Command::StartHeartbeat(name) => {
+            let (online, file) = (found(&kernel, &name.cluster)?, conf(cli)?);
+            up::start_heartbeats(&online, file.conf(), &name.cluster, region_device)?;
+            say(cli, "global heartbeat started");
+        }
+        Command::StopHeartbeat(name) => {
+            up::stop_heartbeats(&found(&kernel, &name.cluster)?, &name.cluster)?;
+            say(cli, "global heartbeat stopped");
+        }
+        Command::ClusterStatus { cluster } => {
+            let status = Status::find(&kernel);
+            let running = status.cluster.as_ref().filter(|_| status.is_online());
+            let wanted = |running: &str| cluster.as_ref().is_none_or(|name| name == running);
+            let online = running.is_some_and(|running| wanted(&running.name));
+            writeln!(out, "{}", if online { "online" } else { "offline" })?;
+            return Ok(if online { Exit::SUCCESS } else { Exit::FAILURE });
+        }
+        Command::Configure(told) => {
+            let path = cli.sysconfig();
+            let mut file = Sysconfig::read(&path)?;
+            configure::configure(&mut file, told, &mut io::stdin().lock(), &mut out)?;
+            file.write(&path)?;
+            writeln!(out, "Writing O2CB configuration to {}: OK", path.display())?;
+        }
+        Command::Online { cluster, if_enabled } => {
+            let sysconfig = Sysconfig::read(&cli.sysconfig())?;
+            if *if_enabled && !sysconfig.is_enabled() {
+                say(cli, "not enabled: o2cb configure");
+                return Ok(Exit::SUCCESS);
+            }
+            if let Some(stack) = sysconfig.get("O2CB_STACK").filter(|stack| *stack != stack::O2CB) {
+                stack::load(&kernel, stack)?;
+                writeln!(
+                    out,
+                    "Stack {stack} is loaded; its cluster is started by its own services"
+                )?;
+                return Ok(Exit::SUCCESS);
+            }
+            let file = conf(cli)?;
+            let name = choose(cluster.as_deref(), &sysconfig, file.conf())?;
+            up::online(&kernel, file.conf(), &name, &sysconfig.timeouts()?, region_device)?;
+            writeln!(out, "Cluster {name}: Online")?;
+        }
+        Command::Offline { cluster } => {
+            let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+            let references = References::default();
+            match up::offline(&kernel, &references, cluster.as_deref(), &mounted(&mounts))? {
+                Some(name) => writeln!(out, "Cluster {name}: Offline")?,
+                None => writeln!(out, "No cluster is online")?,
+            }
+        }
+        Command::Status { json } => {
+            let status = Status::find(&kernel);
+            if *json {
+                print_json(&mut out, &status)?
+            } else {
+                write!(out, "{status}")?
+            }
+            return Ok(if status.is_online() { Exit::SUCCESS } else { Exit::FAILURE });
+        }
+        change => {
+            let mut file = conf(cli)?;
+            if let Some(done) = edit::edit(&mut file, change)? {
+                let path = &cli.config_file;
+                file.write(path).with_context(|| format!("can not write {}", path.display()))?;
+                say(cli, &done);
+            }
+        }
+    }
+    Ok(Exit::SUCCESS)
+}
+
+fn conf(cli: &Cli) -> Result<ConfFile> {
+    let path = &cli.config_file;
+    ConfFile::read(path).with_context(|| path.display().to_string())
+}
+
+fn say(cli: &Cli, what: &str) {
+    if cli.verbose {
+        // Where standard error is closed there is no one to tell.
+        let _ = writeln!(io::stderr(), "{}: {what}", ocfs2_cli::program_name());
+    }
+}
+
+fn list(cli: &Cli, cluster: &str, part: Part, oneline: bool) -> Result<()> {
+    let file = conf(cli)?;
+    file.known_cluster(cluster)?;
+    Ok(Output::stdout().write_all(text(file.conf(), cluster, part, oneline).as_bytes())?)
+}
+
+/// The clusters of configfs, if `cluster` is there.
+fn found<'k>(kernel: &'k dyn Kernel, cluster: &str) -> Result<Online<'k>> {
+    let online = Online::find(kernel);
+    let online = online.filter(|online| online.cluster().as_deref() == Some(cluster));
+    Ok(online.ok_or_else(|| OnlineError::NotOnline(cluster.to_owned()))?)
+}
+
+/// The cluster to bring online.
+fn choose(told: Option<&str>, sysconfig: &Sysconfig, conf: &ClusterConf) -> Result<String> {
+    let names: Vec<_> = conf.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
+    match (told.or(sysconfig.boot_cluster()), &names[..]) {
+        (Some(name), _) => Ok(name.to_owned()),
+        (None, [only]) => Ok((*only).to_owned()),
+        (None, []) => bail!(
+            "{} describes no cluster: o2cb add-cluster NAME, and o2cb add-node for each node",
+            ClusterConf::PATH
+        ),
+        (None, names) => bail!("say which cluster: {}", names.join(", ")),
+    }
+}
+
+/// Where volumes of a cluster are mounted.
+fn mounted(mounts: &str) -> Vec<String> {
+    let lines = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let clustered = lines.filter_map(|fields| match fields[..] {
+        [_, place, "ocfs2", options, ..] => {
+            let local = options.split(',').any(|option| option == "heartbeat=none");
+            (!local).then(|| place.to_owned())
+        }
+        _ => None,
+    });
+    clustered.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_mounts_of_a_cluster_keep_it_online() {
+        let mounts = "/dev/vda1 /a ocfs2 rw,heartbeat=local 0 0\n/dev/vdb /b ocfs2 rw,heartbeat=none 0 0\n\
+                      /dev/vdc /c ext4 rw 0 0\n/dev/vdd /d ocfs2 rw,heartbeat=global 0 0\n";
+        assert_eq!(mounted(mounts), ["/a", "/d"]);
+    }
+
+    #[test]
+    fn the_cluster_is_the_one_told_or_of_boot_or_the_only_one() {
+        let stanza = |name: &str| format!("cluster:\n\tname = {name}\n\tnode_count = 0\n\n");
+        let conf = |names: &[&str]| {
+            ClusterConf::parse(&names.iter().map(|name| stanza(name)).collect::<String>()).unwrap()
+        };
+        let mut boot = Sysconfig::default();
+        assert_eq!(choose(Some("x"), &boot, &conf(&[])).unwrap(), "x");
+        assert_eq!(choose(None, &boot, &conf(&["a"])).unwrap(), "a");
+        let err = choose(None, &boot, &conf(&["a", "b"])).unwrap_err().to_string();
+        assert_eq!(err, "say which cluster: a, b");
+        assert!(choose(None, &boot, &conf(&[])).unwrap_err().to_string().contains("add-cluster"));
+        boot.set("O2CB_BOOTCLUSTER", "b");
+        assert_eq!(choose(None, &boot, &conf(&["a", "b"])).unwrap(), "b");
+    }
+}

@@ -1,0 +1,156 @@
+//! `/etc/default/o2cb` or `/etc/sysconfig/o2cb`: what happens at boot, and the timeouts.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use ocfs2_cluster::{Timeouts, write_whole};
+
+/// The file: assignments as a shell reads them.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Sysconfig {
+    text: String,
+}
+
+impl Sysconfig {
+    /// Reads it; one that is not there is empty.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn read(path: &Path) -> Result<Self> {
+        match fs::read_to_string(path) {
+            Ok(text) => Ok(Self { text }),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(err) => Err(err).with_context(|| path.display().to_string()),
+        }
+    }
+
+    /// Writes it in one piece.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        write_whole(path, self.text.as_bytes())
+            .with_context(|| format!("can not write {}", path.display()))
+    }
+
+    /// The contents.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// A value, without quotes; `None` where it is not set, or empty.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        let value = self.text.lines().rev().find_map(|line| assignment(line, key))?;
+        let value = value.trim();
+        let quotes = ['"', '\''];
+        let inner = quotes.iter().find_map(|q| value.strip_prefix(*q)?.split(*q).next());
+        let value = inner.unwrap_or_else(|| value.split([' ', '\t', '#']).next().unwrap_or(value));
+        Some(value).filter(|value| !value.is_empty())
+    }
+
+    /// Sets a value; everything else stays.
+    pub fn set(&mut self, key: &str, value: &str) {
+        let line = format!("{key}={value}");
+        let mut lines: Vec<&str> = self.text.lines().collect();
+        match lines.iter().rposition(|line| assignment(line, key).is_some()) {
+            Some(at) => {
+                if let Some(place) = lines.get_mut(at) {
+                    *place = &line;
+                }
+            }
+            None => lines.push(&line),
+        }
+        self.text = lines.join("\n") + "\n";
+    }
+
+    /// Whether the cluster is to be brought online at boot.
+    pub fn is_enabled(&self) -> bool {
+        matches!(self.get("O2CB_ENABLED"), Some("true" | "yes" | "1"))
+    }
+
+    /// The cluster of boot.
+    pub fn boot_cluster(&self) -> Option<&str> {
+        self.get("O2CB_BOOTCLUSTER")
+    }
+
+    /// The timeouts, the kernel's own where nothing is said.
+    ///
+    /// # Errors
+    /// One is no number, or the kernel would refuse it.
+    pub fn timeouts(&self) -> Result<Timeouts> {
+        let number = |key: &str, default: u32| match self.get(key) {
+            None => Ok(default),
+            Some(text) => text.parse().with_context(|| format!("{key} is {text}, not a number")),
+        };
+        let default = Timeouts::default();
+        let timeouts = Timeouts {
+            dead_threshold: number("O2CB_HEARTBEAT_THRESHOLD", default.dead_threshold)?,
+            idle_timeout_ms: number("O2CB_IDLE_TIMEOUT_MS", default.idle_timeout_ms)?,
+            keepalive_delay_ms: number("O2CB_KEEPALIVE_DELAY_MS", default.keepalive_delay_ms)?,
+            reconnect_delay_ms: number("O2CB_RECONNECT_DELAY_MS", default.reconnect_delay_ms)?,
+        };
+        let Timeouts {
+            dead_threshold, idle_timeout_ms: idle, keepalive_delay_ms: keepalive, ..
+        } = timeouts;
+        if dead_threshold <= 2 {
+            bail!("the heartbeat dead threshold is {dead_threshold}, expected more than 2");
+        }
+        if keepalive >= idle {
+            bail!(
+                "the keepalive delay is {keepalive} ms, expected less than the idle timeout, {idle} ms"
+            );
+        }
+        Ok(timeouts)
+    }
+}
+
+/// The value, if `line` assigns to `key`.
+fn assignment<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    let line = line.trim_start();
+    let line = line.strip_prefix("export ").unwrap_or(line);
+    line.strip_prefix(key)?.strip_prefix('=')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_read_as_a_shell_does_and_set_in_their_place() {
+        let text =
+            "# boot\nO2CB_ENABLED=true # yes\nexport O2CB_BOOTCLUSTER=\"web\"\nO2CB_STACK=\nX=1\n";
+        let mut file = Sysconfig { text: text.to_owned() };
+        assert!(file.is_enabled());
+        assert_eq!((file.boot_cluster(), file.get("O2CB_STACK")), (Some("web"), None));
+        assert_eq!(file.timeouts().unwrap(), Timeouts::default());
+        file.set("O2CB_BOOTCLUSTER", "ovs");
+        file.set("O2CB_HEARTBEAT_THRESHOLD", "8");
+        let expected = "# boot\nO2CB_ENABLED=true # yes\nO2CB_BOOTCLUSTER=ovs\nO2CB_STACK=\nX=1\n\
+                        O2CB_HEARTBEAT_THRESHOLD=8\n";
+        assert_eq!(file.text(), expected);
+        assert_eq!(file.timeouts().unwrap().dead_threshold, 8);
+    }
+
+    #[test]
+    fn timeouts_the_kernel_would_refuse_are_refused_before() {
+        for (key, value, message) in [
+            (
+                "O2CB_HEARTBEAT_THRESHOLD",
+                "2",
+                "the heartbeat dead threshold is 2, expected more than 2",
+            ),
+            (
+                "O2CB_IDLE_TIMEOUT_MS",
+                "2000",
+                "the keepalive delay is 2000 ms, expected less than the idle timeout, 2000 ms",
+            ),
+            ("O2CB_RECONNECT_DELAY_MS", "soon", "O2CB_RECONNECT_DELAY_MS is soon, not a number"),
+        ] {
+            let mut file = Sysconfig::default();
+            file.set(key, value);
+            assert_eq!(file.timeouts().unwrap_err().to_string(), message);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Bringing a cluster online, and taking it offline.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use ocfs2_cluster::{
+    ClusterConf, HeartbeatMode, Kernel, Online, OnlineError, References, Timeouts,
+};
+
+use crate::heartbeat::open_region;
+
+/// Brings a cluster online: stack, cluster, nodes, and with global heartbeat its regions. What
+/// is online already stays as it is. After an error nothing is left of a cluster that was not
+/// online before.
+///
+/// `device` finds the device of a region: [`crate::region_device`].
+///
+/// # Errors
+/// [`OnlineError`], and those of the regions' devices.
+pub fn online(
+    kernel: &dyn Kernel,
+    conf: &ClusterConf,
+    name: &str,
+    timeouts: &Timeouts,
+    device: impl Fn(&str) -> Result<PathBuf>,
+) -> Result<()> {
+    let online = Online::prepare(kernel)?;
+    let was_online = online.cluster().is_some();
+    online.register(conf, name, timeouts)?;
+    if online.heartbeat_mode(name) == HeartbeatMode::Global
+        && let Err(err) = start_heartbeats(&online, conf, name, device)
+    {
+        if !was_online {
+            // The first error is the one to tell.
+            let _ = stop_heartbeats(&online, name);
+            let _ = online.unregister(name);
+        }
+        return Err(err);
+    }
+    Ok(())
+}
+
+/// Starts the global heartbeat in all regions of a cluster that is online.
+///
+/// # Errors
+/// There is no region, or one can not be started; those started before go on.
+pub fn start_heartbeats(
+    online: &Online<'_>,
+    conf: &ClusterConf,
+    name: &str,
+    device: impl Fn(&str) -> Result<PathBuf>,
+) -> Result<()> {
+    let regions: Vec<_> = conf.heartbeats_of(name).map(|region| &region.region).collect();
+    if regions.is_empty() {
+        bail!(
+            "cluster `{name}` has global heartbeat and no region in the configuration: \
+             o2cb add-heartbeat {name} DEVICE"
+        );
+    }
+    for region in regions {
+        let path = device(region)?;
+        let open = open_region(&path)?;
+        if !open.place.uuid.eq_ignore_ascii_case(region) {
+            bail!("{}: has UUID {}, expected {region}", path.display(), open.place.uuid);
+        }
+        use std::os::fd::AsFd;
+        online
+            .start_region(name, &open.place, open.device.as_fd())
+            .with_context(|| format!("heartbeat region {region} on {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Stops the heartbeat in all regions of a cluster.
+///
+/// # Errors
+/// [`OnlineError::Busy`] if a mounted volume needs one; those stopped before stay so.
+pub fn stop_heartbeats(online: &Online<'_>, name: &str) -> Result<(), OnlineError> {
+    for region in online.regions(name) {
+        online.stop_region(name, &region)?;
+    }
+    Ok(())
+}
+
+/// Takes a cluster offline, by default the one that is online; gives its name, or `None` if
+/// none was.
+///
+/// # Errors
+/// A volume is mounted: `mounted` are those to name.
+pub fn offline(
+    kernel: &dyn Kernel,
+    references: &References,
+    name: Option<&str>,
+    mounted: &[String],
+) -> Result<Option<String>> {
+    let Some(online) = Online::find(kernel) else { return Ok(None) };
+    let Some(running) = online.cluster() else { return Ok(None) };
+    if let Some(name) = name.filter(|name| *name != running) {
+        bail!("cluster `{name}` is not online, `{running}` is");
+    }
+    if !mounted.is_empty() {
+        bail!("cluster `{running}` is in use: unmount {} first", mounted.join(", "));
+    }
+    let regions = online.regions(&running);
+    stop_heartbeats(&online, &running)?;
+    for region in regions {
+        references.forget(&region)?;
+    }
+    online.unregister(&running)?;
+    Ok(Some(running))
+}
+
+#[cfg(test)]
+mod tests {
+    use ocfs2_cluster::fake::FakeKernel;
+
+    use super::*;
+
+    fn conf(mode: &str, region: &str) -> ClusterConf {
+        let text = format!(
+            "cluster:\n\tname = web\n\tnode_count = 1\n\theartbeat_mode = {mode}\n\n\
+             node:\n\tcluster = web\n\tname = a\n\tnumber = 0\n\tip_address = 10.0.0.1\n\
+             \tip_port = 7777\n\n{region}"
+        );
+        ClusterConf::parse(&text).unwrap()
+    }
+
+    fn none(_: &str) -> Result<PathBuf> {
+        bail!("no such device")
+    }
+
+    #[test]
+    fn a_cluster_goes_online_and_offline() {
+        let kernel = FakeKernel::new("a");
+        let dir = tempfile::tempdir().unwrap();
+        let references = References::in_folder(dir.path().to_owned());
+        let take_offline = |name| offline(&kernel, &references, name, &[]);
+        assert_eq!(take_offline(None).unwrap(), None);
+        online(&kernel, &conf("local", ""), "web", &Timeouts::default(), none).unwrap();
+        assert_eq!(Online::find(&kernel).unwrap().cluster().as_deref(), Some("web"));
+        let err = take_offline(Some("other")).unwrap_err().to_string();
+        assert_eq!(err, "cluster `other` is not online, `web` is");
+        let err = offline(&kernel, &references, None, &["/mnt".to_owned()]).unwrap_err();
+        assert_eq!(err.to_string(), "cluster `web` is in use: unmount /mnt first");
+        assert_eq!(take_offline(Some("web")).unwrap().as_deref(), Some("web"));
+        assert_eq!(take_offline(None).unwrap(), None);
+    }
+
+    #[test]
+    fn a_global_cluster_without_its_region_stays_offline() {
+        let kernel = FakeKernel::new("a");
+        let bring = |region: &str| {
+            let conf = conf("global", region);
+            online(&kernel, &conf, "web", &Timeouts::default(), none).unwrap_err().to_string()
+        };
+        assert!(bring("").contains("no region in the configuration"));
+        let region = format!("heartbeat:\n\tcluster = web\n\tregion = {}\n", "0A".repeat(16));
+        assert_eq!(bring(&region), "no such device");
+        assert_eq!(Online::find(&kernel).unwrap().cluster(), None);
+    }
+}
