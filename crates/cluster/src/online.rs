@@ -103,14 +103,14 @@ pub enum OnlineError {
         by: Vec<String>,
     },
     /// The kernel refuses a value.
-    #[error("the kernel refuses {value} for {path}: {source}")]
+    #[error("the kernel refuses {value} for {path}: {cause}")]
     Refused {
         /// The file, relative to the cluster's folder, or the folder.
         path: String,
         /// What was written.
         value: String,
         /// What it says.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -364,24 +364,24 @@ impl<'k> Online<'k> {
     }
 
     fn create(&self, path: &str) -> Result<(), OnlineError> {
-        self.kernel.create_dir(&format!("{}/{path}", self.root)).map_err(|source| {
-            OnlineError::Refused { path: path.to_owned(), value: "a new folder".to_owned(), source }
+        self.kernel.create_dir(&format!("{}/{path}", self.root)).map_err(|cause| {
+            OnlineError::Refused { path: path.to_owned(), value: "a new folder".to_owned(), cause }
         })
     }
 
     fn destroy(&self, path: &str, what: &str) -> Result<(), OnlineError> {
-        self.kernel.remove_dir(&format!("{}/{path}", self.root)).map_err(|source| {
-            if source.kind() == io::ErrorKind::ResourceBusy {
+        self.kernel.remove_dir(&format!("{}/{path}", self.root)).map_err(|cause| {
+            if cause.kind() == io::ErrorKind::ResourceBusy {
                 return OnlineError::Busy { what: what.to_owned(), by: Vec::new() };
             }
             let value = "its removal".to_owned();
-            OnlineError::Refused { path: path.to_owned(), value, source }
+            OnlineError::Refused { path: path.to_owned(), value, cause }
         })
     }
 
     fn write(&self, cluster: &str, file: &str, value: &str) -> Result<(), OnlineError> {
-        self.kernel.write(&format!("{}/{cluster}/{file}", self.root), value).map_err(|source| {
-            OnlineError::Refused { path: file.to_owned(), value: value.to_owned(), source }
+        self.kernel.write(&format!("{}/{cluster}/{file}", self.root), value).map_err(|cause| {
+            OnlineError::Refused { path: file.to_owned(), value: value.to_owned(), cause }
         })
     }
 }

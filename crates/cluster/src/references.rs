@@ -26,12 +26,12 @@ pub enum ReferenceError {
     #[error(transparent)]
     Online(#[from] OnlineError),
     /// The count's part.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Count {
         /// The file of the count.
         path: PathBuf,
         /// What is wrong.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -134,7 +134,7 @@ impl References {
         };
         let locked: io::Result<(File, u32)> = lock();
         let (file, value) =
-            locked.map_err(|source| ReferenceError::Count { path: path.clone(), source })?;
+            locked.map_err(|cause| ReferenceError::Count { path: path.clone(), cause })?;
         Ok(Count { file, path, value })
     }
 }
@@ -147,7 +147,7 @@ impl Count {
             writeln!(self.file, "{}", self.value)
         };
         let written: io::Result<()> = write();
-        written.map_err(|source| ReferenceError::Count { path: self.path.clone(), source })
+        written.map_err(|cause| ReferenceError::Count { path: self.path.clone(), cause })
     }
 }
 

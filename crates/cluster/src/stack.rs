@@ -35,12 +35,12 @@ pub enum StackError {
         active: String,
     },
     /// The kernel refuses.
-    #[error("the kernel does not take {wanted} as cluster stack: {source}")]
+    #[error("the kernel does not take {wanted} as cluster stack: {cause}")]
     Refused {
         /// The stack wanted.
         wanted: String,
         /// What it says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// It speaks of things this program does not know.
     #[error(
@@ -81,11 +81,11 @@ pub fn load(kernel: &dyn Kernel, stack: &str) -> Result<(), StackError> {
     }
     let active = current(kernel).unwrap_or_default();
     if active != stack {
-        kernel.write(&format!("{GLUE}/cluster_stack"), stack).map_err(|source| {
+        kernel.write(&format!("{GLUE}/cluster_stack"), stack).map_err(|cause| {
             let wanted = stack.to_owned();
-            match source.kind() {
+            match cause.kind() {
                 io::ErrorKind::ResourceBusy => StackError::Busy { wanted, active },
-                _ => StackError::Refused { wanted, source },
+                _ => StackError::Refused { wanted, cause },
             }
         })?;
     }

@@ -1,0 +1,505 @@
+//! Mounting: check, start the heartbeat, ask the kernel, undo what was started if it refuses.
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use ocfs2_cluster::{Kernel, Online, OnlineError, ReferenceError, References, RegionPlace};
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::superblock::STATE_ERROR;
+use ocfs2_volume::device::{DeviceOptions, OpenError, open};
+use ocfs2_volume::find::{Identity, find};
+use ocfs2_volume::usage::{SampleOptions, State, SystemClock, Usage};
+use ocfs2_volume::{OpenVolumeError, Volume, VolumeOptions};
+use rustix::io::Errno;
+
+use crate::cluster::{ClusterError, Heartbeat, heartbeat_of};
+use crate::options::{Flags, MountOptions, OptionError};
+
+/// What is to be mounted, and where.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A block device, `UUID=...` or `LABEL=...`.
+    pub source: PathBuf,
+    /// The mount point.
+    pub target: PathBuf,
+    /// What `-o` says.
+    pub mount: MountOptions,
+    /// Everything but starting the heartbeat and mounting.
+    pub fake: bool,
+}
+
+/// A call of mount(2).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Request {
+    /// The block device.
+    pub source: PathBuf,
+    /// The mount point.
+    pub target: PathBuf,
+    /// The kernel's flags.
+    pub flags: Flags,
+    /// Whether it is mounted already, and its options are to change.
+    pub remount: bool,
+    /// The options for OCFS2.
+    pub data: String,
+}
+
+/// What the work is done with; others in tests.
+pub struct Machine<'a> {
+    /// The kernel's cluster files.
+    pub kernel: &'a dyn Kernel,
+    /// Who wants heartbeats.
+    pub references: &'a References,
+    /// mount(2).
+    pub mount: &'a dyn Fn(&Request) -> io::Result<()>,
+    /// The text of `/proc/self/mountinfo`.
+    pub mountinfo: &'a dyn Fn() -> String,
+}
+
+/// What was done.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Outcome {
+    /// The call that was made, or would have been.
+    pub request: Request,
+    /// What a person should know, though the volume was mounted.
+    pub notes: Vec<String>,
+}
+
+/// A volume could not be mounted.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// `-o` can not be.
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    /// The mount point can not be one.
+    #[error("mount point {}: {why}", path.display())]
+    Target {
+        /// The mount point.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// No volume of that UUID or label.
+    #[error("no block device of this machine has an OCFS2 volume with {0}")]
+    NotFound(Identity),
+    /// Several of that label.
+    #[error("{identity} is on several devices, so say which: {}", list(devices))]
+    Ambiguous {
+        /// What was looked for.
+        identity: Identity,
+        /// Where it is.
+        devices: Vec<PathBuf>,
+    },
+    /// The list of devices, or the device, can not be read.
+    #[error("{}: {cause}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// A file.
+    #[error("{} is not a block device; an image is mounted with -o loop", .0.display())]
+    NotABlockDevice(PathBuf),
+    /// The device can not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// It holds no volume that can be mounted.
+    #[error("{}: {cause}", path.display())]
+    Volume {
+        /// The device.
+        path: PathBuf,
+        /// Why.
+        cause: OpenVolumeError,
+    },
+    /// A structure of the volume can not be read.
+    #[error("{}: {cause}; fsck.ocfs2 checks the volume", path.display())]
+    Damaged {
+        /// The device.
+        path: PathBuf,
+        /// What is wrong.
+        cause: ocfs2_volume::Error,
+    },
+    /// tunefs was interrupted.
+    #[error(
+        "{}: a change of the volume ({what}) was interrupted: run fsck.ocfs2 first", path.display()
+    )]
+    InProgress {
+        /// The device.
+        path: PathBuf,
+        /// Which.
+        what: String,
+    },
+    /// The device can not be written.
+    #[error("{}: the device is read-only, so mount it with -o ro", path.display())]
+    ReadOnlyDevice {
+        /// The device.
+        path: PathBuf,
+    },
+    /// It can not be written, and that would be needed.
+    #[error(
+        "{}: the journals of slots {} have to be replayed, and the device is read-only: mount it \
+         once where it can be written, or run fsck.ocfs2 there", path.display(), numbers(slots)
+    )]
+    ReadOnlyDirty {
+        /// The device.
+        path: PathBuf,
+        /// Slots of the journals.
+        slots: Vec<u16>,
+    },
+    /// Its cluster is not there.
+    #[error("{}: {cause}", path.display())]
+    Cluster {
+        /// The device.
+        path: PathBuf,
+        /// Why.
+        cause: ClusterError,
+    },
+    /// `nocluster` while others use it.
+    #[error("{}: -o nocluster, and the volume is in use by {}", path.display(), users.join(", "))]
+    InUse {
+        /// The device.
+        path: PathBuf,
+        /// Nodes that are alive, or may be.
+        users: Vec<String>,
+    },
+    /// The heartbeat did not start.
+    #[error("{}: the heartbeat could not be started: {cause}", path.display())]
+    Heartbeat {
+        /// The device.
+        path: PathBuf,
+        /// Why.
+        cause: ReferenceError,
+    },
+    /// The kernel refused.
+    #[error("mounting {} on {}: {cause}{}", path.display(), target.display(), behind(hint))]
+    Kernel {
+        /// The device.
+        path: PathBuf,
+        /// The mount point.
+        target: PathBuf,
+        /// What it says.
+        cause: io::Error,
+        /// What that means.
+        hint: String,
+    },
+}
+
+impl MountError {
+    /// The exit status of mount(8): 1 for a wrong call, 2 for the system, 32 for the mount.
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::Option(_) => 1,
+            Self::Io { .. } => 2,
+            _ => 32,
+        }
+    }
+}
+
+fn list(devices: &[PathBuf]) -> String {
+    devices.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn numbers(slots: &[u16]) -> String {
+    slots.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn behind(hint: &str) -> String {
+    if hint.is_empty() { String::new() } else { format!("; {hint}") }
+}
+
+/// Mounts a volume.
+///
+/// # Errors
+/// [`MountError`]; a heartbeat that was started is stopped again.
+pub fn mount(options: &Options, machine: &Machine<'_>) -> Result<Outcome, MountError> {
+    check_target(&options.target)?;
+    let path = resolve(&options.source)?;
+    let metadata =
+        fs::metadata(&path).map_err(|cause| MountError::Io { path: path.clone(), cause })?;
+    if metadata.is_file() {
+        return Err(MountError::NotABlockDevice(path));
+    }
+    let device = open(&path, &DeviceOptions::default())?;
+    let volume = Volume::open(device, &VolumeOptions::default())
+        .map_err(|cause| MountError::Volume { path: path.clone(), cause })?;
+    let number = metadata.file_type().is_block_device().then(|| metadata.rdev());
+    mount_volume(options, machine, &volume, path, number)
+}
+
+/// The same for a volume that is open; `number` is that of its block device.
+pub(crate) fn mount_volume(
+    options: &Options,
+    machine: &Machine<'_>,
+    volume: &Volume,
+    path: PathBuf,
+    number: Option<u64>,
+) -> Result<Outcome, MountError> {
+    let kernel = machine.kernel;
+    let told = &options.mount;
+    let marks = volume.features().incompat & (Incompat::RESIZE_INPROG | Incompat::TUNEFS_INPROG);
+    if !marks.is_empty() {
+        let what = if marks.contains(Incompat::TUNEFS_INPROG) { "tunefs" } else { "resize" };
+        return Err(MountError::InProgress { path, what: what.to_owned() });
+    }
+    let name =
+        number.map(|number| format!("{}:{}", rustix::fs::major(number), rustix::fs::minor(number)));
+    let read_only_device = name.as_ref().is_some_and(|name| {
+        kernel.read(&format!("sys/dev/block/{name}/ro")).is_ok_and(|text| text.trim() == "1")
+    });
+    let damaged = |cause| MountError::Damaged { path: path.clone(), cause };
+    let dirty = (0..volume.max_slots()).filter_map(|slot| match volume.journal_is_dirty(slot) {
+        Ok(false) => None,
+        Ok(true) => Some(Ok(slot)),
+        Err(err) => Some(Err(err)),
+    });
+    let dirty: Vec<u16> = dirty.collect::<Result<_, _>>().map_err(damaged)?;
+    if read_only_device {
+        if !told.flags.is_read_only() {
+            return Err(MountError::ReadOnlyDevice { path });
+        }
+        if !dirty.is_empty() {
+            return Err(MountError::ReadOnlyDirty { path, slots: dirty });
+        }
+    }
+    let superblock = volume.superblock();
+    let cluster_error = |cause| MountError::Cluster { path: path.clone(), cause };
+    let heartbeat = if told.nocluster || read_only_device {
+        ocfs2_cluster::stack::load_file_system(kernel).map_err(|err| cluster_error(err.into()))?;
+        Heartbeat::None
+    } else {
+        heartbeat_of(kernel, superblock).map_err(cluster_error)?
+    };
+    check_told(told, &heartbeat).map_err(cluster_error)?;
+    if told.nocluster {
+        check_alone(volume, &path)?;
+    }
+    let mut notes = Vec::new();
+    if !told.remount {
+        notes.extend(dirty_note(kernel, volume, &heartbeat, &dirty));
+        if superblock.s_state & STATE_ERROR != 0 {
+            notes.push("the volume is marked as having errors: fsck.ocfs2 -f checks it".to_owned());
+        }
+    }
+
+    let mut data = told.data.clone();
+    if told.nocluster {
+        data.push("nocluster".to_owned());
+    }
+    data.push(heartbeat.to_string());
+    let request = Request {
+        source: path.clone(),
+        target: options.target.clone(),
+        flags: told.flags,
+        remount: told.remount,
+        data: data.join(","),
+    };
+    if options.fake {
+        return Ok(Outcome { request, notes });
+    }
+    let mounted = name.is_some_and(|name| is_mounted(&(machine.mountinfo)(), &name));
+    let mut started = None;
+    if let Heartbeat::Local { cluster } = &heartbeat
+        && !told.remount
+        && !mounted
+    {
+        started = Some(start(machine, volume, &path, cluster)?);
+    }
+    if let Err(cause) = (machine.mount)(&request) {
+        if let Some(region) = started
+            && let Some(online) = Online::find(kernel)
+            && let Some(cluster) = online.cluster()
+        {
+            // The kernel's refusal is what there is to tell.
+            let _ = machine.references.stop(kernel, &online, &cluster, &region);
+        }
+        let hint = explain(&cause, volume, mounted);
+        return Err(MountError::Kernel { path, target: options.target.clone(), cause, hint });
+    }
+    if started.is_some() {
+        notes.extend(hb_ctl_note(kernel));
+    }
+    Ok(Outcome { request, notes })
+}
+
+/// The region the heartbeat was started in.
+fn start(
+    machine: &Machine<'_>,
+    volume: &Volume,
+    path: &Path,
+    cluster: &str,
+) -> Result<String, MountError> {
+    let region = volume
+        .heartbeat_region()
+        .map_err(|cause| MountError::Damaged { path: path.to_owned(), cause })?;
+    let uuid = volume.superblock().uuid_string();
+    let sector = volume.device().sector_size();
+    let place = RegionPlace::new(uuid.clone(), region.offset_bytes, region.size_bytes, sector);
+    let failed = |cause| MountError::Heartbeat { path: path.to_owned(), cause };
+    let device = File::options().read(true).write(true).open(path);
+    let device = device.map_err(|cause| MountError::Io { path: path.to_owned(), cause })?;
+    let offline = || failed(OnlineError::NotOnline(cluster.to_owned()).into());
+    let online = Online::find(machine.kernel).ok_or_else(offline)?;
+    machine.references.start(&online, cluster, &place, device.as_fd()).map_err(failed)?;
+    Ok(uuid)
+}
+
+fn check_target(path: &Path) -> Result<(), MountError> {
+    let why = match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => return Ok(()),
+        Ok(_) => "is not a directory".to_owned(),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => "does not exist".to_owned(),
+        Err(err) => err.to_string(),
+    };
+    Err(MountError::Target { path: path.to_owned(), why })
+}
+
+/// The device that was named, or that has the UUID or label that was.
+fn resolve(source: &Path) -> Result<PathBuf, MountError> {
+    let Some(identity) = source.to_str().and_then(Identity::parse) else {
+        return Ok(source.to_owned());
+    };
+    let found = find(&identity)
+        .map_err(|cause| MountError::Io { path: "/proc/partitions".into(), cause })?;
+    choose(identity, found)
+}
+
+fn choose(identity: Identity, devices: Vec<PathBuf>) -> Result<PathBuf, MountError> {
+    // Several paths to one disk have the same UUID; the mapper's device comes first.
+    let several = devices.len() > 1;
+    let mapped = devices.first().is_some_and(|path| path.starts_with("/dev/mapper"));
+    match devices.first() {
+        None => Err(MountError::NotFound(identity)),
+        Some(first) if mapped || !several => Ok(first.clone()),
+        Some(_) => Err(MountError::Ambiguous { identity, devices }),
+    }
+}
+
+/// `heartbeat=` and `cluster_stack=` may be said, if they are right.
+fn check_told(told: &MountOptions, heartbeat: &Heartbeat) -> Result<(), ClusterError> {
+    let wanted = heartbeat.to_string();
+    if let Some(said) = told.heartbeat.as_ref().map(|said| format!("heartbeat={said}"))
+        && said != wanted
+    {
+        return Err(ClusterError::Told { told: said, wanted });
+    }
+    let stack = match heartbeat {
+        Heartbeat::None => return Ok(()),
+        Heartbeat::Local { .. } | Heartbeat::Global => "o2cb",
+        Heartbeat::Userspace(stack) => stack,
+    };
+    match &told.cluster_stack {
+        Some(said) if said != stack => Err(ClusterError::Told {
+            told: format!("cluster_stack={said}"),
+            wanted: format!("cluster_stack={stack}"),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Without a cluster nobody keeps two nodes apart.
+fn check_alone(volume: &Volume, path: &Path) -> Result<(), MountError> {
+    let options = SampleOptions::before_writing();
+    let usage = Usage::of_volume(volume, None, &options, &SystemClock::default())
+        .map_err(|cause| MountError::Damaged { path: path.to_owned(), cause })?;
+    let crashed = |state: &State| matches!(state, State::Crashed { .. });
+    let slots = usage.slots.iter().map(|slot| (slot.node, &slot.state));
+    let others = usage.without_slot.iter().map(|(node, state)| (*node, state));
+    let users: Vec<_> = slots
+        .chain(others)
+        .filter(|(_, state)| !crashed(state))
+        .map(|(node, _)| format!("node {node}"))
+        .collect();
+    if users.is_empty() { Ok(()) } else { Err(MountError::InUse { path: path.to_owned(), users }) }
+}
+
+/// What this node, or the only one, has left undone.
+fn dirty_note(
+    kernel: &dyn Kernel,
+    volume: &Volume,
+    heartbeat: &Heartbeat,
+    dirty: &[u16],
+) -> Option<String> {
+    let own = match heartbeat {
+        Heartbeat::None => dirty.to_vec(),
+        // The journals of nodes that have it mounted are dirty, which is as it should be.
+        Heartbeat::Local { .. } | Heartbeat::Global => {
+            let online = Online::find(kernel)?;
+            let nodes = online.nodes(&online.cluster()?);
+            let node = nodes.iter().find(|(.., local)| *local).map(|(_, number, _)| *number)?;
+            let taken = volume.taken_slots().ok()?;
+            let held = taken.iter().filter(|taken| taken.node == u32::from(node));
+            held.map(|taken| taken.slot).filter(|slot| dirty.contains(slot)).collect()
+        }
+        Heartbeat::Userspace(_) => Vec::new(),
+    };
+    (!own.is_empty()).then(|| {
+        format!(
+            "the volume was not unmounted cleanly by this node: the kernel replays the journal of \
+             slot {} as it mounts; fsck.ocfs2 checks the volume while no node has it mounted",
+            numbers(&own)
+        )
+    })
+}
+
+/// Whether the program is there that the kernel runs at unmount.
+fn hb_ctl_note(kernel: &dyn Kernel) -> Option<String> {
+    let path = kernel.read("proc/sys/fs/ocfs2/nm/hb_ctl_path").ok()?;
+    (!kernel.exists(path.trim_start_matches('/'))).then(|| {
+        format!(
+            "{path} is not there: the kernel runs it at unmount to stop the heartbeat, which will \
+             go on until `o2cb offline`"
+        )
+    })
+}
+
+/// Whether the block device of that number is mounted as OCFS2 on this host.
+fn is_mounted(mountinfo: &str, number: &str) -> bool {
+    mountinfo.lines().any(|line| {
+        let same = line.split(' ').nth(2) == Some(number);
+        let kind = line.split_once(" - ").and_then(|(_, rest)| rest.split(' ').next());
+        same && kind == Some("ocfs2")
+    })
+}
+
+/// What an error of mount(2) means with OCFS2.
+fn explain(err: &io::Error, volume: &Volume, mounted: bool) -> String {
+    let slots = volume.max_slots();
+    let full = volume.taken_slots().is_ok_and(|taken| taken.len() >= usize::from(slots));
+    let text = match err.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::INVAL) if full && !mounted => {
+            return format!(
+                "all {slots} node slots of the volume are taken: another node has to unmount it, or \
+                 mounted.ocfs2 -f shows one that crashed and fsck.ocfs2 frees its slot"
+            );
+        }
+        Some(Errno::INVAL) => "an option or the volume is not as the kernel wants it",
+        Some(Errno::NODEV) => "the kernel does not know OCFS2: modprobe ocfs2",
+        Some(Errno::BUSY) => "it is mounted there already, or in use by something else",
+        Some(Errno::ROFS) => "journals have to be replayed, and the device can not be written",
+        Some(Errno::PERM | Errno::ACCESS) => return "only root can mount".to_owned(),
+        Some(Errno::NOTCONN | Errno::HOSTUNREACH | Errno::HOSTDOWN) => {
+            "nodes that have it mounted can not be reached: is port 7777 open between all nodes?"
+        }
+        _ => return "dmesg may say why".to_owned(),
+    };
+    format!("{text}; dmesg may say more")
+}
+
+/// mount(2) itself.
+///
+/// # Errors
+/// Those of the kernel.
+pub fn system_mount(request: &Request) -> io::Result<()> {
+    let data = CString::new(request.data.as_str())?;
+    let flags = request.flags.bits();
+    if request.remount {
+        rustix::mount::mount_remount(&request.target, flags, data.as_c_str())?;
+    } else {
+        rustix::mount::mount(&request.source, &request.target, "ocfs2", flags, data.as_c_str())?;
+    }
+    Ok(())
+}

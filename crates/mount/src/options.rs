@@ -1,0 +1,213 @@
+//! The options behind `-o`: those of any file system, those of mount(8), those of OCFS2.
+
+use rustix::mount::MountFlags;
+
+/// What `-o` says.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct MountOptions {
+    /// The kernel's flags.
+    pub flags: Flags,
+    /// Change the options of a volume that is mounted.
+    pub remount: bool,
+    /// Mount a volume of a cluster without one.
+    pub nocluster: bool,
+    /// `heartbeat=`, if it was given.
+    pub heartbeat: Option<String>,
+    /// `cluster_stack=`, if it was given.
+    pub cluster_stack: Option<String>,
+    /// All others, for the kernel's OCFS2.
+    pub data: Vec<String>,
+}
+
+/// The kernel's flags as plain bits.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Flags(pub u32);
+
+impl Flags {
+    /// As the system call takes them.
+    pub fn bits(self) -> MountFlags {
+        MountFlags::from_bits_retain(self.0)
+    }
+
+    /// Whether the volume is to be mounted for reading only.
+    pub fn is_read_only(self) -> bool {
+        self.bits().contains(MountFlags::RDONLY)
+    }
+}
+
+/// `-o` can not be.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum OptionError {
+    /// Done by mount(8) itself, without a device.
+    #[error("-o {0} has nothing to do with a file system; mount(8) does it without this program")]
+    NotForUs(String),
+    /// `heartbeat=` is something else.
+    #[error("heartbeat={0} is not known, expected none, local or global")]
+    Heartbeat(String),
+    /// `cluster_stack=` is no label.
+    #[error("cluster_stack={0} is no stack, expected the four letters of one: o2cb, pcmk, cman")]
+    Stack(String),
+    /// The kernel's OCFS2 does not know it.
+    #[error("OCFS2 has no option {0}; -s passes over those it does not have")]
+    Unknown(String),
+}
+
+/// Names that set a flag, and names that clear it.
+const FLAGS: [(&str, &str, MountFlags); 13] = [
+    ("ro", "rw", MountFlags::RDONLY),
+    ("nosuid", "suid", MountFlags::NOSUID),
+    ("nodev", "dev", MountFlags::NODEV),
+    ("noexec", "exec", MountFlags::NOEXEC),
+    ("sync", "async", MountFlags::SYNCHRONOUS),
+    ("dirsync", "nodirsync", MountFlags::DIRSYNC),
+    ("noatime", "atime", MountFlags::NOATIME),
+    ("nodiratime", "diratime", MountFlags::NODIRATIME),
+    ("relatime", "norelatime", MountFlags::RELATIME),
+    ("strictatime", "nostrictatime", MountFlags::STRICTATIME),
+    ("mand", "nomand", MountFlags::PERMIT_MANDATORY_FILE_LOCKING),
+    ("silent", "loud", MountFlags::SILENT),
+    ("lazytime", "nolazytime", MountFlags::LAZYTIME),
+];
+
+/// For mount(8), systemd and other readers of fstab.
+const IGNORED: [&str; 13] = [
+    "defaults", "auto", "noauto", "user", "nouser", "users", "nousers", "owner", "noowner",
+    "group", "nogroup", "_netdev", "nofail",
+];
+
+/// Options of the kernel's OCFS2 without a value, and with one.
+const WORDS: [&str; 13] = [
+    "intr",
+    "nointr",
+    "localflocks",
+    "user_xattr",
+    "nouser_xattr",
+    "inode64",
+    "acl",
+    "noacl",
+    "usrquota",
+    "grpquota",
+    "journal_async_commit",
+    "datavolume",
+    "quota",
+];
+const VALUES: [&str; 11] = [
+    "barrier",
+    "errors",
+    "data",
+    "atime_quantum",
+    "preferred_slot",
+    "commit",
+    "localalloc",
+    "coherency",
+    "resv_level",
+    "dir_resv_level",
+    "context",
+];
+
+impl MountOptions {
+    /// From what is behind all `-o`. With `sloppy`, options the kernel does not know are left
+    /// out.
+    ///
+    /// # Errors
+    /// [`OptionError`].
+    pub fn parse(text: &str, sloppy: bool) -> Result<Self, OptionError> {
+        let mut options = Self::default();
+        for option in split(text) {
+            let (key, value) = match option.split_once('=') {
+                Some((key, value)) => (key, Some(value)),
+                None => (option, None),
+            };
+            if let Some((_, _, flag)) = FLAGS.iter().find(|(set, ..)| *set == option) {
+                options.flags.0 |= flag.bits();
+            } else if let Some((_, _, flag)) = FLAGS.iter().find(|(_, clear, _)| *clear == option) {
+                options.flags.0 &= !flag.bits();
+            } else if IGNORED.contains(&option)
+                || key.starts_with("x-")
+                || key.starts_with("X-")
+                || key == "comment"
+            {
+                continue;
+            } else {
+                options.take(option, key, value, sloppy)?;
+            }
+        }
+        Ok(options)
+    }
+
+    fn take(
+        &mut self,
+        option: &str,
+        key: &str,
+        value: Option<&str>,
+        sloppy: bool,
+    ) -> Result<(), OptionError> {
+        match (key, value) {
+            ("remount", None) => self.remount = true,
+            ("nocluster", None) => self.nocluster = true,
+            ("heartbeat", Some("none" | "local" | "global")) => {
+                self.heartbeat = value.map(str::to_owned);
+            }
+            ("heartbeat", _) => return Err(OptionError::Heartbeat(value.unwrap_or("").to_owned())),
+            ("cluster_stack", Some(stack)) if stack.len() == 4 => {
+                self.cluster_stack = Some(stack.to_owned());
+            }
+            ("cluster_stack", _) => return Err(OptionError::Stack(value.unwrap_or("").to_owned())),
+            ("bind" | "rbind" | "move" | "shared" | "private" | "slave" | "unbindable", None) => {
+                return Err(OptionError::NotForUs(option.to_owned()));
+            }
+            (key, None) if WORDS.contains(&key) => self.data.push(option.to_owned()),
+            (key, Some(_)) if VALUES.contains(&key) => self.data.push(option.to_owned()),
+            // What the security module understands is taken before OCFS2 sees it.
+            ("fscontext" | "defcontext" | "rootcontext", Some(_)) => {
+                self.data.push(option.to_owned());
+            }
+            _ if sloppy => {}
+            _ => return Err(OptionError::Unknown(option.to_owned())),
+        }
+        Ok(())
+    }
+}
+
+/// The options between the commas that are not in quotes.
+fn split(text: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    let parts = text.split(move |c: char| {
+        quoted ^= c == '"';
+        c == ',' && !quoted
+    });
+    parts.map(str::trim).filter(|option| !option.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_options_of_others_and_of_ocfs2_are_told_apart() {
+        let text = "rw,_netdev,ro,noatime,x-systemd.automount,acl,commit=5,nosuid,suid,\
+                    heartbeat=local,context=\"a,b\",,data=ordered";
+        let options = MountOptions::parse(text, false).unwrap();
+        assert_eq!(options.flags.bits(), MountFlags::RDONLY | MountFlags::NOATIME);
+        assert!(options.flags.is_read_only() && !options.remount);
+        assert_eq!(options.data, ["acl", "commit=5", "context=\"a,b\"", "data=ordered"]);
+        assert_eq!(options.heartbeat.as_deref(), Some("local"));
+        let options =
+            MountOptions::parse("remount,rw,nocluster,cluster_stack=pcmk", false).unwrap();
+        assert!(options.remount && options.nocluster && !options.flags.is_read_only());
+        assert_eq!(options.cluster_stack.as_deref(), Some("pcmk"));
+        assert_eq!(MountOptions::parse("", false).unwrap(), MountOptions::default());
+    }
+
+    #[test]
+    fn what_can_not_be_is_refused_and_the_unknown_only_without_sloppy() {
+        let parse = |text| MountOptions::parse(text, false).unwrap_err().to_string();
+        assert!(parse("bind").contains("mount(8) does it"));
+        assert!(parse("heartbeat=maybe").contains("heartbeat=maybe is not known"));
+        assert!(parse("cluster_stack=corosync").contains("four letters"));
+        assert!(parse("acl=1").contains("OCFS2 has no option acl=1"));
+        assert!(parse("subvol=x").contains("-s passes over"));
+        assert_eq!(MountOptions::parse("subvol=x,acl", true).unwrap().data, ["acl"]);
+        assert!(MountOptions::parse("heartbeat=maybe", true).is_err());
+    }
+}

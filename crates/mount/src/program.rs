@@ -1,0 +1,59 @@
+//! The program.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use anyhow::Result;
+use ocfs2_cli::{Status, print_error, print_warning};
+use ocfs2_cluster::{Kernel, References, RunningKernel};
+
+use crate::{Cli, Machine, mount, system_mount};
+
+/// Mounts what `cli` names.
+///
+/// # Errors
+/// None: they are printed, since each has a status of its own.
+pub fn run(cli: &Cli) -> Result<Status> {
+    let kernel = RunningKernel::default();
+    let references = References::default();
+    let machine = Machine {
+        kernel: &kernel,
+        references: &references,
+        mount: &system_mount,
+        mountinfo: &|| fs::read_to_string("/proc/self/mountinfo").unwrap_or_default(),
+    };
+    let done = cli.options().map_err(Into::into).and_then(|options| {
+        if !options.fake && !rustix::process::geteuid().is_root() {
+            print_warning("only root can mount");
+            return Ok(Status::FAILURE);
+        }
+        let outcome = mount(&options, &machine)?;
+        for note in &outcome.notes {
+            print_warning(format!("{}: {note}", outcome.request.source.display()));
+        }
+        if cli.verbose {
+            let request = &outcome.request;
+            let (source, target) = (request.source.display(), request.target.display());
+            println!("{source} on {target} type ocfs2 ({})", request.data);
+        }
+        if outcome.request.data.ends_with("heartbeat=local") && !options.fake {
+            raise_priority(&kernel, &outcome.request.source);
+        }
+        Ok(Status::SUCCESS)
+    });
+    Ok(done.unwrap_or_else(|err: crate::MountError| {
+        let status = err.status();
+        print_error(&err.into());
+        Status(status)
+    }))
+}
+
+/// A heartbeat should not wait behind other I/O. Where that can not be had it beats all the
+/// same.
+fn raise_priority(kernel: &dyn Kernel, device: &std::path::Path) {
+    let path = kernel.read("proc/sys/fs/ocfs2/nm/hb_ctl_path");
+    let path = path.unwrap_or_else(|_| "/sbin/ocfs2_hb_ctl".to_owned());
+    let mut command = Command::new(path);
+    command.arg("-P").arg("-d").arg(device);
+    let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+}
