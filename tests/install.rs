@@ -9,7 +9,15 @@ use std::path::{Path, PathBuf};
 
 use ocfs2_testing::{Outcome, Run, Scratch, c_tool, find_program, oracle, program, program_dir};
 
-const PROGRAMS: [&str; 4] = ["mkfs.ocfs2", "fsck.ocfs2", "mounted.ocfs2", "blkid.ocfs2"];
+const PROGRAMS: [&str; 7] = [
+    "mkfs.ocfs2",
+    "fsck.ocfs2",
+    "mounted.ocfs2",
+    "blkid.ocfs2",
+    "o2cb",
+    "ocfs2_hb_ctl",
+    "mount.ocfs2",
+];
 
 fn install(args: &[&str], destdir: &Path) -> Outcome {
     let run = Run::new(program("xtask")).arg("install").args(args);

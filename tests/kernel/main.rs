@@ -9,4 +9,5 @@ mod lab;
 mod mounted;
 mod recovery;
 mod repairs;
+mod story;
 mod volume;

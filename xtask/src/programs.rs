@@ -17,6 +17,9 @@ pub const PROGRAMS: &[Program] = &[
     Program { name: "fsck.ocfs2", command: ocfs2_fsck::command },
     Program { name: "mounted.ocfs2", command: ocfs2_mounted::command },
     Program { name: "blkid.ocfs2", command: ocfs2_blkid::command },
+    Program { name: "o2cb", command: ocfs2_o2cb::command },
+    Program { name: "ocfs2_hb_ctl", command: ocfs2_o2cb::hb_ctl::command },
+    Program { name: "mount.ocfs2", command: ocfs2_mount::command },
 ];
 
 impl Program {

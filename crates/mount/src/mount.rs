@@ -113,7 +113,7 @@ pub enum MountError {
         /// The device.
         path: PathBuf,
         /// Why.
-        cause: OpenVolumeError,
+        cause: Box<OpenVolumeError>,
     },
     /// A structure of the volume can not be read.
     #[error("{}: {cause}; fsck.ocfs2 checks the volume", path.display())]
@@ -121,7 +121,7 @@ pub enum MountError {
         /// The device.
         path: PathBuf,
         /// What is wrong.
-        cause: ocfs2_volume::Error,
+        cause: Box<ocfs2_volume::Error>,
     },
     /// tunefs was interrupted.
     #[error(
@@ -156,7 +156,7 @@ pub enum MountError {
         /// The device.
         path: PathBuf,
         /// Why.
-        cause: ClusterError,
+        cause: Box<ClusterError>,
     },
     /// `nocluster` while others use it.
     #[error("{}: -o nocluster, and the volume is in use by {}", path.display(), users.join(", "))]
@@ -172,7 +172,7 @@ pub enum MountError {
         /// The device.
         path: PathBuf,
         /// Why.
-        cause: ReferenceError,
+        cause: Box<ReferenceError>,
     },
     /// The kernel refused.
     #[error("mounting {} on {}: {cause}{}", path.display(), target.display(), behind(hint))]
@@ -225,7 +225,7 @@ pub fn mount(options: &Options, machine: &Machine<'_>) -> Result<Outcome, MountE
     }
     let device = open(&path, &DeviceOptions::default())?;
     let volume = Volume::open(device, &VolumeOptions::default())
-        .map_err(|cause| MountError::Volume { path: path.clone(), cause })?;
+        .map_err(|cause| MountError::Volume { path: path.clone(), cause: cause.into() })?;
     let number = metadata.file_type().is_block_device().then(|| metadata.rdev());
     mount_volume(options, machine, &volume, path, number)
 }
@@ -250,7 +250,10 @@ pub(crate) fn mount_volume(
     let read_only_device = name.as_ref().is_some_and(|name| {
         kernel.read(&format!("sys/dev/block/{name}/ro")).is_ok_and(|text| text.trim() == "1")
     });
-    let damaged = |cause| MountError::Damaged { path: path.clone(), cause };
+    let damaged = |cause: ocfs2_volume::Error| MountError::Damaged {
+        path: path.clone(),
+        cause: cause.into(),
+    };
     let dirty = (0..volume.max_slots()).filter_map(|slot| match volume.journal_is_dirty(slot) {
         Ok(false) => None,
         Ok(true) => Some(Ok(slot)),
@@ -266,7 +269,8 @@ pub(crate) fn mount_volume(
         }
     }
     let superblock = volume.superblock();
-    let cluster_error = |cause| MountError::Cluster { path: path.clone(), cause };
+    let cluster_error =
+        |cause: ClusterError| MountError::Cluster { path: path.clone(), cause: cause.into() };
     let heartbeat = if told.nocluster || read_only_device {
         ocfs2_cluster::stack::load_file_system(kernel).map_err(|err| cluster_error(err.into()))?;
         Heartbeat::None
@@ -334,11 +338,14 @@ fn start(
 ) -> Result<String, MountError> {
     let region = volume
         .heartbeat_region()
-        .map_err(|cause| MountError::Damaged { path: path.to_owned(), cause })?;
+        .map_err(|cause| MountError::Damaged { path: path.to_owned(), cause: cause.into() })?;
     let uuid = volume.superblock().uuid_string();
     let sector = volume.device().sector_size();
     let place = RegionPlace::new(uuid.clone(), region.offset_bytes, region.size_bytes, sector);
-    let failed = |cause| MountError::Heartbeat { path: path.to_owned(), cause };
+    let failed = |cause: ReferenceError| MountError::Heartbeat {
+        path: path.to_owned(),
+        cause: cause.into(),
+    };
     let device = File::options().read(true).write(true).open(path);
     let device = device.map_err(|cause| MountError::Io { path: path.to_owned(), cause })?;
     let offline = || failed(OnlineError::NotOnline(cluster.to_owned()).into());
@@ -404,7 +411,7 @@ fn check_told(told: &MountOptions, heartbeat: &Heartbeat) -> Result<(), ClusterE
 fn check_alone(volume: &Volume, path: &Path) -> Result<(), MountError> {
     let options = SampleOptions::before_writing();
     let usage = Usage::of_volume(volume, None, &options, &SystemClock::default())
-        .map_err(|cause| MountError::Damaged { path: path.to_owned(), cause })?;
+        .map_err(|cause| MountError::Damaged { path: path.to_owned(), cause: cause.into() })?;
     let crashed = |state: &State| matches!(state, State::Crashed { .. });
     let slots = usage.slots.iter().map(|slot| (slot.node, &slot.state));
     let others = usage.without_slot.iter().map(|(node, state)| (*node, state));

@@ -38,7 +38,8 @@ pub fn root(busybox: &Path, programs: &[PathBuf]) -> Result<Vec<u8>> {
     archive.link("lib", "usr/lib")?;
     archive.link("lib64", "usr/lib")?;
     archive.file("init", INIT.as_bytes())?;
-    for (name, script) in COMMANDS {
+    let given = programs.iter().map(|program| name(program)).collect::<Result<Vec<_>>>()?;
+    for (name, script) in COMMANDS.iter().filter(|(name, _)| !given.iter().any(|it| it == name)) {
         archive.file(&format!("sbin/{name}"), script.as_bytes())?;
     }
     archive.file("bin/busybox", &read(busybox)?)?;

@@ -32,6 +32,8 @@
 //! - `barrier NAME [SECONDS]` waits until the other node has come to the same barrier;
 //! - `crash` ends this machine at once, `peer-dead [SECONDS]` waits until the other one is gone.
 //!
+//! A program given that has the name of one of these commands takes its place.
+//!
 //! A volume still mounted when the script ends is unmounted: one that is to stay dirty needs
 //! `crash`.
 
@@ -88,6 +90,11 @@ impl Lab {
     /// One machine, in no cluster.
     pub fn vm(&self) -> Machines<'_> {
         Machines::new(self, 1)
+    }
+
+    /// Two machines on one `disk` that are connected, and in no cluster: their scripts make one.
+    pub fn pair(&self, disk: impl AsRef<Path>) -> Machines<'_> {
+        Machines::new(self, 2).disk(disk)
     }
 
     /// Two machines on one `disk`: `ovs001` and `ovs002` of the cluster `ovscluster`.
