@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ocfs2_testing::{Outcome, Run, Scratch, c_tool, find_program, oracle, program, program_dir};
 
-const PROGRAMS: [&str; 7] = [
+const PROGRAMS: [&str; 8] = [
     "mkfs.ocfs2",
     "fsck.ocfs2",
     "mounted.ocfs2",
@@ -17,6 +17,7 @@ const PROGRAMS: [&str; 7] = [
     "o2cb",
     "ocfs2_hb_ctl",
     "mount.ocfs2",
+    "tunefs.ocfs2",
 ];
 
 fn install(args: &[&str], destdir: &Path) -> Outcome {

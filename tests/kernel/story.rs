@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use ocfs2_testing::vm::End;
-use ocfs2_testing::{Scratch, program};
+use ocfs2_testing::{Scratch, oracle, program};
 
 use crate::lab::lab;
 use crate::volume::{NEW_JOURNAL, assert_fsck_is_content};
@@ -28,6 +28,9 @@ fn programs() -> Vec<PathBuf> {
     names.map(program).into()
 }
 
+/// `mount` is that of util-linux, which calls `mount.ocfs2` as a distribution's does; busybox asks
+/// the kernel first.
+///
 /// `step COMMAND` shows a command and what it prints in the transcript, and ends the script if it
 /// fails; `refused COMMAND` if it does not.
 const SHELL: &str = r#"
@@ -35,7 +38,7 @@ const SHELL: &str = r#"
     rm -f /sbin/mount-volume /sbin/cluster-up /sbin/heartbeat-start /sbin/cluster-conf
     show() {
         { echo "[root@$HOSTNAME ~]# $*"; } >>/share/transcript
-        sh -c "$*" >/tmp/said 2>&1 </dev/null
+        sh -c "mount() { /sbin/mount \"\$@\"; }; $*" >/tmp/said 2>&1 </dev/null
         status=$?
         cat /tmp/said >>/share/transcript
         echo "[root@$HOSTNAME ~]# $*"
@@ -80,7 +83,7 @@ const STORY: &str = r#"
     fi
     barrier first
     if [ $NODE = 1 ]; then
-        step "mkdir /ovs; mount.ocfs2 LABEL=/OVS /ovs"
+        step "mkdir /ovs; mount -t ocfs2 LABEL=/OVS /ovs"
         step "mounted.ocfs2 -f"
         step "echo written by ovs002 >/ovs/from-ovs002"
     fi
@@ -130,7 +133,7 @@ fn after<'t>(transcript: &'t str, host: &str, command: &str, nth: usize) -> &'t 
 
 #[test]
 fn a_cluster_is_made_used_and_recovered_with_our_programs_alone() -> Result<()> {
-    let Some(lab) = lab() else { return Ok(()) };
+    let (Some(lab), Some(mount)) = (lab(), oracle("mount")) else { return Ok(()) };
     let scratch = Scratch::new();
     let disk = scratch.image("disk.img", 700 << 20);
     let share = scratch.join("share");
@@ -138,6 +141,7 @@ fn a_cluster_is_made_used_and_recovered_with_our_programs_alone() -> Result<()> 
     let run = lab
         .pair(&disk)
         .programs(programs())
+        .program(mount)
         .share(&share)
         .script([SHELL, STORY].concat())
         .allow(NEW_JOURNAL)

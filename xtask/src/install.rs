@@ -1,6 +1,7 @@
 //! `cargo xtask install`: programs, manual pages and completions where the system looks.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -124,7 +125,7 @@ fn write(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
         let dir = path.parent().unwrap_or(path);
         fs::create_dir_all(dir)?;
         let mut file = tempfile::NamedTempFile::new_in(dir)?;
-        std::io::Write::write_all(&mut file, contents)?;
+        file.write_all(contents)?;
         file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
         file.persist(path).map(drop).map_err(|err| err.error)
     };
@@ -132,12 +133,45 @@ fn write(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
 }
 
 fn man_page(program: &Program) -> Result<Vec<u8>> {
+    let command = program.command();
+    let man = Man::new(command.clone()).section("8").manual("OCFS2");
     let mut page = Vec::new();
-    Man::new(program.command()).section("8").manual("OCFS2").render(&mut page)?;
+    if command.has_subcommands() {
+        // As a whole it would refer to pages of the subcommands, which are in this one.
+        man.render_title(&mut page)?;
+        man.render_name_section(&mut page)?;
+        man.render_synopsis_section(&mut page)?;
+        man.render_description_section(&mut page)?;
+        man.render_options_section(&mut page)?;
+        render_subcommands(command, &mut page)?;
+        man.render_version_section(&mut page)?;
+    } else {
+        man.render(&mut page)?;
+    }
     // What stands behind the options in --help is laid out already, and its lines are not to
     // be filled.
     let page = String::from_utf8(page)?.replace("\n.SH EXTRA\n", "\n.SH NOTES\n.nf\n");
     Ok(page.replace("\n.SH VERSION\n", "\n.fi\n.SH VERSION\n").into_bytes())
+}
+
+/// The section COMMANDS: each with its usage, what it does, its options.
+fn render_subcommands(mut command: clap::Command, page: &mut Vec<u8>) -> Result<()> {
+    command = command.disable_help_subcommand(true);
+    command.build();
+    writeln!(page, ".SH COMMANDS")?;
+    for subcommand in command.get_subcommands_mut() {
+        let usage = subcommand.render_usage().to_string();
+        let usage = usage.trim_start_matches("Usage: ").replace('-', "\\-");
+        let about = subcommand.get_about().map(ToString::to_string).unwrap_or_default();
+        writeln!(page, ".SS \"{usage}\"\n{about}.")?;
+        // Options of all commands stand above.
+        let own = |arg: &clap::Arg| !arg.is_global_set() && arg.get_id() != "help";
+        for arg in subcommand.get_arguments().filter(|arg| own(arg)) {
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            writeln!(page, ".TP\n\\fB{}\\fR\n{help}", arg.to_string().replace('-', "\\-"))?;
+        }
+    }
+    Ok(())
 }
 
 fn completions(program: &Program, shell: Shell) -> Vec<u8> {

@@ -20,6 +20,7 @@ pub const PROGRAMS: &[Program] = &[
     Program { name: "o2cb", command: ocfs2_o2cb::command },
     Program { name: "ocfs2_hb_ctl", command: ocfs2_o2cb::hb_ctl::command },
     Program { name: "mount.ocfs2", command: ocfs2_mount::command },
+    Program { name: "tunefs.ocfs2", command: ocfs2_tunefs::command },
 ];
 
 impl Program {

@@ -118,6 +118,17 @@ fn until_nul(bytes: &[u8]) -> &[u8] {
 }
 
 impl ClusterInfo {
+    /// That of the cluster `name` of a stack; `None` if the name does not have 1 to 16 bytes.
+    pub fn new(stack: [u8; 4], name: &str, global_heartbeat: bool) -> Option<Self> {
+        let mut ci_cluster = [0; 16];
+        ci_cluster
+            .get_mut(..name.len())
+            .filter(|to| !to.is_empty())?
+            .copy_from_slice(name.as_bytes());
+        let ci_stackflags = if global_heartbeat { STACKFLAG_GLOBAL_HEARTBEAT } else { 0 };
+        Some(Self { ci_stack: stack, ci_stackflags, ci_reserved: [0; 3], ci_cluster })
+    }
+
     /// The stack's label as text; bytes that are no UTF-8 are replaced.
     pub fn stack(&self) -> String {
         String::from_utf8_lossy(until_nul(&self.ci_stack)).into_owned()

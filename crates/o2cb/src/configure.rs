@@ -8,7 +8,7 @@ use crate::Sysconfig;
 use crate::cli::Configure;
 
 /// Fills in what `told` says, or asks if it says nothing; an empty answer, or none, leaves
-/// what is in brackets.
+/// what is in brackets. With `echo` answers are printed: a terminal shows what is typed there.
 ///
 /// # Errors
 /// An answer that can not be; output or input fails.
@@ -17,8 +17,10 @@ pub fn configure(
     told: &Configure,
     input: &mut dyn BufRead,
     out: &mut dyn Write,
+    echo: bool,
 ) -> Result<()> {
-    let told = if *told == Configure::default() { ask(file, input, out)? } else { told.clone() };
+    let told =
+        if *told == Configure::default() { ask(file, input, out, echo)? } else { told.clone() };
     let numbers = [
         ("O2CB_HEARTBEAT_THRESHOLD", told.dead_threshold),
         ("O2CB_IDLE_TIMEOUT_MS", told.idle_timeout),
@@ -43,7 +45,12 @@ pub fn configure(
     Ok(())
 }
 
-fn ask(file: &Sysconfig, input: &mut dyn BufRead, out: &mut dyn Write) -> Result<Configure> {
+fn ask(
+    file: &Sysconfig,
+    input: &mut dyn BufRead,
+    out: &mut dyn Write,
+    echo: bool,
+) -> Result<Configure> {
     writeln!(out, "Configuring the O2CB driver.\n")?;
     writeln!(out, "This will configure the on-boot properties of the O2CB driver.")?;
     writeln!(out, "The current values are shown in brackets ('[]'). Enter keeps one.\n")?;
@@ -51,10 +58,11 @@ fn ask(file: &Sysconfig, input: &mut dyn BufRead, out: &mut dyn Write) -> Result
         write!(out, "{text} [{current}]: ")?;
         out.flush()?;
         let mut line = String::new();
-        if input.read_line(&mut line)? == 0 {
-            writeln!(out)?;
-        }
+        let ended = input.read_line(&mut line)? == 0;
         let answer = line.trim();
+        if ended || echo {
+            writeln!(out, "{answer}")?;
+        }
         Ok(if answer.is_empty() { current } else { answer.to_owned() })
     };
     let enabled = if file.is_enabled() { "y" } else { "n" };
@@ -101,7 +109,7 @@ mod tests {
 
     fn answered(answers: &str) -> Result<(Sysconfig, String)> {
         let (mut file, mut out) = (Sysconfig::default(), Vec::new());
-        configure(&mut file, &Configure::default(), &mut answers.as_bytes(), &mut out)?;
+        configure(&mut file, &Configure::default(), &mut answers.as_bytes(), &mut out, true)?;
         Ok((file, String::from_utf8(out)?))
     }
 
@@ -112,11 +120,9 @@ mod tests {
             O2CB_HEARTBEAT_THRESHOLD=8\nO2CB_IDLE_TIMEOUT_MS=10000\nO2CB_KEEPALIVE_DELAY_MS=2000\n\
             O2CB_RECONNECT_DELAY_MS=2000\n";
         assert_eq!(file.text(), expected);
-        assert!(out.contains("Load O2CB driver on boot (y/n) [n]: "), "{out}");
-        assert!(
-            out.contains("Cluster to start on boot (Enter \"none\" to clear) [none]: "),
-            "{out}"
-        );
+        assert!(out.contains("Load O2CB driver on boot (y/n) [n]: y\n"), "{out}");
+        let cluster = "Cluster to start on boot (Enter \"none\" to clear) [none]: ovscluster\n";
+        assert!(out.contains(cluster), "{out}");
         let (file, _) = answered("").unwrap();
         assert!(!file.is_enabled() && file.boot_cluster().is_none());
     }
@@ -137,7 +143,7 @@ mod tests {
     fn nothing_is_asked_when_an_option_tells() {
         let (mut file, mut out) = (Sysconfig::default(), Vec::new());
         let told = Configure { dead_threshold: Some(61), ..Default::default() };
-        configure(&mut file, &told, &mut "n\n".as_bytes(), &mut out).unwrap();
+        configure(&mut file, &told, &mut "n\n".as_bytes(), &mut out, true).unwrap();
         assert_eq!((file.text(), out.len()), ("O2CB_HEARTBEAT_THRESHOLD=61\n", 0));
     }
 }

@@ -1,7 +1,7 @@
 //! The program `o2cb`.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use anyhow::{Context, Result, bail};
 use ocfs2_cli::{Output, Status as Exit, print_json};
@@ -64,7 +64,9 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Configure(told) => {
             let path = cli.sysconfig();
             let mut file = Sysconfig::read(&path)?;
-            configure::configure(&mut file, told, &mut io::stdin().lock(), &mut out)?;
+            let stdin = io::stdin();
+            let echo = !stdin.is_terminal();
+            configure::configure(&mut file, told, &mut stdin.lock(), &mut out, echo)?;
             file.write(&path)?;
             writeln!(out, "Writing O2CB configuration to {}: OK", path.display())?;
         }

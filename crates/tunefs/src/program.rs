@@ -1,0 +1,67 @@
+//! The program.
+
+use std::io::Write;
+
+use anyhow::{Context, Result, bail};
+use ocfs2_cli::{Output, Status, confirm};
+use ocfs2_cluster::RunningCluster;
+use ocfs2_volume::device::{DeviceOptions, open};
+use ocfs2_volume::usage::SystemClock;
+use ocfs2_volume::{Volume, VolumeOptions};
+
+use crate::{Cli, check, query, stamp, stamped};
+
+/// Does what `cli` asks for.
+///
+/// # Errors
+/// What could not be done, and why.
+pub fn run(cli: &Cli) -> Result<Status> {
+    if let Some(format) = &cli.query {
+        let options = VolumeOptions { heartbeat_device: true, ..Default::default() };
+        let volume = open_volume(cli, false, &options)?;
+        Output::stdout().write_all(query(volume.superblock(), format)?.as_bytes())?;
+        return Ok(Status::SUCCESS);
+    }
+    let running = RunningCluster::find().context(
+        "no cluster is online on this host that the volume could be given to: o2cb online",
+    )?;
+    let write = !cli.no;
+    let options = VolumeOptions { write, strict: write, ..Default::default() };
+    let volume = open_volume(cli, write, &options)?;
+    update(cli, &volume, &running).with_context(|| cli.device.display().to_string())?;
+    Ok(Status::SUCCESS)
+}
+
+fn open_volume(cli: &Cli, write: bool, options: &VolumeOptions) -> Result<Volume> {
+    let device =
+        DeviceOptions { write, exclusive: write, partition: cli.partition, ..Default::default() };
+    let device = open(&cli.device, &device)?;
+    Volume::open(device, options).with_context(|| cli.device.display().to_string())
+}
+
+fn update(cli: &Cli, volume: &Volume, running: &RunningCluster) -> Result<()> {
+    let say = |text: &str| match cli.quiet {
+        true => Ok(()),
+        false => writeln!(Output::stdout(), "{text}"),
+    };
+    let now = query(volume.superblock(), "%C")?;
+    let superblock = stamped(volume.superblock(), running)?;
+    let then = query(&superblock, "%C")?;
+    if superblock == *volume.superblock() {
+        say(&format!("The volume belongs to {running} already"))?;
+        return Ok(());
+    }
+    check(volume, &SystemClock::default())?;
+    say(&format!("Changing the cluster stack from {now} to {then}"))?;
+    if cli.no {
+        say("Nothing was changed")?;
+        return Ok(());
+    }
+    let question = "No node of the old cluster can mount the volume any more. Proceed";
+    if !cli.yes && !confirm(question, "-y")? {
+        bail!("nothing was changed");
+    }
+    stamp(volume, &superblock)?;
+    say("The cluster stack was changed")?;
+    Ok(())
+}
