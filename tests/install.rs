@@ -56,6 +56,10 @@ fn a_prefix_gets_programs_manual_pages_and_completions() {
         let fish = local.join(format!("share/fish/vendor_completions.d/{name}.fish"));
         assert!(fs::read_to_string(fish).unwrap().contains(&format!("complete -c {name}")));
     }
+    let unit = fs::read_to_string(local.join("lib/systemd/system/o2cb.service")).unwrap();
+    assert!(unit.contains("\nExecStart=/usr/local/sbin/o2cb online --if-enabled\n"), "{unit}");
+    let o2cb = fs::read_to_string(local.join("share/man/man8/o2cb.8")).unwrap();
+    assert!(o2cb.contains("\n.SH COMMANDS\n") && !o2cb.contains("o2cb\\-add\\-node(8)"), "{o2cb}");
     let checks = fs::read_to_string(local.join("share/man/man8/fsck.ocfs2.checks.8")).unwrap();
     assert!(checks.contains(".TP\n.B EB_BLKNO\n"), "{checks}");
 }
@@ -77,6 +81,9 @@ fn without_a_prefix_files_go_where_a_distribution_puts_them() {
             assert!(printed.lines().any(|line| Path::new(line) == path), "{printed}");
         }
     }
+    assert!(scratch.join("usr/lib/udev/rules.d/51-ocfs2.rules").is_file());
+    let unit = fs::read_to_string(scratch.join("usr/lib/systemd/system/o2cb.service")).unwrap();
+    assert!(unit.contains("\nExecStop=/sbin/o2cb offline\n"), "{unit}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! `cargo xtask install`: programs, manual pages and completions where the system looks.
+//! `cargo xtask install`: programs, manual pages, completions, a systemd unit and a udev rule
+//! where the system looks.
 
 use std::fs;
 use std::io::Write;
@@ -35,6 +36,16 @@ pub fn run(options: &Options) -> Result<()> {
         println!("{}", path.display());
     }
     write_man_pages(&places.man)?;
+    for (path, contents) in [
+        (
+            places.units.join("o2cb.service"),
+            UNIT.replace("@SBIN@", &places.called.to_string_lossy()),
+        ),
+        (places.rules.join("51-ocfs2.rules"), RULES.to_owned()),
+    ] {
+        write(&path, contents.as_bytes(), 0o644)?;
+        println!("{}", path.display());
+    }
     for program in PROGRAMS {
         for (shell, path) in [
             (Shell::Bash, places.bash.join(program.name)),
@@ -86,9 +97,18 @@ pub fn write_man_pages(out: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Brings the cluster online at boot, if `o2cb configure` enabled it.
+const UNIT: &str = include_str!("../../crates/o2cb/system/o2cb.service");
+/// Names a device as the daemons of other cluster stacks expect it.
+const RULES: &str = include_str!("../../crates/o2cb/system/51-ocfs2.rules");
+
 /// The folders things go to.
 struct Places {
     sbin: PathBuf,
+    /// The same as it is called from, without the folder in front of all.
+    called: PathBuf,
+    units: PathBuf,
+    rules: PathBuf,
     man: PathBuf,
     bash: PathBuf,
     zsh: PathBuf,
@@ -99,6 +119,7 @@ impl Places {
     fn new(prefix: &Path, destdir: Option<&Path>) -> Self {
         let whole_system = prefix == Path::new("/");
         let share = if whole_system { Path::new("/usr/share") } else { &prefix.join("share") };
+        let lib = if whole_system { Path::new("/usr/lib") } else { &prefix.join("lib") };
         let under = |path: PathBuf| match destdir {
             Some(destdir) => destdir.join(path.strip_prefix("/").unwrap_or(&path)),
             None => path,
@@ -111,6 +132,9 @@ impl Places {
         };
         Self {
             sbin: under(prefix.join("sbin")),
+            called: prefix.join("sbin"),
+            units: under(lib.join("systemd/system")),
+            rules: under(lib.join("udev/rules.d")),
             man: under(share.join("man/man8")),
             bash: under(share.join("bash-completion/completions")),
             zsh: under(share.join(zsh)),

@@ -39,8 +39,8 @@ enum Task {
     Fixtures(fixtures::Options),
     /// Formatting, lints, documentation, all tests, static programs
     Ci,
-    /// Build the programs and put them where the system calls them, with manual pages and
-    /// shell completions
+    /// Build the programs and put them where the system calls them, with manual pages, shell
+    /// completions, a systemd unit and a udev rule
     Install(install::Options),
     /// Write the manual pages
     Man {

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use ocfs2_cli::{Output, Status as Exit, print_json};
+use ocfs2_cli::{Output, Status as Exit, print_json, print_warning};
 use ocfs2_cluster::{
     ClusterConf, ConfFile, Kernel, Online, OnlineError, References, RunningKernel, stack,
 };
@@ -38,6 +39,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
             let timeouts = Sysconfig::read(&cli.sysconfig())?.timeouts()?;
             let file = conf(cli)?;
             Online::prepare(&kernel)?.register(file.conf(), &name.cluster, &timeouts)?;
+            tell_of_hb_ctl(&kernel);
             say(cli, &format!("cluster {} registered", name.cluster));
         }
         Command::UnregisterCluster(name) => {
@@ -87,6 +89,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
             let file = conf(cli)?;
             let name = choose(cluster.as_deref(), &sysconfig, file.conf())?;
             up::online(&kernel, file.conf(), &name, &sysconfig.timeouts()?, region_device)?;
+            tell_of_hb_ctl(&kernel);
             writeln!(out, "Cluster {name}: Online")?;
         }
         Command::Offline { cluster } => {
@@ -116,6 +119,15 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         }
     }
     Ok(Exit::SUCCESS)
+}
+
+/// The cluster is online without it, so that a failure is only worth a warning.
+fn tell_of_hb_ctl(kernel: &dyn Kernel) {
+    let own = std::env::current_exe().ok().map(|path| path.with_file_name("ocfs2_hb_ctl"));
+    let told = own.as_deref().and_then(Path::to_str).map(|path| up::show_hb_ctl(kernel, path));
+    if let Some(Err(err)) = told {
+        print_warning(format!("the kernel can not be told where ocfs2_hb_ctl is: {err}"));
+    }
 }
 
 fn conf(cli: &Cli) -> Result<ConfFile> {

@@ -40,6 +40,20 @@ pub fn online(
     Ok(())
 }
 
+/// Tells the kernel where `ocfs2_hb_ctl` is, which it runs after a volume was unmounted, if it
+/// looks where there is none. `ours` is the one installed with this program.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn show_hb_ctl(kernel: &dyn Kernel, ours: &str) -> std::io::Result<()> {
+    const PATH: &str = "proc/sys/fs/ocfs2/nm/hb_ctl_path";
+    let exists = |path: &str| kernel.exists(path.trim().trim_start_matches('/'));
+    match kernel.read(PATH) {
+        Ok(path) if !exists(&path) && exists(ours) => kernel.write(PATH, ours),
+        _ => Ok(()),
+    }
+}
+
 /// Starts the global heartbeat in all regions of a cluster that is online.
 ///
 /// # Errors
@@ -144,6 +158,23 @@ mod tests {
         assert_eq!(err.to_string(), "cluster `web` is in use: unmount /mnt first");
         assert_eq!(take_offline(Some("web")).unwrap().as_deref(), Some("web"));
         assert_eq!(take_offline(None).unwrap(), None);
+    }
+
+    #[test]
+    fn the_kernel_is_told_of_our_hb_ctl_where_it_knows_of_none() {
+        let kernel = FakeKernel::new("a");
+        show_hb_ctl(&kernel, "/opt/sbin/ocfs2_hb_ctl").unwrap();
+        let path = "proc/sys/fs/ocfs2/nm/hb_ctl_path";
+        kernel.put(path, Some("/sbin/ocfs2_hb_ctl"));
+        show_hb_ctl(&kernel, "/opt/sbin/ocfs2_hb_ctl").unwrap();
+        assert!(kernel.take_log().is_empty(), "ours is not there either");
+        kernel.put("opt/sbin/ocfs2_hb_ctl", Some(""));
+        show_hb_ctl(&kernel, "/opt/sbin/ocfs2_hb_ctl").unwrap();
+        assert_eq!(kernel.take_log(), [format!("write {path} /opt/sbin/ocfs2_hb_ctl")]);
+        kernel.put("sbin/ocfs2_hb_ctl", Some(""));
+        kernel.put(path, Some("/sbin/ocfs2_hb_ctl"));
+        show_hb_ctl(&kernel, "/opt/sbin/ocfs2_hb_ctl").unwrap();
+        assert!(kernel.take_log().is_empty());
     }
 
     #[test]
