@@ -52,6 +52,9 @@ enum Task {
     Demo(demo::Options),
     /// Time and memory beside the C tools
     Bench(bench::Options),
+    /// Read what an image holds, as fast as can be: what `bench` compares with
+    #[command(hide = true)]
+    RawRead(bench::raw::Options),
     /// Check volumes that were damaged by chance, for as long as one likes
     Soak(soak::Options),
     /// Build the programs statically linked, and check that they are
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
             }
             Task::Demo(options) => demo::run(&options)?,
             Task::Bench(options) => bench::run(&options)?,
+            Task::RawRead(options) => bench::raw::run(&options)?,
             Task::Soak(options) => soak::run(&options)?,
             Task::Static => static_build::run()?,
         }

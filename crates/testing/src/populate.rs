@@ -32,17 +32,26 @@ const SLOT: u16 = 1;
 /// They do not fit, or the volume has features this does not write: it has to have inline
 /// data, and neither metadata checksums nor directory indexes.
 pub fn populate(image: &Path, files: u32) {
+    populate_folders(image, files, FILES_PER_FOLDER);
+}
+
+/// The same with another number of files in each folder.
+///
+/// # Panics
+/// As [`populate`]; also if there were more than 60,000 folders.
+pub fn populate_folders(image: &Path, files: u32, files_per_folder: u32) {
     let device = open(image, &DeviceOptions::default()).unwrap();
     let volume = Volume::open(device, &VolumeOptions::default()).unwrap();
     assert!(!volume.has(Incompat::META_ECC | Incompat::INDEXED_DIRS));
     let file = File::options().write(true).open(image).unwrap();
     let mut populate = Populate::new(&volume, file);
-    let folders = files.div_ceil(FILES_PER_FOLDER);
+    let folders = files.div_ceil(files_per_folder);
+    assert!(folders <= 60_000, "a folder has no more links");
     let mut names = Vec::new();
     let many = populate.inode();
     for folder in 0..folders {
         let place = populate.inode();
-        let count = FILES_PER_FOLDER.min(files - folder * FILES_PER_FOLDER);
+        let count = files_per_folder.min(files - folder * files_per_folder);
         let mut entries = Vec::new();
         for number in 0..count {
             let blkno = populate.inode();
@@ -363,13 +372,13 @@ mod tests {
     #[test]
     fn the_c_fsck_finds_nothing_wrong_with_it() {
         let Some(c_fsck) = oracle("fsck.ocfs2") else { return };
-        for cluster_size in ["4K", "32K"] {
+        for (cluster_size, per_folder) in [("4K", FILES_PER_FOLDER), ("32K", 7)] {
             let scratch = Scratch::new();
             let image = scratch.join("many.img");
             let options = ["-q", "-N", "2", "-C", cluster_size, "--fs-features=noindexed-dirs"];
             let mkfs = Run::new(program("mkfs.ocfs2")).args(options).arg(&image);
             mkfs.arg("2G").success();
-            populate(&image, 12_345);
+            populate_folders(&image, 12_345, per_folder);
             let outcome = Run::new(&c_fsck).arg("-fn").arg(&image).success();
             assert!(outcome.stdout.contains("All passes succeeded"), "{outcome}");
             assert!(!outcome.stdout.contains('['), "{outcome}");

@@ -1,67 +1,139 @@
-//! fsck.ocfs2 on volumes without a fault.
+//! fsck.ocfs2 on volumes without a fault, and what others need for the same files.
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
-use ocfs2_testing::Scratch;
-use ocfs2_testing::populate::populate;
+use anyhow::Result;
 use rustix::fs::{Advice, fadvise};
 
-use super::{Options, programs, table};
+use super::volumes::{Tree, program};
+use super::{Options, Row, programs, raw, table};
 
 /// A volume to be checked.
 struct Work {
     title: &'static str,
-    size_bytes: u64,
-    files: u32,
+    tree: Tree,
+    /// Whether others check the same tree.
+    others: bool,
+    /// Whether the C tool takes half a minute for it.
+    once: bool,
 }
 
-const WORKS: [Work; 2] = [
-    Work { title: "an almost empty volume of 4 GiB", size_bytes: 4 << 30, files: 0 },
-    Work {
-        title: "a volume of 20 GiB with 1,000,000 files",
-        size_bytes: 20 << 30,
-        files: 1_000_000,
-    },
+/// The tree on which others are measured as well.
+pub const MANY: Tree = Tree::new(20 << 30, 1_000_000, 1000);
+
+const WORKS: [Work; 7] = [
+    Work::new("an almost empty volume of 4 GiB", Tree::new(4 << 30, 0, 1)),
+    Work::new("10,000 files", Tree::new(20 << 30, 10_000, 1000)),
+    Work::new("100,000 files", Tree::new(20 << 30, 100_000, 1000)),
+    Work { others: true, ..Work::new("1,000,000 files", MANY) },
+    Work::new("100,000 files in 10,000 directories", Tree::new(20 << 30, 100_000, 10)),
+    Work::new("500,000 files in one directory", Tree::new(20 << 30, 500_000, 500_000)),
+    Work { once: true, ..Work::new("an empty volume of 15 TiB", Tree::new(15 << 40, 0, 1)) },
 ];
+
+impl Work {
+    const fn new(title: &'static str, tree: Tree) -> Self {
+        Self { title, tree, others: false, once: false }
+    }
+}
+
+/// A program, its arguments and what it is to check.
+pub struct Subject {
+    pub row: Row,
+    pub arguments: Vec<PathBuf>,
+    pub image: PathBuf,
+}
+
+impl Subject {
+    fn new(row: Row, arguments: &[&str], image: &Path, device: &Path) -> Self {
+        let arguments = arguments.iter().map(PathBuf::from).chain([device.to_owned()]);
+        Self { row, arguments: arguments.collect(), image: image.to_owned() }
+    }
+
+    /// One run.
+    pub fn run(&mut self) -> Result<()> {
+        let arguments = &self.arguments;
+        self.row.run(|command| command.args(arguments))
+    }
+}
+
+/// Ours and the C tool on a volume, and how long its bytes take to be read. `device` is where
+/// an image is seen.
+pub fn subjects(
+    folder: &Path,
+    image: &Path,
+    device: impl Fn(&Path) -> PathBuf,
+) -> Result<Vec<Subject>> {
+    let at = device(image);
+    let rows = programs(folder, "fsck.ocfs2")?;
+    let mut subjects: Vec<_> =
+        rows.into_iter().map(|row| Subject::new(row, &["-fn"], image, &at)).collect();
+    let reader = Row::new("raw read", &std::env::current_exe()?);
+    let of = image.display().to_string();
+    subjects.push(Subject::new(reader, &["raw-read", &of], image, &at));
+    Ok(subjects)
+}
+
+/// The checkers of other file systems on the same tree.
+pub fn others(tree: &Tree, device: impl Fn(&Path) -> PathBuf) -> Result<Vec<Subject>> {
+    let (ext4, xfs) = (tree.ext4()?, tree.xfs()?);
+    let e2fsck = Row::new("e2fsck, ext4", &program("e2fsck")?);
+    let xfs_repair = Row::new("xfs_repair, XFS", &program("xfs_repair")?);
+    Ok(vec![
+        Subject::new(e2fsck, &["-fn"], &ext4, &device(&ext4)),
+        Subject::new(xfs_repair, &["-n", "-f"], &xfs, &device(&xfs)),
+    ])
+}
 
 /// Measures and adds its tables.
 pub fn run(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
+    let _ = writeln!(
+        text,
+        "\nCold is with nothing of the image in the page cache. The raw read is of all bytes that\n\
+         are allocated in the image, which is its metadata, {} reads of at most 1 MiB at a time,\n\
+         past the page cache.",
+        raw::DEPTH
+    );
     for work in &WORKS {
-        let scratch = Scratch::new();
-        let image = scratch.join("disk.img");
-        let file = File::create_new(&image)?;
-        file.set_len(work.size_bytes)?;
-        let mkfs = Command::new(folder.join("mkfs-ocfs2"))
-            .args(["-q", "-N", "2", "--fs-features=noindexed-dirs"])
-            .arg(&image)
-            .status()?;
-        ensure!(mkfs.success(), "mkfs.ocfs2: {mkfs}");
-        if work.files > 0 {
-            populate(&image, work.files);
-        }
-        file.sync_all()?;
+        let image = work.tree.ocfs2(folder)?;
         for cold in [true, false] {
             let state = if cold { "cold" } else { "warm" };
-            eprintln!("fsck.ocfs2 -fn of {}, {state}, {} x", work.title, options.runs);
-            let mut rows = programs(folder, "fsck.ocfs2")?;
-            for _ in 0..options.runs.max(1) {
-                for row in &mut rows {
-                    if cold {
-                        fadvise(&file, 0, None, Advice::DontNeed)?;
-                    } else {
-                        // The C tool reads past the cache.
-                        std::io::copy(&mut File::open(&image)?, &mut std::io::sink())?;
+            let runs = options.runs.max(1);
+            eprintln!("fsck.ocfs2 -fn, {}, {state}, {runs} x", work.title);
+            let mut subjects = subjects(folder, &image, Path::to_owned)?;
+            if work.others {
+                subjects.extend(others(&work.tree, Path::to_owned)?);
+            }
+            if !cold {
+                // It reads past the cache.
+                subjects.retain(|subject| subject.row.name != "raw read");
+            }
+            for turn in 0..runs {
+                for subject in &mut subjects {
+                    if turn > 0 && work.once && subject.row.name == "C 1.8" {
+                        continue;
                     }
-                    row.run(|command| command.arg("-fn").arg(&image))?;
+                    prepare(&subject.image, cold)?;
+                    subject.run()?;
                 }
             }
             let _ = write!(text, "\n## fsck.ocfs2 -fn, {}, {state} cache\n\n", work.title);
+            text.push_str(if work.once { "One run of the C tool.\n\n" } else { "" });
+            let rows: Vec<_> = subjects.into_iter().map(|subject| subject.row).collect();
             text.push_str(&table(&rows));
         }
+    }
+    Ok(())
+}
+
+/// Sees to it that the image is in the page cache, or not.
+pub fn prepare(image: &Path, cold: bool) -> Result<()> {
+    let file = File::open(image)?;
+    fadvise(&file, 0, None, Advice::DontNeed)?;
+    if !cold {
+        raw::into_cache(image)?;
     }
     Ok(())
 }

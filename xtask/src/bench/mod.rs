@@ -16,6 +16,9 @@ use crate::measure::{self, Cost};
 
 mod fsck;
 mod mkfs;
+pub mod raw;
+mod san;
+mod volumes;
 
 /// What to measure, and where to put it.
 #[derive(clap::Args, Debug)]
@@ -36,6 +39,8 @@ pub struct Options {
 enum Program {
     Mkfs,
     Fsck,
+    /// fsck.ocfs2 where each read takes a millisecond
+    San,
 }
 
 impl Program {
@@ -44,6 +49,7 @@ impl Program {
         match self {
             Self::Mkfs => "# Benchmarks of mkfs.ocfs2\n",
             Self::Fsck => "# Benchmarks of fsck.ocfs2\n",
+            Self::San => "# Benchmarks of fsck.ocfs2 on a slow SAN\n",
         }
     }
 }
@@ -51,7 +57,7 @@ impl Program {
 /// Measures, prints tables, writes them.
 pub fn run(options: &Options) -> Result<()> {
     let folder = cargo::build_programs(Profile::Release)?;
-    for program in [Program::Mkfs, Program::Fsck] {
+    for program in [Program::Mkfs, Program::Fsck, Program::San] {
         if options.only.is_some_and(|only| only != program) {
             continue;
         }
@@ -59,6 +65,7 @@ pub fn run(options: &Options) -> Result<()> {
         match program {
             Program::Mkfs => mkfs::run(options, &folder, &mut part)?,
             Program::Fsck => fsck::run(options, &folder, &mut part)?,
+            Program::San => san::run(options, &folder, &mut part)?,
         }
         print!("{part}");
         if options.write {

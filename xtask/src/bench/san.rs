@@ -1,0 +1,113 @@
+//! fsck.ocfs2 on a device each read of which takes a millisecond, as on a slow SAN.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use ocfs2_testing::Scratch;
+
+use super::fsck::{MANY, others, prepare, subjects};
+use super::volumes::{Tree, program};
+use super::{Options, table};
+
+/// Volumes to be checked.
+const WORKS: [(&str, Tree, bool); 2] = [
+    ("1,000,000 files", MANY, true),
+    ("100,000 files in 10,000 directories", Tree::new(20 << 30, 100_000, 10), false),
+];
+
+/// Measures and adds its tables.
+pub fn run(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
+    text.push_str(
+        "\nThe images are seen through `nbdkit --filter=delay file IMAGE delay-read=1ms` and \
+         `nbdfuse`,\nso that each read takes a millisecond longer, of whatever length, and any \
+         number can wait\nat a time. The images themselves are in the page cache. The raw read is \
+         as above.\n",
+    );
+    for (title, tree, with_others) in &WORKS {
+        let image = tree.ocfs2(folder)?;
+        let mut shown: Vec<Slow> = Vec::new();
+        shown.push(Slow::show(&image)?);
+        let mut all = subjects(folder, &image, |_| shown[0].device())?;
+        if *with_others {
+            for path in [tree.ext4()?, tree.xfs()?] {
+                shown.push(Slow::show(&path)?);
+            }
+            let device = |image: &Path| {
+                let slow = shown.iter().find(|slow| slow.image == image);
+                slow.map_or_else(|| image.to_owned(), Slow::device)
+            };
+            all.extend(others(tree, device)?);
+        }
+        eprintln!("fsck.ocfs2 -fn, {title}, 1 ms a read, {} x", options.runs);
+        for _ in 0..options.runs.max(1) {
+            for subject in &mut all {
+                prepare(&subject.image, false)?;
+                subject.run()?;
+            }
+        }
+        let _ = write!(text, "\n## fsck.ocfs2 -fn, {title}, 1 ms a read\n\n");
+        let rows: Vec<_> = all.into_iter().map(|subject| subject.row).collect();
+        text.push_str(&table(&rows));
+    }
+    Ok(())
+}
+
+/// An image that is shown as a slow file, until it is dropped.
+struct Slow {
+    image: PathBuf,
+    folder: Scratch,
+    server: Child,
+    fuse: Child,
+}
+
+impl Slow {
+    fn show(image: &Path) -> Result<Self> {
+        let folder = Scratch::new();
+        let (socket, device) = (folder.join("socket"), folder.join("device"));
+        File::create(&device)?;
+        let server = Command::new(program("nbdkit")?)
+            .args(["--foreground", "--readonly", "--filter=delay", "--unix"])
+            .arg(&socket)
+            .arg("file")
+            .arg(image)
+            .arg("delay-read=1ms")
+            .spawn()?;
+        wait_for(|| socket.exists())?;
+        let fuse = Command::new(program("nbdfuse")?)
+            .arg("--readonly")
+            .args([&device, Path::new("--unix"), &socket])
+            .stdin(Stdio::null())
+            .spawn()?;
+        let slow = Self { image: image.to_owned(), folder, server, fuse };
+        let size = image.metadata()?.len();
+        wait_for(|| device.metadata().is_ok_and(|it| it.len() == size))?;
+        Ok(slow)
+    }
+
+    fn device(&self) -> PathBuf {
+        self.folder.join("device")
+    }
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        let _ = Command::new("fusermount3").arg("-u").arg(self.device()).status();
+        let _ = self.fuse.wait();
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+fn wait_for(mut done: impl FnMut() -> bool) -> Result<()> {
+    let start = Instant::now();
+    while !done() {
+        ensure!(start.elapsed() < Duration::from_secs(10), "nbdkit or nbdfuse does not start");
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}

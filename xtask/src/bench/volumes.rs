@@ -1,0 +1,115 @@
+//! The volumes that are checked. They are made once and kept in `target/bench`.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use ocfs2_testing::populate::populate_folders;
+use ocfs2_testing::{Scratch, find_program};
+
+use crate::cargo;
+
+/// A tree of files: folders below `/many`, files of 4 KiB in them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Tree {
+    /// Of the volume.
+    pub size_bytes: u64,
+    pub files: u32,
+    pub files_per_folder: u32,
+}
+
+impl Tree {
+    /// A volume with these files.
+    pub const fn new(size_bytes: u64, files: u32, files_per_folder: u32) -> Self {
+        Self { size_bytes, files, files_per_folder }
+    }
+
+    /// As an OCFS2 volume of two slots.
+    pub fn ocfs2(&self, folder: &Path) -> Result<PathBuf> {
+        self.image("ocfs2", |image| {
+            let mut mkfs = Command::new(folder.join("mkfs-ocfs2"));
+            run(mkfs.args(["-q", "-N", "2", "--fs-features=noindexed-dirs"]).arg(image))?;
+            if self.files > 0 {
+                populate_folders(image, self.files, self.files_per_folder);
+            }
+            Ok(())
+        })
+    }
+
+    /// The same tree as an ext4 file system.
+    pub fn ext4(&self) -> Result<PathBuf> {
+        self.image("ext4", |image| {
+            let scratch = Scratch::new();
+            let tree = scratch.join("tree");
+            for (number, folder) in self.folders().enumerate() {
+                let path = tree.join(format!("many/folder-{number:04}"));
+                fs::create_dir_all(&path)?;
+                for file in 0..folder {
+                    fs::write(path.join(format!("file-{file:04}")), [1; 4096])?;
+                }
+            }
+            let inodes = (self.files + self.files / 8).to_string();
+            let mut mkfs = Command::new(program("mke2fs")?);
+            run(mkfs.args(["-q", "-F", "-t", "ext4", "-N", &inodes, "-d"]).args([&tree, image]))
+        })
+    }
+
+    /// The same tree as an XFS file system.
+    pub fn xfs(&self) -> Result<PathBuf> {
+        self.image("xfs", |image| {
+            let scratch = Scratch::new();
+            let (contents, list) = (scratch.join("contents"), scratch.join("list"));
+            fs::write(&contents, [1; 4096])?;
+            let mut text = "/-\n0 0\nd--755 0 0\nmany d--755 0 0\n".to_owned();
+            for (number, folder) in self.folders().enumerate() {
+                writeln!(text, "folder-{number:04} d--755 0 0")?;
+                for file in 0..folder {
+                    writeln!(text, "file-{file:04} ---644 0 0 {}", contents.display())?;
+                }
+                text.push_str("$\n");
+            }
+            text.push_str("$\n$\n");
+            fs::write(&list, text)?;
+            run(Command::new(program("mkfs.xfs")?).args(["-q", "-f", "-p"]).args([&list, image]))
+        })
+    }
+
+    /// How many files are in each folder.
+    fn folders(&self) -> impl Iterator<Item = u32> {
+        let Self { files, files_per_folder, .. } = *self;
+        let folders = files.div_ceil(files_per_folder);
+        (0..folders).map(move |folder| files_per_folder.min(files - folder * files_per_folder))
+    }
+
+    fn image(&self, kind: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+        let folder = cargo::root().join("target/bench");
+        fs::create_dir_all(&folder)?;
+        let Self { size_bytes, files, files_per_folder } = self;
+        let name = format!("{kind}-{size_bytes}-{files}-{files_per_folder}.img");
+        let path = folder.join(&name);
+        if path.exists() {
+            return Ok(path);
+        }
+        eprintln!("making {name}");
+        let unfinished = folder.join("unfinished");
+        let file = File::create(&unfinished)?;
+        file.set_len(*size_bytes).context("a sparse image of this size")?;
+        make(&unfinished)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, &path)?;
+        Ok(path)
+    }
+}
+
+/// A program of this machine.
+pub fn program(name: &str) -> Result<PathBuf> {
+    find_program(name).with_context(|| format!("there is no {name} on this machine"))
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("{command:?}"))?;
+    ensure!(status.success(), "{command:?}: {status}");
+    Ok(())
+}
