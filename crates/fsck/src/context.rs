@@ -5,6 +5,7 @@ use ocfs2_format::Blkno;
 use ocfs2_format::check::{self, Checked};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::geometry::Geometry;
+use ocfs2_volume::device::AlignedBuffer;
 use ocfs2_volume::{Error, Volume};
 
 use crate::codes::{Code, general};
@@ -142,6 +143,37 @@ impl<'a> Context<'a> {
                 }),
             }
         }
+    }
+
+    /// Reads blocks that lie apart, those close to each other by one read; nothing for those that
+    /// can not be read.
+    pub fn read_scattered(
+        &self,
+        structure: &'static str,
+        blknos: &[Blkno],
+    ) -> Vec<Option<Vec<u8>>> {
+        let size = self.volume.block_size().size();
+        let mut all = Vec::with_capacity(blknos.len());
+        let mut buffer = AlignedBuffer::default();
+        let mut rest = blknos;
+        while let Some(first) = rest.first() {
+            let distance = |blkno: &Blkno| blkno.0.checked_sub(first.0).filter(|it| *it < PIECE);
+            let near = rest.iter().map_while(distance).collect::<Vec<_>>();
+            let blocks = near.iter().max().map_or(1, |most| *most as usize + 1);
+            let bytes = buffer.get(blocks * size);
+            let read = self.volume.read_into(structure, *first, bytes).is_ok();
+            let block = |distance: &u64| bytes.get(*distance as usize * size..)?.get(..size);
+            match read {
+                true => all.extend(near.iter().map(|it| block(it).map(<[u8]>::to_vec))),
+                // One bad block must not hide the others.
+                false => {
+                    let near = rest.iter().take(near.len());
+                    all.extend(near.map(|blkno| self.volume.read_block(*blkno).ok()));
+                }
+            }
+            rest = rest.get(near.len()..).unwrap_or_default();
+        }
+        all
     }
 
     /// Looks at the block check of `bytes`, which may be several blocks, where the volume has

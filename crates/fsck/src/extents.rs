@@ -12,9 +12,11 @@ use ocfs2_format::extent::{
     ExtentBlock, ExtentFlags, ExtentList, ExtentListHeader, ExtentRec, MAX_TREE_DEPTH,
 };
 use ocfs2_format::feature::{Incompat, RoCompat};
+use ocfs2_format::geometry::Geometry;
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::tree::Extent;
 
+use crate::clusters::ClusterSet;
 use crate::codes::extents as codes;
 use crate::collected::{BlockClaim, BlockUse, Claim, Collected, SharedClaim};
 use crate::repair::Repair;
@@ -102,6 +104,38 @@ pub fn walk(
     }
     walk.out.incomplete |= walk.walked.incomplete;
     walk.walked
+}
+
+/// If what a tree holds is more than the volume, takes out of its `runs`, each a first block and
+/// a number of blocks, what is in them a second time: it would be read again and again. Says
+/// whether it had to.
+pub fn once(geometry: &Geometry, runs: &mut Vec<(Blkno, u64)>) -> bool {
+    let sum = runs.iter().fold(0_u64, |sum, (_, blocks)| sum.saturating_add(*blocks));
+    if sum <= geometry.blocks() {
+        return false;
+    }
+    let mut seen = ClusterSet::default();
+    let bits = geometry.bpc_bits();
+    let first = |cluster: u32| Blkno(u64::from(cluster) << bits);
+    let mut distinct = Vec::new();
+    for (start, blocks) in runs.drain(..) {
+        let end = start.0.saturating_add(blocks).div_ceil(1 << bits);
+        let (Ok(mut at), Ok(end)) = (u32::try_from(start.0 >> bits), u32::try_from(end)) else {
+            continue;
+        };
+        let mut new = |range: Range<u32>| {
+            if !range.is_empty() {
+                distinct.push((first(range.start), u64::from(range.end - range.start) << bits));
+            }
+        };
+        seen.insert(at..end, |again| {
+            new(at..again.start);
+            at = again.end;
+        });
+        new(at..end);
+    }
+    *runs = distinct;
+    true
 }
 
 impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
@@ -403,5 +437,28 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
             }
             _ => self.out.claims.push(Claim { owner, start, count }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ocfs2_format::{BlockSize, ClusterSize};
+
+    use super::*;
+
+    #[test]
+    fn what_a_tree_has_many_times_is_read_once() {
+        let block_size = BlockSize::from_bytes(1024).unwrap();
+        let cluster_size = ClusterSize::from_bytes(4096).unwrap();
+        let geometry = &Geometry::new(block_size, cluster_size, 1000);
+        let (blocks, bpc) = (geometry.blocks(), u64::from(geometry.blocks_per_cluster()));
+        let mut runs = vec![(Blkno(8 * bpc), 4 * bpc), (Blkno(9 * bpc), bpc)];
+        assert!(!once(geometry, &mut runs));
+        assert_eq!(runs.len(), 2);
+
+        runs.extend([(Blkno(0), blocks), (Blkno(2 * bpc), blocks - 2 * bpc)]);
+        assert!(once(geometry, &mut runs));
+        let rest = (Blkno(12 * bpc), blocks - 12 * bpc);
+        assert_eq!(runs, [(Blkno(8 * bpc), 4 * bpc), (Blkno(0), 8 * bpc), rest]);
     }
 }

@@ -7,7 +7,7 @@ use ocfs2_format::Blkno;
 use super::chain::{Chains, Sum};
 use super::group::{Seen, examine};
 use super::list::Allocator;
-use crate::codes::chains as codes;
+use crate::codes::{chains as codes, general};
 use crate::{Context, Finding, parallel};
 
 /// Looks for the groups that no chain of the bitmap led to; what is wrong with them.
@@ -28,7 +28,8 @@ pub(super) fn check(
             missing.push(group);
         }
     }
-    let said = findings.len();
+    let unreadable = findings.iter().filter(|finding| *finding.code == *general::IO_ERROR);
+    let said: HashSet<_> = unreadable.filter_map(|finding| finding.place.block).collect();
     let threads = if missing.len() < 16 { 1 } else { context.options.threads };
     let work = |group: u32| {
         let blkno = geometry.group_blkno(group);
@@ -43,7 +44,7 @@ pub(super) fn check(
         match seen {
             Seen::Unreadable(finding) => {
                 // A chain that leads there has said so.
-                if !findings.iter().take(said).any(|known| *known == finding) {
+                if !said.contains(&blkno.0) {
                     findings.push(finding);
                 }
                 unknown.insert(group);

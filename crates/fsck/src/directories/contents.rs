@@ -1,8 +1,8 @@
 //! One directory as a whole: its blocks in order, its names, what it refers to.
 
+use ocfs2_format::Blkno;
 use ocfs2_format::dinode::{Dinode, DynFeatures};
 use ocfs2_format::inline::InlineData;
-use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::Inode;
 
 use super::entry::{self, Reader};
@@ -10,14 +10,11 @@ use super::{Known, Read, block, index};
 use crate::collected::Collected;
 use crate::extents::{self, Holds, TreeRoot};
 
-/// Reads a directory in use.
-pub(super) fn read(known: &Known<'_>, dir: Blkno) -> Read {
+/// Reads a directory in use, whose dinode is in `block`.
+pub(super) fn read(known: &Known<'_>, dir: Blkno, block: Option<Vec<u8>>) -> Read {
     let mut read = Read { dir, ..Read::default() };
     // What is wrong with the inode was said in pass 1.
-    let mut block = vec![0; known.context.volume.block_size().size()];
-    if known.context.volume.read_into(Dinode::NAME, dir, &mut block).is_err() {
-        return read;
-    }
+    let Some(mut block) = block else { return read };
     known.context.check(&mut block, Dinode::CHECK_OFFSET);
     let Ok(inode) = Inode::decode(dir, block) else { return read };
     let is_inline = is_inline(known, &inode);
@@ -57,6 +54,9 @@ fn read_blocks(known: &Known<'_>, inode: &Inode, reader: &mut Reader<'_>, read: 
         runs.push((extent.blkno, u64::from(extent.clusters) << geometry.bpc_bits()));
     });
     if walked.incomplete || runs.is_empty() {
+        reader.incomplete();
+    }
+    if extents::once(geometry, &mut runs) {
         reader.incomplete();
     }
     // The C mkfs leaves lost+found at a size without the trailer.

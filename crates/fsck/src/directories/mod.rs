@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use ocfs2_format::Blkno;
-use ocfs2_format::dinode::FileKind;
+use ocfs2_format::dinode::{Dinode, FileKind};
+use ocfs2_format::{Blkno, Structure};
 
 use crate::check::State;
 use crate::codes::directories as codes;
@@ -111,7 +111,8 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<Dire
         orphan_dirs: &orphan_dirs,
     };
     let work = |dirs: &[Blkno]| -> Vec<Read> {
-        dirs.iter().map(|dir| contents::read(&known, *dir)).collect()
+        let blocks = context.read_scattered(Dinode::NAME, dirs);
+        dirs.iter().zip(blocks).map(|(dir, block)| contents::read(&known, *dir, block)).collect()
     };
     let mut merge = Merge::new(context, &all);
     let mut done = 0;

@@ -12,7 +12,7 @@ use super::expected::{Expected, Key};
 use super::root::Index;
 use crate::codes::{directories as codes, general};
 use crate::repair::directory;
-use crate::{Context, Finding, Place};
+use crate::{Context, Finding, Place, extents};
 
 /// Reads all lists of an index, and compares.
 pub(super) fn check(
@@ -68,9 +68,12 @@ struct Matching<'a> {
 impl Matching<'_> {
     fn leaves(&mut self) {
         let (context, index) = (self.context, self.index);
-        for extent in &index.extents {
-            let blocks = u64::from(extent.clusters) << context.geometry().bpc_bits();
-            context.read_each(DxLeaf::NAME, extent.blkno, blocks, |blkno, block| match block {
+        let bits = context.geometry().bpc_bits();
+        let runs = index.extents.iter().map(|it| (it.blkno, u64::from(it.clusters) << bits));
+        let mut runs: Vec<_> = runs.collect();
+        extents::once(context.geometry(), &mut runs);
+        for (start, blocks) in runs {
+            context.read_each(DxLeaf::NAME, start, blocks, |blkno, block| match block {
                 Ok(block) => self.leaf(blkno, block),
                 Err(finding) => {
                     self.unread.insert(blkno);
