@@ -11,7 +11,7 @@ use super::differences;
 use crate::check::State;
 use crate::codes::{Code, chains as codes};
 use crate::collected::{BlockClaim, BlockUse};
-use crate::repair::Repair;
+use crate::repair::{Repair, directory, share};
 use crate::suballocs::{Bit, Group, Suballoc};
 use crate::{Finding, Place};
 
@@ -24,7 +24,7 @@ pub(super) fn check(state: &mut State<'_>) {
     for (index, claim) in claims.iter().enumerate() {
         let before = index.checked_sub(1).and_then(|before| claims.get(before));
         if let Some(before) = before.filter(|before| before.blkno == claim.blkno) {
-            findings.push(shared(before, claim));
+            findings.push(shared(before, claim).repaired_otherwise_by(moved(claim)));
             continue;
         }
         let found = state.suballocs.find(claim.blkno);
@@ -34,7 +34,8 @@ pub(super) fn check(state: &mut State<'_>) {
             // It may be one of those that were lost.
             if !state.lost_groups || found.is_some() {
                 let text = "lies in no group of an extent allocator";
-                findings.push(finding(codes::BLOCK_UNALLOCATED, claim, text));
+                let finding = finding(codes::BLOCK_UNALLOCATED, claim, text);
+                findings.push(finding.repaired_otherwise_by(moved(claim)));
             }
             continue;
         };
@@ -84,6 +85,16 @@ fn suballoc(claim: &BlockClaim, at: Bit, group: &Group, findings: &mut Vec<Findi
             format!("states bit {bit} of group {loc}, is {} of group {}", at.bit, group.blkno);
         let repair = restamp(claim, expected, at, group);
         findings.push(finding(codes::BLOCK_SUBALLOC_BIT, claim, text).repaired_by(repair));
+    }
+}
+
+/// Gives the owner of a block another one.
+fn moved(claim: &BlockClaim) -> Option<Repair> {
+    match claim.used_as {
+        BlockUse::ExtentBlock => Some(share::new_extent_blocks(claim.owner)),
+        BlockUse::XattrBlock => Some(share::new_xattr_block(claim.owner)),
+        BlockUse::DxRoot => Some(directory::drop_index(claim.owner)),
+        BlockUse::RefcountBlock => None,
     }
 }
 

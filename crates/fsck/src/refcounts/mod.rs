@@ -9,20 +9,22 @@ mod block;
 mod counts;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use ocfs2_format::Blkno;
 
 use crate::check::State;
-use crate::codes::refcounts as codes;
+use crate::codes::{general, refcounts as codes};
 use crate::collected::{Collected, SharedClaim, TreeUser};
+use crate::repair::{Repair, refcount};
 use crate::{Context, Finding, Place, Stop, parallel};
-use counts::{Mismatch, Run};
+use counts::Mismatch;
 
-pub use counts::runs;
+pub use counts::{Run, runs};
 
 /// Clusters whose count is wrong while somebody claims them without being counted: an extent
 /// that lost its flag, or clusters claimed twice.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Unsettled {
     /// The root of the tree.
     pub tree: Blkno,
@@ -32,6 +34,16 @@ pub struct Unsettled {
     pub stored: u32,
     /// Extents flagged as counted.
     pub counted: u32,
+    /// What writes the tree as it has to be if nobody else has these clusters.
+    pub repair: Option<Repair>,
+}
+
+/// Repairs are not compared.
+impl PartialEq for Unsettled {
+    fn eq(&self, other: &Self) -> bool {
+        let key = |it: &Self| (it.tree, it.clusters.clone(), it.stored, it.counted);
+        key(self) == key(other)
+    }
 }
 
 /// A tree with those that use it and what they share.
@@ -44,6 +56,8 @@ struct Job<'a> {
 /// What became known of a tree.
 struct Judged {
     root: Blkno,
+    /// What writes the tree as it has to be.
+    repair: Repair,
     collected: Collected,
     mismatches: Vec<Mismatch>,
     /// The clusters that are shared, or were.
@@ -67,11 +81,11 @@ pub fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<Vec<Unsettl
     let jobs = jobs(&users, &shared);
     let work = |job: Job<'_>| judge(context, &job);
     parallel::ordered(context.options.threads, jobs, work, |judged| {
-        let Judged { root, collected, mismatches, in_use } = judged;
+        let Judged { root, repair, collected, mismatches, in_use } = judged;
         state.merge(collected);
         let certain = |mismatch: &Mismatch| !incomplete || mismatch.counted > mismatch.stored;
         for mismatch in mismatches.into_iter().filter(certain) {
-            match settle(state, root, mismatch) {
+            match settle(state, root, mismatch, &repair) {
                 Ok(finding) => state.found(finding),
                 Err(open) => unsettled.push(open),
             }
@@ -103,6 +117,7 @@ fn jobs<'a>(
 fn judge(context: &Context<'_>, job: &Job<'_>) -> Judged {
     let &Job { root, users, claims } = job;
     let mut collected = Collected::default();
+    let inodes: Arc<[Blkno]> = users.iter().map(|user| user.inode).collect();
     let runs: Vec<Run> = counts::runs(claims).collect();
     let in_use = counts::covered(&runs);
     let first = users.first().map_or(root, |user| user.inode);
@@ -111,13 +126,25 @@ fn judge(context: &Context<'_>, job: &Job<'_>) -> Judged {
         Some(tree) => counts::compare(&tree, &runs),
         None => Vec::new(),
     };
-    Judged { root, collected, mismatches, in_use }
+    let repair = refcount::rebuild(root, inodes, runs.into());
+    let mend = |finding: Finding| match finding.code == general::IO_ERROR {
+        true => finding,
+        false => finding.repaired_otherwise_by(Some(repair.clone())),
+    };
+    collected.findings = collected.findings.into_iter().map(mend).collect();
+    Judged { root, repair, collected, mismatches, in_use }
 }
 
 /// The finding about a count that is wrong, unless somebody claims the clusters uncounted.
-fn settle(state: &State<'_>, root: Blkno, mismatch: Mismatch) -> Result<Finding, Unsettled> {
+fn settle(
+    state: &State<'_>,
+    root: Blkno,
+    mismatch: Mismatch,
+    repair: &Repair,
+) -> Result<Finding, Unsettled> {
     let Mismatch { clusters, stored, counted } = mismatch;
-    let open = Unsettled { tree: root, clusters, stored, counted };
+    let repair = repair.clone();
+    let open = Unsettled { tree: root, clusters, stored, counted, repair: Some(repair) };
     match state.clusters.runs(open.clusters.clone()).next() {
         None => Ok(open.finding()),
         Some(_) => Err(open),
@@ -127,7 +154,7 @@ fn settle(state: &State<'_>, root: Blkno, mismatch: Mismatch) -> Result<Finding,
 impl Unsettled {
     /// The finding that the tree is wrong.
     pub fn finding(&self) -> Finding {
-        let Self { tree, clusters, stored, counted } = self;
+        let Self { tree, clusters, stored, counted, repair } = self;
         let (start, end) = (clusters.start, clusters.end.saturating_sub(1));
         let place = Place { block: Some(tree.0), ..Place::clusters(start, clusters.len() as u32) };
         if *counted == 0 {
@@ -135,11 +162,13 @@ impl Unsettled {
                 "refcount tree {tree}: clusters {start} to {end} have count {stored}, no extent \
                  is counted there"
             );
-            return Finding::new(codes::REFCOUNT_REC_REDUNDANT, place, text);
+            let finding = Finding::new(codes::REFCOUNT_REC_REDUNDANT, place, text);
+            return finding.repaired_otherwise_by(repair.clone());
         }
         let text = format!(
             "refcount tree {tree}: clusters {start} to {end} have count {stored}, expected {counted}"
         );
-        Finding::new(codes::REFCOUNT_COUNT_INVALID, place, text)
+        let finding = Finding::new(codes::REFCOUNT_COUNT_INVALID, place, text);
+        finding.repaired_otherwise_by(repair.clone())
     }
 }

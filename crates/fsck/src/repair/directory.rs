@@ -74,7 +74,12 @@ pub fn remove(dir: Blkno, name: Vec<u8>, inode: Blkno) -> Repair {
 
 /// Drops the index of a directory that should have none.
 pub fn drop_index(dir: Blkno) -> Repair {
-    Repair::dinode(dir, |dinode, _| {
+    Repair::new(move |editor| unindex(editor, dir))
+}
+
+/// Lets a directory be without its index.
+pub(super) fn unindex(editor: &mut Editor<'_>, dir: Blkno) -> Result<(), EditError> {
+    editor.dinode(dir, |dinode, _| {
         let features = dinode.dyn_features().difference(DynFeatures::INDEXED_DIR);
         dinode.i_dyn_features = features.bits();
         dinode.i_dx_root = Blkno(0);

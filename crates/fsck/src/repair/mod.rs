@@ -23,6 +23,8 @@ mod editor;
 pub mod lost_found;
 pub mod plan;
 pub mod quota;
+pub mod refcount;
+pub mod share;
 mod space;
 pub mod system;
 pub mod tree;

@@ -51,7 +51,8 @@ pub fn of_inode(blkno: Blkno, holds: Holds) -> Repair {
     })
 }
 
-fn write_inode(
+/// Writes the root list of an inode's contents, and what follows from the tree.
+pub(super) fn write_inode(
     editor: &mut Editor<'_>,
     inode: &Inode,
     id2: &[u8],

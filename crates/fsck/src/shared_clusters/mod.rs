@@ -24,6 +24,7 @@ use crate::check::State;
 use crate::clusters::ClusterSet;
 use crate::codes::refcounts as codes;
 use crate::refcounts::Unsettled;
+use crate::repair::{Repair, share};
 use crate::{Context, Finding, Pass, Place, Stop};
 use claimants::{Claimants, Claimed};
 
@@ -179,15 +180,24 @@ impl<'a> Shared<'a> {
             && trees <= 1
             && !touches(&self.unshareable)
             && !touches(&self.between_trees);
+        let clusters: Vec<_> = mine.runs(0..u32::MAX).collect();
+        let copy = || share::copy(owner, clusters.clone());
+        let or_delete = |finding: Finding| {
+            let delete = Repair::new(move |editor| editor.delete_inode(owner));
+            finding.or_else(codes::DUP_CLUSTERS_DELETE).repaired_by(delete)
+        };
         Some(if self.system.contains(&owner) {
-            finding(codes::DUP_CLUSTERS_SYSFILE_CLONE)
+            finding(codes::DUP_CLUSTERS_SYSFILE_CLONE).repaired_by(copy())
         } else if touches(&self.metadata) {
-            finding(codes::DUP_CLUSTERS_METADATA).or_else(codes::DUP_CLUSTERS_DELETE)
+            or_delete(finding(codes::DUP_CLUSTERS_METADATA).repaired_by(copy()))
         } else if can_share {
-            let clone = finding(codes::DUP_CLUSTERS_ADD_REFCOUNT);
-            clone.or_else(codes::DUP_CLUSTERS_CLONE).or_else(codes::DUP_CLUSTERS_DELETE)
+            let owners = clusters.iter().flat_map(|run| claimants.overlapping(run.clone()));
+            let owners: BTreeSet<_> = owners.map(|claimed| claimed.owner).collect();
+            let share = share::share(owner, owners.into_iter().collect(), clusters.clone());
+            let clone = finding(codes::DUP_CLUSTERS_ADD_REFCOUNT).repaired_by(share);
+            or_delete(clone.or_else(codes::DUP_CLUSTERS_CLONE).repaired_by(copy()))
         } else {
-            finding(codes::DUP_CLUSTERS_CLONE).or_else(codes::DUP_CLUSTERS_DELETE)
+            or_delete(finding(codes::DUP_CLUSTERS_CLONE).repaired_by(copy()))
         })
     }
 

@@ -10,6 +10,7 @@ use crate::clusters::ClusterSet;
 use crate::codes::refcounts as codes;
 use crate::collected::SharedClaim;
 use crate::refcounts::{Unsettled, runs};
+use crate::repair::share;
 use crate::{Finding, Place};
 
 /// Claims on the clusters of one count that are looked at.
@@ -68,7 +69,9 @@ pub(super) fn settle(
             list(&clusters)
         );
         let place = Place::clusters(first.start, first.end - first.start).of(owner);
-        settled.findings.push(Finding::new(codes::REFCOUNT_EXTENT_FLAG, place, text));
+        let repair = share::flag(owner, clusters.runs(0..u32::MAX).collect());
+        let finding = Finding::new(codes::REFCOUNT_EXTENT_FLAG, place, text);
+        settled.findings.push(finding.repaired_by(repair));
     }
     settled.clusters.retain(|_, clusters| !clusters.is_empty());
     settled
@@ -93,7 +96,8 @@ mod tests {
         let claims = vec![claim(1, 12..16), claim(1, 16..18), claim(9, 18..20)];
         let claimants = Claimants::new(claims, Vec::new());
         let trees = HashMap::from([(Blkno(1), Blkno(7))]);
-        let open = Unsettled { tree: Blkno(7), clusters: 10..20, stored: 3, counted: 2 };
+        let clusters = 10..20;
+        let open = Unsettled { tree: Blkno(7), clusters, stored: 3, counted: 2, repair: None };
         let settled = settle(&[open], &claimants, &trees);
         let found = settled.findings.iter().map(|finding| (finding.code.name, &*finding.text));
         assert_eq!(

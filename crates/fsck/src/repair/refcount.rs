@@ -1,0 +1,177 @@
+//! Refcount trees written anew from the extents that share clusters.
+
+use std::sync::Arc;
+
+use ocfs2_format::extent::{ExtentFlags, ExtentRec};
+use ocfs2_format::refcount::{RefcountBlock, RefcountFlags, RefcountListHeader, RefcountRec};
+use ocfs2_format::{Blkno, Cpos, Structure};
+use ocfs2_volume::allocator::Suballocated;
+
+use super::tree::{self, Gathered};
+use super::{EditError, Editor, Repair};
+use crate::extents::Holds;
+use crate::refcounts::Run;
+
+/// The tree at `root`, which is to count these clusters for those inodes.
+pub fn rebuild(root: Blkno, users: Arc<[Blkno]>, runs: Arc<[Run]>) -> Repair {
+    Repair::once("refcount tree", root.0, move |editor| write(editor, root, &users, &runs))
+}
+
+fn write(
+    editor: &mut Editor<'_>,
+    root: Blkno,
+    users: &[Blkno],
+    runs: &[Run],
+) -> Result<(), EditError> {
+    let volume = editor.volume();
+    let (mut header, gathered) = match existing(editor, root)? {
+        Some(found) => found,
+        None => {
+            let slot = match users.first() {
+                Some(user) => editor.inode(*user)?.dinode.i_suballoc_slot,
+                None => 0,
+            };
+            let taken = editor.take_block(RefcountBlock::NAME, slot)?;
+            for user in users {
+                editor.dinode(*user, |dinode, _| dinode.i_refcount_loc = taken.blkno)?;
+            }
+            (new_block(editor, &taken), Gathered::default())
+        }
+    };
+    let root = header.rf_blkno;
+    let slot = header.rf_suballoc_slot;
+    header.rf_parent = Blkno(0);
+    header.rf_count = u32::try_from(users.len()).unwrap_or(u32::MAX);
+    (header.rf_clusters, header.rf_last_eb_blk, header.rf_cpos) = (0, Blkno(0), 0);
+    let size = volume.block_size().size();
+    let capacity = usize::from(RefcountBlock::record_capacity(volume.block_size()));
+    let records: Vec<_> = runs
+        .iter()
+        .map(|run| RefcountRec {
+            r_cpos: run.clusters.start.into(),
+            r_clusters: run.clusters.end - run.clusters.start,
+            r_refcount: run.count,
+        })
+        .collect();
+    let mut area = vec![0; size - RefcountBlock::LIST_OFFSET];
+    if records.len() <= capacity {
+        header.rf_flags = 0;
+        list(&mut area, &records);
+    } else {
+        header.rf_flags = RefcountFlags::TREE.bits();
+        let homes = gathered.extents.iter().flat_map(|rec| {
+            let count = u64::from(rec.e_leaf_clusters());
+            (rec.e_blkno.0..rec.e_blkno.0 + count).map(Blkno)
+        });
+        let mut homes: Vec<_> = homes.filter_map(|at| leaf_at(editor, at)).collect();
+        homes.dedup_by_key(|leaf| leaf.rf_blkno);
+        let chunks: Vec<_> = records.chunks(capacity).collect();
+        while homes.len() < chunks.len() {
+            let taken = editor.take_block(RefcountBlock::NAME, slot)?;
+            homes.push(new_block(editor, &taken));
+        }
+        let mut extents = Vec::with_capacity(chunks.len());
+        for (index, (records, leaf)) in chunks.iter().zip(&homes).enumerate() {
+            // The first leaf is that of all clusters up to its first record, too.
+            let first = records.first().filter(|_| index > 0).map_or(0, |rec| rec.r_cpos as u32);
+            let leaf = RefcountBlock {
+                rf_parent: root,
+                rf_flags: RefcountFlags::LEAF.bits(),
+                rf_cpos: first,
+                rf_generation: header.rf_generation,
+                rf_fs_generation: editor.volume().generation(),
+                rf_count: 0,
+                rf_clusters: 0,
+                rf_last_eb_blk: Blkno(0),
+                ..leaf.clone()
+            };
+            let blkno = leaf.rf_blkno;
+            editor
+                .create(blkno, RefcountBlock::CHECK_OFFSET, &leaf, |bytes| list(bytes, records))?;
+            extents.push(ExtentRec::leaf(Cpos(first), 1, ExtentFlags::empty(), blkno));
+        }
+        let count = extents.len();
+        let room = tree::list_room(area.len());
+        let built = gathered.with(editor, extents, room, slot)?.build(editor, &mut area)?;
+        header.rf_clusters = count as u32;
+        header.rf_last_eb_blk = built.last_leaf;
+    }
+    header.rf_fs_generation = editor.volume().generation();
+    editor.create(root, RefcountBlock::CHECK_OFFSET, &header, |bytes| bytes.copy_from_slice(&area))
+}
+
+fn list(bytes: &mut [u8], records: &[RefcountRec]) {
+    let room = bytes.len().saturating_sub(RefcountListHeader::SIZE) / RefcountRec::SIZE;
+    let header = RefcountListHeader {
+        rl_count: room as u16,
+        rl_used: records.len() as u16,
+        ..RefcountListHeader::default()
+    };
+    let _ = header.encode(bytes);
+    let slots = bytes.get_mut(RefcountListHeader::SIZE..).unwrap_or_default();
+    for (slot, record) in slots.chunks_exact_mut(RefcountRec::SIZE).zip(records) {
+        let _ = record.encode(slot);
+    }
+}
+
+fn new_block(editor: &Editor<'_>, taken: &Suballocated) -> RefcountBlock {
+    RefcountBlock {
+        rf_signature: RefcountBlock::SIGNATURE,
+        rf_suballoc_slot: taken.slot,
+        rf_suballoc_bit: taken.bit,
+        rf_suballoc_loc: taken.loc,
+        rf_fs_generation: editor.volume().generation(),
+        rf_blkno: taken.blkno,
+        ..RefcountBlock::default()
+    }
+}
+
+fn block_at(editor: &Editor<'_>, blkno: Blkno) -> Option<(RefcountBlock, Vec<u8>)> {
+    let volume = editor.volume();
+    if !volume.geometry().is_valid_block(blkno) {
+        return None;
+    }
+    let block = volume.read_block(blkno).ok()?;
+    let header = RefcountBlock::decode(&block).ok()?;
+    let is_one = header.rf_signature == RefcountBlock::SIGNATURE;
+    is_one.then_some((RefcountBlock { rf_blkno: blkno, ..header }, block))
+}
+
+fn leaf_at(editor: &Editor<'_>, blkno: Blkno) -> Option<RefcountBlock> {
+    block_at(editor, blkno).map(|(header, _)| header)
+}
+
+/// The root there is, with its leaves; nothing if it is none.
+fn existing(
+    editor: &Editor<'_>,
+    root: Blkno,
+) -> Result<Option<(RefcountBlock, Gathered)>, EditError> {
+    let Some((header, block)) = block_at(editor, root) else { return Ok(None) };
+    let is_leaf = header.flags().contains(RefcountFlags::LEAF) && !header.is_tree();
+    if is_leaf && !header.rf_parent.is_none() {
+        return Ok(None);
+    }
+    let list = block.get(RefcountBlock::LIST_OFFSET..).unwrap_or_default();
+    let gathered = match header.is_tree() {
+        true => tree::gather(editor.volume(), root, list, Holds::RefcountLeaves, false)?,
+        false => Gathered::default(),
+    };
+    Ok(Some((header, gathered)))
+}
+
+/// Makes a tree that counts nothing yet, for these inodes.
+pub(super) fn make(editor: &mut Editor<'_>, users: &[Blkno]) -> Result<Blkno, EditError> {
+    let slot = match users.first() {
+        Some(user) => editor.inode(*user)?.dinode.i_suballoc_slot,
+        None => 0,
+    };
+    let taken = editor.take_block(RefcountBlock::NAME, slot)?;
+    let header = RefcountBlock {
+        rf_count: u32::try_from(users.len()).unwrap_or(u32::MAX),
+        rf_generation: 1,
+        ..new_block(editor, &taken)
+    };
+    let offset = RefcountBlock::CHECK_OFFSET;
+    editor.create(taken.blkno, offset, &header, |bytes| list(bytes, &[]))?;
+    Ok(taken.blkno)
+}

@@ -1,0 +1,229 @@
+//! Clusters that several files claim: shared through a refcount tree, or copied.
+
+use std::ops::Range;
+
+use ocfs2_format::dinode::{Arm, DynFeatures, FileKind};
+use ocfs2_format::extent::{ExtentFlags, ExtentRec};
+use ocfs2_format::{Blkno, Cluster, Cpos};
+use ocfs2_volume::Inode;
+
+use super::{EditError, Editor, Repair, directory, refcount, tree};
+use crate::extents::Holds;
+
+/// Bytes that are copied at once.
+const PIECE: usize = 1 << 20;
+
+/// Gives an inode copies of its own of these clusters.
+pub fn copy(owner: Blkno, clusters: Vec<Range<u32>>) -> Repair {
+    Repair::when_sound(move |editor| {
+        let inode = editor.inode(owner)?;
+        let changed = change(editor, &inode, &clusters, &|editor, piece| {
+            let runs = editor.take_clusters(piece.end - piece.start)?;
+            let mut from = piece.start;
+            for run in &runs {
+                copy_clusters(editor, from, run)?;
+                from += run.end - run.start;
+            }
+            Ok(Some(runs))
+        })?;
+        match changed {
+            true => Ok(()),
+            // They are those of its index, then.
+            false if inode.is_dir() => directory::unindex(editor, owner),
+            false => Err(EditError::Impossible("they are not those of its contents".to_owned())),
+        }
+    })
+}
+
+/// Marks the extents of an inode on these clusters as counted by its refcount tree.
+pub fn flag(owner: Blkno, clusters: Vec<Range<u32>>) -> Repair {
+    Repair::new(move |editor| {
+        let inode = editor.inode(owner)?;
+        change(editor, &inode, &clusters, &|_, _| Ok(None)).map(|_| ())
+    })
+}
+
+/// Lets an inode share these clusters with others, through the tree one of them has, or a new
+/// one. What it counts is found out by the next check.
+pub fn share(owner: Blkno, others: Vec<Blkno>, clusters: Vec<Range<u32>>) -> Repair {
+    Repair::when_sound(move |editor| {
+        let mut users = vec![owner];
+        users.extend(others.iter().filter(|other| **other != owner));
+        let mut trees = Vec::new();
+        for user in &users {
+            let dinode = editor.inode(*user)?.dinode;
+            if dinode.kind() != Some(FileKind::Regular) {
+                let text = format!("inode {user} is no regular file");
+                return Err(EditError::Impossible(text));
+            }
+            if dinode.dyn_features().contains(DynFeatures::HAS_REFCOUNT) {
+                trees.push(dinode.i_refcount_loc);
+            }
+        }
+        let root = match trees.first() {
+            Some(root) => *root,
+            None => refcount::make(editor, &users)?,
+        };
+        for user in &users {
+            editor.dinode(*user, |dinode, _| {
+                if !dinode.dyn_features().contains(DynFeatures::HAS_REFCOUNT) {
+                    let features = dinode.dyn_features().union(DynFeatures::HAS_REFCOUNT);
+                    dinode.i_dyn_features = features.bits();
+                    dinode.i_refcount_loc = root;
+                }
+            })?;
+            let inode = editor.inode(*user)?;
+            change(editor, &inode, &clusters, &|_, _| Ok(None))?;
+        }
+        Ok(())
+    })
+}
+
+type Move<'a> =
+    dyn Fn(&mut Editor<'_>, &Range<u32>) -> Result<Option<Vec<Range<u32>>>, EditError> + 'a;
+
+/// Cuts the extents of an inode at these clusters, and moves each piece in them where `to` says,
+/// or else marks it as counted. Says whether there was any.
+fn change(
+    editor: &mut Editor<'_>,
+    inode: &Inode,
+    clusters: &[Range<u32>],
+    to: &Move<'_>,
+) -> Result<bool, EditError> {
+    if inode.dinode.arm() != Arm::ExtentList {
+        return Ok(false);
+    }
+    let shares = inode.dinode.dyn_features().contains(DynFeatures::HAS_REFCOUNT);
+    let holds = match inode.kind() {
+        Some(FileKind::Regular) => Holds::Data,
+        _ => Holds::Dense,
+    };
+    let gathered = tree::gather(editor.volume(), inode.blkno, inode.id2(), holds, shares)?;
+    let bits = editor.volume().geometry().bpc_bits();
+    let mut extents = Vec::with_capacity(gathered.extents.len());
+    let mut any = false;
+    for rec in &gathered.extents {
+        let first = (rec.e_blkno.0 >> bits) as u32;
+        let whole = first..first.saturating_add(rec.e_leaf_clusters().into());
+        let piece = |part: &Range<u32>, at: u32, flags: ExtentFlags| {
+            let cpos = rec.e_cpos.0 + (part.start - first);
+            let blkno = Blkno(u64::from(at) << bits);
+            ExtentRec::leaf(Cpos(cpos), (part.end - part.start) as u16, flags, blkno)
+        };
+        for (part, is_in) in cut(whole, clusters) {
+            if !is_in {
+                extents.push(piece(&part, part.start, rec.e_flags()));
+                continue;
+            }
+            any = true;
+            match to(editor, &part)? {
+                None => {
+                    let flags = rec.e_flags() | ExtentFlags::REFCOUNTED;
+                    extents.push(piece(&part, part.start, flags));
+                }
+                Some(runs) => {
+                    let mut start = part.start;
+                    for run in runs {
+                        let end = start + (run.end - run.start);
+                        let flags = rec.e_flags().difference(ExtentFlags::REFCOUNTED);
+                        extents.push(piece(&(start..end), run.start, flags));
+                        start = end;
+                    }
+                }
+            }
+        }
+    }
+    if !any {
+        return Ok(false);
+    }
+    let mut id2 = inode.id2().to_vec();
+    let room = tree::list_room(id2.len());
+    let slot = inode.dinode.i_suballoc_slot;
+    let built = gathered.with(editor, extents, room, slot)?.build(editor, &mut id2)?;
+    tree::write_inode(editor, inode, &id2, built)?;
+    Ok(true)
+}
+
+/// A range in pieces that are within `clusters`, or not.
+fn cut(whole: Range<u32>, clusters: &[Range<u32>]) -> Vec<(Range<u32>, bool)> {
+    let mut parts = Vec::new();
+    let mut at = whole.start;
+    for run in clusters {
+        let (start, end) = (run.start.clamp(at, whole.end), run.end.clamp(at, whole.end));
+        if start < end {
+            parts.extend((at < start).then_some((at..start, false)));
+            parts.push((start..end, true));
+            at = end;
+        }
+    }
+    parts.extend((at < whole.end).then_some((at..whole.end, false)));
+    parts
+}
+
+fn copy_clusters(editor: &mut Editor<'_>, from: u32, to: &Range<u32>) -> Result<(), EditError> {
+    let volume = editor.volume();
+    let geometry = *volume.geometry();
+    let at_once = (PIECE >> geometry.block_size.bits()) as u64;
+    let (mut from, mut at) =
+        (geometry.block_of(Cluster(from)).0, geometry.block_of(Cluster(to.start)).0);
+    let end = geometry.block_of(Cluster(to.end)).0;
+    while at < end {
+        let count = at_once.min(end - at);
+        let bytes = volume.read_blocks(Blkno(from), count as u32)?;
+        volume.write_raw(Blkno(at), &bytes)?;
+        (from, at) = (from + count, at + count);
+    }
+    Ok(())
+}
+
+/// Gives the tree of an inode extent blocks of its own.
+pub fn new_extent_blocks(owner: Blkno) -> Repair {
+    Repair::once_when_sound("extent blocks", owner.0, move |editor| {
+        let inode = editor.inode(owner)?;
+        let shares = inode.dinode.dyn_features().contains(DynFeatures::HAS_REFCOUNT);
+        let holds = match inode.kind() {
+            Some(FileKind::Regular) => Holds::Data,
+            _ => Holds::Dense,
+        };
+        let gathered = tree::gather(editor.volume(), owner, inode.id2(), holds, shares)?;
+        let mut id2 = inode.id2().to_vec();
+        let (room, slot) = (tree::list_room(id2.len()), inode.dinode.i_suballoc_slot);
+        let new = tree::Gathered::default().with(editor, gathered.extents, room, slot)?;
+        let built = new.build(editor, &mut id2)?;
+        tree::write_inode(editor, &inode, &id2, built)
+    })
+}
+
+/// Gives an inode a copy of its own of its block of attributes.
+pub fn new_xattr_block(owner: Blkno) -> Repair {
+    use ocfs2_format::Structure;
+    use ocfs2_format::xattr::XattrBlock;
+    Repair::once_when_sound("xattr block", owner.0, move |editor| {
+        let inode = editor.inode(owner)?;
+        let bytes = editor.volume().read_block(inode.dinode.i_xattr_loc)?;
+        let taken = editor.take_block(XattrBlock::NAME, inode.dinode.i_suballoc_slot)?;
+        let home = taken.blkno;
+        editor.block(home, None, |block| block.copy_from_slice(&bytes))?;
+        editor.header(home, XattrBlock::CHECK_OFFSET, |block: &mut XattrBlock, _| {
+            (block.xb_suballoc_slot, block.xb_suballoc_bit) = (taken.slot, taken.bit);
+            (block.xb_suballoc_loc, block.xb_blkno) = (taken.loc, home);
+        })?;
+        editor.dinode(owner, |dinode, _| dinode.i_xattr_loc = home)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(clippy::single_range_in_vec_init)]
+    fn an_extent_is_cut_where_its_clusters_are_others() {
+        assert_eq!(
+            cut(10..20, &[5..12, 15..16]),
+            [(10..12, true), (12..15, false), (15..16, true), (16..20, false)]
+        );
+        assert_eq!(cut(10..20, &[0..5, 30..40]), [(10..20, false)]);
+        assert_eq!(cut(10..20, &[0..40]), [(10..20, true)]);
+    }
+}
