@@ -8,6 +8,7 @@ mod fixtures;
 mod lab;
 mod mounted;
 mod recovery;
+mod refusals;
 mod repairs;
 mod story;
 mod volume;

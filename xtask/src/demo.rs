@@ -24,26 +24,6 @@ pub struct Options {
 /// sectors.
 const PARTITION: (u32, u32) = (63, 8_385_867);
 
-const CLUSTER_CONF: &str = "\
-cluster:
-\tnode_count = 2
-\tname = ovscluster
-
-node:
-\tip_port = 7777
-\tip_address = 10.0.0.1
-\tnumber = 0
-\tname = ovs001
-\tcluster = ovscluster
-
-node:
-\tip_port = 7777
-\tip_address = 10.0.0.2
-\tnumber = 1
-\tname = ovs002
-\tcluster = ovscluster
-";
-
 /// Shows it.
 pub fn run(options: &Options) -> Result<()> {
     let session = Session::new(options.bin_dir.as_deref())?;
@@ -66,14 +46,21 @@ pub fn run(options: &Options) -> Result<()> {
     session.run("blkid.ocfs2 disk.img    # on ovs002")?;
 
     session.say("Both know the cluster, by a file each has.")?;
+    session.run("o2cb --config-file cluster.conf add-cluster ovscluster")?;
+    for (node, address) in [("ovs001", "10.0.0.1"), ("ovs002", "10.0.0.2")] {
+        let add = format!("add-node ovscluster {node} --ip {address}");
+        session.run(&format!("o2cb --config-file cluster.conf {add}"))?;
+    }
     session.run("cat cluster.conf")?;
 
     session.say("Nobody has mounted it yet.")?;
     session.run("mounted.ocfs2 -f --partition 1 disk.img")?;
 
     session.say(
-        "Mounting takes the kernels of two servers. This image was shared by two that mounted it,\n\
-         and lost power while they wrote (made by Linux in virtual machines, see fixtures/).\n\
+        "Bringing the cluster online and mounting take the kernels of two servers: see\n\
+         docs/walk-through.md, or have two virtual machines do it: cargo xtask kernel --story.\n\
+         This image was shared by two that mounted it, and lost power while they wrote (made by\n\
+         Linux in virtual machines, see fixtures/).\n\
          mounted.ocfs2 samples the heartbeat of each.",
     )?;
     fixture_copy("crashed-4k-o2cb", &session.scratch);
@@ -106,7 +93,6 @@ impl Session {
         let path = env::var_os("PATH").unwrap_or_default();
         let admin = ["/usr/sbin", "/sbin"].map(PathBuf::from);
         let path = env::join_paths([sbin].into_iter().chain(env::split_paths(&path)).chain(admin))?;
-        fs::write(scratch.join("cluster.conf"), CLUSTER_CONF)?;
         Ok(Self { scratch, path })
     }
 

@@ -1,10 +1,10 @@
 //! `cargo xtask kernel`: the tests that have the Linux kernel judge, alone.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use ocfs2_testing::vm;
 
-use crate::apt;
 use crate::cargo::{self, Profile, is_ci};
+use crate::{apt, story};
 
 /// Which of them.
 #[derive(clap::Args, Debug)]
@@ -12,6 +12,10 @@ pub struct Options {
     /// With the slow ones: every block size with every cluster size
     #[arg(long)]
     all: bool,
+    /// Only the story of two servers, whose transcript becomes docs/walk-through.md and a part of
+    /// README.md
+    #[arg(long, conflicts_with = "all")]
+    story: bool,
     /// For the test program, such as a test's name
     #[arg(last = true, value_name = "ARGS")]
     args: Vec<String>,
@@ -27,7 +31,16 @@ pub fn run(options: &Options) -> Result<()> {
         args.push("--include-ignored");
     }
     args.extend(options.args.iter().map(String::as_str));
-    cargo::run(cargo::cargo(args).env("OCFS2_BIN_DIR", bin_dir))
+    if !options.story {
+        return cargo::run(cargo::cargo(args).env("OCFS2_BIN_DIR", bin_dir));
+    }
+    args.push("story::");
+    let folder = tempfile::tempdir()?;
+    let transcript = folder.path().join("transcript");
+    let mut test = cargo::cargo(args);
+    cargo::run(test.env("OCFS2_BIN_DIR", bin_dir).env("OCFS2_TRANSCRIPT", &transcript))?;
+    let text = std::fs::read_to_string(&transcript).context("the story was not told")?;
+    story::write(&cargo::root(), &text)
 }
 
 /// Gets the kernel, and says what virtual machines lack.

@@ -14,6 +14,7 @@ mod measure;
 mod programs;
 mod soak;
 mod static_build;
+mod story;
 mod test;
 
 use std::path::PathBuf;

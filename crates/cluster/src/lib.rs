@@ -26,6 +26,6 @@ pub use kernel::{Kernel, RunningKernel};
 pub use lookup::{NodeNames, Sources, heartbeat_regions};
 pub use online::{Online, OnlineError, RegionPlace, Timeouts, is_host};
 pub use references::{ReferenceError, References};
-pub use running::RunningCluster;
+pub use running::{RunningCluster, corosync_cluster};
 pub use stack::StackError;
 pub use stanza::{SyntaxError, SyntaxProblem};

@@ -359,7 +359,12 @@ impl<'k> Online<'k> {
         if !self.kernel.exists(&format!("{}/{path}", self.root)) {
             return Ok(false);
         }
-        self.destroy(&path, &format!("heartbeat region {region}"))?;
+        self.destroy(&path, &format!("heartbeat region {region}")).map_err(|err| match err {
+            OnlineError::Busy { what, .. } => {
+                OnlineError::Busy { what, by: vec!["a volume is mounted".to_owned()] }
+            }
+            err => err,
+        })?;
         Ok(true)
     }
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::Kernel;
+
 /// A cluster as a superblock names it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RunningCluster {
@@ -31,8 +33,8 @@ impl RunningCluster {
         let text = |path: PathBuf| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
         let stack = text(root.join("sys/fs/ocfs2/cluster_stack"))?.as_bytes().try_into().ok()?;
         if stack != *b"o2cb" {
-            let conf = text(root.join("etc/corosync/corosync.conf"))?;
-            let name = corosync_cluster(&conf)?.to_owned();
+            let conf = text(root.join(COROSYNC_CONF))?;
+            let name = totem_cluster_name(&conf)?.to_owned();
             return Some(Self { stack, name, global_heartbeat: false });
         }
         let clusters = ["sys/kernel/config/cluster", "config/cluster"]
@@ -55,8 +57,15 @@ impl fmt::Display for RunningCluster {
     }
 }
 
+const COROSYNC_CONF: &str = "etc/corosync/corosync.conf";
+
+/// The cluster of stacks in user space, as corosync's configuration names it.
+pub fn corosync_cluster(kernel: &dyn Kernel) -> Option<String> {
+    Some(totem_cluster_name(&kernel.read(COROSYNC_CONF).ok()?)?.to_owned())
+}
+
 /// `cluster_name` in the `totem` section of a corosync.conf.
-fn corosync_cluster(conf: &str) -> Option<&str> {
+fn totem_cluster_name(conf: &str) -> Option<&str> {
     let mut lines = conf.lines().map(str::trim).filter(|line| !line.starts_with('#'));
     lines.find(|line| line.strip_prefix("totem").is_some_and(|rest| rest.trim() == "{"))?;
     let mut section = lines.take_while(|line| *line != "}");

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ocfs2_cluster::{HeartbeatMode, Kernel, Online, StackError, stack};
+use ocfs2_cluster::{HeartbeatMode, Kernel, Online, StackError, corosync_cluster, stack};
 use ocfs2_format::superblock::{Stack, SuperBlock};
 
 /// What the kernel is told of the heartbeat.
@@ -163,6 +163,12 @@ pub fn heartbeat_of(
                 });
             }
             stack::load(kernel, &label)?;
+            // The kernel would refuse too, but not say why.
+            if let (Some(volume), Some(running)) = (volume_cluster, corosync_cluster(kernel))
+                && volume != running
+            {
+                return Err(ClusterError::OtherCluster { volume, running });
+            }
             Ok(Heartbeat::Userspace(label))
         }
         Stack::O2cb { global_heartbeat } => {
@@ -250,6 +256,9 @@ mod tests {
         let pcmk = superblock(Incompat::USERSPACE_STACK, b"pcmk", "web", 0);
         let userspace = heartbeat_of(&FakeKernel::new("a"), &pcmk).unwrap();
         assert_eq!(userspace.to_string(), "cluster_stack=pcmk");
+        let kernel = FakeKernel::new("a");
+        kernel.put("etc/corosync/corosync.conf", Some("totem {\n\tcluster_name: web\n}"));
+        assert_eq!(heartbeat_of(&kernel, &pcmk).unwrap(), userspace);
     }
 
     #[test]
@@ -269,6 +278,9 @@ mod tests {
             &["belongs to cluster `db`, and cluster `web` is online", "tunefs.ocfs2"],
         );
         let pcmk = superblock(Incompat::USERSPACE_STACK, b"pcmk", "hac", 0);
+        let corosync = FakeKernel::new("a");
+        corosync.put("etc/corosync/corosync.conf", Some("totem {\n\tcluster_name: web\n}"));
+        says(&corosync, &pcmk, &["belongs to cluster `hac`, and cluster `web` is online"]);
         says(&local, &pcmk, &["stack pcmk (cluster `hac`), and stack o2cb runs", "tunefs.ocfs2"]);
         says(&local, &web(1), &["wants global heartbeat", "o2cb heartbeat-mode web global"]);
         local.put("sys/kernel/config/cluster/web/node/a/local", Some("0"));

@@ -320,7 +320,7 @@ pub(crate) fn mount_volume(
             // The kernel's refusal is what there is to tell.
             let _ = machine.references.stop(kernel, &online, &cluster, &region);
         }
-        let hint = explain(&cause, volume, mounted);
+        let hint = explain(&cause, volume, mounted, told.nocluster);
         return Err(MountError::Kernel { path, target: options.target.clone(), cause, hint });
     }
     if started.is_some() {
@@ -473,7 +473,7 @@ fn is_mounted(mountinfo: &str, number: &str) -> bool {
 }
 
 /// What an error of mount(2) means with OCFS2.
-fn explain(err: &io::Error, volume: &Volume, mounted: bool) -> String {
+fn explain(err: &io::Error, volume: &Volume, mounted: bool, nocluster: bool) -> String {
     let slots = volume.max_slots();
     let full = volume.taken_slots().is_ok_and(|taken| taken.len() >= usize::from(slots));
     let text = match err.raw_os_error().map(Errno::from_raw_os_error) {
@@ -483,6 +483,7 @@ fn explain(err: &io::Error, volume: &Volume, mounted: bool) -> String {
                  mounted.ocfs2 -f shows one that crashed and fsck.ocfs2 frees its slot"
             );
         }
+        Some(Errno::INVAL) if nocluster => "not every kernel knows the option nocluster",
         Some(Errno::INVAL) => "an option or the volume is not as the kernel wants it",
         Some(Errno::NODEV) => "the kernel does not know OCFS2: modprobe ocfs2",
         Some(Errno::BUSY) => "it is mounted there already, or in use by something else",

@@ -76,7 +76,7 @@ const IGNORED: [&str; 13] = [
 ];
 
 /// Options of the kernel's OCFS2 without a value, and with one.
-const WORDS: [&str; 13] = [
+const WORDS: [&str; 11] = [
     "intr",
     "nointr",
     "localflocks",
@@ -88,8 +88,6 @@ const WORDS: [&str; 13] = [
     "usrquota",
     "grpquota",
     "journal_async_commit",
-    "datavolume",
-    "quota",
 ];
 const VALUES: [&str; 11] = [
     "barrier",
@@ -122,7 +120,7 @@ impl MountOptions {
                 options.flags.0 |= flag.bits();
             } else if let Some((_, _, flag)) = FLAGS.iter().find(|(_, clear, _)| *clear == option) {
                 options.flags.0 &= !flag.bits();
-            } else if IGNORED.contains(&option)
+            } else if IGNORED.contains(&key)
                 || key.starts_with("x-")
                 || key.starts_with("X-")
                 || key == "comment"
@@ -185,7 +183,7 @@ mod tests {
 
     #[test]
     fn flags_options_of_others_and_of_ocfs2_are_told_apart() {
-        let text = "rw,_netdev,ro,noatime,x-systemd.automount,acl,commit=5,nosuid,suid,\
+        let text = "rw,_netdev,user=joe,ro,noatime,x-systemd.automount,acl,commit=5,nosuid,suid,\
                     heartbeat=local,context=\"a,b\",,data=ordered";
         let options = MountOptions::parse(text, false).unwrap();
         assert_eq!(options.flags.bits(), MountFlags::RDONLY | MountFlags::NOATIME);

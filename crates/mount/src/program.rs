@@ -24,7 +24,7 @@ pub fn run(cli: &Cli) -> Result<Status> {
     };
     let done = cli.options().map_err(Into::into).and_then(|options| {
         if !options.fake && !rustix::process::geteuid().is_root() {
-            print_warning("only root can mount");
+            print_error(&anyhow::anyhow!("only root can mount"));
             return Ok(Status::FAILURE);
         }
         let outcome = mount(&options, &machine)?;

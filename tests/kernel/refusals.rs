@@ -1,0 +1,121 @@
+//! What keeps a volume from being mounted is said with what to do about it, and doing that helps.
+
+use anyhow::Result;
+use ocfs2_testing::{Scratch, fixture_copy, program};
+
+use crate::lab::lab;
+use crate::volume::{NEW_JOURNAL, mkfs};
+
+/// `says STATUS TEXT COMMAND...` ends the script unless the command ends with that status and
+/// prints that text.
+const SHELL: &str = r#"
+    exec 2>&1
+    rm -f /sbin/mount-volume /sbin/cluster-up /sbin/heartbeat-start /sbin/cluster-conf
+    says() {
+        expected=$1 text=$2
+        shift 2
+        "$@" >/tmp/said 2>&1 </dev/null
+        status=$?
+        echo "% $*"
+        cat /tmp/said
+        [ $status = $expected ] && { [ -z "$text" ] || grep -qF -- "$text" /tmp/said; } && return
+        echo "FAILED: status $status, expected $expected and: $text"
+        exit 1
+    }
+    regions() { ls -d /sys/kernel/config/cluster/ovscluster/heartbeat/*/ 2>/dev/null | wc -l; }
+"#;
+
+const LOCAL: &str = r#"
+    # o2cb is offline.
+    says 32 "Unable to access cluster service while trying initialize cluster" mount.ocfs2 /dev/vda /mnt
+    says 32 "bring it online first: o2cb online ovscluster" mount.ocfs2 /dev/vda /mnt
+    says 32 "the kernel module ocfs2_stack_user is not loaded" mount.ocfs2 /dev/vdc /mnt
+    says 1 "no cluster is online" tunefs.ocfs2 --update-cluster-stack -y /dev/vdb
+    says 1 "describes no cluster: o2cb add-cluster NAME" o2cb online
+    says 1 "no cluster is online" ocfs2_hb_ctl -I -d /dev/vda
+
+    # This host is not in cluster.conf.
+    says 0 "" o2cb add-cluster ovscluster
+    says 0 "" o2cb add-node ovscluster ovs009 --ip 10.0.0.9 --number 9
+    says 1 "has no node of that name (ovs009): add it on all nodes with \`o2cb add-node ovscluster ovs001" o2cb online
+    says 1 "offline" o2cb cluster-status
+    mkdir /sys/kernel/config/cluster/ovscluster
+    says 32 "this host, \`ovs001\`, is none of its nodes" mount.ocfs2 /dev/vda /mnt
+    says 0 "" o2cb unregister-cluster ovscluster
+    says 1 "IPv4 only" o2cb add-node ovscluster ovs001 --ip fd00::1
+    says 0 "" o2cb add-node ovscluster ovs001 --ip 10.0.0.1 --number 0
+    says 0 "Cluster ovscluster: Online" o2cb online
+    says 0 "online" o2cb cluster-status ovscluster
+
+    # Volumes of others.
+    says 32 "belongs to cluster \`web\`, and cluster \`ovscluster\` is online" mount.ocfs2 /dev/vdb /mnt
+    says 32 "belongs to stack pcmk (cluster \`hac\`), and stack o2cb runs" mount.ocfs2 /dev/vdc /mnt
+    says 32 "wants global heartbeat, and cluster \`ovscluster\` has local heartbeat" mount.ocfs2 /dev/vdd /mnt
+    [ $(regions) = 0 ] || { echo "a region is left"; exit 1; }
+
+    # What was told to do helps.
+    says 0 "from o2cb,web,local to o2cb,ovscluster,local" tunefs.ocfs2 --update-cluster-stack -y /dev/vdb
+    says 0 "" mount.ocfs2 -o noatime /dev/vdb /mnt
+    says 0 "noatime" grep /mnt /proc/mounts
+    says 0 ": 1 refs" ocfs2_hb_ctl -I -d /dev/vdb
+    says 1 "is in use: /dev/vdb is mounted on /mnt" tunefs.ocfs2 --update-cluster-stack -y /dev/vdb
+    says 32 "mounted there already" mount.ocfs2 /dev/vdb /mnt
+    says 0 "" mount.ocfs2 -o remount,ro /dev/vdb /mnt
+    says 0 "" umount /mnt
+    [ $(regions) = 0 ] || { echo "the heartbeat goes on"; exit 1; }
+
+    # A volume both nodes crashed on.
+    says 0 "was not unmounted cleanly by this node" mount.ocfs2 /dev/vde /mnt
+    says 0 "" ls /mnt
+    says 0 "" umount /mnt
+"#;
+
+const GLOBAL: &str = r#"
+    region=$(tunefs.ocfs2 -Q %U /dev/vdd)
+    says 0 "Cluster ovscluster: Offline" o2cb offline
+    says 0 "" o2cb add-heartbeat ovscluster 0123456789ABCDEF0123456789ABCDEF
+    says 0 "" o2cb heartbeat-mode ovscluster global
+    says 1 "no block device of this machine has a volume of that UUID" o2cb online
+    says 1 "offline" o2cb cluster-status
+    says 0 "" o2cb remove-heartbeat ovscluster 0123456789ABCDEF0123456789ABCDEF
+    says 0 "" o2cb add-heartbeat ovscluster /dev/vdd
+    says 0 "" o2cb register-cluster ovscluster
+    says 32 "has no region on this host: o2cb start-heartbeat ovscluster" mount.ocfs2 /dev/vdd /mnt
+    # By its UUID, and by what the error said.
+    says 0 "" o2cb start-heartbeat ovscluster
+    says 0 "$region" o2cb status
+    says 0 "" mount.ocfs2 /dev/vdd /mnt
+    says 0 "heartbeat=global" grep /mnt /proc/mounts
+    says 1 "is in use (a volume is mounted)" o2cb stop-heartbeat ovscluster
+    says 0 "" umount /mnt
+    [ $(regions) = 1 ] || { echo "the global heartbeat stopped at unmount"; exit 1; }
+    says 0 "" o2cb offline
+    says 0 "No cluster is online" o2cb offline
+"#;
+
+#[test]
+fn what_keeps_a_volume_from_being_mounted_is_said_with_what_to_do_about_it() -> Result<()> {
+    let Some(lab) = lab() else { return Ok(()) };
+    let scratch = Scratch::new();
+    let volume = |name: &str, stack: &str, cluster: &str, more: &[&str]| {
+        let stack = format!("--cluster-stack={stack}");
+        let cluster = format!("--cluster-name={cluster}");
+        let options = [&["-N", "2", "-J", "size=4M", &stack, &cluster], more].concat();
+        mkfs(&scratch, name, 200 << 20, &options)
+    };
+    let disks = [
+        volume("own.img", "o2cb", "ovscluster", &[]),
+        volume("web.img", "o2cb", "web", &[]),
+        volume("pcmk.img", "pcmk", "hac", &[]),
+        volume("global.img", "o2cb", "ovscluster", &["--global-heartbeat"]),
+        fixture_copy("crashed-4k-o2cb", &scratch),
+    ];
+    let programs = ["o2cb", "ocfs2_hb_ctl", "mount.ocfs2", "tunefs.ocfs2"].map(program);
+    let run = lab.vm().disks(&disks).programs(programs).script([SHELL, LOCAL, GLOBAL].concat());
+    let run = run.allow(NEW_JOURNAL).run()?;
+    run.assert_ok();
+    for disk in &disks[1..] {
+        crate::volume::assert_fsck_is_content_after_a_crash(disk);
+    }
+    Ok(())
+}
