@@ -33,6 +33,7 @@ Examples:
   mkfs.ocfs2 -N 4 -L /OVS /dev/sdb1        four nodes, all of the partition
   mkfs.ocfs2 -N 4 -L /OVS disk.img 4G      creates the image
   mkfs.ocfs2 -M local -b 4K disk.img       for this computer alone
+  mkfs.ocfs2 -d tree -L root disk.img 4G   with the files of the folder tree
   mkfs.ocfs2 -n /dev/sdb1                  only shows what it would make
 
 Exit status: 0 if the volume was made (or with --dry-run could be), 1 if not, 130 if \
@@ -71,6 +72,16 @@ pub struct Cli {
     /// written to.
     #[arg(long, value_name = "N")]
     pub partition: Option<u32>,
+
+    /// Fill the volume with the files of a folder, or of a tar archive (- is standard input).
+    ///
+    /// Their names, contents, holes, permissions, owners, times, hard links, device nodes,
+    /// attributes and access control lists; the root gets those of the folder, or of the
+    /// archive's `./`. The time of the last access becomes that of the last change, and the time
+    /// of the last change of the inode that of the format, so that the same files give the same
+    /// bytes. With --dry-run everything is read, to see whether it fits.
+    #[arg(short = 'd', long, value_name = "DIR|TAR", help_heading = "The volume")]
+    pub files: Option<PathBuf>,
 
     /// Label, up to 63 bytes.
     #[arg(short = 'L', long, value_name = "LABEL", help_heading = "The volume")]

@@ -122,6 +122,33 @@ impl ClusterMap {
         None
     }
 
+    /// While files are written: the next run of free clusters behind `at`, from there on round
+    /// the volume, of at least `min` and at most `wanted`. What lies between stays free.
+    pub(crate) fn allocate_behind(
+        &mut self,
+        at: Cluster,
+        min: u32,
+        wanted: u32,
+    ) -> Option<(Cluster, u32)> {
+        let (groups, (first, bit)) = (self.geometry.groups(), self.geometry.group_of(at));
+        let order = (first..groups).chain(self.first_free..groups.min(first.saturating_add(1)));
+        for (step, index) in order.enumerate() {
+            if self.free_in(index) < min {
+                continue;
+            }
+            let from = if step == 0 { bit as usize } else { 0 };
+            let run = self.free_runs(index).find_map(|run| {
+                let run = run.start.max(from)..run.end;
+                (run.len() >= min.max(1) as usize).then_some(run)
+            });
+            if let Some(run) = run {
+                let count = wanted.min(run.len() as u32);
+                return Some((self.take_run(index, run.start, count), count));
+            }
+        }
+        None
+    }
+
     fn take_run(&mut self, group: u32, bit: usize, count: u32) -> Cluster {
         let start = Cluster(self.geometry.group_start(group).0 + bit as u32);
         self.take(start, count);
@@ -170,6 +197,16 @@ mod tests {
         assert_eq!(map.allocate(1, 4000), Some((Cluster(4185), 2983)));
         assert_eq!(map.allocate(1, 1), None);
         assert_eq!(map.used(), 2 * 3584);
+    }
+
+    #[test]
+    fn files_are_written_one_behind_the_other_round_the_volume() {
+        let mut map = map(2 * 3584);
+        assert_eq!(map.allocate_behind(Cluster(3000), 1, 10), Some((Cluster(3000), 10)));
+        assert_eq!(map.allocate_behind(Cluster(3010), 1, 1000), Some((Cluster(3010), 574)));
+        assert_eq!(map.allocate_behind(Cluster(3584), 4, 4000), Some((Cluster(3585), 3583)));
+        assert_eq!(map.allocate_behind(Cluster(7168), 1, 4000), Some((Cluster(2), 2998)));
+        assert_eq!(map.allocate_behind(Cluster(3000), 1, 1), None);
     }
 
     #[test]

@@ -47,6 +47,9 @@ impl Plan {
     pub(crate) fn blocks(&self) -> Result<Blocks, Truncated> {
         let mut blocks = Blocks::new();
         for (file, inode) in &self.inodes {
+            if self.is_filled && file.kind == SystemFileKind::RootDir {
+                continue;
+            }
             self.system_inode(*file, *inode, &mut blocks)?;
         }
         let geometry = self.layout.geometry;
@@ -242,7 +245,7 @@ impl Plan {
         dinode.i_clusters = data.clusters();
         dinode.i_size = size;
         let mut id2 = vec![0; self.layout.block_size() - Dinode::ID2_OFFSET];
-        dinode.i_last_eb_blk = data.last_leaf(&self.layout);
+        dinode.i_last_eb_blk = data.last_leaf(&self.layout, self.layout.chain_capacity());
         for (blkno, mut block) in data.write_tree(&self.layout, &mut id2)? {
             self.stamp(&mut block, ExtentBlock::CHECK_OFFSET);
             blocks.insert(blkno, Block::Bytes(block));

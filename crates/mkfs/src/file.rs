@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use ocfs2_format::extent::{ExtentBlock, ExtentFlags, ExtentRec, write_extent_list};
+use ocfs2_format::extent::{
+    ExtentBlock, ExtentFlags, ExtentListHeader, ExtentRec, write_extent_list,
+};
 use ocfs2_format::geometry::Geometry;
 use ocfs2_format::{Blkno, Cluster, Cpos, Structure, Truncated};
 
@@ -13,6 +15,10 @@ use crate::suballocator::Suballocated;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FileData {
     extents: Vec<ExtentRec>,
+    /// Clusters it has.
+    clusters: u32,
+    /// The position behind its last extent.
+    end: u32,
     /// Extent blocks, in the order in which the growing file needed them.
     pub(crate) tree_blocks: Vec<Suballocated>,
 }
@@ -27,38 +33,52 @@ impl FileData {
 
     /// Adds clusters at its end, to the last extent if they follow it.
     pub(crate) fn append(&mut self, layout: &Layout, start: Cluster, clusters: u32) {
+        self.append_at(layout, Cpos(self.end), start, clusters);
+    }
+
+    /// The same at a position behind its end, which leaves a hole.
+    pub(crate) fn append_at(&mut self, layout: &Layout, cpos: Cpos, start: Cluster, clusters: u32) {
         let geometry = &layout.geometry;
-        let (mut start, mut rest) = (start.0, clusters);
+        let (mut cpos, mut start, mut rest) = (cpos.0, start.0, clusters);
         while rest > 0 {
-            let cpos = self.clusters();
             let blkno = geometry.block_of(Cluster(start));
             let last = self.extents.last_mut();
             let follows = |rec: &ExtentRec| {
-                let blocks = u64::from(rec.e_leaf_clusters()) << geometry.bpc_bits();
-                rec.e_blkno.0 + blocks == blkno.0 && rec.e_leaf_clusters() < u16::MAX
+                let count = u32::from(rec.e_leaf_clusters());
+                let blocks = u64::from(count) << geometry.bpc_bits();
+                rec.e_cpos.0 + count == cpos
+                    && rec.e_blkno.0 + blocks == blkno.0
+                    && rec.e_leaf_clusters() < u16::MAX
             };
             let count = match last.filter(|rec| follows(rec)) {
                 Some(rec) => {
                     let count = rest.min(u32::from(u16::MAX - rec.e_leaf_clusters()));
                     rec.e_word += count;
+                    self.clusters += count;
+                    self.end += count;
                     count
                 }
                 None => {
                     let count = rest.min(u16::MAX.into());
                     let flags = ExtentFlags::empty();
-                    self.extents.push(ExtentRec::leaf(Cpos(cpos), count as u16, flags, blkno));
+                    self.push(ExtentRec::leaf(Cpos(cpos), count as u16, flags, blkno));
                     count
                 }
             };
-            start += count;
-            rest -= count;
+            (cpos, start, rest) = (cpos + count, start + count, rest - count);
         }
+    }
+
+    /// Adds an extent that is not joined with the one before it: of a tree of hashes.
+    pub(crate) fn push(&mut self, rec: ExtentRec) {
+        self.clusters += u32::from(rec.e_leaf_clusters());
+        self.end = rec.e_cpos.0.saturating_add(rec.e_leaf_clusters().into());
+        self.extents.push(rec);
     }
 
     /// Clusters it has.
     pub(crate) fn clusters(&self) -> u32 {
-        let last = self.extents.last();
-        last.map_or(0, |rec| rec.e_cpos.0 + u32::from(rec.e_leaf_clusters()))
+        self.clusters
     }
 
     pub(crate) fn first_cluster(&self, geometry: &Geometry) -> Option<Cluster> {
@@ -81,17 +101,18 @@ impl FileData {
         })
     }
 
-    /// Extent blocks its tree takes: a leaf for every full one, and what is above.
-    pub(crate) fn tree_blocks_needed(&self, layout: &Layout) -> usize {
-        self.levels(layout).iter().sum()
+    /// Extent blocks its tree takes: a leaf for every full one, and what is above. `root` is
+    /// how many records its root has room for.
+    pub(crate) fn tree_blocks_needed(&self, layout: &Layout, root: usize) -> usize {
+        self.levels(layout, root).iter().sum()
     }
 
     /// Extent blocks of each level of its tree, leaves first; none at depth 0.
-    fn levels(&self, layout: &Layout) -> Vec<usize> {
+    fn levels(&self, layout: &Layout, root: usize) -> Vec<usize> {
         let per_block = usize::from(ExtentBlock::list_capacity(layout.geometry.block_size));
         let mut levels = Vec::new();
         let mut records = self.extents.len();
-        while records > layout.chain_capacity() {
+        while records > root {
             records = records.div_ceil(per_block);
             levels.push(records);
         }
@@ -99,29 +120,30 @@ impl FileData {
     }
 
     /// The rightmost leaf of its tree, 0 where there is no tree.
-    pub(crate) fn last_leaf(&self, layout: &Layout) -> Blkno {
-        let leaves = self.levels(layout).first().copied().unwrap_or(0);
+    pub(crate) fn last_leaf(&self, layout: &Layout, root: usize) -> Blkno {
+        let leaves = self.levels(layout, root).first().copied().unwrap_or(0);
         let last = leaves.checked_sub(1).and_then(|last| self.tree_blocks.get(last));
         last.map_or(Blkno(0), |place| place.blkno)
     }
 
-    /// Writes its extent list into `id2` of its dinode and returns the extent blocks.
+    /// Writes its extent list into `list`, which the list fills, and returns the extent blocks.
     pub(crate) fn write_tree(
         &self,
         layout: &Layout,
-        id2: &mut [u8],
+        list: &mut [u8],
     ) -> Result<Vec<(Blkno, Vec<u8>)>, Truncated> {
         let geometry = &layout.geometry;
         let per_block = usize::from(ExtentBlock::list_capacity(geometry.block_size));
         let mut blocks = Vec::new();
         let mut records = self.extents.clone();
         let mut places = self.tree_blocks.iter();
-        let levels = self.levels(layout);
+        let levels = self.levels(layout, list_capacity(list));
         for (depth, count) in levels.iter().enumerate() {
             let level: Vec<_> = places.by_ref().take(*count).collect();
             let mut parents = Vec::new();
-            for (index, (place, records)) in level.iter().zip(records.chunks(per_block)).enumerate()
-            {
+            let mut lists = records.chunks(per_block).peekable();
+            for (index, place) in level.iter().enumerate() {
+                let records = lists.next().unwrap_or_default();
                 let next = level.get(index + 1).map_or(Blkno(0), |next| next.blkno);
                 let header = ExtentBlock {
                     h_signature: ExtentBlock::SIGNATURE,
@@ -138,17 +160,20 @@ impl FileData {
                 let list = &mut block[ExtentBlock::LIST_OFFSET..];
                 write_extent_list(list, depth as u16, records)?;
                 blocks.push((place.blkno, block));
-                let cover = |rec: &ExtentRec| match depth {
-                    0 => u32::from(rec.e_leaf_clusters()),
-                    _ => rec.e_int_clusters(),
-                };
+                // Up to where the next one begins, across what is a hole.
                 let first = records.first().map_or(Cpos(0), |rec| rec.e_cpos);
-                let clusters = records.iter().map(cover).sum();
-                parents.push(ExtentRec::interior(first, clusters, place.blkno));
+                let next = lists.peek().and_then(|records| records.first());
+                let end = next.map_or(self.end, |rec| rec.e_cpos.0);
+                parents.push(ExtentRec::interior(first, end - first.0, place.blkno));
             }
             records = parents;
         }
-        write_extent_list(id2, levels.len() as u16, &records)?;
+        write_extent_list(list, levels.len() as u16, &records)?;
         Ok(blocks)
     }
+}
+
+/// Records an extent list that fills `list` has room for.
+pub(crate) fn list_capacity(list: &[u8]) -> usize {
+    list.len().saturating_sub(ExtentListHeader::SIZE) / ExtentRec::SIZE
 }

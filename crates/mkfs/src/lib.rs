@@ -8,6 +8,7 @@ mod cluster_map;
 mod contents;
 mod directory;
 mod file;
+mod files;
 mod journal_size;
 mod messages;
 mod occupant;
@@ -18,6 +19,7 @@ mod quota;
 mod random;
 mod resolve;
 mod settings;
+mod source;
 mod stack;
 mod suballocator;
 mod summary;
@@ -26,6 +28,7 @@ mod target;
 mod write;
 
 pub use cli::{Cli, command};
+pub use files::{Attributes, Bytes, Contents, DirectoryId, FileId, Files, FillError};
 pub use options::{
     ClusterId, Extent, JournalOptions, Level, MountType, OptionError, Options, Purpose,
     parse_block_size, parse_cluster_size,
@@ -35,6 +38,7 @@ pub use program::run;
 pub use random::Random;
 pub use resolve::{Facts, LABEL_BYTES, ResolveError, resolve};
 pub use settings::Settings;
+pub use source::Source;
 pub use stack::{CLUSTER_NAME_BYTES, ClusterError, STACKS};
 pub use summary::Summary;
 pub use target::TargetError;

@@ -118,6 +118,9 @@ impl Messages {
                 self.say("Indexing system directories: done\n");
             }
             self.say("Writing lost+found: done\n");
+            if let Some(files) = summary.files {
+                self.say(format_args!("Writing {files} files: done\n"));
+            }
         }
         self.say(format_args!("{} successful\n\n", program_name()));
         self.json(summary);
@@ -134,6 +137,7 @@ fn name(stage: Stage) -> &'static str {
     match stage {
         Stage::Discard => "Discarding",
         Stage::Zero => "Zeroing",
+        Stage::Files => "Writing files",
         Stage::Metadata => "Writing metadata",
         Stage::Superblock => "Writing superblocks",
     }

@@ -17,7 +17,7 @@ use ocfs2_format::{Blkno, Cluster};
 use crate::Settings;
 use crate::cluster_map::ClusterMap;
 use crate::file::FileData;
-use crate::quota::{QuotaFiles, QuotaKind};
+use crate::quota::{QuotaFiles, QuotaKind, Usage};
 use crate::suballocator::{Suballocated, Suballocator};
 use crate::system_file::{SystemFile, SystemFileKind};
 
@@ -167,6 +167,10 @@ pub struct Plan {
     pub(crate) lost_found: Option<(Suballocated, DirectoryData)>,
     /// Blocks of the backup superblocks that are wanted and fit.
     pub(crate) backups: Vec<Blkno>,
+    /// Root and lost+found are written with the files.
+    pub(crate) is_filled: bool,
+    /// What the quota files state.
+    pub(crate) usage: Usage,
 }
 
 impl Plan {
@@ -245,6 +249,8 @@ impl Plan {
             quotas: Vec::new(),
             lost_found: None,
             backups: Vec::new(),
+            is_filled: false,
+            usage: Usage::default(),
             layout,
         })
     }
@@ -291,12 +297,17 @@ impl Plan {
             }
             self.quotas.push(QuotaFiles { kind, global, locals });
         }
-        let blocks = crate::quota::global_blocks(self.layout.geometry.block_size);
-        let clusters = self.layout.clusters_for(blocks * block_size);
+        self.place_usage()
+    }
+
+    /// Makes the global quota files long enough for what they state.
+    pub(crate) fn place_usage(&mut self) -> Result<(), PlanError> {
         for index in 0..self.quotas.len() {
+            let blocks = self.global_quota(self.quotas[index].kind).len() as u64;
+            let clusters = self.layout.clusters_for(blocks * self.layout.block_size() as u64);
             let mut global = std::mem::take(&mut self.quotas[index].global);
             while global.clusters() < clusters {
-                self.extend(&mut global, 1, what)?;
+                self.extend(&mut global, 1, "the quota files")?;
             }
             self.quotas[index].global = global;
         }
@@ -337,7 +348,7 @@ impl Plan {
     }
 
     /// A block from the extent allocator of slot 0.
-    fn new_metadata_block(&mut self) -> Option<Suballocated> {
+    pub(crate) fn new_metadata_block(&mut self) -> Option<Suballocated> {
         self.extent_allocs.first_mut()?.allocate(&self.layout, &mut self.map)
     }
 
@@ -354,12 +365,13 @@ impl Plan {
         clusters: u32,
         what: &'static str,
     ) -> Result<(), PlanError> {
+        let root = self.layout.chain_capacity();
         let mut missing = clusters;
         while missing > 0 {
             let found = self.map.allocate(1, missing);
             let (start, count) = found.ok_or_else(|| self.layout.no_space(what))?;
             file.append(&self.layout, start, count);
-            while file.tree_blocks.len() < file.tree_blocks_needed(&self.layout) {
+            while file.tree_blocks.len() < file.tree_blocks_needed(&self.layout, root) {
                 let block = self.new_metadata_block();
                 file.tree_blocks.push(block.ok_or_else(|| self.layout.no_space(what))?);
             }

@@ -12,7 +12,10 @@ use crate::messages::Messages;
 use crate::occupant::{Consent, Occupant};
 use crate::summary::Summary;
 use crate::target::{Request, Target};
-use crate::{ClusterId, Facts, Options, Plan, Random, Settings, Stage, WriteOptions, resolve};
+use crate::{
+    ClusterId, Facts, Files, FillError, Options, Plan, Progress, Random, Settings, Source, Stage,
+    WriteOptions, resolve,
+};
 
 /// The status of a run that a signal ended, as a shell reports it of SIGINT.
 const INTERRUPTED: Status = Status(130);
@@ -66,9 +69,22 @@ fn make(
         random: cli.seed.map_or_else(Random::fresh, Random::from_seed),
     };
     let settings = resolve(options, &facts)?;
-    let plan = Plan::new(&settings)?;
-    let summary = Summary::new(cli, &settings, &plan);
+    let mut plan = Plan::new(&settings)?;
+    let mut summary = Summary::new(cli, &settings, &plan);
+    let mut source = match &cli.files {
+        Some(_) if settings.is_heartbeat_device() => bail!(FillError::HeartbeatDevice),
+        Some(path) => Some(Source::open(path).with_context(|| path.display().to_string())?),
+        None => None,
+    };
     if cli.dry_run {
+        if let Some(source) = &mut source {
+            let nowhere = Nowhere(settings.geometry.size_bytes());
+            let interrupt = Interrupt::install()?;
+            let discard = WriteOptions { discard: true };
+            let files =
+                write_files(cli, &mut plan, source, &nowhere, discard, &interrupt, messages)?;
+            summary.count_files(files, &plan);
+        }
         if occupant.consent() != Consent::Given {
             print_warning(format_args!("{}: {occupant}", cli.device.display()));
         }
@@ -83,8 +99,11 @@ fn make(
         bail!("nothing was written");
     }
     messages.summary(&summary);
-    match write(cli, &settings, &plan, &occupant, target, messages) {
-        Ok(()) => {
+    match write(cli, &settings, &mut plan, source.as_mut(), &occupant, target, messages) {
+        Ok(files) => {
+            if let Some(files) = files {
+                summary.count_files(files, &plan);
+            }
             messages.done(&summary);
             Ok(Status::SUCCESS)
         }
@@ -122,28 +141,94 @@ fn consent(cli: &Cli, occupant: &Occupant) -> Result<bool> {
     Ok(confirm("Proceed", option)?)
 }
 
+/// Writes the volume; gives the number of files that were put into it.
 fn write(
     cli: &Cli,
     settings: &Settings,
-    plan: &Plan,
+    plan: &mut Plan,
+    source: Option<&mut Source>,
     occupant: &Occupant,
     target: &mut Target,
     messages: &mut Messages,
-) -> Result<()> {
+) -> Result<Option<u64>> {
     let interrupt = Interrupt::install()?;
     let device = target.provide()?;
     erase_signatures(occupant, settings, &device)?;
     let options = WriteOptions { discard: !cli.nodiscard };
-    plan.write(&device, options, &mut |progress| {
-        let finished = progress.stage == Stage::Superblock && progress.done == progress.total;
-        if !finished {
-            interrupt.check().map_err(io::Error::other)?;
-        }
-        messages.progress(progress);
+    if let Some(source) = source {
+        return write_files(cli, plan, source, &device, options, &interrupt, messages).map(Some);
+    }
+    plan.write(&device, options, &mut |progress| tell(progress, &interrupt, messages))
+        .inspect_err(|_| messages.stopped())?;
+    Ok(None)
+}
+
+/// Writes the volume with the files of `source`; gives their number.
+fn write_files(
+    cli: &Cli,
+    plan: &mut Plan,
+    source: &mut Source,
+    device: &dyn Device,
+    options: WriteOptions,
+    interrupt: &Interrupt,
+    messages: &mut Messages,
+) -> Result<u64> {
+    let mut count = 0;
+    let mut fill = |files: &mut Files<'_>| {
+        source.fill(files, Some(&cli.device))?;
+        count = files.count();
         Ok(())
-    })
-    .inspect_err(|_| messages.stopped())?;
+    };
+    let made = plan.write_with(device, options, &mut fill, &mut |progress| {
+        tell(progress, interrupt, messages)
+    });
+    made.map_err(|err| {
+        messages.stopped();
+        match err {
+            FillError::Io(err) => anyhow::Error::new(err),
+            err => anyhow::Error::new(err),
+        }
+    })?;
+    Ok(count)
+}
+
+fn tell(progress: Progress, interrupt: &Interrupt, messages: &mut Messages) -> io::Result<()> {
+    let finished = progress.stage == Stage::Superblock && progress.done == progress.total;
+    if !finished {
+        interrupt.check().map_err(io::Error::other)?;
+    }
+    messages.progress(progress);
     Ok(())
+}
+
+/// A device for trying whether something fits: what is written is forgotten.
+struct Nowhere(u64);
+
+impl Device for Nowhere {
+    fn size_bytes(&self) -> u64 {
+        self.0
+    }
+
+    fn read_at(&self, buf: &mut [u8], _offset: u64) -> io::Result<()> {
+        buf.fill(0);
+        Ok(())
+    }
+
+    fn write_at(&self, _buf: &[u8], _offset: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn zero(&self, _offset: u64, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn discard(&self, _offset: u64, _len: u64) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Overwrites the signatures that lie outside the new volume, at the end of the device: what

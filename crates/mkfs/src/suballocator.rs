@@ -25,6 +25,9 @@ pub(crate) struct Group {
     /// Next group of the chain, by index.
     pub(crate) next: Option<usize>,
     bitmap: Vec<u8>,
+    free: u16,
+    /// Bits below are not handed out any more.
+    at: u16,
 }
 
 impl Group {
@@ -32,7 +35,7 @@ impl Group {
     fn new(blkno: Blkno, bits: u16, chain: u16, next: Option<usize>) -> Self {
         let mut bitmap = vec![0; usize::from(bits).div_ceil(8)];
         BitmapMut::new(&mut bitmap, bits.into()).set_range(0, 1);
-        Self { blkno, bits, chain, next, bitmap }
+        Self { blkno, bits, chain, next, bitmap, free: bits.saturating_sub(1), at: 1 }
     }
 
     pub(crate) fn bitmap(&self) -> Bitmap<'_> {
@@ -44,13 +47,20 @@ impl Group {
     }
 
     pub(crate) fn free(&self) -> u16 {
-        self.bits - self.bitmap().count_ones() as u16
+        self.free
     }
 
-    fn take_first(&mut self) -> Option<u16> {
-        let bit = self.bitmap().next(false, 0)?;
+    fn take_next(&mut self) -> Option<u16> {
+        let bit = self.bitmap().next(false, self.at.into())?;
         BitmapMut::new(&mut self.bitmap, self.bits.into()).set_range(bit, 1);
-        u16::try_from(bit).ok()
+        self.free -= 1;
+        self.at = bit as u16 + 1;
+        Some(bit as u16)
+    }
+
+    fn give_back(&mut self, bit: u16) {
+        BitmapMut::new(&mut self.bitmap, self.bits.into()).clear_range(bit.into(), 1);
+        self.free += 1;
     }
 }
 
@@ -64,6 +74,8 @@ pub(crate) struct Suballocator {
     pub(crate) clusters_per_group: u16,
     /// The first group of each chain, by index.
     heads: Vec<usize>,
+    /// Groups before this one hand out nothing any more.
+    at: usize,
 }
 
 impl Suballocator {
@@ -79,7 +91,7 @@ impl Suballocator {
         let blkno = layout.geometry.block_of(start);
         let bits = clusters * layout.geometry.blocks_per_cluster() as u16;
         let groups = vec![Group::new(blkno, bits, 0, None)];
-        Self { groups, clusters_per_group: clusters, heads: vec![0] }
+        Self { groups, clusters_per_group: clusters, heads: vec![0], at: 0 }
     }
 
     /// Adds a group of contiguous clusters on the next chain.
@@ -106,18 +118,24 @@ impl Suballocator {
         layout: &Layout,
         map: &mut ClusterMap,
     ) -> Option<Suballocated> {
-        let free = self.groups.iter().position(|group| group.free() > 0);
-        let index = match free {
-            Some(index) => index,
-            None => {
+        loop {
+            if self.at == self.groups.len() {
                 self.add_group(layout, map)?;
-                self.groups.len() - 1
             }
-        };
-        let group = &mut self.groups[index];
-        let bit = group.take_first()?;
-        let blkno = Blkno(group.blkno.0 + u64::from(bit));
-        Some(Suballocated { blkno, bit, loc: group.blkno })
+            let group = &mut self.groups[self.at];
+            if let Some(bit) = group.take_next() {
+                let blkno = Blkno(group.blkno.0 + u64::from(bit));
+                return Some(Suballocated { blkno, bit, loc: group.blkno });
+            }
+            self.at += 1;
+        }
+    }
+
+    /// Passes over a free block, which stays free.
+    pub(crate) fn skip(&mut self, layout: &Layout, map: &mut ClusterMap) -> Option<()> {
+        let bit = self.allocate(layout, map)?.bit;
+        self.groups[self.at].give_back(bit);
+        Some(())
     }
 
     /// Bits in use and bits altogether.

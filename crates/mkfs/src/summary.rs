@@ -41,6 +41,9 @@ pub struct Summary {
     pub blocks: u64,
     /// Clusters in use from the start.
     pub used_clusters: u32,
+    /// Files, directories and other inodes that were put into it, where there were any to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files: Option<u64>,
     /// Groups of the global bitmap.
     pub cluster_groups: u32,
     /// Clusters in the last group.
@@ -90,6 +93,7 @@ impl Summary {
             clusters: geometry.clusters,
             blocks: geometry.blocks(),
             used_clusters: plan.used_clusters(),
+            files: None,
             cluster_groups: geometry.groups(),
             tail_clusters: geometry.tail_clusters(),
             group_clusters: geometry.clusters_per_group().min(geometry.clusters),
@@ -106,6 +110,12 @@ impl Summary {
                 .is_some_and(|info| info.ci_stackflags & STACKFLAG_GLOBAL_HEARTBEAT != 0),
             time: settings.time,
         }
+    }
+
+    /// The same with `files` files in it, for which the plan has changed.
+    pub(crate) fn count_files(&mut self, files: u64, plan: &Plan) {
+        self.files = Some(files);
+        self.used_clusters = plan.used_clusters();
     }
 
     /// Whether directories get an index from the start.

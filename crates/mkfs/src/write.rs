@@ -6,6 +6,7 @@ use ocfs2_format::ocfs1;
 use ocfs2_format::superblock::{BACKUP_OFFSETS, SUPERBLOCK_BLKNO, SUPERBLOCK_SIGNATURE};
 use ocfs2_volume::Device;
 
+use crate::files::{Files, FillError};
 use crate::plan::Plan;
 
 /// What is being done, in order.
@@ -15,6 +16,8 @@ pub enum Stage {
     Discard,
     /// What has to read as zero is made to: journals, heartbeat region, both ends.
     Zero,
+    /// Files are written.
+    Files,
     /// Metadata is written: group descriptors, inodes, directories.
     Metadata,
     /// The superblock and its backups are written; from now on it is a volume.
@@ -60,6 +63,37 @@ impl Plan {
         options: WriteOptions,
         report: &mut dyn FnMut(Progress) -> io::Result<()>,
     ) -> io::Result<()> {
+        self.begin(device, options, report)?;
+        self.finish(device, report)
+    }
+
+    /// The same, with files in it, which `fill` puts there. They are written before anything
+    /// that makes it a volume.
+    ///
+    /// # Errors
+    /// Those of [`Plan::write`], and of `fill`.
+    pub fn write_with(
+        &mut self,
+        device: &dyn Device,
+        options: WriteOptions,
+        fill: &mut dyn FnMut(&mut Files<'_>) -> Result<(), FillError>,
+        report: &mut dyn FnMut(Progress) -> io::Result<()>,
+    ) -> Result<(), FillError> {
+        self.begin(device, options, report)?;
+        let mut files = Files::new(self, device, report)?;
+        fill(&mut files)?;
+        files.end()?;
+        self.finish(device, report)?;
+        Ok(())
+    }
+
+    /// Makes the device one that has nothing on it.
+    fn begin(
+        &self,
+        device: &dyn Device,
+        options: WriteOptions,
+        report: &mut dyn FnMut(Progress) -> io::Result<()>,
+    ) -> io::Result<()> {
         let geometry = self.layout.geometry;
         let size = geometry.size_bytes();
         let block_size = u64::from(geometry.block_size.bytes());
@@ -67,8 +101,6 @@ impl Plan {
             let text = format!("it is smaller than the volume of {size} bytes");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        let blocks = self.blocks().map_err(io::Error::other)?;
-
         self.wipe(device)?;
         let mut reads_zero = options.discard;
         if options.discard {
@@ -90,6 +122,18 @@ impl Plan {
             }
         }
 
+        Ok(())
+    }
+
+    /// Writes metadata and superblocks.
+    fn finish(
+        &self,
+        device: &dyn Device,
+        report: &mut dyn FnMut(Progress) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let geometry = self.layout.geometry;
+        let block_size = u64::from(geometry.block_size.bytes());
+        let blocks = self.blocks().map_err(io::Error::other)?;
         let mut leading = vec![0; 2 * geometry.block_size.size()];
         ocfs1::write_fake_header(&mut leading);
         let mut writer = Writer { device, start: 0, bytes: leading };
@@ -148,16 +192,20 @@ impl Plan {
     }
 }
 
-/// Gathers blocks that follow each other into large writes.
-struct Writer<'a> {
+/// Gathers bytes that follow each other into large writes.
+pub(crate) struct Writer<'a> {
     device: &'a dyn Device,
     start: u64,
     bytes: Vec<u8>,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    pub(crate) fn new(device: &'a dyn Device) -> Self {
+        Self { device, start: 0, bytes: Vec::new() }
+    }
+
     /// Takes `bytes` that belong at `offset`; says whether something was written.
-    fn put(&mut self, offset: u64, bytes: &[u8]) -> io::Result<bool> {
+    pub(crate) fn put(&mut self, offset: u64, bytes: &[u8]) -> io::Result<bool> {
         let follows = self.start + self.bytes.len() as u64 == offset;
         let full = self.bytes.len() + bytes.len() > WRITE_BYTES;
         let write = !follows || full;
@@ -169,7 +217,7 @@ impl Writer<'_> {
         Ok(write)
     }
 
-    fn finish(&mut self) -> io::Result<()> {
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
         if !self.bytes.is_empty() {
             self.device.reserve(self.start, self.bytes.len() as u64)?;
             self.device.write_at(&self.bytes, self.start)?;

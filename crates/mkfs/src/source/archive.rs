@@ -1,0 +1,237 @@
+//! The members of a tar archive.
+
+use std::collections::HashMap;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+
+use ocfs2_format::dinode::FileKind;
+use tar::EntryType;
+
+use super::acl;
+use super::header::{Archive, Member};
+use crate::files::{Attributes, Contents, DirectoryId, FileId, Files, FillError};
+
+/// What there is by its path: names with a `/` between them, none in front.
+#[derive(Default)]
+struct Paths {
+    directories: HashMap<Vec<u8>, DirectoryId>,
+    files: HashMap<Vec<u8>, FileId>,
+}
+
+/// Writes all members of an archive.
+pub(super) fn fill(reader: &mut dyn Read, files: &mut Files<'_>) -> Result<(), FillError> {
+    let mut archive = Archive::new(reader);
+    let mut paths = Paths::default();
+    paths.directories.insert(Vec::new(), Files::ROOT);
+    while let Some(member) = archive.next().map_err(FillError::Read)? {
+        let shown = std::path::PathBuf::from(std::ffi::OsStr::from_bytes(&member.path));
+        add(&mut archive, &member, files, &mut paths).map_err(|err| err.at(shown))?;
+    }
+    Ok(())
+}
+
+/// The path without what stands for the root.
+fn clean(path: &[u8]) -> Result<Vec<u8>, FillError> {
+    let names = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && name != b".");
+    let names: Vec<_> = names.collect();
+    if names.contains(&&b".."[..]) {
+        return Err(FillError::Source("leads out of the archive".to_owned()));
+    }
+    Ok(names.join(&b'/'))
+}
+
+impl Paths {
+    /// The directory of that path. What is missing is made, to get its attributes later if they
+    /// come.
+    fn directory(&mut self, path: &[u8], files: &mut Files<'_>) -> Result<DirectoryId, FillError> {
+        if let Some(directory) = self.directories.get(path) {
+            return Ok(*directory);
+        }
+        let (mut end, mut directory) = (0, Files::ROOT);
+        for name in path.split(|byte| *byte == b'/') {
+            end += name.len() + usize::from(end > 0);
+            directory = match self.directories.get(&path[..end]) {
+                Some(known) => *known,
+                None => {
+                    let new = files.directory(directory, name, files.default_attributes())?;
+                    self.directories.insert(path[..end].to_vec(), new);
+                    new
+                }
+            };
+        }
+        Ok(directory)
+    }
+}
+
+fn add<R: Read>(
+    archive: &mut Archive<R>,
+    member: &Member,
+    files: &mut Files<'_>,
+    paths: &mut Paths,
+) -> Result<(), FillError> {
+    let path = clean(&member.path)?;
+    let attributes = attributes(member)?;
+    let kind = match member.kind {
+        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => FileKind::Regular,
+        EntryType::Link => FileKind::Regular,
+        EntryType::Symlink => FileKind::Symlink,
+        EntryType::Char => FileKind::CharDevice,
+        EntryType::Block => FileKind::BlockDevice,
+        EntryType::Fifo => FileKind::Fifo,
+        EntryType::Directory => FileKind::Directory,
+        other => {
+            let code = other.as_byte().escape_ascii();
+            return Err(FillError::Source(format!("is of a kind that is not known: `{code}`")));
+        }
+    };
+    // Of old, a name that ends like that was enough.
+    let is_directory = member.kind == EntryType::Regular && member.path.ends_with(b"/");
+    let padding = member.stored.next_multiple_of(512) - member.stored;
+    if kind == FileKind::Directory || is_directory {
+        let directory = paths.directory(&path, files)?;
+        files.set_attributes(directory, attributes)?;
+        return archive.skip(member.stored + padding).map_err(FillError::Read);
+    }
+    let slash = path.iter().rposition(|byte| *byte == b'/');
+    let (parent, name) = match slash {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (&[][..], &path[..]),
+    };
+    let directory = paths.directory(parent, files)?;
+    let file = match kind {
+        FileKind::Regular if member.kind == EntryType::Link => {
+            let target = clean(&member.target)?;
+            let Some(file) = paths.files.get(&target).copied() else {
+                let target = target.escape_ascii();
+                let text = format!("is a hard link to {target}, which does not come before it");
+                return Err(FillError::Source(text));
+            };
+            files.link(directory, name, file)?;
+            archive.skip(member.stored + padding).map_err(FillError::Read)?;
+            file
+        }
+        FileKind::Regular => {
+            let mut contents = Stored::new(archive.reader(), member);
+            let file = files.regular(directory, name, &attributes, &mut contents)?;
+            let rest = contents.left + padding;
+            archive.skip(rest).map_err(FillError::Read)?;
+            file
+        }
+        FileKind::Symlink => files.symlink(directory, name, &attributes, &member.target)?,
+        kind => files.special(directory, name, &attributes, kind, member.device)?,
+    };
+    if matches!(
+        kind,
+        FileKind::Symlink | FileKind::CharDevice | FileKind::BlockDevice | FileKind::Fifo
+    ) {
+        archive.skip(member.stored + padding).map_err(FillError::Read)?;
+    }
+    paths.files.insert(path, file);
+    Ok(())
+}
+
+fn attributes(member: &Member) -> Result<Attributes, FillError> {
+    let id = |id: u64| {
+        let text = || FillError::Source(format!("has an owner or group of number {id}"));
+        u32::try_from(id).map_err(|_| text())
+    };
+    let mut xattrs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let mut add = |name: &[u8], value: Vec<u8>| {
+        xattrs.retain(|(known, _)| known != name);
+        xattrs.push((name.to_vec(), value));
+    };
+    let text_of = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    for (key, value) in &member.records {
+        let list = match &key[..] {
+            b"SCHILY.acl.access" => "system.posix_acl_access",
+            b"SCHILY.acl.default" => "system.posix_acl_default",
+            b"RHT.security.selinux" => {
+                // In the archive it is without the NUL that ends it in the file system.
+                let value = value.iter().copied().chain([0]).collect();
+                add(b"security.selinux", value);
+                continue;
+            }
+            key => {
+                if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+                    add(name, value.clone());
+                }
+                continue;
+            }
+        };
+        // With the names of users, which only the system that made the archive knows, there is
+        // the list as it was stored, too, if attributes were asked for.
+        let stored = [b"SCHILY.xattr.", list.as_bytes()].concat();
+        if member.records.iter().any(|(key, _)| *key == stored) {
+            continue;
+        }
+        let parsed = acl::parse(&text_of(value)).ok_or_else(|| FillError::Attribute {
+            name: list.to_owned(),
+            why: "the list in the archive is not understood; ids have to be numbers, as of \
+                  tar --numeric-owner",
+        })?;
+        // One that says no more than the permissions do is not stored, as in the kernel.
+        if list != "system.posix_acl_access" || parsed.len() > acl::MINIMAL {
+            add(list.as_bytes(), parsed);
+        }
+    }
+    Ok(Attributes {
+        permissions: (member.mode & 0o7777) as u16,
+        uid: id(member.uid)?,
+        gid: id(member.gid)?,
+        mtime: member.mtime,
+        xattrs,
+    })
+}
+
+/// Contents that come next in the archive.
+struct Stored<'a, R> {
+    reader: &'a mut R,
+    size: u64,
+    /// Bytes still in the archive.
+    left: u64,
+    /// What is stored, as ranges of the file.
+    ranges: Vec<Range<u64>>,
+    /// The range at hand.
+    at: usize,
+}
+
+impl<'a, R: Read> Stored<'a, R> {
+    fn new(reader: &'a mut R, member: &Member) -> Self {
+        let map = member.map.iter().flatten();
+        let ranges = match &member.map {
+            Some(_) => map.map(|(offset, length)| *offset..offset + length).collect(),
+            None => std::iter::once(0..member.size).collect(),
+        };
+        Self { reader, size: member.size, left: member.stored, ranges, at: 0 }
+    }
+}
+
+impl<R: Read> Contents for Stored<'_, R> {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn data(&mut self) -> io::Result<Vec<Range<u64>>> {
+        Ok(self.ranges.clone())
+    }
+
+    fn read(&mut self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        buf.fill(0);
+        let end = offset + buf.len() as u64;
+        while let Some(range) = self.ranges.get(self.at) {
+            let from = range.start.max(offset);
+            let to = range.end.min(end);
+            if from < to {
+                let part = &mut buf[(from - offset) as usize..(to - offset) as usize];
+                self.reader.read_exact(part)?;
+                self.left = self.left.saturating_sub(part.len() as u64);
+            }
+            if range.end > end {
+                break;
+            }
+            self.at += 1;
+        }
+        Ok(())
+    }
+}

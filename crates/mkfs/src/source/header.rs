@@ -1,0 +1,352 @@
+//! The members of a tar archive: their headers in the forms of ustar, GNU and PAX, with names,
+//! sizes and sparse maps of any length.
+//!
+//! The `tar` crate decodes the fields. Its reader of archives is not used: it loses attributes
+//! with a newline in their value and the maps of sparse files.
+
+use std::io::{self, ErrorKind, Read};
+
+use ocfs2_volume::Timestamp;
+use tar::{EntryType, GnuExtSparseHeader, Header};
+
+/// Bytes of a block of an archive.
+const BLOCK: usize = 512;
+/// Longest extended header that is read: attributes are a few MiB at most.
+const MOST_EXTENSION: u64 = 64 << 20;
+
+/// A member of an archive.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) path: Vec<u8>,
+    /// Of a link.
+    pub(super) target: Vec<u8>,
+    pub(super) kind: EntryType,
+    /// `0o7777` and what else the archive states.
+    pub(super) mode: u32,
+    pub(super) uid: u64,
+    pub(super) gid: u64,
+    pub(super) mtime: Timestamp,
+    pub(super) device: (u32, u32),
+    /// Bytes in the archive.
+    pub(super) stored: u64,
+    /// Bytes of the file.
+    pub(super) size: u64,
+    /// Offset and length of what is stored of a sparse file, one behind the other.
+    pub(super) map: Option<Vec<(u64, u64)>>,
+    /// Records of extended headers, by key; later ones replace earlier ones.
+    pub(super) records: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+fn wrong(text: impl Into<String>) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, text.into())
+}
+
+/// The blocks of an archive.
+pub(super) struct Archive<R> {
+    reader: R,
+    /// Records that hold for all members to come.
+    global: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl<R: Read> Archive<R> {
+    pub(super) fn new(reader: R) -> Self {
+        Self { reader, global: Vec::new() }
+    }
+
+    /// What comes next in the archive.
+    pub(super) fn reader(&mut self) -> &mut R {
+        &mut self.reader
+    }
+
+    /// Passes over `bytes`.
+    pub(super) fn skip(&mut self, bytes: u64) -> io::Result<()> {
+        let skipped = io::copy(&mut (&mut self.reader).take(bytes), &mut io::sink())?;
+        if skipped == bytes { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
+    }
+
+    /// The next header; `None` at the end.
+    fn header(&mut self) -> io::Result<Option<Header>> {
+        let mut header = Header::new_old();
+        let bytes = header.as_mut_bytes();
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match self.reader.read(&mut bytes[filled..]) {
+                Ok(0) if filled == 0 => return Ok(None),
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(count) => filled += count,
+                Err(err) if err.kind() == ErrorKind::Interrupted => {}
+                Err(err) => return Err(err),
+            }
+        }
+        if bytes.iter().all(|byte| *byte == 0) {
+            // What follows is padding; whoever writes into a pipe wants to be rid of it.
+            io::copy(&mut self.reader, &mut io::sink())?;
+            return Ok(None);
+        }
+        let sum = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
+        let computed = sum(&bytes[..148]) + 8 * 32 + sum(&bytes[156..]);
+        if header.cksum().ok() != Some(computed) {
+            return Err(wrong("is no tar archive, or damaged: the checksum of a header is wrong"));
+        }
+        Ok(Some(header))
+    }
+
+    /// Contents of an extended header.
+    fn extension(&mut self, size: u64) -> io::Result<Vec<u8>> {
+        if size > MOST_EXTENSION {
+            return Err(wrong(format!("an extended header of {size} bytes")));
+        }
+        let mut bytes = Vec::new();
+        let read = (&mut self.reader).take(size).read_to_end(&mut bytes)?;
+        if read as u64 != size {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        self.skip(size.next_multiple_of(BLOCK as u64) - size)?;
+        Ok(bytes)
+    }
+
+    /// The next member, whose contents come next; `None` at the end.
+    pub(super) fn next(&mut self) -> io::Result<Option<Member>> {
+        let (mut name, mut target) = (None, None);
+        let mut records = self.global.clone();
+        loop {
+            let Some(header) = self.header()? else { return Ok(None) };
+            let size = header.entry_size()?;
+            match header.entry_type() {
+                EntryType::XHeader => parse_records(&self.extension(size)?, &mut records)?,
+                EntryType::XGlobalHeader => {
+                    let bytes = self.extension(size)?;
+                    parse_records(&bytes, &mut self.global)?;
+                    parse_records(&bytes, &mut records)?;
+                }
+                EntryType::GNULongName => name = Some(terminated(self.extension(size)?)),
+                EntryType::GNULongLink => target = Some(terminated(self.extension(size)?)),
+                _ => return self.member(&header, name, target, records).map(Some),
+            }
+        }
+    }
+
+    fn member(
+        &mut self,
+        header: &Header,
+        name: Option<Vec<u8>>,
+        target: Option<Vec<u8>>,
+        records: Vec<(Vec<u8>, Vec<u8>)>,
+    ) -> io::Result<Member> {
+        let find = |key: &[u8]| {
+            records.iter().rev().find(|(name, _)| name == key).map(|(_, value)| &value[..])
+        };
+        let number = |key: &[u8]| -> io::Result<Option<u64>> {
+            let Some(value) = find(key) else { return Ok(None) };
+            let number = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+            number
+                .map(Some)
+                .ok_or_else(|| wrong(format!("{} is {}", key.escape_ascii(), value.escape_ascii())))
+        };
+        let path = find(b"GNU.sparse.name").or_else(|| find(b"path")).map(<[u8]>::to_vec);
+        let path = path.or(name).unwrap_or_else(|| header.path_bytes().into_owned());
+        let target = find(b"linkpath").map(<[u8]>::to_vec).or(target);
+        let target = target.or_else(|| header.link_name_bytes().map(|name| name.into_owned()));
+        let mtime = match find(b"mtime") {
+            Some(text) => time(text).ok_or_else(|| wrong("a time that is no number"))?,
+            None => Timestamp { seconds: header.mtime()?.cast_signed(), nanoseconds: 0 },
+        };
+        let mut member = Member {
+            path,
+            target: target.unwrap_or_default(),
+            kind: header.entry_type(),
+            mode: header.mode()?,
+            uid: number(b"uid")?.map_or_else(|| header.uid(), Ok)?,
+            gid: number(b"gid")?.map_or_else(|| header.gid(), Ok)?,
+            mtime,
+            device: (
+                header.device_major().ok().flatten().unwrap_or(0),
+                header.device_minor().ok().flatten().unwrap_or(0),
+            ),
+            stored: number(b"size")?.map_or_else(|| header.entry_size(), Ok)?,
+            size: 0,
+            map: None,
+            records: Vec::new(),
+        };
+        member.size = member.stored;
+        if member.kind == EntryType::GNUSparse {
+            self.old_map(header, &mut member)?;
+        } else if let Some(size) = number(b"GNU.sparse.realsize")? {
+            member.size = size;
+            if find(b"GNU.sparse.major") == Some(b"1") {
+                self.map_before_data(&mut member)?;
+            }
+        } else if let Some(size) = number(b"GNU.sparse.size")? {
+            member.size = size;
+        }
+        if let Some(map) = find(b"GNU.sparse.map") {
+            member.map = Some(pairs(map.split(|byte| *byte == b','))?);
+        } else if member.map.is_none() && find(b"GNU.sparse.size").is_some() {
+            let keys = [&b"GNU.sparse.offset"[..], b"GNU.sparse.numbytes"];
+            let rows = records.iter().filter(|(key, _)| keys.contains(&&key[..]));
+            member.map = Some(pairs(rows.map(|(_, value)| &value[..]))?);
+        }
+        if let Some(map) = &member.map {
+            let mut end = 0;
+            let mut stored = 0_u64;
+            for (offset, length) in map {
+                let next = offset.checked_add(*length);
+                if *offset < end || next.is_none_or(|next| next > member.size) {
+                    return Err(wrong("the map of a sparse file is out of order"));
+                }
+                end = offset + length;
+                stored += length;
+            }
+            if stored > member.stored {
+                return Err(wrong("a sparse file has more data than the archive states"));
+            }
+        }
+        member.records = records;
+        Ok(member)
+    }
+
+    /// The map in the header of the old GNU form, and in what follows it.
+    fn old_map(&mut self, header: &Header, member: &mut Member) -> io::Result<()> {
+        let gnu = header.as_gnu().ok_or_else(|| wrong("a sparse file with no GNU header"))?;
+        member.size = gnu.real_size()?;
+        let mut map = Vec::new();
+        for row in gnu.sparse.iter().filter(|row| !row.is_empty()) {
+            map.push((row.offset()?, row.length()?));
+        }
+        let mut more = gnu.is_extended();
+        while more {
+            let mut next = GnuExtSparseHeader::new();
+            self.reader.read_exact(next.as_mut_bytes())?;
+            for row in next.sparse.iter().filter(|row| !row.is_empty()) {
+                map.push((row.offset()?, row.length()?));
+            }
+            more = next.is_extended();
+        }
+        member.map = Some(map);
+        Ok(())
+    }
+
+    /// The map in front of the contents: numbers, one a line, up to a whole block.
+    fn map_before_data(&mut self, member: &mut Member) -> io::Result<()> {
+        let mut numbers: Vec<Vec<u8>> = vec![Vec::new()];
+        let mut wanted = None;
+        let mut read = 0;
+        while wanted.is_none_or(|wanted| numbers.len() <= wanted) {
+            let mut block = [0; BLOCK];
+            read += BLOCK as u64;
+            if read > member.stored || read > MOST_EXTENSION {
+                return Err(wrong("the map of a sparse file does not end"));
+            }
+            self.reader.read_exact(&mut block)?;
+            for byte in block {
+                if wanted.is_some_and(|wanted| numbers.len() > wanted) {
+                    break;
+                }
+                match (byte, numbers.last_mut()) {
+                    (b'\n', Some(last)) => {
+                        if wanted.is_none() {
+                            let text = std::str::from_utf8(last).ok();
+                            let rows = text.and_then(|text| text.parse::<usize>().ok());
+                            let rows = rows.filter(|rows| *rows < 1 << 24);
+                            let rows = rows.ok_or_else(|| wrong("a map that is no number"))?;
+                            wanted = Some(1 + 2 * rows);
+                        }
+                        numbers.push(Vec::new());
+                    }
+                    (byte, Some(last)) => last.push(byte),
+                    (_, None) => {}
+                }
+            }
+        }
+        let count = wanted.unwrap_or(1);
+        member.map = Some(pairs(numbers[1..count].iter().map(|number| &number[..]))?);
+        member.stored -= read;
+        Ok(())
+    }
+}
+
+/// Up to the first NUL.
+fn terminated(mut bytes: Vec<u8>) -> Vec<u8> {
+    let end = bytes.iter().position(|byte| *byte == 0);
+    bytes.truncate(end.unwrap_or(bytes.len()));
+    bytes
+}
+
+fn pairs<'a>(texts: impl Iterator<Item = &'a [u8]>) -> io::Result<Vec<(u64, u64)>> {
+    let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<u64>().ok();
+    let numbers: Option<Vec<u64>> = texts.filter(|text| !text.is_empty()).map(number).collect();
+    let numbers = numbers.filter(|numbers| numbers.len().is_multiple_of(2));
+    let numbers = numbers.ok_or_else(|| wrong("the map of a sparse file is no list of numbers"))?;
+    Ok(numbers.as_chunks().0.iter().map(|[offset, length]| (*offset, *length)).collect())
+}
+
+/// Adds records of the form `LENGTH KEY=VALUE\n`. An empty value takes back an earlier one.
+fn parse_records(mut bytes: &[u8], records: &mut Vec<(Vec<u8>, Vec<u8>)>) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let record = || {
+            let space = bytes.iter().position(|byte| *byte == b' ')?;
+            let length: usize = std::str::from_utf8(&bytes[..space]).ok()?.parse().ok()?;
+            let record = bytes.get(space + 1..length)?.strip_suffix(b"\n")?;
+            let equals = record.iter().position(|byte| *byte == b'=')?;
+            Some((length, &record[..equals], &record[equals + 1..]))
+        };
+        let Some((length, key, value)) = record() else {
+            return Err(wrong("an extended header that is no list of records"));
+        };
+        bytes = &bytes[length..];
+        // These come many times, each a row of a map.
+        if key != b"GNU.sparse.offset" && key != b"GNU.sparse.numbytes" {
+            records.retain(|(known, _)| known != key);
+        }
+        let is_value = !value.is_empty() || key.starts_with(b"SCHILY.xattr.");
+        if is_value {
+            records.push((key.to_vec(), value.to_vec()));
+        }
+    }
+    Ok(())
+}
+
+/// Seconds with decimals, perhaps negative.
+fn time(text: &[u8]) -> Option<Timestamp> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (seconds, decimals) = text.split_once('.').unwrap_or((text, ""));
+    let is_negative = seconds.starts_with('-');
+    let seconds: i64 = if seconds == "-" { 0 } else { seconds.parse().ok()? };
+    let digits: String = decimals.chars().chain("000000000".chars()).take(9).collect();
+    let nanoseconds: u32 = digits.parse().ok()?;
+    Some(match is_negative && nanoseconds > 0 {
+        true => {
+            Timestamp { seconds: seconds.checked_sub(1)?, nanoseconds: 1_000_000_000 - nanoseconds }
+        }
+        false => Timestamp { seconds, nanoseconds },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_decimals_and_may_be_before_1970() {
+        let of = |text: &str| time(text.as_bytes()).map(|time| (time.seconds, time.nanoseconds));
+        assert_eq!(of("1700000000.25"), Some((1_700_000_000, 250_000_000)));
+        assert_eq!(of("5"), Some((5, 0)));
+        assert_eq!(of("-1.5"), Some((-2, 500_000_000)));
+        assert_eq!(of("-0.25"), Some((-1, 750_000_000)));
+        assert_eq!(of("1.1234567899"), Some((1, 123_456_789)));
+        assert_eq!((of("x"), of("1.x"), of("")), (None, None, None));
+    }
+
+    #[test]
+    fn records_may_hold_newlines_and_be_taken_back() {
+        let mut records = Vec::new();
+        parse_records(b"9 a=b\nc\n\n12 path=one\n12 path=two\n", &mut records).unwrap();
+        let expected = [(b"a".to_vec(), b"b\nc\n".to_vec()), (b"path".to_vec(), b"two".to_vec())];
+        assert_eq!(records, expected);
+        parse_records(b"8 path=\n", &mut records).unwrap();
+        assert_eq!(records.len(), 1);
+        for bad in [&b"x a=b\n"[..], b"99 a=b\n", b"6 a=bc", b"5 ab\n"] {
+            assert!(parse_records(bad, &mut Vec::new()).is_err(), "{}", bad.escape_ascii());
+        }
+    }
+}
