@@ -4,6 +4,7 @@
 mod cluster;
 mod contents;
 mod crash;
+mod filled;
 mod fixtures;
 mod lab;
 mod mounted;

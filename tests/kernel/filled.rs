@@ -1,0 +1,137 @@
+//! What `mkfs.ocfs2 -d` puts into a volume is what the kernel reads there, and can go on with.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use ocfs2_testing::{Run, Scratch, find_program, program, skip};
+
+use crate::lab::lab;
+use crate::volume::{LOCAL, NEW_JOURNAL, assert_fsck_is_content, mkfs};
+
+/// What a folder in memory can hold, which most file systems on disks can not: attributes of any
+/// length.
+const KINDS: [&str; 8] =
+    ["xattrs", "many=1500", "sizes", "names", "special", "folders=300", "owners", "sparse"];
+
+/// A folder with files of every kind; `None`, which is said, where it can not be made.
+fn tree() -> Option<tempfile::TempDir> {
+    let Ok(folder) = tempfile::tempdir_in("/dev/shm") else {
+        skip("there is no /dev/shm");
+        return None;
+    };
+    let filled = folder.path().join("filled");
+    let made = Run::new(program("volume-contents"))
+        .arg("fill")
+        .arg(&filled)
+        .arg("4096")
+        .args(KINDS)
+        .timeout(Duration::from_secs(60))
+        .output();
+    if made.status != 0 {
+        skip(&format!("files of every kind need root: {made}"));
+        return None;
+    }
+    Some(folder)
+}
+
+fn describe(folder: &Path) -> String {
+    Run::new(program("volume-contents")).arg("describe").arg(folder).success().stdout
+}
+
+/// Makes a volume of each of the options with the files of `source`, and demands that the kernel
+/// describes them as `expected`, writes among them, and leaves nothing for fsck.
+fn assert_the_kernel_reads(source: &Path, expected: &str, options: &[&str]) -> Result<()> {
+    let Some(lab) = lab() else { return Ok(()) };
+    let scratch = Scratch::new();
+    fs::write(scratch.join("expected"), expected)?;
+    let source = source.to_str().context("a path in UTF-8")?;
+    let mut images = Vec::new();
+    let mut script = String::from("set -e\n");
+    for (options, letter) in options.iter().zip('a'..) {
+        let mut all: Vec<_> = options.split_whitespace().chain(LOCAL).collect();
+        all.extend(["-N", "2", "-d", source]);
+        let image = mkfs(&scratch, &format!("{letter}.img"), 2 << 30, &all);
+        assert_fsck_is_content(&image, &[]);
+        images.push(image);
+        let quota = if options.contains("max-features") { "-o usrquota,grpquota" } else { "" };
+        script += &format!(
+            "echo 'volume {letter}: {options}'
+            mount-volume {quota} /dev/vd{letter} /mnt
+            volume-contents describe /mnt/filled >/tmp/found
+            echo \"lines {letter} $(wc -l </tmp/found) $(md5sum </tmp/found)\"
+            for name in 1 2 3 4 5 6 7 8 9; do
+                mkdir /mnt/filled/many/new-$name /mnt/new-$name
+                echo $name >/mnt/filled/many/new-$name/file
+                echo $name >>/mnt/filled/many/more
+            done
+            [ -z \"$(find /mnt/filled/many -name 'new-*' | grep -v new-)\" ]
+            cp /mnt/filled/sizes/* /mnt/new-1/
+            rm -r /mnt/filled/sizes /mnt/new-9
+            umount /mnt\n"
+        );
+    }
+    let run = lab
+        .vm()
+        .disks(&images)
+        .program(program("volume-contents"))
+        .script(script)
+        .allow(NEW_JOURNAL)
+        .timeout(Duration::from_secs(120))
+        .run()?;
+    run.assert_ok();
+    let digest = Run::new(find_program("md5sum").context("md5sum")?)
+        .arg(scratch.join("expected"))
+        .success()
+        .stdout;
+    let digest = digest.split_whitespace().next().context("a digest")?;
+    let count = expected.lines().count();
+    assert!(count > 3000, "{count} lines");
+    for (_, letter) in images.iter().zip('a'..) {
+        let line = format!("lines {letter} {count} {digest}");
+        assert!(run.output().contains(&line), "not `{line}`: {}", run.output());
+    }
+    images.iter().for_each(|image| assert_fsck_is_content(image, &[]));
+    Ok(())
+}
+
+const OPTIONS: [&str; 6] = [
+    "",
+    "-b 512 -C 4K",
+    "-b 1K -C 64K --fs-feature-level=max-features",
+    "-b 2K --fs-features=noinline-data,metaecc",
+    "--fs-feature-level=max-features -C 1M -J size=16M",
+    "--fs-feature-level=max-compat --fs-features=xattr,sparse",
+];
+
+#[test]
+fn the_kernel_reads_the_files_of_a_folder() -> Result<()> {
+    let Some(folder) = tree() else { return Ok(()) };
+    let expected = describe(&folder.path().join("filled"));
+    assert_the_kernel_reads(folder.path(), &expected, &OPTIONS)
+}
+
+#[test]
+fn the_kernel_reads_the_files_of_an_archive() -> Result<()> {
+    let Some(folder) = tree() else { return Ok(()) };
+    let Some(tar) = find_program("tar") else {
+        skip("there is no tar");
+        return Ok(());
+    };
+    // An archive has no sockets.
+    let socket = Run::new("find").arg(folder.path()).args(["-type", "s", "-delete"]);
+    socket.success();
+    let expected = describe(&folder.path().join("filled"));
+    let scratch = Scratch::new();
+    let archive = scratch.join("files.tar");
+    Run::new(&tar)
+        .args(["--create", "--sparse", "--numeric-owner", "--format=posix", "--xattrs"])
+        .args(["--xattrs-include=*", "--acls", "--file"])
+        .arg(&archive)
+        .arg("--directory")
+        .args([folder.path(), Path::new(".")])
+        .success();
+    assert_the_kernel_reads(&archive, &expected, &OPTIONS[..2])?;
+    Ok(())
+}
