@@ -31,7 +31,7 @@ codes! {
         pass: Inodes,
         default: Yes,
         condition: "whether the value of an attribute is stored with its name does not agree with the value's size",
-        repair: "remove the attribute",
+        repair: "put it where what is there belongs, or remove the attribute",
     }
     XATTR_VALUE_INVALID {
         pass: Inodes,
@@ -115,7 +115,7 @@ codes! {
         pass: Inodes,
         default: Yes,
         condition: "the value of an attribute is longer than any can be",
-        repair: "remove the attribute",
+        repair: "cut it to what its clusters hold",
     }
     XATTR_VALUE_SIZE {
         pass: Inodes,

@@ -28,6 +28,7 @@ pub mod share;
 mod space;
 pub mod system;
 pub mod tree;
+pub mod xattrs;
 
 pub use editor::{Editor, edit_list};
 

@@ -83,7 +83,7 @@ fn write(
                 rf_count: 0,
                 rf_clusters: 0,
                 rf_last_eb_blk: Blkno(0),
-                ..leaf.clone()
+                ..*leaf
             };
             let blkno = leaf.rf_blkno;
             editor

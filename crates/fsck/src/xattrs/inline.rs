@@ -10,6 +10,7 @@ use super::Owner;
 use super::entry::{self, Area, Names};
 use crate::codes::xattrs as codes;
 use crate::collected::Collected;
+use crate::repair::Repair;
 use crate::{Context, Finding, Place};
 
 /// Bytes of the area of every inode that has one.
@@ -34,7 +35,9 @@ pub fn mended(context: &Context<'_>, inode: &Inode, out: &mut Collected) -> Opti
     let blkno = inode.blkno;
     let found = dinode.i_xattr_inline_size;
     let text = format!("inode {blkno}: i_xattr_inline_size is {found}, expected {size}");
-    out.found(Finding::new(codes::XATTR_INLINE_SIZE, Place::inode(blkno), text));
+    let finding = Finding::new(codes::XATTR_INLINE_SIZE, Place::inode(blkno), text);
+    let repair = Repair::dinode(blkno, move |dinode, _| dinode.i_xattr_inline_size = size);
+    out.found(finding.repaired_by(repair));
     let mut inode = inode.clone();
     inode.dinode.i_xattr_inline_size = size;
     Some(inode)

@@ -15,9 +15,10 @@ use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::feature::Incompat;
 use ocfs2_volume::Inode;
 
-use crate::codes::{Code, xattrs as codes};
+use crate::codes::{Code, general, xattrs as codes};
 use crate::collected::Collected;
 use crate::extents::Walked;
+use crate::repair::xattrs;
 use crate::{Context, Finding, Place};
 use entry::Names;
 
@@ -51,8 +52,21 @@ impl Owner<'_> {
     }
 }
 
-/// Checks all attributes of an inode.
+/// Checks all attributes of an inode, which are mended as a whole.
 pub fn check(context: &Context<'_>, owner: &Owner<'_>, out: &mut Collected) {
+    let before = out.findings.len();
+    look(context, owner, out);
+    if out.findings.len() == before {
+        return;
+    }
+    let found = out.findings.split_off(before);
+    out.findings.extend(found.into_iter().map(|finding| match finding.code == general::IO_ERROR {
+        true => finding,
+        false => finding.repaired_otherwise_by(Some(xattrs::rewrite(owner.inode.blkno))),
+    }));
+}
+
+fn look(context: &Context<'_>, owner: &Owner<'_>, out: &mut Collected) {
     let dinode = &owner.inode.dinode;
     let flagged = owner.features.contains(DynFeatures::HAS_XATTR);
     let inline = owner.features.contains(DynFeatures::INLINE_XATTR);

@@ -1,0 +1,411 @@
+//! The attributes of an inode, written anew: each area with those that can be read of it.
+
+use std::collections::HashSet;
+
+use ocfs2_format::dinode::DynFeatures;
+use ocfs2_format::extent::{ExtentFlags, ExtentRec};
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::hash::{CharSign, xattr_hash};
+use ocfs2_format::superblock::XATTR_INLINE_SIZE;
+use ocfs2_format::xattr::{
+    BUCKET_SIZE, MAX_LOCAL_VALUE, MAX_VALUE, XattrArea, XattrBlock, XattrEntry, XattrHeader,
+    XattrPrefix, XattrTreeRoot, XattrValueRoot,
+};
+use ocfs2_format::{Blkno, Cluster, Cpos, Structure, check};
+use ocfs2_volume::{Inode, Volume};
+
+use super::tree::{self, Gathered};
+use super::{EditError, Editor, Repair};
+use crate::extents::Holds;
+
+/// An attribute.
+#[derive(Clone, Debug)]
+struct Attribute {
+    hash: u32,
+    /// The prefix, and whether the value is beside the name.
+    xe_type: u8,
+    name: Vec<u8>,
+    value_size: u64,
+    /// The value, or the root of its tree.
+    stored: Vec<u8>,
+}
+
+impl Attribute {
+    fn is_local(&self) -> bool {
+        self.xe_type & XattrEntry::LOCAL != 0
+    }
+
+    /// Bytes of name and value.
+    fn size(&self) -> usize {
+        self.name.len().next_multiple_of(4) + self.stored.len().next_multiple_of(4)
+    }
+}
+
+/// The names an inode has so far.
+type Names = HashSet<(u8, Vec<u8>)>;
+
+/// The repair of all that is wrong with the attributes of an inode.
+pub fn rewrite(owner: Blkno) -> Repair {
+    Repair::once("xattrs", owner.0, move |editor| {
+        let inode = editor.inode(owner)?;
+        if !editor.volume().has(Incompat::XATTR) {
+            return editor.dinode(owner, |dinode, _| {
+                let none = DynFeatures::HAS_XATTR | DynFeatures::INLINE_XATTR;
+                let features = dinode.dyn_features().difference(none);
+                dinode.i_dyn_features = features.bits();
+                (dinode.i_xattr_loc, dinode.i_xattr_inline_size) = (Blkno(0), 0);
+            });
+        }
+        let mut names = Names::new();
+        let has_inline = inode.dinode.dyn_features().contains(DynFeatures::INLINE_XATTR);
+        if has_inline {
+            inline(editor, &inode, &mut names)?;
+        }
+        let has_block = block(editor, &inode, &mut names)?;
+        editor.dinode(owner, |dinode, _| {
+            let mut features = dinode.dyn_features();
+            features.set(DynFeatures::HAS_XATTR, has_inline || has_block);
+            dinode.i_dyn_features = features.bits();
+            if !has_block {
+                dinode.i_xattr_loc = Blkno(0);
+            }
+        })
+    })
+}
+
+/// Bytes of the area in every inode that has one.
+fn inline_size(volume: &Volume) -> u16 {
+    let room = volume.block_size().size() - ocfs2_format::dinode::Dinode::ID2_OFFSET;
+    let stated = volume.superblock().s_xattr_inline_size;
+    match (XattrHeader::SIZE..=room).contains(&stated.into()) {
+        true => stated,
+        false => XATTR_INLINE_SIZE,
+    }
+}
+
+fn inline(editor: &mut Editor<'_>, inode: &Inode, names: &mut Names) -> Result<(), EditError> {
+    let size = inline_size(editor.volume());
+    let bytes = inode.block();
+    let start = bytes.len().saturating_sub(size.into());
+    let area = bytes.get(start..).unwrap_or_default();
+    let mut attributes = read(editor, area, names);
+    mend(editor, inode, &mut attributes)?;
+    let mut area = vec![0; size.into()];
+    pack(&mut area, &attributes, None);
+    editor.dinode(inode.blkno, |dinode, rest| {
+        dinode.i_xattr_inline_size = size;
+        let start = rest.len().saturating_sub(area.len());
+        rest.get_mut(start..).unwrap_or_default().copy_from_slice(&area);
+    })
+}
+
+/// Writes the xattr block; whether there is one.
+fn block(editor: &mut Editor<'_>, inode: &Inode, names: &mut Names) -> Result<bool, EditError> {
+    let volume = editor.volume();
+    let blkno = inode.dinode.i_xattr_loc;
+    if !volume.geometry().is_valid_block(blkno) {
+        return Ok(false);
+    }
+    let mut bytes = volume.read_block(blkno)?;
+    if volume.has(Incompat::META_ECC) {
+        check::correct(&mut bytes, XattrBlock::CHECK_OFFSET);
+    }
+    let Ok(header) = XattrBlock::decode(&bytes) else { return Ok(false) };
+    if header.xb_signature != XattrBlock::SIGNATURE {
+        return Ok(false);
+    }
+    let header = XattrBlock { xb_blkno: blkno, xb_fs_generation: volume.generation(), ..header };
+    if header.is_indexed() {
+        buckets(editor, inode, &header, &bytes, names)?;
+        return Ok(true);
+    }
+    let area = bytes.get(XattrBlock::AREA_OFFSET..).unwrap_or_default();
+    let mut attributes = read(editor, area, names);
+    mend(editor, inode, &mut attributes)?;
+    editor.create(blkno, XattrBlock::CHECK_OFFSET, &header, |area| {
+        pack(area, &attributes, None);
+    })?;
+    Ok(true)
+}
+
+/// Writes all buckets and the tree that leads to them.
+fn buckets(
+    editor: &mut Editor<'_>,
+    inode: &Inode,
+    header: &XattrBlock,
+    block: &[u8],
+    names: &mut Names,
+) -> Result<(), EditError> {
+    let geometry = *editor.volume().geometry();
+    let blkno = header.xb_blkno;
+    let list = block.get(XattrTreeRoot::LIST_OFFSET..).unwrap_or_default();
+    let gathered = tree::gather(editor.volume(), blkno, list, Holds::Hashed, false)?;
+    let bits = geometry.bpc_bits();
+    let mut clusters: Vec<u32> = Vec::new();
+    let mut attributes = Vec::new();
+    for rec in &gathered.extents {
+        let start = (rec.e_blkno.0 >> bits) as u32;
+        let run = start..start.saturating_add(rec.e_leaf_clusters().into());
+        if run.clone().any(|cluster| clusters.contains(&cluster)) {
+            continue;
+        }
+        clusters.extend(run);
+        let bytes = usize::from(rec.e_leaf_clusters()) << geometry.cluster_size.bits();
+        for bucket in 0..bytes / BUCKET_SIZE {
+            let per_bucket = (BUCKET_SIZE >> geometry.block_size.bits()) as u64;
+            let at = Blkno(rec.e_blkno.0 + bucket as u64 * per_bucket);
+            let mut bytes = editor.volume().read_blocks(at, per_bucket as u32)?;
+            let is_good = editor.volume().has(Incompat::META_ECC)
+                && !matches!(
+                    check::correct(&mut bytes, XattrHeader::CHECK_OFFSET),
+                    check::Checked::Bad { .. }
+                );
+            // What was never a bucket may look like one; the first one always is.
+            if bucket > 0 && !is_good && !is_sane(&bytes) {
+                break;
+            }
+            attributes.append(&mut read(editor, &bytes, names));
+        }
+    }
+    mend(editor, inode, &mut attributes)?;
+    attributes.sort_by(|one, other| {
+        (one.hash, one.xe_type, &one.name).cmp(&(other.hash, other.xe_type, &other.name))
+    });
+    let unit = geometry.block_size.size();
+    let packed = in_buckets(&attributes, unit);
+    let per_cluster = (geometry.cluster_size.bytes() as usize / BUCKET_SIZE).max(1);
+    let chunks: Vec<_> = packed.chunks(per_cluster).collect();
+    let missing = chunks.len().saturating_sub(clusters.len());
+    if missing > 0 {
+        clusters.extend(editor.take_clusters(missing as u32)?.into_iter().flatten());
+    }
+    let mut extents = Vec::with_capacity(chunks.len());
+    for (index, (chunk, cluster)) in chunks.iter().zip(&clusters).enumerate() {
+        let start = geometry.block_of(Cluster(*cluster));
+        let first = chunk.first().map_or(0, |(hash, _)| *hash);
+        for (number, (_, bucket)) in chunk.iter().enumerate() {
+            let mut bytes = bucket.clone();
+            if let Ok(header) = XattrHeader::decode(&bytes) {
+                let xh_num_buckets = if number == 0 { chunk.len() as u16 } else { 0 };
+                let _ = XattrHeader { xh_num_buckets, ..header }.encode(&mut bytes);
+            }
+            let per_bucket = (BUCKET_SIZE >> geometry.block_size.bits()) as u64;
+            let at = Blkno(start.0 + number as u64 * per_bucket);
+            editor.volume().write_metadata(at, &bytes, XattrHeader::CHECK_OFFSET)?;
+        }
+        let cpos = Cpos(if index == 0 { 0 } else { first });
+        extents.push(ExtentRec::leaf(cpos, 1, ExtentFlags::empty(), start));
+    }
+    let mut area = vec![0; block.len().saturating_sub(XattrTreeRoot::LIST_OFFSET)];
+    let room = tree::list_room(area.len());
+    let slot = header.xb_suballoc_slot;
+    let built = gathered.with(editor, extents, room, slot)?.build(editor, &mut area)?;
+    let root = XattrTreeRoot {
+        xt_clusters: built.clusters,
+        xt_last_eb_blk: built.last_leaf,
+        ..XattrTreeRoot::default()
+    };
+    editor.create(blkno, XattrBlock::CHECK_OFFSET, header, |bytes| {
+        let _ = root.encode(bytes);
+        let list = XattrTreeRoot::LIST_OFFSET - XattrBlock::AREA_OFFSET;
+        bytes.get_mut(list..).unwrap_or_default().copy_from_slice(&area);
+    })
+}
+
+/// Whether the header is that of a bucket.
+fn is_sane(bytes: &[u8]) -> bool {
+    XattrHeader::decode(bytes).is_ok_and(|header| {
+        let entries = XattrHeader::SIZE + usize::from(header.xh_count) * XattrEntry::SIZE;
+        (entries..=BUCKET_SIZE).contains(&header.xh_free_start.into()) && header.xh_count > 0
+    })
+}
+
+/// The attributes of an area that can be.
+fn read(editor: &Editor<'_>, bytes: &[u8], names: &mut Names) -> Vec<Attribute> {
+    let Ok(area) = XattrArea::new(bytes) else { return Vec::new() };
+    let count = usize::from(area.header.xh_count);
+    let is_too_many = count > area.capacity();
+    let mut taken = vec![false; bytes.len()];
+    let entries = area.entries().take(area.capacity());
+    let mut found = Vec::new();
+    for (index, entry) in entries.enumerate() {
+        let own = XattrHeader::SIZE + index * XattrEntry::SIZE;
+        let Some(attribute) = attribute(editor, bytes, entry) else {
+            // Behind the last real one there is anything.
+            if is_too_many {
+                break;
+            }
+            continue;
+        };
+        let start = usize::from(entry.xe_name_offset);
+        let range = start..start + attribute.size();
+        let free = |range: std::ops::Range<usize>| {
+            taken.get(range).is_some_and(|bytes| bytes.iter().all(|taken| !taken))
+        };
+        if !free(own..own + XattrEntry::SIZE) || !free(range.clone()) {
+            continue;
+        }
+        for range in [own..own + XattrEntry::SIZE, range] {
+            taken.get_mut(range).unwrap_or_default().fill(true);
+        }
+        let prefix = attribute.xe_type & !XattrEntry::LOCAL;
+        if names.insert((prefix, attribute.name.clone())) {
+            found.push(attribute);
+        }
+    }
+    found
+}
+
+fn attribute(editor: &Editor<'_>, bytes: &[u8], entry: XattrEntry) -> Option<Attribute> {
+    let volume = editor.volume();
+    let prefix = entry.prefix()?;
+    let offset = usize::from(entry.xe_name_offset);
+    let rest = bytes.get(offset..).filter(|_| offset >= XattrHeader::SIZE)?;
+    let name = rest.get(..entry.xe_name_len.into())?;
+    let has_rest = !matches!(prefix, XattrPrefix::PosixAclAccess | XattrPrefix::PosixAclDefault);
+    if name.is_empty() == has_rest || name.contains(&0) {
+        return None;
+    }
+    let after = rest.get(name.len().next_multiple_of(4)..)?;
+    let root = after.get(..XattrValueRoot::FULL_SIZE);
+    let is_short = entry.xe_value_size <= MAX_LOCAL_VALUE;
+    // Where flag and size contradict each other, what is there decides.
+    let outside = match (entry.is_local(), is_short) {
+        (true, true) => false,
+        (false, false) => true,
+        _ => root.is_some_and(|root| is_root(volume, root)),
+    };
+    if !outside && !is_short {
+        return None;
+    }
+    let mut value_size = entry.xe_value_size;
+    if outside && !(MAX_LOCAL_VALUE + 1..=MAX_VALUE).contains(&value_size) {
+        let clusters = XattrValueRoot::decode(root?).ok()?.xr_clusters;
+        let held = u64::from(clusters) << volume.geometry().cluster_size.bits();
+        value_size = held.clamp(MAX_LOCAL_VALUE + 1, MAX_VALUE);
+    }
+    let stored = match outside {
+        true => root?.to_vec(),
+        false => after.get(..usize::try_from(value_size).ok()?)?.to_vec(),
+    };
+    let seed = volume.superblock().s_uuid_hash;
+    let hashes = CharSign::ALL.map(|sign| xattr_hash(name, seed, sign));
+    let hash = hashes.into_iter().find(|hash| *hash == entry.xe_name_hash).unwrap_or(hashes[0]);
+    let local = if outside { 0 } else { XattrEntry::LOCAL };
+    let xe_type = prefix.code() | local;
+    Some(Attribute { hash, xe_type, name: name.to_vec(), value_size, stored })
+}
+
+/// Whether that is the root of a value, as far as that shows in itself.
+fn is_root(volume: &Volume, stored: &[u8]) -> bool {
+    let Ok(list) = XattrValueRoot::list(stored) else { return false };
+    let first = list.records().next();
+    let root = XattrValueRoot::decode(stored).ok();
+    list.header.l_count == 1
+        && root.is_some_and(|root| root.xr_clusters > 0)
+        && first.is_some_and(|rec| volume.geometry().is_valid_block(rec.e_blkno))
+}
+
+/// Builds the trees of values anew, and cuts values to what their clusters hold; those without
+/// any are left out.
+fn mend(
+    editor: &mut Editor<'_>,
+    inode: &Inode,
+    attributes: &mut Vec<Attribute>,
+) -> Result<(), EditError> {
+    let shares = inode.dinode.dyn_features().contains(DynFeatures::HAS_REFCOUNT);
+    let bits = editor.volume().geometry().cluster_size.bits();
+    for attribute in attributes.iter_mut().filter(|it| !it.is_local()) {
+        let list = attribute.stored.get(XattrValueRoot::LIST_OFFSET..).unwrap_or_default();
+        let gathered: Gathered =
+            tree::gather(editor.volume(), inode.blkno, list, Holds::Dense, shares)?;
+        let mut list = list.to_vec();
+        let built = gathered.build(editor, &mut list)?;
+        let root = XattrValueRoot {
+            xr_clusters: built.clusters,
+            xr_last_eb_blk: built.last_leaf,
+            ..XattrValueRoot::default()
+        };
+        let _ = root.encode(&mut attribute.stored);
+        if let Some(bytes) = attribute.stored.get_mut(XattrValueRoot::LIST_OFFSET..) {
+            bytes.copy_from_slice(&list);
+        }
+        attribute.value_size = attribute.value_size.min(u64::from(built.clusters) << bits);
+    }
+    attributes.retain(|it| it.is_local() || it.value_size > MAX_LOCAL_VALUE);
+    Ok(())
+}
+
+/// The attributes in buckets, with the hash each begins with; those of one hash are together.
+fn in_buckets(attributes: &[Attribute], unit: usize) -> Vec<(u32, Vec<u8>)> {
+    let mut buckets = Vec::new();
+    let mut start = 0;
+    while start < attributes.len() || buckets.is_empty() {
+        let rest = attributes.get(start..).unwrap_or_default();
+        let mut bytes = vec![0; BUCKET_SIZE];
+        let mut count = pack(&mut bytes, rest, Some(unit));
+        // Not all of one hash fit: they go on together in the next one.
+        if let (Some(last), Some(next)) = (rest.get(count.wrapping_sub(1)), rest.get(count))
+            && last.hash == next.hash
+        {
+            let fewer = rest.iter().take(count).position(|it| it.hash == last.hash);
+            count = fewer.filter(|fewer| *fewer > 0).unwrap_or(count);
+            bytes = vec![0; BUCKET_SIZE];
+            pack(&mut bytes, rest.get(..count).unwrap_or_default(), Some(unit));
+        }
+        buckets.push((rest.first().map_or(0, |it| it.hash), bytes));
+        // One that fits no bucket is left out: it never was in one.
+        start += count.max(1);
+    }
+    buckets
+}
+
+/// Writes attributes into an area, names and values from its end; how many fit. In a bucket,
+/// none goes across two blocks of `unit` bytes.
+fn pack(area: &mut [u8], attributes: &[Attribute], unit: Option<usize>) -> usize {
+    let mut end = area.len();
+    let mut count = 0;
+    let mut stored = 0;
+    for attribute in attributes {
+        let size = attribute.size();
+        let entries = XattrHeader::SIZE + (count + 1) * XattrEntry::SIZE;
+        let Some(mut offset) = end.checked_sub(size) else { break };
+        if let Some(unit) = unit
+            && size > 0
+            && offset / unit != (end - 1) / unit
+        {
+            // Up to where the block before it ends.
+            let Some(lower) = ((end - 1) / unit * unit).checked_sub(size) else { break };
+            offset = lower;
+        }
+        if offset < entries {
+            break;
+        }
+        let entry = XattrEntry {
+            xe_name_hash: attribute.hash,
+            xe_name_offset: offset as u16,
+            xe_name_len: attribute.name.len() as u8,
+            xe_type: attribute.xe_type,
+            xe_value_size: attribute.value_size,
+        };
+        let at = XattrHeader::SIZE + count * XattrEntry::SIZE;
+        let _ = entry.encode(area.get_mut(at..).unwrap_or_default());
+        let room = area.get_mut(offset..offset + size).unwrap_or_default();
+        let (name, value) = room.split_at_mut(attribute.name.len().next_multiple_of(4));
+        name.get_mut(..attribute.name.len()).unwrap_or_default().copy_from_slice(&attribute.name);
+        let value = value.get_mut(..attribute.stored.len()).unwrap_or_default();
+        value.copy_from_slice(&attribute.stored);
+        end = offset;
+        stored += size;
+        count += 1;
+    }
+    let sums = unit.map_or((0, 0), |_| (end as u16, stored as u16));
+    let header = XattrHeader {
+        xh_count: count as u16,
+        xh_free_start: sums.0,
+        xh_name_value_len: sums.1,
+        ..XattrHeader::default()
+    };
+    let _ = header.encode(area);
+    count
+}
