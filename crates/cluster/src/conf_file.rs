@@ -383,9 +383,7 @@ fn check(text: &str) -> Result<(), ConfError> {
 /// `text` and another stanza.
 fn append(text: &str, kind: &str, attributes: &[(&str, &str)]) -> String {
     let mut text = text.to_owned();
-    if !text.is_empty() && !text.ends_with('\n') {
-        text.push('\n');
-    }
+    end_line(&mut text);
     // An empty line ends the stanza before.
     if !text.is_empty() && !text.ends_with("\n\n") {
         text.push('\n');
@@ -396,6 +394,17 @@ fn append(text: &str, kind: &str, attributes: &[(&str, &str)]) -> String {
     }
     text.push('\n');
     text
+}
+
+/// Has `text` end with a line that the next one is not part of.
+fn end_line(text: &mut String) {
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    // A value may end with a backslash where no line follows.
+    if text.ends_with("\\\n") {
+        text.push('\n');
+    }
 }
 
 /// `text` with an attribute of a cluster set.
@@ -440,9 +449,7 @@ fn replace(text: &str, ranges: &[Range<usize>], new: &str) -> String {
         }
     }
     if !put && !new.is_empty() {
-        if !out.is_empty() && !out.ends_with('\n') {
-            out.push('\n');
-        }
+        end_line(&mut out);
         out += new;
     }
     out

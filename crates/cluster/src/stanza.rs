@@ -67,13 +67,13 @@ impl<'a> Stanza<'a> {
                     .ok_or_else(|| error(SyntaxProblem::OutsideStanza))?;
                 let mut value = value.to_owned();
                 let mut end = number + 1;
-                while value.ends_with('\\')
-                    && let Some((_, more)) = lines.next()
-                {
+                while value.ends_with('\\') {
                     value.pop();
                     value.push('\n');
-                    value.push_str(more);
-                    end += 1;
+                    if let Some((_, more)) = lines.next() {
+                        value.push_str(more);
+                        end += 1;
+                    }
                 }
                 stanza.end = end;
                 stanza.attributes.push(Attribute { name, value, lines: number..end });
