@@ -533,6 +533,16 @@ node:
     }
 
     #[test]
+    fn what_is_added_behind_a_last_backslash_is_no_part_of_the_value() {
+        let text = "cluster:\n\tnode_count = 0\n\tname = a\n\tnote = x\\";
+        let mut file = ConfFile::parse(text.to_owned()).unwrap();
+        file.set_heartbeat_mode("a", HeartbeatMode::Local).unwrap();
+        file.add_cluster("b").unwrap();
+        assert!(file.text().starts_with(&format!("{text}\n\n\theartbeat_mode = local\n")));
+        assert_eq!(file.conf().clusters.len(), 2);
+    }
+
+    #[test]
     fn a_change_that_is_refused_says_why_and_changes_nothing() {
         let mut file = story();
         let before = file.text().to_owned();
