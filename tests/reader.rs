@@ -143,7 +143,7 @@ fn check_sums(volume: &Volume, name: &str, allocator: &Allocator) -> usize {
         assert_eq!(total.get(&index), Some(&chain.c_total), "{name}: chain {index}");
     }
     let (used, all) = allocator.inode.dinode.bitmap();
-    assert_eq!(all, total.values().sum(), "{name}");
+    assert_eq!(all, total.values().sum::<u32>(), "{name}");
     assert_eq!(used, all - free.values().sum::<u32>(), "{name}");
     in_pieces
 }

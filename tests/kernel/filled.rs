@@ -16,7 +16,7 @@ const KINDS: [&str; 8] =
     ["xattrs", "many=1500", "sizes", "names", "special", "folders=300", "owners", "sparse"];
 
 /// A folder with files of every kind; `None`, which is said, where it can not be made.
-fn tree() -> Option<tempfile::TempDir> {
+fn tree(kinds: &[&str]) -> Option<tempfile::TempDir> {
     let Ok(folder) = tempfile::tempdir_in("/dev/shm") else {
         skip("there is no /dev/shm");
         return None;
@@ -26,7 +26,7 @@ fn tree() -> Option<tempfile::TempDir> {
         .arg("fill")
         .arg(&filled)
         .arg("4096")
-        .args(KINDS)
+        .args(kinds)
         .timeout(Duration::from_secs(60))
         .output();
     if made.status != 0 {
@@ -107,14 +107,14 @@ const OPTIONS: [&str; 6] = [
 
 #[test]
 fn the_kernel_reads_the_files_of_a_folder() -> Result<()> {
-    let Some(folder) = tree() else { return Ok(()) };
+    let Some(folder) = tree(&KINDS) else { return Ok(()) };
     let expected = describe(&folder.path().join("filled"));
     assert_the_kernel_reads(folder.path(), &expected, &OPTIONS)
 }
 
 #[test]
 fn the_kernel_reads_the_files_of_an_archive() -> Result<()> {
-    let Some(folder) = tree() else { return Ok(()) };
+    let Some(folder) = tree(&KINDS) else { return Ok(()) };
     let Some(tar) = find_program("tar") else {
         skip("there is no tar");
         return Ok(());
@@ -134,4 +134,11 @@ fn the_kernel_reads_the_files_of_an_archive() -> Result<()> {
         .success();
     assert_the_kernel_reads(&archive, &expected, &OPTIONS[..2])?;
     Ok(())
+}
+
+#[test]
+fn the_kernel_finds_every_name_by_an_index_of_two_levels() -> Result<()> {
+    let Some(folder) = tree(&["many=6000", "sizes"]) else { return Ok(()) };
+    let expected = describe(&folder.path().join("filled"));
+    assert_the_kernel_reads(folder.path(), &expected, &["-b 512"])
 }

@@ -23,13 +23,22 @@ struct Work {
 /// The tree on which others are measured as well.
 pub const MANY: Tree = Tree::new(20 << 30, 1_000_000, 1000);
 
-const WORKS: [Work; 7] = [
+const WORKS: [Work; 10] = [
     Work::new("an almost empty volume of 4 GiB", Tree::new(4 << 30, 0, 1)),
     Work::new("10,000 files", Tree::new(20 << 30, 10_000, 1000)),
     Work::new("100,000 files", Tree::new(20 << 30, 100_000, 1000)),
     Work { others: true, ..Work::new("1,000,000 files", MANY) },
     Work::new("100,000 files in 10,000 directories", Tree::new(20 << 30, 100_000, 10)),
     Work::new("500,000 files in one directory", Tree::new(20 << 30, 500_000, 500_000)),
+    Work::new(
+        "100,000 files in 10,000 indexed directories",
+        Tree::new(20 << 30, 100_000, 10).indexed(),
+    ),
+    Work::new(
+        "500,000 files in one indexed directory",
+        Tree::new(20 << 30, 500_000, 500_000).indexed(),
+    ),
+    Work::new("900,000 files, aged", Tree::new(30 << 30, 1_000_000, 1000).aged()),
     Work { once: true, ..Work::new("an empty volume of 15 TiB", Tree::new(15 << 40, 0, 1)) },
 ];
 
@@ -97,7 +106,7 @@ pub fn run(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
         raw::DEPTH
     );
     for work in &WORKS {
-        let image = work.tree.ocfs2(folder)?;
+        let image = work.tree.ocfs2()?;
         for cold in [true, false] {
             let state = if cold { "cold" } else { "warm" };
             let runs = options.runs.max(1);

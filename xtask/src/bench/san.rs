@@ -29,7 +29,7 @@ pub fn run(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
          as above.\n",
     );
     for (title, tree, with_others) in &WORKS {
-        let image = tree.ocfs2(folder)?;
+        let image = tree.ocfs2()?;
         let mut shown: Vec<Slow> = Vec::new();
         shown.push(Slow::show(&image)?);
         let mut all = subjects(folder, &image, |_| shown[0].device())?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use ocfs2_testing::populate::populate_folders;
+use ocfs2_testing::populate::{self, populate};
 use ocfs2_testing::{Scratch, find_program};
 
 use crate::cargo;
@@ -18,22 +18,38 @@ pub struct Tree {
     pub size_bytes: u64,
     pub files: u32,
     pub files_per_folder: u32,
+    /// Directories have indexes.
+    pub indexed: bool,
+    /// It looks used: a tenth deleted, links, holes, attributes.
+    pub aged: bool,
 }
 
 impl Tree {
     /// A volume with these files.
     pub const fn new(size_bytes: u64, files: u32, files_per_folder: u32) -> Self {
-        Self { size_bytes, files, files_per_folder }
+        Self { size_bytes, files, files_per_folder, indexed: false, aged: false }
+    }
+
+    /// The same with directory indexes, as volumes have them by default.
+    pub const fn indexed(self) -> Self {
+        Self { indexed: true, ..self }
+    }
+
+    /// The same as time would leave it, with indexes.
+    pub const fn aged(self) -> Self {
+        Self { indexed: true, aged: true, ..self }
     }
 
     /// As an OCFS2 volume of two slots.
-    pub fn ocfs2(&self, folder: &Path) -> Result<PathBuf> {
-        self.image("ocfs2", |image| {
-            let mut mkfs = Command::new(folder.join("mkfs-ocfs2"));
-            run(mkfs.args(["-q", "-N", "2", "--fs-features=noindexed-dirs"]).arg(image))?;
-            if self.files > 0 {
-                populate_folders(image, self.files, self.files_per_folder);
-            }
+    pub fn ocfs2(&self) -> Result<PathBuf> {
+        let Self { files, files_per_folder, indexed, aged, .. } = *self;
+        let kind = match (aged, indexed) {
+            (true, _) => "ocfs2-aged",
+            (false, true) => "ocfs2-indexed",
+            (false, false) => "ocfs2",
+        };
+        self.image(kind, |image| {
+            populate(image, populate::Tree { files, files_per_folder, indexed, aged });
             Ok(())
         })
     }
@@ -86,7 +102,7 @@ impl Tree {
     fn image(&self, kind: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let folder = cargo::root().join("target/bench");
         fs::create_dir_all(&folder)?;
-        let Self { size_bytes, files, files_per_folder } = self;
+        let Self { size_bytes, files, files_per_folder, .. } = self;
         let name = format!("{kind}-{size_bytes}-{files}-{files_per_folder}.img");
         let path = folder.join(&name);
         if path.exists() {
