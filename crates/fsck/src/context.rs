@@ -17,6 +17,9 @@ const IN_FLIGHT: usize = 16;
 /// Blocks that are read at once where several lie in a row.
 const PIECE: u64 = 256;
 
+/// Blocks that are rather read in vain than skipped by another read.
+const GAP: u64 = 16;
+
 /// How to check.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Options {
@@ -145,8 +148,8 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Reads blocks that lie apart, those close to each other by one read; nothing for those that
-    /// can not be read.
+    /// Reads blocks that lie apart, those close to each other by one read if they ascend; nothing
+    /// for those that can not be read.
     pub fn read_scattered(
         &self,
         structure: &'static str,
@@ -157,9 +160,15 @@ impl<'a> Context<'a> {
         let mut buffer = AlignedBuffer::default();
         let mut rest = blknos;
         while let Some(first) = rest.first() {
-            let distance = |blkno: &Blkno| blkno.0.checked_sub(first.0).filter(|it| *it < PIECE);
+            let mut last = 0;
+            let distance = |blkno: &Blkno| {
+                let distance = blkno.0.checked_sub(first.0).filter(|it| *it < PIECE)?;
+                let gap = distance.checked_sub(last)?;
+                last = distance;
+                (gap <= GAP).then_some(distance)
+            };
             let near = rest.iter().map_while(distance).collect::<Vec<_>>();
-            let blocks = near.iter().max().map_or(1, |most| *most as usize + 1);
+            let blocks = near.last().map_or(1, |last| *last as usize + 1);
             let bytes = buffer.get(blocks * size);
             let read = self.volume.read_into(structure, *first, bytes).is_ok();
             let block = |distance: &u64| bytes.get(*distance as usize * size..)?.get(..size);

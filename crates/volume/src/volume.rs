@@ -15,7 +15,7 @@ use crate::{Device, Error};
 
 /// An OCFS2 volume on a device, opened for reading. Shared between threads.
 ///
-/// It caches nothing: the kernel caches what a device reads, and a program that changes a
+/// It caches nothing: the kernel does, where the device was opened so, and a program that changes a
 /// volume puts an [`OverlayDevice`](crate::device::OverlayDevice) under it.
 pub struct Volume {
     device: Arc<dyn Device>,

@@ -26,7 +26,7 @@ pub fn run(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
         "\nThe images are seen through `nbdkit --filter=delay file IMAGE delay-read=1ms` and \
          `nbdfuse`,\nso that each read takes a millisecond longer, of whatever length, and any \
          number can wait\nat a time. The images themselves are in the page cache. The raw read is \
-         as above.\n",
+         of all bytes that are\nallocated in the image, 16 reads of at most 1 MiB at a time.\n",
     );
     for (title, tree, with_others) in &WORKS {
         let image = tree.ocfs2()?;
