@@ -12,7 +12,6 @@ use std::thread;
 use std::time::Duration;
 
 use jsonschema::Validator;
-use ocfs2_format::Structure;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_testing::damage::{Base, Image, Recipe, all};
 use ocfs2_testing::populate::populate_folders;
