@@ -14,6 +14,9 @@ const BLOCK: usize = 512;
 /// Longest extended header that is read: attributes are a few MiB at most.
 const MOST_EXTENSION: u64 = 64 << 20;
 
+/// Longest member: what an offset in a file can be.
+const MOST_SIZE: u64 = i64::MAX as u64;
+
 /// A member of an archive.
 #[derive(Debug)]
 pub(super) struct Member {
@@ -168,6 +171,11 @@ impl<R: Read> Archive<R> {
             map: None,
             records: Vec::new(),
         };
+        if member.stored > MOST_SIZE
+            || number(b"GNU.sparse.realsize")?.is_some_and(|size| size > MOST_SIZE)
+        {
+            return Err(wrong("a size that no file can have"));
+        }
         member.size = member.stored;
         if member.kind == EntryType::GNUSparse {
             self.old_map(header, &mut member)?;
@@ -335,6 +343,29 @@ mod tests {
         assert_eq!(of("-0.25"), Some((-1, 750_000_000)));
         assert_eq!(of("1.1234567899"), Some((1, 123_456_789)));
         assert_eq!((of("x"), of("1.x"), of("")), (None, None, None));
+    }
+
+    #[test]
+    fn any_bytes_are_an_error_at_most() {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::GNUSparse);
+        header.set_size(u64::MAX);
+        (0..12).for_each(|index| header.as_mut_bytes()[386 + index] = 0xff);
+        header.set_cksum();
+        assert!(Archive::new(&header.as_bytes()[..]).next().is_err());
+        for place in (0..500).filter(|place| !(148..156).contains(place)) {
+            for byte in [0, 0x80, 0xff, b'7'] {
+                let mut header = Header::new_gnu();
+                header.set_entry_type(EntryType::GNUSparse);
+                header.as_mut_bytes()[place] = byte;
+                header.set_cksum();
+                let bytes = [&header.as_bytes()[..], &[0; 2048]].concat();
+                let mut archive = Archive::new(&bytes[..]);
+                while let Ok(Some(member)) = archive.next() {
+                    assert!(member.stored <= MOST_SIZE);
+                }
+            }
+        }
     }
 
     #[test]
