@@ -256,7 +256,6 @@ fn chosen() -> Vec<Recipe> {
 }
 
 #[test]
-#[ignore = "not every code has its repair yet"]
 fn a_repair_through_the_journal_is_done_or_not() {
     let recipes = chosen();
     let done = Mutex::new(0);
@@ -272,7 +271,6 @@ fn a_repair_through_the_journal_is_done_or_not() {
 }
 
 #[test]
-#[ignore = "not every code has its repair yet"]
 fn a_repair_without_a_journal_can_be_done_again() {
     let recipes: Vec<_> = chosen().into_iter().step_by(5).collect();
     let wrong = judge_all(&recipes, |recipe| interrupted(recipe, false).map(|_| ()));

@@ -5,20 +5,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::{env, fs};
 
 use ocfs2_testing::damage::{
-    Files, Image, Recipe, all, c_fsck, complaints, demand_none, judge_all, recipes,
+    Base, Files, Image, Recipe, all, c_fsck, complaints, demand_none, judge_all, recipes,
 };
 use ocfs2_testing::{Outcome, Run, oracle, program};
 
 /// Codes that nothing can be done about, and why.
-const NOT_REPAIRED: &[(&str, &str)] =
-    &[("RECOVER_CLUSTER_INFO", "is about the cluster that runs here")];
+const NOT_REPAIRED: &[(&str, &str)] = &[
+    ("RECOVER_CLUSTER_INFO", "is about the cluster that runs here"),
+    ("DEVICE_SHORT", "no repair makes a device longer"),
+];
 
 fn fsck(options: &str, image: &Path) -> Outcome {
     let limited = "ulimit -v 4000000; exec timeout 120 \"$0\" \"$1\" \"$2\"";
@@ -34,9 +36,21 @@ fn findings(outcome: &Outcome) -> String {
 /// What was lost, recipe by recipe.
 type Losses = Mutex<BTreeMap<&'static str, Vec<String>>>;
 
+/// What is in a sound volume.
+fn files_of(base: Base) -> Arc<Files> {
+    static KNOWN: Mutex<Option<HashMap<Base, Arc<Files>>>> = Mutex::new(None);
+    let known =
+        |it: &mut Option<HashMap<Base, Arc<Files>>>| it.get_or_insert_default().get(&base).cloned();
+    if let Some(files) = known(&mut KNOWN.lock().unwrap()) {
+        return files;
+    }
+    let files = Arc::new(Files::of(base.image().path()));
+    KNOWN.lock().unwrap().get_or_insert_default().insert(base, Arc::clone(&files));
+    files
+}
+
 fn is_repaired(recipe: &Recipe, losses: &Losses) -> Result<(), String> {
-    let sound = recipe.on.image();
-    let before = Files::of(sound.path());
+    let before = files_of(recipe.on);
     let image: Image = recipe.image();
     let options = if recipe.options() == "-fnG" { "-fyG" } else { "-fy" };
     let repaired = fsck(options, image.path());
@@ -70,14 +84,15 @@ fn is_repaired(recipe: &Recipe, losses: &Losses) -> Result<(), String> {
 }
 
 #[test]
-#[ignore = "not every code has its repair yet"]
 fn all_damage_is_mended_in_one_run_and_what_is_lost_is_listed() {
     let mut recipes = recipes();
     recipes.retain(|recipe| NOT_REPAIRED.iter().all(|(code, _)| *code != recipe.code));
     let losses = Losses::default();
     let wrong = judge_all(&recipes, |recipe| is_repaired(recipe, &losses));
-    demand_none(&wrong, recipes.len());
     let losses = losses.into_inner().unwrap();
+    if env::var_os("OCFS2_UPDATE").is_none() || recipes.len() < all().len() / 2 {
+        demand_none(&wrong, recipes.len());
+    }
     if recipes.len() < all().len() / 2 {
         println!("{losses:#?}");
         return;

@@ -39,7 +39,6 @@ fn some_of_all() -> Vec<Recipe> {
 }
 
 #[test]
-#[ignore = "not every code has its repair yet"]
 fn repaired_volumes_are_read_and_written_by_the_kernel() -> Result<()> {
     let Some(lab) = lab() else { return Ok(()) };
     let recipes = some_of_all();
@@ -85,7 +84,6 @@ impl Judge for Yes {
 }
 
 #[test]
-#[ignore = "not every code has its repair yet"]
 fn the_kernels_recovery_completes_an_interrupted_repair() -> Result<()> {
     let Some(lab) = lab() else { return Ok(()) };
     let recipe = all().into_iter().find(|recipe| {

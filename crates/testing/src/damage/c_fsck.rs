@@ -43,14 +43,14 @@ fn code(line: &str) -> Option<String> {
     Some(line.trim().strip_prefix('[')?.split_once(']')?.0.to_owned())
 }
 
-/// Runs the C fsck.ocfs2 with `-fn` or other options, half a minute at most.
+/// Runs the C fsck.ocfs2 with `-fn` or other options, 100 seconds at most.
 ///
 /// # Panics
 /// It is not installed.
 pub fn c_fsck(image: &Path, options: &str) -> CReport {
     let fsck = c_tool("fsck.ocfs2").expect("the C fsck.ocfs2 is installed");
     // It locks a fifth of the free memory, unless it is kept from having that much.
-    let limited = "ulimit -v 300000; ulimit -c 0; exec timeout -k 5 30 \"$0\" \"$1\" \"$2\"";
+    let limited = "ulimit -v 300000; ulimit -c 0; exec timeout -k 5 100 \"$0\" \"$1\" \"$2\"";
     let outcome = Run::new("sh").args(["-c", limited]).arg(fsck).arg(options).arg(image).output();
     let output = outcome.stdout + &outcome.stderr;
     CReport {
