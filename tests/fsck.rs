@@ -574,7 +574,7 @@ fn an_image_somebody_else_has_is_only_read() {
 }
 
 #[test]
-fn a_bad_superblock_is_replaced_by_a_backup_for_the_check() {
+fn a_bad_superblock_is_replaced_by_a_backup() {
     let scratch = Scratch::new();
     let image = scratch.image("disk.img", 1200 << 20);
     mkfs(&image, &["-N", "2", "-L", "backup"]);
@@ -585,7 +585,7 @@ fn a_bad_superblock_is_replaced_by_a_backup_for_the_check() {
 
     let zero = File::options().write(true).open(&image).unwrap();
     zero.write_all_at(&[0; 4096], 2 * 4096).unwrap();
-    for options in [["-n"].as_slice(), &["-y"], &["-n", "-r", "1"], &["-n", "-b", "262144"]] {
+    for options in [["-n"].as_slice(), &["-n", "-r", "1"], &["-n", "-b", "262144"]] {
         let outcome = fsck(&image, options).output().expect_status(4);
         assert!(outcome.stdout.contains("Label:              backup"), "{outcome}");
         assert!(outcome.stdout.contains("[RECOVER_BACKUP_SUPERBLOCK]"), "{outcome}");
@@ -597,6 +597,12 @@ fn a_bad_superblock_is_replaced_by_a_backup_for_the_check() {
     }
     let outcome = fsck(&image, &["-n", "-r", "2"]).output().expect_status(8);
     assert!(outcome.stderr.contains("there is no backup superblock 2"), "{outcome}");
+    for options in [["-y"].as_slice(), &["-y", "-r", "1"]] {
+        zero.write_all_at(&[0; 4096], 2 * 4096).unwrap();
+        let outcome = fsck(&image, options).output().expect_status(1);
+        assert!(outcome.stdout.contains("[RECOVER_BACKUP_SUPERBLOCK]"), "{outcome}");
+        fsck(&image, &["-fn"]).success();
+    }
 }
 
 #[test]
