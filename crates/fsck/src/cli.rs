@@ -119,6 +119,14 @@ pub struct Cli {
     #[arg(short = 'G', help_heading = "What to do")]
     pub foreign_generations: bool,
 
+    /// Search the whole volume for lost system files.
+    ///
+    /// Where the system directory, or entries of it, are lost, system files are recognised by
+    /// their inodes. Without this only the blocks around the system directory are searched, which
+    /// is where they are but for those of slots that were added later.
+    #[arg(long, help_heading = "What to do")]
+    pub salvage: bool,
+
     /// Pack directories. Not supported by this version, which refuses it.
     #[arg(short = 'D', help_heading = "What to do")]
     pub pack_directories: bool,

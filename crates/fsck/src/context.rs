@@ -28,12 +28,14 @@ pub struct Options {
     pub threads: usize,
     /// Whether inodes of another generation may belong to this volume (`-G`).
     pub foreign_generations: bool,
+    /// Whether lost system files are searched for on the whole volume (`--salvage`).
+    pub salvage: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { threads: cores.max(IN_FLIGHT), foreign_generations: false }
+        Self { threads: cores.max(IN_FLIGHT), foreign_generations: false, salvage: false }
     }
 }
 

@@ -11,7 +11,7 @@ use ocfs2_format::feature::Incompat;
 use crate::check::State;
 use crate::codes::connectivity as codes;
 use crate::directories::Directories;
-use crate::repair::{Repair, lost_found};
+use crate::repair::{Repair, lost_found, system};
 use crate::start::SystemFile;
 use crate::{Context, Finding, Pass, Place};
 
@@ -28,7 +28,8 @@ fn orphans(state: &mut State<'_>, directories: &Directories) -> HashSet<Blkno> {
         if state.system.find(file).is_none() {
             let text = format!("there is no {}", file.name());
             let finding = Finding::new(codes::ORPHAN_DIR_MISSING, Place::slot(slot), text);
-            state.found(finding.repaired_by(lost_found::make_system_directory(file.name())));
+            let repair = system::make(file, None, state.system.lost());
+            state.found(finding.repaired_by(repair));
         }
     }
     let mut waiting = HashSet::new();

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use ocfs2_cli::Interrupt;
 use ocfs2_format::bitmap::Bitmap;
-use ocfs2_format::chain::{ChainRec, write_chain_list};
+use ocfs2_format::chain::{ChainListHeader, ChainRec, write_chain_list};
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::extent::{ExtentFlags, ExtentRec, write_extent_list};
 use ocfs2_format::feature::Incompat;
@@ -34,7 +34,7 @@ pub(super) type Inodes = Arc<[(Option<Suballoc>, Blkno)]>;
 /// The repair of all that is wrong with allocators.
 pub(super) fn repair(inodes: &Inodes) -> Repair {
     let inodes = Arc::clone(inodes);
-    Repair::once("allocators", 0, move |editor| {
+    Repair::first_once("allocators", 0, move |editor| {
         let (options, interrupt) = (Options::default(), Interrupt::default());
         let context = Context { volume: editor.volume(), options: &options, interrupt: &interrupt };
         rebuild(&context, editor, &inodes)
@@ -101,7 +101,7 @@ fn missing(
             Seen::Group(_) | Seen::NoGroup => None,
         };
         let stated = node.as_ref().map(|node| usize::from(node.chain));
-        let chains = allocator.chains.len().max(1);
+        let chains = chains(context, allocator);
         let chain = stated.filter(|chain| *chain < chains).unwrap_or(group as usize % chains);
         members.push(Member { chain, blkno, node });
     }
@@ -143,11 +143,19 @@ fn search(
             && allocator.suballoc.is_some()
             && node.group.as_ref().is_some_and(|group| places.take(context, group));
         if usable {
-            let last = allocator.chains.len().saturating_sub(1);
+            let last = chains(context, allocator).saturating_sub(1);
             let chain = usize::from(node.chain).min(last);
             members.push(Member { chain, blkno, node: Some(node) });
         }
     }
+}
+
+/// Chains of an allocator. One that was made anew has none: then its groups tell, and there may
+/// be as many as the inode has room for.
+fn chains(context: &Context<'_>, allocator: &Allocator) -> usize {
+    let list = context.volume.block_size().size().saturating_sub(Dinode::ID2_OFFSET);
+    let room = list.saturating_sub(ChainListHeader::SIZE) / ChainRec::SIZE;
+    if allocator.chains.is_empty() { room.max(1) } else { allocator.chains.len() }
 }
 
 /// The first blocks of all clusters that are in use, or whose group does not say.
@@ -298,7 +306,7 @@ fn inode(
         dinode.set_bitmap(total.saturating_sub(free), total);
         dinode.i_clusters = total / bpc.max(1);
         dinode.i_size = u64::from(dinode.i_clusters) << geometry.cluster_size.bits();
-        let after = records.len() * ChainRec::SIZE + ocfs2_format::chain::ChainListHeader::SIZE;
+        let after = records.len() * ChainRec::SIZE + ChainListHeader::SIZE;
         id2.get_mut(after..).unwrap_or_default().fill(0);
         let _ = write_chain_list(id2, cpg, bpc as u16, records);
     })

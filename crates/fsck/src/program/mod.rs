@@ -314,8 +314,11 @@ impl<'a> Run<'a> {
     }
 
     fn options(&self) -> Options {
-        let mut options =
-            Options { foreign_generations: self.cli.foreign_generations, ..Options::default() };
+        let mut options = Options {
+            foreign_generations: self.cli.foreign_generations,
+            salvage: self.cli.salvage,
+            ..Options::default()
+        };
         options.threads = self.cli.threads.map_or(options.threads, usize::from);
         options
     }

@@ -196,6 +196,13 @@ impl Directory {
         }
     }
 
+    /// Puts entries before all others; when they are written they go on to the next blocks.
+    pub fn put_first(&mut self, entries: Vec<Entry>) {
+        if let Some((_, first)) = self.blocks.first_mut() {
+            first.splice(0..0, entries);
+        }
+    }
+
     /// Writes all of it.
     ///
     /// # Errors

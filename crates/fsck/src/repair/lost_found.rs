@@ -51,25 +51,6 @@ pub fn make_root(slot: u16, bit: u16, loc: Blkno) -> Repair {
     })
 }
 
-/// Makes a directory of the system.
-pub fn make_system_directory(name: String) -> Repair {
-    Repair::when_sound(move |editor| {
-        let system = editor.volume().superblock().s_system_dir_blkno;
-        let Some(mut directory) = Directory::read(editor, system)? else { return Ok(()) };
-        if directory.contains(name.as_bytes()) {
-            return Ok(());
-        }
-        let home = editor.take_system_inode()?;
-        editor.make_directory(&home, InodeFlags::VALID | InodeFlags::SYSTEM, system)?;
-        directory.add(Entry {
-            inode: home.blkno,
-            file_type: FileType::Directory,
-            name: name.clone().into_bytes(),
-        });
-        directory.write(editor)
-    })
-}
-
 /// Puts inodes into `lost+found`, which is there.
 pub(super) fn link_all(inodes: Vec<Blkno>) -> Repair {
     Repair::when_sound(move |editor| {

@@ -24,6 +24,7 @@ pub mod lost_found;
 pub mod plan;
 pub mod quota;
 pub mod refcount;
+pub mod salvage;
 pub mod share;
 mod space;
 pub mod system;
@@ -35,6 +36,9 @@ pub use editor::{Editor, edit_list};
 /// When a repair can be made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum When {
+    /// Before all others, which are worked out again once it is made: without it most of the
+    /// volume is not seen.
+    First,
     /// At once.
     Now,
     /// Once a check has found nothing that is to be repaired at once: it takes room, and
@@ -88,6 +92,24 @@ impl Repair {
         change: impl Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(Inner { when: When::Now, key: None, change: Box::new(change) }))
+    }
+
+    /// A repair of what the check needs to see the volume at all: no other is made before it. If
+    /// it takes room it is made when that can be had.
+    pub fn first(
+        change: impl Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(Inner { when: When::First, key: None, change: Box::new(change) }))
+    }
+
+    /// The same for the `number`th of some structures, made once in a round.
+    pub fn first_once(
+        structure: &'static str,
+        number: u64,
+        change: impl Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync + 'static,
+    ) -> Self {
+        let key = Some((structure, number));
+        Self(Arc::new(Inner { when: When::First, key, change: Box::new(change) }))
     }
 
     /// A repair that mends the `number`th of some structures as a whole, whatever is wrong with it:

@@ -106,7 +106,7 @@ fn make(
     let mut done = HashSet::new();
     let mut lost = Vec::new();
     let mut later: Vec<usize> = Vec::new();
-    for when in [When::Now, When::Sound] {
+    for when in [When::First, When::Now, When::Sound] {
         let may_take = when == When::Sound;
         let mut changed = false;
         for (index, repair) in accepted {

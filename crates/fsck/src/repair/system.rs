@@ -4,7 +4,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ocfs2_format::chain::{suballocator_cpg, write_chain_list};
 use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
-use ocfs2_format::dir::FileType;
 use ocfs2_format::extent::write_extent_list;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::group::GroupDesc;
@@ -18,7 +17,8 @@ use ocfs2_format::{Blkno, Cluster, Structure};
 use ocfs2_volume::allocator::Suballocated;
 use ocfs2_volume::{Inode, Volume};
 
-use super::directory::{Directory, Entry};
+use super::directory::Directory;
+use super::salvage::{self, Lost};
 use super::{EditError, Editor, Repair, tree};
 use crate::extents::Holds;
 use crate::start::SystemFile;
@@ -78,14 +78,19 @@ pub fn reflag(blkno: Blkno, kind: FileKind, flags: InodeFlags) -> Repair {
 
 /// Makes a system file that is missing: its entry, if the inode is still there; the inode, in
 /// block `named` if an entry leads there; or both.
-pub fn make(file: SystemFile, named: Option<Blkno>) -> Repair {
-    Repair::when_sound(move |editor| {
+pub fn make(file: SystemFile, named: Option<Blkno>, lost: Lost) -> Repair {
+    Repair::first(move |editor| {
         if let Some(blkno) = named {
             let home = home_of(editor.volume(), blkno);
             return make_file(editor, file, &home);
         }
-        let lost = unnamed(editor, file)?;
-        let blkno = match lost {
+        let dir = editor.volume().superblock().s_system_dir_blkno;
+        let Some(mut directory) = Directory::read(editor, dir)? else { return Ok(()) };
+        if directory.contains(file.name().as_bytes()) {
+            return Ok(());
+        }
+        let found = lost.files(editor.volume()).get(&file).copied();
+        let blkno = match found.filter(|blkno| !directory.leads_to(*blkno)) {
             Some(blkno) => blkno,
             None => {
                 let home = editor.take_system_inode()?;
@@ -93,15 +98,7 @@ pub fn make(file: SystemFile, named: Option<Blkno>) -> Repair {
                 home.blkno
             }
         };
-        let dir = editor.volume().superblock().s_system_dir_blkno;
-        let Some(mut directory) = Directory::read(editor, dir)? else { return Ok(()) };
-        let name = file.name().into_bytes();
-        if directory.contains(&name) {
-            return Ok(());
-        }
-        let file_type = FileType::ALL.into_iter().find(|it| it.kind() == Some(file.kind()));
-        let file_type = file_type.unwrap_or(FileType::Regular);
-        directory.add(Entry { inode: blkno, file_type, name });
+        directory.add(salvage::entry(file, blkno));
         directory.write(editor)
     })
 }
@@ -118,34 +115,6 @@ fn home_of(volume: &Volume, blkno: Blkno) -> Suballocated {
     groups
         .find_map(|group| Some(home(group.bit_of_block(blkno)? as u16, group.blkno)))
         .unwrap_or(home(0, Blkno(0)))
-}
-
-/// An inode of the system with the flags of the file that no entry leads to.
-fn unnamed(editor: &Editor<'_>, file: SystemFile) -> Result<Option<Blkno>, EditError> {
-    let volume = editor.volume();
-    let dir = volume.superblock().s_system_dir_blkno;
-    let Some(directory) = Directory::read(editor, dir)? else { return Ok(None) };
-    let Ok(allocator) =
-        volume.system_file("global_inode_alloc").and_then(|inode| volume.allocator(inode))
-    else {
-        return Ok(None);
-    };
-    let tops = [dir, volume.superblock().s_root_blkno];
-    for group in volume.groups(&allocator).filter_map(Result::ok) {
-        for bit in group.bitmap().runs(true).flatten().skip(1) {
-            let Some(blkno) = group.block_of_bit(bit as u32) else { continue };
-            let Ok(inode) = editor.inode(blkno) else { continue };
-            let dinode = &inode.dinode;
-            let fits = dinode.i_signature == Dinode::SIGNATURE
-                && dinode.i_fs_generation == volume.generation()
-                && dinode.flags() == file.flags()
-                && dinode.kind() == Some(file.kind());
-            if fits && !tops.contains(&blkno) && !directory.leads_to(blkno) {
-                return Ok(Some(blkno));
-            }
-        }
-    }
-    Ok(None)
 }
 
 /// Makes the inode of a system file with the contents of a new one.
@@ -178,6 +147,8 @@ fn make_file(
         ..Dinode::default()
     };
     let block_size = geometry.block_size;
+    let cpg = stated_cpg(volume, home.blkno)
+        .unwrap_or_else(|| suballocator_cpg(block_size, geometry.cluster_size));
     editor.create(home.blkno, Dinode::CHECK_OFFSET, &dinode, |id2| {
         // Each fits what is left of a block.
         let _ = match file {
@@ -195,13 +166,16 @@ fn make_file(
             SystemFile::GlobalInodeAlloc
             | SystemFile::InodeAlloc(_)
             | SystemFile::ExtentAlloc(_) => {
-                let cpg = suballocator_cpg(block_size, geometry.cluster_size);
                 write_chain_list(id2, cpg, geometry.blocks_per_cluster() as u16, &[])
             }
             _ => write_extent_list(id2, 0, &[]),
         };
     })?;
     match file {
+        // Stating more than it has makes the check look for the groups that name it.
+        SystemFile::GlobalInodeAlloc | SystemFile::InodeAlloc(_) | SystemFile::ExtentAlloc(_) => {
+            editor.dinode(home.blkno, |dinode, _| dinode.set_bitmap(0, 1))
+        }
         SystemFile::SlotMap => slot_map(editor, home.blkno),
         SystemFile::Heartbeat => heartbeat(editor, home.blkno),
         SystemFile::Journal(slot) => {
@@ -210,6 +184,25 @@ fn make_file(
         }
         _ => Ok(()),
     }
+}
+
+/// Clusters a group of this allocator has, if the system directory or the root is in one of them:
+/// that of the system's inodes has as many as it had files at first.
+fn stated_cpg(volume: &Volume, allocator: Blkno) -> Option<u16> {
+    let superblock = volume.superblock();
+    [superblock.s_system_dir_blkno, superblock.s_root_blkno].into_iter().find_map(|blkno| {
+        let inode = Inode::decode(blkno, volume.read_block(blkno).ok()?).ok()?;
+        let Dinode { i_suballoc_loc: loc, i_suballoc_bit: bit, .. } = inode.dinode;
+        // Older inodes have the bit only: their groups are in one piece.
+        let before = blkno.0.checked_sub(bit.into()).map(Blkno)?;
+        let group = volume.read_block(if loc.is_none() { before } else { loc }).ok()?;
+        let desc = GroupDesc::decode(&group).ok()?;
+        let is_its_own = desc.bg_signature == GroupDesc::SIGNATURE
+            && desc.bg_generation == volume.generation()
+            && desc.bg_parent_dinode == allocator;
+        let cpg = desc.bg_bits >> volume.geometry().bpc_bits();
+        (is_its_own && cpg > 0).then_some(cpg)
+    })
 }
 
 /// Clusters and features that the journals of other slots have.

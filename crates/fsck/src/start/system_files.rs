@@ -4,7 +4,7 @@
 //! passes look files up in. Reported are files that are missing, and types and flags that are
 //! wrong; they are then taken as if they had been mended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
 use ocfs2_format::dir;
@@ -21,6 +21,7 @@ use crate::codes::start as codes;
 use crate::collected::Collected;
 use crate::context::io_error;
 use crate::extents::{self, Holds, TreeRoot};
+use crate::repair::salvage::{self, Lost};
 use crate::repair::system;
 use crate::suballocs::Suballoc;
 use crate::{Context, Finding, Place};
@@ -145,6 +146,12 @@ impl SystemFile {
         purpose | InodeFlags::VALID | InodeFlags::SYSTEM
     }
 
+    /// All that a volume with so many slots has, in the order in which they get their inodes.
+    pub(crate) fn expected(volume: &Volume, slots: u16) -> impl Iterator<Item = Self> {
+        let of_slots: BTreeSet<_> = (0..slots).flat_map(Self::of_slot).collect();
+        Self::GLOBAL.into_iter().chain(of_slots).filter(|file| file.is_expected(volume))
+    }
+
     /// Whether a volume with these features has it.
     fn is_expected(self, volume: &Volume) -> bool {
         match self {
@@ -200,6 +207,7 @@ pub struct SystemFiles {
     files_by_block: BTreeMap<Blkno, Option<SystemFile>>,
     dir: Blkno,
     slots: u16,
+    lost: Lost,
 }
 
 impl SystemFiles {
@@ -230,12 +238,18 @@ impl SystemFiles {
             }
         }
         let dir = context.volume.superblock().s_system_dir_blkno;
-        (Self { files, files_by_block, dir, slots }, unreadable)
+        let lost = Lost::new(context.options.salvage);
+        (Self { files, files_by_block, dir, slots, lost }, unreadable)
     }
 
     /// The block of a file's inode, whatever it is.
     pub fn find(&self, file: SystemFile) -> Option<Blkno> {
         self.files.get(&file).copied()
+    }
+
+    /// Those that no entry leads to.
+    pub(crate) fn lost(&self) -> Lost {
+        self.lost.clone()
     }
 
     /// The slots that count: those of the superblock, as far as they have files.
@@ -352,16 +366,19 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
     let dir = volume.superblock().s_system_dir_blkno;
     let inode = read_dinode(context, dir);
     let is_there = inode.is_some();
-    if !inode.is_some_and(|inode| is_in_use(context, &inode) && inode.is_dir()) {
-        let text = format!("inode {dir} is to be the system directory, and is no directory in use");
-        let mut finding = Finding::new(codes::SYSTEM_DIR_INVALID, Place::inode(dir), text);
-        if is_there {
-            let flags = InodeFlags::VALID | InodeFlags::SYSTEM;
-            finding = finding.repaired_by(system::reflag(dir, FileKind::Directory, flags));
-        }
-        state.found(finding);
+    let is_empty = state.system.files.is_empty();
+    let is_directory = inode.is_some_and(|inode| is_in_use(context, &inode) && inode.is_dir());
+    if !is_directory || is_empty {
+        let what = if is_directory { "names no system file" } else { "is no directory in use" };
+        let text = format!("inode {dir} is to be the system directory, and {what}");
+        let finding = Finding::new(codes::SYSTEM_DIR_INVALID, Place::inode(dir), text);
+        let flags = InodeFlags::VALID | InodeFlags::SYSTEM;
+        state.found(finding.repaired_by(match is_there && !is_empty {
+            true => system::reflag(dir, FileKind::Directory, flags),
+            false => salvage::system_directory(state.system.lost()),
+        }));
     }
-    if state.system.files.is_empty() {
+    if is_empty {
         // Without any, one damage explains all that are missing.
         return;
     }
@@ -416,7 +433,7 @@ fn judge(context: &Context<'_>, files: &SystemFiles, file: SystemFile) -> Option
             context.geometry().is_valid_block(*blkno) && read_dinode(context, *blkno).is_none()
         });
         let finding = Finding::new(codes::SYSTEM_FILE_MISSING, place, text);
-        Some(finding.repaired_by(system::make(file, named)))
+        Some(finding.repaired_by(system::make(file, named, files.lost())))
     };
     let Some(blkno) = files.find(file) else {
         return missing(place, "is not in the system directory".to_owned());

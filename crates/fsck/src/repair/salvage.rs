@@ -1,0 +1,268 @@
+//! System files that no entry leads to any more, recognised by their inodes, and the system
+//! directory made anew from them.
+//!
+//! Both mkfs put the inodes of the system one after the other behind that of the system
+//! directory, in a fixed order: a file is known by its place and its flags. Inodes in other
+//! places, such as those of slots that were added later, are told apart by their flags and
+//! their order. What is around the system directory is always looked at; the whole volume only
+//! if that was asked for.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ocfs2_format::bitmap::Bitmap;
+use ocfs2_format::chain::{ChainList, suballocator_group_bytes};
+use ocfs2_format::check;
+use ocfs2_format::dinode::{Dinode, DynFeatures, InodeFlags};
+use ocfs2_format::dir::{FileType, entry_size};
+use ocfs2_format::extent::{ExtentFlags, ExtentRec, write_extent_list};
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::group::GroupDesc;
+use ocfs2_format::inline::InlineData;
+use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
+use ocfs2_volume::{Error, Inode, Volume};
+
+use super::directory::{Directory, Entry};
+use super::{EditError, Editor, Repair};
+use crate::start::SystemFile;
+
+/// Blocks that are read at once.
+const PIECE: u32 = 256;
+
+/// What was recognised, found out at most once.
+#[derive(Clone, Debug, Default)]
+pub struct Lost(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Whether to search the whole volume.
+    everywhere: bool,
+    found: OnceLock<BTreeMap<SystemFile, Blkno>>,
+}
+
+impl Lost {
+    /// To be searched for around the system directory, or `everywhere`.
+    pub fn new(everywhere: bool) -> Self {
+        Self(Arc::new(Inner { everywhere, found: OnceLock::new() }))
+    }
+
+    /// Where the inodes of the system files are.
+    pub fn files(&self, volume: &Volume) -> &BTreeMap<SystemFile, Blkno> {
+        self.0.found.get_or_init(|| recognise(volume, &candidates(volume, self.0.everywhere)))
+    }
+
+    fn hint(&self) -> &'static str {
+        if self.0.everywhere { "" } else { "; --salvage searches the whole volume" }
+    }
+}
+
+/// Makes the system directory anew, with all files that can be recognised.
+pub fn system_directory(lost: Lost) -> Repair {
+    Repair::first(move |editor| {
+        let found = lost.files(editor.volume());
+        if !found.contains_key(&SystemFile::GlobalBitmap)
+            && !found.contains_key(&SystemFile::GlobalInodeAlloc)
+        {
+            let text = format!("no allocator can be recognised{}", lost.hint());
+            return Err(EditError::Impossible(text));
+        }
+        let files: Vec<_> = found.iter().map(|(file, blkno)| (*file, *blkno)).collect();
+        write(editor, &files)
+    })
+}
+
+/// Inodes of the system, in their order, as they are.
+fn candidates(volume: &Volume, everywhere: bool) -> BTreeMap<Blkno, Inode> {
+    let dir = volume.superblock().s_system_dir_blkno.0;
+    let end = volume.geometry().blocks();
+    let around =
+        u64::from(suballocator_group_bytes(volume.block_size())) >> volume.block_size().bits();
+    let around = around.max(1024);
+    let (mut at, end) = match everywhere {
+        true => (0, end),
+        false => (dir.saturating_sub(around), dir.saturating_add(around).min(end)),
+    };
+    let size = volume.block_size().size();
+    let mut found = BTreeMap::new();
+    while at < end {
+        let count = u32::try_from(end - at).unwrap_or(PIECE).min(PIECE);
+        let start = Blkno(at);
+        at += u64::from(count);
+        let bytes = match volume.read_blocks(start, count) {
+            Ok(bytes) => bytes,
+            // A block that can not be read does not hide those beside it.
+            Err(_) => one_by_one(volume, start, count),
+        };
+        for (index, block) in (0_u64..).zip(bytes.chunks_exact(size)) {
+            let blkno = Blkno(start.0 + index);
+            if block.starts_with(&Dinode::SIGNATURE)
+                && let Some(inode) = system_inode(volume, blkno, block.to_vec())
+            {
+                found.insert(blkno, inode);
+            }
+        }
+    }
+    found
+}
+
+fn one_by_one(volume: &Volume, start: Blkno, count: u32) -> Vec<u8> {
+    let size = volume.block_size().size();
+    let blocks = (start.0..start.0 + u64::from(count)).map(Blkno);
+    blocks.flat_map(|blkno| volume.read_block(blkno).unwrap_or_else(|_| vec![0; size])).collect()
+}
+
+fn system_inode(volume: &Volume, blkno: Blkno, mut block: Vec<u8>) -> Option<Inode> {
+    if volume.has(Incompat::META_ECC) {
+        check::correct(&mut block, Dinode::CHECK_OFFSET);
+    }
+    let inode = Inode::decode(blkno, block).ok()?;
+    let dinode = &inode.dinode;
+    let tops = [volume.superblock().s_system_dir_blkno, volume.superblock().s_root_blkno];
+    let is_one = dinode.i_fs_generation == volume.generation()
+        && dinode.i_blkno == blkno
+        && dinode.i_suballoc_slot == Dinode::GLOBAL_SLOT
+        && dinode.flags().contains(InodeFlags::VALID | InodeFlags::SYSTEM)
+        && !tops.contains(&blkno);
+    is_one.then_some(inode)
+}
+
+/// Whether an inode can be that of a file.
+fn fits(volume: &Volume, inode: &Inode, file: SystemFile) -> bool {
+    let dinode = &inode.dinode;
+    if dinode.flags() != file.flags() || dinode.kind() != Some(file.kind()) {
+        return false;
+    }
+    if !file.flags().contains(InodeFlags::CHAIN) {
+        return true;
+    }
+    // Only the chains of one allocator lead to the first group of all clusters.
+    let first = volume.geometry().group_blkno(0);
+    let leads = ChainList::new(inode.id2())
+        .is_ok_and(|list| list.records().any(|record| record.c_blkno == first));
+    let is_bitmap = leads || dinode.i_clusters == volume.geometry().clusters;
+    is_bitmap == (file == SystemFile::GlobalBitmap)
+}
+
+/// Tells which inode is which file.
+fn recognise(volume: &Volume, inodes: &BTreeMap<Blkno, Inode>) -> BTreeMap<SystemFile, Blkno> {
+    let dir = volume.superblock().s_system_dir_blkno.0;
+    // As many slots as there were at first: those whose places agree best.
+    let placed = |slots: u16| -> BTreeMap<SystemFile, Blkno> {
+        let files = (1_u64..).zip(SystemFile::expected(volume, slots));
+        let at = |index: u64| dir.checked_add(index).map(Blkno);
+        files
+            .filter_map(|(index, file)| {
+                let blkno = at(index)?;
+                inodes.get(&blkno).filter(|inode| fits(volume, inode, file))?;
+                Some((file, blkno))
+            })
+            .collect()
+    };
+    let slots = volume.max_slots();
+    let layouts = (0..=slots).rev().map(placed);
+    let mut found = layouts
+        .reduce(|best, next| if next.len() > best.len() { next } else { best })
+        .unwrap_or_default();
+    let mut taken: HashSet<Blkno> = found.values().copied().collect();
+    for file in SystemFile::expected(volume, slots) {
+        if found.contains_key(&file) {
+            continue;
+        }
+        let left = inodes.iter().filter(|(blkno, _)| !taken.contains(blkno));
+        let next = left.map(|(blkno, inode)| (*blkno, inode)).find(|it| fits(volume, it.1, file));
+        if let Some((blkno, _)) = next {
+            taken.insert(blkno);
+            found.insert(file, blkno);
+        }
+    }
+    found
+}
+
+/// Writes the inode of the system directory and these entries.
+fn write(editor: &mut Editor<'_>, files: &[(SystemFile, Blkno)]) -> Result<(), EditError> {
+    let volume = editor.volume();
+    let blkno = volume.superblock().s_system_dir_blkno;
+    let block_size = volume.block_size().size();
+    let entries: Vec<_> = files.iter().map(|(file, inode)| entry(*file, *inode)).collect();
+    let bytes: usize = entries.iter().map(|entry| entry_size(entry.name.len())).sum();
+    let room = block_size.saturating_sub(Dinode::ID2_OFFSET + InlineData::SIZE);
+    let is_inline =
+        volume.has(Incompat::INLINE_DATA) && bytes + entry_size(1) + entry_size(2) <= room;
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    // Its siblings are in the same group.
+    let sibling = files.first().and_then(|(_, blkno)| editor.inode(*blkno).ok());
+    let loc = sibling.map_or(Blkno(0), |inode| inode.dinode.i_suballoc_loc);
+    let bit = blkno.0.checked_sub(loc.0).and_then(|bit| u16::try_from(bit).ok());
+    let directories = files.iter().filter(|(file, _)| file.kind().mode_bits() == 0o040_000);
+    let features = if is_inline { DynFeatures::INLINE_DATA } else { DynFeatures::empty() };
+    let mut dinode = Dinode {
+        i_signature: Dinode::SIGNATURE,
+        i_generation: time as u32,
+        i_suballoc_slot: Dinode::GLOBAL_SLOT,
+        i_suballoc_bit: bit.unwrap_or_default(),
+        i_suballoc_loc: loc,
+        i_fs_generation: volume.generation(),
+        i_blkno: blkno,
+        i_mode: 0o040_755,
+        i_links_count: u16::try_from(2 + directories.count()).unwrap_or(2),
+        i_flags: (InodeFlags::VALID | InodeFlags::SYSTEM).bits(),
+        i_dyn_features: features.bits(),
+        i_atime: time,
+        i_ctime: time,
+        i_mtime: time,
+        ..Dinode::default()
+    };
+    if is_inline {
+        editor.create(blkno, Dinode::CHECK_OFFSET, &dinode, |id2| {
+            let id_count = id2.len().saturating_sub(InlineData::SIZE) as u16;
+            let _ = InlineData { id_count, ..InlineData::default() }.encode(id2);
+        })?;
+        let Some(mut directory) = Directory::empty(editor, blkno, blkno)? else { return Ok(()) };
+        entries.into_iter().for_each(|entry| directory.add(entry));
+        return directory.write(editor);
+    }
+    // No allocator is known yet: clusters are taken that are free by what the groups say, and
+    // the next check finds that they are in use.
+    let geometry = *volume.geometry();
+    let blocks = 2 + 2 * bytes as u64 / block_size as u64;
+    let count = u16::try_from(blocks.div_ceil(u64::from(geometry.blocks_per_cluster())))
+        .unwrap_or(u16::MAX);
+    let start = free_run(volume, u32::from(count)).ok_or(EditError::NoRoom("a directory"))?;
+    let first = geometry.block_of(start);
+    let size = u64::from(count) << geometry.cluster_size.bits();
+    let failed = |source| Error::Write { blkno: first, source };
+    let at = first.0 << geometry.block_size.bits();
+    volume.device().zero(at, size).map_err(failed)?;
+    (dinode.i_clusters, dinode.i_size) = (count.into(), size);
+    editor.create(blkno, Dinode::CHECK_OFFSET, &dinode, |id2| {
+        let record = ExtentRec::leaf(Cpos(0), count, ExtentFlags::empty(), first);
+        let _ = write_extent_list(id2, 0, &[record]);
+    })?;
+    let Some(mut directory) = Directory::empty(editor, blkno, blkno)? else { return Ok(()) };
+    directory.put_first(entries);
+    directory.write(editor)
+}
+
+/// The entry of a system file.
+pub(super) fn entry(file: SystemFile, inode: Blkno) -> Entry {
+    let file_type = FileType::ALL.into_iter().find(|it| it.kind() == Some(file.kind()));
+    let file_type = file_type.unwrap_or(FileType::Regular);
+    Entry { inode, file_type, name: file.name().into_bytes() }
+}
+
+/// So many clusters in a row that are free by what the descriptors of all groups say.
+fn free_run(volume: &Volume, count: u32) -> Option<Cluster> {
+    let geometry = volume.geometry();
+    (0..geometry.groups()).find_map(|group| {
+        let block = volume.read_block(geometry.group_blkno(group)).ok()?;
+        let desc = GroupDesc::decode(&block).ok()?;
+        if desc.bg_signature != GroupDesc::SIGNATURE || desc.bg_generation != volume.generation() {
+            return None;
+        }
+        let bits = geometry.group_clusters(group) as usize;
+        let bitmap = Bitmap::new(block.get(GroupDesc::BITMAP_OFFSET..)?, bits);
+        let run = bitmap.runs(false).find(|run| run.len() >= count as usize)?;
+        Some(Cluster(geometry.group_start(group).0 + run.start as u32))
+    })
+}
