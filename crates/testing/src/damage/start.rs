@@ -6,7 +6,7 @@ use ocfs2_format::slot_map::SlotMapFormat;
 use ocfs2_format::superblock::{STATE_ERROR, SUPERBLOCK_BLKNO, TUNEFS_REMOVE_SLOT};
 
 use super::CFsck::{self, Differs};
-use super::{Base, EMPTY, Image, Recipe};
+use super::{Base, EMPTY, Image, ONE_OF_ALL_1K, Recipe};
 
 /// Large enough for a backup of the superblock.
 const LARGE: Base = Base::Made(&["-M", "local", "-N", "1", "-b", "4K", "-C", "4K"], "1100M");
@@ -23,6 +23,14 @@ const SIZE_ONLY: CFsck = Differs {
     status: 0,
     why: "It does not know what the file is for.",
 };
+
+/// What it says of system files that are lost.
+const STOPS: CFsck =
+    Differs { codes: &[], status: 8, why: "It does not find the file, and gives up." };
+
+fn zero(image: &Image, blkno: Blkno) {
+    image.edit_raw(blkno, |block| block.fill(0));
+}
 
 /// The first block of a system file.
 fn first_block(image: &Image, name: &str) -> Blkno {
@@ -132,6 +140,48 @@ pub(super) const RECIPES: &[Recipe] = &[
         },
         found: &["SYSTEM_DIR_INVALID"],
         c: Differs { codes: &[], status: 8, why: "It finds no system file, and gives up." },
+    },
+    Recipe {
+        code: "SYSTEM_DIR_INVALID",
+        name: "the inode of the system directory is zeroed",
+        on: ONE_OF_ALL_1K,
+        damage: |image| zero(image, image.volume().superblock().s_system_dir_blkno),
+        found: &["ORPHAN_DIR_MISSING", "ROOT_DIR_MISSING", "SYSTEM_DIR_INVALID"],
+        c: STOPS,
+    },
+    Recipe {
+        code: "SYSTEM_FILE_MISSING",
+        name: "the inode of an allocator of inodes is zeroed",
+        on: ONE_OF_ALL_1K,
+        damage: |image| zero(image, image.system("inode_alloc:0000").blkno),
+        found: &[
+            "CHAIN_BPC",
+            "CHAIN_CPG",
+            "CLUSTER_ALLOC_BIT",
+            "DIRENT_INODE_FREE",
+            "EXTENT_ALLOC_BIT",
+            "INODE_ALLOC_REPAIR",
+            "INODE_COUNT",
+            "LOSTFOUND_MISSING",
+            "QUOTA_USAGE",
+            "SYSTEM_FILE_MISSING",
+        ],
+        c: STOPS,
+    },
+    Recipe {
+        code: "SYSTEM_FILE_MISSING",
+        name: "the inode of the allocator of the system's inodes is zeroed",
+        on: ONE_OF_ALL_1K,
+        damage: |image| zero(image, image.system("global_inode_alloc").blkno),
+        found: &[
+            "CHAIN_BPC",
+            "CHAIN_CPG",
+            "CLUSTER_ALLOC_BIT",
+            "INODE_COUNT",
+            "ROOT_DIR_MISSING",
+            "SYSTEM_FILE_MISSING",
+        ],
+        c: STOPS,
     },
     Recipe {
         code: "SYSTEM_FILE_MISSING",
