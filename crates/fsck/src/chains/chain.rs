@@ -48,6 +48,8 @@ pub(super) struct Chains {
     pub incomplete: bool,
     /// Its groups in the order of the chains, for those who write them anew.
     pub members: Vec<Member>,
+    /// Where chains broke off: what is there may have been a group.
+    pub broken: Vec<(usize, Blkno)>,
     /// Groups that are in no chain and should be, by chain.
     pub lost: HashMap<u16, Sum>,
 }
@@ -61,6 +63,8 @@ pub(super) struct Member {
     pub blkno: Blkno,
     /// What it is; nothing if it is to be made.
     pub node: Option<Node>,
+    /// The blocks of one that is to be made for blocks.
+    pub made: Option<Group>,
 }
 
 /// An allocator by its index that is looked at.
@@ -144,17 +148,23 @@ impl Judge<'_> {
                 }
                 Some(Seen::Unreadable(finding)) => {
                     self.findings.push(finding.clone());
+                    chains.broken.push((index, at));
                     return None;
                 }
                 Some(Seen::NoGroup) => {
                     let text = format!("goes on at block {at}, which is no group descriptor");
                     self.found(from, codes::CHAIN_LINK_MAGIC, text);
+                    chains.broken.push((index, at));
                     return None;
                 }
                 Some(Seen::Group(node)) => node,
             };
             visited.insert(at);
-            if !self.generation(from, at, node) || !self.is_owner(from, at, node) {
+            if !self.generation(from, at, node) {
+                chains.broken.push((index, at));
+                return None;
+            }
+            if !self.is_owner(from, at, node) {
                 return None;
             }
             if node.unexpected {
@@ -167,8 +177,11 @@ impl Judge<'_> {
                 let is_used = self.use_group(at, &node, chains);
                 complete &= is_used;
                 sum.add(Sum::of(&node));
-                if is_used && self.keeps_members {
-                    chains.members.push(Member { chain: index, blkno: at, node: Some(node) });
+                if !is_used {
+                    chains.broken.push((index, at));
+                } else if self.keeps_members {
+                    let node = Some(node);
+                    chains.members.push(Member { chain: index, blkno: at, node, made: None });
                 }
             }
             from.group = Some(at);

@@ -13,6 +13,7 @@ mod expected;
 mod graph;
 mod group;
 mod list;
+mod lost;
 mod places;
 mod rebuild;
 mod size;

@@ -33,4 +33,10 @@ impl Places {
         self.taken.extend(sorted);
         true
     }
+    /// Gives back a place that was taken.
+    pub fn give_back(&mut self, group: &Group) {
+        for run in &group.runs {
+            self.taken.remove(&run.blkno.0);
+        }
+    }
 }

@@ -5,7 +5,8 @@
 //! group that two of them have is given to one; then descriptors, chains and counts are written as
 //! they follow from that. Groups of the global bitmap that are not there are made anew, with all
 //! their clusters in use; the next check tells which of them are. Groups of blocks that no chain
-//! leads to any more are searched for.
+//! leads to any more are searched for; if their descriptor is lost, too, they are made anew from
+//! what was allocated from them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use super::chain::{Chains, Judge, Member};
 use super::graph::Graph;
 use super::group::{Seen, examine};
 use super::list::Allocator;
+use super::lost::{Linked, Named};
 use super::places::Places;
 use crate::context::{Context, Options};
 use crate::repair::{EditError, Editor, Repair};
@@ -54,7 +56,7 @@ fn rebuild(
     let stopped = |_| EditError::Impossible("it was interrupted".to_owned());
     let graph = Graph::build(context, &allocators, &mut |_| {}).map_err(stopped)?;
     let mut places = Places::default();
-    let mut all = Vec::new();
+    let (mut all, mut broken) = (Vec::new(), Vec::new());
     let mut known = HashSet::new();
     for (index, allocator) in allocators.iter().enumerate() {
         let mut judge = Judge {
@@ -67,14 +69,16 @@ fn rebuild(
             findings: Vec::new(),
             keeps_members: true,
         };
-        let Chains { mut members, groups, incomplete, .. } = judge.chains();
+        let Chains { mut members, groups, incomplete, broken: ends, .. } = judge.chains();
         known.extend(groups.iter().copied());
+        let link = |(chain, blkno)| Linked { allocator: index, chain: Some(chain), blkno };
+        broken.extend(ends.into_iter().map(link).filter(|_| allocator.suballoc.is_some()));
         if allocator.suballoc.is_none() {
             missing(context, index, allocator, &groups, &mut members);
         }
         all.push((allocator, members, incomplete));
     }
-    search(context, &allocators, &mut all, &known, &mut places);
+    search(context, &allocators, &mut all, (&known, &broken), &mut places);
     for (allocator, members, _) in all {
         write(context, editor, allocator, members)?;
     }
@@ -103,16 +107,17 @@ fn missing(
         let stated = node.as_ref().map(|node| usize::from(node.chain));
         let chains = chains(context, allocator);
         let chain = stated.filter(|chain| *chain < chains).unwrap_or(group as usize % chains);
-        members.push(Member { chain, blkno, node });
+        members.push(Member { chain, blkno, node, made: None });
     }
 }
 
-/// Searches for groups of blocks that no chain leads to, if an allocator has lost some.
+/// Searches for groups of blocks that no chain leads to, if an allocator has lost some. Given are
+/// those that are known, and what is where chains are broken.
 fn search(
     context: &Context<'_>,
     allocators: &[Allocator],
     all: &mut [(&Allocator, Vec<Member>, bool)],
-    known: &HashSet<Blkno>,
+    (known, broken): (&HashSet<Blkno>, &[Linked]),
     places: &mut Places,
 ) {
     let has_lost = |(allocator, members, incomplete): &(&Allocator, Vec<Member>, bool)| {
@@ -126,12 +131,21 @@ fn search(
     }
     let volume = context.volume;
     let generation = volume.generation();
+    let mut named = Named::new(context, allocators);
     for blkno in cluster_starts(context) {
         if known.contains(&blkno) {
             continue;
         }
+        // Where the first block of a cluster is a descriptor, the next one was taken from it.
+        let next = Blkno(blkno.0.saturating_add(1));
+        if context.geometry().blocks_per_cluster() > 1
+            && let Ok(block) = volume.read_block(next)
+        {
+            named.see(next, &block);
+        }
         let Ok(block) = volume.read_block(blkno) else { continue };
         if !block.starts_with(&GroupDesc::SIGNATURE) {
+            named.see(blkno, &block);
             continue;
         }
         let Ok(desc) = GroupDesc::decode(&block) else { continue };
@@ -145,17 +159,70 @@ fn search(
         if usable {
             let last = chains(context, allocator).saturating_sub(1);
             let chain = usize::from(node.chain).min(last);
-            members.push(Member { chain, blkno, node: Some(node) });
+            members.push(Member { chain, blkno, node: Some(node), made: None });
         }
     }
+    complete(context, all, &named, places);
+    let there = all.iter().flat_map(|(_, members, _)| members).map(|it| it.blkno).collect();
+    for (link, group) in named.groups(broken, &there, places) {
+        let Some((allocator, members, _)) = all.get_mut(link.allocator) else { continue };
+        let chain = chain_for(context, allocator, link.chain, members);
+        members.push(Member { chain, blkno: link.blkno, node: None, made: Some(group) });
+    }
+}
+
+/// Searches for the pieces that groups have lost.
+fn complete(
+    context: &Context<'_>,
+    all: &mut [(&Allocator, Vec<Member>, bool)],
+    named: &Named<'_>,
+    places: &mut Places,
+) {
+    for (index, (_, members, _)) in all.iter_mut().enumerate() {
+        let nodes = members.iter_mut().filter_map(|member| member.node.as_mut());
+        for group in nodes.filter_map(|node| node.group.as_deref_mut()) {
+            if group.runs.iter().map(|run| run.bits).sum::<u32>() >= group.bits {
+                continue;
+            }
+            let Some(runs) = named.runs(index, group.blkno, &group.runs) else { continue };
+            let mut whole = group.clone();
+            whole.runs = runs;
+            places.give_back(group);
+            if places.take(context, &whole) {
+                *group = whole;
+            } else {
+                places.take(context, group);
+            }
+        }
+    }
+}
+
+/// The chain a group is put into: the one that led to it, or a new one, or else the shortest.
+fn chain_for(
+    context: &Context<'_>,
+    allocator: &Allocator,
+    wanted: Option<usize>,
+    members: &[Member],
+) -> usize {
+    let mut lengths: BTreeMap<_, usize> = (0..room(context).max(1)).map(|it| (it, 0)).collect();
+    for member in members {
+        *lengths.entry(member.chain).or_default() += 1;
+    }
+    let shortest = || lengths.iter().min_by_key(|(_, length)| **length).map(|(chain, _)| *chain);
+    let is_chain = |chain: &usize| *chain < chains(context, allocator);
+    wanted.filter(is_chain).or_else(shortest).unwrap_or(0)
+}
+
+/// Chains an inode has room for.
+fn room(context: &Context<'_>) -> usize {
+    let list = context.volume.block_size().size().saturating_sub(Dinode::ID2_OFFSET);
+    list.saturating_sub(ChainListHeader::SIZE) / ChainRec::SIZE
 }
 
 /// Chains of an allocator. One that was made anew has none: then its groups tell, and there may
 /// be as many as the inode has room for.
 fn chains(context: &Context<'_>, allocator: &Allocator) -> usize {
-    let list = context.volume.block_size().size().saturating_sub(Dinode::ID2_OFFSET);
-    let room = list.saturating_sub(ChainListHeader::SIZE) / ChainRec::SIZE;
-    if allocator.chains.is_empty() { room.max(1) } else { allocator.chains.len() }
+    if allocator.chains.is_empty() { room(context).max(1) } else { allocator.chains.len() }
 }
 
 /// The first blocks of all clusters that are in use, or whose group does not say.
@@ -189,29 +256,34 @@ fn write(
         chains.entry(member.chain).or_default().push(member.blkno);
     }
     let by_block: BTreeMap<_, _> =
-        members.into_iter().map(|member| (member.blkno, member.node)).collect();
+        members.into_iter().map(|member| (member.blkno, (member.node, member.made))).collect();
     let mut records = Vec::new();
     for (number, groups) in chains.values().enumerate() {
         let mut record =
             ChainRec { c_blkno: groups.first().copied().unwrap_or(Blkno(0)), ..Default::default() };
         for (index, blkno) in groups.iter().enumerate() {
             let next = groups.get(index + 1).copied().unwrap_or(Blkno(0));
-            let node = by_block.get(blkno).and_then(Option::as_ref);
+            let (node, made) = by_block
+                .get(blkno)
+                .map_or((None, None), |(node, made)| (node.as_ref(), made.as_ref()));
             let bits = match (allocator.suballoc, context.geometry().cluster_of(*blkno)) {
                 (None, Some(cluster)) => {
                     let (group, _) = context.geometry().group_of(cluster);
                     context.geometry().group_clusters(group)
                 }
-                _ => node.map_or(0, |node| node.bits.into()),
+                _ => made.map_or_else(|| node.map_or(0, |it| it.bits.into()), |group| group.bits),
             };
-            let runs = node.and_then(|node| node.group.as_deref()).map(|group| &group.runs[..]);
+            let group = made.or_else(|| node?.group.as_deref());
+            let runs = group.map(|group| &group.runs[..]);
             let mut free = 0;
+            if node.is_none() {
+                // What is there is not read: perhaps it can not be.
+                editor.create(*blkno, GroupDesc::CHECK_OFFSET, &GroupDesc::default(), |_| {})?;
+            }
             editor.block(*blkno, Some(GroupDesc::CHECK_OFFSET), |block| {
-                if node.is_none() {
-                    block.fill(0);
-                }
                 let pieces = runs.filter(|runs| runs.len() > 1 || is_listed(context, block));
-                let size = size(context, allocator, block, pieces.is_some());
+                let is_short = pieces.is_some() || node.is_none() && is_short(context, bits);
+                let size = size(context, allocator, block, is_short);
                 let mut desc = GroupDesc::decode(block).unwrap_or_default();
                 desc.bg_signature = GroupDesc::SIGNATURE;
                 desc.bg_generation = context.volume.generation();
@@ -259,13 +331,19 @@ fn is_listed(context: &Context<'_>, block: &[u8]) -> bool {
         })
 }
 
+/// Whether a new group of blocks leaves room for a list.
+fn is_short(context: &Context<'_>, bits: u32) -> bool {
+    let most = u32::from(GroupDesc::DISCONTIG_BITMAP_SIZE) * 8;
+    context.volume.has(Incompat::DISCONTIG_BG) && bits <= most
+}
+
 /// The room for the bitmap.
-fn size(context: &Context<'_>, allocator: &Allocator, block: &[u8], has_list: bool) -> u16 {
+fn size(context: &Context<'_>, allocator: &Allocator, block: &[u8], is_short: bool) -> u16 {
     let (whole, short) =
         (GroupDesc::bitmap_size(context.volume.block_size()), GroupDesc::DISCONTIG_BITMAP_SIZE);
     let stated = GroupDesc::decode(block).map_or(0, |desc| desc.bg_size);
     match allocator.suballoc {
-        Some(_) if has_list || stated == short => short,
+        Some(_) if is_short || stated == short => short,
         _ => whole,
     }
 }
