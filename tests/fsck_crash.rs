@@ -229,8 +229,9 @@ fn interrupted(recipe: &Recipe, journals: bool) -> Result<Option<(usize, usize)>
                 continue;
             }
             let files = files(&again);
-            if files.0 != proven_files.0 {
-                let lost = proven_files.lost(&files);
+            if files != *proven_files {
+                let mut lost = proven_files.lost(&files);
+                lost.extend(proven_files.lost_attributes(&files));
                 return Err(format!("{here}: the files are others, lost are {lost:?}"));
             }
         }

@@ -75,7 +75,9 @@ fn is_repaired(recipe: &Recipe, losses: &Losses) -> Result<(), String> {
             return Err(format!("the C fsck, status {status}, finds {codes:?}\n    {text}"));
         }
     }
-    let lost = before.lost(&Files::of(image.path()));
+    let after = Files::of(image.path());
+    let mut lost = before.lost(&after);
+    lost.extend(before.lost_attributes(&after));
     if !lost.is_empty() {
         let mut losses = losses.lock().unwrap_or_else(PoisonError::into_inner);
         losses.insert(recipe.name, lost);

@@ -11,10 +11,18 @@ use ocfs2_volume::{Inode, Volume, VolumeOptions};
 
 use crate::VolumePath;
 
-/// The paths of a volume, with a number that stands for all a person sees of each: what it is,
-/// whose it is, when it was changed, its contents and attributes.
-#[derive(Clone, Debug, Default)]
-pub struct Files(pub BTreeMap<VolumePath, u64>);
+/// What a volume has.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Files {
+    /// The paths, with a number that stands for all a person sees of each but its attributes:
+    /// what it is, whose it is, when it was changed, its contents.
+    paths: BTreeMap<VolumePath, u64>,
+    /// Each attribute that can be read, with a number that stands for name and value.
+    attributes: BTreeMap<Attribute, u64>,
+}
+
+/// The path of a file, and the name of one of its attributes.
+type Attribute = (VolumePath, Vec<u8>);
 
 impl Files {
     /// What can be read of the volume in an image.
@@ -26,40 +34,67 @@ impl Files {
 
     /// What can be read of a volume.
     pub fn of_volume(volume: &Volume) -> Self {
-        let mut files = BTreeMap::new();
+        let mut files = Self::default();
         if let Ok(root) = volume.root()
             && let Ok(walk) = volume.walk(&root)
         {
             for entry in walk.flatten() {
+                for xattr in volume.xattrs(&entry.inode).flatten() {
+                    if let Ok(value) = volume.xattr_value(&xattr) {
+                        let stands_for = hash(&(&xattr.name, value));
+                        files.attributes.insert((entry.path.clone(), xattr.name), stands_for);
+                    }
+                }
                 if let Some(stands_for) = fingerprint(volume, &entry.inode) {
-                    files.insert(entry.path, stands_for);
+                    files.paths.insert(entry.path, stands_for);
                 }
             }
         }
-        Self(files)
+        files
     }
 
     /// What is in none of the places of `after`, and was in one before. Directories count only
     /// as names.
     pub fn lost(&self, after: &Self) -> Vec<String> {
-        let mut elsewhere: HashMap<u64, usize> = HashMap::new();
-        for (path, file) in &after.0 {
-            if self.0.get(path) != Some(file) {
-                *elsewhere.entry(*file).or_default() += 1;
-            }
-        }
-        let mut lost = Vec::new();
-        for (path, file) in &self.0 {
-            if after.0.get(path) == Some(file) {
-                continue;
-            }
-            match elsewhere.get_mut(file) {
-                Some(count) if *count > 0 => *count -= 1,
-                _ => lost.push(path.escape_ascii().to_string()),
-            }
-        }
-        lost
+        let lost = missing(&self.paths, &after.paths).into_iter();
+        lost.map(|path| path.escape_ascii().to_string()).collect()
     }
+
+    /// The attributes no file has any longer.
+    pub fn lost_attributes(&self, after: &Self) -> Vec<String> {
+        let lost = missing(&self.attributes, &after.attributes).into_iter();
+        let name = |(path, name): &Attribute| {
+            format!("{} of {}", name.escape_ascii(), path.escape_ascii())
+        };
+        lost.map(name).collect()
+    }
+}
+
+/// What is neither where it was nor anywhere else.
+fn missing<'a, K: Ord>(before: &'a BTreeMap<K, u64>, after: &BTreeMap<K, u64>) -> Vec<&'a K> {
+    let mut elsewhere: HashMap<u64, usize> = HashMap::new();
+    for (place, stands_for) in after {
+        if before.get(place) != Some(stands_for) {
+            *elsewhere.entry(*stands_for).or_default() += 1;
+        }
+    }
+    let mut lost = Vec::new();
+    for (place, stands_for) in before {
+        if after.get(place) == Some(stands_for) {
+            continue;
+        }
+        match elsewhere.get_mut(stands_for) {
+            Some(count) if *count > 0 => *count -= 1,
+            _ => lost.push(place),
+        }
+    }
+    lost
+}
+
+fn hash(what: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// `None` if it can not be read in full.
