@@ -11,8 +11,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{env, fs};
 
+use ocfs2_format::dinode::{Arm, FileKind, InodeFlags};
+use ocfs2_format::extent::{ExtentFlags, ExtentListHeader, ExtentRec};
+use ocfs2_format::xattr::{BUCKET_SIZE, XattrArea, XattrBlock, XattrTreeRoot};
+use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
 use ocfs2_testing::damage::{
-    Base, Files, Image, Recipe, all, c_fsck, complaints, demand_none, judge_all, recipes,
+    Base, Files, Image, Recipe, all, c_fsck, complaints, demand_none, edit_list, judge_all, recipes,
 };
 use ocfs2_testing::{Outcome, Run, oracle, program};
 
@@ -105,6 +109,117 @@ fn all_damage_is_mended_in_one_run_and_what_is_lost_is_listed() {
         fs::write(&path, &expected).unwrap();
     }
     assert_eq!(fs::read_to_string(&path).unwrap_or_default(), expected, "see OCFS2_UPDATE=1");
+}
+
+/// What is next to the buckets belongs to somebody else.
+#[test]
+fn buckets_that_claim_clusters_of_others_are_mended_and_nothing_is_lost() {
+    let mut wrong = Vec::new();
+    for name in ["clean-512-local", "clean-1k-local", "clean-2k-local"] {
+        let base = Base::Fixture(name);
+        let sound = base.image();
+        let before = Files::of(sound.path());
+        for (root, _) in bucket_trees(&sound) {
+            let image = base.image();
+            set_buckets(&image, root, |records| {
+                let ExtentRec { e_cpos, e_blkno, .. } = records[0];
+                records[0] = ExtentRec::leaf(e_cpos, 200, ExtentFlags::empty(), e_blkno);
+            });
+            let repaired = fsck("-fy", image.path());
+            let after = Files::of(image.path());
+            let mut lost = before.lost(&after);
+            lost.extend(before.lost_attributes(&after));
+            let again = fsck("-fn", image.path());
+            if (repaired.status, again.status, lost.len()) != (1, 0, 0) {
+                wrong.push(format!("{name}, xattr block {root}: {lost:?} {repaired} {again}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The xattr blocks with buckets whose tree is one extent, with that.
+fn bucket_trees(image: &Image) -> Vec<(Blkno, ExtentRec)> {
+    let inodes = image.volume().inodes().map(Result::unwrap);
+    let trees = inodes.filter_map(|inode| {
+        let blkno = inode.dinode.i_xattr_loc;
+        let block = (!blkno.is_none()).then(|| image.read(blkno))?;
+        let list = XattrTreeRoot::list(&block).unwrap();
+        let has_one = list.header.l_tree_depth == 0 && list.header.l_next_free_rec == 1;
+        let is_tree = XattrBlock::decode(&block).unwrap().is_indexed() && has_one;
+        is_tree.then(|| (blkno, list.record(0).unwrap()))
+    });
+    let trees: Vec<_> = trees.collect();
+    assert!(!trees.is_empty(), "no attributes are in buckets");
+    trees
+}
+
+/// Changes the records that lead to buckets.
+fn set_buckets(image: &Image, root: Blkno, change: impl FnOnce(&mut Vec<ExtentRec>)) {
+    image.edit_block(root, XattrBlock::CHECK_OFFSET, |block| {
+        let list = &mut block[XattrTreeRoot::LIST_OFFSET..];
+        edit_list(list, |header: &mut ExtentListHeader, records: &mut [ExtentRec]| {
+            let mut used = records[..header.l_next_free_rec.into()].to_vec();
+            change(&mut used);
+            header.l_next_free_rec = used.len() as u16;
+            records[..used.len()].copy_from_slice(&used);
+        });
+    });
+}
+
+/// The tree has two extents; the first ends where a file begins, and says that it goes on there.
+#[test]
+fn buckets_are_never_written_where_only_a_wrong_length_leads() {
+    let image = Base::Fixture("clean-512-local").image();
+    let before = Files::of(image.path());
+    let volume = image.volume();
+    let geometry = *volume.geometry();
+    assert_eq!(geometry.cluster_size.bytes() as usize, BUCKET_SIZE);
+    let trees = bucket_trees(&image);
+    let long = trees.iter().find(|(_, extent)| extent.e_leaf_clusters() > 4);
+    let (root, extent) = *long.expect("a tree of more than four clusters");
+    let files = volume.inodes().map(Result::unwrap).filter(|inode| {
+        let is_system = inode.dinode.flags().contains(InodeFlags::SYSTEM);
+        inode.kind() == Some(FileKind::Regular) && !is_system
+    });
+    let trees = files.filter(|inode| inode.dinode.arm() == Arm::ExtentList);
+    let extents = trees.flat_map(|inode| volume.tree(&inode).unwrap().extents());
+    let free = extents.map(Result::unwrap).find_map(|data| {
+        let before = Cluster(geometry.cluster_of(data.blkno)?.0 - 1);
+        (data.clusters >= 5 && image.is_free(before)).then_some(before)
+    });
+    let free = free.expect("a free cluster before one of a file");
+
+    // The first bucket moves there.
+    let home = geometry.block_of(free);
+    let per_cluster = u64::from(geometry.blocks_per_cluster());
+    for n in 0..per_cluster {
+        image.write(Blkno(home.0 + n), &image.read(Blkno(extent.e_blkno.0 + n)));
+    }
+    image.mark_cluster(free, true);
+    image.mark_cluster(geometry.cluster_of(extent.e_blkno).unwrap(), false);
+    let second = Blkno(extent.e_blkno.0 + per_cluster);
+    let bucket = image.read(second);
+    let hash = XattrArea::new(&bucket).unwrap().entries().next().unwrap().xe_name_hash;
+    let rest = extent.e_leaf_clusters() - 1;
+    image.edit_bucket(home, |header, _| header.xh_num_buckets = 1);
+    image.edit_bucket(second, |header, _| header.xh_num_buckets = rest);
+    let leaf = |cpos, count, blkno| ExtentRec::leaf(cpos, count, ExtentFlags::empty(), blkno);
+    set_buckets(&image, root, |records| {
+        *records = vec![leaf(Cpos(0), 1, home), leaf(Cpos(hash), rest, second)];
+    });
+    let sound = fsck("-fn", image.path());
+    assert_eq!(sound.status, 0, "{sound}");
+    assert_eq!(Files::of(image.path()), before);
+
+    set_buckets(&image, root, |records| records[0] = leaf(Cpos(0), 6, home));
+    let repaired = fsck("-fy", image.path());
+    let after = Files::of(image.path());
+    let (lost, attributes) = (before.lost(&after), before.lost_attributes(&after));
+    assert!(lost.is_empty() && attributes.is_empty(), "{lost:?} {attributes:?} {repaired}");
+    assert_eq!(repaired.status, 1, "{repaired}");
+    let again = fsck("-fn", image.path());
+    assert_eq!(again.status, 0, "{again}");
 }
 
 /// What is lost, as text.

@@ -7,7 +7,7 @@ use ocfs2_format::extent::{ExtentFlags, ExtentRec};
 use ocfs2_format::{Blkno, Cluster, Cpos};
 use ocfs2_volume::Inode;
 
-use super::{EditError, Editor, Repair, directory, refcount, tree};
+use super::{EditError, Editor, Repair, directory, refcount, tree, xattrs};
 use crate::extents::Holds;
 
 /// Bytes that are copied at once.
@@ -15,24 +15,73 @@ const PIECE: usize = 1 << 20;
 
 /// Gives an inode copies of its own of these clusters.
 pub fn copy(owner: Blkno, clusters: Vec<Range<u32>>) -> Repair {
-    Repair::when_sound(move |editor| {
-        let inode = editor.inode(owner)?;
-        let changed = change(editor, &inode, &clusters, &|editor, piece| {
-            let runs = editor.take_clusters(piece.end - piece.start)?;
-            let mut from = piece.start;
-            for run in &runs {
-                copy_clusters(editor, from, run)?;
-                from += run.end - run.start;
-            }
-            Ok(Some(runs))
-        })?;
-        match changed {
-            true => Ok(()),
-            // They are those of its index, then.
-            false if inode.is_dir() => directory::unindex(editor, owner),
-            false => Err(EditError::Impossible("they are not those of its contents".to_owned())),
+    Repair::when_sound(move |editor| copy_now(editor, owner, &clusters))
+}
+
+fn copy_now(
+    editor: &mut Editor<'_>,
+    owner: Blkno,
+    clusters: &[Range<u32>],
+) -> Result<(), EditError> {
+    let inode = editor.inode(owner)?;
+    let changed =
+        change(editor, &inode, clusters, &|editor, piece| copy_of(editor, piece).map(Some))?;
+    let features = inode.dinode.dyn_features();
+    match changed {
+        true => Ok(()),
+        // They are those of its index, then.
+        false if inode.is_dir() && features.contains(DynFeatures::INDEXED_DIR) => {
+            directory::unindex(editor, owner)
         }
-    })
+        // Or of its attributes.
+        false if features.contains(DynFeatures::HAS_XATTR) => {
+            xattrs::write(editor, owner, clusters)
+        }
+        false => Err(EditError::Impossible("they are not those of its contents".to_owned())),
+    }
+}
+
+/// New clusters with what is in these.
+fn copy_of(editor: &mut Editor<'_>, piece: &Range<u32>) -> Result<Vec<Range<u32>>, EditError> {
+    let runs = editor.take_clusters(piece.end - piece.start)?;
+    let mut from = piece.start;
+    for run in &runs {
+        copy_clusters(editor, from, run)?;
+        from += run.end - run.start;
+    }
+    Ok(runs)
+}
+
+/// The first `needed` clusters of dense extents, with copies of those that are `others`.
+pub(super) fn apart(
+    editor: &mut Editor<'_>,
+    extents: &[ExtentRec],
+    others: &[Range<u32>],
+    needed: u64,
+) -> Result<Vec<ExtentRec>, EditError> {
+    let bits = editor.volume().geometry().bpc_bits();
+    let mut apart = Vec::with_capacity(extents.len());
+    for rec in extents {
+        let left = needed.saturating_sub(rec.e_cpos.0.into()).min(rec.e_leaf_clusters().into());
+        let first = (rec.e_blkno.0 >> bits) as u32;
+        for (part, is_in) in cut(first..first.saturating_add(left as u32), others) {
+            let (runs, flags) = match is_in {
+                true => {
+                    let flags = rec.e_flags().difference(ExtentFlags::REFCOUNTED);
+                    (copy_of(editor, &part)?, flags)
+                }
+                false => (vec![part.clone()], rec.e_flags()),
+            };
+            let mut cpos = rec.e_cpos.0 + (part.start - first);
+            for run in runs {
+                let length = run.end - run.start;
+                let blkno = Blkno(u64::from(run.start) << bits);
+                apart.push(ExtentRec::leaf(Cpos(cpos), length as u16, flags, blkno));
+                cpos += length;
+            }
+        }
+    }
+    Ok(apart)
 }
 
 /// Marks the extents of an inode on these clusters as counted by its refcount tree.
@@ -47,8 +96,20 @@ pub fn flag(owner: Blkno, clusters: Vec<Range<u32>>) -> Repair {
 /// one. What it counts is found out by the next check.
 pub fn share(owner: Blkno, others: Vec<Blkno>, clusters: Vec<Range<u32>>) -> Repair {
     Repair::when_sound(move |editor| {
+        // Clusters of attributes are not shared: who has them so gets copies.
+        if !has(editor, owner, &clusters)? {
+            return copy_now(editor, owner, &clusters);
+        }
         let mut users = vec![owner];
-        users.extend(others.iter().filter(|other| **other != owner));
+        for other in others.iter().filter(|other| **other != owner) {
+            if has(editor, *other, &clusters)? {
+                users.push(*other);
+            }
+        }
+        // All others have given theirs up; one that has them twice shares with itself.
+        if users.len() == 1 && others.iter().any(|other| *other != owner) {
+            return Ok(());
+        }
         let mut trees = Vec::new();
         for user in &users {
             let dinode = editor.inode(*user)?.dinode;
@@ -77,6 +138,21 @@ pub fn share(owner: Blkno, others: Vec<Blkno>, clusters: Vec<Range<u32>>) -> Rep
         }
         Ok(())
     })
+}
+
+/// Whether the contents of an inode have some of these clusters.
+fn has(editor: &Editor<'_>, blkno: Blkno, clusters: &[Range<u32>]) -> Result<bool, EditError> {
+    let inode = editor.inode(blkno)?;
+    if inode.dinode.arm() != Arm::ExtentList {
+        return Ok(false);
+    }
+    let bits = editor.volume().geometry().bpc_bits();
+    let gathered = tree::gather(editor.volume(), blkno, inode.id2(), Holds::Data, true)?;
+    Ok(gathered.extents.iter().any(|rec| {
+        let first = (rec.e_blkno.0 >> bits) as u32;
+        let end = first.saturating_add(rec.e_leaf_clusters().into());
+        clusters.iter().any(|run| run.start < end && first < run.end)
+    }))
 }
 
 type Move<'a> =

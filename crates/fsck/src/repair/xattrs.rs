@@ -1,6 +1,7 @@
 //! The attributes of an inode, written anew: each area with those that can be read of it.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::extent::{ExtentFlags, ExtentRec};
@@ -15,7 +16,7 @@ use ocfs2_format::{Blkno, Cluster, Cpos, Structure, check};
 use ocfs2_volume::{Inode, Volume};
 
 use super::tree::{self, Gathered};
-use super::{EditError, Editor, Repair};
+use super::{EditError, Editor, Repair, share};
 use crate::extents::Holds;
 
 /// An attribute.
@@ -46,30 +47,38 @@ type Names = HashSet<(u8, Vec<u8>)>;
 
 /// The repair of all that is wrong with the attributes of an inode.
 pub fn rewrite(owner: Blkno) -> Repair {
-    Repair::once("xattrs", owner.0, move |editor| {
-        let inode = editor.inode(owner)?;
-        if !editor.volume().has(Incompat::XATTR) {
-            return editor.dinode(owner, |dinode, _| {
-                let none = DynFeatures::HAS_XATTR | DynFeatures::INLINE_XATTR;
-                let features = dinode.dyn_features().difference(none);
-                dinode.i_dyn_features = features.bits();
-                (dinode.i_xattr_loc, dinode.i_xattr_inline_size) = (Blkno(0), 0);
-            });
-        }
-        let mut names = Names::new();
-        let has_inline = inode.dinode.dyn_features().contains(DynFeatures::INLINE_XATTR);
-        if has_inline {
-            inline(editor, &inode, &mut names)?;
-        }
-        let has_block = block(editor, &inode, &mut names)?;
-        editor.dinode(owner, |dinode, _| {
-            let mut features = dinode.dyn_features();
-            features.set(DynFeatures::HAS_XATTR, has_inline || has_block);
+    Repair::once("xattrs", owner.0, move |editor| write(editor, owner, &[]))
+}
+
+/// Writes all attributes of an inode anew. What values have of `others`, which are clusters of
+/// somebody else, becomes copies.
+pub(super) fn write(
+    editor: &mut Editor<'_>,
+    owner: Blkno,
+    others: &[Range<u32>],
+) -> Result<(), EditError> {
+    let inode = editor.inode(owner)?;
+    if !editor.volume().has(Incompat::XATTR) {
+        return editor.dinode(owner, |dinode, _| {
+            let none = DynFeatures::HAS_XATTR | DynFeatures::INLINE_XATTR;
+            let features = dinode.dyn_features().difference(none);
             dinode.i_dyn_features = features.bits();
-            if !has_block {
-                dinode.i_xattr_loc = Blkno(0);
-            }
-        })
+            (dinode.i_xattr_loc, dinode.i_xattr_inline_size) = (Blkno(0), 0);
+        });
+    }
+    let mut names = Names::new();
+    let has_inline = inode.dinode.dyn_features().contains(DynFeatures::INLINE_XATTR);
+    if has_inline {
+        inline(editor, &inode, &mut names, others)?;
+    }
+    let has_block = block(editor, &inode, &mut names, others)?;
+    editor.dinode(owner, |dinode, _| {
+        let mut features = dinode.dyn_features();
+        features.set(DynFeatures::HAS_XATTR, has_inline || has_block);
+        dinode.i_dyn_features = features.bits();
+        if !has_block {
+            dinode.i_xattr_loc = Blkno(0);
+        }
     })
 }
 
@@ -83,13 +92,18 @@ fn inline_size(volume: &Volume) -> u16 {
     }
 }
 
-fn inline(editor: &mut Editor<'_>, inode: &Inode, names: &mut Names) -> Result<(), EditError> {
+fn inline(
+    editor: &mut Editor<'_>,
+    inode: &Inode,
+    names: &mut Names,
+    others: &[Range<u32>],
+) -> Result<(), EditError> {
     let size = inline_size(editor.volume());
     let bytes = inode.block();
     let start = bytes.len().saturating_sub(size.into());
     let area = bytes.get(start..).unwrap_or_default();
     let mut attributes = read(editor, area, names);
-    mend(editor, inode, &mut attributes)?;
+    mend(editor, inode, &mut attributes, others)?;
     let mut area = vec![0; size.into()];
     pack(&mut area, &attributes, None);
     editor.dinode(inode.blkno, |dinode, rest| {
@@ -100,7 +114,12 @@ fn inline(editor: &mut Editor<'_>, inode: &Inode, names: &mut Names) -> Result<(
 }
 
 /// Writes the xattr block; whether there is one.
-fn block(editor: &mut Editor<'_>, inode: &Inode, names: &mut Names) -> Result<bool, EditError> {
+fn block(
+    editor: &mut Editor<'_>,
+    inode: &Inode,
+    names: &mut Names,
+    others: &[Range<u32>],
+) -> Result<bool, EditError> {
     let volume = editor.volume();
     let blkno = inode.dinode.i_xattr_loc;
     if !volume.geometry().is_valid_block(blkno) {
@@ -116,58 +135,62 @@ fn block(editor: &mut Editor<'_>, inode: &Inode, names: &mut Names) -> Result<bo
     }
     let header = XattrBlock { xb_blkno: blkno, xb_fs_generation: volume.generation(), ..header };
     if header.is_indexed() {
-        buckets(editor, inode, &header, &bytes, names)?;
+        buckets(editor, inode, &header, &bytes, names, others)?;
         return Ok(true);
     }
     let area = bytes.get(XattrBlock::AREA_OFFSET..).unwrap_or_default();
     let mut attributes = read(editor, area, names);
-    mend(editor, inode, &mut attributes)?;
+    mend(editor, inode, &mut attributes, others)?;
     editor.create(blkno, XattrBlock::CHECK_OFFSET, &header, |area| {
         pack(area, &attributes, None);
     })?;
     Ok(true)
 }
 
-/// Writes all buckets and the tree that leads to them.
+/// Writes all buckets and the tree that leads to them: to clusters that nobody has, as a wrong
+/// record may have led to those of others.
 fn buckets(
     editor: &mut Editor<'_>,
     inode: &Inode,
     header: &XattrBlock,
     block: &[u8],
     names: &mut Names,
+    others: &[Range<u32>],
 ) -> Result<(), EditError> {
     let geometry = *editor.volume().geometry();
     let blkno = header.xb_blkno;
     let list = block.get(XattrTreeRoot::LIST_OFFSET..).unwrap_or_default();
     let gathered = tree::gather(editor.volume(), blkno, list, Holds::Hashed, false)?;
-    let bits = geometry.bpc_bits();
-    let mut clusters: Vec<u32> = Vec::new();
+    let mut seen = HashSet::new();
     let mut attributes = Vec::new();
     for rec in &gathered.extents {
-        let start = (rec.e_blkno.0 >> bits) as u32;
-        let run = start..start.saturating_add(rec.e_leaf_clusters().into());
-        if run.clone().any(|cluster| clusters.contains(&cluster)) {
-            continue;
-        }
-        clusters.extend(run);
         let bytes = usize::from(rec.e_leaf_clusters()) << geometry.cluster_size.bits();
+        let mut stated = None;
         for bucket in 0..bytes / BUCKET_SIZE {
             let per_bucket = (BUCKET_SIZE >> geometry.block_size.bits()) as u64;
             let at = Blkno(rec.e_blkno.0 + bucket as u64 * per_bucket);
+            // What comes then belongs to somebody else.
+            if stated.is_some_and(|stated| bucket >= stated) || !seen.insert(at) {
+                break;
+            }
             let mut bytes = editor.volume().read_blocks(at, per_bucket as u32)?;
             let is_good = editor.volume().has(Incompat::META_ECC)
                 && !matches!(
                     check::correct(&mut bytes, XattrHeader::CHECK_OFFSET),
                     check::Checked::Bad { .. }
                 );
-            // What was never a bucket may look like one; the first one always is.
-            if bucket > 0 && !is_good && !is_sane(&bytes) {
+            if bucket == 0 {
+                let count = XattrHeader::decode(&bytes).map_or(0, |it| it.xh_num_buckets.into());
+                let room = usize::from(rec.e_leaf_clusters()) << geometry.cluster_size.bits();
+                stated = Some(count).filter(|count| (1..=room / BUCKET_SIZE).contains(count));
+            } else if !is_good && !is_sane(&bytes) {
+                // What was never a bucket may look like one; the first one always is.
                 break;
             }
             attributes.append(&mut read(editor, &bytes, names));
         }
     }
-    mend(editor, inode, &mut attributes)?;
+    mend(editor, inode, &mut attributes, others)?;
     attributes.sort_by(|one, other| {
         (one.hash, one.xe_type, &one.name).cmp(&(other.hash, other.xe_type, &other.name))
     });
@@ -175,10 +198,8 @@ fn buckets(
     let packed = in_buckets(&attributes, unit);
     let per_cluster = (geometry.cluster_size.bytes() as usize / BUCKET_SIZE).max(1);
     let chunks: Vec<_> = packed.chunks(per_cluster).collect();
-    let missing = chunks.len().saturating_sub(clusters.len());
-    if missing > 0 {
-        clusters.extend(editor.take_clusters(missing as u32)?.into_iter().flatten());
-    }
+    let clusters: Vec<_> =
+        editor.take_clusters(chunks.len() as u32)?.into_iter().flatten().collect();
     let mut extents = Vec::with_capacity(chunks.len());
     for (index, (chunk, cluster)) in chunks.iter().zip(&clusters).enumerate() {
         let start = geometry.block_of(Cluster(*cluster));
@@ -307,11 +328,12 @@ fn is_root(volume: &Volume, stored: &[u8]) -> bool {
 }
 
 /// Builds the trees of values anew, and cuts values to what their clusters hold; those without
-/// any are left out.
+/// any are left out. Of clusters that are `others`, those a value needs are copied.
 fn mend(
     editor: &mut Editor<'_>,
     inode: &Inode,
     attributes: &mut Vec<Attribute>,
+    others: &[Range<u32>],
 ) -> Result<(), EditError> {
     let shares = inode.dinode.dyn_features().contains(DynFeatures::HAS_REFCOUNT);
     let bits = editor.volume().geometry().cluster_size.bits();
@@ -320,6 +342,15 @@ fn mend(
         let gathered: Gathered =
             tree::gather(editor.volume(), inode.blkno, list, Holds::Dense, shares)?;
         let mut list = list.to_vec();
+        let gathered = match others {
+            [] => gathered,
+            _ => {
+                let needed = attribute.value_size.div_ceil(1 << bits);
+                let extents = share::apart(editor, &gathered.extents, others, needed)?;
+                let slot = inode.dinode.i_suballoc_slot;
+                gathered.with(editor, extents, tree::list_room(list.len()), slot)?
+            }
+        };
         let built = gathered.build(editor, &mut list)?;
         let root = XattrValueRoot {
             xr_clusters: built.clusters,

@@ -87,6 +87,12 @@ impl Image {
         self.volume().geometry().block_of(self.free_clusters(1))
     }
 
+    /// Whether the global bitmap says that a cluster is free.
+    pub fn is_free(&self, cluster: Cluster) -> bool {
+        let (group, bit) = self.place_of(cluster);
+        !group.bitmap().get(bit as usize)
+    }
+
     /// Marks a cluster as used or free, and counts it in its group, its chain and the bitmap.
     pub fn mark_cluster(&self, cluster: Cluster, used: bool) {
         let (group, bit) = self.place_of(cluster);

@@ -59,6 +59,8 @@ pub struct Metadata {
     blocks: u64,
     has_checks: bool,
     size: u64,
+    /// Whether the device may end up too short.
+    may_be_cut: bool,
 }
 
 /// What was done to a volume.
@@ -80,6 +82,15 @@ impl Metadata {
         self.pieces.values().map(places).collect()
     }
 
+    /// Only the blocks and buckets of attributes, and the refcount trees; the device stays as
+    /// long as it is.
+    pub fn attributes_and_refcounts(&self) -> Self {
+        let mut only = Self { may_be_cut: false, ..self.clone() };
+        let wanted = [Kind::XattrBlock, Kind::Bucket, Kind::Refcount];
+        only.pieces.retain(|kind, _| wanted.contains(kind));
+        only
+    }
+
     /// The metadata of a sound volume.
     ///
     /// # Panics
@@ -91,6 +102,7 @@ impl Metadata {
             blocks: volume.geometry().blocks(),
             has_checks: volume.has(Incompat::META_ECC),
             size: volume.device().size_bytes(),
+            may_be_cut: true,
         };
         metadata.add(Kind::Superblock, SUPERBLOCK_BLKNO, Some(Dinode::CHECK_OFFSET));
         metadata.add_groups(volume);
@@ -234,7 +246,7 @@ impl Metadata {
             damage.steps.push(step);
             damage.must_be_found |= misplaced;
         }
-        if random.below(32) == 0 {
+        if self.may_be_cut && random.below(32) == 0 {
             let size = random.next() % self.size;
             damage.steps.push(format!("cut after {size} bytes"));
             damage.size = Some(size);
