@@ -13,7 +13,7 @@ pub fn in_one_run(bases: &[Base], seed: u64) -> Result<End, String> {
     let base = base_of(bases, seed);
     let scratch = Scratch::new();
     let (path, damage) = base.damaged(seed, &scratch);
-    let story = Story(base, seed, &damage).tell();
+    let told = Story(base, seed, &damage).tell();
     let fsck = |options: &str| -> Outcome {
         let limited = "ulimit -v 4000000; exec timeout -k 1 60 \"$0\" \"$1\" -F \"$2\"";
         let run = Run::new("sh").args(["-c", limited]).arg(program("fsck.ocfs2"));
@@ -26,13 +26,20 @@ pub fn in_one_run(bases: &[Base], seed: u64) -> Result<End, String> {
     let before = Files::of(&path);
     let repaired = fsck("-fy");
     let after = fsck("-fn");
-    let story = |what: String| Err(format!("{story}: {what}"));
+    let story = |what: String| Err(format!("{told}: {what}"));
     match (repaired.status, after.status) {
-        // No volume, or one that can not be opened by any superblock.
+        // No volume, one that can not be opened by any superblock, or one of a later age.
         (8, 8) => return Ok(End::Refused),
+        (8, 4) if repaired.stderr.contains("features that are not known") => {
+            return Ok(End::Refused);
+        }
         (0 | 1, 0) => {}
         // It has to say why.
-        (4 | 5, 4) if repaired.stdout.contains("is left") => return Ok(End::Left),
+        (4 | 5, 4) if repaired.stdout.contains("is left") => {
+            let left = repaired.stdout.lines().filter(|line| line.contains("is left"));
+            println!("{told}:\n    {}", left.take(5).collect::<Vec<_>>().join("\n    "));
+            return Ok(End::Left);
+        }
         (first, then) => {
             let (found, left) = (lines(&repaired), lines(&after));
             let stderr = repaired.stderr + &after.stderr;

@@ -2,8 +2,10 @@
 
 use ocfs2_format::chain::{ChainList, ChainListHeader, ChainRec, suballocator_cpg};
 use ocfs2_format::dinode::Dinode;
+use ocfs2_format::geometry::Geometry;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::{Blkno, Structure};
+use ocfs2_volume::{Inode, Volume};
 
 use super::rebuild::{self, Inodes};
 use crate::codes::Code;
@@ -157,10 +159,7 @@ impl Allocator {
         }
         let heads = || self.chains.iter().filter_map(|chain| head(context, chain.c_blkno));
         // Clusters of the first group there is.
-        let first = || {
-            let bits = heads().map(|desc| u32::from(desc.bg_bits)).next()?;
-            Some(bits / expected).filter(|clusters| *clusters > 0 && bits % expected == 0)
-        };
+        let first = || heads().next().and_then(|desc| clusters(geometry, &desc));
         let fixed: u32 = suballocator_cpg(geometry.block_size, geometry.cluster_size).into();
         let right = match self.suballoc {
             None => geometry.clusters_per_group(),
@@ -169,13 +168,16 @@ impl Allocator {
             Some(_) if cpg > 0 && first() == Some(cpg) => cpg,
             Some(Suballoc::Inodes(_) | Suballoc::Extents(_)) => fixed,
             // Its size was chosen when the volume was made.
-            Some(Suballoc::GlobalInodes) => match first() {
-                Some(clusters) if cpg == 0 || !self.dinode.i_clusters.is_multiple_of(cpg) => {
-                    clusters
+            Some(Suballoc::GlobalInodes) => {
+                let all = self.dinode.i_clusters;
+                let found = || first().or_else(|| system_cpg(context.volume, self.blkno));
+                let is_likely = cpg > 0 && cpg <= all && all.is_multiple_of(cpg);
+                let is_one_group = |clusters: &u32| *clusters == all;
+                match is_likely {
+                    true => first().filter(is_one_group).unwrap_or(cpg),
+                    false => found().unwrap_or(cpg.clamp(1, most_clusters(geometry))),
                 }
-                Some(clusters) if self.dinode.i_clusters == clusters => clusters,
-                _ => cpg.max(1),
-            },
+            }
         };
         if cpg != right {
             let text = format!("cl_cpg is {cpg}, expected {right}");
@@ -183,6 +185,38 @@ impl Allocator {
         }
         self.cpg = right;
     }
+}
+
+/// Clusters a group of this allocator has, if the system directory or the root is in one of them:
+/// that of the system's inodes has as many as it had files at first.
+pub fn system_cpg(volume: &Volume, allocator: Blkno) -> Option<u32> {
+    let superblock = volume.superblock();
+    [superblock.s_system_dir_blkno, superblock.s_root_blkno].into_iter().find_map(|blkno| {
+        let inode = Inode::decode(blkno, volume.read_block(blkno).ok()?).ok()?;
+        let Dinode { i_suballoc_loc: loc, i_suballoc_bit: bit, .. } = inode.dinode;
+        // Older inodes have the bit only: their groups are in one piece.
+        let before = blkno.0.checked_sub(bit.into()).map(Blkno)?;
+        let group = volume.read_block(if loc.is_none() { before } else { loc }).ok()?;
+        let desc = GroupDesc::decode(&group).ok()?;
+        let is_its_own = desc.bg_signature == GroupDesc::SIGNATURE
+            && desc.bg_generation == volume.generation()
+            && desc.bg_parent_dinode == allocator;
+        clusters(volume.geometry(), &desc).filter(|_| is_its_own)
+    })
+}
+
+/// Clusters of a group of blocks, if there can be such a one.
+fn clusters(geometry: &Geometry, desc: &GroupDesc) -> Option<u32> {
+    let (bits, bpc) = (u32::from(desc.bg_bits), geometry.blocks_per_cluster());
+    let clusters = bits / bpc;
+    let is_possible = bits.is_multiple_of(bpc) && clusters <= most_clusters(geometry);
+    (clusters > 0 && is_possible).then_some(clusters)
+}
+
+/// Clusters a group of blocks has at most.
+fn most_clusters(geometry: &Geometry) -> u32 {
+    let bits = u32::from(GroupDesc::max_bits(geometry.block_size));
+    (bits / geometry.blocks_per_cluster()).max(1)
 }
 
 /// The descriptor in a block that has the signature of one.

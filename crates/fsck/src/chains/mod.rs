@@ -18,6 +18,7 @@ mod places;
 mod rebuild;
 mod size;
 
+pub(crate) use list::system_cpg;
 pub(crate) use size::begin;
 
 use chain::{Chains, Judge};

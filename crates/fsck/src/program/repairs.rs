@@ -129,10 +129,12 @@ impl Run<'_> {
             let mut record = FindingRecord::new(planned.pass, finding, planned.answer, outcome);
             record.problem = planned.problem.as_deref().filter(|_| !planned.is_repaired);
             self.report.concluded(&record);
-            if planned.is_repaired || !planned.answer {
-                continue;
-            }
-            let why = planned.problem.as_deref().unwrap_or("it is still there");
+            let why = match (planned.problem.as_deref(), planned.answer) {
+                _ if planned.is_repaired => continue,
+                (Some(problem), _) => problem,
+                (None, true) => "it is still there",
+                (None, false) => continue,
+            };
             self.report.note(&format!("[{}] is left: {}: {why}", finding.code, finding.text));
         }
     }

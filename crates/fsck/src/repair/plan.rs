@@ -166,7 +166,8 @@ impl Answers {
         let Self { mut all, last_seen, problem, .. } = self;
         for (planned, seen) in all.iter_mut().zip(last_seen) {
             planned.is_repaired = seen != last;
-            planned.problem = planned.problem.take().or_else(|| problem.clone());
+            let linking = || problem.clone().filter(|_| planned.answer);
+            planned.problem = planned.problem.take().or_else(linking);
         }
         all
     }
@@ -195,8 +196,10 @@ impl Planner<'_> {
         let index = all.len();
         by_key.insert(key, index);
         last_seen.push(self.round);
+        let can_be = finding.chain().any(|finding| finding.repair.is_some());
+        let problem = (!can_be).then(|| "there is no repair for it".to_owned());
         let finding = Finding { repair: None, otherwise: None, ..finding.clone() };
-        all.push(Planned { pass, finding, answer, is_repaired: false, problem: None });
+        all.push(Planned { pass, finding, answer, is_repaired: false, problem });
         (index, answer)
     }
 }

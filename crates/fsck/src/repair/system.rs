@@ -20,12 +20,13 @@ use ocfs2_volume::{Inode, Volume};
 use super::directory::Directory;
 use super::salvage::{self, Lost};
 use super::{EditError, Editor, Repair, tree};
+use crate::chains;
 use crate::extents::Holds;
 use crate::start::SystemFile;
 
-/// Changes the superblock.
+/// Changes the superblock, on which all else depends.
 pub fn superblock(change: impl Fn(&mut Dinode, &mut SuperBlock) + Send + Sync + 'static) -> Repair {
-    Repair::new(move |editor| edit_superblock(editor, &change))
+    Repair::first(move |editor| edit_superblock(editor, &change))
 }
 
 /// The same, when everything else is mended.
@@ -147,7 +148,8 @@ fn make_file(
         ..Dinode::default()
     };
     let block_size = geometry.block_size;
-    let cpg = stated_cpg(volume, home.blkno)
+    let cpg = chains::system_cpg(volume, home.blkno)
+        .and_then(|cpg| u16::try_from(cpg).ok())
         .unwrap_or_else(|| suballocator_cpg(block_size, geometry.cluster_size));
     editor.create(home.blkno, Dinode::CHECK_OFFSET, &dinode, |id2| {
         // Each fits what is left of a block.
@@ -184,25 +186,6 @@ fn make_file(
         }
         _ => Ok(()),
     }
-}
-
-/// Clusters a group of this allocator has, if the system directory or the root is in one of them:
-/// that of the system's inodes has as many as it had files at first.
-fn stated_cpg(volume: &Volume, allocator: Blkno) -> Option<u16> {
-    let superblock = volume.superblock();
-    [superblock.s_system_dir_blkno, superblock.s_root_blkno].into_iter().find_map(|blkno| {
-        let inode = Inode::decode(blkno, volume.read_block(blkno).ok()?).ok()?;
-        let Dinode { i_suballoc_loc: loc, i_suballoc_bit: bit, .. } = inode.dinode;
-        // Older inodes have the bit only: their groups are in one piece.
-        let before = blkno.0.checked_sub(bit.into()).map(Blkno)?;
-        let group = volume.read_block(if loc.is_none() { before } else { loc }).ok()?;
-        let desc = GroupDesc::decode(&group).ok()?;
-        let is_its_own = desc.bg_signature == GroupDesc::SIGNATURE
-            && desc.bg_generation == volume.generation()
-            && desc.bg_parent_dinode == allocator;
-        let cpg = desc.bg_bits >> volume.geometry().bpc_bits();
-        (is_its_own && cpg > 0).then_some(cpg)
-    })
 }
 
 /// Clusters and features that the journals of other slots have.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Read;
 use std::path::Path;
 
 use ocfs2_format::dinode::FileKind;
@@ -10,6 +9,9 @@ use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::{Inode, Volume, VolumeOptions};
 
 use crate::VolumePath;
+
+/// What is compared with zero at once.
+const PAGE: usize = 4096;
 
 /// What a volume has.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -108,18 +110,33 @@ fn fingerprint(volume: &Volume, inode: &Inode) -> Option<u64> {
     }
     (inode.mtime().seconds, inode.size()).hash(&mut hasher);
     match kind {
-        FileKind::Regular => {
-            let mut file = volume.file(inode).ok()?;
-            let mut buf = vec![0; 1 << 18];
-            loop {
-                match file.read(&mut buf).ok()? {
-                    0 => break,
-                    len => buf.get(..len)?.hash(&mut hasher),
-                }
-            }
-        }
+        FileKind::Regular => contents(volume, inode, &mut hasher)?,
         FileKind::Symlink => volume.symlink_target(inode).ok()?.hash(&mut hasher),
         _ => dinode.rdev().hash(&mut hasher),
     }
     Some(hasher.finish())
+}
+
+/// Hashes what is not zero of a file: a damaged one may seem to be of any size.
+fn contents(volume: &Volume, inode: &Inode, hasher: &mut DefaultHasher) -> Option<()> {
+    let mut file = volume.file(inode).ok()?;
+    let mut buf = vec![0; 1 << 18];
+    let mut at = 0;
+    while let Some(data) = file.next_data(at).ok()? {
+        at = data.start;
+        while at < data.end {
+            let len = buf.len().min((data.end - at).try_into().unwrap_or(usize::MAX));
+            let len = file.read_at(buf.get_mut(..len)?, at).ok()?;
+            if len == 0 {
+                return None;
+            }
+            for (index, page) in buf.get(..len)?.chunks(PAGE).enumerate() {
+                if page.iter().any(|byte| *byte != 0) {
+                    (at + (index * PAGE) as u64, page).hash(hasher);
+                }
+            }
+            at += len as u64;
+        }
+    }
+    Some(())
 }
