@@ -2,21 +2,33 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ocfs2_cli::Interrupt;
 use ocfs2_format::Blkno;
+use ocfs2_fsck::repair::commit::commit;
+use ocfs2_fsck::repair::plan::{Judge, plan};
 use ocfs2_fsck::{Context, Found, Observer, Options, Pass, check};
-use ocfs2_testing::damage::Metadata;
+use ocfs2_testing::damage::{Files, Metadata};
 use ocfs2_testing::fixture;
-use ocfs2_volume::device::{DeviceOptions, open};
+use ocfs2_volume::device::{DeviceOptions, OverlayDevice, open};
 use ocfs2_volume::{Device, Volume, VolumeOptions};
 
 /// Fails to read a range of bytes, as a disk with a bad sector does.
 struct BadBlock {
     inner: Arc<dyn Device>,
     bad: std::ops::Range<u64>,
+    /// The disk has another place for them, as they were written.
+    replaced: AtomicBool,
+}
+
+impl BadBlock {
+    fn device(inner: Arc<dyn Device>, bad: std::ops::Range<u64>) -> Arc<dyn Device> {
+        Arc::new(Self { inner, bad, replaced: AtomicBool::new(false) })
+    }
 }
 
 impl Device for BadBlock {
@@ -25,14 +37,18 @@ impl Device for BadBlock {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        if offset < self.bad.end && offset + buf.len() as u64 > self.bad.start {
+        let is_bad = offset < self.bad.end && offset + buf.len() as u64 > self.bad.start;
+        if is_bad && !self.replaced.load(Ordering::Relaxed) {
             return Err(io::Error::from_raw_os_error(5));
         }
         self.inner.read_at(buf, offset)
     }
 
-    fn write_at(&self, _buf: &[u8], _offset: u64) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        if offset <= self.bad.start && offset + buf.len() as u64 >= self.bad.end {
+            self.replaced.store(true, Ordering::Relaxed);
+        }
+        self.inner.write_at(buf, offset)
     }
 
     fn zero(&self, _offset: u64, _len: u64) -> io::Result<()> {
@@ -84,7 +100,7 @@ fn a_block_that_can_not_be_read_is_named_and_the_check_goes_on() {
         });
         for (kind, blkno) in some {
             let bad = blkno.0 * size..(blkno.0 + 1) * size;
-            let device = Arc::new(BadBlock { inner: Arc::clone(&device), bad });
+            let device = BadBlock::device(Arc::clone(&device), bad);
             let Ok(volume) = Volume::open(device, &VolumeOptions::default()) else {
                 assert_eq!(blkno, Blkno(2), "{name}: only the superblock has to be readable");
                 continue;
@@ -104,4 +120,52 @@ fn a_block_that_can_not_be_read_is_named_and_the_check_goes_on() {
         }
         assert!(unnamed.is_empty(), "{name}: {unnamed:#?}");
     }
+}
+
+/// All answers are yes.
+struct Yes;
+
+impl Judge for Yes {
+    fn round(&mut self, _round: u32) {}
+    fn pass(&mut self, _pass: Pass, _total: u64) {}
+
+    fn answer(&mut self, _found: Found<'_>) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_block_that_can_not_be_read_is_written_anew_and_the_rest_repaired() {
+    let name = "clean-1k-local";
+    let sound = open(&fixture(name), &DeviceOptions::default()).unwrap();
+    let volume = Volume::open(Arc::clone(&sound), &VolumeOptions::default()).unwrap();
+    let size = u64::from(volume.block_size().bytes());
+    let before = Files::of_volume(&volume);
+    let kinds = Metadata::of(&volume).places();
+    // Without the superblock, of which there is no backup here, and the logs.
+    let some =
+        kinds[..kinds.len() - 1].iter().flat_map(|all| all.iter().step_by(all.len().div_ceil(3)));
+    let mut lost = Vec::new();
+    for blkno in some.filter(|blkno| **blkno != Blkno(2)) {
+        let disk: Arc<dyn Device> = Arc::new(OverlayDevice::new(Arc::clone(&sound), 512));
+        let disk = BadBlock::device(disk, blkno.0 * size..(blkno.0 + 1) * size);
+        let overlay = Arc::new(OverlayDevice::new(Arc::clone(&disk), size as u32));
+        let on: Arc<dyn Device> = overlay.clone();
+        let open = || Volume::open(Arc::clone(&on), &VolumeOptions::default());
+        let (options, interrupt) = (Options::default(), Interrupt::default());
+        let plan = plan(&open, &options, &interrupt, &mut Yes).unwrap();
+        let left: Vec<_> = plan.findings.iter().filter(|it| !it.is_repaired).collect();
+        assert!(left.is_empty(), "block {blkno}: {left:?}");
+        let volume = Volume::open(Arc::clone(&disk), &VolumeOptions::default()).unwrap();
+        commit(&volume, &overlay, &disk, &HashSet::new()).unwrap();
+        let volume = Volume::open(disk, &VolumeOptions::default()).unwrap();
+        let context = Context { volume: &volume, options: &options, interrupt: &interrupt };
+        let mut seen = Seen::default();
+        let outcome = check(&context, &mut seen).unwrap();
+        assert_eq!((outcome.findings, seen.unreadable.len()), (0, 0), "block {blkno}");
+        lost.push(before.lost(&Files::of_volume(&volume)).len());
+    }
+    // An inode is lost with its block, and nothing with a group.
+    assert!(lost.iter().all(|lost| *lost <= 1), "{lost:?}");
+    assert!(lost.iter().filter(|lost| **lost == 0).count() > lost.len() / 2, "{lost:?}");
 }

@@ -79,6 +79,8 @@ pub enum End {
     Repaired,
     /// Some of it was.
     Left,
+    /// Some of it was; the device is too short for the volume.
+    Cut,
 }
 
 /// What a case is, for people.

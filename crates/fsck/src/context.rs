@@ -9,6 +9,7 @@ use ocfs2_volume::device::AlignedBuffer;
 use ocfs2_volume::{Error, Volume};
 
 use crate::codes::{Code, general};
+use crate::repair::bad_block;
 use crate::{Finding, Place};
 
 /// Reads that keep a device busy, whatever the number of cores.
@@ -221,4 +222,5 @@ pub fn io_error(structure: &str, blkno: Blkno, err: &Error) -> Finding {
     };
     let text = format!("{structure} {blkno} can not be read: {cause}");
     Finding::new(general::IO_ERROR, Place::block(blkno), text)
+        .repaired_by(bad_block::rewrite(blkno))
 }

@@ -105,7 +105,7 @@ impl Run<'_> {
                 "{device}: UNEXPECTED INCONSISTENCY; RUN fsck.ocfs2 MANUALLY (without -p)"
             ));
         }
-        if plan.rounds > MAX_ROUNDS {
+        if plan.gave_up {
             self.report.note(&format!(
                 "After {MAX_ROUNDS} rounds of repairs there is still something to repair."
             ));

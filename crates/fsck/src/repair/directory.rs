@@ -133,7 +133,6 @@ impl Directory {
         } else {
             let trailers = volume.has_dir_trailers(&inode) || needs_index(volume, &inode);
             for (number, blkno) in block_numbers(volume, &inode)?.into_iter().enumerate() {
-                // What can not be read is written as an empty block: nothing is known of it.
                 let mut block = volume.read_block(blkno)?;
                 let size = block.len();
                 if volume.has(Incompat::META_ECC) {
@@ -448,7 +447,9 @@ impl Reader<'_, '_> {
         }
         let inode = self.editor.inode(blkno).ok()?;
         let dinode = &inode.dinode;
+        // A journal may have copies of inodes, which state another place.
         let in_use = dinode.i_signature == Dinode::SIGNATURE
+            && dinode.i_blkno == blkno
             && dinode.i_fs_generation == volume.generation()
             && dinode.flags().contains(InodeFlags::VALID);
         in_use.then_some(inode)

@@ -15,6 +15,7 @@ use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::device::OverlayDevice;
 use ocfs2_volume::{Error, Volume};
 
+pub mod bad_block;
 mod bits;
 pub mod commit;
 pub mod directory;

@@ -10,7 +10,8 @@ use ocfs2_volume::{OpenVolumeError, Volume};
 use super::{EditError, Repair, When, lost_found};
 use crate::{Context, Finding, Found, Observer, Options, Outcome, Pass, Place, Stop, check};
 
-/// After so many rounds of repairs whatever is still found is left.
+/// After so many rounds of repairs whatever is still found is left. Not counted are as many
+/// rounds, at most, in which only that was mended without which the volume is not seen.
 pub const MAX_ROUNDS: u32 = 5;
 
 /// Gives the answers.
@@ -47,6 +48,8 @@ pub struct Plan {
     pub findings: Vec<Planned>,
     /// Whole checks that were made.
     pub rounds: u32,
+    /// Whether there were more repairs to be made than in [`MAX_ROUNDS`].
+    pub gave_up: bool,
     /// Whether anything was changed.
     pub is_changed: bool,
     /// What the last check came to.
@@ -77,6 +80,7 @@ pub fn plan(
 ) -> Result<Plan, PlanError> {
     let mut answers = Answers::default();
     let mut is_changed = false;
+    let mut prepared = 0;
     for round in 1.. {
         let volume = open()?;
         let context = Context { volume: &volume, options, interrupt };
@@ -84,23 +88,31 @@ pub fn plan(
         let mut planner = Planner { judge, answers: &mut answers, round, accepted: Vec::new() };
         let outcome = check(&context, &mut planner)?;
         let accepted = planner.accepted;
-        let done = round > MAX_ROUNDS || !make(&volume, &accepted, &mut answers, interrupt)?;
-        if done {
-            let findings = answers.conclude(round);
-            return Ok(Plan { findings, rounds: round, is_changed, outcome });
+        let gave_up = round > MAX_ROUNDS + prepared;
+        let made = match gave_up {
+            true => None,
+            false => make(&volume, &accepted, &mut answers, interrupt)?,
+        };
+        match made {
+            None => {
+                let findings = answers.conclude(round);
+                return Ok(Plan { findings, rounds: round, gave_up, is_changed, outcome });
+            }
+            Some(When::First) => prepared = (prepared + 1).min(MAX_ROUNDS),
+            Some(_) => {}
         }
         is_changed = true;
     }
     Err(Stop::Interrupted.into())
 }
 
-/// Makes the repairs that can be made now; says whether that changed anything.
+/// Makes the repairs that can be made now; says which, if that changed anything.
 fn make(
     volume: &Volume,
     accepted: &[(usize, Repair)],
     answers: &mut Answers,
     interrupt: &Interrupt,
-) -> Result<bool, Stop> {
+) -> Result<Option<When>, Stop> {
     let superblock = || volume.read_block(SUPERBLOCK_BLKNO).ok();
     let before = superblock();
     let mut done = HashSet::new();
@@ -129,7 +141,7 @@ fn make(
             }
             // All else may look different by another one.
             if changed && superblock() != before {
-                return Ok(true);
+                return Ok(Some(when));
             }
         }
         if !lost.is_empty() {
@@ -141,10 +153,10 @@ fn make(
             }
         }
         if changed {
-            return Ok(true);
+            return Ok(Some(when));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// What tells findings apart from round to round.

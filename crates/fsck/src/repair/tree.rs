@@ -95,10 +95,10 @@ pub fn gather(
     gathering.list(&list, depth);
     let Gathering { leaves, blocks, .. } = gathering;
     let extents = match holds {
-        Holds::Data | Holds::Dense => placed(leaves, holds),
+        Holds::Data | Holds::Dense => placed(in_order(leaves), holds),
         // Positions are hashes or numbers: what is there is there.
         Holds::Hashed | Holds::RefcountLeaves => {
-            let mut leaves = leaves;
+            let mut leaves: Vec<_> = leaves.into_iter().flatten().collect();
             leaves.sort_by_key(|rec| rec.e_cpos.0);
             leaves.dedup_by_key(|rec| rec.e_cpos.0);
             leaves
@@ -112,7 +112,8 @@ struct Gathering<'a> {
     holds: Holds,
     allowed: ExtentFlags,
     seen: HashSet<Blkno>,
-    leaves: Vec<ExtentRec>,
+    /// The extents of each leaf.
+    leaves: Vec<Vec<ExtentRec>>,
     blocks: Vec<(Blkno, ExtentBlock)>,
 }
 
@@ -146,11 +147,13 @@ impl Gathering<'_> {
     fn list(&mut self, list: &ExtentList<'_>, depth: u16) {
         let ExtentListHeader { l_next_free_rec, .. } = list.header;
         let used = usize::from(l_next_free_rec).min(list.capacity());
-        for rec in (0..used).filter_map(|index| list.record(index)) {
-            if depth == 0 {
-                self.leaves.extend(self.leaf(rec));
-                continue;
-            }
+        let records = (0..used).filter_map(|index| list.record(index));
+        if depth == 0 {
+            let leaf = records.filter_map(|rec| self.leaf(rec)).collect();
+            self.leaves.push(leaf);
+            return;
+        }
+        for rec in records {
             if !self.seen.insert(rec.e_blkno) {
                 continue;
             }
@@ -175,6 +178,19 @@ impl Gathering<'_> {
         let clusters = u16::try_from(clusters.min(room)).ok()?;
         let flags = rec.e_flags() & self.allowed;
         (clusters > 0).then(|| ExtentRec::leaf(rec.e_cpos, clusters, flags, Blkno(start << bits)))
+    }
+}
+
+/// The extents of all leaves: in the order of their positions where these agree and only the
+/// leaves are mixed up, else in the order of the tree.
+fn in_order(leaves: Vec<Vec<ExtentRec>>) -> Vec<ExtentRec> {
+    let mut sorted: Vec<_> = leaves.iter().filter(|leaf| !leaf.is_empty()).collect();
+    sorted.sort_by_key(|leaf| leaf.first().map(|rec| rec.e_cpos.0));
+    let sorted: Vec<_> = sorted.into_iter().flatten().copied().collect();
+    let mut pairs = sorted.iter().zip(sorted.iter().skip(1));
+    match pairs.all(|(rec, next)| end_of(rec, 0) <= u64::from(next.e_cpos.0)) {
+        true => sorted,
+        false => leaves.into_iter().flatten().collect(),
     }
 }
 

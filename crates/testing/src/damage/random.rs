@@ -129,7 +129,8 @@ impl Metadata {
     fn add_tree(&mut self, tree: &Tree<'_>) -> Vec<ocfs2_volume::tree::Extent> {
         let mut extents = tree.extents();
         let found = extents.by_ref().map(Result::unwrap).collect();
-        for blkno in extents.extent_blocks() {
+        // In the same order each time, so that a seed does the same.
+        for blkno in extents.extent_blocks().collect::<BTreeSet<_>>() {
             self.add(Kind::ExtentBlock, blkno, Some(ExtentBlock::CHECK_OFFSET));
         }
         found

@@ -109,8 +109,19 @@ impl<D: Device> OverlayDevice<D> {
             let Range { start, end: block_end } = self.block_range(**number);
             start <= offset && end <= block_end
         });
-        if !whole {
-            read(buf, offset)?;
+        if !whole && let Err(err) = read(buf, offset) {
+            if patches.peek().is_none() {
+                return Err(err);
+            }
+            // What lies under a change need not be readable.
+            let mut at = offset;
+            for (number, _) in patches.clone() {
+                let Range { start, end: next } = self.block_range(*number);
+                let (from, to) = ((at - offset) as usize, (start.max(at) - offset) as usize);
+                read(&mut buf[from..to], at)?;
+                at = next.min(end);
+            }
+            read(&mut buf[(at - offset) as usize..], at)?;
         }
         for (number, block) in patches {
             let at = self.block_range(*number);
