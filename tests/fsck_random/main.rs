@@ -20,7 +20,7 @@ use repair::in_one_run;
 const CASES: u64 = 2400;
 const PROGRAM_CASES: u64 = 60;
 /// Cases that are repaired, and how many of a hundred have to be in one run.
-const REPAIR_CASES: u64 = 300;
+const REPAIR_CASES: u64 = 1000;
 const REPAIRED_OF_100: u64 = 99;
 /// Cases that are about attributes and refcount trees alone.
 const TREE_CASES: u64 = 60;
