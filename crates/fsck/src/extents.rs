@@ -36,6 +36,20 @@ pub enum Holds {
     RefcountLeaves,
 }
 
+impl Holds {
+    /// How many clusters a record can have, if that is less than it says: it is too long rather
+    /// than that two `behind` it, in order, are in the wrong place.
+    pub fn room(self, rec: &ExtentRec, mut behind: impl Iterator<Item = u32>) -> Option<u16> {
+        if matches!(self, Self::Hashed | Self::RefcountLeaves) {
+            return None;
+        }
+        let (cpos, one, two) = (rec.e_cpos.0, behind.next()?, behind.next()?);
+        let end = u64::from(cpos) + u64::from(rec.e_leaf_clusters());
+        let reaches_over = cpos < one && one < two && u64::from(two) < end;
+        u16::try_from(one.checked_sub(cpos)?).ok().filter(|_| reaches_over)
+    }
+}
+
 /// A tree that is to be followed.
 #[derive(Clone, Copy)]
 pub struct TreeRoot<'a> {
@@ -193,7 +207,9 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         let records = self.records(blkno, list);
         if depth == 0 {
             for (index, rec) in records.iter().enumerate() {
-                self.leaf_record(blkno, index, rec, &range);
+                let behind = records.iter().skip(index + 1).map(|rec| rec.e_cpos.0);
+                let rec = self.fitting(blkno, index, *rec, behind);
+                self.leaf_record(blkno, index, &rec, &range);
             }
             return;
         }
@@ -323,6 +339,25 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
 
     fn end_of_leaves(&mut self) {
         self.leaf_follows(Blkno(0));
+    }
+
+    /// The record as it can be: one that reaches over others behind it ends where they begin.
+    fn fitting(
+        &mut self,
+        blkno: Blkno,
+        index: usize,
+        rec: ExtentRec,
+        behind: impl Iterator<Item = u32>,
+    ) -> ExtentRec {
+        let Some(room) = self.root.holds.room(&rec, behind) else { return rec };
+        let text = format!(
+            "extent list {blkno}: record {index}, position {}: has {} clusters, those behind it \
+             leave room for {room}",
+            rec.e_cpos,
+            rec.e_leaf_clusters()
+        );
+        self.found(Finding::new(codes::EXTENT_OVERLAP, self.place(blkno), text));
+        ExtentRec::leaf(rec.e_cpos, room, rec.e_flags(), rec.e_blkno)
     }
 
     fn leaf_record(&mut self, blkno: Blkno, index: usize, rec: &ExtentRec, range: &Range<u64>) {

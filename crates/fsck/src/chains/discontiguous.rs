@@ -28,9 +28,23 @@ pub(super) fn runs(
         found(codes::DISCONTIG_BG_COUNT, text);
     }
     let records = (0..capacity).map_while(|index| list.record(index));
-    let records: Vec<_> = records.take_while(|rec| rec.e_leaf_clusters() > 0).collect();
+    let mut records: Vec<_> = records.collect();
+    let filled = records.iter().rposition(|rec| rec.e_leaf_clusters() > 0);
+    records.truncate(filled.map_or(0, |last| last + 1));
     lengths(&records, header.l_next_free_rec, cpg, &mut found);
+    lend_rest(&mut records, cpg);
     pieces(context, blkno, cpg, &records, &mut found)
+}
+
+/// Gives the one record without a length, if there is one, what the others leave.
+fn lend_rest(records: &mut [ExtentRec], cpg: u32) {
+    let sum: u32 = records.iter().map(|rec| u32::from(rec.e_leaf_clusters())).sum();
+    let mut empty = records.iter_mut().filter(|rec| rec.e_leaf_clusters() == 0);
+    if let (Some(rec), None) = (empty.next(), empty.next())
+        && let Some(rest) = cpg.checked_sub(sum).and_then(|rest| u16::try_from(rest).ok())
+    {
+        *rec = ExtentRec::leaf(rec.e_cpos, rest, rec.e_flags(), rec.e_blkno);
+    }
 }
 
 /// Whether the records add up to a group.

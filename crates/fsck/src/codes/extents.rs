@@ -79,7 +79,7 @@ codes! {
         pass: Inodes,
         default: Yes,
         condition: "an extent begins, in the file, before the end of the one in front of it",
-        repair: "move it to where it fits, behind the one in front",
+        repair: "move it behind the one in front, or end it where those behind it begin",
     }
     NO_HOLES {
         pass: Inodes,

@@ -1,11 +1,13 @@
 //! The index of a directory, built from its entries.
 
+use std::collections::BTreeSet;
+
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::dx::{DxEntry, DxFlags, DxLeaf, DxRoot, write_dx_entries};
 use ocfs2_format::extent::{ExtentFlags, ExtentRec};
 use ocfs2_format::hash::{CharSign, dx_hash};
 use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
-use ocfs2_volume::Error;
+use ocfs2_volume::{Error, Volume};
 
 use super::tree::{self, Gathered};
 use super::{EditError, Editor};
@@ -130,7 +132,7 @@ fn leaves(
         }
     }
     let bits = geometry.bpc_bits();
-    let mut places: Vec<u32> = old
+    let old_places: BTreeSet<u32> = old
         .extents
         .iter()
         .flat_map(|rec| {
@@ -138,8 +140,9 @@ fn leaves(
             start..start.saturating_add(rec.e_leaf_clusters().into())
         })
         .collect();
-    places.sort_unstable();
-    places.dedup();
+    // A wrong record may lead to what is somebody else's.
+    let mut places: Vec<u32> =
+        old_places.into_iter().filter(|cluster| has_leaves(volume, Cluster(*cluster))).collect();
     let missing = clusters.len().saturating_sub(places.len()) as u32;
     if missing > 0 {
         places.extend(editor.take_clusters(missing)?.into_iter().flatten());
@@ -162,4 +165,19 @@ fn leaves(
     }
     let room = tree::list_room(geometry.block_size.size() - DxRoot::LIST_OFFSET);
     old.with(editor, extents, room, slot)
+}
+
+/// Whether all blocks of a cluster are leaves of an index.
+fn has_leaves(volume: &Volume, cluster: Cluster) -> bool {
+    let geometry = volume.geometry();
+    let start = geometry.block_of(cluster);
+    let count = geometry.blocks_per_cluster();
+    volume.read_blocks(start, count).is_ok_and(|bytes| {
+        let blocks = bytes.chunks(geometry.block_size.size()).zip(start.0..);
+        blocks.into_iter().all(|(block, blkno)| {
+            DxLeaf::decode(block).is_ok_and(|leaf| {
+                leaf.dl_signature == DxLeaf::SIGNATURE && leaf.dl_blkno == Blkno(blkno)
+            })
+        })
+    })
 }

@@ -198,12 +198,13 @@ fn in_order(leaves: Vec<Vec<ExtentRec>>) -> Vec<ExtentRec> {
 fn placed(leaves: Vec<ExtentRec>, holds: Holds) -> Vec<ExtentRec> {
     let mut placed: Vec<ExtentRec> = Vec::with_capacity(leaves.len());
     let mut end = 0_u64;
-    let mut leaves = leaves.into_iter().peekable();
-    while let Some(rec) = leaves.next() {
-        let length = u64::from(rec.e_leaf_clusters());
+    for (index, rec) in leaves.iter().enumerate() {
+        let mut behind = leaves.iter().skip(index + 1).map(|rec| rec.e_cpos.0);
+        let clusters = holds.room(rec, behind.clone()).unwrap_or(rec.e_leaf_clusters());
+        let length = u64::from(clusters);
         let mut cpos = u64::from(rec.e_cpos.0);
         // The next one tells which of two positions that contradict each other is right.
-        let next = leaves.peek().map(|next| u64::from(next.e_cpos.0));
+        let next = behind.next().map(u64::from);
         let fits_in_front = next.is_some_and(|next| next >= end + length && cpos + length > next);
         if cpos < end || holds == Holds::Dense || fits_in_front {
             cpos = end;
@@ -213,8 +214,7 @@ fn placed(leaves: Vec<ExtentRec>, holds: Holds) -> Vec<ExtentRec> {
         if end > 1 << 32 {
             break;
         }
-        let (clusters, flags) = (rec.e_leaf_clusters(), rec.e_flags());
-        placed.push(ExtentRec::leaf(Cpos(start), clusters, flags, rec.e_blkno));
+        placed.push(ExtentRec::leaf(Cpos(start), clusters, rec.e_flags(), rec.e_blkno));
     }
     placed
 }
