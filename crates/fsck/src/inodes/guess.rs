@@ -64,7 +64,8 @@ fn is_target(inode: &Inode) -> bool {
 
 /// Has an inode no inline data, or else the volume inline data.
 pub(super) fn inline_data(blkno: Blkno) -> Repair {
-    Repair::new(move |editor| {
+    // What is inline looks like broken extents as long as the volume has no inline data.
+    Repair::first(move |editor| {
         let inode = editor.inode(blkno)?;
         let is_list = ExtentList::new(inode.id2()).is_ok_and(|list| {
             list.verify(blkno).is_ok() && usize::from(list.header.l_count) == list.capacity()

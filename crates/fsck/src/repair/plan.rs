@@ -80,20 +80,30 @@ pub fn plan(
 ) -> Result<Plan, PlanError> {
     let mut answers = Answers::default();
     let mut is_changed = false;
-    let mut prepared = 0;
+    let (mut prepared, mut may_prepare) = (0, true);
     for round in 1.. {
         let volume = open()?;
         let context = Context { volume: &volume, options, interrupt };
         judge.round(round);
-        let mut planner = Planner { judge, answers: &mut answers, round, accepted: Vec::new() };
+        let mut planner = Planner {
+            judge,
+            answers: &mut answers,
+            round,
+            accepted: Vec::new(),
+            may_prepare,
+            prepares: false,
+        };
         let outcome = check(&context, &mut planner)?;
-        let accepted = planner.accepted;
+        let Planner { accepted, prepares, .. } = planner;
         let gave_up = round > MAX_ROUNDS + prepared;
         let made = match gave_up {
             true => None,
             false => make(&volume, &accepted, &mut answers, interrupt)?,
         };
+        // What was not asked about as another repair was to come first is found again.
+        may_prepare &= !prepares || made == Some(When::First);
         match made {
+            None if prepares && !gave_up => continue,
             None => {
                 let findings = answers.conclude(round);
                 return Ok(Plan { findings, rounds: round, gave_up, is_changed, outcome });
@@ -191,6 +201,10 @@ struct Planner<'a> {
     round: u32,
     /// What is to be repaired, with the number of its finding.
     accepted: Vec<(usize, Repair)>,
+    /// Whether repairs that come first can be made.
+    may_prepare: bool,
+    /// One was accepted: whatever else is found may look different by it.
+    prepares: bool,
 }
 
 impl Planner<'_> {
@@ -227,8 +241,14 @@ impl Observer for Planner<'_> {
 
     fn found(&mut self, found: Found<'_>) {
         for finding in found.finding.chain() {
+            let is_first = |repair: &Repair| self.may_prepare && repair.when() == When::First;
+            let comes_first = finding.repair.as_ref().is_some_and(is_first);
+            if self.prepares && !comes_first {
+                return;
+            }
             let (index, answer) = self.answer(found.pass, finding);
             if answer {
+                self.prepares |= comes_first;
                 self.accepted.extend(finding.repair.clone().map(|repair| (index, repair)));
                 return;
             }

@@ -10,6 +10,7 @@ mod recover;
 mod slot_map;
 mod superblock;
 mod system_files;
+mod tops;
 
 pub use recover::restored_superblock;
 pub use system_files::{SystemFile, SystemFiles};
@@ -24,6 +25,7 @@ use crate::{Context, journals};
 pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) {
     state.found_all(recover::finding(context.volume));
     state.found_all(superblock::check(context));
+    state.found_all(tops::check(context));
     state.found_all(superblock::cluster(context.volume, RunningCluster::find().as_ref()));
     backups::check(context, state);
     system_files::check(context, state);

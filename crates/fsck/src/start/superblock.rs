@@ -4,7 +4,7 @@
 
 use ocfs2_cluster::RunningCluster;
 use ocfs2_format::dinode::{Dinode, InodeFlags};
-use ocfs2_format::feature::Incompat;
+use ocfs2_format::feature::{Incompat, RoCompat};
 use ocfs2_format::geometry::Geometry;
 use ocfs2_format::hash::uuid_hash;
 use ocfs2_format::superblock::{REVISION, STATE_ERROR, Stack, SuperBlock};
@@ -68,7 +68,16 @@ fn mended(geometry: Geometry) -> Repair {
         if superblock.has(Incompat::XATTR) && !fits {
             superblock.s_xattr_inline_size = 256;
         }
+        if lacks_sparse(superblock) {
+            superblock.s_feature_incompat |= Incompat::SPARSE_ALLOC.bits();
+        }
     })
+}
+
+/// Whether a feature is missing that another one needs (section 5.4).
+fn lacks_sparse(superblock: &SuperBlock) -> bool {
+    let ro_compat = RoCompat::from_bits_retain(superblock.s_feature_ro_compat);
+    ro_compat.contains(RoCompat::UNWRITTEN) && !superblock.has(Incompat::SPARSE_ALLOC)
 }
 
 /// The fields with values they have on no volume.
@@ -90,6 +99,9 @@ fn fields(context: &Context<'_>, dinode: &Dinode, superblock: &SuperBlock) -> Ve
     if geometry.first_group != expected.first_group {
         let (found, expected) = (geometry.first_group, expected.first_group);
         wrong.push(format!("s_first_cluster_group is {found}, expected {expected}"));
+    }
+    if lacks_sparse(superblock) {
+        wrong.push("it has unwritten extents, and not the sparse files these need".to_owned());
     }
     let inline_size = usize::from(superblock.s_xattr_inline_size);
     let room = geometry.block_size.size() - Dinode::ID2_OFFSET;

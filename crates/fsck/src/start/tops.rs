@@ -1,0 +1,97 @@
+//! What the superblock says of the two directories all others are in, and the generation that
+//! it and they have in common.
+//!
+//! Both mkfs put the two next to each other among the first blocks, so that a wrong number in
+//! the superblock does not lose the volume.
+
+use ocfs2_format::dinode::{Dinode, InodeFlags};
+use ocfs2_format::{Blkno, check};
+use ocfs2_volume::{Inode, Volume};
+
+use crate::codes::start as codes;
+use crate::repair::system;
+use crate::{Context, Finding, Place};
+
+/// How many blocks are searched for the directories: both mkfs put them before.
+const SEARCHED: u64 = 8192;
+
+/// What is wrong with the numbers of the two and with the generation.
+pub(super) fn check(context: &Context<'_>) -> Vec<Finding> {
+    let volume = context.volume;
+    let superblock = volume.superblock();
+    let (root, system) = (superblock.s_root_blkno, superblock.s_system_dir_blkno);
+    let stated = [(root, false), (system, true)].map(|(blkno, is_system)| {
+        top(volume, blkno).filter(|inode| is_top(volume, inode, is_system))
+    });
+    let place = Place::block(volume.found_superblock().blkno);
+    let finding = |text: String| Finding::new(codes::SUPERBLOCK_FIELD, place.clone(), text);
+    let generation = volume.generation();
+    let mut findings = Vec::new();
+    if let [Some(one), Some(other)] = &stated {
+        let common = one.dinode.i_fs_generation;
+        if common != generation && other.dinode.i_fs_generation == common {
+            let text = format!(
+                "superblock: i_fs_generation is {generation:#010x}, that of the root and the \
+                 system directory is {common:#010x}"
+            );
+            let change = system::superblock(move |dinode, _| dinode.i_fs_generation = common);
+            findings.push(finding(text).repaired_by(change));
+        }
+        return findings;
+    }
+    let is_lost = |index: usize| stated.get(index).is_some_and(Option::is_none);
+    let search = |is_system: bool| {
+        let end = volume.geometry().blocks().min(SEARCHED);
+        let blocks = (volume.geometry().first_group.0..end).map(Blkno);
+        let mut all = blocks.filter_map(|blkno| {
+            let inode = top(volume, blkno)?;
+            let is_ours = inode.dinode.i_fs_generation == generation;
+            (is_ours && is_top(volume, &inode, is_system)).then_some(blkno)
+        });
+        // One of two can not be told from the other.
+        let first = all.next();
+        first.filter(|_| all.next().is_none())
+    };
+    if is_lost(0)
+        && let Some(found) = search(false)
+    {
+        let text = format!("superblock: s_root_blkno is {root}, the root directory is {found}");
+        let change = system::superblock(move |_, it| it.s_root_blkno = found);
+        findings.push(finding(text).repaired_by(change));
+    }
+    if is_lost(1)
+        && let Some(found) = search(true)
+    {
+        let text =
+            format!("superblock: s_system_dir_blkno is {system}, the system directory is {found}");
+        let change = system::superblock(move |_, it| it.s_system_dir_blkno = found);
+        findings.push(finding(text).repaired_by(change));
+    }
+    findings
+}
+
+/// The inode in a block that says it is there.
+fn top(volume: &Volume, blkno: Blkno) -> Option<Inode> {
+    if !volume.geometry().is_valid_block(blkno) {
+        return None;
+    }
+    let mut block = volume.read_block(blkno).ok()?;
+    if !block.starts_with(&Dinode::SIGNATURE) {
+        return None;
+    }
+    check::correct(&mut block, Dinode::CHECK_OFFSET);
+    Inode::decode(blkno, block).ok().filter(|inode| inode.dinode.i_blkno == blkno)
+}
+
+/// Whether it is a directory in use that is in no other, and the one of the two.
+fn is_top(volume: &Volume, inode: &Inode, is_system: bool) -> bool {
+    let target = |name: &[u8]| {
+        let entry = volume.scan(inode, name).ok()??;
+        Some(entry.inode)
+    };
+    inode.is_dir()
+        && inode.dinode.i_suballoc_slot == Dinode::GLOBAL_SLOT
+        && inode.dinode.flags().contains(InodeFlags::VALID)
+        && target(b"..") == Some(inode.blkno)
+        && target(b"global_bitmap").is_some() == is_system
+}
