@@ -84,8 +84,9 @@ struct Run<'a> {
     bits: Bits,
     slots_recovered: u64,
     slots_left: u64,
-    /// Logs that were emptied though they could not be replayed to their end.
-    log_damage: u64,
+    /// What was corrected before the check: logs that were emptied though they could not be
+    /// replayed to their end, and what the superblock names.
+    early: u64,
 }
 
 impl<'a> Run<'a> {
@@ -97,7 +98,7 @@ impl<'a> Run<'a> {
             bits: Bits::default(),
             slots_recovered: 0,
             slots_left: 0,
-            log_damage: 0,
+            early: 0,
         }
     }
 
@@ -139,6 +140,7 @@ impl<'a> Run<'a> {
             false => Arc::new(OverlayDevice::new(device, volume.block_size().bytes())),
         };
         let mounted_here = !opened.holders.is_empty();
+        self.restore_tops(&device, &source, &mut progress, &interrupt)?;
         let volume = self.recover(&device, &source, &users, mounted_here, &interrupt)?;
         self.check(&device, &source, &volume, &mut progress, &interrupt)
     }
@@ -254,7 +256,7 @@ impl<'a> Run<'a> {
                 let finding = Finding::new(journals::JOURNAL_LOG_DAMAGED, place, text);
                 // Where it is written, what could be replayed is: nothing else can be done.
                 let done = self.cli.mode().repairs();
-                self.log_damage += u64::from(done);
+                self.early += u64::from(done);
                 let outcome = if done { FindingOutcome::Corrected } else { FindingOutcome::Left };
                 self.report.asked(Pass::Start, &finding, done);
                 let record = FindingRecord::new(Pass::Start, &finding, done, outcome);
@@ -264,7 +266,7 @@ impl<'a> Run<'a> {
         let volume = recover(device, &reopen, users, done, interrupt, &mut tell);
         self.bits.corrected |= self.slots_recovered > 0;
         // What repairs make of it is seen when they are made.
-        let found = self.report.findings() - self.log_damage;
+        let found = self.report.findings() - self.early;
         self.bits.left |= !self.cli.mode().repairs() && self.slots_left + found > 0;
         volume.map_err(|err| match err {
             RecoverError::Interrupted(interrupted) => interrupted.into(),

@@ -17,10 +17,11 @@ use super::{Run, now};
 use crate::cli::Mode;
 use crate::codes::journals;
 use crate::repair::commit::{Written, commit};
-use crate::repair::plan::{MAX_ROUNDS, Plan, PlanError, plan};
+use crate::repair::plan::{Judge, MAX_ROUNDS, Plan, PlanError, plan};
 use crate::report::{FindingOutcome, FindingRecord, ProgressOut, Summary, WrittenRecord};
-use crate::start::SystemFile;
+use crate::start::{SystemFile, tops};
 use crate::target::Source;
+use crate::{Context, Found, Pass};
 
 impl Run<'_> {
     /// Finds what is wrong, repairs what is agreed to, and writes it.
@@ -49,6 +50,37 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Corrects what the superblock names: without that not even the journals are found.
+    pub(super) fn restore_tops(
+        &mut self,
+        device: &Arc<dyn Device>,
+        source: &Source,
+        progress: &mut ProgressOut,
+        interrupt: &Interrupt,
+    ) -> Result<()> {
+        let volume = source.open(device)?;
+        let is_backup = volume.found_superblock().blkno != SUPERBLOCK_BLKNO;
+        if is_backup || !self.cli.mode().repairs() {
+            return Ok(());
+        }
+        let options = self.options();
+        let context = Context { volume: &volume, options: &options, interrupt };
+        for finding in tops::check(&context) {
+            let found = Found { pass: Pass::Start, finding: &finding };
+            let Some(repair) = &finding.repair else { continue };
+            if !self.answers(progress, interrupt).answer(found) {
+                continue;
+            }
+            let failed = || format!("[{}] {}", finding.code, finding.text);
+            repair.make(&volume, false, &mut Vec::new()).with_context(failed)?;
+            device.flush().with_context(failed)?;
+            self.early += 1;
+            let outcome = FindingOutcome::Corrected;
+            self.report.concluded(&FindingRecord::new(Pass::Start, &finding, true, outcome));
+        }
+        Ok(())
+    }
+
     /// Slots that could not be recovered, and whose journals were not repaired either.
     fn slots_still_left(
         &self,
@@ -65,17 +97,12 @@ impl Run<'_> {
         left.min(self.slots_left)
     }
 
-    fn plan(
-        &mut self,
-        overlay: &Arc<OverlayDevice<Arc<dyn Device>>>,
-        source: &Source,
-        progress: &mut ProgressOut,
-        interrupt: &Interrupt,
-        summary: &mut Summary,
-    ) -> Result<Plan> {
-        let overlaid: Arc<dyn Device> = overlay.clone();
-        let options = self.options();
-        let mut answers = Answers {
+    fn answers<'a>(
+        &'a mut self,
+        progress: &'a mut ProgressOut,
+        interrupt: &'a Interrupt,
+    ) -> Answers<'a> {
+        Answers {
             report: &mut self.report,
             watch: &mut self.watch,
             progress,
@@ -87,7 +114,20 @@ impl Run<'_> {
             nobody: false,
             refused: false,
             first_done: None,
-        };
+        }
+    }
+
+    fn plan(
+        &mut self,
+        overlay: &Arc<OverlayDevice<Arc<dyn Device>>>,
+        source: &Source,
+        progress: &mut ProgressOut,
+        interrupt: &Interrupt,
+        summary: &mut Summary,
+    ) -> Result<Plan> {
+        let overlaid: Arc<dyn Device> = overlay.clone();
+        let options = self.options();
+        let mut answers = self.answers(progress, interrupt);
         let made = plan(&|| source.open(&overlaid), &options, interrupt, &mut answers);
         let first_done: Option<Instant> = answers.first_done;
         let refused = answers.refused;
@@ -115,7 +155,7 @@ impl Run<'_> {
 
     /// Shows what came of each finding, and counts.
     fn conclude(&mut self, plan: &Plan, summary: &mut Summary) {
-        summary.corrected += self.log_damage;
+        summary.corrected += self.early;
         for planned in &plan.findings {
             let outcome = match planned.is_repaired {
                 true => FindingOutcome::Corrected,

@@ -191,7 +191,7 @@ impl Repair {
     ///
     /// # Errors
     /// [`EditError`].
-    fn make(
+    pub(crate) fn make(
         &self,
         volume: &Volume,
         may_take: bool,

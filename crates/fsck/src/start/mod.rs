@@ -10,7 +10,7 @@ mod recover;
 mod slot_map;
 mod superblock;
 mod system_files;
-mod tops;
+pub(crate) mod tops;
 
 pub use recover::restored_superblock;
 pub use system_files::{SystemFile, SystemFiles};

@@ -16,7 +16,7 @@ use crate::{Context, Finding, Place};
 const SEARCHED: u64 = 8192;
 
 /// What is wrong with the numbers of the two and with the generation.
-pub(super) fn check(context: &Context<'_>) -> Vec<Finding> {
+pub fn check(context: &Context<'_>) -> Vec<Finding> {
     let volume = context.volume;
     let superblock = volume.superblock();
     let (root, system) = (superblock.s_root_blkno, superblock.s_system_dir_blkno);

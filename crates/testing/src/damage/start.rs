@@ -68,6 +68,72 @@ pub(super) const RECIPES: &[Recipe] = &[
         c: NOT_SEEN,
     },
     Recipe {
+        code: "SUPERBLOCK_FIELD",
+        name: "the superblock names another root directory",
+        on: ONE_OF_ALL_1K,
+        damage: |image| image.edit_superblocks(|_, superblock| superblock.s_root_blkno.0 += 200),
+        found: &["ROOT_DIR_MISSING", "SUPERBLOCK_FIELD"],
+        c: Differs {
+            codes: &["LOSTFOUND_MISSING", "ROOT_DIR_MISSING"],
+            status: 8,
+            why: "It would make a new root directory.",
+        },
+    },
+    Recipe {
+        code: "SUPERBLOCK_FIELD",
+        name: "the superblock names another system directory",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_superblocks(|_, superblock| superblock.s_system_dir_blkno.0 += 200);
+        },
+        found: &[
+            "ORPHAN_DIR_MISSING",
+            "ROOT_DIR_MISSING",
+            "SUPERBLOCK_FIELD",
+            "SYSTEM_DIR_INVALID",
+        ],
+        c: STOPS,
+    },
+    Recipe {
+        code: "SUPERBLOCK_FIELD",
+        name: "the superblock is of another generation than all else",
+        on: ONE_OF_ALL_1K,
+        damage: |image| image.edit_superblocks(|dinode, _| dinode.i_fs_generation ^= 1),
+        found: &[
+            "CHAIN_LINK_GEN",
+            "CLUSTER_ALLOC_BIT",
+            "EXTENT_ALLOC_BIT",
+            "GROUP_GEN",
+            "INODE_ALLOC_REPAIR",
+            "QUOTA_USAGE",
+            "ROOT_DIR_MISSING",
+            "SUPERBLOCK_FIELD",
+            "SYSTEM_DIR_INVALID",
+            "SYSTEM_FILE_INVALID",
+        ],
+        c: Differs {
+            codes: &["CHAIN_LINK_GEN", "CLUSTER_ALLOC_BIT", "GROUP_GEN", "INODE_ALLOC_REPAIR"],
+            status: 8,
+            why: "It takes the superblock to be right, and gives up.",
+        },
+    },
+    Recipe {
+        code: "SUPERBLOCK_FIELD",
+        name: "the superblock has unwritten extents without sparse files",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_superblocks(|_, superblock| {
+                superblock.s_feature_incompat &= !Incompat::SPARSE_ALLOC.bits();
+            });
+        },
+        found: &["INODE_SIZE", "NO_HOLES", "SUPERBLOCK_FIELD"],
+        c: Differs {
+            codes: &["EXTENT_MARKED_UNWRITTEN", "INODE_CLUSTERS", "INODE_SIZE"],
+            status: 0,
+            why: "It takes the features to be right.",
+        },
+    },
+    Recipe {
         code: "SUPERBLOCK_UUID_HASH",
         name: "the superblock has no hash of the UUID",
         on: EMPTY,
