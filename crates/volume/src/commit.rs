@@ -15,7 +15,7 @@
 //!
 //! Where no journal takes them, [`Volume::write_in_place`] writes them without one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use ocfs2_format::dinode::Dinode;
@@ -354,13 +354,26 @@ impl Volume {
             flush()?;
             superblocks.insert(SUPERBLOCK_BLKNO, block);
         }
-        overlay.for_each_change(|offset, bytes| {
-            let blkno = Blkno(offset >> self.block_size().bits());
-            if self.is_superblock(blkno) {
+        let block_of = |offset: u64| Blkno(offset >> self.block_size().bits());
+        let mut blocks = BTreeSet::new();
+        overlay.for_each_change(|offset, _| {
+            blocks.insert(block_of(offset));
+            Ok(())
+        })?;
+        // What is new before that what leads to it: until then it is as if it were not there.
+        let unused = self.unused(&blocks);
+        overlay.for_each_change(|offset, bytes| match block_of(offset) {
+            blkno if unused.contains(&blkno) && !self.is_superblock(blkno) => put(blkno, bytes),
+            _ => Ok(()),
+        })?;
+        flush()?;
+        overlay.for_each_change(|offset, bytes| match block_of(offset) {
+            blkno if self.is_superblock(blkno) => {
                 superblocks.insert(blkno, bytes.to_vec());
-                return Ok(());
+                Ok(())
             }
-            put(blkno, bytes)
+            blkno if unused.contains(&blkno) => Ok(()),
+            blkno => put(blkno, bytes),
         })?;
         flush()?;
         for (blkno, bytes) in &superblocks {

@@ -36,6 +36,7 @@ pub mod replay;
 mod sample;
 mod system;
 pub mod tree;
+mod unused;
 pub mod usage;
 mod volume;
 mod write;

@@ -1,0 +1,58 @@
+//! Blocks nobody uses, by what the allocators say.
+
+use std::collections::{BTreeSet, HashSet};
+
+use ocfs2_format::bitmap::Bitmap;
+use ocfs2_format::group::GroupDesc;
+use ocfs2_format::{Blkno, Structure};
+
+use crate::Volume;
+
+impl Volume {
+    /// Those of some blocks that are in no cluster in use, or free in a group of blocks. What can
+    /// not be told counts as used.
+    pub(crate) fn unused(&self, blocks: &BTreeSet<Blkno>) -> HashSet<Blkno> {
+        let mut unused = HashSet::new();
+        let mut known: Option<(u32, Option<Vec<u8>>)> = None;
+        for blkno in blocks {
+            let Some(cluster) = self.geometry().cluster_of(*blkno) else { continue };
+            let (number, bit) = self.geometry().group_of(cluster);
+            if known.as_ref().is_none_or(|(group, _)| *group != number) {
+                known = Some((number, self.cluster_group(number)));
+            }
+            let Some((_, Some(group))) = &known else { continue };
+            let bits = self.geometry().group_clusters(number) as usize;
+            let map = group.get(GroupDesc::BITMAP_OFFSET..).unwrap_or_default();
+            if !Bitmap::new(map, bits).get(bit as usize) {
+                unused.insert(*blkno);
+            }
+        }
+        let slots = 0..self.max_slots();
+        let names = slots.flat_map(|slot| ["inode_alloc", "extent_alloc"].map(|name| (name, slot)));
+        let files = names.filter_map(|(name, slot)| self.slot_file(name, slot).ok());
+        for allocator in files.filter_map(|inode| self.allocator(inode).ok()) {
+            for group in self.groups(&allocator).filter_map(Result::ok) {
+                for run in &group.runs {
+                    let end = Blkno(run.blkno.0.saturating_add(run.bits.into()));
+                    let free = |blkno: &&Blkno| {
+                        let bit = group.bit_of_block(**blkno);
+                        bit.is_some_and(|bit| !group.bitmap().get(bit as usize))
+                    };
+                    unused.extend(blocks.range(run.blkno..end).filter(free));
+                }
+            }
+        }
+        unused
+    }
+
+    /// The block of the group that counts these clusters, if that is what it is.
+    fn cluster_group(&self, number: u32) -> Option<Vec<u8>> {
+        let blkno = self.geometry().group_blkno(number);
+        let block = self.read_block(blkno).ok()?;
+        let desc = GroupDesc::decode(&block).ok()?;
+        let is_it = desc.bg_signature == GroupDesc::SIGNATURE
+            && desc.bg_blkno == blkno
+            && desc.bg_generation == self.generation();
+        is_it.then_some(block)
+    }
+}
