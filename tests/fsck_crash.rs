@@ -13,8 +13,9 @@ use ocfs2_cli::Interrupt;
 use ocfs2_fsck::repair::commit::{Written, commit};
 use ocfs2_fsck::repair::plan::{Judge, plan};
 use ocfs2_fsck::{Found, Options, Pass};
-use ocfs2_testing::damage::{Files, Recipe, demand_none, judge_all, recipes};
-use ocfs2_volume::device::{DeviceOptions, OverlayDevice, open};
+use ocfs2_testing::damage::{Base, Files, Recipe, c_fsck, demand_none, judge_all, recipes};
+use ocfs2_testing::{Run, oracle, program};
+use ocfs2_volume::device::{AfterWrites, DeviceOptions, FailingDevice, OverlayDevice, open};
 use ocfs2_volume::recovery::{RecoverOptions, Writes};
 use ocfs2_volume::{Device, Volume, VolumeOptions};
 
@@ -289,4 +290,65 @@ fn a_repair_without_a_journal_can_be_done_again() {
     let recipes: Vec<_> = recipes.into_iter().step_by(2).collect();
     let wrong = judge_all(&recipes, |recipe| interrupted(recipe, false).map(|_| ()));
     demand_none(&wrong, recipes.len());
+}
+
+/// The C fsck replays the journal; then it gives up here, as no cluster runs.
+#[test]
+fn the_c_fsck_completes_an_interrupted_repair() {
+    if oracle("fsck.ocfs2").is_none() {
+        return;
+    }
+    let mut recipes = chosen();
+    recipes.retain(|recipe| matches!(recipe.on, Base::Fixture(name) if name.ends_with("-local")));
+    let recipes: Vec<_> = recipes.into_iter().step_by(5).collect();
+    let done = Mutex::new(0);
+    let wrong = judge_all(&recipes, |recipe| {
+        *done.lock().unwrap() += usize::from(completed_by_c(recipe)?);
+        Ok(())
+    });
+    demand_none(&wrong, recipes.len());
+    let done = done.into_inner().unwrap();
+    assert!(recipes.len() < 20 || done >= 20, "only {done} of {}", recipes.len());
+}
+
+/// Whether there was something to be completed.
+fn completed_by_c(recipe: &Recipe) -> Result<bool, String> {
+    // The log, the journal's inode and its superblock; nothing in its place.
+    let image = recipe.image();
+    let options = DeviceOptions { write: true, ..DeviceOptions::default() };
+    let device: Arc<dyn Device> = open(image.path(), &options).unwrap();
+    let Some(volume) = opened(Arc::clone(&device)) else { return Ok(false) };
+    let (changes, _, _) = repaired(&device);
+    let failing = FailingDevice::new(Arc::clone(&device), 3, AfterWrites::Fail);
+    match commit(&volume, &changes, &failing, &HashSet::new()) {
+        Ok(_) => return Ok(false),
+        Err(_) => device.flush().unwrap(),
+    }
+    drop(failing);
+    let fsck = Run::new(program("fsck.ocfs2")).args(["-fn", "-F"]).arg(image.path()).output();
+    if !fsck.stdout.contains("Replaying slot") {
+        // It is written without a journal.
+        return Ok(false);
+    }
+    // When it has replayed it asks for a cluster, which is not there, and gives up.
+    let theirs = c_fsck(image.path(), "-fy");
+    if !theirs.output.contains("journal replayed successfully") {
+        return Err(format!("the C fsck says {}", theirs.output));
+    }
+    let size = u64::from(volume.block_size().bytes());
+    let mut missing = Vec::new();
+    let compared = changes.for_each_change(|offset, bytes| {
+        let mut found = vec![0; bytes.len()];
+        device.read_at(&mut found, offset)?;
+        // The superblock is written when all else is there.
+        if found != bytes && offset / size > 2 {
+            missing.push(offset / size);
+        }
+        Ok::<_, io::Error>(())
+    });
+    compared.unwrap();
+    if !missing.is_empty() {
+        return Err(format!("the C fsck does not write {missing:?}"));
+    }
+    Ok(true)
 }

@@ -24,7 +24,11 @@ pub(crate) fn open_device(cli: &Cli) -> Result<Opened> {
         write,
         exclusive: write,
         partition: cli.partition,
-        caching: if cli.buffered { Caching::Cached } else { Caching::ReadOnce },
+        // What is repaired is read once more, to prove it.
+        caching: match cli.buffered || cli.mode().repairs() {
+            true => Caching::Cached,
+            false => Caching::ReadOnce,
+        },
         ..DeviceOptions::default()
     };
     let device = open(&cli.device, &options).map_err(|err| {

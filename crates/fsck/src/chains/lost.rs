@@ -263,7 +263,8 @@ mod tests {
         let filled = |known: &[(u32, u32)]| filled(&known.iter().copied().collect(), 6);
         assert_eq!(filled(&[(0, 10)]), Some((10..16).collect()));
         assert_eq!(filled(&[(0, 10), (3, 40)]), Some(vec![10, 11, 12, 40, 41, 42]));
-        assert_eq!(filled(&[(0, 10), (2, 11), (4, 80)]), Some(vec![10, 79, 11, 12, 80, 81]));
+        assert_eq!(filled(&[(0, 10), (3, 40), (4, 11)]), Some(vec![10, 38, 39, 40, 11, 12]));
+        assert_eq!(filled(&[(0, 10), (2, 11), (4, 80)]), None);
         assert_eq!(filled(&[(3, 40)]), None);
         assert_eq!(filled(&[(0, u32::MAX)]), None);
     }

@@ -31,19 +31,19 @@ codes! {
         pass: Clusters,
         default: Yes,
         condition: "a group names a next group outside the volume",
-        repair: "end the chain there",
+        repair: "build the chains anew from the groups that are found",
     }
     CHAIN_LINK_MAGIC {
         pass: Clusters,
         default: Yes,
         condition: "a chain leads to a block that is no group descriptor",
-        repair: "end the chain there",
+        repair: "build the chains anew from the groups that are found",
     }
     CHAIN_LINK_GEN {
         pass: Clusters,
         default: Yes,
         condition: "a chain leads to a group of another generation, which may be left from an older volume",
-        repair: "end the chain there",
+        repair: "build the chains anew from the groups that are found",
     }
     GROUP_GEN {
         pass: Clusters,
@@ -55,7 +55,7 @@ codes! {
         pass: Clusters,
         default: Yes,
         condition: "a chain comes to a group of another chain or another allocator, which the group names",
-        repair: "take the group, and those behind it, out of this chain",
+        repair: "leave the group to the chain it names",
     }
     GROUP_PARENT {
         pass: Clusters,
@@ -103,25 +103,25 @@ codes! {
         pass: InodeAllocators,
         default: Yes,
         condition: "a discontiguous group has an extent outside the volume",
-        repair: "take the group out of its chain",
+        repair: "take the extents that what was allocated from the group tells",
     }
     DISCONTIG_BG_CORRUPT_LEAVES {
         pass: InodeAllocators,
         default: Yes,
         condition: "several extents of a discontiguous group are each larger than the whole group",
-        repair: "take the group out of its chain",
+        repair: "take the extents that what was allocated from the group tells",
     }
     DISCONTIG_BG_CLUSTERS {
         pass: InodeAllocators,
         default: Yes,
         condition: "the extents of a discontiguous group have more clusters than a group",
-        repair: "take the group out of its chain",
+        repair: "take the extents that what was allocated from the group tells",
     }
     DISCONTIG_BG_LESS_CLUSTERS {
         pass: InodeAllocators,
         default: Yes,
         condition: "the extents of a discontiguous group have fewer clusters than a group",
-        repair: "take the group out of its chain",
+        repair: "take the extents that what was allocated from the group tells",
     }
     DISCONTIG_BG_NEXT_FREE_REC {
         pass: InodeAllocators,
@@ -133,13 +133,13 @@ codes! {
         pass: InodeAllocators,
         default: Yes,
         condition: "a discontiguous group counts its extents wrongly, and an extent is wrong, too",
-        repair: "take the group out of its chain",
+        repair: "take the extents that what was allocated from the group tells",
     }
     DISCONTIG_BG_REC_CORRUPT {
         pass: InodeAllocators,
         default: Yes,
         condition: "an extent of a discontiguous group is too large, and the others fill the group already",
-        repair: "take the group out of its chain",
+        repair: "take the extents that what was allocated from the group tells",
     }
     DISCONTIG_BG_LEAF_CLUSTERS {
         pass: InodeAllocators,
@@ -229,7 +229,7 @@ codes! {
         pass: Clusters,
         default: Yes,
         condition: "a chain begins outside the volume",
-        repair: "empty the chain",
+        repair: "build the chains anew from the groups that are found",
     }
     CHAIN_EMPTY {
         pass: InodeAllocators,
