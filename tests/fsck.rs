@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use jsonschema::Validator;
 use ocfs2_format::dinode::Dinode;
-use ocfs2_testing::damage::{Base, Image, Recipe, all};
+use ocfs2_testing::damage::{Base, Files, Image, Recipe, all, c_fsck, complaints};
 use ocfs2_testing::populate::{Tree, populate};
 use ocfs2_testing::{Outcome, Run, Scratch, fixture, fixture_copy, oracle, program, while_beating};
 use ocfs2_volume::device::{DeviceOptions, open};
@@ -137,8 +137,32 @@ fn what_is_no_command_line_gives_16_and_help_gives_0() {
         let outcome = Run::new(program("fsck.ocfs2")).arg(option).success();
         assert!(outcome.stdout.contains("fsck.ocfs2") && outcome.stderr.is_empty(), "{outcome}");
     }
-    let packing = fsck(&fixture("clean-512-local"), &["-D", "-f"]).output().expect_status(8);
-    assert!(packing.stderr.contains("directories are not packed"), "{packing}");
+    fsck(&fixture("clean-512-local"), &["-D", "-fn"]).output().expect_status(16);
+}
+
+#[test]
+fn directories_are_packed_and_have_all_they_had() {
+    for base in ["clean-512-local", "clean-1k-local", "clean-2k-local", "clean-4k-o2cb"] {
+        let scratch = Scratch::new();
+        let image = fixture_copy(base, &scratch);
+        let before = Files::of(&image);
+        let used = |options: &[&str], status: i32| {
+            let outcome = fsck(&image, options).output().expect_status(status);
+            document(&outcome)["summary"]["space"]["clusters_in_use"].as_u64().unwrap()
+        };
+        let clusters = used(&["-fn", "--json"], 0);
+        let packed = used(&["-fyD", "-F", "--json"], 1);
+        assert!(packed < clusters, "{base}: {packed} of {clusters}");
+        assert_eq!(used(&["-fn", "--json"], 0), packed, "{base}");
+        assert_eq!(Files::of(&image), before, "{base}");
+        if oracle("fsck.ocfs2").is_some() {
+            let known = complaints(Base::Fixture(base), "-fn");
+            let theirs = c_fsck(&image, "-fn");
+            assert_eq!(theirs.codes_beyond(&known), [""; 0], "{base}: {}", theirs.output);
+        }
+        // There is nothing more to be packed.
+        assert_eq!(used(&["-fyD", "-F", "--json"], 0), packed, "{base}");
+    }
 }
 
 #[test]

@@ -127,8 +127,12 @@ pub struct Cli {
     #[arg(long, help_heading = "What to do")]
     pub salvage: bool,
 
-    /// Pack directories. Not supported by this version, which refuses it.
-    #[arg(short = 'D', help_heading = "What to do")]
+    /// Pack directories, and build their indexes anew.
+    ///
+    /// When everything else is repaired: the entries of each directory go into as few blocks as
+    /// they take, and what is left over is free again. On a volume that is not checked as it is
+    /// clean this does nothing without -f.
+    #[arg(short = 'D', conflicts_with = "no", help_heading = "What to do")]
     pub pack_directories: bool,
 
     /// Use backup superblock N, 1 to 6.

@@ -31,12 +31,19 @@ pub struct Options {
     pub foreign_generations: bool,
     /// Whether lost system files are searched for on the whole volume (`--salvage`).
     pub salvage: bool,
+    /// Whether a plan packs directories when all else is done (`-D`).
+    pub pack_directories: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { threads: cores.max(IN_FLIGHT), foreign_generations: false, salvage: false }
+        Self {
+            threads: cores.max(IN_FLIGHT),
+            foreign_generations: false,
+            salvage: false,
+            pack_directories: false,
+        }
     }
 }
 

@@ -107,9 +107,6 @@ impl<'a> Run<'a> {
     }
 
     fn all(&mut self) -> Result<()> {
-        if self.cli.pack_directories {
-            bail!("directories are not packed by this version (-D)");
-        }
         let interrupt = Interrupt::install().context("signals can not be caught")?;
         if let Some(file) = &self.cli.undo {
             return self.undo(file);
@@ -319,6 +316,7 @@ impl<'a> Run<'a> {
         let mut options = Options {
             foreign_generations: self.cli.foreign_generations,
             salvage: self.cli.salvage,
+            pack_directories: self.cli.pack_directories,
             ..Options::default()
         };
         options.threads = self.cli.threads.map_or(options.threads, usize::from);

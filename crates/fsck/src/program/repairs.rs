@@ -45,7 +45,7 @@ impl Run<'_> {
         }
         interrupt.check()?;
         summary.written = self.write(device, volume, &overlay, &plan)?;
-        self.bits.corrected |= summary.corrected > 0;
+        self.bits.corrected |= summary.corrected > 0 || plan.is_changed;
         self.bits.left |= summary.left + self.slots_left > 0;
         Ok(())
     }

@@ -72,6 +72,15 @@ pub fn remove(dir: Blkno, name: Vec<u8>, inode: Blkno) -> Repair {
     Repair::new(move |editor| editor.remove_entry(dir, &name, inode))
 }
 
+/// Puts the entries of a directory into as few blocks as they take, and builds its index anew;
+/// the clusters that are left are free then. Nothing is done where no block is gained.
+pub fn packed(dir: Blkno) -> Repair {
+    Repair::when_sound(move |editor| {
+        let Some(directory) = Directory::read(editor, dir)? else { return Ok(()) };
+        directory.pack(editor)
+    })
+}
+
 /// Drops the index of a directory that should have none.
 pub fn drop_index(dir: Blkno) -> Repair {
     Repair::new(move |editor| unindex(editor, dir))
@@ -286,6 +295,35 @@ impl Directory {
             dx::build(editor, dir, index, free)?;
         }
         Ok(())
+    }
+
+    fn pack(mut self, editor: &mut Editor<'_>) -> Result<(), EditError> {
+        let volume = editor.volume();
+        let dir = self.inode.blkno;
+        let size = volume.block_size().size();
+        let has_trailers = needs_index(volume, &self.inode) || volume.has_dir_trailers(&self.inode);
+        let area = if has_trailers { DirTrailer::offset(size) } else { size };
+        let entries: Vec<_> = self.blocks.iter_mut().flat_map(|(_, it)| it.drain(..)).collect();
+        let (mut needed, mut filled) = (1, entry_size(1) + entry_size(2));
+        for entry in &entries {
+            let len = entry_size(entry.name.len());
+            if filled + len > area {
+                (needed, filled) = (needed + 1, 0);
+            }
+            filled += len;
+        }
+        if self.is_inline || needed >= self.blocks.len() {
+            return Ok(());
+        }
+        self.blocks.truncate(needed);
+        if let Some((_, first)) = self.blocks.first_mut() {
+            *first = entries;
+        }
+        dx::free(editor, dir)?;
+        unindex(editor, dir)?;
+        self.write(editor)?;
+        let per_cluster = editor.volume().geometry().blocks_per_cluster() as usize;
+        tree::cut(editor, dir, Holds::Dense, needed.div_ceil(per_cluster) as u64)
     }
 
     /// Moves what does not fit the inode any more to blocks of its own.

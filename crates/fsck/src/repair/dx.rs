@@ -7,6 +7,7 @@ use ocfs2_format::dx::{DxEntry, DxFlags, DxLeaf, DxRoot, write_dx_entries};
 use ocfs2_format::extent::{ExtentFlags, ExtentRec};
 use ocfs2_format::hash::{CharSign, dx_hash};
 use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
+use ocfs2_volume::allocator::Suballocated;
 use ocfs2_volume::{Error, Volume};
 
 use super::tree::{self, Gathered};
@@ -56,6 +57,20 @@ pub fn build(
         dinode.i_dyn_features = features.bits();
         dinode.i_dx_root = blkno;
     })
+}
+
+/// Frees all of the index of `dir`, if it has one; what leads to it stays.
+///
+/// # Errors
+/// It can not be read; the allocators can not be written.
+pub fn free(editor: &mut Editor<'_>, dir: Blkno) -> Result<(), EditError> {
+    let inode = editor.inode(dir)?;
+    if !inode.dinode.dyn_features().contains(DynFeatures::INDEXED_DIR) {
+        return Ok(());
+    }
+    let (root, gathered) = root(editor, dir)?;
+    gathered.free(editor)?;
+    editor.free_block(Suballocated::from(&root))
 }
 
 fn cut(blkno: Blkno) -> impl Fn(ocfs2_format::Truncated) -> EditError {

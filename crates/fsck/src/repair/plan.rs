@@ -7,7 +7,7 @@ use ocfs2_cli::Interrupt;
 use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
 use ocfs2_volume::{OpenVolumeError, Volume};
 
-use super::{EditError, Repair, When, lost_found};
+use super::{EditError, Repair, When, directory, lost_found};
 use crate::{Context, Finding, Found, Observer, Options, Outcome, Pass, Place, Stop, check};
 
 /// After so many rounds of repairs whatever is still found is left. Not counted are as many
@@ -80,7 +80,7 @@ pub fn plan(
 ) -> Result<Plan, PlanError> {
     let mut answers = Answers::default();
     let mut is_changed = false;
-    let (mut prepared, mut may_prepare) = (0, true);
+    let (mut prepared, mut may_prepare, mut is_packed) = (0, true, false);
     for round in 1.. {
         let volume = open()?;
         let context = Context { volume: &volume, options, interrupt };
@@ -104,6 +104,12 @@ pub fn plan(
         may_prepare &= !prepares || made == Some(When::First);
         match made {
             None if prepares && !gave_up => continue,
+            None if options.pack_directories && !is_packed && outcome.findings == 0 => {
+                is_packed = true;
+                prepared += 1;
+                is_changed |= pack(&volume, &mut answers, interrupt)?;
+                continue;
+            }
             None => {
                 let findings = answers.conclude(round);
                 return Ok(Plan { findings, rounds: round, gave_up, is_changed, outcome });
@@ -167,6 +173,31 @@ fn make(
         }
     }
     Ok(None)
+}
+
+/// Packs all directories of a sound volume; says whether that changed anything.
+fn pack(volume: &Volume, answers: &mut Answers, interrupt: &Interrupt) -> Result<bool, Stop> {
+    let own = (0..volume.max_slots()).filter_map(|slot| volume.slot_file("orphan_dir", slot).ok());
+    let mut others: HashSet<_> = own.map(|inode| inode.blkno).collect();
+    others.insert(volume.superblock().s_system_dir_blkno);
+    let directories: Vec<_> = volume
+        .inodes()
+        .filter_map(Result::ok)
+        .filter(|inode| inode.is_dir() && !inode.is_inline() && !others.contains(&inode.blkno))
+        .map(|inode| inode.blkno)
+        .collect();
+    let mut changed = false;
+    for dir in directories {
+        if interrupt.requested() {
+            return Err(Stop::Interrupted);
+        }
+        match directory::packed(dir).make(volume, true, &mut Vec::new()) {
+            Ok(is_packed) => changed |= is_packed,
+            // It stays as it is.
+            Err(err) => answers.problem = Some(format!("directory {dir} is not packed: {err}")),
+        }
+    }
+    Ok(changed)
 }
 
 /// What tells findings apart from round to round.

@@ -13,6 +13,7 @@ use ocfs2_format::extent::{
 };
 use ocfs2_format::feature::{Incompat, RoCompat};
 use ocfs2_format::{Blkno, Cluster, Cpos, Structure, check};
+use ocfs2_volume::allocator::Suballocated;
 use ocfs2_volume::{Error, Inode, Volume};
 
 use super::{EditError, Editor, Repair};
@@ -245,7 +246,61 @@ pub fn append(
     write_inode(editor, &inode, &id2, built)
 }
 
+/// Frees what an inode has behind its first `keep` clusters, whose extents are dense.
+///
+/// # Errors
+/// It can not be read or written.
+pub fn cut(
+    editor: &mut Editor<'_>,
+    blkno: Blkno,
+    holds: Holds,
+    keep: u64,
+) -> Result<(), EditError> {
+    let inode = editor.inode(blkno)?;
+    let bits = editor.volume().geometry().bpc_bits();
+    let mut gathered = gather(editor.volume(), blkno, inode.id2(), holds, false)?;
+    let mut kept = Vec::new();
+    for rec in std::mem::take(&mut gathered.extents) {
+        let start = (rec.e_blkno.0 >> bits) as u32;
+        let clusters = rec.e_leaf_clusters();
+        let stays = keep.saturating_sub(rec.e_cpos.0.into()).min(clusters.into()) as u16;
+        if stays > 0 {
+            kept.push(ExtentRec::leaf(rec.e_cpos, stays, rec.e_flags(), rec.e_blkno));
+        }
+        if stays < clusters {
+            editor.free_clusters(start + u32::from(stays)..start + u32::from(clusters))?;
+        }
+    }
+    gathered.extents = kept;
+    let mut id2 = inode.id2().to_vec();
+    gathered.free_surplus(editor, list_room(id2.len()))?;
+    let built = gathered.build(editor, &mut id2)?;
+    write_inode(editor, &inode, &id2, built)
+}
+
 impl Gathered {
+    /// Frees the extent blocks a tree with a root of that room does not need.
+    fn free_surplus(&mut self, editor: &mut Editor<'_>, room: usize) -> Result<(), EditError> {
+        let needed = blocks_for(editor.volume(), self.extents.len(), room);
+        for (_, block) in self.blocks.drain(needed.min(self.blocks.len())..) {
+            editor.free_block(Suballocated::from(&block))?;
+        }
+        Ok(())
+    }
+
+    /// Frees all clusters and extent blocks.
+    ///
+    /// # Errors
+    /// The allocators can not be written.
+    pub fn free(mut self, editor: &mut Editor<'_>) -> Result<(), EditError> {
+        let bits = editor.volume().geometry().bpc_bits();
+        for rec in std::mem::take(&mut self.extents) {
+            let start = (rec.e_blkno.0 >> bits) as u32;
+            editor.free_clusters(start..start + u32::from(rec.e_leaf_clusters()))?;
+        }
+        self.free_surplus(editor, 1)
+    }
+
     /// Other extents, for a root with room for `room` of them, in the same extent blocks, and in
     /// new ones from the `extent_alloc` of a slot where these are too few.
     ///
@@ -258,12 +313,7 @@ impl Gathered {
         room: usize,
         slot: u16,
     ) -> Result<Self, EditError> {
-        let per_block = usize::from(ExtentBlock::list_capacity(editor.volume().block_size()));
-        let (mut level, mut needed) = (extents.len(), 0);
-        while level > room {
-            level = level.div_ceil(per_block);
-            needed += level;
-        }
+        let needed = blocks_for(editor.volume(), extents.len(), room);
         while self.blocks.len() < needed {
             let taken = editor.take_block(ExtentBlock::NAME, slot)?;
             let header = ExtentBlock {
@@ -341,6 +391,17 @@ fn end_of(rec: &ExtentRec, depth: u16) -> u64 {
         _ => rec.e_int_clusters(),
     };
     u64::from(rec.e_cpos.0) + u64::from(length)
+}
+
+/// Extent blocks a tree of so many extents needs beneath a root with room for `room` records.
+fn blocks_for(volume: &Volume, extents: usize, room: usize) -> usize {
+    let per_block = usize::from(ExtentBlock::list_capacity(volume.block_size()));
+    let (mut level, mut needed) = (extents, 0);
+    while level > room {
+        level = level.div_ceil(per_block);
+        needed += level;
+    }
+    needed
 }
 
 fn write_block(
