@@ -30,6 +30,14 @@ pub struct Cost {
 
 /// Runs a program to its end; fails if it does.
 pub fn measure(command: &mut Command) -> Result<Cost> {
+    measure_of(command, &[0])
+}
+
+/// The same for a program that may end with one of these statuses.
+///
+/// # Errors
+/// As [`measure`].
+pub fn measure_of(command: &mut Command, statuses: &[i32]) -> Result<Cost> {
     let name = format!("{command:?}");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let start = Instant::now();
@@ -41,7 +49,8 @@ pub fn measure(command: &mut Command) -> Result<Cost> {
     let wall = start.elapsed();
     let io = fs::read_to_string(format!("/proc/{}/io", child.id()))?;
     let used = child.wait4()?;
-    ensure!(used.status.success(), "{name}: {}", used.status);
+    let is_expected = used.status.code().is_some_and(|status| statuses.contains(&status));
+    ensure!(is_expected, "{name}: {}", used.status);
 
     let count = |field: &str| {
         let line = io.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(": "));

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: our programs beside the C ocfs2-tools, in the same run.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use crate::measure::{self, Cost};
 mod fsck;
 mod mkfs;
 pub mod raw;
+mod repair;
 mod san;
 mod volumes;
 
@@ -39,6 +41,8 @@ pub struct Options {
 enum Program {
     Mkfs,
     Fsck,
+    /// fsck.ocfs2 that repairs
+    Repair,
     /// fsck.ocfs2 where each read takes a millisecond
     San,
 }
@@ -49,6 +53,7 @@ impl Program {
         match self {
             Self::Mkfs => "# Benchmarks of mkfs.ocfs2\n",
             Self::Fsck => "# Benchmarks of fsck.ocfs2\n",
+            Self::Repair => "# Benchmarks of repairs by fsck.ocfs2\n",
             Self::San => "# Benchmarks of fsck.ocfs2 on a slow SAN\n",
         }
     }
@@ -57,7 +62,7 @@ impl Program {
 /// Measures, prints tables, writes them.
 pub fn run(options: &Options) -> Result<()> {
     let folder = cargo::build_programs(Profile::Release)?;
-    for program in [Program::Mkfs, Program::Fsck, Program::San] {
+    for program in [Program::Mkfs, Program::Fsck, Program::Repair, Program::San] {
         if options.only.is_some_and(|only| only != program) {
             continue;
         }
@@ -65,6 +70,7 @@ pub fn run(options: &Options) -> Result<()> {
         match program {
             Program::Mkfs => mkfs::run(options, &folder, &mut part)?,
             Program::Fsck => fsck::run(options, &folder, &mut part)?,
+            Program::Repair => repair::run(options, &folder, &mut part)?,
             Program::San => san::run(options, &folder, &mut part)?,
         }
         print!("{part}");
@@ -109,6 +115,12 @@ impl Row {
 
     fn run(&mut self, change: impl FnOnce(&mut Command) -> &mut Command) -> Result<()> {
         self.costs.push(measure::measure(change(&mut Command::new(&self.program)))?);
+        Ok(())
+    }
+
+    fn run_to(&mut self, statuses: &[i32], arguments: &[&OsStr]) -> Result<()> {
+        let mut command = Command::new(&self.program);
+        self.costs.push(measure::measure_of(command.args(arguments), statuses)?);
         Ok(())
     }
 }
