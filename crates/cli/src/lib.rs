@@ -29,7 +29,7 @@ mod table;
 
 pub use interrupt::{Interrupt, Interrupted};
 pub use output::{Output, OutputClosed, print_json};
-pub use program::{Failure, Status, parse, print_error, print_warning, program_name, run};
+pub use program::{Failure, Status, causes, parse, print_error, print_warning, program_name, run};
 pub use progress::{Bar, NoProgress, Progress, progress};
 pub use prompt::{CannotAsk, confirm};
 pub use size::{SizeError, human_size, parse_size};

@@ -87,6 +87,19 @@ pub fn parse<P: clap::Parser>(failure: Failure) -> Result<P, Status> {
     })
 }
 
+/// An error with its causes, as far as it does not name them itself.
+pub fn causes(err: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in err.chain().map(ToString::to_string) {
+        if text.ends_with(&cause) {
+            continue;
+        }
+        text.push_str(if text.is_empty() { "" } else { ": " });
+        text.push_str(&cause);
+    }
+    text
+}
+
 /// The program's name as it was called, without folders.
 pub fn program_name() -> String {
     let called = std::env::args_os().next().unwrap_or_default();
@@ -97,7 +110,7 @@ pub fn program_name() -> String {
 /// Prints an error with its causes on standard error, in one line behind the program's name.
 pub fn print_error(err: &anyhow::Error) {
     // Where standard error is closed there is no one to tell.
-    let _ = writeln!(io::stderr(), "{}: {err:#}", program_name());
+    let _ = writeln!(io::stderr(), "{}: {}", program_name(), causes(err));
 }
 
 /// Prints a warning on standard error behind the program's name.
@@ -108,4 +121,16 @@ pub fn print_warning(warning: impl std::fmt::Display) {
 fn wraps_output_closed(cause: &(dyn std::error::Error + 'static)) -> bool {
     let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     inner.is_some_and(|inner| inner.is::<OutputClosed>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_that_an_error_names_itself_is_not_named_twice() {
+        let full = anyhow::anyhow!("no space").context("not written: no space").context("disk.img");
+        assert_eq!(causes(&full), "disk.img: not written: no space");
+        assert_eq!(causes(&anyhow::anyhow!("one").context("other")), "other: one");
+    }
 }

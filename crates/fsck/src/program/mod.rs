@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
-use ocfs2_cli::{Interrupt, Interrupted, Status, print_error, print_warning};
+use ocfs2_cli::{Interrupt, Interrupted, Status, causes, print_error, print_warning};
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, Stack};
 use ocfs2_volume::device::{CountingDevice, OverlayDevice};
 use ocfs2_volume::{Device, OpenVolumeError, Volume};
@@ -368,7 +368,7 @@ impl<'a> Run<'a> {
             (self.bits.cancelled, self.bits.failed) = (cancelled, !cancelled);
         }
         let text = error.as_ref().map(|err| match self.bits.cancelled {
-            false => format!("{err:#}"),
+            false => causes(err),
             true => format!("cancelled; {}", self.so_far()),
         });
         if let Some(text) = &text {

@@ -76,10 +76,10 @@ impl<D: Device> UndoDevice<D> {
         for (offset, bytes) in writes {
             self.add(&mut log, offset, bytes, &mut records)?;
             added |= !records.is_empty();
-            log.file.write_all(&records)?;
+            log.file.write_all(&records).map_err(not_saved)?;
             records.clear();
         }
-        if added { log.file.sync_data() } else { Ok(()) }
+        if added { log.file.sync_data().map_err(not_saved) } else { Ok(()) }
     }
 
     fn add(
@@ -330,6 +330,11 @@ fn fill(file: &mut impl Read, buf: &mut [u8]) -> io::Result<bool> {
 fn number(bytes: &[u8], at: usize, len: usize) -> u64 {
     let bytes = bytes.get(at..at + len).unwrap_or_default();
     bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// It is not the device that fails: nothing was written to that.
+fn not_saved(err: io::Error) -> io::Error {
+    io::Error::new(err.kind(), format!("what was there can not be saved for --undo: {err}"))
 }
 
 #[cfg(test)]
