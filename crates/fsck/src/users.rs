@@ -5,8 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use ocfs2_cli::Interrupt;
 use ocfs2_cluster::{NodeNames, Sources};
+use ocfs2_format::superblock::Stack;
+use ocfs2_mounted::GlobalRegions;
 use ocfs2_volume::usage::{Clock, SampleOptions, State, SystemClock, Unknown, Usage};
-use ocfs2_volume::{Error, Volume};
+use ocfs2_volume::{Device, Error, Volume};
 
 /// The nodes that hold slots or are about to.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -45,10 +47,20 @@ impl Users {
             false => SampleOptions { max_wait: Duration::from_secs(7), ..Default::default() },
         };
         let clock = InterruptedClock { clock: SystemClock::default(), interrupt };
-        let usage = Usage::of_volume(volume, None, &options, &clock)?;
         let cluster = volume.superblock().cluster_info().map(|info| info.cluster());
         let cluster = cluster.filter(|name| !name.is_empty());
-        let names = NodeNames::find(&Sources::default(), cluster.as_deref());
+        let sources = Sources::default();
+        // With global heartbeat the nodes beat on another volume, if this machine sees it.
+        let is_global = volume.superblock().stack() == Stack::O2cb { global_heartbeat: true };
+        let shared = match &cluster {
+            Some(name) if is_global && !volume.taken_slots()?.is_empty() => {
+                GlobalRegions::new(&sources, Vec::new()).find(name)
+            }
+            _ => None,
+        };
+        let shared = shared.as_ref().map(|(device, region)| (device as &dyn Device, *region));
+        let usage = Usage::of_volume(volume, shared, &options, &clock)?;
+        let names = NodeNames::find(&sources, cluster.as_deref());
         Ok(Self::new(&usage, |node| names.get(node), SystemTime::now()))
     }
 

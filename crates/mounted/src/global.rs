@@ -10,10 +10,10 @@ use ocfs2_volume::{Device, Volume, VolumeOptions};
 use crate::list::{all_devices, find};
 
 /// A volume by its UUID, 32 upper-case digits.
-type Known = (String, Arc<dyn Device>);
+pub type Known = (String, Arc<dyn Device>);
 
 /// The volumes of this machine, as places a region may be.
-pub(crate) struct GlobalRegions<'a> {
+pub struct GlobalRegions<'a> {
     sources: &'a Sources,
     listed: Vec<Known>,
     others: OnceLock<Vec<Known>>,

@@ -14,5 +14,6 @@ pub mod table;
 
 pub use cli::{Cli, command};
 pub use detect::detect;
+pub use global::GlobalRegions;
 pub use list::{Detail, Failure, FailureCause, Listing, NodeUse, Options, Users, Volume, list};
 pub use program::run;
