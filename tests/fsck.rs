@@ -323,6 +323,28 @@ fn a_dry_run_says_what_would_be_done_and_writes_nothing() {
 }
 
 #[test]
+fn changes_that_may_take_no_memory_are_in_a_file() {
+    let limit = ["-fy", "--json", "--memory-limit=0"];
+    let scratch = Scratch::new();
+    let image = damaged();
+    let before = hash(image.path());
+    let nowhere = scratch.join("nowhere");
+    let failed = fsck(image.path(), &limit).env("TMPDIR", &nowhere).output().expect_status(4);
+    assert!(failed.stdout.contains("exceed the memory"), "{failed}");
+    assert_eq!(hash(image.path()), before);
+
+    let dry = fsck(image.path(), &["-fy", "--json", "--dry-run"]).output().expect_status(1);
+    let done = fsck(image.path(), &limit).env("TMPDIR", scratch.path()).output().expect_status(1);
+    assert_eq!(document(&dry)["findings"], document(&done)["findings"]);
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+    fsck(image.path(), &["-fn"]).success();
+
+    let crashed = fixture_copy("crashed-1k-o2cb", &scratch);
+    fsck(&crashed, &limit).output().expect_status(1);
+    fsck(&crashed, &["-fn", "--memory-limit=0"]).success();
+}
+
+#[test]
 fn what_a_run_has_overwritten_is_put_back_bit_by_bit() {
     let scratch = Scratch::new();
     let undo = scratch.join("undo").display().to_string();

@@ -168,8 +168,8 @@ fn crashed(
 fn same(changes: &Overlay, device: &Arc<dyn Device>) -> bool {
     let compared = changes.for_each_change(|offset, bytes| {
         let mut found = vec![0; bytes.len()];
-        device.read_at(&mut found, offset).map_err(|_| ())?;
-        if found == bytes { Ok(()) } else { Err(()) }
+        device.read_at(&mut found, offset)?;
+        if found == bytes { Ok(()) } else { Err(io::Error::other("it differs")) }
     });
     compared.is_ok()
 }

@@ -162,9 +162,9 @@ fn outcome(
         if !journals.iter().any(|journal| journal.contains(&blkno)) {
             outcome.insert(blkno, bytes);
         }
-        Ok::<_, std::convert::Infallible>(())
+        Ok::<_, std::io::Error>(())
     });
-    let Ok(()) = collected;
+    collected.unwrap();
     outcome
 }
 

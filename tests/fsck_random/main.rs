@@ -51,7 +51,6 @@ fn any_damage_is_repaired_in_one_run_and_nothing_that_could_be_read_is_lost() {
 }
 
 #[test]
-#[ignore = "not every code has its repair yet"]
 fn any_damage_of_attributes_and_refcount_trees_is_repaired_in_one_run() {
     let mut bases = Base::all();
     for base in &mut bases {

@@ -26,6 +26,7 @@ mod finding;
 mod inodes;
 mod journals;
 mod links;
+mod memory;
 mod parallel;
 mod pass;
 pub mod program;

@@ -85,6 +85,9 @@ pub enum CommitError {
         /// What the device said.
         source: io::Error,
     },
+    /// Changes that were not kept in memory can not be read back.
+    #[error(transparent)]
+    Changes(#[from] io::Error),
 }
 
 /// Changes that are ready to be committed. See [`Volume::plan_commit`].
@@ -118,6 +121,12 @@ impl Volume {
         let features = journal.superblock.incompat();
         if !(JournalIncompat::REVOKE | JournalIncompat::BIT64).contains(features) {
             return Err(CommitError::Features { slot, features: features.bits() });
+        }
+        // Each takes a block of the log: what is far too much need not be gathered.
+        let (needed, available) =
+            (overlay.changed_blocks() as u64, u64::from(journal.superblock.s_maxlen));
+        if needed > available {
+            return Err(CommitError::TooLarge { slot, needed, available });
         }
         let places = Places::new(self, &journal).map_err(wrong)?;
         let mut commit = Commit {
@@ -358,7 +367,7 @@ impl Volume {
         let mut blocks = BTreeSet::new();
         overlay.for_each_change(|offset, _| {
             blocks.insert(block_of(offset));
-            Ok(())
+            Ok::<_, CommitError>(())
         })?;
         // What is new before that what leads to it: until then it is as if it were not there.
         let unused = self.unused(&blocks);

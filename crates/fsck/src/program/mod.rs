@@ -17,6 +17,7 @@ use ocfs2_volume::{Device, OpenVolumeError, Volume};
 use crate::cli::{Cli, Mode};
 use crate::codes::journals;
 use crate::due::Due;
+use crate::memory::Shares;
 use crate::recover::{RecoverError, recover};
 use crate::report::{
     End, FindingOutcome, FindingRecord, ProgressOut, Record, Report, SlotOutcome, SlotRecord,
@@ -25,6 +26,9 @@ use crate::report::{
 use crate::target::{self, Source};
 use crate::users::{Consent, Users};
 use crate::{Context, Finding, Found, Observer, Options, Pass, Place, Stop, check};
+
+/// Where changes are worked out.
+type Overlay = Arc<OverlayDevice<Arc<dyn Device>>>;
 
 /// What the exit status is made of, as fsck(8) has it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -134,7 +138,7 @@ impl<'a> Run<'a> {
 
         let device: Arc<dyn Device> = match self.writes() {
             true => self.saved(device, &volume)?,
-            false => Arc::new(OverlayDevice::new(device, volume.block_size().bytes())),
+            false => self.overlay(device, &volume),
         };
         let mounted_here = !opened.holders.is_empty();
         self.restore_tops(&device, &source, &mut progress, &interrupt)?;
@@ -320,7 +324,14 @@ impl<'a> Run<'a> {
             ..Options::default()
         };
         options.threads = self.cli.threads.map_or(options.threads, usize::from);
+        options.threads = Shares::of(self.cli.memory_limit, options.threads).threads;
         options
+    }
+
+    /// An overlay on `device`, in which what is changed takes no more memory than it may.
+    fn overlay(&self, device: Arc<dyn Device>, volume: &Volume) -> Overlay {
+        let memory_bytes = Shares::of(self.cli.memory_limit, self.options().threads).changes_bytes;
+        Arc::new(OverlayDevice::within(device, volume.block_size().bytes(), memory_bytes))
     }
 
     /// Only finds what is wrong.

@@ -9,11 +9,10 @@ use ocfs2_cli::{Interrupt, Interrupted};
 use ocfs2_format::Structure;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SuperBlock};
-use ocfs2_volume::device::OverlayDevice;
 use ocfs2_volume::{Device, Volume};
 
 use super::answers::Answers;
-use super::{Run, now};
+use super::{Overlay, Run, now};
 use crate::cli::Mode;
 use crate::codes::journals;
 use crate::repair::commit::{Written, commit};
@@ -34,8 +33,7 @@ impl Run<'_> {
         interrupt: &Interrupt,
         summary: &mut Summary,
     ) -> Result<()> {
-        let overlay = OverlayDevice::new(Arc::clone(device), volume.block_size().bytes());
-        let overlay = Arc::new(overlay);
+        let overlay = self.overlay(Arc::clone(device), volume);
         let plan = self.plan(&overlay, source, progress, interrupt, summary)?;
         summary.set_outcome(&plan.outcome, volume.geometry());
         self.conclude(&plan, summary);
@@ -82,11 +80,7 @@ impl Run<'_> {
     }
 
     /// Slots that could not be recovered, and whose journals were not repaired either.
-    fn slots_still_left(
-        &self,
-        volume: &Volume,
-        overlay: &Arc<OverlayDevice<Arc<dyn Device>>>,
-    ) -> u64 {
+    fn slots_still_left(&self, volume: &Volume, overlay: &Overlay) -> u64 {
         if self.slots_left == 0 {
             return 0;
         }
@@ -119,7 +113,7 @@ impl Run<'_> {
 
     fn plan(
         &mut self,
-        overlay: &Arc<OverlayDevice<Arc<dyn Device>>>,
+        overlay: &Overlay,
         source: &Source,
         progress: &mut ProgressOut,
         interrupt: &Interrupt,
@@ -184,7 +178,7 @@ impl Run<'_> {
         &self,
         device: &Arc<dyn Device>,
         volume: &Volume,
-        overlay: &Arc<OverlayDevice<Arc<dyn Device>>>,
+        overlay: &Overlay,
         plan: &Plan,
     ) -> Result<Option<WrittenRecord>> {
         let blocks = overlay.changed_blocks();
@@ -230,7 +224,7 @@ fn untrusted(volume: &Volume, plan: &Plan) -> HashSet<u16> {
 }
 
 /// The volume was proven to be sound: the superblock is to say so.
-fn stamp(volume: &Volume, overlay: &Arc<OverlayDevice<Arc<dyn Device>>>) -> Result<()> {
+fn stamp(volume: &Volume, overlay: &Overlay) -> Result<()> {
     let overlaid: Arc<dyn Device> = overlay.clone();
     let volume = volume.on(overlaid);
     let mut block = volume.read_block(SUPERBLOCK_BLKNO)?;

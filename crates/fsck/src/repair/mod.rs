@@ -81,6 +81,9 @@ pub enum EditError {
     /// It takes room, and the allocators are not yet known to be sound: it is tried again then.
     #[error("it takes room, and allocators are not sound")]
     NotYet,
+    /// Changes that were not kept in memory can not be read back.
+    #[error(transparent)]
+    Changes(#[from] std::io::Error),
     /// Something else stands in the way.
     #[error("{0}")]
     Impossible(String),
@@ -205,7 +208,7 @@ impl Repair {
         (self.0.change)(&mut editor)?;
         lost.append(&mut editor.lost);
         let mut changed = false;
-        draft.for_each_change(|offset, bytes| {
+        draft.for_each_change::<EditError>(|offset, bytes| {
             let blkno = Blkno(offset >> volume.block_size().bits());
             let mut before = vec![0; bytes.len()];
             let same = device.read_at(&mut before, offset).is_ok() && before == bytes;
@@ -213,7 +216,8 @@ impl Repair {
                 return Ok(());
             }
             changed = true;
-            device.write_at(bytes, offset).map_err(|source| Error::Write { blkno, source })
+            let written = device.write_at(bytes, offset);
+            written.map_err(|source| Error::Write { blkno, source }.into())
         })?;
         Ok(changed)
     }

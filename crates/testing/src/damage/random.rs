@@ -411,7 +411,7 @@ mod tests {
             let overlay = OverlayDevice::new(device.clone(), 512);
             let damage = metadata.damage(seed, &overlay);
             let mut changes = Vec::new();
-            let visited: Result<(), ()> = overlay.for_each_change(|offset, bytes| {
+            let visited: std::io::Result<()> = overlay.for_each_change(|offset, bytes| {
                 changes.push((offset, bytes.to_vec()));
                 Ok(())
             });

@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 mod aligned;
+mod changes;
 mod counting;
 mod failing;
 mod file;

@@ -1,14 +1,11 @@
-//! Copy on write: changes stay in memory, the device below is only read.
+//! Copy on write: changes are kept aside, the device below is only read.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::changes::Changes;
 use super::{Device, buffer_within, end_within, pieces};
-
-/// The changed blocks; `None` is a block of zeros.
-type Blocks = BTreeMap<u64, Option<Box<[u8]>>>;
 
 /// A device seen through the changes made to it.
 ///
@@ -17,14 +14,21 @@ type Blocks = BTreeMap<u64, Option<Box<[u8]>>>;
 pub struct OverlayDevice<D> {
     inner: D,
     block_size: usize,
-    changed: RwLock<Blocks>,
+    changed: RwLock<Changes>,
 }
 
 impl<D: Device> OverlayDevice<D> {
-    /// No changes yet; they will be kept in blocks of `block_size` bytes (at least 1).
+    /// No changes yet; they will be kept in memory, in blocks of `block_size` bytes (at least 1).
     pub fn new(inner: D, block_size: u32) -> Self {
+        Self::within(inner, block_size, u64::MAX)
+    }
+
+    /// The same with at most `memory_bytes` of the changes in memory. What exceeds that is in a
+    /// file without a name, in the folder `TMPDIR` names or `/var/tmp`.
+    pub fn within(inner: D, block_size: u32, memory_bytes: u64) -> Self {
         let block_size = (block_size as usize).max(1);
-        Self { inner, block_size, changed: RwLock::default() }
+        let changed = RwLock::new(Changes::new(block_size, memory_bytes));
+        Self { inner, block_size, changed }
     }
 
     /// The device below, without the changes.
@@ -40,8 +44,8 @@ impl<D: Device> OverlayDevice<D> {
     /// The byte ranges that were written to, in order and as long as can be.
     pub fn changed_ranges(&self) -> Vec<Range<u64>> {
         let mut ranges: Vec<Range<u64>> = Vec::new();
-        for number in self.changed().keys() {
-            let Range { start, end } = self.block_range(*number);
+        for number in self.changed().numbers(0..u64::MAX) {
+            let Range { start, end } = self.block_range(number);
             match ranges.last_mut() {
                 Some(last) if last.end == start => last.end = end,
                 _ => ranges.push(start..end),
@@ -53,16 +57,17 @@ impl<D: Device> OverlayDevice<D> {
     /// Calls `visit` with the offset and the new contents of every changed block, in order.
     ///
     /// # Errors
-    /// The first error of `visit`.
-    pub fn for_each_change<E>(
+    /// The first error of `visit`, or of reading back what is not in memory.
+    pub fn for_each_change<E: From<io::Error>>(
         &self,
         mut visit: impl FnMut(u64, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let zeros = vec![0; self.block_size];
-        for (number, block) in self.changed().iter() {
-            let Range { start, end } = self.block_range(*number);
-            let contents = block.as_deref().unwrap_or(&zeros);
-            visit(start, &contents[..(end - start) as usize])?;
+        let mut block = vec![0; self.block_size];
+        let changed = self.changed();
+        for number in changed.numbers(0..u64::MAX) {
+            let Range { start, end } = self.block_range(number);
+            changed.read(number, 0, &mut block)?;
+            visit(start, &block[..(end - start) as usize])?;
         }
         Ok(())
     }
@@ -72,11 +77,11 @@ impl<D: Device> OverlayDevice<D> {
         self.changed_mut().clear();
     }
 
-    fn changed(&self) -> RwLockReadGuard<'_, Blocks> {
+    fn changed(&self) -> RwLockReadGuard<'_, Changes> {
         self.changed.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn changed_mut(&self) -> RwLockWriteGuard<'_, Blocks> {
+    fn changed_mut(&self) -> RwLockWriteGuard<'_, Changes> {
         self.changed.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -87,9 +92,9 @@ impl<D: Device> OverlayDevice<D> {
     }
 
     /// The contents below, padded with zeros behind the end of the device.
-    fn original(&self, number: u64) -> io::Result<Box<[u8]>> {
+    fn original(&self, number: u64) -> io::Result<Vec<u8>> {
         let Range { start, end } = self.block_range(number);
-        let mut block = vec![0; self.block_size].into_boxed_slice();
+        let mut block = vec![0; self.block_size];
         self.inner.read_at(&mut block[..(end - start) as usize], start)?;
         Ok(block)
     }
@@ -104,34 +109,31 @@ impl<D: Device> OverlayDevice<D> {
         let end = buffer_within(self.size_bytes(), offset, buf)?;
         let unit = self.block_size as u64;
         let changed = self.changed();
-        let mut patches = changed.range(offset / unit..end.div_ceil(unit)).peekable();
-        let whole = patches.peek().is_some_and(|(number, _)| {
-            let Range { start, end: block_end } = self.block_range(**number);
+        let patches = changed.numbers(offset / unit..end.div_ceil(unit));
+        let mut ahead = patches.clone().peekable();
+        let whole = ahead.peek().is_some_and(|number| {
+            let Range { start, end: block_end } = self.block_range(*number);
             start <= offset && end <= block_end
         });
         if !whole && let Err(err) = read(buf, offset) {
-            if patches.peek().is_none() {
+            if ahead.peek().is_none() {
                 return Err(err);
             }
             // What lies under a change need not be readable.
             let mut at = offset;
-            for (number, _) in patches.clone() {
-                let Range { start, end: next } = self.block_range(*number);
+            for number in ahead {
+                let Range { start, end: next } = self.block_range(number);
                 let (from, to) = ((at - offset) as usize, (start.max(at) - offset) as usize);
                 read(&mut buf[from..to], at)?;
                 at = next.min(end);
             }
             read(&mut buf[(at - offset) as usize..], at)?;
         }
-        for (number, block) in patches {
-            let at = self.block_range(*number);
+        for number in patches {
+            let at = self.block_range(number);
             let (from, to) = (offset.max(at.start), end.min(at.end));
             let part = &mut buf[(from - offset) as usize..(to - offset) as usize];
-            match block {
-                Some(block) => part
-                    .copy_from_slice(&block[(from - at.start) as usize..(to - at.start) as usize]),
-                None => part.fill(0),
-            }
+            changed.read(number, (from - at.start) as usize, part)?;
         }
         Ok(())
     }
@@ -160,16 +162,16 @@ impl<D: Device> Device for OverlayDevice<D> {
         for piece in pieces(offset, buf.len(), self.block_size) {
             let from = &buf[piece.done..][..piece.len];
             if piece.len == self.block_size {
-                changed.insert(piece.block, Some(from.into()));
+                changed.write(piece.block, from)?;
                 continue;
             }
-            let mut block = match changed.remove(&piece.block) {
-                Some(Some(block)) => block,
-                Some(None) => vec![0; self.block_size].into_boxed_slice(),
-                None => self.original(piece.block)?,
+            let mut block = match changed.contains(piece.block) {
+                true => vec![0; self.block_size],
+                false => self.original(piece.block)?,
             };
+            changed.read(piece.block, 0, &mut block)?;
             block[piece.within..][..piece.len].copy_from_slice(from);
-            changed.insert(piece.block, Some(block));
+            changed.write(piece.block, &block)?;
         }
         Ok(())
     }
@@ -186,7 +188,7 @@ impl<D: Device> Device for OverlayDevice<D> {
         let tail = vec![0; (end - whole.end * unit) as usize];
         self.write_at(&tail, whole.end * unit)?;
         let mut changed = self.changed_mut();
-        changed.extend(whole.map(|number| (number, None)));
+        whole.for_each(|number| changed.zero(number));
         Ok(())
     }
 
@@ -195,7 +197,7 @@ impl<D: Device> Device for OverlayDevice<D> {
         end_within(self.size_bytes(), offset, len).map(|_| false)
     }
 
-    /// Does nothing: changes are in memory.
+    /// Does nothing: changes are not to last.
     fn flush(&self) -> io::Result<()> {
         Ok(())
     }
@@ -203,8 +205,6 @@ impl<D: Device> Device for OverlayDevice<D> {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -225,7 +225,7 @@ mod tests {
         overlay
             .for_each_change(|offset, block| {
                 below.write_at(block, offset).unwrap();
-                Ok::<_, Infallible>(())
+                Ok::<_, io::Error>(())
             })
             .unwrap();
         assert_eq!(below.to_bytes()[1022..1027], [5, 1, 2, 3, 5]);
@@ -249,10 +249,11 @@ mod tests {
         fn an_overlay_reads_as_if_it_had_been_written_through(
             size in 1_usize..300,
             block_size in 1_u32..40,
+            memory_bytes in 0_u64..300,
             steps in proptest::collection::vec((any::<(u16, u16, u8)>(), any::<bool>()), 0..20),
         ) {
             let below = MemoryDevice::from_bytes(&vec![0xee; size]);
-            let overlay = OverlayDevice::new(&below, block_size);
+            let overlay = OverlayDevice::within(&below, block_size, memory_bytes);
             let mut expected = vec![0xee; size];
             for ((from, to, byte), zero) in steps {
                 let (from, to) = (usize::from(from) % (size + 1), usize::from(to) % (size + 1));

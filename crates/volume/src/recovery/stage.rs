@@ -71,8 +71,9 @@ impl<'a> Stage<'a> {
                 Writes::Journaled => self.commit()?,
                 Writes::InPlace => {
                     self.gathered.for_each_change(|offset, bytes| {
+                        let blkno = Blkno(offset >> self.volume.block_size().bits());
                         let written = self.device.write_at(bytes, offset);
-                        written.map_err(|source| self.failed(offset, source))
+                        written.map_err(|source| CommitError::Write { blkno, source })
                     })?;
                     self.device.flush().map_err(|source| self.failed(0, source))?;
                 }
