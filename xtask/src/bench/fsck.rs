@@ -7,15 +7,34 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use rustix::fs::{Advice, fadvise};
 
+use super::by_kernel::Contents;
 use super::volumes::{Tree, program};
 use super::{Options, Row, programs, raw, table};
+
+/// Who made a volume, of what.
+#[derive(Clone, Copy)]
+enum Volume {
+    /// The library of our mkfs.
+    Tree(Tree),
+    /// The kernel.
+    ByKernel(Contents),
+}
+
+impl Volume {
+    fn ocfs2(self, folder: &Path) -> Result<PathBuf> {
+        match self {
+            Self::Tree(tree) => tree.ocfs2(),
+            Self::ByKernel(contents) => contents.ocfs2(folder),
+        }
+    }
+}
 
 /// A volume to be checked.
 struct Work {
     title: &'static str,
-    tree: Tree,
-    /// Whether others check the same tree.
-    others: bool,
+    volume: Volume,
+    /// Checked by others, too, as a tree of other file systems.
+    others: Option<Tree>,
     /// Whether the C tool takes half a minute for it.
     once: bool,
 }
@@ -23,11 +42,15 @@ struct Work {
 /// The tree on which others are measured as well.
 pub const MANY: Tree = Tree::new(20 << 30, 1_000_000, 1000);
 
-const WORKS: [Work; 10] = [
+/// What the issue of scale is about: a volume in use.
+const AGED: Contents = Contents::Aged(1_000_000);
+
+const WORKS: [Work; 11] = [
     Work::new("an almost empty volume of 4 GiB", Tree::new(4 << 30, 0, 1)),
     Work::new("10,000 files", Tree::new(20 << 30, 10_000, 1000)),
     Work::new("100,000 files", Tree::new(20 << 30, 100_000, 1000)),
-    Work { others: true, ..Work::new("1,000,000 files", MANY) },
+    Work { others: Some(MANY), ..Work::new("1,000,000 files", MANY) },
+    Work::by_kernel("900,000 files, made by Linux, 100,000 more deleted", AGED),
     Work::new("100,000 files in 10,000 directories", Tree::new(20 << 30, 100_000, 10)),
     Work::new("500,000 files in one directory", Tree::new(20 << 30, 500_000, 500_000)),
     Work::new(
@@ -38,13 +61,17 @@ const WORKS: [Work; 10] = [
         "500,000 files in one indexed directory",
         Tree::new(20 << 30, 500_000, 500_000).indexed(),
     ),
-    Work::new("900,000 files, aged", Tree::new(30 << 30, 1_000_000, 1000).aged()),
+    Work::by_kernel("a disk of 20 GiB in 160,000 pieces, and two clones", Contents::Disk(20)),
     Work { once: true, ..Work::new("an empty volume of 15 TiB", Tree::new(15 << 40, 0, 1)) },
 ];
 
 impl Work {
     const fn new(title: &'static str, tree: Tree) -> Self {
-        Self { title, tree, others: false, once: false }
+        Self { title, volume: Volume::Tree(tree), others: None, once: false }
+    }
+
+    const fn by_kernel(title: &'static str, contents: Contents) -> Self {
+        Self { title, volume: Volume::ByKernel(contents), others: None, once: false }
     }
 }
 
@@ -96,6 +123,18 @@ pub fn others(tree: &Tree, device: impl Fn(&Path) -> PathBuf) -> Result<Vec<Subj
     ])
 }
 
+/// Makes all volumes that are not there.
+pub fn prepare_all(folder: &Path) -> Result<()> {
+    for work in &WORKS {
+        work.volume.ocfs2(folder)?;
+        if let Some(tree) = &work.others {
+            tree.ext4()?;
+            tree.xfs()?;
+        }
+    }
+    Ok(())
+}
+
 /// Measures and adds its tables.
 pub fn run(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
     let _ = writeln!(
@@ -106,14 +145,14 @@ pub fn run(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
         raw::DEPTH
     );
     for work in &WORKS {
-        let image = work.tree.ocfs2()?;
+        let image = work.volume.ocfs2(folder)?;
         for cold in [true, false] {
             let state = if cold { "cold" } else { "warm" };
             let runs = options.runs.max(1);
             eprintln!("fsck.ocfs2 -fn, {}, {state}, {runs} x", work.title);
             let mut subjects = subjects(folder, &image, Path::to_owned)?;
-            if work.others {
-                subjects.extend(others(&work.tree, Path::to_owned)?);
+            if let Some(tree) = &work.others {
+                subjects.extend(others(tree, Path::to_owned)?);
             }
             if !cold {
                 // It reads past the cache.
@@ -134,6 +173,24 @@ pub fn run(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
             text.push_str(&table(&rows));
         }
     }
+    threads(options, folder, text)
+}
+
+/// What more threads give where the volume is in the page cache.
+fn threads(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
+    let image = AGED.ocfs2(folder)?;
+    let [ours, _] = programs(folder, "fsck.ocfs2")?;
+    let counts = [("1 thread", "1"), ("2 threads", "2"), ("8 threads", "8"), ("16 threads", "16")];
+    let mut rows = counts.map(|(name, _)| Row::new(name, &ours.program));
+    eprintln!("fsck.ocfs2 -fn --threads, {} x", options.runs);
+    for _ in 0..options.runs.max(1) {
+        for (row, (_, count)) in rows.iter_mut().zip(counts) {
+            prepare(&image, false)?;
+            row.run(|command| command.args(["-fn", "--threads", count]).arg(&image))?;
+        }
+    }
+    let _ = write!(text, "\n## fsck.ocfs2 -fn --threads, the volume Linux made, warm cache\n\n");
+    text.push_str(&table(&rows));
     Ok(())
 }
 

@@ -1,13 +1,14 @@
 //! mkfs.ocfs2 on new sparse images.
 
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use ocfs2_testing::{Scratch, allocated_bytes};
 
-use super::{Options, programs, table};
+use super::volumes::program;
+use super::{Options, Row, programs, table};
 
 /// A file system to be made on a sparse image of this size.
 struct Work {
@@ -46,5 +47,38 @@ pub fn run(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
         text.push_str(if runs == 1 { "One run.\n\n" } else { "" });
         text.push_str(&table(&rows));
     }
+    populate(options, folder, text)
+}
+
+/// A volume that is filled from a folder, which of the C tools that of ext4 can.
+fn populate(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
+    const FILES: u32 = 100_000;
+    let scratch = Scratch::new();
+    let tree = scratch.join("tree");
+    let contents = [b'x'; 4000];
+    for number in 0..FILES {
+        let path = tree.join(format!("folder-{:03}", number / 1000));
+        if number % 1000 == 0 {
+            fs::create_dir_all(&path)?;
+        }
+        let length = number as usize * 37 % contents.len();
+        fs::write(path.join(format!("file-{number:06}")), &contents[..length])?;
+    }
+    let [ours, _] = programs(folder, "mkfs.ocfs2")?;
+    let mut rows = [(ours, &["-q", "-d"][..]), {
+        let mke2fs = Row::new("mke2fs, ext4", &program("mke2fs")?);
+        (mke2fs, &["-q", "-F", "-t", "ext4", "-N", "120000", "-d"][..])
+    }];
+    eprintln!("mkfs.ocfs2 -d, {FILES} files, {} x", options.runs);
+    for _ in 0..options.runs.max(1) {
+        for (row, args) in &mut rows {
+            let image = scratch.join("disk.img");
+            File::create(&image)?.set_len(4 << 30)?;
+            row.run(|command| command.args(*args).args([&tree, &image]))?;
+            row.allocated_bytes = allocated_bytes(&image);
+        }
+    }
+    let _ = write!(text, "\n## mkfs.ocfs2 -d, a folder of 100,000 files of up to 4,000 bytes\n\n");
+    text.push_str(&table(&rows.map(|(row, _)| row)));
     Ok(())
 }

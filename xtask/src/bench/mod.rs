@@ -15,6 +15,7 @@ use ocfs2_testing::c_tool;
 use crate::cargo::{self, Profile};
 use crate::measure::{self, Cost};
 
+mod by_kernel;
 mod fsck;
 mod mkfs;
 pub mod raw;
@@ -31,6 +32,9 @@ pub struct Options {
     /// Also write the result to docs/benchmarks.md; what was not measured stays there
     #[arg(long)]
     write: bool,
+    /// Only make the volumes that fsck.ocfs2 is measured on, which are kept in target/bench
+    #[arg(long)]
+    prepare: bool,
     /// Only this program
     #[arg(value_enum)]
     only: Option<Program>,
@@ -62,6 +66,9 @@ impl Program {
 /// Measures, prints tables, writes them.
 pub fn run(options: &Options) -> Result<()> {
     let folder = cargo::build_programs(Profile::Release)?;
+    if options.prepare {
+        return fsck::prepare_all(&folder);
+    }
     for program in [Program::Mkfs, Program::Fsck, Program::Repair, Program::San] {
         if options.only.is_some_and(|only| only != program) {
             continue;

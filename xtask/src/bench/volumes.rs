@@ -20,14 +20,12 @@ pub struct Tree {
     pub files_per_folder: u32,
     /// Directories have indexes.
     pub indexed: bool,
-    /// It looks used: a tenth deleted, links, holes, attributes.
-    pub aged: bool,
 }
 
 impl Tree {
     /// A volume with these files.
     pub const fn new(size_bytes: u64, files: u32, files_per_folder: u32) -> Self {
-        Self { size_bytes, files, files_per_folder, indexed: false, aged: false }
+        Self { size_bytes, files, files_per_folder, indexed: false }
     }
 
     /// The same with directory indexes, as volumes have them by default.
@@ -35,21 +33,12 @@ impl Tree {
         Self { indexed: true, ..self }
     }
 
-    /// The same as time would leave it, with indexes.
-    pub const fn aged(self) -> Self {
-        Self { indexed: true, aged: true, ..self }
-    }
-
     /// As an OCFS2 volume of two slots.
     pub fn ocfs2(&self) -> Result<PathBuf> {
-        let Self { files, files_per_folder, indexed, aged, .. } = *self;
-        let kind = match (aged, indexed) {
-            (true, _) => "ocfs2-aged",
-            (false, true) => "ocfs2-indexed",
-            (false, false) => "ocfs2",
-        };
+        let Self { files, files_per_folder, indexed, .. } = *self;
+        let kind = if indexed { "ocfs2-indexed" } else { "ocfs2" };
         self.image(kind, |image| {
-            populate(image, populate::Tree { files, files_per_folder, indexed, aged });
+            populate(image, populate::Tree { files, files_per_folder, indexed, aged: false });
             Ok(())
         })
     }
@@ -100,23 +89,32 @@ impl Tree {
     }
 
     fn image(&self, kind: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
-        let folder = cargo::root().join("target/bench");
-        fs::create_dir_all(&folder)?;
         let Self { size_bytes, files, files_per_folder, .. } = self;
         let name = format!("{kind}-{size_bytes}-{files}-{files_per_folder}.img");
-        let path = folder.join(&name);
-        if path.exists() {
-            return Ok(path);
-        }
-        eprintln!("making {name}");
-        let unfinished = folder.join("unfinished");
-        let file = File::create(&unfinished)?;
-        file.set_len(*size_bytes).context("a sparse image of this size")?;
-        make(&unfinished)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, &path)?;
-        Ok(path)
+        cached(&name, *size_bytes, make)
     }
+}
+
+/// The image of that name, which `make` makes of a sparse file of this size if there is none yet.
+pub fn cached(
+    name: &str,
+    size_bytes: u64,
+    make: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let folder = cargo::target_dir().join("bench");
+    fs::create_dir_all(&folder)?;
+    let path = folder.join(name);
+    if path.exists() {
+        return Ok(path);
+    }
+    eprintln!("making {name}");
+    let unfinished = folder.join("unfinished");
+    let file = File::create(&unfinished)?;
+    file.set_len(size_bytes).context("a sparse image of this size")?;
+    make(&unfinished)?;
+    file.sync_all()?;
+    fs::rename(&unfinished, &path)?;
+    Ok(path)
 }
 
 /// A program of this machine.
@@ -124,7 +122,8 @@ pub fn program(name: &str) -> Result<PathBuf> {
     find_program(name).with_context(|| format!("there is no {name} on this machine"))
 }
 
-fn run(command: &mut Command) -> Result<()> {
+/// Runs a program, which has to succeed.
+pub fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("{command:?}"))?;
     ensure!(status.success(), "{command:?}: {status}");
     Ok(())

@@ -490,7 +490,7 @@ pub fn new_synced(path: &Path, contents: &[u8]) -> Result<File> {
     Ok(file)
 }
 
-fn punch(file: &File, offset: u64, length: u64) -> Result<()> {
+pub fn punch(file: &File, offset: u64, length: u64) -> Result<()> {
     let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     Ok(rustix::fs::fallocate(file, flags, offset, length)?)
 }

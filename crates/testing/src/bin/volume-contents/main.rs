@@ -4,6 +4,7 @@
 
 mod describe;
 mod fill;
+mod large;
 mod work;
 
 use std::path::Path;
@@ -16,6 +17,8 @@ const USAGE: &str = "usage:
   volume-contents work FOLDER
   volume-contents share ORIGIN COPY
   volume-contents orphan FOLDER
+  volume-contents aged FOLDER FILES
+  volume-contents disk FOLDER GIB
   volume-contents describe FOLDER
   volume-contents manifest FOLDER PREFIX";
 
@@ -42,6 +45,8 @@ fn run(args: &[&str]) -> Result<()> {
             fill::share(&std::fs::File::open(origin)?, Path::new(copy)).map(drop)
         }
         ["orphan", folder] => work::orphan(Path::new(folder)),
+        ["aged", folder, files] => large::aged(Path::new(folder), files.parse().context("FILES")?),
+        ["disk", folder, gib] => large::disk(Path::new(folder), gib.parse().context("GIB")?),
         ["describe", folder] => describe::print(Path::new(folder)),
         ["manifest", folder, prefix] => describe::write(Path::new(folder), prefix),
         _ => bail!("{USAGE}"),
