@@ -162,7 +162,7 @@ pub struct Cli {
 
     /// At most so much memory for reads in flight and for changes, such as 64M.
     ///
-    /// Half of it is for reads, 1 MiB each, as long as --threads does not say less; the rest is for
+    /// Half of it is for reads, 2 MiB each, as long as --threads does not say less; the rest is for
     /// the blocks that repairs change. More of them are kept in a temporary file without a name in
     /// the folder TMPDIR names, or /var/tmp; without this option, those beyond a quarter of the
     /// machine's memory. What is known of the volume takes memory besides: some bytes for each

@@ -2,7 +2,7 @@
 //! be in a file instead.
 
 /// What each read in flight takes.
-const READ_BYTES: u64 = 1 << 20;
+const READ_BYTES: u64 = 2 << 20;
 
 /// Changes take at most this part of the machine's memory where nobody says otherwise.
 const PART: u64 = 4;
@@ -46,9 +46,9 @@ mod tests {
             let Shares { threads, changes_bytes } = Shares::of(Some(limit), 16);
             (threads, changes_bytes / MIB)
         };
-        assert_eq!(shares(100 * MIB), (16, 84));
-        assert_eq!(shares(8 * MIB), (4, 4));
-        assert_eq!(shares(2 * MIB), (1, 1));
+        assert_eq!(shares(100 * MIB), (16, 68));
+        assert_eq!(shares(16 * MIB), (4, 8));
+        assert_eq!(shares(4 * MIB), (1, 2));
         assert_eq!(shares(0), (1, 0));
     }
 

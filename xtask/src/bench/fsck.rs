@@ -13,7 +13,7 @@ use super::{Options, Row, programs, raw, table};
 
 /// Who made a volume, of what.
 #[derive(Clone, Copy)]
-enum Volume {
+pub enum Volume {
     /// The library of our mkfs.
     Tree(Tree),
     /// The kernel.
@@ -21,7 +21,8 @@ enum Volume {
 }
 
 impl Volume {
-    fn ocfs2(self, folder: &Path) -> Result<PathBuf> {
+    /// Its image; `folder` has the programs.
+    pub fn ocfs2(self, folder: &Path) -> Result<PathBuf> {
         match self {
             Self::Tree(tree) => tree.ocfs2(),
             Self::ByKernel(contents) => contents.ocfs2(folder),
@@ -42,15 +43,15 @@ struct Work {
 /// The tree on which others are measured as well.
 pub const MANY: Tree = Tree::new(20 << 30, 1_000_000, 1000);
 
-/// What the issue of scale is about: a volume in use.
-const AGED: Contents = Contents::Aged(1_000_000);
+/// A volume as it is when it was used.
+pub const AGED: Contents = Contents::Aged(1_000_000);
 
 const WORKS: [Work; 11] = [
     Work::new("an almost empty volume of 4 GiB", Tree::new(4 << 30, 0, 1)),
     Work::new("10,000 files", Tree::new(20 << 30, 10_000, 1000)),
     Work::new("100,000 files", Tree::new(20 << 30, 100_000, 1000)),
     Work { others: Some(MANY), ..Work::new("1,000,000 files", MANY) },
-    Work::by_kernel("900,000 files, made by Linux, 100,000 more deleted", AGED),
+    Work::by_kernel("900,000 names, made by Linux", AGED),
     Work::new("100,000 files in 10,000 directories", Tree::new(20 << 30, 100_000, 10)),
     Work::new("500,000 files in one directory", Tree::new(20 << 30, 500_000, 500_000)),
     Work::new(

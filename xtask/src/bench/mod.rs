@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 use ocfs2_cli::human_size;
 use ocfs2_testing::c_tool;
 
@@ -16,11 +17,13 @@ use crate::cargo::{self, Profile};
 use crate::measure::{self, Cost};
 
 mod by_kernel;
+mod fast;
 mod fsck;
 mod mkfs;
 pub mod raw;
 mod repair;
 mod san;
+mod shown;
 mod volumes;
 
 /// What to measure, and where to put it.
@@ -47,6 +50,8 @@ enum Program {
     Fsck,
     /// fsck.ocfs2 that repairs
     Repair,
+    /// fsck.ocfs2 on a disk in memory
+    Fast,
     /// fsck.ocfs2 where each read takes a millisecond
     San,
 }
@@ -58,6 +63,7 @@ impl Program {
             Self::Mkfs => "# Benchmarks of mkfs.ocfs2\n",
             Self::Fsck => "# Benchmarks of fsck.ocfs2\n",
             Self::Repair => "# Benchmarks of repairs by fsck.ocfs2\n",
+            Self::Fast => "# Benchmarks of fsck.ocfs2 on a fast disk\n",
             Self::San => "# Benchmarks of fsck.ocfs2 on a slow SAN\n",
         }
     }
@@ -69,7 +75,7 @@ pub fn run(options: &Options) -> Result<()> {
     if options.prepare {
         return fsck::prepare_all(&folder);
     }
-    for program in [Program::Mkfs, Program::Fsck, Program::Repair, Program::San] {
+    for program in Program::value_variants().iter().copied() {
         if options.only.is_some_and(|only| only != program) {
             continue;
         }
@@ -78,6 +84,7 @@ pub fn run(options: &Options) -> Result<()> {
             Program::Mkfs => mkfs::run(options, &folder, &mut part)?,
             Program::Fsck => fsck::run(options, &folder, &mut part)?,
             Program::Repair => repair::run(options, &folder, &mut part)?,
+            Program::Fast => fast::run(options, &folder, &mut part)?,
             Program::San => san::run(options, &folder, &mut part)?,
         }
         print!("{part}");

@@ -1,6 +1,5 @@
 //! fsck.ocfs2 on a device each read of which takes a millisecond, as on a slow SAN.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,14 +9,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use ocfs2_testing::Scratch;
 
-use super::fsck::{MANY, others, prepare, subjects};
+use super::Options;
+use super::fsck::{AGED, MANY, Volume, prepare};
+use super::shown::{Shown, Work, measure};
 use super::volumes::{Tree, program};
-use super::{Options, table};
 
-/// Volumes to be checked.
-const WORKS: [(&str, Tree, bool); 2] = [
-    ("1,000,000 files", MANY, true),
-    ("100,000 files in 10,000 directories", Tree::new(20 << 30, 100_000, 10), false),
+const WORKS: [Work; 3] = [
+    Work { title: "1,000,000 files", volume: Volume::Tree(MANY), others: Some(MANY) },
+    Work { title: "900,000 names, made by Linux", volume: Volume::ByKernel(AGED), others: None },
+    Work {
+        title: "100,000 files in 10,000 directories",
+        volume: Volume::Tree(Tree::new(20 << 30, 100_000, 10)),
+        others: None,
+    },
 ];
 
 /// Measures and adds its tables.
@@ -28,33 +32,7 @@ pub fn run(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
          number can wait\nat a time. The images themselves are in the page cache. The raw read is \
          of all bytes that are\nallocated in the image, 16 reads of at most 1 MiB at a time.\n",
     );
-    for (title, tree, with_others) in &WORKS {
-        let image = tree.ocfs2()?;
-        let mut shown: Vec<Slow> = Vec::new();
-        shown.push(Slow::show(&image)?);
-        let mut all = subjects(folder, &image, |_| shown[0].device())?;
-        if *with_others {
-            for path in [tree.ext4()?, tree.xfs()?] {
-                shown.push(Slow::show(&path)?);
-            }
-            let device = |image: &Path| {
-                let slow = shown.iter().find(|slow| slow.image == image);
-                slow.map_or_else(|| image.to_owned(), Slow::device)
-            };
-            all.extend(others(tree, device)?);
-        }
-        eprintln!("fsck.ocfs2 -fn, {title}, 1 ms a read, {} x", options.runs);
-        for _ in 0..options.runs.max(1) {
-            for subject in &mut all {
-                prepare(&subject.image, false)?;
-                subject.run()?;
-            }
-        }
-        let _ = write!(text, "\n## fsck.ocfs2 -fn, {title}, 1 ms a read\n\n");
-        let rows: Vec<_> = all.into_iter().map(|subject| subject.row).collect();
-        text.push_str(&table(&rows));
-    }
-    Ok(())
+    measure(options, folder, text, &WORKS, Slow::show, "1 ms a read")
 }
 
 /// An image that is shown as a slow file, until it is dropped.
@@ -88,9 +66,15 @@ impl Slow {
         wait_for(|| device.metadata().is_ok_and(|it| it.len() == size))?;
         Ok(slow)
     }
+}
 
+impl Shown for Slow {
     fn device(&self) -> PathBuf {
         self.folder.join("device")
+    }
+
+    fn prepare(&self) -> Result<()> {
+        prepare(&self.image, false)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::suballocs::{Bit, Group, Suballoc, Suballocs};
 use crate::{Context, Finding, Place, Stop};
 
 /// Bytes that are read at once.
-const PIECE_BYTES: u32 = 1 << 20;
+const PIECE_BYTES: u32 = 2 << 20;
 
 /// Reads all inodes; `merge` gets what each piece collected, in the order of the groups.
 ///
