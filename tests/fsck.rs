@@ -15,7 +15,9 @@ use jsonschema::Validator;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_testing::damage::{Base, Files, Image, Recipe, all, c_fsck, complaints};
 use ocfs2_testing::populate::{Tree, populate};
-use ocfs2_testing::{Outcome, Run, Scratch, fixture, fixture_copy, oracle, program, while_beating};
+use ocfs2_testing::{
+    Outcome, Run, Scratch, c_fsck_within, fixture, fixture_copy, oracle, program, while_beating,
+};
 use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::{Volume, VolumeOptions};
 use serde_json::{Value, json};
@@ -228,10 +230,7 @@ fn a_clean_volume_is_described_as_by_the_c_tool() {
     let Some(c_fsck) = oracle("fsck.ocfs2") else { return };
     for name in ["clean-4k-o2cb", "clean-512-local"] {
         let image = fixture(name);
-        let theirs = Run::new("sh")
-            .args(["-c", "ulimit -v 300000; exec \"$0\" -n \"$1\""])
-            .args([&c_fsck, &image])
-            .success();
+        let theirs = c_fsck_within(300_000, &c_fsck, "-n", &image).expect_status(0);
         let ours = fsck(&image, &["-n"]).success();
         let skipped = "** Skipping slot recovery because -n was given. **\n";
         assert_eq!(ours.stdout, theirs.stdout.replace(skipped, ""), "{ours}");
@@ -561,8 +560,7 @@ fn a_crashed_volume_is_recovered_without_a_question() {
         }
 
         if let Some(c_fsck) = oracle("fsck.ocfs2") {
-            let limited = "ulimit -v 300000; exec \"$0\" -fn \"$1\"";
-            let theirs = Run::new("sh").args(["-c", limited]).args([&c_fsck, &image]).success();
+            let theirs = c_fsck_within(300_000, &c_fsck, "-fn", &image).expect_status(0);
             assert!(theirs.stdout.contains("All passes succeeded."), "{theirs}");
             for code in ["CLUSTER_ALLOC_BIT", "GROUP_", "CHAIN_", "LALLOC_", "TRUNCATE_"] {
                 assert!(!theirs.stdout.contains(code), "{theirs}");

@@ -13,7 +13,7 @@ use ocfs2_format::dinode::Dinode;
 use ocfs2_format::superblock::SuperBlock;
 use ocfs2_mkfs::{Cli, Facts, Plan, Random, WriteOptions, resolve};
 use ocfs2_testing::compare::{Comparison, compare};
-use ocfs2_testing::{Run, Scratch, oracle, program, skip};
+use ocfs2_testing::{Run, Scratch, c_fsck_within, oracle, program, skip};
 use ocfs2_volume::device::{DeviceOptions, open};
 
 const UUID: &str = "2a4d1c58-1faa-42a1-a41d-26efc90c1315";
@@ -34,14 +34,12 @@ impl Judges {
 
     /// The codes of what fsck finds, sorted; each once.
     fn complaints(&self, image: &Path) -> Vec<String> {
-        // It locks a fifth of the free memory, unless it is kept from having that much.
-        let limit = if image.metadata().unwrap().len() < 64 << 30 { "300000" } else { "unlimited" };
-        let checked = Run::new("sh")
-            .args(["-c", &format!("ulimit -v {limit}; exec \"$0\" -fn \"$1\"")])
-            .arg(&self.fsck)
-            .arg(image)
-            .timeout(Duration::from_secs(300))
-            .output();
+        let checked = if image.metadata().unwrap().len() < 64 << 30 {
+            c_fsck_within(300_000, &self.fsck, "-fn", image)
+        } else {
+            let whole = Run::new(&self.fsck).arg("-fn").arg(image);
+            whole.timeout(Duration::from_secs(300)).output()
+        };
         let code = |line: &str| Some(line.trim().strip_prefix('[')?.split_once(']')?.0.to_owned());
         let mut codes: Vec<_> = checked.stdout.lines().filter_map(code).collect();
         codes.sort_unstable();

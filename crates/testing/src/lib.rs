@@ -8,6 +8,7 @@ pub mod compare;
 pub mod damage;
 mod fixture;
 mod heartbeat;
+mod limited;
 mod loop_device;
 mod manifest;
 mod oracle;
@@ -20,6 +21,7 @@ pub mod vm;
 
 pub use fixture::{fixture, fixture_copy};
 pub use heartbeat::{beat, while_beating};
+pub use limited::c_fsck_within;
 pub use loop_device::LoopDevice;
 pub use manifest::{Listed, ListedExtent, Manifest, VolumePath, manifest};
 pub use oracle::{c_tool, find_program, is_c_tool, oracle, skip};

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Base;
-use crate::{Run, c_tool};
+use crate::{c_fsck_within, c_tool};
 
 /// What the C fsck.ocfs2 said.
 #[derive(Clone, Debug)]
@@ -57,9 +57,7 @@ fn code(line: &str) -> Option<String> {
 /// It is not installed.
 pub fn c_fsck(image: &Path, options: &str) -> CReport {
     let fsck = c_tool("fsck.ocfs2").expect("the C fsck.ocfs2 is installed");
-    // It locks a fifth of the free memory, unless it is kept from having that much.
-    let limited = "ulimit -v 300000; ulimit -c 0; exec timeout -k 5 100 \"$0\" \"$1\" \"$2\"";
-    let outcome = Run::new("sh").args(["-c", limited]).arg(fsck).arg(options).arg(image).output();
+    let outcome = c_fsck_within(300_000, &fsck, options, image);
     let output = outcome.stdout + &outcome.stderr;
     CReport {
         questions: output.lines().filter(|line| code(line).is_some()).map(str::to_owned).collect(),

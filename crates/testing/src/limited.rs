@@ -1,0 +1,22 @@
+//! The C `fsck.ocfs2` with less memory than it would take.
+
+use std::path::Path;
+
+use crate::{Outcome, Run};
+
+/// Runs the C fsck.ocfs2 for at most 100 seconds with about `kib` KiB of memory.
+///
+/// It locks a fifth of the free memory, or half of that, and so on, until it gets it. What the limit
+/// leaves for all else is chance; where it is too little, another limit leaves more.
+pub fn c_fsck_within(kib: u64, fsck: &Path, options: &str, image: &Path) -> Outcome {
+    let run = |kib: u64| {
+        let limited = "ulimit -c 0; exec timeout -k 5 100 \"$0\" \"$1\" \"$2\"";
+        let limited = format!("ulimit -v {kib}; {limited}");
+        Run::new("sh").args(["-c", &limited]).arg(fsck).arg(options).arg(image).output()
+    };
+    let outcome = run(kib);
+    match outcome.stderr.contains("Memory allocation failed") {
+        true => run(kib + kib / 2),
+        false => outcome,
+    }
+}
