@@ -6,10 +6,18 @@ use bitflags::bitflags;
 use crate::error::{expect_eq, expect_signature};
 use crate::extent::{ExtentList, ExtentListHeader, ExtentRec};
 use crate::structure::structure;
-use crate::{Blkno, BlockCheck, Invalid, Structure, Truncated};
+use crate::{Blkno, BlockCheck, BlockSize, Invalid, Structure, Truncated};
 
 /// Bytes of a bucket: whole blocks of any block size.
 pub const BUCKET_SIZE: usize = 4096;
+
+/// Entries a bucket may have: those that fit, behind the header, into its first block.
+///
+/// Linux writes more where blocks are small, and refuses them from 6.12.114 on.
+pub fn bucket_entries(block_size: BlockSize) -> usize {
+    (block_size.size() - XattrHeader::SIZE) / XattrEntry::SIZE
+}
+
 /// Longest value that is kept beside its name, in bytes.
 pub const MAX_LOCAL_VALUE: u64 = 80;
 /// Longest value there can be, in bytes.
@@ -393,6 +401,11 @@ mod tests {
 
     use super::*;
     use crate::structure::assert_round_trip;
+
+    #[test]
+    fn a_bucket_has_the_entries_of_its_first_block() {
+        assert_eq!(BlockSize::ALL.map(bucket_entries), [31, 63, 127, 255]);
+    }
 
     #[test]
     fn every_byte_is_kept() {

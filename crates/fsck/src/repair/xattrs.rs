@@ -10,9 +10,9 @@ use ocfs2_format::hash::{CharSign, xattr_hash};
 use ocfs2_format::superblock::XATTR_INLINE_SIZE;
 use ocfs2_format::xattr::{
     BUCKET_SIZE, MAX_LOCAL_VALUE, MAX_VALUE, XattrArea, XattrBlock, XattrEntry, XattrHeader,
-    XattrPrefix, XattrTreeRoot, XattrValueRoot,
+    XattrPrefix, XattrTreeRoot, XattrValueRoot, bucket_entries,
 };
-use ocfs2_format::{Blkno, Cluster, Cpos, Structure, check};
+use ocfs2_format::{Blkno, BlockSize, Cluster, Cpos, Structure, check};
 use ocfs2_volume::{Inode, Volume};
 
 use super::tree::{self, Gathered};
@@ -194,8 +194,7 @@ fn buckets(
     attributes.sort_by(|one, other| {
         (one.hash, one.xe_type, &one.name).cmp(&(other.hash, other.xe_type, &other.name))
     });
-    let unit = geometry.block_size.size();
-    let packed = in_buckets(&attributes, unit);
+    let packed = in_buckets(&attributes, geometry.block_size);
     let per_cluster = (geometry.cluster_size.bytes() as usize / BUCKET_SIZE).max(1);
     let chunks: Vec<_> = packed.chunks(per_cluster).collect();
     let clusters: Vec<_> =
@@ -368,13 +367,15 @@ fn mend(
 }
 
 /// The attributes in buckets, with the hash each begins with; those of one hash are together.
-fn in_buckets(attributes: &[Attribute], unit: usize) -> Vec<(u32, Vec<u8>)> {
+fn in_buckets(attributes: &[Attribute], block_size: BlockSize) -> Vec<(u32, Vec<u8>)> {
+    let (unit, most) = (block_size.size(), bucket_entries(block_size));
     let mut buckets = Vec::new();
     let mut start = 0;
     while start < attributes.len() || buckets.is_empty() {
         let rest = attributes.get(start..).unwrap_or_default();
         let mut bytes = vec![0; BUCKET_SIZE];
-        let mut count = pack(&mut bytes, rest, Some(unit));
+        let fitting = rest.get(..most).unwrap_or(rest);
+        let mut count = pack(&mut bytes, fitting, Some(unit));
         // Not all of one hash fit: they go on together in the next one.
         if let (Some(last), Some(next)) = (rest.get(count.wrapping_sub(1)), rest.get(count))
             && last.hash == next.hash
