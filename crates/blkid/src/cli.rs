@@ -34,6 +34,8 @@ JSON:
       label, uuid, version, block_size, ...
                      the other tags, in lower case, as text; bytes that are no UTF-8 are
                      replaced by U+FFFD
+      label_escaped, ...
+                     where that was so: the text with such bytes as \\xff, a backslash as \\\\
       magic_offset   where its signature is, in bytes
       description    one line for a person
       slots, cluster_stack, cluster_name, cluster_size_bytes, volume_size_bytes,
@@ -145,7 +147,7 @@ pub struct Cli {
     #[arg(short = 'S', long, value_name = "BYTES", value_parser = parse_size)]
     pub size: Option<u64>,
 
-    /// Print labels as they are, also what a terminal may not print
+    /// Print labels as UTF-8; control characters stay escaped
     #[arg(short = 'd', long)]
     pub no_encoding: bool,
 

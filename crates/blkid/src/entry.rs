@@ -7,7 +7,7 @@ use ocfs2_probe::{Found, Usage};
 /// A device on which something was found.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Entry {
-    /// What it is called in the output: its path, or `IMAGE#NUMBER`.
+    /// What it is called in the output: its path, encoded, or `IMAGE#NUMBER`.
     pub name: String,
     /// The device node or image.
     pub path: PathBuf,
@@ -81,16 +81,13 @@ impl Entry {
     }
 
     /// For the tag `AMBIVALENT`: usage, type and version of everything found.
-    pub(crate) fn candidates(&self) -> String {
+    pub(crate) fn candidates(&self) -> Vec<Vec<u8>> {
         let candidate = |found: &Found| {
-            let version = found.get("VERSION").map(String::from_utf8_lossy);
-            [found.usage.name(), Some(found.kind), version.as_deref()]
-                .into_iter()
-                .flatten()
-                .collect::<Vec<_>>()
-                .join(":")
+            let usage = found.usage.name().map(str::as_bytes);
+            let parts = [usage, Some(found.kind.as_bytes()), found.get("VERSION")];
+            parts.into_iter().flatten().collect::<Vec<_>>().join(&b':')
         };
-        self.exclusive().map(candidate).collect::<Vec<_>>().join(" ")
+        self.exclusive().map(candidate).collect()
     }
 
     /// All tags, with `low_level` those that only this mode shows.
@@ -158,7 +155,7 @@ mod tests {
     fn two_file_systems_are_ambivalent_unless_the_device_is_tiny() {
         let large = entry(2 << 20, &[EXT2, ASM]);
         assert!(large.is_ambivalent());
-        assert_eq!(large.candidates(), "filesystem:ext2:0.0 filesystem:oracleasm");
+        assert_eq!(large.candidates(), [&b"filesystem:ext2:0.0"[..], b"filesystem:oracleasm"]);
         assert!(large.tags(true).is_empty());
         let tiny = entry(1 << 20, &[EXT2, ASM]);
         assert!(!tiny.is_ambivalent());

@@ -1,5 +1,6 @@
 //! The JSON output. Its shape is described in the long help.
 
+use ocfs2_cli::encode::{json_escaped, json_path, json_text};
 use ocfs2_probe::Found;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
@@ -36,7 +37,7 @@ fn device(entry: &Entry) -> Device {
         Some((name, text(&tag.value)))
     });
     Device {
-        device: entry.path.display().to_string(),
+        device: json_path(&entry.path),
         size_bytes: entry.size_bytes,
         partition: entry.partition,
         ambivalent: entry.is_ambivalent(),
@@ -46,7 +47,7 @@ fn device(entry: &Entry) -> Device {
 }
 
 fn text(bytes: &[u8]) -> Json {
-    Json::from(String::from_utf8_lossy(bytes))
+    Json::from(json_text(bytes))
 }
 
 fn contents(found: &Found) -> Map<String, Json> {
@@ -55,7 +56,7 @@ fn contents(found: &Found) -> Map<String, Json> {
     put("type", found.kind.into());
     put("usage", found.usage.name().unwrap_or("partition-table").into());
     for tag in &found.tags {
-        let text = String::from_utf8_lossy(&tag.value);
+        let text = json_text(&tag.value);
         let number = || text.parse::<u64>().map_or(Json::Null, Json::from);
         match tag.name {
             "PTUUID" => put("uuid", text.into()),
@@ -64,7 +65,13 @@ fn contents(found: &Found) -> Map<String, Json> {
             "OCFS2_CLUSTER_SIZE" => put("cluster_size_bytes", number()),
             "OCFS2_VOLUME_SIZE" => put("volume_size_bytes", number()),
             "OCFS2_FEATURES" => put("features", text.split_whitespace().collect::<Vec<_>>().into()),
-            name => put(&name.trim_start_matches("OCFS2_").to_lowercase(), text.into()),
+            name => {
+                let name = name.trim_start_matches("OCFS2_").to_lowercase();
+                if let Some(escaped) = json_escaped(&tag.value) {
+                    put(&format!("{name}_escaped"), escaped.into());
+                }
+                put(&name, text.into())
+            }
         };
     }
     put("magic_offset", found.magic.start.into());

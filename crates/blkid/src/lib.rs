@@ -4,7 +4,6 @@
 #![deny(missing_docs)]
 
 mod cli;
-mod encode;
 mod entry;
 mod json;
 mod limits;

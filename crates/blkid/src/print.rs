@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
+
+use ocfs2_cli::encode::{caret, udev_encoded, udev_word, value};
 
 use crate::cli::Format;
-use crate::encode::{caret, hex, underscore};
 use crate::entry::{Entry, Value};
 use crate::json;
 
@@ -18,7 +19,7 @@ pub struct PrintOptions {
     pub tags: Vec<String>,
     /// Also what only the low-level mode shows.
     pub low_level: bool,
-    /// Make labels safe for a terminal.
+    /// Of labels, leave of ASCII only what needs no escape.
     pub encode: bool,
 }
 
@@ -29,13 +30,8 @@ impl PrintOptions {
         tags
     }
 
-    fn safe(&self, value: &[u8], escaped: &[u8]) -> Vec<u8> {
-        if !self.encode {
-            return value.to_owned();
-        }
-        let mut out = Vec::new();
-        caret(value, escaped, &mut out);
-        out
+    fn safe(&self, bytes: &[u8], quoted: &[u8]) -> Vec<u8> {
+        if self.encode { caret(bytes, quoted) } else { value(bytes) }
     }
 }
 
@@ -69,14 +65,19 @@ pub fn print(out: &mut impl Write, entries: &[Entry], options: &PrintOptions) ->
             Format::Device => writeln!(out, "{}", entry.name)?,
             Format::Value => {
                 for tag in &tags {
-                    out.write_all(&tag.value)?;
+                    out.write_all(&value(&tag.value))?;
                     writeln!(out)?;
                 }
             }
             Format::Export => export(out, entry, &tags, options)?,
             Format::Udev if ambivalent => {
                 out.write_all(b"ID_FS_AMBIVALENT=")?;
-                writeln!(out, "{}", entry.candidates())?;
+                // Words of udev's own alphabet, with blanks between them.
+                for (index, candidate) in entry.candidates().iter().enumerate() {
+                    out.write_all(if index > 0 { b" " } else { b"" })?;
+                    out.write_all(&udev_encoded(candidate))?;
+                }
+                writeln!(out)?;
             }
             Format::Udev => tags.iter().try_for_each(|tag| udev(out, tag))?,
             _ => full(out, entry, &tags, options)?,
@@ -119,29 +120,26 @@ fn export(
     Ok(())
 }
 
+/// What udev reads: a line begins a property, so every value is encoded.
 fn udev(out: &mut impl Write, tag: &Value) -> io::Result<()> {
-    let mut line = |key: &str, value: &[u8]| {
+    let mut line = |key: &str, encoded: &[u8]| {
         write!(out, "{key}=")?;
-        out.write_all(value)?;
+        out.write_all(encoded)?;
         writeln!(out)
     };
-    let name = tag.name;
+    let (name, encoded) = (tag.name, udev_encoded(&tag.value));
     match name {
-        "PTTYPE" => line("ID_PART_TABLE_TYPE", &tag.value),
-        "PTUUID" => line("ID_PART_TABLE_UUID", &tag.value),
+        "PTTYPE" => line("ID_PART_TABLE_TYPE", &encoded),
+        "PTUUID" => line("ID_PART_TABLE_UUID", &encoded),
         "LABEL" | "UUID" | "UUID_SUB" | "LABEL_FATBOOT" => {
-            line(&format!("ID_FS_{name}"), &underscore(&tag.value))?;
-            line(&format!("ID_FS_{name}_ENC"), &hex(&tag.value))
+            line(&format!("ID_FS_{name}"), &udev_word(&tag.value))?;
+            line(&format!("ID_FS_{name}_ENC"), &encoded)
         }
-        "VERSION" => line("ID_FS_VERSION", &hex(&tag.value)),
-        _ if name.ends_with("_ID") => line(&format!("ID_FS_{name}"), &hex(&tag.value)),
-        "PART_ENTRY_NAME" => line("ID_PART_ENTRY_NAME", &hex(&tag.value)),
-        _ if name.starts_with("PART_ENTRY_") => line(&format!("ID_{name}"), &tag.value),
-        "PARTLABEL" | "PARTUUID" => line(&format!("ID_FS_{name}"), &tag.value),
+        _ if name.starts_with("PART_ENTRY_") => line(&format!("ID_{name}"), &encoded),
         _ if name.ends_with("_SIZE") && name != "BLOCK_SIZE" && !name.starts_with("OCFS2") => {
-            line(&format!("ID_IOLIMIT_{name}"), &tag.value)
+            line(&format!("ID_IOLIMIT_{name}"), &encoded)
         }
-        _ => line(&format!("ID_FS_{name}"), &tag.value),
+        _ => line(&format!("ID_FS_{name}"), &encoded),
     }
 }
 
@@ -151,8 +149,8 @@ fn list(out: &mut impl Write, entries: &[Entry], options: &PrintOptions) -> io::
     /// Where type, label and use end, from the end of the name.
     const ENDS: [usize; 3] = [8, 17, 32];
     let uses = Uses::of_this_machine();
-    // What reads it from a pipe gets labels as they are, like from util-linux.
-    let encode = io::stdout().is_terminal();
+    // What reads it from a pipe gets UTF-8 as it is, like from util-linux.
+    let encode = ocfs2_cli::is_terminal();
     writeln!(out, "device     fs_type label    mount point    UUID")?;
     let width = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     writeln!(out, "{}", "-".repeat(width))?;
@@ -160,8 +158,8 @@ fn list(out: &mut impl Write, entries: &[Entry], options: &PrintOptions) -> io::
         let tags = entry.tags(false);
         let text = |name: &str| {
             let tag = tags.iter().find(|tag| tag.name == name);
-            let value = tag.map(|tag| tag.value.as_slice()).unwrap_or_default();
-            if encode { options.safe(value, b"") } else { value.to_owned() }
+            let bytes = tag.map(|tag| tag.value.as_slice()).unwrap_or_default();
+            if encode { options.safe(bytes, b"") } else { value(bytes) }
         };
         let name = &entry.name;
         if name.len() < NAME_WIDTH {
@@ -170,7 +168,7 @@ fn list(out: &mut impl Write, entries: &[Entry], options: &PrintOptions) -> io::
             write!(out, "{name}\n{:NAME_WIDTH$}", "")?;
         }
         let mut at = 0;
-        for (cell, end) in [text("TYPE"), text("LABEL"), uses.of(entry).into()].iter().zip(ENDS) {
+        for (cell, end) in [text("TYPE"), text("LABEL"), value(uses.of(entry))].iter().zip(ENDS) {
             let gap = end.saturating_sub(at + cell.len()).max(1);
             out.write_all(cell)?;
             write!(out, "{:gap$}", "")?;

@@ -1,6 +1,7 @@
 //! Looking at devices.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -104,7 +105,8 @@ fn is_shown(entry: &Entry, options: &SurveyOptions) -> bool {
 
 /// The device, and the partitions inside if it is an image.
 fn look_at(path: &Path, options: &SurveyOptions) -> anyhow::Result<Vec<Entry>> {
-    let name = path.display().to_string();
+    let name = ocfs2_cli::encode::value(path.as_os_str().as_bytes());
+    let name = ocfs2_cli::encode::json_text(name);
     let whole = open(path, &DeviceOptions::default())?;
     let mut entry = Entry {
         name: name.clone(),

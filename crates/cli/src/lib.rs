@@ -4,6 +4,8 @@
 //! it was called, prints the error and turns the outcome into an exit status.
 //!
 //! ```no_run
+//! use std::io::Write;
+//!
 //! #[derive(clap::Parser)]
 //! #[command(name = "frob.ocfs2", version)]
 //! struct Cli {
@@ -12,13 +14,14 @@
 //!
 //! fn main() -> std::process::ExitCode {
 //!     ocfs2_cli::run(ocfs2_cli::Failure::default(), |cli: Cli| {
-//!         println!("{}", cli.device.display());
+//!         writeln!(ocfs2_cli::Output::stdout(), "{}", ocfs2_cli::shown(&cli.device))?;
 //!         Ok(ocfs2_cli::Status::SUCCESS)
 //!     })
 //! }
 //! ```
 #![deny(missing_docs)]
 
+pub mod encode;
 mod interrupt;
 mod output;
 mod program;
@@ -27,10 +30,13 @@ mod prompt;
 mod size;
 mod table;
 
+pub use encode::{shown, terminal};
 pub use interrupt::{Interrupt, Interrupted};
-pub use output::{Output, OutputClosed, print_json};
-pub use program::{Failure, Status, causes, parse, print_error, print_warning, program_name, run};
+pub use output::{Output, OutputClosed, is_terminal, print_json};
+pub use program::{
+    Failure, Status, causes, parse, print_error, print_note, print_warning, program_name, run,
+};
 pub use progress::{Bar, NoProgress, Progress, progress};
 pub use prompt::{CannotAsk, confirm};
 pub use size::{SizeError, human_size, parse_size};
-pub use table::{printable, table};
+pub use table::table;

@@ -1,6 +1,8 @@
-//! Standard output that may be closed by its reader, and JSON on it.
+//! Standard output and standard error: the only way to them.
 
-use std::io::{self, Stdout, Write};
+use std::io::{self, Stderr, Stdout, Write};
+
+use crate::encode;
 
 /// The reader of standard output has gone away, as in `blkid | head -1`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -9,6 +11,9 @@ pub struct OutputClosed;
 
 /// Standard output. `println!` panics when its reader has gone away; this gives an error that
 /// [`crate::run`] turns into a quiet end.
+///
+/// What a terminal would obey comes out as [`crate::terminal`] has it, but for the ends of lines
+/// and tabs: whatever a caller forgot to encode, it can not do more than begin a line.
 ///
 /// A program that must not stop halfway because nobody listens (mkfs) ignores the error.
 #[derive(Debug)]
@@ -21,16 +26,34 @@ impl Output {
     }
 }
 
+impl Output<Stderr> {
+    /// Of this process.
+    pub fn stderr() -> Self {
+        Self(io::stderr())
+    }
+}
+
 impl<W: Write> Output<W> {
     /// Another writer, treated the same way.
     pub fn new(writer: W) -> Self {
         Self(writer)
     }
+
+    /// Sends `codes` to the terminal, to be obeyed.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn control(&mut self, codes: &'static str) -> io::Result<()> {
+        self.0.write_all(codes.as_bytes()).map_err(closed)?;
+        self.flush()
+    }
 }
 
 impl<W: Write> Write for Output<W> {
+    /// Takes all of `buf`, which has to end with a whole character.
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.0.write(buf).map_err(closed)
+        self.0.write_all(&encode::terminal_lines(buf)).map_err(closed)?;
+        Ok(buf.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -46,13 +69,18 @@ fn closed(err: io::Error) -> io::Error {
     }
 }
 
+/// Whether standard output is a terminal.
+pub fn is_terminal() -> bool {
+    io::IsTerminal::is_terminal(&io::stdout())
+}
+
 /// Writes `value` as indented JSON and a newline.
 ///
 /// # Errors
 /// Those of `out`, and of a value that has no form in JSON.
 pub fn print_json(out: &mut impl Write, value: &impl serde::Serialize) -> io::Result<()> {
     // In one piece: a reader never sees half of it because of an error in `value`.
-    let mut text = serde_json::to_string_pretty(value)?;
+    let mut text = encode::json_document(value)?;
     text.push('\n');
     out.write_all(text.as_bytes())?;
     out.flush()
@@ -72,6 +100,16 @@ mod tests {
         let mut full = [0; 1];
         let err = Output::new(full.as_mut_slice()).write_all(b"xy").unwrap_err();
         assert_eq!(err.kind(), io::ErrorKind::WriteZero);
+    }
+
+    #[test]
+    fn what_a_terminal_obeys_does_not_come_out_unless_it_is_meant() {
+        let mut out = Output::new(Vec::new());
+        write!(out, "a\x1b[2J\u{9b}\t{}\n", "\u{202e}ä").unwrap();
+        out.write_all(b"\xff\r\n").unwrap();
+        out.control("\x1b[H").unwrap();
+        let expected = "a\\u{1b}[2J\\u{9b}\t\\u{202e}ä\n\\xff\\r\n\x1b[H";
+        assert_eq!(String::from_utf8(out.0).unwrap(), expected);
     }
 
     #[test]

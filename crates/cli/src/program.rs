@@ -1,12 +1,14 @@
 //! From the command line to the exit status.
 
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 
-use crate::OutputClosed;
+use crate::{Output, OutputClosed, terminal};
 
 /// The exit status of a program.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -71,6 +73,7 @@ pub fn run<P: clap::Parser>(
 /// The status to exit with.
 pub fn parse<P: clap::Parser>(failure: Failure) -> Result<P, Status> {
     P::try_parse().map_err(|err| {
+        let err = printable::<P>(err);
         if !err.use_stderr() {
             let _ = err.print();
             return Status::SUCCESS;
@@ -82,9 +85,19 @@ pub fn parse<P: clap::Parser>(failure: Failure) -> Result<P, Status> {
         }
         let text = err.render().to_string();
         let text = text.strip_prefix("error: ").unwrap_or(&text);
-        let _ = write!(io::stderr(), "{}: {text}", program_name());
+        let _ = write!(Output::stderr(), "{}: {text}", program_name());
         failure.usage
     })
+}
+
+/// The same error about encoded arguments: what it quotes of them must not begin a line.
+fn printable<P: clap::Parser>(err: clap::Error) -> clap::Error {
+    let encoded = |arg: OsString| OsString::from(terminal(arg.as_bytes()));
+    let is_unsafe = |arg: &OsStr| terminal(arg.as_bytes()).as_bytes() != arg.as_bytes();
+    if !std::env::args_os().any(|arg| is_unsafe(&arg)) {
+        return err;
+    }
+    P::try_parse_from(std::env::args_os().map(encoded)).err().unwrap_or(err)
 }
 
 /// An error with its causes, as far as it does not name them itself.
@@ -104,18 +117,24 @@ pub fn causes(err: &anyhow::Error) -> String {
 pub fn program_name() -> String {
     let called = std::env::args_os().next().unwrap_or_default();
     let name = Path::new(&called).file_name().unwrap_or(&called);
-    name.to_string_lossy().into_owned()
+    terminal(name.as_bytes())
 }
 
 /// Prints an error with its causes on standard error, in one line behind the program's name.
 pub fn print_error(err: &anyhow::Error) {
-    // Where standard error is closed there is no one to tell.
-    let _ = writeln!(io::stderr(), "{}: {}", program_name(), causes(err));
+    print_note(causes(err));
 }
 
-/// Prints a warning on standard error behind the program's name.
+/// Prints a warning on standard error, in one line behind the program's name.
 pub fn print_warning(warning: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "{}: warning: {warning}", program_name());
+    print_note(format_args!("warning: {warning}"));
+}
+
+/// Prints a text on standard error, in one line behind the program's name.
+pub fn print_note(note: impl std::fmt::Display) {
+    let line = terminal(note.to_string());
+    // Where standard error is closed there is no one to tell.
+    let _ = writeln!(Output::stderr(), "{}: {line}", program_name());
 }
 
 fn wraps_output_closed(cause: &(dyn std::error::Error + 'static)) -> bool {

@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
+use crate::{Output, terminal};
+
 /// There is nobody who could answer.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("can not ask \"{question}\", standard input is no terminal; {option} answers yes")]
@@ -23,8 +25,8 @@ pub fn confirm(question: &str, option: &'static str) -> Result<bool, CannotAsk> 
     if !stdin.is_terminal() {
         return Err(CannotAsk { question: question.to_owned(), option });
     }
-    let mut stderr = io::stderr();
-    let _ = write!(stderr, "{question} (y/N): ");
+    let mut stderr = Output::stderr();
+    let _ = write!(stderr, "{} (y/N): ", terminal(question));
     let _ = stderr.flush();
     Ok(answer(stdin.lock()))
 }

@@ -2,28 +2,21 @@
 
 use comfy_table::{ContentArrangement, Table, presets};
 
+use crate::terminal;
+
 /// Columns as wide as they need to be, two blanks apart, without lines around them; the form
 /// of `mounted.ocfs2`. Ends with a newline. Never wrapped: scripts read it.
 ///
-/// Control characters are shown escaped: cells hold what is on disks.
+/// Cells are encoded as [`terminal`] does it: they hold what is on disks.
 pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header);
-    table.add_rows(rows.iter().map(|row| row.iter().map(|cell| printable(cell))));
+    table.add_rows(rows.iter().map(|row| row.iter().map(|cell| terminal(cell))));
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
     table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
-}
-
-/// `text` with control characters escaped, fit for a terminal and for a single line.
-pub fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    out
 }
 
 #[cfg(test)]

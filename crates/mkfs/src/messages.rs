@@ -1,7 +1,7 @@
 //! What the program says, and where: results on standard output, the rest on standard error.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::Write;
 
 use ocfs2_cli::{Output, print_json, program_name, progress};
 
@@ -55,7 +55,7 @@ impl Messages {
     pub(crate) fn banner(&self) {
         if self.banner {
             let version = env!("CARGO_PKG_VERSION");
-            let _ = writeln!(io::stderr(), "{} {version}", program_name());
+            let _ = writeln!(Output::stderr(), "{} {version}", program_name());
         }
     }
 

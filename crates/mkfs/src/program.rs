@@ -4,7 +4,9 @@ use std::io::{self, IsTerminal};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use ocfs2_cli::{Interrupt, Interrupted, Output, Status, confirm, print_error, print_warning};
+use ocfs2_cli::{
+    Interrupt, Interrupted, Output, Status, confirm, print_error, print_warning, shown,
+};
 use ocfs2_volume::Device;
 
 use crate::cli::Cli;
@@ -37,7 +39,7 @@ pub fn run(cli: &Cli) -> Result<Status> {
         force: cli.force,
     })?;
     let made = make(cli, &options, time, &mut target, &mut messages);
-    let status = made.with_context(|| cli.device.display().to_string());
+    let status = made.with_context(|| shown(&cli.device));
     match status {
         Err(err) if is_interrupted(&err) => {
             print_error(&err);
@@ -73,7 +75,7 @@ fn make(
     let mut summary = Summary::new(cli, &settings, &plan);
     let mut source = match &cli.files {
         Some(_) if settings.is_heartbeat_device() => bail!(FillError::HeartbeatDevice),
-        Some(path) => Some(Source::open(path).with_context(|| path.display().to_string())?),
+        Some(path) => Some(Source::open(path).with_context(|| shown(path))?),
         None => None,
     };
     if cli.dry_run {
@@ -86,7 +88,7 @@ fn make(
             summary.count_files(files, &plan);
         }
         if occupant.consent() != Consent::Given {
-            print_warning(format_args!("{}: {occupant}", cli.device.display()));
+            print_warning(format_args!("{}: {occupant}", shown(&cli.device)));
         }
         messages.dry_run(&summary);
         return Ok(Status::SUCCESS);
@@ -137,7 +139,7 @@ fn consent(cli: &Cli, occupant: &Occupant) -> Result<bool> {
         let why = "nobody can be asked, standard input is no terminal";
         bail!("{occupant}; {option} overwrites it ({why})");
     }
-    print_warning(format_args!("{}: {occupant}", cli.device.display()));
+    print_warning(format_args!("{}: {occupant}", shown(&cli.device)));
     Ok(confirm("Proceed", option)?)
 }
 

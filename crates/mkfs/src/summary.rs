@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ocfs2_cli::encode::{json_path, json_text};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::superblock::STACKFLAG_GLOBAL_HEARTBEAT;
 use serde::Serialize;
@@ -80,11 +81,11 @@ impl Summary {
         let info = Some(&settings.cluster_info).filter(|info| info.ci_stack != [0; 4]);
         let group_bytes = u64::from(crate::resolve::group_bytes(geometry.block_size));
         Self {
-            device: cli.device.display().to_string(),
+            device: json_path(&cli.device),
             partition: cli.partition,
             dry_run: cli.dry_run,
             purpose: cli.purpose.map(Purpose::name),
-            label: String::from_utf8_lossy(&settings.label).into_owned(),
+            label: json_text(&settings.label),
             uuid: settings.uuid.to_string(),
             features: settings.features.names(),
             block_size: geometry.block_size.bytes(),
@@ -140,7 +141,7 @@ impl Summary {
             _ if self.local => String::new(),
             (Some(stack), Some(name)) => format!(
                 "Cluster stack: {stack}\nCluster name: {}\nStack Flags: {:#x}\n",
-                ocfs2_cli::printable(name),
+                ocfs2_cli::terminal(name),
                 u8::from(self.global_heartbeat),
             ),
             _ => "Cluster stack: classic o2cb\n".to_owned(),
@@ -156,7 +157,7 @@ impl fmt::Display for Summary {
         if let Some(purpose) = self.purpose {
             writeln!(f, "Filesystem Type of {purpose}")?;
         }
-        writeln!(f, "Label: {}", ocfs2_cli::printable(&self.label))?;
+        writeln!(f, "Label: {}", ocfs2_cli::terminal(&self.label))?;
         writeln!(f, "Features: {}", self.features.join(" "))?;
         writeln!(f, "Block size: {} ({} bits)", self.block_size, bits(self.block_size))?;
         writeln!(f, "Cluster size: {} ({} bits)", self.cluster_size, bits(self.cluster_size))?;

@@ -30,13 +30,13 @@ pub enum TargetError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// Neither a file nor a size to make one.
-    #[error("{}: no such file or directory; a size such as 4G creates an image", .0.display())]
+    #[error("{}: no such file or directory; a size such as 4G creates an image", ocfs2_cli::shown(.0))]
     NoSize(PathBuf),
     /// In use on this machine.
     #[error("{0}; -F overwrites it nevertheless, after a question that -x answers")]
     InUse(OpenError),
     /// The partition is not there.
-    #[error("{}: {cause}", path.display())]
+    #[error("{}: {cause}", ocfs2_cli::shown(path))]
     Partition {
         /// The disk.
         path: PathBuf,

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use ocfs2_cli::shown;
 use ocfs2_cluster::{Kernel, Online, OnlineError, ReferenceError, References, RegionPlace};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::superblock::STATE_ERROR;
@@ -75,7 +76,7 @@ pub enum MountError {
     #[error(transparent)]
     Option(#[from] OptionError),
     /// The mount point can not be one.
-    #[error("mount point {}: {why}", path.display())]
+    #[error("mount point {}: {why}", shown(path))]
     Target {
         /// The mount point.
         path: PathBuf,
@@ -94,7 +95,7 @@ pub enum MountError {
         devices: Vec<PathBuf>,
     },
     /// The list of devices, or the device, can not be read.
-    #[error("{}: {cause}", path.display())]
+    #[error("{}: {cause}", shown(path))]
     Io {
         /// Which.
         path: PathBuf,
@@ -102,13 +103,13 @@ pub enum MountError {
         cause: io::Error,
     },
     /// A file.
-    #[error("{} is not a block device; an image is mounted with -o loop", .0.display())]
+    #[error("{} is not a block device; an image is mounted with -o loop", shown(.0))]
     NotABlockDevice(PathBuf),
     /// The device can not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// It holds no volume that can be mounted.
-    #[error("{}: {cause}", path.display())]
+    #[error("{}: {cause}", shown(path))]
     Volume {
         /// The device.
         path: PathBuf,
@@ -116,7 +117,7 @@ pub enum MountError {
         cause: Box<OpenVolumeError>,
     },
     /// A structure of the volume can not be read.
-    #[error("{}: {cause}; fsck.ocfs2 checks the volume", path.display())]
+    #[error("{}: {cause}; fsck.ocfs2 checks the volume", shown(path))]
     Damaged {
         /// The device.
         path: PathBuf,
@@ -125,7 +126,8 @@ pub enum MountError {
     },
     /// tunefs was interrupted.
     #[error(
-        "{}: a change of the volume ({what}) was interrupted: run fsck.ocfs2 first", path.display()
+        "{}: a change of the volume ({what}) was interrupted: run fsck.ocfs2 first",
+        shown(path)
     )]
     InProgress {
         /// The device.
@@ -134,7 +136,7 @@ pub enum MountError {
         what: String,
     },
     /// The device can not be written.
-    #[error("{}: the device is read-only, so mount it with -o ro", path.display())]
+    #[error("{}: the device is read-only, so mount it with -o ro", shown(path))]
     ReadOnlyDevice {
         /// The device.
         path: PathBuf,
@@ -142,7 +144,9 @@ pub enum MountError {
     /// It can not be written, and that would be needed.
     #[error(
         "{}: the journals of slots {} have to be replayed, and the device is read-only: mount it \
-         once where it can be written, or run fsck.ocfs2 there", path.display(), numbers(slots)
+         once where it can be written, or run fsck.ocfs2 there",
+        shown(path),
+        numbers(slots)
     )]
     ReadOnlyDirty {
         /// The device.
@@ -151,7 +155,7 @@ pub enum MountError {
         slots: Vec<u16>,
     },
     /// Its cluster is not there.
-    #[error("{}: {cause}", path.display())]
+    #[error("{}: {cause}", shown(path))]
     Cluster {
         /// The device.
         path: PathBuf,
@@ -159,7 +163,7 @@ pub enum MountError {
         cause: Box<ClusterError>,
     },
     /// `nocluster` while others use it.
-    #[error("{}: -o nocluster, and the volume is in use by {}", path.display(), users.join(", "))]
+    #[error("{}: -o nocluster, and the volume is in use by {}", shown(path), users.join(", "))]
     InUse {
         /// The device.
         path: PathBuf,
@@ -167,7 +171,7 @@ pub enum MountError {
         users: Vec<String>,
     },
     /// The heartbeat did not start.
-    #[error("{}: the heartbeat could not be started: {cause}", path.display())]
+    #[error("{}: the heartbeat could not be started: {cause}", shown(path))]
     Heartbeat {
         /// The device.
         path: PathBuf,
@@ -175,7 +179,7 @@ pub enum MountError {
         cause: Box<ReferenceError>,
     },
     /// The kernel refused.
-    #[error("mounting {} on {}: {cause}{}", path.display(), target.display(), behind(hint))]
+    #[error("mounting {} on {}: {cause}{}", shown(path), shown(target), behind(hint))]
     Kernel {
         /// The device.
         path: PathBuf,
@@ -200,7 +204,7 @@ impl MountError {
 }
 
 fn list(devices: &[PathBuf]) -> String {
-    devices.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    devices.iter().map(shown).collect::<Vec<_>>().join(", ")
 }
 
 fn numbers(slots: &[u16]) -> String {

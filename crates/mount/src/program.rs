@@ -1,10 +1,11 @@
 //! The program.
 
 use std::fs;
+use std::io::Write;
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
-use ocfs2_cli::{Status, print_error, print_warning};
+use ocfs2_cli::{Output, Status, print_error, print_warning, shown, terminal};
 use ocfs2_cluster::{Kernel, References, RunningKernel};
 
 use crate::{Cli, Machine, mount, system_mount};
@@ -29,12 +30,14 @@ pub fn run(cli: &Cli) -> Result<Status> {
         }
         let outcome = mount(&options, &machine)?;
         for note in &outcome.notes {
-            print_warning(format!("{}: {note}", outcome.request.source.display()));
+            print_warning(format!("{}: {note}", shown(&outcome.request.source)));
         }
         if cli.verbose {
             let request = &outcome.request;
-            let (source, target) = (request.source.display(), request.target.display());
-            println!("{source} on {target} type ocfs2 ({})", request.data);
+            let (source, target) = (shown(&request.source), shown(&request.target));
+            let data = terminal(&request.data);
+            // It is mounted, whether anybody reads it or not.
+            let _ = writeln!(Output::stdout(), "{source} on {target} type ocfs2 ({data})");
         }
         if outcome.request.data.ends_with("heartbeat=local") && !options.fake {
             raise_priority(&kernel, &outcome.request.source);

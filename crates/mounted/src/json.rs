@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ocfs2_cli::encode::{json_escaped, json_path, json_text};
 use ocfs2_format::superblock::Stack;
 use ocfs2_volume::usage::{Evidence, State};
 use serde::Serialize;
@@ -32,8 +33,11 @@ pub struct VolumeEntry {
     pub heartbeat_device: bool,
     /// 36 lower-case characters, as blkid prints it.
     pub uuid: String,
-    /// The label; bytes that are no UTF-8 are replaced.
+    /// The label; bytes that are no UTF-8 are replaced by U+FFFD.
     pub label: String,
+    /// Where that was so, the label with such bytes as `\xff` and `\\` for a backslash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_escaped: Option<String>,
     /// Slots it has.
     pub slots: u16,
     /// The nodes that hold slots; `null` if that was not asked for or is not known.
@@ -96,13 +100,14 @@ impl VolumeEntry {
         };
         let judged = nodes.filter(|nodes| nodes.iter().all(|node| node.state.is_some()));
         Self {
-            device: volume.device.to_string_lossy().into_owned(),
+            device: json_path(&volume.device),
             stack: (stack != Stack::Local).then(|| stack.to_string()),
             cluster: volume.cluster(),
             global_heartbeat: table::has_global_heartbeat(sb),
             heartbeat_device: sb.has(ocfs2_format::feature::Incompat::HEARTBEAT_DEV),
             uuid: sb.uuid().to_string(),
-            label: String::from_utf8_lossy(sb.label()).into_owned(),
+            label: json_text(sb.label()),
+            label_escaped: json_escaped(sb.label()),
             slots: sb.s_max_slots,
             nodes: nodes.map(|nodes| nodes.iter().map(|node| NodeEntry::new(node, now)).collect()),
             needs_fsck: judged.map(|_| volume.needs_fsck()),
@@ -147,9 +152,6 @@ impl NodeEntry {
 
 impl FailureEntry {
     fn new(failure: &Failure) -> Self {
-        Self {
-            device: failure.device.to_string_lossy().into_owned(),
-            error: failure.cause.to_string(),
-        }
+        Self { device: json_path(&failure.device), error: failure.cause.to_string() }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use ocfs2_cli::shown;
 use ocfs2_cluster::ClusterConf;
 use ocfs2_volume::device::OpenCause;
 use ocfs2_volume::usage::{Evidence, State, Unknown};
@@ -14,7 +15,7 @@ pub(crate) fn notes(listing: &Listing, now: SystemTime, verbose: bool) -> Vec<St
     let mut notes = Vec::new();
     for failure in &listing.failures {
         if failure.is_named || verbose {
-            notes.push(format!("{}: {}", failure.device.display(), failure.cause));
+            notes.push(format!("{}: {}", shown(&failure.device), failure.cause));
         }
     }
     let denied =
@@ -24,7 +25,7 @@ pub(crate) fn notes(listing: &Listing, now: SystemTime, verbose: bool) -> Vec<St
         notes.push(format!("devices that could not be opened for lack of permission: {denied}"));
     }
     for volume in &listing.volumes {
-        let about = |text: String| format!("{}: {text}", volume.device.display());
+        let about = |text: String| format!("{}: {text}", shown(&volume.device));
         notes.extend(verdict(volume).map(about));
         if let Users::Unreadable(why) = &volume.users {
             notes.push(about(why.clone()));

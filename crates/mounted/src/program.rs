@@ -4,7 +4,8 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use ocfs2_cli::{Output, Status, print_json, program_name};
+use ocfs2_cli::encode::json_line;
+use ocfs2_cli::{Output, Status, is_terminal, print_json, print_note};
 use ocfs2_cluster::Sources;
 use ocfs2_volume::usage::{Clock, SystemClock};
 
@@ -35,15 +36,10 @@ impl Clock for PatientClock {
     fn sleep(&self, duration: Duration) {
         let is_long = self.elapsed() > PATIENCE && io::stderr().is_terminal();
         if is_long && !self.has_told.swap(true, Ordering::Relaxed) {
-            note("watching for the heartbeat of a silent node; --wait limits how long");
+            print_note("watching for the heartbeat of a silent node; --wait limits how long");
         }
         self.clock.sleep(duration);
     }
-}
-
-fn note(text: &str) {
-    // Where standard error is closed there is no one to tell.
-    let _ = writeln!(io::stderr(), "{}: {text}", program_name());
 }
 
 /// Lists what `cli` asks for; with `--watch` forever.
@@ -52,12 +48,12 @@ fn note(text: &str) {
 /// The list of devices can not be read, or standard output can not be written.
 pub fn run(cli: &Cli) -> anyhow::Result<Status> {
     let mut out = Output::stdout();
-    let clear = cli.watch.is_some() && !cli.json && io::stdout().is_terminal();
+    let clear = cli.watch.is_some() && !cli.json && is_terminal();
     for round in 0_u64.. {
         let listing = list(&cli.options(), &Sources::default(), &PatientClock::default())?;
         let now = SystemTime::now();
         if clear {
-            out.write_all(CLEAR.as_bytes())?;
+            out.control(CLEAR)?;
         } else if round > 0 && !cli.json {
             out.write_all(b"\n")?;
         }
@@ -65,15 +61,13 @@ pub fn run(cli: &Cli) -> anyhow::Result<Status> {
         match (cli.json, cli.watch) {
             (true, None) => print_json(&mut out, &document)?,
             (true, Some(_)) => {
-                let mut line = serde_json::to_vec(&document)?;
-                line.push(b'\n');
-                out.write_all(&line)?;
+                writeln!(out, "{}", json_line(&document)?)?;
             }
             (false, _) => out.write_all(table::text(&listing, now).as_bytes())?,
         }
         out.flush()?;
         for text in notes::notes(&listing, now, cli.verbose) {
-            note(&text);
+            print_note(text);
         }
         match cli.watch {
             Some(seconds) => std::thread::sleep(Duration::from_secs(seconds)),

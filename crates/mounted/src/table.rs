@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
+use ocfs2_cli::{shown, terminal};
 use ocfs2_format::superblock::{Stack, SuperBlock};
 use ocfs2_volume::usage::State;
 
@@ -42,16 +43,15 @@ fn row(volume: &Volume, with_nodes: bool, now: SystemTime) -> Vec<String> {
     let sb = &volume.superblock;
     let flag = if has_global_heartbeat(sb) { "G" } else { "" };
     let mut row = vec![
-        printable(&volume.device.to_string_lossy()),
-        printable(&sb.stack().to_string()),
-        printable(&volume.cluster().unwrap_or_default()),
+        shown(&volume.device),
+        terminal(sb.stack().to_string()),
+        terminal(volume.cluster().unwrap_or_default()),
         flag.to_owned(),
     ];
     if with_nodes {
         row.push(users(&volume.users, now));
     } else {
-        let label = String::from_utf8_lossy(sb.label());
-        row.extend([sb.uuid_string(), printable(&label)]);
+        row.extend([sb.uuid_string(), terminal(sb.label())]);
     }
     row
 }
@@ -61,16 +61,11 @@ pub(crate) fn has_global_heartbeat(sb: &SuperBlock) -> bool {
     matches!(sb.stack(), Stack::O2cb { global_heartbeat: true })
 }
 
-/// Text from a disk must not move the cursor or start a new line.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
-}
-
 fn users(users: &Users, now: SystemTime) -> String {
     match users {
         Users::NotAsked => String::new(),
         Users::HeartbeatDevice => "Heartbeat device".to_owned(),
-        Users::Unreadable(why) => format!("Unknown: {}", printable(why)),
+        Users::Unreadable(why) => format!("Unknown: {}", terminal(why)),
         Users::Nodes(nodes) if nodes.is_empty() => "Not mounted".to_owned(),
         Users::Nodes(nodes) => {
             nodes.iter().map(|node| node_text(node, now)).collect::<Vec<_>>().join(", ")
@@ -80,7 +75,7 @@ fn users(users: &Users, now: SystemTime) -> String {
 
 /// The name alone unless there is more to say: names are what scripts look for.
 fn node_text(node: &NodeUse, now: SystemTime) -> String {
-    let name = printable(&node.display_name());
+    let name = terminal(node.display_name());
     match &node.state {
         None | Some(State::Live) => name,
         Some(State::Unknown(_)) => format!("{name} (unknown)"),
@@ -140,11 +135,11 @@ mod tests {
             evidence: ocfs2_volume::usage::Evidence::Clock,
         };
         for (state, expected) in [
-            (None, "ovs\u{fffd}1"),
-            (Some(State::Live), "ovs\u{fffd}1"),
-            (Some(crashed(300)), "ovs\u{fffd}1 (crashed 5 min ago)"),
-            (Some(crashed(-300)), "ovs\u{fffd}1 (crashed)"),
-            (Some(State::Unknown(ocfs2_volume::usage::Unknown::Global)), "ovs\u{fffd}1 (unknown)"),
+            (None, "ovs\\n1"),
+            (Some(State::Live), "ovs\\n1"),
+            (Some(crashed(300)), "ovs\\n1 (crashed 5 min ago)"),
+            (Some(crashed(-300)), "ovs\\n1 (crashed)"),
+            (Some(State::Unknown(ocfs2_volume::usage::Unknown::Global)), "ovs\\n1 (unknown)"),
         ] {
             assert_eq!(node_text(&node(state), now), expected);
         }

@@ -27,7 +27,7 @@ pub fn open_region(path: &Path) -> Result<OpenRegion> {
     let volume = open_volume(path)?;
     let region = volume
         .heartbeat_region()
-        .with_context(|| format!("{}: no heartbeat region", path.display()))?;
+        .with_context(|| format!("{}: no heartbeat region", ocfs2_cli::shown(path)))?;
     let place = RegionPlace::new(
         volume.superblock().uuid_string(),
         region.offset_bytes,
@@ -35,7 +35,8 @@ pub fn open_region(path: &Path) -> Result<OpenRegion> {
         volume.device().sector_size(),
     );
     let device = File::options().read(true).write(true).open(path);
-    let device = device.with_context(|| format!("{}: opening it for writing", path.display()))?;
+    let device =
+        device.with_context(|| format!("{}: opening it for writing", ocfs2_cli::shown(path)))?;
     Ok(OpenRegion { device, place })
 }
 
@@ -50,7 +51,7 @@ pub fn uuid_of(path: &Path) -> Result<String> {
 fn open_volume(path: &Path) -> Result<Volume> {
     let device = open(path, &DeviceOptions::default())?;
     let options = VolumeOptions { heartbeat_device: true, ..Default::default() };
-    Volume::open(device, &options).with_context(|| path.display().to_string())
+    Volume::open(device, &options).with_context(|| ocfs2_cli::shown(path))
 }
 
 /// The block device with the region of that UUID, of any kind.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use ocfs2_cli::terminal;
 use ocfs2_cluster::ClusterConf;
 
 /// Which parts of a cluster.
@@ -21,12 +22,12 @@ pub fn text(conf: &ClusterConf, name: &str, part: Part, oneline: bool) -> String
     let mut add = |line: String, kind: &str, attributes: &[(&str, String)]| {
         // Writing to a string does not fail.
         if oneline {
-            let _ = writeln!(out, "{line}");
+            let _ = writeln!(out, "{}", terminal(line));
             return;
         }
         let _ = writeln!(out, "{kind}:");
         for (key, value) in attributes {
-            let _ = writeln!(out, "\t{key} = {value}");
+            let _ = writeln!(out, "\t{key} = {}", terminal(value));
         }
         let _ = writeln!(out);
     };

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use ocfs2_cli::{Output, Status as Exit, print_json, print_warning};
+use ocfs2_cli::{Output, Status as Exit, print_json, print_note, print_warning, shown, terminal};
 use ocfs2_cluster::{
     ClusterConf, ConfFile, Kernel, Online, OnlineError, References, RunningKernel, stack,
 };
@@ -27,7 +27,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
     match &cli.command {
         Command::ListClusters => {
             for cluster in &conf(cli)?.conf().clusters {
-                writeln!(out, "{}", cluster.name)?;
+                writeln!(out, "{}", terminal(&cluster.name))?;
             }
         }
         Command::ListCluster(listed) => list(cli, &listed.cluster, Part::Cluster, listed.oneline)?,
@@ -70,7 +70,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
             let echo = !stdin.is_terminal();
             configure::configure(&mut file, told, &mut stdin.lock(), &mut out, echo)?;
             file.write(&path)?;
-            writeln!(out, "Writing O2CB configuration to {}: OK", path.display())?;
+            writeln!(out, "Writing O2CB configuration to {}: OK", shown(&path))?;
         }
         Command::Online { cluster, if_enabled } => {
             let sysconfig = Sysconfig::read(&cli.sysconfig())?;
@@ -82,7 +82,8 @@ pub fn run(cli: &Cli) -> Result<Exit> {
                 stack::load(&kernel, stack)?;
                 writeln!(
                     out,
-                    "Stack {stack} is loaded; its cluster is started by its own services"
+                    "Stack {} is loaded; its cluster is started by its own services",
+                    terminal(stack)
                 )?;
                 return Ok(Exit::SUCCESS);
             }
@@ -90,13 +91,13 @@ pub fn run(cli: &Cli) -> Result<Exit> {
             let name = choose(cluster.as_deref(), &sysconfig, file.conf())?;
             up::online(&kernel, file.conf(), &name, &sysconfig.timeouts()?, region_device)?;
             tell_of_hb_ctl(&kernel);
-            writeln!(out, "Cluster {name}: Online")?;
+            writeln!(out, "Cluster {}: Online", terminal(&name))?;
         }
         Command::Offline { cluster } => {
             let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
             let references = References::default();
             match up::offline(&kernel, &references, cluster.as_deref(), &mounted(&mounts))? {
-                Some(name) => writeln!(out, "Cluster {name}: Offline")?,
+                Some(name) => writeln!(out, "Cluster {}: Offline", terminal(&name))?,
                 None => writeln!(out, "No cluster is online")?,
             }
         }
@@ -113,7 +114,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
             let mut file = conf(cli)?;
             if let Some(done) = edit::edit(&mut file, change)? {
                 let path = &cli.config_file;
-                file.write(path).with_context(|| format!("can not write {}", path.display()))?;
+                file.write(path).with_context(|| format!("can not write {}", shown(path)))?;
                 say(cli, &done);
             }
         }
@@ -132,13 +133,12 @@ fn tell_of_hb_ctl(kernel: &dyn Kernel) {
 
 fn conf(cli: &Cli) -> Result<ConfFile> {
     let path = &cli.config_file;
-    ConfFile::read(path).with_context(|| path.display().to_string())
+    ConfFile::read(path).with_context(|| shown(path))
 }
 
 fn say(cli: &Cli, what: &str) {
     if cli.verbose {
-        // Where standard error is closed there is no one to tell.
-        let _ = writeln!(io::stderr(), "{}: {what}", ocfs2_cli::program_name());
+        print_note(what);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ocfs2_cli::terminal;
 use ocfs2_cluster::{HeartbeatMode, Kernel, Online, stack};
 use serde::Serialize;
 
@@ -86,12 +87,12 @@ impl fmt::Display for Status {
         let loaded = if self.stack.is_some() { "Loaded" } else { "Not loaded" };
         writeln!(f, "Stack glue driver: {loaded}")?;
         if let Some(stack) = &self.stack {
-            writeln!(f, "Cluster stack: {stack}")?;
+            writeln!(f, "Cluster stack: {}", terminal(stack))?;
         }
         let Some(cluster) = &self.cluster else {
             return writeln!(f, "Checking O2CB cluster: Offline");
         };
-        writeln!(f, "Checking O2CB cluster \"{}\": Online", cluster.name)?;
+        writeln!(f, "Checking O2CB cluster \"{}\": Online", terminal(&cluster.name))?;
         for (what, number) in [
             ("Heartbeat dead threshold", cluster.dead_threshold),
             ("Network idle timeout", cluster.idle_timeout_ms),
@@ -106,13 +107,13 @@ impl fmt::Display for Status {
         writeln!(f, "  Heartbeat mode: {}", if global { "Global" } else { "Local" })?;
         for Node { number, name, local } in &cluster.nodes {
             let here = if *local { " (this host)" } else { "" };
-            writeln!(f, "  Node {number}: {name}{here}")?;
+            writeln!(f, "  Node {number}: {}{here}", terminal(name))?;
         }
         if cluster.regions.is_empty() {
             return writeln!(f, "Checking O2CB heartbeat: Not active");
         }
         writeln!(f, "Checking O2CB heartbeat: Active")?;
-        cluster.regions.iter().try_for_each(|region| writeln!(f, "  {region}"))
+        cluster.regions.iter().try_for_each(|region| writeln!(f, "  {}", terminal(region)))
     }
 }
 

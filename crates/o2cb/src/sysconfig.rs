@@ -22,7 +22,7 @@ impl Sysconfig {
         match fs::read_to_string(path) {
             Ok(text) => Ok(Self { text }),
             Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(err) => Err(err).with_context(|| path.display().to_string()),
+            Err(err) => Err(err).with_context(|| ocfs2_cli::shown(path)),
         }
     }
 
@@ -32,7 +32,7 @@ impl Sysconfig {
     /// Those of writing.
     pub fn write(&self, path: &Path) -> Result<()> {
         write_whole(path, self.text.as_bytes())
-            .with_context(|| format!("can not write {}", path.display()))
+            .with_context(|| format!("can not write {}", ocfs2_cli::shown(path)))
     }
 
     /// The contents.

@@ -75,12 +75,12 @@ pub fn start_heartbeats(
         let path = device(region)?;
         let open = open_region(&path)?;
         if !open.place.uuid.eq_ignore_ascii_case(region) {
-            bail!("{}: has UUID {}, expected {region}", path.display(), open.place.uuid);
+            bail!("{}: has UUID {}, expected {region}", ocfs2_cli::shown(path), open.place.uuid);
         }
         use std::os::fd::AsFd;
         online
             .start_region(name, &open.place, open.device.as_fd())
-            .with_context(|| format!("heartbeat region {region} on {}", path.display()))?;
+            .with_context(|| format!("heartbeat region {region} on {}", ocfs2_cli::shown(path)))?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::{Context, Result, bail};
-use ocfs2_cli::{Output, Status, confirm};
+use ocfs2_cli::{Output, Status, confirm, shown};
 use ocfs2_cluster::RunningCluster;
 use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::usage::SystemClock;
@@ -28,7 +28,7 @@ pub fn run(cli: &Cli) -> Result<Status> {
     let write = !cli.no;
     let options = VolumeOptions { write, strict: write, ..Default::default() };
     let volume = open_volume(cli, write, &options)?;
-    update(cli, &volume, &running).with_context(|| cli.device.display().to_string())?;
+    update(cli, &volume, &running).with_context(|| shown(&cli.device))?;
     Ok(Status::SUCCESS)
 }
 
@@ -36,7 +36,7 @@ fn open_volume(cli: &Cli, write: bool, options: &VolumeOptions) -> Result<Volume
     let device =
         DeviceOptions { write, exclusive: write, partition: cli.partition, ..Default::default() };
     let device = open(&cli.device, &device)?;
-    Volume::open(device, options).with_context(|| cli.device.display().to_string())
+    Volume::open(device, options).with_context(|| shown(&cli.device))
 }
 
 fn update(cli: &Cli, volume: &Volume, running: &RunningCluster) -> Result<()> {

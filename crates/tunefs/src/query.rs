@@ -1,5 +1,6 @@
 //! What a superblock says, in a form of the caller's choice.
 
+use ocfs2_cli::terminal;
 use ocfs2_format::feature::Features;
 use ocfs2_format::superblock::{Stack, SuperBlock};
 
@@ -55,12 +56,12 @@ fn value(superblock: &SuperBlock, letter: char) -> Option<String> {
         'R' => superblock.s_root_blkno.to_string(),
         'Y' => superblock.s_system_dir_blkno.to_string(),
         'P' => superblock.s_first_cluster_group.to_string(),
-        'V' => String::from_utf8_lossy(superblock.label()).into_owned(),
+        'V' => terminal(superblock.label()),
         'U' => superblock.uuid_string(),
         'M' => names(Features { compat: features.compat, ..none }),
         'H' => names(Features { incompat: features.incompat, ..none }),
         'O' => names(Features { ro_compat: features.ro_compat, ..none }),
-        'C' => cluster(superblock),
+        'C' => terminal(cluster(superblock)),
         _ => return None,
     })
 }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use ocfs2_cli::{Interrupt, Interrupted, confirm, print_warning};
+use ocfs2_cli::{Interrupt, Interrupted, Output, confirm, is_terminal, print_warning};
 
 use crate::cli::Mode;
 use crate::codes::{Code, Default};
@@ -36,7 +36,7 @@ fn waited<T: Send + 'static>(
             Ok(answer) => return Ok(answer),
             Err(RecvTimeoutError::Timeout) if interrupt.requested() => {
                 // Behind the question.
-                let _ = writeln!(io::stderr());
+                let _ = writeln!(Output::stderr());
                 return Err(Interrupted.into());
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -110,8 +110,8 @@ impl Answers<'_> {
             Default::Ask => "<y/n>",
         };
         loop {
-            let _ = write!(io::stderr(), "{} {hint} ", question(code, &finding.text));
-            let _ = io::stderr().flush();
+            let _ = write!(Output::stderr(), "{} {hint} ", question(code, &finding.text));
+            let _ = Output::stderr().flush();
             let line = waited(self.interrupt, || {
                 let mut line = String::new();
                 io::stdin().read_line(&mut line).map(|len| (len, line))
@@ -119,7 +119,7 @@ impl Answers<'_> {
             // The check ends by itself when it was interrupted.
             let Ok(Ok((len, line))) = line else { return false };
             if len == 0 {
-                let _ = writeln!(io::stderr());
+                let _ = writeln!(Output::stderr());
                 return false;
             }
             match Answer::of(&line, code.default) {
@@ -130,7 +130,7 @@ impl Answers<'_> {
                     return true;
                 }
                 Answer::Explain => {
-                    let _ = writeln!(io::stderr(), "{}", explanation(code));
+                    let _ = writeln!(Output::stderr(), "{}", explanation(code));
                 }
                 Answer::Again => {}
             }
@@ -186,10 +186,8 @@ impl Judge for Answers<'_> {
         };
         self.refused |= !answer;
         // The terminal shows what was asked and answered there.
-        let shown = self.mode == Mode::Interactive
-            && can_be
-            && io::stdin().is_terminal()
-            && io::stdout().is_terminal();
+        let shown =
+            self.mode == Mode::Interactive && can_be && io::stdin().is_terminal() && is_terminal();
         match shown {
             true => self.report.count(finding),
             false => self.report.asked(pass, finding, answer),

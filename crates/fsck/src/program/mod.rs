@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
-use ocfs2_cli::{Interrupt, Interrupted, Status, causes, print_error, print_warning};
+use ocfs2_cli::encode::json_path;
+use ocfs2_cli::{Interrupt, Interrupted, Status, causes, print_error, print_warning, shown};
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, Stack};
 use ocfs2_volume::device::{CountingDevice, OverlayDevice};
 use ocfs2_volume::{Device, OpenVolumeError, Volume};
@@ -64,7 +65,7 @@ pub const FAILED: Status = Status(8);
 /// None: what goes wrong is printed and part of the status.
 pub fn run(cli: &Cli) -> Result<Status> {
     let mut run = Run::new(cli);
-    let device = cli.device.to_string_lossy();
+    let device = json_path(&cli.device);
     run.report.show(&Record::Start(Start {
         program: "fsck.ocfs2",
         version: env!("CARGO_PKG_VERSION"),
@@ -126,7 +127,7 @@ impl<'a> Run<'a> {
         let users = self.users(&volume, &interrupt)?;
         interrupt.check()?;
         for holder in &opened.holders {
-            print_warning(format_args!("{}: {holder}", self.cli.device.display()));
+            print_warning(format_args!("{}: {holder}", shown(&self.cli.device)));
         }
         if !opened.holders.is_empty() || !users.live.is_empty() {
             let text = "WARNING!!! Running fsck.ocfs2 (read-only) on a mounted filesystem may \
@@ -153,7 +154,7 @@ impl<'a> Run<'a> {
         let Some((backup, other)) = source.by_backup(device, &err) else {
             return Err(err.into());
         };
-        let device = self.cli.device.display();
+        let device = shown(&self.cli.device);
         let use_it = match self.cli.mode() {
             Mode::ReadOnly | Mode::Yes => true,
             Mode::Preen => false,
@@ -190,7 +191,7 @@ impl<'a> Run<'a> {
             },
         };
         if !self.writes() && users.consent() != Consent::Given {
-            print_warning(format_args!("{}: {}", self.cli.device.display(), users.describe()));
+            print_warning(format_args!("{}: {}", shown(&self.cli.device), users.describe()));
         }
         Ok(users)
     }
@@ -206,14 +207,14 @@ impl<'a> Run<'a> {
             bail!("{who}; -n checks it without writing, -F goes on nevertheless, after a question");
         }
         if needed == Consent::Unknown && self.cli.yes {
-            print_warning(format_args!("{}: {who}", self.cli.device.display()));
+            print_warning(format_args!("{}: {who}", shown(&self.cli.device)));
             return Ok(());
         }
         if !io::stdin().is_terminal() {
             let answer = if needed == Consent::Unknown { "; -F -y goes on" } else { "" };
             bail!("{who}; nobody can be asked, standard input is no terminal{answer}");
         }
-        print_warning(format_args!("{}: {who}", self.cli.device.display()));
+        print_warning(format_args!("{}: {who}", shown(&self.cli.device)));
         let question = "Writing to a volume that another node has mounted destroys it. \
                         Really continue?";
         if !answers::confirmed(question, interrupt)? {
@@ -284,7 +285,7 @@ impl<'a> Run<'a> {
         progress: &mut ProgressOut,
         interrupt: &Interrupt,
     ) -> Result<()> {
-        let name = self.cli.device.display();
+        let name = shown(&self.cli.device);
         let now = now();
         let recovered = self.slots_recovered + self.slots_left > 0;
         let due = match Due::new(volume.superblock(), now) {
@@ -383,7 +384,7 @@ impl<'a> Run<'a> {
             true => format!("cancelled; {}", self.so_far()),
         });
         if let Some(text) = &text {
-            let device = self.cli.device.display().to_string();
+            let device = shown(&self.cli.device);
             // Opening errors name the device themselves.
             let text = text.strip_prefix(&format!("{device}: ")).unwrap_or(text);
             print_error(&anyhow::anyhow!("{device}: {text}"));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use ocfs2_cli::{Interrupt, Interrupted};
+use ocfs2_cli::{Interrupt, Interrupted, shown};
 use ocfs2_format::Structure;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SuperBlock};
@@ -102,7 +102,7 @@ impl Run<'_> {
             progress,
             interrupt,
             mode: self.cli.mode(),
-            device: self.cli.device.display().to_string(),
+            device: shown(&self.cli.device),
             round: 0,
             all: HashSet::new(),
             nobody: false,
@@ -134,7 +134,7 @@ impl Run<'_> {
         summary.rounds = plan.rounds;
         summary.proof_seconds = first_done.map_or(0.0, |since| since.elapsed().as_secs_f64());
         if refused && self.cli.mode() == Mode::Preen {
-            let device = self.cli.device.display();
+            let device = shown(&self.cli.device);
             self.report.note(&format!(
                 "{device}: UNEXPECTED INCONSISTENCY; RUN fsck.ocfs2 MANUALLY (without -p)"
             ));

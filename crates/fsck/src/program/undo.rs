@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use ocfs2_cli::human_size;
+use ocfs2_cli::{human_size, shown};
 use ocfs2_volume::device::UndoDevice;
 use ocfs2_volume::device::undo::Undo;
 use ocfs2_volume::{Device, Volume};
@@ -23,7 +23,7 @@ impl Run<'_> {
         let uuid = volume.superblock().s_uuid;
         let unit = volume.block_size().bytes();
         let saved = UndoDevice::create(device, path, uuid, unit)
-            .with_context(|| format!("undo file {}", path.display()))?;
+            .with_context(|| format!("undo file {}", shown(path)))?;
         Ok(Arc::new(saved))
     }
 
@@ -33,10 +33,10 @@ impl Run<'_> {
         let opened = target::open_device(self.cli)?;
         undo.apply(&opened.device)?;
         if undo.bytes() == 0 {
-            bail!("{}: nothing was overwritten", path.display());
+            bail!("{}: nothing was overwritten", shown(path));
         }
         self.bits.corrected = true;
-        let (bytes, device) = (human_size(undo.bytes()), self.cli.device.display());
+        let (bytes, device) = (human_size(undo.bytes()), shown(&self.cli.device));
         self.report.note(&format!("{device}: {bytes} put back as they were before."));
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use ocfs2_cli::encode::{json_document, json_line};
 use serde::Serialize;
 
 use super::{Form, Record};
@@ -36,7 +37,7 @@ impl Form for Json {
     fn show(&mut self, out: &mut dyn Write, record: &Record<'_>) -> io::Result<()> {
         match record {
             Record::Start(start) => {
-                let text = serde_json::to_string_pretty(start)?;
+                let text = json_document(start)?;
                 // The closing brace comes with the end.
                 out.write_all(text.trim_end_matches(['}', '\n']).as_bytes())
             }
@@ -45,18 +46,18 @@ impl Form for Json {
                 Ok(())
             }
             Record::Note { text } => {
-                self.notes.push(serde_json::to_string(text)?);
+                self.notes.push(json_line(text)?);
                 Ok(())
             }
             Record::Slot(slot) => {
-                self.slots.push(serde_json::to_string(slot)?);
+                self.slots.push(json_line(slot)?);
                 Ok(())
             }
             Record::Pass { .. } | Record::Answer(_) => Ok(()),
             Record::Finding(finding) => {
                 self.begin_findings(out)?;
                 let comma = if std::mem::replace(&mut self.has_findings, true) { "," } else { "" };
-                write!(out, "{comma}\n    {}", serde_json::to_string(finding)?)
+                write!(out, "{comma}\n    {}", json_line(finding)?)
             }
             Record::Summary(summary) => {
                 self.summary = Some(indented(summary)?);
@@ -67,7 +68,7 @@ impl Form for Json {
                 out.write_all(if self.has_findings { b"\n  ]" } else { b"]" })?;
                 write!(out, ",\n  \"notes\": {}", list(&self.notes))?;
                 write!(out, ",\n  \"summary\": {}", self.summary.as_deref().unwrap_or("null"))?;
-                write!(out, ",\n  \"error\": {}", serde_json::to_string(&end.error)?)?;
+                write!(out, ",\n  \"error\": {}", json_line(&end.error)?)?;
                 writeln!(out, ",\n  \"exit_status\": {}\n}}", end.exit_status)
             }
         }
@@ -76,7 +77,7 @@ impl Form for Json {
 
 /// As it stands in the document.
 fn indented(value: &impl Serialize) -> serde_json::Result<String> {
-    Ok(serde_json::to_string_pretty(value)?.replace('\n', "\n  "))
+    Ok(json_document(value)?.replace('\n', "\n  "))
 }
 
 /// A list with an entry a line.

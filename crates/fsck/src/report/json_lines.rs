@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use ocfs2_cli::encode::json_line;
+
 use super::{Form, Record};
 
 /// Each record as an object with its `type`.
@@ -12,7 +14,6 @@ impl Form for JsonLines {
         if matches!(record, Record::Answer(_)) {
             return Ok(());
         }
-        serde_json::to_writer(&mut *out, record)?;
-        out.write_all(b"\n")
+        writeln!(out, "{}", json_line(record)?)
     }
 }

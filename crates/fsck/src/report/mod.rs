@@ -81,7 +81,7 @@ impl VolumeRecord {
         let stack = sb.stack();
         let local = stack == ocfs2_format::superblock::Stack::Local;
         Self {
-            label: String::from_utf8_lossy(sb.label()).into_owned(),
+            label: ocfs2_cli::encode::json_text(sb.label()),
             uuid: sb.uuid().to_string(),
             block_size: geometry.block_size.bytes(),
             cluster_size: geometry.cluster_size.bytes(),
@@ -232,7 +232,7 @@ impl Report {
         };
         // Findings can be many; a line is of interest at once only where somebody looks on.
         let stdout = Output::stdout();
-        let out: Box<dyn Write> = if io::IsTerminal::is_terminal(&io::stdout()) {
+        let out: Box<dyn Write> = if ocfs2_cli::is_terminal() {
             Box::new(stdout)
         } else {
             Box::new(io::BufWriter::with_capacity(1 << 16, stdout))

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 
-use ocfs2_cli::{NoProgress, Progress, program_name, progress};
+use ocfs2_cli::{NoProgress, Output, Progress, program_name, progress, shown};
 
 use crate::Pass;
 use crate::cli::Cli;
@@ -31,7 +31,7 @@ impl ProgressOut {
             bar,
             percents: cli.progress && lines.is_none() && !is_terminal,
             lines,
-            device: cli.device.to_string_lossy().into_owned(),
+            device: shown(&cli.device),
             pass: Pass::Start,
             total: 0,
             told: None,
@@ -75,7 +75,7 @@ impl ProgressOut {
         // Whoever does not read it any more does not want to know.
         let _ = match &mut self.lines {
             Some(file) => writeln!(file, "{pass} {done} {total} {device}"),
-            None => writeln!(io::stderr(), "{}: pass {pass}: {percent}%", program_name()),
+            None => writeln!(Output::stderr(), "{}: pass {pass}: {percent}%", program_name()),
         };
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use ocfs2_cli::printable;
+use ocfs2_cli::{Output, shown, terminal};
 
 use super::{Form, Record, SlotOutcome, SlotRecord, SlotState, VolumeRecord};
 use crate::cli::{Cli, Mode};
@@ -21,7 +21,7 @@ pub(crate) struct Text {
 impl Text {
     pub fn new(cli: &Cli) -> Self {
         Self {
-            device: printable(&cli.device.to_string_lossy()),
+            device: shown(&cli.device),
             mode: cli.mode(),
             verbose: cli.verbose,
             statistics: cli.statistics,
@@ -32,7 +32,7 @@ impl Text {
     fn volume(&self, out: &mut dyn Write, volume: &VolumeRecord) -> io::Result<()> {
         let uuid = volume.uuid.replace('-', "").to_ascii_uppercase();
         writeln!(out, "Checking OCFS2 filesystem in {}:", self.device)?;
-        writeln!(out, "  Label:              {}", printable(&volume.label))?;
+        writeln!(out, "  Label:              {}", terminal(&volume.label))?;
         writeln!(out, "  UUID:               {uuid}")?;
         writeln!(out, "  Number of blocks:   {}", volume.blocks)?;
         writeln!(out, "  Block size:         {}", volume.block_size)?;
@@ -42,7 +42,7 @@ impl Text {
         if self.verbose {
             writeln!(out, "  Features:           {}", volume.features.join(" "))?;
             let stack = volume.stack.as_deref().unwrap_or("none, a local volume");
-            writeln!(out, "  Cluster stack:      {}", printable(stack))?;
+            writeln!(out, "  Cluster stack:      {}", terminal(stack))?;
             writeln!(out, "  Superblock:         block {}", volume.superblock)?;
         }
         writeln!(out)
@@ -99,7 +99,7 @@ impl Text {
             }
         }
         if let Some(problem) = &record.problem {
-            writeln!(out, "Slot {slot}: {}", printable(problem))?;
+            writeln!(out, "Slot {slot}: {}", terminal(problem))?;
         }
         if record.state == SlotState::Dirty && record.outcome == SlotOutcome::Recovered {
             writeln!(out, "Slot {slot}'s journal dirty flag removed")?;
@@ -113,11 +113,11 @@ impl Form for Text {
         match record {
             Record::Start(start) => {
                 // As the C tool does: the version is not part of the answer.
-                let _ = writeln!(io::stderr(), "{} {}", start.program, start.version);
+                let _ = writeln!(Output::stderr(), "{} {}", start.program, start.version);
                 Ok(())
             }
             Record::Volume(volume) => self.volume(out, volume),
-            Record::Note { text } => writeln!(out, "{}", printable(text)),
+            Record::Note { text } => writeln!(out, "{}", terminal(text)),
             Record::Slot(slot) => self.slot(out, slot),
             Record::Pass { title, .. } => writeln!(out, "{title}"),
             Record::Answer(finding) => {
@@ -147,7 +147,7 @@ impl Form for Text {
 
 /// What was found and what is asked, on one line.
 pub(crate) fn question(code: &Code, text: &str) -> String {
-    format!("[{code}] {}. {}", printable(&capitalised(text)), code.question())
+    format!("[{code}] {}. {}", terminal(&capitalised(text)), code.question())
 }
 
 /// As a sentence begins, unless that is with the name of a field or a file.

@@ -150,7 +150,7 @@ impl Files<'_> {
     }
 
     fn item(&mut self, full_name: &[u8], value: &[u8]) -> Result<Item, FillError> {
-        let shown = || String::from_utf8_lossy(full_name).into_owned();
+        let shown = || ocfs2_cli::terminal(full_name);
         let wrong = |why| FillError::Attribute { name: shown(), why };
         if !self.plan.layout.has(Incompat::XATTR) {
             return Err(FillError::NoAttributes { name: shown() });
@@ -252,7 +252,7 @@ impl Files<'_> {
             buckets.extend(full_bucket(&in_bucket, block_size)?);
             in_bucket = same.to_vec();
             if bucket(&in_bucket, block_size)?.is_none() {
-                let name = String::from_utf8_lossy(&same[0].name).into_owned();
+                let name = ocfs2_cli::terminal(&same[0].name);
                 let why = "too many names have the same hash";
                 return Err(FillError::Attribute { name, why });
             }

@@ -9,7 +9,7 @@ use ocfs2_format::Truncated;
 #[derive(Debug, thiserror::Error)]
 pub enum FillError {
     /// It happened with this file.
-    #[error("{}", path.display())]
+    #[error("{}", ocfs2_cli::shown(path))]
     At {
         /// In the folder or archive the files come from.
         path: PathBuf,

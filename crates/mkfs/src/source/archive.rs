@@ -141,7 +141,7 @@ fn attributes(member: &Member) -> Result<Attributes, FillError> {
         xattrs.retain(|(known, _)| known != name);
         xattrs.push((name.to_vec(), value));
     };
-    let text_of = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    let text_of = |value: &[u8]| ocfs2_cli::terminal(value);
     for (key, value) in &member.records {
         let list = match &key[..] {
             b"SCHILY.acl.access" => "system.posix_acl_access",

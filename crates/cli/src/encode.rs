@@ -1,0 +1,335 @@
+//! The ways out: what comes from a disk, a file or the command line is encoded for whoever reads
+//! it, with one function for each kind of reader.
+//!
+//! A label, a file's name or the name of a cluster may hold anything: a line feed that begins a
+//! new line of a list, an escape sequence that a terminal obeys, characters that turn the
+//! direction of a line. Each function takes bytes, and none fails.
+//!
+//! | for | function |
+//! |-|-|
+//! | a line for a person, a cell of a table, a message | [`terminal`], [`shown`] |
+//! | a path in a report, to be found again | [`path`] |
+//! | a text that can be turned back into its bytes | [`escaped`] and [`unescaped`] |
+//! | JSON | [`json_text`] for a value, [`json_line`] and [`json_document`] for all of it |
+//! | `blkid -o full` and `export` | [`caret`] |
+//! | `blkid -o value`, `list`, `device` | [`value`] |
+//! | udev | [`udev_word`], [`udev_encoded`] |
+//!
+//! [`crate::Output`], the only way to standard output and standard error, encodes as [`terminal`]
+//! what these have left out, apart from line feeds.
+
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::fmt::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Whether `c` does more to a line than to stand in it: a control character (C0, delete, C1), the
+/// end of a line or paragraph, a change of direction, something without a shape.
+pub fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{061c}'
+                | '\u{200b}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+/// One line for a person: what is [unsafe](is_unsafe) as in a string of Rust (`\n`, `\u{1b}`),
+/// bytes that are no UTF-8 as `\xff`. Encoding twice changes nothing.
+pub fn terminal(bytes: impl AsRef<[u8]>) -> String {
+    escape(bytes.as_ref(), |c| !is_unsafe(c))
+}
+
+/// As [`terminal`], but for the ends of lines and tabs.
+pub(crate) fn terminal_lines(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n' | b'\t');
+    if bytes.iter().all(plain) {
+        return Cow::Borrowed(bytes);
+    }
+    Cow::Owned(escape(bytes, |c| matches!(c, '\n' | '\t') || !is_unsafe(c)).into_bytes())
+}
+
+/// A path or an argument for a message: [`terminal`] of its bytes.
+pub fn shown(text: impl AsRef<OsStr>) -> String {
+    terminal(text.as_ref().as_bytes())
+}
+
+/// A path in a report: as [`escaped`]; UTF-8 as it is in a locale of UTF-8, in another one all
+/// that is not ASCII as `\xc3\xa4`.
+pub fn path(bytes: impl AsRef<[u8]>) -> String {
+    if is_utf8_locale() {
+        return escaped(bytes);
+    }
+    let mut out = String::new();
+    for byte in bytes.as_ref() {
+        match byte {
+            b'\\' => out.push_str("\\\\"),
+            b' '..=b'~' => out.push(char::from(*byte)),
+            _ => push_byte(*byte, &mut out),
+        }
+    }
+    out
+}
+
+/// As [`terminal`], with backslashes doubled: [`unescaped`] gives the bytes back.
+pub fn escaped(bytes: impl AsRef<[u8]>) -> String {
+    escape(bytes.as_ref(), |c| c != '\\' && !is_unsafe(c))
+}
+
+/// The bytes that [`escaped`] or [`path`] have encoded; `None` if `text` is not theirs.
+pub fn unescaped(text: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        let (plain, escape) = rest.split_at(at);
+        out.extend_from_slice(plain.as_bytes());
+        let mut chars = escape.chars();
+        chars.next();
+        match chars.next()? {
+            '\\' => out.push(b'\\'),
+            'n' => out.push(b'\n'),
+            'r' => out.push(b'\r'),
+            't' => out.push(b'\t'),
+            'x' => {
+                let digits = chars.as_str().get(..2)?;
+                out.push(u8::from_str_radix(digits, 16).ok()?);
+                chars.nth(1);
+            }
+            'u' => {
+                let (digits, behind) = chars.as_str().strip_prefix('{')?.split_once('}')?;
+                let c = char::from_u32(u32::from_str_radix(digits, 16).ok()?)?;
+                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                chars = behind.chars();
+            }
+            _ => return None,
+        }
+        rest = chars.as_str();
+    }
+    out.extend_from_slice(rest.as_bytes());
+    Some(out)
+}
+
+/// Whether the environment says that the terminal understands UTF-8.
+pub fn is_utf8_locale() -> bool {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).unwrap_or_default();
+    let locale = locale.as_bytes().to_ascii_lowercase();
+    [&b"utf-8"[..], b"utf8"].iter().any(|name| locale.windows(name.len()).any(|part| part == *name))
+}
+
+/// A text as a value of JSON: bytes that are no UTF-8 are replaced by U+FFFD; [`json_escaped`]
+/// tells then what they were.
+pub fn json_text(bytes: impl AsRef<[u8]>) -> String {
+    String::from_utf8_lossy(bytes.as_ref()).into_owned()
+}
+
+/// The [`escaped`] bytes of a text that [`json_text`] does not have whole, else `None`.
+pub fn json_escaped(bytes: impl AsRef<[u8]>) -> Option<String> {
+    let bytes = bytes.as_ref();
+    std::str::from_utf8(bytes).is_err().then(|| escaped(bytes))
+}
+
+/// As [`json_text`], of a path.
+pub fn json_path(path: &Path) -> String {
+    json_text(path.as_os_str().as_bytes())
+}
+
+/// `value` as JSON in one line, without its end. What is [unsafe](is_unsafe) is `\u001b` there.
+///
+/// # Errors
+/// `value` has no form in JSON.
+pub fn json_line(value: &impl serde::Serialize) -> serde_json::Result<String> {
+    serde_json::to_string(value).map(json_safe)
+}
+
+/// As [`json_line`], indented over several lines.
+///
+/// # Errors
+/// `value` has no form in JSON.
+pub fn json_document(value: &impl serde::Serialize) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(value).map(json_safe)
+}
+
+/// Outside of strings JSON is ASCII, and inside all below 0x20 is escaped already.
+fn json_safe(json: String) -> String {
+    let is_left = |c: char| c != '\n' && is_unsafe(c);
+    if !json.contains(is_left) {
+        return json;
+    }
+    let mut out = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if is_left(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// ASCII in the notation of `cat -v`: control characters as `^X`, bytes beyond ASCII as `M-X`, and
+/// a backslash before each of `quoted`.
+pub fn caret(bytes: impl AsRef<[u8]>, quoted: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for &byte in bytes.as_ref() {
+        if quoted.contains(&byte) {
+            out.extend([b'\\', byte]);
+        } else {
+            caret_byte(byte, &mut out);
+        }
+    }
+    out
+}
+
+/// UTF-8 as it is; what is [unsafe](is_unsafe) and what is no UTF-8 as [`caret`] has it.
+pub fn value(bytes: impl AsRef<[u8]>) -> Vec<u8> {
+    let mut out = Vec::new();
+    for chunk in bytes.as_ref().utf8_chunks() {
+        for c in chunk.valid().chars() {
+            let mut buf = [0; 4];
+            let utf8 = c.encode_utf8(&mut buf).as_bytes();
+            if is_unsafe(c) {
+                utf8.iter().for_each(|byte| caret_byte(*byte, &mut out));
+            } else {
+                out.extend_from_slice(utf8);
+            }
+        }
+        chunk.invalid().iter().for_each(|byte| caret_byte(*byte, &mut out));
+    }
+    out
+}
+
+fn caret_byte(byte: u8, out: &mut Vec<u8>) {
+    if byte >= 0x80 {
+        out.extend_from_slice(b"M-");
+    }
+    match byte & 0x7f {
+        ascii if ascii < 0x20 || ascii == 0x7f => out.extend([b'^', ascii ^ 0x40]),
+        ascii => out.push(ascii),
+    }
+}
+
+/// A value for udev that is decoded again: everything unusual as `\x0a`.
+pub fn udev_encoded(bytes: impl AsRef<[u8]>) -> Vec<u8> {
+    let mut out = Vec::new();
+    for chunk in bytes.as_ref().utf8_chunks() {
+        for c in chunk.valid().chars() {
+            let mut buf = [0; 4];
+            let utf8 = c.encode_utf8(&mut buf).as_bytes();
+            let usual = c.is_ascii_alphanumeric() || "#+-.:=@_".contains(c);
+            if usual || !c.is_ascii() && !is_unsafe(c) {
+                out.extend_from_slice(utf8);
+            } else {
+                utf8.iter().for_each(|byte| hex_byte(*byte, &mut out));
+            }
+        }
+        chunk.invalid().iter().for_each(|byte| hex_byte(*byte, &mut out));
+    }
+    out
+}
+
+/// A value for udev as one word: white space, what is [unsafe](is_unsafe) and what is no UTF-8 as
+/// `_`.
+pub fn udev_word(bytes: impl AsRef<[u8]>) -> Vec<u8> {
+    let is_space = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
+    let words = bytes.as_ref().split(is_space).filter(|word| !word.is_empty());
+    let mut out = Vec::new();
+    for chunk in words.collect::<Vec<_>>().join(&b'_').utf8_chunks() {
+        for c in chunk.valid().chars() {
+            let c = if is_unsafe(c) { '_' } else { c };
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        out.extend(chunk.invalid().iter().map(|_| b'_'));
+    }
+    out
+}
+
+fn hex_byte(byte: u8, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("\\x{byte:02x}").as_bytes());
+}
+
+fn push_byte(byte: u8, out: &mut String) {
+    let _ = write!(out, "\\x{byte:02x}");
+}
+
+/// UTF-8 with all but what is `plain` escaped.
+fn escape(bytes: &[u8], plain: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                c if plain(c) => out.push(c),
+                '\\' | '\n' | '\r' | '\t' => out.extend(c.escape_default()),
+                c => out.extend(c.escape_unicode()),
+            }
+        }
+        chunk.invalid().iter().for_each(|byte| push_byte(*byte, &mut out));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A line feed, an escape sequence, delete, a C1 control, no UTF-8, a change of direction.
+    const HOSTILE: &[u8] = b"a\nID=x\r\x1b[2J\x7f\xc2\x9b\xff\xe2\x80\xae\xc3\xa4 \\z";
+
+    #[test]
+    fn a_line_for_a_person_holds_nothing_that_acts() {
+        let text = terminal(HOSTILE);
+        assert_eq!(text, r"a\nID=x\r\u{1b}[2J\u{7f}\u{9b}\xff\u{202e}ä \z");
+        assert_eq!(terminal(&text), text);
+        assert_eq!(terminal_lines(b"a\n\tb\x1b\r\n").as_ref(), b"a\n\tb\\u{1b}\\r\n");
+        assert!(matches!(terminal_lines(b"a\tb\n"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn what_is_escaped_can_be_had_back() {
+        for bytes in [HOSTILE, b"", b"\\\\x", b"\xf0\x9f", "ä\u{e0041}".as_bytes(), b"\0"] {
+            assert_eq!(unescaped(&escaped(bytes)).unwrap(), bytes);
+            assert_eq!(unescaped(&path(bytes)).unwrap(), bytes);
+        }
+        for text in ["\\", "\\q", "\\x1", "\\xgg", "\\u{110000}", "\\u{41", "\\u41", "\\xä"] {
+            assert_eq!(unescaped(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn json_is_safe_to_look_at_and_means_the_same() {
+        let text = "\u{7f}\u{9b}\u{202e}\u{e0041}ä\n\"";
+        let json = json_line(&text).unwrap();
+        assert_eq!(json, r#""\u007f\u009b\u202e\udb40\udc41ä\n\"""#);
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+        assert_eq!(json_document(&["\u{9b}"]).unwrap(), "[\n  \"\\u009b\"\n]");
+        assert_eq!(json_text(b"a\xffb"), "a\u{fffd}b");
+        assert_eq!(json_escaped(b"a\xff\\b").unwrap(), r"a\xff\\b");
+        assert_eq!(json_escaped("ä\\"), None);
+    }
+
+    #[test]
+    fn blkid_prints_one_line_a_value() {
+        let plain = b"a\"\x1b[2J\x7f\xff\x80\xc3\xa4\xc2\x9b";
+        assert_eq!(caret(plain, b"\"\\"), b"a\\\"^[[2J^?M-^?M-^@M-CM-$M-BM-^[");
+        assert_eq!(value(HOSTILE), "a^JID=x^M^[[2J^?M-BM-^[M-^?M-bM-^@M-.ä \\z".as_bytes());
+    }
+
+    #[test]
+    fn udev_gets_no_second_line() {
+        assert_eq!(udev_encoded(b"a /\\\xff\xc3\xa4"), b"a\\x20\\x2f\\x5c\\xff\xc3\xa4");
+        assert_eq!(udev_encoded(b"x\nID_FS_TYPE=ext4"), b"x\\x0aID_FS_TYPE=ext4");
+        assert_eq!(udev_encoded("\u{9b}"), b"\\xc2\\x9b");
+        assert_eq!(udev_word(b"  a \t b\x01\xff\xc3\xa4\x7f\xc2\x9b "), b"a_b__\xc3\xa4__");
+        assert_eq!(udev_word(b"x\nID_FS_TYPE=ext4"), b"x_ID_FS_TYPE=ext4");
+    }
+}

@@ -1,0 +1,223 @@
+//! What lies on a disk or stands on the command line does nothing but stand in a line.
+
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use ocfs2_cli::encode::is_unsafe;
+use ocfs2_testing::{Scratch, fixture_copy, program};
+
+/// A second line for udev, a shell and a list; escape sequences, delete, C1 (as UTF-8 and alone),
+/// no UTF-8, and a turn of direction.
+const HOSTILE: &[&[u8]] = &[
+    b"x\nINJECTED=1\n",
+    b"\r\x1b[2J\x1b]0;t\x07\x7f",
+    b"\xc2\x9b2J\xc2\x85",
+    b"\xff\x9b\xc3",
+    b"a\xe2\x80\xaeb\xe2\x81\xa6",
+];
+
+/// Places of a superblock with blocks of 4 KiB.
+const LABEL: u64 = 2 * 4096 + 0xc0 + 0x50;
+const CLUSTER: u64 = 2 * 4096 + 0xc0 + 0x50 + 64 + 16 + 8;
+
+/// Everything that one of ours prints, whatever its status.
+fn printed(name: &str, dir: &Path, arguments: &[&OsStr]) -> Vec<u8> {
+    let mut command = Command::new(program(name));
+    let output = command
+        .current_dir(dir)
+        .args(arguments)
+        .env("LC_ALL", "C.UTF-8")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    [output.stdout, output.stderr].concat()
+}
+
+/// Checks that nothing in `text` acts on a terminal, and that no line of it is not ours.
+fn assert_harmless(text: &[u8], what: &str) {
+    let shown = text.escape_ascii();
+    let text = std::str::from_utf8(text).unwrap_or_else(|_| panic!("{what}: no UTF-8: {shown}"));
+    let is_bad = |c: char| c != '\n' && c != '\t' && is_unsafe(c);
+    assert!(!text.contains(is_bad), "{what}: {shown}");
+    assert!(!text.lines().any(|line| line.starts_with("INJECTED")), "{what}: {shown}");
+}
+
+fn words(line: &str) -> Vec<&OsStr> {
+    line.split_whitespace().map(OsStr::new).collect()
+}
+
+#[test]
+fn a_label_and_a_cluster_from_a_disk_do_nothing() {
+    let scratch = Scratch::new();
+    let image = fixture_copy("clean-4k-o2cb", &scratch);
+    let name = image.file_name().unwrap();
+    let file = File::options().write(true).open(&image).unwrap();
+    for text in HOSTILE {
+        let field = |len: usize| {
+            let mut bytes = text[..text.len().min(len)].to_vec();
+            bytes.resize(len, 0);
+            bytes
+        };
+        file.write_all_at(&field(64), LABEL).unwrap();
+        file.write_all_at(&field(16), CLUSTER).unwrap();
+        for (tool, line) in [
+            ("blkid.ocfs2", ""),
+            ("blkid.ocfs2", "-d"),
+            ("blkid.ocfs2", "-p"),
+            ("blkid.ocfs2", "-p -d -o full"),
+            ("blkid.ocfs2", "-o value"),
+            ("blkid.ocfs2", "-p -d -o value"),
+            ("blkid.ocfs2", "-o list"),
+            ("blkid.ocfs2", "-p -o udev"),
+            ("blkid.ocfs2", "-p -d -o udev"),
+            ("blkid.ocfs2", "-p -o export"),
+            ("blkid.ocfs2", "-p -d -o export"),
+            ("blkid.ocfs2", "-o json"),
+            ("mounted.ocfs2", "-d"),
+            ("mounted.ocfs2", "-f --wait=0"),
+            ("mounted.ocfs2", "-f -v --wait=0"),
+            ("mounted.ocfs2", "-d --json"),
+            ("mounted.ocfs2", "-f --wait=0 --json"),
+            ("tunefs.ocfs2", "-Q %V|%C\\n"),
+            ("tunefs.ocfs2", "--update-cluster-stack -n"),
+            ("mkfs.ocfs2", "-n"),
+            ("mkfs.ocfs2", "-n --json -F"),
+            ("fsck.ocfs2", "-n"),
+            ("fsck.ocfs2", "-fnv"),
+            ("fsck.ocfs2", "-fn --json"),
+            ("fsck.ocfs2", "-fn --json-lines"),
+            ("mount.ocfs2", "-f -v --"),
+        ] {
+            let mut arguments = words(line);
+            arguments.push(name);
+            if tool == "mount.ocfs2" {
+                arguments.push(OsStr::new("/"));
+            }
+            let text = printed(tool, scratch.path(), &arguments);
+            assert!(!text.is_empty(), "{tool} {line}");
+            assert_harmless(&text, &format!("{tool} {line}"));
+        }
+    }
+}
+
+#[test]
+fn arguments_do_nothing() {
+    let scratch = Scratch::new();
+    for text in HOSTILE {
+        let argument = OsString::from_vec(text.to_vec());
+        let option = OsString::from_vec([b"--", *text].concat());
+        // Once it is not there, once it is no volume.
+        for is_there in [false, true] {
+            let path = scratch.join(&argument);
+            if is_there {
+                File::create(path).unwrap().set_len(8 << 20).unwrap();
+            }
+            for (tool, line) in [
+                ("blkid.ocfs2", ""),
+                ("blkid.ocfs2", "-p -o export"),
+                ("blkid.ocfs2", "-o"),
+                ("mounted.ocfs2", "-d"),
+                ("mounted.ocfs2", "-d --json"),
+                ("tunefs.ocfs2", "-Q %V"),
+                ("tunefs.ocfs2", "x -Q"),
+                ("mkfs.ocfs2", "-n -M local"),
+                ("mkfs.ocfs2", "-n --json -q -M local"),
+                ("mkfs.ocfs2", "disk -M"),
+                ("mkfs.ocfs2", "disk --fs-features"),
+                ("fsck.ocfs2", "-n"),
+                ("fsck.ocfs2", "-n --json"),
+                ("fsck.ocfs2", "-n --undo-file"),
+                ("mount.ocfs2", "-f / -o"),
+                ("mount.ocfs2", "-f /"),
+                ("o2cb", "list-nodes --config-file"),
+                ("o2cb", "add-cluster --config-file x"),
+                ("o2cb", "list-cluster --config-file y"),
+                ("ocfs2_hb_ctl", "-I -d"),
+                ("ocfs2_hb_ctl", "-I -u"),
+            ] {
+                let mut arguments = words(line);
+                arguments.push(&argument);
+                assert_harmless(&printed(tool, scratch.path(), &arguments), tool);
+            }
+            for tool in ["blkid.ocfs2", "mounted.ocfs2", "mkfs.ocfs2", "fsck.ocfs2", "o2cb"] {
+                assert_harmless(&printed(tool, scratch.path(), &[&option]), tool);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_configuration_does_nothing() {
+    let scratch = Scratch::new();
+    for text in HOSTILE {
+        let text = text.iter().copied().filter(|byte| *byte != b'\n').collect::<Vec<_>>();
+        let stanza =
+            b"cluster:\n\tnode_count = 1\n\tname = c\n\nnode:\n\tcluster = c\n\tnumber = 0\n\
+            \tip_port = 7777\n\tip_address = 10.0.0.1\n\tname = n\\\n";
+        fs::write(scratch.join("c"), [stanza, &text[..], b"\n"].concat()).unwrap();
+        for line in ["list-clusters", "list-cluster c", "list-nodes c --oneline"] {
+            let mut arguments = words(line);
+            arguments.extend(words("--config-file c"));
+            assert_harmless(&printed("o2cb", scratch.path(), &arguments), line);
+        }
+    }
+}
+
+/// The sources of a crate, without their tests.
+fn sources(name: &str) -> Vec<(PathBuf, String)> {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates").join(name)];
+    folders[0].push("src");
+    let mut sources = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension() == Some(OsStr::new("rs")) && !path.ends_with("tests.rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let code = text.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default().to_owned();
+                sources.push((path, code));
+            }
+        }
+    }
+    sources
+}
+
+#[test]
+fn there_are_no_other_ways_out() {
+    const PROGRAMS: &[&str] = &["blkid", "fsck", "mkfs", "mount", "mounted", "o2cb", "tunefs"];
+    const LIBRARIES: &[&str] = &["cluster", "format", "probe", "volume"];
+    // What goes past `Output`, and past the encoders of JSON.
+    const PRINTS: &[&str] =
+        &["println!(", "print!(", "io::stdout()", "io::stderr()", "Stdout", "Stderr", "dbg!("];
+    const LOSSY: &[&str] = &["serde_json::to_", "from_utf8_lossy", "to_string_lossy", ".display()"];
+    let check = |name: &str, forbidden: &[&str]| {
+        for (path, code) in sources(name) {
+            for (number, line) in code.lines().enumerate() {
+                // Whether it is a terminal may be asked.
+                let asks = line.contains(".is_terminal()");
+                let found = forbidden.iter().find(|word| line.contains(**word) && !asks);
+                let is_comment = line.trim_start().starts_with("//");
+                if let Some(word) = found.filter(|_| !is_comment) {
+                    let (path, number) = (path.display(), number + 1);
+                    panic!(
+                        "{path}:{number}: {word}: crates/cli/src/encode.rs has what is for this"
+                    );
+                }
+            }
+        }
+    };
+    for name in PROGRAMS {
+        assert!(sources(name).len() > 1);
+        check(name, &[PRINTS, LOSSY].concat());
+    }
+    LIBRARIES.iter().for_each(|name| check(name, PRINTS));
+    let ours = OsStr::from_bytes(b"encode.rs");
+    assert!(sources("cli").iter().any(|(path, _)| path.file_name() == Some(ours)));
+}
