@@ -115,6 +115,7 @@ impl Bench {
             extent_groups: 0,
             generation: 3,
             dx_seed: [1, 2, 3],
+            name_hash: Default::default(),
             time: 1,
         };
         let device: Arc<dyn Device> = Arc::new(MemoryDevice::new(16 << 20));

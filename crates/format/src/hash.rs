@@ -1,22 +1,27 @@
 //! Hashes of names: in directory indexes, of extended attributes, and of the UUID that
 //! starts both.
 
+use std::fmt;
+use std::str::FromStr;
+
 /// Whether name bytes from 0x80 on count as negative numbers.
 ///
-/// Kernels before 6.2 on x86 and all C tools hash them as signed, later kernels as
-/// unsigned. A reader has to try both; a writer uses signed unless the volume shows
-/// otherwise. Names in ASCII hash alike.
+/// Kernels before 6.2 on x86 and all C tools hash them as signed, those on processors whose
+/// `char` is unsigned and all later kernels as unsigned. Of the latter only 6.12.117, 7.3.4 and
+/// those after them look for the signed hash as well; no earlier one looks for both. A reader has
+/// to try both; a writer follows what the volume shows, and without evidence writes unsigned.
+/// Names in ASCII hash alike.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum CharSign {
-    /// As the C tools do.
-    #[default]
+    /// As the C tools do, and Linux before 6.2 on x86.
     Signed,
     /// As kernels from 6.2 on do.
+    #[default]
     Unsigned,
 }
 
 impl CharSign {
-    /// Both, the usual one first.
+    /// Both.
     pub const ALL: [Self; 2] = [Self::Signed, Self::Unsigned];
 
     fn extend(self, byte: u8) -> u32 {
@@ -24,6 +29,28 @@ impl CharSign {
             Self::Signed => i32::from(byte as i8) as u32,
             Self::Unsigned => byte.into(),
         }
+    }
+}
+
+impl fmt::Display for CharSign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Signed => "signed",
+            Self::Unsigned => "unsigned",
+        })
+    }
+}
+
+/// A word that is neither `signed` nor `unsigned`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("expected signed or unsigned")]
+pub struct NoCharSign;
+
+impl FromStr for CharSign {
+    type Err = NoCharSign;
+
+    fn from_str(text: &str) -> Result<Self, NoCharSign> {
+        Self::ALL.into_iter().find(|sign| sign.to_string() == text).ok_or(NoCharSign)
     }
 }
 

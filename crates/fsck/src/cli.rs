@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, ArgGroup, CommandFactory, Parser};
 use ocfs2_format::BlockSize;
+use ocfs2_format::hash::CharSign;
 
 const ABOUT: &str = "Checks and repairs an OCFS2 volume, and recovers it after a crash";
 
@@ -134,6 +135,16 @@ pub struct Cli {
     /// clean this does nothing without -f.
     #[arg(short = 'D', conflicts_with = "no", help_heading = "What to do")]
     pub pack_directories: bool,
+
+    /// Hash all names with bytes from 0x80 on, such as those of é in UTF-8, alike.
+    ///
+    /// With -D: in the indexes of directories and of attributes. signed: for Linux before 6.2 on
+    /// x86, and the C tools. unsigned: for all others; from 6.12.117 and 7.3.4 on Linux finds
+    /// both. A name under the hash that a kernel does not look for is listed, but cannot be
+    /// opened. Without this option names keep the hash they have, and an index that is built
+    /// follows the one it replaces or, failing that, the other ones of the volume.
+    #[arg(long, value_name = "SIGN", requires = "pack_directories", help_heading = "What to do")]
+    pub name_hash: Option<CharSign>,
 
     /// Use backup superblock N, 1 to 6.
     ///

@@ -4,6 +4,7 @@ use ocfs2_format::Blkno;
 
 use crate::Finding;
 use crate::inodes::Facts;
+use crate::name_hashes::NameHashes;
 use crate::quota::Usage;
 use crate::suballocs::Bit;
 
@@ -95,11 +96,14 @@ pub struct Totals {
     pub inline: u64,
     /// Regular files of more than one extent.
     pub fragmented: u64,
+    /// Names by their hash.
+    pub name_hashes: NameHashes,
 }
 
 impl Totals {
     pub(crate) fn add(&mut self, other: Self) {
-        let Self { inodes, files, directories, symlinks, special, inline, fragmented } = other;
+        let Self { inodes, files, directories, symlinks, special, inline, fragmented, .. } = other;
+        self.name_hashes += other.name_hashes;
         self.inodes += inodes;
         self.files += files;
         self.directories += directories;

@@ -5,6 +5,7 @@ use ocfs2_format::Blkno;
 use ocfs2_format::check::{self, Checked};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::geometry::Geometry;
+use ocfs2_format::hash::CharSign;
 use ocfs2_volume::device::AlignedBuffer;
 use ocfs2_volume::{Error, Volume};
 
@@ -33,6 +34,9 @@ pub struct Options {
     pub salvage: bool,
     /// Whether a plan packs directories when all else is done (`-D`).
     pub pack_directories: bool,
+    /// Which hash names with bytes from 0x80 on get, in indexes that are built and, with
+    /// [`Options::pack_directories`], in all (`--name-hash`); otherwise what the volume shows.
+    pub name_hash: Option<CharSign>,
 }
 
 impl Default for Options {
@@ -43,6 +47,7 @@ impl Default for Options {
             foreign_generations: false,
             salvage: false,
             pack_directories: false,
+            name_hash: None,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, CommandFactory, Parser};
 use ocfs2_format::feature::{FeatureError, FeatureRequest, Features};
+use ocfs2_format::hash::CharSign;
 use ocfs2_format::{BlockSize, ClusterSize};
 use uuid::Uuid;
 
@@ -82,6 +83,15 @@ pub struct Cli {
     /// bytes. With --dry-run everything is read, to see whether it fits.
     #[arg(short = 'd', long, value_name = "DIR|TAR", help_heading = "The volume")]
     pub files: Option<PathBuf>,
+
+    /// Hash of names with bytes from 0x80 on, such as those of é in UTF-8: signed or unsigned.
+    ///
+    /// For -d. A kernel that looks for the other hash lists such a name, and cannot open it where
+    /// the directory is large enough for an index. signed: for Linux before 6.2 on x86, and the
+    /// C tools. unsigned: for all others; from 6.12.117 and 7.3.4 on Linux finds both. Names in
+    /// ASCII have one hash.
+    #[arg(long, value_name = "SIGN", default_value = "unsigned", help_heading = "The volume")]
+    pub name_hash: CharSign,
 
     /// Label, up to 63 bytes.
     #[arg(short = 'L', long, value_name = "LABEL", help_heading = "The volume")]
@@ -273,6 +283,7 @@ impl Cli {
             journal: journals.fold(JournalOptions::default(), JournalOptions::then),
             cluster: ClusterId::from_options(stack, name, self.global_heartbeat)?,
             heartbeat_device: self.heartbeat_device,
+            name_hash: self.name_hash,
             extent: self.size.unwrap_or_default(),
             force: self.force,
         })

@@ -9,7 +9,7 @@ use ocfs2_format::dx::{DxEntry, DxFlags, DxRoot, write_dx_entries};
 use ocfs2_format::extent::ExtentBlock;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::group::GroupDesc;
-use ocfs2_format::hash::{CharSign, dx_hash, uuid_hash};
+use ocfs2_format::hash::{dx_hash, uuid_hash};
 use ocfs2_format::inline::InlineData;
 use ocfs2_format::journal::JournalSuperblock;
 use ocfs2_format::local_alloc::LocalAlloc;
@@ -320,9 +320,9 @@ impl Plan {
         directory: Blkno,
         block: Blkno,
     ) -> Result<Vec<u8>, Truncated> {
-        let seed = self.settings.dx_seed;
+        let (seed, sign) = (self.settings.dx_seed, self.settings.name_hash);
         let entry = |name| {
-            let hash = dx_hash(name, seed, CharSign::Signed);
+            let hash = dx_hash(name, seed, sign);
             DxEntry { dx_major_hash: hash.major, dx_minor_hash: hash.minor, dx_dirent_blk: block }
         };
         let names = [&b"."[..], b".."].into_iter().chain(index.names.iter().copied());

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use ocfs2_format::feature::{FeatureRequest, Features};
+use ocfs2_format::hash::CharSign;
 use ocfs2_format::{BlockSize, ClusterSize};
 use uuid::Uuid;
 
@@ -33,6 +34,8 @@ pub struct Options {
     pub cluster: Option<ClusterId>,
     /// Nothing but a heartbeat region.
     pub heartbeat_device: bool,
+    /// How names with bytes from 0x80 on are hashed.
+    pub name_hash: CharSign,
     /// How much of the device to use.
     pub extent: Extent,
     /// Accept a cluster that is not the one that runs here, or the one the device is in.

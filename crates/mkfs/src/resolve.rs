@@ -223,6 +223,7 @@ pub fn resolve(options: &Options, facts: &Facts) -> Result<Settings, ResolveErro
         },
         generation: facts.random.generation,
         dx_seed: facts.random.dx_seed,
+        name_hash: options.name_hash,
         time: facts.time,
     })
 }

@@ -2,6 +2,7 @@
 
 use ocfs2_format::feature::Features;
 use ocfs2_format::geometry::Geometry;
+use ocfs2_format::hash::CharSign;
 use ocfs2_format::superblock::ClusterInfo;
 use uuid::Uuid;
 
@@ -31,6 +32,8 @@ pub struct Settings {
     pub generation: u32,
     /// Seed of the directory hash; used with indexed-dirs.
     pub dx_seed: [u32; 3],
+    /// How names with bytes from 0x80 on are hashed, in directory indexes and of attributes.
+    pub name_hash: CharSign,
     /// Time of format, seconds since 1970.
     pub time: u64,
 }

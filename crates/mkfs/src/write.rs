@@ -252,6 +252,7 @@ mod tests {
             extent_groups: 0,
             generation: 9,
             dx_seed: [1, 2, 3],
+            name_hash: Default::default(),
             time: 1_700_000_000,
         }
     }

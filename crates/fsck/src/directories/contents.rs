@@ -27,7 +27,9 @@ pub(super) fn read(known: &Known<'_>, dir: Blkno, block: Option<Vec<u8>>) -> Rea
         read_blocks(known, &inode, &mut reader, &mut read);
     }
     match reader.end(&mut read) {
-        Some(expected) => index::check(known, &inode, expected, &mut read.findings),
+        Some(expected) => {
+            read.signs = index::check(known, &inode, expected, &mut read.findings);
+        }
         None => index::check_absence(known, &inode, is_inline, &mut read),
     }
     read

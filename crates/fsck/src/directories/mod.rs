@@ -13,6 +13,7 @@ use ocfs2_format::{Blkno, Structure};
 use crate::check::State;
 use crate::codes::directories as codes;
 use crate::inodes::{InodeTable, References};
+use crate::name_hashes::Signs;
 use crate::repair::directory;
 use crate::start::SystemFile;
 use crate::suballocs::{Bit, Suballocs};
@@ -82,6 +83,8 @@ struct Read {
     dotdot: Option<Blkno>,
     orphans: Vec<Orphan>,
     has_lost_found: bool,
+    /// Which hash names have in its index.
+    signs: Signs,
 }
 
 /// Reads all directories.
@@ -147,8 +150,11 @@ impl Merge {
     }
 
     fn add(&mut self, read: Read, state: &mut State<'_>) {
-        let Read { dir, findings, references, directories, dotdot, orphans, has_lost_found } = read;
+        let Read {
+            dir, findings, references, directories, dotdot, orphans, has_lost_found, ..
+        } = read;
         state.found_all(findings);
+        state.totals.name_hashes.names += read.signs;
         for at in references {
             state.references.add(at);
         }

@@ -26,7 +26,7 @@ use crate::report::{
 };
 use crate::target::{self, Source};
 use crate::users::{Consent, Users};
-use crate::{Context, Finding, Found, Observer, Options, Pass, Place, Stop, check};
+use crate::{Context, Finding, Found, NameHashes, Observer, Options, Pass, Place, Stop, check};
 
 /// Where changes are worked out.
 type Overlay = Arc<OverlayDevice<Arc<dyn Device>>>;
@@ -322,6 +322,7 @@ impl<'a> Run<'a> {
             foreign_generations: self.cli.foreign_generations,
             salvage: self.cli.salvage,
             pack_directories: self.cli.pack_directories,
+            name_hash: self.cli.name_hash,
             ..Options::default()
         };
         options.threads = self.cli.threads.map_or(options.threads, usize::from);
@@ -355,9 +356,18 @@ impl<'a> Run<'a> {
         match outcome {
             Ok(outcome) => {
                 summary.set_outcome(&outcome, volume.geometry());
+                self.note_name_hashes(summary);
                 Ok(())
             }
             Err(Stop::Interrupted) => Err(Interrupted.into()),
+        }
+    }
+
+    /// Says how many names some kernels do not find.
+    fn note_name_hashes(&mut self, summary: &Summary) {
+        let note = summary.name_hashes.and_then(NameHashes::note);
+        if let Some(note) = note {
+            self.report.note(&format!("NOTE: {}: {note}", shown(&self.cli.device)));
         }
     }
 

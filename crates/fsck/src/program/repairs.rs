@@ -15,6 +15,7 @@ use super::answers::Answers;
 use super::{Overlay, Run, now};
 use crate::cli::Mode;
 use crate::codes::journals;
+use crate::repair::Terms;
 use crate::repair::commit::{Written, commit};
 use crate::repair::plan::{Judge, MAX_ROUNDS, Plan, PlanError, plan};
 use crate::report::{FindingOutcome, FindingRecord, ProgressOut, Summary, WrittenRecord};
@@ -36,6 +37,7 @@ impl Run<'_> {
         let overlay = self.overlay(Arc::clone(device), volume);
         let plan = self.plan(&overlay, source, progress, interrupt, summary)?;
         summary.set_outcome(&plan.outcome, volume.geometry());
+        self.note_name_hashes(summary);
         self.conclude(&plan, summary);
         self.slots_left = self.slots_still_left(volume, &overlay);
         if summary.left == 0 {
@@ -70,7 +72,7 @@ impl Run<'_> {
                 continue;
             }
             let failed = || format!("[{}] {}", finding.code, finding.text);
-            repair.make(&volume, false, &mut Vec::new()).with_context(failed)?;
+            repair.make(&volume, Terms::default(), &mut Vec::new()).with_context(failed)?;
             device.flush().with_context(failed)?;
             self.early += 1;
             let outcome = FindingOutcome::Corrected;

@@ -16,6 +16,7 @@ use ocfs2_volume::{Inode, Volume};
 
 use super::{EditError, Editor, Repair, dx, tree};
 use crate::extents::Holds;
+use crate::name_hashes::Signs;
 
 /// Bytes of a name at most.
 const NAME_MAX: usize = 255;
@@ -40,6 +41,8 @@ pub struct Directory {
     /// The blocks with their entries, without `.` and `..`; of one in the inode a single one.
     blocks: Vec<(Blkno, Vec<Entry>)>,
     is_inline: bool,
+    /// Which hash its index shows of names that have two.
+    signs: Signs,
 }
 
 /// The repair of all that is wrong with the entries, the trailers and the index of a directory.
@@ -78,6 +81,21 @@ pub fn packed(dir: Blkno) -> Repair {
     Repair::when_sound(move |editor| {
         let Some(directory) = Directory::read(editor, dir)? else { return Ok(()) };
         directory.pack(editor)
+    })
+}
+
+/// Builds the index of a directory again if names in it are hashed otherwise than it is demanded.
+pub fn hashed_as_demanded(dir: Blkno) -> Repair {
+    Repair::when_sound(move |editor| {
+        let Some(demanded) = editor.terms.hashing.demanded else { return Ok(()) };
+        match Directory::read(editor, dir)? {
+            Some(directory) if directory.signs.but(demanded) > 0 => {
+                dx::free(editor, dir)?;
+                unindex(editor, dir)?;
+                directory.write(editor)
+            }
+            _ => Ok(()),
+        }
     })
 }
 
@@ -158,7 +176,9 @@ impl Directory {
             }
         }
         let parent = reader.parent.unwrap_or(dir);
-        Ok(Some(Self { inode, parent, blocks, is_inline }))
+        let names = blocks.iter().flat_map(|(_, entries)| entries).map(|entry| &entry.name[..]);
+        let signs = dx::signs(volume, &inode, names);
+        Ok(Some(Self { inode, parent, blocks, is_inline, signs }))
     }
 
     /// An empty one, in a dinode that was just made; one in blocks has one cluster.
@@ -292,7 +312,8 @@ impl Directory {
         let bytes = (written.len() as u64) << volume.block_size().bits();
         editor.dinode(dir, |dinode, _| dinode.i_size = bytes)?;
         if indexed {
-            dx::build(editor, dir, index, free)?;
+            let sign = editor.terms.hashing.of(self.signs);
+            dx::build(editor, dir, index, free, sign)?;
         }
         Ok(())
     }

@@ -1,21 +1,23 @@
 //! The index of a directory, built from its entries.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use ocfs2_format::dinode::DynFeatures;
-use ocfs2_format::dx::{DxEntry, DxFlags, DxLeaf, DxRoot, write_dx_entries};
+use ocfs2_format::dx::{DxEntry, DxEntryList, DxFlags, DxLeaf, DxRoot, write_dx_entries};
 use ocfs2_format::extent::{ExtentFlags, ExtentRec};
-use ocfs2_format::hash::{CharSign, dx_hash};
+use ocfs2_format::hash::{CharSign, NameHash, dx_hash};
 use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
 use ocfs2_volume::allocator::Suballocated;
-use ocfs2_volume::{Error, Volume};
+use ocfs2_volume::{Error, Inode, Volume};
 
 use super::tree::{self, Gathered};
 use super::{EditError, Editor};
 use crate::extents::Holds;
+use crate::name_hashes::Signs;
 
 /// Builds the index of `dir`, whose entries have these names in these blocks. The root block and
-/// the clusters of the one it has are used again; `free` is the first block with holes.
+/// the clusters of the one it has are used again; `free` is the first block with holes, `sign` is
+/// how names are hashed.
 ///
 /// # Errors
 /// There is no room; it can not be written.
@@ -24,13 +26,14 @@ pub fn build(
     dir: Blkno,
     entries: Vec<(Vec<u8>, Blkno)>,
     free: Blkno,
+    sign: CharSign,
 ) -> Result<(), EditError> {
     let volume = editor.volume();
     let seed = volume.superblock().s_dx_seed;
     let mut all: Vec<_> = entries
         .iter()
         .map(|(name, blkno)| {
-            let hash = dx_hash(name, seed, CharSign::Signed);
+            let hash = dx_hash(name, seed, sign);
             DxEntry { dx_major_hash: hash.major, dx_minor_hash: hash.minor, dx_dirent_blk: *blkno }
         })
         .collect();
@@ -57,6 +60,55 @@ pub fn build(
         dinode.i_dyn_features = features.bits();
         dinode.i_dx_root = blkno;
     })
+}
+
+/// Which hashes the index of `dir` shows of those of its `names` that have two. What is wrong
+/// with the index does not matter: no other name has such a hash by chance.
+pub fn signs<'n>(volume: &Volume, dir: &Inode, names: impl Iterator<Item = &'n [u8]>) -> Signs {
+    let mut signs = Signs::default();
+    let seed = volume.superblock().s_dx_seed;
+    let with_two = names.filter(|name| !name.is_ascii());
+    let hashes = with_two.flat_map(|name| CharSign::ALL.map(|it| (dx_hash(name, seed, it), it)));
+    let hashes: HashMap<NameHash, CharSign> = hashes.collect();
+    let blkno = dir.dinode.i_dx_root;
+    let has_one = dir.dinode.dyn_features().contains(DynFeatures::INDEXED_DIR);
+    if hashes.is_empty() || !has_one || !volume.geometry().is_valid_block(blkno) {
+        return signs;
+    }
+    let mut count = |list: DxEntryList<'_>| {
+        let found = list.entries().filter_map(|entry| hashes.get(&entry.hash()));
+        found.for_each(|sign| signs.add(*sign));
+    };
+    let Ok(block) = volume.read_block(blkno) else { return signs };
+    if DxRoot::decode(&block).is_ok_and(|root| root.is_inline()) {
+        DxRoot::entries(&block).into_iter().for_each(count);
+        return signs;
+    }
+    let list = block.get(DxRoot::LIST_OFFSET..).unwrap_or_default();
+    let Ok(gathered) = tree::gather(volume, blkno, list, Holds::Hashed, false) else {
+        return signs;
+    };
+    let blocks = volume.geometry().blocks_per_cluster();
+    for cluster in places(volume, &gathered) {
+        let Ok(bytes) = volume.read_blocks(volume.geometry().block_of(Cluster(cluster)), blocks)
+        else {
+            continue;
+        };
+        for block in bytes.chunks(volume.block_size().size()) {
+            DxLeaf::entries(block).into_iter().for_each(&mut count);
+        }
+    }
+    signs
+}
+
+/// The clusters of an index, each once.
+fn places(volume: &Volume, gathered: &Gathered) -> BTreeSet<u32> {
+    let bits = volume.geometry().bpc_bits();
+    let clusters = gathered.extents.iter().flat_map(|rec| {
+        let start = (rec.e_blkno.0 >> bits) as u32;
+        start..start.saturating_add(rec.e_leaf_clusters().into())
+    });
+    clusters.collect()
 }
 
 /// Frees all of the index of `dir`, if it has one; what leads to it stays.
@@ -146,24 +198,17 @@ fn leaves(
             lists[entry.dx_minor_hash as usize & (blocks - 1)].push(*entry);
         }
     }
-    let bits = geometry.bpc_bits();
-    let old_places: BTreeSet<u32> = old
-        .extents
-        .iter()
-        .flat_map(|rec| {
-            let start = (rec.e_blkno.0 >> bits) as u32;
-            start..start.saturating_add(rec.e_leaf_clusters().into())
-        })
-        .collect();
     // A wrong record may lead to what is somebody else's.
-    let mut places: Vec<u32> =
-        old_places.into_iter().filter(|cluster| has_leaves(volume, Cluster(*cluster))).collect();
-    let missing = clusters.len().saturating_sub(places.len()) as u32;
+    let mut clusters_of_leaves: Vec<u32> = places(volume, &old)
+        .into_iter()
+        .filter(|cluster| has_leaves(volume, Cluster(*cluster)))
+        .collect();
+    let missing = clusters.len().saturating_sub(clusters_of_leaves.len()) as u32;
     if missing > 0 {
-        places.extend(editor.take_clusters(missing)?.into_iter().flatten());
+        clusters_of_leaves.extend(editor.take_clusters(missing)?.into_iter().flatten());
     }
     let mut extents = Vec::with_capacity(clusters.len());
-    for ((major, lists), cluster) in clusters.iter().zip(places) {
+    for ((major, lists), cluster) in clusters.iter().zip(clusters_of_leaves) {
         let start = geometry.block_of(Cluster(cluster));
         for (list, blkno) in lists.iter().zip(start.0..) {
             let leaf = DxLeaf {

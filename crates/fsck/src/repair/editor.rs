@@ -7,23 +7,23 @@ use ocfs2_format::feature::Incompat;
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::{Error, Inode, Volume};
 
-use super::EditError;
+use super::{EditError, Terms};
 
 /// What a repair changes a volume with: reads what is there, and writes structures with right
 /// block checks.
 #[derive(Debug)]
 pub struct Editor<'a> {
     volume: &'a Volume,
-    /// Whether room may be taken: allocators are sound.
-    pub(super) may_take: bool,
+    /// What it can rely on.
+    pub(super) terms: Terms,
     /// Inodes that are to be put into `lost+found`, all together.
     pub(super) lost: Vec<Blkno>,
 }
 
 impl<'a> Editor<'a> {
     /// For a volume on an overlay.
-    pub(super) fn new(volume: &'a Volume, may_take: bool) -> Self {
-        Self { volume, may_take, lost: Vec::new() }
+    pub(super) fn new(volume: &'a Volume, terms: Terms) -> Self {
+        Self { volume, terms, lost: Vec::new() }
     }
 
     /// The volume with all changes so far, for reading.

@@ -34,6 +34,17 @@ pub mod xattrs;
 
 pub use editor::{Editor, edit_list};
 
+use crate::name_hashes::Hashing;
+
+/// What repairs can rely on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Terms {
+    /// Allocators are sound: room may be taken.
+    pub may_take: bool,
+    /// Which hash names get.
+    pub hashing: Hashing,
+}
+
 /// When a repair can be made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum When {
@@ -188,8 +199,7 @@ impl Repair {
         self.0.when
     }
 
-    /// Makes the repair on the overlay that `volume` is on; if it fails nothing is changed.
-    /// `may_take` says that allocators are sound. Inodes for `lost+found` are added to `lost`.
+    /// Makes the repair on the overlay that `volume` is on; if it fails nothing is changed. Inodes for `lost+found` are added to `lost`.
     /// Says whether anything is different now.
     ///
     /// # Errors
@@ -197,14 +207,14 @@ impl Repair {
     pub(crate) fn make(
         &self,
         volume: &Volume,
-        may_take: bool,
+        terms: Terms,
         lost: &mut Vec<Blkno>,
     ) -> Result<bool, EditError> {
         let device = volume.device();
         let draft = OverlayDevice::new(Arc::clone(device), volume.block_size().bytes());
         let draft = Arc::new(draft);
         let on = volume.on(draft.clone());
-        let mut editor = Editor::new(&on, may_take);
+        let mut editor = Editor::new(&on, terms);
         (self.0.change)(&mut editor)?;
         lost.append(&mut editor.lost);
         let mut changed = false;

@@ -4,10 +4,12 @@
 use std::collections::{HashMap, HashSet};
 
 use ocfs2_cli::Interrupt;
+use ocfs2_format::Blkno;
 use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
 use ocfs2_volume::{OpenVolumeError, Volume};
 
-use super::{EditError, Repair, When, directory, lost_found};
+use super::{EditError, Repair, Terms, When, directory, lost_found, xattrs};
+use crate::name_hashes::Hashing;
 use crate::{Context, Finding, Found, Observer, Options, Outcome, Pass, Place, Stop, check};
 
 /// After so many rounds of repairs whatever is still found is left. Not counted are as many
@@ -94,11 +96,13 @@ pub fn plan(
             prepares: false,
         };
         let outcome = check(&context, &mut planner)?;
+        let volume_shows = outcome.totals.name_hashes.most();
+        let hashing = Hashing { demanded: options.name_hash, volume: volume_shows };
         let Planner { accepted, prepares, .. } = planner;
         let gave_up = round > MAX_ROUNDS + prepared;
         let made = match gave_up {
             true => None,
-            false => make(&volume, &accepted, &mut answers, interrupt)?,
+            false => make(&volume, &accepted, &mut answers, hashing, interrupt)?,
         };
         // What was not asked about as another repair was to come first is found again.
         may_prepare &= !prepares || made == Some(When::First);
@@ -107,7 +111,7 @@ pub fn plan(
             None if options.pack_directories && !is_packed && outcome.findings == 0 => {
                 is_packed = true;
                 prepared += 1;
-                is_changed |= pack(&volume, &mut answers, interrupt)?;
+                is_changed |= pack(&volume, &mut answers, hashing, interrupt)?;
                 continue;
             }
             None => {
@@ -127,6 +131,7 @@ fn make(
     volume: &Volume,
     accepted: &[(usize, Repair)],
     answers: &mut Answers,
+    hashing: Hashing,
     interrupt: &Interrupt,
 ) -> Result<Option<When>, Stop> {
     let superblock = || volume.read_block(SUPERBLOCK_BLKNO).ok();
@@ -136,6 +141,7 @@ fn make(
     let mut later: Vec<usize> = Vec::new();
     for when in [When::First, When::Now, When::Sound] {
         let may_take = when == When::Sound;
+        let terms = Terms { may_take, hashing };
         let mut changed = false;
         for (index, repair) in accepted {
             if repair.when() != when && !(may_take && later.contains(index)) {
@@ -147,7 +153,7 @@ fn make(
             if repair.0.key.is_some_and(|key| !done.insert((key, may_take))) {
                 continue;
             }
-            let made = repair.make(volume, may_take, &mut lost);
+            let made = repair.make(volume, terms, &mut lost);
             changed |= *made.as_ref().unwrap_or(&false);
             if matches!(made, Err(EditError::NotYet)) {
                 later.push(*index);
@@ -162,7 +168,7 @@ fn make(
         }
         if !lost.is_empty() {
             let linked = lost_found::link_all(std::mem::take(&mut lost));
-            let made = linked.make(volume, may_take, &mut lost);
+            let made = linked.make(volume, terms, &mut lost);
             changed |= *made.as_ref().unwrap_or(&false);
             if let Err(err) = made {
                 answers.problem = Some(format!("lost+found: {err}"));
@@ -175,29 +181,50 @@ fn make(
     Ok(None)
 }
 
-/// Packs all directories of a sound volume; says whether that changed anything.
-fn pack(volume: &Volume, answers: &mut Answers, interrupt: &Interrupt) -> Result<bool, Stop> {
-    let own = (0..volume.max_slots()).filter_map(|slot| volume.slot_file("orphan_dir", slot).ok());
-    let mut others: HashSet<_> = own.map(|inode| inode.blkno).collect();
-    others.insert(volume.superblock().s_system_dir_blkno);
-    let directories: Vec<_> = volume
-        .inodes()
-        .filter_map(Result::ok)
-        .filter(|inode| inode.is_dir() && !inode.is_inline() && !others.contains(&inode.blkno))
-        .map(|inode| inode.blkno)
-        .collect();
+/// Packs all directories of a sound volume, and hashes names as that is demanded; says whether
+/// that changed anything.
+fn pack(
+    volume: &Volume,
+    answers: &mut Answers,
+    hashing: Hashing,
+    interrupt: &Interrupt,
+) -> Result<bool, Stop> {
+    let terms = Terms { may_take: true, hashing };
     let mut changed = false;
-    for dir in directories {
+    for (blkno, what, repair) in packing(volume, hashing) {
         if interrupt.requested() {
             return Err(Stop::Interrupted);
         }
-        match directory::packed(dir).make(volume, true, &mut Vec::new()) {
+        match repair.make(volume, terms, &mut Vec::new()) {
             Ok(is_packed) => changed |= is_packed,
             // It stays as it is.
-            Err(err) => answers.problem = Some(format!("directory {dir} is not packed: {err}")),
+            Err(err) => answers.problem = Some(format!("{what} {blkno}: {err}")),
         }
     }
     Ok(changed)
+}
+
+/// What packing consists of, with the inode each is about.
+fn packing(volume: &Volume, hashing: Hashing) -> Vec<(Blkno, &'static str, Repair)> {
+    let own = (0..volume.max_slots()).filter_map(|slot| volume.slot_file("orphan_dir", slot).ok());
+    let mut others: HashSet<_> = own.map(|inode| inode.blkno).collect();
+    others.insert(volume.superblock().s_system_dir_blkno);
+    let mut all = Vec::new();
+    for inode in volume.inodes().filter_map(Result::ok) {
+        let blkno = inode.blkno;
+        if inode.is_dir() && !inode.is_inline() && !others.contains(&blkno) {
+            all.push((blkno, "packing directory", directory::packed(blkno)));
+            if hashing.demanded.is_some() {
+                let repair = directory::hashed_as_demanded(blkno);
+                all.push((blkno, "hashing the names of directory", repair));
+            }
+        }
+        if hashing.demanded.is_some() && !inode.dinode.i_xattr_loc.is_none() {
+            let repair = xattrs::hashed_as_demanded(blkno);
+            all.push((blkno, "hashing the attributes of inode", repair));
+        }
+    }
+    all
 }
 
 /// What tells findings apart from round to round.

@@ -9,7 +9,7 @@ use super::{EditError, Editor};
 
 impl Editor<'_> {
     fn must_be_sound(&self) -> Result<(), EditError> {
-        if self.may_take { Ok(()) } else { Err(EditError::NotYet) }
+        if self.terms.may_take { Ok(()) } else { Err(EditError::NotYet) }
     }
 
     /// Takes `count` clusters, in as few runs as there are. Their contents are whatever was

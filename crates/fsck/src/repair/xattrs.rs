@@ -18,11 +18,14 @@ use ocfs2_volume::{Inode, Volume};
 use super::tree::{self, Gathered};
 use super::{EditError, Editor, Repair, share};
 use crate::extents::Holds;
+use crate::name_hashes::Signs;
 
 /// An attribute.
 #[derive(Clone, Debug)]
 struct Attribute {
     hash: u32,
+    /// Which of the two hashes that it may have the entry had.
+    sign: Option<CharSign>,
     /// The prefix, and whether the value is beside the name.
     xe_type: u8,
     name: Vec<u8>,
@@ -48,6 +51,38 @@ type Names = HashSet<(u8, Vec<u8>)>;
 /// The repair of all that is wrong with the attributes of an inode.
 pub fn rewrite(owner: Blkno) -> Repair {
     Repair::once("xattrs", owner.0, move |editor| write(editor, owner, &[]))
+}
+
+/// Writes the attributes of an inode again if some in buckets are hashed otherwise than it is
+/// demanded.
+pub fn hashed_as_demanded(owner: Blkno) -> Repair {
+    Repair::when_sound(move |editor| {
+        let Some(demanded) = editor.terms.hashing.demanded else { return Ok(()) };
+        let volume = editor.volume();
+        let inode = editor.inode(owner)?;
+        let loc = inode.dinode.i_xattr_loc;
+        let is_in_bucket = |at: Blkno| at != owner && at != loc;
+        let seed = volume.superblock().s_uuid_hash;
+        let differs = volume.xattrs(&inode).filter_map(Result::ok).any(|attribute| {
+            let prefix = attribute.prefix.as_str().len();
+            let name = attribute.name.get(prefix..).unwrap_or_default();
+            is_in_bucket(attribute.blkno)
+                && xattr_hash(name, seed, demanded) != attribute.entry.xe_name_hash
+        });
+        if !differs {
+            return Ok(());
+        }
+        let block = volume.read_block(loc)?;
+        let list = block.get(XattrTreeRoot::LIST_OFFSET..).unwrap_or_default();
+        let old = tree::gather(volume, loc, list, Holds::Hashed, false)?.extents;
+        write(editor, owner, &[])?;
+        let bits = volume.geometry().bpc_bits();
+        for rec in old {
+            let start = (rec.e_blkno.0 >> bits) as u32;
+            editor.free_clusters(start..start + u32::from(rec.e_leaf_clusters()))?;
+        }
+        Ok(())
+    })
 }
 
 /// Writes all attributes of an inode anew. What values have of `others`, which are clusters of
@@ -147,6 +182,20 @@ fn block(
     Ok(true)
 }
 
+/// Gives attributes in buckets the hash that is demanded; those whose own is not known get the one
+/// that most of the others have.
+fn settle_hashes(editor: &Editor<'_>, attributes: &mut [Attribute]) {
+    let (hashing, mut signs) = (editor.terms.hashing, Signs::default());
+    let shown = attributes.iter().filter(|it| !it.name.is_ascii()).filter_map(|it| it.sign);
+    shown.for_each(|sign| signs.add(sign));
+    let seed = editor.volume().superblock().s_uuid_hash;
+    for attribute in attributes {
+        let own = attribute.sign.filter(|_| hashing.demanded.is_none());
+        let sign = own.unwrap_or_else(|| hashing.of(signs));
+        attribute.hash = xattr_hash(&attribute.name, seed, sign);
+    }
+}
+
 /// Writes all buckets and the tree that leads to them: to clusters that nobody has, as a wrong
 /// record may have led to those of others.
 fn buckets(
@@ -191,6 +240,7 @@ fn buckets(
         }
     }
     mend(editor, inode, &mut attributes, others)?;
+    settle_hashes(editor, &mut attributes);
     attributes.sort_by(|one, other| {
         (one.hash, one.xe_type, &one.name).cmp(&(other.hash, other.xe_type, &other.name))
     });
@@ -309,11 +359,12 @@ fn attribute(editor: &Editor<'_>, bytes: &[u8], entry: XattrEntry) -> Option<Att
         false => after.get(..usize::try_from(value_size).ok()?)?.to_vec(),
     };
     let seed = volume.superblock().s_uuid_hash;
-    let hashes = CharSign::ALL.map(|sign| xattr_hash(name, seed, sign));
-    let hash = hashes.into_iter().find(|hash| *hash == entry.xe_name_hash).unwrap_or(hashes[0]);
+    let hash_of = |sign: &CharSign| xattr_hash(name, seed, *sign);
+    let sign = CharSign::ALL.into_iter().find(|sign| hash_of(sign) == entry.xe_name_hash);
+    let hash = hash_of(&sign.unwrap_or(editor.terms.hashing.volume));
     let local = if outside { 0 } else { XattrEntry::LOCAL };
     let xe_type = prefix.code() | local;
-    Some(Attribute { hash, xe_type, name: name.to_vec(), value_size, stored })
+    Some(Attribute { hash, sign, xe_type, name: name.to_vec(), value_size, stored })
 }
 
 /// Whether that is the root of a value, as far as that shows in itself.

@@ -8,7 +8,7 @@ use ocfs2_format::geometry::Geometry;
 use serde::Serialize;
 
 use super::PassStatistics;
-use crate::{Outcome, Totals};
+use crate::{NameHashes, Outcome, Totals};
 
 /// What a run came to.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -39,6 +39,8 @@ pub(crate) struct Summary {
     pub files: Option<Files>,
     /// Space; not there if nothing was checked.
     pub space: Option<Space>,
+    /// Names by their hash; not there if nothing was checked.
+    pub name_hashes: Option<NameHashes>,
     pub passes: Vec<PassStatistics>,
     pub seconds: f64,
     pub read_bytes: u64,
@@ -88,6 +90,7 @@ impl Summary {
             outcome.totals;
         let files = Files { inodes, files, directories, symlinks, special, inline, fragmented };
         self.files = Some(files);
+        self.name_hashes = Some(outcome.totals.name_hashes);
         self.space =
             Some(Space { clusters, clusters_in_use: outcome.clusters_in_use, cluster_size });
     }

@@ -3,11 +3,11 @@
 use ocfs2_format::dinode::{Dinode, DynFeatures};
 use ocfs2_format::extent::{ExtentFlags, ExtentRec};
 use ocfs2_format::feature::Incompat;
-use ocfs2_format::hash::{CharSign, uuid_hash, xattr_hash};
+use ocfs2_format::hash::{uuid_hash, xattr_hash};
 use ocfs2_format::superblock::XATTR_INLINE_SIZE;
 use ocfs2_format::xattr::{
     BUCKET_SIZE, MAX_LOCAL_VALUE, MAX_VALUE, XattrBlock, XattrBlockFlags, XattrEntry, XattrHeader,
-    XattrPrefix, XattrTreeRoot, XattrValueRoot,
+    XattrPrefix, XattrTreeRoot, XattrValueRoot, bucket_entries,
 };
 use ocfs2_format::{Blkno, BlockSize, Cpos, Structure, Truncated, check};
 
@@ -99,6 +99,9 @@ fn fill(area: &mut [u8], items: &[Item], block: usize) -> Result<Option<usize>, 
 
 /// A bucket of items, which are sorted by hash; `None` where they do not fit.
 fn bucket(items: &[Item], block_size: BlockSize) -> Result<Option<Vec<u8>>, Truncated> {
+    if items.len() > bucket_entries(block_size) {
+        return Ok(None);
+    }
     let mut area = vec![0; BUCKET_SIZE];
     let Some(start) = fill(&mut area, items, block_size.size())? else { return Ok(None) };
     let header = XattrHeader {
@@ -179,7 +182,7 @@ impl Files<'_> {
             return Err(wrong("its value is longer than 65536 bytes"));
         }
         let hash = uuid_hash(self.plan.settings.uuid.as_bytes());
-        let hash = xattr_hash(&name, hash, CharSign::Signed);
+        let hash = xattr_hash(&name, hash, self.plan.settings.name_hash);
         let mut pair = padded(name.clone());
         if value.len() as u64 <= MAX_LOCAL_VALUE {
             pair.extend(padded(value.to_vec()));

@@ -4,7 +4,7 @@ use ocfs2_format::dinode::{Dinode, DynFeatures, FileKind, InodeFlags};
 use ocfs2_format::dir::{DirTrailer, FileType, entry_size, write_entry};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::geometry::Geometry;
-use ocfs2_format::hash::{CharSign, dx_hash};
+use ocfs2_format::hash::dx_hash;
 use ocfs2_format::inline::InlineData;
 use ocfs2_format::{Blkno, Structure, Truncated};
 
@@ -98,13 +98,14 @@ impl Files<'_> {
         }
 
         let layout = &self.plan.layout;
-        let (seed, has_trailers) = (self.plan.settings.dx_seed, layout.has_trailers());
+        let has_trailers = layout.has_trailers();
+        let (seed, sign) = (self.plan.settings.dx_seed, self.plan.settings.name_hash);
         let mut packer = Packer::new(layout.block_size(), layout.usable());
         let mut hashed = Vec::new();
         for (name, (inode, file_type)) in all {
             let block = packer.add(name, inode, file_type)?;
             if indexed_dirs {
-                hashed.push(Hashed { hash: dx_hash(name, seed, CharSign::Signed), block });
+                hashed.push(Hashed { hash: dx_hash(name, seed, sign), block });
             }
         }
         packer.end_block();

@@ -4,32 +4,38 @@ use std::collections::HashSet;
 
 use ocfs2_format::dir::{self, DirTrailer};
 use ocfs2_format::dx::{DxEntry, DxEntryList, DxLeaf, DxRoot};
-use ocfs2_format::hash::NameHash;
+use ocfs2_format::hash::{CharSign, NameHash};
 use ocfs2_format::{Blkno, Structure};
 
 use super::Several;
 use super::expected::{Expected, Key};
 use super::root::Index;
 use crate::codes::{directories as codes, general};
+use crate::name_hashes::Signs;
 use crate::repair::directory;
 use crate::{Context, Finding, Place, extents};
 
-/// Reads all lists of an index, and compares.
+/// Reads all lists of an index, and compares. Says which hash its names have.
 pub(super) fn check(
     context: &Context<'_>,
     dir: Blkno,
     index: &Index,
     mut expected: Expected,
     findings: &mut Vec<Finding>,
-) {
+) -> Signs {
     expected.entries.sort_unstable();
     expected.unsigned.sort_unstable();
     let found = vec![0; expected.entries.len()];
+    let signed = expected.unsigned.iter().map(|(key, hash)| Key { hash: *hash, ..*key });
+    let mut with_two: Vec<_> = signed.collect();
+    with_two.sort_unstable();
     let mut matching = Matching {
         context,
         dir,
         index,
         expected,
+        with_two,
+        signs: Signs::default(),
         found,
         entries: 0,
         unread: HashSet::new(),
@@ -44,7 +50,9 @@ pub(super) fn check(
     } else {
         matching.leaves();
     }
+    let signs = matching.signs;
     matching.end();
+    signs
 }
 
 struct Matching<'a> {
@@ -52,6 +60,10 @@ struct Matching<'a> {
     dir: Blkno,
     index: &'a Index,
     expected: Expected,
+    /// Entries whose names have two hashes, by the signed one.
+    with_two: Vec<Key>,
+    /// Which of the two they were found by.
+    signs: Signs,
     /// How often each entry was found, counted at the first of those that are equal.
     found: Vec<u32>,
     /// Entries of the index.
@@ -153,13 +165,21 @@ impl Matching<'_> {
 
     /// Finds the entry of the directory that the index has there, if it was not found yet.
     fn take(&mut self, key: Key) -> bool {
-        self.take_signed(key) || {
-            let unsigned = &self.expected.unsigned;
-            let at = unsigned.partition_point(|(other, _)| *other < key);
-            let signed = unsigned.get(at).filter(|(other, _)| *other == key);
-            let signed = signed.map(|(_, hash)| Key { hash: *hash, ..key });
-            signed.is_some_and(|signed| self.take_signed(signed))
+        if self.take_signed(key) {
+            if self.with_two.binary_search(&key).is_ok() {
+                self.signs.add(CharSign::Signed);
+            }
+            return true;
         }
+        let unsigned = &self.expected.unsigned;
+        let at = unsigned.partition_point(|(other, _)| *other < key);
+        let signed = unsigned.get(at).filter(|(other, _)| *other == key);
+        let signed = signed.map(|(_, hash)| Key { hash: *hash, ..key });
+        let is_found = signed.is_some_and(|signed| self.take_signed(signed));
+        if is_found {
+            self.signs.add(CharSign::Unsigned);
+        }
+        is_found
     }
 
     fn take_signed(&mut self, key: Key) -> bool {

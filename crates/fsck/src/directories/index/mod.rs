@@ -22,6 +22,7 @@ use ocfs2_volume::Inode;
 use super::{Known, Read};
 use crate::codes::directories as codes;
 use crate::collected::Collected;
+use crate::name_hashes::Signs;
 use crate::repair::directory;
 use crate::{Finding, Place};
 
@@ -48,19 +49,20 @@ pub(super) fn check_absence(known: &Known<'_>, inode: &Inode, is_inline: bool, r
     read.findings.push(finding.repaired_by(repair));
 }
 
-/// Compares the index of a directory with what was read of the directory.
+/// Compares the index of a directory with what was read of the directory. Says which hash its
+/// names have.
 pub(super) fn check(
     known: &Known<'_>,
     inode: &Inode,
     expected: Expected,
     findings: &mut Vec<Finding>,
-) {
+) -> Signs {
     // Its findings were made in pass 1.
     let mut dropped = Collected::default();
     let followed = root::follow(known.context, inode.blkno, inode.dinode.i_dx_root, &mut dropped);
-    let Some(index) = followed else { return };
+    let Some(index) = followed else { return Signs::default() };
     findings.extend(free_list::check(inode.blkno, &index, &expected));
-    matching::check(known.context, inode.blkno, &index, expected, findings);
+    matching::check(known.context, inode.blkno, &index, expected, findings)
 }
 
 /// Things of one kind that are wrong with one index: said once, with how many there are.
