@@ -1,7 +1,9 @@
 //! Finding a volume by what it says of itself, whatever kind of block device it is on.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
@@ -19,17 +21,66 @@ pub enum Identity {
     Label(Vec<u8>),
 }
 
+/// The device that was named by UUID or label can not be told.
+#[derive(Debug, thiserror::Error)]
+pub enum FindError {
+    /// There is none.
+    #[error("no block device of this machine has an OCFS2 volume with {0}")]
+    NotFound(Identity),
+    /// There are several of that label.
+    #[error("{identity} is on several devices, so say which: {}", list_of(devices))]
+    Ambiguous {
+        /// What was looked for.
+        identity: Identity,
+        /// Where it is.
+        devices: Vec<PathBuf>,
+    },
+    /// The list of devices can not be read.
+    #[error("/proc/partitions: {0}")]
+    Io(#[from] io::Error),
+}
+
+fn list_of(devices: &[PathBuf]) -> String {
+    devices.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
 impl Identity {
     /// From `UUID=...` or `LABEL=...`, with or without quotes; `None` for anything else, such
     /// as a path.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (key, value) = text.split_once('=')?;
-        let value = value.trim_matches('"');
+    pub fn parse(text: impl AsRef<OsStr>) -> Option<Self> {
+        let text = text.as_ref().as_bytes();
+        let at = text.iter().position(|byte| *byte == b'=')?;
+        let (key, value) = (text.get(..at)?, text.get(at + 1..)?);
+        let quoted =
+            |value: &'_ [u8]| value.len() > 1 && value[0] == b'"' && value.ends_with(b"\"");
+        let value = if quoted(value) { value.get(1..value.len() - 1)? } else { value };
         match key {
-            "UUID" => Uuid::parse_str(value).ok().map(Self::Uuid),
-            "LABEL" => Some(Self::Label(value.as_bytes().to_vec())),
+            b"UUID" => Uuid::try_parse_ascii(value).ok().map(Self::Uuid),
+            b"LABEL" => Some(Self::Label(value.to_vec())),
             _ => None,
         }
+    }
+}
+
+/// The device at `path`, or where that is `UUID=...` or `LABEL=...` the one with such a volume.
+///
+/// # Errors
+/// [`FindError`].
+pub fn resolve(path: &Path) -> Result<PathBuf, FindError> {
+    match Identity::parse(path) {
+        None => Ok(path.to_owned()),
+        Some(identity) => choose(find(&identity)?, identity),
+    }
+}
+
+fn choose(devices: Vec<PathBuf>, identity: Identity) -> Result<PathBuf, FindError> {
+    // Several paths to one disk have the same UUID; the mapper's device comes first.
+    let several = devices.len() > 1;
+    let mapped = devices.first().is_some_and(|path| path.starts_with("/dev/mapper"));
+    match devices.first() {
+        None => Err(FindError::NotFound(identity)),
+        Some(first) if mapped || !several => Ok(first.clone()),
+        Some(_) => Err(FindError::Ambiguous { identity, devices }),
     }
 }
 
@@ -83,6 +134,19 @@ mod tests {
         for text in ["/dev/sdb1", "UUID=1", "PARTUUID=0123456789ABCDEF0123456789ABCDEF", ""] {
             assert_eq!(Identity::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_path_stays_one_and_several_disks_of_a_label_are_named() {
+        assert_eq!(resolve(Path::new("disk.img")).unwrap(), Path::new("disk.img"));
+        let err = resolve(Path::new("UUID=00000000-0000-0000-0000-00000000000f")).unwrap_err();
+        assert!(err.to_string().starts_with("no block device of this machine has"), "{err}");
+        let label = || Identity::Label(b"data".to_vec());
+        let paths = |paths: [&str; 2]| paths.map(PathBuf::from).to_vec();
+        let err = choose(paths(["/dev/sda", "/dev/sdb"]), label()).unwrap_err().to_string();
+        assert_eq!(err, "label `data` is on several devices, so say which: /dev/sda, /dev/sdb");
+        let mapped = choose(paths(["/dev/mapper/a", "/dev/sda"]), label()).unwrap();
+        assert_eq!(mapped, Path::new("/dev/mapper/a"));
     }
 
     #[test]

@@ -133,6 +133,10 @@ fn open_file(path: &Path, options: &DeviceOptions) -> Result<FileDevice, OpenCau
         Err(err) if err.kind() == io::ErrorKind::NotFound && create.is_some() => false,
         Err(err) => return Err(failed(err)),
     };
+    // The kernel opens such a device for writing, and fails the writes.
+    if is_block_device && options.write && holders::is_read_only(path) {
+        return Err(OpenCause::ReadOnly);
+    }
     let claim = is_block_device && options.exclusive;
     let flags = if claim { OFlags::EXCL } else { OFlags::empty() };
     let file = File::options()
