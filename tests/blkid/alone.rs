@@ -176,3 +176,49 @@ fn the_types_that_are_known_are_listed() {
         assert!(types.lines().any(|line| line == name), "{name} is not in {types}");
     }
 }
+
+#[test]
+fn every_type_that_util_linux_knows_is_known() {
+    let Some(theirs) = ocfs2_testing::oracle("blkid") else { return };
+    let types = |program: &std::path::Path| {
+        let said = run(program, "/".as_ref(), &["-k".as_ref()]);
+        String::from_utf8(said.stdout).unwrap()
+    };
+    let (ours, theirs) = (types(&ours()), types(&theirs));
+    let missing: Vec<_> =
+        theirs.lines().filter(|name| !ours.lines().any(|line| line == *name)).collect();
+    assert!(missing.is_empty(), "{missing:?} are not in {ours}");
+}
+
+#[test]
+fn what_is_only_told_by_its_signature_is_named_and_not_overwritten() {
+    const SIZE: u64 = 64 << 20;
+    let scratch = Scratch::new();
+    for (name, at, magic) in [
+        ("ceph_bluestore", 0, &b"bluestore block device\n"[..]),
+        ("vdo", 0, b"dmvdo001"),
+        ("DM_snapshot_cow", 0, b"SnAp"),
+        ("ReFS", 0, b"\0\0\0ReFS\0"),
+        ("swsuspend", 4086, b"S1SUSPEND"),
+        ("isw_raid_member", SIZE - 1024, b"Intel Raid ISM Cfg Sig. 1.2.01"),
+        ("ddf_raid_member", SIZE - 512, b"\xde\x11\xde\x11"),
+        ("ufs", 8192 + 1372, b"\x54\x19\x01\x00"),
+        ("ubifs", 0, b"\x31\x18\x10\x06"),
+        ("apfs", 32, b"NXSB"),
+        ("zonefs", 0, b"SFOZ"),
+        ("stratis", 516, b"!Stra0tis\x86\xff\x02^\x41rh"),
+        // Not in util-linux, and next to OCFS2 on the same SAN.
+        ("sbd", 0, b"SBD_SBD_"),
+        ("oracleasm", 0, b"\x01\x82\x01\x01"),
+    ] {
+        let image = patched(&scratch, name, SIZE, &[(at, magic)]);
+        let kind = blkid().args(["-o", "value", "-s", "TYPE"]).arg(&image).success().stdout;
+        assert_eq!(kind.trim_end(), name);
+        let before = fs::read(&image).unwrap();
+        let mkfs = Run::new(ocfs2_testing::program("mkfs.ocfs2")).args(["-M", "local"]);
+        let refused = mkfs.arg(&image).output().expect_status(1);
+        assert!(refused.stderr.contains("it holds: "), "{name}: {refused}");
+        assert!(fs::read(&image).unwrap() == before, "{name}");
+        fs::remove_file(image).unwrap();
+    }
+}

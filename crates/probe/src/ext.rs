@@ -11,6 +11,8 @@ const MAGIC: &[u8] = b"\x53\xef";
 
 const COMPAT_HAS_JOURNAL: u32 = 0x4;
 const INCOMPAT_JOURNAL_DEV: u32 = 0x8;
+/// Made for the ext4 that was not finished yet.
+const FLAG_TEST_FILESYS: u32 = 0x4;
 
 /// filetype, meta_bg
 const INCOMPAT_EXT2: u32 = 0x12;
@@ -22,7 +24,10 @@ const RO_COMPAT_EXT3: u32 = 0x7;
 pub fn probe(reader: &Reader<'_>) -> io::Result<Option<Found>> {
     let Some(sb) = reader.signed(OFFSET, 1024, MAGIC_AT, MAGIC)? else { return Ok(None) };
     let (compat, incompat, ro_compat) = (sb.le32(92), sb.le32(96), sb.le32(100));
-    let kind = kind(compat, incompat, ro_compat);
+    let kind = match kind(compat, incompat, ro_compat) {
+        "ext4" if sb.le32(352) & FLAG_TEST_FILESYS != 0 => "ext4dev",
+        kind => kind,
+    };
     let usage = if kind == "jbd" { Usage::Other } else { Usage::Filesystem };
     let mut found = Found::new(kind, usage, OFFSET + MAGIC_AT as u64, MAGIC)
         .label(sb.slice(120, 16))

@@ -13,6 +13,7 @@ mod ext;
 mod fat;
 mod found;
 mod gfs2;
+mod instead;
 mod iso9660;
 mod linux;
 mod luks;
@@ -21,6 +22,7 @@ mod ntfs;
 mod ocfs;
 mod raid;
 mod reader;
+mod signature;
 mod swap;
 mod table;
 mod text;
@@ -33,8 +35,10 @@ use std::io;
 
 use ocfs2_volume::Device;
 use reader::Reader;
+use signature::Signature;
 
 pub use found::{Found, Tag, Usage};
+pub use instead::instead;
 
 type Probe = fn(&Reader<'_>) -> io::Result<Option<Found>>;
 
@@ -63,7 +67,7 @@ const FORMATS: &[Format] = formats![
     ["swsuspend"] => swap::suspended,
     ["swap"] => swap::probe,
     ["xfs"] => xfs::probe,
-    ["ext4", "ext3", "ext2", "jbd"] => ext::probe,
+    ["ext4dev", "ext4", "ext3", "ext2", "jbd"] => ext::probe,
     ["reiserfs"] => linux::reiserfs,
     ["jfs"] => linux::jfs,
     ["udf"] => udf::probe,
@@ -87,7 +91,12 @@ const FORMATS: &[Format] = formats![
 
 /// The types that can be found, in the order they are looked for.
 pub fn types() -> impl Iterator<Item = &'static str> {
-    FORMATS.iter().flat_map(|format| format.types).copied()
+    let mut last = "";
+    let of = |signatures: &'static [Signature]| signatures.iter().map(|signature| signature.kind);
+    let formats = FORMATS.iter().flat_map(|format| format.types).copied();
+    // Some have more than one row.
+    let all = of(signature::OUTER).chain(formats).chain(of(signature::INNER));
+    all.filter(move |kind| std::mem::replace(&mut last, *kind) != *kind)
 }
 
 /// Everything found on `device`, in the order of [`types`]; empty if it holds nothing known.
@@ -111,12 +120,20 @@ pub fn contents_of_types(
 ) -> io::Result<Vec<Found>> {
     let reader = Reader::new(device)?;
     let mut all = Vec::new();
+    let signed = |signatures: &[Signature], all: &mut Vec<Found>| {
+        for signature in signatures.iter().filter(|signature| wanted(signature.kind)) {
+            all.extend(signature.probe(&reader)?);
+        }
+        io::Result::Ok(())
+    };
+    signed(signature::OUTER, &mut all)?;
     for format in FORMATS {
         if !format.types.iter().any(|name| wanted(name)) {
             continue;
         }
         all.extend((format.probe)(&reader)?.filter(|found| wanted(found.kind)));
     }
+    signed(signature::INNER, &mut all)?;
     Ok(all)
 }
 

@@ -72,7 +72,13 @@ pub fn first(reader: &Reader<'_>) -> io::Result<Option<Found>> {
 pub fn asm(reader: &Reader<'_>) -> io::Result<Option<Found>> {
     const MAGIC_AT: usize = 32;
     const MAGIC: &[u8] = b"ORCLDISK";
-    let Some(header) = reader.signed(0, 512, MAGIC_AT, MAGIC)? else { return Ok(None) };
+    // The header of the first block, which ASM writes whether ASMLib has named the disk or not.
+    const HEADER: &[u8] = b"\x01\x82\x01\x01";
+    let Some(header) = reader.read(0, 512)? else { return Ok(None) };
+    if !header.has(MAGIC_AT, MAGIC) {
+        let is_disk = header.has(0, HEADER);
+        return Ok(is_disk.then(|| Found::filesystem("oracleasm", 0, HEADER)));
+    }
     let found = Found::filesystem("oracleasm", MAGIC_AT as u64, MAGIC);
     Ok(Some(found.label(header.slice(40, 24))))
 }

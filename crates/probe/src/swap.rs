@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::found::{Found, Usage};
-use crate::reader::Reader;
+use crate::reader::{Bytes, Reader};
 
 /// The signature ends the first page, whose size is that of the machine.
 const PAGES: [u64; 5] = [4 << 10, 8 << 10, 16 << 10, 32 << 10, 64 << 10];
@@ -38,9 +38,13 @@ fn version_1(reader: &Reader<'_>, found: Found) -> io::Result<Option<Found>> {
     if !is_version_1 || last_page == 0 {
         return Ok(None);
     }
+    Ok(Some(named(&header, found)))
+}
+
+fn named(header: &Bytes, found: Found) -> Found {
     // Boot code may be in the padding, and then also where label and UUID would be.
-    let named = header.le32(44 + 32 * 4) == 0 && header.le32(44 + 33 * 4) == 0;
-    Ok(Some(if named { found.label(header.slice(28, 16)).uuid(header.array(12)) } else { found }))
+    let is_named = header.le32(44 + 32 * 4) == 0 && header.le32(44 + 33 * 4) == 0;
+    if is_named { found.label(header.slice(28, 16)).uuid(header.array(12)) } else { found }
 }
 
 pub fn suspended(reader: &Reader<'_>) -> io::Result<Option<Found>> {
@@ -54,7 +58,8 @@ pub fn suspended(reader: &Reader<'_>) -> io::Result<Option<Found>> {
         if let Some(magic) = magic {
             let found = Found::new("swsuspend", Usage::Other, at, magic);
             let version = String::from_utf8_lossy(magic).to_lowercase();
-            return Ok(version_1(reader, found)?.map(|found| found.version(version)));
+            let Some(header) = reader.read(HEADER_AT, 512)? else { return Ok(None) };
+            return Ok(Some(named(&header, found).version(version)));
         }
     }
     Ok(None)

@@ -1,0 +1,60 @@
+//! What to say of a device that was expected to hold an OCFS2 volume, and does not.
+
+use ocfs2_volume::Device;
+
+use crate::{Found, Usage, contents};
+
+/// What is on `device` instead, as the end of a sentence; `None` if nothing known is, or an OCFS2
+/// volume after all. With `choose` it says how a partition is chosen.
+pub fn instead(device: &dyn Device, choose: &str) -> Option<String> {
+    let found = contents(device).ok()?;
+    let (tables, others): (Vec<_>, Vec<_>) =
+        found.iter().partition(|found| found.usage == Usage::PartitionTable);
+    if others.iter().any(|found| found.kind == "ocfs2") {
+        return None;
+    }
+    let table = tables.iter().find_map(|found| found.table.as_ref());
+    let numbers: Vec<_> = table.map_or(Vec::new(), |table| {
+        let data = table.partitions.iter().filter(|partition| !partition.kind.is_extended());
+        data.map(|partition| partition.number.to_string()).collect()
+    });
+    if let [number, ..] = &numbers[..]
+        && others.iter().all(|found| found.is_tolerant())
+    {
+        let (partitions, numbers) = match numbers.len() {
+            1 => ("partition", number.clone()),
+            _ => ("partitions", numbers.join(", ")),
+        };
+        return Some(format!("it is a disk with {partitions} {numbers}{choose}"));
+    }
+    let names: Vec<_> = others.into_iter().chain(tables).map(Found::to_string).collect();
+    (!names.is_empty()).then(|| format!("it holds: {}", names.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use ocfs2_volume::device::MemoryDevice;
+
+    use super::*;
+
+    fn told(parts: &[(u64, &[u8])]) -> Option<String> {
+        let device = MemoryDevice::new(4 << 20);
+        for (at, bytes) in parts {
+            device.write_at(bytes, *at).unwrap();
+        }
+        instead(&device, ": --partition NUMBER chooses one")
+    }
+
+    #[test]
+    fn a_partitioned_disk_and_another_file_system_are_told() {
+        const TABLE: &[(u64, &[u8])] = &[(510, b"\x55\xaa"), (450, b"\x83"), (458, b"\x08")];
+        let disk = "it is a disk with partition 1: --partition NUMBER chooses one";
+        assert_eq!(told(TABLE).as_deref(), Some(disk));
+        let second: &[(u64, &[u8])] = &[(466, b"\x83"), (474, b"\x08")];
+        let told_of_two = told(&[TABLE, second].concat()).unwrap();
+        assert!(told_of_two.starts_with("it is a disk with partitions 1, 2: "), "{told_of_two}");
+        let ext2 = told(&[(1080, b"\x53\xef")]);
+        assert_eq!(ext2.as_deref(), Some("it holds: ext2 file system"));
+        assert_eq!((told(&[]), told(&[(8192, b"OCFSV2")])), (None, None));
+    }
+}
