@@ -367,8 +367,15 @@ fn a_volume_that_nobody_uses_is_overwritten_by_force_or_when_told_not_to_ask() {
     let mkfs = Mkfs::new();
     mkfs.with("-q -L old disk.img 32M").success();
     let refused = mkfs.refuses("disk.img", "it holds: OCFS2 volume, label \"old\", UUID ");
-    assert!(refused.stderr.contains("standard input is no terminal"), "{refused}");
-    assert!(refused.stdout.ends_with("Overwriting existing ocfs2 partition.\n"), "{refused}");
+    assert!(refused.stderr.contains("nobody can be asked, standard input has ended"), "{refused}");
+    assert!(!refused.stdout.contains("Overwriting"), "{refused}");
+    assert!(!mkfs.with("-n disk.img").success().stdout.contains("Overwriting"));
+    let no = mkfs.with("disk.img").stdin("n\n").output().expect_status(1);
+    assert!(!no.stdout.contains("Overwriting"), "{no}");
+    let yes = mkfs.with("-L yes disk.img").stdin("y\ny\ny\n").success();
+    assert!(yes.stdout.contains("Overwriting existing ocfs2 partition.\n"), "{yes}");
+    let volume = volume_of(&mkfs.join("disk.img")).unwrap();
+    assert_eq!(volume.superblock().label(), b"yes");
     mkfs.with("-q -x -L one disk.img").success();
     mkfs.with("-q -F -L two disk.img").success();
     let volume = volume_of(&mkfs.join("disk.img")).unwrap();

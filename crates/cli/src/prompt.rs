@@ -1,40 +1,58 @@
-//! Asking the person at the terminal.
+//! Asking whoever is at standard input: a person, or a program that answers for one.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, Read, Write};
 
 use crate::{Output, terminal};
 
 /// There is nobody who could answer.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("can not ask \"{question}\", standard input is no terminal; {option} answers yes")]
+#[error("nobody answers \"{question}\", standard input has ended; {option} answers yes")]
 pub struct CannotAsk {
-    /// What would have been asked.
+    /// What was asked.
     pub question: String,
     /// The option that makes the question unnecessary.
     pub option: &'static str,
 }
 
-/// Asks `question` on standard error and waits for an answer; anything but `y` or `yes` is no,
-/// and so is the end of the input.
+/// Asks `question` on standard error and waits for a line of standard input, which need not be a
+/// terminal: `yes | mkfs.ocfs2 DEV` answers, too. Anything but `y` or `yes` is no.
 ///
 /// # Errors
-/// [`CannotAsk`] without having asked, if standard input is no terminal; its text names
-/// `option`, the one that answers beforehand.
+/// [`CannotAsk`] where standard input has ended, as `/dev/null` has; its text names `option`, the
+/// one that answers beforehand.
 pub fn confirm(question: &str, option: &'static str) -> Result<bool, CannotAsk> {
-    let stdin = io::stdin();
-    if !stdin.is_terminal() {
-        return Err(CannotAsk { question: question.to_owned(), option });
-    }
     let mut stderr = Output::stderr();
     let _ = write!(stderr, "{} (y/N): ", terminal(question));
     let _ = stderr.flush();
-    Ok(answer(stdin.lock()))
+    match read_answer() {
+        Ok(Some(line)) => Ok(is_yes(&line)),
+        Ok(None) | Err(_) => {
+            let _ = writeln!(stderr);
+            Err(CannotAsk { question: question.to_owned(), option })
+        }
+    }
 }
 
-fn answer(mut input: impl BufRead) -> bool {
-    let mut line = String::new();
-    let read = input.read_line(&mut line);
-    read.is_ok() && matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+/// The next line of standard input, without its end; `None` where it has ended. One that is longer
+/// than any answer is cut, bytes that are no UTF-8 are replaced.
+///
+/// # Errors
+/// Those of reading.
+pub fn read_answer() -> io::Result<Option<String>> {
+    answer_of(&mut io::stdin().lock())
+}
+
+fn answer_of(input: &mut impl BufRead) -> io::Result<Option<String>> {
+    const LONGEST: u64 = 4096;
+    let mut line = Vec::new();
+    if input.take(LONGEST).read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
+    }
+    Ok(Some(String::from_utf8_lossy(&line).trim().to_owned()))
+}
+
+fn is_yes(line: &str) -> bool {
+    matches!(line.to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
 #[cfg(test)]
@@ -43,12 +61,27 @@ mod tests {
 
     #[test]
     fn only_y_and_yes_mean_yes() {
-        for (line, yes) in
-            [("y\n", true), ("YES\n", true), (" y ", true), ("", false), ("\n", false)]
-        {
-            assert_eq!(answer(line.as_bytes()), yes, "{line:?}");
+        let yes = |line: &str| answer_of(&mut line.as_bytes()).unwrap().map(|line| is_yes(&line));
+        for (line, expected) in [
+            ("y\n", Some(true)),
+            ("YES\r\n", Some(true)),
+            (" y ", Some(true)),
+            ("\n", Some(false)),
+            ("yeah, why not\n", Some(false)),
+            ("", None),
+        ] {
+            assert_eq!(yes(line), expected, "{line:?}");
         }
-        assert!(!answer("yeah, why not\n".as_bytes()));
-        assert!(!answer(b"\xff\n".as_slice()));
+        assert!(!is_yes(&answer_of(&mut &b"\xff\n"[..]).unwrap().unwrap()));
+    }
+
+    #[test]
+    fn answers_are_lines_and_end_with_the_input() {
+        let mut input = &b"y\nn\nlast"[..];
+        let mut answers = Vec::new();
+        while let Some(answer) = answer_of(&mut input).unwrap() {
+            answers.push(answer);
+        }
+        assert_eq!(answers, ["y", "n", "last"]);
     }
 }

@@ -26,7 +26,7 @@ a volume.
 
 What is on the device is looked at first. Another file system, a partition table, RAID, LVM or \
 encrypted data are only overwritten with -F. Before an OCFS2 volume is overwritten there is a \
-question, or without a terminal an error. A volume that a live node uses, and a device that is \
+question, which standard input answers, be it a terminal or not; its end is a no. A volume that a live node uses, and a device that is \
 in use here, need -F and a yes to the question, which -x gives beforehand.";
 
 const AFTER_HELP: &str = "\
@@ -52,7 +52,7 @@ interrupted.";
     infer_long_args = true
 )]
 pub struct Cli {
-    /// Block device or image file.
+    /// Block device or image file, or LABEL=... or UUID=... of the volume on it.
     ///
     /// An image that does not exist is created if a SIZE is given, and removed again if the
     /// volume can not be finished.

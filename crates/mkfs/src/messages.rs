@@ -63,12 +63,14 @@ impl Messages {
         self.say(UUID_WARNING);
     }
 
-    /// What is said before a question is asked. `volume` is the kind of volume there is.
-    pub(crate) fn before(&mut self, summary: &Summary, volume: Option<&str>) {
+    /// What is said before a question is asked.
+    pub(crate) fn before(&mut self, summary: &Summary) {
         self.say(summary.cluster_lines());
-        if let Some(kind) = volume {
-            self.say(format_args!("Overwriting existing {kind} partition.\n"));
-        }
+    }
+
+    /// What is said when a volume of that kind is about to be overwritten, and not before.
+    pub(crate) fn overwriting(&mut self, kind: &str) {
+        self.say(format_args!("Overwriting existing {kind} partition.\n"));
     }
 
     pub(crate) fn summary(&mut self, summary: &Summary) {

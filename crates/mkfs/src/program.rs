@@ -1,6 +1,6 @@
 //! The program: from the command line to a volume.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -8,6 +8,7 @@ use ocfs2_cli::{
     Interrupt, Interrupted, Output, Status, confirm, print_error, print_warning, shown,
 };
 use ocfs2_volume::Device;
+use ocfs2_volume::find::resolve as resolve_device;
 
 use crate::cli::Cli;
 use crate::messages::Messages;
@@ -27,6 +28,7 @@ const INTERRUPTED: Status = Status(130);
 /// # Errors
 /// Why it was not made; nothing that looks like a volume is left then.
 pub fn run(cli: &Cli) -> Result<Status> {
+    let cli = &Cli { device: resolve_device(&cli.device)?, ..cli.clone() };
     let options = cli.options()?;
     let time = time_of_format()?;
     let mut messages = Messages::new(cli, Output::stdout());
@@ -96,9 +98,12 @@ fn make(
     if options.uuid.is_some() {
         messages.uuid_warning();
     }
-    messages.before(&summary, occupant.volume.as_ref().map(|volume| volume.kind));
+    messages.before(&summary);
     if !consent(cli, &occupant)? {
         bail!("nothing was written");
+    }
+    if let Some(volume) = &occupant.volume {
+        messages.overwriting(volume.kind);
     }
     messages.summary(&summary);
     match write(cli, &settings, &mut plan, source.as_mut(), &occupant, target, messages) {
@@ -135,12 +140,11 @@ fn consent(cli: &Cli, occupant: &Occupant) -> Result<bool> {
         Consent::Ask | Consent::ForceAndAsk => {}
     }
     let option = if needed == Consent::Ask { "-F" } else { "-F -x" };
-    if !io::stdin().is_terminal() {
-        let why = "nobody can be asked, standard input is no terminal";
-        bail!("{occupant}; {option} overwrites it ({why})");
-    }
     print_warning(format_args!("{}: {occupant}", shown(&cli.device)));
-    Ok(confirm("Proceed", option)?)
+    confirm("Proceed", option).map_err(|_| {
+        let why = "nobody can be asked, standard input has ended";
+        anyhow::anyhow!("{occupant}; {option} overwrites it ({why})")
+    })
 }
 
 /// Writes the volume; gives the number of files that were put into it.
