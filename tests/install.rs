@@ -58,6 +58,15 @@ fn a_prefix_gets_programs_manual_pages_and_completions() {
     }
     let unit = fs::read_to_string(local.join("lib/systemd/system/o2cb.service")).unwrap();
     assert!(unit.contains("\nExecStart=/usr/local/sbin/o2cb online --if-enabled\n"), "{unit}");
+    let unit = fs::read_to_string(local.join("lib/systemd/system/ocfs2.service")).unwrap();
+    assert!(unit.contains("\nExecStart=/bin/mount -a -t ocfs2\n"), "{unit}");
+    for script in ["sbin/o2cb.init", "etc/init.d/o2cb"] {
+        let script = local.join(script);
+        Run::new("sh").arg("-n").arg(&script).success();
+        assert!(fs::read_to_string(&script).unwrap().contains("\no2cb=/usr/local/sbin/o2cb\n"));
+        let usage = Run::new(&script).arg("bogus").output().expect_status(1).stderr;
+        assert!(usage.contains("enable|disable|configure"), "{usage}");
+    }
     let o2cb = fs::read_to_string(local.join("share/man/man8/o2cb.8")).unwrap();
     assert!(o2cb.contains("\n.SH COMMANDS\n") && !o2cb.contains("o2cb\\-add\\-node(8)"), "{o2cb}");
     let checks = fs::read_to_string(local.join("share/man/man8/fsck.ocfs2.checks.8")).unwrap();

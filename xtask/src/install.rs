@@ -1,5 +1,5 @@
-//! `cargo xtask install`: programs, manual pages, completions, a systemd unit and a udev rule
-//! where the system looks.
+//! `cargo xtask install`: programs, manual pages, completions, systemd units, an init script and a
+//! udev rule where the system looks.
 
 use std::fs;
 use std::io::Write;
@@ -36,14 +36,15 @@ pub fn run(options: &Options) -> Result<()> {
         println!("{}", path.display());
     }
     write_man_pages(&places.man)?;
-    for (path, contents) in [
-        (
-            places.units.join("o2cb.service"),
-            UNIT.replace("@SBIN@", &places.called.to_string_lossy()),
-        ),
-        (places.rules.join("51-ocfs2.rules"), RULES.to_owned()),
+    let called = |text: &str| text.replace("@SBIN@", &places.called.to_string_lossy());
+    for (path, contents, mode) in [
+        (places.units.join("o2cb.service"), called(UNIT), 0o644),
+        (places.units.join("ocfs2.service"), called(MOUNTS), 0o644),
+        (places.sbin.join("o2cb.init"), called(INIT), 0o755),
+        (places.init.join("o2cb"), called(INIT), 0o755),
+        (places.rules.join("51-ocfs2.rules"), RULES.to_owned(), 0o644),
     ] {
-        write(&path, contents.as_bytes(), 0o644)?;
+        write(&path, contents.as_bytes(), mode)?;
         println!("{}", path.display());
     }
     for program in PROGRAMS {
@@ -99,6 +100,10 @@ pub fn write_man_pages(out: &Path) -> Result<()> {
 
 /// Brings the cluster online at boot, if `o2cb configure` enabled it.
 const UNIT: &str = include_str!("../../crates/o2cb/system/o2cb.service");
+/// Mounts what is in fstab.
+const MOUNTS: &str = include_str!("../../crates/o2cb/system/ocfs2.service");
+/// The actions of the C tools' init script, for `o2cb.init ACTION` and `service o2cb ACTION`.
+const INIT: &str = include_str!("../../crates/o2cb/system/o2cb.init");
 /// Names a device as the daemons of other cluster stacks expect it.
 const RULES: &str = include_str!("../../crates/o2cb/system/51-ocfs2.rules");
 
@@ -108,6 +113,7 @@ struct Places {
     /// The same as it is called from, without the folder in front of all.
     called: PathBuf,
     units: PathBuf,
+    init: PathBuf,
     rules: PathBuf,
     man: PathBuf,
     bash: PathBuf,
@@ -134,6 +140,11 @@ impl Places {
             sbin: under(prefix.join("sbin")),
             called: prefix.join("sbin"),
             units: under(lib.join("systemd/system")),
+            init: under(if whole_system {
+                "/etc/init.d".into()
+            } else {
+                prefix.join("etc/init.d")
+            }),
             rules: under(lib.join("udev/rules.d")),
             man: under(share.join("man/man8")),
             bash: under(share.join("bash-completion/completions")),

@@ -217,7 +217,7 @@ impl Heartbeat {
 }
 
 fn ip_address(stanza: &Stanza<'_>) -> Result<Ipv4Addr, ConfError> {
-    let found = required(stanza, "ip_address")?.trim();
+    let found = required(stanza, "ip_address")?;
     if found.parse::<Ipv6Addr>().is_ok() {
         let line = stanza.line_of("ip_address");
         return Err(ConfError::Ipv6 { line, found: found.to_owned() });
@@ -239,8 +239,7 @@ fn parsed<T: FromStr>(
     expected: &'static str,
 ) -> Result<T, ConfError> {
     let value = required(stanza, attribute)?;
-    // Blanks at the end of a line belong to the value, but not to a number.
-    value.trim().parse().map_err(|_| wrong(stanza, attribute, value, expected))
+    value.parse().map_err(|_| wrong(stanza, attribute, value, expected))
 }
 
 fn wrong(
@@ -296,6 +295,12 @@ heartbeat:
         assert_eq!(conf.nodes_of("other").count(), 0);
         assert_eq!(conf.nodes[1].ip_address, Ipv4Addr::new(10, 0, 0, 2));
         assert_eq!(conf.heartbeats[0].region, "D3E640946BF845E48A6FDCDB5FB80F8A");
+    }
+
+    #[test]
+    fn blanks_behind_values_change_nothing() {
+        let spaced = CONF.replace('\n', " \t\r\n");
+        assert_eq!(ClusterConf::parse(&spaced).unwrap(), ClusterConf::parse(CONF).unwrap());
     }
 
     #[test]

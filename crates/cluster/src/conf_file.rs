@@ -79,11 +79,6 @@ pub enum EditError {
     /// There are [`MAX_REGIONS`].
     #[error("cluster `{0}` has {MAX_REGIONS} heartbeat regions, and can have no more")]
     TooManyRegions(String),
-    /// Without a region nothing beats.
-    #[error(
-        "cluster `{0}` has no heartbeat region; add one first: o2cb add-heartbeat {0} DEVICE-OR-UUID"
-    )]
-    NoRegion(String),
     /// What would come out could not be read again.
     #[error(transparent)]
     Conf(#[from] ConfError),
@@ -144,11 +139,7 @@ impl ConfFile {
     /// # Errors
     /// [`EditError::Exists`], [`EditError::Name`].
     pub fn add_cluster(&mut self, name: &str) -> Result<(), EditError> {
-        let good = name.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        if !good || name.is_empty() || name.len() > MAX_CLUSTER_NAME {
-            let expected = "1 to 16 letters and digits";
-            return Err(EditError::Name { what: "cluster", name: name.to_owned(), expected });
-        }
+        check_cluster_name(name)?;
         if self.conf.cluster(name).is_some() {
             return Err(EditError::Exists { what: "cluster", name: name.to_owned() });
         }
@@ -279,16 +270,13 @@ impl ConfFile {
     /// Has the nodes of a cluster beat elsewhere.
     ///
     /// # Errors
-    /// There is no such cluster; [`EditError::NoRegion`].
+    /// There is no such cluster.
     pub fn set_heartbeat_mode(
         &mut self,
         cluster: &str,
         mode: HeartbeatMode,
     ) -> Result<(), EditError> {
         self.known_cluster(cluster)?;
-        if mode == HeartbeatMode::Global && self.conf.heartbeats_of(cluster).next().is_none() {
-            return Err(EditError::NoRegion(cluster.to_owned()));
-        }
         self.change(|text| set(text, cluster, "heartbeat_mode", &mode.to_string()))
     }
 
@@ -311,6 +299,19 @@ impl ConfFile {
         *self = Self::parse(change(&self.text))?;
         Ok(())
     }
+}
+
+/// Whether a cluster can have that name.
+///
+/// # Errors
+/// [`EditError::Name`].
+pub fn check_cluster_name(name: &str) -> Result<(), EditError> {
+    let good = name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if good && !name.is_empty() && name.len() <= MAX_CLUSTER_NAME {
+        return Ok(());
+    }
+    let expected = "1 to 16 letters and digits";
+    Err(EditError::Name { what: "cluster", name: name.to_owned(), expected })
 }
 
 /// Writes a file in one piece, under its name only when all of it is there.
@@ -366,7 +367,7 @@ fn check(text: &str) -> Result<(), ConfError> {
         }
         for key in keys {
             let values: Vec<_> =
-                key.iter().map(|key| stanza.get(key).unwrap_or_default().trim()).collect();
+                key.iter().map(|key| stanza.get(key).unwrap_or_default()).collect();
             let value = values.join(":").to_ascii_lowercase();
             let line = stanza.line_of(key.first().unwrap_or(&""));
             if let Some(first) = taken.insert((cluster, key.first().unwrap_or(&""), value), line) {
@@ -580,11 +581,6 @@ node:
             (
                 file.remove_node("ovscluster", "x"),
                 "there is no node `x` in the configuration; there are: ovs001, ovs002",
-            ),
-            (
-                file.set_heartbeat_mode("ovscluster", HeartbeatMode::Global),
-                "cluster `ovscluster` has no heartbeat region; add one first: o2cb add-heartbeat \
-                 ovscluster DEVICE-OR-UUID",
             ),
         ] {
             assert_eq!(result.unwrap_err().to_string(), message);

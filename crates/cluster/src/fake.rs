@@ -20,6 +20,8 @@ pub struct FakeKernel {
     refused: RefCell<BTreeMap<String, Errno>>,
     /// Modules that there are, and were not loaded yet.
     modules: RefCell<BTreeSet<String>>,
+    /// Files that were written since their folder was made.
+    written: RefCell<BTreeSet<String>>,
     /// Everything that was changed, in order.
     pub log: RefCell<Vec<String>>,
     /// The name of the host.
@@ -78,6 +80,15 @@ impl FakeKernel {
         }
     }
 
+    /// Whether there is a heartbeat region beside a file of the folder `heartbeat`.
+    fn beats(&self, path: &str) -> bool {
+        path.rsplit_once('/').is_some_and(|(folder, _)| !self.folders(folder).is_empty())
+    }
+
+    fn is_written(&self, path: &str) -> bool {
+        self.written.borrow().contains(path)
+    }
+
     /// What configfs puts into a new folder.
     fn attributes(path: &str) -> &'static [(&'static str, Option<&'static str>)] {
         let Some(below) = path.strip_prefix(CLUSTERS) else { return &[] };
@@ -125,15 +136,33 @@ impl Kernel for FakeKernel {
             let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
             self.read(&format!("{folder}/{name}")).unwrap_or_default()
         };
+        let number = |text: &str| text.parse::<u64>().unwrap_or(0);
         // The kernel wants them in this order.
         let too_early = match path.rsplit('/').next() {
             Some("num") => sibling("ipv4_port") == "0" || sibling("ipv4_address") == "0.0.0.0",
             Some("local") => sibling("ipv4_port") == "0",
             Some("dev") => sibling("block_bytes") == "0" || sibling("blocks") == "0",
+            Some("keepalive_delay_ms") => number(value) >= number(&sibling("idle_timeout_ms")),
+            Some("idle_timeout_ms") => number(value) <= number(&sibling("keepalive_delay_ms")),
+            Some("mode") => self.beats(path),
             _ => false,
         };
         if too_early {
             return Err(Errno::INVAL.into());
+        }
+        if path.ends_with("/dead_threshold") && self.beats(path) {
+            // It takes it without a word, and leaves it as it is.
+            return Ok(());
+        }
+        // What a node is, is said once.
+        let is_said = match path.rsplit('/').next() {
+            Some("num") => self.is_written(path),
+            Some("ipv4_port") => sibling("ipv4_port") != "0",
+            Some("ipv4_address") => sibling("ipv4_address") != "0.0.0.0",
+            _ => false,
+        };
+        if is_said {
+            return Err(Errno::BUSY.into());
         }
         // The number of a descriptor is another one each time.
         let shown = if path.ends_with("/dev") { "FD" } else { value };
@@ -142,6 +171,7 @@ impl Kernel for FakeKernel {
             self.put(&format!("{region}/pid"), Some("4711"));
         }
         self.put(path, Some(value));
+        self.written.borrow_mut().insert(path.to_owned());
         Ok(())
     }
 
@@ -171,6 +201,7 @@ impl Kernel for FakeKernel {
         self.change(path, format!("rmdir {path}"))?;
         let below = format!("{path}/");
         self.nodes.borrow_mut().retain(|name, _| name != path && !name.starts_with(&below));
+        self.written.borrow_mut().retain(|name| !name.starts_with(&below));
         Ok(())
     }
 

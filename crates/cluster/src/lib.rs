@@ -6,6 +6,7 @@
 //! through [`Kernel`].
 #![deny(missing_docs)]
 
+mod compare;
 mod conf;
 mod conf_file;
 #[cfg(any(test, feature = "fake"))]
@@ -18,9 +19,11 @@ mod running;
 pub mod stack;
 mod stanza;
 
+pub use compare::{Difference, Registered};
 pub use conf::{Cluster, ClusterConf, ConfError, Heartbeat, HeartbeatMode, Node};
 pub use conf_file::{
-    ConfFile, EditError, MAX_CLUSTER_NAME, MAX_NODE_NAME, MAX_REGIONS, write_whole,
+    ConfFile, EditError, MAX_CLUSTER_NAME, MAX_NODE_NAME, MAX_REGIONS, check_cluster_name,
+    write_whole,
 };
 pub use kernel::{Kernel, RunningKernel};
 pub use lookup::{NodeNames, Sources, heartbeat_regions};

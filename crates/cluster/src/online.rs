@@ -4,29 +4,49 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use crate::compare::{Difference, Registered, node_text};
 use crate::{ClusterConf, HeartbeatMode, Kernel, Node, StackError, stack};
 
-/// Times of a cluster; all nodes have to have the same.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// Times of a cluster; all nodes have to have the same. `None` leaves the kernel's own.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Timeouts {
     /// Iterations of 2 s, plus one, after which a silent node is dead; more than 2.
-    pub dead_threshold: u32,
+    pub dead_threshold: Option<u32>,
     /// Milliseconds after which a silent connection is broken.
-    pub idle_timeout_ms: u32,
+    pub idle_timeout_ms: Option<u32>,
     /// Milliseconds of silence after which a message is sent to keep it.
-    pub keepalive_delay_ms: u32,
+    pub keepalive_delay_ms: Option<u32>,
     /// Milliseconds between attempts to connect.
-    pub reconnect_delay_ms: u32,
+    pub reconnect_delay_ms: Option<u32>,
 }
 
-impl Default for Timeouts {
-    fn default() -> Self {
+impl Timeouts {
+    /// What the kernel starts with.
+    pub const OF_KERNEL: Self = Self {
+        dead_threshold: Some(31),
+        idle_timeout_ms: Some(30_000),
+        keepalive_delay_ms: Some(2_000),
+        reconnect_delay_ms: Some(2_000),
+    };
+
+    /// These, and where nothing is said those of `other`.
+    pub fn or(self, other: Self) -> Self {
         Self {
-            dead_threshold: 31,
-            idle_timeout_ms: 30_000,
-            keepalive_delay_ms: 2_000,
-            reconnect_delay_ms: 2_000,
+            dead_threshold: self.dead_threshold.or(other.dead_threshold),
+            idle_timeout_ms: self.idle_timeout_ms.or(other.idle_timeout_ms),
+            keepalive_delay_ms: self.keepalive_delay_ms.or(other.keepalive_delay_ms),
+            reconnect_delay_ms: self.reconnect_delay_ms.or(other.reconnect_delay_ms),
         }
+    }
+
+    /// The file of each below a cluster, what it is, its value.
+    pub(crate) fn files(&self) -> [(&'static str, &'static str, Option<u32>); 4] {
+        [
+            ("heartbeat/dead_threshold", "heartbeat dead threshold", self.dead_threshold),
+            ("idle_timeout_ms", "network idle timeout", self.idle_timeout_ms),
+            ("keepalive_delay_ms", "network keepalive delay", self.keepalive_delay_ms),
+            ("reconnect_delay_ms", "network reconnect delay", self.reconnect_delay_ms),
+        ]
     }
 }
 
@@ -199,10 +219,30 @@ impl<'k> Online<'k> {
         Some(text.trim().to_owned())
     }
 
+    /// The name of this host.
+    pub(crate) fn host_name(&self) -> String {
+        self.kernel.host_name()
+    }
+
+    /// Its nodes as the kernel has them, each as a text to be compared.
+    pub(crate) fn node_texts(&self, cluster: &str) -> Vec<(String, String)> {
+        let names = self.kernel.folders(&format!("{}/{cluster}/node", self.root)).into_iter();
+        let text = |name: String| {
+            let read =
+                |file: &str| self.read(cluster, &format!("node/{name}/{file}")).unwrap_or_default();
+            let is_local = read("local") == "1";
+            let text = node_text(&read("num"), &read("ipv4_address"), &read("ipv4_port"), is_local);
+            (name, text)
+        };
+        names.map(text).collect()
+    }
+
     /// Makes a cluster with its times and its nodes. Regions are not started.
     ///
-    /// Where the cluster is there already, only nodes it lacks are added. After an error
-    /// nothing is left of a new one.
+    /// Where the cluster is there already, nodes it lacks are added, and what else differs from
+    /// the configuration is changed if nothing is mounted: the kernel takes another address or
+    /// number only for a new node, which may not be done under a mounted volume. After an error
+    /// nothing is left of a new cluster.
     ///
     /// # Errors
     /// [`OnlineError`].
@@ -211,7 +251,7 @@ impl<'k> Online<'k> {
         conf: &ClusterConf,
         name: &str,
         timeouts: &Timeouts,
-    ) -> Result<(), OnlineError> {
+    ) -> Result<Registered, OnlineError> {
         let Some(cluster) = conf.cluster(name) else {
             let there = conf.clusters.iter().map(|cluster| cluster.name.clone()).collect();
             return Err(OnlineError::NotConfigured { name: name.to_owned(), there });
@@ -226,15 +266,60 @@ impl<'k> Online<'k> {
             Some(online) if online != name => return Err(OnlineError::Other { online }),
             online => online.is_none(),
         };
-        if is_new {
-            self.create(name)?;
+        if !is_new {
+            let before = self.differences(conf, name, timeouts);
+            self.adapt(name, cluster.heartbeat_mode, timeouts, &before);
+            self.add_nodes(name, &nodes, &host)?;
+            return Ok(Registered::new(before, self.differences(conf, name, timeouts)));
         }
-        let filled = self.fill(name, cluster.heartbeat_mode, timeouts, &nodes, &host, is_new);
-        if filled.is_err() && is_new {
+        self.create(name)?;
+        let filled = self.fill(name, cluster.heartbeat_mode, timeouts, &nodes, &host);
+        if filled.is_err() {
             // The first error is the one to tell.
             let _ = self.unregister(name);
         }
-        filled
+        filled.map(|()| Registered::default())
+    }
+
+    /// Changes what the kernel lets one of a cluster that is online; what it refuses is found by
+    /// comparing again.
+    fn adapt(
+        &self,
+        name: &str,
+        mode: HeartbeatMode,
+        timeouts: &Timeouts,
+        differences: &[Difference],
+    ) {
+        let differs = |what: &str| differences.iter().any(|difference| difference.what == what);
+        let timeouts = timeouts.files().into_iter().filter(|(_, title, _)| differs(title));
+        let timeouts: Vec<_> = timeouts.map(|(file, _, value)| (file, value)).collect();
+        let _ = self.write_timeouts(name, &timeouts);
+        if !self.regions(name).is_empty() {
+            return;
+        }
+        if differs("heartbeat mode") {
+            let _ = self.write(name, "heartbeat/mode", &mode.to_string());
+        }
+        // All of them before the first is made again: two may have swapped their numbers.
+        for (node, ..) in self.nodes(name) {
+            if differs(&format!("node `{node}`")) {
+                let _ = self.destroy(&format!("{name}/node/{node}"), &node);
+            }
+        }
+    }
+
+    /// Writes all that can be written, and gives the first error.
+    fn write_timeouts(&self, name: &str, files: &[(&str, Option<u32>)]) -> Result<(), OnlineError> {
+        let mut files = files.to_vec();
+        // The kernel wants keepalive below idle at any moment.
+        let keepalive = self.read(name, "keepalive_delay_ms").and_then(|text| text.parse().ok());
+        let idle = files.iter().find(|(file, _)| *file == "idle_timeout_ms");
+        if idle.and_then(|(_, value)| *value) <= keepalive {
+            files.reverse();
+        }
+        let told = files.into_iter().filter_map(|(file, value)| Some((file, value?)));
+        told.map(|(file, value)| self.write(name, file, &value.to_string()))
+            .fold(Ok(()), |first, written| first.and(written))
     }
 
     fn fill(
@@ -244,29 +329,19 @@ impl<'k> Online<'k> {
         timeouts: &Timeouts,
         nodes: &[&Node],
         host: &str,
-        is_new: bool,
     ) -> Result<(), OnlineError> {
-        if is_new {
-            // The kernel wants keepalive below idle at any moment.
-            let idle = ("idle_timeout_ms", timeouts.idle_timeout_ms);
-            let keepalive = ("keepalive_delay_ms", timeouts.keepalive_delay_ms);
-            let two = if timeouts.idle_timeout_ms > Timeouts::default().keepalive_delay_ms {
-                [idle, keepalive]
-            } else {
-                [keepalive, idle]
-            };
-            for (file, value) in two {
-                self.write(name, file, &value.to_string())?;
-            }
-            let threshold = timeouts.dead_threshold.to_string();
-            self.write(name, "reconnect_delay_ms", &timeouts.reconnect_delay_ms.to_string())?;
-            self.write(name, "heartbeat/dead_threshold", &threshold)?;
-            // Kernels before 2.6.37 know no modes; they are local.
-            let has_modes = self.read(name, "heartbeat/mode").is_some();
-            if has_modes || mode == HeartbeatMode::Global {
-                self.write(name, "heartbeat/mode", &mode.to_string())?;
-            }
+        let files = timeouts.files().map(|(file, _, value)| (file, value));
+        self.write_timeouts(name, &files)?;
+        // Kernels before 2.6.37 know no modes; they are local.
+        let has_modes = self.read(name, "heartbeat/mode").is_some();
+        if has_modes || mode == HeartbeatMode::Global {
+            self.write(name, "heartbeat/mode", &mode.to_string())?;
         }
+        self.add_nodes(name, nodes, host)
+    }
+
+    /// Adds the nodes that are not there.
+    fn add_nodes(&self, name: &str, nodes: &[&Node], host: &str) -> Result<(), OnlineError> {
         let there = self.kernel.folders(&format!("{}/{name}/node", self.root));
         for node in nodes.iter().filter(|node| !there.contains(&node.name)) {
             let folder = format!("node/{}", node.name);
@@ -425,7 +500,7 @@ mod tests {
         let kernel = FakeKernel::new("A.example.org");
         let online = Online::prepare(&kernel).unwrap();
         kernel.take_log();
-        online.register(&conf(), "web", &Timeouts::default()).unwrap();
+        online.register(&conf(), "web", &Timeouts::OF_KERNEL).unwrap();
         let log = kernel.take_log();
         let at = |what: &str| {
             log.iter()
@@ -440,7 +515,7 @@ mod tests {
         let nodes = [("a".to_owned(), 0, true), ("b".to_owned(), 1, false)];
         assert_eq!(online.nodes("web"), nodes);
         online.register(&conf(), "web", &Timeouts::default()).unwrap();
-        assert!(kernel.take_log().is_empty(), "it is online already");
+        assert!(kernel.take_log().is_empty(), "it is online already, as it should be");
 
         online.unregister("web").unwrap();
         assert_eq!(

@@ -55,7 +55,7 @@ impl<'a> Stanza<'a> {
             let error = |problem| SyntaxError { line: number, problem, text: line.to_owned() };
             if line.starts_with('#') {
                 continue;
-            } else if line.chars().all(is_blank) {
+            } else if line.chars().all(is_space) {
                 inside = false;
             } else if let Some(kind) = stanza_line(line) {
                 stanzas.push(Self { kind, line: number, end: number + 1, attributes: Vec::new() });
@@ -75,6 +75,8 @@ impl<'a> Stanza<'a> {
                         end += 1;
                     }
                 }
+                // Pasted from somewhere, blanks behind a value are seldom meant.
+                value.truncate(value.trim_end_matches(is_space).len());
                 stanza.end = end;
                 stanza.attributes.push(Attribute { name, value, lines: number..end });
             } else {
@@ -108,6 +110,11 @@ fn is_blank(c: char) -> bool {
     c == ' ' || c == '\t'
 }
 
+/// What isspace(3) says of ASCII.
+fn is_space(c: char) -> bool {
+    c.is_ascii_whitespace() || c == '\x0b'
+}
+
 /// The word at the start of `text`, and what follows.
 fn word(text: &str) -> Option<(&str, &str)> {
     let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
@@ -116,7 +123,7 @@ fn word(text: &str) -> Option<(&str, &str)> {
 
 fn stanza_line(line: &str) -> Option<&str> {
     let (kind, rest) = word(line)?;
-    rest.strip_prefix(':').filter(|rest| rest.chars().all(is_blank)).map(|_| kind)
+    rest.strip_prefix(':').filter(|rest| rest.chars().all(is_space)).map(|_| kind)
 }
 
 fn attribute_line(line: &str) -> Option<(&str, &str)> {
@@ -130,16 +137,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_go_to_the_end_of_the_line_and_continue_after_a_backslash() {
+    fn values_go_to_the_last_word_of_the_line_and_continue_after_a_backslash() {
         let text = "# c\nnode:\t \n name=a b \n\t x1 \t = \\\nrest\n\nother:\n y =\nthird:";
         let stanzas = Stanza::parse_all(text).unwrap();
         let found: Vec<_> = stanzas.iter().map(|s| (s.kind, s.line)).collect();
         assert_eq!(found, [("node", 2), ("other", 7), ("third", 9)]);
-        assert_eq!(stanzas[0].get("name"), Some("a b "));
+        assert_eq!(stanzas[0].get("name"), Some("a b"));
         assert_eq!(stanzas[0].get("x1"), Some("\nrest"));
         assert_eq!(stanzas[1].get("y"), Some(""));
         assert_eq!(stanzas[2].get("y"), None);
         assert_eq!(Stanza::parse_all(" \t\n").unwrap(), []);
+    }
+
+    #[test]
+    fn white_space_around_names_and_values_is_no_part_of_them() {
+        let text = "node: \t\r\n\t a \t=\t b \t\r\n\tc=d\x0b\x0c\r\r\n\te = f \\\n\n \t\r\r\n\
+                    x:\n\ty = \t\n";
+        let stanzas = Stanza::parse_all(text).unwrap();
+        let values = ["a", "c", "e"].map(|name| stanzas[0].get(name).unwrap());
+        assert_eq!((values, stanzas[1].get("y")), (["b", "d", "f"], Some("")));
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use ocfs2_cluster::{ClusterConf, HeartbeatMode};
 
+use crate::sysconfig::sysconfig_path;
+
 /// Configure the o2cb cluster of OCFS2, and bring it online.
 ///
 /// The cluster is described in /etc/ocfs2/cluster.conf, which has to be the same on all nodes:
@@ -13,9 +15,13 @@ use ocfs2_cluster::{ClusterConf, HeartbeatMode};
 /// leaves comments and unknown keys as they are. A node is this host if it has the host's
 /// name.
 ///
-/// Whether the cluster is brought online at boot, and its timeouts, are in /etc/default/o2cb, or
-/// /etc/sysconfig/o2cb where there is such a folder; `o2cb configure` writes them. The timeouts
-/// have to be the same on all nodes, too.
+/// Whether the cluster is brought online at boot, and its timeouts, are in /etc/sysconfig/o2cb
+/// if there is that file, else in /etc/default/o2cb; where there is neither, `o2cb configure`
+/// writes the one whose folder there is. The timeouts have to be the same on all nodes, too.
+///
+/// register-cluster, online and status compare what the kernel has of a cluster that is online
+/// with these files. What differs is changed where the kernel lets one (addresses and numbers of
+/// nodes only while no volume is mounted), and said.
 ///
 /// The exit status is 0, or 1 if something failed or was refused; of cluster-status and status 1
 /// if the cluster is not online.
@@ -88,15 +94,17 @@ pub enum Command {
     ListNodes(Listed),
     /// List the heartbeat regions of a cluster in the configuration
     ListHeartbeats(Listed),
-    /// Register a cluster and its nodes with the kernel; new nodes of one that is registered, too
+    /// Register a cluster and its nodes with the kernel; of one that is registered, what has
+    /// changed since
     RegisterCluster(ClusterName),
     /// Unregister a cluster from the kernel
     UnregisterCluster(ClusterName),
-    /// Start the global heartbeat of a cluster in all its regions
-    StartHeartbeat(ClusterName),
+    /// Start the global heartbeat of a cluster in all its regions, and stop it in those that are
+    /// not in the configuration any more; with local heartbeat do nothing
+    StartHeartbeat(Heartbeat),
     /// Stop the global heartbeat of a cluster
-    StopHeartbeat(ClusterName),
-    /// Say whether a cluster is online: by status 0, and a word
+    StopHeartbeat(Heartbeat),
+    /// Say whether a cluster is online: by status 0, and in words
     ClusterStatus {
         /// The cluster; any if none is given
         cluster: Option<String>,
@@ -129,6 +137,16 @@ pub enum Command {
 pub struct ClusterName {
     /// The cluster
     pub cluster: String,
+}
+
+/// A cluster whose heartbeat is meant.
+#[derive(Args, Clone, Debug)]
+pub struct Heartbeat {
+    /// The cluster
+    pub cluster: String,
+    /// Accepted; the regions are those of the configuration
+    #[arg(long, value_name = "DEVICE")]
+    pub heartbeat_device: Option<PathBuf>,
 }
 
 /// A region of a cluster.
@@ -203,10 +221,7 @@ pub fn command() -> clap::Command {
 impl Cli {
     /// The file with the timeouts.
     pub fn sysconfig(&self) -> PathBuf {
-        self.sysconfig.clone().unwrap_or_else(|| {
-            let red_hat = Path::new("/etc/sysconfig");
-            if red_hat.is_dir() { red_hat.join("o2cb") } else { "/etc/default/o2cb".into() }
-        })
+        self.sysconfig.clone().unwrap_or_else(|| sysconfig_path(Path::new("/")))
     }
 }
 

@@ -3,15 +3,17 @@
 use std::io::{BufRead, Write};
 
 use anyhow::{Result, bail};
+use ocfs2_cluster::{Timeouts, check_cluster_name};
 
 use crate::Sysconfig;
 use crate::cli::Configure;
 
-/// Fills in what `told` says, or asks if it says nothing; an empty answer, or none, leaves
-/// what is in brackets. With `echo` answers are printed: a terminal shows what is typed there.
+/// Fills in what `told` says, or asks if it says nothing; an empty answer leaves what is in
+/// brackets. With `echo` answers are printed: a terminal shows what is typed there.
 ///
 /// # Errors
-/// An answer that can not be; output or input fails.
+/// An answer that can not be, or none: the input ends. Output or input fails. Of `file` nothing is
+/// to be written then.
 pub fn configure(
     file: &mut Sysconfig,
     told: &Configure,
@@ -34,7 +36,12 @@ pub fn configure(
         file.set("O2CB_STACK", stack);
     }
     if let Some(cluster) = &told.cluster {
-        file.set("O2CB_BOOTCLUSTER", if cluster == "none" { "" } else { cluster });
+        let cluster = if cluster == "none" { "" } else { cluster };
+        // What is in the file already may stay: somebody has written it by hand.
+        if !cluster.is_empty() && file.boot_cluster() != Some(cluster) {
+            check_cluster_name(cluster)?;
+        }
+        file.set("O2CB_BOOTCLUSTER", cluster);
     }
     for (key, number) in numbers {
         if let Some(number) = number {
@@ -55,13 +62,19 @@ fn ask(
     writeln!(out, "This will configure the on-boot properties of the O2CB driver.")?;
     writeln!(out, "The current values are shown in brackets ('[]'). Enter keeps one.\n")?;
     let mut question = |text: &str, current: String| -> Result<String> {
-        write!(out, "{text} [{current}]: ")?;
+        write!(out, "{text} [{}]: ", ocfs2_cli::terminal(&current))?;
         out.flush()?;
         let mut line = String::new();
-        let ended = input.read_line(&mut line)? == 0;
+        if input.read_line(&mut line)? == 0 {
+            writeln!(out)?;
+            bail!(
+                "the answers end before the last question: nothing is written; options tell \
+                 without questions, see --help"
+            );
+        }
         let answer = line.trim();
-        if ended || echo {
-            writeln!(out, "{answer}")?;
+        if echo {
+            writeln!(out, "{}", ocfs2_cli::terminal(answer))?;
         }
         Ok(if answer.is_empty() { current } else { answer.to_owned() })
     };
@@ -78,9 +91,9 @@ fn ask(
     }
     let cluster = file.boot_cluster().unwrap_or("none").to_owned();
     let cluster = question("Cluster to start on boot (Enter \"none\" to clear)", cluster)?;
-    let timeouts = file.timeouts().unwrap_or_default();
-    let mut number = |text: &str, current: u32| -> Result<Option<u32>> {
-        let answer = question(text, current.to_string())?;
+    let timeouts = file.timeouts().unwrap_or_default().or(Timeouts::OF_KERNEL);
+    let mut number = |text: &str, current: Option<u32>| -> Result<Option<u32>> {
+        let answer = question(text, current.unwrap_or_default().to_string())?;
         match answer.parse() {
             Ok(number) => Ok(Some(number)),
             Err(_) => bail!("\"{answer}\" is not a number"),
@@ -123,8 +136,16 @@ mod tests {
         assert!(out.contains("Load O2CB driver on boot (y/n) [n]: y\n"), "{out}");
         let cluster = "Cluster to start on boot (Enter \"none\" to clear) [none]: ovscluster\n";
         assert!(out.contains(cluster), "{out}");
-        let (file, _) = answered("").unwrap();
+        let (file, _) = answered("\n\n\n\n\n\n\n").unwrap();
         assert!(!file.is_enabled() && file.boot_cluster().is_none());
+    }
+
+    #[test]
+    fn answers_that_end_early_are_no_answers() {
+        for answers in ["", "y\n", "y\n\novscluster\n8\n10000\n\n"] {
+            let err = answered(answers).unwrap_err().to_string();
+            assert!(err.starts_with("the answers end before the last question"), "{err}");
+        }
     }
 
     #[test]
@@ -133,7 +154,11 @@ mod tests {
             ("perhaps\n", "\"perhaps\" is neither y nor n"),
             ("\nheart\n", "stack heart is not known, expected o2cb, pcmk or cman"),
             ("\n\n\nmany\n", "\"many\" is not a number"),
-            ("\n\n\n2\n", "the heartbeat dead threshold is 2, expected more than 2"),
+            (
+                "\n\n$(reboot)\n\n\n\n\n",
+                "`$(reboot)` can not be the name of a cluster: expected 1 to 16 letters and digits",
+            ),
+            ("\n\n\n2\n\n\n\n", "the heartbeat dead threshold is 2, expected more than 2"),
         ] {
             assert_eq!(answered(answers).unwrap_err().to_string(), message);
         }

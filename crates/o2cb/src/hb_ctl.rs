@@ -14,6 +14,8 @@ use ocfs2_cluster::{
     HeartbeatMode, Kernel, Online, OnlineError, ReferenceError, References, RunningKernel,
 };
 
+use ocfs2_volume::find::resolve;
+
 use crate::heartbeat::{open_region, region_device, region_name, uuid_of};
 
 /// Start and stop the local heartbeat on an OCFS2 volume.
@@ -74,7 +76,8 @@ pub fn run(cli: &Cli) -> Result<Status> {
 
 /// The same on any kernel; gives what is to be printed.
 fn act(cli: &Cli, kernel: &dyn Kernel, references: &References) -> Result<Option<String>> {
-    let uuid = match (&cli.uuid, &cli.device) {
+    let device = cli.device.as_deref().map(resolve).transpose()?;
+    let uuid = match (&cli.uuid, &device) {
         (Some(uuid), _) => region_name(uuid)?,
         (None, Some(device)) => uuid_of(device)?,
         (None, None) => bail!("say which volume, by -d or -u"),
@@ -88,7 +91,7 @@ fn act(cli: &Cli, kernel: &dyn Kernel, references: &References) -> Result<Option
         return Ok(None);
     }
     if cli.start {
-        let path = cli.device.clone().map_or_else(|| region_device(&uuid), Ok)?;
+        let path = device.map_or_else(|| region_device(&uuid), Ok)?;
         let region = open_region(&path)?;
         references.start(&online, &cluster, &region.place, region.device.as_fd())?;
     } else if cli.stop {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use ocfs2_cluster::RegionPlace;
 use ocfs2_volume::device::{DeviceOptions, open};
-use ocfs2_volume::find::{Identity, find};
+use ocfs2_volume::find::{Identity, find, resolve};
 use ocfs2_volume::{Volume, VolumeOptions};
 use uuid::Uuid;
 
@@ -78,7 +78,9 @@ pub fn region_device(region: &str) -> Result<PathBuf> {
 pub fn region_name(text: &str) -> Result<String> {
     match Uuid::parse_str(text) {
         Ok(uuid) => Ok(format!("{:X}", uuid.simple())),
-        Err(_) if text.contains('/') => uuid_of(Path::new(text)),
+        Err(_) if text.contains('/') || Identity::parse(text).is_some() => {
+            uuid_of(&resolve(Path::new(text))?)
+        }
         Err(_) => bail!("`{text}` is neither a UUID nor the path of a device"),
     }
 }

@@ -5,9 +5,12 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use ocfs2_cli::{Output, Status as Exit, print_json, print_note, print_warning, shown, terminal};
+use ocfs2_cli::{
+    Output, Status as Exit, causes, print_json, print_note, print_warning, shown, terminal,
+};
 use ocfs2_cluster::{
-    ClusterConf, ConfFile, Kernel, Online, OnlineError, References, RunningKernel, stack,
+    ClusterConf, ConfFile, HeartbeatMode, Kernel, Online, OnlineError, References, Registered,
+    RunningKernel, Timeouts, stack,
 };
 
 use crate::cli::{Cli, Command};
@@ -38,29 +41,41 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::RegisterCluster(name) => {
             let timeouts = Sysconfig::read(&cli.sysconfig())?.timeouts()?;
             let file = conf(cli)?;
-            Online::prepare(&kernel)?.register(file.conf(), &name.cluster, &timeouts)?;
+            let done = Online::prepare(&kernel)?.register(file.conf(), &name.cluster, &timeouts)?;
             tell_of_hb_ctl(&kernel);
+            tell_of_changes(&done);
             say(cli, &format!("cluster {} registered", name.cluster));
         }
         Command::UnregisterCluster(name) => {
             found(&kernel, &name.cluster)?.unregister(&name.cluster)?;
             say(cli, &format!("cluster {} unregistered", name.cluster));
         }
-        Command::StartHeartbeat(name) => {
-            let (online, file) = (found(&kernel, &name.cluster)?, conf(cli)?);
-            up::start_heartbeats(&online, file.conf(), &name.cluster, region_device)?;
-            say(cli, "global heartbeat started");
+        Command::StartHeartbeat(heartbeat) => {
+            let (name, file) = (&heartbeat.cluster, conf(cli)?);
+            let online = found(&kernel, name)?;
+            match global_heartbeat(&online, file.conf(), name)? {
+                true => {
+                    up::start_heartbeats(&online, file.conf(), name, region_device)?;
+                    writeln!(out, "Global heartbeat started")?;
+                }
+                false => say(cli, "local heartbeat: it starts when a volume is mounted"),
+            }
         }
-        Command::StopHeartbeat(name) => {
-            up::stop_heartbeats(&found(&kernel, &name.cluster)?, &name.cluster)?;
-            say(cli, "global heartbeat stopped");
+        Command::StopHeartbeat(heartbeat) => {
+            let online = found(&kernel, &heartbeat.cluster)?;
+            match online.heartbeat_mode(&heartbeat.cluster) {
+                HeartbeatMode::Global => {
+                    up::stop_heartbeats(&online, &heartbeat.cluster)?;
+                    writeln!(out, "Global heartbeat stopped")?;
+                }
+                HeartbeatMode::Local => {
+                    say(cli, "local heartbeat: it stops when a volume is unmounted");
+                }
+            }
         }
         Command::ClusterStatus { cluster } => {
-            let status = Status::find(&kernel);
-            let running = status.cluster.as_ref().filter(|_| status.is_online());
-            let wanted = |running: &str| cluster.as_ref().is_none_or(|name| name == running);
-            let online = running.is_some_and(|running| wanted(&running.name));
-            writeln!(out, "{}", if online { "online" } else { "offline" })?;
+            let (text, online) = Status::find(&kernel).in_words(cluster.as_deref());
+            writeln!(out, "{text}")?;
             return Ok(if online { Exit::SUCCESS } else { Exit::FAILURE });
         }
         Command::Configure(told) => {
@@ -89,8 +104,10 @@ pub fn run(cli: &Cli) -> Result<Exit> {
             }
             let file = conf(cli)?;
             let name = choose(cluster.as_deref(), &sysconfig, file.conf())?;
-            up::online(&kernel, file.conf(), &name, &sysconfig.timeouts()?, region_device)?;
+            let timeouts = sysconfig.timeouts()?;
+            let done = up::online(&kernel, file.conf(), &name, &timeouts, region_device)?;
             tell_of_hb_ctl(&kernel);
+            tell_of_changes(&done);
             writeln!(out, "Cluster {}: Online", terminal(&name))?;
         }
         Command::Offline { cluster } => {
@@ -102,7 +119,12 @@ pub fn run(cli: &Cli) -> Result<Exit> {
             }
         }
         Command::Status { json } => {
-            let status = Status::find(&kernel);
+            let mut status = Status::find(&kernel);
+            // Where they can not be read there is nothing to compare with, but something to show.
+            match (conf(cli), Sysconfig::read(&cli.sysconfig()).and_then(|file| file.timeouts())) {
+                (Ok(file), Ok(timeouts)) => status.compare(&kernel, file.conf(), &timeouts),
+                (Err(err), _) | (_, Err(err)) => print_warning(causes(&err)),
+            }
             if *json {
                 print_json(&mut out, &status)?
             } else {
@@ -120,6 +142,29 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         }
     }
     Ok(Exit::SUCCESS)
+}
+
+/// Says what of a cluster that was online already has been changed, and what could not be.
+fn tell_of_changes(registered: &Registered) {
+    for change in &registered.changed {
+        print_note(format_args!("{change}: changed in the kernel"));
+    }
+    for difference in &registered.left {
+        print_warning(format_args!(
+            "{difference}: the kernel keeps what it has while the cluster is in use; unmount its \
+             volumes, then `o2cb offline` and `o2cb online`"
+        ));
+    }
+}
+
+/// Whether the heartbeat is global, in the configuration and then in the kernel: that takes the
+/// mode while nothing beats.
+fn global_heartbeat(online: &Online<'_>, conf: &ClusterConf, name: &str) -> Result<bool> {
+    let wanted = conf.cluster(name).map(|cluster| cluster.heartbeat_mode);
+    if wanted.is_some_and(|wanted| wanted != online.heartbeat_mode(name)) {
+        tell_of_changes(&online.register(conf, name, &Timeouts::default())?);
+    }
+    Ok(online.heartbeat_mode(name) == HeartbeatMode::Global)
 }
 
 /// The cluster is online without it, so that a failure is only worth a warning.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use ocfs2_cli::terminal;
-use ocfs2_cluster::{HeartbeatMode, Kernel, Online, stack};
+use ocfs2_cluster::{ClusterConf, HeartbeatMode, Kernel, Online, Timeouts, stack};
 use serde::Serialize;
 
 /// The state of this host.
@@ -34,6 +34,8 @@ pub struct Cluster {
     pub nodes: Vec<Node>,
     /// The regions this host beats in.
     pub regions: Vec<String>,
+    /// What the kernel has in another way than the configuration, a sentence each.
+    pub differences: Vec<String>,
 }
 
 /// A node of it.
@@ -66,10 +68,37 @@ impl Status {
                 heartbeat_mode: online.heartbeat_mode(&name).to_string(),
                 nodes,
                 regions: online.regions(&name),
+                differences: Vec::new(),
                 name,
             })
         });
         Self { stack: stack::current(kernel), cluster }
+    }
+
+    /// Compares it with the configuration.
+    pub fn compare(&mut self, kernel: &dyn Kernel, conf: &ClusterConf, timeouts: &Timeouts) {
+        let (Some(cluster), Some(online)) = (&mut self.cluster, Online::find(kernel)) else {
+            return;
+        };
+        if conf.cluster(&cluster.name).is_none() {
+            cluster.differences = vec!["the cluster is not in the configuration".to_owned()];
+            return;
+        }
+        let mut differences = online.differences(conf, &cluster.name, timeouts);
+        differences.extend(online.region_differences(conf, &cluster.name));
+        cluster.differences = differences.iter().map(ToString::to_string).collect();
+    }
+
+    /// In the words of the C tool, and whether they say that the cluster is online; without `name`
+    /// any is meant.
+    pub fn in_words(&self, name: Option<&str>) -> (String, bool) {
+        let running = self.cluster.as_ref();
+        let Some(name) = name.or(running.map(|running| running.name.as_str())) else {
+            return ("offline".to_owned(), false);
+        };
+        let online = self.is_online() && running.is_some_and(|running| running.name == name);
+        let word = if online { "online" } else { "offline" };
+        (format!("Cluster '{}' is {word}", terminal(name)), online)
     }
 
     /// Whether a volume could be mounted: the cluster is online, and beats where it does so
@@ -109,11 +138,17 @@ impl fmt::Display for Status {
             let here = if *local { " (this host)" } else { "" };
             writeln!(f, "  Node {number}: {}{here}", terminal(name))?;
         }
-        if cluster.regions.is_empty() {
-            return writeln!(f, "Checking O2CB heartbeat: Not active");
+        let active = if cluster.regions.is_empty() { "Not active" } else { "Active" };
+        writeln!(f, "Checking O2CB heartbeat: {active}")?;
+        for region in &cluster.regions {
+            writeln!(f, "  {}", terminal(region))?;
         }
-        writeln!(f, "Checking O2CB heartbeat: Active")?;
-        cluster.regions.iter().try_for_each(|region| writeln!(f, "  {}", terminal(region)))
+        if cluster.differences.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "Comparing with the configuration: it differs")?;
+        let lines = cluster.differences.iter();
+        lines.map(terminal).try_for_each(|difference| writeln!(f, "  {difference}"))
     }
 }
 
@@ -153,5 +188,49 @@ Checking O2CB heartbeat: Not active
 ";
         assert_eq!(status.to_string(), expected);
         assert!(status.is_online());
+    }
+
+    #[test]
+    fn what_differs_from_the_configuration_is_shown() {
+        let kernel = FakeKernel::new("b");
+        let text = "cluster:\n\tname = web\n\tnode_count = 1\n\n\
+            node:\n\tcluster = web\n\tname = b\n\tnumber = 7\n\tip_address = 10.0.0.1\n\tip_port = 7777\n";
+        let conf = ClusterConf::parse(text).unwrap();
+        let online = Online::prepare(&kernel).unwrap();
+        online.register(&conf, "web", &Timeouts::default()).unwrap();
+        let compared = |conf: &str, timeouts: &Timeouts| {
+            let mut status = Status::find(&kernel);
+            status.compare(&kernel, &ClusterConf::parse(conf).unwrap(), timeouts);
+            status.cluster.unwrap().differences
+        };
+        assert!(compared(text, &Timeouts::OF_KERNEL).is_empty());
+        let timeouts = Timeouts { dead_threshold: Some(7), ..Timeouts::default() };
+        let expected = [
+            "node `b`: the kernel has number 7 at 10.0.0.1:7777 (this host), the configuration \
+             number 7 at 10.0.0.77:7777 (this host)",
+            "heartbeat dead threshold: the kernel has 31, the configuration 7",
+        ];
+        assert_eq!(compared(&text.replace("0.1\n", "0.77\n"), &timeouts), expected);
+        assert_eq!(compared("", &timeouts), ["the cluster is not in the configuration"]);
+        let mut status = Status::find(&kernel);
+        status.compare(&kernel, &conf, &timeouts);
+        assert!(status.to_string().ends_with(
+            "Comparing with the configuration: it differs\n  heartbeat dead threshold: the kernel \
+             has 31, the configuration 7\n"
+        ));
+    }
+
+    #[test]
+    fn a_cluster_is_online_or_offline_in_the_words_of_the_c_tool() {
+        let kernel = FakeKernel::new("b");
+        assert_eq!(Status::find(&kernel).in_words(None), ("offline".to_owned(), false));
+        let conf = "cluster:\n\tname = web\n\tnode_count = 1\n\n\
+            node:\n\tcluster = web\n\tname = b\n\tnumber = 7\n\tip_address = 10.0.0.1\n\tip_port = 7777\n";
+        let conf = ClusterConf::parse(conf).unwrap();
+        Online::prepare(&kernel).unwrap().register(&conf, "web", &Timeouts::default()).unwrap();
+        let status = Status::find(&kernel);
+        let online = ("Cluster 'web' is online".to_owned(), true);
+        assert_eq!((status.in_words(None), status.in_words(Some("web"))), (online.clone(), online));
+        assert_eq!(status.in_words(Some("x")), ("Cluster 'x' is offline".to_owned(), false));
     }
 }

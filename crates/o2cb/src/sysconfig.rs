@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ocfs2_cluster::{Timeouts, write_whole};
@@ -11,6 +11,18 @@ use ocfs2_cluster::{Timeouts, write_whole};
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Sysconfig {
     text: String,
+}
+
+/// Which file it is below `root`: the one that is there, that of Red Hat and SUSE before that of
+/// Debian; where there is neither, the one whose folder this system has. As the C tools' init
+/// script chooses it.
+pub fn sysconfig_path(root: &Path) -> PathBuf {
+    let (red_hat, debian) = (root.join("etc/sysconfig"), root.join("etc/default"));
+    let files = [red_hat.join("o2cb"), debian.join("o2cb")];
+    if let Some(there) = files.iter().find(|file| file.is_file()) {
+        return there.clone();
+    }
+    if red_hat.is_dir() { red_hat.join("o2cb") } else { debian.join("o2cb") }
 }
 
 impl Sysconfig {
@@ -40,19 +52,20 @@ impl Sysconfig {
         &self.text
     }
 
-    /// A value, without quotes; `None` where it is not set, or empty.
+    /// A value, without quotes and without blanks around it; `None` where it is not set, or empty.
     pub fn get(&self, key: &str) -> Option<&str> {
         let value = self.text.lines().rev().find_map(|line| assignment(line, key))?;
         let value = value.trim();
         let quotes = ['"', '\''];
         let inner = quotes.iter().find_map(|q| value.strip_prefix(*q)?.split(*q).next());
-        let value = inner.unwrap_or_else(|| value.split([' ', '\t', '#']).next().unwrap_or(value));
-        Some(value).filter(|value| !value.is_empty())
+        let plain = || value.split([' ', '\t', '#', ';']).next().unwrap_or(value);
+        Some(inner.unwrap_or_else(plain).trim()).filter(|value| !value.is_empty())
     }
 
-    /// Sets a value; everything else stays.
+    /// Sets a value; everything else stays. What a shell would take for more than a word is
+    /// quoted: it sources this file.
     pub fn set(&mut self, key: &str, value: &str) {
-        let line = format!("{key}={value}");
+        let line = format!("{key}={}", quoted(value));
         let mut lines: Vec<&str> = self.text.lines().collect();
         match lines.iter().rposition(|line| assignment(line, key).is_some()) {
             Some(at) => {
@@ -75,35 +88,45 @@ impl Sysconfig {
         self.get("O2CB_BOOTCLUSTER")
     }
 
-    /// The timeouts, the kernel's own where nothing is said.
+    /// The timeouts, as far as something is said.
     ///
     /// # Errors
     /// One is no number, or the kernel would refuse it.
     pub fn timeouts(&self) -> Result<Timeouts> {
-        let number = |key: &str, default: u32| match self.get(key) {
-            None => Ok(default),
-            Some(text) => text.parse().with_context(|| format!("{key} is {text}, not a number")),
+        let number = |key: &str| match self.get(key) {
+            None => Ok(None),
+            Some(text) => {
+                text.parse().map(Some).with_context(|| format!("{key} is {text}, not a number"))
+            }
         };
-        let default = Timeouts::default();
         let timeouts = Timeouts {
-            dead_threshold: number("O2CB_HEARTBEAT_THRESHOLD", default.dead_threshold)?,
-            idle_timeout_ms: number("O2CB_IDLE_TIMEOUT_MS", default.idle_timeout_ms)?,
-            keepalive_delay_ms: number("O2CB_KEEPALIVE_DELAY_MS", default.keepalive_delay_ms)?,
-            reconnect_delay_ms: number("O2CB_RECONNECT_DELAY_MS", default.reconnect_delay_ms)?,
+            dead_threshold: number("O2CB_HEARTBEAT_THRESHOLD")?,
+            idle_timeout_ms: number("O2CB_IDLE_TIMEOUT_MS")?,
+            keepalive_delay_ms: number("O2CB_KEEPALIVE_DELAY_MS")?,
+            reconnect_delay_ms: number("O2CB_RECONNECT_DELAY_MS")?,
         };
-        let Timeouts {
-            dead_threshold, idle_timeout_ms: idle, keepalive_delay_ms: keepalive, ..
-        } = timeouts;
-        if dead_threshold <= 2 {
-            bail!("the heartbeat dead threshold is {dead_threshold}, expected more than 2");
+        if let Some(threshold) = timeouts.dead_threshold.filter(|threshold| *threshold <= 2) {
+            bail!("the heartbeat dead threshold is {threshold}, expected more than 2");
         }
-        if keepalive >= idle {
+        let all = timeouts.or(Timeouts::OF_KERNEL);
+        if let (Some(keepalive), Some(idle)) = (all.keepalive_delay_ms, all.idle_timeout_ms)
+            && keepalive >= idle
+        {
             bail!(
                 "the keepalive delay is {keepalive} ms, expected less than the idle timeout, {idle} ms"
             );
         }
         Ok(timeouts)
     }
+}
+
+/// As one word for a shell.
+fn quoted(value: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.,:/@%+".contains(c);
+    if value.chars().all(plain) {
+        return value.to_owned();
+    }
+    format!("'{}'", value.replace('\'', r"'\''"))
 }
 
 /// The value, if `line` assigns to `key`.
@@ -130,7 +153,36 @@ mod tests {
         let expected = "# boot\nO2CB_ENABLED=true # yes\nO2CB_BOOTCLUSTER=ovs\nO2CB_STACK=\nX=1\n\
                         O2CB_HEARTBEAT_THRESHOLD=8\n";
         assert_eq!(file.text(), expected);
-        assert_eq!(file.timeouts().unwrap().dead_threshold, 8);
+        assert_eq!(file.timeouts().unwrap().dead_threshold, Some(8));
+    }
+
+    #[test]
+    fn a_shell_that_sources_the_file_gets_one_word_a_value() {
+        for value in ["a b", "$(touch x)", "`x`;y", "it's", "", "ovs\nX=1", "a#b", "~", "*"] {
+            let mut file = Sysconfig::default();
+            file.set("O2CB_BOOTCLUSTER", value);
+            let script = format!("{}printf %s \"$O2CB_BOOTCLUSTER\"", file.text());
+            let output = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), value);
+        }
+        let file = Sysconfig { text: "A=' x '\nB=\" y\" # z\nC=1;D=2\n".to_owned() };
+        let values = ["A", "B", "C"].map(|key| file.get(key).unwrap());
+        assert_eq!(values, ["x", "y", "1"]);
+    }
+
+    #[test]
+    fn the_file_that_is_there_is_taken_and_else_the_folder_decides() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |root: &Path| sysconfig_path(root).strip_prefix(root).unwrap().to_owned();
+        let (red_hat, debian) = (Path::new("etc/sysconfig/o2cb"), Path::new("etc/default/o2cb"));
+        assert_eq!(path(root.path()), debian);
+        fs::create_dir_all(root.path().join("etc/sysconfig")).unwrap();
+        assert_eq!(path(root.path()), red_hat);
+        fs::create_dir_all(root.path().join("etc/default")).unwrap();
+        fs::write(root.path().join(debian), "").unwrap();
+        assert_eq!(path(root.path()), debian);
+        fs::write(root.path().join(red_hat), "").unwrap();
+        assert_eq!(path(root.path()), red_hat);
     }
 
     #[test]

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use ocfs2_cluster::{
-    ClusterConf, HeartbeatMode, Kernel, Online, OnlineError, References, Timeouts,
+    ClusterConf, HeartbeatMode, Kernel, Online, OnlineError, References, Registered, Timeouts,
 };
 
 use crate::heartbeat::open_region;
 
 /// Brings a cluster online: stack, cluster, nodes, and with global heartbeat its regions. What
-/// is online already stays as it is. After an error nothing is left of a cluster that was not
-/// online before.
+/// is online already is made as the configuration wants it, as far as the kernel lets one; the
+/// outcome tells. After an error nothing is left of a cluster that was not online before.
 ///
 /// `device` finds the device of a region: [`crate::region_device`].
 ///
@@ -23,10 +23,10 @@ pub fn online(
     name: &str,
     timeouts: &Timeouts,
     device: impl Fn(&str) -> Result<PathBuf>,
-) -> Result<()> {
+) -> Result<Registered> {
     let online = Online::prepare(kernel)?;
     let was_online = online.cluster().is_some();
-    online.register(conf, name, timeouts)?;
+    let registered = online.register(conf, name, timeouts)?;
     if online.heartbeat_mode(name) == HeartbeatMode::Global
         && let Err(err) = start_heartbeats(&online, conf, name, device)
     {
@@ -37,7 +37,7 @@ pub fn online(
         }
         return Err(err);
     }
-    Ok(())
+    Ok(registered)
 }
 
 /// Tells the kernel where `ocfs2_hb_ctl` is, which it runs after a volume was unmounted, if it
@@ -54,7 +54,8 @@ pub fn show_hb_ctl(kernel: &dyn Kernel, ours: &str) -> std::io::Result<()> {
     }
 }
 
-/// Starts the global heartbeat in all regions of a cluster that is online.
+/// Starts the global heartbeat in all regions of a cluster that is online, and stops it in those
+/// the configuration does not have any more, unless a mounted volume needs them.
 ///
 /// # Errors
 /// There is no region, or one can not be started; those started before go on.
@@ -81,6 +82,15 @@ pub fn start_heartbeats(
         online
             .start_region(name, &open.place, open.device.as_fd())
             .with_context(|| format!("heartbeat region {region} on {}", ocfs2_cli::shown(path)))?;
+    }
+    let wanted = |region: &str| {
+        conf.heartbeats_of(name).any(|wanted| wanted.region.eq_ignore_ascii_case(region))
+    };
+    for region in online.regions(name).iter().filter(|region| !wanted(region)) {
+        match online.stop_region(name, region) {
+            Err(OnlineError::Busy { .. }) => {}
+            stopped => drop(stopped?),
+        }
     }
     Ok(())
 }
