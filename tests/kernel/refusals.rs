@@ -52,7 +52,23 @@ const LOCAL: &str = r#"
     says 1 "IPv4 only" o2cb add-node ovscluster ovs001 --ip fd00::1
     says 0 "" o2cb add-node ovscluster ovs001 --ip 10.0.0.1 --number 0
     says 0 "Cluster ovscluster: Online" o2cb online
-    says 0 "online" o2cb cluster-status ovscluster
+    says 0 "Cluster 'ovscluster' is online" o2cb cluster-status ovscluster
+    says 1 "Cluster 'web' is offline" o2cb cluster-status web
+    says 0 "" o2cb start-heartbeat ovscluster
+
+    # What was changed since is said, and reaches the kernel.
+    configfs=/sys/kernel/config/cluster/ovscluster
+    sed -i 's/10.0.0.9/10.0.0.77/' /etc/ocfs2/cluster.conf
+    says 0 "number 9 at 10.0.0.9:7777, the configuration number 9 at 10.0.0.77:7777" o2cb status
+    says 0 "changed in the kernel" o2cb register-cluster ovscluster
+    says 0 "10.0.0.77" cat $configfs/node/ovs009/ipv4_address
+    mkdir -p /etc/sysconfig /etc/default
+    printf 'O2CB_HEARTBEAT_THRESHOLD=7\nO2CB_IDLE_TIMEOUT_MS=5000\n' >/etc/default/o2cb
+    says 0 "heartbeat dead threshold: the kernel has 31, the configuration 7: changed" o2cb online
+    says 0 "7" cat $configfs/heartbeat/dead_threshold
+    says 0 "5000" cat $configfs/idle_timeout_ms
+    says 1 "the answers end before the last question" o2cb configure
+    grep -q 'ENABLED' /etc/default/o2cb && { echo "configure wrote"; exit 1; }
 
     # Volumes of others.
     says 32 "belongs to cluster \`web\`, and cluster \`ovscluster\` is online" mount.ocfs2 /dev/vdb /mnt
@@ -67,12 +83,21 @@ const LOCAL: &str = r#"
     says 0 ": 1 refs" ocfs2_hb_ctl -I -d /dev/vdb
     says 1 "is in use: /dev/vdb is mounted on /mnt" tunefs.ocfs2 --update-cluster-stack -y /dev/vdb
     says 32 "mounted there already" mount.ocfs2 /dev/vdb /mnt
+    sed -i 's/10.0.0.77/10.0.0.78/' /etc/ocfs2/cluster.conf
+    says 0 "the kernel keeps what it has while the cluster is in use" o2cb online
+    says 0 "10.0.0.77" cat $configfs/node/ovs009/ipv4_address
+    # A second place, and nothing to say of it.
+    mkdir -p /mnt2
+    says 0 "" mount.ocfs2 -v -o uhelper=udisks2,nosymfollow,users,quota /dev/vdb /mnt2
+    grep -q "not unmounted cleanly" /tmp/said && { echo "a false alarm"; exit 1; }
+    says 0 "nosuid,nodev,noexec" grep /mnt2 /proc/mounts
+    says 0 "" umount /mnt2
     says 0 "" mount.ocfs2 -o remount,ro /dev/vdb /mnt
     says 0 "" umount /mnt
     [ $(regions) = 0 ] || { echo "the heartbeat goes on"; exit 1; }
 
     # A volume both nodes crashed on.
-    says 0 "was not unmounted cleanly by this node" mount.ocfs2 /dev/vde /mnt
+    says 0 "was not unmounted cleanly by this node" mount.ocfs2 -v /dev/vde /mnt
     says 0 "" ls /mnt
     says 0 "" umount /mnt
 "#;
@@ -80,8 +105,8 @@ const LOCAL: &str = r#"
 const GLOBAL: &str = r#"
     region=$(tunefs.ocfs2 -Q %U /dev/vdd)
     says 0 "Cluster ovscluster: Offline" o2cb offline
-    says 0 "" o2cb add-heartbeat ovscluster 0123456789ABCDEF0123456789ABCDEF
     says 0 "" o2cb heartbeat-mode ovscluster global
+    says 0 "" o2cb add-heartbeat ovscluster 0123456789ABCDEF0123456789ABCDEF
     says 1 "no block device of this machine has a volume of that UUID" o2cb online
     says 1 "offline" o2cb cluster-status
     says 0 "" o2cb remove-heartbeat ovscluster 0123456789ABCDEF0123456789ABCDEF
@@ -89,12 +114,14 @@ const GLOBAL: &str = r#"
     says 0 "" o2cb register-cluster ovscluster
     says 32 "has no region on this host: o2cb start-heartbeat ovscluster" mount.ocfs2 /dev/vdd /mnt
     # By its UUID, and by what the error said.
-    says 0 "" o2cb start-heartbeat ovscluster
+    says 0 "Global heartbeat started" o2cb start-heartbeat ovscluster --heartbeat-device=/dev/vdd
     says 0 "$region" o2cb status
     says 0 "" mount.ocfs2 /dev/vdd /mnt
     says 0 "heartbeat=global" grep /mnt /proc/mounts
     says 1 "is in use (a volume is mounted)" o2cb stop-heartbeat ovscluster
     says 0 "" umount /mnt
+    says 0 "Global heartbeat stopped" o2cb stop-heartbeat ovscluster
+    says 0 "Global heartbeat started" o2cb start-heartbeat ovscluster
     [ $(regions) = 1 ] || { echo "the global heartbeat stopped at unmount"; exit 1; }
     says 0 "" o2cb offline
     says 0 "No cluster is online" o2cb offline

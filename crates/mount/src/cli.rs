@@ -19,7 +19,8 @@ use crate::options::OptionError;
 /// coherency=full|buffered, localflocks, inode64, atime_quantum=SECONDS, preferred_slot=N,
 /// resv_level=N, dir_resv_level=N, usrquota, grpquota, intr, barrier=0|1. heartbeat= and
 /// cluster_stack= may be given and have to be right; `nocluster` mounts a volume of a cluster
-/// without one, if no node is seen to use it. For fstab: _netdev.
+/// without one, if no node is seen to use it. For fstab: _netdev. user, users, owner and group
+/// imply nosuid and nodev, the first two noexec as well.
 ///
 /// The exit status is that of mount(8): 0; 1 for a wrong call or missing permission, 2 for a
 /// system error, 32 if the volume could not be mounted.
@@ -35,7 +36,7 @@ pub struct Cli {
     /// Options, separated by commas
     #[arg(short, value_name = "OPTIONS")]
     pub options: Vec<String>,
-    /// Say what is done
+    /// Say what is done, and what a person should know of the volume
     #[arg(short)]
     pub verbose: bool,
     /// Do not write /etc/mtab, which is never done

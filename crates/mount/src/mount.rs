@@ -12,7 +12,7 @@ use ocfs2_cluster::{Kernel, Online, OnlineError, ReferenceError, References, Reg
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::superblock::STATE_ERROR;
 use ocfs2_volume::device::{DeviceOptions, OpenError, open};
-use ocfs2_volume::find::{Identity, find};
+use ocfs2_volume::find::{FindError, resolve};
 use ocfs2_volume::usage::{SampleOptions, State, SystemClock, Usage};
 use ocfs2_volume::{OpenVolumeError, Volume, VolumeOptions};
 use rustix::io::Errno;
@@ -83,17 +83,9 @@ pub enum MountError {
         /// Why.
         why: String,
     },
-    /// No volume of that UUID or label.
-    #[error("no block device of this machine has an OCFS2 volume with {0}")]
-    NotFound(Identity),
-    /// Several of that label.
-    #[error("{identity} is on several devices, so say which: {}", list(devices))]
-    Ambiguous {
-        /// What was looked for.
-        identity: Identity,
-        /// Where it is.
-        devices: Vec<PathBuf>,
-    },
+    /// No volume of that UUID or label, or several.
+    #[error(transparent)]
+    Find(#[from] FindError),
     /// The list of devices, or the device, can not be read.
     #[error("{}: {cause}", shown(path))]
     Io {
@@ -109,12 +101,14 @@ pub enum MountError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// It holds no volume that can be mounted.
-    #[error("{}: {cause}", shown(path))]
+    #[error("{}: {cause}{}", shown(path), behind(hint))]
     Volume {
         /// The device.
         path: PathBuf,
         /// Why.
         cause: Box<OpenVolumeError>,
+        /// What it holds instead, if that is known.
+        hint: String,
     },
     /// A structure of the volume can not be read.
     #[error("{}: {cause}; fsck.ocfs2 checks the volume", shown(path))]
@@ -197,14 +191,10 @@ impl MountError {
     pub fn status(&self) -> u8 {
         match self {
             Self::Option(_) => 1,
-            Self::Io { .. } => 2,
+            Self::Io { .. } | Self::Find(FindError::Io(_)) => 2,
             _ => 32,
         }
     }
-}
-
-fn list(devices: &[PathBuf]) -> String {
-    devices.iter().map(shown).collect::<Vec<_>>().join(", ")
 }
 
 fn numbers(slots: &[u16]) -> String {
@@ -228,8 +218,13 @@ pub fn mount(options: &Options, machine: &Machine<'_>) -> Result<Outcome, MountE
         return Err(MountError::NotABlockDevice(path));
     }
     let device = open(&path, &DeviceOptions::default())?;
-    let volume = Volume::open(device, &VolumeOptions::default())
-        .map_err(|cause| MountError::Volume { path: path.clone(), cause: cause.into() })?;
+    let volume = Volume::open(device.clone(), &VolumeOptions::default()).map_err(|cause| {
+        let is_other = matches!(cause, OpenVolumeError::NotOcfs2 { .. });
+        let choose = ", each with a device of its own";
+        let instead = is_other.then(|| ocfs2_probe::instead(&device, choose)).flatten();
+        let hint = instead.unwrap_or_default();
+        MountError::Volume { path: path.clone(), cause: cause.into(), hint }
+    })?;
     let number = metadata.file_type().is_block_device().then(|| metadata.rdev());
     mount_volume(options, machine, &volume, path, number)
 }
@@ -286,7 +281,9 @@ pub(crate) fn mount_volume(
         check_alone(volume, &path)?;
     }
     let mut notes = Vec::new();
-    if !told.remount {
+    let mounted = name.is_some_and(|name| is_mounted(&(machine.mountinfo)(), &name));
+    // What is mounted here already has a dirty journal because it is.
+    if !told.remount && !mounted {
         notes.extend(dirty_note(kernel, volume, &heartbeat, &dirty));
         if superblock.s_state & STATE_ERROR != 0 {
             notes.push("the volume is marked as having errors: fsck.ocfs2 -f checks it".to_owned());
@@ -308,7 +305,6 @@ pub(crate) fn mount_volume(
     if options.fake {
         return Ok(Outcome { request, notes });
     }
-    let mounted = name.is_some_and(|name| is_mounted(&(machine.mountinfo)(), &name));
     let mut started = None;
     if let Heartbeat::Local { cluster } = &heartbeat
         && !told.remount
@@ -324,7 +320,8 @@ pub(crate) fn mount_volume(
             // The kernel's refusal is what there is to tell.
             let _ = machine.references.stop(kernel, &online, &cluster, &region);
         }
-        let hint = explain(&cause, volume, mounted, told.nocluster);
+        let state = Tried { path: &path, mounted, nocluster: told.nocluster, read_only_device };
+        let hint = explain(&cause, volume, &state);
         return Err(MountError::Kernel { path, target: options.target.clone(), cause, hint });
     }
     if started.is_some() {
@@ -366,27 +363,6 @@ fn check_target(path: &Path) -> Result<(), MountError> {
         Err(err) => err.to_string(),
     };
     Err(MountError::Target { path: path.to_owned(), why })
-}
-
-/// The device that was named, or that has the UUID or label that was.
-fn resolve(source: &Path) -> Result<PathBuf, MountError> {
-    let Some(identity) = source.to_str().and_then(Identity::parse) else {
-        return Ok(source.to_owned());
-    };
-    let found = find(&identity)
-        .map_err(|cause| MountError::Io { path: "/proc/partitions".into(), cause })?;
-    choose(identity, found)
-}
-
-fn choose(identity: Identity, devices: Vec<PathBuf>) -> Result<PathBuf, MountError> {
-    // Several paths to one disk have the same UUID; the mapper's device comes first.
-    let several = devices.len() > 1;
-    let mapped = devices.first().is_some_and(|path| path.starts_with("/dev/mapper"));
-    match devices.first() {
-        None => Err(MountError::NotFound(identity)),
-        Some(first) if mapped || !several => Ok(first.clone()),
-        Some(_) => Err(MountError::Ambiguous { identity, devices }),
-    }
 }
 
 /// `heartbeat=` and `cluster_stack=` may be said, if they are right.
@@ -476,8 +452,18 @@ fn is_mounted(mountinfo: &str, number: &str) -> bool {
     })
 }
 
+/// What is known beside an error of mount(2).
+struct Tried<'a> {
+    path: &'a Path,
+    /// Already, on this host.
+    mounted: bool,
+    nocluster: bool,
+    read_only_device: bool,
+}
+
 /// What an error of mount(2) means with OCFS2.
-fn explain(err: &io::Error, volume: &Volume, mounted: bool, nocluster: bool) -> String {
+fn explain(err: &io::Error, volume: &Volume, tried: &Tried<'_>) -> String {
+    let Tried { mounted, nocluster, .. } = *tried;
     let slots = volume.max_slots();
     let full = volume.taken_slots().is_ok_and(|taken| taken.len() >= usize::from(slots));
     let text = match err.raw_os_error().map(Errno::from_raw_os_error) {
@@ -491,10 +477,21 @@ fn explain(err: &io::Error, volume: &Volume, mounted: bool, nocluster: bool) -> 
         Some(Errno::INVAL) => "an option or the volume is not as the kernel wants it",
         Some(Errno::NODEV) => "the kernel does not know OCFS2: modprobe ocfs2",
         Some(Errno::BUSY) => "it is mounted there already, or in use by something else",
-        Some(Errno::ROFS) => "journals have to be replayed, and the device can not be written",
+        Some(Errno::ROFS) if tried.read_only_device => {
+            "journals have to be replayed, and the device can not be written"
+        }
+        // The device can be written: it is the kernel that stopped at what it found.
+        Some(Errno::ROFS | Errno::UCLEAN) => {
+            let device = shown(tried.path);
+            return format!(
+                "the volume is damaged: fsck.ocfs2 -f {device} checks and repairs it while no node \
+                 has it mounted; dmesg says what the kernel found"
+            );
+        }
         Some(Errno::PERM | Errno::ACCESS) => return "only root can mount".to_owned(),
         Some(Errno::NOTCONN | Errno::HOSTUNREACH | Errno::HOSTDOWN) => {
-            "nodes that have it mounted can not be reached: is port 7777 open between all nodes?"
+            "nodes that have it mounted can not be reached: is port 7777 open between all nodes, and \
+             does `o2cb status` show the right addresses?"
         }
         _ => return "dmesg may say why".to_owned(),
     };

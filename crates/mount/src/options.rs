@@ -53,7 +53,7 @@ pub enum OptionError {
 }
 
 /// Names that set a flag, and names that clear it.
-const FLAGS: [(&str, &str, MountFlags); 13] = [
+const FLAGS: [(&str, &str, MountFlags); 15] = [
     ("ro", "rw", MountFlags::RDONLY),
     ("nosuid", "suid", MountFlags::NOSUID),
     ("nodev", "dev", MountFlags::NODEV),
@@ -67,13 +67,51 @@ const FLAGS: [(&str, &str, MountFlags); 13] = [
     ("mand", "nomand", MountFlags::PERMIT_MANDATORY_FILE_LOCKING),
     ("silent", "loud", MountFlags::SILENT),
     ("lazytime", "nolazytime", MountFlags::LAZYTIME),
+    ("iversion", "noiversion", I_VERSION),
+    ("nosymfollow", "symfollow", NOSYMFOLLOW),
 ];
 
-/// For mount(8), systemd and other readers of fstab.
-const IGNORED: [&str; 13] = [
-    "defaults", "auto", "noauto", "user", "nouser", "users", "nousers", "owner", "noowner",
-    "group", "nogroup", "_netdev", "nofail",
+/// `MS_I_VERSION` and `MS_NOSYMFOLLOW` of mount(2).
+const I_VERSION: MountFlags = MountFlags::from_bits_retain(1 << 23);
+const NOSYMFOLLOW: MountFlags = MountFlags::from_bits_retain(1 << 8);
+
+/// For mount(8), systemd, udisks and other readers of fstab; mount(8) hands them on as they are.
+const IGNORED: [&str; 21] = [
+    "defaults",
+    "auto",
+    "noauto",
+    "user",
+    "nouser",
+    "users",
+    "nousers",
+    "owner",
+    "noowner",
+    "group",
+    "nogroup",
+    "_netdev",
+    "nofail",
+    "comment",
+    "uhelper",
+    "helper",
+    "loop",
+    "offset",
+    "sizelimit",
+    "quota",
+    "noquota",
 ];
+
+/// Whom these let mount may not bring in programs and devices of his own. mount(8), which says
+/// `user=NAME`, has put the flags in front of the options itself.
+const IMPLIED: [(&str, MountFlags); 4] = [
+    ("user", SECURE.union(MountFlags::NOEXEC)),
+    ("users", SECURE.union(MountFlags::NOEXEC)),
+    ("owner", SECURE),
+    ("group", SECURE),
+];
+const SECURE: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
+
+/// What mount(2) does with trees of mounts, each with an `r` in front too.
+const OF_TREES: [&str; 6] = ["bind", "move", "shared", "private", "slave", "unbindable"];
 
 /// Options of the kernel's OCFS2 without a value, and with one.
 const WORDS: [&str; 11] = [
@@ -120,12 +158,10 @@ impl MountOptions {
                 options.flags.0 |= flag.bits();
             } else if let Some((_, _, flag)) = FLAGS.iter().find(|(_, clear, _)| *clear == option) {
                 options.flags.0 &= !flag.bits();
-            } else if IGNORED.contains(&key)
-                || key.starts_with("x-")
-                || key.starts_with("X-")
-                || key == "comment"
-            {
-                continue;
+            } else if IGNORED.contains(&key) || key.starts_with("x-") || key.starts_with("X-") {
+                // What comes later may take them back.
+                let implied = IMPLIED.iter().filter(|(name, _)| *name == option);
+                implied.for_each(|(_, flags)| options.flags.0 |= flags.bits());
             } else {
                 options.take(option, key, value, sloppy)?;
             }
@@ -151,7 +187,7 @@ impl MountOptions {
                 self.cluster_stack = Some(stack.to_owned());
             }
             ("cluster_stack", _) => return Err(OptionError::Stack(value.unwrap_or("").to_owned())),
-            ("bind" | "rbind" | "move" | "shared" | "private" | "slave" | "unbindable", None) => {
+            (key, None) if OF_TREES.contains(&key.strip_prefix('r').unwrap_or(key)) => {
                 return Err(OptionError::NotForUs(option.to_owned()));
             }
             (key, None) if WORDS.contains(&key) => self.data.push(option.to_owned()),
@@ -198,9 +234,38 @@ mod tests {
     }
 
     #[test]
+    fn what_mount_hands_on_is_understood() {
+        let text = "rw,uhelper=udisks2,helper=x,quota,noquota,loop,comment=x,user=joe";
+        assert_eq!(MountOptions::parse(text, false).unwrap(), MountOptions::default());
+        let flags = |text| MountOptions::parse(text, false).unwrap().flags.bits();
+        assert_eq!(flags("nosymfollow,iversion").bits(), 1 << 8 | 1 << 23);
+        assert_eq!(flags("nosymfollow,symfollow,iversion,noiversion").bits(), 0);
+    }
+
+    #[test]
+    fn who_lets_others_mount_implies_what_keeps_them_harmless() {
+        let flags = |text| MountOptions::parse(text, false).unwrap().flags.bits();
+        let secure = MountFlags::NOSUID | MountFlags::NODEV;
+        for (text, expected) in [
+            ("user", secure | MountFlags::NOEXEC),
+            ("users", secure | MountFlags::NOEXEC),
+            ("owner", secure),
+            ("group", secure),
+            ("users,exec", secure),
+            ("exec,users", secure | MountFlags::NOEXEC),
+            ("owner,suid,dev", MountFlags::empty()),
+            ("user=joe", MountFlags::empty()),
+            ("nouser,noowner", MountFlags::empty()),
+        ] {
+            assert_eq!(flags(text), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn what_can_not_be_is_refused_and_the_unknown_only_without_sloppy() {
         let parse = |text| MountOptions::parse(text, false).unwrap_err().to_string();
         assert!(parse("bind").contains("mount(8) does it"));
+        assert!(parse("rprivate").contains("mount(8) does it"));
         assert!(parse("heartbeat=maybe").contains("heartbeat=maybe is not known"));
         assert!(parse("cluster_stack=corosync").contains("four letters"));
         assert!(parse("acl=1").contains("OCFS2 has no option acl=1"));

@@ -29,7 +29,8 @@ pub fn run(cli: &Cli) -> Result<Status> {
             return Ok(Status::FAILURE);
         }
         let outcome = mount(&options, &machine)?;
-        for note in &outcome.notes {
+        // mount(8) is silent when it has succeeded.
+        for note in outcome.notes.iter().filter(|_| cli.verbose) {
             print_warning(format!("{}: {note}", shown(&outcome.request.source)));
         }
         if cli.verbose {
