@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use ocfs2_format::slot_map::SlotMapFormat;
-use ocfs2_testing::{Run, Scratch, oracle};
+use ocfs2_testing::{Run, Scratch, oracle, program};
 use ocfs2_volume::allocator::Allocator;
 use ocfs2_volume::device::{self, DeviceOptions};
 use ocfs2_volume::usage::Heartbeat;
@@ -181,5 +181,30 @@ fn a_volume_whose_superblock_is_gone_opens_by_its_backup() {
                 assert_eq!(volume.geometry(), sound.geometry());
             }
         }
+    }
+}
+
+#[test]
+fn a_volume_that_the_c_tunefs_grew_is_sound_but_for_a_backup_superblock_it_did_not_claim() {
+    let (Some(mkfs), Some(tunefs)) = (oracle("mkfs.ocfs2"), oracle("tunefs.ocfs2")) else { return };
+    let scratch = Scratch::new();
+    let mib = 1 << 20;
+    for (block, from, to, findings) in [
+        ("4096", 400 * mib, 600 * mib, &[][..]),
+        ("1024", 400 * mib, 900 * mib, &[][..]),
+        // The position of the first backup, at 1 GiB, comes into the volume: the C tool writes it
+        // and leaves its cluster free.
+        ("4096", 400 * mib, 1200 * mib, &["CLUSTER_ALLOC_BIT"][..]),
+    ] {
+        let image = scratch.image(&format!("{block}-{to}.img"), from);
+        let options = ["-q", "-x", "-F", "-M", "local", "-N", "2", "-J", "size=4M", "-C", "4096"];
+        Run::new(&mkfs).args(options).args(["-b", block]).arg(&image).success();
+        std::fs::File::options().write(true).open(&image).unwrap().set_len(to).unwrap();
+        Run::new(&tunefs).args(["-q", "-y", "-S"]).arg(&image).success();
+        let outcome = Run::new(program("fsck.ocfs2")).args(["-fn", "--json"]).arg(&image).output();
+        let document: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+        let found = document["findings"].as_array().unwrap().iter();
+        let codes: Vec<_> = found.map(|finding| finding["code"].as_str().unwrap()).collect();
+        assert_eq!(codes, findings, "{outcome}");
     }
 }

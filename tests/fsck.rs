@@ -585,8 +585,15 @@ fn a_live_node_is_named_and_nothing_is_written_under_it() {
     };
     let before = of_journal();
     while_beating(&image, region.offset_bytes, 1, || {
-        for options in [["-y"].as_slice(), &["-p"], &["-f"]] {
+        // A node that boots goes on; the one that has it mounted takes care of it.
+        for option in ["-p", "-a", "-fp"] {
+            let outcome = fsck(&image, &[option]).success();
+            let told = "crashed-4k-o2cb.img: in use by node 1, not checked\n";
+            assert!(outcome.stdout.ends_with(told), "{outcome}");
+        }
+        for options in [["-y"].as_slice(), &["-fy"], &["-f"]] {
             let outcome = fsck(&image, options).output().expect_status(8);
+            assert!(!outcome.stdout.contains("WARNING"), "{outcome}");
             assert!(outcome.stderr.contains("in use by node 1 in slot 1"), "{outcome}");
             assert!(outcome.stderr.contains("-n checks it without writing"), "{outcome}");
         }

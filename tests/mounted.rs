@@ -74,7 +74,10 @@ fn tables_equal_those_of_the_c_tool() {
 
 #[test]
 fn both_crashed_nodes_are_listed_and_fsck_is_said_to_be_needed() {
+    // For a script only the names, whatever they have been through.
     let outcome = mounted().arg("-f").arg(fixture("crashed-4k-o2cb")).success();
+    assert_eq!(cell(&outcome, "Nodes"), "0, 1", "{outcome}");
+    let outcome = mounted().arg("-fv").arg(fixture("crashed-4k-o2cb")).success();
     let nodes = cell(&outcome, "Nodes");
     let [first, second] = &nodes.split(", ").collect::<Vec<_>>()[..] else { panic!("{outcome}") };
     assert!(first.starts_with("0 (crashed ") && first.ends_with(" ago)"), "{outcome}");
@@ -111,7 +114,22 @@ fn several_devices_are_one_table_and_a_bad_one_is_an_error() {
     let images = ["clean-4k-o2cb", "clean-512-local"].map(fixture);
     let good = mounted().args(&images).success();
     assert_eq!(good.stdout.lines().count(), 3, "{good}");
-    for (bad, message) in [(empty, "is not an OCFS2 volume"), (missing, "no such file")] {
+    let other = scratch.image("ext2.img", 1 << 20);
+    File::options().write(true).open(&other).unwrap().write_all_at(b"\x53\xef", 1080).unwrap();
+    let disk = scratch.image("disk.img", 1 << 20);
+    let table = File::options().write(true).open(&disk).unwrap();
+    table.write_all_at(b"\x83\0\0\0\x08\0\0\0\x08\0\0\0", 450).unwrap();
+    table.write_all_at(b"\x55\xaa", 510).unwrap();
+    for (bad, message) in [
+        (empty, "is not an OCFS2 volume\n"),
+        (other, "is not an OCFS2 volume; it holds: ext2 file system\n"),
+        (
+            disk,
+            "is not an OCFS2 volume; it is a disk with partition 1: --partition NUMBER looks at",
+        ),
+        (missing, "no such file"),
+        ("LABEL=no such".into(), "no block device of this machine has an OCFS2 volume with label"),
+    ] {
         let outcome = mounted().arg(&bad).args(&images).output().expect_status(1);
         assert_eq!(outcome.stdout, good.stdout);
         let expected = format!("mounted-ocfs2: {}: {message}", bad.display());
@@ -200,7 +218,7 @@ fn a_node_that_beats_is_live_beside_one_that_has_crashed() {
 fn watching_lists_again_and_again() {
     let image = fixture("clean-4k-o2cb");
     let mut child = Command::new(program("mounted.ocfs2"))
-        .args(["-f", "--json", "--watch=0"])
+        .args(["-f", "--json", "--watch=1"])
         .arg(&image)
         .stdout(Stdio::piped())
         .spawn()
@@ -344,6 +362,10 @@ fn without_a_name_all_block_devices_are_listed() {
         return;
     };
     let c_tool = oracle("mounted.ocfs2");
+    // It is crowded where other tests run: only what does not change is compared.
+    let quick = line_of(&mounted().success(), disk.path());
+    assert_eq!(quick.len(), 5);
+    let uuid = format!("UUID={}", quick[3]);
     for (arguments, fields) in [(["-d"], 5), (["-f"], 5)] {
         let found = line_of(&mounted().args(arguments).success(), disk.path());
         assert_eq!(found.len(), fields);
@@ -352,4 +374,25 @@ fn without_a_name_all_block_devices_are_listed() {
             assert_eq!(found, line_of(&expected, disk.path()));
         }
     }
+    // Other tests may have the same volume under another loop device.
+    let named = mounted().args(["-d", &uuid]).output();
+    let known = named.status == 0 || named.stderr.contains("is on several devices, so say which");
+    assert!(known, "{named}");
+}
+
+#[test]
+fn watching_on_a_terminal_has_a_screen_of_its_own_and_shows_the_time() {
+    let Some(script) = oracle("script") else { return };
+    let image = fixture("clean-512-local");
+    let line = format!(
+        "timeout -s INT 2 {} -d --watch=1 {}",
+        program("mounted.ocfs2").display(),
+        image.display()
+    );
+    let outcome = Run::new(script).args(["-qec", &line, "/dev/null"]).output();
+    let (enter, leave) = ("\u{1b}[?1049h", "\u{1b}[?1049l");
+    let shown = &outcome.stdout;
+    assert!(shown.contains(enter) && shown.trim_end().ends_with(leave), "{shown:?}");
+    let time = shown.split("\u{1b}[H\u{1b}[2J").nth(1).unwrap_or_default();
+    assert!(time.lines().next().unwrap_or_default().ends_with(" UTC"), "{shown:?}");
 }

@@ -160,7 +160,7 @@ fn a_configuration_does_nothing() {
         let stanza =
             b"cluster:\n\tnode_count = 1\n\tname = c\n\nnode:\n\tcluster = c\n\tnumber = 0\n\
             \tip_port = 7777\n\tip_address = 10.0.0.1\n\tname = n\\\n";
-        fs::write(scratch.join("c"), [stanza, &text[..], b"\n"].concat()).unwrap();
+        fs::write(scratch.join("c"), [&stanza[..], &text, b"\n"].concat()).unwrap();
         for line in ["list-clusters", "list-cluster c", "list-nodes c --oneline"] {
             let mut arguments = words(line);
             arguments.extend(words("--config-file c"));

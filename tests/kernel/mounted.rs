@@ -39,7 +39,7 @@ fn nodes_of_a_cluster_are_live_while_they_are_and_crashed_afterwards() -> Result
     let live = ["ovs001", "ovs002"].map(str::to_owned);
     assert_eq!(nodes(&run.node(0).output), live.into());
 
-    let outcome = Run::new(program("mounted.ocfs2")).arg("-f").arg(&image).success();
+    let outcome = Run::new(program("mounted.ocfs2")).arg("-fv").arg(&image).success();
     let crashed: Vec<_> = nodes(&outcome.stdout).into_iter().collect();
     let [first, second] = &crashed[..] else { panic!("{outcome}") };
     for (node, number) in [(first, "0"), (second, "1")] {

@@ -119,7 +119,7 @@ const STORY: &str = r#"
     fi
     peer-dead
     say "What is left of it is seen, and recovered by fsck."
-    step "mounted.ocfs2 -f"
+    step "mounted.ocfs2 -fv"
     show "fsck.ocfs2 -y /dev/vda1"; [ $? = 1 ] || exit 1
     step "mounted.ocfs2 -f"
     say "The volume is mounted again, and what was saved is there."

@@ -66,7 +66,7 @@ pub fn run(options: &Options) -> Result<()> {
     fixture_copy("crashed-4k-o2cb", &session.scratch);
     let image = |name| session.scratch.join(name);
     fs::rename(image("crashed-4k-o2cb.img"), image("crashed.img"))?;
-    session.run("mounted.ocfs2 -f crashed.img")?;
+    session.run("mounted.ocfs2 -fv crashed.img")?;
 
     session.say(
         "fsck.ocfs2 recovers it, without a cluster: what was in the journals of the crashed nodes\n\

@@ -9,6 +9,7 @@ use anyhow::Context;
 use ocfs2_probe::{Found, Usage, contents_of_types};
 use ocfs2_volume::Device;
 use ocfs2_volume::device::{DeviceOptions, SliceDevice, list, open};
+use ocfs2_volume::find::resolve;
 
 use crate::cli::Filter;
 use crate::entry::Entry;
@@ -72,7 +73,8 @@ pub fn survey(options: &SurveyOptions) -> io::Result<Survey> {
         options.devices.clone()
     };
     for path in &devices {
-        match look_at(path, options) {
+        let found = resolve(path).map_err(anyhow::Error::from);
+        match found.and_then(|path| look_at(&path, options)) {
             Ok(entries) => {
                 let before = survey.entries.len();
                 survey.entries.extend(entries.into_iter().filter(|entry| is_shown(entry, options)));

@@ -17,6 +17,8 @@ pub(crate) struct Users {
     pub live: Vec<String>,
     /// Nodes of which that is not known, and why.
     pub unknown: Vec<String>,
+    /// Names of the nodes that are alive, or their numbers.
+    pub names: Vec<String>,
     /// Nodes that crashed.
     pub crashed: Vec<String>,
     /// Nodes by slot, and what is known of them, in a word.
@@ -65,11 +67,23 @@ impl Users {
     }
 
     fn new<'n>(usage: &Usage, name: impl Fn(u32) -> Option<&'n str>, now: SystemTime) -> Self {
+        let alone = |node: u32| name(node).map_or_else(|| format!("node {node}"), str::to_owned);
         let name = |node: u32| match name(node) {
             Some(name) => format!("node {node} ({name})"),
             None => format!("node {node}"),
         };
         let mut users = Self::default();
+        let slots = usage.slots.iter().map(|used| (used.node, &used.state));
+        let others = usage.without_slot.iter().map(|(node, state)| (*node, state));
+        let live = slots.filter(|(_, state)| **state == State::Live);
+        // Those without a slot beat: they are about to mount it.
+        let others = others.filter(|(_, state)| !matches!(state, State::Unknown(_)));
+        for (node, _) in live.chain(others) {
+            let name = alone(node);
+            if !users.names.contains(&name) {
+                users.names.push(name);
+            }
+        }
         for used in &usage.slots {
             let who = format!("{} in slot {}", name(used.node), used.slot);
             let word = match &used.state {
@@ -179,6 +193,8 @@ mod tests {
              (the cluster stack is in user space)"
         );
         assert_eq!(busy.slots[&2], (7, "crashed"));
+        assert_eq!(busy.names, ["ovs001"]);
+        assert!(users(vec![crashed(), State::Unknown(Unknown::Local)]).names.is_empty());
     }
 
     #[test]

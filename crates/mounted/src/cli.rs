@@ -14,16 +14,16 @@ use crate::{Detail, Options};
 ///
 /// A node is listed from the slot map of the volume: it mounted the volume and did not
 /// unmount it. Whether it is alive is seen by watching the heartbeat: a node that writes
-/// it is listed by its name alone; "(crashed 3 days ago)" behind the name says that it
-/// has stopped; "(unknown)" that it can not be told, as on a local volume, which has no
-/// heartbeat. Seeing that a node has crashed takes 5 seconds where its last heartbeat is
+/// it is listed by its name alone; on a terminal, with -v and in JSON "(crashed 3 days ago)"
+/// behind the name says that it has stopped; "(unknown)" that it can not be told, as on a
+/// local volume, which has no heartbeat. Elsewhere there are only names, for scripts. Seeing that a node has crashed takes 5 seconds where its last heartbeat is
 /// old, otherwise up to its dead threshold (usually a minute). A volume that only crashed
 /// nodes hold needs fsck, which is said on standard error.
 ///
 /// The exit status is 0, or 1 if a device that was named can not be read or is no OCFS2
 /// volume.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "mounted.ocfs2", version, arg_required_else_help = true)]
+#[command(name = "mounted.ocfs2", version)]
 pub struct Cli {
     /// Quick detect: list UUIDs and labels (the default)
     #[arg(short = 'd', long, conflicts_with = "full")]
@@ -33,8 +33,8 @@ pub struct Cli {
     #[arg(short = 'f', long)]
     pub full: bool,
 
-    /// Explain on standard error what is known about each node, and which devices could
-    /// not be read
+    /// Show the state of each node behind its name, and explain on standard error how it is
+    /// known, and which devices could not be read
     #[arg(short, long)]
     pub verbose: bool,
 
@@ -42,13 +42,15 @@ pub struct Cli {
     #[arg(long)]
     pub json: bool,
 
-    /// List again and again, waiting this long in between
+    /// List again and again, waiting this long in between; on a terminal in a screen of its own,
+    /// with the time
     #[arg(
         long,
         value_name = "SECONDS",
         num_args = 0..=1,
         require_equals = true,
-        default_missing_value = "5"
+        default_missing_value = "5",
+        value_parser = clap::value_parser!(u64).range(1..)
     )]
     pub watch: Option<u64>,
 
@@ -60,7 +62,7 @@ pub struct Cli {
     #[arg(long, value_name = "SECONDS")]
     pub wait: Option<u64>,
 
-    /// Block devices or image files; all block devices if none is given
+    /// Block devices or image files, or LABEL=... or UUID=...; all block devices if none is given
     #[arg(value_name = "DEVICE")]
     pub devices: Vec<PathBuf>,
 }
@@ -96,6 +98,7 @@ mod tests {
         let cli = Cli::parse_from(["x", "-f", "--watch", "/dev/sdb"]);
         assert_eq!((cli.watch, cli.devices.len()), (Some(5), 1));
         assert_eq!(Cli::parse_from(["x", "-f", "--watch=9"]).watch, Some(9));
+        assert!(Cli::try_parse_from(["x", "-f", "--watch=0"]).is_err());
         assert!(Cli::try_parse_from(["x", "-d", "-f"]).is_err());
         assert!(Cli::try_parse_from(["x", "-d", "--partition", "1"]).is_err());
     }
@@ -103,6 +106,7 @@ mod tests {
     #[test]
     fn the_least_asked_for_is_the_quick_list() {
         let detail = |args: &[&str]| Cli::parse_from(args).options().detail;
+        assert_eq!(detail(&["x"]), Detail::Quick);
         assert_eq!(detail(&["x", "/dev/sdb"]), Detail::Quick);
         assert_eq!(detail(&["x", "-f"]), Detail::Nodes { max_wait: None });
         assert_eq!(detail(&["x", "-f", "--wait", "0"]), Detail::SlotMap);

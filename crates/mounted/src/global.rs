@@ -42,7 +42,7 @@ impl<'a> GlobalRegions<'a> {
 
     fn machine() -> Vec<Known> {
         let open = |path: PathBuf| {
-            let (device, superblock) = find(&path, None).ok()?;
+            let (device, superblock) = find(&path, None, false).ok()?;
             Some((superblock.uuid_string(), device))
         };
         all_devices().unwrap_or_default().into_iter().filter_map(open).collect()

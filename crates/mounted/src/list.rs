@@ -11,6 +11,7 @@ use ocfs2_format::feature::Incompat;
 use ocfs2_format::superblock::{Stack, SuperBlock};
 use ocfs2_volume::device::holders::{self, Holder};
 use ocfs2_volume::device::{self, Caching, DeviceOptions, OpenCause};
+use ocfs2_volume::find::{FindError, resolve};
 use ocfs2_volume::usage::{Clock, SampleOptions, State, Usage};
 use ocfs2_volume::{Device, OpenVolumeError, VolumeOptions};
 
@@ -116,8 +117,15 @@ pub enum FailureCause {
     #[error("can not be read: {0}")]
     Read(io::Error),
     /// There is something else, or nothing, on it.
-    #[error("is not an OCFS2 volume")]
-    NotOcfs2,
+    #[error("is not an OCFS2 volume{}", behind(.0))]
+    NotOcfs2(Option<String>),
+    /// It was named by UUID or label.
+    #[error(transparent)]
+    Find(FindError),
+}
+
+fn behind(instead: &Option<String>) -> String {
+    instead.as_ref().map(|instead| format!("; {instead}")).unwrap_or_default()
 }
 
 impl Listing {
@@ -180,8 +188,16 @@ pub fn list(
     let paths = if is_named { options.devices.clone() } else { all_devices()? };
     let mut listing = Listing { with_nodes: options.detail != Detail::Quick, ..Listing::default() };
     let mut open = Vec::new();
-    for path in paths {
-        match find(&path, options.partition) {
+    for named in paths {
+        let path = match resolve(&named) {
+            Ok(path) => path,
+            Err(err) => {
+                let cause = FailureCause::Find(err);
+                listing.failures.push(Failure { device: named, is_named, cause });
+                continue;
+            }
+        };
+        match find(&path, options.partition, is_named) {
             Ok((device, superblock)) => {
                 open.push(device);
                 listing.volumes.push(Volume {
@@ -193,7 +209,7 @@ pub fn list(
                 });
             }
             // Most devices are something else.
-            Err(FailureCause::NotOcfs2) if !is_named => {}
+            Err(FailureCause::NotOcfs2(_)) if !is_named => {}
             Err(cause) => listing.failures.push(Failure { device: path, is_named, cause }),
         }
     }
@@ -221,12 +237,18 @@ pub(crate) fn all_devices() -> io::Result<Vec<PathBuf>> {
 pub(crate) fn find(
     path: &Path,
     partition: Option<u32>,
+    is_named: bool,
 ) -> Result<(Arc<dyn Device>, SuperBlock), FailureCause> {
     // Direct: other nodes may have written since this one cached it.
     let options = DeviceOptions { caching: Caching::Direct, partition, ..DeviceOptions::default() };
     let device = device::open(path, &options).map_err(|err| FailureCause::Open(err.cause))?;
     let superblock = detect(&device).map_err(FailureCause::Read)?;
-    Ok((device, superblock.ok_or(FailureCause::NotOcfs2)?))
+    let choose = ": --partition NUMBER looks at one";
+    let instead = || is_named.then(|| ocfs2_probe::instead(&device, choose)).flatten();
+    match superblock {
+        Some(superblock) => Ok((device, superblock)),
+        None => Err(FailureCause::NotOcfs2(instead())),
+    }
 }
 
 fn open_volume(device: &Arc<dyn Device>) -> Result<ocfs2_volume::Volume, OpenVolumeError> {
@@ -291,9 +313,21 @@ impl UserFinder<'_> {
         Ok(slots.collect())
     }
 
+    /// Also below the device mapper.
     fn is_mounted_here(&self, device: &Path) -> bool {
-        let holders = holders::holders(device).unwrap_or_default();
-        self.options.partition.is_none()
-            && holders.iter().any(|holder| matches!(holder, Holder::Mounted { .. }))
+        self.options.partition.is_none() && is_mounted(device, LAYERS)
     }
+}
+
+/// Most devices on top of each other that are followed: partition, RAID, encryption, LVM...
+const LAYERS: u32 = 8;
+
+/// Whether the device, or one that it is part of, is mounted on this host.
+fn is_mounted(device: &Path, layers: u32) -> bool {
+    let holders = holders::holders(device).unwrap_or_default();
+    holders.iter().any(|holder| match holder {
+        Holder::Mounted { .. } => true,
+        Holder::Part { of, .. } => layers > 0 && is_mounted(of, layers - 1),
+        Holder::Swap { .. } => false,
+    })
 }

@@ -2,17 +2,23 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use ocfs2_cli::encode::json_line;
-use ocfs2_cli::{Output, Status, is_terminal, print_json, print_note};
+use ocfs2_cli::{Interrupt, Output, Status, is_terminal, print_json, print_note};
 use ocfs2_cluster::Sources;
 use ocfs2_volume::usage::{Clock, SystemClock};
 
-use crate::{Cli, json, list, notes, table};
+use crate::{Cli, Listing, json, list, notes, table};
 
-/// Clears a terminal and goes to its top left corner.
-const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
+/// The terminal's other screen, and the one that was there before.
+const ENTER: &str = "\x1b[?1049h";
+const LEAVE: &str = "\x1b[?1049l";
+/// Clears the screen and goes to its top left corner.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
+/// The status of a run that a signal ended, as a shell reports it of SIGINT.
+const INTERRUPTED: Status = Status(130);
 
 /// After so long people want to know what they are waiting for.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -42,38 +48,101 @@ impl Clock for PatientClock {
     }
 }
 
-/// Lists what `cli` asks for; with `--watch` forever.
+/// Lists what `cli` asks for; with `--watch` until a signal comes.
 ///
 /// # Errors
 /// The list of devices can not be read, or standard output can not be written.
 pub fn run(cli: &Cli) -> anyhow::Result<Status> {
     let mut out = Output::stdout();
-    let clear = cli.watch.is_some() && !cli.json && is_terminal();
-    for round in 0_u64.. {
-        let listing = list(&cli.options(), &Sources::default(), &PatientClock::default())?;
-        let now = SystemTime::now();
-        if clear {
-            out.control(CLEAR)?;
-        } else if round > 0 && !cli.json {
-            out.write_all(b"\n")?;
-        }
-        let document = json::Document::new(&listing, now);
-        match (cli.json, cli.watch) {
-            (true, None) => print_json(&mut out, &document)?,
-            (true, Some(_)) => {
-                writeln!(out, "{}", json_line(&document)?)?;
+    let Some(seconds) = cli.watch else {
+        let listing = show(cli, &mut out, None)?;
+        return Ok(if listing.has_failed() { Status::FAILURE } else { Status::SUCCESS });
+    };
+    if cli.json || !is_terminal() {
+        for round in 0_u64.. {
+            if round > 0 && !cli.json {
+                out.write_all(b"\n")?;
             }
-            (false, _) => out.write_all(table::text(&listing, now).as_bytes())?,
-        }
-        out.flush()?;
-        for text in notes::notes(&listing, now, cli.verbose) {
-            print_note(text);
-        }
-        match cli.watch {
-            Some(seconds) => std::thread::sleep(Duration::from_secs(seconds)),
-            None if listing.has_failed() => return Ok(Status::FAILURE),
-            None => break,
+            show(cli, &mut out, None)?;
+            std::thread::sleep(Duration::from_secs(seconds));
         }
     }
-    Ok(Status::SUCCESS)
+    let interrupt = Interrupt::install()?;
+    out.control(ENTER)?;
+    let watched = watch(cli, &mut out, seconds, &interrupt);
+    // Whatever happened, what was on the terminal before comes back.
+    out.control(LEAVE)?;
+    watched.map(|()| INTERRUPTED)
+}
+
+/// Shows the list in a screen of its own, until a signal comes.
+fn watch(cli: &Cli, out: &mut Output, seconds: u64, interrupt: &Interrupt) -> anyhow::Result<()> {
+    while !interrupt.requested() {
+        show(cli, out, Some(interrupt))?;
+        let shown = Instant::now();
+        while shown.elapsed() < Duration::from_secs(seconds) && !interrupt.requested() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    Ok(())
+}
+
+/// Finds what there is, and shows it; with `interrupt` in a screen that is cleared before.
+fn show(cli: &Cli, out: &mut Output, interrupt: Option<&Interrupt>) -> anyhow::Result<Listing> {
+    let (options, sources) = (cli.options(), Sources::default());
+    let clock = PatientClock::default();
+    let listing = match interrupt {
+        None => list(&options, &sources, &clock)?,
+        Some(interrupt) => list(&options, &sources, &InterruptedClock { clock, interrupt })?,
+    };
+    let now = SystemTime::now();
+    if interrupt.is_some_and(Interrupt::requested) {
+        return Ok(listing);
+    }
+    match (cli.json, cli.watch) {
+        (true, None) => print_json(out, &json::Document::new(&listing, now))?,
+        (true, Some(_)) => writeln!(out, "{}", json_line(&json::Document::new(&listing, now))?)?,
+        (false, _) => {
+            if interrupt.is_some() {
+                out.control(CLEAR)?;
+                writeln!(out, "{}\n", table::time(now))?;
+            }
+            let states = cli.verbose || is_terminal();
+            out.write_all(table::text(&listing, now, states).as_bytes())?;
+        }
+    }
+    out.flush()?;
+    for text in notes::notes(&listing, now, cli.verbose) {
+        print_note(text);
+    }
+    Ok(listing)
+}
+
+/// Waiting ends at once when a signal comes.
+struct InterruptedClock<'a> {
+    clock: PatientClock,
+    interrupt: &'a Interrupt,
+}
+
+impl Clock for InterruptedClock<'_> {
+    fn now(&self) -> SystemTime {
+        self.clock.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        const TOO_LONG: Duration = Duration::from_secs(1 << 30);
+        self.clock.elapsed() + if self.interrupt.requested() { TOO_LONG } else { Duration::ZERO }
+    }
+
+    fn sleep(&self, duration: Duration) {
+        const SLICE: Duration = Duration::from_millis(50);
+        let end = self.clock.clock.elapsed() + duration;
+        while !self.interrupt.requested() {
+            let left = end.saturating_sub(self.clock.clock.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            self.clock.sleep(left.min(SLICE));
+        }
+    }
 }

@@ -9,8 +9,9 @@ use ocfs2_volume::usage::State;
 
 use crate::{Listing, NodeUse, Users, Volume};
 
-/// The table: with UUIDs and labels, or with nodes if those were asked for.
-pub fn text(listing: &Listing, now: SystemTime) -> String {
+/// The table: with UUIDs and labels, or with nodes if those were asked for; `states` puts behind
+/// the name of a node that may not be alive what is known of it.
+pub fn text(listing: &Listing, now: SystemTime, states: bool) -> String {
     let last = if listing.with_nodes {
         vec!["Nodes".to_owned()]
     } else {
@@ -18,7 +19,7 @@ pub fn text(listing: &Listing, now: SystemTime) -> String {
     };
     let header = ["Device", "Stack", "Cluster", "F"].map(str::to_owned).into_iter().chain(last);
     let mut rows = vec![header.collect::<Vec<_>>()];
-    rows.extend(listing.volumes.iter().map(|volume| row(volume, listing.with_nodes, now)));
+    rows.extend(listing.volumes.iter().map(|volume| row(volume, listing.with_nodes, now, states)));
 
     // As the C tool lays it out: the first columns have least widths, the last is not
     // padded, and blanks at the end of a line are not removed.
@@ -39,7 +40,7 @@ pub fn text(listing: &Listing, now: SystemTime) -> String {
     text
 }
 
-fn row(volume: &Volume, with_nodes: bool, now: SystemTime) -> Vec<String> {
+fn row(volume: &Volume, with_nodes: bool, now: SystemTime, states: bool) -> Vec<String> {
     let sb = &volume.superblock;
     let flag = if has_global_heartbeat(sb) { "G" } else { "" };
     let mut row = vec![
@@ -49,7 +50,7 @@ fn row(volume: &Volume, with_nodes: bool, now: SystemTime) -> Vec<String> {
         flag.to_owned(),
     ];
     if with_nodes {
-        row.push(users(&volume.users, now));
+        row.push(users(&volume.users, now, states));
     } else {
         row.extend([sb.uuid_string(), terminal(sb.label())]);
     }
@@ -61,22 +62,23 @@ pub(crate) fn has_global_heartbeat(sb: &SuperBlock) -> bool {
     matches!(sb.stack(), Stack::O2cb { global_heartbeat: true })
 }
 
-fn users(users: &Users, now: SystemTime) -> String {
+fn users(users: &Users, now: SystemTime, states: bool) -> String {
     match users {
         Users::NotAsked => String::new(),
         Users::HeartbeatDevice => "Heartbeat device".to_owned(),
         Users::Unreadable(why) => format!("Unknown: {}", terminal(why)),
         Users::Nodes(nodes) if nodes.is_empty() => "Not mounted".to_owned(),
         Users::Nodes(nodes) => {
-            nodes.iter().map(|node| node_text(node, now)).collect::<Vec<_>>().join(", ")
+            let text = |node| node_text(node, now, states);
+            nodes.iter().map(text).collect::<Vec<_>>().join(", ")
         }
     }
 }
 
 /// The name alone unless there is more to say: names are what scripts look for.
-fn node_text(node: &NodeUse, now: SystemTime) -> String {
+fn node_text(node: &NodeUse, now: SystemTime, states: bool) -> String {
     let name = terminal(node.display_name());
-    match &node.state {
+    match node.state.as_ref().filter(|_| states) {
         None | Some(State::Live) => name,
         Some(State::Unknown(_)) => format!("{name} (unknown)"),
         Some(state @ State::Crashed { .. }) => match state.silent_for(now) {
@@ -98,9 +100,39 @@ pub(crate) fn span(time: Duration) -> String {
     format!("{} {name}", seconds / unit)
 }
 
+/// A point of time to the second: `2026-11-28 15:04:05 UTC`.
+pub fn time(time: SystemTime) -> String {
+    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Years of 365 days and their leap days, counted from the first of March.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = 400 * era + year + u64::from(month < 3);
+    let (hour, minute) = (second / 3600, second / 60 % 60);
+    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{:02} UTC", second % 60)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_that_of_the_calendar() {
+        for (seconds, expected) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59:59 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (1_795_881_845, "2026-11-28 15:24:05 UTC"),
+            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
+        ] {
+            assert_eq!(time(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)), expected);
+        }
+    }
 
     #[test]
     fn spans_are_given_in_the_unit_that_fits() {
@@ -118,11 +150,11 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH;
         let mut listing = Listing::default();
         assert_eq!(
-            text(&listing, now),
+            text(&listing, now, false),
             "Device   Stack  Cluster  F  UUID                              Label\n"
         );
         listing.with_nodes = true;
-        assert_eq!(text(&listing, now), "Device   Stack  Cluster  F  Nodes\n");
+        assert_eq!(text(&listing, now, true), "Device   Stack  Cluster  F  Nodes\n");
     }
 
     #[test]
@@ -141,8 +173,9 @@ mod tests {
             (Some(crashed(-300)), "ovs\\n1 (crashed)"),
             (Some(State::Unknown(ocfs2_volume::usage::Unknown::Global)), "ovs\\n1 (unknown)"),
         ] {
-            assert_eq!(node_text(&node(state), now), expected);
+            assert_eq!(node_text(&node(state.clone()), now, true), expected);
+            assert_eq!(node_text(&node(state), now, false), "ovs\\n1");
         }
-        assert_eq!(node_text(&NodeUse { name: None, ..node(None) }, now), "7");
+        assert_eq!(node_text(&NodeUse { name: None, ..node(None) }, now, true), "7");
     }
 }

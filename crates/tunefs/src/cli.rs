@@ -49,7 +49,7 @@ pub struct Cli {
     #[arg(long, value_name = "NUMBER")]
     pub partition: Option<u32>,
 
-    /// Block device or image file
+    /// Block device or image file, or LABEL=... or UUID=... of the volume
     pub device: PathBuf,
 }
 

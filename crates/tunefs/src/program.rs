@@ -6,8 +6,9 @@ use anyhow::{Context, Result, bail};
 use ocfs2_cli::{Output, Status, confirm, shown};
 use ocfs2_cluster::RunningCluster;
 use ocfs2_volume::device::{DeviceOptions, open};
+use ocfs2_volume::find::resolve;
 use ocfs2_volume::usage::SystemClock;
-use ocfs2_volume::{Volume, VolumeOptions};
+use ocfs2_volume::{OpenVolumeError, Volume, VolumeOptions};
 
 use crate::{Cli, check, query, stamp, stamped};
 
@@ -16,6 +17,7 @@ use crate::{Cli, check, query, stamp, stamped};
 /// # Errors
 /// What could not be done, and why.
 pub fn run(cli: &Cli) -> Result<Status> {
+    let cli = &Cli { device: resolve(&cli.device)?, ..cli.clone() };
     if let Some(format) = &cli.query {
         let options = VolumeOptions { heartbeat_device: true, ..Default::default() };
         let volume = open_volume(cli, false, &options)?;
@@ -36,7 +38,15 @@ fn open_volume(cli: &Cli, write: bool, options: &VolumeOptions) -> Result<Volume
     let device =
         DeviceOptions { write, exclusive: write, partition: cli.partition, ..Default::default() };
     let device = open(&cli.device, &device)?;
-    Volume::open(device, options).with_context(|| shown(&cli.device))
+    let volume = Volume::open(device.clone(), options).map_err(|err| {
+        let is_other = matches!(err, OpenVolumeError::NotOcfs2 { .. });
+        let choose = ": --partition NUMBER chooses one";
+        match is_other.then(|| ocfs2_probe::instead(&device, choose)).flatten() {
+            Some(instead) => anyhow::anyhow!("{err}; {instead}"),
+            None => err.into(),
+        }
+    });
+    volume.with_context(|| shown(&cli.device))
 }
 
 fn update(cli: &Cli, volume: &Volume, running: &RunningCluster) -> Result<()> {

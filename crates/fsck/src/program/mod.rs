@@ -13,6 +13,7 @@ use ocfs2_cli::encode::json_path;
 use ocfs2_cli::{Interrupt, Interrupted, Status, causes, print_error, print_warning, shown};
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, Stack};
 use ocfs2_volume::device::{CountingDevice, OverlayDevice};
+use ocfs2_volume::find::resolve;
 use ocfs2_volume::{Device, OpenVolumeError, Volume};
 
 use crate::cli::{Cli, Mode};
@@ -64,6 +65,7 @@ pub const FAILED: Status = Status(8);
 /// # Errors
 /// None: what goes wrong is printed and part of the status.
 pub fn run(cli: &Cli) -> Result<Status> {
+    let cli = &Cli { device: resolve(&cli.device)?, ..cli.clone() };
     let mut run = Run::new(cli);
     let device = json_path(&cli.device);
     run.report.show(&Record::Start(Start {
@@ -129,7 +131,14 @@ impl<'a> Run<'a> {
         for holder in &opened.holders {
             print_warning(format_args!("{}: {holder}", shown(&self.cli.device)));
         }
-        if !opened.holders.is_empty() || !users.live.is_empty() {
+        if self.cli.mode() == Mode::Preen && !users.live.is_empty() && !self.cli.ignore_nodes {
+            // A node of a healthy cluster that boots: the others take care of the volume.
+            let device = shown(&self.cli.device);
+            self.report
+                .note(&format!("{device}: in use by {}, not checked", users.names.join(", ")));
+            return Ok(());
+        }
+        if !self.writes() && (!opened.holders.is_empty() || !users.live.is_empty()) {
             let text = "WARNING!!! Running fsck.ocfs2 (read-only) on a mounted filesystem may \
                         detect invalid errors.";
             self.report.note(text);
@@ -152,7 +161,14 @@ impl<'a> Run<'a> {
         let source = Source::new(self.cli);
         let Err(err) = source.open(device) else { return Ok(source) };
         let Some((backup, other)) = source.by_backup(device, &err) else {
-            return Err(err.into());
+            let choose = ": --partition NUMBER checks one";
+            let instead = matches!(err, OpenVolumeError::NotOcfs2 { .. })
+                .then(|| ocfs2_probe::instead(device, choose))
+                .flatten();
+            return Err(match instead {
+                Some(instead) => anyhow::anyhow!("{err}; {instead}"),
+                None => err.into(),
+            });
         };
         let device = shown(&self.cli.device);
         let use_it = match self.cli.mode() {
