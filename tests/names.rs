@@ -1,5 +1,5 @@
 //! How names are hashed, of files and of attributes, where they have bytes from 0x80 on; and how
-//! many attributes a bucket has. That the kernel finds them is tested in `kernel/filled.rs`.
+//! many attributes a bucket has. That the kernel finds them is tested in `kernel/names.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 

@@ -6,8 +6,8 @@ use anyhow::Result;
 use ocfs2_testing::vm::{End, Heartbeat};
 use ocfs2_testing::{Run, Scratch, program};
 
-use crate::lab::lab;
-use crate::volume::{NEW_JOURNAL, O2CB, assert_fsck_is_content_after_a_crash, mkfs};
+use crate::lab::{lab, labs};
+use crate::volume::{LOCAL, NEW_JOURNAL, O2CB, assert_fsck_is_content_after_a_crash, mkfs};
 
 /// Said by a node that was just asking the one that is gone for a lock, or answering it: the
 /// host is down (112), the socket is not connected (107).
@@ -87,6 +87,49 @@ fn the_node_that_stays_recovers_the_one_that_crashes() -> Result<()> {
     let line = mounted.lines().find(|line| line.contains("/dev/vda")).unwrap_or_default();
     assert!(line.ends_with("ovs001"), "{mounted}");
     assert_fsck_is_content_after_a_crash(&disk);
+    Ok(())
+}
+
+/// A machine that works alone is gone; our fsck recovers the volume, and the kernel that wrote it
+/// finds its work there.
+#[test]
+fn what_a_kernel_had_in_its_journal_is_there_after_fsck() -> Result<()> {
+    for lab in labs() {
+        let scratch = Scratch::new();
+        let features = "--fs-feature-level=max-features";
+        let options = ["-b", "1024", "-C", "4096", "-N", "2", "-J", "size=8M", features];
+        let disk = mkfs(&scratch, "disk.img", 300 << 20, &[&options, &LOCAL[..]].concat());
+        let share = scratch.join("share");
+        fs::create_dir(&share)?;
+        let alone = WORK.replace("barrier", ": ");
+        let run = lab
+            .vm()
+            .disk(&disk)
+            .program(program("volume-contents"))
+            .script(format!("{alone} crash"))
+            .allow(NEW_JOURNAL)
+            .run()?;
+        assert_eq!(run.node(0).end, End::Crashed, "{run}");
+        let fsck = |options: &str| Run::new(program("fsck.ocfs2")).arg(options).arg(&disk).output();
+        let recovered = fsck("-fy").expect_status(1);
+        assert!(recovered.stdout.contains("Slot 0's journal replayed"), "{recovered}");
+        fsck("-fn").expect_status(0);
+        let run = lab
+            .vm()
+            .disk(&disk)
+            .program(program("volume-contents"))
+            .share(&share)
+            .script(
+                "set -e
+                mount-volume -o usrquota,grpquota /dev/vda /mnt
+                volume-contents describe /mnt >/share/after
+                umount /mnt",
+            )
+            .run()?;
+        run.assert_ok();
+        assert_work_is_there(&fs::read_to_string(share.join("after"))?, 0);
+        fsck("-fn").expect_status(0);
+    }
     Ok(())
 }
 

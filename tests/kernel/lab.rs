@@ -9,6 +9,18 @@ pub fn lab() -> Option<Lab> {
     Lab::ready().map_err(|err| skip(&format!("{err:#}"))).ok()
 }
 
+/// The labs that judge: with the kernel of this distribution, and with the newest one that this
+/// machine could get, each of which is named. Of the latter none is no lab: it is left out, which
+/// is said.
+pub fn labs() -> Vec<Lab> {
+    let Some(ours) = lab() else { return Vec::new() };
+    let newest = Lab::newest().map_err(|err| skip(&format!("{err:#}"))).ok().flatten();
+    let labs: Vec<_> = std::iter::once(ours).chain(newest).collect();
+    let releases: Vec<_> = labs.iter().map(Lab::kernel_release).collect();
+    eprintln!("judged by Linux {}", releases.join(" and "));
+    labs
+}
+
 #[test]
 fn a_machine_gives_what_its_script_printed_and_how_it_ended() -> Result<()> {
     let Some(lab) = lab() else { return Ok(()) };

@@ -8,6 +8,7 @@ mod filled;
 mod fixtures;
 mod lab;
 mod mounted;
+mod names;
 mod recovery;
 mod refusals;
 mod repairs;

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::Result;
 
-use super::kernel::Kernel;
+use super::kernel::{Kernel, Which};
 use crate::find_program;
 
 /// Something virtual machines need that is not there.
@@ -24,18 +24,23 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Gets the distribution's kernel into the user's cache folder, if it is not there yet.
+/// Gets the distribution's kernel and the newest there is into the user's cache folder, if they
+/// are not there yet.
 ///
-/// Gives what machines still lack, and why: nothing is installed here.
+/// Gives what machines still lack, and why: nothing is installed here. `OCFS2_NEWEST_KERNEL=no`
+/// in the environment does without the newest.
 ///
 /// # Errors
 /// There is no cache folder.
 pub fn prepare() -> Result<Vec<Missing>> {
     let mut missing = missing_programs();
-    if Kernel::cached()?.is_none()
-        && let Err(err) = Kernel::get()
-    {
+    if let Err(err) = Kernel::get(Which::Ours) {
         missing.push(Missing { what: "a Linux kernel".into(), why: format!("{err:#}") });
+    }
+    if wants_newest()
+        && let Err(err) = Kernel::get(Which::Newest)
+    {
+        missing.push(Missing { what: "the newest Linux kernel".into(), why: format!("{err:#}") });
     }
     Ok(missing)
 }
@@ -43,11 +48,16 @@ pub fn prepare() -> Result<Vec<Missing>> {
 /// What is missing now.
 pub fn missing() -> Vec<Missing> {
     let mut missing = missing_programs();
-    if !matches!(Kernel::cached(), Ok(Some(_))) {
+    if !matches!(Kernel::cached(Which::Ours), Ok(Some(_))) {
         let why = "the distribution's, not downloaded yet".into();
         missing.push(Missing { what: "a Linux kernel".into(), why });
     }
     missing
+}
+
+/// Whether tests have a second kernel judge.
+pub fn wants_newest() -> bool {
+    std::env::var_os("OCFS2_NEWEST_KERNEL").is_none_or(|it| it != "no")
 }
 
 /// The emulator.

@@ -5,11 +5,14 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use tempfile::TempDir;
 
 use super::archive::Archive;
-use super::{module, package};
+use super::package::{self, Packages};
+use super::{module, newer};
 
 /// Goes up when what is kept changes, so that what an older version of us kept is not used.
 const LAYOUT: &str = "1";
@@ -25,33 +28,89 @@ pub struct Kernel {
     pub modules: PathBuf,
 }
 
+/// Which kernel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Which {
+    /// The distribution's newest, or that of the package `$OCFS2_KERNEL_PACKAGE` names.
+    Ours,
+    /// The newest one that this machine can get: that of a newer release of Debian.
+    Newest,
+}
+
+impl Which {
+    /// The file in the cache folder that names the release of the kernel.
+    fn pointer(self) -> String {
+        match (self, other_package()) {
+            (Self::Newest, _) => format!("newest-{LAYOUT}"),
+            (Self::Ours, Some(name)) => format!("package-{name}-{LAYOUT}"),
+            (Self::Ours, None) => format!("current-{LAYOUT}"),
+        }
+    }
+}
+
+fn other_package() -> Option<String> {
+    let name = env::var("OCFS2_KERNEL_PACKAGE").ok()?;
+    (!name.is_empty() && !name.contains('/')).then_some(name)
+}
+
 impl Kernel {
     /// The kernel that [`Kernel::get`] got last.
-    pub fn cached() -> Result<Option<Self>> {
+    pub fn cached(which: Which) -> Result<Option<Self>> {
         let folder = cache_folder()?;
-        let Ok(release) = fs::read_to_string(folder.join(format!("current-{LAYOUT}"))) else {
+        let Ok(release) = fs::read_to_string(folder.join(which.pointer())) else {
             return Ok(None);
         };
-        let release = release.trim().to_owned();
-        let folder = folder.join(format!("{release}-{LAYOUT}"));
-        let (image, modules) = (folder.join("kernel"), folder.join("modules.cpio"));
-        Ok((image.exists() && modules.exists()).then_some(Self { release, image, modules }))
+        Ok(Self::of_release(&folder, release.trim()))
     }
 
-    /// The kernel of the cache or, if there is none, the distribution's newest.
-    pub fn get() -> Result<Self> {
+    fn of_release(cache: &Path, release: &str) -> Option<Self> {
+        let folder = cache.join(format!("{release}-{LAYOUT}"));
+        let (image, modules) = (folder.join("kernel"), folder.join("modules.cpio"));
+        let is_there = image.exists() && modules.exists();
+        is_there.then(|| Self { release: release.to_owned(), image, modules })
+    }
+
+    /// The kernel of the cache or, if there is none, from the packages. Whether there is a newer
+    /// newest one is looked for once a day; where that is not found out the last one will do.
+    pub fn get(which: Which) -> Result<Self> {
         let cache = cache_folder()?;
         fs::create_dir_all(&cache).with_context(|| cache.display().to_string())?;
         // Whoever waited for the lock finds the kernel there.
         let lock = File::create(cache.join("lock"))?;
         lock.lock()?;
-        if let Some(kernel) = Self::cached()? {
-            return Ok(kernel);
+        let cached = Self::cached(which)?;
+        let pointer = cache.join(which.pointer());
+        if let Some(kernel) = cached {
+            if which == Which::Ours || is_of_today(&pointer) {
+                return Ok(kernel);
+            }
+            return Ok(Self::from_packages(which, &cache).unwrap_or(kernel));
         }
-        let scratch = tempfile::tempdir_in(&cache)?;
-        let packages = package::download(scratch.path())?;
+        Self::from_packages(which, &cache)
+    }
+
+    fn from_packages(which: Which, cache: &Path) -> Result<Self> {
+        let packages = match which {
+            Which::Ours => Packages::of_this_system(other_package()),
+            Which::Newest => Packages::with_options(newer::options(&cache.join("apt"))?),
+        };
+        let names = packages.names()?;
+        let known = package::release(&names).and_then(|it| Self::of_release(cache, it));
+        let scratch = tempfile::tempdir_in(cache)?;
+        let kernel = match known {
+            Some(kernel) => kernel,
+            None => Self::unpacked(&packages.download(scratch.path(), &names)?, &scratch, cache)?,
+        };
+        let pointer = scratch.path().join("pointer");
+        fs::write(&pointer, &kernel.release)?;
+        fs::rename(pointer, cache.join(which.pointer()))?;
+        Ok(kernel)
+    }
+
+    /// The kernel of packages that were downloaded, put into the cache.
+    fn unpacked(packages: &[PathBuf], scratch: &TempDir, cache: &Path) -> Result<Self> {
         let unpacked = scratch.path().join("unpacked");
-        for package in &packages {
+        for package in packages {
             unpack(package, &unpacked)
                 .with_context(|| format!("unpacking {}", package.display()))?;
         }
@@ -67,11 +126,14 @@ impl Kernel {
             fs::remove_dir_all(&folder)?;
         }
         fs::rename(kept, folder)?;
-        let current = scratch.path().join("current");
-        fs::write(&current, &release)?;
-        fs::rename(current, cache.join(format!("current-{LAYOUT}")))?;
-        Self::cached()?.ok_or_else(|| anyhow!("Linux {release} is gone again"))
+        Self::of_release(cache, &release).ok_or_else(|| anyhow!("Linux {release} is gone again"))
     }
+}
+
+/// Whether a file was written within the last day.
+fn is_of_today(path: &Path) -> bool {
+    let age = path.metadata().and_then(|it| it.modified()).ok().and_then(|it| it.elapsed().ok());
+    age.is_some_and(|age| age < Duration::from_secs(24 * 60 * 60))
 }
 
 /// Where kernels are kept, and the locks of machines.

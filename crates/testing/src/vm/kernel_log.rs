@@ -25,6 +25,15 @@ const DISASTERS: [&str; 12] = [
     " error: ",
 ];
 
+/// Lines of these subsystems that say nothing against a volume.
+const HARMLESS: [&str; 3] = [
+    // Names of the lock manager's work queues are long, since Linux 7.
+    "workqueue: name exceeds WQ_NAME_LEN",
+    // The volume was written by a kernel before 6.2, or for one.
+    "directory index with signed name hash",
+    "xattr tree with signed name hash",
+];
+
 impl KernelLog {
     /// The log from what a console showed.
     pub fn new(console: &str) -> Self {
@@ -39,7 +48,8 @@ impl KernelLog {
             SUBSYSTEMS.iter().chain(&DISASTERS).any(|word| lower.contains(word))
         };
         let unexpected = |line: &&str| !allowed.iter().any(|text| line.contains(text.as_str()));
-        self.0.lines().filter(complains).filter(unexpected).collect()
+        let means_harm = |line: &&str| !HARMLESS.iter().any(|text| line.contains(text));
+        self.0.lines().filter(complains).filter(unexpected).filter(means_harm).collect()
     }
 }
 

@@ -44,6 +44,7 @@ mod kernel;
 mod kernel_log;
 mod machine;
 mod module;
+mod newer;
 mod package;
 mod running;
 mod turn;
@@ -56,7 +57,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use kernel::Kernel;
+use kernel::{Kernel, Which};
+use ocfs2_format::hash::CharSign;
 
 /// All that machines are made of: an emulator, a kernel with its modules, a busybox.
 #[derive(Debug)]
@@ -72,19 +74,47 @@ impl Lab {
     /// # Errors
     /// Something is missing; the error names all of it.
     pub fn ready() -> Result<Self> {
+        Self::of(Which::Ours)
+    }
+
+    /// The lab with the newest kernel that this machine could get, where that is another one;
+    /// without [`prepare`] there is none. Needs no network.
+    ///
+    /// # Errors
+    /// As [`Lab::ready`].
+    pub fn newest() -> Result<Option<Self>> {
+        let ours = Self::ready()?;
+        if !host::wants_newest() {
+            return Ok(None);
+        }
+        let newest = Self::of(Which::Newest)?;
+        Ok((newest.kernel.release != ours.kernel.release).then_some(newest))
+    }
+
+    fn of(which: Which) -> Result<Self> {
         let missing = host::missing();
         if let (Some(kernel), Some(qemu), Some(busybox)) =
-            (Kernel::cached()?, host::qemu(), host::busybox())
+            (Kernel::cached(which)?, host::qemu(), host::busybox())
         {
             return Ok(Self { kernel, qemu, busybox });
         }
-        let list: Vec<_> = missing.iter().map(ToString::to_string).collect();
+        let mut list: Vec<_> = missing.iter().map(ToString::to_string).collect();
+        if list.is_empty() {
+            list.push("the newest Linux kernel: not downloaded yet".to_owned());
+        }
         bail!("no virtual machines here; `cargo xtask kernel` prepares them: {}", list.join("; "))
     }
 
     /// Release of the kernel, as `uname -r` prints it.
     pub fn kernel_release(&self) -> &str {
         &self.kernel.release
+    }
+
+    /// How this kernel hashes names with bytes from 0x80 on, on x86.
+    pub fn name_hash(&self) -> CharSign {
+        let mut numbers = self.kernel.release.split(['.', '-', '+']).map(str::parse::<u32>);
+        let version = (numbers.next().and_then(Result::ok), numbers.next().and_then(Result::ok));
+        if version < (Some(6), Some(2)) { CharSign::Signed } else { CharSign::Unsigned }
     }
 
     /// One machine, in no cluster.

@@ -1,6 +1,6 @@
-//! The kernel as the distribution packages it: Debian's in one package, Ubuntu's in several.
+//! The kernel as the distribution packages it: Debian's in one package, of late in several, Ubuntu's
+//! in several.
 
-use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -11,64 +11,113 @@ use super::host;
 /// Packages that stand for the newest kernel; the first one known is taken.
 const NEWEST: [&str; 2] = ["linux-image-amd64", "linux-image-generic"];
 
-/// Downloads the packages of the distribution's kernel into `folder`.
-///
-/// `$OCFS2_KERNEL_PACKAGE` names another one than the newest.
-pub fn download(folder: &Path) -> Result<Vec<PathBuf>> {
-    let names = match names() {
-        Ok(names) => names,
-        Err(err) if !host::update_package_lists() => return Err(err),
-        Err(_) => names()?,
-    };
-    if !apt_get_download(folder, &names)? {
-        // The lists name a version that has been replaced meanwhile.
-        ensure!(host::update_package_lists(), "apt-get download {} failed", names.join(" "));
-        ensure!(apt_get_download(folder, &names)?, "apt-get download {} failed", names.join(" "));
-    }
-    let files = folder.read_dir()?.map(|entry| Ok(entry?.path()));
-    let files: Vec<_> = files.collect::<Result<_>>()?;
-    Ok(files.into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "deb")).collect())
+/// What apt knows: packages of a release.
+#[derive(Debug)]
+pub struct Packages {
+    /// Options of apt-get and apt-cache; none for what this system has.
+    options: Vec<String>,
+    /// The package that the kernel is, or that depends on it; `None` for the newest.
+    name: Option<String>,
 }
 
-fn names() -> Result<Vec<String>> {
-    if let Ok(name) = env::var("OCFS2_KERNEL_PACKAGE") {
-        return closure(&name);
+impl Packages {
+    /// Those of this system's release; `name` is another package than that of its newest kernel.
+    pub fn of_this_system(name: Option<String>) -> Self {
+        Self { options: Vec::new(), name }
     }
-    for name in NEWEST {
-        if let Ok(names) = closure(name) {
-            return Ok(names);
+
+    /// Those that apt knows with these options.
+    pub fn with_options(options: Vec<String>) -> Self {
+        Self { options, name: None }
+    }
+
+    /// The packages that the kernel consists of.
+    pub fn names(&self) -> Result<Vec<String>> {
+        match self.known() {
+            Err(_) if self.update() => self.known(),
+            known => known,
         }
     }
-    bail!("apt knows neither {}", NEWEST.join(" nor "))
-}
 
-/// The packages of a kernel that `name` is or depends on.
-fn closure(name: &str) -> Result<Vec<String>> {
-    let mut names = vec![name.to_owned()];
-    let mut next = 0;
-    while let Some(name) = names.get(next) {
-        let apt_cache = Command::new("apt-cache")
-            .args(["depends", name])
-            .env("LC_ALL", "C")
-            .output()
-            .context("apt-cache")?;
-        ensure!(apt_cache.status.success(), "apt-cache knows no package {name}");
-        for name in kernel_dependencies(&String::from_utf8_lossy(&apt_cache.stdout)) {
-            if !names.contains(&name) {
-                names.push(name);
+    /// Downloads the packages `names` into `folder`.
+    pub fn download(&self, folder: &Path, names: &[String]) -> Result<Vec<PathBuf>> {
+        if !self.apt_get_download(folder, names)? {
+            // The lists name a version that has been replaced meanwhile.
+            ensure!(self.update(), "apt-get download {} failed", names.join(" "));
+            let again = self.apt_get_download(folder, names)?;
+            ensure!(again, "apt-get download {} failed", names.join(" "));
+        }
+        let files = folder.read_dir()?.map(|entry| Ok(entry?.path()));
+        let files: Vec<_> = files.collect::<Result<_>>()?;
+        let is_package = |path: &PathBuf| path.extension().is_some_and(|ext| ext == "deb");
+        Ok(files.into_iter().filter(is_package).collect())
+    }
+
+    /// Whether new lists were fetched. Those of another release were just now.
+    fn update(&self) -> bool {
+        self.options.is_empty() && host::update_package_lists()
+    }
+
+    fn known(&self) -> Result<Vec<String>> {
+        if let Some(name) = &self.name {
+            return self.closure(name);
+        }
+        for name in NEWEST {
+            if let Ok(names) = self.closure(name) {
+                return Ok(names);
             }
         }
-        next += 1;
+        bail!("apt knows neither {}", NEWEST.join(" nor "))
     }
-    names.retain(|name| has_version(name));
-    ensure!(!names.is_empty(), "{name} depends on no kernel");
-    Ok(names)
+
+    /// The packages of a kernel that `name` is or depends on.
+    fn closure(&self, name: &str) -> Result<Vec<String>> {
+        let mut names = vec![name.to_owned()];
+        let mut next = 0;
+        while let Some(name) = names.get(next) {
+            let apt_cache = Command::new("apt-cache")
+                .args(&self.options)
+                .args(["depends", name])
+                .env("LC_ALL", "C")
+                .output()
+                .context("apt-cache")?;
+            ensure!(apt_cache.status.success(), "apt-cache knows no package {name}");
+            for name in kernel_dependencies(&String::from_utf8_lossy(&apt_cache.stdout)) {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+            next += 1;
+        }
+        names.retain(|name| has_version(name));
+        ensure!(!names.is_empty(), "{name} depends on no kernel");
+        Ok(names)
+    }
+
+    fn apt_get_download(&self, folder: &Path, names: &[String]) -> Result<bool> {
+        let status = Command::new("apt-get")
+            .args(&self.options)
+            .args(["download", "-qq"])
+            .args(names)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .context("apt-get")?;
+        Ok(status.success())
+    }
+}
+
+/// The release, as `uname -r` prints it, of the kernel that consists of these packages.
+pub fn release(names: &[String]) -> Option<&str> {
+    names.iter().find_map(|name| name.strip_prefix("linux-image-"))
 }
 
 fn kernel_dependencies(apt_cache: &str) -> Vec<String> {
     let depends = apt_cache.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
     let of_kernel = |name: &&str| {
-        ["linux-image-", "linux-binary-", "linux-modules-"]
+        ["linux-image-", "linux-binary-", "linux-modules-", "linux-base-"]
             .iter()
             .any(|prefix| name.starts_with(prefix))
             && has_version(name)
@@ -82,19 +131,6 @@ fn has_version(name: &str) -> bool {
     name.split('-').any(|part| part.starts_with(|first: char| first.is_ascii_digit()))
 }
 
-fn apt_get_download(folder: &Path, names: &[String]) -> Result<bool> {
-    let status = Command::new("apt-get")
-        .args(["download", "-qq"])
-        .args(names)
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .context("apt-get")?;
-    Ok(status.success())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,5 +142,13 @@ mod tests {
             \x20|Depends: linux-image-extra-virtual\n  Recommends: thermald\n";
         let names = ["linux-image-6.8.0-31-generic", "linux-modules-extra-6.8.0-31-generic"];
         assert_eq!(kernel_dependencies(ubuntu), names);
+
+        let debian = "linux-image-7.3.4+deb13-amd64\n  Depends: linux-binary-7.3.4+deb13-amd64\n\
+            \x20 Depends: linux-base-7.3.4+deb13-amd64\n  Depends: linux-base\n  Depends: kmod\n\
+            \x20 Depends: linux-modules-7.3.4+deb13-amd64\n";
+        let names = ["binary", "base", "modules"].map(|it| format!("linux-{it}-7.3.4+deb13-amd64"));
+        assert_eq!(kernel_dependencies(debian), names);
+        let image = "linux-image-7.3.4+deb13-amd64".to_owned();
+        assert_eq!(release(&[image]), Some("7.3.4+deb13-amd64"));
     }
 }
