@@ -183,7 +183,7 @@ fn a_volume_given_to_another_cluster_says_so_in_all_its_superblocks() {
         let volume = open_volume(&image, SuperblockAt::Primary);
         ocfs2_tunefs::check(&volume, &SystemClock::default()).unwrap();
         let superblock = ocfs2_tunefs::stamped(volume.superblock(), &cluster).unwrap();
-        ocfs2_tunefs::stamp(&volume, &superblock).unwrap();
+        ocfs2_tunefs::stamp(&volume, &superblock, volume.device()).unwrap();
 
         let places: Vec<_> =
             backup_blocks(volume.block_size(), volume.geometry().blocks()).collect();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use ocfs2_testing::{LoopDevice, Run, Scratch, allocated_bytes, find_program, skip};
+use ocfs2_testing::{LoopDevice, Run, Scratch, allocated_bytes, find_program, program, skip};
 use ocfs2_volume::device::{self, Caching, DeviceOptions, OpenCause};
 
 fn exclusive() -> DeviceOptions {
@@ -83,4 +83,29 @@ fn a_block_device_in_use_is_not_opened_and_its_mount_point_is_named() {
     assert!(of_device.ends_with(&format!("is in use: {expected}")), "{of_device}");
     assert!(of_image.ends_with(&format!("is in use: {expected}")), "{of_image}");
     device::open(disk.path(), &exclusive()).unwrap();
+}
+
+#[test]
+fn an_image_and_its_loop_devices_are_one_thing() {
+    let scratch = Scratch::new();
+    let image = scratch.image("disk.img", 64 << 20);
+    let Some(disk) = LoopDevice::attach(&image, &[]) else { return };
+    let Some(twin) = LoopDevice::attach(&image, &[]) else { return };
+    let by_another_name = scratch.join("link.img");
+    fs::hard_link(&image, &by_another_name).unwrap();
+    let all = [image.as_path(), disk.path(), twin.path(), by_another_name.as_path()];
+    for first in all {
+        let device = device::open(first, &exclusive()).unwrap();
+        for other in all {
+            let text = holders(other);
+            assert!(text.contains("another process has"), "{}: {text}", first.display());
+            device::open(other, &DeviceOptions::default()).unwrap();
+        }
+        drop(device);
+    }
+    // The program that is asked is not the one that has it.
+    let _device = device::open(&image, &exclusive()).unwrap();
+    let mkfs =
+        Run::new(program("mkfs.ocfs2")).args(["-q", "-M", "local"]).arg(disk.path()).output();
+    assert!(mkfs.status != 0 && mkfs.stderr.contains("another process has"), "{mkfs}");
 }

@@ -703,7 +703,7 @@ fn a_signal_ends_it_with_32_and_nothing_is_written() {
     let value: Value = serde_json::from_str(&text).unwrap();
     assert_valid(&schema(""), &value);
     assert_eq!(value["exit_status"], 32);
-    assert_eq!(value["error"], "cancelled; no slot was recovered");
+    assert_eq!(value["error"], "cancelled; nothing was written");
     assert_eq!(hash(&image), before);
 }
 

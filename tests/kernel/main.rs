@@ -6,6 +6,7 @@ mod contents;
 mod crash;
 mod filled;
 mod fixtures;
+mod gate;
 mod lab;
 mod mounted;
 mod names;

@@ -23,8 +23,18 @@ pub(crate) enum RecoverError {
     Open(#[from] OpenVolumeError),
 }
 
-/// Recovers every slot whose journal is dirty, on `device`, from which `reopen` opens the
-/// volume. Tells of each slot, when all are through.
+/// A recovery that was worked out.
+pub(crate) struct Recovered {
+    /// The volume as it is then.
+    pub volume: Volume,
+    /// Slots that were to be recovered.
+    pub slots: Vec<u16>,
+    /// The time of deletion that orphans got.
+    pub time: u64,
+}
+
+/// Recovers every slot whose journal is dirty, on `device`, an overlay from which `reopen` opens
+/// the volume. Tells of each slot, when all are through, as `done`.
 pub(crate) fn recover(
     device: &dyn Device,
     reopen: &dyn Fn() -> Result<Volume, OpenVolumeError>,
@@ -32,7 +42,7 @@ pub(crate) fn recover(
     done: SlotOutcome,
     interrupt: &Interrupt,
     tell: &mut dyn FnMut(SlotRecord),
-) -> Result<Volume, RecoverError> {
+) -> Result<Recovered, RecoverError> {
     let volume = reopen()?;
     let mut records: Vec<_> =
         (0..volume.max_slots()).map(|slot| record(&volume, slot, users)).collect();
@@ -43,12 +53,9 @@ pub(crate) fn recover(
     };
     let dirty = records.iter().filter(wanted);
     let dirty: Vec<u16> = dirty.map(|record| record.slot).collect();
-    let writes = match done {
-        SlotOutcome::Recovered => Writes::Journaled,
-        _ => Writes::InPlace,
-    };
     let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let interrupted = || interrupt.requested();
+    let writes = Writes::InPlace;
     let options = RecoverOptions { slots: &dirty, writes, time, interrupted: &interrupted };
     let recovered = if dirty.is_empty() { Vec::new() } else { volume.recover(device, &options) };
     for recovery in recovered {
@@ -59,7 +66,8 @@ pub(crate) fn recover(
     }
     records.into_iter().for_each(tell);
     interrupt.check()?;
-    if dirty.is_empty() { Ok(volume) } else { Ok(reopen()?) }
+    let volume = if dirty.is_empty() { volume } else { reopen()? };
+    Ok(Recovered { volume, slots: dirty, time })
 }
 
 /// The slot as it is found.

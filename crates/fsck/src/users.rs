@@ -23,6 +23,8 @@ pub(crate) struct Users {
     pub crashed: Vec<String>,
     /// Nodes by slot, and what is known of them, in a word.
     pub slots: BTreeMap<u16, (u32, &'static str)>,
+    /// What was seen.
+    pub usage: Usage,
 }
 
 /// What has to be done before the volume may be written to.
@@ -72,7 +74,7 @@ impl Users {
             Some(name) => format!("node {node} ({name})"),
             None => format!("node {node}"),
         };
-        let mut users = Self::default();
+        let mut users = Self { usage: usage.clone(), ..Self::default() };
         let slots = usage.slots.iter().map(|used| (used.node, &used.state));
         let others = usage.without_slot.iter().map(|(node, state)| (*node, state));
         let live = slots.filter(|(_, state)| **state == State::Live);

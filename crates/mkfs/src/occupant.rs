@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use ocfs2_cluster::{NodeNames, Sources};
 use ocfs2_probe::Found;
 use ocfs2_volume::device::holders::Holder;
+use ocfs2_volume::gate::Gate;
 use ocfs2_volume::usage::{SampleOptions, State, SystemClock, Usage};
 use ocfs2_volume::{Device, Volume, VolumeOptions};
 
@@ -30,7 +32,12 @@ pub(crate) struct Occupant {
     pub(crate) crashed: Vec<String>,
     /// Who uses the device on this machine.
     pub(crate) in_use: Option<Vec<Holder>>,
+    /// The OCFS2 volume, and what was seen of its users.
+    pub(crate) watched: Option<(Volume, Usage)>,
 }
+
+/// Bytes at the beginning of a device that tell what is on it.
+const HEAD_BYTES: u64 = 16 << 10;
 
 /// What has to be done before a device may be overwritten.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -64,6 +71,25 @@ impl Occupant {
             occupant.find_users(device, watch);
         }
         Ok(occupant)
+    }
+
+    /// The gate for overwriting what was found on `device`, which is at `path`.
+    pub(crate) fn gate(&mut self, device: &Arc<dyn Device>, path: &Path) -> io::Result<Gate> {
+        // What is open has to be closed where the image is opened again.
+        let mut gate = match self.watched.take() {
+            Some((volume, usage)) => Gate::of_volume(&volume, &usage)?,
+            None => Gate::of_device(Arc::clone(device)),
+        };
+        for found in self.others.iter().chain(&self.volume) {
+            let what = format!("the signature of {}", found.kind);
+            gate = gate.with_range(&what, found.magic.clone())?;
+        }
+        // Who uses it changes it.
+        if self.in_use.is_none() && self.live.is_empty() && self.unknown.is_empty() {
+            let head = 0..HEAD_BYTES.min(device.size_bytes());
+            gate = gate.with_range("the beginning of the device", head)?;
+        }
+        Ok(gate.at(path))
     }
 
     fn find_users(&mut self, device: &Arc<dyn Device>, watch: bool) {
@@ -110,6 +136,7 @@ impl Occupant {
                 _ => self.live.push(format!("{}, about to mount it", name(*node))),
             }
         }
+        self.watched = Some((volume, usage));
     }
 
     /// What it takes to overwrite this.

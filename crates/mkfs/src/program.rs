@@ -9,6 +9,7 @@ use ocfs2_cli::{
 };
 use ocfs2_volume::Device;
 use ocfs2_volume::find::resolve as resolve_device;
+use ocfs2_volume::gate::{Gate, Planned};
 
 use crate::cli::Cli;
 use crate::messages::Messages;
@@ -60,7 +61,7 @@ fn make(
 ) -> Result<Status> {
     // Whoever overwrites a volume in use unasked need not wait to hear about it.
     let watch = !(cli.force && cli.never_ask);
-    let occupant = match &target.device {
+    let mut occupant = match &target.device {
         Some(device) => Occupant::find(device, watch, target.in_use.take())?,
         None => Occupant::default(),
     };
@@ -71,6 +72,10 @@ fn make(
         on_disk: occupant.cluster.clone(),
         time,
         random: cli.seed.map_or_else(Random::fresh, Random::from_seed),
+    };
+    let gate = match &target.device {
+        Some(device) => Some(occupant.gate(device, &cli.device)?),
+        None => None,
     };
     let settings = resolve(options, &facts)?;
     let mut plan = Plan::new(&settings)?;
@@ -106,7 +111,8 @@ fn make(
         messages.overwriting(volume.kind);
     }
     messages.summary(&summary);
-    match write(cli, &settings, &mut plan, source.as_mut(), &occupant, target, messages) {
+    let over = Over { occupant: &occupant, gate };
+    match write(cli, &settings, &mut plan, source.as_mut(), over, target, messages) {
         Ok(files) => {
             if let Some(files) = files {
                 summary.count_files(files, &plan);
@@ -147,24 +153,45 @@ fn consent(cli: &Cli, occupant: &Occupant) -> Result<bool> {
     })
 }
 
+/// What is overwritten, and what lets it be.
+struct Over<'a> {
+    occupant: &'a Occupant,
+    /// `None` for an image that is yet to be made.
+    gate: Option<Gate>,
+}
+
 /// Writes the volume; gives the number of files that were put into it.
 fn write(
     cli: &Cli,
     settings: &Settings,
     plan: &mut Plan,
     source: Option<&mut Source>,
-    occupant: &Occupant,
+    over: Over<'_>,
     target: &mut Target,
     messages: &mut Messages,
 ) -> Result<Option<u64>> {
     let interrupt = Interrupt::install()?;
-    let device = target.provide()?;
-    erase_signatures(occupant, settings, &device)?;
+    let Over { occupant, gate } = over;
+    let gate = match gate {
+        // It is opened once more to be made longer, and can be opened once only.
+        Some(gate) if !target.is_provided() => {
+            gate.open(Planned::default())?;
+            None
+        }
+        gate => gate,
+    };
+    let pass = gate.as_ref().map(|gate| gate.open(Planned::default())).transpose()?;
+    let provided = target.provide()?;
+    let device: &dyn Device = match &pass {
+        Some(pass) => pass,
+        None => &provided,
+    };
+    erase_signatures(occupant, settings, device)?;
     let options = WriteOptions { discard: !cli.nodiscard };
     if let Some(source) = source {
-        return write_files(cli, plan, source, &device, options, &interrupt, messages).map(Some);
+        return write_files(cli, plan, source, device, options, &interrupt, messages).map(Some);
     }
-    plan.write(&device, options, &mut |progress| tell(progress, &interrupt, messages))
+    plan.write(device, options, &mut |progress| tell(progress, &interrupt, messages))
         .inspect_err(|_| messages.stopped())?;
     Ok(None)
 }

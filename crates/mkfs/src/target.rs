@@ -113,6 +113,11 @@ impl Target {
         Ok(Self { request, device, size_bytes, sector_size, in_use, file })
     }
 
+    /// Whether it is open for writing as it is.
+    pub(crate) fn is_provided(&self) -> bool {
+        self.device.is_some() && self.file == File::LongEnough
+    }
+
     /// Creates the image or makes it long enough, and opens it for writing.
     pub(crate) fn provide(&mut self) -> Result<Arc<dyn Device>, TargetError> {
         if let Some(device) = self.device.as_ref().filter(|_| self.file == File::LongEnough) {

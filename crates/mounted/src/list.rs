@@ -328,6 +328,6 @@ fn is_mounted(device: &Path, layers: u32) -> bool {
     holders.iter().any(|holder| match holder {
         Holder::Mounted { .. } => true,
         Holder::Part { of, .. } => layers > 0 && is_mounted(of, layers - 1),
-        Holder::Swap { .. } => false,
+        Holder::Swap { .. } | Holder::Process { .. } => false,
     })
 }

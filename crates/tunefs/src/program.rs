@@ -7,6 +7,7 @@ use ocfs2_cli::{Output, Status, confirm, shown};
 use ocfs2_cluster::RunningCluster;
 use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::find::resolve;
+use ocfs2_volume::gate::{Gate, Planned};
 use ocfs2_volume::usage::SystemClock;
 use ocfs2_volume::{OpenVolumeError, Volume, VolumeOptions};
 
@@ -61,7 +62,9 @@ fn update(cli: &Cli, volume: &Volume, running: &RunningCluster) -> Result<()> {
         say(&format!("The volume belongs to {running} already"))?;
         return Ok(());
     }
-    check(volume, &SystemClock::default())?;
+    let usage = check(volume, &SystemClock::default())?;
+    let gate = Gate::of_volume(volume, &usage).context("the superblock can not be read again")?;
+    let gate = gate.at(&cli.device);
     say(&format!("Changing the cluster stack from {now} to {then}"))?;
     if cli.no {
         say("Nothing was changed")?;
@@ -71,7 +74,8 @@ fn update(cli: &Cli, volume: &Volume, running: &RunningCluster) -> Result<()> {
     if !cli.yes && !confirm(question, "-y")? {
         bail!("nothing was changed");
     }
-    stamp(volume, &superblock)?;
+    let pass = gate.open(Planned::default()).context("nothing was changed")?;
+    stamp(volume, &superblock, &pass)?;
     say("The cluster stack was changed")?;
     Ok(())
 }

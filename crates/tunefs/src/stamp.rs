@@ -8,7 +8,7 @@ use ocfs2_format::feature::{Compat, Incompat};
 use ocfs2_format::superblock::{ClusterInfo, SUPERBLOCK_BLKNO, Stack, SuperBlock, backup_blocks};
 use ocfs2_format::{Blkno, Structure, Truncated, check as block_check};
 use ocfs2_volume::usage::{Clock, SampleOptions, State, Usage};
-use ocfs2_volume::{Error, Volume};
+use ocfs2_volume::{Device, Error, Volume};
 
 /// A volume can not be given to a cluster, or not now.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +90,7 @@ pub fn stamped(
 ///
 /// # Errors
 /// [`StampError`].
-pub fn check(volume: &Volume, clock: &dyn Clock) -> Result<(), StampError> {
+pub fn check(volume: &Volume, clock: &dyn Clock) -> Result<Usage, StampError> {
     let marks = Incompat::RESIZE_INPROG | Incompat::TUNEFS_INPROG;
     if volume.features().incompat.intersects(marks) {
         return Err(StampError::InProgress);
@@ -116,16 +116,19 @@ pub fn check(volume: &Volume, clock: &dyn Clock) -> Result<(), StampError> {
         }
     }
     dirty.sort_unstable();
-    if dirty.is_empty() { Ok(()) } else { Err(StampError::Dirty(dirty)) }
+    if dirty.is_empty() { Ok(usage) } else { Err(StampError::Dirty(dirty)) }
 }
 
-/// Writes `superblock` in place of the volume's own, and then all backups.
+/// Writes `superblock` to `device` in place of the volume's own, and then all backups.
 ///
 /// # Errors
 /// [`StampError::Write`], after which some of them may be written; running it again writes all.
-pub fn stamp(volume: &Volume, superblock: &SuperBlock) -> Result<(), StampError> {
+pub fn stamp(
+    volume: &Volume,
+    superblock: &SuperBlock,
+    device: &dyn Device,
+) -> Result<(), StampError> {
     let geometry = volume.geometry();
-    let device = volume.device();
     let has_backups = superblock.features().compat.contains(Compat::BACKUP_SB);
     let backups = backup_blocks(geometry.block_size, geometry.blocks()).filter(|_| has_backups);
     for blkno in [SUPERBLOCK_BLKNO].into_iter().chain(backups) {

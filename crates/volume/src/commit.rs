@@ -21,8 +21,8 @@ use std::io;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::feature::{Compat, Incompat};
 use ocfs2_format::journal::{
-    BlockType, CommitBlock, JBD2_MAGIC, JournalHeader, JournalIncompat, JournalTag, TagFlags,
-    write_descriptor,
+    BlockType, CommitBlock, JBD2_MAGIC, JournalHeader, JournalIncompat, JournalSuperblock,
+    JournalTag, TagFlags, write_descriptor,
 };
 use ocfs2_format::superblock::{STATE_ERROR, SUPERBLOCK_BLKNO, SuperBlock, backup_blocks};
 use ocfs2_format::{Blkno, Structure, Truncated, check};
@@ -76,6 +76,12 @@ pub enum CommitError {
         slot: u16,
         /// The block.
         blkno: Blkno,
+    },
+    /// Somebody else has used the journal since the transaction was prepared.
+    #[error("journal of slot {slot}: was used meanwhile")]
+    Used {
+        /// The slot.
+        slot: u16,
     },
     /// The device can not be written.
     #[error("block {blkno}: could not be written: {source}")]
@@ -234,9 +240,10 @@ impl Commit<'_> {
     /// having all the changes.
     ///
     /// # Errors
-    /// The device can not be written.
+    /// The device can not be written; somebody else has used the journal meanwhile.
     pub fn write(mut self, device: &dyn Device) -> Result<(), CommitError> {
         if !self.logged.is_empty() {
+            self.check_unused(device)?;
             let own = self.journal.inode.blkno;
             let before = self.marked(self.journal.inode.block().to_vec(), true)?;
             let after = self.logged.get(&own).unwrap_or(&before).clone();
@@ -260,6 +267,20 @@ impl Commit<'_> {
             self.put(device, *blkno, bytes)?;
         }
         self.flush(device)
+    }
+
+    /// Makes sure that the log is as empty as it was: who mounts the slot numbers on.
+    fn check_unused(&self, device: &dyn Device) -> Result<(), CommitError> {
+        let blkno = self.journal.blkno;
+        let mut block = vec![0; self.volume.block_size().size()];
+        let offset = blkno.offset_bytes(self.volume.block_size()).unwrap_or(u64::MAX);
+        let read = device.read_fresh_at(&mut block, offset);
+        read.map_err(|source| CommitError::Write { blkno, source })?;
+        let now = JournalSuperblock::decode(&block).map_err(|source| self.cut(source))?;
+        match now == self.journal.superblock {
+            true => Ok(()),
+            false => Err(CommitError::Used { slot: self.slot() }),
+        }
     }
 
     fn write_log(&self, device: &dyn Device) -> Result<(), CommitError> {

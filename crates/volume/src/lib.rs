@@ -27,6 +27,7 @@ pub mod dir;
 mod error;
 pub mod file;
 pub mod find;
+pub mod gate;
 mod inode;
 pub mod open;
 pub mod partition;

@@ -1,6 +1,7 @@
 //! The program: from the command line to the exit status.
 
 mod answers;
+mod layers;
 mod repairs;
 mod undo;
 
@@ -12,8 +13,9 @@ use anyhow::{Context as _, Result, bail};
 use ocfs2_cli::encode::json_path;
 use ocfs2_cli::{Interrupt, Interrupted, Status, causes, print_error, print_warning, shown};
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, Stack};
-use ocfs2_volume::device::{CountingDevice, OverlayDevice};
+use ocfs2_volume::device::CountingDevice;
 use ocfs2_volume::find::resolve;
+use ocfs2_volume::gate::Gate;
 use ocfs2_volume::{Device, OpenVolumeError, Volume};
 
 use crate::cli::{Cli, Mode};
@@ -28,9 +30,7 @@ use crate::report::{
 use crate::target::{self, Source};
 use crate::users::{Consent, Users};
 use crate::{Context, Finding, Found, NameHashes, Observer, Options, Pass, Place, Stop, check};
-
-/// Where changes are worked out.
-type Overlay = Arc<OverlayDevice<Arc<dyn Device>>>;
+use layers::Layers;
 
 /// What the exit status is made of, as fsck(8) has it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -94,6 +94,8 @@ struct Run<'a> {
     /// What was corrected before the check: logs that were emptied though they could not be
     /// replayed to their end, and what the superblock names.
     early: u64,
+    /// Whether anything was written to the volume.
+    written: bool,
 }
 
 impl<'a> Run<'a> {
@@ -106,6 +108,7 @@ impl<'a> Run<'a> {
             slots_recovered: 0,
             slots_left: 0,
             early: 0,
+            written: false,
         }
     }
 
@@ -116,7 +119,7 @@ impl<'a> Run<'a> {
     fn all(&mut self) -> Result<()> {
         let interrupt = Interrupt::install().context("signals can not be caught")?;
         if let Some(file) = &self.cli.undo {
-            return self.undo(file);
+            return self.undo(file, &interrupt);
         }
         let mut progress = ProgressOut::new(self.cli)?;
         let opened = target::open_device(self.cli)?;
@@ -144,16 +147,27 @@ impl<'a> Run<'a> {
             self.report.note(text);
         }
         self.report.show(&Record::Volume(VolumeRecord::new(&volume)));
+        let mut gate = match self.writes() {
+            true => Some(self.gate(&volume, &users)?),
+            false => None,
+        };
         self.ask_consent(&users, &interrupt)?;
 
-        let device: Arc<dyn Device> = match self.writes() {
-            true => self.saved(device, &volume)?,
-            false => self.overlay(device, &volume),
-        };
+        if let Some(gate) = &mut gate {
+            gate.write_through(self.saved(Arc::clone(&device), &volume)?);
+        }
         let mounted_here = !opened.holders.is_empty();
-        self.restore_tops(&device, &source, &mut progress, &interrupt)?;
-        let volume = self.recover(&device, &source, &users, mounted_here, &interrupt)?;
-        self.check(&device, &source, &volume, &mut progress, &interrupt)
+        let mut layers = Layers::new(device, gate, &volume, self.changes_bytes());
+        self.restore_tops(&layers, &source, &mut progress, &interrupt)?;
+        let volume = self.recover(&mut layers, &source, &users, mounted_here, &interrupt)?;
+        self.check(&layers, &source, &volume, &mut progress, &interrupt)
+    }
+
+    /// What everything that is written goes through. A lock on the cluster has to be taken
+    /// before `users` were looked for, and is handed to it.
+    fn gate(&self, volume: &Volume, users: &Users) -> Result<Gate> {
+        let gate = Gate::of_volume(volume, &users.usage);
+        Ok(gate.context("the superblock can not be read again")?.at(&self.cli.device))
     }
 
     /// How to open the volume.
@@ -241,7 +255,7 @@ impl<'a> Run<'a> {
 
     fn recover(
         &mut self,
-        device: &Arc<dyn Device>,
+        layers: &mut Layers,
         source: &Source,
         users: &Users,
         mounted_here: bool,
@@ -251,7 +265,8 @@ impl<'a> Run<'a> {
             true => SlotOutcome::Recovered,
             false => SlotOutcome::RecoveredInMemory,
         };
-        let reopen = || source.open(device);
+        let device: Arc<dyn Device> = layers.recovered.clone();
+        let reopen = || source.open(&device);
         let mut tell = |mut slot: SlotRecord| {
             if mounted_here && slot.node.is_some() {
                 slot.node_state = Some("live");
@@ -281,21 +296,22 @@ impl<'a> Run<'a> {
                 self.report.concluded(&record);
             }
         };
-        let volume = recover(device, &reopen, users, done, interrupt, &mut tell);
-        self.bits.corrected |= self.slots_recovered > 0;
+        let recovered = recover(&device, &reopen, users, done, interrupt, &mut tell);
         // What repairs make of it is seen when they are made.
         let found = self.report.findings() - self.early;
         self.bits.left |= !self.cli.mode().repairs() && self.slots_left + found > 0;
-        volume.map_err(|err| match err {
-            RecoverError::Interrupted(interrupted) => interrupted.into(),
+        let recovered = recovered.map_err(|err| match err {
+            RecoverError::Interrupted(interrupted) => anyhow::Error::from(interrupted),
             err @ RecoverError::Open(_) => err.into(),
-        })
+        })?;
+        (layers.slots, layers.time) = (recovered.slots, recovered.time);
+        Ok(recovered.volume)
     }
 
     /// The passes, if they are due, and the summary.
     fn check(
         &mut self,
-        device: &Arc<dyn Device>,
+        layers: &Layers,
         source: &Source,
         volume: &Volume,
         progress: &mut ProgressOut,
@@ -307,6 +323,9 @@ impl<'a> Run<'a> {
         let due = match Due::new(volume.superblock(), now) {
             _ if self.cli.force => Due::Now("was run with -f".to_owned()),
             Due::Later(_) if recovered => Due::Now("was not unmounted by all nodes".to_owned()),
+            Due::Later(_) if layers.tops.changed_blocks() > 0 => {
+                Due::Now("had a superblock that names other directories".to_owned())
+            }
             Due::Later(_) if volume.found_superblock().blkno != SUPERBLOCK_BLKNO => {
                 Due::Now("was opened by a backup of its superblock".to_owned())
             }
@@ -323,7 +342,7 @@ impl<'a> Run<'a> {
                 summary.reason = format!("{name} {reason}, check forced.");
                 self.report.note(&summary.reason);
                 if self.cli.mode().repairs() {
-                    self.repair(device, source, volume, progress, interrupt, &mut summary)?;
+                    self.repair(layers, source, volume, progress, interrupt, &mut summary)?;
                 } else {
                     self.find(volume, progress, interrupt, &mut summary)?;
                 }
@@ -346,10 +365,9 @@ impl<'a> Run<'a> {
         options
     }
 
-    /// An overlay on `device`, in which what is changed takes no more memory than it may.
-    fn overlay(&self, device: Arc<dyn Device>, volume: &Volume) -> Overlay {
-        let memory_bytes = Shares::of(self.cli.memory_limit, self.options().threads).changes_bytes;
-        Arc::new(OverlayDevice::within(device, volume.block_size().bytes(), memory_bytes))
+    /// Bytes of changes that may be in memory.
+    fn changes_bytes(&self) -> u64 {
+        Shares::of(self.cli.memory_limit, self.options().threads).changes_bytes
     }
 
     /// Only finds what is wrong.
@@ -426,10 +444,9 @@ impl<'a> Run<'a> {
 
     /// What was done before it was cancelled.
     fn so_far(&self) -> String {
-        match (self.writes(), self.slots_recovered) {
-            (false, _) => "nothing was written".to_owned(),
-            (true, 0) => "no slot was recovered".to_owned(),
-            (true, count) => format!("slots recovered: {count}"),
+        match self.written {
+            false => "nothing was written".to_owned(),
+            true => format!("slots recovered: {}", self.slots_recovered),
         }
     }
 }

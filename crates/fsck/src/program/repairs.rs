@@ -12,7 +12,8 @@ use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SuperBlock};
 use ocfs2_volume::{Device, Volume};
 
 use super::answers::Answers;
-use super::{Overlay, Run, now};
+use super::layers::{Collision, Layers, Overlay, empty_moved_logs};
+use super::{Run, now};
 use crate::cli::Mode;
 use crate::codes::journals;
 use crate::repair::Terms;
@@ -27,25 +28,42 @@ impl Run<'_> {
     /// Finds what is wrong, repairs what is agreed to, and writes it.
     pub(super) fn repair(
         &mut self,
-        device: &Arc<dyn Device>,
+        layers: &Layers,
         source: &Source,
         volume: &Volume,
         progress: &mut ProgressOut,
         interrupt: &Interrupt,
         summary: &mut Summary,
     ) -> Result<()> {
-        let overlay = self.overlay(Arc::clone(device), volume);
-        let plan = self.plan(&overlay, source, progress, interrupt, summary)?;
+        let overlay = layers.repairs(volume);
+        let mut plan = self.plan(&overlay, source, progress, interrupt, summary)?;
+        let mut collision = layers.collision(volume, &overlay, &plan);
+        if let Some(found) = collision.as_ref().filter(|it| !it.not_its_own.is_empty()) {
+            // What the recovery writes there would be in the copy that the other file gets.
+            found.not_its_own.iter().for_each(|offset| layers.recovered.forget(*offset));
+            overlay.clear();
+            self.report.counts.clear();
+            plan = self.plan(&overlay, source, progress, interrupt, summary)?;
+            let repaired: Arc<dyn Device> = overlay.clone();
+            empty_moved_logs(&volume.on(repaired), &layers.slots)?;
+            collision = layers.collision(volume, &overlay, &plan);
+        }
         summary.set_outcome(&plan.outcome, volume.geometry());
         self.note_name_hashes(summary);
+        let refused = self.refuse(layers, collision.as_ref(), &mut plan);
         self.conclude(&plan, summary);
+        if refused {
+            self.bits.left = true;
+            return Ok(());
+        }
         self.slots_left = self.slots_still_left(volume, &overlay);
         if summary.left == 0 {
             stamp(volume, &overlay).context("the superblock can not be updated")?;
         }
         interrupt.check()?;
-        summary.written = self.write(device, volume, &overlay, &plan)?;
-        self.bits.corrected |= summary.corrected > 0 || plan.is_changed;
+        summary.written =
+            self.write(layers, volume, &overlay, &plan, collision.as_ref(), interrupt)?;
+        self.bits.corrected |= summary.corrected > 0 || plan.is_changed || self.slots_recovered > 0;
         self.bits.left |= summary.left + self.slots_left > 0;
         Ok(())
     }
@@ -53,12 +71,13 @@ impl Run<'_> {
     /// Corrects what the superblock names: without that not even the journals are found.
     pub(super) fn restore_tops(
         &mut self,
-        device: &Arc<dyn Device>,
+        layers: &Layers,
         source: &Source,
         progress: &mut ProgressOut,
         interrupt: &Interrupt,
     ) -> Result<()> {
-        let volume = source.open(device)?;
+        let device: Arc<dyn Device> = layers.tops.clone();
+        let volume = source.open(&device)?;
         let is_backup = volume.found_superblock().blkno != SUPERBLOCK_BLKNO;
         if is_backup || !self.cli.mode().repairs() {
             return Ok(());
@@ -73,7 +92,6 @@ impl Run<'_> {
             }
             let failed = || format!("[{}] {}", finding.code, finding.text);
             repair.make(&volume, Terms::default(), &mut Vec::new()).with_context(failed)?;
-            device.flush().with_context(failed)?;
             self.early += 1;
             let outcome = FindingOutcome::Corrected;
             self.report.concluded(&FindingRecord::new(Pass::Start, &finding, true, outcome));
@@ -175,23 +193,54 @@ impl Run<'_> {
         }
     }
 
-    /// Writes the overlay, if anything is to be written.
+    /// Whether nothing at all may be written, because the recovery would write over what another
+    /// file claims, and that stays so; says so.
+    fn refuse(&mut self, layers: &Layers, collision: Option<&Collision>, plan: &mut Plan) -> bool {
+        let Some(collision) = collision.filter(|it| layers.gate.is_some() && !it.is_repaired)
+        else {
+            return false;
+        };
+        let device = shown(&self.cli.device);
+        self.report.note(&format!(
+            "{device}: nothing is written: the recovery would write over clusters that others \
+             claim: {}. fsck.ocfs2 -fy {device} repairs that first.",
+            collision.text
+        ));
+        for planned in &mut plan.findings {
+            planned.is_repaired = false;
+            planned.problem = planned.answer.then(|| "nothing was written".to_owned());
+        }
+        plan.is_changed = false;
+        self.slots_left += std::mem::take(&mut self.slots_recovered);
+        self.early = 0;
+        true
+    }
+
+    /// Writes what was worked out, if anything is to be written.
     fn write(
-        &self,
-        device: &Arc<dyn Device>,
+        &mut self,
+        layers: &Layers,
         volume: &Volume,
-        overlay: &Overlay,
+        changes: &Overlay,
         plan: &Plan,
+        collision: Option<&Collision>,
+        interrupt: &Interrupt,
     ) -> Result<Option<WrittenRecord>> {
-        let blocks = overlay.changed_blocks();
-        if blocks == 0 {
+        let blocks = changes.changed_blocks();
+        let Some(gate) = &layers.gate else {
+            return Ok(plan.is_changed.then_some(WrittenRecord::DryRun { blocks }));
+        };
+        if blocks + layers.changed_blocks() == 0 {
             return Ok(None);
         }
-        if !self.writes() {
-            return Ok(plan.is_changed.then_some(WrittenRecord::DryRun { blocks }));
-        }
-        let written = commit(volume, overlay, device, &untrusted(volume, plan))?;
-        Ok(match written {
+        let untrusted = untrusted(volume, plan);
+        let layered = (volume, changes);
+        let written = layers.write(gate, layered, collision, interrupt, |on_device, all, pass| {
+            interrupt.check()?;
+            Ok(commit(on_device, all, pass, &untrusted)?)
+        });
+        self.written |= layers.is_written();
+        Ok(match written? {
             Written::Nothing => None,
             // The superblock alone: not worth a word.
             Written::Journaled { blocks: 0, .. } => None,

@@ -97,6 +97,13 @@ impl Changes {
         Ok(())
     }
 
+    /// Drops what a block is now.
+    pub fn forget(&mut self, number: u64) {
+        if let Some(Contents::Memory(_)) = self.blocks.remove(&number) {
+            self.in_memory -= 1;
+        }
+    }
+
     /// Makes a block one of zeros.
     pub fn zero(&mut self, number: u64) {
         if let Some(Contents::Memory(_)) = self.blocks.insert(number, Contents::Zeros) {

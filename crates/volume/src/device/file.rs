@@ -41,6 +41,8 @@ pub struct FileDevice {
     caching: Caching,
     /// Reads in a row that found nothing in the page cache, or did not ask.
     misses: AtomicU32,
+    /// What else is kept from others as long as this is open.
+    _held: Vec<File>,
 }
 
 /// What the page cache of this machine is for.
@@ -71,6 +73,10 @@ impl FileDevice {
             Ok(size) if is_block_device && size.is_power_of_two() && size >= 512 => size,
             _ => 512,
         };
+        if is_block_device && writable {
+            // What this machine remembers of a shared device may be old.
+            let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
+        }
         if caching == Caching::ReadOnce {
             // Else looking into the cache would make the kernel read ahead into it.
             let _ = rustix::fs::fadvise(&file, 0, None, Advice::Random);
@@ -85,7 +91,13 @@ impl FileDevice {
             writable,
             caching,
             misses: AtomicU32::new(0),
+            _held: Vec::new(),
         })
+    }
+
+    /// The same, which keeps `held` open as long as it is.
+    pub(super) fn holding(self, held: Vec<File>) -> Self {
+        Self { _held: held, ..self }
     }
 
     /// Whether this is a block device, not a regular file.

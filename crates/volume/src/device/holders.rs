@@ -31,6 +31,11 @@ pub enum Holder {
         /// Of what, e.g. `/dev/mapper/vg-home`.
         of: PathBuf,
     },
+    /// Another process has it for itself: the device, its image, or a loop device over that.
+    Process {
+        /// Which of them.
+        path: PathBuf,
+    },
 }
 
 impl fmt::Display for Holder {
@@ -43,6 +48,7 @@ impl fmt::Display for Holder {
             Self::Part { device, of } => {
                 write!(f, "{} is part of {}", device.display(), of.display())
             }
+            Self::Process { path } => write!(f, "another process has {}", path.display()),
         }
     }
 }
@@ -87,7 +93,7 @@ pub(super) struct Number {
 }
 
 impl Number {
-    fn from_rdev(rdev: u64) -> Self {
+    pub(super) fn from_rdev(rdev: u64) -> Self {
         Self { major: rustix::fs::major(rdev), minor: rustix::fs::minor(rdev) }
     }
 
@@ -206,19 +212,51 @@ impl System {
         })
     }
 
-    /// Loop devices over the file `path`.
-    fn loops_over(&self, path: &Path) -> Vec<Number> {
+    /// Loop devices over the file `path`, by whatever name they were made with it.
+    pub(super) fn loops_over(&self, path: &Path) -> Vec<Number> {
         let entries = fs::read_dir(self.sys.join("block")).into_iter().flatten().flatten();
+        let identity = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+        let own = identity(path);
         let over = |dir: &Path| {
-            let file = fs::read(dir.join("loop/backing_file")).ok()?;
-            let file = file.strip_suffix(b"\n").unwrap_or(&file);
-            if Path::new(OsStr::from_bytes(file)) != path {
+            let file = backing_file(dir)?;
+            if file != path && (own.is_none() || identity(&file) != own) {
                 return None;
             }
             Number::parse(&fs::read_to_string(dir.join("dev")).ok()?)
         };
         entries.filter_map(|entry| over(&entry.path())).collect()
     }
+
+    /// What a device is made of, down to the disks: itself, its disk if it is a partition, and
+    /// those below if it is made of others (device mapper, RAID).
+    pub(super) fn made_of(&self, number: Number) -> BTreeSet<Number> {
+        let mut all = BTreeSet::new();
+        let mut open = vec![number];
+        while let Some(number) = open.pop() {
+            if !all.insert(number) {
+                continue;
+            }
+            open.extend(self.disk_of(number));
+            let slaves = fs::read_dir(self.dir(number).join("slaves"));
+            let slaves = slaves.into_iter().flatten().flatten();
+            let number_in =
+                |dir: PathBuf| Number::parse(&fs::read_to_string(dir.join("dev")).ok()?);
+            open.extend(slaves.filter_map(|entry| number_in(entry.path())));
+        }
+        all
+    }
+
+    /// The image a loop device is over.
+    pub(super) fn image_of(&self, number: Number) -> Option<PathBuf> {
+        backing_file(&self.dir(number))
+    }
+}
+
+/// The image of the loop device whose folder in sysfs this is.
+fn backing_file(dir: &Path) -> Option<PathBuf> {
+    let file = fs::read(dir.join("loop/backing_file")).ok()?;
+    let file = file.strip_suffix(b"\n").unwrap_or(&file);
+    Some(Path::new(OsStr::from_bytes(file)).to_owned())
 }
 
 /// Undoes the octal escapes of the tables in /proc (`\040` is a blank).

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 mod aligned;
 mod changes;
+mod claims;
 mod counting;
 mod failing;
 mod file;

@@ -6,11 +6,11 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::holders::{self, Holder};
-use super::{Caching, Device, FileDevice};
+use super::{Caching, Device, FileDevice, claims};
 use crate::partition::{PartitionError, open_partition};
 
 /// How to open a device. The default reads through the page cache and shares.
@@ -21,8 +21,8 @@ pub struct DeviceOptions {
     /// What the page cache is for.
     pub caching: Caching,
     /// Fail if it is in use on this machine: a block device that is mounted or otherwise
-    /// claimed, a file that is locked or under a loop device that is. Others who open it
-    /// exclusively will fail until it is closed.
+    /// claimed, a file that is locked or under a loop device that is, a loop device whose file
+    /// is. Others who open it exclusively will fail until it is closed.
     pub exclusive: bool,
     /// With `write`: make a regular file that is missing or shorter this many bytes long.
     pub create_size: Option<u64>,
@@ -147,37 +147,21 @@ fn open_file(path: &Path, options: &DeviceOptions) -> Result<FileDevice, OpenCau
         .custom_flags(flags.bits() as i32)
         .open(path)
         .map_err(failed)?;
-    if options.exclusive && !is_block_device {
-        lock(path, &file, options.write)?;
-    }
+    let held = match options.exclusive {
+        true => claims::take(path, &file, is_block_device, options.write)?,
+        false => Vec::new(),
+    };
     if let Some(size) = create.filter(|_| !is_block_device)
         && file.metadata().map_err(failed)?.len() < size
     {
         file.set_len(size).map_err(|source| OpenCause::Resize { size, source })?;
     }
     let device = FileDevice::new(file, options.write, options.caching).map_err(failed)?;
+    let device = device.holding(held);
     if device.size_bytes() == 0 {
         return Err(OpenCause::Empty);
     }
     Ok(device)
-}
-
-/// Makes sure that nobody uses the regular file `path`.
-fn lock(path: &Path, file: &File, write: bool) -> Result<(), OpenCause> {
-    let holders = holders::holders(path).unwrap_or_default();
-    if !holders.is_empty() {
-        return Err(OpenCause::InUse { holders });
-    }
-    let how = if write {
-        FlockOperation::NonBlockingLockExclusive
-    } else {
-        FlockOperation::NonBlockingLockShared
-    };
-    match rustix::fs::flock(file, how) {
-        Err(Errno::WOULDBLOCK) => Err(OpenCause::InUse { holders }),
-        // Not every file system knows locks; then nobody else has one either.
-        _ => Ok(()),
-    }
 }
 
 fn cause_of(path: &Path, options: &DeviceOptions, err: io::Error) -> OpenCause {

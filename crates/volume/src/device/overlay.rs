@@ -1,21 +1,30 @@
 //! Copy on write: changes are kept aside, the device below is only read.
 
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher};
 use std::io;
 use std::ops::Range;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::changes::Changes;
 use super::{Device, buffer_within, end_within, pieces};
 
 /// A device seen through the changes made to it.
 ///
-/// Changes are kept in whole blocks and can be listed, written to a device, or forgotten.
+/// Changes are kept in whole blocks and can be listed, written to a device, or forgotten. What
+/// was below each block when it was changed first can be remembered, to find out later whether
+/// someone else has written there: see [`OverlayDevice::remembering`].
 #[derive(Debug)]
 pub struct OverlayDevice<D> {
     inner: D,
     block_size: usize,
     changed: RwLock<Changes>,
+    /// By number of the block a hash of what was below it, `None` if that could not be read.
+    below: Option<Mutex<BTreeMap<u64, Option<u64>>>>,
 }
+
+/// Bytes of what lies below changes that are read at once.
+const COMPARED_AT_ONCE: u64 = 1 << 20;
 
 impl<D: Device> OverlayDevice<D> {
     /// No changes yet; they will be kept in memory, in blocks of `block_size` bytes (at least 1).
@@ -28,7 +37,67 @@ impl<D: Device> OverlayDevice<D> {
     pub fn within(inner: D, block_size: u32, memory_bytes: u64) -> Self {
         let block_size = (block_size as usize).max(1);
         let changed = RwLock::new(Changes::new(block_size, memory_bytes));
-        Self { inner, block_size, changed }
+        Self { inner, block_size, changed, below: None }
+    }
+
+    /// The same overlay, without changes yet, that remembers what it covers, 8 bytes a block.
+    #[must_use]
+    pub fn remembering(mut self) -> Self {
+        self.below = Some(Mutex::default());
+        self
+    }
+
+    /// The first changed block, as a range of bytes, below which there is something else now
+    /// than when it was changed first; read past all caches. Nothing without
+    /// [`OverlayDevice::remembering`], and nothing where it could not be read then.
+    ///
+    /// # Errors
+    /// What could be read then can not be now.
+    pub fn changed_below(&self) -> io::Result<Option<Range<u64>>> {
+        let Some(below) = &self.below else { return Ok(None) };
+        let below = below.lock().unwrap_or_else(PoisonError::into_inner);
+        let unit = self.block_size as u64;
+        let at_once = (COMPARED_AT_ONCE / unit).max(1);
+        let known: Vec<(u64, u64)> =
+            below.iter().filter_map(|(number, hash)| Some((*number, (*hash)?))).collect();
+        let mut bytes = Vec::new();
+        let mut rest = &known[..];
+        while let Some(&(first, _)) = rest.first() {
+            let follows =
+                |at: usize, number: u64| number == first + at as u64 && (at as u64) < at_once;
+            let count = rest.iter().enumerate().take_while(|(at, known)| follows(*at, known.0));
+            let (run, others) = rest.split_at(count.count());
+            rest = others;
+            let end = self.block_range(first + run.len() as u64 - 1).end;
+            bytes.resize((end - first * unit) as usize, 0);
+            self.inner.read_fresh_at(&mut bytes, first * unit)?;
+            for ((number, hash), block) in run.iter().zip(bytes.chunks(self.block_size)) {
+                if hashed(block) != *hash {
+                    return Ok(Some(self.block_range(*number)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Makes the block at byte `offset` again what it is below.
+    pub fn forget(&self, offset: u64) {
+        let number = offset / self.block_size as u64;
+        self.changed_mut().forget(number);
+        if let Some(below) = &self.below {
+            below.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        }
+    }
+
+    /// Notes what is below a block that is about to be changed for the first time.
+    fn remember(&self, number: u64) {
+        let Some(below) = &self.below else { return };
+        let mut below = below.lock().unwrap_or_else(PoisonError::into_inner);
+        below.entry(number).or_insert_with(|| {
+            let Range { start, end } = self.block_range(number);
+            let mut block = vec![0; end.saturating_sub(start) as usize];
+            self.inner.read_at(&mut block, start).is_ok().then(|| hashed(&block))
+        });
     }
 
     /// The device below, without the changes.
@@ -39,6 +108,11 @@ impl<D: Device> OverlayDevice<D> {
     /// Blocks that were written to, also where they came out equal.
     pub fn changed_blocks(&self) -> usize {
         self.changed().len()
+    }
+
+    /// Whether the block at byte `offset` was written to.
+    pub fn is_changed(&self, offset: u64) -> bool {
+        self.changed().contains(offset / self.block_size as u64)
     }
 
     /// The byte ranges that were written to, in order and as long as can be.
@@ -75,6 +149,9 @@ impl<D: Device> OverlayDevice<D> {
     /// Forgets all changes.
     pub fn clear(&self) {
         self.changed_mut().clear();
+        if let Some(below) = &self.below {
+            below.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
     }
 
     fn changed(&self) -> RwLockReadGuard<'_, Changes> {
@@ -139,6 +216,13 @@ impl<D: Device> OverlayDevice<D> {
     }
 }
 
+/// Tells apart what a block holds; not against someone who wants it to be the same.
+fn hashed(block: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(block);
+    hasher.finish()
+}
+
 impl<D: Device> Device for OverlayDevice<D> {
     fn size_bytes(&self) -> u64 {
         self.inner.size_bytes()
@@ -160,6 +244,7 @@ impl<D: Device> Device for OverlayDevice<D> {
         buffer_within(self.size_bytes(), offset, buf)?;
         let mut changed = self.changed_mut();
         for piece in pieces(offset, buf.len(), self.block_size) {
+            self.remember(piece.block);
             let from = &buf[piece.done..][..piece.len];
             if piece.len == self.block_size {
                 changed.write(piece.block, from)?;
@@ -188,7 +273,10 @@ impl<D: Device> Device for OverlayDevice<D> {
         let tail = vec![0; (end - whole.end * unit) as usize];
         self.write_at(&tail, whole.end * unit)?;
         let mut changed = self.changed_mut();
-        whole.for_each(|number| changed.zero(number));
+        whole.for_each(|number| {
+            self.remember(number);
+            changed.zero(number);
+        });
         Ok(())
     }
 
@@ -233,6 +321,31 @@ mod tests {
 
         overlay.clear();
         assert_eq!(overlay.changed_blocks(), 0);
+    }
+
+    #[test]
+    fn what_changed_below_is_told_and_only_where_it_matters() {
+        let below = MemoryDevice::from_bytes(&[5; 10_500]);
+        let overlay = OverlayDevice::new(&below, 1000).remembering();
+        overlay.write_at(&[1; 10], 1990).unwrap();
+        overlay.zero(4000, 3000).unwrap();
+        overlay.write_at(&[2], 10_400).unwrap();
+        assert_eq!(overlay.changed_below().unwrap(), None);
+        below.write_at(&[9], 3500).unwrap();
+        assert_eq!(overlay.changed_below().unwrap(), None, "no block that is to be written");
+        below.write_at(&[9], 10_499).unwrap();
+        assert_eq!(overlay.changed_below().unwrap(), Some(10_000..10_500));
+        below.write_at(&[9], 5000).unwrap();
+        assert_eq!(overlay.changed_below().unwrap(), Some(5000..6000));
+        overlay.forget(5000);
+        overlay.forget(10_000);
+        assert_eq!(overlay.changed_below().unwrap(), None);
+        assert_eq!(overlay.changed_ranges(), [1000..2000, 4000..5000, 6000..7000]);
+        overlay.write_at(&[7], 5000).unwrap();
+        below.write_at(&[8], 5000).unwrap();
+        assert_eq!(overlay.changed_below().unwrap(), Some(5000..6000));
+        overlay.clear();
+        assert_eq!(overlay.changed_below().unwrap(), None);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod region;
 mod watch;
 
 pub use clock::{Clock, SystemClock};
+pub(crate) use region::Reading;
 pub use region::Region;
 use watch::Watch;
 

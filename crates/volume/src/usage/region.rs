@@ -19,7 +19,7 @@ pub struct Region {
 
 /// What a node's sector said.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Beat {
+pub(crate) struct Beat {
     pub seq: u64,
     pub generation: u64,
     pub dead_ms: u32,
@@ -49,14 +49,14 @@ impl Beat {
 }
 
 /// One node's part of a sample; `None` is a missed one: wrong checksum or node number.
-pub(super) type Reading = Option<Beat>;
+pub(crate) type Reading = Option<Beat>;
 
 impl Region {
     /// Reads the sectors of all nodes.
     ///
     /// The nodes use the sector size of their device. An image does not tell what that
     /// was, so the size is the one by which the most checksums are right.
-    pub(super) fn sample(&self, device: &dyn Device) -> io::Result<Vec<Reading>> {
+    pub(crate) fn sample(&self, device: &dyn Device) -> io::Result<Vec<Reading>> {
         let largest = u64::from(MAX_NODES) * 4096;
         let mut bytes = vec![0; self.size_bytes.min(largest) as usize];
         device.read_fresh_at(&mut bytes, self.offset_bytes)?;

@@ -1,0 +1,282 @@
+//! The overlays in which a run works out what it changes, one on top of the other, and how they
+//! reach the device.
+//!
+//! Nothing is written before the passes have seen the recovered volume: only they know whether
+//! the clusters of a journal or of the slot map are claimed by another file as well. Then the
+//! recovery is made on the device as it was worked out, in its own order and transactions, and
+//! the repairs are committed. Where the recovery would write over what another file claims, that
+//! has to be repaired in the same run: then recovery and repairs are one commit, which uses none
+//! of the journals that are to be recovered.
+
+use std::cell::{Cell, RefCell};
+use std::ops::Range;
+use std::sync::Arc;
+
+use anyhow::{Error, Result, anyhow};
+use ocfs2_cli::{Interrupt, Interrupted};
+use ocfs2_format::{Blkno, Structure};
+use ocfs2_volume::device::OverlayDevice;
+use ocfs2_volume::gate::{Changed, Gate, Pass, Planned, Worked};
+use ocfs2_volume::recovery::{RecoverOptions, Writes};
+use ocfs2_volume::{Device, Volume};
+
+use crate::codes::refcounts as codes;
+use crate::repair::plan::Plan;
+
+/// Where changes are worked out.
+pub(super) type Overlay = Arc<OverlayDevice<Arc<dyn Device>>>;
+
+/// The overlays below the repairs.
+pub(super) struct Layers {
+    /// The device; it can not be written this way.
+    device: Arc<dyn Device>,
+    /// What writes go through; `None` if nothing is written.
+    pub gate: Option<Gate>,
+    /// What the superblock names, corrected.
+    pub tops: Overlay,
+    /// On top of that, what slots owed.
+    pub recovered: Overlay,
+    /// The slots.
+    pub slots: Vec<u16>,
+    /// When orphans were deleted, in seconds since 1970.
+    pub time: u64,
+    changes_bytes: u64,
+    written: Cell<bool>,
+}
+
+/// System files that the recovery writes to while others claim their clusters.
+#[derive(Debug, Default)]
+pub(super) struct Collision {
+    /// The first one, in words.
+    pub text: String,
+    /// Whether each file has clusters of its own, once all repairs are made.
+    pub is_repaired: bool,
+    /// Bytes from which on there are blocks that the recovery has changed in clusters that were
+    /// not its own.
+    pub not_its_own: Vec<u64>,
+}
+
+impl Layers {
+    /// No changes yet. What is changed takes about `changes_bytes` of memory.
+    pub fn new(
+        device: Arc<dyn Device>,
+        gate: Option<Gate>,
+        volume: &Volume,
+        changes_bytes: u64,
+    ) -> Self {
+        let device = gate.as_ref().map_or(device, Gate::sealed);
+        // Half of it for repairs, which come on top.
+        let changes_bytes = changes_bytes / 2;
+        let tops = overlay(Arc::clone(&device), volume, changes_bytes);
+        let recovered = overlay(tops.clone(), volume, changes_bytes);
+        let (slots, time, written) = (Vec::new(), 0, Cell::new(false));
+        Self { device, gate, tops, recovered, slots, time, changes_bytes, written }
+    }
+
+    /// An overlay on top of all, for repairs.
+    pub fn repairs(&self, volume: &Volume) -> Overlay {
+        overlay(self.recovered.clone(), volume, self.changes_bytes)
+    }
+
+    /// Blocks that were changed before any repair.
+    pub fn changed_blocks(&self) -> usize {
+        self.tops.changed_blocks() + self.recovered.changed_blocks()
+    }
+
+    /// Whether anything was written to the device.
+    pub fn is_written(&self) -> bool {
+        self.written.get()
+    }
+
+    /// Whether the recovery writes where other files are. `volume` is the recovered volume,
+    /// `changes` are the repairs.
+    pub fn collision(&self, volume: &Volume, changes: &Overlay, plan: &Plan) -> Option<Collision> {
+        let changed = self.recovered.changed_ranges();
+        let mut found: Option<Collision> = None;
+        let journals = self.slots.iter().map(|slot| volume.slot_file("journal", *slot));
+        let journals: Vec<_> = journals.flatten().map(|inode| inode.blkno).collect();
+        for planned in &plan.findings {
+            if planned.finding.code.name != codes::DUP_CLUSTERS_SYSFILE_CLONE.name {
+                continue;
+            }
+            let Some(inode) = planned.finding.place.inode.map(Blkno) else { continue };
+            let stored = stored(volume, inode);
+            let touched = overlaps(&changed, &stored);
+            if touched.is_empty() && !journals.contains(&inode) {
+                continue;
+            }
+            let after: Arc<dyn Device> = changes.clone();
+            let kept = self::stored(&volume.on(after), inode);
+            let block = u64::from(volume.block_size().bytes());
+            let blocks = touched.iter().flat_map(|range| range.clone().step_by(block as usize));
+            let gone = blocks.filter(|at| !kept.iter().any(|range| range.contains(at)));
+            let collision = found.get_or_insert_with(|| Collision {
+                text: planned.finding.text.clone(),
+                is_repaired: true,
+                not_its_own: Vec::new(),
+            });
+            collision.is_repaired &= planned.is_repaired;
+            collision.not_its_own.extend(gone);
+        }
+        found
+    }
+
+    /// Writes everything through `gate`; `commit` writes what is left when the recovery is
+    /// made. `volume` is the recovered volume, `changes` are the repairs.
+    pub fn write<T>(
+        &self,
+        gate: &Gate,
+        (volume, changes): (&Volume, &Overlay),
+        collision: Option<&Collision>,
+        interrupt: &Interrupt,
+        commit: impl FnOnce(&Volume, &Overlay, &Pass<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let on_device = volume.on(Arc::clone(&self.device));
+        let recovered: [&dyn Worked; 3] = [&*self.tops, &*self.recovered, &**changes];
+        let mut worked = &recovered[..];
+        let repairs: [&dyn Worked; 2] = [&*self.tops, &**changes];
+        let is_apart = collision.is_none() && !self.changes_a_journal(volume, changes);
+        if self.recovered.changed_blocks() > 0 && is_apart {
+            let outcome: Arc<dyn Device> = self.recovered.clone();
+            let planned = Planned { changes: worked, outcome: Some(&outcome) };
+            let pass = gate.open(planned).map_err(|changed| self.stopped(&changed))?;
+            self.written.set(true);
+            self.recover(&on_device, &pass, interrupt)?;
+            self.forget_what_is_there(&on_device)?;
+            worked = &repairs;
+        }
+        let all = self.flattened(volume, changes)?;
+        let outcome: Arc<dyn Device> = all.clone();
+        let planned = Planned { changes: worked, outcome: Some(&outcome) };
+        let pass = gate.open(planned).map_err(|changed| self.stopped(&changed))?;
+        self.written.set(self.written.get() || all.changed_blocks() > 0);
+        commit(&on_device, &all, &pass)
+    }
+
+    fn stopped(&self, changed: &Changed) -> Error {
+        match self.written.get() {
+            false => anyhow!("{changed}; nothing was written"),
+            true => anyhow!("{changed}; no repair was written, only what slots owed"),
+        }
+    }
+
+    /// Whether the repairs change the superblock of a journal that is recovered: that one is
+    /// counted on while the recovery is written.
+    fn changes_a_journal(&self, volume: &Volume, changes: &Overlay) -> bool {
+        self.journals(volume).any(|(_, offset)| changes.is_changed(offset))
+    }
+
+    /// The journals of the slots, and the byte at which their superblocks begin.
+    fn journals<'a>(
+        &'a self,
+        volume: &'a Volume,
+    ) -> impl Iterator<Item = (ocfs2_volume::Journal, u64)> + 'a {
+        let journals = self.slots.iter().filter_map(|slot| volume.journal(*slot).ok());
+        journals.filter_map(|journal| {
+            let offset = journal.blkno.offset_bytes(volume.block_size())?;
+            Some((journal, offset))
+        })
+    }
+
+    /// Makes the recovery on the device.
+    fn recover(&self, on_device: &Volume, pass: &Pass<'_>, interrupt: &Interrupt) -> Result<()> {
+        let changed = RefCell::new(None);
+        let interrupted = || {
+            if !interrupt.requested() && changed.borrow().is_none() {
+                *changed.borrow_mut() = pass.still().err();
+            }
+            interrupt.requested() || changed.borrow().is_some()
+        };
+        let (slots, time, writes) = (&self.slots[..], self.time, Writes::Journaled);
+        on_device.recover(pass, &RecoverOptions { slots, writes, time, interrupted: &interrupted });
+        if let Some(changed) = changed.into_inner() {
+            return Err(anyhow!("{changed}; only a part of what slots owed was written"));
+        }
+        if interrupt.requested() {
+            return Err(Interrupted.into());
+        }
+        Ok(())
+    }
+
+    /// Drops of the recovery what is on the device now. What it could not write through a
+    /// journal stays, to be committed with the repairs.
+    fn forget_what_is_there(&self, on_device: &Volume) -> Result<()> {
+        // The numbers of their transactions went on.
+        let emptied = self.journals(on_device).filter(|(it, _)| it.superblock.s_start == 0);
+        let mut same: Vec<u64> = emptied.map(|(_, offset)| offset).collect();
+        self.recovered.for_each_change::<std::io::Error>(|offset, bytes| {
+            let mut now = vec![0; bytes.len()];
+            self.device.read_at(&mut now, offset)?;
+            if now == bytes {
+                same.push(offset);
+            }
+            Ok(())
+        })?;
+        same.into_iter().for_each(|offset| self.recovered.forget(offset));
+        Ok(())
+    }
+
+    /// All changes as one overlay on the device.
+    fn flattened(&self, volume: &Volume, changes: &Overlay) -> Result<Overlay> {
+        if self.changed_blocks() == 0 {
+            return Ok(Arc::clone(changes));
+        }
+        let all = OverlayDevice::within(
+            Arc::clone(&self.device),
+            volume.block_size().bytes(),
+            self.changes_bytes,
+        );
+        for layer in [&self.tops, &self.recovered, changes] {
+            layer.for_each_change(|offset, bytes| all.write_at(bytes, offset))?;
+        }
+        Ok(Arc::new(all))
+    }
+}
+
+fn overlay(device: Arc<dyn Device>, volume: &Volume, memory_bytes: u64) -> Overlay {
+    let block_size = volume.block_size().bytes();
+    Arc::new(OverlayDevice::within(device, block_size, memory_bytes).remembering())
+}
+
+/// Where the contents of an inode are, in bytes, as far as that can be told.
+fn stored(volume: &Volume, inode: Blkno) -> Vec<Range<u64>> {
+    let geometry = volume.geometry();
+    let Ok(inode) = volume.inode(inode) else { return Vec::new() };
+    let Ok(tree) = volume.tree(&inode) else { return Vec::new() };
+    let extents = tree.extents().map_while(Result::ok);
+    let ranges = extents.filter_map(|extent| {
+        let start = extent.blkno.offset_bytes(geometry.block_size)?;
+        let len = u64::from(extent.clusters) << geometry.cluster_size.bits();
+        Some(start..start.checked_add(len)?)
+    });
+    ranges.collect()
+}
+
+/// The parts of `these` that are in `those`.
+fn overlaps(these: &[Range<u64>], those: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut found = Vec::new();
+    for that in those {
+        let first = these.partition_point(|range| range.end <= that.start);
+        let rest = these.get(first..).unwrap_or_default();
+        let overlapping = rest.iter().take_while(|range| range.start < that.end);
+        found.extend(overlapping.map(|range| range.start.max(that.start)..range.end.min(that.end)));
+    }
+    found
+}
+
+/// Empties the logs of journals that were moved behind the recovery that emptied them where they
+/// were. `on` is the repaired volume.
+pub(super) fn empty_moved_logs(on: &Volume, slots: &[u16]) -> Result<()> {
+    for slot in slots {
+        let Ok(journal) = on.journal(*slot) else { continue };
+        if journal.is_dirty() || journal.superblock.s_start == 0 {
+            continue;
+        }
+        let mut block = on.read_block(journal.blkno)?;
+        let mut superblock = journal.superblock;
+        superblock.s_start = 0;
+        superblock.encode(&mut block)?;
+        on.write_raw(journal.blkno, &block)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,311 @@
+//! The gate all writes to a volume that is there already go through.
+//!
+//! Who uses a volume is looked at when a program begins; it writes minutes or, with a question
+//! in between, hours later. A [`Gate`] remembers what was seen at the start: which volume it is,
+//! who has which slot, what each heartbeat block holds, who uses the device on this machine.
+//! [`Gate::open`] looks again, past all caches, and only what it gives, a [`Pass`], can write; the
+//! device the rest of the program works on is [sealed](Gate::sealed). What has changed is named by
+//! the error, and nothing is written.
+//!
+//! The second look takes no time. A node that is alive writes its block every two seconds, and
+//! one that starts writes it at once and waits for several beats before it mounts: where no block
+//! is another one than at the start, nobody has come. Nodes that were known then are no change:
+//! whether to write nevertheless was for a person to say.
+//!
+//! A [`Lock`] is held from before the slot map is read until the gate is dropped, behind the
+//! last write.
+
+mod changed;
+mod seen;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+pub use changed::Changed;
+use seen::Seen;
+
+use crate::device::OverlayDevice;
+use crate::device::holders::{Holder, holders};
+use crate::usage::{State, Unknown, Usage};
+use crate::{Device, Volume};
+
+/// Something that keeps other nodes from mounting the volume as long as it is held, and that
+/// may be lost.
+pub trait Lock: Send + Sync {
+    /// Makes sure that it is still held.
+    ///
+    /// # Errors
+    /// It is not; in words.
+    fn check(&self) -> Result<(), String>;
+}
+
+/// Changes that were worked out and know what they cover.
+pub trait Worked {
+    /// See [`OverlayDevice::changed_below`].
+    ///
+    /// # Errors
+    /// What was below can not be read.
+    fn changed_below(&self) -> io::Result<Option<Range<u64>>>;
+}
+
+impl<D: Device> Worked for OverlayDevice<D> {
+    fn changed_below(&self) -> io::Result<Option<Range<u64>>> {
+        Self::changed_below(self)
+    }
+}
+
+/// What is about to be written.
+#[derive(Clone, Copy, Default)]
+pub struct Planned<'a> {
+    /// The overlays in which it was worked out, each of which has to cover what it covered then.
+    pub changes: &'a [&'a dyn Worked],
+    /// The device as it will be; `None` if nothing is written through this gate later on.
+    pub outcome: Option<&'a Arc<dyn Device>>,
+}
+
+/// The gate of one device. See the [module](self).
+pub struct Gate {
+    device: Arc<dyn Device>,
+    /// What writes go to, if that is not the device itself.
+    writer: Option<Arc<dyn Device>>,
+    /// The volume, read past all caches.
+    volume: Option<Volume>,
+    /// Nodes that were known to use the volume, or not known not to.
+    known: BTreeSet<u32>,
+    path: Option<PathBuf>,
+    holders: BTreeSet<Holder>,
+    lock: Option<Box<dyn Lock>>,
+    seen: Mutex<Seen>,
+}
+
+impl Gate {
+    /// Remembers how `volume` is now, which `usage` was just found to use.
+    ///
+    /// # Errors
+    /// The superblock can not be read again.
+    pub fn of_volume(volume: &Volume, usage: &Usage) -> io::Result<Self> {
+        let device = Arc::clone(volume.device());
+        let volume = on_fresh(volume, &device);
+        let slots = usage.slots.iter().map(|slot| (slot.node, &slot.state));
+        let others = usage.without_slot.iter().map(|(node, state)| (*node, state));
+        let known = slots.chain(others);
+        // A local volume is used by nobody as far as is known, whatever its slot map says.
+        let is_known = |state: &State| {
+            !matches!(state, State::Crashed { .. } | State::Unknown(Unknown::Local))
+        };
+        let known = known.filter(|(_, state)| is_known(state));
+        let known = known.map(|(node, _)| node).collect();
+        let seen = Mutex::new(Seen::of_volume(&volume)?);
+        Ok(Self { known, volume: Some(volume), seen, ..Self::of_device(device) })
+    }
+
+    /// A gate of a device on which no volume is known: with [`Gate::with_range`] it remembers
+    /// what there is instead.
+    pub fn of_device(device: Arc<dyn Device>) -> Self {
+        Self {
+            device,
+            writer: None,
+            volume: None,
+            known: BTreeSet::new(),
+            path: None,
+            holders: BTreeSet::new(),
+            lock: None,
+            seen: Mutex::default(),
+        }
+    }
+
+    /// Remembers what these bytes hold, too; `what` they are, for a person.
+    ///
+    /// # Errors
+    /// They can not be read.
+    pub fn with_range(self, what: &str, range: Range<u64>) -> io::Result<Self> {
+        self.lock_seen().add(&self.device, what, range)?;
+        Ok(self)
+    }
+
+    /// Remembers who on this machine uses the device or image `path`.
+    #[must_use]
+    pub fn at(mut self, path: &Path) -> Self {
+        self.holders = holders(path).unwrap_or_default().into_iter().collect();
+        self.path = Some(path.to_owned());
+        self
+    }
+
+    /// Holds `lock`, which was taken before the volume was looked at.
+    #[must_use]
+    pub fn holding(mut self, lock: Box<dyn Lock>) -> Self {
+        self.lock = Some(lock);
+        self
+    }
+
+    /// Has everything written to `device`, which passes it on to the one of the gate: to keep
+    /// what is overwritten.
+    pub fn write_through(&mut self, device: Arc<dyn Device>) {
+        self.writer = Some(device);
+    }
+
+    /// The device, which can not be written this way.
+    pub fn sealed(&self) -> Arc<dyn Device> {
+        Arc::new(Sealed(Arc::clone(&self.device)))
+    }
+
+    fn lock_seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks again; gives what `planned` can be written through.
+    ///
+    /// # Errors
+    /// [`Changed`] says what is not as it was; nothing may be written then.
+    pub fn open(&self, planned: Planned<'_>) -> Result<Pass<'_>, Changed> {
+        if let Some(lock) = &self.lock {
+            lock.check().map_err(Changed::Lock)?;
+        }
+        let mut seen = self.lock_seen();
+        // Before the comparison: what comes in between is seen by that or by the next one.
+        let next = match planned.outcome {
+            Some(outcome) => seen.on(outcome, self.volume.as_ref())?,
+            None => seen.clone(),
+        };
+        seen.compare(&self.device, self.volume.as_ref(), &self.known)?;
+        for changes in planned.changes {
+            if let Some(range) = changes.changed_below()? {
+                return Err(Changed::Block { range });
+            }
+        }
+        if let Some(path) = &self.path {
+            let now = holders(path).unwrap_or_default();
+            if let Some(new) = now.into_iter().find(|holder| !self.holders.contains(holder)) {
+                return Err(Changed::Holder(new));
+            }
+        }
+        let before = std::mem::replace(&mut *seen, next.clone());
+        drop(seen);
+        let device = Arc::clone(self.writer.as_ref().unwrap_or(&self.device));
+        Ok(Pass { device, gate: self, before, next, looked: Mutex::new(Instant::now()) })
+    }
+}
+
+/// The volume read past all caches.
+fn on_fresh(volume: &Volume, device: &Arc<dyn Device>) -> Volume {
+    volume.on(Arc::new(Fresh(Arc::clone(device))))
+}
+
+/// Between two looks while much is written.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Leave to write, as long as it is held: one commit.
+pub struct Pass<'g> {
+    device: Arc<dyn Device>,
+    gate: &'g Gate,
+    before: Seen,
+    next: Seen,
+    looked: Mutex<Instant>,
+}
+
+impl Pass<'_> {
+    /// Whether anybody came while this much was written: for what takes several commits. It
+    /// looks only now and then.
+    ///
+    /// # Errors
+    /// [`Changed`]: no further commit may begin.
+    pub fn still(&self) -> Result<(), Changed> {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.elapsed() < LOOK_EVERY {
+            return Ok(());
+        }
+        *looked = Instant::now();
+        if let Some(lock) = &self.gate.lock {
+            lock.check().map_err(Changed::Lock)?;
+        }
+        let Gate { device, volume, known, .. } = self.gate;
+        self.before.compare_between(&self.next, device, volume.as_ref(), known)
+    }
+}
+
+/// Hands all on but what is named otherwise.
+macro_rules! pass_on {
+    ($self:ident . $inner:tt, reads: $read:ident, fresh: $fresh:ident) => {
+        fn size_bytes(&$self) -> u64 {
+            $self.$inner.size_bytes()
+        }
+        fn sector_size(&$self) -> u32 {
+            $self.$inner.sector_size()
+        }
+        fn read_at(&$self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+            $self.$inner.$read(buf, offset)
+        }
+        fn read_fresh_at(&$self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+            $self.$inner.$fresh(buf, offset)
+        }
+    };
+}
+
+/// Refuses what would write.
+macro_rules! no_writes {
+    () => {
+        fn write_at(&self, _buf: &[u8], _offset: u64) -> io::Result<()> {
+            Err(sealed())
+        }
+        fn zero(&self, _offset: u64, _len: u64) -> io::Result<()> {
+            Err(sealed())
+        }
+        fn discard(&self, _offset: u64, _len: u64) -> io::Result<bool> {
+            Err(sealed())
+        }
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    };
+}
+
+fn sealed() -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, "is only written through its gate")
+}
+
+impl Device for Pass<'_> {
+    pass_on!(self.device, reads: read_at, fresh: read_fresh_at);
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.device.write_at(buf, offset)
+    }
+
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.device.reserve(offset, len)
+    }
+
+    fn zero(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.device.zero(offset, len)
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<bool> {
+        self.device.discard(offset, len)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.device.flush()
+    }
+}
+
+/// A device that is only read.
+struct Sealed(Arc<dyn Device>);
+
+impl Device for Sealed {
+    pass_on!(self.0, reads: read_at, fresh: read_fresh_at);
+    no_writes!();
+}
+
+/// A device that is read past all caches.
+struct Fresh(Arc<dyn Device>);
+
+impl Device for Fresh {
+    pass_on!(self.0, reads: read_fresh_at, fresh: read_fresh_at);
+    no_writes!();
+}
+
+#[cfg(test)]
+mod tests;

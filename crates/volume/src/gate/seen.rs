@@ -1,0 +1,197 @@
+//! What is remembered of a volume.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use ocfs2_format::dinode::Dinode;
+use ocfs2_format::slot_map::TakenSlot;
+use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SUPERBLOCK_SIGNATURE, Stack, SuperBlock};
+use ocfs2_format::{Blkno, Structure};
+use uuid::Uuid;
+
+use super::{Changed, on_fresh};
+use crate::usage::{Reading, Region};
+use crate::{Device, Volume};
+
+/// Some bytes of the device, for what they stand.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+struct Piece {
+    what: String,
+    offset: u64,
+    bytes: Vec<u8>,
+    is_superblock: bool,
+}
+
+impl Piece {
+    fn read(&self, device: &dyn Device) -> io::Result<Self> {
+        let mut bytes = vec![0; self.bytes.len()];
+        device.read_fresh_at(&mut bytes, self.offset)?;
+        Ok(Self { bytes, ..self.clone() })
+    }
+
+    /// How it differs.
+    fn changed(&self, now: &Self) -> Changed {
+        let contents = || Changed::Contents { what: self.what.clone() };
+        if !self.is_superblock {
+            return contents();
+        }
+        if !now.bytes.starts_with(&SUPERBLOCK_SIGNATURE) {
+            return Changed::NoVolume;
+        }
+        let decode = |bytes: &[u8]| {
+            let superblock = SuperBlock::decode(bytes.get(Dinode::ID2_OFFSET..)?).ok()?;
+            Some((Uuid::from_bytes(superblock.s_uuid), Dinode::decode(bytes).ok()?.i_fs_generation))
+        };
+        match (decode(&self.bytes), decode(&now.bytes)) {
+            (Some((expected, _)), Some((found, _))) if expected != found => {
+                Changed::OtherVolume { found, expected }
+            }
+            (Some((_, expected)), Some((_, found))) if expected != found => {
+                Changed::Generation { found, expected }
+            }
+            _ => contents(),
+        }
+    }
+}
+
+/// All that is remembered.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    pieces: Vec<Piece>,
+    /// The slots that are taken; `None` if that can not be read.
+    taken: Option<Vec<TakenSlot>>,
+    beats: Option<(Region, Vec<Reading>)>,
+}
+
+impl Seen {
+    /// Of a volume whose device is read past all caches.
+    pub fn of_volume(volume: &Volume) -> io::Result<Self> {
+        let mut seen = Self::default();
+        let found = volume.found_superblock().blkno;
+        for blkno in BTreeSet::from([SUPERBLOCK_BLKNO, found]) {
+            seen.add_superblock(volume, blkno)?;
+        }
+        seen.taken = volume.taken_slots().ok();
+        let has_beats = volume.superblock().stack() != Stack::Local;
+        let region = volume.heartbeat_region().ok().filter(|_| has_beats);
+        seen.beats = region.and_then(|region| {
+            let readings = region.sample(volume.device()).ok()?;
+            Some((region, readings))
+        });
+        Ok(seen)
+    }
+
+    fn add_superblock(&mut self, volume: &Volume, blkno: Blkno) -> io::Result<()> {
+        let block_size = volume.block_size();
+        let piece = Piece {
+            what: format!("the superblock in block {blkno}"),
+            offset: blkno.offset_bytes(block_size).unwrap_or(u64::MAX),
+            bytes: vec![0; block_size.size()],
+            is_superblock: blkno == SUPERBLOCK_BLKNO,
+        };
+        // One that can not be read is not the one the volume was opened by.
+        match piece.read(volume.device()) {
+            Ok(piece) => self.pieces.push(piece),
+            Err(err) if blkno == volume.found_superblock().blkno => return Err(err),
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Adds some bytes.
+    pub fn add(&mut self, device: &dyn Device, what: &str, range: Range<u64>) -> io::Result<()> {
+        let len = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+        let piece = Piece {
+            what: what.to_owned(),
+            offset: range.start,
+            bytes: vec![0; len],
+            is_superblock: false,
+        };
+        self.pieces.push(piece.read(device)?);
+        Ok(())
+    }
+
+    /// The same of another device: of what this one will be.
+    pub fn on(&self, device: &Arc<dyn Device>, volume: Option<&Volume>) -> io::Result<Self> {
+        let pieces = self.pieces.iter().map(|piece| piece.read(device));
+        let taken = volume.and_then(|volume| on_fresh(volume, device).taken_slots().ok());
+        let beats = self.beats.as_ref().and_then(|(region, _)| {
+            let readings = region.sample(device).ok()?;
+            Some((*region, readings))
+        });
+        Ok(Self { pieces: pieces.collect::<io::Result<_>>()?, taken, beats })
+    }
+
+    /// Compares with what is on the device now; `known` are nodes that may do anything.
+    pub fn compare(
+        &self,
+        device: &Arc<dyn Device>,
+        volume: Option<&Volume>,
+        known: &BTreeSet<u32>,
+    ) -> Result<(), Changed> {
+        self.compare_between(self, device, volume, known)
+    }
+
+    /// The same while this is made `next`: either may be found.
+    pub fn compare_between(
+        &self,
+        next: &Self,
+        device: &Arc<dyn Device>,
+        volume: Option<&Volume>,
+        known: &BTreeSet<u32>,
+    ) -> Result<(), Changed> {
+        for (piece, next) in self.pieces.iter().zip(&next.pieces) {
+            let now = piece.read(device)?;
+            if now != *piece && now != *next {
+                return Err(piece.changed(&now));
+            }
+        }
+        if let Some(volume) = volume {
+            let slots = (self.taken.as_ref(), next.taken.as_ref());
+            compare_slots(slots, volume.taken_slots().ok().as_ref(), known)?;
+        }
+        let Some((region, before)) = &self.beats else { return Ok(()) };
+        let next = next.beats.as_ref().map_or(before, |(_, next)| next);
+        let now = region.sample(device)?;
+        for (node, now) in (0..).zip(&now) {
+            let either = [before, next].map(|readings| readings.get(node as usize));
+            if !known.contains(&node) && !either.contains(&Some(now)) {
+                return Err(Changed::Beat { node });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The slots that are taken, before and after; nothing where that can not be read.
+type Slots<'a> = (Option<&'a Vec<TakenSlot>>, Option<&'a Vec<TakenSlot>>);
+
+fn compare_slots(
+    (before, next): Slots<'_>,
+    now: Option<&Vec<TakenSlot>>,
+    known: &BTreeSet<u32>,
+) -> Result<(), Changed> {
+    let Some(now) = now else {
+        return if before.is_none() || next.is_none() { Ok(()) } else { Err(Changed::SlotMap) };
+    };
+    if before.is_none() && next.is_none() {
+        return Err(Changed::SlotMap);
+    }
+    let nobody = Vec::new();
+    let (before, next) = (before.unwrap_or(&nobody), next.unwrap_or(&nobody));
+    let is_new = |taken: &&TakenSlot| {
+        !known.contains(&taken.node) && !before.contains(taken) && !next.contains(taken)
+    };
+    if let Some(&TakenSlot { slot, node }) = now.iter().find(is_new) {
+        return Err(Changed::SlotTaken { slot, node });
+    }
+    let is_gone = |taken: &&TakenSlot| {
+        !known.contains(&taken.node) && next.contains(taken) && !now.contains(taken)
+    };
+    match before.iter().find(is_gone) {
+        Some(&TakenSlot { slot, node }) => Err(Changed::SlotFreed { slot, node }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,195 @@
+//! The last look before a volume is written: what has changed since the first one is named, and
+//! nothing is written.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ocfs2_format::dinode::Dinode;
+use ocfs2_format::extent::{ExtentFlags, ExtentListHeader, ExtentRec};
+use ocfs2_format::heartbeat::HeartbeatBlock;
+use ocfs2_format::truncate_log::{TruncateLogHeader, TruncateRec};
+use ocfs2_format::{Blkno, Cpos, Structure};
+use ocfs2_testing::damage::{Base, Files, Image, edit_list, recipes};
+use ocfs2_testing::{Run, fixture, program};
+use ocfs2_volume::device::{DeviceOptions, OverlayDevice, open};
+use ocfs2_volume::gate::{Gate, Planned};
+use ocfs2_volume::usage::{State, Usage};
+use ocfs2_volume::{Device, Volume, VolumeOptions};
+
+/// A fixture that can be written to, in memory.
+fn volume() -> (Volume, Arc<dyn Device>) {
+    let device = open(&fixture("clean-4k-o2cb"), &DeviceOptions::default()).unwrap();
+    let device: Arc<dyn Device> = Arc::new(OverlayDevice::new(device, 4096));
+    (Volume::open(Arc::clone(&device), &VolumeOptions::default()).unwrap(), device)
+}
+
+/// What a node does that mounts the volume: slot `slot` is its.
+fn take_slot(volume: &Volume, device: &dyn Device, slot: u16, node: u32) {
+    let inode = volume.system_file("slot_map").unwrap();
+    let first = volume.tree(&inode).unwrap().extents().next().unwrap().unwrap().blkno;
+    let mut block = volume.read_block(first).unwrap();
+    assert!(volume.slot_map_format().set(&mut block, slot, Some(node)));
+    device.write_at(&block, first.0 << volume.block_size().bits()).unwrap();
+}
+
+fn beat(volume: &Volume, device: &dyn Device, node: u8, seq: u64) {
+    let sector = device.sector_size() as usize;
+    let mut bytes = vec![0; sector];
+    let mut block = HeartbeatBlock {
+        hb_seq: seq,
+        hb_node: node,
+        hb_generation: 7,
+        hb_dead_ms: 62_000,
+        ..Default::default()
+    };
+    block.encode(&mut bytes).unwrap();
+    block.hb_cksum = HeartbeatBlock::checksum(&bytes);
+    block.encode(&mut bytes).unwrap();
+    let region = volume.heartbeat_region().unwrap();
+    device.write_at(&bytes, region.offset_bytes + u64::from(node) * sector as u64).unwrap();
+}
+
+#[test]
+fn a_node_that_comes_meanwhile_shuts_the_gate_and_one_that_was_known_does_not() {
+    let (volume, device) = volume();
+    let known = Usage { without_slot: vec![(3, State::Live)], ..Usage::default() };
+    let gate = Gate::of_volume(&volume, &known).unwrap();
+    gate.open(Planned::default()).unwrap();
+    beat(&volume, &device, 3, 1_700_000_000);
+    take_slot(&volume, &device, 0, 3);
+    let pass = gate.open(Planned::default()).unwrap();
+    drop(pass);
+
+    let refused = || gate.open(Planned::default()).err().unwrap().to_string();
+    beat(&volume, &device, 1, 1_700_000_000);
+    assert_eq!(refused(), "node 1 has written its heartbeat meanwhile");
+    take_slot(&volume, &device, 1, 1);
+    assert_eq!(refused(), "node 1 has taken slot 1 meanwhile");
+
+    // One that was there is alive, or was recovered.
+    let gate = Gate::of_volume(&volume, &Usage::default()).unwrap();
+    let refused = || gate.open(Planned::default()).err().unwrap().to_string();
+    gate.open(Planned::default()).unwrap();
+    beat(&volume, &device, 1, 1_700_000_002);
+    assert_eq!(refused(), "node 1 has written its heartbeat meanwhile");
+}
+
+/// Runs `fsck.ocfs2 -fy` on a damaged image, and `meddle` with that while it works out the
+/// repairs; gives what it said and its status.
+fn meddled(image: &Image, meddle: impl FnOnce(&File)) -> (String, Option<i32>) {
+    // It waits when a pipe is full that is not read: room is left for what it says at first.
+    let (mut reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(&vec![b'-'; 65_536 - 700]).unwrap();
+    let (mut errors, error_writer) = std::io::pipe().unwrap();
+    let mut fsck = Command::new(program("fsck.ocfs2"))
+        .args(["-fyv"])
+        .arg(image.path())
+        .stdin(Stdio::null())
+        .stdout(writer)
+        .stderr(error_writer)
+        .spawn()
+        .unwrap();
+    let wchan = format!("/proc/{}/wchan", fsck.id());
+    let start = Instant::now();
+    while !std::fs::read_to_string(&wchan).is_ok_and(|at| at.contains("pipe_write")) {
+        assert!(start.elapsed() < Duration::from_secs(60), "it does not wait");
+        assert_eq!(fsck.try_wait().unwrap(), None, "it did not wait");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    meddle(image.raw());
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    errors.read_to_string(&mut text).unwrap();
+    (text.trim_start_matches('-').to_owned(), fsck.wait().unwrap().code())
+}
+
+#[test]
+fn a_repair_is_not_written_to_a_volume_that_changed_meanwhile() {
+    let recipes = recipes();
+    let recipe = recipes
+        .iter()
+        .find(|recipe| recipe.code == "CLUSTER_ALLOC_BIT" && recipe.found.len() == 1)
+        .expect("there is such a recipe");
+    let offset = |image: &Image| 2_u64 << image.volume().block_size().bits();
+    let flip = |file: &File, at: u64| {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+    };
+    // The UUID: as if there were another volume.
+    let uuid_at = 0xc0 + 0x90;
+    for (what, at) in [("another volume is on the device now", uuid_at), ("superblock", 0x1ff)] {
+        let image = recipe.image();
+        let (at, before) = (offset(&image) + at, image.digest());
+        let (text, status) = meddled(&image, |file| flip(file, at));
+        flip(image.raw(), at);
+        assert!(status == Some(8) && text.contains(what), "{status:?} {text}");
+        assert!(text.contains("nothing was written"), "{text}");
+        assert_eq!(image.digest(), before, "it was written: {text}");
+    }
+    // Nothing else is in the way.
+    let image = recipe.image();
+    let (text, status) = meddled(&image, |_| {});
+    assert_eq!(status, Some(1), "{text}");
+}
+
+/// A journal that is to be recovered, of whose clusters those behind the first are a file's.
+fn journal_over_file() -> Image {
+    let image = Base::Fixture("clean-4k-o2cb").image();
+    let volume = image.volume();
+    let file = image.file();
+    let record = image.first_record(&file);
+    let journal = image.system("journal:0000");
+    // What is freed in the recovery makes that write a transaction.
+    let cluster = image.free_clusters(1);
+    image.mark_cluster(cluster, true);
+    image.edit_dinode(image.system("truncate_log:0000").blkno, |_, id2| {
+        edit_list(id2, |log: &mut TruncateLogHeader, records: &mut [TruncateRec]| {
+            log.tl_used = 1;
+            records[0] = TruncateRec { t_start: cluster.0, t_clusters: 1 };
+        });
+    });
+    let (own, bits) = (volume.journal(0).unwrap().blkno, volume.geometry().bpc_bits());
+    image.edit_dinode(journal.blkno, |dinode, id2| {
+        dinode.set_journal(Dinode::JOURNAL_DIRTY, dinode.journal_recovery_generation());
+        let clusters = dinode.i_clusters;
+        edit_list(id2, |list: &mut ExtentListHeader, records: &mut [ExtentRec]| {
+            list.l_next_free_rec = 3;
+            let (flags, of_file) = (ExtentFlags::empty(), record.e_leaf_clusters());
+            let behind = Blkno(own.0 + (u64::from(of_file + 1) << bits));
+            let rest = (clusters - 1) as u16 - of_file;
+            records[0] = ExtentRec::leaf(Cpos(0), 1, flags, own);
+            records[1] = ExtentRec::leaf(Cpos(1), of_file, flags, record.e_blkno);
+            records[2] = ExtentRec::leaf(Cpos(u32::from(of_file) + 1), rest, flags, behind);
+        });
+    });
+    image
+}
+
+#[test]
+fn a_recovery_does_not_write_over_a_file_that_a_journal_claims() {
+    let expected = Files::of(journal_over_file().path());
+    let run = |image: &Path, options: &[&str]| {
+        Run::new(program("fsck.ocfs2")).args(options).arg(image).output()
+    };
+    let image = journal_over_file();
+    let before = image.digest();
+    let preened = run(image.path(), &["-p"]);
+    assert!(preened.stdout.contains("nothing is written"), "{preened}");
+    assert_eq!((preened.status, image.digest() == before), (4, true), "{preened}");
+
+    let repaired = run(image.path(), &["-fy"]);
+    assert!(repaired.stdout.contains("[DUP_CLUSTERS_SYSFILE_CLONE]"), "{repaired}");
+    assert_eq!(repaired.status, 1, "{repaired}");
+    let lost = expected.lost(&Files::of(image.path()));
+    assert!(lost.is_empty(), "{lost:?} {repaired}");
+    let again = run(image.path(), &["-fn"]);
+    assert_eq!(again.status, 0, "{again}");
+}
