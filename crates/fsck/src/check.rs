@@ -167,6 +167,8 @@ pub struct Outcome {
     pub totals: Totals,
     /// Clusters in use.
     pub clusters_in_use: u64,
+    /// Whether nothing was looked at, since the device ends before the volume.
+    pub is_short: bool,
 }
 
 /// Checks a volume and tells `observer` what is wrong.
@@ -175,6 +177,12 @@ pub struct Outcome {
 /// [`Stop`] if it did not come to its end.
 pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outcome, Stop> {
     let mut state = State::new(observer);
+    // What is missing may come back; what refers to it must not be taken for damage before.
+    if let Some(finding) = start::short_device(context.volume) {
+        state.begin(Pass::Start, 0);
+        state.found(finding);
+        return Ok(Outcome { findings: state.findings, is_short: true, ..Outcome::default() });
+    }
     start::check(context, &mut state);
     let resized = chains::begin(context, &mut state);
     let context = &Context { volume: resized.as_ref().unwrap_or(context.volume), ..*context };
@@ -202,5 +210,6 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
         // Those of the bitmap's own descriptors are not among them, but for the first.
         clusters_in_use: state.clusters.len()
             + u64::from(context.geometry().groups().saturating_sub(1)),
+        is_short: false,
     })
 }

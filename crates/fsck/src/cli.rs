@@ -20,8 +20,9 @@ then it is written, as one transaction through a journal of the volume: interrup
 volume is as it was, or one replay (by this program or a mount) away from being repaired.
 
 A volume that was unmounted cleanly is only checked with -f, or when a check is due: after so \
-many mounts, after so much time, after errors that the kernel noted, after an interrupted \
-resize or change by tunefs.ocfs2, after a crash.
+many mounts, after so much time, after a run that left something, after an interrupted \
+resize or change by tunefs.ocfs2, after a crash, and when something is wrong with what a mount \
+reads: the size of the device, the journals, local allocs, truncate logs and orphan directories.
 
 Who uses the volume is seen on the volume itself: its slot map names the nodes, its heartbeat \
 shows which of them are alive. A live node is named, and the volume left alone. A crashed one \
@@ -80,14 +81,15 @@ pub struct Cli {
     /// Do without a question what is safe: recover after a crash, and repair what can lose
     /// nothing.
     ///
-    /// For what else is found, the exit status is 4.
+    /// Where anything else is found nothing is repaired, it is named, and the exit status is 4, or
+    /// 5 if a slot was recovered. The superblock is marked, so that the next run checks again.
     #[arg(short = 'p', visible_short_alias = 'a', help_heading = "Answers")]
     pub preen: bool,
 
     /// Work out all repairs and prove them, but write nothing.
     ///
     /// The device is opened read-only. What is reported and the exit status are those of the
-    /// same run without this option.
+    /// same run without this option: 1 is what would be corrected, 8 what would be refused.
     #[arg(long, conflicts_with = "no", help_heading = "Answers")]
     pub dry_run: bool,
 
@@ -95,17 +97,27 @@ pub struct Cli {
     #[arg(short = 'f', help_heading = "What to do")]
     pub force: bool,
 
-    /// Save everything that is overwritten to a new file.
+    /// Save everything that is overwritten to a new file, which only its owner can read.
+    ///
+    /// A run that changes nothing but the time of the check leaves no file.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["no", "dry_run"])]
     #[arg(help_heading = "What to do")]
     pub undo_file: Option<PathBuf>,
 
     /// Put back what a run with --undo-file=FILE has overwritten, and do nothing else.
     ///
-    /// Refused if the volume was changed since.
+    /// Refused if the volume was changed since, other than by checks that found nothing, or if the
+    /// file is not whole.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["undo_file", "answer", "dry_run"])]
     #[arg(help_heading = "What to do")]
     pub undo: Option<PathBuf>,
+
+    /// With --undo: put back what there is of a file that was cut.
+    ///
+    /// It is then not known whether that is all that was overwritten: check the volume afterwards.
+    #[arg(long = "force", requires = "undo", conflicts_with = "answer")]
+    #[arg(help_heading = "What to do")]
+    pub undo_cut: bool,
 
     /// Go on, after a question, although other nodes may use the volume.
     ///

@@ -138,6 +138,20 @@ impl Finding {
         Self { otherwise: Some(Box::new(other)), ..self }
     }
 
+    /// The same; `may_lose` says whether the repair may lose something here.
+    #[must_use]
+    pub fn losing(self, may_lose: bool) -> Self {
+        match may_lose {
+            true => Self { repair: self.repair.map(Repair::losing), ..self },
+            false => self,
+        }
+    }
+
+    /// Whether `-p` repairs it: what it does can lose nothing.
+    pub fn is_safe(&self) -> bool {
+        self.code.is_safe() && self.repair.as_ref().is_some_and(|repair| !repair.may_lose())
+    }
+
     /// This one and what is asked after each no.
     pub fn chain(&self) -> impl Iterator<Item = &Self> {
         std::iter::successors(Some(self), |finding| finding.otherwise.as_deref())

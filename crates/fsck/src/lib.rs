@@ -27,6 +27,7 @@ mod inodes;
 mod journals;
 mod links;
 mod memory;
+mod mount_reads;
 mod name_hashes;
 mod parallel;
 mod pass;

@@ -101,7 +101,9 @@ fn links(context: &Context<'_>, state: &mut State<'_>, orphans: &HashSet<Blkno>)
             let repair =
                 Repair::dinode(inode, move |dinode, _| dinode.set_links_count(references, wide));
             let finding = Finding::new(codes::INODE_COUNT, Place::inode(inode), text);
-            findings.push(finding.repaired_by(repair));
+            // A name may be what is missing.
+            let may_lose = facts.links > references;
+            findings.push(finding.repaired_by(repair).losing(may_lose));
         }
     }
     state.found_all(findings);

@@ -34,22 +34,27 @@ pub(crate) struct Recovered {
 }
 
 /// Recovers every slot whose journal is dirty, on `device`, an overlay from which `reopen` opens
-/// the volume. Tells of each slot, when all are through, as `done`.
+/// the volume. Tells of each slot, when all are through. `done` is what becomes of a slot;
+/// `only_whole` leaves those of whose log something would be lost.
 pub(crate) fn recover(
     device: &dyn Device,
     reopen: &dyn Fn() -> Result<Volume, OpenVolumeError>,
     users: &Users,
-    done: SlotOutcome,
+    (done, only_whole): (SlotOutcome, bool),
     interrupt: &Interrupt,
     tell: &mut dyn FnMut(SlotRecord),
 ) -> Result<Recovered, RecoverError> {
     let volume = reopen()?;
     let mut records: Vec<_> =
         (0..volume.max_slots()).map(|slot| record(&volume, slot, users)).collect();
+    if only_whole {
+        records.iter_mut().for_each(|record| keep_damaged(&volume, record));
+    }
     // In memory a node that is alive may be taken for one that has just crashed.
     let wanted = |record: &&SlotRecord| {
         let live = record.node_state == Some("live") && done == SlotOutcome::Recovered;
-        record.state == SlotState::Dirty && !live
+        let is_kept = only_whole && record.problem.is_some();
+        !live && !is_kept && (record.state == SlotState::Dirty || owes(&volume, record))
     };
     let dirty = records.iter().filter(wanted);
     let dirty: Vec<u16> = dirty.map(|record| record.slot).collect();
@@ -68,6 +73,26 @@ pub(crate) fn recover(
     interrupt.check()?;
     let volume = if dirty.is_empty() { volume } else { reopen()? };
     Ok(Recovered { volume, slots: dirty, time })
+}
+
+/// Notes of a slot whose log is damaged that it is left: what is behind the damage would be lost.
+fn keep_damaged(volume: &Volume, record: &mut SlotRecord) {
+    if record.state == SlotState::Dirty
+        && let Ok(replay) = volume.replay(record.slot)
+        && replay.end != LogEnd::Complete
+    {
+        let text =
+            format!("{}; it is not replayed, -p does nothing that may lose something", replay.end);
+        record.problem = Some(text);
+    }
+}
+
+/// Whether a slot that nobody holds has clusters to give back though its journal is clean. No
+/// kernel mounts it with a local alloc that is in use.
+fn owes(volume: &Volume, record: &SlotRecord) -> bool {
+    record.state == SlotState::Clean
+        && record.node.is_none()
+        && volume.leftovers(record.slot).is_ok_and(|leftovers| !leftovers.is_empty())
 }
 
 /// The slot as it is found.
@@ -124,7 +149,10 @@ fn add(record: &mut SlotRecord, recovery: &SlotRecovery, done: SlotOutcome) {
     match &recovery.error {
         None => record.outcome = done,
         Some(RecoveryError::Interrupted) => {}
-        Some(error) => problems.push(error.to_string()),
+        Some(error) => {
+            record.outcome = SlotOutcome::Left;
+            problems.push(error.to_string());
+        }
     }
     if !problems.is_empty() {
         record.problem = Some(problems.join("; "));

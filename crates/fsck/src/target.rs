@@ -60,7 +60,8 @@ pub(crate) struct Source {
 impl Source {
     /// As the command line says.
     pub fn new(cli: &Cli) -> Self {
-        let write = cli.writes();
+        // A dry run is refused what the run would be.
+        let write = cli.mode().repairs();
         let block_size = cli.block_size.and_then(|size| size.0);
         let superblock = match (cli.backup, cli.superblock, block_size) {
             (Some(number), ..) => SuperblockAt::Backup(number),

@@ -286,7 +286,11 @@ pub(crate) fn mount_volume(
     if !told.remount && !mounted {
         notes.extend(dirty_note(kernel, volume, &heartbeat, &dirty));
         if superblock.s_state & STATE_ERROR != 0 {
-            notes.push("the volume is marked as having errors: fsck.ocfs2 -f checks it".to_owned());
+            notes.push(format!(
+                "the volume is marked as having errors: unmount it everywhere, and run \
+                 fsck.ocfs2 -fy {}",
+                shown(&path)
+            ));
         }
     }
 

@@ -3,8 +3,9 @@
 use std::io::Write;
 
 use anyhow::{Context, Result, bail};
-use ocfs2_cli::{Output, Status, confirm, shown};
+use ocfs2_cli::{Output, Status, confirm, print_warning, shown};
 use ocfs2_cluster::RunningCluster;
+use ocfs2_format::superblock::STATE_ERROR;
 use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::find::resolve;
 use ocfs2_volume::gate::{Gate, Planned};
@@ -31,6 +32,12 @@ pub fn run(cli: &Cli) -> Result<Status> {
     let write = !cli.no;
     let options = VolumeOptions { write, strict: write, ..Default::default() };
     let volume = open_volume(cli, write, &options)?;
+    if volume.superblock().s_state & STATE_ERROR != 0 {
+        let device = shown(&cli.device);
+        print_warning(format_args!(
+            "{device}: the volume is marked as having errors: run fsck.ocfs2 -fy {device}"
+        ));
+    }
     update(cli, &volume, &running).with_context(|| shown(&cli.device))?;
     Ok(Status::SUCCESS)
 }

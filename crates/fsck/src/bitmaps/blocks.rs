@@ -1,9 +1,11 @@
 //! The extent allocators: blocks of metadata that are no inodes.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use ocfs2_format::bitmap::BitmapMut;
 use ocfs2_format::dx::DxRoot;
+use ocfs2_format::extent::ExtentBlock;
 use ocfs2_format::refcount::RefcountBlock;
 use ocfs2_format::xattr::XattrBlock;
 
@@ -13,9 +15,12 @@ use crate::codes::{Code, chains as codes};
 use crate::collected::{BlockClaim, BlockUse};
 use crate::repair::{Repair, directory, share};
 use crate::suballocs::{Bit, Group, Suballoc};
-use crate::{Finding, Place};
+use crate::{Context, Finding, Place};
 
-pub(super) fn check(state: &mut State<'_>) {
+/// Unused blocks of a finding that are looked at for what they hold.
+const LOOKED_AT: u32 = 64;
+
+pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
     let mut claims = state.blocks.clone();
     claims.sort_by_key(|claim| claim.blkno);
     let mut findings = Vec::new();
@@ -46,7 +51,8 @@ pub(super) fn check(state: &mut State<'_>) {
     }
     for (index, group) in (0..).zip(state.suballocs.groups()) {
         if matches!(group.suballoc, Suballoc::Extents(_)) {
-            compare(group, used.remove(&index), state.incomplete, &mut findings);
+            let used = used.remove(&index);
+            compare(context, group, used, state.incomplete, &mut findings);
         }
     }
     state.found_all(findings);
@@ -129,7 +135,13 @@ fn restamp(claim: &BlockClaim, slot: u16, at: Bit, group: &Group) -> Repair {
 }
 
 /// Compares the bitmap of a group with what is used of it.
-fn compare(group: &Group, used: Option<Vec<u8>>, incomplete: bool, findings: &mut Vec<Finding>) {
+fn compare(
+    context: &Context<'_>,
+    group: &Group,
+    used: Option<Vec<u8>>,
+    incomplete: bool,
+    findings: &mut Vec<Finding>,
+) {
     let bits = group.bits as usize;
     let mut expected = used.unwrap_or_else(|| vec![0; bits.div_ceil(8)]);
     let mut map = BitmapMut::new(&mut expected, bits);
@@ -162,6 +174,23 @@ fn compare(group: &Group, used: Option<Vec<u8>>, incomplete: bool, findings: &mu
         let (blkno, bits, set) = (group.blkno, wrong.start..wrong.end, !wrong.is_set);
         let repair = Repair::new(move |editor| editor.change_bits(blkno, &bits, set));
         let finding = Finding::new(codes::EXTENT_ALLOC_BIT, place, format!("{what} {how}"));
-        findings.push(finding.repaired_by(repair));
+        let may_lose = wrong.is_set && holds_metadata(context, group, wrong.start..wrong.end);
+        findings.push(finding.repaired_by(repair).losing(may_lose));
     }
+}
+
+/// Whether some of the blocks look as if they were in use: what led to them may be damaged.
+fn holds_metadata(context: &Context<'_>, group: &Group, bits: Range<u32>) -> bool {
+    let signatures = [
+        ExtentBlock::SIGNATURE,
+        XattrBlock::SIGNATURE,
+        DxRoot::SIGNATURE,
+        RefcountBlock::SIGNATURE,
+    ];
+    let looks_used = |bit| {
+        let block = group.block_of_bit(bit).map(|blkno| context.volume.read_block(blkno));
+        let Some(Ok(block)) = block else { return true };
+        signatures.iter().any(|signature| block.starts_with(signature))
+    };
+    bits.len() > LOOKED_AT as usize || bits.into_iter().any(looks_used)
 }

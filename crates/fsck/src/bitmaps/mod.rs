@@ -38,7 +38,7 @@ pub(crate) fn hides(code: &Code) -> bool {
 /// # Errors
 /// [`Stop`].
 pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), Stop> {
-    blocks::check(state);
+    blocks::check(context, state);
     clusters::check(context, state)
 }
 

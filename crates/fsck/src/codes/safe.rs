@@ -1,12 +1,14 @@
 //! What is repaired without a question by `-p`: nothing of it can lose anything.
+//!
+//! Not here is what looks as harmless and is not: a number of clusters or a size may be what is
+//! left of a lost extent, and where a backup of the superblock belongs there may be a file. Some of
+//! these codes lose nothing in most places only: see `Finding::losing`.
 
 use super::Code;
 
-/// The names, in alphabetical order: counts, copies, checksums and bits that follow from what
-/// else is there.
+/// The names, in alphabetical order: counts, links and bits that follow from what else is there.
+/// Bits are cleared only where everything was read that could lead to what they stand for.
 const SAFE: &[&str] = &[
-    "BACKUP_SUPERBLOCK_MISSING",
-    "BACKUP_SUPERBLOCK_STALE",
     "CHAIN_BITS",
     "CHAIN_GROUP_BITS",
     "CHAIN_I_CLUSTERS",
@@ -19,13 +21,10 @@ const SAFE: &[&str] = &[
     "GROUP_FREE_BITS",
     "GROUP_FREE_BITS_LOW",
     "INODE_ALLOC_REPAIR",
-    "INODE_CLUSTERS",
     "INODE_COUNT",
     "INODE_LAST_EB",
     "INODE_ORPHANED",
-    "INODE_SPARSE_SIZE",
     "JOURNAL_ABORTED",
-    "JOURNAL_DIRTY",
     "ORPHAN_FLAG",
     "QUOTA_LOCAL_DIRTY",
     "QUOTA_USAGE",
@@ -35,7 +34,7 @@ const SAFE: &[&str] = &[
 ];
 
 impl Code {
-    /// Whether `-p` repairs it.
+    /// Whether its repair loses nothing, unless a finding says so: see `Finding::is_safe`.
     pub fn is_safe(&self) -> bool {
         SAFE.binary_search(&self.name).is_ok()
     }

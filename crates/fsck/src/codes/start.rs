@@ -55,7 +55,7 @@ codes! {
         pass: Start,
         default: No,
         condition: "the device ends before the volume does",
-        repair: "go on with what there is",
+        repair: "nothing; make the device as long as it was, nothing else is checked before",
     }
     BACKUP_SUPERBLOCK_MISSING {
         pass: Start,

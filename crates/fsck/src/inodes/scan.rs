@@ -114,7 +114,7 @@ fn one(
     let is_set = group.bitmap().get(at.bit as usize);
     let state = state(context, blkno, block, is_set, out);
     if (state != State::Free) != is_set {
-        bits.push(at.bit, is_set);
+        bits.push(at.bit, is_set, is_set && !was_deleted(blkno, block));
     }
     if state != State::InUse {
         return;
@@ -171,20 +171,34 @@ fn state(
     State::InUse
 }
 
-/// Bits that do not agree with their inodes, as ranges.
+/// Whether that is an inode as a deletion leaves it. Anything else may be one that was damaged.
+fn was_deleted(blkno: Blkno, block: &[u8]) -> bool {
+    let Ok(dinode) = Dinode::decode(block) else { return false };
+    dinode.i_signature == Dinode::SIGNATURE
+        && dinode.i_blkno == blkno
+        && !dinode.flags().contains(InodeFlags::VALID)
+        && dinode.i_dtime != 0
+        && (dinode.i_links_count, dinode.i_links_count_hi) == (0, 0)
+}
+
+/// Bits that do not agree with their inodes, as ranges: beginning, end, whether they are set, and
+/// whether that what they stand for may be lost when they are changed.
 #[derive(Debug, Default)]
-struct BitFindings(Vec<(u32, u32, bool)>);
+struct BitFindings(Vec<(u32, u32, bool, bool)>);
 
 impl BitFindings {
-    fn push(&mut self, bit: u32, is_set: bool) {
+    fn push(&mut self, bit: u32, is_set: bool, may_lose: bool) {
         match self.0.last_mut() {
-            Some((_, end, set)) if *end == bit && *set == is_set => *end += 1,
-            _ => self.0.push((bit, bit + 1, is_set)),
+            Some((_, end, set, loses)) if *end == bit && *set == is_set => {
+                *end += 1;
+                *loses |= may_lose;
+            }
+            _ => self.0.push((bit, bit + 1, is_set, may_lose)),
         }
     }
 
     fn report(self, group: &Group, out: &mut Collected) {
-        for (start, end, is_set) in self.0 {
+        for (start, end, is_set, may_lose) in self.0 {
             let first = group.block_of_bit(start).unwrap_or(group.blkno);
             let what = match end - start {
                 1 => format!("inode {first} is"),
@@ -196,7 +210,7 @@ impl BitFindings {
             let (blkno, bits) = (group.blkno, start..end);
             let repair = Repair::new(move |editor| editor.change_bits(blkno, &bits, !is_set));
             let finding = Finding::new(codes::INODE_ALLOC_REPAIR, Place::inode(first), text);
-            out.found(finding.repaired_by(repair));
+            out.found(finding.repaired_by(repair).losing(may_lose));
         }
     }
 }

@@ -59,8 +59,8 @@ pub(super) struct Answers<'a> {
     pub all: HashSet<&'static str>,
     /// That nobody can be asked was said.
     pub nobody: bool,
-    /// Something was found that is not repaired without a person.
-    pub refused: bool,
+    /// What was found first that `-p` does not repair.
+    pub refused: Option<String>,
     /// When the first check had ended and repairs began.
     pub first_done: Option<Instant>,
 }
@@ -181,10 +181,13 @@ impl Judge for Answers<'_> {
         let answer = match self.mode {
             Mode::ReadOnly => false,
             Mode::Yes => can_be,
-            Mode::Preen => can_be && finding.code.is_safe(),
+            // With one that is not, nothing is repaired.
+            Mode::Preen => self.refused.is_none() && finding.is_safe(),
             Mode::Interactive => can_be && self.ask(finding),
         };
-        self.refused |= !answer;
+        if self.mode == Mode::Preen && !answer && self.refused.is_none() {
+            self.refused = Some(format!("[{}] {}", finding.code, finding.text));
+        }
         // The terminal shows what was asked and answered there.
         let shown =
             self.mode == Mode::Interactive && can_be && io::stdin().is_terminal() && is_terminal();
@@ -193,6 +196,10 @@ impl Judge for Answers<'_> {
             false => self.report.asked(pass, finding, answer),
         }
         answer
+    }
+
+    fn stops(&self) -> bool {
+        self.refused.is_some()
     }
 }
 

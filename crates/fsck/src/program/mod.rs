@@ -2,6 +2,7 @@
 
 mod answers;
 mod layers;
+mod mark;
 mod repairs;
 mod undo;
 
@@ -14,6 +15,7 @@ use ocfs2_cli::encode::json_path;
 use ocfs2_cli::{Interrupt, Interrupted, Status, causes, print_error, print_warning, shown};
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, Stack};
 use ocfs2_volume::device::CountingDevice;
+use ocfs2_volume::device::holders::Holder;
 use ocfs2_volume::find::resolve;
 use ocfs2_volume::gate::Gate;
 use ocfs2_volume::{Device, OpenVolumeError, Volume};
@@ -25,11 +27,14 @@ use crate::memory::Shares;
 use crate::recover::{RecoverError, recover};
 use crate::report::{
     End, FindingOutcome, FindingRecord, ProgressOut, Record, Report, SlotOutcome, SlotRecord,
-    SlotState, Start, Stopwatch, Summary, VolumeRecord,
+    Start, Stopwatch, Summary, VolumeRecord,
 };
+use crate::start::short_device;
 use crate::target::{self, Source};
 use crate::users::{Consent, Users};
-use crate::{Context, Finding, Found, NameHashes, Observer, Options, Pass, Place, Stop, check};
+use crate::{
+    Context, Finding, Found, NameHashes, Observer, Options, Pass, Place, Stop, check, mount_reads,
+};
 use layers::Layers;
 
 /// What the exit status is made of, as fsck(8) has it.
@@ -75,6 +80,7 @@ pub fn run(cli: &Cli) -> Result<Status> {
         mode: cli.mode(),
     }));
     let result = run.all();
+    run.finish_saving();
     run.finish(result)
 }
 
@@ -96,6 +102,8 @@ struct Run<'a> {
     early: u64,
     /// Whether anything was written to the volume.
     written: bool,
+    /// What is overwritten is saved here.
+    saving: Option<undo::Saving>,
 }
 
 impl<'a> Run<'a> {
@@ -109,6 +117,7 @@ impl<'a> Run<'a> {
             slots_left: 0,
             early: 0,
             written: false,
+            saving: None,
         }
     }
 
@@ -131,6 +140,7 @@ impl<'a> Run<'a> {
         let volume = source.open(&device)?;
         let users = self.users(&volume, &interrupt)?;
         interrupt.check()?;
+        self.refuse_as_if_written(&opened.holders)?;
         for holder in &opened.holders {
             print_warning(format_args!("{}: {holder}", shown(&self.cli.device)));
         }
@@ -158,9 +168,33 @@ impl<'a> Run<'a> {
         }
         let mounted_here = !opened.holders.is_empty();
         let mut layers = Layers::new(device, gate, &volume, self.changes_bytes());
-        self.restore_tops(&layers, &source, &mut progress, &interrupt)?;
-        let volume = self.recover(&mut layers, &source, &users, mounted_here, &interrupt)?;
-        self.check(&layers, &source, &volume, &mut progress, &interrupt)
+        let volume = match short_device(&volume) {
+            // What is missing may come back: nothing is done but to say so.
+            Some(_) => {
+                let device: Arc<dyn Device> = layers.recovered.clone();
+                source.open(&device)?
+            }
+            None => {
+                self.restore_tops(&layers, &source, &mut progress, &interrupt)?;
+                self.recover(&mut layers, &source, &users, mounted_here, &interrupt)?
+            }
+        };
+        let checked = self.check(&layers, &source, &users, &volume, &mut progress, &interrupt);
+        if checked.is_err() && self.written {
+            // What a crash left beyond its journals was not looked for.
+            self.mark_by_itself(&layers, &source);
+        }
+        checked
+    }
+
+    /// A dry run is refused what the run would be.
+    fn refuse_as_if_written(&self, holders: &[Holder]) -> Result<()> {
+        match holders {
+            [first, ..] if self.cli.dry_run => {
+                bail!("{first}; it would not be written to while it is, -n checks it read-only")
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What everything that is written goes through. A lock on the cluster has to be taken
@@ -211,7 +245,8 @@ impl<'a> Run<'a> {
     }
 
     fn users(&self, volume: &Volume, interrupt: &Interrupt) -> Result<Users> {
-        let users = match Users::find(volume, self.writes(), interrupt) {
+        let repairs = self.cli.mode().repairs();
+        let users = match Users::find(volume, repairs, interrupt) {
             Ok(users) => users,
             // Nobody but this machine uses it; what can not be read is for the check to tell.
             Err(_) if volume.superblock().stack() == Stack::Local => Users::default(),
@@ -220,7 +255,7 @@ impl<'a> Run<'a> {
                 ..Users::default()
             },
         };
-        if !self.writes() && users.consent() != Consent::Given {
+        if !repairs && users.consent() != Consent::Given {
             print_warning(format_args!("{}: {}", shown(&self.cli.device), users.describe()));
         }
         Ok(users)
@@ -230,7 +265,7 @@ impl<'a> Run<'a> {
     /// what it would take.
     fn ask_consent(&mut self, users: &Users, interrupt: &Interrupt) -> Result<()> {
         let (needed, who) = (users.consent(), users.describe());
-        if !self.writes() || needed == Consent::Given {
+        if !self.cli.mode().repairs() || needed == Consent::Given {
             return Ok(());
         }
         if !self.cli.ignore_nodes {
@@ -272,12 +307,13 @@ impl<'a> Run<'a> {
                 slot.node_state = Some("live");
             }
             // The journal of a node that is alive has to be dirty.
-            let in_order = slot.state == SlotState::Clean || slot.node_state == Some("live");
+            let in_order = slot.node_state == Some("live");
             // What is lost, or was left of a slot that is recovered otherwise.
             self.bits.left |= slot.problem.is_some() && !in_order && !self.cli.mode().repairs();
             match slot.outcome {
                 SlotOutcome::None => {}
                 SlotOutcome::Recovered => self.slots_recovered += 1,
+                SlotOutcome::RecoveredInMemory if self.cli.dry_run => self.slots_recovered += 1,
                 SlotOutcome::RecoveredInMemory | SlotOutcome::Left if in_order => {}
                 SlotOutcome::RecoveredInMemory | SlotOutcome::Left => self.slots_left += 1,
             }
@@ -296,7 +332,8 @@ impl<'a> Run<'a> {
                 self.report.concluded(&record);
             }
         };
-        let recovered = recover(&device, &reopen, users, done, interrupt, &mut tell);
+        let is_preen = self.cli.mode() == Mode::Preen;
+        let recovered = recover(&device, &reopen, users, (done, is_preen), interrupt, &mut tell);
         // What repairs make of it is seen when they are made.
         let found = self.report.findings() - self.early;
         self.bits.left |= !self.cli.mode().repairs() && self.slots_left + found > 0;
@@ -313,6 +350,7 @@ impl<'a> Run<'a> {
         &mut self,
         layers: &Layers,
         source: &Source,
+        users: &Users,
         volume: &Volume,
         progress: &mut ProgressOut,
         interrupt: &Interrupt,
@@ -329,7 +367,13 @@ impl<'a> Run<'a> {
             Due::Later(_) if volume.found_superblock().blkno != SUPERBLOCK_BLKNO => {
                 Due::Now("was opened by a backup of its superblock".to_owned())
             }
-            due => due,
+            Due::Later(when) => {
+                let options = self.options();
+                let context = Context { volume, options: &options, interrupt };
+                let wrong = mount_reads::wrong(&context, |slot| users.slots.contains_key(&slot));
+                wrong.map_or(Due::Later(when), Due::Now)
+            }
+            due @ Due::Now(_) => due,
         };
         let mut summary = Summary::default();
         match due {
@@ -391,6 +435,7 @@ impl<'a> Run<'a> {
             Ok(outcome) => {
                 summary.set_outcome(&outcome, volume.geometry());
                 self.note_name_hashes(summary);
+                self.advise(summary);
                 Ok(())
             }
             Err(Stop::Interrupted) => Err(Interrupted.into()),
@@ -409,6 +454,7 @@ impl<'a> Run<'a> {
         summary.findings = self.report.findings();
         summary.codes = std::mem::take(&mut self.report.counts);
         (summary.slots_recovered, summary.slots_left) = (self.slots_recovered, self.slots_left);
+        summary.dry_run = self.cli.dry_run;
         summary.passes = self.watch.passes().to_vec();
         summary.seconds = self.watch.seconds();
         (summary.read_bytes, summary.reads) = self.watch.read();

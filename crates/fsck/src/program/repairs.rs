@@ -6,15 +6,13 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use ocfs2_cli::{Interrupt, Interrupted, shown};
-use ocfs2_format::Structure;
-use ocfs2_format::dinode::Dinode;
-use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SuperBlock};
+use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
 use ocfs2_volume::{Device, Volume};
 
+use super::Run;
 use super::answers::Answers;
 use super::layers::{Collision, Layers, Overlay, empty_moved_logs};
-use super::{Run, now};
-use crate::cli::Mode;
+use super::mark::{keep_mark, mark, stamp};
 use crate::codes::journals;
 use crate::repair::Terms;
 use crate::repair::commit::{Written, commit};
@@ -50,19 +48,27 @@ impl Run<'_> {
         }
         summary.set_outcome(&plan.outcome, volume.geometry());
         self.note_name_hashes(summary);
-        let refused = self.refuse(layers, collision.as_ref(), &mut plan);
-        self.conclude(&plan, summary);
-        if refused {
+        if self.refuse(layers, collision.as_ref(), &mut plan) {
+            self.conclude(&plan, summary);
             self.bits.left = true;
             return Ok(());
         }
         self.slots_left = self.slots_still_left(volume, &overlay);
-        if summary.left == 0 {
+        keep_mark(&mut plan, self.slots_left);
+        self.conclude(&plan, summary);
+        self.advise(summary);
+        let is_left = summary.left + self.slots_left > 0;
+        // Where there is no room for changes the mark is made by itself.
+        let is_marked = is_left && mark(volume, &overlay).is_ok();
+        if !is_left {
             stamp(volume, &overlay).context("the superblock can not be updated")?;
         }
         interrupt.check()?;
         summary.written =
             self.write(layers, volume, &overlay, &plan, collision.as_ref(), interrupt)?;
+        if is_left && !is_marked {
+            self.mark_by_itself(layers, source);
+        }
         self.bits.corrected |= summary.corrected > 0 || plan.is_changed || self.slots_recovered > 0;
         self.bits.left |= summary.left + self.slots_left > 0;
         Ok(())
@@ -126,7 +132,7 @@ impl Run<'_> {
             round: 0,
             all: HashSet::new(),
             nobody: false,
-            refused: false,
+            refused: None,
             first_done: None,
         }
     }
@@ -144,7 +150,7 @@ impl Run<'_> {
         let mut answers = self.answers(progress, interrupt);
         let made = plan(&|| source.open(&overlaid), &options, interrupt, &mut answers);
         let first_done: Option<Instant> = answers.first_done;
-        let refused = answers.refused;
+        let refused = answers.refused.take();
         progress.finish();
         self.watch.end();
         let plan = made.map_err(|err| match err {
@@ -153,10 +159,14 @@ impl Run<'_> {
         })?;
         summary.rounds = plan.rounds;
         summary.proof_seconds = first_done.map_or(0.0, |since| since.elapsed().as_secs_f64());
-        if refused && self.cli.mode() == Mode::Preen {
+        if let Some(refused) = refused
+            && !plan.outcome.is_short
+        {
+            overlay.clear();
             let device = shown(&self.cli.device);
             self.report.note(&format!(
-                "{device}: UNEXPECTED INCONSISTENCY; RUN fsck.ocfs2 MANUALLY (without -p)"
+                "{device}: UNEXPECTED INCONSISTENCY; RUN fsck.ocfs2 MANUALLY (without -p). \
+                 -p repairs only what can lose nothing, and nothing because of {refused}"
             ));
         }
         if plan.gave_up {
@@ -184,7 +194,7 @@ impl Run<'_> {
             record.problem = planned.problem.as_deref().filter(|_| !planned.is_repaired);
             self.report.concluded(&record);
             let why = match (planned.problem.as_deref(), planned.answer) {
-                _ if planned.is_repaired => continue,
+                _ if planned.is_repaired || plan.outcome.is_short => continue,
                 (Some(problem), _) => problem,
                 (None, true) => "it is still there",
                 (None, false) => continue,
@@ -272,19 +282,4 @@ fn untrusted(volume: &Volume, plan: &Plan) -> HashSet<u16> {
         slots.extend((0..volume.max_slots()).filter(of_journal));
     }
     slots
-}
-
-/// The volume was proven to be sound: the superblock is to say so.
-fn stamp(volume: &Volume, overlay: &Overlay) -> Result<()> {
-    let overlaid: Arc<dyn Device> = overlay.clone();
-    let volume = volume.on(overlaid);
-    let mut block = volume.read_block(SUPERBLOCK_BLKNO)?;
-    let part = block.get_mut(Dinode::ID2_OFFSET..).unwrap_or_default();
-    let mut superblock = SuperBlock::decode(part)?;
-    superblock.s_errors = 0;
-    superblock.s_mnt_count = 0;
-    superblock.s_lastcheck = now();
-    superblock.encode(part)?;
-    volume.write_metadata(SUPERBLOCK_BLKNO, &block, Dinode::CHECK_OFFSET)?;
-    Ok(())
 }

@@ -4,59 +4,108 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use ocfs2_cli::{Interrupt, human_size, shown};
+use ocfs2_cli::{Interrupt, human_size, print_error, print_warning, shown};
 use ocfs2_volume::device::UndoDevice;
-use ocfs2_volume::device::undo::Undo;
+use ocfs2_volume::device::undo::{Undo, UndoError};
 use ocfs2_volume::gate::{Gate, Planned};
 use ocfs2_volume::{Device, Volume};
 
 use super::Run;
 use crate::target::{self, Source};
 
+/// The device, with what is overwritten saved.
+pub(super) type Saving = Arc<UndoDevice<Arc<dyn Device>>>;
+
 impl Run<'_> {
     /// The device, with what is overwritten saved if that was asked for.
     pub(super) fn saved(
-        &self,
+        &mut self,
         device: Arc<dyn Device>,
         volume: &Volume,
     ) -> Result<Arc<dyn Device>> {
         let Some(path) = &self.cli.undo_file else { return Ok(device) };
         let uuid = volume.superblock().s_uuid;
         let unit = volume.block_size().bytes();
-        let saved = UndoDevice::create(device, path, uuid, unit)
+        let saving = UndoDevice::create(device, path, uuid, unit)
             .with_context(|| format!("undo file {}", shown(path)))?;
-        Ok(Arc::new(saved))
+        let saving = Arc::new(saving);
+        self.saving = Some(Arc::clone(&saving));
+        Ok(saving)
+    }
+
+    /// Ends the undo file, however the run went.
+    pub(super) fn finish_saving(&mut self) {
+        let Some(saving) = self.saving.take() else { return };
+        let path = shown(self.cli.undo_file.as_deref().unwrap_or(Path::new("")));
+        match saving.finish() {
+            Ok(true) => {}
+            Ok(false) => {
+                let text = format!("Nothing was overwritten: there is no undo file {path}.");
+                self.report.note(&text);
+            }
+            Err(err) => {
+                print_error(&anyhow::Error::new(err).context(format!("undo file {path}")));
+                self.bits.failed = true;
+            }
+        }
     }
 
     /// Puts back what an earlier run has overwritten.
     pub(super) fn undo(&mut self, path: &Path, interrupt: &Interrupt) -> Result<()> {
-        let undo = Undo::read(path)?;
+        let undo = self.undo_file(path)?;
         let opened = target::open_device(self.cli)?;
-        let gate = self.undo_gate(&opened.device, interrupt)?;
+        let gate = self.undo_gate(&opened.device, &undo, interrupt)?;
         undo.apply(&gate.open(Planned::default())?)?;
-        if undo.bytes() == 0 {
-            bail!("{}: nothing was overwritten", shown(path));
-        }
-        self.bits.corrected = true;
-        let (bytes, device) = (human_size(undo.bytes()), shown(&self.cli.device));
-        self.report.note(&format!("{device}: {bytes} put back as they were before."));
+        let device = shown(&self.cli.device);
+        self.report.note(&match undo.bytes() {
+            0 => format!("{device}: there is nothing to be put back."),
+            bytes => format!("{device}: {} put back as they were before.", human_size(bytes)),
+        });
         Ok(())
     }
 
-    /// The gate of a volume that may be as damaged as it was left, if its users agree.
-    fn undo_gate(&mut self, device: &Arc<dyn Device>, interrupt: &Interrupt) -> Result<Gate> {
+    /// The gate of the volume that was overwritten, if its users agree. Its superblock, or a backup
+    /// where that cannot be used, says that it is the same.
+    fn undo_gate(
+        &mut self,
+        device: &Arc<dyn Device>,
+        undo: &Undo,
+        interrupt: &Interrupt,
+    ) -> Result<Gate> {
         let source = Source::new(self.cli);
-        let volume = source.open(device).or_else(|err| match source.by_backup(device, &err) {
-            Some((_, other)) => other.open(device),
-            None => Err(err),
-        });
-        let Ok(volume) = volume else {
-            // Whose slot map can not be found nobody has mounted.
-            return Ok(Gate::of_device(Arc::clone(device)).at(&self.cli.device));
-        };
+        let volume = source.open(device).or_else(|err| {
+            let backup = source.by_backup(device, &err);
+            backup.ok_or(err).and_then(|(_, source)| source.open(device))
+        })?;
+        let mut other = volume.superblock().clone();
+        other.s_uuid = undo.uuid();
+        let (found, expected) = (volume.superblock().uuid(), other.uuid());
+        if found != expected {
+            bail!("is another volume: its UUID is {found}, that of the undo file {expected}");
+        }
         let users = self.users(&volume, interrupt)?;
         let gate = self.gate(&volume, &users)?;
         self.ask_consent(&users, interrupt)?;
         Ok(gate)
+    }
+
+    fn undo_file(&self, path: &Path) -> Result<Undo> {
+        if !self.cli.undo_cut {
+            return Undo::read(path).map_err(|err| match err {
+                err @ UndoError::Cut { .. } => anyhow::anyhow!(
+                    "{err}, so that it may not have everything that was overwritten; --force puts \
+                     back what it has"
+                ),
+                err => err.into(),
+            });
+        }
+        let undo = Undo::read_beginning(path)?;
+        if let Some(why) = undo.missing() {
+            print_warning(format_args!(
+                "{}: is cut: {why}; what it has is put back, what was overwritten later is not",
+                shown(path)
+            ));
+        }
+        Ok(undo)
     }
 }

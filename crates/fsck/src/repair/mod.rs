@@ -71,6 +71,8 @@ struct Inner {
     when: When,
     /// Of several repairs with the same one is made in a round.
     key: Option<Key>,
+    /// Whether it may lose something where others of its kind lose nothing.
+    may_lose: bool,
     change: Box<Change>,
 }
 
@@ -106,7 +108,12 @@ impl Repair {
     pub fn new(
         change: impl Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync + 'static,
     ) -> Self {
-        Self(Arc::new(Inner { when: When::Now, key: None, change: Box::new(change) }))
+        Self(Arc::new(Inner {
+            when: When::Now,
+            key: None,
+            may_lose: false,
+            change: Box::new(change),
+        }))
     }
 
     /// A repair of what the check needs to see the volume at all: no other is made before it. If
@@ -114,7 +121,12 @@ impl Repair {
     pub fn first(
         change: impl Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync + 'static,
     ) -> Self {
-        Self(Arc::new(Inner { when: When::First, key: None, change: Box::new(change) }))
+        Self(Arc::new(Inner {
+            when: When::First,
+            key: None,
+            may_lose: false,
+            change: Box::new(change),
+        }))
     }
 
     /// The same for the `number`th of some structures, made once in a round.
@@ -124,7 +136,7 @@ impl Repair {
         change: impl Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync + 'static,
     ) -> Self {
         let key = Some((structure, number));
-        Self(Arc::new(Inner { when: When::First, key, change: Box::new(change) }))
+        Self(Arc::new(Inner { when: When::First, key, may_lose: false, change: Box::new(change) }))
     }
 
     /// A repair that mends the `number`th of some structures as a whole, whatever is wrong with it:
@@ -135,7 +147,7 @@ impl Repair {
         change: impl Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync + 'static,
     ) -> Self {
         let key = Some((structure, number));
-        Self(Arc::new(Inner { when: When::Now, key, change: Box::new(change) }))
+        Self(Arc::new(Inner { when: When::Now, key, may_lose: false, change: Box::new(change) }))
     }
 
     /// The same, made when there is nothing else to do: see [`Repair::when_sound`].
@@ -145,7 +157,7 @@ impl Repair {
         change: impl Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync + 'static,
     ) -> Self {
         let key = Some((structure, number));
-        Self(Arc::new(Inner { when: When::Sound, key, change: Box::new(change) }))
+        Self(Arc::new(Inner { when: When::Sound, key, may_lose: false, change: Box::new(change) }))
     }
 
     /// A repair that takes clusters, blocks or inodes, or that would lose something which
@@ -153,7 +165,12 @@ impl Repair {
     pub fn when_sound(
         change: impl Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync + 'static,
     ) -> Self {
-        Self(Arc::new(Inner { when: When::Sound, key: None, change: Box::new(change) }))
+        Self(Arc::new(Inner {
+            when: When::Sound,
+            key: None,
+            may_lose: false,
+            change: Box::new(change),
+        }))
     }
 
     /// Changes the bytes of a block whose block check is at `check_offset`, if it has one.
@@ -193,6 +210,18 @@ impl Repair {
     /// Writes a block again as it is read, with a right block check.
     pub fn block_check(blkno: Blkno, check_offset: usize) -> Self {
         Self::block(blkno, Some(check_offset), |_| {})
+    }
+
+    /// The same, which may lose something here.
+    #[must_use]
+    pub(crate) fn losing(self) -> Self {
+        let (when, key) = (self.0.when, self.0.key);
+        let change: Box<Change> = Box::new(move |editor| (self.0.change)(editor));
+        Self(Arc::new(Inner { when, key, may_lose: true, change }))
+    }
+
+    pub(crate) fn may_lose(&self) -> bool {
+        self.0.may_lose
     }
 
     fn when(&self) -> When {

@@ -26,6 +26,10 @@ pub trait Judge {
     fn progress(&mut self, _done: u64) {}
     /// Whether that is to be repaired. Asked once about each finding.
     fn answer(&mut self, found: Found<'_>) -> bool;
+    /// Whether nothing is to be repaired any more, whatever the answers were.
+    fn stops(&self) -> bool {
+        false
+    }
 }
 
 /// A finding, and what came of it.
@@ -52,6 +56,8 @@ pub struct Plan {
     pub rounds: u32,
     /// Whether there were more repairs to be made than in [`MAX_ROUNDS`].
     pub gave_up: bool,
+    /// Whether the judge stopped it: nothing is repaired, and the overlay is of no use.
+    pub is_stopped: bool,
     /// Whether anything was changed.
     pub is_changed: bool,
     /// What the last check came to.
@@ -99,6 +105,9 @@ pub fn plan(
         let volume_shows = outcome.totals.name_hashes.most();
         let hashing = Hashing { demanded: options.name_hash, volume: volume_shows };
         let Planner { accepted, prepares, .. } = planner;
+        if judge.stops() {
+            return Ok(answers.stopped(round, outcome));
+        }
         let gave_up = round > MAX_ROUNDS + prepared;
         let made = match gave_up {
             true => None,
@@ -116,7 +125,9 @@ pub fn plan(
             }
             None => {
                 let findings = answers.conclude(round);
-                return Ok(Plan { findings, rounds: round, gave_up, is_changed, outcome });
+                let is_stopped = false;
+                let rounds = round;
+                return Ok(Plan { findings, rounds, gave_up, is_stopped, is_changed, outcome });
             }
             Some(When::First) => prepared = (prepared + 1).min(MAX_ROUNDS),
             Some(_) => {}
@@ -242,6 +253,13 @@ struct Answers {
 }
 
 impl Answers {
+    /// Nothing was repaired.
+    fn stopped(self, rounds: u32, outcome: Outcome) -> Plan {
+        let mut findings = self.all;
+        findings.iter_mut().for_each(|planned| planned.answer = false);
+        Plan { findings, rounds, gave_up: false, is_stopped: true, is_changed: false, outcome }
+    }
+
     fn conclude(self, last: u32) -> Vec<Planned> {
         let Self { mut all, last_seen, problem, .. } = self;
         for (planned, seen) in all.iter_mut().zip(last_seen) {

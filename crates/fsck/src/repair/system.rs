@@ -11,7 +11,7 @@ use ocfs2_format::heartbeat::MAX_NODES;
 use ocfs2_format::journal::{JournalIncompat, JournalSuperblock, MIN_JOURNAL_BYTES};
 use ocfs2_format::local_alloc::LocalAlloc;
 use ocfs2_format::slot_map::SlotMapFormat;
-use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SuperBlock};
+use ocfs2_format::superblock::{STATE_ERROR, SUPERBLOCK_BLKNO, SuperBlock};
 use ocfs2_format::truncate_log::{TruncateLog, TruncateLogHeader};
 use ocfs2_format::{Blkno, Cluster, Structure};
 use ocfs2_volume::allocator::Suballocated;
@@ -59,6 +59,7 @@ pub fn backup(blkno: Blkno) -> Repair {
                 let marks = Incompat::RESIZE_INPROG | Incompat::TUNEFS_INPROG;
                 superblock.s_feature_incompat &= !marks.bits();
                 superblock.s_tunefs_flag = 0;
+                superblock.s_state &= !STATE_ERROR;
                 let _ = superblock.encode(bytes);
             }
         })

@@ -164,6 +164,9 @@ pub(crate) struct FindingRecord<'a> {
     pub answer: &'static str,
     /// What came of it.
     pub outcome: FindingOutcome,
+    /// Whether there is anything to be asked.
+    #[serde(skip)]
+    pub is_question: bool,
     /// Why it could not be repaired.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<&'a str>,
@@ -182,6 +185,7 @@ impl<'a> FindingRecord<'a> {
             repair: code.repair,
             answer: if answer { "yes" } else { "no" },
             outcome,
+            is_question: code.name != crate::codes::start::DEVICE_SHORT.name,
             problem: None,
         }
     }

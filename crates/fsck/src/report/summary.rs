@@ -15,6 +15,12 @@ use crate::{NameHashes, Outcome, Totals};
 pub(crate) struct Summary {
     /// Whether the passes were run.
     pub checked: bool,
+    /// Whether the device ends before the volume, so that nothing was looked at.
+    #[serde(skip)]
+    pub is_short: bool,
+    /// Whether it is only said what would be done.
+    #[serde(skip)]
+    pub dry_run: bool,
     /// Why they were, or when they will be, in words.
     pub reason: String,
     /// Findings, all of them.
@@ -85,6 +91,10 @@ impl Summary {
     /// Takes over what the passes came to.
     pub fn set_outcome(&mut self, outcome: &Outcome, geometry: &Geometry) {
         self.checked = true;
+        self.is_short = outcome.is_short;
+        if self.is_short {
+            return;
+        }
         let (clusters, cluster_size) = (geometry.clusters, geometry.cluster_size.bytes());
         let Totals { inodes, files, directories, symlinks, special, inline, fragmented, .. } =
             outcome.totals;
@@ -106,12 +116,13 @@ impl Summary {
         }
         if self.findings > 0 {
             let (found, problems) = (self.findings, plural(self.findings, "problem"));
+            let corrected = if self.dry_run { "would be corrected" } else { "corrected" };
             let left = if self.corrected == 0 {
-                "none corrected".to_owned()
+                format!("none {corrected}")
             } else if self.left == 0 {
-                "all corrected".to_owned()
+                format!("all {corrected}")
             } else {
-                format!("{} corrected, {} left", self.corrected, self.left)
+                format!("{} {corrected}, {} left", self.corrected, self.left)
             };
             let _ = writeln!(text, "\n{device}: {found} {problems} found, {left}");
             let width = self.codes.keys().map(|code| code.len()).max().unwrap_or(0);

@@ -14,6 +14,7 @@ pub(crate) struct Text {
     mode: Mode,
     verbose: bool,
     statistics: u8,
+    dry_run: bool,
     /// Whether it was said that journals are replayed.
     said_replaying: bool,
 }
@@ -25,6 +26,7 @@ impl Text {
             mode: cli.mode(),
             verbose: cli.verbose,
             statistics: cli.statistics,
+            dry_run: cli.dry_run,
             said_replaying: false,
         }
     }
@@ -64,9 +66,10 @@ impl Text {
                 "{device} wasn't cleanly unmounted by all nodes.  Attempting to replay the \
                  journals for nodes that didn't unmount cleanly"
             )?;
-            if self.mode == Mode::ReadOnly {
-                let text = "** In memory only, because -n was given. The device is not changed. **";
-                writeln!(out, "{text}")?;
+            if self.mode == Mode::ReadOnly || self.dry_run {
+                let option = if self.dry_run { "--dry-run" } else { "-n" };
+                let text = format!("** In memory only, because {option} was given.");
+                writeln!(out, "{text} The device is not changed. **")?;
             }
             writeln!(out, "Checking each slot's journal.")?;
         }
@@ -101,7 +104,9 @@ impl Text {
         if let Some(problem) = &record.problem {
             writeln!(out, "Slot {slot}: {}", terminal(problem))?;
         }
-        if record.state == SlotState::Dirty && record.outcome == SlotOutcome::Recovered {
+        let is_done = record.outcome == SlotOutcome::Recovered
+            || self.dry_run && record.outcome == SlotOutcome::RecoveredInMemory;
+        if record.state == SlotState::Dirty && is_done {
             writeln!(out, "Slot {slot}'s journal dirty flag removed")?;
         }
         Ok(())
@@ -120,6 +125,10 @@ impl Form for Text {
             Record::Note { text } => writeln!(out, "{}", terminal(text)),
             Record::Slot(slot) => self.slot(out, slot),
             Record::Pass { title, .. } => writeln!(out, "{title}"),
+            Record::Answer(finding) if !finding.is_question => {
+                let text = terminal(&capitalised(finding.text));
+                writeln!(out, "[{}] {text}.", finding.code)
+            }
             Record::Answer(finding) => {
                 let answer = if finding.answer == "yes" { "y" } else { "n" };
                 let question = question(finding.code, finding.text);

@@ -2,7 +2,7 @@
 
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::feature::{Compat, Incompat};
-use ocfs2_format::superblock::{SUPERBLOCK_SIGNATURE, SuperBlock, backup_blocks};
+use ocfs2_format::superblock::{STATE_ERROR, SUPERBLOCK_SIGNATURE, SuperBlock, backup_blocks};
 use ocfs2_format::{Blkno, BlockCheck, Structure};
 
 use crate::check::State;
@@ -105,6 +105,7 @@ fn comparable(block: &[u8]) -> Option<(Dinode, SuperBlock, Vec<u8>)> {
     superblock.s_tunefs_flag = 0;
     // A check of the volume changes them, and not the backups.
     (superblock.s_mnt_count, superblock.s_lastcheck) = (0, 0);
+    superblock.s_state &= !STATE_ERROR;
     superblock.encode(bytes.get_mut(Dinode::ID2_OFFSET..)?).ok()?;
     Some((dinode, superblock, bytes))
 }

@@ -2,6 +2,7 @@
 //!
 //! What keeps a volume from being opened at all was judged before: see `ocfs2_volume::open`.
 
+use ocfs2_cli::human_size;
 use ocfs2_cluster::RunningCluster;
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::feature::{Incompat, RoCompat};
@@ -50,7 +51,6 @@ pub(super) fn check(context: &Context<'_>) -> Vec<Finding> {
             Finding::new(code, place.clone(), text).repaired_by(repair)
         }),
     );
-    findings.extend(device(context.volume));
     findings
 }
 
@@ -151,13 +151,19 @@ fn state(superblock: &SuperBlock) -> Wrong {
     is_marked.then(|| (codes::SUPERBLOCK_STATE, text()))
 }
 
-fn device(volume: &Volume) -> Option<Finding> {
+/// Whether the device ends before the volume, and how much of it is missing.
+pub(crate) fn short_device(volume: &Volume) -> Option<Finding> {
     let (volume_bytes, device_bytes) =
         (volume.geometry().size_bytes(), volume.device().size_bytes());
     if volume_bytes <= device_bytes {
         return None;
     }
-    let text = format!("the volume has {volume_bytes} bytes, its device only {device_bytes}");
+    let missing = volume_bytes - device_bytes;
+    let text = format!(
+        "the device ends {missing} bytes ({}) before the volume: it has {device_bytes} bytes, the \
+         volume has {volume_bytes}",
+        human_size(missing)
+    );
     let clusters = device_bytes >> volume.geometry().cluster_size.bits();
     let start = u32::try_from(clusters).unwrap_or(u32::MAX);
     let count = volume.geometry().clusters.saturating_sub(start);

@@ -1,0 +1,111 @@
+//! The mark in the superblock that something is wrong: what a run leaves makes the next one check.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use ocfs2_cli::{print_warning, shown};
+use ocfs2_format::Structure;
+use ocfs2_format::dinode::Dinode;
+use ocfs2_format::superblock::{STATE_ERROR, SUPERBLOCK_BLKNO, SuperBlock};
+use ocfs2_volume::device::OverlayDevice;
+use ocfs2_volume::gate::Planned;
+use ocfs2_volume::{Device, Volume};
+
+use super::layers::{Layers, Overlay};
+use super::{Run, now};
+use crate::cli::Mode;
+use crate::codes::start::SUPERBLOCK_STATE;
+use crate::repair::commit::commit;
+use crate::repair::plan::Plan;
+use crate::report::Summary;
+use crate::target::Source;
+
+/// The volume was proven to be sound: the superblock is to say so.
+pub(super) fn stamp(volume: &Volume, overlay: &Overlay) -> Result<()> {
+    change(volume, overlay, |superblock| {
+        superblock.s_errors = 0;
+        superblock.s_state &= !STATE_ERROR;
+        superblock.s_mnt_count = 0;
+        superblock.s_lastcheck = now();
+    })
+}
+
+/// Something is left: the superblock is to say so, unless it says so already or can not be used.
+pub(super) fn mark(volume: &Volume, overlay: &Overlay) -> Result<()> {
+    if volume.found_superblock().blkno != SUPERBLOCK_BLKNO {
+        return Ok(());
+    }
+    change(volume, overlay, |superblock| superblock.s_state |= STATE_ERROR)
+}
+
+/// Changes the superblock on the overlay, if that makes a difference.
+fn change(volume: &Volume, overlay: &Overlay, how: impl FnOnce(&mut SuperBlock)) -> Result<()> {
+    let overlaid: Arc<dyn Device> = overlay.clone();
+    let volume = volume.on(overlaid);
+    let mut block = volume.read_block(SUPERBLOCK_BLKNO)?;
+    let part = block.get_mut(Dinode::ID2_OFFSET..).unwrap_or_default();
+    let mut superblock = SuperBlock::decode(part)?;
+    let before = superblock.clone();
+    how(&mut superblock);
+    if superblock != before {
+        superblock.encode(part)?;
+        volume.write_metadata(SUPERBLOCK_BLKNO, &block, Dinode::CHECK_OFFSET)?;
+    }
+    Ok(())
+}
+
+/// The mark was to be cleared once everything else was mended, which it is not.
+pub(super) fn keep_mark(plan: &mut Plan, slots_left: u64) {
+    let is_left = plan.findings.iter().any(|planned| !planned.is_repaired) || slots_left > 0;
+    let marks = plan.findings.iter_mut().filter(|it| it.finding.code == SUPERBLOCK_STATE);
+    for planned in marks.filter(|planned| planned.is_repaired && is_left) {
+        planned.is_repaired = false;
+        planned.problem = Some("something else is left".to_owned());
+    }
+}
+
+impl Run<'_> {
+    /// Marks a volume of which nothing else is written any more: the run ended before it was
+    /// checked after a crash, or its changes can not be kept.
+    pub(super) fn mark_by_itself(&self, layers: &Layers, source: &Source) {
+        let Some(gate) = &layers.gate else { return };
+        let device = gate.sealed();
+        let marked = source.open(&device).map_err(Into::into).and_then(|volume| {
+            let block_size = volume.block_size().bytes();
+            let overlay = Arc::new(OverlayDevice::new(Arc::clone(&device), block_size));
+            mark(&volume, &overlay)?;
+            let pass = gate.open(Planned { changes: &[&*overlay], outcome: None })?;
+            commit(&volume, &overlay, &pass, &Default::default())?;
+            Ok(())
+        });
+        if let Err(err) = marked {
+            let err: anyhow::Error = err;
+            let device = shown(&self.cli.device);
+            print_warning(format_args!("{device}: the superblock can not be marked: {err:#}"));
+        }
+    }
+
+    /// Says what helps with what is left.
+    pub(super) fn advise(&mut self, summary: &Summary) {
+        let device = shown(&self.cli.device);
+        if summary.left + self.slots_left == 0 {
+            return;
+        }
+        let text = if summary.is_short {
+            format!(
+                "{device}: DEVICE_SHORT is left: nothing is checked or repaired as long as the device \
+                 is so short. When it is as long as it was, run fsck.ocfs2 -fy {device}"
+            )
+        } else if self.cli.mode() == Mode::Yes {
+            // A second run at once would not do better.
+            format!(
+                "{device}: something is left, so that the next run of fsck.ocfs2 checks it again"
+            )
+        } else {
+            format!(
+                "{device}: something is left; fsck.ocfs2 -fy {device} repairs what can be repaired"
+            )
+        };
+        self.report.note(&text);
+    }
+}

@@ -1,0 +1,221 @@
+//! The device that saves to a file what is there before it writes.
+
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::{END, HEADER, MAGIC, MAX_UNIT, SAVED, VERSION, WRITTEN, contents_sum, record};
+use crate::device::{Device, buffer_within, end_within};
+
+/// A device that saves to a file what is there before it writes.
+///
+/// The file is whole once [`UndoDevice::finish`] was called.
+#[derive(Debug)]
+pub struct UndoDevice<D> {
+    inner: D,
+    unit: usize,
+    log: Mutex<Log>,
+}
+
+#[derive(Debug)]
+struct Log {
+    file: File,
+    path: PathBuf,
+    /// Bytes of the file that are good.
+    len: u64,
+    records: u64,
+    /// Units that were saved.
+    saved: HashSet<u64>,
+    /// Units and checksums of what was announced to be written to them.
+    announced: HashSet<(u64, u32)>,
+    /// Whether more was overwritten than the dates of the superblock.
+    matters: bool,
+    /// Something could not be saved: nothing more is written to the device.
+    failed: bool,
+}
+
+impl Log {
+    /// Puts records behind the others. Behind a failure there may be a piece of one, which the end
+    /// overwrites.
+    fn append(&mut self, bytes: &[u8], records: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, self.len)?;
+        self.len += bytes.len() as u64;
+        self.records += records;
+        Ok(())
+    }
+}
+
+impl<D: Device> UndoDevice<D> {
+    /// Creates the undo file at `path`, which only its owner can read, for the volume with that
+    /// UUID on `inner`. What is saved is saved in units of `unit` bytes, at most 1 MiB: the block
+    /// size of the volume.
+    ///
+    /// # Errors
+    /// The file exists, or can not be written.
+    pub fn create(inner: D, path: &Path, uuid: [u8; 16], unit: u32) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create_new(true).mode(0o600).open(path)?;
+        let unit = unit.clamp(1, MAX_UNIT);
+        let mut header = Vec::with_capacity(HEADER);
+        header.extend(MAGIC);
+        header.extend(VERSION.to_le_bytes());
+        header.extend(unit.to_le_bytes());
+        header.extend(inner.size_bytes().to_le_bytes());
+        header.extend(uuid);
+        header.extend(crc32fast::hash(&header).to_le_bytes());
+        let mut log = Log {
+            file,
+            path: path.to_owned(),
+            len: 0,
+            records: 0,
+            saved: HashSet::new(),
+            announced: HashSet::new(),
+            matters: false,
+            failed: false,
+        };
+        log.append(&header, 0)?;
+        log.file.sync_all()?;
+        // A file system may keep the name otherwise only as long as there is power.
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            File::open(folder).and_then(|folder| folder.sync_all())?;
+        }
+        Ok(Self { inner, unit: unit as usize, log: Mutex::new(log) })
+    }
+
+    /// Says in the file that it is whole, or removes it if nothing was overwritten, but perhaps the
+    /// time of a check in the superblock. Says whether the file is there.
+    ///
+    /// # Errors
+    /// The file can not be written: it stays as if it had been cut.
+    pub fn finish(&self) -> io::Result<bool> {
+        let mut log = self.log();
+        if !log.matters {
+            return fs::remove_file(&log.path).map(|()| false);
+        }
+        // What was not saved was not overwritten either.
+        log.file.set_len(log.len)?;
+        let end = record(END, 0, &log.records.to_le_bytes());
+        log.append(&end, 0)?;
+        log.failed = true;
+        log.file.sync_all().map(|()| true)
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Saves what these writes will overwrite, all of it before any of them is made.
+    ///
+    /// # Errors
+    /// The device can not be read or the file not written.
+    pub fn announce<'b>(
+        &self,
+        writes: impl IntoIterator<Item = (u64, &'b [u8])>,
+    ) -> io::Result<()> {
+        let mut log = self.log();
+        let before = log.len;
+        for (offset, bytes) in writes {
+            if let Err(err) = self.add(&mut log, offset, bytes) {
+                log.failed = true;
+                return Err(err);
+            }
+        }
+        if log.len > before { log.file.sync_data().map_err(not_saved) } else { Ok(()) }
+    }
+
+    fn add(&self, log: &mut Log, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let end = buffer_within(self.size_bytes(), offset, bytes)?;
+        let unit = self.unit as u64;
+        let mut at = offset / unit * unit;
+        while at < end {
+            let len = unit.min(self.size_bytes() - at) as usize;
+            let mut contents = vec![0; len];
+            self.inner.read_at(&mut contents, at)?;
+            let before = contents.clone();
+            let (from, to) = (offset.max(at), end.min(at + len as u64));
+            let part = contents.get_mut((from - at) as usize..(to - at) as usize);
+            let new = bytes.get((from - offset) as usize..(to - offset) as usize);
+            if let (Some(part), Some(new)) = (part, new) {
+                part.copy_from_slice(new);
+            }
+            self.add_unit(log, at, &before, &contents)?;
+            at += unit;
+        }
+        Ok(())
+    }
+
+    fn add_unit(&self, log: &mut Log, at: u64, before: &[u8], after: &[u8]) -> io::Result<()> {
+        let sum = contents_sum(self.unit as u64, at, after);
+        if before == after && !log.saved.contains(&at) {
+            return Ok(());
+        }
+        log.matters |= sum != contents_sum(self.unit as u64, at, before);
+        if log.failed {
+            return Err(not_saved(io::Error::other("it failed before")));
+        }
+        if log.saved.insert(at) {
+            log.append(&record(SAVED, at, before), 1).map_err(not_saved)?;
+        }
+        if log.announced.insert((at, sum)) {
+            log.append(&record(WRITTEN, at, &sum.to_le_bytes()), 1).map_err(not_saved)?;
+        }
+        Ok(())
+    }
+
+    /// As if there were no room left for the file.
+    #[cfg(test)]
+    pub(super) fn fail_from_now_on(&self) {
+        self.log().failed = true;
+    }
+}
+
+/// It is not the device that fails: nothing was written to that.
+fn not_saved(err: io::Error) -> io::Error {
+    io::Error::new(err.kind(), format!("what was there can not be saved for --undo: {err}"))
+}
+
+impl<D: Device> Device for UndoDevice<D> {
+    fn size_bytes(&self) -> u64 {
+        self.inner.size_bytes()
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.inner.sector_size()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.inner.read_at(buf, offset)
+    }
+
+    fn read_fresh_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.inner.read_fresh_at(buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.announce([(offset, buf)])?;
+        self.inner.write_at(buf, offset)
+    }
+
+    fn zero(&self, offset: u64, len: u64) -> io::Result<()> {
+        let zeros = vec![0; len.min(1 << 20) as usize];
+        let mut done = 0;
+        while done < len {
+            let piece = (len - done).min(zeros.len() as u64);
+            self.announce([(offset + done, &zeros[..piece as usize])])?;
+            done += piece;
+        }
+        self.inner.zero(offset, len)
+    }
+
+    /// Does nothing: what is there could not be put back.
+    fn discard(&self, offset: u64, len: u64) -> io::Result<bool> {
+        end_within(self.size_bytes(), offset, len).map(|_| false)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}

@@ -1,0 +1,129 @@
+//! `--undo-file` and `--undo`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails is a failed test")]
+
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use ocfs2_testing::damage::{Base, Image, all};
+use ocfs2_testing::{Outcome, Run, Scratch, fixture_copy, program};
+
+fn fsck(image: &Path, options: &[&str]) -> Outcome {
+    Run::new(program("fsck.ocfs2")).args(options).arg(image).output()
+}
+
+fn damaged() -> Image {
+    all().into_iter().find(|recipe| recipe.code == "EB_BLKNO").unwrap().image()
+}
+
+/// Where the label is in the block of the superblock.
+const LABEL: u64 = 0x110;
+
+#[test]
+fn what_was_overwritten_is_put_back_also_after_a_later_check_that_found_nothing() {
+    let scratch = Scratch::new();
+    let undo = scratch.join("undo");
+    let (save, put_back) =
+        (format!("--undo-file={}", undo.display()), format!("--undo={}", undo.display()));
+    let crashed = fixture_copy("crashed-1k-o2cb", &scratch);
+    let damaged = damaged();
+    for path in [damaged.path(), &crashed] {
+        let before = fs::read(path).unwrap();
+        fsck(path, &["-fy", &save]).expect_status(1);
+        assert_eq!(undo.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let refused = fsck(path, &["-fy", &save]).expect_status(8);
+        assert!(refused.stderr.contains("exists"), "{refused}");
+        // The time of the check is in seconds.
+        thread::sleep(Duration::from_millis(1100));
+        fsck(path, &["-fy"]).expect_status(0);
+        fsck(path, &[&put_back]).expect_status(0);
+        assert!(fs::read(path).unwrap() == before, "it is put back bit by bit");
+        // Done again, as after an interruption.
+        fsck(path, &[&put_back]).expect_status(0);
+
+        let file = File::options().write(true).open(path).unwrap();
+        let volume = ocfs2_volume::Volume::open(
+            ocfs2_volume::device::open(path, &Default::default()).unwrap(),
+            &Default::default(),
+        );
+        let unit = u64::from(volume.unwrap().block_size().bytes());
+        // One bit, which a block check can mend.
+        let byte = before[(LABEL + 2 * unit) as usize] ^ 1;
+        file.write_all_at(&[byte], LABEL + 2 * unit).unwrap();
+        let changed = fs::read(path).unwrap();
+        let refused = fsck(path, &[&put_back]).expect_status(8);
+        assert!(refused.stderr.contains("was changed since"), "{refused}");
+        assert!(fs::read(path).unwrap() == changed);
+        fs::remove_file(&undo).unwrap();
+    }
+}
+
+#[test]
+fn a_run_that_changes_nothing_leaves_no_undo_file() {
+    let scratch = Scratch::new();
+    let undo = scratch.join("undo");
+    let save = format!("--undo-file={}", undo.display());
+    let image = Base::Made(&["-N", "1", "-M", "local"], "64M").image();
+    let outcome = fsck(image.path(), &["-fy", &save]).expect_status(0);
+    assert!(outcome.stdout.contains("there is no undo file"), "{outcome}");
+    assert!(!undo.exists());
+    // One of an earlier run is not overwritten.
+    fs::write(&undo, "mine").unwrap();
+    fsck(image.path(), &["-fy", &save]).expect_status(8);
+    assert_eq!(fs::read(&undo).unwrap(), b"mine");
+}
+
+#[test]
+fn a_cut_undo_file_is_refused_unless_force_is_given() {
+    let scratch = Scratch::new();
+    let undo = scratch.join("undo");
+    let (save, put_back) =
+        (format!("--undo-file={}", undo.display()), format!("--undo={}", undo.display()));
+    let image = damaged();
+    let before = fs::read(image.path()).unwrap();
+    fsck(image.path(), &["-fy", &save]).expect_status(1);
+    let after = fs::read(image.path()).unwrap();
+    // Without the record at its end, 25 bytes.
+    let file = File::options().write(true).open(&undo).unwrap();
+    file.set_len(undo.metadata().unwrap().len() - 25).unwrap();
+    let refused = fsck(image.path(), &[&put_back]).expect_status(8);
+    assert!(refused.stderr.contains("is cut"), "{refused}");
+    assert!(refused.stderr.contains("--force"), "{refused}");
+    assert!(fs::read(image.path()).unwrap() == after);
+    let forced = fsck(image.path(), &[&put_back, "--force"]).expect_status(0);
+    assert!(forced.stderr.contains("is cut"), "{forced}");
+    assert!(fs::read(image.path()).unwrap() == before);
+    for options in [["-f", "--force"], ["-fn", "--force"]] {
+        fsck(image.path(), &options).expect_status(16);
+    }
+}
+
+#[test]
+fn another_volume_is_not_written_to() {
+    let scratch = Scratch::new();
+    let undo = scratch.join("undo");
+    let (save, put_back) =
+        (format!("--undo-file={}", undo.display()), format!("--undo={}", undo.display()));
+    let make = |name: &str, seed: &str| {
+        let path = scratch.join(name);
+        let mkfs =
+            Run::new(program("mkfs.ocfs2")).args(["-q", "-M", "local", "-N", "1", "-b", "4K"]);
+        mkfs.args(["--seed", seed]).arg(&path).arg("64M").success();
+        path
+    };
+    let (one, other) = (make("one", "1"), make("other", "2"));
+    // The mark that something is wrong.
+    let file = File::options().write(true).open(&one).unwrap();
+    file.write_all_at(&[1], 2 * 4096 + 0xc8).unwrap();
+    fsck(&one, &["-fy", &save]).expect_status(1);
+    assert!(undo.exists());
+    let before = fs::read(&other).unwrap();
+    let refused = fsck(&other, &[&put_back]).expect_status(8);
+    assert!(refused.stderr.contains("is another volume"), "{refused}");
+    assert!(fs::read(&other).unwrap() == before);
+    let empty = scratch.image("empty", 64 << 20);
+    fsck(&empty, &[&put_back]).expect_status(8);
+}
