@@ -358,10 +358,26 @@ fn a_person_is_asked_and_told_what_it_is_about() {
         |input: &str| Run::new(&script).args(["-qec", &command, "/dev/null"]).stdin(input).output();
     let no = answered("?\nwhat\nn\n").expect_status(4);
     assert!(no.stdout.contains("EB_BLKNO is found when"), "{no}");
-    assert_eq!(no.stdout.matches("? <y>").count(), 3, "{no}");
+    assert_eq!(no.stdout.matches("? (Y/n/a/all/quit/?)").count(), 3, "{no}");
     // It is noted that something is left, which is a finding as well.
     assert_ne!(hash(image.path()), before);
     let yes = answered("a\na\n").expect_status(1);
+    assert!(yes.stdout.contains("all corrected"), "{yes}");
+    fsck(image.path(), &["-fn"]).success();
+}
+
+#[test]
+fn answers_are_read_from_standard_input_and_quit_drops_what_was_agreed_to() {
+    let image = damaged();
+    let answered = |input: &str| fsck(image.path(), &["-f"]).stdin(input).output();
+    let ended = answered("").expect_status(4);
+    assert!(ended.stderr.contains("nobody can be asked, standard input has ended"), "{ended}");
+    let before = hash(image.path());
+    let quit = answered("quit\n").expect_status(32);
+    assert!(quit.stderr.contains("cancelled; nothing was written"), "{quit}");
+    assert_eq!(quit.stderr.matches("(Y/n/a/all/quit/?)").count(), 1, "{quit}");
+    assert_eq!(hash(image.path()), before);
+    let yes = answered("perhaps\nall\n").expect_status(1);
     assert!(yes.stdout.contains("all corrected"), "{yes}");
     fsck(image.path(), &["-fn"]).success();
 }

@@ -104,6 +104,20 @@ pub struct Cli {
     #[arg(help_heading = "What to do")]
     pub undo_file: Option<PathBuf>,
 
+    /// Write the paths of all that is lost to a new file, one a line.
+    ///
+    /// Paths as they were before, from the root directory of the volume on and byte by byte, for
+    /// getting the files back from a backup; where nothing tells where a file was, where it is
+    /// now. With --dry-run of what would be lost.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["no", "undo"], help_heading = "Output")]
+    pub lost: Option<PathBuf>,
+
+    /// End the paths of --lost with a NUL instead of a line feed.
+    ///
+    /// For names that have line feeds.
+    #[arg(short = '0', requires = "lost", help_heading = "Output")]
+    pub nul: bool,
+
     /// Put back what a run with --undo-file=FILE has overwritten, and do nothing else.
     ///
     /// Refused if the volume was changed since, other than by checks that found nothing, or if the

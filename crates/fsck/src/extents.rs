@@ -20,7 +20,7 @@ use crate::clusters::ClusterSet;
 use crate::codes::extents as codes;
 use crate::collected::{BlockClaim, BlockUse, Claim, Collected, SharedClaim};
 use crate::repair::Repair;
-use crate::{Context, Finding, Place};
+use crate::{Context, Finding, Place, finding};
 
 /// What a tree holds, which decides what may be in it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -204,7 +204,18 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
 
     /// Follows a list of that depth, whose records are to lie in `range`.
     fn list(&mut self, blkno: Blkno, list: &ExtentList<'_>, depth: u16, range: Range<u64>) {
+        let from = self.out.findings.len();
         let records = self.records(blkno, list);
+        self.records_of(blkno, &records, depth, range);
+        // A record that leads to something else than an extent block is one of the list.
+        finding::sum_up(&mut self.out.findings, from, records.len(), |finding| {
+            let is_here = finding.place.block == Some(blkno.0);
+            is_here && finding.code != codes::EB_BLKNO && finding.code != codes::EB_GEN
+                || depth > 0 && finding.code == codes::EXTENT_EB_INVALID
+        });
+    }
+
+    fn records_of(&mut self, blkno: Blkno, records: &[ExtentRec], depth: u16, range: Range<u64>) {
         if depth == 0 {
             for (index, rec) in records.iter().enumerate() {
                 let behind = records.iter().skip(index + 1).map(|rec| rec.e_cpos.0);

@@ -152,10 +152,49 @@ impl Finding {
         self.code.is_safe() && self.repair.as_ref().is_some_and(|repair| !repair.may_lose())
     }
 
+    fn change_texts(&mut self, change: &impl Fn(&mut String)) {
+        change(&mut self.text);
+        if let Some(other) = &mut self.otherwise {
+            other.change_texts(change);
+        }
+    }
+
     /// This one and what is asked after each no.
     pub fn chain(&self) -> impl Iterator<Item = &Self> {
         std::iter::successors(Some(self), |finding| finding.otherwise.as_deref())
     }
+}
+
+/// Findings about one list or block that are told one by one: where there are more, and they are
+/// about more than half of its records, its header or all of it is garbage.
+const OF_A_LIST: usize = 8;
+
+/// Makes one finding of those from `from` on that are about one list of so many `records`, if
+/// they are too many to be told one by one. The repair of the first one mends the whole list.
+pub(crate) fn sum_up(
+    findings: &mut Vec<Finding>,
+    from: usize,
+    records: usize,
+    is_of_list: impl Fn(&Finding) -> bool,
+) {
+    let of_list = findings.iter().skip(from).filter(|it| is_of_list(it));
+    let count = of_list.count();
+    if count <= OF_A_LIST || count * 2 <= records {
+        return;
+    }
+    let (mut index, mut told) = (0, false);
+    findings.retain_mut(|finding| {
+        index += 1;
+        if index <= from || !is_of_list(finding) {
+            return true;
+        }
+        let is_first = !std::mem::replace(&mut told, true);
+        if is_first {
+            let more = format!("; {} more of its records are wrong", count - 1);
+            finding.change_texts(&|text| text.push_str(&more));
+        }
+        is_first
+    });
 }
 
 /// A finding and the pass that found it.
@@ -165,4 +204,32 @@ pub struct Found<'a> {
     pub pass: Pass,
     /// What it found.
     pub finding: &'a Finding,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codes::{directories, extents};
+
+    #[test]
+    fn a_list_of_garbage_is_one_finding() {
+        let of = |block, count| {
+            let finding = move |index| {
+                Finding::new(extents::EXTENT_EMPTY, Place::block(Blkno(block)), format!("{index}"))
+            };
+            (0..count).map(finding)
+        };
+        let is_of_list = |finding: &Finding| finding.place.block == Some(7);
+        let count = |of_list: u64, records| {
+            let mut findings: Vec<_> = of(7, 3).chain(of(7, of_list)).chain(of(9, 20)).collect();
+            sum_up(&mut findings, 3, records, is_of_list);
+            findings.len() - 23
+        };
+        assert_eq!((count(8, 8), count(9, 18), count(9, 9), count(200, 243)), (8, 9, 1, 1));
+        let mut findings: Vec<_> = of(7, 9).collect();
+        findings[0] = findings[0].clone().or_else(directories::DIRENT_ZERO);
+        sum_up(&mut findings, 0, 9, is_of_list);
+        let texts: Vec<_> = findings[0].chain().map(|it| it.text.as_str()).collect();
+        assert_eq!(texts, ["0; 8 more of its records are wrong"; 2]);
+    }
 }

@@ -26,6 +26,7 @@ mod finding;
 mod inodes;
 mod journals;
 mod links;
+mod losses;
 mod memory;
 mod mount_reads;
 mod name_hashes;

@@ -11,7 +11,7 @@ use super::{Known, Orphan, Read};
 use crate::codes::Code;
 use crate::codes::directories as codes;
 use crate::repair::directory;
-use crate::{Finding, Place};
+use crate::{Finding, Place, finding};
 
 /// The entry `.` takes this many bytes, no more.
 const DOT_LEN: u16 = 16;
@@ -219,6 +219,13 @@ struct At<'a> {
 
 /// Checks all entries of what holds entries in block `blkno`.
 pub(super) fn check_all(reader: &mut Reader<'_>, blkno: Blkno, bytes: &[u8], read: &mut Read) {
+    let (from, before) = (read.findings.len(), reader.count);
+    check_each(reader, blkno, bytes, read);
+    let entries = usize::try_from(reader.count.saturating_sub(before)).unwrap_or(usize::MAX);
+    finding::sum_up(&mut read.findings, from, entries, |_| true);
+}
+
+fn check_each(reader: &mut Reader<'_>, blkno: Blkno, bytes: &[u8], read: &mut Read) {
     let mut start = 0;
     while let Some(rest) = bytes.get(start..).filter(|rest| !rest.is_empty()) {
         let mut bad = None;

@@ -10,6 +10,9 @@ use crate::codes::slots as codes;
 use crate::collected::{Claim, Collected};
 use crate::repair::edit_list;
 
+/// Wrong records that are told one by one.
+const MANY: usize = 8;
+
 pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) {
     let Ok(log) = TruncateLog::new(subject.inode.id2()) else { return };
     let TruncateLogHeader { tl_count, tl_used, .. } = log.header;
@@ -34,6 +37,8 @@ pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Coll
         out.found(subject.finding(codes::DEALLOC_USED, text).repaired_by(repair));
     }
     let clusters = context.geometry().clusters;
+    let mut wrong = Vec::new();
+    let used = usize::from(tl_used.min(count));
     for (index, rec) in log.records().take(count.into()).enumerate() {
         let (start, count) = (rec.t_start, rec.t_clusters);
         if start == 0 {
@@ -49,18 +54,34 @@ pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Coll
                 continue;
             }
         };
-        let text =
-            format!("record {index}: {count} clusters from {start} on, the volume has {clusters}");
-        // Without a start it is left out; what it was to free is not in use.
+        wrong.push((index, start, count, code));
+    }
+    // In a log of garbage all that is wrong is left out at once.
+    let is_garbage = wrong.len() > MANY && wrong.len() * 2 > used;
+    let at_once = if is_garbage { wrong.len() } else { 1 };
+    for records in wrong.chunks(at_once.max(1)) {
+        let Some((index, start, cut, code)) = records.first() else { continue };
+        let more = match records.len() {
+            1 => String::new(),
+            all => format!("; {} more of its records are wrong", all - 1),
+        };
+        let text = format!(
+            "record {index}: {cut} clusters from {start} on, the volume has {clusters}{more}"
+        );
+        // Without a start they are left out; what they were to free is not in use.
+        let left_out: Vec<_> = records.iter().map(|(_, start, cut, _)| (*start, *cut)).collect();
         let repair = subject.repair(move |_, id2| {
             edit_list(id2, |_: &mut TruncateLogHeader, records: &mut Vec<TruncateRec>| {
-                let same = |it: &&mut TruncateRec| (it.t_start, it.t_clusters) == (start, count);
-                if let Some(rec) = records.iter_mut().find(same) {
-                    *rec = TruncateRec::default();
+                for (start, count) in &left_out {
+                    let same =
+                        |it: &&mut TruncateRec| (it.t_start, it.t_clusters) == (*start, *count);
+                    if let Some(rec) = records.iter_mut().find(same) {
+                        *rec = TruncateRec::default();
+                    }
                 }
             });
         });
-        out.found(subject.finding(code, text).repaired_by(repair));
+        out.found(subject.finding(*code, text).repaired_by(repair));
         out.incomplete = true;
     }
 }

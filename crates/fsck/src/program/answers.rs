@@ -7,11 +7,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use ocfs2_cli::{Interrupt, Interrupted, Output, confirm, is_terminal, print_warning};
+use ocfs2_cli::{Interrupt, Interrupted, Output, confirm, is_terminal, print_warning, read_answer};
+use ocfs2_volume::Volume;
 
+use super::layers::Overlay;
 use crate::cli::Mode;
 use crate::codes::{Code, Default};
-use crate::repair::plan::Judge;
+use crate::losses::{Comparison, Touched};
+use crate::repair::plan::{Judge, Planned};
+use crate::repair::{Repair, lost_found};
 use crate::report::{ProgressOut, Report, Stopwatch, question};
 use crate::{Finding, Found, Pass};
 
@@ -61,6 +65,12 @@ pub(super) struct Answers<'a> {
     pub nobody: bool,
     /// What was found first that `-p` does not repair.
     pub refused: Option<String>,
+    /// Everything is to be repaired from now on.
+    pub everything: bool,
+    /// Repairs that were agreed to.
+    pub agreed: u64,
+    /// The volume before repairs, and where they are made.
+    pub sides: Option<(&'a Volume, &'a Overlay)>,
     /// When the first check had ended and repairs began.
     pub first_done: Option<Instant>,
 }
@@ -70,7 +80,11 @@ pub(super) struct Answers<'a> {
 enum Answer {
     Yes,
     No,
+    /// To all of the same code.
+    AllOfCode,
+    /// To everything.
     All,
+    Quit,
     Explain,
     Again,
 }
@@ -78,56 +92,61 @@ enum Answer {
 impl Answer {
     /// Of a line that was typed; an empty one is the default.
     fn of(line: &str, default: Default) -> Self {
-        match (line.trim().to_ascii_lowercase().as_str(), default) {
+        match (&line.to_ascii_lowercase()[..], default) {
             ("y" | "yes", _) | ("", Default::Yes) => Self::Yes,
             ("n" | "no", _) | ("", Default::No) => Self::No,
-            ("a" | "all", _) => Self::All,
+            ("a", _) => Self::AllOfCode,
+            ("all", _) => Self::All,
+            ("q" | "quit", _) => Self::Quit,
             ("?" | "h" | "help", _) => Self::Explain,
             _ => Self::Again,
         }
     }
 }
 
+/// What can be answered, the default in a capital letter.
+fn hint(default: Default) -> &'static str {
+    match default {
+        Default::Yes => "(Y/n/a/all/quit/?)",
+        Default::No => "(y/N/a/all/quit/?)",
+        Default::Ask => "(y/n/a/all/quit/?)",
+    }
+}
+
 impl Answers<'_> {
     fn ask(&mut self, finding: &Finding) -> bool {
         let code = finding.code;
-        if self.all.contains(code.name) {
+        if self.everything || self.all.contains(code.name) {
             return true;
         }
-        if !io::stdin().is_terminal() {
-            if !std::mem::replace(&mut self.nobody, true) {
-                print_warning(format_args!(
-                    "{}: nobody can be asked, standard input is no terminal: all answers are no; \
-                     -y answers yes, -p repairs what is safe",
-                    self.device
-                ));
-            }
+        if self.nobody {
             return false;
         }
-        let hint = match code.default {
-            Default::Yes => "<y>",
-            Default::No => "<n>",
-            Default::Ask => "<y/n>",
-        };
+        let path = self.report.path(finding);
+        let question = question(code, &finding.text, path.as_deref());
         loop {
-            let _ = write!(Output::stderr(), "{} {hint} ", question(code, &finding.text));
+            let _ = write!(Output::stderr(), "{question} {} ", hint(code.default));
             let _ = Output::stderr().flush();
-            let line = waited(self.interrupt, || {
-                let mut line = String::new();
-                io::stdin().read_line(&mut line).map(|len| (len, line))
-            });
             // The check ends by itself when it was interrupted.
-            let Ok(Ok((len, line))) = line else { return false };
-            if len == 0 {
-                let _ = writeln!(Output::stderr());
+            let Ok(line) = waited(self.interrupt, read_answer) else { return false };
+            let Some(line) = line.ok().flatten() else {
+                self.no_answer();
                 return false;
-            }
+            };
             match Answer::of(&line, code.default) {
                 Answer::Yes => return true,
                 Answer::No => return false,
-                Answer::All => {
+                Answer::AllOfCode => {
                     self.all.insert(code.name);
                     return true;
+                }
+                Answer::All => {
+                    self.everything = true;
+                    return true;
+                }
+                Answer::Quit => {
+                    self.interrupt.request();
+                    return false;
                 }
                 Answer::Explain => {
                     let _ = writeln!(Output::stderr(), "{}", explanation(code));
@@ -136,14 +155,28 @@ impl Answers<'_> {
             }
         }
     }
+
+    /// Standard input has ended: on a terminal that is a no, elsewhere there are no more answers.
+    fn no_answer(&mut self) {
+        let _ = writeln!(Output::stderr());
+        if !io::stdin().is_terminal() {
+            self.nobody = true;
+            print_warning(format_args!(
+                "{}: nobody can be asked, standard input has ended: all further answers are no; \
+                 -y answers yes, -p repairs what is safe",
+                self.device
+            ));
+        }
+    }
 }
 
 fn explanation(code: &Code) -> String {
     let Code { name, condition, repair, default, .. } = code;
     format!(
         "  {name} is found when {condition}.\n  y: {repair}.\n  n: leave it.\n  \
-         a: yes to this and to all further {name}.\n  Nothing is written before all is worked \
-         out and checked. Default: {}. See fsck.ocfs2.checks(8).",
+         a: yes to this and to all further {name}.\n  all: yes to this and to all further \
+         questions.\n  quit: stop here; nothing of what was agreed to is done.\n  Nothing is \
+         written before all is worked out and checked. Default: {}. See fsck.ocfs2.checks(8).",
         default.name()
     )
 }
@@ -176,6 +209,10 @@ impl Judge for Answers<'_> {
 
     fn answer(&mut self, found: Found<'_>) -> bool {
         let Found { pass, finding } = found;
+        // What is found until the check has ended is not asked about any more.
+        if self.interrupt.requested() {
+            return false;
+        }
         self.progress.pause();
         let can_be = finding.repair.is_some();
         let answer = match self.mode {
@@ -185,9 +222,14 @@ impl Judge for Answers<'_> {
             Mode::Preen => self.refused.is_none() && finding.is_safe(),
             Mode::Interactive => can_be && self.ask(finding),
         };
+        // It is left open, not refused.
+        if self.interrupt.requested() {
+            return false;
+        }
         if self.mode == Mode::Preen && !answer && self.refused.is_none() {
             self.refused = Some(format!("[{}] {}", finding.code, finding.text));
         }
+        self.agreed += u64::from(answer);
         // The terminal shows what was asked and answered there.
         let shown =
             self.mode == Mode::Interactive && can_be && io::stdin().is_terminal() && is_terminal();
@@ -201,6 +243,14 @@ impl Judge for Answers<'_> {
     fn stops(&self) -> bool {
         self.refused.is_some()
     }
+
+    /// Files of which nothing is left do not stay where they are.
+    fn finish(&mut self, volume: &Volume, findings: &[Planned]) -> Option<Repair> {
+        let (before, overlay) = self.sides?;
+        let touched = Touched::of(before, overlay, findings);
+        let emptied = Comparison::new(before, volume, &touched, self.interrupt).emptied().ok()?;
+        (!emptied.is_empty()).then(|| lost_found::bury(emptied))
+    }
 }
 
 #[cfg(test)]
@@ -210,14 +260,16 @@ mod tests {
     #[test]
     fn an_empty_line_is_the_default_and_nonsense_is_asked_again() {
         for (line, default, answer) in [
-            ("y\n", Default::No, Answer::Yes),
-            ("No\n", Default::Yes, Answer::No),
-            ("\n", Default::Yes, Answer::Yes),
-            ("\n", Default::No, Answer::No),
-            ("\n", Default::Ask, Answer::Again),
-            ("a\n", Default::Ask, Answer::All),
-            ("?\n", Default::Yes, Answer::Explain),
-            ("quit\n", Default::Yes, Answer::Again),
+            ("y", Default::No, Answer::Yes),
+            ("no", Default::Yes, Answer::No),
+            ("", Default::Yes, Answer::Yes),
+            ("", Default::No, Answer::No),
+            ("", Default::Ask, Answer::Again),
+            ("a", Default::Ask, Answer::AllOfCode),
+            ("all", Default::No, Answer::All),
+            ("quit", Default::Yes, Answer::Quit),
+            ("?", Default::Yes, Answer::Explain),
+            ("perhaps", Default::Yes, Answer::Again),
         ] {
             assert_eq!(Answer::of(line, default), answer, "{line:?}");
         }

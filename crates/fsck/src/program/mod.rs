@@ -2,6 +2,7 @@
 
 mod answers;
 mod layers;
+mod losses;
 mod mark;
 mod repairs;
 mod undo;
@@ -104,6 +105,11 @@ struct Run<'a> {
     written: bool,
     /// What is overwritten is saved here.
     saving: Option<undo::Saving>,
+    /// Repairs that were agreed to.
+    agreed: u64,
+    lost_file: Option<losses::LostFile>,
+    /// It was made by this run.
+    has_lost_file: bool,
 }
 
 impl<'a> Run<'a> {
@@ -118,6 +124,9 @@ impl<'a> Run<'a> {
             early: 0,
             written: false,
             saving: None,
+            agreed: 0,
+            lost_file: None,
+            has_lost_file: false,
         }
     }
 
@@ -130,6 +139,7 @@ impl<'a> Run<'a> {
         if let Some(file) = &self.cli.undo {
             return self.undo(file, &interrupt);
         }
+        self.lost_file = self.lost_file()?;
         let mut progress = ProgressOut::new(self.cli)?;
         let opened = target::open_device(self.cli)?;
         let device = Arc::new(CountingDevice::new(opened.device));
@@ -329,7 +339,7 @@ impl<'a> Run<'a> {
                 let outcome = if done { FindingOutcome::Corrected } else { FindingOutcome::Left };
                 self.report.asked(Pass::Start, &finding, done);
                 let record = FindingRecord::new(Pass::Start, &finding, done, outcome);
-                self.report.concluded(&record);
+                self.report.concluded(record);
             }
         };
         let is_preen = self.cli.mode() == Mode::Preen;
@@ -385,6 +395,7 @@ impl<'a> Run<'a> {
             Due::Now(reason) => {
                 summary.reason = format!("{name} {reason}, check forced.");
                 self.report.note(&summary.reason);
+                self.report.show_paths_of(volume, interrupt);
                 if self.cli.mode().repairs() {
                     self.repair(layers, source, volume, progress, interrupt, &mut summary)?;
                 } else {
@@ -466,6 +477,7 @@ impl<'a> Run<'a> {
     fn finish(mut self, result: Result<()>) -> Result<Status> {
         let error = result.err();
         if let Some(err) = &error {
+            self.drop_lost_file();
             let cancelled = err.chain().any(|cause| cause.is::<Interrupted>());
             (self.bits.cancelled, self.bits.failed) = (cancelled, !cancelled);
         }
@@ -488,11 +500,16 @@ impl<'a> Run<'a> {
         Ok(self.bits.status())
     }
 
-    /// What was done before it was cancelled.
+    /// What was done before it was cancelled, and what is dropped.
     fn so_far(&self) -> String {
-        match self.written {
+        let done = match self.written {
             false => "nothing was written".to_owned(),
             true => format!("slots recovered: {}", self.slots_recovered),
+        };
+        match self.agreed {
+            0 => done,
+            1 => format!("{done}; the repair that was agreed to is dropped"),
+            count => format!("{done}; the {count} repairs that were agreed to are dropped"),
         }
     }
 }

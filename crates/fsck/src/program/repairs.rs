@@ -34,14 +34,15 @@ impl Run<'_> {
         summary: &mut Summary,
     ) -> Result<()> {
         let overlay = layers.repairs(volume);
-        let mut plan = self.plan(&overlay, source, progress, interrupt, summary)?;
+        let sides = (volume, &overlay);
+        let mut plan = self.plan(sides, source, progress, interrupt, summary)?;
         let mut collision = layers.collision(volume, &overlay, &plan);
         if let Some(found) = collision.as_ref().filter(|it| !it.not_its_own.is_empty()) {
             // What the recovery writes there would be in the copy that the other file gets.
             found.not_its_own.iter().for_each(|offset| layers.recovered.forget(*offset));
             overlay.clear();
             self.report.counts.clear();
-            plan = self.plan(&overlay, source, progress, interrupt, summary)?;
+            plan = self.plan(sides, source, progress, interrupt, summary)?;
             let repaired: Arc<dyn Device> = overlay.clone();
             empty_moved_logs(&volume.on(repaired), &layers.slots)?;
             collision = layers.collision(volume, &overlay, &plan);
@@ -64,8 +65,15 @@ impl Run<'_> {
             stamp(volume, &overlay).context("the superblock can not be updated")?;
         }
         interrupt.check()?;
+        let overlaid: Arc<dyn Device> = overlay.clone();
+        let after = source.open(&overlaid)?;
+        let losses = self.losses((volume, &after), &overlay, &plan, interrupt)?;
+        (summary.lost, summary.doubtful) = (losses.lost, losses.doubtful);
+        interrupt.check()?;
         summary.written =
             self.write(layers, volume, &overlay, &plan, collision.as_ref(), interrupt)?;
+        self.agreed = 0;
+        self.tell_losses(&losses);
         if is_left && !is_marked {
             self.mark_by_itself(layers, source);
         }
@@ -100,7 +108,7 @@ impl Run<'_> {
             repair.make(&volume, Terms::default(), &mut Vec::new()).with_context(failed)?;
             self.early += 1;
             let outcome = FindingOutcome::Corrected;
-            self.report.concluded(&FindingRecord::new(Pass::Start, &finding, true, outcome));
+            self.report.concluded(FindingRecord::new(Pass::Start, &finding, true, outcome));
         }
         Ok(())
     }
@@ -134,12 +142,15 @@ impl Run<'_> {
             nobody: false,
             refused: None,
             first_done: None,
+            sides: None,
+            everything: false,
+            agreed: 0,
         }
     }
 
     fn plan(
         &mut self,
-        overlay: &Overlay,
+        (before, overlay): (&Volume, &Overlay),
         source: &Source,
         progress: &mut ProgressOut,
         interrupt: &Interrupt,
@@ -148,9 +159,11 @@ impl Run<'_> {
         let overlaid: Arc<dyn Device> = overlay.clone();
         let options = self.options();
         let mut answers = self.answers(progress, interrupt);
+        answers.sides = Some((before, overlay));
         let made = plan(&|| source.open(&overlaid), &options, interrupt, &mut answers);
         let first_done: Option<Instant> = answers.first_done;
         let refused = answers.refused.take();
+        self.agreed = answers.agreed;
         progress.finish();
         self.watch.end();
         let plan = made.map_err(|err| match err {
@@ -192,7 +205,7 @@ impl Run<'_> {
             let finding = &planned.finding;
             let mut record = FindingRecord::new(planned.pass, finding, planned.answer, outcome);
             record.problem = planned.problem.as_deref().filter(|_| !planned.is_repaired);
-            self.report.concluded(&record);
+            self.report.concluded(record);
             let why = match (planned.problem.as_deref(), planned.answer) {
                 _ if planned.is_repaired || plan.outcome.is_short => continue,
                 (Some(problem), _) => problem,

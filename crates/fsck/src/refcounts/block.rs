@@ -12,7 +12,7 @@ use crate::codes::{Code, general, refcounts as codes};
 use crate::collected::{BlockClaim, BlockUse, Collected};
 use crate::context::Block;
 use crate::extents::{self, Holds, TreeRoot};
-use crate::{Context, Finding, Place};
+use crate::{Context, Finding, Place, finding};
 
 /// A record that can be.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -226,9 +226,17 @@ impl Reader<'_, '_> {
     fn records(&mut self, block: &Block, range: Range<u64>) {
         let blkno = block.blkno;
         let Ok(list) = RefcountBlock::records(&block.bytes) else { return };
+        let from = self.out.findings.len();
         let used = self.used(blkno, &list, &range);
-        let clusters = u64::from(self.context.geometry().clusters);
         let records: Vec<_> = list.records().take(used).collect();
+        self.each_record(blkno, &records, range);
+        finding::sum_up(&mut self.out.findings, from, records.len(), |finding| {
+            finding.place.block == Some(blkno.0)
+        });
+    }
+
+    fn each_record(&mut self, blkno: Blkno, records: &[RefcountRec], range: Range<u64>) {
+        let clusters = u64::from(self.context.geometry().clusters);
         if let Some(first) = records.first() {
             self.reaches_into(blkno, first, &range);
         }

@@ -224,6 +224,13 @@ impl Directory {
         }
     }
 
+    /// Removes the entries for which `keep` is not true.
+    pub fn retain(&mut self, keep: impl Fn(&Entry) -> bool) {
+        for (_, entries) in &mut self.blocks {
+            entries.retain(&keep);
+        }
+    }
+
     /// Puts entries before all others; when they are written they go on to the next blocks.
     pub fn put_first(&mut self, entries: Vec<Entry>) {
         if let Some((_, first)) = self.blocks.first_mut() {

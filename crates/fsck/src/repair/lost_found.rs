@@ -1,5 +1,6 @@
 //! Directories that are made, and inodes that are put into `lost+found`.
 
+use std::collections::{BTreeMap, HashSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ocfs2_format::dinode::{Dinode, DynFeatures, InodeFlags};
@@ -53,28 +54,66 @@ pub fn make_root(slot: u16, bit: u16, loc: Blkno) -> Repair {
 
 /// Puts inodes into `lost+found`, which is there.
 pub(super) fn link_all(inodes: Vec<Blkno>) -> Repair {
+    Repair::when_sound(move |editor| link(editor, &inodes))
+}
+
+fn link(editor: &mut Editor<'_>, inodes: &[Blkno]) -> Result<(), EditError> {
+    let root = editor.volume().superblock().s_root_blkno;
+    let found = Directory::read(editor, root)?;
+    let found = found.as_ref().and_then(|root| root.find(LOST_FOUND)).map(|it| it.inode);
+    let missing = || EditError::Impossible("there is no lost+found".to_owned());
+    let home = found.ok_or_else(missing)?;
+    let mut directory = Directory::read(editor, home)?.ok_or_else(missing)?;
+    for blkno in inodes {
+        let inode = editor.inode(*blkno)?;
+        let mut name = format!("#{blkno}").into_bytes();
+        while directory.contains(&name) {
+            name.push(b'_');
+        }
+        let file_type = FileType::ALL.into_iter().find(|it| it.kind() == inode.kind());
+        let file_type = file_type.unwrap_or(FileType::Unknown);
+        directory.add(Entry { inode: *blkno, file_type, name });
+        if let Some(mut child) = Directory::read(editor, *blkno)? {
+            child.parent = home;
+            child.write(editor)?;
+        }
+    }
+    directory.write(editor)
+}
+
+/// An inode, and its names: each with the directory it is in.
+pub type Named = (Blkno, Vec<(Blkno, Vec<u8>)>);
+
+/// Makes files of which nothing is left empty, and moves them from all places where they have a
+/// name to `lost+found`: under it a file as long as before would seem to be there.
+pub fn bury(files: Vec<Named>) -> Repair {
     Repair::when_sound(move |editor| {
-        let root = editor.volume().superblock().s_root_blkno;
-        let found = Directory::read(editor, root)?;
-        let found = found.as_ref().and_then(|root| root.find(LOST_FOUND)).map(|it| it.inode);
-        let missing = || EditError::Impossible("there is no lost+found".to_owned());
-        let home = found.ok_or_else(missing)?;
-        let mut directory = Directory::read(editor, home)?.ok_or_else(missing)?;
-        for blkno in &inodes {
-            let inode = editor.inode(*blkno)?;
-            let mut name = format!("#{blkno}").into_bytes();
-            while directory.contains(&name) {
-                name.push(b'_');
-            }
-            let file_type = FileType::ALL.into_iter().find(|it| it.kind() == inode.kind());
-            let file_type = file_type.unwrap_or(FileType::Unknown);
-            directory.add(Entry { inode: *blkno, file_type, name });
-            if let Some(mut child) = Directory::read(editor, *blkno)? {
-                child.parent = home;
-                child.write(editor)?;
+        let mut by_dir: BTreeMap<Blkno, HashSet<(&[u8], Blkno)>> = BTreeMap::new();
+        for (inode, names) in &files {
+            for (dir, name) in names {
+                by_dir.entry(*dir).or_default().insert((name, *inode));
             }
         }
-        directory.write(editor)
+        for (dir, names) in by_dir {
+            let Some(mut directory) = Directory::read(editor, dir)? else { continue };
+            directory.retain(|entry| !names.contains(&(&entry.name[..], entry.inode)));
+            directory.write(editor)?;
+        }
+        let wide = editor.volume().has(Incompat::INDEXED_DIRS);
+        for (inode, _) in &files {
+            editor.dinode(*inode, |dinode, id2| {
+                dinode.i_size = 0;
+                dinode.set_links_count(1, wide);
+                if dinode.dyn_features().contains(DynFeatures::INLINE_DATA)
+                    && let Ok(inline) = InlineData::decode(id2)
+                {
+                    let end = InlineData::SIZE + usize::from(inline.id_count);
+                    id2.get_mut(InlineData::SIZE..end).unwrap_or_default().fill(0);
+                }
+            })?;
+        }
+        let inodes: Vec<_> = files.iter().map(|(inode, _)| *inode).collect();
+        link(editor, &inodes)
     })
 }
 

@@ -30,6 +30,12 @@ pub trait Judge {
     fn stops(&self) -> bool {
         false
     }
+
+    /// What is to be done besides when all that was agreed to is repaired: once, if that changed
+    /// anything. `volume` is the repaired one.
+    fn finish(&mut self, _volume: &Volume, _findings: &[Planned]) -> Option<Repair> {
+        None
+    }
 }
 
 /// A finding, and what came of it.
@@ -89,6 +95,7 @@ pub fn plan(
     let mut answers = Answers::default();
     let mut is_changed = false;
     let (mut prepared, mut may_prepare, mut is_packed) = (0, true, false);
+    let mut is_finished = false;
     for round in 1.. {
         let volume = open()?;
         let context = Context { volume: &volume, options, interrupt };
@@ -121,6 +128,13 @@ pub fn plan(
                 is_packed = true;
                 prepared += 1;
                 is_changed |= pack(&volume, &mut answers, hashing, interrupt)?;
+                continue;
+            }
+            None if is_changed
+                && !std::mem::replace(&mut is_finished, true)
+                && finish(&volume, judge, &mut answers, hashing) =>
+            {
+                prepared += 1;
                 continue;
             }
             None => {
@@ -190,6 +204,16 @@ fn make(
         }
     }
     Ok(None)
+}
+
+/// Does what is to be done last, which the next check proves; says whether that changed anything.
+fn finish(volume: &Volume, judge: &mut dyn Judge, answers: &mut Answers, hashing: Hashing) -> bool {
+    let Some(repair) = judge.finish(volume, &answers.all) else { return false };
+    let made = repair.make(volume, Terms { may_take: true, hashing }, &mut Vec::new());
+    made.unwrap_or_else(|err| {
+        answers.problem = Some(err.to_string());
+        false
+    })
 }
 
 /// Packs all directories of a sound volume, and hashes names as that is demanded; says whether

@@ -14,6 +14,7 @@ pub(crate) struct Json {
     slots: Vec<String>,
     notes: Vec<String>,
     summary: Option<String>,
+    lost: Vec<String>,
     /// The list of findings has begun.
     in_findings: bool,
     /// It has an entry.
@@ -59,6 +60,10 @@ impl Form for Json {
                 let comma = if std::mem::replace(&mut self.has_findings, true) { "," } else { "" };
                 write!(out, "{comma}\n    {}", json_line(finding)?)
             }
+            Record::Lost(loss) => {
+                self.lost.push(json_line(loss)?);
+                Ok(())
+            }
             Record::Summary(summary) => {
                 self.summary = Some(indented(summary)?);
                 Ok(())
@@ -66,6 +71,7 @@ impl Form for Json {
             Record::End(end) => {
                 self.begin_findings(out)?;
                 out.write_all(if self.has_findings { b"\n  ]" } else { b"]" })?;
+                write!(out, ",\n  \"lost\": {}", list(&self.lost))?;
                 write!(out, ",\n  \"notes\": {}", list(&self.notes))?;
                 write!(out, ",\n  \"summary\": {}", self.summary.as_deref().unwrap_or("null"))?;
                 write!(out, ",\n  \"error\": {}", json_line(&end.error)?)?;

@@ -1,23 +1,30 @@
 //! What the program says on standard output: a stream of records, shown as text or as JSON.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
+use std::sync::Arc;
 
-use ocfs2_cli::{Output, OutputClosed};
+use ocfs2_cli::{Interrupt, Output, OutputClosed};
+use ocfs2_format::Blkno;
 use ocfs2_volume::Volume;
 use serde::Serialize;
 
 use crate::cli::{Cli, Mode};
 use crate::codes::Code;
+use crate::losses::Paths;
 use crate::{Finding, Found, Pass, Place};
 
 mod json;
 mod json_lines;
+mod lost;
+mod path;
 mod progress;
 mod statistics;
 mod summary;
 mod text;
 
+pub(crate) use lost::LossRecord;
+use path::ShownPath;
 pub(crate) use progress::ProgressOut;
 pub(crate) use statistics::{PassStatistics, Stopwatch, peak_memory};
 pub(crate) use summary::{Summary, WrittenRecord};
@@ -43,6 +50,8 @@ pub(crate) enum Record<'a> {
     Answer(&'a FindingRecord<'a>),
     /// What came of a finding. Not in text.
     Finding(&'a FindingRecord<'a>),
+    /// What is lost, after all findings.
+    Lost(&'a LossRecord),
     Summary(&'a Summary),
     End(End<'a>),
 }
@@ -156,6 +165,11 @@ pub(crate) struct FindingRecord<'a> {
     pub code: &'a Code,
     pub pass: Pass,
     pub place: &'a Place,
+    /// The path of the inode it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<ShownPath>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_escaped: Option<String>,
     pub text: &'a str,
     pub question: String,
     pub default: &'static str,
@@ -179,6 +193,8 @@ impl<'a> FindingRecord<'a> {
             code,
             pass,
             place: &finding.place,
+            path: None,
+            path_escaped: None,
             text: &finding.text,
             question: code.question(),
             default: code.default.name(),
@@ -188,6 +204,11 @@ impl<'a> FindingRecord<'a> {
             is_question: code.name != crate::codes::start::DEVICE_SHORT.name,
             problem: None,
         }
+    }
+
+    fn at(self, path: Option<ShownPath>) -> Self {
+        let path_escaped = path.as_ref().and_then(ShownPath::escaped);
+        Self { path, path_escaped, ..self }
     }
 }
 
@@ -224,6 +245,36 @@ pub(crate) struct Report {
     failed: Option<io::Error>,
     /// Findings by code.
     pub counts: BTreeMap<&'static str, u64>,
+    /// Where inodes are.
+    paths: Option<FoundPaths>,
+}
+
+/// Inodes whose paths are looked up for findings.
+const PATHS: usize = 20_000;
+
+/// The paths of inodes that findings were about.
+struct FoundPaths {
+    paths: Paths,
+    volume: Volume,
+    found: HashMap<u64, Option<ShownPath>>,
+}
+
+impl FoundPaths {
+    /// The path of the inode a finding is about, if it is no file of the system.
+    fn of(&mut self, place: &Place) -> Option<ShownPath> {
+        let inode = place.inode?;
+        if let Some(path) = self.found.get(&inode) {
+            return path.clone();
+        }
+        if self.found.len() >= PATHS {
+            return None;
+        }
+        let is_system = crate::losses::is_system(&self.volume, Blkno(inode));
+        let path = if is_system { None } else { self.paths.path(Blkno(inode)) };
+        let path = path.map(|path| ShownPath::new(&path));
+        self.found.insert(inode, path.clone());
+        path
+    }
 }
 
 impl Report {
@@ -241,7 +292,23 @@ impl Report {
         } else {
             Box::new(io::BufWriter::with_capacity(1 << 16, stdout))
         };
-        Self { form, out, lost: false, failed: None, counts: BTreeMap::new() }
+        Self { form, out, lost: false, failed: None, counts: BTreeMap::new(), paths: None }
+    }
+
+    /// From now on findings show where their inodes are on that volume.
+    pub fn show_paths_of(&mut self, volume: &Volume, interrupt: &Interrupt) {
+        let paths = Paths::new(volume, interrupt);
+        let volume = volume.on(Arc::clone(volume.device()));
+        self.paths = Some(FoundPaths { paths, volume, found: HashMap::new() });
+    }
+
+    /// The path a finding is about, for people; looked up at most once.
+    pub fn path(&mut self, finding: &Finding) -> Option<String> {
+        self.path_of(finding).map(|path| path.text())
+    }
+
+    fn path_of(&mut self, finding: &Finding) -> Option<ShownPath> {
+        self.paths.as_mut().and_then(|paths| paths.of(&finding.place))
     }
 
     /// Shows a record. A check goes on when it can not be shown: the exit status tells.
@@ -250,7 +317,7 @@ impl Report {
             return;
         }
         let shown = self.form.show(&mut self.out, record);
-        let flush = !matches!(record, Record::Finding(_) | Record::Answer(_));
+        let flush = !matches!(record, Record::Finding(_) | Record::Answer(_) | Record::Lost(_));
         let shown = shown.and_then(|()| if flush { self.out.flush() } else { Ok(()) });
         if let Err(err) = shown {
             self.lost = true;
@@ -267,14 +334,15 @@ impl Report {
     pub fn found(&mut self, found: Found<'_>) {
         for finding in found.finding.chain() {
             self.asked(found.pass, finding, false);
-            self.concluded(&FindingRecord::new(found.pass, finding, false, FindingOutcome::Left));
+            self.concluded(FindingRecord::new(found.pass, finding, false, FindingOutcome::Left));
         }
     }
 
     /// A question was answered. People are told at once; what came of it follows.
     pub fn asked(&mut self, pass: Pass, finding: &Finding, answer: bool) {
         self.count(finding);
-        let record = FindingRecord::new(pass, finding, answer, FindingOutcome::Left);
+        let path = self.path_of(finding);
+        let record = FindingRecord::new(pass, finding, answer, FindingOutcome::Left).at(path);
         self.show(&Record::Answer(&record));
     }
 
@@ -284,8 +352,9 @@ impl Report {
     }
 
     /// What came of a finding.
-    pub fn concluded(&mut self, record: &FindingRecord<'_>) {
-        self.show(&Record::Finding(record));
+    pub fn concluded(&mut self, record: FindingRecord<'_>) {
+        let path = self.paths.as_mut().and_then(|paths| paths.of(record.place));
+        self.show(&Record::Finding(&record.at(path)));
     }
 
     /// How many findings there were.

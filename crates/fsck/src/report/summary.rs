@@ -29,6 +29,10 @@ pub(crate) struct Summary {
     pub corrected: u64,
     /// Findings that were left.
     pub left: u64,
+    /// Files that have lost something, directories and names among them.
+    pub lost: u64,
+    /// Those that have lost nothing that is known, and may be wrong.
+    pub doubtful: u64,
     /// Whole checks that were made: after repairs everything is checked again.
     pub rounds: u32,
     /// What the checks after the first one took, with the repairs.
@@ -119,12 +123,15 @@ impl Summary {
             let corrected = if self.dry_run { "would be corrected" } else { "corrected" };
             let left = if self.corrected == 0 {
                 format!("none {corrected}")
-            } else if self.left == 0 {
+            } else if self.left == 0 && self.lost == 0 {
                 format!("all {corrected}")
+            } else if self.left == 0 {
+                format!("{} {corrected}", self.corrected)
             } else {
                 format!("{} {corrected}, {} left", self.corrected, self.left)
             };
-            let _ = writeln!(text, "\n{device}: {found} {problems} found, {left}");
+            let losses = self.losses();
+            let _ = writeln!(text, "\n{device}: {found} {problems} found, {left}{losses}");
             let width = self.codes.keys().map(|code| code.len()).max().unwrap_or(0);
             for (code, count) in &self.codes {
                 let _ = writeln!(text, "  {code:<width$}  {count}");
@@ -155,6 +162,20 @@ impl Summary {
         }
         if let (Some(files), Some(space)) = (&self.files, &self.space) {
             let _ = writeln!(text, "\n{device}: {}; {}", files.text(), space.text());
+        }
+        text
+    }
+
+    /// What is lost, in a few words behind what was corrected.
+    fn losses(&self) -> String {
+        let mut text = String::new();
+        if self.lost > 0 {
+            let losses = if self.lost == 1 { "loss" } else { "losses" };
+            let _ = write!(text, "; {} {losses}, listed above", self.lost);
+        }
+        if self.doubtful > 0 {
+            let files = plural(self.doubtful, "file");
+            let _ = write!(text, "; {} {files} that may be wrong, listed above", self.doubtful);
         }
         text
     }

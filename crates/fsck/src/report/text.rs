@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use ocfs2_cli::{Output, shown, terminal};
 
-use super::{Form, Record, SlotOutcome, SlotRecord, SlotState, VolumeRecord};
+use super::{Form, LossRecord, Record, SlotOutcome, SlotRecord, SlotState, VolumeRecord};
 use crate::cli::{Cli, Mode};
 use crate::codes::Code;
 
@@ -17,6 +17,8 @@ pub(crate) struct Text {
     dry_run: bool,
     /// Whether it was said that journals are replayed.
     said_replaying: bool,
+    /// Which heading losses have so far: of what is gone, of what may be wrong.
+    said_lost: Option<bool>,
 }
 
 impl Text {
@@ -28,6 +30,7 @@ impl Text {
             statistics: cli.statistics,
             dry_run: cli.dry_run,
             said_replaying: false,
+            said_lost: None,
         }
     }
 
@@ -48,6 +51,19 @@ impl Text {
             writeln!(out, "  Superblock:         block {}", volume.superblock)?;
         }
         writeln!(out)
+    }
+
+    fn loss(&mut self, out: &mut dyn Write, loss: &LossRecord) -> io::Result<()> {
+        let is_certain = loss.is_certain();
+        if self.said_lost.replace(is_certain) != Some(is_certain) {
+            let heading = match (is_certain, self.dry_run) {
+                (true, false) => "what is lost",
+                (true, true) => "what would be lost",
+                (false, _) => "what may be wrong",
+            };
+            writeln!(out, "\n{}: {heading}:", self.device)?;
+        }
+        writeln!(out, "  {}", loss.text())
     }
 
     fn slot(&mut self, out: &mut dyn Write, record: &SlotRecord) -> io::Result<()> {
@@ -131,10 +147,12 @@ impl Form for Text {
             }
             Record::Answer(finding) => {
                 let answer = if finding.answer == "yes" { "y" } else { "n" };
-                let question = question(finding.code, finding.text);
+                let path = finding.path.as_ref().map(|path| path.text());
+                let question = question(finding.code, finding.text, path.as_deref());
                 writeln!(out, "{question} {answer}")
             }
             Record::Finding(_) => Ok(()),
+            Record::Lost(loss) => self.loss(out, loss),
             Record::Summary(summary) => {
                 write!(out, "{}", summary.text(&self.device))?;
                 if self.statistics > 0 {
@@ -154,9 +172,10 @@ impl Form for Text {
     }
 }
 
-/// What was found and what is asked, on one line.
-pub(crate) fn question(code: &Code, text: &str) -> String {
-    format!("[{code}] {}. {}", terminal(&capitalised(text)), code.question())
+/// What was found, where if that is known, and what is asked, on one line.
+pub(crate) fn question(code: &Code, text: &str, path: Option<&str>) -> String {
+    let path = path.map(|path| format!(" ({path})")).unwrap_or_default();
+    format!("[{code}] {}{path}. {}", terminal(&capitalised(text)), code.question())
 }
 
 /// As a sentence begins, unless that is with the name of a field or a file.

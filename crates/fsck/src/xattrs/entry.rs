@@ -13,7 +13,7 @@ use super::bucket::Hashes;
 use super::{Owner, value};
 use crate::codes::{Code, xattrs as codes};
 use crate::collected::Collected;
-use crate::{Context, Finding, Place};
+use crate::{Context, Finding, Place, finding};
 
 /// A header with entries and what they lead to.
 #[derive(Clone, Copy, Debug)]
@@ -75,10 +75,27 @@ pub(super) fn check(
     out: &mut Collected,
 ) -> Option<Hashes> {
     let list = XattrArea::new(area.bytes).ok()?;
+    let from = out.findings.len();
+    let hashes = check_list(context, owner, area, &list, names, out);
+    let records = usize::from(list.header.xh_count).min(list.capacity());
+    finding::sum_up(&mut out.findings, from, records, |finding| {
+        finding.place.block == Some(area.blkno.0)
+    });
+    hashes
+}
+
+fn check_list<'a>(
+    context: &Context<'_>,
+    owner: &Owner<'_>,
+    area: &Area<'a>,
+    list: &XattrArea<'a>,
+    names: &mut Names,
+    out: &mut Collected,
+) -> Option<Hashes> {
     let mut taken = Taken(vec![false; area.bytes.len()]);
     taken.take(0..XattrHeader::SIZE);
     let mut check = Check { context, owner, area, out, taken };
-    let count = check.count(&list);
+    let count = check.count(list);
     let entries: Vec<_> = list.entries().take(count).enumerate().collect();
     let sound: Vec<_> =
         entries.iter().filter_map(|(index, entry)| check.entry(*index, *entry)).collect();

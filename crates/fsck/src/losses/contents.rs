@@ -1,0 +1,303 @@
+//! What of the contents of a file is not there any more.
+
+use std::ops::Range;
+
+use ocfs2_format::Blkno;
+use ocfs2_format::dinode::{Arm, FileKind};
+use ocfs2_format::extent::ExtentList;
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::inline::InlineData;
+use ocfs2_volume::{Inode, Volume};
+
+use super::mapping::{Mapped, Mapping};
+use super::ranges::{merged, outside, sum, within};
+
+/// Clusters that are compared at once.
+const PIECE_BYTES: u64 = 1 << 20;
+/// Bytes a symbolic link can have, and its end.
+const TARGET: u64 = 4097;
+
+/// What of the contents is gone.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Gone {
+    /// Bytes of the file, in order; nothing where it is not known which.
+    pub ranges: Vec<Range<u64>>,
+    /// How many bytes.
+    pub bytes: u64,
+    /// Bytes the file had.
+    pub size: u64,
+    /// Whether nothing is left.
+    pub is_all: bool,
+}
+
+/// How the contents of an inode differ.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Difference {
+    pub gone: Option<Gone>,
+    /// What `i_size` was and is, where it says something else though nothing is gone.
+    pub size: Option<(u64, u64)>,
+    /// Whether parts are in another place of the file, which was guessed.
+    pub is_moved: bool,
+}
+
+/// The volume before and after.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sides<'a> {
+    pub before: &'a Volume,
+    pub after: &'a Volume,
+    /// Bytes of the device that were written to, in order.
+    pub written: &'a [Range<u64>],
+}
+
+/// Compares the contents of an inode in use before and after.
+pub(super) fn compare(sides: &Sides<'_>, before: &Inode, after: &Inode) -> Difference {
+    match after.kind() {
+        Some(FileKind::Symlink) => target(sides, before, after),
+        Some(FileKind::Regular) => file(sides, before, after),
+        _ => Difference::default(),
+    }
+}
+
+fn target(sides: &Sides<'_>, before: &Inode, after: &Inode) -> Difference {
+    let (was, is) = (target_of(sides.before, before), target_of(sides.after, after));
+    if was == is {
+        return Difference::default();
+    }
+    let size = was.map_or(before.size(), |it| it.len() as u64);
+    Difference { gone: Some(Gone::whole(size, false)), ..Difference::default() }
+}
+
+/// Where a symbolic link leads, up to the first zero.
+fn target_of(volume: &Volume, inode: &Inode) -> Option<Vec<u8>> {
+    let bytes = match inode.dinode.arm() {
+        Arm::Symlink => {
+            let is_list = ExtentList::new(inode.id2()).is_ok_and(|list| {
+                usize::from(list.header.l_count) == list.capacity() && list.records().len() > 0
+            });
+            match is_list {
+                true => first_bytes(volume, inode)?,
+                false => inode.id2().to_vec(),
+            }
+        }
+        Arm::InlineData => InlineData::data(inode.id2()).ok()?.to_vec(),
+        _ => first_bytes(volume, inode)?,
+    };
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    Some(bytes.get(..end)?.to_vec())
+}
+
+fn first_bytes(volume: &Volume, inode: &Inode) -> Option<Vec<u8>> {
+    let first = *Mapping::of(volume, inode).extents.first()?;
+    let geometry = volume.geometry();
+    let blocks = (first.clusters << geometry.bpc_bits()).min(geometry.blocks_for(TARGET));
+    volume.read_blocks(Blkno(first.start << geometry.bpc_bits()), blocks as u32).ok()
+}
+
+fn file(sides: &Sides<'_>, before: &Inode, after: &Inode) -> Difference {
+    let resized = || {
+        let (was, is) = (before.size(), after.size());
+        (was != is).then_some((was, is))
+    };
+    let gone = match (before.is_inline(), after.is_inline()) {
+        (true, true) if before.dinode.i_clusters == 0 => inline(before, after),
+        // A list of extents that was taken for contents.
+        (true, true) => Some(Gone::whole(before.size(), true)),
+        (true, false) => {
+            let left = !Mapping::of(sides.after, after).extents.is_empty();
+            (!left && before.size() > 0).then(|| Gone::whole(before.size(), true))
+        }
+        (false, _) => {
+            let (gone, is_moved) = extents(sides, before, after);
+            let size = if gone.is_some() { None } else { resized() };
+            return Difference { gone, size, is_moved };
+        }
+    };
+    let size = if gone.is_some() { None } else { resized() };
+    Difference { gone, size, is_moved: false }
+}
+
+fn inline(before: &Inode, after: &Inode) -> Option<Gone> {
+    let data = |inode: &Inode| {
+        let data = InlineData::data(inode.id2()).unwrap_or_default();
+        let size = usize::try_from(inode.size()).unwrap_or(usize::MAX);
+        data.get(..size).unwrap_or(data).to_vec()
+    };
+    let (was, is) = (data(before), data(after));
+    let shared = was.len().min(is.len());
+    if was.get(..shared) == is.get(..shared) && (!is.is_empty() || was.is_empty()) {
+        return None;
+    }
+    Some(Gone::whole(was.len() as u64, is.is_empty()))
+}
+
+impl Gone {
+    fn whole(size: u64, is_all: bool) -> Self {
+        Self { ranges: merged(vec![0..size]), bytes: size, size, is_all }
+    }
+}
+
+/// Gives what is gone, and whether something is in another place of the file.
+fn extents(sides: &Sides<'_>, before: &Inode, after: &Inode) -> (Option<Gone>, bool) {
+    let (was, is) = (Mapping::of(sides.before, before), Mapping::of(sides.after, after));
+    let geometry = sides.after.geometry();
+    let (bits, size) = (geometry.cluster_size.bits(), before.size());
+    let used = size.div_ceil(1 << bits);
+    let logical = merged(is.extents.iter().map(Mapped::logical).collect());
+    let holes = outside(&(0..used), &logical);
+
+    let mut gone = Vec::new();
+    let mut is_moved = false;
+    let pieces = Pieces::new(sides, &was, &is, &logical);
+    for extent in was.extents.iter().filter(|it| it.is_written && it.cpos < used) {
+        pieces.lost(extent, &mut gone);
+        is_moved |= pieces.is_guessed(extent);
+    }
+    let stated = u64::from(before.dinode.i_clusters);
+    let missing = stated.saturating_sub(is.clusters());
+    let is_plausible = stated <= geometry.clusters.into();
+    let mut unknown = 0;
+    if stated != is.clusters() {
+        let broken = merged(was.broken.clone());
+        let lost: Vec<_> = broken.iter().flat_map(|range| within(range, &holes)).collect();
+        let evident = !lost.is_empty() || was.is_garbage;
+        let hollow = sum(&holes);
+        if !lost.is_empty() {
+            gone.extend(lost);
+        } else if is_plausible && missing > 0 && hollow > 0 {
+            let is_sparse = sides.before.has(Incompat::SPARSE_ALLOC);
+            match hollow <= missing {
+                true if evident || hollow == missing || !is_sparse => gone.extend(holes.clone()),
+                true => {}
+                false => unknown = missing.saturating_sub(sum(&merged(gone.clone()))),
+            }
+        } else if was.is_garbage && !is_plausible {
+            gone.extend(holes.clone());
+        }
+    } else if was.is_garbage && stated == 0 && is.extents.is_empty() && !after.is_inline() {
+        // Something else than a list was there: data of the inode itself.
+        gone.extend(holes.clone());
+    }
+    let ranges: Vec<_> = merged(gone)
+        .iter()
+        .map(|range| range.start << bits..size.min(range.end << bits))
+        .filter(|range| range.start < range.end)
+        .collect();
+    let bytes = sum(&ranges).saturating_add(unknown << bits).min(size);
+    if bytes == 0 {
+        return (None, is_moved);
+    }
+    let is_all = is.extents.is_empty() && !after.is_inline();
+    (Some(Gone { ranges, bytes, size, is_all }), is_moved)
+}
+
+/// Where the extents before are after.
+struct Pieces<'a> {
+    sides: &'a Sides<'a>,
+    was: &'a Mapping,
+    /// By position in the file.
+    is: Vec<Mapped>,
+    logical: &'a [Range<u64>],
+    physical: Vec<Range<u64>>,
+}
+
+impl<'a> Pieces<'a> {
+    fn new(
+        sides: &'a Sides<'a>,
+        was: &'a Mapping,
+        is: &'a Mapping,
+        logical: &'a [Range<u64>],
+    ) -> Self {
+        let physical = merged(is.extents.iter().map(Mapped::physical).collect());
+        let mut is = is.extents.clone();
+        is.sort_unstable_by_key(|it| it.cpos);
+        Self { sides, was, is, logical, physical }
+    }
+
+    /// Adds the clusters of the file whose contents were in `extent` and are nowhere now.
+    fn lost(&self, extent: &Mapped, gone: &mut Vec<Range<u64>>) {
+        let position = |at: u64| extent.cpos + (at - extent.start);
+        for part in within(&extent.physical(), &self.physical) {
+            // Where it was, unless something else was written there.
+            self.differing(part.clone(), part.start, position(part.start), gone);
+        }
+        for part in outside(&extent.physical(), &self.physical) {
+            let wanted = position(part.start)..position(part.end);
+            gone.extend(outside(&wanted, self.logical));
+            for copied in within(&wanted, self.logical) {
+                let from = extent.start + (copied.start - extent.cpos);
+                self.copied(&copied, from, gone);
+            }
+        }
+    }
+
+    /// Clusters of the file that are elsewhere now: copies, or what another extent had there.
+    fn copied(&self, wanted: &Range<u64>, from: u64, gone: &mut Vec<Range<u64>>) {
+        let first = self.is.partition_point(|it| it.cpos + it.clusters <= wanted.start);
+        for now in self.is.iter().skip(first).take_while(|it| it.cpos < wanted.end) {
+            let (start, end) =
+                (now.cpos.max(wanted.start), wanted.end.min(now.cpos + now.clusters));
+            let to = now.start + (start - now.cpos);
+            let had_it = self
+                .was
+                .extents
+                .iter()
+                .any(|it| it.logical().contains(&start) && it.physical().contains(&to));
+            if !had_it && start < end {
+                let from = from + (start - wanted.start);
+                self.compared(from..from + (end - start), to, start, gone);
+            }
+        }
+    }
+
+    /// As [`Self::compared`], only where something was written.
+    fn differing(&self, was: Range<u64>, is: u64, at: u64, gone: &mut Vec<Range<u64>>) {
+        let bits = self.sides.after.geometry().cluster_size.bits();
+        let bytes = was.start << bits..was.end << bits;
+        for part in within(&bytes, self.sides.written) {
+            let clusters = part.start >> bits..part.end.div_ceil(1 << bits);
+            let skipped = clusters.start - was.start;
+            self.compared(clusters, is + skipped, at + skipped, gone);
+        }
+    }
+
+    /// Adds the clusters from `at` on whose contents differ: those that were in `was`, and are in
+    /// the clusters from `is` on.
+    fn compared(&self, was: Range<u64>, is: u64, at: u64, gone: &mut Vec<Range<u64>>) {
+        let geometry = self.sides.after.geometry();
+        let bits = geometry.bpc_bits();
+        let at_once = (PIECE_BYTES >> geometry.cluster_size.bits()).max(1);
+        let size = geometry.cluster_size.bytes() as usize;
+        let mut done = 0;
+        while done < was.end - was.start {
+            let count = at_once.min(was.end - was.start - done);
+            let read = |volume: &Volume, first: u64| {
+                volume.read_blocks(Blkno((first + done) << bits), (count << bits) as u32).ok()
+            };
+            let (old, new) = (read(self.sides.before, was.start), read(self.sides.after, is));
+            match (old, new) {
+                (Some(old), Some(new)) => {
+                    let pairs = old.chunks(size).zip(new.chunks(size));
+                    for (index, (old, new)) in (0..).zip(pairs) {
+                        if old != new {
+                            gone.push(at + done + index..at + done + index + 1);
+                        }
+                    }
+                }
+                _ => gone.push(at + done..at + done + count),
+            }
+            done += count;
+        }
+    }
+
+    /// Whether an extent is in another place of the file, which its neighbours do not prove.
+    fn is_guessed(&self, extent: &Mapped) -> bool {
+        let same = |it: &Mapped| it.physical().contains(&extent.start);
+        let Some(index) = self.is.iter().position(same) else { return false };
+        let Some(now) = self.is.get(index) else { return false };
+        let moved = now.cpos + (extent.start - now.start) != extent.cpos;
+        let before = index.checked_sub(1).and_then(|before| self.is.get(before));
+        let is_tight = before.map_or(now.cpos == 0, |it| it.cpos + it.clusters == now.cpos)
+            && self.is.get(index + 1).is_some_and(|next| next.cpos == now.cpos + now.clusters);
+        moved && !is_tight
+    }
+}

@@ -1,0 +1,139 @@
+//! Where the contents of an inode are, as far as its tree can be followed.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use ocfs2_format::extent::{ExtentBlock, ExtentFlags, ExtentList, ExtentRec, MAX_TREE_DEPTH};
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::{Blkno, check};
+use ocfs2_volume::{Inode, Volume};
+
+/// Clusters of a file in a row that are clusters of the volume in a row.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Mapped {
+    /// The first cluster of the file.
+    pub cpos: u64,
+    pub clusters: u64,
+    /// The first cluster of the volume.
+    pub start: u64,
+    pub is_written: bool,
+}
+
+impl Mapped {
+    /// In the file.
+    pub fn logical(&self) -> Range<u64> {
+        self.cpos..self.cpos + self.clusters
+    }
+
+    /// On the volume.
+    pub fn physical(&self) -> Range<u64> {
+        self.start..self.start + self.clusters
+    }
+}
+
+/// The tree of an inode.
+#[derive(Debug, Default)]
+pub(super) struct Mapping {
+    /// In the order of the tree.
+    pub extents: Vec<Mapped>,
+    /// Clusters of the file whose records lead nowhere.
+    pub broken: Vec<Range<u64>>,
+    /// Whether a header of a list is not what it can be.
+    pub is_garbage: bool,
+}
+
+impl Mapping {
+    /// Reads what is there.
+    pub fn of(volume: &Volume, inode: &Inode) -> Self {
+        let mut walk =
+            Walk { volume, seen: HashSet::from([inode.blkno]), mapping: Self::default() };
+        match ExtentList::new(inode.id2()) {
+            Ok(list) => {
+                let depth = walk.depth(&list);
+                walk.list(&list, depth, 1 << 32);
+            }
+            Err(_) => walk.mapping.is_garbage = true,
+        }
+        walk.mapping
+    }
+
+    /// The sum of all extents.
+    pub fn clusters(&self) -> u64 {
+        self.extents.iter().map(|it| it.clusters).sum()
+    }
+}
+
+struct Walk<'a> {
+    volume: &'a Volume,
+    seen: HashSet<Blkno>,
+    mapping: Mapping,
+}
+
+impl Walk<'_> {
+    /// The depth of the root; one that can not be is taken from what is beneath.
+    fn depth(&mut self, list: &ExtentList<'_>) -> u16 {
+        let depth = list.header.l_tree_depth;
+        if depth <= MAX_TREE_DEPTH {
+            return depth;
+        }
+        self.mapping.is_garbage = true;
+        let first = list.record(0).and_then(|rec| self.block(rec.e_blkno));
+        first.map_or(0, |block| {
+            let below = ExtentBlock::list(&block).map_or(0, |list| list.header.l_tree_depth);
+            below.min(MAX_TREE_DEPTH - 1) + 1
+        })
+    }
+
+    fn block(&self, blkno: Blkno) -> Option<Vec<u8>> {
+        if !self.volume.geometry().is_valid_block(blkno) {
+            return None;
+        }
+        let mut block = self.volume.read_block(blkno).ok()?;
+        if self.volume.has(Incompat::META_ECC) {
+            check::correct(&mut block, ExtentBlock::CHECK_OFFSET);
+        }
+        block.starts_with(&ExtentBlock::SIGNATURE).then_some(block)
+    }
+
+    /// A list of that depth, which covers clusters of the file up to `end`.
+    fn list(&mut self, list: &ExtentList<'_>, depth: u16, end: u64) {
+        let (count, used) = (list.header.l_count, list.header.l_next_free_rec);
+        self.mapping.is_garbage |= usize::from(count) != list.capacity() || used > count;
+        let records: Vec<_> = list.records().collect();
+        for (index, rec) in records.iter().enumerate() {
+            let cpos = u64::from(rec.e_cpos.0);
+            if depth == 0 {
+                self.leaf(rec);
+                continue;
+            }
+            let next = records.get(index + 1).map_or(end, |next| next.e_cpos.0.into());
+            let next = if next > cpos { next } else { cpos + u64::from(rec.e_int_clusters()) };
+            let is_new = self.seen.insert(rec.e_blkno);
+            let block = self.block(rec.e_blkno).filter(|_| is_new);
+            match block.as_deref().map(ExtentBlock::list) {
+                Some(Ok(list)) => self.list(&list, depth - 1, next),
+                _ => self.mapping.broken.push(cpos..next),
+            }
+        }
+    }
+
+    fn leaf(&mut self, rec: &ExtentRec) {
+        let geometry = self.volume.geometry();
+        let (cpos, clusters) = (u64::from(rec.e_cpos.0), u64::from(rec.e_leaf_clusters()));
+        if clusters == 0 {
+            return;
+        }
+        let start = rec.e_blkno.0 >> geometry.bpc_bits();
+        let there = match geometry.is_valid_block(rec.e_blkno) {
+            true => clusters.min(u64::from(geometry.clusters).saturating_sub(start)),
+            false => 0,
+        };
+        if there > 0 {
+            let is_written = !rec.e_flags().contains(ExtentFlags::UNWRITTEN);
+            self.mapping.extents.push(Mapped { cpos, clusters: there, start, is_written });
+        }
+        if there < clusters {
+            self.mapping.broken.push(cpos + there..cpos + clusters);
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! What a run of repairs has lost, by path.
+//!
+//! Not told by the repairs, each of which knows only what it changes, but found by comparing the
+//! volume before the first one with the volume after the last: for each inode that a finding was
+//! about, or whose block was written, its contents, attributes and names. What could not be read
+//! before is lost where nothing has taken its place.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use ocfs2_cli::Interrupt;
+use ocfs2_format::Blkno;
+use ocfs2_format::dinode::{FileKind, InodeFlags};
+use ocfs2_volume::{Inode, Volume};
+
+mod attributes;
+mod contents;
+mod mapping;
+mod paths;
+mod ranges;
+mod raw;
+mod touched;
+
+pub use attributes::GoneAttributes;
+pub use contents::Gone;
+pub use paths::Paths;
+pub(crate) use touched::Touched;
+
+use crate::Stop;
+use crate::repair::lost_found::Named;
+use contents::Sides;
+use raw::Entries;
+
+/// Blocks of a directory that are compared: those of some ten million entries.
+const DIRECTORY_BLOCKS: u64 = 1 << 20;
+/// The directory lost inodes are put into.
+const LOST_FOUND: &[u8] = b"lost+found";
+
+/// What is not there any more of a file, or may be wrong in it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Loss {
+    /// Its inode.
+    pub inode: Blkno,
+    /// What it is, or was.
+    pub kind: Option<FileKind>,
+    /// Where it was; `None` if nothing tells.
+    pub path: Option<Vec<u8>>,
+    /// The directory it was in, where only that is known.
+    pub was_in: Option<Vec<u8>>,
+    /// Where it is now; `None` if it is nowhere.
+    pub now: Option<Vec<u8>>,
+    /// There is nothing left of it.
+    pub is_gone: bool,
+    /// The name is gone.
+    pub name: bool,
+    /// Contents that are gone.
+    pub contents: Option<Gone>,
+    /// Attributes that are gone.
+    pub attributes: Option<GoneAttributes>,
+    /// Names in this directory are gone that are not known.
+    pub names: bool,
+    /// What the size was and is, which was corrected.
+    pub size: Option<(u64, u64)>,
+    /// Its type was unknown, and guessed.
+    pub is_guessed: bool,
+    /// Why it may be wrong although nothing is known to be gone.
+    pub doubt: Option<Doubt>,
+}
+
+/// Why something may be wrong that is as it was.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Doubt {
+    /// A checksum did not hold, and more than a bit was wrong.
+    Checksum,
+    /// Its clusters were claimed by something else as well, which may have written to them.
+    Shared,
+    /// Something else in the same block was wrong.
+    Beside,
+    /// Parts of its contents were put where they fit.
+    Moved,
+}
+
+impl Doubt {
+    /// In words.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Checksum => "a checksum did not hold",
+            Self::Shared => "its clusters were claimed by another owner, too",
+            Self::Beside => "something else in the same block was wrong",
+            Self::Moved => "parts of it were put where they fit",
+        }
+    }
+}
+
+impl Loss {
+    /// Whether something is gone, rather than that it may be wrong.
+    pub fn is_certain(&self) -> bool {
+        self.is_gone
+            || self.name
+            || self.names
+            || self.is_guessed
+            || self.contents.is_some()
+            || self.attributes.is_some()
+    }
+
+    fn is_any(&self) -> bool {
+        self.is_certain() || self.size.is_some() || self.doubt.is_some()
+    }
+}
+
+/// The volume before and after repairs.
+pub(crate) struct Comparison<'a> {
+    sides: Sides<'a>,
+    touched: &'a Touched,
+    interrupt: &'a Interrupt,
+    was: Paths,
+    is: Paths,
+    /// Inodes whose entries in `lost+found` are new, and their names there.
+    found: BTreeMap<Blkno, Vec<u8>>,
+    lost_found: Option<Blkno>,
+}
+
+impl<'a> Comparison<'a> {
+    /// Of two volumes of which `touched` says what may differ.
+    pub fn new(
+        before: &'a Volume,
+        after: &'a Volume,
+        touched: &'a Touched,
+        interrupt: &'a Interrupt,
+    ) -> Self {
+        Self {
+            sides: Sides { before, after, written: &touched.written },
+            touched,
+            interrupt,
+            was: Paths::new(before, interrupt),
+            is: Paths::new(after, interrupt),
+            found: BTreeMap::new(),
+            lost_found: None,
+        }
+    }
+
+    /// Tells `each` what is lost.
+    ///
+    /// # Errors
+    /// [`Stop`] if that was asked for.
+    pub fn find(&mut self, each: &mut dyn FnMut(Loss)) -> Result<(), Stop> {
+        self.arrivals();
+        let inodes: BTreeSet<_> =
+            self.touched.inodes.iter().chain(self.found.keys()).copied().collect();
+        for blkno in &inodes {
+            if self.interrupt.requested() {
+                return Err(Stop::Interrupted);
+            }
+            let before = raw::inode(self.sides.before, *blkno);
+            let after = raw::inode(self.sides.after, *blkno);
+            if before.iter().chain(&after).any(|inode| self.is_system(inode)) {
+                continue;
+            }
+            if let Some(loss) = self.of_inode(*blkno, before.as_ref(), after.as_ref()) {
+                each(loss);
+            }
+        }
+        // Names last: what was put into lost+found has been told by then.
+        for blkno in &inodes {
+            if self.interrupt.requested() {
+                return Err(Stop::Interrupted);
+            }
+            let before = raw::inode(self.sides.before, *blkno);
+            let before = before.filter(|it| it.is_dir() && !self.is_system(it));
+            if let Some(dir) = before {
+                self.names(&dir, each);
+            }
+        }
+        Ok(())
+    }
+
+    /// Files of which nothing is left, with all their names.
+    ///
+    /// # Errors
+    /// [`Stop`] if that was asked for.
+    pub fn emptied(&mut self) -> Result<Vec<Named>, Stop> {
+        let mut emptied = Vec::new();
+        for blkno in &self.touched.inodes {
+            if self.interrupt.requested() {
+                return Err(Stop::Interrupted);
+            }
+            let before = raw::inode(self.sides.before, *blkno);
+            let after = raw::inode(self.sides.after, *blkno);
+            let (Some(before), Some(after)) = (before, after) else { continue };
+            let is_file = after.kind() == Some(FileKind::Regular) && !self.is_system(&after);
+            if !is_file || after.size() == 0 || self.touched.declined.contains(blkno) {
+                continue;
+            }
+            let gone = contents::compare(&self.sides, &before, &after).gone;
+            if gone.is_some_and(|gone| gone.is_all) {
+                let names = self.is.entries(*blkno);
+                emptied.push((*blkno, names));
+            }
+        }
+        Ok(emptied)
+    }
+
+    fn is_system(&self, inode: &Inode) -> bool {
+        is_of_system(self.sides.after, inode)
+    }
+
+    fn entries(volume: &Volume, dir: &Inode) -> Entries {
+        let mut blocks = volume.geometry().blocks().min(DIRECTORY_BLOCKS);
+        raw::entries(volume, dir, &mut blocks)
+    }
+
+    /// Finds out what was put into `lost+found`.
+    fn arrivals(&mut self) {
+        let Sides { before, after, .. } = self.sides;
+        let Some(root) = raw::inode(after, after.superblock().s_root_blkno) else { return };
+        let entries = Self::entries(after, &root).entries;
+        let Some(home) = entries.into_iter().find(|entry| entry.name == LOST_FOUND) else { return };
+        self.lost_found = Some(home.inode);
+        let Some(home) = raw::inode(after, home.inode) else { return };
+        let were = raw::inode(before, home.blkno).filter(Inode::is_dir);
+        let were = were.map(|home| Self::entries(before, &home).entries).unwrap_or_default();
+        let were: HashSet<_> = were.into_iter().map(|it| (it.name, it.inode)).collect();
+        for entry in Self::entries(after, &home).entries {
+            if !were.contains(&(entry.name.clone(), entry.inode)) {
+                self.found.insert(entry.inode, entry.name);
+            }
+        }
+    }
+
+    /// Whether something has lost a name that is not known: `lost+found` itself, mostly empty, has
+    /// else lost nothing with its blocks.
+    fn is_any_nameless(&mut self) -> bool {
+        let found: Vec<_> = self.found.keys().copied().collect();
+        found.into_iter().any(|inode| self.was.path(inode).is_none())
+    }
+
+    fn of_inode(
+        &mut self,
+        blkno: Blkno,
+        before: Option<&Inode>,
+        after: Option<&Inode>,
+    ) -> Option<Loss> {
+        let kind = after.or(before).and_then(Inode::kind);
+        let mut loss = Loss { inode: blkno, kind, ..Loss::default() };
+        if let Some(name) = self.found.get(&blkno).cloned() {
+            loss.name = true;
+            loss.now = Some([b"/lost+found/", &name[..]].concat());
+        }
+        match (before, after) {
+            (Some(before), Some(after)) => {
+                let difference = contents::compare(&self.sides, before, after);
+                (loss.contents, loss.size) = (difference.gone, difference.size);
+                loss.names = before.is_dir()
+                    && Self::entries(self.sides.before, before).is_incomplete
+                    && (self.lost_found != Some(blkno) || self.is_any_nameless());
+                loss.attributes = attributes::compare(&self.sides, before, after);
+                loss.is_guessed = before.kind() != after.kind();
+                let moved = difference.is_moved.then_some(Doubt::Moved);
+                loss.doubt = self.touched.doubts.get(&blkno).copied().or(moved);
+            }
+            // Of what has a name the directory tells.
+            (Some(before), None) if !waits(before) => {
+                loss.is_gone = self.was.path(blkno).is_none();
+                loss.name = false;
+            }
+            _ => {}
+        }
+        if !loss.is_any() {
+            return None;
+        }
+        loss.path = self.was.path(blkno);
+        if loss.path.is_none() {
+            let parent = before.filter(|it| it.is_dir()).and_then(|dir| {
+                Self::entries(self.sides.before, dir).parent.filter(|parent| *parent != blkno)
+            });
+            loss.was_in = parent.and_then(|parent| self.was.path(parent));
+            if loss.now.is_none() {
+                loss.path = self.is.path(blkno);
+            }
+        }
+        if loss.now.is_none() && !loss.is_gone {
+            loss.now = self.is.path(blkno);
+        }
+        Some(loss)
+    }
+
+    /// The names a directory does not have any longer.
+    fn names(&mut self, before: &Inode, each: &mut dyn FnMut(Loss)) {
+        let dir = before.blkno;
+        let was = Self::entries(self.sides.before, before);
+        let after = raw::inode(self.sides.after, dir).filter(Inode::is_dir);
+        let is = after.as_ref().map(|dir| Self::entries(self.sides.after, dir));
+        let is = is.unwrap_or_default();
+        let there: HashSet<_> = is.entries.iter().map(|it| (&it.name[..], it.inode)).collect();
+        let old: HashSet<_> = was.entries.iter().map(|it| (&it.name[..], it.inode)).collect();
+        let mut renamed: HashMap<Blkno, Vec<&[u8]>> = HashMap::new();
+        for entry in is.entries.iter().filter(|it| !old.contains(&(&it.name[..], it.inode))) {
+            renamed.entry(entry.inode).or_default().push(&entry.name);
+        }
+        let mut seen = HashSet::new();
+        for entry in &was.entries {
+            let is_first = seen.insert((&entry.name[..], entry.inode));
+            if is_first && there.contains(&(&entry.name[..], entry.inode)) {
+                continue;
+            }
+            let path = self.was.of_entry(dir, &entry.name);
+            let mut loss = Loss { inode: entry.inode, path, name: true, ..Loss::default() };
+            let target = raw::inode(self.sides.after, entry.inode);
+            let new_name = renamed.get_mut(&entry.inode).and_then(Vec::pop);
+            match (&target, new_name) {
+                (Some(target), Some(name)) => {
+                    loss.kind = target.kind();
+                    loss.now = self.is.of_entry(dir, name);
+                }
+                // Told with what else it has lost.
+                (Some(_), None) if self.found.contains_key(&entry.inode) => continue,
+                (Some(target), None) => {
+                    loss.kind = target.kind();
+                    loss.now = self.is.path(entry.inode);
+                }
+                (None, _) => {
+                    let was = raw::inode(self.sides.before, entry.inode);
+                    loss.kind = was.as_ref().and_then(Inode::kind);
+                    (loss.is_gone, loss.name) = (true, false);
+                }
+            }
+            each(loss);
+        }
+    }
+}
+
+/// Whether an inode waits to be deleted.
+fn waits(inode: &Inode) -> bool {
+    inode.dinode.flags().contains(InodeFlags::ORPHANED) || inode.dinode.i_links_count == 0
+}
+
+fn is_of_system(volume: &Volume, inode: &Inode) -> bool {
+    let superblock = volume.superblock();
+    let is_root = inode.blkno == superblock.s_root_blkno;
+    let is_top = inode.blkno == superblock.s_system_dir_blkno;
+    is_top || !is_root && inode.dinode.flags().contains(InodeFlags::SYSTEM)
+}
+
+/// Whether an inode is one of the system's.
+pub(crate) fn is_system(volume: &Volume, inode: Blkno) -> bool {
+    raw::inode(volume, inode).is_some_and(|inode| is_of_system(volume, &inode))
+}

@@ -1,0 +1,155 @@
+//! Inodes and directories as they stand, whatever is wrong with them.
+
+use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
+use ocfs2_format::dir::{self, DirEntryHeader, DirTrailer, FileType, entry_size};
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::inline::InlineData;
+use ocfs2_format::{Blkno, Structure, check};
+use ocfs2_volume::{Inode, Volume};
+
+use crate::extents::Holds;
+use crate::repair::tree;
+
+/// The inode in a block, if it is one in use.
+pub(super) fn inode(volume: &Volume, blkno: Blkno) -> Option<Inode> {
+    if !volume.geometry().is_valid_block(blkno) {
+        return None;
+    }
+    let mut block = volume.read_block(blkno).ok()?;
+    if volume.has(Incompat::META_ECC) {
+        check::correct(&mut block, Dinode::CHECK_OFFSET);
+    }
+    let inode = Inode::decode(blkno, block).ok()?;
+    let dinode = &inode.dinode;
+    let in_use = dinode.i_signature == Dinode::SIGNATURE
+        && dinode.i_fs_generation == volume.generation()
+        && dinode.flags().contains(InodeFlags::VALID);
+    in_use.then_some(inode)
+}
+
+/// An entry of a directory.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(super) struct Entry {
+    pub name: Vec<u8>,
+    pub inode: Blkno,
+    /// Whether it may lead to a directory: it says so, or nothing that exists.
+    pub may_be_dir: bool,
+}
+
+/// The entries of a directory but `.` and `..`, and what is known of it besides.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    pub entries: Vec<Entry>,
+    /// Where `..` leads.
+    pub parent: Option<Blkno>,
+    /// Whether there may be more, which can not be read.
+    pub is_incomplete: bool,
+}
+
+/// Reads a directory, at most `blocks` of its blocks; how many it read is taken off.
+pub(super) fn entries(volume: &Volume, dir: &Inode, blocks: &mut u64) -> Entries {
+    let mut read = Entries::default();
+    if dir.is_inline() {
+        let data = InlineData::data(dir.id2()).unwrap_or_default();
+        let size = usize::try_from(dir.size()).unwrap_or(usize::MAX);
+        read.area(data.get(..size).unwrap_or(data), volume);
+        *blocks = blocks.saturating_sub(1);
+        return read;
+    }
+    let Ok(gathered) = tree::gather(volume, dir.blkno, dir.id2(), Holds::Dense, false) else {
+        read.is_incomplete = true;
+        return read;
+    };
+    let geometry = volume.geometry();
+    let bits = geometry.bpc_bits();
+    let wanted = geometry.blocks_for(dir.size());
+    let mut left = wanted;
+    let trailers = volume.has_dir_trailers(dir);
+    let size = volume.block_size().size();
+    for rec in &gathered.extents {
+        let count = u64::from(rec.e_leaf_clusters()) << bits;
+        for blkno in (rec.e_blkno.0..rec.e_blkno.0 + count).map(Blkno) {
+            if left == 0 || *blocks == 0 {
+                break;
+            }
+            (left, *blocks) = (left - 1, *blocks - 1);
+            let Ok(mut block) = volume.read_block(blkno) else {
+                read.is_incomplete = true;
+                continue;
+            };
+            if volume.has(Incompat::META_ECC) {
+                check::correct(&mut block, DirTrailer::check_offset(size));
+            }
+            let has_trailer = DirTrailer::of_block(&block)
+                .is_ok_and(|trailer| trailer.db_signature == DirTrailer::SIGNATURE);
+            let len = if trailers || has_trailer { DirTrailer::offset(size) } else { size };
+            read.area(block.get(..len).unwrap_or_default(), volume);
+        }
+    }
+    read.is_incomplete |= left > 0;
+    read
+}
+
+impl Entries {
+    /// Reads what holds entries.
+    fn area(&mut self, bytes: &[u8], volume: &Volume) {
+        let mut start = 0;
+        while let Some(rest) = bytes.get(start..).filter(|rest| !rest.is_empty()) {
+            let mut bad = None;
+            for entry in dir::entries(rest) {
+                match entry {
+                    Ok(entry) => self.entry(&entry.header, entry.name, volume),
+                    Err(err) => bad = Some(err.offset),
+                }
+            }
+            let Some(rest) = bad.and_then(|bad| rest.get(bad..)) else { return };
+            let next = next(rest, volume);
+            let header = DirEntryHeader::decode(rest).unwrap_or_default();
+            let name = rest.get(DirEntryHeader::SIZE..).unwrap_or_default();
+            let name = name.get(..usize::from(header.name_len)).unwrap_or_default();
+            let is_one = !header.inode.is_none()
+                && !name.is_empty()
+                && entry_size(name.len()) <= next
+                && volume.geometry().is_valid_block(header.inode);
+            if is_one {
+                self.entry(&header, name, volume);
+            }
+            // An entry ends with its name: what follows, up to the next one, is not known. Where
+            // there is none entries have covered all, whatever is there now.
+            let known = if is_one { entry_size(name.len()) } else { 0 };
+            let unknown = rest.get(known..next).unwrap_or_default();
+            self.is_incomplete |= !is_one || unknown.iter().any(|byte| *byte != 0);
+            start = bytes.len() - rest.len() + next;
+        }
+    }
+
+    fn entry(&mut self, header: &DirEntryHeader, name: &[u8], volume: &Volume) {
+        let inode = header.inode;
+        match name {
+            _ if inode.is_none() || !volume.geometry().is_valid_block(inode) => {
+                self.is_incomplete |= !inode.is_none();
+            }
+            b"." => {}
+            b".." => self.parent = self.parent.or(Some(inode)),
+            b"" => self.is_incomplete = true,
+            name => {
+                let kind = FileType::from_code(header.file_type).and_then(FileType::kind);
+                let may_be_dir = kind.is_none_or(|kind| kind == FileKind::Directory);
+                self.entries.push(Entry { name: name.to_vec(), inode, may_be_dir });
+            }
+        }
+    }
+}
+
+/// Bytes to the next entry from which on all are sound.
+fn next(rest: &[u8], volume: &Volume) -> usize {
+    let is_start = |at: &usize| {
+        let tail = rest.get(*at..).unwrap_or_default();
+        let plausible = DirEntryHeader::decode(tail).is_ok_and(|header| {
+            header.inode.is_none()
+                || header.name_len > 0 && volume.geometry().is_valid_block(header.inode)
+        });
+        plausible && dir::entries(tail).all(|entry| entry.is_ok())
+    };
+    (DirEntryHeader::SIZE..rest.len()).step_by(4).find(is_start).unwrap_or(rest.len())
+}

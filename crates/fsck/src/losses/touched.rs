@@ -1,0 +1,91 @@
+//! Which inodes repairs may have changed.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Range;
+
+use ocfs2_format::Blkno;
+use ocfs2_format::dinode::Dinode;
+use ocfs2_format::dir::DirTrailer;
+use ocfs2_volume::device::OverlayDevice;
+use ocfs2_volume::{Device, Volume};
+
+use super::Doubt;
+use crate::codes::{directories, general, inodes, refcounts};
+use crate::repair::plan::Planned;
+
+/// What may differ.
+#[derive(Debug, Default)]
+pub(crate) struct Touched {
+    /// Inodes, and other blocks.
+    pub inodes: BTreeSet<Blkno>,
+    /// Bytes of the device that were written to, in order.
+    pub written: Vec<Range<u64>>,
+    /// Inodes about which something was left as it is.
+    pub declined: HashSet<Blkno>,
+    /// Inodes that may be wrong though nothing of them is gone.
+    pub doubts: BTreeMap<Blkno, Doubt>,
+}
+
+impl Touched {
+    /// By the findings that were to be repaired, and the blocks that were changed.
+    pub fn of<D: Device>(
+        before: &Volume,
+        overlay: &OverlayDevice<D>,
+        findings: &[Planned],
+    ) -> Self {
+        let mut touched = Self { written: overlay.changed_ranges(), ..Self::default() };
+        for planned in findings {
+            match planned.answer {
+                true => touched.finding(planned),
+                false => touched.declined.extend(planned.finding.place.inode.map(Blkno)),
+            }
+        }
+        let bits = before.block_size().bits();
+        // What can not be read back is not compared.
+        let _ = overlay.for_each_change(|offset, bytes| {
+            let blkno = Blkno(offset >> bits);
+            touched.block(blkno, bytes);
+            if let Ok(was) = before.read_block(blkno) {
+                touched.block(blkno, &was);
+            }
+            Ok::<_, std::io::Error>(())
+        });
+        touched
+    }
+
+    fn finding(&mut self, planned: &Planned) {
+        let place = &planned.finding.place;
+        self.inodes.extend(place.inode.or(place.block).map(Blkno));
+        let Some(inode) = place.inode.map(Blkno) else { return };
+        let name = planned.finding.code.name;
+        let is_check = [inodes::INODE_ECC, directories::BAD_CRC32, general::BLOCK_ECC];
+        let is_shared =
+            refcounts::ALL.iter().any(|code| code.name == name && name.starts_with("DUP_CLUSTERS"));
+        // A single wrong bit is known, and corrected.
+        let is_unknown = planned.finding.text.contains("the checksum is");
+        let is_beside = [
+            inodes::INLINE_DATA_COUNT_INVALID,
+            inodes::INLINE_DATA_TAIL,
+            inodes::LINK_SIZE,
+            directories::DIRENT_TYPE,
+        ];
+        let doubt = match () {
+            () if is_beside.iter().any(|code| code.name == name) => Doubt::Beside,
+            () if is_check.iter().any(|code| code.name == name) && is_unknown => Doubt::Checksum,
+            () if is_shared => Doubt::Shared,
+            () => return,
+        };
+        self.doubts.entry(inode).or_insert(doubt);
+    }
+
+    /// A block as it was or as it is.
+    fn block(&mut self, blkno: Blkno, bytes: &[u8]) {
+        if bytes.starts_with(&Dinode::SIGNATURE) {
+            self.inodes.insert(blkno);
+        } else if let Ok(trailer) = DirTrailer::of_block(bytes)
+            && trailer.db_signature == DirTrailer::SIGNATURE
+        {
+            self.inodes.insert(trailer.db_parent_dinode);
+        }
+    }
+}

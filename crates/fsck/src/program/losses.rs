@@ -1,0 +1,111 @@
+//! What repairs have lost: found out before it is written, told when it is.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Write};
+
+use anyhow::{Context as _, Result};
+use ocfs2_cli::{Interrupt, Interrupted};
+use ocfs2_volume::Volume;
+
+use super::Run;
+use super::layers::Overlay;
+use crate::losses::{Comparison, Loss, Touched};
+use crate::repair::plan::Plan;
+use crate::report::{LossRecord, Record};
+
+/// Losses that are kept for the report; more are counted, and written to the file of `--lost`.
+const LISTED: usize = 100_000;
+
+/// What a run has lost.
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    listed: Vec<Loss>,
+    /// All, and those that only may be.
+    pub lost: u64,
+    pub doubtful: u64,
+}
+
+/// The file of `--lost`.
+pub(super) struct LostFile {
+    file: BufWriter<File>,
+    end: u8,
+}
+
+impl LostFile {
+    fn write(&mut self, loss: &Loss) -> std::io::Result<()> {
+        let Some(path) = loss.path.as_ref().or(loss.now.as_ref()).filter(|_| loss.is_certain())
+        else {
+            return Ok(());
+        };
+        self.file.write_all(path)?;
+        self.file.write_all(&[self.end])
+    }
+}
+
+impl Run<'_> {
+    /// Makes the file for the paths of what is lost, where one is asked for.
+    pub(super) fn lost_file(&mut self) -> Result<Option<LostFile>> {
+        let Some(path) = &self.cli.lost else { return Ok(None) };
+        let made = OpenOptions::new().write(true).create_new(true).open(path);
+        let made = made.with_context(|| format!("{} can not be made", path.display()))?;
+        self.has_lost_file = true;
+        let end = if self.cli.nul { 0 } else { b'\n' };
+        Ok(Some(LostFile { file: BufWriter::new(made), end }))
+    }
+
+    /// Removes the file again: what is in it has not been done.
+    pub(super) fn drop_lost_file(&mut self) {
+        if std::mem::take(&mut self.has_lost_file)
+            && let Some(path) = &self.cli.lost
+        {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    /// Compares the volume before repairs with what `overlay` makes of it.
+    pub(super) fn losses(
+        &mut self,
+        (before, after): (&Volume, &Volume),
+        overlay: &Overlay,
+        plan: &Plan,
+        interrupt: &Interrupt,
+    ) -> Result<Losses> {
+        let mut losses = Losses::default();
+        if !plan.is_changed {
+            return Ok(losses);
+        }
+        let touched = Touched::of(before, overlay, &plan.findings);
+        let mut failed = None;
+        let found = Comparison::new(before, after, &touched, interrupt).find(&mut |loss| {
+            match loss.is_certain() {
+                true => losses.lost += 1,
+                false => losses.doubtful += 1,
+            }
+            if let Some(file) = &mut self.lost_file {
+                failed = failed.take().or(file.write(&loss).err());
+            }
+            if losses.listed.len() < LISTED {
+                losses.listed.push(loss);
+            }
+        });
+        found.map_err(|_| Interrupted)?;
+        if let Some(mut file) = self.lost_file.take() {
+            let flushed = failed.map_or_else(|| file.file.flush(), Err);
+            flushed.context("what is lost can not be written")?;
+        }
+        let order = |loss: &Loss| (!loss.is_certain(), loss.path.is_none(), loss.path.clone());
+        losses.listed.sort_by_cached_key(order);
+        Ok(losses)
+    }
+
+    /// Tells what is lost.
+    pub(super) fn tell_losses(&mut self, losses: &Losses) {
+        for loss in &losses.listed {
+            self.report.show(&Record::Lost(&LossRecord::new(loss)));
+        }
+        let left_off = losses.lost + losses.doubtful - losses.listed.len() as u64;
+        if left_off > 0 {
+            self.report.note(&format!("{left_off} more losses are not listed."));
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Paths as they are shown.
+
+use ocfs2_cli::encode;
+use serde::{Serialize, Serializer};
+
+/// A path on a volume: any bytes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct ShownPath(Vec<u8>);
+
+impl ShownPath {
+    pub fn new(path: &[u8]) -> Self {
+        Self(path.to_vec())
+    }
+
+    /// For people, on one line.
+    pub fn text(&self) -> String {
+        encode::path(&self.0)
+    }
+
+    /// In full where it is no UTF-8, by an escaping that can be reversed; else nothing.
+    pub fn escaped(&self) -> Option<String> {
+        encode::json_escaped(&self.0)
+    }
+}
+
+/// What is no UTF-8 is replaced.
+impl Serialize for ShownPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&encode::json_text(&self.0))
+    }
+}
