@@ -142,3 +142,14 @@ fn the_differences_to_the_c_fsck_are_listed() {
     }
     assert_eq!(listed, expected, "run it with OCFS2_UPDATE=1");
 }
+
+#[test]
+fn every_check_of_the_kernel_has_a_finding_and_a_recipe() {
+    let recipes = all();
+    for check in ocfs2_fsck::codes::kernels::CHECKS {
+        let of_name = recipes.iter().find(|recipe| recipe.name == check.damage);
+        let recipe = of_name.unwrap_or_else(|| panic!("no recipe does: {}", check.damage));
+        // That exactly this is found and mended in one run, is what all recipes are tested for.
+        assert_eq!(recipe.code, check.code.name, "{}", check.damage);
+    }
+}

@@ -224,7 +224,7 @@ fn set_buckets(image: &Image, root: Blkno, change: impl FnOnce(&mut Vec<ExtentRe
 /// The tree has two extents; the first ends where a file begins, and says that it goes on there.
 #[test]
 fn buckets_are_never_written_where_only_a_wrong_length_leads() {
-    let image = Base::Fixture("clean-512-local").image();
+    let image = Base::Repaired("clean-512-local").image();
     let before = Files::of(image.path());
     let volume = image.volume();
     let geometry = *volume.geometry();

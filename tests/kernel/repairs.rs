@@ -25,7 +25,7 @@ const VOLUMES: usize = 12;
 /// Recipes on volumes that need no cluster, from all areas.
 fn some_of_all() -> Vec<Recipe> {
     let is_local = |base: Base| match base {
-        Base::Fixture(name) => name.ends_with("-local"),
+        Base::Fixture(name) | Base::Repaired(name) => name.ends_with("-local"),
         Base::Made(options, _) => options.contains(&"local"),
     };
     let wanted = env::var("OCFS2_RECIPE").unwrap_or_default();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use ocfs2_fsck::Pass;
+use ocfs2_fsck::codes::kernels::{CHECKS, KernelCheck, Series, Verdict};
 use ocfs2_fsck::codes::{self, Code};
 
 /// The name of the page.
@@ -16,8 +17,20 @@ the question whether to repair it, the answer it is given where nobody is asked,
 means. Codes of the C tool of the same name have kept their names; the others are about what
 that one does not look at.
 .PP
-This version reports what it finds and repairs none of it: the answer to every question is no.
-What a yes means is what a later one will do.";
+With
+.B \\-n
+every answer is no, with
+.B \\-y
+every answer is yes, with
+.B \\-p
+only what can lose nothing is repaired.";
+
+const KERNELS: &str = "\
+What Linux refuses of a volume it mounts, reads or writes is found beforehand. A row tells what
+has to be so, since which release of Debian's kernels 6.1, 6.12 and 7 refuse the volume otherwise
+(it is not mounted, or becomes read\\-only), and by which code it is found here; a kernel that
+.I stops
+has a bug there: the task is killed and the volume hangs.";
 
 /// The page.
 pub fn man_page() -> String {
@@ -40,8 +53,24 @@ pub fn man_page() -> String {
             let _ = writeln!(page, "(default: {})", code.default.name());
         }
     }
+    let _ = writeln!(page, ".SH \"WHAT LINUX REFUSES\"\n{KERNELS}");
+    for check in CHECKS {
+        let _ = writeln!(page, "{}", refusal(check));
+    }
     let _ = writeln!(page, ".SH \"SEE ALSO\"\n.BR fsck.ocfs2 (8),\n.BR fsck (8)");
     page
+}
+
+/// An entry about what kernels refuse.
+fn refusal(check: &KernelCheck) -> String {
+    let series = [("6.1", Series::Linux6_1), ("6.12", Series::Linux6_12), ("7", Series::Linux7)];
+    let verdicts = series.map(|(name, series)| match check.verdict(series) {
+        Verdict::Takes => format!("{name} takes it"),
+        Verdict::Refuses(release) => format!("{release} refuses it"),
+        Verdict::Stops => format!("{name} stops"),
+    });
+    let rule = escaped(&sentence(&format!("{}: {}", check.structure, check.rule)));
+    format!(".TP\n.B {}\n{rule}\n.br\n{}", check.code, escaped(&sentence(&verdicts.join(", "))))
 }
 
 /// A clause as a sentence.
@@ -64,10 +93,12 @@ mod tests {
     #[test]
     fn every_code_has_one_entry() {
         let page = man_page();
+        let (page, refusals) = page.split_once(".SH \"WHAT LINUX REFUSES\"").unwrap();
         for code in codes::all() {
             assert_eq!(page.matches(&format!("\n.B {code}\n")).count(), 1, "{code}");
         }
         assert_eq!(page.matches("\n.TP\n").count(), codes::all().count());
+        assert_eq!(refusals.matches("\n.TP\n").count(), CHECKS.len());
     }
 
     #[test]

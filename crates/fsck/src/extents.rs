@@ -19,7 +19,7 @@ use ocfs2_volume::tree::Extent;
 use crate::clusters::ClusterSet;
 use crate::codes::extents as codes;
 use crate::collected::{BlockClaim, BlockUse, Claim, Collected, SharedClaim};
-use crate::repair::Repair;
+use crate::repair::{Repair, edit_list};
 use crate::{Context, Finding, Place, finding};
 
 /// What a tree holds, which decides what may be in it.
@@ -152,6 +152,15 @@ pub fn once(geometry: &Geometry, runs: &mut Vec<(Blkno, u64)>) -> bool {
     true
 }
 
+/// States the room of the list in an extent block.
+fn with_room(blkno: Blkno, capacity: usize) -> Repair {
+    Repair::extent_block(blkno, move |_, list| {
+        edit_list(list, |header: &mut ExtentListHeader, _: &mut Vec<ExtentRec>| {
+            header.l_count = u16::try_from(capacity).unwrap_or(header.l_count);
+        });
+    })
+}
+
 impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
     /// Something is wrong. Unless that is all there is to it, the tree is built anew.
     fn found(&mut self, finding: Finding) {
@@ -187,13 +196,21 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
     /// The records of a list that count.
     fn records(&mut self, blkno: Blkno, list: &ExtentList<'_>) -> Vec<ExtentRec> {
         let ExtentListHeader { l_count, l_next_free_rec, .. } = list.header;
-        let (count, used) = (usize::from(l_count), usize::from(l_next_free_rec));
+        let (mut count, used) = (usize::from(l_count), usize::from(l_next_free_rec));
         let capacity = list.capacity();
-        if count > capacity {
-            let text = format!("extent list {blkno}: l_count is {count}, at most {capacity} fit");
-            self.found(Finding::new(codes::EXTENT_LIST_COUNT, self.place(blkno), text));
+        // Lists of inodes may have less room than there is, if they have any.
+        let is_exact = blkno != self.root.blkno
+            || matches!(self.root.holds, Holds::Hashed | Holds::RefcountLeaves);
+        let is_short = count < capacity && (is_exact || count == 0 || used > count);
+        if count > capacity || is_short && capacity > 0 {
+            let text = format!("extent list {blkno}: l_count is {count}, {capacity} fit");
+            let finding = Finding::new(codes::EXTENT_LIST_COUNT, self.place(blkno), text);
+            self.found(match blkno == self.root.blkno {
+                true => finding,
+                false => finding.repaired_by(with_room(blkno, capacity)),
+            });
+            count = capacity;
         }
-        let count = count.min(capacity);
         if used > count {
             let text =
                 format!("extent list {blkno}: l_next_free_rec is {used}, l_count is {count}");

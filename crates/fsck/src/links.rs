@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use ocfs2_format::Blkno;
-use ocfs2_format::dinode::InodeFlags;
+use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::feature::Incompat;
 
 use crate::check::State;
@@ -20,8 +20,16 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>, directories: &
     links(context, state, &orphans);
 }
 
-/// Gives the inodes that wait to be deleted.
-fn orphans(state: &mut State<'_>, directories: &Directories) -> HashSet<Blkno> {
+/// What the orphan directories list.
+#[derive(Debug, Default)]
+struct Listed {
+    /// Inodes that wait to be deleted.
+    waiting: HashSet<Blkno>,
+    /// Inodes to which a direct write was interrupted.
+    written: HashSet<Blkno>,
+}
+
+fn orphans(state: &mut State<'_>, directories: &Directories) -> Listed {
     state.begin(Pass::Orphans, 0);
     for slot in 0..state.system.slots() {
         let file = SystemFile::OrphanDir(slot);
@@ -32,12 +40,13 @@ fn orphans(state: &mut State<'_>, directories: &Directories) -> HashSet<Blkno> {
             state.found(finding.repaired_by(repair));
         }
     }
-    let mut waiting = HashSet::new();
+    let mut all = Listed::default();
     for listed in &directories.orphans {
         let (inode, slot) = (listed.inode, listed.slot);
         let dir = state.system.find(SystemFile::OrphanDir(slot)).unwrap_or_default();
         let place = Place::inode(inode).in_slot(slot);
         if listed.is_direct_write {
+            all.written.insert(inode);
             let text = format!(
                 "inode {inode} is listed by slot {slot}, whose direct write to it was interrupted"
             );
@@ -45,12 +54,12 @@ fn orphans(state: &mut State<'_>, directories: &Directories) -> HashSet<Blkno> {
             state.found(Finding::new(codes::ORPHAN_DIO, place, text).repaired_by(repair));
             continue;
         }
-        waiting.insert(inode);
+        all.waiting.insert(inode);
         let text = format!("inode {inode} is in the orphan directory of slot {slot}");
         let repair = orphan(dir, inode, InodeFlags::ORPHANED);
         state.found(Finding::new(codes::INODE_ORPHANED, place, text).repaired_by(repair));
     }
-    waiting
+    all
 }
 
 /// Removes the entry of an orphan directory; an inode that waits to be deleted is, unless it says
@@ -65,18 +74,33 @@ fn orphan(dir: Blkno, inode: Blkno, flag: InodeFlags) -> Repair {
         if flag == InodeFlags::ORPHANED && waits {
             return editor.delete_inode(inode);
         }
-        editor.dinode(inode, |dinode, _| dinode.i_flags &= !flag.bits())
+        editor.dinode(inode, |dinode, _| unlisted(dinode, flag))
     })
 }
 
-fn links(context: &Context<'_>, state: &mut State<'_>, orphans: &HashSet<Blkno>) {
+/// Has an inode no entry of an orphan directory, of the kind that flag stands for.
+fn unlisted(dinode: &mut Dinode, flag: InodeFlags) {
+    dinode.i_flags &= !flag.bits();
+    if flag == InodeFlags::DIO_ORPHANED {
+        dinode.i_dio_orphaned_slot = 0;
+    }
+}
+
+/// The finding that an inode has a flag without an entry.
+fn unfounded(inode: Blkno, flag: InodeFlags, what: &str) -> Finding {
+    let text = format!("inode {inode} says that {what}, and is in no orphan directory");
+    let repair = Repair::dinode(inode, move |dinode, _| unlisted(dinode, flag));
+    Finding::new(codes::ORPHAN_FLAG, Place::inode(inode), text).repaired_by(repair)
+}
+
+fn links(context: &Context<'_>, state: &mut State<'_>, listed: &Listed) {
     state.begin(Pass::Links, 0);
     let superblock = context.volume.superblock();
     let tops = [superblock.s_root_blkno, superblock.s_system_dir_blkno];
     let mut findings = Vec::new();
     for (at, inode, facts) in state.inodes.in_use_at(&state.suballocs) {
         let references = state.references.get(at);
-        if orphans.contains(&inode) {
+        if listed.waiting.contains(&inode) {
             continue;
         }
         if references == 0 && !tops.contains(&inode) {
@@ -85,14 +109,12 @@ fn links(context: &Context<'_>, state: &mut State<'_>, orphans: &HashSet<Blkno>)
             findings.push(finding.repaired_by(lost_found::reconnect(inode)));
             continue;
         }
-        if facts.is_orphaned {
-            let text =
-                format!("inode {inode} says that it is in an orphan directory, and is in none");
-            let repair = Repair::dinode(inode, |dinode, _| {
-                dinode.i_flags &= !InodeFlags::ORPHANED.bits();
-            });
-            let finding = Finding::new(codes::ORPHAN_FLAG, Place::inode(inode), text);
-            findings.push(finding.repaired_by(repair));
+        if facts.claims.is_deleted() {
+            findings.push(unfounded(inode, InodeFlags::ORPHANED, "it waits to be deleted"));
+        }
+        if facts.claims.is_direct_write() && !listed.written.contains(&inode) {
+            let what = "a direct write to it was interrupted";
+            findings.push(unfounded(inode, InodeFlags::DIO_ORPHANED, what));
         }
         if facts.links != references {
             let text =

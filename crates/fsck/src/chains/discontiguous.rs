@@ -23,8 +23,8 @@ pub(super) fn runs(
         found(codes::DISCONTIG_BG_DEPTH, format!("l_tree_depth is {}", header.l_tree_depth));
     }
     let capacity = list.capacity();
-    if usize::from(header.l_count) > capacity {
-        let text = format!("l_count is {}, at most {capacity} fit", header.l_count);
+    if usize::from(header.l_count) != capacity {
+        let text = format!("l_count is {}, {capacity} fit", header.l_count);
         found(codes::DISCONTIG_BG_COUNT, text);
     }
     let records = (0..capacity).map_while(|index| list.record(index));

@@ -102,8 +102,8 @@ impl Allocator {
         let ChainListHeader { cl_count, cl_next_free_rec, .. } = list.header;
         let capacity = list.capacity();
         let (mut count, used) = (usize::from(cl_count), usize::from(cl_next_free_rec));
-        if count > capacity {
-            let text = format!("cl_count is {count}, at most {capacity} fit");
+        if count != capacity {
+            let text = format!("cl_count is {count}, {capacity} fit");
             findings.push(self.finding(codes::CHAIN_COUNT, text));
             count = capacity;
         }

@@ -96,7 +96,7 @@ codes! {
     DISCONTIG_BG_COUNT {
         pass: InodeAllocators,
         default: Yes,
-        condition: "the extent list of a discontiguous group claims room for more records than fit",
+        condition: "the extent list of a discontiguous group states room for more or fewer records than fit",
         repair: "set it to what fits",
     }
     DISCONTIG_BG_REC_RANGE {
@@ -216,7 +216,7 @@ codes! {
     CHAIN_COUNT {
         pass: Clusters,
         default: Yes,
-        condition: "an allocator claims room for more chains than fit into an inode",
+        condition: "an allocator states room for more or fewer chains than fit into an inode",
         repair: "set it to what fits",
     }
     CHAIN_NEXT_FREE {

@@ -30,7 +30,7 @@ codes! {
     EXTENT_LIST_COUNT {
         pass: Inodes,
         default: Yes,
-        condition: "an extent list claims room for more records than fit",
+        condition: "an extent list states room for none, for more records than fit, or for fewer where all of it is to be used",
         repair: "set it to what fits",
     }
     EXTENT_LIST_FREE {

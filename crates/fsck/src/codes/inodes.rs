@@ -135,6 +135,12 @@ codes! {
         condition: "a directory has no blocks",
         repair: "make it an empty one; without inline data, clear the inode",
     }
+    DIR_SIZE_ZERO {
+        pass: Inodes,
+        default: Yes,
+        condition: "the size of a directory has no room for its entries . and ..",
+        repair: "set the size to the room there is; without any entry, write . and .. into it",
+    }
     DX_TREE_CORRUPT {
         pass: Inodes,
         default: Yes,
@@ -164,6 +170,18 @@ codes! {
         default: Yes,
         condition: "an inode has flags that do not exist or do not go together",
         repair: "clear the flags that do not fit",
+    }
+    INODE_SYSTEM_FLAG {
+        pass: Inodes,
+        default: Yes,
+        condition: "an inode of a user says that it is one of the system, or the root or system directory does not",
+        repair: "set or clear the flag",
+    }
+    INODE_RDEV {
+        pass: Inodes,
+        default: Yes,
+        condition: "an inode that is no device has a device number",
+        repair: "set the number to 0",
     }
     INODE_LAST_EB {
         pass: Inodes,

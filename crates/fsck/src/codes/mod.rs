@@ -16,6 +16,7 @@ pub mod extents;
 pub mod general;
 pub mod inodes;
 pub mod journals;
+pub mod kernels;
 pub mod quota;
 pub mod refcounts;
 mod safe;

@@ -30,7 +30,7 @@ codes! {
     REFCOUNT_LIST_COUNT {
         pass: Inodes,
         default: Yes,
-        condition: "a list of refcounts claims room for more records than fit",
+        condition: "a list of refcounts states room for more or fewer records than fit",
         repair: "set it to what fits",
     }
     REFCOUNT_LIST_USED {

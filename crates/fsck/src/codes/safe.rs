@@ -24,6 +24,7 @@ const SAFE: &[&str] = &[
     "INODE_COUNT",
     "INODE_LAST_EB",
     "INODE_ORPHANED",
+    "INODE_SYSTEM_FLAG",
     "JOURNAL_ABORTED",
     "ORPHAN_FLAG",
     "QUOTA_LOCAL_DIRTY",
@@ -31,6 +32,7 @@ const SAFE: &[&str] = &[
     "SLOT_MAP_TAKEN",
     "SUPERBLOCK_STATE",
     "SUPERBLOCK_UUID_HASH",
+    "XATTR_BUCKET_FULL",
 ];
 
 impl Code {

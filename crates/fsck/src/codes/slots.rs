@@ -6,7 +6,7 @@ codes! {
     LALLOC_SIZE {
         pass: Inodes,
         default: Yes,
-        condition: "a local alloc claims a larger bitmap than fits into its inode",
+        condition: "a local alloc states no bitmap, or a larger one than fits into its inode",
         repair: "set it to what fits",
     }
     LALLOC_NZ_USED {
@@ -60,7 +60,7 @@ codes! {
     DEALLOC_COUNT {
         pass: Inodes,
         default: Yes,
-        condition: "a truncate log claims room for more records than fit into its inode",
+        condition: "a truncate log states room for no records, or for more than fit into its inode",
         repair: "set it to what fits",
     }
     DEALLOC_USED {

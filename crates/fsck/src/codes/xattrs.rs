@@ -141,6 +141,12 @@ codes! {
         condition: "the name and value of an attribute in a bucket go across two blocks",
         repair: "move them into one block",
     }
+    XATTR_BUCKET_FULL {
+        pass: Inodes,
+        default: Yes,
+        condition: "a bucket has more attributes than fit into its first block, which Linux writes and, from 6.12.114 on, refuses to read",
+        repair: "distribute them to more buckets",
+    }
     XATTR_ENTRY_ORDER {
         pass: Inodes,
         default: Yes,

@@ -9,6 +9,7 @@ use super::entry::{self, Reader};
 use super::{Known, Read, block, index};
 use crate::collected::Collected;
 use crate::extents::{self, Holds, TreeRoot};
+use crate::inodes::{LEAST_DIRECTORY, is_directory};
 
 /// Reads a directory in use, whose dinode is in `block`.
 pub(super) fn read(known: &Known<'_>, dir: Blkno, block: Option<Vec<u8>>) -> Read {
@@ -22,6 +23,9 @@ pub(super) fn read(known: &Known<'_>, dir: Blkno, block: Option<Vec<u8>>) -> Rea
     if is_inline {
         let data = InlineData::data(inode.id2()).unwrap_or_default();
         let size = usize::try_from(inode.size()).unwrap_or(usize::MAX);
+        // Its entries count as they will once it has a size.
+        let is_cut = size < LEAST_DIRECTORY && is_directory(known.context.volume, &inode);
+        let size = if is_cut { data.len() } else { size };
         entry::check_all(&mut reader, dir, data.get(..size).unwrap_or(data), &mut read);
     } else {
         read_blocks(known, &inode, &mut reader, &mut read);
@@ -62,7 +66,10 @@ fn read_blocks(known: &Known<'_>, inode: &Inode, reader: &mut Reader<'_>, read: 
         reader.incomplete();
     }
     // The C mkfs leaves lost+found at a size without the trailer.
-    let mut left = geometry.blocks_for(inode.size());
+    let mut left = match inode.size() {
+        0 => u64::MAX,
+        size => geometry.blocks_for(size),
+    };
     // How long the directory really is shows where its blocks end to be some.
     reader.is_too_long = left > runs.iter().map(|(_, blocks)| blocks).sum();
     for (start, blocks) in runs {

@@ -6,7 +6,7 @@ use ocfs2_format::feature::Incompat;
 use ocfs2_volume::Inode;
 
 use super::guess::{self, DIRECTORY, with_type};
-use super::{Facts, index, inline, local_alloc, symlink, truncate_log};
+use super::{Facts, OrphanClaims, index, inline, local_alloc, symlink, truncate_log};
 use crate::codes::{directories, inodes as codes};
 use crate::collected::{Collected, TreeUser};
 use crate::extents::{self, Holds, TreeRoot, Walked};
@@ -97,7 +97,7 @@ fn facts(context: &Context<'_>, subject: &Subject<'_>) -> Facts {
         kind: subject.kind,
         in_use: true,
         is_system: flags.contains(InodeFlags::SYSTEM),
-        is_orphaned: flags.contains(InodeFlags::ORPHANED),
+        claims: OrphanClaims::of(flags),
         links: context.volume.links_count(subject.inode),
     }
 }
@@ -186,6 +186,13 @@ fn kind(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) {
         out.found(
             subject.finding(codes::INODE_MODE, text).repaired_by(guess::mode(subject.blkno())),
         );
+    }
+    let is_device = matches!(subject.kind, Some(FileKind::CharDevice | FileKind::BlockDevice));
+    if subject.kind.is_some() && !is_device && !subject.is_system() && dinode.id1 != 0 {
+        let text =
+            format!("i_rdev is {:#x}, i_mode is {:#o}, no device", dinode.id1, dinode.i_mode);
+        let repair = subject.repair(|dinode, _| dinode.id1 = 0);
+        out.found(subject.finding(codes::INODE_RDEV, text).repaired_by(repair));
     }
     let flags = dinode.flags();
     let known = PURPOSES
@@ -355,6 +362,12 @@ fn sums(context: &Context<'_>, subject: &Subject<'_>, walked: &Walked, out: &mut
     if is_dir && walked.extents == 0 {
         let finding = subject.finding(codes::DIR_ZERO, "is a directory without any block");
         out.found(finding.repaired_by(guess::empty_directory(subject.blkno())));
+        return;
+    }
+    if is_dir && dinode.i_size == 0 {
+        let text = format!("is a directory of size 0, {allocated} bytes are allocated");
+        let repair = subject.repair(move |dinode, _| dinode.i_size = allocated);
+        out.found(subject.finding(codes::DIR_SIZE_ZERO, text).repaired_by(repair));
         return;
     }
     let must_fit = is_dir || subject.kind == Some(FileKind::Regular) && !sparse;

@@ -42,7 +42,7 @@ pub(super) fn mode(blkno: Blkno) -> Repair {
 }
 
 /// Whether the contents begin as those of a directory do.
-fn is_directory(volume: &Volume, inode: &Inode) -> bool {
+pub(crate) fn is_directory(volume: &Volume, inode: &Inode) -> bool {
     let inline = inode.is_inline().then(|| InlineData::data(inode.id2()).ok()).flatten();
     let first = inline.map(<[u8]>::to_vec).or_else(|| {
         let extent = volume.tree(inode).ok()?.extents().next()?.ok()?;
@@ -123,30 +123,45 @@ fn add_feature(editor: &mut Editor<'_>, feature: Incompat) -> Result<(), EditErr
 /// Makes a directory that has lost its blocks an empty one: in the inode, where that may hold
 /// it, else the inode is deleted. What was in it is found to be in no directory.
 pub(super) fn empty_directory(blkno: Blkno) -> Repair {
+    Repair::new(move |editor| make_empty(editor, blkno))
+}
+
+/// Gives a directory in its inode the size it has to have; where there are no entries it becomes
+/// an empty one.
+pub(super) fn sized_directory(blkno: Blkno) -> Repair {
     Repair::new(move |editor| {
         let inode = editor.inode(blkno)?;
-        if !editor.volume().has(Incompat::INLINE_DATA) {
-            return editor.delete_inode(blkno);
+        if !is_directory(editor.volume(), &inode) {
+            return make_empty(editor, blkno);
         }
         let room = inode.id2().len().saturating_sub(InlineData::SIZE);
-        editor.dinode(blkno, |dinode, id2| {
-            let mut features = dinode.dyn_features();
-            features.remove(DynFeatures::INDEXED_DIR);
-            features.insert(DynFeatures::INLINE_DATA);
-            dinode.i_dyn_features = features.bits();
-            (dinode.i_dx_root, dinode.i_last_eb_blk, dinode.i_clusters) = (Blkno(0), Blkno(0), 0);
-            dinode.i_size = room as u64;
-            let Some(id2) = id2.get_mut(..InlineData::SIZE + room) else { return };
-            id2.fill(0);
-            let _ = InlineData { id_count: room as u16, ..InlineData::default() }.encode(id2);
-            let Some((dot, dotdot)) = id2.split_at_mut_checked(InlineData::SIZE + 16) else {
-                return;
-            };
-            let dot = dot.get_mut(InlineData::SIZE..).unwrap_or_default();
-            let _ = write_entry(dot, blkno, 16, FileType::Directory, b".");
-            // Where it belongs is found out by the next check.
-            let rest = dotdot.len() as u16;
-            let _ = write_entry(dotdot, blkno, rest, FileType::Directory, b"..");
-        })
+        editor.dinode(blkno, |dinode, _| dinode.i_size = room as u64)
+    })
+}
+
+fn make_empty(editor: &mut Editor<'_>, blkno: Blkno) -> Result<(), EditError> {
+    let inode = editor.inode(blkno)?;
+    if !editor.volume().has(Incompat::INLINE_DATA) {
+        return editor.delete_inode(blkno);
+    }
+    let room = inode.id2().len().saturating_sub(InlineData::SIZE);
+    editor.dinode(blkno, |dinode, id2| {
+        let mut features = dinode.dyn_features();
+        features.remove(DynFeatures::INDEXED_DIR);
+        features.insert(DynFeatures::INLINE_DATA);
+        dinode.i_dyn_features = features.bits();
+        (dinode.i_dx_root, dinode.i_last_eb_blk, dinode.i_clusters) = (Blkno(0), Blkno(0), 0);
+        dinode.i_size = room as u64;
+        let Some(id2) = id2.get_mut(..InlineData::SIZE + room) else { return };
+        id2.fill(0);
+        let _ = InlineData { id_count: room as u16, ..InlineData::default() }.encode(id2);
+        let Some((dot, dotdot)) = id2.split_at_mut_checked(InlineData::SIZE + 16) else {
+            return;
+        };
+        let dot = dot.get_mut(InlineData::SIZE..).unwrap_or_default();
+        let _ = write_entry(dot, blkno, 16, FileType::Directory, b".");
+        // Where it belongs is found out by the next check.
+        let rest = dotdot.len() as u16;
+        let _ = write_entry(dotdot, blkno, rest, FileType::Directory, b"..");
     })
 }

@@ -2,12 +2,17 @@
 
 use ocfs2_format::Structure;
 use ocfs2_format::dinode::FileKind;
+use ocfs2_format::dir::entry_size;
 use ocfs2_format::inline::InlineData;
 
 use super::dinode::Subject;
+use super::guess;
 use crate::Context;
 use crate::codes::inodes as codes;
 use crate::collected::Collected;
+
+/// Bytes that the entries `.` and `..` take at least.
+pub(crate) const LEAST_DIRECTORY: usize = entry_size(1) + entry_size(2);
 
 pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) {
     let (dinode, id2) = (subject.dinode(), subject.inode.id2());
@@ -40,6 +45,13 @@ pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Coll
             return;
         }
     };
+    let is_dir = subject.kind == Some(FileKind::Directory);
+    if is_dir && size < LEAST_DIRECTORY {
+        let text = format!("is a directory of size {size}, which is too small for . and ..");
+        let repair = guess::sized_directory(subject.blkno());
+        out.found(subject.finding(codes::DIR_SIZE_ZERO, text).repaired_by(repair));
+        return;
+    }
     // What is behind the end of a file shows up when the file grows.
     let tail = id2.get(InlineData::SIZE + size..).unwrap_or_default();
     if subject.kind == Some(FileKind::Regular) && tail.iter().any(|byte| *byte != 0) {

@@ -57,9 +57,10 @@ fn damage(
     let (used, total) = subject.dinode().bitmap();
     let (offset, size) = (alloc.la_bm_off, alloc.la_size);
     let room = LocalAlloc::bitmap_size(context.volume.block_size());
-    if size > room {
+    let has_wrong_size = !(1..=room).contains(&size);
+    if has_wrong_size {
         let finding =
-            subject.finding(codes::LALLOC_SIZE, format!("la_size is {size}, at most {room} fit"));
+            subject.finding(codes::LALLOC_SIZE, format!("la_size is {size}, 1 to {room} fit"));
         let fits = subject.repair(move |_, id2| {
             if let Ok(alloc) = LocalAlloc::decode(id2) {
                 let _ = LocalAlloc { la_size: room, ..alloc }.encode(id2);
@@ -81,7 +82,7 @@ fn damage(
         return false;
     }
     let clusters = context.geometry().clusters;
-    let most = 8 * u32::from(size.min(room));
+    let most = 8 * u32::from(if has_wrong_size { room } else { size });
     if offset >= clusters {
         let text = format!("la_bm_off is {offset}, the volume has {clusters} clusters");
         out.found(subject.finding(codes::LALLOC_BM_OVERRUN, text).repaired_by(cleared(subject)));

@@ -16,8 +16,10 @@ mod truncate_log;
 
 use std::ops::Range;
 
+pub(crate) use guess::is_directory;
+pub(crate) use inline::LEAST_DIRECTORY;
 pub use scan::scan;
-pub use table::{Facts, InodeTable, References};
+pub use table::{Facts, InodeTable, OrphanClaims, References};
 
 use ocfs2_format::Blkno;
 

@@ -122,11 +122,47 @@ fn one(
     let bad_check = context.check(block, Dinode::CHECK_OFFSET);
     // The block was looked at before a wrong bit was mended.
     if let Ok(mut inode) = Inode::decode(blkno, &*block) {
+        out.findings.extend(system_flag(context, group, system, &mut inode));
         if group.suballoc == Suballoc::GlobalInodes {
             system.mend(&mut inode);
         }
         dinode::check(context, group, at, &inode, bad_check, out);
     }
+}
+
+/// Whether an inode wrongly says that it is one of the system, or that it is none: the two
+/// directories all others are in always are, what is allocated for a slot never is. What the
+/// system directory names is compared with what it should be elsewhere. Mends it in `inode`.
+fn system_flag(
+    context: &Context<'_>,
+    group: &Group,
+    system: &SystemFiles,
+    inode: &mut Inode,
+) -> Option<Finding> {
+    let superblock = context.volume.superblock();
+    let tops = [superblock.s_root_blkno, superblock.s_system_dir_blkno];
+    let (blkno, dinode) = (inode.blkno, &mut inode.dinode);
+    let is_top = tops.contains(&blkno);
+    let is_of_slot = matches!(group.suballoc, Suballoc::Inodes(_))
+        && dinode.i_suballoc_slot != Dinode::GLOBAL_SLOT
+        && !system.names(blkno);
+    let is_stated = dinode.flags().contains(InodeFlags::SYSTEM);
+    if is_stated == is_top || !is_top && !is_of_slot {
+        return None;
+    }
+    let set = move |dinode: &mut Dinode| {
+        let mut flags = dinode.flags();
+        flags.set(InodeFlags::SYSTEM, is_top);
+        dinode.i_flags = flags.bits();
+    };
+    let what = match is_top {
+        true => "SYSTEM is not set",
+        false => "SYSTEM is set, and it is no system file",
+    };
+    let text = format!("inode {blkno}: i_flags is {:#x}, {what}", dinode.i_flags);
+    set(dinode);
+    let finding = Finding::new(codes::INODE_SYSTEM_FLAG, Place::inode(blkno), text);
+    Some(finding.repaired_by(Repair::dinode(blkno, move |dinode, _| set(dinode))))
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

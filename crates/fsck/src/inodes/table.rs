@@ -1,7 +1,7 @@
 //! What pass 1 keeps of every inode: a few bytes.
 
 use ocfs2_format::Blkno;
-use ocfs2_format::dinode::FileKind;
+use ocfs2_format::dinode::{FileKind, InodeFlags};
 
 use crate::suballocs::{Bit, Suballocs};
 
@@ -15,9 +15,37 @@ pub struct Facts {
     /// Whether it says that it is a system file.
     pub is_system: bool,
     /// Whether it says that it is listed in an orphan directory.
-    pub is_orphaned: bool,
+    pub claims: OrphanClaims,
     /// The link count it has.
     pub links: u32,
+}
+
+/// The entries of orphan directories that an inode says there are for it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct OrphanClaims(u8);
+
+impl OrphanClaims {
+    const DELETED: u8 = 1;
+    const DIRECT_WRITE: u8 = 2;
+
+    /// Those of an inode with these flags.
+    pub fn of(flags: InodeFlags) -> Self {
+        let bit = |flag, bit| if flags.contains(flag) { bit } else { 0 };
+        Self(
+            bit(InodeFlags::ORPHANED, Self::DELETED)
+                | bit(InodeFlags::DIO_ORPHANED, Self::DIRECT_WRITE),
+        )
+    }
+
+    /// Whether it says that it waits to be deleted.
+    pub fn is_deleted(self) -> bool {
+        self.0 & Self::DELETED != 0
+    }
+
+    /// Whether it says that a direct write to it was interrupted.
+    pub fn is_direct_write(self) -> bool {
+        self.0 & Self::DIRECT_WRITE != 0
+    }
 }
 
 /// The facts of all inodes, by the bit that stands for them.

@@ -17,8 +17,9 @@ pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Coll
     let Ok(log) = TruncateLog::new(subject.inode.id2()) else { return };
     let TruncateLogHeader { tl_count, tl_used, .. } = log.header;
     let capacity = TruncateLog::capacity(context.volume.block_size());
-    if tl_count > capacity {
-        let text = format!("tl_count is {tl_count}, at most {capacity} fit");
+    let has_wrong_count = !(1..=capacity).contains(&tl_count);
+    if has_wrong_count {
+        let text = format!("tl_count is {tl_count}, 1 to {capacity} fit");
         let repair = subject.repair(move |_, id2| {
             edit_list(id2, |log: &mut TruncateLogHeader, _: &mut Vec<TruncateRec>| {
                 log.tl_count = capacity;
@@ -26,7 +27,7 @@ pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Coll
         });
         out.found(subject.finding(codes::DEALLOC_COUNT, text).repaired_by(repair));
     }
-    let count = tl_count.min(capacity);
+    let count = if has_wrong_count { capacity } else { tl_count };
     if tl_used > count {
         let text = format!("tl_used is {tl_used}, tl_count is {count}");
         let repair = subject.repair(move |_, id2| {

@@ -316,11 +316,11 @@ impl Reader<'_, '_> {
         let RefcountListHeader { rl_count, rl_used, .. } = list.header;
         let (count, used) = (usize::from(rl_count), usize::from(rl_used));
         let capacity = list.capacity();
-        if count > capacity {
-            let text = format!("rl_count is {count}, at most {capacity} fit");
+        if count != capacity {
+            let text = format!("rl_count is {count}, {capacity} fit");
             self.found(codes::REFCOUNT_LIST_COUNT, blkno, text);
         }
-        let count = capacity.min(count);
+        let count = capacity;
         if used == 0 && blkno != self.root {
             self.found(codes::REFCOUNT_LIST_EMPTY, blkno, "is a leaf without records");
             self.lose(range);
@@ -337,7 +337,7 @@ impl Reader<'_, '_> {
             follows
         };
         let there = list.records().take(count).take_while(makes_sense).count();
-        let text = format!("rl_used is {used}, rl_count is {count}, there are {there} records");
+        let text = format!("rl_used is {used}, {count} fit, there are {there} records");
         self.found(codes::REFCOUNT_LIST_USED, blkno, text);
         self.lose(range);
         there

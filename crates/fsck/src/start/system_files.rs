@@ -247,6 +247,11 @@ impl SystemFiles {
         self.files.get(&file).copied()
     }
 
+    /// Whether the system directory has an entry of a system file that leads to that inode.
+    pub(crate) fn names(&self, blkno: Blkno) -> bool {
+        self.files_by_block.contains_key(&blkno)
+    }
+
     /// Those that no entry leads to.
     pub(crate) fn lost(&self) -> Lost {
         self.lost.clone()

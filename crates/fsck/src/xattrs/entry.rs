@@ -6,6 +6,7 @@ use std::ops::Range;
 use ocfs2_format::hash::{CharSign, xattr_hash};
 use ocfs2_format::xattr::{
     MAX_LOCAL_VALUE, MAX_VALUE, XattrArea, XattrEntry, XattrHeader, XattrPrefix, XattrValueRoot,
+    bucket_entries,
 };
 use ocfs2_format::{Blkno, Structure};
 
@@ -129,6 +130,7 @@ impl<'a> Check<'a, '_> {
     fn count(&mut self, list: &XattrArea<'_>) -> usize {
         let (count, most) = (usize::from(list.header.xh_count), list.capacity());
         if count <= most {
+            self.fits_first_block(count);
             return count;
         }
         let is_real = |entry: &XattrEntry| {
@@ -141,6 +143,18 @@ impl<'a> Check<'a, '_> {
         let text = format!("xh_count is {count}, at most {most} fit, there are {real}");
         self.found(codes::XATTR_COUNT_INVALID, "", text);
         real
+    }
+
+    /// Whether the entries of a bucket are all in its first block.
+    fn fits_first_block(&mut self, count: usize) {
+        let most = bucket_entries(self.context.volume.block_size());
+        if self.area.unit.is_some() && count > most {
+            let text = format!(
+                "xh_count is {count}, {most} fit into the first block of a bucket; Linux from \
+                 6.12.114 on refuses more"
+            );
+            self.found(codes::XATTR_BUCKET_FULL, "", text);
+        }
     }
 
     fn entry(&mut self, index: usize, mut entry: XattrEntry) -> Option<Sound<'a>> {

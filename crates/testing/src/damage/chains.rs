@@ -46,7 +46,10 @@ fn empty_group(image: &Image, change: impl FnOnce(&mut GroupDesc)) -> Blkno {
 }
 
 /// Changes the list of a group of inodes that is in several pieces.
-fn edit_pieces(image: &Image, change: impl FnOnce(&mut ExtentListHeader, &mut [ExtentRec])) {
+pub(super) fn edit_pieces(
+    image: &Image,
+    change: impl FnOnce(&mut ExtentListHeader, &mut [ExtentRec]),
+) {
     let groups = image.groups("inode_alloc:0001");
     let group = groups.iter().find(|group| group.is_discontiguous());
     image.edit_group(group.expect("there is a group in pieces").blkno, |_, rest| {
@@ -385,13 +388,13 @@ pub(super) const RECIPES: &[Recipe] = &[
     },
     Recipe {
         code: "CHAIN_EMPTY",
-        name: "a chain of inodes has no group",
+        name: "a chain of clusters has no group",
         on: CLUSTER_4K,
         damage: |image| {
-            image.edit_chains("inode_alloc:0001", |_, header, _| header.cl_next_free_rec += 1);
+            image.edit_chains("global_bitmap", |_, header, _| header.cl_next_free_rec += 1);
         },
         found: &["CHAIN_EMPTY"],
-        c: Same,
+        c: Differs { codes: &[], status: 0, why: "It looks at the chains of blocks only." },
     },
     Recipe {
         code: "CHAIN_BITS",

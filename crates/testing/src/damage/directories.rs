@@ -61,7 +61,7 @@ fn remove(image: &Image, dir: &str, name: &str) {
 }
 
 /// The first leaf of the index of a directory that has entries.
-fn first_leaf(image: &Image, dir: &str) -> Blkno {
+pub(super) fn first_leaf(image: &Image, dir: &str) -> Blkno {
     let root = image.read(image.inode(dir).dinode.i_dx_root);
     assert!(!DxRoot::decode(&root).unwrap().is_inline());
     let first = DxRoot::extents(&root).unwrap().record(0).unwrap().e_blkno;

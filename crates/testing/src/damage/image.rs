@@ -46,6 +46,12 @@ impl Image {
         let scratch = Scratch::new();
         let path = match base {
             Base::Fixture(name) => fixture_copy(name, &scratch),
+            Base::Repaired(name) => {
+                let path = fixture_copy(name, &scratch);
+                let fsck = Run::new(program("fsck.ocfs2")).arg("-fy").arg(&path).output();
+                fsck.expect_status(1);
+                path
+            }
             Base::Made(options, size) => {
                 let path = scratch.join("made.img");
                 let mkfs = Run::new(program("mkfs.ocfs2")).arg("-q").args(options);

@@ -18,6 +18,7 @@ mod journals;
 mod quota;
 mod random;
 mod refcounts;
+mod refused;
 mod start;
 mod unchecked;
 mod xattrs;
@@ -62,6 +63,8 @@ impl Recipe {
 pub enum Base {
     /// A fixture, e.g. `clean-4k-o2cb`.
     Fixture(&'static str),
+    /// The same, repaired by our fsck.ocfs2: without what one kernel writes and others refuse.
+    Repaired(&'static str),
     /// An empty one made by our mkfs.ocfs2: its options and the size, e.g. `64M`.
     Made(&'static [&'static str], &'static str),
 }
@@ -152,6 +155,7 @@ pub fn all() -> Vec<Recipe> {
         allocators::RECIPES,
         inodes::RECIPES,
         unchecked::RECIPES,
+        refused::RECIPES,
         xattrs::RECIPES,
         refcounts::RECIPES,
         directories::RECIPES,
@@ -161,7 +165,7 @@ pub fn all() -> Vec<Recipe> {
 }
 
 /// One of everything, blocks of 512 bytes, clusters of 4096, one slot.
-const ONE_OF_ALL_512: Base = Base::Fixture("clean-512-local");
+const ONE_OF_ALL_512: Base = Base::Repaired("clean-512-local");
 /// One of everything, blocks of 1024 bytes, clusters of 16384, two slots.
 const ONE_OF_ALL_1K: Base = Base::Fixture("clean-1k-local");
 /// Nothing but /lost+found, blocks and clusters of 4096 bytes, one slot.

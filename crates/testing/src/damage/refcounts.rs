@@ -20,7 +20,7 @@ fn root(image: &Image, wanted: impl Fn(&RefcountBlock) -> bool) -> Blkno {
 }
 
 /// A refcount tree that is one block.
-fn one_block(image: &Image) -> Blkno {
+pub(super) fn one_block(image: &Image) -> Blkno {
     root(image, |block| !block.is_tree() && block.rf_count == 3)
 }
 
@@ -141,15 +141,19 @@ pub(super) const RECIPES: &[Recipe] = &[
         on: ONE_OF_ALL_1K,
         damage: |image| {
             edit_records(image, one_block(image), |header, _| {
-                header.rl_count = header.rl_used;
-                header.rl_used += 1;
+                header.rl_used = header.rl_count + 1;
             });
         },
         found: &["REFCOUNT_LIST_USED"],
         c: Differs {
-            codes: &["CLUSTER_ALLOC_BIT", "REFCOUNT_LIST_USED"],
+            codes: &[
+                "CLUSTER_ALLOC_BIT",
+                "REFCOUNT_CLUSTER_COLLISION",
+                "REFCOUNT_CLUSTER_RANGE",
+                "REFCOUNT_LIST_USED",
+            ],
             status: 8,
-            why: "Its library refuses to read the block after the answer no.",
+            why: "It reads what is behind the records as more of them, and gives up.",
         },
     },
     Recipe {
