@@ -264,6 +264,24 @@ fn an_archive_may_come_through_a_pipe_and_in_any_order() {
 }
 
 #[test]
+fn a_path_of_thousands_of_names_takes_no_more_than_its_directories() {
+    const DEPTH: usize = 30_000;
+    let files = Files::new();
+    let path = format!("{}file", "d/".repeat(DEPTH));
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = header(tar::EntryType::Regular, 3, 0, 0);
+    builder.append_data(&mut header, &path, &b"abc"[..]).unwrap();
+    // With a path for each directory on the way it would be 900 MB.
+    let limited = "ulimit -v 500000; exec \"$0\" -q -F -M local -b 1024 -C 4096 -d - \"$1\" 256M";
+    let run = Run::new("sh").args(["-c", limited]).arg(program("mkfs.ocfs2")).arg(files.image());
+    run.stdin(builder.into_inner().unwrap()).success();
+    let device = open(&files.image(), &DeviceOptions::default()).unwrap();
+    let volume = Volume::open(device, &VolumeOptions::default()).unwrap();
+    assert_eq!(find(&volume, &path).dinode.i_size, 3);
+    Run::new(program("fsck.ocfs2")).arg("-fn").arg(files.image()).success();
+}
+
+#[test]
 fn archives_that_make_no_sense_are_refused() {
     use tar::EntryType::{Char, Link, Regular};
     let files = Files::new();

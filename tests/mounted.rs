@@ -2,17 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
-use std::thread;
+use std::sync::{Condvar, Mutex};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, SystemTime};
 
 use ocfs2_cluster::Sources;
 use ocfs2_format::dinode::Dinode;
+use ocfs2_format::heartbeat::HeartbeatBlock;
 use ocfs2_format::superblock::SuperBlock;
 use ocfs2_format::{Cpos, Structure};
 use ocfs2_mounted::{Detail, Options, list};
@@ -286,6 +288,78 @@ impl<F: Fn(Duration) + Sync> Clock for Ticks<F> {
         *elapsed += duration;
         (self.tick)(*elapsed);
     }
+}
+
+/// A clock that does not wait, with a time for each thread; the first time it waits until so many
+/// threads do.
+struct Together {
+    threads: usize,
+    elapsed: Mutex<HashMap<ThreadId, Duration>>,
+    came: Condvar,
+}
+
+impl Clock for Together {
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.elapsed.lock().unwrap().get(&thread::current().id()).copied().unwrap_or_default()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        let mut elapsed = self.elapsed.lock().unwrap();
+        *elapsed.entry(thread::current().id()).or_default() += duration;
+        self.came.notify_all();
+        let limit = Duration::from_secs(60);
+        let alone = |all: &mut HashMap<_, _>| all.len() < self.threads;
+        let late = self.came.wait_timeout_while(elapsed, limit, alone).unwrap().1;
+        assert!(!late.timed_out(), "not all volumes are watched at the same time");
+    }
+}
+
+#[test]
+fn all_volumes_are_watched_at_the_same_time_for_the_dead_threshold() {
+    let devices: Vec<_> = (0..3)
+        .map(|_| {
+            let scratch = Scratch::new();
+            let image = fixture_copy("clean-4k-o2cb", &scratch);
+            hold_first_slot(&image, 5);
+            // It beats now, and says that it is dead only after 49 days.
+            let file = File::options().read(true).write(true).open(&image).unwrap();
+            let at = heartbeat_offset(&image) + 5 * 512;
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+            let mut sector = [0; 512];
+            let mut block = HeartbeatBlock {
+                hb_seq: now.as_secs(),
+                hb_node: 5,
+                hb_generation: 77,
+                hb_dead_ms: u32::MAX,
+                ..Default::default()
+            };
+            block.encode(&mut sector).unwrap();
+            block.hb_cksum = HeartbeatBlock::checksum(&sector);
+            block.encode(&mut sector).unwrap();
+            file.write_all_at(&sector, at).unwrap();
+            (image, scratch)
+        })
+        .collect();
+    let options = Options {
+        devices: devices.iter().map(|(image, _)| image.clone()).collect(),
+        partition: None,
+        detail: Detail::Nodes { max_wait: None },
+    };
+    let sources = Sources { configfs: Vec::new(), conf: "/none".into() };
+    let clock = Together { threads: 3, elapsed: Mutex::default(), came: Condvar::new() };
+    let listing = list(&options, &sources, &clock).unwrap();
+    for volume in &listing.volumes {
+        let [node] = volume.nodes() else { panic!("{listing:?}") };
+        let Some(State::Unknown(Unknown::TooShort { watched, .. })) = &node.state else {
+            panic!("{node:?}");
+        };
+        assert!(*watched <= Duration::from_secs(62), "{watched:?}");
+    }
+    assert_eq!(listing.volumes.len(), 3);
 }
 
 /// Marks the first slot of the volume as held by `node`.

@@ -26,7 +26,7 @@ pub use conf_file::{
     write_whole,
 };
 pub use kernel::{Kernel, RunningKernel};
-pub use lookup::{NodeNames, Sources, heartbeat_regions};
+pub use lookup::{NodeNames, Sources, dead_threshold, heartbeat_regions};
 pub use online::{Online, OnlineError, RegionPlace, Timeouts, is_host};
 pub use references::{ReferenceError, References};
 pub use running::{RunningCluster, corosync_cluster};

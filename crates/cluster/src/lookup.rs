@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::{ClusterConf, ConfError};
 
@@ -81,6 +82,19 @@ pub fn heartbeat_regions(sources: &Sources, cluster: &str) -> Vec<String> {
         let regions = conf.heartbeats.into_iter().filter(|region| region.cluster == cluster);
         regions.map(|region| region.region).collect()
     })
+}
+
+/// After how long without a beat the nodes of a cluster take one of them for dead: by what
+/// configfs has, or else the kernel's default, 62 s. Never more than ten minutes.
+pub fn dead_threshold(sources: &Sources, cluster: Option<&str>) -> Duration {
+    /// Beats, one in two seconds.
+    const DEFAULT: u32 = 31;
+    const MOST: u32 = 300;
+    let beats = sources.configfs.iter().find_map(|root| {
+        let file = cluster_dir(root, cluster)?.join("heartbeat/dead_threshold");
+        fs::read_to_string(file).ok()?.trim().parse().ok()
+    });
+    Duration::from_secs(2 * u64::from(beats.unwrap_or(DEFAULT).min(MOST)))
 }
 
 /// The folder of a cluster that is online; `None` where there is no such cluster.
@@ -177,6 +191,19 @@ mod tests {
         fs::create_dir(heartbeat.join("AB12")).unwrap();
         assert_eq!(heartbeat_regions(&machine.sources, "ovs"), ["AB12"]);
         assert!(heartbeat_regions(&machine.sources, "..").is_empty());
+    }
+
+    #[test]
+    fn the_dead_threshold_is_that_of_the_running_cluster_else_the_default() {
+        let machine = Machine::new();
+        let threshold = || dead_threshold(&machine.sources, Some("ovs")).as_secs();
+        assert_eq!(threshold(), 62);
+        let heartbeat = machine.root.path().join("config/cluster/ovs/heartbeat");
+        fs::create_dir_all(&heartbeat).unwrap();
+        for (text, seconds) in [("16\n", 32), ("61\n", 122), ("4294967295\n", 600), ("x", 62)] {
+            fs::write(heartbeat.join("dead_threshold"), text).unwrap();
+            assert_eq!(threshold(), seconds, "{text}");
+        }
     }
 
     #[test]

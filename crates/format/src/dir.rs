@@ -171,6 +171,25 @@ pub fn entries(bytes: &[u8]) -> impl Iterator<Item = Result<DirEntry<'_>, BadEnt
     })
 }
 
+/// The offsets behind the first entry of `bytes` from which on all entries are sound, ascending.
+/// Takes as long as looking at each place once.
+pub fn sound_from(bytes: &[u8]) -> impl Iterator<Item = usize> + use<> {
+    let places = bytes.len() / 4;
+    let mut sound = vec![false; places + 1];
+    for place in (0..places).rev() {
+        let rest = bytes.get(place * 4..).unwrap_or_default();
+        let Some(Ok(DirEntry { header, .. })) = entries(rest).next() else { continue };
+        let len = usize::from(header.rec_len);
+        let follows = sound.get(place + len / 4).copied().unwrap_or(false);
+        if let Some(sound) = sound.get_mut(place) {
+            *sound = len == rest.len() || follows;
+        }
+    }
+    let first = DirEntryHeader::SIZE.div_ceil(4);
+    let places = sound.into_iter().enumerate().skip(first);
+    places.filter(|(_, is_sound)| *is_sound).map(|(place, _)| place * 4)
+}
+
 /// Writes an entry at the start of `bytes` and leaves what its name does not fill.
 ///
 /// # Errors
@@ -308,6 +327,17 @@ mod tests {
     fn every_byte_is_kept() {
         assert_round_trip::<DirEntryHeader>();
         assert_round_trip::<DirTrailer>();
+    }
+
+    proptest! {
+        #[test]
+        fn where_all_is_sound_is_found_without_trying_each_place(
+            bytes in prop::collection::vec(prop::sample::select(vec![0_u8, 4, 12, 16]), 0..140),
+        ) {
+            let is_sound = |at: &usize| entries(&bytes[*at..]).all(|entry| entry.is_ok());
+            let starts = (DirEntryHeader::SIZE..bytes.len()).step_by(4).filter(is_sound);
+            prop_assert_eq!(sound_from(&bytes).collect::<Vec<_>>(), starts.collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use crate::clusters::ClusterSet;
+use crate::codes::general;
 use crate::collected::{BlockClaim, Collected, SharedClaim, Totals, TreeUser};
 use crate::inodes::{self, InodeTable, References};
 use crate::quota::{self, Usage};
@@ -28,6 +29,8 @@ pub(crate) struct State<'o> {
     observer: &'o mut dyn Observer,
     pass: Pass,
     findings: u64,
+    /// Blocks the device has.
+    device_blocks: u64,
     /// Inodes that were looked at.
     scanned: u64,
     /// Where the system files are: after the start.
@@ -64,11 +67,13 @@ pub(crate) struct State<'o> {
 }
 
 impl<'o> State<'o> {
-    fn new(observer: &'o mut dyn Observer) -> Self {
+    fn new(context: &Context<'_>, observer: &'o mut dyn Observer) -> Self {
+        let volume = context.volume;
         Self {
             observer,
             pass: Pass::Start,
             findings: 0,
+            device_blocks: volume.device().size_bytes() >> volume.block_size().bits(),
             scanned: 0,
             system: SystemFiles::default(),
             suballocs: Suballocs::default(),
@@ -108,8 +113,13 @@ impl<'o> State<'o> {
 
     /// Something is wrong.
     pub fn found(&mut self, finding: Finding) {
-        self.findings += 1;
         self.incomplete |= bitmaps::hides(finding.code);
+        // That the device ends before the volume does is said once, at the start.
+        let is_behind = finding.place.block.is_some_and(|block| block >= self.device_blocks);
+        if is_behind && *finding.code == *general::IO_ERROR {
+            return;
+        }
+        self.findings += 1;
         self.observer.found(Found { pass: self.pass, finding: &finding });
     }
 
@@ -139,6 +149,7 @@ impl<'o> State<'o> {
             incomplete,
             usage,
             totals,
+            visits: _,
         } = collected;
         self.incomplete |= incomplete;
         self.found_all(findings);
@@ -176,7 +187,7 @@ pub struct Outcome {
 /// # Errors
 /// [`Stop`] if it did not come to its end.
 pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outcome, Stop> {
-    let mut state = State::new(observer);
+    let mut state = State::new(context, observer);
     // What is missing may come back; what refers to it must not be taken for damage before.
     if let Some(finding) = start::short_device(context.volume) {
         state.begin(Pass::Start, 0);
@@ -184,6 +195,7 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
         return Ok(Outcome { findings: state.findings, is_short: true, ..Outcome::default() });
     }
     start::check(context, &mut state);
+    context.check_interrupt()?;
     let resized = chains::begin(context, &mut state);
     let context = &Context { volume: resized.as_ref().unwrap_or(context.volume), ..*context };
     chains::check(context, &mut state)?;
@@ -201,7 +213,9 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
 
     let directories = directories::check(context, &mut state)?;
     connectivity::check(context, &mut state, &directories);
+    context.check_interrupt()?;
     links::check(context, &mut state, &directories);
+    context.check_interrupt()?;
     quota::check(context, &mut state)?;
 
     Ok(Outcome {

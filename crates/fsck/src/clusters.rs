@@ -46,14 +46,18 @@ impl ClusterSet {
     /// The runs of clusters within `range` that are in it.
     pub fn runs(&self, range: Range<u32>) -> impl Iterator<Item = Range<u32>> + '_ {
         let mut pending: Option<Range<u32>> = None;
-        let mut runs = pieces(range).flat_map(|(piece, bits)| {
-            let bytes = self.pieces.get(&piece).map_or(&[][..], |bytes| &bytes[..]);
-            let bitmap = Bitmap::new(bytes, bits.end);
-            let mut at = bits.start;
+        let Range { start, end } = range;
+        let first = start / PIECE;
+        // Only those that are there: the range may be all clusters there can be.
+        let there = self.pieces.range(first..end.div_ceil(PIECE).max(first));
+        let mut runs = there.flat_map(move |(piece, bytes)| {
+            let first = piece * PIECE;
+            let end = end.saturating_sub(first).min(PIECE) as usize;
+            let bitmap = Bitmap::new(&bytes[..], end);
+            let mut at = start.saturating_sub(first) as usize;
             std::iter::from_fn(move || {
                 let start = bitmap.next(true, at)?;
-                at = bitmap.next(false, start).unwrap_or(bits.end);
-                let first = piece * PIECE;
+                at = bitmap.next(false, start).unwrap_or(end);
                 Some(first + start as u32..first + at as u32)
             })
         });

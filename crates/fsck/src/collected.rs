@@ -1,5 +1,7 @@
 //! What a thread brings back from a piece of pass 1, and later passes are made of.
 
+use std::sync::Arc;
+
 use ocfs2_format::Blkno;
 
 use crate::Finding;
@@ -7,6 +9,7 @@ use crate::inodes::Facts;
 use crate::name_hashes::NameHashes;
 use crate::quota::Usage;
 use crate::suballocs::Bit;
+use crate::visits::MetadataVisits;
 
 /// Clusters an inode says are its own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,7 +36,7 @@ pub struct SharedClaim {
 }
 
 /// What a block of an extent allocator is used as.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum BlockUse {
     /// An extent block.
     ExtentBlock,
@@ -137,9 +140,32 @@ pub struct Collected {
     pub usage: Usage,
     /// Counts.
     pub totals: Totals,
+    /// What this pass has read, if what is shared by many is to be read once.
+    pub visits: Option<Arc<MetadataVisits>>,
 }
 
 impl Collected {
+    /// Nothing yet, in a pass that has read what `visits` say.
+    pub fn within(visits: &Arc<MetadataVisits>) -> Self {
+        Self { visits: Some(Arc::clone(visits)), ..Self::default() }
+    }
+
+    /// Nothing yet, in the same pass.
+    pub fn aside(&self) -> Self {
+        Self { visits: self.visits.clone(), ..Self::default() }
+    }
+
+    /// Whether to follow what a block leads to: not if many did before.
+    pub fn enter_block(&self, blkno: Blkno) -> bool {
+        let next = blkno.0.saturating_add(1);
+        self.visits.as_ref().is_none_or(|visits| visits.blocks.enter(blkno.0..next))
+    }
+
+    /// Whether to read what is in these clusters: not if many did before.
+    pub fn enter_clusters(&self, clusters: std::ops::Range<u64>) -> bool {
+        self.visits.as_ref().is_none_or(|visits| visits.clusters.enter(clusters))
+    }
+
     /// Adds a finding.
     pub fn found(&mut self, finding: Finding) {
         self.findings.push(finding);

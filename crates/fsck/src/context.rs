@@ -16,7 +16,10 @@ use crate::{Finding, Place};
 /// Reads that keep a device busy, whatever the number of cores.
 const IN_FLIGHT: usize = 16;
 
-/// Blocks that are read at once where several lie in a row.
+/// Bytes that are read at once where blocks lie in a row.
+const PIECE_BYTES: u64 = 1 << 20;
+
+/// Blocks of which those that are wanted are read at once.
 const PIECE: u64 = 256;
 
 /// Blocks that are rather read in vain than skipped by another read.
@@ -91,6 +94,14 @@ impl<'a> Context<'a> {
         if self.interrupt.requested() { Err(Stop::Interrupted) } else { Ok(()) }
     }
 
+    /// Whether the device has a block. Of one that it has not, [`DEVICE_SHORT`] says so for all.
+    ///
+    /// [`DEVICE_SHORT`]: crate::codes::start::DEVICE_SHORT
+    pub fn is_on_device(&self, blkno: Blkno) -> bool {
+        let end = blkno.0.saturating_add(1).checked_mul(self.volume.block_size().bytes().into());
+        end.is_some_and(|end| end <= self.volume.device().size_bytes())
+    }
+
     /// Its sizes.
     pub fn geometry(&self) -> &'a Geometry {
         self.volume.geometry()
@@ -144,8 +155,9 @@ impl<'a> Context<'a> {
         let size = self.volume.block_size().size();
         let end = start.0.saturating_add(count);
         let mut at = start.0;
-        while at < end {
-            let piece = PIECE.min(end - at);
+        let most = PIECE_BYTES >> self.volume.block_size().bits();
+        while at < end && !self.interrupt.requested() {
+            let piece = most.min(end - at);
             let blknos = (at..at + piece).map(Blkno);
             at += piece;
             match self.volume.read_blocks(Blkno(at - piece), piece as u32) {

@@ -3,7 +3,8 @@
 //! Verifies every list, record and extent block of a tree (invariants E-1 to E-8), collects
 //! the extent blocks and clusters it claims. What is wrong is reported and then taken as if it
 //! had been mended, so that one damage gives one finding. Ends for any contents: depth falls
-//! from list to list and no extent block is read twice.
+//! from list to list and no extent block is read twice; nor is one, again and again, that belongs
+//! to many trees.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -85,6 +86,9 @@ pub struct Walked {
 /// The end of all positions.
 const END: u64 = 1 << 32;
 
+/// Findings about one tree, or so; what is more is summed up.
+const MOST_FINDINGS: u64 = 256;
+
 struct Walk<'a, 'c, V> {
     context: &'a Context<'a>,
     root: &'a TreeRoot<'a>,
@@ -96,6 +100,11 @@ struct Walk<'a, 'c, V> {
     next_leaf: Option<(Blkno, Blkno)>,
     /// The position of the last extent.
     last_cpos: Option<u64>,
+    /// Whether a part of it is claimed by nobody who is known, since it could not be read.
+    hides: bool,
+    /// Findings so far, and the last of those that were left out.
+    found: u64,
+    left_out: Option<Finding>,
 }
 
 /// Follows a tree. `visit` is called for each extent that lies in the volume, in order.
@@ -107,16 +116,30 @@ pub fn walk(
 ) -> Walked {
     let (seen, walked) = (HashSet::new(), Walked::default());
     let (next_leaf, last_cpos) = (None, None);
-    let mut walk = Walk { context, root, out, visit, seen, walked, next_leaf, last_cpos };
+    let (hides, found, left_out) = (false, 0, None);
+    let mut walk = Walk {
+        context,
+        root,
+        out,
+        visit,
+        seen,
+        walked,
+        next_leaf,
+        last_cpos,
+        hides,
+        found,
+        left_out,
+    };
     match ExtentList::new(root.list) {
         Ok(list) => {
             let depth = walk.root_depth(&list);
             walk.list(root.blkno, &list, depth, 0..END);
             walk.end_of_leaves();
         }
-        Err(_) => walk.walked.incomplete = true,
+        Err(_) => walk.lose(),
     }
-    walk.out.incomplete |= walk.walked.incomplete;
+    walk.out.incomplete |= walk.hides;
+    walk.sum_up();
     walk.walked
 }
 
@@ -162,8 +185,31 @@ fn with_room(blkno: Blkno, capacity: usize) -> Repair {
 }
 
 impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
+    /// A part of the tree can not be read.
+    fn lose(&mut self) {
+        self.walked.incomplete = true;
+        self.hides = true;
+    }
+
+    /// Adds what was left out, as one finding.
+    fn sum_up(&mut self) {
+        if let Some(mut last) = self.left_out.take() {
+            let count = self.found - MOST_FINDINGS;
+            if count > 1 {
+                last.text += &format!(", and {} more like it", count - 1);
+            }
+            self.out.found(last);
+        }
+    }
+
     /// Something is wrong. Unless that is all there is to it, the tree is built anew.
     fn found(&mut self, finding: Finding) {
+        self.found += 1;
+        if self.found > MOST_FINDINGS {
+            let mend = (self.root.mend)();
+            self.left_out = Some(finding.repaired_otherwise_by(mend));
+            return;
+        }
         let lacks = finding.chain().any(|it| it.repair.is_none());
         let mend = if lacks { (self.root.mend)() } else { None };
         self.out.found(finding.repaired_otherwise_by(mend));
@@ -244,6 +290,9 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         // What the record before says it covers up to, if its subtree is there.
         let mut before: Option<(usize, u64)> = None;
         for (index, rec) in records.iter().enumerate() {
+            if self.context.interrupt.requested() {
+                return self.lose();
+            }
             let own = u64::from(rec.e_cpos.0);
             let next = records.get(index + 1).map(|next| u64::from(next.e_cpos.0));
             let end = next.unwrap_or(range.end).min(range.end);
@@ -284,7 +333,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         if !self.context.geometry().is_valid_block(blkno) {
             let text = format!("extent list {parent}: points at block {blkno}");
             self.found(Finding::new(codes::EXTENT_BLKNO_RANGE, self.place(parent), text));
-            self.walked.incomplete = true;
+            self.lose();
             return false;
         }
         if blkno == self.root.blkno || !self.seen.insert(blkno) {
@@ -292,13 +341,13 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
                 "extent list {parent}: points at block {blkno}, which the tree already holds"
             );
             self.found(Finding::new(codes::EXTENT_LOOP, self.place(parent), text));
-            self.walked.incomplete = true;
+            self.lose();
             return false;
         }
         let block = match self.context.read(ExtentBlock::NAME, blkno, ExtentBlock::CHECK_OFFSET) {
             Ok(block) => block,
             Err(finding) => {
-                self.walked.incomplete = true;
+                self.lose();
                 let place = finding.place.clone().of(self.root.owner);
                 // A block that can not be read now may be some day: nothing is cut off.
                 self.out.found(Finding { place, ..finding });
@@ -313,7 +362,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         if header.h_signature != ExtentBlock::SIGNATURE {
             let text = format!("extent list {parent}: block {blkno} is not an extent block");
             self.found(Finding::new(codes::EXTENT_EB_INVALID, self.place(blkno), text));
-            self.walked.incomplete = true;
+            self.lose();
             return false;
         }
         let ecc = block.ecc_finding(ExtentBlock::NAME, crate::codes::general::BLOCK_ECC);
@@ -347,6 +396,12 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
             used_as: BlockUse::ExtentBlock,
             suballoc: (header.h_suballoc_slot, header.h_suballoc_bit, header.h_suballoc_loc),
         });
+        if !self.out.enter_block(blkno) {
+            // What it leads to is claimed by those who came to it before.
+            self.walked.incomplete = true;
+            self.next_leaf = None;
+            return true;
+        }
         if depth == 0 {
             self.leaf_follows(blkno);
             self.next_leaf = Some((blkno, header.h_next_leaf_blk));
@@ -413,7 +468,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         if !geometry.is_valid_block(extent.blkno) {
             let text = format!("{what}: begins at block {}", extent.blkno);
             self.found(Finding::new(codes::EXTENT_BLKNO_RANGE, self.place(blkno), text));
-            self.walked.incomplete = true;
+            self.lose();
             return;
         }
         let start = extent.blkno.0 >> bpc_bits;
@@ -430,7 +485,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
                 extent.clusters
             );
             self.found(Finding::new(codes::EXTENT_CLUSTERS_OVERRUN, self.place(blkno), text));
-            self.walked.incomplete = true;
+            self.lose();
             extent.clusters = u16::try_from(room).unwrap_or(extent.clusters);
         }
         self.flags(blkno, &what, &mut extent);

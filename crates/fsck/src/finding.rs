@@ -197,6 +197,19 @@ pub(crate) fn sum_up(
     });
 }
 
+/// Leaves the first `most` findings of those that one repair is the answer to, and the last one
+/// with how many there were in between.
+pub(crate) fn summed_up(findings: &mut Vec<Finding>, most: usize) {
+    let more = findings.len().saturating_sub(most);
+    if more > 1
+        && let Some(mut last) = findings.pop()
+    {
+        findings.truncate(most);
+        last.text += &format!(", and {} more like it", more - 1);
+        findings.push(last);
+    }
+}
+
 /// A finding and the pass that found it.
 #[derive(Clone, Copy, Debug)]
 pub struct Found<'a> {

@@ -190,7 +190,8 @@ fn left_over(
         let text = "the slot was not unmounted cleanly";
         let repair = system::clean_journal(journal.slot, journal.inode.blkno);
         findings.push(journal.finding(codes::JOURNAL_DIRTY, text).repaired_by(repair));
-        if let Ok(replay) = context.volume.replay(journal.slot)
+        let interrupted = || context.interrupt.requested();
+        if let Ok(replay) = context.volume.replay_unless(journal.slot, &interrupted)
             && let LogEnd::Damaged { .. } = replay.end
         {
             let text = format!("after {} transactions {}", replay.transactions, replay.end);

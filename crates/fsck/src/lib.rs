@@ -43,6 +43,7 @@ pub mod start;
 mod suballocs;
 mod target;
 mod users;
+mod visits;
 mod xattrs;
 
 pub use check::{Observer, Outcome, check};

@@ -68,7 +68,7 @@ fn orphans(state: &mut State<'_>, directories: &Directories) -> Listed {
 fn orphan(dir: Blkno, inode: Blkno, flag: InodeFlags) -> Repair {
     Repair::new(move |editor| {
         let prefix = if flag == InodeFlags::DIO_ORPHANED { "dio-" } else { "" };
-        editor.remove_entry(dir, format!("{prefix}{:016x}", inode.0).as_bytes(), inode)?;
+        editor.remove_later(dir, format!("{prefix}{:016x}", inode.0).into_bytes(), inode);
         let dinode = editor.inode(inode)?.dinode;
         let waits = dinode.flags().contains(InodeFlags::ORPHANED) && dinode.i_links_count == 0;
         if flag == InodeFlags::ORPHANED && waits {

@@ -140,8 +140,8 @@ fn add(record: &mut SlotRecord, recovery: &SlotRecovery, done: SlotOutcome) {
         record.orphans_deleted = Some(recovery.deleted);
         record.orphans_cut = Some(recovery.cut);
     }
-    if recovery.left.len() > LEFT_SHOWN {
-        problems.push(format!("{} orphans stay", recovery.left.len()));
+    if recovery.left_count > LEFT_SHOWN as u64 {
+        problems.push(format!("{} orphans stay", recovery.left_count));
     }
     for (orphan, error) in recovery.left.iter().take(LEFT_SHOWN) {
         problems.push(format!("orphan {}: {error}", orphan.entry.name.escape_ascii()));

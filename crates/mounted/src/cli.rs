@@ -58,7 +58,8 @@ pub struct Cli {
     #[arg(long, value_name = "NUMBER", requires = "devices")]
     pub partition: Option<u32>,
 
-    /// Watch the heartbeat for at most this long; with 0 list only what the slot map says
+    /// Watch the heartbeat for at most this long, instead of the dead threshold of the cluster;
+    /// with 0 list only what the slot map says
     #[arg(long, value_name = "SECONDS")]
     pub wait: Option<u64>,
 

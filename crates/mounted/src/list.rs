@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use ocfs2_cluster::{ConfError, NodeNames, Sources};
+use ocfs2_cluster::{ConfError, NodeNames, Sources, dead_threshold};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::superblock::{Stack, SuperBlock};
 use ocfs2_volume::device::holders::{self, Holder};
@@ -38,7 +38,8 @@ pub enum Detail {
     SlotMap,
     /// Also which of them are alive.
     Nodes {
-        /// Watch the heartbeat no longer than this; `None`: until it is known.
+        /// Watch the heartbeat no longer than this; `None`: until it is known, at most for the
+        /// dead threshold of the volume's cluster.
         max_wait: Option<Duration>,
     },
 }
@@ -188,16 +189,19 @@ pub fn list(
     let paths = if is_named { options.devices.clone() } else { all_devices()? };
     let mut listing = Listing { with_nodes: options.detail != Detail::Quick, ..Listing::default() };
     let mut open = Vec::new();
+    let mut resolved = Vec::with_capacity(paths.len());
     for named in paths {
-        let path = match resolve(&named) {
-            Ok(path) => path,
+        match resolve(&named) {
+            Ok(path) => resolved.push(path),
             Err(err) => {
                 let cause = FailureCause::Find(err);
                 listing.failures.push(Failure { device: named, is_named, cause });
-                continue;
             }
-        };
-        match find(&path, options.partition, is_named) {
+        }
+    }
+    let found = find_all(&resolved, options.partition, is_named);
+    for (path, found) in resolved.into_iter().zip(found) {
+        match found {
             Ok((device, superblock)) => {
                 open.push(device);
                 listing.volumes.push(Volume {
@@ -226,6 +230,28 @@ pub fn list(
     Ok(listing)
 }
 
+/// Devices that are opened at the same time: one that does not answer keeps none of these waiting.
+const AT_ONCE: usize = 64;
+
+type Found = Result<(Arc<dyn Device>, SuperBlock), FailureCause>;
+
+/// What is on devices, in their order.
+fn find_all(paths: &[PathBuf], partition: Option<u32>, is_named: bool) -> Vec<Found> {
+    let mut found = Vec::with_capacity(paths.len());
+    for paths in paths.chunks(AT_ONCE) {
+        thread::scope(|scope| {
+            let opened =
+                paths.iter().map(|path| scope.spawn(move || find(path, partition, is_named)));
+            let opened: Vec<_> = opened.collect();
+            found.extend(opened.into_iter().map(|thread| {
+                let panicked = || FailureCause::Read(io::Error::other("it could not be looked at"));
+                thread.join().unwrap_or_else(|_| Err(panicked()))
+            }));
+        });
+    }
+    found
+}
+
 /// All block devices that can hold a volume. A disk with partitions can not.
 pub(crate) fn all_devices() -> io::Result<Vec<PathBuf>> {
     const TOO_SMALL_BYTES: u64 = 1 << 20;
@@ -234,11 +260,7 @@ pub(crate) fn all_devices() -> io::Result<Vec<PathBuf>> {
     Ok(candidates.map(|device| device.path).collect())
 }
 
-pub(crate) fn find(
-    path: &Path,
-    partition: Option<u32>,
-    is_named: bool,
-) -> Result<(Arc<dyn Device>, SuperBlock), FailureCause> {
+pub(crate) fn find(path: &Path, partition: Option<u32>, is_named: bool) -> Found {
     // Direct: other nodes may have written since this one cached it.
     let options = DeviceOptions { caching: Caching::Direct, partition, ..DeviceOptions::default() };
     let device = device::open(path, &options).map_err(|err| FailureCause::Open(err.cause))?;
@@ -292,8 +314,11 @@ impl UserFinder<'_> {
             return Ok(taken.map(|taken| named(taken.slot, taken.node, None)).collect());
         };
 
-        let mut sample = SampleOptions::default();
-        sample.max_wait = max_wait.unwrap_or(sample.max_wait);
+        // What a node wrote of its own threshold may be anything: of that nobody waits for more
+        // than the cluster would.
+        let threshold = || dead_threshold(self.sources, volume.cluster().as_deref());
+        let max_wait = max_wait.unwrap_or_else(threshold);
+        let sample = SampleOptions { max_wait, ..SampleOptions::default() };
         let elsewhere = volume.superblock.stack() == Stack::O2cb { global_heartbeat: true };
         let shared = match volume.cluster() {
             Some(name) if elsewhere && !opened.taken_slots()?.is_empty() => {

@@ -15,6 +15,8 @@ use crate::{Error, Inode, Volume};
 
 /// What errors call a directory's block.
 const BLOCK: &str = "directory block";
+/// Bytes that are read at once where a directory is read on.
+const PIECE_BYTES: u64 = 1 << 20;
 /// Most symbolic links followed for one path, as in the kernel.
 const MAX_LINKS: u32 = 40;
 
@@ -114,12 +116,39 @@ pub struct DirBlocks<'v> {
     extents: Option<Extents<'v>>,
     /// What is left of the extent at hand: the next block, and how many.
     run: (Blkno, u64),
+    /// Blocks that were read in one piece, and the first of them.
+    piece: (Blkno, Vec<u8>),
     /// The next block of the directory, and the one behind its end.
     next: u64,
     end: u64,
 }
 
 impl DirBlocks<'_> {
+    /// The block at hand, of which `left` blocks of the extent follow, it included.
+    fn block(&mut self, blkno: Blkno, left: u64) -> Result<DirBlock, Error> {
+        let volume = self.volume;
+        let size = volume.block_size().size();
+        let at = |(first, bytes): &(Blkno, Vec<u8>)| {
+            let start = usize::try_from(blkno.0.checked_sub(first.0)?).ok()?.checked_mul(size)?;
+            Some(bytes.get(start..start.checked_add(size)?)?.to_vec())
+        };
+        if let Some(bytes) = at(&self.piece) {
+            return volume.dir_block(self.dir, blkno, self.has_trailers, bytes);
+        }
+        // Most are found in the first blocks; who reads on reads all.
+        let before = (self.piece.1.len() / size) as u64;
+        let most = (before * 4).clamp(1, PIECE_BYTES / size as u64);
+        let count = left.min(self.end.saturating_sub(self.next)).min(most).max(1);
+        let bytes = match volume.read_blocks(blkno, count as u32) {
+            // One bad block must not hide the others.
+            Err(_) if count > 1 => volume.read_block(blkno)?,
+            read => read?,
+        };
+        self.piece = (blkno, bytes);
+        let bytes = at(&self.piece).unwrap_or_default();
+        volume.dir_block(self.dir, blkno, self.has_trailers, bytes)
+    }
+
     fn hole(&self) -> Error {
         let expected = format_args!("no hole before block {} of it", self.next).to_string();
         let invalid =
@@ -141,9 +170,10 @@ impl Iterator for DirBlocks<'_> {
             }
             let (blkno, left) = self.run;
             if left > 0 {
+                let block = self.block(blkno, left);
                 self.run = (Blkno(blkno.0 + 1), left - 1);
                 self.next += 1;
-                return Some(self.volume.dir_block(self.dir, blkno, self.has_trailers));
+                return Some(block);
             }
             let Some(extent) = self.extents.as_mut().and_then(Iterator::next) else {
                 // The extents end before the directory does.
@@ -220,6 +250,7 @@ impl Volume {
             inline: None,
             extents: None,
             run: (Blkno(0), 0),
+            piece: (Blkno(0), Vec::new()),
             next: 0,
             // The C mkfs leaves lost+found at a size without the trailer.
             end: size.div_ceil(self.block_size().bytes().into()),
@@ -236,14 +267,19 @@ impl Volume {
         Ok(blocks)
     }
 
-    fn dir_block(&self, dir: Blkno, blkno: Blkno, has_trailer: bool) -> Result<DirBlock, Error> {
+    /// The block of a directory that `bytes` are.
+    fn dir_block(
+        &self,
+        dir: Blkno,
+        blkno: Blkno,
+        has_trailer: bool,
+        mut bytes: Vec<u8>,
+    ) -> Result<DirBlock, Error> {
         let size = self.block_size().size();
         if !has_trailer {
-            let mut bytes = vec![0; size];
-            self.read_into(BLOCK, blkno, &mut bytes)?;
             return Ok(DirBlock { dir, blkno, bytes, len: size });
         }
-        let bytes = self.read_metadata(BLOCK, blkno, DirTrailer::check_offset(size))?;
+        self.verify_check(BLOCK, blkno, &mut bytes, DirTrailer::check_offset(size))?;
         let trailer = DirTrailer::of_block(&bytes).map_err(Error::truncated(blkno))?;
         trailer.verify(blkno, dir)?;
         Ok(DirBlock { dir, blkno, bytes, len: DirTrailer::offset(size) })
@@ -275,8 +311,20 @@ impl Volume {
     /// # Errors
     /// If the name is not found: the first error there was.
     pub fn scan(&self, dir: &Inode, name: &[u8]) -> Result<Option<Entry>, Error> {
+        self.scan_first(dir, name, u64::MAX)
+    }
+
+    /// The same in its first `blocks` blocks.
+    pub(crate) fn scan_first(
+        &self,
+        dir: &Inode,
+        name: &[u8],
+        blocks: u64,
+    ) -> Result<Option<Entry>, Error> {
         let mut first_error = None;
-        for block in self.dir_blocks(dir)? {
+        let mut all = self.dir_blocks(dir)?;
+        all.end = all.end.min(blocks);
+        for block in all {
             match block.and_then(|block| block.find(name)) {
                 Ok(Some(entry)) => return Ok(Some(entry)),
                 Ok(None) => {}
@@ -334,8 +382,17 @@ impl Volume {
         hash: NameHash,
         list: &DxEntryList<'_>,
     ) -> Result<Option<Entry>, Error> {
+        let mut tried = HashSet::new();
         for candidate in list.entries().filter(|entry| entry.hash() == hash) {
-            let block = self.dir_block(dir.blkno, candidate.dx_dirent_blk, true)?;
+            let blkno = candidate.dx_dirent_blk;
+            if !tried.insert(blkno) {
+                continue;
+            }
+            if !self.geometry().is_valid_block(blkno) {
+                let blocks = self.geometry().blocks();
+                return Err(Error::OutsideVolume { structure: BLOCK, blkno, blocks });
+            }
+            let block = self.dir_block(dir.blkno, blkno, true, self.read_block(blkno)?)?;
             if let Some(entry) = block.find(name)? {
                 return Ok(Some(entry));
             }

@@ -33,6 +33,7 @@ pub mod open;
 pub mod partition;
 pub mod recovery;
 pub mod replay;
+mod runs;
 #[cfg(test)]
 mod sample;
 mod system;

@@ -10,6 +10,10 @@ use ocfs2_format::{Blkno, Cpos, Structure};
 use crate::usage::{Heartbeat, Places, Region};
 use crate::{Error, Inode, Volume};
 
+/// The system directory is read so far and no further for a name: the names of all files of all
+/// slots there can be take a tenth of it, and it is read again for each.
+const MAX_DIR_BYTES: u64 = 1 << 20;
+
 /// The journal of a slot.
 #[derive(Clone, Debug)]
 pub struct Journal {
@@ -55,7 +59,14 @@ impl Volume {
     /// # Errors
     /// [`Error::NotFound`], any of reading.
     pub fn system_file(&self, name: &str) -> Result<Inode, Error> {
-        let entry = self.lookup(&self.system_dir()?, name.as_bytes())?;
+        let (dir, bytes) = (self.system_dir()?, name.as_bytes());
+        let entry = match self.is_indexed(&dir) {
+            true => self.lookup(&dir, bytes)?,
+            false => {
+                let blocks = MAX_DIR_BYTES >> self.block_size().bits();
+                self.scan_first(&dir, bytes, blocks)?
+            }
+        };
         let entry = entry.ok_or_else(|| Error::NotFound { name: name.into() })?;
         self.inode(entry.inode)
     }

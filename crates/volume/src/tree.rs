@@ -2,7 +2,8 @@
 //!
 //! Nothing of a tree is trusted: records have to be in order and inside what the records
 //! above them cover, extents inside the volume, depths falling by one, and no extent block
-//! may be reached twice. The links between leaves are not used at all.
+//! may be reached twice, nor may clusters that are not shared: whoever reads all of a tree reads
+//! no more than the volume has. The links between leaves are not used at all.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -11,6 +12,7 @@ use ocfs2_format::extent::{ExtentBlock, ExtentFlags, ExtentList, ExtentRec};
 use ocfs2_format::hash::NameHash;
 use ocfs2_format::{Blkno, Cpos, Invalid, Structure};
 
+use crate::runs::Runs;
 use crate::{Error, Volume};
 
 mod prune;
@@ -155,14 +157,16 @@ impl<'v> Tree<'v> {
 
     /// All extents, in order.
     ///
-    /// A record that is wrong, or an extent block that can not be had, is given as an error;
-    /// what comes behind it follows. The iteration ends for any contents.
+    /// A record that is wrong, an extent block that can not be had, or clusters that an extent
+    /// before has, are given as an error; what comes behind it follows. The iteration ends for any
+    /// contents.
     pub fn extents(&self) -> Extents<'v> {
         Extents {
             volume: self.volume,
             unit: self.unit,
             stack: vec![(self.root.clone(), 0)],
             visited: HashSet::new(),
+            taken: Runs::default(),
             end: 0,
         }
     }
@@ -336,6 +340,8 @@ pub struct Extents<'v> {
     stack: Vec<(Node, usize)>,
     /// Extent blocks that were read, except the root.
     visited: HashSet<Blkno>,
+    /// What the extents so far have, apart from what may be shared.
+    taken: Runs,
     /// Where the extents so far end.
     end: u64,
 }
@@ -344,6 +350,18 @@ impl Extents<'_> {
     /// The extent blocks read so far: when the iteration has ended, those of the tree.
     pub fn extent_blocks(&self) -> impl Iterator<Item = Blkno> + '_ {
         self.visited.iter().copied()
+    }
+
+    /// The extent, unless some of it was in one before. A file may share clusters with itself, if
+    /// a refcount tree counts them.
+    fn once(&mut self, extent: Extent) -> Result<Extent, Error> {
+        let bits = if self.unit == Unit::Block { 0 } else { self.volume.geometry().bpc_bits() };
+        let blocks = u64::from(extent.clusters) << bits;
+        let is_shared = extent.flags.contains(ExtentFlags::REFCOUNTED);
+        if is_shared || self.taken.insert(extent.blkno, blocks) {
+            return Ok(extent);
+        }
+        Err(Error::Repeated { structure: "extent", blkno: extent.blkno })
     }
 }
 
@@ -362,7 +380,7 @@ impl Iterator for Extents<'_> {
             if node.depth == 0 {
                 match self.volume.extent(node, index, &mut self.end, self.unit).transpose() {
                     None => continue,
-                    some => return some,
+                    Some(extent) => return Some(extent.and_then(|extent| self.once(extent))),
                 }
             }
             let blkno = node.records.get(index).map_or(Blkno(0), |rec| rec.e_blkno);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use ocfs2_format::Blkno;
 use ocfs2_format::bitmap::BitmapMut;
 use ocfs2_format::dx::DxRoot;
 use ocfs2_format::extent::ExtentBlock;
@@ -21,15 +22,18 @@ use crate::{Context, Finding, Place};
 const LOOKED_AT: u32 = 64;
 
 pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
-    let mut claims = state.blocks.clone();
+    // Nobody asks for them later.
+    let mut claims = std::mem::take(&mut state.blocks);
     claims.sort_by_key(|claim| claim.blkno);
     let mut findings = Vec::new();
+    let mut shared = SharedBlocks::new();
     // The bits in use of each group that has any, apart from the descriptor.
     let mut used: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
     for (index, claim) in claims.iter().enumerate() {
         let before = index.checked_sub(1).and_then(|before| claims.get(before));
         if let Some(before) = before.filter(|before| before.blkno == claim.blkno) {
-            findings.push(shared(before, claim).repaired_otherwise_by(moved(claim)));
+            let entry = shared.entry((claim.owner, claim.used_as));
+            entry.or_insert((*before, *claim, 0)).2 += 1;
             continue;
         }
         let found = state.suballocs.find(claim.blkno);
@@ -49,6 +53,9 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
         BitmapMut::new(map, group.bits as usize).set_range(at.bit as usize, 1);
         suballoc(claim, at, group, &mut findings);
     }
+    for (before, claim, count) in shared.values() {
+        findings.push(shared_finding(before, claim, *count).repaired_otherwise_by(moved(claim)));
+    }
     for (index, group) in (0..).zip(state.suballocs.groups()) {
         if matches!(group.suballoc, Suballoc::Extents(_)) {
             let used = used.remove(&index);
@@ -64,13 +71,19 @@ fn finding(code: &'static Code, claim: &BlockClaim, text: impl std::fmt::Display
     Finding::new(code, Place::block(*blkno).of(*owner), text)
 }
 
-fn shared(first: &BlockClaim, second: &BlockClaim) -> Finding {
-    let text = format!(
+/// By who has blocks of others, as what: the first of them with who had it before, and how many.
+type SharedBlocks = BTreeMap<(Blkno, BlockUse), (BlockClaim, BlockClaim, u64)>;
+
+fn shared_finding(first: &BlockClaim, second: &BlockClaim, count: u64) -> Finding {
+    let mut text = format!(
         "is used by inode {}, and by inode {} as {}",
         second.owner,
         first.owner,
         first.used_as.name()
     );
+    if count > 1 {
+        text += &format!("; so are {} more of inode {}", count - 1, second.owner);
+    }
     finding(codes::BLOCK_SHARED, second, text)
 }
 

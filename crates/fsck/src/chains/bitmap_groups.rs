@@ -140,6 +140,9 @@ fn brief(
 ) -> Option<(Brief, bool)> {
     let geometry = context.geometry();
     let blkno = geometry.group_blkno(group);
+    if !context.is_on_device(blkno) {
+        return None;
+    }
     let Seen::Group(node) = examine(context, index, allocator, blkno) else { return None };
     let usual = node.familiar && !node.unexpected && node.findings.is_empty();
     if !usual {

@@ -24,7 +24,10 @@ pub(super) fn check(
     let mut unknown = HashSet::new();
     let mut missing = Vec::new();
     for group in 0..geometry.groups() {
-        if !chains.groups.contains(&geometry.group_blkno(group)) {
+        let blkno = geometry.group_blkno(group);
+        if !context.is_on_device(blkno) {
+            unknown.insert(group);
+        } else if !chains.groups.contains(&blkno) {
             missing.push(group);
         }
     }

@@ -11,7 +11,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use ocfs2_cli::Interrupt;
 use ocfs2_format::bitmap::Bitmap;
 use ocfs2_format::chain::{ChainListHeader, ChainRec, write_chain_list};
 use ocfs2_format::dinode::{Dinode, InodeFlags};
@@ -37,8 +36,8 @@ pub(super) type Inodes = Arc<[(Option<Suballoc>, Blkno)]>;
 pub(super) fn repair(inodes: &Inodes) -> Repair {
     let inodes = Arc::clone(inodes);
     Repair::first_once("allocators", 0, move |editor| {
-        let (options, interrupt) = (Options::default(), Interrupt::default());
-        let context = Context { volume: editor.volume(), options: &options, interrupt: &interrupt };
+        let (options, interrupt) = (Options::default(), editor.interrupt());
+        let context = Context { volume: editor.volume(), options: &options, interrupt };
         rebuild(&context, editor, &inodes)
     })
 }
@@ -53,7 +52,7 @@ fn rebuild(
         Allocator::load(context, *suballoc, *blkno, inodes, &mut ignored)
     };
     let allocators: Vec<_> = inodes.iter().filter_map(load).collect();
-    let stopped = |_| EditError::Impossible("it was interrupted".to_owned());
+    let stopped = |_| EditError::Interrupted;
     let graph = Graph::build(context, &allocators, &mut |_| {}).map_err(stopped)?;
     let mut places = Places::default();
     let (mut all, mut broken) = (Vec::new(), Vec::new());
@@ -79,6 +78,7 @@ fn rebuild(
         all.push((allocator, members, incomplete));
     }
     search(context, &allocators, &mut all, (&known, &broken), &mut places);
+    editor.check_interrupt()?;
     for (allocator, members, _) in all {
         write(context, editor, allocator, members)?;
     }
@@ -96,6 +96,9 @@ fn missing(
     let geometry = context.geometry();
     for group in 0..geometry.groups() {
         let blkno = geometry.group_blkno(group);
+        if context.interrupt.requested() || !context.is_on_device(blkno) {
+            return;
+        }
         if groups.contains(&blkno) {
             continue;
         }
@@ -129,30 +132,26 @@ fn search(
     if !all.iter().any(has_lost) {
         return;
     }
-    let volume = context.volume;
-    let generation = volume.generation();
+    let generation = context.volume.generation();
     let mut named = Named::new(context, allocators);
-    for blkno in cluster_starts(context) {
+    each_cluster(context, |blkno, blocks| {
         if known.contains(&blkno) {
-            continue;
+            return;
         }
         // Where the first block of a cluster is a descriptor, the next one was taken from it.
-        let next = Blkno(blkno.0.saturating_add(1));
-        if context.geometry().blocks_per_cluster() > 1
-            && let Ok(block) = volume.read_block(next)
-        {
-            named.see(next, &block);
+        if let Some(block) = blocks.get(1) {
+            named.see(Blkno(blkno.0.saturating_add(1)), block);
         }
-        let Ok(block) = volume.read_block(blkno) else { continue };
+        let Some(block) = blocks.first() else { return };
         if !block.starts_with(&GroupDesc::SIGNATURE) {
-            named.see(blkno, &block);
-            continue;
+            named.see(blkno, block);
+            return;
         }
-        let Ok(desc) = GroupDesc::decode(&block) else { continue };
+        let Ok(desc) = GroupDesc::decode(block) else { return };
         let parent = allocators.iter().position(|it| it.blkno == desc.bg_parent_dinode);
-        let Some(index) = parent.filter(|_| desc.bg_generation == generation) else { continue };
-        let Some((allocator, members, _)) = all.get_mut(index) else { continue };
-        let Seen::Group(node) = examine(context, index, allocator, blkno) else { continue };
+        let Some(index) = parent.filter(|_| desc.bg_generation == generation) else { return };
+        let Some((allocator, members, _)) = all.get_mut(index) else { return };
+        let Seen::Group(node) = examine(context, index, allocator, blkno) else { return };
         let usable = node.familiar
             && allocator.suballoc.is_some()
             && node.group.as_ref().is_some_and(|group| places.take(context, group));
@@ -161,7 +160,7 @@ fn search(
             let chain = usize::from(node.chain).min(last);
             members.push(Member { chain, blkno, node: Some(node), made: None });
         }
-    }
+    });
     complete(context, all, &named, places);
     let there = all.iter().flat_map(|(_, members, _)| members).map(|it| it.blkno).collect();
     for (link, group) in named.groups(broken, &there, places) {
@@ -225,23 +224,76 @@ fn chains(context: &Context<'_>, allocator: &Allocator) -> usize {
     if allocator.chains.is_empty() { room(context).max(1) } else { allocator.chains.len() }
 }
 
-/// The first blocks of all clusters that are in use, or whose group does not say.
-fn cluster_starts<'a>(context: &'a Context<'a>) -> impl Iterator<Item = Blkno> + 'a {
+/// Bytes that are read at once where small clusters lie in a row.
+const PIECE_BYTES: u64 = 1 << 20;
+/// Blocks of a cluster that are rather read in vain than left out.
+const SMALL: u64 = 16;
+
+/// Calls `visit` with the first blocks of every cluster that is in use, or whose group does not
+/// say; two of them, or as many as a cluster has. Ends at the end of the device, or when a signal
+/// comes.
+fn each_cluster(context: &Context<'_>, mut visit: impl FnMut(Blkno, &[&[u8]])) {
+    let (geometry, volume) = (context.geometry(), context.volume);
+    let on_device = volume.device().size_bytes() >> geometry.cluster_size.bits();
+    let end = u32::try_from(on_device).unwrap_or(u32::MAX).min(geometry.clusters);
+    let size = volume.block_size().size();
+    let bpc = u64::from(geometry.blocks_per_cluster());
+    let wanted = bpc.min(2) as usize;
+    // All blocks of small clusters are read, of large ones those that are wanted.
+    let (at_once, each) = match bpc <= SMALL {
+        true => ((PIECE_BYTES >> geometry.cluster_size.bits()).max(1) as u32, bpc),
+        false => (1, wanted as u64),
+    };
+    for range in (0..geometry.groups()).flat_map(|group| in_use(context, group, end)) {
+        let mut at = range.start;
+        while at < range.end {
+            if context.interrupt.requested() {
+                return;
+            }
+            let count = at_once.min(range.end - at);
+            let first = geometry.block_of(Cluster(at));
+            at += count;
+            let mut piece = |first: Blkno, clusters: u32, bytes: &[u8]| {
+                let clusters = (0..u64::from(clusters)).map(|index| Blkno(first.0 + index * bpc));
+                for (blkno, bytes) in clusters.zip(bytes.chunks(size * each as usize)) {
+                    let blocks: Vec<_> = bytes.chunks_exact(size).take(wanted).collect();
+                    visit(blkno, &blocks);
+                }
+            };
+            match volume.read_blocks(first, count * each as u32) {
+                Ok(bytes) => piece(first, count, &bytes),
+                // One bad block must not hide the others.
+                Err(_) => {
+                    for index in 0..u64::from(count) {
+                        let first = Blkno(first.0 + index * bpc);
+                        let read = volume.read_blocks(first, wanted as u32);
+                        let read = read.or_else(|_| volume.read_block(first));
+                        if let Ok(bytes) = read {
+                            piece(first, 1, &bytes);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The clusters of a group that are in use, or all if it does not say, up to `end`.
+fn in_use(context: &Context<'_>, group: u32, end: u32) -> Vec<std::ops::Range<u32>> {
     let geometry = context.geometry();
-    (0..geometry.groups()).flat_map(move |group| {
-        let bits = geometry.group_clusters(group) as usize;
-        let blkno = geometry.group_blkno(group);
-        let read = context.read(GroupDesc::NAME, blkno, GroupDesc::CHECK_OFFSET).ok();
-        let signed = read.filter(|block| block.bytes.starts_with(&GroupDesc::SIGNATURE));
-        let bitmap =
-            signed.and_then(|block| Some(block.bytes.get(GroupDesc::BITMAP_OFFSET..)?.to_vec()));
-        let set: Vec<usize> = match bitmap {
-            Some(bytes) => Bitmap::new(&bytes, bits).runs(true).flatten().collect(),
-            None => (0..bits).collect(),
-        };
-        let start = geometry.group_start(group).0;
-        set.into_iter().map(move |bit| geometry.block_of(Cluster(start + bit as u32)))
-    })
+    let start = geometry.group_start(group).0;
+    if start >= end {
+        return Vec::new();
+    }
+    let bits = geometry.group_clusters(group).min(end - start) as usize;
+    let blkno = geometry.group_blkno(group);
+    let read = context.read(GroupDesc::NAME, blkno, GroupDesc::CHECK_OFFSET).ok();
+    let signed = read.filter(|block| block.bytes.starts_with(&GroupDesc::SIGNATURE));
+    let bitmap = signed.as_ref().and_then(|block| block.bytes.get(GroupDesc::BITMAP_OFFSET..));
+    let runs = |bytes| Bitmap::new(bytes, bits).runs(true).collect::<Vec<_>>();
+    let whole = std::iter::once(0..bits).collect::<Vec<_>>();
+    let runs = bitmap.map_or(whole, runs).into_iter();
+    runs.map(|run| start + run.start as u32..start + run.end as u32).collect()
 }
 
 /// Writes the descriptors, the chains and the counts of an allocator.

@@ -25,7 +25,7 @@ pub(super) fn read(
             // Of the system directory it was said at the start.
             if inode.blkno != known.context.volume.superblock().s_system_dir_blkno {
                 let place = finding.place.clone().of(inode.blkno);
-                read.findings.push(Finding { place, ..finding });
+                read.found(Finding { place, ..finding });
             }
             reader.lost_block(blkno);
         }
@@ -49,7 +49,7 @@ fn check(
             let place = Place::block(blkno).of(inode.blkno);
             let text = format!("directory {}: block {blkno}: {bad}", inode.blkno);
             let finding = Finding::new(general::BLOCK_ECC, place, text);
-            read.findings.push(finding.repaired_by(directory::rewrite(inode.blkno)));
+            read.found(finding.repaired_by(directory::rewrite(inode.blkno)));
         }
         if let Ok(found) = DirTrailer::of_block(block) {
             trailer(inode.blkno, blkno, &found, read);
@@ -73,7 +73,7 @@ fn trailer(dir: Blkno, blkno: Blkno, trailer: &DirTrailer, read: &mut Read) {
     let mut found = |code, text: String| {
         let text = format!("directory {dir}: trailer of block {blkno}: {text}");
         let finding = Finding::new(code, Place::block(blkno).of(dir), text);
-        read.findings.push(finding.repaired_by(directory::rewrite(dir)));
+        read.found(finding.repaired_by(directory::rewrite(dir)));
     };
     if trailer.db_signature != DirTrailer::SIGNATURE {
         let text = format!("db_signature is {}", trailer.db_signature.escape_ascii());

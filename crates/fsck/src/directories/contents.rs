@@ -30,6 +30,7 @@ pub(super) fn read(known: &Known<'_>, dir: Blkno, block: Option<Vec<u8>>) -> Rea
     } else {
         read_blocks(known, &inode, &mut reader, &mut read);
     }
+    read.sum_up();
     match reader.end(&mut read) {
         Some(expected) => {
             read.signs = index::check(known, &inode, expected, &mut read.findings);
@@ -37,6 +38,13 @@ pub(super) fn read(known: &Known<'_>, dir: Blkno, block: Option<Vec<u8>>) -> Rea
         None => index::check_absence(known, &inode, is_inline, &mut read),
     }
     read
+}
+
+/// Whether to read these blocks of a directory or an index: not if many did before.
+pub(super) fn enter(known: &Known<'_>, start: Blkno, blocks: u64) -> bool {
+    let geometry = known.context.geometry();
+    let end = start.0.saturating_add(blocks).div_ceil(geometry.blocks_per_cluster().into());
+    known.visits.enter(start.0 >> geometry.bpc_bits()..end)
 }
 
 fn is_inline(known: &Known<'_>, inode: &Inode) -> bool {
@@ -75,6 +83,10 @@ fn read_blocks(known: &Known<'_>, inode: &Inode, reader: &mut Reader<'_>, read: 
     for (start, blocks) in runs {
         let blocks = blocks.min(left);
         left -= blocks;
+        if !enter(known, start, blocks) {
+            reader.incomplete();
+            continue;
+        }
         block::read(known, inode, start, blocks, reader, read);
     }
 }

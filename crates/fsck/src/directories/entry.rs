@@ -99,13 +99,13 @@ impl<'a> Reader<'a> {
         let place = Place::block(at.blkno).of(self.dir).named(at.entry.name);
         let text = format!("directory {}: entry \"{name}\" {text}", self.dir);
         let finding = Finding::new(code, place, text);
-        read.findings.push(finding.repaired_by(directory::rewrite(self.dir)));
+        read.found(finding.repaired_by(directory::rewrite(self.dir)));
     }
 
     fn entry(&mut self, at: &At<'_>, read: &mut Read) {
         let number = self.count;
         self.count += 1;
-        let before = read.findings.len();
+        let before = read.found;
         match number {
             0 => self.dot(at, read),
             1 => self.dotdot(at, read),
@@ -113,7 +113,7 @@ impl<'a> Reader<'a> {
             _ => {}
         }
         let Some(index) = &mut self.index else { return };
-        if read.findings.len() > before {
+        if read.found > before {
             index.unsure_entry(at.blkno);
         } else if at.entry.is_used() {
             index.entry(at.blkno, at.entry.name);
@@ -240,7 +240,7 @@ fn check_each(reader: &mut Reader<'_>, blkno: Blkno, bytes: &[u8], read: &mut Re
         let text = format!("directory {}: block {blkno}: {}", reader.dir, at_offset(bad, at));
         let place = Place::block(blkno).of(reader.dir);
         let finding = Finding::new(codes::DIRENT_LENGTH, place, text);
-        read.findings.push(finding.repaired_by(directory::rewrite(reader.dir)));
+        read.found(finding.repaired_by(directory::rewrite(reader.dir)));
         reader.unknown_entries(blkno);
         let Some(rest) = bytes.get(at..) else { return };
         let next = next_entry(rest, reader);
@@ -263,14 +263,12 @@ fn next_entry(rest: &[u8], reader: &Reader<'_>) -> usize {
     let is_start = |at: &usize| {
         let tail = rest.get(*at..).unwrap_or_default();
         let first = DirEntryHeader::decode(tail).ok();
-        let plausible = first.is_some_and(|header| {
+        first.is_some_and(|header| {
             let used = reader.known.inodes.find(reader.known.suballocs, header.inode);
             header.inode.is_none() || header.name_len > 0 && used.is_some()
-        });
-        plausible && dir::entries(tail).all(|entry| entry.is_ok())
+        })
     };
-    let starts = (DirEntryHeader::SIZE..rest.len()).step_by(4);
-    starts.into_iter().find(is_start).unwrap_or(rest.len())
+    dir::sound_from(rest).find(is_start).unwrap_or(rest.len())
 }
 
 /// The bad entry at the start of `rest` as it would be if it ended at `end`; nothing if its

@@ -11,12 +11,13 @@ use ocfs2_format::dinode::{Dinode, FileKind};
 use ocfs2_format::{Blkno, Structure};
 
 use crate::check::State;
-use crate::codes::directories as codes;
+use crate::codes::{directories as codes, general};
 use crate::inodes::{InodeTable, References};
 use crate::name_hashes::Signs;
 use crate::repair::directory;
 use crate::start::SystemFile;
 use crate::suballocs::{Bit, Suballocs};
+use crate::visits::Visits;
 use crate::{Context, Finding, Pass, Place, Stop, parallel};
 
 mod block;
@@ -27,6 +28,9 @@ mod names;
 
 /// Directories that are read as one piece of work.
 const PIECE: usize = 16;
+
+/// Findings about the entries and blocks of one directory; what is more is summed up.
+const MOST_FINDINGS: u64 = 256;
 
 /// Where a directory is, and what it says itself.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -69,13 +73,19 @@ struct Known<'a> {
     lost_groups: bool,
     /// The orphan directories and their slots.
     orphan_dirs: &'a BTreeMap<Blkno, u16>,
+    /// The clusters of directories and indexes that were read.
+    visits: &'a Visits,
 }
 
 /// What a directory was found to hold.
 #[derive(Debug, Default)]
 struct Read {
     dir: Blkno,
+    /// The first ones, and the last of those that were left out.
     findings: Vec<Finding>,
+    left_out: Option<Finding>,
+    /// How many there are of both.
+    found: u64,
     /// The inodes that entries lead to, once for each entry, but no directories.
     references: Vec<Bit>,
     /// The directories that entries lead to, with their names.
@@ -85,6 +95,29 @@ struct Read {
     has_lost_found: bool,
     /// Which hash names have in its index.
     signs: Signs,
+}
+
+impl Read {
+    /// Something is wrong with an entry or a block.
+    fn found(&mut self, finding: Finding) {
+        self.found += 1;
+        // What can not be read is told of by its block: that is not mended with the others.
+        if self.found > MOST_FINDINGS && finding.code != general::IO_ERROR {
+            self.left_out = Some(finding);
+        } else {
+            self.findings.push(finding);
+        }
+    }
+
+    /// Adds what was left out, as one finding.
+    fn sum_up(&mut self) {
+        let Some(mut last) = self.left_out.take() else { return };
+        let count = self.found - MOST_FINDINGS;
+        if count > 1 {
+            last.text += &format!(", and {} more like it", count - 1);
+        }
+        self.findings.push(last);
+    }
 }
 
 /// Reads all directories.
@@ -106,8 +139,10 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<Dire
     state.begin(Pass::Directories, all.len() as u64);
     state.references = References::new(&suballocs);
 
+    let visits = Visits::default();
     let known = Known {
         context,
+        visits: &visits,
         suballocs: &suballocs,
         inodes: &inodes,
         lost_groups: state.lost_groups,
@@ -115,7 +150,9 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<Dire
     };
     let work = |dirs: &[Blkno]| -> Vec<Read> {
         let blocks = context.read_scattered(Dinode::NAME, dirs);
-        dirs.iter().zip(blocks).map(|(dir, block)| contents::read(&known, *dir, block)).collect()
+        let dirs = dirs.iter().zip(blocks);
+        let dirs = dirs.take_while(|_| !context.interrupt.requested());
+        dirs.map(|(dir, block)| contents::read(&known, *dir, block)).collect()
     };
     let mut merge = Merge::new(context, &all);
     let mut done = 0;

@@ -270,7 +270,7 @@ fn contents(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) -
         Arm::InlineData if !subject.features.contains(DynFeatures::INLINE_DATA) => Arm::ExtentList,
         Arm::Symlink if symlink::has_extents(context, subject) => {
             let text = "i_clusters is 0, the symbolic link has an extent list";
-            let mut aside = Collected::default();
+            let mut aside = out.aside();
             let clusters = tree(context, subject, &mut aside).clusters;
             let count = u32::try_from(clusters).unwrap_or(u32::MAX);
             let repair = subject.repair(move |dinode, _| dinode.i_clusters = count);

@@ -22,7 +22,7 @@ pub(super) fn claim(context: &Context<'_>, subject: &Subject<'_>, out: &mut Coll
         return;
     }
     // One that should not be there holds what it holds until it is dropped.
-    let mut claims = Collected::default();
+    let mut claims = out.aside();
     root::follow(context, dir, blkno, &mut claims);
     claims.findings.clear();
     claims.incomplete = false;

@@ -1,5 +1,7 @@
 //! Reads the groups of the inode allocators piece by piece.
 
+use std::sync::Arc;
+
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::Inode;
@@ -28,8 +30,12 @@ pub fn scan(
     mut merge: impl FnMut(Collected),
 ) -> Result<(), Stop> {
     let pieces = pieces(context, suballocs);
-    let work =
-        |buffer: &mut AlignedBuffer, piece: Piece| read(context, suballocs, system, &piece, buffer);
+    let visits = Arc::default();
+    let work = |buffer: &mut AlignedBuffer, piece: Piece| {
+        let mut out = Collected::within(&visits);
+        read(context, suballocs, system, &piece, buffer, &mut out);
+        out
+    };
     let (threads, pieces) = (context.options.threads, pieces.into_iter());
     parallel::ordered_with(threads, pieces, AlignedBuffer::default, work, |collected| {
         merge(collected);
@@ -63,9 +69,9 @@ fn read(
     system: &SystemFiles,
     piece: &Piece,
     buffer: &mut AlignedBuffer,
-) -> Collected {
-    let mut out = Collected::default();
-    let Some(group) = suballocs.groups().get(piece.group as usize) else { return out };
+    out: &mut Collected,
+) {
+    let Some(group) = suballocs.groups().get(piece.group as usize) else { return };
     let count = piece.bits.end - piece.bits.start;
     out.scanned = count.into();
     let mut bits = BitFindings::default();
@@ -74,17 +80,23 @@ fn read(
     match context.volume.read_into(Dinode::NAME, piece.start, blocks) {
         Ok(()) => {
             for (index, block) in (0..).zip(blocks.chunks_exact_mut(size)) {
+                if context.interrupt.requested() {
+                    return;
+                }
                 let (at, blkno) = piece.at(index);
-                one(context, (group, system), at, blkno, block, &mut bits, &mut out);
+                one(context, (group, system), at, blkno, block, &mut bits, out);
             }
         }
         // One bad block must not hide the others.
         Err(_) => {
             for index in 0..count {
+                if context.interrupt.requested() {
+                    return;
+                }
                 let (at, blkno) = piece.at(index);
                 match context.volume.read_block(blkno) {
                     Ok(mut block) => {
-                        one(context, (group, system), at, blkno, &mut block, &mut bits, &mut out);
+                        one(context, (group, system), at, blkno, &mut block, &mut bits, out);
                     }
                     Err(err) if group.bitmap().get(at.bit as usize) => {
                         out.found(crate::context::io_error(Dinode::NAME, blkno, &err));
@@ -94,8 +106,7 @@ fn read(
             }
         }
     }
-    bits.report(group, &mut out);
-    out
+    bits.report(group, out);
 }
 
 fn one(

@@ -14,9 +14,9 @@ use super::answers::Answers;
 use super::layers::{Collision, Layers, Overlay, empty_moved_logs};
 use super::mark::{keep_mark, mark, stamp};
 use crate::codes::journals;
-use crate::repair::Terms;
 use crate::repair::commit::{Written, commit};
 use crate::repair::plan::{Judge, MAX_ROUNDS, Plan, PlanError, plan};
+use crate::repair::{Terms, Together};
 use crate::report::{FindingOutcome, FindingRecord, ProgressOut, Summary, WrittenRecord};
 use crate::start::{SystemFile, tops};
 use crate::target::Source;
@@ -105,7 +105,8 @@ impl Run<'_> {
                 continue;
             }
             let failed = || format!("[{}] {}", finding.code, finding.text);
-            repair.make(&volume, Terms::default(), &mut Vec::new()).with_context(failed)?;
+            let together = &mut Together::default();
+            repair.make(&volume, Terms::default(), together).with_context(failed)?;
             self.early += 1;
             let outcome = FindingOutcome::Corrected;
             self.report.concluded(FindingRecord::new(Pass::Start, &finding, true, outcome));

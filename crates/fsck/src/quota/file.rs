@@ -5,6 +5,7 @@ use ocfs2_format::{Blkno, BlockSize};
 use ocfs2_volume::Inode;
 use ocfs2_volume::tree::Extent;
 
+use crate::clusters::ClusterSet;
 use crate::codes::Code;
 use crate::start::{SystemFile, block_of, extents_of};
 use crate::{Context, Finding, Place};
@@ -28,7 +29,16 @@ pub struct QuotaBlock {
 
 impl<'a> QuotaFile<'a> {
     pub fn new(context: &'a Context<'a>, file: SystemFile, inode: Inode) -> Self {
-        let extents = extents_of(context, &inode);
+        // None of its clusters twice: blocks would have to be told apart that are the same.
+        let (mut seen, bits) = (ClusterSet::default(), context.geometry().bpc_bits());
+        let mut extents = extents_of(context, &inode);
+        extents.retain(|extent| {
+            let Ok(start) = u32::try_from(extent.blkno.0 >> bits) else { return false };
+            let mut is_new = true;
+            let end = start.saturating_add(extent.clusters.into());
+            seen.insert(start..end, |_| is_new = false);
+            is_new
+        });
         Self { context, inode, extents, name: file.name(), slot: file.slot() }
     }
 
@@ -41,11 +51,15 @@ impl<'a> QuotaFile<'a> {
         self.context.geometry().cluster_size.bytes().into()
     }
 
-    /// Blocks by the size of the file, as far as they are stored.
+    /// Blocks by the size of the file, as far as they are stored. One with holes is damaged, and
+    /// there are as many as are stored behind them.
     pub fn blocks(&self) -> u32 {
-        let end = self.extents.last().map_or(0, Extent::end) << self.context.geometry().bpc_bits();
+        let bits = self.context.geometry().bpc_bits();
+        let end = self.extents.last().map_or(0, Extent::end) << bits;
+        let stored = self.extents.iter().map(|it| u64::from(it.clusters) << bits).sum::<u64>();
         let size = self.inode.dinode.i_size >> self.block_size().bits();
-        u32::try_from(size.min(end)).unwrap_or(u32::MAX)
+        let blocks = size.min(end).min(stored.saturating_mul(2));
+        u32::try_from(blocks).unwrap_or(u32::MAX)
     }
 
     /// A block; nothing if the file has none there. One that can not be read is a finding.

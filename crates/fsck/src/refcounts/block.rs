@@ -162,6 +162,11 @@ impl Reader<'_, '_> {
             return false;
         }
         self.header(&block, &header, self.root);
+        if !self.out.enter_block(blkno) {
+            // A leaf of many trees, of which it can be that of one.
+            self.lose(&range);
+            return false;
+        }
         self.flags(blkno, &header, RefcountFlags::LEAF);
         if header.rf_cpos != cpos {
             let text = format!("rf_cpos is {}, expected {cpos}", header.rf_cpos);

@@ -79,7 +79,8 @@ pub fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<Vec<Unsettl
     // What could not be read may share more than is known.
     let incomplete = state.incomplete;
     let jobs = jobs(&users, &shared);
-    let work = |job: Job<'_>| judge(context, &job);
+    let visits = Arc::default();
+    let work = |job: Job<'_>| judge(context, &job, Collected::within(&visits));
     parallel::ordered(context.options.threads, jobs, work, |judged| {
         let Judged { root, repair, collected, mismatches, in_use } = judged;
         state.merge(collected);
@@ -114,9 +115,8 @@ fn jobs<'a>(
     })
 }
 
-fn judge(context: &Context<'_>, job: &Job<'_>) -> Judged {
+fn judge(context: &Context<'_>, job: &Job<'_>, mut collected: Collected) -> Judged {
     let &Job { root, users, claims } = job;
-    let mut collected = Collected::default();
     let inodes: Arc<[Blkno]> = users.iter().map(|user| user.inode).collect();
     let runs: Vec<Run> = counts::runs(claims).collect();
     let in_use = counts::covered(&runs);

@@ -3,11 +3,12 @@
 //! Entries stay in their blocks as far as there is room; those that have to move go to the
 //! next one that has some. Trailers, the list of blocks with holes and the index follow.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use ocfs2_format::dinode::{Dinode, DynFeatures, InodeFlags};
 use ocfs2_format::dir::{
-    DirEntryHeader, DirTrailer, FileType, entries, entry_size, largest_hole, write_entry,
+    DirEntryHeader, DirTrailer, FileType, entries, entry_size, largest_hole, sound_from,
+    write_entry,
 };
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::inline::InlineData;
@@ -15,7 +16,7 @@ use ocfs2_format::{Blkno, Structure, check};
 use ocfs2_volume::{Inode, Volume};
 
 use super::{EditError, Editor, Repair, dx, tree};
-use crate::extents::Holds;
+use crate::extents::{Holds, once};
 use crate::name_hashes::Signs;
 
 /// Bytes of a name at most.
@@ -70,10 +71,27 @@ pub fn dotdot(dir: Blkno, parent: Blkno) -> Repair {
     })
 }
 
-/// Removes the entry of that name that leads to that inode.
+/// Removes the entry of that name that leads to that inode, together with others of the directory.
 pub fn remove(dir: Blkno, name: Vec<u8>, inode: Blkno) -> Repair {
-    Repair::new(move |editor| editor.remove_entry(dir, &name, inode))
+    Repair::new(move |editor| {
+        editor.remove_later(dir, name.clone(), inode);
+        Ok(())
+    })
 }
+
+/// Removes entries, each by its directory, its name and where it leads.
+pub(super) fn remove_all(mut removed: Vec<Removed>) -> impl Iterator<Item = Repair> {
+    removed.sort_unstable();
+    let by_dir: Vec<_> = removed.chunk_by(|a, b| a.0 == b.0).map(<[_]>::to_vec).collect();
+    by_dir.into_iter().filter_map(|removed| {
+        let dir = removed.first()?.0;
+        let entries: Vec<_> = removed.into_iter().map(|(_, name, inode)| (name, inode)).collect();
+        Some(Repair::new(move |editor| editor.remove_entries(dir, &entries)))
+    })
+}
+
+/// An entry that is to be removed: its directory, its name, where it leads.
+pub(super) type Removed = (Blkno, Vec<u8>, Blkno);
 
 /// Puts the entries of a directory into as few blocks as they take, and builds its index anew;
 /// the clusters that are left are free then. Nothing is done where no block is gained.
@@ -114,20 +132,35 @@ pub(super) fn unindex(editor: &mut Editor<'_>, dir: Blkno) -> Result<(), EditErr
 }
 
 impl Editor<'_> {
-    /// Removes the entry of that name that leads to that inode, if it is there.
-    ///
-    /// # Errors
-    /// The directory can not be read or written.
-    pub fn remove_entry(&mut self, dir: Blkno, name: &[u8], inode: Blkno) -> Result<(), EditError> {
+    /// Removes the entry of that name that leads to that inode, if it is there, once all repairs
+    /// that can be made now are: all of a directory together.
+    pub fn remove_later(&mut self, dir: Blkno, name: Vec<u8>, inode: Blkno) {
+        self.removed.push((dir, name, inode));
+    }
+
+    /// Removes for each name and inode an entry of that name that leads there, if there is one.
+    fn remove_entries(
+        &mut self,
+        dir: Blkno,
+        removed: &[(Vec<u8>, Blkno)],
+    ) -> Result<(), EditError> {
         let Some(mut directory) = Directory::read(self, dir)? else { return Ok(()) };
-        let is_it = |entry: &Entry| entry.name == name && entry.inode == inode;
-        for (_, entries) in &mut directory.blocks {
-            if let Some(at) = entries.iter().position(is_it) {
-                entries.remove(at);
-                return directory.write(self);
-            }
+        let mut wanted: HashMap<(Vec<u8>, Blkno), u64> = HashMap::new();
+        for (name, inode) in removed {
+            *wanted.entry((name.clone(), *inode)).or_default() += 1;
         }
-        Ok(())
+        let mut any = false;
+        for (_, entries) in &mut directory.blocks {
+            entries.retain(|entry| match wanted.get_mut(&(entry.name.clone(), entry.inode)) {
+                Some(left) if *left > 0 => {
+                    *left -= 1;
+                    any = true;
+                    false
+                }
+                _ => true,
+            });
+        }
+        if any { directory.write(self) } else { Ok(()) }
     }
 }
 
@@ -150,7 +183,7 @@ impl Directory {
             orphans: is_orphan_directory(volume, dir),
             parent: None,
             count: 0,
-            names: HashSet::new(),
+            names: Names::default(),
         };
         let mut blocks = Vec::new();
         if is_inline {
@@ -160,6 +193,7 @@ impl Directory {
         } else {
             let trailers = volume.has_dir_trailers(&inode) || needs_index(volume, &inode);
             for (number, blkno) in block_numbers(volume, &inode)?.into_iter().enumerate() {
+                editor.check_interrupt()?;
                 let mut block = volume.read_block(blkno)?;
                 let size = block.len();
                 if volume.has(Incompat::META_ECC) {
@@ -210,6 +244,11 @@ impl Directory {
     /// The entry of that name.
     pub fn find(&self, name: &[u8]) -> Option<&Entry> {
         self.blocks.iter().flat_map(|(_, entries)| entries).find(|entry| entry.name == name)
+    }
+
+    /// All names but those of itself and of what it is in.
+    pub fn names(&self) -> HashSet<Vec<u8>> {
+        self.blocks.iter().flat_map(|(_, entries)| entries).map(|it| it.name.clone()).collect()
     }
 
     /// Whether any entry leads to an inode.
@@ -402,10 +441,12 @@ fn needs_index(volume: &Volume, inode: &Inode) -> bool {
 }
 
 fn is_orphan_directory(volume: &Volume, dir: Blkno) -> bool {
-    (0..volume.max_slots()).any(|slot| {
-        let found = volume.slot_file("orphan_dir", slot);
-        found.is_ok_and(|inode| inode.blkno == dir)
-    })
+    let system = volume.system_dir().and_then(|system| {
+        let entries = volume.entries(&system)?;
+        let mut orphans = entries.filter_map(Result::ok);
+        Ok(orphans.any(|entry| entry.inode == dir && entry.name.starts_with(b"orphan_dir:")))
+    });
+    system.unwrap_or(false)
 }
 
 /// The blocks within the size of a directory, in order.
@@ -413,10 +454,13 @@ fn block_numbers(volume: &Volume, inode: &Inode) -> Result<Vec<Blkno>, EditError
     let gathered = tree::gather(volume, inode.blkno, inode.id2(), Holds::Dense, false)?;
     let bits = volume.geometry().bpc_bits();
     let wanted = usize::try_from(volume.geometry().blocks_for(inode.size())).unwrap_or(usize::MAX);
-    let blocks = gathered.extents.iter().flat_map(|rec| {
-        let count = u64::from(rec.e_leaf_clusters()) << bits;
-        (rec.e_blkno.0..rec.e_blkno.0 + count).map(Blkno)
-    });
+    let runs = gathered.extents.iter();
+    let runs = runs.map(|rec| (rec.e_blkno, u64::from(rec.e_leaf_clusters()) << bits));
+    let mut runs: Vec<_> = runs.collect();
+    once(volume.geometry(), &mut runs);
+    let blocks = runs
+        .into_iter()
+        .flat_map(|(start, count)| (start.0..start.0.saturating_add(count)).map(Blkno));
     Ok(blocks.take(wanted).collect())
 }
 
@@ -460,7 +504,37 @@ struct Reader<'a, 'e> {
     parent: Option<Blkno>,
     /// Entries so far: the first two are `.` and `..`.
     count: usize,
-    names: HashSet<Vec<u8>>,
+    names: Names,
+}
+
+/// Bytes of a name that stay when a number is put behind it.
+const STEM_MAX: usize = NAME_MAX - ".18446744073709551615".len();
+
+/// Names, each there once.
+#[derive(Debug, Default)]
+struct Names {
+    taken: HashSet<Vec<u8>>,
+    /// By what names begin with, the number that was put behind one last.
+    numbers: HashMap<Vec<u8>, u64>,
+}
+
+impl Names {
+    /// The name, or if it is taken, one with a number behind it. Thousands of equal ones take no
+    /// longer than as many others.
+    fn unique(&mut self, name: Vec<u8>) -> Vec<u8> {
+        if self.taken.insert(name.clone()) {
+            return name;
+        }
+        let stem = name.get(..STEM_MAX).unwrap_or(&name).to_vec();
+        let number = self.numbers.entry(stem.clone()).or_default();
+        loop {
+            *number += 1;
+            let unique = [&stem[..], format!(".{number}").as_bytes()].concat();
+            if self.taken.insert(unique.clone()) {
+                return unique;
+            }
+        }
+    }
 }
 
 impl Reader<'_, '_> {
@@ -496,13 +570,11 @@ impl Reader<'_, '_> {
     fn next(&self, rest: &[u8]) -> usize {
         let is_start = |at: &usize| {
             let tail = rest.get(*at..).unwrap_or_default();
-            let plausible = DirEntryHeader::decode(tail).is_ok_and(|header| {
+            DirEntryHeader::decode(tail).is_ok_and(|header| {
                 header.inode.is_none() || header.name_len > 0 && self.target(header.inode).is_some()
-            });
-            plausible && entries(tail).all(|entry| entry.is_ok())
+            })
         };
-        let starts = (DirEntryHeader::SIZE..rest.len()).step_by(4);
-        starts.into_iter().find(is_start).unwrap_or(rest.len())
+        sound_from(rest).find(is_start).unwrap_or(rest.len())
     }
 
     /// The inode an entry leads to, if it is in use.
@@ -555,16 +627,32 @@ impl Reader<'_, '_> {
             return [prefix, &number[..]].concat();
         }
         let is_bad = |byte: &u8| matches!(*byte, b'/' | 0);
-        let mut name: Vec<u8> =
-            name.iter().map(|byte| if is_bad(byte) { b'_' } else { *byte }).collect();
-        let stem = name.clone();
-        let mut number = 1_u64;
-        while !self.names.insert(name.clone()) {
-            let suffix = format!(".{number}").into_bytes();
-            let room = NAME_MAX.saturating_sub(suffix.len());
-            name = [stem.get(..room).unwrap_or(&stem), &suffix[..]].concat();
-            number += 1;
+        let name = name.iter().map(|byte| if is_bad(byte) { b'_' } else { *byte });
+        self.names.unique(name.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_names_become_others_in_the_time_of_as_many_different_ones() {
+        let mut names = Names::default();
+        assert_eq!(names.unique(b"a.1".to_vec()), b"a.1");
+        assert_eq!(names.unique(b"a".to_vec()), b"a");
+        assert_eq!(names.unique(b"a".to_vec()), b"a.2");
+        // Looked for from 1 on each time, these would be 450 million.
+        for _ in 0..30_000 {
+            names.unique(b"a".to_vec());
         }
-        name
+        assert_eq!(names.unique(b"a".to_vec()), b"a.30003");
+        // The same for names that are equal once they are cut.
+        for number in 0..30_000 {
+            let long = [&[b'x'; NAME_MAX - 5][..], format!("{number:05}").as_bytes()].concat();
+            assert_eq!(names.unique(long.clone()), long);
+            assert!(names.unique(long).len() <= NAME_MAX);
+        }
+        assert_eq!(names.taken.len(), 60_000 + 30_004);
     }
 }

@@ -1,5 +1,6 @@
 //! Changing structures on an overlay.
 
+use ocfs2_cli::Interrupt;
 use ocfs2_format::check;
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::extent::ExtentBlock;
@@ -7,6 +8,7 @@ use ocfs2_format::feature::Incompat;
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::{Error, Inode, Volume};
 
+use super::directory::Removed;
 use super::{EditError, Terms};
 
 /// What a repair changes a volume with: reads what is there, and writes structures with right
@@ -16,19 +18,35 @@ pub struct Editor<'a> {
     volume: &'a Volume,
     /// What it can rely on.
     pub(super) terms: Terms,
+    interrupt: &'a Interrupt,
     /// Inodes that are to be put into `lost+found`, all together.
     pub(super) lost: Vec<Blkno>,
+    /// Entries that are to be removed, those of a directory together.
+    pub(super) removed: Vec<Removed>,
 }
 
 impl<'a> Editor<'a> {
     /// For a volume on an overlay.
-    pub(super) fn new(volume: &'a Volume, terms: Terms) -> Self {
-        Self { volume, terms, lost: Vec::new() }
+    pub(super) fn new(volume: &'a Volume, terms: Terms, interrupt: &'a Interrupt) -> Self {
+        Self { volume, terms, interrupt, lost: Vec::new(), removed: Vec::new() }
     }
 
     /// The volume with all changes so far, for reading.
     pub fn volume(&self) -> &'a Volume {
         self.volume
+    }
+
+    /// Whether to stop.
+    pub fn interrupt(&self) -> &'a Interrupt {
+        self.interrupt
+    }
+
+    /// Ends a repair if a signal came: for loops that may take long.
+    ///
+    /// # Errors
+    /// [`EditError::Interrupted`].
+    pub fn check_interrupt(&self) -> Result<(), EditError> {
+        self.interrupt.check().map_err(|_| EditError::Interrupted)
     }
 
     /// An inode as it is, whatever it holds; a single wrong bit is corrected.

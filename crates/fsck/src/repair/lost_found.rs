@@ -64,10 +64,12 @@ fn link(editor: &mut Editor<'_>, inodes: &[Blkno]) -> Result<(), EditError> {
     let missing = || EditError::Impossible("there is no lost+found".to_owned());
     let home = found.ok_or_else(missing)?;
     let mut directory = Directory::read(editor, home)?.ok_or_else(missing)?;
+    let mut names = directory.names();
     for blkno in inodes {
+        editor.check_interrupt()?;
         let inode = editor.inode(*blkno)?;
         let mut name = format!("#{blkno}").into_bytes();
-        while directory.contains(&name) {
+        while !names.insert(name.clone()) {
             name.push(b'_');
         }
         let file_type = FileType::ALL.into_iter().find(|it| it.kind() == inode.kind());

@@ -9,6 +9,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use ocfs2_cli::Interrupt;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::extent::ExtentBlock;
 use ocfs2_format::{Blkno, Structure};
@@ -45,6 +46,9 @@ pub(crate) struct Terms {
     pub hashing: Hashing,
 }
 
+/// What one repair has changed is kept in memory so far, and in a file beyond that.
+const DRAFT_BYTES: u64 = 32 << 20;
+
 /// When a repair can be made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum When {
@@ -76,6 +80,24 @@ struct Inner {
     change: Box<Change>,
 }
 
+/// What several repairs leave to be done by one for all of them.
+#[derive(Debug, Default)]
+pub(crate) struct Together {
+    /// Inodes for `lost+found`.
+    lost: Vec<Blkno>,
+    /// Entries of directories.
+    removed: Vec<directory::Removed>,
+    /// Whether to stop: long repairs ask.
+    interrupt: Interrupt,
+}
+
+impl Together {
+    /// Nothing yet, for repairs that end early when `interrupt` says so.
+    pub(crate) fn new(interrupt: &Interrupt) -> Self {
+        Self { interrupt: interrupt.clone(), ..Self::default() }
+    }
+}
+
 impl fmt::Debug for Repair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Repair").field("when", &self.when()).finish_non_exhaustive()
@@ -97,6 +119,9 @@ pub enum EditError {
     /// Changes that were not kept in memory can not be read back.
     #[error(transparent)]
     Changes(#[from] std::io::Error),
+    /// A signal came.
+    #[error("it was interrupted")]
+    Interrupted,
     /// Something else stands in the way.
     #[error("{0}")]
     Impossible(String),
@@ -228,7 +253,8 @@ impl Repair {
         self.0.when
     }
 
-    /// Makes the repair on the overlay that `volume` is on; if it fails nothing is changed. Inodes for `lost+found` are added to `lost`.
+    /// Makes the repair on the overlay that `volume` is on; if it fails nothing is changed. What is
+    /// done with that of other repairs is added to `together`.
     /// Says whether anything is different now.
     ///
     /// # Errors
@@ -237,15 +263,17 @@ impl Repair {
         &self,
         volume: &Volume,
         terms: Terms,
-        lost: &mut Vec<Blkno>,
+        together: &mut Together,
     ) -> Result<bool, EditError> {
         let device = volume.device();
-        let draft = OverlayDevice::new(Arc::clone(device), volume.block_size().bytes());
+        let block_size = volume.block_size().bytes();
+        let draft = OverlayDevice::within(Arc::clone(device), block_size, DRAFT_BYTES);
         let draft = Arc::new(draft);
         let on = volume.on(draft.clone());
-        let mut editor = Editor::new(&on, terms);
+        let mut editor = Editor::new(&on, terms, &together.interrupt);
         (self.0.change)(&mut editor)?;
-        lost.append(&mut editor.lost);
+        together.lost.append(&mut editor.lost);
+        together.removed.append(&mut editor.removed);
         let mut changed = false;
         draft.for_each_change::<EditError>(|offset, bytes| {
             let blkno = Blkno(offset >> volume.block_size().bits());

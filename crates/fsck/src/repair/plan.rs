@@ -8,13 +8,16 @@ use ocfs2_format::Blkno;
 use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
 use ocfs2_volume::{OpenVolumeError, Volume};
 
-use super::{EditError, Repair, Terms, When, directory, lost_found, xattrs};
+use super::{EditError, Repair, Terms, Together, When, directory, lost_found, xattrs};
 use crate::name_hashes::Hashing;
 use crate::{Context, Finding, Found, Observer, Options, Outcome, Pass, Place, Stop, check};
 
 /// After so many rounds of repairs whatever is still found is left. Not counted are as many
 /// rounds, at most, in which only that was mended without which the volume is not seen.
 pub const MAX_ROUNDS: u32 = 5;
+
+/// Findings that are kept with their answers. What is found beyond them waits for another run.
+const MOST_FINDINGS: usize = 100_000;
 
 /// Gives the answers.
 pub trait Judge {
@@ -100,6 +103,7 @@ pub fn plan(
         let volume = open()?;
         let context = Context { volume: &volume, options, interrupt };
         judge.round(round);
+        (answers.beyond, answers.last_beyond) = (0, None);
         let mut planner = Planner {
             judge,
             answers: &mut answers,
@@ -162,7 +166,7 @@ fn make(
     let superblock = || volume.read_block(SUPERBLOCK_BLKNO).ok();
     let before = superblock();
     let mut done = HashSet::new();
-    let mut lost = Vec::new();
+    let mut together = Together::new(interrupt);
     let mut later: Vec<usize> = Vec::new();
     for when in [When::First, When::Now, When::Sound] {
         let may_take = when == When::Sound;
@@ -178,7 +182,7 @@ fn make(
             if repair.0.key.is_some_and(|key| !done.insert((key, may_take))) {
                 continue;
             }
-            let made = repair.make(volume, terms, &mut lost);
+            let made = repair.make(volume, terms, &mut together);
             changed |= *made.as_ref().unwrap_or(&false);
             if matches!(made, Err(EditError::NotYet)) {
                 later.push(*index);
@@ -191,9 +195,19 @@ fn make(
                 return Ok(Some(when));
             }
         }
-        if !lost.is_empty() {
-            let linked = lost_found::link_all(std::mem::take(&mut lost));
-            let made = linked.make(volume, terms, &mut lost);
+        for removal in directory::remove_all(std::mem::take(&mut together.removed)) {
+            if interrupt.requested() {
+                return Err(Stop::Interrupted);
+            }
+            let made = removal.make(volume, terms, &mut together);
+            changed |= *made.as_ref().unwrap_or(&false);
+            if let Err(err) = made {
+                answers.problem = Some(format!("a directory: {err}"));
+            }
+        }
+        if !together.lost.is_empty() {
+            let linked = lost_found::link_all(std::mem::take(&mut together.lost));
+            let made = linked.make(volume, terms, &mut together);
             changed |= *made.as_ref().unwrap_or(&false);
             if let Err(err) = made {
                 answers.problem = Some(format!("lost+found: {err}"));
@@ -209,7 +223,7 @@ fn make(
 /// Does what is to be done last, which the next check proves; says whether that changed anything.
 fn finish(volume: &Volume, judge: &mut dyn Judge, answers: &mut Answers, hashing: Hashing) -> bool {
     let Some(repair) = judge.finish(volume, &answers.all) else { return false };
-    let made = repair.make(volume, Terms { may_take: true, hashing }, &mut Vec::new());
+    let made = repair.make(volume, Terms { may_take: true, hashing }, &mut Together::default());
     made.unwrap_or_else(|err| {
         answers.problem = Some(err.to_string());
         false
@@ -230,7 +244,7 @@ fn pack(
         if interrupt.requested() {
             return Err(Stop::Interrupted);
         }
-        match repair.make(volume, terms, &mut Vec::new()) {
+        match repair.make(volume, terms, &mut Together::new(interrupt)) {
             Ok(is_packed) => changed |= is_packed,
             // It stays as it is.
             Err(err) => answers.problem = Some(format!("{what} {blkno}: {err}")),
@@ -272,7 +286,10 @@ struct Answers {
     /// The round in which each was found last.
     last_seen: Vec<u32>,
     by_key: HashMap<Key, usize>,
-    /// Why lost inodes could not be put into `lost+found`.
+    /// Those of this round that are not kept: how many, and the last of them.
+    beyond: u64,
+    last_beyond: Option<(Pass, Finding)>,
+    /// Why what was to be done for several together could not be done.
     problem: Option<String>,
 }
 
@@ -285,12 +302,17 @@ impl Answers {
     }
 
     fn conclude(self, last: u32) -> Vec<Planned> {
-        let Self { mut all, last_seen, problem, .. } = self;
+        let Self { mut all, last_seen, problem, beyond, last_beyond, .. } = self;
         for (planned, seen) in all.iter_mut().zip(last_seen) {
             planned.is_repaired = seen != last;
             let linking = || problem.clone().filter(|_| planned.answer);
             planned.problem = planned.problem.take().or_else(linking);
         }
+        all.extend(last_beyond.map(|(pass, mut finding)| {
+            finding.text += &format!(", and {} more findings", beyond.saturating_sub(1));
+            let problem = Some("there are too many for one run: run fsck.ocfs2 again".to_owned());
+            Planned { pass, finding, answer: false, is_repaired: false, problem }
+        }));
         all
     }
 }
@@ -308,15 +330,21 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// The number of a finding, and the answer to it.
-    fn answer(&mut self, pass: Pass, finding: &Finding) -> (usize, bool) {
+    /// The number of a finding, and the answer to it; nothing if there were too many before.
+    fn answer(&mut self, pass: Pass, finding: &Finding) -> Option<(usize, bool)> {
         let key = (finding.code.name, finding.place.clone(), finding.text.clone());
-        let Answers { all, last_seen, by_key, .. } = self.answers;
+        let Answers { all, last_seen, by_key, beyond, last_beyond, .. } = self.answers;
         if let Some(index) = by_key.get(&key).copied()
             && let (Some(planned), Some(seen)) = (all.get(index), last_seen.get_mut(index))
         {
             *seen = self.round;
-            return (index, planned.answer);
+            return Some((index, planned.answer));
+        }
+        if all.len() >= MOST_FINDINGS {
+            *beyond += 1;
+            let kept = Finding { repair: None, otherwise: None, ..finding.clone() };
+            *last_beyond = Some((pass, kept));
+            return None;
         }
         let answer = self.judge.answer(Found { pass, finding });
         let index = all.len();
@@ -326,7 +354,7 @@ impl Planner<'_> {
         let problem = (!can_be).then(|| "there is no repair for it".to_owned());
         let finding = Finding { repair: None, otherwise: None, ..finding.clone() };
         all.push(Planned { pass, finding, answer, is_repaired: false, problem });
-        (index, answer)
+        Some((index, answer))
     }
 }
 
@@ -346,7 +374,7 @@ impl Observer for Planner<'_> {
             if self.prepares && !comes_first {
                 return;
             }
-            let (index, answer) = self.answer(found.pass, finding);
+            let Some((index, answer)) = self.answer(found.pass, finding) else { return };
             if answer {
                 self.prepares |= comes_first;
                 self.accepted.extend(finding.repair.clone().map(|repair| (index, repair)));

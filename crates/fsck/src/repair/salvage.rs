@@ -27,8 +27,11 @@ use super::directory::{Directory, Entry};
 use super::{EditError, Editor, Repair};
 use crate::start::SystemFile;
 
-/// Blocks that are read at once.
-const PIECE: u32 = 256;
+/// Bytes that are read at once.
+const PIECE_BYTES: u32 = 1 << 20;
+
+/// Inodes of the system that are looked at: several times as many as there can be.
+const MOST_INODES: usize = 1 << 14;
 
 /// What was recognised, found out at most once.
 #[derive(Clone, Debug, Default)]
@@ -75,7 +78,10 @@ pub fn system_directory(lost: Lost) -> Repair {
 /// Inodes of the system, in their order, as they are.
 fn candidates(volume: &Volume, everywhere: bool) -> BTreeMap<Blkno, Inode> {
     let dir = volume.superblock().s_system_dir_blkno.0;
-    let end = volume.geometry().blocks();
+    // Whatever the superblock says, there is nothing behind the end of the device.
+    let on_device = volume.device().size_bytes() >> volume.block_size().bits();
+    let end = volume.geometry().blocks().min(on_device);
+    let piece = PIECE_BYTES >> volume.block_size().bits();
     let around =
         u64::from(suballocator_group_bytes(volume.block_size())) >> volume.block_size().bits();
     let around = around.max(1024);
@@ -85,8 +91,8 @@ fn candidates(volume: &Volume, everywhere: bool) -> BTreeMap<Blkno, Inode> {
     };
     let size = volume.block_size().size();
     let mut found = BTreeMap::new();
-    while at < end {
-        let count = u32::try_from(end - at).unwrap_or(PIECE).min(PIECE);
+    while at < end && found.len() < MOST_INODES {
+        let count = u32::try_from(end - at).unwrap_or(piece).min(piece);
         let start = Blkno(at);
         at += u64::from(count);
         let bytes = match volume.read_blocks(start, count) {

@@ -1,6 +1,7 @@
 //! Clusters that several files claim: shared through a refcount tree, or copied.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use ocfs2_format::dinode::{Arm, DynFeatures, FileKind};
 use ocfs2_format::extent::{ExtentFlags, ExtentRec};
@@ -8,13 +9,14 @@ use ocfs2_format::{Blkno, Cluster, Cpos};
 use ocfs2_volume::Inode;
 
 use super::{EditError, Editor, Repair, directory, refcount, tree, xattrs};
+use crate::clusters::ClusterSet;
 use crate::extents::Holds;
 
 /// Bytes that are copied at once.
 const PIECE: usize = 1 << 20;
 
 /// Gives an inode copies of its own of these clusters.
-pub fn copy(owner: Blkno, clusters: Vec<Range<u32>>) -> Repair {
+pub fn copy(owner: Blkno, clusters: Arc<[Range<u32>]>) -> Repair {
     Repair::when_sound(move |editor| copy_now(editor, owner, &clusters))
 }
 
@@ -24,6 +26,9 @@ fn copy_now(
     clusters: &[Range<u32>],
 ) -> Result<(), EditError> {
     let inode = editor.inode(owner)?;
+    if inode.is_dir() && drop_repeats(editor, &inode)? {
+        return Ok(());
+    }
     let changed =
         change(editor, &inode, clusters, &|editor, piece| copy_of(editor, piece).map(Some))?;
     let features = inode.dinode.dyn_features();
@@ -39,6 +44,40 @@ fn copy_now(
         }
         false => Err(EditError::Impossible("they are not those of its contents".to_owned())),
     }
+}
+
+/// Takes out of a directory what it has a second time: the same entries, of which no copy is
+/// needed. Says whether there was any.
+fn drop_repeats(editor: &mut Editor<'_>, inode: &Inode) -> Result<bool, EditError> {
+    if inode.dinode.arm() != Arm::ExtentList {
+        return Ok(false);
+    }
+    let gathered = tree::gather(editor.volume(), inode.blkno, inode.id2(), Holds::Dense, false)?;
+    let bits = editor.volume().geometry().bpc_bits();
+    let mut seen = ClusterSet::default();
+    let (mut kept, mut end, mut any) = (Vec::new(), 0, false);
+    for rec in &gathered.extents {
+        let first = (rec.e_blkno.0 >> bits) as u32;
+        let whole = first..first.saturating_add(rec.e_leaf_clusters().into());
+        let mut again = Vec::new();
+        seen.insert(whole.clone(), |run| again.push(run));
+        any |= !again.is_empty();
+        for (part, _) in cut(whole, &again).into_iter().filter(|(_, is_again)| !is_again) {
+            let (length, blkno) = ((part.end - part.start) as u16, u64::from(part.start) << bits);
+            kept.push(ExtentRec::leaf(Cpos(end), length, rec.e_flags(), Blkno(blkno)));
+            end += u32::from(length);
+        }
+    }
+    if !any {
+        return Ok(false);
+    }
+    let mut id2 = inode.id2().to_vec();
+    let (room, slot) = (tree::list_room(id2.len()), inode.dinode.i_suballoc_slot);
+    let built = gathered.with(editor, kept, room, slot)?.build(editor, &mut id2)?;
+    tree::write_inode(editor, inode, &id2, built)?;
+    let bytes = u64::from(end) << editor.volume().geometry().cluster_size.bits();
+    editor.dinode(inode.blkno, |dinode, _| dinode.i_size = dinode.i_size.min(bytes))?;
+    Ok(true)
 }
 
 /// New clusters with what is in these.
@@ -93,15 +132,22 @@ pub fn flag(owner: Blkno, clusters: Vec<Range<u32>>) -> Repair {
 }
 
 /// Lets an inode share these clusters with others, through the tree one of them has, or a new
-/// one. What it counts is found out by the next check.
-pub fn share(owner: Blkno, others: Vec<Blkno>, clusters: Vec<Range<u32>>) -> Repair {
-    Repair::when_sound(move |editor| {
+/// one. What it counts is found out by the next check. Of several with the same `number`, which are
+/// about the same clusters, one is made: it is for all others as well.
+pub fn share(
+    number: u64,
+    owner: Blkno,
+    others: Arc<[Blkno]>,
+    clusters: Arc<[Range<u32>]>,
+) -> Repair {
+    Repair::once_when_sound("shared clusters", number, move |editor| {
         // Clusters of attributes are not shared: who has them so gets copies.
         if !has(editor, owner, &clusters)? {
             return copy_now(editor, owner, &clusters);
         }
         let mut users = vec![owner];
         for other in others.iter().filter(|other| **other != owner) {
+            editor.check_interrupt()?;
             if has(editor, *other, &clusters)? {
                 users.push(*other);
             }
@@ -126,6 +172,7 @@ pub fn share(owner: Blkno, others: Vec<Blkno>, clusters: Vec<Range<u32>>) -> Rep
             None => refcount::make(editor, &users)?,
         };
         for user in &users {
+            editor.check_interrupt()?;
             editor.dinode(*user, |dinode, _| {
                 if !dinode.dyn_features().contains(DynFeatures::HAS_REFCOUNT) {
                     let features = dinode.dyn_features().union(DynFeatures::HAS_REFCOUNT);
@@ -151,7 +198,8 @@ fn has(editor: &Editor<'_>, blkno: Blkno, clusters: &[Range<u32>]) -> Result<boo
     Ok(gathered.extents.iter().any(|rec| {
         let first = (rec.e_blkno.0 >> bits) as u32;
         let end = first.saturating_add(rec.e_leaf_clusters().into());
-        clusters.iter().any(|run| run.start < end && first < run.end)
+        let next = clusters.partition_point(|run| run.end <= first);
+        clusters.get(next).is_some_and(|run| run.start < end)
     }))
 }
 
@@ -220,11 +268,13 @@ fn change(
     Ok(true)
 }
 
-/// A range in pieces that are within `clusters`, or not.
+/// A range in pieces that are within `clusters`, which ascend, or not.
 fn cut(whole: Range<u32>, clusters: &[Range<u32>]) -> Vec<(Range<u32>, bool)> {
     let mut parts = Vec::new();
     let mut at = whole.start;
-    for run in clusters {
+    let next = clusters.partition_point(|run| run.end <= whole.start);
+    let runs = clusters.iter().skip(next);
+    for run in runs.take_while(|run| run.start < whole.end) {
         let (start, end) = (run.start.clamp(at, whole.end), run.end.clamp(at, whole.end));
         if start < end {
             parts.extend((at < start).then_some((at..start, false)));
@@ -244,6 +294,7 @@ fn copy_clusters(editor: &mut Editor<'_>, from: u32, to: &Range<u32>) -> Result<
         (geometry.block_of(Cluster(from)).0, geometry.block_of(Cluster(to.start)).0);
     let end = geometry.block_of(Cluster(to.end)).0;
     while at < end {
+        editor.check_interrupt()?;
         let count = at_once.min(end - at);
         let bytes = volume.read_blocks(Blkno(from), count as u32)?;
         volume.write_raw(Blkno(at), &bytes)?;

@@ -315,6 +315,7 @@ impl Gathered {
     ) -> Result<Self, EditError> {
         let needed = blocks_for(editor.volume(), extents.len(), room);
         while self.blocks.len() < needed {
+            editor.check_interrupt()?;
             let taken = editor.take_block(ExtentBlock::NAME, slot)?;
             let header = ExtentBlock {
                 h_signature: ExtentBlock::SIGNATURE,

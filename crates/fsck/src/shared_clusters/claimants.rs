@@ -25,8 +25,7 @@ pub(super) struct Claimed {
 pub(super) struct Claimants {
     /// By start.
     claims: Vec<Claimed>,
-    /// The largest end up to each claim.
-    reach: Vec<u32>,
+    ends: Ends,
     /// Allocators, the superblock and its backups.
     fixed: Vec<(Range<u32>, String)>,
 }
@@ -70,13 +69,8 @@ impl Claimants {
         claims.sort_unstable_by_key(|claimed| {
             (claimed.clusters.start, claimed.owner, claimed.clusters.end, claimed.tree)
         });
-        let mut reached = 0;
-        let reach = claims.iter().map(|claimed| {
-            reached = claimed.clusters.end.max(reached);
-            reached
-        });
-        let reach = reach.collect();
-        Self { claims, reach, fixed }
+        let ends = Ends::new(claims.iter().map(|claimed| claimed.clusters.end));
+        Self { claims, ends, fixed }
     }
 
     /// All claims of inodes, by start.
@@ -91,12 +85,54 @@ impl Claimants {
 
     /// The claims on some of these clusters, by start.
     pub fn overlapping(&self, clusters: Range<u32>) -> impl Iterator<Item = &Claimed> {
-        let first = self.reach.partition_point(|reach| *reach <= clusters.start);
-        let claims = self.claims.get(first..).unwrap_or_default().iter();
-        let (start, end) = (clusters.start, clusters.end);
-        claims
-            .take_while(move |claimed| claimed.clusters.start < end)
-            .filter(move |claimed| claimed.clusters.end > start)
+        let mut next = 0;
+        std::iter::from_fn(move || {
+            let at = self.ends.first_behind(next, clusters.start)?;
+            next = at + 1;
+            self.claims.get(at).filter(|claimed| claimed.clusters.start < clusters.end)
+        })
+    }
+}
+
+/// The ends of ranges, to find those that end behind a cluster without looking at all: a tree with
+/// the largest end of both halves at each fork.
+#[derive(Debug, Default)]
+struct Ends {
+    /// The root is at 1, what is beneath `at` at `2 * at` and `2 * at + 1`.
+    tree: Vec<u32>,
+    leaves: usize,
+}
+
+impl Ends {
+    fn new(ends: impl ExactSizeIterator<Item = u32>) -> Self {
+        let leaves = ends.len().next_power_of_two();
+        let mut tree = vec![0; leaves];
+        tree.extend(ends);
+        tree.resize(2 * leaves, 0);
+        for at in (1..leaves).rev() {
+            tree[at] = tree[2 * at].max(tree[2 * at + 1]);
+        }
+        Self { tree, leaves }
+    }
+
+    /// The first range, from number `from` on, that ends behind a cluster.
+    fn first_behind(&self, from: usize, cluster: u32) -> Option<usize> {
+        let is_behind = |at: usize| self.tree.get(at).is_some_and(|end| *end > cluster);
+        let mut at = (from < self.leaves).then_some(self.leaves + from)?;
+        // Up to the first fork that has one to the right, then down to it.
+        while !is_behind(at) {
+            while at % 2 == 1 {
+                at /= 2;
+            }
+            if at == 0 {
+                return None;
+            }
+            at += 1;
+        }
+        while at < self.leaves {
+            at = if is_behind(2 * at) { 2 * at } else { 2 * at + 1 };
+        }
+        Some(at - self.leaves)
     }
 }
 
@@ -148,6 +184,21 @@ fn fixed(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_end_behind_is_found_from_anywhere() {
+        let all = [5, 2, 9, 1, 7, 7, 3];
+        for count in 0..=all.len() {
+            let ends = Ends::new(all[..count].iter().copied());
+            for from in 0..=count + 1 {
+                for cluster in 0..10 {
+                    let mut expected = from..count;
+                    let expected = expected.find(|at| all[*at] > cluster);
+                    assert_eq!(ends.first_behind(from, cluster), expected, "{from} {cluster}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_long_claim_is_found_behind_short_ones() {

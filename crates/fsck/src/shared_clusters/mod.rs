@@ -12,9 +12,12 @@
 mod claimants;
 mod unflagged;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
+use std::sync::Arc;
 
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::FileKind;
@@ -32,6 +35,11 @@ use claimants::{Claimants, Claimed};
 const NAMED: usize = 4;
 /// Claims that are looked at for the owners of a range.
 const LOOKED_AT: usize = 64;
+/// Owners that are kept for all repairs that let files share: 8 MiB of them.
+const MOST_OWNERS: usize = 1 << 20;
+/// Runs of clusters that are kept for all repairs: 32 MiB of them. What is about more waits for
+/// another round.
+const MOST_RUNS: usize = 1 << 22;
 
 /// Says who claims clusters of others.
 ///
@@ -82,6 +90,53 @@ struct Shared<'a> {
     between_trees: ClusterSet,
     /// Inodes that are system files.
     system: BTreeSet<Blkno>,
+    /// Who has the same clusters: found out once for all of them.
+    sharers: RefCell<Sharers>,
+}
+
+/// Clusters, and by them their owners: each list once, for all findings that are about them.
+#[derive(Default)]
+struct Sharers {
+    clusters: HashSet<Arc<[Range<u32>]>>,
+    by_clusters: HashMap<Arc<[Range<u32>]>, Arc<[Blkno]>>,
+    /// How many there are in all lists.
+    kept_runs: usize,
+    kept_owners: usize,
+}
+
+impl Sharers {
+    /// The clusters; nothing if they are too many to be kept beside those of other findings.
+    fn keep(&mut self, clusters: Vec<Range<u32>>) -> Option<Arc<[Range<u32>]>> {
+        if let Some(kept) = self.clusters.get(&clusters[..]) {
+            return Some(Arc::clone(kept));
+        }
+        self.kept_runs += clusters.len();
+        if self.kept_runs > MOST_RUNS {
+            return None;
+        }
+        let clusters: Arc<[Range<u32>]> = clusters.into();
+        self.clusters.insert(Arc::clone(&clusters));
+        Some(clusters)
+    }
+
+    /// All who have some of these clusters; nothing if that are too many to be kept.
+    fn of(&mut self, claimants: &Claimants, clusters: &Arc<[Range<u32>]>) -> Option<Arc<[Blkno]>> {
+        if let Some(owners) = self.by_clusters.get(clusters) {
+            return Some(Arc::clone(owners));
+        }
+        let room = MOST_OWNERS.saturating_sub(self.kept_owners);
+        let mut owners = BTreeSet::new();
+        for claimed in clusters.iter().flat_map(|run| claimants.overlapping(run.clone())) {
+            owners.insert(claimed.owner);
+            if owners.len() > room {
+                return None;
+            }
+        }
+        self.kept_owners += owners.len();
+        let owners: Arc<[Blkno]> = owners.into_iter().collect();
+        self.by_clusters.insert(Arc::clone(clusters), Arc::clone(&owners));
+        Some(owners)
+    }
 }
 
 impl<'a> Shared<'a> {
@@ -101,6 +156,7 @@ impl<'a> Shared<'a> {
             unshareable: ClusterSet::default(),
             between_trees: ClusterSet::default(),
             system: BTreeSet::new(),
+            sharers: RefCell::default(),
         };
         let mut once = ClusterSet::default();
         for (clusters, _) in claimants.fixed() {
@@ -180,8 +236,16 @@ impl<'a> Shared<'a> {
             && trees <= 1
             && !touches(&self.unshareable)
             && !touches(&self.between_trees);
-        let clusters: Vec<_> = mine.runs(0..u32::MAX).collect();
-        let copy = || share::copy(owner, clusters.clone());
+        let clusters = mine.runs(0..u32::MAX).collect();
+        let Some(clusters) = self.sharers.borrow_mut().keep(clusters) else {
+            return Some(finding(codes::DUP_CLUSTERS_CLONE));
+        };
+        let is_of_files = !self.system.contains(&owner) && !touches(&self.metadata);
+        let owners = match can_share && is_of_files {
+            true => self.sharers.borrow_mut().of(claimants, &clusters),
+            false => None,
+        };
+        let copy = || share::copy(owner, Arc::clone(&clusters));
         let or_delete = |finding: Finding| {
             let delete = Repair::new(move |editor| editor.delete_inode(owner));
             finding.or_else(codes::DUP_CLUSTERS_DELETE).repaired_by(delete)
@@ -190,10 +254,11 @@ impl<'a> Shared<'a> {
             finding(codes::DUP_CLUSTERS_SYSFILE_CLONE).repaired_by(copy())
         } else if touches(&self.metadata) {
             or_delete(finding(codes::DUP_CLUSTERS_METADATA).repaired_by(copy()))
-        } else if can_share {
-            let owners = clusters.iter().flat_map(|run| claimants.overlapping(run.clone()));
-            let owners: BTreeSet<_> = owners.map(|claimed| claimed.owner).collect();
-            let share = share::share(owner, owners.into_iter().collect(), clusters.clone());
+        } else if let Some(owners) = owners {
+            // Whoever has the same clusters is made to share by one repair.
+            let mut hasher = DefaultHasher::new();
+            clusters.hash(&mut hasher);
+            let share = share::share(hasher.finish(), owner, owners, Arc::clone(&clusters));
             let clone = finding(codes::DUP_CLUSTERS_ADD_REFCOUNT).repaired_by(share);
             or_delete(clone.or_else(codes::DUP_CLUSTERS_CLONE).repaired_by(copy()))
         } else {
@@ -205,12 +270,13 @@ impl<'a> Shared<'a> {
     /// among all of them.
     fn others(&self, claimants: &Claimants, owner: Blkno, mine: &ClusterSet) -> (String, usize) {
         let mut names = BTreeSet::new();
+        let mut owners = BTreeSet::new();
         let mut trees: BTreeSet<Blkno> = self.trees.get(&owner).copied().into_iter().collect();
         for run in mine.runs(0..u32::MAX).take(LOOKED_AT) {
             for claimed in claimants.overlapping(run.clone()).take(LOOKED_AT) {
                 trees.extend(self.trees.get(&claimed.owner));
                 if claimed.owner != owner {
-                    names.insert((1, format!("inode {}", claimed.owner)));
+                    owners.insert(claimed.owner);
                 }
             }
             let fixed = claimants
@@ -219,6 +285,8 @@ impl<'a> Shared<'a> {
                 .filter(|(clusters, _)| clusters.start < run.end && run.start < clusters.end);
             names.extend(fixed.take(NAMED).map(|(_, name)| (0, name.clone())));
         }
+        // As many as are named, and one to tell that there are more.
+        names.extend(owners.iter().take(NAMED + 1).map(|owner| (1, format!("inode {owner}"))));
         let mut text = String::new();
         for (index, (_, name)) in names.iter().take(NAMED).enumerate() {
             let _ = write!(text, "{}{name}", if index == 0 { "claimed by " } else { ", " });

@@ -19,12 +19,16 @@ use ocfs2_volume::{Inode, Volume};
 use crate::check::State;
 use crate::codes::start as codes;
 use crate::collected::Collected;
-use crate::context::io_error;
 use crate::extents::{self, Holds, TreeRoot};
 use crate::repair::salvage::{self, Lost};
 use crate::repair::system;
 use crate::suballocs::Suballoc;
+use crate::visits::Visits;
 use crate::{Context, Finding, Place};
+
+/// The system directory is read so far: the names of all files of all slots there can be take a
+/// tenth of it.
+const MAX_DIR_BYTES: u64 = 1 << 20;
 
 /// A system file by its purpose.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -325,14 +329,22 @@ fn each_entry(context: &Context<'_>, mut visit: impl FnMut(&[u8], Blkno)) -> Vec
         each(dir.id2().get(InlineData::SIZE..).unwrap_or_default());
         return unreadable;
     }
-    for extent in extents_of(context, &dir) {
-        let blocks = u64::from(extent.clusters) << context.geometry().bpc_bits();
-        for blkno in (0..blocks).map(|index| Blkno(extent.blkno.0 + index)) {
-            match context.volume.read_block(blkno) {
-                Ok(block) => each(&block),
-                Err(err) => unreadable.push(io_error("directory block", blkno, &err)),
-            }
+    let bits = context.geometry().bpc_bits();
+    let runs = extents_of(context, &dir).into_iter();
+    let runs = runs.map(|extent| (extent.blkno, u64::from(extent.clusters) << bits));
+    // Whatever the tree says: none of its clusters twice, and no more than all files can fill.
+    let (seen, mut left) = (Visits::default(), MAX_DIR_BYTES >> context.volume.block_size().bits());
+    for (start, blocks) in runs {
+        let end = (start.0 + blocks) >> bits;
+        if left == 0 || !seen.enter(start.0 >> bits..end) || context.interrupt.requested() {
+            continue;
         }
+        let blocks = blocks.min(left);
+        left -= blocks;
+        context.read_each("directory block", start, blocks, |_, block| match block {
+            Ok(block) => each(block),
+            Err(finding) => unreadable.push(finding),
+        });
     }
     unreadable
 }

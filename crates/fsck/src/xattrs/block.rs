@@ -62,6 +62,9 @@ pub(super) fn check(
         used_as: BlockUse::XattrBlock,
         suballoc: (header.xb_suballoc_slot, header.xb_suballoc_bit, header.xb_suballoc_loc),
     });
+    if !out.enter_block(blkno) {
+        return;
+    }
     if header.is_indexed() {
         return bucket::check(context, owner, blkno, &block.bytes, names, out);
     }

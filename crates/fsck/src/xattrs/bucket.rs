@@ -82,6 +82,10 @@ impl Buckets<'_, '_> {
         if self.seen.contains(&extent.blkno) {
             return;
         }
+        let first = extent.blkno.0 >> self.context.geometry().bpc_bits();
+        if !self.out.enter_clusters(first..first + u64::from(extent.clusters)) {
+            return;
+        }
         let room = self.room(extent);
         let Some(first) = self.read(extent.blkno) else { return };
         let Ok(header) = XattrHeader::decode(&first.bytes) else { return };

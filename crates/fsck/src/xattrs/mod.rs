@@ -15,9 +15,11 @@ use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::feature::Incompat;
 use ocfs2_volume::Inode;
 
+use crate::bitmaps;
 use crate::codes::{Code, general, xattrs as codes};
 use crate::collected::Collected;
 use crate::extents::Walked;
+use crate::finding::summed_up;
 use crate::repair::xattrs;
 use crate::{Context, Finding, Place};
 use entry::Names;
@@ -52,6 +54,9 @@ impl Owner<'_> {
     }
 }
 
+/// Findings about the attributes of one inode, or so; what is more is summed up.
+const MOST_FINDINGS: usize = 256;
+
 /// Checks all attributes of an inode, which are mended as a whole.
 pub fn check(context: &Context<'_>, owner: &Owner<'_>, out: &mut Collected) {
     let before = out.findings.len();
@@ -59,7 +64,9 @@ pub fn check(context: &Context<'_>, owner: &Owner<'_>, out: &mut Collected) {
     if out.findings.len() == before {
         return;
     }
-    let found = out.findings.split_off(before);
+    let mut found = out.findings.split_off(before);
+    out.incomplete |= found.iter().any(|finding| bitmaps::hides(finding.code));
+    summed_up(&mut found, MOST_FINDINGS);
     out.findings.extend(found.into_iter().map(|finding| match finding.code == general::IO_ERROR {
         true => finding,
         false => finding.repaired_otherwise_by(Some(xattrs::rewrite(owner.inode.blkno))),

@@ -55,7 +55,7 @@ pub struct Attributes {
 }
 
 /// A directory that is being filled.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct DirectoryId(usize);
 
 /// A file that can get more links.

@@ -12,18 +12,19 @@ use super::acl;
 use super::header::{Archive, Member};
 use crate::files::{Attributes, Contents, DirectoryId, FileId, Files, FillError};
 
-/// What there is by its path: names with a `/` between them, none in front.
+/// What there is by its directory and its name: however deep it is, it takes no more than that.
 #[derive(Default)]
 struct Paths {
-    directories: HashMap<Vec<u8>, DirectoryId>,
-    files: HashMap<Vec<u8>, FileId>,
+    directories: HashMap<(DirectoryId, Box<[u8]>), DirectoryId>,
+    files: HashMap<(DirectoryId, Box<[u8]>), FileId>,
+    /// The directory that was asked for last: most often the next member is in it as well.
+    last: Option<(Vec<u8>, DirectoryId)>,
 }
 
 /// Writes all members of an archive.
 pub(super) fn fill(reader: &mut dyn Read, files: &mut Files<'_>) -> Result<(), FillError> {
     let mut archive = Archive::new(reader);
     let mut paths = Paths::default();
-    paths.directories.insert(Vec::new(), Files::ROOT);
     while let Some(member) = archive.next().map_err(FillError::Read)? {
         let shown = std::path::PathBuf::from(std::ffi::OsStr::from_bytes(&member.path));
         add(&mut archive, &member, files, &mut paths).map_err(|err| err.at(shown))?;
@@ -45,22 +46,46 @@ impl Paths {
     /// The directory of that path. What is missing is made, to get its attributes later if they
     /// come.
     fn directory(&mut self, path: &[u8], files: &mut Files<'_>) -> Result<DirectoryId, FillError> {
-        if let Some(directory) = self.directories.get(path) {
+        if let Some((_, directory)) = self.last.as_ref().filter(|(last, _)| last == path) {
             return Ok(*directory);
         }
-        let (mut end, mut directory) = (0, Files::ROOT);
-        for name in path.split(|byte| *byte == b'/') {
-            end += name.len() + usize::from(end > 0);
-            directory = match self.directories.get(&path[..end]) {
+        let mut directory = Files::ROOT;
+        for name in names(path) {
+            let key = (directory, name.into());
+            directory = match self.directories.get(&key) {
                 Some(known) => *known,
                 None => {
                     let new = files.directory(directory, name, files.default_attributes())?;
-                    self.directories.insert(path[..end].to_vec(), new);
+                    self.directories.insert(key, new);
                     new
                 }
             };
         }
+        self.last = Some((path.to_vec(), directory));
         Ok(directory)
+    }
+
+    /// The file of that path.
+    fn file(&self, path: &[u8]) -> Option<FileId> {
+        let (parent, name) = split(path);
+        let mut directory = Files::ROOT;
+        for name in names(parent) {
+            directory = *self.directories.get(&(directory, name.into()))?;
+        }
+        self.files.get(&(directory, name.into())).copied()
+    }
+}
+
+/// The names of a path.
+fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/').filter(|name| !name.is_empty())
+}
+
+/// The path of the directory, and the name in it.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (&[], path),
     }
 }
 
@@ -93,16 +118,12 @@ fn add<R: Read>(
         files.set_attributes(directory, attributes)?;
         return archive.skip(member.stored + padding).map_err(FillError::Read);
     }
-    let slash = path.iter().rposition(|byte| *byte == b'/');
-    let (parent, name) = match slash {
-        Some(slash) => (&path[..slash], &path[slash + 1..]),
-        None => (&[][..], &path[..]),
-    };
+    let (parent, name) = split(&path);
     let directory = paths.directory(parent, files)?;
     let file = match kind {
         FileKind::Regular if member.kind == EntryType::Link => {
             let target = clean(&member.target)?;
-            let Some(file) = paths.files.get(&target).copied() else {
+            let Some(file) = paths.file(&target) else {
                 let target = target.escape_ascii();
                 let text = format!("is a hard link to {target}, which does not come before it");
                 return Err(FillError::Source(text));
@@ -127,7 +148,7 @@ fn add<R: Read>(
     ) {
         archive.skip(member.stored + padding).map_err(FillError::Read)?;
     }
-    paths.files.insert(path, file);
+    paths.files.insert((directory, name.into()), file);
     Ok(())
 }
 

@@ -14,6 +14,9 @@ const BLOCK: usize = 512;
 /// Longest extended header that is read: attributes are a few MiB at most.
 const MOST_EXTENSION: u64 = 64 << 20;
 
+/// Most records of extended headers of a member: a file has some thousand attributes at most.
+const MOST_RECORDS: usize = 1 << 14;
+
 /// Longest member: what an offset in a file can be.
 const MOST_SIZE: u64 = i64::MAX as u64;
 
@@ -290,6 +293,8 @@ fn pairs<'a>(texts: impl Iterator<Item = &'a [u8]>) -> io::Result<Vec<(u64, u64)
 
 /// Adds records of the form `LENGTH KEY=VALUE\n`. An empty value takes back an earlier one.
 fn parse_records(mut bytes: &[u8], records: &mut Vec<(Vec<u8>, Vec<u8>)>) -> io::Result<()> {
+    let is_row = |key: &[u8]| key == b"GNU.sparse.offset" || key == b"GNU.sparse.numbytes";
+    let mut others = records.iter().filter(|(key, _)| !is_row(key)).count();
     while !bytes.is_empty() {
         let record = || {
             let space = bytes.iter().position(|byte| *byte == b' ')?;
@@ -303,7 +308,13 @@ fn parse_records(mut bytes: &[u8], records: &mut Vec<(Vec<u8>, Vec<u8>)>) -> io:
         };
         bytes = &bytes[length..];
         // These come many times, each a row of a map.
-        if key != b"GNU.sparse.offset" && key != b"GNU.sparse.numbytes" {
+        if !is_row(key) {
+            others += 1;
+            if others > MOST_RECORDS {
+                return Err(wrong(format!(
+                    "an extended header of more than {MOST_RECORDS} records"
+                )));
+            }
             records.retain(|(known, _)| known != key);
         }
         let is_value = !value.is_empty() || key.starts_with(b"SCHILY.xattr.");

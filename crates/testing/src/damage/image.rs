@@ -59,6 +59,14 @@ impl Image {
                 path
             }
         };
+        Self::open(path, scratch)
+    }
+
+    /// The volume at `path`, which is in `scratch`.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn open(path: PathBuf, scratch: Scratch) -> Self {
         let device = open(&path, &DeviceOptions::default()).unwrap();
         let volume = Volume::open(device, &VolumeOptions::default()).unwrap();
         let file = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();

@@ -7,6 +7,7 @@
 mod c_fsck;
 mod files;
 mod find;
+mod hostile;
 mod image;
 mod judge;
 

@@ -44,6 +44,9 @@ use crate::commit::CommitError;
 use crate::replay::{LogEnd, Replay, ReplayError};
 use crate::{Device, Error, Volume};
 
+/// Orphans that stay of which is kept why.
+const MAX_LEFT: usize = 16;
+
 /// How steps that belong together are written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Writes {
@@ -81,8 +84,10 @@ pub struct SlotRecovery {
     pub deleted: u64,
     /// Files that lost what direct writes had added beyond their end.
     pub cut: u64,
-    /// Orphans about which nothing could be done: they stay.
+    /// The first orphans about which nothing could be done: they stay.
     pub left: Vec<(Orphan, RecoveryError)>,
+    /// How many of those there are.
+    pub left_count: u64,
     /// Whether the slot was taken in the slot map, and is free now.
     pub was_freed: bool,
     /// Why the rest of it was not done. The journal stays as dirty as it was.
@@ -99,6 +104,7 @@ impl SlotRecovery {
             deleted: 0,
             cut: 0,
             left: Vec::new(),
+            left_count: 0,
             was_freed: false,
             error: None,
         }
@@ -130,7 +136,7 @@ pub enum RecoveryError {
     Volume(#[from] Error),
     /// The journal can not be replayed.
     #[error(transparent)]
-    Replay(#[from] ReplayError),
+    Replay(ReplayError),
     /// No journal takes the changes: what the slot's own says.
     #[error(transparent)]
     Commit(#[from] CommitError),
@@ -156,6 +162,15 @@ pub enum RecoveryError {
     /// It was interrupted before.
     #[error("was interrupted")]
     Interrupted,
+}
+
+impl From<ReplayError> for RecoveryError {
+    fn from(err: ReplayError) -> Self {
+        match err {
+            ReplayError::Interrupted => Self::Interrupted,
+            err => Self::Replay(err),
+        }
+    }
 }
 
 impl RecoveryError {
@@ -187,7 +202,7 @@ impl Volume {
         for slot in &mut slots {
             let replay = match (options.interrupted)() {
                 true => Err(RecoveryError::Interrupted),
-                false => self.replay_dirty(device, slot),
+                false => self.replay_dirty(device, options, slot),
             };
             replays.push(replay.unwrap_or_else(|err| {
                 slot.error = Some(err);
@@ -221,16 +236,17 @@ impl Volume {
     fn replay_dirty(
         &self,
         device: &dyn Device,
+        options: &RecoverOptions<'_>,
         slot: &mut SlotRecovery,
     ) -> Result<Option<Replay>, RecoveryError> {
         slot.was_dirty = self.journal_is_dirty(slot.slot)?;
         if !slot.was_dirty {
             return Ok(None);
         }
-        let replay = self.replay(slot.slot)?;
+        let replay = self.replay_unless(slot.slot, options.interrupted)?;
         let (transactions, end) = (replay.transactions, replay.end);
         slot.replayed = Some(Replayed { transactions, blocks: replay.blocks().len(), end });
-        replay.apply(self, device)?;
+        replay.apply_unless(self, device, options.interrupted)?;
         replay.finish(self, device)?;
         Ok(Some(replay))
     }
@@ -252,8 +268,9 @@ impl Volume {
         if !leftovers.is_empty() || slot.was_dirty {
             stage.step(|volume| Ok(volume.give_back(number)?))?;
         }
-        stage.merge_quota(number, self)?;
-        for orphan in self.orphans(number)? {
+        stage.merge_quota(number, self, options.interrupted)?;
+        for orphan in self.orphan_entries(number)? {
+            let orphan = orphan?;
             if (options.interrupted)() {
                 stage.write()?;
                 return Err(RecoveryError::Interrupted);
@@ -262,7 +279,12 @@ impl Volume {
                 Ok(()) if orphan.is_direct_io() => slot.cut += 1,
                 Ok(()) => slot.deleted += 1,
                 Err(err) if err.is_fatal() => return Err(err),
-                Err(err) => slot.left.push((orphan, err)),
+                Err(err) => {
+                    slot.left_count += 1;
+                    if slot.left.len() < MAX_LEFT {
+                        slot.left.push((orphan, err));
+                    }
+                }
             }
         }
         stage.write()?;

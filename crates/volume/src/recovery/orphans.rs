@@ -34,9 +34,18 @@ impl Volume {
     /// # Errors
     /// As [`Volume::slot_file`] and [`Volume::entries`]; the first entry that is wrong.
     pub fn orphans(&self, slot: u16) -> Result<Vec<Orphan>, Error> {
+        self.orphan_entries(slot)?.collect()
+    }
+
+    /// The same, one after the other; what is read of the directory stays what it was before one
+    /// of them is removed.
+    pub(super) fn orphan_entries(
+        &self,
+        slot: u16,
+    ) -> Result<impl Iterator<Item = Result<Orphan, Error>> + '_, Error> {
         let entries = self.entries(&self.orphan_dir(slot)?)?;
         let orphans = entries.filter(|entry| !matches!(entry, Ok(entry) if entry.is_dot()));
-        orphans.map(|entry| Ok(Orphan { slot, entry: entry? })).collect()
+        Ok(orphans.map(move |entry| Ok(Orphan { slot, entry: entry? })))
     }
 
     fn orphan_dir(&self, slot: u16) -> Result<Inode, Error> {

@@ -130,9 +130,28 @@ impl Volume {
         Ok(())
     }
 
-    /// Merges some of the changes in the quota file of a slot into the global one; says whether
-    /// that were all, and the file is marked as clean.
-    fn merge_quota(&self, slot: u16, kind: QuotaKind) -> Result<bool, RecoveryError> {
+    /// Whether the quota file of a slot is as large as it says: it has each of its clusters once.
+    fn verify_quota_extents(&self, slot: u16, kind: QuotaKind) -> Result<(), Error> {
+        let inode = self.slot_file(kind.file_name(), slot)?;
+        let mut clusters = 0_u64;
+        for extent in self.tree(&inode)?.extents() {
+            clusters += u64::from(extent?.clusters);
+        }
+        let bytes = clusters << self.geometry().cluster_size.bits();
+        if inode.size() > bytes {
+            return Err(inode.invalid("i_size", inode.size(), format!("at most {bytes}")));
+        }
+        Ok(())
+    }
+
+    /// Merges some of the changes in the quota file of a slot into the global one, from
+    /// `next_chunk` on, which is moved on; says whether that were all, and the file is marked as clean.
+    fn merge_quota(
+        &self,
+        slot: u16,
+        kind: QuotaKind,
+        next_chunk: &mut u32,
+    ) -> Result<bool, RecoveryError> {
         let mut local = QuotaFile::new(self, &format!("{}:{slot:04}", kind.file_name()))?;
         let (blkno, mut block) = local.read(0)?;
         let header = QuotaHeader::decode(&block).map_err(Error::truncated(blkno))?;
@@ -146,7 +165,8 @@ impl Volume {
         verified.map_err(Error::from)?;
         let mut global = QuotaFile::new(self, kind.file_name())?;
         let mut room = STEP;
-        for chunk in 0..local_info.dqi_chunks {
+        for chunk in *next_chunk..local_info.dqi_chunks {
+            *next_chunk = chunk;
             room -= self.merge_chunk(&mut local, &mut global, chunk, room)?;
             if room == 0 {
                 return Ok(false);
@@ -200,11 +220,24 @@ impl Volume {
 
 impl Stage<'_> {
     /// Merges what the quota files of a slot hold. Damaged ones stay as they are.
-    pub fn merge_quota(&mut self, slot: u16, volume: &Volume) -> Result<(), RecoveryError> {
+    pub fn merge_quota(
+        &mut self,
+        slot: u16,
+        volume: &Volume,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<(), RecoveryError> {
         for kind in volume.quota_kinds() {
+            if volume.verify_quota_extents(slot, kind).is_err() {
+                continue;
+            }
+            let mut next_chunk = 0;
             // Each step takes some changes away, so that it ends.
             loop {
-                match self.step(|volume| volume.merge_quota(slot, kind)) {
+                if interrupted() {
+                    self.write()?;
+                    return Err(RecoveryError::Interrupted);
+                }
+                match self.step(|volume| volume.merge_quota(slot, kind, &mut next_chunk)) {
                     Ok(true) => break,
                     Ok(false) => {}
                     Err(err) if err.is_fatal() => return Err(err),

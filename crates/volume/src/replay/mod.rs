@@ -16,6 +16,7 @@ use ocfs2_format::{Blkno, Structure, check};
 use crate::{Device, Error, Journal, Volume};
 
 pub(crate) mod places;
+mod reader;
 mod scan;
 
 /// Why the log was read no further.
@@ -100,6 +101,9 @@ pub enum ReplayError {
         /// The bits that are not known.
         features: u32,
     },
+    /// It was interrupted; nothing was changed, or what was can be done again.
+    #[error("was interrupted")]
+    Interrupted,
     /// The device can not be written.
     #[error("block {blkno}: could not be written: {source}")]
     Write {
@@ -120,13 +124,26 @@ impl Volume {
     /// [`ReplayError`] if the log can not be read. One that is damaged further on is no
     /// error: see [`Replay::end`].
     pub fn replay(&self, slot: u16) -> Result<Replay, ReplayError> {
+        self.replay_unless(slot, &|| false)
+    }
+
+    /// The same, ended by [`ReplayError::Interrupted`] once `interrupted` says so.
+    ///
+    /// # Errors
+    /// As [`Volume::replay`].
+    pub fn replay_unless(
+        &self,
+        slot: u16,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<Replay, ReplayError> {
         let wrong = |source| ReplayError::Journal { slot, source };
         let journal = self.journal(slot).map_err(wrong)?;
         let unknown = journal.superblock.incompat() - KNOWN_FEATURES;
         if !unknown.is_empty() {
             return Err(ReplayError::UnknownFeatures { slot, features: unknown.bits() });
         }
-        scan::Log::new(self, journal).and_then(scan::Log::scan).map_err(wrong)
+        let log = scan::Log::new(self, journal).map_err(wrong)?;
+        log.scan(interrupted).map_err(wrong)?.ok_or(ReplayError::Interrupted)
     }
 }
 
@@ -150,8 +167,24 @@ impl Replay {
     /// The first block that can not be read or written. The journal is as it was: all of
     /// it can be done again.
     pub fn apply(&self, volume: &Volume, device: &dyn Device) -> Result<(), ReplayError> {
+        self.apply_unless(volume, device, &|| false)
+    }
+
+    /// The same, ended by [`ReplayError::Interrupted`] once `interrupted` says so.
+    ///
+    /// # Errors
+    /// As [`Replay::apply`].
+    pub fn apply_unless(
+        &self,
+        volume: &Volume,
+        device: &dyn Device,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<(), ReplayError> {
         let slot = self.journal.slot;
         for (blkno, copy) in &self.copies {
+            if interrupted() {
+                return Err(ReplayError::Interrupted);
+            }
             let block = volume.read_block(copy.at);
             let mut block = block.map_err(|source| ReplayError::Journal { slot, source })?;
             if copy.escaped {

@@ -27,10 +27,16 @@ impl Places {
 
     /// Where block `index` of the log is; `None` in a hole.
     pub(crate) fn place(&self, index: u32) -> Option<Blkno> {
+        self.run(index).map(|(blkno, _)| blkno)
+    }
+
+    /// The same, and how many blocks follow each other there, it included.
+    pub(crate) fn run(&self, index: u32) -> Option<(Blkno, u64)> {
         let index = u64::from(index);
         let next = self.pieces.partition_point(|(range, _)| range.start <= index);
         let (range, blkno) = self.pieces.get(next.checked_sub(1)?)?;
-        range.contains(&index).then(|| Blkno(blkno.0 + index - range.start))
+        let within = index - range.start;
+        range.contains(&index).then(|| (Blkno(blkno.0 + within), range.end - index))
     }
 
     /// Whether a block of the volume is one of the log.

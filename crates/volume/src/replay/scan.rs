@@ -1,6 +1,10 @@
 //! Reading a log: which transactions are complete, and the last copy of each block.
+//!
+//! What is kept follows the copies there are. Blocks that are revoked are not kept: there may be
+//! hundreds for each block of the log. Where they stand is, and they are read again at the end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use ocfs2_format::journal::{
     BlockType, CommitBlock, JournalHeader, JournalIncompat, JournalTag, LogChecksums, TagFlags,
@@ -8,7 +12,7 @@ use ocfs2_format::journal::{
 };
 use ocfs2_format::{Blkno, Structure};
 
-use super::places::Places;
+use super::reader::Reader;
 use super::{Copy, LogDamage, LogEnd, Replay};
 use crate::{Error, Journal, Volume};
 
@@ -16,7 +20,7 @@ use crate::{Error, Journal, Volume};
 pub(super) struct Log<'v> {
     volume: &'v Volume,
     journal: Journal,
-    places: Places,
+    reader: Reader<'v>,
     /// With CSUM_V2 or CSUM_V3.
     checksums: Option<LogChecksums>,
 }
@@ -25,7 +29,8 @@ pub(super) struct Log<'v> {
 #[derive(Default)]
 struct Transaction {
     copies: Vec<(Blkno, Copy)>,
-    revoked: Vec<Blkno>,
+    /// The blocks of the log that name revoked ones.
+    revokes: Vec<u32>,
     checksum: TransactionChecksum,
     damage: Option<LogDamage>,
 }
@@ -34,24 +39,25 @@ struct Transaction {
 #[derive(Default)]
 struct Found {
     transactions: u32,
-    /// Every copy with its transaction, in the order of the log.
-    copies: Vec<(u32, Blkno, Copy)>,
-    /// The last transaction that revoked a block.
-    revoked: HashMap<Blkno, u32>,
+    /// The last copy of each block, with its transaction.
+    copies: BTreeMap<Blkno, (u32, Copy)>,
+    /// The blocks of the log that name revoked ones, with their transaction.
+    revokes: Vec<(u32, u32)>,
 }
 
 impl<'v> Log<'v> {
     pub(super) fn new(volume: &'v Volume, journal: Journal) -> Result<Self, Error> {
-        let places = Places::new(volume, &journal)?;
+        let reader = Reader::new(volume, &journal)?;
         let csum = JournalIncompat::CSUM_V2 | JournalIncompat::CSUM_V3;
         let checked = journal.superblock.incompat().intersects(csum);
         let checksums = checked.then(|| LogChecksums::new(&journal.superblock.s_uuid));
-        Ok(Self { volume, journal, places, checksums })
+        Ok(Self { volume, journal, reader, checksums })
     }
 
-    /// Where block `index` of the log is on the volume.
-    fn place(&self, index: u32) -> Result<Blkno, Error> {
-        self.places.place(index).ok_or_else(|| {
+    /// Block `index` of the log, and where on the volume it is.
+    fn block(&mut self, index: u32) -> Result<(Blkno, Vec<u8>), Error> {
+        let block = self.reader.block(index)?.map(|(blkno, block)| (blkno, block.to_vec()));
+        block.ok_or_else(|| {
             self.journal.inode.invalid("l_next_free_rec", index, "no hole at this block")
         })
     }
@@ -63,22 +69,27 @@ impl<'v> Log<'v> {
 
     /// Whether a journal may change the block.
     fn is_destination(&self, blkno: Blkno) -> bool {
-        self.volume.geometry().is_valid_block(blkno) && !self.places.contains(blkno)
+        self.volume.geometry().is_valid_block(blkno) && !self.reader.contains(blkno)
     }
 
-    /// Reads the log to its end.
-    pub(super) fn scan(self) -> Result<Replay, Error> {
+    /// Reads the log to its end; nothing once `interrupted` says so.
+    pub(super) fn scan(mut self, interrupted: &dyn Fn() -> bool) -> Result<Option<Replay>, Error> {
         let superblock = self.journal.superblock.clone();
         let mut found = Found::default();
         let mut sequence = superblock.s_sequence;
         let mut end = LogEnd::Complete;
         if superblock.s_start != 0 {
             let mut at = superblock.s_start;
-            // Each block of the log is looked at once at most, however it is linked.
-            let mut left = superblock.s_maxlen;
+            // Each block of the log is looked at once at most, wherever it begins again.
+            let begin = superblock.s_first.min(superblock.s_start);
+            let mut left = superblock.s_maxlen.saturating_sub(begin);
             let mut transaction = Transaction::default();
             while left > 0 {
-                let block = self.volume.read_block(self.place(at)?)?;
+                if interrupted() {
+                    return Ok(None);
+                }
+                let number = at;
+                let (_, block) = self.block(number)?;
                 let Ok(header) = JournalHeader::decode(&block) else { break };
                 if header.h_sequence != sequence {
                     break;
@@ -90,7 +101,7 @@ impl<'v> Log<'v> {
                         (at, left) =
                             self.descriptor(&block, sequence, (at, left), &mut transaction)?;
                     }
-                    Some(BlockType::Revoke) => self.revoke(&block, &mut transaction),
+                    Some(BlockType::Revoke) => self.revoke(number, &block, &mut transaction),
                     Some(BlockType::Commit) => {
                         let transaction = std::mem::take(&mut transaction);
                         if let Some(damage) = self.damage(&block, &transaction) {
@@ -104,18 +115,31 @@ impl<'v> Log<'v> {
                 }
             }
         }
-        Ok(Replay {
+        for (revoked_by, number) in std::mem::take(&mut found.revokes) {
+            if interrupted() {
+                return Ok(None);
+            }
+            let (_, block) = self.block(number)?;
+            for blkno in revoked(&block, self.is_bit64()) {
+                found.revoke(blkno, revoked_by);
+            }
+        }
+        Ok(Some(Replay {
             transactions: found.transactions,
             end,
-            copies: found.last_copies(),
+            copies: found.copies.into_iter().map(|(blkno, (_, copy))| (blkno, copy)).collect(),
             next_sequence: sequence,
             journal: self.journal,
-        })
+        }))
+    }
+
+    fn is_bit64(&self) -> bool {
+        self.journal.superblock.incompat().contains(JournalIncompat::BIT64)
     }
 
     /// Takes in a descriptor and the blocks behind it; gives the place behind these.
     fn descriptor(
-        &self,
+        &mut self,
         block: &[u8],
         sequence: u32,
         (mut at, mut left): (u32, u32),
@@ -130,9 +154,9 @@ impl<'v> Log<'v> {
             if left == 0 {
                 break;
             }
-            let place = self.place(at)?;
+            let (place, logged) = self.block(at)?;
             let copy = Copy { at: place, escaped: tag.flags.contains(TagFlags::ESCAPE) };
-            self.logged(&tag, sequence, place, transaction)?;
+            self.logged(&tag, sequence, &logged, transaction);
             transaction.copies.push((tag.blkno, copy));
             if !self.is_destination(tag.blkno) {
                 transaction.damage.get_or_insert(LogDamage::Destination(tag.blkno));
@@ -147,30 +171,21 @@ impl<'v> Log<'v> {
     ///
     /// The kernel sets the journal's CHECKSUM feature on the disk only some time after it
     /// has begun to write checksums, so they are always made.
-    fn logged(
-        &self,
-        tag: &JournalTag,
-        sequence: u32,
-        place: Blkno,
-        transaction: &mut Transaction,
-    ) -> Result<(), Error> {
-        let block = self.volume.read_block(place)?;
-        transaction.checksum.update(&block);
+    fn logged(&self, tag: &JournalTag, sequence: u32, block: &[u8], transaction: &mut Transaction) {
+        transaction.checksum.update(block);
         let format = self.journal.superblock.tag_format();
-        let holds = |checksums: LogChecksums| checksums.tag_holds(tag, format, sequence, &block);
+        let holds = |checksums: LogChecksums| checksums.tag_holds(tag, format, sequence, block);
         if self.checksums.is_some_and(|checksums| !holds(checksums)) {
             transaction.damage.get_or_insert(LogDamage::Checksum);
         }
-        Ok(())
     }
 
-    fn revoke(&self, block: &[u8], transaction: &mut Transaction) {
+    fn revoke(&self, number: u32, block: &[u8], transaction: &mut Transaction) {
         if self.checksums.is_some_and(|checksums| !checksums.tail_holds(block)) {
             transaction.damage.get_or_insert(LogDamage::Checksum);
             return;
         }
-        let bit64 = self.journal.superblock.incompat().contains(JournalIncompat::BIT64);
-        transaction.revoked.extend(revoked(block, bit64));
+        transaction.revokes.push(number);
     }
 
     /// What is wrong with a transaction that `block` commits.
@@ -193,22 +208,17 @@ impl Found {
     fn add(&mut self, sequence: u32, transaction: Transaction) {
         self.transactions += 1;
         let copies = transaction.copies.into_iter();
-        self.copies.extend(copies.map(|(blkno, copy)| (sequence, blkno, copy)));
-        for blkno in transaction.revoked {
-            self.revoked.insert(blkno, sequence);
-        }
+        self.copies.extend(copies.map(|(blkno, copy)| (blkno, (sequence, copy))));
+        self.revokes.extend(transaction.revokes.into_iter().map(|number| (sequence, number)));
     }
 
-    /// The last copy of each block that was not revoked by its transaction or a later one.
-    fn last_copies(self) -> BTreeMap<Blkno, Copy> {
-        let is_revoked = |sequence: u32, blkno: &Blkno| {
-            self.revoked.get(blkno).is_some_and(|revoked| {
-                // Sequence numbers wrap.
-                revoked.wrapping_sub(sequence) as i32 >= 0
-            })
-        };
-        let copies = self.copies.iter();
-        let live = copies.filter(|(sequence, blkno, _)| !is_revoked(*sequence, blkno));
-        live.map(|(_, blkno, copy)| (*blkno, *copy)).collect()
+    /// Drops the copy of a block that a transaction revoked, if it is of that or one before.
+    fn revoke(&mut self, blkno: Blkno, revoked_by: u32) {
+        if let Entry::Occupied(entry) = self.copies.entry(blkno)
+            // Sequence numbers wrap.
+            && revoked_by.wrapping_sub(entry.get().0) as i32 >= 0
+        {
+            entry.remove();
+        }
     }
 }

@@ -18,7 +18,9 @@ pub(super) use expected::Expected;
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::feature::Incompat;
 use ocfs2_volume::Inode;
+use ocfs2_volume::tree::Extent;
 
+use super::contents::enter;
 use super::{Known, Read};
 use crate::codes::directories as codes;
 use crate::collected::Collected;
@@ -61,6 +63,11 @@ pub(super) fn check(
     let mut dropped = Collected::default();
     let followed = root::follow(known.context, inode.blkno, inode.dinode.i_dx_root, &mut dropped);
     let Some(index) = followed else { return Signs::default() };
+    let bits = known.context.geometry().bpc_bits();
+    let blocks = |extent: &Extent| u64::from(extent.clusters) << bits;
+    if !index.extents.iter().all(|extent| enter(known, extent.blkno, blocks(extent))) {
+        return Signs::default();
+    }
     findings.extend(free_list::check(inode.blkno, &index, &expected));
     matching::check(known.context, inode.blkno, &index, expected, findings)
 }

@@ -128,7 +128,7 @@ fn walk(
     let mend = &|| None;
     let tree =
         TreeRoot { owner: dir, blkno, list, holds: Holds::Hashed, refcount_tree: None, mend };
-    let mut found = Collected::default();
+    let mut found = out.aside();
     let walked = extents::walk(context, &tree, &mut found, |_, extent| extents.push(extent));
     let (own, of_tree): (Vec<_>, Vec<_>) = std::mem::take(&mut found.findings)
         .into_iter()

@@ -1,0 +1,249 @@
+//! Volumes that claim more than there is: work and memory follow the device, not a number on it,
+//! and a signal ends all of it soon.
+//!
+//! What is counted is what is read, never how long it takes.
+
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ocfs2_cli::Interrupt;
+use ocfs2_format::dinode::Dinode;
+use ocfs2_fsck::{Context, Found, Observer, Options, Outcome, Pass, Stop, check};
+use ocfs2_testing::damage::{Base, Image};
+use ocfs2_testing::populate::{Tree, populate};
+use ocfs2_testing::{Run, Scratch, program};
+use ocfs2_volume::device::{CountingDevice, DeviceOptions, OverlayDevice, open};
+use ocfs2_volume::recovery::{RecoverOptions, Writes};
+use ocfs2_volume::{Device, Error, Volume, VolumeOptions};
+
+const MIB: u64 = 1 << 20;
+
+/// A small volume whose directories are in blocks.
+const IN_BLOCKS: Base = Base::Made(
+    &["-N", "1", "-b", "4096", "-C", "4096", "--fs-features=noinline-data,noindexed-dirs"],
+    "64M",
+);
+
+type Counting = Arc<CountingDevice<Arc<dyn Device>>>;
+
+/// The volume of an image, and what is read of it.
+fn counted(image: &Path) -> (Volume, Counting) {
+    let device = open(image, &DeviceOptions::default()).unwrap();
+    let device = Arc::new(CountingDevice::new(device));
+    (Volume::open(device.clone(), &VolumeOptions::default()).unwrap(), device)
+}
+
+/// How many findings there are by code; ends a check after so many.
+#[derive(Default)]
+struct Codes {
+    found: Vec<&'static str>,
+    text_bytes: usize,
+}
+
+impl Codes {
+    fn count(&self, code: &str) -> usize {
+        self.found.iter().filter(|found| **found == code).count()
+    }
+}
+
+impl Observer for Codes {
+    fn pass(&mut self, _: Pass, _: u64) {}
+
+    fn found(&mut self, found: Found<'_>) {
+        self.found.push(found.finding.code.name);
+        self.text_bytes += found.finding.text.len();
+    }
+}
+
+fn checked(volume: &Volume, interrupt: &Interrupt) -> (Result<Outcome, Stop>, Codes) {
+    let options = Options { threads: 4, ..Options::default() };
+    let mut codes = Codes::default();
+    let context = Context { volume, options: &options, interrupt };
+    let outcome = check(&context, &mut codes);
+    (outcome, codes)
+}
+
+/// Runs fsck.ocfs2, which has to end by itself and within 256 MiB.
+fn fsck(options: &str, image: &Path) -> i32 {
+    let limited = "ulimit -v 1000000; exec timeout 120 \"$0\" --threads 2 \"$1\" \"$2\"";
+    let run = Run::new("sh").args(["-c", limited]).arg(program("fsck.ocfs2")).arg(options);
+    let outcome = run.arg(image).output();
+    assert!([0, 1, 4, 5].contains(&outcome.status), "{outcome}");
+    outcome.status
+}
+
+#[test]
+fn a_directory_that_has_its_clusters_many_times_is_read_once() {
+    let image = IN_BLOCKS.image();
+    let system_dir = image.volume().superblock().s_system_dir_blkno;
+    let names = image.volume().superblock().s_max_slots;
+    image.alias(system_dir);
+    let (volume, device) = counted(image.path());
+    assert!(matches!(volume.system_file("none"), Err(Error::NotFound { .. })) || names > 0);
+    let bytes = device.counts().read_bytes;
+    assert!(bytes < 4 * MIB, "a name took {bytes} bytes");
+
+    let entries = volume.entries(&volume.system_dir().unwrap()).unwrap();
+    let repeated = entries.filter(|entry| matches!(entry, Err(Error::Repeated { .. }))).count();
+    assert!(repeated > 100, "{repeated}");
+    let bytes = device.counts().read_bytes - bytes;
+    assert!(bytes < 2 * 64 * MIB, "all names took {bytes} bytes");
+
+    let (volume, device) = counted(image.path());
+    let (outcome, codes) = checked(&volume, &Interrupt::default());
+    outcome.unwrap();
+    assert!(codes.found.len() < 3000, "{}", codes.found.len());
+    let bytes = device.counts().read_bytes;
+    assert!(bytes < 4 * 64 * MIB, "a check took {bytes} bytes");
+    assert_eq!(fsck("-fn", image.path()), 4);
+    fsck("-fy", image.path());
+}
+
+#[test]
+fn an_orphan_directory_that_has_its_clusters_many_times_is_recovered_once() {
+    let image = IN_BLOCKS.image();
+    image.alias(image.system("orphan_dir:0000").blkno);
+    let journal = image.system("journal:0000").blkno;
+    image.edit_dinode(journal, |dinode, _| {
+        let generation = dinode.journal_recovery_generation();
+        dinode.set_journal(Dinode::JOURNAL_DIRTY, generation);
+    });
+    let (volume, device) = counted(image.path());
+    let overlay = Arc::new(OverlayDevice::new(device.clone(), 4096));
+    let volume = volume.on(overlay.clone());
+    let recover = |interrupted: &dyn Fn() -> bool| {
+        let options = RecoverOptions { slots: &[0], writes: Writes::InPlace, time: 1, interrupted };
+        volume.recover(&overlay, &options)
+    };
+    let recovered = recover(&|| false);
+    assert!(recovered[0].error.is_some(), "{recovered:?}");
+    let bytes = device.counts().read_bytes;
+    assert!(bytes < 3 * 64 * MIB, "{bytes}");
+    assert_eq!(fsck("-fn", image.path()), 4);
+    fsck("-fy", image.path());
+}
+
+#[test]
+fn a_log_that_has_its_clusters_many_times_is_not_read() {
+    let image = IN_BLOCKS.image();
+    image.alias(image.system("journal:0000").blkno);
+    image.edit_journal(0, |superblock| {
+        (superblock.s_maxlen, superblock.s_start) = (u32::MAX, 1);
+    });
+    let (volume, device) = counted(image.path());
+    assert!(volume.replay(0).is_err());
+    let bytes = device.counts().read_bytes;
+    assert!(bytes < MIB, "{bytes}");
+}
+
+/// A volume with so many files of a cluster each.
+fn with_files(files: u32) -> Image {
+    let scratch = Scratch::new();
+    let path = scratch.join("files.img");
+    let image = std::fs::File::create(&path).unwrap();
+    image.set_len(128 * MIB).unwrap();
+    populate(&path, Tree { files, files_per_folder: files, indexed: true, aged: false });
+    Image::open(path, scratch)
+}
+
+#[test]
+fn extent_blocks_of_many_files_are_read_once() {
+    let image = with_files(400);
+    let leaves = 500;
+    image.share_tree(leaves);
+    let (volume, device) = counted(image.path());
+    let (outcome, codes) = checked(&volume, &Interrupt::default());
+    outcome.unwrap();
+    // Each is told once that its blocks are those of another one.
+    assert_eq!(codes.count("BLOCK_SHARED"), 399, "{}", codes.found.len());
+    let bytes = device.counts().read_bytes;
+    assert!(bytes < 64 * MIB, "{bytes}");
+    assert_eq!(fsck("-fn", image.path()), 4);
+}
+
+#[test]
+fn what_is_said_of_files_that_have_one_cluster_follows_their_number() {
+    let image = with_files(2000);
+    image.share_cluster();
+    let (volume, _) = counted(image.path());
+    let (outcome, codes) = checked(&volume, &Interrupt::default());
+    outcome.unwrap();
+    let shared = codes.found.iter().filter(|code| code.starts_with("DUP_CLUSTERS")).count();
+    assert_eq!(shared, 2000);
+    assert!(codes.text_bytes < 2000 * 300, "{}", codes.text_bytes);
+    assert_eq!(fsck("-fy", image.path()), 1);
+    assert_eq!(fsck("-fn", image.path()), 0);
+}
+
+/// A device on which a signal comes at a certain read, and which counts those behind it.
+struct Interrupting {
+    inner: Arc<dyn Device>,
+    interrupt: Interrupt,
+    at: u64,
+    reads: AtomicU64,
+    bytes_behind: AtomicU64,
+}
+
+impl Device for Interrupting {
+    fn size_bytes(&self) -> u64 {
+        self.inner.size_bytes()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let number = self.reads.fetch_add(1, Ordering::Relaxed);
+        if number >= self.at {
+            self.interrupt.request();
+            self.bytes_behind.fetch_add(buf.len() as u64, Ordering::Relaxed);
+        }
+        self.inner.read_at(buf, offset)
+    }
+
+    fn write_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn zero(&self, _: u64, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn discard(&self, _: u64, _: u64) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_signal_ends_a_check_wherever_it_comes() {
+    let image = with_files(400);
+    image.share_tree(500);
+    image.alias(image.inode("/many/folder-0000").blkno);
+    let inner = open(image.path(), &DeviceOptions::default()).unwrap();
+    let reads = {
+        let (volume, device) = counted(image.path());
+        checked(&volume, &Interrupt::default()).0.unwrap();
+        device.counts().reads
+    };
+    for part in 1..8 {
+        let interrupt = Interrupt::default();
+        let device = Arc::new(Interrupting {
+            inner: inner.clone(),
+            interrupt: interrupt.clone(),
+            at: reads * part / 8,
+            reads: AtomicU64::new(0),
+            bytes_behind: AtomicU64::new(0),
+        });
+        let volume = Volume::open(device.clone(), &VolumeOptions::default()).unwrap();
+        let (outcome, _) = checked(&volume, &interrupt);
+        assert!(outcome.is_err(), "it goes on after read {}", device.at);
+        let bytes = device.bytes_behind.load(Ordering::Relaxed);
+        // What each thread has begun.
+        assert!(bytes < 24 * MIB, "{bytes} bytes after read {}", device.at);
+    }
+}
