@@ -246,6 +246,10 @@ impl Kernel for FakeKernel {
         Ok(())
     }
 
+    fn mount_dlmfs(&self, folder: &str) -> io::Result<()> {
+        self.change(folder, format!("mount ocfs2_dlmfs {folder}"))
+    }
+
     fn host_name(&self) -> String {
         self.host.clone()
     }

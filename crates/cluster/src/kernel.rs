@@ -50,6 +50,12 @@ pub trait Kernel {
     /// The kernel refuses.
     fn mount_configfs(&self) -> io::Result<()>;
 
+    /// Mounts dlmfs on `folder`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn mount_dlmfs(&self, folder: &str) -> io::Result<()>;
+
     /// The name of this host.
     fn host_name(&self) -> String;
 }
@@ -129,6 +135,13 @@ impl Kernel for RunningKernel {
         use rustix::mount::{MountFlags, mount};
         let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         Ok(mount("configfs", self.at("sys/kernel/config"), "configfs", flags, None)?)
+    }
+
+    fn mount_dlmfs(&self, folder: &str) -> io::Result<()> {
+        use rustix::mount::{MountFlags, mount};
+        fs::create_dir_all(folder)?;
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        Ok(mount("ocfs2_dlmfs", folder, "ocfs2_dlmfs", flags, None)?)
     }
 
     fn host_name(&self) -> String {

@@ -9,6 +9,7 @@
 mod compare;
 mod conf;
 mod conf_file;
+pub mod domain;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 mod kernel;

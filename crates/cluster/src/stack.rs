@@ -101,7 +101,7 @@ pub fn load(kernel: &dyn Kernel, stack: &str) -> Result<(), StackError> {
     Ok(())
 }
 
-fn module(kernel: &dyn Kernel, module: &'static str) -> Result<(), StackError> {
+pub(crate) fn module(kernel: &dyn Kernel, module: &'static str) -> Result<(), StackError> {
     kernel.load_module(module).map_err(|why| StackError::Module { module, why })
 }
 

@@ -7,7 +7,9 @@ use ocfs2_cli::Interrupt;
 use ocfs2_cluster::{NodeNames, Sources};
 use ocfs2_format::superblock::Stack;
 use ocfs2_mounted::GlobalRegions;
-use ocfs2_volume::usage::{Clock, SampleOptions, State, SystemClock, Unknown, Usage};
+use ocfs2_volume::usage::{
+    Clock, Evidence, SampleOptions, SlotUse, State, SystemClock, Unknown, Usage,
+};
 use ocfs2_volume::{Device, Error, Volume};
 
 /// The nodes that hold slots or are about to.
@@ -65,6 +67,24 @@ impl Users {
         let shared = shared.as_ref().map(|(device, region)| (device as &dyn Device, *region));
         let usage = Usage::of_volume(volume, shared, &options, &clock)?;
         let names = NodeNames::find(&sources, cluster.as_deref());
+        Ok(Self::new(&usage, |node| names.get(node), SystemTime::now()))
+    }
+
+    /// Of a volume whose cluster lock is held: whoever holds a slot has crashed.
+    ///
+    /// # Errors
+    /// The slot map cannot be read.
+    pub fn locked_out(volume: &Volume) -> Result<Self, Error> {
+        let cluster = volume.superblock().cluster_info().map(|info| info.cluster());
+        let names = NodeNames::find(&Sources::default(), cluster.as_deref());
+        let crashed = State::Crashed { last_beat: None, evidence: Evidence::Stopped };
+        let slots = volume.taken_slots()?.into_iter();
+        let slots = slots.map(|taken| SlotUse {
+            slot: taken.slot,
+            node: taken.node,
+            state: crashed.clone(),
+        });
+        let usage = Usage { slots: slots.collect(), ..Usage::default() };
         Ok(Self::new(&usage, |node| names.get(node), SystemTime::now()))
     }
 
@@ -170,7 +190,6 @@ impl Clock for InterruptedClock<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ocfs2_volume::usage::{Evidence, SlotUse};
 
     fn users(states: Vec<State>) -> Users {
         let slots = (0..).zip(states);

@@ -2,6 +2,7 @@
 
 mod answers;
 mod layers;
+mod lock;
 mod losses;
 mod mark;
 mod repairs;
@@ -15,6 +16,7 @@ use anyhow::{Context as _, Result, bail};
 use ocfs2_cli::encode::json_path;
 use ocfs2_cli::{Interrupt, Interrupted, Status, causes, print_error, print_warning, shown};
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, Stack};
+use ocfs2_users::lock::ClusterLock;
 use ocfs2_volume::device::CountingDevice;
 use ocfs2_volume::device::holders::Holder;
 use ocfs2_volume::find::resolve;
@@ -148,7 +150,7 @@ impl<'a> Run<'a> {
 
         let source = self.source(&device, &interrupt)?;
         let volume = source.open(&device)?;
-        let users = self.users(&volume, &interrupt)?;
+        let (users, lock) = self.users_and_lock(&volume, &interrupt)?;
         interrupt.check()?;
         self.refuse_as_if_written(&opened.holders)?;
         for holder in &opened.holders {
@@ -168,7 +170,7 @@ impl<'a> Run<'a> {
         }
         self.report.show(&Record::Volume(VolumeRecord::new(&volume)));
         let mut gate = match self.writes() {
-            true => Some(self.gate(&volume, &users)?),
+            true => Some(self.gate(&volume, &users, lock)?),
             false => None,
         };
         self.ask_consent(&users, &interrupt)?;
@@ -207,11 +209,14 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What everything that is written goes through. A lock on the cluster has to be taken
-    /// before `users` were looked for, and is handed to it.
-    fn gate(&self, volume: &Volume, users: &Users) -> Result<Gate> {
+    /// What everything that is written goes through. It holds `lock` until after the last write.
+    fn gate(&self, volume: &Volume, users: &Users, lock: Option<ClusterLock>) -> Result<Gate> {
         let gate = Gate::of_volume(volume, &users.usage);
-        Ok(gate.context("the superblock can not be read again")?.at(&self.cli.device))
+        let gate = gate.context("the superblock cannot be read again")?.at(&self.cli.device);
+        Ok(match lock {
+            Some(lock) => gate.holding(Box::new(lock)),
+            None => gate,
+        })
     }
 
     /// How to open the volume.
@@ -254,9 +259,12 @@ impl<'a> Run<'a> {
         Ok(other)
     }
 
-    fn users(&self, volume: &Volume, interrupt: &Interrupt) -> Result<Users> {
-        let repairs = self.cli.mode().repairs();
-        let users = match Users::find(volume, repairs, interrupt) {
+    fn users(&self, volume: &Volume, is_locked: bool, interrupt: &Interrupt) -> Result<Users> {
+        let found = match is_locked {
+            true => Users::locked_out(volume),
+            false => Users::find(volume, self.cli.mode().repairs(), interrupt),
+        };
+        let users = match found {
             Ok(users) => users,
             // Nobody but this machine uses it; what can not be read is for the check to tell.
             Err(_) if volume.superblock().stack() == Stack::Local => Users::default(),

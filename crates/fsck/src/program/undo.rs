@@ -83,8 +83,8 @@ impl Run<'_> {
         if found != expected {
             bail!("is another volume: its UUID is {found}, that of the undo file {expected}");
         }
-        let users = self.users(&volume, interrupt)?;
-        let gate = self.gate(&volume, &users)?;
+        let (users, lock) = self.users_and_lock(&volume, interrupt)?;
+        let gate = self.gate(&volume, &users, lock)?;
         self.ask_consent(&users, interrupt)?;
         Ok(gate)
     }

@@ -1,0 +1,162 @@
+//! Locks of a DLM domain by dlmfs, the file interface of the o2cb stack.
+//!
+//! A folder is a domain, a file in it a lock that is held while the file is open: for writing
+//! exclusively, for reading shared. `O_NONBLOCK` makes it a try.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
+
+use crate::{Kernel, StackError, stack};
+
+/// Where the C tools mount dlmfs, and where this program does if nobody has.
+const MOUNT_POINT: &str = "/dlm";
+
+/// A lock was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum DomainError {
+    /// The kernel has no dlmfs.
+    #[error(transparent)]
+    Stack(#[from] StackError),
+    /// It has, and it cannot be mounted.
+    #[error("mounting ocfs2_dlmfs on {MOUNT_POINT}: {0}")]
+    Mount(io::Error),
+    /// The nodes of the domain cannot be reached, or this node does not beat.
+    #[error("joining the lock domain {name}: {cause}")]
+    Join {
+        /// The domain.
+        name: String,
+        /// What the kernel says.
+        cause: io::Error,
+    },
+    /// The kernel's lock manager refuses.
+    #[error("lock {name}: {cause}")]
+    Lock {
+        /// The lock.
+        name: String,
+        /// What the kernel says.
+        cause: io::Error,
+    },
+}
+
+/// A domain this host has joined; dropping it leaves the domain.
+#[derive(Debug)]
+pub struct Domain {
+    folder: PathBuf,
+}
+
+/// A lock, held until this is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+/// The folder dlmfs is mounted on; it is mounted if it was not.
+///
+/// # Errors
+/// [`DomainError::Stack`], [`DomainError::Mount`].
+pub fn dlmfs(kernel: &dyn Kernel) -> Result<PathBuf, DomainError> {
+    if let Some(folder) = mounted(kernel) {
+        return Ok(folder);
+    }
+    let supported = |kernel: &dyn Kernel| {
+        let types = kernel.read("proc/filesystems").unwrap_or_default();
+        types.lines().any(|line| line.split_whitespace().last() == Some("ocfs2_dlmfs"))
+    };
+    if !supported(kernel) {
+        stack::module(kernel, "ocfs2_dlmfs")?;
+    }
+    kernel.mount_dlmfs(MOUNT_POINT).map_err(DomainError::Mount)?;
+    Ok(MOUNT_POINT.into())
+}
+
+fn mounted(kernel: &dyn Kernel) -> Option<PathBuf> {
+    let mounts = kernel.read("proc/mounts").unwrap_or_default();
+    mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let (folder, kind) = (fields.next()?, fields.next()?);
+        (kind == "ocfs2_dlmfs").then(|| folder.into())
+    })
+}
+
+impl Domain {
+    /// Joins the domain `name`, the UUID of a volume as 32 upper-case digits, which takes the
+    /// heartbeat of this node in the volume's region. `dlmfs` is what [`dlmfs`] gives.
+    ///
+    /// # Errors
+    /// [`DomainError::Join`].
+    pub fn join(dlmfs: &Path, name: &str) -> Result<Self, DomainError> {
+        let folder = dlmfs.join(name);
+        match fs::create_dir(&folder) {
+            Ok(()) => Ok(Self { folder }),
+            // A program that was killed has left it, or another one uses it: both may.
+            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(Self { folder }),
+            Err(cause) => Err(DomainError::Join { name: name.to_owned(), cause }),
+        }
+    }
+
+    /// Takes a lock exclusively if no other node holds it; `None` if one does.
+    ///
+    /// # Errors
+    /// [`DomainError::Lock`].
+    pub fn try_exclusive(&self, name: &str) -> Result<Option<Lock>, DomainError> {
+        let path = self.folder.join(name);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match open(&path, flags, Mode::RUSR | Mode::WUSR) {
+            Ok(file) => Ok(Some(Lock { path, file: Some(file.into()) })),
+            Err(Errno::TXTBSY) => Ok(None),
+            Err(cause) => Err(DomainError::Lock { name: name.to_owned(), cause: cause.into() }),
+        }
+    }
+}
+
+impl Drop for Domain {
+    fn drop(&mut self) {
+        // Refused while another program of this host uses the domain, which leaves it then.
+        let _ = fs::remove_dir(&self.folder);
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.file.take();
+        // Only the file: nodes that wait for the lock get it.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::FakeKernel;
+
+    #[test]
+    fn dlmfs_is_found_or_mounted() {
+        let kernel = FakeKernel::new("a");
+        kernel.put("proc/mounts", Some("none /sys/dlm ocfs2_dlmfs rw 0 0\n"));
+        assert_eq!(dlmfs(&kernel).unwrap(), Path::new("/sys/dlm"));
+        kernel.put("proc/mounts", Some("/dev/sda1 / ext4 rw 0 0\n"));
+        let err = dlmfs(&kernel).unwrap_err().to_string();
+        assert!(err.contains("ocfs2_dlmfs"), "{err}");
+        kernel.put("proc/filesystems", Some("nodev\tocfs2_dlmfs\n"));
+        assert_eq!(dlmfs(&kernel).unwrap(), Path::new("/dlm"));
+        assert_eq!(kernel.take_log(), ["mount ocfs2_dlmfs /dlm"]);
+    }
+
+    #[test]
+    fn nothing_is_left_in_a_domain_when_it_is_left() {
+        let root = tempfile::tempdir().unwrap();
+        let domain = Domain::join(root.path(), "ABC").unwrap();
+        let lock = domain.try_exclusive("S1").unwrap().unwrap();
+        assert!(root.path().join("ABC/S1").exists());
+        drop(lock);
+        drop(domain);
+        assert!(!root.path().join("ABC").exists());
+        let err = Domain::join(&root.path().join("none"), "ABC").unwrap_err().to_string();
+        assert!(err.starts_with("joining the lock domain ABC: "), "{err}");
+    }
+}
