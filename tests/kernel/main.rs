@@ -8,6 +8,7 @@ mod filled;
 mod fixtures;
 mod gate;
 mod lab;
+mod lock;
 mod mounted;
 mod names;
 mod recovery;

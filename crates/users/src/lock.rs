@@ -19,7 +19,7 @@ use ocfs2_cluster::{
 };
 use ocfs2_format::Blkno;
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, Stack};
-use ocfs2_volume::Volume;
+use ocfs2_volume::{Volume, gate};
 
 /// What keeps other nodes from a volume.
 #[derive(Debug)]
@@ -111,6 +111,13 @@ impl fmt::Debug for ClusterLock {
     }
 }
 
+impl gate::Lock for ClusterLock {
+    /// Always held: a node that loses the cluster is reset by its kernel.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
 impl ClusterLock {
     /// The number of this host in the cluster: it beats on the volume while the lock is held.
     pub fn node(&self) -> u32 {
@@ -134,14 +141,19 @@ impl Default for Host {
     }
 }
 
-/// Takes the cluster's lock on the volume of the device `path`, where its cluster runs on this
-/// host. It takes some seconds, for a node is believed only when it has beaten for a while.
+/// Takes the cluster's lock on the volume of the device `path`, or of a partition on it, where its
+/// cluster runs on this host. It takes some seconds, for a node is believed only when it has beaten for a while.
 ///
 /// # Errors
 /// [`LockError`]: a node uses the volume, or that cannot be ruled out.
-pub fn take<K>(volume: &Volume, path: &Path, host: Host<K>) -> Result<Protection, LockError>
+pub fn take<K>(
+    volume: &Volume,
+    path: &Path,
+    partition: Option<u32>,
+    host: Host<K>,
+) -> Result<Protection, LockError>
 where
-    K: Kernel + Clone + 'static,
+    K: Kernel + Clone + Send + Sync + 'static,
 {
     let superblock = volume.superblock();
     let global = match superblock.stack() {
@@ -160,6 +172,9 @@ where
     };
     if !metadata.file_type().is_block_device() {
         return Ok(Protection::None(Reason::NotShared));
+    }
+    if partition.is_some() {
+        return Ok(Protection::None(Reason::Partition));
     }
     let is_o2cb = stack::current(&host.kernel).as_deref() == Some(stack::O2CB);
     let online = Online::find(&host.kernel).filter(|_| is_o2cb);
@@ -200,7 +215,7 @@ fn name(kind: char, blkno: Blkno, generation: u32) -> String {
 
 /// The heartbeat of this host on the volume, until this is dropped.
 struct Beating {
-    kernel: Box<dyn Kernel>,
+    kernel: Box<dyn Kernel + Send + Sync>,
     references: References,
     cluster: String,
     region: String,
@@ -215,7 +230,7 @@ impl Drop for Beating {
     }
 }
 
-fn beat<K: Kernel + Clone + 'static>(
+fn beat<K: Kernel + Clone + Send + Sync + 'static>(
     volume: &Volume,
     path: &Path,
     host: &Host<K>,

@@ -1,24 +1,40 @@
 //! The cluster's lock, held from before the slot map is read until after the last write.
 
 use anyhow::{Context as _, Result};
-use ocfs2_users::lock::{ClusterLock, Host, Protection, Reason, take};
+use ocfs2_cli::Interrupt;
+use ocfs2_users::lock::{ClusterLock, Host, LockError, Protection, Reason, take};
 use ocfs2_volume::Volume;
 
 use super::Run;
+use crate::users::Users;
 
 impl Run<'_> {
-    /// Keeps all nodes from the volume, where its cluster runs on this host; otherwise says why
-    /// other nodes are only watched.
-    pub(super) fn lock(&mut self, volume: &Volume) -> Result<Option<ClusterLock>> {
+    /// Keeps all nodes from the volume, where its cluster runs on this host, and then finds out who
+    /// uses it.
+    pub(super) fn users_and_lock(
+        &mut self,
+        volume: &Volume,
+        interrupt: &Interrupt,
+    ) -> Result<(Users, Option<ClusterLock>)> {
+        let (lock, refused) = match self.lock(volume) {
+            Ok(lock) => (lock, None),
+            // The heartbeat says which node that is.
+            Err(err @ (LockError::Mounted { .. } | LockError::SuperLock)) => (None, Some(err)),
+            Err(err) => return Err(err).context("-n checks without writing, -F takes no lock"),
+        };
+        let users = self.users(volume, lock.is_some(), interrupt)?;
+        match refused {
+            Some(err) if users.live.is_empty() => Err(err.into()),
+            _ => Ok((users, lock)),
+        }
+    }
+
+    /// Takes the lock, or says why other nodes are only watched.
+    fn lock(&mut self, volume: &Volume) -> Result<Option<ClusterLock>, LockError> {
         if !self.writes() || self.cli.ignore_nodes {
             return Ok(None);
         }
-        let protection = match self.cli.partition {
-            Some(_) => Protection::None(Reason::Partition),
-            None => take(volume, &self.cli.device, Host::default())
-                .context("-n checks it without writing, -F takes no lock")?,
-        };
-        match protection {
+        match take(volume, &self.cli.device, self.cli.partition, Host::default())? {
             Protection::Locked(lock) => Ok(Some(*lock)),
             Protection::None(Reason::NotShared) => Ok(None),
             Protection::None(why) => {

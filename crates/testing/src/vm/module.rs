@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 
 /// Needed, unless the kernel has them built in.
-const NEEDED: [&str; 9] = [
+const NEEDED: [&str; 10] = [
     "virtio_pci",
     "virtio_blk",
     "virtio_console",
@@ -18,6 +18,7 @@ const NEEDED: [&str; 9] = [
     "configfs",
     "ocfs2",
     "ocfs2_stack_o2cb",
+    "ocfs2_dlmfs",
 ];
 
 /// The journal asks for this one by what it does, not by its name. Newer kernels do without.

@@ -135,10 +135,12 @@ impl Gate {
         self
     }
 
-    /// Holds `lock`, which was taken before the volume was looked at.
+    /// Holds `lock`, which was taken before the volume was looked at. Heartbeats say nothing then:
+    /// this node beats because of the lock, and others do while they wait for it to mount.
     #[must_use]
     pub fn holding(mut self, lock: Box<dyn Lock>) -> Self {
         self.lock = Some(lock);
+        self.lock_seen().ignore_beats();
         self
     }
 
