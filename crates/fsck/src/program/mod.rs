@@ -260,9 +260,10 @@ impl<'a> Run<'a> {
     }
 
     fn users(&self, volume: &Volume, is_locked: bool, interrupt: &Interrupt) -> Result<Users> {
+        let repairs = self.cli.mode().repairs();
         let found = match is_locked {
             true => Users::locked_out(volume),
-            false => Users::find(volume, self.cli.mode().repairs(), interrupt),
+            false => Users::find(volume, repairs, interrupt),
         };
         let users = match found {
             Ok(users) => users,
