@@ -17,7 +17,7 @@ use crate::cli::Mode;
 use crate::codes::journals;
 use crate::repair::Terms;
 use crate::repair::commit::{Written, commit};
-use crate::repair::plan::{Judge, MAX_ROUNDS, Plan, PlanError, plan};
+use crate::repair::plan::{Judge, Plan, PlanError, plan};
 use crate::report::{FindingOutcome, FindingRecord, ProgressOut, Summary, WrittenRecord};
 use crate::start::{SystemFile, tops};
 use crate::target::Source;
@@ -143,7 +143,8 @@ impl Run<'_> {
         }
         if plan.gave_up {
             self.report.note(&format!(
-                "After {MAX_ROUNDS} rounds of repairs there is still something to repair."
+                "After {} rounds of repairs there is still something to repair.",
+                plan.rounds.saturating_sub(1)
             ));
         }
         Ok(plan)

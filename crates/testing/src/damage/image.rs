@@ -53,6 +53,11 @@ impl Image {
                 path
             }
         };
+        Self::at(path, scratch)
+    }
+
+    /// The image at `path`, in a folder that is removed with it.
+    pub fn at(path: PathBuf, scratch: Scratch) -> Self {
         let device = open(&path, &DeviceOptions::default()).unwrap();
         let volume = Volume::open(device, &VolumeOptions::default()).unwrap();
         let file = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
