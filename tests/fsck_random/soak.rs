@@ -242,7 +242,7 @@ impl Endings {
         let all: u64 = counts.values().map(|(count, _)| count).sum();
         let mut out = String::new();
         let mut kinds: BTreeMap<&str, (u64, Vec<u64>)> = BTreeMap::new();
-        let mut never = (0, Vec::new());
+        let mut never = 0;
         for (ending, (count, seeds)) in counts.iter() {
             let what = match ending {
                 Ending::Clean(0) => "nothing to repair".to_owned(),
@@ -250,8 +250,7 @@ impl Endings {
                 Ending::Short => "device too short".to_owned(),
                 Ending::Refused => "no superblock".to_owned(),
                 Ending::Left(left) => {
-                    never.0 += count;
-                    never.1.extend(seeds);
+                    never += count;
                     for kind in left {
                         let entry = kinds.entry(kind).or_default();
                         entry.0 += count;
@@ -260,10 +259,10 @@ impl Endings {
                     continue;
                 }
             };
-            let shown = if matches!(ending, Ending::Clean(0 | 1)) { &[][..] } else { seeds };
+            let shown: &[u64] = if matches!(ending, Ending::Clean(0 | 1)) { &[] } else { seeds };
             let _ = writeln!(out, "{count:>8} of {all}: {what} {shown:?}");
         }
-        let _ = writeln!(out, "{:>8} of {all}: never clean", never.0);
+        let _ = writeln!(out, "{never:>8} of {all}: never clean");
         let mut kinds: Vec<_> = kinds.into_iter().collect();
         kinds.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
         for (kind, (count, mut seeds)) in kinds {
