@@ -51,11 +51,24 @@ impl Base {
 
     /// A damaged copy in a file.
     pub fn damaged(&self, seed: u64, scratch: &Scratch) -> (PathBuf, Damage) {
+        self.damaged_by(scratch, |device| self.metadata.damage(seed, device))
+    }
+
+    /// The same with much damage.
+    pub fn damaged_much(&self, seed: u64, scratch: &Scratch) -> (PathBuf, Damage) {
+        self.damaged_by(scratch, |device| self.metadata.damage_much(seed, device))
+    }
+
+    fn damaged_by(
+        &self,
+        scratch: &Scratch,
+        damage: impl FnOnce(&dyn Device) -> Damage,
+    ) -> (PathBuf, Damage) {
         let path = fixture_copy(self.name, scratch);
         let damage = {
             let options = DeviceOptions { write: true, ..Default::default() };
             let device = open(&path, &options).unwrap();
-            let damage = self.metadata.damage(seed, &*device);
+            let damage = damage(&*device);
             device.flush().unwrap();
             damage
         };
@@ -151,6 +164,8 @@ pub fn run_all(
         Ok(seed) => seed.parse().unwrap()..seed.parse::<u64>().unwrap() + 1,
         Err(_) => seeds,
     };
+    let threads = env::var("OCFS2_SOAK_THREADS").ok().and_then(|threads| threads.parse().ok());
+    let threads = threads.unwrap_or(thread::available_parallelism().map_or(4, usize::from));
     let next = AtomicU64::new(seeds.start);
     let running = Running::default();
     let done = AtomicBool::new(false);
@@ -158,7 +173,7 @@ pub fn run_all(
     let failures = Mutex::new(Vec::new());
     thread::scope(|scope| {
         scope.spawn(|| watch(&running, &done));
-        let workers: Vec<_> = (0..thread::available_parallelism().map_or(4, usize::from))
+        let workers: Vec<_> = (0..threads)
             .map(|_| {
                 scope.spawn(|| {
                     loop {

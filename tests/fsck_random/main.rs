@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 mod cases;
 mod find;
 mod repair;
+mod soak;
 
 use cases::{Base, End, run_all};
 use find::{by_program, in_process};
 use repair::in_one_run;
+use soak::{Endings, ending};
 
 /// Cases of the ordinary tests that are run within this process, and by the program.
 const CASES: u64 = 2400;
@@ -67,10 +69,19 @@ fn soak() {
     let number = |name: &str| env::var(name).ok().map(|number| number.parse::<u64>().unwrap());
     let seconds = number("OCFS2_SOAK_SECONDS").unwrap_or(60);
     let start = number("OCFS2_SOAK_START").unwrap_or(2_000_000);
-    let until = Instant::now() + Duration::from_secs(seconds);
-    let bases = Base::all();
-    run_all(start..u64::MAX, Some(until), |seed| match seed % 64 {
-        0 => by_program(&bases, seed),
-        _ => in_process(&bases, seed),
+    let cases = number("OCFS2_SOAK_CASES").unwrap_or(u64::MAX - start);
+    let only: Vec<u64> = env::var("OCFS2_SOAK_SEEDS").map_or(Vec::new(), |seeds| {
+        seeds.split_whitespace().map(|seed| seed.parse().unwrap()).collect()
     });
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let mut bases = Base::all();
+    bases.retain(|base| base.name != "clean-1m-global");
+    let endings = Endings::default();
+    let seeds = if only.is_empty() { start..start + cases } else { 0..only.len() as u64 };
+    run_all(seeds, Some(until), |seed| {
+        let seed = only.get(seed as usize).copied().unwrap_or(seed);
+        endings.add(seed, ending(&bases, seed)?);
+        Ok(End::Found)
+    });
+    println!("{}", endings.table());
 }

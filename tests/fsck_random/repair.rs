@@ -19,11 +19,7 @@ pub fn in_one_run(bases: &[Base], seed: u64) -> Result<End, String> {
     let scratch = Scratch::new();
     let (path, damage) = base.damaged(seed, &scratch);
     let told = Story(base, seed, &damage).tell();
-    let fsck = |options: &str| -> Outcome {
-        let limited = "ulimit -v 4000000; exec timeout -k 1 60 \"$0\" \"$1\" -F \"$2\"";
-        let run = Run::new("sh").args(["-c", limited]).arg(program("fsck.ocfs2"));
-        run.arg(options).arg(&path).timeout(2 * LIMIT).output()
-    };
+    let fsck = |options: &str| fsck(&path, options);
     let lines = |outcome: &Outcome| {
         let lines = outcome.stdout.lines().filter(|line| line.starts_with('['));
         lines.take(10).collect::<Vec<_>>().join("\n    ")
@@ -75,6 +71,13 @@ pub fn in_one_run(bases: &[Base], seed: u64) -> Result<End, String> {
         }
     }
     Ok(if repaired.status == 0 { End::Sound } else { End::Repaired })
+}
+
+/// Runs the program with little memory.
+pub fn fsck(image: &Path, options: &str) -> Outcome {
+    let limited = "ulimit -v 4000000; exec timeout -k 1 60 \"$0\" \"$1\" -F \"$2\"";
+    let run = Run::new("sh").args(["-c", limited]).arg(program("fsck.ocfs2"));
+    run.arg(options).arg(image).timeout(2 * LIMIT).output()
 }
 
 /// Whether a file has a cluster in two places.

@@ -182,11 +182,7 @@ fn json_safe(json: String) -> String {
 pub fn caret(bytes: impl AsRef<[u8]>, quoted: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     for &byte in bytes.as_ref() {
-        if quoted.contains(&byte) {
-            out.extend([b'\\', byte]);
-        } else {
-            caret_byte(byte, &mut out);
-        }
+        caret_byte(byte, quoted, &mut out);
     }
     out
 }
@@ -199,22 +195,24 @@ pub fn value(bytes: impl AsRef<[u8]>) -> Vec<u8> {
             let mut buf = [0; 4];
             let utf8 = c.encode_utf8(&mut buf).as_bytes();
             if is_unsafe(c) {
-                utf8.iter().for_each(|byte| caret_byte(*byte, &mut out));
+                utf8.iter().for_each(|byte| caret_byte(*byte, b"", &mut out));
             } else {
                 out.extend_from_slice(utf8);
             }
         }
-        chunk.invalid().iter().for_each(|byte| caret_byte(*byte, &mut out));
+        chunk.invalid().iter().for_each(|byte| caret_byte(*byte, b"", &mut out));
     }
     out
 }
 
-fn caret_byte(byte: u8, out: &mut Vec<u8>) {
+/// As util-linux has it, the backslash stands behind `M-`, too.
+fn caret_byte(byte: u8, quoted: &[u8], out: &mut Vec<u8>) {
     if byte >= 0x80 {
         out.extend_from_slice(b"M-");
     }
     match byte & 0x7f {
         ascii if ascii < 0x20 || ascii == 0x7f => out.extend([b'^', ascii ^ 0x40]),
+        ascii if quoted.contains(&ascii) => out.extend([b'\\', ascii]),
         ascii => out.push(ascii),
     }
 }
@@ -320,6 +318,7 @@ mod tests {
     #[test]
     fn blkid_prints_one_line_a_value() {
         let plain = b"a\"\x1b[2J\x7f\xff\x80\xc3\xa4\xc2\x9b";
+        assert_eq!(caret("ü", b"<"), b"M-CM-\\<");
         assert_eq!(caret(plain, b"\"\\"), b"a\\\"^[[2J^?M-^?M-^@M-CM-$M-BM-^[");
         assert_eq!(value(HOSTILE), "a^JID=x^M^[[2J^?M-BM-^[M-^?M-bM-^@M-.ä \\z".as_bytes());
     }

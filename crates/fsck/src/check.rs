@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::chains::Taken;
 use crate::clusters::ClusterSet;
 use crate::codes::general;
 use crate::collected::{BlockClaim, Collected, SharedClaim, Totals, TreeUser};
@@ -42,6 +43,11 @@ pub(crate) struct State<'o> {
     /// Groups of the global bitmap in which only the first cluster is in use, as far as that is
     /// known: after pass 0.
     pub unused_groups: ClusterSet,
+    /// What of the global bitmap waits until others have left its place: after pass 1.
+    pub taken: Taken,
+    /// What is wrong with what has its place on every volume, with the cluster: until it is known
+    /// who else claims that.
+    pub fixed: Vec<(u32, Finding)>,
     /// Whether groups of inodes or of other metadata are lost: after pass 0.
     pub lost_groups: bool,
     /// Whether something could not be read that may use clusters or blocks.
@@ -79,6 +85,8 @@ impl<'o> State<'o> {
             suballocs: Suballocs::default(),
             unknown_groups: HashSet::new(),
             unused_groups: ClusterSet::default(),
+            taken: Taken::default(),
+            fixed: Vec::new(),
             lost_groups: false,
             incomplete: false,
             inodes: InodeTable::default(),
@@ -209,6 +217,7 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
     scanned?;
     let unsettled = refcounts::check(context, &mut state)?;
     bitmaps::check(context, &mut state)?;
+    shared_clusters::fixed_places(&mut state);
     shared_clusters::check(context, &mut state, &unsettled)?;
 
     let directories = directories::check(context, &mut state)?;

@@ -6,10 +6,11 @@ use anyhow::Result;
 use ocfs2_format::{Blkno, BlockSize};
 use ocfs2_volume::device::holders::{Holder, holders};
 use ocfs2_volume::device::{Caching, DeviceOptions, OpenCause, open};
-use ocfs2_volume::open::Backup;
+use ocfs2_volume::open::{Backup, SuperblockProblem};
 use ocfs2_volume::{Device, OpenVolumeError, SuperblockAt, Volume, VolumeOptions};
 
 use crate::cli::Cli;
+use crate::start::tops;
 
 /// A device, and who on this machine has the volume mounted or otherwise in use.
 pub(crate) struct Opened {
@@ -99,6 +100,19 @@ impl Source {
             }
         }
         Err(first.unwrap_or(OpenVolumeError::NotOcfs2 { backups: Vec::new() }))
+    }
+
+    /// Another way, where there is no backup and nothing but the checksum of the superblock is
+    /// wrong: what it says of the volume is so.
+    pub fn by_contents(&self, device: &Arc<dyn Device>, err: &OpenVolumeError) -> Option<Self> {
+        let OpenVolumeError::Damaged { problem: SuperblockProblem::Checksum { .. }, .. } = err
+        else {
+            return None;
+        };
+        let options = VolumeOptions { any_checksum: true, ..self.options };
+        let other = Self { options, ..self.clone() };
+        let agrees = other.open(device).is_ok_and(|volume| tops::agrees(&volume));
+        agrees.then_some(other)
     }
 
     /// Another way, where the superblock could not be used because of `err`: by the first

@@ -33,6 +33,9 @@ pub struct VolumeOptions {
     /// A device that ends before the volume does is good enough; what is missing will be
     /// errors when it is read.
     pub allow_short: bool,
+    /// A superblock whose checksum does not hold is taken as it is, if all else that is known of
+    /// superblocks holds: for programs that compare it with the volume.
+    pub any_checksum: bool,
 }
 
 /// Which superblock a volume is opened by.
@@ -62,6 +65,9 @@ pub struct FoundSuperblock {
     pub block_size: BlockSize,
     /// The bit that was wrong and could be corrected by the block check.
     pub corrected_bit: Option<usize>,
+    /// The checksum stored and the one computed, where these differ; only with
+    /// [`VolumeOptions::any_checksum`].
+    pub wrong_checksum: Option<(u32, u32)>,
 }
 
 /// A backup superblock by which the volume can be opened.
@@ -239,7 +245,7 @@ pub fn find_superblock(
     };
     let mut worst = SuperblockProblem::Missing;
     for (blkno, size) in candidates {
-        match read_superblock(device, blkno, size) {
+        match read_superblock(device, blkno, size, options.any_checksum) {
             Ok(found) => return Ok(found),
             // What is here is the superblock of this block size. Another one further on
             // would be a leftover.
@@ -282,9 +288,11 @@ pub fn backups(device: &dyn Device) -> Vec<Backup> {
     let places = (1..).zip(BACKUP_OFFSETS).take_while(|(_, at)| *at < device.size_bytes());
     let good = places.filter_map(|(number, offset)| {
         let found = BlockSize::ALL.into_iter().find_map(|size| {
-            read_superblock(device, Blkno(offset >> size.bits()), size).ok().filter(|found| {
-                found.superblock.verify(&found.dinode, found.blkno, found.block_size).is_ok()
-            })
+            read_superblock(device, Blkno(offset >> size.bits()), size, false).ok().filter(
+                |found| {
+                    found.superblock.verify(&found.dinode, found.blkno, found.block_size).is_ok()
+                },
+            )
         })?;
         Some(Backup { number, blkno: found.blkno, block_size: found.block_size })
     });
@@ -297,6 +305,7 @@ fn read_superblock(
     device: &dyn Device,
     blkno: Blkno,
     block_size: BlockSize,
+    any_checksum: bool,
 ) -> Result<FoundSuperblock, (SuperblockProblem, bool)> {
     let missing = (SuperblockProblem::Missing, false);
     let len = u64::from(block_size.bytes());
@@ -319,13 +328,16 @@ fn read_superblock(
     let is_here = |dinode: &Dinode, superblock: &SuperBlock| {
         dinode.i_blkno == blkno && superblock.s_blocksize_bits == block_size.bits()
     };
-    let mut corrected_bit = None;
+    let (mut corrected_bit, mut wrong_checksum) = (None, None);
     if wrong_bits <= 1 && superblock.has(Incompat::META_ECC) {
         match check::correct(&mut block, Dinode::CHECK_OFFSET) {
             Checked::Good => {}
             Checked::OneBit(bit) => {
                 corrected_bit = Some(bit);
                 (dinode, superblock) = decode(&block)?;
+            }
+            Checked::Bad { stored, computed } if wrong_bits == 0 && any_checksum => {
+                wrong_checksum = Some((stored, computed));
             }
             Checked::Bad { stored, computed } if wrong_bits == 0 => {
                 let problem = SuperblockProblem::Checksum { blkno, stored, computed };
@@ -348,7 +360,16 @@ fn read_superblock(
     if dinode.i_blkno != blkno {
         return wrong("i_blkno", dinode.i_blkno.0, blkno.0);
     }
-    Ok(FoundSuperblock { block, dinode, superblock, blkno, block_size, corrected_bit })
+    let found = FoundSuperblock {
+        block,
+        dinode,
+        superblock,
+        blkno,
+        block_size,
+        corrected_bit,
+        wrong_checksum,
+    };
+    Ok(found)
 }
 
 /// Checks what was found, in the order of the C library: features first, then whether it

@@ -58,12 +58,29 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
 /// The clusters of the bitmap's own descriptors belong to it: who claims one as well?
 fn descriptors(context: &Context<'_>, state: &mut State<'_>) {
     let geometry = context.geometry();
+    let mut taken = ClusterSet::default();
     for group in 1..geometry.groups() {
         let cluster = geometry.group_start(group).0;
         if state.clusters.contains(cluster) {
             state.doubly.insert(cluster..cluster + 1, |_| {});
+            taken.insert(cluster..cluster + 1, |_| {});
         }
     }
+    for claim in &state.shared {
+        let end = claim.start.saturating_add(claim.count);
+        let groups = geometry.group_of(Cluster(claim.start)).0..=geometry.group_of(Cluster(end)).0;
+        for cluster in groups.map(|group| geometry.group_start(group).0) {
+            if (claim.start.max(1)..end).contains(&cluster) {
+                taken.insert(cluster..cluster + 1, |_| {});
+            }
+        }
+    }
+    let leading = geometry.cluster_of(geometry.first_group).unwrap_or_default().0;
+    if state.doubly.contains(leading) {
+        taken.insert(0..1, |_| {});
+    }
+    // A check is one state.
+    let _ = state.taken.set(taken);
 }
 
 /// What is in use.

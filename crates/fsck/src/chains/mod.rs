@@ -19,6 +19,7 @@ mod rebuild;
 mod size;
 
 pub(crate) use list::system_cpg;
+pub(crate) use rebuild::Taken;
 pub(crate) use size::begin;
 
 use chain::{Chains, Judge};
@@ -42,7 +43,7 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
         let file = suballoc.map_or(SystemFile::GlobalBitmap, SystemFile::from);
         Some((suballoc, state.system.find(file)?))
     });
-    let inodes: rebuild::Inodes = inodes.collect();
+    let inodes = rebuild::Inodes::new(inodes, &state.taken);
     for suballoc in all(state.system.slots()) {
         let mut found = Vec::new();
         let file = suballoc.map_or(SystemFile::GlobalBitmap, SystemFile::from);

@@ -4,12 +4,13 @@
 //! and their bitmaps. They are gathered as the check does it, for all allocators at once, since a
 //! group that two of them have is given to one; then descriptors, chains and counts are written as
 //! they follow from that. Groups of the global bitmap that are not there are made anew, with all
-//! their clusters in use; the next check tells which of them are. Groups of blocks that no chain
+//! their clusters in use; the next check tells which of them are. Where a file has the place of such
+//! a group, its data is moved first. Groups of blocks that no chain
 //! leads to any more are searched for; if their descriptor is lost, too, they are made anew from
 //! what was allocated from them.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ocfs2_format::bitmap::Bitmap;
 use ocfs2_format::chain::{ChainListHeader, ChainRec, write_chain_list};
@@ -25,16 +26,35 @@ use super::group::{Seen, examine};
 use super::list::Allocator;
 use super::lost::{Linked, Named};
 use super::places::Places;
+use crate::clusters::ClusterSet;
 use crate::context::{Context, Options};
 use crate::repair::{EditError, Editor, Repair};
 use crate::suballocs::Suballoc;
 
 /// The inodes of all allocators.
-pub(super) type Inodes = Arc<[(Option<Suballoc>, Blkno)]>;
+#[derive(Clone, Debug)]
+pub(super) struct Inodes {
+    all: Arc<[(Option<Suballoc>, Blkno)]>,
+    taken: Taken,
+}
+
+/// Clusters of descriptors of the global bitmap that others claim, once that is known: what
+/// others have there is moved before a descriptor is written.
+pub(crate) type Taken = Arc<OnceLock<ClusterSet>>;
+
+impl Inodes {
+    pub fn new(all: impl Iterator<Item = (Option<Suballoc>, Blkno)>, taken: &Taken) -> Self {
+        Self { all: all.collect(), taken: Arc::clone(taken) }
+    }
+
+    fn is_taken(&self, cluster: u32) -> bool {
+        self.taken.get().is_some_and(|taken| taken.contains(cluster))
+    }
+}
 
 /// The repair of all that is wrong with allocators.
 pub(super) fn repair(inodes: &Inodes) -> Repair {
-    let inodes = Arc::clone(inodes);
+    let inodes = inodes.clone();
     Repair::first_once("allocators", 0, move |editor| {
         let (options, interrupt) = (Options::default(), editor.interrupt());
         let context = Context { volume: editor.volume(), options: &options, interrupt };
@@ -51,12 +71,13 @@ fn rebuild(
     let load = |(suballoc, blkno): &(Option<Suballoc>, Blkno)| {
         Allocator::load(context, *suballoc, *blkno, inodes, &mut ignored)
     };
-    let allocators: Vec<_> = inodes.iter().filter_map(load).collect();
+    let allocators: Vec<_> = inodes.all.iter().filter_map(load).collect();
     let stopped = |_| EditError::Interrupted;
     let graph = Graph::build(context, &allocators, &mut |_| {}).map_err(stopped)?;
     let mut places = Places::default();
     let (mut all, mut broken) = (Vec::new(), Vec::new());
     let mut known = HashSet::new();
+    let mut waiting = 0;
     for (index, allocator) in allocators.iter().enumerate() {
         let mut judge = Judge {
             context,
@@ -73,31 +94,34 @@ fn rebuild(
         let link = |(chain, blkno)| Linked { allocator: index, chain: Some(chain), blkno };
         broken.extend(ends.into_iter().map(link).filter(|_| allocator.suballoc.is_some()));
         if allocator.suballoc.is_none() {
-            missing(context, index, allocator, &groups, &mut members);
+            waiting = missing(context, index, allocator, (&groups, inodes), &mut members);
         }
         all.push((allocator, members, incomplete));
     }
     search(context, &allocators, &mut all, (&known, &broken), &mut places);
     editor.check_interrupt()?;
     for (allocator, members, _) in all {
-        write(context, editor, allocator, members)?;
+        let waiting = if allocator.suballoc.is_none() { waiting } else { 0 };
+        write(context, editor, allocator, members, waiting)?;
     }
     Ok(())
 }
 
-/// Adds the groups the global bitmap has to have and no chain leads to.
+/// Adds the groups the global bitmap has to have and no chain leads to. Gives the bits of those
+/// that wait.
 fn missing(
     context: &Context<'_>,
     index: usize,
     allocator: &Allocator,
-    groups: &HashSet<Blkno>,
+    (groups, inodes): (&HashSet<Blkno>, &Inodes),
     members: &mut Vec<Member>,
-) {
+) -> u32 {
     let geometry = context.geometry();
+    let mut waiting = 0;
     for group in 0..geometry.groups() {
         let blkno = geometry.group_blkno(group);
         if context.interrupt.requested() || !context.is_on_device(blkno) {
-            return;
+            return waiting;
         }
         if groups.contains(&blkno) {
             continue;
@@ -105,6 +129,11 @@ fn missing(
         let node = match examine(context, index, allocator, blkno) {
             Seen::Unreadable(_) => continue,
             Seen::Group(node) if node.familiar => Some(node),
+            // It waits until what is there is moved.
+            Seen::Group(_) | Seen::NoGroup if inodes.is_taken(geometry.group_start(group).0) => {
+                waiting += geometry.group_clusters(group);
+                continue;
+            }
             Seen::Group(_) | Seen::NoGroup => None,
         };
         let stated = node.as_ref().map(|node| usize::from(node.chain));
@@ -112,6 +141,7 @@ fn missing(
         let chain = stated.filter(|chain| *chain < chains).unwrap_or(group as usize % chains);
         members.push(Member { chain, blkno, node, made: None });
     }
+    waiting
 }
 
 /// Searches for groups of blocks that no chain leads to, if an allocator has lost some. Given are
@@ -296,12 +326,14 @@ fn in_use(context: &Context<'_>, group: u32, end: u32) -> Vec<std::ops::Range<u3
     runs.map(|run| start + run.start as u32..start + run.end as u32).collect()
 }
 
-/// Writes the descriptors, the chains and the counts of an allocator.
+/// Writes the descriptors, the chains and the counts of an allocator. The inode counts `waiting`
+/// bits more than its groups have: without them the volume would seem to be smaller.
 fn write(
     context: &Context<'_>,
     editor: &mut Editor<'_>,
     allocator: &Allocator,
     members: Vec<Member>,
+    waiting: u32,
 ) -> Result<(), EditError> {
     let mut chains: BTreeMap<usize, Vec<Blkno>> = BTreeMap::new();
     for member in &members {
@@ -369,7 +401,7 @@ fn write(
         }
         records.push(record);
     }
-    inode(context, editor, allocator, &records)
+    inode(context, editor, allocator, &records, waiting)
 }
 
 /// Whether the group has a list of its pieces.
@@ -419,9 +451,10 @@ fn inode(
     editor: &mut Editor<'_>,
     allocator: &Allocator,
     records: &[ChainRec],
+    waiting: u32,
 ) -> Result<(), EditError> {
     let geometry = *context.geometry();
-    let total = records.iter().map(|rec| rec.c_total).fold(0, u32::saturating_add);
+    let total = records.iter().map(|rec| rec.c_total).fold(waiting, u32::saturating_add);
     let free = records.iter().map(|rec| rec.c_free).fold(0, u32::saturating_add);
     let bpc = allocator.bits_per_cluster(context);
     let cpg = match allocator.suballoc {

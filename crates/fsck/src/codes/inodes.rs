@@ -9,6 +9,12 @@ codes! {
         condition: "an inode is in use and its bit in the inode allocator is not set, or the other way round",
         repair: "set the bits to what the inodes say",
     }
+    INODE_SIGNATURE {
+        pass: Inodes,
+        default: Yes,
+        condition: "an inode has a signature with wrong bits, and all else says that it is an inode in use",
+        repair: "write the signature",
+    }
     INODE_SUBALLOC {
         pass: Inodes,
         default: Yes,

@@ -51,6 +51,12 @@ codes! {
         condition: "the superblock has more or fewer slots than there are whose files exist",
         repair: "take the number of slots that have files",
     }
+    SYSTEM_FILE_SURPLUS {
+        pass: Start,
+        default: Yes,
+        condition: "there are files of more slots than the superblock has, not all of those that a slot needs, and nothing is in them",
+        repair: "remove them",
+    }
     DEVICE_SHORT {
         pass: Start,
         default: No,

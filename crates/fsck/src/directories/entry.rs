@@ -30,6 +30,8 @@ pub(super) struct Reader<'a> {
     index: Option<Expected>,
     /// Entries and unused entries so far: the first two are `.` and `..`.
     count: u64,
+    /// Inodes not in use to which entries lead.
+    free: directory::Unwanted,
 }
 
 impl<'a> Reader<'a> {
@@ -48,6 +50,7 @@ impl<'a> Reader<'a> {
             is_too_long: false,
             index: is_indexed.then(|| Expected::new(volume.superblock().s_dx_seed)),
             count: 0,
+            free: directory::Unwanted::default(),
         }
     }
 
@@ -171,7 +174,11 @@ impl<'a> Reader<'a> {
         let facts = bit.and_then(|bit| Some((bit, self.known.inodes.get(bit)?)));
         let Some((bit, facts)) = facts.filter(|(_, facts)| facts.in_use) else {
             let text = format!("leads to inode {target}, which is not in use");
+            self.free.add(target);
             self.found(codes::DIRENT_INODE_FREE, at, text, read);
+            if let Some(finding) = read.findings.last_mut() {
+                finding.repair = Some(directory::without(self.dir, &self.free));
+            }
             return;
         };
         if name.contains(&b'/') || name.contains(&0) {

@@ -11,7 +11,7 @@ use crate::codes::{directories, inodes as codes};
 use crate::collected::{Collected, TreeUser};
 use crate::extents::{self, Holds, TreeRoot, Walked};
 use crate::repair::{self, Repair};
-use crate::suballocs::{Bit, Group};
+use crate::suballocs::{Bit, Group, Suballoc};
 use crate::{Context, Finding, Place, xattrs};
 
 /// The parts of an inode as they are once what is wrong with its flags was mended.
@@ -77,7 +77,7 @@ pub(super) fn check(
         out.found(subject.finding(code, bad).repaired_by(repair));
     }
     identity(context, group, at, &mut subject, out);
-    kind(context, &subject, out);
+    kind(context, group, &subject, out);
     features(context, &mut subject, out);
     out.inodes.push((at, facts(context, &subject)));
     count(&subject, out);
@@ -178,7 +178,7 @@ const PURPOSES: InodeFlags = InodeFlags::SUPER_BLOCK
     .union(InodeFlags::QUOTA);
 
 /// Whether mode and flags are some that exist and go together.
-fn kind(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) {
+fn kind(context: &Context<'_>, group: &Group, subject: &Subject<'_>, out: &mut Collected) {
     let dinode = subject.dinode();
     let root = context.volume.superblock().s_root_blkno;
     if subject.kind.is_none() && subject.blkno() != root {
@@ -202,11 +202,15 @@ fn kind(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) {
         | InodeFlags::DIO_ORPHANED;
     let unknown = !known.contains(flags);
     let purpose = flags & PURPOSES;
-    let misplaced = !purpose.is_empty() && !flags.contains(InodeFlags::SYSTEM);
+    let is_system = flags.contains(InodeFlags::SYSTEM);
+    // All files of the system are allocated from one place.
+    let may_be = group.suballoc == Suballoc::GlobalInodes;
+    let misplaced = !purpose.is_empty() && !is_system || is_system && !may_be;
     if unknown || misplaced || purpose.contains(InodeFlags::SUPER_BLOCK) {
         let text = format!("i_flags is {:#x}", flags.bits());
         let repair = subject.repair(move |dinode, _| {
-            let flags = dinode.flags() & known;
+            let mut flags = dinode.flags() & known;
+            flags.set(InodeFlags::SYSTEM, is_system && may_be);
             let flags = match flags.contains(InodeFlags::SYSTEM) {
                 true => flags.difference(InodeFlags::SUPER_BLOCK),
                 false => flags.difference(PURPOSES),

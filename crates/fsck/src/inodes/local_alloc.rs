@@ -2,8 +2,8 @@
 //!
 //! Claims what is reserved and not handed out; nothing of a window that is damaged.
 
-use ocfs2_format::Structure;
 use ocfs2_format::local_alloc::LocalAlloc;
+use ocfs2_format::{Blkno, Structure};
 
 use super::dinode::Subject;
 use crate::Context;
@@ -34,15 +34,21 @@ pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Coll
     }
 }
 
-/// No window: nothing of it was handed out that is not claimed by its owner, the rest is free.
 fn cleared(subject: &Subject<'_>) -> Repair {
-    let len = subject.inode.id2().len();
-    subject.repair(move |dinode, id2| {
-        dinode.set_bitmap(0, 0);
-        if let Ok(alloc) = LocalAlloc::decode(id2) {
-            id2.get_mut(LocalAlloc::SIZE..len).unwrap_or_default().fill(0);
-            let _ = LocalAlloc { la_bm_off: 0, ..alloc }.encode(id2);
-        }
+    clear(subject.blkno())
+}
+
+/// No window: nothing of it was handed out that is not claimed by its owner, the rest is free.
+pub(crate) fn clear(blkno: Blkno) -> Repair {
+    Repair::new(move |editor| {
+        let len = editor.inode(blkno)?.id2().len();
+        editor.dinode(blkno, |dinode, id2| {
+            dinode.set_bitmap(0, 0);
+            if let Ok(alloc) = LocalAlloc::decode(id2) {
+                id2.get_mut(LocalAlloc::SIZE..len).unwrap_or_default().fill(0);
+                let _ = LocalAlloc { la_bm_off: 0, ..alloc }.encode(id2);
+            }
+        })
     })
 }
 

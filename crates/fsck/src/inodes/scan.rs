@@ -7,6 +7,7 @@ use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::Inode;
 use ocfs2_volume::device::AlignedBuffer;
 
+use super::seen::{self, Seen};
 use super::{Piece, dinode};
 use crate::codes::inodes as codes;
 use crate::collected::Collected;
@@ -123,14 +124,28 @@ fn one(
         return;
     }
     let is_set = group.bitmap().get(at.bit as usize);
-    let state = state(context, blkno, block, is_set, out);
-    if (state != State::Free) != is_set {
+    let stored = block.first_chunk::<8>().copied();
+    let seen = seen::mended(context.volume, blkno, block);
+    let in_use = seen != Seen::No || is_foreign(context, blkno, block, is_set, out);
+    if in_use != is_set {
         bits.push(at.bit, is_set, is_set && !was_deleted(blkno, block));
     }
-    if state != State::InUse {
+    if !in_use {
         return;
     }
-    let bad_check = context.check(block, Dinode::CHECK_OFFSET);
+    // The checksum may be that of the wrong signature.
+    set_signature(block, stored.filter(|_| seen == Seen::Unsigned));
+    let bad_check = match seen {
+        Seen::Corrected(bit) => Some(format!("bit {} of byte {} is wrong", bit & 7, bit >> 3)),
+        _ => context.check(block, Dinode::CHECK_OFFSET),
+    };
+    if seen == Seen::Unsigned {
+        set_signature(block, Some(Dinode::SIGNATURE));
+        let text = format!("inode {blkno}: i_signature is wrong, all else is that of an inode");
+        let repair = Repair::dinode(blkno, |dinode, _| dinode.i_signature = Dinode::SIGNATURE);
+        let finding = Finding::new(codes::INODE_SIGNATURE, Place::inode(blkno), text);
+        out.found(finding.repaired_by(repair));
+    }
     // The block was looked at before a wrong bit was mended.
     if let Ok(mut inode) = Inode::decode(blkno, &*block) {
         out.findings.extend(system_flag(context, group, system, &mut inode));
@@ -176,37 +191,28 @@ fn system_flag(
     Some(finding.repaired_by(Repair::dinode(blkno, move |dinode, _| set(dinode))))
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum State {
-    Free,
-    InUse,
+fn set_signature(block: &mut [u8], signature: Option<[u8; 8]>) {
+    if let (Some(place), Some(signature)) = (block.first_chunk_mut(), signature) {
+        *place = signature;
+    }
 }
 
-/// What the block says itself, whatever its bit is.
-fn state(
+/// Whether it is an inode of another generation that is taken as one of the volume.
+fn is_foreign(
     context: &Context<'_>,
     blkno: Blkno,
     block: &[u8],
     is_set: bool,
     out: &mut Collected,
-) -> State {
-    if !block.starts_with(&Dinode::SIGNATURE) {
-        return State::Free;
+) -> bool {
+    if !is_set || !context.options.foreign_generations || !block.starts_with(&Dinode::SIGNATURE) {
+        return false;
     }
-    // Most blocks of a new group end here: cheap before the dinode is decoded.
-    let flags = block.get(0x2c..0x30).and_then(|bytes| bytes.first_chunk());
-    let flags = InodeFlags::from_bits_retain(flags.map_or(0, |bytes| u32::from_le_bytes(*bytes)));
-    if !flags.contains(InodeFlags::VALID) {
-        return State::Free;
+    let Ok(dinode) = Dinode::decode(block) else { return false };
+    if !dinode.flags().contains(InodeFlags::VALID) {
+        return false;
     }
-    let Ok(dinode) = Dinode::decode(block) else { return State::Free };
     let generation = context.volume.generation();
-    if dinode.i_fs_generation == generation {
-        return State::InUse;
-    }
-    if !is_set || !context.options.foreign_generations {
-        return State::Free;
-    }
     let text = format!(
         "inode {blkno}: i_fs_generation is {:#010x}, expected {generation:#010x}",
         dinode.i_fs_generation
@@ -215,7 +221,7 @@ fn state(
     let keep = Repair::dinode(blkno, move |dinode, _| dinode.i_fs_generation = generation);
     let finding = Finding::new(codes::INODE_GEN, Place::inode(blkno), text).repaired_by(delete);
     out.found(finding.or_else(codes::INODE_GEN_FIX).repaired_by(keep));
-    State::InUse
+    true
 }
 
 /// Whether that is an inode as a deletion leaves it. Anything else may be one that was damaged.

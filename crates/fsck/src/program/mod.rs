@@ -224,6 +224,10 @@ impl<'a> Run<'a> {
         let source = Source::new(self.cli);
         let Err(err) = source.open(device) else { return Ok(source) };
         let Some((backup, other)) = source.by_backup(device, &err) else {
+            // A finding says what is wrong with it, and its repair mends that.
+            if let Some(other) = source.by_contents(device, &err) {
+                return Ok(other);
+            }
             let choose = ": --partition NUMBER checks one";
             let instead = matches!(err, OpenVolumeError::NotOcfs2 { .. })
                 .then(|| ocfs2_probe::instead(device, choose))

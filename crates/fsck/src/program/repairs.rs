@@ -15,7 +15,7 @@ use super::layers::{Collision, Layers, Overlay, empty_moved_logs};
 use super::mark::{keep_mark, mark, stamp};
 use crate::codes::journals;
 use crate::repair::commit::{Written, commit};
-use crate::repair::plan::{Judge, MAX_ROUNDS, Plan, PlanError, plan};
+use crate::repair::plan::{Judge, Plan, PlanError, plan};
 use crate::repair::{Terms, Together};
 use crate::report::{FindingOutcome, FindingRecord, ProgressOut, Summary, WrittenRecord};
 use crate::start::{SystemFile, tops};
@@ -185,7 +185,8 @@ impl Run<'_> {
         }
         if plan.gave_up {
             self.report.note(&format!(
-                "After {MAX_ROUNDS} rounds of repairs there is still something to repair."
+                "After {} rounds of repairs there is still something to repair.",
+                plan.rounds.saturating_sub(1)
             ));
         }
         Ok(plan)

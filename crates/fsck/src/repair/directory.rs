@@ -4,6 +4,7 @@
 //! next one that has some. Trailers, the list of blocks with holes and the index follow.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ocfs2_format::dinode::{Dinode, DynFeatures, InodeFlags};
 use ocfs2_format::dir::{
@@ -17,6 +18,7 @@ use ocfs2_volume::{Inode, Volume};
 
 use super::{EditError, Editor, Repair, dx, tree};
 use crate::extents::{Holds, once};
+use crate::inodes::seen::{self, Seen};
 use crate::name_hashes::Signs;
 
 /// Bytes of a name at most.
@@ -50,7 +52,35 @@ pub struct Directory {
 pub fn rewrite(dir: Blkno) -> Repair {
     Repair::once("directory", dir.0, move |editor| {
         let Some(directory) = Directory::read(editor, dir)? else { return Ok(()) };
-        directory.write(editor)
+        directory.write_or_unindex(editor)
+    })
+}
+
+/// Inodes to which no entry of a directory is to lead.
+#[derive(Clone, Debug, Default)]
+pub struct Unwanted(Arc<Mutex<HashSet<Blkno>>>);
+
+impl Unwanted {
+    /// One more.
+    pub fn add(&self, inode: Blkno) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(inode);
+    }
+
+    fn contains(&self, inode: Blkno) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&inode)
+    }
+}
+
+/// The same, without entries that lead to inodes which the check has found to be free, whatever is
+/// in their blocks.
+pub fn without(dir: Blkno, unwanted: &Unwanted) -> Repair {
+    let unwanted = unwanted.clone();
+    Repair::once("entries", dir.0, move |editor| {
+        let Some(mut directory) = Directory::read(editor, dir)? else { return Ok(()) };
+        for (_, entries) in &mut directory.blocks {
+            entries.retain(|entry| !unwanted.contains(entry.inode));
+        }
+        directory.write_or_unindex(editor)
     })
 }
 
@@ -132,6 +162,11 @@ pub(super) fn unindex(editor: &mut Editor<'_>, dir: Blkno) -> Result<(), EditErr
 }
 
 impl Editor<'_> {
+    fn has_index(&self, dir: Blkno) -> Result<bool, EditError> {
+        let inode = self.inode(dir)?;
+        Ok(inode.dinode.dyn_features().contains(DynFeatures::INDEXED_DIR))
+    }
+
     /// Removes the entry of that name that leads to that inode, if it is there, once all repairs
     /// that can be made now are: all of a directory together.
     pub fn remove_later(&mut self, dir: Blkno, name: Vec<u8>, inode: Blkno) {
@@ -139,7 +174,10 @@ impl Editor<'_> {
     }
 
     /// Removes for each name and inode an entry of that name that leads there, if there is one.
-    fn remove_entries(
+    ///
+    /// # Errors
+    /// The directory cannot be read or written.
+    pub fn remove_entries(
         &mut self,
         dir: Blkno,
         removed: &[(Vec<u8>, Blkno)],
@@ -256,6 +294,18 @@ impl Directory {
         self.blocks.iter().flat_map(|(_, entries)| entries).any(|entry| entry.inode == inode)
     }
 
+    /// Gives an entry another name, which begins with the one it has.
+    pub fn rename(&mut self, name: &[u8]) {
+        let mut other = name.to_vec();
+        while self.contains(&other) {
+            other.push(b'_');
+        }
+        let mut entries = self.blocks.iter_mut().flat_map(|(_, entries)| entries);
+        if let Some(entry) = entries.find(|entry| entry.name == name) {
+            entry.name = other;
+        }
+    }
+
     /// Adds an entry.
     pub fn add(&mut self, entry: Entry) {
         if let Some((_, entries)) = self.blocks.last_mut() {
@@ -362,6 +412,17 @@ impl Directory {
             dx::build(editor, dir, index, free, sign)?;
         }
         Ok(())
+    }
+
+    /// The same; the directory is left without its index if there is no room for that. As long as
+    /// an index is broken it is not known what it has, and nothing is freed: without it there may
+    /// be room for another one.
+    fn write_or_unindex(self, editor: &mut Editor<'_>) -> Result<(), EditError> {
+        let dir = self.inode.blkno;
+        match self.write(editor) {
+            Err(EditError::NoRoom(_)) if editor.has_index(dir)? => unindex(editor, dir),
+            written => written,
+        }
     }
 
     fn pack(mut self, editor: &mut Editor<'_>) -> Result<(), EditError> {
@@ -583,13 +644,14 @@ impl Reader<'_, '_> {
         if !volume.geometry().is_valid_block(blkno) {
             return None;
         }
-        let inode = self.editor.inode(blkno).ok()?;
-        let dinode = &inode.dinode;
+        let mut block = volume.read_block(blkno).ok()?;
+        let in_use = seen::mended(volume, blkno, &mut block) != Seen::No;
+        if volume.has(Incompat::META_ECC) {
+            check::correct(&mut block, Dinode::CHECK_OFFSET);
+        }
+        let inode = Inode::decode(blkno, block).ok()?;
         // A journal may have copies of inodes, which state another place.
-        let in_use = dinode.i_signature == Dinode::SIGNATURE
-            && dinode.i_blkno == blkno
-            && dinode.i_fs_generation == volume.generation()
-            && dinode.flags().contains(InodeFlags::VALID);
+        let in_use = in_use && inode.dinode.i_blkno == blkno;
         in_use.then_some(inode)
     }
 

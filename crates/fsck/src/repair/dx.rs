@@ -5,13 +5,15 @@ use std::collections::{BTreeSet, HashMap};
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::dx::{DxEntry, DxEntryList, DxFlags, DxLeaf, DxRoot, write_dx_entries};
 use ocfs2_format::extent::{ExtentFlags, ExtentRec};
+use ocfs2_format::feature::Incompat;
 use ocfs2_format::hash::{CharSign, NameHash, dx_hash};
-use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
+use ocfs2_format::{Blkno, Cluster, Cpos, Structure, check};
 use ocfs2_volume::allocator::Suballocated;
 use ocfs2_volume::{Error, Inode, Volume};
 
 use super::tree::{self, Gathered};
 use super::{EditError, Editor};
+use crate::directories::index::root::foreign;
 use crate::extents::Holds;
 use crate::name_hashes::Signs;
 
@@ -136,19 +138,19 @@ fn root(editor: &mut Editor<'_>, dir: Blkno) -> Result<(DxRoot, Gathered), EditE
     let blkno = inode.dinode.i_dx_root;
     let has_one = inode.dinode.dyn_features().contains(DynFeatures::INDEXED_DIR);
     if has_one && volume.geometry().is_valid_block(blkno) {
-        let block = volume.read_block(blkno)?;
+        let mut block = volume.read_block(blkno)?;
+        if volume.has(Incompat::META_ECC) {
+            check::correct(&mut block, DxRoot::CHECK_OFFSET);
+        }
         let root = DxRoot::decode(&block).map_err(cut(blkno))?;
-        let generation = volume.generation();
-        if root.dr_signature == DxRoot::SIGNATURE
-            && root.dr_fs_generation == generation
-            && root.dr_dir_blkno == dir
-        {
+        if foreign(volume, (dir, blkno), &root).is_none() {
             let list = block.get(DxRoot::LIST_OFFSET..).unwrap_or_default();
             let gathered = match root.is_inline() {
                 true => Gathered::default(),
                 false => tree::gather(volume, blkno, list, Holds::Hashed, false)?,
             };
-            return Ok((DxRoot { dr_blkno: blkno, ..root }, gathered));
+            let dr_signature = DxRoot::SIGNATURE;
+            return Ok((DxRoot { dr_signature, dr_blkno: blkno, ..root }, gathered));
         }
     }
     let taken = editor.take_block(DxRoot::NAME, inode.dinode.i_suballoc_slot)?;

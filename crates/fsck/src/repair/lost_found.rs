@@ -29,8 +29,12 @@ pub fn make() -> Repair {
     Repair::once_when_sound("lost+found", 0, |editor| {
         let root = editor.volume().superblock().s_root_blkno;
         let Some(mut directory) = Directory::read(editor, root)? else { return Ok(()) };
-        if directory.contains(LOST_FOUND) {
-            return Ok(());
+        if let Some(entry) = directory.find(LOST_FOUND) {
+            if editor.inode(entry.inode)?.is_dir() {
+                return Ok(());
+            }
+            // What is there instead keeps its place beside it.
+            directory.rename(LOST_FOUND);
         }
         let home = editor.take_inode(0)?;
         editor.make_directory(&home, InodeFlags::VALID, root)?;

@@ -2,6 +2,7 @@
 //! again from the start, until there is nothing left to be repaired.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use ocfs2_cli::Interrupt;
 use ocfs2_format::Blkno;
@@ -12,9 +13,13 @@ use super::{EditError, Repair, Terms, Together, When, directory, lost_found, xat
 use crate::name_hashes::Hashing;
 use crate::{Context, Finding, Found, Observer, Options, Outcome, Pass, Place, Stop, check};
 
-/// After so many rounds of repairs whatever is still found is left. Not counted are as many
-/// rounds, at most, in which only that was mended without which the volume is not seen.
-pub const MAX_ROUNDS: u32 = 5;
+/// After so many rounds of repairs whatever is still found is left.
+pub const MAX_ROUNDS: u32 = 20;
+
+/// After so many it is left once a check finds the same as an earlier one: repairs undo each
+/// other. Not counted are as many rounds, at most, in which only that was mended without which
+/// the volume is not seen.
+const USUAL_ROUNDS: u32 = 5;
 
 /// Findings that are kept with their answers. What is found beyond them waits for another run.
 const MOST_FINDINGS: usize = 100_000;
@@ -98,7 +103,7 @@ pub fn plan(
     let mut answers = Answers::default();
     let mut is_changed = false;
     let (mut prepared, mut may_prepare, mut is_packed) = (0, true, false);
-    let mut is_finished = false;
+    let (mut is_finished, mut seen) = (false, HashSet::new());
     for round in 1.. {
         let volume = open()?;
         let context = Context { volume: &volume, options, interrupt };
@@ -111,15 +116,17 @@ pub fn plan(
             accepted: Vec::new(),
             may_prepare,
             prepares: false,
+            found: DefaultHasher::new(),
         };
         let outcome = check(&context, &mut planner)?;
         let volume_shows = outcome.totals.name_hashes.most();
         let hashing = Hashing { demanded: options.name_hash, volume: volume_shows };
-        let Planner { accepted, prepares, .. } = planner;
+        let Planner { accepted, prepares, found, .. } = planner;
         if judge.stops() {
             return Ok(answers.stopped(round, outcome));
         }
-        let gave_up = round > MAX_ROUNDS + prepared;
+        let is_new = seen.insert(found.finish());
+        let gave_up = round > MAX_ROUNDS || !is_new && round > USUAL_ROUNDS + prepared;
         let made = match gave_up {
             true => None,
             false => make(&volume, &accepted, &mut answers, hashing, interrupt)?,
@@ -147,7 +154,7 @@ pub fn plan(
                 let rounds = round;
                 return Ok(Plan { findings, rounds, gave_up, is_stopped, is_changed, outcome });
             }
-            Some(When::First) => prepared = (prepared + 1).min(MAX_ROUNDS),
+            Some(When::First) => prepared = (prepared + 1).min(USUAL_ROUNDS),
             Some(_) => {}
         }
         is_changed = true;
@@ -327,12 +334,15 @@ struct Planner<'a> {
     may_prepare: bool,
     /// One was accepted: whatever else is found may look different by it.
     prepares: bool,
+    /// All that was found in this round.
+    found: DefaultHasher,
 }
 
 impl Planner<'_> {
     /// The number of a finding, and the answer to it; nothing if there were too many before.
     fn answer(&mut self, pass: Pass, finding: &Finding) -> Option<(usize, bool)> {
         let key = (finding.code.name, finding.place.clone(), finding.text.clone());
+        key.hash(&mut self.found);
         let Answers { all, last_seen, by_key, beyond, last_beyond, .. } = self.answers;
         if let Some(index) = by_key.get(&key).copied()
             && let (Some(planned), Some(seen)) = (all.get(index), last_seen.get_mut(index))

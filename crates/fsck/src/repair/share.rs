@@ -3,10 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use ocfs2_format::dinode::{Arm, DynFeatures, FileKind};
+use ocfs2_format::dinode::{Arm, DynFeatures, FileKind, InodeFlags};
 use ocfs2_format::extent::{ExtentFlags, ExtentRec};
+use ocfs2_format::superblock::backup_blocks;
 use ocfs2_format::{Blkno, Cluster, Cpos};
-use ocfs2_volume::Inode;
+use ocfs2_volume::{Device as _, Inode};
 
 use super::{EditError, Editor, Repair, directory, refcount, tree, xattrs};
 use crate::clusters::ClusterSet;
@@ -29,8 +30,13 @@ fn copy_now(
     if inode.is_dir() && drop_repeats(editor, &inode)? {
         return Ok(());
     }
+    // What was written to a fixed place by other repairs is not the file's data. That of all other
+    // kinds of inodes may have been changed by repairs, too.
+    let is_file = inode.kind() == Some(FileKind::Regular)
+        && !inode.dinode.flags().contains(InodeFlags::SYSTEM);
+    let from = if is_file { From::Device } else { From::Changed };
     let changed =
-        change(editor, &inode, clusters, &|editor, piece| copy_of(editor, piece).map(Some))?;
+        change(editor, &inode, clusters, &|editor, piece| copy_of(editor, piece, from).map(Some))?;
     let features = inode.dinode.dyn_features();
     match changed {
         true => Ok(()),
@@ -80,15 +86,55 @@ fn drop_repeats(editor: &mut Editor<'_>, inode: &Inode) -> Result<bool, EditErro
     Ok(true)
 }
 
+/// Whether what is copied is read through all changes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum From {
+    /// As it is now.
+    Changed,
+    /// Where metadata has its place on every volume, as it is on the device.
+    Device,
+}
+
 /// New clusters with what is in these.
-fn copy_of(editor: &mut Editor<'_>, piece: &Range<u32>) -> Result<Vec<Range<u32>>, EditError> {
+fn copy_of(
+    editor: &mut Editor<'_>,
+    piece: &Range<u32>,
+    from: From,
+) -> Result<Vec<Range<u32>>, EditError> {
     let runs = editor.take_clusters(piece.end - piece.start)?;
-    let mut from = piece.start;
+    let mut start = piece.start;
     for run in &runs {
-        copy_clusters(editor, from, run)?;
-        from += run.end - run.start;
+        copy_clusters(editor, start, run)?;
+        if from == From::Device {
+            copy_fixed(editor, start, run)?;
+        }
+        start += run.end - run.start;
     }
     Ok(runs)
+}
+
+/// Copies what is on the device in the fixed places among these clusters.
+fn copy_fixed(editor: &mut Editor<'_>, from: u32, to: &Range<u32>) -> Result<(), EditError> {
+    let volume = editor.volume();
+    let geometry = volume.geometry();
+    let first = geometry.block_of(Cluster(from)).0;
+    let blocks = geometry.block_of(Cluster(from + (to.end - to.start))).0 - first;
+    let target = geometry.block_of(Cluster(to.start)).0;
+    let (first_group, _) = geometry.group_of(Cluster(from));
+    let (last_group, _) = geometry.group_of(Cluster(from + (to.end - to.start)));
+    let groups = (first_group..=last_group).map(|group| geometry.group_blkno(group));
+    let backups = backup_blocks(geometry.block_size, geometry.blocks());
+    for place in groups.chain(backups) {
+        let Some(index) = place.0.checked_sub(first).filter(|index| *index < blocks) else {
+            continue;
+        };
+        let mut bytes = vec![0; geometry.block_size.size()];
+        let offset = place.0 << geometry.block_size.bits();
+        let read = volume.device().original_at(&mut bytes, offset);
+        read.map_err(|source| ocfs2_volume::Error::Read { blkno: place, source })?;
+        volume.write_raw(Blkno(target + index), &bytes)?;
+    }
+    Ok(())
 }
 
 /// The first `needed` clusters of dense extents, with copies of those that are `others`.
@@ -107,7 +153,7 @@ pub(super) fn apart(
             let (runs, flags) = match is_in {
                 true => {
                     let flags = rec.e_flags().difference(ExtentFlags::REFCOUNTED);
-                    (copy_of(editor, &part)?, flags)
+                    (copy_of(editor, &part, From::Changed)?, flags)
                 }
                 false => (vec![part.clone()], rec.e_flags()),
             };

@@ -95,13 +95,29 @@ pub fn make(file: SystemFile, named: Option<Blkno>, lost: Lost) -> Repair {
         let blkno = match found.filter(|blkno| !directory.leads_to(*blkno)) {
             Some(blkno) => blkno,
             None => {
-                let home = editor.take_system_inode()?;
+                let own = match file {
+                    SystemFile::GlobalInodeAlloc => home_by_group(editor.volume()),
+                    _ => None,
+                };
+                let home = own.map_or_else(|| editor.take_system_inode(), Ok)?;
                 make_file(editor, file, &home)?;
                 home.blkno
             }
         };
         directory.add(salvage::entry(file, blkno));
         directory.write(editor)
+    })
+}
+
+/// Removes system files with nothing in them: their entries and their inodes. What they had is
+/// found to be free by the next check.
+pub fn remove(files: Vec<(SystemFile, Blkno)>) -> Repair {
+    Repair::first(move |editor| {
+        let dir = editor.volume().superblock().s_system_dir_blkno;
+        let entries: Vec<_> =
+            files.iter().map(|(file, blkno)| (file.name().into_bytes(), *blkno)).collect();
+        editor.remove_entries(dir, &entries)?;
+        files.iter().try_for_each(|(_, blkno)| editor.delete_inode(*blkno))
     })
 }
 
@@ -117,6 +133,31 @@ fn home_of(volume: &Volume, blkno: Blkno) -> Suballocated {
     groups
         .find_map(|group| Some(home(group.bit_of_block(blkno)? as u16, group.blkno)))
         .unwrap_or(home(0, Blkno(0)))
+}
+
+/// How many blocks are searched for the allocator of the system's inodes: both mkfs put its first
+/// group before.
+const SEARCHED: u64 = 8192;
+
+/// Where the inode of the allocator was from which all inodes of the system come, and its own, too:
+/// the only one whose group has it in itself.
+fn home_by_group(volume: &Volume) -> Option<Suballocated> {
+    let geometry = volume.geometry();
+    let blocks = (geometry.first_group.0..geometry.blocks().min(SEARCHED)).map(Blkno);
+    blocks.filter_map(|loc| Some((loc, volume.read_block(loc).ok()?))).find_map(|(loc, block)| {
+        if !block.starts_with(&GroupDesc::SIGNATURE) {
+            return None;
+        }
+        let desc = GroupDesc::decode(&block).ok()?;
+        let blkno = desc.bg_parent_dinode;
+        let bit = u16::try_from(blkno.0.checked_sub(loc.0)?).ok()?;
+        let is_own = desc.bg_generation == volume.generation()
+            && desc.bg_blkno == loc
+            && (1..desc.bg_bits).contains(&bit)
+            && geometry.is_valid_block(blkno);
+        let slot = Dinode::GLOBAL_SLOT;
+        is_own.then_some(Suballocated { structure: Dinode::NAME, blkno, slot, bit, loc })
+    })
 }
 
 /// Makes the inode of a system file with the contents of a new one.
@@ -183,7 +224,14 @@ fn make_file(
         SystemFile::Heartbeat => heartbeat(editor, home.blkno),
         SystemFile::Journal(slot) => {
             let (clusters, features) = others(volume, slot);
-            make_journal(editor, home.blkno, clusters, features, true)
+            let least = geometry.clusters_for(MIN_JOURNAL_BYTES).unwrap_or(1);
+            // A small one is better than none, where there is no room for one like the others.
+            match make_journal(editor, home.blkno, clusters, features, true) {
+                Err(EditError::NoRoom(_)) if clusters > least => {
+                    make_journal(editor, home.blkno, least, features, true)
+                }
+                made => made,
+            }
         }
         _ => Ok(()),
     }

@@ -26,8 +26,11 @@ use ocfs2_format::feature::Incompat;
 use crate::check::State;
 use crate::clusters::ClusterSet;
 use crate::codes::refcounts as codes;
+use crate::collected::SharedClaim;
+use crate::inodes::local_alloc;
 use crate::refcounts::Unsettled;
-use crate::repair::{Repair, share};
+use crate::repair::{EditError, Repair, share};
+use crate::start::SystemFile;
 use crate::{Context, Finding, Pass, Place, Stop};
 use claimants::{Claimants, Claimed};
 
@@ -73,6 +76,27 @@ pub fn check(
     Ok(())
 }
 
+/// Says what is wrong with what has its place on every volume. It is only written where nobody
+/// else is known to have anything there.
+pub fn fixed_places(state: &mut State<'_>) {
+    for (cluster, finding) in std::mem::take(&mut state.fixed) {
+        let is_shared = |claim: &SharedClaim| {
+            (claim.start..claim.start.saturating_add(claim.count)).contains(&cluster)
+        };
+        let is_taken = state.doubly.contains(cluster) || state.shared.iter().any(is_shared);
+        let waits = match (is_taken, state.incomplete) {
+            (true, _) => "a file has its place, and has to be moved first",
+            (false, true) => "it is not known whether a file has its place",
+            (false, false) => {
+                state.found(finding);
+                continue;
+            }
+        };
+        let repair = Repair::when_sound(move |_| Err(EditError::Impossible(waits.to_owned())));
+        state.found(Finding { repair: Some(repair), ..finding });
+    }
+}
+
 /// Who may not have which clusters, and why.
 struct Shared<'a> {
     wanted: &'a ClusterSet,
@@ -90,6 +114,8 @@ struct Shared<'a> {
     between_trees: ClusterSet,
     /// Inodes that are system files.
     system: BTreeSet<Blkno>,
+    /// Those of them that reserve clusters which hold nothing.
+    local_allocs: BTreeSet<Blkno>,
     /// Who has the same clusters: found out once for all of them.
     sharers: RefCell<Sharers>,
 }
@@ -157,7 +183,10 @@ impl<'a> Shared<'a> {
             between_trees: ClusterSet::default(),
             system: BTreeSet::new(),
             sharers: RefCell::default(),
+            local_allocs: BTreeSet::new(),
         };
+        let slots = (0..state.system.slots()).map(SystemFile::LocalAlloc);
+        shared.local_allocs = slots.filter_map(|file| state.system.find(file)).collect();
         let mut once = ClusterSet::default();
         for (clusters, _) in claimants.fixed() {
             for run in wanted.runs(clusters.clone()) {
@@ -250,7 +279,10 @@ impl<'a> Shared<'a> {
             let delete = Repair::new(move |editor| editor.delete_inode(owner));
             finding.or_else(codes::DUP_CLUSTERS_DELETE).repaired_by(delete)
         };
-        Some(if self.system.contains(&owner) {
+        Some(if self.local_allocs.contains(&owner) {
+            // What it has reserved and another one has was handed out, or never its own.
+            finding(codes::DUP_CLUSTERS_SYSFILE_CLONE).repaired_by(local_alloc::clear(owner))
+        } else if self.system.contains(&owner) {
             finding(codes::DUP_CLUSTERS_SYSFILE_CLONE).repaired_by(copy())
         } else if touches(&self.metadata) {
             or_delete(finding(codes::DUP_CLUSTERS_METADATA).repaired_by(copy()))

@@ -11,6 +11,7 @@ use crate::repair::system;
 use crate::{Context, Finding, Place};
 
 /// Compares all backups with the superblock the volume was opened by, and claims their clusters.
+/// What is wrong is said when it is known who else claims them.
 pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
     let volume = context.volume;
     if !volume.features().compat.contains(Compat::BACKUP_SB) {
@@ -18,13 +19,12 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
     }
     let geometry = context.geometry();
     for (number, blkno) in (1_u32..).zip(backup_blocks(geometry.block_size, geometry.blocks())) {
-        if let Some(cluster) = geometry.cluster_of(blkno) {
-            state.claim(cluster.0..cluster.0 + 1);
-        }
+        let Some(cluster) = geometry.cluster_of(blkno) else { continue };
+        state.claim(cluster.0..cluster.0.saturating_add(1));
         // The one it was opened by is equal to itself.
         if blkno != volume.found_superblock().blkno {
             let finding = compare(context, number, blkno);
-            state.found_all(finding);
+            state.fixed.extend(finding.map(|finding| (cluster.0, finding)));
         }
     }
 }

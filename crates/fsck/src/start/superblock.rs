@@ -27,6 +27,15 @@ pub(super) fn check(context: &Context<'_>) -> Vec<Finding> {
         let finding = Finding::new(general::BLOCK_ECC, place.clone(), text);
         findings.push(finding.repaired_by(Repair::block_check(found.blkno, Dinode::CHECK_OFFSET)));
     }
+    if let Some((stored, computed)) = found.wrong_checksum {
+        let text = format!(
+            "superblock {}: the checksum is {stored:#010x}, expected {computed:#010x}; all that \
+             it says of the volume is so",
+            found.blkno
+        );
+        let finding = Finding::new(general::BLOCK_ECC, place.clone(), text);
+        findings.push(finding.repaired_by(Repair::block_check(found.blkno, Dinode::CHECK_OFFSET)));
+    }
     let (dinode, superblock) = (&found.dinode, &found.superblock);
     let wrong = fields(context, dinode, superblock).into_iter();
     let geometry = *context.geometry();

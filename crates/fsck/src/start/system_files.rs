@@ -5,6 +5,7 @@
 //! wrong; they are then taken as if they had been mended.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
 use ocfs2_format::dir;
@@ -12,6 +13,7 @@ use ocfs2_format::feature::{Incompat, RoCompat};
 use ocfs2_format::inline::InlineData;
 use ocfs2_format::quota::QuotaKind;
 use ocfs2_format::superblock::MAX_SLOTS;
+use ocfs2_format::truncate_log::TruncateLogHeader;
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::tree::Extent;
 use ocfs2_volume::{Inode, Volume};
@@ -290,6 +292,41 @@ impl SystemFiles {
         inode.dinode.i_mode = kind.mode_bits() | permissions;
     }
 
+    /// The files of these slots that are there, with their inodes.
+    fn of_slots(&self, slots: Range<u16>) -> Vec<(SystemFile, Blkno)> {
+        let files = slots.flat_map(SystemFile::of_slot);
+        files.filter_map(|file| Some((file, self.find(file)?))).collect()
+    }
+
+    /// Whether these slots have all their files, each with its inode.
+    fn is_complete(&self, context: &Context<'_>, slots: Range<u16>) -> bool {
+        let files = slots.flat_map(SystemFile::of_slot);
+        let mut files = files.filter(|file| file.is_expected(context.volume));
+        files.all(|file| {
+            let inode = self.inode(context, file);
+            let is_journal = matches!(file, SystemFile::Journal(_));
+            inode.is_some_and(|inode| !is_journal || inode.dinode.i_clusters > 0)
+        })
+    }
+
+    /// Whether nothing of anybody is in a file of a slot.
+    fn is_idle(&self, context: &Context<'_>, file: SystemFile) -> bool {
+        let Some(inode) = self.inode(context, file) else { return false };
+        match file {
+            SystemFile::ExtentAlloc(_) | SystemFile::InodeAlloc(_) | SystemFile::LocalAlloc(_) => {
+                inode.dinode.bitmap() == (0, 0)
+            }
+            SystemFile::TruncateLog(_) => {
+                TruncateLogHeader::decode(inode.id2()).is_ok_and(|log| log.tl_used == 0)
+            }
+            SystemFile::OrphanDir(_) => {
+                let mut entries = 0;
+                each_entry_of(context, &inode, |_, _| entries += 1).is_empty() && entries <= 2
+            }
+            _ => true,
+        }
+    }
+
     /// The slots above all those that have any file, from 0; at most what can be.
     fn slots_with_files(&self) -> u16 {
         let slots = self.files.keys().filter_map(|file| file.slot());
@@ -315,10 +352,19 @@ fn is_system(inode: &Inode) -> bool {
 
 /// Calls `visit` with the name and the inode of every entry of the system directory.
 /// Gives the blocks that can not be read.
-fn each_entry(context: &Context<'_>, mut visit: impl FnMut(&[u8], Blkno)) -> Vec<Finding> {
+fn each_entry(context: &Context<'_>, visit: impl FnMut(&[u8], Blkno)) -> Vec<Finding> {
     let blkno = context.volume.superblock().s_system_dir_blkno;
+    let Some(dir) = read_dinode(context, blkno) else { return Vec::new() };
+    each_entry_of(context, &dir, visit)
+}
+
+/// The same of any directory.
+fn each_entry_of(
+    context: &Context<'_>,
+    dir: &Inode,
+    mut visit: impl FnMut(&[u8], Blkno),
+) -> Vec<Finding> {
     let mut unreadable = Vec::new();
-    let Some(dir) = read_dinode(context, blkno) else { return unreadable };
     let mut each = |bytes: &[u8]| {
         // A trailer looks like an entry that is not used.
         for entry in dir::entries(bytes).map_while(Result::ok).filter(dir::DirEntry::is_used) {
@@ -330,7 +376,7 @@ fn each_entry(context: &Context<'_>, mut visit: impl FnMut(&[u8], Blkno)) -> Vec
         return unreadable;
     }
     let bits = context.geometry().bpc_bits();
-    let runs = extents_of(context, &dir).into_iter();
+    let runs = extents_of(context, dir).into_iter();
     let runs = runs.map(|extent| (extent.blkno, u64::from(extent.clusters) << bits));
     // Whatever the tree says: none of its clusters twice, and no more than all files can fill.
     let (seen, mut left) = (Visits::default(), MAX_DIR_BYTES >> context.volume.block_size().bits());
@@ -427,6 +473,16 @@ fn slots(context: &Context<'_>, state: &mut State<'_>) {
     }
     let text = format!("s_max_slots is {stated}, there are files of {with_files} slots");
     let place = Place::block(context.volume.found_superblock().blkno);
+    let surplus = state.system.of_slots(stated..with_files);
+    if with_files > stated
+        && !state.system.is_complete(context, stated..with_files)
+        && surplus.iter().all(|(file, _)| state.system.is_idle(context, *file))
+    {
+        let text = format!("{text}; those above are not complete, and nothing is in them");
+        let finding = Finding::new(codes::SYSTEM_FILE_SURPLUS, place, text);
+        state.found(finding.repaired_by(system::remove(surplus)));
+        return;
+    }
     let repair = system::superblock(move |_, it| it.s_max_slots = with_files);
     state.found(Finding::new(codes::SUPERBLOCK_SLOTS, place, text).repaired_by(repair));
     state.system.slots = with_files;

@@ -5,7 +5,8 @@
 //! the superblock does not lose the volume.
 
 use ocfs2_format::dinode::{Dinode, InodeFlags};
-use ocfs2_format::{Blkno, check};
+use ocfs2_format::group::GroupDesc;
+use ocfs2_format::{Blkno, Structure as _, check};
 use ocfs2_volume::{Inode, Volume};
 
 use crate::codes::start as codes;
@@ -68,6 +69,36 @@ pub fn check(context: &Context<'_>) -> Vec<Finding> {
         findings.push(finding(text).repaired_by(change));
     }
     findings
+}
+
+/// Whether what the superblock says is so: of the root and the system directory, the generation,
+/// the number of clusters, the first group and the UUID. For one whose checksum says otherwise.
+pub fn agrees(volume: &Volume) -> bool {
+    let superblock = volume.superblock();
+    let generation = volume.generation();
+    let is_there = |blkno, is_system| {
+        let inode = top(volume, blkno).filter(|inode| is_top(volume, inode, is_system));
+        inode.is_some_and(|inode| inode.dinode.i_fs_generation == generation)
+    };
+    let bitmap = volume.system_file("global_bitmap");
+    let bitmap_agrees = bitmap.is_ok_and(|inode| {
+        let clusters = volume.geometry().clusters;
+        let first = volume.geometry().first_group;
+        let group = volume.read_block(first).ok().and_then(|it| GroupDesc::decode(&it).ok());
+        inode.dinode.i_clusters == clusters
+            && inode.dinode.bitmap().1 == clusters
+            && group.is_some_and(|group| {
+                group.bg_signature == GroupDesc::SIGNATURE
+                    && group.bg_generation == generation
+                    && group.bg_parent_dinode == inode.blkno
+            })
+    });
+    let journal = volume.journal(0).map(|journal| journal.superblock.s_uuid == superblock.s_uuid);
+    volume.geometry().size_bytes() <= volume.device().size_bytes()
+        && is_there(superblock.s_root_blkno, false)
+        && is_there(superblock.s_system_dir_blkno, true)
+        && bitmap_agrees
+        && journal.unwrap_or(true)
 }
 
 /// The inode in a block that says it is there.

@@ -240,10 +240,34 @@ impl Metadata {
     /// The device can not be read or written.
     pub fn damage(&self, seed: u64, device: &dyn Device) -> Damage {
         let mut random = Random(seed);
-        let mut work = Work { metadata: self, device, touched: BTreeMap::new() };
+        let hits = 1 + random.below(4);
+        self.hit(&mut random, hits, false, device)
+    }
+
+    /// The same with one to many hits, and for half of the seeds all of it behind right block
+    /// checks, where no checksum tells what is wrong.
+    ///
+    /// # Panics
+    /// The device can not be read or written.
+    pub fn damage_much(&self, seed: u64, device: &dyn Device) -> Damage {
+        let mut random = Random(seed);
+        let most = *random.of(&[1, 4, 16, 48]);
+        let hits = 1 + random.below(most);
+        let with_checks = random.below(2) == 0;
+        self.hit(&mut random, hits, with_checks, device)
+    }
+
+    fn hit(
+        &self,
+        random: &mut Random,
+        hits: usize,
+        with_checks: bool,
+        device: &dyn Device,
+    ) -> Damage {
+        let mut work = Work { metadata: self, device, with_checks, touched: BTreeMap::new() };
         let mut damage = Damage::default();
-        for _ in 0..=random.below(4) {
-            let (step, misplaced) = work.step(&mut random);
+        for _ in 0..hits {
+            let (step, misplaced) = work.step(random);
             damage.steps.push(step);
             damage.must_be_found |= misplaced;
         }
@@ -270,6 +294,8 @@ impl Metadata {
 struct Work<'a> {
     metadata: &'a Metadata,
     device: &'a dyn Device,
+    /// Whether all that is written gets a right block check.
+    with_checks: bool,
     /// What was changed last without a new block check, with what was there before.
     touched: BTreeMap<Blkno, (Piece, Vec<u8>)>,
 }
@@ -284,7 +310,8 @@ impl Work<'_> {
     fn write(&mut self, piece: Piece, bytes: &[u8], with_check: bool) {
         let before = self.read(piece);
         let mut bytes = bytes.to_vec();
-        match piece.check_offset.filter(|_| with_check && self.metadata.has_checks) {
+        let with_check = (with_check || self.with_checks) && self.metadata.has_checks;
+        match piece.check_offset.filter(|_| with_check) {
             Some(check_offset) => {
                 check::stamp(&mut bytes, check_offset);
                 self.touched.remove(&piece.blkno);

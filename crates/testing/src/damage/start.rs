@@ -1,12 +1,13 @@
 //! The superblock, its backups, system files, the slot map, the heartbeat region.
 
 use ocfs2_format::Blkno;
+use ocfs2_format::extent::{ExtentListHeader, ExtentRec};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::slot_map::SlotMapFormat;
 use ocfs2_format::superblock::{STATE_ERROR, SUPERBLOCK_BLKNO, TUNEFS_REMOVE_SLOT};
 
-use super::CFsck::{self, Differs};
-use super::{Base, EMPTY, Image, ONE_OF_ALL_1K, Recipe};
+use super::CFsck::{self, Differs, NotCompared};
+use super::{Base, EMPTY, Image, ONE_OF_ALL_1K, Recipe, edit_list};
 
 /// Large enough for a backup of the superblock.
 const LARGE: Base = Base::Made(&["-M", "local", "-N", "1", "-b", "4K", "-C", "4K"], "1100M");
@@ -161,6 +162,23 @@ pub(super) const RECIPES: &[Recipe] = &[
         damage: |image| image.edit_superblocks(|_, superblock| superblock.s_state |= STATE_ERROR),
         found: &["SUPERBLOCK_STATE"],
         c: Differs { codes: &[], status: 0, why: "It checks because of it, and leaves it." },
+    },
+    Recipe {
+        code: "SYSTEM_FILE_SURPLUS",
+        name: "a second slot was begun, and there was no room for its journal",
+        on: TWO_SLOTS,
+        damage: |image| {
+            image.edit_superblock(SUPERBLOCK_BLKNO, |_, it| it.s_max_slots = 1);
+            image.edit_dinode(image.system("journal:0001").blkno, |dinode, id2| {
+                (dinode.i_clusters, dinode.i_size) = (0, 0);
+                edit_list(id2, |header: &mut ExtentListHeader, records: &mut [ExtentRec]| {
+                    header.l_next_free_rec = 0;
+                    records[0] = ExtentRec::default();
+                });
+            });
+        },
+        found: &["CLUSTER_ALLOC_BIT", "SYSTEM_FILE_SURPLUS"],
+        c: NotCompared("It does not look at files of slots that the superblock has not."),
     },
     Recipe {
         code: "SUPERBLOCK_SLOTS",

@@ -47,6 +47,16 @@ pub(super) const RECIPES: &[Recipe] = &[
         c: NotCompared("It gives up pass 1 with \"Bad CRC32\" and exit status 8, without a code."),
     },
     Recipe {
+        code: "INODE_SIGNATURE",
+        name: "a bit of a file's signature is wrong, and its block check does not tell",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_dinode(image.file().blkno, |dinode, _| dinode.i_signature[2] ^= 4);
+        },
+        found: &["INODE_SIGNATURE"],
+        c: NotCompared("It takes the file for deleted, and then loses what is behind its entry."),
+    },
+    Recipe {
         code: "INODE_SUBALLOC_BIT",
         name: "a file states another bit than its own",
         on: ONE_OF_ALL_1K,

@@ -53,6 +53,12 @@ pub trait Device: Send + Sync {
         self.read_at(buf, offset)
     }
 
+    /// Fills `buf` from `offset` with what was there before any change that is only kept aside:
+    /// what a device that keeps changes aside has below it.
+    fn original_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_at(buf, offset)
+    }
+
     /// Writes all of `buf` at `offset`.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
 
@@ -93,6 +99,9 @@ macro_rules! delegate {
             }
             fn read_fresh_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
                 (**self).read_fresh_at(buf, offset)
+            }
+            fn original_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+                (**self).original_at(buf, offset)
             }
             fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
                 (**self).write_at(buf, offset)

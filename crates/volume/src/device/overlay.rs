@@ -240,6 +240,10 @@ impl<D: Device> Device for OverlayDevice<D> {
         self.patched(buf, offset, |buf, offset| self.inner.read_fresh_at(buf, offset))
     }
 
+    fn original_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.inner.original_at(buf, offset)
+    }
+
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         buffer_within(self.size_bytes(), offset, buf)?;
         let mut changed = self.changed_mut();

@@ -2,6 +2,7 @@
 
 use ocfs2_format::dx::DxRoot;
 use ocfs2_format::{Blkno, Structure};
+use ocfs2_volume::Volume;
 use ocfs2_volume::tree::Extent;
 
 use crate::clusters::ClusterSet;
@@ -50,7 +51,7 @@ pub(crate) fn follow(
         }
     };
     let root = DxRoot::decode(&block).ok()?;
-    if let Some(text) = foreign(context, dir, &root) {
+    if let Some(text) = foreign(context.volume, (dir, blkno), &root) {
         out.incomplete = true;
         out.found(corrupt(text));
         return None;
@@ -62,6 +63,9 @@ pub(crate) fn follow(
         suballoc: (root.dr_suballoc_slot, root.dr_suballoc_bit, root.dr_suballoc_loc),
     });
     let mut wrong: Vec<String> = Vec::new();
+    if root.dr_signature != DxRoot::SIGNATURE {
+        wrong.push(format!("dr_signature is {}", root.dr_signature.escape_ascii()));
+    }
     if root.dr_blkno != blkno {
         wrong.push(format!("dr_blkno is {}", root.dr_blkno));
     }
@@ -103,12 +107,21 @@ fn read(
     Ok(block.bytes)
 }
 
-/// Why the block is not the root of an index of `dir`, but of something else.
-fn foreign(context: &Context<'_>, dir: Blkno, root: &DxRoot) -> Option<String> {
-    if root.dr_signature != DxRoot::SIGNATURE {
+/// Bits of a signature that may be wrong, where all else says that it is the root.
+const WRONG_BITS: u32 = 8;
+
+/// Why the block at `blkno` is not the root of an index of `dir`, but of something else.
+pub(crate) fn foreign(
+    volume: &Volume,
+    (dir, blkno): (Blkno, Blkno),
+    root: &DxRoot,
+) -> Option<String> {
+    let bits = root.dr_signature.iter().zip(DxRoot::SIGNATURE);
+    let wrong_bits: u32 = bits.map(|(a, b)| (a ^ b).count_ones()).sum();
+    if wrong_bits > WRONG_BITS || wrong_bits > 0 && root.dr_blkno != blkno {
         return Some(format!("dr_signature is {}", root.dr_signature.escape_ascii()));
     }
-    let (stated, generation) = (root.dr_fs_generation, context.volume.generation());
+    let (stated, generation) = (root.dr_fs_generation, volume.generation());
     if stated != generation {
         return Some(format!("dr_fs_generation is {stated:#010x}, expected {generation:#010x}"));
     }

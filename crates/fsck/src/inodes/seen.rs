@@ -1,0 +1,78 @@
+//! Whether a block is an inode in use, wrong bits or not: the same for the check and for repairs,
+//! which else undo each other's work.
+
+use ocfs2_format::check::{self, Checked};
+use ocfs2_format::dinode::{Dinode, InodeFlags};
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::superblock::SUPERBLOCK_SIGNATURE;
+use ocfs2_format::{Blkno, Structure};
+use ocfs2_volume::Volume;
+
+/// What a block is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Seen {
+    /// No inode in use; one of another generation is none.
+    No,
+    /// An inode in use.
+    Inode,
+    /// The same, once this bit is corrected, as its checksum says.
+    Corrected(usize),
+    /// The same but for its signature.
+    Unsigned,
+}
+
+/// What the block at `blkno` is; it is mended as far as that takes. A checksum is looked at only
+/// where one wrong bit may make the difference.
+pub fn mended(volume: &Volume, blkno: Blkno, block: &mut [u8]) -> Seen {
+    if is_in_use(volume, block) {
+        return Seen::Inode;
+    }
+    let wrong_bits = wrong_bits(block);
+    let states_place = block.get(0x50..0x58) == Some(&blkno.0.to_le_bytes());
+    if wrong_bits > 1 && !states_place || block.starts_with(&SUPERBLOCK_SIGNATURE) {
+        return Seen::No;
+    }
+    let Ok(dinode) = Dinode::decode(block) else { return Seen::No };
+    let generation = dinode.i_fs_generation ^ volume.generation();
+    let is_valid = dinode.flags().contains(InodeFlags::VALID);
+    // One that was deleted has the time when.
+    let by_one = match (wrong_bits, generation, is_valid) {
+        (0, 0, false) => dinode.i_dtime == 0,
+        (0, other, true) => other.is_power_of_two(),
+        (1, 0, true) => true,
+        _ => false,
+    };
+    if by_one && volume.has(Incompat::META_ECC) {
+        let mut other = block.to_vec();
+        if let Checked::OneBit(bit) = check::correct(&mut other, Dinode::CHECK_OFFSET)
+            && is_in_use(volume, &other)
+        {
+            block.copy_from_slice(&other);
+            return Seen::Corrected(bit);
+        }
+    }
+    let is_here = states_place && generation == 0 && is_valid;
+    match block.first_chunk_mut() {
+        Some(signature) if is_here && wrong_bits > 0 => {
+            *signature = Dinode::SIGNATURE;
+            Seen::Unsigned
+        }
+        _ => Seen::No,
+    }
+}
+
+/// Bits in which the signature differs.
+fn wrong_bits(block: &[u8]) -> u32 {
+    block.iter().zip(Dinode::SIGNATURE).map(|(a, b)| (a ^ b).count_ones()).sum()
+}
+
+fn is_in_use(volume: &Volume, block: &[u8]) -> bool {
+    // Most blocks of a new group end here: cheap before the dinode is decoded.
+    if !block.starts_with(&Dinode::SIGNATURE) {
+        return false;
+    }
+    let flags = block.get(0x2c..0x30).and_then(|bytes| bytes.first_chunk());
+    let flags = InodeFlags::from_bits_retain(flags.map_or(0, |bytes| u32::from_le_bytes(*bytes)));
+    flags.contains(InodeFlags::VALID)
+        && Dinode::decode(block).is_ok_and(|dinode| dinode.i_fs_generation == volume.generation())
+}

@@ -1,0 +1,214 @@
+//! Repairs of fsck.ocfs2 that used to spoil a file, or to leave something for ever: each ends in
+//! one run, and what could be read before can be read afterwards.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::path::Path;
+
+use ocfs2_format::dinode::Dinode;
+use ocfs2_format::dx::DxRoot;
+use ocfs2_format::extent::{ExtentListHeader, ExtentRec};
+use ocfs2_format::feature::Compat;
+use ocfs2_format::group::GroupDesc;
+use ocfs2_format::local_alloc::LocalAlloc;
+use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
+use ocfs2_format::{Blkno, Structure};
+use ocfs2_testing::damage::{Files, Image, edit_list};
+use ocfs2_testing::{Outcome, Run, Scratch, oracle, program};
+use ocfs2_volume::device::{DeviceOptions, open};
+use ocfs2_volume::{Volume, VolumeOptions};
+
+/// A volume with the files of `fill`, of the given size.
+fn made(options: &[&str], size: &str, fill: impl FnOnce(&Path)) -> Image {
+    let scratch = Scratch::new();
+    let (folder, path) = (scratch.join("src"), scratch.join("made.img"));
+    fs::create_dir(&folder).unwrap();
+    fill(&folder);
+    let mkfs = Run::new(program("mkfs.ocfs2")).args(["-q", "--seed", "1", "-M", "local"]);
+    mkfs.args(options).arg("-d").arg(&folder).arg(&path).arg(size).success();
+    Image::open(path, scratch)
+}
+
+fn fsck(image: &Image, options: &str) -> Outcome {
+    Run::new(program("fsck.ocfs2")).arg(options).arg(image.path()).output()
+}
+
+/// Demands that one run repairs everything and loses no file.
+fn ends_in_one_run(image: &Image) -> Outcome {
+    let before = Files::of(image.path());
+    let repaired = fsck(image, "-fy");
+    assert_eq!(repaired.status, 1, "{repaired}");
+    let again = fsck(image, "-fn");
+    assert_eq!(again.status, 0, "{repaired}\n{again}");
+    assert_eq!(before.lost(&Files::of(image.path())), [""; 0], "{repaired}");
+    repaired
+}
+
+/// A file of a cluster whose data is moved to block `place`, by which something else is lost.
+fn with_file_at(image: &Image, place: Blkno) {
+    let file = image.inode("/file");
+    let record = image.first_record(&file);
+    let data = image.read(record.e_blkno);
+    image.write(place, &data);
+    image.edit_dinode(file.blkno, |_, id2| {
+        edit_list(id2, |_: &mut ExtentListHeader, records: &mut [ExtentRec]| {
+            records[0].e_blkno = place;
+        });
+    });
+}
+
+fn one_file(folder: &Path) {
+    fs::write(folder.join("file"), b"sixteen bytes..\n".repeat(256)).unwrap();
+}
+
+const PLAIN_4K: [&str; 8] = ["-N", "1", "-b", "4K", "-C", "4K", "-J", "size=4M"];
+
+#[test]
+fn a_file_where_a_backup_of_the_superblock_belongs_is_moved_first() {
+    let options = [&PLAIN_4K[..], &["--fs-features=nobackup-super"]].concat();
+    let image = || {
+        let image = made(&options, "1100M", one_file);
+        with_file_at(&image, Blkno(262_144));
+        image.edit_superblock(SUPERBLOCK_BLKNO, |_, it| {
+            it.s_feature_compat |= Compat::BACKUP_SB.bits();
+        });
+        image
+    };
+    ends_in_one_run(&image());
+
+    // Both stay where -p decides.
+    let left = image();
+    let before = (Files::of(left.path()), left.read(Blkno(262_144)));
+    let preened = fsck(&left, "-fp");
+    assert_eq!(preened.status & !1, 4, "{preened}");
+    assert_eq!(before.0.lost(&Files::of(left.path())), [""; 0]);
+    assert!(before.1 == left.read(Blkno(262_144)), "{preened}");
+}
+
+#[test]
+fn a_file_where_a_group_descriptor_belongs_is_moved_first() {
+    let image = || {
+        let image = made(&PLAIN_4K, "300M", one_file);
+        with_file_at(&image, Blkno(32_256));
+        image
+    };
+    ends_in_one_run(&image());
+
+    let left = image();
+    let before = left.read(Blkno(32_256));
+    let preened = fsck(&left, "-fp");
+    assert_eq!(preened.status & !1, 4, "{preened}");
+    assert!(before == left.read(Blkno(32_256)), "{preened}");
+}
+
+#[test]
+fn a_lost_group_and_a_lost_index_do_not_wait_for_each_other() {
+    let options = ["-N", "1", "-b", "512", "-C", "1M", "-J", "size=16M"];
+    let image = made(&options, "100M", |folder| {
+        fs::create_dir(folder.join("many")).unwrap();
+        for number in 0..600 {
+            fs::write(folder.join(format!("many/with a rather long name {number}")), "").unwrap();
+        }
+    });
+    let root = image.inode("/many").dinode.i_dx_root;
+    assert_eq!(image.volume().geometry().groups(), 1);
+    let group = image.volume().geometry().first_group;
+    for blkno in [root, group] {
+        image.edit_raw(blkno, |block| block.fill(0));
+    }
+    ends_in_one_run(&image);
+}
+
+#[test]
+fn a_wrong_bit_in_the_signature_of_an_index_or_an_inode_loses_nothing() {
+    for features in ["--fs-features=metaecc,indexed-dirs", "--fs-features=indexed-dirs"] {
+        let options = [&PLAIN_4K[..], &[features]].concat();
+        let image = made(&options, "64M", |folder| {
+            one_file(folder);
+            fs::create_dir(folder.join("many")).unwrap();
+            for number in 0..200 {
+                fs::write(folder.join(format!("many/a rather long name {number}")), "").unwrap();
+            }
+        });
+        let before = Files::of(image.path());
+        // The block check of the first one tells which bit it is, where there is one.
+        image.edit_raw(image.inode("/file").blkno, |block| block[1] ^= 1);
+        image.edit_dinode(image.inode("/many/a rather long name 7").blkno, |dinode, _| {
+            dinode.i_signature[3] ^= 0x11;
+        });
+        image.edit_dx_root(image.inode("/many").dinode.i_dx_root, |root, _| {
+            assert_eq!(root.dr_signature, DxRoot::SIGNATURE);
+            root.dr_signature[2] ^= 0x40;
+        });
+        ends_in_one_run(&image);
+        assert_eq!(before.lost(&Files::of(image.path())), [""; 0]);
+    }
+}
+
+#[test]
+fn a_window_of_a_local_alloc_over_metadata_is_given_up() {
+    let image = made(&PLAIN_4K, "64M", one_file);
+    image.edit_dinode(image.system("local_alloc:0000").blkno, |dinode, id2| {
+        dinode.set_bitmap(0, 64);
+        let alloc = LocalAlloc::decode(id2).unwrap();
+        LocalAlloc { la_bm_off: 0, ..alloc }.encode(id2).unwrap();
+    });
+    ends_in_one_run(&image);
+}
+
+#[test]
+fn a_superblock_of_which_only_the_checksum_is_wrong_is_used() {
+    let options = [&PLAIN_4K[..], &["--fs-features=metaecc"]].concat();
+    let image = made(&options, "64M", one_file);
+    image.edit_raw(SUPERBLOCK_BLKNO, |block| {
+        block[Dinode::CHECK_OFFSET..Dinode::CHECK_OFFSET + 6].copy_from_slice(b"garble");
+    });
+    let outcome = ends_in_one_run(&image);
+    assert!(outcome.stdout.contains("[BLOCK_ECC] Superblock 2"), "{outcome}");
+
+    // One that says something else than the volume is none.
+    image.edit_raw(SUPERBLOCK_BLKNO, |block| {
+        // s_system_dir_blkno
+        block[0xf0] ^= 0x7f;
+        block[0x9a] ^= 0xff;
+    });
+    assert_eq!(fsck(&image, "-fy").status, 8);
+}
+
+#[test]
+fn slots_that_another_program_could_not_finish_are_taken_back() {
+    let Some(tunefs) = oracle("tunefs.ocfs2") else { return };
+    let image = made(&PLAIN_4K, "32M", one_file);
+    let grown = Run::new(tunefs).args(["-y", "-N", "16"]).arg(image.path()).output();
+    assert_ne!(grown.status, 0, "there was room for all: {grown}");
+    let outcome = ends_in_one_run(&image);
+    assert!(outcome.stdout.contains("SYSTEM_FILE_SURPLUS"), "{outcome}");
+    let device = open(image.path(), &DeviceOptions::default()).unwrap();
+    let volume = Volume::open(device, &VolumeOptions::default()).unwrap();
+    assert_eq!(volume.superblock().s_max_slots, 1, "{outcome}");
+}
+
+#[test]
+fn a_group_whose_place_is_a_files_is_made_once_that_has_left() {
+    // What is behind it, too, is the file's.
+    let image = made(&PLAIN_4K, "300M", |folder| {
+        fs::write(folder.join("file"), b"more than one cluster of data\n".repeat(2048)).unwrap();
+    });
+    let file = image.inode("/file");
+    let record = image.first_record(&file);
+    let clusters = u64::from(record.e_leaf_clusters());
+    let place = 32_256 - clusters / 2;
+    for at in 0..clusters {
+        let data = image.read(Blkno(record.e_blkno.0 + at));
+        image.write(Blkno(place + at), &data);
+    }
+    image.edit_dinode(file.blkno, |_, id2| {
+        edit_list(id2, |_: &mut ExtentListHeader, records: &mut [ExtentRec]| {
+            records[0].e_blkno = Blkno(place);
+        });
+    });
+    ends_in_one_run(&image);
+    let group = image.read(Blkno(32_256));
+    assert!(group.starts_with(&GroupDesc::SIGNATURE));
+}
