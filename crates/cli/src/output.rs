@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn what_a_terminal_obeys_does_not_come_out_unless_it_is_meant() {
         let mut out = Output::new(Vec::new());
-        write!(out, "a\x1b[2J\u{9b}\t{}\n", "\u{202e}ä").unwrap();
+        writeln!(out, "a\x1b[2J\u{9b}\t\u{202e}ä").unwrap();
         out.write_all(b"\xff\r\n").unwrap();
         out.control("\x1b[H").unwrap();
         let expected = "a\\u{1b}[2J\\u{9b}\t\\u{202e}ä\n\\xff\\r\n\x1b[H";

@@ -12,7 +12,7 @@ pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String 
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header);
-    table.add_rows(rows.iter().map(|row| row.iter().map(|cell| terminal(cell))));
+    table.add_rows(rows.iter().map(|row| row.iter().map(terminal)));
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }

@@ -318,8 +318,9 @@ impl<'k> Online<'k> {
             files.reverse();
         }
         let told = files.into_iter().filter_map(|(file, value)| Some((file, value?)));
-        told.map(|(file, value)| self.write(name, file, &value.to_string()))
-            .fold(Ok(()), |first, written| first.and(written))
+        let written: Vec<_> =
+            told.map(|(file, value)| self.write(name, file, &value.to_string())).collect();
+        written.into_iter().collect()
     }
 
     fn fill(

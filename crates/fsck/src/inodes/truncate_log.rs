@@ -82,7 +82,7 @@ pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Coll
                 }
             });
         });
-        out.found(subject.finding(*code, text).repaired_by(repair));
+        out.found(subject.finding(code, text).repaired_by(repair));
         out.incomplete = true;
     }
 }

@@ -132,7 +132,7 @@ fn inline(before: &Inode, after: &Inode) -> Option<Gone> {
 
 impl Gone {
     fn whole(size: u64, is_all: bool) -> Self {
-        Self { ranges: merged(vec![0..size]), bytes: size, size, is_all }
+        Self { ranges: merged(std::iter::once(0..size).collect()), bytes: size, size, is_all }
     }
 }
 

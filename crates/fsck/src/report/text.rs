@@ -142,7 +142,7 @@ impl Form for Text {
             Record::Slot(slot) => self.slot(out, slot),
             Record::Pass { title, .. } => writeln!(out, "{title}"),
             Record::Answer(finding) if !finding.is_question => {
-                let text = terminal(&capitalised(finding.text));
+                let text = terminal(capitalised(finding.text));
                 writeln!(out, "[{}] {text}.", finding.code)
             }
             Record::Answer(finding) => {
@@ -175,7 +175,7 @@ impl Form for Text {
 /// What was found, where if that is known, and what is asked, on one line.
 pub(crate) fn question(code: &Code, text: &str, path: Option<&str>) -> String {
     let path = path.map(|path| format!(" ({path})")).unwrap_or_default();
-    format!("[{code}] {}{path}. {}", terminal(&capitalised(text)), code.question())
+    format!("[{code}] {}{path}. {}", terminal(capitalised(text)), code.question())
 }
 
 /// As a sentence begins, unless that is with the name of a field or a file.
