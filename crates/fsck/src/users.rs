@@ -7,9 +7,8 @@ use ocfs2_cli::Interrupt;
 use ocfs2_cluster::{NodeNames, Sources};
 use ocfs2_format::superblock::Stack;
 use ocfs2_mounted::GlobalRegions;
-use ocfs2_volume::usage::{
-    Clock, Evidence, SampleOptions, SlotUse, State, SystemClock, Unknown, Usage,
-};
+use ocfs2_users::lock::usage_while_held;
+use ocfs2_volume::usage::{Clock, SampleOptions, State, SystemClock, Unknown, Usage};
 use ocfs2_volume::{Device, Error, Volume};
 
 /// The nodes that hold slots or are about to.
@@ -77,14 +76,7 @@ impl Users {
     pub fn locked_out(volume: &Volume) -> Result<Self, Error> {
         let cluster = volume.superblock().cluster_info().map(|info| info.cluster());
         let names = NodeNames::find(&Sources::default(), cluster.as_deref());
-        let crashed = State::Crashed { last_beat: None, evidence: Evidence::Stopped };
-        let slots = volume.taken_slots()?.into_iter();
-        let slots = slots.map(|taken| SlotUse {
-            slot: taken.slot,
-            node: taken.node,
-            state: crashed.clone(),
-        });
-        let usage = Usage { slots: slots.collect(), ..Usage::default() };
+        let usage = usage_while_held(volume)?;
         Ok(Self::new(&usage, |node| names.get(node), SystemTime::now()))
     }
 
@@ -189,6 +181,8 @@ impl Clock for InterruptedClock<'_> {
 
 #[cfg(test)]
 mod tests {
+    use ocfs2_volume::usage::{Evidence, SlotUse};
+
     use super::*;
 
     fn users(states: Vec<State>) -> Users {

@@ -6,13 +6,14 @@ use anyhow::{Context, Result, bail};
 use ocfs2_cli::{Output, Status, confirm, print_warning, shown};
 use ocfs2_cluster::RunningCluster;
 use ocfs2_format::superblock::STATE_ERROR;
+use ocfs2_users::lock::{self, Host, Protection, Reason};
 use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::find::resolve;
 use ocfs2_volume::gate::{Gate, Planned};
 use ocfs2_volume::usage::SystemClock;
 use ocfs2_volume::{OpenVolumeError, Volume, VolumeOptions};
 
-use crate::{Cli, check, query, stamp, stamped};
+use crate::{Cli, check, check_users, query, stamp, stamped};
 
 /// Does what `cli` asks for.
 ///
@@ -69,9 +70,21 @@ fn update(cli: &Cli, volume: &Volume, running: &RunningCluster) -> Result<()> {
         say(&format!("The volume belongs to {running} already"))?;
         return Ok(());
     }
-    let usage = check(volume, &SystemClock::default())?;
-    let gate = Gate::of_volume(volume, &usage).context("the superblock can not be read again")?;
+    // Where the volume's cluster is another one nobody can be kept out.
+    let lock = match cli.no {
+        true => Protection::None(Reason::NotShared),
+        false => lock::take(volume, &cli.device, cli.partition, Host::default())?,
+    };
+    let usage = match &lock {
+        Protection::Locked(_) => check_users(volume, lock::usage_while_held(volume)?)?,
+        Protection::None(_) => check(volume, &SystemClock::default())?,
+    };
+    let gate = Gate::of_volume(volume, &usage).context("the superblock cannot be read again")?;
     let gate = gate.at(&cli.device);
+    let gate = match lock {
+        Protection::Locked(lock) => gate.holding(lock),
+        Protection::None(_) => gate,
+    };
     say(&format!("Changing the cluster stack from {now} to {then}"))?;
     if cli.no {
         say("Nothing was changed")?;

@@ -91,11 +91,18 @@ pub fn stamped(
 /// # Errors
 /// [`StampError`].
 pub fn check(volume: &Volume, clock: &dyn Clock) -> Result<Usage, StampError> {
+    check_users(volume, Usage::of_volume(volume, None, &SampleOptions::before_writing(), clock)?)
+}
+
+/// The same for users that are known.
+///
+/// # Errors
+/// [`StampError`].
+pub fn check_users(volume: &Volume, usage: Usage) -> Result<Usage, StampError> {
     let marks = Incompat::RESIZE_INPROG | Incompat::TUNEFS_INPROG;
     if volume.features().incompat.intersects(marks) {
         return Err(StampError::InProgress);
     }
-    let usage = Usage::of_volume(volume, None, &SampleOptions::before_writing(), clock)?;
     let slots = usage.slots.iter().map(|slot| (slot.node, &slot.state));
     let others = usage.without_slot.iter().map(|(node, state)| (*node, state));
     let users: Vec<_> = slots

@@ -19,6 +19,7 @@ use ocfs2_cluster::{
 };
 use ocfs2_format::Blkno;
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, Stack};
+use ocfs2_volume::usage::{Evidence, SlotUse, State, Usage};
 use ocfs2_volume::{Volume, gate};
 
 /// What keeps other nodes from a volume.
@@ -206,6 +207,19 @@ where
     let lock =
         ClusterLock { _super_lock: super_lock, _domain: domain, _heartbeat: heartbeat, node };
     Ok(Protection::Locked(Box::new(lock)))
+}
+
+/// Who uses a volume whose lock is held: whoever has a slot has crashed.
+///
+/// # Errors
+/// The slot map cannot be read.
+pub fn usage_while_held(volume: &Volume) -> Result<Usage, ocfs2_volume::Error> {
+    let crashed = State::Crashed { last_beat: None, evidence: Evidence::Stopped };
+    let slots = volume.taken_slots()?.into_iter();
+    let slots = slots
+        .map(|taken| SlotUse { slot: taken.slot, node: taken.node, state: crashed.clone() })
+        .collect();
+    Ok(Usage { slots, ..Usage::default() })
 }
 
 /// A type, the block number as 16 digits, the generation as 8: 31 characters with the padding.
