@@ -97,7 +97,6 @@ fn what_is_refused_changes_nothing_and_fails() {
         ("add-node web a --ip fd00::1", "o2cb in the kernel talks IPv4 only"),
         ("add-node db a --ip 10.0.0.1", "there is no cluster `db`"),
         ("remove-node web a", "there is no node `a`"),
-        ("heartbeat-mode web global", "cluster `web` has no heartbeat region"),
         ("add-heartbeat web sda", "neither a UUID nor the path of a device"),
     ] {
         let outcome = o2cb(&conf, args).expect_status(1);

@@ -108,7 +108,11 @@ impl Domain {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NONBLOCK | OFlags::CLOEXEC;
         match open(&path, flags, Mode::RUSR | Mode::WUSR) {
             Ok(file) => Ok(Some(Lock { path, file: Some(file.into()) })),
-            Err(Errno::TXTBSY) => Ok(None),
+            Err(Errno::TXTBSY) => {
+                // The try has made the file: with it the domain could not be left.
+                let _ = fs::remove_file(&path);
+                Ok(None)
+            }
             Err(cause) => Err(DomainError::Lock { name: name.to_owned(), cause: cause.into() }),
         }
     }

@@ -41,11 +41,16 @@ pub(crate) enum Consent {
 
 impl Users {
     /// Looks at the slot map and watches the heartbeat; as long as it takes to be sure if
-    /// the volume is to be written.
+    /// the volume is to be written. `this_node`, if it has no slot, is this program itself.
     ///
     /// # Errors
     /// The slot map or the place of the heartbeat can not be read.
-    pub fn find(volume: &Volume, write: bool, interrupt: &Interrupt) -> Result<Self, Error> {
+    pub fn find(
+        volume: &Volume,
+        write: bool,
+        this_node: Option<u32>,
+        interrupt: &Interrupt,
+    ) -> Result<Self, Error> {
         let options = match write {
             true => SampleOptions::before_writing(),
             // Enough to see who is alive, and who has been silent for long.
@@ -64,7 +69,8 @@ impl Users {
             _ => None,
         };
         let shared = shared.as_ref().map(|(device, region)| (device as &dyn Device, *region));
-        let usage = Usage::of_volume(volume, shared, &options, &clock)?;
+        let mut usage = Usage::of_volume(volume, shared, &options, &clock)?;
+        usage.without_slot.retain(|(node, _)| Some(*node) != this_node);
         let names = NodeNames::find(&sources, cluster.as_deref());
         Ok(Self::new(&usage, |node| names.get(node), SystemTime::now()))
     }

@@ -75,12 +75,17 @@ impl fmt::Display for Reason {
 pub enum LockError {
     /// A node is mounting or unmounting it, or another tool changes it.
     #[error("another node is mounting the volume, or a program changes it there")]
-    SuperLock,
+    SuperLock {
+        /// The number of this host, which has beaten on the volume for this try.
+        this_node: u32,
+    },
     /// A node has it mounted.
     #[error("in use: the journal of slot {slot} is locked by a node that has the volume mounted")]
     Mounted {
         /// The slot.
         slot: u16,
+        /// The number of this host, which has beaten on the volume for this try.
+        this_node: u32,
     },
     /// This host is not a node of the cluster that is online.
     #[error("this host is not a node of cluster {0}")]
@@ -197,12 +202,13 @@ where
     };
     let domain = Domain::join(&domain::dlmfs(&host.kernel)?, &superblock.uuid_string())?;
     let super_name = name('S', SUPERBLOCK_BLKNO, 0);
-    let super_lock = domain.try_exclusive(&super_name)?.ok_or(LockError::SuperLock)?;
+    let super_lock =
+        domain.try_exclusive(&super_name)?.ok_or(LockError::SuperLock { this_node: node })?;
     for slot in 0..volume.max_slots() {
         // Whose inode cannot be read has not been mounted with it either.
         let Ok(inode) = volume.system_file(&format!("journal:{slot:04}")) else { continue };
         let journal = name('M', inode.blkno, inode.dinode.i_generation);
-        domain.try_exclusive(&journal)?.ok_or(LockError::Mounted { slot })?;
+        domain.try_exclusive(&journal)?.ok_or(LockError::Mounted { slot, this_node: node })?;
     }
     let lock =
         ClusterLock { _super_lock: super_lock, _domain: domain, _heartbeat: heartbeat, node };

@@ -18,7 +18,7 @@ codes! {
     DIR_NOT_CONNECTED {
         pass: Connectivity,
         default: Yes,
-        condition: "a directory can not be reached from the root directory",
+        condition: "a directory cannot be reached from the root directory",
         repair: "put it into lost+found, named by its inode number",
     }
     DIR_DOTDOT {

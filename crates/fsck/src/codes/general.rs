@@ -6,7 +6,7 @@ codes! {
     IO_ERROR {
         pass: Start,
         default: No,
-        condition: "the device can not read a block",
+        condition: "the device cannot read a block",
         repair: "rewrite what is known of the block, so that the device replaces it",
     }
     BLOCK_ECC {

@@ -144,13 +144,13 @@ codes! {
     DIR_SIZE_ZERO {
         pass: Inodes,
         default: Yes,
-        condition: "the size of a directory has no room for its entries . and ..",
+        condition: "the size of a directory is too small for its entries `.` and `..` to be in it",
         repair: "set the size to the room there is; without any entry, write . and .. into it",
     }
     DX_TREE_CORRUPT {
         pass: Inodes,
         default: Yes,
-        condition: "the index of a directory can not be followed",
+        condition: "the index of a directory cannot be followed",
         repair: "drop the index and build it anew",
     }
     INODE_ECC {

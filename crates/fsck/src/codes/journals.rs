@@ -6,7 +6,7 @@ codes! {
     JOURNAL_FILE_INVALID {
         pass: Start,
         default: Yes,
-        condition: "the superblock of a journal can not be read or is bad",
+        condition: "the superblock of a journal cannot be read or is bad",
         repair: "make the journal anew, as large as the largest and with the features of the others; what it held is lost",
     }
     JOURNAL_UNKNOWN_FEATURE {

@@ -12,7 +12,7 @@ codes! {
     QTREE_BLK_INVALID {
         pass: Quota,
         default: No,
-        condition: "the checksum of a block of a quota file's tree does not hold, or it refers to a block that can not be part of the tree",
+        condition: "the checksum of a block of a quota file's tree does not hold, or it refers to a block that cannot be part of the tree",
         repair: "follow its references nevertheless",
     }
     DQBLK_INVALID {

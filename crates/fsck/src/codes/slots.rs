@@ -78,7 +78,7 @@ codes! {
     TRUNCATE_REC_WRAP {
         pass: Inodes,
         default: Yes,
-        condition: "a record of a truncate log is so long that its end can not be expressed",
+        condition: "a record of a truncate log is so long that its end cannot be expressed",
         repair: "clear the record",
     }
     TRUNCATE_REC_RANGE {

@@ -6,13 +6,13 @@ codes! {
     RECOVER_BACKUP_SUPERBLOCK {
         pass: Start,
         default: No,
-        condition: "the superblock can not be used, and the volume was opened by one of its backups",
+        condition: "the superblock cannot be used, and the volume was opened by one of its backups",
         repair: "rewrite the superblock from the backup",
     }
     RECOVER_CLUSTER_INFO {
         pass: Start,
         default: No,
-        condition: "the cluster that runs here is not the one the volume says it belongs to, so that the volume can not be locked against other nodes",
+        condition: "the cluster that runs here is not the one the volume says it belongs to, so that the volume cannot be locked against other nodes",
         repair: "write stack, name and flags of the running cluster into the superblock",
     }
     SUPERBLOCK_CLUSTERS {

@@ -19,12 +19,15 @@ impl Run<'_> {
         let (lock, refused) = match self.lock(volume) {
             Ok(lock) => (lock, None),
             // The heartbeat says which node that is.
-            Err(err @ (LockError::Mounted { .. } | LockError::SuperLock)) => (None, Some(err)),
+            Err(
+                err @ (LockError::Mounted { this_node, .. } | LockError::SuperLock { this_node }),
+            ) => (None, Some((err, this_node))),
             Err(err) => return Err(err).context("-n checks without writing, -F takes no lock"),
         };
-        let users = self.users(volume, lock.is_some(), interrupt)?;
+        let this_node = refused.as_ref().map(|(_, node)| *node);
+        let users = self.users(volume, (lock.is_some(), this_node), interrupt)?;
         match refused {
-            Some(err) if users.live.is_empty() => Err(err.into()),
+            Some((err, _)) if users.live.is_empty() => Err(err.into()),
             _ => Ok((users, lock)),
         }
     }

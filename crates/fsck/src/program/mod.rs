@@ -263,11 +263,17 @@ impl<'a> Run<'a> {
         Ok(other)
     }
 
-    fn users(&self, volume: &Volume, is_locked: bool, interrupt: &Interrupt) -> Result<Users> {
+    /// Who uses the volume; `this_node` has beaten on it for this program.
+    fn users(
+        &self,
+        volume: &Volume,
+        (is_locked, this_node): (bool, Option<u32>),
+        interrupt: &Interrupt,
+    ) -> Result<Users> {
         let repairs = self.cli.mode().repairs();
         let found = match is_locked {
             true => Users::locked_out(volume),
-            false => Users::find(volume, repairs, interrupt),
+            false => Users::find(volume, repairs, this_node, interrupt),
         };
         let users = match found {
             Ok(users) => users,
