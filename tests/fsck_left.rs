@@ -82,8 +82,8 @@ fn an_inode_with_a_wrong_bit_is_not_freed_by_p() {
     let dry = fsck(&image, &["-fp", "--dry-run"]).expect_status(4);
     assert_eq!(differ(&image, &damaged, 4096), [0; 0]);
     let outcome = fsck(&image, &["-fp"]).expect_status(4);
-    assert!(outcome.stdout.contains("because of [INODE_ALLOC_REPAIR] inode"), "{outcome}");
-    assert!(outcome.stdout.contains("problems found, none corrected"), "{outcome}");
+    assert!(outcome.stdout.contains("because of [INODE_SIGNATURE] inode"), "{outcome}");
+    assert!(outcome.stdout.contains("1 problem found, none corrected"), "{outcome}");
     assert!(outcome.stdout.contains(&format!("fsck.ocfs2 -fy {}", image.display())), "{outcome}");
     assert_eq!(found(&dry), found(&outcome));
     // But for the mark nothing is written.

@@ -156,6 +156,10 @@ impl Case<'_> {
         for loss in lost.iter().filter(|loss| !loss["lost"].as_array().unwrap().is_empty()) {
             let Some(path) = path_of(loss) else { continue };
             let Some(was) = self.sound.0.get(&path) else { continue };
+            // Nothing tells that a damaged lost+found was empty.
+            if path == b"/lost+found" {
+                continue;
+            }
             let is_below = |it: &VolumePath| it.starts_with(&[&path[..], b"/"].concat());
             let is_dir_harmed = was.is_dir && harmed.iter().any(is_below);
             if !harmed.contains(&path) && !is_dir_harmed {

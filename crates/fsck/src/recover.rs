@@ -88,10 +88,11 @@ fn keep_damaged(volume: &Volume, record: &mut SlotRecord) {
 }
 
 /// Whether a slot that nobody holds has clusters to give back though its journal is clean. No
-/// kernel mounts it with a local alloc that is in use.
+/// kernel mounts it with a local alloc that is in use. What is damaged is for the passes to find.
 fn owes(volume: &Volume, record: &SlotRecord) -> bool {
     record.state == SlotState::Clean
         && record.node.is_none()
+        && volume.local_alloc_is_counted(record.slot).unwrap_or(false)
         && volume.leftovers(record.slot).is_ok_and(|leftovers| !leftovers.is_empty())
 }
 

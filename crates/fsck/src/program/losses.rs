@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
 
 use anyhow::{Context as _, Result};
-use ocfs2_cli::{Interrupt, Interrupted};
+use ocfs2_cli::{Interrupt, Interrupted, shown};
 use ocfs2_volume::Volume;
 
 use super::Run;
@@ -47,7 +47,7 @@ impl Run<'_> {
     pub(super) fn lost_file(&mut self) -> Result<Option<LostFile>> {
         let Some(path) = &self.cli.lost else { return Ok(None) };
         let made = OpenOptions::new().write(true).create_new(true).open(path);
-        let made = made.with_context(|| format!("{} can not be made", path.display()))?;
+        let made = made.with_context(|| format!("{} cannot be made", shown(path)))?;
         self.has_lost_file = true;
         let end = if self.cli.nul { 0 } else { b'\n' };
         Ok(Some(LostFile { file: BufWriter::new(made), end }))

@@ -187,18 +187,17 @@ impl Editor<'_> {
         for (name, inode) in removed {
             *wanted.entry((name.clone(), *inode)).or_default() += 1;
         }
-        let mut any = false;
         for (_, entries) in &mut directory.blocks {
             entries.retain(|entry| match wanted.get_mut(&(entry.name.clone(), entry.inode)) {
                 Some(left) if *left > 0 => {
                     *left -= 1;
-                    any = true;
                     false
                 }
                 _ => true,
             });
         }
-        if any { directory.write(self) } else { Ok(()) }
+        // Whatever was found: an entry of an inode that was deleted meanwhile is not read at all.
+        directory.write(self)
     }
 }
 

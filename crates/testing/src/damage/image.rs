@@ -90,9 +90,17 @@ impl Image {
 
     /// A hash of all there is in the file, and of when it was written last.
     pub fn digest(&self) -> Vec<u8> {
+        let modified = self.file.metadata().unwrap().modified().unwrap();
+        [format!("{modified:?}").as_bytes(), &self.contents_digest()].concat()
+    }
+
+    /// A digest of what is in the image.
+    ///
+    /// # Panics
+    /// It cannot be read.
+    pub fn contents_digest(&self) -> Vec<u8> {
         let mut hash = Sha256::new();
         let end = self.file.metadata().unwrap().len();
-        hash.update(format!("{:?}", self.file.metadata().unwrap().modified().unwrap()));
         let mut at = 0;
         // What was never written is not read.
         while let Ok(start) = seek(&self.file, SeekFrom::Data(at)) {

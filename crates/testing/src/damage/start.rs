@@ -240,6 +240,7 @@ pub(super) const RECIPES: &[Recipe] = &[
         damage: |image| zero(image, image.system("inode_alloc:0000").blkno),
         found: &[
             "CHAIN_BPC",
+            "CHAIN_COUNT",
             "CHAIN_CPG",
             "CLUSTER_ALLOC_BIT",
             "DIRENT_INODE_FREE",
@@ -259,6 +260,7 @@ pub(super) const RECIPES: &[Recipe] = &[
         damage: |image| zero(image, image.system("global_inode_alloc").blkno),
         found: &[
             "CHAIN_BPC",
+            "CHAIN_COUNT",
             "CHAIN_CPG",
             "CLUSTER_ALLOC_BIT",
             "INODE_COUNT",

@@ -45,6 +45,19 @@ impl Volume {
         })
     }
 
+    /// Whether the local alloc of a slot counts the bits that are set in it: as all do that a
+    /// kernel has left.
+    ///
+    /// # Errors
+    /// As [`Volume::leftovers`].
+    pub fn local_alloc_is_counted(&self, slot: u16) -> Result<bool, Error> {
+        let inode = self.local_alloc(slot)?;
+        let (used, total) = inode.dinode.bitmap();
+        let bitmap = LocalAlloc::bitmap(inode.id2(), total);
+        let bitmap = bitmap.map_err(Error::truncated(inode.blkno))?;
+        Ok(bitmap.count_ones() == used as usize)
+    }
+
     fn system_file_with(&self, name: &str, slot: u16, flag: InodeFlags) -> Result<Inode, Error> {
         let inode = self.slot_file(name, slot)?;
         if inode.dinode.flags().contains(flag) {
