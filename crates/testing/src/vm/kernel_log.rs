@@ -26,7 +26,9 @@ const DISASTERS: [&str; 12] = [
 ];
 
 /// Lines of these subsystems that say nothing against a volume.
-const HARMLESS: [&str; 3] = [
+const HARMLESS: [&str; 4] = [
+    // Said when dlmfs is there.
+    "OCFS2 User DLM kernel interface loaded",
     // Names of the lock manager's work queues are long, since Linux 7.
     "workqueue: name exceeds WQ_NAME_LEN",
     // The volume was written by a kernel before 6.2, or for one.
