@@ -194,7 +194,7 @@ impl<'lab> Machines<'lab> {
         let mut qemu = Command::new(&self.lab.qemu);
         qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
             .args(["-machine", "pc,hpet=off,usb=off,vmport=off,dump-guest-core=off"])
-            .args(["-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "512"])
+            .args(["-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "1024"])
             .arg("-kernel")
             .arg(&self.lab.kernel.image)
             .arg("-initrd")
