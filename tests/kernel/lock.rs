@@ -28,6 +28,10 @@ const FSCK: &str = r#"
     [ $status = 0 ] || exit 1
     # Nothing of it is left: no lock, no domain, no heartbeat.
     ls /dlm; ls /sys/kernel/config/cluster/ovscluster/heartbeat
+    for i in $(seq 20); do
+        [ -n "$(ls /dlm; ls -d /sys/kernel/config/cluster/ovscluster/heartbeat/*/ 2>/dev/null)" ] || break
+        sleep 1
+    done
     [ -z "$(ls /dlm)" ] || exit 2
     [ -z "$(ls -d /sys/kernel/config/cluster/ovscluster/heartbeat/*/ 2>/dev/null)" ] || exit 3
     barrier mounted 120

@@ -12,10 +12,13 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use ocfs2_cluster::domain::{self, Domain, DomainError, Lock};
 use ocfs2_cluster::{
-    HeartbeatMode, Kernel, Online, ReferenceError, References, RegionPlace, RunningKernel, stack,
+    HeartbeatMode, Kernel, Online, OnlineError, ReferenceError, References, RegionPlace,
+    RunningKernel, stack,
 };
 use ocfs2_format::Blkno;
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, Stack};
@@ -233,6 +236,10 @@ fn name(kind: char, blkno: Blkno, generation: u32) -> String {
     format!("{kind}000000{:016x}{generation:08x}", blkno.0)
 }
 
+/// How often a heartbeat is stopped that is still held, and how long to wait in between.
+const TRIES: usize = 20;
+const BETWEEN: Duration = Duration::from_millis(250);
+
 /// The heartbeat of this host on the volume, until this is dropped.
 struct Beating {
     kernel: Box<dyn Kernel + Send + Sync>,
@@ -243,9 +250,15 @@ struct Beating {
 
 impl Drop for Beating {
     fn drop(&mut self) {
-        if let Some(online) = Online::find(&*self.kernel) {
-            // It goes on for whoever else wants it; there is nobody to be told of an error.
-            let _ = self.references.stop(&*self.kernel, &online, &self.cluster, &self.region);
+        let Some(online) = Online::find(&*self.kernel) else { return };
+        // It goes on for whoever else wants it; there is nobody to be told of an error. The domain
+        // that was just left may still hold on to it for a moment.
+        for _ in 0..TRIES {
+            let stopped = self.references.stop(&*self.kernel, &online, &self.cluster, &self.region);
+            match stopped {
+                Err(ReferenceError::Online(OnlineError::Busy { .. })) => thread::sleep(BETWEEN),
+                _ => return,
+            }
         }
     }
 }
