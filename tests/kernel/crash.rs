@@ -154,7 +154,7 @@ fn what_both_crashed_nodes_had_in_their_journals_is_recovered_later() -> Result<
     assert_eq!([0, 1].map(|node| run.node(node).end.clone()), [End::Crashed, End::Crashed]);
 
     // On this host nobody knows the nodes' names.
-    let mounted = Run::new(program("mounted.ocfs2")).arg("-f").arg(&disk).success();
+    let mounted = Run::new(program("mounted.ocfs2")).arg("-fv").arg(&disk).success();
     let line = mounted.stdout.lines().last().unwrap_or_default();
     assert!(line.contains("0 (crashed ") && line.contains("1 (crashed "), "{mounted}");
 
@@ -177,7 +177,7 @@ fn what_both_crashed_nodes_had_in_their_journals_is_recovered_later() -> Result<
     let after = fs::read_to_string(share.join("after"))?;
     assert_work_is_there(&after, 0);
     assert_work_is_there(&after, 1);
-    let mounted = Run::new(program("mounted.ocfs2")).arg("-f").arg(&disk).success();
+    let mounted = Run::new(program("mounted.ocfs2")).arg("-fv").arg(&disk).success();
     assert!(mounted.stdout.contains("Not mounted"), "{mounted}");
     assert_fsck_is_content_after_a_crash(&disk);
     Ok(())
