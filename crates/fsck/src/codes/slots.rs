@@ -49,7 +49,7 @@ codes! {
         pass: Inodes,
         default: Yes,
         condition: "a local alloc states another number of used clusters than bits are set",
-        repair: "set the number to the bits that are set",
+        repair: "empty the local alloc",
     }
     LALLOC_CLEAR {
         pass: Inodes,

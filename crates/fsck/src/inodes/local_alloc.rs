@@ -24,8 +24,8 @@ pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Coll
     let set = bitmap.count_ones();
     if set != used as usize {
         let text = format!("i_used is {used}, {set} bits are set");
-        let repair = subject.repair(move |dinode, _| dinode.set_bitmap(set as u32, total));
-        out.found(subject.finding(codes::LALLOC_USED_BITS, text).repaired_by(repair));
+        let finding = subject.finding(codes::LALLOC_USED_BITS, text);
+        out.found(finding.repaired_by(cleared(subject)));
     }
     for run in bitmap.runs(false) {
         let start = alloc.la_bm_off + run.start as u32;

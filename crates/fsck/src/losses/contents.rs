@@ -99,9 +99,7 @@ fn file(sides: &Sides<'_>, before: &Inode, after: &Inode) -> Difference {
         (was != is).then_some((was, is))
     };
     let gone = match (before.is_inline(), after.is_inline()) {
-        (true, true) if before.dinode.i_clusters == 0 => inline(before, after),
-        // A list of extents that was taken for contents.
-        (true, true) => Some(Gone::whole(before.size(), true)),
+        (true, true) => inline(before, after),
         (true, false) => {
             let left = !Mapping::of(sides.after, after).extents.is_empty();
             (!left && before.size() > 0).then(|| Gone::whole(before.size(), true))
