@@ -406,7 +406,7 @@ fn a_file_that_another_program_has_locked_needs_force_and_a_yes() {
     let lock = device::open(&image, &exclusive).unwrap();
     mkfs.refuses("disk.img", "disk.img: is in use: ");
     mkfs.refuses("-x disk.img", "disk.img: is in use: ");
-    mkfs.refuses("-F disk.img", "in use on this machine; -F -x overwrites it");
+    mkfs.refuses("-F disk.img", "in use: another process has disk.img; -F -x overwrites it");
     mkfs.with("-q -F -x disk.img").success();
     drop(lock);
     assert!(holds_a_volume(&image));

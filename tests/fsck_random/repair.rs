@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ocfs2_format::dinode::DynFeatures;
-use ocfs2_testing::damage::{Files, c_fsck};
+use ocfs2_testing::damage::{CReport, Files, c_fsck};
 use ocfs2_testing::{Outcome, Run, Scratch, oracle, program};
 use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::{Volume, VolumeOptions};
@@ -65,7 +65,7 @@ pub fn in_one_run(bases: &[Base], seed: u64) -> Result<End, String> {
         let new = theirs.codes_beyond(&known);
         let complains = !new.is_empty() || theirs.finished != known.finished;
         // It takes for granted that a file shares a cluster only with other files.
-        if complains && !shares_with_itself(&path) {
+        if complains && !is_about_hashes(&path, &theirs, &new) && !shares_with_itself(&path) {
             let found = theirs.questions.iter().take(6).cloned().collect::<Vec<_>>().join("\n    ");
             return story(format!("then the C fsck says {new:?}\n    {found}"));
         }
@@ -75,9 +75,34 @@ pub fn in_one_run(bases: &[Base], seed: u64) -> Result<End, String> {
 
 /// Runs the program with little memory.
 pub fn fsck(image: &Path, options: &str) -> Outcome {
-    let limited = "ulimit -v 4000000; exec timeout -k 1 60 \"$0\" \"$1\" -F \"$2\"";
+    let limited = "ulimit -v 4000000; exec timeout -k 1 60 \"$0\" -F \"$@\"";
     let run = Run::new("sh").args(["-c", limited]).arg(program("fsck.ocfs2"));
-    run.arg(options).arg(image).timeout(2 * LIMIT).output()
+    run.args(options.split_whitespace()).arg(image).timeout(2 * LIMIT).output()
+}
+
+/// Whether the C fsck complains only of hashes of names with bytes from 0x80 on: it knows the
+/// signed ones alone. A name that it looks for in the wrong leaf is, by chance, taken for one that
+/// is missing; then it counts a link less.
+fn is_about_hashes(image: &Path, theirs: &CReport, new: &[String]) -> bool {
+    let json = fsck(image, "-fn --json").stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let unsigned = |kind: &str| {
+        let hashes = &json["summary"]["name_hashes"][kind];
+        hashes["unsigned"].as_u64().unwrap() as usize
+    };
+    let asked = |code: &str| {
+        let code = format!("[{code}]");
+        theirs.questions.iter().filter(move |question| question.starts_with(&code))
+    };
+    let names = asked("DX_LOOKUP_FAILED").count();
+    names <= unsigned("names")
+        && asked("DX_LOOKUP_FAILED").all(|question| !question.is_ascii())
+        && asked("XATTR_HASH_INVALID").count() <= unsigned("attributes")
+        && new.iter().all(|code| match code.as_str() {
+            "DX_LOOKUP_FAILED" | "XATTR_HASH_INVALID" => true,
+            "INODE_NOT_CONNECTED" | "INODE_COUNT" => names > 0,
+            _ => false,
+        })
 }
 
 /// Whether a file has a cluster in two places.
