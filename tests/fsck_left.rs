@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use ocfs2_format::Structure;
+use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
 use ocfs2_format::local_alloc::LocalAlloc;
 use ocfs2_format::superblock::STATE_ERROR;
 use ocfs2_fsck::codes;
@@ -18,7 +19,7 @@ use ocfs2_testing::damage::{
 };
 use ocfs2_testing::{Outcome, Random, Run, Scratch, fixture_copy, oracle, program};
 use ocfs2_volume::device::{DeviceOptions, open};
-use ocfs2_volume::{Volume, VolumeOptions};
+use ocfs2_volume::{Inode, Volume, VolumeOptions};
 
 fn fsck(image: &Path, options: &[&str]) -> Outcome {
     Run::new(program("fsck.ocfs2")).args(options).arg(image).output()
@@ -257,6 +258,51 @@ fn a_dry_run_of_a_crashed_volume_says_what_the_run_says() {
     let image = recipe("EB_BLKNO").image();
     let dry = fsck(image.path(), &["-fy", "--dry-run"]).expect_status(1);
     assert!(dry.stdout.contains("1 problem found, all would be corrected"), "{dry}");
+}
+
+#[test]
+fn p_recovers_a_crashed_volume_before_it_leaves_what_is_not_safe() {
+    let scratch = Scratch::new();
+    let image = fixture_copy("crashed-4k-o2cb", &scratch);
+    let volume = opened(&image);
+    let is_file = |inode: &Inode| {
+        let Dinode { i_links_count, .. } = inode.dinode;
+        let is_system = inode.dinode.flags().contains(InodeFlags::SYSTEM);
+        inode.dinode.kind() == Some(FileKind::Regular) && !is_system && i_links_count > 0
+    };
+    let file = File::options().write(true).open(&image).unwrap();
+    // Most of them are in the journal, and whole again after it is replayed.
+    for inode in volume.inodes().map(Result::unwrap).filter(is_file).step_by(8) {
+        file.write_all_at(b"J", inode.blkno.0 * 4096).unwrap();
+    }
+
+    let dry = fsck(&image, &["-p", "--dry-run"]).expect_status(5);
+    let outcome = fsck(&image, &["-p"]).expect_status(5);
+    assert_eq!(found(&dry), found(&outcome));
+    assert!(outcome.stdout.contains("Slot 0's journal replayed successfully"), "{outcome}");
+    assert!(outcome.stdout.contains("because of [INODE_SIGNATURE] inode"), "{outcome}");
+    assert!(is_marked(&image));
+    // Nothing is left to recover, and the same is left to repair; the mark is found, too.
+    let again = fsck(&image, &["-p"]).expect_status(4);
+    assert_eq!(found(&again)[1..], found(&outcome));
+    fsck(&image, &["-y"]).expect_status(1);
+    fsck(&image, &["-fn"]).expect_status(0);
+}
+
+#[test]
+fn a_log_that_is_damaged_is_not_replayed_by_p() {
+    let image = recipe("JOURNAL_LOG_DAMAGED").image();
+    let scratch = Scratch::new();
+    let damaged = scratch.join("damaged.img");
+    fs::copy(image.path(), &damaged).unwrap();
+    let size = opened(&damaged).block_size().size();
+    for options in [&["-p", "--dry-run"][..], &["-p"], &["-p"]] {
+        let outcome = fsck(image.path(), options).expect_status(4);
+        assert!(found(&outcome).contains(&"JOURNAL_LOG_DAMAGED"), "{outcome}");
+        let written = differ(image.path(), &damaged, size);
+        assert!(written.iter().all(|block| *block == 2), "{written:?}");
+    }
+    fsck(image.path(), &["-fy"]).expect_status(1);
 }
 
 #[test]

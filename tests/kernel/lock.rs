@@ -1,4 +1,5 @@
-//! The cluster's lock: nodes wait for fsck, and fsck does not begin while a node has the volume.
+//! The cluster's lock: nodes wait for fsck, and neither fsck nor mkfs begins while a node has the
+//! volume.
 
 use anyhow::Result;
 use ocfs2_testing::{Scratch, program};
@@ -27,17 +28,23 @@ const FSCK: &str = r#"
     echo "status $status"
     [ $status = 0 ] || exit 1
     # Nothing of it is left: no lock, no domain, no heartbeat.
-    ls /dlm; ls /sys/kernel/config/cluster/ovscluster/heartbeat
-    for i in $(seq 20); do
-        [ -n "$(ls /dlm; ls -d /sys/kernel/config/cluster/ovscluster/heartbeat/*/ 2>/dev/null)" ] || break
-        sleep 1
-    done
-    [ -z "$(ls /dlm)" ] || exit 2
-    [ -z "$(ls -d /sys/kernel/config/cluster/ovscluster/heartbeat/*/ 2>/dev/null)" ] || exit 3
+    left() { ls /dlm; ls -d /sys/kernel/config/cluster/ovscluster/heartbeat/*/ 2>/dev/null; }
+    gone() {
+        for i in $(seq 20); do [ -n "$(left)" ] || return 0; sleep 1; done
+        left
+        return 1
+    }
+    gone || exit 2
     barrier mounted 120
     # The other way round: while a node has it mounted nothing is begun.
     fsck.ocfs2 -fy /dev/vda 2>&1; echo "while mounted: status $?"
+    mkfs.ocfs2 -F /dev/vda </dev/null 2>&1; echo "over it: status $?"
     barrier end
+    barrier unmounted 120
+    # A new volume: the heartbeat that goes with the lock on the old one is not in its way.
+    mkfs.ocfs2 -F -N 2 -J size=8M -L again /dev/vda 2>&1; echo "over nobody: status $?"
+    gone || exit 3
+    barrier made
 "#;
 
 const MOUNT: &str = r#"
@@ -52,6 +59,11 @@ const MOUNT: &str = r#"
     barrier mounted
     barrier end 120
     umount /mnt
+    barrier unmounted
+    barrier made 120
+    mount-volume /dev/vda /mnt || exit 4
+    ls /mnt; echo written >/mnt/file || exit 5
+    umount /mnt
 "#;
 
 #[test]
@@ -63,6 +75,7 @@ fn a_mount_waits_for_fsck_and_fsck_refuses_what_is_mounted() -> Result<()> {
     let run = lab
         .cluster(&disk)
         .program(program("fsck.ocfs2"))
+        .program(program("mkfs.ocfs2"))
         .node(0, MOUNT)
         .node(1, FSCK)
         .allow(NEW_JOURNAL)
@@ -72,6 +85,8 @@ fn a_mount_waits_for_fsck_and_fsck_refuses_what_is_mounted() -> Result<()> {
     assert!(said.contains("All passes succeeded"), "{said}");
     assert!(said.contains("in use by node 0 (ovs001) in slot 0"), "{said}");
     assert!(said.contains("while mounted: status 8"), "{said}");
+    assert!(said.contains("over it: status 1"), "{said}");
+    assert!(said.contains("over nobody: status 0"), "{said}");
     assert_fsck_is_content(&disk, &[]);
     Ok(())
 }

@@ -10,6 +10,7 @@ mod directory;
 mod file;
 mod files;
 mod journal_size;
+mod lock;
 mod messages;
 mod occupant;
 mod options;

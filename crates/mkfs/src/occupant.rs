@@ -8,11 +8,13 @@ use std::time::SystemTime;
 
 use ocfs2_cluster::{NodeNames, Sources};
 use ocfs2_probe::Found;
+use ocfs2_users::lock::{self, Host, LockError, Protection, Reason, usage_while_held};
 use ocfs2_volume::device::holders::Holder;
 use ocfs2_volume::gate::Gate;
 use ocfs2_volume::usage::{SampleOptions, State, SystemClock, Usage};
 use ocfs2_volume::{Device, Volume, VolumeOptions};
 
+use crate::lock::HeldLock;
 use crate::options::ClusterId;
 
 /// What would be lost.
@@ -34,6 +36,26 @@ pub(crate) struct Occupant {
     pub(crate) in_use: Option<Vec<Holder>>,
     /// The OCFS2 volume, and what was seen of its users.
     pub(crate) watched: Option<(Volume, Usage)>,
+    /// The cluster's lock on it.
+    pub(crate) lock: Option<HeldLock>,
+    /// Why there is none.
+    pub(crate) not_locked: Option<Reason>,
+}
+
+/// How to find out which nodes use a volume.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Look<'a> {
+    /// Not at all.
+    No,
+    /// By its heartbeat, which takes seconds where the slot map names any.
+    Watch,
+    /// By the cluster's lock where that can be taken, else by its heartbeat.
+    Lock {
+        /// Where the device is.
+        path: &'a Path,
+        /// Its partition that holds the volume.
+        partition: Option<u32>,
+    },
 }
 
 /// Bytes at the beginning of a device that tell what is on it.
@@ -53,11 +75,10 @@ pub(crate) enum Consent {
 }
 
 impl Occupant {
-    /// Looks at `device`, which `in_use` use here. `watch` is whether to find out which nodes
-    /// are alive, which takes seconds where the slot map names any.
+    /// Looks at `device`, which `in_use` use here.
     pub(crate) fn find(
         device: &Arc<dyn Device>,
-        watch: bool,
+        look: Look<'_>,
         in_use: Option<Vec<Holder>>,
     ) -> io::Result<Self> {
         let mut occupant = Self { in_use, ..Self::default() };
@@ -68,7 +89,7 @@ impl Occupant {
             }
         }
         if occupant.volume.as_ref().is_some_and(|volume| volume.kind == "ocfs2") {
-            occupant.find_users(device, watch);
+            occupant.find_users(device, look);
         }
         Ok(occupant)
     }
@@ -89,39 +110,84 @@ impl Occupant {
             let head = 0..HEAD_BYTES.min(device.size_bytes());
             gate = gate.with_range("the beginning of the device", head)?;
         }
-        Ok(gate.at(path))
+        let gate = gate.at(path);
+        Ok(match &self.lock {
+            Some(lock) => gate.holding(Box::new(lock.clone())),
+            None => gate,
+        })
     }
 
-    fn find_users(&mut self, device: &Arc<dyn Device>, watch: bool) {
+    fn find_users(&mut self, device: &Arc<dyn Device>, look: Look<'_>) {
         let options =
             VolumeOptions { heartbeat_device: true, allow_short: true, ..Default::default() };
-        let unknown = |why: &dyn fmt::Display| vec![format!("nodes that can not be told ({why})")];
         let volume = match Volume::open(Arc::clone(device), &options) {
             Ok(volume) => volume,
-            Err(err) => {
-                self.unknown = unknown(&err);
-                return;
-            }
+            Err(err) => return self.cannot_tell(&err),
         };
         self.cluster = ClusterId::of_superblock(volume.superblock());
-        if !watch {
+        if look == Look::No {
             return;
         }
-        let places = match volume.places() {
-            Ok(places) => places,
-            Err(err) => {
-                self.unknown = unknown(&err);
-                return;
-            }
+        let refused = match look {
+            Look::Lock { path, partition } => self.take_lock(&volume, path, partition),
+            _ => None,
         };
+        let usage = match &self.lock {
+            Some(_) => usage_while_held(&volume).map_err(|err| err.to_string()),
+            None => watched(&volume),
+        };
+        match usage {
+            Ok(mut usage) => {
+                let (err, this_node) = refused.unzip();
+                // It has beaten for the lock.
+                usage.without_slot.retain(|(node, _)| Some(Some(*node)) != this_node);
+                self.name_users(&usage);
+                if let Some(err) = err.filter(|_| self.live.is_empty()) {
+                    self.unknown.push(format!("another node ({err})"));
+                }
+                self.watched = Some((volume, usage));
+            }
+            Err(err) => self.cannot_tell(&err),
+        }
+    }
+
+    fn cannot_tell(&mut self, why: &dyn fmt::Display) {
+        self.unknown = vec![format!("nodes that can not be told ({why})")];
+    }
+
+    /// Takes the cluster's lock, or gives what kept it from that, and the number of this node
+    /// if it has tried.
+    fn take_lock(
+        &mut self,
+        volume: &Volume,
+        path: &Path,
+        partition: Option<u32>,
+    ) -> Option<(LockError, Option<u32>)> {
+        match lock::take(volume, path, partition, Host::default()) {
+            Ok(Protection::Locked(lock)) => self.lock = Some(HeldLock::new(lock)),
+            Ok(Protection::None(Reason::NotShared)) => {}
+            Ok(Protection::None(why)) => self.not_locked = Some(why),
+            Err(err) => {
+                let this_node = match err {
+                    LockError::SuperLock { this_node } | LockError::Mounted { this_node, .. } => {
+                        Some(this_node)
+                    }
+                    _ => None,
+                };
+                return Some((err, this_node));
+            }
+        }
+        None
+    }
+
+    /// Sorts the nodes by what is known of them.
+    fn name_users(&mut self, usage: &Usage) {
         let cluster = self.cluster.as_ref().map(|cluster| cluster.cluster.as_str());
         let names = NodeNames::find(&Sources::default(), cluster);
         let name = |node: u32| match names.get(node) {
             Some(name) => format!("node {node} ({name})"),
             None => format!("node {node}"),
         };
-        let sample = SampleOptions::before_writing();
-        let usage = Usage::probe(device.as_ref(), &places, &sample, &SystemClock::default());
         for used in &usage.slots {
             let who = format!("{} in slot {}", name(used.node), used.slot);
             match &used.state {
@@ -136,7 +202,6 @@ impl Occupant {
                 _ => self.live.push(format!("{}, about to mount it", name(*node))),
             }
         }
-        self.watched = Some((volume, usage));
     }
 
     /// What it takes to overwrite this.
@@ -151,6 +216,13 @@ impl Occupant {
             Consent::Given
         }
     }
+}
+
+/// Who uses the volume, as its heartbeat shows.
+fn watched(volume: &Volume) -> Result<Usage, String> {
+    let places = volume.places().map_err(|err| err.to_string())?;
+    let sample = SampleOptions::before_writing();
+    Ok(Usage::probe(volume.device().as_ref(), &places, &sample, &SystemClock::default()))
 }
 
 fn crashed(who: &str, state: &State) -> String {

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use ocfs2_cli::{
-    Interrupt, Interrupted, Output, Status, confirm, print_error, print_warning, shown,
+    Interrupt, Interrupted, Output, Status, confirm, print_error, print_note, print_warning, shown,
 };
 use ocfs2_volume::Device;
 use ocfs2_volume::find::resolve as resolve_device;
@@ -13,7 +13,7 @@ use ocfs2_volume::gate::{Gate, Planned};
 
 use crate::cli::Cli;
 use crate::messages::Messages;
-use crate::occupant::{Consent, Occupant};
+use crate::occupant::{Consent, Look, Occupant};
 use crate::summary::Summary;
 use crate::target::{Request, Target};
 use crate::{
@@ -59,10 +59,14 @@ fn make(
     target: &mut Target,
     messages: &mut Messages,
 ) -> Result<Status> {
-    // Whoever overwrites a volume in use unasked need not wait to hear about it.
-    let watch = !(cli.force && cli.never_ask);
+    let look = match (cli.force && cli.never_ask, cli.dry_run) {
+        // Whoever overwrites a volume in use unasked need not wait to hear about it.
+        (true, _) => Look::No,
+        (false, true) => Look::Watch,
+        (false, false) => Look::Lock { path: &cli.device, partition: cli.partition },
+    };
     let mut occupant = match &target.device {
-        Some(device) => Occupant::find(device, watch, target.in_use.take())?,
+        Some(device) => Occupant::find(device, look, target.in_use.take())?,
         None => Occupant::default(),
     };
     let facts = Facts {
@@ -104,6 +108,11 @@ fn make(
         messages.uuid_warning();
     }
     messages.before(&summary);
+    if let Some(why) = &occupant.not_locked {
+        print_note(format_args!(
+            "other nodes are not locked out ({why}): their heartbeat is watched instead"
+        ));
+    }
     if !consent(cli, &occupant)? {
         bail!("nothing was written");
     }
@@ -187,6 +196,11 @@ fn write(
         None => &provided,
     };
     erase_signatures(occupant, settings, device)?;
+    if let Some(lock) = &occupant.lock {
+        plan.wipe(device)?;
+        device.flush()?;
+        lock.release();
+    }
     let options = WriteOptions { discard: !cli.nodiscard };
     if let Some(source) = source {
         return write_files(cli, plan, source, device, options, &interrupt, messages).map(Some);

@@ -177,7 +177,7 @@ impl Plan {
     }
 
     /// Destroys every superblock an older volume can be found by.
-    fn wipe(&self, device: &dyn Device) -> io::Result<()> {
+    pub(crate) fn wipe(&self, device: &dyn Device) -> io::Result<()> {
         let size = self.layout.geometry.size_bytes();
         // Superblocks of all block sizes are at 1 KiB to 8 KiB.
         device.zero(0, (16 << 10).min(size))?;

@@ -290,7 +290,8 @@ pub(super) mod tests {
 ";
     const SWAPS: &str = "Filename Type Size Used Priority\n/dev/sda3 partition 1 0 -2\n";
 
-    /// A tree as sysfs has it: sda with sda1 (part of dm-0), sda2 (root), sda3 (swap); sdb (btrfs); loop0 over a file.
+    /// A tree as sysfs has it: sda with sda1 (part of dm-0), sda2 (root), sda3 (swap); sdb (btrfs);
+    /// loop0 over a file, with loop0p1 (all of dm-1).
     pub fn system(root: &Path) -> System {
         let write = |path: &str, text: &str| {
             let path = root.join(path);
@@ -305,10 +306,12 @@ pub(super) mod tests {
             ("devices/sdb", "8:16"),
             ("devices/cciss!c0d0", "104:0"),
             ("devices/dm-0", "253:0"),
+            ("devices/dm-1", "253:1"),
             ("block/loop0", "7:0"),
+            ("block/loop0/loop0p1", "259:0"),
         ] {
             write(&format!("{dir}/dev"), &format!("{number}\n"));
-            if dir.contains("sda/") {
+            if dir.contains("sda/") || dir.contains("loop0/") {
                 write(&format!("{dir}/partition"), "1\n");
             }
             fs::create_dir_all(root.join("dev/block")).unwrap();
@@ -316,6 +319,9 @@ pub(super) mod tests {
         }
         write("devices/dm-0/dm/name", "vg-ovs\n");
         write("block/loop0/loop/backing_file", "/images/with blank.img\n");
+        fs::create_dir_all(root.join("devices/dm-1/slaves")).unwrap();
+        symlink(root.join("block/loop0/loop0p1"), root.join("devices/dm-1/slaves/loop0p1"))
+            .unwrap();
         fs::create_dir_all(root.join("devices/sda/sda1/holders")).unwrap();
         symlink(root.join("devices/dm-0"), root.join("devices/sda/sda1/holders/dm-0")).unwrap();
         System {
@@ -374,6 +380,24 @@ pub(super) mod tests {
             [Number::parse("7:0").unwrap()]
         );
         assert!(system.loops_over(Path::new("/images/with")).is_empty());
+    }
+
+    #[test]
+    fn a_device_is_made_of_the_image_below_its_partition() {
+        let root = tempfile::tempdir().unwrap();
+        let system = system(root.path());
+        let number = |text| Number::parse(text).unwrap();
+        for (device, of) in [
+            ("253:1", ["7:0", "253:1", "259:0"].as_slice()),
+            ("259:0", &["7:0", "259:0"]),
+            ("253:0", &["253:0"]),
+        ] {
+            let made_of = system.made_of(number(device));
+            assert_eq!(made_of, of.iter().copied().map(number).collect(), "{device}");
+            let images: Vec<_> = made_of.iter().filter_map(|it| system.image_of(*it)).collect();
+            let expected = Path::new("/images/with blank.img");
+            assert_eq!(images.first().map(PathBuf::as_path), (of.len() > 1).then_some(expected));
+        }
     }
 
     #[test]
