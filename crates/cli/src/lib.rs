@@ -37,6 +37,6 @@ pub use program::{
     Failure, Status, causes, parse, print_error, print_note, print_warning, program_name, run,
 };
 pub use progress::{Bar, NoProgress, Progress, progress};
-pub use prompt::{CannotAsk, confirm, read_answer};
+pub use prompt::{CannotAsk, answered, confirm, read_answer};
 pub use size::{SizeError, human_size, parse_size};
 pub use table::table;

@@ -1,8 +1,13 @@
 //! Asking whoever is at standard input: a person, or a program that answers for one.
 
 use std::io::{self, BufRead, Read, Write};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
-use crate::{Output, terminal};
+use anyhow::{Result, bail};
+
+use crate::{Interrupt, Interrupted, Output, terminal};
 
 /// There is nobody who could answer.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -19,8 +24,37 @@ pub struct CannotAsk {
 ///
 /// # Errors
 /// [`CannotAsk`] where standard input has ended, as `/dev/null` has; its text names `option`, the
-/// one that answers beforehand.
-pub fn confirm(question: &str, option: &'static str) -> Result<bool, CannotAsk> {
+/// one that answers beforehand. [`Interrupted`].
+pub fn confirm(question: &str, option: &'static str, interrupt: &Interrupt) -> Result<bool> {
+    let question = question.to_owned();
+    Ok(answered(interrupt, move || ask(&question, option))??)
+}
+
+/// What `ask` gives, which waits for a person: Ctrl-C is an answer, too.
+///
+/// # Errors
+/// [`Interrupted`].
+pub fn answered<T: Send + 'static>(
+    interrupt: &Interrupt,
+    ask: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(ask()));
+    loop {
+        match receiver.recv_timeout(Duration::from_millis(50)) {
+            Ok(answer) => return Ok(answer),
+            Err(RecvTimeoutError::Timeout) if interrupt.requested() => {
+                // Behind the question.
+                let _ = writeln!(Output::stderr());
+                return Err(Interrupted.into());
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => bail!("the question could not be asked"),
+        }
+    }
+}
+
+fn ask(question: &str, option: &'static str) -> Result<bool, CannotAsk> {
     let mut stderr = Output::stderr();
     let _ = write!(stderr, "{} (y/N): ", terminal(question));
     let _ = stderr.flush();

@@ -101,10 +101,22 @@ impl References {
         let mut count = self.lock(region)?;
         count.value = count.value.saturating_sub(1);
         count.write()?;
-        if count.value == 0 && !is_wanted_by_c_tools(kernel, region) {
-            online.stop_region(cluster, region)?;
-        }
+        count.stop_unwanted(kernel, online, cluster, region)?;
         Ok(count.value)
+    }
+
+    /// Stops the heartbeat if nobody wants it: after a [`References::stop`] for which it was busy.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stop_unwanted(
+        &self,
+        kernel: &dyn Kernel,
+        online: &Online<'_>,
+        cluster: &str,
+        region: &str,
+    ) -> Result<(), ReferenceError> {
+        self.lock(region)?.stop_unwanted(kernel, online, cluster, region)
     }
 
     /// Forgets what is known of a region that was stopped by other means.
@@ -148,6 +160,19 @@ impl Count {
         };
         let written: io::Result<()> = write();
         written.map_err(|cause| ReferenceError::Count { path: self.path.clone(), cause })
+    }
+
+    fn stop_unwanted(
+        &self,
+        kernel: &dyn Kernel,
+        online: &Online<'_>,
+        cluster: &str,
+        region: &str,
+    ) -> Result<(), ReferenceError> {
+        if self.value == 0 && !is_wanted_by_c_tools(kernel, region) {
+            online.stop_region(cluster, region)?;
+        }
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use ocfs2_cluster::{NodeNames, Sources};
 use ocfs2_format::superblock::Stack;
 use ocfs2_mounted::GlobalRegions;
 use ocfs2_users::lock::usage_while_held;
-use ocfs2_volume::usage::{Clock, SampleOptions, State, SystemClock, Unknown, Usage};
+use ocfs2_volume::usage::{SampleOptions, State, StoppedClock, SystemClock, Unknown, Usage};
 use ocfs2_volume::{Device, Error, Volume};
 
 /// The nodes that hold slots or are about to.
@@ -56,7 +56,7 @@ impl Users {
             // Enough to see who is alive, and who has been silent for long.
             false => SampleOptions { max_wait: Duration::from_secs(7), ..Default::default() },
         };
-        let clock = InterruptedClock { clock: SystemClock::default(), interrupt };
+        let clock = StoppedClock { clock: SystemClock::default(), stop: || interrupt.requested() };
         let cluster = volume.superblock().cluster_info().map(|info| info.cluster());
         let cluster = cluster.filter(|name| !name.is_empty());
         let sources = Sources::default();
@@ -156,35 +156,6 @@ impl Users {
     }
 }
 
-/// Watching ends at once when a signal comes.
-struct InterruptedClock<'a> {
-    clock: SystemClock,
-    interrupt: &'a Interrupt,
-}
-
-impl Clock for InterruptedClock<'_> {
-    fn now(&self) -> SystemTime {
-        self.clock.now()
-    }
-
-    fn elapsed(&self) -> Duration {
-        const TOO_LONG: Duration = Duration::from_secs(1 << 30);
-        self.clock.elapsed() + if self.interrupt.requested() { TOO_LONG } else { Duration::ZERO }
-    }
-
-    fn sleep(&self, duration: Duration) {
-        const SLICE: Duration = Duration::from_millis(50);
-        let end = self.clock.elapsed() + duration;
-        while !self.interrupt.requested() {
-            let left = end.saturating_sub(self.clock.elapsed());
-            if left.is_zero() {
-                return;
-            }
-            self.clock.sleep(left.min(SLICE));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use ocfs2_volume::usage::{Evidence, SlotUse};
@@ -216,16 +187,5 @@ mod tests {
         assert_eq!(busy.slots[&2], (7, "crashed"));
         assert_eq!(busy.names, ["ovs001"]);
         assert!(users(vec![crashed(), State::Unknown(Unknown::Local)]).names.is_empty());
-    }
-
-    #[test]
-    fn a_signal_ends_the_waiting() {
-        let interrupt = Interrupt::default();
-        let clock = InterruptedClock { clock: SystemClock::default(), interrupt: &interrupt };
-        clock.sleep(Duration::from_millis(1));
-        assert!(clock.elapsed() < Duration::from_secs(100));
-        interrupt.request();
-        clock.sleep(Duration::from_secs(1000));
-        assert!(clock.elapsed() > Duration::from_secs(100_000));
     }
 }

@@ -5,7 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use ocfs2_cli::{
-    Interrupt, Interrupted, Output, Status, confirm, print_error, print_note, print_warning, shown,
+    CannotAsk, Interrupt, Interrupted, Output, Status, confirm, print_error, print_note,
+    print_warning, shown,
 };
 use ocfs2_volume::Device;
 use ocfs2_volume::find::resolve as resolve_device;
@@ -65,6 +66,8 @@ fn make(
         (false, true) => Look::Watch,
         (false, false) => Look::Lock { path: &cli.device, partition: cli.partition },
     };
+    // A signal must not end it while the heartbeat that goes with the lock is on.
+    let interrupt = Interrupt::install()?;
     let mut occupant = match &target.device {
         Some(device) => Occupant::find(device, look, target.in_use.take())?,
         None => Occupant::default(),
@@ -92,7 +95,6 @@ fn make(
     if cli.dry_run {
         if let Some(source) = &mut source {
             let nowhere = Nowhere(settings.geometry.size_bytes());
-            let interrupt = Interrupt::install()?;
             let discard = WriteOptions { discard: true };
             let files =
                 write_files(cli, &mut plan, source, &nowhere, discard, &interrupt, messages)?;
@@ -113,14 +115,14 @@ fn make(
             "other nodes are not locked out ({why}): their heartbeat is watched instead"
         ));
     }
-    if !consent(cli, &occupant)? {
+    if !consent(cli, &occupant, &interrupt)? {
         bail!("nothing was written");
     }
     if let Some(volume) = &occupant.volume {
         messages.overwriting(volume.kind);
     }
     messages.summary(&summary);
-    let over = Over { occupant: &occupant, gate };
+    let over = Over { occupant: &occupant, gate, interrupt: &interrupt };
     match write(cli, &settings, &mut plan, source.as_mut(), over, target, messages) {
         Ok(files) => {
             if let Some(files) = files {
@@ -141,7 +143,7 @@ fn make(
 }
 
 /// Whether the device may be overwritten; an error says what it would take.
-fn consent(cli: &Cli, occupant: &Occupant) -> Result<bool> {
+fn consent(cli: &Cli, occupant: &Occupant, interrupt: &Interrupt) -> Result<bool> {
     let needed = occupant.consent();
     match needed {
         Consent::Given => return Ok(true),
@@ -156,7 +158,10 @@ fn consent(cli: &Cli, occupant: &Occupant) -> Result<bool> {
     }
     let option = if needed == Consent::Ask { "-F" } else { "-F -x" };
     print_warning(format_args!("{}: {occupant}", shown(&cli.device)));
-    confirm("Proceed", option).map_err(|_| {
+    confirm("Proceed", option, interrupt).map_err(|err| {
+        if !err.is::<CannotAsk>() {
+            return err;
+        }
         let why = "nobody can be asked, standard input has ended";
         anyhow::anyhow!("{occupant}; {option} overwrites it ({why})")
     })
@@ -167,6 +172,7 @@ struct Over<'a> {
     occupant: &'a Occupant,
     /// `None` for an image that is yet to be made.
     gate: Option<Gate>,
+    interrupt: &'a Interrupt,
 }
 
 /// Writes the volume; gives the number of files that were put into it.
@@ -179,8 +185,8 @@ fn write(
     target: &mut Target,
     messages: &mut Messages,
 ) -> Result<Option<u64>> {
-    let interrupt = Interrupt::install()?;
-    let Over { occupant, gate } = over;
+    let Over { occupant, gate, interrupt } = over;
+    interrupt.check()?;
     let gate = match gate {
         // It is opened once more to be made longer, and can be opened once only.
         Some(gate) if !target.is_provided() => {
@@ -203,9 +209,9 @@ fn write(
     }
     let options = WriteOptions { discard: !cli.nodiscard };
     if let Some(source) = source {
-        return write_files(cli, plan, source, device, options, &interrupt, messages).map(Some);
+        return write_files(cli, plan, source, device, options, interrupt, messages).map(Some);
     }
-    plan.write(device, options, &mut |progress| tell(progress, &interrupt, messages))
+    plan.write(device, options, &mut |progress| tell(progress, interrupt, messages))
         .inspect_err(|_| messages.stopped())?;
     Ok(None)
 }
@@ -295,7 +301,7 @@ fn erase_signatures(occupant: &Occupant, settings: &Settings, device: &dyn Devic
 fn is_interrupted(err: &anyhow::Error) -> bool {
     err.chain().any(|cause| {
         let io = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        io.is_some_and(|inner| inner.is::<Interrupted>())
+        cause.is::<Interrupted>() || io.is_some_and(|inner| inner.is::<Interrupted>())
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use ocfs2_cli::encode::json_line;
 use ocfs2_cli::{Interrupt, Output, Status, is_terminal, print_json, print_note};
 use ocfs2_cluster::Sources;
-use ocfs2_volume::usage::{Clock, SystemClock};
+use ocfs2_volume::usage::{Clock, StoppedClock, SystemClock};
 
 use crate::{Cli, Listing, json, list, notes, table};
 
@@ -93,7 +93,10 @@ fn show(cli: &Cli, out: &mut Output, interrupt: Option<&Interrupt>) -> anyhow::R
     let clock = PatientClock::default();
     let listing = match interrupt {
         None => list(&options, &sources, &clock)?,
-        Some(interrupt) => list(&options, &sources, &InterruptedClock { clock, interrupt })?,
+        Some(interrupt) => {
+            let clock = StoppedClock { clock, stop: || interrupt.requested() };
+            list(&options, &sources, &clock)?
+        }
     };
     let now = SystemTime::now();
     if interrupt.is_some_and(Interrupt::requested) {
@@ -116,33 +119,4 @@ fn show(cli: &Cli, out: &mut Output, interrupt: Option<&Interrupt>) -> anyhow::R
         print_note(text);
     }
     Ok(listing)
-}
-
-/// Waiting ends at once when a signal comes.
-struct InterruptedClock<'a> {
-    clock: PatientClock,
-    interrupt: &'a Interrupt,
-}
-
-impl Clock for InterruptedClock<'_> {
-    fn now(&self) -> SystemTime {
-        self.clock.now()
-    }
-
-    fn elapsed(&self) -> Duration {
-        const TOO_LONG: Duration = Duration::from_secs(1 << 30);
-        self.clock.elapsed() + if self.interrupt.requested() { TOO_LONG } else { Duration::ZERO }
-    }
-
-    fn sleep(&self, duration: Duration) {
-        const SLICE: Duration = Duration::from_millis(50);
-        let end = self.clock.clock.elapsed() + duration;
-        while !self.interrupt.requested() {
-            let left = end.saturating_sub(self.clock.clock.elapsed());
-            if left.is_zero() {
-                return;
-            }
-            self.clock.sleep(left.min(SLICE));
-        }
-    }
 }

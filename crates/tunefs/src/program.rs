@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::{Context, Result, bail};
-use ocfs2_cli::{Output, Status, confirm, print_warning, shown};
+use ocfs2_cli::{Interrupt, Output, Status, confirm, print_warning, shown};
 use ocfs2_cluster::RunningCluster;
 use ocfs2_format::superblock::STATE_ERROR;
 use ocfs2_users::lock::{self, Host, Protection, Reason};
@@ -70,6 +70,8 @@ fn update(cli: &Cli, volume: &Volume, running: &RunningCluster) -> Result<()> {
         say(&format!("The volume belongs to {running} already"))?;
         return Ok(());
     }
+    // A signal must not end it while the heartbeat that goes with the lock is on.
+    let interrupt = Interrupt::install()?;
     // Where the volume's cluster is another one nobody can be kept out.
     let lock = match cli.no {
         true => Protection::None(Reason::NotShared),
@@ -91,9 +93,10 @@ fn update(cli: &Cli, volume: &Volume, running: &RunningCluster) -> Result<()> {
         return Ok(());
     }
     let question = "No node of the old cluster can mount the volume any more. Proceed";
-    if !cli.yes && !confirm(question, "-y")? {
+    if !cli.yes && !confirm(question, "-y", &interrupt)? {
         bail!("nothing was changed");
     }
+    interrupt.check()?;
     let pass = gate.open(Planned::default()).context("nothing was changed")?;
     stamp(volume, &superblock, &pass)?;
     say("The cluster stack was changed")?;

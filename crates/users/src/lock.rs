@@ -250,15 +250,16 @@ struct Beating {
 
 impl Drop for Beating {
     fn drop(&mut self) {
-        let Some(online) = Online::find(&*self.kernel) else { return };
-        // It goes on for whoever else wants it; there is nobody to be told of an error. The domain
-        // that was just left may still hold on to it for a moment.
+        let Self { kernel, references, cluster, region } = self;
+        let kernel = &**kernel;
+        let Some(online) = Online::find(kernel) else { return };
+        // It goes on for whoever else wants it; there is nobody to be told of an error.
+        let mut stopped = references.stop(kernel, &online, cluster, region).map(drop);
+        // The domain that was just left may still hold on to it for a moment.
         for _ in 0..TRIES {
-            let stopped = self.references.stop(&*self.kernel, &online, &self.cluster, &self.region);
-            match stopped {
-                Err(ReferenceError::Online(OnlineError::Busy { .. })) => thread::sleep(BETWEEN),
-                _ => return,
-            }
+            let Err(ReferenceError::Online(OnlineError::Busy { .. })) = stopped else { return };
+            thread::sleep(BETWEEN);
+            stopped = references.stop_unwanted(kernel, &online, cluster, region);
         }
     }
 }

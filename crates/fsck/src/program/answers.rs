@@ -2,12 +2,9 @@
 
 use std::collections::HashSet;
 use std::io::{self, IsTerminal, Write};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Result, bail};
-use ocfs2_cli::{Interrupt, Interrupted, Output, confirm, is_terminal, print_warning, read_answer};
+use ocfs2_cli::{Interrupt, Output, answered, is_terminal, print_warning, read_answer};
 use ocfs2_volume::Volume;
 
 use super::layers::Overlay;
@@ -18,36 +15,6 @@ use crate::repair::plan::{Judge, Planned};
 use crate::repair::{Repair, lost_found};
 use crate::report::{ProgressOut, Report, Stopwatch, question};
 use crate::{Finding, Found, Pass};
-
-/// Asks a question that only a person answers.
-///
-/// # Errors
-/// Nobody can be asked; [`Interrupted`].
-pub(super) fn confirmed(question: &str, interrupt: &Interrupt) -> Result<bool> {
-    let question = question.to_owned();
-    Ok(waited(interrupt, move || confirm(&question, "-y"))??)
-}
-
-/// What `ask` gives; Ctrl-C is an answer, too.
-fn waited<T: Send + 'static>(
-    interrupt: &Interrupt,
-    ask: impl FnOnce() -> T + Send + 'static,
-) -> Result<T> {
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || sender.send(ask()));
-    loop {
-        match receiver.recv_timeout(Duration::from_millis(50)) {
-            Ok(answer) => return Ok(answer),
-            Err(RecvTimeoutError::Timeout) if interrupt.requested() => {
-                // Behind the question.
-                let _ = writeln!(Output::stderr());
-                return Err(Interrupted.into());
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => bail!("the question could not be asked"),
-        }
-    }
-}
 
 /// Answers what a plan asks, and shows how it goes on.
 pub(super) struct Answers<'a> {
@@ -128,7 +95,7 @@ impl Answers<'_> {
             let _ = write!(Output::stderr(), "{question} {} ", hint(code.default));
             let _ = Output::stderr().flush();
             // The check ends by itself when it was interrupted.
-            let Ok(line) = waited(self.interrupt, read_answer) else { return false };
+            let Ok(line) = answered(self.interrupt, read_answer) else { return false };
             let Some(line) = line.ok().flatten() else {
                 self.no_answer();
                 return false;

@@ -14,7 +14,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 use ocfs2_cli::encode::json_path;
-use ocfs2_cli::{Interrupt, Interrupted, Status, causes, print_error, print_warning, shown};
+use ocfs2_cli::{
+    Interrupt, Interrupted, Status, causes, confirm, print_error, print_warning, shown,
+};
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, Stack};
 use ocfs2_users::lock::ClusterLock;
 use ocfs2_volume::device::CountingDevice;
@@ -243,7 +245,7 @@ impl<'a> Run<'a> {
             Mode::Preen => false,
             Mode::Interactive => {
                 print_warning(format_args!("{device}: {err}"));
-                answers::confirmed(&format!("Use backup superblock {}?", backup.number), interrupt)?
+                confirm(&format!("Use backup superblock {}?", backup.number), "-y", interrupt)?
             }
         };
         if !use_it {
@@ -311,7 +313,7 @@ impl<'a> Run<'a> {
         print_warning(format_args!("{}: {who}", shown(&self.cli.device)));
         let question = "Writing to a volume that another node has mounted destroys it. \
                         Really continue?";
-        if !answers::confirmed(question, interrupt)? {
+        if !confirm(question, "-y", interrupt)? {
             return Err(Interrupted.into());
         }
         Ok(())

@@ -37,3 +37,53 @@ impl Clock for SystemClock {
         std::thread::sleep(duration);
     }
 }
+
+/// A clock whose waits end as soon as `stop` says so: longer than anybody waits has passed then.
+#[derive(Clone, Copy, Debug)]
+pub struct StoppedClock<C, F> {
+    /// Tells the time until then.
+    pub clock: C,
+    /// Whether to stop; it is asked every 50 ms.
+    pub stop: F,
+}
+
+impl<C: Clock, F: Fn() -> bool> Clock for StoppedClock<C, F> {
+    fn now(&self) -> SystemTime {
+        self.clock.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        const TOO_LONG: Duration = Duration::from_secs(1 << 30);
+        self.clock.elapsed() + if (self.stop)() { TOO_LONG } else { Duration::ZERO }
+    }
+
+    fn sleep(&self, duration: Duration) {
+        const SLICE: Duration = Duration::from_millis(50);
+        let end = self.clock.elapsed() + duration;
+        while !(self.stop)() {
+            let left = end.saturating_sub(self.clock.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            self.clock.sleep(left.min(SLICE));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn what_stops_the_clock_ends_the_waiting() {
+        let is_over = Cell::new(false);
+        let clock = StoppedClock { clock: SystemClock::default(), stop: || is_over.get() };
+        clock.sleep(Duration::from_millis(1));
+        assert!(clock.elapsed() < Duration::from_secs(100));
+        is_over.set(true);
+        clock.sleep(Duration::from_secs(1000));
+        assert!(clock.elapsed() > Duration::from_secs(100_000));
+    }
+}

@@ -16,7 +16,7 @@ mod clock;
 mod region;
 mod watch;
 
-pub use clock::{Clock, SystemClock};
+pub use clock::{Clock, StoppedClock, SystemClock};
 pub(crate) use region::Reading;
 pub use region::Region;
 use watch::Watch;
