@@ -193,3 +193,56 @@ fn a_recovery_does_not_write_over_a_file_that_a_journal_claims() {
     let again = run(image.path(), &["-fn"]);
     assert_eq!(again.status, 0, "{again}");
 }
+
+/// Runs mkfs.ocfs2 over a volume up to its question; `meddle` is done before it is answered.
+/// Gives what it said and its status.
+fn asked(image: &Image, meddle: impl FnOnce(&File, u32)) -> (String, Option<i32>) {
+    let mut mkfs = Command::new(program("mkfs.ocfs2"))
+        .args(["-M", "local"])
+        .arg(image.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut errors = mkfs.stderr.take().unwrap();
+    let mut text = Vec::new();
+    while !text.ends_with(b"(y/N): ") {
+        let mut byte = [0];
+        errors.read_exact(&mut byte).expect("a question");
+        text.push(byte[0]);
+    }
+    meddle(image.raw(), mkfs.id());
+    // One that has ended reads no answer.
+    let _ = mkfs.stdin.take().unwrap().write_all(b"y\n");
+    errors.read_to_end(&mut text).unwrap();
+    (String::from_utf8_lossy(&text).into_owned(), mkfs.wait().unwrap().code())
+}
+
+#[test]
+fn a_volume_that_changes_while_mkfs_asks_is_not_overwritten() {
+    let image = Base::Fixture("clean-4k-o2cb").image();
+    let before = image.contents_digest();
+    let uuid_at = (2 << image.volume().block_size().bits()) + 0xc0 + 0x90;
+    let mut byte = [0];
+    image.raw().read_exact_at(&mut byte, uuid_at).unwrap();
+    let (text, status) =
+        asked(&image, |file, _| file.write_all_at(&[byte[0] ^ 1], uuid_at).unwrap());
+    assert!(text.contains("another volume is on the device now"), "{text}");
+    image.raw().write_all_at(&byte, uuid_at).unwrap();
+    assert_eq!((status, image.contents_digest() == before), (Some(1), true), "{text}");
+
+    // A signal is an answer, too.
+    let signalled = |signal: &str| {
+        asked(&image, |_, id| {
+            let kill = Command::new("kill").args([signal, &id.to_string()]).status();
+            assert!(kill.unwrap().success());
+            std::thread::sleep(Duration::from_millis(500));
+        })
+    };
+    for signal in ["-INT", "-TERM"] {
+        let (text, status) = signalled(signal);
+        assert_eq!((status, image.contents_digest() == before), (Some(130), true), "{text}");
+    }
+    assert_eq!(asked(&image, |_, _| {}).1, Some(0));
+}

@@ -162,7 +162,6 @@ fn attributes(member: &Member) -> Result<Attributes, FillError> {
         xattrs.retain(|(known, _)| known != name);
         xattrs.push((name.to_vec(), value));
     };
-    let text_of = |value: &[u8]| ocfs2_cli::terminal(value);
     for (key, value) in &member.records {
         let list = match &key[..] {
             b"SCHILY.acl.access" => "system.posix_acl_access",
@@ -186,11 +185,12 @@ fn attributes(member: &Member) -> Result<Attributes, FillError> {
         if member.records.iter().any(|(key, _)| *key == stored) {
             continue;
         }
-        let parsed = acl::parse(&text_of(value)).ok_or_else(|| FillError::Attribute {
-            name: list.to_owned(),
-            why: "the list in the archive is not understood; ids have to be numbers, as of \
+        let parsed =
+            acl::parse(&String::from_utf8_lossy(value)).ok_or_else(|| FillError::Attribute {
+                name: list.to_owned(),
+                why: "the list in the archive is not understood; ids have to be numbers, as of \
                   tar --numeric-owner",
-        })?;
+            })?;
         // One that says no more than the permissions do is not stored, as in the kernel.
         if list != "system.posix_acl_access" || parsed.len() > acl::MINIMAL {
             add(list.as_bytes(), parsed);

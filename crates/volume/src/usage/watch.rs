@@ -98,11 +98,14 @@ impl Watch {
             unreadable: None,
             watched: Duration::ZERO,
         };
-        let start = clock.elapsed();
+        // Counted from the first reading: what is silent from then on has been so all the time.
+        let mut start = None;
         loop {
-            match region.sample(device) {
+            let sampled = region.sample(device);
+            let at = clock.elapsed();
+            let start = *start.get_or_insert(at);
+            match sampled {
                 Ok(readings) => {
-                    let at = clock.elapsed();
                     for (node, reading) in watch.nodes.iter_mut().zip(readings) {
                         if let Some(beat) = reading {
                             node.saw(beat, at);
@@ -111,7 +114,7 @@ impl Watch {
                 }
                 Err(err) => watch.unreadable = Some(err),
             }
-            watch.watched = clock.elapsed().saturating_sub(start);
+            watch.watched = at.saturating_sub(start);
             let left = options.max_wait.saturating_sub(watch.watched);
             if left.is_zero() || watch.is_decided(nodes, options, clock) {
                 return watch;
