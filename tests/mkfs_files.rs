@@ -303,6 +303,33 @@ fn archives_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn access_lists_of_an_archive_are_stored_as_the_kernel_has_them() {
+    let files = Files::new();
+    let mut builder = tar::Builder::new(Vec::new());
+    let list = b"user::rw-\nuser:1000:r--\ngroup::r--\nmask::rw-\nother::---\n";
+    builder.append_pax_extensions([("SCHILY.acl.access", &list[..])]).unwrap();
+    let mut header = header(tar::EntryType::Regular, 0, 0, 0);
+    header.set_path("file").unwrap();
+    header.set_cksum();
+    builder.append(&header, &b""[..]).unwrap();
+    fs::write(files.0.join("files.tar"), builder.into_inner().unwrap()).unwrap();
+    files.run("-d files.tar disk.img 64M").success();
+    let volume = files.check();
+    let attributes = volume.sorted_xattrs(&find(&volume, "file")).unwrap();
+    assert_eq!(attributes.len(), 1);
+    // Of the owner, user 1000, the group, the mask, all others: each a tag and permissions.
+    let of = |tag: u16, permissions: u16, id: u32| {
+        [&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
+    };
+    let nobody = u32::MAX;
+    let all =
+        [of(1, 6, nobody), of(2, 4, 1000), of(4, 4, nobody), of(16, 6, nobody), of(32, 0, nobody)];
+    let expected = all.concat();
+    let value = volume.xattr_value(&attributes[0]).unwrap();
+    assert!(value.ends_with(&expected), "{value:?}");
+}
+
+#[test]
 fn sparse_files_of_every_form_of_archive_keep_their_holes() {
     let Some(tar) = find_program("tar") else { return ocfs2_testing::skip("there is no tar") };
     let files = Files::new();
