@@ -64,7 +64,7 @@ fn repaired_volumes_are_read_and_written_by_the_kernel() -> Result<()> {
     }
     let disks: Vec<_> = images.iter().map(|image| image.path().to_owned()).collect();
     let vm = lab.vm().disks(&disks).script(script).allow(NEW_JOURNAL);
-    vm.timeout(Duration::from_secs(400)).run()?.assert_ok();
+    vm.timeout(Duration::from_secs(900)).run()?.assert_ok();
     for (recipe, image) in recipes.iter().zip(&images) {
         let outcome = Run::new(program("fsck.ocfs2")).arg("-fn").arg(image.path()).output();
         assert_eq!(outcome.status, 0, "{}: {outcome}", recipe.name);
