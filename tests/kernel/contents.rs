@@ -127,7 +127,7 @@ fn fill_and_find_again(volumes: &[Volume], kind: [&str; 2], machines: Machines) 
         .program(program("volume-contents"))
         .script(script)
         .allow(NEW_JOURNAL)
-        .timeout(Duration::from_secs(60 + 40 * volumes.len() as u64))
+        .timeout(Duration::from_secs(120 + 90 * volumes.len() as u64))
         .run()?;
     run.assert_ok();
     for (image, letter) in images.iter().zip('a'..) {

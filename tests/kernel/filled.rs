@@ -85,7 +85,7 @@ fn assert_a_kernel_reads(lab: &Lab, source: &Path, expected: &str, options: &[&s
         .program(program("volume-contents"))
         .script(script)
         .allow(NEW_JOURNAL)
-        .timeout(Duration::from_secs(300))
+        .timeout(Duration::from_secs(900))
         .run()?;
     run.assert_ok();
     let digest = Run::new(find_program("md5sum").context("md5sum")?)

@@ -61,7 +61,7 @@ fn describe(lab: &Lab, disks: &[PathBuf], share: &Path) -> Result<Vec<String>> {
         );
     }
     let machines = lab.vm().disks(disks).program(program("volume-contents")).share(share);
-    machines.script(script).timeout(Duration::from_secs(400)).run()?.assert_ok();
+    machines.script(script).timeout(Duration::from_secs(900)).run()?.assert_ok();
     (0..disks.len()).map(|number| Ok(fs::read_to_string(share.join(number.to_string()))?)).collect()
 }
 
@@ -106,7 +106,7 @@ fn what_the_kernel_makes_of_a_crashed_volume_we_make_of_it_too() -> Result<()> {
         .program(program("volume-contents"))
         .script(crash_script(&["vda", "vdb"]))
         .allow(NEW_JOURNAL)
-        .timeout(Duration::from_secs(400))
+        .timeout(Duration::from_secs(900))
         .run()?;
     assert_eq!(run.node(0).end, End::Crashed, "{run}");
     assert_eq!(run.output().matches("removed").count(), 2, "{run}");

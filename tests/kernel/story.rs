@@ -157,7 +157,7 @@ fn a_cluster_is_made_used_and_recovered_with_our_programs_alone() -> Result<()> 
         .share(&share)
         .script([SHELL, STORY].concat())
         .allow(NEW_JOURNAL)
-        .timeout(Duration::from_secs(500))
+        .timeout(Duration::from_secs(900))
         .run()?;
     let transcript = fs::read_to_string(share.join("transcript")).unwrap_or_default();
     eprintln!("{transcript}");
