@@ -26,13 +26,15 @@ use ocfs2_volume::device::{self, DeviceOptions};
 use ocfs2_volume::usage::{Clock, State, Unknown};
 use ocfs2_volume::{Volume, VolumeOptions};
 
-const FIXTURES: [&str; 6] = [
+const FIXTURES: [&str; 8] = [
     "clean-4k-o2cb",
     "clean-1k-local",
     "clean-512-local",
     "clean-1m-global",
     "crashed-4k-o2cb",
     "crashed-512-local",
+    "clean-1k-linux7-local",
+    "crashed-4k-linux7-local",
 ];
 
 fn mounted() -> Run {

@@ -18,8 +18,13 @@ use ocfs2_volume::recovery::{JournalState, RecoverOptions, SlotRecovery, Writes}
 use ocfs2_volume::{Device, Volume, VolumeOptions};
 
 /// Fixtures that kernels left in mid-work.
-const CRASHED: [&str; 4] =
-    ["crashed-512-local", "crashed-512-o2cb", "crashed-1k-o2cb", "crashed-4k-o2cb"];
+const CRASHED: [&str; 5] = [
+    "crashed-512-local",
+    "crashed-512-o2cb",
+    "crashed-1k-o2cb",
+    "crashed-4k-o2cb",
+    "crashed-4k-linux7-local",
+];
 
 fn volume(device: &Arc<dyn Device>) -> Volume {
     Volume::open(device.clone(), &VolumeOptions::default()).unwrap()
@@ -41,8 +46,10 @@ fn assert_recovered(slots: &[SlotRecovery]) {
 }
 
 /// What the C fsck finds, without what it is wrong about: that the system directory has no index,
-/// and that quota files have clusters beyond their end.
+/// that quota files have clusters beyond their end, and, what it does not know, the hashes by which
+/// kernels since 6.2 find names.
 fn c_fsck_finds(fsck: &Path, image: &Path, volume: &Volume) -> Vec<String> {
+    let is_unsigned = volume.superblock().label() == b"kcrash4k7";
     let run = Run::new(fsck).arg("-fn").arg(image).timeout(Duration::from_secs(120)).output();
     let output = format!("{}{}", run.stdout, run.stderr);
     assert!(output.contains("Pass 4b"), "{output}");
@@ -57,6 +64,7 @@ fn c_fsck_finds(fsck: &Path, image: &Path, volume: &Volume) -> Vec<String> {
         match (code, inode) {
             (Some("[DX_TREE_MISSING]"), Some(inode)) => inode == system,
             (Some("[INODE_SPARSE_SIZE]"), Some(inode)) => quota.contains(&inode),
+            (Some("[DX_LOOKUP_FAILED]" | "[XATTR_HASH_INVALID]"), _) => is_unsigned,
             _ => false,
         }
     };
@@ -121,7 +129,14 @@ fn quota_is_after_a_recovery_what_the_kernel_counted_after_its_own() {
         let volume = volume(&disk);
         let mut expected = manifest(name).quota;
         assert!(expected[0][&0].1 > 0, "{name}: nothing is in use");
-        if name == "crashed-512-local" {
+        if name == "crashed-4k-linux7-local" {
+            // It has left the orphan, and counts it.
+            for usage in &mut expected {
+                let (space, inodes) = usage.get_mut(&0).unwrap();
+                (*space, *inodes) = (*space - 296, *inodes - 1);
+            }
+        }
+        if name.ends_with("-local") {
             // The kernel lists one file, with two names, of this user, and counted none.
             for (usage, id) in expected.iter_mut().zip([2001, 3001]) {
                 assert_eq!(usage.insert(id, (0, 1)), None);

@@ -20,8 +20,13 @@ use ocfs2_volume::replay::{LogDamage, LogEnd, Replay, ReplayError};
 use ocfs2_volume::{Device, Volume, VolumeOptions};
 
 /// Fixtures that kernels left in mid-work.
-const CRASHED: [&str; 4] =
-    ["crashed-512-local", "crashed-512-o2cb", "crashed-1k-o2cb", "crashed-4k-o2cb"];
+const CRASHED: [&str; 5] = [
+    "crashed-512-local",
+    "crashed-512-o2cb",
+    "crashed-1k-o2cb",
+    "crashed-4k-o2cb",
+    "crashed-4k-linux7-local",
+];
 
 /// Replays every dirty journal and says how many blocks there were in each.
 fn replay_all(device: &Arc<dyn Device>) -> Vec<(u16, usize)> {

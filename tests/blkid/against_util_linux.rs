@@ -77,7 +77,9 @@ fn every_image_is_described_as_util_linux_describes_it() {
 #[test]
 fn volumes_the_kernel_wrote_are_described_as_util_linux_describes_them() {
     let Some(theirs) = theirs() else { return };
-    for name in ["clean-4k-o2cb", "clean-1k-local", "clean-512-local", "clean-1m-global"] {
+    let of_6_1 = ["clean-4k-o2cb", "clean-1k-local", "clean-512-local", "clean-1m-global"];
+    let of_7 = ["clean-1k-linux7-local", "crashed-4k-linux7-local"];
+    for name in of_6_1.into_iter().chain(of_7) {
         compare(&theirs, &fixture(name));
     }
 }

@@ -4,7 +4,7 @@ use ocfs2_format::dinode::{Dinode, DynFeatures};
 use ocfs2_format::dir::{self, DirEntryHeader, DirTrailer};
 use ocfs2_format::dx::{DxEntry, DxEntryList, DxEntryListHeader, DxLeaf, DxRoot};
 use ocfs2_format::feature::Incompat;
-use ocfs2_format::hash::{CharSign, dx_hash};
+use ocfs2_format::hash::dx_hash;
 use ocfs2_format::inline::InlineData;
 use ocfs2_format::{Blkno, Structure};
 
@@ -58,7 +58,8 @@ impl Census {
             let file_type = entry.file_type().unwrap();
             let place = &mut copy[entry.offset..];
             dir::write_entry(place, header.inode, header.rec_len, file_type, entry.name).unwrap();
-            let hash = dx_hash(entry.name, self.image.super_block.s_dx_seed, CharSign::Signed);
+            let hash =
+                dx_hash(entry.name, self.image.super_block.s_dx_seed, self.image.name_hash());
             hashes.push((hash.major, hash.minor, blkno));
             if entry.name != b"." && entry.name != b".." {
                 self.names.insert(header.inode, entry.name.to_vec());

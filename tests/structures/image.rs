@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::feature::Incompat;
+use ocfs2_format::hash::CharSign;
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SUPERBLOCK_SIGNATURE, SuperBlock};
 use ocfs2_format::{Blkno, BlockSize, Structure};
 use ocfs2_testing::fixture;
@@ -22,6 +23,14 @@ pub struct Image {
 }
 
 impl Image {
+    /// How the kernel that wrote it hashes names.
+    pub fn name_hash(&self) -> CharSign {
+        match self.name.contains("linux7") {
+            true => CharSign::Unsigned,
+            false => CharSign::Signed,
+        }
+    }
+
     pub fn open(name: &'static str) -> Self {
         let file = File::open(fixture(name)).unwrap();
         let size = file.metadata().unwrap().len();

@@ -15,13 +15,15 @@ use census::Census;
 use ocfs2_format::check::{self, Checked};
 use ocfs2_format::feature::Incompat;
 
-const FIXTURES: [&str; 6] = [
+const FIXTURES: [&str; 8] = [
+    "clean-1k-linux7-local",
     "clean-1k-local",
     "clean-1m-global",
     "clean-4k-o2cb",
     "clean-512-local",
     "crashed-4k-o2cb",
     "crashed-512-local",
+    "crashed-4k-linux7-local",
 ];
 
 /// What must have been seen at least once on all of them together.

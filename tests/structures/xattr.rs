@@ -1,7 +1,7 @@
 //! Extended attributes: in dinodes, blocks and buckets.
 
 use ocfs2_format::dinode::{Dinode, DynFeatures};
-use ocfs2_format::hash::{CharSign, xattr_hash};
+use ocfs2_format::hash::xattr_hash;
 use ocfs2_format::xattr::{
     BUCKET_SIZE, XattrArea, XattrBlock, XattrEntry, XattrHeader, XattrTreeRoot, XattrValueRoot,
 };
@@ -56,7 +56,7 @@ impl Census {
             let item = item.unwrap();
             self.see::<XattrEntry>(&bytes[XattrHeader::SIZE + index * XattrEntry::SIZE..]);
             let uuid_hash = self.image.super_block.s_uuid_hash;
-            let hash = xattr_hash(item.name, uuid_hash, CharSign::Signed);
+            let hash = xattr_hash(item.name, uuid_hash, self.image.name_hash());
             assert_eq!(hash, item.entry.xe_name_hash, "{} {blkno}", self.image.name);
             assert!(item.entry.prefix().is_some());
             if !item.entry.is_local() {

@@ -22,6 +22,7 @@ pub fn fill(folder: &Path, cluster_size: u64, kinds: &[&str]) -> Result<()> {
             "many" => volume.many(count),
             "sizes" => volume.sizes(),
             "names" => volume.names(),
+            "utf8" => volume.utf8(count),
             "special" => volume.special(),
             "meta" => volume.meta(),
             "folders" => volume.folders(count),
@@ -33,6 +34,7 @@ pub fn fill(folder: &Path, cluster_size: u64, kinds: &[&str]) -> Result<()> {
             "owners" => volume.owners(),
             "disks" => volume.disks(),
             "scattered" => volume.scattered(count),
+            "thinned" => volume.thinned(count),
             _ => bail!("there is no kind {kind}"),
         };
         made.with_context(|| kind.to_owned())?;
@@ -93,6 +95,29 @@ impl Filler {
         file.write_all_at(&text(1, 400_000), 0)?;
         file.sync_all()?;
         file.set_len(70_000)?;
+        Ok(())
+    }
+
+    /// Names with bytes from 0x80 on: of files in one folder, and of attributes in buckets.
+    fn utf8(&self, count: u64) -> Result<()> {
+        const WORDS: [&str; 6] = ["größe", "日本語", "Ελλάδα", "Москва", "ñandú-ÿ", "🦀"];
+        let folder = self.folder("utf8")?;
+        for number in 0..count {
+            let word = WORDS[number as usize % WORDS.len()];
+            fs::write(folder.join(format!("{word}-{number}")), word)?;
+        }
+        for number in (0..count).step_by(7) {
+            let word = WORDS[number as usize % WORDS.len()];
+            fs::rename(
+                folder.join(format!("{word}-{number}")),
+                folder.join(format!("{number}-umbenannt-é-{word}")),
+            )?;
+        }
+        let path = folder.join("attribute");
+        File::create_new(&path)?;
+        for number in 0..100 {
+            set(&path, &format!("user.größe-{number}"), &text(number, 60))?;
+        }
         Ok(())
     }
 
@@ -398,6 +423,16 @@ impl Filler {
         for number in 1..=20 {
             fs::write(path(&format!("vm-{number}.cfg")), format!("vm {number}\n"))?;
         }
+        Ok(())
+    }
+
+    /// Makes `count` files and removes those between the first and the last quarter: groups of
+    /// inodes become empty.
+    fn thinned(&self, count: u64) -> Result<()> {
+        let folder = self.folder("thinned")?;
+        let path = |number: u64| folder.join(format!("file-{number}"));
+        (0..count).try_for_each(|number| File::create_new(path(number)).map(drop))?;
+        (count / 4..count / 4 * 3).try_for_each(|number| fs::remove_file(path(number)))?;
         Ok(())
     }
 
