@@ -68,7 +68,7 @@ pub fn in_process(bases: &[Base], seed: u64) -> Result<End, String> {
 /// Damages a volume in a file, and has the program check it.
 pub fn by_program(bases: &[Base], seed: u64) -> Result<End, String> {
     let base = base_of(bases, seed);
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let (path, damage) = base.damaged(seed, &scratch);
     let story = Story(base, seed, &damage).tell();
     let changed = |path: &Path| path.metadata().unwrap().modified().unwrap();

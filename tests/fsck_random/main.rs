@@ -16,13 +16,13 @@ mod soak;
 use cases::{Base, End, run_all};
 use find::{by_program, in_process};
 use repair::in_one_run;
-use soak::{Endings, ending};
+use soak::{Ending, Endings, ending};
 
 /// Cases of the ordinary tests that are run within this process, and by the program.
 const CASES: u64 = 2400;
 const PROGRAM_CASES: u64 = 60;
 /// Cases that are repaired, and how many of a hundred have to be in one run.
-const REPAIR_CASES: u64 = 1000;
+const REPAIR_CASES: u64 = 500;
 const REPAIRED_OF_100: u64 = 99;
 /// Cases that are about attributes and refcount trees alone.
 const TREE_CASES: u64 = 60;
@@ -80,7 +80,11 @@ fn soak() {
     let seeds = if only.is_empty() { start..start + cases } else { 0..only.len() as u64 };
     run_all(seeds, Some(until), |seed| {
         let seed = only.get(seed as usize).copied().unwrap_or(seed);
-        endings.add(seed, ending(&bases, seed)?);
+        let ended = ending(&bases, seed)?;
+        if let Ending::Left(left) = &ended {
+            println!("OCFS2_SEED={seed} leaves {}", left.join("; "));
+        }
+        endings.add(seed, ended);
         Ok(End::Found)
     });
     println!("{}", endings.table());

@@ -22,8 +22,8 @@ pub enum Ending {
     Clean(u32),
     /// The device is too short for the volume, which no run can mend.
     Short,
-    /// There is no superblock by which the volume can be opened.
-    Refused,
+    /// The volume can not be opened, as is said why.
+    Refused(String),
     /// Runs ended, and that is left, each with the reason: codes and words without figures.
     Left(Vec<String>),
 }
@@ -182,9 +182,15 @@ fn without_figures(text: &str) -> String {
     out
 }
 
+/// Why the program refuses a volume: its last line, without its name and that of the device.
+fn reason(stderr: &str) -> String {
+    let last = stderr.lines().last().unwrap_or_default();
+    without_figures(last.splitn(3, ": ").last().unwrap_or_default())
+}
+
 /// The same with the program, on a file.
 fn by_program(base: &Base, seed: u64) -> Result<Ending, String> {
-    let scratch = Scratch::new();
+    let scratch = Scratch::in_memory();
     let (path, _) = base.damaged_much(seed, &scratch);
     let mut left = Vec::new();
     for run in 1..=RUNS {
@@ -194,7 +200,7 @@ fn by_program(base: &Base, seed: u64) -> Result<Ending, String> {
             8 if outcome.stdout.is_empty() || !outcome.stdout.contains("All passes") => {
                 return match outcome.stderr.contains("panicked") {
                     true => Err(outcome.stderr),
-                    false => Ok(Ending::Refused),
+                    false => Ok(Ending::Refused(reason(&outcome.stderr))),
                 };
             }
             0 | 1 | 4 | 5 => {}
@@ -248,7 +254,7 @@ impl Endings {
                 Ending::Clean(0) => "nothing to repair".to_owned(),
                 Ending::Clean(runs) => format!("clean after {runs} runs"),
                 Ending::Short => "device too short".to_owned(),
-                Ending::Refused => "no superblock".to_owned(),
+                Ending::Refused(why) => format!("refused: {why}"),
                 Ending::Left(left) => {
                     never += count;
                     for kind in left {

@@ -24,7 +24,7 @@ mod start;
 mod unchecked;
 mod xattrs;
 
-pub use c_fsck::{CReport, c_fsck, complaints};
+pub use c_fsck::{CReport, c_fsck, c_fsck_in_little_memory, complaints};
 pub use files::Files;
 pub use image::{Image, edit_list};
 pub use judge::{demand_none, judge_all, recipes};
