@@ -3,17 +3,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::path::Path;
 
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::dx::DxRoot;
-use ocfs2_format::extent::{ExtentListHeader, ExtentRec};
+use ocfs2_format::extent::{ExtentFlags, ExtentListHeader, ExtentRec};
 use ocfs2_format::feature::Compat;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::local_alloc::LocalAlloc;
 use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Cpos, Structure};
 use ocfs2_testing::damage::{Files, Image, edit_list};
 use ocfs2_testing::{Outcome, Run, Scratch, oracle, program};
 use ocfs2_volume::device::{DeviceOptions, open};
@@ -211,4 +211,77 @@ fn a_group_whose_place_is_a_files_is_made_once_that_has_left() {
     ends_in_one_run(&image);
     let group = image.read(Blkno(32_256));
     assert!(group.starts_with(&GroupDesc::SIGNATURE));
+}
+
+#[test]
+fn a_superblock_with_too_many_clusters_is_one_finding() {
+    let image = made(&PLAIN_4K, "64M", one_file);
+    let clusters = image.volume().geometry().clusters;
+    for wrong in [clusters + 1, 0x8000_0000, u32::MAX] {
+        image.edit_superblock(SUPERBLOCK_BLKNO, |dinode, _| dinode.i_clusters = wrong);
+        let outcome = ends_in_one_run(&image);
+        let found: Vec<_> = outcome.stdout.lines().filter(|line| line.starts_with('[')).collect();
+        assert!(
+            matches!(found[..], [line] if line.starts_with("[SUPERBLOCK_CLUSTERS]")),
+            "{outcome}"
+        );
+    }
+    // A device that was cut is still what is short.
+    let half = u64::from(clusters) * 4096 / 2;
+    OpenOptions::new().write(true).open(image.path()).unwrap().set_len(half).unwrap();
+    let outcome = fsck(&image, "-fy").expect_status(4);
+    assert!(outcome.stdout.contains("[DEVICE_SHORT]"), "{outcome}");
+}
+
+#[test]
+fn a_wrong_digit_in_the_name_of_a_slots_file_makes_no_slots() {
+    let options = ["-N", "2", "-b", "4K", "-C", "4K", "-J", "size=4M"];
+    for name in ["inode_alloc:0000", "journal:0001", "extent_alloc:0001"] {
+        let image = made(&options, "64M", one_file);
+        let own = image.system(name).blkno;
+        image.edit_entry(image.volume().superblock().s_system_dir_blkno, name, |_, bytes| {
+            bytes[name.len() - 4..name.len()].copy_from_slice(b"0130");
+        });
+        let outcome = ends_in_one_run(&image);
+        let device = open(image.path(), &DeviceOptions::default()).unwrap();
+        let volume = Volume::open(device, &VolumeOptions::default()).unwrap();
+        assert_eq!(volume.superblock().s_max_slots, 2, "{outcome}");
+        assert_eq!(volume.system_file(name).unwrap().blkno, own, "{outcome}");
+    }
+}
+
+#[test]
+fn slots_whose_files_lost_their_names_stay() {
+    let options = ["-N", "2", "-b", "4K", "-C", "4K", "-J", "size=4M"];
+    let image = made(&options, "64M", one_file);
+    let journal = image.system("journal:0001").blkno;
+    let dir = image.volume().superblock().s_system_dir_blkno;
+    // All entries behind this one can not be read.
+    image.edit_entry(dir, "orphan_dir:0000", |header, _| header.rec_len = 30);
+    let outcome = ends_in_one_run(&image);
+    let device = open(image.path(), &DeviceOptions::default()).unwrap();
+    let volume = Volume::open(device, &VolumeOptions::default()).unwrap();
+    assert_eq!(volume.superblock().s_max_slots, 2, "{outcome}");
+    assert!(!outcome.stdout.contains("[SUPERBLOCK_SLOTS]"), "{outcome}");
+    assert_eq!(volume.system_file("journal:0001").unwrap().blkno, journal, "{outcome}");
+}
+
+#[test]
+fn a_file_that_claims_the_whole_volume_gives_up_what_is_others() {
+    let image = made(&PLAIN_4K, "64M", |folder| {
+        one_file(folder);
+        fs::write(folder.join("other"), b"not of the first\n".repeat(4096)).unwrap();
+    });
+    let clusters = image.volume().geometry().clusters as u16 - 1;
+    image.edit_dinode(image.inode("/file").blkno, |dinode, id2| {
+        (dinode.i_clusters, dinode.i_size) = (clusters.into(), u64::from(clusters) * 4096);
+        edit_list(id2, |_: &mut ExtentListHeader, records: &mut [ExtentRec]| {
+            records[0] = ExtentRec::leaf(Cpos(0), clusters, ExtentFlags::empty(), Blkno(1));
+        });
+    });
+    let before = Files::of(image.path());
+    let repaired = fsck(&image, "-fy").expect_status(1);
+    fsck(&image, "-fn").expect_status(0);
+    let lost = before.lost(&Files::of(image.path()));
+    assert!(lost.iter().all(|path| path == "/file"), "{lost:?}: {repaired}");
 }

@@ -8,7 +8,7 @@ use crate::codes::general;
 use crate::collected::{BlockClaim, Collected, SharedClaim, Totals, TreeUser};
 use crate::inodes::{self, InodeTable, References};
 use crate::quota::{self, Usage};
-use crate::start::{self, SystemFiles};
+use crate::start::{self, Short, SystemFiles};
 use crate::suballocs::Suballocs;
 use crate::{
     Context, Finding, Found, Pass, Stop, bitmaps, chains, connectivity, directories, links,
@@ -197,11 +197,20 @@ pub struct Outcome {
 pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outcome, Stop> {
     let mut state = State::new(context, observer);
     // What is missing may come back; what refers to it must not be taken for damage before.
-    if let Some(finding) = start::short_device(context.volume) {
-        state.begin(Pass::Start, 0);
-        state.found(finding);
-        return Ok(Outcome { findings: state.findings, is_short: true, ..Outcome::default() });
-    }
+    let sized = match start::short_device(context) {
+        None => None,
+        Some(Short { finding, sized }) => {
+            state.begin(Pass::Start, 0);
+            // What the right size is comes before all else, which is found by it.
+            state.found(finding);
+            let Some(sized) = sized else {
+                let findings = state.findings;
+                return Ok(Outcome { findings, is_short: true, ..Outcome::default() });
+            };
+            Some(sized)
+        }
+    };
+    let context = &Context { volume: sized.as_ref().unwrap_or(context.volume), ..*context };
     start::check(context, &mut state);
     context.check_interrupt()?;
     let resized = chains::begin(context, &mut state);

@@ -14,7 +14,7 @@ use crate::{Context, Finding, journals};
 /// that are in use only the journals are looked at, and those only for what a mount does not change.
 pub(crate) fn wrong(context: &Context<'_>, in_use: impl Fn(u16) -> bool) -> Option<String> {
     let volume = context.volume;
-    if short_device(volume).is_some() {
+    if short_device(context).is_some() {
         return Some("is larger than its device".to_owned());
     }
     let (files, unreadable) = SystemFiles::read(context);

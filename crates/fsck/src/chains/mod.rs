@@ -20,7 +20,7 @@ mod size;
 
 pub(crate) use list::system_cpg;
 pub(crate) use rebuild::Taken;
-pub(crate) use size::begin;
+pub(crate) use size::{begin, larger_than_its_bitmap};
 
 use chain::{Chains, Judge};
 use graph::Graph;

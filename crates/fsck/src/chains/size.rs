@@ -10,25 +10,37 @@ use ocfs2_format::chain::{ChainList, ChainRec};
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::geometry::Geometry;
 use ocfs2_format::group::GroupDesc;
-use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
 use ocfs2_volume::Volume;
 
 use crate::check::State;
 use crate::codes::{chains as codes, start};
-use crate::repair::Repair;
-use crate::start::SystemFile;
+use crate::repair::{Repair, system};
+use crate::start::{SystemFile, SystemFiles};
 use crate::{Context, Finding, Pass, Place};
 
 /// Begins pass 0; gives the volume with another number of clusters if that of the superblock is
 /// wrong.
 pub(crate) fn begin(context: &Context<'_>, state: &mut State<'_>) -> Option<Volume> {
-    let blkno = state.system.find(SystemFile::GlobalBitmap);
-    let verdict = blkno.and_then(|blkno| Stated::read(context, blkno)?.judge(context));
+    let verdict = judge(context, &state.system);
     let resized = verdict.as_ref().map(|(_, clusters)| context.volume.with_clusters(*clusters));
     let geometry = resized.as_ref().map_or(context.geometry(), Volume::geometry);
     state.begin(Pass::Clusters, geometry.groups().into());
     state.found_all(verdict.map(|(finding, _)| finding));
     resized
+}
+
+/// What is wrong with the size of a volume that is larger than its device, if the device has all
+/// that the global bitmap knows; and the volume with the right size. Nothing else can be told of it
+/// before.
+pub(crate) fn larger_than_its_bitmap(context: &Context<'_>) -> Option<(Finding, Volume)> {
+    let (system, _) = SystemFiles::read(context);
+    let (finding, clusters) = judge(context, &system)?;
+    Some((finding, context.volume.with_clusters(clusters)))
+}
+
+/// The finding, and the right number, if it is not the superblock's.
+fn judge(context: &Context<'_>, system: &SystemFiles) -> Option<(Finding, u32)> {
+    Stated::read(context, system.find(SystemFile::GlobalBitmap)?)?.judge(context)
 }
 
 /// What the global bitmap says.
@@ -87,7 +99,7 @@ impl Stated {
 
 /// Writes the number of clusters into the superblock; all else follows from that.
 fn resize(clusters: u32) -> Repair {
-    Repair::dinode(SUPERBLOCK_BLKNO, move |dinode, _| dinode.i_clusters = clusters)
+    system::superblock(move |dinode, _| dinode.i_clusters = clusters)
 }
 
 /// Whether there is a group as the last one of a volume of this size would be.

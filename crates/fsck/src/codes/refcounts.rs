@@ -157,6 +157,6 @@ codes! {
         pass: SharedClusters,
         default: Yes,
         condition: "clusters of a file are those of an allocator, the superblock or one of its backups",
-        repair: "copy the file's data to new clusters",
+        repair: "copy the file's data to new clusters; where there is no room, take these out of the file",
     }
 }

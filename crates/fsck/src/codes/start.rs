@@ -54,13 +54,13 @@ codes! {
     SYSTEM_FILE_SURPLUS {
         pass: Start,
         default: Yes,
-        condition: "there are files of more slots than the superblock has, not all of those that a slot needs, and nothing is in them",
-        repair: "remove them",
+        condition: "there are files of more slots than the superblock has, not all of those that a slot needs: nothing is in them, or they are those of other slots under wrong names",
+        repair: "remove them; take away the wrong names, the files get theirs again",
     }
     DEVICE_SHORT {
         pass: Start,
         default: No,
-        condition: "the device ends before the volume does",
+        condition: "the device ends before the volume does, as the superblock and the global bitmap say",
         repair: "nothing; make the device as long as it was, nothing else is checked before",
     }
     BACKUP_SUPERBLOCK_MISSING {

@@ -34,7 +34,7 @@ use crate::report::{
     End, FindingOutcome, FindingRecord, ProgressOut, Record, Report, SlotOutcome, SlotRecord,
     Start, Stopwatch, Summary, VolumeRecord,
 };
-use crate::start::short_device;
+use crate::start::{Short, short_device};
 use crate::target::{self, Source};
 use crate::users::{Consent, Users};
 use crate::{
@@ -182,13 +182,15 @@ impl<'a> Run<'a> {
         }
         let mounted_here = !opened.holders.is_empty();
         let mut layers = Layers::new(device, gate, &volume, self.changes_bytes());
-        let volume = match short_device(&volume) {
+        let options = self.options();
+        let context = Context { volume: &volume, options: &options, interrupt: &interrupt };
+        let volume = match short_device(&context) {
             // What is missing may come back: nothing is done but to say so.
-            Some(_) => {
+            Some(Short { sized: None, .. }) => {
                 let device: Arc<dyn Device> = layers.recovered.clone();
                 source.open(&device)?
             }
-            None => {
+            _ => {
                 self.restore_tops(&layers, &source, &mut progress, &interrupt)?;
                 self.recover(&mut layers, &source, &users, mounted_here, &interrupt)?
             }

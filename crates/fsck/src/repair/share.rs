@@ -21,6 +21,42 @@ pub fn copy(owner: Blkno, clusters: Arc<[Range<u32>]>) -> Repair {
     Repair::when_sound(move |editor| copy_now(editor, owner, &clusters))
 }
 
+/// The same for one that has clusters of allocators among these, so that little speaks for its
+/// claims. Where there is no room for copies a file gives them up to the others.
+pub fn copy_or_give_up(owner: Blkno, clusters: Arc<[Range<u32>]>) -> Repair {
+    Repair::when_sound(move |editor| {
+        let inode = editor.inode(owner)?;
+        let gives_up = is_file(&inode) && !fits(editor, &inode, &clusters)?;
+        match gives_up && change(editor, &inode, &clusters, &|_, _| Ok(Some(Vec::new())))? {
+            true => Ok(()),
+            false => copy_now(editor, owner, &clusters),
+        }
+    })
+}
+
+fn is_file(inode: &Inode) -> bool {
+    inode.kind() == Some(FileKind::Regular) && !inode.dinode.flags().contains(InodeFlags::SYSTEM)
+}
+
+/// Whether as many clusters are free as an inode has of these.
+fn fits(editor: &Editor<'_>, inode: &Inode, clusters: &[Range<u32>]) -> Result<bool, EditError> {
+    let volume = editor.volume();
+    if inode.dinode.arm() != Arm::ExtentList {
+        return Ok(true);
+    }
+    let bits = volume.geometry().bpc_bits();
+    let shares = inode.dinode.dyn_features().contains(DynFeatures::HAS_REFCOUNT);
+    let gathered = tree::gather(volume, inode.blkno, inode.id2(), Holds::Data, shares)?;
+    let needed = gathered.extents.iter().flat_map(|rec| {
+        let first = (rec.e_blkno.0 >> bits) as u32;
+        cut(first..first.saturating_add(rec.e_leaf_clusters().into()), clusters)
+    });
+    let needed: u64 =
+        needed.filter(|(_, is_in)| *is_in).map(|(part, _)| u64::from(part.end - part.start)).sum();
+    let (used, total) = volume.global_bitmap()?.inode.dinode.bitmap();
+    Ok(needed <= u64::from(total.saturating_sub(used)))
+}
+
 fn copy_now(
     editor: &mut Editor<'_>,
     owner: Blkno,
@@ -32,9 +68,7 @@ fn copy_now(
     }
     // What was written to a fixed place by other repairs is not the file's data. That of all other
     // kinds of inodes may have been changed by repairs, too.
-    let is_file = inode.kind() == Some(FileKind::Regular)
-        && !inode.dinode.flags().contains(InodeFlags::SYSTEM);
-    let from = if is_file { From::Device } else { From::Changed };
+    let from = if is_file(&inode) { From::Device } else { From::Changed };
     let changed =
         change(editor, &inode, clusters, &|editor, piece| copy_of(editor, piece, from).map(Some))?;
     let features = inode.dinode.dyn_features();
@@ -249,6 +283,7 @@ fn has(editor: &Editor<'_>, blkno: Blkno, clusters: &[Range<u32>]) -> Result<boo
     }))
 }
 
+/// Where a piece is moved: nowhere, and the file has a hole there; or not at all.
 type Move<'a> =
     dyn Fn(&mut Editor<'_>, &Range<u32>) -> Result<Option<Vec<Range<u32>>>, EditError> + 'a;
 

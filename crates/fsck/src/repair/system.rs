@@ -121,6 +121,17 @@ pub fn remove(files: Vec<(SystemFile, Blkno)>) -> Repair {
     })
 }
 
+/// Removes entries of the system directory whose names are wrong. The inodes stay: they are
+/// recognised by their places where a file is found to be missing.
+pub fn unname(files: Vec<(SystemFile, Blkno)>) -> Repair {
+    Repair::first(move |editor| {
+        let dir = editor.volume().superblock().s_system_dir_blkno;
+        let entries: Vec<_> =
+            files.iter().map(|(file, blkno)| (file.name().into_bytes(), *blkno)).collect();
+        editor.remove_entries(dir, &entries)
+    })
+}
+
 /// Where an inode of the system is in its allocator; the next check mends what is not known.
 fn home_of(volume: &Volume, blkno: Blkno) -> Suballocated {
     let slot = Dinode::GLOBAL_SLOT;

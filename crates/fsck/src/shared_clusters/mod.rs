@@ -285,7 +285,8 @@ impl<'a> Shared<'a> {
         } else if self.system.contains(&owner) {
             finding(codes::DUP_CLUSTERS_SYSFILE_CLONE).repaired_by(copy())
         } else if touches(&self.metadata) {
-            or_delete(finding(codes::DUP_CLUSTERS_METADATA).repaired_by(copy()))
+            let repair = share::copy_or_give_up(owner, Arc::clone(&clusters));
+            or_delete(finding(codes::DUP_CLUSTERS_METADATA).repaired_by(repair))
         } else if let Some(owners) = owners {
             // Whoever has the same clusters is made to share by one repair.
             let mut hasher = DefaultHasher::new();

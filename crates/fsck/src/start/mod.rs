@@ -13,7 +13,7 @@ mod system_files;
 pub(crate) mod tops;
 
 pub use recover::restored_superblock;
-pub(crate) use superblock::short_device;
+pub(crate) use superblock::{Short, short_device};
 pub use system_files::{SystemFile, SystemFiles};
 pub(crate) use system_files::{block_of, extents_of, has_quota};
 

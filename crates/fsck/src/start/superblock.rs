@@ -14,7 +14,7 @@ use ocfs2_volume::Volume;
 use crate::codes::general;
 use crate::codes::start as codes;
 use crate::repair::{Repair, system};
-use crate::{Context, Finding, Place};
+use crate::{Context, Finding, Place, chains};
 
 /// Everything that is wrong with it.
 pub(super) fn check(context: &Context<'_>) -> Vec<Finding> {
@@ -160,8 +160,27 @@ fn state(superblock: &SuperBlock) -> Wrong {
     is_marked.then(|| (codes::SUPERBLOCK_STATE, text()))
 }
 
-/// Whether the device ends before the volume, and how much of it is missing.
-pub(crate) fn short_device(volume: &Volume) -> Option<Finding> {
+/// The device ends before the volume.
+#[derive(Debug)]
+pub(crate) struct Short {
+    /// What is wrong: how much is missing, or the size.
+    pub finding: Finding,
+    /// The volume with the size the global bitmap knows, if the device has all of that: then it is
+    /// the superblock that is wrong.
+    pub sized: Option<Volume>,
+}
+
+/// Whether the device ends before the volume.
+pub(crate) fn short_device(context: &Context<'_>) -> Option<Short> {
+    let missing = missing_part(context.volume)?;
+    Some(match chains::larger_than_its_bitmap(context) {
+        Some((finding, sized)) => Short { finding, sized: Some(sized) },
+        None => Short { finding: missing, sized: None },
+    })
+}
+
+/// How much of the volume is missing.
+fn missing_part(volume: &Volume) -> Option<Finding> {
     let (volume_bytes, device_bytes) =
         (volume.geometry().size_bytes(), volume.device().size_bytes());
     if volume_bytes <= device_bytes {

@@ -309,6 +309,29 @@ impl SystemFiles {
         })
     }
 
+    /// Those of the files of these slots that are rather files of a slot below under a wrong name:
+    /// most files of these slots are missing, and the kind is missing below.
+    fn misnamed(
+        &self,
+        context: &Context<'_>,
+        slots: Range<u16>,
+        files: &[(SystemFile, Blkno)],
+    ) -> Vec<(SystemFile, Blkno)> {
+        let expected = slots.clone().flat_map(SystemFile::of_slot);
+        let expected = expected.filter(|file| file.is_expected(context.volume)).count();
+        if files.len() * 2 >= expected {
+            return Vec::new();
+        }
+        let is_missing_below = |file: SystemFile| {
+            let of_kind = SystemFile::of_slot(file.slot().unwrap_or_default());
+            let kind = of_kind.iter().position(|other| *other == file);
+            let below =
+                (0..slots.start).filter_map(|slot| SystemFile::of_slot(slot).get(kind?).copied());
+            below.into_iter().any(|file| self.find(file).is_none())
+        };
+        files.iter().filter(|(file, _)| is_missing_below(*file)).copied().collect()
+    }
+
     /// Whether nothing of anybody is in a file of a slot.
     fn is_idle(&self, context: &Context<'_>, file: SystemFile) -> bool {
         let Some(inode) = self.inode(context, file) else { return false };
@@ -471,9 +494,26 @@ fn slots(context: &Context<'_>, state: &mut State<'_>) {
     if with_files == stated || with_files == 0 || !all_there {
         return;
     }
+    // What has lost its name only is found to be missing.
+    let is_above = |file: &SystemFile| file.slot().is_some_and(|slot| slot >= with_files);
+    if with_files < stated && state.system.lost().files(context.volume).keys().any(is_above) {
+        return;
+    }
     let text = format!("s_max_slots is {stated}, there are files of {with_files} slots");
     let place = Place::block(context.volume.found_superblock().blkno);
     let surplus = state.system.of_slots(stated..with_files);
+    let misnamed = state.system.misnamed(context, stated..with_files, &surplus);
+    if !misnamed.is_empty() {
+        let names: Vec<_> = misnamed.iter().map(|(file, _)| file.name()).collect();
+        let text = format!(
+            "{text}; hardly any file of those above is there, and a slot below has none of the kind: \
+             the names {} are wrong",
+            names.join(", ")
+        );
+        let finding = Finding::new(codes::SYSTEM_FILE_SURPLUS, place, text);
+        state.found(finding.repaired_by(system::unname(misnamed)));
+        return;
+    }
     if with_files > stated
         && !state.system.is_complete(context, stated..with_files)
         && surplus.iter().all(|(file, _)| state.system.is_idle(context, *file))
