@@ -7,8 +7,10 @@
 
 use std::io;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use ocfs2_cli::Interrupt;
 use ocfs2_format::dinode::Dinode;
@@ -16,6 +18,7 @@ use ocfs2_fsck::{Context, Found, Observer, Options, Outcome, Pass, Stop, check};
 use ocfs2_testing::damage::{Base, Image};
 use ocfs2_testing::populate::{Tree, populate};
 use ocfs2_testing::{Run, Scratch, program};
+use ocfs2_volume::allocator::Space;
 use ocfs2_volume::device::{CountingDevice, DeviceOptions, OverlayDevice, open};
 use ocfs2_volume::recovery::{RecoverOptions, Writes};
 use ocfs2_volume::{Device, Error, Volume, VolumeOptions};
@@ -69,11 +72,19 @@ fn checked(volume: &Volume, interrupt: &Interrupt) -> (Result<Outcome, Stop>, Co
 
 /// Runs fsck.ocfs2, which has to end by itself and within 256 MiB.
 fn fsck(options: &str, image: &Path) -> i32 {
-    let limited = "ulimit -v 1000000; exec timeout 120 \"$0\" --threads 2 \"$1\" \"$2\"";
-    let run = Run::new("sh").args(["-c", limited]).arg(program("fsck.ocfs2")).arg(options);
-    let outcome = run.arg(image).output();
+    told(&[options], image).0
+}
+
+/// The same; gives what it tells, too.
+fn told(options: &[&str], image: &Path) -> (i32, serde_json::Value) {
+    let run = Run::new("timeout").arg("120").arg(program("fsck.ocfs2"));
+    let run = run.args(["--threads", "2", "--json"]).args(options).arg(image);
+    let outcome = run.timeout(Duration::from_secs(130)).output();
     assert!([0, 1, 4, 5].contains(&outcome.status), "{outcome}");
-    outcome.status
+    let told: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let peak = told["summary"]["peak_memory_bytes"].as_u64().unwrap();
+    assert!(peak < 256 * MIB, "{options:?} took {peak} bytes");
+    (outcome.status, told)
 }
 
 #[test]
@@ -163,6 +174,92 @@ fn extent_blocks_of_many_files_are_read_once() {
     let bytes = device.counts().read_bytes;
     assert!(bytes < 64 * MIB, "{bytes}");
     assert_eq!(fsck("-fn", image.path()), 4);
+    // There is no room for a tree of its own for each: none is begun, and what else is wrong ends.
+    let (status, told) = told(&["-fy"], image.path());
+    assert!([4, 5].contains(&status), "{status}");
+    assert!(told["summary"]["rounds"].as_u64().unwrap() < 10, "{}", told["summary"]);
+}
+
+#[test]
+fn what_was_found_is_counted_by_the_memory_limit() {
+    let image = with_files(2000);
+    // Each says that it has more clusters than it has.
+    image.misstate_all();
+    let (status, told) = told(&["-fy", "--memory-limit=1M"], image.path());
+    assert_eq!(status, 5);
+    let findings = told["findings"].as_array().unwrap();
+    assert_eq!(findings.len(), 1001);
+    let last = findings[1000]["text"].as_str().unwrap();
+    assert!(last.contains("more findings"), "{last}");
+    // The next ones get further.
+    let again = (0..5).find(|_| fsck("-fy", image.path()) <= 1);
+    assert!(again.is_some());
+    assert_eq!(fsck("-fn", image.path()), 0);
+}
+
+/// Sends Ctrl-C to fsck.ocfs2 after so long; gives its status, and how long it took to end.
+fn interrupted(options: &str, image: &Path, after: Duration) -> (i32, Duration) {
+    let mut command = Command::new(program("fsck.ocfs2"));
+    command.arg(options).arg(image).stdin(Stdio::null());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(after);
+    let since = Instant::now();
+    let pid = child.id().to_string();
+    // It may have ended.
+    let _ = Command::new("kill").args(["-INT", &pid]).stderr(Stdio::null()).status();
+    let status = child.wait().unwrap();
+    (status.code().unwrap_or(-1), since.elapsed())
+}
+
+#[test]
+fn a_signal_ends_a_run_soon_and_nothing_is_half_written() {
+    let image = with_files(400);
+    image.share_tree(500);
+    image.alias(image.inode("/many/folder-0000").blkno);
+    let before = std::fs::read(image.path()).unwrap();
+    for options in ["-fn", "-fy"] {
+        for after in [40, 150, 400, 900, 2000] {
+            let (status, took) = interrupted(options, image.path(), Duration::from_millis(after));
+            // A second is what is aimed at; machines that do much else take longer.
+            assert!(took < Duration::from_secs(5), "{options} after {after} ms: {took:?}");
+            // Before it can be caught it ends the program.
+            let is_ended = status == -1 || status & 32 != 0;
+            assert!(is_ended || [4, 5].contains(&status), "{options} after {after} ms: {status}");
+            if is_ended {
+                let now = std::fs::read(image.path()).unwrap();
+                assert!(now == before, "{options} after {after} ms has written");
+            } else {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_repair_takes_clusters_that_lie_apart_without_looking_for_each() {
+    let image = with_files(10);
+    let volume = image.volume();
+    let device = open(image.path(), &DeviceOptions::default()).unwrap();
+    let device = Arc::new(CountingDevice::new(device));
+    let overlay = Arc::new(OverlayDevice::new(device.clone(), 4096));
+    let volume = volume.on(overlay);
+    let mut space = Space::new(&volume);
+    let free = space.free_clusters().unwrap();
+    // Every second one is taken.
+    let whole = space.take_runs(u32::try_from(free).unwrap()).unwrap().unwrap();
+    for cluster in whole.iter().cloned().flatten().step_by(2) {
+        space.clusters(cluster..cluster + 1).unwrap();
+    }
+    space.write().unwrap();
+    let mut space = Space::new(&volume);
+    let free = u32::try_from(space.free_clusters().unwrap()).unwrap();
+    assert!(free > 1000, "{free}");
+    assert_eq!(space.take_runs(free + 1).unwrap(), None);
+    let reads = device.counts().reads;
+    let runs = space.take_runs(free).unwrap().unwrap();
+    assert_eq!(runs.iter().map(|run| run.end - run.start).sum::<u32>(), free);
+    assert!(device.counts().reads - reads < 100, "{}", device.counts().reads - reads);
+    assert_eq!(space.free_clusters().unwrap(), 0);
 }
 
 #[test]

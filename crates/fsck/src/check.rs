@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use ocfs2_cli::Interrupt;
+
 use crate::chains::Taken;
 use crate::clusters::ClusterSet;
 use crate::codes::general;
@@ -30,6 +32,7 @@ pub(crate) struct State<'o> {
     observer: &'o mut dyn Observer,
     pass: Pass,
     findings: u64,
+    interrupt: Interrupt,
     /// Blocks the device has.
     device_blocks: u64,
     /// Inodes that were looked at.
@@ -79,6 +82,7 @@ impl<'o> State<'o> {
             observer,
             pass: Pass::Start,
             findings: 0,
+            interrupt: context.interrupt.clone(),
             device_blocks: volume.device().size_bytes() >> volume.block_size().bits(),
             scanned: 0,
             system: SystemFiles::default(),
@@ -123,6 +127,10 @@ impl<'o> State<'o> {
     pub fn found(&mut self, finding: Finding) {
         self.incomplete |= bitmaps::hides(finding.code);
         // That the device ends before the volume does is said once, at the start.
+        // Nothing could be read any more: what follows from that is not so.
+        if self.interrupt.requested() {
+            return;
+        }
         let is_behind = finding.place.block.is_some_and(|block| block >= self.device_blocks);
         if is_behind && *finding.code == *general::IO_ERROR {
             return;
@@ -230,11 +238,10 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
     shared_clusters::check(context, &mut state, &unsettled)?;
 
     let directories = directories::check(context, &mut state)?;
-    connectivity::check(context, &mut state, &directories);
-    context.check_interrupt()?;
-    links::check(context, &mut state, &directories);
-    context.check_interrupt()?;
+    connectivity::check(context, &mut state, &directories)?;
+    links::check(context, &mut state, &directories)?;
     quota::check(context, &mut state)?;
+    context.check_interrupt()?;
 
     Ok(Outcome {
         findings: state.findings,

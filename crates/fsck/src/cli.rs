@@ -197,13 +197,14 @@ pub struct Cli {
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 
-    /// At most so much memory for reads in flight and for changes, such as 64M.
+    /// At most so much memory for reads in flight, changes and findings, such as 64M.
     ///
-    /// Half of it is for reads, 2 MiB each, as long as --threads does not say less; the rest is for
-    /// the blocks that repairs change. More of them are kept in a temporary file without a name in
+    /// Half of it is for reads, 2 MiB each, as long as --threads does not say less; a quarter is for
+    /// what was found, 1 KiB each, of which more than that, and more than 1,000, waits for another
+    /// run; the rest is for the blocks that repairs change. More of them are kept in a temporary file without a name in
     /// the folder TMPDIR names, or /var/tmp; without this option, those beyond a quarter of the
     /// machine's memory. What is known of the volume takes memory besides: some bytes for each
-    /// file, and some hundred for each finding.
+    /// file.
     #[arg(long, value_name = "SIZE", help_heading = "Running")]
     #[arg(value_parser = ocfs2_cli::parse_size)]
     pub memory_limit: Option<u64>,

@@ -12,9 +12,17 @@ use crate::check::State;
 use crate::codes::connectivity as codes;
 use crate::directories::Directories;
 use crate::repair::{directory, lost_found};
-use crate::{Context, Finding, Pass, Place};
+use crate::{Context, Finding, Pass, Place, Stop};
 
-pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>, directories: &Directories) {
+/// Looks at all directories.
+///
+/// # Errors
+/// [`Stop`].
+pub(crate) fn check(
+    context: &Context<'_>,
+    state: &mut State<'_>,
+    directories: &Directories,
+) -> Result<(), Stop> {
     state.begin(Pass::Connectivity, 0);
     let superblock = context.volume.superblock();
     let (root, system) = (superblock.s_root_blkno, superblock.s_system_dir_blkno);
@@ -41,11 +49,12 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>, directories: &
                 let finding = Finding::new(codes::LOSTFOUND_MISSING, Place::inode(root), text);
                 state.found(finding.repaired_by(lost_found::make()));
             }
-            connect(state, directories, [root, system])
+            connect(context, state, directories, [root, system])?
         }
     };
-    dotdots(state, directories, [root, system], &lost);
+    dotdots(context, state, directories, [root, system], &lost)?;
     references(state, directories, [root, system], &lost);
+    context.check_interrupt()
 }
 
 /// The directories in their order.
@@ -57,11 +66,17 @@ fn in_order(state: &State<'_>) -> Vec<Blkno> {
 
 /// Follows every directory upwards; gives those that are in no other, or in a circle of which
 /// they are the first.
-fn connect(state: &mut State<'_>, directories: &Directories, tops: [Blkno; 2]) -> HashSet<Blkno> {
+fn connect(
+    context: &Context<'_>,
+    state: &mut State<'_>,
+    directories: &Directories,
+    tops: [Blkno; 2],
+) -> Result<HashSet<Blkno>, Stop> {
     let mut lost = HashSet::new();
     // Those whose way up has been followed.
     let mut done: HashSet<Blkno> = tops.into();
     for dir in in_order(state) {
+        context.check_interrupt()?;
         let mut way = Vec::new();
         let mut at = dir;
         let circle = loop {
@@ -85,17 +100,19 @@ fn connect(state: &mut State<'_>, directories: &Directories, tops: [Blkno; 2]) -
             state.found(finding.repaired_by(lost_found::reconnect(at)));
         }
     }
-    lost
+    Ok(lost)
 }
 
 fn dotdots(
+    context: &Context<'_>,
     state: &mut State<'_>,
     directories: &Directories,
     tops: [Blkno; 2],
     lost: &HashSet<Blkno>,
-) {
+) -> Result<(), Stop> {
     let orphans: HashSet<Blkno> = directories.orphans.iter().map(|orphan| orphan.inode).collect();
     for dir in in_order(state) {
+        context.check_interrupt()?;
         let Some(parent) = directories.parents.get(&dir) else { continue };
         let above = match parent.entry_in {
             _ if tops.contains(&dir) => dir,
@@ -111,6 +128,7 @@ fn dotdots(
             state.found(finding.repaired_by(directory::dotdot(dir, above)));
         }
     }
+    Ok(())
 }
 
 /// Each directory refers to the one it is in.

@@ -10,6 +10,7 @@ use ocfs2_volume::device::AlignedBuffer;
 use ocfs2_volume::{Error, Volume};
 
 use crate::codes::{Code, general};
+use crate::memory::Shares;
 use crate::repair::bad_block;
 use crate::{Finding, Place};
 
@@ -40,6 +41,9 @@ pub struct Options {
     /// Which hash names with bytes from 0x80 on get, in indexes that are built and, with
     /// [`Options::pack_directories`], in all (`--name-hash`); otherwise what the volume shows.
     pub name_hash: Option<CharSign>,
+    /// Findings that a plan keeps with their answers, at least 1. What is found beyond them waits
+    /// for another run.
+    pub most_findings: usize,
 }
 
 impl Default for Options {
@@ -51,6 +55,7 @@ impl Default for Options {
             salvage: false,
             pack_directories: false,
             name_hash: None,
+            most_findings: Shares::MOST_FINDINGS,
         }
     }
 }

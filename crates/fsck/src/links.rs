@@ -13,11 +13,19 @@ use crate::codes::connectivity as codes;
 use crate::directories::Directories;
 use crate::repair::{Repair, lost_found, system};
 use crate::start::SystemFile;
-use crate::{Context, Finding, Pass, Place};
+use crate::{Context, Finding, Pass, Place, Stop};
 
-pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>, directories: &Directories) {
-    let orphans = orphans(state, directories);
-    links(context, state, &orphans);
+/// Looks at all inodes.
+///
+/// # Errors
+/// [`Stop`].
+pub(crate) fn check(
+    context: &Context<'_>,
+    state: &mut State<'_>,
+    directories: &Directories,
+) -> Result<(), Stop> {
+    let orphans = orphans(context, state, directories)?;
+    links(context, state, &orphans)
 }
 
 /// What the orphan directories list.
@@ -29,7 +37,11 @@ struct Listed {
     written: HashSet<Blkno>,
 }
 
-fn orphans(state: &mut State<'_>, directories: &Directories) -> Listed {
+fn orphans(
+    context: &Context<'_>,
+    state: &mut State<'_>,
+    directories: &Directories,
+) -> Result<Listed, Stop> {
     state.begin(Pass::Orphans, 0);
     for slot in 0..state.system.slots() {
         let file = SystemFile::OrphanDir(slot);
@@ -42,6 +54,7 @@ fn orphans(state: &mut State<'_>, directories: &Directories) -> Listed {
     }
     let mut all = Listed::default();
     for listed in &directories.orphans {
+        context.check_interrupt()?;
         let (inode, slot) = (listed.inode, listed.slot);
         let dir = state.system.find(SystemFile::OrphanDir(slot)).unwrap_or_default();
         let place = Place::inode(inode).in_slot(slot);
@@ -59,7 +72,7 @@ fn orphans(state: &mut State<'_>, directories: &Directories) -> Listed {
         let repair = orphan(dir, inode, InodeFlags::ORPHANED);
         state.found(Finding::new(codes::INODE_ORPHANED, place, text).repaired_by(repair));
     }
-    all
+    Ok(all)
 }
 
 /// Removes the entry of an orphan directory; an inode that waits to be deleted is, unless it says
@@ -93,12 +106,13 @@ fn unfounded(inode: Blkno, flag: InodeFlags, what: &str) -> Finding {
     Finding::new(codes::ORPHAN_FLAG, Place::inode(inode), text).repaired_by(repair)
 }
 
-fn links(context: &Context<'_>, state: &mut State<'_>, listed: &Listed) {
+fn links(context: &Context<'_>, state: &mut State<'_>, listed: &Listed) -> Result<(), Stop> {
     state.begin(Pass::Links, 0);
     let superblock = context.volume.superblock();
     let tops = [superblock.s_root_blkno, superblock.s_system_dir_blkno];
     let mut findings = Vec::new();
     for (at, inode, facts) in state.inodes.in_use_at(&state.suballocs) {
+        context.check_interrupt()?;
         let references = state.references.get(at);
         if listed.waiting.contains(&inode) {
             continue;
@@ -128,5 +142,9 @@ fn links(context: &Context<'_>, state: &mut State<'_>, listed: &Listed) {
             findings.push(finding.repaired_by(repair).losing(may_lose));
         }
     }
-    state.found_all(findings);
+    for finding in findings {
+        context.check_interrupt()?;
+        state.found(finding);
+    }
+    Ok(())
 }

@@ -1,7 +1,8 @@
 //! The extent allocators: blocks of metadata that are no inodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
+use std::sync::Arc;
 
 use ocfs2_format::Blkno;
 use ocfs2_format::bitmap::BitmapMut;
@@ -14,6 +15,7 @@ use super::differences;
 use crate::check::State;
 use crate::codes::{Code, chains as codes};
 use crate::collected::{BlockClaim, BlockUse};
+use crate::repair::tree::Sizes;
 use crate::repair::{Repair, directory, share};
 use crate::suballocs::{Bit, Group, Suballoc};
 use crate::{Context, Finding, Place};
@@ -29,6 +31,8 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
     let mut shared = SharedBlocks::new();
     // The bits in use of each group that has any, apart from the descriptor.
     let mut used: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+    let sizes = Arc::default();
+    let sharers = Sharers::of(&claims);
     for (index, claim) in claims.iter().enumerate() {
         let before = index.checked_sub(1).and_then(|before| claims.get(before));
         if let Some(before) = before.filter(|before| before.blkno == claim.blkno) {
@@ -44,7 +48,8 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
             if !state.lost_groups || found.is_some() {
                 let text = "lies in no group of an extent allocator";
                 let finding = finding(codes::BLOCK_UNALLOCATED, claim, text);
-                findings.push(finding.repaired_otherwise_by(moved(claim)));
+                let repair = moved(claim, None, &sharers, &sizes);
+                findings.push(finding.repaired_otherwise_by(repair));
             }
             continue;
         };
@@ -54,7 +59,8 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
         suballoc(claim, at, group, &mut findings);
     }
     for (before, claim, count) in shared.values() {
-        findings.push(shared_finding(before, claim, *count).repaired_otherwise_by(moved(claim)));
+        let repair = moved(claim, Some(before.owner), &sharers, &sizes);
+        findings.push(shared_finding(before, claim, *count).repaired_otherwise_by(repair));
     }
     for (index, group) in (0..).zip(state.suballocs.groups()) {
         if matches!(group.suballoc, Suballoc::Extents(_)) {
@@ -73,6 +79,28 @@ fn finding(code: &'static Code, claim: &BlockClaim, text: impl std::fmt::Display
 
 /// By who has blocks of others, as what: the first of them with who had it before, and how many.
 type SharedBlocks = BTreeMap<(Blkno, BlockUse), (BlockClaim, BlockClaim, u64)>;
+
+/// With how many others, itself included, an inode has a block in common: the most of all its
+/// blocks. Not in it are those that share nothing.
+struct Sharers(HashMap<Blkno, u64>);
+
+impl Sharers {
+    /// By claims in the order of blocks.
+    fn of(claims: &[BlockClaim]) -> Self {
+        let mut sharers = HashMap::new();
+        for same in claims.chunk_by(|one, next| one.blkno == next.blkno) {
+            for claim in same.iter().filter(|_| same.len() > 1) {
+                let most: &mut u64 = sharers.entry(claim.owner).or_default();
+                *most = (*most).max(same.len() as u64);
+            }
+        }
+        Self(sharers)
+    }
+
+    fn of_inode(&self, owner: Blkno) -> u64 {
+        self.0.get(&owner).copied().unwrap_or(1)
+    }
+}
 
 fn shared_finding(first: &BlockClaim, second: &BlockClaim, count: u64) -> Finding {
     let mut text = format!(
@@ -107,10 +135,18 @@ fn suballoc(claim: &BlockClaim, at: Bit, group: &Group, findings: &mut Vec<Findi
     }
 }
 
-/// Gives the owner of a block another one.
-fn moved(claim: &BlockClaim) -> Option<Repair> {
+/// Gives the owner of a block, which `other` may have as well, another one.
+fn moved(
+    claim: &BlockClaim,
+    other: Option<Blkno>,
+    sharers: &Sharers,
+    sizes: &Arc<Sizes>,
+) -> Option<Repair> {
     match claim.used_as {
-        BlockUse::ExtentBlock => Some(share::new_extent_blocks(claim.owner)),
+        BlockUse::ExtentBlock => {
+            let owners = sharers.of_inode(claim.owner);
+            Some(share::new_extent_blocks(claim.owner, other, owners, Arc::clone(sizes)))
+        }
         BlockUse::XattrBlock => Some(share::new_xattr_block(claim.owner)),
         BlockUse::DxRoot => Some(directory::drop_index(claim.owner)),
         BlockUse::RefcountBlock => None,

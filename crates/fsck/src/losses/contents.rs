@@ -1,5 +1,6 @@
 //! What of the contents of a file is not there any more.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use ocfs2_format::Blkno;
@@ -9,11 +10,13 @@ use ocfs2_format::feature::Incompat;
 use ocfs2_format::inline::InlineData;
 use ocfs2_volume::{Inode, Volume};
 
-use super::mapping::{Mapped, Mapping};
+use super::mapping::{Mapped, Mapping, Untouched};
 use super::ranges::{merged, outside, sum, within};
 
 /// Clusters that are compared at once.
 const PIECE_BYTES: u64 = 1 << 20;
+/// Extents in one place of a file of which it is looked for the one that had a cluster.
+const SAME_PLACE: usize = 64;
 /// Bytes a symbolic link can have, and its end.
 const TARGET: u64 = 4097;
 
@@ -47,15 +50,61 @@ pub(super) struct Sides<'a> {
     pub after: &'a Volume,
     /// Bytes of the device that were written to, in order.
     pub written: &'a [Range<u64>],
+    /// What is known of extent blocks.
+    pub untouched: &'a Untouched,
+    /// What was compared last.
+    pub last: &'a Last,
+}
+
+/// The files that were compared last: of many with one tree the first is compared.
+#[derive(Debug, Default)]
+pub(super) struct Last(RefCell<Option<(Vec<u8>, Difference)>>);
+
+impl Last {
+    fn of(
+        &self,
+        before: &Inode,
+        after: &Inode,
+        compare: impl FnOnce() -> Difference,
+    ) -> Difference {
+        let mut key = Vec::new();
+        for inode in [before, after] {
+            let dinode = &inode.dinode;
+            key.extend_from_slice(&dinode.i_size.to_le_bytes());
+            key.extend_from_slice(&dinode.i_clusters.to_le_bytes());
+            key.extend_from_slice(&dinode.i_dyn_features.to_le_bytes());
+            key.extend_from_slice(inode.id2());
+        }
+        if let Some((known, difference)) = &*self.0.borrow()
+            && *known == key
+        {
+            return difference.clone();
+        }
+        let difference = compare();
+        *self.0.borrow_mut() = Some((key, difference.clone()));
+        difference
+    }
 }
 
 /// Compares the contents of an inode in use before and after.
 pub(super) fn compare(sides: &Sides<'_>, before: &Inode, after: &Inode) -> Difference {
     match after.kind() {
         Some(FileKind::Symlink) => target(sides, before, after),
-        Some(FileKind::Regular) => file(sides, before, after),
+        Some(FileKind::Regular) if is_untouched(sides, before, after) => Difference::default(),
+        Some(FileKind::Regular) => sides.last.of(before, after, || file(sides, before, after)),
         _ => Difference::default(),
     }
+}
+
+/// Whether nothing was written to what the contents consist of, nor to what leads there.
+fn is_untouched(sides: &Sides<'_>, before: &Inode, after: &Inode) -> bool {
+    let stated = |inode: &Inode| {
+        let dinode = &inode.dinode;
+        (dinode.i_size, dinode.i_clusters, dinode.i_mode, dinode.i_dyn_features)
+    };
+    stated(before) == stated(after)
+        && before.id2() == after.id2()
+        && (after.is_inline() || sides.untouched.is_tree(sides.before, sides.written, after))
 }
 
 fn target(sides: &Sides<'_>, before: &Inode, after: &Inode) -> Difference {
@@ -191,9 +240,12 @@ fn extents(sides: &Sides<'_>, before: &Inode, after: &Inode) -> (Option<Gone>, b
 /// Where the extents before are after.
 struct Pieces<'a> {
     sides: &'a Sides<'a>,
-    was: &'a Mapping,
+    /// By position in the file.
+    was: Vec<Mapped>,
     /// By position in the file.
     is: Vec<Mapped>,
+    /// Where in `is` they are, by position on the volume.
+    places: Vec<usize>,
     logical: &'a [Range<u64>],
     physical: Vec<Range<u64>>,
 }
@@ -206,9 +258,15 @@ impl<'a> Pieces<'a> {
         logical: &'a [Range<u64>],
     ) -> Self {
         let physical = merged(is.extents.iter().map(Mapped::physical).collect());
-        let mut is = is.extents.clone();
-        is.sort_unstable_by_key(|it| it.cpos);
-        Self { sides, was, is, logical, physical }
+        let by_position = |mapping: &Mapping| {
+            let mut extents = mapping.extents.clone();
+            extents.sort_by_key(|it| it.cpos);
+            extents
+        };
+        let (was, is) = (by_position(was), by_position(is));
+        let mut places: Vec<_> = (0..is.len()).collect();
+        places.sort_by_key(|index| is.get(*index).map(|it| it.start));
+        Self { sides, was, is, places, logical, physical }
     }
 
     /// Adds the clusters of the file whose contents were in `extent` and are nowhere now.
@@ -235,16 +293,24 @@ impl<'a> Pieces<'a> {
             let (start, end) =
                 (now.cpos.max(wanted.start), wanted.end.min(now.cpos + now.clusters));
             let to = now.start + (start - now.cpos);
-            let had_it = self
-                .was
-                .extents
-                .iter()
-                .any(|it| it.logical().contains(&start) && it.physical().contains(&to));
+            let had_it = self.had(start).any(|it| it.physical().contains(&to));
             if !had_it && start < end {
                 let from = from + (start - wanted.start);
                 self.compared(from..from + (end - start), to, start, gone);
             }
         }
+    }
+
+    /// The extents that had a cluster of the file.
+    fn had(&self, at: u64) -> impl Iterator<Item = &Mapped> {
+        let next = self.was.partition_point(|it| it.cpos <= at);
+        let before = self.was.get(..next).unwrap_or_default().iter().rev();
+        let cpos = before.clone().next().map(|it| it.cpos);
+        // Of several in one place each may be the one.
+        before
+            .take_while(move |it| Some(it.cpos) == cpos)
+            .take(SAME_PLACE)
+            .filter(move |it| it.logical().contains(&at))
     }
 
     /// As [`Self::compared`], only where something was written.
@@ -290,7 +356,16 @@ impl<'a> Pieces<'a> {
     /// Whether an extent is in another place of the file, which its neighbours do not prove.
     fn is_guessed(&self, extent: &Mapped) -> bool {
         let same = |it: &Mapped| it.physical().contains(&extent.start);
-        let Some(index) = self.is.iter().position(same) else { return false };
+        // Where it was, or else the nearest on the volume.
+        let at = self.is.partition_point(|it| it.cpos <= extent.cpos).checked_sub(1);
+        let at = at.filter(|at| self.is.get(*at).is_some_and(same));
+        let nearest = || {
+            let start = |index: &usize| self.is.get(*index).map_or(0, |it| it.start);
+            let next = self.places.partition_point(|index| start(index) <= extent.start);
+            let index = *self.places.get(next.checked_sub(1)?)?;
+            self.is.get(index).is_some_and(same).then_some(index)
+        };
+        let Some(index) = at.or_else(nearest) else { return false };
         let Some(now) = self.is.get(index) else { return false };
         let moved = now.cpos + (extent.start - now.start) != extent.cpos;
         let before = index.checked_sub(1).and_then(|before| self.is.get(before));

@@ -1,12 +1,15 @@
 //! Where the contents of an inode are, as far as its tree can be followed.
 
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use ocfs2_format::extent::{ExtentBlock, ExtentFlags, ExtentList, ExtentRec, MAX_TREE_DEPTH};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::{Blkno, check};
 use ocfs2_volume::{Inode, Volume};
+
+use super::ranges::within;
 
 /// Clusters of a file in a row that are clusters of the volume in a row.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -60,6 +63,56 @@ impl Mapping {
     /// The sum of all extents.
     pub fn clusters(&self) -> u64 {
         self.extents.iter().map(|it| it.clusters).sum()
+    }
+}
+
+/// Extent blocks to which nothing was written, nor to anything they lead to: each is looked at
+/// once, however many inodes lead to it.
+#[derive(Debug, Default)]
+pub(super) struct Untouched(RefCell<HashMap<Blkno, bool>>);
+
+impl Untouched {
+    /// Whether nothing was written to what the list of an inode leads to. `written` are bytes of
+    /// the device, in order.
+    pub fn is_tree(&self, volume: &Volume, written: &[Range<u64>], inode: &Inode) -> bool {
+        let list = ExtentList::new(inode.id2());
+        list.is_ok_and(|list| self.is_list(volume, written, &list, MAX_TREE_DEPTH))
+    }
+
+    fn is_list(
+        &self,
+        volume: &Volume,
+        written: &[Range<u64>],
+        list: &ExtentList<'_>,
+        most: u16,
+    ) -> bool {
+        let (geometry, depth) = (volume.geometry(), list.header.l_tree_depth);
+        let is_apart = |blkno: Blkno, bytes: u64| {
+            let start = blkno.0.saturating_mul(geometry.block_size.bytes().into());
+            within(&(start..start.saturating_add(bytes)), written).is_empty()
+        };
+        list.records().all(|rec| match depth {
+            0 => {
+                let bytes = u64::from(rec.e_leaf_clusters()) << geometry.cluster_size.bits();
+                is_apart(rec.e_blkno, bytes)
+            }
+            _ if most == 0 => false,
+            _ => {
+                let known = self.0.borrow().get(&rec.e_blkno).copied();
+                known.unwrap_or_else(|| {
+                    // One that leads to itself adds nothing.
+                    self.0.borrow_mut().insert(rec.e_blkno, true);
+                    let is_untouched = is_apart(rec.e_blkno, geometry.block_size.bytes().into())
+                        && geometry.is_valid_block(rec.e_blkno)
+                        && volume.read_block(rec.e_blkno).is_ok_and(|block| {
+                            let list = ExtentBlock::list(&block);
+                            list.is_ok_and(|list| self.is_list(volume, written, &list, most - 1))
+                        });
+                    self.0.borrow_mut().insert(rec.e_blkno, is_untouched);
+                    is_untouched
+                })
+            }
+        })
     }
 }
 

@@ -128,7 +128,13 @@ impl<'a> Comparison<'a> {
         interrupt: &'a Interrupt,
     ) -> Self {
         Self {
-            sides: Sides { before, after, written: &touched.written },
+            sides: Sides {
+                before,
+                after,
+                written: &touched.written,
+                untouched: &touched.untouched,
+                last: &touched.last,
+            },
             touched,
             interrupt,
             was: Paths::new(before, interrupt),

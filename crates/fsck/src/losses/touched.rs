@@ -10,6 +10,8 @@ use ocfs2_volume::device::OverlayDevice;
 use ocfs2_volume::{Device, Volume};
 
 use super::Doubt;
+use super::contents::Last;
+use super::mapping::Untouched;
 use crate::codes::{directories, general, inodes, refcounts};
 use crate::repair::plan::Planned;
 
@@ -22,6 +24,10 @@ pub(crate) struct Touched {
     pub written: Vec<Range<u64>>,
     /// Inodes about which something was left as it is.
     pub declined: HashSet<Blkno>,
+    /// What was found out about extent blocks.
+    pub(super) untouched: Untouched,
+    /// What was compared last.
+    pub(super) last: Last,
     /// Inodes that may be wrong though nothing of them is gone.
     pub doubts: BTreeMap<Blkno, Doubt>,
 }

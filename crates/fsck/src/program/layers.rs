@@ -42,6 +42,8 @@ pub(super) struct Layers {
     pub time: u64,
     changes_bytes: u64,
     written: Cell<bool>,
+    /// Called before anything is written.
+    before_writes: Box<dyn Fn()>,
 }
 
 /// System files that the recovery writes to while others claim their clusters.
@@ -70,7 +72,18 @@ impl Layers {
         let tops = overlay(Arc::clone(&device), volume, changes_bytes);
         let recovered = overlay(tops.clone(), volume, changes_bytes);
         let (slots, time, written) = (Vec::new(), 0, Cell::new(false));
-        Self { device, gate, tops, recovered, slots, time, changes_bytes, written }
+        let before_writes = Box::new(|| {});
+        Self { device, gate, tops, recovered, slots, time, changes_bytes, written, before_writes }
+    }
+
+    /// Has `call` called before anything is written.
+    pub fn before_writes(&mut self, call: impl Fn() + 'static) {
+        self.before_writes = Box::new(call);
+    }
+
+    /// Something is written next.
+    pub fn begin_writes(&self) {
+        (self.before_writes)();
     }
 
     /// An overlay on top of all, for repairs.
@@ -131,6 +144,8 @@ impl Layers {
         interrupt: &Interrupt,
         commit: impl FnOnce(&Volume, &Overlay, &Pass<'_>) -> Result<T>,
     ) -> Result<T> {
+        interrupt.check()?;
+        self.begin_writes();
         let on_device = volume.on(Arc::clone(&self.device));
         let recovered: [&dyn Worked; 3] = [&*self.tops, &*self.recovered, &**changes];
         let mut worked = &recovered[..];

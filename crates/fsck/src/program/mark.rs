@@ -69,6 +69,7 @@ impl Run<'_> {
     /// checked after a crash, or its changes can not be kept.
     pub(super) fn mark_by_itself(&self, layers: &Layers, source: &Source) {
         let Some(gate) = &layers.gate else { return };
+        layers.begin_writes();
         let device = gate.sealed();
         let marked = source.open(&device).map_err(Into::into).and_then(|volume| {
             let block_size = volume.block_size().bytes();

@@ -6,6 +6,7 @@ mod lock;
 mod losses;
 mod mark;
 mod repairs;
+mod stopping;
 mod undo;
 
 use std::io::{self, IsTerminal};
@@ -41,6 +42,7 @@ use crate::{
     Context, Finding, Found, NameHashes, Observer, Options, Pass, Place, Stop, check, mount_reads,
 };
 use layers::Layers;
+use stopping::StoppingDevice;
 
 /// What the exit status is made of, as fsck(8) has it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -87,6 +89,11 @@ pub fn run(cli: &Cli) -> Result<Status> {
     let result = run.all();
     run.finish_saving();
     run.finish(result)
+}
+
+/// Whether a signal ended it.
+fn is_cancelled(err: &anyhow::Error) -> bool {
+    err.chain().any(|cause| cause.is::<Interrupted>())
 }
 
 /// Seconds since 1970.
@@ -143,16 +150,28 @@ impl<'a> Run<'a> {
         if let Some(file) = &self.cli.undo {
             return self.undo(file, &interrupt);
         }
+        let all = self.interruptible(&interrupt);
+        // What could not be read any more is no error of the device.
+        match all {
+            Err(err) if interrupt.requested() && !self.written && !is_cancelled(&err) => {
+                Err(Interrupted.into())
+            }
+            all => all,
+        }
+    }
+
+    fn interruptible(&mut self, interrupt: &Interrupt) -> Result<()> {
         self.lost_file = self.lost_file()?;
         let mut progress = ProgressOut::new(self.cli)?;
         let opened = target::open_device(self.cli)?;
         let device = Arc::new(CountingDevice::new(opened.device));
         self.watch.watch(Arc::clone(&device));
-        let device: Arc<dyn Device> = device;
+        let stopping = Arc::new(StoppingDevice::new(device, interrupt));
+        let device: Arc<dyn Device> = stopping.clone();
 
-        let source = self.source(&device, &interrupt)?;
+        let source = self.source(&device, interrupt)?;
         let volume = source.open(&device)?;
-        let (users, lock) = self.users_and_lock(&volume, &interrupt)?;
+        let (users, lock) = self.users_and_lock(&volume, interrupt)?;
         interrupt.check()?;
         self.refuse_as_if_written(&opened.holders)?;
         for holder in &opened.holders {
@@ -175,15 +194,16 @@ impl<'a> Run<'a> {
             true => Some(self.gate(&volume, &users, lock)?),
             false => None,
         };
-        self.ask_consent(&users, &interrupt)?;
+        self.ask_consent(&users, interrupt)?;
 
         if let Some(gate) = &mut gate {
             gate.write_through(self.saved(Arc::clone(&device), &volume)?);
         }
         let mounted_here = !opened.holders.is_empty();
         let mut layers = Layers::new(device, gate, &volume, self.changes_bytes());
+        layers.before_writes(move || stopping.keep_on());
         let options = self.options();
-        let context = Context { volume: &volume, options: &options, interrupt: &interrupt };
+        let context = Context { volume: &volume, options: &options, interrupt };
         let volume = match short_device(&context) {
             // What is missing may come back: nothing is done but to say so.
             Some(Short { sized: None, .. }) => {
@@ -191,11 +211,11 @@ impl<'a> Run<'a> {
                 source.open(&device)?
             }
             _ => {
-                self.restore_tops(&layers, &source, &mut progress, &interrupt)?;
-                self.recover(&mut layers, &source, &users, mounted_here, &interrupt)?
+                self.restore_tops(&layers, &source, &mut progress, interrupt)?;
+                self.recover(&mut layers, &source, &users, mounted_here, interrupt)?
             }
         };
-        let checked = self.check(&layers, &source, &users, &volume, &mut progress, &interrupt);
+        let checked = self.check(&layers, &source, &users, &volume, &mut progress, interrupt);
         if checked.is_err() && self.written {
             // What a crash left beyond its journals was not looked for.
             self.mark_by_itself(&layers, &source);
@@ -439,7 +459,8 @@ impl<'a> Run<'a> {
             ..Options::default()
         };
         options.threads = self.cli.threads.map_or(options.threads, usize::from);
-        options.threads = Shares::of(self.cli.memory_limit, options.threads).threads;
+        let shares = Shares::of(self.cli.memory_limit, options.threads);
+        (options.threads, options.most_findings) = (shares.threads, shares.findings);
         options
     }
 
@@ -501,7 +522,7 @@ impl<'a> Run<'a> {
         let error = result.err();
         if let Some(err) = &error {
             self.drop_lost_file();
-            let cancelled = err.chain().any(|cause| cause.is::<Interrupted>());
+            let cancelled = is_cancelled(err);
             (self.bits.cancelled, self.bits.failed) = (cancelled, !cancelled);
         }
         let text = error.as_ref().map(|err| match self.bits.cancelled {

@@ -49,6 +49,7 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
                 files.locals.push(inode.blkno);
                 let file = QuotaFile::new(context, file, inode);
                 local::check(&file, kind, &mut pending, &mut out.findings);
+                context.check_interrupt()?;
             }
         }
         let file = SystemFile::Quota(kind);
@@ -56,6 +57,7 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
             files.global = Some(inode.blkno);
             let file = QuotaFile::new(context, file, inode);
             let entries = tree::check(&file, kind, &mut out.findings);
+            context.check_interrupt()?;
             if !out.findings.is_empty() {
                 files.info = tree::info(&file);
             }

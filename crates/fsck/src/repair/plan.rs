@@ -21,9 +21,6 @@ pub const MAX_ROUNDS: u32 = 20;
 /// the volume is not seen.
 const USUAL_ROUNDS: u32 = 5;
 
-/// Findings that are kept with their answers. What is found beyond them waits for another run.
-const MOST_FINDINGS: usize = 100_000;
-
 /// Gives the answers.
 pub trait Judge {
     /// A round begins, from 1 on: a whole check.
@@ -113,6 +110,7 @@ pub fn plan(
             judge,
             answers: &mut answers,
             round,
+            most: options.most_findings,
             accepted: Vec::new(),
             may_prepare,
             prepares: false,
@@ -328,6 +326,8 @@ struct Planner<'a> {
     judge: &'a mut dyn Judge,
     answers: &'a mut Answers,
     round: u32,
+    /// Findings that are kept.
+    most: usize,
     /// What is to be repaired, with the number of its finding.
     accepted: Vec<(usize, Repair)>,
     /// Whether repairs that come first can be made.
@@ -350,7 +350,7 @@ impl Planner<'_> {
             *seen = self.round;
             return Some((index, planned.answer));
         }
-        if all.len() >= MOST_FINDINGS {
+        if all.len() >= self.most {
             *beyond += 1;
             let kept = Finding { repair: None, otherwise: None, ..finding.clone() };
             *last_beyond = Some((pass, kept));

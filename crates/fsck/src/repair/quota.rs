@@ -101,10 +101,13 @@ fn blocks(editor: &mut Editor<'_>, blkno: Blkno, needed: usize) -> Result<Vec<Bl
             return Ok(all.into_iter().take(used).collect());
         }
         let missing = (needed - all.len()).div_ceil(geometry.blocks_per_cluster() as usize);
-        let run = editor.take_clusters(missing as u32)?.into_iter().next();
-        let run = run.ok_or(EditError::NoRoom("a quota file"))?;
-        let count = u16::try_from(run.end - run.start).unwrap_or(u16::MAX);
-        tree::append(editor, blkno, Holds::Dense, run.start, count)?;
+        for run in editor.take_clusters(missing as u32)? {
+            // No extent is longer.
+            for start in run.clone().step_by(u16::MAX.into()) {
+                let count = u16::try_from(run.end - start).unwrap_or(u16::MAX);
+                tree::append(editor, blkno, Holds::Dense, start, count)?;
+            }
+        }
     }
 }
 

@@ -66,8 +66,8 @@ fn write(
         let mut homes: Vec<_> = homes.filter_map(|at| leaf_at(editor, at)).collect();
         homes.dedup_by_key(|leaf| leaf.rf_blkno);
         let chunks: Vec<_> = records.chunks(capacity).collect();
-        while homes.len() < chunks.len() {
-            let taken = editor.take_block(RefcountBlock::NAME, slot)?;
+        let missing = chunks.len().saturating_sub(homes.len());
+        for taken in editor.take_blocks(RefcountBlock::NAME, slot, missing)? {
             homes.push(new_block(editor, &taken));
         }
         let mut extents = Vec::with_capacity(chunks.len());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ocfs2_format::dinode::{Arm, DynFeatures, FileKind, InodeFlags};
 use ocfs2_format::extent::{ExtentFlags, ExtentRec};
+use ocfs2_format::feature::Incompat;
 use ocfs2_format::superblock::backup_blocks;
 use ocfs2_format::{Blkno, Cluster, Cpos};
 use ocfs2_volume::{Device as _, Inode};
@@ -384,22 +385,54 @@ fn copy_clusters(editor: &mut Editor<'_>, from: u32, to: &Range<u32>) -> Result<
     Ok(())
 }
 
-/// Gives the tree of an inode extent blocks of its own.
-pub fn new_extent_blocks(owner: Blkno) -> Repair {
+/// Gives the tree of an inode extent blocks of its own. What it has in common with that of `other`
+/// is to be copied then, where it can not be shared. Without room for that, and for as much for
+/// each of so many `owners` of the same blocks, it is not begun.
+pub fn new_extent_blocks(
+    owner: Blkno,
+    other: Option<Blkno>,
+    owners: u64,
+    sizes: Arc<tree::Sizes>,
+) -> Repair {
     Repair::once_when_sound("extent blocks", owner.0, move |editor| {
         let inode = editor.inode(owner)?;
-        let shares = inode.dinode.dyn_features().contains(DynFeatures::HAS_REFCOUNT);
-        let holds = match inode.kind() {
-            Some(FileKind::Regular) => Holds::Data,
-            _ => Holds::Dense,
-        };
-        let gathered = tree::gather(editor.volume(), owner, inode.id2(), holds, shares)?;
+        let blocks = sizes.blocks(editor.volume(), &inode) as u64;
+        editor.must_have_room(blocks.saturating_mul(owners.max(1)), 0)?;
+        let gathered = contents(editor, &inode)?;
         let mut id2 = inode.id2().to_vec();
         let (room, slot) = (tree::list_room(id2.len()), inode.dinode.i_suballoc_slot);
+        if let Some(other) = other.filter(|_| !editor.volume().has(Incompat::REFCOUNT_TREE)) {
+            let others = contents(editor, &editor.inode(other)?)?;
+            let copies = in_common(editor, &gathered.extents, &others.extents);
+            editor.must_have_room(blocks, copies)?;
+        }
         let new = tree::Gathered::default().with(editor, gathered.extents, room, slot)?;
         let built = new.build(editor, &mut id2)?;
         tree::write_inode(editor, &inode, &id2, built)
     })
+}
+
+/// What can be read of the contents of an inode.
+fn contents(editor: &Editor<'_>, inode: &Inode) -> Result<tree::Gathered, EditError> {
+    let shares = inode.dinode.dyn_features().contains(DynFeatures::HAS_REFCOUNT);
+    let holds = match inode.kind() {
+        Some(FileKind::Regular) => Holds::Data,
+        _ => Holds::Dense,
+    };
+    tree::gather(editor.volume(), inode.blkno, inode.id2(), holds, shares)
+}
+
+/// How many clusters of some extents are among others.
+fn in_common(editor: &Editor<'_>, extents: &[ExtentRec], others: &[ExtentRec]) -> u64 {
+    let bits = editor.volume().geometry().bpc_bits();
+    let clusters = |rec: &ExtentRec| {
+        let first = (rec.e_blkno.0 >> bits) as u32;
+        first..first.saturating_add(rec.e_leaf_clusters().into())
+    };
+    let mut theirs = ClusterSet::default();
+    others.iter().for_each(|rec| theirs.insert(clusters(rec), |_| {}));
+    let common = extents.iter().flat_map(|rec| theirs.runs(clusters(rec)));
+    common.map(|run| u64::from(run.end - run.start)).sum()
 }
 
 /// Gives an inode a copy of its own of its block of attributes.

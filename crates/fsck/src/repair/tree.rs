@@ -4,7 +4,8 @@
 //! sequence of its extents. They are gathered as the check reads them, and written into a tree
 //! that is as shallow as can be, in the extent blocks the old one had.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
 
 use ocfs2_format::dinode::{Arm, DynFeatures};
 use ocfs2_format::extent::{
@@ -314,9 +315,8 @@ impl Gathered {
         slot: u16,
     ) -> Result<Self, EditError> {
         let needed = blocks_for(editor.volume(), extents.len(), room);
-        while self.blocks.len() < needed {
-            editor.check_interrupt()?;
-            let taken = editor.take_block(ExtentBlock::NAME, slot)?;
+        let missing = needed.saturating_sub(self.blocks.len());
+        for taken in editor.take_blocks(ExtentBlock::NAME, slot, missing)? {
             let header = ExtentBlock {
                 h_signature: ExtentBlock::SIGNATURE,
                 h_check: Default::default(),
@@ -378,6 +378,42 @@ impl Gathered {
         write_extent_list(root, depth, &level)
             .map_err(|source| Error::Truncated { blkno: Blkno(0), source })?;
         Ok(Built { clusters, last_leaf })
+    }
+}
+
+/// How many extents trees have, of which each block is read once however many trees share it.
+#[derive(Debug, Default)]
+pub struct Sizes(Mutex<HashMap<Blkno, usize>>);
+
+impl Sizes {
+    /// Extent blocks that a copy of the tree of an inode takes, as far as the tree can be read.
+    pub fn blocks(&self, volume: &Volume, inode: &Inode) -> usize {
+        let list = ExtentList::new(inode.id2());
+        let extents = list.map_or(0, |list| self.extents(volume, &list, MAX_TREE_DEPTH));
+        blocks_for(volume, extents, list_room(inode.id2().len()))
+    }
+
+    fn extents(&self, volume: &Volume, list: &ExtentList<'_>, most: u16) -> usize {
+        if list.header.l_tree_depth == 0 || most == 0 {
+            return list.records().len();
+        }
+        let beneath = list.records().map(|rec| self.beneath(volume, rec.e_blkno, most - 1));
+        beneath.fold(0, usize::saturating_add)
+    }
+
+    fn beneath(&self, volume: &Volume, blkno: Blkno, most: u16) -> usize {
+        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(size) = known().get(&blkno) {
+            return *size;
+        }
+        // One that leads to itself adds nothing.
+        known().insert(blkno, 0);
+        let block = volume.geometry().is_valid_block(blkno).then(|| volume.read_block(blkno).ok());
+        let size = block.flatten().map_or(0, |block| {
+            ExtentBlock::list(&block).map_or(0, |list| self.extents(volume, &list, most))
+        });
+        known().insert(blkno, size);
+        size
     }
 }
 

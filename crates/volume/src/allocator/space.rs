@@ -56,6 +56,12 @@ suballocated! {
     RefcountBlock: rf_blkno, rf_suballoc_slot, rf_suballoc_bit, rf_suballoc_loc;
 }
 
+/// A group of the global bitmap and bits of it.
+type GroupRun = (Blkno, Range<u32>);
+
+/// So many runs of clusters are looked at, if they are enough.
+const MOST_RUNS: usize = 1 << 16;
+
 /// An allocator.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Pool {
@@ -95,12 +101,93 @@ impl<'v> Space<'v> {
         let Some((group, bits)) = self.longest(Pool::Clusters, most, true)? else {
             return Ok(None);
         };
+        self.take_run(group, bits).map(Some)
+    }
+
+    /// Takes so many clusters, in as few runs as there are. `None`, and none is taken, if fewer
+    /// are free.
+    ///
+    /// # Errors
+    /// The global bitmap can not be read, or is wrong.
+    pub fn take_runs(&mut self, count: u32) -> Result<Option<Vec<Range<u32>>>, Error> {
+        if count == 0 {
+            return Ok(Some(Vec::new()));
+        }
+        if self.free(Pool::Clusters)? < u64::from(count) {
+            return Ok(None);
+        }
+        let Some((group, bits)) = self.longest(Pool::Clusters, count, true)? else {
+            return Ok(None);
+        };
+        if bits.end - bits.start == count {
+            return Ok(Some(vec![self.take_run(group, bits)?]));
+        }
+        let Some(found) = self.runs_for(count)? else { return Ok(None) };
+        let mut runs = Vec::with_capacity(found.len());
+        for (group, bits) in found {
+            runs.push(self.take_run(group, bits)?);
+        }
+        Ok(Some(runs))
+    }
+
+    /// The longest free runs that are so many clusters together. Of very many runs no more are
+    /// looked at than are enough.
+    fn runs_for(&mut self, count: u32) -> Result<Option<Vec<GroupRun>>, Error> {
+        let volume = self.volume;
+        let changing = self.pool(Pool::Clusters)?;
+        let (mut runs, mut sum) = (Vec::new(), 0_u64);
+        for group in volume.groups(&changing.allocator) {
+            let group = group?;
+            let group = changing.groups.get(&group.blkno).unwrap_or(&group);
+            for run in group.bitmap().runs(false) {
+                sum += (run.end - run.start) as u64;
+                runs.push((group.blkno, run.start as u32..run.end as u32));
+            }
+            if sum >= count.into() && runs.len() > MOST_RUNS {
+                break;
+            }
+        }
+        runs.sort_by_key(|(_, bits)| std::cmp::Reverse(bits.end - bits.start));
+        let mut missing = count;
+        let used = runs.iter_mut().position(|(_, bits)| {
+            bits.end = bits.end.min(bits.start.saturating_add(missing));
+            missing -= bits.end - bits.start;
+            missing == 0
+        });
+        let Some(last) = used else { return Ok(None) };
+        runs.truncate(last + 1);
+        Ok(Some(runs))
+    }
+
+    /// Takes clusters of a group of the global bitmap.
+    fn take_run(&mut self, group: Blkno, bits: Range<u32>) -> Result<Range<u32>, Error> {
         let geometry = self.volume.geometry();
-        let count = bits.end - bits.start;
-        let first = (0..geometry.groups()).find(|index| geometry.group_blkno(*index) == group);
-        let start = first.map(|index| geometry.group_start(index).0 + bits.start);
+        let (index, _) = geometry.group_of(geometry.cluster_of(group).unwrap_or_default());
+        let start = geometry.group_start(index).0;
+        let clusters = start + bits.start..start + bits.end;
         self.change(Pool::Clusters, group, true, |_| Ok(bits))?;
-        Ok(start.map(|start| start..start + count))
+        Ok(clusters)
+    }
+
+    /// How many clusters are free, as the chains of the global bitmap have it.
+    ///
+    /// # Errors
+    /// The global bitmap can not be read.
+    pub fn free_clusters(&mut self) -> Result<u64, Error> {
+        self.free(Pool::Clusters)
+    }
+
+    /// How many blocks are free in the `extent_alloc` of a slot, as its chains have it.
+    ///
+    /// # Errors
+    /// The allocator can not be read.
+    pub fn free_blocks(&mut self, slot: u16) -> Result<u64, Error> {
+        self.free(Pool::Blocks(slot))
+    }
+
+    fn free(&mut self, pool: Pool) -> Result<u64, Error> {
+        let chains = &self.pool(pool)?.allocator.chains;
+        Ok(chains.iter().map(|chain| u64::from(chain.c_free)).sum())
     }
 
     /// Takes a block of the `extent_alloc` of a slot, for an extent block, a block of
@@ -154,23 +241,26 @@ impl<'v> Space<'v> {
         let changing = self.pool(pool)?;
         let mut longest: Option<(Blkno, Range<u32>)> = None;
         let length = |bits: &Range<u32>| bits.end - bits.start;
-        // Those that were changed may be in no chain yet.
-        let changed: Vec<_> = changing.groups.values().cloned().map(Ok).collect();
-        let stored = volume.groups(&changing.allocator).filter(|group| {
-            !group.as_ref().is_ok_and(|group| changing.groups.contains_key(&group.blkno))
-        });
-        for group in changed.into_iter().chain(stored) {
-            let group = group?;
+        // Whether that is enough.
+        let mut look = |group: &Group| {
             for run in group.bitmap().runs(false) {
                 let bits = run.start as u32..run.end.min(run.start + most as usize) as u32;
                 if longest.as_ref().is_none_or(|(_, known)| length(known) < length(&bits)) {
                     longest = Some((group.blkno, bits));
                 }
                 if longest.as_ref().is_some_and(|(_, bits)| length(bits) == most) {
-                    return Ok(longest);
+                    return true;
                 }
             }
-            if !whole && longest.is_some() {
+            !whole && longest.is_some()
+        };
+        // Those that were changed may be in no chain yet.
+        if changing.groups.values().any(&mut look) {
+            return Ok(longest);
+        }
+        for group in volume.groups(&changing.allocator) {
+            let group = group?;
+            if !changing.groups.contains_key(&group.blkno) && look(&group) {
                 break;
             }
         }
