@@ -116,7 +116,8 @@ pub(crate) fn check(context: &Context<'_>, files: &SystemFiles) -> Vec<Finding> 
             }
             Err(why) => {
                 let finding = journal.finding(codes::JOURNAL_FILE_INVALID, why);
-                findings.push(finding.repaired_by(new(journal, false)));
+                // Nothing speaks for its clusters: they may be those of another file.
+                findings.push(finding.repaired_by(new(journal, true)));
             }
         }
     }

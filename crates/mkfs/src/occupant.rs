@@ -12,7 +12,7 @@ use ocfs2_users::lock::{self, Host, LockError, Protection, Reason, usage_while_h
 use ocfs2_volume::device::holders::Holder;
 use ocfs2_volume::gate::Gate;
 use ocfs2_volume::usage::{SampleOptions, State, SystemClock, Usage};
-use ocfs2_volume::{Device, Volume, VolumeOptions};
+use ocfs2_volume::{Device, OpenVolumeError, Volume, VolumeOptions};
 
 use crate::lock::HeldLock;
 use crate::options::ClusterId;
@@ -24,6 +24,8 @@ pub(crate) struct Occupant {
     pub(crate) others: Vec<Found>,
     /// An OCFS2 or OCFS1 volume.
     pub(crate) volume: Option<Found>,
+    /// A volume whose superblock is lost, in words.
+    pub(crate) damaged: Option<String>,
     /// The cluster it belongs to.
     pub(crate) cluster: Option<ClusterId>,
     /// Nodes that are alive.
@@ -88,8 +90,10 @@ impl Occupant {
                 _ => occupant.others.push(found),
             }
         }
-        if occupant.volume.as_ref().is_some_and(|volume| volume.kind == "ocfs2") {
-            occupant.find_users(device, look);
+        match &occupant.volume {
+            Some(volume) if volume.kind == "ocfs2" => occupant.find_users(device, look),
+            Some(_) => {}
+            None => occupant.damaged = damaged(device),
         }
         Ok(occupant)
     }
@@ -208,7 +212,7 @@ impl Occupant {
     pub(crate) fn consent(&self) -> Consent {
         if !self.live.is_empty() || self.in_use.is_some() {
             Consent::ForceAndAsk
-        } else if !self.others.is_empty() || !self.unknown.is_empty() {
+        } else if !self.others.is_empty() || !self.unknown.is_empty() || self.damaged.is_some() {
             Consent::Force
         } else if self.volume.is_some() {
             Consent::Ask
@@ -216,6 +220,22 @@ impl Occupant {
             Consent::Given
         }
     }
+}
+
+/// What is left of a volume whose superblock is lost.
+fn damaged(device: &Arc<dyn Device>) -> Option<String> {
+    let options = VolumeOptions { heartbeat_device: true, allow_short: true, ..Default::default() };
+    let opened = Volume::open(Arc::clone(device), &options);
+    let Err(OpenVolumeError::NotOcfs2 { backups } | OpenVolumeError::Damaged { backups, .. }) =
+        opened
+    else {
+        return None;
+    };
+    let backup = backups.first()?;
+    Some(format!(
+        "an OCFS2 volume whose superblock is lost (backup {} can be used: fsck.ocfs2 -r {})",
+        backup.number, backup.number
+    ))
 }
 
 /// Who uses the volume, as its heartbeat shows.
@@ -241,6 +261,7 @@ impl fmt::Display for Occupant {
         if !found.is_empty() {
             parts.push(format!("it holds: {}", found.join("; ")));
         }
+        parts.extend(self.damaged.iter().map(|what| format!("it holds: {what}")));
         for (nodes, what) in [
             (&self.live, "in use by"),
             (&self.unknown, "perhaps in use by"),

@@ -76,7 +76,7 @@ impl Target {
         };
         let file = match fs::metadata(&request.path) {
             Ok(meta) if meta.is_file() && size.is_some_and(|size| meta.len() < size) => File::Short,
-            Err(err) if err.kind() == io::ErrorKind::NotFound && has_folder(&request.path) => {
+            Err(err) if err.kind() == io::ErrorKind::NotFound && can_be_made(&request.path) => {
                 if size.is_none() {
                     return Err(TargetError::NoSize(request.path));
                 }
@@ -151,8 +151,11 @@ fn partition(
         .map_err(|cause| TargetError::Partition { path: path.to_owned(), cause })
 }
 
-/// Whether a file could be there.
-fn has_folder(path: &Path) -> bool {
+/// Whether an image could be made there: a name in /dev that is not there is a device that is not.
+fn can_be_made(path: &Path) -> bool {
+    if path.starts_with("/dev") && !path.starts_with("/dev/shm") {
+        return false;
+    }
     match path.parent() {
         Some(folder) if folder.as_os_str().is_empty() => true,
         Some(folder) => folder.is_dir(),

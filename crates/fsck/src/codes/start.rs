@@ -87,6 +87,12 @@ codes! {
         condition: "the system directory has no such file, or its entry does not lead to an inode",
         repair: "make the file anew",
     }
+    SYSTEM_FILE_ENTRY {
+        pass: Start,
+        default: Yes,
+        condition: "the entry of a system file leads to another inode than the one that has the place of the file",
+        repair: "lead the entry to the inode of the file",
+    }
     SYSTEM_FILE_INVALID {
         pass: Start,
         default: Yes,

@@ -92,10 +92,12 @@ impl Run<'_> {
         if summary.left + self.slots_left == 0 {
             return;
         }
+        let partition = self.cli.partition.map_or(String::new(), |it| format!("--partition {it} "));
+        let command = format!("fsck.ocfs2 -fy {partition}{device}");
         let text = if summary.is_short {
             format!(
                 "{device}: DEVICE_SHORT is left: nothing is checked or repaired as long as the device \
-                 is so short. When it is as long as it was, run fsck.ocfs2 -fy {device}"
+                 is so short. When it is as long as it was, run {command}"
             )
         } else if self.cli.mode() == Mode::Yes {
             // A second run at once would not do better.
@@ -103,9 +105,7 @@ impl Run<'_> {
                 "{device}: something is left, so that the next run of fsck.ocfs2 checks it again"
             )
         } else {
-            format!(
-                "{device}: something is left; fsck.ocfs2 -fy {device} repairs what can be repaired"
-            )
+            format!("{device}: something is left; {command} repairs what can be repaired")
         };
         self.report.note(&text);
     }

@@ -54,7 +54,7 @@ impl Run<'_> {
             self.bits.left = true;
             return Ok(());
         }
-        self.slots_left = self.slots_still_left(volume, &overlay);
+        self.slots_left = self.slots_still_left(source, &overlay);
         keep_mark(&mut plan, self.slots_left);
         self.conclude(&plan, summary);
         self.advise(summary);
@@ -115,12 +115,12 @@ impl Run<'_> {
     }
 
     /// Slots that could not be recovered, and whose journals were not repaired either.
-    fn slots_still_left(&self, volume: &Volume, overlay: &Overlay) -> u64 {
-        if self.slots_left == 0 {
-            return 0;
-        }
+    fn slots_still_left(&self, source: &Source, overlay: &Overlay) -> u64 {
         let overlaid: Arc<dyn Device> = overlay.clone();
-        let volume = volume.on(overlaid);
+        // By its superblock as it is now: there may be fewer slots.
+        let Some(volume) = source.open(&overlaid).ok().filter(|_| self.slots_left > 0) else {
+            return self.slots_left;
+        };
         let is_left = |slot: &u16| !volume.journal_is_dirty(*slot).is_ok_and(|dirty| !dirty);
         let left = (0..volume.max_slots()).filter(is_left).count() as u64;
         left.min(self.slots_left)

@@ -55,6 +55,23 @@ impl Lost {
         self.0.found.get_or_init(|| recognise(volume, &candidates(volume, self.0.everywhere)))
     }
 
+    /// Where the inodes of system files are that are in the places that they got when the volume was
+    /// made: a file whose inode is elsewhere, or is of another kind, is not in it.
+    pub fn placed(&self, volume: &Volume) -> BTreeMap<SystemFile, Blkno> {
+        best_placed(volume, &candidates(volume, false))
+    }
+
+    /// Whether an inode is known not to be one of a system file.
+    pub fn is_others(&self, volume: &Volume, blkno: Blkno) -> bool {
+        let superblock = volume.superblock();
+        if [superblock.s_root_blkno, superblock.s_system_dir_blkno].contains(&blkno) {
+            return true;
+        }
+        let Ok(inode) = volume.inode(blkno) else { return false };
+        inode.dinode.i_suballoc_slot != Dinode::GLOBAL_SLOT
+            && !inode.dinode.flags().contains(InodeFlags::SYSTEM)
+    }
+
     fn hint(&self) -> &'static str {
         if self.0.everywhere { "" } else { "; --salvage searches the whole volume" }
     }
@@ -150,8 +167,9 @@ fn fits(volume: &Volume, inode: &Inode, file: SystemFile) -> bool {
     is_bitmap == (file == SystemFile::GlobalBitmap)
 }
 
-/// Tells which inode is which file.
-fn recognise(volume: &Volume, inodes: &BTreeMap<Blkno, Inode>) -> BTreeMap<SystemFile, Blkno> {
+/// Tells by their places which inodes are which files: they follow the system directory in the order
+/// of [`SystemFile::expected`].
+fn best_placed(volume: &Volume, inodes: &BTreeMap<Blkno, Inode>) -> BTreeMap<SystemFile, Blkno> {
     let dir = volume.superblock().s_system_dir_blkno.0;
     // As many slots as there were at first: those whose places agree best.
     let placed = |slots: u16| -> BTreeMap<SystemFile, Blkno> {
@@ -165,11 +183,16 @@ fn recognise(volume: &Volume, inodes: &BTreeMap<Blkno, Inode>) -> BTreeMap<Syste
             })
             .collect()
     };
-    let slots = volume.max_slots();
-    let layouts = (0..=slots).rev().map(placed);
-    let mut found = layouts
+    let layouts = (0..=volume.max_slots()).rev().map(placed);
+    layouts
         .reduce(|best, next| if next.len() > best.len() { next } else { best })
-        .unwrap_or_default();
+        .unwrap_or_default()
+}
+
+/// Tells which inode is which file.
+fn recognise(volume: &Volume, inodes: &BTreeMap<Blkno, Inode>) -> BTreeMap<SystemFile, Blkno> {
+    let mut found = best_placed(volume, inodes);
+    let slots = volume.max_slots();
     let mut taken: HashSet<Blkno> = found.values().copied().collect();
     for file in SystemFile::expected(volume, slots) {
         if found.contains_key(&file) {

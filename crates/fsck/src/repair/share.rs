@@ -4,10 +4,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use ocfs2_format::dinode::{Arm, DynFeatures, FileKind, InodeFlags};
-use ocfs2_format::extent::{ExtentFlags, ExtentRec};
+use ocfs2_format::extent::{ExtentFlags, ExtentListHeader, ExtentRec};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::superblock::backup_blocks;
-use ocfs2_format::{Blkno, Cluster, Cpos};
+use ocfs2_format::{Blkno, Cluster, Cpos, Structure as _};
 use ocfs2_volume::{Device as _, Inode};
 
 use super::{EditError, Editor, Repair, directory, refcount, tree, xattrs};
@@ -27,7 +27,10 @@ pub fn copy(owner: Blkno, clusters: Arc<[Range<u32>]>) -> Repair {
 pub fn copy_or_give_up(owner: Blkno, clusters: Arc<[Range<u32>]>) -> Repair {
     Repair::when_sound(move |editor| {
         let inode = editor.inode(owner)?;
-        let gives_up = is_file(&inode) && !fits(editor, &inode, &clusters)?;
+        // A tree whose blocks other files have, too, is not to be changed for one of them.
+        let is_flat =
+            ExtentListHeader::decode(inode.id2()).is_ok_and(|list| list.l_tree_depth == 0);
+        let gives_up = is_flat && is_file(&inode) && !fits(editor, &inode, &clusters)?;
         match gives_up && change(editor, &inode, &clusters, &|_, _| Ok(Some(Vec::new())))? {
             true => Ok(()),
             false => copy_now(editor, owner, &clusters),

@@ -1,5 +1,6 @@
 //! The superblock, and system files made anew.
 
+use std::collections::HashSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ocfs2_format::chain::{suballocator_cpg, write_chain_list};
@@ -88,8 +89,14 @@ pub fn make(file: SystemFile, named: Option<Blkno>, lost: Lost) -> Repair {
         }
         let dir = editor.volume().superblock().s_system_dir_blkno;
         let Some(mut directory) = Directory::read(editor, dir)? else { return Ok(()) };
-        if directory.contains(file.name().as_bytes()) {
-            return Ok(());
+        let name = file.name().into_bytes();
+        match directory.find(&name).map(|entry| entry.inode) {
+            // It leads to what is no file of the system.
+            Some(other) if lost.is_others(editor.volume(), other) => {
+                directory.retain(|entry| entry.name != name);
+            }
+            Some(_) => return Ok(()),
+            None => {}
         }
         let found = lost.files(editor.volume()).get(&file).copied();
         let blkno = match found.filter(|blkno| !directory.leads_to(*blkno)) {
@@ -105,6 +112,20 @@ pub fn make(file: SystemFile, named: Option<Blkno>, lost: Lost) -> Repair {
             }
         };
         directory.add(salvage::entry(file, blkno));
+        directory.write(editor)
+    })
+}
+
+/// Leads the entries of system files to these inodes.
+pub fn lead(files: Vec<(SystemFile, Blkno)>) -> Repair {
+    Repair::first(move |editor| {
+        let dir = editor.volume().superblock().s_system_dir_blkno;
+        let Some(mut directory) = Directory::read(editor, dir)? else { return Ok(()) };
+        let names: HashSet<_> = files.iter().map(|(file, _)| file.name().into_bytes()).collect();
+        directory.retain(|entry| !names.contains(&entry.name));
+        for (file, blkno) in &files {
+            directory.add(salvage::entry(*file, *blkno));
+        }
         directory.write(editor)
     })
 }

@@ -5,7 +5,7 @@
 //! wrong; they are then taken as if they had been mended.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
 use ocfs2_format::dir;
@@ -214,6 +214,8 @@ pub struct SystemFiles {
     dir: Blkno,
     slots: u16,
     lost: Lost,
+    /// Files that are taken to be in their places, where entries lead elsewhere.
+    misled: Vec<(SystemFile, Blkno)>,
 }
 
 impl SystemFiles {
@@ -235,6 +237,11 @@ impl SystemFiles {
             }
         });
         let slots = context.volume.max_slots();
+        let lost = Lost::new(context.options.salvage);
+        let near = near(context);
+        let misled = misled(context, &lost, &near, &files);
+        files.extend(misled.iter().copied());
+        files.retain(|_, blkno| !is_others(context, &near, *blkno));
         let mut files_by_block = BTreeMap::new();
         for (file, blkno) in &files {
             // An inode that several names lead to is mended for none of them.
@@ -244,8 +251,7 @@ impl SystemFiles {
             }
         }
         let dir = context.volume.superblock().s_system_dir_blkno;
-        let lost = Lost::new(context.options.salvage);
-        (Self { files, files_by_block, dir, slots, lost }, unreadable)
+        (Self { files, files_by_block, dir, slots, lost, misled }, unreadable)
     }
 
     /// The block of a file's inode, whatever it is.
@@ -373,6 +379,45 @@ fn is_system(inode: &Inode) -> bool {
         || inode.dinode.flags().contains(InodeFlags::SYSTEM)
 }
 
+/// The blocks behind the system directory that have the inodes of its files, as mkfs makes them.
+fn near(context: &Context<'_>) -> RangeInclusive<u64> {
+    let dir = context.volume.superblock().s_system_dir_blkno.0;
+    let files = SystemFile::expected(context.volume, context.volume.max_slots()).count();
+    dir..=dir.saturating_add(files as u64)
+}
+
+/// Whether an inode is known to be of a user, or the root or the system directory. Those that are
+/// `near` are not read for that.
+fn is_others(context: &Context<'_>, near: &RangeInclusive<u64>, blkno: Blkno) -> bool {
+    let superblock = context.volume.superblock();
+    [superblock.s_root_blkno, superblock.s_system_dir_blkno].contains(&blkno)
+        || !near.contains(&blkno.0)
+            && read_dinode(context, blkno).is_some_and(|inode| !is_system(&inode))
+}
+
+/// Files whose entries do not lead to the inodes in their places, with these: few in a volume where
+/// nearly all others do. A single wrong number would else have an allocator taken for another one.
+fn misled(
+    context: &Context<'_>,
+    lost: &Lost,
+    near: &RangeInclusive<u64>,
+    files: &BTreeMap<SystemFile, Blkno>,
+) -> Vec<(SystemFile, Blkno)> {
+    // As mkfs makes them their inodes ascend.
+    let in_order: Vec<_> = files.values().collect();
+    let is_ascending = in_order.windows(2).all(|pair| pair[0] < pair[1]);
+    if is_ascending && !files.values().any(|blkno| is_others(context, near, *blkno)) {
+        return Vec::new();
+    }
+    let placed = lost.placed(context.volume);
+    let agrees = |(file, blkno): &(&SystemFile, &Blkno)| placed.get(file) == Some(*blkno);
+    let agreeing = files.iter().filter(agrees).count();
+    let differing = files.iter().filter(|it| !agrees(it));
+    let differing = differing.filter_map(|(file, _)| Some((*file, *placed.get(file)?)));
+    let differing: Vec<_> = differing.collect();
+    if differing.len() * 4 > agreeing { Vec::new() } else { differing }
+}
+
 /// Calls `visit` with the name and the inode of every entry of the system directory.
 /// Gives the blocks that can not be read.
 fn each_entry(context: &Context<'_>, visit: impl FnMut(&[u8], Blkno)) -> Vec<Finding> {
@@ -468,6 +513,9 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
         // Without any, one damage explains all that are missing.
         return;
     }
+    if !state.system.misled.is_empty() {
+        state.found(misled_finding(&state.system));
+    }
     slots(context, state);
     let slots = state.system.slots();
     let expected = SystemFile::GLOBAL.into_iter();
@@ -481,6 +529,16 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
             state.found(finding);
         }
     }
+}
+
+fn misled_finding(system: &SystemFiles) -> Finding {
+    let files = &system.misled;
+    let names = files.iter().map(|(file, blkno)| format!("{} to inode {blkno}", file.name()));
+    let names = names.collect::<Vec<_>>().join(", ");
+    let text =
+        format!("entries of the system directory lead elsewhere than by their places: {names}");
+    let finding = Finding::new(codes::SYSTEM_FILE_ENTRY, Place::inode(system.dir), text);
+    finding.repaired_by(system::lead(files.clone()))
 }
 
 /// Compares the slots of the superblock with those that have files.

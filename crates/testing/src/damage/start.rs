@@ -286,6 +286,69 @@ pub(super) const RECIPES: &[Recipe] = &[
         c: NOT_SEEN,
     },
     Recipe {
+        code: "SYSTEM_FILE_ENTRY",
+        name: "the entry of an allocator of inodes leads to that of extent blocks",
+        on: ONE_OF_ALL_1K,
+        damage: |image| lead(image, &[("inode_alloc:0000", "extent_alloc:0000")]),
+        found: &["INODE_COUNT", "INODE_NOT_CONNECTED", "SYSTEM_FILE_ENTRY"],
+        c: Differs {
+            codes: &[
+                "CLUSTER_ALLOC_BIT",
+                "INODE_ALLOC_REPAIR",
+                "INODE_COUNT",
+                "INODE_NOT_CONNECTED",
+            ],
+            status: 0,
+            why: "It takes the file the entry leads to for the one that is named.",
+        },
+    },
+    Recipe {
+        code: "SYSTEM_FILE_ENTRY",
+        name: "the entries of two allocators are exchanged",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let names = ["inode_alloc:0000", "extent_alloc:0000"];
+            lead(image, &[(names[0], names[1]), (names[1], names[0])]);
+        },
+        found: &["SYSTEM_FILE_ENTRY"],
+        c: Differs {
+            codes: &["CLUSTER_ALLOC_BIT", "INODE_ALLOC_REPAIR", "INODE_COUNT"],
+            status: 0,
+            why: "It takes the file the entry leads to for the one that is named.",
+        },
+    },
+    Recipe {
+        code: "SYSTEM_FILE_ENTRY",
+        name: "the entry of a truncate log leads to the root directory",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let (dir, root) = {
+                let volume = image.volume();
+                let superblock = volume.superblock();
+                (superblock.s_system_dir_blkno, superblock.s_root_blkno)
+            };
+            image.edit_entry(dir, "truncate_log:0000", |entry, _| entry.inode = root);
+        },
+        found: &["DIRENT_TYPE", "DIR_PARENT_DUP", "INODE_NOT_CONNECTED", "SYSTEM_FILE_ENTRY"],
+        c: Differs {
+            codes: &["DIRENT_TYPE", "DIR_PARENT_DUP", "INODE_COUNT", "INODE_NOT_CONNECTED"],
+            status: 0,
+            why: "It takes the file the entry leads to for the one that is named.",
+        },
+    },
+    Recipe {
+        code: "SYSTEM_FILE_ENTRY",
+        name: "the entry of the bitmap of clusters leads to a file",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let dir = image.volume().superblock().s_system_dir_blkno;
+            let file = image.file().blkno;
+            image.edit_entry(dir, "global_bitmap", |entry, _| entry.inode = file);
+        },
+        found: &["INODE_COUNT", "INODE_NOT_CONNECTED", "SYSTEM_FILE_ENTRY"],
+        c: STOPS,
+    },
+    Recipe {
         code: "SYSTEM_FILE_INVALID",
         name: "the list of bad blocks has the flag of a heartbeat region",
         on: EMPTY,
@@ -344,3 +407,12 @@ pub(super) const RECIPES: &[Recipe] = &[
         c: NOT_SEEN,
     },
 ];
+
+/// Leads entries of the system directory to the inodes of others.
+fn lead(image: &Image, entries: &[(&str, &str)]) {
+    let dir = image.volume().superblock().s_system_dir_blkno;
+    let inodes: Vec<_> = entries.iter().map(|(_, to)| image.system(to).blkno).collect();
+    for ((name, _), inode) in entries.iter().zip(inodes) {
+        image.edit_entry(dir, name, |entry, _| entry.inode = inode);
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::path::PathBuf;
 
 use uuid::Uuid;
 
@@ -69,6 +70,12 @@ pub enum Changed {
     /// The device was taken into use on this machine.
     #[error("the device was taken into use meanwhile: {0}")]
     Holder(Holder),
+    /// The path leads to another file or device.
+    #[error("{} is another file or device now", path.display())]
+    Replaced {
+        /// The path.
+        path: PathBuf,
+    },
     /// The lock is lost.
     #[error("the cluster's lock is not held any more: {0}")]
     Lock(String),

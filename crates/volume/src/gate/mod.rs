@@ -21,6 +21,7 @@ mod seen;
 use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -77,6 +78,8 @@ pub struct Gate {
     /// Nodes that were known to use the volume, or not known not to.
     known: BTreeSet<u32>,
     path: Option<PathBuf>,
+    /// What the path led to.
+    identity: Option<Identity>,
     holders: BTreeSet<Holder>,
     lock: Option<Box<dyn Lock>>,
     seen: Mutex<Seen>,
@@ -112,6 +115,7 @@ impl Gate {
             volume: None,
             known: BTreeSet::new(),
             path: None,
+            identity: None,
             holders: BTreeSet::new(),
             lock: None,
             seen: Mutex::default(),
@@ -132,6 +136,7 @@ impl Gate {
     pub fn at(mut self, path: &Path) -> Self {
         self.holders = holders(path).unwrap_or_default().into_iter().collect();
         self.path = Some(path.to_owned());
+        self.identity = identity(path);
         self
     }
 
@@ -180,6 +185,10 @@ impl Gate {
             }
         }
         if let Some(path) = &self.path {
+            // What is open is still the old one: nobody would find there what is said of it.
+            if self.identity.is_some() && identity(path) != self.identity {
+                return Err(Changed::Replaced { path: path.clone() });
+            }
             let now = holders(path).unwrap_or_default();
             if let Some(new) = now.into_iter().find(|holder| !self.holders.contains(holder)) {
                 return Err(Changed::Holder(new));
@@ -190,6 +199,18 @@ impl Gate {
         let device = Arc::clone(self.writer.as_ref().unwrap_or(&self.device));
         Ok(Pass { device, gate: self, before, next, looked: Mutex::new(Instant::now()) })
     }
+}
+
+/// A device by its number, a file by its place.
+type Identity = (u64, u64);
+
+/// What is at a path; nothing where that cannot be told.
+fn identity(path: &Path) -> Option<Identity> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some(match metadata.file_type().is_block_device() {
+        true => (metadata.rdev(), 0),
+        false => (metadata.dev(), metadata.ino()),
+    })
 }
 
 /// The volume read past all caches.
