@@ -104,15 +104,22 @@ impl Source {
 
     /// Another way, where there is no backup and nothing but the checksum of the superblock is
     /// wrong: what it says of the volume is so.
-    pub fn by_contents(&self, device: &Arc<dyn Device>, err: &OpenVolumeError) -> Option<Self> {
+    ///
+    /// # Errors
+    /// What else keeps it from being opened.
+    pub fn by_contents(
+        &self,
+        device: &Arc<dyn Device>,
+        err: &OpenVolumeError,
+    ) -> Result<Option<Self>, OpenVolumeError> {
         let OpenVolumeError::Damaged { problem: SuperblockProblem::Checksum { .. }, .. } = err
         else {
-            return None;
+            return Ok(None);
         };
         let options = VolumeOptions { any_checksum: true, ..self.options };
         let other = Self { options, ..self.clone() };
-        let agrees = other.open(device).is_ok_and(|volume| tops::agrees(&volume));
-        agrees.then_some(other)
+        let agrees = tops::agrees(&other.open(device)?);
+        Ok(agrees.then_some(other))
     }
 
     /// Another way, where the superblock could not be used because of `err`: by the first

@@ -249,8 +249,10 @@ impl<'a> Run<'a> {
         let Err(err) = source.open(device) else { return Ok(source) };
         let Some((backup, other)) = source.by_backup(device, &err) else {
             // A finding says what is wrong with it, and its repair mends that.
-            if let Some(other) = source.by_contents(device, &err) {
-                return Ok(other);
+            match source.by_contents(device, &err) {
+                Ok(Some(other)) => return Ok(other),
+                Ok(None) => {}
+                Err(more) => bail!("{err}; {more}"),
             }
             let choose = ": --partition NUMBER checks one";
             let instead = matches!(err, OpenVolumeError::NotOcfs2 { .. })

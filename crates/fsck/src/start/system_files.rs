@@ -231,15 +231,20 @@ impl SystemFiles {
             .collect();
         let known: BTreeMap<_, _> = known.into_iter().collect();
         let mut files = BTreeMap::new();
-        let unreadable = each_entry(context, |name, blkno| {
-            if let Some(file) = known.get(name) {
+        let mut renamed = BTreeSet::new();
+        let unreadable = each_entry(context, |name, blkno| match known.get(name) {
+            Some(file) => {
                 files.entry(*file).or_insert(blkno);
+            }
+            None => {
+                renamed.insert(blkno);
             }
         });
         let slots = context.volume.max_slots();
         let lost = Lost::new(context.options.salvage);
         let near = near(context);
-        let misled = misled(context, &lost, &near, &files);
+        let mut misled = misled(context, &lost, &near, &files);
+        misled.retain(|(_, blkno)| !renamed.contains(blkno));
         files.extend(misled.iter().copied());
         files.retain(|_, blkno| !is_others(context, &near, *blkno));
         let mut files_by_block = BTreeMap::new();
