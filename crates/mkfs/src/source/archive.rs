@@ -185,12 +185,13 @@ fn attributes(member: &Member) -> Result<Attributes, FillError> {
         if member.records.iter().any(|(key, _)| *key == stored) {
             continue;
         }
-        let parsed =
-            acl::parse(&String::from_utf8_lossy(value)).ok_or_else(|| FillError::Attribute {
+        let parsed = std::str::from_utf8(value).ok().and_then(acl::parse).ok_or_else(|| {
+            FillError::Attribute {
                 name: list.to_owned(),
                 why: "the list in the archive is not understood; ids have to be numbers, as of \
                   tar --numeric-owner",
-            })?;
+            }
+        })?;
         // One that says no more than the permissions do is not stored, as in the kernel.
         if list != "system.posix_acl_access" || parsed.len() > acl::MINIMAL {
             add(list.as_bytes(), parsed);
