@@ -1,7 +1,12 @@
 //! What keeps a volume from being mounted is said with what to do about it, and doing that helps.
 
-use anyhow::Result;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
 use ocfs2_testing::{Scratch, fixture_copy, program};
+use ocfs2_volume::device::{DeviceOptions, open};
+use ocfs2_volume::{Volume, VolumeOptions};
 
 use crate::lab::lab;
 use crate::volume::{
@@ -100,6 +105,9 @@ const LOCAL: &str = r#"
     says 0 "was not unmounted cleanly by this node" mount.ocfs2 -v /dev/vde /mnt
     says 0 "" ls /mnt
     says 0 "" umount /mnt
+
+    # One whose root directory is no inode any more.
+    says 32 "the volume is damaged: fsck.ocfs2 -f /dev/vdg checks and repairs it" mount.ocfs2 /dev/vdg /mnt
 "#;
 
 const GLOBAL: &str = r#"
@@ -127,6 +135,24 @@ const GLOBAL: &str = r#"
     says 0 "No cluster is online" o2cb offline
 "#;
 
+/// What the kernel says of it.
+const DAMAGE: [&str; 4] = [
+    "OCFS2: ERROR (device vdg)",
+    "On-disk corruption discovered",
+    "File system is now read-only",
+    "ERROR: status = -30",
+];
+
+/// The volume with a wrong bit in the signature of its root directory.
+fn damaged(image: &Path) -> Result<PathBuf> {
+    let device = open(image, &DeviceOptions { write: true, ..Default::default() })?;
+    let volume = Volume::open(Arc::clone(&device), &VolumeOptions::default())?;
+    let root = volume.superblock().s_root_blkno;
+    let offset = root.offset_bytes(volume.block_size()).context("the root directory")?;
+    device.write_at(b"J", offset)?;
+    Ok(image.to_owned())
+}
+
 #[test]
 fn what_keeps_a_volume_from_being_mounted_is_said_with_what_to_do_about_it() -> Result<()> {
     let Some(lab) = lab() else { return Ok(()) };
@@ -144,13 +170,15 @@ fn what_keeps_a_volume_from_being_mounted_is_said_with_what_to_do_about_it() -> 
         volume("global.img", "o2cb", "ovscluster", &["--global-heartbeat"]),
         fixture_copy("crashed-4k-o2cb", &scratch),
         mkfs(&scratch, "local.img", 200 << 20, &LOCAL_MOUNT),
+        damaged(&mkfs(&scratch, "damaged.img", 200 << 20, &LOCAL_MOUNT))?,
     ];
     let programs = ["o2cb", "ocfs2_hb_ctl", "mount.ocfs2", "tunefs.ocfs2"].map(program);
     let run = lab.vm().disks(&disks).programs(programs).script([SHELL, LOCAL, GLOBAL].concat());
     // Kernel 6.1 does not know the option.
-    let run = run.allow(NEW_JOURNAL).allow("nocluster").allow("status = -22").run()?;
+    let run =
+        run.allow(NEW_JOURNAL).allow("nocluster").allow("status = -22").allows(DAMAGE).run()?;
     run.assert_ok();
-    for disk in &disks[1..] {
+    for disk in &disks[1..6] {
         assert_fsck_is_content_after_a_crash(disk);
     }
     Ok(())
