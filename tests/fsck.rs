@@ -18,21 +18,13 @@ use ocfs2_format::xattr::{XattrBlock, XattrTreeRoot};
 use ocfs2_testing::damage::{Base, Files, Image, Recipe, all, c_fsck, complaints};
 use ocfs2_testing::populate::{Tree, populate};
 use ocfs2_testing::{
-    Outcome, Run, Scratch, c_fsck_within, fixture, fixture_copy, oracle, program, while_beating,
+    CRASHED, Outcome, Run, Scratch, c_fsck_within, fixture, fixture_copy, oracle, program,
+    while_beating,
 };
 use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::{Volume, VolumeOptions};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-
-/// Volumes that kernels left in mid-work.
-const CRASHED: [&str; 5] = [
-    "crashed-512-local",
-    "crashed-512-o2cb",
-    "crashed-1k-o2cb",
-    "crashed-4k-o2cb",
-    "crashed-4k-linux7-local",
-];
 
 fn fsck(image: &Path, options: &[&str]) -> Run {
     Run::new(program("fsck.ocfs2")).args(options).arg(image)

@@ -11,20 +11,11 @@ use ocfs2_format::Structure;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::journal::{JournalIncompat, JournalSuperblock};
 use ocfs2_format::quota::{QuotaKind, leaf_entries, references, tree_depth};
-use ocfs2_testing::{Run, Scratch, fixture, fixture_copy, manifest, oracle};
+use ocfs2_testing::{CRASHED, Run, Scratch, fixture, fixture_copy, manifest, oracle};
 use ocfs2_tests::assert_as_manifest;
 use ocfs2_volume::device::{AfterWrites, DeviceOptions, FailingDevice, OverlayDevice, open};
 use ocfs2_volume::recovery::{JournalState, RecoverOptions, SlotRecovery, Writes};
 use ocfs2_volume::{Device, Volume, VolumeOptions};
-
-/// Fixtures that kernels left in mid-work.
-const CRASHED: [&str; 5] = [
-    "crashed-512-local",
-    "crashed-512-o2cb",
-    "crashed-1k-o2cb",
-    "crashed-4k-o2cb",
-    "crashed-4k-linux7-local",
-];
 
 fn volume(device: &Arc<dyn Device>) -> Volume {
     Volume::open(device.clone(), &VolumeOptions::default()).unwrap()

@@ -14,19 +14,10 @@ use ocfs2_format::journal::{
 };
 use ocfs2_format::{Blkno, BlockSize, ClusterSize, Cpos, Structure};
 use ocfs2_mkfs::{Plan, Settings, WriteOptions};
-use ocfs2_testing::{Scratch, fixture_copy, oracle};
+use ocfs2_testing::{CRASHED, Scratch, fixture_copy, oracle};
 use ocfs2_volume::device::{DeviceOptions, MemoryDevice, OverlayDevice, open};
 use ocfs2_volume::replay::{LogDamage, LogEnd, Replay, ReplayError};
 use ocfs2_volume::{Device, Volume, VolumeOptions};
-
-/// Fixtures that kernels left in mid-work.
-const CRASHED: [&str; 5] = [
-    "crashed-512-local",
-    "crashed-512-o2cb",
-    "crashed-1k-o2cb",
-    "crashed-4k-o2cb",
-    "crashed-4k-linux7-local",
-];
 
 /// Replays every dirty journal and says how many blocks there were in each.
 fn replay_all(device: &Arc<dyn Device>) -> Vec<(u16, usize)> {

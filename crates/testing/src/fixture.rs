@@ -11,6 +11,15 @@ use rustix::io::Errno;
 
 use crate::{Run, Scratch};
 
+/// Fixtures that kernels left in mid-work.
+pub const CRASHED: [&str; 5] = [
+    "crashed-512-local",
+    "crashed-512-o2cb",
+    "crashed-1k-o2cb",
+    "crashed-4k-o2cb",
+    "crashed-4k-linux7-local",
+];
+
 /// Bytes that are copied at once.
 const COPIED_AT_ONCE: usize = 1 << 20;
 
