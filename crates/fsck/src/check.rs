@@ -126,11 +126,11 @@ impl<'o> State<'o> {
     /// Something is wrong.
     pub fn found(&mut self, finding: Finding) {
         self.incomplete |= bitmaps::hides(finding.code);
-        // That the device ends before the volume does is said once, at the start.
         // Nothing could be read any more: what follows from that is not so.
         if self.interrupt.requested() {
             return;
         }
+        // That the device ends before the volume does is said once, at the start.
         let is_behind = finding.place.block.is_some_and(|block| block >= self.device_blocks);
         if is_behind && *finding.code == *general::IO_ERROR {
             return;

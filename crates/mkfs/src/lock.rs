@@ -8,7 +8,7 @@ use ocfs2_volume::gate;
 
 /// The lock, held by the gate, until the superblock of the old volume is gone: then no node can
 /// mount it, and the heartbeat that goes with the lock has to end before its place is written to.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct HeldLock(Arc<Mutex<Option<Box<ClusterLock>>>>);
 
 impl HeldLock {

@@ -142,11 +142,10 @@ impl Occupant {
         };
         match usage {
             Ok(mut usage) => {
-                let (err, this_node) = refused.unzip();
-                // It has beaten for the lock.
-                usage.without_slot.retain(|(node, _)| Some(Some(*node)) != this_node);
+                let this_node = refused.as_ref().and_then(LockError::this_node);
+                usage.without_slot.retain(|(node, _)| Some(*node) != this_node);
                 self.name_users(&usage);
-                if let Some(err) = err.filter(|_| self.live.is_empty()) {
+                if let Some(err) = refused.filter(|_| self.live.is_empty()) {
                     self.unknown.push(format!("another node ({err})"));
                 }
                 self.watched = Some((volume, usage));
@@ -159,27 +158,18 @@ impl Occupant {
         self.unknown = vec![format!("nodes that can not be told ({why})")];
     }
 
-    /// Takes the cluster's lock, or gives what kept it from that, and the number of this node
-    /// if it has tried.
+    /// Takes the cluster's lock, or gives what kept it from that.
     fn take_lock(
         &mut self,
         volume: &Volume,
         path: &Path,
         partition: Option<u32>,
-    ) -> Option<(LockError, Option<u32>)> {
+    ) -> Option<LockError> {
         match lock::take(volume, path, partition, Host::default()) {
             Ok(Protection::Locked(lock)) => self.lock = Some(HeldLock::new(lock)),
             Ok(Protection::None(Reason::NotShared)) => {}
             Ok(Protection::None(why)) => self.not_locked = Some(why),
-            Err(err) => {
-                let this_node = match err {
-                    LockError::SuperLock { this_node } | LockError::Mounted { this_node, .. } => {
-                        Some(this_node)
-                    }
-                    _ => None,
-                };
-                return Some((err, this_node));
-            }
+            Err(err) => return Some(err),
         }
         None
     }

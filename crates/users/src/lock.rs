@@ -104,6 +104,17 @@ pub enum LockError {
     Domain(#[from] DomainError),
 }
 
+impl LockError {
+    /// The number of this host, if it has beaten on the volume for the try: not to be taken for
+    /// another user of it.
+    pub fn this_node(&self) -> Option<u32> {
+        match self {
+            Self::SuperLock { this_node } | Self::Mounted { this_node, .. } => Some(*this_node),
+            _ => None,
+        }
+    }
+}
+
 /// The lock, held until this is dropped.
 pub struct ClusterLock {
     // Dropped in this order: a domain cannot be left while a lock in it is held, and the

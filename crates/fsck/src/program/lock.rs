@@ -19,15 +19,13 @@ impl Run<'_> {
         let (lock, refused) = match self.lock(volume) {
             Ok(lock) => (lock, None),
             // The heartbeat says which node that is.
-            Err(
-                err @ (LockError::Mounted { this_node, .. } | LockError::SuperLock { this_node }),
-            ) => (None, Some((err, this_node))),
+            Err(err) if err.this_node().is_some() => (None, Some(err)),
             Err(err) => return Err(err).context("-n checks without writing, -F takes no lock"),
         };
-        let this_node = refused.as_ref().map(|(_, node)| *node);
+        let this_node = refused.as_ref().and_then(LockError::this_node);
         let users = self.users(volume, (lock.is_some(), this_node), interrupt)?;
         match refused {
-            Some((err, _)) if users.live.is_empty() => Err(err.into()),
+            Some(err) if users.live.is_empty() => Err(err.into()),
             _ => Ok((users, lock)),
         }
     }

@@ -25,7 +25,7 @@ use ocfs2_volume::{Error, Inode, Volume};
 
 use super::directory::{Directory, Entry};
 use super::{EditError, Editor, Repair};
-use crate::start::SystemFile;
+use crate::start::{SystemFile, is_top};
 
 /// Bytes that are read at once.
 const PIECE_BYTES: u32 = 1 << 20;
@@ -59,17 +59,6 @@ impl Lost {
     /// made: a file whose inode is elsewhere, or is of another kind, is not in it.
     pub fn placed(&self, volume: &Volume) -> BTreeMap<SystemFile, Blkno> {
         best_placed(volume, &candidates(volume, false))
-    }
-
-    /// Whether an inode is known not to be one of a system file.
-    pub fn is_others(&self, volume: &Volume, blkno: Blkno) -> bool {
-        let superblock = volume.superblock();
-        if [superblock.s_root_blkno, superblock.s_system_dir_blkno].contains(&blkno) {
-            return true;
-        }
-        let Ok(inode) = volume.inode(blkno) else { return false };
-        inode.dinode.i_suballoc_slot != Dinode::GLOBAL_SLOT
-            && !inode.dinode.flags().contains(InodeFlags::SYSTEM)
     }
 
     fn hint(&self) -> &'static str {
@@ -141,12 +130,11 @@ fn system_inode(volume: &Volume, blkno: Blkno, mut block: Vec<u8>) -> Option<Ino
     }
     let inode = Inode::decode(blkno, block).ok()?;
     let dinode = &inode.dinode;
-    let tops = [volume.superblock().s_system_dir_blkno, volume.superblock().s_root_blkno];
     let is_one = dinode.i_fs_generation == volume.generation()
         && dinode.i_blkno == blkno
         && dinode.i_suballoc_slot == Dinode::GLOBAL_SLOT
         && dinode.flags().contains(InodeFlags::VALID | InodeFlags::SYSTEM)
-        && !tops.contains(&blkno);
+        && !is_top(volume, blkno);
     is_one.then_some(inode)
 }
 

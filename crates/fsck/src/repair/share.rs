@@ -49,12 +49,8 @@ fn fits(editor: &Editor<'_>, inode: &Inode, clusters: &[Range<u32>]) -> Result<b
         return Ok(true);
     }
     let bits = volume.geometry().bpc_bits();
-    let shares = inode.dinode.dyn_features().contains(DynFeatures::HAS_REFCOUNT);
-    let gathered = tree::gather(volume, inode.blkno, inode.id2(), Holds::Data, shares)?;
-    let needed = gathered.extents.iter().flat_map(|rec| {
-        let first = (rec.e_blkno.0 >> bits) as u32;
-        cut(first..first.saturating_add(rec.e_leaf_clusters().into()), clusters)
-    });
+    let gathered = contents(editor, inode)?;
+    let needed = gathered.extents.iter().flat_map(|rec| cut(clusters_of(rec, bits), clusters));
     let needed: u64 =
         needed.filter(|(_, is_in)| *is_in).map(|(part, _)| u64::from(part.end - part.start)).sum();
     let (used, total) = volume.global_bitmap()?.inode.dinode.bitmap();
@@ -101,8 +97,7 @@ fn drop_repeats(editor: &mut Editor<'_>, inode: &Inode) -> Result<bool, EditErro
     let mut seen = ClusterSet::default();
     let (mut kept, mut end, mut any) = (Vec::new(), 0, false);
     for rec in &gathered.extents {
-        let first = (rec.e_blkno.0 >> bits) as u32;
-        let whole = first..first.saturating_add(rec.e_leaf_clusters().into());
+        let whole = clusters_of(rec, bits);
         let mut again = Vec::new();
         seen.insert(whole.clone(), |run| again.push(run));
         any |= !again.is_empty();
@@ -280,10 +275,9 @@ fn has(editor: &Editor<'_>, blkno: Blkno, clusters: &[Range<u32>]) -> Result<boo
     let bits = editor.volume().geometry().bpc_bits();
     let gathered = tree::gather(editor.volume(), blkno, inode.id2(), Holds::Data, true)?;
     Ok(gathered.extents.iter().any(|rec| {
-        let first = (rec.e_blkno.0 >> bits) as u32;
-        let end = first.saturating_add(rec.e_leaf_clusters().into());
-        let next = clusters.partition_point(|run| run.end <= first);
-        clusters.get(next).is_some_and(|run| run.start < end)
+        let whole = clusters_of(rec, bits);
+        let next = clusters.partition_point(|run| run.end <= whole.start);
+        clusters.get(next).is_some_and(|run| run.start < whole.end)
     }))
 }
 
@@ -312,8 +306,8 @@ fn change(
     let mut extents = Vec::with_capacity(gathered.extents.len());
     let mut any = false;
     for rec in &gathered.extents {
-        let first = (rec.e_blkno.0 >> bits) as u32;
-        let whole = first..first.saturating_add(rec.e_leaf_clusters().into());
+        let whole = clusters_of(rec, bits);
+        let first = whole.start;
         let piece = |part: &Range<u32>, at: u32, flags: ExtentFlags| {
             let cpos = rec.e_cpos.0 + (part.start - first);
             let blkno = Blkno(u64::from(at) << bits);
@@ -425,16 +419,18 @@ fn contents(editor: &Editor<'_>, inode: &Inode) -> Result<tree::Gathered, EditEr
     tree::gather(editor.volume(), inode.blkno, inode.id2(), holds, shares)
 }
 
+/// The clusters of an extent; a cluster has 2 to the power of `bits` blocks.
+fn clusters_of(rec: &ExtentRec, bits: u32) -> Range<u32> {
+    let first = (rec.e_blkno.0 >> bits) as u32;
+    first..first.saturating_add(rec.e_leaf_clusters().into())
+}
+
 /// How many clusters of some extents are among others.
 fn in_common(editor: &Editor<'_>, extents: &[ExtentRec], others: &[ExtentRec]) -> u64 {
     let bits = editor.volume().geometry().bpc_bits();
-    let clusters = |rec: &ExtentRec| {
-        let first = (rec.e_blkno.0 >> bits) as u32;
-        first..first.saturating_add(rec.e_leaf_clusters().into())
-    };
     let mut theirs = ClusterSet::default();
-    others.iter().for_each(|rec| theirs.insert(clusters(rec), |_| {}));
-    let common = extents.iter().flat_map(|rec| theirs.runs(clusters(rec)));
+    others.iter().for_each(|rec| theirs.insert(clusters_of(rec, bits), |_| {}));
+    let common = extents.iter().flat_map(|rec| theirs.runs(clusters_of(rec, bits)));
     common.map(|run| u64::from(run.end - run.start)).sum()
 }
 

@@ -23,7 +23,7 @@ use super::salvage::{self, Lost};
 use super::{EditError, Editor, Repair, tree};
 use crate::chains;
 use crate::extents::Holds;
-use crate::start::SystemFile;
+use crate::start::{SystemFile, is_system, is_top};
 
 /// Changes the superblock, on which all else depends.
 pub fn superblock(change: impl Fn(&mut Dinode, &mut SuperBlock) + Send + Sync + 'static) -> Repair {
@@ -92,7 +92,7 @@ pub fn make(file: SystemFile, named: Option<Blkno>, lost: Lost) -> Repair {
         let name = file.name().into_bytes();
         match directory.find(&name).map(|entry| entry.inode) {
             // It leads to what is no file of the system.
-            Some(other) if lost.is_others(editor.volume(), other) => {
+            Some(other) if leads_to_others(editor.volume(), other) => {
                 directory.retain(|entry| entry.name != name);
             }
             Some(_) => return Ok(()),
@@ -116,6 +116,11 @@ pub fn make(file: SystemFile, named: Option<Blkno>, lost: Lost) -> Repair {
     })
 }
 
+/// Whether an inode is known not to be one of a system file.
+fn leads_to_others(volume: &Volume, blkno: Blkno) -> bool {
+    is_top(volume, blkno) || volume.inode(blkno).is_ok_and(|inode| !is_system(&inode))
+}
+
 /// Leads the entries of system files to these inodes.
 pub fn lead(files: Vec<(SystemFile, Blkno)>) -> Repair {
     Repair::first(move |editor| {
@@ -134,10 +139,7 @@ pub fn lead(files: Vec<(SystemFile, Blkno)>) -> Repair {
 /// found to be free by the next check.
 pub fn remove(files: Vec<(SystemFile, Blkno)>) -> Repair {
     Repair::first(move |editor| {
-        let dir = editor.volume().superblock().s_system_dir_blkno;
-        let entries: Vec<_> =
-            files.iter().map(|(file, blkno)| (file.name().into_bytes(), *blkno)).collect();
-        editor.remove_entries(dir, &entries)?;
+        remove_names(editor, &files)?;
         files.iter().try_for_each(|(_, blkno)| editor.delete_inode(*blkno))
     })
 }
@@ -145,12 +147,14 @@ pub fn remove(files: Vec<(SystemFile, Blkno)>) -> Repair {
 /// Removes entries of the system directory whose names are wrong. The inodes stay: they are
 /// recognised by their places where a file is found to be missing.
 pub fn unname(files: Vec<(SystemFile, Blkno)>) -> Repair {
-    Repair::first(move |editor| {
-        let dir = editor.volume().superblock().s_system_dir_blkno;
-        let entries: Vec<_> =
-            files.iter().map(|(file, blkno)| (file.name().into_bytes(), *blkno)).collect();
-        editor.remove_entries(dir, &entries)
-    })
+    Repair::first(move |editor| remove_names(editor, &files))
+}
+
+fn remove_names(editor: &mut Editor<'_>, files: &[(SystemFile, Blkno)]) -> Result<(), EditError> {
+    let dir = editor.volume().superblock().s_system_dir_blkno;
+    let entries: Vec<_> =
+        files.iter().map(|(file, blkno)| (file.name().into_bytes(), *blkno)).collect();
+    editor.remove_entries(dir, &entries)
 }
 
 /// Where an inode of the system is in its allocator; the next check mends what is not known.

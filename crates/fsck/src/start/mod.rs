@@ -15,7 +15,7 @@ pub(crate) mod tops;
 pub use recover::restored_superblock;
 pub(crate) use superblock::{Short, short_device};
 pub use system_files::{SystemFile, SystemFiles};
-pub(crate) use system_files::{block_of, extents_of, has_quota};
+pub(crate) use system_files::{block_of, extents_of, has_quota, is_system, is_top};
 
 use ocfs2_cluster::RunningCluster;
 

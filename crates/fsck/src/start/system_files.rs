@@ -378,8 +378,14 @@ fn read_dinode(context: &Context<'_>, blkno: Blkno) -> Option<Inode> {
     (inode.dinode.i_signature == Dinode::SIGNATURE).then_some(inode)
 }
 
+/// Whether an inode is that of the root or of the system directory.
+pub(crate) fn is_top(volume: &Volume, blkno: Blkno) -> bool {
+    let superblock = volume.superblock();
+    [superblock.s_root_blkno, superblock.s_system_dir_blkno].contains(&blkno)
+}
+
 /// Whether it is an inode of the system, by where it was allocated or by its own word.
-fn is_system(inode: &Inode) -> bool {
+pub(crate) fn is_system(inode: &Inode) -> bool {
     inode.dinode.i_suballoc_slot == Dinode::GLOBAL_SLOT
         || inode.dinode.flags().contains(InodeFlags::SYSTEM)
 }
@@ -394,8 +400,7 @@ fn near(context: &Context<'_>) -> RangeInclusive<u64> {
 /// Whether an inode is known to be of a user, or the root or the system directory. Those that are
 /// `near` are not read for that.
 fn is_others(context: &Context<'_>, near: &RangeInclusive<u64>, blkno: Blkno) -> bool {
-    let superblock = context.volume.superblock();
-    [superblock.s_root_blkno, superblock.s_system_dir_blkno].contains(&blkno)
+    is_top(context.volume, blkno)
         || !near.contains(&blkno.0)
             && read_dinode(context, blkno).is_some_and(|inode| !is_system(&inode))
 }
