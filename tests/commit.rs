@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use ocfs2_format::dinode::{Dinode, FileKind};
 use ocfs2_format::feature::Incompat;
@@ -96,6 +97,62 @@ fn comparable(volume: &Volume, blkno: Blkno, bytes: &[u8]) -> Vec<u8> {
         bytes[0xb8..0xc0].fill(0);
     }
     bytes
+}
+
+/// A device with room for so many blocks more; what is written to it is counted.
+struct Full(Arc<dyn Device>, AtomicU64, AtomicU64);
+
+impl Device for Full {
+    fn size_bytes(&self) -> u64 {
+        self.0.size_bytes()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_at(buf, offset)
+    }
+
+    fn write_at(&self, _buf: &[u8], _offset: u64) -> io::Result<()> {
+        self.2.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    fn reserve(&self, _offset: u64, _len: u64) -> io::Result<()> {
+        let room = self.1.fetch_update(Relaxed, Relaxed, |room| room.checked_sub(1));
+        room.map(drop).map_err(|_| io::ErrorKind::StorageFull.into())
+    }
+
+    fn zero(&self, _offset: u64, _len: u64) -> io::Result<()> {
+        self.2.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    fn discard(&self, _offset: u64, _len: u64) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn nothing_is_written_where_there_is_no_room_for_all_of_it() {
+    let base: Arc<dyn Device> = open(&fixture("clean-4k-o2cb"), &DeviceOptions::default()).unwrap();
+    let volume = volume(base.clone());
+    let overlay = overlay(base.clone(), &changes(&volume, 20));
+    let in_place = |device: &Full| volume.write_in_place(&overlay, device);
+    let journaled = |device: &Full| volume.plan_commit(&overlay, 0).unwrap().write(device);
+    for room in [0, 5, 20] {
+        for write in [&in_place as &dyn Fn(&Full) -> Result<(), CommitError>, &journaled] {
+            let device = Full(base.clone(), room.into(), 0.into());
+            let err = write(&device).unwrap_err();
+            assert!(matches!(err, CommitError::NoRoom { .. }) && err.is_before_writes(), "{err}");
+            assert_eq!(device.2.into_inner(), 0);
+            let device = Full(base.clone(), 1000.into(), 0.into());
+            write(&device).unwrap();
+            assert!(device.2.into_inner() > 20);
+        }
+    }
 }
 
 #[test]

@@ -378,6 +378,7 @@ fn answers_are_read_from_standard_input_and_quit_drops_what_was_agreed_to() {
     let answered = |input: &str| fsck(image.path(), &["-f"]).stdin(input).output();
     let ended = answered("").expect_status(4);
     assert!(ended.stderr.contains("nobody can be asked, standard input has ended"), "{ended}");
+    // It is marked since the first run.
     let before = hash(image.path());
     let quit = answered("quit\n").expect_status(32);
     assert!(quit.stderr.contains("cancelled; nothing was written"), "{quit}");
@@ -386,6 +387,14 @@ fn answers_are_read_from_standard_input_and_quit_drops_what_was_agreed_to() {
     let yes = answered("perhaps\nall\n").expect_status(1);
     assert!(yes.stdout.contains("all corrected"), "{yes}");
     fsck(image.path(), &["-fn"]).success();
+}
+
+#[test]
+fn what_was_found_before_quit_makes_the_next_run_check() {
+    let image = damaged();
+    fsck(image.path(), &["-f"]).stdin("quit\n").output().expect_status(32);
+    let marked = fsck(image.path(), &["-n"]).output().expect_status(4);
+    assert!(marked.stdout.contains("with errors, check forced."), "{marked}");
 }
 
 #[test]

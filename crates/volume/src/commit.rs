@@ -91,9 +91,25 @@ pub enum CommitError {
         /// What the device said.
         source: io::Error,
     },
+    /// There is no room for a block: the image is sparse and its file system full, or the undo
+    /// file cannot grow. Nothing was written.
+    #[error("block {blkno}: there is no room for it: {source}")]
+    NoRoom {
+        /// The block.
+        blkno: Blkno,
+        /// What the device said.
+        source: io::Error,
+    },
     /// Changes that were not kept in memory can not be read back.
     #[error(transparent)]
     Changes(#[from] io::Error),
+}
+
+impl CommitError {
+    /// Whether nothing was written before it came up.
+    pub fn is_before_writes(&self) -> bool {
+        !matches!(self, Self::Write { .. } | Self::Changes(_))
+    }
 }
 
 /// Changes that are ready to be committed. See [`Volume::plan_commit`].
@@ -244,6 +260,7 @@ impl Commit<'_> {
     pub fn write(mut self, device: &dyn Device) -> Result<(), CommitError> {
         if !self.logged.is_empty() {
             self.check_unused(device)?;
+            self.reserve(device)?;
             let own = self.journal.inode.blkno;
             let before = self.marked(self.journal.inode.block().to_vec(), true)?;
             let after = self.logged.get(&own).unwrap_or(&before).clone();
@@ -267,6 +284,19 @@ impl Commit<'_> {
             self.put(device, *blkno, bytes)?;
         }
         self.flush(device)
+    }
+
+    /// Finds out whether there is room for all that is written.
+    fn reserve(&self, device: &dyn Device) -> Result<(), CommitError> {
+        let superblocks = self.superblocks.iter().map(|(blkno, _)| *blkno);
+        let own = [self.journal.inode.blkno, self.journal.blkno];
+        let log = self.log(Vec::len).map_err(|source| self.cut(source))?;
+        let first = self.journal.superblock.s_first;
+        let log = (first..).take(log).filter_map(|index| self.places.place(index));
+        for blkno in self.logged.keys().copied().chain(superblocks).chain(own).chain(log) {
+            self.volume.reserve_block(device, blkno)?;
+        }
+        Ok(())
     }
 
     /// Makes sure that the log is as empty as it was: who mounts the slot numbers on.
@@ -376,6 +406,7 @@ impl Volume {
             let blkno = SUPERBLOCK_BLKNO;
             device.flush().map_err(|source| CommitError::Write { blkno, source })
         };
+        self.reserve_changes(overlay, device)?;
         let mut superblocks = BTreeMap::new();
         // One that can not be used says enough as it is.
         if self.found_superblock().blkno == SUPERBLOCK_BLKNO {
@@ -410,6 +441,26 @@ impl Volume {
             put(*blkno, bytes)?;
         }
         flush()
+    }
+
+    /// Finds out whether `device` has room for the changes in `overlay`: a sparse image may not.
+    ///
+    /// # Errors
+    /// [`CommitError::NoRoom`].
+    pub fn reserve_changes<D: Device>(
+        &self,
+        overlay: &OverlayDevice<D>,
+        device: &dyn Device,
+    ) -> Result<(), CommitError> {
+        overlay.for_each_change(|offset, _| {
+            self.reserve_block(device, Blkno(offset >> self.block_size().bits()))
+        })
+    }
+
+    fn reserve_block(&self, device: &dyn Device, blkno: Blkno) -> Result<(), CommitError> {
+        let offset = blkno.offset_bytes(self.block_size()).unwrap_or(u64::MAX);
+        let reserved = device.reserve(offset, u64::from(self.block_size().bytes()));
+        reserved.map_err(|source| CommitError::NoRoom { blkno, source })
     }
 
     /// Whether that is the block of the superblock, one before it, or a backup.

@@ -1,6 +1,6 @@
 //! Who answers the questions: the options, or a person at the terminal.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, IsTerminal, Write};
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use super::layers::Overlay;
 use crate::cli::Mode;
 use crate::codes::{Code, Default};
 use crate::losses::{Comparison, Touched};
-use crate::repair::plan::{Judge, Planned};
+use crate::repair::plan::{Judge, Key, Planned, key};
 use crate::repair::{Repair, lost_found};
 use crate::report::{ProgressOut, Report, Stopwatch, question};
 use crate::{Finding, Found, Pass};
@@ -26,20 +26,29 @@ pub(super) struct Answers<'a> {
     pub device: String,
     /// Whole checks so far, this one too.
     pub round: u32,
-    /// Codes to all of which the answer is yes.
-    pub all: HashSet<&'static str>,
-    /// That nobody can be asked was said.
-    pub nobody: bool,
+    /// What was answered so far.
+    pub given: &'a mut Given,
     /// What was found first that `-p` does not repair.
     pub refused: Option<String>,
-    /// Everything is to be repaired from now on.
-    pub everything: bool,
     /// Repairs that were agreed to.
     pub agreed: u64,
     /// The volume before repairs, and where they are made.
     pub sides: Option<(&'a Volume, &'a Overlay)>,
     /// When the first check had ended and repairs began.
     pub first_done: Option<Instant>,
+}
+
+/// What a person has answered: it holds for the whole run, however often repairs are worked out.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    /// Everything is to be repaired from now on.
+    everything: bool,
+    /// Codes to all of which the answer is yes.
+    all: HashSet<&'static str>,
+    /// Single answers, by what tells findings apart.
+    each: HashMap<Key, bool>,
+    /// That nobody can be asked was said.
+    nobody: bool,
 }
 
 /// What a person may say.
@@ -83,10 +92,14 @@ fn hint(default: Default) -> &'static str {
 impl Answers<'_> {
     fn ask(&mut self, finding: &Finding) -> bool {
         let code = finding.code;
-        if self.everything || self.all.contains(code.name) {
+        if self.given.everything || self.given.all.contains(code.name) {
             return true;
         }
-        if self.nobody {
+        let key = key(finding);
+        if let Some(answer) = self.given.each.get(&key) {
+            return *answer;
+        }
+        if self.given.nobody {
             return false;
         }
         let path = self.report.path(finding);
@@ -101,14 +114,17 @@ impl Answers<'_> {
                 return false;
             };
             match Answer::of(&line, code.default) {
-                Answer::Yes => return true,
-                Answer::No => return false,
+                answer @ (Answer::Yes | Answer::No) => {
+                    let answer = answer == Answer::Yes;
+                    self.given.each.insert(key, answer);
+                    return answer;
+                }
                 Answer::AllOfCode => {
-                    self.all.insert(code.name);
+                    self.given.all.insert(code.name);
                     return true;
                 }
                 Answer::All => {
-                    self.everything = true;
+                    self.given.everything = true;
                     return true;
                 }
                 Answer::Quit => {
@@ -127,7 +143,7 @@ impl Answers<'_> {
     fn no_answer(&mut self) {
         let _ = writeln!(Output::stderr());
         if !io::stdin().is_terminal() {
-            self.nobody = true;
+            self.given.nobody = true;
             print_warning(format_args!(
                 "{}: nobody can be asked, standard input has ended: all further answers are no; \
                  -y answers yes, -p repairs what is safe",
@@ -191,6 +207,7 @@ impl Judge for Answers<'_> {
         };
         // It is left open, not refused.
         if self.interrupt.requested() {
+            self.report.count(finding);
             return false;
         }
         if self.mode == Mode::Preen && !answer && self.refused.is_none() {

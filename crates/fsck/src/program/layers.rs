@@ -9,14 +9,16 @@
 //! of the journals that are to be recovered.
 
 use std::cell::{Cell, RefCell};
+use std::fmt::Display;
 use std::ops::Range;
 use std::sync::Arc;
 
-use anyhow::{Error, Result, anyhow};
+use anyhow::{Context as _, Error, Result, anyhow};
 use ocfs2_cli::{Interrupt, Interrupted};
 use ocfs2_format::{Blkno, Structure};
+use ocfs2_volume::commit::CommitError;
 use ocfs2_volume::device::OverlayDevice;
-use ocfs2_volume::gate::{Changed, Gate, Pass, Planned, Worked};
+use ocfs2_volume::gate::{Gate, Pass, Planned, Worked};
 use ocfs2_volume::recovery::{RecoverOptions, Writes};
 use ocfs2_volume::{Device, Volume};
 
@@ -25,6 +27,10 @@ use crate::repair::plan::Plan;
 
 /// Where changes are worked out.
 pub(super) type Overlay = Arc<OverlayDevice<Arc<dyn Device>>>;
+
+/// What is said of a device that failed in the middle.
+const UNFINISHED: &str = "the repairs were not written to their end; once the device can be written \
+                          again, fsck.ocfs2 -fy finishes them";
 
 /// The overlays below the repairs.
 pub(super) struct Layers {
@@ -142,7 +148,7 @@ impl Layers {
         (volume, changes): (&Volume, &Overlay),
         collision: Option<&Collision>,
         interrupt: &Interrupt,
-        commit: impl FnOnce(&Volume, &Overlay, &Pass<'_>) -> Result<T>,
+        commit: impl FnOnce(&Volume, &Overlay, &Pass<'_>) -> Result<T, CommitError>,
     ) -> Result<T> {
         interrupt.check()?;
         self.begin_writes();
@@ -155,6 +161,10 @@ impl Layers {
             let outcome: Arc<dyn Device> = self.recovered.clone();
             let planned = Planned { changes: worked, outcome: Some(&outcome) };
             let pass = gate.open(planned).map_err(|changed| self.stopped(&changed))?;
+            for layer in [&self.tops, &self.recovered, changes] {
+                let reserved = on_device.reserve_changes(layer, &pass);
+                reserved.map_err(|err| self.stopped(&err))?;
+            }
             self.written.set(true);
             self.recover(&on_device, &pass, interrupt)?;
             self.forget_what_is_there(&on_device)?;
@@ -164,14 +174,26 @@ impl Layers {
         let outcome: Arc<dyn Device> = all.clone();
         let planned = Planned { changes: worked, outcome: Some(&outcome) };
         let pass = gate.open(planned).map_err(|changed| self.stopped(&changed))?;
-        self.written.set(self.written.get() || all.changed_blocks() > 0);
-        commit(&on_device, &all, &pass)
+        interrupt.check()?;
+        let written = commit(&on_device, &all, &pass);
+        let is_written = match &written {
+            Ok(_) => all.changed_blocks() > 0,
+            Err(err) => !err.is_before_writes(),
+        };
+        if let Err(err) = &written
+            && !is_written
+        {
+            return Err(self.stopped(err));
+        }
+        self.written.set(self.written.get() || is_written);
+        written.context(UNFINISHED)
     }
 
-    fn stopped(&self, changed: &Changed) -> Error {
+    /// Why no more was written, `cause`, and what was.
+    fn stopped(&self, cause: &dyn Display) -> Error {
         match self.written.get() {
-            false => anyhow!("{changed}; nothing was written"),
-            true => anyhow!("{changed}; no repair was written, only what slots owed"),
+            false => anyhow!("{cause}; nothing was written"),
+            true => anyhow!("{cause}; no repair was written, only what slots owed"),
         }
     }
 

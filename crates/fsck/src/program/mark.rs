@@ -66,9 +66,10 @@ pub(super) fn keep_mark(plan: &mut Plan, slots_left: u64) {
 
 impl Run<'_> {
     /// Marks a volume of which nothing else is written any more: the run ended before it was
-    /// checked after a crash, or its changes can not be kept.
-    pub(super) fn mark_by_itself(&self, layers: &Layers, source: &Source) {
-        let Some(gate) = &layers.gate else { return };
+    /// checked after a crash or was cancelled, or its changes can not be kept. Says whether that is
+    /// done.
+    pub(super) fn mark_by_itself(&self, layers: &Layers, source: &Source) -> bool {
+        let Some(gate) = &layers.gate else { return false };
         layers.begin_writes();
         let device = gate.sealed();
         let marked = source.open(&device).map_err(Into::into).and_then(|volume| {
@@ -83,7 +84,9 @@ impl Run<'_> {
             let err: anyhow::Error = err;
             let device = shown(&self.cli.device);
             print_warning(format_args!("{device}: the superblock can not be marked: {err:#}"));
+            return false;
         }
+        true
     }
 
     /// Says what helps with what is left.

@@ -118,9 +118,13 @@ struct Run<'a> {
     saving: Option<undo::Saving>,
     /// Repairs that were agreed to.
     agreed: u64,
+    /// What a person has answered.
+    given: answers::Given,
     lost_file: Option<losses::LostFile>,
     /// It was made by this run.
     has_lost_file: bool,
+    /// The superblock says that something is left, though the run did not get to its end.
+    has_mark: bool,
 }
 
 impl<'a> Run<'a> {
@@ -136,8 +140,10 @@ impl<'a> Run<'a> {
             written: false,
             saving: None,
             agreed: 0,
+            given: answers::Given::default(),
             lost_file: None,
             has_lost_file: false,
+            has_mark: false,
         }
     }
 
@@ -216,9 +222,11 @@ impl<'a> Run<'a> {
             }
         };
         let checked = self.check(&layers, &source, &users, &volume, &mut progress, interrupt);
-        if checked.is_err() && self.written {
-            // What a crash left beyond its journals was not looked for.
-            self.mark_by_itself(&layers, &source);
+        // What a crash left beyond its journals was not looked for; what was found before it was
+        // cancelled is left. A slot that is not recovered yet says so itself.
+        let is_left = self.report.findings() > 0 && self.slots_recovered == 0;
+        if checked.is_err() && (self.written || is_left && interrupt.requested()) {
+            self.has_mark = self.mark_by_itself(&layers, &source);
         }
         checked
     }
@@ -548,9 +556,13 @@ impl<'a> Run<'a> {
 
     /// What was done before it was cancelled, and what is dropped.
     fn so_far(&self) -> String {
-        let done = match self.written {
-            false => "nothing was written".to_owned(),
-            true => format!("slots recovered: {}", self.slots_recovered),
+        let done = match (self.written, self.has_mark) {
+            (false, false) if self.slots_recovered > 0 => {
+                "nothing was written, no slot was recovered".to_owned()
+            }
+            (false, false) => "nothing was written".to_owned(),
+            (false, true) => "nothing was written but that the next run is to check".to_owned(),
+            (true, _) => format!("slots recovered: {}", self.slots_recovered),
         };
         match self.agreed {
             0 => done,

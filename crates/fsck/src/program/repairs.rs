@@ -140,12 +140,10 @@ impl Run<'_> {
             mode: self.cli.mode(),
             device: shown(&self.cli.device),
             round: 0,
-            all: HashSet::new(),
-            nobody: false,
+            given: &mut self.given,
             refused: None,
             first_done: None,
             sides: None,
-            everything: false,
             agreed: 0,
         }
     }
@@ -262,8 +260,7 @@ impl Run<'_> {
         let untrusted = untrusted(volume, plan);
         let layered = (volume, changes);
         let written = layers.write(gate, layered, collision, interrupt, |on_device, all, pass| {
-            interrupt.check()?;
-            Ok(commit(on_device, all, pass, &untrusted)?)
+            commit(on_device, all, pass, &untrusted)
         });
         self.written |= layers.is_written();
         Ok(match written? {

@@ -282,7 +282,12 @@ fn packing(volume: &Volume, hashing: Hashing) -> Vec<(Blkno, &'static str, Repai
 }
 
 /// What tells findings apart from round to round.
-type Key = (&'static str, Place, String);
+pub(crate) type Key = (&'static str, Place, String);
+
+/// The key of a finding.
+pub(crate) fn key(finding: &Finding) -> Key {
+    (finding.code.name, finding.place.clone(), finding.text.clone())
+}
 
 /// All answers so far.
 #[derive(Default)]
@@ -341,7 +346,7 @@ struct Planner<'a> {
 impl Planner<'_> {
     /// The number of a finding, and the answer to it; nothing if there were too many before.
     fn answer(&mut self, pass: Pass, finding: &Finding) -> Option<(usize, bool)> {
-        let key = (finding.code.name, finding.place.clone(), finding.text.clone());
+        let key = key(finding);
         key.hash(&mut self.found);
         let Answers { all, last_seen, by_key, beyond, last_beyond, .. } = self.answers;
         if let Some(index) = by_key.get(&key).copied()

@@ -66,7 +66,8 @@ pub trait Device: Send + Sync {
     /// next to them.
     ///
     /// A hint that makes small writes far apart many times faster in a sparse file, whose
-    /// file system would otherwise look for room for more each time.
+    /// file system would otherwise look for room for more each time; and the way to find out that
+    /// there is no room before anything is written.
     fn reserve(&self, _offset: u64, _len: u64) -> io::Result<()> {
         Ok(())
     }

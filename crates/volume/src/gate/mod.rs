@@ -82,7 +82,22 @@ pub struct Gate {
     identity: Option<Identity>,
     holders: BTreeSet<Holder>,
     lock: Option<Box<dyn Lock>>,
-    seen: Mutex<Seen>,
+    seen: Mutex<Sides>,
+}
+
+/// What is known of the device.
+#[derive(Clone, Default)]
+struct Sides {
+    /// When it was looked at last.
+    before: Seen,
+    /// What the commit since then makes of that: one that failed made it in part, or not at all.
+    after: Seen,
+}
+
+impl Sides {
+    fn allow(&self, now: &Seen, known: &BTreeSet<u32>) -> Result<(), Changed> {
+        self.before.compare(&self.after, now, known)
+    }
 }
 
 impl Gate {
@@ -102,7 +117,8 @@ impl Gate {
         };
         let known = known.filter(|(_, state)| is_known(state));
         let known = known.map(|(node, _)| node).collect();
-        let seen = Mutex::new(Seen::of_volume(&volume)?);
+        let before = Seen::of_volume(&volume)?;
+        let seen = Mutex::new(Sides { after: before.clone(), before });
         Ok(Self { known, volume: Some(volume), seen, ..Self::of_device(device) })
     }
 
@@ -127,7 +143,10 @@ impl Gate {
     /// # Errors
     /// They can not be read.
     pub fn with_range(self, what: &str, range: Range<u64>) -> io::Result<Self> {
-        self.lock_seen().add(&self.device, what, range)?;
+        let mut seen = self.lock_seen();
+        seen.before.add(&self.device, what, range)?;
+        seen.after = seen.before.clone();
+        drop(seen);
         Ok(self)
     }
 
@@ -145,7 +164,10 @@ impl Gate {
     #[must_use]
     pub fn holding(mut self, lock: Box<dyn Lock>) -> Self {
         self.lock = Some(lock);
-        self.lock_seen().ignore_beats();
+        let mut seen = self.lock_seen();
+        seen.before.ignore_beats();
+        seen.after.ignore_beats();
+        drop(seen);
         self
     }
 
@@ -160,7 +182,7 @@ impl Gate {
         Arc::new(Sealed(Arc::clone(&self.device)))
     }
 
-    fn lock_seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+    fn lock_seen(&self) -> std::sync::MutexGuard<'_, Sides> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -173,12 +195,11 @@ impl Gate {
             lock.check().map_err(Changed::Lock)?;
         }
         let mut seen = self.lock_seen();
-        // Before the comparison: what comes in between is seen by that or by the next one.
-        let next = match planned.outcome {
-            Some(outcome) => seen.on(outcome, self.volume.as_ref())?,
-            None => seen.clone(),
-        };
-        seen.compare(&self.device, self.volume.as_ref(), &self.known)?;
+        // First: what comes in between is seen by the comparison or by the next one.
+        let after = planned.outcome.map(|outcome| seen.before.on(outcome, self.volume.as_ref()));
+        let after = after.transpose()?;
+        let before = seen.before.on(&self.device, self.volume.as_ref())?;
+        seen.allow(&before, &self.known)?;
         for changes in planned.changes {
             if let Some(range) = changes.changed_below()? {
                 return Err(Changed::Block { range });
@@ -194,10 +215,10 @@ impl Gate {
                 return Err(Changed::Holder(new));
             }
         }
-        let before = std::mem::replace(&mut *seen, next.clone());
+        *seen = Sides { after: after.unwrap_or_else(|| before.clone()), before };
         drop(seen);
         let device = Arc::clone(self.writer.as_ref().unwrap_or(&self.device));
-        Ok(Pass { device, gate: self, before, next, looked: Mutex::new(Instant::now()) })
+        Ok(Pass { device, gate: self, looked: Mutex::new(Instant::now()) })
     }
 }
 
@@ -225,8 +246,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub struct Pass<'g> {
     device: Arc<dyn Device>,
     gate: &'g Gate,
-    before: Seen,
-    next: Seen,
     looked: Mutex<Instant>,
 }
 
@@ -246,7 +265,9 @@ impl Pass<'_> {
             lock.check().map_err(Changed::Lock)?;
         }
         let Gate { device, volume, known, .. } = self.gate;
-        self.before.compare_between(&self.next, device, volume.as_ref(), known)
+        let seen = self.gate.lock_seen();
+        let now = seen.before.on(device, volume.as_ref())?;
+        seen.allow(&now, known)
     }
 }
 

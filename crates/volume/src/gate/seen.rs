@@ -118,50 +118,36 @@ impl Seen {
         self.beats = None;
     }
 
-    /// The same of another device: of what this one will be.
+    /// The same of `device` now, or of one that this one will be.
+    ///
+    /// # Errors
+    /// It can not be read.
     pub fn on(&self, device: &Arc<dyn Device>, volume: Option<&Volume>) -> io::Result<Self> {
         let pieces = self.pieces.iter().map(|piece| piece.read(device));
+        let pieces = pieces.collect::<io::Result<_>>()?;
         let taken = volume.and_then(|volume| on_fresh(volume, device).taken_slots().ok());
-        let beats = self.beats.as_ref().and_then(|(region, _)| {
-            let readings = region.sample(device).ok()?;
-            Some((*region, readings))
-        });
-        Ok(Self { pieces: pieces.collect::<io::Result<_>>()?, taken, beats })
+        let beats = match &self.beats {
+            Some((region, _)) => Some((*region, region.sample(device)?)),
+            None => None,
+        };
+        Ok(Self { pieces, taken, beats })
     }
 
-    /// Compares with what is on the device now; `known` are nodes that may do anything.
-    pub fn compare(
-        &self,
-        device: &Arc<dyn Device>,
-        volume: Option<&Volume>,
-        known: &BTreeSet<u32>,
-    ) -> Result<(), Changed> {
-        self.compare_between(self, device, volume, known)
-    }
-
-    /// The same while this is made `next`: either may be found.
-    pub fn compare_between(
-        &self,
-        next: &Self,
-        device: &Arc<dyn Device>,
-        volume: Option<&Volume>,
-        known: &BTreeSet<u32>,
-    ) -> Result<(), Changed> {
-        for (piece, next) in self.pieces.iter().zip(&next.pieces) {
-            let now = piece.read(device)?;
-            if now != *piece && now != *next {
-                return Err(piece.changed(&now));
+    /// Whether `now` is as it was, or as it was to become, `next`; `known` are nodes that may do
+    /// anything.
+    pub fn compare(&self, next: &Self, now: &Self, known: &BTreeSet<u32>) -> Result<(), Changed> {
+        for ((piece, next), now) in self.pieces.iter().zip(&next.pieces).zip(&now.pieces) {
+            if now != piece && now != next {
+                return Err(piece.changed(now));
             }
         }
-        if let Some(volume) = volume {
-            let slots = (self.taken.as_ref(), next.taken.as_ref());
-            compare_slots(slots, volume.taken_slots().ok().as_ref(), known)?;
-        }
-        let Some((region, before)) = &self.beats else { return Ok(()) };
-        let next = next.beats.as_ref().map_or(before, |(_, next)| next);
-        let now = region.sample(device)?;
+        let slots = (self.taken.as_ref(), next.taken.as_ref());
+        compare_slots(slots, now.taken.as_ref(), known)?;
+        let readings = |seen: &Self| seen.beats.as_ref().map(|(_, readings)| readings.clone());
+        let (Some(before), Some(now)) = (readings(self), readings(now)) else { return Ok(()) };
+        let next = readings(next).unwrap_or_default();
         for (node, now) in (0..).zip(&now) {
-            let either = [before, next].map(|readings| readings.get(node as usize));
+            let either = [&before, &next].map(|readings| readings.get(node as usize));
             if !known.contains(&node) && !either.contains(&Some(now)) {
                 return Err(Changed::Beat { node });
             }

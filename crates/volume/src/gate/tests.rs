@@ -93,6 +93,24 @@ fn what_is_covered_has_to_be_what_it_was_and_what_was_written_is_what_it_will_be
 }
 
 #[test]
+fn a_write_that_failed_leaves_the_superblock_as_it_was() {
+    let (gate, device) = gate();
+    let changes: Arc<OverlayDevice<Arc<dyn Device>>> =
+        Arc::new(OverlayDevice::new(gate.sealed(), 512).remembering());
+    let mut block = vec![0; 512];
+    changes.read_at(&mut block, 1024).unwrap();
+    block[511] = 9;
+    changes.write_at(&block, 1024).unwrap();
+    let outcome: Arc<dyn Device> = changes.clone();
+    let planned = Planned { changes: &[&*changes], outcome: Some(&outcome) };
+    // Nothing reaches the device, which is no change by another one.
+    drop(gate.open(planned).unwrap());
+    gate.open(planned).unwrap().still().unwrap();
+    device.write_at(&[8], 1024 + 511).unwrap();
+    refused(&gate, planned);
+}
+
+#[test]
 fn what_is_no_volume_can_be_remembered_too() {
     let device = Arc::new(MemoryDevice::new(1 << 20));
     let gate = Gate::of_device(device.clone());

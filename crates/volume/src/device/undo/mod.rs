@@ -246,6 +246,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_reserved_is_saved_and_put_back_whether_it_is_overwritten_or_not() {
+        let (_scratch, path) = scratch();
+        let device = MemoryDevice::from_bytes(&before());
+        let undo = UndoDevice::create(&device, &path, [7; 16], 512).unwrap();
+        undo.reserve(100, 2_000).unwrap();
+        undo.reserve(9_500, 500).unwrap();
+        undo.reserve(9_500, 501).unwrap_err();
+        undo.write_at(&[1; 1000], 300).unwrap();
+        undo.write_at(&[2; 1000], 5_000).unwrap();
+        assert!(undo.finish().unwrap());
+        Undo::read(&path).unwrap().apply(&device).unwrap();
+        assert_eq!(device.to_bytes(), before());
+    }
+
+    #[test]
     fn what_can_not_be_saved_is_not_overwritten() {
         let (_scratch, path) = scratch();
         let device = MemoryDevice::from_bytes(&before());

@@ -7,8 +7,14 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{END, HEADER, MAGIC, MAX_UNIT, SAVED, VERSION, WRITTEN, contents_sum, record};
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+
+use super::{END, HEADER, MAGIC, MAX_UNIT, RECORD, SAVED, VERSION, WRITTEN, contents_sum, record};
 use crate::device::{Device, buffer_within, end_within};
+
+/// Bytes that records of what is written to a unit may take: it may be written more than once.
+const RESERVED: u64 = 4 * (RECORD as u64 + 8);
 
 /// A device that saves to a file what is there before it writes.
 ///
@@ -45,6 +51,17 @@ impl Log {
         self.len += bytes.len() as u64;
         self.records += records;
         Ok(())
+    }
+
+    /// Keeps room behind the records for what is to be said of each unit that is saved, and for
+    /// the end. Where the file system cannot do that, there may be none later.
+    fn keep_room(&self) -> io::Result<()> {
+        let units = self.saved.len() as u64 + 1;
+        let len = units * RESERVED;
+        match fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.len, len) {
+            Err(Errno::NOSPC) => Err(not_saved(Errno::NOSPC.into())),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -153,14 +170,19 @@ impl<D: Device> UndoDevice<D> {
             return Ok(());
         }
         log.matters |= sum != contents_sum(self.unit as u64, at, before);
+        self.save_unit(log, at, before)?;
+        if log.announced.insert((at, sum)) {
+            log.append(&record(WRITTEN, at, &sum.to_le_bytes()), 1).map_err(not_saved)?;
+        }
+        Ok(())
+    }
+
+    fn save_unit(&self, log: &mut Log, at: u64, before: &[u8]) -> io::Result<()> {
         if log.failed {
             return Err(not_saved(io::Error::other("it failed before")));
         }
         if log.saved.insert(at) {
             log.append(&record(SAVED, at, before), 1).map_err(not_saved)?;
-        }
-        if log.announced.insert((at, sum)) {
-            log.append(&record(WRITTEN, at, &sum.to_le_bytes()), 1).map_err(not_saved)?;
         }
         Ok(())
     }
@@ -197,6 +219,22 @@ impl<D: Device> Device for UndoDevice<D> {
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         self.announce([(offset, buf)])?;
         self.inner.write_at(buf, offset)
+    }
+
+    /// Saves what is there as well, so that there is no want of room later.
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.inner.reserve(offset, len)?;
+        let end = end_within(self.size_bytes(), offset, len)?;
+        let unit = self.unit as u64;
+        let mut log = self.log();
+        let mut at = offset / unit * unit;
+        while at < end {
+            let mut before = vec![0; unit.min(self.size_bytes() - at) as usize];
+            self.inner.read_at(&mut before, at)?;
+            self.save_unit(&mut log, at, &before)?;
+            at += unit;
+        }
+        log.keep_room()
     }
 
     fn zero(&self, offset: u64, len: u64) -> io::Result<()> {
