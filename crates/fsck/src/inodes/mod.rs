@@ -19,7 +19,7 @@ use std::ops::Range;
 
 pub(crate) use guess::is_directory;
 pub(crate) use inline::LEAST_DIRECTORY;
-pub use scan::scan;
+pub use scan::{scan, was_deleted};
 pub use table::{Facts, InodeTable, OrphanClaims, References};
 
 use ocfs2_format::Blkno;

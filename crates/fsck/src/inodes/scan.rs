@@ -128,7 +128,11 @@ fn one(
     let seen = seen::mended(context.volume, blkno, block);
     let in_use = seen != Seen::No || is_foreign(context, blkno, block, is_set, out);
     if in_use != is_set {
-        bits.push(at.bit, is_set, is_set && !was_deleted(blkno, block));
+        bits.push(
+            at.bit,
+            is_set,
+            is_set && !Dinode::decode(block).is_ok_and(|dinode| was_deleted(blkno, &dinode)),
+        );
     }
     if !in_use {
         return;
@@ -225,8 +229,7 @@ fn is_foreign(
 }
 
 /// Whether that is an inode as a deletion leaves it. Anything else may be one that was damaged.
-fn was_deleted(blkno: Blkno, block: &[u8]) -> bool {
-    let Ok(dinode) = Dinode::decode(block) else { return false };
+pub fn was_deleted(blkno: Blkno, dinode: &Dinode) -> bool {
     dinode.i_signature == Dinode::SIGNATURE
         && dinode.i_blkno == blkno
         && !dinode.flags().contains(InodeFlags::VALID)

@@ -165,18 +165,35 @@ impl<'a> Comparison<'a> {
                 each(loss);
             }
         }
-        // Names last: what was put into lost+found has been told by then.
-        for blkno in &inodes {
+        // Names last: what was put into lost+found has been told by then. What was in a directory
+        // that went with another one is told after it.
+        let mut left: Vec<_> = inodes.into_iter().rev().collect();
+        let mut told = HashSet::new();
+        while let Some(blkno) = left.pop() {
             if self.interrupt.requested() {
                 return Err(Stop::Interrupted);
             }
-            let before = raw::inode(self.sides.before, *blkno);
-            let before = before.filter(|it| it.is_dir() && !self.is_system(it));
-            if let Some(dir) = before {
-                self.names(&dir, each);
+            if told.insert(blkno)
+                && let Some(was) = self.directory_before(blkno)
+            {
+                self.names(blkno, &was, each, &mut left);
             }
         }
         Ok(())
+    }
+
+    /// What was in a directory of users.
+    fn directory_before(&self, blkno: Blkno) -> Option<Entries> {
+        let before = self.sides.before;
+        match raw::inode(before, blkno) {
+            Some(inode) if inode.is_dir() && !self.is_system(&inode) => {
+                Some(Self::entries(before, &inode))
+            }
+            None if blkno != before.superblock().s_system_dir_blkno => {
+                raw::wreck(before, blkno, &mut Self::most_blocks(before))
+            }
+            _ => None,
+        }
     }
 
     /// Files of which nothing is left, with all their names.
@@ -209,9 +226,12 @@ impl<'a> Comparison<'a> {
         is_of_system(self.sides.after, inode)
     }
 
+    fn most_blocks(volume: &Volume) -> u64 {
+        volume.geometry().blocks().min(DIRECTORY_BLOCKS)
+    }
+
     fn entries(volume: &Volume, dir: &Inode) -> Entries {
-        let mut blocks = volume.geometry().blocks().min(DIRECTORY_BLOCKS);
-        raw::entries(volume, dir, &mut blocks)
+        raw::entries(volume, dir, &mut Self::most_blocks(volume))
     }
 
     /// Finds out what was put into `lost+found`.
@@ -289,10 +309,15 @@ impl<'a> Comparison<'a> {
         Some(loss)
     }
 
-    /// The names a directory does not have any longer.
-    fn names(&mut self, before: &Inode, each: &mut dyn FnMut(Loss)) {
-        let dir = before.blkno;
-        let was = Self::entries(self.sides.before, before);
+    /// The names a directory does not have any longer; adds to `below` what may be directories that
+    /// went with it.
+    fn names(
+        &mut self,
+        dir: Blkno,
+        was: &Entries,
+        each: &mut dyn FnMut(Loss),
+        below: &mut Vec<Blkno>,
+    ) {
         let after = raw::inode(self.sides.after, dir).filter(Inode::is_dir);
         let is = after.as_ref().map(|dir| Self::entries(self.sides.after, dir));
         let is = is.unwrap_or_default();
@@ -323,10 +348,15 @@ impl<'a> Comparison<'a> {
                     loss.kind = target.kind();
                     loss.now = self.is.path(entry.inode);
                 }
+                // What it led to is not known, and may be in another place.
+                (None, _) if !self.sides.before.geometry().is_valid_block(entry.inode) => {}
                 (None, _) => {
                     let was = raw::inode(self.sides.before, entry.inode);
                     loss.kind = was.as_ref().and_then(Inode::kind);
                     (loss.is_gone, loss.name) = (true, false);
+                    if was.is_none() && entry.may_be_dir {
+                        below.push(entry.inode);
+                    }
                 }
             }
             each(loss);

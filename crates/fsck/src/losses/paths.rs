@@ -122,8 +122,7 @@ impl Paths {
 
     fn names_in(&mut self, dir: Blkno, inode: Blkno) -> Vec<Vec<u8>> {
         if !self.names.contains_key(&dir) {
-            let read = raw::inode(&self.volume, dir).filter(|it| it.is_dir());
-            let read = read.map(|dir| raw::entries(&self.volume, &dir, &mut self.blocks));
+            let read = raw::directory(&self.volume, dir, &mut self.blocks);
             let entries = read.map(|read| read.entries).unwrap_or_default();
             if self.kept + entries.len() > KEPT {
                 self.names.clear();
@@ -152,8 +151,7 @@ impl Index {
             if interrupt.requested() || blocks == 0 || index.entries.len() >= MOST {
                 break;
             }
-            let Some(inode) = raw::inode(volume, dir).filter(|it| it.is_dir()) else { continue };
-            let read = raw::entries(volume, &inode, &mut blocks);
+            let Some(read) = raw::directory(volume, dir, &mut blocks) else { continue };
             let number = index.dirs.len() as u32;
             index.dirs.push(dir);
             for entry in read.entries.iter().take(MOST - index.entries.len()) {

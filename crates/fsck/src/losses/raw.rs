@@ -27,6 +27,43 @@ pub(super) fn inode(volume: &Volume, blkno: Blkno) -> Option<Inode> {
     in_use.then_some(inode)
 }
 
+/// What is left of a directory: the entries of one in use, or of one whose inode is damaged and
+/// whose entry `.` still says what it was. One that was deleted is none.
+pub(super) fn directory(volume: &Volume, blkno: Blkno, blocks: &mut u64) -> Option<Entries> {
+    if let Some(inode) = inode(volume, blkno) {
+        return inode.is_dir().then(|| entries(volume, &inode, blocks));
+    }
+    wreck(volume, blkno, blocks)
+}
+
+/// The entries of a directory whose inode is damaged.
+pub(super) fn wreck(volume: &Volume, blkno: Blkno, blocks: &mut u64) -> Option<Entries> {
+    if *blocks == 0 || !volume.geometry().is_valid_block(blkno) || inode(volume, blkno).is_some() {
+        return None;
+    }
+    let inode = Inode::decode(blkno, volume.read_block(blkno).ok()?).ok()?;
+    if crate::inodes::was_deleted(blkno, &inode.dinode) {
+        return None;
+    }
+    let data = InlineData::data(inode.id2()).ok();
+    let data = data.filter(|data| !data.is_empty()).or_else(|| inode.id2().get(InlineData::SIZE..));
+    if let Some(data) = data.filter(|data| is_own_dot(blkno, data)) {
+        let mut read = Entries::default();
+        read.area(data, volume);
+        *blocks -= 1;
+        return Some(read);
+    }
+    let gathered = tree::gather(volume, blkno, inode.id2(), Holds::Dense, false).ok()?;
+    let first = volume.read_block(gathered.extents.first()?.e_blkno).ok()?;
+    is_own_dot(blkno, &first).then(|| entries_of_extents(volume, &inode, blocks))
+}
+
+/// Whether entries begin with the `.` of that directory.
+fn is_own_dot(dir: Blkno, bytes: &[u8]) -> bool {
+    let first = dir::entries(bytes).next().and_then(Result::ok);
+    first.is_some_and(|entry| entry.name == b"." && entry.header.inode == dir)
+}
+
 /// An entry of a directory.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) struct Entry {
@@ -56,6 +93,11 @@ pub(super) fn entries(volume: &Volume, dir: &Inode, blocks: &mut u64) -> Entries
         *blocks = blocks.saturating_sub(1);
         return read;
     }
+    entries_of_extents(volume, dir, blocks)
+}
+
+fn entries_of_extents(volume: &Volume, dir: &Inode, blocks: &mut u64) -> Entries {
+    let mut read = Entries::default();
     let Ok(gathered) = tree::gather(volume, dir.blkno, dir.id2(), Holds::Dense, false) else {
         read.is_incomplete = true;
         return read;
@@ -125,14 +167,15 @@ impl Entries {
 
     fn entry(&mut self, header: &DirEntryHeader, name: &[u8], volume: &Volume) {
         let inode = header.inode;
+        let is_inside = volume.geometry().is_valid_block(inode);
         match name {
-            _ if inode.is_none() || !volume.geometry().is_valid_block(inode) => {
-                self.is_incomplete |= !inode.is_none();
-            }
+            _ if inode.is_none() => {}
             b"." => {}
-            b".." => self.parent = self.parent.or(Some(inode)),
+            b".." => self.parent = self.parent.or(Some(inode).filter(|_| is_inside)),
             b"" => self.is_incomplete = true,
             name => {
+                // Where it leads says nothing about its name, unless that is none, either.
+                self.is_incomplete |= !is_inside && name.iter().any(|byte| b"/\0".contains(byte));
                 let kind = FileType::from_code(header.file_type).and_then(FileType::kind);
                 let may_be_dir = kind.is_none_or(|kind| kind == FileKind::Directory);
                 self.entries.push(Entry { name: name.to_vec(), inode, may_be_dir });
