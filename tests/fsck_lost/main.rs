@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -165,4 +166,217 @@ fn whatever_chance_damages_each_loss_is_told_and_nothing_else() {
         }
     }
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// The words of what a report has as lost, by path.
+fn told(report: &Value) -> BTreeMap<String, Vec<&str>> {
+    let lost = report["lost"].as_array().unwrap().iter();
+    lost.filter_map(|loss| {
+        let words = loss["lost"].as_array().unwrap().iter();
+        let words = words.map(|it| it.as_str().unwrap()).collect();
+        Some((loss["path"].as_str()?.to_owned(), words))
+    })
+    .collect()
+}
+
+#[test]
+fn what_was_in_a_directory_that_is_gone_is_told_by_path() {
+    let scratch = Scratch::new();
+    let image = filled(&scratch);
+    let (device, volume) = opened(&image);
+    let inode = |path: &str| volume.resolve(path.as_bytes()).unwrap().blkno;
+    let destroy = |path: &str, bytes: usize| {
+        device.write_at(&vec![0; bytes], inode(path).0 * 1024).unwrap();
+    };
+    let inner = "/directory-03/inner";
+    let file = |number: usize| format!("{inner}/file \u{e4}{number}");
+    // Of one that is in another one that is gone, too, all is left but what precedes the entries.
+    let (gone, moved): (Vec<_>, Vec<_>) = (0..25).step_by(2).partition(|file| file % 4 == 0);
+    gone.iter().for_each(|number| destroy(&file(*number), 1024));
+    destroy(inner, 0xa0);
+    destroy("/directory-03", 0xa0);
+    drop(volume);
+    let list = scratch.join("lost");
+    let outcome = fsck(&["-fy", "-F", "--json", "--lost", list.to_str().unwrap()], &image);
+    assert_eq!(outcome.status, 1, "{outcome}");
+    let report = report(&outcome);
+    let told = told(&report);
+    let is = |path: &str| told.get(path).cloned().unwrap_or_default();
+    assert_eq!(is("/directory-03"), ["file"], "{told:?}");
+    assert_eq!(is(inner), ["file"], "{told:?}");
+    for number in gone {
+        assert_eq!(is(&file(number)), ["file"], "{told:?}");
+    }
+    for number in moved {
+        assert_eq!(is(&file(number)), ["name"], "{told:?}");
+    }
+    let list = fs::read_to_string(list).unwrap();
+    assert_eq!(list.lines().filter(|path| path.starts_with(inner)).count(), 15, "{list}");
+}
+
+#[test]
+fn a_name_that_leads_beyond_the_volume_is_told() {
+    let scratch = Scratch::new();
+    let image = filled(&scratch);
+    let (device, volume) = opened(&image);
+    let dir = volume.resolve(b"/directory-04/inner").unwrap();
+    let mut block = volume.read_block(dir.blkno).unwrap();
+    let at = block.windows(4).position(|it| it == b"link").unwrap() - 12;
+    block[at..at + 8].copy_from_slice(&(1_u64 << 40).to_le_bytes());
+    device.write_at(&block, dir.blkno.0 * 1024).unwrap();
+    drop(volume);
+    let list = scratch.join("lost");
+    let outcome = fsck(&["-fy", "-F", "--json", "--lost", list.to_str().unwrap()], &image);
+    assert_eq!(outcome.status, 1, "{outcome}");
+    let report = report(&outcome);
+    assert_eq!(told(&report).get("/directory-04/inner/link").cloned(), Some(vec!["name"]));
+    let list = fs::read_to_string(list).unwrap();
+    assert!(list.lines().any(|path| path == "/directory-04/inner/link"), "{list}");
+    assert!(list.lines().all(|path| path != "/directory-04/inner"), "{list}");
+}
+
+/// The block of a file's inode, to be edited.
+struct Edited<'a> {
+    device: &'a dyn Device,
+    offset: u64,
+}
+
+impl<'a> Edited<'a> {
+    fn new(device: &'a dyn Device, volume: &Volume, path: &str) -> Self {
+        let blkno = volume.resolve(path.as_bytes()).unwrap().blkno;
+        Self { device, offset: blkno.0 * volume.block_size().size() as u64 }
+    }
+
+    fn write(&self, at: u64, bytes: &[u8]) {
+        self.device.write_at(bytes, self.offset + at).unwrap();
+    }
+
+    fn number(&self, at: u64) -> u32 {
+        let mut bytes = [0; 4];
+        self.device.read_at(&mut bytes, self.offset + at).unwrap();
+        u32::from_le_bytes(bytes)
+    }
+
+    /// Adds to the length of a record of the extent list.
+    fn lengthen(&self, record: u64, by: u16) {
+        let at = 0xc0 + 16 * (record + 1) + 4;
+        let length = self.number(at) as u16 + by;
+        self.write(at, &length.to_le_bytes());
+    }
+
+    fn set_size(&self, size: u64) {
+        self.write(0x20, &size.to_le_bytes());
+    }
+
+    fn set_clusters(&self, clusters: u32) {
+        self.write(0x14, &clusters.to_le_bytes());
+    }
+}
+
+/// A volume with a file that has two extents, a directory that has one, and files behind them.
+fn with_extents(scratch: &Scratch) -> PathBuf {
+    let tree = scratch.join("tree");
+    fs::create_dir_all(tree.join("directory")).unwrap();
+    for file in 0..60 {
+        fs::write(tree.join(format!("directory/the name of a file {file}")), [7; 100]).unwrap();
+    }
+    for file in 0..20_u8 {
+        fs::write(tree.join(format!("file{file:02}")), vec![file + 1; 25_000]).unwrap();
+    }
+    let sparse = fs::File::create(tree.join("sparse")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&sparse, &[3; 9_000], 0).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&sparse, &[4; 9_000], 65_536).unwrap();
+    let image = scratch.join("extents.img");
+    let run =
+        Run::new(program("mkfs.ocfs2")).args(["-q", "-M", "local", "-b", "1024", "-C", "4096"]);
+    run.arg("-d").arg(&tree).arg(&image).arg("64M").success();
+    image
+}
+
+#[test]
+fn an_extent_that_is_too_long_is_shortened_and_copies_nothing_of_others() {
+    let scratch = Scratch::new();
+    let image = with_extents(&scratch);
+    let sound = Contents::of(&image);
+    let used = |image: &Path| {
+        let outcome = fsck(&["-fn", "--json"], image);
+        assert_eq!(outcome.status, 0, "{outcome}");
+        report(&outcome)["summary"]["space"]["clusters_in_use"].as_u64().unwrap()
+    };
+    let before = used(&image);
+    type Kind = (&'static str, &'static str, fn(&Edited<'_>));
+    let kinds: [Kind; 8] = [
+        ("a wrong bit, over files and free clusters", "/file03", |it| it.lengthen(0, 0x800)),
+        ("a cluster of the file behind it", "/file03", |it| it.lengthen(0, 1)),
+        ("free clusters", "/sparse", |it| it.lengthen(1, 0x100)),
+        ("past the end of the volume", "/file19", |it| it.lengthen(0, 0xf000)),
+        ("over its own extent", "/sparse", |it| it.lengthen(0, 0x40)),
+        ("all of it, as the number of clusters says, too", "/file03", |it| {
+            it.lengthen(0, 0x400);
+            it.set_clusters(0x407);
+        }),
+        ("a directory", "/directory", |it| it.lengthen(0, 0x200)),
+        ("a directory by one", "/directory", |it| it.lengthen(0, 1)),
+    ];
+    for (what, path, damage) in kinds {
+        let copy = scratch.join("copy.img");
+        fs::copy(&image, &copy).unwrap();
+        let (device, volume) = opened(&copy);
+        damage(&Edited::new(&*device, &volume, path));
+        drop((device, volume));
+        let outcome = fsck(&["-fy", "-F", "--json"], &copy);
+        assert_eq!(outcome.status, 1, "{what}: {outcome}");
+        let report = report(&outcome);
+        assert_eq!(report["lost"].as_array().unwrap().len(), 0, "{what}: {outcome}");
+        assert_eq!(report["findings"][0]["code"], "EXTENT_LENGTH", "{what}: {outcome}");
+        assert!(Contents::of(&copy) == sound, "{what}: {outcome}");
+        assert_eq!(used(&copy), before, "{what}");
+    }
+}
+
+#[test]
+fn what_is_behind_the_end_of_a_file_stays_its_own_where_no_one_else_has_it() {
+    let scratch = Scratch::new();
+    let image = with_extents(&scratch);
+    let sound = Contents::of(&image);
+    let (device, volume) = opened(&image);
+    let file = Edited::new(&*device, &volume, "/file03");
+    // The number of clusters is what is wrong; then the size is.
+    file.set_clusters(5);
+    file.set_size(5 * 4096);
+    drop(volume);
+    let outcome = fsck(&["-fy", "-F", "--json"], &image);
+    assert_eq!(outcome.status, 1, "{outcome}");
+    let report = report(&outcome);
+    let codes: Vec<_> =
+        report["findings"].as_array().unwrap().iter().map(|it| &it["code"]).collect();
+    assert_eq!(codes, ["INODE_SPARSE_SIZE", "INODE_SPARSE_CLUSTERS"], "{outcome}");
+    let (_, volume) = opened(&image);
+    assert_eq!(volume.resolve(b"/file03").unwrap().size(), 7 * 4096);
+    file.set_size(25_000);
+    assert!(Contents::of(&image) == sound, "{outcome}");
+}
+
+#[test]
+fn a_size_no_file_can_have_is_found_and_loses_nothing() {
+    let scratch = Scratch::new();
+    let image = with_extents(&scratch);
+    let sound = Contents::of(&image);
+    let (device, volume) = opened(&image);
+    let sizes = [(1 << 63 | 25_000, 25_000), (1 << 44, 28_672), (u64::MAX, 28_672)];
+    for (wrong, expected) in sizes {
+        Edited::new(&*device, &volume, "/file03").set_size(wrong);
+        let outcome = fsck(&["-fy", "-F", "--json"], &image);
+        assert_eq!(outcome.status, 1, "{wrong}: {outcome}");
+        let report = report(&outcome);
+        assert_eq!(report["findings"][0]["code"], "INODE_SIZE", "{outcome}");
+        assert_eq!(report["summary"]["lost"], 0, "{outcome}");
+        assert_eq!(opened(&image).1.resolve(b"/file03").unwrap().size(), expected);
+        assert_eq!(fsck(&["-fn"], &image).status, 0, "{wrong}");
+    }
+    Edited::new(&*device, &volume, "/file03").set_size(25_000);
+    assert!(Contents::of(&image) == sound);
+    // The largest is none.
+    Edited::new(&*device, &volume, "/file03").set_size((1 << 44) - 4096);
+    assert_eq!(fsck(&["-fn"], &image).status, 0);
 }

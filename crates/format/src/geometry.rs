@@ -80,6 +80,11 @@ impl Geometry {
         self.is_valid_block(blkno) && end.is_some_and(|end| end <= self.blocks())
     }
 
+    /// Bytes a file has at most: all positions of clusters but the last one.
+    pub fn most_file_bytes(&self) -> u64 {
+        u64::from(u32::MAX) << self.cluster_size.bits()
+    }
+
     /// Clusters a group of the global bitmap covers, `cl_cpg`.
     pub fn clusters_per_group(&self) -> u32 {
         GroupDesc::max_bits(self.block_size).into()

@@ -8,7 +8,7 @@ use crate::chains::Taken;
 use crate::clusters::ClusterSet;
 use crate::codes::general;
 use crate::collected::{BlockClaim, Collected, SharedClaim, Totals, TreeUser};
-use crate::inodes::{self, InodeTable, References};
+use crate::inodes::{self, InodeTable, References, Surplus};
 use crate::quota::{self, Usage};
 use crate::start::{self, Short, SystemFiles};
 use crate::suballocs::Suballocs;
@@ -69,6 +69,8 @@ pub(crate) struct State<'o> {
     pub blocks: Vec<BlockClaim>,
     /// Who uses which refcount tree.
     pub tree_users: Vec<TreeUser>,
+    /// Ends of extents that may be too much: until it is known who has what.
+    pub surplus: Vec<Surplus>,
     /// What users and groups use, where the volume counts it: after pass 1.
     pub usage: Usage,
     /// Counts.
@@ -100,6 +102,7 @@ impl<'o> State<'o> {
             shared: Vec::new(),
             blocks: Vec::new(),
             tree_users: Vec::new(),
+            surplus: Vec::new(),
             usage: Usage::default(),
             totals: Totals::default(),
         }
@@ -162,6 +165,7 @@ impl<'o> State<'o> {
             shared,
             blocks,
             tree_users,
+            surplus,
             incomplete,
             usage,
             totals,
@@ -180,6 +184,7 @@ impl<'o> State<'o> {
         self.shared.extend(shared);
         self.blocks.extend(blocks);
         self.tree_users.extend(tree_users);
+        inodes::keep_surplus(self, surplus);
         self.usage.append(usage);
         self.totals.add(totals);
     }
@@ -232,6 +237,7 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
     let scanned = inodes::scan(context, &suballocs, &system, |collected| state.merge(collected));
     (state.suballocs, state.system) = (suballocs, system);
     scanned?;
+    inodes::settle_surplus(context, &mut state);
     let unsettled = refcounts::check(context, &mut state)?;
     bitmaps::check(context, &mut state)?;
     shared_clusters::fixed_places(&mut state);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ocfs2_format::Blkno;
 
 use crate::Finding;
-use crate::inodes::Facts;
+use crate::inodes::{Facts, Surplus};
 use crate::name_hashes::NameHashes;
 use crate::quota::Usage;
 use crate::suballocs::Bit;
@@ -134,6 +134,8 @@ pub struct Collected {
     pub blocks: Vec<BlockClaim>,
     /// Users of refcount trees.
     pub tree_users: Vec<TreeUser>,
+    /// Ends of extents that may be too much, which nobody claims yet.
+    pub surplus: Vec<Surplus>,
     /// Whether some of what is in use could not be read.
     pub incomplete: bool,
     /// What users and groups use, where the volume counts it.
@@ -180,6 +182,7 @@ impl Collected {
         self.shared.append(&mut other.shared);
         self.blocks.append(&mut other.blocks);
         self.tree_users.append(&mut other.tree_users);
+        self.surplus.append(&mut other.surplus);
         self.incomplete |= other.incomplete;
         self.usage.append(other.usage);
         self.totals.add(other.totals);

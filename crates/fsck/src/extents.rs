@@ -14,7 +14,7 @@ use ocfs2_format::extent::{
 };
 use ocfs2_format::feature::{Incompat, RoCompat};
 use ocfs2_format::geometry::Geometry;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Cpos, Structure};
 use ocfs2_volume::tree::Extent;
 
 use crate::clusters::ClusterSet;
@@ -68,6 +68,25 @@ pub struct TreeRoot<'a> {
     pub mend: &'a dyn Fn() -> Option<Repair>,
 }
 
+/// The length that the record at a position has at most.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Longest {
+    /// The position.
+    pub cpos: Cpos,
+    /// The clusters; not 0.
+    pub clusters: u16,
+}
+
+impl Longest {
+    /// The record as it can be.
+    pub fn of(self, rec: ExtentRec) -> ExtentRec {
+        match rec.e_cpos == self.cpos && rec.e_leaf_clusters() > self.clusters {
+            true => ExtentRec::leaf(rec.e_cpos, self.clusters, rec.e_flags(), rec.e_blkno),
+            false => rec,
+        }
+    }
+}
+
 /// What a tree turned out to be.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Walked {
@@ -81,6 +100,11 @@ pub struct Walked {
     pub last_leaf: Blkno,
     /// Whether a part of it could not be read, so that the sums say nothing.
     pub incomplete: bool,
+    /// Whether an extent goes past the end of the volume.
+    pub overruns: bool,
+    /// An extent that was taken as shorter, as it reaches over others, and how many clusters it
+    /// has.
+    pub cut: Option<(Longest, u16)>,
 }
 
 /// The end of all positions.
@@ -94,6 +118,7 @@ struct Walk<'a, 'c, V> {
     root: &'a TreeRoot<'a>,
     out: &'c mut Collected,
     visit: V,
+    longest: Option<Longest>,
     seen: HashSet<Blkno>,
     walked: Walked,
     /// Where the next leaf should be, as the last one said.
@@ -114,6 +139,18 @@ pub fn walk(
     out: &mut Collected,
     visit: impl FnMut(&mut Collected, Extent),
 ) -> Walked {
+    walk_within(context, root, None, out, visit)
+}
+
+/// The same for a tree in which the record at one position is taken as shorter than it is, of
+/// which nothing is said.
+pub fn walk_within(
+    context: &Context<'_>,
+    root: &TreeRoot<'_>,
+    longest: Option<Longest>,
+    out: &mut Collected,
+    visit: impl FnMut(&mut Collected, Extent),
+) -> Walked {
     let (seen, walked) = (HashSet::new(), Walked::default());
     let (next_leaf, last_cpos) = (None, None);
     let (hides, found, left_out) = (false, 0, None);
@@ -122,6 +159,7 @@ pub fn walk(
         root,
         out,
         visit,
+        longest,
         seen,
         walked,
         next_leaf,
@@ -282,7 +320,8 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         if depth == 0 {
             for (index, rec) in records.iter().enumerate() {
                 let behind = records.iter().skip(index + 1).map(|rec| rec.e_cpos.0);
-                let rec = self.fitting(blkno, index, *rec, behind);
+                let rec = self.longest.map_or(*rec, |longest| longest.of(*rec));
+                let rec = self.fitting(blkno, index, rec, behind);
                 self.leaf_record(blkno, index, &rec, &range);
             }
             return;
@@ -440,6 +479,8 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
             rec.e_leaf_clusters()
         );
         self.found(Finding::new(codes::EXTENT_OVERLAP, self.place(blkno), text));
+        let longest = Longest { cpos: rec.e_cpos, clusters: room };
+        self.walked.cut = Some((longest, rec.e_leaf_clusters()));
         ExtentRec::leaf(rec.e_cpos, room, rec.e_flags(), rec.e_blkno)
     }
 
@@ -486,6 +527,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
             );
             self.found(Finding::new(codes::EXTENT_CLUSTERS_OVERRUN, self.place(blkno), text));
             self.lose();
+            self.walked.overruns = true;
             extent.clusters = u16::try_from(room).unwrap_or(extent.clusters);
         }
         self.flags(blkno, &what, &mut extent);

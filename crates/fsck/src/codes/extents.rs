@@ -63,6 +63,12 @@ codes! {
         condition: "an extent goes past the end of the volume",
         repair: "end it where the volume ends",
     }
+    EXTENT_LENGTH {
+        pass: Inodes,
+        default: Yes,
+        condition: "an extent is longer than size and number of clusters of its inode leave it, and what is too much is free or belongs to others",
+        repair: "end the extent where the inode says; its size stays",
+    }
     EXTENT_MARKED_UNWRITTEN {
         pass: Inodes,
         default: Yes,

@@ -90,8 +90,8 @@ codes! {
     INODE_SIZE {
         pass: Inodes,
         default: Yes,
-        condition: "a directory, or a file on a volume without sparse files, is larger than its clusters",
-        repair: "set the size to that of the clusters",
+        condition: "a directory, or a file on a volume without sparse files, is larger than its clusters, or a file is larger than any can be",
+        repair: "set the size to that of the clusters, or clear the one bit that makes it too large",
     }
     INODE_SPARSE_SIZE {
         pass: Inodes,

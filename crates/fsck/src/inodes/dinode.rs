@@ -6,10 +6,11 @@ use ocfs2_format::feature::Incompat;
 use ocfs2_volume::Inode;
 
 use super::guess::{self, DIRECTORY, with_type};
+use super::surplus::{Suspects, TooLong};
 use super::{Facts, OrphanClaims, index, inline, local_alloc, symlink, truncate_log};
 use crate::codes::{directories, inodes as codes};
 use crate::collected::{Collected, TreeUser};
-use crate::extents::{self, Holds, TreeRoot, Walked};
+use crate::extents::{self, Holds, Longest, TreeRoot, Walked};
 use crate::repair::{self, Repair};
 use crate::suballocs::{Bit, Group, Suballoc};
 use crate::{Context, Finding, Place, xattrs};
@@ -305,12 +306,71 @@ fn contents(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) -
 }
 
 fn tree(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) -> Walked {
-    let volume = context.volume;
-    let sparse = volume.has(Incompat::SPARSE_ALLOC);
-    let holds = match subject.kind {
-        Some(FileKind::Regular) if sparse && !subject.is_system() => Holds::Data,
-        _ => Holds::Dense,
-    };
+    let mut as_it_is = out.aside();
+    let (walked, written, suspects) = follow(context, subject, None, &mut as_it_is);
+    let dinode = subject.dinode();
+    let needed = context.geometry().clusters_for(dinode.i_size).map_or(u64::MAX, u64::from);
+    // Of what is allocated and not written the size says nothing.
+    let may_be =
+        |it: &TooLong| it.is_stated || may_have_holes(context, subject) && written > needed;
+    let too_long = suspects.too_long(&walked, dinode.i_clusters.into(), needed).filter(may_be);
+    let shorter = too_long.and_then(|it| shorter(context, subject, &it, (&walked, written), out));
+    if let Some(shorter) = shorter {
+        return shorter;
+    }
+    ends(context, subject, &walked, written, &mut as_it_is);
+    out.append(as_it_is);
+    walked
+}
+
+/// The tree with an extent that is not as long as it says, if all is well with it then; `as_it_is`
+/// is what it is with it, and up to where it was written.
+fn shorter(
+    context: &Context<'_>,
+    subject: &Subject<'_>,
+    too_long: &TooLong,
+    as_it_is: (&Walked, u64),
+    out: &mut Collected,
+) -> Option<Walked> {
+    let mut found = out.aside();
+    let (walked, written, _) = follow(context, subject, Some(too_long.longest), &mut found);
+    if walked.incomplete {
+        return None;
+    }
+    ends(context, subject, &walked, written, &mut found);
+    let mut otherwise = out.aside();
+    ends(context, subject, as_it_is.0, as_it_is.1, &mut otherwise);
+    sums(context, subject, as_it_is.0, &mut otherwise);
+    let holds = holds(context, subject);
+    let surplus = too_long.surplus(context, subject, holds, otherwise.findings);
+    // What the sums are is open until it is decided.
+    let incomplete = surplus.is_some();
+    match surplus {
+        Some(surplus) => found.surplus.push(surplus),
+        None => found.found(too_long.finding(subject, holds)),
+    }
+    out.append(found);
+    Some(Walked { incomplete, ..walked })
+}
+
+/// Whether that is a file that may have holes.
+fn may_have_holes(context: &Context<'_>, subject: &Subject<'_>) -> bool {
+    let is_file = subject.kind == Some(FileKind::Regular) && !subject.is_system();
+    is_file && context.volume.has(Incompat::SPARSE_ALLOC)
+}
+
+fn holds(context: &Context<'_>, subject: &Subject<'_>) -> Holds {
+    if may_have_holes(context, subject) { Holds::Data } else { Holds::Dense }
+}
+
+/// Follows the tree; gives up to where it was written as well.
+fn follow(
+    context: &Context<'_>,
+    subject: &Subject<'_>,
+    longest: Option<Longest>,
+    out: &mut Collected,
+) -> (Walked, u64, Suspects) {
+    let holds = holds(context, subject);
     let root = TreeRoot {
         owner: subject.blkno(),
         blkno: subject.blkno(),
@@ -320,12 +380,24 @@ fn tree(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) -> Wa
         mend: &|| Some(repair::tree::of_inode(subject.blkno(), holds)),
     };
     // The end of what was written: the rest may lie behind the end of the file.
-    let mut written = 0;
-    let walked = extents::walk(context, &root, out, |_, extent| {
+    let (mut written, mut suspects) = (0, Suspects::default());
+    let walked = extents::walk_within(context, &root, longest, out, |_, extent| {
+        suspects.extent(extent);
         if !extent.is_unwritten() {
             written = extent.end();
         }
     });
+    (walked, written, suspects)
+}
+
+/// Whether the inode knows the end of its tree, and has its size behind what was written.
+fn ends(
+    context: &Context<'_>,
+    subject: &Subject<'_>,
+    walked: &Walked,
+    written: u64,
+    out: &mut Collected,
+) {
     let dinode = subject.dinode();
     if !walked.incomplete && dinode.i_last_eb_blk != walked.last_leaf {
         let text =
@@ -337,7 +409,7 @@ fn tree(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) -> Wa
     if subject.kind == Some(FileKind::Regular) {
         out.totals.fragmented += u64::from(walked.extents > 1);
         let needed = context.geometry().clusters_for(dinode.i_size).map_or(u64::MAX, u64::from);
-        if sparse && !subject.is_system() && !walked.incomplete && written > needed {
+        if may_have_holes(context, subject) && !walked.incomplete && written > needed {
             let text = format!(
                 "i_size is {}, clusters are written up to {written}, beyond its {needed}",
                 dinode.i_size
@@ -347,7 +419,6 @@ fn tree(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) -> Wa
             out.found(subject.finding(codes::INODE_SPARSE_SIZE, text).repaired_by(repair));
         }
     }
-    walked
 }
 
 /// Whether sizes agree with what was found in the tree.
@@ -379,5 +450,21 @@ fn sums(context: &Context<'_>, subject: &Subject<'_>, walked: &Walked, out: &mut
         let text = format!("i_size is {}, {allocated} bytes are allocated", dinode.i_size);
         let repair = subject.repair(move |dinode, _| dinode.i_size = allocated);
         out.found(subject.finding(codes::INODE_SIZE, text).repaired_by(repair));
+        return;
     }
+    let most = context.geometry().most_file_bytes();
+    if may_have_holes(context, subject) && dinode.i_size > most {
+        let without = without_top_bit(dinode.i_size);
+        let is_one = without <= most
+            && context.geometry().clusters_for(without).map_or(u64::MAX, u64::from) >= walked.end;
+        let size = if is_one { without } else { allocated };
+        let text = format!("i_size is {}, a file can have {most} bytes", dinode.i_size);
+        let repair = subject.repair(move |dinode, _| dinode.i_size = size);
+        out.found(subject.finding(codes::INODE_SIZE, text).repaired_by(repair));
+    }
+}
+
+/// The size that one too large is if a single bit makes it so.
+fn without_top_bit(size: u64) -> u64 {
+    size.checked_ilog2().map_or(size, |bit| size & !(1 << bit))
 }

@@ -11,6 +11,7 @@ mod inline;
 pub(crate) mod local_alloc;
 mod scan;
 pub(crate) mod seen;
+mod surplus;
 mod symlink;
 mod table;
 mod truncate_log;
@@ -20,6 +21,8 @@ use std::ops::Range;
 pub(crate) use guess::is_directory;
 pub(crate) use inline::LEAST_DIRECTORY;
 pub use scan::{scan, was_deleted};
+pub use surplus::Surplus;
+pub(crate) use surplus::{keep as keep_surplus, settle as settle_surplus};
 pub use table::{Facts, InodeTable, OrphanClaims, References};
 
 use ocfs2_format::Blkno;

@@ -195,11 +195,17 @@ fn extents(sides: &Sides<'_>, before: &Inode, after: &Inode) -> (Option<Gone>, b
     let mut gone = Vec::new();
     let mut is_moved = false;
     let pieces = Pieces::new(sides, &was, &is, &logical);
-    for extent in was.extents.iter().filter(|it| it.is_written && it.cpos < used) {
-        pieces.lost(extent, &mut gone);
-        is_moved |= pieces.is_guessed(extent);
-    }
     let stated = u64::from(before.dinode.i_clusters);
+    let is_too_long = was.clusters() > stated && stated == is.clusters();
+    for extent in was.extents.iter().filter(|it| it.is_written && it.cpos < used) {
+        // What an extent had too much was never its own.
+        let is_now = |it: &&Mapped| (it.cpos, it.start) == (extent.cpos, extent.start);
+        let shorter = is_too_long.then(|| is.extents.iter().find(is_now)).flatten();
+        let clusters = shorter.map_or(extent.clusters, |it| it.clusters.min(extent.clusters));
+        let extent = Mapped { clusters, ..*extent };
+        pieces.lost(&extent, &mut gone);
+        is_moved |= pieces.is_guessed(&extent);
+    }
     let missing = stated.saturating_sub(is.clusters());
     let is_plausible = stated <= geometry.clusters.into();
     let mut unknown = 0;

@@ -18,7 +18,7 @@ use ocfs2_volume::allocator::Suballocated;
 use ocfs2_volume::{Error, Inode, Volume};
 
 use super::{EditError, Editor, Repair};
-use crate::extents::Holds;
+use crate::extents::{Holds, Longest};
 
 /// What could be read of a tree.
 #[derive(Debug, Default)]
@@ -53,6 +53,23 @@ pub fn of_inode(blkno: Blkno, holds: Holds) -> Repair {
     })
 }
 
+/// The repair that ends an extent of an inode where it can end at most. What it has had too much is
+/// not freed: it is that of others, or free.
+pub fn shortened(blkno: Blkno, holds: Holds, longest: Longest) -> Repair {
+    Repair::once("longest extent", blkno.0, move |editor| {
+        let inode = editor.inode(blkno)?;
+        if inode.dinode.arm() != Arm::ExtentList {
+            return Ok(());
+        }
+        let shares = inode.dinode.dyn_features().contains(DynFeatures::HAS_REFCOUNT);
+        let (volume, limit) = (editor.volume(), Some(longest));
+        let gathered = gather_within(volume, blkno, inode.id2(), holds, shares, limit)?;
+        let mut id2 = inode.id2().to_vec();
+        let built = gathered.build(editor, &mut id2)?;
+        write_inode(editor, &inode, &id2, built)
+    })
+}
+
 /// Writes the root list of an inode's contents, and what follows from the tree.
 pub(super) fn write_inode(
     editor: &mut Editor<'_>,
@@ -81,6 +98,17 @@ pub fn gather(
     holds: Holds,
     shares: bool,
 ) -> Result<Gathered, EditError> {
+    gather_within(volume, root, list, holds, shares, None)
+}
+
+fn gather_within(
+    volume: &Volume,
+    root: Blkno,
+    list: &[u8],
+    holds: Holds,
+    shares: bool,
+    longest: Option<Longest>,
+) -> Result<Gathered, EditError> {
     let list = ExtentList::new(list).map_err(|source| Error::Truncated { blkno: root, source })?;
     let mut allowed = ExtentFlags::empty();
     allowed.set(ExtentFlags::UNWRITTEN, volume.features().ro_compat.contains(RoCompat::UNWRITTEN));
@@ -89,6 +117,7 @@ pub fn gather(
         volume,
         holds,
         allowed,
+        longest,
         seen: HashSet::from([root]),
         leaves: Vec::new(),
         blocks: Vec::new(),
@@ -113,6 +142,7 @@ struct Gathering<'a> {
     volume: &'a Volume,
     holds: Holds,
     allowed: ExtentFlags,
+    longest: Option<Longest>,
     seen: HashSet<Blkno>,
     /// The extents of each leaf.
     leaves: Vec<Vec<ExtentRec>>,
@@ -169,6 +199,7 @@ impl Gathering<'_> {
 
     /// The extent of a record, as far as it is within the volume.
     fn leaf(&self, rec: ExtentRec) -> Option<ExtentRec> {
+        let rec = self.longest.map_or(rec, |longest| longest.of(rec));
         let geometry = self.volume.geometry();
         let clusters = u64::from(rec.e_leaf_clusters());
         if clusters == 0 || !geometry.is_valid_block(rec.e_blkno) {

@@ -568,6 +568,24 @@ pub(super) const RECIPES: &[Recipe] = &[
         c: Dies(1),
     },
     Recipe {
+        code: "EXTENT_LENGTH",
+        name: "the length of an extent has a wrong bit",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            edit_extents(image, &image.file(), |_, _, records| {
+                let ExtentRec { e_cpos, e_blkno, .. } = records[0];
+                let clusters = records[0].e_leaf_clusters() | 0x400;
+                records[0] = ExtentRec::leaf(e_cpos, clusters, records[0].e_flags(), e_blkno);
+            });
+        },
+        found: &["EXTENT_LENGTH"],
+        c: Differs {
+            codes: &["CLUSTER_ALLOC_BIT", "INODE_SPARSE_CLUSTERS", "INODE_SPARSE_SIZE"],
+            status: 8,
+            why: "It believes the length, and takes what is behind the extent as the file's.",
+        },
+    },
+    Recipe {
         code: "EXTENT_MARKED_UNWRITTEN",
         name: "an extent is unwritten, but none of the volume can be",
         on: NO_UNWRITTEN,
@@ -636,6 +654,14 @@ pub(super) const RECIPES: &[Recipe] = &[
         },
         found: &["INODE_SIZE"],
         c: Same,
+    },
+    Recipe {
+        code: "INODE_SIZE",
+        name: "a file has a size no file can have",
+        on: ONE_OF_ALL_1K,
+        damage: |image| image.edit_dinode(image.file().blkno, |dinode, _| dinode.i_size |= 1 << 63),
+        found: &["INODE_SIZE"],
+        c: Differs { codes: &[], status: 0, why: "It never looks at this." },
     },
     Recipe {
         code: "INODE_SPARSE_SIZE",
