@@ -93,6 +93,12 @@ codes! {
         condition: "an entry of a directory states another type of file than its inode",
         repair: "write the type of the inode into the entry",
     }
+    DIRENT_SYSTEM_FILE {
+        pass: Directories,
+        default: Yes,
+        condition: "an entry of another directory than the system directory leads to a system file",
+        repair: "remove the entry",
+    }
     DIR_PARENT_DUP {
         pass: Directories,
         default: Ask,

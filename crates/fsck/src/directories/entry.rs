@@ -1,6 +1,6 @@
 //! Entries, one after the other.
 
-use ocfs2_format::dinode::FileKind;
+use ocfs2_format::dinode::{FileKind, InodeFlags};
 use ocfs2_format::dir::{self, BadEntry, DirEntry, DirEntryHeader, DirTrailer, entry_size};
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::Inode;
@@ -181,6 +181,14 @@ impl<'a> Reader<'a> {
             }
             return;
         };
+        if self.leads_to_system(target) {
+            let text = format!("leads to inode {target}, a system file");
+            self.found(codes::DIRENT_SYSTEM_FILE, at, text, read);
+            if let Some(finding) = read.findings.last_mut() {
+                finding.repair = Some(directory::remove(self.dir, name.to_vec(), target));
+            }
+            return;
+        }
         if name.contains(&b'/') || name.contains(&0) {
             self.found(codes::DIRENT_NAME_CHARS, at, "contains a slash or a NUL", read);
         }
@@ -203,6 +211,18 @@ impl<'a> Reader<'a> {
         if let Some(slot) = self.orphans_of {
             self.orphan(slot, at, read);
         }
+    }
+
+    /// Whether an entry of a directory of users leads to what the system directory names, and
+    /// says itself that it is of the system: else it may be that directory's entry that is wrong.
+    fn leads_to_system(&self, target: Blkno) -> bool {
+        let volume = self.known.context.volume;
+        let is_named =
+            self.dir != volume.superblock().s_system_dir_blkno && self.known.system.names(target);
+        is_named
+            && volume
+                .inode(target)
+                .is_ok_and(|inode| inode.dinode.flags().contains(InodeFlags::SYSTEM))
     }
 
     fn orphan(&mut self, slot: u16, at: &At<'_>, read: &mut Read) {

@@ -15,7 +15,7 @@ use crate::codes::{directories as codes, general};
 use crate::inodes::{InodeTable, References};
 use crate::name_hashes::Signs;
 use crate::repair::directory;
-use crate::start::SystemFile;
+use crate::start::{SystemFile, SystemFiles};
 use crate::suballocs::{Bit, Suballocs};
 use crate::visits::Visits;
 use crate::{Context, Finding, Pass, Place, Stop, parallel};
@@ -71,6 +71,8 @@ struct Known<'a> {
     inodes: &'a InodeTable,
     /// Whether there are inodes that are not known.
     lost_groups: bool,
+    /// Where the system files are.
+    system: &'a SystemFiles,
     /// The orphan directories and their slots.
     orphan_dirs: &'a BTreeMap<Blkno, u16>,
     /// The clusters of directories and indexes that were read.
@@ -126,16 +128,21 @@ impl Read {
 /// [`Stop`] if that was asked for.
 pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<Directories, Stop> {
     let suballocs = std::mem::take(&mut state.suballocs);
+    let system = std::mem::take(&mut state.system);
     let inodes = std::mem::take(&mut state.inodes);
-    let all: Vec<Blkno> = inodes
+    let mut all: Vec<Blkno> = inodes
         .in_use(&suballocs)
         .filter(|(_, facts)| facts.kind == Some(FileKind::Directory))
         .map(|(blkno, _)| blkno)
         .collect();
-    let slots = 0..state.system.slots();
-    let orphan_dirs = slots
-        .filter_map(|slot| Some((state.system.find(SystemFile::OrphanDir(slot))?, slot)))
-        .collect();
+    // What is in it is in no other one.
+    let top = context.volume.superblock().s_system_dir_blkno;
+    if let Some(before) = all.iter().position(|dir| *dir == top).and_then(|at| all.get_mut(..=at)) {
+        before.rotate_right(1);
+    }
+    let slots = 0..system.slots();
+    let orphan_dirs =
+        slots.filter_map(|slot| Some((system.find(SystemFile::OrphanDir(slot))?, slot))).collect();
     state.begin(Pass::Directories, all.len() as u64);
     state.references = References::new(&suballocs);
 
@@ -145,6 +152,7 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<Dire
         visits: &visits,
         suballocs: &suballocs,
         inodes: &inodes,
+        system: &system,
         lost_groups: state.lost_groups,
         orphan_dirs: &orphan_dirs,
     };
@@ -165,7 +173,7 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<Dire
         !context.interrupt.requested()
     });
     let directories = merge.directories;
-    (state.suballocs, state.inodes) = (suballocs, inodes);
+    (state.suballocs, state.inodes, state.system) = (suballocs, inodes, system);
     context.check_interrupt()?;
     Ok(directories)
 }

@@ -274,6 +274,35 @@ pub(super) const RECIPES: &[Recipe] = &[
         c: Same,
     },
     Recipe {
+        code: "DIRENT_SYSTEM_FILE",
+        name: "a name of a user leads to a journal",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let journal = image.system("journal:0000").blkno;
+            edit_link(image, |entry, _| entry.inode = journal);
+        },
+        found: &["DIRENT_SYSTEM_FILE"],
+        c: Differs {
+            codes: &["INODE_COUNT"],
+            status: 0,
+            why: "It lets the name lead to what only the kernel may write to.",
+        },
+    },
+    Recipe {
+        code: "DIRENT_SYSTEM_FILE",
+        name: "a name of a user leads to an orphan directory",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let dir = image.system("orphan_dir:0000").blkno;
+            edit_link(image, |entry, _| {
+                entry.inode = dir;
+                entry.file_type = FileType::Directory.code();
+            });
+        },
+        found: &["DIRENT_SYSTEM_FILE"],
+        c: Follows(&["DIR_DOTDOT", "DIR_PARENT_DUP", "INODE_COUNT"]),
+    },
+    Recipe {
         code: "DIR_PARENT_DUP",
         name: "two entries lead to the same directory",
         on: ONE_OF_ALL_1K,
