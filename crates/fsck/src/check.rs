@@ -209,6 +209,12 @@ pub struct Outcome {
 /// [`Stop`] if it did not come to its end.
 pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outcome, Stop> {
     let mut state = State::new(context, observer);
+    // No place is known without it.
+    if let Some(finding) = start::cluster_size::check(context) {
+        state.begin(Pass::Start, 0);
+        state.found(finding);
+        return Ok(Outcome { findings: state.findings, ..Outcome::default() });
+    }
     // What is missing may come back; what refers to it must not be taken for damage before.
     let sized = match start::short_device(context) {
         None => None,
@@ -226,6 +232,10 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
     let context = &Context { volume: sized.as_ref().unwrap_or(context.volume), ..*context };
     start::check(context, &mut state);
     context.check_interrupt()?;
+    if !state.system.are_any() {
+        // Without the allocators nothing that is there is known, nor what is missing.
+        return Ok(Outcome { findings: state.findings, ..Outcome::default() });
+    }
     let resized = chains::begin(context, &mut state);
     let context = &Context { volume: resized.as_ref().unwrap_or(context.volume), ..*context };
     chains::check(context, &mut state)?;

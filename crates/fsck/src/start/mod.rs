@@ -5,6 +5,7 @@
 //! superblocks.
 
 mod backups;
+pub(crate) mod cluster_size;
 mod heartbeat;
 mod recover;
 mod slot_map;

@@ -259,6 +259,11 @@ impl SystemFiles {
         (Self { files, files_by_block, dir, slots, lost, misled }, unreadable)
     }
 
+    /// Whether any is known.
+    pub fn are_any(&self) -> bool {
+        !self.files.is_empty()
+    }
+
     /// The block of a file's inode, whatever it is.
     pub fn find(&self, file: SystemFile) -> Option<Blkno> {
         self.files.get(&file).copied()

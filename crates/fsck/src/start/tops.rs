@@ -26,19 +26,15 @@ pub fn check(context: &Context<'_>) -> Vec<Finding> {
     });
     let place = Place::block(volume.found_superblock().blkno);
     let finding = |text: String| Finding::new(codes::SUPERBLOCK_FIELD, place.clone(), text);
-    let generation = volume.generation();
+    let mut generation = volume.generation();
     let mut findings = Vec::new();
-    if let [Some(one), Some(other)] = &stated {
-        let common = one.dinode.i_fs_generation;
-        if common != generation && other.dinode.i_fs_generation == common {
-            let text = format!(
-                "superblock: i_fs_generation is {generation:#010x}, that of the root and the \
-                 system directory is {common:#010x}"
-            );
-            let change = system::superblock(move |dinode, _| dinode.i_fs_generation = common);
-            findings.push(finding(text).repaired_by(change));
-        }
-        return findings;
+    if let Some((common, who)) = other_generation(volume, &stated) {
+        let text = format!(
+            "superblock: i_fs_generation is {generation:#010x}, that of {who} is {common:#010x}"
+        );
+        let change = system::superblock(move |dinode, _| dinode.i_fs_generation = common);
+        findings.push(finding(text).repaired_by(change));
+        generation = common;
     }
     let is_lost = |index: usize| stated.get(index).is_some_and(Option::is_none);
     let search = |is_system: bool| {
@@ -69,6 +65,25 @@ pub fn check(context: &Context<'_>) -> Vec<Finding> {
         findings.push(finding(text).repaired_by(change));
     }
     findings
+}
+
+/// The generation that all have but the superblock, and who they are: of the two directories both,
+/// or one that is where it is to be and the first group of the global bitmap.
+fn other_generation(volume: &Volume, tops: &[Option<Inode>; 2]) -> Option<(u32, &'static str)> {
+    let [root, system] = tops.each_ref().map(|top| Some(top.as_ref()?.dinode.i_fs_generation));
+    let group = volume.read_block(volume.geometry().first_group).ok();
+    let group = group.and_then(|block| GroupDesc::decode(&block).ok());
+    let group = group.filter(|group| group.bg_signature == GroupDesc::SIGNATURE);
+    let group = group.map(|group| group.bg_generation);
+    let (common, who) = match (root, system) {
+        (Some(root), Some(system)) if root == system => (root, "the root and the system directory"),
+        (Some(root), None) if Some(root) == group => (root, "the root directory and the bitmap"),
+        (None, Some(system)) if Some(system) == group => {
+            (system, "the system directory and the bitmap")
+        }
+        _ => return None,
+    };
+    (common != volume.generation()).then_some((common, who))
 }
 
 /// Whether what the superblock says is so: of the root and the system directory, the generation,

@@ -87,13 +87,41 @@ pub(super) const RECIPES: &[Recipe] = &[
         damage: |image| {
             image.edit_superblocks(|_, superblock| superblock.s_system_dir_blkno.0 += 200);
         },
-        found: &[
-            "ORPHAN_DIR_MISSING",
-            "ROOT_DIR_MISSING",
-            "SUPERBLOCK_FIELD",
-            "SYSTEM_DIR_INVALID",
-        ],
+        found: &["SUPERBLOCK_FIELD", "SYSTEM_DIR_INVALID"],
         c: STOPS,
+    },
+    Recipe {
+        code: "SUPERBLOCK_FIELD",
+        name: "the superblock names another system directory, and is of another generation",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_superblocks(|dinode, superblock| {
+                dinode.i_fs_generation ^= 8;
+                superblock.s_system_dir_blkno.0 <<= 8;
+            });
+        },
+        found: &["SUPERBLOCK_FIELD", "SYSTEM_DIR_INVALID"],
+        c: NotCompared("It takes the superblock to be right."),
+    },
+    Recipe {
+        code: "SUPERBLOCK_FIELD",
+        name: "the superblock states larger clusters",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_superblocks(|_, superblock| superblock.s_clustersize_bits += 1);
+        },
+        found: &["SUPERBLOCK_FIELD"],
+        c: NotCompared("It takes the superblock to be right."),
+    },
+    Recipe {
+        code: "SUPERBLOCK_FIELD",
+        name: "the superblock states smaller clusters",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_superblocks(|_, superblock| superblock.s_clustersize_bits -= 1);
+        },
+        found: &["SUPERBLOCK_FIELD"],
+        c: NotCompared("It takes the superblock to be right."),
     },
     Recipe {
         code: "SUPERBLOCK_FIELD",
@@ -230,7 +258,7 @@ pub(super) const RECIPES: &[Recipe] = &[
         name: "the inode of the system directory is zeroed",
         on: ONE_OF_ALL_1K,
         damage: |image| zero(image, image.volume().superblock().s_system_dir_blkno),
-        found: &["ORPHAN_DIR_MISSING", "ROOT_DIR_MISSING", "SYSTEM_DIR_INVALID"],
+        found: &["SYSTEM_DIR_INVALID"],
         c: STOPS,
     },
     Recipe {

@@ -1,0 +1,56 @@
+//! The size of a cluster (S-3).
+//!
+//! All places on the volume follow from it, and nothing that is read by a wrong one is so. That is
+//! why it is compared before anything else with what the allocators were made with.
+
+use ocfs2_format::Structure;
+use ocfs2_format::chain::ChainListHeader;
+use ocfs2_format::dinode::{Dinode, InodeFlags};
+use ocfs2_format::{Blkno, ClusterSize};
+
+use super::{SystemFile, SystemFiles};
+use crate::codes::start as codes;
+use crate::repair::system;
+use crate::{Context, Finding, Place};
+
+/// What is wrong with it, if the global bitmap and an allocator of inodes or extent blocks have the
+/// same other one, and none has that of the superblock.
+pub(crate) fn check(context: &Context<'_>) -> Option<Finding> {
+    let geometry = context.geometry();
+    let stated = geometry.cluster_size;
+    let (files, _) = SystemFiles::read(context);
+    let (bitmap, _) = allocator(context, files.find(SystemFile::GlobalBitmap)?)?;
+    let per_cluster = bitmap.i_size.checked_div(bitmap.i_clusters.into())?;
+    let other = ClusterSize::from_bytes(per_cluster).filter(|other| *other != stated)?;
+    let is_exact = per_cluster.checked_mul(bitmap.i_clusters.into()) == Some(bitmap.i_size);
+    let fits = bitmap.i_size <= context.volume.device().size_bytes();
+    let others = [SystemFile::GlobalInodeAlloc, SystemFile::InodeAlloc(0)];
+    let others = others.into_iter().chain([SystemFile::ExtentAlloc(0)]);
+    let made: Vec<_> = others
+        .filter_map(|file| allocator(context, files.find(file)?))
+        .map(|(_, list)| u32::from(list.cl_bpc))
+        .collect();
+    let blocks = |size: ClusterSize| size.bytes() >> geometry.block_size.bits();
+    let agrees = made.contains(&blocks(other)) && !made.contains(&blocks(stated));
+    if !is_exact || !fits || !agrees {
+        return None;
+    }
+    let text = format!(
+        "superblock: s_clustersize_bits is {}, clusters of the allocators have {per_cluster} bytes",
+        stated.bits()
+    );
+    let place = Place::block(context.volume.found_superblock().blkno);
+    let bits = other.bits();
+    let repair = system::superblock(move |_, it| it.s_clustersize_bits = bits);
+    Some(Finding::new(codes::SUPERBLOCK_FIELD, place, text).repaired_by(repair))
+}
+
+/// The inode of an allocator, and how it was made.
+fn allocator(context: &Context<'_>, blkno: Blkno) -> Option<(Dinode, ChainListHeader)> {
+    let block = context.read(Dinode::NAME, blkno, Dinode::CHECK_OFFSET).ok()?.bytes;
+    let dinode = Dinode::decode(&block).ok()?;
+    let is_one = dinode.i_signature == Dinode::SIGNATURE
+        && dinode.flags().contains(InodeFlags::CHAIN | InodeFlags::VALID);
+    let list = ChainListHeader::decode(block.get(Dinode::ID2_OFFSET..)?).ok()?;
+    is_one.then_some((dinode, list))
+}
