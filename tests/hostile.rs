@@ -31,6 +31,12 @@ const IN_BLOCKS: Base = Base::Made(
     "64M",
 );
 
+/// The same with more blocks than a directory may have without entries.
+const IN_BLOCKS_LARGE: Base = Base::Made(
+    &["-N", "1", "-b", "4096", "-C", "4096", "--fs-features=noinline-data,noindexed-dirs"],
+    "256M",
+);
+
 type Counting = Arc<CountingDevice<Arc<dyn Device>>>;
 
 /// The volume of an image, and what is read of it.
@@ -75,7 +81,8 @@ fn fsck(options: &str, image: &Path) -> i32 {
     told(&[options], image).0
 }
 
-/// The same; gives what it tells, too.
+/// The same; gives what it tells, too. The peak is the kernel's count of the pages that the program
+/// had: what is counted of a child that was waited for begins with the pages of this process.
 fn told(options: &[&str], image: &Path) -> (i32, serde_json::Value) {
     let run = Run::new("timeout").arg("120").arg(program("fsck.ocfs2"));
     let run = run.args(["--threads", "2", "--json"]).args(options).arg(image);
@@ -195,6 +202,44 @@ fn what_was_found_is_counted_by_the_memory_limit() {
     let again = (0..5).find(|_| fsck("-fy", image.path()) <= 1);
     assert!(again.is_some());
     assert_eq!(fsck("-fn", image.path()), 0);
+}
+
+#[test]
+fn a_bitmap_of_which_every_second_bit_is_wrong_is_one_finding() {
+    let image = IN_BLOCKS.image();
+    for group in image.groups("global_bitmap") {
+        image.edit_group(group.blkno, |desc, bits| {
+            bits[..usize::from(desc.bg_bits) / 8].fill(0x55);
+        });
+    }
+    let (volume, _) = counted(image.path());
+    let (outcome, codes) = checked(&volume, &Interrupt::default());
+    outcome.unwrap();
+    assert_eq!(codes.count("CLUSTER_ALLOC_BIT"), 1);
+    assert_eq!(fsck("-fy", image.path()), 1);
+    assert_eq!(fsck("-fn", image.path()), 0);
+}
+
+#[test]
+fn a_directory_ends_where_its_blocks_are_none_of_it() {
+    let image = IN_BLOCKS_LARGE.image();
+    image.alias(image.inode("/lost+found").blkno);
+    let (volume, device) = counted(image.path());
+    let (outcome, codes) = checked(&volume, &Interrupt::default());
+    outcome.unwrap();
+    assert!(codes.count("DIRENT_LENGTH") > 0, "{:?}", codes.found);
+    let bytes = device.counts().read_bytes;
+    assert!(bytes < 100 * MIB, "a check took {bytes} bytes");
+    assert_eq!(fsck("-fy", image.path()), 1);
+    assert_eq!(fsck("-fn", image.path()), 0);
+}
+
+#[test]
+fn a_quota_file_that_has_its_clusters_many_times_is_not_made_as_long() {
+    let image = Base::Fixture("clean-4k-o2cb").image();
+    image.alias(image.system("aquota.user").blkno);
+    image.alias(image.system("aquota.group:0000").blkno);
+    fsck("-fy", image.path());
 }
 
 /// Sends Ctrl-C to fsck.ocfs2 after so long; gives its status, and how long it took to end.

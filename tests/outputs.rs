@@ -9,8 +9,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use ocfs2_cli::encode::is_unsafe;
-use ocfs2_testing::{Scratch, fixture_copy, program};
+use ocfs2_cli::encode::{is_unsafe, unescaped};
+use ocfs2_testing::damage::Image;
+use ocfs2_testing::{Run, Scratch, fixture_copy, program};
 
 /// A second line for udev, a shell and a list; escape sequences, delete, C1 (as UTF-8 and alone),
 /// no UTF-8, and a turn of direction.
@@ -153,6 +154,56 @@ fn arguments_do_nothing() {
 }
 
 #[test]
+fn a_path_in_an_error_is_there_in_full_and_once() {
+    let scratch = Scratch::new();
+    let name = OsStr::from_bytes(b"lost-\xff\xc3\xa4\n");
+    for (tool, line) in [
+        ("blkid.ocfs2", ""),
+        ("mounted.ocfs2", "-d"),
+        ("tunefs.ocfs2", "-Q %V"),
+        ("fsck.ocfs2", "-n"),
+        ("mkfs.ocfs2", "-n"),
+        ("mount.ocfs2", "/mnt"),
+    ] {
+        let mut arguments = words(line);
+        arguments.insert(if tool == "mount.ocfs2" { 0 } else { arguments.len() }, name);
+        let text = String::from_utf8(printed(tool, scratch.path(), &arguments)).unwrap();
+        assert_eq!(text.matches("lost-").count(), 1, "{tool}: {text}");
+        // The same byte for both who may have encoded it.
+        assert!(text.to_ascii_lowercase().contains("lost-\\xffä\\n"), "{tool}: {text}");
+    }
+}
+
+#[test]
+fn a_name_in_a_finding_is_as_the_locale_has_it_and_can_be_had_back() {
+    let scratch = Scratch::new();
+    let name = "ä \\\u{1b}\n\u{85}";
+    let folder = scratch.join("folder");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join(name), "").unwrap();
+    let path = scratch.join("named.img");
+    let mkfs = Run::new(program("mkfs.ocfs2")).args(["-q", "-M", "local", "-N", "1", "-d"]);
+    mkfs.arg(&folder).arg(&path).arg("64M").success();
+    let image = Image::open(path, scratch);
+    image.edit_entry(image.inode("/").blkno, name, |entry, _| entry.file_type = 7);
+    let fsck = |locale, options: &[&str]| {
+        let fsck = Run::new(program("fsck.ocfs2")).env("LC_ALL", locale).args(options);
+        fsck.arg(image.path()).output().expect_status(4).stdout
+    };
+    let shown = r#"entry "ä \\\u{1b}\n\u{85}""#;
+    let text = fsck("C.UTF-8", &["-fn"]);
+    assert!(text.contains(shown), "{text}");
+    let text = fsck("C", &["-fn"]);
+    assert!(text.is_ascii() && text.contains(&shown.replace('ä', r"\xc3\xa4")), "{text}");
+    for locale in ["C", "C.UTF-8"] {
+        let json: serde_json::Value =
+            serde_json::from_str(&fsck(locale, &["-fn", "--json"])).unwrap();
+        let found = json["findings"][0]["place"]["name"].as_str().unwrap();
+        assert_eq!(unescaped(found).unwrap(), name.as_bytes(), "{found}");
+    }
+}
+
+#[test]
 fn a_configuration_does_nothing() {
     let scratch = Scratch::new();
     for text in HOSTILE {
@@ -218,6 +269,7 @@ fn there_are_no_other_ways_out() {
         check(name, &[PRINTS, LOSSY].concat());
     }
     LIBRARIES.iter().for_each(|name| check(name, PRINTS));
+    check("volume", &[".display()"]);
     let ours = OsStr::from_bytes(b"encode.rs");
     assert!(sources("cli").iter().any(|(path, _)| path.file_name() == Some(ours)));
 }

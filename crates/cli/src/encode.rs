@@ -8,6 +8,7 @@
 //! | for | function |
 //! |-|-|
 //! | a line for a person, a cell of a table, a message | [`terminal`], [`shown`] |
+//! | a line of a report with names in it | [`line`] |
 //! | a path in a report, to be found again | [`path`] |
 //! | a text that can be turned back into its bytes | [`escaped`] and [`unescaped`] |
 //! | JSON | [`json_text`] for a value, [`json_line`] and [`json_document`] for all of it |
@@ -62,21 +63,33 @@ pub fn shown(text: impl AsRef<OsStr>) -> String {
     terminal(text.as_ref().as_bytes())
 }
 
-/// A path in a report: as [`escaped`]; UTF-8 as it is in a locale of UTF-8, in another one all
-/// that is not ASCII as `\xc3\xa4`.
-pub fn path(bytes: impl AsRef<[u8]>) -> String {
-    if is_utf8_locale() {
-        return escaped(bytes);
+/// A line of a report for a person, which may have names of files in it: as [`terminal`]; in a
+/// locale that is not of UTF-8 all that is not ASCII as `\xc3\xa4`.
+pub fn line(bytes: impl AsRef<[u8]>) -> String {
+    let text = terminal(bytes);
+    if text.is_ascii() || is_utf8_locale() {
+        return text;
     }
-    let mut out = String::new();
-    for byte in bytes.as_ref() {
+    ascii(&text)
+}
+
+/// All that is not ASCII byte by byte.
+fn ascii(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
         match byte {
-            b'\\' => out.push_str("\\\\"),
-            b' '..=b'~' => out.push(char::from(*byte)),
-            _ => push_byte(*byte, &mut out),
+            0x80.. => push_byte(byte, &mut out),
+            _ => out.push(char::from(byte)),
         }
     }
     out
+}
+
+/// A path in a report: as [`escaped`]; UTF-8 as it is in a locale of UTF-8, in another one all
+/// that is not ASCII as `\xc3\xa4`.
+pub fn path(bytes: impl AsRef<[u8]>) -> String {
+    let text = escaped(bytes);
+    if text.is_ascii() || is_utf8_locale() { text } else { ascii(&text) }
 }
 
 /// As [`terminal`], with backslashes doubled: [`unescaped`] gives the bytes back.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ocfs2_cli::encode;
 use ocfs2_format::Blkno;
 use serde::Serialize;
 
@@ -71,10 +72,10 @@ impl Place {
         Self { slot: Some(slot), ..self }
     }
 
-    /// The same, with a name; what can not be printed is escaped.
+    /// The same, with a name; what can not be printed is escaped, so that it can be had back.
     #[must_use]
     pub fn named(self, name: &[u8]) -> Self {
-        Self { name: Some(name.escape_ascii().to_string()), ..self }
+        Self { name: Some(encode::escaped(name)), ..self }
     }
 }
 

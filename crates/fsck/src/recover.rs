@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ocfs2_cli::{Interrupt, Interrupted};
+use ocfs2_cli::{Interrupt, Interrupted, encode};
 use ocfs2_volume::recovery::{RecoverOptions, RecoveryError, SlotRecovery, Writes};
 use ocfs2_volume::replay::LogEnd;
 use ocfs2_volume::{Device, OpenVolumeError, Volume};
@@ -145,7 +145,7 @@ fn add(record: &mut SlotRecord, recovery: &SlotRecovery, done: SlotOutcome) {
         problems.push(format!("{} orphans stay", recovery.left_count));
     }
     for (orphan, error) in recovery.left.iter().take(LEFT_SHOWN) {
-        problems.push(format!("orphan {}: {error}", orphan.entry.name.escape_ascii()));
+        problems.push(format!("orphan {}: {error}", encode::escaped(&orphan.entry.name)));
     }
     match &recovery.error {
         None => record.outcome = done,

@@ -36,7 +36,8 @@ pub(crate) fn open_device(cli: &Cli) -> Result<Opened> {
         let in_use = matches!(err.cause, OpenCause::InUse { .. });
         let cannot_write =
             matches!(err.cause, OpenCause::ReadOnly | OpenCause::Permission { write: true });
-        let err = anyhow::Error::new(err);
+        // The device is named by whoever prints this.
+        let err = anyhow::Error::new(err.cause);
         match (in_use, cannot_write) {
             (true, _) => {
                 anyhow::anyhow!("{err}; it is not written to while it is, -n checks it read-only")

@@ -105,6 +105,15 @@ impl DirBlock {
     }
 }
 
+/// So many blocks in a row in which no entry begins are no part of a directory: one whose names
+/// were removed still has an unused entry in each block.
+pub const MOST_BARREN: u64 = 1 << 14;
+
+/// Whether no entry begins in a block of a directory.
+pub fn is_barren(block: &[u8]) -> bool {
+    !matches!(dir::entries(block).next(), Some(Ok(_)))
+}
+
 /// The blocks of a directory, in order. See [`Volume::dir_blocks`].
 #[derive(Debug)]
 pub struct DirBlocks<'v> {
@@ -121,6 +130,8 @@ pub struct DirBlocks<'v> {
     /// The next block of the directory, and the one behind its end.
     next: u64,
     end: u64,
+    /// Blocks in which no entry begins, in a row up to the one before.
+    barren: u64,
 }
 
 impl DirBlocks<'_> {
@@ -149,6 +160,19 @@ impl DirBlocks<'_> {
         volume.dir_block(self.dir, blkno, self.has_trailers, bytes)
     }
 
+    /// Whether a directory has ended, whatever it says.
+    fn is_after_the_last(&mut self, block: Option<&DirBlock>) -> bool {
+        let is_barren = block.is_none_or(|block| is_barren(&block.bytes));
+        self.barren = if is_barren { self.barren + 1 } else { 0 };
+        self.barren > MOST_BARREN
+    }
+
+    fn barren(&self) -> Error {
+        let expected = format_args!("at most {MOST_BARREN} blocks in a row without entries");
+        let expected = expected.to_string();
+        ocfs2_format::Invalid::new(Dinode::NAME, self.dir, "i_size", self.size, expected).into()
+    }
+
     fn hole(&self) -> Error {
         let expected = format_args!("no hole before block {} of it", self.next).to_string();
         let invalid =
@@ -173,6 +197,10 @@ impl Iterator for DirBlocks<'_> {
                 let block = self.block(blkno, left);
                 self.run = (Blkno(blkno.0 + 1), left - 1);
                 self.next += 1;
+                if self.is_after_the_last(block.as_ref().ok()) {
+                    self.next = self.end;
+                    return Some(Err(self.barren()));
+                }
                 return Some(block);
             }
             let Some(extent) = self.extents.as_mut().and_then(Iterator::next) else {
@@ -252,6 +280,7 @@ impl Volume {
             run: (Blkno(0), 0),
             piece: (Blkno(0), Vec::new()),
             next: 0,
+            barren: 0,
             // The C mkfs leaves lost+found at a size without the trailer.
             end: size.div_ceil(self.block_size().bytes().into()),
         };

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::VolumeOptions;
 use crate::device::{DeviceOptions, list, open};
 use crate::open::find_superblock;
+use crate::shown;
 
 /// What is looked for.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -41,7 +42,7 @@ pub enum FindError {
 }
 
 fn list_of(devices: &[PathBuf]) -> String {
-    devices.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    devices.iter().map(|path| shown::path(path)).collect::<Vec<_>>().join(", ")
 }
 
 impl Identity {

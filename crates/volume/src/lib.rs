@@ -36,6 +36,7 @@ pub mod replay;
 mod runs;
 #[cfg(test)]
 mod sample;
+mod shown;
 mod system;
 pub mod tree;
 mod unused;

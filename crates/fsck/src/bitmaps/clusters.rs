@@ -1,6 +1,7 @@
 //! The global bitmap. It is read group by group and never there as a whole.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use ocfs2_format::Cluster;
 use ocfs2_format::bitmap::{Bitmap, BitmapMut};
@@ -17,6 +18,10 @@ use crate::{Context, Finding, Place, Stop, parallel};
 
 /// Groups a thread reads one after the other.
 const AT_ONCE: usize = 16;
+/// Runs of a group that are said one by one; of more it is said how many there are.
+const MOST_RUNS: usize = 64;
+/// Runs that are kept for the repairs of such groups: 16 MiB. More wait for another round.
+const MOST_KEPT: usize = 1 << 20;
 
 pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), Stop> {
     descriptors(context, state);
@@ -40,16 +45,22 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
     let groups = (0..geometry.groups()).filter(|group| !unknown.contains(group));
     let groups: Vec<_> = groups.filter(|group| !is_empty(*group)).collect();
     let geometry = *context.geometry();
-    let mut report =
-        Report { report_unused: !state.incomplete, geometry, pending: None, findings: Vec::new() };
-    let work = |groups: &[u32]| -> Vec<Wrong> {
-        groups.iter().flat_map(|group| compare(context, *group, &used)).collect()
+    let mut report = Report {
+        report_unused: !state.incomplete,
+        geometry,
+        pending: None,
+        findings: Vec::new(),
+        kept: 0,
+        left_out: 0,
+    };
+    let work = |groups: &[u32]| -> Vec<(u32, Vec<Wrong>)> {
+        groups.iter().map(|group| (*group, compare(context, *group, &used))).collect()
     };
     parallel::ordered(context.options.threads, groups.chunks(AT_ONCE), work, |wrong| {
-        wrong.into_iter().for_each(|wrong| report.add(wrong));
+        wrong.into_iter().for_each(|(group, wrong)| report.group(group, wrong));
         !context.interrupt.requested()
     });
-    report.flush();
+    report.end();
     let findings = report.findings;
     state.found_all(findings);
     context.check_interrupt()
@@ -141,13 +152,39 @@ struct Report {
     geometry: Geometry,
     pending: Option<Wrong>,
     findings: Vec<Finding>,
+    /// Runs that are kept, and groups that are not.
+    kept: usize,
+    left_out: u32,
 }
 
 impl Report {
-    fn add(&mut self, wrong: Wrong) {
-        if wrong.is_set && !self.report_unused {
-            return;
+    /// What is wrong with a group.
+    fn group(&mut self, group: u32, mut wrong: Vec<Wrong>) {
+        wrong.retain(|wrong| self.report_unused || !wrong.is_set);
+        if wrong.len() <= MOST_RUNS {
+            return wrong.into_iter().for_each(|wrong| self.add(wrong));
         }
+        self.flush();
+        self.kept += wrong.len();
+        // The first that is too much still stands for all others.
+        if self.kept > MOST_KEPT {
+            self.left_out += 1;
+            if self.left_out > 1 {
+                return;
+            }
+        }
+        self.findings.push(as_a_whole(&self.geometry, group, &wrong));
+    }
+
+    /// After the last group.
+    fn end(&mut self) {
+        self.flush();
+        if let Some(last) = self.findings.last_mut().filter(|_| self.left_out > 1) {
+            last.text += &format!(", and {} more groups like it", self.left_out - 1);
+        }
+    }
+
+    fn add(&mut self, wrong: Wrong) {
         match &mut self.pending {
             Some(last) if last.end == wrong.start && last.is_set == wrong.is_set => {
                 last.end = wrong.end;
@@ -175,6 +212,27 @@ impl Report {
         let finding = Finding::new(codes::CLUSTER_ALLOC_BIT, place, format!("{what} {how}"));
         self.findings.push(finding.repaired_by(repair));
     }
+}
+
+/// The finding about a group of which much is wrong.
+fn as_a_whole(geometry: &Geometry, group: u32, wrong: &[Wrong]) -> Finding {
+    let count = |is_set| {
+        let runs = wrong.iter().filter(|wrong| wrong.is_set == is_set);
+        runs.map(|wrong| wrong.end - wrong.start).sum::<u32>()
+    };
+    let (blkno, first) = (geometry.group_blkno(group), geometry.group_start(group).0);
+    let text = format!(
+        "group {blkno} of the global bitmap: {} clusters are set and used by nobody, {} are in use \
+         and clear, in {} places",
+        count(true),
+        count(false),
+        wrong.len()
+    );
+    let bits = |wrong: &Wrong| (wrong.start - first..wrong.end - first, !wrong.is_set);
+    let runs: Arc<[_]> = wrong.iter().map(bits).collect();
+    let place = Place::clusters(first, geometry.group_clusters(group));
+    Finding::new(codes::CLUSTER_ALLOC_BIT, place, text)
+        .repaired_by(Repair::new(move |editor| editor.change_runs(blkno, &runs)))
 }
 
 /// Sets or clears the bits of clusters, group by group.

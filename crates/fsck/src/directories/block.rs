@@ -3,6 +3,7 @@
 use ocfs2_format::dir::{self, DirTrailer};
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::Inode;
+use ocfs2_volume::dir::{MOST_BARREN, is_barren};
 
 use super::entry::{self, Reader};
 use super::{Known, Read};
@@ -10,8 +11,44 @@ use crate::codes::{directories as codes, general};
 use crate::repair::directory;
 use crate::{Finding, Place};
 
-/// Reads `count` blocks from `start` on.
+/// Blocks after which it is looked whether the directory has ended.
+const PIECE: u64 = 1 << 10;
+
+/// Reads `count` blocks from `start` on; whether to go on after them. A directory ends, whatever it
+/// says, where so many blocks in a row are none of it.
 pub(super) fn read(
+    known: &Known<'_>,
+    inode: &Inode,
+    start: Blkno,
+    count: u64,
+    reader: &mut Reader<'_>,
+    read: &mut Read,
+) -> bool {
+    let mut at = 0;
+    while at < count && !known.context.interrupt.requested() {
+        let piece = PIECE.min(count - at);
+        let start = Blkno(start.0.saturating_add(at));
+        read_piece(known, inode, start, piece, reader, read);
+        if reader.barren > MOST_BARREN {
+            let text = format!(
+                "directory {}: in {} blocks up to block {} no entry begins, and what is behind \
+                 them is none of it",
+                inode.blkno,
+                reader.barren,
+                start.0.saturating_add(piece - 1)
+            );
+            let place = Place::block(start).of(inode.blkno);
+            let finding = Finding::new(codes::DIRENT_LENGTH, place, text);
+            read.findings.push(finding.repaired_by(directory::rewrite(inode.blkno)));
+            reader.incomplete();
+            return false;
+        }
+        at += piece;
+    }
+    true
+}
+
+fn read_piece(
     known: &Known<'_>,
     inode: &Inode,
     start: Blkno,
@@ -27,6 +64,7 @@ pub(super) fn read(
                 let place = finding.place.clone().of(inode.blkno);
                 read.found(Finding { place, ..finding });
             }
+            reader.barren += 1;
             reader.lost_block(blkno);
         }
     });
@@ -41,6 +79,7 @@ fn check(
     read: &mut Read,
 ) {
     let mut len = block.len();
+    reader.barren = if is_barren(block) { reader.barren + 1 } else { 0 };
     if reader.is_too_long && !is_one(known, inode, block) {
         return;
     }

@@ -87,6 +87,8 @@ fn read_blocks(known: &Known<'_>, inode: &Inode, reader: &mut Reader<'_>, read: 
             reader.incomplete();
             continue;
         }
-        block::read(known, inode, start, blocks, reader, read);
+        if !block::read(known, inode, start, blocks, reader, read) {
+            break;
+        }
     }
 }

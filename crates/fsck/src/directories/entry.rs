@@ -1,5 +1,6 @@
 //! Entries, one after the other.
 
+use ocfs2_cli::encode;
 use ocfs2_format::dinode::{FileKind, InodeFlags};
 use ocfs2_format::dir::{self, BadEntry, DirEntry, DirEntryHeader, DirTrailer, entry_size};
 use ocfs2_format::{Blkno, Structure};
@@ -26,6 +27,8 @@ pub(super) struct Reader<'a> {
     names: Names,
     /// Its size is larger than its clusters: what is no directory block is behind its end.
     pub is_too_long: bool,
+    /// Blocks in which no entry begins, in a row up to the last one that was read.
+    pub barren: u64,
     /// What the index has to have, if there is one.
     index: Option<Expected>,
     /// Entries and unused entries so far: the first two are `.` and `..`.
@@ -48,6 +51,7 @@ impl<'a> Reader<'a> {
             orphans_of,
             names: Names::default(),
             is_too_long: false,
+            barren: 0,
             index: is_indexed.then(|| Expected::new(volume.superblock().s_dx_seed)),
             count: 0,
             free: directory::Unwanted::default(),
@@ -98,7 +102,7 @@ impl<'a> Reader<'a> {
         text: impl std::fmt::Display,
         read: &mut Read,
     ) {
-        let name = at.entry.name.escape_ascii();
+        let name = encode::escaped(at.entry.name);
         let place = Place::block(at.blkno).of(self.dir).named(at.entry.name);
         let text = format!("directory {}: entry \"{name}\" {text}", self.dir);
         let finding = Finding::new(code, place, text);

@@ -46,6 +46,9 @@ impl PartialEq for Unsettled {
     }
 }
 
+/// Findings about the counts of one tree; what is more is summed up.
+const MOST_FINDINGS: u64 = 256;
+
 /// A tree with those that use it and what they share.
 struct Job<'a> {
     root: Blkno,
@@ -85,12 +88,14 @@ pub fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<Vec<Unsettl
         let Judged { root, repair, collected, mismatches, in_use } = judged;
         state.merge(collected);
         let certain = |mismatch: &Mismatch| !incomplete || mismatch.counted > mismatch.stored;
+        let mut told = Told::default();
         for mismatch in mismatches.into_iter().filter(certain) {
             match settle(state, root, mismatch, &repair) {
-                Ok(finding) => state.found(finding),
+                Ok(finding) => told.extend(state, finding),
                 Err(open) => unsettled.push(open),
             }
         }
+        told.end(state);
         overlaps.extend(in_use);
         !context.interrupt.requested()
     });
@@ -100,6 +105,34 @@ pub fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<Vec<Unsettl
     }
     state.tree_users = users;
     context.check_interrupt().map(|()| unsettled)
+}
+
+/// What is wrong with the counts of a tree, which one repair mends: the first ones, and the last of
+/// those that were left out.
+#[derive(Default)]
+struct Told {
+    count: u64,
+    left_out: Option<Finding>,
+}
+
+impl Told {
+    fn extend(&mut self, state: &mut State<'_>, finding: Finding) {
+        self.count += 1;
+        if self.count > MOST_FINDINGS {
+            self.left_out = Some(finding);
+        } else {
+            state.found(finding);
+        }
+    }
+
+    fn end(self, state: &mut State<'_>) {
+        let Some(mut last) = self.left_out else { return };
+        let more = self.count - MOST_FINDINGS - 1;
+        if more > 0 {
+            last.text += &format!(", and {more} more like it");
+        }
+        state.found(last);
+    }
 }
 
 fn jobs<'a>(

@@ -21,10 +21,20 @@ impl Editor<'_> {
         bits: &Range<u32>,
         set: bool,
     ) -> Result<(), EditError> {
+        self.change_runs(group, &[(bits.clone(), set)])
+    }
+
+    /// The same with many runs of bits, each of which is set or cleared.
+    ///
+    /// # Errors
+    /// As [`Editor::change_bits`].
+    pub fn change_runs(
+        &mut self,
+        group: Blkno,
+        runs: &[(Range<u32>, bool)],
+    ) -> Result<(), EditError> {
         let mut changed = None;
-        self.block(group, Some(GroupDesc::CHECK_OFFSET), |block| {
-            changed = change(block, bits, set);
-        })?;
+        self.block(group, Some(GroupDesc::CHECK_OFFSET), |block| changed = change(block, runs))?;
         let Some((desc, freed)) = changed.filter(|(_, freed)| *freed != 0) else { return Ok(()) };
         if !self.volume().geometry().is_valid_block(desc.bg_parent_dinode) {
             return Ok(());
@@ -43,17 +53,19 @@ impl Editor<'_> {
 }
 
 /// The descriptor, and by how many more bits are clear.
-fn change(block: &mut [u8], bits: &Range<u32>, set: bool) -> Option<(GroupDesc, i64)> {
+fn change(block: &mut [u8], runs: &[(Range<u32>, bool)]) -> Option<(GroupDesc, i64)> {
     let mut desc = GroupDesc::decode(block).ok()?;
     if desc.bg_signature != GroupDesc::SIGNATURE {
         return None;
     }
     let mut bitmap = desc.bitmap_mut(block).ok()?;
     let before = bitmap.as_ref().count_ones() as i64;
-    let (start, count) = (bits.start as usize, bits.end.saturating_sub(bits.start) as usize);
-    match set {
-        true => bitmap.set_range(start, count),
-        false => bitmap.clear_range(start, count),
+    for (bits, set) in runs {
+        let (start, count) = (bits.start as usize, bits.end.saturating_sub(bits.start) as usize);
+        match set {
+            true => bitmap.set_range(start, count),
+            false => bitmap.clear_range(start, count),
+        }
     }
     let freed = before - bitmap.as_ref().count_ones() as i64;
     desc.bg_free_bits_count =

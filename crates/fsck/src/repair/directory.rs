@@ -14,6 +14,7 @@ use ocfs2_format::dir::{
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::inline::InlineData;
 use ocfs2_format::{Blkno, Structure, check};
+use ocfs2_volume::dir::{MOST_BARREN, is_barren};
 use ocfs2_volume::{Inode, Volume};
 
 use super::{EditError, Editor, Repair, dx, tree};
@@ -44,6 +45,8 @@ pub struct Directory {
     /// The blocks with their entries, without `.` and `..`; of one in the inode a single one.
     blocks: Vec<(Blkno, Vec<Entry>)>,
     is_inline: bool,
+    /// Whether it has more clusters, in which nothing of it is.
+    is_cut: bool,
     /// Which hash its index shows of names that have two.
     signs: Signs,
 }
@@ -223,13 +226,14 @@ impl Directory {
             names: Names::default(),
         };
         let mut blocks = Vec::new();
+        let (mut barren, mut is_cut) = (0, false);
         if is_inline {
             let data = InlineData::data(inode.id2()).unwrap_or_default();
             let size = usize::try_from(inode.size()).unwrap_or(usize::MAX);
             blocks.push((dir, reader.entries(data.get(..size).unwrap_or(data))));
         } else {
             let trailers = volume.has_dir_trailers(&inode) || needs_index(volume, &inode);
-            for (number, blkno) in block_numbers(volume, &inode)?.into_iter().enumerate() {
+            for (number, blkno) in block_numbers(volume, &inode)?.enumerate() {
                 editor.check_interrupt()?;
                 let mut block = volume.read_block(blkno)?;
                 let size = block.len();
@@ -244,12 +248,20 @@ impl Directory {
                     reader.count = reader.count.max(2);
                 }
                 blocks.push((blkno, reader.entries(block.get(..area).unwrap_or_default())));
+                barren = if is_barren(&block) { barren + 1 } else { 0 };
+                if barren > MOST_BARREN {
+                    // At least one stays, whatever is in it.
+                    let left = blocks.iter().rposition(|(_, entries)| !entries.is_empty());
+                    blocks.truncate(left.unwrap_or(0) + 1);
+                    is_cut = true;
+                    break;
+                }
             }
         }
         let parent = reader.parent.unwrap_or(dir);
         let names = blocks.iter().flat_map(|(_, entries)| entries).map(|entry| &entry.name[..]);
         let signs = dx::signs(volume, &inode, names);
-        Ok(Some(Self { inode, parent, blocks, is_inline, signs }))
+        Ok(Some(Self { inode, parent, blocks, is_inline, is_cut, signs }))
     }
 
     /// An empty one, in a dinode that was just made; one in blocks has one cluster.
@@ -406,6 +418,10 @@ impl Directory {
         }
         let bytes = (written.len() as u64) << volume.block_size().bits();
         editor.dinode(dir, |dinode, _| dinode.i_size = bytes)?;
+        if self.is_cut {
+            let clusters = written.len().div_ceil(volume.geometry().blocks_per_cluster() as usize);
+            tree::cut(editor, dir, Holds::Dense, clusters as u64)?;
+        }
         if indexed {
             let sign = editor.terms.hashing.of(self.signs);
             dx::build(editor, dir, index, free, sign)?;
@@ -510,7 +526,7 @@ fn is_orphan_directory(volume: &Volume, dir: Blkno) -> bool {
 }
 
 /// The blocks within the size of a directory, in order.
-fn block_numbers(volume: &Volume, inode: &Inode) -> Result<Vec<Blkno>, EditError> {
+fn block_numbers(volume: &Volume, inode: &Inode) -> Result<impl Iterator<Item = Blkno>, EditError> {
     let gathered = tree::gather(volume, inode.blkno, inode.id2(), Holds::Dense, false)?;
     let bits = volume.geometry().bpc_bits();
     let wanted = usize::try_from(volume.geometry().blocks_for(inode.size())).unwrap_or(usize::MAX);
@@ -521,7 +537,7 @@ fn block_numbers(volume: &Volume, inode: &Inode) -> Result<Vec<Blkno>, EditError
     let blocks = runs
         .into_iter()
         .flat_map(|(start, count)| (start.0..start.0.saturating_add(count)).map(Blkno));
-    Ok(blocks.take(wanted).collect())
+    Ok(blocks.take(wanted))
 }
 
 /// Writes entries in a row, the last one up to the end; how many of them fit.

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use ocfs2_format::extent::ExtentRec;
+use ocfs2_format::geometry::Geometry;
 use ocfs2_format::quota::{
     GlobalInfo, LeafHeader, LocalChunk, LocalInfo, QuotaEntry, QuotaHeader, QuotaKind,
     check_offset, local_blocks_per_chunk, local_chunk_block, local_entries_per_block, tree_depth,
@@ -11,6 +13,7 @@ use ocfs2_format::quota::{
 use ocfs2_format::{Blkno, BlockSize, Structure};
 
 use super::{EditError, Editor, tree};
+use crate::clusters::ClusterSet;
 use crate::extents::Holds;
 
 /// What the quota files of a kind are to hold.
@@ -28,6 +31,8 @@ pub struct QuotaFiles {
     pub entries: BTreeMap<u32, QuotaEntry>,
 }
 
+/// Blocks that are kept beside those that are needed: each is written, as a free one.
+const MOST_SPARE: usize = 1 << 10;
 /// The first block of the tree.
 const ROOT: u32 = 1;
 
@@ -79,28 +84,46 @@ impl QuotaFiles {
     }
 }
 
-/// The blocks of a quota file, of which there have to be at least so many.
+/// The extents of a file up to the first that has a cluster of one before it.
+fn own_extents<'a>(extents: &'a [ExtentRec], geometry: &Geometry) -> &'a [ExtentRec] {
+    let mut seen = ClusterSet::default();
+    let is_own = |rec: &ExtentRec| {
+        let start = geometry.cluster_of(rec.e_blkno).unwrap_or_default().0;
+        let mut is_new = true;
+        seen.insert(start..start.saturating_add(rec.e_leaf_clusters().into()), |_| is_new = false);
+        is_new
+    };
+    let count = extents.iter().map(is_own).take_while(|it| *it).count();
+    extents.get(..count).unwrap_or_default()
+}
+
+/// The blocks of a quota file, of which there have to be at least so many. Of a file that says it
+/// has many more only some are kept.
 fn blocks(editor: &mut Editor<'_>, blkno: Blkno, needed: usize) -> Result<Vec<Blkno>, EditError> {
     let geometry = *editor.volume().geometry();
     loop {
         let inode = editor.inode(blkno)?;
         let gathered = tree::gather(editor.volume(), blkno, inode.id2(), Holds::Dense, false)?;
-        let all: Vec<_> = gathered
-            .extents
-            .iter()
-            .flat_map(|rec| {
-                let count = u64::from(rec.e_leaf_clusters()) << geometry.bpc_bits();
-                (rec.e_blkno.0..rec.e_blkno.0 + count).map(Blkno)
-            })
-            .collect();
-        if all.len() >= needed {
-            let stated = (inode.size() >> geometry.block_size.bits()) as usize;
-            let used = stated.clamp(needed, all.len());
+        let own = own_extents(&gathered.extents, &geometry);
+        let stored = own.iter().map(|rec| usize::from(rec.e_leaf_clusters())).sum::<usize>();
+        let stored = stored << geometry.bpc_bits();
+        if stored >= needed {
+            let stated = usize::try_from(inode.size() >> geometry.block_size.bits());
+            let most = stored.min(needed + MOST_SPARE);
+            let used = stated.unwrap_or(usize::MAX).clamp(needed, most);
             let bytes = (used as u64) << geometry.block_size.bits();
             editor.dinode(blkno, |dinode, _| dinode.i_size = bytes)?;
-            return Ok(all.into_iter().take(used).collect());
+            let blocks = own.iter().flat_map(|rec| {
+                let count = u64::from(rec.e_leaf_clusters()) << geometry.bpc_bits();
+                (rec.e_blkno.0..rec.e_blkno.0.saturating_add(count)).map(Blkno)
+            });
+            return Ok(blocks.take(used).collect());
         }
-        let missing = (needed - all.len()).div_ceil(geometry.blocks_per_cluster() as usize);
+        if own.len() < gathered.extents.len() {
+            let why = "it has a cluster twice, and too little room before that".to_owned();
+            return Err(EditError::Impossible(why));
+        }
+        let missing = (needed - stored).div_ceil(geometry.blocks_per_cluster() as usize);
         for run in editor.take_clusters(missing as u32)? {
             // No extent is longer.
             for start in run.clone().step_by(u16::MAX.into()) {

@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use ocfs2_cli::{Output, shown, terminal};
+use ocfs2_cli::encode::line;
+use ocfs2_cli::{Output, shown};
 
 use super::{Form, LossRecord, Record, SlotOutcome, SlotRecord, SlotState, VolumeRecord};
 use crate::cli::{Cli, Mode};
@@ -37,7 +38,7 @@ impl Text {
     fn volume(&self, out: &mut dyn Write, volume: &VolumeRecord) -> io::Result<()> {
         let uuid = volume.uuid.replace('-', "").to_ascii_uppercase();
         writeln!(out, "Checking OCFS2 filesystem in {}:", self.device)?;
-        writeln!(out, "  Label:              {}", terminal(&volume.label))?;
+        writeln!(out, "  Label:              {}", line(&volume.label))?;
         writeln!(out, "  UUID:               {uuid}")?;
         writeln!(out, "  Number of blocks:   {}", volume.blocks)?;
         writeln!(out, "  Block size:         {}", volume.block_size)?;
@@ -47,7 +48,7 @@ impl Text {
         if self.verbose {
             writeln!(out, "  Features:           {}", volume.features.join(" "))?;
             let stack = volume.stack.as_deref().unwrap_or("none, a local volume");
-            writeln!(out, "  Cluster stack:      {}", terminal(stack))?;
+            writeln!(out, "  Cluster stack:      {}", line(stack))?;
             writeln!(out, "  Superblock:         block {}", volume.superblock)?;
         }
         writeln!(out)
@@ -118,7 +119,7 @@ impl Text {
             }
         }
         if let Some(problem) = &record.problem {
-            writeln!(out, "Slot {slot}: {}", terminal(problem))?;
+            writeln!(out, "Slot {slot}: {}", line(problem))?;
         }
         let is_done = record.outcome == SlotOutcome::Recovered
             || self.dry_run && record.outcome == SlotOutcome::RecoveredInMemory;
@@ -138,11 +139,11 @@ impl Form for Text {
                 Ok(())
             }
             Record::Volume(volume) => self.volume(out, volume),
-            Record::Note { text } => writeln!(out, "{}", terminal(text)),
+            Record::Note { text } => writeln!(out, "{}", line(text)),
             Record::Slot(slot) => self.slot(out, slot),
             Record::Pass { title, .. } => writeln!(out, "{title}"),
             Record::Answer(finding) if !finding.is_question => {
-                let text = terminal(capitalised(finding.text));
+                let text = line(capitalised(finding.text));
                 writeln!(out, "[{}] {text}.", finding.code)
             }
             Record::Answer(finding) => {
@@ -175,7 +176,7 @@ impl Form for Text {
 /// What was found, where if that is known, and what is asked, on one line.
 pub(crate) fn question(code: &Code, text: &str, path: Option<&str>) -> String {
     let path = path.map(|path| format!(" ({path})")).unwrap_or_default();
-    format!("[{code}] {}{path}. {}", terminal(capitalised(text)), code.question())
+    format!("[{code}] {}{path}. {}", line(capitalised(text)), code.question())
 }
 
 /// As a sentence begins, unless that is with the name of a field or a file.

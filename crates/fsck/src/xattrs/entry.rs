@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
+use ocfs2_cli::encode;
 use ocfs2_format::hash::{CharSign, xattr_hash};
 use ocfs2_format::xattr::{
     MAX_LOCAL_VALUE, MAX_VALUE, XattrArea, XattrEntry, XattrHeader, XattrPrefix, XattrValueRoot,
@@ -237,7 +238,7 @@ impl<'a> Check<'a, '_> {
     fn name_and_value(&mut self, sound: &Sound<'_>, names: &mut Names) {
         let Sound { entry, name, range, .. } = sound;
         let Some(prefix) = entry.prefix() else { return };
-        let what = format!("{}{}: ", prefix.as_str(), name.escape_ascii());
+        let what = format!("{}{}: ", prefix.as_str(), encode::escaped(name));
         let has_rest =
             !matches!(prefix, XattrPrefix::PosixAclAccess | XattrPrefix::PosixAclDefault);
         if name.is_empty() == has_rest || name.contains(&0) {

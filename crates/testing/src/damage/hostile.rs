@@ -16,7 +16,7 @@ impl Image {
         let first = self.first_record(&inode).e_blkno;
         let geometry = *self.volume().geometry();
         let start = geometry.cluster_of(first).unwrap().0;
-        let count = u16::try_from(geometry.clusters - start).unwrap();
+        let count = u16::try_from(geometry.clusters - start).unwrap_or(u16::MAX);
         self.edit_dinode(blkno, |dinode, id2| {
             edit_list(id2, |list: &mut ExtentListHeader, records: &mut [ExtentRec]| {
                 list.l_next_free_rec = list.l_count;

@@ -1,5 +1,6 @@
 //! Changed blocks of an overlay: in memory as far as that may go, in a file without a name beyond.
 
+use crate::shown;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -118,10 +119,9 @@ fn folder() -> PathBuf {
 }
 
 fn failed(err: io::Error) -> io::Error {
-    let folder = folder();
     let text = format!(
         "changes that exceed the memory they may take, in a file in {}: {err}",
-        folder.display()
+        shown::path(&folder())
     );
     io::Error::new(err.kind(), text)
 }

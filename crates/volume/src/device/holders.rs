@@ -1,5 +1,6 @@
 //! What on this machine uses a block device: mounts, swap, device mapper, RAID.
 
+use crate::shown;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -42,13 +43,13 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Mounted { device, mount_point } => {
-                write!(f, "{} is mounted on {}", device.display(), mount_point.display())
+                write!(f, "{} is mounted on {}", shown::path(device), shown::path(mount_point))
             }
-            Self::Swap { device } => write!(f, "{} is used as swap", device.display()),
+            Self::Swap { device } => write!(f, "{} is used as swap", shown::path(device)),
             Self::Part { device, of } => {
-                write!(f, "{} is part of {}", device.display(), of.display())
+                write!(f, "{} is part of {}", shown::path(device), shown::path(of))
             }
-            Self::Process { path } => write!(f, "another process has {}", path.display()),
+            Self::Process { path } => write!(f, "another process has {}", shown::path(path)),
         }
     }
 }

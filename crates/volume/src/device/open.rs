@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use super::holders::{self, Holder};
 use super::{Caching, Device, FileDevice, claims};
 use crate::partition::{PartitionError, open_partition};
+use crate::shown;
 
 /// How to open a device. The default reads through the page cache and shares.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -32,7 +33,7 @@ pub struct DeviceOptions {
 
 /// A device could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {cause}", path.display())]
+#[error("{}: {cause}", shown::path(path))]
 pub struct OpenError {
     /// What was to be opened.
     pub path: PathBuf,

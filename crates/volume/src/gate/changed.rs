@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use uuid::Uuid;
 
 use crate::device::holders::Holder;
+use crate::shown;
 
 /// Why nothing may be written: something has changed since the volume was looked at.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +72,7 @@ pub enum Changed {
     #[error("the device was taken into use meanwhile: {0}")]
     Holder(Holder),
     /// The path leads to another file or device.
-    #[error("{} is another file or device now", path.display())]
+    #[error("{} is another file or device now", shown::path(path))]
     Replaced {
         /// The path.
         path: PathBuf,

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use ocfs2_cli::encode;
 use ocfs2_format::dir::{self, DirTrailer};
 use ocfs2_format::dx::{DxEntry, DxEntryList, DxLeaf, DxRoot};
 use ocfs2_format::hash::{CharSign, NameHash};
@@ -271,7 +272,7 @@ impl Matching<'_> {
         let text = format!(
             "directory {}: entry \"{}\" in block {} is not where the index is looked into for it",
             self.dir,
-            name.escape_ascii(),
+            encode::escaped(&name),
             key.blkno
         );
         (Place::block(key.blkno).of(self.dir).named(&name), text)

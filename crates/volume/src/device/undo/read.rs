@@ -9,12 +9,13 @@ use super::{
     END, HEADER, MAGIC, MAX_UNIT, RECORD, SAVED, VERSION, WRITTEN, contents_sum, record_sum,
 };
 use crate::Device;
+use crate::shown;
 
 /// Why nothing is put back.
 #[derive(Debug, thiserror::Error)]
 pub enum UndoError {
     /// The file can not be read.
-    #[error("{path}: {source}", path = .path.display())]
+    #[error("{path}: {source}", path = shown::path(.path))]
     File {
         /// The undo file.
         path: PathBuf,
@@ -22,7 +23,7 @@ pub enum UndoError {
         source: io::Error,
     },
     /// The file is none.
-    #[error("{path}: is no undo file: {why}", path = .path.display())]
+    #[error("{path}: is no undo file: {why}", path = shown::path(.path))]
     NotUndo {
         /// The file.
         path: PathBuf,
@@ -30,7 +31,7 @@ pub enum UndoError {
         why: &'static str,
     },
     /// The end of the file is missing.
-    #[error("{path}: is cut: {why}", path = .path.display())]
+    #[error("{path}: is cut: {why}", path = shown::path(.path))]
     Cut {
         /// The file.
         path: PathBuf,

@@ -1,0 +1,29 @@
+//! Paths in errors, in full.
+//!
+//! What encodes them for a terminal or for JSON is above this crate, and gets text: a path that
+//! is none must not lose bytes on the way.
+
+use std::path::Path;
+
+/// A path as it is; in quotes and with escapes where it is more than a word of plain text.
+pub fn path(path: &Path) -> String {
+    match path.to_str() {
+        Some(text) if !text.contains(char::is_control) => text.to_owned(),
+        _ => format!("{path:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    #[test]
+    fn no_byte_of_a_path_is_lost() {
+        let shown = |bytes: &[u8]| path(Path::new(OsStr::from_bytes(bytes)));
+        assert_eq!(shown("/dev/ä \"x\\".as_bytes()), "/dev/ä \"x\\");
+        assert_eq!(shown(b"a\n\x1b\xc2\x85\xff\xc3\xa4"), r#""a\n\u{1b}\u{85}\xFFä""#);
+    }
+}
