@@ -1,7 +1,7 @@
 //! What repairs have lost: found out before it is written, told when it is.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufWriter, ErrorKind, Write};
 
 use anyhow::{Context as _, Result};
 use ocfs2_cli::{Interrupt, Interrupted, shown};
@@ -47,6 +47,13 @@ impl Run<'_> {
     pub(super) fn lost_file(&mut self) -> Result<Option<LostFile>> {
         let Some(path) = &self.cli.lost else { return Ok(None) };
         let made = OpenOptions::new().write(true).create_new(true).open(path);
+        // An empty one, of a run that lost nothing, can be used again.
+        let is_empty =
+            |path| fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0);
+        let made = made.or_else(|err| match err.kind() {
+            ErrorKind::AlreadyExists if is_empty(path) => OpenOptions::new().write(true).open(path),
+            _ => Err(err),
+        });
         let made = made.with_context(|| format!("{} cannot be made", shown(path)))?;
         self.has_lost_file = true;
         let end = if self.cli.nul { 0 } else { b'\n' };
@@ -91,7 +98,8 @@ impl Run<'_> {
         found.map_err(|_| Interrupted)?;
         if let Some(mut file) = self.lost_file.take() {
             let flushed = failed.map_or_else(|| file.file.flush(), Err);
-            flushed.context("what is lost can not be written")?;
+            let path = self.cli.lost.as_deref().map(shown).unwrap_or_default();
+            flushed.with_context(|| format!("{path} cannot be written; nothing was repaired"))?;
         }
         let order = |loss: &Loss| (!loss.is_certain(), loss.path.is_none(), loss.path.clone());
         losses.listed.sort_by_cached_key(order);

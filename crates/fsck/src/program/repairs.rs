@@ -57,7 +57,6 @@ impl Run<'_> {
         self.slots_left = self.slots_still_left(source, &overlay);
         keep_mark(&mut plan, self.slots_left);
         self.conclude(&plan, summary);
-        self.advise(summary);
         let is_left = summary.left + self.slots_left > 0;
         // Where there is no room for changes the mark is made by itself.
         let is_marked = is_left && mark(volume, &overlay).is_ok();
@@ -74,6 +73,7 @@ impl Run<'_> {
             self.write(layers, volume, &overlay, &plan, collision.as_ref(), interrupt)?;
         self.agreed = 0;
         self.tell_losses(&losses);
+        self.advise(summary);
         if is_left && !is_marked {
             self.mark_by_itself(layers, source);
         }

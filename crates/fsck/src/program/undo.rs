@@ -100,6 +100,9 @@ impl Run<'_> {
             });
         }
         let undo = Undo::read_beginning(path)?;
+        if let Some(why) = undo.missing().filter(|_| undo.bytes() == 0) {
+            bail!("{}: is cut: {why}; it has nothing that could be put back", shown(path));
+        }
         if let Some(why) = undo.missing() {
             print_warning(format_args!(
                 "{}: is cut: {why}; what it has is put back, what was overwritten later is not",
