@@ -18,7 +18,7 @@ use ocfs2_format::xattr::{XattrBlock, XattrTreeRoot};
 use ocfs2_testing::damage::{Base, Files, Image, Recipe, all, c_fsck, complaints};
 use ocfs2_testing::populate::{Tree, populate};
 use ocfs2_testing::{
-    CRASHED, Outcome, Run, Scratch, c_fsck_within, fixture, fixture_copy, oracle, program,
+    CRASHED, Outcome, Run, Scratch, c_fsck_run, fixture, fixture_copy, oracle, program,
     while_beating,
 };
 use ocfs2_volume::device::{DeviceOptions, open};
@@ -233,7 +233,7 @@ fn a_clean_volume_is_described_as_by_the_c_tool() {
     let Some(c_fsck) = oracle("fsck.ocfs2") else { return };
     for name in ["clean-4k-o2cb", "clean-512-local"] {
         let image = fixture(name);
-        let theirs = c_fsck_within(300_000, &c_fsck, "-n", &image).expect_status(0);
+        let theirs = c_fsck_run(&c_fsck, "-n", &image).expect_status(0);
         let ours = fsck(&image, &["-n"]).success();
         let skipped = "** Skipping slot recovery because -n was given. **\n";
         assert_eq!(ours.stdout, theirs.stdout.replace(skipped, ""), "{ours}");
@@ -566,7 +566,7 @@ fn a_crashed_volume_is_recovered_without_a_question() {
         }
 
         if let Some(c_fsck) = oracle("fsck.ocfs2") {
-            let theirs = c_fsck_within(300_000, &c_fsck, "-fn", &image).expect_status(0);
+            let theirs = c_fsck_run(&c_fsck, "-fn", &image).expect_status(0);
             // It does not know the hashes by which kernels since 6.2 find names.
             let knows_all = !name.contains("linux7");
             let succeeded = theirs.stdout.contains("All passes succeeded.");

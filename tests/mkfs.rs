@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use ocfs2_testing::{
-    LoopDevice, Outcome, Run, Scratch, allocated_bytes, c_fsck_within, find_program, fixture_copy,
+    LoopDevice, Outcome, Run, Scratch, allocated_bytes, c_fsck_run, find_program, fixture_copy,
     oracle, program, skip, while_beating,
 };
 use ocfs2_volume::device::{self, DeviceOptions};
@@ -92,7 +92,7 @@ fn backup_labels(image: &Path) -> Vec<Vec<u8>> {
 #[track_caller]
 fn expect_clean(image: &Path) {
     let Some(fsck) = oracle("fsck.ocfs2") else { return };
-    let checked = c_fsck_within(1_000_000, &fsck, "-fn", image).expect_status(0);
+    let checked = c_fsck_run(&fsck, "-fn", image).expect_status(0);
     let mut complaints = checked.stdout.lines().filter(|line| line.starts_with('['));
     // K-5 of the format reference: about the system directory, also of the C mkfs.
     let known = |line: &str| line.starts_with("[DX_TREE_MISSING]");

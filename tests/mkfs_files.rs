@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use ocfs2_testing::{Outcome, Run, Scratch, find_program, oracle, program};
+use ocfs2_testing::{Outcome, Run, Scratch, c_fsck_run, find_program, oracle, program};
 use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::{Inode, Volume, VolumeOptions};
 
@@ -51,7 +51,7 @@ impl Files {
         let ours = Run::new(program("fsck.ocfs2")).arg("-fn").arg(self.image()).output();
         assert_eq!(ours.status, 0, "{ours}");
         if let Some(fsck) = oracle("fsck.ocfs2") {
-            let theirs = Run::new(fsck).arg("-fn").arg(self.image()).success();
+            let theirs = c_fsck_run(&fsck, "-fn", &self.image()).expect_status(0);
             let known = |line: &str| line.starts_with("[DX_TREE_MISSING]");
             let mut findings = theirs.stdout.lines().filter(|line| line.starts_with('['));
             assert!(findings.all(known), "{theirs}");

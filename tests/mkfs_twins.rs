@@ -13,7 +13,7 @@ use ocfs2_format::dinode::Dinode;
 use ocfs2_format::superblock::SuperBlock;
 use ocfs2_mkfs::{Cli, Facts, Plan, Random, WriteOptions, resolve};
 use ocfs2_testing::compare::{Comparison, compare};
-use ocfs2_testing::{Run, Scratch, c_fsck_within, oracle, program, skip};
+use ocfs2_testing::{Run, Scratch, c_fsck_run, oracle, program, skip};
 use ocfs2_volume::device::{DeviceOptions, open};
 
 const UUID: &str = "2a4d1c58-1faa-42a1-a41d-26efc90c1315";
@@ -35,7 +35,7 @@ impl Judges {
     /// The codes of what fsck finds, sorted; each once.
     fn complaints(&self, image: &Path) -> Vec<String> {
         let checked = if image.metadata().unwrap().len() < 64 << 30 {
-            c_fsck_within(300_000, &self.fsck, "-fn", image)
+            c_fsck_run(&self.fsck, "-fn", image)
         } else {
             let whole = Run::new(&self.fsck).arg("-fn").arg(image);
             whole.timeout(Duration::from_secs(300)).output()

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use ocfs2_format::hash::{CharSign, dx_hash, xattr_hash};
 use ocfs2_format::xattr::bucket_entries;
 use ocfs2_fsck::Signs;
-use ocfs2_testing::{Outcome, Run, Scratch, oracle, program};
+use ocfs2_testing::{Outcome, Run, Scratch, c_fsck_run, oracle, program};
 use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::{Inode, Volume, VolumeOptions};
 
@@ -82,7 +82,7 @@ impl Made {
     /// The lines with codes that the C fsck prints; none where there is no C fsck.
     fn c_findings(&self) -> Vec<String> {
         let Some(fsck) = oracle("fsck.ocfs2") else { return Vec::new() };
-        let found = Run::new(fsck).arg("-fn").arg(self.image()).output();
+        let found = c_fsck_run(&fsck, "-fn", &self.image());
         let lines = found.stdout.lines().filter(|line| line.starts_with('['));
         // The system directory has no index.
         lines.filter(|it| !it.starts_with("[DX_TREE_MISSING]")).map(str::to_owned).collect()

@@ -5,13 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ocfs2_format::Structure;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::journal::{JournalIncompat, JournalSuperblock};
 use ocfs2_format::quota::{QuotaKind, leaf_entries, references, tree_depth};
-use ocfs2_testing::{CRASHED, Run, Scratch, fixture, fixture_copy, manifest, oracle};
+use ocfs2_testing::{CRASHED, Scratch, c_fsck_run, fixture, fixture_copy, manifest, oracle};
 use ocfs2_tests::assert_as_manifest;
 use ocfs2_volume::device::{AfterWrites, DeviceOptions, FailingDevice, OverlayDevice, open};
 use ocfs2_volume::recovery::{JournalState, RecoverOptions, SlotRecovery, Writes};
@@ -41,7 +40,7 @@ fn assert_recovered(slots: &[SlotRecovery]) {
 /// kernels since 6.2 find names.
 fn c_fsck_finds(fsck: &Path, image: &Path, volume: &Volume) -> Vec<String> {
     let is_unsigned = volume.superblock().label() == b"kcrash4k7";
-    let run = Run::new(fsck).arg("-fn").arg(image).timeout(Duration::from_secs(120)).output();
+    let run = c_fsck_run(fsck, "-fn", image);
     let output = format!("{}{}", run.stdout, run.stderr);
     assert!(output.contains("Pass 4b"), "{output}");
     let quota =

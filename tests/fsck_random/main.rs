@@ -19,10 +19,10 @@ use repair::in_one_run;
 use soak::{Ending, Endings, ending};
 
 /// Cases of the ordinary tests that are run within this process, and by the program.
-const CASES: u64 = 2400;
+const CASES: u64 = 1800;
 const PROGRAM_CASES: u64 = 60;
 /// Cases that are repaired, and how many of a hundred have to be in one run.
-const REPAIR_CASES: u64 = 500;
+const REPAIR_CASES: u64 = 400;
 const REPAIRED_OF_100: u64 = 99;
 /// Cases that are about attributes and refcount trees alone.
 const TREE_CASES: u64 = 60;

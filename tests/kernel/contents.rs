@@ -158,12 +158,12 @@ fn geometries(sizes: &[(u64, u64)]) -> Vec<Volume> {
 
 #[test]
 fn small_blocks_with_clusters_of_several_sizes_are_filled() -> Result<()> {
-    local(&geometries(&[(512, 4), (512, 64), (512, 1024), (1024, 4), (1024, 8), (1024, 128)]))
+    local(&geometries(&[(512, 4), (512, 1024), (1024, 8), (1024, 128)]))
 }
 
 #[test]
 fn large_blocks_with_clusters_of_several_sizes_are_filled() -> Result<()> {
-    local(&geometries(&[(2048, 4), (2048, 16), (2048, 256), (4096, 4), (4096, 32), (4096, 1024)]))
+    local(&geometries(&[(2048, 4), (2048, 256), (4096, 4), (4096, 1024)]))
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn every_block_size_with_every_cluster_size_is_filled() -> Result<()> {
 #[test]
 fn volumes_of_a_cluster_are_filled() -> Result<()> {
     let Some(lab) = lab() else { return Ok(()) };
-    let volumes = geometries(&[(512, 4), (1024, 16), (2048, 512), (4096, 4), (4096, 1024)]);
+    let volumes = geometries(&[(512, 4), (1024, 16), (2048, 512), (4096, 4)]);
     fill_and_find_again(&volumes, O2CB, with_a_cluster(&lab))
 }
 

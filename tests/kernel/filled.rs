@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use ocfs2_testing::vm::Lab;
 use ocfs2_testing::{Run, Scratch, find_program, program, skip};
 
-use crate::lab::lab;
+use crate::lab::shared_out;
 use crate::volume::{LOCAL, NEW_JOURNAL, assert_fsck_is_content_but_of_hashes, mkfs};
 
 /// What a folder in memory can hold, which most file systems on disks can not: attributes of any
@@ -41,11 +41,10 @@ fn describe(folder: &Path) -> String {
     Run::new(program("volume-contents")).arg("describe").arg(folder).success().stdout
 }
 
-/// Makes a volume of each of the options with the files of `source`, and demands that the kernel
+/// Makes a volume of each of the options with the files of `source`, and demands that a kernel
 /// describes them as `expected`, writes among them, and leaves nothing for fsck.
 fn assert_the_kernel_reads(source: &Path, expected: &str, options: &[&str]) -> Result<()> {
-    let Some(lab) = lab() else { return Ok(()) };
-    assert_a_kernel_reads(&lab, source, expected, options)
+    shared_out(options, |lab, options| assert_a_kernel_reads(lab, source, expected, &options))
 }
 
 /// The same of one kernel.

@@ -1,6 +1,8 @@
 //! The machines themselves: what the other tests here rely on.
 
-use anyhow::Result;
+use std::thread;
+
+use anyhow::{Context, Result};
 use ocfs2_testing::skip;
 use ocfs2_testing::vm::{End, Lab};
 
@@ -19,6 +21,27 @@ pub fn labs() -> Vec<Lab> {
     let releases: Vec<_> = labs.iter().map(Lab::kernel_release).collect();
     eprintln!("judged by Linux {}", releases.join(" and "));
     labs
+}
+
+/// Shares out `all` among the labs that judge, and has each judge its part, all at the same time.
+pub fn shared_out<T: Copy + Send>(
+    all: &[T],
+    judge: impl Fn(&Lab, Vec<T>) -> Result<()> + Sync,
+) -> Result<()> {
+    let labs = labs();
+    thread::scope(|scope| {
+        let parts = labs.iter().enumerate().map(|(index, lab)| {
+            let part: Vec<_> = all.iter().copied().skip(index).step_by(labs.len()).collect();
+            let judge = &judge;
+            scope.spawn(move || match part.is_empty() {
+                true => Ok(()),
+                false => judge(lab, part).context(lab.kernel_release().to_owned()),
+            })
+        });
+        let parts: Vec<_> = parts.collect();
+        let ended = parts.into_iter().map(|part| part.join().expect("it panics there"));
+        ended.collect()
+    })
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod mounted;
 mod names;
 mod recovery;
 mod refusals;
+mod refused;
 mod repairs;
 mod story;
 mod volume;

@@ -16,10 +16,10 @@ use ocfs2_testing::{Run, program};
 use ocfs2_volume::device::{AfterWrites, DeviceOptions, FailingDevice, OverlayDevice, open};
 use ocfs2_volume::{Device, Volume, VolumeOptions};
 
-use crate::lab::lab;
+use crate::lab::{lab, shared_out};
 use crate::volume::NEW_JOURNAL;
 
-/// Repaired volumes that one machine mounts.
+/// Repaired volumes that are mounted, each by one of the kernels.
 const VOLUMES: usize = 12;
 
 /// Recipes on volumes that need no cluster, from all areas.
@@ -40,36 +40,36 @@ fn some_of_all() -> Vec<Recipe> {
 
 #[test]
 fn repaired_volumes_are_read_and_written_by_the_kernel() -> Result<()> {
-    let Some(lab) = lab() else { return Ok(()) };
-    let recipes = some_of_all();
-    let images: Vec<Image> = recipes.iter().map(Recipe::image).collect();
-    for (recipe, image) in recipes.iter().zip(&images) {
-        let outcome = Run::new(program("fsck.ocfs2")).arg("-fy").arg(image.path()).output();
-        assert_eq!(outcome.status, 1, "{}: {outcome}", recipe.name);
-    }
-    let mut script = String::new();
-    for (letter, recipe) in ('a'..).zip(&recipes) {
-        script += &format!(
-            "echo 'volume {letter}: {code}'
-            mount-volume /dev/vd{letter} /mnt || exit 1
-            find /mnt -type f -print0 | xargs -0 cat >/dev/null || exit 1
-            ls -laR /mnt >/dev/null || exit 1
-            mkdir /mnt/after-the-repair && cd /mnt/after-the-repair || exit 1
-            for n in $(seq 40); do echo $n >file-$n || exit 1; done
-            dd if=/dev/zero of=large bs=65536 count=32 2>/dev/null || exit 1
-            rm file-7 && mv file-8 file-9 && ln file-10 file-11-too || exit 1
-            cd / && umount /mnt || exit 1\n",
-            code = recipe.code
-        );
-    }
-    let disks: Vec<_> = images.iter().map(|image| image.path().to_owned()).collect();
-    let vm = lab.vm().disks(&disks).script(script).allow(NEW_JOURNAL);
-    vm.timeout(Duration::from_secs(900)).run()?.assert_ok();
-    for (recipe, image) in recipes.iter().zip(&images) {
-        let outcome = Run::new(program("fsck.ocfs2")).arg("-fn").arg(image.path()).output();
-        assert_eq!(outcome.status, 0, "{}: {outcome}", recipe.name);
-    }
-    Ok(())
+    shared_out(&some_of_all(), |lab, recipes| {
+        let images: Vec<Image> = recipes.iter().map(Recipe::image).collect();
+        for (recipe, image) in recipes.iter().zip(&images) {
+            let outcome = Run::new(program("fsck.ocfs2")).arg("-fy").arg(image.path()).output();
+            assert_eq!(outcome.status, 1, "{}: {outcome}", recipe.name);
+        }
+        let mut script = String::new();
+        for (letter, recipe) in ('a'..).zip(&recipes) {
+            script += &format!(
+                "echo 'volume {letter}: {code}'
+                mount-volume /dev/vd{letter} /mnt || exit 1
+                find /mnt -type f -print0 | xargs -0 cat >/dev/null || exit 1
+                ls -laR /mnt >/dev/null || exit 1
+                mkdir /mnt/after-the-repair && cd /mnt/after-the-repair || exit 1
+                for n in $(seq 40); do echo $n >file-$n || exit 1; done
+                dd if=/dev/zero of=large bs=65536 count=32 2>/dev/null || exit 1
+                rm file-7 && mv file-8 file-9 && ln file-10 file-11-too || exit 1
+                cd / && umount /mnt || exit 1\n",
+                code = recipe.code
+            );
+        }
+        let disks: Vec<_> = images.iter().map(|image| image.path().to_owned()).collect();
+        let vm = lab.vm().disks(&disks).script(script).allow(NEW_JOURNAL);
+        vm.timeout(Duration::from_secs(900)).run()?.assert_ok();
+        for (recipe, image) in recipes.iter().zip(&images) {
+            let outcome = Run::new(program("fsck.ocfs2")).arg("-fn").arg(image.path()).output();
+            assert_eq!(outcome.status, 0, "{}: {outcome}", recipe.name);
+        }
+        Ok(())
+    })
 }
 
 /// Says yes to everything.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ocfs2_format::hash::CharSign;
-use ocfs2_testing::{Run, Scratch, oracle, program};
+use ocfs2_testing::{Run, Scratch, c_fsck_run, oracle, program};
 
 /// What the kernel says of every journal that mkfs.ocfs2 made, the C one's too, when it is
 /// mounted for the first time.
@@ -90,7 +90,7 @@ fn assert_c_fsck_finds(image: &Path, preallocated: &[u64], codes: &[&str]) {
     beyond_end.extend(["aquota.user", "aquota.group"].into_iter().filter_map(system_inode));
     let system_directory = system_inode(".").expect("a system directory");
 
-    let fsck = Run::new(fsck).arg("-fn").arg(image).timeout(Duration::from_secs(300)).success();
+    let fsck = c_fsck_run(&fsck, "-fn", image).expect_status(0);
     let is_wrong_about = |line: &str| {
         let mut words = line.split_whitespace();
         let (code, _, inode) = (words.next(), words.next(), words.next());

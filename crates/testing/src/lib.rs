@@ -21,7 +21,7 @@ pub mod vm;
 
 pub use fixture::{CRASHED, fixture, fixture_copy};
 pub use heartbeat::{beat, while_beating};
-pub use limited::c_fsck_within;
+pub use limited::{c_fsck_run, c_fsck_within};
 pub use loop_device::LoopDevice;
 pub use manifest::{Listed, ListedExtent, Manifest, VolumePath, manifest};
 pub use oracle::{c_tool, find_program, is_c_tool, oracle, skip};

@@ -4,6 +4,14 @@ use std::path::Path;
 
 use crate::{Outcome, Run};
 
+/// Memory it has: it locks most of it, and that takes most of its time.
+const USUAL_KIB: u64 = 150_000;
+
+/// As [`c_fsck_within`], with as much memory as it takes for the volumes of the tests.
+pub fn c_fsck_run(fsck: &Path, options: &str, image: &Path) -> Outcome {
+    c_fsck_within(USUAL_KIB, fsck, options, image)
+}
+
 /// Runs the C fsck.ocfs2 for at most 100 seconds with about `kib` KiB of memory.
 ///
 /// It locks a fifth of the free memory, or half of that, and so on, until it gets it. What the limit

@@ -1,14 +1,12 @@
 //! What the C fsck.ocfs2 says of a volume.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Base;
-use crate::{c_fsck_within, c_tool};
+use crate::{Outcome, c_fsck_run, c_fsck_within, c_tool};
 
-/// Memory it has: it locks most of it, and that takes most of its time.
-const USUAL_KIB: u64 = 300_000;
 const LITTLE_KIB: u64 = 80_000;
 
 /// What the C fsck.ocfs2 said.
@@ -60,7 +58,7 @@ fn code(line: &str) -> Option<String> {
 /// # Panics
 /// It is not installed.
 pub fn c_fsck(image: &Path, options: &str) -> CReport {
-    report(USUAL_KIB, image, options)
+    report(c_fsck_run(&installed(), options, image))
 }
 
 /// The same in half the time: with so little memory that it may complain for want of it.
@@ -68,12 +66,14 @@ pub fn c_fsck(image: &Path, options: &str) -> CReport {
 /// # Panics
 /// As [`c_fsck`].
 pub fn c_fsck_in_little_memory(image: &Path, options: &str) -> CReport {
-    report(LITTLE_KIB, image, options)
+    report(c_fsck_within(LITTLE_KIB, &installed(), options, image))
 }
 
-fn report(kib: u64, image: &Path, options: &str) -> CReport {
-    let fsck = c_tool("fsck.ocfs2").expect("the C fsck.ocfs2 is installed");
-    let outcome = c_fsck_within(kib, &fsck, options, image);
+fn installed() -> PathBuf {
+    c_tool("fsck.ocfs2").expect("the C fsck.ocfs2 is installed")
+}
+
+fn report(outcome: Outcome) -> CReport {
     let output = outcome.stdout + &outcome.stderr;
     CReport {
         questions: output.lines().filter(|line| code(line).is_some()).map(str::to_owned).collect(),
