@@ -1,6 +1,6 @@
 //! Asking whoever is at standard input: a person, or a program that answers for one.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -68,12 +68,18 @@ fn ask(question: &str, option: &'static str) -> Result<bool, CannotAsk> {
 }
 
 /// The next line of standard input, without its end; `None` where it has ended. One that is longer
-/// than any answer is cut, bytes that are no UTF-8 are replaced.
+/// than any answer is cut, bytes that are no UTF-8 are replaced. Where it is no terminal, which
+/// shows what is typed, the answer is shown behind the question.
 ///
 /// # Errors
 /// Those of reading.
 pub fn read_answer() -> io::Result<Option<String>> {
-    answer_of(&mut io::stdin().lock())
+    let stdin = io::stdin();
+    let answer = answer_of(&mut stdin.lock())?;
+    if let Some(answer) = answer.as_deref().filter(|_| !stdin.is_terminal()) {
+        let _ = writeln!(Output::stderr(), "{}", terminal(answer));
+    }
+    Ok(answer)
 }
 
 fn answer_of(input: &mut impl BufRead) -> io::Result<Option<String>> {

@@ -3,13 +3,45 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use ocfs2_cli::Interrupt;
+use ocfs2_cli::{Interrupt, print_note};
 use ocfs2_cluster::{NodeNames, Sources};
 use ocfs2_format::superblock::Stack;
 use ocfs2_mounted::GlobalRegions;
 use ocfs2_users::lock::usage_while_held;
-use ocfs2_volume::usage::{SampleOptions, State, StoppedClock, SystemClock, Unknown, Usage};
+use ocfs2_volume::usage::{Clock, SampleOptions, State, StoppedClock, SystemClock, Unknown, Usage};
 use ocfs2_volume::{Device, Error, Volume};
+
+/// Says once what is waited for.
+struct TellingClock {
+    clock: SystemClock,
+    up_to: Duration,
+}
+
+impl TellingClock {
+    /// Nobody wonders before.
+    const QUIET: Duration = Duration::from_secs(5);
+}
+
+impl Clock for TellingClock {
+    fn now(&self) -> SystemTime {
+        self.clock.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        let before = self.elapsed();
+        self.clock.sleep(duration);
+        if before < Self::QUIET && self.elapsed() >= Self::QUIET && self.up_to > 2 * Self::QUIET {
+            print_note(format_args!(
+                "looking at the heartbeat for up to {} s, until it is known which nodes are alive",
+                self.up_to.as_secs()
+            ));
+        }
+    }
+}
 
 /// The nodes that hold slots or are about to.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -56,7 +88,8 @@ impl Users {
             // Enough to see who is alive, and who has been silent for long.
             false => SampleOptions { max_wait: Duration::from_secs(7), ..Default::default() },
         };
-        let clock = StoppedClock { clock: SystemClock::default(), stop: || interrupt.requested() };
+        let clock = TellingClock { clock: SystemClock::default(), up_to: options.max_wait };
+        let clock = StoppedClock { clock, stop: || interrupt.requested() };
         let cluster = volume.superblock().cluster_info().map(|info| info.cluster());
         let cluster = cluster.filter(|name| !name.is_empty());
         let sources = Sources::default();
