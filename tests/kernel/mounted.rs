@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use ocfs2_testing::vm::End;
-use ocfs2_testing::{Run, Scratch, fixture_copy, program};
+use ocfs2_testing::{Run, Scratch, fixture_copy, oracle, program};
 
 use crate::lab::lab;
 
@@ -48,4 +48,28 @@ fn nodes_of_a_cluster_are_live_while_they_are_and_crashed_afterwards() -> Result
     }
     assert!(outcome.stderr.contains("fsck is needed"), "{outcome}");
     Ok(())
+}
+
+#[test]
+fn a_volume_that_is_mounted_by_way_of_device_mapper_is_in_use() -> Result<()> {
+    let (Some(lab), Some(dmsetup)) = (lab(), oracle("dmsetup")) else { return Ok(()) };
+    let scratch = Scratch::new();
+    let image = fixture_copy("clean-1k-local", &scratch);
+    let run = lab
+        .vm()
+        .disk(&image)
+        .programs(["mounted.ocfs2", "fsck.ocfs2"].map(program))
+        .program(dmsetup)
+        .script(
+            "export DM_DISABLE_UDEV=1
+             dmsetup create mpatha --table \"0 $(cat /sys/block/vda/size) linear /dev/vda 0\" || exit
+             mount-volume /dev/mapper/mpatha /mnt || exit
+             mounted.ocfs2 -f /dev/vda; echo mounted $?
+             fsck.ocfs2 -fy /dev/vda; echo fsck $?
+             umount /mnt; mounted.ocfs2 -f /dev/vda",
+        )
+        .run()?;
+    run.assert_ok();
+    println!("{}", run.output());
+    panic!();
 }

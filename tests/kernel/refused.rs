@@ -14,11 +14,14 @@ use crate::lab::labs;
 /// Rows that one machine looks at: it has a damaged and a repaired disk of each.
 const ROWS: usize = 12;
 
-/// What is met by none of what a script does with a damaged volume, or would be by the removal of
-/// a file that is open, which Linux does not survive.
-const NOT_MET: [&str; 2] = [
+/// What is met by none of what a script does with a damaged volume, as it is of a slot that the
+/// machine does not take, or would be by the removal of a file that is open, which Linux does not
+/// survive.
+const NOT_MET: [&str; 4] = [
     "an orphan directory is empty in its inode",
     "the list of a group in pieces has less room than there is",
+    "the journal of a slot has no magic number",
+    "the journal of a slot has a feature nobody knows",
 ];
 
 const SHELL: &str = r#"

@@ -30,6 +30,7 @@ const PACKAGES: &[Package] = &[
     package("busybox-static", "busybox", KERNEL),
     package("kmod", "modprobe", C_TOOLS),
     package("xz-utils", "xz", KERNEL),
+    package("dmsetup", "dmsetup", KERNEL),
     package("util-linux", "mkfs", "calling mkfs and blkid as the system does"),
     package("mount", "losetup", "loop devices"),
     package("fdisk", "sfdisk", "partitioned disk images"),

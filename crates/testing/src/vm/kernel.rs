@@ -15,7 +15,7 @@ use super::package::{self, Packages};
 use super::{module, newer};
 
 /// Goes up when what is kept changes, so that what an older version of us kept is not used.
-const LAYOUT: &str = "2";
+const LAYOUT: &str = "3";
 
 /// A kernel in the cache folder.
 #[derive(Debug)]

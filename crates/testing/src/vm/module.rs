@@ -21,8 +21,9 @@ const NEEDED: [&str; 10] = [
     "ocfs2_dlmfs",
 ];
 
-/// The journal asks for this one by what it does, not by its name. Newer kernels do without.
-const WANTED: [&str; 1] = ["crc32c_generic"];
+/// The journal asks for the first by what it does, not by its name, and newer kernels do without;
+/// the other is for volumes below device mapper.
+const WANTED: [&str; 2] = ["crc32c_generic", "dm_mod"];
 
 /// A module, decompressed.
 #[derive(Debug)]
