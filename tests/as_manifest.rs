@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 /// Every path of a volume, the root as the empty one.
 ///
 /// # Panics
-/// Something can not be read.
+/// Something cannot be read.
 pub fn walk(volume: &Volume) -> BTreeMap<VolumePath, Inode> {
     let root = volume.root().unwrap();
     let found = volume.walk(&root).unwrap().map(|entry| {
@@ -52,7 +52,7 @@ fn decimal(time: Timestamp) -> String {
 /// SHA-256 of the contents of a file, in hexadecimal.
 ///
 /// # Panics
-/// They can not be read.
+/// They cannot be read.
 pub fn sha256(volume: &Volume, inode: &Inode) -> String {
     let mut file = volume.file(inode).unwrap();
     let mut hasher = Sha256::new();

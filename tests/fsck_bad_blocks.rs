@@ -1,4 +1,4 @@
-//! A block the device can not read is a finding, and the check goes on.
+//! A block the device cannot read is a finding, and the check goes on.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -129,7 +129,7 @@ fn recover(device: &Arc<dyn Device>) {
     let never = || false;
     let writes = Writes::Journaled;
     let options = RecoverOptions { slots: &dirty, writes, time: 1, interrupted: &never };
-    // What can not be recovered because it is damaged, the repair is about.
+    // What cannot be recovered because it is damaged, the repair is about.
     volume.recover(device, &options);
 }
 

@@ -256,7 +256,7 @@ fn slots_whose_files_lost_their_names_stay() {
     let image = made(&options, "64M", one_file);
     let journal = image.system("journal:0001").blkno;
     let dir = image.volume().superblock().s_system_dir_blkno;
-    // All entries behind this one can not be read.
+    // All entries behind this one cannot be read.
     image.edit_entry(dir, "orphan_dir:0000", |header, _| header.rec_len = 30);
     let outcome = ends_in_one_run(&image);
     let device = open(image.path(), &DeviceOptions::default()).unwrap();

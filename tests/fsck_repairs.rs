@@ -281,7 +281,7 @@ fn buckets_are_never_written_where_only_a_wrong_length_leads() {
 /// What is lost, as text.
 fn listed(losses: &BTreeMap<&'static str, (Vec<String>, Theirs)>) -> String {
     let mut text = String::from(
-        "# What fsck.ocfs2 -fy can not save\n\n\
+        "# What fsck.ocfs2 -fy cannot save\n\n\
          Of the damaged volumes of the tests, all others are as before when they are repaired.\n\
          Written by the tests (`OCFS2_UPDATE=1 cargo test -p ocfs2-tests --test fsck_repairs`), and\n\
          compared with what they find.\n\n\

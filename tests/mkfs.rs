@@ -424,7 +424,7 @@ fn a_loop_device_is_made_a_volume_and_a_mounted_one_is_left_alone() {
     let folder = mkfs.join("mnt");
     fs::create_dir(&folder).unwrap();
     if Run::new("mount").arg(device.path()).arg(&folder).output().status != 0 {
-        return skip("ext4 can not be mounted here");
+        return skip("ext4 cannot be mounted here");
     }
     let mounted = mkfs.run().arg(device.path()).output();
     let forced = mkfs.run().arg("-F").arg(device.path()).output();
@@ -604,7 +604,7 @@ fn the_mkfs_front_end_of_util_linux_finds_it() {
         .arg(front_end);
     let made = run.current_dir(mkfs.scratch.path()).output();
     if made.stderr.contains("unshare failed") || made.stderr.contains("mount: ") {
-        return skip("programs can not be replaced in a namespace here");
+        return skip("programs cannot be replaced in a namespace here");
     }
     let made = made.expect_status(0);
     assert!(made.stdout.ends_with("mkfs.ocfs2 successful\n\n"), "{made}");

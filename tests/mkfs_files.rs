@@ -132,7 +132,7 @@ fn holes_stay_holes() {
     let mut bytes = [1; 8];
     volume.file(&inode).unwrap().read_exact(&mut bytes).unwrap();
     assert_eq!(&bytes, b"data\0\0\0\0");
-    // A volume that can not have holes has no room for it.
+    // A volume that cannot have holes has no room for it.
     let message = "the volume is too small for the files";
     files.refuses("--fs-features=nosparse,norefcount -d folder disk.img 64M", message);
 }
@@ -259,7 +259,7 @@ fn an_archive_may_come_through_a_pipe_and_in_any_order() {
     fs::remove_file(files.image()).unwrap();
     let cut = &bytes[..700];
     let outcome = files.run("-d - disk.img 64M").stdin(cut).output().expect_status(1);
-    assert!(outcome.stderr.contains("can not be read"), "{outcome}");
+    assert!(outcome.stderr.contains("cannot be read"), "{outcome}");
     assert!(!files.image().exists());
 }
 

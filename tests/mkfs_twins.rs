@@ -102,7 +102,7 @@ impl Twins<'_> {
         }
         for command in ["stats", "ls -l //"] {
             // The system directory of a heartbeat device is inline, without the feature;
-            // debugfs can not list it.
+            // debugfs cannot list it.
             if heartbeat_device && command != "stats" {
                 continue;
             }
@@ -370,7 +370,7 @@ fn the_largest_volumes_are_those_of_the_c_mkfs() {
     check(&[("15T", "-J size=9M -N 2 -T vmstore"), ("8T", "-J size=4M -N 2")]);
 }
 
-/// A folder in memory can hold a file that most file systems can not.
+/// A folder in memory can hold a file that most file systems cannot.
 #[test]
 fn a_sparse_volume_of_20_tib_is_clean() {
     let Some(judges) = Judges::find() else { return };

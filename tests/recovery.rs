@@ -239,7 +239,7 @@ fn journals_are_described_without_changing_them() {
     assert_eq!(problems[0], ["unknown features: incompat 0x120, ro_compat 0x0", lacks]);
     assert_eq!(problems[1], ["was aborted with error -5", lacks]);
     assert!(problems[2].is_empty());
-    assert!(problems[3][0].starts_with("the superblock can not be used: "), "{problems:?}");
+    assert!(problems[3][0].starts_with("the superblock cannot be used: "), "{problems:?}");
 }
 
 #[test]

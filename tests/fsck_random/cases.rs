@@ -82,7 +82,7 @@ impl Base {
 /// What came of a case.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum End {
-    /// The volume can not be opened.
+    /// The volume cannot be opened.
     Refused,
     /// Something was found.
     Found,
@@ -128,7 +128,7 @@ fn locked(running: &Running) -> std::sync::MutexGuard<'_, BTreeMap<u64, Instant>
     running.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends the process, as a thread that hangs can not be ended.
+/// Ends the process, as a thread that hangs cannot be ended.
 fn end(why: &str) -> ! {
     // Not caught by the test harness, as `eprintln!` would be.
     let _ = writeln!(io::stderr(), "{why}");

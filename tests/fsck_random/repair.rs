@@ -29,7 +29,7 @@ pub fn in_one_run(bases: &[Base], seed: u64) -> Result<End, String> {
     let after = fsck("-fn");
     let story = |what: String| Err(format!("{told}: {what}"));
     match (repaired.status, after.status) {
-        // No volume, one that can not be opened by any superblock, or one of a later age.
+        // No volume, one that cannot be opened by any superblock, or one of a later age.
         (8, 8) => return Ok(End::Refused),
         (8, 0 | 4) if repaired.stderr.contains("features that are not known") => {
             return Ok(End::Refused);

@@ -22,7 +22,7 @@ pub enum Ending {
     Clean(u32),
     /// The device is too short for the volume, which no run can mend.
     Short,
-    /// The volume can not be opened, as is said why.
+    /// The volume cannot be opened, as is said why.
     Refused(String),
     /// Runs ended, and that is left, each with the reason: codes and words without figures.
     Left(Vec<String>),
@@ -111,7 +111,7 @@ fn in_memory(device: &Arc<dyn Device>) -> Result<Option<Ending>, String> {
         }
         let written: std::io::Result<()> =
             overlay.for_each_change(|offset, bytes| device.write_at(bytes, offset));
-        written.map_err(|err| format!("run {run} can not be written: {err}"))?;
+        written.map_err(|err| format!("run {run} cannot be written: {err}"))?;
         left = residues(&plan);
         if left.is_empty() {
             // What this run proved, another one has to see.

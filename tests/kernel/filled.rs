@@ -11,12 +11,12 @@ use ocfs2_testing::{Run, Scratch, find_program, program, skip};
 use crate::lab::shared_out;
 use crate::volume::{LOCAL, NEW_JOURNAL, assert_fsck_is_content_but_of_hashes, mkfs};
 
-/// What a folder in memory can hold, which most file systems on disks can not: attributes of any
+/// What a folder in memory can hold, which most file systems on disks cannot: attributes of any
 /// length.
 const KINDS: [&str; 8] =
     ["xattrs", "many=1500", "sizes", "names", "special", "folders=300", "owners", "sparse"];
 
-/// A folder with files of every kind; `None`, which is said, where it can not be made.
+/// A folder with files of every kind; `None`, which is said, where it cannot be made.
 fn tree(kinds: &[&str]) -> Option<tempfile::TempDir> {
     let Ok(folder) = tempfile::tempdir_in("/dev/shm") else {
         skip("there is no /dev/shm");

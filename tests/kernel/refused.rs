@@ -27,7 +27,7 @@ const NOT_MET: [&str; 4] = [
 const SHELL: &str = r#"
     set -- $(uname -v | sed 's/.* \([0-9]*\)\.\([0-9]*\)\.\([0-9]*\)-.*/\1 \2 \3/')
     release=$(($1 * 1000000 + $2 * 1000 + $3))
-    # Fails where something can not be read. Of the thousands in /dirs some are looked up, which
+    # Fails where something cannot be read. Of the thousands in /dirs some are looked up, which
     # takes no process each.
     read_all() {
         number=0

@@ -40,7 +40,7 @@ pub fn cargo(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
 pub fn run(command: &mut Command) -> Result<()> {
     let line = line(command);
     eprintln!("\n$ {line}");
-    let status = command.status().with_context(|| format!("can not start {line}"))?;
+    let status = command.status().with_context(|| format!("cannot start {line}"))?;
     ensure!(status.success(), "{line}: {status}");
     Ok(())
 }

@@ -76,7 +76,7 @@ pub fn install_programs(bin_dir: Option<&Path>, sbin: &Path) -> Result<Vec<PathB
         let orig = sbin.join(format!("{}.orig", program.name));
         if ocfs2_testing::is_c_tool(&path) && !orig.exists() {
             fs::rename(&path, &orig)
-                .with_context(|| format!("can not rename {}", path.display()))?;
+                .with_context(|| format!("cannot rename {}", path.display()))?;
             paths.push(orig);
         }
         write(&path, &contents, 0o755)?;
@@ -164,7 +164,7 @@ fn write(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
         file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
         file.persist(path).map(drop).map_err(|err| err.error)
     };
-    write().with_context(|| format!("can not write {}", path.display()))
+    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn man_page(program: &Program) -> Result<Vec<u8>> {

@@ -55,7 +55,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if let Some(path) = &options.seeds {
         let seeds = fs::read_to_string(path);
-        let seeds = seeds.with_context(|| format!("can not read {}", path.display()))?;
+        let seeds = seeds.with_context(|| format!("cannot read {}", path.display()))?;
         cargo.env("OCFS2_SOAK_SEEDS", seeds);
     }
     cargo::run(&mut cargo)

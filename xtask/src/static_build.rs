@@ -24,7 +24,7 @@ fn build(profile: &[(&str, &str)]) -> Result<()> {
         (musl, None)
     } else {
         // Named, though it is the machine's own: otherwise the flag would reach procedural
-        // macros too, which can not be static.
+        // macros too, which cannot be static.
         let gnu = format!("{ARCH}-unknown-linux-gnu");
         eprintln!("there is no target {musl} (rustup target add {musl}): building for {gnu}");
         (gnu, Some("-C target-feature=+crt-static"))
@@ -41,7 +41,7 @@ fn build(profile: &[(&str, &str)]) -> Result<()> {
         let bytes = std::fs::read(&path)?;
         ensure!(!wants_loader(&bytes), "{} is linked dynamically", path.display());
         let version = Command::new(&path).arg("--version").output();
-        let version = version.with_context(|| format!("can not run {}", path.display()))?;
+        let version = version.with_context(|| format!("cannot run {}", path.display()))?;
         ensure!(version.status.success(), "{} --version: {}", path.display(), version.status);
         println!("{}", path.display());
     }
@@ -52,7 +52,7 @@ fn build(profile: &[(&str, &str)]) -> Result<()> {
 fn has_target(target: &str) -> Result<bool> {
     let mut rustc = Command::new("rustc");
     rustc.args(["--print", "target-libdir", "--target", target]).current_dir(cargo::root());
-    let output = rustc.output().context("can not start rustc")?;
+    let output = rustc.output().context("cannot start rustc")?;
     let dir = String::from_utf8_lossy(&output.stdout);
     Ok(output.status.success() && std::path::Path::new(dir.trim()).is_dir())
 }

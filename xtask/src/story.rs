@@ -24,7 +24,7 @@ const SHORT: [&str; 7] = [
 /// Writes the document and a part of README.md.
 ///
 /// # Errors
-/// A file can not be read or written, or README.md has no marks.
+/// A file cannot be read or written, or README.md has no marks.
 pub fn write(root: &Path, transcript: &str) -> Result<()> {
     // Nobody would see what follows a question that was answered by Enter.
     let lines: Vec<_> = transcript.trim().lines().map(str::trim_end).collect();

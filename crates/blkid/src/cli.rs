@@ -28,7 +28,7 @@ JSON:
     device           its name
     size_bytes       its size
     partition        its number, of a partition inside an image
-    ambivalent       true if more than one thing is on it and they can not share it
+    ambivalent       true if more than one thing is on it and they cannot share it
     contents         an array of what was found on it, usually one object:
       type, usage    as the tags
       label, uuid, version, block_size, ...
@@ -53,7 +53,7 @@ EXIT STATUS:
   2  nothing was found, or no device could be opened; with -p, nothing was found on the last
      device that was looked at: it stops there
   4  the command line is wrong, or something failed
-  8  with -p: more than one thing was found on a device, and they can not share it";
+  8  with -p: more than one thing was found on a device, and they cannot share it";
 
 /// How to print.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]

@@ -71,7 +71,7 @@ impl Entry {
         })
     }
 
-    /// Whether more than one thing was found, and they can not share a device.
+    /// Whether more than one thing was found, and they cannot share a device.
     pub fn is_ambivalent(&self) -> bool {
         // A floppy is too small for leftovers to lie between what is in use.
         const TINY: u64 = 1440 << 10;

@@ -24,13 +24,13 @@ pub use survey::{Survey, SurveyOptions, survey};
 pub const NOT_FOUND: Status = Status(2);
 /// The command line was wrong, or something failed.
 pub const USAGE: Status = Status(4);
-/// More than one thing is on a device, and they can not share it.
+/// More than one thing is on a device, and they cannot share it.
 pub const AMBIVALENT: Status = Status(8);
 
 /// The program: prints what `cli` asks for.
 ///
 /// # Errors
-/// A wrong combination of options, or standard output can not be written.
+/// A wrong combination of options, or standard output cannot be written.
 pub fn run(cli: &Cli) -> anyhow::Result<Status> {
     let mut out = Output::stdout();
     if cli.list_filesystems {
@@ -65,7 +65,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<Status> {
     Ok(status(cli, &found))
 }
 
-/// Combinations that clap can not express.
+/// Combinations that clap cannot express.
 fn check(cli: &Cli) -> anyhow::Result<()> {
     if cli.is_low_level() && cli.devices.is_empty() {
         bail!("the low-level probing mode requires a device");

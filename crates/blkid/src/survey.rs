@@ -25,7 +25,7 @@ pub struct SurveyOptions {
     /// Look at nothing but the devices themselves, and stop at the first where it is not
     /// clear what it holds.
     pub low_level: bool,
-    /// Keep devices on which more than one thing was found that can not share them.
+    /// Keep devices on which more than one thing was found that cannot share them.
     pub keep_ambivalent: bool,
     /// Look at what is on the devices.
     pub contents: bool,
@@ -61,7 +61,7 @@ pub struct Survey {
 /// Looks at devices.
 ///
 /// # Errors
-/// `/proc/partitions` can not be read. What is wrong with single devices is in the result.
+/// `/proc/partitions` cannot be read. What is wrong with single devices is in the result.
 pub fn survey(options: &SurveyOptions) -> io::Result<Survey> {
     let mut survey = Survey::default();
     let all = options.devices.is_empty();

@@ -13,7 +13,7 @@ pub struct OutputClosed;
 /// [`crate::run`] turns into a quiet end.
 ///
 /// What a terminal would obey comes out as [`crate::terminal`] has it, but for the ends of lines
-/// and tabs: whatever a caller forgot to encode, it can not do more than begin a line.
+/// and tabs: whatever a caller forgot to encode, it cannot do more than begin a line.
 ///
 /// A program that must not stop halfway because nobody listens (mkfs) ignores the error.
 #[derive(Debug)]

@@ -98,7 +98,7 @@ impl<W: Write + Send> Progress for Bar<W> {
     }
 }
 
-// A terminal that can not be written to is no reason for the work to fail.
+// A terminal that cannot be written to is no reason for the work to fail.
 impl<W: Write> State<W> {
     fn draw(&mut self, done: u64, width: u64, elapsed: Option<Duration>) {
         let done = done.min(self.total);

@@ -74,10 +74,10 @@ pub struct ClusterConf {
     pub heartbeats: Vec<Heartbeat>,
 }
 
-/// The configuration can not be used.
+/// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfError {
-    /// It can not be read.
+    /// It cannot be read.
     #[error(transparent)]
     Read(#[from] io::Error),
     /// A line is not understood.

@@ -47,8 +47,8 @@ pub enum EditError {
         /// Those there are.
         there: Vec<String>,
     },
-    /// A name can not be one.
-    #[error("`{}` can not be the name of a {what}: expected {expected}", name.escape_debug())]
+    /// A name cannot be one.
+    #[error("`{}` cannot be the name of a {what}: expected {expected}", name.escape_debug())]
     Name {
         /// `cluster` or `node`.
         what: &'static str,
@@ -129,7 +129,7 @@ impl ConfFile {
     /// Writes it: at no moment there is half a file, and a file that was there keeps its mode.
     ///
     /// # Errors
-    /// The folder can not be made or written to.
+    /// The folder cannot be made or written to.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         write_whole(path, self.text.as_bytes())
     }
@@ -317,7 +317,7 @@ pub fn check_cluster_name(name: &str) -> Result<(), EditError> {
 /// Writes a file in one piece, under its name only when all of it is there.
 ///
 /// # Errors
-/// The folder can not be made or written to.
+/// The folder cannot be made or written to.
 pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
     // A link stays one: what it points to is replaced.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -555,7 +555,7 @@ node:
             ),
             (
                 file.add_cluster("a-b"),
-                "`a-b` can not be the name of a cluster: expected 1 to 16 letters and digits",
+                "`a-b` cannot be the name of a cluster: expected 1 to 16 letters and digits",
             ),
             (
                 file.remove_cluster("web"),
@@ -575,7 +575,7 @@ node:
             ),
             (
                 file.add_node("ovscluster", "x y", None, far, 7777).map(drop),
-                "`x y` can not be the name of a node: expected 1 to 63 bytes without blanks and \
+                "`x y` cannot be the name of a node: expected 1 to 63 bytes without blanks and \
                  slashes: the host's name",
             ),
             (

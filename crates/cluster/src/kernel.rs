@@ -41,7 +41,7 @@ pub trait Kernel {
     /// Loads a module, if it is not there already.
     ///
     /// # Errors
-    /// Why it can not be, for people.
+    /// Why it cannot be, for people.
     fn load_module(&self, name: &str) -> Result<(), String>;
 
     /// Mounts configfs on `sys/kernel/config`.

@@ -76,7 +76,7 @@ impl RegionPlace {
 /// A cluster in configfs could not be changed as wanted.
 #[derive(Debug, thiserror::Error)]
 pub enum OnlineError {
-    /// The stack can not be used.
+    /// The stack cannot be used.
     #[error(transparent)]
     Stack(#[from] StackError),
     /// There is no configfs with clusters.

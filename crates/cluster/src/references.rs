@@ -177,7 +177,7 @@ impl Count {
 }
 
 /// Whether the C tools count references of their own to a region, in a System V semaphore set
-/// whose key is the CRC-32 of its name. Its value can not be had without unsafe code; while
+/// whose key is the CRC-32 of its name. Its value cannot be had without unsafe code; while
 /// the set is there the region is theirs to stop.
 fn is_wanted_by_c_tools(kernel: &dyn Kernel, region: &str) -> bool {
     let key = crc32fast::hash(region.as_bytes());

@@ -14,7 +14,7 @@ pub const O2CB: &str = "o2cb";
 pub enum StackError {
     /// A module is neither loaded nor can it be.
     #[error(
-        "the kernel module {module} is not loaded and can not be: {why}; \
+        "the kernel module {module} is not loaded and cannot be: {why}; \
          is OCFS2 part of this kernel (on some distributions a package of its own)?"
     )]
     Module {
@@ -25,7 +25,7 @@ pub enum StackError {
     },
     /// Volumes of another stack are mounted.
     #[error(
-        "the kernel's cluster stack is {active} and in use, so it can not become {wanted}: \
+        "the kernel's cluster stack is {active} and in use, so it cannot become {wanted}: \
          unmount the volumes of {active} first"
     )]
     Busy {
@@ -130,7 +130,7 @@ mod tests {
     fn what_is_in_the_way_is_said() {
         let none = FakeKernel::without_modules("a");
         let err = load(&none, "o2cb").unwrap_err().to_string();
-        assert!(err.starts_with("the kernel module ocfs2 is not loaded and can not be"), "{err}");
+        assert!(err.starts_with("the kernel module ocfs2 is not loaded and cannot be"), "{err}");
         let kernel = FakeKernel::new("a");
         load(&kernel, "o2cb").unwrap();
         kernel.refuse("sys/fs/ocfs2/cluster_stack", Errno::BUSY);

@@ -210,7 +210,7 @@ impl Features {
     }
 }
 
-/// Why a `--fs-features` list can not be followed.
+/// Why a `--fs-features` list cannot be followed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum FeatureError {
     /// There is no such feature, or it can only be printed.

@@ -116,7 +116,7 @@ impl<'a> Context<'a> {
     /// checksum is part of the answer: the contents are looked at all the same.
     ///
     /// # Errors
-    /// The finding that it can not be read: [`general::IO_ERROR`]. The block has to be within
+    /// The finding that it cannot be read: [`general::IO_ERROR`]. The block has to be within
     /// the volume.
     pub fn read(
         &self,
@@ -149,7 +149,7 @@ impl<'a> Context<'a> {
     }
 
     /// Reads `count` blocks in a row, in large pieces where that can be done, and gives `each`
-    /// one after the other, or the finding that it can not be read.
+    /// one after the other, or the finding that it cannot be read.
     pub fn read_each(
         &self,
         structure: &'static str,
@@ -181,7 +181,7 @@ impl<'a> Context<'a> {
     }
 
     /// Reads blocks that lie apart, those close to each other by one read if they ascend; nothing
-    /// for those that can not be read.
+    /// for those that cannot be read.
     pub fn read_scattered(
         &self,
         structure: &'static str,
@@ -242,14 +242,14 @@ impl Block {
     }
 }
 
-/// The finding that a block can not be read.
+/// The finding that a block cannot be read.
 pub fn io_error(structure: &str, blkno: Blkno, err: &Error) -> Finding {
     // With its number, as in "Input/output error (os error 5)".
     let cause = match err {
         Error::Read { source, .. } => source.to_string(),
         other => other.to_string(),
     };
-    let text = format!("{structure} {blkno} can not be read: {cause}");
+    let text = format!("{structure} {blkno} cannot be read: {cause}");
     Finding::new(general::IO_ERROR, Place::block(blkno), text)
         .repaired_by(bad_block::rewrite(blkno))
 }

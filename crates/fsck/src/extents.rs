@@ -223,7 +223,7 @@ fn with_room(blkno: Blkno, capacity: usize) -> Repair {
 }
 
 impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
-    /// A part of the tree can not be read.
+    /// A part of the tree cannot be read.
     fn lose(&mut self) {
         self.walked.incomplete = true;
         self.hides = true;
@@ -388,7 +388,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
             Err(finding) => {
                 self.lose();
                 let place = finding.place.clone().of(self.root.owner);
-                // A block that can not be read now may be some day: nothing is cut off.
+                // A block that cannot be read now may be some day: nothing is cut off.
                 self.out.found(Finding { place, ..finding });
                 return false;
             }

@@ -72,7 +72,7 @@ impl Place {
         Self { slot: Some(slot), ..self }
     }
 
-    /// The same, with a name; what can not be printed is escaped, so that it can be had back.
+    /// The same, with a name; what cannot be printed is escaped, so that it can be had back.
     #[must_use]
     pub fn named(self, name: &[u8]) -> Self {
         Self { name: Some(encode::escaped(name)), ..self }

@@ -29,7 +29,7 @@ struct Journal {
     slot: u16,
     inode: Inode,
     extents: Vec<Extent>,
-    /// What its first block holds, or why that can not be used.
+    /// What its first block holds, or why that cannot be used.
     superblock: Result<JournalSuperblock, String>,
 }
 

@@ -18,7 +18,7 @@ const LEFT_SHOWN: usize = 3;
 pub(crate) enum RecoverError {
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
-    /// The replay brought a superblock that can not be used.
+    /// The replay brought a superblock that cannot be used.
     #[error("after the journals were replayed: {0}")]
     Open(#[from] OpenVolumeError),
 }

@@ -76,7 +76,7 @@ impl Users {
     /// the volume is to be written. `this_node`, if it has no slot, is this program itself.
     ///
     /// # Errors
-    /// The slot map or the place of the heartbeat can not be read.
+    /// The slot map or the place of the heartbeat cannot be read.
     pub fn find(
         volume: &Volume,
         write: bool,

@@ -55,7 +55,7 @@ pub struct Cli {
     /// Block device or image file, or LABEL=... or UUID=... of the volume on it.
     ///
     /// An image that does not exist is created if a SIZE is given, and removed again if the
-    /// volume can not be finished.
+    /// volume cannot be finished.
     pub device: PathBuf,
 
     /// Blocks to use (a bare number), or the size of the volume (with a unit, such as 4G).

@@ -155,7 +155,7 @@ impl Occupant {
     }
 
     fn cannot_tell(&mut self, why: &dyn fmt::Display) {
-        self.unknown = vec![format!("nodes that can not be told ({why})")];
+        self.unknown = vec![format!("nodes that cannot be told ({why})")];
     }
 
     /// Takes the cluster's lock, or gives what kept it from that.

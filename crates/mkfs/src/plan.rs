@@ -21,7 +21,7 @@ use crate::quota::{QuotaFiles, QuotaKind, Usage};
 use crate::suballocator::{Suballocated, Suballocator};
 use crate::system_file::{SystemFile, SystemFileKind};
 
-/// Why a volume can not be laid out.
+/// Why a volume cannot be laid out.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum PlanError {
     /// There are not enough free clusters.

@@ -1,7 +1,7 @@
 //! From wishes and a device to the settings of a volume: the defaults, and all refusals
 //! that do not depend on the layout.
 //!
-//! The defaults are those of mkfs.ocfs2 1.8, except where they give a volume that can not
+//! The defaults are those of mkfs.ocfs2 1.8, except where they give a volume that cannot
 //! be used; those say so below.
 
 use ocfs2_format::feature::{Compat, Features, Incompat, RoCompat};
@@ -37,7 +37,7 @@ pub struct Facts {
     pub random: Random,
 }
 
-/// Why there can not be such a volume on this device.
+/// Why there cannot be such a volume on this device.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ResolveError {
     /// The label does not fit.
@@ -46,7 +46,7 @@ pub enum ResolveError {
         /// Bytes it has.
         length: usize,
     },
-    /// A number of slots that there can not be.
+    /// A number of slots that there cannot be.
     #[error("{0} node slots: there can be 1 to {MAX_SLOTS}")]
     Slots(u16),
     /// The device writes larger pieces than a block.
@@ -139,7 +139,7 @@ pub enum ResolveError {
     },
     /// Block numbers of 32 bits do not reach the end.
     #[error(
-        "a journal with 32-bit block numbers (-J block32) can not cover {blocks} blocks; \
+        "a journal with 32-bit block numbers (-J block32) cannot cover {blocks} blocks; \
          Linux would not mount the volume"
     )]
     NeedsBlock64 {
@@ -186,7 +186,7 @@ pub enum ResolveError {
 /// Decides everything that `options` leave open.
 ///
 /// # Errors
-/// The first reason why there can not be such a volume.
+/// The first reason why there cannot be such a volume.
 pub fn resolve(options: &Options, facts: &Facts) -> Result<Settings, ResolveError> {
     if options.label.len() > LABEL_BYTES {
         return Err(ResolveError::LabelTooLong { length: options.label.len() });

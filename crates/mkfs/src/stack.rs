@@ -12,7 +12,7 @@ pub const STACKS: [&str; 3] = ["o2cb", "pcmk", "cman"];
 /// Most bytes of the name of a cluster.
 pub const CLUSTER_NAME_BYTES: usize = 16;
 
-/// Why a cluster can not be written into a superblock.
+/// Why a cluster cannot be written into a superblock.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ClusterError {
     /// A name without a stack, or a flag without either.
@@ -26,7 +26,7 @@ pub enum ClusterError {
     UnknownStack(String),
     /// A name that is too long, or that o2cb does not take.
     #[error(
-        "`{name}` can not be the name of a cluster: {length} bytes, expected 1 to 16{}",
+        "`{name}` cannot be the name of a cluster: {length} bytes, expected 1 to 16{}",
         if *alphanumeric { " letters and digits" } else { "" }
     )]
     BadName {
@@ -170,7 +170,7 @@ mod tests {
         let message = ask("o2cb", "a-b").unwrap_err().to_string();
         assert_eq!(
             message,
-            "`a-b` can not be the name of a cluster: 3 bytes, expected 1 to 16 letters and digits"
+            "`a-b` cannot be the name of a cluster: 3 bytes, expected 1 to 16 letters and digits"
         );
     }
 

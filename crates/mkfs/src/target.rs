@@ -26,7 +26,7 @@ pub(crate) struct Request {
 /// Why there is nothing to make a volume on.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    /// It can not be opened.
+    /// It cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// Neither a file nor a size to make one.

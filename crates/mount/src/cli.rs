@@ -68,7 +68,7 @@ impl Cli {
     /// What to mount.
     ///
     /// # Errors
-    /// An option can not be.
+    /// An option cannot be.
     pub fn options(&self) -> Result<Options, OptionError> {
         let mut text = self.options.join(",");
         for (told, option) in [(self.read_only, ",ro"), (self.write, ",rw")] {

@@ -77,7 +77,7 @@ pub enum ClusterError {
         /// The cluster that is online.
         cluster: Option<String>,
     },
-    /// The stack can not be had.
+    /// The stack cannot be had.
     #[error(transparent)]
     Stack(#[from] StackError),
     /// This host is no node of it.
@@ -136,7 +136,7 @@ fn online(cluster: &Option<String>) -> String {
 /// Finds out what heartbeat the volume takes, and loads the modules for it.
 ///
 /// # Errors
-/// [`ClusterError`]: this host can not mount the volume as it is now.
+/// [`ClusterError`]: this host cannot mount the volume as it is now.
 pub fn heartbeat_of(
     kernel: &dyn Kernel,
     superblock: &SuperBlock,

@@ -72,10 +72,10 @@ pub struct Outcome {
 /// A volume could not be mounted.
 #[derive(Debug, thiserror::Error)]
 pub enum MountError {
-    /// `-o` can not be.
+    /// `-o` cannot be.
     #[error(transparent)]
     Option(#[from] OptionError),
-    /// The mount point can not be one.
+    /// The mount point cannot be one.
     #[error("mount point {}: {why}", shown(path))]
     Target {
         /// The mount point.
@@ -86,7 +86,7 @@ pub enum MountError {
     /// No volume of that UUID or label, or several.
     #[error(transparent)]
     Find(#[from] FindError),
-    /// The list of devices, or the device, can not be read.
+    /// The list of devices, or the device, cannot be read.
     #[error("{}: {cause}", shown(path))]
     Io {
         /// Which.
@@ -97,7 +97,7 @@ pub enum MountError {
     /// A file.
     #[error("{} is not a block device; an image is mounted with -o loop", shown(.0))]
     NotABlockDevice(PathBuf),
-    /// The device can not be opened.
+    /// The device cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// It holds no volume that can be mounted.
@@ -110,7 +110,7 @@ pub enum MountError {
         /// What it holds instead, if that is known.
         hint: String,
     },
-    /// A structure of the volume can not be read.
+    /// A structure of the volume cannot be read.
     #[error("{}: {cause}; fsck.ocfs2 checks the volume", shown(path))]
     Damaged {
         /// The device.
@@ -129,13 +129,13 @@ pub enum MountError {
         /// Which.
         what: String,
     },
-    /// The device can not be written.
+    /// The device cannot be written.
     #[error("{}: the device is read-only, so mount it with -o ro", shown(path))]
     ReadOnlyDevice {
         /// The device.
         path: PathBuf,
     },
-    /// It can not be written, and that would be needed.
+    /// It cannot be written, and that would be needed.
     #[error(
         "{}: the journals of slots {} have to be replayed, and the device is read-only: mount it \
          once where it can be written, or run fsck.ocfs2 there",
@@ -482,7 +482,7 @@ fn explain(err: &io::Error, volume: &Volume, tried: &Tried<'_>) -> String {
         Some(Errno::NODEV) => "the kernel does not know OCFS2: modprobe ocfs2",
         Some(Errno::BUSY) => "it is mounted there already, or in use by something else",
         Some(Errno::ROFS) if tried.read_only_device => {
-            "journals have to be replayed, and the device can not be written"
+            "journals have to be replayed, and the device cannot be written"
         }
         // The device can be written: it is the kernel that stopped at what it found.
         Some(Errno::ROFS | Errno::UCLEAN) => {
@@ -494,7 +494,7 @@ fn explain(err: &io::Error, volume: &Volume, tried: &Tried<'_>) -> String {
         }
         Some(Errno::PERM | Errno::ACCESS) => return "only root can mount".to_owned(),
         Some(Errno::NOTCONN | Errno::HOSTUNREACH | Errno::HOSTDOWN) => {
-            "nodes that have it mounted can not be reached: is port 7777 open between all nodes, and \
+            "nodes that have it mounted cannot be reached: is port 7777 open between all nodes, and \
              does `o2cb status` show the right addresses?"
         }
         _ => return "dmesg may say why".to_owned(),

@@ -35,7 +35,7 @@ impl Flags {
     }
 }
 
-/// `-o` can not be.
+/// `-o` cannot be.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum OptionError {
     /// Done by mount(8) itself, without a device.

@@ -52,7 +52,7 @@ pub fn run(cli: &Cli) -> Result<Status> {
     }))
 }
 
-/// A heartbeat should not wait behind other I/O. Where that can not be had it beats all the
+/// A heartbeat should not wait behind other I/O. Where that cannot be had it beats all the
 /// same.
 fn raise_priority(kernel: &dyn Kernel, device: &std::path::Path) {
     let path = kernel.read("proc/sys/fs/ocfs2/nm/hb_ctl_path");

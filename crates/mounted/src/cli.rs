@@ -15,12 +15,12 @@ use crate::{Detail, Options};
 /// A node is listed from the slot map of the volume: it mounted the volume and did not
 /// unmount it. Whether it is alive is seen by watching the heartbeat: a node that writes
 /// it is listed by its name alone; on a terminal, with -v and in JSON "(crashed 3 days ago)"
-/// behind the name says that it has stopped; "(unknown)" that it can not be told, as on a
+/// behind the name says that it has stopped; "(unknown)" that it cannot be told, as on a
 /// local volume, which has no heartbeat. Elsewhere there are only names, for scripts. Seeing that a node has crashed takes 5 seconds where its last heartbeat is
 /// old, otherwise up to its dead threshold (usually a minute). A volume that only crashed
 /// nodes hold needs fsck, which is said on standard error.
 ///
-/// The exit status is 0, or 1 if a device that was named can not be read or is no OCFS2
+/// The exit status is 0, or 1 if a device that was named cannot be read or is no OCFS2
 /// volume.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "mounted.ocfs2", version)]

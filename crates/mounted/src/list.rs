@@ -80,7 +80,7 @@ pub enum Users {
     HeartbeatDevice,
     /// These nodes, by slot.
     Nodes(Vec<NodeUse>),
-    /// The slot map can not be read, for this reason.
+    /// The slot map cannot be read, for this reason.
     Unreadable(String),
 }
 
@@ -111,11 +111,11 @@ pub struct Failure {
 /// Why a device is not in the list.
 #[derive(Debug, thiserror::Error)]
 pub enum FailureCause {
-    /// It can not be opened.
+    /// It cannot be opened.
     #[error(transparent)]
     Open(OpenCause),
-    /// It can not be read.
-    #[error("can not be read: {0}")]
+    /// It cannot be read.
+    #[error("cannot be read: {0}")]
     Read(io::Error),
     /// There is something else, or nothing, on it.
     #[error("is not an OCFS2 volume{}", behind(.0))]
@@ -179,7 +179,7 @@ impl NodeUse {
 /// volumes are watched at the same time.
 ///
 /// # Errors
-/// Without devices named, that the list of all of them can not be read.
+/// Without devices named, that the list of all of them cannot be read.
 pub fn list(
     options: &Options,
     sources: &Sources,
@@ -252,7 +252,7 @@ fn find_all(paths: &[PathBuf], partition: Option<u32>, is_named: bool) -> Vec<Fo
     found
 }
 
-/// All block devices that can hold a volume. A disk with partitions can not.
+/// All block devices that can hold a volume. A disk with partitions cannot.
 pub(crate) fn all_devices() -> io::Result<Vec<PathBuf>> {
     const TOO_SMALL_BYTES: u64 = 1 << 20;
     let devices = device::list()?.into_iter();

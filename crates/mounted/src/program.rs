@@ -51,7 +51,7 @@ impl Clock for PatientClock {
 /// Lists what `cli` asks for; with `--watch` until a signal comes.
 ///
 /// # Errors
-/// The list of devices can not be read, or standard output can not be written.
+/// The list of devices cannot be read, or standard output cannot be written.
 pub fn run(cli: &Cli) -> anyhow::Result<Status> {
     let mut out = Output::stdout();
     let Some(seconds) = cli.watch else {

@@ -12,7 +12,7 @@ use crate::cli::Configure;
 /// brackets. With `echo` answers are printed: a terminal shows what is typed there.
 ///
 /// # Errors
-/// An answer that can not be, or none: the input ends. Output or input fails. Of `file` nothing is
+/// An answer that cannot be, or none: the input ends. Output or input fails. Of `file` nothing is
 /// to be written then.
 pub fn configure(
     file: &mut Sysconfig,
@@ -156,7 +156,7 @@ mod tests {
             ("\n\n\nmany\n", "\"many\" is not a number"),
             (
                 "\n\n$(reboot)\n\n\n\n\n",
-                "`$(reboot)` can not be the name of a cluster: expected 1 to 16 letters and digits",
+                "`$(reboot)` cannot be the name of a cluster: expected 1 to 16 letters and digits",
             ),
             ("\n\n\n2\n\n\n\n", "the heartbeat dead threshold is 2, expected more than 2"),
         ] {

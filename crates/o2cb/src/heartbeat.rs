@@ -22,7 +22,7 @@ pub struct OpenRegion {
 /// Opens the device of a region.
 ///
 /// # Errors
-/// There is no volume or heartbeat device on it, or it can not be written.
+/// There is no volume or heartbeat device on it, or it cannot be written.
 pub fn open_region(path: &Path) -> Result<OpenRegion> {
     let volume = open_volume(path)?;
     let region = volume

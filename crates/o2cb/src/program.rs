@@ -120,7 +120,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         }
         Command::Status { json } => {
             let mut status = Status::find(&kernel);
-            // Where they can not be read there is nothing to compare with, but something to show.
+            // Where they cannot be read there is nothing to compare with, but something to show.
             match (conf(cli), Sysconfig::read(&cli.sysconfig()).and_then(|file| file.timeouts())) {
                 (Ok(file), Ok(timeouts)) => status.compare(&kernel, file.conf(), &timeouts),
                 (Err(err), _) | (_, Err(err)) => print_warning(causes(&err)),
@@ -136,7 +136,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
             let mut file = conf(cli)?;
             if let Some(done) = edit::edit(&mut file, change)? {
                 let path = &cli.config_file;
-                file.write(path).with_context(|| format!("can not write {}", shown(path)))?;
+                file.write(path).with_context(|| format!("cannot write {}", shown(path)))?;
                 say(cli, &done);
             }
         }
@@ -172,7 +172,7 @@ fn tell_of_hb_ctl(kernel: &dyn Kernel) {
     let own = std::env::current_exe().ok().map(|path| path.with_file_name("ocfs2_hb_ctl"));
     let told = own.as_deref().and_then(Path::to_str).map(|path| up::show_hb_ctl(kernel, path));
     if let Some(Err(err)) = told {
-        print_warning(format!("the kernel can not be told where ocfs2_hb_ctl is: {err}"));
+        print_warning(format!("the kernel cannot be told where ocfs2_hb_ctl is: {err}"));
     }
 }
 

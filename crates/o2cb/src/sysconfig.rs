@@ -44,7 +44,7 @@ impl Sysconfig {
     /// Those of writing.
     pub fn write(&self, path: &Path) -> Result<()> {
         write_whole(path, self.text.as_bytes())
-            .with_context(|| format!("can not write {}", ocfs2_cli::shown(path)))
+            .with_context(|| format!("cannot write {}", ocfs2_cli::shown(path)))
     }
 
     /// The contents.

@@ -58,7 +58,7 @@ pub fn show_hb_ctl(kernel: &dyn Kernel, ours: &str) -> std::io::Result<()> {
 /// the configuration does not have any more, unless a mounted volume needs them.
 ///
 /// # Errors
-/// There is no region, or one can not be started; those started before go on.
+/// There is no region, or one cannot be started; those started before go on.
 pub fn start_heartbeats(
     online: &Online<'_>,
     conf: &ClusterConf,

@@ -113,7 +113,7 @@ fn date(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// A Joliet text, which has half as many characters, continued by the plain one if that is
-/// the same but for what it can not express.
+/// the same but for what it cannot express.
 fn joined(joliet: &[u8], plain: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
     let mut same = true;

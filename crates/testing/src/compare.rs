@@ -1,6 +1,6 @@
 //! Two volumes that should be the same, block by block.
 //!
-//! What two runs of mkfs can not have in common is left out, and only that: generation,
+//! What two runs of mkfs cannot have in common is left out, and only that: generation,
 //! hash seed, times, and what the C tool leaves undefined. Everything else that differs is
 //! named by block, structure, field and both values.
 
@@ -70,7 +70,7 @@ impl Comparison {
 /// the same size. Holes are zeros.
 ///
 /// # Panics
-/// If one of them has no superblock, or can not be read.
+/// If one of them has no superblock, or cannot be read.
 pub fn compare(ours: &Path, theirs: &Path) -> Comparison {
     let (ours, theirs) = (Image::open(ours), Image::open(theirs));
     assert_eq!(ours.block_size, theirs.block_size, "the block sizes differ");

@@ -53,7 +53,7 @@ pub fn fixture(name: &str) -> PathBuf {
         .stderr(Stdio::inherit())
         .status()
         .expect("xz starts");
-    assert!(status.success(), "{} can not be unpacked", packed.display());
+    assert!(status.success(), "{} cannot be unpacked", packed.display());
 
     let found = Run::new("sha256sum").arg(&unpacked).success().stdout;
     assert_eq!(digest(&found), digest(&expected), "{name} is damaged");

@@ -14,7 +14,7 @@ use ocfs2_format::heartbeat::HeartbeatBlock;
 /// `image`, which has sectors of 512 bytes.
 ///
 /// # Panics
-/// The image can not be written.
+/// The image cannot be written.
 pub fn while_beating<T>(image: &Path, offset: u64, node: u8, work: impl FnOnce() -> T) -> T {
     let image = File::options().write(true).open(image).unwrap();
     let stop = AtomicBool::new(false);
@@ -42,7 +42,7 @@ impl Drop for StopAtEnd<'_> {
 /// Writes one beat of `node` into the heartbeat region at byte `offset` of `image`.
 ///
 /// # Panics
-/// The image can not be written.
+/// The image cannot be written.
 pub fn beat(image: &File, offset: u64, node: u8) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let mut sector = [0; 512];

@@ -1,6 +1,6 @@
 //! Shared by the tests: our programs, the C tools as oracles, images, fixtures, machines.
 //!
-//! Everything here panics when it can not do its work: a helper's failure is the test's.
+//! Everything here panics when it cannot do its work: a helper's failure is the test's.
 #![deny(missing_docs)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -10,10 +10,10 @@ pub struct LoopDevice(PathBuf);
 
 impl LoopDevice {
     /// Attaches `image`, with more arguments for losetup such as `--read-only`; `None`, said
-    /// on standard error, where this user or machine can not.
+    /// on standard error, where this user or machine cannot.
     ///
     /// # Panics
-    /// Under `CI=true` if it can not.
+    /// Under `CI=true` if it cannot.
     pub fn attach(image: &Path, arguments: &[&str]) -> Option<Self> {
         let Some(losetup) = find_program("losetup") else {
             skip("there is no losetup on this machine");
@@ -22,7 +22,7 @@ impl LoopDevice {
         let attach = Run::new(losetup).args(["--find", "--show"]).args(arguments).arg(image);
         let outcome = attach.output();
         if outcome.status != 0 {
-            skip(&format!("loop devices can not be attached here: {}", outcome.stderr.trim()));
+            skip(&format!("loop devices cannot be attached here: {}", outcome.stderr.trim()));
             return None;
         }
         Some(Self(outcome.stdout.trim().into()))

@@ -65,7 +65,7 @@ impl Run {
     /// Runs it to its end.
     ///
     /// # Panics
-    /// If it can not be started, or is killed because its time is up.
+    /// If it cannot be started, or is killed because its time is up.
     pub fn output(self) -> Outcome {
         let Self { mut command, stdin, timeout } = self;
         let line = format!("{command:?}");

@@ -4,7 +4,7 @@ use ocfs2_cli::terminal;
 use ocfs2_format::feature::Features;
 use ocfs2_format::superblock::{Stack, SuperBlock};
 
-/// A format can not be followed.
+/// A format cannot be followed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum QueryError {
     /// A letter behind `%` that stands for nothing.

@@ -10,7 +10,7 @@ use ocfs2_format::{Blkno, Structure, Truncated, check as block_check};
 use ocfs2_volume::usage::{Clock, SampleOptions, State, Usage};
 use ocfs2_volume::{Device, Error, Volume};
 
-/// A volume can not be given to a cluster, or not now.
+/// A volume cannot be given to a cluster, or not now.
 #[derive(Debug, thiserror::Error)]
 pub enum StampError {
     /// Mounted by one host at a time.
@@ -32,15 +32,15 @@ pub enum StampError {
     #[error("has no extended-slotmap, which stack {0} needs")]
     SlotMap(String),
     /// The name does not fit.
-    #[error("`{0}` can not be written as the name of a cluster: expected 1 to 16 bytes")]
+    #[error("`{0}` cannot be written as the name of a cluster: expected 1 to 16 bytes")]
     Name(String),
-    /// A structure can not be read.
+    /// A structure cannot be read.
     #[error("{0}; fsck.ocfs2 checks the volume")]
     Volume(#[from] Error),
     /// The superblock's block is too short for it.
     #[error(transparent)]
     Truncated(#[from] Truncated),
-    /// The device can not be written.
+    /// The device cannot be written.
     #[error("block {blkno}: could not be written: {source}")]
     Write {
         /// The block.

@@ -34,10 +34,10 @@ use crate::{Device, Error, Journal, Volume};
 /// Bytes that are written to the log at once.
 const MAX_WRITE: usize = 1 << 20;
 
-/// Why changes can not go through a journal.
+/// Why changes cannot go through a journal.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// The journal can not be used.
+    /// The journal cannot be used.
     #[error("journal of slot {slot}: {source}")]
     Journal {
         /// The slot.
@@ -83,7 +83,7 @@ pub enum CommitError {
         /// The slot.
         slot: u16,
     },
-    /// The device can not be written.
+    /// The device cannot be written.
     #[error("block {blkno}: could not be written: {source}")]
     Write {
         /// The block.
@@ -100,7 +100,7 @@ pub enum CommitError {
         /// What the device said.
         source: io::Error,
     },
-    /// Changes that were not kept in memory can not be read back.
+    /// Changes that were not kept in memory cannot be read back.
     #[error(transparent)]
     Changes(#[from] io::Error),
 }
@@ -256,7 +256,7 @@ impl Commit<'_> {
     /// having all the changes.
     ///
     /// # Errors
-    /// The device can not be written; somebody else has used the journal meanwhile.
+    /// The device cannot be written; somebody else has used the journal meanwhile.
     pub fn write(mut self, device: &dyn Device) -> Result<(), CommitError> {
         if !self.logged.is_empty() {
             self.check_unused(device)?;
@@ -408,7 +408,7 @@ impl Volume {
         };
         self.reserve_changes(overlay, device)?;
         let mut superblocks = BTreeMap::new();
-        // One that can not be used says enough as it is.
+        // One that cannot be used says enough as it is.
         if self.found_superblock().blkno == SUPERBLOCK_BLKNO {
             let block = self.found_superblock().block.to_vec();
             put(SUPERBLOCK_BLKNO, &self.with_errors(block.clone()))?;

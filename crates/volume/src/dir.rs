@@ -261,7 +261,7 @@ impl Volume {
 
     /// The blocks of a directory.
     ///
-    /// A block that can not be had, or whose trailer is wrong, is given as an error; those
+    /// A block that cannot be had, or whose trailer is wrong, is given as an error; those
     /// behind it follow.
     ///
     /// # Errors

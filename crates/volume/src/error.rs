@@ -69,7 +69,7 @@ pub enum Error {
         /// The block.
         blkno: Blkno,
     },
-    /// A directory block can not be followed any further.
+    /// A directory block cannot be followed any further.
     #[error("directory {dir}: block {blkno}: {source}")]
     DirEntry {
         /// The directory's dinode.
@@ -79,7 +79,7 @@ pub enum Error {
         /// Where, and what it says.
         source: BadEntry,
     },
-    /// An attribute can not be had.
+    /// An attribute cannot be had.
     #[error("block {blkno}: {source}")]
     XattrEntry {
         /// The block, or the first one of a bucket.

@@ -22,7 +22,7 @@ pub enum Identity {
     Label(Vec<u8>),
 }
 
-/// The device that was named by UUID or label can not be told.
+/// The device that was named by UUID or label cannot be told.
 #[derive(Debug, thiserror::Error)]
 pub enum FindError {
     /// There is none.
@@ -36,7 +36,7 @@ pub enum FindError {
         /// Where it is.
         devices: Vec<PathBuf>,
     },
-    /// The list of devices can not be read.
+    /// The list of devices cannot be read.
     #[error("/proc/partitions: {0}")]
     Io(#[from] io::Error),
 }
@@ -97,10 +97,10 @@ impl fmt::Display for Identity {
 /// The block devices of this machine that hold such a volume or heartbeat device, those of the
 /// device mapper first: they may be several paths to one disk under one name.
 ///
-/// Devices that can not be read are passed over.
+/// Devices that cannot be read are passed over.
 ///
 /// # Errors
-/// The list of devices can not be read.
+/// The list of devices cannot be read.
 pub fn find(identity: &Identity) -> io::Result<Vec<PathBuf>> {
     let devices = list()?.into_iter().map(|device| device.path);
     let mut found: Vec<_> = devices.filter(|path| matches(path, identity)).collect();

@@ -136,7 +136,7 @@ pub enum OpenVolumeError {
         /// Backups that are good. A device that has any once held a volume.
         backups: Vec<Backup>,
     },
-    /// There is a superblock, and it can not be used.
+    /// There is a superblock, and it cannot be used.
     #[error("the superblock is damaged: {problem}{}", tell(backups))]
     Damaged {
         /// What is wrong with it.
@@ -162,7 +162,7 @@ pub enum OpenVolumeError {
         /// Size of the device.
         device_bytes: u64,
     },
-    /// It has features that are not known, without which it can not be used as asked.
+    /// It has features that are not known, without which it cannot be used as asked.
     #[error("{}", describe(unknown, features))]
     UnknownFeatures {
         /// The bits that are in the way, and no others.

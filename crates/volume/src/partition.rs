@@ -161,7 +161,7 @@ impl Table {
 /// The sectors of an image may have been 4096 bytes: a GPT is looked for with both sizes.
 ///
 /// # Errors
-/// Of the device, on reading its first sectors. A sector that can not be read further on
+/// Of the device, on reading its first sectors. A sector that cannot be read further on
 /// counts as damaged.
 pub fn read_table(disk: &dyn Device) -> io::Result<Option<Table>> {
     let Some(mbr) = mbr::Mbr::read(disk)? else { return Ok(None) };

@@ -157,7 +157,7 @@ impl<'v> Tree<'v> {
 
     /// All extents, in order.
     ///
-    /// A record that is wrong, an extent block that can not be had, or clusters that an extent
+    /// A record that is wrong, an extent block that cannot be had, or clusters that an extent
     /// before has, are given as an error; what comes behind it follows. The iteration ends for any
     /// contents.
     pub fn extents(&self) -> Extents<'v> {

@@ -119,7 +119,7 @@ fn compare(context: &Context<'_>, group: u32, used: &Used<'_>) -> Vec<Wrong> {
     let range = used.range(geometry, group);
     let (first, count) = (range.start, range.end - range.start);
     let blkno = geometry.group_blkno(group);
-    // That it can not be read was said when its chain was followed.
+    // That it cannot be read was said when its chain was followed.
     let Ok(block) = context.read("group descriptor", blkno, GroupDesc::CHECK_OFFSET) else {
         return Vec::new();
     };

@@ -11,7 +11,7 @@ use crate::check::State;
 use crate::codes::{Code, general, inodes, refcounts, xattrs};
 use crate::{Context, Stop};
 
-/// Findings about what can not be read to its end, so that nobody knows what else it claims.
+/// Findings about what cannot be read to its end, so that nobody knows what else it claims.
 /// Extent trees say so themselves.
 const HIDING: &[&Code] = &[
     general::IO_ERROR,

@@ -18,7 +18,7 @@ use crate::{Context, Finding};
 /// What a block is that a chain leads to.
 #[derive(Clone, Debug)]
 pub(super) enum Seen {
-    /// It can not be read.
+    /// It cannot be read.
     Unreadable(Finding),
     /// No group descriptor.
     NoGroup,
@@ -51,7 +51,7 @@ pub(super) struct Node {
     pub is_unused: bool,
     /// What is wrong with it, apart from parent, chain and generation.
     pub findings: Vec<Finding>,
-    /// What the other passes need of a group of blocks; nothing if it can not be used.
+    /// What the other passes need of a group of blocks; nothing if it cannot be used.
     pub group: Option<Box<Group>>,
 }
 
@@ -122,7 +122,7 @@ struct Place {
 }
 
 impl Place {
-    /// Nothing if the global bitmap can not have a group there.
+    /// Nothing if the global bitmap cannot have a group there.
     fn new(context: &Context<'_>, allocator: &Allocator, blkno: Blkno) -> Option<Self> {
         let geometry = context.geometry();
         let bits = match allocator.suballoc {
@@ -210,7 +210,7 @@ impl<'a> Look<'a> {
         free
     }
 
-    /// The blocks it covers; nothing if that can not be told.
+    /// The blocks it covers; nothing if that cannot be told.
     fn runs(&mut self, bits: u32) -> Option<Vec<Run>> {
         let geometry = self.context.geometry();
         if let Some(list) = self.list() {

@@ -3,7 +3,7 @@
 //! Verifies invariants S-3, A-2 to A-10, G-1 and G-2. Collects the groups of inodes and of other
 //! metadata ([`Suballocs`]), by which the next pass finds the inodes, and claims their
 //! clusters. What is wrong with a group is taken as mended, so that its blocks count; a group
-//! that can not be told from something else is left out, and then [`State::lost_groups`] says so,
+//! that cannot be told from something else is left out, and then [`State::lost_groups`] says so,
 //! for what is in use is not known to the last.
 
 mod bitmap_groups;

@@ -361,7 +361,7 @@ fn write(
             let runs = group.map(|group| &group.runs[..]);
             let mut free = 0;
             if node.is_none() {
-                // What is there is not read: perhaps it can not be.
+                // What is there is not read: perhaps it cannot be.
                 editor.create(*blkno, GroupDesc::CHECK_OFFSET, &GroupDesc::default(), |_| {})?;
             }
             editor.block(*blkno, Some(GroupDesc::CHECK_OFFSET), |block| {

@@ -71,7 +71,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// There are more blocks, and they can not be found.
+    /// There are more blocks, and they cannot be found.
     pub fn incomplete(&mut self) {
         if let Some(index) = &mut self.index {
             index.incomplete();

@@ -103,7 +103,7 @@ impl Read {
     /// Something is wrong with an entry or a block.
     fn found(&mut self, finding: Finding) {
         self.found += 1;
-        // What can not be read is told of by its block: that is not mended with the others.
+        // What cannot be read is told of by its block: that is not mended with the others.
         if self.found > MOST_FINDINGS && finding.code != general::IO_ERROR {
             self.left_out = Some(finding);
         } else {

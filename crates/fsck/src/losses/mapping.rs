@@ -123,7 +123,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// The depth of the root; one that can not be is taken from what is beneath.
+    /// The depth of the root; one that cannot be is taken from what is beneath.
     fn depth(&mut self, list: &ExtentList<'_>) -> u16 {
         let depth = list.header.l_tree_depth;
         if depth <= MAX_TREE_DEPTH {

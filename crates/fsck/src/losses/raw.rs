@@ -80,7 +80,7 @@ pub(super) struct Entries {
     pub entries: Vec<Entry>,
     /// Where `..` leads.
     pub parent: Option<Blkno>,
-    /// Whether there may be more, which can not be read.
+    /// Whether there may be more, which cannot be read.
     pub is_incomplete: bool,
 }
 

@@ -47,7 +47,7 @@ impl Touched {
             }
         }
         let bits = before.block_size().bits();
-        // What can not be read back is not compared.
+        // What cannot be read back is not compared.
         let _ = overlay.for_each_change(|offset, bytes| {
             let blkno = Blkno(offset >> bits);
             touched.block(blkno, bytes);

@@ -34,7 +34,7 @@ const UNFINISHED: &str = "the repairs were not written to their end; once the de
 
 /// The overlays below the repairs.
 pub(super) struct Layers {
-    /// The device; it can not be written this way.
+    /// The device; it cannot be written this way.
     device: Arc<dyn Device>,
     /// What writes go through; `None` if nothing is written.
     pub gate: Option<Gate>,

@@ -30,7 +30,7 @@ pub(super) fn stamp(volume: &Volume, overlay: &Overlay) -> Result<()> {
     })
 }
 
-/// Something is left: the superblock is to say so, unless it says so already or can not be used.
+/// Something is left: the superblock is to say so, unless it says so already or cannot be used.
 pub(super) fn mark(volume: &Volume, overlay: &Overlay) -> Result<()> {
     if volume.found_superblock().blkno != SUPERBLOCK_BLKNO {
         return Ok(());
@@ -66,7 +66,7 @@ pub(super) fn keep_mark(plan: &mut Plan, slots_left: u64) {
 
 impl Run<'_> {
     /// Marks a volume of which nothing else is written any more: the run ended before it was
-    /// checked after a crash or was cancelled, or its changes can not be kept. Says whether that is
+    /// checked after a crash or was cancelled, or its changes cannot be kept. Says whether that is
     /// done.
     pub(super) fn mark_by_itself(&self, layers: &Layers, source: &Source) -> bool {
         let Some(gate) = &layers.gate else { return false };
@@ -83,7 +83,7 @@ impl Run<'_> {
         if let Err(err) = marked {
             let err: anyhow::Error = err;
             let device = shown(&self.cli.device);
-            print_warning(format_args!("{device}: the superblock can not be marked: {err:#}"));
+            print_warning(format_args!("{device}: the superblock cannot be marked: {err:#}"));
             return false;
         }
         true

@@ -152,7 +152,7 @@ impl<'a> Run<'a> {
     }
 
     fn all(&mut self) -> Result<()> {
-        let interrupt = Interrupt::install().context("signals can not be caught")?;
+        let interrupt = Interrupt::install().context("signals cannot be caught")?;
         if let Some(file) = &self.cli.undo {
             return self.undo(file, &interrupt);
         }
@@ -289,7 +289,7 @@ impl<'a> Run<'a> {
             _ => "none found".to_owned(),
         };
         self.report.note(&format!(
-            "The superblock can not be used ({problem}). Backup superblock {backup} is used \
+            "The superblock cannot be used ({problem}). Backup superblock {backup} is used \
              instead."
         ));
         // A repair rewrites it, and says so.
@@ -311,10 +311,10 @@ impl<'a> Run<'a> {
         };
         let users = match found {
             Ok(users) => users,
-            // Nobody but this machine uses it; what can not be read is for the check to tell.
+            // Nobody but this machine uses it; what cannot be read is for the check to tell.
             Err(_) if volume.superblock().stack() == Stack::Local => Users::default(),
             Err(err) => Users {
-                unknown: vec![format!("nodes that can not be told ({err})")],
+                unknown: vec![format!("nodes that cannot be told ({err})")],
                 ..Users::default()
             },
         };
@@ -548,7 +548,7 @@ impl<'a> Run<'a> {
         let end = End { error: text.as_deref(), exit_status: self.bits.status().0 };
         self.report.show(&Record::End(end));
         if let Some(err) = self.report.take_failure() {
-            print_error(&anyhow::Error::new(err).context("standard output can not be written"));
+            print_error(&anyhow::Error::new(err).context("standard output cannot be written"));
             self.bits.failed = true;
         }
         Ok(self.bits.status())

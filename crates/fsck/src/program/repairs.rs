@@ -61,7 +61,7 @@ impl Run<'_> {
         // Where there is no room for changes the mark is made by itself.
         let is_marked = is_left && mark(volume, &overlay).is_ok();
         if !is_left {
-            stamp(volume, &overlay).context("the superblock can not be updated")?;
+            stamp(volume, &overlay).context("the superblock cannot be updated")?;
         }
         interrupt.check()?;
         let overlaid: Arc<dyn Device> = overlay.clone();

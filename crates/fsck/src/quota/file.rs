@@ -62,7 +62,7 @@ impl<'a> QuotaFile<'a> {
         u32::try_from(blocks).unwrap_or(u32::MAX)
     }
 
-    /// A block; nothing if the file has none there. One that can not be read is a finding.
+    /// A block; nothing if the file has none there. One that cannot be read is a finding.
     pub fn read(&self, index: u32, findings: &mut Vec<Finding>) -> Option<QuotaBlock> {
         let blkno = block_of(self.context, &self.extents, index.into())?;
         let check_offset = quota::check_offset(self.block_size());

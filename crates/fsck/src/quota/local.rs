@@ -48,7 +48,7 @@ pub(super) fn check(
         changes += match self::chunk(file, kind, chunk, pending, findings) {
             Ok(changes) => changes,
             Err(why) => {
-                // A block that can not be read was said.
+                // A block that cannot be read was said.
                 if findings.len() == before {
                     findings.push(invalid(&why));
                 }

@@ -78,7 +78,7 @@ fn header(
     let before = findings.len();
     let block = file.read(0, findings);
     if findings.len() > before {
-        // It can not be read.
+        // It cannot be read.
         return None;
     }
     let blkno = block.as_ref().map(|block| block.blkno);

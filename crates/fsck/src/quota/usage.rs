@@ -31,7 +31,7 @@ pub struct Amount {
 }
 
 impl Amount {
-    /// Adds another amount; what can not be counted stays as large as can be.
+    /// Adds another amount; what cannot be counted stays as large as can be.
     pub fn add(&mut self, other: Self) {
         self.inodes = self.inodes.saturating_add(other.inodes);
         self.bytes = self.bytes.saturating_add(other.bytes);

@@ -26,7 +26,7 @@ pub(super) struct Record {
 pub(super) struct Tree {
     /// Ascending and disjoint.
     pub records: Vec<Record>,
-    /// Clusters whose records can not be used, which was told; ascending.
+    /// Clusters whose records cannot be used, which was told; ascending.
     pub lost: Vec<Range<u32>>,
 }
 
@@ -40,7 +40,7 @@ struct Reader<'a, 'o> {
 }
 
 /// Reads the tree at `root`, which `users` inodes name, `user` among them. `None` if what it
-/// says can not be compared with anything.
+/// says cannot be compared with anything.
 pub(super) fn read(
     context: &Context<'_>,
     root: Blkno,

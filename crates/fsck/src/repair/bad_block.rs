@@ -1,10 +1,10 @@
-//! Blocks the device can not read.
+//! Blocks the device cannot read.
 
 use ocfs2_format::Blkno;
 
 use super::Repair;
 
-/// Writes zeros to a block that can not be read, so that the device puts another one in its
+/// Writes zeros to a block that cannot be read, so that the device puts another one in its
 /// place; what follows from that for the structures, the next check tells.
 pub fn rewrite(blkno: Blkno) -> Repair {
     Repair::first_once("block", blkno.0, move |editor| {

@@ -14,7 +14,7 @@ impl Editor<'_> {
     /// itself.
     ///
     /// # Errors
-    /// The descriptor can not be read.
+    /// The descriptor cannot be read.
     pub fn change_bits(
         &mut self,
         group: Blkno,

@@ -32,7 +32,7 @@ pub enum Written {
 /// journals may be used but for those of the slots in `untrusted`.
 ///
 /// # Errors
-/// The device can not be written.
+/// The device cannot be written.
 pub fn commit<D: Device>(
     volume: &Volume,
     overlay: &OverlayDevice<D>,

@@ -208,7 +208,7 @@ impl Directory {
     /// Reads what there is; `None` if it is no directory in use.
     ///
     /// # Errors
-    /// Its inode or its tree can not be read.
+    /// Its inode or its tree cannot be read.
     pub fn read(editor: &Editor<'_>, dir: Blkno) -> Result<Option<Self>, EditError> {
         let volume = editor.volume();
         let inode = editor.inode(dir)?;
@@ -267,7 +267,7 @@ impl Directory {
     /// An empty one, in a dinode that was just made; one in blocks has one cluster.
     ///
     /// # Errors
-    /// There is no room; the inode can not be read.
+    /// There is no room; the inode cannot be read.
     pub fn empty(
         editor: &mut Editor<'_>,
         dir: Blkno,
@@ -341,7 +341,7 @@ impl Directory {
     /// Writes all of it.
     ///
     /// # Errors
-    /// There is no room; it can not be written.
+    /// There is no room; it cannot be written.
     pub fn write(mut self, editor: &mut Editor<'_>) -> Result<(), EditError> {
         let volume = editor.volume();
         let dir = self.inode.blkno;

@@ -22,7 +22,7 @@ use crate::name_hashes::Signs;
 /// how names are hashed.
 ///
 /// # Errors
-/// There is no room; it can not be written.
+/// There is no room; it cannot be written.
 pub fn build(
     editor: &mut Editor<'_>,
     dir: Blkno,
@@ -116,7 +116,7 @@ fn places(volume: &Volume, gathered: &Gathered) -> BTreeSet<u32> {
 /// Frees all of the index of `dir`, if it has one; what leads to it stays.
 ///
 /// # Errors
-/// It can not be read; the allocators can not be written.
+/// It cannot be read; the allocators cannot be written.
 pub fn free(editor: &mut Editor<'_>, dir: Blkno) -> Result<(), EditError> {
     let inode = editor.inode(dir)?;
     if !inode.dinode.dyn_features().contains(DynFeatures::INDEXED_DIR) {

@@ -52,7 +52,7 @@ impl<'a> Editor<'a> {
     /// An inode as it is, whatever it holds; a single wrong bit is corrected.
     ///
     /// # Errors
-    /// It can not be read.
+    /// It cannot be read.
     pub fn inode(&self, blkno: Blkno) -> Result<Inode, EditError> {
         let mut block = self.volume.read_block(blkno)?;
         if self.volume.has(Incompat::META_ECC) {
@@ -65,7 +65,7 @@ impl<'a> Editor<'a> {
     /// bit is corrected before.
     ///
     /// # Errors
-    /// It can not be read or written.
+    /// It cannot be read or written.
     pub fn block(
         &mut self,
         blkno: Blkno,
@@ -78,7 +78,7 @@ impl<'a> Editor<'a> {
     /// Changes `count` blocks in a row that have one block check.
     ///
     /// # Errors
-    /// They can not be read or written.
+    /// They cannot be read or written.
     pub fn blocks(
         &mut self,
         start: Blkno,
@@ -102,7 +102,7 @@ impl<'a> Editor<'a> {
     /// Changes the structure a block begins with, and the bytes that follow it.
     ///
     /// # Errors
-    /// It can not be read or written.
+    /// It cannot be read or written.
     pub fn header<T: Structure>(
         &mut self,
         blkno: Blkno,
@@ -115,7 +115,7 @@ impl<'a> Editor<'a> {
     /// Changes a dinode, and its block from [`Dinode::ID2_OFFSET`] on.
     ///
     /// # Errors
-    /// It can not be read or written.
+    /// It cannot be read or written.
     pub fn dinode(
         &mut self,
         blkno: Blkno,
@@ -128,7 +128,7 @@ impl<'a> Editor<'a> {
     /// much by the next check.
     ///
     /// # Errors
-    /// It can not be read or written.
+    /// It cannot be read or written.
     pub fn delete_inode(&mut self, blkno: Blkno) -> Result<(), EditError> {
         self.dinode(blkno, |dinode, _| {
             dinode.i_flags &= !(InodeFlags::VALID | InodeFlags::ORPHANED).bits();
@@ -141,7 +141,7 @@ impl<'a> Editor<'a> {
     /// Changes an extent block, and the bytes of its extent list's records.
     ///
     /// # Errors
-    /// It can not be read or written.
+    /// It cannot be read or written.
     pub fn extent_block(
         &mut self,
         blkno: Blkno,
@@ -153,7 +153,7 @@ impl<'a> Editor<'a> {
     /// Writes a structure at the beginning of a block of zeros, with what `fill` puts behind it.
     ///
     /// # Errors
-    /// It can not be written.
+    /// It cannot be written.
     pub fn create<T: Structure>(
         &mut self,
         blkno: Blkno,

@@ -128,7 +128,7 @@ impl Editor<'_> {
     /// that has no directories in it.
     ///
     /// # Errors
-    /// There is no room; it can not be written.
+    /// There is no room; it cannot be written.
     pub fn make_directory(
         &mut self,
         home: &Suballocated,

@@ -107,7 +107,7 @@ impl fmt::Debug for Repair {
 /// A repair could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
-    /// Something can not be read or written, or is not as it has to be.
+    /// Something cannot be read or written, or is not as it has to be.
     #[error(transparent)]
     Volume(#[from] Error),
     /// What it takes is not free.
@@ -116,7 +116,7 @@ pub enum EditError {
     /// It takes room, and the allocators are not yet known to be sound: it is tried again then.
     #[error("it takes room, and allocators are not sound")]
     NotYet,
-    /// Changes that were not kept in memory can not be read back.
+    /// Changes that were not kept in memory cannot be read back.
     #[error(transparent)]
     Changes(#[from] std::io::Error),
     /// A signal came.

@@ -81,7 +81,7 @@ pub enum PlanError {
     /// The check did not come to its end.
     #[error(transparent)]
     Stop(#[from] Stop),
-    /// The volume can not be opened after it was repaired.
+    /// The volume cannot be opened after it was repaired.
     #[error("after repairs: {0}")]
     Open(#[from] OpenVolumeError),
 }

@@ -40,7 +40,7 @@ impl QuotaFiles {
     /// Writes them.
     ///
     /// # Errors
-    /// There is no room; they can not be written.
+    /// There is no room; they cannot be written.
     pub fn write(&self, editor: &mut Editor<'_>) -> Result<(), EditError> {
         for local in &self.locals {
             self.write_local(editor, *local)?;

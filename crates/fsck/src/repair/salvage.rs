@@ -103,7 +103,7 @@ fn candidates(volume: &Volume, everywhere: bool) -> BTreeMap<Blkno, Inode> {
         at += u64::from(count);
         let bytes = match volume.read_blocks(start, count) {
             Ok(bytes) => bytes,
-            // A block that can not be read does not hide those beside it.
+            // A block that cannot be read does not hide those beside it.
             Err(_) => one_by_one(volume, start, count),
         };
         for (index, block) in (0_u64..).zip(bytes.chunks_exact(size)) {

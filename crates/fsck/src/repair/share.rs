@@ -383,7 +383,7 @@ fn copy_clusters(editor: &mut Editor<'_>, from: u32, to: &Range<u32>) -> Result<
 }
 
 /// Gives the tree of an inode extent blocks of its own. What it has in common with that of `other`
-/// is to be copied then, where it can not be shared. Without room for that, and for as much for
+/// is to be copied then, where it cannot be shared. Without room for that, and for as much for
 /// each of so many `owners` of the same blocks, it is not begun.
 pub fn new_extent_blocks(
     owner: Blkno,

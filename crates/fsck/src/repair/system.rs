@@ -417,7 +417,7 @@ pub fn clean_journal(slot: u16, blkno: Blkno) -> Repair {
         let is_empty =
             editor.volume().journal(slot).is_ok_and(|journal| journal.superblock.s_start == 0);
         if !is_empty {
-            let text = "its log can not be replayed".to_owned();
+            let text = "its log cannot be replayed".to_owned();
             return Err(EditError::Impossible(text));
         }
         mark_clean(editor, blkno)?;

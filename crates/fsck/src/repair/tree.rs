@@ -150,7 +150,7 @@ struct Gathering<'a> {
 }
 
 impl Gathering<'_> {
-    /// The depth of the root; one that can not be is taken from what is beneath.
+    /// The depth of the root; one that cannot be is taken from what is beneath.
     fn depth(&self, list: &ExtentList<'_>) -> u16 {
         let depth = list.header.l_tree_depth;
         if depth <= MAX_TREE_DEPTH {
@@ -255,7 +255,7 @@ fn placed(leaves: Vec<ExtentRec>, holds: Holds) -> Vec<ExtentRec> {
 /// Adds clusters to the end of what an inode has.
 ///
 /// # Errors
-/// There is no room; it can not be written.
+/// There is no room; it cannot be written.
 pub fn append(
     editor: &mut Editor<'_>,
     blkno: Blkno,
@@ -281,7 +281,7 @@ pub fn append(
 /// Frees what an inode has behind its first `keep` clusters, whose extents are dense.
 ///
 /// # Errors
-/// It can not be read or written.
+/// It cannot be read or written.
 pub fn cut(
     editor: &mut Editor<'_>,
     blkno: Blkno,
@@ -323,7 +323,7 @@ impl Gathered {
     /// Frees all clusters and extent blocks.
     ///
     /// # Errors
-    /// The allocators can not be written.
+    /// The allocators cannot be written.
     pub fn free(mut self, editor: &mut Editor<'_>) -> Result<(), EditError> {
         let bits = editor.volume().geometry().bpc_bits();
         for rec in std::mem::take(&mut self.extents) {
@@ -367,7 +367,7 @@ impl Gathered {
     /// once.
     ///
     /// # Errors
-    /// There are too few extent blocks; they can not be written.
+    /// There are too few extent blocks; they cannot be written.
     pub fn build(self, editor: &mut Editor<'_>, root: &mut [u8]) -> Result<Built, EditError> {
         let room = list_room(root.len());
         let per_block = usize::from(ExtentBlock::list_capacity(editor.volume().block_size()));

@@ -141,7 +141,7 @@ pub(crate) enum SlotState {
     Clean,
     /// Not unmounted, or mounted now.
     Dirty,
-    /// It can not be read.
+    /// It cannot be read.
     Damaged,
 }
 
@@ -311,7 +311,7 @@ impl Report {
         self.paths.as_mut().and_then(|paths| paths.of(&finding.place))
     }
 
-    /// Shows a record. A check goes on when it can not be shown: the exit status tells.
+    /// Shows a record. A check goes on when it cannot be shown: the exit status tells.
     pub fn show(&mut self, record: &Record<'_>) {
         if self.lost {
             return;

@@ -50,10 +50,10 @@ fn primary_problem(volume: &Volume) -> Option<String> {
     match find_superblock(volume.device(), &options) {
         Err(OpenVolumeError::NotOcfs2 { .. }) => Some("is missing".to_owned()),
         Err(OpenVolumeError::Damaged { problem, .. }) => Some(format!("is damaged: {problem}")),
-        Err(OpenVolumeError::Read { source, .. }) => Some(format!("can not be read: {source}")),
-        Err(err) => Some(format!("can not be used: {err}")),
+        Err(OpenVolumeError::Read { source, .. }) => Some(format!("cannot be read: {source}")),
+        Err(err) => Some(format!("cannot be used: {err}")),
         Ok(primary) => {
-            // One that can be found may still describe what can not be.
+            // One that can be found may still describe what cannot be.
             let verified =
                 primary.superblock.verify(&primary.dinode, primary.blkno, primary.block_size);
             if let Err(invalid) = verified {

@@ -222,7 +222,7 @@ impl SystemFiles {
     /// Reads the system directory as far as it can be read. Of several entries of a name the
     /// first one counts.
     ///
-    /// Also gives the blocks of it that can not be read.
+    /// Also gives the blocks of it that cannot be read.
     pub fn read(context: &Context<'_>) -> (Self, Vec<Finding>) {
         let known: Vec<_> = SystemFile::GLOBAL
             .into_iter()
@@ -434,7 +434,7 @@ fn misled(
 }
 
 /// Calls `visit` with the name and the inode of every entry of the system directory.
-/// Gives the blocks that can not be read.
+/// Gives the blocks that cannot be read.
 fn each_entry(context: &Context<'_>, visit: impl FnMut(&[u8], Blkno)) -> Vec<Finding> {
     let blkno = context.volume.superblock().s_system_dir_blkno;
     let Some(dir) = read_dinode(context, blkno) else { return Vec::new() };

@@ -45,7 +45,7 @@ pub fn check(context: &Context<'_>) -> Vec<Finding> {
             let is_ours = inode.dinode.i_fs_generation == generation;
             (is_ours && is_top(volume, &inode, is_system)).then_some(blkno)
         });
-        // One of two can not be told from the other.
+        // One of two cannot be told from the other.
         let first = all.next();
         first.filter(|_| all.next().is_none())
     };

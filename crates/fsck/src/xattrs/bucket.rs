@@ -129,7 +129,7 @@ impl Buckets<'_, '_> {
         let is_bucket = |index: &u64| {
             let mut bytes = vec![0; BUCKET_SIZE];
             let blkno = self.bucket(first, *index);
-            // One that can not be read is told about when its turn comes.
+            // One that cannot be read is told about when its turn comes.
             self.context.volume.read_into(NAME, blkno, &mut bytes).is_err()
                 || is_sane(&bytes)
                 || self.context.volume.has(Incompat::META_ECC)

@@ -1,7 +1,7 @@
 //! Attributes of an inode: in the dinode, in an xattr block, in buckets (invariants T-1 to T-7).
 //!
 //! Verifies where they are, every entry and the trees of values and buckets; collects the
-//! blocks and clusters they take. An entry that can not be is left out of everything that
+//! blocks and clusters they take. An entry that cannot be is left out of everything that
 //! follows, as it will be once it was cleared.
 
 mod block;

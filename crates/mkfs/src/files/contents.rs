@@ -22,14 +22,14 @@ pub trait Contents {
     /// What is not a hole: ranges of bytes, ascending.
     ///
     /// # Errors
-    /// They can not be found out.
+    /// They cannot be found out.
     fn data(&mut self) -> io::Result<Vec<Range<u64>>>;
 
     /// Fills `buf` from `offset`; what is in a hole reads as zero. Each call is behind the one
     /// before.
     ///
     /// # Errors
-    /// They can not be read.
+    /// They cannot be read.
     fn read(&mut self, buf: &mut [u8], offset: u64) -> io::Result<()>;
 }
 

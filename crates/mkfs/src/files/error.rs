@@ -1,11 +1,11 @@
-//! Why a volume can not be filled.
+//! Why a volume cannot be filled.
 
 use std::io;
 use std::path::PathBuf;
 
 use ocfs2_format::Truncated;
 
-/// Why a volume can not be filled.
+/// Why a volume cannot be filled.
 #[derive(Debug, thiserror::Error)]
 pub enum FillError {
     /// It happened with this file.
@@ -21,7 +21,7 @@ pub enum FillError {
     #[error("the volume is too small for the files")]
     Full,
     /// The source could not be read.
-    #[error("can not be read")]
+    #[error("cannot be read")]
     Read(#[source] io::Error),
     /// The device, or whoever is told how far the work has come.
     #[error(transparent)]
@@ -75,7 +75,7 @@ pub enum FillError {
     },
     /// An attribute of a kind that the format does not have.
     #[error(
-        "attribute {name} can not be stored: expected user., trusted., security. or a POSIX access \
+        "attribute {name} cannot be stored: expected user., trusted., security. or a POSIX access \
          control list"
     )]
     AttributeKind {
@@ -83,13 +83,13 @@ pub enum FillError {
         name: String,
     },
     /// The volume has no attributes.
-    #[error("attribute {name} can not be stored: the volume lacks the feature xattr")]
+    #[error("attribute {name} cannot be stored: the volume lacks the feature xattr")]
     NoAttributes {
         /// Its name.
         name: String,
     },
     /// A name or a value that is too long, or there are too many with the same hash.
-    #[error("attribute {name} can not be stored: {why}")]
+    #[error("attribute {name} cannot be stored: {why}")]
     Attribute {
         /// Its name.
         name: String,

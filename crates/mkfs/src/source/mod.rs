@@ -25,7 +25,7 @@ impl Source {
     /// What is at `path`; `-` is standard input.
     ///
     /// # Errors
-    /// It can not be opened, or is neither a folder nor an archive.
+    /// It cannot be opened, or is neither a folder nor an archive.
     pub fn open(path: &Path) -> io::Result<Self> {
         if path.as_os_str() == "-" {
             use std::os::fd::AsFd;

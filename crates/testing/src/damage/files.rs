@@ -99,7 +99,7 @@ fn hash(what: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// `None` if it can not be read in full.
+/// `None` if it cannot be read in full.
 fn fingerprint(volume: &Volume, inode: &Inode) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
     let kind = inode.kind()?;

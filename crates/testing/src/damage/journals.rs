@@ -71,7 +71,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     },
     Recipe {
         code: "JOURNAL_DIRTY",
-        name: "a journal that can not be replayed is dirty",
+        name: "a journal that cannot be replayed is dirty",
         on: ONE_OF_ALL_1K,
         damage: |image| {
             image.edit_journal(1, |journal| journal.s_feature_incompat |= 1 << 19);

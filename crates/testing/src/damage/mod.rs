@@ -74,7 +74,7 @@ impl Base {
     /// A copy of it.
     ///
     /// # Panics
-    /// It can not be made.
+    /// It cannot be made.
     pub fn image(self) -> Image {
         Image::new(self)
     }

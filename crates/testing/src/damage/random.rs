@@ -237,7 +237,7 @@ impl Metadata {
     /// Damages the volume on `device`, which is the sound one, as `seed` says.
     ///
     /// # Panics
-    /// The device can not be read or written.
+    /// The device cannot be read or written.
     pub fn damage(&self, seed: u64, device: &dyn Device) -> Damage {
         let mut random = Random(seed);
         let hits = 1 + random.below(4);
@@ -248,7 +248,7 @@ impl Metadata {
     /// checks, where no checksum tells what is wrong.
     ///
     /// # Panics
-    /// The device can not be read or written.
+    /// The device cannot be read or written.
     pub fn damage_much(&self, seed: u64, device: &dyn Device) -> Damage {
         let mut random = Random(seed);
         let most = *random.of(&[1, 4, 16, 48]);

@@ -252,7 +252,7 @@ pub(super) const RECIPES: &[Recipe] = &[
             image.edit_dinode(folder.blkno, |dinode, _| dinode.i_xattr_loc = Blkno(1 << 40));
         },
         found: &["XATTR_LOC_INVALID"],
-        c: Differs { codes: &[], status: 8, why: "It can not read the block, and gives up." },
+        c: Differs { codes: &[], status: 8, why: "It cannot read the block, and gives up." },
     },
     Recipe {
         code: "XB_BLKNO",
@@ -436,7 +436,7 @@ pub(super) const RECIPES: &[Recipe] = &[
         c: Differs {
             codes: &[],
             status: 8,
-            why: "It looks for the buckets by hashes they can not be found by, and gives up.",
+            why: "It looks for the buckets by hashes they cannot be found by, and gives up.",
         },
     },
 ];

@@ -191,7 +191,7 @@ fn target(path: &Path) -> Option<PathBuf> {
             ["modules", _, "kernel", "drivers", kind, rest @ ..] => {
                 let wanted = match *kind {
                     "block" | "char" | "virtio" => true,
-                    "net" => rest.len() == 1,
+                    "net" | "md" => rest.len() == 1,
                     _ => false,
                 };
                 wanted.then(|| names.iter().skip(1).collect())

@@ -96,7 +96,7 @@ impl<'v> Space<'v> {
     /// all are in use.
     ///
     /// # Errors
-    /// The global bitmap can not be read, or is wrong.
+    /// The global bitmap cannot be read, or is wrong.
     pub fn take_clusters(&mut self, most: u32) -> Result<Option<Range<u32>>, Error> {
         let Some((group, bits)) = self.longest(Pool::Clusters, most, true)? else {
             return Ok(None);
@@ -108,7 +108,7 @@ impl<'v> Space<'v> {
     /// are free.
     ///
     /// # Errors
-    /// The global bitmap can not be read, or is wrong.
+    /// The global bitmap cannot be read, or is wrong.
     pub fn take_runs(&mut self, count: u32) -> Result<Option<Vec<Range<u32>>>, Error> {
         if count == 0 {
             return Ok(Some(Vec::new()));
@@ -172,7 +172,7 @@ impl<'v> Space<'v> {
     /// How many clusters are free, as the chains of the global bitmap have it.
     ///
     /// # Errors
-    /// The global bitmap can not be read.
+    /// The global bitmap cannot be read.
     pub fn free_clusters(&mut self) -> Result<u64, Error> {
         self.free(Pool::Clusters)
     }
@@ -180,7 +180,7 @@ impl<'v> Space<'v> {
     /// How many blocks are free in the `extent_alloc` of a slot, as its chains have it.
     ///
     /// # Errors
-    /// The allocator can not be read.
+    /// The allocator cannot be read.
     pub fn free_blocks(&mut self, slot: u16) -> Result<u64, Error> {
         self.free(Pool::Blocks(slot))
     }
@@ -195,7 +195,7 @@ impl<'v> Space<'v> {
     /// has to. `None` if there is no room for that.
     ///
     /// # Errors
-    /// An allocator can not be read, or is wrong.
+    /// An allocator cannot be read, or is wrong.
     pub fn take_block(
         &mut self,
         structure: &'static str,
@@ -327,7 +327,7 @@ impl<'v> Space<'v> {
     /// Clears the bits of a run of clusters; those that are clear already stay so.
     ///
     /// # Errors
-    /// The global bitmap can not be read, or is wrong; a cluster is outside the volume.
+    /// The global bitmap cannot be read, or is wrong; a cluster is outside the volume.
     pub fn clusters(&mut self, run: Range<u32>) -> Result<(), Error> {
         let geometry = *self.volume.geometry();
         let mut start = run.start;
@@ -349,7 +349,7 @@ impl<'v> Space<'v> {
     /// Frees a block that came from an `extent_alloc`.
     ///
     /// # Errors
-    /// It did not come from there; the allocator can not be read, or is wrong.
+    /// It did not come from there; the allocator cannot be read, or is wrong.
     pub fn block(&mut self, block: Suballocated) -> Result<(), Error> {
         self.suballocated(Pool::Blocks(block.slot), block)
     }

@@ -30,7 +30,7 @@ const CHUNK: usize = 1 << 20;
 pub struct FileDevice {
     file: File,
     /// The same file opened past the page cache, once it is needed; `None` where that
-    /// can not be had.
+    /// cannot be had.
     uncached: OnceLock<Option<File>>,
     /// Guards writes that have to read the rest of a sector first.
     partial_writes: Mutex<()>,
@@ -62,7 +62,7 @@ impl FileDevice {
     /// Takes an open regular file or block device.
     ///
     /// # Errors
-    /// The size can not be found out.
+    /// The size cannot be found out.
     pub(super) fn new(file: File, writable: bool, caching: Caching) -> io::Result<Self> {
         use io::Seek;
         use std::os::unix::fs::FileTypeExt;

@@ -61,7 +61,7 @@ impl fmt::Display for Holder {
 /// process can see. Nothing known is an empty list: it does not mean that nobody does.
 ///
 /// # Errors
-/// `path` can not be looked at.
+/// `path` cannot be looked at.
 pub fn holders(path: &Path) -> io::Result<Vec<Holder>> {
     let metadata = fs::metadata(path)?;
     let system = System::running();

@@ -20,7 +20,7 @@ pub struct ListedDevice {
 /// The block devices of `/proc/partitions`, in its order.
 ///
 /// # Errors
-/// It can not be read.
+/// It cannot be read.
 pub fn list() -> io::Result<Vec<ListedDevice>> {
     Ok(listed(&fs::read_to_string("/proc/partitions")?, &System::running()))
 }

@@ -77,7 +77,7 @@ pub trait Device: Send + Sync {
 
     /// Tells the device that `len` bytes at `offset` hold nothing worth keeping.
     ///
-    /// A hint: a device that can not discard does nothing. Says whether all of them are
+    /// A hint: a device that cannot discard does nothing. Says whether all of them are
     /// certain to read as zero from now on; otherwise what they read as is not defined.
     fn discard(&self, offset: u64, len: u64) -> io::Result<bool>;
 

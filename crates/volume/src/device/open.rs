@@ -53,8 +53,8 @@ pub enum OpenCause {
         /// Whether it was to be written.
         write: bool,
     },
-    /// A device or file system that can not be written.
-    #[error("can not be written: it is read-only")]
+    /// A device or file system that cannot be written.
+    #[error("cannot be written: it is read-only")]
     ReadOnly,
     /// A directory.
     #[error("is a directory, not a block device or an image")]
@@ -72,7 +72,7 @@ pub enum OpenCause {
     #[error("is empty (0 bytes)")]
     Empty,
     /// The file system it is on does not take a file of that size.
-    #[error("can not be made {size} bytes long: {source}")]
+    #[error("cannot be made {size} bytes long: {source}")]
     Resize {
         /// Bytes it was to have.
         size: u64,
@@ -85,7 +85,7 @@ pub enum OpenCause {
         /// By whom, as far as can be found out.
         holders: Vec<Holder>,
     },
-    /// The partition asked for can not be had.
+    /// The partition asked for cannot be had.
     #[error(transparent)]
     Partition(PartitionError),
     /// Anything else.
@@ -95,7 +95,7 @@ pub enum OpenCause {
 
 fn list(holders: &[Holder]) -> String {
     if holders.is_empty() {
-        return "another process has it, or it is mounted where this one can not see it".to_owned();
+        return "another process has it, or it is mounted where this one cannot see it".to_owned();
     }
     holders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
@@ -222,7 +222,7 @@ mod tests {
         // Longer than an offset can be.
         let huge = cause(&path, &sized(u64::MAX));
         assert!(
-            huge.to_string().starts_with("can not be made 18446744073709551615 bytes"),
+            huge.to_string().starts_with("cannot be made 18446744073709551615 bytes"),
             "{huge}"
         );
         let read_only = DeviceOptions { create_size: Some(1), ..Default::default() };

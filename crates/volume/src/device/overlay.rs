@@ -52,7 +52,7 @@ impl<D: Device> OverlayDevice<D> {
     /// [`OverlayDevice::remembering`], and nothing where it could not be read then.
     ///
     /// # Errors
-    /// What could be read then can not be now.
+    /// What could be read then cannot be now.
     pub fn changed_below(&self) -> io::Result<Option<Range<u64>>> {
         let Some(below) = &self.below else { return Ok(None) };
         let below = below.lock().unwrap_or_else(PoisonError::into_inner);

@@ -80,8 +80,8 @@ pub enum Changed {
     /// The lock is lost.
     #[error("the cluster's lock is not held any more: {0}")]
     Lock(String),
-    /// It can not be told.
-    #[error("whether the volume was changed meanwhile can not be told: {0}")]
+    /// It cannot be told.
+    #[error("whether the volume was changed meanwhile cannot be told: {0}")]
     Read(#[from] io::Error),
 }
 

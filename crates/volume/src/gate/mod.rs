@@ -49,7 +49,7 @@ pub trait Worked {
     /// See [`OverlayDevice::changed_below`].
     ///
     /// # Errors
-    /// What was below can not be read.
+    /// What was below cannot be read.
     fn changed_below(&self) -> io::Result<Option<Range<u64>>>;
 }
 
@@ -104,7 +104,7 @@ impl Gate {
     /// Remembers how `volume` is now, which `usage` was just found to use.
     ///
     /// # Errors
-    /// The superblock can not be read again.
+    /// The superblock cannot be read again.
     pub fn of_volume(volume: &Volume, usage: &Usage) -> io::Result<Self> {
         let device = Arc::clone(volume.device());
         let volume = on_fresh(volume, &device);
@@ -141,7 +141,7 @@ impl Gate {
     /// Remembers what these bytes hold, too; `what` they are, for a person.
     ///
     /// # Errors
-    /// They can not be read.
+    /// They cannot be read.
     pub fn with_range(self, what: &str, range: Range<u64>) -> io::Result<Self> {
         let mut seen = self.lock_seen();
         seen.before.add(&self.device, what, range)?;
@@ -177,7 +177,7 @@ impl Gate {
         self.writer = Some(device);
     }
 
-    /// The device, which can not be written this way.
+    /// The device, which cannot be written this way.
     pub fn sealed(&self) -> Arc<dyn Device> {
         Arc::new(Sealed(Arc::clone(&self.device)))
     }

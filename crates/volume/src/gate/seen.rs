@@ -60,7 +60,7 @@ impl Piece {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
     pieces: Vec<Piece>,
-    /// The slots that are taken; `None` if that can not be read.
+    /// The slots that are taken; `None` if that cannot be read.
     taken: Option<Vec<TakenSlot>>,
     beats: Option<(Region, Vec<Reading>)>,
 }
@@ -91,7 +91,7 @@ impl Seen {
             bytes: vec![0; block_size.size()],
             is_superblock: blkno == SUPERBLOCK_BLKNO,
         };
-        // One that can not be read is not the one the volume was opened by.
+        // One that cannot be read is not the one the volume was opened by.
         match piece.read(volume.device()) {
             Ok(piece) => self.pieces.push(piece),
             Err(err) if blkno == volume.found_superblock().blkno => return Err(err),
@@ -121,7 +121,7 @@ impl Seen {
     /// The same of `device` now, or of one that this one will be.
     ///
     /// # Errors
-    /// It can not be read.
+    /// It cannot be read.
     pub fn on(&self, device: &Arc<dyn Device>, volume: Option<&Volume>) -> io::Result<Self> {
         let pieces = self.pieces.iter().map(|piece| piece.read(device));
         let pieces = pieces.collect::<io::Result<_>>()?;
@@ -156,7 +156,7 @@ impl Seen {
     }
 }
 
-/// The slots that are taken, before and after; nothing where that can not be read.
+/// The slots that are taken, before and after; nothing where that cannot be read.
 type Slots<'a> = (Option<&'a Vec<TakenSlot>>, Option<&'a Vec<TakenSlot>>);
 
 fn compare_slots(

@@ -205,7 +205,7 @@ fn a_device_that_is_too_short_is_refused_unless_allowed() {
     assert!(matches!(volume.read_block(Blkno(2_000_000)), Err(crate::Error::OutsideVolume { .. })));
 }
 
-/// Can not be read in one place.
+/// Cannot be read in one place.
 struct BadPlace(MemoryDevice, std::ops::Range<u64>);
 
 impl Device for BadPlace {

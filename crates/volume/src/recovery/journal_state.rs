@@ -22,10 +22,10 @@ pub struct JournalState {
 #[derive(Debug, thiserror::Error)]
 pub enum JournalProblem {
     /// There is no such file, or none that is a journal.
-    #[error("the file can not be used: {0}")]
+    #[error("the file cannot be used: {0}")]
     File(Error),
     /// Its first block is no superblock of a journal, or a damaged one.
-    #[error("the superblock can not be used: {0}")]
+    #[error("the superblock cannot be used: {0}")]
     Superblock(Error),
     /// A part of it is nowhere.
     #[error("has a hole at cluster {cluster}")]

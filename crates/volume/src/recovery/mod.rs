@@ -14,7 +14,7 @@
 //! A step changes several blocks that have to change together: a bit of an allocator is cleared
 //! and with it goes what refers to the cluster or block. [`Writes::Journaled`] makes it so: steps
 //! are gathered and reach the volume as transactions of the slot's own journal, which is empty by
-//! then (or of another slot's, where that can not be used). Interrupted anywhere, the volume is
+//! then (or of another slot's, where that cannot be used). Interrupted anywhere, the volume is
 //! recovered by doing all of it again, or by the kernel or the C fsck; nothing is ever freed that
 //! is in use.
 //!
@@ -131,10 +131,10 @@ pub struct Replayed {
 /// Something that could not be recovered.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveryError {
-    /// Something of the volume can not be had, is wrong, or can not be written.
+    /// Something of the volume cannot be had, is wrong, or cannot be written.
     #[error(transparent)]
     Volume(#[from] Error),
-    /// The journal can not be replayed.
+    /// The journal cannot be replayed.
     #[error(transparent)]
     Replay(ReplayError),
     /// No journal takes the changes: what the slot's own says.
@@ -192,7 +192,7 @@ impl Volume {
     /// it is read. See the [module](self) for what is done, and in which order.
     ///
     /// Slots that are in order are looked at, too: what there is of leftovers and orphans is
-    /// done. A slot that can not be recovered does not stop the others; what it has left stays
+    /// done. A slot that cannot be recovered does not stop the others; what it has left stays
     /// as it was.
     ///
     /// The superblock is in no journal, so that this volume stays what it is.

@@ -82,10 +82,10 @@ pub struct Replay {
     next_sequence: u32,
 }
 
-/// A journal that can not be replayed.
+/// A journal that cannot be replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// It can not be read.
+    /// It cannot be read.
     #[error("journal of slot {slot}: {source}")]
     Journal {
         /// The slot.
@@ -104,7 +104,7 @@ pub enum ReplayError {
     /// It was interrupted; nothing was changed, or what was can be done again.
     #[error("was interrupted")]
     Interrupted,
-    /// The device can not be written.
+    /// The device cannot be written.
     #[error("block {blkno}: could not be written: {source}")]
     Write {
         /// The block.
@@ -121,7 +121,7 @@ impl Volume {
     /// is old.
     ///
     /// # Errors
-    /// [`ReplayError`] if the log can not be read. One that is damaged further on is no
+    /// [`ReplayError`] if the log cannot be read. One that is damaged further on is no
     /// error: see [`Replay::end`].
     pub fn replay(&self, slot: u16) -> Result<Replay, ReplayError> {
         self.replay_unless(slot, &|| false)
@@ -164,7 +164,7 @@ impl Replay {
     /// overlay of it, and flushes it.
     ///
     /// # Errors
-    /// The first block that can not be read or written. The journal is as it was: all of
+    /// The first block that cannot be read or written. The journal is as it was: all of
     /// it can be done again.
     pub fn apply(&self, volume: &Volume, device: &dyn Device) -> Result<(), ReplayError> {
         self.apply_unless(volume, device, &|| false)
@@ -202,7 +202,7 @@ impl Replay {
     /// still to be recovered.
     ///
     /// # Errors
-    /// The journal's superblock can not be read or written.
+    /// The journal's superblock cannot be read or written.
     pub fn finish(&self, volume: &Volume, device: &dyn Device) -> Result<(), ReplayError> {
         let mut superblock = self.journal.superblock.clone();
         if superblock.s_start != 0 {
@@ -224,7 +224,7 @@ impl Replay {
     /// and the recoveries are one more.
     ///
     /// # Errors
-    /// Its inode can not be read or written.
+    /// Its inode cannot be read or written.
     pub fn mark_clean(&self, volume: &Volume, device: &dyn Device) -> Result<(), ReplayError> {
         let blkno = self.journal.inode.blkno;
         let mut block = self.read(volume, blkno)?;

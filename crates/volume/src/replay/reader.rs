@@ -37,7 +37,7 @@ impl<'v> Reader<'v> {
             let most = if is_next { self.piece.len() * 4 } else { size };
             let count = left.min((most.clamp(size, PIECE_BYTES) / size) as u64);
             self.piece = match self.volume.read_blocks(blkno, count as u32) {
-                // Behind the end of the log there may be blocks that can not be read.
+                // Behind the end of the log there may be blocks that cannot be read.
                 Err(_) if count > 1 => self.volume.read_block(blkno)?,
                 read => read?,
             };

@@ -51,7 +51,7 @@ pub struct SampleOptions {
     pub max_wait: Duration,
     /// Take a node for crashed after two beats it missed, if by the clock of this machine
     /// its last beat is older than twice its dead threshold. Wrong only about a node whose
-    /// clock is that far behind and that can not write at that very moment.
+    /// clock is that far behind and that cannot write at that very moment.
     pub trust_clock: bool,
     /// Also look for nodes that beat but hold no slot: they are about to mount.
     pub without_slot: bool,
@@ -94,7 +94,7 @@ pub enum State {
         /// How that is known.
         evidence: Evidence,
     },
-    /// That can not be told.
+    /// That cannot be told.
     Unknown(Unknown),
 }
 
@@ -133,7 +133,7 @@ pub enum Unknown {
     NoSector,
     /// Every time it was read its checksum or node number was wrong.
     NoGoodSample,
-    /// The region can not be read.
+    /// The region cannot be read.
     Unreadable(String),
     /// It was not watched for its dead threshold.
     TooShort {
@@ -152,7 +152,7 @@ impl fmt::Display for Unknown {
             Self::Userspace => f.write_str("the cluster stack is in user space"),
             Self::NoSector => f.write_str("the heartbeat region has no sector for it"),
             Self::NoGoodSample => f.write_str("its heartbeat block is damaged"),
-            Self::Unreadable(err) => write!(f, "the heartbeat region can not be read: {err}"),
+            Self::Unreadable(err) => write!(f, "the heartbeat region cannot be read: {err}"),
             Self::TooShort { watched, threshold } => {
                 let (watched, threshold) = (watched.as_secs(), threshold.as_secs());
                 write!(f, "no beat in {watched} s; it takes {threshold} s to be sure")
@@ -188,7 +188,7 @@ impl Usage {
     ///
     /// Returns at once where no slot is taken (and, with
     /// [`without_slot`](SampleOptions::without_slot), no node ever left its heartbeat
-    /// running) and where there is no heartbeat to watch. A region that can not be read
+    /// running) and where there is no heartbeat to watch. A region that cannot be read
     /// makes nodes [`Unknown::Unreadable`].
     pub fn probe(
         device: &dyn Device,

@@ -72,7 +72,7 @@ impl Expected {
         self.unread.insert(blkno);
     }
 
-    /// There are more blocks, and they can not be found.
+    /// There are more blocks, and they cannot be found.
     pub fn incomplete(&mut self) {
         self.is_incomplete = true;
     }

@@ -3,7 +3,7 @@
 //! Verifies that there is an index where there has to be one, and invariants: every
 //! entry has one entry in the index, in the list where a lookup looks for its hash, and there
 //! are no others. The tree of the index is followed in pass 1 already ([`root::follow`]), which
-//! claims its blocks and clusters; an index that can not be followed is not compared.
+//! claims its blocks and clusters; an index that cannot be followed is not compared.
 //!
 //! The list of blocks with holes is a hint, as is the size of the holes: only a list that
 //! leads astray is wrong.

@@ -517,7 +517,7 @@ pub fn share(origin: &File, path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// A new file whose clusters are allocated: before that they can not be shared.
+/// A new file whose clusters are allocated: before that they cannot be shared.
 pub fn new_synced(path: &Path, contents: &[u8]) -> Result<File> {
     let file = OpenOptions::new().create_new(true).read(true).write(true).open(path)?;
     file.write_all_at(contents, 0)?;

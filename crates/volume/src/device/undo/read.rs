@@ -14,7 +14,7 @@ use crate::shown;
 /// Why nothing is put back.
 #[derive(Debug, thiserror::Error)]
 pub enum UndoError {
-    /// The file can not be read.
+    /// The file cannot be read.
     #[error("{path}: {source}", path = shown::path(.path))]
     File {
         /// The undo file.
@@ -54,7 +54,7 @@ pub enum UndoError {
         /// Bytes.
         len: usize,
     },
-    /// The device can not be read or written.
+    /// The device cannot be read or written.
     #[error("{0}")]
     Device(#[source] io::Error),
 }

@@ -71,7 +71,7 @@ impl<D: Device> UndoDevice<D> {
     /// size of the volume.
     ///
     /// # Errors
-    /// The file exists, or can not be written.
+    /// The file exists, or cannot be written.
     pub fn create(inner: D, path: &Path, uuid: [u8; 16], unit: u32) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         let file = options.write(true).create_new(true).mode(0o600).open(path)?;
@@ -106,7 +106,7 @@ impl<D: Device> UndoDevice<D> {
     /// time of a check in the superblock. Says whether the file is there.
     ///
     /// # Errors
-    /// The file can not be written: it stays as if it had been cut.
+    /// The file cannot be written: it stays as if it had been cut.
     pub fn finish(&self) -> io::Result<bool> {
         let mut log = self.log();
         if !log.matters {
@@ -127,7 +127,7 @@ impl<D: Device> UndoDevice<D> {
     /// Saves what these writes will overwrite, all of it before any of them is made.
     ///
     /// # Errors
-    /// The device can not be read or the file not written.
+    /// The device cannot be read or the file not written.
     pub fn announce<'b>(
         &self,
         writes: impl IntoIterator<Item = (u64, &'b [u8])>,
@@ -196,7 +196,7 @@ impl<D: Device> UndoDevice<D> {
 
 /// It is not the device that fails: nothing was written to that.
 fn not_saved(err: io::Error) -> io::Error {
-    io::Error::new(err.kind(), format!("what was there can not be saved for --undo: {err}"))
+    io::Error::new(err.kind(), format!("what was there cannot be saved for --undo: {err}"))
 }
 
 impl<D: Device> Device for UndoDevice<D> {
