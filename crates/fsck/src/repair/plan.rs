@@ -170,6 +170,7 @@ fn make(
 ) -> Result<Option<When>, Stop> {
     let superblock = || volume.read_block(SUPERBLOCK_BLKNO).ok();
     let before = superblock();
+    answers.no_room = None;
     let mut done = HashSet::new();
     let mut together = Together::new(interrupt);
     let mut later: Vec<usize> = Vec::new();
@@ -191,6 +192,9 @@ fn make(
             changed |= *made.as_ref().unwrap_or(&false);
             if matches!(made, Err(EditError::NotYet)) {
                 later.push(*index);
+            }
+            if let Err(EditError::NoRoom(what)) = &made {
+                answers.no_room = Some(what);
             }
             if let Some(planned) = answers.all.get_mut(*index) {
                 planned.problem = made.err().map(|err| err.to_string());
@@ -301,6 +305,8 @@ struct Answers {
     last_beyond: Option<(Pass, Finding)>,
     /// Why what was to be done for several together could not be done.
     problem: Option<String>,
+    /// What there was no room for.
+    no_room: Option<&'static str>,
 }
 
 impl Answers {
@@ -312,7 +318,10 @@ impl Answers {
     }
 
     fn conclude(self, last: u32) -> Vec<Planned> {
-        let Self { mut all, last_seen, problem, beyond, last_beyond, .. } = self;
+        let Self { mut all, last_seen, problem, no_room, beyond, last_beyond, .. } = self;
+        let waits =
+            no_room.map(|what| format!("it waits for others, and there is no room for {what}"));
+        let problem = problem.or(waits);
         for (planned, seen) in all.iter_mut().zip(last_seen) {
             planned.is_repaired = seen != last;
             let linking = || problem.clone().filter(|_| planned.answer);
