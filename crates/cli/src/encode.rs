@@ -8,7 +8,7 @@
 //! | for | function |
 //! |-|-|
 //! | a line for a person, a cell of a table, a message | [`terminal`], [`shown`] |
-//! | a line of a report with names in it | [`line`] |
+//! | a line of a report with names in it | [`line()`] |
 //! | a path in a report, to be found again | [`path`] |
 //! | a text that can be turned back into its bytes | [`escaped`] and [`unescaped`] |
 //! | JSON | [`json_text`] for a value, [`json_line`] and [`json_document`] for all of it |
