@@ -232,7 +232,7 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
     let context = &Context { volume: sized.as_ref().unwrap_or(context.volume), ..*context };
     start::check(context, &mut state);
     context.check_interrupt()?;
-    if !state.system.are_any() {
+    if state.system.are_gone() {
         // Without the allocators nothing that is there is known, nor what is missing.
         return Ok(Outcome { findings: state.findings, ..Outcome::default() });
     }

@@ -143,7 +143,7 @@ mod tests {
         for code in all() {
             for text in [code.condition, code.repair] {
                 assert!(!text.is_empty() && !text.ends_with(['.', '?']), "{code}: {text}");
-                assert!(!text.contains("cannot"), "{code}: {text}: the manual writes cannot");
+                assert!(!text.contains("can not"), "{code}: {text}: the manual writes cannot");
             }
             assert!(code.question().ends_with('?'), "{code}");
         }

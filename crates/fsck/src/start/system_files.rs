@@ -216,6 +216,8 @@ pub struct SystemFiles {
     lost: Lost,
     /// Files that are taken to be in their places, where entries lead elsewhere.
     misled: Vec<(SystemFile, Blkno)>,
+    /// Some of the system directory cannot be read.
+    is_unreadable: bool,
 }
 
 impl SystemFiles {
@@ -256,12 +258,13 @@ impl SystemFiles {
             }
         }
         let dir = context.volume.superblock().s_system_dir_blkno;
-        (Self { files, files_by_block, dir, slots, lost, misled }, unreadable)
+        let is_unreadable = !unreadable.is_empty() || context.volume.read_block(dir).is_err();
+        (Self { files, files_by_block, dir, slots, lost, misled, is_unreadable }, unreadable)
     }
 
-    /// Whether any is known.
-    pub fn are_any(&self) -> bool {
-        !self.files.is_empty()
+    /// Whether none is known, though the system directory can be read.
+    pub fn are_gone(&self) -> bool {
+        self.files.is_empty() && !self.is_unreadable
     }
 
     /// The block of a file's inode, whatever it is.
