@@ -1,5 +1,6 @@
 //! Refcount trees written anew from the extents that share clusters.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use ocfs2_format::extent::{ExtentFlags, ExtentRec};
@@ -64,7 +65,9 @@ fn write(
             (rec.e_blkno.0..rec.e_blkno.0 + count).map(Blkno)
         });
         let mut homes: Vec<_> = homes.filter_map(|at| leaf_at(editor, at)).collect();
-        homes.dedup_by_key(|leaf| leaf.rf_blkno);
+        // A damaged tree may have a block in several places.
+        let mut seen = HashSet::from([root]);
+        homes.retain(|leaf| seen.insert(leaf.rf_blkno));
         let chunks: Vec<_> = records.chunks(capacity).collect();
         let missing = chunks.len().saturating_sub(homes.len());
         for taken in editor.take_blocks(RefcountBlock::NAME, slot, missing)? {

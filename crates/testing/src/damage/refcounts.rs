@@ -224,6 +224,25 @@ pub(super) const RECIPES: &[Recipe] = &[
         c: Follows(&["REFCOUNT_BLOCK_INVALID", "REFCOUNT_CLUSTERS"]),
     },
     Recipe {
+        code: "REFCOUNT_BLOCK_INVALID",
+        name: "a refcount tree has its first leaf in the place of its third",
+        on: CLUSTER_4K,
+        damage: |image| {
+            let (root, leaf) = (tree_root(image), first_leaf(image));
+            image.edit_refcount_block(root, |_, list| {
+                edit_list(list, |_: &mut ExtentListHeader, records: &mut [ExtentRec]| {
+                    records[2] = ExtentRec::interior(records[2].e_cpos, 1, leaf);
+                });
+            });
+        },
+        found: &["REFCOUNT_BLOCK_INVALID"],
+        c: Differs {
+            codes: &["CLUSTER_ALLOC_BIT", "REFCOUNT_CLUSTER_COLLISION", "REFCOUNT_COUNT_INVALID"],
+            status: 8,
+            why: "It takes the leaf for two.",
+        },
+    },
+    Recipe {
         code: "REFCOUNT_CLUSTERS",
         name: "a refcount tree has fewer leaves than it states",
         on: CLUSTER_4K,
