@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::{env, fs};
 
 use ocfs2_cli::Interrupt;
 use ocfs2_fsck::repair::plan::{Judge, Plan, plan};
@@ -50,6 +52,7 @@ const BY_PROGRAM: u64 = 64;
 /// Damages a volume and repairs it, up to [`RUNS`] times.
 pub fn ending(bases: &[Base], seed: u64) -> Result<Ending, String> {
     let base = base_of(bases, seed);
+    keep(base, seed);
     let overlay = Arc::new(OverlayDevice::new(Arc::clone(&base.device), base.block_size));
     let damage = base.metadata.damage_much(seed, &*overlay);
     let device: Arc<dyn Device> = match damage.size {
@@ -73,6 +76,14 @@ pub fn ending(bases: &[Base], seed: u64) -> Result<Ending, String> {
         None => by_program(base, seed).map_err(told).and_then(found),
         Some(ending) => found(ending),
     }
+}
+
+/// Keeps the damaged volume in the folder `$OCFS2_KEEP`, if there is one: to look at it.
+fn keep(base: &Base, seed: u64) {
+    let Some(folder) = env::var_os("OCFS2_KEEP") else { return };
+    let scratch = Scratch::in_memory();
+    let (path, _) = base.damaged_much(seed, &scratch);
+    fs::copy(path, Path::new(&folder).join(format!("{seed}.img"))).unwrap();
 }
 
 /// The volume, by a backup where there is no other way; nothing if the program has to do it.

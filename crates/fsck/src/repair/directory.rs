@@ -300,9 +300,10 @@ impl Directory {
         self.blocks.iter().flat_map(|(_, entries)| entries).map(|it| it.name.clone()).collect()
     }
 
-    /// Whether any entry leads to an inode.
-    pub fn leads_to(&self, inode: Blkno) -> bool {
-        self.blocks.iter().flat_map(|(_, entries)| entries).any(|entry| entry.inode == inode)
+    /// The names by which entries lead to an inode.
+    pub fn names_of(&self, inode: Blkno) -> impl Iterator<Item = &[u8]> {
+        let entries = self.blocks.iter().flat_map(|(_, entries)| entries);
+        entries.filter(move |entry| entry.inode == inode).map(|entry| &entry.name[..])
     }
 
     /// Gives an entry another name, which begins with the one it has.

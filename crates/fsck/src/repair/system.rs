@@ -98,14 +98,23 @@ pub fn make(file: SystemFile, named: Option<Blkno>, lost: Lost) -> Repair {
             Some(_) => return Ok(()),
             None => {}
         }
-        let found = lost.files(editor.volume()).get(&file).copied();
-        let blkno = match found.filter(|blkno| !directory.leads_to(*blkno)) {
-            Some(blkno) => blkno,
+        let known = lost.files(editor.volume());
+        let is_named = |blkno| directory.names_of(blkno).any(SystemFile::is_name);
+        let found = known.get(&file).copied().filter(|blkno| !is_named(*blkno));
+        let blkno = match found {
+            Some(blkno) => {
+                // By a name that is none.
+                directory.retain(|entry| entry.inode != blkno);
+                blkno
+            }
             None => {
                 let own = match file {
                     SystemFile::GlobalInodeAlloc => home_by_group(editor.volume()),
                     _ => None,
                 };
+                // A group may name what is another file.
+                let is_others = |blkno| is_named(blkno) || known.values().any(|it| *it == blkno);
+                let own = own.filter(|home| !is_others(home.blkno));
                 let home = own.map_or_else(|| editor.take_system_inode(), Ok)?;
                 make_file(editor, file, &home)?;
                 home.blkno

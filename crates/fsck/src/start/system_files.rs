@@ -108,6 +108,12 @@ impl SystemFile {
         }
     }
 
+    /// Whether that is the name of a system file.
+    pub fn is_name(name: &[u8]) -> bool {
+        let of_slots = (0..MAX_SLOTS).flat_map(Self::of_slot);
+        Self::GLOBAL.into_iter().chain(of_slots).any(|file| file.name().as_bytes() == name)
+    }
+
     /// Its name in the system directory.
     pub fn name(self) -> String {
         let stem = match self {

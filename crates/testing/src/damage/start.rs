@@ -299,6 +299,20 @@ pub(super) const RECIPES: &[Recipe] = &[
     },
     Recipe {
         code: "SYSTEM_FILE_MISSING",
+        name: "the allocator of the system's inodes has another name, and its group the bitmap's",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let dir = image.volume().superblock().s_system_dir_blkno;
+            let group = image.groups("global_inode_alloc").remove(0);
+            let bitmap = image.system("global_bitmap").blkno;
+            image.edit_group(group.blkno, |group, _| group.bg_parent_dinode = bitmap);
+            image.edit_entry(dir, "global_inode_alloc", |_, name| name[8] = b'j');
+        },
+        found: &["INODE_COUNT", "ROOT_DIR_MISSING", "SYSTEM_FILE_MISSING"],
+        c: STOPS,
+    },
+    Recipe {
+        code: "SYSTEM_FILE_MISSING",
         name: "a slot has no truncate log",
         on: TWO_SLOTS,
         damage: |image| {
