@@ -105,13 +105,30 @@ impl DirBlock {
     }
 }
 
-/// So many blocks in a row in which no entry begins are no part of a directory: one whose names
-/// were removed still has an unused entry in each block.
-pub const MOST_BARREN: u64 = 1 << 14;
+/// Blocks of a directory in a row in which no entry begins, up to the one that was read last.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Barren(u64);
 
-/// Whether no entry begins in a block of a directory.
-pub fn is_barren(block: &[u8]) -> bool {
-    !matches!(dir::entries(block).next(), Some(Ok(_)))
+impl Barren {
+    /// More in a row are no part of a directory, whatever it says: one whose names were removed
+    /// still has an unused entry in each block.
+    pub const MOST: u64 = 1 << 14;
+
+    /// Counts another block; one that cannot be had is `None`.
+    pub fn count(&mut self, block: Option<&[u8]>) {
+        let begins = |block| matches!(dir::entries(block).next(), Some(Ok(_)));
+        self.0 = if block.is_some_and(begins) { 0 } else { self.0 + 1 };
+    }
+
+    /// How many they are.
+    pub fn blocks(self) -> u64 {
+        self.0
+    }
+
+    /// Whether the directory has ended before them.
+    pub fn are_too_many(self) -> bool {
+        self.0 > Self::MOST
+    }
 }
 
 /// The blocks of a directory, in order. See [`Volume::dir_blocks`].
@@ -130,8 +147,7 @@ pub struct DirBlocks<'v> {
     /// The next block of the directory, and the one behind its end.
     next: u64,
     end: u64,
-    /// Blocks in which no entry begins, in a row up to the one before.
-    barren: u64,
+    barren: Barren,
 }
 
 impl DirBlocks<'_> {
@@ -160,15 +176,8 @@ impl DirBlocks<'_> {
         volume.dir_block(self.dir, blkno, self.has_trailers, bytes)
     }
 
-    /// Whether a directory has ended, whatever it says.
-    fn is_after_the_last(&mut self, block: Option<&DirBlock>) -> bool {
-        let is_barren = block.is_none_or(|block| is_barren(&block.bytes));
-        self.barren = if is_barren { self.barren + 1 } else { 0 };
-        self.barren > MOST_BARREN
-    }
-
     fn barren(&self) -> Error {
-        let expected = format_args!("at most {MOST_BARREN} blocks in a row without entries");
+        let expected = format_args!("at most {} blocks in a row without entries", Barren::MOST);
         let expected = expected.to_string();
         ocfs2_format::Invalid::new(Dinode::NAME, self.dir, "i_size", self.size, expected).into()
     }
@@ -197,7 +206,8 @@ impl Iterator for DirBlocks<'_> {
                 let block = self.block(blkno, left);
                 self.run = (Blkno(blkno.0 + 1), left - 1);
                 self.next += 1;
-                if self.is_after_the_last(block.as_ref().ok()) {
+                self.barren.count(block.as_ref().ok().map(|block| &block.bytes[..]));
+                if self.barren.are_too_many() {
                     self.next = self.end;
                     return Some(Err(self.barren()));
                 }
@@ -280,7 +290,7 @@ impl Volume {
             run: (Blkno(0), 0),
             piece: (Blkno(0), Vec::new()),
             next: 0,
-            barren: 0,
+            barren: Barren::default(),
             // The C mkfs leaves lost+found at a size without the trailer.
             end: size.div_ceil(self.block_size().bytes().into()),
         };

@@ -3,7 +3,6 @@
 use ocfs2_format::dir::{self, DirTrailer};
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::Inode;
-use ocfs2_volume::dir::{MOST_BARREN, is_barren};
 
 use super::entry::{self, Reader};
 use super::{Known, Read};
@@ -28,13 +27,24 @@ pub(super) fn read(
     while at < count && !known.context.interrupt.requested() {
         let piece = PIECE.min(count - at);
         let start = Blkno(start.0.saturating_add(at));
-        read_piece(known, inode, start, piece, reader, read);
-        if reader.barren > MOST_BARREN {
+        known.context.read_each("directory block", start, piece, |blkno, block| match block {
+            Ok(block) => check(known, inode, blkno, block, reader, read),
+            Err(finding) => {
+                // Of the system directory it was said at the start.
+                if inode.blkno != known.context.volume.superblock().s_system_dir_blkno {
+                    let place = finding.place.clone().of(inode.blkno);
+                    read.found(Finding { place, ..finding });
+                }
+                reader.barren.count(None);
+                reader.lost_block(blkno);
+            }
+        });
+        if reader.barren.are_too_many() {
             let text = format!(
                 "directory {}: in {} blocks up to block {} no entry begins, and what is behind \
                  them is none of it",
                 inode.blkno,
-                reader.barren,
+                reader.barren.blocks(),
                 start.0.saturating_add(piece - 1)
             );
             let place = Place::block(start).of(inode.blkno);
@@ -48,28 +58,6 @@ pub(super) fn read(
     true
 }
 
-fn read_piece(
-    known: &Known<'_>,
-    inode: &Inode,
-    start: Blkno,
-    count: u64,
-    reader: &mut Reader<'_>,
-    read: &mut Read,
-) {
-    known.context.read_each("directory block", start, count, |blkno, block| match block {
-        Ok(block) => check(known, inode, blkno, block, reader, read),
-        Err(finding) => {
-            // Of the system directory it was said at the start.
-            if inode.blkno != known.context.volume.superblock().s_system_dir_blkno {
-                let place = finding.place.clone().of(inode.blkno);
-                read.found(Finding { place, ..finding });
-            }
-            reader.barren += 1;
-            reader.lost_block(blkno);
-        }
-    });
-}
-
 fn check(
     known: &Known<'_>,
     inode: &Inode,
@@ -79,7 +67,7 @@ fn check(
     read: &mut Read,
 ) {
     let mut len = block.len();
-    reader.barren = if is_barren(block) { reader.barren + 1 } else { 0 };
+    reader.barren.count(Some(block));
     if reader.is_too_long && !is_one(known, inode, block) {
         return;
     }

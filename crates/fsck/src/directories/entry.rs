@@ -5,6 +5,7 @@ use ocfs2_format::dinode::{FileKind, InodeFlags};
 use ocfs2_format::dir::{self, BadEntry, DirEntry, DirEntryHeader, DirTrailer, entry_size};
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::Inode;
+use ocfs2_volume::dir::Barren;
 
 use super::index::Expected;
 use super::names::Names;
@@ -28,7 +29,7 @@ pub(super) struct Reader<'a> {
     /// Its size is larger than its clusters: what is no directory block is behind its end.
     pub is_too_long: bool,
     /// Blocks in which no entry begins, in a row up to the last one that was read.
-    pub barren: u64,
+    pub barren: Barren,
     /// What the index has to have, if there is one.
     index: Option<Expected>,
     /// Entries and unused entries so far: the first two are `.` and `..`.
@@ -51,7 +52,7 @@ impl<'a> Reader<'a> {
             orphans_of,
             names: Names::default(),
             is_too_long: false,
-            barren: 0,
+            barren: Barren::default(),
             index: is_indexed.then(|| Expected::new(volume.superblock().s_dx_seed)),
             count: 0,
             free: directory::Unwanted::default(),

@@ -309,7 +309,7 @@ fn tree(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) -> Wa
     let mut as_it_is = out.aside();
     let (walked, written, suspects) = follow(context, subject, None, &mut as_it_is);
     let dinode = subject.dinode();
-    let needed = context.geometry().clusters_for(dinode.i_size).map_or(u64::MAX, u64::from);
+    let needed = clusters_for(context, dinode.i_size);
     // Of what is allocated and not written the size says nothing.
     let may_be =
         |it: &TooLong| it.is_stated || may_have_holes(context, subject) && written > needed;
@@ -351,6 +351,11 @@ fn shorter(
     }
     out.append(found);
     Some(Walked { incomplete, ..walked })
+}
+
+/// Clusters a file of that size needs; more than there can be, if it can have no such size.
+fn clusters_for(context: &Context<'_>, size: u64) -> u64 {
+    context.geometry().clusters_for(size).map_or(u64::MAX, u64::from)
 }
 
 /// Whether that is a file that may have holes.
@@ -408,7 +413,7 @@ fn ends(
     }
     if subject.kind == Some(FileKind::Regular) {
         out.totals.fragmented += u64::from(walked.extents > 1);
-        let needed = context.geometry().clusters_for(dinode.i_size).map_or(u64::MAX, u64::from);
+        let needed = clusters_for(context, dinode.i_size);
         if may_have_holes(context, subject) && !walked.incomplete && written > needed {
             let text = format!(
                 "i_size is {}, clusters are written up to {written}, beyond its {needed}",
@@ -455,8 +460,7 @@ fn sums(context: &Context<'_>, subject: &Subject<'_>, walked: &Walked, out: &mut
     let most = context.geometry().most_file_bytes();
     if may_have_holes(context, subject) && dinode.i_size > most {
         let without = without_top_bit(dinode.i_size);
-        let is_one = without <= most
-            && context.geometry().clusters_for(without).map_or(u64::MAX, u64::from) >= walked.end;
+        let is_one = without <= most && clusters_for(context, without) >= walked.end;
         let size = if is_one { without } else { allocated };
         let text = format!("i_size is {}, a file can have {most} bytes", dinode.i_size);
         let repair = subject.repair(move |dinode, _| dinode.i_size = size);

@@ -5,7 +5,7 @@ use ocfs2_format::dir::{self, DirEntryHeader, DirTrailer, FileType, entry_size};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::inline::InlineData;
 use ocfs2_format::{Blkno, Structure, check};
-use ocfs2_volume::dir::{MOST_BARREN, is_barren};
+use ocfs2_volume::dir::Barren;
 use ocfs2_volume::{Inode, Volume};
 
 use crate::extents::Holds;
@@ -109,11 +109,11 @@ fn entries_of_extents(volume: &Volume, dir: &Inode, blocks: &mut u64) -> Entries
     let mut left = wanted;
     let trailers = volume.has_dir_trailers(dir);
     let size = volume.block_size().size();
-    let mut barren = 0;
+    let mut barren = Barren::default();
     for rec in &gathered.extents {
         let count = u64::from(rec.e_leaf_clusters()) << bits;
         for blkno in (rec.e_blkno.0..rec.e_blkno.0 + count).map(Blkno) {
-            if left == 0 || *blocks == 0 || barren > MOST_BARREN {
+            if left == 0 || *blocks == 0 || barren.are_too_many() {
                 break;
             }
             (left, *blocks) = (left - 1, *blocks - 1);
@@ -124,7 +124,7 @@ fn entries_of_extents(volume: &Volume, dir: &Inode, blocks: &mut u64) -> Entries
             if volume.has(Incompat::META_ECC) {
                 check::correct(&mut block, DirTrailer::check_offset(size));
             }
-            barren = if is_barren(&block) { barren + 1 } else { 0 };
+            barren.count(Some(&block));
             let has_trailer = DirTrailer::of_block(&block)
                 .is_ok_and(|trailer| trailer.db_signature == DirTrailer::SIGNATURE);
             let len = if trailers || has_trailer { DirTrailer::offset(size) } else { size };

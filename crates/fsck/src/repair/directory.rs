@@ -14,7 +14,7 @@ use ocfs2_format::dir::{
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::inline::InlineData;
 use ocfs2_format::{Blkno, Structure, check};
-use ocfs2_volume::dir::{MOST_BARREN, is_barren};
+use ocfs2_volume::dir::Barren;
 use ocfs2_volume::{Inode, Volume};
 
 use super::{EditError, Editor, Repair, dx, tree};
@@ -226,7 +226,7 @@ impl Directory {
             names: Names::default(),
         };
         let mut blocks = Vec::new();
-        let (mut barren, mut is_cut) = (0, false);
+        let (mut barren, mut is_cut) = (Barren::default(), false);
         if is_inline {
             let data = InlineData::data(inode.id2()).unwrap_or_default();
             let size = usize::try_from(inode.size()).unwrap_or(usize::MAX);
@@ -248,8 +248,8 @@ impl Directory {
                     reader.count = reader.count.max(2);
                 }
                 blocks.push((blkno, reader.entries(block.get(..area).unwrap_or_default())));
-                barren = if is_barren(&block) { barren + 1 } else { 0 };
-                if barren > MOST_BARREN {
+                barren.count(Some(&block));
+                if barren.are_too_many() {
                     // At least one stays, whatever is in it.
                     let left = blocks.iter().rposition(|(_, entries)| !entries.is_empty());
                     blocks.truncate(left.unwrap_or(0) + 1);
