@@ -7,6 +7,7 @@ use ocfs2_format::slot_map::{SlotMapFormat, TakenSlot};
 use ocfs2_format::superblock::Stack;
 use ocfs2_format::{Blkno, Cpos, Structure};
 
+use crate::dir::Entry;
 use crate::usage::{Heartbeat, Places, Region};
 use crate::{Error, Inode, Volume};
 
@@ -54,21 +55,42 @@ impl Volume {
         self.inode(self.superblock().s_system_dir_blkno)
     }
 
-    /// The system file of a name, e.g. `global_bitmap`.
+    /// The system file of a name, e.g. `global_bitmap`. The directory's checksums need not hold
+    /// if there is such an entry; those of the file have to.
     ///
     /// # Errors
     /// [`Error::NotFound`], any of reading.
     pub fn system_file(&self, name: &str) -> Result<Inode, Error> {
-        let (dir, bytes) = (self.system_dir()?, name.as_bytes());
-        let entry = match self.is_indexed(&dir) {
-            true => self.lookup(&dir, bytes)?,
-            false => {
-                let blocks = MAX_DIR_BYTES >> self.block_size().bits();
-                self.scan_first(&dir, bytes, blocks)?
+        let entry = match self.system_entry(name.as_bytes()) {
+            Err(err @ Error::Checksum { .. }) => {
+                Some(self.torn_system_entry(name.as_bytes()).ok_or(err)?)
             }
+            found => found?,
         };
         let entry = entry.ok_or_else(|| Error::NotFound { name: name.into() })?;
         self.inode(entry.inode)
+    }
+
+    fn system_entry(&self, name: &[u8]) -> Result<Option<Entry>, Error> {
+        let dir = self.system_dir()?;
+        match self.is_indexed(&dir) {
+            true => self.lookup(&dir, name),
+            false => self.scan_first(&dir, name, self.max_system_dir()),
+        }
+    }
+
+    /// The entry in a system directory whose checksums do not hold. A crash may have torn the
+    /// very block that leads to the journal with the copy of it.
+    fn torn_system_entry(&self, name: &[u8]) -> Option<Entry> {
+        let dir = self.superblock().s_system_dir_blkno;
+        let dir = Inode::decode(dir, self.read_block(dir).ok()?).ok()?;
+        let mut blocks = self.dir_blocks(&dir).ok()?.unchecked(self.max_system_dir());
+        blocks.find_map(|block| block.ok()?.find(name).ok()?)
+    }
+
+    /// The system directory is read so far for a name, in blocks.
+    fn max_system_dir(&self) -> u64 {
+        MAX_DIR_BYTES >> self.block_size().bits()
     }
 
     /// The system file of a slot, e.g. `journal` and 3 for `journal:0003`.

@@ -492,7 +492,14 @@ fn make_journal(
 /// Empties local alloc and truncate log of a slot: their clusters are free, or somebody's.
 fn empty_slot(editor: &mut Editor<'_>, slot: u16) -> Result<(), EditError> {
     let volume = editor.volume();
-    if let Ok(inode) = volume.slot_file("local_alloc", slot) {
+    let file = |name| match volume.slot_file(name, slot) {
+        Err(ocfs2_volume::Error::NotFound { .. }) => Ok(None),
+        // It is mended first: what it holds would be told as owed by a slot that is in order.
+        Err(_) => Err(EditError::NotYet),
+        Ok(inode) => Ok(Some(inode)),
+    };
+    let (local_alloc, truncate_log) = (file("local_alloc")?, file("truncate_log")?);
+    if let Some(inode) = local_alloc {
         let len = inode.id2().len();
         editor.dinode(inode.blkno, |dinode, id2| {
             dinode.set_bitmap(0, 0);
@@ -502,7 +509,7 @@ fn empty_slot(editor: &mut Editor<'_>, slot: u16) -> Result<(), EditError> {
             }
         })?;
     }
-    if let Ok(inode) = volume.slot_file("truncate_log", slot) {
+    if let Some(inode) = truncate_log {
         editor.dinode(inode.blkno, |_, id2| {
             if let Ok(log) = TruncateLogHeader::decode(id2) {
                 let _ = TruncateLogHeader { tl_used: 0, ..log }.encode(id2);
