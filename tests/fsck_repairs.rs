@@ -11,14 +11,19 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{env, fs};
 
+use ocfs2_cli::Interrupt;
 use ocfs2_format::dinode::{Arm, FileKind, InodeFlags};
 use ocfs2_format::extent::{ExtentFlags, ExtentListHeader, ExtentRec};
 use ocfs2_format::xattr::{BUCKET_SIZE, XattrArea, XattrBlock, XattrTreeRoot};
 use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
+use ocfs2_fsck::repair::plan::{Judge, plan};
+use ocfs2_fsck::{Found, Options, Pass};
 use ocfs2_testing::damage::{
     Base, Files, Image, Recipe, all, c_fsck, complaints, demand_none, edit_list, judge_all, recipes,
 };
 use ocfs2_testing::{Outcome, Run, oracle, program};
+use ocfs2_volume::device::{DeviceOptions, OverlayDevice, open};
+use ocfs2_volume::{Device, Inode, Volume, VolumeOptions};
 
 /// Codes that nothing can be done about, and why.
 const NOT_REPAIRED: &[(&str, &str)] = &[
@@ -166,6 +171,51 @@ fn all_damage_is_mended_in_one_run_and_what_is_lost_is_listed() {
 }
 
 /// What is next to the buckets belongs to somebody else.
+/// Says yes to everything.
+struct Yes;
+
+impl Judge for Yes {
+    fn round(&mut self, _round: u32) {}
+    fn pass(&mut self, _pass: Pass, _total: u64) {}
+    fn answer(&mut self, _found: Found<'_>) -> bool {
+        true
+    }
+}
+
+#[test]
+fn claims_that_are_too_many_to_be_compared_at_once_take_more_rounds() {
+    let image = Base::Fixture("clean-1k-local").image();
+    let volume = image.volume();
+    let dir = volume.resolve(b"/sizes").unwrap();
+    let entries = volume.entries(&dir).unwrap().map(Result::unwrap);
+    let inodes = entries.map(|entry| volume.inode(entry.inode).unwrap());
+    let has_one = |it: &Inode| it.kind() == Some(FileKind::Regular) && it.dinode.i_clusters == 1;
+    let files: Vec<Inode> = inodes.filter(has_one).collect();
+    let pairs = files.chunks_exact(2);
+    assert!(pairs.len() >= 3, "{} files of one cluster", files.len());
+    for pair in pairs {
+        let first = image.first_record(&pair[0]).e_blkno;
+        image.edit_dinode(pair[1].blkno, |_, id2| {
+            edit_list(id2, |_: &mut ExtentListHeader, records: &mut [ExtentRec]| {
+                records[0] = ExtentRec { e_blkno: first, ..records[0] };
+            });
+        });
+    }
+    let repaired = |most_claims| {
+        let device = open(image.path(), &DeviceOptions::default()).unwrap();
+        let changes: Arc<dyn Device> = Arc::new(OverlayDevice::new(device, 512));
+        let open = || Volume::open(Arc::clone(&changes), &VolumeOptions::default());
+        let options = Options { threads: 1, most_claims, ..Default::default() };
+        let plan = plan(&open, &options, &Interrupt::default(), &mut Yes).unwrap();
+        let left: Vec<_> = plan.findings.iter().filter(|planned| !planned.is_repaired).collect();
+        assert!(left.is_empty(), "{most_claims}: {left:?}");
+        (plan.rounds, Files::of_volume(&open().unwrap()))
+    };
+    let (at_once, few) = (repaired(Options::default().most_claims), repaired(2));
+    assert!(few.0 > at_once.0, "{} rounds", few.0);
+    assert!(few.1 == at_once.1, "the files are others");
+}
+
 #[test]
 fn buckets_that_claim_clusters_of_others_are_mended_and_nothing_is_lost() {
     let mut wrong = Vec::new();

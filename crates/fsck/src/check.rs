@@ -149,7 +149,21 @@ impl<'o> State<'o> {
         }
     }
 
-    /// Clusters are in use by `owner`.
+    /// Bytes of what is collected, which grows with what is on the volume.
+    fn known_bytes(&self) -> u64 {
+        fn of<T>(all: &[T]) -> u64 {
+            size_of_val(all) as u64
+        }
+        self.inodes.memory_bytes()
+            + of(&self.shared)
+            + of(&self.blocks)
+            + of(&self.tree_users)
+            + of(&self.surplus)
+            + self.clusters.memory_bytes()
+            + self.unused_groups.memory_bytes()
+    }
+
+    /// Clusters are in use.
     pub fn claim(&mut self, range: std::ops::Range<u32>) {
         let doubly = &mut self.doubly;
         self.clusters.insert(range, |again| doubly.insert(again, |_| {}));
@@ -201,6 +215,8 @@ pub struct Outcome {
     pub clusters_in_use: u64,
     /// Whether nothing was looked at, since the device ends before the volume.
     pub is_short: bool,
+    /// Bytes of memory that what is known of the volume took.
+    pub known_bytes: u64,
 }
 
 /// Checks a volume and tells `observer` what is wrong.
@@ -266,5 +282,6 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
         clusters_in_use: state.clusters.len()
             + u64::from(context.geometry().groups().saturating_sub(1)),
         is_short: false,
+        known_bytes: state.known_bytes(),
     })
 }

@@ -197,14 +197,16 @@ pub struct Cli {
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 
-    /// At most so much memory for reads in flight, changes and findings, such as 64M.
+    /// At most so much memory for reads in flight, findings, claims and changes, such as 64M.
     ///
     /// Half of it is for reads, 2 MiB each, as long as --threads does not say less; a quarter is for
     /// what was found, 1 KiB each, of which more than that, and more than 1,000, waits for another
-    /// run; the rest is for the blocks that repairs change. More of them are kept in a temporary file without a name in
-    /// the folder TMPDIR names, or /var/tmp; without this option, those beyond a quarter of the
-    /// machine's memory. What is known of the volume takes memory besides: some bytes for each
-    /// file.
+    /// run; a quarter is for comparing who claims clusters that have several owners, 64 bytes each,
+    /// of which more than that, and more than 65,536, wait for another round. Then the rest is for
+    /// what is known of the volume, some bytes for each file and each block of metadata, and for the
+    /// blocks that repairs change. More of those are kept in a temporary file without a name in the
+    /// folder TMPDIR names, or /var/tmp; without this option, those beyond a quarter of the machine's
+    /// memory. What is known of the volume is never left out, whatever the limit.
     #[arg(long, value_name = "SIZE", help_heading = "Running")]
     #[arg(value_parser = ocfs2_cli::parse_size)]
     pub memory_limit: Option<u64>,

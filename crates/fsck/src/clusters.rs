@@ -77,6 +77,21 @@ impl ClusterSet {
         })
     }
 
+    /// Removes the clusters from `end` on.
+    pub fn cut(&mut self, end: u32) {
+        self.pieces.split_off(&end.div_ceil(PIECE));
+        if let Some(bytes) = self.pieces.get_mut(&(end / PIECE)) {
+            let first = (end % PIECE) as usize;
+            BitmapMut::new(&mut bytes[..], PIECE as usize)
+                .clear_range(first, PIECE as usize - first);
+        }
+    }
+
+    /// Bytes it takes.
+    pub fn memory_bytes(&self) -> u64 {
+        (self.pieces.len() * PIECE_BYTES) as u64
+    }
+
     /// How many clusters are in it.
     pub fn len(&self) -> u64 {
         let ones = |bytes: &[u8; PIECE_BYTES]| Bitmap::new(bytes, PIECE as usize).count_ones();
@@ -121,6 +136,17 @@ mod tests {
         assert_eq!(set.runs(12..14).collect::<Vec<_>>(), [12..14]);
         assert_eq!(set.len(), u64::from(3 * PIECE) - 3);
         assert!(set.contains(10) && !set.contains(9) && !set.contains(u32::MAX));
+    }
+
+    #[test]
+    fn what_is_cut_off_is_gone() {
+        for end in [0, 5, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 3 * PIECE + 7, u32::MAX] {
+            let mut set = ClusterSet::default();
+            set.insert(2..3 * PIECE, |_| {});
+            set.cut(end);
+            let left = set.runs(0..u32::MAX).next();
+            assert_eq!(left, (end > 2).then_some(2..end.min(3 * PIECE)), "{end}");
+        }
     }
 
     #[test]

@@ -44,6 +44,9 @@ pub struct Options {
     /// Findings that a plan keeps with their answers, at least 1. What is found beyond them waits
     /// for another run.
     pub most_findings: usize,
+    /// Claims on clusters of others that are compared at a time, at least 2. Clusters beyond them
+    /// wait for another round, or another run.
+    pub most_claims: usize,
 }
 
 impl Default for Options {
@@ -56,6 +59,7 @@ impl Default for Options {
             pack_directories: false,
             name_hash: None,
             most_findings: Shares::MOST_FINDINGS,
+            most_claims: Shares::MOST_CLAIMS,
         }
     }
 }

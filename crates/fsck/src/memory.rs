@@ -1,5 +1,6 @@
 //! How much memory is taken by what could do with less: reads in flight, changes, which can
-//! be in a file instead, and findings, which can wait for another run.
+//! be in a file instead, findings, which can wait for another run, and claims on clusters of
+//! others, which can wait for another round.
 
 /// What each read in flight takes.
 const READ_BYTES: u64 = 2 << 20;
@@ -9,6 +10,12 @@ const FINDING_BYTES: u64 = 1 << 10;
 
 /// Findings that are kept whatever the limit: with fewer a run would repair too little.
 const LEAST_FINDINGS: usize = 1000;
+
+/// What a claim takes that is compared with others, with what finds it among them.
+const CLAIM_BYTES: u64 = 64;
+
+/// Claims that are compared whatever the limit.
+const LEAST_CLAIMS: usize = 1 << 16;
 
 /// Changes take at most this part of the machine's memory where nobody says otherwise.
 const PART: u64 = 4;
@@ -22,24 +29,31 @@ pub struct Shares {
     pub changes_bytes: u64,
     /// Findings that are kept with their answers.
     pub findings: usize,
+    /// Claims on clusters of others that are compared at a time.
+    pub claims: usize,
 }
 
 impl Shares {
     /// Findings that are kept where nobody says otherwise.
     pub const MOST_FINDINGS: usize = 100_000;
+    /// Claims that are compared at a time where nobody says otherwise.
+    pub const MOST_CLAIMS: usize = 1 << 21;
 
     /// For at most `threads` threads, within `limit` bytes if there is one.
     pub fn of(limit: Option<u64>, threads: usize) -> Self {
         let Some(limit) = limit else {
-            let (changes_bytes, findings) = (machine_bytes() / PART, Self::MOST_FINDINGS);
-            return Self { threads, changes_bytes, findings };
+            let (findings, claims) = (Self::MOST_FINDINGS, Self::MOST_CLAIMS);
+            return Self { threads, changes_bytes: machine_bytes() / PART, findings, claims };
         };
         let room = usize::try_from(limit / 2 / READ_BYTES).unwrap_or(usize::MAX);
         let threads = threads.min(room).max(1);
         let findings = usize::try_from(limit / PART / FINDING_BYTES).unwrap_or(usize::MAX);
         let findings = findings.clamp(LEAST_FINDINGS, Self::MOST_FINDINGS);
+        let claims = usize::try_from(limit / PART / CLAIM_BYTES).unwrap_or(usize::MAX);
+        let claims = claims.clamp(LEAST_CLAIMS, Self::MOST_CLAIMS);
         let others = threads as u64 * READ_BYTES + findings as u64 * FINDING_BYTES;
-        Self { threads, changes_bytes: limit.saturating_sub(others), findings }
+        // Claims are compared before there are changes, or in another round.
+        Self { threads, changes_bytes: limit.saturating_sub(others), findings, claims }
     }
 }
 
@@ -58,14 +72,14 @@ mod tests {
     #[test]
     fn a_limit_is_shared_by_reads_and_changes() {
         let shares = |limit| {
-            let Shares { threads, changes_bytes, findings } = Shares::of(Some(limit), 16);
-            (threads, changes_bytes / MIB, findings)
+            let Shares { threads, changes_bytes, findings, claims } = Shares::of(Some(limit), 16);
+            (threads, changes_bytes / MIB, findings, claims)
         };
-        assert_eq!(shares(1000 * MIB), (16, 870, 100_000));
-        assert_eq!(shares(100 * MIB), (16, 43, 25_600));
-        assert_eq!(shares(16 * MIB), (4, 4, 4096));
-        assert_eq!(shares(4 * MIB), (1, 1, 1024));
-        assert_eq!(shares(0), (1, 0, 1000));
+        assert_eq!(shares(1000 * MIB), (16, 870, 100_000, 1 << 21));
+        assert_eq!(shares(100 * MIB), (16, 43, 25_600, 409_600));
+        assert_eq!(shares(16 * MIB), (4, 4, 4096, 1 << 16));
+        assert_eq!(shares(4 * MIB), (1, 1, 1024, 1 << 16));
+        assert_eq!(shares(0), (1, 0, 1000, 1 << 16));
     }
 
     #[test]

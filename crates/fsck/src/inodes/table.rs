@@ -74,6 +74,11 @@ impl InodeTable {
         }
     }
 
+    /// Bytes it takes.
+    pub fn memory_bytes(&self) -> u64 {
+        self.groups.iter().map(|(_, facts)| size_of_val(&facts[..]) as u64).sum()
+    }
+
     /// The facts at a bit.
     pub fn get(&self, at: Bit) -> Option<&Facts> {
         self.groups.get(at.group as usize)?.1.get(at.bit as usize)

@@ -34,6 +34,9 @@ pub(super) struct Answers<'a> {
     pub agreed: u64,
     /// The volume before repairs, and where they are made.
     pub sides: Option<(&'a Volume, &'a Overlay)>,
+    /// Bytes of changes that may be in memory beside what is known of the volume, if there is a
+    /// limit for both.
+    pub changes_bytes: Option<u64>,
     /// When the first check had ended and repairs began.
     pub first_done: Option<Instant>,
 }
@@ -188,6 +191,13 @@ impl Judge for Answers<'_> {
 
     fn progress(&mut self, done: u64) {
         self.progress.update(done);
+    }
+
+    /// What is known of the volume is known again in the next round, while there are changes.
+    fn known(&mut self, bytes: u64) {
+        if let (Some((_, overlay)), Some(changes_bytes)) = (self.sides, self.changes_bytes) {
+            overlay.limit_memory(changes_bytes.saturating_sub(bytes));
+        }
     }
 
     fn answer(&mut self, found: Found<'_>) -> bool {

@@ -470,7 +470,8 @@ impl<'a> Run<'a> {
         };
         options.threads = self.cli.threads.map_or(options.threads, usize::from);
         let shares = Shares::of(self.cli.memory_limit, options.threads);
-        (options.threads, options.most_findings) = (shares.threads, shares.findings);
+        options.threads = shares.threads;
+        (options.most_findings, options.most_claims) = (shares.findings, shares.claims);
         options
     }
 

@@ -144,6 +144,7 @@ impl Run<'_> {
             refused: None,
             first_done: None,
             sides: None,
+            changes_bytes: None,
             agreed: 0,
         }
     }
@@ -158,8 +159,9 @@ impl Run<'_> {
     ) -> Result<Plan> {
         let overlaid: Arc<dyn Device> = overlay.clone();
         let options = self.options();
+        let changes_bytes = self.cli.memory_limit.map(|_| self.changes_bytes());
         let mut answers = self.answers(progress, interrupt);
-        answers.sides = Some((before, overlay));
+        (answers.sides, answers.changes_bytes) = (Some((before, overlay)), changes_bytes);
         let made = plan(&|| source.open(&overlaid), &options, interrupt, &mut answers);
         let first_done: Option<Instant> = answers.first_done;
         let refused = answers.refused.take();

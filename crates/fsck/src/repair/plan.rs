@@ -29,6 +29,8 @@ pub trait Judge {
     fn pass(&mut self, pass: Pass, total: u64);
     /// See [`Observer::progress`].
     fn progress(&mut self, _done: u64) {}
+    /// Bytes of memory that what is known of the volume takes: of a round, at its end.
+    fn known(&mut self, _bytes: u64) {}
     /// Whether that is to be repaired. Asked once about each finding.
     fn answer(&mut self, found: Found<'_>) -> bool;
     /// Whether nothing is to be repaired any more, whatever the answers were.
@@ -123,6 +125,7 @@ pub fn plan(
         if judge.stops() {
             return Ok(answers.stopped(round, outcome));
         }
+        judge.known(outcome.known_bytes);
         let is_new = seen.insert(found.finish());
         let gave_up = round > MAX_ROUNDS || !is_new && round > USUAL_ROUNDS + prepared;
         let made = match gave_up {

@@ -31,18 +31,15 @@ pub(super) struct Claimants {
 }
 
 impl Claimants {
-    /// Looks for those who claim `wanted` clusters.
+    /// Looks for those who claim `wanted` clusters. If they are too many to be kept, the last of
+    /// these clusters are wanted no longer.
     pub fn find(
         context: &Context<'_>,
         state: &mut State<'_>,
-        wanted: &ClusterSet,
+        wanted: &mut ClusterSet,
     ) -> Result<Self, Stop> {
-        let mut claims = Vec::new();
-        let mut add = |claimed: Claimed| {
-            if wanted.runs(claimed.clusters.clone()).next().is_some() {
-                claims.push(claimed);
-            }
-        };
+        let mut claims = Claims::new(context.options.most_claims, wanted);
+        let mut add = |claimed| claims.add(claimed);
         let suballocs = std::mem::take(&mut state.suballocs);
         let system = std::mem::take(&mut state.system);
         let mut done = 0;
@@ -61,6 +58,7 @@ impl Claimants {
         });
         (state.suballocs, state.system) = (suballocs, system);
         scanned?;
+        let claims = claims.kept;
         let fixed = fixed(context, state, wanted);
         Ok(Self::new(claims, fixed))
     }
@@ -91,6 +89,58 @@ impl Claimants {
             next = at + 1;
             self.claims.get(at).filter(|claimed| claimed.clusters.start < clusters.end)
         })
+    }
+}
+
+/// Claims on wanted clusters while they are found.
+struct Claims<'a> {
+    wanted: &'a mut ClusterSet,
+    kept: Vec<Claimed>,
+    /// How many are kept.
+    most: usize,
+    /// They are all on one cluster.
+    is_narrow: bool,
+}
+
+impl<'a> Claims<'a> {
+    fn new(most: usize, wanted: &'a mut ClusterSet) -> Self {
+        Self { wanted, kept: Vec::new(), most, is_narrow: false }
+    }
+
+    fn add(&mut self, claimed: Claimed) {
+        if !self.is_wanted(&claimed) {
+            return;
+        }
+        if self.kept.len() >= self.most {
+            if !self.is_narrow {
+                self.narrow();
+            }
+            // Of claims that are all on the same cluster the first are settled first.
+            if self.kept.len() >= self.most || !self.is_wanted(&claimed) {
+                return;
+            }
+        }
+        self.kept.push(claimed);
+    }
+
+    fn is_wanted(&self, claimed: &Claimed) -> bool {
+        self.wanted.runs(claimed.clusters.clone()).next().is_some()
+    }
+
+    /// Wants only the first clusters, those of about half of the claims.
+    fn narrow(&mut self) {
+        let wanted = &*self.wanted;
+        let first = |claimed: &Claimed| wanted.runs(claimed.clusters.clone()).next();
+        let mut firsts: Vec<u32> = self.kept.iter().filter_map(first).map(|it| it.start).collect();
+        let half = firsts.len() / 2;
+        firsts.sort_unstable();
+        // All of a cluster's claims, or none.
+        let (Some(least), Some(middle)) = (firsts.first(), firsts.get(half)) else { return };
+        self.is_narrow = least == middle;
+        self.wanted.cut((*middle).max(least.saturating_add(1)));
+        let mut kept = std::mem::take(&mut self.kept);
+        kept.retain(|claimed| self.is_wanted(claimed));
+        self.kept = kept;
     }
 }
 
@@ -198,6 +248,26 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn of_too_many_claims_those_on_the_first_clusters_are_kept() {
+        let claim = |owner, clusters| Claimed { owner: Blkno(owner), clusters, tree: None };
+        let kept = |all: &[(u64, Range<u32>)]| {
+            let mut wanted = ClusterSet::default();
+            wanted.insert(0..1000, |_| {});
+            let mut claims = Claims::new(4, &mut wanted);
+            all.iter().for_each(|(owner, clusters)| claims.add(claim(*owner, clusters.clone())));
+            let owners = claims.kept.iter().map(|it| it.owner.0).collect::<Vec<_>>();
+            (owners, wanted.len())
+        };
+        let few = [(1, 90..91), (2, 10..11), (3, 10..99), (4, 50..60)];
+        assert_eq!(kept(&few), (vec![1, 2, 3, 4], 1000));
+        let more = [(1, 90..91), (2, 10..11), (3, 10..99), (4, 50..60), (5, 70..71), (6, 20..21)];
+        assert_eq!(kept(&more), (vec![2, 3, 6], 50));
+        // Never fewer than one cluster.
+        let same: Vec<_> = (1..10).map(|owner| (owner, 10..20)).collect();
+        assert_eq!(kept(&same), (vec![1, 2, 3, 4], 1000 - 990 + 1));
     }
 
     #[test]

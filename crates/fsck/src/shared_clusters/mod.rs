@@ -61,9 +61,13 @@ pub fn check(
         return Ok(());
     }
     state.begin_inodes(Pass::SharedClusters);
-    let claimants = Claimants::find(context, state, &wanted)?;
+    let claimants = Claimants::find(context, state, &mut wanted)?;
+    // A count says nothing while some of those who may share are not known.
+    let is_wanted =
+        |open: &&Unsettled| wanted.runs(open.clusters.clone()).eq([open.clusters.clone()]);
+    let unsettled: Vec<_> = unsettled.iter().filter(is_wanted).cloned().collect();
     let trees = state.tree_users.iter().map(|user| (user.inode, user.tree)).collect();
-    let settled = unflagged::settle(unsettled, &claimants, &trees);
+    let settled = unflagged::settle(&unsettled, &claimants, &trees);
     state.found_all(settled.findings);
     let shared = Shared::new(state, &claimants, &wanted, trees, settled.clusters);
     let mut by_owner: Vec<&Claimed> = claimants.claims().iter().collect();

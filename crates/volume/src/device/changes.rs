@@ -32,8 +32,15 @@ pub(super) struct Changes {
 impl Changes {
     /// None yet. No more than `memory_bytes` of them will be in memory.
     pub fn new(block_size: usize, memory_bytes: u64) -> Self {
-        let limit = usize::try_from(memory_bytes / block_size as u64).unwrap_or(usize::MAX);
-        Self { blocks: BTreeMap::new(), block_size, limit, in_memory: 0, file: None, in_file: 0 }
+        let blocks = BTreeMap::new();
+        let mut none = Self { blocks, block_size, limit: 0, in_memory: 0, file: None, in_file: 0 };
+        none.limit_memory(memory_bytes);
+        none
+    }
+
+    /// Of those that follow no more are in memory than fit `memory_bytes` with all that are.
+    pub fn limit_memory(&mut self, memory_bytes: u64) {
+        self.limit = usize::try_from(memory_bytes / self.block_size as u64).unwrap_or(usize::MAX);
     }
 
     pub fn len(&self) -> usize {

@@ -40,6 +40,11 @@ impl<D: Device> OverlayDevice<D> {
         Self { inner, block_size, changed, below: None }
     }
 
+    /// Keeps at most `memory_bytes` of the changes in memory from now on; what is in it stays there.
+    pub fn limit_memory(&self, memory_bytes: u64) {
+        self.changed_mut().limit_memory(memory_bytes);
+    }
+
     /// The same overlay, without changes yet, that remembers what it covers, 8 bytes a block.
     #[must_use]
     pub fn remembering(mut self) -> Self {
