@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails is a failed test")]
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -743,6 +743,44 @@ fn a_signal_ends_it_with_32_and_nothing_is_written() {
     assert_eq!(value["exit_status"], 32);
     assert_eq!(value["error"], "cancelled; nothing was written");
     assert_eq!(hash(&image), before);
+}
+
+#[test]
+fn a_signal_at_a_question_ends_it_and_what_was_agreed_to_is_dropped() {
+    let Some(kill) = oracle("kill") else { return };
+    let image = recipe("INODE_ORPHANED").image();
+    for name in ["journal:0000", "truncate_log:0000"] {
+        image.edit_dinode(image.system(name).blkno, |dinode, _| dinode.i_links_count = 7);
+    }
+    let before = hash(image.path());
+    let mut child = Command::new(program("fsck.ocfs2"))
+        .arg("-f")
+        .arg(image.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut answers = child.stdin.take().unwrap();
+    let mut errors = child.stderr.take().unwrap();
+    let mut text = Vec::new();
+    let mut until_asked = |times: usize| {
+        while String::from_utf8_lossy(&text).matches("(Y/n/a/all/quit/?)").count() < times {
+            let mut byte = [0];
+            errors.read_exact(&mut byte).expect("a question");
+            text.push(byte[0]);
+        }
+    };
+    until_asked(1);
+    answers.write_all(b"y\n").unwrap();
+    until_asked(2);
+    Run::new(kill).args(["-INT", &child.id().to_string()]).success();
+    errors.read_to_end(&mut text).unwrap();
+    let text = String::from_utf8_lossy(&text);
+    assert_eq!(child.wait().unwrap().code(), Some(32), "{text}");
+    assert!(text.contains("cancelled; nothing was written"), "{text}");
+    assert_ne!(hash(image.path()), before, "it is marked");
+    fsck(image.path(), &["-n"]).output().expect_status(4);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use ocfs2_testing::damage::{Base, Image, all};
-use ocfs2_testing::{Outcome, Run, Scratch, fixture_copy, program};
+use ocfs2_testing::{Outcome, Run, Scratch, fixture_copy, program, while_beating};
 
 fn fsck(image: &Path, options: &[&str]) -> Outcome {
     Run::new(program("fsck.ocfs2")).args(options).arg(image).output()
@@ -59,6 +59,29 @@ fn what_was_overwritten_is_put_back_also_after_a_later_check_that_found_nothing(
         assert!(fs::read(path).unwrap() == changed);
         fs::remove_file(&undo).unwrap();
     }
+}
+
+#[test]
+fn nothing_is_put_back_under_a_live_node() {
+    let scratch = Scratch::new();
+    let undo = scratch.join("undo");
+    let (save, put_back) =
+        (format!("--undo-file={}", undo.display()), format!("--undo={}", undo.display()));
+    let image = fixture_copy("crashed-4k-o2cb", &scratch);
+    fsck(&image, &["-y", &save]).expect_status(1);
+    let repaired = fs::read(&image).unwrap();
+    let volume = ocfs2_volume::Volume::open(
+        ocfs2_volume::device::open(&image, &Default::default()).unwrap(),
+        &Default::default(),
+    );
+    let region = volume.unwrap().heartbeat_region().unwrap();
+    // One that is about to mount it: it has no slot yet.
+    let refused = while_beating(&image, region.offset_bytes, 1, || fsck(&image, &[&put_back]));
+    assert!(refused.expect_status(8).stderr.contains("in use by node 1"));
+    let now = fs::read(&image).unwrap();
+    let (start, end) = (region.offset_bytes as usize, region.offset_bytes + region.size_bytes);
+    assert!(now[..start] == repaired[..start]);
+    assert!(now[end as usize..] == repaired[end as usize..]);
 }
 
 #[test]

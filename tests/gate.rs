@@ -17,7 +17,7 @@ use ocfs2_format::heartbeat::HeartbeatBlock;
 use ocfs2_format::truncate_log::{TruncateLogHeader, TruncateRec};
 use ocfs2_format::{Blkno, Cpos, Structure};
 use ocfs2_testing::damage::{Base, Files, Image, edit_list, recipes};
-use ocfs2_testing::{Run, fixture, program};
+use ocfs2_testing::{LoopDevice, Run, fixture, program};
 use ocfs2_volume::device::{DeviceOptions, OverlayDevice, open};
 use ocfs2_volume::gate::{Gate, Planned};
 use ocfs2_volume::usage::{State, Usage};
@@ -81,12 +81,15 @@ fn a_node_that_comes_meanwhile_shuts_the_gate_and_one_that_was_known_does_not() 
     assert_eq!(refused(), "node 1 has written its heartbeat meanwhile");
 }
 
+/// Room for what it says before it has read the volume.
+const EARLY: usize = 700;
+
 /// Runs `fsck.ocfs2 -fy` on a damaged image, and `meddle` with that while it works out the
-/// repairs; gives what it said and its status.
-fn meddled(image: &Image, meddle: impl FnOnce(&File)) -> (String, Option<i32>) {
-    // It waits when a pipe is full that is not read: room is left for what it says at first.
+/// repairs, having said so many bytes; gives what it said and its status.
+fn meddled(image: &Image, said: usize, meddle: impl FnOnce(&File)) -> (String, Option<i32>) {
+    // It waits when a pipe is full that is not read.
     let (mut reader, mut writer) = std::io::pipe().unwrap();
-    writer.write_all(&vec![b'-'; 65_536 - 700]).unwrap();
+    writer.write_all(&vec![b'-'; 65_536 - said]).unwrap();
     let (mut errors, error_writer) = std::io::pipe().unwrap();
     let mut fsck = Command::new(program("fsck.ocfs2"))
         .args(["-fyv"])
@@ -125,10 +128,12 @@ fn a_repair_is_not_written_to_a_volume_that_changed_meanwhile() {
     };
     // The UUID: as if there were another volume.
     let uuid_at = 0xc0 + 0x90;
+    // All images are alike.
+    let before = recipe.image().contents_digest();
     for (what, at) in [("another volume is on the device now", uuid_at), ("superblock", 0x1ff)] {
         let image = recipe.image();
-        let (at, before) = (offset(&image) + at, image.contents_digest());
-        let (text, status) = meddled(&image, |file| flip(file, at));
+        let at = offset(&image) + at;
+        let (text, status) = meddled(&image, EARLY, |file| flip(file, at));
         flip(image.raw(), at);
         assert!(status == Some(8) && text.contains(what), "{status:?} {text}");
         assert!(text.contains("nothing was written"), "{text}");
@@ -136,8 +141,36 @@ fn a_repair_is_not_written_to_a_volume_that_changed_meanwhile() {
     }
     // Nothing else is in the way.
     let image = recipe.image();
-    let (text, status) = meddled(&image, |_| {});
+    let groups = image.groups("global_bitmap").into_iter().map(|it| it.blkno);
+    let groups: Vec<_> = groups.map(|blkno| (blkno, image.read(blkno))).collect();
+    let (text, status) = meddled(&image, EARLY, |_| {});
     assert_eq!(status, Some(1), "{text}");
+
+    // Unused bytes of the block that was written, once it has been read.
+    let written = groups.iter().find(|(blkno, before)| image.read(*blkno) != *before).unwrap().0;
+    let image = recipe.image();
+    let at = written.0 * u64::from(image.volume().block_size().bytes()) + 0x38;
+    let said = text.find("Repairs are worked out").unwrap();
+    let (text, status) = meddled(&image, said + 8, |file| flip(file, at));
+    flip(image.raw(), at);
+    let told = format!("block {written}, which is to be written, was changed meanwhile");
+    assert!(status == Some(8) && text.contains(&told), "{status:?} {text}");
+    assert_eq!(image.contents_digest(), before, "it was written: {text}");
+}
+
+#[test]
+fn without_a_cluster_it_is_said_once_that_others_are_only_watched() {
+    let said = |fixture, of_device: bool| {
+        let image = Base::Fixture(fixture).image();
+        let disk = LoopDevice::attach(image.path(), &[])?;
+        let path = if of_device { disk.path() } else { image.path() };
+        let outcome = Run::new(program("fsck.ocfs2")).arg("-fy").arg(path).success();
+        Some(outcome.stdout.matches("their heartbeat is watched instead").count())
+    };
+    let Some(times) = said("clean-4k-o2cb", true) else { return };
+    assert_eq!(times, 1);
+    // No other host has an image, and a local volume has no other nodes.
+    assert_eq!((said("clean-4k-o2cb", false), said("clean-1k-local", true)), (Some(0), Some(0)));
 }
 
 /// A journal that is to be recovered, of whose clusters those behind the first are a file's.

@@ -335,6 +335,38 @@ fn an_extent_that_is_too_long_is_shortened_and_copies_nothing_of_others() {
 }
 
 #[test]
+fn what_is_gone_is_said_by_path_and_not_called_corrected() {
+    let scratch = Scratch::new();
+    let image = with_extents(&scratch);
+    let (device, volume) = opened(&image);
+    // All that one file has, and the end of another, lead beyond the volume.
+    for (path, record) in [("/file03", 0), ("/sparse", 1)] {
+        let file = Edited::new(&*device, &volume, path);
+        file.write(0xc0 + 16 * (record + 1) + 8, &(1_u64 << 50).to_le_bytes());
+    }
+    let inode = volume.resolve(b"/file03").unwrap().blkno.0;
+    drop((device, volume));
+    let list = scratch.join("lost");
+    let outcome = fsck(&["-fy", "-F", "-0", "--lost", list.to_str().unwrap()], &image);
+    assert_eq!(outcome.status, 1, "{outcome}");
+    for line in [
+        format!(
+            "  /file03: its name is gone; all its 25000 bytes are gone; it is /lost+found/#{inode} now\n"
+        ),
+        "  /sparse: bytes 65536 to 74535 are gone, 9000 of 74536\n".to_owned(),
+    ] {
+        assert!(outcome.stdout.contains(&line), "{line}{outcome}");
+    }
+    assert!(!outcome.stdout.contains("all corrected"), "{outcome}");
+    assert_eq!(fs::read_to_string(list).unwrap(), "/file03\0/sparse\0");
+    let volume = opened(&image).1;
+    assert!(volume.resolve(b"/file03").is_err());
+    let moved = volume.resolve(format!("/lost+found/#{inode}").as_bytes()).unwrap();
+    assert_eq!((moved.size(), volume.resolve(b"/sparse").unwrap().size()), (0, 74_536));
+    assert_eq!(fsck(&["-fn"], &image).status, 0);
+}
+
+#[test]
 fn what_is_behind_the_end_of_a_file_stays_its_own_where_no_one_else_has_it() {
     let scratch = Scratch::new();
     let image = with_extents(&scratch);
