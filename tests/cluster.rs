@@ -133,7 +133,29 @@ fn configure_asks_and_keeps_what_it_is_told() {
     assert_eq!(fs::read_to_string(&file).unwrap(), expected);
     let outcome = configure().args(["--idle-timeout", "2000"]).output().expect_status(1);
     assert!(outcome.stderr.contains("expected less than the idle timeout"), "{outcome}");
+    // Answers that end, and a name that no cluster has.
+    for (answers, told) in [("", "end before"), ("y\n\n$(id)\n\n\n\n\n", "cannot be the name")] {
+        let outcome = configure().stdin(answers).output().expect_status(1);
+        assert!(outcome.stderr.contains(told), "{outcome}");
+    }
     assert_eq!(fs::read_to_string(&file).unwrap(), expected);
+}
+
+#[test]
+fn what_guides_for_the_c_tools_say_works() {
+    let scratch = Scratch::new();
+    let conf = scratch.join("cluster.conf");
+    // Pasted from a page, with blanks behind the values.
+    let text = "cluster:\n\tnode_count = 1 \n\tname = web\t\n\nnode:\n\tip_port = 7777 \n\
+                \tip_address = 10.0.0.1 \n\tnumber = 0\n\tname = n1 \n\tcluster = web \n";
+    fs::write(&conf, text).unwrap();
+    let listed = o2cb(&conf, "list-nodes web --oneline").expect_status(0);
+    assert_eq!(listed.stdout, "node: 0 n1 10.0.0.1:7777 web\n");
+    // The mode before the region.
+    o2cb(&conf, "heartbeat-mode web global").expect_status(0);
+    o2cb(&conf, &format!("add-heartbeat web {REGION}")).expect_status(0);
+    let status = o2cb(&conf, "cluster-status web").expect_status(1);
+    assert_eq!(status.stdout, "Cluster 'web' is offline\n");
 }
 
 #[test]
@@ -148,6 +170,9 @@ fn mounting_gives_the_statuses_of_mount() {
         (&["-f", image][..], 1, "DIRECTORY"),
         (&["-f", image, folder, "-o", "subvol=1"], 1, "OCFS2 has no option subvol=1"),
         (&["-f", image, folder, "-o", "heartbeat=yes"], 1, "heartbeat=yes is not known"),
+        // What mount(8) hands on is not in the way.
+        (&["-f", image, "/none", "-o", "uhelper=udisks2,helper=x,iversion"], 32, "does not exist"),
+        (&["-f", image, "/none", "-o", "nosymfollow,quota,noquota"], 32, "does not exist"),
         (&["-f", "/dev/none", folder], 2, "/dev/none"),
         (&["-f", image, "/none"], 32, "mount point /none: does not exist"),
         (&["-f", image, folder], 32, "an image is mounted with -o loop"),

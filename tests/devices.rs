@@ -1,6 +1,7 @@
 //! Opening real block devices: loop devices over images.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use ocfs2_testing::{LoopDevice, Run, Scratch, allocated_bytes, find_program, program, skip};
@@ -108,4 +109,60 @@ fn an_image_and_its_loop_devices_are_one_thing() {
     let mkfs =
         Run::new(program("mkfs.ocfs2")).args(["-q", "-M", "local"]).arg(disk.path()).output();
     assert!(mkfs.status != 0 && mkfs.stderr.contains("another process has"), "{mkfs}");
+    // Nor with force, but for a yes.
+    for path in [disk.path(), &image, &by_another_name] {
+        let mkfs = Run::new(program("mkfs.ocfs2")).args(["-q", "-F", "-M", "local"]);
+        let refused = mkfs.arg(path).output().expect_status(1);
+        assert!(refused.stderr.contains("-F -x overwrites it"), "{refused}");
+        assert!(fs::read(&image).unwrap().iter().all(|byte| *byte == 0));
+    }
+}
+
+#[test]
+fn a_device_that_cannot_be_written_is_noticed_when_it_is_opened() {
+    let scratch = Scratch::new();
+    let image = scratch.image("disk.img", 64 << 20);
+    Run::new(program("mkfs.ocfs2")).args(["-q", "-M", "local"]).arg(&image).success();
+    let Some(disk) = LoopDevice::attach(&image, &["--read-only"]) else { return };
+    for (tool, options, status) in [
+        ("fsck.ocfs2", &["-fy"][..], 8),
+        ("mkfs.ocfs2", &["-F", "-x"], 1),
+        // Nothing is to be written.
+        ("fsck.ocfs2", &["-fn"], 0),
+    ] {
+        let outcome = Run::new(program(tool)).args(options).arg(disk.path()).output();
+        let outcome = outcome.expect_status(status);
+        assert_eq!(outcome.stderr.contains("is read-only"), status != 0, "{outcome}");
+        assert!(status == 0 || !outcome.stdout.contains("Label"), "{outcome}");
+    }
+}
+
+#[test]
+fn what_is_there_in_the_place_of_a_volume_is_told_by_all_programs() {
+    let scratch = Scratch::new();
+    let of = |name: &str, bytes: &[(u64, &[u8])]| {
+        let path = scratch.image(name, 1 << 20);
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        bytes.iter().for_each(|(at, bytes)| file.write_all_at(bytes, *at).unwrap());
+        path
+    };
+    let entry = b"\x83\0\0\0\x08\0\0\0\x08\0\0\0";
+    let disk = of("disk.img", &[(450, entry), (510, b"\x55\xaa")]);
+    let other = of("ext2.img", &[(1080, b"\x53\xef")]);
+    let label = Path::new("LABEL=of nobody");
+    for (path, told) in [
+        (disk.as_path(), "--partition N"),
+        (&other, "ext2"),
+        (label, "no block device of this machine has an OCFS2 volume with label `of nobody`"),
+    ] {
+        for (tool, options, status) in [
+            ("fsck.ocfs2", &["-n"][..], 8),
+            ("fsck.ocfs2", &["-fy"], 8),
+            ("mounted.ocfs2", &["-d"], 1),
+            ("tunefs.ocfs2", &["-Q", "%V"], 1),
+        ] {
+            let outcome = Run::new(program(tool)).args(options).arg(path).output();
+            assert!(outcome.expect_status(status).stderr.contains(told), "{told}");
+        }
+    }
 }

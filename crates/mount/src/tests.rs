@@ -104,6 +104,17 @@ fn a_heartbeat_is_stopped_when_the_kernel_refuses() {
 }
 
 #[test]
+fn damage_that_stops_the_kernel_is_told_with_what_repairs_it() {
+    for answer in [Errno::ROFS, Errno::UCLEAN] {
+        let mut host = Host::new("clean-1k-local");
+        host.answer = Err(answer);
+        let err = host.mount("", "").unwrap_err();
+        let told = format!("the volume is damaged: fsck.ocfs2 -f {}", host.image.display());
+        assert!(err.status() == 32 && err.to_string().contains(&told), "{err}");
+    }
+}
+
+#[test]
 fn a_second_mount_on_this_host_counts_nothing() {
     let host = Host::new("clean-4k-o2cb").online("ovscluster");
     host.mount("", "").unwrap();
