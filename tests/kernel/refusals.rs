@@ -29,6 +29,13 @@ const SHELL: &str = r#"
         echo "FAILED: status $status, expected $expected and: $text"
         exit 1
     }
+    # `silent COMMAND...`: the command succeeds and prints nothing.
+    silent() {
+        says 0 "" "$@"
+        [ ! -s /tmp/said ] && return
+        echo "FAILED: it should print nothing"
+        exit 1
+    }
     regions() { ls -d /sys/kernel/config/cluster/ovscluster/heartbeat/*/ 2>/dev/null | wc -l; }
 "#;
 
@@ -38,7 +45,7 @@ const LOCAL: &str = r#"
     says 32 "bring it online first: o2cb online ovscluster" mount.ocfs2 /dev/vda /mnt
     says 32 "the kernel module ocfs2_stack_user is not loaded" mount.ocfs2 /dev/vdc /mnt
     # Volumes of no cluster need none, others can be mounted without only where the kernel lets them.
-    says 0 "" mount.ocfs2 /dev/vdf /mnt
+    silent mount.ocfs2 /dev/vdf /mnt
     says 0 "heartbeat=none" grep /mnt /proc/mounts
     says 0 "" umount /mnt
     says 32 "not every kernel knows the option nocluster" mount.ocfs2 -o nocluster /dev/vda /mnt
@@ -83,7 +90,7 @@ const LOCAL: &str = r#"
 
     # What was told to do helps.
     says 0 "from o2cb,web,local to o2cb,ovscluster,local" tunefs.ocfs2 --update-cluster-stack -y /dev/vdb
-    says 0 "" mount.ocfs2 -o noatime /dev/vdb /mnt
+    silent mount.ocfs2 -o noatime /dev/vdb /mnt
     says 0 "noatime" grep /mnt /proc/mounts
     says 0 ": 1 refs" ocfs2_hb_ctl -I -d /dev/vdb
     says 1 "is in use: /dev/vdb is mounted on /mnt" tunefs.ocfs2 --update-cluster-stack -y /dev/vdb
@@ -93,7 +100,7 @@ const LOCAL: &str = r#"
     says 0 "10.0.0.77" cat $configfs/node/ovs009/ipv4_address
     # A second place, and nothing to say of it.
     mkdir -p /mnt2
-    says 0 "" mount.ocfs2 -v -o uhelper=udisks2,nosymfollow,users,quota /dev/vdb /mnt2
+    says 0 "on /mnt2 type ocfs2" mount.ocfs2 -v -o uhelper=udisks2,nosymfollow,users,quota /dev/vdb /mnt2
     grep -q "not unmounted cleanly" /tmp/said && { echo "a false alarm"; exit 1; }
     says 0 "nosuid,nodev,noexec" grep /mnt2 /proc/mounts
     says 0 "" umount /mnt2
@@ -101,9 +108,11 @@ const LOCAL: &str = r#"
     says 0 "" umount /mnt
     [ $(regions) = 0 ] || { echo "the heartbeat goes on"; exit 1; }
 
-    # A volume both nodes crashed on.
+    # A volume both nodes crashed on; who does not ask is not told.
     says 0 "was not unmounted cleanly by this node" mount.ocfs2 -v /dev/vde /mnt
     says 0 "" ls /mnt
+    says 0 "" umount /mnt
+    silent mount.ocfs2 /dev/vdh /mnt
     says 0 "" umount /mnt
 
     # One whose root directory is no inode any more.
@@ -171,6 +180,7 @@ fn what_keeps_a_volume_from_being_mounted_is_said_with_what_to_do_about_it() -> 
         fixture_copy("crashed-4k-o2cb", &scratch),
         mkfs(&scratch, "local.img", 200 << 20, &LOCAL_MOUNT),
         damaged(&mkfs(&scratch, "damaged.img", 200 << 20, &LOCAL_MOUNT))?,
+        fixture_copy("crashed-512-local", &scratch),
     ];
     let programs = ["o2cb", "ocfs2_hb_ctl", "mount.ocfs2", "tunefs.ocfs2"].map(program);
     let run = lab.vm().disks(&disks).programs(programs).script([SHELL, LOCAL, GLOBAL].concat());
