@@ -285,7 +285,11 @@ fn a_path_of_thousands_of_names_takes_no_more_than_its_directories() {
 fn archives_that_make_no_sense_are_refused() {
     use tar::EntryType::{Char, Link, Regular};
     let files = Files::new();
-    let rows: [(&[Member<'_>], &str); 5] = [
+    let rows: [(&[Member<'_>], &str); 6] = [
+        (
+            &[("link", tar::EntryType::Symlink, "", b"")],
+            "the target of the symbolic link is 0 bytes",
+        ),
         (&[("../up", Regular, "", b"")], "../up: leads out of the archive"),
         (&[("a", Link, "b", b"")], "a: is a hard link to b, which does not come before it"),
         (&[("a", Regular, "", b""), ("a", Regular, "", b"")], "a: occurs twice"),
@@ -300,6 +304,28 @@ fn archives_that_make_no_sense_are_refused() {
     device[10] = b'x';
     fs::write(files.0.join("files.tar"), device).unwrap();
     files.refuses("-d files.tar disk.img 64M", "the checksum of a header is wrong");
+}
+
+#[test]
+fn what_ends_before_its_end_is_refused_and_long_paths_are_cut_in_messages() {
+    let files = Files::new();
+    let refuses = |kind, records: &[(&str, &[u8])], message: &str| {
+        let mut builder = tar::Builder::new(Vec::new());
+        builder.append_pax_extensions(records.iter().copied()).unwrap();
+        let mut header = header(kind, 0, 0, 0);
+        header.set_path("file").unwrap();
+        header.set_cksum();
+        builder.append(&header, &b""[..]).unwrap();
+        fs::write(files.0.join("files.tar"), builder.into_inner().unwrap()).unwrap();
+        files.refuses("-d files.tar disk.img 64M", message)
+    };
+    let target = refuses(tar::EntryType::Symlink, &[("linkpath", b"a\0b")], "has a NUL in it");
+    assert!(target.stderr.contains("file: the target"), "{target}");
+    let name = "SCHILY.xattr.user.a\0b";
+    refuses(tar::EntryType::Regular, &[(name, b"v")], "its name has a NUL in it");
+    let path = [&b"n/".repeat(3000)[..], &[b'n'; 300]].concat();
+    let long = refuses(tar::EntryType::Regular, &[("path", &path)], "...: the name is 300 bytes");
+    assert!(long.stderr.len() < 5000, "{}", long.stderr.len());
 }
 
 #[test]

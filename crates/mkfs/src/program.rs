@@ -228,7 +228,7 @@ fn write_files(
 ) -> Result<u64> {
     let mut count = 0;
     let mut fill = |files: &mut Files<'_>| {
-        source.fill(files, Some(&cli.device))?;
+        source.fill(files, Some(&cli.device), interrupt)?;
         count = files.count();
         Ok(())
     };

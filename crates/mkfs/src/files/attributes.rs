@@ -178,6 +178,9 @@ impl Files<'_> {
         if name.len() > usize::from(u8::MAX) {
             return Err(wrong("its name is longer than 255 bytes"));
         }
+        if name.contains(&0) {
+            return Err(wrong("its name has a NUL in it"));
+        }
         if value.len() as u64 > MAX_VALUE {
             return Err(wrong("its value is longer than 65536 bytes"));
         }

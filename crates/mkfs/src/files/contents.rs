@@ -96,6 +96,9 @@ impl Files<'_> {
         if target.is_empty() || target.len() > MOST_TARGET {
             return Err(FillError::Target { bytes: target.len() });
         }
+        if target.contains(&0) {
+            return Err(FillError::BadTarget);
+        }
         // Its attributes give way to a target that has room in the inode without them.
         let fits = |xattrs: &Stored, files: &Self| target.len() < files.id2_size(xattrs);
         let is_short = target.len() + self.inline_xattr_size() < self.id2_size(&Stored::default());

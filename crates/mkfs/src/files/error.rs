@@ -65,6 +65,9 @@ pub enum FillError {
         /// Its length.
         bytes: usize,
     },
+    /// A target that ends before its end.
+    #[error("the target of the symbolic link has a NUL in it")]
+    BadTarget,
     /// Device numbers that the format has no room for.
     #[error("device {major}:{minor} is out of range: 4095:1048575 is the last")]
     DeviceNumber {

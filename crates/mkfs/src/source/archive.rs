@@ -12,6 +12,9 @@ use super::acl;
 use super::header::{Archive, Member};
 use crate::files::{Attributes, Contents, DirectoryId, FileId, Files, FillError};
 
+/// Longest path that a message has in full.
+const MOST_SHOWN: usize = 4096;
+
 /// What there is by its directory and its name: however deep it is, it takes no more than that.
 #[derive(Default)]
 struct Paths {
@@ -26,20 +29,31 @@ pub(super) fn fill(reader: &mut dyn Read, files: &mut Files<'_>) -> Result<(), F
     let mut archive = Archive::new(reader);
     let mut paths = Paths::default();
     while let Some(member) = archive.next().map_err(FillError::Read)? {
-        let shown = std::path::PathBuf::from(std::ffi::OsStr::from_bytes(&member.path));
-        add(&mut archive, &member, files, &mut paths).map_err(|err| err.at(shown))?;
+        add(&mut archive, &member, files, &mut paths).map_err(|err| err.at(shown(&member.path)))?;
     }
     Ok(())
 }
 
+/// A path as it is told: what is longer than systems take is cut.
+fn shown(path: &[u8]) -> std::path::PathBuf {
+    let cut = [path.get(..MOST_SHOWN).unwrap_or_default(), b"..."].concat();
+    let shown = if path.len() > MOST_SHOWN { &cut } else { path };
+    std::ffi::OsStr::from_bytes(shown).into()
+}
+
 /// The path without what stands for the root.
 fn clean(path: &[u8]) -> Result<Vec<u8>, FillError> {
-    let names = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && name != b".");
-    let names: Vec<_> = names.collect();
-    if names.contains(&&b".."[..]) {
-        return Err(FillError::Source("leads out of the archive".to_owned()));
+    let mut clean = Vec::with_capacity(path.len());
+    for name in names(path).filter(|name| *name != b".") {
+        if name == b".." {
+            return Err(FillError::Source("leads out of the archive".to_owned()));
+        }
+        if !clean.is_empty() {
+            clean.push(b'/');
+        }
+        clean.extend(name);
     }
-    Ok(names.join(&b'/'))
+    Ok(clean)
 }
 
 impl Paths {
@@ -124,7 +138,7 @@ fn add<R: Read>(
         FileKind::Regular if member.kind == EntryType::Link => {
             let target = clean(&member.target)?;
             let Some(file) = paths.file(&target) else {
-                let target = target.escape_ascii();
+                let target = ocfs2_cli::shown(shown(&target));
                 let text = format!("is a hard link to {target}, which does not come before it");
                 return Err(FillError::Source(text));
             };

@@ -11,11 +11,20 @@ use tar::{EntryType, GnuExtSparseHeader, Header};
 
 /// Bytes of a block of an archive.
 const BLOCK: usize = 512;
-/// Longest extended header that is read: attributes are a few MiB at most.
-const MOST_EXTENSION: u64 = 64 << 20;
+/// Most bytes of all extended headers of a member: attributes are a few MiB at most.
+const MOST_EXTENSION: u64 = 16 << 20;
+
+/// Most bytes of records that hold for all members to come: each of them gets a copy.
+const MOST_GLOBAL: usize = 64 << 10;
 
 /// Most records of extended headers of a member: a file has some thousand attributes at most.
 const MOST_RECORDS: usize = 1 << 14;
+
+/// Most pieces of a sparse file.
+const MOST_PIECES: usize = 1 << 21;
+
+/// Longest path: no system opens one that is nearly as long.
+const MOST_PATH: usize = 1 << 20;
 
 /// Longest member: what an offset in a file can be.
 const MOST_SIZE: u64 = i64::MAX as u64;
@@ -43,6 +52,15 @@ pub(super) struct Member {
     pub(super) records: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
+/// What extended headers say.
+#[derive(Clone, Debug, Default)]
+struct Records {
+    /// By key, each once.
+    named: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Numbers of the map of a sparse file whose rows are records of their own.
+    rows: Vec<u64>,
+}
+
 fn wrong(text: impl Into<String>) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, text.into())
 }
@@ -51,12 +69,12 @@ fn wrong(text: impl Into<String>) -> io::Error {
 pub(super) struct Archive<R> {
     reader: R,
     /// Records that hold for all members to come.
-    global: Vec<(Vec<u8>, Vec<u8>)>,
+    global: Records,
 }
 
 impl<R: Read> Archive<R> {
     pub(super) fn new(reader: R) -> Self {
-        Self { reader, global: Vec::new() }
+        Self { reader, global: Records::default() }
     }
 
     /// What comes next in the archive.
@@ -97,10 +115,11 @@ impl<R: Read> Archive<R> {
         Ok(Some(header))
     }
 
-    /// Contents of an extended header.
-    fn extension(&mut self, size: u64) -> io::Result<Vec<u8>> {
-        if size > MOST_EXTENSION {
-            return Err(wrong(format!("an extended header of {size} bytes")));
+    /// Contents of an extended header of a member whose others had `before` bytes.
+    fn extension(&mut self, size: u64, before: &mut u64) -> io::Result<Vec<u8>> {
+        *before = before.saturating_add(size);
+        if *before > MOST_EXTENSION {
+            return Err(wrong(format!("extended headers of {before} bytes for one file")));
         }
         let mut bytes = Vec::new();
         let read = (&mut self.reader).take(size).read_to_end(&mut bytes)?;
@@ -115,18 +134,26 @@ impl<R: Read> Archive<R> {
     pub(super) fn next(&mut self) -> io::Result<Option<Member>> {
         let (mut name, mut target) = (None, None);
         let mut records = self.global.clone();
+        let mut bytes = 0;
         loop {
             let Some(header) = self.header()? else { return Ok(None) };
             let size = header.entry_size()?;
             match header.entry_type() {
-                EntryType::XHeader => parse_records(&self.extension(size)?, &mut records)?,
+                EntryType::XHeader => records.add(&self.extension(size, &mut bytes)?)?,
                 EntryType::XGlobalHeader => {
-                    let bytes = self.extension(size)?;
-                    parse_records(&bytes, &mut self.global)?;
-                    parse_records(&bytes, &mut records)?;
+                    let header = self.extension(size, &mut bytes)?;
+                    self.global.add(&header)?;
+                    if !self.global.is_small() {
+                        return Err(wrong("an extended header for all files that is too long"));
+                    }
+                    records.add(&header)?;
                 }
-                EntryType::GNULongName => name = Some(terminated(self.extension(size)?)),
-                EntryType::GNULongLink => target = Some(terminated(self.extension(size)?)),
+                EntryType::GNULongName => {
+                    name = Some(terminated(self.extension(size, &mut bytes)?));
+                }
+                EntryType::GNULongLink => {
+                    target = Some(terminated(self.extension(size, &mut bytes)?));
+                }
                 _ => return self.member(&header, name, target, records).map(Some),
             }
         }
@@ -137,11 +164,10 @@ impl<R: Read> Archive<R> {
         header: &Header,
         name: Option<Vec<u8>>,
         target: Option<Vec<u8>>,
-        records: Vec<(Vec<u8>, Vec<u8>)>,
+        Records { named, rows }: Records,
     ) -> io::Result<Member> {
-        let find = |key: &[u8]| {
-            records.iter().rev().find(|(name, _)| name == key).map(|(_, value)| &value[..])
-        };
+        let find =
+            |key: &[u8]| named.iter().find(|(name, _)| name == key).map(|(_, value)| &value[..]);
         let number = |key: &[u8]| -> io::Result<Option<u64>> {
             let Some(value) = find(key) else { return Ok(None) };
             let number = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
@@ -153,6 +179,9 @@ impl<R: Read> Archive<R> {
         let path = path.or(name).unwrap_or_else(|| header.path_bytes().into_owned());
         let target = find(b"linkpath").map(<[u8]>::to_vec).or(target);
         let target = target.or_else(|| header.link_name_bytes().map(|name| name.into_owned()));
+        if path.len() > MOST_PATH {
+            return Err(wrong(format!("a path of {} bytes", path.len())));
+        }
         let mtime = match find(b"mtime") {
             Some(text) => time(text).ok_or_else(|| wrong("a time that is no number"))?,
             None => Timestamp { seconds: header.mtime()?.cast_signed(), nanoseconds: 0 },
@@ -191,11 +220,10 @@ impl<R: Read> Archive<R> {
             member.size = size;
         }
         if let Some(map) = find(b"GNU.sparse.map") {
-            member.map = Some(pairs(map.split(|byte| *byte == b','))?);
+            let numbers = map.split(|byte| *byte == b',').filter(|text| !text.is_empty());
+            member.map = Some(pairs(numbers.map(number_of))?);
         } else if member.map.is_none() && find(b"GNU.sparse.size").is_some() {
-            let keys = [&b"GNU.sparse.offset"[..], b"GNU.sparse.numbytes"];
-            let rows = records.iter().filter(|(key, _)| keys.contains(&&key[..]));
-            member.map = Some(pairs(rows.map(|(_, value)| &value[..]))?);
+            member.map = Some(pairs(rows.into_iter().map(Some))?);
         }
         if let Some(map) = &member.map {
             let mut end = 0;
@@ -212,7 +240,7 @@ impl<R: Read> Archive<R> {
                 return Err(wrong("a sparse file has more data than the archive states"));
             }
         }
-        member.records = records;
+        member.records = named;
         Ok(member)
     }
 
@@ -224,12 +252,17 @@ impl<R: Read> Archive<R> {
         for row in gnu.sparse.iter().filter(|row| !row.is_empty()) {
             map.push((row.offset()?, row.length()?));
         }
-        let mut more = gnu.is_extended();
+        let (mut more, mut blocks) = (gnu.is_extended(), 0);
         while more {
             let mut next = GnuExtSparseHeader::new();
             self.reader.read_exact(next.as_mut_bytes())?;
             for row in next.sparse.iter().filter(|row| !row.is_empty()) {
                 map.push((row.offset()?, row.length()?));
+            }
+            // A block may have no rows.
+            blocks += 1;
+            if map.len() > MOST_PIECES || blocks > MOST_PIECES {
+                return Err(too_many_pieces());
             }
             more = next.is_extended();
         }
@@ -237,42 +270,82 @@ impl<R: Read> Archive<R> {
         Ok(())
     }
 
-    /// The map in front of the contents: numbers, one a line, up to a whole block.
+    /// The map in front of the contents: numbers, one a line, up to a whole block. The first says
+    /// how many pieces there are.
     fn map_before_data(&mut self, member: &mut Member) -> io::Result<()> {
-        let mut numbers: Vec<Vec<u8>> = vec![Vec::new()];
+        let mut numbers = Vec::new();
+        let mut line = Vec::new();
         let mut wanted = None;
-        let mut read = 0;
-        while wanted.is_none_or(|wanted| numbers.len() <= wanted) {
+        while wanted.is_none_or(|wanted| numbers.len() < wanted) {
             let mut block = [0; BLOCK];
-            read += BLOCK as u64;
-            if read > member.stored || read > MOST_EXTENSION {
-                return Err(wrong("the map of a sparse file does not end"));
-            }
+            let left = member.stored.checked_sub(BLOCK as u64);
+            member.stored = left.ok_or_else(|| wrong("the map of a sparse file does not end"))?;
             self.reader.read_exact(&mut block)?;
             for byte in block {
-                if wanted.is_some_and(|wanted| numbers.len() > wanted) {
+                if wanted.is_some_and(|wanted| numbers.len() == wanted) {
                     break;
                 }
-                match (byte, numbers.last_mut()) {
-                    (b'\n', Some(last)) => {
-                        if wanted.is_none() {
-                            let text = std::str::from_utf8(last).ok();
-                            let rows = text.and_then(|text| text.parse::<usize>().ok());
-                            let rows = rows.filter(|rows| *rows < 1 << 24);
-                            let rows = rows.ok_or_else(|| wrong("a map that is no number"))?;
-                            wanted = Some(1 + 2 * rows);
-                        }
-                        numbers.push(Vec::new());
-                    }
-                    (byte, Some(last)) => last.push(byte),
-                    (_, None) => {}
+                // No number is as long.
+                if byte != b'\n' && line.len() < 32 {
+                    line.push(byte);
+                    continue;
+                }
+                let number = number_of(&line).ok_or_else(|| wrong("a map that is no number"))?;
+                line.clear();
+                match wanted {
+                    Some(_) => numbers.push(number),
+                    None if number > MOST_PIECES as u64 => return Err(too_many_pieces()),
+                    None => wanted = Some(2 * number as usize),
                 }
             }
         }
-        let count = wanted.unwrap_or(1);
-        member.map = Some(pairs(numbers[1..count].iter().map(|number| &number[..]))?);
-        member.stored -= read;
+        member.map = Some(pairs(numbers.into_iter().map(Some))?);
         Ok(())
+    }
+}
+
+impl Records {
+    /// Adds records of the form `LENGTH KEY=VALUE\n`. An empty value takes back an earlier one.
+    fn add(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let mut added = 0;
+        while !bytes.is_empty() {
+            let record = || {
+                let space = bytes.iter().take(20).position(|byte| *byte == b' ')?;
+                let length: usize = std::str::from_utf8(&bytes[..space]).ok()?.parse().ok()?;
+                let record = bytes.get(space + 1..length)?.strip_suffix(b"\n")?;
+                let equals = record.iter().position(|byte| *byte == b'=')?;
+                Some((length, &record[..equals], &record[equals + 1..]))
+            };
+            let Some((length, key, value)) = record() else {
+                return Err(wrong("an extended header that is no list of records"));
+            };
+            bytes = &bytes[length..];
+            // These come many times, two for each row of a map.
+            if key == b"GNU.sparse.offset" || key == b"GNU.sparse.numbytes" {
+                self.rows.push(number_of(value).ok_or_else(no_numbers)?);
+                if self.rows.len() > 2 * MOST_PIECES {
+                    return Err(too_many_pieces());
+                }
+                continue;
+            }
+            added += 1;
+            self.named.retain(|(known, _)| known != key);
+            if !value.is_empty() || key.starts_with(b"SCHILY.xattr.") {
+                self.named.push((key.to_vec(), value.to_vec()));
+            }
+            if added > MOST_RECORDS || self.named.len() > MOST_RECORDS {
+                return Err(wrong(format!(
+                    "an extended header of more than {MOST_RECORDS} records"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether each member can have a copy. None of them has the rows of a map in common.
+    fn is_small(&self) -> bool {
+        let bytes = self.named.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+        bytes <= MOST_GLOBAL && self.named.len() <= MOST_GLOBAL / 64 && self.rows.is_empty()
     }
 }
 
@@ -283,46 +356,29 @@ fn terminated(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-fn pairs<'a>(texts: impl Iterator<Item = &'a [u8]>) -> io::Result<Vec<(u64, u64)>> {
-    let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<u64>().ok();
-    let numbers: Option<Vec<u64>> = texts.filter(|text| !text.is_empty()).map(number).collect();
-    let numbers = numbers.filter(|numbers| numbers.len().is_multiple_of(2));
-    let numbers = numbers.ok_or_else(|| wrong("the map of a sparse file is no list of numbers"))?;
-    Ok(numbers.as_chunks().0.iter().map(|[offset, length]| (*offset, *length)).collect())
+fn number_of(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// Adds records of the form `LENGTH KEY=VALUE\n`. An empty value takes back an earlier one.
-fn parse_records(mut bytes: &[u8], records: &mut Vec<(Vec<u8>, Vec<u8>)>) -> io::Result<()> {
-    let is_row = |key: &[u8]| key == b"GNU.sparse.offset" || key == b"GNU.sparse.numbytes";
-    let mut others = records.iter().filter(|(key, _)| !is_row(key)).count();
-    while !bytes.is_empty() {
-        let record = || {
-            let space = bytes.iter().position(|byte| *byte == b' ')?;
-            let length: usize = std::str::from_utf8(&bytes[..space]).ok()?.parse().ok()?;
-            let record = bytes.get(space + 1..length)?.strip_suffix(b"\n")?;
-            let equals = record.iter().position(|byte| *byte == b'=')?;
-            Some((length, &record[..equals], &record[equals + 1..]))
-        };
-        let Some((length, key, value)) = record() else {
-            return Err(wrong("an extended header that is no list of records"));
-        };
-        bytes = &bytes[length..];
-        // These come many times, each a row of a map.
-        if !is_row(key) {
-            others += 1;
-            if others > MOST_RECORDS {
-                return Err(wrong(format!(
-                    "an extended header of more than {MOST_RECORDS} records"
-                )));
-            }
-            records.retain(|(known, _)| known != key);
-        }
-        let is_value = !value.is_empty() || key.starts_with(b"SCHILY.xattr.");
-        if is_value {
-            records.push((key.to_vec(), value.to_vec()));
+fn no_numbers() -> io::Error {
+    wrong("the map of a sparse file is no list of numbers")
+}
+
+fn too_many_pieces() -> io::Error {
+    wrong(format!("a sparse file of more than {MOST_PIECES} pieces"))
+}
+
+/// Numbers, two and two.
+fn pairs(mut numbers: impl Iterator<Item = Option<u64>>) -> io::Result<Vec<(u64, u64)>> {
+    let mut pairs = Vec::new();
+    while let Some(offset) = numbers.next() {
+        let length = numbers.next().flatten();
+        pairs.push(offset.zip(length).ok_or_else(no_numbers)?);
+        if pairs.len() > MOST_PIECES {
+            return Err(too_many_pieces());
         }
     }
-    Ok(())
+    Ok(pairs)
 }
 
 /// Seconds with decimals, perhaps negative.
@@ -379,16 +435,83 @@ mod tests {
         }
     }
 
+    /// A member of an archive, with what it has in it.
+    fn member(kind: EntryType, contents: &[u8]) -> Vec<u8> {
+        let mut header = Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(contents.len() as u64);
+        header.set_cksum();
+        let padding = contents.len().next_multiple_of(BLOCK) - contents.len();
+        [header.as_bytes(), contents, &[0; BLOCK][..padding]].concat()
+    }
+
+    fn record(key: &str, value: &str) -> String {
+        let bytes = key.len() + value.len() + 3;
+        let length = bytes + bytes.to_string().len();
+        let length = bytes + length.to_string().len();
+        format!("{length} {key}={value}\n")
+    }
+
+    /// What is said of an archive; how many members it has else.
+    fn outcome(archive: &[u8]) -> Result<usize, String> {
+        let mut archive = Archive::new(archive);
+        let mut members = 0;
+        while let Some(member) = archive.next().map_err(|err| err.to_string())? {
+            let padded = member.stored.next_multiple_of(BLOCK as u64);
+            archive.skip(padded).map_err(|err| err.to_string())?;
+            members += 1;
+        }
+        Ok(members)
+    }
+
+    #[test]
+    fn what_headers_hold_is_limited() {
+        let extended = |records: &str| member(EntryType::XHeader, records.as_bytes());
+        let global = |records: &str| member(EntryType::XGlobalHeader, records.as_bytes());
+        let file = || member(EntryType::Regular, b"");
+        let refused = |parts: &[Vec<u8>], why: &str| {
+            let err = outcome(&parts.concat()).unwrap_err();
+            assert!(err.contains(why), "{err}");
+        };
+        // Each of them is short enough.
+        let part = extended(&record("comment", &"v".repeat(9 << 20)));
+        assert_eq!(outcome(&[part.clone(), file(), part.clone(), file()].concat()), Ok(2));
+        refused(&[part.clone(), part, file()], "extended headers of");
+        let long = vec![member(EntryType::GNULongName, &[b'n'; 2 << 20]), file()];
+        refused(&long, "a path of 2097152 bytes");
+        // Each member has a copy.
+        refused(&[global(&record("comment", &"v".repeat(1 << 20))), file()], "for all files");
+        let rows = record("GNU.sparse.offset", "0") + &record("GNU.sparse.numbytes", "0");
+        refused(&[global(&rows), file()], "for all files");
+        assert_eq!(outcome(&[global(&record("comment", "v")), file(), file()].concat()), Ok(2));
+        // Each piece of a map takes memory.
+        let map = record("GNU.sparse.size", "1") + &record("GNU.sparse.map", &"0,".repeat(5 << 20));
+        refused(&[extended(&map), file()], "pieces");
+        let sparse = record("GNU.sparse.major", "1") + &record("GNU.sparse.realsize", "1");
+        let before = |map: &str| {
+            let block = format!("{map:\0<512}");
+            vec![extended(&sparse), member(EntryType::Regular, block.as_bytes())]
+        };
+        refused(&before("9999999\n0\n"), "pieces");
+        refused(&before(&"1".repeat(512)), "a map that is no number");
+        refused(&before("5\n0\n"), "a map that is no number");
+        assert_eq!(outcome(&before("1\n0\n0\n").concat()), Ok(1));
+    }
+
     #[test]
     fn records_may_hold_newlines_and_be_taken_back() {
-        let mut records = Vec::new();
-        parse_records(b"9 a=b\nc\n\n12 path=one\n12 path=two\n", &mut records).unwrap();
+        let mut records = Records::default();
+        records.add(b"9 a=b\nc\n\n12 path=one\n12 path=two\n").unwrap();
         let expected = [(b"a".to_vec(), b"b\nc\n".to_vec()), (b"path".to_vec(), b"two".to_vec())];
-        assert_eq!(records, expected);
-        parse_records(b"8 path=\n", &mut records).unwrap();
-        assert_eq!(records.len(), 1);
+        assert_eq!(records.named, expected);
+        records.add(b"8 path=\n").unwrap();
+        assert_eq!(records.named.len(), 1);
         for bad in [&b"x a=b\n"[..], b"99 a=b\n", b"6 a=bc", b"5 ab\n"] {
-            assert!(parse_records(bad, &mut Vec::new()).is_err(), "{}", bad.escape_ascii());
+            assert!(Records::default().add(bad).is_err(), "{}", bad.escape_ascii());
         }
     }
 }

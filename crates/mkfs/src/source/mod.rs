@@ -6,9 +6,11 @@ mod folder;
 mod header;
 
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+use ocfs2_cli::Interrupt;
 
 use crate::files::{Files, FillError};
 
@@ -44,18 +46,41 @@ impl Source {
         Ok(Self::Archive(File::open(path)?))
     }
 
-    /// Writes all the files. `image` is what the volume is made in, which must not be one.
+    /// Writes all the files. `image` is what the volume is made in, which must not be one. An
+    /// archive may have much that is passed over: `interrupt` ends that.
     ///
     /// # Errors
     /// [`FillError`].
-    pub fn fill(&mut self, files: &mut Files<'_>, image: Option<&Path>) -> Result<(), FillError> {
+    pub fn fill(
+        &mut self,
+        files: &mut Files<'_>,
+        image: Option<&Path>,
+        interrupt: &Interrupt,
+    ) -> Result<(), FillError> {
         let image = image.and_then(|path| path.metadata().ok());
-        match self {
+        let filled = match self {
             Self::Folder(path) => folder::fill(path, files, image.as_ref().map(identity)),
             Self::Archive(file) => {
-                archive::fill(&mut io::BufReader::with_capacity(1 << 17, file), files)
+                let reader = Interruptible { inner: file, interrupt };
+                archive::fill(&mut io::BufReader::with_capacity(1 << 17, reader), files)
             }
-        }
+        };
+        // The file that was read then has nothing to do with it.
+        interrupt.check().map_err(io::Error::other)?;
+        filled
+    }
+}
+
+/// A reader that a signal ends.
+struct Interruptible<'a, R> {
+    inner: R,
+    interrupt: &'a Interrupt,
+}
+
+impl<R: Read> Read for Interruptible<'_, R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.interrupt.check().map_err(io::Error::other)?;
+        self.inner.read(buf)
     }
 }
 
