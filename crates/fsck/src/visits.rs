@@ -4,12 +4,15 @@
 //! attributes to one owner. Where a few belong to several, each is looked at, so that all that is
 //! wrong with it is said. Where many do the first is, and of the others is known that they share.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 /// So many blocks or clusters are read once more.
 const REPEATS: u64 = 1024;
+
+/// Bits of a word.
+const WORD: u64 = u64::BITS as u64;
 
 /// Blocks or clusters that were read. Shared by threads.
 #[derive(Debug, Default)]
@@ -17,7 +20,9 @@ pub struct Visits(Mutex<Visited>);
 
 #[derive(Debug, Default)]
 struct Visited {
-    units: HashSet<u64>,
+    /// A bit for each unit, in words that stand for 64 of them, where there are any: those of a
+    /// large directory lie side by side, those of trees apart.
+    words: HashMap<u64, u64>,
     repeats: u64,
 }
 
@@ -25,13 +30,19 @@ impl Visits {
     /// Whether to read these, of which each counts as read then.
     pub fn enter(&self, units: Range<u64>) -> bool {
         let mut visited = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for unit in units {
-            if !visited.units.insert(unit) {
-                visited.repeats += 1;
-                if visited.repeats > REPEATS {
-                    return false;
-                }
+        let mut at = units.start;
+        while at < units.end {
+            let (word, first) = (at / WORD, at % WORD);
+            let count = (units.end - at).min(WORD - first);
+            let mask = (u64::MAX >> (WORD - count)) << first;
+            let bits = visited.words.entry(word).or_default();
+            let again = u64::from((*bits & mask).count_ones());
+            *bits |= mask;
+            visited.repeats += again;
+            if again > 0 && visited.repeats > REPEATS {
+                return false;
             }
+            at += count;
         }
         true
     }
@@ -57,5 +68,14 @@ mod tests {
         assert!(visits.enter(5..5 + REPEATS));
         assert!(!visits.enter(0..1) && !visits.enter(10 * REPEATS - 1..11 * REPEATS));
         assert!(visits.enter(11 * REPEATS..12 * REPEATS));
+    }
+
+    #[test]
+    fn what_lies_side_by_side_takes_little() {
+        let visits = Visits::default();
+        assert!(visits.enter(7..1 << 20) && visits.enter(u64::MAX - 3..u64::MAX));
+        assert!(visits.enter(0..7) && visits.enter(1 << 20..1 << 20) && visits.enter(7..8));
+        let visited = visits.0.lock().unwrap();
+        assert_eq!((visited.repeats, visited.words.len()), (1, (1 << 14) + 1));
     }
 }
