@@ -88,6 +88,21 @@ const LOCAL: &str = r#"
     says 32 "wants global heartbeat, and cluster \`ovscluster\` has local heartbeat" mount.ocfs2 /dev/vdd /mnt
     [ $(regions) = 0 ] || { echo "a region is left"; exit 1; }
 
+    # Another volume lies there when the question is answered.
+    at=$(($(tunefs.ocfs2 -Q %B /dev/vdb) * 2 + 336))
+    put() { dd of=/dev/vdb bs=1 seek=$at conv=notrunc,fsync 2>/dev/null; }
+    dd if=/dev/vdb bs=1 skip=$at count=1 of=/tmp/byte 2>/dev/null
+    [ "$(cat /tmp/byte)" = X ] && other=Y || other=X
+    rm -f /tmp/said
+    {
+        for i in $(seq 60); do grep -q y/N /tmp/said 2>/dev/null && break; sleep 1; done
+        printf $other | put
+        echo y
+    } | tunefs.ocfs2 --update-cluster-stack /dev/vdb >/tmp/said 2>&1
+    grep -q "another volume is on the device now" /tmp/said || { cat /tmp/said; exit 1; }
+    put </tmp/byte
+    says 0 "o2cb,web,local" tunefs.ocfs2 -Q %C /dev/vdb
+
     # What was told to do helps.
     says 0 "from o2cb,web,local to o2cb,ovscluster,local" tunefs.ocfs2 --update-cluster-stack -y /dev/vdb
     silent mount.ocfs2 -o noatime /dev/vdb /mnt
