@@ -90,6 +90,27 @@ fn mkfs(image: &Path, options: &[&str]) {
 }
 
 #[test]
+fn another_block_size_than_that_of_the_volume_is_no_leave_to_use_a_backup() {
+    let scratch = Scratch::new();
+    let image = scratch.image("volume.img", 1100 << 20);
+    let options = ["-q", "-M", "local", "-N", "1", "-b", "4096", "-C", "64K", "-J", "size=4M"];
+    Run::new(program("mkfs.ocfs2")).args(options).arg(&image).success();
+    let superblock = || {
+        let mut head = vec![0; 1 << 16];
+        File::open(&image).unwrap().read_exact_at(&mut head, 0).unwrap();
+        head
+    };
+    let before = superblock();
+    for option in ["-fn", "-fy"] {
+        let outcome = fsck(&image, &[option, "-B", "1024"]).output().expect_status(8);
+        let told = "the volume has blocks of 4096 bytes, not of 1024";
+        assert!(outcome.stderr.contains(told), "{outcome}");
+    }
+    assert!(superblock() == before, "it was written to");
+    fsck(&image, &["-fn", "-B", "4096"]).success();
+}
+
+#[test]
 fn what_is_no_volume_is_named_and_gives_8() {
     let scratch = Scratch::new();
     let garbage = scratch.join("garbage.img");

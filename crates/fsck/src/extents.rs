@@ -38,6 +38,15 @@ pub enum Holds {
 }
 
 impl Holds {
+    /// The end of all positions. The last one is never that of a file: its end is a number for
+    /// which kernels have no room.
+    pub fn end(self) -> u64 {
+        match self {
+            Self::Data | Self::Dense => u32::MAX.into(),
+            Self::Hashed | Self::RefcountLeaves => 1 << 32,
+        }
+    }
+
     /// How many clusters a record can have, if that is less than it says: it is too long rather
     /// than that two `behind` it, in order, are in the wrong place.
     pub fn room(self, rec: &ExtentRec, mut behind: impl Iterator<Item = u32>) -> Option<u16> {
@@ -107,9 +116,6 @@ pub struct Walked {
     pub cut: Option<(Longest, u16)>,
 }
 
-/// The end of all positions.
-const END: u64 = 1 << 32;
-
 /// Findings about one tree, or so; what is more is summed up.
 const MOST_FINDINGS: u64 = 256;
 
@@ -171,7 +177,7 @@ pub fn walk_within(
     match ExtentList::new(root.list) {
         Ok(list) => {
             let depth = walk.root_depth(&list);
-            walk.list(root.blkno, &list, depth, 0..END);
+            walk.list(root.blkno, &list, depth, 0..root.holds.end());
             walk.end_of_leaves();
         }
         Err(_) => walk.lose(),

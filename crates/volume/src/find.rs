@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use crate::VolumeOptions;
-use crate::device::{DeviceOptions, list, open};
+use crate::device::{DeviceOptions, OpenCause, OpenError, list, open};
 use crate::open::find_superblock;
 use crate::shown;
 
@@ -28,6 +28,18 @@ pub enum FindError {
     /// There is none.
     #[error("no block device of this machine has an OCFS2 volume with {0}")]
     NotFound(Identity),
+    /// None was found, and not all devices may be read by this user.
+    #[error(
+        "no block device of this machine has an OCFS2 volume with {identity}, of those that may be \
+         read: {} may not",
+        shown::path(refused)
+    )]
+    Refused {
+        /// What was looked for.
+        identity: Identity,
+        /// A device that may not be read.
+        refused: PathBuf,
+    },
     /// There are several of that label.
     #[error("{identity} is on several devices, so say which: {}", list_of(devices))]
     Ambiguous {
@@ -100,21 +112,35 @@ impl fmt::Display for Identity {
 /// Devices that cannot be read are passed over.
 ///
 /// # Errors
-/// The list of devices cannot be read.
-pub fn find(identity: &Identity) -> io::Result<Vec<PathBuf>> {
-    let devices = list()?.into_iter().map(|device| device.path);
-    let mut found: Vec<_> = devices.filter(|path| matches(path, identity)).collect();
+/// [`FindError::Io`]; [`FindError::Refused`].
+pub fn find(identity: &Identity) -> Result<Vec<PathBuf>, FindError> {
+    let (mut found, mut refused) = (Vec::new(), None);
+    for device in list()? {
+        match matches(&device.path, identity) {
+            Ok(true) => found.push(device.path),
+            Ok(false) => {}
+            Err(err) if is_refused(&err) => refused = Some(device.path),
+            Err(_) => {}
+        }
+    }
+    if let (true, Some(refused)) = (found.is_empty(), refused) {
+        return Err(FindError::Refused { identity: identity.clone(), refused });
+    }
     found.sort_by_key(|path| !path.starts_with("/dev/mapper"));
     Ok(found)
 }
 
-fn matches(path: &Path, identity: &Identity) -> bool {
-    let Ok(device) = open(path, &DeviceOptions::default()) else { return false };
-    let Ok(found) = find_superblock(&*device, &VolumeOptions::default()) else { return false };
-    match identity {
+fn is_refused(err: &OpenError) -> bool {
+    matches!(err.cause, OpenCause::Permission { .. })
+}
+
+fn matches(path: &Path, identity: &Identity) -> Result<bool, OpenError> {
+    let device = open(path, &DeviceOptions::default())?;
+    let found = find_superblock(&*device, &VolumeOptions::default());
+    Ok(found.is_ok_and(|found| match identity {
         Identity::Uuid(uuid) => found.superblock.uuid() == *uuid,
         Identity::Label(label) => found.superblock.label() == label,
-    }
+    }))
 }
 
 #[cfg(test)]
@@ -155,6 +181,7 @@ mod tests {
         use std::io::Write;
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(&vec![0; 1 << 20]).unwrap();
-        assert!(!matches(file.path(), &Identity::Label(Vec::new())), "there is no volume");
+        let none = matches(file.path(), &Identity::Label(Vec::new())).unwrap();
+        assert!(!none, "there is no volume");
     }
 }

@@ -136,6 +136,14 @@ pub enum OpenVolumeError {
         /// Backups that are good. A device that has any once held a volume.
         backups: Vec<Backup>,
     },
+    /// There is none for blocks of the size that was asked for, and a good one for others.
+    #[error("the volume has blocks of {found} bytes, not of {given}")]
+    OtherBlockSize {
+        /// The size that was asked for, in bytes.
+        given: u32,
+        /// The size it has, in bytes.
+        found: u32,
+    },
     /// There is a superblock, and it cannot be used.
     #[error("the superblock is damaged: {problem}{}", tell(backups))]
     Damaged {
@@ -259,6 +267,14 @@ pub fn find_superblock(
                 }
             }
         }
+    }
+    if let (SuperblockAt::Primary, Some(given)) = (options.superblock, options.block_size)
+        && matches!(worst, SuperblockProblem::Missing)
+        && let any = (VolumeOptions { block_size: None, ..*options })
+        && let Ok(found) = find_superblock(device, &any)
+    {
+        let (given, found) = (given.bytes(), found.block_size.bytes());
+        return Err(OpenVolumeError::OtherBlockSize { given, found });
     }
     let backups = backups(device);
     Err(match worst {

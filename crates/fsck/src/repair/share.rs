@@ -229,6 +229,11 @@ pub fn share(
             editor.check_interrupt()?;
             if has(editor, *other, &clusters)? {
                 users.push(*other);
+                continue;
+            }
+            let features = editor.inode(*other)?.dinode.dyn_features();
+            if features.contains(DynFeatures::HAS_XATTR) {
+                xattrs::write(editor, *other, &clusters)?;
             }
         }
         // All others have given theirs up; one that has them twice shares with itself.

@@ -239,12 +239,13 @@ fn placed(leaves: Vec<ExtentRec>, holds: Holds) -> Vec<ExtentRec> {
         // The next one tells which of two positions that contradict each other is right.
         let next = behind.next().map(u64::from);
         let fits_in_front = next.is_some_and(|next| next >= end + length && cpos + length > next);
-        if cpos < end || holds == Holds::Dense || fits_in_front {
+        let is_beyond = cpos + length > holds.end();
+        if cpos < end || holds == Holds::Dense || fits_in_front || is_beyond {
             cpos = end;
         }
         let Ok(start) = u32::try_from(cpos) else { break };
         end = cpos + length;
-        if end > 1 << 32 {
+        if end > holds.end() {
             break;
         }
         placed.push(ExtentRec::leaf(Cpos(start), clusters, rec.e_flags(), rec.e_blkno));
@@ -515,6 +516,8 @@ mod tests {
         assert_eq!(positions(&too_high, Holds::Data), [0, 5, 10]);
         let at_the_end = [rec(u32::MAX - 1, 5), rec(5, 3)];
         assert_eq!(positions(&at_the_end, Holds::Data), [0, 5]);
-        assert_eq!(positions(&[rec(u32::MAX - 1, 5)], Holds::Data), Vec::<u32>::new());
+        assert_eq!(positions(&[rec(u32::MAX - 1, 5)], Holds::Data), [0]);
+        let at_the_last = [rec(0, 5), rec(u32::MAX, 1)];
+        assert_eq!(positions(&at_the_last, Holds::Data), [0, 5]);
     }
 }

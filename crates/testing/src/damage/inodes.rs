@@ -586,6 +586,22 @@ pub(super) const RECIPES: &[Recipe] = &[
         },
     },
     Recipe {
+        code: "EXTENT_RANGE",
+        name: "the last extent ends behind the last position a file can have",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            edit_extents(image, &two_extents(image), |_, _, records| {
+                records[1].e_cpos = Cpos(u32::MAX - u32::from(records[1].e_leaf_clusters()) + 1);
+            });
+        },
+        found: &["EXTENT_RANGE", "INODE_SPARSE_SIZE"],
+        c: Differs {
+            codes: &["INODE_SPARSE_SIZE"],
+            status: 0,
+            why: "It makes the file as long as the position says.",
+        },
+    },
+    Recipe {
         code: "EXTENT_MARKED_UNWRITTEN",
         name: "an extent is unwritten, but none of the volume can be",
         on: NO_UNWRITTEN,

@@ -6,6 +6,7 @@ use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
 use ocfs2_volume::Inode;
 
 use super::CFsck::{self, Dies, Differs, Follows, Same};
+use super::xattrs::first_bucket;
 use super::{CLUSTER_4K, Image, ONE_OF_ALL_1K, Recipe, edit_list};
 
 const BLIND: CFsck = Differs { codes: &[], status: 0, why: "It never looks at this." };
@@ -306,6 +307,16 @@ pub(super) const RECIPES: &[Recipe] = &[
         damage: |image| {
             let (own, other) = (image.inode("/sizes/bytes-1024"), image.inode("/sizes/bytes-1025"));
             share(image, &own, &other);
+        },
+        found: &["DUP_CLUSTERS_ADD_REFCOUNT", "DUP_CLUSTERS_CLONE", "DUP_CLUSTERS_DELETE"],
+        c: Same,
+    },
+    Recipe {
+        code: "DUP_CLUSTERS_ADD_REFCOUNT",
+        name: "a file has a cluster of somebody's attributes",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            take(image, &image.inode("/sizes/bytes-1024"), first_bucket(image));
         },
         found: &["DUP_CLUSTERS_ADD_REFCOUNT", "DUP_CLUSTERS_CLONE", "DUP_CLUSTERS_DELETE"],
         c: Same,

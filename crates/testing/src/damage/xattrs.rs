@@ -92,7 +92,7 @@ fn move_across_blocks(image: &Image) {
 }
 
 /// The first bucket of an inode whose attributes are in buckets.
-fn first_bucket(image: &Image) -> Blkno {
+pub(super) fn first_bucket(image: &Image) -> Blkno {
     let block = image.read(image.inode("/xattr/bucket").dinode.i_xattr_loc);
     XattrTreeRoot::list(&block).unwrap().record(0).unwrap().e_blkno
 }
