@@ -68,8 +68,9 @@ pub fn check(
     let unsettled: Vec<_> = unsettled.iter().filter(is_wanted).cloned().collect();
     let trees = state.tree_users.iter().map(|user| (user.inode, user.tree)).collect();
     let settled = unflagged::settle(&unsettled, &claimants, &trees);
+    context.check_interrupt()?;
     state.found_all(settled.findings);
-    let shared = Shared::new(state, &claimants, &wanted, trees, settled.clusters);
+    let shared = Shared::new(context, state, &claimants, &wanted, trees, settled.clusters)?;
     let mut by_owner: Vec<&Claimed> = claimants.claims().iter().collect();
     by_owner.sort_by_key(|claimed| claimed.owner);
     for claims in by_owner.chunk_by(|a, b| a.owner == b.owner) {
@@ -171,12 +172,13 @@ impl Sharers {
 
 impl<'a> Shared<'a> {
     fn new(
+        context: &Context<'_>,
         state: &State<'_>,
         claimants: &Claimants,
         wanted: &'a ClusterSet,
         trees: HashMap<Blkno, Blkno>,
         settled: BTreeMap<Blkno, ClusterSet>,
-    ) -> Self {
+    ) -> Result<Self, Stop> {
         let mut shared = Self {
             wanted,
             trees,
@@ -200,6 +202,7 @@ impl<'a> Shared<'a> {
         }
         let mut by_tree = shared.settled.clone();
         for claimed in claimants.claims() {
+            context.check_interrupt()?;
             let facts = state.inodes.find(&state.suballocs, claimed.owner);
             if facts.is_some_and(|facts| facts.is_system) {
                 shared.system.insert(claimed.owner);
@@ -220,12 +223,13 @@ impl<'a> Shared<'a> {
         }
         let mut in_trees = ClusterSet::default();
         for clusters in by_tree.values() {
+            context.check_interrupt()?;
             for run in clusters.runs(0..u32::MAX) {
                 in_trees.insert(run.clone(), |again| shared.between_trees.insert(again, |_| {}));
                 once.insert(run, |again| shared.doubly.insert(again, |_| {}));
             }
         }
-        shared
+        Ok(shared)
     }
 
     /// The wanted clusters of a claim, apart from those that are only missing a flag.
