@@ -13,8 +13,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ocfs2_cli::Interrupt;
-use ocfs2_format::dinode::Dinode;
+use ocfs2_format::dinode::{Dinode, DynFeatures};
+use ocfs2_format::extent::{ExtentFlags, ExtentListHeader, ExtentRec};
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::refcount::RefcountBlock;
 use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
+use ocfs2_format::{Blkno, Cluster, Structure};
 use ocfs2_fsck::{Context, Found, Observer, Options, Outcome, Pass, Stop, check};
 use ocfs2_testing::damage::{Base, Image};
 use ocfs2_testing::populate::{Tree, populate};
@@ -408,4 +412,99 @@ fn a_signal_ends_a_check_wherever_it_comes() {
         // What each thread has begun.
         assert!(bytes < 24 * MIB, "{bytes} bytes after read {}", device.at);
     }
+}
+
+/// Copies a block of a refcount tree to one of two clusters that nobody has allocated.
+fn misplaced(image: &Image, old: Blkno, number: u32) -> Blkno {
+    let cluster = Cluster(image.free_clusters(2).0 + number);
+    let new = image.volume().geometry().block_of(cluster);
+    image.write(new, &image.read(old));
+    image.edit_refcount_block(new, |block, _| block.rf_blkno = new);
+    new
+}
+
+#[test]
+fn a_refcount_tree_in_no_allocator_gets_blocks_of_its_own() {
+    let image = Base::Fixture("clean-1k-local").image();
+    let users = |is_wanted: &dyn Fn(&RefcountBlock) -> bool| -> (Blkno, Vec<Blkno>) {
+        let inodes: Vec<_> = image.volume().inodes().map(Result::unwrap).collect();
+        let roots = inodes.iter().map(|inode| inode.dinode.i_refcount_loc);
+        let mut roots = roots.filter(|root| !root.is_none());
+        let root =
+            roots.find(|root| is_wanted(&RefcountBlock::decode(&image.read(*root)).unwrap()));
+        let root = root.unwrap();
+        let users = inodes.iter().filter(|inode| inode.dinode.i_refcount_loc == root);
+        (root, users.map(|inode| inode.blkno).collect())
+    };
+    // All that several inodes have, and of a large one a leaf.
+    let (root, inodes) = users(&|block| !block.is_tree() && block.rf_count > 1);
+    let new = misplaced(&image, root, 0);
+    for inode in inodes {
+        image.edit_dinode(inode, |dinode, _| dinode.i_refcount_loc = new);
+    }
+    let (tree, _) = users(&RefcountBlock::is_tree);
+    let leaf = RefcountBlock::extents(&image.read(tree)).unwrap().records().next().unwrap();
+    let new = misplaced(&image, leaf.e_blkno, 1);
+    image.edit_refcount_block(tree, |_, list| {
+        let rec = ExtentRec::leaf(leaf.e_cpos, 1, ExtentFlags::empty(), new);
+        rec.encode(&mut list[ExtentListHeader::SIZE..]).unwrap();
+    });
+    let (volume, _) = counted(image.path());
+    let (outcome, codes) = checked(&volume, &Interrupt::default());
+    outcome.unwrap();
+    assert_eq!(codes.count("BLOCK_UNALLOCATED"), 2, "{:?}", codes.found);
+    let (status, told) = told(&["-fy"], image.path());
+    assert_eq!(status, 1, "{told}");
+    assert_eq!(fsck("-fn", image.path()), 0);
+}
+
+#[test]
+fn a_count_of_links_does_not_wrap_around() {
+    const LINKS: u32 = 70_000;
+    let scratch = Scratch::new();
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut add = |kind, name: &str| {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_path(name).unwrap();
+        header.set_mode(0o644);
+        header.set_size(0);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        if kind == tar::EntryType::Link {
+            header.set_link_name("file").unwrap();
+        }
+        header.set_cksum();
+        builder.append(&header, &b""[..]).unwrap();
+    };
+    add(tar::EntryType::Regular, "file");
+    (1..LINKS).for_each(|number| add(tar::EntryType::Link, &format!("{number:x}")));
+    std::fs::write(scratch.join("links.tar"), builder.into_inner().unwrap()).unwrap();
+    let path = scratch.join("links.img");
+    let run = Run::new(program("mkfs.ocfs2")).args(["-q", "-F", "-M", "local", "-b", "4096"]);
+    let run =
+        run.args(["--fs-features=metaecc,noinline-data", "-d"]).arg(scratch.join("links.tar"));
+    run.arg(&path).arg("128M").success();
+    let image = Image::open(path, scratch);
+    // Without indexes the count has 16 bits.
+    let volume = image.volume();
+    let dirs = volume.inodes().map(Result::unwrap).filter(|inode| inode.is_dir());
+    for dir in dirs {
+        image.edit_dinode(dir.blkno, |dinode, _| {
+            dinode.i_dyn_features &= !DynFeatures::INDEXED_DIR.bits();
+            dinode.i_dx_root = Blkno(0);
+        });
+    }
+    image.edit_superblocks(|_, superblock| {
+        superblock.s_feature_incompat &= !Incompat::INDEXED_DIRS.bits();
+    });
+    let file = image.inode("/file").blkno;
+    let (_, told) = told(&["-fy"], image.path());
+    let findings = told["findings"].as_array().unwrap();
+    let count = findings.iter().find(|finding| finding["code"] == "INODE_COUNT").unwrap();
+    assert!(count["text"].as_str().unwrap().contains("names have to be removed"), "{count}");
+    let (volume, _) = counted(image.path());
+    assert_eq!(volume.inode(file).unwrap().dinode.i_links_count, u16::MAX);
+    assert_eq!(fsck("-fn", image.path()), 4);
 }

@@ -3,6 +3,7 @@
 //! Needs the references that passes 2 and 3 counted.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::{Dinode, InodeFlags};
@@ -106,6 +107,24 @@ fn unfounded(inode: Blkno, flag: InodeFlags, what: &str) -> Finding {
     Finding::new(codes::ORPHAN_FLAG, Place::inode(inode), text).repaired_by(repair)
 }
 
+/// The finding that an inode has a wrong count of links.
+fn wrong_count(context: &Context<'_>, inode: Blkno, links: u32, references: u32) -> Finding {
+    let wide = context.volume.has(Incompat::INDEXED_DIRS);
+    // A count that wrapped around would free the inode while it still has names.
+    let most = if wide { u32::MAX } else { u16::MAX.into() };
+    let mut text = format!("inode {inode}: link count is {links}, expected {references}");
+    if references > most {
+        let _ = write!(text, ", more than the {most} that an inode of this volume can count: ");
+        text.push_str("names have to be removed");
+    }
+    let count = references.min(most);
+    let repair = Repair::dinode(inode, move |dinode, _| dinode.set_links_count(count, wide));
+    let finding = Finding::new(codes::INODE_COUNT, Place::inode(inode), text);
+    // A name may be what is missing.
+    let may_lose = links > references;
+    finding.repaired_otherwise_by((links != count).then_some(repair)).losing(may_lose)
+}
+
 fn links(context: &Context<'_>, state: &mut State<'_>, listed: &Listed) -> Result<(), Stop> {
     state.begin(Pass::Links, 0);
     let superblock = context.volume.superblock();
@@ -131,15 +150,7 @@ fn links(context: &Context<'_>, state: &mut State<'_>, listed: &Listed) -> Resul
             findings.push(unfounded(inode, InodeFlags::DIO_ORPHANED, what));
         }
         if facts.links != references {
-            let text =
-                format!("inode {inode}: link count is {}, expected {references}", facts.links);
-            let wide = context.volume.has(Incompat::INDEXED_DIRS);
-            let repair =
-                Repair::dinode(inode, move |dinode, _| dinode.set_links_count(references, wide));
-            let finding = Finding::new(codes::INODE_COUNT, Place::inode(inode), text);
-            // A name may be what is missing.
-            let may_lose = facts.links > references;
-            findings.push(finding.repaired_by(repair).losing(may_lose));
+            findings.push(wrong_count(context, inode, facts.links, references));
         }
     }
     for finding in findings {

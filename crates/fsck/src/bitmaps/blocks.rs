@@ -14,9 +14,9 @@ use ocfs2_format::xattr::XattrBlock;
 use super::differences;
 use crate::check::State;
 use crate::codes::{Code, chains as codes};
-use crate::collected::{BlockClaim, BlockUse};
+use crate::collected::{BlockClaim, BlockUse, TreeUser};
 use crate::repair::tree::Sizes;
-use crate::repair::{Repair, directory, share};
+use crate::repair::{Repair, directory, refcount, share};
 use crate::suballocs::{Bit, Group, Suballoc};
 use crate::{Context, Finding, Place};
 
@@ -31,8 +31,8 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
     let mut shared = SharedBlocks::new();
     // The bits in use of each group that has any, apart from the descriptor.
     let mut used: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
-    let sizes = Arc::default();
-    let sharers = Sharers::of(&claims);
+    let movable =
+        Movable { sharers: Sharers::of(&claims), sizes: Arc::default(), users: &state.tree_users };
     for (index, claim) in claims.iter().enumerate() {
         let before = index.checked_sub(1).and_then(|before| claims.get(before));
         if let Some(before) = before.filter(|before| before.blkno == claim.blkno) {
@@ -48,7 +48,7 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
             if !state.lost_groups || found.is_some() {
                 let text = "lies in no group of an extent allocator";
                 let finding = finding(codes::BLOCK_UNALLOCATED, claim, text);
-                let repair = moved(claim, None, &sharers, &sizes);
+                let repair = movable.moved(claim, None);
                 findings.push(finding.repaired_otherwise_by(repair));
             }
             continue;
@@ -59,7 +59,7 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
         suballoc(claim, at, group, &mut findings);
     }
     for (before, claim, count) in shared.values() {
-        let repair = moved(claim, Some(before.owner), &sharers, &sizes);
+        let repair = movable.moved(claim, Some(before.owner));
         findings.push(shared_finding(before, claim, *count).repaired_otherwise_by(repair));
     }
     for (index, group) in (0..).zip(state.suballocs.groups()) {
@@ -135,21 +135,39 @@ fn suballoc(claim: &BlockClaim, at: Bit, group: &Group, findings: &mut Vec<Findi
     }
 }
 
-/// Gives the owner of a block, which `other` may have as well, another one.
-fn moved(
-    claim: &BlockClaim,
-    other: Option<Blkno>,
-    sharers: &Sharers,
-    sizes: &Arc<Sizes>,
-) -> Option<Repair> {
-    match claim.used_as {
-        BlockUse::ExtentBlock => {
-            let owners = sharers.of_inode(claim.owner);
-            Some(share::new_extent_blocks(claim.owner, other, owners, Arc::clone(sizes)))
+/// What is to be known to give the owner of a block another one.
+struct Movable<'a> {
+    sharers: Sharers,
+    sizes: Arc<Sizes>,
+    /// Who has refcount trees, by tree.
+    users: &'a [TreeUser],
+}
+
+impl Movable<'_> {
+    /// Gives the owner of a block, which `other` may have as well, another one.
+    fn moved(&self, claim: &BlockClaim, other: Option<Blkno>) -> Option<Repair> {
+        let owner = claim.owner;
+        match claim.used_as {
+            BlockUse::ExtentBlock => {
+                let (owners, sizes) = (self.sharers.of_inode(owner), Arc::clone(&self.sizes));
+                Some(share::new_extent_blocks(owner, other, owners, sizes))
+            }
+            BlockUse::XattrBlock => Some(share::new_xattr_block(owner)),
+            BlockUse::DxRoot => Some(directory::drop_index(owner)),
+            BlockUse::RefcountBlock => {
+                // Its blocks are claimed by its root, to which all its users lead.
+                let is_root = claim.blkno == owner;
+                let users = if is_root { self.users_of(owner) } else { &[] };
+                let users = users.iter().map(|user| user.inode).collect();
+                Some(refcount::move_block(owner, users, claim.blkno))
+            }
         }
-        BlockUse::XattrBlock => Some(share::new_xattr_block(claim.owner)),
-        BlockUse::DxRoot => Some(directory::drop_index(claim.owner)),
-        BlockUse::RefcountBlock => None,
+    }
+
+    fn users_of(&self, tree: Blkno) -> &[TreeUser] {
+        let start = self.users.partition_point(|user| user.tree < tree);
+        let end = self.users.partition_point(|user| user.tree <= tree);
+        self.users.get(start..end).unwrap_or_default()
     }
 }
 

@@ -103,6 +103,62 @@ fn write(
     editor.create(root, RefcountBlock::CHECK_OFFSET, &header, |bytes| bytes.copy_from_slice(&area))
 }
 
+/// Gives the tree at `root`, which these inodes have, a new block in place of its block `old`: one
+/// that is not its own, or where none may be.
+pub fn move_block(root: Blkno, users: Arc<[Blkno]>, old: Blkno) -> Repair {
+    Repair::once_when_sound("refcount block", old.0, move |editor| {
+        let gone = || EditError::Impossible("it is no block of the tree any more".to_owned());
+        let (mut header, gathered) = existing(editor, root)?.ok_or_else(gone)?;
+        let bytes = editor.volume().read_block(old)?;
+        let mut extents = gathered.extents.clone();
+        let is_old = |rec: &ExtentRec| rec.e_blkno == old && rec.e_leaf_clusters() == 1;
+        let place = extents.iter().rposition(is_old);
+        if old != root && place.is_none() {
+            return Err(gone());
+        }
+        let taken = editor.take_block(RefcountBlock::NAME, header.rf_suballoc_slot)?;
+        let home = taken.blkno;
+        editor.block(home, None, |block| block.copy_from_slice(&bytes))?;
+        let offset = RefcountBlock::CHECK_OFFSET;
+        editor.header(home, offset, |block: &mut RefcountBlock, _| {
+            (block.rf_suballoc_slot, block.rf_suballoc_bit) = (taken.slot, taken.bit);
+            (block.rf_suballoc_loc, block.rf_blkno) = (taken.loc, home);
+        })?;
+        let Some(rec) = place.and_then(|at| extents.get_mut(at)) else {
+            for leaf in extents.iter().map(|rec| rec.e_blkno) {
+                editor
+                    .header(leaf, offset, |block: &mut RefcountBlock, _| block.rf_parent = home)?;
+            }
+            return lead_to(editor, &users, root, home);
+        };
+        rec.e_blkno = home;
+        let root_bytes = editor.volume().read_block(root)?;
+        let mut area = root_bytes.get(RefcountBlock::LIST_OFFSET..).unwrap_or_default().to_vec();
+        let (room, slot) = (tree::list_room(area.len()), header.rf_suballoc_slot);
+        let built = gathered.with(editor, extents, room, slot)?.build(editor, &mut area)?;
+        header.rf_last_eb_blk = built.last_leaf;
+        editor.create(root, offset, &header, |bytes| bytes.copy_from_slice(&area))
+    })
+}
+
+/// Leads those of the inodes that have the tree at `old` to `new`.
+fn lead_to(
+    editor: &mut Editor<'_>,
+    users: &[Blkno],
+    old: Blkno,
+    new: Blkno,
+) -> Result<(), EditError> {
+    for user in users {
+        editor.check_interrupt()?;
+        editor.dinode(*user, |dinode, _| {
+            if dinode.i_refcount_loc == old {
+                dinode.i_refcount_loc = new;
+            }
+        })?;
+    }
+    Ok(())
+}
+
 fn list(bytes: &mut [u8], records: &[RefcountRec]) {
     let room = bytes.len().saturating_sub(RefcountListHeader::SIZE) / RefcountRec::SIZE;
     let header = RefcountListHeader {
