@@ -178,8 +178,15 @@ pub fn sound_from(bytes: &[u8]) -> impl Iterator<Item = usize> + use<> {
     let mut sound = vec![false; places + 1];
     for place in (0..places).rev() {
         let rest = bytes.get(place * 4..).unwrap_or_default();
-        let Some(Ok(DirEntry { header, .. })) = entries(rest).next() else { continue };
-        let len = usize::from(header.rec_len);
+        // Zeros and most garbage are seen by their length: a block has a thousand places.
+        let len = rest.get(8..10).and_then(|len| len.try_into().ok()).map_or(0, u16::from_le_bytes);
+        let len = usize::from(len);
+        if len < DirEntryHeader::SIZE
+            || len > rest.len()
+            || entries(rest).next().is_none_or(|it| it.is_err())
+        {
+            continue;
+        }
         let follows = sound.get(place + len / 4).copied().unwrap_or(false);
         if let Some(sound) = sound.get_mut(place) {
             *sound = len == rest.len() || follows;
@@ -322,6 +329,20 @@ mod tests {
 
     use super::*;
     use crate::structure::assert_round_trip;
+
+    #[test]
+    fn entries_are_sound_from_where_all_of_them_are() {
+        let mut bytes = vec![0; 256];
+        bytes[..40].fill(0xaa);
+        for (at, len, name) in [(40, 24, &b"first"[..]), (64, 100, b"x"), (164, 92, b"last")] {
+            write_entry(&mut bytes[at..], Blkno(7), len, FileType::Regular, name).unwrap();
+        }
+        let all_sound = |at: &usize| entries(&bytes[*at..]).all(|entry| entry.is_ok());
+        let expected: Vec<_> = (12..256).step_by(4).filter(all_sound).collect();
+        assert!([40, 64, 164].iter().all(|at| expected.contains(at)), "{expected:?}");
+        assert_eq!(sound_from(&bytes).collect::<Vec<_>>(), expected);
+        assert_eq!(sound_from(&[0; 4096]).count(), 0);
+    }
 
     #[test]
     fn every_byte_is_kept() {
