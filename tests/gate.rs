@@ -206,6 +206,41 @@ fn journal_over_file() -> Image {
     image
 }
 
+/// A volume of which a slot is to be recovered, and an extent of a file lies where the slot map
+/// does.
+fn file_over_slot_map() -> Image {
+    let image = Base::Fixture("clean-4k-o2cb").image();
+    let map = image.first_record(&image.system("slot_map")).e_blkno;
+    let (volume, mut slots) = (image.volume(), image.read(map));
+    assert!(volume.slot_map_format().set(&mut slots, 0, Some(0)));
+    image.write(map, &slots);
+    image.edit_dinode(image.system("journal:0000").blkno, |dinode, _| {
+        dinode.set_journal(Dinode::JOURNAL_DIRTY, dinode.journal_recovery_generation());
+    });
+    image.edit_dinode(image.file().blkno, |_, id2| {
+        edit_list(id2, |_: &mut ExtentListHeader, records: &mut [ExtentRec]| {
+            records[0].e_blkno = map;
+        });
+    });
+    image
+}
+
+#[test]
+fn a_recovery_does_not_write_over_a_file_in_the_place_of_the_slot_map() {
+    let image = file_over_slot_map();
+    let (before, expected) = (image.contents_digest(), Files::of(image.path()));
+    let run = |option: &str| Run::new(program("fsck.ocfs2")).arg(option).arg(image.path()).output();
+    let preened = run("-p").expect_status(4);
+    assert!(preened.stdout.contains("nothing is written"), "{preened}");
+    assert!(image.contents_digest() == before, "{preened}");
+    let repaired = run("-fy").expect_status(1);
+    let lost = expected.lost(&Files::of(image.path()));
+    // That a slot is given back may be in the copy that the file gets, and is told then.
+    assert!(lost.iter().all(|path| repaired.stdout.contains(path)), "{lost:?} {repaired}");
+    assert!(image.volume().taken_slots().unwrap().is_empty(), "{repaired}");
+    run("-fn").expect_status(0);
+}
+
 #[test]
 fn a_recovery_does_not_write_over_a_file_that_a_journal_claims() {
     let expected = Files::of(journal_over_file().path());

@@ -108,9 +108,20 @@ impl Layers {
     }
 
     /// Whether the recovery writes where other files are. `volume` is the recovered volume,
-    /// `changes` are the repairs.
-    pub fn collision(&self, volume: &Volume, changes: &Overlay, plan: &Plan) -> Option<Collision> {
-        let changed = self.recovered.changed_ranges();
+    /// `changes` are the repairs; `dropped` are the blocks, by their first bytes, that the recovery
+    /// has changed, and that were dropped of it because they are those of others: on the device it
+    /// would write them all the same.
+    pub fn collision(
+        &self,
+        (volume, changes): (&Volume, &Overlay),
+        plan: &Plan,
+        dropped: &[u64],
+    ) -> Option<Collision> {
+        let block = u64::from(volume.block_size().bytes());
+        let mut changed = self.recovered.changed_ranges();
+        changed.extend(dropped.iter().map(|at| *at..at.saturating_add(block)));
+        changed.sort_by_key(|range| range.start);
+        changed.dedup();
         let mut found: Option<Collision> = None;
         let journals = self.slots.iter().map(|slot| volume.slot_file("journal", *slot));
         let journals: Vec<_> = journals.flatten().map(|inode| inode.blkno).collect();
@@ -126,7 +137,6 @@ impl Layers {
             }
             let after: Arc<dyn Device> = changes.clone();
             let kept = self::stored(&volume.on(after), inode);
-            let block = u64::from(volume.block_size().bytes());
             let blocks = touched.iter().flat_map(|range| range.clone().step_by(block as usize));
             let gone = blocks.filter(|at| !kept.iter().any(|range| range.contains(at)));
             let collision = found.get_or_insert_with(|| Collision {

@@ -36,16 +36,17 @@ impl Run<'_> {
         let overlay = layers.repairs(volume);
         let sides = (volume, &overlay);
         let mut plan = self.plan(sides, source, progress, interrupt, summary)?;
-        let mut collision = layers.collision(volume, &overlay, &plan);
+        let mut collision = layers.collision(sides, &plan, &[]);
         if let Some(found) = collision.as_ref().filter(|it| !it.not_its_own.is_empty()) {
             // What the recovery writes there would be in the copy that the other file gets.
-            found.not_its_own.iter().for_each(|offset| layers.recovered.forget(*offset));
+            let dropped = found.not_its_own.clone();
+            dropped.iter().for_each(|offset| layers.recovered.forget(*offset));
             overlay.clear();
             self.report.counts.clear();
             plan = self.plan(sides, source, progress, interrupt, summary)?;
             let repaired: Arc<dyn Device> = overlay.clone();
             empty_moved_logs(&volume.on(repaired), &layers.slots)?;
-            collision = layers.collision(volume, &overlay, &plan);
+            collision = layers.collision(sides, &plan, &dropped);
         }
         summary.set_outcome(&plan.outcome, volume.geometry());
         self.note_name_hashes(summary);
