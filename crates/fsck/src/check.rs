@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use ocfs2_cli::Interrupt;
+use ocfs2_format::Blkno;
 
 use crate::chains::Taken;
 use crate::clusters::ClusterSet;
@@ -63,6 +64,8 @@ pub(crate) struct State<'o> {
     pub clusters: ClusterSet,
     /// Clusters claimed more than once, except by sharing: until it was found out by whom.
     pub doubly: ClusterSet,
+    /// Inodes that have clusters of others: after pass 1d.
+    pub sharing: HashSet<Blkno>,
     /// Clusters of refcounted extents.
     pub shared: Vec<SharedClaim>,
     /// Blocks of metadata in use.
@@ -99,6 +102,7 @@ impl<'o> State<'o> {
             references: References::default(),
             clusters: ClusterSet::default(),
             doubly: ClusterSet::default(),
+            sharing: HashSet::new(),
             shared: Vec::new(),
             blocks: Vec::new(),
             tree_users: Vec::new(),

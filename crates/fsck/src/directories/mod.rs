@@ -14,6 +14,7 @@ use crate::check::State;
 use crate::codes::{directories as codes, general};
 use crate::inodes::{InodeTable, References};
 use crate::name_hashes::Signs;
+use crate::repair::Repair;
 use crate::repair::directory;
 use crate::start::{SystemFile, SystemFiles};
 use crate::suballocs::{Bit, Suballocs};
@@ -196,8 +197,22 @@ impl Merge {
 
     fn add(&mut self, read: Read, state: &mut State<'_>) {
         let Read {
-            dir, findings, references, directories, dotdot, orphans, has_lost_found, ..
+            dir,
+            mut findings,
+            references,
+            directories,
+            dotdot,
+            orphans,
+            has_lost_found,
+            ..
         } = read;
+        // An index that has clusters of another one gets its own first: built where they are, the
+        // two would spoil each other in turn.
+        if state.sharing.contains(&dir) {
+            for finding in findings.iter_mut().filter(|it| it.code.name.starts_with("DX_")) {
+                finding.repair = finding.repair.take().map(Repair::held);
+            }
+        }
         state.found_all(findings);
         state.totals.name_hashes.names += read.signs;
         for at in references {

@@ -245,6 +245,14 @@ impl Repair {
         Self(Arc::new(Inner { when, key, may_lose: true, change }))
     }
 
+    /// The same, made when all others are: see [`Repair::when_sound`].
+    #[must_use]
+    pub(crate) fn held(self) -> Self {
+        let (key, may_lose) = (self.0.key, self.0.may_lose);
+        let change: Box<Change> = Box::new(move |editor| (self.0.change)(editor));
+        Self(Arc::new(Inner { when: When::Sound, key, may_lose, change }))
+    }
+
     pub(crate) fn may_lose(&self) -> bool {
         self.0.may_lose
     }

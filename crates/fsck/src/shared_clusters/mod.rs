@@ -75,6 +75,9 @@ pub fn check(
     by_owner.sort_by_key(|claimed| claimed.owner);
     for claims in by_owner.chunk_by(|a, b| a.owner == b.owner) {
         let finding = shared.finding(context, &claimants, claims);
+        if let (Some(_), Some(claimed)) = (&finding, claims.first()) {
+            state.sharing.insert(claimed.owner);
+        }
         state.found_all(finding);
         context.check_interrupt()?;
     }
