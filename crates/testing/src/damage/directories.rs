@@ -582,6 +582,32 @@ pub(super) const RECIPES: &[Recipe] = &[
         c: Same,
     },
     Recipe {
+        code: "DX_LOOKUP_FAILED",
+        name: "two directories have the clusters of one's index",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let [one, other] =
+                ["/dirs/large", "/dirs/thinned"].map(|dir| image.inode(dir).dinode.i_dx_root);
+            let of_one = DxRoot::extents(&image.read(one)).unwrap().record(0).unwrap();
+            image.edit_dx_root(other, |_, list| {
+                edit_list(list, |_: &mut ExtentListHeader, records: &mut [ExtentRec]| {
+                    records[0].e_blkno = of_one.e_blkno;
+                });
+            });
+        },
+        found: &[
+            "CLUSTER_ALLOC_BIT",
+            "DUP_CLUSTERS_CLONE",
+            "DUP_CLUSTERS_DELETE",
+            "DX_LOOKUP_FAILED",
+        ],
+        c: Differs {
+            codes: &["CLUSTER_ALLOC_BIT", "DX_LOOKUP_FAILED"],
+            status: 0,
+            why: "It does not see that indexes have the same clusters.",
+        },
+    },
+    Recipe {
         code: "DX_TREE_CORRUPT",
         name: "the index of a directory belongs to another directory",
         on: ONE_OF_ALL_1K,
