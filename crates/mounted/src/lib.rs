@@ -4,8 +4,6 @@
 #![deny(missing_docs)]
 
 mod cli;
-mod detect;
-mod global;
 pub mod json;
 mod list;
 mod notes;
@@ -13,7 +11,5 @@ mod program;
 pub mod table;
 
 pub use cli::{Cli, command};
-pub use detect::detect;
-pub use global::GlobalRegions;
 pub use list::{Detail, Failure, FailureCause, Listing, NodeUse, Options, Users, Volume, list};
 pub use program::run;

@@ -9,14 +9,13 @@ use std::time::Duration;
 use ocfs2_cluster::{ConfError, NodeNames, Sources, dead_threshold};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::superblock::{Stack, SuperBlock};
+use ocfs2_users::detect;
+use ocfs2_users::regions::{GlobalRegions, all_devices};
 use ocfs2_volume::device::holders::{self, Holder};
 use ocfs2_volume::device::{self, Caching, DeviceOptions, OpenCause};
 use ocfs2_volume::find::{FindError, resolve};
 use ocfs2_volume::usage::{Clock, SampleOptions, State, Usage};
 use ocfs2_volume::{Device, OpenVolumeError, VolumeOptions};
-
-use crate::detect;
-use crate::global::GlobalRegions;
 
 /// What to list.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -252,15 +251,7 @@ fn find_all(paths: &[PathBuf], partition: Option<u32>, is_named: bool) -> Vec<Fo
     found
 }
 
-/// All block devices that can hold a volume. A disk with partitions cannot.
-pub(crate) fn all_devices() -> io::Result<Vec<PathBuf>> {
-    const TOO_SMALL_BYTES: u64 = 1 << 20;
-    let devices = device::list()?.into_iter();
-    let candidates = devices.filter(|d| !d.has_partitions && d.size_bytes > TOO_SMALL_BYTES);
-    Ok(candidates.map(|device| device.path).collect())
-}
-
-pub(crate) fn find(path: &Path, partition: Option<u32>, is_named: bool) -> Found {
+fn find(path: &Path, partition: Option<u32>, is_named: bool) -> Found {
     // Direct: other nodes may have written since this one cached it.
     let options = DeviceOptions { caching: Caching::Direct, partition, ..DeviceOptions::default() };
     let device = device::open(path, &options).map_err(|err| FailureCause::Open(err.cause))?;

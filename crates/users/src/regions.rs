@@ -1,13 +1,15 @@
 //! Finding the heartbeat region that volumes of a cluster share.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use ocfs2_cluster::{Sources, heartbeat_regions};
+use ocfs2_volume::device::{self, Caching, DeviceOptions};
 use ocfs2_volume::usage::Region;
 use ocfs2_volume::{Device, Volume, VolumeOptions};
 
-use crate::list::{all_devices, find};
+use crate::detect;
 
 /// A volume by its UUID, 32 upper-case digits.
 pub type Known = (String, Arc<dyn Device>);
@@ -42,11 +44,25 @@ impl<'a> GlobalRegions<'a> {
 
     fn machine() -> Vec<Known> {
         let open = |path: PathBuf| {
-            let (device, superblock) = find(&path, None, false).ok()?;
+            // Direct: other nodes may have written since this one cached it.
+            let options = DeviceOptions { caching: Caching::Direct, ..DeviceOptions::default() };
+            let device = device::open(&path, &options).ok()?;
+            let superblock = detect(&device).ok()??;
             Some((superblock.uuid_string(), device))
         };
         all_devices().unwrap_or_default().into_iter().filter_map(open).collect()
     }
+}
+
+/// All block devices that can hold a volume. A disk with partitions cannot.
+///
+/// # Errors
+/// The list of devices cannot be read.
+pub fn all_devices() -> io::Result<Vec<PathBuf>> {
+    const TOO_SMALL_BYTES: u64 = 1 << 20;
+    let devices = device::list()?.into_iter();
+    let candidates = devices.filter(|d| !d.has_partitions && d.size_bytes > TOO_SMALL_BYTES);
+    Ok(candidates.map(|device| device.path).collect())
 }
 
 fn region(device: &Arc<dyn Device>) -> Option<Region> {
