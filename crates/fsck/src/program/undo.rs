@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
-use ocfs2_cli::{Interrupt, human_size, print_error, print_warning, shown};
+use anyhow::{Context as _, Error, Result, bail};
+use ocfs2_cli::{Interrupt, Interrupted, human_size, print_error, print_warning, shown};
 use ocfs2_volume::device::UndoDevice;
 use ocfs2_volume::device::undo::{Undo, UndoError};
 use ocfs2_volume::gate::{Gate, Planned};
@@ -52,10 +52,16 @@ impl Run<'_> {
 
     /// Puts back what an earlier run has overwritten.
     pub(super) fn undo(&mut self, path: &Path, interrupt: &Interrupt) -> Result<()> {
-        let undo = self.undo_file(path)?;
+        let interrupted = || interrupt.requested();
+        // Before something was written it is as any other run that was ended.
+        let ended = |err| match err {
+            UndoError::Interrupted { is_begun: false } => Error::from(Interrupted),
+            err => err.into(),
+        };
+        let undo = self.undo_file(path, interrupt)?;
         let opened = target::open_device(self.cli)?;
         let gate = self.undo_gate(&opened.device, &undo, interrupt)?;
-        undo.apply(&gate.open(Planned::default())?)?;
+        undo.apply(&gate.open(Planned::default())?, &interrupted).map_err(ended)?;
         let device = shown(&self.cli.device);
         self.report.note(&match undo.bytes() {
             0 => format!("{device}: there is nothing to be put back."),
@@ -89,9 +95,11 @@ impl Run<'_> {
         Ok(gate)
     }
 
-    fn undo_file(&self, path: &Path) -> Result<Undo> {
+    fn undo_file(&self, path: &Path, interrupt: &Interrupt) -> Result<Undo> {
+        let interrupted = || interrupt.requested();
         if !self.cli.undo_cut {
-            return Undo::read(path).map_err(|err| match err {
+            return Undo::read(path, &interrupted).map_err(|err| match err {
+                UndoError::Interrupted { .. } => Interrupted.into(),
                 err @ UndoError::Cut { .. } => anyhow::anyhow!(
                     "{err}, so that it may not have everything that was overwritten; --force puts \
                      back what it has"
@@ -99,7 +107,7 @@ impl Run<'_> {
                 err => err.into(),
             });
         }
-        let undo = Undo::read_beginning(path)?;
+        let undo = Undo::read_beginning(path, &interrupted)?;
         if let Some(why) = undo.missing().filter(|_| undo.bytes() == 0) {
             bail!("{}: is cut: {why}; it has nothing that could be put back", shown(path));
         }

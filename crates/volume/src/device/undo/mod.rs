@@ -89,6 +89,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+
+    const NEVER: fn() -> bool = || false;
     use crate::Device;
     use crate::device::MemoryDevice;
 
@@ -119,12 +121,36 @@ mod tests {
         let (_scratch, path) = scratch();
         let device = overwrite(&path);
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        let undo = Undo::read(&path).unwrap();
+        let undo = Undo::read(&path, &NEVER).unwrap();
         assert_eq!((undo.uuid(), undo.missing()), ([7; 16], None));
-        undo.apply(&device).unwrap();
+        undo.apply(&device, &NEVER).unwrap();
         assert_eq!(device.to_bytes(), before());
         // And again, as after an interruption.
-        undo.apply(&device).unwrap();
+        undo.apply(&device, &NEVER).unwrap();
+        assert_eq!(device.to_bytes(), before());
+    }
+
+    #[test]
+    fn interrupted_it_can_be_done_again() {
+        let (_scratch, path) = scratch();
+        let device = overwrite(&path);
+        let written = device.to_bytes();
+        let err = Undo::read(&path, &|| true).unwrap_err();
+        assert!(matches!(err, UndoError::Interrupted { is_begun: false }), "{err}");
+        let undo = Undo::read(&path, &NEVER).unwrap();
+        // Asked so often it ends somewhere.
+        let ends = (1..).map_while(|most| {
+            let asked = std::cell::Cell::new(0);
+            let interrupted = || asked.replace(asked.get() + 1) >= most;
+            undo.apply(&device, &interrupted).err()
+        });
+        let mut begun = 0;
+        for end in ends {
+            let UndoError::Interrupted { is_begun } = end else { panic!("{end}") };
+            assert!(is_begun || begun > 0 || device.to_bytes() == written);
+            begun += usize::from(is_begun);
+        }
+        assert!(begun > 0);
         assert_eq!(device.to_bytes(), before());
     }
 
@@ -134,11 +160,11 @@ mod tests {
         let device = overwrite(&path);
         device.write_at(&[9], 301).unwrap();
         let changed = device.to_bytes();
-        let err = Undo::read(&path).unwrap().apply(&device).unwrap_err();
+        let err = Undo::read(&path, &NEVER).unwrap().apply(&device, &NEVER).unwrap_err();
         assert!(matches!(err, UndoError::Changed { offset: 0, .. }), "{err}");
         assert_eq!(device.to_bytes(), changed);
         let longer = MemoryDevice::new(20_000);
-        let err = Undo::read(&path).unwrap().apply(&longer).unwrap_err();
+        let err = Undo::read(&path, &NEVER).unwrap().apply(&longer, &NEVER).unwrap_err();
         assert!(matches!(err, UndoError::Size { .. }), "{err}");
     }
 
@@ -150,14 +176,14 @@ mod tests {
         let bytes = fs::read(&path).unwrap();
         for len in 0..bytes.len() {
             fs::write(&path, &bytes[..len]).unwrap();
-            assert!(Undo::read(&path).is_err(), "{len}");
-            let beginning = Undo::read_beginning(&path);
+            assert!(Undo::read(&path, &NEVER).is_err(), "{len}");
+            let beginning = Undo::read_beginning(&path, &NEVER);
             assert_eq!(beginning.is_ok(), len >= HEADER, "{len}");
             let Ok(beginning) = beginning else { continue };
             assert!(beginning.missing().is_some(), "{len}");
             // Either it is told what was written later, or it puts back what it has.
             let device = MemoryDevice::from_bytes(&after);
-            if beginning.apply(&device).is_err() {
+            if beginning.apply(&device, &NEVER).is_err() {
                 assert_eq!(device.to_bytes(), after, "{len}");
             }
         }
@@ -172,17 +198,17 @@ mod tests {
             let mut bytes = bytes.clone();
             bytes[at] ^= 0x10;
             fs::write(&path, &bytes).unwrap();
-            assert!(Undo::read(&path).is_err(), "{at}");
+            assert!(Undo::read(&path, &NEVER).is_err(), "{at}");
         }
         fs::write(&path, [&bytes[..], &[0]].concat()).unwrap();
-        assert!(Undo::read(&path).is_err());
+        assert!(Undo::read(&path, &NEVER).is_err());
         // Damaged after it was read.
         fs::write(&path, &bytes).unwrap();
-        let undo = Undo::read(&path).unwrap();
+        let undo = Undo::read(&path, &NEVER).unwrap();
         let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
         file.write_all_at(&[0xee; 64], (HEADER + RECORD + 100) as u64).unwrap();
         let after = device.to_bytes();
-        assert!(matches!(undo.apply(&device), Err(UndoError::NotUndo { .. })));
+        assert!(matches!(undo.apply(&device, &NEVER), Err(UndoError::NotUndo { .. })));
         assert_eq!(device.to_bytes(), after);
         assert!(UndoDevice::create(MemoryDevice::new(1), &path, [0; 16], 512).is_err());
     }
@@ -196,7 +222,7 @@ mod tests {
         let sum = crc32fast::hash(&bytes[..HEADER - 4]);
         bytes[HEADER - 4..HEADER].copy_from_slice(&sum.to_le_bytes());
         fs::write(&path, &bytes).unwrap();
-        let err = Undo::read(&path).unwrap_err().to_string();
+        let err = Undo::read(&path, &NEVER).unwrap_err().to_string();
         assert!(err.contains("unit"), "{err}");
     }
 
@@ -233,11 +259,11 @@ mod tests {
         undo.finish().unwrap();
         // A later check.
         device.write_at(&superblock(4, 0), 1024).unwrap();
-        Undo::read(&path).unwrap().apply(&device).unwrap();
+        Undo::read(&path, &NEVER).unwrap().apply(&device, &NEVER).unwrap();
         assert_eq!(device.to_bytes()[1024..1536], superblock(1, 1));
         // More than that is a change.
         device.write_at(&superblock(4, 5), 1024).unwrap();
-        Undo::read(&path).unwrap().apply(&device).unwrap_err();
+        Undo::read(&path, &NEVER).unwrap().apply(&device, &NEVER).unwrap_err();
         // And the same bytes elsewhere are no superblock.
         assert_ne!(
             contents_sum(512, 512, &superblock(1, 1)),
@@ -256,7 +282,7 @@ mod tests {
         undo.write_at(&[1; 1000], 300).unwrap();
         undo.write_at(&[2; 1000], 5_000).unwrap();
         assert!(undo.finish().unwrap());
-        Undo::read(&path).unwrap().apply(&device).unwrap();
+        Undo::read(&path, &NEVER).unwrap().apply(&device, &NEVER).unwrap();
         assert_eq!(device.to_bytes(), before());
     }
 
@@ -270,7 +296,7 @@ mod tests {
         undo.write_at(&[1; 512], 512).unwrap_err();
         undo.write_at(&[1; 512], 512).unwrap_err();
         assert!(undo.finish().unwrap());
-        Undo::read(&path).unwrap().apply(&device).unwrap();
+        Undo::read(&path, &NEVER).unwrap().apply(&device, &NEVER).unwrap();
         assert_eq!(device.to_bytes(), before());
     }
 }

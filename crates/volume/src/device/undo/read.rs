@@ -57,6 +57,22 @@ pub enum UndoError {
     /// The device cannot be read or written.
     #[error("{0}")]
     Device(#[source] io::Error),
+    /// It was to end.
+    #[error(
+        "was interrupted{}",
+        if *is_begun { " when a part was put back; --undo again puts back the rest" } else { "" }
+    )]
+    Interrupted {
+        /// Whether something was written.
+        is_begun: bool,
+    },
+}
+
+/// Whether to end.
+type Interrupted<'a> = &'a dyn Fn() -> bool;
+
+fn go_on(interrupted: Interrupted<'_>, is_begun: bool) -> Result<(), UndoError> {
+    if interrupted() { Err(UndoError::Interrupted { is_begun }) } else { Ok(()) }
 }
 
 /// What an undo file holds. Contents stay in the file.
@@ -84,12 +100,12 @@ struct Saved {
 }
 
 impl Undo {
-    /// Reads an undo file that is whole.
+    /// Reads an undo file that is whole, unless `interrupted` says to end.
     ///
     /// # Errors
-    /// [`UndoError::File`], [`UndoError::NotUndo`], [`UndoError::Cut`].
-    pub fn read(path: &Path) -> Result<Self, UndoError> {
-        let undo = Self::read_beginning(path)?;
+    /// [`UndoError::File`], [`UndoError::NotUndo`], [`UndoError::Cut`], [`UndoError::Interrupted`].
+    pub fn read(path: &Path, interrupted: Interrupted<'_>) -> Result<Self, UndoError> {
+        let undo = Self::read_beginning(path, interrupted)?;
         match undo.missing {
             Some(why) => Err(UndoError::Cut { path: undo.path, why }),
             None => Ok(undo),
@@ -100,8 +116,8 @@ impl Undo {
     /// its last record is not put back.
     ///
     /// # Errors
-    /// [`UndoError::File`], [`UndoError::NotUndo`].
-    pub fn read_beginning(path: &Path) -> Result<Self, UndoError> {
+    /// [`UndoError::File`], [`UndoError::NotUndo`], [`UndoError::Interrupted`].
+    pub fn read_beginning(path: &Path, interrupted: Interrupted<'_>) -> Result<Self, UndoError> {
         let failed = |source| UndoError::File { path: path.to_owned(), source };
         let not = |why| UndoError::NotUndo { path: path.to_owned(), why };
         let file = File::open(path).map_err(failed)?;
@@ -131,18 +147,23 @@ impl Undo {
             known: Vec::new(),
             missing: None,
         };
-        undo.missing = undo.records(&mut reader).map_err(failed)?.err();
+        undo.missing = undo.records(&mut reader, interrupted).map_err(failed)?.err();
+        go_on(interrupted, false)?;
         undo.sort().map_err(not)?;
         Ok(undo)
     }
 
     /// Reads all records; says why the file ends before its end, if it does.
-    fn records(&mut self, reader: &mut impl Read) -> io::Result<Result<(), &'static str>> {
+    fn records(
+        &mut self,
+        reader: &mut impl Read,
+        interrupted: Interrupted<'_>,
+    ) -> io::Result<Result<(), &'static str>> {
         const DAMAGED: &str = "a record is damaged";
         let mut head = [0; RECORD];
         let mut body = Vec::new();
         let (mut place, mut count) = (HEADER as u64, 0_u64);
-        while fill(reader, &mut head)? {
+        while !interrupted() && fill(reader, &mut head)? {
             let (kind, offset, len) = (head[0], number(&head, 1, 8), number(&head, 9, 4));
             if !self.is_possible(kind, offset, len) {
                 return Ok(Err(DAMAGED));
@@ -226,12 +247,17 @@ impl Undo {
     /// as it was before, or as it was written then. Interrupted, it can be done again.
     ///
     /// # Errors
-    /// [`UndoError::Size`], [`UndoError::Changed`], [`UndoError::Device`]; the file's own, if it
-    /// was changed since it was read.
-    pub fn apply(&self, device: &dyn Device) -> Result<(), UndoError> {
-        self.verify(device)?;
+    /// [`UndoError::Size`], [`UndoError::Changed`], [`UndoError::Device`],
+    /// [`UndoError::Interrupted`]; the file's own, if it was changed since it was read.
+    pub fn apply(
+        &self,
+        device: &dyn Device,
+        interrupted: Interrupted<'_>,
+    ) -> Result<(), UndoError> {
+        self.verify(device, interrupted)?;
         let mut buffer = Vec::new();
-        for saved in &self.saved {
+        for (index, saved) in self.saved.iter().enumerate() {
+            go_on(interrupted, index > 0)?;
             let contents = self.contents(*saved, &mut buffer)?;
             device.write_at(contents, saved.offset).map_err(UndoError::Device)?;
         }
@@ -239,13 +265,14 @@ impl Undo {
     }
 
     /// Whether everything is as it was left, and the contents can be had.
-    fn verify(&self, device: &dyn Device) -> Result<(), UndoError> {
+    fn verify(&self, device: &dyn Device, interrupted: Interrupted<'_>) -> Result<(), UndoError> {
         let found = device.size_bytes();
         if found != self.size {
             return Err(UndoError::Size { found, expected: self.size });
         }
         let (mut buffer, mut now) = (Vec::new(), Vec::new());
         for saved in &self.saved {
+            go_on(interrupted, false)?;
             self.contents(*saved, &mut buffer)?;
             let len = self.len_at(saved.offset) as usize;
             now.resize(len, 0);
