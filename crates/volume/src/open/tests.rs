@@ -49,7 +49,9 @@ fn a_volume_of_every_block_size_is_found() {
         assert_eq!(volume.corrections(), (vec![], 0));
         let other = BlockSize::ALL.into_iter().find(|other| *other != size);
         let err = open(device(size), &VolumeOptions { block_size: other, ..Default::default() });
-        assert!(matches!(err, Err(OpenVolumeError::NotOcfs2 { backups }) if backups.len() == 2));
+        let (own, asked) = (size.bytes(), other.map(BlockSize::bytes));
+        assert!(matches!(err, Err(OpenVolumeError::OtherBlockSize { given, found })
+                if (Some(given), found) == (asked, own)));
     }
 }
 
