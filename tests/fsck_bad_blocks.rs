@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ocfs2_cli::Interrupt;
 use ocfs2_format::Blkno;
 use ocfs2_fsck::repair::commit::commit;
-use ocfs2_fsck::repair::plan::{Judge, plan};
+use ocfs2_fsck::repair::plan::plan;
 use ocfs2_fsck::{Context, Found, Observer, Options, Pass, check};
 use ocfs2_testing::damage::{Files, Metadata};
 use ocfs2_testing::fixture;
+use ocfs2_tests::Yes;
 use ocfs2_volume::device::{DeviceOptions, OverlayDevice, open};
 use ocfs2_volume::{Device, Volume, VolumeOptions};
 
@@ -119,18 +120,6 @@ fn a_block_that_can_not_be_read_is_named_and_the_check_goes_on() {
             }
         }
         assert!(unnamed.is_empty(), "{name}: {unnamed:#?}");
-    }
-}
-
-/// All answers are yes.
-struct Yes;
-
-impl Judge for Yes {
-    fn round(&mut self, _round: u32) {}
-    fn pass(&mut self, _pass: Pass, _total: u64) {}
-
-    fn answer(&mut self, _found: Found<'_>) -> bool {
-        true
     }
 }
 

@@ -16,12 +16,13 @@ use ocfs2_format::dinode::{Arm, FileKind, InodeFlags};
 use ocfs2_format::extent::{ExtentFlags, ExtentListHeader, ExtentRec};
 use ocfs2_format::xattr::{BUCKET_SIZE, XattrArea, XattrBlock, XattrTreeRoot};
 use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
-use ocfs2_fsck::repair::plan::{Judge, plan};
-use ocfs2_fsck::{Found, Options, Pass};
+use ocfs2_fsck::Options;
+use ocfs2_fsck::repair::plan::plan;
 use ocfs2_testing::damage::{
     Base, Files, Image, Recipe, all, c_fsck, complaints, demand_none, edit_list, judge_all, recipes,
 };
 use ocfs2_testing::{Outcome, Run, oracle, program};
+use ocfs2_tests::Yes;
 use ocfs2_volume::device::{DeviceOptions, OverlayDevice, open};
 use ocfs2_volume::{Device, Inode, Volume, VolumeOptions};
 
@@ -170,18 +171,6 @@ fn all_damage_is_mended_in_one_run_and_what_is_lost_is_listed() {
     assert_eq!(fs::read_to_string(&path).unwrap_or_default(), expected, "see OCFS2_UPDATE=1");
 }
 
-/// What is next to the buckets belongs to somebody else.
-/// Says yes to everything.
-struct Yes;
-
-impl Judge for Yes {
-    fn round(&mut self, _round: u32) {}
-    fn pass(&mut self, _pass: Pass, _total: u64) {}
-    fn answer(&mut self, _found: Found<'_>) -> bool {
-        true
-    }
-}
-
 #[test]
 fn claims_that_are_too_many_to_be_compared_at_once_take_more_rounds() {
     let image = Base::Fixture("clean-1k-local").image();
@@ -216,6 +205,7 @@ fn claims_that_are_too_many_to_be_compared_at_once_take_more_rounds() {
     assert!(few.1 == at_once.1, "the files are others");
 }
 
+/// What is next to the buckets belongs to somebody else.
 #[test]
 fn buckets_that_claim_clusters_of_others_are_mended_and_nothing_is_lost() {
     let mut wrong = Vec::new();

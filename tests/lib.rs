@@ -2,5 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
 mod as_manifest;
+mod yes;
 
 pub use as_manifest::{assert_as_manifest, sha256, walk};
+pub use yes::Yes;

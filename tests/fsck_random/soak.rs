@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::{env, fs};
 
 use ocfs2_cli::Interrupt;
-use ocfs2_fsck::repair::plan::{Judge, Plan, plan};
+use ocfs2_fsck::repair::plan::{Plan, plan};
 use ocfs2_fsck::{Found, Options, Pass};
 use ocfs2_testing::Scratch;
+use ocfs2_tests::Yes;
 use ocfs2_volume::device::{OverlayDevice, SliceDevice};
 use ocfs2_volume::{Device, OpenVolumeError, SuperblockAt, Volume, VolumeOptions};
 
@@ -28,19 +29,6 @@ pub enum Ending {
     Refused(String),
     /// Runs ended, and that is left, each with the reason: codes and words without figures.
     Left(Vec<String>),
-}
-
-/// Everything is to be repaired.
-struct Yes;
-
-impl Judge for Yes {
-    fn round(&mut self, _round: u32) {}
-
-    fn pass(&mut self, _pass: Pass, _total: u64) {}
-
-    fn answer(&mut self, _found: Found<'_>) -> bool {
-        true
-    }
 }
 
 /// Runs after which nothing more is to be expected.

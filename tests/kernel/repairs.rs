@@ -8,11 +8,12 @@ use std::{env, fs};
 
 use anyhow::{Context, Result};
 use ocfs2_cli::Interrupt;
+use ocfs2_fsck::Options;
 use ocfs2_fsck::repair::commit::commit;
-use ocfs2_fsck::repair::plan::{Judge, plan};
-use ocfs2_fsck::{Found, Options, Pass};
+use ocfs2_fsck::repair::plan::plan;
 use ocfs2_testing::damage::{Base, Image, Recipe, all};
 use ocfs2_testing::{Run, program};
+use ocfs2_tests::Yes;
 use ocfs2_volume::device::{AfterWrites, DeviceOptions, FailingDevice, OverlayDevice, open};
 use ocfs2_volume::{Device, Volume, VolumeOptions};
 
@@ -70,17 +71,6 @@ fn repaired_volumes_are_read_and_written_by_the_kernel() -> Result<()> {
         }
         Ok(())
     })
-}
-
-/// Says yes to everything.
-struct Yes;
-
-impl Judge for Yes {
-    fn round(&mut self, _round: u32) {}
-    fn pass(&mut self, _pass: Pass, _total: u64) {}
-    fn answer(&mut self, _found: Found<'_>) -> bool {
-        true
-    }
 }
 
 #[test]

@@ -119,7 +119,7 @@ pub fn find(identity: &Identity) -> Result<Vec<PathBuf>, FindError> {
         match matches(&device.path, identity) {
             Ok(true) => found.push(device.path),
             Ok(false) => {}
-            Err(err) if is_refused(&err) => refused = Some(device.path),
+            Err(OpenError { cause: OpenCause::Permission { .. }, path }) => refused = Some(path),
             Err(_) => {}
         }
     }
@@ -128,10 +128,6 @@ pub fn find(identity: &Identity) -> Result<Vec<PathBuf>, FindError> {
     }
     found.sort_by_key(|path| !path.starts_with("/dev/mapper"));
     Ok(found)
-}
-
-fn is_refused(err: &OpenError) -> bool {
-    matches!(err.cause, OpenCause::Permission { .. })
 }
 
 fn matches(path: &Path, identity: &Identity) -> Result<bool, OpenError> {

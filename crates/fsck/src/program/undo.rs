@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Error, Result, bail};
+use anyhow::{Context as _, Error, Result, anyhow, bail};
 use ocfs2_cli::{Interrupt, Interrupted, human_size, print_error, print_warning, shown};
 use ocfs2_volume::device::UndoDevice;
 use ocfs2_volume::device::undo::{Undo, UndoError};
@@ -53,15 +53,10 @@ impl Run<'_> {
     /// Puts back what an earlier run has overwritten.
     pub(super) fn undo(&mut self, path: &Path, interrupt: &Interrupt) -> Result<()> {
         let interrupted = || interrupt.requested();
-        // Before something was written it is as any other run that was ended.
-        let ended = |err| match err {
-            UndoError::Interrupted { is_begun: false } => Error::from(Interrupted),
-            err => err.into(),
-        };
-        let undo = self.undo_file(path, interrupt)?;
+        let undo = self.undo_file(path, &interrupted)?;
         let opened = target::open_device(self.cli)?;
         let gate = self.undo_gate(&opened.device, &undo, interrupt)?;
-        undo.apply(&gate.open(Planned::default())?, &interrupted).map_err(ended)?;
+        undo.apply(&gate.open(Planned::default())?, &interrupted).map_err(explained)?;
         let device = shown(&self.cli.device);
         self.report.note(&match undo.bytes() {
             0 => format!("{device}: there is nothing to be put back."),
@@ -95,19 +90,11 @@ impl Run<'_> {
         Ok(gate)
     }
 
-    fn undo_file(&self, path: &Path, interrupt: &Interrupt) -> Result<Undo> {
-        let interrupted = || interrupt.requested();
+    fn undo_file(&self, path: &Path, interrupted: &dyn Fn() -> bool) -> Result<Undo> {
         if !self.cli.undo_cut {
-            return Undo::read(path, &interrupted).map_err(|err| match err {
-                UndoError::Interrupted { .. } => Interrupted.into(),
-                err @ UndoError::Cut { .. } => anyhow::anyhow!(
-                    "{err}, so that it may not have everything that was overwritten; --force puts \
-                     back what it has"
-                ),
-                err => err.into(),
-            });
+            return Undo::read(path, interrupted).map_err(explained);
         }
-        let undo = Undo::read_beginning(path, &interrupted)?;
+        let undo = Undo::read_beginning(path, interrupted).map_err(explained)?;
         if let Some(why) = undo.missing().filter(|_| undo.bytes() == 0) {
             bail!("{}: is cut: {why}; it has nothing that could be put back", shown(path));
         }
@@ -118,5 +105,18 @@ impl Run<'_> {
             ));
         }
         Ok(undo)
+    }
+}
+
+/// What is to be done about it, where that is known.
+fn explained(err: UndoError) -> Error {
+    match err {
+        // Before something was written it is as any other run that was ended.
+        UndoError::Interrupted { is_begun: false } => Interrupted.into(),
+        err @ UndoError::Cut { .. } => anyhow!(
+            "{err}, so that it may not have everything that was overwritten; --force puts back \
+             what it has"
+        ),
+        err => err.into(),
     }
 }

@@ -240,17 +240,21 @@ impl Repair {
     /// The same, which may lose something here.
     #[must_use]
     pub(crate) fn losing(self) -> Self {
-        let (when, key) = (self.0.when, self.0.key);
-        let change: Box<Change> = Box::new(move |editor| (self.0.change)(editor));
-        Self(Arc::new(Inner { when, key, may_lose: true, change }))
+        let when = self.0.when;
+        self.with(when, true)
     }
 
     /// The same, made when all others are: see [`Repair::when_sound`].
     #[must_use]
     pub(crate) fn held(self) -> Self {
-        let (key, may_lose) = (self.0.key, self.0.may_lose);
+        let may_lose = self.0.may_lose;
+        self.with(When::Sound, may_lose)
+    }
+
+    fn with(self, when: When, may_lose: bool) -> Self {
+        let key = self.0.key;
         let change: Box<Change> = Box::new(move |editor| (self.0.change)(editor));
-        Self(Arc::new(Inner { when: When::Sound, key, may_lose, change }))
+        Self(Arc::new(Inner { when, key, may_lose, change }))
     }
 
     pub(crate) fn may_lose(&self) -> bool {

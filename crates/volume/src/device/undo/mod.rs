@@ -89,10 +89,10 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-
-    const NEVER: fn() -> bool = || false;
     use crate::Device;
     use crate::device::MemoryDevice;
+
+    const NEVER: fn() -> bool = || false;
 
     fn before() -> Vec<u8> {
         (0..10_000_u32).map(|at| (at / 7) as u8).collect()
