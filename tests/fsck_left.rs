@@ -258,6 +258,9 @@ fn a_dry_run_of_a_crashed_volume_says_what_the_run_says() {
     let image = recipe("EB_BLKNO").image();
     let dry = fsck(image.path(), &["-fy", "--dry-run"]).expect_status(1);
     assert!(dry.stdout.contains("1 problem found, all would be corrected"), "{dry}");
+    let done = fsck(image.path(), &["-fy"]).expect_status(1);
+    assert!(dry.stdout.contains(": 1 block would be written (--dry-run)\n"), "{dry}");
+    assert!(done.stdout.contains(": 1 block written through the journal of slot 0\n"), "{done}");
 }
 
 #[test]

@@ -204,6 +204,27 @@ fn a_name_in_a_finding_is_as_the_locale_has_it_and_can_be_had_back() {
 }
 
 #[test]
+fn a_device_in_json_can_be_had_back() {
+    let scratch = Scratch::new();
+    let name = OsStr::from_bytes(b"v\\\xff\xc3\xa4");
+    fs::rename(fixture_copy("clean-4k-o2cb", &scratch), scratch.join(name)).unwrap();
+    for (tool, line, entry) in [
+        ("blkid.ocfs2", "-o json", "/0"),
+        ("mounted.ocfs2", "-d --json", "/volumes/0"),
+        ("mkfs.ocfs2", "-n --json -F", ""),
+        ("fsck.ocfs2", "-fn --json", ""),
+    ] {
+        let arguments = [words(line), vec![name]].concat();
+        let output = Run::new(program(tool)).current_dir(scratch.path()).args(arguments).output();
+        let json: serde_json::Value = serde_json::from_str(&output.stdout).unwrap();
+        let entry = json.pointer(entry).unwrap_or_else(|| panic!("{tool}: {json}"));
+        assert_eq!(entry["device"], "v\\\u{fffd}ä", "{tool}");
+        let escaped = entry["device_escaped"].as_str().unwrap();
+        assert_eq!(unescaped(escaped).unwrap(), name.as_bytes(), "{tool}: {escaped}");
+    }
+}
+
+#[test]
 fn a_configuration_does_nothing() {
     let scratch = Scratch::new();
     for text in HOSTILE {

@@ -25,7 +25,8 @@ TAGS:
 
 JSON:
   An array with an object for each device:
-    device           its name
+    device           its name; bytes that are no UTF-8 are replaced by U+FFFD
+    device_escaped   where that was so: the name with such bytes as \\xff, a backslash as \\\\
     size_bytes       its size
     partition        its number, of a partition inside an image
     ambivalent       true if more than one thing is on it and they cannot share it

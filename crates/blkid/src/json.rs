@@ -1,6 +1,6 @@
 //! The JSON output. Its shape is described in the long help.
 
-use ocfs2_cli::encode::{json_escaped, json_path, json_text};
+use ocfs2_cli::encode::{json_escaped, json_path, json_path_escaped, json_text};
 use ocfs2_probe::Found;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
@@ -12,6 +12,8 @@ use crate::limits;
 #[derive(Serialize)]
 pub struct Device {
     device: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_escaped: Option<String>,
     size_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     partition: Option<u32>,
@@ -38,6 +40,7 @@ fn device(entry: &Entry) -> Device {
     });
     Device {
         device: json_path(&entry.path),
+        device_escaped: json_path_escaped(&entry.path),
         size_bytes: entry.size_bytes,
         partition: entry.partition,
         ambivalent: entry.is_ambivalent(),

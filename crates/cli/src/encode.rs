@@ -155,6 +155,11 @@ pub fn json_path(path: &Path) -> String {
     json_text(path.as_os_str().as_bytes())
 }
 
+/// As [`json_escaped`], of a path.
+pub fn json_path_escaped(path: &Path) -> Option<String> {
+    json_escaped(path.as_os_str().as_bytes())
+}
+
 /// `value` as JSON in one line, without its end. What is [unsafe](is_unsafe) is `\u001b` there.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use crate::codes::general;
 use crate::collected::{BlockClaim, Collected, SharedClaim, Totals, TreeUser};
 use crate::inodes::{self, InodeTable, References, Surplus};
 use crate::quota::{self, Usage};
+use crate::repair::Repair;
 use crate::start::{self, Short, SystemFiles};
 use crate::suballocs::Suballocs;
 use crate::{
@@ -144,6 +145,18 @@ impl<'o> State<'o> {
         }
         self.findings += 1;
         self.observer.found(Found { pass: self.pass, finding: &finding });
+    }
+
+    /// Something is wrong with what is in a directory. If it has clusters of others, it is written
+    /// only when these are apart: a block of theirs would be spoiled.
+    pub fn found_in(&mut self, dir: Blkno, finding: Finding) {
+        let is_apart = !self.sharing.contains(&dir);
+        self.found(match finding.repair {
+            Some(_) if !is_apart => finding.repaired_by(Repair::waiting(
+                "the directory has clusters of others, and has to be told from them first",
+            )),
+            _ => finding,
+        });
     }
 
     /// Several things are wrong.

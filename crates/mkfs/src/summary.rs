@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ocfs2_cli::encode::{json_path, json_text};
+use ocfs2_cli::encode::{json_path, json_path_escaped, json_text};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::superblock::STACKFLAG_GLOBAL_HEARTBEAT;
 use serde::Serialize;
@@ -16,6 +16,10 @@ use crate::{Plan, Purpose, Settings};
 pub struct Summary {
     /// Device or image.
     pub device: String,
+    /// Where that has bytes that are no UTF-8, the path with such bytes as `\xff` and `\\` for a
+    /// backslash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_escaped: Option<String>,
     /// Partition of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partition: Option<u32>,
@@ -82,6 +86,7 @@ impl Summary {
         let group_bytes = u64::from(crate::resolve::group_bytes(geometry.block_size));
         Self {
             device: json_path(&cli.device),
+            device_escaped: json_path_escaped(&cli.device),
             partition: cli.partition,
             dry_run: cli.dry_run,
             purpose: cli.purpose.map(Purpose::name),

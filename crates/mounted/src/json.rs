@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ocfs2_cli::encode::{json_escaped, json_path, json_text};
+use ocfs2_cli::encode::{json_escaped, json_path, json_path_escaped, json_text};
 use ocfs2_format::superblock::Stack;
 use ocfs2_volume::usage::{Evidence, State};
 use serde::Serialize;
@@ -23,6 +23,10 @@ pub struct Document {
 pub struct VolumeEntry {
     /// Where it is, as it was named.
     pub device: String,
+    /// Where that has bytes that are no UTF-8, the path with such bytes as `\xff` and `\\` for a
+    /// backslash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_escaped: Option<String>,
     /// The cluster stack, `null` on a local volume.
     pub stack: Option<String>,
     /// Name of its cluster, if it states one.
@@ -75,6 +79,9 @@ pub struct NodeEntry {
 pub struct FailureEntry {
     /// Where it is, as it was named.
     pub device: String,
+    /// As `device_escaped` of a volume.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_escaped: Option<String>,
     /// Why it is not.
     pub error: String,
 }
@@ -101,6 +108,7 @@ impl VolumeEntry {
         let judged = nodes.filter(|nodes| nodes.iter().all(|node| node.state.is_some()));
         Self {
             device: json_path(&volume.device),
+            device_escaped: json_path_escaped(&volume.device),
             stack: (stack != Stack::Local).then(|| stack.to_string()),
             cluster: volume.cluster(),
             global_heartbeat: table::has_global_heartbeat(sb),
@@ -152,6 +160,10 @@ impl NodeEntry {
 
 impl FailureEntry {
     fn new(failure: &Failure) -> Self {
-        Self { device: json_path(&failure.device), error: failure.cause.to_string() }
+        Self {
+            device: json_path(&failure.device),
+            device_escaped: json_path_escaped(&failure.device),
+            error: failure.cause.to_string(),
+        }
     }
 }

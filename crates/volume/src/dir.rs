@@ -153,10 +153,15 @@ pub struct DirBlocks<'v> {
 }
 
 impl DirBlocks<'_> {
-    /// The first `most` blocks, as they are: checksums and trailers are not looked at.
-    pub(crate) fn unchecked(mut self, most: u64) -> Self {
-        self.verify = false;
+    /// At most the first `most` blocks.
+    fn first(mut self, most: u64) -> Self {
         self.end = self.end.min(most);
+        self
+    }
+
+    /// The blocks as they are: checksums and trailers are not looked at.
+    fn unchecked(mut self) -> Self {
+        self.verify = false;
         self
     }
 
@@ -379,9 +384,7 @@ impl Volume {
         blocks: u64,
     ) -> Result<Option<Entry>, Error> {
         let mut first_error = None;
-        let mut all = self.dir_blocks(dir)?;
-        all.end = all.end.min(blocks);
-        for block in all {
+        for block in self.dir_blocks(dir)?.first(blocks) {
             match block.and_then(|block| block.find(name)) {
                 Ok(Some(entry)) => return Ok(Some(entry)),
                 Ok(None) => {}
@@ -389,6 +392,12 @@ impl Volume {
             }
         }
         first_error.map_or(Ok(None), Err)
+    }
+
+    /// The same where checksums do not hold, and whatever else is wrong with other blocks.
+    pub(crate) fn scan_unchecked(&self, dir: &Inode, name: &[u8], blocks: u64) -> Option<Entry> {
+        let mut all = self.dir_blocks(dir).ok()?.first(blocks).unchecked();
+        all.find_map(|block| block.ok()?.find(name).ok()?)
     }
 
     fn lookup_indexed(&self, dir: &Inode, name: &[u8]) -> Result<Option<Entry>, Error> {

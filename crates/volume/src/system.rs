@@ -84,8 +84,13 @@ impl Volume {
     fn torn_system_entry(&self, name: &[u8]) -> Option<Entry> {
         let dir = self.superblock().s_system_dir_blkno;
         let dir = Inode::decode(dir, self.read_block(dir).ok()?).ok()?;
-        let mut blocks = self.dir_blocks(&dir).ok()?.unchecked(self.max_system_dir());
-        blocks.find_map(|block| block.ok()?.find(name).ok()?)
+        self.torn_entry(&dir, name)
+    }
+
+    /// The entry of a name in a directory whose checksums do not hold: the first one in the blocks
+    /// that a system directory may have.
+    pub fn torn_entry(&self, dir: &Inode, name: &[u8]) -> Option<Entry> {
+        self.scan_unchecked(dir, name, self.max_system_dir())
     }
 
     /// The system directory is read so far for a name, in blocks.

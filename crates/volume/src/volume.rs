@@ -90,6 +90,15 @@ impl Volume {
         Self { device, superblock, geometry, corrections: Mutex::default() }
     }
 
+    /// The same volume with its system directory elsewhere than its superblock says, where that is
+    /// known to be wrong.
+    #[must_use]
+    pub fn with_system_dir(&self, blkno: Blkno) -> Self {
+        let mut volume = self.on(Arc::clone(&self.device));
+        volume.superblock.superblock.s_system_dir_blkno = blkno;
+        volume
+    }
+
     /// The device it is on.
     pub fn device(&self) -> &Arc<dyn Device> {
         &self.device

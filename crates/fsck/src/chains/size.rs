@@ -15,7 +15,7 @@ use ocfs2_volume::Volume;
 use crate::check::State;
 use crate::codes::{chains as codes, start};
 use crate::repair::{Repair, system};
-use crate::start::{SystemFile, SystemFiles};
+use crate::start::{SystemFile, SystemFiles, tops};
 use crate::{Context, Finding, Pass, Place};
 
 /// Begins pass 0; gives the volume with another number of clusters if that of the superblock is
@@ -33,8 +33,11 @@ pub(crate) fn begin(context: &Context<'_>, state: &mut State<'_>) -> Option<Volu
 /// that the global bitmap knows; and the volume with the right size. Nothing else can be told of it
 /// before.
 pub(crate) fn larger_than_its_bitmap(context: &Context<'_>) -> Option<(Finding, Volume)> {
-    let (system, _) = SystemFiles::read(context);
-    let (finding, clusters) = judge(context, &system)?;
+    let judge = |context: &Context<'_>| judge(context, &SystemFiles::read(context).0);
+    let (finding, clusters) = judge(context).or_else(|| {
+        let volume = &tops::by_found_system_dir(context.volume)?;
+        judge(&Context { volume, ..*context })
+    })?;
     Some((finding, context.volume.with_clusters(clusters)))
 }
 

@@ -153,6 +153,12 @@ codes! {
         condition: "clusters of an inode are counted by its refcount tree, and its extent is not flagged as refcounted",
         repair: "mark the extent as shared",
     }
+    DUP_CLUSTERS_DIRECTORY {
+        pass: SharedClusters,
+        default: Yes,
+        condition: "clusters of a directory are also those of another owner, and hold nothing of the directory",
+        repair: "take them out of the directory",
+    }
     DUP_CLUSTERS_METADATA {
         pass: SharedClusters,
         default: Yes,

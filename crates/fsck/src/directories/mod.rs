@@ -14,7 +14,6 @@ use crate::check::State;
 use crate::codes::{directories as codes, general};
 use crate::inodes::{InodeTable, References};
 use crate::name_hashes::Signs;
-use crate::repair::Repair;
 use crate::repair::directory;
 use crate::start::{SystemFile, SystemFiles};
 use crate::suballocs::{Bit, Suballocs};
@@ -198,7 +197,7 @@ impl Merge {
     fn add(&mut self, read: Read, state: &mut State<'_>) {
         let Read {
             dir,
-            mut findings,
+            findings,
             references,
             directories,
             dotdot,
@@ -206,14 +205,9 @@ impl Merge {
             has_lost_found,
             ..
         } = read;
-        // An index that has clusters of another one gets its own first: built where they are, the
-        // two would spoil each other in turn.
-        if state.sharing.contains(&dir) {
-            for finding in findings.iter_mut().filter(|it| it.code.name.starts_with("DX_")) {
-                finding.repair = finding.repair.take().map(Repair::held);
-            }
+        for finding in findings {
+            state.found_in(dir, finding);
         }
-        state.found_all(findings);
         state.totals.name_hashes.names += read.signs;
         for at in references {
             state.references.add(at);
@@ -245,7 +239,8 @@ impl Merge {
             format!("directory {dir}: has an entry for directory {child}, which is in {first}");
         let place = Place::block(child).of(dir).named(name);
         let repair = directory::remove(dir, name.to_vec(), child);
-        state.found(Finding::new(codes::DIR_PARENT_DUP, place, text).repaired_by(repair));
+        let finding = Finding::new(codes::DIR_PARENT_DUP, place, text).repaired_by(repair);
+        state.found_in(dir, finding);
         false
     }
 }

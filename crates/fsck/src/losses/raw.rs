@@ -2,6 +2,7 @@
 
 use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
 use ocfs2_format::dir::{self, DirEntryHeader, DirTrailer, FileType, entry_size};
+use ocfs2_format::extent::ExtentRec;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::inline::InlineData;
 use ocfs2_format::{Blkno, Structure, check};
@@ -110,6 +111,7 @@ fn entries_of_extents(volume: &Volume, dir: &Inode, blocks: &mut u64) -> Entries
     let trailers = volume.has_dir_trailers(dir);
     let size = volume.block_size().size();
     let mut barren = Barren::default();
+    let mut others = Others::default();
     for rec in &gathered.extents {
         let count = u64::from(rec.e_leaf_clusters()) << bits;
         for blkno in (rec.e_blkno.0..rec.e_blkno.0 + count).map(Blkno) {
@@ -125,14 +127,48 @@ fn entries_of_extents(volume: &Volume, dir: &Inode, blocks: &mut u64) -> Entries
                 check::correct(&mut block, DirTrailer::check_offset(size));
             }
             barren.count(Some(&block));
-            let has_trailer = DirTrailer::of_block(&block)
-                .is_ok_and(|trailer| trailer.db_signature == DirTrailer::SIGNATURE);
+            let trailer = DirTrailer::of_block(&block).ok();
+            let trailer = trailer.filter(|it| it.db_signature == DirTrailer::SIGNATURE);
+            if let Some(trailer) = &trailer
+                && trailer.db_blkno == blkno
+                && trailer.db_parent_dinode != dir.blkno
+                && others.has(volume, trailer.db_parent_dinode, blkno)
+            {
+                continue;
+            }
+            let has_trailer = trailer.is_some();
             let len = if trailers || has_trailer { DirTrailer::offset(size) } else { size };
             read.area(block.get(..len).unwrap_or_default(), volume);
         }
     }
     read.is_incomplete |= left > 0;
     read
+}
+
+/// Where another directory has its blocks: names in these are not those of the directory that is
+/// read, though it has the same clusters.
+#[derive(Default)]
+struct Others {
+    /// The one that was asked for last, and its extents.
+    dir: Blkno,
+    extents: Vec<ExtentRec>,
+}
+
+impl Others {
+    /// Whether `block` is one of the directory `dir`.
+    fn has(&mut self, volume: &Volume, dir: Blkno, block: Blkno) -> bool {
+        if self.dir != dir {
+            let inode = inode(volume, dir).filter(Inode::is_dir);
+            let gathered = inode
+                .and_then(|it| tree::gather(volume, dir, it.id2(), Holds::Dense, false).ok());
+            (self.dir, self.extents) = (dir, gathered.map_or(Vec::new(), |it| it.extents));
+        }
+        let bits = volume.geometry().bpc_bits();
+        self.extents.iter().any(|rec| {
+            let count = u64::from(rec.e_leaf_clusters()) << bits;
+            (rec.e_blkno.0..rec.e_blkno.0.saturating_add(count)).contains(&block.0)
+        })
+    }
 }
 
 impl Entries {

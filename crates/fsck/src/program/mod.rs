@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
-use ocfs2_cli::encode::json_path;
+use ocfs2_cli::encode::{json_path, json_path_escaped};
 use ocfs2_cli::{
     Interrupt, Interrupted, Status, causes, confirm, print_error, print_warning, shown,
 };
@@ -84,6 +84,7 @@ pub fn run(cli: &Cli) -> Result<Status> {
         program: "fsck.ocfs2",
         version: env!("CARGO_PKG_VERSION"),
         device: &device,
+        device_escaped: json_path_escaped(&cli.device),
         mode: cli.mode(),
     }));
     let result = run.all();

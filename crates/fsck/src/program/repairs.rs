@@ -14,7 +14,7 @@ use super::answers::Answers;
 use super::layers::{Collision, Layers, Overlay, empty_moved_logs};
 use super::mark::{keep_mark, mark, stamp};
 use crate::codes::journals;
-use crate::repair::commit::{Written, commit};
+use crate::repair::commit::{Written, commit, rehearse};
 use crate::repair::plan::{Judge, Plan, PlanError, plan};
 use crate::repair::{Terms, Together};
 use crate::report::{FindingOutcome, FindingRecord, ProgressOut, Summary, WrittenRecord};
@@ -253,14 +253,14 @@ impl Run<'_> {
         collision: Option<&Collision>,
         interrupt: &Interrupt,
     ) -> Result<Option<WrittenRecord>> {
-        let blocks = changes.changed_blocks();
+        let untrusted = untrusted(volume, plan);
         let Some(gate) = &layers.gate else {
-            return Ok(plan.is_changed.then_some(WrittenRecord::DryRun { blocks }));
+            let blocks = rehearse(volume, changes, &untrusted)?.blocks();
+            return Ok((blocks > 0).then_some(WrittenRecord::DryRun { blocks }));
         };
-        if blocks + layers.changed_blocks() == 0 {
+        if changes.changed_blocks() + layers.changed_blocks() == 0 {
             return Ok(None);
         }
-        let untrusted = untrusted(volume, plan);
         let layered = (volume, changes);
         let written = layers.write(gate, layered, collision, interrupt, |on_device, all, pass| {
             commit(on_device, all, pass, &untrusted)

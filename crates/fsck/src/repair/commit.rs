@@ -28,6 +28,16 @@ pub enum Written {
     },
 }
 
+impl Written {
+    /// Blocks that were written; of a transaction without the superblock, which is no part of it.
+    pub fn blocks(&self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Journaled { blocks, .. } | Self::InPlace { blocks, .. } => *blocks,
+        }
+    }
+}
+
 /// Writes the changes in `overlay` to `device`. `volume` is the volume without them, whose
 /// journals may be used but for those of the slots in `untrusted`.
 ///
@@ -39,6 +49,28 @@ pub fn commit<D: Device>(
     device: &dyn Device,
     untrusted: &HashSet<u16>,
 ) -> Result<Written, CommitError> {
+    through(volume, overlay, Some(device), untrusted)
+}
+
+/// How [`commit`] would write the changes.
+///
+/// # Errors
+/// The volume cannot be read.
+pub fn rehearse<D: Device>(
+    volume: &Volume,
+    overlay: &OverlayDevice<D>,
+    untrusted: &HashSet<u16>,
+) -> Result<Written, CommitError> {
+    through(volume, overlay, None, untrusted)
+}
+
+/// As [`commit`], without a device nothing is written.
+fn through<D: Device>(
+    volume: &Volume,
+    overlay: &OverlayDevice<D>,
+    device: Option<&dyn Device>,
+    untrusted: &HashSet<u16>,
+) -> Result<Written, CommitError> {
     let blocks = overlay.changed_blocks();
     if blocks == 0 {
         return Ok(Written::Nothing);
@@ -48,14 +80,14 @@ pub fn commit<D: Device>(
         match volume.plan_commit(overlay, slot) {
             Ok(commit) => {
                 let blocks = commit.blocks();
-                commit.write(device)?;
+                device.map_or(Ok(()), |device| commit.write(device))?;
                 return Ok(Written::Journaled { slot, blocks });
             }
             Err(err @ CommitError::Write { .. }) => return Err(err),
             Err(err) => why = why.or(Some(err.to_string())),
         }
     }
-    volume.write_in_place(overlay, device)?;
+    device.map_or(Ok(()), |device| volume.write_in_place(overlay, device))?;
     let why = why.unwrap_or_else(|| "no journal can be trusted".to_owned());
     Ok(Written::InPlace { blocks, why })
 }

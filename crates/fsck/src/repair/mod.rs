@@ -244,11 +244,9 @@ impl Repair {
         self.with(when, true)
     }
 
-    /// The same, made when all others are: see [`Repair::when_sound`].
-    #[must_use]
-    pub(crate) fn held(self) -> Self {
-        let may_lose = self.0.may_lose;
-        self.with(When::Sound, may_lose)
+    /// None, until another one is made: why.
+    pub(crate) fn waiting(why: &'static str) -> Self {
+        Self::when_sound(move |_| Err(EditError::Impossible(why.to_owned())))
     }
 
     fn with(self, when: When, may_lose: bool) -> Self {

@@ -86,25 +86,60 @@ fn copy_now(
     }
 }
 
+/// Takes clusters out of a directory: they are others', and hold nothing of it.
+pub fn take_out(owner: Blkno, clusters: Vec<Range<u32>>) -> Repair {
+    Repair::when_sound(move |editor| {
+        let inode = editor.inode(owner)?;
+        drop_clusters(editor, &inode, |whole| {
+            let parts = cut(whole.clone(), &clusters).into_iter();
+            parts.filter(|(_, is_in)| *is_in).map(|(part, _)| part).collect()
+        })?;
+        Ok(())
+    })
+}
+
 /// Takes out of a directory what it has a second time: the same entries, of which no copy is
 /// needed. Says whether there was any.
 fn drop_repeats(editor: &mut Editor<'_>, inode: &Inode) -> Result<bool, EditError> {
+    let mut seen = ClusterSet::default();
+    drop_clusters(editor, inode, |whole| {
+        let mut again = Vec::new();
+        seen.insert(whole.clone(), |run| again.push(run));
+        again
+    })
+}
+
+/// Takes out of a directory what `which` says of each of its extents; the rest moves up. Says
+/// whether there was any.
+fn drop_clusters(
+    editor: &mut Editor<'_>,
+    inode: &Inode,
+    mut which: impl FnMut(&Range<u32>) -> Vec<Range<u32>>,
+) -> Result<bool, EditError> {
     if inode.dinode.arm() != Arm::ExtentList {
         return Ok(false);
     }
     let gathered = tree::gather(editor.volume(), inode.blkno, inode.id2(), Holds::Dense, false)?;
     let bits = editor.volume().geometry().bpc_bits();
-    let mut seen = ClusterSet::default();
-    let (mut kept, mut end, mut any) = (Vec::new(), 0, false);
+    let cluster_bits = editor.volume().geometry().cluster_size.bits();
+    let (mut kept, mut end, mut any) = (Vec::new(), 0_u32, false);
+    // The bytes of the directory in what stays: its last cluster may not be full.
+    let mut bytes = 0;
     for rec in &gathered.extents {
         let whole = clusters_of(rec, bits);
-        let mut again = Vec::new();
-        seen.insert(whole.clone(), |run| again.push(run));
-        any |= !again.is_empty();
-        for (part, _) in cut(whole, &again).into_iter().filter(|(_, is_again)| !is_again) {
-            let (length, blkno) = ((part.end - part.start) as u16, u64::from(part.start) << bits);
-            kept.push(ExtentRec::leaf(Cpos(end), length, rec.e_flags(), Blkno(blkno)));
-            end += u32::from(length);
+        let (first, which) = (whole.start, which(&whole));
+        for (part, is_dropped) in cut(whole, &which) {
+            any |= is_dropped;
+            if is_dropped {
+                continue;
+            }
+            let length = part.end - part.start;
+            let from = u64::from(rec.e_cpos.0 + (part.start - first)) << cluster_bits;
+            let left = inode.dinode.i_size.saturating_sub(from);
+            bytes += left.min(u64::from(length) << cluster_bits);
+            let blkno = Blkno(u64::from(part.start) << bits);
+            kept.push(ExtentRec::leaf(Cpos(end), length as u16, rec.e_flags(), blkno));
+            end += length;
         }
     }
     if !any {
@@ -114,8 +149,7 @@ fn drop_repeats(editor: &mut Editor<'_>, inode: &Inode) -> Result<bool, EditErro
     let (room, slot) = (tree::list_room(id2.len()), inode.dinode.i_suballoc_slot);
     let built = gathered.with(editor, kept, room, slot)?.build(editor, &mut id2)?;
     tree::write_inode(editor, inode, &id2, built)?;
-    let bytes = u64::from(end) << editor.volume().geometry().cluster_size.bits();
-    editor.dinode(inode.blkno, |dinode, _| dinode.i_size = dinode.i_size.min(bytes))?;
+    editor.dinode(inode.blkno, |dinode, _| dinode.i_size = bytes)?;
     Ok(true)
 }
 
@@ -353,7 +387,7 @@ fn change(
 }
 
 /// A range in pieces that are within `clusters`, which ascend, or not.
-fn cut(whole: Range<u32>, clusters: &[Range<u32>]) -> Vec<(Range<u32>, bool)> {
+pub(crate) fn cut(whole: Range<u32>, clusters: &[Range<u32>]) -> Vec<(Range<u32>, bool)> {
     let mut parts = Vec::new();
     let mut at = whole.start;
     let next = clusters.partition_point(|run| run.end <= whole.start);
@@ -425,7 +459,7 @@ fn contents(editor: &Editor<'_>, inode: &Inode) -> Result<tree::Gathered, EditEr
 }
 
 /// The clusters of an extent; a cluster has 2 to the power of `bits` blocks.
-fn clusters_of(rec: &ExtentRec, bits: u32) -> Range<u32> {
+pub(crate) fn clusters_of(rec: &ExtentRec, bits: u32) -> Range<u32> {
     let first = (rec.e_blkno.0 >> bits) as u32;
     first..first.saturating_add(rec.e_leaf_clusters().into())
 }

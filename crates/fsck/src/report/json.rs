@@ -110,7 +110,8 @@ mod tests {
         let finding = Finding::new(general::IO_ERROR, Place::slot(3), "a\nb");
         let left = FindingOutcome::Left;
         let finding = FindingRecord::new(Pass::Start, &finding, false, left);
-        let start = Start { program: "fsck.ocfs2", version: "1", device, mode: Mode::ReadOnly };
+        let (program, mode) = ("fsck.ocfs2", Mode::ReadOnly);
+        let start = Start { program, version: "1", device, device_escaped: None, mode };
         let mut show = |record| json.show(&mut out, &record).unwrap();
         show(Record::Start(start));
         show(Record::Note { text: "say \"so\"" });

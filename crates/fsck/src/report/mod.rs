@@ -62,6 +62,10 @@ pub(crate) struct Start<'a> {
     pub program: &'a str,
     pub version: &'a str,
     pub device: &'a str,
+    /// Where that has bytes that are no UTF-8, the path with such bytes as `\xff` and `\\` for a
+    /// backslash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_escaped: Option<String>,
     pub mode: Mode,
 }
 

@@ -10,6 +10,7 @@
 //! with a file that is not in the tree: the tree says that the clusters are theirs.
 
 mod claimants;
+mod foreign;
 mod unflagged;
 
 use std::cell::RefCell;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::FileKind;
 use ocfs2_format::feature::Incompat;
+use ocfs2_volume::Inode;
 
 use crate::check::State;
 use crate::clusters::ClusterSet;
@@ -29,10 +31,11 @@ use crate::codes::refcounts as codes;
 use crate::collected::SharedClaim;
 use crate::inodes::local_alloc;
 use crate::refcounts::Unsettled;
-use crate::repair::{EditError, Repair, share};
+use crate::repair::{Repair, share};
 use crate::start::SystemFile;
 use crate::{Context, Finding, Pass, Place, Stop};
 use claimants::{Claimants, Claimed};
+use foreign::{Foreign, Verdict};
 
 /// Ranges and owners that a finding names.
 const NAMED: usize = 4;
@@ -100,8 +103,7 @@ pub fn fixed_places(state: &mut State<'_>) {
                 continue;
             }
         };
-        let repair = Repair::when_sound(move |_| Err(EditError::Impossible(waits.to_owned())));
-        state.found(Finding { repair: Some(repair), ..finding });
+        state.found(finding.repaired_by(Repair::waiting(waits)));
     }
 }
 
@@ -124,6 +126,10 @@ struct Shared<'a> {
     system: BTreeSet<Blkno>,
     /// Those of them that reserve clusters which hold nothing.
     local_allocs: BTreeSet<Blkno>,
+    /// Inodes that are directories.
+    directories: BTreeSet<Blkno>,
+    /// What directories have that holds nothing of them.
+    foreign: RefCell<Foreign>,
     /// Who has the same clusters: found out once for all of them.
     sharers: RefCell<Sharers>,
 }
@@ -191,6 +197,8 @@ impl<'a> Shared<'a> {
             unshareable: ClusterSet::default(),
             between_trees: ClusterSet::default(),
             system: BTreeSet::new(),
+            directories: BTreeSet::new(),
+            foreign: RefCell::default(),
             sharers: RefCell::default(),
             local_allocs: BTreeSet::new(),
         };
@@ -209,6 +217,9 @@ impl<'a> Shared<'a> {
             let facts = state.inodes.find(&state.suballocs, claimed.owner);
             if facts.is_some_and(|facts| facts.is_system) {
                 shared.system.insert(claimed.owner);
+            }
+            if facts.is_some_and(|facts| facts.kind == Some(FileKind::Directory)) {
+                shared.directories.insert(claimed.owner);
             }
             if let Some(tree) = claimed.tree {
                 let clusters = by_tree.entry(tree).or_default();
@@ -280,6 +291,16 @@ impl<'a> Shared<'a> {
         let Some(clusters) = self.sharers.borrow_mut().keep(clusters) else {
             return Some(finding(codes::DUP_CLUSTERS_CLONE));
         };
+        let found = || finding(codes::DUP_CLUSTERS_DIRECTORY);
+        match self.verdict(context, owner, &clusters) {
+            Verdict::Own => {}
+            Verdict::Foreign(foreign) => {
+                return Some(found().repaired_by(share::take_out(owner, foreign)));
+            }
+            Verdict::Later => {
+                return Some(found().repaired_by(Repair::waiting("others are looked at first")));
+            }
+        }
         let is_of_files = !self.system.contains(&owner) && !touches(&self.metadata);
         let owners = match can_share && is_of_files {
             true => self.sharers.borrow_mut().of(claimants, &clusters),
@@ -308,6 +329,15 @@ impl<'a> Shared<'a> {
         } else {
             or_delete(finding(codes::DUP_CLUSTERS_CLONE).repaired_by(copy()))
         })
+    }
+
+    /// Whose the clusters are that `owner` shares, if it is a directory.
+    fn verdict(&self, context: &Context<'_>, owner: Blkno, shared: &[Range<u32>]) -> Verdict {
+        let read = || Inode::decode(owner, context.volume.read_block(owner).ok()?).ok();
+        match self.directories.contains(&owner).then(read).flatten() {
+            Some(inode) => self.foreign.borrow_mut().judge(context, &inode, shared),
+            None => Verdict::Own,
+        }
     }
 
     /// Who else has some of the clusters, in words, and how many refcount trees there are

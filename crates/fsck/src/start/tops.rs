@@ -37,27 +37,15 @@ pub fn check(context: &Context<'_>) -> Vec<Finding> {
         generation = common;
     }
     let is_lost = |index: usize| stated.get(index).is_some_and(Option::is_none);
-    let search = |is_system: bool| {
-        let end = volume.geometry().blocks().min(SEARCHED);
-        let blocks = (volume.geometry().first_group.0..end).map(Blkno);
-        let mut all = blocks.filter_map(|blkno| {
-            let inode = top(volume, blkno)?;
-            let is_ours = inode.dinode.i_fs_generation == generation;
-            (is_ours && is_top(volume, &inode, is_system)).then_some(blkno)
-        });
-        // One of two cannot be told from the other.
-        let first = all.next();
-        first.filter(|_| all.next().is_none())
-    };
     if is_lost(0)
-        && let Some(found) = search(false)
+        && let Some(found) = search(volume, generation, false)
     {
         let text = format!("superblock: s_root_blkno is {root}, the root directory is {found}");
         let change = system::superblock(move |_, it| it.s_root_blkno = found);
         findings.push(finding(text).repaired_by(change));
     }
     if is_lost(1)
-        && let Some(found) = search(true)
+        && let Some(found) = search(volume, generation, true)
     {
         let text =
             format!("superblock: s_system_dir_blkno is {system}, the system directory is {found}");
@@ -65,6 +53,28 @@ pub fn check(context: &Context<'_>) -> Vec<Finding> {
         findings.push(finding(text).repaired_by(change));
     }
     findings
+}
+
+/// The volume by its system directory as it is found, if the superblock leads elsewhere.
+pub(crate) fn by_found_system_dir(volume: &Volume) -> Option<Volume> {
+    let stated = top(volume, volume.superblock().s_system_dir_blkno);
+    if stated.is_some_and(|inode| is_top(volume, &inode, true)) {
+        return None;
+    }
+    search(volume, volume.generation(), true).map(|blkno| volume.with_system_dir(blkno))
+}
+
+/// The one block among the first where the root or the system directory is.
+fn search(volume: &Volume, generation: u32, is_system: bool) -> Option<Blkno> {
+    let end = volume.geometry().blocks().min(SEARCHED);
+    let mut all = (volume.geometry().first_group.0..end).map(Blkno).filter(|blkno| {
+        top(volume, *blkno).is_some_and(|inode| {
+            inode.dinode.i_fs_generation == generation && is_top(volume, &inode, is_system)
+        })
+    });
+    // One of two cannot be told from the other.
+    let first = all.next();
+    first.filter(|_| all.next().is_none())
 }
 
 /// The generation that all have but the superblock, and who they are: of the two directories both,
@@ -131,13 +141,13 @@ fn top(volume: &Volume, blkno: Blkno) -> Option<Inode> {
 
 /// Whether it is a directory in use that is in no other, and the one of the two.
 fn is_top(volume: &Volume, inode: &Inode, is_system: bool) -> bool {
-    let target = |name: &[u8]| {
-        let entry = volume.scan(inode, name).ok()??;
-        Some(entry.inode)
-    };
+    // A wrong checksum of a block is repaired later, and is no reason to lose the directory.
+    let target = |name: &[u8]| Some(volume.torn_entry(inode, name)?.inode);
     inode.is_dir()
         && inode.dinode.i_suballoc_slot == Dinode::GLOBAL_SLOT
         && inode.dinode.flags().contains(InodeFlags::VALID)
         && target(b"..") == Some(inode.blkno)
         && target(b"global_bitmap").is_some() == is_system
+        // A root directory that has run into the system directory has the names of both.
+        && !(is_system && target(b"lost+found").is_some())
 }

@@ -1,0 +1,120 @@
+//! Clusters that a directory has together with others, and that hold nothing of it.
+//!
+//! Blocks of a directory tell whose they are: the trailer names the directory, and the first block
+//! begins with an entry for itself. A directory whose extents run into others' clusters is not
+//! given copies of these: it would get their names.
+
+use std::ops::Range;
+
+use ocfs2_format::dir::{self, DirTrailer};
+use ocfs2_format::{Blkno, Cluster};
+use ocfs2_volume::dir::Barren;
+use ocfs2_volume::{Inode, Volume};
+
+use crate::clusters::ClusterSet;
+use crate::context::Context;
+use crate::extents::Holds;
+use crate::repair::share::{clusters_of, cut};
+use crate::repair::tree;
+
+/// Blocks that are looked at in one check: 256 MiB of the largest.
+const MOST_BLOCKS: u64 = 1 << 16;
+/// Blocks of a cluster that are looked at: directories fill their clusters from the start.
+const BLOCKS_EACH: u64 = 4;
+
+/// What directories have that holds nothing of them; looks at so many blocks of all together.
+pub(super) struct Foreign {
+    left: u64,
+}
+
+/// Whose shared clusters are.
+pub(super) enum Verdict {
+    /// The directory's, or nothing tells.
+    Own,
+    /// These hold nothing of it, ascending.
+    Foreign(Vec<Range<u32>>),
+    /// Too many blocks were looked at for other directories.
+    Later,
+}
+
+impl Default for Foreign {
+    fn default() -> Self {
+        Self { left: MOST_BLOCKS }
+    }
+}
+
+impl Foreign {
+    /// Whose the clusters are that the directory `inode` shares.
+    pub fn judge(
+        &mut self,
+        context: &Context<'_>,
+        inode: &Inode,
+        shared: &[Range<u32>],
+    ) -> Verdict {
+        let volume = context.volume;
+        let gathered = tree::gather(volume, inode.blkno, inode.id2(), Holds::Dense, false);
+        let Ok(gathered) = gathered else { return Verdict::Own };
+        let is_first = self.left == MOST_BLOCKS;
+        let bits = volume.geometry().bpc_bits();
+        let parts = gathered.extents.iter().flat_map(|rec| cut(clusters_of(rec, bits), shared));
+        let (mut foreign, mut in_a_row) = (ClusterSet::default(), 0);
+        'all: for (part, is_shared) in parts {
+            for cluster in part.clone() {
+                // The directory has ended: nothing behind is read as a part of it either.
+                if in_a_row > Barren::MOST {
+                    if is_shared {
+                        foreign.insert(cluster..part.end, |_| {});
+                    }
+                    break;
+                }
+                if self.left == 0 || context.interrupt.requested() {
+                    break 'all;
+                }
+                if self.may_be_of(volume, inode, cluster) {
+                    in_a_row = 0;
+                } else {
+                    in_a_row += 1 << bits;
+                    if is_shared {
+                        foreign.insert(cluster..cluster + 1, |_| {});
+                    }
+                }
+            }
+        }
+        let foreign: Vec<_> = foreign.runs(0..u32::MAX).collect();
+        match foreign.is_empty() {
+            false => Verdict::Foreign(foreign),
+            true if self.left == 0 && !is_first => Verdict::Later,
+            true => Verdict::Own,
+        }
+    }
+
+    /// Whether a cluster may be one of the directory.
+    fn may_be_of(&mut self, volume: &Volume, inode: &Inode, cluster: u32) -> bool {
+        let geometry = volume.geometry();
+        let first = geometry.block_of(Cluster(cluster)).0;
+        let count = BLOCKS_EACH.min(1 << geometry.bpc_bits());
+        self.left = self.left.saturating_sub(count);
+        let Ok(bytes) = volume.read_blocks(Blkno(first), count as u32) else { return true };
+        let mut blocks = (first..).map(Blkno).zip(bytes.chunks(volume.block_size().size()));
+        blocks.any(|(blkno, block)| is_block_of(volume, inode, blkno, block))
+    }
+}
+
+/// Whether a block may be one of the directory: it says so, or it says nothing else.
+fn is_block_of(volume: &Volume, inode: &Inode, blkno: Blkno, block: &[u8]) -> bool {
+    let mut len = block.len();
+    if volume.has_dir_trailers(inode) {
+        let trailer = DirTrailer::of_block(block).ok();
+        let trailer = trailer.filter(|trailer| trailer.db_signature == DirTrailer::SIGNATURE);
+        if let Some(trailer) = trailer.filter(|trailer| trailer.db_blkno == blkno) {
+            return trailer.db_parent_dinode == inode.blkno;
+        }
+        len = DirTrailer::offset(len);
+    }
+    let first = dir::entries(block.get(..len).unwrap_or_default()).next();
+    first.and_then(Result::ok).is_some_and(|first| {
+        let of = first.header.inode;
+        !first.is_used()
+            || volume.geometry().is_valid_block(of) && (first.name != b"." || of == inode.blkno)
+    })
+}
