@@ -216,6 +216,40 @@ fn what_a_mount_reads_is_looked_at_without_f() {
 }
 
 #[test]
+fn a_lost_root_directory_is_noticed_without_f() {
+    let scratch = Scratch::new();
+    let image = with_files(&scratch);
+    let root = opened(&image).superblock().s_root_blkno;
+    let file = File::options().write(true).open(&image).unwrap();
+    file.write_all_at(&[0; 4096], root.0 * 4096).unwrap();
+    for options in ["-n", "-p"] {
+        let outcome = fsck(&image, &[options]).expect_status(4);
+        assert!(found(&outcome).contains(&"ROOT_DIR_MISSING"), "{outcome}");
+    }
+    fsck(&image, &["-y"]).expect_status(1);
+    fsck(&image, &["-fn"]).expect_status(0);
+}
+
+#[test]
+fn what_is_advised_is_what_works() {
+    let scratch = Scratch::new();
+    let image = fixture_copy("clean-4k-o2cb", &scratch);
+    let system = opened(&image).superblock().s_system_dir_blkno;
+    let file = File::options().write(true).open(&image).unwrap();
+    file.write_all_at(&[0; 4096], system.0 * 4096).unwrap();
+    // Without a slot map it is not known who has it mounted.
+    let outcome = fsck(&image, &["-n"]).expect_status(4);
+    let advice = format!("fsck.ocfs2 -fyF {}", image.display());
+    assert!(outcome.stdout.contains(&advice), "{outcome}");
+    // Nothing was looked at, so that there is nothing to be counted.
+    assert!(!outcome.stdout.contains("0 files"), "{outcome}");
+    assert!(!outcome.stdout.contains("to be recovered"), "{outcome}");
+    fsck(&image, &["-fy"]).expect_status(8);
+    fsck(&image, &["-fyF"]).expect_status(1);
+    fsck(&image, &["-fn"]).expect_status(0);
+}
+
+#[test]
 fn a_local_alloc_of_a_clean_slot_is_emptied_without_f() {
     let image = Base::Made(&["-N", "2", "-M", "local"], "64M").image();
     let file = image.system("local_alloc:0001");

@@ -412,3 +412,27 @@ fn a_size_no_file_can_have_is_found_and_loses_nothing() {
     Edited::new(&*device, &volume, "/file03").set_size((1 << 44) - 4096);
     assert_eq!(fsck(&["-fn"], &image).status, 0);
 }
+
+#[test]
+fn what_the_journal_of_a_crashed_node_held_is_said_to_be_lost() {
+    let (_, volume) = opened(&fixture("crashed-4k-o2cb"));
+    let journal = volume.journal(0).unwrap();
+    for blkno in [journal.inode.blkno, journal.blkno] {
+        let scratch = Scratch::new();
+        let image = fixture_copy("crashed-4k-o2cb", &scratch);
+        let (device, _) = opened(&image);
+        device.write_at(&[0; 4096], blkno.0 * 4096).unwrap();
+        let outcome = fsck(&["-fy", "--json"], &image).expect_status(1);
+        let report = report(&outcome);
+        let lost = report["lost"].as_array().unwrap();
+        let of_journal = lost.iter().find(|loss| loss["slot"] == 0).expect("a loss");
+        assert_eq!(of_journal["lost"], serde_json::json!(["journal"]));
+        // Of the slot nothing is left to be done by another run.
+        fsck(&["-n"], &image).expect_status(0);
+        fsck(&["-fn"], &image).expect_status(0);
+    }
+    let scratch = Scratch::new();
+    let image = fixture_copy("crashed-4k-o2cb", &scratch);
+    let report = report(&fsck(&["-fy", "--json"], &image).expect_status(1));
+    assert_eq!(report["lost"], serde_json::json!([]));
+}

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use ocfs2_cli::Interrupt;
-use ocfs2_format::Blkno;
 
 use crate::chains::Taken;
 use crate::clusters::ClusterSet;
@@ -11,7 +10,6 @@ use crate::codes::general;
 use crate::collected::{BlockClaim, Collected, SharedClaim, Totals, TreeUser};
 use crate::inodes::{self, InodeTable, References, Surplus};
 use crate::quota::{self, Usage};
-use crate::repair::Repair;
 use crate::start::{self, Short, SystemFiles};
 use crate::suballocs::Suballocs;
 use crate::{
@@ -65,8 +63,8 @@ pub(crate) struct State<'o> {
     pub clusters: ClusterSet,
     /// Clusters claimed more than once, except by sharing: until it was found out by whom.
     pub doubly: ClusterSet,
-    /// Inodes that have clusters of others: after pass 1d.
-    pub sharing: HashSet<Blkno>,
+    /// The same, when it was found out.
+    pub contested: ClusterSet,
     /// Clusters of refcounted extents.
     pub shared: Vec<SharedClaim>,
     /// Blocks of metadata in use.
@@ -103,7 +101,7 @@ impl<'o> State<'o> {
             references: References::default(),
             clusters: ClusterSet::default(),
             doubly: ClusterSet::default(),
-            sharing: HashSet::new(),
+            contested: ClusterSet::default(),
             shared: Vec::new(),
             blocks: Vec::new(),
             tree_users: Vec::new(),
@@ -145,18 +143,6 @@ impl<'o> State<'o> {
         }
         self.findings += 1;
         self.observer.found(Found { pass: self.pass, finding: &finding });
-    }
-
-    /// Something is wrong with what is in a directory. If it has clusters of others, it is written
-    /// only when these are apart: a block of theirs would be spoiled.
-    pub fn found_in(&mut self, dir: Blkno, finding: Finding) {
-        let is_apart = !self.sharing.contains(&dir);
-        self.found(match finding.repair {
-            Some(_) if !is_apart => finding.repaired_by(Repair::waiting(
-                "the directory has clusters of others, and has to be told from them first",
-            )),
-            _ => finding,
-        });
     }
 
     /// Several things are wrong.
@@ -222,7 +208,7 @@ impl<'o> State<'o> {
 }
 
 /// What the check came to.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Outcome {
     /// How many findings there were.
     pub findings: u64,
@@ -232,6 +218,10 @@ pub struct Outcome {
     pub clusters_in_use: u64,
     /// Whether nothing was looked at, since the device ends before the volume.
     pub is_short: bool,
+    /// Whether it ended before the inodes were read, so that nothing is known of what is there.
+    pub is_partial: bool,
+    /// Clusters that several claim.
+    pub(crate) contested: ClusterSet,
     /// Bytes of memory that what is known of the volume took.
     pub known_bytes: u64,
 }
@@ -246,7 +236,7 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
     if let Some(finding) = start::cluster_size::check(context) {
         state.begin(Pass::Start, 0);
         state.found(finding);
-        return Ok(Outcome { findings: state.findings, ..Outcome::default() });
+        return Ok(Outcome { findings: state.findings, is_partial: true, ..Outcome::default() });
     }
     // What is missing may come back; what refers to it must not be taken for damage before.
     let sized = match start::short_device(context) {
@@ -257,7 +247,8 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
             state.found(finding);
             let Some(sized) = sized else {
                 let findings = state.findings;
-                return Ok(Outcome { findings, is_short: true, ..Outcome::default() });
+                let outcome = Outcome { findings, is_partial: true, ..Outcome::default() };
+                return Ok(Outcome { is_short: true, ..outcome });
             };
             Some(sized)
         }
@@ -267,7 +258,7 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
     context.check_interrupt()?;
     if state.system.are_gone() {
         // Without the allocators nothing that is there is known, nor what is missing.
-        return Ok(Outcome { findings: state.findings, ..Outcome::default() });
+        return Ok(Outcome { findings: state.findings, is_partial: true, ..Outcome::default() });
     }
     let resized = chains::begin(context, &mut state);
     let context = &Context { volume: resized.as_ref().unwrap_or(context.volume), ..*context };
@@ -299,6 +290,8 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
         clusters_in_use: state.clusters.len()
             + u64::from(context.geometry().groups().saturating_sub(1)),
         is_short: false,
+        is_partial: false,
         known_bytes: state.known_bytes(),
+        contested: state.contested,
     })
 }

@@ -115,7 +115,7 @@ pub struct Cli {
     /// End the paths of --lost with a NUL instead of a line feed.
     ///
     /// For names that have line feeds.
-    #[arg(short = '0', requires = "lost", help_heading = "Output")]
+    #[arg(short = '0', requires = "lost", conflicts_with = "no", help_heading = "Output")]
     pub nul: bool,
 
     /// Put back what a run with --undo-file=FILE has overwritten, and do nothing else.
@@ -169,7 +169,13 @@ pub struct Cli {
     /// both. A name under the hash that a kernel does not look for is listed, but cannot be
     /// opened. Without this option names keep the hash they have, and an index that is built
     /// follows the one it replaces or, failing that, the other ones of the volume.
-    #[arg(long, value_name = "SIGN", requires = "pack_directories", help_heading = "What to do")]
+    #[arg(
+        long,
+        value_name = "SIGN",
+        requires = "pack_directories",
+        conflicts_with = "no",
+        help_heading = "What to do"
+    )]
     pub name_hash: Option<CharSign>,
 
     /// Use backup superblock N, 1 to 6.

@@ -12,7 +12,7 @@ const PIECE_BYTES: usize = PIECE as usize / 8;
 /// A set of clusters.
 ///
 /// Takes memory where clusters are, in pieces of 4 KiB that stand for 32768 of them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ClusterSet {
     pieces: BTreeMap<u32, Box<[u8; PIECE_BYTES]>>,
 }

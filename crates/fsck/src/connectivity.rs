@@ -47,7 +47,7 @@ pub(crate) fn check(
             if !directories.has_lost_found {
                 let text = "the root directory has no directory lost+found";
                 let finding = Finding::new(codes::LOSTFOUND_MISSING, Place::inode(root), text);
-                state.found_in(root, finding.repaired_by(lost_found::make()));
+                state.found(finding.repaired_by(lost_found::make()));
             }
             connect(context, state, directories, [root, system])?
         }
@@ -97,7 +97,7 @@ fn connect(
             };
             lost.insert(at);
             let finding = Finding::new(codes::DIR_NOT_CONNECTED, Place::inode(at), text);
-            state.found_in(at, finding.repaired_by(lost_found::reconnect(at)));
+            state.found(finding.repaired_by(lost_found::reconnect(at)));
         }
     }
     Ok(lost)
@@ -125,7 +125,7 @@ fn dotdots(
         {
             let text = format!("directory {dir}: \"..\" leads to {dotdot}, expected {above}");
             let finding = Finding::new(codes::DIR_DOTDOT, Place::inode(dir), text);
-            state.found_in(dir, finding.repaired_by(directory::dotdot(dir, above)));
+            state.found(finding.repaired_by(directory::dotdot(dir, above)));
         }
     }
     Ok(())

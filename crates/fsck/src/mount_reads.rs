@@ -3,6 +3,7 @@
 //! A few blocks a slot. Journals that are dirty were recovered before, as far as that goes.
 
 use ocfs2_format::Structure;
+use ocfs2_format::dinode::FileKind;
 use ocfs2_format::local_alloc::LocalAlloc;
 use ocfs2_format::truncate_log::TruncateLog;
 use ocfs2_volume::Volume;
@@ -24,6 +25,10 @@ pub(crate) fn wrong(context: &Context<'_>, in_use: impl Fn(u16) -> bool) -> Opti
     let mut expected = SystemFile::expected(volume, volume.max_slots());
     if let Some(file) = expected.find(|file| files.inode(context, *file).is_none()) {
         return Some(format!("has no usable {}", file.name()));
+    }
+    let root = volume.inode(volume.superblock().s_root_blkno);
+    if let Err(err) = root.and_then(|root| root.expect(FileKind::Directory, "a directory")) {
+        return Some(format!("has no usable root directory ({err})"));
     }
     let is_idle = |finding: &&Finding| !finding.place.slot.is_some_and(&in_use);
     let journals = journals::check(context, &files);

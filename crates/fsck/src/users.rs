@@ -1,5 +1,6 @@
 //! Which nodes use the volume, and whether it may be written to nevertheless.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
@@ -12,17 +13,19 @@ use ocfs2_volume::usage::{Clock, SampleOptions, State, StoppedClock, SystemClock
 use ocfs2_volume::{Device, Error, Volume};
 
 /// Says once what is waited for.
-struct TellingClock {
+struct TellingClock<'a> {
     clock: SystemClock,
-    up_to: Duration,
+    /// The volume, as it is shown.
+    device: &'a str,
+    is_told: Cell<bool>,
 }
 
-impl TellingClock {
+impl TellingClock<'_> {
     /// Nobody wonders before.
     const QUIET: Duration = Duration::from_secs(5);
 }
 
-impl Clock for TellingClock {
+impl Clock for TellingClock<'_> {
     fn now(&self) -> SystemTime {
         self.clock.now()
     }
@@ -32,14 +35,15 @@ impl Clock for TellingClock {
     }
 
     fn sleep(&self, duration: Duration) {
-        let before = self.elapsed();
-        self.clock.sleep(duration);
-        if before < Self::QUIET && self.elapsed() >= Self::QUIET && self.up_to > 2 * Self::QUIET {
+        // Some nodes are silent, and it takes their dead threshold to be sure.
+        if self.elapsed() >= Self::QUIET && !self.is_told.replace(true) {
             print_note(format_args!(
-                "looking at the heartbeat for up to {} s, until it is known which nodes are alive",
-                self.up_to.as_secs()
+                "{}: watching the heartbeat of silent nodes until it is known that they are dead, a \
+                 minute as a rule",
+                self.device
             ));
         }
+        self.clock.sleep(duration);
     }
 }
 
@@ -73,7 +77,8 @@ pub(crate) enum Consent {
 
 impl Users {
     /// Looks at the slot map and watches the heartbeat; as long as it takes to be sure if
-    /// the volume is to be written. `this_node`, if it has no slot, is this program itself.
+    /// the volume is to be written. `this_node`, if it has no slot, is this program itself;
+    /// `device` is the volume as it is shown.
     ///
     /// # Errors
     /// The slot map or the place of the heartbeat cannot be read.
@@ -81,14 +86,15 @@ impl Users {
         volume: &Volume,
         write: bool,
         this_node: Option<u32>,
-        interrupt: &Interrupt,
+        (device, interrupt): (&str, &Interrupt),
     ) -> Result<Self, Error> {
         let options = match write {
             true => SampleOptions::before_writing(),
             // Enough to see who is alive, and who has been silent for long.
             false => SampleOptions { max_wait: Duration::from_secs(7), ..Default::default() },
         };
-        let clock = TellingClock { clock: SystemClock::default(), up_to: options.max_wait };
+        let is_told = Cell::new(false);
+        let clock = TellingClock { clock: SystemClock::default(), device, is_told };
         let clock = StoppedClock { clock, stop: || interrupt.requested() };
         let cluster = volume.superblock().cluster_info().map(|info| info.cluster());
         let cluster = cluster.filter(|name| !name.is_empty());

@@ -101,7 +101,7 @@ impl Inode {
     }
 
     /// Fails unless it is a `kind`.
-    pub(crate) fn expect(&self, kind: FileKind, expected: &'static str) -> Result<(), Error> {
+    pub fn expect(&self, kind: FileKind, expected: &'static str) -> Result<(), Error> {
         if self.kind() == Some(kind) {
             return Ok(());
         }

@@ -196,18 +196,9 @@ impl Merge {
 
     fn add(&mut self, read: Read, state: &mut State<'_>) {
         let Read {
-            dir,
-            findings,
-            references,
-            directories,
-            dotdot,
-            orphans,
-            has_lost_found,
-            ..
+            dir, findings, references, directories, dotdot, orphans, has_lost_found, ..
         } = read;
-        for finding in findings {
-            state.found_in(dir, finding);
-        }
+        state.found_all(findings);
         state.totals.name_hashes.names += read.signs;
         for at in references {
             state.references.add(at);
@@ -240,7 +231,7 @@ impl Merge {
         let place = Place::block(child).of(dir).named(name);
         let repair = directory::remove(dir, name.to_vec(), child);
         let finding = Finding::new(codes::DIR_PARENT_DUP, place, text).repaired_by(repair);
-        state.found_in(dir, finding);
+        state.found(finding);
         false
     }
 }

@@ -14,7 +14,7 @@ pub(crate) mod seen;
 mod surplus;
 mod symlink;
 mod table;
-mod truncate_log;
+pub(crate) mod truncate_log;
 
 use std::ops::Range;
 

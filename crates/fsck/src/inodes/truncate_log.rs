@@ -2,16 +2,27 @@
 //!
 //! Claims what its records name: in the global bitmap they are still set.
 
+use ocfs2_format::Blkno;
 use ocfs2_format::truncate_log::{TruncateLog, TruncateLogHeader, TruncateRec};
 
 use super::dinode::Subject;
 use crate::Context;
 use crate::codes::slots as codes;
 use crate::collected::{Claim, Collected};
-use crate::repair::edit_list;
+use crate::repair::{Repair, edit_list};
 
 /// Wrong records that are told one by one.
 const MANY: usize = 8;
+
+/// No records: clusters that nobody else claims are found to be free.
+pub(crate) fn clear(blkno: Blkno) -> Repair {
+    Repair::dinode(blkno, |_, id2| {
+        edit_list(id2, |log: &mut TruncateLogHeader, records: &mut Vec<TruncateRec>| {
+            log.tl_used = 0;
+            records.clear();
+        });
+    })
+}
 
 pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) {
     let Ok(log) = TruncateLog::new(subject.inode.id2()) else { return };

@@ -62,6 +62,8 @@ pub struct Loss {
     pub size: Option<(u64, u64)>,
     /// Its type was unknown, and guessed.
     pub is_guessed: bool,
+    /// It is the journal of this slot, and what it held for others.
+    pub journal: Option<u16>,
     /// Why it may be wrong although nothing is known to be gone.
     pub doubt: Option<Doubt>,
 }
@@ -95,6 +97,7 @@ impl Loss {
     /// Whether something is gone, rather than that it may be wrong.
     pub fn is_certain(&self) -> bool {
         self.is_gone
+            || self.journal.is_some()
             || self.name
             || self.names
             || self.is_guessed

@@ -159,8 +159,8 @@ impl Others {
     fn has(&mut self, volume: &Volume, dir: Blkno, block: Blkno) -> bool {
         if self.dir != dir {
             let inode = inode(volume, dir).filter(Inode::is_dir);
-            let gathered = inode
-                .and_then(|it| tree::gather(volume, dir, it.id2(), Holds::Dense, false).ok());
+            let gathered =
+                inode.and_then(|it| tree::gather(volume, dir, it.id2(), Holds::Dense, false).ok());
             (self.dir, self.extents) = (dir, gathered.map_or(Vec::new(), |it| it.extents));
         }
         let bits = volume.geometry().bpc_bits();

@@ -5,7 +5,8 @@ use std::io::{BufWriter, ErrorKind, Write};
 
 use anyhow::{Context as _, Result};
 use ocfs2_cli::{Interrupt, Interrupted, shown};
-use ocfs2_volume::Volume;
+use ocfs2_format::dinode::Dinode;
+use ocfs2_volume::{Inode, Volume};
 
 use super::Run;
 use super::layers::Overlay;
@@ -77,7 +78,8 @@ impl Run<'_> {
         plan: &Plan,
         interrupt: &Interrupt,
     ) -> Result<Losses> {
-        let mut losses = Losses::default();
+        let listed = self.lost_journals(before, after);
+        let mut losses = Losses { lost: listed.len() as u64, listed, doubtful: 0 };
         if !plan.is_changed {
             return Ok(losses);
         }
@@ -104,6 +106,28 @@ impl Run<'_> {
         let order = |loss: &Loss| (!loss.is_certain(), loss.path.is_none(), loss.path.clone());
         losses.listed.sort_by_cached_key(order);
         Ok(losses)
+    }
+
+    /// Journals of slots that were not unmounted, and that were emptied without a replay of all that
+    /// was in them.
+    fn lost_journals(&self, before: &Volume, after: &Volume) -> Vec<Loss> {
+        let is_dirty = |slot: &u16| {
+            let inode = before.slot_file("journal", *slot);
+            inode.is_ok_and(|inode| inode.dinode.journal_flags() & Dinode::JOURNAL_DIRTY != 0)
+        };
+        let unusable = |slot: &u16| before.journal(*slot).is_err();
+        let slots = (0..after.max_slots()).filter(|slot| {
+            let is_lost = self.unreplayed.contains(slot) || unusable(slot) && is_dirty(slot);
+            is_lost && after.journal_is_dirty(*slot).is_ok_and(|is_dirty| !is_dirty)
+        });
+        let slots = slots.filter_map(|slot| Some((slot, after.slot_file("journal", slot).ok()?)));
+        let loss = |(slot, inode): (u16, Inode)| Loss {
+            inode: inode.blkno,
+            kind: inode.kind(),
+            journal: Some(slot),
+            ..Loss::default()
+        };
+        slots.map(loss).collect()
     }
 
     /// Tells what is lost.

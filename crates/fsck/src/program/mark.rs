@@ -96,7 +96,12 @@ impl Run<'_> {
             return;
         }
         let partition = self.cli.partition.map_or(String::new(), |it| format!("--partition {it} "));
-        let command = format!("fsck.ocfs2 -fy {partition}{device}");
+        let force = if self.in_the_way.is_unknown { "F" } else { "" };
+        let command = format!("fsck.ocfs2 -fy{force} {partition}{device}");
+        let command = match &self.in_the_way.live[..] {
+            [] => command,
+            live => format!("when it is unmounted on {}, {command}", live.join(" and ")),
+        };
         let text = if summary.is_short {
             format!(
                 "{device}: DEVICE_SHORT is left: nothing is checked or repaired as long as the device \

@@ -33,7 +33,7 @@ use crate::memory::Shares;
 use crate::recover::{RecoverError, recover};
 use crate::report::{
     End, FindingOutcome, FindingRecord, ProgressOut, Record, Report, SlotOutcome, SlotRecord,
-    Start, Stopwatch, Summary, VolumeRecord,
+    SlotState, Start, Stopwatch, Summary, VolumeRecord,
 };
 use crate::start::{Short, short_device};
 use crate::target::{self, Source};
@@ -126,6 +126,19 @@ struct Run<'a> {
     has_lost_file: bool,
     /// The superblock says that something is left, though the run did not get to its end.
     has_mark: bool,
+    /// What stands in the way of a repair, apart from what is wrong.
+    in_the_way: InTheWay,
+    /// Slots of nodes that did not unmount, of whose journals not all can be replayed.
+    unreplayed: Vec<u16>,
+}
+
+/// What a repair has to get past before it may write.
+#[derive(Debug, Default)]
+struct InTheWay {
+    /// Nodes that have the volume mounted.
+    live: Vec<String>,
+    /// It is not known whether nodes have it mounted: `-F` is needed.
+    is_unknown: bool,
 }
 
 impl<'a> Run<'a> {
@@ -145,6 +158,8 @@ impl<'a> Run<'a> {
             lost_file: None,
             has_lost_file: false,
             has_mark: false,
+            in_the_way: InTheWay::default(),
+            unreplayed: Vec::new(),
         }
     }
 
@@ -179,6 +194,8 @@ impl<'a> Run<'a> {
         let source = self.source(&device, interrupt)?;
         let volume = source.open(&device)?;
         let (users, lock) = self.users_and_lock(&volume, interrupt)?;
+        self.in_the_way =
+            InTheWay { live: users.names.clone(), is_unknown: users.consent() == Consent::Unknown };
         interrupt.check()?;
         self.refuse_as_if_written(&opened.holders)?;
         for holder in &opened.holders {
@@ -282,7 +299,9 @@ impl<'a> Run<'a> {
             }
         };
         if !use_it {
-            return Err(err.into());
+            let device = &self.cli.device;
+            let command = format!("fsck.ocfs2 -r {} {}", backup.number, shown(device));
+            bail!("{err}; {command} restores the superblock from a backup");
         }
         let problem = match err {
             OpenVolumeError::Damaged { problem, .. } => problem.to_string(),
@@ -308,7 +327,10 @@ impl<'a> Run<'a> {
         let repairs = self.cli.mode().repairs();
         let found = match is_locked {
             true => Users::locked_out(volume),
-            false => Users::find(volume, repairs, this_node, interrupt),
+            false => {
+                let device = shown(&self.cli.device);
+                Users::find(volume, repairs, this_node, (&device, interrupt))
+            }
         };
         let users = match found {
             Ok(users) => users,
@@ -333,7 +355,14 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         if !self.cli.ignore_nodes {
-            bail!("{who}; -n checks it without writing, -F goes on nevertheless, after a question");
+            let instead = match needed {
+                Consent::Live => "unmount it there first; ",
+                _ => "",
+            };
+            bail!(
+                "{who}; {instead}-n checks it without writing, -F goes on nevertheless, after a \
+                 question"
+            );
         }
         if needed == Consent::Unknown && self.cli.yes {
             print_warning(format_args!("{}: {who}", shown(&self.cli.device)));
@@ -372,13 +401,19 @@ impl<'a> Run<'a> {
             }
             // The journal of a node that is alive has to be dirty.
             let in_order = slot.node_state == Some("live");
+            // A journal that cannot be read says nothing of a slot that nobody holds.
+            let is_unknown = slot.state == SlotState::Damaged && slot.node.is_none();
+            let is_lost = slot.state == SlotState::Damaged && slot.node.is_some();
+            if !in_order && (is_lost || slot.log_damage.is_some()) {
+                self.unreplayed.push(slot.slot);
+            }
             // What is lost, or was left of a slot that is recovered otherwise.
             self.bits.left |= slot.problem.is_some() && !in_order && !self.cli.mode().repairs();
             match slot.outcome {
                 SlotOutcome::None => {}
                 SlotOutcome::Recovered => self.slots_recovered += 1,
                 SlotOutcome::RecoveredInMemory if self.cli.dry_run => self.slots_recovered += 1,
-                SlotOutcome::RecoveredInMemory | SlotOutcome::Left if in_order => {}
+                SlotOutcome::RecoveredInMemory | SlotOutcome::Left if in_order || is_unknown => {}
                 SlotOutcome::RecoveredInMemory | SlotOutcome::Left => self.slots_left += 1,
             }
             self.report.show(&Record::Slot(slot.clone()));
@@ -442,6 +477,9 @@ impl<'a> Run<'a> {
         let mut summary = Summary::default();
         match due {
             Due::Later(when) => {
+                if self.cli.pack_directories {
+                    self.report.note(&format!("{name}: nothing is packed without -f."));
+                }
                 let when = when.map(|when| format!("  It will be checked {when}."));
                 summary.reason = format!("{name} is clean.{}", when.unwrap_or_default());
                 self.report.note(&summary.reason);
@@ -536,6 +574,8 @@ impl<'a> Run<'a> {
             self.drop_lost_file();
             let cancelled = is_cancelled(err);
             (self.bits.cancelled, self.bits.failed) = (cancelled, !cancelled);
+            self.bits.left |= cancelled && self.has_mark;
+            self.bits.corrected |= self.written && self.slots_recovered > 0;
         }
         let text = error.as_ref().map(|err| match self.bits.cancelled {
             false => causes(err),

@@ -100,7 +100,8 @@ impl Run<'_> {
         }
         if let Some(why) = undo.missing() {
             print_warning(format_args!(
-                "{}: is cut: {why}; what it has is put back, what was overwritten later is not",
+                "{}: is cut: {why}; what it has is put back, whatever is there now, and what was \
+                 overwritten later is not",
                 shown(path)
             ));
         }

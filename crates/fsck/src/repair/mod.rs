@@ -19,6 +19,7 @@ use ocfs2_volume::{Error, Volume};
 pub mod bad_block;
 mod bits;
 pub mod commit;
+mod contested;
 pub mod directory;
 mod dx;
 mod editor;
@@ -35,6 +36,7 @@ pub mod xattrs;
 
 pub use editor::{Editor, edit_list};
 
+use crate::clusters::ClusterSet;
 use crate::name_hashes::Hashing;
 
 /// What repairs can rely on.
@@ -89,12 +91,20 @@ pub(crate) struct Together {
     removed: Vec<directory::Removed>,
     /// Whether to stop: long repairs ask.
     interrupt: Interrupt,
+    /// Clusters that several claim.
+    contested: ClusterSet,
 }
 
 impl Together {
     /// Nothing yet, for repairs that end early when `interrupt` says so.
     pub(crate) fn new(interrupt: &Interrupt) -> Self {
         Self { interrupt: interrupt.clone(), ..Self::default() }
+    }
+
+    /// The same on a volume with clusters that several claim: what is in them is nobody's to
+    /// change.
+    pub(crate) fn with_contested(interrupt: &Interrupt, contested: ClusterSet) -> Self {
+        Self { contested, ..Self::new(interrupt) }
     }
 }
 
@@ -119,6 +129,9 @@ pub enum EditError {
     /// Changes that were not kept in memory cannot be read back.
     #[error(transparent)]
     Changes(#[from] std::io::Error),
+    /// What it writes to has other owners, too: it is tried again when they are told apart.
+    #[error("block {0} has several owners, which have to be told apart first")]
+    Contested(Blkno),
     /// A signal came.
     #[error("it was interrupted")]
     Interrupted,
@@ -282,8 +295,10 @@ impl Repair {
         let on = volume.on(draft.clone());
         let mut editor = Editor::new(&on, terms, &together.interrupt);
         (self.0.change)(&mut editor)?;
-        together.lost.append(&mut editor.lost);
-        together.removed.append(&mut editor.removed);
+        let (mut lost, mut removed) = (editor.lost, editor.removed);
+        contested::refuse(volume, &draft, &together.contested)?;
+        together.lost.append(&mut lost);
+        together.removed.append(&mut removed);
         let mut changed = false;
         draft.for_each_change::<EditError>(|offset, bytes| {
             let blkno = Blkno(offset >> volume.block_size().bits());

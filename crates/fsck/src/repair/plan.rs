@@ -118,7 +118,7 @@ pub fn plan(
             prepares: false,
             found: DefaultHasher::new(),
         };
-        let outcome = check(&context, &mut planner)?;
+        let mut outcome = check(&context, &mut planner)?;
         let volume_shows = outcome.totals.name_hashes.most();
         let hashing = Hashing { demanded: options.name_hash, volume: volume_shows };
         let Planner { accepted, prepares, found, .. } = planner;
@@ -130,7 +130,11 @@ pub fn plan(
         let gave_up = round > MAX_ROUNDS || !is_new && round > USUAL_ROUNDS + prepared;
         let made = match gave_up {
             true => None,
-            false => make(&volume, &accepted, &mut answers, hashing, interrupt)?,
+            false => {
+                let contested = std::mem::take(&mut outcome.contested);
+                let mut together = Together::with_contested(interrupt, contested);
+                make(&volume, &accepted, &mut answers, hashing, &mut together)?
+            }
         };
         // What was not asked about as another repair was to come first is found again.
         may_prepare &= !prepares || made == Some(When::First);
@@ -169,13 +173,13 @@ fn make(
     accepted: &[(usize, Repair)],
     answers: &mut Answers,
     hashing: Hashing,
-    interrupt: &Interrupt,
+    together: &mut Together,
 ) -> Result<Option<When>, Stop> {
+    let interrupt = together.interrupt.clone();
     let superblock = || volume.read_block(SUPERBLOCK_BLKNO).ok();
     let before = superblock();
     answers.no_room = None;
     let mut done = HashSet::new();
-    let mut together = Together::new(interrupt);
     let mut later: Vec<usize> = Vec::new();
     for when in [When::First, When::Now, When::Sound] {
         let may_take = when == When::Sound;
@@ -191,7 +195,7 @@ fn make(
             if repair.0.key.is_some_and(|key| !done.insert((key, may_take))) {
                 continue;
             }
-            let made = repair.make(volume, terms, &mut together);
+            let made = repair.make(volume, terms, together);
             changed |= *made.as_ref().unwrap_or(&false);
             if matches!(made, Err(EditError::NotYet)) {
                 later.push(*index);
@@ -211,7 +215,7 @@ fn make(
             if interrupt.requested() {
                 return Err(Stop::Interrupted);
             }
-            let made = removal.make(volume, terms, &mut together);
+            let made = removal.make(volume, terms, together);
             changed |= *made.as_ref().unwrap_or(&false);
             if let Err(err) = made {
                 answers.problem = Some(format!("a directory: {err}"));
@@ -219,7 +223,7 @@ fn make(
         }
         if !together.lost.is_empty() {
             let linked = lost_found::link_all(std::mem::take(&mut together.lost));
-            let made = linked.make(volume, terms, &mut together);
+            let made = linked.make(volume, terms, together);
             changed |= *made.as_ref().unwrap_or(&false);
             if let Err(err) = made {
                 answers.problem = Some(format!("lost+found: {err}"));

@@ -20,16 +20,19 @@ use ocfs2_format::extent::{ExtentFlags, ExtentRec, write_extent_list};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::inline::InlineData;
+use ocfs2_format::quota::QuotaKind;
 use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
 use ocfs2_volume::{Error, Inode, Volume};
 
 use super::directory::{Directory, Entry};
 use super::{EditError, Editor, Repair};
-use crate::start::{SystemFile, is_top};
+use crate::start::{SystemFile, has_quota, is_top};
 
 /// Bytes that are read at once.
 const PIECE_BYTES: u32 = 1 << 20;
 
+/// Slots that a volume is supposed to have had when it was made, though it has fewer now.
+const MOST_SLOTS: u16 = 32;
 /// Inodes of the system that are looked at: several times as many as there can be.
 const MOST_INODES: usize = 1 << 14;
 
@@ -56,9 +59,17 @@ impl Lost {
     }
 
     /// Where the inodes of system files are that are in the places that they got when the volume was
-    /// made: a file whose inode is elsewhere, or is of another kind, is not in it.
-    pub fn placed(&self, volume: &Volume) -> BTreeMap<SystemFile, Blkno> {
-        best_placed(volume, &candidates(volume, false))
+    /// made, by the layout that agrees best with the entries, which are `named`: a file whose
+    /// inode is elsewhere, or is of another kind, is not in it.
+    pub fn placed(
+        &self,
+        volume: &Volume,
+        named: &BTreeMap<SystemFile, Blkno>,
+    ) -> BTreeMap<SystemFile, Blkno> {
+        let agree = |placed: &BTreeMap<SystemFile, Blkno>| {
+            placed.iter().filter(|(file, blkno)| named.get(file) == Some(blkno)).count()
+        };
+        best_placed(volume, &candidates(volume, false), agree)
     }
 
     fn hint(&self) -> &'static str {
@@ -156,12 +167,17 @@ fn fits(volume: &Volume, inode: &Inode, file: SystemFile) -> bool {
 }
 
 /// Tells by their places which inodes are which files: they follow the system directory in the order
-/// of [`SystemFile::expected`].
-fn best_placed(volume: &Volume, inodes: &BTreeMap<Blkno, Inode>) -> BTreeMap<SystemFile, Blkno> {
+/// of [`SystemFile::expected`]. The volume may have had other slots when it was made, and no quota:
+/// of all layouts that is taken of which `worth` is the highest.
+fn best_placed(
+    volume: &Volume,
+    inodes: &BTreeMap<Blkno, Inode>,
+    worth: impl Fn(&BTreeMap<SystemFile, Blkno>) -> usize,
+) -> BTreeMap<SystemFile, Blkno> {
     let dir = volume.superblock().s_system_dir_blkno.0;
-    // As many slots as there were at first: those whose places agree best.
-    let placed = |slots: u16| -> BTreeMap<SystemFile, Blkno> {
-        let files = (1_u64..).zip(SystemFile::expected(volume, slots));
+    let placed = |slots: u16, quotas: &[QuotaKind]| -> BTreeMap<SystemFile, Blkno> {
+        let is_first = |file: &SystemFile| file.quota().is_none_or(|kind| quotas.contains(&kind));
+        let files = (1_u64..).zip(SystemFile::expected(volume, slots).filter(is_first));
         let at = |index: u64| dir.checked_add(index).map(Blkno);
         files
             .filter_map(|(index, file)| {
@@ -171,15 +187,22 @@ fn best_placed(volume: &Volume, inodes: &BTreeMap<Blkno, Inode>) -> BTreeMap<Sys
             })
             .collect()
     };
-    let layouts = (0..=volume.max_slots()).rev().map(placed);
-    layouts
-        .reduce(|best, next| if next.len() > best.len() { next } else { best })
-        .unwrap_or_default()
+    let all = [QuotaKind::User, QuotaKind::Group].map(|kind| has_quota(volume, kind).then_some(kind));
+    let mut quotas = vec![all.into_iter().flatten().collect()];
+    quotas.extend(all.into_iter().flatten().map(|kind| vec![kind]));
+    quotas.push(Vec::new());
+    quotas.dedup();
+    let slots = (0..=volume.max_slots()).rev().chain(volume.max_slots() + 1..=MOST_SLOTS);
+    let slots: Vec<_> = slots.collect();
+    let layouts = quotas.iter().flat_map(|quotas| slots.iter().map(|slots| placed(*slots, quotas)));
+    let layouts = layouts.map(|placed| (worth(&placed), placed));
+    let best = layouts.reduce(|best, next| if next.0 > best.0 { next } else { best });
+    best.map_or(BTreeMap::new(), |(_, placed)| placed)
 }
 
 /// Tells which inode is which file.
 fn recognise(volume: &Volume, inodes: &BTreeMap<Blkno, Inode>) -> BTreeMap<SystemFile, Blkno> {
-    let mut found = best_placed(volume, inodes);
+    let mut found = best_placed(volume, inodes, BTreeMap::len);
     let slots = volume.max_slots();
     let mut taken: HashSet<Blkno> = found.values().copied().collect();
     for file in SystemFile::expected(volume, slots) {

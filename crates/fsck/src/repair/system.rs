@@ -276,6 +276,11 @@ fn make_file(
                     make_journal(editor, home.blkno, least, features, true)
                 }
                 made => made,
+            }?;
+            // Of a slot whose journal is clean nobody would give back what it had reserved.
+            match empty_slot(editor, slot) {
+                Err(EditError::NotYet) => Ok(()),
+                emptied => emptied,
             }
         }
         _ => Ok(()),

@@ -40,6 +40,9 @@ pub(crate) struct LossRecord {
     pub attributes: Option<AttributesRecord>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<SizeRecord>,
+    /// The slot, of a journal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u16>,
     /// Why it may be wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub doubt: Option<&'static str>,
@@ -89,6 +92,7 @@ impl LossRecord {
             (loss.attributes.is_some(), "attributes"),
             (loss.names, "names"),
             (loss.is_guessed, "type"),
+            (loss.journal.is_some(), "journal"),
         ];
         Self {
             inode: loss.inode.0,
@@ -111,6 +115,7 @@ impl LossRecord {
                 others: gone.others || gone.names.len() > TOLD,
             }),
             size: loss.size.map(|(was, is)| SizeRecord { was, is }),
+            slot: loss.journal,
             doubt: loss.doubt.map(crate::losses::Doubt::text),
         }
     }
@@ -122,6 +127,12 @@ impl LossRecord {
 
     /// On one line.
     pub fn text(&self) -> String {
+        if let Some(slot) = self.slot {
+            return format!(
+                "the journal of slot {slot}: what its node wrote last is gone, and nothing tells \
+                 which files that was about"
+            );
+        }
         let mut text = match (&self.path, &self.was_in) {
             (Some(path), _) => path.text(),
             (None, Some(dir)) => format!("inode {}, which was in {}", self.inode, dir.text()),

@@ -96,7 +96,7 @@ impl Summary {
     pub fn set_outcome(&mut self, outcome: &Outcome, geometry: &Geometry) {
         self.checked = true;
         self.is_short = outcome.is_short;
-        if self.is_short {
+        if outcome.is_partial {
             return;
         }
         let (clusters, cluster_size) = (geometry.clusters, geometry.cluster_size.bytes());

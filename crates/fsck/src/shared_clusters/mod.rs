@@ -29,7 +29,7 @@ use crate::check::State;
 use crate::clusters::ClusterSet;
 use crate::codes::refcounts as codes;
 use crate::collected::SharedClaim;
-use crate::inodes::local_alloc;
+use crate::inodes::{local_alloc, truncate_log};
 use crate::refcounts::Unsettled;
 use crate::repair::{Repair, share};
 use crate::start::SystemFile;
@@ -57,6 +57,7 @@ pub fn check(
     unsettled: &[Unsettled],
 ) -> Result<(), Stop> {
     let mut wanted = std::mem::take(&mut state.doubly);
+    state.contested = wanted.clone();
     for open in unsettled {
         wanted.insert(open.clusters.clone(), |_| {});
     }
@@ -78,9 +79,6 @@ pub fn check(
     by_owner.sort_by_key(|claimed| claimed.owner);
     for claims in by_owner.chunk_by(|a, b| a.owner == b.owner) {
         let finding = shared.finding(context, &claimants, claims);
-        if let (Some(_), Some(claimed)) = (&finding, claims.first()) {
-            state.sharing.insert(claimed.owner);
-        }
         state.found_all(finding);
         context.check_interrupt()?;
     }
@@ -126,6 +124,8 @@ struct Shared<'a> {
     system: BTreeSet<Blkno>,
     /// Those of them that reserve clusters which hold nothing.
     local_allocs: BTreeSet<Blkno>,
+    /// Those that name clusters which are to be freed.
+    truncate_logs: BTreeSet<Blkno>,
     /// Inodes that are directories.
     directories: BTreeSet<Blkno>,
     /// What directories have that holds nothing of them.
@@ -201,9 +201,14 @@ impl<'a> Shared<'a> {
             foreign: RefCell::default(),
             sharers: RefCell::default(),
             local_allocs: BTreeSet::new(),
+            truncate_logs: BTreeSet::new(),
         };
-        let slots = (0..state.system.slots()).map(SystemFile::LocalAlloc);
-        shared.local_allocs = slots.filter_map(|file| state.system.find(file)).collect();
+        let of_slots = |file: fn(u16) -> SystemFile| {
+            let slots = (0..state.system.slots()).map(file);
+            slots.filter_map(|file| state.system.find(file)).collect()
+        };
+        shared.local_allocs = of_slots(SystemFile::LocalAlloc);
+        shared.truncate_logs = of_slots(SystemFile::TruncateLog);
         let mut once = ClusterSet::default();
         for (clusters, _) in claimants.fixed() {
             for run in wanted.runs(clusters.clone()) {
@@ -314,6 +319,9 @@ impl<'a> Shared<'a> {
         Some(if self.local_allocs.contains(&owner) {
             // What it has reserved and another one has was handed out, or never its own.
             finding(codes::DUP_CLUSTERS_SYSFILE_CLONE).repaired_by(local_alloc::clear(owner))
+        } else if self.truncate_logs.contains(&owner) {
+            // Whose they are has not given them up.
+            finding(codes::DUP_CLUSTERS_SYSFILE_CLONE).repaired_by(truncate_log::clear(owner))
         } else if self.system.contains(&owner) {
             finding(codes::DUP_CLUSTERS_SYSFILE_CLONE).repaired_by(copy())
         } else if touches(&self.metadata) {

@@ -164,6 +164,14 @@ impl SystemFile {
         Self::GLOBAL.into_iter().chain(of_slots).filter(|file| file.is_expected(volume))
     }
 
+    /// Of which kind of quota it is, if it is.
+    pub(crate) fn quota(self) -> Option<QuotaKind> {
+        match self {
+            Self::Quota(kind) | Self::LocalQuota(kind, _) => Some(kind),
+            _ => None,
+        }
+    }
+
     /// Whether a volume with these features has it.
     fn is_expected(self, volume: &Volume) -> bool {
         match self {
@@ -185,7 +193,10 @@ impl SystemFile {
             Self::OrphanDir(_) => "an empty directory",
             Self::ExtentAlloc(_) => "the allocator, from the groups and blocks that name it",
             Self::InodeAlloc(_) => "the allocator, from the groups and inodes that name it",
-            Self::Journal(_) => "an empty journal like those of the other slots",
+            Self::Journal(_) => {
+                "an empty journal as large as the largest of the other slots, or of 4 MiB; what it \
+                 held is lost"
+            }
             Self::LocalAlloc(_) => "an empty local alloc",
             Self::TruncateLog(_) => "an empty truncate log",
             Self::LocalQuota(..) => "an empty file",
@@ -433,13 +444,16 @@ fn misled(
     if is_ascending && !files.values().any(|blkno| is_others(context, near, *blkno)) {
         return Vec::new();
     }
-    let placed = lost.placed(context.volume);
+    let placed = lost.placed(context.volume, files);
     let agrees = |(file, blkno): &(&SystemFile, &Blkno)| placed.get(file) == Some(*blkno);
-    let agreeing = files.iter().filter(agrees).count();
+    let agreeing: BTreeMap<_, _> = files.iter().filter(agrees).collect();
     let differing = files.iter().filter(|it| !agrees(it));
     let differing = differing.filter_map(|(file, _)| Some((*file, *placed.get(file)?)));
-    let differing: Vec<_> = differing.collect();
-    if differing.len() * 4 > agreeing { Vec::new() } else { differing }
+    let mut differing: Vec<_> = differing.collect();
+    // What has a name already in its place gets no other one.
+    let named: BTreeSet<_> = agreeing.values().copied().collect();
+    differing.retain(|(_, blkno)| !named.contains(blkno));
+    if differing.len() * 4 > agreeing.len() { Vec::new() } else { differing }
 }
 
 /// Calls `visit` with the name and the inode of every entry of the system directory.

@@ -5,9 +5,9 @@ use ocfs2_format::refcount::{RefcountBlock, RefcountFlags, RefcountListHeader, R
 use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
 use ocfs2_volume::Inode;
 
-use super::CFsck::{self, Dies, Differs, Follows, Same};
+use super::CFsck::{self, Dies, Differs, Follows, NotCompared, Same};
 use super::xattrs::first_bucket;
-use super::{CLUSTER_4K, Image, ONE_OF_ALL_1K, Recipe, edit_list};
+use super::{CLUSTER_4K, Image, ONE_OF_ALL_1K, ONE_OF_ALL_512, Recipe, edit_list};
 
 const BLIND: CFsck = Differs { codes: &[], status: 0, why: "It never looks at this." };
 
@@ -82,6 +82,24 @@ fn take(image: &Image, file: &Inode, shared: Blkno) {
         edit_list(id2, |_: &mut ExtentListHeader, records: &mut [ExtentRec]| {
             records[0] = ExtentRec::leaf(Cpos(0), 1, ExtentFlags::empty(), shared);
         });
+    });
+}
+
+/// Gives a directory the cluster that begins at `blkno` after its own.
+fn go_on_into(image: &Image, path: &str, blkno: Blkno) {
+    let dir = image.inode(path);
+    image.edit_dinode(dir.blkno, |dinode, id2| {
+        let mut end = 0;
+        edit_list(id2, |header: &mut ExtentListHeader, records: &mut [ExtentRec]| {
+            let used = usize::from(header.l_next_free_rec);
+            let last = records[used - 1];
+            end = last.e_cpos.0 + u32::from(last.e_leaf_clusters());
+            records[used] = ExtentRec::leaf(Cpos(end), 1, ExtentFlags::empty(), blkno);
+            header.l_next_free_rec += 1;
+        });
+        dinode.i_clusters += 1;
+        let cluster = u64::from(image.volume().geometry().cluster_size.bytes());
+        dinode.i_size = (u64::from(end) + 1) * cluster;
     });
 }
 
@@ -445,6 +463,39 @@ pub(super) const RECIPES: &[Recipe] = &[
             status: 0,
             why: "It takes the count for the one that is wrong.",
         },
+    },
+    Recipe {
+        code: "DUP_CLUSTERS_DIRECTORY",
+        name: "a directory goes on into the clusters of the system directory",
+        on: ONE_OF_ALL_512,
+        damage: |image| {
+            let system = image.volume().system_dir().unwrap();
+            go_on_into(image, "/dirs/oneblock", image.first_record(&system).e_blkno);
+        },
+        found: &[
+            "DIRENT_DOTTY_DUP",
+            "DIR_TRAILER_PARENT_INODE",
+            "DUP_CLUSTERS_DIRECTORY",
+            "DUP_CLUSTERS_SYSFILE_CLONE",
+        ],
+        c: NotCompared("It does not get to its end."),
+    },
+    Recipe {
+        code: "DUP_CLUSTERS_DIRECTORY",
+        name: "a directory goes on into the clusters of another one",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let other = image.inode("/dirs/oneblock");
+            go_on_into(image, "/dirs/large", image.first_record(&other).e_blkno);
+        },
+        found: &[
+            "DIRENT_DOTTY_DUP",
+            "DIR_TRAILER_PARENT_INODE",
+            "DUP_CLUSTERS_CLONE",
+            "DUP_CLUSTERS_DELETE",
+            "DUP_CLUSTERS_DIRECTORY",
+        ],
+        c: NotCompared("It does not get to its end."),
     },
     Recipe {
         code: "DUP_CLUSTERS_METADATA",

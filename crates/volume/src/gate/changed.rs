@@ -77,6 +77,14 @@ pub enum Changed {
         /// The path.
         path: PathBuf,
     },
+    /// The device was cut.
+    #[error("the device has {found} bytes now, it had {expected}")]
+    Shorter {
+        /// Bytes it has.
+        found: u64,
+        /// Bytes it had.
+        expected: u64,
+    },
     /// The lock is lost.
     #[error("the cluster's lock is not held any more: {0}")]
     Lock(String),

@@ -78,8 +78,9 @@ pub struct Gate {
     /// Nodes that were known to use the volume, or not known not to.
     known: BTreeSet<u32>,
     path: Option<PathBuf>,
-    /// What the path led to.
+    /// What the path led to, and how many bytes that had.
     identity: Option<Identity>,
+    size_bytes: Option<u64>,
     holders: BTreeSet<Holder>,
     lock: Option<Box<dyn Lock>>,
     seen: Mutex<Sides>,
@@ -132,6 +133,7 @@ impl Gate {
             known: BTreeSet::new(),
             path: None,
             identity: None,
+            size_bytes: None,
             holders: BTreeSet::new(),
             lock: None,
             seen: Mutex::default(),
@@ -156,6 +158,7 @@ impl Gate {
         self.holders = holders(path).unwrap_or_default().into_iter().collect();
         self.path = Some(path.to_owned());
         self.identity = identity(path);
+        self.size_bytes = size_bytes(path);
         self
     }
 
@@ -210,6 +213,11 @@ impl Gate {
             if self.identity.is_some() && identity(path) != self.identity {
                 return Err(Changed::Replaced { path: path.clone() });
             }
+            if let (Some(found), Some(expected)) = (size_bytes(path), self.size_bytes)
+                && found < expected
+            {
+                return Err(Changed::Shorter { found, expected });
+            }
             let now = holders(path).unwrap_or_default();
             if let Some(new) = now.into_iter().find(|holder| !self.holders.contains(holder)) {
                 return Err(Changed::Holder(new));
@@ -232,6 +240,19 @@ fn identity(path: &Path) -> Option<Identity> {
         true => (metadata.rdev(), 0),
         false => (metadata.dev(), metadata.ino()),
     })
+}
+
+/// How many bytes an image or a device has now, whatever it had when it was opened; nothing where
+/// that cannot be told.
+fn size_bytes(path: &Path) -> Option<u64> {
+    let metadata = std::fs::metadata(path).ok()?;
+    if !metadata.file_type().is_block_device() {
+        return Some(metadata.len());
+    }
+    let number = metadata.rdev();
+    let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+    let sectors = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/size")).ok()?;
+    sectors.trim().parse::<u64>().ok()?.checked_mul(512)
 }
 
 /// The volume read past all caches.

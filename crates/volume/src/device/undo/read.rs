@@ -244,7 +244,8 @@ impl Undo {
     }
 
     /// Puts back what was overwritten. Nothing is written unless everything is as it was left:
-    /// as it was before, or as it was written then. Interrupted, it can be done again.
+    /// as it was before, or as it was written then; of a file that is cut nothing tells how it was
+    /// left. Interrupted, it can be done again.
     ///
     /// # Errors
     /// [`UndoError::Size`], [`UndoError::Changed`], [`UndoError::Device`],
@@ -277,7 +278,8 @@ impl Undo {
             let len = self.len_at(saved.offset) as usize;
             now.resize(len, 0);
             device.read_at(&mut now, saved.offset).map_err(UndoError::Device)?;
-            if !self.is_known(saved.offset, &now) {
+            // In the part that is missing it may have been written once more.
+            if self.missing.is_none() && !self.is_known(saved.offset, &now) {
                 return Err(UndoError::Changed { offset: saved.offset, len });
             }
         }

@@ -1,0 +1,63 @@
+//! Clusters that several claim: what is in them is not changed before it is known whose they are.
+//!
+//! A repair writes to where a file's extents lead. Where these are wrong, that is somebody else: the
+//! zeros for a heartbeat region are written over inodes, a directory's entries over those of another
+//! one. What says itself what it is and where, such as an inode, is what it is whoever claims its
+//! cluster, and can be changed.
+
+use ocfs2_format::dinode::Dinode;
+use ocfs2_format::dx::DxRoot;
+use ocfs2_format::extent::ExtentBlock;
+use ocfs2_format::group::GroupDesc;
+use ocfs2_format::refcount::RefcountBlock;
+use ocfs2_format::superblock::SUPERBLOCK_SIGNATURE;
+use ocfs2_format::xattr::XattrBlock;
+use ocfs2_format::{Blkno, Structure};
+use ocfs2_volume::device::OverlayDevice;
+use ocfs2_volume::{Device, Volume};
+
+use super::EditError;
+use crate::clusters::ClusterSet;
+
+/// Refuses the changes of a repair if they change anything in these clusters that does not say
+/// itself what it is.
+pub(super) fn refuse<D: Device>(
+    volume: &Volume,
+    draft: &OverlayDevice<D>,
+    contested: &ClusterSet,
+) -> Result<(), EditError> {
+    if contested.is_empty() {
+        return Ok(());
+    }
+    let geometry = volume.geometry();
+    draft.for_each_change::<EditError>(|offset, after| {
+        let blkno = Blkno(offset >> geometry.block_size.bits());
+        let cluster = u32::try_from(blkno.0 >> geometry.bpc_bits()).unwrap_or(u32::MAX);
+        if !contested.contains(cluster) {
+            return Ok(());
+        }
+        let Ok(before) = volume.read_block(blkno) else { return Ok(()) };
+        let (was, is) = (kind(&before, blkno), kind(after, blkno));
+        let stays = is.is_some() && (was.is_none() || was == is);
+        match stays || before == after {
+            true => Ok(()),
+            false => Err(EditError::Contested(blkno)),
+        }
+    })
+}
+
+/// What a block says that it is, if it says that it is there.
+fn kind(block: &[u8], blkno: Blkno) -> Option<[u8; 8]> {
+    let signature: [u8; 8] = block.get(..8)?.try_into().ok()?;
+    let own = match signature {
+        Dinode::SIGNATURE => Dinode::decode(block).ok()?.i_blkno,
+        SUPERBLOCK_SIGNATURE => blkno,
+        GroupDesc::SIGNATURE => GroupDesc::decode(block).ok()?.bg_blkno,
+        ExtentBlock::SIGNATURE => ExtentBlock::decode(block).ok()?.h_blkno,
+        XattrBlock::SIGNATURE => XattrBlock::decode(block).ok()?.xb_blkno,
+        RefcountBlock::SIGNATURE => RefcountBlock::decode(block).ok()?.rf_blkno,
+        DxRoot::SIGNATURE => DxRoot::decode(block).ok()?.dr_blkno,
+        _ => return None,
+    };
+    (own == blkno).then_some(signature)
+}
