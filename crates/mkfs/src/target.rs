@@ -9,6 +9,8 @@ use ocfs2_volume::Device;
 use ocfs2_volume::device::holders::Holder;
 use ocfs2_volume::device::{DeviceOptions, OpenCause, OpenError, open};
 use ocfs2_volume::partition::{PartitionError, open_partition};
+use rustix::fs::Access;
+use rustix::io::Errno;
 
 use crate::holding;
 use crate::options::Extent;
@@ -85,6 +87,7 @@ impl Target {
                 if size.is_none() {
                     return Err(TargetError::NoSize(request.path));
                 }
+                may_be_made(&request.path)?;
                 File::Missing
             }
             _ => File::LongEnough,
@@ -174,6 +177,18 @@ fn can_be_made(path: &Path) -> bool {
         Some(folder) => folder.is_dir(),
         None => false,
     }
+}
+
+/// Whether this user may make an image there, which a dry run does not try.
+fn may_be_made(path: &Path) -> Result<(), OpenError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let cause = match rustix::fs::access(folder, Access::WRITE_OK) {
+        Err(Errno::ACCESS) => OpenCause::Permission { write: true },
+        Err(Errno::ROFS) => OpenCause::ReadOnly,
+        _ => return Ok(()),
+    };
+    Err(OpenError { path: path.to_owned(), cause })
 }
 
 #[cfg(test)]
