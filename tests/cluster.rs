@@ -75,6 +75,10 @@ fn what_is_wrong_in_a_configuration_is_said_with_its_line() {
         ("fd00::1", "line 10: node: ip_address is fd00::1, which is IPv6"),
         ("ovs001", "line 10: node: ip_address is ovs001, expected an IPv4 address"),
         ("10.0.0.1\nnode:\n\tnumber = 1\n", "line 11: node without \"cluster\""),
+        (
+            "10.0.0.1\nnode:\n\tcluster = web\n\tname = b\n\tnumber = 1\n\tip_adress = 10.0.0.2\n",
+            "line 11: node without \"ip_address\"; line 15: unknown key \"ip_adress\"\n",
+        ),
     ] {
         fs::write(&conf, format!("{text}{address}\n")).unwrap();
         let outcome = o2cb(&conf, "list-clusters").expect_status(1);
@@ -133,12 +137,36 @@ fn configure_asks_and_keeps_what_it_is_told() {
     assert_eq!(fs::read_to_string(&file).unwrap(), expected);
     let outcome = configure().args(["--idle-timeout", "2000"]).output().expect_status(1);
     assert!(outcome.stderr.contains("expected less than the idle timeout"), "{outcome}");
-    // Answers that end, and a name that no cluster has.
-    for (answers, told) in [("", "end before"), ("y\n\n$(id)\n\n\n\n\n", "cannot be the name")] {
+    // Answers that end, and names that no cluster has.
+    let never = format!("y\n\n{}", "$(id)\n".repeat(5));
+    for (answers, told) in
+        [("", "end before"), ("y\nheart\n", "end before"), (&never, "cannot be the name")]
+    {
         let outcome = configure().stdin(answers).output().expect_status(1);
         assert!(outcome.stderr.contains(told), "{outcome}");
     }
+    let maybe = configure().args(["--load-on-boot", "maybe"]).output().expect_status(1);
+    assert!(maybe.stderr.contains("expected yes or no"), "{maybe}");
     assert_eq!(fs::read_to_string(&file).unwrap(), expected);
+    // A wrong answer is asked for again.
+    let outcome = configure().stdin("perhaps\nn\n\n\n\n\n\n\n").success();
+    assert!(outcome.stdout.contains("\n\"perhaps\" is neither y nor n\n"), "{outcome}");
+    let conf = scratch.join("cluster.conf");
+    o2cb(&conf, "add-cluster web").expect_status(0);
+    for (name, known) in [("nosuch", false), ("web", true)] {
+        let told = configure().arg("--config-file").arg(&conf).args(["--cluster", name]).success();
+        assert_eq!(told.stderr.contains(&format!("there is no cluster {name} in")), !known);
+    }
+}
+
+#[test]
+fn what_only_the_c_tunefs_does_is_said() {
+    for options in [&["-L", "new"][..], &["-N4"], &["--cloned-volume=new"], &["-yS"]] {
+        let run = Run::new(program("tunefs.ocfs2")).args(options).arg("disk.img");
+        let refused = run.output().expect_status(1);
+        let told = "is not done by this program yet; tunefs.ocfs2 of ocfs2-tools does it";
+        assert!(refused.stderr.contains(told) && !refused.stderr.contains("tip:"), "{refused}");
+    }
 }
 
 #[test]

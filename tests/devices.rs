@@ -127,6 +127,7 @@ fn a_device_that_cannot_be_written_is_noticed_when_it_is_opened() {
     for (tool, options, status) in [
         ("fsck.ocfs2", &["-fy"][..], 8),
         ("mkfs.ocfs2", &["-F", "-x"], 1),
+        ("mkfs.ocfs2", &["-n", "-F", "-x"], 1),
         // Nothing is to be written.
         ("fsck.ocfs2", &["-fn"], 0),
     ] {
@@ -141,7 +142,7 @@ fn a_device_that_cannot_be_written_is_noticed_when_it_is_opened() {
 fn what_is_there_in_the_place_of_a_volume_is_told_by_all_programs() {
     let scratch = Scratch::new();
     let of = |name: &str, bytes: &[(u64, &[u8])]| {
-        let path = scratch.image(name, 1 << 20);
+        let path = scratch.image(name, 64 << 20);
         let file = fs::File::options().write(true).open(&path).unwrap();
         bytes.iter().for_each(|(at, bytes)| file.write_all_at(bytes, *at).unwrap());
         path
@@ -160,6 +161,7 @@ fn what_is_there_in_the_place_of_a_volume_is_told_by_all_programs() {
             ("fsck.ocfs2", &["-fy"], 8),
             ("mounted.ocfs2", &["-d"], 1),
             ("tunefs.ocfs2", &["-Q", "%V"], 1),
+            ("mkfs.ocfs2", &["-n"], 1),
         ] {
             let outcome = Run::new(program(tool)).args(options).arg(path).output();
             assert!(outcome.expect_status(status).stderr.contains(told), "{told}");

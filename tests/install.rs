@@ -69,6 +69,18 @@ fn a_prefix_gets_programs_manual_pages_and_completions() {
     }
     let o2cb = fs::read_to_string(local.join("share/man/man8/o2cb.8")).unwrap();
     assert!(o2cb.contains("\n.SH COMMANDS\n") && !o2cb.contains("o2cb\\-add\\-node(8)"), "{o2cb}");
+    let mkfs = fs::read_to_string(local.join("share/man/man8/mkfs.ocfs2.8")).unwrap();
+    let synopsis = mkfs.lines().skip_while(|line| *line != ".SH SYNOPSIS").nth(1).unwrap();
+    for part in [
+        "\\fBmkfs.ocfs2\\fR [\\-\\-partition <N>] ",
+        " [\\-L|\\-\\-label <LABEL>] ",
+        " [\\-T <TYPE>] ",
+        " [\\-n|\\-\\-dry\\-run] ",
+        " <DEVICE> [BLOCKS|SIZE]",
+    ] {
+        assert!(synopsis.contains(part), "{part}: {synopsis}");
+    }
+    assert!(mkfs.contains("\n    device_escaped   "), "{mkfs}");
     let checks = fs::read_to_string(local.join("share/man/man8/fsck.ocfs2.checks.8")).unwrap();
     assert!(checks.contains(".TP\n.B EB_BLKNO\n"), "{checks}");
 }

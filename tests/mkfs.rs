@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ocfs2_testing::{
     LoopDevice, Outcome, Run, Scratch, allocated_bytes, c_fsck_run, find_program, fixture_copy,
@@ -172,6 +172,13 @@ fn quiet_says_nothing_and_json_everything() {
     assert_eq!((&value["clusters"], &value["local"]), (&16384.into(), &true.into()));
     let volume = volume_of(&mkfs.join("disk.img")).unwrap();
     assert_eq!(value["uuid"], volume.superblock().uuid().to_string());
+    let help = mkfs.with("--help").success().stdout;
+    let described = help.split_once("\nJSON:\n").unwrap().1;
+    let words: Vec<_> = described.split([' ', ',', '\n']).collect();
+    let optional = ["device_escaped", "partition", "purpose", "files"];
+    for key in value.as_object().unwrap().keys().map(String::as_str).chain(optional) {
+        assert!(words.contains(&key), "{key}");
+    }
     let verbose = mkfs.with("-n -v disk.img").success();
     assert!(verbose.stdout.contains("\nUUID: "), "{verbose}");
 }
@@ -198,6 +205,9 @@ fn a_dry_run_makes_all_checks_and_writes_nothing() {
     let before = fs::read(mkfs.join("disk.img")).unwrap();
     let dry = mkfs.with("-n disk.img 128M").success();
     assert!(dry.stderr.contains("warning: disk.img: it holds: OCFS2 volume"), "{dry}");
+    let asked = "; without -n there is a question: Proceed? -F answers yes\n";
+    assert!(dry.stderr.ends_with(asked), "{dry}");
+    assert!(!mkfs.with("-n -x disk.img").success().stderr.contains("question"));
     assert!(fs::read(mkfs.join("disk.img")).unwrap() == before);
     mkfs.refuses("-n -N 255 disk.img", "255 journals of 4194304 bytes need");
     mkfs.refuses("-n -b 4K -J size=20M -N 4 disk.img", "4 journals of 20971520 bytes need");
@@ -316,6 +326,9 @@ fn other_contents_are_named_and_only_overwritten_by_force() {
         mkfs.refuses("disk.img", named);
         let refused = mkfs.refuses("-x disk.img", named);
         assert!(refused.stderr.ends_with("; -F overwrites it\n"), "{refused}");
+        assert_eq!(mkfs.refuses("-n -x disk.img", named).stderr, refused.stderr);
+        let dry = mkfs.with("-n -F disk.img").success();
+        assert!(dry.stderr.contains(named) && !dry.stderr.contains("question"), "{dry}");
         mkfs.with("-q -F disk.img").success();
         expect_clean(&image);
         let Some(blkid) = find_program("blkid") else { continue };
@@ -348,6 +361,9 @@ fn a_volume_is_made_in_a_partition_of_a_disk_image() {
         let script = format!("label: {label}\n,16M,L\n,64M,L\n");
         Run::new(&sfdisk).arg("-q").arg(&image).stdin(script).success();
         mkfs.refuses("--partition 3 disk.img", "there is no partition 3, only 1, 2");
+        let whole = "with 2 partitions; --partition NUMBER chooses one (1, 2); -F overwrites it\n";
+        mkfs.refuses("disk.img", whole);
+        mkfs.refuses("-n disk.img", whole);
         mkfs.with("-q --partition 2 disk.img").success();
         let refused = mkfs.refuses("--partition 2 disk.img", "it holds: OCFS2 volume");
         assert!(refused.stderr.contains("-F overwrites it"), "{refused}");
@@ -383,6 +399,69 @@ fn a_volume_that_nobody_uses_is_overwritten_by_force_or_when_told_not_to_ask() {
 }
 
 #[test]
+fn a_volume_keeps_the_cluster_it_names_when_it_is_made_again() {
+    let mkfs = Mkfs::new();
+    for (stack, shown) in [("o2cb", "o2cb,ocfs2,local\n"), ("pcmk", "pcmk,ocfs2\n")] {
+        let options = format!("-q -F --cluster-stack={stack} --cluster-name=ocfs2 disk.img 64M");
+        mkfs.with(&options).success();
+        let again = mkfs.with("-x disk.img").success();
+        let lines = format!("Cluster stack: {stack}\nCluster name: ocfs2\n");
+        assert!(again.stdout.starts_with(&lines), "{again}");
+        let query = Run::new(program("tunefs.ocfs2")).args(["-Q", "%C\\n"]);
+        assert_eq!(query.arg(mkfs.join("disk.img")).success().stdout, shown);
+        // Another one is wished for.
+        mkfs.with("-q -F -M local disk.img").success();
+    }
+}
+
+#[test]
+fn of_a_stack_without_a_heartbeat_none_is_said_to_be_watched() {
+    let mkfs = Mkfs::new();
+    let image = mkfs.image(64 << 20);
+    let Some(device) = LoopDevice::attach(&image, &[]) else { return };
+    let options = ["-x", "--cluster-name=web"];
+    for (stack, told) in [
+        ("pcmk", "stack pcmk has no heartbeat on the volume, only the slot map tells of them\n"),
+        ("o2cb", "their heartbeat is watched instead\n"),
+    ] {
+        let stack = format!("--cluster-stack={stack}");
+        mkfs.run().args(options).arg("-F").arg(&stack).arg(device.path()).success();
+        let again = mkfs.run().args(options).arg(&stack).arg(device.path()).success();
+        let said = again.stderr.lines().any(|line| format!("{line}\n").ends_with(told));
+        assert!(said, "{again}");
+    }
+}
+
+#[test]
+fn an_option_of_the_front_end_is_not_taken_for_a_device() {
+    let mkfs = Mkfs::new();
+    let refused = mkfs.with("-t ocfs2 disk.img 64M").output().expect_status(1);
+    assert!(refused.stderr.contains("`mkfs -t ocfs2 DEVICE`"), "{refused}");
+    assert!(!refused.stderr.contains("tip:"), "{refused}");
+}
+
+#[test]
+fn a_signal_ends_the_watching_at_once_and_nothing_is_said_to_be_overwritten() {
+    let mkfs = Mkfs::new();
+    fs::rename(fixture_copy("crashed-4k-o2cb", &mkfs.scratch), mkfs.join("disk.img")).unwrap();
+    let child = Command::new(&mkfs.path)
+        .args(["-x", "disk.img"])
+        .current_dir(mkfs.scratch.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_millis(1000));
+    let signalled = Instant::now();
+    let _ = Run::new("kill").args(["-s", "INT", &child.id().to_string()]).output();
+    let output = child.wait_with_output().unwrap();
+    assert!(signalled.elapsed() < Duration::from_secs(2), "{:?}", signalled.elapsed());
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(130), &b""[..]));
+    assert!(holds_a_volume(&mkfs.join("disk.img")));
+}
+
+#[test]
 fn on_a_terminal_there_is_one_question() {
     let Some(script) = oracle("script") else { return };
     let mkfs = Mkfs::new();
@@ -404,8 +483,12 @@ fn a_file_that_another_program_has_locked_needs_force_and_a_yes() {
     let image = mkfs.image(32 << 20);
     let exclusive = DeviceOptions { write: true, exclusive: true, ..Default::default() };
     let lock = device::open(&image, &exclusive).unwrap();
-    mkfs.refuses("disk.img", "disk.img: is in use: ");
+    let refused = mkfs.refuses("disk.img", "disk.img: is in use: ");
+    assert!(refused.stderr.contains("; stop "), "{refused}");
+    assert_eq!(mkfs.refuses("-n disk.img", "disk.img: is in use: ").stderr, refused.stderr);
     mkfs.refuses("-x disk.img", "disk.img: is in use: ");
+    let dry = mkfs.with("-n -F disk.img").success();
+    assert!(dry.stderr.contains("without -n there is a question: Proceed? -F -x"), "{dry}");
     mkfs.refuses("-F disk.img", "in use: another process has disk.img; -F -x overwrites it");
     mkfs.with("-q -F -x disk.img").success();
     drop(lock);
@@ -427,10 +510,13 @@ fn a_loop_device_is_made_a_volume_and_a_mounted_one_is_left_alone() {
         return skip("ext4 cannot be mounted here");
     }
     let mounted = mkfs.run().arg(device.path()).output();
+    let dry = mkfs.run().arg("-n").arg(device.path()).output();
     let forced = mkfs.run().arg("-F").arg(device.path()).output();
     let below = mkfs.with("-F disk.img").output();
     Run::new("umount").arg(&folder).success();
-    for refused in [mounted, forced, below] {
+    assert!(mounted.stderr.contains("; unmount it first; -F "), "{mounted}");
+    assert_eq!(dry.stderr, mounted.stderr);
+    for refused in [mounted, dry, forced, below] {
         let refused = refused.expect_status(1);
         assert!(refused.stderr.contains("is mounted on "), "{refused}");
     }
@@ -460,6 +546,7 @@ fn a_live_node_is_named_and_a_crashed_one_is_no_hindrance() {
     let crashed = mkfs.refuses("disk.img", "not unmounted by node 0 in slot ");
     assert!(crashed.stderr.contains("node 1 in slot "), "{crashed}");
     assert!(crashed.stderr.contains("; -F overwrites it ("), "{crashed}");
+    assert!(crashed.stderr.contains(" days ago"), "{crashed}");
     mkfs.with("-q -F disk.img").success();
     expect_clean(&image);
 }

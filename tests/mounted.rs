@@ -124,7 +124,16 @@ fn several_devices_are_one_table_and_a_bad_one_is_an_error() {
     let table = File::options().write(true).open(&disk).unwrap();
     table.write_all_at(b"\x83\0\0\0\x08\0\0\0\x08\0\0\0", 450).unwrap();
     table.write_all_at(b"\x55\xaa", 510).unwrap();
+    let lost = scratch.image("lost.img", 2 << 30);
+    Run::new(program("mkfs.ocfs2")).args(["-q", "-b", "4K"]).arg(&lost).success();
+    File::options().write(true).open(&lost).unwrap().write_all_at(&[0; 4096], 2 * 4096).unwrap();
+    let restored = format!(
+        "is not an OCFS2 volume; one was there, good backup superblocks: 1; fsck.ocfs2 -r 1 {} \
+         restores it\n",
+        lost.display()
+    );
     for (bad, message) in [
+        (lost, restored.as_str()),
         (empty, "is not an OCFS2 volume\n"),
         (other, "is not an OCFS2 volume; it holds: ext2 file system\n"),
         (
@@ -138,6 +147,23 @@ fn several_devices_are_one_table_and_a_bad_one_is_an_error() {
         assert_eq!(outcome.stdout, good.stdout);
         let expected = format!("mounted-ocfs2: {}: {message}", bad.display());
         assert!(outcome.stderr.starts_with(&expected), "{outcome}");
+    }
+}
+
+#[test]
+fn the_help_describes_every_field_of_the_json() {
+    let help = mounted().arg("--help").success().stdout;
+    let images = ["crashed-4k-o2cb", "clean-1k-local"].map(fixture);
+    let run = mounted().args(["-f", "--json", "/dev/null"]).args(&images).output();
+    let document: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    let of = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect();
+    let volume = &document["volumes"][0];
+    let keys: [Vec<String>; 4] =
+        [of(&document), of(volume), of(&volume["nodes"][0]), of(&document["failures"][0])];
+    let described = help.split_once("\nJSON:\n").unwrap().1;
+    let words: Vec<_> = described.split([' ', ',', '\n']).collect();
+    for key in keys.concat().iter().map(String::as_str).chain(["device_escaped", "label_escaped"]) {
+        assert!(words.contains(&key), "{key}");
     }
 }
 

@@ -170,6 +170,7 @@ fn write(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
 fn man_page(program: &Program) -> Result<Vec<u8>> {
     let command = program.command();
     let man = Man::new(command.clone()).section("8").manual("OCFS2");
+    let synopsis = synopsis(command.clone());
     let mut page = Vec::new();
     if command.has_subcommands() {
         // As a whole it would refer to pages of the subcommands, which are in this one.
@@ -186,7 +187,43 @@ fn man_page(program: &Program) -> Result<Vec<u8>> {
     // What stands behind the options in --help is laid out already, and its lines are not to
     // be filled.
     let page = String::from_utf8(page)?.replace("\n.SH EXTRA\n", "\n.SH NOTES\n.nf\n");
-    Ok(page.replace("\n.SH VERSION\n", "\n.fi\n.SH VERSION\n").into_bytes())
+    let page = page.replace("\n.SH VERSION\n", "\n.fi\n.SH VERSION\n");
+    let lines = page.lines().scan(false, |is_synopsis, line| {
+        // That of clap_mangen has no values of options.
+        let line = if *is_synopsis { &*synopsis } else { line };
+        *is_synopsis = line == ".SH SYNOPSIS";
+        Some(format!("{line}\n"))
+    });
+    Ok(lines.collect::<String>().into_bytes())
+}
+
+/// The line of the section SYNOPSIS: every option with its value, those of which one is needed,
+/// what stands by itself.
+fn synopsis(mut command: clap::Command) -> String {
+    command.build();
+    let shown = || command.get_arguments().filter(|arg| !arg.is_hide_set());
+    let needed = command.get_groups().filter(|group| group.is_required_set());
+    let needed: Vec<Vec<_>> = needed.map(|group| group.get_args().collect()).collect();
+    let in_group = |arg: &clap::Arg| needed.iter().flatten().any(|id| *id == arg.get_id());
+    let options = shown().filter(|arg| !arg.is_positional() && !in_group(arg));
+    let mut words: Vec<_> = options.map(|arg| format!("[{}]", option_with_value(arg))).collect();
+    for group in &needed {
+        let members = shown().filter(|arg| group.contains(&arg.get_id()));
+        words.push(format!("{{{}}}", members.map(option_with_value).collect::<Vec<_>>().join("|")));
+    }
+    words.extend(shown().filter(|arg| arg.is_positional()).map(ToString::to_string));
+    if command.has_subcommands() {
+        words.push("<COMMAND>".to_owned());
+    }
+    format!("\\fB{}\\fR {}", command.get_name(), words.join(" ").replace('-', "\\-"))
+}
+
+/// As `-L|--label <LABEL>`.
+fn option_with_value(arg: &clap::Arg) -> String {
+    match arg.get_short().filter(|_| arg.get_long().is_some()) {
+        Some(short) => format!("-{short}|{arg}"),
+        None => arg.to_string(),
+    }
 }
 
 /// The section COMMANDS: each with its usage, what it does, its options.

@@ -28,6 +28,7 @@ mod program;
 mod progress;
 mod prompt;
 mod size;
+mod span;
 mod table;
 
 pub use encode::{shown, terminal};
@@ -35,8 +36,10 @@ pub use interrupt::{Interrupt, Interrupted};
 pub use output::{Output, OutputClosed, is_terminal, print_json};
 pub use program::{
     Failure, Status, causes, parse, print_error, print_note, print_warning, program_name, run,
+    run_explaining,
 };
 pub use progress::{Bar, NoProgress, Progress, progress};
 pub use prompt::{CannotAsk, answered, confirm, read_answer};
 pub use size::{SizeError, human_size, parse_size};
+pub use span::human_span;
 pub use table::table;

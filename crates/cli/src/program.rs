@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::{Output, OutputClosed, terminal};
 
@@ -54,7 +54,16 @@ pub fn run<P: clap::Parser>(
     failure: Failure,
     program: impl FnOnce(P) -> anyhow::Result<Status>,
 ) -> ExitCode {
-    let status = parse(failure).and_then(|cli| {
+    run_explaining(|_| None, failure, program)
+}
+
+/// As [`run`]; of an option that is not known, `explain` may say more than that.
+pub fn run_explaining<P: clap::Parser>(
+    explain: impl FnOnce(&str) -> Option<String>,
+    failure: Failure,
+    program: impl FnOnce(P) -> anyhow::Result<Status>,
+) -> ExitCode {
+    let status = parse_explaining(explain, failure).and_then(|cli| {
         program(cli).map_err(|err| {
             if err.chain().any(|cause| cause.is::<OutputClosed>() || wraps_output_closed(cause)) {
                 return Status::OUTPUT_CLOSED;
@@ -72,6 +81,13 @@ pub fn run<P: clap::Parser>(
 /// # Errors
 /// The status to exit with.
 pub fn parse<P: clap::Parser>(failure: Failure) -> Result<P, Status> {
+    parse_explaining(|_| None, failure)
+}
+
+fn parse_explaining<P: clap::Parser>(
+    explain: impl FnOnce(&str) -> Option<String>,
+    failure: Failure,
+) -> Result<P, Status> {
     P::try_parse().map_err(|err| {
         let err = printable::<P>(err);
         if !err.use_stderr() {
@@ -83,11 +99,32 @@ pub fn parse<P: clap::Parser>(failure: Failure) -> Result<P, Status> {
             let _ = err.print();
             return failure.usage;
         }
-        let text = err.render().to_string();
+        if let Some(explained) = unknown_option(&err).and_then(|option| explain(&option)) {
+            print_note(explained);
+            return failure.usage;
+        }
+        let text = without_escape_tip(&err.render().to_string());
         let text = text.strip_prefix("error: ").unwrap_or(&text);
         let _ = write!(Output::stderr(), "{}: {text}", program_name());
         failure.usage
     })
+}
+
+/// The option that `err` does not know, as it was given.
+fn unknown_option(err: &clap::Error) -> Option<String> {
+    match err.get(ContextKind::InvalidArg).filter(|_| err.kind() == ErrorKind::UnknownArgument)? {
+        ContextValue::String(option) => Some(option.clone()),
+        _ => None,
+    }
+}
+
+/// The text without clap's tip how a value could look like an option: nobody means one who mistakes
+/// an option.
+fn without_escape_tip(text: &str) -> String {
+    let Some(at) = text.find("  tip: to pass ") else { return text.to_owned() };
+    let (before, tip) = text.split_at(at);
+    let after = tip.split_once('\n').map_or("", |(_, after)| after);
+    before.trim_end_matches('\n').to_owned() + "\n" + after
 }
 
 /// The same error about encoded arguments: what it quotes of them must not begin a line.
@@ -145,6 +182,20 @@ fn wraps_output_closed(cause: &(dyn std::error::Error + 'static)) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unknown_option_is_named_without_a_tip_about_values() {
+        let command = || clap::Command::new("x").arg(clap::Arg::new("device"));
+        let told = |args: &[&str]| {
+            let err = command().try_get_matches_from(args).unwrap_err();
+            (unknown_option(&err), without_escape_tip(&err.render().to_string()))
+        };
+        let (option, text) = told(&["x", "-L", "new", "disk"]);
+        assert_eq!(option.as_deref(), Some("-L"));
+        assert!(text.starts_with("error: unexpected argument '-L' found\n\nUsage:"), "{text}");
+        assert_eq!(told(&["x", "--label=new"]).0.as_deref(), Some("--label"));
+        assert_eq!(told(&["x", "-Lnew"]).0.as_deref(), Some("-L"));
+    }
 
     #[test]
     fn a_cause_that_an_error_names_itself_is_not_named_twice() {

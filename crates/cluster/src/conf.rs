@@ -84,7 +84,10 @@ pub enum ConfError {
     #[error(transparent)]
     Syntax(#[from] SyntaxError),
     /// A stanza lacks an attribute.
-    #[error("line {line}: {stanza} without \"{attribute}\"")]
+    #[error(
+        "line {line}: {stanza} without \"{attribute}\"{}",
+        unknown.iter().map(|(line, key)| format!("; line {line}: unknown key \"{key}\"")).collect::<String>()
+    )]
     Missing {
         /// Where the stanza begins, from 1.
         line: usize,
@@ -92,6 +95,8 @@ pub enum ConfError {
         stanza: String,
         /// What it lacks.
         attribute: &'static str,
+        /// Keys of it that are not known, with their lines: perhaps one is misspelled.
+        unknown: Vec<(usize, String)>,
     },
     /// A value is not what it has to be.
     #[error("line {line}: {stanza}: {attribute} is {}, expected {expected}", found.escape_debug())]
@@ -230,7 +235,19 @@ fn required<'a>(stanza: &'a Stanza<'_>, attribute: &'static str) -> Result<&'a s
         line: stanza.line,
         stanza: stanza.kind.to_owned(),
         attribute,
+        unknown: unknown(stanza),
     })
+}
+
+/// The keys of a stanza that mean nothing in it.
+fn unknown(stanza: &Stanza<'_>) -> Vec<(usize, String)> {
+    let known: &[&str] = match stanza.kind {
+        "cluster" => &["name", "node_count", "heartbeat_mode"],
+        "node" => &["cluster", "name", "number", "ip_address", "ip_port"],
+        _ => &["cluster", "region"],
+    };
+    let keys = stanza.keys().filter(|(_, key)| !known.contains(key));
+    keys.map(|(line, key)| (line, key.to_owned())).collect()
 }
 
 fn parsed<T: FromStr>(
@@ -314,7 +331,17 @@ heartbeat:
                 "line 15: node: ip_address is fd00::2, which is IPv6; o2cb in the kernel talks \
                  IPv4 only, so give the node's IPv4 address",
             ),
-            ("node_count = 2", "x = 2", "line 1: cluster without \"node_count\""),
+            (
+                "node_count = 2",
+                "x = 2",
+                "line 1: cluster without \"node_count\"; line 2: unknown key \"x\"",
+            ),
+            (
+                "ip_address = 10.0.0.1",
+                "ip_adress = 10.0.0.1",
+                "line 6: node without \"ip_address\"; line 10: unknown key \"ip_adress\"",
+            ),
+            ("\tnumber = 0\n", "", "line 6: node without \"number\""),
             ("Global", "both", "line 3: cluster: heartbeat_mode is both, expected local or global"),
         ] {
             let err = ClusterConf::parse(&CONF.replacen(from, to, 1)).unwrap_err();

@@ -91,6 +91,11 @@ impl<'a> Stanza<'a> {
         self.attribute(name).map(|attribute| &*attribute.value)
     }
 
+    /// All keys with their lines, from 1.
+    pub fn keys(&self) -> impl Iterator<Item = (usize, &'a str)> {
+        self.attributes.iter().map(|attribute| (attribute.lines.start, attribute.name))
+    }
+
     /// The lines of an attribute, from 1.
     pub fn lines_of(&self, name: &str) -> Option<Range<usize>> {
         self.attribute(name).map(|attribute| attribute.lines.clone())

@@ -26,8 +26,9 @@ a volume.
 
 What is on the device is looked at first. Another file system, a partition table, RAID, LVM or \
 encrypted data are only overwritten with -F. Before an OCFS2 volume is overwritten there is a \
-question, which standard input answers, be it a terminal or not; its end is a no. A volume that a live node uses, and a device that is \
-in use here, need -F and a yes to the question, which -x gives beforehand.";
+question, which standard input answers, be it a terminal or not; where that has ended, the run ends \
+with an error that names the option that answers. A volume that a live node uses, and a device that \
+is in use here, need -F and a yes to the question, which -x gives beforehand.";
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -37,8 +38,38 @@ Examples:
   mkfs.ocfs2 -d tree -L root disk.img 4G   with the files of the folder tree
   mkfs.ocfs2 -n /dev/sdb1                  only shows what it would make
 
-Exit status: 0 if the volume was made (or with --dry-run could be), 1 if not, 130 if \
-interrupted.";
+Exit status: 0 if the volume was made (or with --dry-run could be, perhaps after a yes to the
+question), 1 if not, 130 if interrupted.";
+
+/// What --json prints: the fields of `Summary`, in its order.
+const JSON: &str = "\
+JSON:
+  An object, with --dry-run as well:
+    device           the device or image; bytes that are no UTF-8 are replaced by U+FFFD
+    device_escaped   where that was so: the path with such bytes as \\xff, a backslash as \\\\
+    partition        number of the partition, with --partition
+    dry_run          true if nothing was written
+    purpose          as -T takes it, with -T
+    label, uuid      texts; bytes of the label that are no UTF-8 are replaced
+    features         an array of the names of all features
+    block_size, cluster_size, size
+                     of the volume, in bytes
+    clusters, blocks, used_clusters
+                     how many there are; how many are used from the start
+    files            inodes that were put into it, with -d
+    cluster_groups, tail_clusters, group_clusters
+                     groups of the global bitmap; clusters in the last, in every other one
+    extent_allocator_groups, extent_allocator_size
+                     what each extent allocator gets: groups, bytes
+    journal_size     bytes of each journal; null on a heartbeat device
+    journal_block64  whether journals have 64-bit block numbers
+    node_slots, backup_superblocks
+                     how many there are
+    local            whether it is for this computer alone
+    cluster_stack, cluster_name
+                     what the superblock names; null if nothing
+    global_heartbeat whether it says that
+    time             of format, in seconds since 1970";
 
 /// Everything `mkfs.ocfs2` can be told.
 #[derive(Clone, Debug, Parser)]
@@ -48,6 +79,7 @@ interrupted.";
     about = ABOUT,
     long_about = LONG_ABOUT,
     after_help = AFTER_HELP,
+    after_long_help = format!("{AFTER_HELP}\n\n{JSON}"),
     args_override_self = true,
     infer_long_args = true
 )]
@@ -67,7 +99,7 @@ pub struct Cli {
     #[arg(value_name = "BLOCKS|SIZE")]
     pub size: Option<Extent>,
 
-    /// Partition of a whole-disk image to put the volume into.
+    /// Partition of a disk or of a whole-disk image to put the volume into.
     ///
     /// By its number in the partition table (MBR or GPT) of DEVICE. Only that partition is
     /// written to.
@@ -175,7 +207,8 @@ pub struct Cli {
     /// Cluster stack: o2cb, pcmk or cman.
     ///
     /// Needs --cluster-name. [default: the one that runs, else that of the volume that is
-    /// overwritten, else classic o2cb]
+    /// overwritten, else classic o2cb, which names no cluster; where o2cb runs with local
+    /// heartbeat it is named only if the volume that is overwritten names it]
     #[arg(long, value_name = "STACK", help_heading = "Cluster")]
     pub cluster_stack: Option<String>,
 
@@ -193,7 +226,9 @@ pub struct Cli {
 
     /// Only show what would be made.
     ///
-    /// All checks are made; nothing is written and no file is created.
+    /// Nothing is written and no file is created. What the run itself would be refused is
+    /// refused, with the same words and status 1; what it would ask is said. Other nodes are not
+    /// locked out, their heartbeat is watched.
     #[arg(short = 'n', long, help_heading = "Running")]
     pub dry_run: bool,
 
@@ -241,6 +276,16 @@ pub struct Cli {
 /// The command line, for manual pages and completions.
 pub fn command() -> clap::Command {
     Cli::command()
+}
+
+/// What is to be said of an option that is not one of this program, but of mkfs(8), which calls it.
+pub fn of_front_end(option: &str) -> Option<String> {
+    matches!(option, "-t" | "--type").then(|| {
+        format!(
+            "{option} is an option of mkfs, which calls this program: `mkfs -t ocfs2 DEVICE`, or \
+             `mkfs.ocfs2 DEVICE`"
+        )
+    })
 }
 
 fn parse_uuid(text: &str) -> Result<Uuid, String> {
@@ -332,6 +377,13 @@ mod tests {
             assert!(options.heartbeat_device && options.force && cli.dry_run && cli.quiet);
             assert_eq!(cli.device, PathBuf::from("disk"));
         }
+    }
+
+    #[test]
+    fn an_option_of_the_front_end_is_explained() {
+        assert!(of_front_end("-t").unwrap().contains("`mkfs -t ocfs2 DEVICE`"));
+        assert_eq!(of_front_end("-z"), None);
+        assert!(!command().get_arguments().any(|arg| arg.get_short() == Some('t')));
     }
 
     #[test]

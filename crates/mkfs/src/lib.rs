@@ -9,6 +9,7 @@ mod contents;
 mod directory;
 mod file;
 mod files;
+mod holding;
 mod journal_size;
 mod lock;
 mod messages;
@@ -28,7 +29,7 @@ mod system_file;
 mod target;
 mod write;
 
-pub use cli::{Cli, command};
+pub use cli::{Cli, command, of_front_end};
 pub use files::{Attributes, Bytes, Contents, DirectoryId, FileId, Files, FillError};
 pub use options::{
     ClusterId, Extent, JournalOptions, Level, MountType, OptionError, Options, Purpose,

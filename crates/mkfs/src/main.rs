@@ -5,5 +5,6 @@ use std::process::ExitCode;
 use ocfs2_mkfs::Cli;
 
 fn main() -> ExitCode {
-    ocfs2_cli::run(ocfs2_cli::Failure::default(), |cli: Cli| ocfs2_mkfs::run(&cli))
+    let failure = ocfs2_cli::Failure::default();
+    ocfs2_cli::run_explaining(ocfs2_mkfs::of_front_end, failure, |cli: Cli| ocfs2_mkfs::run(&cli))
 }

@@ -6,14 +6,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use ocfs2_cli::{Interrupt, human_span};
 use ocfs2_cluster::{NodeNames, Sources};
-use ocfs2_probe::Found;
+use ocfs2_format::superblock::Stack;
+use ocfs2_probe::{Found, partitions};
 use ocfs2_users::lock::{self, Host, LockError, Protection, Reason, usage_while_held};
 use ocfs2_volume::device::holders::Holder;
 use ocfs2_volume::gate::Gate;
-use ocfs2_volume::usage::{SampleOptions, State, SystemClock, Usage};
+use ocfs2_volume::usage::{SampleOptions, State, StoppedClock, SystemClock, Usage};
 use ocfs2_volume::{Device, OpenVolumeError, Volume, VolumeOptions};
 
+use crate::holding;
 use crate::lock::HeldLock;
 use crate::options::ClusterId;
 
@@ -40,8 +43,8 @@ pub(crate) struct Occupant {
     pub(crate) watched: Option<(Volume, Usage)>,
     /// The cluster's lock on it.
     pub(crate) lock: Option<HeldLock>,
-    /// Why there is none.
-    pub(crate) not_locked: Option<Reason>,
+    /// Why there is none, and what is looked at instead.
+    pub(crate) not_locked: Option<String>,
 }
 
 /// How to find out which nodes use a volume.
@@ -77,11 +80,13 @@ pub(crate) enum Consent {
 }
 
 impl Occupant {
-    /// Looks at `device`, which `in_use` use here.
+    /// Looks at `device`, which `in_use` use here; `interrupt` ends the watching, after which less
+    /// is known.
     pub(crate) fn find(
         device: &Arc<dyn Device>,
         look: Look<'_>,
         in_use: Option<Vec<Holder>>,
+        interrupt: &Interrupt,
     ) -> io::Result<Self> {
         let mut occupant = Self { in_use, ..Self::default() };
         for found in ocfs2_probe::contents(device)? {
@@ -91,7 +96,9 @@ impl Occupant {
             }
         }
         match &occupant.volume {
-            Some(volume) if volume.kind == "ocfs2" => occupant.find_users(device, look),
+            Some(volume) if volume.kind == "ocfs2" => {
+                occupant.find_users(device, look, interrupt);
+            }
             Some(_) => {}
             None => occupant.damaged = damaged(device),
         }
@@ -121,7 +128,7 @@ impl Occupant {
         })
     }
 
-    fn find_users(&mut self, device: &Arc<dyn Device>, look: Look<'_>) {
+    fn find_users(&mut self, device: &Arc<dyn Device>, look: Look<'_>, interrupt: &Interrupt) {
         let options =
             VolumeOptions { heartbeat_device: true, allow_short: true, ..Default::default() };
         let volume = match Volume::open(Arc::clone(device), &options) {
@@ -138,7 +145,7 @@ impl Occupant {
         };
         let usage = match &self.lock {
             Some(_) => usage_while_held(&volume).map_err(|err| err.to_string()),
-            None => watched(&volume),
+            None => watched(&volume, interrupt),
         };
         match usage {
             Ok(mut usage) => {
@@ -168,7 +175,11 @@ impl Occupant {
         match lock::take(volume, path, partition, Host::default()) {
             Ok(Protection::Locked(lock)) => self.lock = Some(HeldLock::new(lock)),
             Ok(Protection::None(Reason::NotShared)) => {}
-            Ok(Protection::None(why)) => self.not_locked = Some(why),
+            Ok(Protection::None(why)) => {
+                let instead = instead_of_lock(&volume.superblock().stack());
+                self.not_locked =
+                    Some(format!("other nodes are not locked out ({why}): {instead}"));
+            }
             Err(err) => return Some(err),
         }
         None
@@ -196,6 +207,19 @@ impl Occupant {
                 _ => self.live.push(format!("{}, about to mount it", name(*node))),
             }
         }
+    }
+
+    /// What to do rather than to overwrite it, as the first half of a sentence.
+    pub(crate) fn advice(&self) -> Option<String> {
+        if let Some(holders) = &self.in_use {
+            return Some(holding::advice(holders));
+        }
+        if !self.live.is_empty() {
+            return Some("unmount it there first".to_owned());
+        }
+        let numbers = self.others.iter().map(partitions).find(|numbers| !numbers.is_empty())?;
+        let numbers: Vec<_> = numbers.iter().map(u32::to_string).collect();
+        Some(format!("--partition NUMBER chooses one ({})", numbers.join(", ")))
     }
 
     /// What it takes to overwrite this.
@@ -228,16 +252,30 @@ fn damaged(device: &Arc<dyn Device>) -> Option<String> {
     ))
 }
 
+/// What tells of other nodes where no lock is held.
+fn instead_of_lock(stack: &Stack) -> String {
+    match stack {
+        Stack::Userspace(_) => {
+            format!("stack {stack} has no heartbeat on the volume, only the slot map tells of them")
+        }
+        Stack::O2cb { global_heartbeat: true } => {
+            "their heartbeat is not on this volume, only the slot map tells of them".to_owned()
+        }
+        _ => "their heartbeat is watched instead".to_owned(),
+    }
+}
+
 /// Who uses the volume, as its heartbeat shows.
-fn watched(volume: &Volume) -> Result<Usage, String> {
+fn watched(volume: &Volume, interrupt: &Interrupt) -> Result<Usage, String> {
     let places = volume.places().map_err(|err| err.to_string())?;
     let sample = SampleOptions::before_writing();
-    Ok(Usage::probe(volume.device().as_ref(), &places, &sample, &SystemClock::default()))
+    let clock = StoppedClock { clock: SystemClock::default(), stop: || interrupt.requested() };
+    Ok(Usage::probe(volume.device().as_ref(), &places, &sample, &clock))
 }
 
 fn crashed(who: &str, state: &State) -> String {
     match state.silent_for(SystemTime::now()) {
-        Some(silent) => format!("{who}, which crashed {} s ago", silent.as_secs()),
+        Some(silent) => format!("{who}, which crashed {} ago", human_span(silent)),
         None => format!("{who}, which crashed"),
     }
 }

@@ -39,7 +39,6 @@ pub fn run(cli: &Cli) -> Result<Status> {
         path: cli.device.clone(),
         partition: cli.partition,
         extent: options.extent,
-        write: !cli.dry_run,
         force: cli.force,
     })?;
     let made = make(cli, &options, time, &mut target, &mut messages);
@@ -63,15 +62,17 @@ fn make(
     let look = match (cli.force && cli.never_ask, cli.dry_run) {
         // Whoever overwrites a volume in use unasked need not wait to hear about it.
         (true, _) => Look::No,
+        // The lock goes with a heartbeat, which is a write.
         (false, true) => Look::Watch,
         (false, false) => Look::Lock { path: &cli.device, partition: cli.partition },
     };
     // A signal must not end it while the heartbeat that goes with the lock is on.
     let interrupt = Interrupt::install()?;
     let mut occupant = match &target.device {
-        Some(device) => Occupant::find(device, look, target.in_use.take())?,
+        Some(device) => Occupant::find(device, look, target.in_use.take(), &interrupt)?,
         None => Occupant::default(),
     };
+    interrupt.check()?;
     let facts = Facts {
         size_bytes: target.size_bytes,
         sector_size: target.sector_size,
@@ -93,15 +94,13 @@ fn make(
         None => None,
     };
     if cli.dry_run {
+        warn_of(cli, &occupant)?;
         if let Some(source) = &mut source {
             let nowhere = Nowhere(settings.geometry.size_bytes());
             let discard = WriteOptions { discard: true };
             let files =
                 write_files(cli, &mut plan, source, &nowhere, discard, &interrupt, messages)?;
             summary.count_files(files, &plan);
-        }
-        if occupant.consent() != Consent::Given {
-            print_warning(format_args!("{}: {occupant}", shown(&cli.device)));
         }
         messages.dry_run(&summary);
         return Ok(Status::SUCCESS);
@@ -110,19 +109,13 @@ fn make(
         messages.uuid_warning();
     }
     messages.before(&summary);
-    if let Some(why) = &occupant.not_locked {
-        print_note(format_args!(
-            "other nodes are not locked out ({why}): their heartbeat is watched instead"
-        ));
+    if let Some(note) = &occupant.not_locked {
+        print_note(note);
     }
     if !consent(cli, &occupant, &interrupt)? {
         bail!("nothing was written");
     }
-    if let Some(volume) = &occupant.volume {
-        messages.overwriting(volume.kind);
-    }
-    messages.summary(&summary);
-    let over = Over { occupant: &occupant, gate, interrupt: &interrupt };
+    let over = Over { occupant: &occupant, gate, interrupt: &interrupt, summary: &summary };
     match write(cli, &settings, &mut plan, source.as_mut(), over, target, messages) {
         Ok(files) => {
             if let Some(files) = files {
@@ -142,23 +135,50 @@ fn make(
     }
 }
 
+/// Warns of what a run would overwrite and says what it would ask; an error is what it would be
+/// refused with.
+fn warn_of(cli: &Cli, occupant: &Occupant) -> Result<()> {
+    let asks = match question(cli, occupant)? {
+        Some(option) => {
+            format!("; without -n there is a question: {PROCEED}? {option} answers yes")
+        }
+        None => String::new(),
+    };
+    if occupant.consent() != Consent::Given {
+        print_warning(format_args!("{}: {occupant}{asks}", shown(&cli.device)));
+    }
+    Ok(())
+}
+
+/// The question before something is overwritten.
+const PROCEED: &str = "Proceed";
+
+/// The option that answers the question whether the device may be overwritten; `None` where there
+/// is no question. An error says what it would take.
+fn question(cli: &Cli, occupant: &Occupant) -> Result<Option<&'static str>> {
+    let needed = occupant.consent();
+    // Of a partition that was chosen none can be.
+    let advice = occupant.advice().filter(|_| needed > Consent::Force || cli.partition.is_none());
+    let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
+    match needed {
+        Consent::Given => Ok(None),
+        Consent::Force if cli.force => Ok(None),
+        Consent::Ask if cli.force || cli.never_ask => Ok(None),
+        Consent::ForceAndAsk if cli.force && cli.never_ask => Ok(None),
+        Consent::Force => bail!("{occupant}{advice}; -F overwrites it"),
+        Consent::ForceAndAsk if !cli.force => bail!(
+            "{occupant}{advice}; -F overwrites it nevertheless, after a question that -x answers"
+        ),
+        Consent::Ask => Ok(Some("-F")),
+        Consent::ForceAndAsk => Ok(Some("-F -x")),
+    }
+}
+
 /// Whether the device may be overwritten; an error says what it would take.
 fn consent(cli: &Cli, occupant: &Occupant, interrupt: &Interrupt) -> Result<bool> {
-    let needed = occupant.consent();
-    match needed {
-        Consent::Given => return Ok(true),
-        Consent::Force if cli.force => return Ok(true),
-        Consent::Ask if cli.force || cli.never_ask => return Ok(true),
-        Consent::ForceAndAsk if cli.force && cli.never_ask => return Ok(true),
-        Consent::Force => bail!("{occupant}; -F overwrites it"),
-        Consent::ForceAndAsk if !cli.force => {
-            bail!("{occupant}; -F overwrites it nevertheless, after a question that -x answers")
-        }
-        Consent::Ask | Consent::ForceAndAsk => {}
-    }
-    let option = if needed == Consent::Ask { "-F" } else { "-F -x" };
+    let Some(option) = question(cli, occupant)? else { return Ok(true) };
     print_warning(format_args!("{}: {occupant}", shown(&cli.device)));
-    confirm("Proceed", option, interrupt).map_err(|err| {
+    confirm(PROCEED, option, interrupt).map_err(|err| {
         if !err.is::<CannotAsk>() {
             return err;
         }
@@ -173,6 +193,7 @@ struct Over<'a> {
     /// `None` for an image that is yet to be made.
     gate: Option<Gate>,
     interrupt: &'a Interrupt,
+    summary: &'a Summary,
 }
 
 /// Writes the volume; gives the number of files that were put into it.
@@ -185,7 +206,7 @@ fn write(
     target: &mut Target,
     messages: &mut Messages,
 ) -> Result<Option<u64>> {
-    let Over { occupant, gate, interrupt } = over;
+    let Over { occupant, gate, interrupt, summary } = over;
     interrupt.check()?;
     let gate = match gate {
         // It is opened once more to be made longer, and can be opened once only.
@@ -201,6 +222,11 @@ fn write(
         Some(pass) => pass,
         None => &provided,
     };
+    // From here on it is true.
+    if let Some(volume) = &occupant.volume {
+        messages.overwriting(volume.kind);
+    }
+    messages.summary(summary);
     erase_signatures(occupant, settings, device)?;
     if let Some(lock) = &occupant.lock {
         plan.wipe(device)?;

@@ -305,7 +305,9 @@ fn choose_cluster(options: &Options, facts: &Facts) -> Result<Option<ClusterId>,
         return Err(ResolveError::ClusterMismatch { source_says, chosen, other_says, other });
     }
     let clusterinfo = options.features.set.incompat.contains(Incompat::CLUSTERINFO);
-    let stated = options.cluster.is_some() || clusterinfo || chosen.is_worth_stating();
+    // A volume that named it is not to lose the name.
+    let named = facts.on_disk.as_ref() == Some(chosen);
+    let stated = options.cluster.is_some() || clusterinfo || named || chosen.is_worth_stating();
     Ok(stated.then(|| chosen.clone()))
 }
 

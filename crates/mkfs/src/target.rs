@@ -9,7 +9,10 @@ use ocfs2_volume::Device;
 use ocfs2_volume::device::holders::Holder;
 use ocfs2_volume::device::{DeviceOptions, OpenCause, OpenError, open};
 use ocfs2_volume::partition::{PartitionError, open_partition};
+use rustix::fs::Access;
+use rustix::io::Errno;
 
+use crate::holding;
 use crate::options::Extent;
 
 /// What to open, and for what.
@@ -18,7 +21,6 @@ pub(crate) struct Request {
     pub(crate) path: PathBuf,
     pub(crate) partition: Option<u32>,
     pub(crate) extent: Extent,
-    pub(crate) write: bool,
     /// Open a device that is in use too.
     pub(crate) force: bool,
 }
@@ -33,8 +35,13 @@ pub enum TargetError {
     #[error("{}: no such file or directory; a size such as 4G creates an image", ocfs2_cli::shown(.0))]
     NoSize(PathBuf),
     /// In use on this machine.
-    #[error("{0}; -F overwrites it nevertheless, after a question that -x answers")]
-    InUse(OpenError),
+    #[error("{cause}; {advice}; -F overwrites it nevertheless, after a question that -x answers")]
+    InUse {
+        /// By whom.
+        cause: OpenError,
+        /// What makes it free.
+        advice: String,
+    },
     /// The partition is not there.
     #[error("{}: {cause}", ocfs2_cli::shown(path))]
     Partition {
@@ -80,12 +87,13 @@ impl Target {
                 if size.is_none() {
                     return Err(TargetError::NoSize(request.path));
                 }
+                may_be_made(&request.path)?;
                 File::Missing
             }
             _ => File::LongEnough,
         };
-        let options =
-            DeviceOptions { write: request.write, exclusive: request.write, ..Default::default() };
+        // A dry run, too: what the run itself cannot have is to be said.
+        let options = DeviceOptions { write: true, exclusive: true, ..Default::default() };
         let mut in_use = None;
         let disk = match open(&request.path, &options) {
             Ok(disk) => Some(disk),
@@ -95,8 +103,8 @@ impl Target {
                 in_use = Some(holders);
                 Some(open(&request.path, &DeviceOptions { exclusive: false, ..options })?)
             }
-            Err(err @ OpenError { cause: OpenCause::InUse { .. }, .. }) => {
-                return Err(TargetError::InUse(err));
+            Err(cause) if matches!(cause.cause, OpenCause::InUse { .. }) => {
+                return Err(in_use_here(cause));
             }
             Err(err) => return Err(err.into()),
         };
@@ -151,6 +159,14 @@ fn partition(
         .map_err(|cause| TargetError::Partition { path: path.to_owned(), cause })
 }
 
+fn in_use_here(cause: OpenError) -> TargetError {
+    let advice = match &cause.cause {
+        OpenCause::InUse { holders } => holding::advice(holders),
+        _ => holding::advice(&[]),
+    };
+    TargetError::InUse { cause, advice }
+}
+
 /// Whether an image could be made there: a name in /dev that is not there is a device that is not.
 fn can_be_made(path: &Path) -> bool {
     if path.starts_with("/dev") && !path.starts_with("/dev/shm") {
@@ -163,12 +179,24 @@ fn can_be_made(path: &Path) -> bool {
     }
 }
 
+/// Whether this user may make an image there, which a dry run does not try.
+fn may_be_made(path: &Path) -> Result<(), OpenError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let cause = match rustix::fs::access(folder, Access::WRITE_OK) {
+        Err(Errno::ACCESS) => OpenCause::Permission { write: true },
+        Err(Errno::ROFS) => OpenCause::ReadOnly,
+        _ => return Ok(()),
+    };
+    Err(OpenError { path: path.to_owned(), cause })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn request(path: PathBuf, extent: Extent) -> Request {
-        Request { path, partition: None, extent, write: true, force: false }
+        Request { path, partition: None, extent, force: false }
     }
 
     #[test]
@@ -217,7 +245,7 @@ mod tests {
         fs::write(&path, [0; 4096]).unwrap();
         let first = Target::find(request(path.clone(), Extent::Whole)).unwrap();
         let Err(err) = Target::find(request(path.clone(), Extent::Whole)) else { panic!("found") };
-        assert!(matches!(err, TargetError::InUse(_)), "{err}");
+        assert!(matches!(err, TargetError::InUse { .. }), "{err}");
         let forced = Request { force: true, ..request(path.clone(), Extent::Whole) };
         assert!(Target::find(forced).unwrap().in_use.is_some());
         drop(first);

@@ -7,6 +7,42 @@ use clap::{CommandFactory, Parser};
 
 use crate::{Detail, Options};
 
+/// What --json prints: the fields of [`crate::json::Document`].
+const JSON: &str = "\
+JSON:
+  An object; what is not known, or was not asked for, is null:
+    volumes          an array with an object for each volume:
+      device         where it is, as it was named; bytes that are no UTF-8 are replaced by U+FFFD
+      device_escaped where that was so: the path with such bytes as \\xff, a backslash as \\\\
+      stack          the cluster stack; null on a local volume
+      cluster        name of its cluster, if the volume states one
+      global_heartbeat
+                     whether its nodes beat on other volumes
+      heartbeat_device
+                     whether it is nothing but a place for heartbeats
+      uuid           36 characters in lower case, as blkid prints it
+      label          the label; bytes that are no UTF-8 are replaced by U+FFFD
+      label_escaped  where that was so: as device_escaped
+      slots          how many slots it has
+      nodes          with -f an array with an object for each node that holds a slot:
+        slot         the slot, from 0
+        number       its number
+        name         its name
+        state        live, crashed or unknown; null with --wait 0
+        last_beat    crashed: its last heartbeat by its own clock, in seconds since 1970
+        silent_seconds
+                     crashed: how long ago that was by the clock of this computer
+        reason       crashed: how that is known: watched (for its whole dead threshold), clock (it
+                     missed two heartbeats, and the last one is old) or stopped (it stopped its
+                     heartbeat, or had none, and holds the slot); unknown: why, in words
+      needs_fsck     whether crashed nodes hold slots, and no live one that would recover them
+      error          why the nodes are not known
+    failures         an array with an object for each device that could not be looked at, or that
+                     was named and is no volume:
+      device, device_escaped
+                     as those of a volume
+      error          why it is not in the list";
+
 /// List OCFS2 volumes, and the nodes that have them mounted.
 ///
 /// Without devices, all block devices of this machine are looked at; a disk with
@@ -23,7 +59,7 @@ use crate::{Detail, Options};
 /// The exit status is 0, or 1 if a device that was named cannot be read or is no OCFS2
 /// volume.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "mounted.ocfs2", version)]
+#[command(name = "mounted.ocfs2", version, after_long_help = JSON)]
 pub struct Cli {
     /// Quick detect: list UUIDs and labels (the default)
     #[arg(short = 'd', long, conflicts_with = "full")]

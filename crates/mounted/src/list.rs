@@ -257,11 +257,36 @@ fn find(path: &Path, partition: Option<u32>, is_named: bool) -> Found {
     let device = device::open(path, &options).map_err(|err| FailureCause::Open(err.cause))?;
     let superblock = detect(&device).map_err(FailureCause::Read)?;
     let choose = ": --partition NUMBER looks at one";
-    let instead = || is_named.then(|| ocfs2_probe::instead(&device, choose)).flatten();
+    let instead = || match is_named {
+        // What was made there since is not to be written over.
+        true => {
+            ocfs2_probe::instead(&device, choose).or_else(|| restored_by(path, partition, &device))
+        }
+        false => None,
+    };
     match superblock {
         Some(superblock) => Ok((device, superblock)),
         None => Err(FailureCause::NotOcfs2(instead())),
     }
+}
+
+/// What of a volume that lost its superblock is left to restore it by.
+fn restored_by(path: &Path, partition: Option<u32>, device: &Arc<dyn Device>) -> Option<String> {
+    let Err(OpenVolumeError::NotOcfs2 { backups } | OpenVolumeError::Damaged { backups, .. }) =
+        open_volume(device)
+    else {
+        return None;
+    };
+    let numbers: Vec<_> = backups.iter().map(|backup| backup.number.to_string()).collect();
+    let first = numbers.first()?;
+    let place = match partition {
+        Some(number) => format!("--partition {number} {}", ocfs2_cli::shown(path)),
+        None => ocfs2_cli::shown(path),
+    };
+    let numbers = numbers.join(", ");
+    Some(format!(
+        "one was there, good backup superblocks: {numbers}; fsck.ocfs2 -r {first} {place} restores it"
+    ))
 }
 
 fn open_volume(device: &Arc<dyn Device>) -> Result<ocfs2_volume::Volume, OpenVolumeError> {

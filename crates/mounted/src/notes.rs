@@ -2,12 +2,11 @@
 
 use std::time::SystemTime;
 
-use ocfs2_cli::shown;
+use ocfs2_cli::{human_span, shown};
 use ocfs2_cluster::ClusterConf;
 use ocfs2_volume::device::OpenCause;
 use ocfs2_volume::usage::{Evidence, State, Unknown};
 
-use crate::table::span;
 use crate::{FailureCause, Listing, NodeUse, Users, Volume};
 
 /// Lines for standard error, each about one device.
@@ -69,12 +68,14 @@ fn explain(node: &NodeUse, now: SystemTime) -> Option<String> {
         State::Unknown(why) => format!("unknown: {why}"),
         state @ State::Crashed { last_beat, evidence } => {
             let how = match evidence {
-                Evidence::Watched(time) => format!("no heartbeat in {} of watching", span(*time)),
+                Evidence::Watched(time) => {
+                    format!("no heartbeat in {} of watching", human_span(*time))
+                }
                 Evidence::Clock => "two heartbeats missed, and the last one is old".to_owned(),
                 Evidence::Stopped => "its heartbeat is stopped, but it holds the slot".to_owned(),
             };
             let when = match (last_beat, state.silent_for(now)) {
-                (_, Some(ago)) => format!("last heartbeat {} ago", span(ago)),
+                (_, Some(ago)) => format!("last heartbeat {} ago", human_span(ago)),
                 (Some(_), None) => "last heartbeat in the future: the clocks disagree".to_owned(),
                 (None, None) => "no last heartbeat".to_owned(),
             };

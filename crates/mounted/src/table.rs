@@ -1,9 +1,9 @@
 //! The tables of `mounted.ocfs2` 1.8, which scripts read.
 
 use std::fmt::Write;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use ocfs2_cli::{shown, terminal};
+use ocfs2_cli::{human_span, shown, terminal};
 use ocfs2_format::superblock::{Stack, SuperBlock};
 use ocfs2_volume::usage::State;
 
@@ -82,22 +82,10 @@ fn node_text(node: &NodeUse, now: SystemTime, states: bool) -> String {
         None | Some(State::Live) => name,
         Some(State::Unknown(_)) => format!("{name} (unknown)"),
         Some(state @ State::Crashed { .. }) => match state.silent_for(now) {
-            Some(ago) => format!("{name} (crashed {} ago)", span(ago)),
+            Some(ago) => format!("{name} (crashed {} ago)", human_span(ago)),
             None => format!("{name} (crashed)"),
         },
     }
-}
-
-/// A time span in its largest unit, from two of them on in that.
-pub(crate) fn span(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let (unit, name) = match seconds {
-        0..120 => (1, "s"),
-        120..7200 => (60, "min"),
-        7200..172_800 => (3600, "h"),
-        _ => (86_400, "days"),
-    };
-    format!("{} {name}", seconds / unit)
 }
 
 /// A point of time to the second: `2026-11-28 15:04:05 UTC`.
@@ -119,6 +107,8 @@ pub fn time(time: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -132,17 +122,6 @@ mod tests {
         ] {
             assert_eq!(time(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)), expected);
         }
-    }
-
-    #[test]
-    fn spans_are_given_in_the_unit_that_fits() {
-        let text = |seconds| span(Duration::from_secs(seconds));
-        assert_eq!(text(0), "0 s");
-        assert_eq!(text(119), "119 s");
-        assert_eq!(text(120), "2 min");
-        assert_eq!(text(7199), "119 min");
-        assert_eq!(text(7200), "2 h");
-        assert_eq!(text(3 * 86_400 + 5), "3 days");
     }
 
     #[test]

@@ -191,7 +191,7 @@ impl From<Mode> for HeartbeatMode {
 #[derive(Args, Clone, Debug, Default, Eq, PartialEq)]
 pub struct Configure {
     /// Bring the cluster online at boot
-    #[arg(long, value_name = "yes|no", value_parser = clap::builder::BoolishValueParser::new())]
+    #[arg(long, value_name = "yes|no", value_parser = yes_or_no)]
     pub load_on_boot: Option<bool>,
     /// The cluster stack
     #[arg(long, value_parser = ["o2cb", "pcmk", "cman"])]
@@ -211,6 +211,15 @@ pub struct Configure {
     /// Milliseconds between attempts to connect
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..))]
     pub reconnect_delay: Option<u32>,
+}
+
+/// A yes or a no in the forms that files of settings have, too.
+pub(crate) fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "yes" | "y" | "true" | "on" | "1" => Ok(true),
+        "no" | "n" | "false" | "off" | "0" => Ok(false),
+        _ => Err("expected yes or no".to_owned()),
+    }
 }
 
 /// The command line, for manual pages and completions.
@@ -246,6 +255,9 @@ mod tests {
         let Command::Configure(told) = Cli::parse_from(line).command else { panic!() };
         assert_eq!((told.load_on_boot, told.dead_threshold), (Some(true), Some(8)));
         assert!(Cli::try_parse_from(["o2cb", "configure", "--dead-threshold", "2"]).is_err());
+        let maybe = Cli::try_parse_from(["o2cb", "configure", "--load-on-boot", "maybe"]);
+        let err = maybe.unwrap_err().to_string();
+        assert!(err.contains("'maybe' for '--load-on-boot <yes|no>': expected yes or no"), "{err}");
         assert!(Cli::try_parse_from(["o2cb", "add-node", "c", "n", "--number", "255"]).is_err());
     }
 }

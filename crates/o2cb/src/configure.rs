@@ -2,17 +2,19 @@
 
 use std::io::{BufRead, Write};
 
-use anyhow::{Result, bail};
-use ocfs2_cluster::{Timeouts, check_cluster_name};
+use anyhow::{Result, anyhow, bail};
+use ocfs2_cli::{causes, terminal};
+use ocfs2_cluster::{ClusterConf, Timeouts, check_cluster_name};
 
 use crate::Sysconfig;
-use crate::cli::Configure;
+use crate::cli::{Configure, yes_or_no};
 
 /// Fills in what `told` says, or asks if it says nothing; an empty answer leaves what is in
-/// brackets. With `echo` answers are printed: a terminal shows what is typed there.
+/// brackets, and one that cannot be is asked for again. With `echo` answers are printed: a terminal
+/// shows what is typed there.
 ///
 /// # Errors
-/// An answer that cannot be, or none: the input ends. Output or input fails. Of `file` nothing is
+/// What is told cannot be, or too many answers that cannot be, or the input ends. Output or input fails. Of `file` nothing is
 /// to be written then.
 pub fn configure(
     file: &mut Sysconfig,
@@ -21,8 +23,11 @@ pub fn configure(
     out: &mut dyn Write,
     echo: bool,
 ) -> Result<()> {
-    let told =
-        if *told == Configure::default() { ask(file, input, out, echo)? } else { told.clone() };
+    let told = if *told == Configure::default() {
+        ask(file, Dialogue { input, out, echo })?
+    } else {
+        told.clone()
+    };
     let numbers = [
         ("O2CB_HEARTBEAT_THRESHOLD", told.dead_threshold),
         ("O2CB_IDLE_TIMEOUT_MS", told.idle_timeout),
@@ -36,12 +41,8 @@ pub fn configure(
         file.set("O2CB_STACK", stack);
     }
     if let Some(cluster) = &told.cluster {
-        let cluster = if cluster == "none" { "" } else { cluster };
-        // What is in the file already may stay: somebody has written it by hand.
-        if !cluster.is_empty() && file.boot_cluster() != Some(cluster) {
-            check_cluster_name(cluster)?;
-        }
-        file.set("O2CB_BOOTCLUSTER", cluster);
+        check_boot_cluster(file, cluster)?;
+        file.set("O2CB_BOOTCLUSTER", if cluster == "none" { "" } else { cluster });
     }
     for (key, number) in numbers {
         if let Some(number) = number {
@@ -52,67 +53,140 @@ pub fn configure(
     Ok(())
 }
 
-fn ask(
-    file: &Sysconfig,
-    input: &mut dyn BufRead,
-    out: &mut dyn Write,
+/// Answers to one question of which none can be, before it ends.
+const MOST_ANSWERS: usize = 5;
+
+/// Who is asked, and where.
+struct Dialogue<'a> {
+    input: &'a mut dyn BufRead,
+    out: &'a mut dyn Write,
+    /// Answers are printed.
     echo: bool,
-) -> Result<Configure> {
-    writeln!(out, "Configuring the O2CB driver.\n")?;
-    writeln!(out, "This will configure the on-boot properties of the O2CB driver.")?;
-    writeln!(out, "The current values are shown in brackets ('[]'). Enter keeps one.\n")?;
-    let mut question = |text: &str, current: String| -> Result<String> {
-        write!(out, "{text} [{}]: ", ocfs2_cli::terminal(&current))?;
-        out.flush()?;
+}
+
+impl Dialogue<'_> {
+    /// Asks until `answer` takes what is answered; nothing is the current value.
+    fn question<T>(
+        &mut self,
+        text: &str,
+        current: &str,
+        answer: impl Fn(&str) -> Result<T>,
+    ) -> Result<T> {
+        let mut left = MOST_ANSWERS;
+        loop {
+            let line = self.line(text, current)?;
+            left -= 1;
+            match answer(if line.is_empty() { current } else { &line }) {
+                Ok(answer) => return Ok(answer),
+                Err(err) if left == 0 => return Err(err.context("nothing is written")),
+                Err(err) => writeln!(self.out, "{}", terminal(causes(&err)))?,
+            }
+        }
+    }
+
+    fn line(&mut self, text: &str, current: &str) -> Result<String> {
+        write!(self.out, "{text} [{}]: ", terminal(current))?;
+        self.out.flush()?;
         let mut line = String::new();
-        if input.read_line(&mut line)? == 0 {
-            writeln!(out)?;
+        if self.input.read_line(&mut line)? == 0 {
+            writeln!(self.out)?;
             bail!(
                 "the answers end before the last question: nothing is written; options tell \
                  without questions, see --help"
             );
         }
-        let answer = line.trim();
-        if echo {
-            writeln!(out, "{}", ocfs2_cli::terminal(answer))?;
+        let line = line.trim();
+        if self.echo {
+            writeln!(self.out, "{}", terminal(line))?;
         }
-        Ok(if answer.is_empty() { current } else { answer.to_owned() })
-    };
-    let enabled = if file.is_enabled() { "y" } else { "n" };
-    let load_on_boot = match &*question("Load O2CB driver on boot (y/n)", enabled.to_owned())? {
-        "y" | "Y" | "yes" => true,
-        "n" | "N" | "no" => false,
-        other => bail!("\"{other}\" is neither y nor n"),
-    };
-    let stack = file.get("O2CB_STACK").unwrap_or("o2cb").to_owned();
-    let stack = question("Cluster stack backing O2CB", stack)?;
-    if !["o2cb", "pcmk", "cman"].contains(&&*stack) {
-        bail!("stack {stack} is not known, expected o2cb, pcmk or cman");
+        Ok(line.to_owned())
     }
-    let cluster = file.boot_cluster().unwrap_or("none").to_owned();
-    let cluster = question("Cluster to start on boot (Enter \"none\" to clear)", cluster)?;
-    let timeouts = file.timeouts().unwrap_or_default().or(Timeouts::OF_KERNEL);
-    let mut number = |text: &str, current: Option<u32>| -> Result<Option<u32>> {
-        let answer = question(text, current.unwrap_or_default().to_string())?;
-        match answer.parse() {
-            Ok(number) => Ok(Some(number)),
+
+    /// A number that is at least `least`, and below `end` if there is one.
+    fn number(
+        &mut self,
+        text: &str,
+        current: Option<u32>,
+        least: u32,
+        end: Option<u32>,
+    ) -> Result<Option<u32>> {
+        let current = current.unwrap_or_default().to_string();
+        let number = self.question(text, &current, |answer| match answer.parse::<u32>() {
             Err(_) => bail!("\"{answer}\" is not a number"),
+            Ok(number) if number < least => {
+                bail!("{number} is too small, expected {least} or more")
+            }
+            Ok(number) if end.is_some_and(|end| number >= end) => {
+                bail!("{number} is too large, expected less than {}", end.unwrap_or_default())
+            }
+            Ok(number) => Ok(number),
+        })?;
+        Ok(Some(number))
+    }
+}
+
+fn ask(file: &Sysconfig, mut dialogue: Dialogue<'_>) -> Result<Configure> {
+    let out = &mut dialogue.out;
+    writeln!(out, "Configuring the O2CB driver.\n")?;
+    writeln!(out, "This will configure the on-boot properties of the O2CB driver.")?;
+    writeln!(out, "The current values are shown in brackets ('[]'). Enter keeps one.\n")?;
+    let enabled = if file.is_enabled() { "y" } else { "n" };
+    let load_on_boot = dialogue.question("Load O2CB driver on boot (y/n)", enabled, |answer| {
+        yes_or_no(answer).map_err(|_| anyhow!("\"{answer}\" is neither y nor n"))
+    })?;
+    let stack = file.get("O2CB_STACK").unwrap_or("o2cb");
+    let stack = dialogue.question("Cluster stack backing O2CB", stack, |stack| {
+        if !["o2cb", "pcmk", "cman"].contains(&stack) {
+            bail!("stack {stack} is not known, expected o2cb, pcmk or cman");
         }
-    };
+        Ok(stack.to_owned())
+    })?;
+    let cluster = file.boot_cluster().unwrap_or("none");
+    let text = "Cluster to start on boot (Enter \"none\" to clear)";
+    let cluster = dialogue.question(text, cluster, |cluster| {
+        check_boot_cluster(file, cluster)?;
+        Ok(cluster.to_owned())
+    })?;
+    let timeouts = file.timeouts().unwrap_or_default().or(Timeouts::OF_KERNEL);
+    let Timeouts { dead_threshold, idle_timeout_ms, keepalive_delay_ms, reconnect_delay_ms } =
+        timeouts;
+    let text = "Specify heartbeat dead threshold (>=3)";
+    let dead_threshold = dialogue.number(text, dead_threshold, 3, None)?;
+    let text = "Specify network idle timeout in ms";
+    let idle_timeout = dialogue.number(text, idle_timeout_ms, 2, None)?;
+    let text = "Specify network keepalive delay in ms";
+    let keepalive_delay = dialogue.number(text, keepalive_delay_ms, 1, idle_timeout)?;
+    let text = "Specify network reconnect delay in ms";
+    let reconnect_delay = dialogue.number(text, reconnect_delay_ms, 1, None)?;
     Ok(Configure {
         load_on_boot: Some(load_on_boot),
         stack: Some(stack),
         cluster: Some(cluster),
-        dead_threshold: number("Specify heartbeat dead threshold (>=3)", timeouts.dead_threshold)?,
-        idle_timeout: number("Specify network idle timeout in ms", timeouts.idle_timeout_ms)?,
-        keepalive_delay: number(
-            "Specify network keepalive delay in ms",
-            timeouts.keepalive_delay_ms,
-        )?,
-        reconnect_delay: number(
-            "Specify network reconnect delay in ms",
-            timeouts.reconnect_delay_ms,
-        )?,
+        dead_threshold,
+        idle_timeout,
+        keepalive_delay,
+        reconnect_delay,
+    })
+}
+
+/// Whether `cluster` can be the cluster of boot; `none` is none. What is in the file already may
+/// stay: somebody has written it by hand.
+fn check_boot_cluster(file: &Sysconfig, cluster: &str) -> Result<()> {
+    if !["none", ""].contains(&cluster) && file.boot_cluster() != Some(cluster) {
+        check_cluster_name(cluster)?;
+    }
+    Ok(())
+}
+
+/// What is wrong with the cluster of boot, if it is not one of `conf`.
+pub fn unknown_cluster(file: &Sysconfig, conf: &ClusterConf) -> Option<String> {
+    let name = file.boot_cluster().filter(|name| conf.cluster(name).is_none())?;
+    let is_o2cb = file.get("O2CB_STACK").is_none_or(|stack| stack == "o2cb");
+    is_o2cb.then(|| {
+        format!(
+            "there is no cluster {name} in the configuration: it cannot be brought online before \
+             `o2cb add-cluster {name}`, and `o2cb add-node` for each node"
+        )
     })
 }
 
@@ -149,19 +223,40 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_can_not_be_are_refused() {
+    fn what_cannot_be_is_asked_for_again() {
         for (answers, message) in [
             ("perhaps\n", "\"perhaps\" is neither y nor n"),
             ("\nheart\n", "stack heart is not known, expected o2cb, pcmk or cman"),
             ("\n\n\nmany\n", "\"many\" is not a number"),
             (
-                "\n\n$(reboot)\n\n\n\n\n",
+                "\n\n$(reboot)\n",
                 "`$(reboot)` cannot be the name of a cluster: expected 1 to 16 letters and digits",
             ),
-            ("\n\n\n2\n\n\n\n", "the heartbeat dead threshold is 2, expected more than 2"),
+            ("\n\n\n2\n", "2 is too small, expected 3 or more"),
+            ("\n\n\n\n\n30000\n", "30000 is too large, expected less than 30000"),
         ] {
-            assert_eq!(answered(answers).unwrap_err().to_string(), message);
+            let (file, out) = answered(&format!("{answers}{}", "\n".repeat(7))).unwrap();
+            assert!(out.contains(&format!("\n{message}\n")), "{out}");
+            assert_eq!(file.get("O2CB_STACK"), Some("o2cb"));
+            let last = answers.trim_start_matches('\n');
+            let never = answers.replace(last, &last.repeat(MOST_ANSWERS + 1));
+            let err = format!("{:#}", answered(&never).unwrap_err());
+            assert_eq!(err, format!("nothing is written: {message}"));
         }
+    }
+
+    #[test]
+    fn a_cluster_that_is_not_configured_is_told() {
+        let conf = ClusterConf::parse("cluster:\n\tname = web\n\tnode_count = 0\n").unwrap();
+        let mut file = Sysconfig::default();
+        assert_eq!(unknown_cluster(&file, &conf), None);
+        file.set("O2CB_BOOTCLUSTER", "web");
+        assert_eq!(unknown_cluster(&file, &conf), None);
+        file.set("O2CB_BOOTCLUSTER", "nosuch");
+        let told = unknown_cluster(&file, &conf).unwrap();
+        assert!(told.starts_with("there is no cluster nosuch in the configuration"), "{told}");
+        file.set("O2CB_STACK", "pcmk");
+        assert_eq!(unknown_cluster(&file, &conf), None);
     }
 
     #[test]

@@ -86,6 +86,12 @@ pub fn run(cli: &Cli) -> Result<Exit> {
             configure::configure(&mut file, told, &mut stdin.lock(), &mut out, echo)?;
             file.write(&path)?;
             writeln!(out, "Writing O2CB configuration to {}: OK", shown(&path))?;
+            let unknown = conf(cli).map(|conf| configure::unknown_cluster(&file, conf.conf()));
+            match unknown {
+                Ok(None) => {}
+                Ok(Some(text)) => print_warning(format!("{}: {text}", shown(&cli.config_file))),
+                Err(err) => print_warning(causes(&err)),
+            }
         }
         Command::Online { cluster, if_enabled } => {
             let sysconfig = Sysconfig::read(&cli.sysconfig())?;

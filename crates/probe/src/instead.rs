@@ -13,11 +13,9 @@ pub fn instead(device: &dyn Device, choose: &str) -> Option<String> {
     if others.iter().any(|found| found.kind == "ocfs2") {
         return None;
     }
-    let table = tables.iter().find_map(|found| found.table.as_ref());
-    let numbers: Vec<_> = table.map_or(Vec::new(), |table| {
-        let data = table.partitions.iter().filter(|partition| !partition.kind.is_extended());
-        data.map(|partition| partition.number.to_string()).collect()
-    });
+    let table = tables.iter().find(|found| found.table.is_some());
+    let numbers = table.map_or(Vec::new(), |found| partitions(found));
+    let numbers: Vec<_> = numbers.iter().map(u32::to_string).collect();
     if let [number, ..] = &numbers[..]
         && others.iter().all(|found| found.is_tolerant())
     {
@@ -29,6 +27,12 @@ pub fn instead(device: &dyn Device, choose: &str) -> Option<String> {
     }
     let names: Vec<_> = others.into_iter().chain(tables).map(Found::to_string).collect();
     (!names.is_empty()).then(|| format!("it holds: {}", names.join("; ")))
+}
+
+/// Numbers of the partitions that hold data, where `found` is a partition table.
+pub fn partitions(found: &Found) -> Vec<u32> {
+    let all = found.table.iter().flat_map(|table| &table.partitions);
+    all.filter(|partition| !partition.kind.is_extended()).map(|it| it.number).collect()
 }
 
 #[cfg(test)]

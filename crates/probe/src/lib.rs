@@ -38,7 +38,7 @@ use reader::Reader;
 use signature::Signature;
 
 pub use found::{Found, Tag, Usage};
-pub use instead::instead;
+pub use instead::{instead, partitions};
 
 type Probe = fn(&Reader<'_>) -> io::Result<Option<Found>>;
 

@@ -15,6 +15,11 @@ use clap::{ArgGroup, CommandFactory, Parser};
 /// has to be recovered by fsck.ocfs2 first. The superblock is written first, then its backups; if
 /// that is interrupted in between, fsck.ocfs2 makes the backups equal to it.
 ///
+/// Everything else that tunefs.ocfs2 of ocfs2-tools does is not done by this program yet: labels
+/// (-L), node slots (-N), UUIDs (-U), journals (-J), sizes (-S), features (--fs-features), clones
+/// (--cloned-volume), lists of sparse files and intervals of quotas. That program does it; if this
+/// one was installed over it, it is there as tunefs.ocfs2.orig.
+///
 /// The exit status is 0, or 1 if something failed or was refused.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "tunefs.ocfs2", version, arg_required_else_help = true)]
@@ -53,6 +58,37 @@ pub struct Cli {
     pub device: PathBuf,
 }
 
+/// Options of the C tool that this program does not have.
+const NOT_DONE: [&str; 17] = [
+    "-L",
+    "--label",
+    "-N",
+    "--node-slots",
+    "-U",
+    "--uuid-reset",
+    "-J",
+    "--journal-options",
+    "-S",
+    "--volume-size",
+    "--fs-features",
+    "--cloned-volume",
+    "--list-sparse",
+    "--backup-super",
+    "--mount-type",
+    "--usrquota-sync-interval",
+    "--grpquota-sync-interval",
+];
+
+/// What is to be said of an option that only the C tool has.
+pub fn not_done(option: &str) -> Option<String> {
+    NOT_DONE.contains(&option).then(|| {
+        format!(
+            "{option} is not done by this program yet; tunefs.ocfs2 of ocfs2-tools does it \
+             (tunefs.ocfs2.orig if this one was installed over it)"
+        )
+    })
+}
+
 /// The command line, for manual pages and completions.
 pub fn command() -> clap::Command {
     Cli::command()
@@ -61,6 +97,20 @@ pub fn command() -> clap::Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_only_the_c_tool_does_is_said() {
+        let told = not_done("-L").unwrap();
+        assert!(told.starts_with("-L is not done by this program yet; "), "{told}");
+        assert_eq!(not_done("-Z"), None);
+        for option in NOT_DONE {
+            let has = |arg: &clap::Arg| match option.strip_prefix("--") {
+                Some(long) => arg.get_long() == Some(long),
+                None => arg.get_short() == option.chars().nth(1),
+            };
+            assert!(!command().get_arguments().any(has), "{option}");
+        }
+    }
 
     #[test]
     fn one_thing_is_done_at_a_time() {

@@ -8,7 +8,7 @@ mod program;
 mod query;
 mod stamp;
 
-pub use cli::{Cli, command};
+pub use cli::{Cli, command, not_done};
 pub use program::run;
 pub use query::{QueryError, query};
 pub use stamp::{StampError, check, check_users, stamp, stamped};

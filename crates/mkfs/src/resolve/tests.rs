@@ -190,6 +190,8 @@ fn the_cluster_is_the_one_asked_for_then_the_running_one_then_that_on_disk() {
     assert_eq!(with(Some(cluster("a")), None, None, false), named("a"));
     assert_eq!(with(None, Some(global("b")), None, false), named("b"));
     assert_eq!(with(None, None, Some(global("c")), false), named("c"));
+    assert_eq!(with(None, None, Some(cluster("c")), false), named("c"));
+    assert_eq!(with(None, Some(cluster("c")), Some(cluster("c")), false), named("c"));
     assert_eq!(with(None, Some(cluster("b")), None, false), named(""), "classic o2cb");
     let clash = with(Some(cluster("a")), Some(cluster("b")), None, false).unwrap_err();
     let expected = "the options name cluster `a` of stack o2cb, but this machine runs cluster `b` of \

@@ -9,7 +9,7 @@ use ocfs2_format::dinode::FileKind;
 use tar::EntryType;
 
 use super::acl;
-use super::header::{Archive, Member};
+use super::header::{Archive, Member, read_whole};
 use crate::files::{Attributes, Contents, DirectoryId, FileId, Files, FillError};
 
 /// Longest path that a message has in full.
@@ -260,7 +260,7 @@ impl<R: Read> Contents for Stored<'_, R> {
             let to = range.end.min(end);
             if from < to {
                 let part = &mut buf[(from - offset) as usize..(to - offset) as usize];
-                self.reader.read_exact(part)?;
+                read_whole(self.reader, part)?;
                 self.left = self.left.saturating_sub(part.len() as u64);
             }
             if range.end > end {

@@ -65,6 +65,18 @@ fn wrong(text: impl Into<String>) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, text.into())
 }
 
+fn cut_off() -> io::Error {
+    io::Error::new(ErrorKind::UnexpectedEof, "the archive is cut off: it ends within a member")
+}
+
+/// Fills `buf` from an archive.
+pub(super) fn read_whole(reader: &mut impl Read, buf: &mut [u8]) -> io::Result<()> {
+    reader.read_exact(buf).map_err(|err| match err.kind() {
+        ErrorKind::UnexpectedEof => cut_off(),
+        _ => err,
+    })
+}
+
 /// The blocks of an archive.
 pub(super) struct Archive<R> {
     reader: R,
@@ -85,7 +97,7 @@ impl<R: Read> Archive<R> {
     /// Passes over `bytes`.
     pub(super) fn skip(&mut self, bytes: u64) -> io::Result<()> {
         let skipped = io::copy(&mut (&mut self.reader).take(bytes), &mut io::sink())?;
-        if skipped == bytes { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
+        if skipped == bytes { Ok(()) } else { Err(cut_off()) }
     }
 
     /// The next header; `None` at the end.
@@ -96,7 +108,7 @@ impl<R: Read> Archive<R> {
         while filled < bytes.len() {
             match self.reader.read(&mut bytes[filled..]) {
                 Ok(0) if filled == 0 => return Ok(None),
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(0) => return Err(cut_off()),
                 Ok(count) => filled += count,
                 Err(err) if err.kind() == ErrorKind::Interrupted => {}
                 Err(err) => return Err(err),
@@ -124,7 +136,7 @@ impl<R: Read> Archive<R> {
         let mut bytes = Vec::new();
         let read = (&mut self.reader).take(size).read_to_end(&mut bytes)?;
         if read as u64 != size {
-            return Err(ErrorKind::UnexpectedEof.into());
+            return Err(cut_off());
         }
         self.skip(size.next_multiple_of(BLOCK as u64) - size)?;
         Ok(bytes)
@@ -255,7 +267,7 @@ impl<R: Read> Archive<R> {
         let (mut more, mut blocks) = (gnu.is_extended(), 0);
         while more {
             let mut next = GnuExtSparseHeader::new();
-            self.reader.read_exact(next.as_mut_bytes())?;
+            read_whole(&mut self.reader, next.as_mut_bytes())?;
             for row in next.sparse.iter().filter(|row| !row.is_empty()) {
                 map.push((row.offset()?, row.length()?));
             }
@@ -280,7 +292,7 @@ impl<R: Read> Archive<R> {
             let mut block = [0; BLOCK];
             let left = member.stored.checked_sub(BLOCK as u64);
             member.stored = left.ok_or_else(|| wrong("the map of a sparse file does not end"))?;
-            self.reader.read_exact(&mut block)?;
+            read_whole(&mut self.reader, &mut block)?;
             for byte in block {
                 if wanted.is_some_and(|wanted| numbers.len() == wanted) {
                     break;
