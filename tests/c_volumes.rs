@@ -208,3 +208,27 @@ fn a_volume_that_the_c_tunefs_grew_is_sound_but_for_a_backup_superblock_it_did_n
         assert_eq!(codes, findings, "{outcome}");
     }
 }
+
+#[test]
+fn a_volume_is_sound_after_the_c_tunefs_has_added_quotas_and_slots() {
+    let Some(tunefs) = oracle("tunefs.ocfs2") else { return };
+    let scratch = Scratch::new();
+    // What is added later has its inodes after all others, and not where mkfs would put them.
+    for (slots, changes) in [
+        ("1", &["--fs-features=usrquota"][..]),
+        ("1", &["--fs-features=grpquota"]),
+        ("1", &["--fs-features=usrquota,grpquota"]),
+        ("2", &["--fs-features=usrquota", "-N4"]),
+        ("1", &["--fs-features=usrquota,grpquota", "-N2"]),
+        ("3", &["-N1", "--fs-features=usrquota"]),
+    ] {
+        let image = scratch.join("changed.img");
+        let mkfs = Run::new(program("mkfs.ocfs2")).args(["-q", "-x", "-F", "-M", "local", "-J"]);
+        mkfs.args(["size=4M", "-N", slots]).arg(&image).arg("100M").success();
+        for change in changes {
+            Run::new(&tunefs).args(["-q", "-y", change]).arg(&image).success();
+        }
+        let outcome = Run::new(program("fsck.ocfs2")).arg("-fn").arg(&image).output();
+        assert_eq!(outcome.status, 0, "{slots} {changes:?}: {outcome}");
+    }
+}

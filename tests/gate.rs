@@ -139,6 +139,13 @@ fn a_repair_is_not_written_to_a_volume_that_changed_meanwhile() {
         assert!(text.contains("nothing was written"), "{text}");
         assert_eq!(image.contents_digest(), before, "it was written: {text}");
     }
+    // The device is cut.
+    let image = recipe.image();
+    let size = image.raw().metadata().unwrap().len();
+    let (text, status) = meddled(&image, EARLY, |file| file.set_len(size / 2).unwrap());
+    let told = format!("the device has {} bytes now, it had {size}", size / 2);
+    assert!(status == Some(8) && text.contains(&told), "{status:?} {text}");
+    assert!(text.contains("nothing was written"), "{text}");
     // Nothing else is in the way.
     let image = recipe.image();
     let groups = image.groups("global_bitmap").into_iter().map(|it| it.blkno);

@@ -91,13 +91,17 @@ fn connect(
             }
         };
         if circle {
-            let text = match directories.parents.get(&at).and_then(|parent| parent.entry_in) {
-                Some(above) => format!("directory {at} is below itself, in directory {above}"),
-                None => format!("directory {at} is in no directory"),
+            let above = directories.parents.get(&at).and_then(|parent| parent.entry_in);
+            let (text, repair) = match above {
+                Some(above) => (
+                    format!("directory {at} is below itself, in directory {above}"),
+                    lost_found::reconnect_from(at, above),
+                ),
+                None => (format!("directory {at} is in no directory"), lost_found::reconnect(at)),
             };
             lost.insert(at);
             let finding = Finding::new(codes::DIR_NOT_CONNECTED, Place::inode(at), text);
-            state.found(finding.repaired_by(lost_found::reconnect(at)));
+            state.found(finding.repaired_by(repair));
         }
     }
     Ok(lost)

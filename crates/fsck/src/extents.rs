@@ -21,7 +21,7 @@ use crate::clusters::ClusterSet;
 use crate::codes::extents as codes;
 use crate::collected::{BlockClaim, BlockUse, Claim, Collected, SharedClaim};
 use crate::repair::{Repair, edit_list};
-use crate::{Context, Finding, Place, finding};
+use crate::{Context, Finding, Place, finding, misplaced};
 
 /// What a tree holds, which decides what may be in it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -413,7 +413,13 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         let ecc = block.ecc_finding(ExtentBlock::NAME, crate::codes::general::BLOCK_ECC);
         let rewritten = || Repair::block_check(blkno, ExtentBlock::CHECK_OFFSET);
         self.out.findings.extend(ecc.map(|finding| finding.repaired_by(rewritten())));
-        if header.h_blkno != blkno {
+        let misplaced = (header.h_blkno != blkno).then(|| {
+            let what = (ExtentBlock::NAME, blkno);
+            misplaced::finding(self.context.volume, what, &block.bytes, self.place(blkno))
+        });
+        if let Some(finding) = misplaced.flatten() {
+            self.found(finding);
+        } else if header.h_blkno != blkno {
             let text = format!("extent block {blkno}: h_blkno is {}", header.h_blkno);
             let repair = Repair::extent_block(blkno, move |header, _| header.h_blkno = blkno);
             let finding = Finding::new(codes::EB_BLKNO, self.place(blkno), text);

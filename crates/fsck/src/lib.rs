@@ -28,6 +28,7 @@ mod journals;
 mod links;
 mod losses;
 mod memory;
+mod misplaced;
 mod mount_reads;
 mod name_hashes;
 mod parallel;

@@ -39,6 +39,12 @@ codes! {
         condition: "an inode says that it is in another block than it is",
         repair: "write its block number into the inode",
     }
+    BLOCK_MISPLACED {
+        pass: Inodes,
+        default: Yes,
+        condition: "an inode or another block of metadata was written to the place of another one, by its number, bit and group",
+        repair: "drop a copy; put back two that were exchanged",
+    }
     ROOT_NOTDIR {
         pass: Inodes,
         default: Yes,

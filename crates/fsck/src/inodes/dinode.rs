@@ -13,7 +13,7 @@ use crate::collected::{Collected, TreeUser};
 use crate::extents::{self, Holds, Longest, TreeRoot, Walked};
 use crate::repair::{self, Repair};
 use crate::suballocs::{Bit, Group, Suballoc};
-use crate::{Context, Finding, Place, xattrs};
+use crate::{Context, Finding, Place, misplaced, xattrs};
 
 /// The parts of an inode as they are once what is wrong with its flags was mended.
 pub(super) struct Subject<'a> {
@@ -127,6 +127,14 @@ fn identity(
     out: &mut Collected,
 ) {
     let (dinode, blkno) = (&subject.inode.dinode, subject.blkno());
+    let bytes = (subject.blkno() != dinode.i_blkno).then(|| context.volume.read_block(blkno).ok());
+    let misplaced = bytes.flatten().and_then(|block| {
+        misplaced::finding(context.volume, ("inode", blkno), &block, Place::inode(blkno))
+    });
+    if let Some(finding) = misplaced {
+        out.found(finding);
+        return;
+    }
     if dinode.i_blkno != blkno {
         let finding = subject.finding(codes::INODE_BLKNO, format!("i_blkno is {}", dinode.i_blkno));
         let repair = subject.repair(move |dinode, _| dinode.i_blkno = blkno);

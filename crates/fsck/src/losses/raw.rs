@@ -93,6 +93,7 @@ pub(super) fn entries(volume: &Volume, dir: &Inode, blocks: &mut u64) -> Entries
         let size = usize::try_from(dir.size()).unwrap_or(usize::MAX);
         read.area(data.get(..size).unwrap_or(data), volume);
         *blocks = blocks.saturating_sub(1);
+        read.without(dir.blkno);
         return read;
     }
     entries_of_extents(volume, dir, blocks)
@@ -142,6 +143,7 @@ fn entries_of_extents(volume: &Volume, dir: &Inode, blocks: &mut u64) -> Entries
         }
     }
     read.is_incomplete |= left > 0;
+    read.without(dir.blkno);
     read
 }
 
@@ -202,6 +204,11 @@ impl Entries {
             self.is_incomplete |= !is_one || unknown.iter().any(|byte| *byte != 0);
             start = bytes.len() - rest.len() + next;
         }
+    }
+
+    /// Leaves out what leads to the directory itself: that is no name of it, but a wrong `.`.
+    fn without(&mut self, dir: Blkno) {
+        self.entries.retain(|entry| entry.inode != dir);
     }
 
     fn entry(&mut self, header: &DirEntryHeader, name: &[u8], volume: &Volume) {

@@ -24,6 +24,20 @@ pub fn reconnect(inode: Blkno) -> Repair {
     })
 }
 
+/// Puts a directory that is below itself into `lost+found`, and no longer into `above`, the one of
+/// the circle that it is in: else it would be in two, of which any may count.
+pub fn reconnect_from(dir: Blkno, above: Blkno) -> Repair {
+    Repair::when_sound(move |editor| {
+        if let Some(directory) = Directory::read(editor, above)? {
+            for name in directory.names_of(dir) {
+                editor.remove_later(above, name.to_vec(), dir);
+            }
+        }
+        editor.lost.push(dir);
+        Ok(())
+    })
+}
+
 /// Makes `lost+found`.
 pub fn make() -> Repair {
     Repair::once_when_sound("lost+found", 0, |editor| {

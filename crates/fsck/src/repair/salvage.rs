@@ -187,7 +187,8 @@ fn best_placed(
             })
             .collect()
     };
-    let all = [QuotaKind::User, QuotaKind::Group].map(|kind| has_quota(volume, kind).then_some(kind));
+    let all =
+        [QuotaKind::User, QuotaKind::Group].map(|kind| has_quota(volume, kind).then_some(kind));
     let mut quotas = vec![all.into_iter().flatten().collect()];
     quotas.extend(all.into_iter().flatten().map(|kind| vec![kind]));
     quotas.push(Vec::new());

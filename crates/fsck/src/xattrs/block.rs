@@ -7,7 +7,7 @@ use super::entry::{self, Area, Names};
 use super::{Owner, bucket};
 use crate::codes::{general, xattrs as codes};
 use crate::collected::{BlockClaim, BlockUse, Collected};
-use crate::{Context, Finding};
+use crate::{Context, Finding, misplaced};
 
 /// Whether there is an xattr block of this volume.
 pub(super) fn is_sound(context: &Context<'_>, blkno: Blkno) -> bool {
@@ -45,7 +45,13 @@ pub(super) fn check(
     }
     let ecc = block.ecc_finding(XattrBlock::NAME, general::BLOCK_ECC);
     out.findings.extend(ecc.map(|finding| owner.of_block(finding)));
-    if header.xb_blkno != blkno {
+    let misplaced = (header.xb_blkno != blkno).then(|| {
+        let what = (XattrBlock::NAME, blkno);
+        misplaced::finding(context.volume, what, &block.bytes, place.clone())
+    });
+    if let Some(finding) = misplaced.flatten() {
+        out.found(finding);
+    } else if header.xb_blkno != blkno {
         let text = format!("xattr block {blkno}: xb_blkno is {}", header.xb_blkno);
         out.found(Finding::new(codes::XB_BLKNO, place.clone(), text));
     }

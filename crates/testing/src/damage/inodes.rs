@@ -113,6 +113,13 @@ fn edit_truncate_log(
     image.edit_dinode(log, |_, id2| edit_list(id2, change));
 }
 
+/// Exchanges two blocks.
+pub(super) fn exchange(image: &Image, [one, other]: [Blkno; 2]) {
+    let blocks = [one, other].map(|blkno| image.read(blkno));
+    image.write(one, &blocks[1]);
+    image.write(other, &blocks[0]);
+}
+
 pub(super) const RECIPES: &[Recipe] = &[
     Recipe {
         code: "INODE_ALLOC_REPAIR",
@@ -171,6 +178,44 @@ pub(super) const RECIPES: &[Recipe] = &[
             codes: &["INODE_BLKNO", "INODE_COUNT"],
             status: 0,
             why: "It counts the links of the block that the inode states.",
+        },
+    },
+    Recipe {
+        code: "BLOCK_MISPLACED",
+        name: "an inode was written to the place of another one, too",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let place = image.inode("/sizes/bytes-1024").blkno;
+            image.write(place, &image.read(image.inode("/sizes/bytes-1025").blkno));
+        },
+        found: &[
+            "BLOCK_MISPLACED",
+            "CLUSTER_ALLOC_BIT",
+            "DUP_CLUSTERS_ADD_REFCOUNT",
+            "DUP_CLUSTERS_CLONE",
+            "DUP_CLUSTERS_DELETE",
+        ],
+        c: Differs {
+            codes: &["CLUSTER_ALLOC_BIT", "INODE_BLKNO", "INODE_COUNT"],
+            status: 0,
+            why: "It takes the inode for the one whose place it has.",
+        },
+    },
+    Recipe {
+        code: "BLOCK_MISPLACED",
+        name: "two inodes were exchanged",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            exchange(
+                image,
+                ["/sizes/bytes-1024", "/sizes/bytes-1025"].map(|it| image.inode(it).blkno),
+            );
+        },
+        found: &["BLOCK_MISPLACED"],
+        c: Differs {
+            codes: &["INODE_BLKNO"],
+            status: 0,
+            why: "It takes the inode for the one whose place it has.",
         },
     },
     Recipe {

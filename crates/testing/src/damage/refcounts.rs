@@ -465,6 +465,26 @@ pub(super) const RECIPES: &[Recipe] = &[
         },
     },
     Recipe {
+        code: "DUP_CLUSTERS_SYSFILE_CLONE",
+        name: "the heartbeat region is where inodes are",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let group = image.groups("inode_alloc:0000").remove(0);
+            let region = image.system("heartbeat");
+            image.edit_dinode(region.blkno, |_, id2| {
+                edit_list(id2, |_: &mut ExtentListHeader, records: &mut [ExtentRec]| {
+                    records[0].e_blkno = group.blkno;
+                });
+            });
+        },
+        found: &["CLUSTER_ALLOC_BIT", "DUP_CLUSTERS_SYSFILE_CLONE", "HEARTBEAT_BLOCK"],
+        c: Differs {
+            codes: &["CLUSTER_ALLOC_BIT", "DUP_CLUSTERS_SYSFILE_CLONE"],
+            status: 0,
+            why: "It does not look at what is in the region.",
+        },
+    },
+    Recipe {
         code: "DUP_CLUSTERS_DIRECTORY",
         name: "a directory goes on into the clusters of the system directory",
         on: ONE_OF_ALL_512,
@@ -473,8 +493,11 @@ pub(super) const RECIPES: &[Recipe] = &[
             go_on_into(image, "/dirs/oneblock", image.first_record(&system).e_blkno);
         },
         found: &[
+            "BLOCK_ECC",
             "DIRENT_DOTTY_DUP",
+            "DIRENT_LENGTH",
             "DIR_TRAILER_PARENT_INODE",
+            "DIR_TRAILER_SIGNATURE",
             "DUP_CLUSTERS_DIRECTORY",
             "DUP_CLUSTERS_SYSFILE_CLONE",
         ],
@@ -489,11 +512,16 @@ pub(super) const RECIPES: &[Recipe] = &[
             go_on_into(image, "/dirs/large", image.first_record(&other).e_blkno);
         },
         found: &[
+            "BLOCK_ECC",
             "DIRENT_DOTTY_DUP",
+            "DIRENT_LENGTH",
             "DIR_TRAILER_PARENT_INODE",
+            "DIR_TRAILER_SIGNATURE",
             "DUP_CLUSTERS_CLONE",
             "DUP_CLUSTERS_DELETE",
             "DUP_CLUSTERS_DIRECTORY",
+            "DX_LOOKUP_FAILED",
+            "INODE_COUNT",
         ],
         c: NotCompared("It does not get to its end."),
     },

@@ -11,6 +11,7 @@ use ocfs2_format::{Blkno, Structure};
 
 use super::CFsck::{self, Differs, GivesUp, Same};
 use super::image::edit_header;
+use super::inodes::exchange;
 use super::{Image, ONE_OF_ALL_1K, Recipe, edit_list};
 
 const BLIND: CFsck = Differs { codes: &[], status: 0, why: "It never looks at this." };
@@ -262,6 +263,17 @@ pub(super) const RECIPES: &[Recipe] = &[
             image.edit_xattr_block(indexed_block(image), |header, _| header.xb_blkno.0 += 1);
         },
         found: &["XB_BLKNO"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "BLOCK_MISPLACED",
+        name: "the xattr blocks of two files were exchanged",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let of = |path| image.inode(path).dinode.i_xattr_loc;
+            exchange(image, [of("/xattr/bucket"), of("/xattr/block")]);
+        },
+        found: &["BLOCK_MISPLACED", "BLOCK_SUBALLOC_BIT"],
         c: BLIND,
     },
     Recipe {
