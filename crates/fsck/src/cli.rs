@@ -292,6 +292,11 @@ impl Cli {
         self.mode().repairs() && !self.dry_run
     }
 
+    /// The option that chooses the partition, for a command that is told.
+    pub(crate) fn partition_option(&self) -> String {
+        self.partition.map_or(String::new(), |number| format!("--partition {number} "))
+    }
+
     /// What becomes of the device.
     pub fn mode(&self) -> Mode {
         match self {

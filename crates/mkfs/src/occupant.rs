@@ -8,7 +8,6 @@ use std::time::SystemTime;
 
 use ocfs2_cli::{Interrupt, human_span};
 use ocfs2_cluster::{NodeNames, Sources};
-use ocfs2_format::superblock::Stack;
 use ocfs2_probe::{Found, partitions};
 use ocfs2_users::lock::{self, Host, LockError, Protection, Reason, usage_while_held};
 use ocfs2_volume::device::holders::Holder;
@@ -176,7 +175,7 @@ impl Occupant {
             Ok(Protection::Locked(lock)) => self.lock = Some(HeldLock::new(lock)),
             Ok(Protection::None(Reason::NotShared)) => {}
             Ok(Protection::None(why)) => {
-                let instead = instead_of_lock(&volume.superblock().stack());
+                let instead = lock::instead(&volume.superblock().stack(), false);
                 self.not_locked =
                     Some(format!("other nodes are not locked out ({why}): {instead}"));
             }
@@ -250,19 +249,6 @@ fn damaged(device: &Arc<dyn Device>) -> Option<String> {
         "an OCFS2 volume whose superblock is lost (backup {} can be used: fsck.ocfs2 -r {})",
         backup.number, backup.number
     ))
-}
-
-/// What tells of other nodes where no lock is held.
-fn instead_of_lock(stack: &Stack) -> String {
-    match stack {
-        Stack::Userspace(_) => {
-            format!("stack {stack} has no heartbeat on the volume, only the slot map tells of them")
-        }
-        Stack::O2cb { global_heartbeat: true } => {
-            "their heartbeat is not on this volume, only the slot map tells of them".to_owned()
-        }
-        _ => "their heartbeat is watched instead".to_owned(),
-    }
 }
 
 /// Who uses the volume, as its heartbeat shows.

@@ -73,6 +73,20 @@ impl fmt::Display for Reason {
     }
 }
 
+/// What tells of other nodes where no lock is held. `finds_regions` says whether the region of a
+/// global heartbeat is looked for on other volumes.
+pub fn instead(stack: &Stack, finds_regions: bool) -> String {
+    match stack {
+        Stack::Userspace(_) => {
+            format!("stack {stack} has no heartbeat on the volume, only the slot map tells of them")
+        }
+        Stack::O2cb { global_heartbeat: true } if !finds_regions => {
+            "their heartbeat is not on this volume, only the slot map tells of them".to_owned()
+        }
+        _ => "their heartbeat is watched instead".to_owned(),
+    }
+}
+
 /// The lock of a running cluster was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {

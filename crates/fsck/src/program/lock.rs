@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use ocfs2_cli::Interrupt;
-use ocfs2_users::lock::{ClusterLock, Host, LockError, Protection, Reason, take};
+use ocfs2_users::lock::{ClusterLock, Host, LockError, Protection, Reason, instead, take};
 use ocfs2_volume::Volume;
 
 use super::Run;
@@ -39,9 +39,8 @@ impl Run<'_> {
             Protection::Locked(lock) => Ok(Some(*lock)),
             Protection::None(Reason::NotShared) => Ok(None),
             Protection::None(why) => {
-                self.report.note(&format!(
-                    "Other nodes are not locked out ({why}): their heartbeat is watched instead."
-                ));
+                let instead = instead(&volume.superblock().stack(), true);
+                self.report.note(&format!("Other nodes are not locked out ({why}): {instead}."));
                 Ok(None)
             }
         }

@@ -95,7 +95,7 @@ impl Run<'_> {
         if summary.left + self.slots_left == 0 {
             return;
         }
-        let partition = self.cli.partition.map_or(String::new(), |it| format!("--partition {it} "));
+        let partition = self.cli.partition_option();
         let force = if self.in_the_way.is_unknown { "F" } else { "" };
         let command = format!("fsck.ocfs2 -fy{force} {partition}{device}");
         let command = match &self.in_the_way.live[..] {

@@ -299,8 +299,8 @@ impl<'a> Run<'a> {
             }
         };
         if !use_it {
-            let device = &self.cli.device;
-            let command = format!("fsck.ocfs2 -r {} {}", backup.number, shown(device));
+            let (device, partition) = (shown(&self.cli.device), self.cli.partition_option());
+            let command = format!("fsck.ocfs2 -r {} {partition}{device}", backup.number);
             bail!("{err}; {command} restores the superblock from a backup");
         }
         let problem = match err {

@@ -17,8 +17,8 @@ use crate::extents::Holds;
 use crate::repair::share::{clusters_of, cut};
 use crate::repair::tree;
 
-/// Blocks that are looked at in one check: 256 MiB of the largest.
-const MOST_BLOCKS: u64 = 1 << 16;
+/// Blocks that are looked at in one check: 128 MiB of the largest.
+const MOST_BLOCKS: u64 = 1 << 15;
 /// Blocks of a cluster that are looked at: directories fill their clusters from the start.
 const BLOCKS_EACH: u64 = 4;
 
@@ -58,6 +58,7 @@ impl Foreign {
         let bits = volume.geometry().bpc_bits();
         let parts = gathered.extents.iter().flat_map(|rec| cut(clusters_of(rec, bits), shared));
         let (mut foreign, mut in_a_row) = (ClusterSet::default(), 0);
+        let mut seen = ClusterSet::default();
         'all: for (part, is_shared) in parts {
             for cluster in part.clone() {
                 // The directory has ended: nothing behind is read as a part of it either.
@@ -70,7 +71,10 @@ impl Foreign {
                 if self.left == 0 || context.interrupt.requested() {
                     break 'all;
                 }
-                if self.may_be_of(volume, inode, cluster) {
+                // What it has twice is read once, and the second time it is not its end.
+                let is_known = seen.contains(cluster);
+                seen.insert(cluster..cluster + 1, |_| {});
+                if is_known || self.may_be_of(volume, inode, cluster) {
                     in_a_row = 0;
                 } else {
                     in_a_row += 1 << bits;

@@ -297,7 +297,7 @@ impl<'a> Shared<'a> {
             return Some(finding(codes::DUP_CLUSTERS_CLONE));
         };
         let found = || finding(codes::DUP_CLUSTERS_DIRECTORY);
-        match self.verdict(context, owner, &clusters) {
+        match self.verdict(context, claimants, owner, &clusters) {
             Verdict::Own => {}
             Verdict::Foreign(foreign) => {
                 return Some(found().repaired_by(share::take_out(owner, foreign)));
@@ -340,7 +340,22 @@ impl<'a> Shared<'a> {
     }
 
     /// Whose the clusters are that `owner` shares, if it is a directory.
-    fn verdict(&self, context: &Context<'_>, owner: Blkno, shared: &[Range<u32>]) -> Verdict {
+    fn verdict(
+        &self,
+        context: &Context<'_>,
+        claimants: &Claimants,
+        owner: Blkno,
+        shared: &[Range<u32>],
+    ) -> Verdict {
+        let is_others = |run: &Range<u32>| {
+            let fixed = claimants.fixed().iter();
+            claimants.overlapping(run.clone()).any(|claimed| claimed.owner != owner)
+                || fixed.map(|(it, _)| it).any(|it| it.start < run.end && run.start < it.end)
+        };
+        // What it only has twice itself is its own.
+        if !shared.iter().any(is_others) {
+            return Verdict::Own;
+        }
         let read = || Inode::decode(owner, context.volume.read_block(owner).ok()?).ok();
         match self.directories.contains(&owner).then(read).flatten() {
             Some(inode) => self.foreign.borrow_mut().judge(context, &inode, shared),
