@@ -221,6 +221,9 @@ fn a_volume_is_sound_after_the_c_tunefs_has_added_quotas_and_slots() {
         ("2", &["--fs-features=usrquota", "-N4"]),
         ("1", &["--fs-features=usrquota,grpquota", "-N2"]),
         ("3", &["-N1", "--fs-features=usrquota"]),
+        // Inodes that were freed are used again in another order.
+        ("3", &["-N1", "-N2"]),
+        ("3", &["-N1", "-N4"]),
     ] {
         let image = scratch.join("changed.img");
         let mkfs = Run::new(program("mkfs.ocfs2")).args(["-q", "-x", "-F", "-M", "local", "-J"]);

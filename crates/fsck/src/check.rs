@@ -10,6 +10,7 @@ use crate::codes::general;
 use crate::collected::{BlockClaim, Collected, SharedClaim, Totals, TreeUser};
 use crate::inodes::{self, InodeTable, References, Surplus};
 use crate::quota::{self, Usage};
+use crate::repair::Contested;
 use crate::start::{self, Short, SystemFiles};
 use crate::suballocs::Suballocs;
 use crate::{
@@ -63,8 +64,8 @@ pub(crate) struct State<'o> {
     pub clusters: ClusterSet,
     /// Clusters claimed more than once, except by sharing: until it was found out by whom.
     pub doubly: ClusterSet,
-    /// The same, when it was found out.
-    pub contested: ClusterSet,
+    /// What is nobody's to change before it is known whose it is: after pass 1d.
+    pub contested: Contested,
     /// Clusters of refcounted extents.
     pub shared: Vec<SharedClaim>,
     /// Blocks of metadata in use.
@@ -101,7 +102,7 @@ impl<'o> State<'o> {
             references: References::default(),
             clusters: ClusterSet::default(),
             doubly: ClusterSet::default(),
-            contested: ClusterSet::default(),
+            contested: Contested::default(),
             shared: Vec::new(),
             blocks: Vec::new(),
             tree_users: Vec::new(),
@@ -220,8 +221,8 @@ pub struct Outcome {
     pub is_short: bool,
     /// Whether it ended before the inodes were read, so that nothing is known of what is there.
     pub is_partial: bool,
-    /// Clusters that several claim.
-    pub(crate) contested: ClusterSet,
+    /// What is nobody's to change before it is known whose it is.
+    pub(crate) contested: Contested,
     /// Bytes of memory that what is known of the volume took.
     pub known_bytes: u64,
 }

@@ -415,7 +415,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         self.out.findings.extend(ecc.map(|finding| finding.repaired_by(rewritten())));
         let misplaced = (header.h_blkno != blkno).then(|| {
             let what = (ExtentBlock::NAME, blkno);
-            misplaced::finding(self.context.volume, what, &block.bytes, self.place(blkno))
+            misplaced::finding(self.context.volume, what, self.place(blkno))
         });
         if let Some(finding) = misplaced.flatten() {
             self.found(finding);

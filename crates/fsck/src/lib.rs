@@ -31,6 +31,7 @@ mod memory;
 mod misplaced;
 mod mount_reads;
 mod name_hashes;
+mod others;
 mod parallel;
 mod pass;
 pub mod program;

@@ -1,9 +1,11 @@
 //! Blocks of metadata that were written to the place of another one.
 //!
 //! A single wrong number is corrected. Where a block's number, bit and group all say that it
-//! belongs elsewhere, and it or its counterpart is there, that is so: taken for the one whose place it
-//! has, it would show under one file's name what is another file's.
+//! belongs elsewhere, that is so: taken for the one whose place it has, it would show under one file's
+//! name what is another file's. Such blocks are put back where they belong if nothing of its own is
+//! there; else they are copies, and what they have replaced is lost.
 
+use ocfs2_format::bitmap::Bitmap;
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::extent::ExtentBlock;
 use ocfs2_format::feature::Incompat;
@@ -11,11 +13,14 @@ use ocfs2_format::group::GroupDesc;
 use ocfs2_format::refcount::RefcountBlock;
 use ocfs2_format::xattr::XattrBlock;
 use ocfs2_format::{Blkno, Structure, check};
-use ocfs2_volume::Volume;
+use ocfs2_volume::{Inode, Volume};
 
 use crate::codes::inodes as codes;
 use crate::repair::Repair;
 use crate::{Finding, Place};
+
+/// Blocks in the places of each other that are put back together.
+const MOST: usize = 64;
 
 /// What a block says of itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,65 +31,149 @@ struct Identity {
     loc: Blkno,
 }
 
-/// Which block is in the place that another one belongs to.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Home {
-    /// That one itself.
-    Own,
-    /// The one whose place that one has.
-    Exchanged,
+/// Where blocks belong that are in each other's places.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Way {
+    /// What is put where.
+    moves: Vec<(Blkno, Vec<u8>)>,
+    /// Where the last of them comes from, of which there is another one in its own place.
+    copy_of: Option<Blkno>,
 }
 
-/// The finding that `block`, which is in block `here`, belongs elsewhere; `place` is what it is part
-/// of.
+/// The finding that the block in `here` belongs elsewhere; `place` is what it is part of.
 pub(crate) fn finding(
     volume: &Volume,
     (structure, here): (&str, Blkno),
-    block: &[u8],
     place: Place,
 ) -> Option<Finding> {
-    let identity = Identity::of(block)?;
-    let home = identity.blkno;
-    let what = match at_home(volume, &identity, here)? {
-        Home::Own => format!("is a copy of that in block {home}, in the place of another one"),
-        Home::Exchanged => format!("belongs to block {home}, and the one there belongs here"),
+    let way = Way::from(volume, here)?;
+    let text = match (way.copy_of, way.moves.first()) {
+        (Some(home), None) => {
+            format!(
+                "{structure} {here}: is a copy of that in block {home}, in the place of another"
+            )
+        }
+        (_, Some((home, _))) => format!("{structure} {here}: belongs to block {home}"),
+        (None, None) => return None,
     };
-    let text = format!("{structure} {here}: {what}");
-    let repair = Repair::first_once("misplaced block", here.0.min(home.0), move |editor| {
+    // One repair for all that are in each other's places.
+    let first = way.moves.iter().map(|(home, _)| home.0).chain([here.0]).min().unwrap_or(here.0);
+    let number = way.copy_of.map_or(first, |home| home.0);
+    let repair = Repair::first_once("misplaced block", number, move |editor| {
         let volume = editor.volume();
-        let bytes = volume.read_block(here)?;
-        // The repair of the other one may have been made.
-        let found = Identity::of(&bytes).and_then(|identity| at_home(volume, &identity, here));
-        match found {
+        let Some(way) = Way::from(volume, here) else { return Ok(()) };
+        for (home, bytes) in &way.moves {
+            volume.write_raw(*home, bytes)?;
+        }
+        // What was here is lost, which is found by its being none.
+        match way.copy_of {
+            Some(_) => editor.block(here, None, |block| block.fill(0)),
             None => Ok(()),
-            Some(Home::Own) if bytes.starts_with(&Dinode::SIGNATURE) => editor.delete_inode(here),
-            // What was in its place is lost, which is found by its being none.
-            Some(Home::Own) => editor.block(here, None, |block| block.fill(0)),
-            Some(Home::Exchanged) => {
-                let other = volume.read_block(home)?;
-                volume.write_raw(here, &other)?;
-                Ok(volume.write_raw(home, &bytes)?)
-            }
         }
     });
     Some(Finding::new(codes::BLOCK_MISPLACED, place, text).repaired_by(repair))
 }
 
-/// What is where a block belongs that is in block `here`, if it belongs elsewhere.
-fn at_home(volume: &Volume, identity: &Identity, here: Blkno) -> Option<Home> {
-    let home = identity.blkno;
-    if home == here || !identity.is_consistent(volume) {
+/// Whether the block in `here` is in the place of another one.
+pub(crate) fn is_elsewhere(volume: &Volume, here: Blkno) -> bool {
+    Way::from(volume, here).is_some()
+}
+
+/// Whether the group that an inode names has the inode's block at its bit.
+pub(crate) fn is_of_its_bit(volume: &Volume, inode: &Inode) -> bool {
+    let dinode = &inode.dinode;
+    let (bit, loc) = (dinode.i_suballoc_bit, dinode.i_suballoc_loc);
+    let identity = Identity { signature: dinode.i_signature, blkno: inode.blkno, bit, loc };
+    identity.group(volume).is_some()
+}
+
+impl Way {
+    /// From the block in `here` to where it belongs, and so on; nothing if it is in its place, or
+    /// that cannot be told.
+    fn from(volume: &Volume, here: Blkno) -> Option<Self> {
+        let mut moves: Vec<(Blkno, Vec<u8>)> = Vec::new();
+        let mut at = here;
+        while moves.len() < MOST {
+            let bytes = read(volume, at)?;
+            let identity = Identity::of(&bytes)?;
+            let home = identity.blkno;
+            let group = identity.group(volume)?;
+            // A block of which an allocator knows nothing may be a part of a file.
+            let is_inode = identity.signature == Dinode::SIGNATURE;
+            if home == at || !is_inode && !group.has(at) {
+                return None;
+            }
+            if home == here {
+                moves.push((home, bytes));
+                return Some(Self { moves, copy_of: None });
+            }
+            if moves.iter().any(|(place, _)| *place == home) {
+                return None;
+            }
+            let there = read(volume, home)?;
+            if is_own(&there, &identity) {
+                return Some(Self { moves, copy_of: Some(home) });
+            }
+            let is_next = Identity::of(&there).is_some_and(|there| {
+                there.signature == identity.signature && there.group(volume).is_some()
+            });
+            moves.push((home, bytes));
+            match is_next {
+                true => at = home,
+                // Nothing that is known is there; the first place is left empty.
+                false if there.iter().all(|byte| *byte == 0) => {
+                    return Some(Self { moves, copy_of: Some(home) });
+                }
+                false => return None,
+            }
+        }
+        None
+    }
+}
+
+/// Whether a block that is where `identity` belongs is its own, or was before it was deleted.
+fn is_own(block: &[u8], identity: &Identity) -> bool {
+    if !block.starts_with(&identity.signature) {
+        return false;
+    }
+    match Dinode::decode(block) {
+        Ok(dinode) if identity.signature == Dinode::SIGNATURE => dinode.i_blkno == identity.blkno,
+        _ => Identity::of(block).is_some_and(|there| there.blkno == identity.blkno),
+    }
+}
+
+/// A block, with a single wrong bit corrected.
+fn read(volume: &Volume, blkno: Blkno) -> Option<Vec<u8>> {
+    if !volume.geometry().is_valid_block(blkno) {
         return None;
     }
-    let mut block = volume.read_block(home).ok()?;
+    let mut block = volume.read_block(blkno).ok()?;
     if volume.has(Incompat::META_ECC) {
-        check::correct(&mut block, identity.check_offset());
+        let offset = match block.get(..8).and_then(|it| <[u8; 8]>::try_from(it).ok())? {
+            ExtentBlock::SIGNATURE => ExtentBlock::CHECK_OFFSET,
+            XattrBlock::SIGNATURE => XattrBlock::CHECK_OFFSET,
+            RefcountBlock::SIGNATURE => RefcountBlock::CHECK_OFFSET,
+            _ => Dinode::CHECK_OFFSET,
+        };
+        check::correct(&mut block, offset);
     }
-    let there = Identity::of(&block).filter(|there| there.signature == identity.signature)?;
-    match there.blkno {
-        blkno if blkno == home => Some(Home::Own),
-        blkno if blkno == here && there.is_consistent(volume) => Some(Home::Exchanged),
-        _ => None,
+    Some(block)
+}
+
+/// A group of an allocator.
+struct Group {
+    first: Blkno,
+    bits: usize,
+    bitmap: Vec<u8>,
+}
+
+impl Group {
+    /// Whether a block of it was given out.
+    fn has(&self, blkno: Blkno) -> bool {
+        let bit = blkno.0.checked_sub(self.first.0).and_then(|bit| usize::try_from(bit).ok());
+        bit.is_some_and(|bit| {
+            (1..self.bits).contains(&bit) && Bitmap::new(&self.bitmap, self.bits).get(bit)
+        })
     }
 }
 
@@ -114,33 +203,26 @@ impl Identity {
         Some(Self { signature, blkno, bit, loc })
     }
 
-    fn check_offset(&self) -> usize {
-        match self.signature {
-            ExtentBlock::SIGNATURE => ExtentBlock::CHECK_OFFSET,
-            XattrBlock::SIGNATURE => XattrBlock::CHECK_OFFSET,
-            RefcountBlock::SIGNATURE => RefcountBlock::CHECK_OFFSET,
-            _ => Dinode::CHECK_OFFSET,
-        }
-    }
-
-    /// Whether its group has at its bit the block whose number it states. In a group of several
-    /// pieces that cannot be told.
-    fn is_consistent(&self, volume: &Volume) -> bool {
+    /// The group it names, if that has at its bit the block whose number it states. In a group of
+    /// several pieces that cannot be told.
+    fn group(&self, volume: &Volume) -> Option<Group> {
         let bit = u64::from(self.bit);
-        let loc = match self.loc {
-            loc if loc.is_none() => self.blkno.0.checked_sub(bit).map(Blkno),
-            loc => Some(loc),
+        let first = match self.loc {
+            loc if loc.is_none() => Blkno(self.blkno.0.checked_sub(bit)?),
+            loc => loc,
         };
-        let Some(loc) = loc.filter(|loc| volume.geometry().is_valid_block(*loc)) else {
-            return false;
-        };
-        let group = volume.read_block(loc).ok().and_then(|it| GroupDesc::decode(&it).ok());
-        let is_group = group.is_some_and(|group| {
-            group.bg_signature == GroupDesc::SIGNATURE
-                && group.bg_blkno == loc
-                && group.bg_generation == volume.generation()
-                && bit < u64::from(group.bg_bits)
-        });
-        is_group && loc.0.checked_add(bit) == Some(self.blkno.0)
+        if !volume.geometry().is_valid_block(first) {
+            return None;
+        }
+        let block = volume.read_block(first).ok()?;
+        let desc = GroupDesc::decode(&block).ok()?;
+        let is_group = desc.bg_signature == GroupDesc::SIGNATURE
+            && desc.bg_blkno == first
+            && desc.bg_generation == volume.generation()
+            && bit < u64::from(desc.bg_bits)
+            && first.0.checked_add(bit) == Some(self.blkno.0);
+        let bitmap = block.get(GroupDesc::BITMAP_OFFSET..)?.to_vec();
+        let bits = usize::from(desc.bg_bits).min(8 * bitmap.len());
+        is_group.then_some(Group { first, bits, bitmap })
     }
 }

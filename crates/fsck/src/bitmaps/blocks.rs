@@ -46,6 +46,7 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
         let Some((at, group)) = place.filter(|(at, group)| at.bit > 0 && is_extents(group)) else {
             // It may be one of those that were lost.
             if !state.lost_groups || found.is_some() {
+                state.contested.blocks.insert(claim.blkno);
                 let text = "lies in no group of an extent allocator";
                 let finding = finding(codes::BLOCK_UNALLOCATED, claim, text);
                 let repair = movable.moved(claim, None);

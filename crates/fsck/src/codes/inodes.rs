@@ -145,7 +145,7 @@ codes! {
         pass: Inodes,
         default: Yes,
         condition: "a directory has no blocks",
-        repair: "make it an empty one; without inline data, clear the inode",
+        repair: "make it an empty one",
     }
     DIR_SIZE_ZERO {
         pass: Inodes,

@@ -127,15 +127,15 @@ fn identity(
     out: &mut Collected,
 ) {
     let (dinode, blkno) = (&subject.inode.dinode, subject.blkno());
-    let bytes = (subject.blkno() != dinode.i_blkno).then(|| context.volume.read_block(blkno).ok());
-    let misplaced = bytes.flatten().and_then(|block| {
-        misplaced::finding(context.volume, ("inode", blkno), &block, Place::inode(blkno))
-    });
-    if let Some(finding) = misplaced {
-        out.found(finding);
-        return;
-    }
     if dinode.i_blkno != blkno {
+        let place = Place::inode(blkno);
+        if let Some(finding) = misplaced::finding(context.volume, ("inode", blkno), place) {
+            // Of one of the system it was said at the start.
+            if group.suballoc != Suballoc::GlobalInodes {
+                out.found(finding);
+            }
+            return;
+        }
         let finding = subject.finding(codes::INODE_BLKNO, format!("i_blkno is {}", dinode.i_blkno));
         let repair = subject.repair(move |dinode, _| dinode.i_blkno = blkno);
         out.found(finding.repaired_by(repair));

@@ -10,6 +10,7 @@ use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SuperBlock};
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::{Inode, Volume};
 
+use crate::repair::directory::Directory;
 use crate::repair::{EditError, Editor, Repair};
 
 /// The type bits of `i_mode`.
@@ -142,7 +143,13 @@ pub(super) fn sized_directory(blkno: Blkno) -> Repair {
 fn make_empty(editor: &mut Editor<'_>, blkno: Blkno) -> Result<(), EditError> {
     let inode = editor.inode(blkno)?;
     if !editor.volume().has(Incompat::INLINE_DATA) {
-        return editor.delete_inode(blkno);
+        editor.dinode(blkno, |dinode, _| {
+            let features = dinode.dyn_features().difference(DynFeatures::INDEXED_DIR);
+            (dinode.i_dyn_features, dinode.i_dx_root) = (features.bits(), Blkno(0));
+            dinode.i_size = 0;
+        })?;
+        let Some(directory) = Directory::empty(editor, blkno, blkno)? else { return Ok(()) };
+        return directory.write(editor);
     }
     let room = inode.id2().len().saturating_sub(InlineData::SIZE);
     editor.dinode(blkno, |dinode, id2| {

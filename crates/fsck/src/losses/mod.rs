@@ -79,6 +79,8 @@ pub enum Doubt {
     Beside,
     /// Parts of its contents were put where they fit.
     Moved,
+    /// By its number and its bit a block of it belongs elsewhere.
+    Elsewhere,
 }
 
 impl Doubt {
@@ -89,6 +91,7 @@ impl Doubt {
             Self::Shared => "its clusters were claimed by another owner, too",
             Self::Beside => "something else in the same block was wrong",
             Self::Moved => "parts of it were put where they fit",
+            Self::Elsewhere => "a block of it says that it belongs elsewhere",
         }
     }
 }

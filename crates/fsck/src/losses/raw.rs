@@ -2,14 +2,17 @@
 
 use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
 use ocfs2_format::dir::{self, DirEntryHeader, DirTrailer, FileType, entry_size};
-use ocfs2_format::extent::ExtentRec;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::inline::InlineData;
 use ocfs2_format::{Blkno, Structure, check};
 use ocfs2_volume::dir::Barren;
 use ocfs2_volume::{Inode, Volume};
 
+use crate::clusters::ClusterSet;
 use crate::extents::Holds;
+use crate::misplaced;
+use crate::others::Others;
+use crate::repair::share::{clusters_of, cut};
 use crate::repair::tree;
 
 /// The inode in a block, if it is one in use.
@@ -26,7 +29,9 @@ pub(super) fn inode(volume: &Volume, blkno: Blkno) -> Option<Inode> {
     let in_use = dinode.i_signature == Dinode::SIGNATURE
         && dinode.i_fs_generation == volume.generation()
         && dinode.flags().contains(InodeFlags::VALID);
-    in_use.then_some(inode)
+    // One that was written to the place of another one says nothing of that.
+    let is_here = in_use && (dinode.i_blkno == blkno || !misplaced::is_elsewhere(volume, blkno));
+    is_here.then_some(inode)
 }
 
 /// What is left of a directory: the entries of one in use, or of one whose inode is damaged and
@@ -112,10 +117,20 @@ fn entries_of_extents(volume: &Volume, dir: &Inode, blocks: &mut u64) -> Entries
     let trailers = volume.has_dir_trailers(dir);
     let size = volume.block_size().size();
     let mut barren = Barren::default();
-    let mut others = Others::default();
-    for rec in &gathered.extents {
-        let count = u64::from(rec.e_leaf_clusters()) << bits;
-        for blkno in (rec.e_blkno.0..rec.e_blkno.0 + count).map(Blkno) {
+    let (mut others, mut seen) = (Others::default(), ClusterSet::default());
+    // What it has twice it has once: no name is lost with the second time.
+    let parts = gathered.extents.iter().flat_map(|rec| {
+        let (whole, mut again) = (clusters_of(rec, bits), Vec::new());
+        seen.insert(whole.clone(), |run| again.push(run));
+        cut(whole, &again)
+    });
+    for (part, is_again) in parts {
+        let run = (u64::from(part.start) << bits)..(u64::from(part.end) << bits);
+        if is_again {
+            left = left.saturating_sub(run.end - run.start);
+            continue;
+        }
+        for blkno in run.map(Blkno) {
             if left == 0 || *blocks == 0 || barren.are_too_many() {
                 break;
             }
@@ -130,6 +145,7 @@ fn entries_of_extents(volume: &Volume, dir: &Inode, blocks: &mut u64) -> Entries
             barren.count(Some(&block));
             let trailer = DirTrailer::of_block(&block).ok();
             let trailer = trailer.filter(|it| it.db_signature == DirTrailer::SIGNATURE);
+            // Names in another one's block are not those of this directory.
             if let Some(trailer) = &trailer
                 && trailer.db_blkno == blkno
                 && trailer.db_parent_dinode != dir.blkno
@@ -145,32 +161,6 @@ fn entries_of_extents(volume: &Volume, dir: &Inode, blocks: &mut u64) -> Entries
     read.is_incomplete |= left > 0;
     read.without(dir.blkno);
     read
-}
-
-/// Where another directory has its blocks: names in these are not those of the directory that is
-/// read, though it has the same clusters.
-#[derive(Default)]
-struct Others {
-    /// The one that was asked for last, and its extents.
-    dir: Blkno,
-    extents: Vec<ExtentRec>,
-}
-
-impl Others {
-    /// Whether `block` is one of the directory `dir`.
-    fn has(&mut self, volume: &Volume, dir: Blkno, block: Blkno) -> bool {
-        if self.dir != dir {
-            let inode = inode(volume, dir).filter(Inode::is_dir);
-            let gathered =
-                inode.and_then(|it| tree::gather(volume, dir, it.id2(), Holds::Dense, false).ok());
-            (self.dir, self.extents) = (dir, gathered.map_or(Vec::new(), |it| it.extents));
-        }
-        let bits = volume.geometry().bpc_bits();
-        self.extents.iter().any(|rec| {
-            let count = u64::from(rec.e_leaf_clusters()) << bits;
-            (rec.e_blkno.0..rec.e_blkno.0.saturating_add(count)).contains(&block.0)
-        })
-    }
 }
 
 impl Entries {

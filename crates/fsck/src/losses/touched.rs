@@ -12,7 +12,7 @@ use ocfs2_volume::{Device, Volume};
 use super::Doubt;
 use super::contents::Last;
 use super::mapping::Untouched;
-use crate::codes::{directories, general, inodes, refcounts};
+use crate::codes::{Code, chains, directories, extents, general, inodes, refcounts, xattrs};
 use crate::repair::plan::Planned;
 
 /// What may differ.
@@ -30,6 +30,9 @@ pub(crate) struct Touched {
     pub(super) last: Last,
     /// Inodes that may be wrong though nothing of them is gone.
     pub doubts: BTreeMap<Blkno, Doubt>,
+    /// Inodes of which a block had another number, and of which one had another bit.
+    numbers: BTreeSet<Blkno>,
+    bits: BTreeSet<Blkno>,
 }
 
 impl Touched {
@@ -45,6 +48,9 @@ impl Touched {
                 true => touched.finding(planned),
                 false => touched.declined.extend(planned.finding.place.inode.map(Blkno)),
             }
+        }
+        for inode in touched.numbers.intersection(&touched.bits) {
+            touched.doubts.entry(*inode).or_insert(Doubt::Elsewhere);
         }
         let bits = before.block_size().bits();
         // What cannot be read back is not compared.
@@ -64,6 +70,13 @@ impl Touched {
         self.inodes.extend(place.inode.or(place.block).map(Blkno));
         let Some(inode) = place.inode.map(Blkno) else { return };
         let name = planned.finding.code.name;
+        let is_one_of = |codes: &[&Code]| codes.iter().any(|code| code.name == name);
+        if is_one_of(&[inodes::INODE_BLKNO, extents::EB_BLKNO, xattrs::XB_BLKNO]) {
+            self.numbers.insert(inode);
+        }
+        if is_one_of(&[inodes::INODE_SUBALLOC_BIT, chains::BLOCK_SUBALLOC_BIT]) {
+            self.bits.insert(inode);
+        }
         let is_check = [inodes::INODE_ECC, directories::BAD_CRC32, general::BLOCK_ECC];
         let is_shared =
             refcounts::ALL.iter().any(|code| code.name == name && name.starts_with("DUP_CLUSTERS"));

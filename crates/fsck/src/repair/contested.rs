@@ -5,6 +5,8 @@
 //! one. What says itself what it is and where, such as an inode, is what it is whoever claims its
 //! cluster, and can be changed.
 
+use std::collections::HashSet;
+
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::dx::DxRoot;
 use ocfs2_format::extent::ExtentBlock;
@@ -19,31 +21,43 @@ use ocfs2_volume::{Device, Volume};
 use super::EditError;
 use crate::clusters::ClusterSet;
 
-/// Refuses the changes of a repair if they change anything in these clusters that does not say
-/// itself what it is.
-pub(super) fn refuse<D: Device>(
-    volume: &Volume,
-    draft: &OverlayDevice<D>,
-    contested: &ClusterSet,
-) -> Result<(), EditError> {
-    if contested.is_empty() {
-        return Ok(());
-    }
-    let geometry = volume.geometry();
-    draft.for_each_change::<EditError>(|offset, after| {
-        let blkno = Blkno(offset >> geometry.block_size.bits());
-        let cluster = u32::try_from(blkno.0 >> geometry.bpc_bits()).unwrap_or(u32::MAX);
-        if !contested.contains(cluster) {
+/// What repairs do not change.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Contested {
+    /// Clusters that several claim: contents are not changed.
+    pub clusters: ClusterSet,
+    /// Blocks that are taken for metadata, and that no allocator has given out: a file may have
+    /// them. They are copied before they are changed.
+    pub blocks: HashSet<Blkno>,
+}
+
+impl Contested {
+    /// Refuses the changes of a repair if they change what is contested.
+    pub fn refuse<D: Device>(
+        &self,
+        volume: &Volume,
+        draft: &OverlayDevice<D>,
+    ) -> Result<(), EditError> {
+        if self.clusters.is_empty() && self.blocks.is_empty() {
             return Ok(());
         }
-        let Ok(before) = volume.read_block(blkno) else { return Ok(()) };
-        let (was, is) = (kind(&before, blkno), kind(after, blkno));
-        let stays = is.is_some() && (was.is_none() || was == is);
-        match stays || before == after {
-            true => Ok(()),
-            false => Err(EditError::Contested(blkno)),
-        }
-    })
+        let geometry = volume.geometry();
+        draft.for_each_change::<EditError>(|offset, after| {
+            let blkno = Blkno(offset >> geometry.block_size.bits());
+            let cluster = u32::try_from(blkno.0 >> geometry.bpc_bits()).unwrap_or(u32::MAX);
+            let is_unowned = self.blocks.contains(&blkno);
+            if !is_unowned && !self.clusters.contains(cluster) {
+                return Ok(());
+            }
+            let Ok(before) = volume.read_block(blkno) else { return Ok(()) };
+            let (was, is) = (kind(&before, blkno), kind(after, blkno));
+            let stays = !is_unowned && is.is_some() && (was.is_none() || was == is);
+            match stays || before == after {
+                true => Ok(()),
+                false => Err(EditError::Contested(blkno)),
+            }
+        })
+    }
 }
 
 /// What a block says that it is, if it says that it is there.

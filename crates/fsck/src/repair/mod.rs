@@ -36,8 +36,8 @@ pub mod xattrs;
 
 pub use editor::{Editor, edit_list};
 
-use crate::clusters::ClusterSet;
 use crate::name_hashes::Hashing;
+pub(crate) use contested::Contested;
 
 /// What repairs can rely on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,8 +91,8 @@ pub(crate) struct Together {
     removed: Vec<directory::Removed>,
     /// Whether to stop: long repairs ask.
     interrupt: Interrupt,
-    /// Clusters that several claim.
-    contested: ClusterSet,
+    /// What is nobody's to change.
+    contested: Contested,
 }
 
 impl Together {
@@ -101,9 +101,8 @@ impl Together {
         Self { interrupt: interrupt.clone(), ..Self::default() }
     }
 
-    /// The same on a volume with clusters that several claim: what is in them is nobody's to
-    /// change.
-    pub(crate) fn with_contested(interrupt: &Interrupt, contested: ClusterSet) -> Self {
+    /// The same on a volume where something is nobody's to change.
+    pub(crate) fn with_contested(interrupt: &Interrupt, contested: Contested) -> Self {
         Self { contested, ..Self::new(interrupt) }
     }
 }
@@ -296,7 +295,7 @@ impl Repair {
         let mut editor = Editor::new(&on, terms, &together.interrupt);
         (self.0.change)(&mut editor)?;
         let (mut lost, mut removed) = (editor.lost, editor.removed);
-        contested::refuse(volume, &draft, &together.contested)?;
+        together.contested.refuse(volume, &draft)?;
         together.lost.append(&mut lost);
         together.removed.append(&mut removed);
         let mut changed = false;

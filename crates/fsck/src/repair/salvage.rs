@@ -16,11 +16,13 @@ use ocfs2_format::chain::{ChainList, suballocator_group_bytes};
 use ocfs2_format::check;
 use ocfs2_format::dinode::{Dinode, DynFeatures, InodeFlags};
 use ocfs2_format::dir::{FileType, entry_size};
-use ocfs2_format::extent::{ExtentFlags, ExtentRec, write_extent_list};
+use ocfs2_format::dx::DxRoot;
+use ocfs2_format::extent::{ExtentBlock, ExtentFlags, ExtentRec, write_extent_list};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::inline::InlineData;
 use ocfs2_format::quota::QuotaKind;
+use ocfs2_format::xattr::XattrBlock;
 use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
 use ocfs2_volume::{Error, Inode, Volume};
 
@@ -166,6 +168,51 @@ fn fits(volume: &Volume, inode: &Inode, file: SystemFile) -> bool {
     is_bitmap == (file == SystemFile::GlobalBitmap)
 }
 
+/// Whether an inode cannot be that of a file: by its kind, or by what is in an allocator.
+pub(crate) fn contradicts(volume: &Volume, inode: &Inode, file: SystemFile) -> bool {
+    if !fits(volume, inode, file) {
+        return true;
+    }
+    let slot = match file {
+        SystemFile::GlobalInodeAlloc => Some(Dinode::GLOBAL_SLOT),
+        SystemFile::InodeAlloc(slot) => Some(slot),
+        SystemFile::ExtentAlloc(_) => None,
+        _ => return false,
+    };
+    let Some(block) = first_allocated(volume, inode) else { return false };
+    let dinode = Dinode::decode(&block).ok();
+    let dinode = dinode.filter(|dinode| dinode.i_signature == Dinode::SIGNATURE);
+    match (dinode, slot) {
+        (Some(dinode), Some(slot)) => dinode.i_suballoc_slot != slot,
+        (Some(_), None) => true,
+        // What is allocated last is not written yet.
+        (None, Some(_)) => ExtentBlock::decode(&block).is_ok_and(|it| {
+            [ExtentBlock::SIGNATURE, XattrBlock::SIGNATURE, DxRoot::SIGNATURE]
+                .contains(&it.h_signature)
+        }),
+        (None, None) => false,
+    }
+}
+
+/// The first block that an allocator has given out, in the first of its groups.
+fn first_allocated(volume: &Volume, allocator: &Inode) -> Option<Vec<u8>> {
+    let list = ChainList::new(allocator.id2()).ok()?;
+    let first = list.records().next()?.c_blkno;
+    if !volume.geometry().is_valid_block(first) {
+        return None;
+    }
+    let block = volume.read_block(first).ok()?;
+    let desc = GroupDesc::decode(&block).ok()?;
+    if desc.bg_signature != GroupDesc::SIGNATURE {
+        return None;
+    }
+    let bitmap = block.get(GroupDesc::BITMAP_OFFSET..)?;
+    let bits = usize::from(desc.bg_bits).min(8 * bitmap.len());
+    let bit = Bitmap::new(bitmap, bits).next(true, 1)?;
+    let blkno = Blkno(first.0.checked_add(bit as u64)?);
+    volume.geometry().is_valid_block(blkno).then(|| volume.read_block(blkno).ok())?
+}
+
 /// Tells by their places which inodes are which files: they follow the system directory in the order
 /// of [`SystemFile::expected`]. The volume may have had other slots when it was made, and no quota:
 /// of all layouts that is taken of which `worth` is the highest.
@@ -211,7 +258,8 @@ fn recognise(volume: &Volume, inodes: &BTreeMap<Blkno, Inode>) -> BTreeMap<Syste
             continue;
         }
         let left = inodes.iter().filter(|(blkno, _)| !taken.contains(blkno));
-        let next = left.map(|(blkno, inode)| (*blkno, inode)).find(|it| fits(volume, it.1, file));
+        let mut left = left.map(|(blkno, inode)| (*blkno, inode));
+        let next = left.find(|(_, inode)| !contradicts(volume, inode, file));
         if let Some((blkno, _)) = next {
             taken.insert(blkno);
             found.insert(file, blkno);

@@ -14,17 +14,17 @@ use ocfs2_volume::{Inode, Volume};
 use crate::clusters::ClusterSet;
 use crate::context::Context;
 use crate::extents::Holds;
+use crate::others::Others;
 use crate::repair::share::{clusters_of, cut};
 use crate::repair::tree;
 
 /// Blocks that are looked at in one check: 128 MiB of the largest.
 const MOST_BLOCKS: u64 = 1 << 15;
-/// Blocks of a cluster that are looked at: directories fill their clusters from the start.
-const BLOCKS_EACH: u64 = 4;
 
 /// What directories have that holds nothing of them; looks at so many blocks of all together.
 pub(super) struct Foreign {
     left: u64,
+    others: Others,
 }
 
 /// Whose shared clusters are.
@@ -39,7 +39,7 @@ pub(super) enum Verdict {
 
 impl Default for Foreign {
     fn default() -> Self {
-        Self { left: MOST_BLOCKS }
+        Self { left: MOST_BLOCKS, others: Others::default() }
     }
 }
 
@@ -96,29 +96,50 @@ impl Foreign {
     fn may_be_of(&mut self, volume: &Volume, inode: &Inode, cluster: u32) -> bool {
         let geometry = volume.geometry();
         let first = geometry.block_of(Cluster(cluster)).0;
-        let count = BLOCKS_EACH.min(1 << geometry.bpc_bits());
+        let count = 1_u64 << geometry.bpc_bits();
         self.left = self.left.saturating_sub(count);
         let Ok(bytes) = volume.read_blocks(Blkno(first), count as u32) else { return true };
         let mut blocks = (first..).map(Blkno).zip(bytes.chunks(volume.block_size().size()));
-        blocks.any(|(blkno, block)| is_block_of(volume, inode, blkno, block))
+        blocks.any(|(blkno, block)| is_block_of(volume, inode, blkno, block, &mut self.others))
     }
 }
 
-/// Whether a block may be one of the directory: it says so, or it says nothing else.
-fn is_block_of(volume: &Volume, inode: &Inode, blkno: Blkno, block: &[u8]) -> bool {
+/// Whether a block may be one of the directory: it says so, or says of no other one that has it.
+fn is_block_of(
+    volume: &Volume,
+    inode: &Inode,
+    blkno: Blkno,
+    block: &[u8],
+    others: &mut Others,
+) -> bool {
     let mut len = block.len();
     if volume.has_dir_trailers(inode) {
         let trailer = DirTrailer::of_block(block).ok();
         let trailer = trailer.filter(|trailer| trailer.db_signature == DirTrailer::SIGNATURE);
         if let Some(trailer) = trailer.filter(|trailer| trailer.db_blkno == blkno) {
-            return trailer.db_parent_dinode == inode.blkno;
+            let owner = trailer.db_parent_dinode;
+            return owner == inode.blkno || !others.has(volume, owner, blkno);
         }
         len = DirTrailer::offset(len);
     }
-    let first = dir::entries(block.get(..len).unwrap_or_default()).next();
-    first.and_then(Result::ok).is_some_and(|first| {
-        let of = first.header.inode;
-        !first.is_used()
-            || volume.geometry().is_valid_block(of) && (first.name != b"." || of == inode.blkno)
-    })
+    let area = block.get(..len).unwrap_or_default();
+    let is_used_well = |entry: &dir::DirEntry<'_>| {
+        !entry.is_used() || volume.geometry().is_valid_block(entry.header.inode)
+    };
+    match dir::entries(area).next() {
+        Some(Ok(first)) if is_used_well(&first) => {
+            let of = first.header.inode;
+            let is_others = first.name == b"." && of != inode.blkno;
+            !is_others || !others.has(volume, of, blkno)
+        }
+        // Behind a wrong one there may be others: all that follows is sound, and is used.
+        _ => dir::sound_from(area).any(|at| {
+            let mut rest = dir::entries(area.get(at..).unwrap_or_default()).flatten();
+            let mut used = 0;
+            rest.all(|entry| {
+                used += usize::from(entry.is_used());
+                is_used_well(&entry)
+            }) && used > 0
+        }),
+    }
 }

@@ -57,7 +57,7 @@ pub fn check(
     unsettled: &[Unsettled],
 ) -> Result<(), Stop> {
     let mut wanted = std::mem::take(&mut state.doubly);
-    state.contested = wanted.clone();
+    state.contested.clusters = wanted.clone();
     for open in unsettled {
         wanted.insert(open.clusters.clone(), |_| {});
     }

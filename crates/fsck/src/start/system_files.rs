@@ -22,11 +22,11 @@ use crate::check::State;
 use crate::codes::start as codes;
 use crate::collected::Collected;
 use crate::extents::{self, Holds, TreeRoot};
-use crate::repair::salvage::{self, Lost};
+use crate::repair::salvage::{self, Lost, contradicts};
 use crate::repair::system;
 use crate::suballocs::Suballoc;
 use crate::visits::Visits;
-use crate::{Context, Finding, Place};
+use crate::{Context, Finding, Place, misplaced};
 
 /// The system directory is read so far: the names of all files of all slots there can be take a
 /// tenth of it.
@@ -430,8 +430,9 @@ fn is_others(context: &Context<'_>, near: &RangeInclusive<u64>, blkno: Blkno) ->
             && read_dinode(context, blkno).is_some_and(|inode| !is_system(&inode))
 }
 
-/// Files whose entries do not lead to the inodes in their places, with these: few in a volume where
-/// nearly all others do. A single wrong number would else have an allocator taken for another one.
+/// Files whose entries lead to inodes that cannot be theirs, with the inodes in their places, which
+/// no other file has. A single wrong number would else have an allocator taken for another one. What
+/// was added when the volume was made already, as other tools do, is in no place that can be told.
 fn misled(
     context: &Context<'_>,
     lost: &Lost,
@@ -444,16 +445,39 @@ fn misled(
     if is_ascending && !files.values().any(|blkno| is_others(context, near, *blkno)) {
         return Vec::new();
     }
-    let placed = lost.placed(context.volume, files);
-    let agrees = |(file, blkno): &(&SystemFile, &Blkno)| placed.get(file) == Some(*blkno);
-    let agreeing: BTreeMap<_, _> = files.iter().filter(agrees).collect();
-    let differing = files.iter().filter(|it| !agrees(it));
-    let differing = differing.filter_map(|(file, _)| Some((*file, *placed.get(file)?)));
-    let mut differing: Vec<_> = differing.collect();
-    // What has a name already in its place gets no other one.
-    let named: BTreeSet<_> = agreeing.values().copied().collect();
-    differing.retain(|(_, blkno)| !named.contains(blkno));
-    if differing.len() * 4 > agreeing.len() { Vec::new() } else { differing }
+    let volume = context.volume;
+    let mut names: BTreeMap<Blkno, usize> = BTreeMap::new();
+    for blkno in files.values() {
+        *names.entry(*blkno).or_default() += 1;
+    }
+    let cannot_be = |file: SystemFile, blkno: Blkno| {
+        let inode = read_dinode(context, blkno).filter(is_system);
+        inode.is_none_or(|inode| contradicts(volume, &inode, file))
+    };
+    let is_wrong = |file: SystemFile, blkno: Blkno| {
+        names.get(&blkno).is_some_and(|names| *names > 1)
+            || is_others(context, near, blkno)
+            || cannot_be(file, blkno)
+    };
+    let placed = lost.placed(volume, files);
+    let mut misled: BTreeMap<SystemFile, Blkno> = placed
+        .into_iter()
+        .filter(|(file, place)| {
+            let entry = files.get(file).filter(|entry| *entry != place);
+            entry.is_some_and(|entry| is_wrong(*file, *entry)) && !cannot_be(*file, *place)
+        })
+        .collect();
+    // A place that another file has keeps it, unless that one is led elsewhere as well.
+    loop {
+        let stays = |file: &SystemFile| !misled.contains_key(file);
+        let taken = |(file, place): (&SystemFile, &Blkno)| {
+            let mut others = files.iter().filter(|(_, blkno)| *blkno == place);
+            others.any(|(other, _)| stays(other)).then_some(*file)
+        };
+        let Some(file) = misled.iter().find_map(taken) else { break };
+        misled.remove(&file);
+    }
+    misled.into_iter().collect()
 }
 
 /// Calls `visit` with the name and the inode of every entry of the system directory.
@@ -635,23 +659,39 @@ fn judge(context: &Context<'_>, files: &SystemFiles, file: SystemFile) -> Option
     let name = file.name();
     let mut place = Place::default().named(name.as_bytes());
     place.slot = file.slot();
-    let missing = |place: Place, what: String| {
+    let made = |place: Place, what: String, named: Option<Blkno>| {
         let text = format!("{name}: {what}; to be made is {}", file.contents());
+        let finding = Finding::new(codes::SYSTEM_FILE_MISSING, place, text);
+        Some(finding.repaired_by(system::make(file, named, files.lost())))
+    };
+    let missing = |place: Place, what: String| {
         // A block behind the end is of no use, nor one that an inode of no system file is in.
         let named = place.inode.map(Blkno).filter(|blkno| {
             context.geometry().is_valid_block(*blkno) && read_dinode(context, *blkno).is_none()
         });
-        let finding = Finding::new(codes::SYSTEM_FILE_MISSING, place, text);
-        Some(finding.repaired_by(system::make(file, named, files.lost())))
+        made(place, what, named)
     };
     let Some(blkno) = files.find(file) else {
         return missing(place, "is not in the system directory".to_owned());
     };
     place.inode = Some(blkno.0);
-    let Some(inode) = read_dinode(context, blkno).filter(is_system) else {
+    let found = read_dinode(context, blkno);
+    let fits = |inode: &Inode| {
+        inode.dinode.kind() == Some(file.kind()) && inode.dinode.flags() == file.flags()
+    };
+    // What was written over it: nothing of that is the file's.
+    let misplaced = misplaced::finding(context.volume, ("inode", blkno), place.clone());
+    if misplaced.is_some() {
+        return misplaced;
+    }
+    let Some(inode) = found.filter(is_system) else {
         let what = format!("its entry names block {blkno}, which is no inode of a system file");
         return missing(place, what);
     };
+    if !fits(&inode) && !misplaced::is_of_its_bit(context.volume, &inode) {
+        let what = format!("inode {blkno} is that of another one, and not in its place");
+        return made(place, what, Some(blkno));
+    }
     let dinode = &inode.dinode;
     let generation = context.volume.generation();
     let mut wrong = Vec::new();

@@ -47,7 +47,7 @@ pub(super) fn check(
     out.findings.extend(ecc.map(|finding| owner.of_block(finding)));
     let misplaced = (header.xb_blkno != blkno).then(|| {
         let what = (XattrBlock::NAME, blkno);
-        misplaced::finding(context.volume, what, &block.bytes, place.clone())
+        misplaced::finding(context.volume, what, place.clone())
     });
     if let Some(finding) = misplaced.flatten() {
         out.found(finding);

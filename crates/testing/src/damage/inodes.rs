@@ -203,6 +203,50 @@ pub(super) const RECIPES: &[Recipe] = &[
     },
     Recipe {
         code: "BLOCK_MISPLACED",
+        name: "an inode was written over that of an allocator",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let place = image.system("inode_alloc:0000").blkno;
+            image.write(place, &image.read(image.inode("/sizes/bytes-1025").blkno));
+        },
+        found: &[
+            "BLOCK_MISPLACED",
+            "CHAIN_BPC",
+            "CHAIN_COUNT",
+            "CHAIN_CPG",
+            "CHAIN_I_CLUSTERS",
+            "CHAIN_I_SIZE",
+            "CHAIN_REC_BEYOND",
+            "CLUSTER_ALLOC_BIT",
+            "DIRENT_INODE_FREE",
+            "EXTENT_ALLOC_BIT",
+            "INODE_COUNT",
+            "LOSTFOUND_MISSING",
+            "QUOTA_USAGE",
+        ],
+        c: Differs { codes: &[], status: 8, why: "It does not know that allocator, and gives up." },
+    },
+    Recipe {
+        code: "BLOCK_MISPLACED",
+        name: "three inodes were exchanged in a circle",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let names = ["/sizes/bytes-1024", "/sizes/bytes-1025", "/sizes/bytes-4095"];
+            let places = names.map(|name| image.inode(name).blkno);
+            let blocks = places.map(|blkno| image.read(blkno));
+            for (index, block) in blocks.iter().enumerate() {
+                image.write(places[(index + 1) % places.len()], block);
+            }
+        },
+        found: &["BLOCK_MISPLACED"],
+        c: Differs {
+            codes: &["INODE_BLKNO"],
+            status: 0,
+            why: "It takes the inode for the one whose place it has.",
+        },
+    },
+    Recipe {
+        code: "BLOCK_MISPLACED",
         name: "two inodes were exchanged",
         on: ONE_OF_ALL_1K,
         damage: |image| {
