@@ -46,6 +46,16 @@ fn judge(context: &Context<'_>, system: &SystemFiles) -> Option<(Finding, u32)> 
     Stated::read(context, system.find(SystemFile::GlobalBitmap)?)?.judge(context)
 }
 
+/// The allocator that a group says it is of.
+fn parent_of(context: &Context<'_>, group: Blkno) -> Option<Blkno> {
+    if !context.is_on_device(group) {
+        return None;
+    }
+    let block = context.volume.read_block(group).ok()?;
+    let desc = GroupDesc::decode(&block).ok()?;
+    (desc.bg_signature == GroupDesc::SIGNATURE).then_some(desc.bg_parent_dinode)
+}
+
 /// What the global bitmap says.
 #[derive(Clone, Copy, Debug)]
 struct Stated {
@@ -63,6 +73,12 @@ impl Stated {
         let block = context.read(Dinode::NAME, blkno, Dinode::CHECK_OFFSET).ok()?.bytes;
         let dinode = Dinode::decode(&block).ok()?;
         let list = ChainList::new(block.get(Dinode::ID2_OFFSET..)?).ok()?;
+        // Groups name the allocator they are of: another one that was written over it has others.
+        let named = list.records().filter_map(|rec| parent_of(context, rec.c_blkno));
+        let named: Vec<_> = named.collect();
+        if !named.is_empty() && !named.contains(&blkno) {
+            return None;
+        }
         let bits = |rec: ChainRec| u64::from(rec.c_total);
         let chains = list.records().map(bits).sum();
         Some(Self { blkno, inode: dinode.i_clusters, bits: dinode.bitmap().1, chains })

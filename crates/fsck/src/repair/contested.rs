@@ -3,7 +3,7 @@
 //! A repair writes to where a file's extents lead. Where these are wrong, that is somebody else: the
 //! zeros for a heartbeat region are written over inodes, a directory's entries over those of another
 //! one. What says itself what it is and where, such as an inode, is what it is whoever claims its
-//! cluster, and can be changed.
+//! cluster, and can be changed; and so can what says that it belongs elsewhere.
 
 use std::collections::HashSet;
 
@@ -20,6 +20,7 @@ use ocfs2_volume::{Device, Volume};
 
 use super::EditError;
 use crate::clusters::ClusterSet;
+use crate::misplaced;
 
 /// What repairs do not change.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -51,7 +52,8 @@ impl Contested {
             }
             let Ok(before) = volume.read_block(blkno) else { return Ok(()) };
             let (was, is) = (kind(&before, blkno), kind(after, blkno));
-            let stays = !is_unowned && is.is_some() && (was.is_none() || was == is);
+            let stays = !is_unowned && is.is_some() && (was.is_none() || was == is)
+                || misplaced::is_elsewhere(volume, blkno);
             match stays || before == after {
                 true => Ok(()),
                 false => Err(EditError::Contested(blkno)),

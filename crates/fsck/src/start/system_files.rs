@@ -233,6 +233,8 @@ pub struct SystemFiles {
     lost: Lost,
     /// Files that are taken to be in their places, where entries lead elsewhere.
     misled: Vec<(SystemFile, Blkno)>,
+    /// Files in whose places another one's inode is.
+    overwritten: BTreeMap<SystemFile, Blkno>,
     /// Some of the system directory cannot be read.
     is_unreadable: bool,
 }
@@ -265,7 +267,15 @@ impl SystemFiles {
         let mut misled = misled(context, &lost, &near, &files);
         misled.retain(|(_, blkno)| !renamed.contains(blkno));
         files.extend(misled.iter().copied());
-        files.retain(|_, blkno| !is_others(context, &near, *blkno));
+        let is_overwritten = |file: SystemFile, blkno: Blkno| {
+            let inode = read_dinode(context, blkno);
+            inode.is_some_and(|inode| is_overwritten(context.volume, &inode, file))
+        };
+        let mut overwritten = files.clone();
+        overwritten.retain(|file, blkno| is_overwritten(*file, *blkno));
+        files.retain(|file, blkno| {
+            !overwritten.contains_key(file) && !is_others(context, &near, *blkno)
+        });
         let mut files_by_block = BTreeMap::new();
         for (file, blkno) in &files {
             // An inode that several names lead to is mended for none of them.
@@ -276,12 +286,14 @@ impl SystemFiles {
         }
         let dir = context.volume.superblock().s_system_dir_blkno;
         let is_unreadable = !unreadable.is_empty() || context.volume.read_block(dir).is_err();
-        (Self { files, files_by_block, dir, slots, lost, misled, is_unreadable }, unreadable)
+        let system =
+            Self { files, files_by_block, dir, slots, lost, misled, overwritten, is_unreadable };
+        (system, unreadable)
     }
 
     /// Whether none is known, though the system directory can be read.
     pub fn are_gone(&self) -> bool {
-        self.files.is_empty() && !self.is_unreadable
+        self.files.is_empty() && self.overwritten.is_empty() && !self.is_unreadable
     }
 
     /// The block of a file's inode, whatever it is.
@@ -292,6 +304,7 @@ impl SystemFiles {
     /// Whether the system directory has an entry of a system file that leads to that inode.
     pub(crate) fn names(&self, blkno: Blkno) -> bool {
         self.files_by_block.contains_key(&blkno)
+            || self.overwritten.values().any(|place| *place == blkno)
     }
 
     /// Those that no entry leads to.
@@ -654,6 +667,24 @@ fn is_in_use(context: &Context<'_>, inode: &Inode) -> bool {
         && dinode.flags().contains(InodeFlags::VALID)
 }
 
+/// Whether the inode in a file's place is that of another one, which was written over it: it says
+/// so, or it looks as another one and has not this place's bit. What else is wrong with an inode is
+/// no reason to lose what it has.
+fn is_overwritten(volume: &Volume, inode: &Inode, file: SystemFile) -> bool {
+    let is_elsewhere =
+        inode.dinode.i_blkno != inode.blkno && misplaced::is_elsewhere(volume, inode.blkno);
+    is_elsewhere || is_as_another(volume, inode, file) && !misplaced::is_of_its_bit(volume, inode)
+}
+
+/// Whether an inode is one that another file, of the system or of a user, could have.
+fn is_as_another(volume: &Volume, inode: &Inode, file: SystemFile) -> bool {
+    let mut all = SystemFile::GLOBAL.into_iter().chain(SystemFile::of_slot(0));
+    let (kind, flags) = (inode.dinode.kind(), inode.dinode.flags());
+    let is_one = flags == InodeFlags::VALID
+        || all.any(|other| (Some(other.kind()), other.flags()) == (kind, flags));
+    is_one && contradicts(volume, inode, file)
+}
+
 /// What is wrong with a file that should be there.
 fn judge(context: &Context<'_>, files: &SystemFiles, file: SystemFile) -> Option<Finding> {
     let name = file.name();
@@ -671,27 +702,20 @@ fn judge(context: &Context<'_>, files: &SystemFiles, file: SystemFile) -> Option
         });
         made(place, what, named)
     };
+    if let Some(blkno) = files.overwritten.get(&file).copied() {
+        place.inode = Some(blkno.0);
+        let misplaced = misplaced::finding(context.volume, ("inode", blkno), place.clone());
+        let what = format!("inode {blkno} is that of another one, and not in its place");
+        return misplaced.or_else(|| made(place, what, Some(blkno)));
+    }
     let Some(blkno) = files.find(file) else {
         return missing(place, "is not in the system directory".to_owned());
     };
     place.inode = Some(blkno.0);
-    let found = read_dinode(context, blkno);
-    let fits = |inode: &Inode| {
-        inode.dinode.kind() == Some(file.kind()) && inode.dinode.flags() == file.flags()
-    };
-    // What was written over it: nothing of that is the file's.
-    let misplaced = misplaced::finding(context.volume, ("inode", blkno), place.clone());
-    if misplaced.is_some() {
-        return misplaced;
-    }
-    let Some(inode) = found.filter(is_system) else {
+    let Some(inode) = read_dinode(context, blkno).filter(is_system) else {
         let what = format!("its entry names block {blkno}, which is no inode of a system file");
         return missing(place, what);
     };
-    if !fits(&inode) && !misplaced::is_of_its_bit(context.volume, &inode) {
-        let what = format!("inode {blkno} is that of another one, and not in its place");
-        return made(place, what, Some(blkno));
-    }
     let dinode = &inode.dinode;
     let generation = context.volume.generation();
     let mut wrong = Vec::new();
