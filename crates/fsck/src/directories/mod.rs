@@ -230,8 +230,7 @@ impl Merge {
             format!("directory {dir}: has an entry for directory {child}, which is in {first}");
         let place = Place::block(child).of(dir).named(name);
         let repair = directory::remove(dir, name.to_vec(), child);
-        let finding = Finding::new(codes::DIR_PARENT_DUP, place, text).repaired_by(repair);
-        state.found(finding);
+        state.found(Finding::new(codes::DIR_PARENT_DUP, place, text).repaired_by(repair));
         false
     }
 }
