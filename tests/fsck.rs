@@ -629,6 +629,38 @@ fn a_torn_block_of_the_system_directory_does_not_hide_the_journals() {
 }
 
 #[test]
+fn a_log_is_replayed_before_repairs_also_where_what_leads_to_it_is_damaged() {
+    for name in ["crashed-512-local", "crashed-4k-linux7-local"] {
+        for what in ["the journal's inode", "the system directory"] {
+            let scratch = Scratch::new();
+            let image = fixture_copy(name, &scratch);
+            let volume = {
+                let device = open(&image, &DeviceOptions::default()).unwrap();
+                Volume::open(device, &VolumeOptions::default()).unwrap()
+            };
+            let size = u64::from(volume.block_size().bytes());
+            let file = File::options().read(true).write(true).open(&image).unwrap();
+            match what {
+                // The time of the last change, in more than one bit: the checksum does not hold.
+                "the journal's inode" => {
+                    let inode = volume.journal(0).unwrap().inode.blkno;
+                    file.write_all_at(b"12345", inode.0 * size + 0x40).unwrap();
+                }
+                _ => {
+                    let dir = volume.superblock().s_system_dir_blkno;
+                    file.write_all_at(&vec![0; size as usize], dir.0 * size).unwrap();
+                }
+            }
+            let outcome = fsck(&image, &["-fy", "--json"]).output().expect_status(1);
+            let value = document(&outcome);
+            assert!(value["slots"][0]["transactions"].as_u64() > Some(0), "{what}: {outcome}");
+            assert_eq!(value["lost"].as_array().map(Vec::len), Some(0), "{what}: {outcome}");
+            fsck(&image, &["-fn"]).success();
+        }
+    }
+}
+
+#[test]
 fn a_live_node_is_named_and_nothing_is_written_under_it() {
     let scratch = Scratch::new();
     let image = fixture_copy("crashed-4k-o2cb", &scratch);

@@ -202,6 +202,7 @@ fn what_a_mount_reads_is_looked_at_without_f() {
         "INODE_ORPHANED",
         "SYSTEM_FILE_MISSING",
         "DEVICE_SHORT",
+        "SLOT_MAP_TAKEN",
     ];
     let chosen: Vec<_> = codes.map(recipe).into();
     let wrong = judge_all(&chosen, |recipe| {

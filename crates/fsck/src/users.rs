@@ -175,6 +175,17 @@ impl Users {
         users
     }
 
+    /// A slot that a node holds which is not alive, though there is nothing to recover: what would be
+    /// said of the volume.
+    pub fn left_over(&self, volume: &Volume) -> Option<String> {
+        if self.consent() != Consent::Given {
+            return None;
+        }
+        let is_clean = |slot| volume.journal_is_dirty(slot).is_ok_and(|is_dirty| !is_dirty);
+        let (slot, (node, _)) = self.slots.iter().find(|(slot, _)| is_clean(**slot))?;
+        Some(format!("has slot {slot} still held by node {node}, which has not mounted it"))
+    }
+
     /// What it takes to write to the volume.
     pub fn consent(&self) -> Consent {
         if !self.live.is_empty() {

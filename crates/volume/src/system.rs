@@ -176,12 +176,44 @@ impl Volume {
     }
 
     pub(crate) fn journal_inode(&self, slot: u16) -> Result<Inode, Error> {
-        let inode = self.slot_file("journal", slot)?;
+        let inode = match self.slot_file("journal", slot) {
+            Err(err @ Error::Checksum { .. }) => self.torn_journal_inode(slot).ok_or(err)?,
+            found => found?,
+        };
         if !inode.dinode.flags().contains(InodeFlags::JOURNAL) {
             let found = format_args!("{:#x}", inode.dinode.i_flags).to_string();
             return Err(inode.invalid("i_flags", found, "the JOURNAL bit"));
         }
         Ok(inode)
+    }
+
+    /// The inode of a journal whose checksum does not hold, if all that leads to the log is right:
+    /// repairs that are made before the log is replayed are undone by its replay.
+    fn torn_journal_inode(&self, slot: u16) -> Option<Inode> {
+        let name = format!("journal:{slot:04}");
+        let entry = match self.system_entry(name.as_bytes()) {
+            Ok(entry) => entry,
+            Err(_) => self.torn_system_entry(name.as_bytes()),
+        };
+        let blkno = entry?.inode;
+        let inode = Inode::decode(blkno, self.read_block(blkno).ok()?).ok()?;
+        let dinode = &inode.dinode;
+        dinode.verify(blkno, self.generation()).ok()?;
+        let flags = InodeFlags::VALID | InodeFlags::SYSTEM | InodeFlags::JOURNAL;
+        let clusters = u64::from(dinode.i_clusters);
+        let is_whole = clusters << self.geometry().cluster_size.bits() == inode.size();
+        if dinode.flags() != flags || !is_whole {
+            return None;
+        }
+        let extents: Vec<_> = self.tree(&inode).ok()?.extents().collect::<Result<_, _>>().ok()?;
+        let held = extents.iter().map(|extent| u64::from(extent.clusters)).sum::<u64>();
+        let first = extents.first().filter(|first| first.cpos == Cpos(0))?.blkno;
+        let superblock = JournalSuperblock::decode(&self.read_block(first).ok()?).ok()?;
+        superblock
+            .verify(first, self.block_size(), self.geometry().blocks_for(inode.size()))
+            .ok()?;
+        let is_ours = superblock.s_uuid == self.superblock().s_uuid;
+        (held == clusters && is_ours).then_some(inode)
     }
 
     /// The journal of a slot, with its superblock verified.

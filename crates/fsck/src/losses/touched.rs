@@ -83,6 +83,7 @@ impl Touched {
         // A single wrong bit is known, and corrected.
         let is_unknown = planned.finding.text.contains("the checksum is");
         let is_beside = [
+            inodes::INODE_SIGNATURE,
             inodes::INLINE_DATA_COUNT_INVALID,
             inodes::INLINE_DATA_TAIL,
             inodes::LINK_SIZE,

@@ -470,6 +470,7 @@ impl<'a> Run<'a> {
                 let options = self.options();
                 let context = Context { volume, options: &options, interrupt };
                 let wrong = mount_reads::wrong(&context, |slot| users.slots.contains_key(&slot));
+                let wrong = wrong.or_else(|| users.left_over(volume));
                 wrong.map_or(Due::Later(when), Due::Now)
             }
             due @ Due::Now(_) => due,

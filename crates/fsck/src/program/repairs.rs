@@ -18,9 +18,9 @@ use crate::repair::commit::{Written, commit, rehearse};
 use crate::repair::plan::{Judge, Plan, PlanError, plan};
 use crate::repair::{Terms, Together};
 use crate::report::{FindingOutcome, FindingRecord, ProgressOut, Summary, WrittenRecord};
-use crate::start::{SystemFile, tops};
+use crate::start::{SystemFile, lost_directory, tops};
 use crate::target::Source;
-use crate::{Context, Found, Pass};
+use crate::{Context, Finding, Found, Pass};
 
 impl Run<'_> {
     /// Finds what is wrong, repairs what is agreed to, and writes it.
@@ -83,7 +83,9 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Corrects what the superblock names: without that not even the journals are found.
+    /// Corrects what the superblock names, and makes a lost system directory anew: without that not
+    /// even the journals are found, and what is repaired before they are replayed is undone when
+    /// they are.
     pub(super) fn restore_tops(
         &mut self,
         layers: &Layers,
@@ -100,19 +102,34 @@ impl Run<'_> {
         let options = self.options();
         let context = Context { volume: &volume, options: &options, interrupt };
         for finding in tops::check(&context) {
-            let found = Found { pass: Pass::Start, finding: &finding };
-            let Some(repair) = &finding.repair else { continue };
-            if !self.answers(progress, interrupt).answer(found) {
-                continue;
-            }
-            let failed = || format!("[{}] {}", finding.code, finding.text);
-            let together = &mut Together::default();
-            repair.make(&volume, Terms::default(), together).with_context(failed)?;
-            self.early += 1;
-            let outcome = FindingOutcome::Corrected;
-            self.report.concluded(FindingRecord::new(Pass::Start, &finding, true, outcome));
+            self.correct_early(&volume, &finding, progress, interrupt);
+        }
+        let volume = source.open(&device)?;
+        let context = Context { volume: &volume, options: &options, interrupt };
+        if let Some(finding) = lost_directory(&context) {
+            self.correct_early(&volume, &finding, progress, interrupt);
         }
         Ok(())
+    }
+
+    /// Makes a repair before all others, if that is agreed to. One that fails is found again.
+    fn correct_early(
+        &mut self,
+        volume: &Volume,
+        finding: &Finding,
+        progress: &mut ProgressOut,
+        interrupt: &Interrupt,
+    ) {
+        let Some(repair) = &finding.repair else { return };
+        let found = Found { pass: Pass::Start, finding };
+        if !self.answers(progress, interrupt).answer(found)
+            || repair.make(volume, Terms::default(), &mut Together::default()).is_err()
+        {
+            return;
+        }
+        self.early += 1;
+        let outcome = FindingOutcome::Corrected;
+        self.report.concluded(FindingRecord::new(Pass::Start, finding, true, outcome));
     }
 
     /// Slots that could not be recovered, and whose journals were not repaired either.

@@ -16,7 +16,7 @@ pub(crate) mod tops;
 pub use recover::restored_superblock;
 pub(crate) use superblock::{Short, short_device};
 pub use system_files::{SystemFile, SystemFiles};
-pub(crate) use system_files::{block_of, extents_of, has_quota, is_system, is_top};
+pub(crate) use system_files::{block_of, extents_of, has_quota, is_system, is_top, lost_directory};
 
 use ocfs2_cluster::RunningCluster;
 

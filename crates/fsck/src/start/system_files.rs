@@ -563,28 +563,38 @@ pub(crate) fn block_of(context: &Context<'_>, extents: &[Extent], index: u64) ->
     (within < u64::from(extent.clusters) << bits).then(|| Blkno(extent.blkno.0 + within))
 }
 
+/// What is wrong with the inode of the system directory: without it no journal is found.
+pub(crate) fn lost_directory(context: &Context<'_>) -> Option<Finding> {
+    directory(context, &SystemFiles::read(context).0)
+}
+
+fn directory(context: &Context<'_>, system: &SystemFiles) -> Option<Finding> {
+    let dir = context.volume.superblock().s_system_dir_blkno;
+    let inode = read_dinode(context, dir);
+    let is_there = inode.is_some();
+    let is_empty = system.files.is_empty();
+    let is_directory = inode.is_some_and(|inode| is_in_use(context, &inode) && inode.is_dir());
+    if is_directory && !is_empty {
+        return None;
+    }
+    let what = if is_directory { "names no system file" } else { "is no directory in use" };
+    let text = format!("inode {dir} is to be the system directory, and {what}");
+    let finding = Finding::new(codes::SYSTEM_DIR_INVALID, Place::inode(dir), text);
+    let flags = InodeFlags::VALID | InodeFlags::SYSTEM;
+    Some(finding.repaired_by(match is_there && !is_empty {
+        true => system::reflag(dir, FileKind::Directory, flags),
+        false => salvage::system_directory(system.lost()),
+    }))
+}
+
 /// Reads the system directory into `state` and says what is wrong with the files.
 pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
     let volume = context.volume;
     let (system, unreadable) = SystemFiles::read(context);
     state.system = system;
     state.found_all(unreadable);
-    let dir = volume.superblock().s_system_dir_blkno;
-    let inode = read_dinode(context, dir);
-    let is_there = inode.is_some();
-    let is_empty = state.system.files.is_empty();
-    let is_directory = inode.is_some_and(|inode| is_in_use(context, &inode) && inode.is_dir());
-    if !is_directory || is_empty {
-        let what = if is_directory { "names no system file" } else { "is no directory in use" };
-        let text = format!("inode {dir} is to be the system directory, and {what}");
-        let finding = Finding::new(codes::SYSTEM_DIR_INVALID, Place::inode(dir), text);
-        let flags = InodeFlags::VALID | InodeFlags::SYSTEM;
-        state.found(finding.repaired_by(match is_there && !is_empty {
-            true => system::reflag(dir, FileKind::Directory, flags),
-            false => salvage::system_directory(state.system.lost()),
-        }));
-    }
-    if is_empty {
+    state.found_all(directory(context, &state.system));
+    if state.system.files.is_empty() {
         // Without any, one damage explains all that are missing.
         return;
     }
