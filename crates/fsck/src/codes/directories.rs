@@ -73,7 +73,7 @@ codes! {
         pass: Directories,
         default: Yes,
         condition: "a name in a directory contains a slash or a NUL",
-        repair: "write full stops in their places",
+        repair: "write underscores in their places",
     }
     DIRENT_INODE_RANGE {
         pass: Directories,

@@ -29,7 +29,6 @@ impl Json {
         }
         self.in_findings = true;
         write!(out, ",\n  \"volume\": {}", self.volume.as_deref().unwrap_or("null"))?;
-        write!(out, ",\n  \"slots\": {}", list(&self.slots))?;
         out.write_all(b",\n  \"findings\": [")
     }
 }
@@ -71,6 +70,8 @@ impl Form for Json {
             Record::End(end) => {
                 self.begin_findings(out)?;
                 out.write_all(if self.has_findings { b"\n  ]" } else { b"]" })?;
+                // Something may be found before the slots are looked at.
+                write!(out, ",\n  \"slots\": {}", list(&self.slots))?;
                 write!(out, ",\n  \"lost\": {}", list(&self.lost))?;
                 write!(out, ",\n  \"notes\": {}", list(&self.notes))?;
                 write!(out, ",\n  \"summary\": {}", self.summary.as_deref().unwrap_or("null"))?;
