@@ -84,6 +84,8 @@ impl Touched {
         let is_unknown = planned.finding.text.contains("the checksum is");
         let is_beside = [
             inodes::INODE_SIGNATURE,
+            // There may have been a bucket that the tree does not lead to any more.
+            xattrs::XATTR_BUCKET_COUNT_INVALID,
             inodes::INLINE_DATA_COUNT_INVALID,
             inodes::INLINE_DATA_TAIL,
             inodes::LINK_SIZE,
@@ -93,6 +95,7 @@ impl Touched {
             () if is_beside.iter().any(|code| code.name == name) => Doubt::Beside,
             () if is_check.iter().any(|code| code.name == name) && is_unknown => Doubt::Checksum,
             () if is_shared => Doubt::Shared,
+            () if name == extents::EXTENT_OVERLAP.name => Doubt::Moved,
             () => return,
         };
         self.doubts.entry(inode).or_insert(doubt);
