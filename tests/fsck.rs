@@ -600,15 +600,17 @@ fn a_crashed_volume_is_recovered_without_a_question() {
 }
 
 /// The block that a crash has torn may be the one that leads to the journal with its copy.
+fn opened(image: &Path) -> Volume {
+    let device = open(image, &DeviceOptions::default()).unwrap();
+    Volume::open(device, &VolumeOptions::default()).unwrap()
+}
+
 #[test]
 fn a_torn_block_of_the_system_directory_does_not_hide_the_journals() {
     for name in ["crashed-4k-linux7-local", "crashed-1k-o2cb"] {
         let scratch = Scratch::new();
         let image = fixture_copy(name, &scratch);
-        let volume = {
-            let device = open(&image, &DeviceOptions::default()).unwrap();
-            Volume::open(device, &VolumeOptions::default()).unwrap()
-        };
+        let volume = opened(&image);
         let dir = volume.system_dir().unwrap();
         let blocks = volume.dir_blocks(&dir).unwrap().map(|block| block.unwrap().blkno);
         let file = File::options().read(true).write(true).open(&image).unwrap();
@@ -634,10 +636,7 @@ fn a_log_is_replayed_before_repairs_also_where_what_leads_to_it_is_damaged() {
         for what in ["the journal's inode", "the system directory"] {
             let scratch = Scratch::new();
             let image = fixture_copy(name, &scratch);
-            let volume = {
-                let device = open(&image, &DeviceOptions::default()).unwrap();
-                Volume::open(device, &VolumeOptions::default()).unwrap()
-            };
+            let volume = opened(&image);
             let size = u64::from(volume.block_size().bytes());
             let file = File::options().read(true).write(true).open(&image).unwrap();
             match what {

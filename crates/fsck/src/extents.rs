@@ -413,17 +413,14 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         let ecc = block.ecc_finding(ExtentBlock::NAME, crate::codes::general::BLOCK_ECC);
         let rewritten = || Repair::block_check(blkno, ExtentBlock::CHECK_OFFSET);
         self.out.findings.extend(ecc.map(|finding| finding.repaired_by(rewritten())));
-        let misplaced = (header.h_blkno != blkno).then(|| {
+        if header.h_blkno != blkno {
             let what = (ExtentBlock::NAME, blkno);
-            misplaced::finding(self.context.volume, what, self.place(blkno))
-        });
-        if let Some(finding) = misplaced.flatten() {
-            self.found(finding);
-        } else if header.h_blkno != blkno {
-            let text = format!("extent block {blkno}: h_blkno is {}", header.h_blkno);
-            let repair = Repair::extent_block(blkno, move |header, _| header.h_blkno = blkno);
-            let finding = Finding::new(codes::EB_BLKNO, self.place(blkno), text);
-            self.found(finding.repaired_by(repair));
+            let misplaced = misplaced::finding(self.context.volume, what, self.place(blkno));
+            self.found(misplaced.unwrap_or_else(|| {
+                let text = format!("extent block {blkno}: h_blkno is {}", header.h_blkno);
+                let repair = Repair::extent_block(blkno, move |header, _| header.h_blkno = blkno);
+                Finding::new(codes::EB_BLKNO, self.place(blkno), text).repaired_by(repair)
+            }));
         }
         let generation = self.context.volume.generation();
         if header.h_fs_generation != generation {

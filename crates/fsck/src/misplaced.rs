@@ -7,12 +7,14 @@
 
 use ocfs2_format::bitmap::Bitmap;
 use ocfs2_format::dinode::{Dinode, InodeFlags};
+use ocfs2_format::dx::DxRoot;
 use ocfs2_format::extent::ExtentBlock;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::refcount::RefcountBlock;
 use ocfs2_format::xattr::XattrBlock;
 use ocfs2_format::{Blkno, Structure, check};
+use ocfs2_volume::allocator::Suballocated;
 use ocfs2_volume::{Inode, Volume};
 
 use crate::codes::inodes as codes;
@@ -72,6 +74,19 @@ pub(crate) fn finding(
         }
     });
     Some(Finding::new(codes::BLOCK_MISPLACED, place, text).repaired_by(repair))
+}
+
+/// What a block says of itself and of where it came from, if it is of an allocator.
+pub(crate) fn stated(block: &[u8]) -> Option<Suballocated> {
+    let signature: [u8; 8] = block.get(..8)?.try_into().ok()?;
+    Some(match signature {
+        Dinode::SIGNATURE => (&Dinode::decode(block).ok()?).into(),
+        ExtentBlock::SIGNATURE => (&ExtentBlock::decode(block).ok()?).into(),
+        XattrBlock::SIGNATURE => (&XattrBlock::decode(block).ok()?).into(),
+        RefcountBlock::SIGNATURE => (&RefcountBlock::decode(block).ok()?).into(),
+        DxRoot::SIGNATURE => (&DxRoot::decode(block).ok()?).into(),
+        _ => return None,
+    })
 }
 
 /// Whether the block in `here` is in the place of another one.
@@ -180,26 +195,12 @@ impl Group {
 impl Identity {
     fn of(block: &[u8]) -> Option<Self> {
         let signature: [u8; 8] = block.get(..8)?.try_into().ok()?;
-        let (blkno, bit, loc) = match signature {
-            Dinode::SIGNATURE => {
-                let inode = Dinode::decode(block).ok()?;
-                let in_use = inode.flags().contains(InodeFlags::VALID);
-                in_use.then_some((inode.i_blkno, inode.i_suballoc_bit, inode.i_suballoc_loc))?
-            }
-            ExtentBlock::SIGNATURE => {
-                let it = ExtentBlock::decode(block).ok()?;
-                (it.h_blkno, it.h_suballoc_bit, it.h_suballoc_loc)
-            }
-            XattrBlock::SIGNATURE => {
-                let it = XattrBlock::decode(block).ok()?;
-                (it.xb_blkno, it.xb_suballoc_bit, it.xb_suballoc_loc)
-            }
-            RefcountBlock::SIGNATURE => {
-                let it = RefcountBlock::decode(block).ok()?;
-                (it.rf_blkno, it.rf_suballoc_bit, it.rf_suballoc_loc)
-            }
-            _ => return None,
+        let is_one = match signature {
+            Dinode::SIGNATURE => Dinode::decode(block).ok()?.flags().contains(InodeFlags::VALID),
+            DxRoot::SIGNATURE => false,
+            _ => true,
         };
+        let Suballocated { blkno, bit, loc, .. } = stated(block).filter(|_| is_one)?;
         Some(Self { signature, blkno, bit, loc })
     }
 

@@ -220,7 +220,7 @@ fn most_clusters(geometry: &Geometry) -> u32 {
 }
 
 /// The descriptor in a block that has the signature of one.
-fn head(context: &Context<'_>, blkno: Blkno) -> Option<GroupDesc> {
+pub(super) fn head(context: &Context<'_>, blkno: Blkno) -> Option<GroupDesc> {
     if !context.geometry().is_valid_block(blkno) {
         return None;
     }

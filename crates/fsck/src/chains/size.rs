@@ -12,6 +12,7 @@ use ocfs2_format::geometry::Geometry;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_volume::Volume;
 
+use super::list::head;
 use crate::check::State;
 use crate::codes::{chains as codes, start};
 use crate::repair::{Repair, system};
@@ -46,16 +47,6 @@ fn judge(context: &Context<'_>, system: &SystemFiles) -> Option<(Finding, u32)> 
     Stated::read(context, system.find(SystemFile::GlobalBitmap)?)?.judge(context)
 }
 
-/// The allocator that a group says it is of.
-fn parent_of(context: &Context<'_>, group: Blkno) -> Option<Blkno> {
-    if !context.is_on_device(group) {
-        return None;
-    }
-    let block = context.volume.read_block(group).ok()?;
-    let desc = GroupDesc::decode(&block).ok()?;
-    (desc.bg_signature == GroupDesc::SIGNATURE).then_some(desc.bg_parent_dinode)
-}
-
 /// What the global bitmap says.
 #[derive(Clone, Copy, Debug)]
 struct Stated {
@@ -74,8 +65,8 @@ impl Stated {
         let dinode = Dinode::decode(&block).ok()?;
         let list = ChainList::new(block.get(Dinode::ID2_OFFSET..)?).ok()?;
         // Groups name the allocator they are of: another one that was written over it has others.
-        let named = list.records().filter_map(|rec| parent_of(context, rec.c_blkno));
-        let named: Vec<_> = named.collect();
+        let groups = list.records().filter_map(|rec| head(context, rec.c_blkno));
+        let named: Vec<_> = groups.map(|group| group.bg_parent_dinode).collect();
         if !named.is_empty() && !named.contains(&blkno) {
             return None;
         }

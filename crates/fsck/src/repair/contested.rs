@@ -7,13 +7,8 @@
 
 use std::collections::HashSet;
 
-use ocfs2_format::dinode::Dinode;
-use ocfs2_format::dx::DxRoot;
-use ocfs2_format::extent::ExtentBlock;
 use ocfs2_format::group::GroupDesc;
-use ocfs2_format::refcount::RefcountBlock;
 use ocfs2_format::superblock::SUPERBLOCK_SIGNATURE;
-use ocfs2_format::xattr::XattrBlock;
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::device::OverlayDevice;
 use ocfs2_volume::{Device, Volume};
@@ -51,10 +46,13 @@ impl Contested {
                 return Ok(());
             }
             let Ok(before) = volume.read_block(blkno) else { return Ok(()) };
+            if before == after {
+                return Ok(());
+            }
             let (was, is) = (kind(&before, blkno), kind(after, blkno));
             let stays = !is_unowned && is.is_some() && (was.is_none() || was == is)
                 || misplaced::is_elsewhere(volume, blkno);
-            match stays || before == after {
+            match stays {
                 true => Ok(()),
                 false => Err(EditError::Contested(blkno)),
             }
@@ -66,14 +64,9 @@ impl Contested {
 fn kind(block: &[u8], blkno: Blkno) -> Option<[u8; 8]> {
     let signature: [u8; 8] = block.get(..8)?.try_into().ok()?;
     let own = match signature {
-        Dinode::SIGNATURE => Dinode::decode(block).ok()?.i_blkno,
         SUPERBLOCK_SIGNATURE => blkno,
         GroupDesc::SIGNATURE => GroupDesc::decode(block).ok()?.bg_blkno,
-        ExtentBlock::SIGNATURE => ExtentBlock::decode(block).ok()?.h_blkno,
-        XattrBlock::SIGNATURE => XattrBlock::decode(block).ok()?.xb_blkno,
-        RefcountBlock::SIGNATURE => RefcountBlock::decode(block).ok()?.rf_blkno,
-        DxRoot::SIGNATURE => DxRoot::decode(block).ok()?.dr_blkno,
-        _ => return None,
+        _ => misplaced::stated(block)?.blkno,
     };
     (own == blkno).then_some(signature)
 }

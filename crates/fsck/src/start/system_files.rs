@@ -267,12 +267,7 @@ impl SystemFiles {
         let mut misled = misled(context, &lost, &near, &files);
         misled.retain(|(_, blkno)| !renamed.contains(blkno));
         files.extend(misled.iter().copied());
-        let is_overwritten = |file: SystemFile, blkno: Blkno| {
-            let inode = read_dinode(context, blkno);
-            inode.is_some_and(|inode| is_overwritten(context.volume, &inode, file))
-        };
-        let mut overwritten = files.clone();
-        overwritten.retain(|file, blkno| is_overwritten(*file, *blkno));
+        let overwritten = overwritten(context, &files);
         files.retain(|file, blkno| {
             !overwritten.contains_key(file) && !is_others(context, &near, *blkno)
         });
@@ -677,13 +672,38 @@ fn is_in_use(context: &Context<'_>, inode: &Inode) -> bool {
         && dinode.flags().contains(InodeFlags::VALID)
 }
 
+/// The files in whose places another one's inode is. Those that look as they should are read
+/// together.
+fn overwritten(
+    context: &Context<'_>,
+    files: &BTreeMap<SystemFile, Blkno>,
+) -> BTreeMap<SystemFile, Blkno> {
+    let places: Vec<_> = files.values().copied().collect();
+    let blocks = context.read_scattered(Dinode::NAME, &places);
+    let suspects = files.iter().zip(blocks).filter(|((file, blkno), block)| {
+        let dinode = block.as_ref().and_then(|block| Dinode::decode(block).ok());
+        dinode.is_none_or(|dinode| {
+            let is_own = dinode.i_signature == Dinode::SIGNATURE
+                && dinode.i_blkno == **blkno
+                && (dinode.kind(), dinode.flags()) == (Some(file.kind()), file.flags());
+            // What is in an allocator may show that it is another one.
+            !is_own || file.flags().contains(InodeFlags::CHAIN)
+        })
+    });
+    let overwritten = suspects.filter(|((file, blkno), _)| {
+        let inode = read_dinode(context, **blkno);
+        inode.is_some_and(|inode| is_overwritten(context.volume, &inode, **file))
+    });
+    overwritten.map(|((file, blkno), _)| (*file, *blkno)).collect()
+}
+
 /// Whether the inode in a file's place is that of another one, which was written over it: it says
 /// so, or it looks as another one and has not this place's bit. What else is wrong with an inode is
 /// no reason to lose what it has.
 fn is_overwritten(volume: &Volume, inode: &Inode, file: SystemFile) -> bool {
     let is_elsewhere =
         inode.dinode.i_blkno != inode.blkno && misplaced::is_elsewhere(volume, inode.blkno);
-    is_elsewhere || is_as_another(volume, inode, file) && !misplaced::is_of_its_bit(volume, inode)
+    is_elsewhere || !misplaced::is_of_its_bit(volume, inode) && is_as_another(volume, inode, file)
 }
 
 /// Whether an inode is one that another file, of the system or of a user, could have.

@@ -45,15 +45,13 @@ pub(super) fn check(
     }
     let ecc = block.ecc_finding(XattrBlock::NAME, general::BLOCK_ECC);
     out.findings.extend(ecc.map(|finding| owner.of_block(finding)));
-    let misplaced = (header.xb_blkno != blkno).then(|| {
+    if header.xb_blkno != blkno {
         let what = (XattrBlock::NAME, blkno);
-        misplaced::finding(context.volume, what, place.clone())
-    });
-    if let Some(finding) = misplaced.flatten() {
-        out.found(finding);
-    } else if header.xb_blkno != blkno {
-        let text = format!("xattr block {blkno}: xb_blkno is {}", header.xb_blkno);
-        out.found(Finding::new(codes::XB_BLKNO, place.clone(), text));
+        let misplaced = misplaced::finding(context.volume, what, place.clone());
+        out.found(misplaced.unwrap_or_else(|| {
+            let text = format!("xattr block {blkno}: xb_blkno is {}", header.xb_blkno);
+            Finding::new(codes::XB_BLKNO, place.clone(), text)
+        }));
     }
     let (generation, found) = (context.volume.generation(), header.xb_fs_generation);
     if found != generation {

@@ -113,11 +113,12 @@ fn edit_truncate_log(
     image.edit_dinode(log, |_, id2| edit_list(id2, change));
 }
 
-/// Exchanges two blocks.
-pub(super) fn exchange(image: &Image, [one, other]: [Blkno; 2]) {
-    let blocks = [one, other].map(|blkno| image.read(blkno));
-    image.write(one, &blocks[1]);
-    image.write(other, &blocks[0]);
+/// Writes each of these blocks to the place of the next one, and the last to that of the first.
+pub(super) fn exchange<const N: usize>(image: &Image, places: [Blkno; N]) {
+    let blocks = places.map(|blkno| image.read(blkno));
+    for (index, block) in blocks.iter().enumerate() {
+        image.write(places[(index + 1) % N], block);
+    }
 }
 
 pub(super) const RECIPES: &[Recipe] = &[
@@ -218,11 +219,7 @@ pub(super) const RECIPES: &[Recipe] = &[
         on: ONE_OF_ALL_1K,
         damage: |image| {
             let names = ["/sizes/bytes-1024", "/sizes/bytes-1025", "/sizes/bytes-4095"];
-            let places = names.map(|name| image.inode(name).blkno);
-            let blocks = places.map(|blkno| image.read(blkno));
-            for (index, block) in blocks.iter().enumerate() {
-                image.write(places[(index + 1) % places.len()], block);
-            }
+            exchange(image, names.map(|name| image.inode(name).blkno));
         },
         found: &["BLOCK_MISPLACED"],
         c: Differs {
