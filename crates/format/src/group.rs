@@ -4,7 +4,7 @@ use binrw::binrw;
 
 use crate::bitmap::{Bitmap, BitmapMut};
 use crate::error::{expect_eq, expect_signature};
-use crate::extent::ExtentList;
+use crate::extent::{ExtentList, ExtentListHeader, ExtentRec};
 use crate::structure::structure;
 use crate::{Blkno, BlockCheck, BlockSize, Invalid, Structure, Truncated};
 
@@ -64,6 +64,12 @@ impl GroupDesc {
     /// Bits a descriptor of the global bitmap holds, `cl_cpg` there.
     pub fn max_bits(block_size: BlockSize) -> u16 {
         8 * Self::bitmap_size(block_size)
+    }
+
+    /// Runs that the list of a discontiguous group has room for.
+    pub fn list_capacity(block_size: BlockSize) -> usize {
+        let list = block_size.size() - Self::LIST_OFFSET - ExtentListHeader::SIZE;
+        list / ExtentRec::SIZE
     }
 
     /// Bits there are: `bg_bits`, but no more than the bitmap and the block hold.

@@ -13,9 +13,13 @@ use ocfs2_format::{Blkno, Cluster, Invalid, Structure};
 
 use crate::{Error, Inode, Volume};
 
+pub(crate) mod pools;
 mod space;
+mod suballocated;
 
-pub use space::{Space, Suballocated};
+pub use pools::Want;
+pub use space::Space;
+pub use suballocated::Suballocated;
 
 /// A system file that hands out clusters or blocks.
 #[derive(Clone, Debug)]

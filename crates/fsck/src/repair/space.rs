@@ -146,7 +146,7 @@ impl Editor<'_> {
     /// The global bitmap is wrong.
     pub fn free_clusters(&mut self, run: Range<u32>) -> Result<(), EditError> {
         let mut space = Space::new(self.volume());
-        space.clusters(run)?;
+        space.free_run(run)?;
         Ok(space.write()?)
     }
 
@@ -156,7 +156,7 @@ impl Editor<'_> {
     /// It is none, or the allocator is wrong.
     pub fn free_block(&mut self, block: Suballocated) -> Result<(), EditError> {
         let mut space = Space::new(self.volume());
-        space.block(block)?;
+        space.free_block(block)?;
         Ok(space.write()?)
     }
 }

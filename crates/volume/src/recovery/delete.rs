@@ -76,7 +76,7 @@ impl<'v> Parting<'v> {
             Ok(kept)
         })?;
         for block in &pruned.removed {
-            self.space.block(*block)?;
+            self.space.free_block(*block)?;
         }
         Ok(pruned)
     }
@@ -91,13 +91,13 @@ impl<'v> Parting<'v> {
             return Ok(());
         }
         if !extent.flags.contains(ExtentFlags::REFCOUNTED) {
-            return self.space.clusters(run);
+            return self.space.free_run(run);
         }
         let Some(refcounts) = &mut self.refcounts else {
             return Err(self.inode.invalid("i_refcount_loc", 0, "a tree, for shared extents"));
         };
         for run in refcounts.decrease(run)? {
-            self.space.clusters(run)?;
+            self.space.free_run(run)?;
         }
         Ok(())
     }
@@ -121,7 +121,7 @@ impl<'v> Parting<'v> {
                 let list = XattrTreeRoot::list(&block).map_err(Error::truncated(blkno))?;
                 self.prune(&Tree::new(volume, blkno, &list)?, |_| 0)?;
             }
-            self.space.block(Suballocated::from(&header))?;
+            self.space.free_block(Suballocated::from(&header))?;
         }
         self.dinode.i_xattr_loc = Blkno(0);
         let features = features - DynFeatures::HAS_XATTR - DynFeatures::INLINE_XATTR;
@@ -140,7 +140,7 @@ impl<'v> Parting<'v> {
             self.prune(&Tree::new(self.volume, root.dr_blkno, &list)?, |_| 0)?;
         }
         self.index_clusters = root.dr_clusters;
-        self.space.block(Suballocated::from(&root))?;
+        self.space.free_block(Suballocated::from(&root))?;
         self.dinode.i_dx_root = Blkno(0);
         let features = self.dinode.dyn_features() - DynFeatures::INDEXED_DIR;
         self.dinode.i_dyn_features = features.bits();
@@ -173,7 +173,7 @@ impl<'v> Parting<'v> {
             self.dinode.i_dyn_features = features.bits();
         }
         self.discharge(1)?;
-        self.space.inode(&self.dinode)?;
+        self.space.free_inode(&self.dinode)?;
         self.space.write()?;
         self.dinode.i_dtime = time;
         use ocfs2_format::dinode::InodeFlags;

@@ -99,7 +99,7 @@ impl Volume {
         let leftovers = self.leftovers(slot)?;
         let mut space = Space::new(self);
         for run in leftovers.local_alloc.iter().chain(&leftovers.truncate_log) {
-            space.clusters(run.clone())?;
+            space.free_run(run.clone())?;
         }
         space.write()?;
         self.reset_local_alloc(&self.local_alloc(slot)?)?;

@@ -116,7 +116,7 @@ impl<'v> Refcounts<'v> {
         let mut emptied = Vec::new();
         for (cpos, leaf) in &mut self.read {
             if leaf.records.is_empty() {
-                space.block(Suballocated::from(&leaf.header))?;
+                space.free_block(Suballocated::from(&leaf.header))?;
                 emptied.push(*cpos);
             } else if leaf.is_changed {
                 leaf.write(self.volume)?;
@@ -138,7 +138,7 @@ impl<'v> Refcounts<'v> {
         };
         let pruned = self.extents()?.prune(&mut keep)?;
         for block in pruned.removed {
-            space.block(block)?;
+            space.free_block(block)?;
         }
         for (blkno, block) in &pruned.changed {
             let offset = ocfs2_format::extent::ExtentBlock::CHECK_OFFSET;
@@ -170,15 +170,15 @@ impl<'v> Refcounts<'v> {
                 return Err(Invalid::new(RefcountBlock::NAME, root, "rf_count", 1, expected).into());
             }
             if blkno != root {
-                space.block(Suballocated::from(&leaf.header))?;
+                space.free_block(Suballocated::from(&leaf.header))?;
             }
         }
         if self.root.is_tree() {
             for block in self.extents()?.prune(&mut |_| Ok(0))?.removed {
-                space.block(block)?;
+                space.free_block(block)?;
             }
         }
-        space.block(Suballocated::from(&self.root))
+        space.free_block(Suballocated::from(&self.root))
     }
 }
 

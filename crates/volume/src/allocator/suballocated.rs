@@ -1,0 +1,47 @@
+//! Blocks of metadata and the allocators they came from.
+
+use ocfs2_format::dinode::Dinode;
+use ocfs2_format::dx::DxRoot;
+use ocfs2_format::extent::ExtentBlock;
+use ocfs2_format::refcount::RefcountBlock;
+use ocfs2_format::xattr::XattrBlock;
+use ocfs2_format::{Blkno, Structure};
+
+/// A block of metadata with where it came from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Suballocated {
+    /// What it is.
+    pub structure: &'static str,
+    /// The block.
+    pub blkno: Blkno,
+    /// The slot of its allocator; `0xffff` for a dinode of the global one.
+    pub slot: u16,
+    /// Its bit in the group.
+    pub bit: u16,
+    /// The group's descriptor; 0 where the group is in one piece and begins so many blocks
+    /// before it.
+    pub loc: Blkno,
+}
+
+macro_rules! suballocated {
+    ($($type:ident: $blkno:ident, $slot:ident, $bit:ident, $loc:ident;)*) => {$(
+        impl From<&$type> for Suballocated {
+            fn from(block: &$type) -> Self {
+                Self {
+                    structure: $type::NAME,
+                    blkno: block.$blkno,
+                    slot: block.$slot,
+                    bit: block.$bit,
+                    loc: block.$loc,
+                }
+            }
+        }
+    )*};
+}
+suballocated! {
+    Dinode: i_blkno, i_suballoc_slot, i_suballoc_bit, i_suballoc_loc;
+    ExtentBlock: h_blkno, h_suballoc_slot, h_suballoc_bit, h_suballoc_loc;
+    DxRoot: dr_blkno, dr_suballoc_slot, dr_suballoc_bit, dr_suballoc_loc;
+    XattrBlock: xb_blkno, xb_suballoc_slot, xb_suballoc_bit, xb_suballoc_loc;
+    RefcountBlock: rf_blkno, rf_suballoc_slot, rf_suballoc_bit, rf_suballoc_loc;
+}
