@@ -24,6 +24,7 @@ pub mod allocator;
 pub mod commit;
 pub mod device;
 pub mod dir;
+pub mod edit;
 mod error;
 pub mod file;
 pub mod find;
@@ -46,6 +47,7 @@ mod write;
 pub mod xattr;
 
 pub use device::Device;
+pub use edit::{Edit, EditError, EditOptions};
 pub use error::Error;
 pub use inode::{Inode, Timestamp};
 pub use open::{OpenVolumeError, SuperblockAt, VolumeOptions};

@@ -1,0 +1,219 @@
+//! Changing a volume.
+//!
+//! An [`Edit`] is one transaction. Everything it changes is kept aside and seen by what it reads
+//! afterwards; [`Edit::commit`] brings it to the volume as one, through a journal or in place.
+//! Dropped without that, it never was.
+//!
+//! A step that is made of several changes is made as a whole or not at all: see
+//! [`Edit::attempt`]. Each operation of this module is such a step, so that one that fails,
+//! because there is no room or because something is damaged, leaves what was there before it.
+//!
+//! Reading is strict here, as everywhere in this crate: what is wrong is an error, and nothing is
+//! written on top of it. Repairs, which have to write to what is wrong, are fsck's.
+
+mod blocks;
+mod inode_tree;
+mod space;
+mod tree;
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use ocfs2_format::Blkno;
+
+use crate::allocator::pools::Pools;
+use crate::commit::CommitError;
+use crate::device::OverlayDevice;
+use crate::{Device, Error, Timestamp, Volume};
+
+pub use tree::{Holds, Root};
+
+/// A change could not be made; nothing of it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EditError {
+    /// Something cannot be read or written, or is damaged.
+    #[error(transparent)]
+    Volume(#[from] Error),
+    /// What it takes is not free.
+    #[error("there is no room left for {0}")]
+    NoRoom(&'static str),
+    /// There is something already where something new was to be put.
+    #[error("{0} is there already")]
+    Exists(String),
+    /// The format has no way to store it: a file, tree or name that would be too large.
+    #[error("{0}")]
+    TooLarge(&'static str),
+    /// It would contradict what is there.
+    #[error("{0}")]
+    Refused(String),
+    /// Changes that were not kept in memory cannot be read back.
+    #[error(transparent)]
+    Changes(#[from] std::io::Error),
+}
+
+impl EditError {
+    /// Whether it is only that room is missing.
+    pub fn is_no_room(&self) -> bool {
+        matches!(self, Self::NoRoom(_))
+    }
+}
+
+/// Who makes a change, and when.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EditOptions {
+    /// What new and changed inodes get as their time.
+    pub time: Timestamp,
+    /// The slot whose allocators give blocks and inodes, below the volume's number of slots.
+    pub slot: u16,
+    /// Changes that are kept in memory, in bytes; more are kept in a file. 0 is 64 MiB.
+    pub memory_bytes: u64,
+}
+
+/// How a transaction reaches the volume.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum How {
+    /// Through the journal of a slot, which has to be empty: after a crash all of it is there or
+    /// nothing.
+    Journal(u16),
+    /// Without a journal; the superblock says that there are errors until all is written.
+    InPlace,
+}
+
+/// Changes of one draft that are kept in memory before they go to a file.
+const DEFAULT_MEMORY: u64 = 64 << 20;
+
+/// One transaction over a volume. See the [module](self).
+pub struct Edit {
+    /// The volume without the changes.
+    base: Volume,
+    /// All changes of steps that were made.
+    changes: Arc<OverlayDevice<Arc<dyn Device>>>,
+    /// The volume as it is now: on the changes, or on the draft of a step.
+    volume: Volume,
+    options: EditOptions,
+    pools: Pools,
+    /// What the next new inode gets as its generation.
+    next_generation: u32,
+}
+
+impl fmt::Debug for Edit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let blocks = self.changed_blocks();
+        f.debug_struct("Edit").field("volume", &self.volume).field("blocks", &blocks).finish()
+    }
+}
+
+impl Deref for Edit {
+    type Target = Volume;
+
+    fn deref(&self) -> &Volume {
+        &self.volume
+    }
+}
+
+impl Edit {
+    /// Nothing is changed yet.
+    pub fn new(volume: &Volume, options: EditOptions) -> Self {
+        let memory = if options.memory_bytes == 0 { DEFAULT_MEMORY } else { options.memory_bytes };
+        let base = volume.on(Arc::clone(volume.device()));
+        let below = Arc::clone(volume.device());
+        let changes = OverlayDevice::within(below, volume.block_size().bytes(), memory);
+        let changes = Arc::new(changes.remembering());
+        let next_generation = options.time.seconds as u32 ^ options.time.nanoseconds;
+        let on = volume.on(changes.clone());
+        Self { base, changes, volume: on, options, pools: Pools::default(), next_generation }
+    }
+
+    /// The volume as it is with the changes so far.
+    pub fn volume(&self) -> &Volume {
+        &self.volume
+    }
+
+    /// What new and changed inodes get as their time.
+    pub fn time(&self) -> Timestamp {
+        self.options.time
+    }
+
+    /// Sets what inodes get as their time from now on.
+    pub fn set_time(&mut self, time: Timestamp) {
+        self.options.time = time;
+    }
+
+    /// The slot whose allocators are used.
+    pub fn slot(&self) -> u16 {
+        self.options.slot
+    }
+
+    /// The changes so far, block by block, and what was there before them: for a
+    /// [`Gate`](crate::gate::Gate).
+    pub fn changes(&self) -> &Arc<OverlayDevice<Arc<dyn Device>>> {
+        &self.changes
+    }
+
+    /// Blocks that were changed.
+    pub fn changed_blocks(&self) -> usize {
+        self.changes.changed_blocks()
+    }
+
+    /// Makes `step` as a whole or not at all: if it fails, everything it has changed is as before.
+    ///
+    /// # Errors
+    /// What `step` says.
+    pub fn attempt<T>(
+        &mut self,
+        step: impl FnOnce(&mut Self) -> Result<T, EditError>,
+    ) -> Result<T, EditError> {
+        let outer = Arc::clone(self.volume.device());
+        let block_size = self.volume.block_size().bytes();
+        let draft = OverlayDevice::within(Arc::clone(&outer), block_size, DEFAULT_MEMORY);
+        let draft = Arc::new(draft);
+        let on_draft = self.volume.on(draft.clone());
+        let before = std::mem::replace(&mut self.volume, on_draft);
+        let result = step(self).and_then(|value| {
+            self.pools.write(&self.volume)?;
+            let bits = self.volume.block_size().bits();
+            draft.for_each_change::<EditError>(|offset, bytes| {
+                let blkno = Blkno(offset >> bits);
+                let written = outer.write_at(bytes, offset);
+                written.map_err(|source| Error::Write { blkno, source }.into())
+            })?;
+            Ok(value)
+        });
+        match &result {
+            // The superblock may be another one now.
+            Ok(_) => self.volume = self.volume.on(outer),
+            Err(_) => {
+                self.volume = before;
+                self.pools = Pools::default();
+            }
+        }
+        result
+    }
+
+    /// Writes what is kept of the allocators to the changes: [`Edit::attempt`] does so at its end.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn finish(&mut self) -> Result<(), EditError> {
+        Ok(self.pools.write(&self.volume)?)
+    }
+
+    /// Brings all changes to `device`, the one the volume is on or a
+    /// [`Pass`](crate::gate::Pass) to it. Says how many blocks were changed.
+    ///
+    /// # Errors
+    /// [`CommitError`]; if [`CommitError::is_before_writes`], nothing was written.
+    pub fn commit(&self, how: How, device: &dyn Device) -> Result<usize, CommitError> {
+        let blocks = self.changed_blocks();
+        if blocks == 0 {
+            return Ok(0);
+        }
+        match how {
+            How::Journal(slot) => self.base.plan_commit(&*self.changes, slot)?.write(device)?,
+            How::InPlace => self.base.write_in_place(&*self.changes, device)?,
+        }
+        Ok(blocks)
+    }
+}

@@ -1,0 +1,95 @@
+//! Clusters and blocks of an edit, taken and given back.
+
+use std::ops::Range;
+
+use ocfs2_format::dinode::Dinode;
+
+use super::{Edit, EditError};
+use crate::allocator::pools::Pool;
+use crate::allocator::{Suballocated, Want};
+
+impl Edit {
+    /// Takes clusters in a row, whose contents are whatever was there.
+    ///
+    /// # Errors
+    /// [`EditError::NoRoom`] if there is no such run; the global bitmap is damaged.
+    pub fn take_clusters(&mut self, want: Want) -> Result<Range<u32>, EditError> {
+        let taken = self.pools.take_clusters(&self.volume, want)?;
+        taken.ok_or(EditError::NoRoom("clusters"))
+    }
+
+    /// Takes so many clusters, in as few runs as there are.
+    ///
+    /// # Errors
+    /// [`EditError::NoRoom`]; the global bitmap is damaged.
+    pub fn take_runs(&mut self, count: u32) -> Result<Vec<Range<u32>>, EditError> {
+        let taken = self.pools.take_runs(&self.volume, count)?;
+        taken.ok_or(EditError::NoRoom("clusters"))
+    }
+
+    /// Clusters that are free.
+    ///
+    /// # Errors
+    /// The global bitmap is damaged.
+    pub fn free_clusters(&mut self) -> Result<u64, EditError> {
+        Ok(self.pools.free(&self.volume, Pool::Clusters)?)
+    }
+
+    /// Gives clusters back.
+    ///
+    /// # Errors
+    /// One is outside the volume; the global bitmap is damaged.
+    pub fn give_clusters(&mut self, run: Range<u32>) -> Result<(), EditError> {
+        Ok(self.pools.free_clusters(&self.volume, run)?)
+    }
+
+    /// Takes a block of metadata for a `structure` from the `extent_alloc` of this edit's slot, or
+    /// of another one if that has no room left.
+    ///
+    /// # Errors
+    /// [`EditError::NoRoom`]; an allocator is damaged.
+    pub fn take_block(&mut self, structure: &'static str) -> Result<Suballocated, EditError> {
+        for slot in self.slots() {
+            if let Some(taken) = self.pools.take_block(&self.volume, structure, slot)? {
+                return Ok(taken);
+            }
+        }
+        Err(EditError::NoRoom(structure))
+    }
+
+    /// Takes a block for an inode in the same way.
+    ///
+    /// # Errors
+    /// [`EditError::NoRoom`]; an allocator is damaged.
+    pub fn take_inode(&mut self) -> Result<Suballocated, EditError> {
+        for slot in self.slots() {
+            if let Some(taken) = self.pools.take_inode(&self.volume, slot)? {
+                return Ok(taken);
+            }
+        }
+        Err(EditError::NoRoom("an inode"))
+    }
+
+    /// Gives a block of an `extent_alloc` back.
+    ///
+    /// # Errors
+    /// It did not come from there; the allocator is damaged.
+    pub fn give_block(&mut self, block: Suballocated) -> Result<(), EditError> {
+        Ok(self.pools.free_block(&self.volume, block)?)
+    }
+
+    /// Gives the block of a dinode back.
+    ///
+    /// # Errors
+    /// As [`Edit::give_block`].
+    pub fn give_inode(&mut self, dinode: &Dinode) -> Result<(), EditError> {
+        Ok(self.pools.free_inode(&self.volume, dinode)?)
+    }
+
+    /// All slots, this edit's first.
+    fn slots(&self) -> impl Iterator<Item = u16> + use<> {
+        let slots = self.volume.max_slots().max(1);
+        let first = self.options.slot;
+        (0..slots).map(move |next| (first % slots + next) % slots)
+    }
+}

@@ -1,0 +1,83 @@
+//! A volume to be worked on, and its judges.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ocfs2_format::Blkno;
+use ocfs2_testing::{Run, Scratch, oracle, program};
+use ocfs2_volume::device::{DeviceOptions, open};
+use ocfs2_volume::edit::{Edit, EditOptions, How};
+use ocfs2_volume::{Device, Timestamp, Volume, VolumeOptions};
+
+/// A volume that tests change.
+pub struct Bench {
+    path: PathBuf,
+    device: Arc<dyn Device>,
+    _scratch: Scratch,
+}
+
+impl Bench {
+    /// A new volume with one file.
+    pub fn new(options: &str, size: &str) -> Self {
+        let scratch = Scratch::new();
+        let path = scratch.join("edit.img");
+        let folder = scratch.join("source");
+        std::fs::create_dir(&folder).unwrap();
+        // Too long to be stored in its inode.
+        std::fs::write(folder.join("file"), vec![7; 100_000]).unwrap();
+        let mkfs = Run::new(program("mkfs.ocfs2")).arg("-q").args(options.split_whitespace());
+        let mkfs = mkfs.arg("-d").arg(&folder);
+        mkfs.arg(&path).arg(size).success();
+        Self::open(path, scratch)
+    }
+
+    /// A volume that is there, in `scratch`.
+    pub fn open(path: PathBuf, scratch: Scratch) -> Self {
+        let options = DeviceOptions { write: true, ..DeviceOptions::default() };
+        let device = open(&path, &options).unwrap();
+        Self { path, device, _scratch: scratch }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// As it is now.
+    pub fn volume(&self) -> Volume {
+        Volume::open(Arc::clone(&self.device), &VolumeOptions::default()).unwrap()
+    }
+
+    /// A transaction over it.
+    pub fn edit(&self) -> Edit {
+        let time = Timestamp { seconds: 1_700_000_000, nanoseconds: 5 };
+        Edit::new(&self.volume(), EditOptions { time, ..EditOptions::default() })
+    }
+
+    /// Brings a transaction to it; in place where it is too large for the journal.
+    pub fn commit(&self, edit: &Edit) {
+        if edit.commit(How::Journal(0), &self.device).is_err() {
+            edit.commit(How::InPlace, &self.device).unwrap();
+        }
+    }
+
+    /// Our fsck and the C one find nothing.
+    pub fn judge(&self) {
+        let ours = Run::new(program("fsck.ocfs2")).arg("-fn").arg(&self.path).output();
+        ours.expect_status(0);
+        if let Some(fsck) = oracle("fsck.ocfs2") {
+            let theirs = Run::new(fsck).arg("-fn").arg(&self.path).output();
+            theirs.expect_status(0);
+        }
+    }
+
+    /// The device it is on.
+    pub fn device(&self) -> Arc<dyn Device> {
+        Arc::clone(&self.device)
+    }
+
+    /// The file that a new volume has in its root directory, with 100,000 bytes.
+    pub fn file(&self) -> Blkno {
+        self.volume().resolve(b"/file").unwrap().blkno
+    }
+}
