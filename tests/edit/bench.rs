@@ -9,6 +9,9 @@ use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::edit::{Edit, EditOptions, How};
 use ocfs2_volume::{Device, Timestamp, Volume, VolumeOptions};
 
+/// Empty files that a new volume has in its root directory.
+pub const EMPTY_FILES: usize = 4;
+
 /// A volume that tests change.
 pub struct Bench {
     path: PathBuf,
@@ -23,8 +26,11 @@ impl Bench {
         let path = scratch.join("edit.img");
         let folder = scratch.join("source");
         std::fs::create_dir(&folder).unwrap();
-        // Too long to be stored in its inode.
+        // Too long to be stored in its inode, and some that have nothing yet.
         std::fs::write(folder.join("file"), vec![7; 100_000]).unwrap();
+        for index in 0..EMPTY_FILES {
+            std::fs::write(folder.join(format!("empty{index}")), "").unwrap();
+        }
         let mkfs = Run::new(program("mkfs.ocfs2")).arg("-q").args(options.split_whitespace());
         let mkfs = mkfs.arg("-d").arg(&folder);
         mkfs.arg(&path).arg(size).success();
@@ -79,5 +85,10 @@ impl Bench {
     /// The file that a new volume has in its root directory, with 100,000 bytes.
     pub fn file(&self) -> Blkno {
         self.volume().resolve(b"/file").unwrap().blkno
+    }
+
+    /// One of its empty files.
+    pub fn empty_file(&self, index: usize) -> Blkno {
+        self.volume().resolve(format!("/empty{index}").as_bytes()).unwrap().blkno
     }
 }

@@ -119,6 +119,25 @@ impl Inode {
     }
 }
 
+/// Times of a dinode that is changed.
+pub(crate) trait Touch {
+    /// Contents and inode were changed at this time.
+    fn touch(&mut self, time: Timestamp);
+    /// Only the inode was.
+    fn touch_inode(&mut self, time: Timestamp);
+}
+
+impl Touch for Dinode {
+    fn touch(&mut self, time: Timestamp) {
+        (self.i_mtime, self.i_mtime_nsec) = (time.seconds as u64, time.nanoseconds);
+        self.touch_inode(time);
+    }
+
+    fn touch_inode(&mut self, time: Timestamp) {
+        (self.i_ctime, self.i_ctime_nsec) = (time.seconds as u64, time.nanoseconds);
+    }
+}
+
 impl Volume {
     /// Reads an inode that is in use.
     ///

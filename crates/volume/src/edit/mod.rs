@@ -12,7 +12,10 @@
 //! written on top of it. Repairs, which have to write to what is wrong, are fsck's.
 
 mod blocks;
+mod file;
 mod inode_tree;
+mod refcount;
+mod reflink;
 mod space;
 mod tree;
 
@@ -139,6 +142,12 @@ impl Edit {
     /// Sets what inodes get as their time from now on.
     pub fn set_time(&mut self, time: Timestamp) {
         self.options.time = time;
+    }
+
+    /// A generation for something new.
+    pub(crate) fn new_generation(&mut self) -> u32 {
+        self.next_generation = self.next_generation.wrapping_add(1);
+        self.next_generation
     }
 
     /// The slot whose allocators are used.

@@ -174,6 +174,22 @@ impl Volume {
         Ok(way)
     }
 
+    /// The block that the record of a keyed tree for `key` names, and the keys it stands for. The
+    /// first record also stands for the keys before it.
+    pub(crate) fn keyed_at(&self, root: &Root, key: Cpos) -> Result<(Blkno, Range<u64>), Error> {
+        let way = self.way_to(root, key)?;
+        let leaf = way.last().filter(|leaf| leaf.depth == 0);
+        let Some(rec) = leaf.and_then(|leaf| leaf.records.get(leaf.index)) else {
+            let wrong =
+                Invalid::new(ExtentListHeader::NAME, root.at, "l_next_free_rec", 0, "records");
+            return Err(wrong.into());
+        };
+        let is_first = way.iter().all(|level| level.index == 0);
+        let start = if is_first { 0 } else { u64::from(rec.e_cpos.0) };
+        let end = way.iter().rev().find_map(Level::next).map_or(1 << 32, |next| u64::from(next.0));
+        Ok((rec.e_blkno, start..end))
+    }
+
     /// The list of an extent block, which has to be of that depth.
     fn level_at(&self, blkno: Blkno, depth: u16, cpos: Cpos) -> Result<Level, Error> {
         let block = self.read_metadata(ExtentBlock::NAME, blkno, ExtentBlock::CHECK_OFFSET)?;

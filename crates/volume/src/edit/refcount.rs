@@ -1,0 +1,402 @@
+//! Refcount trees changed in place: references counted up and down, leaves cut in two and removed.
+//!
+//! A cluster that only one extent uses is not counted until that extent is shared: then it is
+//! counted once, and once more for each extent that comes. The last reference takes the record
+//! with it. Trees are found by their root block, which every inode that uses them names.
+
+use std::ops::Range;
+
+use ocfs2_format::extent::ExtentFlags;
+use ocfs2_format::refcount::{RefcountBlock, RefcountFlags, RefcountListHeader, RefcountRec};
+use ocfs2_format::{Blkno, Cpos, Structure, Truncated};
+
+use super::{Edit, EditError, Holds, Root};
+use crate::allocator::Suballocated;
+use crate::tree::Extent;
+use crate::{Error, Volume};
+
+/// A block of records: the root of a small tree, or a leaf.
+struct Leaf {
+    header: RefcountBlock,
+    block: Vec<u8>,
+    records: Vec<RefcountRec>,
+    /// The clusters it has the records of.
+    range: Range<u64>,
+}
+
+impl Volume {
+    fn refcount_block(&self, blkno: Blkno, root: Blkno) -> Result<(RefcountBlock, Vec<u8>), Error> {
+        let (name, offset) = (RefcountBlock::NAME, RefcountBlock::CHECK_OFFSET);
+        let block = self.read_metadata(name, blkno, offset)?;
+        let header = RefcountBlock::decode(&block).map_err(Error::truncated(blkno))?;
+        header.verify(blkno, self.generation(), root)?;
+        Ok((header, block))
+    }
+
+    /// The block that has the records of a cluster.
+    fn refcount_leaf(&self, root: Blkno, cluster: u32) -> Result<Leaf, Error> {
+        let (header, block) = self.refcount_block(root, Blkno(0))?;
+        let (header, block, range) = match header.is_tree() {
+            false => (header, block, 0..1 << 32),
+            true => {
+                let tree = refcount_root(&header, &block);
+                let (blkno, range) = self.keyed_at(&tree, Cpos(cluster))?;
+                let (header, block) = self.refcount_block(blkno, root)?;
+                (header, block, range)
+            }
+        };
+        let list = RefcountBlock::records(&block).map_err(Error::truncated(header.rf_blkno))?;
+        list.verify(header.rf_blkno)?;
+        let records = list.records().collect();
+        Ok(Leaf { header, block, records, range })
+    }
+
+    /// How many extents use a cluster, and up to where that number is the same. 0 is not counted.
+    ///
+    /// # Errors
+    /// The tree cannot be read or is damaged.
+    pub fn references(&self, root: Blkno, cluster: u32) -> Result<(u32, Range<u32>), Error> {
+        let leaf = self.refcount_leaf(root, cluster)?;
+        let at = u64::from(cluster);
+        let end_of = |rec: &RefcountRec| rec.r_cpos.saturating_add(rec.r_clusters.into());
+        let next = leaf.records.iter().find(|rec| end_of(rec) > at);
+        let (count, end) = match next {
+            Some(rec) if rec.r_cpos <= at => (rec.r_refcount, end_of(rec)),
+            Some(rec) => (0, rec.r_cpos),
+            None => (0, leaf.range.end),
+        };
+        Ok((count, cluster..u32::try_from(end.min(leaf.range.end)).unwrap_or(u32::MAX)))
+    }
+}
+
+/// The extent tree of a root block that has one.
+fn refcount_root(header: &RefcountBlock, block: &[u8]) -> Root {
+    let list = block.get(RefcountBlock::LIST_OFFSET..).unwrap_or_default().to_vec();
+    let (last_leaf, leaves) = (header.rf_last_eb_blk, header.rf_clusters);
+    Root::new(header.rf_blkno, Holds::Keyed, list, last_leaf, leaves)
+}
+
+impl Edit {
+    /// Makes a refcount tree that counts nothing and that one inode uses; gives its root.
+    ///
+    /// # Errors
+    /// [`EditError::NoRoom`]; an allocator is damaged.
+    pub fn create_refcounts(&mut self) -> Result<Blkno, EditError> {
+        let generation = self.new_generation();
+        let header = RefcountBlock { rf_count: 1, rf_generation: generation, ..Default::default() };
+        let header = self.refcount_header(header)?;
+        self.write_refcounts(&header, &[])?;
+        Ok(header.rf_blkno)
+    }
+
+    /// Adds to the number of inodes that use a tree, or takes from it; a tree that no inode uses
+    /// is freed.
+    ///
+    /// # Errors
+    /// The tree is damaged: it counts references although no inode uses it.
+    pub fn change_refcount_users(&mut self, root: Blkno, change: i32) -> Result<(), EditError> {
+        let (mut header, block) = self.volume().refcount_block(root, Blkno(0))?;
+        header.rf_count = header.rf_count.saturating_add_signed(change);
+        if header.rf_count > 0 {
+            return self.store_refcount_root(&header, block);
+        }
+        let list = RefcountBlock::records(&block).map_err(Error::truncated(root))?;
+        if header.is_tree() || list.header.rl_used > 0 {
+            let text = format!("refcount tree {root} has references but no inode uses it");
+            return Err(EditError::Refused(text));
+        }
+        self.give_block(Suballocated::from(&header))
+    }
+
+    /// Counts one reference more for each cluster of a run; those that were not counted are
+    /// counted once.
+    ///
+    /// # Errors
+    /// [`EditError::NoRoom`]; the tree is damaged.
+    pub fn add_references(&mut self, root: Blkno, run: Range<u32>) -> Result<(), EditError> {
+        self.count_references(root, run, true).map(|_| ())
+    }
+
+    /// Counts one reference less for each cluster of a run; gives those that have none left.
+    ///
+    /// # Errors
+    /// [`EditError::NoRoom`]; the tree is damaged, also where a cluster is not counted.
+    pub fn drop_references(
+        &mut self,
+        root: Blkno,
+        run: Range<u32>,
+    ) -> Result<Vec<Range<u32>>, EditError> {
+        self.count_references(root, run, false)
+    }
+
+    fn count_references(
+        &mut self,
+        root: Blkno,
+        run: Range<u32>,
+        up: bool,
+    ) -> Result<Vec<Range<u32>>, EditError> {
+        let mut unused = Vec::new();
+        let mut start = run.start;
+        while start < run.end {
+            let mut leaf = self.volume().refcount_leaf(root, start)?;
+            let end = u64::from(run.end).min(leaf.range.end).max(u64::from(start) + 1);
+            let part = u64::from(start)..end;
+            match count(&leaf.records, &part, up, &mut unused) {
+                Some(records) => leaf.records = records,
+                None => {
+                    let text = format!("refcount tree {root} does not count cluster {start}");
+                    return Err(EditError::Refused(text));
+                }
+            }
+            self.store_leaf(root, leaf)?;
+            start = u32::try_from(end).unwrap_or(u32::MAX);
+        }
+        Ok(unused)
+    }
+
+    /// Stores the records of a block: in two, if they are too many, and nowhere, if there are none.
+    fn store_leaf(&mut self, root: Blkno, leaf: Leaf) -> Result<(), EditError> {
+        let Leaf { mut header, block, records, .. } = leaf;
+        let room = usize::from(RefcountBlock::record_capacity(self.block_size()));
+        if header.rf_blkno == root && records.len() > room {
+            header = self.move_to_leaf(header, block)?;
+        }
+        if records.len() > room {
+            // The kernel leaves leaves about half full, too.
+            let (low, high) = records.split_at(records.len() / 2);
+            let cpos = high.first().map_or(0, |rec| rec.r_cpos) as u32;
+            let leaf = RefcountFlags::LEAF.bits();
+            let new = RefcountBlock { rf_flags: leaf, rf_parent: root, rf_cpos: cpos, ..header };
+            let new = self.refcount_header(new)?;
+            self.write_refcounts(&header, low)?;
+            self.write_refcounts(&new, high)?;
+            return self.change_leaves(root, |edit, tree| {
+                let (cpos, flags) = (Cpos(cpos), ExtentFlags::empty());
+                edit.tree_insert(tree, Extent { cpos, clusters: 1, blkno: new.rf_blkno, flags })
+            });
+        }
+        if records.is_empty() && header.rf_blkno != root {
+            self.give_block(Suballocated::from(&header))?;
+            let at = u64::from(header.rf_cpos);
+            return self.change_leaves(root, |edit, tree| {
+                edit.tree_change(tree, at..at + 1, &mut |_| None)
+            });
+        }
+        self.write_refcounts(&header, &records)
+    }
+
+    /// Makes a tree of a root that has its records itself: they move to a leaf, whose header is
+    /// given. The caller writes the records there.
+    fn move_to_leaf(
+        &mut self,
+        root: RefcountBlock,
+        mut block: Vec<u8>,
+    ) -> Result<RefcountBlock, EditError> {
+        let leaf = RefcountBlock {
+            rf_parent: root.rf_blkno,
+            rf_flags: RefcountFlags::LEAF.bits(),
+            rf_count: 0,
+            rf_cpos: 0,
+            ..root
+        };
+        let leaf = self.refcount_header(leaf)?;
+        let list = block.get_mut(RefcountBlock::LIST_OFFSET..).unwrap_or_default();
+        list.fill(0);
+        let cut = Error::truncated(root.rf_blkno);
+        let mut tree = Root::empty(root.rf_blkno, Holds::Keyed, list.len()).map_err(cut)?;
+        let (blkno, flags) = (leaf.rf_blkno, ExtentFlags::empty());
+        self.tree_insert(&mut tree, Extent { cpos: Cpos(0), clusters: 1, blkno, flags })?;
+        let flags = root.flags() | RefcountFlags::TREE;
+        self.store_tree(RefcountBlock { rf_flags: flags.bits(), ..root }, block, &tree)?;
+        Ok(leaf)
+    }
+
+    /// Changes the tree of leaves that a root has. One without leaves has the records itself again.
+    fn change_leaves(
+        &mut self,
+        root: Blkno,
+        change: impl FnOnce(&mut Self, &mut Root) -> Result<(), EditError>,
+    ) -> Result<(), EditError> {
+        let (mut header, block) = self.volume().refcount_block(root, Blkno(0))?;
+        let mut tree = refcount_root(&header, &block);
+        change(self, &mut tree)?;
+        if tree.clusters() > 0 {
+            return self.store_tree(header, block, &tree);
+        }
+        header.rf_flags = (header.flags() - RefcountFlags::TREE).bits();
+        (header.rf_clusters, header.rf_last_eb_blk) = (0, Blkno(0));
+        self.write_refcounts(&header, &[])
+    }
+
+    fn store_tree(
+        &mut self,
+        mut header: RefcountBlock,
+        mut block: Vec<u8>,
+        tree: &Root,
+    ) -> Result<(), EditError> {
+        (header.rf_clusters, header.rf_last_eb_blk) = (tree.clusters(), tree.last_leaf());
+        let list = block.get_mut(RefcountBlock::LIST_OFFSET..).unwrap_or_default();
+        let room = list.len().min(tree.list().len());
+        list[..room].copy_from_slice(&tree.list()[..room]);
+        self.store_refcount_root(&header, block)
+    }
+
+    fn store_refcount_root(
+        &mut self,
+        header: &RefcountBlock,
+        mut block: Vec<u8>,
+    ) -> Result<(), EditError> {
+        let blkno = header.rf_blkno;
+        header.encode(&mut block).map_err(Error::truncated(blkno))?;
+        Ok(self.volume().write_metadata(blkno, &block, RefcountBlock::CHECK_OFFSET)?)
+    }
+
+    /// The header with a new block for it.
+    fn refcount_header(&mut self, header: RefcountBlock) -> Result<RefcountBlock, EditError> {
+        let taken = self.take_block(RefcountBlock::NAME)?;
+        Ok(RefcountBlock {
+            rf_signature: RefcountBlock::SIGNATURE,
+            rf_suballoc_slot: taken.slot,
+            rf_suballoc_bit: taken.bit,
+            rf_suballoc_loc: taken.loc,
+            rf_fs_generation: self.generation(),
+            rf_blkno: taken.blkno,
+            rf_check: Default::default(),
+            rf_last_eb_blk: Blkno(0),
+            rf_clusters: 0,
+            ..header
+        })
+    }
+
+    /// Writes a block of records.
+    fn write_refcounts(
+        &mut self,
+        header: &RefcountBlock,
+        records: &[RefcountRec],
+    ) -> Result<(), EditError> {
+        let (blkno, offset) = (header.rf_blkno, RefcountBlock::CHECK_OFFSET);
+        let mut written = Ok(());
+        self.create_block(blkno, offset, header, |list| written = write_records(list, records))?;
+        Ok(written.map_err(Error::truncated(blkno))?)
+    }
+}
+
+/// The records after one reference more or less was counted for `part`; `None` where one is to be
+/// taken from a cluster that has none. `unused` gets what has none left.
+fn count(
+    records: &[RefcountRec],
+    part: &Range<u64>,
+    up: bool,
+    unused: &mut Vec<Range<u32>>,
+) -> Option<Vec<RefcountRec>> {
+    let mut changed: Vec<RefcountRec> = Vec::with_capacity(records.len() + 3);
+    let mut add = |range: Range<u64>, r_refcount: u32| {
+        let r_clusters = range.end.saturating_sub(range.start) as u32;
+        push(&mut changed, RefcountRec { r_cpos: range.start, r_clusters, r_refcount });
+    };
+    // Up to here all of the part is done.
+    let mut done = part.start;
+    for rec in records {
+        let own = rec.r_cpos..rec.r_cpos.saturating_add(rec.r_clusters.into());
+        let within = own.start.max(part.start)..own.end.min(part.end);
+        if within.is_empty() {
+            if own.start >= part.end && done < part.end {
+                if !up {
+                    return None;
+                }
+                add(done..part.end, 1);
+                done = part.end;
+            }
+            add(own, rec.r_refcount);
+            continue;
+        }
+        if done < within.start {
+            if !up {
+                return None;
+            }
+            add(done..within.start, 1);
+        }
+        add(own.start..within.start, rec.r_refcount);
+        let counted = match up {
+            true => rec.r_refcount.saturating_add(1),
+            false => rec.r_refcount.saturating_sub(1),
+        };
+        add(within.clone(), counted);
+        if counted == 0 {
+            unused.push(within.start as u32..within.end as u32);
+        }
+        add(within.end..own.end, rec.r_refcount);
+        done = within.end;
+    }
+    if done < part.end {
+        if !up {
+            return None;
+        }
+        add(done..part.end, 1);
+    }
+    Some(changed)
+}
+
+/// Appends a record, to the one before where it continues that. One without clusters or without
+/// references is none.
+fn push(records: &mut Vec<RefcountRec>, record: RefcountRec) {
+    if record.r_clusters == 0 || record.r_refcount == 0 {
+        return;
+    }
+    if let Some(last) = records.last_mut() {
+        let end = last.r_cpos.checked_add(last.r_clusters.into());
+        let sum = last.r_clusters.checked_add(record.r_clusters);
+        if let Some(sum) = sum
+            && end == Some(record.r_cpos)
+            && last.r_refcount == record.r_refcount
+        {
+            last.r_clusters = sum;
+            return;
+        }
+    }
+    records.push(record);
+}
+
+/// Writes a list of records, and zeros after them.
+fn write_records(bytes: &mut [u8], records: &[RefcountRec]) -> Result<(), Truncated> {
+    let capacity = bytes.len().saturating_sub(RefcountListHeader::SIZE) / RefcountRec::SIZE;
+    let header = RefcountListHeader {
+        rl_count: u16::try_from(capacity).unwrap_or(u16::MAX),
+        rl_used: u16::try_from(records.len()).unwrap_or(u16::MAX),
+        ..Default::default()
+    };
+    bytes.fill(0);
+    header.encode(bytes)?;
+    let room = bytes.get_mut(RefcountListHeader::SIZE..).unwrap_or_default();
+    let room = room.chunks_exact_mut(RefcountRec::SIZE);
+    room.zip(records).try_for_each(|(bytes, record)| record.encode(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rec(r_cpos: u64, r_clusters: u32, r_refcount: u32) -> RefcountRec {
+        RefcountRec { r_cpos, r_clusters, r_refcount }
+    }
+
+    #[test]
+    fn what_is_not_counted_is_counted_once_and_the_rest_once_more() {
+        let counted = count(&[rec(10, 5, 2), rec(20, 5, 1)], &(8..30), true, &mut Vec::new());
+        let expected = [rec(8, 2, 1), rec(10, 5, 3), rec(15, 5, 1), rec(20, 5, 2), rec(25, 5, 1)];
+        assert_eq!(counted.unwrap(), expected);
+        let before = count(&[rec(10, 5, 2)], &(3..5), true, &mut Vec::new());
+        assert_eq!(before.unwrap(), [rec(3, 2, 1), rec(10, 5, 2)]);
+    }
+
+    #[test]
+    fn the_last_reference_takes_the_record_with_it() {
+        let mut unused = Vec::new();
+        let counted = count(&[rec(10, 5, 2), rec(15, 5, 1)], &(12..17), false, &mut unused);
+        assert_eq!(counted.unwrap(), [rec(10, 2, 2), rec(12, 3, 1), rec(17, 3, 1)]);
+        assert_eq!(unused, [15..17]);
+        assert!(count(&[rec(10, 5, 2)], &(9..11), false, &mut unused).is_none());
+        assert!(count(&[rec(10, 5, 2)], &(14..16), false, &mut unused).is_none());
+        assert!(count(&[], &(1..2), false, &mut unused).is_none());
+    }
+}

@@ -1,0 +1,118 @@
+//! Files that share their contents.
+
+use ocfs2_format::dinode::{Arm, DynFeatures, FileKind};
+use ocfs2_format::extent::ExtentFlags;
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::{Blkno, Structure, inline::InlineData};
+
+use super::{Edit, EditError};
+use crate::Inode;
+use crate::inode::Touch;
+use crate::tree::Extent;
+
+impl Edit {
+    /// Makes an empty file one with the contents of another one, with which it shares the clusters:
+    /// whoever writes to one of the files gets a copy. Attributes and times stay as they are.
+    ///
+    /// # Errors
+    /// [`EditError::Refused`] on a volume without refcount trees, and where the file is not empty;
+    /// [`EditError::NoRoom`]; one of the files is damaged.
+    pub fn reflink(&mut self, from: Blkno, to: Blkno) -> Result<(), EditError> {
+        if !self.has(Incompat::REFCOUNT_TREE) {
+            return Err(EditError::Refused("the volume has no refcount trees".to_owned()));
+        }
+        self.attempt(|edit| {
+            let (source, target) = (edit.inode(from)?, edit.inode(to)?);
+            source.expect(FileKind::Regular, "a regular file")?;
+            target.expect(FileKind::Regular, "a regular file")?;
+            if target.size() > 0 || target.dinode.i_clusters > 0 || from == to {
+                return Err(EditError::Refused(format!("inode {to} is not an empty file")));
+            }
+            if source.dinode.arm() == Arm::InlineData {
+                let mut data = vec![0; source.size() as usize];
+                edit.volume().file(&source)?.read_at(&mut data, 0)?;
+                return edit.write_file(to, 0, &data);
+            }
+            let counts = edit.shared(&source)?;
+            edit.no_inline_data(&target)?;
+            edit.join(&target, counts)?;
+            let source = edit.inode(from)?;
+            let mut root = edit.inode_root(&edit.inode(to)?)?;
+            let extents: Vec<Extent> =
+                edit.volume().tree(&source)?.extents().collect::<Result<_, _>>()?;
+            for extent in extents {
+                let first = edit.geometry().cluster_of(extent.blkno).unwrap_or_default().0;
+                edit.add_references(counts, first..first + u32::from(extent.clusters))?;
+                edit.tree_insert(&mut root, extent)?;
+            }
+            edit.store_inode_root(&root)?;
+            let (size, time) = (source.size(), edit.time());
+            edit.update_dinode(to, |dinode, _| {
+                dinode.i_size = size;
+                dinode.touch(time);
+            })
+        })
+    }
+
+    /// Makes all extents of a file ones that are counted; gives the tree.
+    fn shared(&mut self, inode: &Inode) -> Result<Blkno, EditError> {
+        let features = inode.dinode.dyn_features();
+        let counts = match features.contains(DynFeatures::HAS_REFCOUNT) {
+            true => inode.dinode.i_refcount_loc,
+            false => {
+                let counts = self.create_refcounts()?;
+                self.use_refcounts(inode.blkno, counts)?;
+                counts
+            }
+        };
+        let mut root = self.inode_root(inode)?;
+        let mut newly = Vec::new();
+        self.tree_change(&mut root, 0..1 << 32, &mut |extent| {
+            if !extent.flags.contains(ExtentFlags::REFCOUNTED) {
+                newly.push(extent);
+            }
+            Some(Extent { flags: extent.flags | ExtentFlags::REFCOUNTED, ..extent })
+        })?;
+        for extent in newly {
+            let first = self.geometry().cluster_of(extent.blkno).unwrap_or_default().0;
+            self.add_references(counts, first..first + u32::from(extent.clusters))?;
+        }
+        self.store_inode_root(&root)?;
+        Ok(counts)
+    }
+
+    /// Makes a file without extents one that uses a tree, instead of another one it has used.
+    fn join(&mut self, inode: &Inode, counts: Blkno) -> Result<(), EditError> {
+        let has = inode.dinode.dyn_features().contains(DynFeatures::HAS_REFCOUNT);
+        let before = Some(inode.dinode.i_refcount_loc).filter(|_| has);
+        if before == Some(counts) {
+            return Ok(());
+        }
+        self.change_refcount_users(counts, 1)?;
+        self.use_refcounts(inode.blkno, counts)?;
+        before.map_or(Ok(()), |before| self.change_refcount_users(before, -1))
+    }
+
+    fn use_refcounts(&mut self, blkno: Blkno, counts: Blkno) -> Result<(), EditError> {
+        self.update_dinode(blkno, |dinode, _| {
+            let features = dinode.dyn_features() | DynFeatures::HAS_REFCOUNT;
+            dinode.i_dyn_features = features.bits();
+            dinode.i_refcount_loc = counts;
+        })
+    }
+
+    /// Makes an empty file one whose contents are in extents.
+    fn no_inline_data(&mut self, inode: &Inode) -> Result<(), EditError> {
+        if inode.dinode.arm() != Arm::InlineData {
+            return Ok(());
+        }
+        let room = inode.id2().len().max(InlineData::SIZE);
+        self.update_dinode(inode.blkno, |dinode, id2| {
+            let features = dinode.dyn_features() - DynFeatures::INLINE_DATA;
+            dinode.i_dyn_features = features.bits();
+            let list = id2.get_mut(..room).unwrap_or_default();
+            list.fill(0);
+            let _ = ocfs2_format::extent::write_extent_list(list, 0, &[]);
+        })
+    }
+}
