@@ -16,7 +16,7 @@ struct File {
     bytes: Vec<u8>,
 }
 
-fn contents(volume: &Volume, blkno: Blkno) -> Vec<u8> {
+pub fn contents(volume: &Volume, blkno: Blkno) -> Vec<u8> {
     let inode = volume.inode(blkno).unwrap();
     let mut bytes = vec![0; inode.size() as usize];
     volume.file(&inode).unwrap().read_at(&mut bytes, 0).unwrap();

@@ -5,4 +5,5 @@
 
 mod bench;
 mod files;
+mod power;
 mod trees;

@@ -5,37 +5,43 @@ use binrw::binrw;
 use crate::structure::structure;
 use crate::{Blkno, BlockSize, ClusterSize, Invalid, Structure, Truncated};
 
-/// `struct ocfs2_chain_list` without its records, at the start of `id2`.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct ChainListHeader {
-    /// 0x00: clusters a group has.
-    pub cl_cpg: u16,
-    /// 0x02: bits a cluster has: 1 in the global bitmap, else blocks per cluster.
-    pub cl_bpc: u16,
-    /// 0x04: records that fit.
-    pub cl_count: u16,
-    /// 0x06: records in use, at most `cl_count`.
-    pub cl_next_free_rec: u16,
-    /// 0x08: reserved.
-    pub cl_reserved1: u64,
-}
-structure!(ChainListHeader, "chain list", 0x10);
+structure! {
+    "chain list", 0x10;
 
-/// `struct ocfs2_chain_rec`, 16 bytes: one chain of groups.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct ChainRec {
-    /// 0x00: free bits of all its groups.
-    pub c_free: u32,
-    /// 0x04: bits of all its groups.
-    pub c_total: u32,
-    /// 0x08: its first group descriptor.
-    pub c_blkno: Blkno,
+    /// `struct ocfs2_chain_list` without its records, at the start of `id2`.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct ChainListHeader {
+        /// 0x00: clusters a group has.
+        pub cl_cpg: u16,
+        /// 0x02: bits a cluster has: 1 in the global bitmap, else blocks per cluster.
+        pub cl_bpc: u16,
+        /// 0x04: records that fit.
+        pub cl_count: u16,
+        /// 0x06: records in use, at most `cl_count`.
+        pub cl_next_free_rec: u16,
+        /// 0x08: reserved.
+        pub cl_reserved1: u64,
+    }
 }
-structure!(ChainRec, "chain record", 0x10);
+
+structure! {
+    "chain record", 0x10;
+
+    /// `struct ocfs2_chain_rec`, 16 bytes: one chain of groups.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct ChainRec {
+        /// 0x00: free bits of all its groups.
+        pub c_free: u32,
+        /// 0x04: bits of all its groups.
+        pub c_total: u32,
+        /// 0x08: its first group descriptor.
+        pub c_blkno: Blkno,
+    }
+}
 
 /// A chain list where it lies: the header and the bytes of its records.
 #[derive(Clone, Copy, Debug)]

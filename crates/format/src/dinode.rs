@@ -103,86 +103,89 @@ impl FileKind {
     }
 }
 
-/// `struct ocfs2_dinode` up to and including `id1`: the part every dinode has.
-///
-/// What follows, `id2` from [`Dinode::ID2_OFFSET`], depends on [`Dinode::arm`].
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Dinode {
-    /// 0x00: [`Dinode::SIGNATURE`], or that of a superblock.
-    pub i_signature: [u8; 8],
-    /// 0x08: generation of this inode.
-    pub i_generation: u32,
-    /// 0x0c: slot of the `inode_alloc` it came from, [`Dinode::GLOBAL_SLOT`] for
-    /// `global_inode_alloc`.
-    pub i_suballoc_slot: u16,
-    /// 0x0e: its bit in that allocator's group.
-    pub i_suballoc_bit: u16,
-    /// 0x10: high half of the link count; with indexed-dirs only.
-    pub i_links_count_hi: u16,
-    /// 0x12: bytes at the end of the block reserved for xattrs; with INLINE_XATTR.
-    pub i_xattr_inline_size: u16,
-    /// 0x14: clusters it owns.
-    pub i_clusters: u32,
-    /// 0x18: owner.
-    pub i_uid: u32,
-    /// 0x1c: group.
-    pub i_gid: u32,
-    /// 0x20: bytes.
-    pub i_size: u64,
-    /// 0x28: type and permissions.
-    pub i_mode: u16,
-    /// 0x2a: low half of the link count.
-    pub i_links_count: u16,
-    /// 0x2c: [`InodeFlags`].
-    pub i_flags: u32,
-    /// 0x30: seconds since 1970.
-    pub i_atime: u64,
-    /// 0x38: seconds since 1970.
-    pub i_ctime: u64,
-    /// 0x40: seconds since 1970.
-    pub i_mtime: u64,
-    /// 0x48: time of deletion; 0 while in use.
-    pub i_dtime: u64,
-    /// 0x50: the block this is stored in.
-    pub i_blkno: Blkno,
-    /// 0x58: rightmost leaf extent block, 0 at depth 0.
-    pub i_last_eb_blk: Blkno,
-    /// 0x60: generation of the volume.
-    pub i_fs_generation: u32,
-    /// 0x64: nanoseconds.
-    pub i_atime_nsec: u32,
-    /// 0x68: nanoseconds.
-    pub i_ctime_nsec: u32,
-    /// 0x6c: nanoseconds.
-    pub i_mtime_nsec: u32,
-    /// 0x70: attributes as of chattr.
-    pub i_attr: u32,
-    /// 0x74: slot whose orphan directory lists it; with ORPHANED.
-    pub i_orphaned_slot: u16,
-    /// 0x76: [`DynFeatures`].
-    pub i_dyn_features: u16,
-    /// 0x78: xattr block, or 0.
-    pub i_xattr_loc: Blkno,
-    /// 0x80: covers the whole block.
-    pub i_check: BlockCheck,
-    /// 0x88: root of the directory index; with INDEXED_DIR.
-    pub i_dx_root: Blkno,
-    /// 0x90: root of the refcount tree; with HAS_REFCOUNT.
-    pub i_refcount_loc: Blkno,
-    /// 0x98: the group descriptor it came from, or 0.
-    pub i_suballoc_loc: Blkno,
-    /// 0xa0: slot whose orphan directory has the direct-I/O entry; with DIO_ORPHANED.
-    pub i_dio_orphaned_slot: u16,
-    /// 0xa2: reserved.
-    pub i_reserved1: [u16; 3],
-    /// 0xa8: reserved.
-    pub i_reserved2: [u64; 2],
-    /// 0xb8: device number, bitmap counts or journal fields, see the accessors.
-    pub id1: u64,
+structure! {
+    "dinode", 0xc0;
+
+    /// `struct ocfs2_dinode` up to and including `id1`: the part every dinode has.
+    ///
+    /// What follows, `id2` from [`Dinode::ID2_OFFSET`], depends on [`Dinode::arm`].
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Debug, Default, Eq, PartialEq)]
+    pub struct Dinode {
+        /// 0x00: [`Dinode::SIGNATURE`], or that of a superblock.
+        pub i_signature: [u8; 8],
+        /// 0x08: generation of this inode.
+        pub i_generation: u32,
+        /// 0x0c: slot of the `inode_alloc` it came from, [`Dinode::GLOBAL_SLOT`] for
+        /// `global_inode_alloc`.
+        pub i_suballoc_slot: u16,
+        /// 0x0e: its bit in that allocator's group.
+        pub i_suballoc_bit: u16,
+        /// 0x10: high half of the link count; with indexed-dirs only.
+        pub i_links_count_hi: u16,
+        /// 0x12: bytes at the end of the block reserved for xattrs; with INLINE_XATTR.
+        pub i_xattr_inline_size: u16,
+        /// 0x14: clusters it owns.
+        pub i_clusters: u32,
+        /// 0x18: owner.
+        pub i_uid: u32,
+        /// 0x1c: group.
+        pub i_gid: u32,
+        /// 0x20: bytes.
+        pub i_size: u64,
+        /// 0x28: type and permissions.
+        pub i_mode: u16,
+        /// 0x2a: low half of the link count.
+        pub i_links_count: u16,
+        /// 0x2c: [`InodeFlags`].
+        pub i_flags: u32,
+        /// 0x30: seconds since 1970.
+        pub i_atime: u64,
+        /// 0x38: seconds since 1970.
+        pub i_ctime: u64,
+        /// 0x40: seconds since 1970.
+        pub i_mtime: u64,
+        /// 0x48: time of deletion; 0 while in use.
+        pub i_dtime: u64,
+        /// 0x50: the block this is stored in.
+        pub i_blkno: Blkno,
+        /// 0x58: rightmost leaf extent block, 0 at depth 0.
+        pub i_last_eb_blk: Blkno,
+        /// 0x60: generation of the volume.
+        pub i_fs_generation: u32,
+        /// 0x64: nanoseconds.
+        pub i_atime_nsec: u32,
+        /// 0x68: nanoseconds.
+        pub i_ctime_nsec: u32,
+        /// 0x6c: nanoseconds.
+        pub i_mtime_nsec: u32,
+        /// 0x70: attributes as of chattr.
+        pub i_attr: u32,
+        /// 0x74: slot whose orphan directory lists it; with ORPHANED.
+        pub i_orphaned_slot: u16,
+        /// 0x76: [`DynFeatures`].
+        pub i_dyn_features: u16,
+        /// 0x78: xattr block, or 0.
+        pub i_xattr_loc: Blkno,
+        /// 0x80: covers the whole block.
+        pub i_check: BlockCheck,
+        /// 0x88: root of the directory index; with INDEXED_DIR.
+        pub i_dx_root: Blkno,
+        /// 0x90: root of the refcount tree; with HAS_REFCOUNT.
+        pub i_refcount_loc: Blkno,
+        /// 0x98: the group descriptor it came from, or 0.
+        pub i_suballoc_loc: Blkno,
+        /// 0xa0: slot whose orphan directory has the direct-I/O entry; with DIO_ORPHANED.
+        pub i_dio_orphaned_slot: u16,
+        /// 0xa2: reserved.
+        pub i_reserved1: [u16; 3],
+        /// 0xa8: reserved.
+        pub i_reserved2: [u64; 2],
+        /// 0xb8: device number, bitmap counts or journal fields, see the accessors.
+        pub id1: u64,
+    }
 }
-structure!(Dinode, "dinode", 0xc0);
 
 /// Which structure `id2` of a dinode is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -7,21 +7,24 @@ use crate::error::{expect_eq, expect_signature};
 use crate::structure::structure;
 use crate::{Blkno, BlockCheck, Invalid, Structure, Truncated};
 
-/// `struct ocfs2_dir_entry` up to the name.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct DirEntryHeader {
-    /// 0x00: the dinode; 0 = the entry is not used.
-    pub inode: Blkno,
-    /// 0x08: bytes from this entry to the next.
-    pub rec_len: u16,
-    /// 0x0a: bytes of the name.
-    pub name_len: u8,
-    /// 0x0b: [`FileType`].
-    pub file_type: u8,
+structure! {
+    "directory entry", 12;
+
+    /// `struct ocfs2_dir_entry` up to the name.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct DirEntryHeader {
+        /// 0x00: the dinode; 0 = the entry is not used.
+        pub inode: Blkno,
+        /// 0x08: bytes from this entry to the next.
+        pub rec_len: u16,
+        /// 0x0a: bytes of the name.
+        pub name_len: u8,
+        /// 0x0b: [`FileType`].
+        pub file_type: u8,
+    }
 }
-structure!(DirEntryHeader, "directory entry", 12);
 
 /// `file_type` of a directory entry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -232,38 +235,41 @@ pub fn largest_hole(bytes: &[u8]) -> u16 {
     if largest >= entry_size(1) { u16::try_from(largest).unwrap_or(u16::MAX) } else { 0 }
 }
 
-/// `struct ocfs2_dir_block_trailer`: the last 64 bytes of a block, of directories with an
-/// index or on volumes with metaecc. To other code it looks like an unused entry.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct DirTrailer {
-    /// 0x00: 0, as in an unused entry.
-    pub db_compat_inode: u64,
-    /// 0x08: 64, as in an entry of that length.
-    pub db_compat_rec_len: u16,
-    /// 0x0a: 0.
-    pub db_compat_name_len: u8,
-    /// 0x0b: reserved.
-    pub db_reserved0: u8,
-    /// 0x0c: reserved.
-    pub db_reserved1: u16,
-    /// 0x0e: largest hole of the block in bytes, 0 = none; a hint.
-    pub db_free_rec_len: u16,
-    /// 0x10: [`DirTrailer::SIGNATURE`].
-    pub db_signature: [u8; 8],
-    /// 0x18: reserved.
-    pub db_reserved2: u64,
-    /// 0x20: next block of the directory with a hole, 0 at the end.
-    pub db_free_next: Blkno,
-    /// 0x28: the block this is stored in.
-    pub db_blkno: Blkno,
-    /// 0x30: the directory's dinode.
-    pub db_parent_dinode: Blkno,
-    /// 0x38: covers the whole block.
-    pub db_check: BlockCheck,
+structure! {
+    "directory trailer", 64;
+
+    /// `struct ocfs2_dir_block_trailer`: the last 64 bytes of a block, of directories with an
+    /// index or on volumes with metaecc. To other code it looks like an unused entry.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Debug, Default, Eq, PartialEq)]
+    pub struct DirTrailer {
+        /// 0x00: 0, as in an unused entry.
+        pub db_compat_inode: u64,
+        /// 0x08: 64, as in an entry of that length.
+        pub db_compat_rec_len: u16,
+        /// 0x0a: 0.
+        pub db_compat_name_len: u8,
+        /// 0x0b: reserved.
+        pub db_reserved0: u8,
+        /// 0x0c: reserved.
+        pub db_reserved1: u16,
+        /// 0x0e: largest hole of the block in bytes, 0 = none; a hint.
+        pub db_free_rec_len: u16,
+        /// 0x10: [`DirTrailer::SIGNATURE`].
+        pub db_signature: [u8; 8],
+        /// 0x18: reserved.
+        pub db_reserved2: u64,
+        /// 0x20: next block of the directory with a hole, 0 at the end.
+        pub db_free_next: Blkno,
+        /// 0x28: the block this is stored in.
+        pub db_blkno: Blkno,
+        /// 0x30: the directory's dinode.
+        pub db_parent_dinode: Blkno,
+        /// 0x38: covers the whole block.
+        pub db_check: BlockCheck,
+    }
 }
-structure!(DirTrailer, "directory trailer", 64);
 
 impl DirTrailer {
     /// `db_signature` of every trailer.

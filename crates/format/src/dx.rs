@@ -19,50 +19,53 @@ bitflags! {
     }
 }
 
-/// `struct ocfs2_dx_root_block` up to its list.
-///
-/// From [`DxRoot::LIST_OFFSET`] on there is an entry list with INLINE, else an extent list
-/// of leaf clusters keyed by major hash.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct DxRoot {
-    /// 0x00: [`DxRoot::SIGNATURE`].
-    pub dr_signature: [u8; 8],
-    /// 0x08: covers the whole block.
-    pub dr_check: BlockCheck,
-    /// 0x10: slot of the `extent_alloc` this block came from.
-    pub dr_suballoc_slot: u16,
-    /// 0x12: its bit in that allocator's group.
-    pub dr_suballoc_bit: u16,
-    /// 0x14: generation of the volume.
-    pub dr_fs_generation: u32,
-    /// 0x18: the block this is stored in.
-    pub dr_blkno: Blkno,
-    /// 0x20: rightmost leaf extent block, 0 at depth 0.
-    pub dr_last_eb_blk: Blkno,
-    /// 0x28: clusters of leaves.
-    pub dr_clusters: u32,
-    /// 0x2c: [`DxFlags`].
-    pub dr_flags: u8,
-    /// 0x2d: reserved.
-    pub dr_reserved0: u8,
-    /// 0x2e: reserved.
-    pub dr_reserved1: u16,
-    /// 0x30: the directory's dinode.
-    pub dr_dir_blkno: Blkno,
-    /// 0x38: entries of the index, those of `.` and `..` included.
-    pub dr_num_entries: u32,
-    /// 0x3c: reserved.
-    pub dr_reserved2: u32,
-    /// 0x40: first directory block with a hole, 0 = none; a hint.
-    pub dr_free_blk: Blkno,
-    /// 0x48: the group descriptor it came from, or 0.
-    pub dr_suballoc_loc: Blkno,
-    /// 0x50: reserved.
-    pub dr_reserved3: [u64; 14],
+structure! {
+    "dx root", 0xc0;
+
+    /// `struct ocfs2_dx_root_block` up to its list.
+    ///
+    /// From [`DxRoot::LIST_OFFSET`] on there is an entry list with INLINE, else an extent list
+    /// of leaf clusters keyed by major hash.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Debug, Default, Eq, PartialEq)]
+    pub struct DxRoot {
+        /// 0x00: [`DxRoot::SIGNATURE`].
+        pub dr_signature: [u8; 8],
+        /// 0x08: covers the whole block.
+        pub dr_check: BlockCheck,
+        /// 0x10: slot of the `extent_alloc` this block came from.
+        pub dr_suballoc_slot: u16,
+        /// 0x12: its bit in that allocator's group.
+        pub dr_suballoc_bit: u16,
+        /// 0x14: generation of the volume.
+        pub dr_fs_generation: u32,
+        /// 0x18: the block this is stored in.
+        pub dr_blkno: Blkno,
+        /// 0x20: rightmost leaf extent block, 0 at depth 0.
+        pub dr_last_eb_blk: Blkno,
+        /// 0x28: clusters of leaves.
+        pub dr_clusters: u32,
+        /// 0x2c: [`DxFlags`].
+        pub dr_flags: u8,
+        /// 0x2d: reserved.
+        pub dr_reserved0: u8,
+        /// 0x2e: reserved.
+        pub dr_reserved1: u16,
+        /// 0x30: the directory's dinode.
+        pub dr_dir_blkno: Blkno,
+        /// 0x38: entries of the index, those of `.` and `..` included.
+        pub dr_num_entries: u32,
+        /// 0x3c: reserved.
+        pub dr_reserved2: u32,
+        /// 0x40: first directory block with a hole, 0 = none; a hint.
+        pub dr_free_blk: Blkno,
+        /// 0x48: the group descriptor it came from, or 0.
+        pub dr_suballoc_loc: Blkno,
+        /// 0x50: reserved.
+        pub dr_reserved3: [u64; 14],
+    }
 }
-structure!(DxRoot, "dx root", 0xc0);
 
 impl DxRoot {
     /// `dr_signature` of every dx root.
@@ -111,25 +114,28 @@ impl DxRoot {
     }
 }
 
-/// `struct ocfs2_dx_leaf` up to its entry list.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct DxLeaf {
-    /// 0x00: [`DxLeaf::SIGNATURE`].
-    pub dl_signature: [u8; 8],
-    /// 0x08: covers the whole block.
-    pub dl_check: BlockCheck,
-    /// 0x10: the block this is stored in.
-    pub dl_blkno: Blkno,
-    /// 0x18: generation of the volume.
-    pub dl_fs_generation: u32,
-    /// 0x1c: reserved.
-    pub dl_reserved0: u32,
-    /// 0x20: reserved.
-    pub dl_reserved1: u64,
+structure! {
+    "dx leaf", 0x28;
+
+    /// `struct ocfs2_dx_leaf` up to its entry list.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Debug, Default, Eq, PartialEq)]
+    pub struct DxLeaf {
+        /// 0x00: [`DxLeaf::SIGNATURE`].
+        pub dl_signature: [u8; 8],
+        /// 0x08: covers the whole block.
+        pub dl_check: BlockCheck,
+        /// 0x10: the block this is stored in.
+        pub dl_blkno: Blkno,
+        /// 0x18: generation of the volume.
+        pub dl_fs_generation: u32,
+        /// 0x1c: reserved.
+        pub dl_reserved0: u32,
+        /// 0x20: reserved.
+        pub dl_reserved1: u64,
+    }
 }
-structure!(DxLeaf, "dx leaf", 0x28);
 
 impl DxLeaf {
     /// `dl_signature` of every dx leaf.
@@ -164,33 +170,39 @@ impl DxLeaf {
     }
 }
 
-/// `struct ocfs2_dx_entry_list` without its entries.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct DxEntryListHeader {
-    /// 0x00: reserved.
-    pub de_reserved: u32,
-    /// 0x04: entries that fit.
-    pub de_count: u16,
-    /// 0x06: entries in use, at most `de_count`.
-    pub de_num_used: u16,
-}
-structure!(DxEntryListHeader, "dx entry list", 8);
+structure! {
+    "dx entry list", 8;
 
-/// `struct ocfs2_dx_entry`, 16 bytes: where the entry with a hash is.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct DxEntry {
-    /// 0x00: [`NameHash::major`].
-    pub dx_major_hash: u32,
-    /// 0x04: [`NameHash::minor`].
-    pub dx_minor_hash: u32,
-    /// 0x08: the directory block that holds the entry.
-    pub dx_dirent_blk: Blkno,
+    /// `struct ocfs2_dx_entry_list` without its entries.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct DxEntryListHeader {
+        /// 0x00: reserved.
+        pub de_reserved: u32,
+        /// 0x04: entries that fit.
+        pub de_count: u16,
+        /// 0x06: entries in use, at most `de_count`.
+        pub de_num_used: u16,
+    }
 }
-structure!(DxEntry, "dx entry", 16);
+
+structure! {
+    "dx entry", 16;
+
+    /// `struct ocfs2_dx_entry`, 16 bytes: where the entry with a hash is.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct DxEntry {
+        /// 0x00: [`NameHash::major`].
+        pub dx_major_hash: u32,
+        /// 0x04: [`NameHash::minor`].
+        pub dx_minor_hash: u32,
+        /// 0x08: the directory block that holds the entry.
+        pub dx_dirent_blk: Blkno,
+    }
+}
 
 impl DxEntry {
     /// The hash of the name.

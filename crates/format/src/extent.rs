@@ -6,26 +6,29 @@ use bitflags::bitflags;
 
 use crate::error::{expect_eq, expect_signature};
 use crate::structure::structure;
-use crate::{Blkno, BlockCheck, BlockSize, Cpos, Invalid, Structure, Truncated};
+use crate::{Blkno, BlockCheck, BlockSize, Cpos, Field, Invalid, Structure, Truncated};
 
-/// `struct ocfs2_extent_list` without its records: the header of an extent list.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct ExtentListHeader {
-    /// 0x00: 0 where the records point at data, n where they point at extent blocks of
-    /// depth n - 1.
-    pub l_tree_depth: u16,
-    /// 0x02: records that fit.
-    pub l_count: u16,
-    /// 0x04: records in use, at most `l_count`.
-    pub l_next_free_rec: u16,
-    /// 0x06: reserved.
-    pub l_reserved1: u16,
-    /// 0x08: reserved.
-    pub l_reserved2: u64,
+structure! {
+    "extent list", 0x10;
+
+    /// `struct ocfs2_extent_list` without its records: the header of an extent list.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct ExtentListHeader {
+        /// 0x00: 0 where the records point at data, n where they point at extent blocks of
+        /// depth n - 1.
+        pub l_tree_depth: u16,
+        /// 0x02: records that fit.
+        pub l_count: u16,
+        /// 0x04: records in use, at most `l_count`.
+        pub l_next_free_rec: u16,
+        /// 0x06: reserved.
+        pub l_reserved1: u16,
+        /// 0x08: reserved.
+        pub l_reserved2: u64,
+    }
 }
-structure!(ExtentListHeader, "extent list", 0x10);
 
 /// Deepest tree the tools accept (`OCFS2_MAX_PATH_DEPTH`).
 pub const MAX_TREE_DEPTH: u16 = 5;
@@ -99,6 +102,14 @@ impl ExtentRec {
 impl Structure for ExtentRec {
     const NAME: &'static str = "extent record";
     const SIZE: usize = 16;
+    const FIELDS: &'static [Field] = &Field::in_a_row(
+        [
+            Field::new::<Cpos>("e_cpos", &["0x00: the first position covered."]),
+            Field::new::<u32>("e_word", &["0x04: the word whose meaning depends on the depth."]),
+            Field::new::<Blkno>("e_blkno", &["0x08: the first block, or the extent block."]),
+        ],
+        16,
+    );
 
     fn decode(bytes: &[u8]) -> Result<Self, Truncated> {
         let head = bytes.first_chunk().ok_or(truncated::<Self>(bytes.len()))?;
@@ -203,31 +214,34 @@ pub fn write_extent_list(
     room.zip(records).try_for_each(|(bytes, record)| record.encode(bytes))
 }
 
-/// `struct ocfs2_extent_block`: an inner node or a leaf of an extent tree.
-///
-/// One block. The extent list starts at [`ExtentBlock::LIST_OFFSET`] and fills it.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ExtentBlock {
-    /// 0x00: [`ExtentBlock::SIGNATURE`].
-    pub h_signature: [u8; 8],
-    /// 0x08: covers the whole block.
-    pub h_check: BlockCheck,
-    /// 0x10: slot of the `extent_alloc` this block came from.
-    pub h_suballoc_slot: u16,
-    /// 0x12: its bit in that allocator's group.
-    pub h_suballoc_bit: u16,
-    /// 0x14: generation of the volume; differs on a leftover of an older one.
-    pub h_fs_generation: u32,
-    /// 0x18: the block this is stored in.
-    pub h_blkno: Blkno,
-    /// 0x20: the group descriptor it came from, or 0.
-    pub h_suballoc_loc: Blkno,
-    /// 0x28: leaf to the right, 0 at the end; leaves only.
-    pub h_next_leaf_blk: Blkno,
+structure! {
+    "extent block", 0x30;
+
+    /// `struct ocfs2_extent_block`: an inner node or a leaf of an extent tree.
+    ///
+    /// One block. The extent list starts at [`ExtentBlock::LIST_OFFSET`] and fills it.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Debug, Eq, PartialEq)]
+    pub struct ExtentBlock {
+        /// 0x00: [`ExtentBlock::SIGNATURE`].
+        pub h_signature: [u8; 8],
+        /// 0x08: covers the whole block.
+        pub h_check: BlockCheck,
+        /// 0x10: slot of the `extent_alloc` this block came from.
+        pub h_suballoc_slot: u16,
+        /// 0x12: its bit in that allocator's group.
+        pub h_suballoc_bit: u16,
+        /// 0x14: generation of the volume; differs on a leftover of an older one.
+        pub h_fs_generation: u32,
+        /// 0x18: the block this is stored in.
+        pub h_blkno: Blkno,
+        /// 0x20: the group descriptor it came from, or 0.
+        pub h_suballoc_loc: Blkno,
+        /// 0x28: leaf to the right, 0 at the end; leaves only.
+        pub h_next_leaf_blk: Blkno,
+    }
 }
-structure!(ExtentBlock, "extent block", 0x30);
 
 impl ExtentBlock {
     /// `h_signature` of every extent block.

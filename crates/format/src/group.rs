@@ -8,41 +8,44 @@ use crate::extent::{ExtentList, ExtentListHeader, ExtentRec};
 use crate::structure::structure;
 use crate::{Blkno, BlockCheck, BlockSize, Invalid, Structure, Truncated};
 
-/// `struct ocfs2_group_desc` up to its bitmap.
-///
-/// The bitmap of `bg_size` bytes starts at [`GroupDesc::BITMAP_OFFSET`].
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct GroupDesc {
-    /// 0x00: [`GroupDesc::SIGNATURE`].
-    pub bg_signature: [u8; 8],
-    /// 0x08: bytes there are for the bitmap.
-    pub bg_size: u16,
-    /// 0x0a: bits of this group, at most 8 times `bg_size`.
-    pub bg_bits: u16,
-    /// 0x0c: bits that are 0.
-    pub bg_free_bits_count: u16,
-    /// 0x0e: index of the chain it is in.
-    pub bg_chain: u16,
-    /// 0x10: generation of the volume.
-    pub bg_generation: u32,
-    /// 0x14: global bitmap only: longest run of free bits, a hint; 0 = not known.
-    pub bg_contig_free_bits: u16,
-    /// 0x16: reserved.
-    pub bg_reserved1: u16,
-    /// 0x18: next descriptor of the chain, 0 at the end.
-    pub bg_next_group: Blkno,
-    /// 0x20: the allocator's dinode.
-    pub bg_parent_dinode: Blkno,
-    /// 0x28: the block this is stored in.
-    pub bg_blkno: Blkno,
-    /// 0x30: covers the whole block.
-    pub bg_check: BlockCheck,
-    /// 0x38: reserved.
-    pub bg_reserved2: u64,
+structure! {
+    "group descriptor", 0x40;
+
+    /// `struct ocfs2_group_desc` up to its bitmap.
+    ///
+    /// The bitmap of `bg_size` bytes starts at [`GroupDesc::BITMAP_OFFSET`].
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Debug, Default, Eq, PartialEq)]
+    pub struct GroupDesc {
+        /// 0x00: [`GroupDesc::SIGNATURE`].
+        pub bg_signature: [u8; 8],
+        /// 0x08: bytes there are for the bitmap.
+        pub bg_size: u16,
+        /// 0x0a: bits of this group, at most 8 times `bg_size`.
+        pub bg_bits: u16,
+        /// 0x0c: bits that are 0.
+        pub bg_free_bits_count: u16,
+        /// 0x0e: index of the chain it is in.
+        pub bg_chain: u16,
+        /// 0x10: generation of the volume.
+        pub bg_generation: u32,
+        /// 0x14: global bitmap only: longest run of free bits, a hint; 0 = not known.
+        pub bg_contig_free_bits: u16,
+        /// 0x16: reserved.
+        pub bg_reserved1: u16,
+        /// 0x18: next descriptor of the chain, 0 at the end.
+        pub bg_next_group: Blkno,
+        /// 0x20: the allocator's dinode.
+        pub bg_parent_dinode: Blkno,
+        /// 0x28: the block this is stored in.
+        pub bg_blkno: Blkno,
+        /// 0x30: covers the whole block.
+        pub bg_check: BlockCheck,
+        /// 0x38: reserved.
+        pub bg_reserved2: u64,
+    }
 }
-structure!(GroupDesc, "group descriptor", 0x40);
 
 impl GroupDesc {
     /// `bg_signature` of every group descriptor.

@@ -6,27 +6,30 @@ use crate::error::expect_eq;
 use crate::structure::structure;
 use crate::{Blkno, Invalid, Structure};
 
-/// `struct o2hb_disk_heartbeat_block`, at the start of a node's sector.
-///
-/// All zero for a node that never wrote. The rest of the sector is zero.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct HeartbeatBlock {
-    /// 0x00: seconds since 1970 when it was written; changes with every beat.
-    pub hb_seq: u64,
-    /// 0x08: node number, the index of the sector in the region.
-    pub hb_node: u8,
-    /// 0x09: padding.
-    pub hb_pad1: [u8; 3],
-    /// 0x0c: see [`HeartbeatBlock::checksum`].
-    pub hb_cksum: u32,
-    /// 0x10: random for each start of the region on the node; 0 when stopped cleanly.
-    pub hb_generation: u64,
-    /// 0x18: the writer's dead time in milliseconds (2000 times its threshold).
-    pub hb_dead_ms: u32,
+structure! {
+    "heartbeat block", 0x1c;
+
+    /// `struct o2hb_disk_heartbeat_block`, at the start of a node's sector.
+    ///
+    /// All zero for a node that never wrote. The rest of the sector is zero.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct HeartbeatBlock {
+        /// 0x00: seconds since 1970 when it was written; changes with every beat.
+        pub hb_seq: u64,
+        /// 0x08: node number, the index of the sector in the region.
+        pub hb_node: u8,
+        /// 0x09: padding.
+        pub hb_pad1: [u8; 3],
+        /// 0x0c: see [`HeartbeatBlock::checksum`].
+        pub hb_cksum: u32,
+        /// 0x10: random for each start of the region on the node; 0 when stopped cleanly.
+        pub hb_generation: u64,
+        /// 0x18: the writer's dead time in milliseconds (2000 times its threshold).
+        pub hb_dead_ms: u32,
+    }
 }
-structure!(HeartbeatBlock, "heartbeat block", 0x1c);
 
 /// Nodes a region has sectors for.
 pub const MAX_NODES: u8 = 255;

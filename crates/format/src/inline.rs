@@ -5,19 +5,22 @@ use binrw::binrw;
 use crate::structure::structure;
 use crate::{Blkno, Invalid, Structure, Truncated};
 
-/// `struct ocfs2_inline_data` without the data, at the start of `id2`.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct InlineData {
-    /// 0x00: bytes of data that fit.
-    pub id_count: u16,
-    /// 0x02: reserved.
-    pub id_reserved0: u16,
-    /// 0x04: reserved.
-    pub id_reserved1: u32,
+structure! {
+    "inline data", 8;
+
+    /// `struct ocfs2_inline_data` without the data, at the start of `id2`.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct InlineData {
+        /// 0x00: bytes of data that fit.
+        pub id_count: u16,
+        /// 0x02: reserved.
+        pub id_reserved0: u16,
+        /// 0x04: reserved.
+        pub id_reserved1: u32,
+    }
 }
-structure!(InlineData, "inline data", 8);
 
 impl InlineData {
     /// Checks that `id_count` and `size`, which is `i_size`, fit the `room` bytes that the

@@ -12,19 +12,22 @@ use crate::{Blkno, BlockSize, Invalid, Structure, Truncated};
 /// `h_magic` of every log metadata block.
 pub const JBD2_MAGIC: u32 = 0xc03b_3998;
 
-/// `struct journal_header_s`: how every log metadata block starts.
-#[binrw]
-#[brw(big)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct JournalHeader {
-    /// 0x00: [`JBD2_MAGIC`].
-    pub h_magic: u32,
-    /// 0x04: [`BlockType`].
-    pub h_blocktype: u32,
-    /// 0x08: the transaction.
-    pub h_sequence: u32,
+structure! {
+    "journal block header", 12;
+
+    /// `struct journal_header_s`: how every log metadata block starts.
+    #[binrw]
+    #[brw(big)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct JournalHeader {
+        /// 0x00: [`JBD2_MAGIC`].
+        pub h_magic: u32,
+        /// 0x04: [`BlockType`].
+        pub h_blocktype: u32,
+        /// 0x08: the transaction.
+        pub h_sequence: u32,
+    }
 }
-structure!(JournalHeader, "journal block header", 12);
 
 /// `h_blocktype`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -106,57 +109,60 @@ bitflags! {
     }
 }
 
-/// `struct journal_superblock_s` up to `s_users`: block 0 of a journal.
-///
-/// What follows is not used and cut off by a block of 512 bytes.
-#[binrw]
-#[brw(big)]
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct JournalSuperblock {
-    /// 0x00: header; [`BlockType::SuperblockV2`] or, old, [`BlockType::SuperblockV1`].
-    pub header: JournalHeader,
-    /// 0x0c: bytes of a block.
-    pub s_blocksize: u32,
-    /// 0x10: blocks of the journal.
-    pub s_maxlen: u32,
-    /// 0x14: first block the log can use.
-    pub s_first: u32,
-    /// 0x18: first transaction expected in the log.
-    pub s_sequence: u32,
-    /// 0x1c: block where it starts; 0 = the log is empty.
-    pub s_start: u32,
-    /// 0x20: error an abort has left, negative.
-    pub s_errno: i32,
-    /// 0x24: [`JournalCompat`].
-    pub s_feature_compat: u32,
-    /// 0x28: [`JournalIncompat`].
-    pub s_feature_incompat: u32,
-    /// 0x2c: none is defined.
-    pub s_feature_ro_compat: u32,
-    /// 0x30: UUID of the volume when the journal was made.
-    pub s_uuid: [u8; 16],
-    /// 0x40: 1.
-    pub s_nr_users: u32,
-    /// 0x44: 0.
-    pub s_dynsuper: u32,
-    /// 0x48: 0.
-    pub s_max_transaction: u32,
-    /// 0x4c: 0.
-    pub s_max_trans_data: u32,
-    /// 0x50: with CSUM_V2 or CSUM_V3.
-    pub s_checksum_type: u8,
-    /// 0x51: padding.
-    pub s_padding2: [u8; 3],
-    /// 0x54: blocks of the area of fast commits.
-    pub s_num_fc_blks: u32,
-    /// 0x58: newer kernels: where the log ends.
-    pub s_head: u32,
-    /// 0x5c: padding.
-    pub s_padding: [u64; 20],
-    /// 0xfc: with CSUM_V2 or CSUM_V3.
-    pub s_checksum: u32,
+structure! {
+    "journal superblock", 0x100;
+
+    /// `struct journal_superblock_s` up to `s_users`: block 0 of a journal.
+    ///
+    /// What follows is not used and cut off by a block of 512 bytes.
+    #[binrw]
+    #[brw(big)]
+    #[derive(Clone, Debug, Default, Eq, PartialEq)]
+    pub struct JournalSuperblock {
+        /// 0x00: header; [`BlockType::SuperblockV2`] or, old, [`BlockType::SuperblockV1`].
+        pub header: JournalHeader,
+        /// 0x0c: bytes of a block.
+        pub s_blocksize: u32,
+        /// 0x10: blocks of the journal.
+        pub s_maxlen: u32,
+        /// 0x14: first block the log can use.
+        pub s_first: u32,
+        /// 0x18: first transaction expected in the log.
+        pub s_sequence: u32,
+        /// 0x1c: block where it starts; 0 = the log is empty.
+        pub s_start: u32,
+        /// 0x20: error an abort has left, negative.
+        pub s_errno: i32,
+        /// 0x24: [`JournalCompat`].
+        pub s_feature_compat: u32,
+        /// 0x28: [`JournalIncompat`].
+        pub s_feature_incompat: u32,
+        /// 0x2c: none is defined.
+        pub s_feature_ro_compat: u32,
+        /// 0x30: UUID of the volume when the journal was made.
+        pub s_uuid: [u8; 16],
+        /// 0x40: 1.
+        pub s_nr_users: u32,
+        /// 0x44: 0.
+        pub s_dynsuper: u32,
+        /// 0x48: 0.
+        pub s_max_transaction: u32,
+        /// 0x4c: 0.
+        pub s_max_trans_data: u32,
+        /// 0x50: with CSUM_V2 or CSUM_V3.
+        pub s_checksum_type: u8,
+        /// 0x51: padding.
+        pub s_padding2: [u8; 3],
+        /// 0x54: blocks of the area of fast commits.
+        pub s_num_fc_blks: u32,
+        /// 0x58: newer kernels: where the log ends.
+        pub s_head: u32,
+        /// 0x5c: padding.
+        pub s_padding: [u64; 20],
+        /// 0xfc: with CSUM_V2 or CSUM_V3.
+        pub s_checksum: u32,
+    }
 }
-structure!(JournalSuperblock, "journal superblock", 0x100);
 
 /// Bytes of the smallest journal.
 pub const MIN_JOURNAL_BYTES: u64 = 4 << 20;
@@ -347,27 +353,30 @@ pub fn revoked(block: &[u8], bit64: bool) -> impl Iterator<Item = Blkno> + '_ {
         .map(|bytes| Blkno(bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))))
 }
 
-/// `struct commit_header`: the block that ends a transaction.
-#[binrw]
-#[brw(big)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct CommitBlock {
-    /// 0x00: header.
-    pub header: JournalHeader,
-    /// 0x0c: 1 = CRC-32 where there is a checksum, else 0.
-    pub h_chksum_type: u8,
-    /// 0x0d: 4 where there is a checksum, else 0.
-    pub h_chksum_size: u8,
-    /// 0x0e: padding.
-    pub h_padding: u16,
-    /// 0x10: the first is used.
-    pub h_chksum: [u32; 8],
-    /// 0x30: seconds since 1970.
-    pub h_commit_sec: u64,
-    /// 0x38: nanoseconds.
-    pub h_commit_nsec: u32,
+structure! {
+    "journal commit block", 0x3c;
+
+    /// `struct commit_header`: the block that ends a transaction.
+    #[binrw]
+    #[brw(big)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct CommitBlock {
+        /// 0x00: header.
+        pub header: JournalHeader,
+        /// 0x0c: 1 = CRC-32 where there is a checksum, else 0.
+        pub h_chksum_type: u8,
+        /// 0x0d: 4 where there is a checksum, else 0.
+        pub h_chksum_size: u8,
+        /// 0x0e: padding.
+        pub h_padding: u16,
+        /// 0x10: the first is used.
+        pub h_chksum: [u32; 8],
+        /// 0x30: seconds since 1970.
+        pub h_commit_sec: u64,
+        /// 0x38: nanoseconds.
+        pub h_commit_nsec: u32,
+    }
 }
-structure!(CommitBlock, "journal commit block", 0x3c);
 
 impl CommitBlock {
     /// The checksum of the transaction, if it carries one of the kind OCFS2 uses.
@@ -532,6 +541,36 @@ pub fn write_descriptor(
     Ok(count)
 }
 
+/// Writes a revoke block with `blocks` into `block`. Returns how many of them fitted.
+///
+/// # Errors
+/// [`Truncated`] if the block is too short for a single one.
+pub fn write_revoked(
+    block: &mut [u8],
+    sequence: u32,
+    bit64: bool,
+    blocks: &[Blkno],
+) -> Result<usize, Truncated> {
+    let start = JournalHeader::SIZE + 4;
+    let size = if bit64 { 8 } else { 4 };
+    let count = blocks.len().min(block.len().saturating_sub(start) / size);
+    if count == 0 && !blocks.is_empty() {
+        let needed = start + size;
+        return Err(Truncated { structure: "journal revoke block", needed, available: block.len() });
+    }
+    block.fill(0);
+    JournalHeader::new(BlockType::Revoke, sequence).encode(block)?;
+    let used = (start + count * size) as u32;
+    block[JournalHeader::SIZE..start].copy_from_slice(&used.to_be_bytes());
+    for (bytes, blkno) in block[start..].chunks_exact_mut(size).zip(&blocks[..count]) {
+        match bit64 {
+            true => bytes.copy_from_slice(&blkno.0.to_be_bytes()),
+            false => bytes.copy_from_slice(&(blkno.0 as u32).to_be_bytes()),
+        }
+    }
+    Ok(count)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -590,6 +629,17 @@ mod tests {
             }
             assert!(write_descriptor(&mut block[..20], 7, bit64, &wanted).is_err());
         }
+    }
+
+    #[test]
+    fn revoked_blocks_are_read_as_they_were_written() {
+        let blocks: Vec<_> = (0..300).map(|blkno| Blkno(blkno * 3)).collect();
+        for (bit64, room) in [(false, 124), (true, 62)] {
+            let mut block = [0xff; 512];
+            assert_eq!(write_revoked(&mut block, 7, bit64, &blocks).unwrap(), room);
+            assert_eq!(revoked(&block, bit64).collect::<Vec<_>>(), blocks[..room]);
+        }
+        assert!(write_revoked(&mut [0; 16], 7, false, &blocks).is_err());
     }
 
     #[test]

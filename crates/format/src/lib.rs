@@ -19,6 +19,7 @@ pub mod dx;
 mod error;
 pub mod extent;
 pub mod feature;
+pub mod field;
 pub mod geometry;
 pub mod group;
 pub mod hash;
@@ -38,5 +39,6 @@ pub mod xattr;
 
 pub use check::BlockCheck;
 pub use error::{Invalid, Truncated};
+pub use field::{Field, FieldKind};
 pub use structure::Structure;
 pub use units::{Blkno, BlockSize, Cluster, ClusterSize, Cpos};

@@ -6,24 +6,27 @@ use crate::bitmap::Bitmap;
 use crate::structure::structure;
 use crate::{Blkno, BlockSize, Invalid, Structure, Truncated};
 
-/// `struct ocfs2_local_alloc` up to its bitmap, at the start of `id2`.
-///
-/// The bitmap follows; a bit that is 1 was handed out. `i_used` and `i_total` of the
-/// dinode's `id1` are its counts; `i_total` 0 means that there is no window.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct LocalAlloc {
-    /// 0x00: first cluster of the window.
-    pub la_bm_off: u32,
-    /// 0x04: bytes of the bitmap.
-    pub la_size: u16,
-    /// 0x06: reserved.
-    pub la_reserved1: u16,
-    /// 0x08: reserved.
-    pub la_reserved2: u64,
+structure! {
+    "local alloc", 0x10;
+
+    /// `struct ocfs2_local_alloc` up to its bitmap, at the start of `id2`.
+    ///
+    /// The bitmap follows; a bit that is 1 was handed out. `i_used` and `i_total` of the
+    /// dinode's `id1` are its counts; `i_total` 0 means that there is no window.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct LocalAlloc {
+        /// 0x00: first cluster of the window.
+        pub la_bm_off: u32,
+        /// 0x04: bytes of the bitmap.
+        pub la_size: u16,
+        /// 0x06: reserved.
+        pub la_reserved1: u16,
+        /// 0x08: reserved.
+        pub la_reserved2: u64,
+    }
 }
-structure!(LocalAlloc, "local alloc", 0x10);
 
 impl LocalAlloc {
     /// What `la_size` has to be.

@@ -53,17 +53,20 @@ pub fn usable_size(block_size: BlockSize) -> usize {
     check_offset(block_size)
 }
 
-/// `struct ocfs2_disk_dqheader`: how every quota file starts.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct QuotaHeader {
-    /// 0x00: says which kind of file it is.
-    pub dqh_magic: u32,
-    /// 0x04: 0.
-    pub dqh_version: u32,
+structure! {
+    "quota header", 8;
+
+    /// `struct ocfs2_disk_dqheader`: how every quota file starts.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct QuotaHeader {
+        /// 0x00: says which kind of file it is.
+        pub dqh_magic: u32,
+        /// 0x04: 0.
+        pub dqh_version: u32,
+    }
 }
-structure!(QuotaHeader, "quota header", 8);
 
 impl QuotaHeader {
     /// Checks magic and version.
@@ -76,25 +79,28 @@ impl QuotaHeader {
     }
 }
 
-/// `struct ocfs2_global_disk_dqinfo`, behind the header of the global file.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct GlobalInfo {
-    /// 0x00: seconds of grace for space.
-    pub dqi_bgrace: u32,
-    /// 0x04: seconds of grace for inodes.
-    pub dqi_igrace: u32,
-    /// 0x08: milliseconds between two syncs of a slot's changes.
-    pub dqi_syncms: u32,
-    /// 0x0c: blocks of the file, `i_size` divided by the block size.
-    pub dqi_blocks: u32,
-    /// 0x10: first free block, 0 = none.
-    pub dqi_free_blk: u32,
-    /// 0x14: first leaf with a free entry, 0 = none.
-    pub dqi_free_entry: u32,
+structure! {
+    "global quota info", 0x18;
+
+    /// `struct ocfs2_global_disk_dqinfo`, behind the header of the global file.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+    pub struct GlobalInfo {
+        /// 0x00: seconds of grace for space.
+        pub dqi_bgrace: u32,
+        /// 0x04: seconds of grace for inodes.
+        pub dqi_igrace: u32,
+        /// 0x08: milliseconds between two syncs of a slot's changes.
+        pub dqi_syncms: u32,
+        /// 0x0c: blocks of the file, `i_size` divided by the block size.
+        pub dqi_blocks: u32,
+        /// 0x10: first free block, 0 = none.
+        pub dqi_free_blk: u32,
+        /// 0x14: first leaf with a free entry, 0 = none.
+        pub dqi_free_entry: u32,
+    }
 }
-structure!(GlobalInfo, "global quota info", 0x18);
 
 impl Default for GlobalInfo {
     /// A week of grace, a sync every ten seconds, no blocks.
@@ -160,23 +166,26 @@ pub fn references(block: &[u8]) -> impl Iterator<Item = u32> + '_ {
     block[..used].as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes))
 }
 
-/// `struct ocfs2_qt_disk_dqdbheader`: how a leaf of the tree starts.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct LeafHeader {
-    /// 0x00: next leaf with free entries, or next free block; 0 at the end.
-    pub dqdh_next_free: u32,
-    /// 0x04: the one before.
-    pub dqdh_prev_free: u32,
-    /// 0x08: entries in use.
-    pub dqdh_entries: u16,
-    /// 0x0a: padding.
-    pub dqdh_pad1: u16,
-    /// 0x0c: padding.
-    pub dqdh_pad2: u32,
+structure! {
+    "quota leaf", 16;
+
+    /// `struct ocfs2_qt_disk_dqdbheader`: how a leaf of the tree starts.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct LeafHeader {
+        /// 0x00: next leaf with free entries, or next free block; 0 at the end.
+        pub dqdh_next_free: u32,
+        /// 0x04: the one before.
+        pub dqdh_prev_free: u32,
+        /// 0x08: entries in use.
+        pub dqdh_entries: u16,
+        /// 0x0a: padding.
+        pub dqdh_pad1: u16,
+        /// 0x0c: padding.
+        pub dqdh_pad2: u32,
+    }
 }
-structure!(LeafHeader, "quota leaf", 16);
 
 impl LeafHeader {
     /// Checks that it counts the entries in use of `block`, the whole block it is the header
@@ -190,35 +199,38 @@ impl LeafHeader {
     }
 }
 
-/// `struct ocfs2_global_disk_dqblk`: limits and usage of an id. All zero = not in use.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct QuotaEntry {
-    /// 0x00: the user or group.
-    pub dqb_id: u32,
-    /// 0x04: slots that refer to it; 0 when nothing is mounted.
-    pub dqb_use_count: u32,
-    /// 0x08: hard limit, inodes.
-    pub dqb_ihardlimit: u64,
-    /// 0x10: soft limit, inodes.
-    pub dqb_isoftlimit: u64,
-    /// 0x18: inodes in use.
-    pub dqb_curinodes: u64,
-    /// 0x20: hard limit, bytes.
-    pub dqb_bhardlimit: u64,
-    /// 0x28: soft limit, bytes.
-    pub dqb_bsoftlimit: u64,
-    /// 0x30: bytes in use.
-    pub dqb_curspace: u64,
-    /// 0x38: when the grace for space ends, 0 = not running.
-    pub dqb_btime: u64,
-    /// 0x40: when the grace for inodes ends, 0 = not running.
-    pub dqb_itime: u64,
-    /// 0x48: padding.
-    pub dqb_pad: [u64; 2],
+structure! {
+    "quota entry", 88;
+
+    /// `struct ocfs2_global_disk_dqblk`: limits and usage of an id. All zero = not in use.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct QuotaEntry {
+        /// 0x00: the user or group.
+        pub dqb_id: u32,
+        /// 0x04: slots that refer to it; 0 when nothing is mounted.
+        pub dqb_use_count: u32,
+        /// 0x08: hard limit, inodes.
+        pub dqb_ihardlimit: u64,
+        /// 0x10: soft limit, inodes.
+        pub dqb_isoftlimit: u64,
+        /// 0x18: inodes in use.
+        pub dqb_curinodes: u64,
+        /// 0x20: hard limit, bytes.
+        pub dqb_bhardlimit: u64,
+        /// 0x28: soft limit, bytes.
+        pub dqb_bsoftlimit: u64,
+        /// 0x30: bytes in use.
+        pub dqb_curspace: u64,
+        /// 0x38: when the grace for space ends, 0 = not running.
+        pub dqb_btime: u64,
+        /// 0x40: when the grace for inodes ends, 0 = not running.
+        pub dqb_itime: u64,
+        /// 0x48: padding.
+        pub dqb_pad: [u64; 2],
+    }
 }
-structure!(QuotaEntry, "quota entry", 88);
 
 impl QuotaEntry {
     /// Whether the entry is in use.
@@ -235,19 +247,22 @@ pub fn leaf_entries(block: &[u8]) -> impl Iterator<Item = QuotaEntry> + '_ {
     entries.filter_map(|bytes| QuotaEntry::decode(bytes).ok())
 }
 
-/// `struct ocfs2_local_disk_dqinfo`, behind the header of a slot's file.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct LocalInfo {
-    /// 0x00: [`LocalInfo::CLEAN`] or 0.
-    pub dqi_flags: u32,
-    /// 0x04: chunks of the file.
-    pub dqi_chunks: u32,
-    /// 0x08: blocks of the file.
-    pub dqi_blocks: u32,
+structure! {
+    "local quota info", 12;
+
+    /// `struct ocfs2_local_disk_dqinfo`, behind the header of a slot's file.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct LocalInfo {
+        /// 0x00: [`LocalInfo::CLEAN`] or 0.
+        pub dqi_flags: u32,
+        /// 0x04: chunks of the file.
+        pub dqi_chunks: u32,
+        /// 0x08: blocks of the file.
+        pub dqi_blocks: u32,
+    }
 }
-structure!(LocalInfo, "local quota info", 12);
 
 impl LocalInfo {
     /// `dqi_flags`: all changes are in the global file.
@@ -264,29 +279,35 @@ impl LocalInfo {
     }
 }
 
-/// `struct ocfs2_local_disk_chunk` without its bitmap: the first block of a chunk.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct LocalChunk {
-    /// 0x00: free entries in the data blocks there are; the bitmap of used ones follows.
-    pub dqc_free: u32,
-}
-structure!(LocalChunk, "local quota chunk", 4);
+structure! {
+    "local quota chunk", 4;
 
-/// `struct ocfs2_local_disk_dqblk`: changes of an id that the global file does not have.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct LocalEntry {
-    /// 0x00: the user or group.
-    pub dqb_id: u64,
-    /// 0x08: change of space in bytes, signed.
-    pub dqb_spacemod: i64,
-    /// 0x10: change of inodes, signed.
-    pub dqb_inodemod: i64,
+    /// `struct ocfs2_local_disk_chunk` without its bitmap: the first block of a chunk.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct LocalChunk {
+        /// 0x00: free entries in the data blocks there are; the bitmap of used ones follows.
+        pub dqc_free: u32,
+    }
 }
-structure!(LocalEntry, "local quota entry", 24);
+
+structure! {
+    "local quota entry", 24;
+
+    /// `struct ocfs2_local_disk_dqblk`: changes of an id that the global file does not have.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct LocalEntry {
+        /// 0x00: the user or group.
+        pub dqb_id: u64,
+        /// 0x08: change of space in bytes, signed.
+        pub dqb_spacemod: i64,
+        /// 0x10: change of inodes, signed.
+        pub dqb_inodemod: i64,
+    }
+}
 
 /// Entries in a data block of a slot's file.
 pub fn local_entries_per_block(block_size: BlockSize) -> u32 {

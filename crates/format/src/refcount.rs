@@ -20,48 +20,51 @@ bitflags! {
     }
 }
 
-/// `struct ocfs2_refcount_block` up to its records or its extent list.
-///
-/// From [`RefcountBlock::LIST_OFFSET`] on there is an extent list with TREE, else a list
-/// of records.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct RefcountBlock {
-    /// 0x00: [`RefcountBlock::SIGNATURE`].
-    pub rf_signature: [u8; 8],
-    /// 0x08: slot of the `extent_alloc` this block came from.
-    pub rf_suballoc_slot: u16,
-    /// 0x0a: its bit in that allocator's group.
-    pub rf_suballoc_bit: u16,
-    /// 0x0c: generation of the volume.
-    pub rf_fs_generation: u32,
-    /// 0x10: the block this is stored in.
-    pub rf_blkno: Blkno,
-    /// 0x18: of a leaf: the root's block; of a root: 0.
-    pub rf_parent: Blkno,
-    /// 0x20: covers the whole block.
-    pub rf_check: BlockCheck,
-    /// 0x28: of a root with TREE: rightmost leaf extent block.
-    pub rf_last_eb_blk: Blkno,
-    /// 0x30: of a root: inodes that use the tree.
-    pub rf_count: u32,
-    /// 0x34: [`RefcountFlags`].
-    pub rf_flags: u32,
-    /// 0x38: of a root with TREE: leaves.
-    pub rf_clusters: u32,
-    /// 0x3c: of a leaf: `e_cpos` of the record that points at it.
-    pub rf_cpos: u32,
-    /// 0x40: the same in all blocks of a tree.
-    pub rf_generation: u32,
-    /// 0x44: reserved.
-    pub rf_reserved0: u32,
-    /// 0x48: the group descriptor it came from, or 0.
-    pub rf_suballoc_loc: Blkno,
-    /// 0x50: reserved.
-    pub rf_reserved1: [u64; 6],
+structure! {
+    "refcount block", 0x80;
+
+    /// `struct ocfs2_refcount_block` up to its records or its extent list.
+    ///
+    /// From [`RefcountBlock::LIST_OFFSET`] on there is an extent list with TREE, else a list
+    /// of records.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct RefcountBlock {
+        /// 0x00: [`RefcountBlock::SIGNATURE`].
+        pub rf_signature: [u8; 8],
+        /// 0x08: slot of the `extent_alloc` this block came from.
+        pub rf_suballoc_slot: u16,
+        /// 0x0a: its bit in that allocator's group.
+        pub rf_suballoc_bit: u16,
+        /// 0x0c: generation of the volume.
+        pub rf_fs_generation: u32,
+        /// 0x10: the block this is stored in.
+        pub rf_blkno: Blkno,
+        /// 0x18: of a leaf: the root's block; of a root: 0.
+        pub rf_parent: Blkno,
+        /// 0x20: covers the whole block.
+        pub rf_check: BlockCheck,
+        /// 0x28: of a root with TREE: rightmost leaf extent block.
+        pub rf_last_eb_blk: Blkno,
+        /// 0x30: of a root: inodes that use the tree.
+        pub rf_count: u32,
+        /// 0x34: [`RefcountFlags`].
+        pub rf_flags: u32,
+        /// 0x38: of a root with TREE: leaves.
+        pub rf_clusters: u32,
+        /// 0x3c: of a leaf: `e_cpos` of the record that points at it.
+        pub rf_cpos: u32,
+        /// 0x40: the same in all blocks of a tree.
+        pub rf_generation: u32,
+        /// 0x44: reserved.
+        pub rf_reserved0: u32,
+        /// 0x48: the group descriptor it came from, or 0.
+        pub rf_suballoc_loc: Blkno,
+        /// 0x50: reserved.
+        pub rf_reserved1: [u64; 6],
+    }
 }
-structure!(RefcountBlock, "refcount block", 0x80);
 
 impl RefcountBlock {
     /// `rf_signature` of every refcount block.
@@ -117,35 +120,41 @@ impl RefcountBlock {
     }
 }
 
-/// `struct ocfs2_refcount_list` without its records.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct RefcountListHeader {
-    /// 0x00: records that fit.
-    pub rl_count: u16,
-    /// 0x02: records in use, at most `rl_count`.
-    pub rl_used: u16,
-    /// 0x04: reserved.
-    pub rl_reserved2: u32,
-    /// 0x08: reserved.
-    pub rl_reserved1: u64,
-}
-structure!(RefcountListHeader, "refcount list", 16);
+structure! {
+    "refcount list", 16;
 
-/// `struct ocfs2_refcount_rec`, 16 bytes.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct RefcountRec {
-    /// 0x00: first physical cluster; 32 bits are used.
-    pub r_cpos: u64,
-    /// 0x08: clusters.
-    pub r_clusters: u32,
-    /// 0x0c: extents that refer to them, at least 1.
-    pub r_refcount: u32,
+    /// `struct ocfs2_refcount_list` without its records.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct RefcountListHeader {
+        /// 0x00: records that fit.
+        pub rl_count: u16,
+        /// 0x02: records in use, at most `rl_count`.
+        pub rl_used: u16,
+        /// 0x04: reserved.
+        pub rl_reserved2: u32,
+        /// 0x08: reserved.
+        pub rl_reserved1: u64,
+    }
 }
-structure!(RefcountRec, "refcount record", 16);
+
+structure! {
+    "refcount record", 16;
+
+    /// `struct ocfs2_refcount_rec`, 16 bytes.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct RefcountRec {
+        /// 0x00: first physical cluster; 32 bits are used.
+        pub r_cpos: u64,
+        /// 0x08: clusters.
+        pub r_clusters: u32,
+        /// 0x0c: extents that refer to them, at least 1.
+        pub r_refcount: u32,
+    }
+}
 
 /// A list of refcount records where it lies.
 #[derive(Clone, Copy, Debug)]

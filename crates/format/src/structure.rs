@@ -1,6 +1,6 @@
 //! Decoding and encoding of fixed headers.
 
-use crate::Truncated;
+use crate::{Field, Truncated};
 
 /// A structure of fixed size on the disk.
 pub trait Structure: Sized {
@@ -8,6 +8,8 @@ pub trait Structure: Sized {
     const NAME: &'static str;
     /// Bytes it takes.
     const SIZE: usize;
+    /// Its fields, in order and without gaps.
+    const FIELDS: &'static [Field];
 
     /// The value of the first [`Self::SIZE`] bytes of `bytes`.
     ///
@@ -22,15 +24,32 @@ pub trait Structure: Sized {
     fn encode(&self, bytes: &mut [u8]) -> Result<(), Truncated>;
 }
 
-/// Implements [`Structure`] for a `binrw` structure: `structure!(Type, "name", size)`.
+/// Declares a `binrw` structure and implements [`Structure`] for it:
+/// `structure! { "name", size; pub struct Type { .. } }`.
 ///
-/// The byte order is the one declared on the type. A test generated with it makes sure
-/// that `size` is right and that every byte survives decoding and encoding.
+/// The byte order is the one declared on the type. [`Structure::FIELDS`] comes from the
+/// declaration. A test of each structure makes sure that `size` is right, that every byte survives
+/// decoding and encoding, and that each field is where its description says.
 macro_rules! structure {
-    ($type:ty, $name:literal, $size:expr) => {
+    (
+        $name:literal, $size:expr;
+        $(#[$meta:meta])*
+        pub struct $type:ident {
+            $($(#[doc = $doc:literal])* pub $field:ident: $kind:ty,)*
+        }
+    ) => {
+        $(#[$meta])*
+        pub struct $type {
+            $($(#[doc = $doc])* pub $field: $kind,)*
+        }
+
         impl $crate::Structure for $type {
             const NAME: &'static str = $name;
             const SIZE: usize = $size;
+            const FIELDS: &'static [$crate::Field] = &$crate::Field::in_a_row(
+                [$($crate::Field::new::<$kind>(stringify!($field), &[$($doc),*])),*],
+                $size,
+            );
 
             fn decode(bytes: &[u8]) -> Result<Self, $crate::Truncated> {
                 let truncated = $crate::Truncated {
@@ -53,6 +72,12 @@ macro_rules! structure {
                     .map_err(|_| truncated)
             }
         }
+
+        impl $crate::field::FieldType for $type {
+            const BYTES: usize = $size;
+            const KIND: $crate::FieldKind =
+                $crate::FieldKind::Structure(<Self as $crate::Structure>::FIELDS);
+        }
     };
 }
 pub(crate) use structure;
@@ -62,6 +87,11 @@ pub(crate) use structure;
 pub(crate) fn assert_round_trip<T: Structure>() {
     use proptest::prelude::*;
 
+    let base = T::FIELDS.first().and_then(Field::stated_offset);
+    for field in T::FIELDS {
+        let stated = field.stated_offset().zip(base).map(|(stated, base)| stated - base);
+        assert_eq!(stated, Some(field.offset), "{}: {}", T::NAME, field.name);
+    }
     let mut runner = proptest::test_runner::TestRunner::default();
     let bytes = proptest::collection::vec(any::<u8>(), T::SIZE);
     runner

@@ -30,85 +30,91 @@ pub const XATTR_INLINE_SIZE: u16 = 256;
 /// `ci_stackflags`: o2cb runs one heartbeat for all volumes.
 pub const STACKFLAG_GLOBAL_HEARTBEAT: u8 = 1;
 
-/// `struct ocfs2_super_block`: `id2` of the superblock dinode.
-///
-/// Offsets are from the start of the block. Zero follows up to the end of the block.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SuperBlock {
-    /// 0xc0: 0.
-    pub s_major_rev_level: u16,
-    /// 0xc2: 90.
-    pub s_minor_rev_level: u16,
-    /// 0xc4: mounts since the last check; not kept up.
-    pub s_mnt_count: u16,
-    /// 0xc6: mounts after which a check is due; 0 = never.
-    pub s_max_mnt_count: u16,
-    /// 0xc8: [`STATE_ERROR`] or 0.
-    pub s_state: u16,
-    /// 0xca: 0.
-    pub s_errors: u16,
-    /// 0xcc: seconds between checks; 0 = none.
-    pub s_checkinterval: u32,
-    /// 0xd0: time of the last full check, seconds since 1970.
-    pub s_lastcheck: u64,
-    /// 0xd8: 0 = Linux.
-    pub s_creator_os: u32,
-    /// 0xdc: [`Compat`].
-    pub s_feature_compat: u32,
-    /// 0xe0: [`Incompat`].
-    pub s_feature_incompat: u32,
-    /// 0xe4: [`RoCompat`].
-    pub s_feature_ro_compat: u32,
-    /// 0xe8: dinode of the root directory.
-    pub s_root_blkno: Blkno,
-    /// 0xf0: dinode of the system directory.
-    pub s_system_dir_blkno: Blkno,
-    /// 0xf8: log2 of the block size, 9 to 12.
-    pub s_blocksize_bits: u32,
-    /// 0xfc: log2 of the cluster size, 12 to 20.
-    pub s_clustersize_bits: u32,
-    /// 0x100: node slots, 1 to 255; 0 on a heartbeat device.
-    pub s_max_slots: u16,
-    /// 0x102: which operation was interrupted; with TUNEFS_INPROG.
-    pub s_tunefs_flag: u16,
-    /// 0x104: hash of the UUID the volume was made with; starts every name hash.
-    pub s_uuid_hash: u32,
-    /// 0x108: first group descriptor of the global bitmap.
-    pub s_first_cluster_group: Blkno,
-    /// 0x110: label, padded with NUL, not necessarily terminated.
-    pub s_label: [u8; 64],
-    /// 0x150: UUID.
-    pub s_uuid: [u8; 16],
-    /// 0x160: cluster info; valid with CLUSTERINFO or USERSPACE_STACK.
-    pub s_cluster_info: ClusterInfo,
-    /// 0x178: bytes reserved in a dinode for xattrs; 256 with xattr, else 0.
-    pub s_xattr_inline_size: u16,
-    /// 0x17a: reserved.
-    pub s_reserved0: u16,
-    /// 0x17c: seed of the directory hash; with indexed-dirs.
-    pub s_dx_seed: [u32; 3],
-    /// 0x188: reserved.
-    pub s_reserved2: [u64; 15],
-}
-structure!(SuperBlock, "superblock", 0x140);
+structure! {
+    "superblock", 0x140;
 
-/// `struct ocfs2_cluster_info`: the cluster a volume belongs to.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct ClusterInfo {
-    /// 0x00: `o2cb`, `pcmk` or `cman`.
-    pub ci_stack: [u8; 4],
-    /// 0x04: [`STACKFLAG_GLOBAL_HEARTBEAT`] or 0; with CLUSTERINFO.
-    pub ci_stackflags: u8,
-    /// 0x05: reserved.
-    pub ci_reserved: [u8; 3],
-    /// 0x08: name of the cluster, padded with NUL, not necessarily terminated.
-    pub ci_cluster: [u8; 16],
+    /// `struct ocfs2_super_block`: `id2` of the superblock dinode.
+    ///
+    /// Offsets are from the start of the block. Zero follows up to the end of the block.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Debug, Eq, PartialEq)]
+    pub struct SuperBlock {
+        /// 0xc0: 0.
+        pub s_major_rev_level: u16,
+        /// 0xc2: 90.
+        pub s_minor_rev_level: u16,
+        /// 0xc4: mounts since the last check; not kept up.
+        pub s_mnt_count: u16,
+        /// 0xc6: mounts after which a check is due; 0 = never.
+        pub s_max_mnt_count: u16,
+        /// 0xc8: [`STATE_ERROR`] or 0.
+        pub s_state: u16,
+        /// 0xca: 0.
+        pub s_errors: u16,
+        /// 0xcc: seconds between checks; 0 = none.
+        pub s_checkinterval: u32,
+        /// 0xd0: time of the last full check, seconds since 1970.
+        pub s_lastcheck: u64,
+        /// 0xd8: 0 = Linux.
+        pub s_creator_os: u32,
+        /// 0xdc: [`Compat`].
+        pub s_feature_compat: u32,
+        /// 0xe0: [`Incompat`].
+        pub s_feature_incompat: u32,
+        /// 0xe4: [`RoCompat`].
+        pub s_feature_ro_compat: u32,
+        /// 0xe8: dinode of the root directory.
+        pub s_root_blkno: Blkno,
+        /// 0xf0: dinode of the system directory.
+        pub s_system_dir_blkno: Blkno,
+        /// 0xf8: log2 of the block size, 9 to 12.
+        pub s_blocksize_bits: u32,
+        /// 0xfc: log2 of the cluster size, 12 to 20.
+        pub s_clustersize_bits: u32,
+        /// 0x100: node slots, 1 to 255; 0 on a heartbeat device.
+        pub s_max_slots: u16,
+        /// 0x102: which operation was interrupted; with TUNEFS_INPROG.
+        pub s_tunefs_flag: u16,
+        /// 0x104: hash of the UUID the volume was made with; starts every name hash.
+        pub s_uuid_hash: u32,
+        /// 0x108: first group descriptor of the global bitmap.
+        pub s_first_cluster_group: Blkno,
+        /// 0x110: label, padded with NUL, not necessarily terminated.
+        pub s_label: [u8; 64],
+        /// 0x150: UUID.
+        pub s_uuid: [u8; 16],
+        /// 0x160: cluster info; valid with CLUSTERINFO or USERSPACE_STACK.
+        pub s_cluster_info: ClusterInfo,
+        /// 0x178: bytes reserved in a dinode for xattrs; 256 with xattr, else 0.
+        pub s_xattr_inline_size: u16,
+        /// 0x17a: reserved.
+        pub s_reserved0: u16,
+        /// 0x17c: seed of the directory hash; with indexed-dirs.
+        pub s_dx_seed: [u32; 3],
+        /// 0x188: reserved.
+        pub s_reserved2: [u64; 15],
+    }
 }
-structure!(ClusterInfo, "cluster info", 0x18);
+
+structure! {
+    "cluster info", 0x18;
+
+    /// `struct ocfs2_cluster_info`: the cluster a volume belongs to.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct ClusterInfo {
+        /// 0x00: `o2cb`, `pcmk` or `cman`.
+        pub ci_stack: [u8; 4],
+        /// 0x04: [`STACKFLAG_GLOBAL_HEARTBEAT`] or 0; with CLUSTERINFO.
+        pub ci_stackflags: u8,
+        /// 0x05: reserved.
+        pub ci_reserved: [u8; 3],
+        /// 0x08: name of the cluster, padded with NUL, not necessarily terminated.
+        pub ci_cluster: [u8; 16],
+    }
+}
 
 /// The classic cluster stack, also that of a volume without cluster info.
 pub const STACK_O2CB: [u8; 4] = *b"o2cb";

@@ -5,31 +5,37 @@ use binrw::binrw;
 use crate::structure::structure;
 use crate::{Blkno, BlockSize, Invalid, Structure, Truncated};
 
-/// `struct ocfs2_truncate_log` without its records, at the start of `id2`.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct TruncateLogHeader {
-    /// 0x00: records that fit.
-    pub tl_count: u16,
-    /// 0x02: records in use, at most `tl_count`.
-    pub tl_used: u16,
-    /// 0x04: reserved.
-    pub tl_reserved1: u32,
-}
-structure!(TruncateLogHeader, "truncate log", 8);
+structure! {
+    "truncate log", 8;
 
-/// `struct ocfs2_truncate_rec`, 8 bytes: a run of clusters to be freed.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct TruncateRec {
-    /// 0x00: first cluster; a record with 0 is to be ignored.
-    pub t_start: u32,
-    /// 0x04: how many.
-    pub t_clusters: u32,
+    /// `struct ocfs2_truncate_log` without its records, at the start of `id2`.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct TruncateLogHeader {
+        /// 0x00: records that fit.
+        pub tl_count: u16,
+        /// 0x02: records in use, at most `tl_count`.
+        pub tl_used: u16,
+        /// 0x04: reserved.
+        pub tl_reserved1: u32,
+    }
 }
-structure!(TruncateRec, "truncate record", 8);
+
+structure! {
+    "truncate record", 8;
+
+    /// `struct ocfs2_truncate_rec`, 8 bytes: a run of clusters to be freed.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct TruncateRec {
+        /// 0x00: first cluster; a record with 0 is to be ignored.
+        pub t_start: u32,
+        /// 0x04: how many.
+        pub t_clusters: u32,
+    }
+}
 
 /// A truncate log where it lies.
 #[derive(Clone, Copy, Debug)]

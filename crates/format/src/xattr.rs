@@ -23,23 +23,26 @@ pub const MAX_LOCAL_VALUE: u64 = 80;
 /// Longest value there can be, in bytes.
 pub const MAX_VALUE: u64 = 65_536;
 
-/// `struct ocfs2_xattr_header` without its entries.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct XattrHeader {
-    /// 0x00: entries.
-    pub xh_count: u16,
-    /// 0x02: buckets: offset of the lowest name or value; elsewhere 0.
-    pub xh_free_start: u16,
-    /// 0x04: buckets: bytes of all names and values; elsewhere 0.
-    pub xh_name_value_len: u16,
-    /// 0x06: first bucket of an extent: buckets in use there; elsewhere 0.
-    pub xh_num_buckets: u16,
-    /// 0x08: buckets: covers the whole bucket.
-    pub xh_check: BlockCheck,
+structure! {
+    "xattr header", 16;
+
+    /// `struct ocfs2_xattr_header` without its entries.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct XattrHeader {
+        /// 0x00: entries.
+        pub xh_count: u16,
+        /// 0x02: buckets: offset of the lowest name or value; elsewhere 0.
+        pub xh_free_start: u16,
+        /// 0x04: buckets: bytes of all names and values; elsewhere 0.
+        pub xh_name_value_len: u16,
+        /// 0x06: first bucket of an extent: buckets in use there; elsewhere 0.
+        pub xh_num_buckets: u16,
+        /// 0x08: buckets: covers the whole bucket.
+        pub xh_check: BlockCheck,
+    }
 }
-structure!(XattrHeader, "xattr header", 16);
 
 impl XattrHeader {
     /// Where the check of a bucket is.
@@ -88,23 +91,26 @@ impl XattrPrefix {
     }
 }
 
-/// `struct ocfs2_xattr_entry`, 16 bytes.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct XattrEntry {
-    /// 0x00: [`crate::hash::xattr_hash`] of the stored name.
-    pub xe_name_hash: u32,
-    /// 0x04: where the name is, from the start of the header.
-    pub xe_name_offset: u16,
-    /// 0x06: bytes of the stored name.
-    pub xe_name_len: u8,
-    /// 0x07: prefix in the low seven bits; [`XattrEntry::LOCAL`].
-    pub xe_type: u8,
-    /// 0x08: bytes of the value.
-    pub xe_value_size: u64,
+structure! {
+    "xattr entry", 16;
+
+    /// `struct ocfs2_xattr_entry`, 16 bytes.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct XattrEntry {
+        /// 0x00: [`crate::hash::xattr_hash`] of the stored name.
+        pub xe_name_hash: u32,
+        /// 0x04: where the name is, from the start of the header.
+        pub xe_name_offset: u16,
+        /// 0x06: bytes of the stored name.
+        pub xe_name_len: u8,
+        /// 0x07: prefix in the low seven bits; [`XattrEntry::LOCAL`].
+        pub xe_type: u8,
+        /// 0x08: bytes of the value.
+        pub xe_value_size: u64,
+    }
 }
-structure!(XattrEntry, "xattr entry", 16);
 
 /// A number of bytes rounded up to a multiple of four.
 const fn aligned(bytes: usize) -> usize {
@@ -258,19 +264,22 @@ impl<'a> XattrArea<'a> {
     }
 }
 
-/// `struct ocfs2_xattr_value_root` up to its one extent record.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct XattrValueRoot {
-    /// 0x00: clusters of the value.
-    pub xr_clusters: u32,
-    /// 0x04: reserved.
-    pub xr_reserved0: u32,
-    /// 0x08: rightmost leaf extent block, 0 at depth 0.
-    pub xr_last_eb_blk: Blkno,
+structure! {
+    "xattr value root", 16;
+
+    /// `struct ocfs2_xattr_value_root` up to its one extent record.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct XattrValueRoot {
+        /// 0x00: clusters of the value.
+        pub xr_clusters: u32,
+        /// 0x04: reserved.
+        pub xr_reserved0: u32,
+        /// 0x08: rightmost leaf extent block, 0 at depth 0.
+        pub xr_last_eb_blk: Blkno,
+    }
 }
-structure!(XattrValueRoot, "xattr value root", 16);
 
 impl XattrValueRoot {
     /// Where the extent list starts, which has one record.
@@ -298,33 +307,36 @@ bitflags! {
     }
 }
 
-/// `struct ocfs2_xattr_block` up to its header or root.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct XattrBlock {
-    /// 0x00: [`XattrBlock::SIGNATURE`].
-    pub xb_signature: [u8; 8],
-    /// 0x08: slot of the `extent_alloc` this block came from.
-    pub xb_suballoc_slot: u16,
-    /// 0x0a: its bit in that allocator's group.
-    pub xb_suballoc_bit: u16,
-    /// 0x0c: generation of the volume.
-    pub xb_fs_generation: u32,
-    /// 0x10: the block this is stored in.
-    pub xb_blkno: Blkno,
-    /// 0x18: covers the whole block.
-    pub xb_check: BlockCheck,
-    /// 0x20: [`XattrBlockFlags`].
-    pub xb_flags: u16,
-    /// 0x22: reserved.
-    pub xb_reserved0: u16,
-    /// 0x24: reserved.
-    pub xb_reserved1: u32,
-    /// 0x28: the group descriptor it came from, or 0.
-    pub xb_suballoc_loc: Blkno,
+structure! {
+    "xattr block", 0x30;
+
+    /// `struct ocfs2_xattr_block` up to its header or root.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct XattrBlock {
+        /// 0x00: [`XattrBlock::SIGNATURE`].
+        pub xb_signature: [u8; 8],
+        /// 0x08: slot of the `extent_alloc` this block came from.
+        pub xb_suballoc_slot: u16,
+        /// 0x0a: its bit in that allocator's group.
+        pub xb_suballoc_bit: u16,
+        /// 0x0c: generation of the volume.
+        pub xb_fs_generation: u32,
+        /// 0x10: the block this is stored in.
+        pub xb_blkno: Blkno,
+        /// 0x18: covers the whole block.
+        pub xb_check: BlockCheck,
+        /// 0x20: [`XattrBlockFlags`].
+        pub xb_flags: u16,
+        /// 0x22: reserved.
+        pub xb_reserved0: u16,
+        /// 0x24: reserved.
+        pub xb_reserved1: u32,
+        /// 0x28: the group descriptor it came from, or 0.
+        pub xb_suballoc_loc: Blkno,
+    }
 }
-structure!(XattrBlock, "xattr block", 0x30);
 
 impl XattrBlock {
     /// `xb_signature` of every xattr block.
@@ -359,20 +371,23 @@ impl XattrBlock {
     }
 }
 
-/// `struct ocfs2_xattr_tree_root` without its list, at [`XattrBlock::AREA_OFFSET`] of an
-/// indexed block.
-#[binrw]
-#[brw(little)]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct XattrTreeRoot {
-    /// 0x00: clusters of buckets.
-    pub xt_clusters: u32,
-    /// 0x04: reserved.
-    pub xt_reserved0: u32,
-    /// 0x08: rightmost leaf extent block, 0 at depth 0.
-    pub xt_last_eb_blk: Blkno,
+structure! {
+    "xattr tree root", 16;
+
+    /// `struct ocfs2_xattr_tree_root` without its list, at [`XattrBlock::AREA_OFFSET`] of an
+    /// indexed block.
+    #[binrw]
+    #[brw(little)]
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct XattrTreeRoot {
+        /// 0x00: clusters of buckets.
+        pub xt_clusters: u32,
+        /// 0x04: reserved.
+        pub xt_reserved0: u32,
+        /// 0x08: rightmost leaf extent block, 0 at depth 0.
+        pub xt_last_eb_blk: Blkno,
+    }
 }
-structure!(XattrTreeRoot, "xattr tree root", 16);
 
 impl XattrTreeRoot {
     /// Where the extent list starts in the block.

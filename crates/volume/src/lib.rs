@@ -30,6 +30,7 @@ pub mod file;
 pub mod find;
 pub mod gate;
 mod inode;
+pub mod journal;
 pub mod open;
 pub mod partition;
 pub mod recovery;

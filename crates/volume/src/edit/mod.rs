@@ -16,6 +16,7 @@ mod file;
 mod inode_tree;
 mod refcount;
 mod reflink;
+mod session;
 mod space;
 mod tree;
 
@@ -30,6 +31,7 @@ use crate::commit::CommitError;
 use crate::device::OverlayDevice;
 use crate::{Device, Error, Timestamp, Volume};
 
+pub use session::Session;
 pub use tree::{Holds, Root};
 
 /// A change could not be made; nothing of it was.

@@ -1,0 +1,101 @@
+//! Many transactions, one after the other, through a running log.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{Edit, EditOptions};
+use crate::allocator::pools::Pools;
+use crate::commit::CommitError;
+use crate::journal::{Log, Transaction};
+use crate::{Device, Volume};
+use ocfs2_format::Blkno;
+
+/// A volume that is changed for a while. Each transaction has reached it when
+/// [`Session::commit`] returns: from then on a replay gives it, whatever happens. Dropped without
+/// [`Session::close`], the log is left to be replayed.
+pub struct Session {
+    /// The device, or a pass through its gate.
+    device: Arc<dyn Device>,
+    log: Log,
+    volume: Volume,
+    options: EditOptions,
+    pools: Pools,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("log", &self.log).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Changes to `volume`, which is on `device`, through the journal of the slot of `options`.
+    /// Nothing is written before the first commit.
+    ///
+    /// # Errors
+    /// [`CommitError`]: the journal cannot be used, or has to be replayed.
+    pub fn open(
+        volume: &Volume,
+        device: Arc<dyn Device>,
+        options: EditOptions,
+    ) -> Result<Self, CommitError> {
+        let log = Log::open(volume, options.slot)?;
+        let volume = volume.on(log.view());
+        Ok(Self { device, log, volume, options, pools: Pools::default() })
+    }
+
+    /// The volume with all that was committed.
+    pub fn volume(&self) -> &Volume {
+        &self.volume
+    }
+
+    /// A new transaction. There is one at a time: of two, the one that is committed second does
+    /// not know of the first.
+    pub fn edit(&mut self) -> Edit {
+        Edit { pools: std::mem::take(&mut self.pools), ..Edit::new(&self.volume, self.options) }
+    }
+
+    /// Commits a transaction. Says how many blocks it changes.
+    ///
+    /// # Errors
+    /// [`CommitError`]; if [`CommitError::is_before_writes`], the volume is as before.
+    pub fn commit(&mut self, mut edit: Edit) -> Result<usize, CommitError> {
+        edit.finish().map_err(|err| CommitError::Changes(std::io::Error::other(err)))?;
+        let (mut transaction, mut superblocks) = (Transaction::default(), Vec::new());
+        let bits = self.volume.block_size().bits();
+        edit.changes.for_each_change(|offset, bytes| {
+            let blkno = Blkno(offset >> bits);
+            match self.volume.is_superblock(blkno) {
+                true => superblocks.push((blkno, bytes.to_vec())),
+                false => drop(transaction.blocks.insert(blkno, bytes.to_vec())),
+            }
+            Ok::<_, CommitError>(())
+        })?;
+        let blocks = transaction.blocks.len() + superblocks.len();
+        self.log.append(&*self.device, transaction)?;
+        for (blkno, bytes) in superblocks {
+            let failed = |source| CommitError::Write { blkno, source };
+            self.device.write_at(&bytes, blkno.0 << bits).map_err(failed)?;
+            self.device.flush().map_err(failed)?;
+        }
+        self.volume = edit.volume.on(self.log.view());
+        self.pools = edit.pools;
+        Ok(blocks)
+    }
+
+    /// Writes everything that was committed to its place.
+    ///
+    /// # Errors
+    /// The device cannot be written; the log still has it.
+    pub fn checkpoint(&mut self) -> Result<(), CommitError> {
+        self.log.checkpoint(&*self.device)
+    }
+
+    /// Writes everything to its place and leaves a clean journal.
+    ///
+    /// # Errors
+    /// The device cannot be written; the log still has what was committed.
+    pub fn close(self) -> Result<(), CommitError> {
+        self.log.close(&*self.device)
+    }
+}
