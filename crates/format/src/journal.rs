@@ -556,7 +556,11 @@ pub fn write_revoked(
     let count = blocks.len().min(block.len().saturating_sub(start) / size);
     if count == 0 && !blocks.is_empty() {
         let needed = start + size;
-        return Err(Truncated { structure: "journal revoke block", needed, available: block.len() });
+        return Err(Truncated {
+            structure: "journal revoke block",
+            needed,
+            available: block.len(),
+        });
     }
     block.fill(0);
     JournalHeader::new(BlockType::Revoke, sequence).encode(block)?;

@@ -12,8 +12,13 @@ use std::path::Path;
 
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::dir::DirEntryHeader;
+use ocfs2_format::dx::{DxEntryListHeader, DxRoot};
+use ocfs2_format::extent::ExtentBlock;
+use ocfs2_format::group::GroupDesc;
+use ocfs2_format::journal::JournalSuperblock;
+use ocfs2_format::quota::{GlobalInfo, QuotaHeader};
 use ocfs2_format::superblock::SuperBlock;
-use ocfs2_format::{BlockSize, Structure};
+use ocfs2_format::{BlockSize, Field, Structure};
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
@@ -150,10 +155,10 @@ impl Image {
     }
 }
 
-/// A field: offset, bytes, name.
-type Field = (usize, usize, &'static str);
+/// A structure in a block: where it begins, and its fields.
+type Part = (usize, &'static [Field]);
 
-/// A metadata block: how it begins, what it is called, and its fields.
+/// A metadata block: how it begins, what it is called, and what is in it.
 struct Kind {
     signature: &'static [u8],
     name: &'static str,
@@ -163,104 +168,8 @@ struct Kind {
     times: &'static [usize],
     /// The block check.
     check: Option<usize>,
-    fields: &'static [Field],
+    parts: &'static [Part],
 }
-
-const DINODE_FIELDS: &[Field] = &[
-    (0x00, 8, "i_signature"),
-    (0x08, 4, "i_generation"),
-    (0x0c, 2, "i_suballoc_slot"),
-    (0x0e, 2, "i_suballoc_bit"),
-    (0x10, 2, "i_links_count_hi"),
-    (0x12, 2, "i_xattr_inline_size"),
-    (0x14, 4, "i_clusters"),
-    (0x18, 4, "i_uid"),
-    (0x1c, 4, "i_gid"),
-    (0x20, 8, "i_size"),
-    (0x28, 2, "i_mode"),
-    (0x2a, 2, "i_links_count"),
-    (0x2c, 4, "i_flags"),
-    (0x30, 8, "i_atime"),
-    (0x38, 8, "i_ctime"),
-    (0x40, 8, "i_mtime"),
-    (0x48, 8, "i_dtime"),
-    (0x50, 8, "i_blkno"),
-    (0x58, 8, "i_last_eb_blk"),
-    (0x60, 4, "i_fs_generation"),
-    (0x64, 12, "i_*time_nsec"),
-    (0x70, 4, "i_attr"),
-    (0x74, 2, "i_orphaned_slot"),
-    (0x76, 2, "i_dyn_features"),
-    (0x78, 8, "i_xattr_loc"),
-    (0x80, 8, "i_check"),
-    (0x88, 8, "i_dx_root"),
-    (0x90, 8, "i_refcount_loc"),
-    (0x98, 8, "i_suballoc_loc"),
-    (0xb8, 8, "id1"),
-    (0xc0, 0xf40, "id2"),
-];
-
-const SUPER_FIELDS: &[Field] = &[
-    (0x14, 4, "i_clusters"),
-    (0x2c, 4, "i_flags"),
-    (0x30, 24, "i_*time"),
-    (0x50, 8, "i_blkno"),
-    (0x80, 8, "i_check"),
-    (0xc0, 4, "s_*_rev_level"),
-    (0xc6, 2, "s_max_mnt_count"),
-    (0xd0, 8, "s_lastcheck"),
-    (0xdc, 4, "s_feature_compat"),
-    (0xe0, 4, "s_feature_incompat"),
-    (0xe4, 4, "s_feature_ro_compat"),
-    (0xe8, 8, "s_root_blkno"),
-    (0xf0, 8, "s_system_dir_blkno"),
-    (0x100, 2, "s_max_slots"),
-    (0x104, 4, "s_uuid_hash"),
-    (0x108, 8, "s_first_cluster_group"),
-    (0x110, 64, "s_label"),
-    (0x150, 16, "s_uuid"),
-    (0x160, 24, "s_cluster_info"),
-    (0x178, 2, "s_xattr_inline_size"),
-    (0x17c, 12, "s_dx_seed"),
-];
-
-const GROUP_FIELDS: &[Field] = &[
-    (0x08, 2, "bg_size"),
-    (0x0a, 2, "bg_bits"),
-    (0x0c, 2, "bg_free_bits_count"),
-    (0x0e, 2, "bg_chain"),
-    (0x10, 4, "bg_generation"),
-    (0x14, 2, "bg_contig_free_bits"),
-    (0x18, 8, "bg_next_group"),
-    (0x20, 8, "bg_parent_dinode"),
-    (0x28, 8, "bg_blkno"),
-    (0x30, 8, "bg_check"),
-    (0x40, 0xfc0, "bg_bitmap"),
-];
-
-const EXTENT_FIELDS: &[Field] = &[
-    (0x08, 8, "h_check"),
-    (0x10, 4, "h_suballoc_*"),
-    (0x14, 4, "h_fs_generation"),
-    (0x18, 8, "h_blkno"),
-    (0x20, 8, "h_suballoc_loc"),
-    (0x28, 8, "h_next_leaf_blk"),
-    (0x30, 0xfd0, "h_list"),
-];
-
-const DX_ROOT_FIELDS: &[Field] = &[
-    (0x08, 8, "dr_check"),
-    (0x10, 4, "dr_suballoc_*"),
-    (0x14, 4, "dr_fs_generation"),
-    (0x18, 8, "dr_blkno"),
-    (0x2c, 1, "dr_flags"),
-    (0x30, 8, "dr_dir_blkno"),
-    (0x38, 4, "dr_num_entries"),
-    (0x40, 8, "dr_free_blk"),
-    (0x48, 8, "dr_suballoc_loc"),
-    (0xc0, 8, "de_count and de_num_used"),
-    (0xc8, 0xf38, "de_entries"),
-];
 
 const KINDS: &[Kind] = &[
     Kind {
@@ -269,7 +178,7 @@ const KINDS: &[Kind] = &[
         generations: &[0x08, 0x60],
         times: &[0x30, 0x38, 0x40, 0xd0],
         check: Some(0x80),
-        fields: SUPER_FIELDS,
+        parts: &[(0, Dinode::FIELDS), (Dinode::ID2_OFFSET, SuperBlock::FIELDS)],
     },
     Kind {
         signature: b"INODE01\0",
@@ -277,7 +186,7 @@ const KINDS: &[Kind] = &[
         generations: &[0x08, 0x60],
         times: &[0x30, 0x38, 0x40],
         check: Some(0x80),
-        fields: DINODE_FIELDS,
+        parts: &[(0, Dinode::FIELDS)],
     },
     Kind {
         signature: b"GROUP01\0",
@@ -285,7 +194,7 @@ const KINDS: &[Kind] = &[
         generations: &[0x10],
         times: &[],
         check: Some(0x30),
-        fields: GROUP_FIELDS,
+        parts: &[(0, GroupDesc::FIELDS)],
     },
     Kind {
         signature: b"EXBLK01\0",
@@ -293,7 +202,7 @@ const KINDS: &[Kind] = &[
         generations: &[0x14],
         times: &[],
         check: Some(0x08),
-        fields: EXTENT_FIELDS,
+        parts: &[(0, ExtentBlock::FIELDS)],
     },
     Kind {
         signature: b"DXDIR01\0",
@@ -301,7 +210,7 @@ const KINDS: &[Kind] = &[
         generations: &[0x14],
         times: &[],
         check: Some(0x08),
-        fields: DX_ROOT_FIELDS,
+        parts: &[(0, DxRoot::FIELDS), (DxRoot::LIST_OFFSET, DxEntryListHeader::FIELDS)],
     },
     Kind {
         signature: b"\xc0\x3b\x39\x98",
@@ -309,33 +218,15 @@ const KINDS: &[Kind] = &[
         generations: &[],
         times: &[],
         check: None,
-        fields: &[
-            (0x04, 4, "h_blocktype"),
-            (0x08, 4, "h_sequence"),
-            (0x0c, 4, "s_blocksize"),
-            (0x10, 4, "s_maxlen"),
-            (0x14, 4, "s_first"),
-            (0x18, 4, "s_sequence"),
-            (0x1c, 4, "s_start"),
-            (0x24, 12, "s_feature_*"),
-            (0x30, 16, "s_uuid"),
-            (0x40, 4, "s_nr_users"),
-            (0x100, 0x300, "s_users"),
-        ],
+        parts: &[(0, JournalSuperblock::FIELDS)],
     },
     quota(b"\x70\x24\xf5\x0c", "header of aquota.user"),
     quota(b"\x71\x24\xf5\x0c", "header of aquota.group"),
 ];
 
 const fn quota(signature: &'static [u8], name: &'static str) -> Kind {
-    let fields: &[Field] = &[
-        (0x04, 4, "dqh_version"),
-        (0x08, 12, "dqi_*grace and dqi_syncms"),
-        (0x14, 4, "dqi_blocks"),
-        (0x18, 4, "dqi_free_blk"),
-        (0x1c, 4, "dqi_free_entry"),
-    ];
-    Kind { signature, name, generations: &[], times: &[], check: None, fields }
+    let parts: &[Part] = &[(0, QuotaHeader::FIELDS), (QuotaHeader::SIZE, GlobalInfo::FIELDS)];
+    Kind { signature, name, generations: &[], times: &[], check: None, parts }
 }
 
 fn kind_of(block: &[u8]) -> Option<&'static Kind> {
@@ -465,12 +356,18 @@ fn clear(first: &mut [u8], second: &mut [u8], at: usize, len: usize) -> bool {
     differ
 }
 
+fn field_at(kind: &Kind, offset: usize) -> Option<&'static Field> {
+    // The last structure that begins before it: one may lie in what another one leaves open.
+    let (base, fields) = kind.parts.iter().rev().find(|(base, _)| *base <= offset)?;
+    let within = offset - base;
+    fields.iter().find(|field| (field.offset..field.offset + field.size).contains(&within))
+}
+
 fn difference(blkno: u64, first: &[u8], second: &[u8]) -> Option<Difference> {
     let offset = first.iter().zip(second).position(|(one, other)| one != other)?;
     let bytes = first.iter().zip(second).filter(|(one, other)| one != other).count();
     let kind = kind_of(first).or_else(|| kind_of(second));
-    let field = kind
-        .and_then(|kind| kind.fields.iter().find(|(at, len, _)| (*at..at + len).contains(&offset)));
+    let field = kind.and_then(|kind| field_at(kind, offset));
     let end = (offset + 16).min(first.len());
     let structure = match kind {
         Some(kind) => kind.name,
@@ -478,7 +375,7 @@ fn difference(blkno: u64, first: &[u8], second: &[u8]) -> Option<Difference> {
         None if second.iter().all(|byte| *byte == 0) => "zeros in the second",
         None => "directory, quota or other block",
     };
-    let mut field = field.map_or("a byte", |(_, _, name)| name).to_owned();
+    let mut field = field.map_or("a byte", |field| field.name).to_owned();
     if kind.is_some_and(|kind| kind.name == "dinode") {
         let flags = InodeFlags::from_bits_retain(number::<4>(first, 0x2c) as u32);
         field = format!("{field} ({flags:?})");

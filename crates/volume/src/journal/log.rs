@@ -60,7 +60,11 @@ impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { journal, head, sequence, .. } = self;
         let (slot, head, sequence) = (journal.slot, *head, *sequence);
-        f.debug_struct("Log").field("slot", &slot).field("head", &head).field("sequence", &sequence).finish()
+        f.debug_struct("Log")
+            .field("slot", &slot)
+            .field("head", &head)
+            .field("sequence", &sequence)
+            .finish()
     }
 }
 
@@ -264,7 +268,8 @@ impl Log {
             return Ok(());
         }
         let bits = self.volume.block_size().bits();
-        self.pending.for_each_change(|offset, bytes| self.put(device, Blkno(offset >> bits), bytes))?;
+        self.pending
+            .for_each_change(|offset, bytes| self.put(device, Blkno(offset >> bits), bytes))?;
         self.flush(device)?;
         self.write_superblock(device, 0, self.sequence)?;
         (self.head, self.tail) = (self.journal.superblock.s_first, None);
@@ -297,30 +302,31 @@ impl Log {
         // A replay ends before a transaction of the first log without a commit block; there
         // nothing points at it yet.
         let apart = self.tail.is_some();
-        transaction.for_each_log_block(self.style(), self.sequence, |bytes| {
-            let place = self.places.place(index).ok_or_else(|| self.hole(index))?;
-            let follows = |(start, run): &(Blkno, Vec<u8>)| {
-                start.0 + (run.len() / size) as u64 == place.0 && run.len() < MAX_WRITE
-            };
-            let is_apart = apart && index == last;
-            match &mut run {
-                Some(run) if follows(run) && !is_apart => run.1.extend_from_slice(bytes),
-                _ => {
-                    if let Some((start, bytes)) = run.replace((place, bytes.to_vec())) {
-                        self.put(device, start, &bytes)?;
-                    }
-                    if is_apart {
-                        self.flush(device)?;
+        transaction
+            .for_each_log_block(self.style(), self.sequence, |bytes| {
+                let place = self.places.place(index).ok_or_else(|| self.hole(index))?;
+                let follows = |(start, run): &(Blkno, Vec<u8>)| {
+                    start.0 + (run.len() / size) as u64 == place.0 && run.len() < MAX_WRITE
+                };
+                let is_apart = apart && index == last;
+                match &mut run {
+                    Some(run) if follows(run) && !is_apart => run.1.extend_from_slice(bytes),
+                    _ => {
+                        if let Some((start, bytes)) = run.replace((place, bytes.to_vec())) {
+                            self.put(device, start, &bytes)?;
+                        }
+                        if is_apart {
+                            self.flush(device)?;
+                        }
                     }
                 }
-            }
-            index += 1;
-            Ok::<_, LogError>(())
-        })
-        .map_err(|err| match err {
-            LogError::Commit(err) => err,
-            LogError::Cut(source) => self.cut(source),
-        })?;
+                index += 1;
+                Ok::<_, LogError>(())
+            })
+            .map_err(|err| match err {
+                LogError::Commit(err) => err,
+                LogError::Cut(source) => self.cut(source),
+            })?;
         if let Some((start, bytes)) = run {
             self.put(device, start, &bytes)?;
         }
