@@ -63,6 +63,18 @@ codes! {
         condition: "the first bucket of an extent states another number of buckets than there are",
         repair: "set the number of buckets",
     }
+    XATTR_BUCKETS_LOST {
+        pass: Inodes,
+        default: Yes,
+        condition: "the first bucket of an extent states more buckets than there are, and not by one wrong bit",
+        repair: "set the number of buckets; what the others held is lost",
+    }
+    XATTR_EXTENT_LENGTH {
+        pass: Inodes,
+        default: Yes,
+        condition: "an extent of buckets has fewer clusters than its buckets take, or more than it can have",
+        repair: "set the number of clusters to those that its buckets take",
+    }
     XATTR_FLAGS {
         pass: Inodes,
         default: Yes,
@@ -162,7 +174,7 @@ codes! {
     XATTR_HASH_RANGE {
         pass: Inodes,
         default: Yes,
-        condition: "the hashes of a bucket are outside those its extent is for",
-        repair: "build the buckets anew",
+        condition: "the hashes of a bucket are outside those its extent is for, or the first extent does not begin at 0",
+        repair: "set where the extents begin",
     }
 }

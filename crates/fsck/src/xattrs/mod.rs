@@ -8,6 +8,7 @@ mod block;
 mod bucket;
 mod entry;
 mod inline;
+pub(crate) mod reach;
 mod value;
 
 use ocfs2_format::Blkno;
