@@ -12,7 +12,7 @@ codes! {
     XATTR_COUNT_INVALID {
         pass: Inodes,
         default: Yes,
-        condition: "an area of attributes has more entries than fit into it",
+        condition: "an area of attributes states more entries than fit into it, or another number than there are",
         repair: "set the number to the entries that were found",
     }
     XATTR_ENTRY_INVALID {
@@ -62,6 +62,12 @@ codes! {
         default: Yes,
         condition: "the first bucket of an extent states another number of buckets than there are",
         repair: "set the number of buckets",
+    }
+    XATTR_ENTRY_BIT {
+        pass: Inodes,
+        default: Yes,
+        condition: "place, length or size in an attribute's entry is wrong by one bit, as its hash and its neighbours tell",
+        repair: "correct the bit",
     }
     XATTR_BUCKETS_LOST {
         pass: Inodes,

@@ -25,22 +25,29 @@ struct Placed {
     buckets: Option<u16>,
 }
 
-/// What a tree leads to: its extents, of the length they should have.
+/// What the tree whose root is in `block` leads to: its extents, of the length they should have.
 ///
 /// # Errors
 /// There is no list.
-pub(super) fn gather(volume: &Volume, blkno: Blkno, list: &[u8]) -> Result<Gathered, EditError> {
+pub(super) fn gather(volume: &Volume, blkno: Blkno, block: &[u8]) -> Result<Gathered, EditError> {
     let reach = Reach::new(volume);
+    let list = block.get(XattrTreeRoot::LIST_OFFSET..).unwrap_or_default();
     let taken = |rec: &ExtentRec, next: Option<&ExtentRec>| reach.taken(rec, next);
-    tree::gather_as(volume, blkno, list, Holds::Hashed, false, &taken)
+    let mut gathered = tree::gather_as(volume, blkno, list, Holds::Hashed, false, &taken)?;
+    let stated = XattrTreeRoot::of_block(block).map_or(u32::MAX, |root| root.xt_clusters);
+    if let Some((index, clusters)) = reach.too_long(&gathered.extents, stated)
+        && let Some(rec) = gathered.extents.get_mut(index)
+    {
+        *rec = ExtentRec::leaf(rec.e_cpos, clusters, ExtentFlags::empty(), rec.e_blkno);
+    }
+    Ok(gathered)
 }
 
 fn mend(editor: &mut Editor<'_>, owner: Blkno) -> Result<(), EditError> {
     let inode = editor.inode(owner)?;
     let Some((header, bytes)) = xattrs::root(editor, &inode)? else { return Ok(()) };
     let blkno = header.xb_blkno;
-    let list = bytes.get(XattrTreeRoot::LIST_OFFSET..).unwrap_or_default();
-    let mut gathered = gather(editor.volume(), blkno, list)?;
+    let mut gathered = gather(editor.volume(), blkno, &bytes)?;
     let Some(placed) = place(editor.volume(), &gathered.extents) else {
         return xattrs::write(editor, owner, &[]);
     };

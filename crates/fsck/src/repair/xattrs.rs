@@ -19,6 +19,7 @@ use super::tree::{self, Gathered};
 use super::{EditError, Editor, Repair, bucket_tree, share};
 use crate::extents::Holds;
 use crate::name_hashes::Signs;
+use crate::xattrs::one_bit;
 use crate::xattrs::reach::Reach;
 
 /// An attribute.
@@ -138,7 +139,7 @@ fn inline(
     let bytes = inode.block();
     let start = bytes.len().saturating_sub(size.into());
     let area = bytes.get(start..).unwrap_or_default();
-    let mut attributes = read(editor, area, names);
+    let mut attributes = read(editor, area, None, names);
     mend(editor, inode, &mut attributes, others)?;
     let mut area = vec![0; size.into()];
     pack(&mut area, &attributes, None);
@@ -213,7 +214,7 @@ fn block(
         return Ok(true);
     }
     let area = bytes.get(XattrBlock::AREA_OFFSET..).unwrap_or_default();
-    let mut attributes = read(editor, area, names);
+    let mut attributes = read(editor, area, None, names);
     mend(editor, inode, &mut attributes, others)?;
     editor.create(header.xb_blkno, XattrBlock::CHECK_OFFSET, &header, |area| {
         pack(area, &attributes, None);
@@ -244,6 +245,7 @@ fn in_tree(
     let volume = editor.volume();
     let reach = Reach::new(volume);
     let per_bucket = (BUCKET_SIZE >> volume.block_size().bits()) as u32;
+    let unit = Some(volume.block_size().size());
     let (mut seen, mut attributes) = (HashSet::new(), Vec::new());
     for (index, rec) in tree.extents.iter().enumerate() {
         let Some(first) = reach.look(rec.e_blkno) else { continue };
@@ -258,7 +260,7 @@ fn in_tree(
             if volume.has(Incompat::META_ECC) {
                 check::correct(&mut bytes, XattrHeader::CHECK_OFFSET);
             }
-            attributes.append(&mut read(editor, &bytes, names));
+            attributes.append(&mut read(editor, &bytes, unit, names));
         }
     }
     Ok(attributes)
@@ -292,8 +294,7 @@ fn buckets(
     others: &[Range<u32>],
 ) -> Result<(), EditError> {
     let geometry = *editor.volume().geometry();
-    let list = block.get(XattrTreeRoot::LIST_OFFSET..).unwrap_or_default();
-    let gathered = bucket_tree::gather(editor.volume(), header.xb_blkno, list)?;
+    let gathered = bucket_tree::gather(editor.volume(), header.xb_blkno, block)?;
     let mut attributes = in_tree(editor, &gathered, names)?;
     mend(editor, inode, &mut attributes, others)?;
     settle_hashes(editor, &mut attributes);
@@ -336,8 +337,15 @@ fn write_buckets(
     Ok(())
 }
 
-/// The attributes of an area that can be.
-fn read(editor: &Editor<'_>, bytes: &[u8], names: &mut Names) -> Vec<Attribute> {
+/// The attributes of an area that can be; of a bucket with blocks of `unit` bytes.
+fn read(
+    editor: &Editor<'_>,
+    bytes: &[u8],
+    unit: Option<usize>,
+    names: &mut Names,
+) -> Vec<Attribute> {
+    let mended = one_bit::mended(bytes, editor.volume().superblock().s_uuid_hash, unit);
+    let bytes = mended.as_ref().map_or(bytes, |mended| &mended.bytes);
     let Ok(area) = XattrArea::new(bytes) else { return Vec::new() };
     let count = usize::from(area.header.xh_count);
     let is_too_many = count > area.capacity();

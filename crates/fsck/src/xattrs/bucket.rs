@@ -12,9 +12,9 @@ use super::entry::{self, Area, Names};
 use super::reach::{Count, Reach};
 use super::{Owner, Stated, compare};
 use crate::codes::{general, xattrs as codes};
-use crate::collected::Collected;
+use crate::collected::{Claim, Collected};
 use crate::context::{Block, io_error};
-use crate::extents::{self, Holds, TreeRoot};
+use crate::extents::{self, Holds, TreeRoot, Walked};
 use crate::repair::{Repair, bucket_tree};
 use crate::{Context, Finding};
 
@@ -68,8 +68,11 @@ pub(super) fn check(
         taken
     };
     let mut extents = Vec::new();
-    let walked = extents::walk_as(context, &tree, &taken, out, |_, extent| extents.push(extent));
-    for (rec, taken) in wrong.into_inner() {
+    let mut walked =
+        extents::walk_as(context, &tree, &taken, out, |_, extent| extents.push(extent));
+    let mut wrong = wrong.into_inner();
+    wrong.extend(shorten(owner, reach, &root, &mut walked, &mut extents, out));
+    for (rec, taken) in wrong {
         let text = format!(
             "xattr block {blkno}: the extent at {:#010x} has {} clusters, its buckets take {}",
             rec.e_cpos.0,
@@ -101,6 +104,34 @@ pub(super) fn check(
     for (index, extent) in extents.iter().enumerate() {
         buckets.extent(extent, extents.get(index + 1));
     }
+}
+
+/// Shortens an extent that has more clusters than it can, by what the root says of all of them; gives
+/// it as it was and as it is taken.
+fn shorten(
+    owner: &Owner<'_>,
+    reach: &Reach<'_>,
+    root: &XattrTreeRoot,
+    walked: &mut Walked,
+    extents: &mut [Extent],
+    out: &mut Collected,
+) -> Option<(ExtentRec, ExtentRec)> {
+    if walked.incomplete || walked.clusters <= root.xt_clusters.into() {
+        return None;
+    }
+    let records: Vec<_> = extents.iter().map(record).collect();
+    let (index, clusters) = reach.too_long(&records, root.xt_clusters)?;
+    let extent = extents.get_mut(index)?;
+    let was = record(extent);
+    let surplus = extent.clusters - clusters;
+    extent.clusters = clusters;
+    walked.clusters -= u64::from(surplus);
+    let start = reach.cluster(extent.blkno);
+    let is_it = |claim: &&mut Claim| claim.owner == owner.inode.blkno && claim.start == start;
+    if let Some(claim) = out.claims.iter_mut().rev().find(is_it) {
+        claim.count = claim.count.saturating_sub(surplus.into());
+    }
+    Some((was, record(extent)))
 }
 
 /// The repair of the records that lead to buckets.

@@ -8,6 +8,7 @@ mod block;
 mod bucket;
 mod entry;
 mod inline;
+pub(crate) mod one_bit;
 pub(crate) mod reach;
 mod value;
 

@@ -103,6 +103,25 @@ impl<'a> Reach<'a> {
         }
     }
 
+    /// The one of some extents that is too long, and how many clusters it should have, if they have
+    /// more clusters than the `stated` ones of all.
+    pub fn too_long(&self, extents: &[ExtentRec], stated: u32) -> Option<(usize, u16)> {
+        let sum: u64 = extents.iter().map(|rec| u64::from(rec.e_leaf_clusters())).sum();
+        let surplus = u16::try_from(sum.checked_sub(stated.into())?).ok().filter(|it| *it > 0)?;
+        let shorter = extents.iter().enumerate().filter_map(|(index, rec)| {
+            let clusters = rec.e_leaf_clusters();
+            let buckets = self.look(rec.e_blkno)?.header.xh_num_buckets;
+            let needed = self.clusters_of(buckets.max(1).into());
+            let left = clusters.checked_sub(surplus).filter(|left| *left >= needed)?;
+            // A clone states one more than there are.
+            let is_bit = (clusters ^ needed).is_power_of_two();
+            Some((index, if is_bit { needed } else { left }))
+        });
+        let mut shorter = shorter.take(2);
+        let first = shorter.next()?;
+        shorter.next().is_none().then_some(first)
+    }
+
     /// Buckets of an extent whose record has the right length, and whose hashes are below `end`.
     pub fn count(&self, first: &Look, rec: &ExtentRec, end: u64) -> Count {
         let held = u64::from(rec.e_leaf_clusters()) * self.per_cluster();
@@ -196,6 +215,12 @@ impl<'a> Reach<'a> {
     pub fn bucket(&self, first: Blkno, index: u64) -> Blkno {
         let blocks = BUCKET_SIZE as u64 >> self.volume.block_size().bits();
         Blkno(first.0.saturating_add(index.saturating_mul(blocks)))
+    }
+
+    /// The cluster a block is in.
+    pub fn cluster(&self, blkno: Blkno) -> u32 {
+        let cluster = blkno.0 >> self.volume.geometry().bpc_bits();
+        u32::try_from(cluster).unwrap_or(u32::MAX)
     }
 
     fn per_cluster(&self) -> u64 {
