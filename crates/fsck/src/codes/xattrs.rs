@@ -66,7 +66,7 @@ codes! {
     XATTR_ENTRY_BIT {
         pass: Inodes,
         default: Yes,
-        condition: "place, length or size in an attribute's entry is wrong by one bit, as its hash and its neighbours tell",
+        condition: "the place, the length, the kind or the size in an attribute's entry is wrong by one bit, as its hash and its neighbours tell",
         repair: "correct the bit",
     }
     XATTR_BUCKETS_LOST {

@@ -89,7 +89,13 @@ fn place(volume: &Volume, extents: &[ExtentRec]) -> Option<Vec<Placed>> {
         }
         let own = u64::from(rec.e_cpos.0);
         let is_right = before.is_none_or(|before| own > before.into()) && own <= *key;
-        let cpos = if index == 0 { 0 } else if is_right { own } else { *key };
+        let cpos = if index == 0 {
+            0
+        } else if is_right {
+            own
+        } else {
+            *key
+        };
         let cpos = Cpos(u32::try_from(cpos).ok()?);
         if placed.last().is_some_and(|placed| placed.rec.e_cpos >= cpos) {
             return None;

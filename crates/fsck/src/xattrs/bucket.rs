@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 
+use ocfs2_format::Blkno;
 use ocfs2_format::extent::ExtentRec;
 use ocfs2_format::xattr::{BUCKET_SIZE, XattrHeader, XattrTreeRoot};
-use ocfs2_format::Blkno;
 use ocfs2_volume::tree::Extent;
 
 use super::entry::{self, Area, Names};
@@ -16,7 +16,7 @@ use crate::collected::{Claim, Collected};
 use crate::context::{Block, io_error};
 use crate::extents::{self, Holds, TreeRoot, Walked};
 use crate::repair::{Repair, bucket_tree};
-use crate::{Context, Finding};
+use crate::{Context, Finding, Place};
 
 /// What findings call a bucket.
 pub(super) const NAME: &str = "xattr bucket";
@@ -72,31 +72,17 @@ pub(super) fn check(
         extents::walk_as(context, &tree, &taken, out, |_, extent| extents.push(extent));
     let mut wrong = wrong.into_inner();
     wrong.extend(shorten(owner, reach, &root, &mut walked, &mut extents, out));
-    for (rec, taken) in wrong {
-        let text = format!(
-            "xattr block {blkno}: the extent at {:#010x} has {} clusters, its buckets take {}",
-            rec.e_cpos.0,
-            rec.e_leaf_clusters(),
-            taken.e_leaf_clusters()
-        );
-        let finding = Finding::new(codes::XATTR_EXTENT_LENGTH, owner.place(blkno), text);
-        out.found(finding.repaired_by(settled(owner)));
-    }
-    if let Some(first) = extents.first().filter(|it| it.cpos.0 != 0 && !walked.incomplete) {
-        let text = format!(
-            "xattr block {blkno}: the first extent begins at hash {:#010x}, expected 0",
-            first.cpos.0
-        );
-        let finding = Finding::new(codes::XATTR_HASH_RANGE, owner.place(blkno), text);
-        out.found(finding.repaired_by(settled(owner)));
-    }
+    let place = owner.place(blkno);
+    out.findings.extend(misfits(owner, &place, &wrong));
+    let first = extents.first().filter(|_| !walked.incomplete);
+    out.findings.extend(first.and_then(|first| late(owner, &place, first)));
     // Linux states one more than there are in what it clones, and reads the number nowhere.
     let is_cloned = u64::from(root.xt_clusters) == walked.clusters + 1;
     let clusters = root.xt_clusters - u32::from(is_cloned);
     let stated = Stated { clusters, last_eb_blk: root.xt_last_eb_blk };
     let what = format!("xattr block {blkno}");
     let from = out.findings.len();
-    compare(stated, &walked, what, &owner.place(blkno), out);
+    compare(stated, &walked, what, &place, out);
     let compared = out.findings.split_off(from);
     out.findings.extend(compared.into_iter().map(|it| it.repaired_by(settled(owner))));
     let (seen, last) = (HashSet::new(), None);
@@ -132,6 +118,36 @@ fn shorten(
         claim.count = claim.count.saturating_sub(surplus.into());
     }
     Some((was, record(extent)))
+}
+
+/// That extents have another length than their buckets take.
+fn misfits(
+    owner: &Owner<'_>,
+    place: &Place,
+    wrong: &[(ExtentRec, ExtentRec)],
+) -> impl Iterator<Item = Finding> {
+    wrong.iter().map(|(rec, taken)| {
+        let text = format!(
+            "xattr block {}: the extent at hash {:#010x} has {} clusters, its buckets take {}",
+            owner.inode.dinode.i_xattr_loc,
+            rec.e_cpos.0,
+            rec.e_leaf_clusters(),
+            taken.e_leaf_clusters()
+        );
+        let finding = Finding::new(codes::XATTR_EXTENT_LENGTH, place.clone(), text);
+        finding.repaired_by(settled(owner))
+    })
+}
+
+/// That the first extent does not begin at the first hash: Linux, which lists attributes from the
+/// last extent down to the one at 0, does not end there.
+fn late(owner: &Owner<'_>, place: &Place, first: &Extent) -> Option<Finding> {
+    let text = format!(
+        "xattr block {}: the first extent begins at hash {:#010x}, expected 0",
+        owner.inode.dinode.i_xattr_loc, first.cpos.0
+    );
+    let finding = Finding::new(codes::XATTR_HASH_RANGE, place.clone(), text);
+    (first.cpos.0 != 0).then(|| finding.repaired_by(settled(owner)))
 }
 
 /// The repair of the records that lead to buckets.

@@ -5,7 +5,7 @@
 
 use ocfs2_format::Structure;
 use ocfs2_format::hash::{CharSign, xattr_hash};
-use ocfs2_format::xattr::{MAX_LOCAL_VALUE, MAX_VALUE, XattrEntry, XattrHeader};
+use ocfs2_format::xattr::{MAX_LOCAL_VALUE, MAX_VALUE, XattrEntry, XattrHeader, XattrPrefix};
 
 /// An area as it was before.
 #[derive(Clone, Debug)]
@@ -67,9 +67,15 @@ impl Entries<'_> {
         let start = usize::from(entry.xe_name_offset);
         let name = self.bytes.get(start..start + usize::from(entry.xe_name_len));
         let has = |name: &[u8]| {
-            CharSign::ALL.iter().any(|sign| xattr_hash(name, self.seed, *sign) == entry.xe_name_hash)
+            CharSign::ALL
+                .iter()
+                .any(|sign| xattr_hash(name, self.seed, *sign) == entry.xe_name_hash)
         };
-        start >= XattrHeader::SIZE && entry.prefix().is_some() && name.is_some_and(has)
+        let is_acl =
+            |prefix| matches!(prefix, XattrPrefix::PosixAclAccess | XattrPrefix::PosixAclDefault);
+        let is_of_kind =
+            |name: &[u8]| entry.prefix().is_some_and(|it| is_acl(it) == name.is_empty());
+        start >= XattrHeader::SIZE && name.is_some_and(|name| is_of_kind(name) && has(name))
     }
 
     /// Whether names and values of entries are in the area, behind these, and apart.
@@ -91,7 +97,7 @@ impl Entries<'_> {
             && ranges.iter().zip(ranges.iter().skip(1)).all(|(one, next)| one.1 <= next.0)
     }
 
-    /// Finds names whose place or length is wrong.
+    /// Finds names whose place, length or kind is wrong.
     fn names(&mut self) -> Vec<(usize, &'static str)> {
         let mut changed = Vec::new();
         for index in 0..self.used().len() {
@@ -107,7 +113,10 @@ impl Entries<'_> {
                 let xe_name_len = entry.xe_name_len ^ 1 << bit;
                 ("xe_name_len", XattrEntry { xe_name_len, ..entry })
             });
-            let mut fitting = places.chain(lengths).filter(|(_, entry)| self.is_found(entry));
+            let kinds = (0..u8::BITS - 1)
+                .map(|bit| ("xe_type", XattrEntry { xe_type: entry.xe_type ^ 1 << bit, ..entry }));
+            let candidates = places.chain(lengths).chain(kinds);
+            let mut fitting = candidates.filter(|(_, entry)| self.is_found(entry));
             let (Some((field, fits)), None) = (fitting.next(), fitting.next()) else { continue };
             let is_others = self.used().iter().any(|it| it.xe_name_offset == fits.xe_name_offset);
             if fits.xe_name_offset != entry.xe_name_offset && is_others {
