@@ -232,6 +232,39 @@ fn buckets_that_claim_clusters_of_others_are_mended_and_nothing_is_lost() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Whatever bit of the length of an extent of buckets is wrong, the buckets tell how long it is.
+#[test]
+fn buckets_tell_how_long_their_extent_is() {
+    let mut wrong = Vec::new();
+    for name in ["clean-512-local", "clean-2k-local"] {
+        let base = Base::Fixture(name);
+        let sound = base.image();
+        let before = Files::of(sound.path());
+        let longest = bucket_trees(&sound).into_iter();
+        let (root, extent) = longest.max_by_key(|(_, extent)| extent.e_leaf_clusters()).unwrap();
+        let clusters = extent.e_leaf_clusters();
+        assert!(clusters > 1, "{name}");
+        for bit in 0..u16::BITS {
+            let image = base.image();
+            set_buckets(&image, root, |records| {
+                let ExtentRec { e_cpos, e_blkno, .. } = records[0];
+                let flags = ExtentFlags::empty();
+                records[0] = ExtentRec::leaf(e_cpos, clusters ^ 1 << bit, flags, e_blkno);
+            });
+            let repaired = fsck("-fy", image.path());
+            let after = Files::of(image.path());
+            let mut lost = before.lost(&after);
+            lost.extend(before.lost_attributes(&after));
+            let again = fsck("-fn", image.path());
+            let is_said = repaired.stdout.contains("what is lost");
+            if (repaired.status, again.status, lost.len(), is_said) != (1, 0, 0, false) {
+                wrong.push(format!("{name}, bit {bit}: {lost:?} {repaired} {again}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// The xattr blocks with buckets whose tree is one extent, with that.
 fn bucket_trees(image: &Image) -> Vec<(Blkno, ExtentRec)> {
     let inodes = image.volume().inodes().map(Result::unwrap);

@@ -96,6 +96,9 @@ impl Longest {
     }
 }
 
+/// What a record of a leaf is taken as; it is given with the one behind it.
+pub type Taken<'a> = dyn Fn(&ExtentRec, Option<&ExtentRec>) -> ExtentRec + 'a;
+
 /// What a tree turned out to be.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Walked {
@@ -124,7 +127,7 @@ struct Walk<'a, 'c, V> {
     root: &'a TreeRoot<'a>,
     out: &'c mut Collected,
     visit: V,
-    longest: Option<Longest>,
+    taken: &'a Taken<'a>,
     seen: HashSet<Blkno>,
     walked: Walked,
     /// Where the next leaf should be, as the last one said.
@@ -145,15 +148,15 @@ pub fn walk(
     out: &mut Collected,
     visit: impl FnMut(&mut Collected, Extent),
 ) -> Walked {
-    walk_within(context, root, None, out, visit)
+    walk_as(context, root, &|rec, _| *rec, out, visit)
 }
 
-/// The same for a tree in which the record at one position is taken as shorter than it is, of
-/// which nothing is said.
-pub fn walk_within(
+/// The same for a tree in which records are taken as others than they are, of which nothing is
+/// said.
+pub fn walk_as(
     context: &Context<'_>,
     root: &TreeRoot<'_>,
-    longest: Option<Longest>,
+    taken: &Taken<'_>,
     out: &mut Collected,
     visit: impl FnMut(&mut Collected, Extent),
 ) -> Walked {
@@ -165,7 +168,7 @@ pub fn walk_within(
         root,
         out,
         visit,
-        longest,
+        taken,
         seen,
         walked,
         next_leaf,
@@ -326,7 +329,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         if depth == 0 {
             for (index, rec) in records.iter().enumerate() {
                 let behind = records.iter().skip(index + 1).map(|rec| rec.e_cpos.0);
-                let rec = self.longest.map_or(*rec, |longest| longest.of(*rec));
+                let rec = (self.taken)(rec, records.get(index + 1));
                 let rec = self.fitting(blkno, index, rec, behind);
                 self.leaf_record(blkno, index, &rec, &range);
             }
@@ -342,6 +345,11 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
             let next = records.get(index + 1).map(|next| u64::from(next.e_cpos.0));
             let end = next.unwrap_or(range.end).min(range.end);
             let start = if index == 0 { range.start } else { own };
+            // What is before the first one is looked for in the last one.
+            if index == 0 && own != start && self.root.holds == Holds::Hashed {
+                let text = format!("record 0 begins at {own}, expected {start}");
+                self.found_range(blkno, text);
+            }
             // The first record also stands for what is before it.
             let misplaced = own < range.start && index > 0 || own >= end || start >= end;
             if misplaced {

@@ -12,7 +12,7 @@ codes! {
     XATTR_COUNT_INVALID {
         pass: Inodes,
         default: Yes,
-        condition: "an area of attributes has more entries than fit into it",
+        condition: "an area of attributes states more entries than fit into it, or another number than there are",
         repair: "set the number to the entries that were found",
     }
     XATTR_ENTRY_INVALID {
@@ -62,6 +62,24 @@ codes! {
         default: Yes,
         condition: "the first bucket of an extent states another number of buckets than there are",
         repair: "set the number of buckets",
+    }
+    XATTR_ENTRY_BIT {
+        pass: Inodes,
+        default: Yes,
+        condition: "the place, the length, the kind or the size in an attribute's entry is wrong by one bit, as its hash and its neighbours tell",
+        repair: "correct the bit",
+    }
+    XATTR_BUCKETS_LOST {
+        pass: Inodes,
+        default: Yes,
+        condition: "the first bucket of an extent states more buckets than there are, and not by one wrong bit",
+        repair: "set the number of buckets; what the others held is lost",
+    }
+    XATTR_EXTENT_LENGTH {
+        pass: Inodes,
+        default: Yes,
+        condition: "an extent of buckets has fewer clusters than its buckets take, or more than it can have",
+        repair: "set the number of clusters to those that its buckets take",
     }
     XATTR_FLAGS {
         pass: Inodes,
@@ -162,7 +180,7 @@ codes! {
     XATTR_HASH_RANGE {
         pass: Inodes,
         default: Yes,
-        condition: "the hashes of a bucket are outside those its extent is for",
-        repair: "build the buckets anew",
+        condition: "the hashes of a bucket are outside those its extent is for, or the first extent does not begin at 0",
+        repair: "set where the extents begin",
     }
 }

@@ -2,6 +2,7 @@
 
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::{Arm, Dinode, DynFeatures, FileKind, InodeFlags};
+use ocfs2_format::extent::ExtentRec;
 use ocfs2_format::feature::Incompat;
 use ocfs2_volume::Inode;
 
@@ -394,7 +395,8 @@ fn follow(
     };
     // The end of what was written: the rest may lie behind the end of the file.
     let (mut written, mut suspects) = (0, Suspects::default());
-    let walked = extents::walk_within(context, &root, longest, out, |_, extent| {
+    let taken = |rec: &ExtentRec, _: Option<&ExtentRec>| longest.map_or(*rec, |it| it.of(*rec));
+    let walked = extents::walk_as(context, &root, &taken, out, |_, extent| {
         suspects.extent(extent);
         if !extent.is_unwritten() {
             written = extent.end();

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 use ocfs2_format::dinode::DynFeatures;
+use ocfs2_format::hash::{CharSign, xattr_hash};
 use ocfs2_volume::{Inode, Volume};
 
+use super::Touched;
 use super::contents::Sides;
 
 /// Which attributes of an inode are gone.
@@ -25,7 +27,12 @@ struct Known {
 }
 
 /// Compares the attributes of an inode.
-pub(super) fn compare(sides: &Sides<'_>, before: &Inode, after: &Inode) -> Option<GoneAttributes> {
+pub(super) fn compare(
+    sides: &Sides<'_>,
+    touched: &Touched,
+    before: &Inode,
+    after: &Inode,
+) -> Option<GoneAttributes> {
     let flags = DynFeatures::HAS_XATTR | DynFeatures::INLINE_XATTR;
     if !before.dinode.dyn_features().intersects(flags) && before.dinode.i_xattr_loc.is_none() {
         return None;
@@ -33,9 +40,11 @@ pub(super) fn compare(sides: &Sides<'_>, before: &Inode, after: &Inode) -> Optio
     let state = RandomState::new();
     let was = known(sides.before, before, &state);
     let is = known(sides.after, after, &state);
+    let is_mended = touched.mended.contains(&before.blkno);
     let is_gone = |(name, value): (&Vec<u8>, &Option<u64>)| match is.values.get(name) {
         None => true,
-        Some(now) => value.is_some() && value != now,
+        // One that had another size is as it was.
+        Some(now) => value.is_some() && value != now && !is_mended,
     };
     let gone = was.values.iter().filter(|it| is_gone((it.0, it.1)));
     let mut names: Vec<_> = gone.map(|(name, _)| name.clone()).collect();
@@ -45,17 +54,29 @@ pub(super) fn compare(sides: &Sides<'_>, before: &Inode, after: &Inode) -> Optio
         && before.dinode.dyn_features().contains(DynFeatures::HAS_XATTR)
         && was.is_incomplete;
     // As many as before, though not all of these could be read: they were mended.
-    let others = lost_block || was.is_incomplete && is.values.len() <= was.values.len();
+    let is_explained = !touched.unexplained.contains(&before.blkno);
+    let others = lost_block
+        || touched.without_attributes.contains(&before.blkno)
+        || was.is_incomplete && is.values.len() <= was.values.len() && !is_explained;
     (!names.is_empty() || others).then_some(GoneAttributes { names, others })
 }
 
 fn known(volume: &Volume, inode: &Inode, state: &RandomState) -> Known {
     let mut known = Known { values: HashMap::new(), is_incomplete: false };
+    let seed = volume.superblock().s_uuid_hash;
     for xattr in volume.xattrs(inode) {
         let Ok(xattr) = xattr else {
             known.is_incomplete = true;
             continue;
         };
+        // What is no name is known to be none, and what it was is not.
+        let prefix = xattr.prefix.as_str().len();
+        let name = xattr.name.get(prefix..).unwrap_or_default();
+        let is_it = |sign: CharSign| xattr_hash(name, seed, sign) == xattr.entry.xe_name_hash;
+        if !CharSign::ALL.into_iter().any(is_it) {
+            known.is_incomplete = true;
+            continue;
+        }
         let value = volume.xattr_value(&xattr).ok().map(|value| state.hash_one(value));
         known.values.insert(xattr.name, value);
     }

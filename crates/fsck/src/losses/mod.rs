@@ -284,7 +284,7 @@ impl<'a> Comparison<'a> {
                 loss.names = before.is_dir()
                     && Self::entries(self.sides.before, before).is_incomplete
                     && (self.lost_found != Some(blkno) || self.is_any_nameless());
-                loss.attributes = attributes::compare(&self.sides, before, after);
+                loss.attributes = attributes::compare(&self.sides, self.touched, before, after);
                 loss.is_guessed = before.kind() != after.kind();
                 let moved = difference.is_moved.then_some(Doubt::Moved);
                 loss.doubt = self.touched.doubts.get(&blkno).copied().or(moved);

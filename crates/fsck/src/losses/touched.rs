@@ -15,6 +15,17 @@ use super::mapping::Untouched;
 use crate::codes::{Code, chains, directories, extents, general, inodes, refcounts, xattrs};
 use crate::repair::plan::Planned;
 
+/// What is wrong with attributes and is put right without that one is lost.
+const HARMLESS: [&Code; 7] = [
+    xattrs::XATTR_COUNT_INVALID,
+    xattrs::XATTR_BUCKET_COUNT_INVALID,
+    xattrs::XATTR_EXTENT_LENGTH,
+    xattrs::XATTR_HASH_RANGE,
+    xattrs::XATTR_FREE_START_INVALID,
+    xattrs::XATTR_VALUE_LEN_INVALID,
+    xattrs::XATTR_ENTRY_BIT,
+];
+
 /// What may differ.
 #[derive(Debug, Default)]
 pub(crate) struct Touched {
@@ -30,6 +41,12 @@ pub(crate) struct Touched {
     pub(super) last: Last,
     /// Inodes that may be wrong though nothing of them is gone.
     pub doubts: BTreeMap<Blkno, Doubt>,
+    /// Inodes of whose attributes some are known to be gone.
+    pub(super) without_attributes: HashSet<Blkno>,
+    /// Inodes with attributes that have a size again which was wrong.
+    pub(super) mended: HashSet<Blkno>,
+    /// Inodes about which something was found besides what attributes do not suffer from.
+    pub(super) unexplained: HashSet<Blkno>,
     /// Inodes of which a block had another number, and of which one had another bit.
     numbers: BTreeSet<Blkno>,
     bits: BTreeSet<Blkno>,
@@ -71,6 +88,15 @@ impl Touched {
         let Some(inode) = place.inode.map(Blkno) else { return };
         let name = planned.finding.code.name;
         let is_one_of = |codes: &[&Code]| codes.iter().any(|code| code.name == name);
+        if is_one_of(&[xattrs::XATTR_BUCKETS_LOST]) {
+            self.without_attributes.insert(inode);
+        }
+        if is_one_of(&[xattrs::XATTR_ENTRY_BIT]) {
+            self.mended.insert(inode);
+        }
+        if !is_one_of(&HARMLESS) {
+            self.unexplained.insert(inode);
+        }
         if is_one_of(&[inodes::INODE_BLKNO, extents::EB_BLKNO, xattrs::XB_BLKNO]) {
             self.numbers.insert(inode);
         }

@@ -18,6 +18,7 @@ use ocfs2_volume::{Error, Volume};
 
 pub mod bad_block;
 mod bits;
+pub mod bucket_tree;
 pub mod commit;
 mod contested;
 pub mod directory;

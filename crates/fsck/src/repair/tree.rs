@@ -18,7 +18,7 @@ use ocfs2_volume::allocator::Suballocated;
 use ocfs2_volume::{Error, Inode, Volume};
 
 use super::{EditError, Editor, Repair};
-use crate::extents::{Holds, Longest};
+use crate::extents::{Holds, Longest, Taken};
 
 /// What could be read of a tree.
 #[derive(Debug, Default)]
@@ -62,8 +62,9 @@ pub fn shortened(blkno: Blkno, holds: Holds, longest: Longest) -> Repair {
             return Ok(());
         }
         let shares = inode.dinode.dyn_features().contains(DynFeatures::HAS_REFCOUNT);
-        let (volume, limit) = (editor.volume(), Some(longest));
-        let gathered = gather_within(volume, blkno, inode.id2(), holds, shares, limit)?;
+        let volume = editor.volume();
+        let taken = |rec: &ExtentRec, _: Option<&ExtentRec>| longest.of(*rec);
+        let gathered = gather_as(volume, blkno, inode.id2(), holds, shares, &taken)?;
         let mut id2 = inode.id2().to_vec();
         let built = gathered.build(editor, &mut id2)?;
         write_inode(editor, &inode, &id2, built)
@@ -98,16 +99,20 @@ pub fn gather(
     holds: Holds,
     shares: bool,
 ) -> Result<Gathered, EditError> {
-    gather_within(volume, root, list, holds, shares, None)
+    gather_as(volume, root, list, holds, shares, &|rec, _| *rec)
 }
 
-fn gather_within(
+/// The same of a tree in which records are taken as others than they are.
+///
+/// # Errors
+/// There is no list.
+pub fn gather_as(
     volume: &Volume,
     root: Blkno,
     list: &[u8],
     holds: Holds,
     shares: bool,
-    longest: Option<Longest>,
+    taken: &Taken<'_>,
 ) -> Result<Gathered, EditError> {
     let list = ExtentList::new(list).map_err(|source| Error::Truncated { blkno: root, source })?;
     let mut allowed = ExtentFlags::empty();
@@ -117,7 +122,7 @@ fn gather_within(
         volume,
         holds,
         allowed,
-        longest,
+        taken,
         seen: HashSet::from([root]),
         leaves: Vec::new(),
         blocks: Vec::new(),
@@ -130,8 +135,12 @@ fn gather_within(
         // Positions are hashes or numbers: what is there is there.
         Holds::Hashed | Holds::RefcountLeaves => {
             let mut leaves: Vec<_> = leaves.into_iter().flatten().collect();
-            leaves.sort_by_key(|rec| rec.e_cpos.0);
-            leaves.dedup_by_key(|rec| rec.e_cpos.0);
+            leaves.sort_by_key(|rec| (rec.e_cpos.0, rec.e_blkno.0));
+            // One of two positions may be wrong: what they lead to is not.
+            leaves.dedup_by_key(|rec| match holds {
+                Holds::Hashed => (rec.e_cpos.0, Some(rec.e_blkno)),
+                _ => (rec.e_cpos.0, None),
+            });
             leaves
         }
     };
@@ -142,7 +151,7 @@ struct Gathering<'a> {
     volume: &'a Volume,
     holds: Holds,
     allowed: ExtentFlags,
-    longest: Option<Longest>,
+    taken: &'a Taken<'a>,
     seen: HashSet<Blkno>,
     /// The extents of each leaf.
     leaves: Vec<Vec<ExtentRec>>,
@@ -181,7 +190,10 @@ impl Gathering<'_> {
         let used = usize::from(l_next_free_rec).min(list.capacity());
         let records = (0..used).filter_map(|index| list.record(index));
         if depth == 0 {
-            let leaf = records.filter_map(|rec| self.leaf(rec)).collect();
+            let records: Vec<_> = records.collect();
+            let taken = records.iter().enumerate();
+            let taken = taken.map(|(index, rec)| (self.taken)(rec, records.get(index + 1)));
+            let leaf = taken.filter_map(|rec| self.leaf(rec)).collect();
             self.leaves.push(leaf);
             return;
         }
@@ -199,7 +211,6 @@ impl Gathering<'_> {
 
     /// The extent of a record, as far as it is within the volume.
     fn leaf(&self, rec: ExtentRec) -> Option<ExtentRec> {
-        let rec = self.longest.map_or(rec, |longest| longest.of(rec));
         let geometry = self.volume.geometry();
         let clusters = u64::from(rec.e_leaf_clusters());
         if clusters == 0 || !geometry.is_valid_block(rec.e_blkno) {

@@ -1,6 +1,6 @@
 //! The attributes of an inode, written anew: each area with those that can be read of it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 
 use ocfs2_format::dinode::DynFeatures;
@@ -16,9 +16,11 @@ use ocfs2_format::{Blkno, BlockSize, Cluster, Cpos, Structure, check};
 use ocfs2_volume::{Inode, Volume};
 
 use super::tree::{self, Gathered};
-use super::{EditError, Editor, Repair, share};
+use super::{EditError, Editor, Repair, bucket_tree, share};
 use crate::extents::Holds;
 use crate::name_hashes::Signs;
+use crate::xattrs::one_bit;
+use crate::xattrs::reach::Reach;
 
 /// An attribute.
 #[derive(Clone, Debug)]
@@ -137,7 +139,7 @@ fn inline(
     let bytes = inode.block();
     let start = bytes.len().saturating_sub(size.into());
     let area = bytes.get(start..).unwrap_or_default();
-    let mut attributes = read(editor, area, names);
+    let mut attributes = read(editor, area, None, names);
     mend(editor, inode, &mut attributes, others)?;
     let mut area = vec![0; size.into()];
     pack(&mut area, &attributes, None);
@@ -148,6 +150,57 @@ fn inline(
     })
 }
 
+/// The xattr block of an inode as it should be, if there is one: its header, and its bytes.
+fn xattr_block(
+    editor: &Editor<'_>,
+    inode: &Inode,
+) -> Result<Option<(XattrBlock, Vec<u8>)>, EditError> {
+    let volume = editor.volume();
+    let blkno = inode.dinode.i_xattr_loc;
+    if !volume.geometry().is_valid_block(blkno) {
+        return Ok(None);
+    }
+    let mut bytes = volume.read_block(blkno)?;
+    if volume.has(Incompat::META_ECC) {
+        check::correct(&mut bytes, XattrBlock::CHECK_OFFSET);
+    }
+    let header = XattrBlock::decode(&bytes).ok();
+    let header = header.filter(|header| header.xb_signature == XattrBlock::SIGNATURE);
+    let generation = volume.generation();
+    Ok(header.map(|header| {
+        (XattrBlock { xb_blkno: blkno, xb_fs_generation: generation, ..header }, bytes)
+    }))
+}
+
+/// The same if it is the root of a tree of buckets.
+pub(super) fn root(
+    editor: &Editor<'_>,
+    inode: &Inode,
+) -> Result<Option<(XattrBlock, Vec<u8>)>, EditError> {
+    Ok(xattr_block(editor, inode)?.filter(|(header, _)| header.is_indexed()))
+}
+
+/// Writes the root of a tree of buckets, and the tree.
+pub(super) fn write_root(
+    editor: &mut Editor<'_>,
+    header: &XattrBlock,
+    tree: Gathered,
+) -> Result<(), EditError> {
+    let size = editor.volume().block_size().size();
+    let mut area = vec![0; size.saturating_sub(XattrTreeRoot::LIST_OFFSET)];
+    let built = tree.build(editor, &mut area)?;
+    let root = XattrTreeRoot {
+        xt_clusters: built.clusters,
+        xt_last_eb_blk: built.last_leaf,
+        ..XattrTreeRoot::default()
+    };
+    editor.create(header.xb_blkno, XattrBlock::CHECK_OFFSET, header, |bytes| {
+        let _ = root.encode(bytes);
+        let list = XattrTreeRoot::LIST_OFFSET - XattrBlock::AREA_OFFSET;
+        bytes.get_mut(list..).unwrap_or_default().copy_from_slice(&area);
+    })
+}
+
 /// Writes the xattr block; whether there is one.
 fn block(
     editor: &mut Editor<'_>,
@@ -155,28 +208,15 @@ fn block(
     names: &mut Names,
     others: &[Range<u32>],
 ) -> Result<bool, EditError> {
-    let volume = editor.volume();
-    let blkno = inode.dinode.i_xattr_loc;
-    if !volume.geometry().is_valid_block(blkno) {
-        return Ok(false);
-    }
-    let mut bytes = volume.read_block(blkno)?;
-    if volume.has(Incompat::META_ECC) {
-        check::correct(&mut bytes, XattrBlock::CHECK_OFFSET);
-    }
-    let Ok(header) = XattrBlock::decode(&bytes) else { return Ok(false) };
-    if header.xb_signature != XattrBlock::SIGNATURE {
-        return Ok(false);
-    }
-    let header = XattrBlock { xb_blkno: blkno, xb_fs_generation: volume.generation(), ..header };
+    let Some((header, bytes)) = xattr_block(editor, inode)? else { return Ok(false) };
     if header.is_indexed() {
         buckets(editor, inode, &header, &bytes, names, others)?;
         return Ok(true);
     }
     let area = bytes.get(XattrBlock::AREA_OFFSET..).unwrap_or_default();
-    let mut attributes = read(editor, area, names);
+    let mut attributes = read(editor, area, None, names);
     mend(editor, inode, &mut attributes, others)?;
-    editor.create(blkno, XattrBlock::CHECK_OFFSET, &header, |area| {
+    editor.create(header.xb_blkno, XattrBlock::CHECK_OFFSET, &header, |area| {
         pack(area, &attributes, None);
     })?;
     Ok(true)
@@ -196,8 +236,55 @@ fn settle_hashes(editor: &Editor<'_>, attributes: &mut [Attribute]) {
     }
 }
 
-/// Writes all buckets and the tree that leads to them: to clusters that nobody has, as a wrong
-/// record may have led to those of others.
+/// The attributes in the buckets that a tree leads to.
+fn in_tree(
+    editor: &Editor<'_>,
+    tree: &Gathered,
+    names: &mut Names,
+) -> Result<Vec<Attribute>, EditError> {
+    let volume = editor.volume();
+    let reach = Reach::new(volume);
+    let per_bucket = (BUCKET_SIZE >> volume.block_size().bits()) as u32;
+    let unit = Some(volume.block_size().size());
+    let (mut seen, mut attributes) = (HashSet::new(), Vec::new());
+    for (index, rec) in tree.extents.iter().enumerate() {
+        let Some(first) = reach.look(rec.e_blkno) else { continue };
+        let end = reach.end(tree.extents.get(index + 1));
+        for bucket in 0..reach.count(&first, rec, end).there {
+            let at = reach.bucket(rec.e_blkno, bucket);
+            // What comes then belongs to somebody else.
+            if !seen.insert(at) {
+                break;
+            }
+            let mut bytes = volume.read_blocks(at, per_bucket)?;
+            if volume.has(Incompat::META_ECC) {
+                check::correct(&mut bytes, XattrHeader::CHECK_OFFSET);
+            }
+            attributes.append(&mut read(editor, &bytes, unit, names));
+        }
+    }
+    Ok(attributes)
+}
+
+/// Clusters for buckets: such that nobody has, as a wrong record may have led to those of others.
+/// Where none are left, those they had.
+fn room(editor: &mut Editor<'_>, tree: &Gathered, count: usize) -> Result<Vec<u32>, EditError> {
+    match editor.take_clusters(count as u32) {
+        Ok(runs) => Ok(runs.into_iter().flatten().collect()),
+        Err(EditError::NoRoom(what)) => {
+            let bits = editor.volume().geometry().bpc_bits();
+            let own: BTreeSet<_> =
+                tree.extents.iter().flat_map(|rec| share::clusters_of(rec, bits)).collect();
+            match own.len() >= count {
+                true => Ok(own.into_iter().take(count).collect()),
+                false => Err(EditError::NoRoom(what)),
+            }
+        }
+        Err(err) => Err(err),
+    }
+}
+
+/// Writes all buckets and the tree that leads to them.
 fn buckets(
     editor: &mut Editor<'_>,
     inode: &Inode,
@@ -207,38 +294,8 @@ fn buckets(
     others: &[Range<u32>],
 ) -> Result<(), EditError> {
     let geometry = *editor.volume().geometry();
-    let blkno = header.xb_blkno;
-    let list = block.get(XattrTreeRoot::LIST_OFFSET..).unwrap_or_default();
-    let gathered = tree::gather(editor.volume(), blkno, list, Holds::Hashed, false)?;
-    let mut seen = HashSet::new();
-    let mut attributes = Vec::new();
-    for rec in &gathered.extents {
-        let bytes = usize::from(rec.e_leaf_clusters()) << geometry.cluster_size.bits();
-        let mut stated = None;
-        for bucket in 0..bytes / BUCKET_SIZE {
-            let per_bucket = (BUCKET_SIZE >> geometry.block_size.bits()) as u64;
-            let at = Blkno(rec.e_blkno.0 + bucket as u64 * per_bucket);
-            // What comes then belongs to somebody else.
-            if stated.is_some_and(|stated| bucket >= stated) || !seen.insert(at) {
-                break;
-            }
-            let mut bytes = editor.volume().read_blocks(at, per_bucket as u32)?;
-            let is_good = editor.volume().has(Incompat::META_ECC)
-                && !matches!(
-                    check::correct(&mut bytes, XattrHeader::CHECK_OFFSET),
-                    check::Checked::Bad { .. }
-                );
-            if bucket == 0 {
-                let count = XattrHeader::decode(&bytes).map_or(0, |it| it.xh_num_buckets.into());
-                let room = usize::from(rec.e_leaf_clusters()) << geometry.cluster_size.bits();
-                stated = Some(count).filter(|count| (1..=room / BUCKET_SIZE).contains(count));
-            } else if !is_good && !is_sane(&bytes) {
-                // What was never a bucket may look like one; the first one always is.
-                break;
-            }
-            attributes.append(&mut read(editor, &bytes, names));
-        }
-    }
+    let gathered = bucket_tree::gather(editor.volume(), header.xb_blkno, block)?;
+    let mut attributes = in_tree(editor, &gathered, names)?;
     mend(editor, inode, &mut attributes, others)?;
     settle_hashes(editor, &mut attributes);
     attributes.sort_by(|one, other| {
@@ -247,51 +304,48 @@ fn buckets(
     let packed = in_buckets(&attributes, geometry.block_size);
     let per_cluster = (geometry.cluster_size.bytes() as usize / BUCKET_SIZE).max(1);
     let chunks: Vec<_> = packed.chunks(per_cluster).collect();
-    let clusters: Vec<_> =
-        editor.take_clusters(chunks.len() as u32)?.into_iter().flatten().collect();
+    let clusters = room(editor, &gathered, chunks.len())?;
     let mut extents = Vec::with_capacity(chunks.len());
     for (index, (chunk, cluster)) in chunks.iter().zip(&clusters).enumerate() {
         let start = geometry.block_of(Cluster(*cluster));
         let first = chunk.first().map_or(0, |(hash, _)| *hash);
-        for (number, (_, bucket)) in chunk.iter().enumerate() {
-            let mut bytes = bucket.clone();
-            if let Ok(header) = XattrHeader::decode(&bytes) {
-                let xh_num_buckets = if number == 0 { chunk.len() as u16 } else { 0 };
-                let _ = XattrHeader { xh_num_buckets, ..header }.encode(&mut bytes);
-            }
-            let per_bucket = (BUCKET_SIZE >> geometry.block_size.bits()) as u64;
-            let at = Blkno(start.0 + number as u64 * per_bucket);
-            editor.volume().write_metadata(at, &bytes, XattrHeader::CHECK_OFFSET)?;
-        }
+        write_buckets(editor, start, chunk)?;
         let cpos = Cpos(if index == 0 { 0 } else { first });
         extents.push(ExtentRec::leaf(cpos, 1, ExtentFlags::empty(), start));
     }
-    let mut area = vec![0; block.len().saturating_sub(XattrTreeRoot::LIST_OFFSET)];
-    let room = tree::list_room(area.len());
-    let slot = header.xb_suballoc_slot;
-    let built = gathered.with(editor, extents, room, slot)?.build(editor, &mut area)?;
-    let root = XattrTreeRoot {
-        xt_clusters: built.clusters,
-        xt_last_eb_blk: built.last_leaf,
-        ..XattrTreeRoot::default()
-    };
-    editor.create(blkno, XattrBlock::CHECK_OFFSET, header, |bytes| {
-        let _ = root.encode(bytes);
-        let list = XattrTreeRoot::LIST_OFFSET - XattrBlock::AREA_OFFSET;
-        bytes.get_mut(list..).unwrap_or_default().copy_from_slice(&area);
-    })
+    let room = tree::list_room(block.len().saturating_sub(XattrTreeRoot::LIST_OFFSET));
+    let tree = gathered.with(editor, extents, room, header.xb_suballoc_slot)?;
+    write_root(editor, header, tree)
 }
 
-/// Whether the header is that of a bucket.
-fn is_sane(bytes: &[u8]) -> bool {
-    XattrHeader::decode(bytes).is_ok_and(|header| {
-        let entries = XattrHeader::SIZE + usize::from(header.xh_count) * XattrEntry::SIZE;
-        (entries..=BUCKET_SIZE).contains(&header.xh_free_start.into()) && header.xh_count > 0
-    })
+/// Writes the buckets of an extent.
+fn write_buckets(
+    editor: &Editor<'_>,
+    start: Blkno,
+    buckets: &[(u32, Vec<u8>)],
+) -> Result<(), EditError> {
+    let per_bucket = (BUCKET_SIZE >> editor.volume().block_size().bits()) as u64;
+    for (number, (_, bucket)) in buckets.iter().enumerate() {
+        let mut bytes = bucket.clone();
+        if let Ok(header) = XattrHeader::decode(&bytes) {
+            let xh_num_buckets = if number == 0 { buckets.len() as u16 } else { 0 };
+            let _ = XattrHeader { xh_num_buckets, ..header }.encode(&mut bytes);
+        }
+        let at = Blkno(start.0 + number as u64 * per_bucket);
+        editor.volume().write_metadata(at, &bytes, XattrHeader::CHECK_OFFSET)?;
+    }
+    Ok(())
 }
 
-/// The attributes of an area that can be.
-fn read(editor: &Editor<'_>, bytes: &[u8], names: &mut Names) -> Vec<Attribute> {
+/// The attributes of an area that can be; of a bucket with blocks of `unit` bytes.
+fn read(
+    editor: &Editor<'_>,
+    bytes: &[u8],
+    unit: Option<usize>,
+    names: &mut Names,
+) -> Vec<Attribute> {
+    let mended = one_bit::mended(bytes, editor.volume().superblock().s_uuid_hash, unit);
+    let bytes = mended.as_ref().map_or(bytes, |mended| &mended.bytes);
     let Ok(area) = XattrArea::new(bytes) else { return Vec::new() };
     let count = usize::from(area.header.xh_count);
     let is_too_many = count > area.capacity();

@@ -1,29 +1,29 @@
 //! Buckets: attributes by their hash, in clusters that a tree leads to.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 
-use ocfs2_format::feature::Incompat;
-use ocfs2_format::xattr::{BUCKET_SIZE, XattrEntry, XattrHeader, XattrTreeRoot};
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::Blkno;
+use ocfs2_format::extent::ExtentRec;
+use ocfs2_format::xattr::{BUCKET_SIZE, XattrHeader, XattrTreeRoot};
 use ocfs2_volume::tree::Extent;
 
 use super::entry::{self, Area, Names};
+use super::reach::{Count, Reach};
 use super::{Owner, Stated, compare};
 use crate::codes::{general, xattrs as codes};
-use crate::collected::Collected;
+use crate::collected::{Claim, Collected};
 use crate::context::{Block, io_error};
-use crate::extents::{self, Holds, TreeRoot};
-use crate::{Context, Finding};
+use crate::extents::{self, Holds, TreeRoot, Walked};
+use crate::repair::{Repair, bucket_tree};
+use crate::{Context, Finding, Place};
 
 /// What findings call a bucket.
-const NAME: &str = "xattr bucket";
-
-/// An extent of buckets does not grow beyond that, or one cluster. Twice as much is believed.
-const MOST_BYTES: u64 = 1 << 16;
+pub(super) const NAME: &str = "xattr bucket";
 
 /// The hashes of an area, where they are to be in order.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Hashes {
+pub(crate) struct Hashes {
     pub first: u32,
     pub last: u32,
 }
@@ -34,6 +34,7 @@ struct Buckets<'a, 'o> {
     owner: &'a Owner<'a>,
     names: &'a mut Names,
     out: &'o mut Collected,
+    reach: &'a Reach<'a>,
     /// Extents that overlap must not make the work endless.
     seen: HashSet<Blkno>,
     /// The last hash so far, and the bucket it is in.
@@ -55,21 +56,108 @@ pub(super) fn check(
         list: block.get(XattrTreeRoot::LIST_OFFSET..).unwrap_or_default(),
         holds: Holds::Hashed,
         refcount_tree: None,
-        mend: &|| None,
+        mend: &|| Some(settled(owner)),
+    };
+    let reach = &Reach::new(context.volume);
+    let wrong = RefCell::new(Vec::new());
+    let taken = |rec: &ExtentRec, next: Option<&ExtentRec>| {
+        let taken = reach.taken(rec, next);
+        if taken != *rec {
+            wrong.borrow_mut().push((*rec, taken));
+        }
+        taken
     };
     let mut extents = Vec::new();
-    let walked = extents::walk(context, &tree, out, |_, extent| extents.push(extent));
+    let mut walked =
+        extents::walk_as(context, &tree, &taken, out, |_, extent| extents.push(extent));
+    let mut wrong = wrong.into_inner();
+    wrong.extend(shorten(owner, reach, &root, &mut walked, &mut extents, out));
+    let place = owner.place(blkno);
+    out.findings.extend(misfits(owner, &place, &wrong));
+    let first = extents.first().filter(|_| !walked.incomplete);
+    out.findings.extend(first.and_then(|first| late(owner, &place, first)));
     // Linux states one more than there are in what it clones, and reads the number nowhere.
     let is_cloned = u64::from(root.xt_clusters) == walked.clusters + 1;
     let clusters = root.xt_clusters - u32::from(is_cloned);
     let stated = Stated { clusters, last_eb_blk: root.xt_last_eb_blk };
     let what = format!("xattr block {blkno}");
-    compare(stated, &walked, what, &owner.place(blkno), out);
+    let from = out.findings.len();
+    compare(stated, &walked, what, &place, out);
+    let compared = out.findings.split_off(from);
+    out.findings.extend(compared.into_iter().map(|it| it.repaired_by(settled(owner))));
     let (seen, last) = (HashSet::new(), None);
-    let mut buckets = Buckets { context, owner, names, out, seen, last };
+    let mut buckets = Buckets { context, owner, names, out, reach, seen, last };
     for (index, extent) in extents.iter().enumerate() {
-        buckets.extent(extent, extents.get(index + 1).map(|next| next.cpos.0));
+        buckets.extent(extent, extents.get(index + 1));
     }
+}
+
+/// Shortens an extent that has more clusters than it can, by what the root says of all of them; gives
+/// it as it was and as it is taken.
+fn shorten(
+    owner: &Owner<'_>,
+    reach: &Reach<'_>,
+    root: &XattrTreeRoot,
+    walked: &mut Walked,
+    extents: &mut [Extent],
+    out: &mut Collected,
+) -> Option<(ExtentRec, ExtentRec)> {
+    if walked.incomplete || walked.clusters <= root.xt_clusters.into() {
+        return None;
+    }
+    let records: Vec<_> = extents.iter().map(record).collect();
+    let (index, clusters) = reach.too_long(&records, root.xt_clusters)?;
+    let extent = extents.get_mut(index)?;
+    let was = record(extent);
+    let surplus = extent.clusters - clusters;
+    extent.clusters = clusters;
+    walked.clusters -= u64::from(surplus);
+    let start = reach.cluster(extent.blkno);
+    let is_it = |claim: &&mut Claim| claim.owner == owner.inode.blkno && claim.start == start;
+    if let Some(claim) = out.claims.iter_mut().rev().find(is_it) {
+        claim.count = claim.count.saturating_sub(surplus.into());
+    }
+    Some((was, record(extent)))
+}
+
+/// That extents have another length than their buckets take.
+fn misfits(
+    owner: &Owner<'_>,
+    place: &Place,
+    wrong: &[(ExtentRec, ExtentRec)],
+) -> impl Iterator<Item = Finding> {
+    wrong.iter().map(|(rec, taken)| {
+        let text = format!(
+            "xattr block {}: the extent at hash {:#010x} has {} clusters, its buckets take {}",
+            owner.inode.dinode.i_xattr_loc,
+            rec.e_cpos.0,
+            rec.e_leaf_clusters(),
+            taken.e_leaf_clusters()
+        );
+        let finding = Finding::new(codes::XATTR_EXTENT_LENGTH, place.clone(), text);
+        finding.repaired_by(settled(owner))
+    })
+}
+
+/// That the first extent does not begin at the first hash: Linux, which lists attributes from the
+/// last extent down to the one at 0, does not end there.
+fn late(owner: &Owner<'_>, place: &Place, first: &Extent) -> Option<Finding> {
+    let text = format!(
+        "xattr block {}: the first extent begins at hash {:#010x}, expected 0",
+        owner.inode.dinode.i_xattr_loc, first.cpos.0
+    );
+    let finding = Finding::new(codes::XATTR_HASH_RANGE, place.clone(), text);
+    (first.cpos.0 != 0).then(|| finding.repaired_by(settled(owner)))
+}
+
+/// The repair of the records that lead to buckets.
+fn settled(owner: &Owner<'_>) -> Repair {
+    bucket_tree::settle(owner.inode.blkno)
+}
+
+/// The record of an extent.
+fn record(extent: &Extent) -> ExtentRec {
+    ExtentRec::leaf(extent.cpos, extent.clusters, extent.flags, extent.blkno)
 }
 
 impl Buckets<'_, '_> {
@@ -77,8 +165,8 @@ impl Buckets<'_, '_> {
         self.out.found(finding);
     }
 
-    /// The buckets of an extent, whose hashes are below `end`.
-    fn extent(&mut self, extent: &Extent, end: Option<u32>) {
+    /// The buckets of an extent.
+    fn extent(&mut self, extent: &Extent, next: Option<&Extent>) {
         if self.seen.contains(&extent.blkno) {
             return;
         }
@@ -86,56 +174,40 @@ impl Buckets<'_, '_> {
         if !self.out.enter_clusters(first..first + u64::from(extent.clusters)) {
             return;
         }
-        let room = self.room(extent);
-        let Some(first) = self.read(extent.blkno) else { return };
-        let Ok(header) = XattrHeader::decode(&first.bytes) else { return };
-        let stated = u64::from(header.xh_num_buckets);
-        let tried = if (1..=room).contains(&stated) { stated } else { room };
-        let count = self.count(extent.blkno, tried);
-        if count != stated {
-            let text = format!(
-                "xattr bucket {}: xh_num_buckets is {stated}, there are {count} of at most {room}",
-                extent.blkno
-            );
-            let place = self.owner.place(extent.blkno);
-            self.found(Finding::new(codes::XATTR_BUCKET_COUNT_INVALID, place, text));
-        }
-        for index in 0..count {
-            let blkno = self.bucket(extent.blkno, index);
+        let Some(look) = self.reach.look(extent.blkno) else {
+            // It says why it cannot be read.
+            self.read(extent.blkno);
+            return;
+        };
+        let end = self.reach.end(next.map(record).as_ref());
+        let count = self.reach.count(&look, &record(extent), end);
+        self.counted(extent, count);
+        for index in 0..count.there {
+            let blkno = self.reach.bucket(extent.blkno, index);
             if !self.seen.insert(blkno) {
                 return;
             }
             if let Some(block) = self.read(blkno) {
-                self.one(&block, extent.cpos.0, end);
+                self.one(&block, extent.cpos.0, next.map(|next| next.cpos.0));
             }
         }
     }
 
-    /// Buckets there may be in an extent.
-    fn room(&self, extent: &Extent) -> u64 {
-        let cluster_size = self.context.geometry().cluster_size;
-        let bytes = u64::from(extent.clusters) << cluster_size.bits();
-        let most = MOST_BYTES.max(cluster_size.bytes().into()) * 2;
-        bytes.min(most) / BUCKET_SIZE as u64
-    }
-
-    fn bucket(&self, first: Blkno, index: u64) -> Blkno {
-        let blocks = BUCKET_SIZE as u64 >> self.context.volume.block_size().bits();
-        Blkno(first.0 + index * blocks)
-    }
-
-    /// How many of the `tried` buckets from `first` on are buckets; at least one.
-    fn count(&self, first: Blkno, tried: u64) -> u64 {
-        let is_bucket = |index: &u64| {
-            let mut bytes = vec![0; BUCKET_SIZE];
-            let blkno = self.bucket(first, *index);
-            // One that cannot be read is told about when its turn comes.
-            self.context.volume.read_into(NAME, blkno, &mut bytes).is_err()
-                || is_sane(&bytes)
-                || self.context.volume.has(Incompat::META_ECC)
-                    && self.context.check(&mut bytes, XattrHeader::CHECK_OFFSET).is_none()
+    fn counted(&mut self, extent: &Extent, count: Count) {
+        let Count { stated, there, room } = count;
+        if there == stated {
+            return;
+        }
+        let text = format!(
+            "xattr bucket {}: xh_num_buckets is {stated}, there are {there} of at most {room}",
+            extent.blkno
+        );
+        let code = match count.is_short() {
+            true => codes::XATTR_BUCKETS_LOST,
+            false => codes::XATTR_BUCKET_COUNT_INVALID,
         };
-        (1..tried).rev().find(is_bucket).map_or(1, |last| last + 1)
+        let finding = Finding::new(code, self.owner.place(extent.blkno), text);
+        self.found(finding.repaired_by(settled(self.owner)));
     }
 
     fn read(&mut self, blkno: Blkno) -> Option<Block> {
@@ -176,16 +248,9 @@ impl Buckets<'_, '_> {
                 "xattr bucket {blkno}: hashes {first:#010x} to {last:#010x} are outside \
                  {start:#010x}..{end:#010x} of its extent"
             );
-            self.found(Finding::new(codes::XATTR_HASH_RANGE, self.owner.place(blkno), text));
+            let finding = Finding::new(codes::XATTR_HASH_RANGE, self.owner.place(blkno), text);
+            self.found(finding.repaired_by(settled(self.owner)));
         }
         self.last = Some((last, blkno));
     }
-}
-
-/// Whether the header is that of a bucket.
-fn is_sane(bytes: &[u8]) -> bool {
-    XattrHeader::decode(bytes).is_ok_and(|header| {
-        let entries = XattrHeader::SIZE + usize::from(header.xh_count) * XattrEntry::SIZE;
-        (entries..=BUCKET_SIZE).contains(&header.xh_free_start.into())
-    })
 }

@@ -12,6 +12,7 @@ use ocfs2_format::xattr::{
 use ocfs2_format::{Blkno, Structure};
 
 use super::bucket::Hashes;
+use super::one_bit::{self, Mended};
 use super::{Owner, value};
 use crate::codes::{Code, xattrs as codes};
 use crate::collected::Collected;
@@ -76,14 +77,39 @@ pub(super) fn check(
     names: &mut Names,
     out: &mut Collected,
 ) -> Option<Hashes> {
-    let list = XattrArea::new(area.bytes).ok()?;
     let from = out.findings.len();
+    let mended = mended(context, owner, area, out);
+    let bytes = mended.as_ref().map_or(area.bytes, |mended| &mended.bytes);
+    let area = &Area { bytes, ..*area };
+    let list = XattrArea::new(area.bytes).ok()?;
     let hashes = check_list(context, owner, area, &list, names, out);
     let records = usize::from(list.header.xh_count).min(list.capacity());
     finding::sum_up(&mut out.findings, from, records, |finding| {
         finding.place.block == Some(area.blkno.0)
     });
     hashes
+}
+
+/// The area without single bits that are wrong and tell what they were.
+fn mended(
+    context: &Context<'_>,
+    owner: &Owner<'_>,
+    area: &Area<'_>,
+    out: &mut Collected,
+) -> Option<Mended> {
+    let seed = context.volume.superblock().s_uuid_hash;
+    let mended = one_bit::mended(area.bytes, seed, area.unit)?;
+    let (name, blkno) = (area.name, area.blkno);
+    if let Some(count) = mended.count {
+        let stated = XattrHeader::decode(area.bytes).map_or(0, |header| header.xh_count);
+        let text = format!("{name} {blkno}: xh_count is {stated}, there are {count}");
+        out.found(Finding::new(codes::XATTR_COUNT_INVALID, owner.place(blkno), text));
+    }
+    for (index, field) in &mended.entries {
+        let text = format!("{name} {blkno}: entry {index}: one bit of {field} is wrong");
+        out.found(Finding::new(codes::XATTR_ENTRY_BIT, owner.place(blkno), text));
+    }
+    Some(mended)
 }
 
 fn check_list<'a>(

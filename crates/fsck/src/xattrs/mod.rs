@@ -8,6 +8,8 @@ mod block;
 mod bucket;
 mod entry;
 mod inline;
+pub(crate) mod one_bit;
+pub(crate) mod reach;
 mod value;
 
 use ocfs2_format::Blkno;

@@ -92,6 +92,16 @@ fn move_across_blocks(image: &Image) {
     panic!("no bucket has room across two blocks");
 }
 
+/// Changes the first record that leads to buckets.
+fn edit_first_extent(image: &Image, change: impl FnOnce(&mut ExtentRec)) {
+    image.edit_xattr_block(indexed_block(image), |_, root| {
+        let list = &mut root[XattrTreeRoot::LIST_OFFSET - XattrBlock::SIZE..];
+        edit_list(list, |_: &mut ExtentListHeader, records: &mut [ExtentRec]| {
+            change(&mut records[0]);
+        });
+    });
+}
+
 /// The first bucket of an inode whose attributes are in buckets.
 pub(super) fn first_bucket(image: &Image) -> Blkno {
     let block = image.read(image.inode("/xattr/bucket").dinode.i_xattr_loc);
@@ -292,7 +302,8 @@ pub(super) const RECIPES: &[Recipe] = &[
         on: ONE_OF_ALL_1K,
         damage: |image| {
             edit_inline(image, "/xattr/inline", |_, entries| {
-                entries[0].xe_type = XattrEntry::LOCAL | 9;
+                // No prefix is one bit away.
+                entries[0].xe_type = XattrEntry::LOCAL | 24;
             });
         },
         found: &["XATTR_PREFIX"],
@@ -450,5 +461,130 @@ pub(super) const RECIPES: &[Recipe] = &[
             status: 8,
             why: "It looks for the buckets by hashes they cannot be found by, and gives up.",
         },
+    },
+    Recipe {
+        code: "XATTR_HASH_RANGE",
+        name: "the first buckets are found by hashes from 1 on",
+        on: ONE_OF_ALL_1K,
+        damage: |image| edit_first_extent(image, |rec| rec.e_cpos.0 = 1),
+        found: &["XATTR_HASH_RANGE"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "XATTR_EXTENT_LENGTH",
+        name: "an extent of buckets is longer than any can be",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            edit_first_extent(image, |rec| {
+                *rec = ExtentRec::leaf(rec.e_cpos, 1 << 14, rec.e_flags(), rec.e_blkno);
+            });
+        },
+        found: &["XATTR_EXTENT_LENGTH"],
+        c: Differs {
+            codes: &["EXTENT_CLUSTERS_OVERRUN"],
+            status: 1,
+            why: "It only sees that the extent goes beyond the volume.",
+        },
+    },
+    Recipe {
+        code: "XATTR_EXTENT_LENGTH",
+        name: "an extent of buckets has no clusters",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            edit_first_extent(image, |rec| {
+                *rec = ExtentRec::leaf(rec.e_cpos, 0, rec.e_flags(), rec.e_blkno);
+            });
+        },
+        found: &["XATTR_EXTENT_LENGTH"],
+        c: Differs {
+            codes: &["CLUSTER_ALLOC_BIT", "XATTR_BUCKET_COUNT_INVALID"],
+            status: 0,
+            why: "It takes the clusters for unused ones.",
+        },
+    },
+    Recipe {
+        code: "XATTR_BUCKETS_LOST",
+        name: "buckets of attributes that are stated are not there",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let size = image.volume().block_size().size();
+            let first = first_bucket(image);
+            let mut stated = 0;
+            image.edit_bucket(first, |header, _| stated = header.xh_num_buckets.into());
+            let per_bucket = (BUCKET_SIZE / size) as u64;
+            for block in 2 * per_bucket..stated * per_bucket {
+                image.write(Blkno(first.0 + block), &vec![0; size]);
+            }
+        },
+        found: &["XATTR_BUCKETS_LOST"],
+        c: Differs {
+            codes: &["XATTR_BUCKET_COUNT_INVALID"],
+            status: 8,
+            why: "It does not ask what was in them, and does not go on after the answer no.",
+        },
+    },
+    Recipe {
+        code: "XATTR_BUCKET_COUNT_INVALID",
+        name: "there are more buckets of attributes than are stated",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_bucket(first_bucket(image), |header, _| {
+                header.xh_num_buckets -= 1 << header.xh_num_buckets.ilog2();
+            });
+        },
+        found: &["XATTR_BUCKET_COUNT_INVALID"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "XATTR_COUNT_INVALID",
+        name: "a bucket has more attributes than it states",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_bucket(first_bucket(image), |header, _| {
+                header.xh_count -= 1 << header.xh_count.ilog2();
+            });
+        },
+        found: &["XATTR_COUNT_INVALID"],
+        c: Differs {
+            codes: &["XATTR_FREE_START_INVALID", "XATTR_VALUE_LEN_INVALID"],
+            status: 0,
+            why: "It believes the number, and cuts off what is behind.",
+        },
+    },
+    Recipe {
+        code: "XATTR_ENTRY_BIT",
+        name: "one bit of where the name of an attribute is has changed",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            edit_inline(image, "/xattr/inline", |_, entries| entries[0].xe_name_offset ^= 1 << 6);
+        },
+        found: &["XATTR_ENTRY_BIT"],
+        c: Differs {
+            codes: &["XATTR_HASH_INVALID"],
+            status: 0,
+            why: "It takes the hash for wrong, and not where the name is.",
+        },
+    },
+    Recipe {
+        code: "XATTR_ENTRY_BIT",
+        name: "one bit of the kind of an attribute has changed",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            edit_inline(image, "/xattr/inline", |_, entries| entries[0].xe_type ^= 1 << 5);
+        },
+        found: &["XATTR_ENTRY_BIT"],
+        c: BLIND,
+    },
+    Recipe {
+        code: "XATTR_FREE_START_INVALID",
+        name: "a bucket in the middle has its free space behind its end",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let size = image.volume().block_size().size();
+            let second = Blkno(first_bucket(image).0 + (BUCKET_SIZE / size) as u64);
+            image.edit_bucket(second, |header, _| header.xh_free_start ^= 1 << 14);
+        },
+        found: &["XATTR_FREE_START_INVALID"],
+        c: Same,
     },
 ];

@@ -1,0 +1,264 @@
+//! How far an extent of buckets goes.
+//!
+//! Its record states clusters, its first bucket states buckets, and a bucket shows in itself whether
+//! it goes on where the one before it ends: names fit their hashes, and hashes ascend. Where the
+//! first two contradict each other, the third decides.
+
+use std::cell::Cell;
+
+use ocfs2_format::extent::{ExtentFlags, ExtentRec};
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::hash::{CharSign, xattr_hash};
+use ocfs2_format::xattr::{BUCKET_SIZE, XattrArea, XattrEntry, XattrHeader};
+use ocfs2_format::{Blkno, Structure, check};
+use ocfs2_volume::Volume;
+
+use super::bucket::{Hashes, NAME};
+
+/// An extent of buckets does not grow beyond that, or one cluster.
+const MOST_BYTES: u64 = 1 << 16;
+/// Buckets that are looked at for the lengths of all extents of a tree.
+const MOST_LOOKS: u32 = 1 << 12;
+
+/// What a bucket shows in itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    pub header: XattrHeader,
+    /// The lowest and the highest hash of those entries whose names have them.
+    pub hashes: Option<Hashes>,
+    /// Whether that are all entries, in order, and they make up what the header states.
+    is_whole: bool,
+    /// Whether the header is that of a bucket, or the block check holds.
+    may_be: bool,
+}
+
+impl Look {
+    /// Whether it goes on behind the hash `last`, below `end`.
+    fn follows(&self, last: Option<u32>, end: u64) -> bool {
+        self.hashes.is_some_and(|hashes| {
+            last.is_none_or(|last| last < hashes.first) && u64::from(hashes.last) < end
+        })
+    }
+}
+
+/// What looks for the ends of the extents of one tree.
+pub(crate) struct Reach<'a> {
+    volume: &'a Volume,
+    left: Cell<u32>,
+}
+
+/// Buckets of an extent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Count {
+    /// As the first one says.
+    pub stated: u64,
+    /// As there are.
+    pub there: u64,
+    /// For which there is room.
+    pub room: u64,
+}
+
+impl Count {
+    /// Whether some were there, and are not: one wrong bit is no explanation.
+    pub fn is_short(self) -> bool {
+        self.stated > self.there && !(self.stated ^ self.there).is_power_of_two()
+    }
+}
+
+impl<'a> Reach<'a> {
+    /// For a tree on a volume.
+    pub fn new(volume: &'a Volume) -> Self {
+        Self { volume, left: Cell::new(MOST_LOOKS) }
+    }
+
+    /// What a record of the tree is taken as: one of the right length. The one behind it is `next`.
+    pub fn taken(&self, rec: &ExtentRec, next: Option<&ExtentRec>) -> ExtentRec {
+        let clusters = self.clusters(rec, next);
+        match clusters == rec.e_leaf_clusters() {
+            true => *rec,
+            false => ExtentRec::leaf(rec.e_cpos, clusters, ExtentFlags::empty(), rec.e_blkno),
+        }
+    }
+
+    fn clusters(&self, rec: &ExtentRec, next: Option<&ExtentRec>) -> u16 {
+        let clusters = rec.e_leaf_clusters();
+        let Some(first) = self.spend().then(|| self.look(rec.e_blkno)).flatten() else {
+            return clusters;
+        };
+        if first.hashes.is_none() || clusters == 0 && !first.is_whole {
+            return clusters;
+        }
+        let (held, most) = (u64::from(clusters) * self.per_cluster(), self.most());
+        let stated = u64::from(first.header.xh_num_buckets);
+        let is_possible = (1..=most).contains(&stated);
+        match (is_possible, held <= most) {
+            (true, true) if stated <= held => clusters,
+            (false, true) if clusters > 0 => clusters,
+            (true, false) => self.clusters_of(stated),
+            (true, true) => {
+                let there = self.furthest(rec.e_blkno, held.max(1)..stated, self.end(next));
+                self.clusters_of(there.max(held).max(1))
+            }
+            (false, _) => self.clusters_of(self.furthest(rec.e_blkno, 1..most, self.end(next))),
+        }
+    }
+
+    /// The one of some extents that is too long, and how many clusters it should have, if they have
+    /// more clusters than the `stated` ones of all.
+    pub fn too_long(&self, extents: &[ExtentRec], stated: u32) -> Option<(usize, u16)> {
+        let sum: u64 = extents.iter().map(|rec| u64::from(rec.e_leaf_clusters())).sum();
+        let surplus = u16::try_from(sum.checked_sub(stated.into())?).ok().filter(|it| *it > 0)?;
+        let shorter = extents.iter().enumerate().filter_map(|(index, rec)| {
+            let clusters = rec.e_leaf_clusters();
+            let buckets = self.look(rec.e_blkno)?.header.xh_num_buckets;
+            let needed = self.clusters_of(buckets.max(1).into());
+            let left = clusters.checked_sub(surplus).filter(|left| *left >= needed)?;
+            // A clone states one more than there are.
+            let is_bit = (clusters ^ needed).is_power_of_two();
+            Some((index, if is_bit { needed } else { left }))
+        });
+        let mut shorter = shorter.take(2);
+        let first = shorter.next()?;
+        shorter.next().is_none().then_some(first)
+    }
+
+    /// Buckets of an extent whose record has the right length, and whose hashes are below `end`.
+    pub fn count(&self, first: &Look, rec: &ExtentRec, end: u64) -> Count {
+        let held = u64::from(rec.e_leaf_clusters()) * self.per_cluster();
+        let room = held.min(self.most());
+        let stated = u64::from(first.header.xh_num_buckets);
+        let mut there = stated;
+        if !(1..=room).contains(&stated) {
+            there = self.furthest(rec.e_blkno, 1..room, end);
+        }
+        // One that cannot be read is told about when its turn comes.
+        let may_be = |index: &u64| {
+            let look = self.look(self.bucket(rec.e_blkno, *index));
+            look.is_none_or(|look| look.may_be || look.hashes.is_some())
+        };
+        there = (1..there).rev().find(may_be).map_or(1, |last| last + 1);
+        let reaches = self.whole(rec.e_blkno, there..room, end);
+        if there == stated && (reaches ^ stated).is_power_of_two() {
+            there = reaches;
+        }
+        Count { stated, there, room }
+    }
+
+    /// The end of those of some buckets that go on where the ones before them end; the start of the
+    /// range if none does.
+    fn furthest(&self, first: Blkno, range: std::ops::Range<u64>, end: u64) -> u64 {
+        let mut reached = range.start;
+        let mut last = self.last_before(first, range.start);
+        for index in range {
+            if !self.spend() {
+                break;
+            }
+            let look = self.look(self.bucket(first, index));
+            let Some(look) = look.filter(|look| look.follows(last, end)) else { continue };
+            last = look.hashes.map(|hashes| hashes.last);
+            reached = index + 1;
+        }
+        reached
+    }
+
+    /// The end of those of some buckets that are whole and go on, one after the other.
+    fn whole(&self, first: Blkno, range: std::ops::Range<u64>, end: u64) -> u64 {
+        let start = range.start;
+        let mut last = None;
+        for index in range {
+            let look = self.spend().then(|| self.look(self.bucket(first, index))).flatten();
+            let is_one = |look: &Look| look.is_whole && look.header.xh_num_buckets == 0;
+            let Some(look) = look.filter(is_one) else { return index };
+            if index == start {
+                last = self.last_before(first, start);
+            }
+            if !look.follows(last, end) {
+                return index;
+            }
+            last = look.hashes.map(|hashes| hashes.last);
+        }
+        start.max(self.most())
+    }
+
+    /// The last hash before a bucket, as far as it is known.
+    fn last_before(&self, first: Blkno, index: u64) -> Option<u32> {
+        let known = |index| self.look(self.bucket(first, index))?.hashes;
+        Some(known(index.checked_sub(1)?).or_else(|| known(0))?.last)
+    }
+
+    /// The end of the hashes of an extent: what the next one really begins with.
+    pub fn end(&self, next: Option<&ExtentRec>) -> u64 {
+        next.map_or(1 << 32, |next| {
+            let hashes = self.look(next.e_blkno).and_then(|look| look.hashes);
+            hashes.map_or(next.e_cpos.0, |hashes| hashes.first).into()
+        })
+    }
+
+    /// The bucket at a block, if it can be read.
+    pub fn look(&self, blkno: Blkno) -> Option<Look> {
+        let mut bytes = vec![0; BUCKET_SIZE];
+        self.volume.read_into(NAME, blkno, &mut bytes).ok()?;
+        let is_good = self.volume.has(Incompat::META_ECC)
+            && !matches!(
+                check::correct(&mut bytes, XattrHeader::CHECK_OFFSET),
+                check::Checked::Bad { .. }
+            );
+        look(&bytes, self.volume.superblock().s_uuid_hash, is_good)
+    }
+
+    fn spend(&self) -> bool {
+        self.left.set(self.left.get().saturating_sub(1));
+        self.left.get() > 0
+    }
+
+    /// A bucket of the extent that begins at `first`.
+    pub fn bucket(&self, first: Blkno, index: u64) -> Blkno {
+        let blocks = BUCKET_SIZE as u64 >> self.volume.block_size().bits();
+        Blkno(first.0.saturating_add(index.saturating_mul(blocks)))
+    }
+
+    /// The cluster a block is in.
+    pub fn cluster(&self, blkno: Blkno) -> u32 {
+        let cluster = blkno.0 >> self.volume.geometry().bpc_bits();
+        u32::try_from(cluster).unwrap_or(u32::MAX)
+    }
+
+    fn per_cluster(&self) -> u64 {
+        (u64::from(self.volume.geometry().cluster_size.bytes()) / BUCKET_SIZE as u64).max(1)
+    }
+
+    /// Buckets an extent has at most.
+    fn most(&self) -> u64 {
+        let cluster_size = self.volume.geometry().cluster_size.bytes();
+        MOST_BYTES.max(cluster_size.into()) / BUCKET_SIZE as u64
+    }
+
+    /// Clusters that buckets take.
+    pub fn clusters_of(&self, buckets: u64) -> u16 {
+        u16::try_from(buckets.div_ceil(self.per_cluster())).unwrap_or(u16::MAX)
+    }
+}
+
+fn look(bytes: &[u8], seed: u32, is_good: bool) -> Option<Look> {
+    let area = XattrArea::new(bytes).ok()?;
+    let header = area.header;
+    let is_right = |hash: u32, name: &[u8]| {
+        CharSign::ALL.into_iter().any(|sign| xattr_hash(name, seed, sign) == hash)
+    };
+    let (mut hashes, mut stored) = (Vec::new(), 0);
+    for item in area.items().flatten() {
+        let hash = item.entry.xe_name_hash;
+        if item.entry.prefix().is_some() && is_right(hash, item.name) {
+            hashes.push(hash);
+            stored += item.entry.storage_size().unwrap_or(0);
+        }
+    }
+    let is_whole = hashes.len() == usize::from(header.xh_count)
+        && hashes.is_sorted()
+        && stored == usize::from(header.xh_name_value_len);
+    let ends = hashes.iter().min().zip(hashes.iter().max());
+    let hashes = ends.map(|(first, last)| Hashes { first: *first, last: *last });
+    let entries = XattrHeader::SIZE + usize::from(header.xh_count) * XattrEntry::SIZE;
+    let may_be = is_good || (entries..=BUCKET_SIZE).contains(&header.xh_free_start.into());
+    Some(Look { header, hashes, is_whole, may_be })
+}
