@@ -11,7 +11,7 @@ use ocfs2_format::dinode::FileKind;
 use crate::check::State;
 use crate::codes::connectivity as codes;
 use crate::directories::Directories;
-use crate::repair::{directory, lost_found};
+use crate::repair::{Repair, directory, lost_found};
 use crate::{Context, Finding, Pass, Place, Stop};
 
 /// Looks at all directories.
@@ -29,13 +29,18 @@ pub(crate) fn check(
     let lost = match state.inodes.find(&state.suballocs, root) {
         None => {
             let text = format!("root directory {root} is not in use");
-            let mut finding = Finding::new(codes::ROOT_DIR_MISSING, Place::inode(root), text);
+            let finding = Finding::new(codes::ROOT_DIR_MISSING, Place::inode(root), text);
             let place = state.suballocs.find(root);
-            if let Some((at, group)) = place.and_then(|at| Some((at, state.suballocs.group(at)?))) {
-                let (slot, bit) = (group.suballoc.slot(), at.bit as u16);
-                finding = finding.repaired_by(lost_found::make_root(slot, bit, group.blkno));
-            }
-            state.found(finding);
+            let place = place.and_then(|at| Some((at, state.suballocs.group(at)?)));
+            let repair = match place {
+                Some((at, group)) => {
+                    let (slot, bit) = (group.suballoc.slot(), at.bit as u16);
+                    lost_found::make_root(slot, bit, group.blkno)
+                }
+                // Where it is to be made nothing tells without its group.
+                None => Repair::waiting("the allocator of its inode has to be mended first"),
+            };
+            state.found(finding.repaired_by(repair));
             // What was below it belongs into the new one.
             let is_top = |dir: &Blkno| {
                 let parent = directories.parents.get(dir);

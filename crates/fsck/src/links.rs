@@ -47,9 +47,13 @@ fn orphans(
     for slot in 0..state.system.slots() {
         let file = SystemFile::OrphanDir(slot);
         if state.system.find(file).is_none() {
-            let text = format!("there is no {}", file.name());
+            let named = state.system.overwritten(file);
+            let text = match named {
+                Some(inode) => format!("{}: inode {inode} is that of another one", file.name()),
+                None => format!("there is no {}", file.name()),
+            };
             let finding = Finding::new(codes::ORPHAN_DIR_MISSING, Place::slot(slot), text);
-            let repair = system::make(file, None, state.system.lost());
+            let repair = system::make(file, named, state.system.lost());
             state.found(finding.repaired_by(repair));
         }
     }

@@ -175,6 +175,14 @@ fn read(volume: &Volume, blkno: Blkno) -> Option<Vec<u8>> {
     Some(block)
 }
 
+/// Whether the global bitmap has a descriptor there: its bits are clusters.
+fn is_of_bitmap(volume: &Volume, group: Blkno) -> bool {
+    let geometry = volume.geometry();
+    geometry
+        .cluster_of(group)
+        .is_some_and(|cluster| geometry.group_blkno(geometry.group_of(cluster).0) == group)
+}
+
 /// A group of an allocator.
 struct Group {
     first: Blkno,
@@ -219,6 +227,7 @@ impl Identity {
         let desc = GroupDesc::decode(&block).ok()?;
         let is_group = desc.bg_signature == GroupDesc::SIGNATURE
             && desc.bg_blkno == first
+            && !is_of_bitmap(volume, first)
             && desc.bg_generation == volume.generation()
             && bit < u64::from(desc.bg_bits)
             && first.0.checked_add(bit) == Some(self.blkno.0);

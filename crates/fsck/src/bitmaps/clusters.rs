@@ -22,9 +22,15 @@ const AT_ONCE: usize = 16;
 const MOST_RUNS: usize = 64;
 /// Runs that are kept for the repairs of such groups: 16 MiB. More wait for another round.
 const MOST_KEPT: usize = 1 << 20;
+/// Runs of clusters that are nobody's, which are looked into.
+const MOST_LEAKS: usize = 1 << 14;
 
-pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), Stop> {
-    descriptors(context, state);
+/// Where the bitmap says something else than what was found, and clusters that are set and nobody's:
+/// the first of them.
+pub(super) fn compared(
+    context: &Context<'_>,
+    state: &State<'_>,
+) -> Result<(Vec<Finding>, Vec<Range<u32>>), Stop> {
     let mut shared = ClusterSet::default();
     for claim in &state.shared {
         shared.insert(claim.start..claim.start.saturating_add(claim.count), |_| {});
@@ -52,6 +58,7 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
         findings: Vec::new(),
         kept: 0,
         left_out: 0,
+        leaks: Vec::new(),
     };
     let work = |groups: &[u32]| -> Vec<(u32, Vec<Wrong>)> {
         groups.iter().map(|group| (*group, compare(context, *group, &used))).collect()
@@ -61,13 +68,12 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
         !context.interrupt.requested()
     });
     report.end();
-    let findings = report.findings;
-    state.found_all(findings);
-    context.check_interrupt()
+    context.check_interrupt()?;
+    Ok((report.findings, report.leaks))
 }
 
 /// The clusters of the bitmap's own descriptors belong to it: who claims one as well?
-fn descriptors(context: &Context<'_>, state: &mut State<'_>) {
+pub(super) fn descriptors(context: &Context<'_>, state: &mut State<'_>) {
     let geometry = context.geometry();
     let mut taken = ClusterSet::default();
     for group in 1..geometry.groups() {
@@ -155,11 +161,15 @@ struct Report {
     /// Runs that are kept, and groups that are not.
     kept: usize,
     left_out: u32,
+    /// Runs that are set and nobody's.
+    leaks: Vec<Range<u32>>,
 }
 
 impl Report {
     /// What is wrong with a group.
     fn group(&mut self, group: u32, mut wrong: Vec<Wrong>) {
+        let leaks = wrong.iter().filter(|wrong| wrong.is_set).map(|wrong| wrong.start..wrong.end);
+        self.leaks.extend(leaks.take(MOST_LEAKS.saturating_sub(self.leaks.len())));
         wrong.retain(|wrong| self.report_unused || !wrong.is_set);
         if wrong.len() <= MOST_RUNS {
             return wrong.into_iter().for_each(|wrong| self.add(wrong));

@@ -9,7 +9,7 @@ mod clusters;
 
 use crate::check::State;
 use crate::codes::{Code, general, inodes, refcounts, xattrs};
-use crate::{Context, Stop};
+use crate::{Context, Stop, chains};
 
 /// Findings about what cannot be read to its end, so that nobody knows what else it claims.
 /// Extent trees say so themselves.
@@ -38,8 +38,18 @@ pub(crate) fn hides(code: &Code) -> bool {
 /// # Errors
 /// [`Stop`].
 pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), Stop> {
+    clusters::descriptors(context, state);
+    let (mut findings, leaks) = clusters::compared(context, state)?;
+    let lost = chains::unlinked(context, state, &leaks);
+    if !lost.is_empty() {
+        // What is in them is not free, and comes back with them.
+        (state.lost_groups, state.incomplete) = (true, true);
+        state.found_all(lost);
+        (findings, _) = clusters::compared(context, state)?;
+    }
     blocks::check(context, state);
-    clusters::check(context, state)
+    state.found_all(findings);
+    Ok(())
 }
 
 /// Bits in a row that are not as they should be.

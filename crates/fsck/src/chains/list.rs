@@ -81,6 +81,11 @@ impl Allocator {
         finding.repaired_by(rebuild::repair(&self.all))
     }
 
+    /// All allocators.
+    pub fn all(&self) -> &Inodes {
+        &self.all
+    }
+
     /// What `cl_bpc` has to be.
     pub fn bits_per_cluster(&self, context: &Context<'_>) -> u32 {
         self.suballoc.map_or(1, |_| context.geometry().blocks_per_cluster())

@@ -17,10 +17,12 @@ mod lost;
 mod places;
 mod rebuild;
 mod size;
+mod unlinked;
 
 pub(crate) use list::system_cpg;
 pub(crate) use rebuild::Taken;
 pub(crate) use size::{begin, larger_than_its_bitmap};
+pub(crate) use unlinked::check as unlinked;
 
 use chain::{Chains, Judge};
 use graph::Graph;
@@ -39,11 +41,7 @@ use crate::{Context, Pass, Stop};
 pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), Stop> {
     let mut loaded = Vec::new();
     let mut findings = Vec::new();
-    let inodes = all(state.system.slots()).filter_map(|suballoc| {
-        let file = suballoc.map_or(SystemFile::GlobalBitmap, SystemFile::from);
-        Some((suballoc, state.system.find(file)?))
-    });
-    let inodes = rebuild::Inodes::new(inodes, &state.taken);
+    let inodes = allocators(state);
     for suballoc in all(state.system.slots()) {
         let mut found = Vec::new();
         let file = suballoc.map_or(SystemFile::GlobalBitmap, SystemFile::from);
@@ -101,6 +99,15 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
     claim(context, &groups, state);
     state.suballocs = Suballocs::new(groups);
     Ok(())
+}
+
+/// The inodes of all allocators there are.
+fn allocators(state: &State<'_>) -> rebuild::Inodes {
+    let inodes = all(state.system.slots()).filter_map(|suballoc| {
+        let file = suballoc.map_or(SystemFile::GlobalBitmap, SystemFile::from);
+        Some((suballoc, state.system.find(file)?))
+    });
+    rebuild::Inodes::new(inodes, &state.taken)
 }
 
 /// All allocators there should be, in the order of the passes.

@@ -47,18 +47,32 @@ impl Inodes {
         Self { all: all.collect(), taken: Arc::clone(taken) }
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = &(Option<Suballoc>, Blkno)> {
+        self.all.iter()
+    }
+
     fn is_taken(&self, cluster: u32) -> bool {
         self.taken.get().is_some_and(|taken| taken.contains(cluster))
     }
 }
 
-/// The repair of all that is wrong with allocators.
+/// The repair of all that is wrong with allocators. Groups that no chain leads to are searched for
+/// if one states more than it has.
 pub(super) fn repair(inodes: &Inodes) -> Repair {
+    rebuilding(inodes, false)
+}
+
+/// The same where it is known that there are groups no chain leads to.
+pub(super) fn search_and_repair(inodes: &Inodes) -> Repair {
+    rebuilding(inodes, true)
+}
+
+fn rebuilding(inodes: &Inodes, has_lost: bool) -> Repair {
     let inodes = inodes.clone();
-    Repair::first_once("allocators", 0, move |editor| {
+    Repair::first_once("allocators", has_lost.into(), move |editor| {
         let (options, interrupt) = (Options::default(), editor.interrupt());
         let context = Context { volume: editor.volume(), options: &options, interrupt };
-        rebuild(&context, editor, &inodes)
+        rebuild(&context, editor, &inodes, has_lost)
     })
 }
 
@@ -66,6 +80,7 @@ fn rebuild(
     context: &Context<'_>,
     editor: &mut Editor<'_>,
     inodes: &Inodes,
+    has_lost: bool,
 ) -> Result<(), EditError> {
     let mut ignored = Vec::new();
     let load = |(suballoc, blkno): &(Option<Suballoc>, Blkno)| {
@@ -98,7 +113,9 @@ fn rebuild(
         }
         all.push((allocator, members, incomplete));
     }
-    search(context, &allocators, &mut all, (&known, &broken), &mut places);
+    if has_lost || all.iter().any(states_more) {
+        search(context, &allocators, &mut all, (&known, &broken), &mut places);
+    }
     editor.check_interrupt()?;
     for (allocator, members, _) in all {
         let waiting = if allocator.suballoc.is_none() { waiting } else { 0 };
@@ -144,8 +161,15 @@ fn missing(
     waiting
 }
 
-/// Searches for groups of blocks that no chain leads to, if an allocator has lost some. Given are
-/// those that are known, and what is where chains are broken.
+/// Whether an allocator of blocks has lost groups, by its own word.
+fn states_more((allocator, members, incomplete): &(&Allocator, Vec<Member>, bool)) -> bool {
+    let bits: u64 =
+        members.iter().filter_map(|it| it.node.as_ref()).map(|it| u64::from(it.bits)).sum();
+    let stated = u64::from(allocator.dinode.bitmap().1);
+    allocator.suballoc.is_some() && (*incomplete || bits < stated)
+}
+
+/// Searches for groups of blocks that no chain leads to. Given are those that are known, and what is where chains are broken.
 fn search(
     context: &Context<'_>,
     allocators: &[Allocator],
@@ -153,15 +177,6 @@ fn search(
     (known, broken): (&HashSet<Blkno>, &[Linked]),
     places: &mut Places,
 ) {
-    let has_lost = |(allocator, members, incomplete): &(&Allocator, Vec<Member>, bool)| {
-        let bits: u64 =
-            members.iter().filter_map(|it| it.node.as_ref()).map(|it| u64::from(it.bits)).sum();
-        let stated = u64::from(allocator.dinode.bitmap().1);
-        allocator.suballoc.is_some() && (*incomplete || bits < stated)
-    };
-    if !all.iter().any(has_lost) {
-        return;
-    }
     let generation = context.volume.generation();
     let mut named = Named::new(context, allocators);
     each_cluster(context, |blkno, blocks| {

@@ -201,6 +201,12 @@ codes! {
         condition: "a group of blocks lies where another one is, or a descriptor of the global bitmap",
         repair: "take the group out of its chain",
     }
+    GROUP_UNLINKED {
+        pass: Inodes,
+        default: Yes,
+        condition: "no chain leads to a group of blocks that names its allocator, and from which blocks are in use",
+        repair: "search for all such groups, and link them into chains of the allocators they name",
+    }
     CHAIN_BPC {
         pass: Clusters,
         default: Yes,

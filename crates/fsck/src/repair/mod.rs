@@ -24,6 +24,7 @@ mod contested;
 pub mod directory;
 mod dx;
 mod editor;
+mod layout;
 pub mod lost_found;
 pub mod plan;
 pub mod quota;
@@ -32,6 +33,7 @@ pub mod salvage;
 pub mod share;
 mod space;
 pub mod system;
+mod system_dir;
 pub mod tree;
 pub mod xattrs;
 

@@ -19,8 +19,8 @@ use ocfs2_volume::allocator::Suballocated;
 use ocfs2_volume::{Inode, Volume};
 
 use super::directory::Directory;
-use super::salvage::{self, Lost};
-use super::{EditError, Editor, Repair, tree};
+use super::salvage::Lost;
+use super::{EditError, Editor, Repair, layout, system_dir, tree};
 use crate::chains;
 use crate::extents::Holds;
 use crate::start::{SystemFile, is_system, is_top};
@@ -109,7 +109,10 @@ pub fn make(file: SystemFile, named: Option<Blkno>, lost: Lost) -> Repair {
             }
             None => {
                 let own = match file {
-                    SystemFile::GlobalInodeAlloc => home_by_group(editor.volume()),
+                    SystemFile::GlobalInodeAlloc => {
+                        let volume = editor.volume();
+                        home_by_group(volume).or_else(|| layout::global_inode_alloc(volume))
+                    }
                     _ => None,
                 };
                 // A group may name what is another file.
@@ -120,7 +123,7 @@ pub fn make(file: SystemFile, named: Option<Blkno>, lost: Lost) -> Repair {
                 home.blkno
             }
         };
-        directory.add(salvage::entry(file, blkno));
+        directory.add(system_dir::entry(file, blkno));
         directory.write(editor)
     })
 }
@@ -138,7 +141,7 @@ pub fn lead(files: Vec<(SystemFile, Blkno)>) -> Repair {
         let names: HashSet<_> = files.iter().map(|(file, _)| file.name().into_bytes()).collect();
         directory.retain(|entry| !names.contains(&entry.name));
         for (file, blkno) in &files {
-            directory.add(salvage::entry(*file, *blkno));
+            directory.add(system_dir::entry(*file, *blkno));
         }
         directory.write(editor)
     })
@@ -171,13 +174,11 @@ fn home_of(volume: &Volume, blkno: Blkno) -> Suballocated {
     let slot = Dinode::GLOBAL_SLOT;
     let home = |bit, loc| Suballocated { structure: Dinode::NAME, blkno, slot, bit, loc };
     let allocator = volume.system_file("global_inode_alloc");
-    let Ok(allocator) = allocator.and_then(|inode| volume.allocator(inode)) else {
-        return home(0, Blkno(0));
-    };
-    let mut groups = volume.groups(&allocator).filter_map(Result::ok);
-    groups
-        .find_map(|group| Some(home(group.bit_of_block(blkno)? as u16, group.blkno)))
-        .unwrap_or(home(0, Blkno(0)))
+    let by_group = allocator.and_then(|inode| volume.allocator(inode)).ok().and_then(|allocator| {
+        let mut groups = volume.groups(&allocator).filter_map(Result::ok);
+        groups.find_map(|group| Some(home(group.bit_of_block(blkno)? as u16, group.blkno)))
+    });
+    by_group.or_else(|| layout::home(volume, blkno)).unwrap_or(home(0, Blkno(0)))
 }
 
 /// How many blocks are searched for the allocator of the system's inodes: both mkfs put its first

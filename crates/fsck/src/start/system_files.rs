@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Range, RangeInclusive};
 
+use ocfs2_format::chain::{ChainList, ChainListHeader};
 use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
 use ocfs2_format::dir;
 use ocfs2_format::feature::{Incompat, RoCompat};
@@ -296,6 +297,11 @@ impl SystemFiles {
         self.files.get(&file).copied()
     }
 
+    /// The block of a file's inode in which there is that of another one.
+    pub(crate) fn overwritten(&self, file: SystemFile) -> Option<Blkno> {
+        self.overwritten.get(&file).copied()
+    }
+
     /// Whether the system directory has an entry of a system file that leads to that inode.
     pub(crate) fn names(&self, blkno: Blkno) -> bool {
         self.files_by_block.contains_key(&blkno)
@@ -493,7 +499,21 @@ fn misled(
 fn each_entry(context: &Context<'_>, visit: impl FnMut(&[u8], Blkno)) -> Vec<Finding> {
     let blkno = context.volume.superblock().s_system_dir_blkno;
     let Some(dir) = read_dinode(context, blkno) else { return Vec::new() };
+    if is_other_file(&dir) {
+        return Vec::new();
+    }
     each_entry_of(context, &dir, visit)
+}
+
+/// Whether the inode in the place of the system directory is one of its files.
+fn is_other_file(inode: &Inode) -> bool {
+    let (kind, flags) = (inode.dinode.kind(), inode.dinode.flags());
+    let mut all = SystemFile::GLOBAL.into_iter().chain(SystemFile::of_slot(0));
+    let is_file = all.any(|file| {
+        file.kind() != FileKind::Directory && (Some(file.kind()), file.flags()) == (kind, flags)
+    });
+    // The kind alone may be wrong.
+    is_file && flags != InodeFlags::VALID | InodeFlags::SYSTEM
 }
 
 /// The same of any directory.
@@ -703,7 +723,20 @@ fn overwritten(
 fn is_overwritten(volume: &Volume, inode: &Inode, file: SystemFile) -> bool {
     let is_elsewhere =
         inode.dinode.i_blkno != inode.blkno && misplaced::is_elsewhere(volume, inode.blkno);
-    is_elsewhere || !misplaced::is_of_its_bit(volume, inode) && is_as_another(volume, inode, file)
+    is_elsewhere
+        || is_chain_list(volume, inode) && !file.flags().contains(InodeFlags::CHAIN)
+        || !misplaced::is_of_its_bit(volume, inode) && is_as_another(volume, inode, file)
+}
+
+/// Whether an inode is one of an allocator, by its flags and by the list that it has: taken for that
+/// of a file it would have all groups as its contents.
+fn is_chain_list(volume: &Volume, inode: &Inode) -> bool {
+    inode.dinode.flags().contains(InodeFlags::CHAIN)
+        && ChainList::new(inode.id2()).is_ok_and(|list| {
+            let ChainListHeader { cl_bpc, cl_count, .. } = list.header;
+            usize::from(cl_count) == list.capacity()
+                && [1, volume.geometry().blocks_per_cluster()].contains(&cl_bpc.into())
+        })
 }
 
 /// Whether an inode is one that another file, of the system or of a user, could have.

@@ -1,5 +1,6 @@
 //! Damage to allocators that the C fsck never looks at.
 
+use ocfs2_format::chain::{ChainListHeader, ChainRec};
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::extent::{ExtentListHeader, ExtentRec};
 use ocfs2_format::group::GroupDesc;
@@ -192,6 +193,24 @@ pub(super) const RECIPES: &[Recipe] = &[
         },
         found: &["GROUP_PLACE"],
         c: NotCompared("It takes the group for a good one, with all that follows."),
+    },
+    Recipe {
+        code: "GROUP_UNLINKED",
+        name: "an allocator of inodes is as it was before it had groups",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let inode = image.system("inode_alloc:0000").blkno;
+            image.edit_dinode(inode, |dinode, id2| {
+                (dinode.i_clusters, dinode.i_size) = (0, 0);
+                dinode.set_bitmap(0, 0);
+                edit_list::<ChainListHeader, ChainRec>(id2, |list, records| {
+                    list.cl_next_free_rec = 0;
+                    records.fill(ChainRec::default());
+                });
+            });
+        },
+        found: &["GROUP_UNLINKED", "INODE_COUNT", "LOSTFOUND_MISSING"],
+        c: NotCompared("It takes the inodes to be free, and their names to be wrong."),
     },
     Recipe {
         code: "GROUP_OVERLAP",

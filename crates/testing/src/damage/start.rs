@@ -262,6 +262,30 @@ pub(super) const RECIPES: &[Recipe] = &[
         c: STOPS,
     },
     Recipe {
+        code: "SYSTEM_DIR_INVALID",
+        name: "the inodes from the system directory to the global bitmap are zeroed",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let dir = image.volume().superblock().s_system_dir_blkno;
+            let bitmap = image.system("global_bitmap").blkno;
+            (dir.0..=bitmap.0).for_each(|blkno| zero(image, Blkno(blkno)));
+        },
+        found: &["SYSTEM_DIR_INVALID"],
+        c: STOPS,
+    },
+    Recipe {
+        code: "SYSTEM_FILE_MISSING",
+        name: "the inode of the global bitmap is also in the place of another system file",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let place = image.system("bad_blocks").blkno;
+            image.write(place, &image.read(image.system("global_bitmap").blkno));
+            image.edit_dinode(place, |dinode, _| dinode.i_blkno = place);
+        },
+        found: &["INODE_SUBALLOC_BIT", "SYSTEM_FILE_MISSING"],
+        c: NotCompared("It takes the groups for what the file holds."),
+    },
+    Recipe {
         code: "SYSTEM_FILE_MISSING",
         name: "the inode of an allocator of inodes is zeroed",
         on: ONE_OF_ALL_1K,
