@@ -18,6 +18,7 @@ use ocfs2_volume::allocator::Suballocated;
 use ocfs2_volume::{Error, Inode, Volume};
 
 use super::{EditError, Editor, Repair};
+use crate::extent_order;
 use crate::extents::{Holds, Longest};
 
 /// What could be read of a tree.
@@ -179,9 +180,10 @@ impl Gathering<'_> {
     fn list(&mut self, list: &ExtentList<'_>, depth: u16) {
         let ExtentListHeader { l_next_free_rec, .. } = list.header;
         let used = usize::from(l_next_free_rec).min(list.capacity());
-        let records = (0..used).filter_map(|index| list.record(index));
+        let mut records: Vec<_> = (0..used).filter_map(|index| list.record(index)).collect();
+        extent_order::restore(&mut records, depth, self.holds);
         if depth == 0 {
-            let leaf = records.filter_map(|rec| self.leaf(rec)).collect();
+            let leaf = records.into_iter().filter_map(|rec| self.leaf(rec)).collect();
             self.leaves.push(leaf);
             return;
         }
