@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use ocfs2_cli::Interrupt;
+use ocfs2_cli::{Interrupt, encode};
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::{FileKind, InodeFlags};
 use ocfs2_volume::{Inode, Volume};
@@ -24,6 +24,7 @@ pub use attributes::GoneAttributes;
 pub use contents::Gone;
 pub use paths::Paths;
 pub(crate) use touched::Touched;
+use touched::Name;
 
 use crate::Stop;
 use crate::repair::lost_found::Named;
@@ -79,6 +80,8 @@ pub enum Doubt {
     Beside,
     /// Parts of its contents were put where they fit.
     Moved,
+    /// The index of its directory was made for another name.
+    Name,
     /// By its number and its bit a block of it belongs elsewhere.
     Elsewhere,
 }
@@ -91,6 +94,7 @@ impl Doubt {
             Self::Shared => "its clusters were claimed by another owner, too",
             Self::Beside => "something else in the same block was wrong",
             Self::Moved => "parts of it were put where they fit",
+            Self::Name => "the index of its directory was made for another name",
             Self::Elsewhere => "a block of it says that it belongs elsewhere",
         }
     }
@@ -315,6 +319,19 @@ impl<'a> Comparison<'a> {
         Some(loss)
     }
 
+    /// What was found out about a name.
+    fn name_state(&self, dir: Blkno, name: &[u8]) -> Option<Name> {
+        self.touched.names.get(&dir)?.get(&encode::escaped(name)).copied()
+    }
+
+    /// A name that may be wrong.
+    fn doubted(&mut self, dir: Blkno, entry: &raw::Entry) -> Loss {
+        let path = self.was.of_entry(dir, &entry.name);
+        let kind = raw::inode(self.sides.after, entry.inode).as_ref().and_then(Inode::kind);
+        let doubt = Some(Doubt::Name);
+        Loss { inode: entry.inode, kind, now: path.clone(), path, doubt, ..Loss::default() }
+    }
+
     /// The names a directory does not have any longer; adds to `below` what may be directories that
     /// went with it.
     fn names(
@@ -336,7 +353,11 @@ impl<'a> Comparison<'a> {
         let mut seen = HashSet::new();
         for entry in &was.entries {
             let is_first = seen.insert((&entry.name[..], entry.inode));
+            let name = self.name_state(dir, &entry.name);
             if is_first && there.contains(&(&entry.name[..], entry.inode)) {
+                if name == Some(Name::Doubted) {
+                    each(self.doubted(dir, entry));
+                }
                 continue;
             }
             let path = self.was.of_entry(dir, &entry.name);
@@ -344,6 +365,8 @@ impl<'a> Comparison<'a> {
             let target = raw::inode(self.sides.after, entry.inode);
             let new_name = renamed.get_mut(&entry.inode).and_then(Vec::pop);
             match (&target, new_name) {
+                // It never was its name.
+                (Some(_), Some(_)) if name == Some(Name::Restored) => continue,
                 (Some(target), Some(name)) => {
                     loss.kind = target.kind();
                     loss.now = self.is.of_entry(dir, name);

@@ -87,6 +87,47 @@ pub fn without(dir: Blkno, unwanted: &Unwanted) -> Repair {
     })
 }
 
+/// An entry whose name was another one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Renamed {
+    /// The name it has.
+    pub wrong: Vec<u8>,
+    /// The name it had.
+    pub right: Vec<u8>,
+    /// Where it leads.
+    pub inode: Blkno,
+}
+
+/// Puts the names back that entries of a directory had. Another repair may have changed those that
+/// cannot be already.
+pub fn renamed(dir: Blkno, names: &Arc<Vec<Renamed>>) -> Repair {
+    let names = Arc::clone(names);
+    Repair::once("names", dir.0, move |editor| {
+        let Some(mut directory) = Directory::read(editor, dir)? else { return Ok(()) };
+        let taken = directory.names();
+        let mut wanted: HashMap<Blkno, Vec<&Renamed>> = HashMap::new();
+        for renamed in names.iter().filter(|it| !taken.contains(&it.right)) {
+            wanted.entry(renamed.inode).or_default().push(renamed);
+        }
+        let mut links: HashMap<Blkno, Vec<&mut Entry>> = HashMap::new();
+        for entry in directory.blocks.iter_mut().flat_map(|(_, entries)| entries) {
+            if wanted.contains_key(&entry.inode) {
+                links.entry(entry.inode).or_default().push(entry);
+            }
+        }
+        for (inode, mut entries) in links {
+            let is_one = entries.len() == 1;
+            for Renamed { wrong, right, .. } in wanted.get(&inode).into_iter().flatten() {
+                let found = entries.iter_mut().find(|it| is_one || it.name == *wrong);
+                if let Some(entry) = found {
+                    entry.name.clone_from(right);
+                }
+            }
+        }
+        directory.write_or_unindex(editor)
+    })
+}
+
 /// The same with an index that has to be made.
 pub fn index(dir: Blkno) -> Repair {
     Repair::once_when_sound("index", dir.0, move |editor| {
