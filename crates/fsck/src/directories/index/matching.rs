@@ -242,7 +242,7 @@ impl Matching<'_> {
         let missing = self.missing();
         let is_sound = self.invalid.count == 0 && self.unread.is_empty();
         let names = match is_sound && !self.left.is_empty() && self.left_out == 0 {
-            true => names::look(self.context, &self.expected, &missing, &self.left),
+            true => names::look(self.context, self.dir, &self.expected, &missing, &self.left),
             false => Names::default(),
         };
         let is_missing = |key: &&Key| !names.explained.contains(key);

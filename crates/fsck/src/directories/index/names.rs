@@ -17,6 +17,9 @@ use crate::repair::directory::Renamed;
 /// Names of one directory that are tried at most, each with all its bits.
 const MOST_TRIED: usize = 1024;
 
+/// The names of the first two entries of a directory.
+const DOTS: [&[u8]; 2] = [b".", b".."];
+
 /// An entry of the index that no entry of the directory asks for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Left {
@@ -44,6 +47,7 @@ pub(super) struct Names {
 /// the directory that the index does not have.
 pub(super) fn look(
     context: &Context<'_>,
+    dir: Blkno,
     expected: &Expected,
     missing: &[Key],
     left: &[Left],
@@ -51,7 +55,10 @@ pub(super) fn look(
     let missing: HashSet<Key> = missing.iter().copied().collect();
     let mut names = Names::default();
     let mut by_block: BTreeMap<Blkno, Vec<NameHash>> = BTreeMap::new();
-    for left in left.iter().filter(|left| left.is_in_place) {
+    // These are known by their places, whatever their names are.
+    let dots = DOTS.map(|name| expected.hashes(name)[0]);
+    let is_named = |left: &&Left| left.is_in_place && !dots.contains(&left.key.hash);
+    for left in left.iter().filter(is_named) {
         by_block.entry(left.key.blkno).or_default().push(left.key.hash);
     }
     let mut tries = MOST_TRIED;
@@ -63,13 +70,14 @@ pub(super) fn look(
         let check_offset = DirTrailer::check_offset(block.len());
         context.check(&mut block, check_offset);
         let area = block.get(..DirTrailer::offset(block.len())).unwrap_or_default();
-        let of_block = OfBlock { expected, missing: &missing, blkno, area };
+        let of_block = OfBlock { dir, expected, missing: &missing, blkno, area };
         of_block.look(hashes, &mut tries, &mut names);
     }
     names
 }
 
 struct OfBlock<'a> {
+    dir: Blkno,
     expected: &'a Expected,
     missing: &'a HashSet<Key>,
     blkno: Blkno,
@@ -79,7 +87,12 @@ struct OfBlock<'a> {
 
 impl OfBlock<'_> {
     fn look(&self, mut hashes: Vec<NameHash>, tries: &mut usize, names: &mut Names) {
-        let entries = dir::entries(self.area).map_while(Result::ok).filter(DirEntry::is_used);
+        let entries = dir::entries(self.area).map_while(Result::ok);
+        let is_first = dir::entries(self.area)
+            .next()
+            .is_some_and(|it| it.is_ok_and(|it| it.header.inode == self.dir));
+        let entries = entries.skip(if is_first { DOTS.len() } else { 0 });
+        let entries = entries.filter(DirEntry::is_used);
         let candidates: Vec<_> = entries.filter(|it| self.is_astray(it, &mut hashes)).collect();
         let alone = (candidates.len(), hashes.len()) == (1, 1);
         let hashes: HashSet<_> = hashes.into_iter().collect();
@@ -110,9 +123,6 @@ impl OfBlock<'_> {
     /// Whether the index has nothing for an entry under the name it has. Takes out of the `hashes`
     /// that are left what is that of the entry, but for a wrong bit of the hash, too.
     fn is_astray(&self, entry: &DirEntry<'_>, hashes: &mut Vec<NameHash>) -> bool {
-        if entry.name == b"." || entry.name == b".." {
-            return false;
-        }
         let own = self.expected.hashes(entry.name);
         let key = Key { hash: own[0], blkno: self.blkno };
         if self.expected.entries.binary_search(&key).is_ok() && !self.missing.contains(&key) {
@@ -137,7 +147,7 @@ impl OfBlock<'_> {
     ) -> Vec<(Vec<u8>, NameHash)> {
         let mut found = Vec::new();
         let mut add = |name: &[u8]| {
-            if name.is_empty() || name.contains(&0) || name.contains(&b'/') {
+            if name.is_empty() || DOTS.contains(&name) || name.contains(&0) || name.contains(&b'/') {
                 return;
             }
             let own = self.expected.hashes(name);
