@@ -111,6 +111,12 @@ codes! {
         condition: "a directory has a name twice",
         repair: "give the second one a name of its own",
     }
+    DIR_SIZE_SHORT {
+        pass: Directories,
+        default: Yes,
+        condition: "a directory ends before blocks in its clusters that are its own, by their trailers or its index",
+        repair: "set the size to the end of the last of them",
+    }
     DIRENT_NAME_BIT {
         pass: Directories,
         default: Yes,

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use ocfs2_cli::{Interrupt, encode};
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::{FileKind, InodeFlags};
+use ocfs2_format::hash::{CharSign, dx_hash};
 use ocfs2_volume::{Inode, Volume};
 
 mod attributes;
@@ -27,6 +28,7 @@ pub(crate) use touched::Touched;
 use touched::Name;
 
 use crate::Stop;
+use crate::repair::dx;
 use crate::repair::lost_found::Named;
 use contents::Sides;
 use raw::Entries;
@@ -286,7 +288,7 @@ impl<'a> Comparison<'a> {
                 let difference = contents::compare(&self.sides, before, after);
                 (loss.contents, loss.size) = (difference.gone, difference.size);
                 loss.names = before.is_dir()
-                    && Self::entries(self.sides.before, before).is_incomplete
+                    && self.has_unknown_names(before, after)
                     && (self.lost_found != Some(blkno) || self.is_any_nameless());
                 loss.attributes = attributes::compare(&self.sides, before, after);
                 loss.is_guessed = before.kind() != after.kind();
@@ -330,6 +332,21 @@ impl<'a> Comparison<'a> {
         let kind = raw::inode(self.sides.after, entry.inode).as_ref().and_then(Inode::kind);
         let doubt = Some(Doubt::Name);
         Loss { inode: entry.inode, kind, now: path.clone(), path, doubt, ..Loss::default() }
+    }
+
+    /// Whether a directory may have had names that nobody knows. Its index has an entry for each it
+    /// had: where all are those of names that are known there were no others.
+    fn has_unknown_names(&self, before: &Inode, after: &Inode) -> bool {
+        let was = Self::entries(self.sides.before, before);
+        if !was.is_incomplete {
+            return false;
+        }
+        let is = Self::entries(self.sides.after, after);
+        let seed = self.sides.before.superblock().s_dx_seed;
+        let names = was.entries.iter().chain(&is.entries).map(|entry| &entry.name[..]);
+        let names = names.chain([&b"."[..], b".."]);
+        let hashes = names.flat_map(|name| CharSign::ALL.map(|sign| dx_hash(name, seed, sign)));
+        !dx::is_within(self.sides.before, before, &hashes.collect())
     }
 
     /// The names a directory does not have any longer; adds to `below` what may be directories that

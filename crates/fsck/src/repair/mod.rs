@@ -21,7 +21,7 @@ mod bits;
 pub mod commit;
 mod contested;
 pub mod directory;
-mod dx;
+pub(crate) mod dx;
 mod editor;
 pub mod lost_found;
 pub mod plan;

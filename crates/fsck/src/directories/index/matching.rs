@@ -9,6 +9,7 @@ use ocfs2_format::dx::{DxEntry, DxEntryList, DxLeaf, DxRoot};
 use ocfs2_format::hash::{CharSign, NameHash};
 use ocfs2_format::{Blkno, Structure};
 
+use super::super::contents::size_short;
 use super::Several;
 use super::expected::{Expected, Key};
 use super::names::{self, Left, Names};
@@ -160,7 +161,8 @@ impl Matching<'_> {
         let mut stale = Several::default();
         let dir = self.dir;
         for Left { list, key, is_excused, .. } in &self.left {
-            if *is_excused || names.explained.contains(key) {
+            let is_beyond = self.expected.beyond.contains_key(&key.blkno);
+            if *is_excused || is_beyond || names.explained.contains(key) {
                 continue;
             }
             let (blkno, NameHash { major, minor }) = (key.blkno, key.hash);
@@ -270,6 +272,7 @@ impl Matching<'_> {
             stale = Several::default();
         }
         self.tell_names(names);
+        self.tell_end();
         let found = [
             self.invalid.finding(codes::DX_LEAF_INVALID),
             lacking.finding(codes::DX_LOOKUP_FAILED),
@@ -278,6 +281,18 @@ impl Matching<'_> {
         let rewritten = || directory::rewrite(self.dir);
         let found = found.into_iter().flatten().map(|it| it.repaired_by(rewritten()));
         self.findings.extend(found);
+    }
+
+    /// Tells of entries in blocks behind the end of the directory: it is longer than it says.
+    fn tell_end(&mut self) {
+        let Expected { beyond, stated, .. } = &self.expected;
+        let places = self.left.iter().filter(|left| left.is_in_place);
+        let last = places.filter_map(|left| beyond.get(&left.key.blkno)).max();
+        if let Some(last) = last {
+            let finding = size_short(self.context, self.dir, *stated, *last + 1);
+            // Before all that is done with the blocks it has.
+            self.findings.insert(0, finding);
+        }
     }
 
     /// Tells of names that are not those the index was made for.
