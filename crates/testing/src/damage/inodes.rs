@@ -705,9 +705,9 @@ pub(super) const RECIPES: &[Recipe] = &[
         damage: |image| edit_first_leaf(image, |_, records| records.swap(1, 4)),
         found: &["EXTENT_ORDER"],
         c: Differs {
-            codes: &[],
+            codes: &["EXTENT_OVERLAP"],
             status: 0,
-            why: "It does not look at the order.",
+            why: "It does not see that only the order is wrong.",
         },
     },
     Recipe {
@@ -717,9 +717,9 @@ pub(super) const RECIPES: &[Recipe] = &[
         damage: |image| edit_extents(image, &image.tree(1), |_, _, records| records.swap(0, 1)),
         found: &["EXTENT_ORDER"],
         c: Differs {
-            codes: &[],
+            codes: &["EXTENT_OVERLAP"],
             status: 0,
-            why: "It does not look at the order.",
+            why: "It does not see that only the order is wrong.",
         },
     },
     Recipe {
