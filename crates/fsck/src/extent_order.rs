@@ -52,9 +52,8 @@ fn is_disjoint(records: &[ExtentRec]) -> bool {
 
 /// Whether each record begins where the one before ends.
 fn is_dense(records: &[ExtentRec], depth: u16) -> bool {
-    pairs(records).all(|(rec, next)| {
-        rec.e_cpos < next.e_cpos && end(rec, depth) == u64::from(next.e_cpos.0)
-    })
+    pairs(records)
+        .all(|(rec, next)| rec.e_cpos < next.e_cpos && end(rec, depth) == u64::from(next.e_cpos.0))
 }
 
 fn length(rec: &ExtentRec, depth: u16) -> u64 {

@@ -33,6 +33,8 @@ pub(crate) struct Touched {
     /// Names of entries, escaped, by directory: those that were put back, and those that may be
     /// wrong.
     pub names: HashMap<Blkno, HashMap<String, Name>>,
+    /// Inodes of which an extent leads where it led before: what it led to meanwhile was not theirs.
+    pub led_back: HashSet<Blkno>,
     /// Inodes of which a block had another number, and of which one had another bit.
     numbers: BTreeSet<Blkno>,
     bits: BTreeSet<Blkno>,
@@ -96,6 +98,9 @@ impl Touched {
         let state = state.iter().find(|(code, _)| code.name == name);
         if let (Some((_, state)), Some(name)) = (state, &place.name) {
             self.names.entry(inode).or_default().insert(name.clone(), *state);
+        }
+        if name == refcounts::REFCOUNT_EXTENT_PLACE.name {
+            self.led_back.insert(inode);
         }
         let is_check = [inodes::INODE_ECC, directories::BAD_CRC32, general::BLOCK_ECC];
         let is_shared =

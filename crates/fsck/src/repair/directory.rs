@@ -119,7 +119,8 @@ pub fn renamed(dir: Blkno, names: &Arc<Vec<Renamed>>) -> Repair {
         for (inode, names) in wanted.iter().filter(|(inode, _)| !links.contains_key(inode)) {
             // It was removed, for it had no name.
             let kind = editor.inode(*inode).ok().and_then(|inode| inode.kind());
-            let file_type = FileType::ALL.into_iter().find(|it| kind.is_some() && it.kind() == kind);
+            let file_type =
+                FileType::ALL.into_iter().find(|it| kind.is_some() && it.kind() == kind);
             if let (Some(file_type), Some(first)) = (file_type, names.first()) {
                 added.push(Entry { inode: *inode, file_type, name: first.right.clone() });
             }

@@ -71,6 +71,31 @@ pub fn shortened(blkno: Blkno, holds: Holds, longest: Longest) -> Repair {
     })
 }
 
+/// The repair that leads the shared extent of an inode that begins with cluster `start` and has
+/// `count` to those from `to` on.
+pub fn led_back(blkno: Blkno, (start, count): (u32, u32), to: u32) -> Repair {
+    Repair::once("place of an extent", blkno.0, move |editor| {
+        let inode = editor.inode(blkno)?;
+        if inode.dinode.arm() != Arm::ExtentList {
+            return Ok(());
+        }
+        let volume = editor.volume();
+        let shares = inode.dinode.dyn_features().contains(DynFeatures::HAS_REFCOUNT);
+        let mut gathered = gather(volume, blkno, inode.id2(), Holds::Data, shares)?;
+        let [from, to] = [start, to].map(|it| volume.geometry().block_of(Cluster(it)));
+        let found = gathered.extents.iter_mut().find(|rec| {
+            rec.e_blkno == from
+                && u32::from(rec.e_leaf_clusters()) == count
+                && rec.e_flags().contains(ExtentFlags::REFCOUNTED)
+        });
+        let Some(rec) = found else { return Ok(()) };
+        *rec = ExtentRec::leaf(rec.e_cpos, rec.e_leaf_clusters(), rec.e_flags(), to);
+        let mut id2 = inode.id2().to_vec();
+        let built = gathered.build(editor, &mut id2)?;
+        write_inode(editor, &inode, &id2, built)
+    })
+}
+
 /// Writes the root list of an inode's contents, and what follows from the tree.
 pub(super) fn write_inode(
     editor: &mut Editor<'_>,

@@ -123,11 +123,7 @@ pub(super) const RECIPES: &[Recipe] = &[
             image.edit_entry(dir, "name-of-some-length-3", |_, name| name[5] ^= 2);
         },
         found: &["DIRENT_NAME_BIT"],
-        c: Differs {
-            codes: &["DX_LOOKUP_FAILED"],
-            status: 0,
-            why: "It takes the name for right.",
-        },
+        c: Differs { codes: &["DX_LOOKUP_FAILED"], status: 0, why: "It takes the name for right." },
     },
     Recipe {
         code: "DX_NAME_DIFFERS",
@@ -138,11 +134,7 @@ pub(super) const RECIPES: &[Recipe] = &[
             image.edit_entry(dir, "name-of-some-length-3", |_, name| name[..4].fill(b'x'));
         },
         found: &["DX_NAME_DIFFERS"],
-        c: Differs {
-            codes: &["DX_LOOKUP_FAILED"],
-            status: 0,
-            why: "It takes the name for right.",
-        },
+        c: Differs { codes: &["DX_LOOKUP_FAILED"], status: 0, why: "It takes the name for right." },
     },
     Recipe {
         code: "DIR_SIZE_SHORT",

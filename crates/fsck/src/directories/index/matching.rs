@@ -253,8 +253,7 @@ impl Matching<'_> {
             lacking.add(|| self.describe(*key));
         }
         let mut stale = self.stale(&names);
-        let is_whole =
-            is_sound && lacking.count + stale.count == 0 && names.explained.is_empty();
+        let is_whole = is_sound && lacking.count + stale.count == 0 && names.explained.is_empty();
         let stated = self.index.root.dr_num_entries;
         // One that is to be built anew is counted anew.
         if is_whole && u64::from(stated) != self.entries {

@@ -147,7 +147,8 @@ impl OfBlock<'_> {
     ) -> Vec<(Vec<u8>, NameHash)> {
         let mut found = Vec::new();
         let mut add = |name: &[u8]| {
-            if name.is_empty() || DOTS.contains(&name) || name.contains(&0) || name.contains(&b'/') {
+            if name.is_empty() || DOTS.contains(&name) || name.contains(&0) || name.contains(&b'/')
+            {
                 return;
             }
             let own = self.expected.hashes(name);
