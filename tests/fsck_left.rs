@@ -374,8 +374,7 @@ fn the_log_of_a_journal_with_a_wrong_mark_is_replayed() {
         fs::rename(path, &to).unwrap();
         let image = Image::open(to.clone(), Scratch::new());
         damage(&image);
-        let outcome = fsck(&to, &["-fy"]);
-        outcome.expect_status(1);
+        let outcome = fsck(&to, &["-fy"]).expect_status(1);
         let codes: BTreeSet<_> = found(&outcome).into_iter().collect();
         assert_eq!(codes, BTreeSet::from(["JOURNAL_MAGIC"]), "{outcome}");
         assert!(outcome.stdout.contains("journal replayed successfully"), "{outcome}");
