@@ -356,3 +356,29 @@ fn the_c_fsck_checks_a_marked_volume_and_finds_nothing_wrong_with_the_mark() {
     assert!(theirs.output.contains("check forced"), "{}", theirs.output);
     assert!(theirs.questions.is_empty(), "{}", theirs.output);
 }
+
+/// Two wrong bits in what marks a journal as one lose nothing: the log is replayed as it would be.
+#[test]
+fn the_log_of_a_journal_with_a_wrong_mark_is_replayed() {
+    let scratch = Scratch::new();
+    let damages: [fn(&Image); 2] = [
+        |image| image.edit_journal(0, |journal| journal.header.h_magic ^= 0x0011_0000),
+        |image| {
+            let journal = image.system("journal:0000").blkno;
+            image.edit_dinode(journal, |dinode, _| dinode.i_signature[2] ^= 0x11);
+        },
+    ];
+    for (index, damage) in damages.into_iter().enumerate() {
+        let path = fixture_copy("crashed-512-local", &scratch);
+        let to = scratch.join(format!("{index}.img"));
+        fs::rename(path, &to).unwrap();
+        let image = Image::open(to.clone(), Scratch::new());
+        damage(&image);
+        let outcome = fsck(&to, &["-fy"]).expect_status(1);
+        let codes: BTreeSet<_> = found(&outcome).into_iter().collect();
+        assert_eq!(codes, BTreeSet::from(["JOURNAL_MAGIC"]), "{outcome}");
+        assert!(outcome.stdout.contains("journal replayed successfully"), "{outcome}");
+        assert!(outcome.stdout.contains("1 problem found, all corrected\n"), "{outcome}");
+        fsck(&to, &["-fn"]).expect_status(0);
+    }
+}

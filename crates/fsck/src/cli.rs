@@ -108,7 +108,8 @@ pub struct Cli {
     ///
     /// Paths as they were before, from the root directory of the volume on and byte by byte, for
     /// getting the files back from a backup; where nothing tells where a file was, where it is
-    /// now. With --dry-run of what would be lost.
+    /// now. Of a damaged name with a NUL, which no file has, it is what is in front of that. With
+    /// --dry-run of what would be lost.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["no", "undo"], help_heading = "Output")]
     pub lost: Option<PathBuf>,
 

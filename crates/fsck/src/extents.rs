@@ -21,7 +21,7 @@ use crate::clusters::ClusterSet;
 use crate::codes::extents as codes;
 use crate::collected::{BlockClaim, BlockUse, Claim, Collected, SharedClaim};
 use crate::repair::{Repair, edit_list};
-use crate::{Context, Finding, Place, finding, misplaced};
+use crate::{Context, Finding, Place, extent_order, finding, misplaced};
 
 /// What a tree holds, which decides what may be in it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -231,6 +231,18 @@ fn with_room(blkno: Blkno, capacity: usize) -> Repair {
     })
 }
 
+/// Puts the records of an extent block in order.
+fn sorted(blkno: Blkno, depth: u16, holds: Holds) -> Repair {
+    Repair::extent_block(blkno, move |_, list| {
+        edit_list(list, |header: &mut ExtentListHeader, records: &mut Vec<ExtentRec>| {
+            let used = usize::from(header.l_next_free_rec).min(records.len());
+            if let Some(records) = records.get_mut(..used) {
+                extent_order::restore(records, depth, holds);
+            }
+        });
+    })
+}
+
 impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
     /// A part of the tree cannot be read.
     fn lose(&mut self) {
@@ -315,13 +327,28 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
     /// Follows a list of that depth, whose records are to lie in `range`.
     fn list(&mut self, blkno: Blkno, list: &ExtentList<'_>, depth: u16, range: Range<u64>) {
         let from = self.out.findings.len();
-        let records = self.records(blkno, list);
+        let mut records = self.records(blkno, list);
+        self.in_order(blkno, &mut records, depth);
         self.records_of(blkno, &records, depth, range);
         // A record that leads to something else than an extent block is one of the list.
         finding::sum_up(&mut self.out.findings, from, records.len(), |finding| {
             let is_here = finding.place.block == Some(blkno.0);
             is_here && finding.code != codes::EB_BLKNO && finding.code != codes::EB_GEN
                 || depth > 0 && finding.code == codes::EXTENT_EB_INVALID
+        });
+    }
+
+    /// Takes records that are only out of order in order.
+    fn in_order(&mut self, blkno: Blkno, records: &mut [ExtentRec], depth: u16) {
+        let holds = self.root.holds;
+        if !extent_order::restore(records, depth, holds) {
+            return;
+        }
+        let text = format!("extent list {blkno}: its {} records are out of order", records.len());
+        let finding = Finding::new(codes::EXTENT_ORDER, self.place(blkno), text);
+        self.found(match blkno == self.root.blkno {
+            true => finding,
+            false => finding.repaired_by(sorted(blkno, depth, holds)),
         });
     }
 

@@ -18,7 +18,7 @@ use crate::codes::Code;
 use crate::codes::journals as codes;
 use crate::repair::Repair;
 use crate::repair::system::{self, NewJournal};
-use crate::start::{SystemFile, SystemFiles, block_of, extents_of};
+use crate::start::{SystemFile, SystemFiles, block_of, extents_of, journal_marks};
 use crate::{Context, Finding, Place};
 
 /// Features a journal has because of how its slot was mounted last.
@@ -31,28 +31,43 @@ struct Journal {
     extents: Vec<Extent>,
     /// What its first block holds, or why that cannot be used.
     superblock: Result<JournalSuperblock, String>,
+    /// That its magic number is wrong; it is taken as if it was right.
+    unmarked: Option<Finding>,
 }
 
 impl Journal {
     fn read(context: &Context<'_>, slot: u16, inode: Inode) -> Self {
         let extents = extents_of(context, &inode);
+        let mut unmarked = None;
         let superblock = block_of(context, &extents, 0).map_or_else(
             || Err("it has no first block".to_owned()),
-            |blkno| Self::superblock(context, blkno, clusters(&extents)),
+            |first| {
+                let found = Self::superblock(context, first, clusters(&extents));
+                found.map(|(superblock, bad)| {
+                    unmarked =
+                        bad.map(|bad| journal_marks::finding(slot, inode.blkno, first, &bad));
+                    superblock
+                })
+            },
         );
-        Self { slot, inode, extents, superblock }
+        Self { slot, inode, extents, superblock, unmarked }
     }
 
+    /// The superblock, and if its magic number is wrong, what is there.
     fn superblock(
         context: &Context<'_>,
         blkno: Blkno,
         clusters: u64,
-    ) -> Result<JournalSuperblock, String> {
+    ) -> Result<(JournalSuperblock, Option<JournalSuperblock>), String> {
         let block = context.volume.read_block(blkno).map_err(|err| err.to_string())?;
         let superblock = JournalSuperblock::decode(&block).map_err(|err| err.to_string())?;
         let blocks = clusters << context.geometry().bpc_bits();
-        let verified = superblock.verify(blkno, context.volume.block_size(), blocks);
-        verified.map_err(|err| err.to_string()).map(|()| superblock)
+        let block_size = context.volume.block_size();
+        if let Some(marked) = journal_marks::unmarked(&superblock, blkno, block_size, blocks) {
+            return Ok((marked, Some(superblock)));
+        }
+        let verified = superblock.verify(blkno, block_size, blocks);
+        verified.map_err(|err| err.to_string()).map(|()| (superblock, None))
     }
 
     fn is_dirty(&self) -> bool {
@@ -106,6 +121,7 @@ pub(crate) fn check(context: &Context<'_>, files: &SystemFiles) -> Vec<Finding> 
         system::new_journal(NewJournal { slot, blkno, clusters, features, elsewhere })
     };
     for journal in &journals {
+        findings.extend(journal.unmarked.clone());
         match &journal.superblock {
             Ok(superblock) => {
                 let alike = alike(context, journal, superblock, largest, features);

@@ -21,6 +21,7 @@ mod connectivity;
 mod context;
 mod directories;
 mod due;
+mod extent_order;
 mod extents;
 mod finding;
 mod inodes;

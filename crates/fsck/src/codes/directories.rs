@@ -111,6 +111,24 @@ codes! {
         condition: "a directory has a name twice",
         repair: "give the second one a name of its own",
     }
+    DIR_SIZE_SHORT {
+        pass: Directories,
+        default: Yes,
+        condition: "a directory ends before blocks in its clusters that are its own, by their trailers or its index",
+        repair: "set the size to the end of the last of them",
+    }
+    DIRENT_NAME_BIT {
+        pass: Directories,
+        default: Yes,
+        condition: "a name is not the one its index was made for, and one bit makes it that",
+        repair: "put the name back",
+    }
+    DX_NAME_DIFFERS {
+        pass: Directories,
+        default: Yes,
+        condition: "the index of a directory was made for another name than an entry has, and nothing tells which",
+        repair: "keep the name, and build the index anew",
+    }
     DX_LOOKUP_FAILED {
         pass: Directories,
         default: Yes,

@@ -81,6 +81,12 @@ codes! {
         condition: "an extent is marked as shared, and the volume or the file has no shared clusters",
         repair: "clear the mark",
     }
+    EXTENT_ORDER {
+        pass: Inodes,
+        default: Yes,
+        condition: "the records of an extent list are not in the order of their positions, and otherwise sound",
+        repair: "put the records in order",
+    }
     EXTENT_OVERLAP {
         pass: Inodes,
         default: Yes,

@@ -9,6 +9,12 @@ codes! {
         condition: "the superblock of a journal cannot be read or is bad",
         repair: "make the journal anew, as large as the largest and with the features of the others; what it held is lost",
     }
+    JOURNAL_MAGIC {
+        pass: Start,
+        default: Yes,
+        condition: "bits of the magic number of a journal, or of the signature of its inode, are wrong, and all else says that it is one",
+        repair: "write the magic number, or the signature, before journals are replayed",
+    }
     JOURNAL_UNKNOWN_FEATURE {
         pass: Start,
         default: No,

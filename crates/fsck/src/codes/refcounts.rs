@@ -81,6 +81,12 @@ codes! {
         condition: "a refcount tree counts clusters that no extent of its files has",
         repair: "remove those records",
     }
+    REFCOUNT_EXTENT_PLACE {
+        pass: Inodes,
+        default: Yes,
+        condition: "a shared extent leads to other clusters than those its refcount tree counts, and one bit makes it right",
+        repair: "let the extent lead to the clusters that are counted",
+    }
     REFCOUNT_COUNT_INVALID {
         pass: Inodes,
         default: Yes,

@@ -26,6 +26,7 @@ const SAFE: &[&str] = &[
     "INODE_ORPHANED",
     "INODE_SYSTEM_FLAG",
     "JOURNAL_ABORTED",
+    "JOURNAL_MAGIC",
     "ORPHAN_FLAG",
     "QUOTA_LOCAL_DIRTY",
     "QUOTA_USAGE",

@@ -2,14 +2,18 @@
 
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::{Dinode, DynFeatures};
+use ocfs2_format::dir::DirTrailer;
 use ocfs2_format::inline::InlineData;
 use ocfs2_volume::Inode;
 
 use super::entry::{self, Reader};
 use super::{Known, Read, block, index};
+use crate::codes::directories as codes;
 use crate::collected::Collected;
 use crate::extents::{self, Holds, TreeRoot};
 use crate::inodes::{LEAST_DIRECTORY, is_directory};
+use crate::repair::Repair;
+use crate::{Context, Finding, Place};
 
 /// Reads a directory in use, whose dinode is in `block`.
 pub(super) fn read(known: &Known<'_>, dir: Blkno, block: Option<Vec<u8>>) -> Read {
@@ -78,6 +82,7 @@ fn read_blocks(known: &Known<'_>, inode: &Inode, reader: &mut Reader<'_>, read: 
         0 => u64::MAX,
         size => geometry.blocks_for(size),
     };
+    left = longer(known, inode, &runs, left, reader, read);
     // How long the directory really is shows where its blocks end to be some.
     reader.is_too_long = left > runs.iter().map(|(_, blocks)| blocks).sum();
     for (start, blocks) in runs {
@@ -91,4 +96,64 @@ fn read_blocks(known: &Known<'_>, inode: &Inode, reader: &mut Reader<'_>, read: 
             break;
         }
     }
+}
+
+/// Blocks behind the end of a directory that are looked at.
+const BEYOND: u64 = 4096;
+
+/// The blocks of a directory that says it has `stated`: more where it has whole clusters behind its
+/// end, which no directory has, with blocks that say they are its own. In the cluster it ends in there
+/// may be blocks that were another one's: of these its index tells.
+fn longer(
+    known: &Known<'_>,
+    inode: &Inode,
+    runs: &[(Blkno, u64)],
+    stated: u64,
+    reader: &mut Reader<'_>,
+    read: &mut Read,
+) -> u64 {
+    let geometry = known.context.geometry();
+    let volume = known.context.volume;
+    let total: u64 = runs.iter().map(|(_, blocks)| blocks).sum();
+    if stated >= total || !volume.has_dir_trailers(inode) {
+        return stated;
+    }
+    let bpc = u64::from(geometry.blocks_per_cluster());
+    let whole = stated.next_multiple_of(bpc);
+    let mut end = stated;
+    for number in whole..total.min(whole.saturating_add(BEYOND)) {
+        let Some(blkno) = nth(runs, number) else { break };
+        let trailer = volume.read_block(blkno).ok().and_then(|it| DirTrailer::of_block(&it).ok());
+        let is_own = trailer.is_some_and(|it| {
+            it.db_signature == DirTrailer::SIGNATURE
+                && (it.db_blkno, it.db_parent_dinode) == (blkno, inode.blkno)
+        });
+        end = if is_own { number + 1 } else { end };
+    }
+    if end > stated {
+        read.found(size_short(known.context, inode.blkno, stated, end));
+    }
+    let beyond = (end..whole.max(end)).filter_map(|number| Some((nth(runs, number)?, number)));
+    reader.beyond(stated, beyond);
+    end
+}
+
+/// The block of that number.
+fn nth(runs: &[(Blkno, u64)], mut number: u64) -> Option<Blkno> {
+    for (start, blocks) in runs {
+        if number < *blocks {
+            return start.0.checked_add(number).map(Blkno);
+        }
+        number -= blocks;
+    }
+    None
+}
+
+/// That a directory has `end` blocks, and not as many as it says.
+pub(super) fn size_short(context: &Context<'_>, dir: Blkno, stated: u64, end: u64) -> Finding {
+    let bits = context.volume.block_size().bits();
+    let (stated, size) = (stated << bits, end << bits);
+    let text = format!("directory {dir}: i_size is {stated}, its blocks end at {size}");
+    let repair = Repair::dinode(dir, move |dinode, _| dinode.i_size = dinode.i_size.max(size));
+    Finding::new(codes::DIR_SIZE_SHORT, Place::inode(dir), text).repaired_by(repair)
 }

@@ -72,6 +72,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The directory has so many blocks, and behind its end, in the cluster it ends in, there are
+    /// these, each with its number.
+    pub fn beyond(&mut self, stated: u64, blocks: impl Iterator<Item = (Blkno, u64)>) {
+        if let Some(index) = &mut self.index {
+            (index.stated, index.beyond) = (stated, blocks.collect());
+        }
+    }
+
     /// There are more blocks, and they cannot be found.
     pub fn incomplete(&mut self) {
         if let Some(index) = &mut self.index {

@@ -7,9 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use ocfs2_cli::Interrupt;
+use ocfs2_cli::{Interrupt, encode};
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::{FileKind, InodeFlags};
+use ocfs2_format::hash::{CharSign, dx_hash};
 use ocfs2_volume::{Inode, Volume};
 
 mod attributes;
@@ -23,11 +24,13 @@ mod touched;
 pub use attributes::GoneAttributes;
 pub use contents::Gone;
 pub use paths::Paths;
+use touched::Name;
 pub(crate) use touched::Touched;
 
 use crate::Stop;
+use crate::repair::dx;
 use crate::repair::lost_found::Named;
-use contents::Sides;
+use contents::{Difference, Sides};
 use raw::Entries;
 
 /// Blocks of a directory that are compared: those of some ten million entries.
@@ -79,6 +82,8 @@ pub enum Doubt {
     Beside,
     /// Parts of its contents were put where they fit.
     Moved,
+    /// The index of its directory was made for another name.
+    Name,
     /// By its number and its bit a block of it belongs elsewhere.
     Elsewhere,
 }
@@ -91,6 +96,7 @@ impl Doubt {
             Self::Shared => "its clusters were claimed by another owner, too",
             Self::Beside => "something else in the same block was wrong",
             Self::Moved => "parts of it were put where they fit",
+            Self::Name => "the index of its directory was made for another name",
             Self::Elsewhere => "a block of it says that it belongs elsewhere",
         }
     }
@@ -279,10 +285,15 @@ impl<'a> Comparison<'a> {
         }
         match (before, after) {
             (Some(before), Some(after)) => {
-                let difference = contents::compare(&self.sides, before, after);
+                let is_same = before.size() == after.size()
+                    && before.dinode.i_clusters == after.dinode.i_clusters;
+                let difference = match is_same && self.touched.led_back.contains(&blkno) {
+                    true => Difference::default(),
+                    false => contents::compare(&self.sides, before, after),
+                };
                 (loss.contents, loss.size) = (difference.gone, difference.size);
                 loss.names = before.is_dir()
-                    && Self::entries(self.sides.before, before).is_incomplete
+                    && self.has_unknown_names(before, after)
                     && (self.lost_found != Some(blkno) || self.is_any_nameless());
                 loss.attributes = attributes::compare(&self.sides, self.touched, before, after);
                 loss.is_guessed = before.kind() != after.kind();
@@ -315,6 +326,34 @@ impl<'a> Comparison<'a> {
         Some(loss)
     }
 
+    /// What was found out about a name.
+    fn name_state(&self, dir: Blkno, name: &[u8]) -> Option<Name> {
+        self.touched.names.get(&dir)?.get(&encode::escaped(name)).copied()
+    }
+
+    /// A name that may be wrong.
+    fn doubted(&mut self, dir: Blkno, entry: &raw::Entry) -> Loss {
+        let path = self.was.of_entry(dir, &entry.name);
+        let kind = raw::inode(self.sides.after, entry.inode).as_ref().and_then(Inode::kind);
+        let doubt = Some(Doubt::Name);
+        Loss { inode: entry.inode, kind, now: path.clone(), path, doubt, ..Loss::default() }
+    }
+
+    /// Whether a directory may have had names that nobody knows. Its index has an entry for each it
+    /// had: where all are those of names that are known there were no others.
+    fn has_unknown_names(&self, before: &Inode, after: &Inode) -> bool {
+        let was = Self::entries(self.sides.before, before);
+        if !was.is_incomplete {
+            return false;
+        }
+        let is = Self::entries(self.sides.after, after);
+        let seed = self.sides.before.superblock().s_dx_seed;
+        let names = was.entries.iter().chain(&is.entries).map(|entry| &entry.name[..]);
+        let names = names.chain([&b"."[..], b".."]);
+        let hashes = names.flat_map(|name| CharSign::ALL.map(|sign| dx_hash(name, seed, sign)));
+        !dx::is_within(self.sides.before, before, &hashes.collect())
+    }
+
     /// The names a directory does not have any longer; adds to `below` what may be directories that
     /// went with it.
     fn names(
@@ -336,7 +375,11 @@ impl<'a> Comparison<'a> {
         let mut seen = HashSet::new();
         for entry in &was.entries {
             let is_first = seen.insert((&entry.name[..], entry.inode));
+            let name = self.name_state(dir, &entry.name);
             if is_first && there.contains(&(&entry.name[..], entry.inode)) {
+                if name == Some(Name::Doubted) {
+                    each(self.doubted(dir, entry));
+                }
                 continue;
             }
             let path = self.was.of_entry(dir, &entry.name);
@@ -344,6 +387,8 @@ impl<'a> Comparison<'a> {
             let target = raw::inode(self.sides.after, entry.inode);
             let new_name = renamed.get_mut(&entry.inode).and_then(Vec::pop);
             match (&target, new_name) {
+                // It never was its name.
+                (Some(_), Some(_)) if name == Some(Name::Restored) => continue,
                 (Some(target), Some(name)) => {
                     loss.kind = target.kind();
                     loss.now = self.is.of_entry(dir, name);

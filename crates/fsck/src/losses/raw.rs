@@ -88,6 +88,27 @@ pub(super) struct Entries {
     pub parent: Option<Blkno>,
     /// Whether there may be more, which cannot be read.
     pub is_incomplete: bool,
+    /// Entries so far, used or not: the first two are `.` and `..`.
+    number: u64,
+}
+
+/// Bytes of the names of `.` and `..` with their padding.
+const DOTS: usize = 4;
+/// Bits of the names `.` and `..` that may be wrong.
+const WRONG_BITS: u32 = 2;
+
+/// Whether an entry is `.` or `..` by its place, with a wrong length or wrong bits in its name. What
+/// is behind a NUL was never part of it.
+fn is_dots(number: u64, name: &[u8]) -> bool {
+    let dots: &[u8] = match number {
+        0 => b".",
+        1 => b"..",
+        _ => return false,
+    };
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+    let name = name.get(..end).unwrap_or(name);
+    let wrong_bits: u32 = name.iter().zip(dots).map(|(a, b)| (a ^ b).count_ones()).sum();
+    name.len() <= dots.len() && wrong_bits <= WRONG_BITS
 }
 
 /// Reads a directory, at most `blocks` of its blocks; how many it read is taken off.
@@ -131,6 +152,10 @@ fn entries_of_extents(volume: &Volume, dir: &Inode, blocks: &mut u64) -> Entries
             continue;
         }
         for blkno in run.map(Blkno) {
+            if left < wanted {
+                // Of a first block that cannot be read, these were a part.
+                read.number = read.number.max(2);
+            }
             if left == 0 || *blocks == 0 || barren.are_too_many() {
                 break;
             }
@@ -179,13 +204,19 @@ impl Entries {
             let next = next(rest, volume);
             let header = DirEntryHeader::decode(rest).unwrap_or_default();
             let name = rest.get(DirEntryHeader::SIZE..).unwrap_or_default();
-            let name = name.get(..usize::from(header.name_len)).unwrap_or_default();
+            let name = match is_dots(self.number, name.get(..DOTS).unwrap_or_default()) {
+                // One that states another length is as long as it has to be.
+                true => name.get(..1 + usize::from(self.number == 1)).unwrap_or_default(),
+                false => name.get(..usize::from(header.name_len)).unwrap_or_default(),
+            };
             let is_one = !header.inode.is_none()
                 && !name.is_empty()
                 && entry_size(name.len()) <= next
                 && volume.geometry().is_valid_block(header.inode);
             if is_one {
                 self.entry(&header, name, volume);
+            } else {
+                self.number += 1;
             }
             // An entry ends with its name: what follows, up to the next one, is not known. Where
             // there is none entries have covered all, whatever is there now.
@@ -204,10 +235,15 @@ impl Entries {
     fn entry(&mut self, header: &DirEntryHeader, name: &[u8], volume: &Volume) {
         let inode = header.inode;
         let is_inside = volume.geometry().is_valid_block(inode);
+        let number = self.number;
+        self.number += 1;
         match name {
             _ if inode.is_none() => {}
             b"." => {}
-            b".." => self.parent = self.parent.or(Some(inode).filter(|_| is_inside)),
+            name if number == 0 && is_dots(0, name) => {}
+            name if name == b".." || is_dots(number, name) => {
+                self.parent = self.parent.or(Some(inode).filter(|_| is_inside));
+            }
             b"" => self.is_incomplete = true,
             name => {
                 // Where it leads says nothing about its name, unless that is none, either.

@@ -1,6 +1,6 @@
 //! Which inodes repairs may have changed.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
 use ocfs2_format::Blkno;
@@ -47,9 +47,23 @@ pub(crate) struct Touched {
     pub(super) mended: HashSet<Blkno>,
     /// Inodes about which something was found besides what attributes do not suffer from.
     pub(super) unexplained: HashSet<Blkno>,
+    /// Names of entries, escaped, by directory: those that were put back, and those that may be
+    /// wrong.
+    pub names: HashMap<Blkno, HashMap<String, Name>>,
+    /// Inodes of which an extent leads where it led before: what it led to meanwhile was not theirs.
+    pub led_back: HashSet<Blkno>,
     /// Inodes of which a block had another number, and of which one had another bit.
     numbers: BTreeSet<Blkno>,
     bits: BTreeSet<Blkno>,
+}
+
+/// What came of a name that is not the one it was.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Name {
+    /// It is that again.
+    Restored,
+    /// Nothing tells which it was.
+    Doubted,
 }
 
 impl Touched {
@@ -102,6 +116,17 @@ impl Touched {
         }
         if is_one_of(&[inodes::INODE_SUBALLOC_BIT, chains::BLOCK_SUBALLOC_BIT]) {
             self.bits.insert(inode);
+        }
+        let state = [
+            (directories::DIRENT_NAME_BIT, Name::Restored),
+            (directories::DX_NAME_DIFFERS, Name::Doubted),
+        ];
+        let state = state.iter().find(|(code, _)| code.name == name);
+        if let (Some((_, state)), Some(name)) = (state, &place.name) {
+            self.names.entry(inode).or_default().insert(name.clone(), *state);
+        }
+        if name == refcounts::REFCOUNT_EXTENT_PLACE.name {
+            self.led_back.insert(inode);
         }
         let is_check = [inodes::INODE_ECC, directories::BAD_CRC32, general::BLOCK_ECC];
         let is_shared =

@@ -166,7 +166,9 @@ impl Layers {
         let recovered: [&dyn Worked; 3] = [&*self.tops, &*self.recovered, &**changes];
         let mut worked = &recovered[..];
         let repairs: [&dyn Worked; 2] = [&*self.tops, &**changes];
-        let is_apart = collision.is_none() && !self.changes_a_journal(volume, changes);
+        let is_apart = collision.is_none()
+            && !self.changes_a_journal(volume, changes)
+            && !self.mends_a_journal(volume);
         if self.recovered.changed_blocks() > 0 && is_apart {
             let outcome: Arc<dyn Device> = self.recovered.clone();
             let planned = Planned { changes: worked, outcome: Some(&outcome) };
@@ -211,6 +213,14 @@ impl Layers {
     /// counted on while the recovery is written.
     fn changes_a_journal(&self, volume: &Volume, changes: &Overlay) -> bool {
         self.journals(volume).any(|(_, offset)| changes.is_changed(offset))
+    }
+
+    /// Whether a journal that is recovered could not be found on the device.
+    fn mends_a_journal(&self, volume: &Volume) -> bool {
+        self.journals(volume).any(|(journal, offset)| {
+            let inode = journal.inode.blkno.offset_bytes(volume.block_size());
+            self.tops.is_changed(offset) || inode.is_some_and(|inode| self.tops.is_changed(inode))
+        })
     }
 
     /// The journals of the slots, and the byte at which their superblocks begin.

@@ -38,9 +38,21 @@ impl LostFile {
         else {
             return Ok(());
         };
-        self.file.write_all(path)?;
+        let Some(path) = possible(path) else { return Ok(()) };
+        self.file.write_all(&path)?;
         self.file.write_all(&[self.end])
     }
+}
+
+/// The path as a file can have it, and a backup may: no name has a NUL, which ends the path for
+/// all who read it. What is in front of it is the name, where only its length was wrong. `None` if
+/// nothing is.
+fn possible(path: &[u8]) -> Option<Vec<u8>> {
+    let parts = path.split(|byte| *byte == b'/').map(|name| {
+        let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+        name.get(..end).filter(|cut| !cut.is_empty() || name.is_empty())
+    });
+    Some(parts.collect::<Option<Vec<_>>>()?.join(&b'/'))
 }
 
 impl Run<'_> {
@@ -139,5 +151,19 @@ impl Run<'_> {
         if left_off > 0 {
             self.report.note(&format!("{left_off} more losses are not listed."));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_path_in_a_list_has_a_nul() {
+        let cut = |path: &[u8]| possible(path);
+        assert_eq!(cut(b"/a/b c\n"), Some(b"/a/b c\n".to_vec()));
+        assert_eq!(cut(b"/a\0\0/b\0x/c"), Some(b"/a/b/c".to_vec()));
+        assert_eq!(cut(b"/a/\0\0"), None);
+        assert_eq!(cut(b"/"), Some(b"/".to_vec()));
     }
 }

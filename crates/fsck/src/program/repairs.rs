@@ -18,7 +18,7 @@ use crate::repair::commit::{Written, commit, rehearse};
 use crate::repair::plan::{Judge, Plan, PlanError, plan};
 use crate::repair::{Terms, Together};
 use crate::report::{FindingOutcome, FindingRecord, ProgressOut, Summary, WrittenRecord};
-use crate::start::{SystemFile, lost_directory, tops};
+use crate::start::{SystemFile, journal_marks, lost_directory, tops};
 use crate::target::Source;
 use crate::{Context, Finding, Found, Pass};
 
@@ -83,8 +83,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Corrects what the superblock names, and makes a lost system directory anew: without that not
-    /// even the journals are found, and what is repaired before they are replayed is undone when
+    /// Corrects what the superblock names, makes a lost system directory anew, and puts right what
+    /// marks journals as such: without that not even the journals are found, and what is repaired before they are replayed is undone when
     /// they are.
     pub(super) fn restore_tops(
         &mut self,
@@ -107,6 +107,11 @@ impl Run<'_> {
         let volume = source.open(&device)?;
         let context = Context { volume: &volume, options: &options, interrupt };
         if let Some(finding) = lost_directory(&context) {
+            self.correct_early(&volume, &finding, progress, interrupt);
+        }
+        let volume = source.open(&device)?;
+        let context = Context { volume: &volume, options: &options, interrupt };
+        for finding in journal_marks::check(&context) {
             self.correct_early(&volume, &finding, progress, interrupt);
         }
         Ok(())

@@ -7,6 +7,7 @@
 
 mod block;
 mod counts;
+mod moved;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -151,20 +152,26 @@ fn jobs<'a>(
 fn judge(context: &Context<'_>, job: &Job<'_>, mut collected: Collected) -> Judged {
     let &Job { root, users, claims } = job;
     let inodes: Arc<[Blkno]> = users.iter().map(|user| user.inode).collect();
-    let runs: Vec<Run> = counts::runs(claims).collect();
-    let in_use = counts::covered(&runs);
+    let mut runs: Vec<Run> = counts::runs(claims).collect();
     let first = users.first().map_or(root, |user| user.inode);
     let tree = block::read(context, root, first, users.len(), &mut collected);
-    let mismatches = match tree {
-        Some(tree) => counts::compare(&tree, &runs),
+    let mut mismatches = match &tree {
+        Some(tree) => counts::compare(tree, &runs),
         None => Vec::new(),
     };
+    let moved = tree.and_then(|tree| moved::find(context, &tree, claims, &mismatches));
+    if let Some(moved) = &moved {
+        runs = moved::runs(moved, claims);
+        mismatches.clear();
+    }
+    let in_use = counts::covered(&runs);
     let repair = refcount::rebuild(root, inodes, runs.into());
     let mend = |finding: Finding| match finding.code == general::IO_ERROR {
         true => finding,
         false => finding.repaired_otherwise_by(Some(repair.clone())),
     };
     collected.findings = collected.findings.into_iter().map(mend).collect();
+    collected.findings.extend(moved.map(|moved| moved.finding(root)));
     Judged { root, repair, collected, mismatches, in_use }
 }
 

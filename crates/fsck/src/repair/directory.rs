@@ -87,6 +87,58 @@ pub fn without(dir: Blkno, unwanted: &Unwanted) -> Repair {
     })
 }
 
+/// An entry whose name was another one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Renamed {
+    /// The name it has.
+    pub wrong: Vec<u8>,
+    /// The name it had.
+    pub right: Vec<u8>,
+    /// Where it leads.
+    pub inode: Blkno,
+}
+
+/// Puts the names back that entries of a directory had. Another repair may have changed those that
+/// cannot be already.
+pub fn renamed(dir: Blkno, names: &Arc<Vec<Renamed>>) -> Repair {
+    let names = Arc::clone(names);
+    Repair::once("names", dir.0, move |editor| {
+        let Some(mut directory) = Directory::read(editor, dir)? else { return Ok(()) };
+        let taken = directory.names();
+        let mut wanted: HashMap<Blkno, Vec<&Renamed>> = HashMap::new();
+        for renamed in names.iter().filter(|it| !taken.contains(&it.right)) {
+            wanted.entry(renamed.inode).or_default().push(renamed);
+        }
+        let mut added = Vec::new();
+        let mut links: HashMap<Blkno, Vec<&mut Entry>> = HashMap::new();
+        for entry in directory.blocks.iter_mut().flat_map(|(_, entries)| entries) {
+            if wanted.contains_key(&entry.inode) {
+                links.entry(entry.inode).or_default().push(entry);
+            }
+        }
+        for (inode, names) in wanted.iter().filter(|(inode, _)| !links.contains_key(inode)) {
+            // It was removed, for it had no name.
+            let kind = editor.inode(*inode).ok().and_then(|inode| inode.kind());
+            let file_type =
+                FileType::ALL.into_iter().find(|it| kind.is_some() && it.kind() == kind);
+            if let (Some(file_type), Some(first)) = (file_type, names.first()) {
+                added.push(Entry { inode: *inode, file_type, name: first.right.clone() });
+            }
+        }
+        for (inode, mut entries) in links {
+            let is_one = entries.len() == 1;
+            for Renamed { wrong, right, .. } in wanted.get(&inode).into_iter().flatten() {
+                let found = entries.iter_mut().find(|it| is_one || it.name == *wrong);
+                if let Some(entry) = found {
+                    entry.name.clone_from(right);
+                }
+            }
+        }
+        added.into_iter().for_each(|entry| directory.add(entry));
+        directory.write_or_unindex(editor)
+    })
+}
+
 /// The same with an index that has to be made.
 pub fn index(dir: Blkno) -> Repair {
     Repair::once_when_sound("index", dir.0, move |editor| {
@@ -636,6 +688,8 @@ impl Reader<'_, '_> {
                 let name = name.get(..usize::from(header.name_len)).unwrap_or_default();
                 if entry_size(name.len()) <= next {
                     found.extend(self.entry(&header, name));
+                } else {
+                    self.unnamed(&header);
                 }
             }
             start += bad + next;
@@ -669,6 +723,14 @@ impl Reader<'_, '_> {
         // A journal may have copies of inodes, which state another place.
         let in_use = in_use && inode.dinode.i_blkno == blkno;
         in_use.then_some(inode)
+    }
+
+    /// An entry whose name does not fit it: it may be `..`, whose name is known.
+    fn unnamed(&mut self, header: &DirEntryHeader) {
+        if self.count == 1 && self.target(header.inode).is_some_and(|it| it.is_dir()) {
+            self.parent = Some(header.inode);
+        }
+        self.count += 1;
     }
 
     fn entry(&mut self, header: &DirEntryHeader, name: &[u8]) -> Option<Entry> {

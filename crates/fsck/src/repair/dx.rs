@@ -1,6 +1,6 @@
 //! The index of a directory, built from its entries.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::dx::{DxEntry, DxEntryList, DxFlags, DxLeaf, DxRoot, write_dx_entries};
@@ -72,24 +72,41 @@ pub fn signs<'n>(volume: &Volume, dir: &Inode, names: impl Iterator<Item = &'n [
     let with_two = names.filter(|name| !name.is_ascii());
     let hashes = with_two.flat_map(|name| CharSign::ALL.map(|it| (dx_hash(name, seed, it), it)));
     let hashes: HashMap<NameHash, CharSign> = hashes.collect();
+    if !hashes.is_empty() {
+        let count = |entry: &DxEntry| {
+            hashes.get(&entry.hash()).into_iter().for_each(|sign| signs.add(*sign));
+        };
+        let _ = each_entry(volume, dir, count);
+    }
+    signs
+}
+
+/// Whether all entries of the index of `dir` are among these hashes, and as many as it states.
+pub fn is_within(volume: &Volume, dir: &Inode, hashes: &HashSet<NameHash>) -> bool {
+    let (mut number, mut all) = (0, true);
+    let root = each_entry(volume, dir, |entry| {
+        number += 1;
+        all &= hashes.contains(&entry.hash());
+    });
+    root.is_some_and(|root| root.dr_num_entries == number && all && number > 0)
+}
+
+/// Reads all entries of the index of `dir`, whatever is wrong with it; gives its root.
+fn each_entry(volume: &Volume, dir: &Inode, mut each: impl FnMut(&DxEntry)) -> Option<DxRoot> {
     let blkno = dir.dinode.i_dx_root;
     let has_one = dir.dinode.dyn_features().contains(DynFeatures::INDEXED_DIR);
-    if hashes.is_empty() || !has_one || !volume.geometry().is_valid_block(blkno) {
-        return signs;
+    if !has_one || !volume.geometry().is_valid_block(blkno) {
+        return None;
     }
-    let mut count = |list: DxEntryList<'_>| {
-        let found = list.entries().filter_map(|entry| hashes.get(&entry.hash()));
-        found.for_each(|sign| signs.add(*sign));
-    };
-    let Ok(block) = volume.read_block(blkno) else { return signs };
-    if DxRoot::decode(&block).is_ok_and(|root| root.is_inline()) {
+    let mut count = |list: DxEntryList<'_>| list.entries().for_each(|entry| each(&entry));
+    let block = volume.read_block(blkno).ok()?;
+    let root = DxRoot::decode(&block).ok()?;
+    if root.is_inline() {
         DxRoot::entries(&block).into_iter().for_each(count);
-        return signs;
+        return Some(root);
     }
     let list = block.get(DxRoot::LIST_OFFSET..).unwrap_or_default();
-    let Ok(gathered) = tree::gather(volume, blkno, list, Holds::Hashed, false) else {
-        return signs;
-    };
+    let gathered = tree::gather(volume, blkno, list, Holds::Hashed, false).ok()?;
     let blocks = volume.geometry().blocks_per_cluster();
     for cluster in places(volume, &gathered) {
         let Ok(bytes) = volume.read_blocks(volume.geometry().block_of(Cluster(cluster)), blocks)
@@ -100,7 +117,7 @@ pub fn signs<'n>(volume: &Volume, dir: &Inode, names: impl Iterator<Item = &'n [
             DxLeaf::entries(block).into_iter().for_each(&mut count);
         }
     }
-    signs
+    Some(root)
 }
 
 /// The clusters of an index, each once.

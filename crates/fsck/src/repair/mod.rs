@@ -22,7 +22,7 @@ pub mod bucket_tree;
 pub mod commit;
 mod contested;
 pub mod directory;
-mod dx;
+pub(crate) mod dx;
 mod editor;
 mod layout;
 pub mod lost_found;

@@ -18,6 +18,7 @@ use ocfs2_volume::allocator::Suballocated;
 use ocfs2_volume::{Error, Inode, Volume};
 
 use super::{EditError, Editor, Repair};
+use crate::extent_order;
 use crate::extents::{Holds, Longest, Taken};
 
 /// What could be read of a tree.
@@ -65,6 +66,31 @@ pub fn shortened(blkno: Blkno, holds: Holds, longest: Longest) -> Repair {
         let volume = editor.volume();
         let taken = |rec: &ExtentRec, _: Option<&ExtentRec>| longest.of(*rec);
         let gathered = gather_as(volume, blkno, inode.id2(), holds, shares, &taken)?;
+        let mut id2 = inode.id2().to_vec();
+        let built = gathered.build(editor, &mut id2)?;
+        write_inode(editor, &inode, &id2, built)
+    })
+}
+
+/// The repair that leads the shared extent of an inode that begins with cluster `start` and has
+/// `count` to those from `to` on.
+pub fn led_back(blkno: Blkno, (start, count): (u32, u32), to: u32) -> Repair {
+    Repair::once("place of an extent", blkno.0, move |editor| {
+        let inode = editor.inode(blkno)?;
+        if inode.dinode.arm() != Arm::ExtentList {
+            return Ok(());
+        }
+        let volume = editor.volume();
+        let shares = inode.dinode.dyn_features().contains(DynFeatures::HAS_REFCOUNT);
+        let mut gathered = gather(volume, blkno, inode.id2(), Holds::Data, shares)?;
+        let [from, to] = [start, to].map(|it| volume.geometry().block_of(Cluster(it)));
+        let found = gathered.extents.iter_mut().find(|rec| {
+            rec.e_blkno == from
+                && u32::from(rec.e_leaf_clusters()) == count
+                && rec.e_flags().contains(ExtentFlags::REFCOUNTED)
+        });
+        let Some(rec) = found else { return Ok(()) };
+        *rec = ExtentRec::leaf(rec.e_cpos, rec.e_leaf_clusters(), rec.e_flags(), to);
         let mut id2 = inode.id2().to_vec();
         let built = gathered.build(editor, &mut id2)?;
         write_inode(editor, &inode, &id2, built)
@@ -188,9 +214,9 @@ impl Gathering<'_> {
     fn list(&mut self, list: &ExtentList<'_>, depth: u16) {
         let ExtentListHeader { l_next_free_rec, .. } = list.header;
         let used = usize::from(l_next_free_rec).min(list.capacity());
-        let records = (0..used).filter_map(|index| list.record(index));
+        let mut records: Vec<_> = (0..used).filter_map(|index| list.record(index)).collect();
+        extent_order::restore(&mut records, depth, self.holds);
         if depth == 0 {
-            let records: Vec<_> = records.collect();
             let taken = records.iter().enumerate();
             let taken = taken.map(|(index, rec)| (self.taken)(rec, records.get(index + 1)));
             let leaf = taken.filter_map(|rec| self.leaf(rec)).collect();

@@ -7,6 +7,7 @@
 mod backups;
 pub(crate) mod cluster_size;
 mod heartbeat;
+pub(crate) mod journal_marks;
 mod recover;
 mod slot_map;
 mod superblock;

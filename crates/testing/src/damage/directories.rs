@@ -105,6 +105,49 @@ pub(super) const RECIPES: &[Recipe] = &[
         c: Same,
     },
     Recipe {
+        code: "DIRENT_NOT_DOTTY",
+        name: "the entry .. of a directory has a NUL in its name",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_entry(image.inode("/names").blkno, "..", |entry, _| entry.name_len = 4);
+        },
+        found: &["DIRENT_NOT_DOTTY"],
+        c: Same,
+    },
+    Recipe {
+        code: "DIRENT_NAME_BIT",
+        name: "a bit of a name is wrong, and the index has the right one",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let dir = image.inode("/dirs/oneblock").blkno;
+            image.edit_entry(dir, "name-of-some-length-3", |_, name| name[5] ^= 2);
+        },
+        found: &["DIRENT_NAME_BIT"],
+        c: Differs { codes: &["DX_LOOKUP_FAILED"], status: 0, why: "It takes the name for right." },
+    },
+    Recipe {
+        code: "DX_NAME_DIFFERS",
+        name: "a name is another one than that in the index",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let dir = image.inode("/dirs/oneblock").blkno;
+            image.edit_entry(dir, "name-of-some-length-3", |_, name| name[..4].fill(b'x'));
+        },
+        found: &["DX_NAME_DIFFERS"],
+        c: Differs { codes: &["DX_LOOKUP_FAILED"], status: 0, why: "It takes the name for right." },
+    },
+    Recipe {
+        code: "DIR_SIZE_SHORT",
+        name: "a directory ends a cluster before its last block",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let dir = image.inode("/dirs/large").blkno;
+            image.edit_dinode(dir, |dinode, _| dinode.i_size -= 2 * 16_384);
+        },
+        found: &["DIR_SIZE_SHORT"],
+        c: NotCompared("It takes the names in the last blocks for lost."),
+    },
+    Recipe {
         code: "DIRENT_DOT_INODE",
         name: "the entry . of a directory leads elsewhere",
         on: ONE_OF_ALL_1K,

@@ -699,6 +699,30 @@ pub(super) const RECIPES: &[Recipe] = &[
         c: Dies(134),
     },
     Recipe {
+        code: "EXTENT_ORDER",
+        name: "two records of a leaf are exchanged",
+        on: ONE_OF_ALL_1K,
+        damage: |image| edit_first_leaf(image, |_, records| records.swap(1, 4)),
+        found: &["EXTENT_ORDER"],
+        c: Differs {
+            codes: &["EXTENT_OVERLAP"],
+            status: 0,
+            why: "It does not see that only the order is wrong.",
+        },
+    },
+    Recipe {
+        code: "EXTENT_ORDER",
+        name: "two records that lead to leaves are exchanged",
+        on: ONE_OF_ALL_1K,
+        damage: |image| edit_extents(image, &image.tree(1), |_, _, records| records.swap(0, 1)),
+        found: &["EXTENT_ORDER"],
+        c: Differs {
+            codes: &["EXTENT_OVERLAP"],
+            status: 0,
+            why: "It does not see that only the order is wrong.",
+        },
+    },
+    Recipe {
         code: "EXTENT_OVERLAP",
         name: "an extent begins before the one before it ends",
         on: ONE_OF_ALL_1K,

@@ -18,10 +18,20 @@ pub(super) const RECIPES: &[Recipe] = &[
         name: "the journal of a slot has no magic number",
         on: ONE_OF_ALL_1K,
         damage: |image| {
-            image.edit_journal(1, |journal| journal.header.h_magic ^= 1);
+            image.edit_journal(1, |journal| journal.header.h_magic = 0);
         },
         found: &["JOURNAL_FILE_INVALID"],
         c: Repairing,
+    },
+    Recipe {
+        code: "JOURNAL_MAGIC",
+        name: "two bits of the magic number of a journal are wrong",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_journal(1, |journal| journal.header.h_magic ^= 0x1001);
+        },
+        found: &["JOURNAL_MAGIC"],
+        c: NOT_SEEN,
     },
     Recipe {
         code: "JOURNAL_UNKNOWN_FEATURE",

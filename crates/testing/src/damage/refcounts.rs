@@ -105,6 +105,20 @@ fn go_on_into(image: &Image, path: &str, blkno: Blkno) {
 
 pub(super) const RECIPES: &[Recipe] = &[
     Recipe {
+        code: "REFCOUNT_EXTENT_PLACE",
+        name: "a bit of where a shared extent leads is wrong",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_dinode(image.inode("/reflink/origin").blkno, |_, id2| {
+                edit_list(id2, |_: &mut ExtentListHeader, records: &mut [ExtentRec]| {
+                    records[0].e_blkno.0 ^= 1 << 6;
+                });
+            });
+        },
+        found: &["REFCOUNT_EXTENT_PLACE"],
+        c: NotCompared("It counts the clusters the extent leads to, and the contents are others."),
+    },
+    Recipe {
         code: "RB_BLKNO",
         name: "a refcount block states another block as its own",
         on: ONE_OF_ALL_1K,

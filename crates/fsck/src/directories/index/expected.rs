@@ -30,6 +30,10 @@ pub(in crate::directories) struct Expected {
     pub(super) unread: HashSet<Blkno>,
     /// By block of the directory the next one in the list of those with holes.
     pub(super) next_free: HashMap<Blkno, Blkno>,
+    /// Blocks in the last cluster behind the end of the directory, and their numbers.
+    pub(in crate::directories) beyond: HashMap<Blkno, u64>,
+    /// Blocks of the directory as it says.
+    pub(in crate::directories) stated: u64,
     /// Whether there are blocks of which nothing is known.
     pub(super) is_incomplete: bool,
 }
@@ -44,6 +48,8 @@ impl Expected {
             unsure: HashMap::new(),
             unread: HashSet::new(),
             next_free: HashMap::new(),
+            beyond: HashMap::new(),
+            stated: 0,
             is_incomplete: false,
         }
     }

@@ -1,6 +1,7 @@
 //! The entries of an index against those of the directory.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use ocfs2_cli::encode;
 use ocfs2_format::dir::{self, DirTrailer};
@@ -8,13 +9,18 @@ use ocfs2_format::dx::{DxEntry, DxEntryList, DxLeaf, DxRoot};
 use ocfs2_format::hash::{CharSign, NameHash};
 use ocfs2_format::{Blkno, Structure};
 
+use super::super::contents::size_short;
 use super::Several;
 use super::expected::{Expected, Key};
+use super::names::{self, Left, Names};
 use super::root::Index;
 use crate::codes::{directories as codes, general};
 use crate::name_hashes::Signs;
-use crate::repair::directory;
+use crate::repair::directory::{self, Renamed};
 use crate::{Context, Finding, Place, extents};
+
+/// Entries of an index without a name that are told apart.
+const MOST_LEFT: usize = 1024;
 
 /// Reads all lists of an index, and compares. Says which hash its names have.
 pub(super) fn check(
@@ -40,7 +46,8 @@ pub(super) fn check(
         found,
         entries: 0,
         unread: HashSet::new(),
-        stale: Several::default(),
+        left: Vec::new(),
+        left_out: 0,
         invalid: Several::default(),
         findings,
     };
@@ -71,8 +78,10 @@ struct Matching<'a> {
     entries: u64,
     /// Lists whose entries are not known.
     unread: HashSet<Blkno>,
-    /// Entries of the index that no entry of the directory asks for.
-    stale: Several,
+    /// Entries of the index that no entry of the directory asks for: the first ones, and how many
+    /// more there are.
+    left: Vec<Left>,
+    left_out: u64,
     /// Lists that are not as they should be.
     invalid: Several,
     findings: &'a mut Vec<Finding>,
@@ -136,17 +145,37 @@ impl Matching<'_> {
         self.entries += 1;
         let key = Key { hash: entry.hash(), blkno: entry.dx_dirent_blk };
         let is_in_place = self.list_of(key.hash) == Some(list);
-        if is_in_place && self.take(key) || self.is_excused(key.blkno) {
+        if is_in_place && self.take(key) {
             return;
         }
-        let (dir, blkno, NameHash { major, minor }) = (self.dir, key.blkno, key.hash);
-        self.stale.add(|| {
-            let text = format!(
-                "directory {dir}: index block {list} has an entry of hash {major:#010x} \
-                 {minor:#010x} in block {blkno}, which has no such name"
-            );
-            (Place::block(list).of(dir), text)
-        });
+        let is_excused = self.is_excused(key.blkno);
+        if self.left.len() < MOST_LEFT {
+            self.left.push(Left { list, key, is_in_place, is_excused });
+        } else {
+            self.left_out += u64::from(!is_excused);
+        }
+    }
+
+    /// Entries of the index for names that are not there.
+    fn stale(&self, names: &Names) -> Several {
+        let mut stale = Several::default();
+        let dir = self.dir;
+        for Left { list, key, is_excused, .. } in &self.left {
+            let is_beyond = self.expected.beyond.contains_key(&key.blkno);
+            if *is_excused || is_beyond || names.explained.contains(key) {
+                continue;
+            }
+            let (blkno, NameHash { major, minor }) = (key.blkno, key.hash);
+            stale.add(|| {
+                let text = format!(
+                    "directory {dir}: index block {list} has an entry of hash {major:#010x} \
+                     {minor:#010x} in block {blkno}, which has no such name"
+                );
+                (Place::block(*list).of(dir), text)
+            });
+        }
+        stale.count += self.left_out;
+        stale
     }
 
     /// The list in which a lookup looks for a hash.
@@ -213,8 +242,18 @@ impl Matching<'_> {
 
     fn end(mut self) {
         let missing = self.missing();
-        let is_whole =
-            missing.count + self.stale.count + self.invalid.count == 0 && self.unread.is_empty();
+        let is_sound = self.invalid.count == 0 && self.unread.is_empty();
+        let names = match is_sound && !self.left.is_empty() && self.left_out == 0 {
+            true => names::look(self.context, self.dir, &self.expected, &missing, &self.left),
+            false => Names::default(),
+        };
+        let is_missing = |key: &&Key| !names.explained.contains(key);
+        let mut lacking = Several::default();
+        for key in missing.iter().filter(is_missing) {
+            lacking.add(|| self.describe(*key));
+        }
+        let mut stale = self.stale(&names);
+        let is_whole = is_sound && lacking.count + stale.count == 0 && names.explained.is_empty();
         let stated = self.index.root.dr_num_entries;
         // One that is to be built anew is counted anew.
         if is_whole && u64::from(stated) != self.entries {
@@ -228,22 +267,60 @@ impl Matching<'_> {
             self.findings.push(finding.repaired_by(directory::rewrite(dir)));
         }
         // An entry under a wrong hash is one that is missing.
-        if missing.count > 0 {
-            self.stale = Several::default();
+        if lacking.count > 0 {
+            stale = Several::default();
         }
+        self.tell_names(names);
+        self.tell_end();
         let found = [
             self.invalid.finding(codes::DX_LEAF_INVALID),
-            missing.finding(codes::DX_LOOKUP_FAILED),
-            self.stale.finding(codes::DX_ENTRY_LEFT),
+            lacking.finding(codes::DX_LOOKUP_FAILED),
+            stale.finding(codes::DX_ENTRY_LEFT),
         ];
         let rewritten = || directory::rewrite(self.dir);
         let found = found.into_iter().flatten().map(|it| it.repaired_by(rewritten()));
         self.findings.extend(found);
     }
 
+    /// Tells of entries in blocks behind the end of the directory: it is longer than it says.
+    fn tell_end(&mut self) {
+        let Expected { beyond, stated, .. } = &self.expected;
+        let places = self.left.iter().filter(|left| left.is_in_place);
+        let last = places.filter_map(|left| beyond.get(&left.key.blkno)).max();
+        if let Some(last) = last {
+            let finding = size_short(self.context, self.dir, *stated, *last + 1);
+            // Before all that is done with the blocks it has.
+            self.findings.insert(0, finding);
+        }
+    }
+
+    /// Tells of names that are not those the index was made for.
+    fn tell_names(&mut self, names: Names) {
+        let dir = self.dir;
+        let place = |blkno, name: &[u8]| Place::block(blkno).of(dir).named(name);
+        let all: Arc<Vec<_>> = Arc::new(names.restored.iter().map(|it| it.1.clone()).collect());
+        for (blkno, Renamed { wrong, right, .. }) in &names.restored {
+            let text = format!(
+                "directory {dir}: entry \"{}\" in block {blkno} is \"{}\" in the index",
+                encode::escaped(wrong),
+                encode::escaped(right)
+            );
+            let finding = Finding::new(codes::DIRENT_NAME_BIT, place(*blkno, wrong), text);
+            self.findings.push(finding.repaired_by(directory::renamed(dir, &all)));
+        }
+        for (blkno, name) in &names.others {
+            let text = format!(
+                "directory {dir}: entry \"{}\" in block {blkno} is in the index under another name",
+                encode::escaped(name)
+            );
+            let finding = Finding::new(codes::DX_NAME_DIFFERS, place(*blkno, name), text);
+            self.findings.push(finding.repaired_by(directory::rewrite(dir)));
+        }
+    }
+
     /// The entries of the directory that are not in the index.
-    fn missing(&self) -> Several {
-        let mut missing = Several::default();
+    fn missing(&self) -> Vec<Key> {
+        let mut missing = Vec::new();
         let is_unread = |hash| self.list_of(hash).is_some_and(|list| self.unread.contains(&list));
         let unsigned = self.expected.unsigned.iter().filter(|(key, _)| is_unread(key.hash));
         let lost: HashSet<Key> = match self.unread.is_empty() {
@@ -259,9 +336,7 @@ impl Matching<'_> {
             if !is_known || self.expected.unread.contains(&key.blkno) {
                 continue;
             }
-            for _ in found..run.len() {
-                missing.add(|| self.describe(*key));
-            }
+            missing.extend((found..run.len()).map(|_| *key));
         }
         missing
     }

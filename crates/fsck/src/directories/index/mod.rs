@@ -11,6 +11,7 @@
 mod expected;
 mod free_list;
 mod matching;
+mod names;
 pub(crate) mod root;
 
 pub(super) use expected::Expected;
