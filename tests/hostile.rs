@@ -318,7 +318,7 @@ fn a_repair_takes_clusters_that_lie_apart_without_looking_for_each() {
     // Every second one is taken.
     let whole = space.take_runs(u32::try_from(free).unwrap()).unwrap().unwrap();
     for cluster in whole.iter().cloned().flatten().step_by(2) {
-        space.clusters(cluster..cluster + 1).unwrap();
+        space.free_run(cluster..cluster + 1).unwrap();
     }
     space.write().unwrap();
     let mut space = Space::new(&volume);

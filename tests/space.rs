@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use ocfs2_testing::fixture;
-use ocfs2_volume::allocator::{Allocator, Space};
+use ocfs2_volume::allocator::{Allocator, Space, Want};
 use ocfs2_volume::device::{DeviceOptions, OverlayDevice, open};
 use ocfs2_volume::{Volume, VolumeOptions};
 
@@ -33,15 +33,15 @@ fn what_is_taken_is_counted_everywhere_and_comes_back() {
     let (before, _) = clusters();
 
     let mut space = Space::new(&volume);
-    let first = space.take_clusters(3).unwrap().unwrap();
-    let second = space.take_clusters(1).unwrap().unwrap();
+    let first = space.take_clusters(Want::up_to(3)).unwrap().unwrap();
+    let second = space.take_clusters(Want::up_to(1)).unwrap().unwrap();
     assert_eq!((first.end - first.start, second.end - second.start), (3, 1));
     assert!(first.end <= second.start || second.end <= first.start);
     space.write().unwrap();
     assert_eq!(clusters().0, before - 4);
     let mut space = Space::new(&volume);
-    space.clusters(first).unwrap();
-    space.clusters(second).unwrap();
+    space.free_run(first).unwrap();
+    space.free_run(second).unwrap();
     space.write().unwrap();
     assert_eq!(clusters().0, before);
 }
@@ -68,7 +68,7 @@ fn a_suballocator_grows_when_all_its_blocks_are_taken() {
     blknos.dedup();
     assert_eq!(blknos.len(), taken.len());
     let mut space = Space::new(&volume);
-    taken.into_iter().for_each(|block| space.block(block).unwrap());
+    taken.into_iter().for_each(|block| space.free_block(block).unwrap());
     space.write().unwrap();
     assert_eq!(blocks().0, after + before + 1);
 }

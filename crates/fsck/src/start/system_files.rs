@@ -456,7 +456,11 @@ fn misled(
     // As mkfs makes them their inodes ascend.
     let in_order: Vec<_> = files.values().collect();
     let is_ascending = in_order.windows(2).all(|pair| pair[0] < pair[1]);
-    if is_ascending && !files.values().any(|blkno| is_others(context, near, *blkno)) {
+    let is_strange = |(file, blkno): (&SystemFile, &Blkno)| {
+        is_others(context, near, *blkno)
+            || read_dinode(context, *blkno).is_none_or(|inode| !has_looks_of(&inode, *file))
+    };
+    if is_ascending && !files.iter().any(is_strange) {
         return Vec::new();
     }
     let volume = context.volume;
@@ -492,6 +496,11 @@ fn misled(
         misled.remove(&file);
     }
     misled.into_iter().collect()
+}
+
+/// Whether type and flags of an inode are those of a file.
+fn has_looks_of(inode: &Inode, file: SystemFile) -> bool {
+    inode.dinode.kind() == Some(file.kind()) && inode.dinode.flags() == file.flags()
 }
 
 /// Calls `visit` with the name and the inode of every entry of the system directory.

@@ -194,7 +194,7 @@ impl Buckets<'_, '_> {
     }
 
     fn counted(&mut self, extent: &Extent, count: Count) {
-        let Count { stated, there, room } = count;
+        let Count { stated, there, room, .. } = count;
         if there == stated {
             return;
         }

@@ -56,12 +56,16 @@ pub(crate) struct Count {
     pub there: u64,
     /// For which there is room.
     pub room: u64,
+    /// As an extent can have.
+    most: u64,
 }
 
 impl Count {
-    /// Whether some were there, and are not: one wrong bit is no explanation.
+    /// Whether some were there, and are not: one wrong bit is no explanation, and a number that
+    /// cannot be tells nothing.
     pub fn is_short(self) -> bool {
-        self.stated > self.there && !(self.stated ^ self.there).is_power_of_two()
+        (self.there + 1..=self.most).contains(&self.stated)
+            && !(self.stated ^ self.there).is_power_of_two()
     }
 }
 
@@ -141,7 +145,7 @@ impl<'a> Reach<'a> {
         if there == stated && (reaches ^ stated).is_power_of_two() {
             there = reaches;
         }
-        Count { stated, there, room }
+        Count { stated, there, room, most: self.most() }
     }
 
     /// The end of those of some buckets that go on where the ones before them end; the start of the
