@@ -4,4 +4,5 @@
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
 mod bench;
+mod names;
 mod trees;

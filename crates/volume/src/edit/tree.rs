@@ -284,7 +284,7 @@ impl Edit {
                 return self.settle_root(root, level);
             }
             if level.records.is_empty() {
-                self.unlink(root, &mut way, &level)?;
+                self.drop_level(root, &mut way, &level)?;
                 continue;
             }
             let pieces = self.cut(root, level)?;
@@ -363,7 +363,7 @@ impl Edit {
     }
 
     /// Takes a list without records out of the tree.
-    fn unlink(
+    fn drop_level(
         &mut self,
         root: &mut Root,
         way: &mut Vec<Level>,
