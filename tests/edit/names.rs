@@ -1,12 +1,14 @@
 //! Files and directories made, named, moved and deleted at random.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::FileKind;
 use ocfs2_format::dir::FileType;
 use ocfs2_format::hash::CharSign;
-use ocfs2_testing::Random;
+use ocfs2_testing::{Random, Run, Scratch, fixture_copy, oracle, program};
+use ocfs2_volume::allocator::Want;
 use ocfs2_volume::edit::{Edit, EditError, EditOptions, NewInode};
 use ocfs2_volume::{Error, Timestamp, Volume};
 
@@ -25,6 +27,16 @@ struct Node {
 
 /// All paths, without a slash in front.
 type Paths = BTreeMap<Vec<u8>, Node>;
+
+/// Volumes that kernels have filled and unmounted.
+const FIXTURES: [&str; 6] = [
+    "clean-1k-linux7-local",
+    "clean-1k-local",
+    "clean-1m-global",
+    "clean-2k-local",
+    "clean-4k-o2cb",
+    "clean-512-local",
+];
 
 const KINDS: [FileKind; 6] = [
     FileKind::Fifo,
@@ -365,6 +377,97 @@ fn a_name_more_in_a_directory_of_thousands_writes_a_few_blocks() {
         bench.commit(&edit);
     }
     bench.judge();
+}
+
+/// Names of a volume that a kernel has filled, with attributes, shared extents, large directories:
+/// some are moved, others made beside them, then most are deleted.
+fn of_a_kernel(fixture: &str, seed: u64) {
+    let scratch = Scratch::new();
+    let path = fixture_copy(fixture, &scratch);
+    let bench = Bench::open(path, scratch);
+    let (ours, theirs) = (program("fsck.ocfs2"), oracle("fsck.ocfs2"));
+    let judges = [Some(ours), theirs].into_iter().flatten();
+    let judges: Vec<_> = judges.map(|judge| (complaints(&judge, &bench), judge)).collect();
+    let volume = bench.volume();
+    let (paths, root) = (read(&volume), volume.root().unwrap().blkno);
+    let mut names = Names { random: Random(seed), paths, root, longest: 255 };
+    for batch in 0..4 {
+        let mut edit = edit_of(&bench);
+        for _ in 0..200 {
+            names.change(&mut edit);
+        }
+        for _ in 0..names.paths.len() * usize::from(batch > 1) {
+            let Some(path) = names.path() else { break };
+            names.unlink(&mut edit, &path);
+        }
+        assert!(read(&edit) == names.paths, "{fixture}, batch {batch}: before the commit");
+        edit.finish().unwrap();
+        bench.commit(&edit);
+        assert!(read(&bench.volume()) == names.paths, "{fixture}, batch {batch}");
+        for (before, judge) in &judges {
+            let now = complaints(judge, &bench);
+            let new: Vec<_> = now.difference(before).collect();
+            assert!(new.is_empty(), "{fixture}, batch {batch}: {new:#?}");
+        }
+    }
+}
+
+/// What a judge says, up to the first comma of each finding: paths are others later. Quotas are
+/// not counted, so that what is said of those does not matter.
+fn complaints(fsck: &Path, bench: &Bench) -> BTreeSet<String> {
+    let output = Run::new(fsck).arg("-fn").arg(bench.path()).output();
+    let findings = output.stdout.lines().filter(|line| line.starts_with('['));
+    let all: Vec<_> = findings.map(|line| line.split(',').next().unwrap().to_owned()).collect();
+    if all.is_empty() && output.status != 0 {
+        return BTreeSet::from([format!("status {}: {}", output.status, output.stderr)]);
+    }
+    all.into_iter().filter(|line| !line.starts_with("[QUOTA_")).collect()
+}
+
+#[test]
+fn what_kernels_have_made_is_moved_and_deleted() {
+    for (seed, fixture) in FIXTURES.into_iter().enumerate() {
+        of_a_kernel(fixture, seed as u64);
+    }
+}
+
+#[test]
+fn a_step_that_fails_within_another_one_takes_nothing_with_it() {
+    let bench = Bench::new("-M local -N 1 -b 1K -C 4K -J size=4M", "64M");
+    let mut edit = edit_of(&bench);
+    let (root, folder) = (edit.root().unwrap().blkno, NewInode::of(FileKind::Directory, 0o700));
+    let before = edit.take_clusters(Want::exactly(1)).unwrap();
+    edit.create(root, b"file", &folder).unwrap_err();
+    let after = edit.take_clusters(Want::exactly(1)).unwrap();
+    assert_ne!(before, after);
+    edit.give_clusters(before).unwrap();
+    edit.give_clusters(after).unwrap();
+    edit.finish().unwrap();
+    bench.commit(&edit);
+    bench.judge();
+}
+
+#[test]
+fn a_directory_that_is_damaged_stays_as_it_is() {
+    let (bench, mut names) = begin("-M local -N 1 -b 512 -C 4K -J size=4M", "64M", 21, 40);
+    let mut edit = edit_of(&bench);
+    names.create(&mut edit, b"", b"large", FileKind::Directory);
+    for number in 0..100_u32 {
+        names.create(&mut edit, b"large", format!("{number}").as_bytes(), FileKind::Regular);
+    }
+    names.settle(&bench, edit);
+    let large = names.inode(b"large");
+    // The list of blocks with room leads to what is no block of the directory.
+    let volume = bench.volume();
+    let dx = volume.inode(large).unwrap().dinode.i_dx_root;
+    let mut block = volume.read_block(dx).unwrap();
+    block[0x40..0x48].copy_from_slice(&dx.0.to_le_bytes());
+    volume.write_raw(dx, &block).unwrap();
+    let mut edit = edit_of(&bench);
+    let made = edit.create(large, b"one more", &NewInode::of(FileKind::Regular, 0o644));
+    assert!(matches!(made, Err(EditError::Volume(Error::Invalid(_)))), "{made:?}");
+    edit.finish().unwrap();
+    assert_eq!(edit.changed_blocks(), 0);
 }
 
 #[test]
