@@ -366,7 +366,7 @@ impl Edit {
     fn drop_level(
         &mut self,
         root: &mut Root,
-        way: &mut Vec<Level>,
+        way: &mut [Level],
         level: &Level,
     ) -> Result<(), EditError> {
         let Some(header) = &level.header else { return Ok(()) };
