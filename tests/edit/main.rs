@@ -4,5 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
 mod bench;
+mod model;
 mod names;
+mod refusals;
 mod trees;
