@@ -3,9 +3,12 @@
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::FileKind;
 use ocfs2_format::dir::FileType;
+use ocfs2_format::dx::{DxEntry, DxLeaf, DxRoot, write_dx_entries};
+use ocfs2_format::hash::{CharSign, dx_hash};
 use ocfs2_volume::Error;
 use ocfs2_volume::allocator::Want;
 use ocfs2_volume::edit::{EditError, NewInode};
+use ocfs2_volume::tree::Tree;
 
 use crate::bench::Bench;
 use crate::model::{Node, begin, edit_of, join, read};
@@ -147,4 +150,33 @@ fn without_an_index_a_file_has_at_most_32000_names() {
     edit.update_dinode(file, |dinode, _| dinode.set_links_count(31_999, false)).unwrap();
     edit.hard_link(root, b"two", file).unwrap();
     assert!(matches!(edit.hard_link(root, b"three", file), Err(EditError::TooLarge(_))));
+}
+
+#[test]
+fn a_leaf_full_of_names_with_one_hash_takes_no_other_one() {
+    let (bench, mut names) = begin("-M local -N 1 -b 512 -C 4K -J size=4M", "64M", 22, 40);
+    let mut edit = edit_of(&bench);
+    names.create(&mut edit, b"", b"large", FileKind::Directory);
+    for number in 0..100_u32 {
+        names.create(&mut edit, b"large", number.to_string().as_bytes(), FileKind::Regular);
+    }
+    names.settle(&bench, edit);
+    let (volume, large) = (bench.volume(), names.inode(b"large"));
+    let hash = dx_hash(b"more", volume.superblock().s_dx_seed, CharSign::Signed);
+    let dx = volume.inode(large).unwrap().dinode.i_dx_root;
+    let block = volume.read_block(dx).unwrap();
+    let mut tree = Tree::new(&volume, dx, &DxRoot::extents(&block).unwrap()).unwrap();
+    let leaf = tree.dx_leaf(hash).unwrap().unwrap();
+    let mut block = volume.read_block(leaf).unwrap();
+    let one = DxLeaf::entries(&block).unwrap().entries().next().unwrap();
+    let one = DxEntry { dx_major_hash: hash.major, dx_minor_hash: hash.minor, ..one };
+    let capacity = usize::from(DxLeaf::entry_capacity(volume.block_size()));
+    write_dx_entries(&mut block[DxLeaf::LIST_OFFSET..], &vec![one; capacity]).unwrap();
+    volume.write_raw(leaf, &block).unwrap();
+
+    let mut edit = edit_of(&bench);
+    let made = edit.create(large, b"more", &NewInode::of(FileKind::Regular, 0o644));
+    assert!(matches!(made, Err(EditError::TooLarge(_))), "{made:?}");
+    edit.finish().unwrap();
+    assert_eq!(edit.changed_blocks(), 0);
 }
