@@ -5,5 +5,8 @@
 
 mod bench;
 mod files;
+mod model;
+mod names;
 mod power;
+mod refusals;
 mod trees;

@@ -14,7 +14,7 @@ use crate::tree::{Extents, Tree};
 use crate::{Error, Inode, Volume};
 
 /// What errors call a directory's block.
-const BLOCK: &str = "directory block";
+pub(crate) const BLOCK: &str = "directory block";
 /// Bytes that are read at once where a directory is read on.
 const PIECE_BYTES: u64 = 1 << 20;
 /// Most symbolic links followed for one path, as in the kernel.

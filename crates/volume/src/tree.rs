@@ -213,12 +213,22 @@ impl<'v> Tree<'v> {
     /// # Errors
     /// As [`Tree::segment`].
     pub fn dx_leaf(&mut self, hash: NameHash) -> Result<Option<Blkno>, Error> {
+        let Some((_, first)) = self.dx_cluster(hash)? else { return Ok(None) };
+        let per_cluster = u64::from(self.volume.geometry().blocks_per_cluster());
+        Ok(Some(Blkno(first.0 + u64::from(hash.minor) % per_cluster)))
+    }
+
+    /// The cluster of leaves that leaf is in: where it is in the tree, and its first block.
+    ///
+    /// # Errors
+    /// As [`Tree::segment`].
+    pub(crate) fn dx_cluster(&mut self, hash: NameHash) -> Result<Option<(Cpos, Blkno)>, Error> {
         let Some(extent) = self.floor(hash.major)? else { return Ok(None) };
         let last = u32::from(extent.clusters).saturating_sub(1);
         let cluster = hash.major.saturating_sub(extent.cpos.0).min(last);
         let per_cluster = u64::from(self.volume.geometry().blocks_per_cluster());
-        let within = u64::from(hash.minor) % per_cluster;
-        Ok(Some(Blkno(extent.blkno.0 + u64::from(cluster) * per_cluster + within)))
+        let first = Blkno(extent.blkno.0 + u64::from(cluster) * per_cluster);
+        Ok(Some((Cpos(extent.cpos.0.saturating_add(cluster)), first)))
     }
 
     fn leaf(&mut self, cpos: Cpos) -> Result<&Leaf, Error> {

@@ -12,8 +12,15 @@
 //! written on top of it. Repairs, which have to write to what is wrong, are fsck's.
 
 mod blocks;
+mod dir;
+mod dir_growth;
+mod entry_block;
 mod file;
+mod index;
+mod index_growth;
+mod inode;
 mod inode_tree;
+mod new_inode;
 mod refcount;
 mod reflink;
 mod session;
@@ -25,12 +32,14 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use ocfs2_format::Blkno;
+use ocfs2_format::hash::CharSign;
 
 use crate::allocator::pools::Pools;
 use crate::commit::CommitError;
 use crate::device::OverlayDevice;
 use crate::{Device, Error, Timestamp, Volume};
 
+pub use new_inode::NewInode;
 pub use session::Session;
 pub use tree::{Holds, Root};
 
@@ -72,6 +81,8 @@ pub struct EditOptions {
     pub time: Timestamp,
     /// The slot whose allocators give blocks and inodes, below the volume's number of slots.
     pub slot: u16,
+    /// How names are hashed that come into the index of a directory.
+    pub name_hash: CharSign,
     /// Changes that are kept in memory, in bytes; more are kept in a file. 0 is 64 MiB.
     pub memory_bytes: u64,
 }
@@ -176,6 +187,8 @@ impl Edit {
         &mut self,
         step: impl FnOnce(&mut Self) -> Result<T, EditError>,
     ) -> Result<T, EditError> {
+        // If the step fails, what is kept of the allocators goes with it.
+        self.pools.write(&self.volume)?;
         let outer = Arc::clone(self.volume.device());
         let block_size = self.volume.block_size().bytes();
         let draft = OverlayDevice::within(Arc::clone(&outer), block_size, DEFAULT_MEMORY);

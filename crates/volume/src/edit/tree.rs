@@ -300,7 +300,7 @@ impl Edit {
                 return self.settle_root(root, level);
             }
             if level.records.is_empty() {
-                self.unlink(root, &mut way, &level)?;
+                self.drop_level(root, &mut way, &level)?;
                 continue;
             }
             let pieces = self.cut(root, level)?;
@@ -379,10 +379,10 @@ impl Edit {
     }
 
     /// Takes a list without records out of the tree.
-    fn unlink(
+    fn drop_level(
         &mut self,
         root: &mut Root,
-        way: &mut Vec<Level>,
+        way: &mut [Level],
         level: &Level,
     ) -> Result<(), EditError> {
         let Some(header) = &level.header else { return Ok(()) };

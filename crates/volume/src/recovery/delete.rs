@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use ocfs2_format::dinode::{Arm, Dinode, DynFeatures};
+use ocfs2_format::dinode::{Arm, Dinode, DynFeatures, InodeFlags};
 use ocfs2_format::dx::DxRoot;
 use ocfs2_format::extent::{ExtentBlock, ExtentFlags};
 use ocfs2_format::xattr::{XattrBlock, XattrTreeRoot};
@@ -15,7 +15,7 @@ use crate::tree::{Extent, Pruned, Tree, write_pruned};
 use crate::{Error, Inode, Volume};
 
 /// An inode that loses some or all of what it has.
-pub(super) struct Parting<'v> {
+pub(crate) struct Parting<'v> {
     volume: &'v Volume,
     inode: &'v Inode,
     space: Space<'v>,
@@ -28,11 +28,11 @@ pub(super) struct Parting<'v> {
 }
 
 impl<'v> Parting<'v> {
-    pub fn new(volume: &'v Volume, inode: &'v Inode) -> Result<Self, Error> {
+    pub fn new(volume: &'v Volume, inode: &'v Inode, space: Space<'v>) -> Result<Self, Error> {
         Ok(Self {
             volume,
             inode,
-            space: Space::new(volume),
+            space,
             refcounts: volume.refcounts(&inode.dinode)?,
             dinode: inode.dinode.clone(),
             block: inode.block().to_vec(),
@@ -102,6 +102,13 @@ impl<'v> Parting<'v> {
         Ok(())
     }
 
+    /// Takes all it has.
+    pub fn all(&mut self) -> Result<(), Error> {
+        self.data(Cpos(0), usize::MAX)?;
+        self.attributes()?;
+        self.index()
+    }
+
     /// Takes all attributes, with their values and where they are kept.
     pub fn attributes(&mut self) -> Result<(), Error> {
         let volume = self.volume;
@@ -165,21 +172,25 @@ impl<'v> Parting<'v> {
     }
 
     /// Writes what has changed, and frees the inode, which has to have nothing left.
-    pub fn free(mut self, time: u64) -> Result<(), RecoveryError> {
+    pub fn free(self, time: u64) -> Result<(), RecoveryError> {
+        self.discharge(1)?;
+        Ok(self.release(time)?.write()?)
+    }
+
+    /// The same, but quota files stay as they are, and the allocators are for the caller to write.
+    pub fn release(mut self, time: u64) -> Result<Space<'v>, RecoveryError> {
         if let Some(refcounts) = self.refcounts.take() {
             refcounts.finish(&mut self.space, true)?;
             self.dinode.i_refcount_loc = Blkno(0);
             let features = self.dinode.dyn_features() - DynFeatures::HAS_REFCOUNT;
             self.dinode.i_dyn_features = features.bits();
         }
-        self.discharge(1)?;
         self.space.free_inode(&self.dinode)?;
-        self.space.write()?;
         self.dinode.i_dtime = time;
-        use ocfs2_format::dinode::InodeFlags;
         let flags = self.dinode.flags() - InodeFlags::VALID - InodeFlags::ORPHANED;
         self.dinode.i_flags = flags.bits();
-        Ok(self.volume.write_dinode(&self.dinode, self.block)?)
+        self.volume.write_dinode(&self.dinode, self.block)?;
+        Ok(self.space)
     }
 }
 

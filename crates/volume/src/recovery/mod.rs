@@ -23,7 +23,6 @@
 //! and keeps nothing from being recovered.
 
 mod delete;
-mod entry;
 mod journal_state;
 mod leftovers;
 mod orphans;
@@ -35,6 +34,7 @@ mod stage;
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::InodeFlags;
 
+pub(crate) use delete::Parting;
 pub use journal_state::{JournalProblem, JournalState};
 pub use leftovers::Leftovers;
 pub use orphans::Orphan;

@@ -5,6 +5,7 @@ use ocfs2_format::dinode::InodeFlags;
 
 use super::delete::Parting;
 use super::{RecoveryError, Stage};
+use crate::allocator::Space;
 use crate::dir::Entry;
 use crate::{Error, Inode, Volume};
 
@@ -81,7 +82,7 @@ impl Volume {
         {
             return Err(RecoveryError::NoOrphan { blkno: inode.blkno, links, flags });
         }
-        let mut parting = Parting::new(self, &inode)?;
+        let mut parting = Parting::new(self, &inode, Space::new(self))?;
         let cut = parting.data(Cpos(0), budget)?;
         let size = u64::from(cut.0) << self.geometry().cluster_size.bits();
         parting.dinode.i_size = parting.dinode.i_size.min(size);
@@ -107,7 +108,7 @@ impl Volume {
         }
         // A size beyond what 32 bits of clusters hold has nothing behind it.
         let end = Cpos(self.geometry().clusters_for(inode.size()).unwrap_or(u32::MAX));
-        let mut parting = Parting::new(self, &inode)?;
+        let mut parting = Parting::new(self, &inode, Space::new(self))?;
         if parting.data(end, budget)? > end {
             parting.keep()?;
             return Ok(false);

@@ -1,0 +1,273 @@
+//! Names put into a directory, taken out and led elsewhere.
+//!
+//! None of this counts links, nor looks at what a name leads to: that is what
+//! [`Edit::create`](super::Edit::create) and the others do.
+
+use std::collections::HashSet;
+
+use ocfs2_format::Blkno;
+use ocfs2_format::dinode::FileKind;
+use ocfs2_format::dir::FileType;
+use ocfs2_format::dx::DxEntry;
+use ocfs2_format::hash::{NameHash, dx_hash};
+
+use super::entry_block::{EntryBlock, NewEntry, has_room};
+use super::index::Index;
+use super::{Edit, EditError};
+use crate::dir::{BLOCK, Entry};
+use crate::{Error, Inode, Volume};
+
+/// Longest name, in bytes.
+const MOST_NAME: usize = 255;
+
+impl Edit {
+    /// Puts a name into a directory.
+    ///
+    /// # Errors
+    /// [`EditError::Exists`]; [`EditError::Refused`] for what is no name or no block;
+    /// [`EditError::NoRoom`], [`EditError::TooLarge`]; the directory is damaged.
+    pub fn link(
+        &mut self,
+        dir: Blkno,
+        name: &[u8],
+        inode: Blkno,
+        file_type: FileType,
+    ) -> Result<(), EditError> {
+        self.attempt(|edit| edit.add_name(dir, &NewEntry { name, inode, file_type }))
+    }
+
+    /// Takes a name out of a directory; gives what it led to.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`EditError::Refused`] for `.` and `..`; the directory is damaged.
+    pub fn unlink_name(&mut self, dir: Blkno, name: &[u8]) -> Result<Blkno, EditError> {
+        self.attempt(|edit| edit.take_name(dir, name))
+    }
+
+    /// Makes a name of a directory, which may be `..`, lead elsewhere.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`EditError::Refused`] for what is no block; the directory is damaged.
+    pub fn set_entry(
+        &mut self,
+        dir: Blkno,
+        name: &[u8],
+        inode: Blkno,
+        file_type: FileType,
+    ) -> Result<(), EditError> {
+        self.attempt(|edit| edit.lead_name(dir, &NewEntry { name, inode, file_type }))
+    }
+
+    pub(super) fn add_name(&mut self, dir: Blkno, new: &NewEntry<'_>) -> Result<(), EditError> {
+        verify_name(new.name)?;
+        self.verify_target(new)?;
+        let mut parent = self.inode(dir)?;
+        parent.expect(FileKind::Directory, "a directory")?;
+        if parent.is_inline() {
+            self.verify_new(&parent, new)?;
+            let mut block = EntryBlock::read(&self.volume, &parent, dir)?;
+            if block.insert(new)? {
+                block.write(&self.volume)?;
+                return self.touch(dir);
+            }
+            self.leave_inline(&parent)?;
+            parent = self.inode(dir)?;
+        }
+        match self.is_indexed(&parent) {
+            true => self.add_indexed(&parent, new)?,
+            false => self.add_plain(&parent, new)?,
+        }
+        self.touch(dir)
+    }
+
+    pub(super) fn take_name(&mut self, dir: Blkno, name: &[u8]) -> Result<Blkno, EditError> {
+        let (parent, entry) = self.named(dir, name)?;
+        if entry.is_dot() {
+            return Err(refused(name, "cannot be taken out of a directory"));
+        }
+        self.volume.remove_entry(&parent, &entry)?;
+        self.touch(dir)?;
+        Ok(entry.inode)
+    }
+
+    pub(super) fn lead_name(&mut self, dir: Blkno, new: &NewEntry<'_>) -> Result<(), EditError> {
+        self.verify_target(new)?;
+        let (parent, entry) = self.named(dir, new.name)?;
+        let mut block = EntryBlock::read(&self.volume, &parent, entry.blkno)?;
+        block.lead(&entry, new.inode, new.file_type)?;
+        block.write(&self.volume)?;
+        self.touch(dir)
+    }
+
+    /// A directory, and the entry of a name that is there.
+    pub(super) fn named(&self, dir: Blkno, name: &[u8]) -> Result<(Inode, Entry), Error> {
+        let parent = self.inode(dir)?;
+        let entry = self.lookup(&parent, name)?;
+        let entry = entry.ok_or_else(|| Error::NotFound { name: name.to_vec() })?;
+        Ok((parent, entry))
+    }
+
+    fn verify_target(&self, new: &NewEntry<'_>) -> Result<(), EditError> {
+        match self.geometry().is_valid_block(new.inode) {
+            true => Ok(()),
+            false => Err(refused(new.name, "cannot lead to what is no block of the volume")),
+        }
+    }
+
+    fn verify_new(&self, parent: &Inode, new: &NewEntry<'_>) -> Result<(), EditError> {
+        match self.lookup(parent, new.name)? {
+            Some(_) => Err(exists(new.name)),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts a name into the first block with room, or another one at the end.
+    fn add_plain(&mut self, parent: &Inode, new: &NewEntry<'_>) -> Result<(), EditError> {
+        let mut free = None;
+        for block in self.dir_blocks(parent)? {
+            let block = block?;
+            if block.find(new.name)?.is_some() {
+                return Err(exists(new.name));
+            }
+            if free.is_none() && has_room(block.bytes(), new.size()) {
+                free = Some(block.blkno);
+            }
+        }
+        let mut block = match free {
+            Some(blkno) => EntryBlock::read(&self.volume, parent, blkno)?,
+            None => self.append_block(parent)?,
+        };
+        put(&mut block, new)?;
+        Ok(block.write(&self.volume)?)
+    }
+
+    /// Puts a name into a block of the list of those with room, or into another one at the end,
+    /// and into the index.
+    fn add_indexed(&mut self, parent: &Inode, new: &NewEntry<'_>) -> Result<(), EditError> {
+        self.verify_new(parent, new)?;
+        let mut index = Index::read(&self.volume, parent)?;
+        let (mut block, before) = match self.free_block(parent, &index, new.size())? {
+            Some(found) => found,
+            None => (self.append_block(parent)?, None),
+        };
+        put(&mut block, new)?;
+        let (blkno, hole) = (block.blkno, block.hole());
+        if let Some(trailer) = &mut block.trailer {
+            let was_listed = trailer.db_free_rec_len > 0;
+            trailer.db_free_rec_len = hole;
+            if !was_listed && hole > 0 {
+                trailer.db_free_next = std::mem::replace(&mut index.root.dr_free_blk, blkno);
+            } else if was_listed && hole == 0 {
+                let next = std::mem::take(&mut trailer.db_free_next);
+                match before {
+                    Some(mut before) => {
+                        if let Some(trailer) = &mut before.trailer {
+                            trailer.db_free_next = next;
+                        }
+                        before.write(&self.volume)?;
+                    }
+                    None => index.root.dr_free_blk = next,
+                }
+            }
+        }
+        block.write(&self.volume)?;
+        let hash = self.hash_of(new.name);
+        index.insert(self, dx_entry(hash, blkno))?;
+        Ok(index.write(&self.volume)?)
+    }
+
+    /// The first block of the free list that has room, and the one before it in the list.
+    fn free_block(
+        &self,
+        dir: &Inode,
+        index: &Index,
+        size: usize,
+    ) -> Result<Option<(EntryBlock, Option<EntryBlock>)>, Error> {
+        let (mut visited, mut before) = (HashSet::new(), None);
+        let mut next = index.root.dr_free_blk;
+        while !next.is_none() {
+            if !visited.insert(next) {
+                return Err(Error::Repeated { structure: BLOCK, blkno: next });
+            }
+            let block = EntryBlock::read(&self.volume, dir, next)?;
+            let Some(trailer) = &block.trailer else { break };
+            // What the trailer says may be too much.
+            if usize::from(trailer.db_free_rec_len) >= size && has_room(block.names(), size) {
+                return Ok(Some((block, before)));
+            }
+            next = trailer.db_free_next;
+            before = Some(block);
+        }
+        Ok(None)
+    }
+
+    /// The hash of a name in indexes that are written.
+    pub(super) fn hash_of(&self, name: &[u8]) -> NameHash {
+        dx_hash(name, self.superblock().s_dx_seed, self.options.name_hash)
+    }
+
+    /// The contents and the inode of a directory have changed now.
+    pub(super) fn touch(&mut self, dir: Blkno) -> Result<(), EditError> {
+        let time = self.time();
+        self.update_dinode(dir, |dinode, _| {
+            (dinode.i_mtime, dinode.i_mtime_nsec) = (time.seconds as u64, time.nanoseconds);
+            (dinode.i_ctime, dinode.i_ctime_nsec) = (time.seconds as u64, time.nanoseconds);
+        })
+    }
+}
+
+impl Volume {
+    /// Removes `entry`, which is one of `dir`, from there and from the index.
+    pub(crate) fn remove_entry(&self, dir: &Inode, entry: &Entry) -> Result<(), Error> {
+        let mut block = EntryBlock::read(self, dir, entry.blkno)?;
+        block.remove(entry)?;
+        if self.is_indexed(dir) {
+            let mut index = Index::read(self, dir)?;
+            index.remove(self, entry)?;
+            let hole = block.hole();
+            if let Some(trailer) = &mut block.trailer {
+                // Blocks with a hole are in a list.
+                if trailer.db_free_rec_len == 0 && hole > 0 {
+                    let first = std::mem::replace(&mut index.root.dr_free_blk, entry.blkno);
+                    trailer.db_free_next = first;
+                }
+                trailer.db_free_rec_len = hole;
+            }
+            index.write(self)?;
+        }
+        block.write(self)
+    }
+}
+
+/// Puts a name into a block that has room for it.
+fn put(block: &mut EntryBlock, new: &NewEntry<'_>) -> Result<(), EditError> {
+    match block.insert(new)? {
+        true => Ok(()),
+        false => Err(EditError::TooLarge("the name is too long for a block")),
+    }
+}
+
+/// What the index has for a name in a block.
+pub(super) fn dx_entry(hash: NameHash, blkno: Blkno) -> DxEntry {
+    DxEntry { dx_major_hash: hash.major, dx_minor_hash: hash.minor, dx_dirent_blk: blkno }
+}
+
+/// Fails for what no file can be called.
+fn verify_name(name: &[u8]) -> Result<(), EditError> {
+    if name.len() > MOST_NAME {
+        return Err(EditError::TooLarge("a name can have 255 bytes"));
+    }
+    match name.is_empty() || name.iter().any(|byte| matches!(byte, b'/' | 0)) {
+        true => Err(refused(name, "is no name of a file")),
+        false => Ok(()),
+    }
+}
+
+fn exists(name: &[u8]) -> EditError {
+    EditError::Exists(name.escape_ascii().to_string())
+}
+
+/// What `name` stands for cannot be done.
+pub(super) fn refused(name: &[u8], why: &str) -> EditError {
+    EditError::Refused(format!("{}: {why}", name.escape_ascii()))
+}
