@@ -15,6 +15,7 @@ use super::entry_block::{EntryBlock, NewEntry, has_room};
 use super::index::Index;
 use super::{Edit, EditError};
 use crate::dir::{BLOCK, Entry};
+use crate::inode::Touch;
 use crate::{Error, Inode, Volume};
 
 /// Longest name, in bytes.
@@ -209,10 +210,7 @@ impl Edit {
     /// The contents and the inode of a directory have changed now.
     pub(super) fn touch(&mut self, dir: Blkno) -> Result<(), EditError> {
         let time = self.time();
-        self.update_dinode(dir, |dinode, _| {
-            (dinode.i_mtime, dinode.i_mtime_nsec) = (time.seconds as u64, time.nanoseconds);
-            (dinode.i_ctime, dinode.i_ctime_nsec) = (time.seconds as u64, time.nanoseconds);
-        })
+        self.update_dinode(dir, |dinode, _| dinode.touch(time))
     }
 }
 

@@ -15,6 +15,7 @@ use super::dir::refused;
 use super::entry_block::NewEntry;
 use super::{Edit, EditError};
 use crate::allocator::Space;
+use crate::inode::Touch;
 use crate::recovery::{Parting, RecoveryError};
 use crate::{Error, Inode, Volume};
 
@@ -207,7 +208,7 @@ impl Edit {
         let time = self.time();
         self.update_dinode(blkno, |dinode, _| {
             dinode.set_links_count(links, indexed);
-            (dinode.i_ctime, dinode.i_ctime_nsec) = (time.seconds as u64, time.nanoseconds);
+            dinode.touch_inode(time);
         })?;
         Ok(links)
     }
