@@ -3,5 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
+mod attributes;
 mod bench;
 mod trees;

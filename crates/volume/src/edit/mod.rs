@@ -15,6 +15,7 @@ mod blocks;
 mod inode_tree;
 mod space;
 mod tree;
+mod xattr;
 
 use std::fmt;
 use std::ops::Deref;
