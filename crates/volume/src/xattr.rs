@@ -111,7 +111,9 @@ impl Xattrs<'_> {
         if left > 0 {
             let blocks = BUCKET_SIZE as u64 >> self.volume.block_size().bits();
             self.buckets = (Blkno(blkno.0 + blocks), left - 1);
-            return Some(self.volume.read_bucket(blkno).and_then(|bytes| self.push_area(blkno, &bytes)));
+            return Some(
+                self.volume.read_bucket(blkno).and_then(|bytes| self.push_area(blkno, &bytes)),
+            );
         }
         let extent = match self.extents.as_mut()?.next()? {
             Ok(extent) => extent,

@@ -2,9 +2,7 @@
 
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::hash::{CharSign, xattr_hash};
-use ocfs2_format::xattr::{
-    BUCKET_SIZE, XattrArea, XattrBlock, XattrPrefix, XattrTreeRoot,
-};
+use ocfs2_format::xattr::{BUCKET_SIZE, XattrArea, XattrBlock, XattrPrefix, XattrTreeRoot};
 use ocfs2_format::{Blkno, Structure};
 
 use super::{Xattr, Xattrs};

@@ -31,9 +31,9 @@ impl Item {
         self.name.len().next_multiple_of(4) + self.stored.len().next_multiple_of(4)
     }
 
-    /// Bytes that are looked for: also one that takes none is somewhere in the area.
+    /// Bytes that are looked for: also one that takes none is somewhere, and within a block.
     fn room(&self) -> usize {
-        self.size().max(GAP)
+        if self.size() == 0 { 2 * GAP } else { self.size() }
     }
 
     /// The bytes that name and value have.
@@ -42,8 +42,10 @@ impl Item {
         start..start + self.size()
     }
 
-    fn place_at(&mut self, offset: usize) {
-        self.entry.xe_name_offset = offset as u16;
+    /// Puts it into its room.
+    fn place_at(&mut self, room: usize) {
+        let within = if self.size() == 0 { GAP } else { 0 };
+        self.entry.xe_name_offset = (room + within) as u16;
     }
 }
 
@@ -55,17 +57,20 @@ pub(super) struct Area {
     /// in the order of their hashes.
     bucket: Option<BlockSize>,
     items: Vec<Item>,
+    /// What is between names and values. In a bucket it stays, so that blocks do which nothing
+    /// else is written to.
+    between: Vec<u8>,
 }
 
 impl Area {
     /// An area of so many bytes without attributes.
     pub fn plain(bytes: usize) -> Self {
-        Self { bytes, bucket: None, items: Vec::new() }
+        Self { bytes, bucket: None, items: Vec::new(), between: vec![0; bytes] }
     }
 
     /// A bucket without attributes.
     pub fn bucket(block_size: BlockSize) -> Self {
-        Self { bytes: BUCKET_SIZE, bucket: Some(block_size), items: Vec::new() }
+        Self { bucket: Some(block_size), ..Self::plain(BUCKET_SIZE) }
     }
 
     /// The same with what `bytes`, from block `blkno` on, has.
@@ -87,6 +92,11 @@ impl Area {
             let (name, found) = (XattrEntry::NAME, "not in order");
             return Err(Invalid::new(name, blkno, "xe_name_hash", found, "ascending").into());
         }
+        if let Some(block_size) = self.bucket {
+            self.between = bytes.to_vec();
+            // That is written in any case.
+            self.between.get_mut(..block_size.size()).unwrap_or_default().fill(0);
+        }
         Ok(self)
     }
 
@@ -105,7 +115,9 @@ impl Area {
 
     /// Takes one out.
     pub fn remove(&mut self, index: usize) -> Option<Item> {
-        (index < self.items.len()).then(|| self.items.remove(index))
+        let item = (index < self.items.len()).then(|| self.items.remove(index))?;
+        self.between.get_mut(item.range()).unwrap_or_default().fill(0);
+        Some(item)
     }
 
     /// Puts one in; whether there was room.
@@ -129,7 +141,7 @@ impl Area {
         }
         let taken = taken(&self.items);
         let floor = floor(self.items.len() + 1);
-        let is_clear = taken.first().is_none_or(|range| range.start >= floor);
+        let is_clear = self.items.iter().all(|item| item.range().start >= floor);
         let hole = hole(&taken, floor, item.room(), block_size.size(), self.bytes);
         let at = self.items.partition_point(|other| other.hash() <= item.hash());
         if let Some(offset) = hole
@@ -144,6 +156,7 @@ impl Area {
         let fits = place(&mut all, block_size.size(), self.bytes);
         if fits {
             self.items = all;
+            self.between.fill(0);
         }
         fits
     }
@@ -157,13 +170,21 @@ impl Area {
             both.is_some_and(|(one, next)| one.hash() != next.hash())
         };
         let at = (1..self.items.len()).filter(between).min_by_key(|at| at.abs_diff(middle))?;
-        let items = self.items.split_off(at);
-        Some(Self { items, ..self.clone() })
+        let mut items = self.items.split_off(at);
+        if let Some(block_size) = self.bucket {
+            // Together they need fewer blocks. Where they were there is room for them anyway.
+            let mut together = items.clone();
+            if place(&mut together, block_size.size(), self.bytes) {
+                items = together;
+            }
+        }
+        let between = vec![0; self.bytes];
+        Some(Self { bytes: self.bytes, bucket: self.bucket, items, between })
     }
 
     /// Its bytes. `buckets` is how many there are in the extent, for the first one there.
     pub fn encode(&mut self, buckets: u64) -> Result<Vec<u8>, ocfs2_format::Truncated> {
-        let mut bytes = vec![0; self.bytes];
+        let mut bytes = self.between.clone();
         let mut header = XattrHeader { xh_count: self.items.len() as u16, ..Default::default() };
         if self.bucket.is_none() {
             let mut end = self.bytes;
@@ -181,6 +202,7 @@ impl Area {
         for (index, item) in self.items.iter().enumerate() {
             let at = XattrHeader::SIZE + index * XattrEntry::SIZE;
             item.entry.encode(bytes.get_mut(at..).unwrap_or_default())?;
+            bytes.get_mut(item.range()).unwrap_or_default().fill(0);
             let value = item.range().start + item.name.len().next_multiple_of(4);
             for (at, part) in [(item.range().start, &item.name), (value, &item.stored)] {
                 if let Some(room) = bytes.get_mut(at..at + part.len()) {
@@ -281,6 +303,25 @@ mod tests {
         assert_eq!(read.items().len(), 31);
         let header = XattrHeader::decode(&bytes).unwrap();
         assert_eq!((header.xh_num_buckets, header.xh_name_value_len), (3, 31 * 84 - 4));
+    }
+
+    #[test]
+    fn what_takes_no_bytes_is_within_a_block_and_behind_the_entries() {
+        let empty = || Item { name: Vec::new(), stored: Vec::new(), ..item(9, 4) };
+        let mut area = Area::bucket(BlockSize::MIN);
+        // Four bytes of a block are left.
+        assert!([84, 84, 84, 84, 84, 44, 44].into_iter().all(|size| area.insert(item(1, size))));
+        let mut last = empty();
+        last.entry = XattrEntry { xe_name_len: 0, xe_value_size: 0, ..last.entry };
+        assert!(area.insert(last));
+        let offset = usize::from(area.items().last().unwrap().entry.xe_name_offset);
+        assert!(!offset.is_multiple_of(512));
+        let mut count = 10;
+        while area.insert(item(count, 20)) {
+            count += 1;
+        }
+        let bytes = area.encode(1).unwrap();
+        XattrArea::new(&bytes).unwrap().verify(Blkno(5)).unwrap();
     }
 
     #[test]

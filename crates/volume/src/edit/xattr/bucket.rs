@@ -226,8 +226,7 @@ impl Edit {
         extent: &Extent,
         areas: Vec<Area>,
     ) -> Result<(), EditError> {
-        let range = u64::from(extent.cpos.0)..extent.end();
-        self.tree_change(&mut root, range, &mut |_| None)?;
+        self.cut_out(&mut root, extent)?;
         let mut piece = Extent { clusters: 1, ..*extent };
         let per_cluster = self.volume().bucket_room(&piece).max(1) as usize;
         let blocks = u64::from(self.volume().geometry().blocks_per_cluster());
