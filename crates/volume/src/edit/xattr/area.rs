@@ -82,7 +82,7 @@ impl Area {
             let (name, stored) = (item.name.to_vec(), item.stored.to_vec());
             self.items.push(Item { entry: item.entry, name, stored });
         }
-        let taken = taken(&self.items);
+        let taken = taken(self.items.iter().filter(|item| item.size() > 0));
         if !taken.is_sorted_by(|one, next| one.end <= next.start) {
             let start = taken.first().map_or(0, |range| range.start);
             let (name, expected) = (XattrEntry::NAME, "names and values of their own");
@@ -139,7 +139,7 @@ impl Area {
         if self.items.len() >= bucket_entries(block_size) {
             return false;
         }
-        let taken = taken(&self.items);
+        let taken = taken(self.items.iter());
         let floor = floor(self.items.len() + 1);
         let is_clear = self.items.iter().all(|item| item.range().start >= floor);
         let hole = hole(&taken, floor, item.room(), block_size.size(), self.bytes);
@@ -219,9 +219,13 @@ fn floor(entries: usize) -> usize {
     XattrHeader::SIZE + entries * XattrEntry::SIZE + GAP
 }
 
-/// What names and values have, in order.
-fn taken(items: &[Item]) -> Vec<Range<usize>> {
-    let ranges = items.iter().map(Item::range).filter(|range| !range.is_empty());
+/// What names and values have, in order. Where one that takes no bytes begins there is nothing
+/// else: C fsck demands it.
+fn taken<'a>(items: impl Iterator<Item = &'a Item>) -> Vec<Range<usize>> {
+    let ranges = items.map(|item| match item.range() {
+        range if range.is_empty() => range.start..range.start + GAP,
+        range => range,
+    });
     let mut taken: Vec<_> = ranges.collect();
     taken.sort_by_key(|range| range.start);
     taken
@@ -236,8 +240,13 @@ fn hole(
     bytes: usize,
 ) -> Option<usize> {
     let mut end = bytes;
-    let below = taken.iter().rev().map(|range| (range.end, range.start));
-    for (start, next) in below.chain([(floor, floor)]) {
+    // One may lie within another one: what is free begins after all that are below.
+    let ends = taken.iter().scan(0, |most: &mut usize, range| {
+        *most = range.end.max(*most);
+        Some((*most, range.start))
+    });
+    let below: Vec<_> = ends.collect();
+    for (start, next) in below.into_iter().rev().chain([(floor, floor)]) {
         let start = start.max(floor);
         while end > start {
             let block_start = (end - 1) / block * block;
@@ -314,7 +323,7 @@ mod tests {
         let mut last = empty();
         last.entry = XattrEntry { xe_name_len: 0, xe_value_size: 0, ..last.entry };
         assert!(area.insert(last));
-        let offset = usize::from(area.items().last().unwrap().entry.xe_name_offset);
+        let offset = area.items().last().unwrap().range().start;
         assert!(!offset.is_multiple_of(512));
         let mut count = 10;
         while area.insert(item(count, 20)) {
@@ -322,6 +331,10 @@ mod tests {
         }
         let bytes = area.encode(1).unwrap();
         XattrArea::new(&bytes).unwrap().verify(Blkno(5)).unwrap();
+        let (empty, others): (Vec<_>, Vec<_>) =
+            area.items().iter().map(Item::range).partition(|range| range.is_empty());
+        assert!(empty.len() == 1 && others.len() > 8);
+        assert!(others.iter().all(|range| !range.contains(&empty[0].start)));
     }
 
     #[test]
