@@ -1,5 +1,7 @@
 //! Extended attributes: in the dinode, in an xattr block, in buckets.
 
+mod find;
+
 use std::collections::VecDeque;
 
 use ocfs2_format::dinode::{Dinode, DynFeatures};
@@ -10,11 +12,13 @@ use ocfs2_format::xattr::{
 use ocfs2_format::{Blkno, Invalid, Structure};
 
 use crate::file::FileReader;
-use crate::tree::{Extents, Tree};
+use crate::tree::{Extent, Extents, Tree};
 use crate::{Error, Inode, Volume};
 
+pub(crate) use find::{BucketAt, FoundXattr, Where};
+
 /// What errors call a bucket.
-const BUCKET: &str = "xattr bucket";
+pub(crate) const BUCKET: &str = "xattr bucket";
 
 /// An extended attribute.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -98,28 +102,6 @@ impl Xattrs<'_> {
         Ok(())
     }
 
-    fn read_bucket(&self, blkno: Blkno) -> Result<Vec<u8>, Error> {
-        let mut bucket = vec![0; BUCKET_SIZE];
-        self.volume.read_into(BUCKET, blkno, &mut bucket)?;
-        self.volume.verify_check(BUCKET, blkno, &mut bucket, XattrHeader::CHECK_OFFSET)?;
-        Ok(bucket)
-    }
-
-    /// How many buckets from `first`, the start of an extent, are in use.
-    fn count_buckets(&self, first: Blkno, clusters: u16) -> Result<u64, Error> {
-        let bucket = self.read_bucket(first)?;
-        let header = XattrHeader::decode(&bucket).map_err(Error::truncated(first))?;
-        let cluster_bits = self.volume.geometry().cluster_size.bits();
-        let room = (u64::from(clusters) << cluster_bits) / BUCKET_SIZE as u64;
-        let used = u64::from(header.xh_num_buckets);
-        if used == 0 || used > room {
-            let expected = format_args!("1 to {room}").to_string();
-            let invalid = Invalid::new(BUCKET, first, "xh_num_buckets", used, expected);
-            return Err(invalid.into());
-        }
-        Ok(used)
-    }
-
     /// Reads the next piece; `None` when there is no more.
     fn advance(&mut self) -> Option<Result<(), Error>> {
         if let Some(blkno) = self.block.take() {
@@ -129,13 +111,15 @@ impl Xattrs<'_> {
         if left > 0 {
             let blocks = BUCKET_SIZE as u64 >> self.volume.block_size().bits();
             self.buckets = (Blkno(blkno.0 + blocks), left - 1);
-            return Some(self.read_bucket(blkno).and_then(|bytes| self.push_area(blkno, &bytes)));
+            return Some(
+                self.volume.read_bucket(blkno).and_then(|bytes| self.push_area(blkno, &bytes)),
+            );
         }
         let extent = match self.extents.as_mut()?.next()? {
             Ok(extent) => extent,
             Err(err) => return Some(Err(err)),
         };
-        let count = self.count_buckets(extent.blkno, extent.clusters);
+        let count = self.volume.count_buckets(&extent);
         Some(count.map(|count| self.buckets = (extent.blkno, count)))
     }
 }
@@ -155,7 +139,51 @@ impl Iterator for Xattrs<'_> {
     }
 }
 
+impl Inode {
+    /// The area of attributes at the end of the dinode, if there is one.
+    pub(crate) fn inline_xattrs(&self) -> Result<Option<&[u8]>, Error> {
+        if !self.dinode.dyn_features().contains(DynFeatures::INLINE_XATTR) {
+            return Ok(None);
+        }
+        let size = usize::from(self.dinode.i_xattr_inline_size);
+        let room = self.block().len().saturating_sub(Dinode::ID2_OFFSET);
+        if !(XattrHeader::SIZE..=room).contains(&size) {
+            let expected = format_args!("{} to {room}", XattrHeader::SIZE).to_string();
+            return Err(self.invalid("i_xattr_inline_size", size, expected));
+        }
+        Ok(self.block().get(self.block().len() - size..))
+    }
+}
+
 impl Volume {
+    /// Reads a bucket.
+    pub(crate) fn read_bucket(&self, blkno: Blkno) -> Result<Vec<u8>, Error> {
+        let mut bucket = vec![0; BUCKET_SIZE];
+        self.read_into(BUCKET, blkno, &mut bucket)?;
+        self.verify_check(BUCKET, blkno, &mut bucket, XattrHeader::CHECK_OFFSET)?;
+        Ok(bucket)
+    }
+
+    /// How many buckets of an extent are in use.
+    pub(crate) fn count_buckets(&self, extent: &Extent) -> Result<u64, Error> {
+        let bucket = self.read_bucket(extent.blkno)?;
+        let header = XattrHeader::decode(&bucket).map_err(Error::truncated(extent.blkno))?;
+        let room = self.bucket_room(extent);
+        let used = u64::from(header.xh_num_buckets);
+        if used == 0 || used > room {
+            let expected = format_args!("1 to {room}").to_string();
+            let invalid = Invalid::new(BUCKET, extent.blkno, "xh_num_buckets", used, expected);
+            return Err(invalid.into());
+        }
+        Ok(used)
+    }
+
+    /// How many buckets an extent has room for.
+    pub(crate) fn bucket_room(&self, extent: &Extent) -> u64 {
+        let cluster_bits = self.geometry().cluster_size.bits();
+        (u64::from(extent.clusters) << cluster_bits) / BUCKET_SIZE as u64
+    }
+
     /// The attributes of an inode in the order they are stored, without their values.
     ///
     /// What is wrong is given as an error; what comes behind it follows.
@@ -167,22 +195,15 @@ impl Volume {
             extents: None,
             buckets: (Blkno(0), 0),
         };
-        let flags = inode.dinode.dyn_features();
-        if !flags.contains(DynFeatures::HAS_XATTR) {
+        if !inode.dinode.dyn_features().contains(DynFeatures::HAS_XATTR) {
             return xattrs;
         }
-        if flags.contains(DynFeatures::INLINE_XATTR) {
-            let size = usize::from(inode.dinode.i_xattr_inline_size);
-            let room = inode.block().len().saturating_sub(Dinode::ID2_OFFSET);
-            let pushed = if (XattrHeader::SIZE..=room).contains(&size) {
-                let start = inode.block().len() - size;
-                xattrs.push_area(inode.blkno, inode.block().get(start..).unwrap_or_default())
-            } else {
-                let expected = format_args!("{} to {room}", XattrHeader::SIZE).to_string();
-                Err(inode.invalid("i_xattr_inline_size", size, expected))
-            };
-            xattrs.pending.extend(pushed.err().map(Err));
-        }
+        let pushed = match inode.inline_xattrs() {
+            Ok(Some(area)) => xattrs.push_area(inode.blkno, area),
+            Ok(None) => Ok(()),
+            Err(err) => Err(err),
+        };
+        xattrs.pending.extend(pushed.err().map(Err));
         xattrs.block = Some(inode.dinode.i_xattr_loc).filter(|blkno| !blkno.is_none());
         xattrs
     }

@@ -26,6 +26,7 @@ mod reflink;
 mod session;
 mod space;
 mod tree;
+mod xattr;
 
 use std::fmt;
 use std::ops::Deref;

@@ -1,0 +1,101 @@
+//! Values: beside their names, or in clusters of their own.
+
+use ocfs2_format::extent::ExtentFlags;
+use ocfs2_format::xattr::{MAX_LOCAL_VALUE, XattrEntry, XattrValueRoot};
+use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
+
+use super::Key;
+use super::area::Item;
+use crate::Error;
+use crate::edit::{Edit, EditError, Holds, Root};
+use crate::tree::{Extent, Tree};
+
+impl Edit {
+    /// An attribute with its value, which is written if it has clusters of its own. `at` is the
+    /// inode.
+    pub(super) fn new_item(
+        &mut self,
+        at: Blkno,
+        key: &Key<'_>,
+        hash: u32,
+        value: &[u8],
+    ) -> Result<Item, EditError> {
+        let is_local = value.len() as u64 <= MAX_LOCAL_VALUE;
+        let stored = if is_local { value.to_vec() } else { self.write_value(at, value)? };
+        let entry = XattrEntry {
+            xe_name_hash: hash,
+            xe_name_offset: 0,
+            xe_name_len: key.name.len() as u8,
+            xe_type: key.prefix.code() | if is_local { XattrEntry::LOCAL } else { 0 },
+            xe_value_size: value.len() as u64,
+        };
+        Ok(Item { entry, name: key.name.to_vec(), stored })
+    }
+
+    /// Writes a value to clusters of its own; gives the root of its tree.
+    fn write_value(&mut self, at: Blkno, value: &[u8]) -> Result<Vec<u8>, EditError> {
+        let list = XattrValueRoot::FULL_SIZE - XattrValueRoot::LIST_OFFSET;
+        let mut root = Root::empty(at, Holds::Data, list).map_err(Error::truncated(at))?;
+        let geometry = *self.volume().geometry();
+        let bytes = geometry.cluster_size.bytes() as usize;
+        let count = value.len().div_ceil(bytes) as u32;
+        let mut rest = value.chunks(bytes);
+        let mut cpos = 0;
+        for run in self.take_runs(count)? {
+            for cluster in run {
+                let Some(part) = rest.next() else { break };
+                let blkno = geometry.block_of(Cluster(cluster));
+                // Only the blocks that it needs: what comes after its end is never read.
+                let mut blocks = part.to_vec();
+                blocks.resize(part.len().next_multiple_of(geometry.block_size.size()), 0);
+                self.volume().write_raw(blkno, &blocks)?;
+                let extent =
+                    Extent { cpos: Cpos(cpos), clusters: 1, blkno, flags: ExtentFlags::empty() };
+                self.tree_insert(&mut root, extent)?;
+                cpos += 1;
+            }
+        }
+        let header = XattrValueRoot {
+            xr_clusters: root.clusters(),
+            xr_last_eb_blk: root.last_leaf(),
+            ..Default::default()
+        };
+        let mut stored = vec![0; XattrValueRoot::FULL_SIZE];
+        header.encode(&mut stored).map_err(Error::truncated(at))?;
+        if let Some(list) = stored.get_mut(XattrValueRoot::LIST_OFFSET..) {
+            list.copy_from_slice(root.list());
+        }
+        Ok(stored)
+    }
+
+    /// Gives the clusters of a value back, if it has any.
+    pub(super) fn free_value(&mut self, at: Blkno, item: &Item) -> Result<(), EditError> {
+        if item.entry.is_local() {
+            return Ok(());
+        }
+        let header = XattrValueRoot::decode(&item.stored).map_err(Error::truncated(at))?;
+        let list = XattrValueRoot::list(&item.stored).map_err(Error::truncated(at))?;
+        let extents = Tree::new(self.volume(), at, &list)?.extents();
+        let extents = extents.collect::<Result<Vec<_>, _>>()?;
+        if extents.iter().any(|extent| extent.flags.contains(ExtentFlags::REFCOUNTED)) {
+            let text = format!("inode {at}: clusters of an attribute's value are shared");
+            return Err(EditError::Refused(text));
+        }
+        let list = item.stored.get(XattrValueRoot::LIST_OFFSET..).unwrap_or_default().to_vec();
+        let (last_leaf, clusters) = (header.xr_last_eb_blk, header.xr_clusters);
+        let mut root = Root::new(at, Holds::Data, list, last_leaf, clusters);
+        self.tree_change(&mut root, 0..1 << 32, &mut |_| None)?;
+        for extent in extents {
+            self.give_extent(&extent)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the clusters of an extent back.
+    pub(super) fn give_extent(&mut self, extent: &Extent) -> Result<(), EditError> {
+        let Some(Cluster(first)) = self.volume().geometry().cluster_of(extent.blkno) else {
+            return Ok(());
+        };
+        self.give_clusters(first..first + u32::from(extent.clusters))
+    }
+}
