@@ -7,6 +7,23 @@ use super::{Edit, EditError};
 use crate::Error;
 
 impl Edit {
+    /// Changes the structure a block of metadata begins with, and the bytes after it.
+    ///
+    /// # Errors
+    /// The block cannot be read, its check does not hold, or it cannot be written.
+    pub(crate) fn update<T: Structure>(
+        &mut self,
+        blkno: Blkno,
+        check_offset: usize,
+        change: impl FnOnce(&mut T, &mut [u8]),
+    ) -> Result<(), EditError> {
+        let mut block = self.volume.read_metadata(T::NAME, blkno, check_offset)?;
+        let mut header = T::decode(&block).map_err(Error::truncated(blkno))?;
+        change(&mut header, block.get_mut(T::SIZE..).unwrap_or_default());
+        header.encode(&mut block).map_err(Error::truncated(blkno))?;
+        Ok(self.volume.write_metadata(blkno, &block, check_offset)?)
+    }
+
     /// Changes a dinode, and its block from [`Dinode::ID2_OFFSET`] on.
     ///
     /// # Errors
