@@ -80,7 +80,7 @@ pub fn unmarked(
     if !(1..=WRONG_BITS).contains(&wrong_bits) || !is_whole {
         return None;
     }
-    let header = JournalHeader { h_magic: JBD2_MAGIC, ..found.header.clone() };
+    let header = JournalHeader { h_magic: JBD2_MAGIC, ..found.header };
     let marked = JournalSuperblock { header, ..found.clone() };
     marked.verify(first, block_size, blocks).is_ok().then_some(marked)
 }

@@ -394,7 +394,7 @@ mod tests {
         let mut unused = Vec::new();
         let counted = count(&[rec(10, 5, 2), rec(15, 5, 1)], &(12..17), false, &mut unused);
         assert_eq!(counted.unwrap(), [rec(10, 2, 2), rec(12, 3, 1), rec(17, 3, 1)]);
-        assert_eq!(unused, [15..17]);
+        assert_eq!((unused.len(), unused.first()), (1, Some(&(15..17))));
         assert!(count(&[rec(10, 5, 2)], &(9..11), false, &mut unused).is_none());
         assert!(count(&[rec(10, 5, 2)], &(14..16), false, &mut unused).is_none());
         assert!(count(&[], &(1..2), false, &mut unused).is_none());
