@@ -1,7 +1,7 @@
 //! What `mkfs.ocfs2 -d` puts into a volume is what the kernel reads there, and can go on with.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -17,7 +17,7 @@ const KINDS: [&str; 8] =
     ["xattrs", "many=1500", "sizes", "names", "special", "folders=300", "owners", "sparse"];
 
 /// A folder with files of every kind; `None`, which is said, where it cannot be made.
-fn tree(kinds: &[&str]) -> Option<tempfile::TempDir> {
+pub fn tree(kinds: &[&str]) -> Option<tempfile::TempDir> {
     let Ok(folder) = tempfile::tempdir_in("/dev/shm") else {
         skip("there is no /dev/shm");
         return None;
@@ -37,28 +37,43 @@ fn tree(kinds: &[&str]) -> Option<tempfile::TempDir> {
     Some(folder)
 }
 
-fn describe(folder: &Path) -> String {
+pub fn describe(folder: &Path) -> String {
     Run::new(program("volume-contents")).arg("describe").arg(folder).success().stdout
 }
 
-/// Makes a volume of each of the options with the files of `source`, and demands that a kernel
-/// describes them as `expected`, writes among them, and leaves nothing for fsck.
-fn assert_the_kernel_reads(source: &Path, expected: &str, options: &[&str]) -> Result<()> {
-    shared_out(options, |lab, options| assert_a_kernel_reads(lab, source, expected, &options))
+/// Makes an image of that name with options for mkfs, and files.
+pub type Make<'a> = &'a (dyn Fn(&Lab, &Scratch, &str, &str) -> Result<PathBuf> + Sync);
+
+/// An image with the files of a folder or an archive, made by `mkfs.ocfs2 -d`.
+fn made(source: &Path) -> impl Fn(&Lab, &Scratch, &str, &str) -> Result<PathBuf> {
+    move |lab, scratch, name, options| {
+        let mut all: Vec<_> = options.split_whitespace().chain(LOCAL).collect();
+        let sign = lab.name_hash().to_string();
+        let source = source.to_str().context("a path in UTF-8")?;
+        all.extend(["-N", "2", "-d", source, "--name-hash", &sign]);
+        Ok(mkfs(scratch, name, 2 << 30, &all))
+    }
+}
+
+/// Makes a volume of each of the options, and demands that a kernel describes its files as
+/// `expected`, writes among them, and leaves nothing for fsck.
+pub fn assert_the_kernel_reads(expected: &str, options: &[&str], make: Make<'_>) -> Result<()> {
+    shared_out(options, |lab, options| assert_a_kernel_reads(lab, expected, &options, make))
 }
 
 /// The same of one kernel.
-fn assert_a_kernel_reads(lab: &Lab, source: &Path, expected: &str, options: &[&str]) -> Result<()> {
+fn assert_a_kernel_reads(
+    lab: &Lab,
+    expected: &str,
+    options: &[&str],
+    make: Make<'_>,
+) -> Result<()> {
     let scratch = Scratch::new();
     fs::write(scratch.join("expected"), expected)?;
-    let source = source.to_str().context("a path in UTF-8")?;
     let mut images = Vec::new();
     let mut script = String::from("set -e\n");
     for (options, letter) in options.iter().zip('a'..) {
-        let mut all: Vec<_> = options.split_whitespace().chain(LOCAL).collect();
-        let sign = lab.name_hash().to_string();
-        all.extend(["-N", "2", "-d", source, "--name-hash", &sign]);
-        let image = mkfs(&scratch, &format!("{letter}.img"), 2 << 30, &all);
+        let image = make(lab, &scratch, &format!("{letter}.img"), options)?;
         assert_fsck_is_content_but_of_hashes(&image, lab.name_hash());
         images.push(image);
         let quota = if options.contains("max-features") { "-o usrquota,grpquota" } else { "" };
@@ -117,7 +132,7 @@ const OPTIONS: [&str; 6] = [
 fn the_kernel_reads_the_files_of_a_folder() -> Result<()> {
     let Some(folder) = tree(&KINDS) else { return Ok(()) };
     let expected = describe(&folder.path().join("filled"));
-    assert_the_kernel_reads(folder.path(), &expected, &OPTIONS)
+    assert_the_kernel_reads(&expected, &OPTIONS, &made(folder.path()))
 }
 
 #[test]
@@ -140,13 +155,12 @@ fn the_kernel_reads_the_files_of_an_archive() -> Result<()> {
         .arg("--directory")
         .args([folder.path(), Path::new(".")])
         .success();
-    assert_the_kernel_reads(&archive, &expected, &OPTIONS[..2])?;
-    Ok(())
+    assert_the_kernel_reads(&expected, &OPTIONS[..2], &made(&archive))
 }
 
 #[test]
 fn the_kernel_finds_every_name_by_an_index_of_two_levels() -> Result<()> {
     let Some(folder) = tree(&["many=6000", "sizes"]) else { return Ok(()) };
     let expected = describe(&folder.path().join("filled"));
-    assert_the_kernel_reads(folder.path(), &expected, &["-b 512"])
+    assert_the_kernel_reads(&expected, &["-b 512"], &made(folder.path()))
 }

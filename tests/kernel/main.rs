@@ -4,6 +4,7 @@
 mod cluster;
 mod contents;
 mod crash;
+mod edited;
 mod filled;
 mod fixtures;
 mod gate;
