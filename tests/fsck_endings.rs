@@ -285,3 +285,20 @@ fn a_file_that_claims_the_whole_volume_gives_up_what_is_others() {
     let lost = before.lost(&Files::of(image.path()));
     assert!(lost.iter().all(|path| path == "/file"), "{lost:?}: {repaired}");
 }
+
+#[test]
+fn wrong_lengths_in_the_system_directory_hide_no_file_for_ever() {
+    // Blocks so small that the directory has several, which are nearly full.
+    let options = ["-N", "4", "-b", "512", "-C", "4K", "-J", "size=4M"];
+    for wrong in [&["."][..], &["orphan_dir:0000"], &["orphan_dir:0000", "."]] {
+        let image = made(&options, "64M", one_file);
+        let dir = image.volume().superblock().s_system_dir_blkno;
+        for name in wrong {
+            let length = if *name == "." { 0 } else { 0xffff };
+            image.edit_entries(dir, name, |bytes, offset| {
+                bytes[offset + 8..offset + 10].copy_from_slice(&u16::to_le_bytes(length));
+            });
+        }
+        ends_in_one_run(&image);
+    }
+}

@@ -59,6 +59,9 @@ pub fn rewrite(dir: Blkno) -> Repair {
     })
 }
 
+/// Blocks of a directory that are searched for room for a name.
+const SEARCHED_BLOCKS: usize = 64;
+
 /// Inodes to which no entry of a directory is to lead.
 #[derive(Clone, Debug, Default)]
 pub struct Unwanted(Arc<Mutex<HashSet<Blkno>>>);
@@ -370,9 +373,29 @@ impl Directory {
         }
     }
 
-    /// Adds an entry.
+    /// Adds an entry: to the last block, or to the first one with room if that is full. A directory
+    /// may have to do without growing: the system directory, where the bitmap's name is lost.
     pub fn add(&mut self, entry: Entry) {
-        if let Some((_, entries)) = self.blocks.last_mut() {
+        let area = self.inode.block().len().saturating_sub(DirTrailer::SIZE);
+        let dots = entry_size(1) + entry_size(2);
+        let has_room = |(index, entries): (usize, &Vec<Entry>)| {
+            let used: usize = entries.iter().map(|entry| entry_size(entry.name.len())).sum();
+            let used = if index == 0 { used + dots } else { used };
+            used + entry_size(entry.name.len()) <= area
+        };
+        let last = self.blocks.len().saturating_sub(1);
+        let entries = || self.blocks.iter().map(|(_, entries)| entries).enumerate();
+        // With thousands of names it grows anyway.
+        let is_overfull =
+            entries().next_back().is_some_and(|(_, it)| it.len() > area / entry_size(1));
+        let place = match is_overfull || entries().next_back().is_some_and(has_room) {
+            true => last,
+            false => {
+                let mut few = entries().take(SEARCHED_BLOCKS);
+                few.find(|block| has_room(*block)).map_or(last, |(index, _)| index)
+            }
+        };
+        if let Some((_, entries)) = self.blocks.get_mut(place) {
             entries.push(entry);
         }
     }

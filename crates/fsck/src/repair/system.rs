@@ -95,7 +95,9 @@ pub fn make(file: SystemFile, named: Option<Blkno>, lost: Lost) -> Repair {
             Some(other) if leads_to_others(editor.volume(), other) => {
                 directory.retain(|entry| entry.name != name);
             }
-            Some(_) => return Ok(()),
+            // More can be read here than by the check, which goes no further than a length that
+            // is wrong: what was found becomes what is there.
+            Some(_) => return directory.write(editor),
             None => {}
         }
         let known = lost.files(editor.volume());
