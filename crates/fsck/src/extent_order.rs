@@ -69,19 +69,22 @@ fn end(rec: &ExtentRec, depth: u16) -> u64 {
 
 /// Whether extents of a file were exchanged, rather than that the position of one is wrong. More
 /// than one is out of place; or the one that is has a place next to the one it has, between two
-/// others, and no wrong bit puts it there. Where the clusters of the volume follow each other in
-/// the new order, and did not in the old one, nothing else is asked for.
+/// others. Where the clusters of the volume follow each other in the new order, and did not in the
+/// old one, nothing else is asked for. What one wrong bit explains as well was not exchanged.
 fn were_exchanged(given: &[ExtentRec], sorted: &[ExtentRec]) -> bool {
     let on_volume = |list: &[ExtentRec]| pairs(list).all(|(rec, next)| rec.e_blkno < next.e_blkno);
-    if on_volume(sorted) || without_one(given).is_none() {
+    if without_one(given).is_none() {
         return true;
     }
-    if on_volume(given) {
+    if is_a_bit(given) || on_volume(given) {
         return false;
+    }
+    if on_volume(sorted) {
+        return true;
     }
     let differing = given.iter().zip(sorted).filter(|(a, b)| a != b).count();
     let last_stays = given.last() == sorted.last();
-    differing == 2 && last_stays && !is_a_bit(given)
+    differing == 2 && last_stays
 }
 
 /// The number of a record without which the others are in order.
@@ -95,8 +98,10 @@ fn without_one(given: &[ExtentRec]) -> Option<usize> {
     [at, at + 1].into_iter().find(is_it)
 }
 
-/// Whether a bit of one position makes the order right as it is.
+/// Whether a bit of one position makes the order right as it is. The last record does not go beyond
+/// where the file ends by the others.
 fn is_a_bit(given: &[ExtentRec]) -> bool {
+    let end = given.iter().map(|rec| rec.e_cpos).max();
     let Some(at) = pairs(given).position(|(rec, next)| rec.e_cpos >= next.e_cpos) else {
         return false;
     };
@@ -106,7 +111,7 @@ fn is_a_bit(given: &[ExtentRec]) -> bool {
             if let Some(rec) = other.get_mut(index) {
                 rec.e_cpos.0 ^= 1 << bit;
             }
-            is_disjoint(&other)
+            is_disjoint(&other) && other.last().map(|rec| rec.e_cpos) <= end
         })
     })
 }
@@ -157,6 +162,8 @@ mod tests {
         is_not(&[0, 6, 4, 8], &[1, 2, 3, 4], Holds::Data);
         is_not(&[0, 6, 4, 8], &[4, 2, 7, 1], Holds::Data);
         is_not(&[0, 9000, 4, 8], &[4, 2, 7, 1], Holds::Data);
+        // The order on the volume and a bit speak against each other.
+        is_not(&[0, 6, 4, 8], &[1, 3, 2, 4], Holds::Data);
         is_not(&[0, 3, 2], &[1, 2, 3], Holds::Dense);
         is_not(&[0, 2, 2], &[1, 2, 3], Holds::Data);
         is_not(&[0, 2, 2], &[1, 2, 3], Holds::Hashed);

@@ -134,6 +134,9 @@ fn links(context: &Context<'_>, state: &mut State<'_>, listed: &Listed) -> Resul
     let superblock = context.volume.superblock();
     let tops = [superblock.s_root_blkno, superblock.s_system_dir_blkno];
     let mut findings = Vec::new();
+    // As long as the allocator of the root's inode is lost all that is in the root seems to be
+    // nowhere: it keeps its names until then.
+    let has_root = state.suballocs.find(superblock.s_root_blkno).is_some();
     for (at, inode, facts) in state.inodes.in_use_at(&state.suballocs) {
         context.check_interrupt()?;
         let references = state.references.get(at);
@@ -143,7 +146,10 @@ fn links(context: &Context<'_>, state: &mut State<'_>, listed: &Listed) -> Resul
         if references == 0 && !tops.contains(&inode) {
             let text = format!("inode {inode} is in no directory");
             let finding = Finding::new(codes::INODE_NOT_CONNECTED, Place::inode(inode), text);
-            findings.push(finding.repaired_by(lost_found::reconnect(inode)));
+            findings.push(finding.repaired_by(match has_root {
+                true => lost_found::reconnect(inode),
+                false => Repair::waiting("the root directory has to be found first"),
+            }));
             continue;
         }
         if facts.claims.is_deleted() {

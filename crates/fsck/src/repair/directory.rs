@@ -13,7 +13,7 @@ use ocfs2_format::dir::{
 };
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::inline::InlineData;
-use ocfs2_format::{Blkno, Structure, check};
+use ocfs2_format::{Blkno, Cpos, Structure, check};
 use ocfs2_volume::dir::Barren;
 use ocfs2_volume::{Inode, Volume};
 
@@ -451,7 +451,11 @@ impl Directory {
                 Some(block) => block,
                 None if carried.is_empty() => break,
                 None => {
-                    let more = self.grow(editor)?;
+                    let last = written.last().map(|(blkno, _)| *blkno);
+                    let more = match self.spare(editor, written.len(), last) {
+                        Some(blocks) => blocks,
+                        None => self.grow(editor)?,
+                    };
                     blocks = more
                         .into_iter()
                         .map(|blkno| (blkno, Vec::new()))
@@ -571,6 +575,27 @@ impl Directory {
         self.blocks.extend(blocks.map(|blkno| (blkno, Vec::new())));
         self.inode = editor.inode(dir)?;
         self.write(editor)
+    }
+
+    /// Blocks that the directory has after its first `used` ones, the last of which is `last`: both
+    /// mkfs give the system directory clusters ahead.
+    fn spare(&self, editor: &Editor<'_>, used: usize, last: Option<Blkno>) -> Option<Vec<Blkno>> {
+        let inode = editor.inode(self.inode.blkno).ok()?;
+        let (volume, per_cluster) =
+            (editor.volume(), editor.volume().geometry().blocks_per_cluster());
+        let mut tree = volume.tree(&inode).ok()?;
+        let mut at = |index: u64| {
+            let cpos = u32::try_from(index / u64::from(per_cluster)).ok()?;
+            let extent = tree.map(Cpos(cpos)).ok()??;
+            let within = index - u64::from(extent.cpos.0) * u64::from(per_cluster);
+            Some(Blkno(extent.blkno.0 + within))
+        };
+        let used = used as u64;
+        if at(used.checked_sub(1)?) != last {
+            return None;
+        }
+        let end = (used / u64::from(per_cluster) + 1) * u64::from(per_cluster);
+        (used..end).map(at).collect()
     }
 
     /// One cluster more; its blocks.

@@ -19,7 +19,7 @@ use ocfs2_volume::allocator::Suballocated;
 use ocfs2_volume::{Inode, Volume};
 
 use super::directory::Directory;
-use super::salvage::Lost;
+use super::salvage::{Lost, contradicts};
 use super::{EditError, Editor, Repair, layout, system_dir, tree};
 use crate::chains;
 use crate::extents::Holds;
@@ -90,9 +90,14 @@ pub fn make(file: SystemFile, named: Option<Blkno>, lost: Lost) -> Repair {
         let dir = editor.volume().superblock().s_system_dir_blkno;
         let Some(mut directory) = Directory::read(editor, dir)? else { return Ok(()) };
         let name = file.name().into_bytes();
+        let is_anothers = |blkno| {
+            let mut names = directory.names_of(blkno);
+            names.any(|it| it != &name[..] && SystemFile::is_name(it))
+                && editor.inode(blkno).is_ok_and(|it| contradicts(editor.volume(), &it, file))
+        };
         match directory.find(&name).map(|entry| entry.inode) {
-            // It leads to what is no file of the system.
-            Some(other) if leads_to_others(editor.volume(), other) => {
+            // It leads to what is no file of the system, or is another one.
+            Some(other) if leads_to_others(editor.volume(), other) || is_anothers(other) => {
                 directory.retain(|entry| entry.name != name);
             }
             // More can be read here than by the check, which goes no further than a length that
@@ -199,7 +204,10 @@ fn home_by_group(volume: &Volume) -> Option<Suballocated> {
         let desc = GroupDesc::decode(&block).ok()?;
         let blkno = desc.bg_parent_dinode;
         let bit = u16::try_from(blkno.0.checked_sub(loc.0)?).ok()?;
-        let is_own = desc.bg_generation == volume.generation()
+        // One of the global bitmap may have that allocator's inode among its bits as well.
+        let (index, _) = geometry.group_of(geometry.cluster_of(loc)?);
+        let is_own = loc != geometry.group_blkno(index)
+            && desc.bg_generation == volume.generation()
             && desc.bg_blkno == loc
             && (1..desc.bg_bits).contains(&bit)
             && geometry.is_valid_block(blkno);

@@ -272,6 +272,7 @@ impl SystemFiles {
         files.retain(|file, blkno| {
             !overwritten.contains_key(file) && !is_others(context, &near, *blkno)
         });
+        drop_borrowed(context, &mut files);
         let mut files_by_block = BTreeMap::new();
         for (file, blkno) in &files {
             // An inode that several names lead to is mended for none of them.
@@ -496,6 +497,24 @@ fn misled(
         misled.remove(&file);
     }
     misled.into_iter().collect()
+}
+
+/// Drops files whose entries lead to the inode of another one, which looks as that one has to: the
+/// entry is wrong, not the inode.
+fn drop_borrowed(context: &Context<'_>, files: &mut BTreeMap<SystemFile, Blkno>) {
+    let mut names: BTreeMap<Blkno, Vec<SystemFile>> = BTreeMap::new();
+    for (file, blkno) in &*files {
+        names.entry(*blkno).or_default().push(*file);
+    }
+    for (blkno, named) in names.into_iter().filter(|(_, named)| named.len() > 1) {
+        let Some(inode) = read_dinode(context, blkno) else { continue };
+        let is_its = |file: &SystemFile| {
+            has_looks_of(&inode, *file) && !contradicts(context.volume, &inode, *file)
+        };
+        if named.iter().filter(|file| is_its(file)).count() == 1 {
+            files.retain(|file, at| *at != blkno || is_its(file));
+        }
+    }
 }
 
 /// Whether type and flags of an inode are those of a file.

@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 
-use ocfs2_format::Blkno;
-use ocfs2_format::extent::ExtentRec;
-use ocfs2_format::xattr::{BUCKET_SIZE, XattrHeader, XattrTreeRoot};
+use ocfs2_format::extent::{ExtentList, ExtentListHeader, ExtentRec};
+use ocfs2_format::xattr::{BUCKET_SIZE, XattrBlock, XattrHeader, XattrTreeRoot};
+use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::tree::Extent;
 
 use super::entry::{self, Area, Names};
@@ -41,6 +41,20 @@ struct Buckets<'a, 'o> {
     last: Option<(u32, Blkno)>,
 }
 
+/// How many records there are in a list that states one less: with the next one the tree has the
+/// clusters that it states, and that one leads to a bucket.
+fn hidden(root: &XattrTreeRoot, list: &[u8], reach: &Reach<'_>) -> Option<u16> {
+    let list = ExtentList::new(list).ok()?;
+    let used = list.header.l_next_free_rec;
+    let next = list.record(usize::from(used)).filter(|_| list.header.l_tree_depth == 0)?;
+    let clusters = |rec: ExtentRec| u64::from(rec.e_leaf_clusters());
+    let sum: u64 = list.records().map(clusters).sum();
+    let is_behind = list.records().next_back().is_none_or(|last| last.e_cpos < next.e_cpos);
+    let is_counted = clusters(next) > 0 && sum + clusters(next) == u64::from(root.xt_clusters);
+    let leads_to_bucket = || reach.look(next.e_blkno).is_some_and(|look| look.hashes.is_some());
+    (is_behind && is_counted && leads_to_bucket()).then(|| used.checked_add(1))?
+}
+
 pub(super) fn check(
     context: &Context<'_>,
     owner: &Owner<'_>,
@@ -59,6 +73,21 @@ pub(super) fn check(
         mend: &|| Some(settled(owner)),
     };
     let reach = &Reach::new(context.volume);
+    if let Some(count) = hidden(&root, tree.list, reach) {
+        let text = format!(
+            "xattr block {blkno}: l_next_free_rec is {}, there are the clusters of {count} records",
+            count - 1
+        );
+        let finding = Finding::new(codes::XATTR_CLUSTERS, owner.place(blkno), text);
+        let repair = Repair::block(blkno, Some(XattrBlock::CHECK_OFFSET), move |block| {
+            let list = block.get_mut(XattrTreeRoot::LIST_OFFSET..).unwrap_or_default();
+            if let Ok(mut header) = ExtentListHeader::decode(list) {
+                header.l_next_free_rec = count;
+                let _ = header.encode(list);
+            }
+        });
+        out.found(finding.repaired_by(repair));
+    }
     let wrong = RefCell::new(Vec::new());
     let taken = |rec: &ExtentRec, next: Option<&ExtentRec>| {
         let taken = reach.taken(rec, next);
@@ -77,7 +106,7 @@ pub(super) fn check(
     let first = extents.first().filter(|_| !walked.incomplete);
     out.findings.extend(first.and_then(|first| late(owner, &place, first)));
     // Linux states one more than there are in what it clones, and reads the number nowhere.
-    let is_cloned = u64::from(root.xt_clusters) == walked.clusters + 1;
+    let is_cloned = walked.clusters > 0 && u64::from(root.xt_clusters) == walked.clusters + 1;
     let clusters = root.xt_clusters - u32::from(is_cloned);
     let stated = Stated { clusters, last_eb_blk: root.xt_last_eb_blk };
     let what = format!("xattr block {blkno}");

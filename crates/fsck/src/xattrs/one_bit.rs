@@ -181,6 +181,11 @@ impl Entries<'_> {
         let sum: usize = used.iter().map(size).sum();
         let wanted = usize::from(self.header.xh_name_value_len);
         let all_right = used.iter().all(is_right);
+        // A value that was replaced by a smaller one in its place leaves the sum as it was: Linux
+        // does so.
+        if all_right && sum < wanted {
+            return None;
+        }
         if all_right && sum == wanted || !used.iter().all(|entry| self.is_found(entry)) {
             return None;
         }
