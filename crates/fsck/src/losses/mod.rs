@@ -96,7 +96,9 @@ impl Doubt {
             Self::Shared => "its clusters were claimed by another owner, too",
             Self::Beside => "something else in the same block was wrong",
             Self::Moved => "parts of it were put where they fit",
-            Self::Name => "the index of its directory was made for another name",
+            Self::Name => {
+                "the index of its directory, or a second entry of that name, speaks against it"
+            }
             Self::Elsewhere => "a block of it says that it belongs elsewhere",
         }
     }

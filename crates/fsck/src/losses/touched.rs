@@ -120,10 +120,15 @@ impl Touched {
         let state = [
             (directories::DIRENT_NAME_BIT, Name::Restored),
             (directories::DX_NAME_DIFFERS, Name::Doubted),
+            // Nothing tells which of the two had the name.
+            (directories::DIRENT_DUPLICATE, Name::Doubted),
         ];
         let state = state.iter().find(|(code, _)| code.name == name);
         if let (Some((_, state)), Some(name)) = (state, &place.name) {
-            self.names.entry(inode).or_default().insert(name.clone(), *state);
+            let names = self.names.entry(inode).or_default();
+            if names.get(name) != Some(&Name::Doubted) {
+                names.insert(name.clone(), *state);
+            }
         }
         if name == refcounts::REFCOUNT_EXTENT_PLACE.name {
             self.led_back.insert(inode);

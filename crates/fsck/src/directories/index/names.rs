@@ -94,8 +94,10 @@ impl OfBlock<'_> {
         let entries = entries.skip(if is_first { DOTS.len() } else { 0 });
         let entries = entries.filter(DirEntry::is_used);
         let candidates: Vec<_> = entries.filter(|it| self.is_astray(it, &mut hashes)).collect();
-        let alone = (candidates.len(), hashes.len()) == (1, 1);
+        // With as many names as hashes that are left each of the names was another one.
+        let are_others = candidates.len() == hashes.len();
         let hashes: HashSet<_> = hashes.into_iter().collect();
+        let mut unclaimed = hashes.clone();
         for entry in candidates {
             let Some(left) = tries.checked_sub(1) else { return };
             *tries = left;
@@ -108,13 +110,14 @@ impl OfBlock<'_> {
                     names.restored.push((self.blkno, renamed));
                     *hash
                 }
-                _ if alone => {
+                _ if are_others => {
                     names.others.push((self.blkno, entry.name.to_vec()));
-                    let Some(hash) = hashes.iter().next() else { continue };
+                    let Some(hash) = unclaimed.iter().next() else { continue };
                     *hash
                 }
                 _ => continue,
             };
+            unclaimed.remove(&of_index);
             let keys = [signed, of_index].map(|hash| Key { hash, blkno: self.blkno });
             names.explained.extend(keys);
         }
