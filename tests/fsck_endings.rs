@@ -302,3 +302,26 @@ fn wrong_lengths_in_the_system_directory_hide_no_file_for_ever() {
         ends_in_one_run(&image);
     }
 }
+
+#[test]
+fn a_lost_block_of_the_system_directory_is_made_again() {
+    let cases: [(&[&str], &[&str]); 3] = [
+        (&["-N", "40", "-b", "4K", "-C", "4K", "-J", "size=4M"], &[]),
+        (&["-N", "2", "-b", "512", "-C", "4K", "-J", "size=4M"], &[]),
+        // The group that names the global bitmap is not that of the system's inodes.
+        (
+            &["-N", "2", "-b", "512", "-C", "4K", "-J", "size=4M"],
+            &["global_inode_alloc", "heartbeat"],
+        ),
+    ];
+    for (options, lost) in cases {
+        let image = made(options, "512M", one_file);
+        let inodes: Vec<_> = lost.iter().map(|name| image.system(name).blkno).collect();
+        let dir = image.volume().system_dir().unwrap();
+        let first = image.first_record(&dir).e_blkno;
+        for blkno in inodes.into_iter().chain([first]) {
+            image.edit_raw(blkno, |block| block.fill(0));
+        }
+        ends_in_one_run(&image);
+    }
+}

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::hash::{CharSign, xattr_hash};
+use ocfs2_format::xattr::XattrPrefix;
 use ocfs2_volume::{Inode, Volume};
 
 use super::Touched;
@@ -72,8 +73,10 @@ fn known(volume: &Volume, inode: &Inode, state: &RandomState) -> Known {
         // What is no name is known to be none, and what it was is not.
         let prefix = xattr.prefix.as_str().len();
         let name = xattr.name.get(prefix..).unwrap_or_default();
+        let is_list =
+            matches!(xattr.prefix, XattrPrefix::PosixAclAccess | XattrPrefix::PosixAclDefault);
         let is_it = |sign: CharSign| xattr_hash(name, seed, sign) == xattr.entry.xe_name_hash;
-        if !CharSign::ALL.into_iter().any(is_it) {
+        if !CharSign::ALL.into_iter().any(is_it) || is_list && !name.is_empty() {
             known.is_incomplete = true;
             continue;
         }

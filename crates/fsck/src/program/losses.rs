@@ -5,7 +5,7 @@ use std::io::{BufWriter, ErrorKind, Write};
 
 use anyhow::{Context as _, Result};
 use ocfs2_cli::{Interrupt, Interrupted, shown};
-use ocfs2_format::dinode::Dinode;
+use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_volume::{Inode, Volume};
 
 use super::Run;
@@ -123,14 +123,25 @@ impl Run<'_> {
     /// Journals of slots that were not unmounted, and that were emptied without a replay of all that
     /// was in them.
     fn lost_journals(&self, before: &Volume, after: &Volume) -> Vec<Loss> {
-        let is_dirty = |slot: &u16| {
-            let inode = before.slot_file("journal", *slot);
-            inode.is_ok_and(|inode| inode.dinode.journal_flags() & Dinode::JOURNAL_DIRTY != 0)
+        let is_dirty = |inode: &Inode| inode.dinode.journal_flags() & Dinode::JOURNAL_DIRTY != 0;
+        let is_journal = |inode: &Inode| inode.dinode.flags().contains(InodeFlags::JOURNAL);
+        // An entry that led to another inode was no journal of that slot.
+        let own = |slot: &u16| {
+            let inode = after.slot_file("journal", *slot);
+            inode.and_then(|inode| before.inode(inode.blkno)).ok().filter(is_journal)
         };
+        let was_dirty = |slot: &u16| {
+            own(slot)
+                .or_else(|| before.slot_file("journal", *slot).ok())
+                .is_some_and(|it| is_dirty(&it))
+        };
+        let was_clean = |slot: &u16| own(slot).is_some_and(|it| !is_dirty(&it));
         let unusable = |slot: &u16| before.journal(*slot).is_err();
         let slots = (0..after.max_slots()).filter(|slot| {
-            let is_lost = self.unreplayed.contains(slot) || unusable(slot) && is_dirty(slot);
-            is_lost && after.journal_is_dirty(*slot).is_ok_and(|is_dirty| !is_dirty)
+            let is_lost = self.unreplayed.contains(slot) || unusable(slot) && was_dirty(slot);
+            is_lost
+                && !was_clean(slot)
+                && after.journal_is_dirty(*slot).is_ok_and(|is_dirty| !is_dirty)
         });
         let slots = slots.filter_map(|slot| Some((slot, after.slot_file("journal", slot).ok()?)));
         let loss = |(slot, inode): (u16, Inode)| Loss {
