@@ -113,7 +113,6 @@ fn extents_put_in_and_taken_out_at_random_are_a_sound_tree() {
     at_random("-M local -N 1 -b 512 -C 4K -J size=4M", 1, 12);
     at_random("-M local -N 1 -b 1K -C 4K -J size=4M --fs-features=metaecc", 2, 6);
     at_random("-M local -N 1 -b 4K -C 4K -J size=4M --fs-features=metaecc", 3, 6);
-    at_random("-M local -N 1 -b 512 -C 8K -J size=4M --fs-features=nosparse,nounwritten", 4, 0);
 }
 
 #[test]

@@ -205,6 +205,45 @@ impl<'a> RefcountList<'a> {
     }
 }
 
+/// Appends a record, to the one before where it continues that. One without clusters or without
+/// references is none.
+pub fn push_refcount(records: &mut Vec<RefcountRec>, record: RefcountRec) {
+    if record.r_clusters == 0 || record.r_refcount == 0 {
+        return;
+    }
+    if let Some(last) = records.last_mut() {
+        let end = last.r_cpos.checked_add(last.r_clusters.into());
+        let sum = last.r_clusters.checked_add(record.r_clusters);
+        if let Some(sum) = sum
+            && end == Some(record.r_cpos)
+            && last.r_refcount == record.r_refcount
+        {
+            last.r_clusters = sum;
+            return;
+        }
+    }
+    records.push(record);
+}
+
+/// Writes a list of records, and zeros after them. `rl_count` is what fits into `bytes`; records
+/// beyond that are left out.
+///
+/// # Errors
+/// [`Truncated`] if there is no room for the header.
+pub fn write_refcounts(bytes: &mut [u8], records: &[RefcountRec]) -> Result<(), Truncated> {
+    let capacity = bytes.len().saturating_sub(RefcountListHeader::SIZE) / RefcountRec::SIZE;
+    let header = RefcountListHeader {
+        rl_count: u16::try_from(capacity).unwrap_or(u16::MAX),
+        rl_used: u16::try_from(records.len()).unwrap_or(u16::MAX),
+        ..Default::default()
+    };
+    bytes.fill(0);
+    header.encode(bytes)?;
+    let room = bytes.get_mut(RefcountListHeader::SIZE..).unwrap_or_default();
+    let room = room.chunks_exact_mut(RefcountRec::SIZE);
+    room.zip(records).try_for_each(|(bytes, record)| record.encode(bytes))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -102,9 +102,7 @@ pub struct Commit<'v> {
     volume: &'v Volume,
     log: Log,
     transaction: Transaction,
-    /// Superblock and backups, in the order in which they are written: the superblock itself
-    /// first, as it is what is read first.
-    superblocks: Vec<(Blkno, Vec<u8>)>,
+    superblocks: Superblocks,
 }
 
 impl Volume {
@@ -124,6 +122,22 @@ impl Volume {
         if needed > available {
             return Err(CommitError::TooLarge { slot, needed, available });
         }
+        let (transaction, superblocks) = self.transaction_of(overlay)?;
+        log.check_room(&transaction)?;
+        Ok(Commit { volume: self, log, transaction, superblocks })
+    }
+}
+
+/// Blocks of the superblock and its backups, in the order in which they are written: the superblock
+/// itself first, as it is what is read first.
+pub(crate) type Superblocks = Vec<(Blkno, Vec<u8>)>;
+
+impl Volume {
+    /// The changes in `overlay` as a transaction, and what is not part of one.
+    pub(crate) fn transaction_of<D: Device>(
+        &self,
+        overlay: &OverlayDevice<D>,
+    ) -> Result<(Transaction, Superblocks), CommitError> {
         let (mut transaction, mut superblocks) = (Transaction::default(), Vec::new());
         overlay.for_each_change(|offset, bytes| {
             let blkno = Blkno(offset >> self.block_size().bits());
@@ -133,8 +147,7 @@ impl Volume {
             }
             Ok::<_, CommitError>(())
         })?;
-        log.check_room(&transaction)?;
-        Ok(Commit { volume: self, log, transaction, superblocks })
+        Ok((transaction, superblocks))
     }
 }
 
@@ -256,7 +269,7 @@ impl Volume {
     }
 
     /// Whether that is the block of the superblock, one before it, or a backup.
-    pub(crate) fn is_superblock(&self, blkno: Blkno) -> bool {
+    fn is_superblock(&self, blkno: Blkno) -> bool {
         let geometry = self.geometry();
         let has_backups = self.superblock().features().compat.contains(Compat::BACKUP_SB);
         let mut backups = backup_blocks(geometry.block_size, geometry.blocks());

@@ -35,6 +35,23 @@ impl Volume {
         self.device().write_at(block, offset).map_err(|source| Error::Write { blkno, source })
     }
 
+    /// Writes a structure at the beginning of a block of zeros, with what `fill` puts after it.
+    ///
+    /// # Errors
+    /// [`Error::Write`], [`Error::Truncated`].
+    pub fn write_new<T: Structure>(
+        &self,
+        blkno: Blkno,
+        check_offset: usize,
+        header: &T,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<(), Error> {
+        let mut block = vec![0; self.block_size().size()];
+        header.encode(&mut block).map_err(Error::truncated(blkno))?;
+        fill(block.get_mut(T::SIZE..).unwrap_or_default());
+        self.write_metadata(blkno, &block, check_offset)
+    }
+
     /// Writes a dinode into `block`, and that to its place.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::extent::ExtentBlock;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::{Blkno, Structure};
-use ocfs2_volume::{Error, Inode, Volume};
+use ocfs2_volume::{Inode, Volume};
 
 use super::directory::Removed;
 use super::{EditError, Terms};
@@ -161,11 +161,7 @@ impl<'a> Editor<'a> {
         header: &T,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<(), EditError> {
-        let mut block = vec![0; self.volume.block_size().size()];
-        let cut = |source| Error::Truncated { blkno, source };
-        header.encode(&mut block).map_err(cut)?;
-        fill(block.get_mut(T::SIZE..).unwrap_or_default());
-        Ok(self.volume.write_metadata(blkno, &block, check_offset)?)
+        Ok(self.volume.write_new(blkno, check_offset, header, fill)?)
     }
 }
 

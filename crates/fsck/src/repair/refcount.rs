@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use ocfs2_format::extent::{ExtentFlags, ExtentRec};
-use ocfs2_format::refcount::{RefcountBlock, RefcountFlags, RefcountListHeader, RefcountRec};
+use ocfs2_format::refcount::{RefcountBlock, RefcountFlags, RefcountRec, write_refcounts};
 use ocfs2_format::{Blkno, Cpos, Structure};
 use ocfs2_volume::allocator::Suballocated;
 
@@ -159,18 +159,9 @@ fn lead_to(
     Ok(())
 }
 
+/// Writes a list into what a block has for it, where as many records fit as are given.
 fn list(bytes: &mut [u8], records: &[RefcountRec]) {
-    let room = bytes.len().saturating_sub(RefcountListHeader::SIZE) / RefcountRec::SIZE;
-    let header = RefcountListHeader {
-        rl_count: room as u16,
-        rl_used: records.len() as u16,
-        ..RefcountListHeader::default()
-    };
-    let _ = header.encode(bytes);
-    let slots = bytes.get_mut(RefcountListHeader::SIZE..).unwrap_or_default();
-    for (slot, record) in slots.chunks_exact_mut(RefcountRec::SIZE).zip(records) {
-        let _ = record.encode(slot);
-    }
+    let _ = write_refcounts(bytes, records);
 }
 
 fn new_block(editor: &Editor<'_>, taken: &Suballocated) -> RefcountBlock {

@@ -51,9 +51,6 @@ impl Edit {
         header: &T,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<(), EditError> {
-        let mut block = vec![0; self.volume.block_size().size()];
-        header.encode(&mut block).map_err(Error::truncated(blkno))?;
-        fill(block.get_mut(T::SIZE..).unwrap_or_default());
-        Ok(self.volume.write_metadata(blkno, &block, check_offset)?)
+        Ok(self.volume.write_new(blkno, check_offset, header, fill)?)
     }
 }

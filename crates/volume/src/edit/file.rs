@@ -209,7 +209,7 @@ impl Edit {
     }
 
     /// The file with its contents in extents: one that has them itself gets a cluster for them.
-    fn with_extents(&mut self, inode: Inode) -> Result<(Inode, Root), EditError> {
+    pub(super) fn with_extents(&mut self, inode: Inode) -> Result<(Inode, Root), EditError> {
         if inode.dinode.arm() != Arm::InlineData {
             let root = self.inode_root(&inode)?;
             return Ok((inode, root));
@@ -265,8 +265,7 @@ impl Edit {
         let before = before.and_then(|segment| segment.extent);
         let mut want = Want::up_to(most.min(u16::MAX.into()) as u32);
         if let Some(before) = before {
-            let last = self.geometry().cluster_of(before.blkno).unwrap_or_default();
-            want = want.near(Cluster(last.0.saturating_add(before.clusters.into())));
+            want = want.near(Cluster(self.run_of(&before).end));
         }
         let run = self.take_clusters(want)?;
         let blkno = self.geometry().block_of(Cluster(run.start));
@@ -317,7 +316,7 @@ impl Edit {
     /// in a row.
     fn unshare(&mut self, inode: &Inode, root: &mut Root, part: &Extent) -> Result<(), EditError> {
         let counts = refcounts_of(inode)?;
-        let first = self.geometry().cluster_of(part.blkno).unwrap_or_default().0;
+        let first = self.run_of(part).start;
         let (count, same) = self.references(counts, first)?;
         let most = (same.end - first).min(part.clusters.into());
         let plain = part.flags - ExtentFlags::REFCOUNTED;
@@ -457,8 +456,7 @@ impl Edit {
             None
         })?;
         for extent in taken {
-            let first = self.geometry().cluster_of(extent.blkno).unwrap_or_default().0;
-            let run = first..first + u32::from(extent.clusters);
+            let run = self.run_of(&extent);
             if !extent.flags.contains(ExtentFlags::REFCOUNTED) {
                 self.give_clusters(run)?;
                 continue;

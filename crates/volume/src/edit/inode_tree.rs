@@ -20,6 +20,12 @@ impl Edit {
         Ok(Root::new(inode.blkno, Holds::Data, list, i_last_eb_blk, i_clusters))
     }
 
+    /// The clusters of an extent, which a tree has made sure are within the volume.
+    pub(super) fn run_of(&self, extent: &Extent) -> Range<u32> {
+        let first = self.geometry().cluster_of(extent.blkno).unwrap_or_default().0;
+        first..first.saturating_add(extent.clusters.into())
+    }
+
     /// Stores the root of the tree of an inode's contents.
     ///
     /// # Errors

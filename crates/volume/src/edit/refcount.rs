@@ -7,8 +7,10 @@
 use std::ops::Range;
 
 use ocfs2_format::extent::ExtentFlags;
-use ocfs2_format::refcount::{RefcountBlock, RefcountFlags, RefcountListHeader, RefcountRec};
-use ocfs2_format::{Blkno, Cpos, Structure, Truncated};
+use ocfs2_format::refcount::{
+    RefcountBlock, RefcountFlags, RefcountRec, push_refcount, write_refcounts,
+};
+use ocfs2_format::{Blkno, Cpos, Structure};
 
 use super::{Edit, EditError, Holds, Root};
 use crate::allocator::Suballocated;
@@ -276,7 +278,7 @@ impl Edit {
     ) -> Result<(), EditError> {
         let (blkno, offset) = (header.rf_blkno, RefcountBlock::CHECK_OFFSET);
         let mut written = Ok(());
-        self.create_block(blkno, offset, header, |list| written = write_records(list, records))?;
+        self.create_block(blkno, offset, header, |list| written = write_refcounts(list, records))?;
         Ok(written.map_err(Error::truncated(blkno))?)
     }
 }
@@ -292,7 +294,7 @@ fn count(
     let mut changed: Vec<RefcountRec> = Vec::with_capacity(records.len() + 3);
     let mut add = |range: Range<u64>, r_refcount: u32| {
         let r_clusters = range.end.saturating_sub(range.start) as u32;
-        push(&mut changed, RefcountRec { r_cpos: range.start, r_clusters, r_refcount });
+        push_refcount(&mut changed, RefcountRec { r_cpos: range.start, r_clusters, r_refcount });
     };
     // Up to here all of the part is done.
     let mut done = part.start;
@@ -335,41 +337,6 @@ fn count(
         add(done..part.end, 1);
     }
     Some(changed)
-}
-
-/// Appends a record, to the one before where it continues that. One without clusters or without
-/// references is none.
-fn push(records: &mut Vec<RefcountRec>, record: RefcountRec) {
-    if record.r_clusters == 0 || record.r_refcount == 0 {
-        return;
-    }
-    if let Some(last) = records.last_mut() {
-        let end = last.r_cpos.checked_add(last.r_clusters.into());
-        let sum = last.r_clusters.checked_add(record.r_clusters);
-        if let Some(sum) = sum
-            && end == Some(record.r_cpos)
-            && last.r_refcount == record.r_refcount
-        {
-            last.r_clusters = sum;
-            return;
-        }
-    }
-    records.push(record);
-}
-
-/// Writes a list of records, and zeros after them.
-fn write_records(bytes: &mut [u8], records: &[RefcountRec]) -> Result<(), Truncated> {
-    let capacity = bytes.len().saturating_sub(RefcountListHeader::SIZE) / RefcountRec::SIZE;
-    let header = RefcountListHeader {
-        rl_count: u16::try_from(capacity).unwrap_or(u16::MAX),
-        rl_used: u16::try_from(records.len()).unwrap_or(u16::MAX),
-        ..Default::default()
-    };
-    bytes.fill(0);
-    header.encode(bytes)?;
-    let room = bytes.get_mut(RefcountListHeader::SIZE..).unwrap_or_default();
-    let room = room.chunks_exact_mut(RefcountRec::SIZE);
-    room.zip(records).try_for_each(|(bytes, record)| record.encode(bytes))
 }
 
 #[cfg(test)]

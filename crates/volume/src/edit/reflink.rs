@@ -1,9 +1,9 @@
 //! Files that share their contents.
 
+use ocfs2_format::Blkno;
 use ocfs2_format::dinode::{Arm, DynFeatures, FileKind};
 use ocfs2_format::extent::ExtentFlags;
 use ocfs2_format::feature::Incompat;
-use ocfs2_format::{Blkno, Structure, inline::InlineData};
 
 use super::{Edit, EditError};
 use crate::Inode;
@@ -34,15 +34,13 @@ impl Edit {
                 return edit.write_file(to, 0, &data);
             }
             let counts = edit.shared(&source)?;
-            edit.no_inline_data(&target)?;
+            let (target, mut root) = edit.with_extents(target)?;
             edit.join(&target, counts)?;
             let source = edit.inode(from)?;
-            let mut root = edit.inode_root(&edit.inode(to)?)?;
             let extents: Vec<Extent> =
                 edit.volume().tree(&source)?.extents().collect::<Result<_, _>>()?;
             for extent in extents {
-                let first = edit.geometry().cluster_of(extent.blkno).unwrap_or_default().0;
-                edit.add_references(counts, first..first + u32::from(extent.clusters))?;
+                edit.add_references(counts, edit.run_of(&extent))?;
                 edit.tree_insert(&mut root, extent)?;
             }
             edit.store_inode_root(&root)?;
@@ -74,8 +72,7 @@ impl Edit {
             Some(Extent { flags: extent.flags | ExtentFlags::REFCOUNTED, ..extent })
         })?;
         for extent in newly {
-            let first = self.geometry().cluster_of(extent.blkno).unwrap_or_default().0;
-            self.add_references(counts, first..first + u32::from(extent.clusters))?;
+            self.add_references(counts, self.run_of(&extent))?;
         }
         self.store_inode_root(&root)?;
         Ok(counts)
@@ -98,21 +95,6 @@ impl Edit {
             let features = dinode.dyn_features() | DynFeatures::HAS_REFCOUNT;
             dinode.i_dyn_features = features.bits();
             dinode.i_refcount_loc = counts;
-        })
-    }
-
-    /// Makes an empty file one whose contents are in extents.
-    fn no_inline_data(&mut self, inode: &Inode) -> Result<(), EditError> {
-        if inode.dinode.arm() != Arm::InlineData {
-            return Ok(());
-        }
-        let room = inode.id2().len().max(InlineData::SIZE);
-        self.update_dinode(inode.blkno, |dinode, id2| {
-            let features = dinode.dyn_features() - DynFeatures::INLINE_DATA;
-            dinode.i_dyn_features = features.bits();
-            let list = id2.get_mut(..room).unwrap_or_default();
-            list.fill(0);
-            let _ = ocfs2_format::extent::write_extent_list(list, 0, &[]);
         })
     }
 }

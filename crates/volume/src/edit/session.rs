@@ -6,9 +6,8 @@ use std::sync::Arc;
 use super::{Edit, EditOptions};
 use crate::allocator::pools::Pools;
 use crate::commit::CommitError;
-use crate::journal::{Log, Transaction};
+use crate::journal::Log;
 use crate::{Device, Volume};
-use ocfs2_format::Blkno;
 
 /// A volume that is changed for a while. Each transaction has reached it when
 /// [`Session::commit`] returns: from then on a replay gives it, whatever happens. Dropped without
@@ -61,16 +60,8 @@ impl Session {
     /// [`CommitError`]; if [`CommitError::is_before_writes`], the volume is as before.
     pub fn commit(&mut self, mut edit: Edit) -> Result<usize, CommitError> {
         edit.finish().map_err(|err| CommitError::Changes(std::io::Error::other(err)))?;
-        let (mut transaction, mut superblocks) = (Transaction::default(), Vec::new());
+        let (transaction, superblocks) = self.volume.transaction_of(&edit.changes)?;
         let bits = self.volume.block_size().bits();
-        edit.changes.for_each_change(|offset, bytes| {
-            let blkno = Blkno(offset >> bits);
-            match self.volume.is_superblock(blkno) {
-                true => superblocks.push((blkno, bytes.to_vec())),
-                false => drop(transaction.blocks.insert(blkno, bytes.to_vec())),
-            }
-            Ok::<_, CommitError>(())
-        })?;
         let blocks = transaction.blocks.len() + superblocks.len();
         self.log.append(&*self.device, transaction)?;
         for (blkno, bytes) in superblocks {

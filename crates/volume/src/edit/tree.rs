@@ -213,14 +213,15 @@ impl Edit {
     pub fn tree_insert(&mut self, root: &mut Root, extent: Extent) -> Result<(), EditError> {
         let way = self.volume.way_to(root, extent.cpos)?;
         let per_cluster = u64::from(self.volume.geometry().blocks_per_cluster());
-        let merge = (root.holds == Holds::Data).then_some(per_cluster);
+        let holds = root.holds;
+        let merge = (holds == Holds::Data).then_some(per_cluster);
         self.change_leaf(root, way, |records| {
             let at = records.partition_point(|rec| rec.e_cpos < extent.cpos);
             let before = at.checked_sub(1).and_then(|at| records.get(at));
             let overlaps = before.is_some_and(|rec| end_of(rec, 0) > extent.cpos.0.into())
                 || records.get(at).is_some_and(|rec| u64::from(rec.e_cpos.0) < extent.end());
             // Keyed records cover more than their clusters: only the same key is a conflict.
-            let overlaps = match root_holds(merge) {
+            let overlaps = match holds {
                 Holds::Data => overlaps,
                 Holds::Keyed => records.get(at).is_some_and(|rec| rec.e_cpos == extent.cpos),
             };
@@ -472,11 +473,8 @@ impl Edit {
         let Some(end) = way.last().map(Level::end) else { return Ok(()) };
         way.pop();
         for mut level in way {
-            let before = level.is_changed;
-            level.is_changed = false;
             level.meet(Some(end));
             if !level.is_changed {
-                level.is_changed = before;
                 continue;
             }
             match &level.header {
@@ -501,10 +499,6 @@ impl Edit {
 
 /// What a tree that would get too deep, or too many clusters, is called.
 const MANY: &str = "the file would have too many extents";
-
-fn root_holds(merge: Option<u64>) -> Holds {
-    if merge.is_some() { Holds::Data } else { Holds::Keyed }
-}
 
 /// Makes one record of those that continue each other, where they may.
 fn merge_records(records: &mut Vec<ExtentRec>, per_cluster: Option<u64>) {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use ocfs2_format::dinode::Dinode;
-use ocfs2_format::refcount::{RefcountBlock, RefcountFlags, RefcountListHeader, RefcountRec};
+use ocfs2_format::refcount::{
+    RefcountBlock, RefcountFlags, RefcountRec, push_refcount, write_refcounts,
+};
 use ocfs2_format::{Blkno, Cpos, Invalid, Structure};
 
 use super::RecoveryError;
@@ -150,7 +152,7 @@ impl<'v> Refcounts<'v> {
         if pruned.records.is_empty() {
             let flags = self.root.flags() - RefcountFlags::TREE;
             self.root.rf_flags = flags.bits();
-            write_records(list, &[]).map_err(Error::truncated(blkno))
+            write_refcounts(list, &[]).map_err(Error::truncated(blkno))
         } else {
             write_pruned(list, pruned.depth, &pruned.records).map_err(Error::truncated(blkno))
         }
@@ -207,16 +209,16 @@ impl Leaf {
                 (record.r_cpos, record.r_cpos.saturating_add(record.r_clusters.into()));
             let (low, high) = (from.max(start), to.min(end));
             if low >= high {
-                push(&mut records, *record);
+                push_refcount(&mut records, *record);
                 continue;
             }
             let part = |range: Range<u64>, r_refcount| {
                 let r_clusters = range.end.saturating_sub(range.start) as u32;
                 RefcountRec { r_cpos: range.start, r_clusters, r_refcount }
             };
-            push(&mut records, part(from..low, record.r_refcount));
-            push(&mut records, part(low..high, record.r_refcount.saturating_sub(1)));
-            push(&mut records, part(high..to, record.r_refcount));
+            push_refcount(&mut records, part(from..low, record.r_refcount));
+            push_refcount(&mut records, part(low..high, record.r_refcount.saturating_sub(1)));
+            push_refcount(&mut records, part(high..to, record.r_refcount));
             if record.r_refcount <= 1 {
                 unused.push(low as u32..high as u32);
             }
@@ -235,44 +237,9 @@ impl Leaf {
         }
         self.header.encode(&mut self.block).map_err(Error::truncated(blkno))?;
         let list = self.block.get_mut(RefcountBlock::LIST_OFFSET..).unwrap_or_default();
-        write_records(list, &self.records).map_err(Error::truncated(blkno))?;
+        write_refcounts(list, &self.records).map_err(Error::truncated(blkno))?;
         Ok(volume.write_metadata(blkno, &self.block, RefcountBlock::CHECK_OFFSET)?)
     }
-}
-
-/// Appends a record, to the one before where it continues that. One without clusters or without
-/// references is none.
-fn push(records: &mut Vec<RefcountRec>, record: RefcountRec) {
-    if record.r_clusters == 0 || record.r_refcount == 0 {
-        return;
-    }
-    if let Some(last) = records.last_mut() {
-        let end = last.r_cpos.checked_add(last.r_clusters.into());
-        let sum = last.r_clusters.checked_add(record.r_clusters);
-        if let Some(sum) = sum
-            && end == Some(record.r_cpos)
-            && last.r_refcount == record.r_refcount
-        {
-            last.r_clusters = sum;
-            return;
-        }
-    }
-    records.push(record);
-}
-
-/// Writes a list of records, and zeros behind them.
-fn write_records(bytes: &mut [u8], records: &[RefcountRec]) -> Result<(), ocfs2_format::Truncated> {
-    let capacity = bytes.len().saturating_sub(RefcountListHeader::SIZE) / RefcountRec::SIZE;
-    let header = RefcountListHeader {
-        rl_count: u16::try_from(capacity).unwrap_or(u16::MAX),
-        rl_used: u16::try_from(records.len()).unwrap_or(u16::MAX),
-        ..Default::default()
-    };
-    bytes.fill(0);
-    header.encode(bytes)?;
-    let room = bytes.get_mut(RefcountListHeader::SIZE..).unwrap_or_default();
-    let room = room.chunks_exact_mut(RefcountRec::SIZE);
-    room.zip(records).try_for_each(|(bytes, record)| record.encode(bytes))
 }
 
 impl Volume {
