@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -106,13 +108,31 @@ fn list(holders: &[Holder]) -> String {
 /// [`OpenError`] with the path and the cause.
 pub fn open(path: &Path, options: &DeviceOptions) -> Result<Arc<dyn Device>, OpenError> {
     let open = || {
-        let device = Arc::new(open_file(path, options)?);
+        let device = Arc::new(open_when_free(path, options)?);
         match options.partition {
             None => Ok(device as Arc<dyn Device>),
             Some(number) => open_partition(device, number).map_err(OpenCause::Partition),
         }
     };
     open().map_err(|cause| OpenError { path: path.to_owned(), cause })
+}
+
+/// How long a device that some process has is waited for. A program that looks at new devices
+/// (udev, a desktop) lets go at once, and a child of this one has its files until it is started.
+const WAIT_FOR_A_PROCESS: Duration = Duration::from_millis(300);
+
+fn open_when_free(path: &Path, options: &DeviceOptions) -> Result<FileDevice, OpenCause> {
+    let began = Instant::now();
+    loop {
+        let outcome = open_file(path, options);
+        let passes = |holder: &Holder| matches!(holder, Holder::Process { .. });
+        match &outcome {
+            Err(OpenCause::InUse { holders })
+                if holders.iter().all(passes) && began.elapsed() < WAIT_FOR_A_PROCESS => {}
+            _ => return outcome,
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn open_file(path: &Path, options: &DeviceOptions) -> Result<FileDevice, OpenCause> {
