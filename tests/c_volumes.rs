@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use ocfs2_device::{self, Device, DeviceOptions};
 use ocfs2_format::slot_map::SlotMapFormat;
 use ocfs2_testing::{Run, Scratch, oracle, program};
 use ocfs2_volume::allocator::Allocator;
-use ocfs2_volume::device::{self, DeviceOptions};
 use ocfs2_volume::usage::Heartbeat;
-use ocfs2_volume::{Device, OpenVolumeError, SuperblockAt, Volume, VolumeOptions};
+use ocfs2_volume::{OpenVolumeError, SuperblockAt, Volume, VolumeOptions};
 
 /// A line of `ls -l`: inode, mode, links, size.
 type Line = (u64, String, u32, u64);
@@ -98,7 +98,7 @@ fn volumes_of_the_c_mkfs_are_read_as_c_debugfs_reads_them() {
         let arguments = shape.split_whitespace();
         let label = format!("label{index}");
         Run::new(&mkfs).args(["-F", "-q", "-L", &label]).args(arguments).arg(&image).success();
-        let device = device::open(&image, &DeviceOptions::default()).unwrap();
+        let device = ocfs2_device::open(&image, &DeviceOptions::default()).unwrap();
         let options = VolumeOptions { heartbeat_device: true, strict: true, ..Default::default() };
         let volume = Volume::open(device, &options).unwrap_or_else(|err| panic!("{shape}: {err}"));
         let superblock = volume.superblock();
@@ -159,7 +159,7 @@ fn a_volume_whose_superblock_is_gone_opens_by_its_backup() {
         let arguments = ["-F", "-q", "-M", "local", "-N", "2", "-b", block_size];
         Run::new(&mkfs).args(arguments).arg(&image).success();
         let writing = DeviceOptions { write: true, ..Default::default() };
-        let device = device::open(&image, &writing).unwrap();
+        let device = ocfs2_device::open(&image, &writing).unwrap();
         let options = VolumeOptions::default();
         let sound = Volume::open(device.clone(), &options).unwrap();
         device.zero(0, 12_288).unwrap();

@@ -7,9 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ocfs2_cluster::RunningCluster;
+use ocfs2_device::{DeviceOptions, open};
 use ocfs2_format::superblock::backup_blocks;
 use ocfs2_testing::{Outcome, Run, Scratch, c_fsck_run, c_tool, fixture, oracle, program, skip};
-use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::usage::SystemClock;
 use ocfs2_volume::{SuperblockAt, Volume, VolumeOptions};
 

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use ocfs2_device::{AfterWrites, Device, DeviceOptions, FailingDevice, OverlayDevice, open};
 use ocfs2_format::dinode::{Dinode, FileKind};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::journal::JBD2_MAGIC;
@@ -14,8 +15,7 @@ use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SuperBlock};
 use ocfs2_format::{Blkno, Structure, check};
 use ocfs2_testing::{Scratch, fixture, fixture_copy, oracle};
 use ocfs2_volume::commit::CommitError;
-use ocfs2_volume::device::{AfterWrites, DeviceOptions, FailingDevice, OverlayDevice, open};
-use ocfs2_volume::{Device, Inode, Volume, VolumeOptions};
+use ocfs2_volume::{Inode, Volume, VolumeOptions};
 
 /// A block and what it is to hold.
 type Change = (Blkno, Vec<u8>);

@@ -4,15 +4,15 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use ocfs2_device::{Caching, DeviceOptions, OpenCause};
 use ocfs2_testing::{LoopDevice, Run, Scratch, allocated_bytes, find_program, program, skip};
-use ocfs2_volume::device::{self, Caching, DeviceOptions, OpenCause};
 
 fn exclusive() -> DeviceOptions {
     DeviceOptions { write: true, exclusive: true, ..Default::default() }
 }
 
 fn holders(path: &Path) -> String {
-    match device::open(path, &exclusive()) {
+    match ocfs2_device::open(path, &exclusive()) {
         Err(err) if matches!(err.cause, OpenCause::InUse { .. }) => err.to_string(),
         Err(err) => panic!("{err}"),
         Ok(_) => panic!("{} is in use and opened", path.display()),
@@ -33,7 +33,7 @@ fn a_block_device_is_read_written_zeroed_and_discarded() {
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
         let Some(disk) = LoopDevice::attach(&image, &arguments) else { return };
         let options = DeviceOptions { caching, ..exclusive() };
-        let device = device::open(disk.path(), &options).unwrap();
+        let device = ocfs2_device::open(disk.path(), &options).unwrap();
         assert_eq!(device.size_bytes(), 64 << 20);
         assert_eq!(device.sector_size(), sector_size);
 
@@ -65,9 +65,9 @@ fn a_block_device_in_use_is_not_opened_and_its_mount_point_is_named() {
     let image = scratch.image("disk.img", 64 << 20);
     let Some(disk) = LoopDevice::attach(&image, &[]) else { return };
 
-    let first = device::open(disk.path(), &exclusive()).unwrap();
+    let first = ocfs2_device::open(disk.path(), &exclusive()).unwrap();
     assert!(holders(disk.path()).contains("another process has it"));
-    device::open(disk.path(), &DeviceOptions::default()).unwrap();
+    ocfs2_device::open(disk.path(), &DeviceOptions::default()).unwrap();
     drop(first);
 
     let Some(mkfs) = find_program("mkfs.ext4") else { return skip("there is no mkfs.ext4") };
@@ -83,7 +83,7 @@ fn a_block_device_in_use_is_not_opened_and_its_mount_point_is_named() {
     Run::new("umount").arg(&mount_point).success();
     assert!(of_device.ends_with(&format!("is in use: {expected}")), "{of_device}");
     assert!(of_image.ends_with(&format!("is in use: {expected}")), "{of_image}");
-    device::open(disk.path(), &exclusive()).unwrap();
+    ocfs2_device::open(disk.path(), &exclusive()).unwrap();
 }
 
 #[test]
@@ -96,16 +96,16 @@ fn an_image_and_its_loop_devices_are_one_thing() {
     fs::hard_link(&image, &by_another_name).unwrap();
     let all = [image.as_path(), disk.path(), twin.path(), by_another_name.as_path()];
     for first in all {
-        let device = device::open(first, &exclusive()).unwrap();
+        let device = ocfs2_device::open(first, &exclusive()).unwrap();
         for other in all {
             let text = holders(other);
             assert!(text.contains("another process has"), "{}: {text}", first.display());
-            device::open(other, &DeviceOptions::default()).unwrap();
+            ocfs2_device::open(other, &DeviceOptions::default()).unwrap();
         }
         drop(device);
     }
     // The program that is asked is not the one that has it.
-    let _device = device::open(&image, &exclusive()).unwrap();
+    let _device = ocfs2_device::open(&image, &exclusive()).unwrap();
     let mkfs =
         Run::new(program("mkfs.ocfs2")).args(["-q", "-M", "local"]).arg(disk.path()).output();
     assert!(mkfs.status != 0 && mkfs.stderr.contains("another process has"), "{mkfs}");

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use jsonschema::Validator;
+use ocfs2_device::{DeviceOptions, open};
 use ocfs2_format::Structure;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::xattr::{XattrBlock, XattrTreeRoot};
@@ -21,7 +22,6 @@ use ocfs2_testing::{
     CRASHED, Outcome, Run, Scratch, c_fsck_run, fixture, fixture_copy, oracle, program,
     while_beating,
 };
-use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::{Volume, VolumeOptions};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};

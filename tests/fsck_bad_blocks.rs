@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ocfs2_cli::Interrupt;
+use ocfs2_device::{Device, DeviceOptions, OverlayDevice, open};
 use ocfs2_format::Blkno;
 use ocfs2_fsck::repair::commit::commit;
 use ocfs2_fsck::repair::plan::plan;
@@ -15,8 +16,7 @@ use ocfs2_fsck::{Context, Found, Observer, Options, Pass, check};
 use ocfs2_testing::damage::{Files, Metadata};
 use ocfs2_testing::fixture;
 use ocfs2_tests::Yes;
-use ocfs2_volume::device::{DeviceOptions, OverlayDevice, open};
-use ocfs2_volume::{Device, Volume, VolumeOptions};
+use ocfs2_volume::{Volume, VolumeOptions};
 
 /// Fails to read a range of bytes, as a disk with a bad sector does.
 struct BadBlock {

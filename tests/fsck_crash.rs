@@ -10,14 +10,14 @@ use std::io;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use ocfs2_cli::Interrupt;
+use ocfs2_device::{AfterWrites, Device, DeviceOptions, FailingDevice, OverlayDevice, open};
 use ocfs2_fsck::repair::commit::{Written, commit};
 use ocfs2_fsck::repair::plan::{Judge, plan};
 use ocfs2_fsck::{Found, Options, Pass};
 use ocfs2_testing::damage::{Base, Files, Recipe, c_fsck, demand_none, judge_all, recipes};
 use ocfs2_testing::{Run, oracle, program};
-use ocfs2_volume::device::{AfterWrites, DeviceOptions, FailingDevice, OverlayDevice, open};
 use ocfs2_volume::recovery::{RecoverOptions, Writes};
-use ocfs2_volume::{Device, Volume, VolumeOptions};
+use ocfs2_volume::{Volume, VolumeOptions};
 
 /// Writes behind which a repair is interrupted, about.
 const POINTS: usize = 30;

@@ -6,6 +6,7 @@
 use std::fs::{self, OpenOptions};
 use std::path::Path;
 
+use ocfs2_device::{DeviceOptions, open};
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::dx::DxRoot;
 use ocfs2_format::extent::{ExtentFlags, ExtentListHeader, ExtentRec};
@@ -16,7 +17,6 @@ use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
 use ocfs2_format::{Blkno, Cpos, Structure};
 use ocfs2_testing::damage::{Files, Image, edit_list};
 use ocfs2_testing::{Outcome, Run, Scratch, oracle, program};
-use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::{Volume, VolumeOptions};
 
 /// A volume with the files of `fill`, of the given size.

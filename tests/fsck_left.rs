@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Mutex;
 
+use ocfs2_device::{DeviceOptions, open};
 use ocfs2_format::Structure;
 use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
 use ocfs2_format::local_alloc::LocalAlloc;
@@ -18,7 +19,6 @@ use ocfs2_testing::damage::{
     Base, Files, Image, Recipe, all, c_fsck, demand_none, judge_all, recipes,
 };
 use ocfs2_testing::{Outcome, Random, Run, Scratch, fixture_copy, oracle, program};
-use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::{Inode, Volume, VolumeOptions};
 
 fn fsck(image: &Path, options: &[&str]) -> Outcome {

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::{env, fs};
 
 use ocfs2_cli::Interrupt;
+use ocfs2_device::{Device, DeviceOptions, OverlayDevice, open};
 use ocfs2_format::dinode::{Arm, FileKind, InodeFlags};
 use ocfs2_format::extent::{ExtentFlags, ExtentListHeader, ExtentRec};
 use ocfs2_format::xattr::{BUCKET_SIZE, XattrArea, XattrBlock, XattrTreeRoot};
@@ -23,8 +24,7 @@ use ocfs2_testing::damage::{
 };
 use ocfs2_testing::{Outcome, Run, oracle, program};
 use ocfs2_tests::Yes;
-use ocfs2_volume::device::{DeviceOptions, OverlayDevice, open};
-use ocfs2_volume::{Device, Inode, Volume, VolumeOptions};
+use ocfs2_volume::{Inode, Volume, VolumeOptions};
 
 /// Codes that nothing can be done about, and why.
 const NOT_REPAIRED: &[(&str, &str)] = &[

@@ -46,7 +46,7 @@ fn what_was_overwritten_is_put_back_also_after_a_later_check_that_found_nothing(
 
         let file = File::options().write(true).open(path).unwrap();
         let volume = ocfs2_volume::Volume::open(
-            ocfs2_volume::device::open(path, &Default::default()).unwrap(),
+            ocfs2_device::open(path, &Default::default()).unwrap(),
             &Default::default(),
         );
         let unit = u64::from(volume.unwrap().block_size().bytes());
@@ -71,7 +71,7 @@ fn nothing_is_put_back_under_a_live_node() {
     fsck(&image, &["-y", &save]).expect_status(1);
     let repaired = fs::read(&image).unwrap();
     let volume = ocfs2_volume::Volume::open(
-        ocfs2_volume::device::open(&image, &Default::default()).unwrap(),
+        ocfs2_device::open(&image, &Default::default()).unwrap(),
         &Default::default(),
     );
     let region = volume.unwrap().heartbeat_region().unwrap();

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ocfs2_device::{Device, DeviceOptions, OverlayDevice, open};
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::extent::{ExtentFlags, ExtentListHeader, ExtentRec};
 use ocfs2_format::heartbeat::HeartbeatBlock;
@@ -18,10 +19,9 @@ use ocfs2_format::truncate_log::{TruncateLogHeader, TruncateRec};
 use ocfs2_format::{Blkno, Cpos, Structure};
 use ocfs2_testing::damage::{Base, Files, Image, edit_list, recipes};
 use ocfs2_testing::{LoopDevice, Run, fixture, program};
-use ocfs2_volume::device::{DeviceOptions, OverlayDevice, open};
 use ocfs2_volume::gate::{Gate, Planned};
 use ocfs2_volume::usage::{State, Usage};
-use ocfs2_volume::{Device, Volume, VolumeOptions};
+use ocfs2_volume::{Volume, VolumeOptions};
 
 /// A fixture that can be written to, in memory.
 fn volume() -> (Volume, Arc<dyn Device>) {

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ocfs2_cli::Interrupt;
+use ocfs2_device::{CountingDevice, Device, DeviceOptions, OverlayDevice, open};
 use ocfs2_format::dinode::{Dinode, DynFeatures};
 use ocfs2_format::extent::{ExtentFlags, ExtentListHeader, ExtentRec};
 use ocfs2_format::feature::Incompat;
@@ -24,9 +25,8 @@ use ocfs2_testing::damage::{Base, Image};
 use ocfs2_testing::populate::{Tree, populate};
 use ocfs2_testing::{Run, Scratch, program};
 use ocfs2_volume::allocator::Space;
-use ocfs2_volume::device::{CountingDevice, DeviceOptions, OverlayDevice, open};
 use ocfs2_volume::recovery::{RecoverOptions, Writes};
-use ocfs2_volume::{Device, Error, Volume, VolumeOptions};
+use ocfs2_volume::{Error, Volume, VolumeOptions};
 
 const MIB: u64 = 1 << 20;
 

@@ -10,11 +10,11 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ocfs2_device::DeviceOptions;
 use ocfs2_testing::{
     LoopDevice, Outcome, Run, Scratch, allocated_bytes, c_fsck_run, find_program, fixture_copy,
     oracle, program, skip, while_beating,
 };
-use ocfs2_volume::device::{self, DeviceOptions};
 use ocfs2_volume::open::SuperblockAt;
 use ocfs2_volume::usage::Heartbeat;
 use ocfs2_volume::{Volume, VolumeOptions};
@@ -67,19 +67,19 @@ impl Mkfs {
 }
 
 fn volume_of(image: &Path) -> Option<Volume> {
-    let device = device::open(image, &DeviceOptions::default()).ok()?;
+    let device = ocfs2_device::open(image, &DeviceOptions::default()).ok()?;
     Volume::open(device, &VolumeOptions::default()).ok()
 }
 
 /// Whether a volume can be opened by any of its superblocks.
 fn holds_a_volume(image: &Path) -> bool {
-    let Ok(device) = device::open(image, &DeviceOptions::default()) else { return false };
+    let Ok(device) = ocfs2_device::open(image, &DeviceOptions::default()) else { return false };
     !ocfs2_volume::open::backups(&*device).is_empty() || volume_of(image).is_some()
 }
 
 /// The labels in the backup superblocks that are good.
 fn backup_labels(image: &Path) -> Vec<Vec<u8>> {
-    let device = device::open(image, &DeviceOptions::default()).unwrap();
+    let device = ocfs2_device::open(image, &DeviceOptions::default()).unwrap();
     let labels = ocfs2_volume::open::backups(&*device).into_iter().map(|backup| {
         let superblock = SuperblockAt::Backup(backup.number);
         let options = VolumeOptions { superblock, ..Default::default() };
@@ -367,8 +367,8 @@ fn a_volume_is_made_in_a_partition_of_a_disk_image() {
         mkfs.with("-q --partition 2 disk.img").success();
         let refused = mkfs.refuses("--partition 2 disk.img", "it holds: OCFS2 volume");
         assert!(refused.stderr.contains("-F overwrites it"), "{refused}");
-        let disk = device::open(&image, &DeviceOptions::default()).unwrap();
-        let table = ocfs2_volume::partition::read_table(&*disk).unwrap().unwrap();
+        let disk = ocfs2_device::open(&image, &DeviceOptions::default()).unwrap();
+        let table = ocfs2_device::partition::read_table(&*disk).unwrap().unwrap();
         let place = table.partition(2).unwrap().clone();
         let mut bytes = vec![0; place.size_bytes as usize];
         disk.read_at(&mut bytes, place.start_bytes).unwrap();
@@ -482,7 +482,7 @@ fn a_file_that_another_program_has_locked_needs_force_and_a_yes() {
     let mkfs = Mkfs::new();
     let image = mkfs.image(32 << 20);
     let exclusive = DeviceOptions { write: true, exclusive: true, ..Default::default() };
-    let lock = device::open(&image, &exclusive).unwrap();
+    let lock = ocfs2_device::open(&image, &exclusive).unwrap();
     let refused = mkfs.refuses("disk.img", "disk.img: is in use: ");
     assert!(refused.stderr.contains("; stop "), "{refused}");
     assert_eq!(mkfs.refuses("-n disk.img", "disk.img: is in use: ").stderr, refused.stderr);

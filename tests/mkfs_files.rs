@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use ocfs2_device::{DeviceOptions, open};
 use ocfs2_testing::{Outcome, Run, Scratch, c_fsck_run, find_program, oracle, program};
-use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::{Inode, Volume, VolumeOptions};
 
 struct Files(Scratch);

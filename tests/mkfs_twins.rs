@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
+use ocfs2_device::{DeviceOptions, open};
 use ocfs2_format::Structure;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::superblock::SuperBlock;
 use ocfs2_mkfs::{Cli, Facts, Plan, Random, WriteOptions, resolve};
 use ocfs2_testing::compare::{Comparison, compare};
 use ocfs2_testing::{Run, Scratch, c_fsck_run, oracle, program, skip};
-use ocfs2_volume::device::{DeviceOptions, open};
 
 const UUID: &str = "2a4d1c58-1faa-42a1-a41d-26efc90c1315";
 

@@ -13,6 +13,7 @@ use std::thread::{self, ThreadId};
 use std::time::{Duration, SystemTime};
 
 use ocfs2_cluster::Sources;
+use ocfs2_device::{self, Device, DeviceOptions};
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::heartbeat::HeartbeatBlock;
 use ocfs2_format::superblock::SuperBlock;
@@ -21,8 +22,6 @@ use ocfs2_mounted::{Detail, Options, list};
 use ocfs2_testing::{
     LoopDevice, Outcome, Run, Scratch, beat, fixture, fixture_copy, oracle, program, while_beating,
 };
-use ocfs2_volume::Device;
-use ocfs2_volume::device::{self, DeviceOptions};
 use ocfs2_volume::usage::{Clock, State, Unknown};
 use ocfs2_volume::{Volume, VolumeOptions};
 
@@ -233,7 +232,7 @@ fn the_usage_names_the_program_as_it_was_called() {
 }
 
 fn heartbeat_offset(image: &Path) -> u64 {
-    let device = device::open(image, &DeviceOptions::default()).unwrap();
+    let device = ocfs2_device::open(image, &DeviceOptions::default()).unwrap();
     let volume = Volume::open(device, &VolumeOptions::default()).unwrap();
     volume.heartbeat_region().unwrap().offset_bytes
 }
@@ -397,7 +396,7 @@ fn all_volumes_are_watched_at_the_same_time_for_the_dead_threshold() {
 /// Marks the first slot of the volume as held by `node`.
 fn hold_first_slot(image: &Path, node: u32) {
     let options = DeviceOptions { write: true, ..Default::default() };
-    let device = device::open(image, &options).unwrap();
+    let device = ocfs2_device::open(image, &options).unwrap();
     let volume = Volume::open(device.clone(), &VolumeOptions::default()).unwrap();
     let inode = volume.system_file("slot_map").unwrap();
     let extent = volume.tree(&inode).unwrap().map(Cpos(0)).unwrap().unwrap();

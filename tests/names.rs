@@ -8,11 +8,11 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use ocfs2_device::{DeviceOptions, open};
 use ocfs2_format::hash::{CharSign, dx_hash, xattr_hash};
 use ocfs2_format::xattr::bucket_entries;
 use ocfs2_fsck::Signs;
 use ocfs2_testing::{Outcome, Run, Scratch, c_fsck_run, oracle, program};
-use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::{Inode, Volume, VolumeOptions};
 
 /// A volume on an image, made of an archive.

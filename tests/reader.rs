@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use ocfs2_device::{self, Device, DeviceOptions, OverlayDevice};
 use ocfs2_format::dinode::{FileKind, InodeFlags};
 use ocfs2_format::dx::DxRoot;
 use ocfs2_format::group::GroupDesc;
@@ -13,12 +14,11 @@ use ocfs2_format::{Blkno, Structure, check};
 use ocfs2_testing::fixture;
 use ocfs2_tests::{assert_as_manifest, sha256, walk};
 use ocfs2_volume::allocator::Allocator;
-use ocfs2_volume::device::{self, DeviceOptions, OverlayDevice};
 use ocfs2_volume::usage::{Heartbeat, Region};
-use ocfs2_volume::{Correction, Device, Volume, VolumeOptions};
+use ocfs2_volume::{Correction, Volume, VolumeOptions};
 
 fn open(name: &str) -> Volume {
-    let device = device::open(&fixture(name), &DeviceOptions::default()).unwrap();
+    let device = ocfs2_device::open(&fixture(name), &DeviceOptions::default()).unwrap();
     Volume::open(device, &VolumeOptions::default()).unwrap()
 }
 
@@ -209,7 +209,7 @@ fn allocators_agree_with_themselves_and_with_the_folders() {
 
 /// A fixture with changes that are kept in memory.
 fn changed(name: &str) -> Arc<OverlayDevice<Arc<dyn Device>>> {
-    let device = device::open(&fixture(name), &DeviceOptions::default()).unwrap();
+    let device = ocfs2_device::open(&fixture(name), &DeviceOptions::default()).unwrap();
     Arc::new(OverlayDevice::new(device, 512))
 }
 

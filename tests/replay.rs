@@ -6,6 +6,7 @@
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use ocfs2_device::{Device, DeviceOptions, MemoryDevice, OverlayDevice, open};
 use ocfs2_format::feature::{Features, Incompat};
 use ocfs2_format::geometry::Geometry;
 use ocfs2_format::journal::{
@@ -15,9 +16,8 @@ use ocfs2_format::journal::{
 use ocfs2_format::{Blkno, BlockSize, ClusterSize, Cpos, Structure};
 use ocfs2_mkfs::{Plan, Settings, WriteOptions};
 use ocfs2_testing::{CRASHED, Scratch, fixture_copy, oracle};
-use ocfs2_volume::device::{DeviceOptions, MemoryDevice, OverlayDevice, open};
 use ocfs2_volume::replay::{LogDamage, LogEnd, Replay, ReplayError};
-use ocfs2_volume::{Device, Volume, VolumeOptions};
+use ocfs2_volume::{Volume, VolumeOptions};
 
 /// Replays every dirty journal and says how many blocks there were in each.
 fn replay_all(device: &Arc<dyn Device>) -> Vec<(u16, usize)> {

@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
+use ocfs2_device::{DeviceOptions, OverlayDevice, open};
 use ocfs2_testing::fixture;
 use ocfs2_volume::allocator::{Allocator, Space, Want};
-use ocfs2_volume::device::{DeviceOptions, OverlayDevice, open};
 use ocfs2_volume::{Volume, VolumeOptions};
 
 /// A volume on an overlay.

@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ocfs2_device::{self, Device, DeviceOptions, OverlayDevice};
 use ocfs2_format::BlockSize;
 use ocfs2_format::dinode::FileKind;
 use ocfs2_testing::{Random, fixture};
-use ocfs2_volume::device::{self, DeviceOptions, OverlayDevice};
-use ocfs2_volume::{Device, Error, Inode, Volume, VolumeOptions};
+use ocfs2_volume::{Error, Inode, Volume, VolumeOptions};
 
 /// Notes what is read of the device below.
 struct Recorder {
@@ -252,7 +252,7 @@ impl Sound {
 }
 
 fn sound(name: &str) -> Sound {
-    let device = device::open(&fixture(name), &DeviceOptions::default()).unwrap();
+    let device = ocfs2_device::open(&fixture(name), &DeviceOptions::default()).unwrap();
     let recorder = Arc::new(Recorder { inner: Arc::clone(&device), reads: Mutex::default() });
     let volume = Volume::open(Arc::clone(&recorder) as _, &VolumeOptions::default()).unwrap();
     let mut tally = Tally::default();

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use ocfs2_device::CountingDevice;
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::extent::{ExtentFlags, ExtentRec};
 use ocfs2_format::hash::{CharSign, xattr_hash};
@@ -10,7 +11,6 @@ use ocfs2_format::xattr::{XattrHeader, XattrPrefix};
 use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
 use ocfs2_testing::{Random, Run, Scratch, fixture_copy, program};
 use ocfs2_volume::allocator::Want;
-use ocfs2_volume::device::CountingDevice;
 use ocfs2_volume::edit::{Edit, EditError, EditOptions};
 use ocfs2_volume::tree::Extent;
 use ocfs2_volume::{Error, Volume, VolumeOptions};

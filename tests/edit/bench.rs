@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ocfs2_device::{Device, DeviceOptions, open};
 use ocfs2_format::Blkno;
 use ocfs2_testing::{Run, Scratch, oracle, program};
-use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::edit::{Edit, EditOptions, How};
-use ocfs2_volume::{Device, Timestamp, Volume, VolumeOptions};
+use ocfs2_volume::{Timestamp, Volume, VolumeOptions};
 
 /// Empty files that a new volume has in its root directory.
 pub const EMPTY_FILES: usize = 4;

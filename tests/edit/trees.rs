@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use ocfs2_device::CountingDevice;
 use ocfs2_format::extent::ExtentFlags;
 use ocfs2_format::{Blkno, Cluster, Cpos};
 use ocfs2_testing::Random;
 use ocfs2_volume::allocator::Want;
-use ocfs2_volume::device::CountingDevice;
 use ocfs2_volume::edit::{Edit, EditOptions};
 use ocfs2_volume::tree::Extent;
 use ocfs2_volume::{Volume, VolumeOptions};

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
+use ocfs2_device::{DeviceOptions, open};
 use ocfs2_format::dinode::FileKind;
 use ocfs2_testing::VolumePath;
-use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::{Inode, Volume, VolumeOptions};
 use serde_json::Value;
 

@@ -11,11 +11,11 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use ocfs2_device::{Device, DeviceOptions, open};
 use ocfs2_format::dinode::{Arm, InodeFlags};
 use ocfs2_testing::damage::Metadata;
 use ocfs2_testing::{Outcome, Random, Run, Scratch, fixture, fixture_copy, program};
-use ocfs2_volume::device::{DeviceOptions, open};
-use ocfs2_volume::{Device, Volume, VolumeOptions};
+use ocfs2_volume::{Volume, VolumeOptions};
 use serde_json::Value;
 
 mod judge;

@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
+use ocfs2_device::{Device, DeviceOptions, open};
 use ocfs2_testing::damage::{self, CReport, Damage, Metadata, complaints};
 use ocfs2_testing::{Scratch, fixture, fixture_copy};
-use ocfs2_volume::device::{DeviceOptions, open};
-use ocfs2_volume::{Device, Volume, VolumeOptions};
+use ocfs2_volume::{Volume, VolumeOptions};
 
 /// The volumes that are damaged.
 const BASES: [&str; 5] =

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ocfs2_cli::Interrupt;
+use ocfs2_device::{Device, OverlayDevice, SliceDevice};
 use ocfs2_fsck::{Context, Found, Observer, Options, Pass, check};
 use ocfs2_testing::{Run, Scratch, program};
-use ocfs2_volume::device::{OverlayDevice, SliceDevice};
-use ocfs2_volume::{Device, Volume, VolumeOptions};
+use ocfs2_volume::{Volume, VolumeOptions};
 
 use crate::cases::{Base, End, LIMIT, Story, base_of};
 

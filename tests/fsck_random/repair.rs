@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use ocfs2_device::{DeviceOptions, open};
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_testing::damage::{CReport, Files, c_fsck, c_fsck_in_little_memory};
 use ocfs2_testing::{Outcome, Run, Scratch, oracle, program};
-use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::{Volume, VolumeOptions};
 
 use crate::cases::{Base, End, LIMIT, Story, base_of};

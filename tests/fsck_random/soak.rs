@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::{env, fs};
 
 use ocfs2_cli::Interrupt;
+use ocfs2_device::{Device, OverlayDevice, SliceDevice};
 use ocfs2_fsck::repair::plan::{Plan, plan};
 use ocfs2_fsck::{Found, Options, Pass};
 use ocfs2_testing::Scratch;
 use ocfs2_tests::Yes;
-use ocfs2_volume::device::{OverlayDevice, SliceDevice};
-use ocfs2_volume::{Device, OpenVolumeError, SuperblockAt, Volume, VolumeOptions};
+use ocfs2_volume::{OpenVolumeError, SuperblockAt, Volume, VolumeOptions};
 
 use crate::cases::{Base, Story, base_of};
 use crate::repair::fsck;

@@ -8,12 +8,12 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use ocfs2_device::{DeviceOptions, open};
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::FileKind;
 use ocfs2_format::xattr::XattrPrefix;
 use ocfs2_testing::Scratch;
 use ocfs2_testing::vm::Lab;
-use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::edit::{Edit, EditOptions, NewInode, Session};
 use ocfs2_volume::{Timestamp, Volume, VolumeOptions};
 

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use ocfs2_device::{DeviceOptions, open};
 use ocfs2_testing::vm::{End, Lab};
 use ocfs2_testing::{Scratch, program};
-use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::recovery::{RecoverOptions, Writes};
 use ocfs2_volume::{Volume, VolumeOptions};
 

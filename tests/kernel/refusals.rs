@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use ocfs2_device::{DeviceOptions, open};
 use ocfs2_testing::{Scratch, fixture_copy, program};
-use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::{Volume, VolumeOptions};
 
 use crate::lab::lab;

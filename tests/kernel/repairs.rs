@@ -8,14 +8,14 @@ use std::{env, fs};
 
 use anyhow::{Context, Result};
 use ocfs2_cli::Interrupt;
+use ocfs2_device::{AfterWrites, Device, DeviceOptions, FailingDevice, OverlayDevice, open};
 use ocfs2_fsck::Options;
 use ocfs2_fsck::repair::commit::commit;
 use ocfs2_fsck::repair::plan::plan;
 use ocfs2_testing::damage::{Base, Image, Recipe, all};
 use ocfs2_testing::{Run, program};
 use ocfs2_tests::Yes;
-use ocfs2_volume::device::{AfterWrites, DeviceOptions, FailingDevice, OverlayDevice, open};
-use ocfs2_volume::{Device, Volume, VolumeOptions};
+use ocfs2_volume::{Volume, VolumeOptions};
 
 use crate::lab::{lab, shared_out};
 use crate::volume::NEW_JOURNAL;

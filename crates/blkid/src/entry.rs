@@ -125,8 +125,8 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use ocfs2_volume::Device;
-    use ocfs2_volume::device::MemoryDevice;
+    use ocfs2_device::Device;
+    use ocfs2_device::MemoryDevice;
 
     use super::*;
 

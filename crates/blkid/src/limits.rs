@@ -5,9 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ocfs2_volume::Device;
-use ocfs2_volume::device::{DeviceOptions, open};
-use ocfs2_volume::partition::{Partition, PartitionType, Scheme, Table, read_table};
+use ocfs2_device::partition::{Partition, PartitionType, Scheme, Table, read_table};
+use ocfs2_device::{Device, DeviceOptions, open};
 
 use crate::entry::Value;
 

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use ocfs2_device::{Device, DeviceOptions, SliceDevice, list, open};
 use ocfs2_probe::{Found, Usage, contents_of_types};
-use ocfs2_volume::Device;
-use ocfs2_volume::device::{DeviceOptions, SliceDevice, list, open};
 use ocfs2_volume::find::resolve;
 
 use crate::cli::Filter;
@@ -169,7 +168,7 @@ fn part_of_image(
     options: &SurveyOptions,
     mut entry: Entry,
 ) -> anyhow::Result<Vec<Entry>> {
-    use ocfs2_volume::partition::{open_partition, read_table};
+    use ocfs2_device::partition::{open_partition, read_table};
     let device = open_partition(whole.clone(), number)?;
     entry.partition = Some(number);
     entry.size_bytes = device.size_bytes();

@@ -1,12 +1,12 @@
 //! What every pass is given: the volume, how to read it, and what was asked for.
 
 use ocfs2_cli::Interrupt;
+use ocfs2_device::AlignedBuffer;
 use ocfs2_format::Blkno;
 use ocfs2_format::check::{self, Checked};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::geometry::Geometry;
 use ocfs2_format::hash::CharSign;
-use ocfs2_volume::device::AlignedBuffer;
 use ocfs2_volume::{Error, Volume};
 
 use crate::codes::{Code, general};

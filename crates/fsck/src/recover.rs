@@ -3,9 +3,10 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ocfs2_cli::{Interrupt, Interrupted, encode};
+use ocfs2_device::Device;
 use ocfs2_volume::recovery::{RecoverOptions, RecoveryError, SlotRecovery, Writes};
 use ocfs2_volume::replay::LogEnd;
-use ocfs2_volume::{Device, OpenVolumeError, Volume};
+use ocfs2_volume::{OpenVolumeError, Volume};
 
 use crate::report::{SlotOutcome, SlotRecord, SlotState};
 use crate::users::Users;

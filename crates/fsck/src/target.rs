@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use ocfs2_device::holders::{Holder, holders};
+use ocfs2_device::{Caching, Device, DeviceOptions, OpenCause, open};
 use ocfs2_format::{Blkno, BlockSize};
-use ocfs2_volume::device::holders::{Holder, holders};
-use ocfs2_volume::device::{Caching, DeviceOptions, OpenCause, open};
 use ocfs2_volume::open::{Backup, SuperblockProblem};
-use ocfs2_volume::{Device, OpenVolumeError, SuperblockAt, Volume, VolumeOptions};
+use ocfs2_volume::{OpenVolumeError, SuperblockAt, Volume, VolumeOptions};
 
 use crate::cli::Cli;
 use crate::start::tops;

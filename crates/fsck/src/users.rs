@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime};
 
 use ocfs2_cli::{Interrupt, print_note};
 use ocfs2_cluster::{NodeNames, Sources};
+use ocfs2_device::Device;
 use ocfs2_format::superblock::Stack;
 use ocfs2_users::lock::usage_while_held;
 use ocfs2_users::regions::GlobalRegions;
 use ocfs2_volume::usage::{Clock, SampleOptions, State, StoppedClock, SystemClock, Unknown, Usage};
-use ocfs2_volume::{Device, Error, Volume};
+use ocfs2_volume::{Error, Volume};
 
 /// Says once what is waited for.
 struct TellingClock<'a> {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use ocfs2_device::partition::{open_partition, read_table};
+use ocfs2_device::{Device, MemoryDevice};
 use ocfs2_format::BlockSize;
-use ocfs2_volume::device::MemoryDevice;
-use ocfs2_volume::partition::{open_partition, read_table};
-use ocfs2_volume::{Device, Volume, VolumeOptions};
+use ocfs2_volume::{Volume, VolumeOptions};
 
 const SIZE: u64 = 4 << 20;
 

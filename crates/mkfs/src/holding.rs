@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use ocfs2_cli::terminal;
-use ocfs2_volume::device::holders::Holder;
+use ocfs2_device::holders::Holder;
 
 /// What makes the device free, as the first half of a sentence.
 pub(crate) fn advice(holders: &[Holder]) -> String {

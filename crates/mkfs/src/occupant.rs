@@ -8,12 +8,12 @@ use std::time::SystemTime;
 
 use ocfs2_cli::{Interrupt, human_span};
 use ocfs2_cluster::{NodeNames, Sources};
+use ocfs2_device::{Device, holders::Holder};
 use ocfs2_probe::{Found, partitions};
 use ocfs2_users::lock::{self, Host, LockError, Protection, Reason, usage_while_held};
-use ocfs2_volume::device::holders::Holder;
 use ocfs2_volume::gate::Gate;
 use ocfs2_volume::usage::{SampleOptions, State, StoppedClock, SystemClock, Usage};
-use ocfs2_volume::{Device, OpenVolumeError, Volume, VolumeOptions};
+use ocfs2_volume::{OpenVolumeError, Volume, VolumeOptions};
 
 use crate::holding;
 use crate::lock::HeldLock;

@@ -8,7 +8,7 @@ use ocfs2_cli::{
     CannotAsk, Interrupt, Interrupted, Output, Status, confirm, print_error, print_note,
     print_warning, shown,
 };
-use ocfs2_volume::Device;
+use ocfs2_device::Device;
 use ocfs2_volume::find::resolve as resolve_device;
 use ocfs2_volume::gate::{Gate, Planned};
 

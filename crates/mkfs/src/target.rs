@@ -5,10 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ocfs2_volume::Device;
-use ocfs2_volume::device::holders::Holder;
-use ocfs2_volume::device::{DeviceOptions, OpenCause, OpenError, open};
-use ocfs2_volume::partition::{PartitionError, open_partition};
+use ocfs2_device::partition::{PartitionError, open_partition};
+use ocfs2_device::{Device, DeviceOptions, OpenCause, OpenError, holders::Holder, open};
 use rustix::fs::Access;
 use rustix::io::Errno;
 

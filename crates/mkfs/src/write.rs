@@ -2,9 +2,9 @@
 
 use std::io;
 
+use ocfs2_device::Device;
 use ocfs2_format::ocfs1;
 use ocfs2_format::superblock::{BACKUP_OFFSETS, SUPERBLOCK_BLKNO, SUPERBLOCK_SIGNATURE};
-use ocfs2_volume::Device;
 
 use crate::files::{Files, FillError};
 use crate::plan::Plan;
@@ -229,10 +229,10 @@ impl<'a> Writer<'a> {
 
 #[cfg(test)]
 mod tests {
+    use ocfs2_device::{AfterWrites, FailingDevice, MemoryDevice};
     use ocfs2_format::feature::Features;
     use ocfs2_format::geometry::Geometry;
     use ocfs2_format::{BlockSize, ClusterSize};
-    use ocfs2_volume::device::{AfterWrites, FailingDevice, MemoryDevice};
     use uuid::Uuid;
 
     use super::*;

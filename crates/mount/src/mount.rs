@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use ocfs2_cli::shown;
 use ocfs2_cluster::{Kernel, Online, OnlineError, ReferenceError, References, RegionPlace};
+use ocfs2_device::{DeviceOptions, OpenError, open};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::superblock::STATE_ERROR;
-use ocfs2_volume::device::{DeviceOptions, OpenError, open};
 use ocfs2_volume::find::{FindError, resolve};
 use ocfs2_volume::usage::{SampleOptions, State, SystemClock, Usage};
 use ocfs2_volume::{OpenVolumeError, Volume, VolumeOptions};

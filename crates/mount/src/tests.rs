@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use ocfs2_cluster::fake::FakeKernel;
 use ocfs2_cluster::{ClusterConf, Online, References, Timeouts};
+use ocfs2_device::{DeviceOptions, open};
 use ocfs2_testing::{Scratch, fixture_copy};
-use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::{Volume, VolumeOptions};
 use rustix::io::Errno;
 

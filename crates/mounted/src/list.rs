@@ -7,15 +7,15 @@ use std::thread;
 use std::time::Duration;
 
 use ocfs2_cluster::{ConfError, NodeNames, Sources, dead_threshold};
+use ocfs2_device::holders::{self, Holder};
+use ocfs2_device::{self, Caching, Device, DeviceOptions, OpenCause};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::superblock::{Stack, SuperBlock};
 use ocfs2_users::detect;
 use ocfs2_users::regions::{GlobalRegions, all_devices};
-use ocfs2_volume::device::holders::{self, Holder};
-use ocfs2_volume::device::{self, Caching, DeviceOptions, OpenCause};
 use ocfs2_volume::find::{FindError, resolve};
 use ocfs2_volume::usage::{Clock, SampleOptions, State, Usage};
-use ocfs2_volume::{Device, OpenVolumeError, VolumeOptions};
+use ocfs2_volume::{OpenVolumeError, VolumeOptions};
 
 /// What to list.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -254,7 +254,7 @@ fn find_all(paths: &[PathBuf], partition: Option<u32>, is_named: bool) -> Vec<Fo
 fn find(path: &Path, partition: Option<u32>, is_named: bool) -> Found {
     // Direct: other nodes may have written since this one cached it.
     let options = DeviceOptions { caching: Caching::Direct, partition, ..DeviceOptions::default() };
-    let device = device::open(path, &options).map_err(|err| FailureCause::Open(err.cause))?;
+    let device = ocfs2_device::open(path, &options).map_err(|err| FailureCause::Open(err.cause))?;
     let superblock = detect(&device).map_err(FailureCause::Read)?;
     let choose = ": --partition NUMBER looks at one";
     let instead = || match is_named {

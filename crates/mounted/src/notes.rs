@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use ocfs2_cli::{human_span, shown};
 use ocfs2_cluster::ClusterConf;
-use ocfs2_volume::device::OpenCause;
+use ocfs2_device::OpenCause;
 use ocfs2_volume::usage::{Evidence, State, Unknown};
 
 use crate::{FailureCause, Listing, NodeUse, Users, Volume};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ocfs2_cluster::RegionPlace;
-use ocfs2_volume::device::{DeviceOptions, open};
+use ocfs2_device::{DeviceOptions, open};
 use ocfs2_volume::find::{Identity, find, resolve};
 use ocfs2_volume::{Volume, VolumeOptions};
 use uuid::Uuid;

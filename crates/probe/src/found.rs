@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use ocfs2_volume::partition::{GptCopy, Scheme, Table};
+use ocfs2_device::partition::{GptCopy, Scheme, Table};
 use uuid::Uuid;
 
 use crate::text;
@@ -183,8 +183,8 @@ fn describe_table(table: &Table, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 #[cfg(test)]
 mod tests {
-    use ocfs2_volume::Device;
-    use ocfs2_volume::device::MemoryDevice;
+    use ocfs2_device::Device;
+    use ocfs2_device::MemoryDevice;
 
     /// What is said of 4 MiB of zeros with bytes written over them.
     fn described(parts: &[(u64, &[u8])]) -> Vec<String> {

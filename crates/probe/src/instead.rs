@@ -1,6 +1,6 @@
 //! What to say of a device that was expected to hold an OCFS2 volume, and does not.
 
-use ocfs2_volume::Device;
+use ocfs2_device::Device;
 
 use crate::{Found, Usage, contents};
 
@@ -37,7 +37,7 @@ pub fn partitions(found: &Found) -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
-    use ocfs2_volume::device::MemoryDevice;
+    use ocfs2_device::MemoryDevice;
 
     use super::*;
 

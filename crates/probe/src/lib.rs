@@ -33,7 +33,7 @@ mod zfs;
 
 use std::io;
 
-use ocfs2_volume::Device;
+use ocfs2_device::Device;
 use reader::Reader;
 use signature::Signature;
 
@@ -139,7 +139,7 @@ pub fn contents_of_types(
 
 #[cfg(test)]
 mod tests {
-    use ocfs2_volume::device::{CountingDevice, MemoryDevice};
+    use ocfs2_device::{CountingDevice, MemoryDevice};
     use proptest::prelude::*;
 
     use super::*;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use ocfs2_volume::Device;
+use ocfs2_device::Device;
 
 /// The start of a device that is read in one piece; most signatures are in it.
 const HEAD: u64 = 128 << 10;

@@ -334,8 +334,8 @@ fn is_other_at_1024(reader: &Reader<'_>) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use ocfs2_volume::Device;
-    use ocfs2_volume::device::MemoryDevice;
+    use ocfs2_device::Device;
+    use ocfs2_device::MemoryDevice;
 
     use super::*;
 

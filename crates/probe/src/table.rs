@@ -2,7 +2,7 @@
 
 use std::io;
 
-use ocfs2_volume::partition::{GptCopy, Scheme, read_table};
+use ocfs2_device::partition::{GptCopy, Scheme, read_table};
 
 use crate::found::{Found, Usage};
 use crate::reader::Reader;

@@ -6,13 +6,13 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use ocfs2_device::{Device, DeviceOptions, open};
 use ocfs2_format::feature::FeatureRequest;
 use ocfs2_mkfs::{
     Attributes, Contents, DirectoryId, Facts, Files, FillError, Options, Plan, Random,
     WriteOptions, resolve,
 };
-use ocfs2_volume::device::{DeviceOptions, open};
-use ocfs2_volume::{Device, Timestamp};
+use ocfs2_volume::Timestamp;
 
 /// Files of a folder, where nobody says otherwise.
 pub const FILES_PER_FOLDER: u32 = 1000;

@@ -82,8 +82,8 @@ fn cluster(superblock: &SuperBlock) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ocfs2_device::{DeviceOptions, open};
     use ocfs2_testing::fixture;
-    use ocfs2_volume::device::{DeviceOptions, open};
     use ocfs2_volume::{Volume, VolumeOptions};
 
     use super::*;

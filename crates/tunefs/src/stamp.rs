@@ -3,12 +3,13 @@
 use std::io;
 
 use ocfs2_cluster::RunningCluster;
+use ocfs2_device::Device;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::feature::{Compat, Incompat};
 use ocfs2_format::superblock::{ClusterInfo, SUPERBLOCK_BLKNO, Stack, SuperBlock, backup_blocks};
 use ocfs2_format::{Blkno, Structure, Truncated, check as block_check};
 use ocfs2_volume::usage::{Clock, SampleOptions, State, Usage};
-use ocfs2_volume::{Device, Error, Volume};
+use ocfs2_volume::{Error, Volume};
 
 /// A volume cannot be given to a cluster, or not now.
 #[derive(Debug, thiserror::Error)]

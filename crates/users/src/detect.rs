@@ -2,10 +2,10 @@
 
 use std::io;
 
+use ocfs2_device::Device;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::superblock::{SUPERBLOCK_SIGNATURE, SuperBlock};
 use ocfs2_format::{BlockSize, Structure};
-use ocfs2_volume::Device;
 
 /// The superblock of `device`, however damaged the rest of the volume is; `None` if there
 /// is none.
@@ -47,7 +47,7 @@ pub fn detect(device: &dyn Device) -> io::Result<Option<SuperBlock>> {
 
 #[cfg(test)]
 mod tests {
-    use ocfs2_volume::device::MemoryDevice;
+    use ocfs2_device::MemoryDevice;
 
     use super::*;
 

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use ocfs2_cluster::{Sources, heartbeat_regions};
-use ocfs2_volume::device::{self, Caching, DeviceOptions};
+use ocfs2_device::{self, Caching, Device, DeviceOptions};
 use ocfs2_volume::usage::Region;
-use ocfs2_volume::{Device, Volume, VolumeOptions};
+use ocfs2_volume::{Volume, VolumeOptions};
 
 use crate::detect;
 
@@ -46,7 +46,7 @@ impl<'a> GlobalRegions<'a> {
         let open = |path: PathBuf| {
             // Direct: other nodes may have written since this one cached it.
             let options = DeviceOptions { caching: Caching::Direct, ..DeviceOptions::default() };
-            let device = device::open(&path, &options).ok()?;
+            let device = ocfs2_device::open(&path, &options).ok()?;
             let superblock = detect(&device).ok()??;
             Some((superblock.uuid_string(), device))
         };
@@ -60,7 +60,7 @@ impl<'a> GlobalRegions<'a> {
 /// The list of devices cannot be read.
 pub fn all_devices() -> io::Result<Vec<PathBuf>> {
     const TOO_SMALL_BYTES: u64 = 1 << 20;
-    let devices = device::list()?.into_iter();
+    let devices = ocfs2_device::list()?.into_iter();
     let candidates = devices.filter(|d| !d.has_partitions && d.size_bytes > TOO_SMALL_BYTES);
     Ok(candidates.map(|device| device.path).collect())
 }

@@ -14,9 +14,9 @@ use ocfs2_format::feature::{Compat, Incompat};
 use ocfs2_format::superblock::{STATE_ERROR, SUPERBLOCK_BLKNO, SuperBlock, backup_blocks};
 use ocfs2_format::{Blkno, Structure, check};
 
-use crate::device::OverlayDevice;
 use crate::journal::{Log, Transaction};
-use crate::{Device, Error, Volume};
+use crate::{Error, Volume};
+use ocfs2_device::{Device, OverlayDevice};
 
 /// Why changes cannot go through a journal.
 #[derive(Debug, thiserror::Error)]

@@ -46,7 +46,7 @@ impl<'v> FileReader<'v> {
         Self { volume, contents: Contents::Extents(tree), size, position: 0, fresh: false }
     }
 
-    /// Reads what is on the device now, see [`Device::read_fresh_at`](crate::Device).
+    /// Reads what is on the device now, see [`Device::read_fresh_at`](ocfs2_device::Device).
     #[must_use]
     pub(crate) fn fresh(self) -> Self {
         Self { fresh: true, ..self }

@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use crate::VolumeOptions;
-use crate::device::{DeviceOptions, OpenCause, OpenError, list, open};
 use crate::open::find_superblock;
-use crate::shown;
+use ocfs2_device::{DeviceOptions, OpenCause, OpenError, list, open, shown};
 
 /// What is looked for.
 #[derive(Clone, Debug, Eq, PartialEq)]

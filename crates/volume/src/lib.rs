@@ -2,7 +2,7 @@
 //!
 //! ```no_run
 //! use std::path::Path;
-//! use ocfs2_volume::device::{DeviceOptions, open};
+//! use ocfs2_device::{DeviceOptions, open};
 //! use ocfs2_volume::{Volume, VolumeOptions};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -22,7 +22,7 @@
 
 pub mod allocator;
 pub mod commit;
-pub mod device;
+
 pub mod dir;
 pub mod edit;
 mod error;
@@ -32,22 +32,22 @@ pub mod gate;
 mod inode;
 pub mod journal;
 pub mod open;
-pub mod partition;
+
 pub mod recovery;
 pub mod replay;
 mod runs;
 #[cfg(test)]
 mod sample;
-mod shown;
+
 mod system;
 pub mod tree;
+pub mod undo;
 mod unused;
 pub mod usage;
 mod volume;
 mod write;
 pub mod xattr;
 
-pub use device::Device;
 pub use edit::{Edit, EditError, EditOptions};
 pub use error::Error;
 pub use inode::{Inode, Timestamp};

@@ -14,7 +14,7 @@ use ocfs2_format::superblock::{
 };
 use ocfs2_format::{Blkno, BlockSize, Invalid, Structure};
 
-use crate::Device;
+use ocfs2_device::Device;
 
 /// How to open a volume. The default is for reading, by the primary superblock.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -7,8 +7,8 @@ use ocfs2_format::feature::{Compat, Features, Incompat, RoCompat};
 use ocfs2_format::superblock::{REVISION, SUPERBLOCK_BLKNO, SUPERBLOCK_SIGNATURE, SuperBlock};
 use ocfs2_format::{Blkno, BlockSize, Structure, check};
 
-use crate::device::MemoryDevice;
-use crate::{Device, Volume, VolumeOptions};
+use crate::{Volume, VolumeOptions};
+use ocfs2_device::{Device, MemoryDevice};
 
 /// Generation of a volume made here.
 pub const GENERATION: u32 = 7;

@@ -10,13 +10,14 @@ use ocfs2_format::geometry::Geometry;
 use ocfs2_format::superblock::SuperBlock;
 use ocfs2_format::{Blkno, BlockSize};
 
+use crate::Error;
 use crate::open::{self, FoundSuperblock, OpenVolumeError, VolumeOptions};
-use crate::{Device, Error};
+use ocfs2_device::Device;
 
 /// An OCFS2 volume on a device, opened for reading. Shared between threads.
 ///
 /// It caches nothing: the kernel does, where the device was opened so, and a program that changes a
-/// volume puts an [`OverlayDevice`](crate::device::OverlayDevice) under it.
+/// volume puts an [`OverlayDevice`](ocfs2_device::OverlayDevice) under it.
 pub struct Volume {
     device: Arc<dyn Device>,
     superblock: FoundSuperblock,

@@ -7,8 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context, Result};
-use ocfs2_volume::Device;
-use ocfs2_volume::device::{AlignedBuffer, Caching, DeviceOptions, open};
+use ocfs2_device::{AlignedBuffer, Caching, Device, DeviceOptions, open};
 use rustix::fs::{SeekFrom, seek};
 
 /// Reads in flight.

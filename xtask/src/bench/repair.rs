@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Result;
+use ocfs2_device::{DeviceOptions, open};
 use ocfs2_format::dinode::{FileKind, InodeFlags};
-use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::{Volume, VolumeOptions};
 
 use super::fsck::{AGED, prepare};

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use ocfs2_device::AlignedBuffer;
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::Inode;
-use ocfs2_volume::device::AlignedBuffer;
 
 use super::seen::{self, Seen};
 use super::{Piece, dinode};

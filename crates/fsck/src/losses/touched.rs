@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
+use ocfs2_device::{Device, OverlayDevice};
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::dir::DirTrailer;
-use ocfs2_volume::device::OverlayDevice;
-use ocfs2_volume::{Device, Volume};
+use ocfs2_volume::Volume;
 
 use super::Doubt;
 use super::contents::Last;

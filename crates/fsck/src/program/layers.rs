@@ -15,12 +15,12 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Error, Result, anyhow};
 use ocfs2_cli::{Interrupt, Interrupted};
+use ocfs2_device::{Device, OverlayDevice};
 use ocfs2_format::{Blkno, Structure};
+use ocfs2_volume::Volume;
 use ocfs2_volume::commit::CommitError;
-use ocfs2_volume::device::OverlayDevice;
 use ocfs2_volume::gate::{Gate, Pass, Planned, Worked};
 use ocfs2_volume::recovery::{RecoverOptions, Writes};
-use ocfs2_volume::{Device, Volume};
 
 use crate::codes::refcounts as codes;
 use crate::repair::plan::Plan;

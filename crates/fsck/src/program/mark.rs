@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use ocfs2_cli::{print_warning, shown};
+use ocfs2_device::{Device, OverlayDevice};
 use ocfs2_format::Structure;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::superblock::{STATE_ERROR, SUPERBLOCK_BLKNO, SuperBlock};
-use ocfs2_volume::device::OverlayDevice;
+use ocfs2_volume::Volume;
 use ocfs2_volume::gate::Planned;
-use ocfs2_volume::{Device, Volume};
 
 use super::layers::{Layers, Overlay};
 use super::{Run, now};

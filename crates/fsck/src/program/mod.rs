@@ -18,13 +18,12 @@ use ocfs2_cli::encode::{json_path, json_path_escaped};
 use ocfs2_cli::{
     Interrupt, Interrupted, Status, causes, confirm, print_error, print_warning, shown,
 };
+use ocfs2_device::{CountingDevice, Device, holders::Holder};
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, Stack};
 use ocfs2_users::lock::ClusterLock;
-use ocfs2_volume::device::CountingDevice;
-use ocfs2_volume::device::holders::Holder;
 use ocfs2_volume::find::resolve;
 use ocfs2_volume::gate::Gate;
-use ocfs2_volume::{Device, OpenVolumeError, Volume};
+use ocfs2_volume::{OpenVolumeError, Volume};
 
 use crate::cli::{Cli, Mode};
 use crate::codes::journals;

@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use ocfs2_cli::{Interrupt, Interrupted, shown};
+use ocfs2_device::Device;
 use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
-use ocfs2_volume::{Device, Volume};
+use ocfs2_volume::Volume;
 
 use super::Run;
 use super::answers::Answers;

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ocfs2_cli::{Interrupt, Interrupted};
-use ocfs2_volume::Device;
+use ocfs2_device::Device;
 
 /// A device that is not read any more once a signal came, until [`StoppingDevice::keep_on`].
 pub(super) struct StoppingDevice<D> {
@@ -80,7 +80,7 @@ impl<D: Device> Device for StoppingDevice<D> {
 
 #[cfg(test)]
 mod tests {
-    use ocfs2_volume::device::MemoryDevice;
+    use ocfs2_device::MemoryDevice;
 
     use super::*;
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Error, Result, anyhow, bail};
 use ocfs2_cli::{Interrupt, Interrupted, human_size, print_error, print_warning, shown};
-use ocfs2_volume::device::UndoDevice;
-use ocfs2_volume::device::undo::{Undo, UndoError};
+use ocfs2_device::Device;
+use ocfs2_volume::Volume;
 use ocfs2_volume::gate::{Gate, Planned};
-use ocfs2_volume::{Device, Volume};
+use ocfs2_volume::undo::{Undo, UndoDevice, UndoError};
 
 use super::Run;
 use crate::target::{self, Source};

@@ -3,9 +3,9 @@
 
 use std::collections::HashSet;
 
+use ocfs2_device::{Device, OverlayDevice};
+use ocfs2_volume::Volume;
 use ocfs2_volume::commit::CommitError;
-use ocfs2_volume::device::OverlayDevice;
-use ocfs2_volume::{Device, Volume};
 
 /// How the changes were written.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -7,11 +7,11 @@
 
 use std::collections::HashSet;
 
+use ocfs2_device::{Device, OverlayDevice};
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::superblock::SUPERBLOCK_SIGNATURE;
 use ocfs2_format::{Blkno, Structure};
-use ocfs2_volume::device::OverlayDevice;
-use ocfs2_volume::{Device, Volume};
+use ocfs2_volume::Volume;
 
 use super::EditError;
 use crate::clusters::ClusterSet;

@@ -10,10 +10,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use ocfs2_cli::Interrupt;
+use ocfs2_device::OverlayDevice;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::extent::ExtentBlock;
 use ocfs2_format::{Blkno, Structure};
-use ocfs2_volume::device::OverlayDevice;
 use ocfs2_volume::{Error, Volume};
 
 pub mod bad_block;

@@ -3,12 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use ocfs2_device::Device as _;
 use ocfs2_format::dinode::{Arm, DynFeatures, FileKind, InodeFlags};
 use ocfs2_format::extent::{ExtentFlags, ExtentListHeader, ExtentRec};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::superblock::backup_blocks;
 use ocfs2_format::{Blkno, Cluster, Cpos, Structure as _};
-use ocfs2_volume::{Device as _, Inode};
+use ocfs2_volume::Inode;
 
 use super::{EditError, Editor, Repair, directory, refcount, tree, xattrs};
 use crate::clusters::ClusterSet;

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use ocfs2_volume::Device;
-use ocfs2_volume::device::CountingDevice;
+use ocfs2_device::{CountingDevice, Device};
 use serde::Serialize;
 
 use crate::Pass;
@@ -88,7 +87,7 @@ pub(crate) fn peak_memory() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ocfs2_volume::device::MemoryDevice;
+    use ocfs2_device::MemoryDevice;
 
     #[test]
     fn what_is_read_belongs_to_the_pass_that_reads_it() {

@@ -67,9 +67,9 @@ fn primary_problem(volume: &Volume) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use ocfs2_device::{DeviceOptions, open};
     use ocfs2_format::Blkno;
     use ocfs2_testing::fixture;
-    use ocfs2_volume::device::{DeviceOptions, open};
 
     use super::*;
 

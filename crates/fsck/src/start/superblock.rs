@@ -230,9 +230,9 @@ pub(super) fn cluster(volume: &Volume, running: Option<&RunningCluster>) -> Opti
 
 #[cfg(test)]
 mod tests {
+    use ocfs2_device::{DeviceOptions, open};
     use ocfs2_testing::fixture;
     use ocfs2_volume::VolumeOptions;
-    use ocfs2_volume::device::{DeviceOptions, open};
 
     use super::*;
 

@@ -2,10 +2,10 @@
 
 use std::io;
 
+use ocfs2_device::Device;
 use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::{Blkno, check};
-use ocfs2_volume::Device;
 
 use super::attributes::Stored;
 use super::{Attributes, Files, FillError};

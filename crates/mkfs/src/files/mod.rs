@@ -15,11 +15,12 @@ mod inodes;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
+use ocfs2_device::Device;
 use ocfs2_format::dinode::{Dinode, FileKind};
 use ocfs2_format::dir::FileType;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::{Blkno, Cluster, Structure, check};
-use ocfs2_volume::{Device, Timestamp};
+use ocfs2_volume::Timestamp;
 
 use crate::plan::{DirectoryData, Plan};
 use crate::suballocator::Suballocated;

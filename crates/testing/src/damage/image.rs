@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use ocfs2_device::{DeviceOptions, open};
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::dir::{DirEntryHeader, DirTrailer};
 use ocfs2_format::dx::{DxLeaf, DxRoot};
@@ -16,7 +17,6 @@ use ocfs2_format::refcount::RefcountBlock;
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SuperBlock, backup_blocks};
 use ocfs2_format::xattr::{BUCKET_SIZE, XattrBlock, XattrHeader};
 use ocfs2_format::{Blkno, Structure, check, quota};
-use ocfs2_volume::device::{DeviceOptions, open};
 use ocfs2_volume::{Inode, Volume, VolumeOptions};
 
 use rustix::fs::{SeekFrom, seek};

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ocfs2_device::Device;
 use ocfs2_format::dinode::{Arm, Dinode, DynFeatures, InodeFlags};
 use ocfs2_format::dir::DirTrailer;
 use ocfs2_format::dx::{DxLeaf, DxRoot};
@@ -13,7 +14,7 @@ use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
 use ocfs2_format::xattr::{BUCKET_SIZE, XattrBlock, XattrHeader, XattrTreeRoot};
 use ocfs2_format::{Blkno, Structure, check, quota};
 use ocfs2_volume::tree::Tree;
-use ocfs2_volume::{Device, Inode, Volume};
+use ocfs2_volume::{Inode, Volume};
 
 use crate::Random;
 
@@ -422,8 +423,8 @@ impl Work<'_> {
 
 #[cfg(test)]
 mod tests {
+    use ocfs2_device::{DeviceOptions, OverlayDevice, open};
     use ocfs2_volume::VolumeOptions;
-    use ocfs2_volume::device::{DeviceOptions, OverlayDevice, open};
 
     use super::*;
     use crate::fixture;

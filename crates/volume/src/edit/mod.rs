@@ -37,8 +37,8 @@ use ocfs2_format::hash::CharSign;
 
 use crate::allocator::pools::Pools;
 use crate::commit::CommitError;
-use crate::device::OverlayDevice;
-use crate::{Device, Error, Timestamp, Volume};
+use crate::{Error, Timestamp, Volume};
+use ocfs2_device::{Device, OverlayDevice};
 
 pub use new_inode::NewInode;
 pub use session::Session;

@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{Edit, EditOptions};
+use crate::Volume;
 use crate::allocator::pools::Pools;
 use crate::commit::CommitError;
 use crate::journal::Log;
-use crate::{Device, Volume};
+use ocfs2_device::Device;
 
 /// A volume that is changed for a while. Each transaction has reached it when
 /// [`Session::commit`] returns: from then on a replay gives it, whatever happens. Dropped without

@@ -6,8 +6,7 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
-use crate::device::holders::Holder;
-use crate::shown;
+use ocfs2_device::{holders::Holder, shown};
 
 /// Why nothing may be written: something has changed since the volume was looked at.
 #[derive(Debug, thiserror::Error)]

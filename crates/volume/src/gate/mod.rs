@@ -29,10 +29,10 @@ use std::time::{Duration, Instant};
 pub use changed::Changed;
 use seen::Seen;
 
-use crate::device::OverlayDevice;
-use crate::device::holders::{Holder, holders};
+use crate::Volume;
 use crate::usage::{State, Unknown, Usage};
-use crate::{Device, Volume};
+use ocfs2_device::holders::{Holder, holders};
+use ocfs2_device::{Device, OverlayDevice};
 
 /// Something that keeps other nodes from mounting the volume as long as it is held, and that
 /// may be lost.

@@ -12,8 +12,9 @@ use ocfs2_format::{Blkno, Structure};
 use uuid::Uuid;
 
 use super::{Changed, on_fresh};
+use crate::Volume;
 use crate::usage::{Reading, Region};
-use crate::{Device, Volume};
+use ocfs2_device::Device;
 
 /// Some bytes of the device, for what they stand.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

@@ -5,8 +5,8 @@ use ocfs2_format::dinode::Dinode;
 use ocfs2_format::superblock::SuperBlock;
 
 use super::*;
-use crate::device::MemoryDevice;
 use crate::sample;
+use ocfs2_device::MemoryDevice;
 
 fn gate() -> (Gate, Arc<MemoryDevice>) {
     let (volume, device) = sample::volume();

@@ -27,9 +27,9 @@ use ocfs2_format::{Blkno, Structure, Truncated, check};
 use super::Transaction;
 use super::transaction::Style;
 use crate::commit::CommitError;
-use crate::device::OverlayDevice;
 use crate::replay::places::Places;
-use crate::{Device, Error, Journal, Volume};
+use crate::{Error, Journal, Volume};
+use ocfs2_device::{Device, OverlayDevice};
 
 /// Bytes that are written to the log at once.
 const MAX_WRITE: usize = 1 << 20;

@@ -3,8 +3,8 @@ use std::sync::Arc;
 use ocfs2_format::superblock::BACKUP_OFFSETS;
 
 use super::*;
-use crate::device::MemoryDevice;
 use crate::{Volume, sample};
+use ocfs2_device::MemoryDevice;
 
 /// Bytes of the volume: room for two backups.
 const SIZE: u64 = 5 << 30;

@@ -42,7 +42,8 @@ use stage::Stage;
 
 use crate::commit::CommitError;
 use crate::replay::{LogEnd, Replay, ReplayError};
-use crate::{Device, Error, Volume};
+use crate::{Error, Volume};
+use ocfs2_device::Device;
 
 /// Orphans that stay of which is kept why.
 const MAX_LEFT: usize = 16;

@@ -2,7 +2,8 @@
 
 use ocfs2_format::Cpos;
 
-use crate::{Device, Error, Volume};
+use crate::{Error, Volume};
+use ocfs2_device::Device;
 
 impl Volume {
     /// Marks slots as free in the slot map on `device`, the one this volume is read from or an

@@ -6,8 +6,8 @@ use ocfs2_format::Blkno;
 
 use super::{RecoveryError, Writes};
 use crate::commit::CommitError;
-use crate::device::OverlayDevice;
-use crate::{Device, Error, Volume};
+use crate::{Error, Volume};
+use ocfs2_device::{Device, OverlayDevice};
 
 /// Steps that have been worked out and are still to be written.
 pub(super) struct Stage<'a> {

@@ -13,7 +13,8 @@ use ocfs2_format::feature::Incompat;
 use ocfs2_format::journal::{JBD2_MAGIC, JournalIncompat};
 use ocfs2_format::{Blkno, Structure, check};
 
-use crate::{Device, Error, Journal, Volume};
+use crate::{Error, Journal, Volume};
+use ocfs2_device::Device;
 
 pub(crate) mod places;
 mod reader;

@@ -2,8 +2,8 @@ use ocfs2_format::BlockCheck;
 use ocfs2_format::extent::write_extent_list;
 
 use super::*;
-use crate::Device;
 use crate::sample::{self, GENERATION};
+use ocfs2_device::Device;
 
 /// A record of a leaf: two clusters a piece, stored at 100 clusters plus its position.
 fn leaf(cpos: u32) -> ExtentRec {

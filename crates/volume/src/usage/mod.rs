@@ -10,7 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use ocfs2_format::slot_map::TakenSlot;
 
-use crate::{Device, Error, Volume};
+use crate::{Error, Volume};
+use ocfs2_device::Device;
 
 mod clock;
 mod region;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use ocfs2_format::Structure;
 use ocfs2_format::heartbeat::{HeartbeatBlock, MAX_NODES};
 
-use crate::Device;
+use ocfs2_device::Device;
 
 /// Where the nodes write their beats: the extent of the system file `heartbeat`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -90,7 +90,7 @@ fn reading(sector: &[u8], node: u8) -> Reading {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::device::MemoryDevice;
+    use ocfs2_device::MemoryDevice;
 
     /// Writes the beat of `node` as the kernel does.
     pub fn write_beat(device: &dyn Device, region: Region, sector: u32, node: u8, beat: Beat) {

@@ -2,7 +2,7 @@ use std::cell::Cell;
 
 use super::region::{Beat, tests::write_beat};
 use super::*;
-use crate::device::MemoryDevice;
+use ocfs2_device::MemoryDevice;
 
 const REGION: Region = Region { offset_bytes: 4096, size_bytes: 256 * 512 };
 /// When the tests take place, seconds since 1970.

@@ -7,7 +7,7 @@ use ocfs2_format::heartbeat::{BEAT_INTERVAL_MS, MAX_NODES};
 
 use super::region::{Beat, Region};
 use super::{Clock, Evidence, SampleOptions, State, Unknown};
-use crate::Device;
+use ocfs2_device::Device;
 
 /// Who has not written for this long has missed two beats.
 pub(super) const TWO_BEATS: Duration = Duration::from_millis(2 * BEAT_INTERVAL_MS as u64 + 1000);

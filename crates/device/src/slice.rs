@@ -71,7 +71,7 @@ impl<D: Device> Device for SliceDevice<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::MemoryDevice;
+    use crate::MemoryDevice;
 
     #[test]
     fn a_slice_does_not_reach_its_neighbours() {

@@ -130,7 +130,7 @@ impl<D: Device> Device for CountingDevice<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::MemoryDevice;
+    use crate::MemoryDevice;
 
     #[test]
     fn every_call_is_counted_with_its_bytes() {

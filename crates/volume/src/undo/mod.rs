@@ -89,8 +89,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::Device;
-    use crate::device::MemoryDevice;
+    use ocfs2_device::Device;
+    use ocfs2_device::MemoryDevice;
 
     const NEVER: fn() -> bool = || false;
 

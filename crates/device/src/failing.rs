@@ -128,7 +128,7 @@ impl<D: Device> Device for FailingDevice<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::MemoryDevice;
+    use crate::MemoryDevice;
 
     #[test]
     fn the_write_after_the_last_good_one_is_not_stored() {

@@ -305,7 +305,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::device::MemoryDevice;
+    use crate::MemoryDevice;
 
     #[test]
     fn the_device_below_is_never_written() {

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::{GptCopy, Partition, PartitionType, Scheme, Table, le, le32, le64};
-use crate::device::Device;
+use crate::Device;
 
 const SIGNATURE: &[u8; 8] = b"EFI PART";
 /// Bytes of the header that have a meaning.
@@ -85,7 +85,7 @@ fn partition(entry: &[u8], number: u32, sector_size: u64) -> Partition {
 mod tests {
     use super::super::{mbr, open_partition, read_table};
     use super::*;
-    use crate::device::MemoryDevice;
+    use crate::MemoryDevice;
 
     const SECTORS: u64 = 100;
     const LINUX: Uuid = uuid::uuid!("0fc63daf-8483-4772-8e79-3d69d8477de4");

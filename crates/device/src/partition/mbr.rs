@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Partition, PartitionType, le32};
-use crate::device::Device;
+use crate::Device;
 
 /// Bytes of a boot record, whatever the size of a sector.
 const LEN: usize = 512;
@@ -140,7 +140,7 @@ fn logical(disk: &dyn Device, outer: Entry, number: &mut u32, partitions: &mut V
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::device::MemoryDevice;
+    use crate::MemoryDevice;
     use crate::partition::{Scheme, read_table};
 
     /// Writes a boot record with entries of (type, start, size) to a sector.

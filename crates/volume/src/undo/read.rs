@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{
     END, HEADER, MAGIC, MAX_UNIT, RECORD, SAVED, VERSION, WRITTEN, contents_sum, record_sum,
 };
-use crate::Device;
-use crate::shown;
+use ocfs2_device::{Device, shown};
 
 /// Why nothing is put back.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::device::{Device, SliceDevice};
+use crate::{Device, SliceDevice};
 
 mod gpt;
 mod mbr;
@@ -228,7 +228,7 @@ fn le64(bytes: &[u8], at: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::MemoryDevice;
+    use crate::MemoryDevice;
 
     #[test]
     fn a_partition_is_a_device() {

@@ -1,7 +1,25 @@
 //! Where a volume is stored: anything that reads and writes bytes at offsets.
 //!
-//! Tools call [`open`]. The others are for tests and for fsck, which collects its repairs
-//! in an [`OverlayDevice`].
+//! Tools call [`open`]: a file, a block device or a partition of either, had for oneself if
+//! asked for. The others stand on top of it (an [`OverlayDevice`] keeps changes aside, a
+//! [`SliceDevice`] is a part) or in its place, for tests ([`MemoryDevice`], [`FailingDevice`],
+//! [`CountingDevice`]). Nothing here knows what is stored.
+//!
+//! ```
+//! use ocfs2_device::{Device, MemoryDevice, OverlayDevice};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let disk = MemoryDevice::new(1 << 20);
+//! let overlay = OverlayDevice::new(disk, 4096);
+//! overlay.write_at(b"kept aside", 8192)?;
+//! let (mut above, mut below) = ([0; 10], [1; 10]);
+//! overlay.read_at(&mut above, 8192)?;
+//! overlay.original_at(&mut below, 8192)?;
+//! assert_eq!((&above, below), (b"kept aside", [0; 10]));
+//! # Ok(())
+//! # }
+//! ```
+#![deny(missing_docs)]
 
 use std::io;
 use std::sync::Arc;
@@ -17,8 +35,9 @@ mod list;
 mod memory;
 mod open;
 mod overlay;
+pub mod partition;
+pub mod shown;
 mod slice;
-pub mod undo;
 
 pub use aligned::AlignedBuffer;
 pub use counting::{CountingDevice, Counts};
@@ -29,7 +48,6 @@ pub use memory::MemoryDevice;
 pub use open::{DeviceOptions, OpenCause, OpenError, open};
 pub use overlay::OverlayDevice;
 pub use slice::SliceDevice;
-pub use undo::UndoDevice;
 
 /// Random access to the bytes of a volume. Shared between threads.
 ///
@@ -124,8 +142,11 @@ macro_rules! delegate {
 }
 delegate!(&D, Box<D>, Arc<D>);
 
-/// The end of `len` bytes at `offset`, or the error for reaching past `size`.
-fn end_within(size: u64, offset: u64, len: u64) -> io::Result<u64> {
+/// The end of `len` bytes at `offset` of a device of `size` bytes.
+///
+/// # Errors
+/// [`io::ErrorKind::UnexpectedEof`] if that is past the end.
+pub fn end_within(size: u64, offset: u64, len: u64) -> io::Result<u64> {
     offset.checked_add(len).filter(|end| *end <= size).ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::UnexpectedEof,

@@ -11,7 +11,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
 use super::{END, HEADER, MAGIC, MAX_UNIT, RECORD, SAVED, VERSION, WRITTEN, contents_sum, record};
-use crate::device::{Device, buffer_within, end_within};
+use ocfs2_device::{Device, end_within};
 
 /// Bytes that records of what is written to a unit may take: it may be written more than once.
 const RESERVED: u64 = 4 * (RECORD as u64 + 8);
@@ -144,7 +144,7 @@ impl<D: Device> UndoDevice<D> {
     }
 
     fn add(&self, log: &mut Log, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let end = buffer_within(self.size_bytes(), offset, bytes)?;
+        let end = end_within(self.size_bytes(), offset, bytes.len() as u64)?;
         let unit = self.unit as u64;
         let mut at = offset / unit * unit;
         while at < end {
