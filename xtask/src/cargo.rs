@@ -62,12 +62,12 @@ fn quoted(word: &OsStr) -> String {
 
 /// Builds all programs and gives the folder they are in.
 pub fn build_programs(profile: Profile) -> Result<PathBuf> {
-    let (name, folder) = match profile {
-        Profile::Dev => ("dev", "debug"),
-        Profile::Release => ("release", "release"),
+    let name = match profile {
+        Profile::Dev => "dev",
+        Profile::Release => "release",
     };
-    run(&mut cargo(["build", "--quiet", "--workspace", "--bins", "--profile", name]))?;
-    Ok(target_dir().join(folder))
+    run(&mut cargo(["build", "--workspace", "--bins", "--profile", name]))?;
+    Ok(target_dir().join(profile.folder()))
 }
 
 /// How to build.
@@ -77,4 +77,14 @@ pub enum Profile {
     Dev,
     /// As it is installed.
     Release,
+}
+
+impl Profile {
+    /// The folder cargo builds into, below its own.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::Dev => "debug",
+            Self::Release => "release",
+        }
+    }
 }

@@ -1,9 +1,9 @@
 //! `cargo xtask ci`: what must hold before a change is merged.
 
 use anyhow::Result;
+use xtask::cargo::{cargo, run};
 
-use crate::cargo::{cargo, run};
-use crate::{static_build, test};
+use crate::{test, workshop};
 
 /// Runs all of it, the quick checks first.
 pub fn run_all() -> Result<()> {
@@ -13,5 +13,5 @@ pub fn run_all() -> Result<()> {
     let doc = ["doc", "--quiet", "--workspace", "--no-deps"];
     run(cargo(doc).env("RUSTDOCFLAGS", "-D warnings"))?;
     test::run(&test::Options::default())?;
-    static_build::run_quickly()
+    workshop::run(["static", "--quickly"])
 }

@@ -1,16 +1,27 @@
 //! `cargo xtask demo`: what the programs do, on images in a temporary folder.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
-use ocfs2_testing::{Scratch, find_program, fixture_copy};
+use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
+use xtask::cargo::{self, Profile};
 
-use crate::install;
+/// The programs it shows, and the packages they are in.
+const PROGRAMS: [(&str, &str); 5] = [
+    ("mkfs.ocfs2", "ocfs2-mkfs"),
+    ("fsck.ocfs2", "ocfs2-fsck"),
+    ("mounted.ocfs2", "ocfs2-mounted"),
+    ("blkid.ocfs2", "ocfs2-blkid"),
+    ("o2cb", "ocfs2-o2cb"),
+];
+/// A volume that two nodes left when they lost power.
+const CRASHED: &str = "fixtures/crashed-4k-o2cb.img.xz";
 
 /// Where the programs come from.
 #[derive(clap::Args, Debug)]
@@ -28,9 +39,9 @@ const PARTITION: (u32, u32) = (63, 8_385_867);
 pub fn run(options: &Options) -> Result<()> {
     let session = Session::new(options.bin_dir.as_deref())?;
 
-    session.say("A disk that two servers share, here an image, with one partition.")?;
+    session.say("An image in the place of the disk that two servers share, with one partition.")?;
     session.run("truncate -s 4G disk.img")?;
-    if find_program("sfdisk").is_some() {
+    if session.has("sfdisk") {
         session.run(&format!("echo {},{},83 | sfdisk -q disk.img", PARTITION.0, PARTITION.1))?;
     } else {
         session.say("(There is no sfdisk on this machine; its work is done by the demo.)")?;
@@ -41,11 +52,10 @@ pub fn run(options: &Options) -> Result<()> {
     session.run("mkfs.ocfs2 -N 4 -L /OVS --partition 1 disk.img")?;
     session.run("du -h disk.img")?;
 
-    session.say("Both see the same volume, by its UUID.")?;
-    session.run("blkid.ocfs2 disk.img    # on ovs001")?;
-    session.run("blkid.ocfs2 disk.img    # on ovs002")?;
+    session.say("Every server that sees the disk sees this volume, by its UUID.")?;
+    session.run("blkid.ocfs2 disk.img")?;
 
-    session.say("Both know the cluster, by a file each has.")?;
+    session.say("Each server has the same file about their cluster.")?;
     session.run("o2cb --config-file cluster.conf add-cluster ovscluster")?;
     for (node, address) in [("ovs001", "10.0.0.1"), ("ovs002", "10.0.0.2")] {
         let add = format!("add-node ovscluster {node} --ip {address}");
@@ -63,9 +73,7 @@ pub fn run(options: &Options) -> Result<()> {
          Linux in virtual machines, see fixtures/).\n\
          mounted.ocfs2 samples the heartbeat of each.",
     )?;
-    fixture_copy("crashed-4k-o2cb", &session.scratch);
-    let image = |name| session.scratch.join(name);
-    fs::rename(image("crashed-4k-o2cb.img"), image("crashed.img"))?;
+    session.unpack("crashed.img")?;
     session.run("mounted.ocfs2 -fv crashed.img")?;
 
     session.say(
@@ -81,19 +89,44 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// A shell session in a temporary folder, with the programs installed under their names.
 struct Session {
-    scratch: Scratch,
-    path: std::ffi::OsString,
+    folder: TempDir,
+    path: OsString,
 }
 
 impl Session {
     fn new(bin_dir: Option<&Path>) -> Result<Self> {
-        let scratch = Scratch::new();
-        let sbin = scratch.join(".programs");
-        install::install_programs(bin_dir, &sbin)?;
+        let bin_dir = bin_dir.map_or_else(build, |dir| Ok(dir.to_owned()))?;
+        let folder = tempfile::Builder::new().prefix("ocfs2-demo-").tempdir()?;
+        let sbin = folder.path().join(".programs");
+        fs::create_dir(&sbin)?;
+        for (name, _) in PROGRAMS {
+            // Cargo does not accept a dot in a binary's name.
+            let built = fs::canonicalize(bin_dir.join(name.replace('.', "-")))
+                .with_context(|| format!("{name} is not in {}", bin_dir.display()))?;
+            symlink(built, sbin.join(name))?;
+        }
         let path = env::var_os("PATH").unwrap_or_default();
         let admin = ["/usr/sbin", "/sbin"].map(PathBuf::from);
         let path = env::join_paths([sbin].into_iter().chain(env::split_paths(&path)).chain(admin))?;
-        Ok(Self { scratch, path })
+        Ok(Self { folder, path })
+    }
+
+    /// Whether this machine has a program.
+    fn has(&self, name: &str) -> bool {
+        env::split_paths(&self.path).any(|folder| folder.join(name).is_file())
+    }
+
+    /// Puts the volume of the crash there as `name`.
+    fn unpack(&self, name: &str) -> Result<()> {
+        if !self.has("xz") {
+            bail!("there is no xz to unpack {CRASHED} with (package xz-utils)");
+        }
+        let packed = fs::File::open(cargo::root().join(CRASHED)).context(CRASHED)?;
+        let image = fs::File::create_new(self.folder.path().join(name))?;
+        let mut xz = Command::new("xz");
+        let status = xz.arg("--decompress").stdin(packed).stdout(image).env("PATH", &self.path);
+        ensure!(status.status()?.success(), "{CRASHED} cannot be unpacked");
+        Ok(())
     }
 
     /// Explains what comes next.
@@ -111,7 +144,7 @@ impl Session {
         // Both outputs in the order they come, and standard error is no terminal.
         let (mut reader, writer) = io::pipe()?;
         let mut shell = Command::new("sh");
-        shell.args(["-c", line]).current_dir(self.scratch.path()).stdin(Stdio::null());
+        shell.args(["-c", line]).current_dir(self.folder.path()).stdin(Stdio::null());
         shell.env("PATH", &self.path).env("LC_ALL", "C");
         let mut child = shell.stdout(writer.try_clone()?).stderr(writer).spawn()?;
         drop(shell);
@@ -128,7 +161,14 @@ impl Session {
         table[8..12].copy_from_slice(&PARTITION.0.to_le_bytes());
         table[12..16].copy_from_slice(&PARTITION.1.to_le_bytes());
         table[64..].copy_from_slice(&[0x55, 0xaa]);
-        let disk = fs::OpenOptions::new().write(true).open(self.scratch.join("disk.img"))?;
+        let disk = fs::OpenOptions::new().write(true).open(self.folder.path().join("disk.img"))?;
         Ok(disk.write_all_at(&table, 446)?)
     }
+}
+
+/// Builds them as the tests use them, so that nothing is built twice; gives their folder.
+fn build() -> Result<PathBuf> {
+    let packages = PROGRAMS.iter().flat_map(|(_, package)| ["--package", package]);
+    cargo::run(&mut cargo::cargo(["build", "--bins"].into_iter().chain(packages)))?;
+    Ok(cargo::target_dir().join(Profile::Dev.folder()))
 }

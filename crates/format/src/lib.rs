@@ -1,13 +1,4 @@
-//! The bytes of an OCFS2 volume.
-//!
-//! Structures, feature flags, geometry and checksums; no I/O, no printing. Names and
-//! signatures are those of the on-disk format.
-//!
-//! Fixed headers are [`binrw`] structures that implement [`Structure`]. What follows a
-//! header (extent records, directory entries, bitmaps, journal tags) stays in the block
-//! as bytes behind an iterator. Decoding is total: any bytes of sufficient length give a
-//! value, and `verify` says what is wrong with it. A header is written back over the
-//! bytes it came from, so that whatever follows it is kept.
+#![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
 pub mod bitmap;

@@ -1,23 +1,4 @@
-//! An open OCFS2 volume: devices, blocks, inodes, trees, directories, allocators.
-//!
-//! ```no_run
-//! use std::path::Path;
-//! use ocfs2_device::{DeviceOptions, open};
-//! use ocfs2_volume::{Volume, VolumeOptions};
-//!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let device = open(Path::new("disk.img"), &DeviceOptions::default())?;
-//! let volume = Volume::open(device, &VolumeOptions::default())?;
-//! for entry in volume.walk(&volume.root()?)? {
-//!     let entry = entry?;
-//!     println!("{}", entry.path.escape_ascii());
-//! }
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! Reading survives any contents: whatever is wrong is an [`Error`], loops and cross-links
-//! are found, and memory does not depend on what a field claims.
+#![doc = include_str!("../README.md")]
 #![deny(missing_docs)]
 
 pub mod allocator;

@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, bail};
 use ocfs2_testing::vm;
 
-use crate::cargo::{self, Profile, is_ci};
 use crate::{apt, story};
+use xtask::cargo::{self, Profile, is_ci};
 
 /// Which of them.
 #[derive(clap::Args, Debug)]

@@ -5,17 +5,21 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::cargo::{self, cargo};
 use crate::programs::PROGRAMS;
+use xtask::cargo::{self, cargo};
 
-/// Builds them as they are installed, and checks each.
-pub fn run() -> Result<()> {
-    build(&[])
+/// How to build them.
+#[derive(clap::Args, Debug)]
+pub struct Options {
+    /// Without optimisation: whether a program is static does not depend on it
+    #[arg(long)]
+    quickly: bool,
 }
 
-/// The same without optimisation: whether a program is static does not depend on it.
-pub fn run_quickly() -> Result<()> {
-    build(&[("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"), ("CARGO_PROFILE_RELEASE_LTO", "off")])
+/// Builds them as they are installed, and checks each.
+pub fn run(options: &Options) -> Result<()> {
+    let quickly = [("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"), ("CARGO_PROFILE_RELEASE_LTO", "off")];
+    build(if options.quickly { &quickly } else { &[] })
 }
 
 fn build(profile: &[(&str, &str)]) -> Result<()> {
@@ -29,7 +33,8 @@ fn build(profile: &[(&str, &str)]) -> Result<()> {
         eprintln!("there is no target {musl} (rustup target add {musl}): building for {gnu}");
         (gnu, Some("-C target-feature=+crt-static"))
     };
-    let mut build = cargo(["build", "--quiet", "--release", "--workspace", "--exclude", "xtask"]);
+    let mut build = cargo(["build", "--quiet", "--release", "--workspace"]);
+    build.args(["--exclude", "xtask", "--exclude", "workshop"]);
     build.args(["--bins", "--target", &target]).envs(profile.iter().copied());
     if let Some(flags) = flags {
         build.env("RUSTFLAGS", flags);

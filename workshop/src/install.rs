@@ -10,9 +10,9 @@ use anyhow::{Context, Result};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use crate::cargo::{self, Profile};
 use crate::checks;
 use crate::programs::{PROGRAMS, Program};
+use xtask::cargo::{self, Profile};
 
 /// Where to install.
 #[derive(clap::Args, Debug)]

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use ocfs2_testing::populate::{self, populate};
 use ocfs2_testing::{Scratch, find_program};
 
-use crate::cargo;
+use xtask::cargo;
 
 /// A tree of files: folders below `/many`, files of 4 KiB in them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 
-use crate::cargo::{self, Profile};
+use xtask::cargo::{self, Profile};
 
 /// How long, and where to start.
 #[derive(clap::Args, Debug)]

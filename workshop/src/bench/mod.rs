@@ -13,8 +13,8 @@ use clap::ValueEnum;
 use ocfs2_cli::human_size;
 use ocfs2_testing::c_tool;
 
-use crate::cargo::{self, Profile};
 use crate::measure::{self, Cost};
+use xtask::cargo::{self, Profile};
 
 mod by_kernel;
 mod fast;

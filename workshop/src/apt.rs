@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Result, bail};
 use ocfs2_testing::{c_tool, find_program};
 
-use crate::cargo::is_ci;
+use xtask::cargo::is_ci;
 
 /// A package, what of it the tests use, and what is left out without it.
 struct Package {

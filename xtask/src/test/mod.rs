@@ -1,0 +1,62 @@
+//! `cargo xtask test`: all tests, with what they need of the system.
+
+mod outcome;
+mod programs;
+mod run;
+
+use anyhow::Result;
+use xtask::cargo::{self, Profile};
+
+use crate::workshop;
+
+/// What to test.
+#[derive(clap::Args, Debug, Default)]
+pub struct Options {
+    /// Only tests whose name contains one of these
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Install nothing, only say what is left out for want of a package
+    #[arg(long)]
+    no_install: bool,
+    /// With the tests that take minutes
+    #[arg(long)]
+    all: bool,
+    /// For cargo, which tests to build, such as `-p ocfs2-mkfs`; by default `--workspace`
+    #[arg(last = true, value_name = "ARGS")]
+    args: Vec<String>,
+}
+
+impl Options {
+    /// Which tests cargo builds.
+    fn selection(&self) -> Vec<String> {
+        if self.args.is_empty() { vec!["--workspace".to_owned()] } else { self.args.clone() }
+    }
+
+    /// Whether what stands in the documentation is among them. Cargo takes no examples where
+    /// one kind of target is asked for.
+    fn has_examples(&self) -> bool {
+        let kinds = ["--test", "--lib", "--bin", "--bench", "--example"];
+        self.names.is_empty()
+            && !self.args.iter().any(|arg| kinds.iter().any(|it| arg.starts_with(it)))
+    }
+}
+
+/// Runs the tests.
+pub fn run(options: &Options) -> Result<()> {
+    let no_install = options.no_install.then_some("--no-install");
+    workshop::run(["provide"].into_iter().chain(no_install))?;
+    // With overflow checks, and sharing what the tests are built of anyway.
+    let bin_dir = cargo::build_programs(Profile::Dev)?;
+    let programs = programs::build(&options.selection())?;
+    let mut args = options.names.clone();
+    if options.all {
+        args.push("--include-ignored".to_owned());
+    }
+    let outcomes = run::all(programs, &run::Terms { args, bin_dir })?;
+    outcome::judge(&outcomes)?;
+    if options.has_examples() {
+        let mut examples = cargo::cargo(["test", "--quiet", "--doc"]);
+        cargo::run(examples.args(options.selection()))?;
+    }
+    Ok(())
+}
