@@ -173,7 +173,7 @@ fn what_only_the_c_tunefs_does_is_said() {
 fn what_guides_for_the_c_tools_say_works() {
     let scratch = Scratch::new();
     let conf = scratch.join("cluster.conf");
-    // Pasted from a page, with blanks behind the values.
+    // Pasted from a page, with blanks after the values.
     let text = "cluster:\n\tnode_count = 1 \n\tname = web\t\n\nnode:\n\tip_port = 7777 \n\
                 \tip_address = 10.0.0.1 \n\tnumber = 0\n\tname = n1 \n\tcluster = web \n";
     fs::write(&conf, text).unwrap();

@@ -599,7 +599,7 @@ fn a_crashed_volume_is_recovered_without_a_question() {
     }
 }
 
-/// The block that a crash has torn may be the one that leads to the journal with its copy.
+/// The block that a crash has torn may be the one that points to the journal with its copy.
 fn opened(image: &Path) -> Volume {
     let device = open(image, &DeviceOptions::default()).unwrap();
     Volume::open(device, &VolumeOptions::default()).unwrap()

@@ -19,7 +19,7 @@ use ocfs2_testing::{Run, oracle, program};
 use ocfs2_volume::recovery::{RecoverOptions, Writes};
 use ocfs2_volume::{Volume, VolumeOptions};
 
-/// Writes behind which a repair is interrupted, about.
+/// Writes after which a repair is interrupted, about.
 const POINTS: usize = 30;
 
 /// Of these, one more run is not enough or a file is lost where structures that are written in
@@ -229,7 +229,7 @@ fn interrupted(recipe: &Recipe, journals: bool) -> Result<Option<(usize, usize)>
             match (now.is_empty(), now == found) {
                 (true, _) => new += 1,
                 (false, true) => old += 1,
-                // Only the superblock and its backups follow behind the transaction.
+                // Only the superblock and its backups follow after the transaction.
                 (false, false) if is_journaled && !now.iter().all(known) => {
                     return Err(format!("{here}: half-done: {now:?}"));
                 }

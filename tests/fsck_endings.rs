@@ -191,7 +191,7 @@ fn slots_that_another_program_could_not_finish_are_taken_back() {
 
 #[test]
 fn a_group_whose_place_is_a_files_is_made_once_that_has_left() {
-    // What is behind it, too, is the file's.
+    // What is after it, too, is the file's.
     let image = made(&PLAIN_4K, "300M", |folder| {
         fs::write(folder.join("file"), b"more than one cluster of data\n".repeat(2048)).unwrap();
     });
@@ -256,7 +256,7 @@ fn slots_whose_files_lost_their_names_stay() {
     let image = made(&options, "64M", one_file);
     let journal = image.system("journal:0001").blkno;
     let dir = image.volume().superblock().s_system_dir_blkno;
-    // All entries behind this one cannot be read.
+    // All entries after this one cannot be read.
     image.edit_entry(dir, "orphan_dir:0000", |header, _| header.rec_len = 30);
     let outcome = ends_in_one_run(&image);
     let device = open(image.path(), &DeviceOptions::default()).unwrap();

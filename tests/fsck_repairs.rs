@@ -281,7 +281,7 @@ fn bucket_trees(image: &Image) -> Vec<(Blkno, ExtentRec)> {
     trees
 }
 
-/// Changes the records that lead to buckets.
+/// Changes the records that point to buckets.
 fn set_buckets(image: &Image, root: Blkno, change: impl FnOnce(&mut Vec<ExtentRec>)) {
     image.edit_block(root, XattrBlock::CHECK_OFFSET, |block| {
         let list = &mut block[XattrTreeRoot::LIST_OFFSET..];

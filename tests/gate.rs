@@ -180,7 +180,7 @@ fn without_a_cluster_it_is_said_once_that_others_are_only_watched() {
     assert_eq!((said("clean-4k-o2cb", false), said("clean-1k-local", true)), (Some(0), Some(0)));
 }
 
-/// A journal that is to be recovered, of whose clusters those behind the first are a file's.
+/// A journal that is to be recovered, of whose clusters those after the first are a file's.
 fn journal_over_file() -> Image {
     let image = Base::Fixture("clean-4k-o2cb").image();
     let volume = image.volume();

@@ -346,7 +346,7 @@ fn what_is_said_of_files_that_have_one_cluster_follows_their_number() {
     assert_eq!(fsck("-fn", image.path()), 0);
 }
 
-/// A device on which a signal comes at a certain read, and which counts those behind it.
+/// A device on which a signal comes at a certain read, and which counts those after it.
 struct Interrupting {
     inner: Arc<dyn Device>,
     interrupt: Interrupt,

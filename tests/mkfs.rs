@@ -344,7 +344,7 @@ fn signatures_behind_the_volume_are_erased() {
     let image = mkfs.image((64 << 20) + 33 * 512);
     Run::new(sfdisk).arg("-q").arg(&image).stdin("label: gpt\n,,L\n").success();
     mkfs.refuses("disk.img", "GPT partition table with 1 partition");
-    // The backup of the GPT is behind the last whole cluster.
+    // The backup of the GPT is after the last whole cluster.
     mkfs.with("-q -F -C 1M disk.img").success();
     let Some(blkid) = find_program("blkid") else { return };
     let found = Run::new(blkid).args(["-p", "-o", "value", "-s", "TYPE"]).arg(&image).success();

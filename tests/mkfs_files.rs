@@ -181,7 +181,7 @@ fn what_can_not_be_stored_is_named_and_nothing_is_left() {
     files.refuses("-d none disk.img 32M", "none: No such file or directory");
     files.refuses("-d /dev/null disk.img 32M", "is neither a folder nor a tar archive");
     files.refuses("-H -d folder disk.img 32M", "a heartbeat device has no files");
-    files.refuses("-d folder/file disk.img 64M", "is no tar archive");
+    files.refuses("-d folder/file disk.img 64M", "is not a tar archive");
     let none = files.run("-n -d folder disk.img 32M").output().expect_status(1);
     assert!(none.stderr.contains("the volume is too small for the files"), "{none}");
     files.run("-n -d folder disk.img 128M").success();

@@ -40,7 +40,7 @@ fn mounted() -> Run {
     Run::new(program("mounted.ocfs2"))
 }
 
-/// The part of the first line behind the device that starts in the column `title`.
+/// The part of the first line after the device that starts in the column `title`.
 fn cell(outcome: &Outcome, title: &str) -> String {
     let mut lines = outcome.stdout.lines();
     let start = lines.next().and_then(|header| header.find(title));

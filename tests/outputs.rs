@@ -113,7 +113,7 @@ fn arguments_do_nothing() {
     for text in HOSTILE {
         let argument = OsString::from_vec(text.to_vec());
         let option = OsString::from_vec([b"--", *text].concat());
-        // Once it is not there, once it is no volume.
+        // Once it is not there, once it is not a volume.
         for is_there in [false, true] {
             let path = scratch.join(&argument);
             if is_there {

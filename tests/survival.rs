@@ -209,7 +209,7 @@ fn damage(random: &mut Random, device: &dyn Device, volume: &Sound, at: (u64, us
             device.read_at(&mut bytes[..len], other).unwrap();
             bytes[..from].copy_from_slice(&sound[..from]);
         }
-        // Noise behind the headers.
+        // Noise after the headers.
         _ => {
             let from = random.below(len);
             let to = from + random.below(len - from) + 1;

@@ -39,7 +39,7 @@ fn a_directory_that_is_damaged_stays_as_it_is() {
     }
     names.settle(&bench, edit);
     let large = names.inode(b"large");
-    // The list of blocks with room leads to what is no block of the directory.
+    // The list of blocks with room points to what is not a block of the directory.
     let volume = bench.volume();
     let dx = volume.inode(large).unwrap().dinode.i_dx_root;
     let mut block = volume.read_block(dx).unwrap();

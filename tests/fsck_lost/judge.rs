@@ -157,7 +157,7 @@ impl Case<'_> {
             let Some(path) = path_of(loss) else { continue };
             let Some(was) = self.sound.0.get(&path) else { continue };
             // Nothing tells that a damaged lost+found was empty, and had no names to lose; for one
-            // that is no directory any more there is another one.
+            // that is not a directory any more there is another one.
             let has_lost_names = loss["lost"] == serde_json::json!(["names"]);
             let is_another = loss["file_type"] != "directory" && loss["new_path"] != loss["path"];
             if path == b"/lost+found" && (has_lost_names || is_another) {

@@ -113,7 +113,7 @@ fn damage(image: &Path, seed: u64) -> Vec<String> {
                 block[at..end].copy_from_slice(&garbage[..end - at]);
             }
             2 => block[at..].fill(0),
-            // What is behind the header of an inode, or a directory's entries.
+            // What is after the header of an inode, or a directory's entries.
             _ => block[0xc0..].copy_from_slice(&random.bytes(size - 0xc0)),
         }
         steps.push(format!("{blkno}: kind {kind} at {at}"));
@@ -273,7 +273,7 @@ impl<'a> Edited<'a> {
     }
 }
 
-/// A volume with a file that has two extents, a directory that has one, and files behind them.
+/// A volume with a file that has two extents, a directory that has one, and files after them.
 fn with_extents(scratch: &Scratch) -> PathBuf {
     let tree = scratch.join("tree");
     fs::create_dir_all(tree.join("directory")).unwrap();
@@ -307,7 +307,7 @@ fn an_extent_that_is_too_long_is_shortened_and_copies_nothing_of_others() {
     type Kind = (&'static str, &'static str, fn(&Edited<'_>));
     let kinds: [Kind; 8] = [
         ("a wrong bit, over files and free clusters", "/file03", |it| it.lengthen(0, 0x800)),
-        ("a cluster of the file behind it", "/file03", |it| it.lengthen(0, 1)),
+        ("a cluster of the file after it", "/file03", |it| it.lengthen(0, 1)),
         ("free clusters", "/sparse", |it| it.lengthen(1, 0x100)),
         ("past the end of the volume", "/file19", |it| it.lengthen(0, 0xf000)),
         ("over its own extent", "/sparse", |it| it.lengthen(0, 0x40)),

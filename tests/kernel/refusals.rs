@@ -130,7 +130,7 @@ const LOCAL: &str = r#"
     silent mount.ocfs2 /dev/vdh /mnt
     says 0 "" umount /mnt
 
-    # One whose root directory is no inode any more.
+    # One whose root directory is not an inode any more.
     says 32 "the volume is damaged: fsck.ocfs2 -f /dev/vdg checks and repairs it" mount.ocfs2 /dev/vdg /mnt
 "#;
 

@@ -184,7 +184,7 @@ fn man_page(program: &Program) -> Result<Vec<u8>> {
     } else {
         man.render(&mut page)?;
     }
-    // What stands behind the options in --help is laid out already, and its lines are not to
+    // What stands after the options in --help is laid out already, and its lines are not to
     // be filled.
     let page = String::from_utf8(page)?.replace("\n.SH EXTRA\n", "\n.SH NOTES\n.nf\n");
     let page = page.replace("\n.SH VERSION\n", "\n.fi\n.SH VERSION\n");

@@ -141,7 +141,7 @@ impl Session {
     fn run(&self, line: &str) -> Result<()> {
         let mut out = io::stdout();
         writeln!(out, "$ {line}")?;
-        // Both outputs in the order they come, and standard error is no terminal.
+        // Both outputs in the order they come, and standard error is not a terminal.
         let (mut reader, writer) = io::pipe()?;
         let mut shell = Command::new("sh");
         shell.args(["-c", line]).current_dir(self.folder.path()).stdin(Stdio::null());

@@ -205,7 +205,7 @@ pub fn caret(bytes: impl AsRef<[u8]>, quoted: &[u8]) -> Vec<u8> {
     out
 }
 
-/// UTF-8 as it is; what is [unsafe](is_unsafe) and what is no UTF-8 as [`caret`] has it.
+/// UTF-8 as it is; what is [unsafe](is_unsafe) and what is not UTF-8 as [`caret`] has it.
 pub fn value(bytes: impl AsRef<[u8]>) -> Vec<u8> {
     let mut out = Vec::new();
     for chunk in bytes.as_ref().utf8_chunks() {
@@ -254,7 +254,7 @@ pub fn udev_encoded(bytes: impl AsRef<[u8]>) -> Vec<u8> {
     out
 }
 
-/// A value for udev as one word: white space, what is [unsafe](is_unsafe) and what is no UTF-8 as
+/// A value for udev as one word: white space, what is [unsafe](is_unsafe) and what is not UTF-8 as
 /// `_`.
 pub fn udev_word(bytes: impl AsRef<[u8]>) -> Vec<u8> {
     let is_space = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;

@@ -157,17 +157,17 @@ pub fn program_name() -> String {
     terminal(name.as_bytes())
 }
 
-/// Prints an error with its causes on standard error, in one line behind the program's name.
+/// Prints an error with its causes on standard error, in one line after the program's name.
 pub fn print_error(err: &anyhow::Error) {
     print_note(causes(err));
 }
 
-/// Prints a warning on standard error, in one line behind the program's name.
+/// Prints a warning on standard error, in one line after the program's name.
 pub fn print_warning(warning: impl std::fmt::Display) {
     print_note(format_args!("warning: {warning}"));
 }
 
-/// Prints a text on standard error, in one line behind the program's name.
+/// Prints a text on standard error, in one line after the program's name.
 pub fn print_note(note: impl std::fmt::Display) {
     let line = terminal(note.to_string());
     // Where standard error is closed there is no one to tell.

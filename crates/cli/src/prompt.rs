@@ -68,8 +68,8 @@ fn ask(question: &str, option: &'static str) -> Result<bool, CannotAsk> {
 }
 
 /// The next line of standard input, without its end; `None` where it has ended. One that is longer
-/// than any answer is cut, bytes that are no UTF-8 are replaced. Where it is no terminal, which
-/// shows what is typed, the answer is shown behind the question.
+/// than any answer is cut, bytes that are no UTF-8 are replaced. Where it is not a terminal, which
+/// shows what is typed, the answer is shown after the question.
 ///
 /// # Errors
 /// Those of reading.

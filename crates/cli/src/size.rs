@@ -6,7 +6,7 @@ pub enum SizeError {
     /// It does not start with a digit.
     #[error("\"{0}\" is not a size: expected a number like 4096, 4K or 1M")]
     NoNumber(String),
-    /// What follows the digits is no unit.
+    /// What follows the digits is not a unit.
     #[error("\"{0}\" is not a size: \"{1}\" is none of b, k, m, g, t, p")]
     UnknownUnit(String, String),
     /// 2^64 bytes or more.

@@ -90,7 +90,7 @@ pub enum OnlineError {
         /// Those there are.
         there: Vec<String>,
     },
-    /// This host is no node.
+    /// This host is not a node.
     #[error(
         "this host is `{host}`, and cluster `{cluster}` has no node of that name{}: add it on all \
          nodes with `o2cb add-node {cluster} {host} --ip ADDRESS`, or name the host as the \
@@ -467,7 +467,7 @@ impl<'k> Online<'k> {
     }
 }
 
-/// Whether `node` is the host of that name: what comes behind a dot does not count.
+/// Whether `node` is the host of that name: what comes after a dot does not count.
 pub fn is_host(node: &Node, host: &str) -> bool {
     let short = host.split('.').next().unwrap_or(host);
     node.name.eq_ignore_ascii_case(host)

@@ -75,7 +75,7 @@ impl<'a> Stanza<'a> {
                         end += 1;
                     }
                 }
-                // Pasted from somewhere, blanks behind a value are seldom meant.
+                // Pasted from somewhere, blanks after a value are seldom meant.
                 value.truncate(value.trim_end_matches(is_space).len());
                 stanza.end = end;
                 stanza.attributes.push(Attribute { name, value, lines: number..end });

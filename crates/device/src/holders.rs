@@ -151,7 +151,7 @@ impl System {
         self.name(number).unwrap_or_else(|| format!("device {major}:{minor}").into())
     }
 
-    /// The disk a partition is on; `None` for what is no partition.
+    /// The disk a partition is on; `None` for what is not a partition.
     pub(super) fn disk_of(&self, number: Number) -> Option<Number> {
         let dir = fs::canonicalize(self.dir(number)).ok()?;
         let disk = dir.parent().filter(|_| dir.join("partition").exists())?;

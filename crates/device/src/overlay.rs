@@ -173,7 +173,7 @@ impl<D: Device> OverlayDevice<D> {
         start..self.inner.size_bytes().min(start + self.block_size as u64)
     }
 
-    /// The contents below, padded with zeros behind the end of the device.
+    /// The contents below, padded with zeros past the end of the device.
     fn original(&self, number: u64) -> io::Result<Vec<u8>> {
         let Range { start, end } = self.block_range(number);
         let mut block = vec![0; self.block_size];

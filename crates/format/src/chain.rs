@@ -101,7 +101,7 @@ impl<'a> ChainList<'a> {
 
 /// Writes a chain list into `bytes`, the `id2` of an allocator's dinode.
 ///
-/// `cl_count` is what fits; records behind those given are left as they are.
+/// `cl_count` is what fits; records after those given are left as they are.
 ///
 /// # Errors
 /// [`Truncated`] if they do not fit.

@@ -104,7 +104,7 @@ pub fn correct(block: &mut [u8], check_offset: usize) -> Checked {
     checked
 }
 
-/// What is before the check, the check, what is behind it.
+/// What is before the check, the check, what is after it.
 fn parts(block: &[u8], check_offset: usize) -> [&[u8]; 3] {
     let (head, rest) = block.split_at(check_offset.min(block.len()));
     let (hole, tail) = rest.split_at(rest.len().min(8));
@@ -121,7 +121,7 @@ fn crc(parts: &[&[u8]]) -> u32 {
 /// The Hamming parity of `data` with the bytes of `hole` zero: the exclusive or of the code
 /// positions of its set bits.
 ///
-/// Data bit i has the i-th (from 0) code position that is no power of two.
+/// Data bit i has the i-th (from 0) code position that is not a power of two.
 fn parity(data: &[u8], hole: Range<usize>) -> u16 {
     let mut words = code_words(data, hole);
     let mut parity = 0;
@@ -174,7 +174,7 @@ fn code_words(data: &[u8], hole: Range<usize>) -> Vec<u64> {
         for k in (start..end).rev() {
             words[k] = words[k] << shift | words[k - 1] >> (64 - shift);
         }
-        // The power itself is no position of data.
+        // The power itself is not a position of data.
         words[start] &= !1;
         end = start;
     }

@@ -174,7 +174,7 @@ pub fn entries(bytes: &[u8]) -> impl Iterator<Item = Result<DirEntry<'_>, BadEnt
     })
 }
 
-/// The offsets behind the first entry of `bytes` from which on all entries are sound, ascending.
+/// The offsets after the first entry of `bytes` from which on all entries are sound, ascending.
 /// Takes as long as looking at each place once.
 pub fn sound_from(bytes: &[u8]) -> impl Iterator<Item = usize> + use<> {
     let places = bytes.len() / 4;
@@ -225,7 +225,7 @@ pub fn write_entry(
 }
 
 /// The largest hole in what holds entries: bytes a new entry could have, 0 where no entry
-/// fits. Entries behind one that is broken do not count.
+/// fits. Entries after one that is broken do not count.
 pub fn largest_hole(bytes: &[u8]) -> u16 {
     let hole = |entry: DirEntry<'_>| match entry.is_used() {
         true => usize::from(entry.header.rec_len) - entry_size(entry.header.name_len.into()),

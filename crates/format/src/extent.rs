@@ -187,7 +187,7 @@ impl<'a> ExtentList<'a> {
 
 /// Writes an extent list with `records` into `bytes`, which it may fill.
 ///
-/// `l_count` is what fits; records behind those given are left as they are.
+/// `l_count` is what fits; records after those given are left as they are.
 ///
 /// # Errors
 /// [`Truncated`] if they do not fit.

@@ -20,7 +20,7 @@ impl Geometry {
     /// The geometry of a new volume.
     pub fn new(block_size: BlockSize, cluster_size: ClusterSize, clusters: u32) -> Self {
         let bpc_bits = cluster_size.bits().saturating_sub(block_size.bits());
-        // The first cluster behind the three blocks up to and with the superblock.
+        // The first cluster after the three blocks up to and with the superblock.
         let first_group = Blkno(3_u64.div_ceil(1 << bpc_bits) << bpc_bits);
         Self { block_size, cluster_size, clusters, first_group }
     }
@@ -68,7 +68,7 @@ impl Geometry {
         bytes.div_ceil(self.block_size.bytes().into())
     }
 
-    /// Whether `blkno` can be what a field points at: behind the superblock and inside
+    /// Whether `blkno` can be what a field points at: after the superblock and inside
     /// the volume.
     pub fn is_valid_block(&self, blkno: Blkno) -> bool {
         blkno > crate::superblock::SUPERBLOCK_BLKNO && blkno.0 < self.blocks()

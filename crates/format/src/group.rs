@@ -84,7 +84,7 @@ impl GroupDesc {
     /// The bitmap in `block`, the whole block this header was read from.
     ///
     /// # Errors
-    /// [`Truncated`] if the block is no block.
+    /// [`Truncated`] if the block is not a block.
     pub fn bitmap<'a>(&self, block: &'a [u8]) -> Result<Bitmap<'a>, Truncated> {
         let too_short = Truncated {
             structure: Self::NAME,
@@ -98,7 +98,7 @@ impl GroupDesc {
     /// The same, to be changed.
     ///
     /// # Errors
-    /// [`Truncated`] if the block is no block.
+    /// [`Truncated`] if the block is not a block.
     pub fn bitmap_mut<'a>(&self, block: &'a mut [u8]) -> Result<BitmapMut<'a>, Truncated> {
         let too_short = Truncated {
             structure: Self::NAME,

@@ -32,7 +32,7 @@ structure! {
 /// `h_blocktype`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum BlockType {
-    /// Says where the blocks behind it belong.
+    /// Says where the blocks after it belong.
     Descriptor,
     /// Ends a transaction.
     Commit,
@@ -314,7 +314,7 @@ fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes))
 }
 
-/// The tags of `block`, a descriptor block, in the order of the blocks behind it.
+/// The tags of `block`, a descriptor block, in the order of the blocks after it.
 pub fn tags(block: &[u8], format: TagFormat) -> impl Iterator<Item = JournalTag> + '_ {
     let end = block.len().saturating_sub(format.tail_size());
     let mut at = JournalHeader::SIZE;

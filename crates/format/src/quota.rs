@@ -18,7 +18,7 @@ pub enum QuotaKind {
 }
 
 impl QuotaKind {
-    /// Name of the global file; those of the slots have a colon and the slot behind it.
+    /// Name of the global file; those of the slots have a colon and the slot after it.
     pub fn file_name(self) -> &'static str {
         match self {
             Self::User => "aquota.user",
@@ -82,7 +82,7 @@ impl QuotaHeader {
 structure! {
     "global quota info", 0x18;
 
-    /// `struct ocfs2_global_disk_dqinfo`, behind the header of the global file.
+    /// `struct ocfs2_global_disk_dqinfo`, after the header of the global file.
     #[binrw]
     #[brw(little)]
     #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -151,7 +151,7 @@ pub fn tree_depth(block_size: BlockSize) -> u32 {
     depth
 }
 
-/// Which reference of a tree block leads to `id`, in a block `level` below the root.
+/// Which reference of a tree block points to `id`, in a block `level` below the root.
 ///
 /// 0 for a level the tree does not have.
 pub fn tree_index(block_size: BlockSize, id: u32, level: u32) -> u32 {
@@ -250,7 +250,7 @@ pub fn leaf_entries(block: &[u8]) -> impl Iterator<Item = QuotaEntry> + '_ {
 structure! {
     "local quota info", 12;
 
-    /// `struct ocfs2_local_disk_dqinfo`, behind the header of a slot's file.
+    /// `struct ocfs2_local_disk_dqinfo`, after the header of a slot's file.
     #[binrw]
     #[brw(little)]
     #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

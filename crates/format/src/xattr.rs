@@ -11,7 +11,7 @@ use crate::{Blkno, BlockCheck, BlockSize, Invalid, Structure, Truncated};
 /// Bytes of a bucket: whole blocks of any block size.
 pub const BUCKET_SIZE: usize = 4096;
 
-/// Entries a bucket may have: those that fit, behind the header, into its first block.
+/// Entries a bucket may have: those that fit, after the header, into its first block.
 ///
 /// Linux writes more where blocks are small, and refuses them from 6.12.114 on.
 pub fn bucket_entries(block_size: BlockSize) -> usize {
@@ -227,7 +227,7 @@ impl<'a> XattrArea<'a> {
     }
 
     /// Checks that all entries are there, and each of them: a known prefix, a value that is
-    /// local if and only if it is short, name and value behind the entries and in the area.
+    /// local if and only if it is short, name and value after the entries and in the area.
     ///
     /// # Errors
     /// The first field that is wrong.

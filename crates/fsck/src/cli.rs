@@ -107,7 +107,7 @@ pub struct Cli {
     /// Write the paths of all that is lost to a new file, one a line.
     ///
     /// Paths as they were before, from the root directory of the volume on and byte by byte, for
-    /// getting the files back from a backup; where nothing tells where a file was, where it is
+    /// getting the files back from a backup; where nothing shows where a file was, where it is
     /// now. Of a damaged name with a NUL, which no file has, it is what is in front of that. With
     /// --dry-run of what would be lost.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["no", "undo"], help_heading = "Output")]
@@ -155,7 +155,7 @@ pub struct Cli {
     #[arg(long, help_heading = "What to do")]
     pub salvage: bool,
 
-    /// Pack directories, and build their indexes anew.
+    /// Pack directories, and rebuild their indexes.
     ///
     /// When everything else is repaired: the entries of each directory go into as few blocks as
     /// they take, and what is left over is free again. On a volume that is not checked as it is
@@ -230,7 +230,7 @@ pub struct Cli {
     #[arg(long, help_heading = "Output")]
     pub json_lines: bool,
 
-    /// Show progress on standard error where that is no terminal, too.
+    /// Show progress on standard error where that is not a terminal, too.
     #[arg(short = 'P', help_heading = "Output")]
     pub progress: bool,
 
@@ -257,7 +257,8 @@ fn parse_block_size(text: &str) -> Result<MaybeBlockSize, String> {
     }
     let bytes = ocfs2_cli::parse_size(text).map_err(|err| err.to_string())?;
     let size = BlockSize::from_bytes(bytes);
-    let size = size.ok_or_else(|| format!("{bytes} is no block size: 512, 1024, 2048 or 4096"))?;
+    let size =
+        size.ok_or_else(|| format!("{bytes} is not a block size: 512, 1024, 2048 or 4096"))?;
     Ok(MaybeBlockSize(Some(size)))
 }
 
@@ -345,7 +346,7 @@ mod tests {
             ("fsck.ocfs2 -n -y x", "cannot be used with"),
             ("fsck.ocfs2 -r 7 x", "7 is not in 1..=6"),
             ("fsck.ocfs2 -r 1 -b 2 x", "cannot be used with"),
-            ("fsck.ocfs2 -B 8192 x", "8192 is no block size"),
+            ("fsck.ocfs2 -B 8192 x", "8192 is not a block size"),
             ("fsck.ocfs2 --threads 0 x", "0 is not in 1..=1024"),
             ("fsck.ocfs2 --json --json-lines x", "cannot be used with"),
         ] {

@@ -157,7 +157,7 @@ impl Collected {
         Self { visits: self.visits.clone(), ..Self::default() }
     }
 
-    /// Whether to follow what a block leads to: not if many did before.
+    /// Whether to follow what a block points to: not if many did before.
     pub fn enter_block(&self, blkno: Blkno) -> bool {
         let next = blkno.0.saturating_add(1);
         self.visits.as_ref().is_none_or(|visits| visits.blocks.enter(blkno.0..next))

@@ -37,7 +37,7 @@ pub(crate) fn check(
                     let (slot, bit) = (group.suballoc.slot(), at.bit as u16);
                     lost_found::make_root(slot, bit, group.blkno)
                 }
-                // Where it is to be made nothing tells without its group.
+                // Where it is to be made nothing shows without its group.
                 None => Repair::waiting("the allocator of its inode has to be mended first"),
             };
             state.found(finding.repaired_by(repair));
@@ -128,11 +128,11 @@ fn dotdots(
             Some(above) if !lost.contains(&dir) => above,
             _ => continue,
         };
-        // That of an orphan still leads to where it was.
+        // That of an orphan still points to where it was.
         if let Some(dotdot) = parent.dotdot.filter(|dotdot| *dotdot != above)
             && !orphans.contains(&dir)
         {
-            let text = format!("directory {dir}: \"..\" leads to {dotdot}, expected {above}");
+            let text = format!("directory {dir}: \"..\" points to {dotdot}, expected {above}");
             let finding = Finding::new(codes::DIR_DOTDOT, Place::inode(dir), text);
             state.found(finding.repaired_by(directory::dotdot(dir, above)));
         }

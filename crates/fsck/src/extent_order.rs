@@ -38,7 +38,7 @@ fn pairs(records: &[ExtentRec]) -> impl Iterator<Item = (&ExtentRec, &ExtentRec)
     records.iter().zip(records.iter().skip(1))
 }
 
-/// Whether each position is behind the one before; empty records in front do not count.
+/// Whether each position is after the one before; empty records in front do not count.
 fn is_sorted(records: &[ExtentRec]) -> bool {
     pairs(records).all(|(rec, next)| length(rec, 0) == 0 || rec.e_cpos < next.e_cpos)
 }

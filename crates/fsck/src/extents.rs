@@ -96,7 +96,7 @@ impl Longest {
     }
 }
 
-/// What a record of a leaf is taken as; it is given with the one behind it.
+/// What a record of a leaf is taken as; it is given with the one after it.
 pub type Taken<'a> = dyn Fn(&ExtentRec, Option<&ExtentRec>) -> ExtentRec + 'a;
 
 /// What a tree turned out to be.
@@ -106,7 +106,7 @@ pub struct Walked {
     pub clusters: u64,
     /// Extents.
     pub extents: u64,
-    /// The position behind the last extent.
+    /// The position after the last extent.
     pub end: u64,
     /// The rightmost leaf that is an extent block; 0 if the root is the leaf.
     pub last_leaf: Blkno,
@@ -261,7 +261,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         }
     }
 
-    /// Something is wrong. Unless that is all there is to it, the tree is built anew.
+    /// Something is wrong. Unless that is all there is to it, the tree is rebuilt.
     fn found(&mut self, finding: Finding) {
         self.found += 1;
         if self.found > MOST_FINDINGS {
@@ -330,7 +330,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         let mut records = self.records(blkno, list);
         self.in_order(blkno, &mut records, depth);
         self.records_of(blkno, &records, depth, range);
-        // A record that leads to something else than an extent block is one of the list.
+        // A record that points to something else than an extent block is one of the list.
         finding::sum_up(&mut self.out.findings, from, records.len(), |finding| {
             let is_here = finding.place.block == Some(blkno.0);
             is_here && finding.code != codes::EB_BLKNO && finding.code != codes::EB_GEN
@@ -480,7 +480,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
             suballoc: (header.h_suballoc_slot, header.h_suballoc_bit, header.h_suballoc_loc),
         });
         if !self.out.enter_block(blkno) {
-            // What it leads to is claimed by those who came to it before.
+            // What it points to is claimed by those who came to it before.
             self.walked.incomplete = true;
             self.next_leaf = None;
             return true;
@@ -507,7 +507,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         self.leaf_follows(Blkno(0));
     }
 
-    /// The record as it can be: one that reaches over others behind it ends where they begin.
+    /// The record as it can be: one that reaches over others after it ends where they begin.
     fn fitting(
         &mut self,
         blkno: Blkno,
@@ -517,7 +517,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
     ) -> ExtentRec {
         let Some(room) = self.root.holds.room(&rec, behind) else { return rec };
         let text = format!(
-            "extent list {blkno}: record {index}, position {}: has {} clusters, those behind it \
+            "extent list {blkno}: record {index}, position {}: has {} clusters, those after it \
              leave room for {room}",
             rec.e_cpos,
             rec.e_leaf_clusters()

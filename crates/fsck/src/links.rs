@@ -81,7 +81,7 @@ fn orphans(
 }
 
 /// Removes the entry of an orphan directory; an inode that waits to be deleted is, unless it says
-/// that it does not, or has links elsewhere. What is allocated behind the end of a file that a
+/// that it does not, or has links elsewhere. What is allocated past the end of a file that a
 /// direct write has left stays with it.
 fn orphan(dir: Blkno, inode: Blkno, flag: InodeFlags) -> Repair {
     Repair::new(move |editor| {

@@ -76,7 +76,7 @@ pub(crate) fn recover(
     Ok(Recovered { volume, slots: dirty, time })
 }
 
-/// Notes of a slot whose log is damaged that it is left: what is behind the damage would be lost.
+/// Notes of a slot whose log is damaged that it is left: what is after the damage would be lost.
 fn keep_damaged(volume: &Volume, record: &mut SlotRecord) {
     if record.state == SlotState::Dirty
         && let Ok(replay) = volume.replay(record.slot)

@@ -51,7 +51,7 @@ impl Visits {
 /// Blocks and clusters of metadata that were read in one pass.
 #[derive(Debug, Default)]
 pub struct MetadataVisits {
-    /// Blocks that lead to others.
+    /// Blocks that point to others.
     pub blocks: Visits,
     /// Clusters of directories, of their indexes, and of attributes.
     pub clusters: Visits,

@@ -77,7 +77,7 @@ fn at_most<T>(limit: usize, items: impl Iterator<Item = T>) -> Vec<T> {
     items
 }
 
-/// The number that the first eight bytes make, and the bytes behind them.
+/// The number that the first eight bytes make, and the bytes after them.
 fn number(bytes: &[u8]) -> (u64, &[u8]) {
     let (head, tail) = bytes.split_at(bytes.len().min(8));
     (head.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)), tail)

@@ -171,7 +171,7 @@ fn entries(bytes: &[u8]) {
     let mut copy = bytes.to_vec();
     for (index, entry) in all.iter().enumerate() {
         let Ok(entry) = entry else {
-            assert_eq!(index + 1, all.len(), "it goes on behind an error");
+            assert_eq!(index + 1, all.len(), "it goes on after an error");
             break;
         };
         assert_eq!(entry.offset, end);

@@ -68,7 +68,7 @@ pub fn quota(bytes: &[u8]) {
             let index = quota::tree_index(block_size, id as u32, level);
             reached * references + u64::from(index)
         });
-        assert_eq!(reached, u64::from(id as u32), "the way does not lead to the id");
+        assert_eq!(reached, u64::from(id as u32), "the way does not point to the id");
         quota::tree_index(block_size, id as u32, (id >> 32) as u32);
         quota::local_chunk_block(block_size, id as u32);
     }

@@ -398,7 +398,7 @@ mod tests {
     fn what_is_wrong_is_named() {
         for (line, message) in [
             ("mkfs.ocfs2", "<DEVICE>"),
-            ("mkfs.ocfs2 -b 8k disk", "8192 is no block size"),
+            ("mkfs.ocfs2 -b 8k disk", "8192 is not a block size"),
             ("mkfs.ocfs2 -N 300 disk", "300 is not in 1..=255"),
             ("mkfs.ocfs2 -M nfs disk", "expected local or cluster"),
             ("mkfs.ocfs2 -T files disk", "expected mail, datafiles or vmstore"),

@@ -5,7 +5,7 @@ use ocfs2_format::dir::{DirTrailer, FileType, entry_size, write_entry};
 
 /// A directory that is being filled.
 ///
-/// An entry goes behind the last one, which shrinks to what it needs; where the rest of
+/// An entry goes after the last one, which shrinks to what it needs; where the rest of
 /// the block is too short for it, a new block is begun.
 #[derive(Clone, Debug)]
 pub(crate) struct Directory {
@@ -60,7 +60,7 @@ impl Directory {
         self.blocks.first().map_or(&[], |block| block)
     }
 
-    /// The largest hole of the last block: what is behind its last entry.
+    /// The largest hole of the last block: what is after its last entry.
     pub(crate) fn largest_hole(&self) -> u16 {
         let used = self.last.map_or(0, |(start, name_len)| start + entry_size(name_len));
         match self.usable - used {
@@ -69,7 +69,7 @@ impl Directory {
         }
     }
 
-    /// The contents of its blocks, which lie one behind the other from `first` on.
+    /// The contents of its blocks, which lie one after the other from `first` on.
     ///
     /// `free_rec_len` goes into the trailers, where the blocks have room for one.
     pub(crate) fn into_blocks(

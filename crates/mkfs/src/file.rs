@@ -17,7 +17,7 @@ pub(crate) struct FileData {
     extents: Vec<ExtentRec>,
     /// Clusters it has.
     clusters: u32,
-    /// The position behind its last extent.
+    /// The position after its last extent.
     end: u32,
     /// Extent blocks, in the order in which the growing file needed them.
     pub(crate) tree_blocks: Vec<Suballocated>,
@@ -36,7 +36,7 @@ impl FileData {
         self.append_at(layout, Cpos(self.end), start, clusters);
     }
 
-    /// The same at a position behind its end, which leaves a hole.
+    /// The same at a position after its end, which leaves a hole.
     pub(crate) fn append_at(&mut self, layout: &Layout, cpos: Cpos, start: Cluster, clusters: u32) {
         let geometry = &layout.geometry;
         let (mut cpos, mut start, mut rest) = (cpos.0, start.0, clusters);

@@ -115,7 +115,7 @@ pub enum OptionError {
         /// The words.
         expected: &'static str,
     },
-    /// A size that is no power of two, or too small or large.
+    /// A size that is not a power of two, or too small or large.
     #[error("{found} is no {what} size: expected a power of two from {min} to {max}")]
     Size {
         /// `block` or `cluster`.
@@ -296,7 +296,7 @@ mod tests {
             assert!(message.ends_with("expected a power of two from 512 to 4096"), "{message}");
         }
         let message = cluster("2M").unwrap_err().to_string();
-        assert!(message.starts_with("2097152 is no cluster size"), "{message}");
+        assert!(message.starts_with("2097152 is not a cluster size"), "{message}");
         assert!(matches!(block("four"), Err(OptionError::NoSize(_))));
     }
 

@@ -430,7 +430,7 @@ const SYSTEM_DIR_ENTRY_BYTES: usize = 52;
 fn inode_group_clusters(layout: &Layout, inodes: usize) -> Result<u16, PlanError> {
     let geometry = layout.geometry;
     let per_cluster = geometry.blocks_per_cluster();
-    // Seven global files and eight a slot, for at least 32 slots, behind the descriptor.
+    // Seven global files and eight a slot, for at least 32 slots, after the descriptor.
     let blocks = 6 + 7 + 8 * u32::from(layout.slots.max(32));
     // The bitmap of 512 bytes a block is smaller than two clusters of 1 MiB would need.
     let most = u32::from(GroupDesc::max_bits(geometry.block_size)) / per_cluster;

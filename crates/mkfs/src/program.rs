@@ -154,7 +154,7 @@ fn warn_of(cli: &Cli, occupant: &Occupant) -> Result<()> {
 const PROCEED: &str = "Proceed";
 
 /// The option that answers the question whether the device may be overwritten; `None` where there
-/// is no question. An error says what it would take.
+/// is not a question. An error says what it would take.
 fn question(cli: &Cli, occupant: &Occupant) -> Result<Option<&'static str>> {
     let needed = occupant.consent();
     // Of a partition that was chosen none can be.

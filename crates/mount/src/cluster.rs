@@ -80,7 +80,7 @@ pub enum ClusterError {
     /// The stack cannot be had.
     #[error(transparent)]
     Stack(#[from] StackError),
-    /// This host is no node of it.
+    /// This host is not a node of it.
     #[error(
         "cluster `{cluster}` is online, and this host, `{host}`, is none of its nodes: add it with \
          `o2cb add-node {cluster} {host} --ip ADDRESS` on all nodes, then `o2cb register-cluster \

@@ -44,8 +44,8 @@ pub enum OptionError {
     /// `heartbeat=` is something else.
     #[error("heartbeat={0} is not known, expected none, local or global")]
     Heartbeat(String),
-    /// `cluster_stack=` is no label.
-    #[error("cluster_stack={0} is no stack, expected the four letters of one: o2cb, pcmk, cman")]
+    /// `cluster_stack=` is not a label.
+    #[error("cluster_stack={0} is not a stack, expected the four letters of one: o2cb, pcmk, cman")]
     Stack(String),
     /// The kernel's OCFS2 does not know it.
     #[error("OCFS2 has no option {0}; -s passes over those it does not have")]
@@ -142,7 +142,7 @@ const VALUES: [&str; 11] = [
 ];
 
 impl MountOptions {
-    /// From what is behind all `-o`. With `sloppy`, options the kernel does not know are left
+    /// From what is after all `-o`. With `sloppy`, options the kernel does not know are left
     /// out.
     ///
     /// # Errors

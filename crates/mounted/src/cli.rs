@@ -38,7 +38,7 @@ JSON:
       needs_fsck     whether crashed nodes hold slots, and no live one that would recover them
       error          why the nodes are not known
     failures         an array with an object for each device that could not be looked at, or that
-                     was named and is no volume:
+                     was named and is not a volume:
       device, device_escaped
                      as those of a volume
       error          why it is not in the list";
@@ -51,12 +51,12 @@ JSON:
 /// A node is listed from the slot map of the volume: it mounted the volume and did not
 /// unmount it. Whether it is alive is seen by watching the heartbeat: a node that writes
 /// it is listed by its name alone; on a terminal, with -v and in JSON "(crashed 3 days ago)"
-/// behind the name says that it has stopped; "(unknown)" that it cannot be told, as on a
+/// after the name says that it has stopped; "(unknown)" that it cannot be told, as on a
 /// local volume, which has no heartbeat. Elsewhere there are only names, for scripts. Seeing that a node has crashed takes 5 seconds where its last heartbeat is
 /// old, otherwise up to its dead threshold (usually a minute). A volume that only crashed
 /// nodes hold needs fsck, which is said on standard error.
 ///
-/// The exit status is 0, or 1 if a device that was named cannot be read or is no OCFS2
+/// The exit status is 0, or 1 if a device that was named cannot be read or is not an OCFS2
 /// volume.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "mounted.ocfs2", version, after_long_help = JSON)]
@@ -69,7 +69,7 @@ pub struct Cli {
     #[arg(short = 'f', long)]
     pub full: bool,
 
-    /// Show the state of each node behind its name, and explain on standard error how it is
+    /// Show the state of each node after its name, and explain on standard error how it is
     /// known, and which devices could not be read
     #[arg(short, long)]
     pub verbose: bool,

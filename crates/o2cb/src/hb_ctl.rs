@@ -21,7 +21,7 @@ use crate::heartbeat::{open_region, region_device, region_name, uuid_of};
 /// Start and stop the local heartbeat on an OCFS2 volume.
 ///
 /// Each mount of a volume has a reference to its heartbeat, which goes on until the last is
-/// dropped. With global heartbeat nothing is done, which is no error. The kernel runs this
+/// dropped. With global heartbeat nothing is done, which is not an error. The kernel runs this
 /// program with -K after a volume was unmounted; people seldom need it.
 ///
 /// The exit status is 0, or 1 if something failed or no cluster is online.

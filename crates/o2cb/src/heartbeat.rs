@@ -57,7 +57,7 @@ fn open_volume(path: &Path) -> Result<Volume> {
 /// The block device with the region of that UUID, of any kind.
 ///
 /// # Errors
-/// `region` is no UUID, or no device has it.
+/// `region` is not a UUID, or no device has it.
 pub fn region_device(region: &str) -> Result<PathBuf> {
     let uuid = Uuid::parse_str(region)
         .with_context(|| format!("heartbeat region `{region}`: expected a UUID of 32 digits"))?;

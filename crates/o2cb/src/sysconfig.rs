@@ -91,7 +91,7 @@ impl Sysconfig {
     /// The timeouts, as far as something is said.
     ///
     /// # Errors
-    /// One is no number, or the kernel would refuse it.
+    /// One is not a number, or the kernel would refuse it.
     pub fn timeouts(&self) -> Result<Timeouts> {
         let number = |key: &str| match self.get(key) {
             None => Ok(None),

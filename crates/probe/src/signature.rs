@@ -205,7 +205,7 @@ fn has(reader: &Reader<'_>, at: u64, bytes: &[u8]) -> io::Result<bool> {
     Ok(reader.signed(at, bytes.len(), 0, bytes)?.is_some())
 }
 
-/// The sum of the first bytes is in the one behind them.
+/// The sum of the first bytes is in the one after them.
 fn via(reader: &Reader<'_>, at: u64) -> io::Result<bool> {
     let Some(sector) = reader.read(at, 512)? else { return Ok(false) };
     let sum = sector.slice(0, 50).iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));

@@ -8,7 +8,7 @@ pub fn trimmed(bytes: &[u8]) -> &[u8] {
     text.get(..len).unwrap_or_default()
 }
 
-/// UTF-16, up to the first NUL, in either byte order; what is no character is left as
+/// UTF-16, up to the first NUL, in either byte order; what is not a character is left as
 /// the three bytes of the lone half.
 pub fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Vec<u8> {
     let units = bytes.chunks_exact(2).map(|pair| unit(pair.try_into().unwrap_or_default()));

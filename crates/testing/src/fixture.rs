@@ -35,7 +35,7 @@ pub fn fixture(name: &str) -> PathBuf {
     let expected = fs::read_to_string(packed.with_extension("sha256"))
         .unwrap_or_else(|err| panic!("{}: {err}", packed.display()));
     let digest = |text: &str| text.split_whitespace().next().unwrap_or_default().to_owned();
-    // One that is made anew is another one.
+    // One that is recreated is another one.
     let cache = root.join("target/fixtures").join(digest(&expected));
     let image = cache.join(format!("{name}.img"));
     if image.exists() {

@@ -103,7 +103,7 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 fn number(text: &str) -> u64 {
-    text.trim().parse().unwrap_or_else(|_| panic!("`{text}` is no number"))
+    text.trim().parse().unwrap_or_else(|_| panic!("`{text}` is not a number"))
 }
 
 fn volume_path(path: &[u8]) -> VolumePath {
@@ -139,7 +139,7 @@ fn quota(report: &[u8]) -> [BTreeMap<u32, (u64, u64)>; 2] {
         of = if line.contains("group quotas") { 1 } else { of };
         let Some(line) = line.strip_prefix('#') else { continue };
         let fields: Vec<&str> = line.split_whitespace().collect();
-        // The grace, behind the limits, is always stated.
+        // The grace, after the limits, is always stated.
         let (kib, inodes) = (number(fields[2]), number(fields[6]));
         if (kib, inodes) != (0, 0) {
             usage[of].insert(u32::try_from(number(fields[0])).unwrap(), (kib, inodes));

@@ -12,7 +12,7 @@ pub enum QueryError {
         "%{0} is not known: expected one of B T N R Y P V U M H O C, or %% for a per cent sign"
     )]
     Unknown(char),
-    /// Nothing behind a `%` or a backslash.
+    /// Nothing after a `%` or a backslash.
     #[error("the format ends with {0}")]
     End(char),
 }

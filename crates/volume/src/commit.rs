@@ -226,7 +226,7 @@ impl Volume {
             blocks.insert(block_of(offset));
             Ok::<_, CommitError>(())
         })?;
-        // What is new before that what leads to it: until then it is as if it were not there.
+        // What is new before that what points to it: until then it is as if it were not there.
         let unused = self.unused(&blocks);
         overlay.for_each_change(|offset, bytes| match block_of(offset) {
             blkno if unused.contains(&blkno) && !self.is_superblock(blkno) => put(blkno, bytes),

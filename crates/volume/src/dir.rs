@@ -146,7 +146,7 @@ pub struct DirBlocks<'v> {
     piece: (Blkno, Vec<u8>),
     /// Whether a block that does not verify is an error.
     verify: bool,
-    /// The next block of the directory, and the one behind its end.
+    /// The next block of the directory, and the one after its end.
     next: u64,
     end: u64,
     barren: Barren,
@@ -294,10 +294,10 @@ impl Volume {
     /// The blocks of a directory.
     ///
     /// A block that cannot be had, or whose trailer is wrong, is given as an error; those
-    /// behind it follow.
+    /// after it follow.
     ///
     /// # Errors
-    /// [`Error::WrongKind`] if it is no directory, [`Error::Invalid`] if the root of its
+    /// [`Error::WrongKind`] if it is not a directory, [`Error::Invalid`] if the root of its
     /// tree is wrong.
     pub fn dir_blocks(&self, dir: &Inode) -> Result<DirBlocks<'_>, Error> {
         dir.expect(FileKind::Directory, "a directory")?;
@@ -349,7 +349,7 @@ impl Volume {
 
     /// The entries of a directory, `.` and `..` included, in the order they are stored.
     ///
-    /// What is wrong is given as an error; what comes behind it follows as far as it can be
+    /// What is wrong is given as an error; what comes after it follows as far as it can be
     /// found.
     ///
     /// # Errors

@@ -117,7 +117,7 @@ impl<'v> FileReader<'v> {
         Ok(None)
     }
 
-    /// The piece that holds byte `offset`, which is below the size; it ends behind it.
+    /// The piece that holds byte `offset`, which is below the size; it ends after it.
     fn piece(&mut self, offset: u64) -> Result<Piece, Error> {
         let bits = self.volume.geometry().cluster_size.bits();
         let end_of_tree = 1_u64 << (32 + bits);

@@ -37,7 +37,7 @@ impl Inode {
     /// Decodes the dinode of `block`, read from `blkno`, whatever it holds.
     ///
     /// # Errors
-    /// [`Error::Truncated`] if it is no block.
+    /// [`Error::Truncated`] if it is not a block.
     pub fn decode(blkno: Blkno, block: impl Into<Box<[u8]>>) -> Result<Self, Error> {
         let block = block.into();
         let dinode = Dinode::decode(&block).map_err(Error::truncated(blkno))?;

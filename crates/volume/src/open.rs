@@ -450,7 +450,7 @@ fn geometry(found: &FoundSuperblock) -> Result<Geometry, Invalid> {
     ];
     for (field, blkno) in inside {
         if !geometry.is_valid_block(blkno) {
-            return Err(invalid(field, blkno.0, "a block behind the superblock"));
+            return Err(invalid(field, blkno.0, "a block after the superblock"));
         }
     }
     Ok(geometry)

@@ -80,7 +80,7 @@ impl Volume {
     }
 
     /// The entry in a system directory whose checksums do not hold. A crash may have torn the
-    /// very block that leads to the journal with the copy of it.
+    /// very block that points to the journal with the copy of it.
     fn torn_system_entry(&self, name: &[u8]) -> Option<Entry> {
         let dir = self.superblock().s_system_dir_blkno;
         let dir = Inode::decode(dir, self.read_block(dir).ok()?).ok()?;
@@ -169,7 +169,7 @@ impl Volume {
     /// Whether the journal of a slot is dirty, by its inode alone.
     ///
     /// # Errors
-    /// As [`Volume::system_file`]; [`Error::Invalid`] if it is no journal.
+    /// As [`Volume::system_file`]; [`Error::Invalid`] if it is not a journal.
     pub fn journal_is_dirty(&self, slot: u16) -> Result<bool, Error> {
         let inode = self.journal_inode(slot)?;
         Ok(inode.dinode.journal_flags() & Dinode::JOURNAL_DIRTY != 0)
@@ -187,7 +187,7 @@ impl Volume {
         Ok(inode)
     }
 
-    /// The inode of a journal whose checksum does not hold, if all that leads to the log is right:
+    /// The inode of a journal whose checksum does not hold, if all that points to the log is right:
     /// repairs that are made before the log is replayed are undone by its replay.
     fn torn_journal_inode(&self, slot: u16) -> Option<Inode> {
         let name = format!("journal:{slot:04}");
@@ -219,7 +219,7 @@ impl Volume {
     /// The journal of a slot, with its superblock verified.
     ///
     /// # Errors
-    /// As [`Volume::system_file`]; [`Error::Invalid`] if it is no journal.
+    /// As [`Volume::system_file`]; [`Error::Invalid`] if it is not a journal.
     pub fn journal(&self, slot: u16) -> Result<Journal, Error> {
         let inode = self.journal_inode(slot)?;
         let extent = self.tree(&inode)?.map(Cpos(0))?;

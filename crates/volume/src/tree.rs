@@ -33,7 +33,7 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// The position behind its last cluster, at most 2^32.
+    /// The position after its last cluster, at most 2^32.
     pub fn end(&self) -> u64 {
         u64::from(self.cpos.0) + u64::from(self.clusters)
     }
@@ -158,7 +158,7 @@ impl<'v> Tree<'v> {
     /// All extents, in order.
     ///
     /// A record that is wrong, an extent block that cannot be had, or clusters that an extent
-    /// before has, are given as an error; what comes behind it follows. The iteration ends for any
+    /// before has, are given as an error; what comes after it follows. The iteration ends for any
     /// contents.
     pub fn extents(&self) -> Extents<'v> {
         Extents {

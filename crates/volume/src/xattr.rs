@@ -186,7 +186,7 @@ impl Volume {
 
     /// The attributes of an inode in the order they are stored, without their values.
     ///
-    /// What is wrong is given as an error; what comes behind it follows.
+    /// What is wrong is given as an error; what comes after it follows.
     pub fn xattrs(&self, inode: &Inode) -> Xattrs<'_> {
         let mut xattrs = Xattrs {
             volume: self,

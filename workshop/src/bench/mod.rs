@@ -97,7 +97,7 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// `text` with `part` in place of the part of that title, or behind all others.
+/// `text` with `part` in place of the part of that title, or after all others.
 fn with_part(text: &str, title: &str, part: &str) -> String {
     let Some(start) = text.find(title) else { return format!("{text}\n{part}") };
     let rest = &text[start + title.len()..];

@@ -126,7 +126,7 @@ fn suballoc(claim: &BlockClaim, at: Bit, group: &Group, findings: &mut Vec<Findi
         findings.push(finding(codes::BLOCK_SUBALLOC, claim, text).repaired_by(repair));
     }
     let misled = u32::from(bit) != at.bit || !loc.is_none() && loc != group.blkno;
-    // Without the group the bit leads to it by itself, in a group in one piece.
+    // Without the group the bit points to it by itself, in a group in one piece.
     let lost = loc.is_none() && group.runs.len() > 1;
     if misled || lost {
         let text =
@@ -247,7 +247,7 @@ fn compare(
     }
 }
 
-/// Whether some of the blocks look as if they were in use: what led to them may be damaged.
+/// Whether some of the blocks look as if they were in use: what pointed to them may be damaged.
 fn holds_metadata(context: &Context<'_>, group: &Group, bits: Range<u32>) -> bool {
     let signatures = [
         ExtentBlock::SIGNATURE,

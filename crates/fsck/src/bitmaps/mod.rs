@@ -55,7 +55,7 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
 /// Bits in a row that are not as they should be.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Wrong {
-    /// The first one, and the one behind the last.
+    /// The first one, and the one after the last.
     start: u32,
     end: u32,
     /// Whether they are set.

@@ -85,7 +85,7 @@ impl BitmapGroups {
         expected_group(self.geometry.as_ref()?, blkno).map(|group| group as usize)
     }
 
-    /// Notes that a chain leads to a block: whether as the first one. Nothing if it is none of
+    /// Notes that a chain points to a block: whether as the first one. Nothing if it is none of
     /// these groups.
     pub fn enter(&mut self, link: Link, blkno: Blkno) -> Option<bool> {
         let number = self.number(blkno)?;
@@ -98,12 +98,12 @@ impl BitmapGroups {
         Some(true)
     }
 
-    /// How many of them chains led to.
+    /// How many of them chains pointed to.
     pub fn entered(&self) -> u64 {
         self.entered
     }
 
-    /// One that a chain led to, and the first chain that did.
+    /// One that a chain pointed to, and the first chain that did.
     pub fn get(&self, blkno: Blkno) -> Option<(Link, Node)> {
         let (number, geometry) = (self.number(blkno)?, self.geometry.as_ref()?);
         let brief = (*self.groups.get(number)?)?;

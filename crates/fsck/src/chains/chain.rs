@@ -46,7 +46,7 @@ pub(super) struct Chains {
     pub usable: Vec<Group>,
     /// Whether some group or other is lost.
     pub incomplete: bool,
-    /// Its groups in the order of the chains, for those who write them anew.
+    /// Its groups in the order of the chains, for those who rewrite them.
     pub members: Vec<Member>,
     /// Where chains broke off: what is there may have been a group.
     pub broken: Vec<(usize, Blkno)>,
@@ -156,7 +156,7 @@ impl Judge<'_> {
                     return None;
                 }
                 Some(Seen::NoGroup) => {
-                    let text = format!("goes on at block {at}, which is no group descriptor");
+                    let text = format!("goes on at block {at}, which is not a group descriptor");
                     self.found(from, codes::CHAIN_LINK_MAGIC, text);
                     chains.broken.push((index, at));
                     return None;
@@ -241,7 +241,7 @@ impl Judge<'_> {
         !node.unexpected && node.parent == self.allocator.blkno
     }
 
-    /// Whether a group belongs to this chain, of those that lead to it.
+    /// Whether a group belongs to this chain, of those that point to it.
     fn is_owner(&mut self, from: From, blkno: Blkno, node: &Node) -> bool {
         let here = Link { allocator: self.index, chain: from.chain };
         let owner = self.graph.owner(self.allocators, blkno);

@@ -10,7 +10,7 @@ use super::list::Allocator;
 use crate::codes::{chains as codes, general};
 use crate::{Context, Finding, parallel};
 
-/// Looks for the groups that no chain of the bitmap led to; what is wrong with them.
+/// Looks for the groups that no chain of the bitmap pointed to; what is wrong with them.
 ///
 /// Those that are there are noted in `chains`. Given as well: groups whose bitmap says nothing.
 pub(super) fn check(
@@ -53,7 +53,7 @@ pub(super) fn check(
                 unknown.insert(group);
             }
             Seen::NoGroup => {
-                findings.push(finding("is no group descriptor"));
+                findings.push(finding("is not a group descriptor"));
                 unknown.insert(group);
             }
             Seen::Group(node) => {

@@ -1,4 +1,4 @@
-//! All groups that the chains of all allocators lead to, each read once.
+//! All groups that the chains of all allocators point to, each read once.
 //!
 //! The groups of the global bitmap are where its size says, so that they are all read first, and
 //! of those that are as they should be next to nothing is kept: there are as many as the volume
@@ -29,13 +29,13 @@ pub(super) struct Link {
     pub chain: usize,
 }
 
-/// What the chains lead to.
+/// What the chains point to.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     bitmap: BitmapGroups,
     /// All other groups.
     seen: HashMap<Blkno, (Link, Option<Seen>)>,
-    /// Chains that lead to a group besides the first one.
+    /// Chains that point to a group besides the first one.
     again: HashMap<Blkno, Vec<Link>>,
 }
 
@@ -87,12 +87,12 @@ impl Graph {
         Ok(graph)
     }
 
-    /// Groups that chains led to so far.
+    /// Groups that chains pointed to so far.
     fn entered(&self) -> u64 {
         self.bitmap.entered() + self.seen.len() as u64
     }
 
-    /// Whether a chain that leads to a block is to be followed there.
+    /// Whether a chain that points to a block is to be followed there.
     fn enter(&mut self, context: &Context<'_>, link: Link, blkno: Blkno) -> bool {
         if !context.geometry().is_valid_block(blkno) {
             return false;
@@ -129,7 +129,7 @@ impl Graph {
         self.bitmap.unused()
     }
 
-    /// The chain a group belongs to, of those that lead to it: the one it says, or else one of
+    /// The chain a group belongs to, of those that point to it: the one it says, or else one of
     /// the allocator it says, or else the first.
     pub fn owner(&self, allocators: &[Allocator], blkno: Blkno) -> Option<Link> {
         let known = self.bitmap.get(blkno).map(|(first, _)| first);

@@ -15,7 +15,7 @@ use crate::repair::Repair;
 use crate::suballocs::Group;
 use crate::{Context, Finding};
 
-/// What a block is that a chain leads to.
+/// What a block is that a chain points to.
 #[derive(Clone, Debug)]
 pub(super) enum Seen {
     /// It cannot be read.

@@ -128,7 +128,7 @@ impl Allocator {
                 filled - 1
             );
             findings.push(self.finding(codes::CHAIN_REC_BEYOND, text));
-            // They count if they lead to a group that says it belongs there.
+            // They count if they point to a group that says it belongs there.
             let belongs = |index: usize, rec: &ChainRec| self.owns(context, index, rec.c_blkno);
             let beyond = all.iter().enumerate().skip(used);
             let last = beyond.filter(|(index, rec)| belongs(*index, rec)).map(|(index, _)| index);

@@ -2,7 +2,7 @@
 //!
 //! Inodes and other blocks of metadata say which bit of which group they are. That gives the place
 //! of the group and of its pieces; its bitmap is that of a full group until the next check tells
-//! what of it is in use. What nothing was allocated from is not made anew: nothing is lost with it.
+//! what of it is in use. What nothing was allocated from is not recreated: nothing is lost with it.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -34,7 +34,7 @@ pub(super) struct Named<'a> {
     groups: BTreeMap<(usize, Blkno), BTreeMap<(u32, u32), u32>>,
 }
 
-/// A group that a chain of an allocator leads to, or led to once.
+/// A group that a chain of an allocator points to, or pointed to once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Linked {
     /// The index of the allocator.

@@ -1,12 +1,12 @@
-//! Allocators written anew from the groups there are.
+//! Allocators rewritten from the groups there are.
 //!
 //! Whatever is wrong with chains and descriptors, what is right of an allocator are its groups
 //! and their bitmaps. They are gathered as the check does it, for all allocators at once, since a
 //! group that two of them have is given to one; then descriptors, chains and counts are written as
-//! they follow from that. Groups of the global bitmap that are not there are made anew, with all
+//! they follow from that. Groups of the global bitmap that are not there are recreated, with all
 //! their clusters in use; the next check tells which of them are. Where a file has the place of such
 //! a group, its data is moved first. Groups of blocks that no chain
-//! leads to any more are searched for; if their descriptor is lost, too, they are made anew from
+//! points to any more are searched for; if their descriptor is lost, too, they are recreated from
 //! what was allocated from them.
 
 use std::collections::{BTreeMap, HashSet};
@@ -56,13 +56,13 @@ impl Inodes {
     }
 }
 
-/// The repair of all that is wrong with allocators. Groups that no chain leads to are searched for
+/// The repair of all that is wrong with allocators. Groups that no chain points to are searched for
 /// if one states more than it has.
 pub(super) fn repair(inodes: &Inodes) -> Repair {
     rebuilding(inodes, false)
 }
 
-/// The same where it is known that there are groups no chain leads to.
+/// The same where it is known that there are groups no chain points to.
 pub(super) fn search_and_repair(inodes: &Inodes) -> Repair {
     rebuilding(inodes, true)
 }
@@ -124,7 +124,7 @@ fn rebuild(
     Ok(())
 }
 
-/// Adds the groups the global bitmap has to have and no chain leads to. Gives the bits of those
+/// Adds the groups the global bitmap has to have and no chain points to. Gives the bits of those
 /// that wait.
 fn missing(
     context: &Context<'_>,
@@ -169,7 +169,7 @@ fn states_more((allocator, members, incomplete): &(&Allocator, Vec<Member>, bool
     allocator.suballoc.is_some() && (*incomplete || bits < stated)
 }
 
-/// Searches for groups of blocks that no chain leads to. Given are those that are known, and what is where chains are broken.
+/// Searches for groups of blocks that no chain points to. Given are those that are known, and what is where chains are broken.
 fn search(
     context: &Context<'_>,
     allocators: &[Allocator],
@@ -241,7 +241,7 @@ fn complete(
     }
 }
 
-/// The chain a group is put into: the one that led to it, or a new one, or else the shortest.
+/// The chain a group is put into: the one that pointed to it, or a new one, or else the shortest.
 fn chain_for(
     context: &Context<'_>,
     allocator: &Allocator,
@@ -263,7 +263,7 @@ fn room(context: &Context<'_>) -> usize {
     list.saturating_sub(ChainListHeader::SIZE) / ChainRec::SIZE
 }
 
-/// Chains of an allocator. One that was made anew has none: then its groups tell, and there may
+/// Chains of an allocator. One that was recreated has none: then its groups tell, and there may
 /// be as many as the inode has room for.
 fn chains(context: &Context<'_>, allocator: &Allocator) -> usize {
     if allocator.chains.is_empty() { room(context).max(1) } else { allocator.chains.len() }

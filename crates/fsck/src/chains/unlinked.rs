@@ -1,4 +1,4 @@
-//! Groups of blocks that are sound and that no chain leads to.
+//! Groups of blocks that are sound and that no chain points to.
 //!
 //! An allocator whose inode is that of another one, or of an earlier time, may be without fault in
 //! itself. What its groups hold would be taken to be free. Their clusters are not free by the global
@@ -36,7 +36,7 @@ pub(crate) fn check(
         let index = all.iter().position(|it| it.blkno == desc.bg_parent_dinode)?;
         let allocator = all.get(index)?;
         is_lost(context, state, (index, allocator), blkno).then(|| {
-            let text = "no chain leads to it, and blocks of it are in use";
+            let text = "no chain points to it, and blocks of it are in use";
             let finding = allocator.group_finding(codes::GROUP_UNLINKED, blkno, text);
             finding.repaired_by(rebuild::search_and_repair(allocator.all()))
         })

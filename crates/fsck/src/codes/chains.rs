@@ -6,7 +6,7 @@ codes! {
     CHAIN_CPG {
         pass: Clusters,
         default: Yes,
-        condition: "an allocator states another number of clusters for a group than its groups have, or than the block size gives",
+        condition: "an allocator states a different number of clusters for a group than its groups have, or than the block size gives",
         repair: "write the number that its groups have",
     }
     FIXED_CHAIN_CLUSTERS {
@@ -18,32 +18,32 @@ codes! {
     GROUP_EXPECTED_DESC {
         pass: Clusters,
         default: Yes,
-        condition: "where a group of the global bitmap has to be there is none, or one that no chain leads to",
-        repair: "make the group anew where it is needed, and link it into a chain",
+        condition: "where a group of the global bitmap has to be there is none, or one that no chain points to",
+        repair: "recreate the group where it is needed, and link it into a chain",
     }
     GROUP_UNEXPECTED_DESC {
         pass: Clusters,
         default: Yes,
-        condition: "a chain of the global bitmap leads to a group where none can be",
+        condition: "a chain of the global bitmap points to a group where none can be",
         repair: "take the group out of the chain",
     }
     CHAIN_LINK_RANGE {
         pass: Clusters,
         default: Yes,
         condition: "a group names a next group outside the volume",
-        repair: "build the chains anew from the groups that are found",
+        repair: "rebuild the chains from the groups found",
     }
     CHAIN_LINK_MAGIC {
         pass: Clusters,
         default: Yes,
-        condition: "a chain leads to a block that is no group descriptor",
-        repair: "build the chains anew from the groups that are found",
+        condition: "a chain points to a block that is not a group descriptor",
+        repair: "rebuild the chains from the groups found",
     }
     CHAIN_LINK_GEN {
         pass: Clusters,
         default: Yes,
-        condition: "a chain leads to a group of another generation, which may be left from an older volume",
-        repair: "build the chains anew from the groups that are found",
+        condition: "a chain points to a group of another generation, which may be left from an older volume",
+        repair: "rebuild the chains from the groups found",
     }
     GROUP_GEN {
         pass: Clusters,
@@ -60,7 +60,7 @@ codes! {
     GROUP_PARENT {
         pass: Clusters,
         default: Yes,
-        condition: "a group names another allocator than the one whose chain leads to it",
+        condition: "a group names another allocator than the one whose chain points to it",
         repair: "write the allocator into the group",
     }
     GROUP_BLKNO {
@@ -103,25 +103,25 @@ codes! {
         pass: InodeAllocators,
         default: Yes,
         condition: "a discontiguous group has an extent outside the volume",
-        repair: "take the extents that what was allocated from the group tells",
+        repair: "take the extents that the blocks allocated from the group show",
     }
     DISCONTIG_BG_CORRUPT_LEAVES {
         pass: InodeAllocators,
         default: Yes,
         condition: "several extents of a discontiguous group are each larger than the whole group",
-        repair: "take the extents that what was allocated from the group tells",
+        repair: "take the extents that the blocks allocated from the group show",
     }
     DISCONTIG_BG_CLUSTERS {
         pass: InodeAllocators,
         default: Yes,
         condition: "the extents of a discontiguous group have more clusters than a group",
-        repair: "take the extents that what was allocated from the group tells",
+        repair: "take the extents that the blocks allocated from the group show",
     }
     DISCONTIG_BG_LESS_CLUSTERS {
         pass: InodeAllocators,
         default: Yes,
         condition: "the extents of a discontiguous group have fewer clusters than a group",
-        repair: "take the extents that what was allocated from the group tells",
+        repair: "take the extents that the blocks allocated from the group show",
     }
     DISCONTIG_BG_NEXT_FREE_REC {
         pass: InodeAllocators,
@@ -133,18 +133,18 @@ codes! {
         pass: InodeAllocators,
         default: Yes,
         condition: "a discontiguous group counts its extents wrongly, and an extent is wrong, too",
-        repair: "take the extents that what was allocated from the group tells",
+        repair: "take the extents that the blocks allocated from the group show",
     }
     DISCONTIG_BG_REC_CORRUPT {
         pass: InodeAllocators,
         default: Yes,
         condition: "an extent of a discontiguous group is too large, and the others fill the group already",
-        repair: "take the extents that what was allocated from the group tells",
+        repair: "take the extents that the blocks allocated from the group show",
     }
     DISCONTIG_BG_LEAF_CLUSTERS {
         pass: InodeAllocators,
         default: Yes,
-        condition: "an extent of a discontiguous group is too large, and the others tell how large it has to be",
+        condition: "an extent of a discontiguous group is too large, and the others show how large it has to be",
         repair: "set its size to what the others leave",
     }
     DISCONTIG_BG_CPOS {
@@ -168,13 +168,13 @@ codes! {
     GROUP_BITS {
         pass: Clusters,
         default: Yes,
-        condition: "a group states another number of bits than its place or its allocator gives it",
+        condition: "a group states a different number of bits than its place or its allocator gives it",
         repair: "write the number it has to have",
     }
     GROUP_BITMAP_TAIL {
         pass: Clusters,
         default: Yes,
-        condition: "bits behind the last one of a group are set",
+        condition: "bits after the last one of a group are set",
         repair: "clear those bits",
     }
     GROUP_FREE_BITS_LOW {
@@ -204,20 +204,20 @@ codes! {
     GROUP_UNLINKED {
         pass: Inodes,
         default: Yes,
-        condition: "no chain leads to a group of blocks that names its allocator, and from which blocks are in use",
+        condition: "no chain points to a group of blocks that names its allocator, and from which blocks are in use",
         repair: "search for all such groups, and link them into chains of the allocators they name",
     }
     CHAIN_BPC {
         pass: Clusters,
         default: Yes,
-        condition: "an allocator states another number of bits for a cluster than it has",
+        condition: "an allocator states a different number of bits for a cluster than it has",
         repair: "write the number it has",
     }
     CHAIN_REC_BEYOND {
         pass: Clusters,
         default: Yes,
-        condition: "there is something in a chain record behind those in use",
-        repair: "use it if it leads to a group that names it, else clear it",
+        condition: "there is something in a chain record after those in use",
+        repair: "use it if it points to a group that names it, else clear it",
     }
     CHAIN_COUNT {
         pass: Clusters,
@@ -235,7 +235,7 @@ codes! {
         pass: Clusters,
         default: Yes,
         condition: "a chain begins outside the volume",
-        repair: "build the chains anew from the groups that are found",
+        repair: "rebuild the chains from the groups found",
     }
     CHAIN_EMPTY {
         pass: InodeAllocators,

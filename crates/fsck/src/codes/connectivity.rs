@@ -25,7 +25,7 @@ codes! {
         pass: Connectivity,
         default: Yes,
         condition: "the entry \"..\" of a directory leads elsewhere than to the directory it is in",
-        repair: "let it lead there",
+        repair: "point it to that directory",
     }
     ORPHAN_DIR_MISSING {
         pass: Orphans,
@@ -49,13 +49,13 @@ codes! {
         pass: Links,
         default: Yes,
         condition: "an inode has more or fewer links than it says",
-        repair: "set the number to the links that were found",
+        repair: "set the number to the links found",
     }
     ORPHAN_DIO {
         pass: Orphans,
         default: Yes,
         condition: "a direct write that was to make a file longer was interrupted, and an orphan directory still lists the file",
-        repair: "free what is allocated behind the end of the file, and remove the entry",
+        repair: "free what is allocated past the end of the file, and remove the entry",
     }
     ORPHAN_FLAG {
         pass: Links,

@@ -18,8 +18,8 @@ codes! {
     DIRENT_DOT_INODE {
         pass: Directories,
         default: Yes,
-        condition: "the entry \".\" of a directory leads to another inode",
-        repair: "let it lead to the directory",
+        condition: "the entry \".\" of a directory points to another inode",
+        repair: "point it to the directory",
     }
     DIRENT_DOT_EXCESS {
         pass: Directories,
@@ -61,7 +61,7 @@ codes! {
         pass: Directories,
         default: Yes,
         condition: "an entry of a directory has a length, or a length of its name, that is not possible",
-        repair: "set the length where it can be told, else empty the rest of the block",
+        repair: "set the length where it can be determined, else empty the rest of the block",
     }
     DIRENT_ZERO {
         pass: Directories,
@@ -78,13 +78,13 @@ codes! {
     DIRENT_INODE_RANGE {
         pass: Directories,
         default: Yes,
-        condition: "an entry of a directory leads to an inode outside the volume",
+        condition: "an entry of a directory points to an inode outside the volume",
         repair: "remove the entry",
     }
     DIRENT_INODE_FREE {
         pass: Directories,
         default: Yes,
-        condition: "an entry of a directory leads to an inode that is not in use",
+        condition: "an entry of a directory points to an inode that is not in use",
         repair: "remove the entry",
     }
     DIRENT_TYPE {
@@ -96,7 +96,7 @@ codes! {
     DIRENT_SYSTEM_FILE {
         pass: Directories,
         default: Yes,
-        condition: "an entry of another directory than the system directory leads to a system file",
+        condition: "an entry of another directory than the system directory points to a system file",
         repair: "remove the entry",
     }
     DIR_PARENT_DUP {
@@ -126,14 +126,14 @@ codes! {
     DX_NAME_DIFFERS {
         pass: Directories,
         default: Yes,
-        condition: "the index of a directory was made for another name than an entry has, and nothing tells which",
-        repair: "keep the name, and build the index anew",
+        condition: "the index of a directory was made for another name than an entry has, and nothing shows which",
+        repair: "keep the name, and rebuild the index",
     }
     DX_LOOKUP_FAILED {
         pass: Directories,
         default: Yes,
-        condition: "the index of a directory does not lead to one of its entries",
-        repair: "build the index anew",
+        condition: "the index of a directory does not point to one of its entries",
+        repair: "rebuild the index",
     }
     DX_TREE_MISSING {
         pass: Directories,
@@ -151,7 +151,7 @@ codes! {
         pass: Directories,
         default: Yes,
         condition: "the checksum of a directory's inode does not hold",
-        repair: "compute the checksum anew, if the contents are sound",
+        repair: "recompute the checksum, if the contents are sound",
     }
     DIR_TRAILER_SIGNATURE {
         pass: Directories,
@@ -169,19 +169,19 @@ codes! {
         pass: Directories,
         default: Yes,
         condition: "a leaf of the index of a directory has a wrong signature, generation or block number, or its list of entries a size that is not possible",
-        repair: "build the index anew",
+        repair: "rebuild the index",
     }
     DX_ENTRY_LEFT {
         pass: Directories,
         default: Yes,
         condition: "the index of a directory has entries that no name belongs to",
-        repair: "build the index anew",
+        repair: "rebuild the index",
     }
     DX_COUNT {
         pass: Directories,
         default: Yes,
-        condition: "the root of a directory's index states another number of entries than there are",
-        repair: "set the number to the entries that were found",
+        condition: "the root of a directory's index states a different number of entries than there are",
+        repair: "set the number to the entries found",
     }
     DX_CLUSTERS {
         pass: Directories,
@@ -193,6 +193,6 @@ codes! {
         pass: Directories,
         default: Yes,
         condition: "the list of directory blocks with room leads out of the directory, or in a circle",
-        repair: "make the list anew",
+        repair: "rebuild the list",
     }
 }

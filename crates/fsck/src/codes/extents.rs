@@ -13,7 +13,7 @@ codes! {
         pass: Inodes,
         default: Yes,
         condition: "an extent block is of another generation, and may be left from an older volume",
-        repair: "keep what of it fits the tree, which is built anew",
+        repair: "rebuild the tree with what fits of it",
     }
     EB_GEN_FIX {
         pass: Inodes,
@@ -42,7 +42,7 @@ codes! {
     EXTENT_EB_INVALID {
         pass: Inodes,
         default: Yes,
-        condition: "a record of an extent tree leads to a block that is no extent block",
+        condition: "a record of an extent tree points to a block that is not an extent block",
         repair: "remove the record, and with it what was beneath it",
     }
     EXTENT_BLKNO_RANGE {
@@ -91,13 +91,13 @@ codes! {
         pass: Inodes,
         default: Yes,
         condition: "an extent begins, in the file, before the end of the one in front of it",
-        repair: "move it behind the one in front, or end it where those behind it begin",
+        repair: "move it after the one in front, or end it where those after it begin",
     }
     NO_HOLES {
         pass: Inodes,
         default: Yes,
         condition: "what must not have holes, such as a directory, has one",
-        repair: "move the extent behind the hole up",
+        repair: "move the extent after the hole up",
     }
     EXTENT_RANGE {
         pass: Inodes,

@@ -13,6 +13,6 @@ codes! {
         pass: Inodes,
         default: Yes,
         condition: "the checksum of a block of metadata does not hold",
-        repair: "compute the checksum anew, if the contents are sound",
+        repair: "recompute the checksum, if the contents are sound",
     }
 }

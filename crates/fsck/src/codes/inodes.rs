@@ -48,7 +48,7 @@ codes! {
     ROOT_NOTDIR {
         pass: Inodes,
         default: Yes,
-        condition: "the root inode is no directory",
+        condition: "the root inode is not a directory",
         repair: "make it one again, with what it holds",
     }
     INODE_NZ_DTIME {
@@ -157,24 +157,24 @@ codes! {
         pass: Inodes,
         default: Yes,
         condition: "the index of a directory cannot be followed",
-        repair: "drop the index and build it anew",
+        repair: "drop the index and rebuild it",
     }
     INODE_ECC {
         pass: Inodes,
         default: Yes,
         condition: "the checksum of an inode that is not a directory does not hold",
-        repair: "compute the checksum anew, if the contents are sound",
+        repair: "recompute the checksum, if the contents are sound",
     }
     INODE_SUBALLOC_BIT {
         pass: Inodes,
         default: Yes,
         condition: "the bit or group an inode says it was allocated from is another one",
-        repair: "write the bit and the group that lead to the inode into it",
+        repair: "write the bit and the group that point to the inode into it",
     }
     INODE_MODE {
         pass: Inodes,
         default: Yes,
-        condition: "an inode's mode is no type of file",
+        condition: "an inode's mode is not a valid file type",
         repair: "take the type that the contents look like",
     }
     INODE_FLAGS {
@@ -192,7 +192,7 @@ codes! {
     INODE_RDEV {
         pass: Inodes,
         default: Yes,
-        condition: "an inode that is no device has a device number",
+        condition: "an inode that is not a device has a device number",
         repair: "set the number to 0",
     }
     INODE_LAST_EB {
@@ -204,7 +204,7 @@ codes! {
     INLINE_DATA_TAIL {
         pass: Inodes,
         default: Yes,
-        condition: "inline data behind the end of a file is not zero",
+        condition: "inline data past the end of a file is not zero",
         repair: "fill it with zeros",
     }
 }

@@ -7,7 +7,7 @@ codes! {
         pass: Start,
         default: Yes,
         condition: "the superblock of a journal cannot be read or is bad",
-        repair: "make the journal anew, as large as the largest and with the features of the others; what it held is lost",
+        repair: "recreate the journal, as large as the largest and with the features of the others; what it held is lost",
     }
     JOURNAL_MAGIC {
         pass: Start,
@@ -19,13 +19,13 @@ codes! {
         pass: Start,
         default: No,
         condition: "a journal has features that are not known",
-        repair: "make the journal anew with the features of the others; what it held is lost",
+        repair: "recreate the journal with the features of the others; what it held is lost",
     }
     JOURNAL_MISSING_FEATURE {
         pass: Start,
         default: Yes,
         condition: "a journal lacks a feature that journals of other slots have, other than those a mount sets",
-        repair: "make the journal anew with the features of all",
+        repair: "recreate the journal with the features of all",
     }
     JOURNAL_TOO_SMALL {
         pass: Start,
@@ -43,7 +43,7 @@ codes! {
         pass: Start,
         default: Yes,
         condition: "the kernel gave a journal up because of an error, and left its number",
-        repair: "clear the number once everything else is mended",
+        repair: "clear the number once everything else is repaired",
     }
     JOURNAL_LOG_DAMAGED {
         pass: Start,
@@ -61,6 +61,6 @@ codes! {
         pass: Start,
         default: Yes,
         condition: "the journals of two slots share clusters",
-        repair: "make the journal of the later slot anew",
+        repair: "recreate the journal of the later slot",
     }
 }

@@ -93,7 +93,7 @@ pub const CHECKS: &[KernelCheck] = checks! {
         [Stops, Stops, Refuses("7.3.4")], start::SYSTEM_FILE_INVALID,
         "a truncate log does not say that it is one of the system";
     "inode", "i_mode is one of the seven types",
-        MODES, inodes::INODE_MODE, "the mode of a file is no type of file";
+        MODES, inodes::INODE_MODE, "the mode of a file is not a valid file type";
     "inode of a user", "i_rdev is 0 unless it is a device",
         MODES, inodes::INODE_RDEV, "a file has a device number";
     "directory", "with an i_size it has clusters",

@@ -36,14 +36,14 @@ codes! {
     QTREE_INDEX {
         pass: Quota,
         default: Yes,
-        condition: "the tree of a quota file does not lead to one of its entries, or leads to one that is not there",
-        repair: "build the tree anew from the entries",
+        condition: "the tree of a quota file does not point to one of its entries, or points to one that is not there",
+        repair: "rebuild the tree from the entries",
     }
     QTREE_FREE_LIST {
         pass: Quota,
         default: Yes,
         condition: "what is free in a global quota file is not what its lists and counts say",
-        repair: "build the lists anew",
+        repair: "rebuild the lists",
     }
     QUOTA_USAGE {
         pass: Quota,
@@ -55,7 +55,7 @@ codes! {
         pass: Quota,
         default: Yes,
         condition: "header, length, counts or checksum of the quota file of a slot are wrong",
-        repair: "make the file anew",
+        repair: "recreate the file",
     }
     QUOTA_LOCAL_DIRTY {
         pass: Quota,

@@ -13,7 +13,7 @@ codes! {
         pass: Inodes,
         default: Yes,
         condition: "a refcount block is of another generation, and may be left from an older volume",
-        repair: "do without the refcount block, and what it leads to",
+        repair: "do without the refcount block, and what it points to",
     }
     RB_GEN_FIX {
         pass: Inodes,
@@ -60,19 +60,19 @@ codes! {
     REFCOUNT_BLOCK_INVALID {
         pass: Inodes,
         default: Yes,
-        condition: "a refcount tree leads to a block that is no refcount block",
-        repair: "remove the record that leads there",
+        condition: "a refcount tree points to a block that is not a refcount block",
+        repair: "remove the record that points there",
     }
     REFCOUNT_CLUSTERS {
         pass: Inodes,
         default: Yes,
-        condition: "a refcount tree states another number of clusters than it has",
+        condition: "a refcount tree states a different number of clusters than it has",
         repair: "set the number of clusters",
     }
     REFCOUNT_ROOT_BLOCK_INVALID {
         pass: Inodes,
         default: Yes,
-        condition: "the root of an inode's refcount tree is no refcount block",
+        condition: "the root of an inode's refcount tree is not a refcount block",
         repair: "do without the tree; the inode shares no clusters any more",
     }
     REFCOUNT_REC_REDUNDANT {
@@ -84,20 +84,20 @@ codes! {
     REFCOUNT_EXTENT_PLACE {
         pass: Inodes,
         default: Yes,
-        condition: "a shared extent leads to other clusters than those its refcount tree counts, and one bit makes it right",
-        repair: "let the extent lead to the clusters that are counted",
+        condition: "a shared extent points to other clusters than those its refcount tree counts, and one bit makes it right",
+        repair: "point the extent to the clusters that are counted",
     }
     REFCOUNT_COUNT_INVALID {
         pass: Inodes,
         default: Yes,
         condition: "clusters are shared by more or fewer extents than their refcount says",
-        repair: "set the refcount to the extents that were found",
+        repair: "set the refcount to the extents found",
     }
     REFCOUNT_COUNT {
         pass: Inodes,
         default: Yes,
         condition: "a refcount tree is used by more or fewer inodes than it says",
-        repair: "set the number to the inodes that were found",
+        repair: "set the number to the inodes found",
     }
     DUP_CLUSTERS_ADD_REFCOUNT {
         pass: SharedClusters,
@@ -150,7 +150,7 @@ codes! {
     REFCOUNT_REC_RANGE {
         pass: Inodes,
         default: Yes,
-        condition: "a refcount record is in another leaf than the one the tree leads to",
+        condition: "a refcount record is in another leaf than the one the tree points to",
         repair: "move the record",
     }
     REFCOUNT_EXTENT_FLAG {

@@ -7,7 +7,7 @@
 use super::Code;
 
 /// The names, in alphabetical order: counts, links and bits that follow from what else is there.
-/// Bits are cleared only where everything was read that could lead to what they stand for.
+/// Bits are cleared only where everything was read that could point to what they stand for.
 const SAFE: &[&str] = &[
     "CHAIN_BITS",
     "CHAIN_GROUP_BITS",

@@ -48,7 +48,7 @@ codes! {
     LALLOC_USED_BITS {
         pass: Inodes,
         default: Yes,
-        condition: "a local alloc states another number of used clusters than bits are set",
+        condition: "a local alloc states a different number of used clusters than bits are set",
         repair: "empty the local alloc",
     }
     LALLOC_CLEAR {

@@ -37,13 +37,13 @@ codes! {
         pass: Start,
         default: Yes,
         condition: "a resize, the removal of a slot or the installation of directory trailers was interrupted; the kernel does not mount the volume",
-        repair: "clear the marks once everything else is mended",
+        repair: "clear the marks once everything else is repaired",
     }
     SUPERBLOCK_STATE {
         pass: Start,
         default: Yes,
         condition: "the superblock says that errors were detected",
-        repair: "clear the mark once everything else is mended",
+        repair: "clear the mark once everything else is repaired",
     }
     SUPERBLOCK_SLOTS {
         pass: Start,
@@ -73,25 +73,25 @@ codes! {
         pass: Start,
         default: Yes,
         condition: "a backup of the superblock is not equal to it",
-        repair: "write the backup anew",
+        repair: "rewrite the backup",
     }
     SYSTEM_DIR_INVALID {
         pass: Start,
         default: No,
         condition: "the inode the superblock names is not that of a directory, so that no system file is found",
-        repair: "make the system directory anew from the system files that can be recognised",
+        repair: "recreate the system directory from the system files that can be recognised",
     }
     SYSTEM_FILE_MISSING {
         pass: Start,
         default: Yes,
-        condition: "the system directory has no such file, or its entry does not lead to an inode",
-        repair: "make the file anew",
+        condition: "the system directory has no such file, or its entry does not point to an inode",
+        repair: "recreate the file",
     }
     SYSTEM_FILE_ENTRY {
         pass: Start,
         default: Yes,
-        condition: "the entry of a system file leads to another inode than the one that has the place of the file",
-        repair: "lead the entry to the inode of the file",
+        condition: "the entry of a system file points to another inode than the one that has the place of the file",
+        repair: "point the entry to the inode of the file",
     }
     SYSTEM_FILE_INVALID {
         pass: Start,

@@ -13,7 +13,7 @@ codes! {
         pass: Inodes,
         default: Yes,
         condition: "an area of attributes states more entries than fit into it, or another number than there are",
-        repair: "set the number to the entries that were found",
+        repair: "set the number to the entries found",
     }
     XATTR_ENTRY_INVALID {
         pass: Inodes,
@@ -60,13 +60,13 @@ codes! {
     XATTR_BUCKET_COUNT_INVALID {
         pass: Inodes,
         default: Yes,
-        condition: "the first bucket of an extent states another number of buckets than there are",
+        condition: "the first bucket of an extent states a different number of buckets than there are",
         repair: "set the number of buckets",
     }
     XATTR_ENTRY_BIT {
         pass: Inodes,
         default: Yes,
-        condition: "the place, the length, the kind or the size in an attribute's entry is wrong by one bit, as its hash and its neighbours tell",
+        condition: "the place, the length, the kind or the size in an attribute's entry is wrong by one bit, as its hash and its neighbours show",
         repair: "correct the bit",
     }
     XATTR_BUCKETS_LOST {
@@ -96,7 +96,7 @@ codes! {
     XATTR_LOC_INVALID {
         pass: Inodes,
         default: Yes,
-        condition: "an inode's xattr block is no block of the volume",
+        condition: "an inode's xattr block is not a block of the volume",
         repair: "detach the block",
     }
     XB_BLKNO {
@@ -144,7 +144,7 @@ codes! {
     XATTR_CLUSTERS {
         pass: Inodes,
         default: Yes,
-        condition: "the tree of a value or of buckets states another number of clusters than it has",
+        condition: "the tree of a value or of buckets states a different number of clusters than it has",
         repair: "set the number to that of the tree",
     }
     XATTR_LAST_EB {
@@ -175,7 +175,7 @@ codes! {
         pass: Inodes,
         default: Yes,
         condition: "the hashes of a bucket are not all above those of the bucket before it",
-        repair: "build the buckets anew",
+        repair: "rebuild the buckets",
     }
     XATTR_HASH_RANGE {
         pass: Inodes,

@@ -98,10 +98,10 @@ fn read_blocks(known: &Known<'_>, inode: &Inode, reader: &mut Reader<'_>, read: 
     }
 }
 
-/// Blocks behind the end of a directory that are looked at.
+/// Blocks past the end of a directory that are looked at.
 const BEYOND: u64 = 4096;
 
-/// The blocks of a directory that says it has `stated`: more where it has whole clusters behind its
+/// The blocks of a directory that says it has `stated`: more where it has whole clusters after its
 /// end, which no directory has, with blocks that say they are its own. In the cluster it ends in there
 /// may be blocks that were another one's: of these its index tells.
 fn longer(

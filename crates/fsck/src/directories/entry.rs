@@ -26,7 +26,7 @@ pub(super) struct Reader<'a> {
     /// The slot, if it is an orphan directory.
     orphans_of: Option<u16>,
     names: Names,
-    /// Its size is larger than its clusters: what is no directory block is behind its end.
+    /// Its size is larger than its clusters: what is not a directory block is after its end.
     pub is_too_long: bool,
     /// Blocks in which no entry begins, in a row up to the last one that was read.
     pub barren: Barren,
@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The directory has so many blocks, and behind its end, in the cluster it ends in, there are
+    /// The directory has so many blocks, and after its end, in the cluster it ends in, there are
     /// these, each with its number.
     pub fn beyond(&mut self, stated: u64, blocks: impl Iterator<Item = (Blkno, u64)>) {
         if let Some(index) = &mut self.index {
@@ -140,7 +140,7 @@ impl<'a> Reader<'a> {
         if at.entry.name != b"." || !at.entry.is_used() {
             self.found(codes::DIRENT_NOT_DOTTY, at, "is the first, where \".\" is expected", read);
         } else if at.entry.header.inode != self.dir {
-            let text = format!("leads to inode {}", at.entry.header.inode);
+            let text = format!("points to inode {}", at.entry.header.inode);
             self.found(codes::DIRENT_DOT_INODE, at, text, read);
         }
         if at.entry.header.rec_len > DOT_LEN {
@@ -175,7 +175,7 @@ impl<'a> Reader<'a> {
         let geometry = self.known.context.geometry();
         if !geometry.is_valid_block(target) {
             let text =
-                format!("leads to inode {target}, the volume has {} blocks", geometry.blocks());
+                format!("points to inode {target}, the volume has {} blocks", geometry.blocks());
             self.found(codes::DIRENT_INODE_RANGE, at, text, read);
             return;
         }
@@ -186,7 +186,7 @@ impl<'a> Reader<'a> {
         }
         let facts = bit.and_then(|bit| Some((bit, self.known.inodes.get(bit)?)));
         let Some((bit, facts)) = facts.filter(|(_, facts)| facts.in_use) else {
-            let text = format!("leads to inode {target}, which is not in use");
+            let text = format!("points to inode {target}, which is not in use");
             self.free.add(target);
             self.found(codes::DIRENT_INODE_FREE, at, text, read);
             if let Some(finding) = read.findings.last_mut() {
@@ -195,7 +195,7 @@ impl<'a> Reader<'a> {
             return;
         };
         if self.leads_to_system(target) {
-            let text = format!("leads to inode {target}, a system file");
+            let text = format!("points to inode {target}, a system file");
             self.found(codes::DIRENT_SYSTEM_FILE, at, text, read);
             if let Some(finding) = read.findings.last_mut() {
                 finding.repair = Some(directory::remove(self.dir, name.to_vec(), target));
@@ -226,7 +226,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether an entry of a directory of users leads to what the system directory names, and
+    /// Whether an entry of a directory of users points to what the system directory names, and
     /// says itself that it is of the system: else it may be that directory's entry that is wrong.
     fn leads_to_system(&self, target: Blkno) -> bool {
         let volume = self.known.context.volume;
@@ -244,7 +244,7 @@ impl<'a> Reader<'a> {
         let number = plain.unwrap_or(name);
         let expected = format!("{:016x}", inode.0);
         if number != expected.as_bytes() {
-            let text = format!("of an orphan directory leads to inode {inode}");
+            let text = format!("of an orphan directory points to inode {inode}");
             self.found(codes::ORPHAN_NAME, at, text, read);
         }
         read.orphans.push(Orphan { slot, inode, is_direct_write: plain.is_some() });
@@ -297,7 +297,7 @@ fn at_offset(bad: BadEntry, offset: usize) -> BadEntry {
     BadEntry { offset, ..bad }
 }
 
-/// Bytes to the first entry behind the bad one at the start of `rest` from which on all are
+/// Bytes to the first entry after the bad one at the start of `rest` from which on all are
 /// sound; to the end if there is none.
 fn next_entry(rest: &[u8], reader: &Reader<'_>) -> usize {
     let is_start = |at: &usize| {

@@ -52,7 +52,7 @@ pub(crate) struct Orphan {
     pub is_direct_write: bool,
 }
 
-/// What the passes behind this one are made of.
+/// What the passes after this one are made of.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Directories {
     /// All directories in use.
@@ -88,9 +88,9 @@ struct Read {
     left_out: Option<Finding>,
     /// How many there are of both.
     found: u64,
-    /// The inodes that entries lead to, once for each entry, but no directories.
+    /// The inodes that entries point to, once for each entry, but no directories.
     references: Vec<Bit>,
-    /// The directories that entries lead to, with their names.
+    /// The directories that entries point to, with their names.
     directories: Vec<(Bit, Blkno, Vec<u8>)>,
     dotdot: Option<Blkno>,
     orphans: Vec<Orphan>,

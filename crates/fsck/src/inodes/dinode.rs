@@ -149,7 +149,7 @@ fn identity(
     }
     let loc = dinode.i_suballoc_loc;
     let misled = u32::from(dinode.i_suballoc_bit) != at.bit || !loc.is_none() && loc != group.blkno;
-    // Without the group the bit leads to it by itself, in a group in one piece.
+    // Without the group the bit points to it by itself, in a group in one piece.
     let lost = loc.is_none() && group.runs.len() > 1;
     if misled || lost {
         let text = format!(
@@ -393,7 +393,7 @@ fn follow(
         refcount_tree: subject.refcount_tree,
         mend: &|| Some(repair::tree::of_inode(subject.blkno(), holds)),
     };
-    // The end of what was written: the rest may lie behind the end of the file.
+    // The end of what was written: the rest may lie past the end of the file.
     let (mut written, mut suspects) = (0, Suspects::default());
     let taken = |rec: &ExtentRec, _: Option<&ExtentRec>| longest.map_or(*rec, |it| it.of(*rec));
     let walked = extents::walk_as(context, &root, &taken, out, |_, extent| {
@@ -405,7 +405,7 @@ fn follow(
     (walked, written, suspects)
 }
 
-/// Whether the inode knows the end of its tree, and has its size behind what was written.
+/// Whether the inode knows the end of its tree, and has its size after what was written.
 fn ends(
     context: &Context<'_>,
     subject: &Subject<'_>,

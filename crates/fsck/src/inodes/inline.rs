@@ -52,10 +52,10 @@ pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Coll
         out.found(subject.finding(codes::DIR_SIZE_ZERO, text).repaired_by(repair));
         return;
     }
-    // What is behind the end of a file shows up when the file grows.
+    // What is past the end of a file shows up when the file grows.
     let tail = id2.get(InlineData::SIZE + size..).unwrap_or_default();
     if subject.kind == Some(FileKind::Regular) && tail.iter().any(|byte| *byte != 0) {
-        let text = format!("inline data behind i_size {size} is not zero");
+        let text = format!("inline data after i_size {size} is not zero");
         let end = InlineData::SIZE + room;
         let repair = subject.repair(move |dinode, id2| {
             let start = InlineData::SIZE.saturating_add(dinode.i_size as usize);

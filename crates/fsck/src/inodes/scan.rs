@@ -187,7 +187,7 @@ fn system_flag(
     };
     let what = match is_top {
         true => "SYSTEM is not set",
-        false => "SYSTEM is set, and it is no system file",
+        false => "SYSTEM is set, and it is not a system file",
     };
     let text = format!("inode {blkno}: i_flags is {:#x}, {what}", dinode.i_flags);
     set(dinode);

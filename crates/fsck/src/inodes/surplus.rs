@@ -2,7 +2,7 @@
 //!
 //! A length with a wrong bit claims what other files have, up to the end of the volume. That it is
 //! the length which is wrong is told by the number of clusters and the size of the inode, or by the
-//! position of the extent behind it, and by who has what is too much: the file has lost nothing
+//! position of the extent after it, and by who has what is too much: the file has lost nothing
 //! then, and nothing of others is copied into it.
 
 use std::ops::Range;
@@ -42,7 +42,7 @@ pub struct Surplus {
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
     last: Option<Extent>,
-    /// The one that reaches over the one behind it, and where that begins.
+    /// The one that reaches over the one after it, and where that begins.
     over: Option<(Extent, u64)>,
     overlaps: u32,
 }
@@ -250,7 +250,7 @@ mod tests {
         // The number of clusters is what is wrong.
         assert_eq!(too_long(&[extent(0, 7)], 3, 7), None);
         assert_eq!(too_long(&[extent(0, 7)], 0, 0), None);
-        // The one behind it tells.
+        // The one after it tells.
         assert_eq!(too_long(&[extent(0, 0x804), extent(9, 3)], 7, 12), Some((0, 4, true)));
         assert_eq!(too_long(&[extent(0, 0x804), extent(3, 3)], 7, 6), None);
         // Only the size says so.

@@ -70,7 +70,7 @@ fn known(volume: &Volume, inode: &Inode, state: &RandomState) -> Known {
             known.is_incomplete = true;
             continue;
         };
-        // What is no name is known to be none, and what it was is not.
+        // What is not a name is known to be none, and what it was is not.
         let prefix = xattr.prefix.as_str().len();
         let name = xattr.name.get(prefix..).unwrap_or_default();
         let is_list =

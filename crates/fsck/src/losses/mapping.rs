@@ -66,13 +66,13 @@ impl Mapping {
     }
 }
 
-/// Extent blocks to which nothing was written, nor to anything they lead to: each is looked at
-/// once, however many inodes lead to it.
+/// Extent blocks to which nothing was written, nor to anything they point to: each is looked at
+/// once, however many inodes point to it.
 #[derive(Debug, Default)]
 pub(super) struct Untouched(RefCell<HashMap<Blkno, bool>>);
 
 impl Untouched {
-    /// Whether nothing was written to what the list of an inode leads to. `written` are bytes of
+    /// Whether nothing was written to what the list of an inode points to. `written` are bytes of
     /// the device, in order.
     pub fn is_tree(&self, volume: &Volume, written: &[Range<u64>], inode: &Inode) -> bool {
         let list = ExtentList::new(inode.id2());
@@ -100,7 +100,7 @@ impl Untouched {
             _ => {
                 let known = self.0.borrow().get(&rec.e_blkno).copied();
                 known.unwrap_or_else(|| {
-                    // One that leads to itself adds nothing.
+                    // One that points to itself adds nothing.
                     self.0.borrow_mut().insert(rec.e_blkno, true);
                     let is_untouched = is_apart(rec.e_blkno, geometry.block_size.bytes().into())
                         && geometry.is_valid_block(rec.e_blkno)

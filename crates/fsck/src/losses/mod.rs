@@ -45,7 +45,7 @@ pub struct Loss {
     pub inode: Blkno,
     /// What it is, or was.
     pub kind: Option<FileKind>,
-    /// Where it was; `None` if nothing tells.
+    /// Where it was; `None` if nothing shows.
     pub path: Option<Vec<u8>>,
     /// The directory it was in, where only that is known.
     pub was_in: Option<Vec<u8>>,
@@ -401,7 +401,7 @@ impl<'a> Comparison<'a> {
                     loss.kind = target.kind();
                     loss.now = self.is.path(entry.inode);
                 }
-                // What it led to is not known, and may be in another place.
+                // What it pointed to is not known, and may be in another place.
                 (None, _) if !self.sides.before.geometry().is_valid_block(entry.inode) => {}
                 (None, _) => {
                     let was = raw::inode(self.sides.before, entry.inode);

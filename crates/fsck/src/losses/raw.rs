@@ -76,7 +76,7 @@ fn is_own_dot(dir: Blkno, bytes: &[u8]) -> bool {
 pub(super) struct Entry {
     pub name: Vec<u8>,
     pub inode: Blkno,
-    /// Whether it may lead to a directory: it says so, or nothing that exists.
+    /// Whether it may point to a directory: it says so, or nothing that exists.
     pub may_be_dir: bool,
 }
 
@@ -98,7 +98,7 @@ const DOTS: usize = 4;
 const WRONG_BITS: u32 = 2;
 
 /// Whether an entry is `.` or `..` by its place, with a wrong length or wrong bits in its name. What
-/// is behind a NUL was never part of it.
+/// is after a NUL was never part of it.
 fn is_dots(number: u64, name: &[u8]) -> bool {
     let dots: &[u8] = match number {
         0 => b".",
@@ -227,7 +227,7 @@ impl Entries {
         }
     }
 
-    /// Leaves out what leads to the directory itself: that is no name of it, but a wrong `.`.
+    /// Leaves out what points to the directory itself: that is not a name of it, but a wrong `.`.
     fn without(&mut self, dir: Blkno) {
         self.entries.retain(|entry| entry.inode != dir);
     }

@@ -50,7 +50,7 @@ pub(crate) struct Touched {
     /// Names of entries, escaped, by directory: those that were put back, and those that may be
     /// wrong.
     pub names: HashMap<Blkno, HashMap<String, Name>>,
-    /// Inodes of which an extent leads where it led before: what it led to meanwhile was not theirs.
+    /// Inodes of which an extent leads where it led before: what it pointed to meanwhile was not theirs.
     pub led_back: HashSet<Blkno>,
     /// Inodes of which a block had another number, and of which one had another bit.
     numbers: BTreeSet<Blkno>,
@@ -140,7 +140,7 @@ impl Touched {
         let is_unknown = planned.finding.text.contains("the checksum is");
         let is_beside = [
             inodes::INODE_SIGNATURE,
-            // There may have been a bucket that the tree does not lead to any more.
+            // There may have been a bucket that the tree does not point to any more.
             xattrs::XATTR_BUCKET_COUNT_INVALID,
             inodes::INLINE_DATA_COUNT_INVALID,
             inodes::INLINE_DATA_TAIL,

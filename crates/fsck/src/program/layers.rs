@@ -321,7 +321,7 @@ fn overlaps(these: &[Range<u64>], those: &[Range<u64>]) -> Vec<Range<u64>> {
     found
 }
 
-/// Empties the logs of journals that were moved behind the recovery that emptied them where they
+/// Empties the logs of journals that were moved after the recovery that emptied them where they
 /// were. `on` is the repaired volume.
 pub(super) fn empty_moved_logs(on: &Volume, slots: &[u16]) -> Result<()> {
     for slot in slots {

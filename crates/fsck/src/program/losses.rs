@@ -125,7 +125,7 @@ impl Run<'_> {
     fn lost_journals(&self, before: &Volume, after: &Volume) -> Vec<Loss> {
         let is_dirty = |inode: &Inode| inode.dinode.journal_flags() & Dinode::JOURNAL_DIRTY != 0;
         let is_journal = |inode: &Inode| inode.dinode.flags().contains(InodeFlags::JOURNAL);
-        // An entry that led to another inode was no journal of that slot.
+        // An entry that pointed to another inode was no journal of that slot.
         let own = |slot: &u16| {
             let inode = after.slot_file("journal", *slot);
             inode.and_then(|inode| before.inode(inode.blkno)).ok().filter(is_journal)

@@ -172,7 +172,7 @@ impl<'a> Run<'a> {
             return self.undo(file, &interrupt);
         }
         let all = self.interruptible(&interrupt);
-        // What could not be read any more is no error of the device.
+        // What could not be read any more is not an error of the device.
         match all {
             Err(err) if interrupt.requested() && !self.written && !is_cancelled(&err) => {
                 Err(Interrupted.into())
@@ -369,7 +369,7 @@ impl<'a> Run<'a> {
         }
         if !io::stdin().is_terminal() {
             let answer = if needed == Consent::Unknown { "; -F -y goes on" } else { "" };
-            bail!("{who}; nobody can be asked, standard input is no terminal{answer}");
+            bail!("{who}; nobody can be asked, standard input is not a terminal{answer}");
         }
         print_warning(format_args!("{}: {who}", shown(&self.cli.device)));
         let question = "Writing to a volume that another node has mounted destroys it. \

@@ -84,7 +84,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Corrects what the superblock names, makes a lost system directory anew, and puts right what
+    /// Corrects what the superblock names, recreates a lost system directory, and puts right what
     /// marks journals as such: without that not even the journals are found, and what is repaired before they are replayed is undone when
     /// they are.
     pub(super) fn restore_tops(

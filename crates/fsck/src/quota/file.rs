@@ -52,7 +52,7 @@ impl<'a> QuotaFile<'a> {
     }
 
     /// Blocks by the size of the file, as far as they are stored. One with holes is damaged, and
-    /// there are as many as are stored behind them.
+    /// there are as many as are stored after them.
     pub fn blocks(&self) -> u32 {
         let bits = self.context.geometry().bpc_bits();
         let end = self.extents.last().map_or(0, Extent::end) << bits;

@@ -77,7 +77,7 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
     Ok(())
 }
 
-/// Writes the files of a kind anew, with what was counted.
+/// Rewrites the files of a kind, with what was counted.
 fn rewrite(mut files: QuotaFiles, counted: &Usage) -> Repair {
     let counted = counted.of(files.kind);
     for (id, entry) in &mut files.entries {

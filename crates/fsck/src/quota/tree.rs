@@ -30,7 +30,7 @@ struct Walk<'a, 'f> {
     inner: HashSet<u32>,
     leaves: BTreeMap<u32, Leaf>,
     entries: BTreeMap<u32, QuotaEntry>,
-    /// For each leaf the ids of its entries that no reference has led to so far.
+    /// For each leaf the ids of its entries that no reference has pointed to so far.
     unreferenced: BTreeSet<(u32, u32)>,
     /// The ids that are looked up and not found.
     astray: Vec<u32>,
@@ -207,7 +207,7 @@ impl Walk<'_, '_> {
         self.leaves.insert(index, Leaf { blkno, header, used, room });
     }
 
-    /// Whether tree and entries lead to each other.
+    /// Whether tree and entries point to each other.
     fn index(&mut self) {
         if self.incomplete || self.astray.is_empty() && self.unreferenced.is_empty() {
             return;
@@ -219,11 +219,11 @@ impl Walk<'_, '_> {
         let mut parts = Vec::new();
         if !self.astray.is_empty() {
             let ids = some(&mut self.astray.iter().copied());
-            parts.push(format!("the tree leads to no entry for ids {ids}"));
+            parts.push(format!("the tree points to no entry for ids {ids}"));
         }
         if !self.unreferenced.is_empty() {
             let ids = some(&mut self.unreferenced.iter().map(|(_, id)| *id));
-            parts.push(format!("it does not lead to the entries of ids {ids}"));
+            parts.push(format!("it does not point to the entries of ids {ids}"));
         }
         self.findings.push(self.file.finding(codes::QTREE_INDEX, None, parts.join("; ")));
     }

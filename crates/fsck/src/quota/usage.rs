@@ -6,7 +6,7 @@
 //!
 //! The clusters of directory indexes are charged to the owner the directory has when it gets
 //! them, stay with that one when the directory is given to another, and are left out by the C
-//! tools when they count anew. So an id may have any part of those of the whole volume.
+//! tools when they count again. So an id may have any part of those of the whole volume.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -140,7 +140,7 @@ impl Reader<'_, '_> {
             sound += u64::from(self.leaf(leaf.blkno, cpos, range));
         }
         let found = u64::from(header.rf_clusters);
-        // One that is no leaf may have been counted.
+        // One that is not a leaf may have been counted.
         if !walked.incomplete && !(sound..=walked.clusters).contains(&found) {
             let text = format!("rf_clusters is {found}, expected {sound}");
             self.found(codes::REFCOUNT_CLUSTERS, self.root, text);
@@ -333,7 +333,7 @@ impl Reader<'_, '_> {
         if used <= count {
             return used;
         }
-        // What is behind the records is of no use, so there are as many as make sense.
+        // What is after the records is of no use, so there are as many as make sense.
         let clusters = u64::from(self.context.geometry().clusters).min(range.end);
         let mut before = range.start;
         let makes_sense = |rec: &RefcountRec| {
@@ -359,7 +359,7 @@ impl Reader<'_, '_> {
     }
 }
 
-/// The cluster behind those of a record.
+/// The cluster after those of a record.
 fn end_of(rec: &RefcountRec) -> u64 {
     rec.r_cpos.saturating_add(rec.r_clusters.into())
 }

@@ -1,4 +1,4 @@
-//! Extents that lead to other clusters than those which the tree counts for them.
+//! Extents that point to other clusters than those which the tree counts for them.
 
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::extent::ExtentFlags;
@@ -100,7 +100,7 @@ impl Moved {
     pub fn finding(&self, root: Blkno) -> Finding {
         let Self { claim: SharedClaim { owner, start, count, .. }, to, .. } = *self;
         let text = format!(
-            "inode {owner}: an extent leads to cluster {start}, refcount tree {root} counts its \
+            "inode {owner}: an extent points to cluster {start}, refcount tree {root} counts its \
              {count} clusters from {to} on"
         );
         let place = Place { inode: Some(owner.0), ..Place::clusters(start, count) };

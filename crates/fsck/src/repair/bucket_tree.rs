@@ -1,4 +1,4 @@
-//! The tree that leads to buckets, mended without a bucket that moves: lengths and positions of its
+//! The tree that points to buckets, mended without a bucket that moves: lengths and positions of its
 //! extents, and how many buckets each has.
 
 use std::collections::HashSet;
@@ -13,7 +13,7 @@ use super::{EditError, Editor, Repair, xattrs};
 use crate::extents::Holds;
 use crate::xattrs::reach::Reach;
 
-/// The repair of the records that lead to the buckets of an inode.
+/// The repair of the records that point to the buckets of an inode.
 pub fn settle(owner: Blkno) -> Repair {
     Repair::once("xattr tree", owner.0, move |editor| mend(editor, owner))
 }
@@ -25,7 +25,7 @@ struct Placed {
     buckets: Option<u16>,
 }
 
-/// What the tree whose root is in `block` leads to: its extents, of the length they should have.
+/// What the tree whose root is in `block` points to: its extents, of the length they should have.
 ///
 /// # Errors
 /// There is no list.
@@ -65,7 +65,7 @@ fn mend(editor: &mut Editor<'_>, owner: Blkno) -> Result<(), EditError> {
     xattrs::write_root(editor, &header, gathered)
 }
 
-/// Where extents belong by what is in their buckets; `None` if these have to be written anew.
+/// Where extents belong by what is in their buckets; `None` if these have to be rewritten.
 fn place(volume: &Volume, extents: &[ExtentRec]) -> Option<Vec<Placed>> {
     let reach = Reach::new(volume);
     let key = |rec: &ExtentRec| reach.end(Some(rec));

@@ -29,7 +29,7 @@ pub enum Written {
 }
 
 impl Written {
-    /// Blocks that were written; of a transaction without the superblock, which is no part of it.
+    /// Blocks that were written; of a transaction without the superblock, which is not a part of it.
     pub fn blocks(&self) -> usize {
         match self {
             Self::Nothing => 0,

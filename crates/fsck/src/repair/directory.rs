@@ -77,7 +77,7 @@ impl Unwanted {
     }
 }
 
-/// The same, without entries that lead to inodes which the check has found to be free, whatever is
+/// The same, without entries that point to inodes which the check has found to be free, whatever is
 /// in their blocks.
 pub fn without(dir: Blkno, unwanted: &Unwanted) -> Repair {
     let unwanted = unwanted.clone();
@@ -150,7 +150,7 @@ pub fn index(dir: Blkno) -> Repair {
     })
 }
 
-/// Lets the `..` of a directory lead to `parent`.
+/// Lets the `..` of a directory point to `parent`.
 pub fn dotdot(dir: Blkno, parent: Blkno) -> Repair {
     Repair::new(move |editor| {
         let Some(mut directory) = Directory::read(editor, dir)? else { return Ok(()) };
@@ -159,7 +159,7 @@ pub fn dotdot(dir: Blkno, parent: Blkno) -> Repair {
     })
 }
 
-/// Removes the entry of that name that leads to that inode, together with others of the directory.
+/// Removes the entry of that name that points to that inode, together with others of the directory.
 pub fn remove(dir: Blkno, name: Vec<u8>, inode: Blkno) -> Repair {
     Repair::new(move |editor| {
         editor.remove_later(dir, name.clone(), inode);
@@ -181,7 +181,7 @@ pub(super) fn remove_all(mut removed: Vec<Removed>) -> impl Iterator<Item = Repa
 /// An entry that is to be removed: its directory, its name, where it leads.
 pub(super) type Removed = (Blkno, Vec<u8>, Blkno);
 
-/// Puts the entries of a directory into as few blocks as they take, and builds its index anew;
+/// Puts the entries of a directory into as few blocks as they take, and rebuilds its index;
 /// the clusters that are left are free then. Nothing is done where no block is gained.
 pub fn packed(dir: Blkno) -> Repair {
     Repair::when_sound(move |editor| {
@@ -225,7 +225,7 @@ impl Editor<'_> {
         Ok(inode.dinode.dyn_features().contains(DynFeatures::INDEXED_DIR))
     }
 
-    /// Removes the entry of that name that leads to that inode, if it is there, once all repairs
+    /// Removes the entry of that name that points to that inode, if it is there, once all repairs
     /// that can be made now are: all of a directory together.
     pub fn remove_later(&mut self, dir: Blkno, name: Vec<u8>, inode: Blkno) {
         self.removed.push((dir, name, inode));
@@ -260,7 +260,7 @@ impl Editor<'_> {
 }
 
 impl Directory {
-    /// Reads what there is; `None` if it is no directory in use.
+    /// Reads what there is; `None` if it is not a directory in use.
     ///
     /// # Errors
     /// Its inode or its tree cannot be read.
@@ -355,7 +355,7 @@ impl Directory {
         self.blocks.iter().flat_map(|(_, entries)| entries).map(|it| it.name.clone()).collect()
     }
 
-    /// The names by which entries lead to an inode.
+    /// The names by which entries point to an inode.
     pub fn names_of(&self, inode: Blkno) -> impl Iterator<Item = &[u8]> {
         let entries = self.blocks.iter().flat_map(|(_, entries)| entries);
         entries.filter(move |entry| entry.inode == inode).map(|entry| &entry.name[..])
@@ -684,19 +684,19 @@ struct Reader<'a, 'e> {
     names: Names,
 }
 
-/// Bytes of a name that stay when a number is put behind it.
+/// Bytes of a name that stay when a number is put after it.
 const STEM_MAX: usize = NAME_MAX - ".18446744073709551615".len();
 
 /// Names, each there once.
 #[derive(Debug, Default)]
 struct Names {
     taken: HashSet<Vec<u8>>,
-    /// By what names begin with, the number that was put behind one last.
+    /// By what names begin with, the number that was put after one last.
     numbers: HashMap<Vec<u8>, u64>,
 }
 
 impl Names {
-    /// The name, or if it is taken, one with a number behind it. Thousands of equal ones take no
+    /// The name, or if it is taken, one with a number after it. Thousands of equal ones take no
     /// longer than as many others.
     fn unique(&mut self, name: Vec<u8>) -> Vec<u8> {
         if self.taken.insert(name.clone()) {
@@ -756,7 +756,7 @@ impl Reader<'_, '_> {
         sound_from(rest).find(is_start).unwrap_or(rest.len())
     }
 
-    /// The inode an entry leads to, if it is in use.
+    /// The inode an entry points to, if it is in use.
     fn target(&self, blkno: Blkno) -> Option<Inode> {
         let volume = self.editor.volume();
         if !volume.geometry().is_valid_block(blkno) {

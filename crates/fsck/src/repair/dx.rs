@@ -130,7 +130,7 @@ fn places(volume: &Volume, gathered: &Gathered) -> BTreeSet<u32> {
     clusters.collect()
 }
 
-/// Frees all of the index of `dir`, if it has one; what leads to it stays.
+/// Frees all of the index of `dir`, if it has one; what points to it stays.
 ///
 /// # Errors
 /// It cannot be read; the allocators cannot be written.
@@ -184,7 +184,7 @@ fn root(editor: &mut Editor<'_>, dir: Blkno) -> Result<(DxRoot, Gathered), EditE
     Ok((root, Gathered::default()))
 }
 
-/// Writes the leaves; the tree that leads to them.
+/// Writes the leaves; the tree that points to them.
 fn leaves(
     editor: &mut Editor<'_>,
     all: &[DxEntry],
@@ -217,7 +217,7 @@ fn leaves(
             lists[entry.dx_minor_hash as usize & (blocks - 1)].push(*entry);
         }
     }
-    // A wrong record may lead to what is somebody else's.
+    // A wrong record may point to what is somebody else's.
     let mut clusters_of_leaves: Vec<u32> = places(volume, &old)
         .into_iter()
         .filter(|cluster| has_leaves(volume, Cluster(*cluster)))

@@ -124,7 +124,7 @@ impl<'a> Editor<'a> {
         self.header(blkno, Dinode::CHECK_OFFSET, change)
     }
 
-    /// Marks an inode as deleted. What it used, and entries that lead to it, are found to be too
+    /// Marks an inode as deleted. What it used, and entries that point to it, are found to be too
     /// much by the next check.
     ///
     /// # Errors
@@ -150,7 +150,7 @@ impl<'a> Editor<'a> {
         self.header(blkno, ExtentBlock::CHECK_OFFSET, change)
     }
 
-    /// Writes a structure at the beginning of a block of zeros, with what `fill` puts behind it.
+    /// Writes a structure at the beginning of a block of zeros, with what `fill` puts after it.
     ///
     /// # Errors
     /// It cannot be written.

@@ -61,7 +61,7 @@ pub fn make() -> Repair {
     })
 }
 
-/// Makes the root directory anew, in its block, which has this place in its allocator.
+/// Recreates the root directory, in its block, which has this place in its allocator.
 pub fn make_root(slot: u16, bit: u16, loc: Blkno) -> Repair {
     Repair::once_when_sound("root", 0, move |editor| {
         let blkno = editor.volume().superblock().s_root_blkno;

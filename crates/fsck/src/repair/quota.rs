@@ -1,4 +1,4 @@
-//! The quota files of a kind, written anew: the limits that are known, and the usage that was
+//! The quota files of a kind, rewritten: the limits that are known, and the usage that was
 //! counted.
 
 use std::collections::BTreeMap;

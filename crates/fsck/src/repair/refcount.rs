@@ -1,4 +1,4 @@
-//! Refcount trees written anew from the extents that share clusters.
+//! Refcount trees rewritten from the extents that share clusters.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -107,7 +107,7 @@ fn write(
 /// that is not its own, or where none may be.
 pub fn move_block(root: Blkno, users: Arc<[Blkno]>, old: Blkno) -> Repair {
     Repair::once_when_sound("refcount block", old.0, move |editor| {
-        let gone = || EditError::Impossible("it is no block of the tree any more".to_owned());
+        let gone = || EditError::Impossible("it is not a block of the tree any more".to_owned());
         let (mut header, gathered) = existing(editor, root)?.ok_or_else(gone)?;
         let bytes = editor.volume().read_block(old)?;
         let mut extents = gathered.extents.clone();

@@ -1,7 +1,7 @@
-//! System files that no entry leads to any more, recognised by their inodes, and the system
-//! directory made anew from them.
+//! System files that no entry points to any more, recognised by their inodes, and the system
+//! directory recreated from them.
 //!
-//! Both mkfs put the inodes of the system one after the other behind that of the system
+//! Both mkfs put the inodes of the system one after the other after that of the system
 //! directory, in a fixed order: a file is known by its place and its flags. Inodes in other
 //! places, such as those of slots that were added later, are told apart by their flags and
 //! their order. What is around the system directory is always looked at; the whole volume only
@@ -81,9 +81,9 @@ impl Lost {
     }
 }
 
-/// Makes the system directory anew, with all files that can be recognised. Those of which nothing
+/// Recreates the system directory, with all files that can be recognised. Those of which nothing
 /// is left get their entries, too, where that is known: what was allocated from them says so by the
-/// numbers of their inodes, in which they are made anew.
+/// numbers of their inodes, in which they are recreated.
 pub fn system_directory(lost: Lost) -> Repair {
     Repair::first(move |editor| {
         let Known { files, empty } = lost.known(editor.volume());
@@ -101,7 +101,7 @@ pub fn system_directory(lost: Lost) -> Repair {
 /// Inodes of the system, in their order, as they are.
 fn candidates(volume: &Volume, everywhere: bool) -> BTreeMap<Blkno, Inode> {
     let dir = volume.superblock().s_system_dir_blkno.0;
-    // Whatever the superblock says, there is nothing behind the end of the device.
+    // Whatever the superblock says, there is nothing past the end of the device.
     let on_device = volume.device().size_bytes() >> volume.block_size().bits();
     let end = volume.geometry().blocks().min(on_device);
     let piece = PIECE_BYTES >> volume.block_size().bits();
@@ -164,7 +164,7 @@ pub(super) fn fits(volume: &Volume, inode: &Inode, file: SystemFile) -> bool {
     if !file.flags().contains(InodeFlags::CHAIN) {
         return true;
     }
-    // Only the chains of one allocator lead to the first group of all clusters.
+    // Only the chains of one allocator point to the first group of all clusters.
     let first = volume.geometry().group_blkno(0);
     let leads = ChainList::new(inode.id2())
         .is_ok_and(|list| list.records().any(|record| record.c_blkno == first));

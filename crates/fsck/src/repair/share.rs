@@ -279,7 +279,7 @@ pub fn share(
         for user in &users {
             let dinode = editor.inode(*user)?.dinode;
             if dinode.kind() != Some(FileKind::Regular) {
-                let text = format!("inode {user} is no regular file");
+                let text = format!("inode {user} is not a regular file");
                 return Err(EditError::Impossible(text));
             }
             if dinode.dyn_features().contains(DynFeatures::HAS_REFCOUNT) {

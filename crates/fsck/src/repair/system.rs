@@ -1,4 +1,4 @@
-//! The superblock, and system files made anew.
+//! The superblock, and system files recreated.
 
 use std::collections::HashSet;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -96,7 +96,7 @@ pub fn make(file: SystemFile, named: Option<Blkno>, lost: Lost) -> Repair {
                 && editor.inode(blkno).is_ok_and(|it| contradicts(editor.volume(), &it, file))
         };
         match directory.find(&name).map(|entry| entry.inode) {
-            // It leads to what is no file of the system, or is another one.
+            // It points to what is no file of the system, or is another one.
             Some(other) if leads_to_others(editor.volume(), other) || is_anothers(other) => {
                 directory.retain(|entry| entry.name != name);
             }
@@ -326,7 +326,7 @@ fn reallocate(
     })?;
     let runs = editor.take_clusters(clusters)?;
     if in_one_piece && runs.len() > 1 {
-        return Err(EditError::NoRoom("so many clusters in one piece"));
+        return Err(EditError::NoRoom("that many contiguous clusters"));
     }
     let geometry = *editor.volume().geometry();
     for run in runs {
@@ -411,7 +411,7 @@ pub fn clear_heartbeat(start: Blkno) -> Repair {
     })
 }
 
-/// How a journal is made anew.
+/// How a journal is recreated.
 #[derive(Clone, Copy, Debug)]
 pub struct NewJournal {
     /// The slot.
@@ -426,7 +426,7 @@ pub struct NewJournal {
     pub elsewhere: bool,
 }
 
-/// Makes a journal anew and empty. What its slot had reserved is given back.
+/// Recreates a journal and empty. What its slot had reserved is given back.
 pub fn new_journal(new: NewJournal) -> Repair {
     let NewJournal { slot, blkno, clusters, features, elsewhere } = new;
     Repair::once("journal", blkno.0, move |editor| {

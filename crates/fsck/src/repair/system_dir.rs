@@ -1,4 +1,4 @@
-//! The system directory written anew.
+//! The system directory rewritten.
 //!
 //! Nothing is known yet of the volume's allocators, which are found by it.
 

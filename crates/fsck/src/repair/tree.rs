@@ -1,4 +1,4 @@
-//! Extent trees built anew from what can be read of them.
+//! Extent trees rebuilt from what can be read of them.
 //!
 //! Whatever is wrong with lists, records and extent blocks of a tree, what is right of it is the
 //! sequence of its extents. They are gathered as the check reads them, and written into a tree
@@ -24,13 +24,13 @@ use crate::extents::{Holds, Longest, Taken};
 /// What could be read of a tree.
 #[derive(Debug, Default)]
 pub struct Gathered {
-    /// The extents, each behind the one before.
+    /// The extents, each after the one before.
     pub extents: Vec<ExtentRec>,
     /// Extent blocks, which can be used again, with their blocks.
     blocks: Vec<(Blkno, ExtentBlock)>,
 }
 
-/// A tree that was built anew.
+/// A tree that was rebuilt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Built {
     /// The sum of all extents.
@@ -39,7 +39,7 @@ pub struct Built {
     pub last_leaf: Blkno,
 }
 
-/// The repair that builds the tree of an inode's contents anew.
+/// The repair that rebuilds the tree of an inode's contents.
 pub fn of_inode(blkno: Blkno, holds: Holds) -> Repair {
     Repair::once("tree", blkno.0, move |editor| {
         let inode = editor.inode(blkno)?;
@@ -162,7 +162,7 @@ pub fn gather_as(
         Holds::Hashed | Holds::RefcountLeaves => {
             let mut leaves: Vec<_> = leaves.into_iter().flatten().collect();
             leaves.sort_by_key(|rec| (rec.e_cpos.0, rec.e_blkno.0));
-            // One of two positions may be wrong: what they lead to is not.
+            // One of two positions may be wrong: what they point to is not.
             leaves.dedup_by_key(|rec| match holds {
                 Holds::Hashed => (rec.e_cpos.0, Some(rec.e_blkno)),
                 _ => (rec.e_cpos.0, None),
@@ -316,7 +316,7 @@ pub fn append(
     write_inode(editor, &inode, &id2, built)
 }
 
-/// Frees what an inode has behind its first `keep` clusters, whose extents are dense.
+/// Frees what an inode has after its first `keep` clusters, whose extents are dense.
 ///
 /// # Errors
 /// It cannot be read or written.
@@ -475,7 +475,7 @@ impl Sizes {
         if let Some(size) = known().get(&blkno) {
             return *size;
         }
-        // One that leads to itself adds nothing.
+        // One that points to itself adds nothing.
         known().insert(blkno, 0);
         let block = volume.geometry().is_valid_block(blkno).then(|| volume.read_block(blkno).ok());
         let size = block.flatten().map_or(0, |block| {

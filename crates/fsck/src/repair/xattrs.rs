@@ -1,4 +1,4 @@
-//! The attributes of an inode, written anew: each area with those that can be read of it.
+//! The attributes of an inode, rewritten: each area with those that can be read of it.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
@@ -87,7 +87,7 @@ pub fn hashed_as_demanded(owner: Blkno) -> Repair {
     })
 }
 
-/// Writes all attributes of an inode anew. What values have of `others`, which are clusters of
+/// Rewrites all attributes of an inode. What values have of `others`, which are clusters of
 /// somebody else, becomes copies.
 pub(super) fn write(
     editor: &mut Editor<'_>,
@@ -236,7 +236,7 @@ fn settle_hashes(editor: &Editor<'_>, attributes: &mut [Attribute]) {
     }
 }
 
-/// The attributes in the buckets that a tree leads to.
+/// The attributes in the buckets that a tree points to.
 fn in_tree(
     editor: &Editor<'_>,
     tree: &Gathered,
@@ -266,7 +266,7 @@ fn in_tree(
     Ok(attributes)
 }
 
-/// Clusters for buckets: such that nobody has, as a wrong record may have led to those of others.
+/// Clusters for buckets: such that nobody has, as a wrong record may have pointed to those of others.
 /// Where none are left, those they had.
 fn room(editor: &mut Editor<'_>, tree: &Gathered, count: usize) -> Result<Vec<u32>, EditError> {
     match editor.take_clusters(count as u32) {
@@ -284,7 +284,7 @@ fn room(editor: &mut Editor<'_>, tree: &Gathered, count: usize) -> Result<Vec<u3
     }
 }
 
-/// Writes all buckets and the tree that leads to them.
+/// Writes all buckets and the tree that points to them.
 fn buckets(
     editor: &mut Editor<'_>,
     inode: &Inode,
@@ -431,7 +431,7 @@ fn is_root(volume: &Volume, stored: &[u8]) -> bool {
         && first.is_some_and(|rec| volume.geometry().is_valid_block(rec.e_blkno))
 }
 
-/// Builds the trees of values anew, and cuts values to what their clusters hold; those without
+/// Rebuilds the trees of values, and cuts values to what their clusters hold; those without
 /// any are left out. Of clusters that are `others`, those a value needs are copied.
 fn mend(
     editor: &mut Editor<'_>,

@@ -129,7 +129,7 @@ impl LossRecord {
     pub fn text(&self) -> String {
         if let Some(slot) = self.slot {
             return format!(
-                "the journal of slot {slot}: what its node wrote last is gone, and nothing tells \
+                "the journal of slot {slot}: what its node wrote last is gone, and nothing shows \
                  which files that was about"
             );
         }

@@ -17,13 +17,13 @@ impl ShownPath {
         encode::path(&self.0)
     }
 
-    /// In full where it is no UTF-8, by an escaping that can be reversed; else nothing.
+    /// In full where it is not UTF-8, by an escaping that can be reversed; else nothing.
     pub fn escaped(&self) -> Option<String> {
         encode::json_escaped(&self.0)
     }
 }
 
-/// What is no UTF-8 is replaced.
+/// What is not UTF-8 is replaced.
 impl Serialize for ShownPath {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&encode::json_text(&self.0))

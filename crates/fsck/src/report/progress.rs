@@ -80,7 +80,7 @@ impl ProgressOut {
     }
 }
 
-/// The file behind a file descriptor this process was given.
+/// The file after a file descriptor this process was given.
 fn open_fd(fd: i32) -> io::Result<File> {
     let open = File::options().append(true).open(format!("/proc/self/fd/{fd}"));
     open.map_err(|err| io::Error::new(err.kind(), format!("file descriptor {fd} (-C): {err}")))

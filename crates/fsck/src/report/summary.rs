@@ -109,7 +109,7 @@ impl Summary {
             Some(Space { clusters, clusters_in_use: outcome.clusters_in_use, cluster_size });
     }
 
-    /// The lines behind the passes.
+    /// The lines after the passes.
     pub fn text(&self, device: &str) -> String {
         let mut text = String::new();
         if !self.checked {
@@ -166,7 +166,7 @@ impl Summary {
         text
     }
 
-    /// What is lost, in a few words behind what was corrected.
+    /// What is lost, in a few words after what was corrected.
     fn losses(&self) -> String {
         let mut text = String::new();
         if self.lost > 0 {
@@ -231,7 +231,7 @@ impl Space {
 }
 
 impl PassStatistics {
-    /// What `-tt` shows behind a pass.
+    /// What `-tt` shows after a pass.
     pub fn text(&self) -> String {
         let rate = rate(self.read_bytes, self.seconds);
         let (read, reads, seconds) = (human_size(self.read_bytes), self.reads, self.seconds);

@@ -144,7 +144,7 @@ impl<'a> Claims<'a> {
     }
 }
 
-/// The ends of ranges, to find those that end behind a cluster without looking at all: a tree with
+/// The ends of ranges, to find those that end after a cluster without looking at all: a tree with
 /// the largest end of both halves at each fork.
 #[derive(Debug, Default)]
 struct Ends {
@@ -165,7 +165,7 @@ impl Ends {
         Self { tree, leaves }
     }
 
-    /// The first range, from number `from` on, that ends behind a cluster.
+    /// The first range, from number `from` on, that ends after a cluster.
     fn first_behind(&self, from: usize, cluster: u32) -> Option<usize> {
         let is_behind = |at: usize| self.tree.get(at).is_some_and(|end| *end > cluster);
         let mut at = (from < self.leaves).then_some(self.leaves + from)?;

@@ -29,7 +29,7 @@ pub(super) struct Foreign {
 
 /// Whose shared clusters are.
 pub(super) enum Verdict {
-    /// The directory's, or nothing tells.
+    /// The directory's, or nothing shows.
     Own,
     /// These hold nothing of it, ascending.
     Foreign(Vec<Range<u32>>),

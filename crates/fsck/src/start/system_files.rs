@@ -182,7 +182,7 @@ impl SystemFile {
         }
     }
 
-    /// What has to be made anew when it is missing.
+    /// What has to be recreated when it is missing.
     fn contents(self) -> &'static str {
         match self {
             Self::BadBlocks => "an empty file; which clusters are bad is lost",
@@ -275,7 +275,7 @@ impl SystemFiles {
         drop_borrowed(context, &mut files);
         let mut files_by_block = BTreeMap::new();
         for (file, blkno) in &files {
-            // An inode that several names lead to is mended for none of them.
+            // An inode that several names point to is mended for none of them.
             let known = files_by_block.insert(*blkno, Some(*file)).is_some();
             if known {
                 files_by_block.insert(*blkno, None);
@@ -303,13 +303,13 @@ impl SystemFiles {
         self.overwritten.get(&file).copied()
     }
 
-    /// Whether the system directory has an entry of a system file that leads to that inode.
+    /// Whether the system directory has an entry of a system file that points to that inode.
     pub(crate) fn names(&self, blkno: Blkno) -> bool {
         self.files_by_block.contains_key(&blkno)
             || self.overwritten.values().any(|place| *place == blkno)
     }
 
-    /// Those that no entry leads to.
+    /// Those that no entry points to.
     pub(crate) fn lost(&self) -> Lost {
         self.lost.clone()
     }
@@ -430,7 +430,7 @@ pub(crate) fn is_system(inode: &Inode) -> bool {
         || inode.dinode.flags().contains(InodeFlags::SYSTEM)
 }
 
-/// The blocks behind the system directory that have the inodes of its files, as mkfs makes them.
+/// The blocks after the system directory that have the inodes of its files, as mkfs makes them.
 fn near(context: &Context<'_>) -> RangeInclusive<u64> {
     let dir = context.volume.superblock().s_system_dir_blkno.0;
     let files = SystemFile::expected(context.volume, context.volume.max_slots()).count();
@@ -445,7 +445,7 @@ fn is_others(context: &Context<'_>, near: &RangeInclusive<u64>, blkno: Blkno) ->
             && read_dinode(context, blkno).is_some_and(|inode| !is_system(&inode))
 }
 
-/// Files whose entries lead to inodes that cannot be theirs, with the inodes in their places, which
+/// Files whose entries point to inodes that cannot be theirs, with the inodes in their places, which
 /// no other file has. A single wrong number would else have an allocator taken for another one. What
 /// was added when the volume was made already, as other tools do, is in no place that can be told.
 fn misled(
@@ -499,7 +499,7 @@ fn misled(
     misled.into_iter().collect()
 }
 
-/// Drops files whose entries lead to the inode of another one, which looks as that one has to: the
+/// Drops files whose entries point to the inode of another one, which looks as that one has to: the
 /// entry is wrong, not the inode.
 fn drop_borrowed(context: &Context<'_>, files: &mut BTreeMap<SystemFile, Blkno>) {
     let mut names: BTreeMap<Blkno, Vec<SystemFile>> = BTreeMap::new();
@@ -620,7 +620,7 @@ fn directory(context: &Context<'_>, system: &SystemFiles) -> Option<Finding> {
     if is_directory && !is_empty {
         return None;
     }
-    let what = if is_directory { "names no system file" } else { "is no directory in use" };
+    let what = if is_directory { "names no system file" } else { "is not a directory in use" };
     let text = format!("inode {dir} is to be the system directory, and {what}");
     let finding = Finding::new(codes::SYSTEM_DIR_INVALID, Place::inode(dir), text);
     let flags = InodeFlags::VALID | InodeFlags::SYSTEM;
@@ -787,7 +787,7 @@ fn judge(context: &Context<'_>, files: &SystemFiles, file: SystemFile) -> Option
         Some(finding.repaired_by(system::make(file, named, files.lost())))
     };
     let missing = |place: Place, what: String| {
-        // A block behind the end is of no use, nor one that an inode of no system file is in.
+        // A block after the end is of no use, nor one that an inode of no system file is in.
         let named = place.inode.map(Blkno).filter(|blkno| {
             context.geometry().is_valid_block(*blkno) && read_dinode(context, *blkno).is_none()
         });
@@ -804,7 +804,7 @@ fn judge(context: &Context<'_>, files: &SystemFiles, file: SystemFile) -> Option
     };
     place.inode = Some(blkno.0);
     let Some(inode) = read_dinode(context, blkno).filter(is_system) else {
-        let what = format!("its entry names block {blkno}, which is no inode of a system file");
+        let what = format!("its entry names block {blkno}, which is not an inode of a system file");
         return missing(place, what);
     };
     let dinode = &inode.dinode;

@@ -1,4 +1,4 @@
-//! Buckets: attributes by their hash, in clusters that a tree leads to.
+//! Buckets: attributes by their hash, in clusters that a tree points to.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -42,7 +42,7 @@ struct Buckets<'a, 'o> {
 }
 
 /// How many records there are in a list that states one less: with the next one the tree has the
-/// clusters that it states, and that one leads to a bucket.
+/// clusters that it states, and that one points to a bucket.
 fn hidden(root: &XattrTreeRoot, list: &[u8], reach: &Reach<'_>) -> Option<u16> {
     let list = ExtentList::new(list).ok()?;
     let used = list.header.l_next_free_rec;
@@ -179,7 +179,7 @@ fn late(owner: &Owner<'_>, place: &Place, first: &Extent) -> Option<Finding> {
     (first.cpos.0 != 0).then(|| finding.repaired_by(settled(owner)))
 }
 
-/// The repair of the records that lead to buckets.
+/// The repair of the records that point to buckets.
 fn settled(owner: &Owner<'_>) -> Repair {
     bucket_tree::settle(owner.inode.blkno)
 }

@@ -18,7 +18,7 @@ use crate::codes::{Code, xattrs as codes};
 use crate::collected::Collected;
 use crate::{Context, Finding, Place, finding};
 
-/// A header with entries and what they lead to.
+/// A header with entries and what they point to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Area<'a> {
     /// From the header on.

@@ -78,7 +78,7 @@ impl Entries<'_> {
         start >= XattrHeader::SIZE && name.is_some_and(|name| is_of_kind(name) && has(name))
     }
 
-    /// Whether names and values of entries are in the area, behind these, and apart.
+    /// Whether names and values of entries are in the area, after these, and apart.
     fn are_apart(&self, entries: &[XattrEntry]) -> bool {
         let range = |entry: &XattrEntry| {
             let start = usize::from(entry.xe_name_offset);
@@ -206,7 +206,7 @@ impl Entries<'_> {
         Some((index, "xe_value_size"))
     }
 
-    /// Whether an entry can take the place of another one: what it leads to goes on up to what is
+    /// Whether an entry can take the place of another one: what it points to goes on up to what is
     /// next, and is nobody else's.
     fn fits(&self, index: usize, entry: &XattrEntry) -> bool {
         let mut entries = self.used().to_vec();

@@ -33,7 +33,7 @@ pub(crate) struct Look {
 }
 
 impl Look {
-    /// Whether it goes on behind the hash `last`, below `end`.
+    /// Whether it goes on after the hash `last`, below `end`.
     fn follows(&self, last: Option<u32>, end: u64) -> bool {
         self.hashes.is_some_and(|hashes| {
             last.is_none_or(|last| last < hashes.first) && u64::from(hashes.last) < end
@@ -61,7 +61,7 @@ pub(crate) struct Count {
 }
 
 impl Count {
-    /// Whether some were there, and are not: one wrong bit is no explanation, and a number that
+    /// Whether some were there, and are not: one wrong bit is not an explanation, and a number that
     /// cannot be tells nothing.
     pub fn is_short(self) -> bool {
         (self.there + 1..=self.most).contains(&self.stated)
@@ -75,7 +75,7 @@ impl<'a> Reach<'a> {
         Self { volume, left: Cell::new(MOST_LOOKS) }
     }
 
-    /// What a record of the tree is taken as: one of the right length. The one behind it is `next`.
+    /// What a record of the tree is taken as: one of the right length. The one after it is `next`.
     pub fn taken(&self, rec: &ExtentRec, next: Option<&ExtentRec>) -> ExtentRec {
         let clusters = self.clusters(rec, next);
         match clusters == rec.e_leaf_clusters() {

@@ -74,7 +74,7 @@ pub fn all() -> Seeds {
     mbr[446..462].copy_from_slice(&[0, 0, 2, 0, 0x83, 0, 0, 0, 8, 0, 0, 0, 0, 8, 0, 0]);
     mbr[510..].copy_from_slice(&[0x55, 0xaa]);
     seeds.entry("probe").or_default().push(with(&[0], &mbr));
-    // A protective one, and behind it a header with one entry.
+    // A protective one, and after it a header with one entry.
     let mut gpt = mbr.clone();
     gpt[450] = 0xee;
     gpt.resize(3 * 512, 0);

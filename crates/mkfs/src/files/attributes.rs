@@ -173,7 +173,7 @@ impl Files<'_> {
             true => value
                 .strip_prefix(&[2, 0, 0, 0])
                 .filter(|entries| entries.len().is_multiple_of(8))
-                .ok_or_else(|| wrong("it is no access control list of version 2"))?,
+                .ok_or_else(|| wrong("it is not an access control list of version 2"))?,
         };
         if name.len() > usize::from(u8::MAX) {
             return Err(wrong("its name is longer than 255 bytes"));

@@ -25,7 +25,7 @@ pub trait Contents {
     /// They cannot be found out.
     fn data(&mut self) -> io::Result<Vec<Range<u64>>>;
 
-    /// Fills `buf` from `offset`; what is in a hole reads as zero. Each call is behind the one
+    /// Fills `buf` from `offset`; what is in a hole reads as zero. Each call is after the one
     /// before.
     ///
     /// # Errors
@@ -55,7 +55,7 @@ impl Contents for Bytes<'_> {
 
 /// Bytes that are read and written at a time, or one cluster.
 const CHUNK: usize = 1 << 20;
-/// What is written behind the end of a file are zeros up to a multiple of this.
+/// What is written past the end of a file are zeros up to a multiple of this.
 const PAGE: usize = 4096;
 /// Longest target the kernel reads.
 const MOST_TARGET: usize = 4095;
@@ -225,7 +225,7 @@ impl Files<'_> {
     }
 }
 
-/// The ranges widened to whole clusters and joined, none behind the end of the file.
+/// The ranges widened to whole clusters and joined, none past the end of the file.
 fn whole_clusters(ranges: &[Range<u64>], cluster: u64, size: u64) -> Vec<Range<u64>> {
     let end_of_file = size.div_ceil(cluster) * cluster;
     let mut joined: Vec<Range<u64>> = Vec::new();

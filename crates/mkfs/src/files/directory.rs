@@ -12,7 +12,7 @@ use super::index::Hashed;
 use super::{Directory, Files, FillError};
 use crate::file::{FileData, list_capacity};
 
-/// Entries one behind the other; the last of each block reaches to its end.
+/// Entries one after the other; the last of each block reaches to its end.
 struct Packer {
     bytes: Vec<u8>,
     /// Bytes of a block, and how many of them hold entries.

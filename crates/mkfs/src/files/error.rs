@@ -36,7 +36,7 @@ pub enum FillError {
     #[error("the directory has been written already")]
     Finished,
     /// A name that no file can have.
-    #[error("is no name of a file")]
+    #[error("is not a name of a file")]
     BadName,
     /// A name that is too long.
     #[error("the name is {bytes} bytes long; at most 255 fit")]

@@ -11,7 +11,7 @@ use super::attributes::Stored;
 use super::{Attributes, Files, FillError};
 use crate::suballocator::Suballocated;
 
-/// Gathers the blocks of one group, which are handed out one behind the other, into one write.
+/// Gathers the blocks of one group, which are handed out one after the other, into one write.
 /// Blocks that come late, of directories, are written one by one.
 pub(super) struct GroupWriter<'a> {
     device: &'a dyn Device,

@@ -1,7 +1,7 @@
 //! Files on the volume to be: written between its layout and its superblock.
 //!
 //! [`Files`] takes clusters, inodes and metadata blocks from the allocators of the plan, which
-//! are in memory, and writes contents and inodes at once, in large pieces one behind the other.
+//! are in memory, and writes contents and inodes at once, in large pieces one after the other.
 //! A directory is written when all of its entries are known; until then it is kept as a sorted
 //! list of names. What the allocators have become is written by the plan in the end.
 
@@ -87,7 +87,7 @@ pub struct Files<'p> {
     data: Writer<'p>,
     inodes: GroupWriter<'p>,
     blocks: GroupWriter<'p>,
-    /// The cluster behind the last one that was taken.
+    /// The cluster after the last one that was taken.
     at: Cluster,
     /// Directories that are not finished yet.
     directories: Vec<Option<Directory>>,

@@ -46,7 +46,7 @@ pub(super) struct Member {
     pub(super) stored: u64,
     /// Bytes of the file.
     pub(super) size: u64,
-    /// Offset and length of what is stored of a sparse file, one behind the other.
+    /// Offset and length of what is stored of a sparse file, one after the other.
     pub(super) map: Option<Vec<(u64, u64)>>,
     /// Records of extended headers, by key; later ones replace earlier ones.
     pub(super) records: Vec<(Vec<u8>, Vec<u8>)>,
@@ -122,7 +122,9 @@ impl<R: Read> Archive<R> {
         let sum = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
         let computed = sum(&bytes[..148]) + 8 * 32 + sum(&bytes[156..]);
         if header.cksum().ok() != Some(computed) {
-            return Err(wrong("is no tar archive, or damaged: the checksum of a header is wrong"));
+            return Err(wrong(
+                "is not a tar archive, or damaged: the checksum of a header is wrong",
+            ));
         }
         Ok(Some(header))
     }
@@ -195,7 +197,7 @@ impl<R: Read> Archive<R> {
             return Err(wrong(format!("a path of {} bytes", path.len())));
         }
         let mtime = match find(b"mtime") {
-            Some(text) => time(text).ok_or_else(|| wrong("a time that is no number"))?,
+            Some(text) => time(text).ok_or_else(|| wrong("a time that is not a number"))?,
             None => Timestamp { seconds: header.mtime()?.cast_signed(), nanoseconds: 0 },
         };
         let mut member = Member {
@@ -302,7 +304,7 @@ impl<R: Read> Archive<R> {
                     line.push(byte);
                     continue;
                 }
-                let number = number_of(&line).ok_or_else(|| wrong("a map that is no number"))?;
+                let number = number_of(&line).ok_or_else(|| wrong("a map that is not a number"))?;
                 line.clear();
                 match wanted {
                     Some(_) => numbers.push(number),
@@ -329,7 +331,7 @@ impl Records {
                 Some((length, &record[..equals], &record[equals + 1..]))
             };
             let Some((length, key, value)) = record() else {
-                return Err(wrong("an extended header that is no list of records"));
+                return Err(wrong("an extended header that is not a list of records"));
             };
             bytes = &bytes[length..];
             // These come many times, two for each row of a map.
@@ -373,7 +375,7 @@ fn number_of(text: &[u8]) -> Option<u64> {
 }
 
 fn no_numbers() -> io::Error {
-    wrong("the map of a sparse file is no list of numbers")
+    wrong("the map of a sparse file is not a list of numbers")
 }
 
 fn too_many_pieces() -> io::Error {
@@ -509,8 +511,8 @@ mod tests {
             vec![extended(&sparse), member(EntryType::Regular, block.as_bytes())]
         };
         refused(&before("9999999\n0\n"), "pieces");
-        refused(&before(&"1".repeat(512)), "a map that is no number");
-        refused(&before("5\n0\n"), "a map that is no number");
+        refused(&before(&"1".repeat(512)), "a map that is not a number");
+        refused(&before("5\n0\n"), "a map that is not a number");
         assert_eq!(outcome(&before("1\n0\n0\n").concat()), Ok(1));
     }
 

@@ -147,7 +147,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     },
     Recipe {
         code: "GROUP_BITMAP_TAIL",
-        name: "a bit behind the end of the volume is set",
+        name: "a bit past the end of the volume is set",
         on: ONE_OF_ALL_512,
         damage: |image| {
             image.edit_group(last_group(image).blkno, |group, bitmap| {

@@ -126,7 +126,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     },
     Recipe {
         code: "CHAIN_LINK_MAGIC",
-        name: "a chain goes on at a block that is no group",
+        name: "a chain goes on at a block that is not a group",
         on: DISKS_1M,
         damage: |image| link(image, "global_bitmap", image.free_block()),
         found: &["CHAIN_LINK_MAGIC"],

@@ -183,7 +183,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     },
     Recipe {
         code: "DIR_TRAILER_INODE",
-        name: "the trailer of a directory block leads to an inode",
+        name: "the trailer of a directory block points to an inode",
         on: ONE_OF_ALL_1K,
         damage: |image| {
             let dir = image.inode("/dirs/oneblock");
@@ -295,7 +295,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     },
     Recipe {
         code: "DIRENT_INODE_FREE",
-        name: "an entry leads to an inode not in use",
+        name: "an entry points to an inode not in use",
         on: ONE_OF_ALL_1K,
         damage: |image| {
             let groups = image.groups("inode_alloc:0000");
@@ -318,7 +318,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     },
     Recipe {
         code: "DIRENT_SYSTEM_FILE",
-        name: "a name of a user leads to a journal",
+        name: "a name of a user points to a journal",
         on: ONE_OF_ALL_1K,
         damage: |image| {
             let journal = image.system("journal:0000").blkno;
@@ -328,12 +328,12 @@ pub(super) const RECIPES: &[Recipe] = &[
         c: Differs {
             codes: &["INODE_COUNT"],
             status: 0,
-            why: "It lets the name lead to what only the kernel may write to.",
+            why: "It lets the name point to what only the kernel may write to.",
         },
     },
     Recipe {
         code: "DIRENT_SYSTEM_FILE",
-        name: "a name of a user leads to an orphan directory",
+        name: "a name of a user points to an orphan directory",
         on: ONE_OF_ALL_1K,
         damage: |image| {
             let dir = image.system("orphan_dir:0000").blkno;
@@ -347,7 +347,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     },
     Recipe {
         code: "DIR_PARENT_DUP",
-        name: "two entries lead to the same directory",
+        name: "two entries point to the same directory",
         on: ONE_OF_ALL_1K,
         damage: |image| {
             let dir = image.inode("/sizes").blkno;
@@ -468,7 +468,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     },
     Recipe {
         code: "DIR_NOT_CONNECTED",
-        name: "no entry leads to a directory",
+        name: "no entry points to a directory",
         on: ONE_OF_ALL_1K,
         damage: |image| {
             remove(image, "/dirs", "empty");
@@ -516,7 +516,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     },
     Recipe {
         code: "INODE_NOT_CONNECTED",
-        name: "no entry leads to a file",
+        name: "no entry points to a file",
         on: ONE_OF_ALL_1K,
         damage: |image| {
             remove(image, "/sizes", "bytes-1024");
@@ -604,7 +604,7 @@ pub(super) const RECIPES: &[Recipe] = &[
             });
         },
         found: &["DX_LEAF_INVALID"],
-        c: NotCompared("It reads behind the end of the leaf."),
+        c: NotCompared("It reads past the end of the leaf."),
     },
     Recipe {
         code: "DX_LOOKUP_FAILED",

@@ -31,7 +31,7 @@ impl Image {
         });
     }
 
-    /// Lets all regular files have one extent tree: a level of blocks that lead to `leaves` full
+    /// Lets all regular files have one extent tree: a level of blocks that point to `leaves` full
     /// of extents of one cluster, all in clusters that are free.
     pub fn share_tree(&self, leaves: u32) {
         let geometry = *self.volume().geometry();

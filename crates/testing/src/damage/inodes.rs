@@ -256,7 +256,7 @@ pub(super) const RECIPES: &[Recipe] = &[
         c: Differs {
             codes: &["DIRENT_TYPE", "LOSTFOUND_MISSING", "ROOT_NOTDIR"],
             status: 8,
-            why: "It goes on with a root that is no directory, and gives up.",
+            why: "It goes on with a root that is not a directory, and gives up.",
         },
     },
     Recipe {
@@ -586,7 +586,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     },
     Recipe {
         code: "EXTENT_EB_INVALID",
-        name: "a tree goes on at a block that is no extent block",
+        name: "a tree goes on at a block that is not an extent block",
         on: ONE_OF_ALL_1K,
         damage: |image| {
             let (file, free) = (image.tree(1), image.free_block());
@@ -654,12 +654,12 @@ pub(super) const RECIPES: &[Recipe] = &[
         c: Differs {
             codes: &["CLUSTER_ALLOC_BIT", "INODE_SPARSE_CLUSTERS", "INODE_SPARSE_SIZE"],
             status: 8,
-            why: "It believes the length, and takes what is behind the extent as the file's.",
+            why: "It believes the length, and takes what is after the extent as the file's.",
         },
     },
     Recipe {
         code: "EXTENT_RANGE",
-        name: "the last extent ends behind the last position a file can have",
+        name: "the last extent ends after the last position a file can have",
         on: ONE_OF_ALL_1K,
         damage: |image| {
             edit_extents(image, &two_extents(image), |_, _, records| {
@@ -712,7 +712,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     },
     Recipe {
         code: "EXTENT_ORDER",
-        name: "two records that lead to leaves are exchanged",
+        name: "two records that point to leaves are exchanged",
         on: ONE_OF_ALL_1K,
         damage: |image| edit_extents(image, &image.tree(1), |_, _, records| records.swap(0, 1)),
         found: &["EXTENT_ORDER"],

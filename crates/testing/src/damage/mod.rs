@@ -90,7 +90,7 @@ pub enum CFsck {
     GivesUp,
     /// The codes that have to be found, but it crashes then, with this status.
     Dies(i32),
-    /// These codes: what the damage leads to as well, because the check does not go on as if
+    /// These codes: what the damage points to as well, because the check does not go on as if
     /// it were repaired.
     Follows(&'static [&'static str]),
     /// The codes that have to be found, and repairs them, but only when it may write: it does

@@ -154,7 +154,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     },
     Recipe {
         code: "QTREE_INDEX",
-        name: "an entry is of another id than the one the tree leads to it for",
+        name: "an entry is of another id than the one the tree points to it for",
         on: ONE_OF_ALL_1K,
         damage: |image| {
             // Only limits, nothing in use.
@@ -183,7 +183,7 @@ pub(super) const RECIPES: &[Recipe] = &[
         on: ONE_OF_ALL_1K,
         damage: |image| edit_entry(image, 2001, |entry| entry.dqb_curinodes += 1),
         found: &["QUOTA_USAGE"],
-        c: Differs { codes: &[], status: 0, why: "It counts anew without a word." },
+        c: Differs { codes: &[], status: 0, why: "It counts again without a word." },
     },
     Recipe {
         code: "QUOTA_LOCAL_INVALID",

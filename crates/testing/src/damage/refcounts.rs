@@ -116,7 +116,7 @@ pub(super) const RECIPES: &[Recipe] = &[
             });
         },
         found: &["REFCOUNT_EXTENT_PLACE"],
-        c: NotCompared("It counts the clusters the extent leads to, and the contents are others."),
+        c: NotCompared("It counts the clusters the extent points to, and the contents are others."),
     },
     Recipe {
         code: "RB_BLKNO",
@@ -186,7 +186,7 @@ pub(super) const RECIPES: &[Recipe] = &[
                 "REFCOUNT_LIST_USED",
             ],
             status: 8,
-            why: "It reads what is behind the records as more of them, and gives up.",
+            why: "It reads what is after the records as more of them, and gives up.",
         },
     },
     Recipe {
@@ -246,7 +246,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     },
     Recipe {
         code: "REFCOUNT_BLOCK_INVALID",
-        name: "a refcount tree goes on at a block that is no refcount block",
+        name: "a refcount tree goes on at a block that is not a refcount block",
         on: CLUSTER_4K,
         damage: |image| {
             let free = image.free_block();

@@ -351,7 +351,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     },
     Recipe {
         code: "SYSTEM_FILE_ENTRY",
-        name: "the entry of an allocator of inodes leads to that of extent blocks",
+        name: "the entry of an allocator of inodes points to that of extent blocks",
         on: ONE_OF_ALL_1K,
         damage: |image| lead(image, &[("inode_alloc:0000", "extent_alloc:0000")]),
         found: &["INODE_COUNT", "INODE_NOT_CONNECTED", "SYSTEM_FILE_ENTRY"],
@@ -363,7 +363,7 @@ pub(super) const RECIPES: &[Recipe] = &[
                 "INODE_NOT_CONNECTED",
             ],
             status: 0,
-            why: "It takes the file the entry leads to for the one that is named.",
+            why: "It takes the file the entry points to for the one that is named.",
         },
     },
     Recipe {
@@ -378,12 +378,12 @@ pub(super) const RECIPES: &[Recipe] = &[
         c: Differs {
             codes: &["CLUSTER_ALLOC_BIT", "INODE_ALLOC_REPAIR", "INODE_COUNT"],
             status: 0,
-            why: "It takes the file the entry leads to for the one that is named.",
+            why: "It takes the file the entry points to for the one that is named.",
         },
     },
     Recipe {
         code: "SYSTEM_FILE_ENTRY",
-        name: "the entry of a truncate log leads to the root directory",
+        name: "the entry of a truncate log points to the root directory",
         on: ONE_OF_ALL_1K,
         damage: |image| {
             let (dir, root) = {
@@ -397,12 +397,12 @@ pub(super) const RECIPES: &[Recipe] = &[
         c: Differs {
             codes: &["DIRENT_TYPE", "DIR_PARENT_DUP", "INODE_COUNT", "INODE_NOT_CONNECTED"],
             status: 0,
-            why: "It takes the file the entry leads to for the one that is named.",
+            why: "It takes the file the entry points to for the one that is named.",
         },
     },
     Recipe {
         code: "SYSTEM_FILE_ENTRY",
-        name: "the entry of the bitmap of clusters leads to a file",
+        name: "the entry of the bitmap of clusters points to a file",
         on: ONE_OF_ALL_1K,
         damage: |image| {
             let dir = image.volume().superblock().s_system_dir_blkno;

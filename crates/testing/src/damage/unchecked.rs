@@ -54,7 +54,7 @@ pub(super) const RECIPES: &[Recipe] = &[
             image.edit_dinode(image.file().blkno, |dinode, _| dinode.i_signature[2] ^= 4);
         },
         found: &["INODE_SIGNATURE"],
-        c: NotCompared("It takes the file for deleted, and then loses what is behind its entry."),
+        c: NotCompared("It takes the file for deleted, and then loses what is after its entry."),
     },
     Recipe {
         code: "INODE_SUBALLOC_BIT",
@@ -102,7 +102,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     },
     Recipe {
         code: "INLINE_DATA_TAIL",
-        name: "inline data goes on behind the end of its file",
+        name: "inline data goes on past the end of its file",
         on: ONE_OF_ALL_1K,
         damage: |image| {
             let inline = image.find("inline file", |inode| {
@@ -117,7 +117,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     },
     Recipe {
         code: "EB_NEXT_LEAF",
-        name: "the first leaf of a file does not lead to the second",
+        name: "the first leaf of a file does not point to the second",
         on: ONE_OF_ALL_1K,
         damage: |image| {
             let blkno = image.first_record(&image.tree(1)).e_blkno;
@@ -136,7 +136,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     },
     Recipe {
         code: "EXTENT_LOOP",
-        name: "two records of a file lead to the same leaf",
+        name: "two records of a file point to the same leaf",
         on: ONE_OF_ALL_1K,
         damage: |image| edit_root(image, |_, records| records[1].e_blkno = records[0].e_blkno),
         found: &["EXTENT_LOOP"],
@@ -144,7 +144,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     },
     Recipe {
         code: "EXTENT_EMPTY",
-        name: "an empty record is behind the others",
+        name: "an empty record is after the others",
         on: ONE_OF_ALL_1K,
         damage: |image| {
             // The last leaf has room.
@@ -173,7 +173,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     },
     Recipe {
         code: "INODE_MODE",
-        name: "the mode of a file is no type of file",
+        name: "the mode of a file is not a valid file type",
         on: ONE_OF_ALL_1K,
         damage: |image| {
             image.edit_dinode(image.file().blkno, |dinode: &mut Dinode, _| dinode.i_mode &= 0o7777);

@@ -54,7 +54,7 @@ fn indexed_block(image: &Image) -> Blkno {
     image.inode("/xattr/bucket").dinode.i_xattr_loc
 }
 
-/// Moves what an entry of a bucket leads to into free room that begins in one block and ends in
+/// Moves what an entry of a bucket points to into free room that begins in one block and ends in
 /// the next.
 fn move_across_blocks(image: &Image) {
     let size = image.volume().block_size().size();
@@ -92,7 +92,7 @@ fn move_across_blocks(image: &Image) {
     panic!("no bucket has room across two blocks");
 }
 
-/// Changes the first record that leads to buckets.
+/// Changes the first record that points to buckets.
 fn edit_first_extent(image: &Image, change: impl FnOnce(&mut ExtentRec)) {
     image.edit_xattr_block(indexed_block(image), |_, root| {
         let list = &mut root[XattrTreeRoot::LIST_OFFSET - XattrBlock::SIZE..];
@@ -577,7 +577,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     },
     Recipe {
         code: "XATTR_FREE_START_INVALID",
-        name: "a bucket in the middle has its free space behind its end",
+        name: "a bucket in the middle has its free space after its end",
         on: ONE_OF_ALL_1K,
         damage: |image| {
             let size = image.volume().block_size().size();

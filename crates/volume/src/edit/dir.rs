@@ -1,6 +1,6 @@
 //! Names put into a directory, taken out and led elsewhere.
 //!
-//! None of this counts links, nor looks at what a name leads to: that is what
+//! None of this counts links, nor looks at what a name points to: that is what
 //! [`Edit::create`](super::Edit::create) and the others do.
 
 use std::collections::HashSet;
@@ -25,7 +25,7 @@ impl Edit {
     /// Puts a name into a directory.
     ///
     /// # Errors
-    /// [`EditError::Exists`]; [`EditError::Refused`] for what is no name or no block;
+    /// [`EditError::Exists`]; [`EditError::Refused`] for what is not a name or no block;
     /// [`EditError::NoRoom`], [`EditError::TooLarge`]; the directory is damaged.
     pub fn link(
         &mut self,
@@ -37,7 +37,7 @@ impl Edit {
         self.attempt(|edit| edit.add_name(dir, &NewEntry { name, inode, file_type }))
     }
 
-    /// Takes a name out of a directory; gives what it led to.
+    /// Takes a name out of a directory; gives what it pointed to.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`EditError::Refused`] for `.` and `..`; the directory is damaged.
@@ -48,7 +48,7 @@ impl Edit {
     /// Makes a name of a directory, which may be `..`, lead elsewhere.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`EditError::Refused`] for what is no block; the directory is damaged.
+    /// [`Error::NotFound`]; [`EditError::Refused`] for what is not a block; the directory is damaged.
     pub fn set_entry(
         &mut self,
         dir: Blkno,
@@ -111,7 +111,7 @@ impl Edit {
     fn verify_target(&self, new: &NewEntry<'_>) -> Result<(), EditError> {
         match self.geometry().is_valid_block(new.inode) {
             true => Ok(()),
-            false => Err(refused(new.name, "cannot lead to what is no block of the volume")),
+            false => Err(refused(new.name, "cannot point to what is not a block of the volume")),
         }
     }
 
@@ -256,7 +256,7 @@ fn verify_name(name: &[u8]) -> Result<(), EditError> {
         return Err(EditError::TooLarge("a name can have 255 bytes"));
     }
     match name.is_empty() || name.iter().any(|byte| matches!(byte, b'/' | 0)) {
-        true => Err(refused(name, "is no name of a file")),
+        true => Err(refused(name, "is not a name of a file")),
         false => Ok(()),
     }
 }

@@ -27,7 +27,7 @@ impl Edit {
     /// between is a hole, or zeros on a volume without sparse files.
     ///
     /// # Errors
-    /// [`EditError::NoRoom`], [`EditError::TooLarge`]; it is no regular file, or it is damaged.
+    /// [`EditError::NoRoom`], [`EditError::TooLarge`]; it is not a regular file, or it is damaged.
     pub fn write_file(&mut self, blkno: Blkno, offset: u64, bytes: &[u8]) -> Result<(), EditError> {
         if bytes.is_empty() {
             return Ok(());
@@ -414,7 +414,7 @@ impl Edit {
             return Ok(());
         }
         match self.segment(root, size >> bits)?.extent {
-            // What is shared is behind the end of each file that shares it, or zeros.
+            // What is shared is past the end of each file that shares it, or zeros.
             Some(extent) if extent.flags.is_empty() => {
                 self.zero_in(&extent, range, u64::from(extent.cpos.0) << bits)
             }

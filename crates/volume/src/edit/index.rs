@@ -52,7 +52,7 @@ impl Index {
         Leaf::read(volume, Blkno(first.0 + within)).map(Some)
     }
 
-    /// Removes what leads to an entry.
+    /// Removes what points to an entry.
     pub fn remove(&mut self, volume: &Volume, entry: &Entry) -> Result<(), Error> {
         let seed = volume.superblock().s_dx_seed;
         for sign in CharSign::ALL {
@@ -136,7 +136,7 @@ fn entries_of(list: &DxEntryList<'_>, blkno: Blkno) -> Result<Vec<DxEntry>, Erro
     Ok(list.entries().collect())
 }
 
-/// Writes a list of entries, and zeros behind them.
+/// Writes a list of entries, and zeros after them.
 fn write_list(bytes: &mut [u8], entries: &[DxEntry], blkno: Blkno) -> Result<(), Error> {
     write_dx_entries(bytes, entries).map_err(Error::truncated(blkno))?;
     let used = DxEntryListHeader::SIZE + entries.len() * DxEntry::SIZE;

@@ -25,7 +25,7 @@ const MOST_LINKS: u32 = 32_000;
 const MOST_LINKS_INDEXED: u32 = i32::MAX as u32;
 
 impl Edit {
-    /// Gives a file that is no directory another name.
+    /// Gives a file that is not a directory another name.
     ///
     /// # Errors
     /// As [`Edit::link`]; [`EditError::Refused`] for a directory and for what belongs to the
@@ -42,7 +42,7 @@ impl Edit {
         })
     }
 
-    /// Takes a name out of a directory. What it led to is deleted if that was its last one; a
+    /// Takes a name out of a directory. What it pointed to is deleted if that was its last one; a
     /// directory has to be empty.
     ///
     /// # Errors
@@ -117,7 +117,7 @@ impl Edit {
         Ok(())
     }
 
-    /// Counts a name less for what `name` of `dir` led to, and deletes it if that was the last.
+    /// Counts a name less for what `name` of `dir` pointed to, and deletes it if that was the last.
     fn part_with(&mut self, dir: Blkno, name: &[u8], inode: Blkno) -> Result<(), EditError> {
         let file = self.inode(inode)?;
         self.verify_own(name, &file)?;

@@ -79,7 +79,7 @@ impl Edit {
         let id1 = if is_device { encode_rdev(new.rdev)? } else { 0 };
         let is_symlink = new.kind == FileKind::Symlink;
         if is_symlink && (new.target.is_empty() || new.target.contains(&0)) {
-            return Err(refused(name, "a symbolic link leads to a path without a NUL"));
+            return Err(refused(name, "a symbolic link points to a path without a NUL"));
         }
         let taken = self.take_inode()?;
         let generation = self.new_generation();
@@ -108,7 +108,7 @@ impl Edit {
         })
     }
 
-    /// Writes a new dinode, with what `fill` puts behind it.
+    /// Writes a new dinode, with what `fill` puts after it.
     fn write_inode(
         &mut self,
         dinode: &Dinode,

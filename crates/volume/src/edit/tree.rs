@@ -409,7 +409,7 @@ impl Edit {
         Ok(())
     }
 
-    /// The leaf before the one that a way, without it, leads to.
+    /// The leaf before the one that a way, without it, points to.
     fn leaf_before(&self, way: &[Level]) -> Result<Option<Level>, Error> {
         let Some(turn) = way.iter().rev().find(|level| level.index > 0) else { return Ok(None) };
         let Some(rec) = turn.records.get(turn.index - 1) else { return Ok(None) };

@@ -70,7 +70,7 @@ pub enum Changed {
     /// The device was taken into use on this machine.
     #[error("the device was taken into use meanwhile: {0}")]
     Holder(Holder),
-    /// The path leads to another file or device.
+    /// The path points to another file or device.
     #[error("{} is another file or device now", shown::path(path))]
     Replaced {
         /// The path.

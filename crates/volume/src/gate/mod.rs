@@ -12,7 +12,7 @@
 //! is another one than at the start, nobody has come. Nodes that were known then are no change:
 //! whether to write nevertheless was for a person to say.
 //!
-//! A [`Lock`] is held from before the slot map is read until the gate is dropped, behind the
+//! A [`Lock`] is held from before the slot map is read until the gate is dropped, after the
 //! last write.
 
 mod changed;
@@ -78,7 +78,7 @@ pub struct Gate {
     /// Nodes that were known to use the volume, or not known not to.
     known: BTreeSet<u32>,
     path: Option<PathBuf>,
-    /// What the path led to, and how many bytes that had.
+    /// What the path pointed to, and how many bytes that had.
     identity: Option<Identity>,
     size_bytes: Option<u64>,
     holders: BTreeSet<Holder>,

@@ -103,7 +103,7 @@ fn a_write_that_failed_leaves_the_superblock_as_it_was() {
     changes.write_at(&block, 1024).unwrap();
     let outcome: Arc<dyn Device> = changes.clone();
     let planned = Planned { changes: &[&*changes], outcome: Some(&outcome) };
-    // Nothing reaches the device, which is no change by another one.
+    // Nothing reaches the device, which is not a change by another one.
     drop(gate.open(planned).unwrap());
     gate.open(planned).unwrap().still().unwrap();
     device.write_at(&[8], 1024 + 511).unwrap();

@@ -114,7 +114,7 @@ fn what_makes_no_sense_is_damage_even_with_a_right_checksum() {
     );
     let damaged = edited(BlockSize::MAX, &|sb| sb.s_root_blkno = Blkno(SIZE));
     assert!(refused(damaged).contains("s_root_blkno is 5368709120"));
-    // It says that it is somewhere else, so it is no superblock of this place.
+    // It says that it is somewhere else, so it is not a superblock of this place.
     let moved = device(BlockSize::MAX);
     moved.write_at(&superblock(BlockSize::MAX, Blkno(3), &|_| ()), 8192).unwrap();
     assert!(refused(moved).contains("superblock 2: i_blkno is 3, expected 2"));

@@ -81,7 +81,7 @@ impl<'v> Parting<'v> {
         Ok(pruned)
     }
 
-    /// Frees the clusters of an extent behind the first `kept`.
+    /// Frees the clusters of an extent after the first `kept`.
     fn extent(&mut self, extent: &Extent, kept: u16) -> Result<(), Error> {
         let Some(first) = self.volume.geometry().cluster_of(extent.blkno) else { return Ok(()) };
         // The tree has made sure that it is within the volume.
@@ -195,7 +195,7 @@ impl<'v> Parting<'v> {
 }
 
 impl Volume {
-    /// Where to cut a tree, at `to` or behind it, so that what is taken changes about `budget`
+    /// Where to cut a tree, at `to` or after it, so that what is taken changes about `budget`
     /// blocks.
     fn cut(&self, tree: &Tree<'_>, to: Cpos, budget: usize) -> Result<Cpos, Error> {
         let mut extents = Vec::new();

@@ -24,7 +24,7 @@ pub enum JournalProblem {
     /// There is no such file, or none that is a journal.
     #[error("the file cannot be used: {0}")]
     File(Error),
-    /// Its first block is no superblock of a journal, or a damaged one.
+    /// Its first block is not a superblock of a journal, or a damaged one.
     #[error("the superblock cannot be used: {0}")]
     Superblock(Error),
     /// A part of it is nowhere.

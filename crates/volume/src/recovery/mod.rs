@@ -125,7 +125,7 @@ pub struct Replayed {
     pub transactions: u32,
     /// Blocks that were written.
     pub blocks: usize,
-    /// Why there were no more. What is behind a damaged transaction is lost.
+    /// Why there were no more. What is after a damaged transaction is lost.
     pub end: LogEnd,
 }
 

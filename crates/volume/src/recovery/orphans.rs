@@ -106,7 +106,7 @@ impl Volume {
             let links = self.links_count(&inode);
             return Err(RecoveryError::NoOrphan { blkno: inode.blkno, links, flags });
         }
-        // A size beyond what 32 bits of clusters hold has nothing behind it.
+        // A size beyond what 32 bits of clusters hold has nothing after it.
         let end = Cpos(self.geometry().clusters_for(inode.size()).unwrap_or(u32::MAX));
         let mut parting = Parting::new(self, &inode, Space::new(self))?;
         if parting.data(end, budget)? > end {

@@ -25,7 +25,7 @@ mod scan;
 pub enum LogEnd {
     /// There is no further transaction, or one that was not committed: as it should be.
     Complete,
-    /// A committed transaction is damaged; it and what comes behind it is lost.
+    /// A committed transaction is damaged; it and what comes after it is lost.
     Damaged {
         /// The transaction.
         sequence: u32,
@@ -79,7 +79,7 @@ pub struct Replay {
     pub end: LogEnd,
     /// The last copy of each block, by its place.
     copies: BTreeMap<Blkno, Copy>,
-    /// The transaction behind the last complete one.
+    /// The transaction after the last complete one.
     next_sequence: u32,
 }
 

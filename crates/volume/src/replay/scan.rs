@@ -137,7 +137,7 @@ impl<'v> Log<'v> {
         self.journal.superblock.incompat().contains(JournalIncompat::BIT64)
     }
 
-    /// Takes in a descriptor and the blocks behind it; gives the place behind these.
+    /// Takes in a descriptor and the blocks after it; gives the place after these.
     fn descriptor(
         &mut self,
         block: &[u8],

@@ -154,7 +154,7 @@ impl Pruner<'_, '_> {
     }
 }
 
-/// Writes a list, and zeros behind its records.
+/// Writes a list, and zeros after its records.
 pub(crate) fn write_pruned(
     bytes: &mut [u8],
     depth: u16,

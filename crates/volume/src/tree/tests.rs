@@ -80,7 +80,7 @@ fn a_tree_of_two_levels_is_walked_and_searched() {
     }
     let stored: Vec<_> = segments.iter().filter(|s| s.1).map(|s| s.0).collect();
     assert_eq!(stored, [4, 6, 10, 20, 30, 40]);
-    assert_eq!(at, END, "behind the last extent there is one hole");
+    assert_eq!(at, END, "after the last extent there is one hole");
 
     let floor = |tree: &mut Tree<'_>, hash| tree.floor(hash).unwrap().map(|e| e.cpos.0);
     assert_eq!(floor(&mut tree, 3), None);

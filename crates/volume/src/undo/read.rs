@@ -22,7 +22,7 @@ pub enum UndoError {
         source: io::Error,
     },
     /// The file is none.
-    #[error("{path}: is no undo file: {why}", path = shown::path(.path))]
+    #[error("{path}: is not an undo file: {why}", path = shown::path(.path))]
     NotUndo {
         /// The file.
         path: PathBuf,
@@ -182,7 +182,7 @@ impl Undo {
                 }
                 WRITTEN => self.known.push((offset, number(&body, 0, 4) as u32)),
                 _ if number(&body, 0, 8) != count => return Ok(Err("records are missing")),
-                _ if fill(reader, &mut [0])? => return Ok(Err("it goes on behind its end")),
+                _ if fill(reader, &mut [0])? => return Ok(Err("it goes on after its end")),
                 _ => return Ok(Ok(())),
             }
             count += 1;
@@ -243,7 +243,7 @@ impl Undo {
     }
 
     /// Puts back what was overwritten. Nothing is written unless everything is as it was left:
-    /// as it was before, or as it was written then; of a file that is cut nothing tells how it was
+    /// as it was before, or as it was written then; of a file that is cut nothing shows how it was
     /// left. Interrupted, it can be done again.
     ///
     /// # Errors

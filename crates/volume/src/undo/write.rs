@@ -44,7 +44,7 @@ struct Log {
 }
 
 impl Log {
-    /// Puts records behind the others. Behind a failure there may be a piece of one, which the end
+    /// Puts records after the others. After a failure there may be a piece of one, which the end
     /// overwrites.
     fn append(&mut self, bytes: &[u8], records: u64) -> io::Result<()> {
         self.file.write_all_at(bytes, self.len)?;
@@ -53,7 +53,7 @@ impl Log {
         Ok(())
     }
 
-    /// Keeps room behind the records for what is to be said of each unit that is saved, and for
+    /// Keeps room after the records for what is to be said of each unit that is saved, and for
     /// the end. Where the file system cannot do that, there may be none later.
     fn keep_room(&self) -> io::Result<()> {
         let units = self.saved.len() as u64 + 1;

@@ -28,7 +28,7 @@ struct Node {
 impl Node {
     fn saw(&mut self, beat: Beat, at: Duration) {
         if let Some(before) = self.latest.replace(beat) {
-            // The threshold alone is no sign of life.
+            // The threshold alone is not a sign of life.
             if (before.seq, before.generation) != (beat.seq, beat.generation) {
                 self.changed = true;
                 self.changed_at = at;

@@ -30,7 +30,7 @@ pub(in crate::directories) struct Expected {
     pub(super) unread: HashSet<Blkno>,
     /// By block of the directory the next one in the list of those with holes.
     pub(super) next_free: HashMap<Blkno, Blkno>,
-    /// Blocks in the last cluster behind the end of the directory, and their numbers.
+    /// Blocks in the last cluster past the end of the directory, and their numbers.
     pub(in crate::directories) beyond: HashMap<Blkno, u64>,
     /// Blocks of the directory as it says.
     pub(in crate::directories) stated: u64,

@@ -23,7 +23,9 @@ pub(super) fn check(dir: Blkno, index: &Index, expected: &Expected) -> Option<Fi
             if expected.is_incomplete || expected.unread.contains(&at) {
                 return None;
             }
-            break format!("leads from block {before} to {at}, which is no block of the directory");
+            break format!(
+                "leads from block {before} to {at}, which is not a block of the directory"
+            );
         };
         if !seen.insert(at) {
             break format!("comes back from block {before} to {at}");

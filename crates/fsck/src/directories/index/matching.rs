@@ -255,7 +255,7 @@ impl Matching<'_> {
         let mut stale = self.stale(&names);
         let is_whole = is_sound && lacking.count + stale.count == 0 && names.explained.is_empty();
         let stated = self.index.root.dr_num_entries;
-        // One that is to be built anew is counted anew.
+        // One that is to be rebuilt is counted again.
         if is_whole && u64::from(stated) != self.entries {
             let (dir, blkno) = (self.dir, self.index.blkno);
             let text = format!(
@@ -282,7 +282,7 @@ impl Matching<'_> {
         self.findings.extend(found);
     }
 
-    /// Tells of entries in blocks behind the end of the directory: it is longer than it says.
+    /// Tells of entries in blocks past the end of the directory: it is longer than it says.
     fn tell_end(&mut self) {
         let Expected { beyond, stated, .. } = &self.expected;
         let places = self.left.iter().filter(|left| left.is_in_place);

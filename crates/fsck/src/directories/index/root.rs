@@ -29,7 +29,7 @@ pub(crate) struct Index {
 /// Follows the index of `dir` whose root is block `blkno`, as far as it can be followed. Gives
 /// it if all of that is sound.
 ///
-/// Everything wrong with the tree is one finding, as the index is then built anew.
+/// Everything wrong with the tree is one finding, as the index is then rebuilt.
 pub(crate) fn follow(
     context: &Context<'_>,
     dir: Blkno,
@@ -46,7 +46,9 @@ pub(crate) fn follow(
         Err(finding) => {
             // What it would have claimed is not known.
             out.incomplete = true;
-            out.found(finding.unwrap_or_else(|| corrupt("is no block of the volume".to_owned())));
+            out.found(
+                finding.unwrap_or_else(|| corrupt("is not a block of the volume".to_owned())),
+            );
             return None;
         }
     };

@@ -1,7 +1,7 @@
 //! Extended attributes set and removed.
 //!
 //! Attributes are put where Linux puts them: into the inode if its contents leave the room, else
-//! into a block of its own, and when that is full into buckets that a tree leads to. Each change
+//! into a block of its own, and when that is full into buckets that a tree points to. Each change
 //! writes only the area it is made in.
 
 mod area;
@@ -39,7 +39,7 @@ impl<'a> Key<'a> {
         }
         if name.contains(&0) || name.is_empty() != is_acl {
             let shown = [prefix.as_str().as_bytes(), name].concat();
-            let text = format!("{} is no name of an attribute", shown.escape_ascii());
+            let text = format!("{} is not a name of an attribute", shown.escape_ascii());
             return Err(EditError::Refused(text));
         }
         Ok(Self { prefix, name })
