@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use ocfs2_testing::vm;
 
 use crate::{apt, story};
-use xtask::cargo::{self, Profile, is_ci};
+use xtask::cargo::{self, is_ci};
 
 /// Which of them.
 #[derive(clap::Args, Debug)]
@@ -25,8 +25,8 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<()> {
     apt::provide()?;
     prepare()?;
-    let bin_dir = cargo::build_programs(Profile::Dev)?;
-    let mut args = vec!["test", "-p", "ocfs2-tests", "--test", "kernel", "--"];
+    let bin_dir = cargo::build_with_tests(&["--test=kernel"])?;
+    let mut args = vec!["test", "--workspace", "--test=kernel", "--"];
     if options.all {
         args.push("--include-ignored");
     }

@@ -35,12 +35,14 @@ pub struct Options {
 /// never, with what was left, why, and some seeds of each kind. A case that fails is printed with
 /// its seed, by which it can be run again.
 pub fn run(options: &Options) -> Result<()> {
-    let profile = if options.release { Profile::Release } else { Profile::Dev };
-    let bin_dir = cargo::build_programs(profile)?;
+    let bin_dir = match options.release {
+        true => cargo::build_programs(Profile::Release)?,
+        false => cargo::build_with_tests(&["--test=fsck_random"])?,
+    };
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     // Runs that begin a second apart have no case in common.
     let start = options.start.unwrap_or(now << 20);
-    let soak = ["test", "-p", "ocfs2-tests", "--test", "fsck_random"];
+    let soak = ["test", "--workspace", "--test=fsck_random"];
     let release = options.release.then_some("--release");
     let only = ["--", "--exact", "soak", "--ignored", "--nocapture"];
     let mut cargo = cargo::cargo(soak.iter().chain(release.iter()).chain(&only));

@@ -70,6 +70,16 @@ pub fn build_programs(profile: Profile) -> Result<PathBuf> {
     Ok(target_dir().join(profile.folder()))
 }
 
+/// Builds all programs and tests of `targets`, such as `--test=kernel`, and gives the folder of the
+/// programs.
+///
+/// Tests need more features of some libraries than the programs do: built by themselves, the
+/// programs, and all below them, would be built twice.
+pub fn build_with_tests(targets: &[&str]) -> Result<PathBuf> {
+    run(cargo(["build", "--workspace", "--bins"]).args(targets))?;
+    Ok(target_dir().join(Profile::Dev.folder()))
+}
+
 /// How to build.
 #[derive(Clone, Copy, Debug)]
 pub enum Profile {

@@ -12,6 +12,6 @@ pub fn run_all() -> Result<()> {
     run(&mut cargo(clippy))?;
     let doc = ["doc", "--quiet", "--workspace", "--no-deps"];
     run(cargo(doc).env("RUSTDOCFLAGS", "-D warnings"))?;
-    test::run(&test::Options::default())?;
-    workshop::run(["static", "--quickly"])
+    let bin_dir = test::run(&test::Options::default())?;
+    workshop::run_built(&bin_dir, ["static", "--quickly"])
 }

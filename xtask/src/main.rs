@@ -39,7 +39,7 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Demo(options) => demo::run(&options),
-        Task::Test(options) => test::run(&options),
+        Task::Test(options) => test::run(&options).map(drop),
         Task::Ci => ci::run_all(),
         Task::Workshop(args) => workshop::run(args),
     };

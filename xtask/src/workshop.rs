@@ -1,6 +1,8 @@
 //! The tasks that need the programs' own code.
 
 use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use anyhow::Result;
 use xtask::cargo;
@@ -12,4 +14,13 @@ use xtask::cargo;
 pub fn run(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<()> {
     let mut task = cargo::cargo(["run", "--quiet", "--package", "workshop", "--"]);
     cargo::run(task.args(args))
+}
+
+/// The same by the one that is built already.
+///
+/// # Errors
+/// The task fails.
+pub fn run_built(bin_dir: &Path, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<()> {
+    let mut workshop = Command::new(bin_dir.join("workshop"));
+    cargo::run(workshop.args(args).current_dir(cargo::root()).stdin(Stdio::null()))
 }

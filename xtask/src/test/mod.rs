@@ -4,6 +4,8 @@ mod outcome;
 mod programs;
 mod run;
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use xtask::cargo::{self, Profile};
 
@@ -41,22 +43,24 @@ impl Options {
     }
 }
 
-/// Runs the tests.
-pub fn run(options: &Options) -> Result<()> {
+/// Runs the tests; gives the folder of the programs they ran.
+pub fn run(options: &Options) -> Result<PathBuf> {
+    let bin_dir = match options.args.is_empty() {
+        true => cargo::build_with_tests(&["--all-targets"])?,
+        false => cargo::build_programs(Profile::Dev)?,
+    };
     let no_install = options.no_install.then_some("--no-install");
-    workshop::run(["provide"].into_iter().chain(no_install))?;
-    // With overflow checks, and sharing what the tests are built of anyway.
-    let bin_dir = cargo::build_programs(Profile::Dev)?;
+    workshop::run_built(&bin_dir, ["provide"].into_iter().chain(no_install))?;
     let programs = programs::build(&options.selection())?;
     let mut args = options.names.clone();
     if options.all {
         args.push("--include-ignored".to_owned());
     }
-    let outcomes = run::all(programs, &run::Terms { args, bin_dir })?;
+    let outcomes = run::all(programs, &run::Terms { args, bin_dir: bin_dir.clone() })?;
     outcome::judge(&outcomes)?;
     if options.has_examples() {
         let mut examples = cargo::cargo(["test", "--quiet", "--doc"]);
         cargo::run(examples.args(options.selection()))?;
     }
-    Ok(())
+    Ok(bin_dir)
 }
