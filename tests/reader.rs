@@ -329,3 +329,49 @@ fn paths_are_followed_through_links_only_when_asked() {
     let err = volume.resolve(b"/special/to-file/x").unwrap_err();
     assert_eq!(err.to_string(), format!("inode {}: is not a directory", link.blkno));
 }
+
+/// The blocks that the extent allocators of a volume have given out.
+fn given_out(volume: &Volume) -> BTreeSet<Blkno> {
+    let mut blocks = BTreeSet::new();
+    for slot in 0..volume.max_slots() {
+        let allocator = volume.allocator(volume.slot_file("extent_alloc", slot).unwrap()).unwrap();
+        for group in volume.groups(&allocator) {
+            let group = group.unwrap();
+            let used =
+                (1..u32::from(group.desc.bg_bits)).filter(|bit| group.bitmap().get(*bit as usize));
+            blocks.extend(used.map(|bit| group.block_of_bit(bit).unwrap()));
+        }
+    }
+    blocks
+}
+
+#[test]
+fn all_metadata_is_what_the_kernel_has_allocated_for_it() {
+    use ocfs2_volume::metadata::MetadataKind as Kind;
+    let mut seen = BTreeSet::new();
+    let names = ["1k-local", "512-local", "2k-local", "4k-o2cb", "1m-global", "1k-linux7-local"];
+    for name in names.map(|name| format!("clean-{name}")) {
+        let volume = open(&name);
+        let runs: Vec<_> = volume.metadata().map(Result::unwrap).collect();
+        let of = |kinds: &[Kind]| -> BTreeSet<Blkno> {
+            runs.iter().filter(|run| kinds.contains(&run.kind)).map(|run| run.blkno).collect()
+        };
+        let blocks = [Kind::ExtentBlock, Kind::DxRoot, Kind::XattrBlock, Kind::RefcountBlock];
+        assert_eq!(of(&blocks), given_out(&volume), "{name}");
+        let inodes = volume.inodes().map(|inode| inode.unwrap().blkno).collect();
+        assert_eq!(of(&[Kind::Dinode]), inodes, "{name}");
+        // What is without a block of an allocator has its check, and is nobody else's.
+        let mut taken = BTreeSet::new();
+        for run in &runs {
+            let mut bytes = volume.read_blocks(run.blkno, run.blocks as u32).unwrap();
+            if let Some(offset) = run.check_offset.filter(|_| run.kind != Kind::Quota) {
+                volume.verify_check("metadata", run.blkno, &mut bytes, offset).unwrap();
+            }
+            let new = (0..run.blocks).all(|n| taken.insert(run.blkno.0 + n));
+            assert!(new, "{name}: {run:?} is there twice");
+            seen.insert(run.kind);
+        }
+    }
+    let missing = [Kind::Quota, Kind::XattrBucket, Kind::DxLeaf, Kind::Journal, Kind::SystemFile];
+    assert!(missing.iter().all(|kind| seen.contains(kind)), "{seen:?}");
+}

@@ -12,6 +12,7 @@ pub mod find;
 pub mod gate;
 mod inode;
 pub mod journal;
+pub mod metadata;
 pub mod open;
 
 pub mod recovery;

@@ -1,46 +1,22 @@
 //! Damage by chance: the same every time for the same seed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use ocfs2_device::Device;
-use ocfs2_format::dinode::{Arm, Dinode, DynFeatures, InodeFlags};
-use ocfs2_format::dir::DirTrailer;
-use ocfs2_format::dx::{DxLeaf, DxRoot};
-use ocfs2_format::extent::ExtentBlock;
 use ocfs2_format::feature::Incompat;
-use ocfs2_format::group::GroupDesc;
-use ocfs2_format::refcount::RefcountBlock;
-use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
-use ocfs2_format::xattr::{BUCKET_SIZE, XattrBlock, XattrHeader, XattrTreeRoot};
-use ocfs2_format::{Blkno, Structure, check, quota};
-use ocfs2_volume::tree::Tree;
-use ocfs2_volume::{Inode, Volume};
+use ocfs2_format::xattr::BUCKET_SIZE;
+use ocfs2_format::{Blkno, check};
+use ocfs2_volume::Volume;
+use ocfs2_volume::metadata::{MetadataKind as Kind, MetadataRun};
 
 use crate::Random;
 
-/// What a piece of metadata is.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Kind {
-    Superblock,
-    Dinode,
-    Group,
-    ExtentBlock,
-    DirBlock,
-    DxRoot,
-    DxLeaf,
-    XattrBlock,
-    Bucket,
-    Refcount,
-    Quota,
-    /// A block without a block check: of a slot map, a heartbeat, a journal.
-    Bare,
-}
+/// Blocks of a journal, and of another system file, that may be damaged: what is there at all.
+const MOST: (usize, usize) = (4, 16);
 
-impl Kind {
-    /// Whether it says in which block it is, so that it is noticed elsewhere.
-    fn states_place(self) -> bool {
-        !matches!(self, Self::Bucket | Self::Quota | Self::Bare)
-    }
+/// Whether it says in which block it is, so that it is noticed elsewhere.
+fn states_place(kind: Kind) -> bool {
+    !matches!(kind, Kind::XattrBucket | Kind::Quota | Kind::SystemFile)
 }
 
 /// A block of metadata, or a bucket of several.
@@ -87,7 +63,7 @@ impl Metadata {
     /// long as it is.
     pub fn attributes_and_refcounts(&self) -> Self {
         let mut only = Self { may_be_cut: false, ..self.clone() };
-        let wanted = [Kind::XattrBlock, Kind::Bucket, Kind::Refcount];
+        let wanted = [Kind::XattrBlock, Kind::XattrBucket, Kind::RefcountBlock];
         only.pieces.retain(|kind, _| wanted.contains(kind));
         only
     }
@@ -105,134 +81,32 @@ impl Metadata {
             size: volume.device().size_bytes(),
             may_be_cut: true,
         };
-        metadata.add(Kind::Superblock, SUPERBLOCK_BLKNO, Some(Dinode::CHECK_OFFSET));
-        metadata.add_groups(volume);
-        let mut trees = BTreeSet::new();
-        for inode in volume.inodes() {
-            let inode = inode.unwrap();
-            metadata.add(Kind::Dinode, inode.blkno, Some(Dinode::CHECK_OFFSET));
-            metadata.add_contents(volume, &inode);
-            metadata.add_index(volume, &inode);
-            metadata.add_xattrs(volume, &inode);
-            let root = inode.dinode.i_refcount_loc;
-            if !root.is_none() && trees.insert(root) {
-                metadata.add_refcounts(volume, root);
-            }
+        for run in volume.metadata() {
+            metadata.add(run.unwrap());
         }
         metadata
     }
 
-    fn add(&mut self, kind: Kind, blkno: Blkno, check_offset: Option<usize>) {
-        let len = if kind == Kind::Bucket { BUCKET_SIZE } else { self.block_size };
-        self.pieces.entry(kind).or_default().push(Piece { kind, blkno, len, check_offset });
-    }
-
-    fn add_tree(&mut self, tree: &Tree<'_>) -> Vec<ocfs2_volume::tree::Extent> {
-        let mut extents = tree.extents();
-        let found = extents.by_ref().map(Result::unwrap).collect();
-        // In the same order each time, so that a seed does the same.
-        for blkno in extents.extent_blocks().collect::<BTreeSet<_>>() {
-            self.add(Kind::ExtentBlock, blkno, Some(ExtentBlock::CHECK_OFFSET));
-        }
-        found
-    }
-
-    fn add_groups(&mut self, volume: &Volume) {
-        let slots = 0..volume.max_slots();
-        let slot_files = |name| slots.clone().map(move |slot| format!("{name}:{slot:04}"));
-        let names = ["global_inode_alloc".to_owned()].into_iter();
-        let names = names.chain(slot_files("inode_alloc")).chain(slot_files("extent_alloc"));
-        let others = names.map(|name| volume.allocator(volume.system_file(&name).unwrap()));
-        for allocator in std::iter::once(volume.global_bitmap()).chain(others) {
-            for group in volume.groups(&allocator.unwrap()) {
-                self.add(Kind::Group, group.unwrap().blkno, Some(GroupDesc::CHECK_OFFSET));
-            }
-        }
-    }
-
-    fn add_contents(&mut self, volume: &Volume, inode: &Inode) {
-        if inode.dinode.arm() != Arm::ExtentList {
+    fn add(&mut self, run: MetadataRun) {
+        let MetadataRun { kind, blkno, blocks, check_offset, .. } = run;
+        if kind == Kind::XattrBucket {
+            self.pieces.entry(kind).or_default().push(Piece {
+                kind,
+                blkno,
+                len: BUCKET_SIZE,
+                check_offset,
+            });
             return;
         }
-        let extents = self.add_tree(&volume.tree(inode).unwrap());
-        if inode.is_dir() {
-            let check_offset = DirTrailer::check_offset(self.block_size);
-            for block in volume.dir_blocks(inode).unwrap() {
-                let block = block.unwrap();
-                let check_offset = block.trailer().map(|_| check_offset);
-                self.add(Kind::DirBlock, block.blkno, check_offset);
-            }
-            return;
-        }
-        let flags = inode.dinode.flags();
-        let size = volume.geometry().blocks_for(inode.size());
-        let per_cluster = u64::from(volume.geometry().blocks_per_cluster());
-        let blocks = extents.iter().flat_map(|extent| {
-            let first = u64::from(extent.cpos.0) * per_cluster;
-            let count = u64::from(extent.clusters) * per_cluster;
-            (0..count).map(move |n| (first + n, Blkno(extent.blkno.0 + n)))
-        });
-        let blocks = blocks.take_while(|(index, _)| *index < size).map(|(_, blkno)| blkno);
-        if flags.contains(InodeFlags::QUOTA) {
-            let check_offset = quota::check_offset(volume.block_size());
-            blocks.for_each(|blkno| self.add(Kind::Quota, blkno, Some(check_offset)));
-        } else if flags.contains(InodeFlags::JOURNAL) {
-            blocks.take(4).for_each(|blkno| self.add(Kind::Bare, blkno, None));
-        } else if flags.contains(InodeFlags::SYSTEM) {
-            blocks.take(16).for_each(|blkno| self.add(Kind::Bare, blkno, None));
-        }
-    }
-
-    fn add_index(&mut self, volume: &Volume, inode: &Inode) {
-        let blkno = inode.dinode.i_dx_root;
-        if !inode.dinode.dyn_features().contains(DynFeatures::INDEXED_DIR) {
-            return;
-        }
-        self.add(Kind::DxRoot, blkno, Some(DxRoot::CHECK_OFFSET));
-        let block = volume.read_block(blkno).unwrap();
-        if DxRoot::decode(&block).unwrap().is_inline() {
-            return;
-        }
-        let list = DxRoot::extents(&block).unwrap();
-        let per_cluster = u64::from(volume.geometry().blocks_per_cluster());
-        for extent in self.add_tree(&Tree::new(volume, blkno, &list).unwrap()) {
-            for n in 0..u64::from(extent.clusters) * per_cluster {
-                self.add(Kind::DxLeaf, Blkno(extent.blkno.0 + n), Some(DxLeaf::CHECK_OFFSET));
-            }
-        }
-    }
-
-    fn add_xattrs(&mut self, volume: &Volume, inode: &Inode) {
-        let blkno = inode.dinode.i_xattr_loc;
-        if blkno.is_none() {
-            return;
-        }
-        self.add(Kind::XattrBlock, blkno, Some(XattrBlock::CHECK_OFFSET));
-        let block = volume.read_block(blkno).unwrap();
-        if !XattrBlock::decode(&block).unwrap().is_indexed() {
-            return;
-        }
-        let list = XattrTreeRoot::list(&block).unwrap();
-        for extent in self.add_tree(&Tree::new(volume, blkno, &list).unwrap()) {
-            let first = volume.read_block(extent.blkno).unwrap();
-            let count = XattrHeader::decode(&first).unwrap().xh_num_buckets;
-            for n in 0..u64::from(count) {
-                let blkno = extent.blkno.0 + n * (BUCKET_SIZE / self.block_size) as u64;
-                self.add(Kind::Bucket, Blkno(blkno), Some(XattrHeader::CHECK_OFFSET));
-            }
-        }
-    }
-
-    fn add_refcounts(&mut self, volume: &Volume, root: Blkno) {
-        self.add(Kind::Refcount, root, Some(RefcountBlock::CHECK_OFFSET));
-        let block = volume.read_block(root).unwrap();
-        if !RefcountBlock::decode(&block).unwrap().is_tree() {
-            return;
-        }
-        let list = RefcountBlock::extents(&block).unwrap();
-        for leaf in self.add_tree(&Tree::of_blocks(volume, root, &list).unwrap()) {
-            self.add(Kind::Refcount, leaf.blkno, Some(RefcountBlock::CHECK_OFFSET));
-        }
+        let (kind, most) = match kind {
+            Kind::Journal => (Kind::SystemFile, MOST.0),
+            Kind::SystemFile => (kind, MOST.1),
+            _ => (kind, usize::MAX),
+        };
+        let len = self.block_size;
+        let pieces =
+            (0..blocks).map(|n| Piece { kind, blkno: Blkno(blkno.0 + n), len, check_offset });
+        self.pieces.entry(kind).or_default().extend(pieces.take(most));
     }
 
     /// Damages the volume on `device`, which is the sound one, as `seed` says.
@@ -374,7 +248,7 @@ impl Work<'_> {
                     self.write(other, &bytes, false);
                 }
                 let how = if one_way { "overwritten with" } else { "swapped with" };
-                let misplaced = kind.states_place() && others != bytes;
+                let misplaced = states_place(kind) && others != bytes;
                 (format!("{kind:?} {blkno}: {how} {:?} {}", other.kind, other.blkno), misplaced)
             }
             _ => {

@@ -1,0 +1,314 @@
+//! Every block of metadata of a volume: what it is, and whose.
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+
+use ocfs2_format::dinode::{Arm, Dinode, DynFeatures, InodeFlags};
+use ocfs2_format::dir::DirTrailer;
+use ocfs2_format::dx::{DxLeaf, DxRoot};
+use ocfs2_format::extent::ExtentBlock;
+use ocfs2_format::group::GroupDesc;
+use ocfs2_format::refcount::RefcountBlock;
+use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
+use ocfs2_format::xattr::{BUCKET_SIZE, XattrBlock, XattrHeader, XattrTreeRoot};
+use ocfs2_format::{Blkno, Structure, quota};
+
+use crate::allocator::{Groups, Inodes};
+use crate::tree::{Extent, Tree};
+use crate::{Error, Inode, Volume};
+
+/// What a block of metadata is.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub enum MetadataKind {
+    /// The superblock; its backups are in clusters that nothing else has.
+    Superblock,
+    /// A dinode.
+    Dinode,
+    /// A group descriptor.
+    Group,
+    /// An extent block, of any tree.
+    ExtentBlock,
+    /// A block of a directory.
+    DirBlock,
+    /// The root of a directory's index.
+    DxRoot,
+    /// A leaf of one.
+    DxLeaf,
+    /// A block of attributes, or the root of their tree.
+    XattrBlock,
+    /// A bucket of attributes.
+    XattrBucket,
+    /// The root or a leaf of a refcount tree.
+    RefcountBlock,
+    /// The contents of a quota file.
+    Quota,
+    /// The contents of a journal.
+    Journal,
+    /// The contents of another system file: slot map, heartbeat, truncate log.
+    SystemFile,
+}
+
+/// Consecutive blocks of metadata. See [`Volume::metadata`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MetadataRun {
+    /// What they are.
+    pub kind: MetadataKind,
+    /// The first one.
+    pub blkno: Blkno,
+    /// How many: those of a bucket, the length of an extent of a system file, else 1.
+    pub blocks: u64,
+    /// The inode they belong to, and for a group that of its allocator. A refcount tree has many:
+    /// its root. The superblock has itself.
+    pub owner: Blkno,
+    /// Where the block check is, in bytes from the start of the bucket or of each block; `None` if
+    /// there is none even on a volume with the feature.
+    pub check_offset: Option<usize>,
+}
+
+/// The metadata of a volume. See [`Volume::metadata`].
+#[derive(Debug)]
+pub struct Metadata<'v> {
+    volume: &'v Volume,
+    /// What comes next.
+    found: VecDeque<Result<MetadataRun, Error>>,
+    /// Allocators whose groups are still to come, by their names.
+    allocators: VecDeque<String>,
+    /// The groups of the one at hand, and its inode.
+    groups: Option<(Blkno, Groups<'v>)>,
+    inodes: Inodes<'v>,
+    /// Refcount trees that were gone through: many inodes have one.
+    shared: HashSet<Blkno>,
+}
+
+impl Volume {
+    /// All blocks of metadata that are in use: the superblock, the groups of all allocators, then
+    /// inode by inode what belongs to it, except the data of users' files.
+    ///
+    /// What cannot be read, or is wrong, is given as an error, and what it would have been followed
+    /// by is left out; the rest follows. Memory depends on the largest inode, not on the volume.
+    pub fn metadata(&self) -> Metadata<'_> {
+        let slot_files = |name| (0..self.max_slots()).map(move |slot| format!("{name}:{slot:04}"));
+        let names = ["global_bitmap", "global_inode_alloc"].map(str::to_owned).into_iter();
+        let names = names.chain(slot_files("inode_alloc")).chain(slot_files("extent_alloc"));
+        let superblock = MetadataRun {
+            kind: MetadataKind::Superblock,
+            blkno: SUPERBLOCK_BLKNO,
+            blocks: 1,
+            owner: SUPERBLOCK_BLKNO,
+            check_offset: Some(Dinode::CHECK_OFFSET),
+        };
+        Metadata {
+            volume: self,
+            found: VecDeque::from([Ok(superblock)]),
+            allocators: names.collect(),
+            groups: None,
+            inodes: self.inodes(),
+            shared: HashSet::new(),
+        }
+    }
+}
+
+impl Iterator for Metadata<'_> {
+    type Item = Result<MetadataRun, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(found) = self.found.pop_front() {
+                return Some(found);
+            }
+            if let Some((owner, groups)) = &mut self.groups {
+                let Some(group) = groups.next() else {
+                    self.groups = None;
+                    continue;
+                };
+                let (kind, check) = (MetadataKind::Group, GroupDesc::CHECK_OFFSET);
+                return Some(group.map(|group| one(kind, group.blkno, *owner, Some(check))));
+            }
+            if let Some(name) = self.allocators.pop_front() {
+                if let Err(err) = self.open_allocator(&name) {
+                    return Some(Err(err));
+                }
+                continue;
+            }
+            match self.inodes.next()? {
+                Ok(inode) => self.push_inode(&inode),
+                Err(err) => return Some(Err(err)),
+            }
+        }
+    }
+}
+
+/// A single block.
+fn one(kind: MetadataKind, blkno: Blkno, owner: Blkno, check_offset: Option<usize>) -> MetadataRun {
+    MetadataRun { kind, blkno, blocks: 1, owner, check_offset }
+}
+
+impl Metadata<'_> {
+    fn open_allocator(&mut self, name: &str) -> Result<(), Error> {
+        let volume = self.volume;
+        let allocator = match name {
+            "global_bitmap" => volume.global_bitmap()?,
+            _ => volume.allocator(volume.system_file(name)?)?,
+        };
+        self.groups = Some((allocator.inode.blkno, volume.groups(&allocator)));
+        Ok(())
+    }
+
+    fn push(&mut self, kind: MetadataKind, blkno: Blkno, owner: Blkno, check_offset: usize) {
+        self.found.push_back(Ok(one(kind, blkno, owner, Some(check_offset))));
+    }
+
+    fn push_inode(&mut self, inode: &Inode) {
+        self.push(MetadataKind::Dinode, inode.blkno, inode.blkno, Dinode::CHECK_OFFSET);
+        let parts =
+            [Self::push_contents, Self::push_index, Self::push_xattrs, Self::push_refcounts];
+        for part in parts {
+            if let Err(err) = part(self, inode) {
+                self.found.push_back(Err(err));
+            }
+        }
+    }
+
+    /// Pushes the extent blocks of a tree; gives its extents.
+    fn push_tree(&mut self, tree: &Tree<'_>, owner: Blkno) -> Vec<Extent> {
+        let mut extents = tree.extents();
+        let mut found = Vec::new();
+        for extent in extents.by_ref() {
+            match extent {
+                Ok(extent) => found.push(extent),
+                Err(err) => self.found.push_back(Err(err)),
+            }
+        }
+        // In the same order each time.
+        for blkno in extents.extent_blocks().collect::<BTreeSet<_>>() {
+            self.push(MetadataKind::ExtentBlock, blkno, owner, ExtentBlock::CHECK_OFFSET);
+        }
+        found
+    }
+
+    fn push_contents(&mut self, inode: &Inode) -> Result<(), Error> {
+        if inode.dinode.arm() != Arm::ExtentList {
+            return Ok(());
+        }
+        let volume = self.volume;
+        let extents = self.push_tree(&volume.tree(inode)?, inode.blkno);
+        if inode.is_dir() {
+            return self.push_dir_blocks(inode);
+        }
+        let flags = inode.dinode.flags();
+        let (kind, check_offset) = if flags.contains(InodeFlags::QUOTA) {
+            (MetadataKind::Quota, Some(quota::check_offset(volume.block_size())))
+        } else if flags.contains(InodeFlags::JOURNAL) {
+            (MetadataKind::Journal, None)
+        } else if flags.contains(InodeFlags::SYSTEM) {
+            (MetadataKind::SystemFile, None)
+        } else {
+            return Ok(());
+        };
+        let (size, bits) =
+            (volume.geometry().blocks_for(inode.size()), volume.geometry().bpc_bits());
+        for extent in extents {
+            let left = size.saturating_sub(u64::from(extent.cpos.0) << bits);
+            let blocks = left.min(u64::from(extent.clusters) << bits);
+            let (blkno, owner) = (extent.blkno, inode.blkno);
+            if blocks > 0 {
+                self.found.push_back(Ok(MetadataRun { kind, blkno, blocks, owner, check_offset }));
+            }
+        }
+        Ok(())
+    }
+
+    fn push_dir_blocks(&mut self, inode: &Inode) -> Result<(), Error> {
+        let volume = self.volume;
+        let offset = DirTrailer::check_offset(volume.block_size().size());
+        let check_offset = volume.has_dir_trailers(inode).then_some(offset);
+        for block in volume.dir_blocks(inode)? {
+            self.found.push_back(
+                block.map(|block| {
+                    one(MetadataKind::DirBlock, block.blkno, inode.blkno, check_offset)
+                }),
+            );
+        }
+        Ok(())
+    }
+
+    fn push_index(&mut self, inode: &Inode) -> Result<(), Error> {
+        if !inode.dinode.dyn_features().contains(DynFeatures::INDEXED_DIR) {
+            return Ok(());
+        }
+        let (volume, root, owner) = (self.volume, inode.dinode.i_dx_root, inode.blkno);
+        let block = volume.read_metadata(DxRoot::NAME, root, DxRoot::CHECK_OFFSET)?;
+        let header = DxRoot::decode(&block).map_err(Error::truncated(root))?;
+        header.verify(root, volume.generation(), owner)?;
+        self.push(MetadataKind::DxRoot, root, owner, DxRoot::CHECK_OFFSET);
+        if header.is_inline() {
+            return Ok(());
+        }
+        let list = DxRoot::extents(&block).map_err(Error::truncated(root))?;
+        for extent in self.push_tree(&Tree::new(volume, root, &list)?, owner) {
+            for n in 0..u64::from(extent.clusters) << volume.geometry().bpc_bits() {
+                let blkno = Blkno(extent.blkno.0 + n);
+                self.push(MetadataKind::DxLeaf, blkno, owner, DxLeaf::CHECK_OFFSET);
+            }
+        }
+        Ok(())
+    }
+
+    fn push_xattrs(&mut self, inode: &Inode) -> Result<(), Error> {
+        let (volume, at, owner) = (self.volume, inode.dinode.i_xattr_loc, inode.blkno);
+        if !at.is_none() {
+            let block = volume.read_metadata(XattrBlock::NAME, at, XattrBlock::CHECK_OFFSET)?;
+            let header = XattrBlock::decode(&block).map_err(Error::truncated(at))?;
+            header.verify(at, volume.generation())?;
+            self.push(MetadataKind::XattrBlock, at, owner, XattrBlock::CHECK_OFFSET);
+            if header.is_indexed() {
+                let list = XattrTreeRoot::list(&block).map_err(Error::truncated(at))?;
+                self.push_buckets(&Tree::new(volume, at, &list)?, owner);
+            }
+        }
+        for xattr in volume.xattrs(inode) {
+            if let Some(tree) = xattr?.tree(volume)? {
+                self.push_tree(&tree, owner);
+            }
+        }
+        Ok(())
+    }
+
+    fn push_buckets(&mut self, tree: &Tree<'_>, owner: Blkno) {
+        let volume = self.volume;
+        let blocks = BUCKET_SIZE as u64 >> volume.block_size().bits();
+        let (kind, check_offset) = (MetadataKind::XattrBucket, Some(XattrHeader::CHECK_OFFSET));
+        for extent in self.push_tree(tree, owner) {
+            let count = match volume.count_buckets(&extent) {
+                Ok(count) => count,
+                Err(err) => {
+                    self.found.push_back(Err(err));
+                    continue;
+                }
+            };
+            self.found.extend((0..count).map(|n| {
+                let blkno = Blkno(extent.blkno.0 + n * blocks);
+                Ok(MetadataRun { kind, blkno, blocks, owner, check_offset })
+            }));
+        }
+    }
+
+    fn push_refcounts(&mut self, inode: &Inode) -> Result<(), Error> {
+        let (volume, root) = (self.volume, inode.dinode.i_refcount_loc);
+        if root.is_none() || !self.shared.insert(root) {
+            return Ok(());
+        }
+        let block = volume.read_metadata(RefcountBlock::NAME, root, RefcountBlock::CHECK_OFFSET)?;
+        let header = RefcountBlock::decode(&block).map_err(Error::truncated(root))?;
+        header.verify(root, volume.generation(), Blkno(0))?;
+        let (kind, check) = (MetadataKind::RefcountBlock, RefcountBlock::CHECK_OFFSET);
+        self.push(kind, root, root, check);
+        if header.is_tree() {
+            let list = RefcountBlock::extents(&block).map_err(Error::truncated(root))?;
+            for leaf in self.push_tree(&Tree::of_blocks(volume, root, &list)?, root) {
+                self.push(kind, leaf.blkno, root, check);
+            }
+        }
+        Ok(())
+    }
+}
