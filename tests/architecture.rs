@@ -60,6 +60,13 @@ fn no_tool_depends_on_a_tool_and_dependencies_point_down() {
 }
 
 #[test]
+fn what_a_new_clone_runs_first_is_built_soon() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let text = fs::read_to_string(root.join("xtask/Cargo.toml")).unwrap();
+    assert!(!text.contains("ocfs2-"), "{text}");
+}
+
+#[test]
 fn a_manifest_is_read_as_cargo_does() {
     let text = "[[bin]]\n[dependencies]\nocfs2-cli.workspace = true\nocfs2-fsck = { path = \"\" }\n\
                 uuid = \"1\"\n[dev-dependencies]\nocfs2-mkfs.workspace = true\n";

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ocfs2_testing::{Outcome, Run, Scratch, c_tool, find_program, oracle, program, program_dir};
 
-const PROGRAMS: [&str; 8] = [
+const PROGRAMS: [&str; 9] = [
     "mkfs.ocfs2",
     "fsck.ocfs2",
     "mounted.ocfs2",
@@ -18,6 +18,7 @@ const PROGRAMS: [&str; 8] = [
     "ocfs2_hb_ctl",
     "mount.ocfs2",
     "tunefs.ocfs2",
+    "o2image",
 ];
 
 fn install(args: &[&str], destdir: &Path) -> Outcome {

@@ -15,6 +15,7 @@ pub mod geometry;
 pub mod group;
 pub mod hash;
 pub mod heartbeat;
+pub mod image;
 pub mod inline;
 pub mod journal;
 pub mod local_alloc;

@@ -10,6 +10,7 @@ mod error;
 pub mod file;
 pub mod find;
 pub mod gate;
+pub mod image;
 mod inode;
 pub mod journal;
 pub mod metadata;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
-use ocfs2_format::dinode::{Arm, Dinode, DynFeatures, InodeFlags};
+use ocfs2_format::dinode::{Arm, Dinode, DynFeatures, FileKind, InodeFlags};
 use ocfs2_format::dir::DirTrailer;
 use ocfs2_format::dx::{DxLeaf, DxRoot};
 use ocfs2_format::extent::ExtentBlock;
@@ -46,6 +46,8 @@ pub enum MetadataKind {
     Journal,
     /// The contents of another system file: slot map, heartbeat, truncate log.
     SystemFile,
+    /// The target of a symbolic link that does not fit into its inode.
+    Symlink,
 }
 
 /// Consecutive blocks of metadata. See [`Volume::metadata`].
@@ -202,6 +204,8 @@ impl Metadata<'_> {
             (MetadataKind::Journal, None)
         } else if flags.contains(InodeFlags::SYSTEM) {
             (MetadataKind::SystemFile, None)
+        } else if inode.dinode.kind() == Some(FileKind::Symlink) {
+            (MetadataKind::Symlink, None)
         } else {
             return Ok(());
         };

@@ -82,7 +82,11 @@ impl Metadata {
             may_be_cut: true,
         };
         for run in volume.metadata() {
-            metadata.add(run.unwrap());
+            let run = run.unwrap();
+            // Nothing can be told of what a link points to.
+            if run.kind != Kind::Symlink {
+                metadata.add(run);
+            }
         }
         metadata
     }

@@ -1,0 +1,113 @@
+//! Putting an image onto a device.
+
+use std::io;
+
+use ocfs2_cli::{Interrupt, Interrupted, Progress};
+use ocfs2_device::Device;
+use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
+use ocfs2_volume::metadata::MetadataKind;
+use ocfs2_volume::{Error, Volume};
+
+use crate::Blocks;
+
+/// Bytes that are copied at a time.
+const PIECE: u64 = 1 << 20;
+
+/// An image was not installed, or not all of it: the superblock is written last.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InstallError {
+    /// The target is too small.
+    #[error("has {found} bytes, and the volume in the image {needed}")]
+    TooSmall {
+        /// Bytes it has.
+        found: u64,
+        /// Bytes it takes.
+        needed: u64,
+    },
+    /// A block of the image cannot be read.
+    #[error("block {block} of the image cannot be read: {source}")]
+    Read {
+        /// Which.
+        block: u64,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A block cannot be written.
+    #[error("block {block} cannot be written: {source}")]
+    Write {
+        /// Which.
+        block: u64,
+        /// Why not.
+        source: io::Error,
+    },
+    /// What is to be cleared besides cannot be found.
+    #[error("the journals in the image cannot be read: {0}")]
+    Journals(#[from] Error),
+    /// A signal came.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+/// Writes `blocks` of the volume in an image, which is open as `volume`, to `target`.
+///
+/// The superblock goes first, as zeros, and comes last: what a crash in between leaves is not a
+/// volume. Of journals, what the image does not have becomes zeros: transactions of another life of
+/// the volume could be taken for later ones of this.
+///
+/// # Errors
+/// [`InstallError`].
+pub fn install(
+    volume: &Volume,
+    blocks: &Blocks,
+    target: &dyn Device,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<(), InstallError> {
+    let size = u64::from(volume.block_size().bytes());
+    let needed = volume.geometry().blocks().saturating_mul(size);
+    let found = target.size_bytes();
+    if found < needed {
+        return Err(InstallError::TooSmall { found, needed });
+    }
+    let journals = volume
+        .metadata()
+        .filter(|run| run.as_ref().is_ok_and(|run| run.kind == MetadataKind::Journal));
+    let journals = journals.collect::<Result<Vec<_>, _>>()?;
+    let write = |block, source| InstallError::Write { block, source };
+    let superblock = SUPERBLOCK_BLKNO.0;
+    target.zero(superblock * size, size).map_err(|err| write(superblock, err))?;
+    target.flush().map_err(|err| write(superblock, err))?;
+    for run in journals {
+        target
+            .zero(run.blkno.0 * size, run.blocks * size)
+            .map_err(|err| write(run.blkno.0, err))?;
+    }
+    let mut done = 0;
+    progress.start("Writing blocks", blocks.count());
+    for range in blocks.ranges() {
+        let mut at = range.start;
+        while at < range.end {
+            interrupt.check()?;
+            let end = range.end.min(at + PIECE / size);
+            let mut bytes = vec![0; ((end - at) * size) as usize];
+            let read = volume.device().read_at(&mut bytes, at * size);
+            read.map_err(|source| InstallError::Read { block: at, source })?;
+            if (at..end).contains(&superblock) {
+                let start = ((superblock - at) * size) as usize;
+                bytes.get_mut(start..start + size as usize).unwrap_or_default().fill(0);
+            }
+            target.write_at(&bytes, at * size).map_err(|err| write(at, err))?;
+            done += end - at;
+            at = end;
+            progress.update(done);
+        }
+    }
+    progress.finish();
+    target.flush().map_err(|err| write(superblock, err))?;
+    let mut bytes = vec![0; size as usize];
+    let read = volume.device().read_at(&mut bytes, superblock * size);
+    read.map_err(|source| InstallError::Read { block: superblock, source })?;
+    target.write_at(&bytes, superblock * size).map_err(|err| write(superblock, err))?;
+    target.flush().map_err(|err| write(superblock, err))
+}

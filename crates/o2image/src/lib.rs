@@ -1,0 +1,21 @@
+//! `o2image`: takes the metadata of a volume away in a file, and puts it back.
+//!
+//! [`select`] says which blocks are saved, [`write_image`] writes them, [`install`] puts them back,
+//! [`run`] is the program.
+#![deny(missing_docs)]
+
+mod blocks;
+mod cli;
+mod install;
+mod output;
+mod program;
+mod select;
+mod write;
+
+pub use blocks::Blocks;
+pub use cli::{Cli, command};
+pub use install::{InstallError, install};
+pub use output::Sink;
+pub use program::run;
+pub use select::{Selected, What, select};
+pub use write::{Form, Unreadable, write_image};

@@ -1,0 +1,199 @@
+//! The program: save or install.
+
+use std::fs::File;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use ocfs2_cli::{Interrupt, Status, confirm, print_note, print_warning, progress, shown};
+use ocfs2_device::{Device, DeviceOptions, open};
+use ocfs2_volume::image::PackedImage;
+use ocfs2_volume::usage::{SampleOptions, State, SystemClock, Usage};
+use ocfs2_volume::{Volume, VolumeOptions};
+use rustix::fs::{SeekFrom, seek, statvfs};
+use rustix::io::Errno;
+
+use crate::{Blocks, Cli, Form, Sink, Unreadable, install, select, write_image};
+
+/// Problems that are listed one by one.
+const LISTED: usize = 20;
+/// The image is there, but something is missing in it.
+const INCOMPLETE: Status = Status(3);
+
+/// Does what `cli` asks for.
+///
+/// # Errors
+/// It could not be done.
+pub fn run(cli: &Cli) -> Result<Status> {
+    let interrupt = Interrupt::install()?;
+    if cli.install { put(cli, &interrupt) } else { save(cli, &interrupt) }
+}
+
+fn save(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
+    let options = DeviceOptions { partition: cli.partition, ..DeviceOptions::default() };
+    let mut device = open(&cli.device, &options)?;
+    if PackedImage::is_one(&*device).with_context(|| shown(&cli.device))? {
+        // One form of image becomes another.
+        device = Arc::new(PackedImage::open(device).with_context(|| shown(&cli.device))?);
+    }
+    let volume = Volume::open(device, &VolumeOptions::default());
+    let volume = volume.with_context(|| shown(&cli.device))?;
+    note_users(&volume, &cli.device);
+    let selected = select(&volume, cli.what(), interrupt)?;
+    let is_pipe = cli.image == Path::new("-");
+    if is_pipe && std::io::stdout().is_terminal() {
+        bail!("an image is not written to a terminal");
+    }
+    if cli.interactive && !cli.yes && !agreed(cli, &volume, &selected.blocks, interrupt)? {
+        print_note("Aborting image creation.");
+        return Ok(Status::SUCCESS);
+    }
+    let mut sink = match is_pipe {
+        true => Sink::stdout(),
+        false => Sink::create(&cli.image, &cli.device)?,
+    };
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let form = if cli.raw { Form::Raw } else { Form::Packed { time: time as u32 } };
+    let bar = progress(!cli.quiet);
+    let written = write_image(&volume, &selected.blocks, form, &mut sink, &*bar, interrupt);
+    bar.finish();
+    let Unreadable(unreadable) = written.with_context(|| shown(&cli.image))?;
+    let problems = selected.problems.iter().map(ToString::to_string);
+    let unreadable = unreadable.iter().map(|range| match range.end - range.start {
+        1 => format!("block {} cannot be read, and is zeros in the image", range.start),
+        count => format!(
+            "{count} blocks from {} on cannot be read, and are zeros in the image",
+            range.start
+        ),
+    });
+    let all: Vec<_> = problems.chain(unreadable).collect();
+    all.iter().take(LISTED).for_each(print_warning);
+    if all.len() > LISTED {
+        print_warning(format!("and {} more", all.len() - LISTED));
+    }
+    Ok(if all.is_empty() { Status::SUCCESS } else { INCOMPLETE })
+}
+
+/// Says that a volume is in use: what is saved may not fit together.
+fn note_users(volume: &Volume, path: &Path) {
+    let taken = volume.places().map(|places| places.taken).unwrap_or_default();
+    if !taken.is_empty() {
+        let slots: Vec<_> = taken.iter().map(|slot| slot.slot.to_string()).collect();
+        print_note(format!(
+            "{}: slots {} are taken: what nodes write meanwhile may not fit together in the image",
+            shown(path),
+            slots.join(", ")
+        ));
+    }
+}
+
+/// Asks whether to go on, with the numbers of the C program.
+fn agreed(cli: &Cli, volume: &Volume, blocks: &Blocks, interrupt: &Interrupt) -> Result<bool> {
+    let size = u64::from(volume.block_size().bytes());
+    let expected = blocks.count().saturating_mul(size).div_ceil(1024);
+    let folder = cli.image.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let room = statvfs(folder.unwrap_or(Path::new("."))).map_or(0, |it| it.f_bavail * it.f_frsize);
+    let question = format!(
+        "Image file expected to be {expected}K, Available free space {}K. Continue ?",
+        room / 1024
+    );
+    confirm(&question, "-y", interrupt)
+}
+
+fn put(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
+    let (target, path) = (&cli.device, &cli.image);
+    if path == Path::new("-") || target == Path::new("-") {
+        bail!("neither the device nor the image of -I can be -");
+    }
+    let file = open(path, &DeviceOptions::default())?;
+    let is_packed = PackedImage::is_one(&*file).with_context(|| shown(path))?;
+    if is_packed == cli.raw {
+        let (is, option) =
+            if is_packed { ("a packed", "without -r") } else { ("not a packed", "with -r") };
+        bail!("{}: is {is} image: {option}, if it is one", shown(path));
+    }
+    let image: Arc<dyn Device> = match is_packed {
+        true => Arc::new(PackedImage::open(file).with_context(|| shown(path))?),
+        false => file,
+    };
+    let volume = Volume::open(image, &VolumeOptions::default()).with_context(|| shown(path))?;
+    let blocks = match is_packed {
+        true => of_packed(path)?,
+        false => of_raw(path, &volume)?,
+    };
+    let needed = volume.geometry().blocks() * u64::from(volume.block_size().bytes());
+    let question = format!("Install {} image to {}. Continue?", shown(path), shown(target));
+    if !cli.yes && !confirm(&question, "-y", interrupt)? {
+        print_note("Aborting operation.");
+        return Ok(Status::FAILURE);
+    }
+    let device = open_target(cli, needed)?;
+    refuse_users(&device, target)?;
+    let bar = progress(!cli.quiet);
+    let installed = install(&volume, &blocks, &*device, &*bar, interrupt);
+    bar.finish();
+    installed.with_context(|| shown(target))?;
+    Ok(Status::SUCCESS)
+}
+
+fn open_target(cli: &Cli, needed: u64) -> Result<Arc<dyn Device>> {
+    let options = DeviceOptions {
+        write: true,
+        exclusive: true,
+        // A file gets as long as the volume; nothing is cut off.
+        create_size: cli.partition.is_none().then_some(needed),
+        partition: cli.partition,
+        ..DeviceOptions::default()
+    };
+    Ok(open(&cli.device, &options)?)
+}
+
+/// Refuses a device whose volume other nodes use.
+fn refuse_users(device: &Arc<dyn Device>, path: &Path) -> Result<()> {
+    let Ok(there) = Volume::open(Arc::clone(device), &VolumeOptions::default()) else {
+        return Ok(());
+    };
+    let options = SampleOptions::before_writing();
+    // One that is too damaged to tell is what an image is put back for.
+    let Ok(usage) = Usage::of_volume(&there, None, &options, &SystemClock::default()) else {
+        return Ok(());
+    };
+    let states = usage.slots.iter().map(|slot| (slot.node, &slot.state));
+    let others = usage.without_slot.iter().map(|(node, state)| (*node, state));
+    for (node, state) in states.chain(others) {
+        match state {
+            State::Live => bail!("{}: is in use by node {node}", shown(path)),
+            State::Unknown(why) => {
+                print_warning(format!("{}: node {node} may use it: {why}", shown(path)));
+            }
+            State::Crashed { .. } => {}
+        }
+    }
+    Ok(())
+}
+
+/// The blocks that a packed image has.
+fn of_packed(path: &Path) -> Result<Blocks> {
+    let image = PackedImage::open(open(path, &DeviceOptions::default())?)?;
+    Ok(Blocks::of(image.ranges()?, image.header().hdr_fsblkcnt))
+}
+
+/// The blocks that a raw image has: what is between its holes.
+fn of_raw(path: &Path, volume: &Volume) -> Result<Blocks> {
+    let file = File::open(path).with_context(|| shown(path))?;
+    let (size, blocks) = (u64::from(volume.block_size().bytes()), volume.geometry().blocks());
+    let mut ranges = Vec::new();
+    let mut end = 0;
+    loop {
+        let start = match seek(&file, SeekFrom::Data(end)) {
+            Ok(start) => start,
+            Err(Errno::NXIO) => break,
+            Err(err) => return Err(err).with_context(|| shown(path)),
+        };
+        end = seek(&file, SeekFrom::Hole(start)).with_context(|| shown(path))?;
+        ranges.push(start / size..end.div_ceil(size));
+    }
+    Ok(Blocks::of(ranges, blocks))
+}

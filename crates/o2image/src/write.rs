@@ -1,0 +1,155 @@
+//! Writing an image.
+
+use std::ops::Range;
+
+use anyhow::Result;
+use ocfs2_cli::{Interrupt, Progress};
+use ocfs2_device::Device;
+use ocfs2_format::Structure;
+use ocfs2_format::feature::Compat;
+use ocfs2_format::image::ImageHeader;
+use ocfs2_format::superblock::backup_blocks;
+use ocfs2_volume::Volume;
+
+use crate::{Blocks, Sink};
+
+/// Bytes that are read at a time.
+const PIECE: u64 = 1 << 20;
+
+/// How an image is stored.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Form {
+    /// What is saved, one after the other, with a header, which states the time, and a bitmap.
+    Packed {
+        /// Seconds since 1970.
+        time: u32,
+    },
+    /// Each block in its place, as long as the volume.
+    Raw,
+}
+
+/// Blocks that could not be read; zeros are in their places.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Unreadable(pub Vec<Range<u64>>);
+
+/// Writes `blocks` of `volume`.
+///
+/// # Errors
+/// The image cannot be written, or an interrupt.
+pub fn write_image(
+    volume: &Volume,
+    blocks: &Blocks,
+    form: Form,
+    sink: &mut Sink,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> Result<Unreadable> {
+    let size = u64::from(volume.block_size().bytes());
+    if let Form::Packed { time } = form {
+        sink.write(&header(volume, blocks, time)?)?;
+    }
+    let mut unreadable = Unreadable::default();
+    let mut done = 0;
+    progress.start("Saving blocks", blocks.count());
+    for range in blocks.ranges() {
+        if form == Form::Raw {
+            sink.skip_to(range.start * size)?;
+        }
+        let mut at = range.start;
+        while at < range.end {
+            interrupt.check()?;
+            let end = range.end.min(at + PIECE / size);
+            sink.write(&read(volume.device(), at..end, size, &mut unreadable))?;
+            done += end - at;
+            at = end;
+            progress.update(done);
+        }
+    }
+    progress.finish();
+    match form {
+        Form::Raw => sink.skip_to(volume.geometry().blocks() * size)?,
+        Form::Packed { .. } => write_bitmap(volume, blocks, sink)?,
+    }
+    sink.finish()?;
+    Ok(unreadable)
+}
+
+/// Reads blocks; those that cannot be read are zeros, and noted.
+fn read(device: &dyn Device, range: Range<u64>, size: u64, unreadable: &mut Unreadable) -> Vec<u8> {
+    let mut bytes = vec![0; ((range.end - range.start) * size) as usize];
+    if device.read_at(&mut bytes, range.start * size).is_ok() {
+        return bytes;
+    }
+    for (block, bytes) in range.zip(bytes.chunks_exact_mut(size as usize)) {
+        if device.read_at(bytes, block * size).is_err() {
+            bytes.fill(0);
+            match unreadable.0.last_mut().filter(|last| last.end == block) {
+                Some(last) => last.end = block + 1,
+                None => unreadable.0.push(block..block + 1),
+            }
+        }
+    }
+    bytes
+}
+
+/// The block of the header. What it does not use is zero: nothing of this computer's memory.
+fn header(volume: &Volume, blocks: &Blocks, time: u32) -> Result<Vec<u8>> {
+    let geometry = volume.geometry();
+    let mut header = ImageHeader {
+        hdr_magic: ImageHeader::MAGIC,
+        hdr_timestamp: time,
+        hdr_version: 1,
+        hdr_fsblkcnt: geometry.blocks(),
+        hdr_fsblksz: geometry.block_size.bytes().into(),
+        hdr_imgblkcnt: blocks.count(),
+        hdr_bmpblksz: ImageHeader::BITMAP_PIECE,
+        ..ImageHeader::default()
+    };
+    for (byte, expected) in header.hdr_magic_desc.iter_mut().zip(ImageHeader::DESCRIPTION) {
+        *byte = expected;
+    }
+    if volume.features().compat.contains(Compat::BACKUP_SB) {
+        let backups = backup_blocks(geometry.block_size, geometry.blocks());
+        for (place, backup) in header.hdr_superblocks.iter_mut().zip(backups) {
+            *place = match blocks.contains(backup.0) {
+                true => 1 + blocks.count_below(backup.0),
+                false => ImageHeader::NOT_SAVED,
+            };
+            header.hdr_superblkcnt += 1;
+        }
+    }
+    let mut block = vec![0; geometry.block_size.size()];
+    header.encode(&mut block)?;
+    Ok(block)
+}
+
+/// Writes which blocks are saved; pieces that have none become holes.
+fn write_bitmap(volume: &Volume, blocks: &Blocks, sink: &mut Sink) -> Result<()> {
+    let size = u64::from(volume.block_size().bytes());
+    let start = (blocks.count() + 1) * size;
+    let mut piece = vec![0; ImageHeader::BITMAP_PIECE as usize];
+    let mut number = 0;
+    for range in blocks.ranges() {
+        for block in range.clone() {
+            let at = block / ImageHeader::BLOCKS_PER_PIECE;
+            if at != number {
+                write_piece(sink, start, number, &mut piece)?;
+                number = at;
+            }
+            let bit = block % ImageHeader::BLOCKS_PER_PIECE;
+            if let Some(byte) = piece.get_mut((bit / 8) as usize) {
+                *byte |= 1 << (bit % 8);
+            }
+        }
+    }
+    write_piece(sink, start, number, &mut piece)?;
+    let pieces = volume.geometry().blocks().div_ceil(ImageHeader::BLOCKS_PER_PIECE);
+    Ok(sink.skip_to(start + pieces * ImageHeader::BITMAP_PIECE)?)
+}
+
+fn write_piece(sink: &mut Sink, start: u64, number: u64, piece: &mut [u8]) -> Result<()> {
+    sink.skip_to(start + number * ImageHeader::BITMAP_PIECE)?;
+    sink.write(piece)?;
+    piece.fill(0);
+    Ok(())
+}

@@ -1,0 +1,286 @@
+//! `o2image`: what it saves and puts back, with the C program as judge.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use ocfs2_device::{DeviceOptions, open};
+use ocfs2_format::Blkno;
+use ocfs2_format::dinode::FileKind;
+use ocfs2_testing::{CRASHED, Outcome, Run, Scratch, fixture, fixture_copy, oracle, program};
+use ocfs2_tests::assert_as_manifest;
+use ocfs2_volume::image::PackedImage;
+use ocfs2_volume::{Inode, Volume, VolumeOptions};
+
+const CLEAN: [&str; 6] = [
+    "clean-512-local",
+    "clean-1k-local",
+    "clean-2k-local",
+    "clean-4k-o2cb",
+    "clean-1m-global",
+    "clean-1k-linux7-local",
+];
+
+fn o2image(args: &[&str], from: &Path, to: &Path) -> Outcome {
+    Run::new(program("o2image")).args(args).arg(from).arg(to).output()
+}
+
+fn packed(path: &Path) -> PackedImage {
+    PackedImage::open(open(path, &DeviceOptions::default()).unwrap()).unwrap()
+}
+
+fn volume(path: &Path) -> Volume {
+    let device = open(path, &DeviceOptions::default()).unwrap();
+    Volume::open(device, &VolumeOptions::default()).unwrap()
+}
+
+#[test]
+fn the_c_program_reads_our_images_and_they_have_what_its_own_have() {
+    let Some(c) = oracle("o2image") else { return };
+    let Some(debugfs) = oracle("debugfs.ocfs2") else { return };
+    let scratch = Scratch::in_memory();
+    for name in CLEAN {
+        let image = fixture(name);
+        let (ours, theirs) = (scratch.join("ours"), scratch.join("theirs"));
+        o2image(&["--journals", "--free"], &image, &ours).expect_status(0);
+        Run::new(&c).arg(&image).arg(&theirs).success();
+        let (saved, expected) = (packed(&ours), packed(&theirs));
+        let original = volume(&image);
+        let mut missing = 0;
+        for block in expected.ranges().unwrap().into_iter().flatten() {
+            let there = saved.has(Blkno(block)).unwrap();
+            // It saves clusters as a whole, also what of them is after the end of what they hold.
+            let bits = original.geometry().bpc_bits();
+            let mut cluster = (0..1 << bits).map(|n| Blkno((block >> bits << bits) + n));
+            let is_known = there || cluster.any(|it| saved.has(it).unwrap());
+            let is_empty = || original.read_block(Blkno(block)).unwrap().iter().all(|it| *it == 0);
+            missing += u64::from(!is_known && !is_empty());
+            if there {
+                let (mut a, mut b) = (vec![0; original.block_size().size()], Vec::new());
+                b.resize(a.len(), 0);
+                let at = block * a.len() as u64;
+                ocfs2_device::Device::read_at(&saved, &mut a, at).unwrap();
+                ocfs2_device::Device::read_at(&expected, &mut b, at).unwrap();
+                assert_eq!(a, b, "{name}: block {block}");
+            }
+        }
+        // It also saves the data of files whose attributes are all in their inodes.
+        let data = data_of_inline_attributes(&original);
+        assert!(
+            missing <= data,
+            "{name}: {missing} blocks of the C image are missing, {data} data"
+        );
+        for command in ["stats", "ls -l /", "stat //journal:0000", "group //global_bitmap", "hb"] {
+            let of = |options: &[&str], path: &Path| {
+                Run::new(&debugfs).args(options).args(["-R", command]).arg(path).output().stdout
+            };
+            assert_eq!(of(&["-i"], &ours), of(&[], &image), "{name}: {command}");
+        }
+        fs::remove_file(&ours).unwrap();
+        fs::remove_file(&theirs).unwrap();
+    }
+}
+
+/// Blocks of data that files with attributes in their inodes have.
+fn data_of_inline_attributes(volume: &Volume) -> u64 {
+    use ocfs2_format::dinode::DynFeatures;
+    let inodes = volume.inodes().map(Result::unwrap);
+    let of = inodes.filter(|inode| {
+        inode.dinode.i_xattr_loc.is_none()
+            && inode.dinode.dyn_features().contains(DynFeatures::INLINE_XATTR)
+    });
+    of.map(|inode| u64::from(inode.dinode.i_clusters) << volume.geometry().bpc_bits()).sum()
+}
+
+#[test]
+fn a_raw_image_is_a_volume_without_data_and_one_with_data_is_the_same() {
+    let Some(fsck) = oracle("fsck.ocfs2") else { return };
+    let scratch = Scratch::in_memory();
+    for name in CLEAN {
+        let (raw, all) = (scratch.join("raw"), scratch.join("all"));
+        o2image(&["-r"], &fixture(name), &raw).expect_status(0);
+        assert_eq!(raw.metadata().unwrap().len(), fixture(name).metadata().unwrap().len());
+        // Kernels have put too much into some buckets.
+        let found = |fsck: &Path, path: &Path| -> Vec<String> {
+            let out = Run::new(fsck).arg("-fn").arg(path).output().stdout;
+            let (findings, end) = ("[", "All passes");
+            let lines = out.lines().filter(|line| line.starts_with(findings) || line.contains(end));
+            lines.map(str::to_owned).collect()
+        };
+        for fsck in [&fsck, &program("fsck.ocfs2")] {
+            assert_eq!(found(fsck, &raw), found(fsck, &fixture(name)), "{name}");
+        }
+        o2image(&["-r", "-a"], &fixture(name), &all).expect_status(0);
+        assert_as_manifest(&volume(&all), name);
+        fs::remove_file(&raw).unwrap();
+        fs::remove_file(&all).unwrap();
+    }
+}
+
+#[test]
+fn what_is_put_back_is_the_volume_whichever_program_saved_or_puts_it_back() {
+    let Some(c) = oracle("o2image") else { return };
+    let Some(fsck) = oracle("fsck.ocfs2") else { return };
+    let scratch = Scratch::in_memory();
+    let image = fixture("clean-1k-local");
+    let size = image.metadata().unwrap().len();
+    let (ours, theirs) = (scratch.join("ours"), scratch.join("theirs"));
+    o2image(&["-a"], &image, &ours).expect_status(0);
+    Run::new(&c).arg(&image).arg(&theirs).success();
+
+    // Into what is there and longer: nothing of it is cut.
+    let target = scratch.image("target", size + (1 << 20));
+    let file = File::options().write(true).open(&target).unwrap();
+    file.write_all_at(b"after", size + 10).unwrap();
+    o2image(&["-I"], &target, &ours).expect_status(1);
+    assert_eq!(fs::read(&target).unwrap().iter().filter(|byte| **byte != 0).count(), 5);
+    o2image(&["-I", "-y"], &target, &ours).expect_status(0);
+    assert_as_manifest(&volume(&target), "clean-1k-local");
+    assert_eq!(&fs::read(&target).unwrap()[size as usize + 10..][..5], b"after");
+
+    // One of the C program, into a file that is made.
+    let target = scratch.join("new");
+    o2image(&["-Iy"], &target, &theirs).expect_status(0);
+    let found = Run::new(&fsck).arg("-fn").arg(&target).success().stdout;
+    assert!(found.contains("All passes succeeded"), "{found}");
+
+    // And by the C program.
+    let target = scratch.image("by-c", size);
+    let put = Run::new(&c).arg("-I").arg(&target).arg(&ours).stdin("y\n").success();
+    assert!(put.stderr.is_empty() || !put.stderr.contains("rror"), "{put}");
+    // It cuts a file after the last block that is saved.
+    File::options().write(true).open(&target).unwrap().set_len(size).unwrap();
+    assert_as_manifest(&volume(&target), "clean-1k-local");
+}
+
+/// What is in each file of a volume, and of which mode it is.
+fn contents(path: &Path) -> BTreeMap<Vec<u8>, (u16, u64, Vec<u8>)> {
+    let volume = volume(path);
+    let of = |(path, inode): (Vec<u8>, Inode)| {
+        let mut bytes = Vec::new();
+        if inode.dinode.kind() == Some(FileKind::Regular) {
+            volume.file(&inode).unwrap().read_to_end(&mut bytes).unwrap();
+        }
+        (path, (inode.dinode.i_mode, inode.size(), bytes))
+    };
+    ocfs2_tests::walk(&volume).into_iter().map(of).collect()
+}
+
+#[test]
+fn a_crashed_volume_is_recovered_from_its_image() {
+    let scratch = Scratch::in_memory();
+    for name in CRASHED {
+        let (image, target) = (scratch.join("image"), scratch.join("target"));
+        o2image(&["-a"], &fixture(name), &image).expect_status(0);
+        o2image(&["-Iy"], &target, &image).expect_status(0);
+        let recovered = fixture_copy(name, &scratch);
+        for path in [&target, &recovered] {
+            Run::new(program("fsck.ocfs2")).arg("-fy").arg(path).output().expect_status(1);
+            Run::new(program("fsck.ocfs2")).arg("-fn").arg(path).success();
+        }
+        assert_eq!(contents(&target), contents(&recovered), "{name}");
+        for path in [&image, &target, &recovered] {
+            fs::remove_file(path).unwrap();
+        }
+    }
+}
+
+#[test]
+fn log_blocks_of_another_life_do_not_stay_in_a_journal() {
+    let scratch = Scratch::in_memory();
+    let name = "clean-1k-local";
+    let (image, target) = (scratch.join("image"), fixture_copy(name, &scratch));
+    o2image(&[], &fixture(name), &image).expect_status(0);
+    let journal = volume(&target).journal(0).unwrap();
+    let size = volume(&target).block_size().size();
+    let log = (journal.blkno.0 + 1) * size as u64;
+    let file = File::options().read(true).write(true).open(&target).unwrap();
+    file.write_all_at(b"an old transaction", log).unwrap();
+    o2image(&["-Iy"], &target, &image).expect_status(0);
+    let mut block = vec![1; size];
+    file.read_exact_at(&mut block, log).unwrap();
+    assert!(block.iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn the_same_image_comes_out_of_a_pipe_and_nothing_of_this_computer_is_in_it() {
+    let scratch = Scratch::in_memory();
+    let (image, raw) = (scratch.join("image"), scratch.join("raw"));
+    let source = fixture("clean-512-local");
+    o2image(&[], &source, &image).expect_status(0);
+    let piped = |options: &str, to: &str| {
+        let program = program("o2image");
+        let line = format!("{} {options} {} - > {to}", program.display(), source.display());
+        Run::new("sh").args(["-c", &line]).success();
+    };
+    let piped_to = scratch.join("piped");
+    piped("", &piped_to.display().to_string());
+    let (a, b) = (fs::read(&image).unwrap(), fs::read(&piped_to).unwrap());
+    assert_eq!(a.len(), b.len());
+    // But for the time.
+    assert!(a[..4] == b[..4] && a[8..] == b[8..]);
+    assert!(a[0x78..512].iter().all(|byte| *byte == 0));
+    o2image(&["-r"], &source, &raw).expect_status(0);
+    piped("-r", &piped_to.display().to_string());
+    assert!(fs::read(&raw).unwrap() == fs::read(&piped_to).unwrap());
+    // One form becomes the other.
+    let converted = scratch.join("converted");
+    o2image(&["-r"], &image, &converted).expect_status(0);
+    assert!(fs::read(&raw).unwrap() == fs::read(&converted).unwrap());
+}
+
+#[test]
+fn what_cannot_be_is_refused_and_nothing_is_spoilt() {
+    let scratch = Scratch::in_memory();
+    let source = fixture_copy("clean-1k-local", &scratch);
+    let before = fs::read(&source).unwrap();
+    let image = scratch.join("image");
+    o2image(&[], &source, &image).expect_status(0);
+    let says = |outcome: Outcome, text: &str| {
+        let outcome = outcome.expect_status(1);
+        assert!(outcome.stderr.contains(text), "{outcome}");
+    };
+    says(o2image(&[], &source, &source), "is the volume itself");
+    says(o2image(&[], &source, scratch.path()), "is not a regular file");
+    says(o2image(&[], &scratch.join("none"), &image), "no such file");
+    says(o2image(&["-I", "-y", "-r"], &source, &image), "without -r");
+    says(o2image(&["-I", "-y"], &image, &source), "with -r");
+    says(o2image(&["-I", "-y"], &source, Path::new("-")), "can be -");
+    assert!(fs::read(&source).unwrap() == before);
+
+    // An image that was cut, or whose numbers are wrong, is not installed.
+    let whole = fs::read(&image).unwrap();
+    let with = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = whole.clone();
+        change(&mut bytes);
+        fs::write(&image, bytes).unwrap();
+        let outcome = o2image(&["-I", "-y"], &source, &image);
+        assert!(fs::read(&source).unwrap() == before, "{outcome}");
+        outcome
+    };
+    says(with(&|bytes| bytes.truncate(100_000)), "is cut");
+    says(with(&|bytes| bytes.truncate(50)), "is not a packed image");
+    says(with(&|bytes| bytes[0x20..0x28].fill(0xff)), "is cut");
+    says(with(&|bytes| bytes[0x28] = 7), "hdr_fsblksz");
+    says(with(&|bytes| bytes[0x30] -= 1), "bitmap");
+    says(with(&|bytes| bytes[0x18] = 9), "hdr_version");
+}
+
+#[test]
+fn a_part_that_cannot_be_read_is_named_and_the_image_is_made() {
+    let scratch = Scratch::in_memory();
+    let source = fixture_copy("clean-1k-local", &scratch);
+    let target = scratch.join("image");
+    let inode = volume(&source).inodes().map(Result::unwrap).last().unwrap().blkno;
+    let file = File::options().write(true).open(&source).unwrap();
+    file.write_all_at(b"XXXX", inode.0 * 1024).unwrap();
+    let outcome = o2image(&[], &source, &target).expect_status(3);
+    assert!(outcome.stderr.contains(&inode.to_string()), "{outcome}");
+    let saved = packed(&target);
+    let device: Arc<dyn ocfs2_device::Device> = Arc::new(saved);
+    assert!(Volume::open(device, &VolumeOptions::default()).is_ok());
+}
