@@ -54,6 +54,8 @@ pub(crate) struct State<'o> {
     pub fixed: Vec<(u32, Finding)>,
     /// Whether groups of inodes or of other metadata are lost: after pass 0.
     pub lost_groups: bool,
+    /// Whether some of them are known, and come back once they are linked: after pass 1.
+    pub unlinked_groups: bool,
     /// Whether something could not be read that may use clusters or blocks.
     pub incomplete: bool,
     /// All inodes: after pass 1.
@@ -97,6 +99,7 @@ impl<'o> State<'o> {
             taken: Taken::default(),
             fixed: Vec::new(),
             lost_groups: false,
+            unlinked_groups: false,
             incomplete: false,
             inodes: InodeTable::default(),
             references: References::default(),

@@ -49,7 +49,7 @@ pub(crate) fn check(
             in_order(state).into_iter().filter(is_top).collect()
         }
         Some(_) => {
-            if !directories.has_lost_found {
+            if !directories.has_lost_found && !state.unlinked_groups {
                 let text = "the root directory has no directory lost+found";
                 let finding = Finding::new(codes::LOSTFOUND_MISSING, Place::inode(root), text);
                 state.found(finding.repaired_by(lost_found::make()));
@@ -105,6 +105,10 @@ fn connect(
                 None => (format!("directory {at} is in no directory"), lost_found::reconnect(at)),
             };
             lost.insert(at);
+            if above.is_none() && state.unlinked_groups {
+                // The one that it is in may be in one of them.
+                continue;
+            }
             let finding = Finding::new(codes::DIR_NOT_CONNECTED, Place::inode(at), text);
             state.found(finding.repaired_by(repair));
         }

@@ -11,7 +11,7 @@ use ocfs2_format::feature::Incompat;
 
 use crate::check::State;
 use crate::codes::connectivity as codes;
-use crate::directories::Directories;
+use crate::directories::{Directories, astray};
 use crate::repair::{Repair, lost_found, system};
 use crate::start::SystemFile;
 use crate::{Context, Finding, Pass, Place, Stop};
@@ -129,6 +129,15 @@ fn wrong_count(context: &Context<'_>, inode: Blkno, links: u32, references: u32)
     finding.repaired_otherwise_by((links != count).then_some(repair)).losing(may_lose)
 }
 
+/// The same of one that has a name too many, which may be that of an inode which lacks one.
+fn with_other_name(count: Finding, lacking: Blkno) -> Finding {
+    let text = format!(
+        "{}, and inode {lacking}, whose number differs by one bit, lacks a name",
+        count.text
+    );
+    Finding { code: codes::INODE_NAMES, text, ..count }
+}
+
 fn links(context: &Context<'_>, state: &mut State<'_>, listed: &Listed) -> Result<(), Stop> {
     state.begin(Pass::Links, 0);
     let superblock = context.volume.superblock();
@@ -144,6 +153,10 @@ fn links(context: &Context<'_>, state: &mut State<'_>, listed: &Listed) -> Resul
             continue;
         }
         if references == 0 && !tops.contains(&inode) {
+            if state.unlinked_groups {
+                // Its directory may be in one of them.
+                continue;
+            }
             let text = format!("inode {inode} is in no directory");
             let finding = Finding::new(codes::INODE_NOT_CONNECTED, Place::inode(inode), text);
             findings.push(finding.repaired_by(match has_root {
@@ -159,8 +172,14 @@ fn links(context: &Context<'_>, state: &mut State<'_>, listed: &Listed) -> Resul
             let what = "a direct write to it was interrupted";
             findings.push(unfounded(inode, InodeFlags::DIO_ORPHANED, what));
         }
-        if facts.links != references {
-            findings.push(wrong_count(context, inode, facts.links, references));
+        if facts.links != references && !(state.unlinked_groups && facts.links > references) {
+            let finding = wrong_count(context, inode, facts.links, references);
+            let lacking = facts.kind.filter(|_| facts.links < references);
+            let lacking = lacking.and_then(|kind| astray::lacking_beside(state, inode, kind));
+            findings.push(match lacking {
+                Some(lacking) => with_other_name(finding, lacking),
+                None => finding,
+            });
         }
     }
     for finding in findings {

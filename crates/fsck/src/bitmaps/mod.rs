@@ -43,7 +43,7 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
     let lost = chains::unlinked(context, state, &leaks);
     if !lost.is_empty() {
         // What is in them is not free, and comes back with them.
-        (state.lost_groups, state.incomplete) = (true, true);
+        (state.lost_groups, state.incomplete, state.unlinked_groups) = (true, true, true);
         state.found_all(lost);
         (findings, _) = clusters::compared(context, state)?;
     }

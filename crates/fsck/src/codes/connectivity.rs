@@ -51,6 +51,12 @@ codes! {
         condition: "an inode has more or fewer links than it says",
         repair: "set the number to the links found",
     }
+    INODE_NAMES {
+        pass: Links,
+        default: Yes,
+        condition: "an inode has more names than it says, and one whose number differs by one bit has fewer, so that one of the names may be that one's; nothing shows which",
+        repair: "leave it the names, and set the number to them",
+    }
     ORPHAN_DIO {
         pass: Orphans,
         default: Yes,

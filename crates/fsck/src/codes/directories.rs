@@ -87,6 +87,12 @@ codes! {
         condition: "an entry of a directory points to an inode that is not in use",
         repair: "remove the entry",
     }
+    DIRENT_INODE_BIT {
+        pass: Directories,
+        default: Yes,
+        condition: "an entry of a directory leads where it cannot, and one bit makes its number that of the one inode that lacks a name",
+        repair: "point it to that inode",
+    }
     DIRENT_TYPE {
         pass: Directories,
         default: Yes,

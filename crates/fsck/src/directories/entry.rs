@@ -2,21 +2,28 @@
 
 use ocfs2_cli::encode;
 use ocfs2_format::dinode::{FileKind, InodeFlags};
-use ocfs2_format::dir::{self, BadEntry, DirEntry, DirEntryHeader, DirTrailer, entry_size};
+use ocfs2_format::dir::{
+    self, BadEntry, DirEntry, DirEntryHeader, DirTrailer, FileType, entry_size,
+};
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::Inode;
 use ocfs2_volume::dir::Barren;
 
+use super::astray::{self, Astray, Found};
 use super::index::Expected;
 use super::names::Names;
 use super::{Known, Orphan, Read};
 use crate::codes::Code;
 use crate::codes::directories as codes;
 use crate::repair::directory;
+use crate::suballocs::Bit;
 use crate::{Finding, Place, finding};
 
 /// The entry `.` takes this many bytes, no more.
 const DOT_LEN: u16 = 16;
+
+/// Entries of one directory of which is found out where they led.
+const MOST_ASTRAY: usize = 256;
 
 /// Reads the entries of a directory, block by block.
 pub(super) struct Reader<'a> {
@@ -111,17 +118,47 @@ impl<'a> Reader<'a> {
         text: impl std::fmt::Display,
         read: &mut Read,
     ) {
+        read.found(self.finding(code, at, text));
+    }
+
+    fn finding(&self, code: &'static Code, at: &At<'_>, text: impl std::fmt::Display) -> Finding {
         let name = encode::escaped(at.entry.name);
         let place = Place::block(at.blkno).of(self.dir).named(at.entry.name);
         let text = format!("directory {}: entry \"{name}\" {text}", self.dir);
-        let finding = Finding::new(code, place, text);
-        read.found(finding.repaired_by(directory::rewrite(self.dir)));
+        Finding::new(code, place, text).repaired_by(directory::rewrite(self.dir))
+    }
+
+    /// An entry cannot lead where it does, which waits until it is known whether an inode lacks a name
+    /// to which it may have led; else it is a finding, and `otherwise` is what it refers to. Says
+    /// whether it waits.
+    fn astray(
+        &self,
+        at: &At<'_>,
+        finding: Finding,
+        otherwise: Option<Found>,
+        read: &mut Read,
+    ) -> bool {
+        let leads_to = at.entry.header.inode;
+        let system_dir = self.known.context.volume.superblock().s_system_dir_blkno;
+        let is_of_users = self.orphans_of.is_none() && self.dir != system_dir;
+        let candidates = match is_of_users && read.astray.len() < MOST_ASTRAY {
+            true => astray::candidates(self.known, leads_to, stated_kind(at)),
+            false => Vec::new(),
+        };
+        if candidates.is_empty() {
+            read.found(finding);
+            return false;
+        }
+        let (dir, name) = (self.dir, at.entry.name.to_vec());
+        read.astray.push(Astray { dir, name, leads_to, candidates, finding, otherwise });
+        true
     }
 
     fn entry(&mut self, at: &At<'_>, read: &mut Read) {
         let number = self.count;
         self.count += 1;
-        let before = read.found;
+        let wrong = |read: &Read| read.found + read.astray.len() as u64;
+        let before = wrong(read);
         match number {
             0 => self.dot(at, read),
             1 => self.dotdot(at, read),
@@ -129,7 +166,7 @@ impl<'a> Reader<'a> {
             _ => {}
         }
         let Some(index) = &mut self.index else { return };
-        if read.found > before {
+        if wrong(read) > before {
             index.unsure_entry(at.blkno);
         } else if at.entry.is_used() {
             index.entry(at.blkno, at.entry.name);
@@ -172,51 +209,25 @@ impl<'a> Reader<'a> {
             self.found(codes::DIRENT_ZERO, at, format!("of inode {target} has no name"), read);
             return;
         }
-        let geometry = self.known.context.geometry();
-        if !geometry.is_valid_block(target) {
-            let text =
-                format!("points to inode {target}, the volume has {} blocks", geometry.blocks());
-            self.found(codes::DIRENT_INODE_RANGE, at, text, read);
-            return;
-        }
-        let bit = self.known.suballocs.find(target);
-        if bit.is_none() && self.known.lost_groups {
-            // It may be in a group that was lost, and come back with it.
-            return;
-        }
-        let facts = bit.and_then(|bit| Some((bit, self.known.inodes.get(bit)?)));
-        let Some((bit, facts)) = facts.filter(|(_, facts)| facts.in_use) else {
-            let text = format!("points to inode {target}, which is not in use");
-            self.free.add(target);
-            self.found(codes::DIRENT_INODE_FREE, at, text, read);
-            if let Some(finding) = read.findings.last_mut() {
-                finding.repair = Some(directory::without(self.dir, &self.free));
-            }
-            return;
-        };
-        if self.leads_to_system(target) {
-            let text = format!("points to inode {target}, a system file");
-            self.found(codes::DIRENT_SYSTEM_FILE, at, text, read);
-            if let Some(finding) = read.findings.last_mut() {
-                finding.repair = Some(directory::remove(self.dir, name.to_vec(), target));
-            }
-            return;
-        }
+        let Some((bit, kind)) = self.target(at, read) else { return };
         if name.contains(&b'/') || name.contains(&0) {
             self.found(codes::DIRENT_NAME_CHARS, at, "contains a slash or a NUL", read);
         }
-        let stated = at.entry.file_type().and_then(dir::FileType::kind);
-        if facts.kind.is_some() && stated != facts.kind {
-            let code = at.entry.header.file_type;
-            let text = format!("states type {code}, inode {target} is {}", kind_name(facts.kind));
-            self.found(codes::DIRENT_TYPE, at, text, read);
-        }
-        if !self.names.insert(name) {
+        let is_again = !self.names.insert(name);
+        if is_again {
             self.found(codes::DIRENT_DUPLICATE, at, "is there a second time", read);
         }
-        if facts.kind == Some(FileKind::Directory) {
+        if kind.is_some() && stated_kind(at) != kind {
+            let finding = self.wrong_type(at, kind);
+            if is_again {
+                read.found(finding);
+            } else if self.astray(at, finding, Some((bit, target)), read) {
+                return;
+            }
+        }
+        if kind == Some(FileKind::Directory) {
             read.directories.push((bit, target, name.to_vec()));
-            read.has_lost_found |= self.is_root && name == b"lost+found";
+            read.has_lost_found |= self.is_lost_found(name);
         } else if self.orphans_of.is_none() {
             // An orphan has no links, and a direct write adds none.
             read.references.push(bit);
@@ -224,6 +235,60 @@ impl<'a> Reader<'a> {
         if let Some(slot) = self.orphans_of {
             self.orphan(slot, at, read);
         }
+    }
+
+    fn is_lost_found(&self, name: &[u8]) -> bool {
+        self.is_root && name == b"lost+found"
+    }
+
+    /// The inode in use that an entry points to, which is one of users if the entry is.
+    fn target(&mut self, at: &At<'_>, read: &mut Read) -> Option<(Bit, Option<FileKind>)> {
+        let target = at.entry.header.inode;
+        let geometry = self.known.context.geometry();
+        if !geometry.is_valid_block(target) {
+            let text =
+                format!("points to inode {target}, the volume has {} blocks", geometry.blocks());
+            self.astray(at, self.finding(codes::DIRENT_INODE_RANGE, at, text), None, read);
+            return None;
+        }
+        let bit = self.known.suballocs.find(target);
+        if bit.is_none() && self.known.lost_groups {
+            // It may be in a group that was lost, and come back with it.
+            read.has_lost_found |= self.is_lost_found(at.entry.name);
+            return None;
+        }
+        let facts = bit.and_then(|bit| Some((bit, self.known.inodes.get(bit)?)));
+        let Some((bit, facts)) = facts.filter(|(_, facts)| facts.in_use) else {
+            let text = format!("points to inode {target}, which is not in use");
+            self.free.add(target);
+            let mut finding = self.finding(codes::DIRENT_INODE_FREE, at, text);
+            finding.repair = Some(directory::without(self.dir, &self.free));
+            self.astray(at, finding, None, read);
+            return None;
+        };
+        if self.leads_to_system(target) {
+            let text = format!("points to inode {target}, a system file");
+            let mut finding = self.finding(codes::DIRENT_SYSTEM_FILE, at, text);
+            finding.repair = Some(directory::remove(self.dir, at.entry.name.to_vec(), target));
+            self.astray(at, finding, None, read);
+            return None;
+        }
+        Some((bit, facts.kind))
+    }
+
+    /// That an entry states another type than its inode has. That may be the inode's that is wrong, or
+    /// the inode may be another one, unless one bit of the entry's explains it, and none of the inode's.
+    fn wrong_type(&self, at: &At<'_>, kind: Option<FileKind>) -> Finding {
+        let code = at.entry.header.file_type;
+        let text =
+            format!("states type {code}, inode {} is {}", at.entry.header.inode, kind_name(kind));
+        let is_bit = |a: u16, b: u16| (a ^ b).is_power_of_two();
+        let is_of_entry =
+            kind.is_some_and(|kind| is_bit(code.into(), FileType::from(kind).code().into()));
+        let modes = kind.zip(stated_kind(at));
+        let is_of_inode = modes.is_some_and(|(kind, it)| is_bit(kind.mode_bits(), it.mode_bits()));
+        let finding = self.finding(codes::DIRENT_TYPE, at, text);
+        finding.losing(!is_of_entry || is_of_inode)
     }
 
     /// Whether an entry of a directory of users points to what the system directory names, and
@@ -319,6 +384,11 @@ fn mended(rest: &[u8], end: usize) -> Option<DirEntry<'_>> {
     let rec_len = u16::try_from(end).ok().filter(|_| entry_size(needed) <= end)?;
     let name = rest.get(DirEntryHeader::SIZE..)?.get(..needed)?;
     Some(DirEntry { offset: 0, header: DirEntryHeader { rec_len, ..header }, name })
+}
+
+/// The type an entry states.
+fn stated_kind(at: &At<'_>) -> Option<FileKind> {
+    at.entry.file_type().and_then(FileType::kind)
 }
 
 fn kind_name(kind: Option<FileKind>) -> &'static str {

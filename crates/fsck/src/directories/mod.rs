@@ -19,7 +19,9 @@ use crate::start::{SystemFile, SystemFiles};
 use crate::suballocs::{Bit, Suballocs};
 use crate::visits::Visits;
 use crate::{Context, Finding, Pass, Place, Stop, parallel};
+use astray::{Astray, Second};
 
+pub(crate) mod astray;
 mod block;
 mod contents;
 mod entry;
@@ -95,6 +97,8 @@ struct Read {
     dotdot: Option<Blkno>,
     orphans: Vec<Orphan>,
     has_lost_found: bool,
+    /// Entries that cannot lead where they do.
+    astray: Vec<Astray>,
     /// Which hash names have in its index.
     signs: Signs,
 }
@@ -172,26 +176,27 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<Dire
         state.progress(done);
         !context.interrupt.requested()
     });
-    let directories = merge.directories;
+    let Merge { mut directories, astray, seconds, .. } = merge;
     (state.suballocs, state.inodes, state.system) = (suballocs, inodes, system);
     context.check_interrupt()?;
+    astray::settle(context, state, &mut directories, astray, seconds);
     Ok(directories)
 }
 
 /// Takes the directories together, in their order.
-struct Merge {
+struct Merge<'a> {
+    context: &'a Context<'a>,
     directories: Directories,
-    /// Directories that are in none.
-    tops: [Blkno; 2],
+    /// Entries that wait until all are known.
+    astray: Vec<Astray>,
+    seconds: Vec<Second>,
 }
 
-impl Merge {
-    fn new(context: &Context<'_>, all: &[Blkno]) -> Self {
-        let superblock = context.volume.superblock();
+impl<'a> Merge<'a> {
+    fn new(context: &'a Context<'a>, all: &[Blkno]) -> Self {
         let parents = all.iter().map(|dir| (*dir, Parent::default())).collect();
         let directories = Directories { parents, ..Directories::default() };
-        let tops = [superblock.s_root_blkno, superblock.s_system_dir_blkno];
-        Self { directories, tops }
+        Self { context, directories, astray: Vec::new(), seconds: Vec::new() }
     }
 
     fn add(&mut self, read: Read, state: &mut State<'_>) {
@@ -207,30 +212,43 @@ impl Merge {
             parent.dotdot = dotdot;
         }
         for (at, child, name) in directories {
-            if self.enter(dir, child, &name, state) {
-                state.references.add(at);
+            match self.directories.enter(self.context, dir, child, &name) {
+                None => state.references.add(at),
+                Some(second) => self.seconds.push(second),
             }
         }
+        self.astray.extend(read.astray);
         self.directories.orphans.extend(orphans);
         self.directories.has_lost_found |= has_lost_found;
     }
+}
 
-    /// Notes that `dir` has an entry for the directory `child`, unless it is in another one.
-    fn enter(&mut self, dir: Blkno, child: Blkno, name: &[u8], state: &mut State<'_>) -> bool {
-        let Some(parent) = self.directories.parents.get_mut(&child) else { return false };
+impl Directories {
+    /// Notes that `dir` has an entry for `child`; gives it if that is a directory, and in another one
+    /// or the top of all.
+    fn enter(
+        &mut self,
+        context: &Context<'_>,
+        dir: Blkno,
+        child: Blkno,
+        name: &[u8],
+    ) -> Option<Second> {
+        let superblock = context.volume.superblock();
+        let tops = [superblock.s_root_blkno, superblock.s_system_dir_blkno];
+        let parent = self.parents.get_mut(&child)?;
         let first = match parent.entry_in {
             Some(first) => format!("directory {first}"),
-            None if self.tops.contains(&child) => "no other directory".to_owned(),
+            None if tops.contains(&child) => "no other directory".to_owned(),
             None => {
                 parent.entry_in = Some(dir);
-                return true;
+                return None;
             }
         };
         let text =
             format!("directory {dir}: has an entry for directory {child}, which is in {first}");
         let place = Place::block(child).of(dir).named(name);
         let repair = directory::remove(dir, name.to_vec(), child);
-        state.found(Finding::new(codes::DIR_PARENT_DUP, place, text).repaired_by(repair));
-        false
+        let finding = Finding::new(codes::DIR_PARENT_DUP, place, text).repaired_by(repair);
+        Some(Second { dir, name: name.to_vec(), child, finding })
     }
 }

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
+use ocfs2_format::Blkno;
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::hash::{CharSign, xattr_hash};
-use ocfs2_format::xattr::XattrPrefix;
+use ocfs2_format::xattr::{XattrBlock, XattrPrefix};
+use ocfs2_volume::allocator::Group;
 use ocfs2_volume::{Inode, Volume};
 
 use super::Touched;
@@ -39,6 +41,8 @@ pub(super) fn compare(
         return None;
     }
     let state = RandomState::new();
+    let accidental = without_number(sides, before);
+    let before = accidental.as_ref().unwrap_or(before);
     let was = known(sides.before, before, &state);
     let is = known(sides.after, after, &state);
     let is_mended = touched.mended.contains(&before.blkno);
@@ -60,6 +64,48 @@ pub(super) fn compare(
         || touched.without_attributes.contains(&before.blkno)
         || was.is_incomplete && is.values.len() <= was.values.len() && !is_explained;
     (!names.is_empty() || others).then_some(GoneAttributes { names, others })
+}
+
+/// The inode without the number of a block of attributes, if that never was one: a single bit is all
+/// there is of it, the flag is there for attributes in the inode, and nothing of attributes was where
+/// it points to.
+fn without_number(sides: &Sides<'_>, before: &Inode) -> Option<Inode> {
+    let loc = before.dinode.i_xattr_loc;
+    let is_bit = loc.0.is_power_of_two();
+    if !is_bit || !before.dinode.dyn_features().contains(DynFeatures::INLINE_XATTR) {
+        return None;
+    }
+    // The block may have been one whose number has two bits, of which one is gone.
+    let others = (0..u64::BITS).map(|bit| Blkno(loc.0 | 1 << bit));
+    let is_lost =
+        |blkno: Blkno| is_allocated(sides.before, blkno) && !is_allocated(sides.after, blkno);
+    let mut all = std::iter::once(loc).chain(others.filter(|blkno| is_xattr_block(sides, *blkno)));
+    if is_xattr_block(sides, loc) || all.any(is_lost) {
+        return None;
+    }
+    let mut inode = before.clone();
+    inode.dinode.i_xattr_loc = Blkno(0);
+    Some(inode)
+}
+
+/// Whether a block says that it is one of attributes.
+fn is_xattr_block(sides: &Sides<'_>, blkno: Blkno) -> bool {
+    let volume = sides.before;
+    volume.geometry().is_valid_block(blkno)
+        && volume.read_block(blkno).is_ok_and(|block| block.starts_with(&XattrBlock::SIGNATURE))
+}
+
+/// Whether an allocator of extent blocks says that a block is in use.
+fn is_allocated(volume: &Volume, blkno: Blkno) -> bool {
+    (0..volume.max_slots()).any(|slot| {
+        let inode = volume.slot_file("extent_alloc", slot);
+        let Ok(allocator) = inode.and_then(|inode| volume.allocator(inode)) else { return false };
+        let has = |group: Group| {
+            let bit = group.bit_of_block(blkno).and_then(|bit| usize::try_from(bit).ok());
+            bit.is_some_and(|bit| group.bitmap().get(bit))
+        };
+        volume.groups(&allocator).filter_map(Result::ok).any(has)
+    })
 }
 
 fn known(volume: &Volume, inode: &Inode, state: &RandomState) -> Known {

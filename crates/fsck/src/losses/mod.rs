@@ -86,6 +86,8 @@ pub enum Doubt {
     Name,
     /// By its number and its bit a block of it belongs elsewhere.
     Elsewhere,
+    /// It has a name too many, and another inode a name too few.
+    Names,
 }
 
 impl Doubt {
@@ -100,6 +102,7 @@ impl Doubt {
                 "the index of its directory, or a second entry of that name, speaks against it"
             }
             Self::Elsewhere => "a block of it says that it belongs elsewhere",
+            Self::Names => "one of its names may be that of another inode, which lacks one",
         }
     }
 }
@@ -164,6 +167,7 @@ impl<'a> Comparison<'a> {
     /// [`Stop`] if that was asked for.
     pub fn find(&mut self, each: &mut dyn FnMut(Loss)) -> Result<(), Stop> {
         self.arrivals();
+        self.was.lead(self.led_back());
         let inodes: BTreeSet<_> =
             self.touched.inodes.iter().chain(self.found.keys()).copied().collect();
         for blkno in &inodes {
@@ -175,9 +179,13 @@ impl<'a> Comparison<'a> {
             if before.iter().chain(&after).any(|inode| self.is_system(inode)) {
                 continue;
             }
-            if let Some(loss) = self.of_inode(*blkno, before.as_ref(), after.as_ref()) {
-                each(loss);
+            let Some(loss) = self.of_inode(*blkno, before.as_ref(), after.as_ref()) else {
+                continue;
+            };
+            if loss.doubt == Some(Doubt::Names) {
+                self.each_name(&loss, each);
             }
+            each(loss);
         }
         // Names last: what was put into lost+found has been told by then. What was in a directory
         // that went with another one is told after it.
@@ -194,6 +202,17 @@ impl<'a> Comparison<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Tells of the names of an inode but the first that each may be another one's.
+    fn each_name(&mut self, loss: &Loss, each: &mut dyn FnMut(Loss)) {
+        let Loss { inode, kind, doubt, .. } = loss.clone();
+        for (dir, name) in self.is.entries(inode) {
+            let path = self.is.of_entry(dir, &name);
+            if path.is_some() && path != loss.path {
+                each(Loss { inode, kind, path: path.clone(), now: path, doubt, ..Loss::default() });
+            }
+        }
     }
 
     /// What was in a directory of users.
@@ -264,6 +283,29 @@ impl<'a> Comparison<'a> {
                 self.found.insert(entry.inode, entry.name);
             }
         }
+    }
+
+    /// Where inodes were by the names that were put back, or that point to them again.
+    fn led_back(&self) -> HashMap<Blkno, (Blkno, Vec<u8>)> {
+        let mut led = HashMap::new();
+        for dir in self.touched.names.keys() {
+            let of = |volume| raw::inode(volume, *dir).filter(Inode::is_dir);
+            let (Some(was), Some(is)) = (of(self.sides.before), of(self.sides.after)) else {
+                continue;
+            };
+            let was = Self::entries(self.sides.before, &was).entries;
+            let has = |entry: &raw::Entry, state| self.name_state(*dir, &entry.name) == Some(state);
+            let restored: HashSet<_> =
+                was.iter().filter(|it| has(it, Name::Restored)).map(|it| it.inode).collect();
+            let old: HashSet<_> = was.iter().map(|it| (&it.name, it.inode)).collect();
+            for entry in Self::entries(self.sides.after, &is).entries {
+                let is_new = !old.contains(&(&entry.name, entry.inode));
+                if is_new && (restored.contains(&entry.inode) || has(&entry, Name::LedBack)) {
+                    led.insert(entry.inode, (*dir, entry.name));
+                }
+            }
+        }
+        led
     }
 
     /// Whether something has lost a name that is not known: `lost+found` itself, mostly empty, has
@@ -382,6 +424,9 @@ impl<'a> Comparison<'a> {
                 if name == Some(Name::Doubted) {
                     each(self.doubted(dir, entry));
                 }
+                continue;
+            }
+            if name == Some(Name::LedBack) && is.entries.iter().any(|it| it.name == entry.name) {
                 continue;
             }
             let path = self.was.of_entry(dir, &entry.name);

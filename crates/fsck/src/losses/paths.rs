@@ -34,6 +34,8 @@ pub struct Paths {
     kept: usize,
     /// Blocks of directories that may still be read for names.
     blocks: u64,
+    /// Inodes that were in these directories under these names, whatever entries say.
+    led: HashMap<Blkno, (Blkno, Vec<u8>)>,
     /// The directory that was asked for last, and its path.
     last: Option<(Blkno, Option<Vec<u8>>)>,
 }
@@ -55,6 +57,7 @@ impl Paths {
             index: None,
             names: HashMap::new(),
             kept: 0,
+            led: HashMap::new(),
             blocks: volume.geometry().blocks().saturating_mul(4).min(BLOCKS),
             last: None,
         }
@@ -65,9 +68,24 @@ impl Paths {
         if inode == self.volume.superblock().s_root_blkno {
             return Some(b"/".to_vec());
         }
+        let (dir, name) = self.first_entry(inode)?;
+        self.of_entry(dir, &name)
+    }
+
+    /// Takes inodes to be in these directories under these names.
+    pub fn lead(&mut self, led: HashMap<Blkno, (Blkno, Vec<u8>)>) {
+        self.led = led;
+        self.last = None;
+    }
+
+    /// The directory that has an inode, and its name there; the first of several.
+    fn first_entry(&mut self, inode: Blkno) -> Option<(Blkno, Vec<u8>)> {
+        if let Some(led) = self.led.get(&inode) {
+            return Some(led.clone());
+        }
         let dir = self.dirs_of(inode).into_iter().next()?;
         let name = self.names_in(dir, inode).into_iter().next()?;
-        self.of_entry(dir, &name)
+        Some((dir, name))
     }
 
     /// The path of an entry: its directory's and its name.
@@ -96,8 +114,7 @@ impl Paths {
         let mut length = 0;
         let mut at = inode;
         while at != root {
-            let dir = self.dirs_of(at).into_iter().next()?;
-            let name = self.names_in(dir, at).into_iter().next()?;
+            let (dir, name) = self.first_entry(at)?;
             length += name.len() + 1;
             if parts.len() > DEEPEST || length > LONGEST {
                 return None;

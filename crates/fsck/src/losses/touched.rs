@@ -12,7 +12,10 @@ use ocfs2_volume::Volume;
 use super::Doubt;
 use super::contents::Last;
 use super::mapping::Untouched;
-use crate::codes::{Code, chains, directories, extents, general, inodes, refcounts, xattrs};
+use crate::codes::{
+    Code, chains, connectivity, directories, extents, general, inodes, refcounts, xattrs,
+};
+use crate::repair::Repair;
 use crate::repair::plan::Planned;
 
 /// What is wrong with attributes and is put right without that one is lost.
@@ -47,8 +50,8 @@ pub(crate) struct Touched {
     pub(super) mended: HashSet<Blkno>,
     /// Inodes about which something was found besides what attributes do not suffer from.
     pub(super) unexplained: HashSet<Blkno>,
-    /// Names of entries, escaped, by directory: those that were put back, and those that may be
-    /// wrong.
+    /// Names of entries, escaped, by directory: those that were put back or lead back, and those that
+    /// may be wrong.
     pub names: HashMap<Blkno, HashMap<String, Name>>,
     /// Inodes of which an extent leads where it led before: what it pointed to meanwhile was not theirs.
     pub led_back: HashSet<Blkno>,
@@ -57,11 +60,13 @@ pub(crate) struct Touched {
     bits: BTreeSet<Blkno>,
 }
 
-/// What came of a name that is not the one it was.
+/// What came of an entry whose name, or whose inode, is not the one it was.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Name {
     /// It is that again.
     Restored,
+    /// It leads where it led before.
+    LedBack,
     /// Nothing tells which it was.
     Doubted,
 }
@@ -120,6 +125,7 @@ impl Touched {
         let state = [
             (directories::DIRENT_NAME_BIT, Name::Restored),
             (directories::DX_NAME_DIFFERS, Name::Doubted),
+            (directories::DIRENT_INODE_BIT, Name::LedBack),
             // Nothing tells which of the two had the name.
             (directories::DIRENT_DUPLICATE, Name::Doubted),
         ];
@@ -138,17 +144,19 @@ impl Touched {
             refcounts::ALL.iter().any(|code| code.name == name && name.starts_with("DUP_CLUSTERS"));
         // A single wrong bit is known, and corrected.
         let is_unknown = planned.finding.text.contains("the checksum is");
-        let is_beside = [
+        let is_beside = is_one_of(&[
             inodes::INODE_SIGNATURE,
-            // There may have been a bucket that the tree does not point to any more.
-            xattrs::XATTR_BUCKET_COUNT_INVALID,
             inodes::INLINE_DATA_COUNT_INVALID,
             inodes::INLINE_DATA_TAIL,
             inodes::LINK_SIZE,
-            directories::DIRENT_TYPE,
-        ];
+        ]);
+        // There may have been a bucket that the tree does not point to any more; the type of an entry
+        // may be right, and its inode not the one it pointed to.
+        let is_unsure = is_one_of(&[xattrs::XATTR_BUCKET_COUNT_INVALID, directories::DIRENT_TYPE])
+            && planned.finding.repair.as_ref().is_some_and(Repair::may_lose);
         let doubt = match () {
-            () if is_beside.iter().any(|code| code.name == name) => Doubt::Beside,
+            () if is_beside || is_unsure => Doubt::Beside,
+            () if name == connectivity::INODE_NAMES.name => Doubt::Names,
             () if is_check.iter().any(|code| code.name == name) && is_unknown => Doubt::Checksum,
             () if is_shared => Doubt::Shared,
             () if name == extents::EXTENT_OVERLAP.name => Doubt::Moved,

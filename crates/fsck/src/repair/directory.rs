@@ -121,10 +121,7 @@ pub fn renamed(dir: Blkno, names: &Arc<Vec<Renamed>>) -> Repair {
         }
         for (inode, names) in wanted.iter().filter(|(inode, _)| !links.contains_key(inode)) {
             // It was removed, for it had no name.
-            let kind = editor.inode(*inode).ok().and_then(|inode| inode.kind());
-            let file_type =
-                FileType::ALL.into_iter().find(|it| kind.is_some() && it.kind() == kind);
-            if let (Some(file_type), Some(first)) = (file_type, names.first()) {
+            if let (Some(file_type), Some(first)) = (file_type(editor, *inode), names.first()) {
                 added.push(Entry { inode: *inode, file_type, name: first.right.clone() });
             }
         }
@@ -140,6 +137,29 @@ pub fn renamed(dir: Blkno, names: &Arc<Vec<Renamed>>) -> Repair {
         added.into_iter().for_each(|entry| directory.add(entry));
         directory.write_or_unindex(editor)
     })
+}
+
+/// Lets the entry of that name point to `to`, and not to `from` as it does. Another repair may have
+/// removed it already.
+pub fn lead(dir: Blkno, name: Vec<u8>, from: Blkno, to: Blkno) -> Repair {
+    Repair::new(move |editor| {
+        let Some(mut directory) = Directory::read(editor, dir)? else { return Ok(()) };
+        let Some(file_type) = file_type(editor, to) else { return Ok(()) };
+        let mut entries = directory.blocks.iter_mut().flat_map(|(_, entries)| entries);
+        match entries.find(|entry| entry.name == name) {
+            Some(entry) if entry.inode == from => {
+                (entry.inode, entry.file_type) = (to, file_type);
+            }
+            Some(_) => return Ok(()),
+            None => directory.add(Entry { inode: to, file_type, name: name.clone() }),
+        }
+        directory.write_or_unindex(editor)
+    })
+}
+
+/// The type of file an inode says it is.
+fn file_type(editor: &Editor<'_>, inode: Blkno) -> Option<FileType> {
+    editor.inode(inode).ok()?.kind().map(FileType::from)
 }
 
 /// The same with an index that has to be made.

@@ -236,7 +236,7 @@ impl Buckets<'_, '_> {
             false => codes::XATTR_BUCKET_COUNT_INVALID,
         };
         let finding = Finding::new(code, self.owner.place(extent.blkno), text);
-        self.found(finding.repaired_by(settled(self.owner)));
+        self.found(finding.repaired_by(settled(self.owner)).losing(count.is_doubtful()));
     }
 
     fn read(&mut self, blkno: Blkno) -> Option<Block> {

@@ -64,8 +64,12 @@ impl Count {
     /// Whether some were there, and are not: one wrong bit is not an explanation, and a number that
     /// cannot be tells nothing.
     pub fn is_short(self) -> bool {
+        self.is_doubtful() && !(self.stated ^ self.there).is_power_of_two()
+    }
+
+    /// Whether some may have been there that are not: a number that no extent can have tells nothing.
+    pub fn is_doubtful(self) -> bool {
         (self.there + 1..=self.most).contains(&self.stated)
-            && !(self.stated ^ self.there).is_power_of_two()
     }
 }
 
