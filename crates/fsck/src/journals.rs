@@ -18,7 +18,8 @@ use crate::codes::Code;
 use crate::codes::journals as codes;
 use crate::repair::Repair;
 use crate::repair::system::{self, NewJournal};
-use crate::start::{SystemFile, SystemFiles, block_of, extents_of, journal_marks};
+use crate::start::journal_marks::{self, Mended};
+use crate::start::{SystemFile, SystemFiles, block_of, extents_of};
 use crate::{Context, Finding, Place};
 
 /// Features a journal has because of how its slot was mounted last.
@@ -31,7 +32,7 @@ struct Journal {
     extents: Vec<Extent>,
     /// What its first block holds, or why that cannot be used.
     superblock: Result<JournalSuperblock, String>,
-    /// That its magic number is wrong; it is taken as if it was right.
+    /// That a mark of it is wrong; it is taken as if that was right.
     unmarked: Option<Finding>,
 }
 
@@ -43,28 +44,27 @@ impl Journal {
             || Err("it has no first block".to_owned()),
             |first| {
                 let found = Self::superblock(context, first, clusters(&extents));
-                found.map(|(superblock, bad)| {
-                    unmarked =
-                        bad.map(|bad| journal_marks::finding(slot, inode.blkno, first, &bad));
-                    superblock
-                })
+                if let Ok((_, Some(mended))) = &found {
+                    unmarked = Some(journal_marks::finding(slot, inode.blkno, first, mended));
+                }
+                found.map(|(superblock, _)| superblock)
             },
         );
         Self { slot, inode, extents, superblock, unmarked }
     }
 
-    /// The superblock, and if its magic number is wrong, what is there.
+    /// The superblock as it is once a wrong mark was put right, and that.
     fn superblock(
         context: &Context<'_>,
         blkno: Blkno,
         clusters: u64,
-    ) -> Result<(JournalSuperblock, Option<JournalSuperblock>), String> {
+    ) -> Result<(JournalSuperblock, Option<Mended>), String> {
         let block = context.volume.read_block(blkno).map_err(|err| err.to_string())?;
         let superblock = JournalSuperblock::decode(&block).map_err(|err| err.to_string())?;
         let blocks = clusters << context.geometry().bpc_bits();
         let block_size = context.volume.block_size();
-        if let Some(marked) = journal_marks::unmarked(&superblock, blkno, block_size, blocks) {
-            return Ok((marked, Some(superblock)));
+        if let Some(mended) = journal_marks::mended(&superblock, blkno, block_size, blocks) {
+            return Ok((mended.superblock.clone(), Some(mended)));
         }
         let verified = superblock.verify(blkno, block_size, blocks);
         verified.map_err(|err| err.to_string()).map(|()| (superblock, None))

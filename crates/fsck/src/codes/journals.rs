@@ -12,8 +12,8 @@ codes! {
     JOURNAL_MAGIC {
         pass: Start,
         default: Yes,
-        condition: "bits of the magic number of a journal, or of the signature of its inode, are wrong, and all else says that it is one",
-        repair: "write the magic number, or the signature, before journals are replayed",
+        condition: "bits of the magic number of a journal or of the signature of its inode are wrong, or a bit of its kind, its block size or its length, and all else says that it is one",
+        repair: "correct that before journals are replayed",
     }
     JOURNAL_UNKNOWN_FEATURE {
         pass: Start,

@@ -48,6 +48,8 @@ pub(super) struct Layers {
     pub time: u64,
     changes_bytes: u64,
     written: Cell<bool>,
+    /// Blocks that were written by themselves, as they mark journals as such.
+    marks: Cell<usize>,
     /// Called before anything is written.
     before_writes: Box<dyn Fn()>,
 }
@@ -78,8 +80,18 @@ impl Layers {
         let tops = overlay(Arc::clone(&device), volume, changes_bytes);
         let recovered = overlay(tops.clone(), volume, changes_bytes);
         let (slots, time, written) = (Vec::new(), 0, Cell::new(false));
-        let before_writes = Box::new(|| {});
-        Self { device, gate, tops, recovered, slots, time, changes_bytes, written, before_writes }
+        Self {
+            device,
+            gate,
+            tops,
+            recovered,
+            slots,
+            time,
+            changes_bytes,
+            written,
+            marks: Cell::new(0),
+            before_writes: Box::new(|| {}),
+        }
     }
 
     /// Has `call` called before anything is written.
@@ -105,6 +117,11 @@ impl Layers {
     /// Whether anything was written to the device.
     pub fn is_written(&self) -> bool {
         self.written.get()
+    }
+
+    /// Blocks that were written by themselves, before all else.
+    pub fn marks(&self) -> usize {
+        self.marks.get()
     }
 
     /// Whether the recovery writes where other files are. `volume` is the recovered volume,
@@ -166,6 +183,9 @@ impl Layers {
         let recovered: [&dyn Worked; 3] = [&*self.tops, &*self.recovered, &**changes];
         let mut worked = &recovered[..];
         let repairs: [&dyn Worked; 2] = [&*self.tops, &**changes];
+        if collision.is_none() {
+            self.write_marks(gate, worked, (volume, changes))?;
+        }
         let is_apart = collision.is_none()
             && !self.changes_a_journal(volume, changes)
             && !self.mends_a_journal(volume);
@@ -201,11 +221,41 @@ impl Layers {
         written.context(UNFINISHED)
     }
 
+    /// Writes what marks journals as such, a block each: without it a journal takes neither what slots
+    /// owed nor repairs.
+    fn write_marks(
+        &self,
+        gate: &Gate,
+        worked: &[&dyn Worked],
+        (volume, changes): (&Volume, &Overlay),
+    ) -> Result<()> {
+        let journals = (0..volume.max_slots()).filter_map(|slot| volume.journal(slot).ok());
+        let blocks = journals.flat_map(|journal| [journal.inode.blkno, journal.blkno]);
+        let offsets = blocks.filter_map(|blkno| blkno.offset_bytes(volume.block_size()));
+        let is_mark = |offset: &u64| self.tops.is_changed(*offset) && !changes.is_changed(*offset);
+        let offsets: Vec<u64> = offsets.filter(is_mark).collect();
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let outcome: Arc<dyn Device> = self.tops.clone();
+        let planned = Planned { changes: worked, outcome: Some(&outcome) };
+        let pass = gate.open(planned).map_err(|changed| self.stopped(&changed))?;
+        for offset in offsets {
+            let mut block = vec![0; volume.block_size().size()];
+            self.tops.read_at(&mut block, offset)?;
+            self.written.set(true);
+            pass.write_at(&block, offset).context(UNFINISHED)?;
+            self.marks.set(self.marks.get() + 1);
+            self.tops.forget(offset);
+        }
+        pass.flush().context(UNFINISHED)
+    }
+
     /// Why no more was written, `cause`, and what was.
     fn stopped(&self, cause: &dyn Display) -> Error {
         match self.written.get() {
             false => anyhow!("{cause}; nothing was written"),
-            true => anyhow!("{cause}; no repair was written, only what slots owed"),
+            true => anyhow!("{cause}; no repair was written, only what comes before them"),
         }
     }
 

@@ -289,10 +289,13 @@ impl Run<'_> {
             commit(on_device, all, pass, &untrusted)
         });
         self.written |= layers.is_written();
+        let marks = |blocks| {
+            let reason = "it is what marks a journal as one".to_owned();
+            (blocks > 0).then_some(WrittenRecord::InPlace { blocks, reason })
+        };
         Ok(match written? {
-            Written::Nothing => None,
             // The superblock alone: not worth a word.
-            Written::Journaled { blocks: 0, .. } => None,
+            Written::Nothing | Written::Journaled { blocks: 0, .. } => marks(layers.marks()),
             Written::Journaled { slot, blocks } => Some(WrittenRecord::Journal { slot, blocks }),
             Written::InPlace { blocks, why } => {
                 Some(WrittenRecord::InPlace { blocks, reason: why })

@@ -91,9 +91,11 @@ pub fn make(file: SystemFile, named: Option<Blkno>, lost: Lost) -> Repair {
         let Some(mut directory) = Directory::read(editor, dir)? else { return Ok(()) };
         let name = file.name().into_bytes();
         let is_anothers = |blkno| {
-            let mut names = directory.names_of(blkno);
-            names.any(|it| it != &name[..] && SystemFile::is_name(it))
-                && editor.inode(blkno).is_ok_and(|it| contradicts(editor.volume(), &it, file))
+            let names = directory.names_of(blkno).filter(|it| *it != &name[..]);
+            let mut others = names.filter_map(SystemFile::of_name);
+            let inode = editor.inode(blkno);
+            let is_none = inode.is_ok_and(|it| contradicts(editor.volume(), &it, file));
+            others.any(|other| is_none || other.precedes(file))
         };
         match directory.find(&name).map(|entry| entry.inode) {
             // It points to what is no file of the system, or is another one.

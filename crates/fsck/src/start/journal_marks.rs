@@ -1,7 +1,8 @@
-//! The marks of journals: the signature of the inode, and the magic number of the superblock.
+//! The marks of journals: the signature of the inode, and of the superblock the magic number, the kind,
+//! the block size and the length.
 //!
-//! Without either a journal is not found, and what crashed nodes wrote last is lost. Where all else
-//! says that it is one the mark is put right before the journals are replayed.
+//! Without these a journal is not found, and what crashed nodes wrote last is lost. Where all else says
+//! that it is one the mark is put right before the journals are replayed.
 
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::journal::{BlockType, JBD2_MAGIC, JournalHeader, JournalSuperblock};
@@ -29,8 +30,8 @@ fn of_slot(volume: &Volume, slot: u16) -> Option<Vec<Finding>> {
     let superblock = JournalSuperblock::decode(&volume.read_block(first).ok()?).ok()?;
     let blocks = volume.geometry().blocks_for(inode.size());
     let is_sound = superblock.verify(first, volume.block_size(), blocks).is_ok();
-    let unmarked = unmarked(&superblock, first, volume.block_size(), blocks);
-    if !is_sound && unmarked.is_none() {
+    let mended = mended(&superblock, first, volume.block_size(), blocks);
+    if !is_sound && mended.is_none() {
         return None;
     }
     let mut findings = Vec::new();
@@ -44,9 +45,7 @@ fn of_slot(volume: &Volume, slot: u16) -> Option<Vec<Finding>> {
         let finding = Finding::new(codes::JOURNAL_MAGIC, place(slot, blkno), text);
         findings.push(finding.repaired_by(repair));
     }
-    if unmarked.is_some() {
-        findings.push(finding(slot, inode.blkno, first, &superblock));
-    }
+    findings.extend(mended.map(|mended| finding(slot, inode.blkno, first, &mended)));
     Some(findings)
 }
 
@@ -55,34 +54,69 @@ fn place(slot: u16, inode: Blkno) -> Place {
     Place::inode(inode).in_slot(slot).named(name.as_bytes())
 }
 
-/// That the superblock of a journal, in block `first`, has another magic number.
-pub fn finding(slot: u16, inode: Blkno, first: Blkno, found: &JournalSuperblock) -> Finding {
-    let text = format!(
-        "journal of slot {slot}: h_magic is {:#010x}, all else is that of a journal",
-        found.header.h_magic
-    );
-    let marked = system::journal_superblock(first, |superblock| {
-        superblock.header.h_magic = JBD2_MAGIC;
+/// A superblock of a journal of which all is right but one field, which is known.
+#[derive(Clone, Debug)]
+pub struct Mended {
+    /// The superblock as it was.
+    pub superblock: JournalSuperblock,
+    /// What the field is, and what it was.
+    text: String,
+}
+
+/// That a field of the superblock of a journal, in block `first`, is wrong.
+pub fn finding(slot: u16, inode: Blkno, first: Blkno, mended: &Mended) -> Finding {
+    let text = format!("journal of slot {slot}: {}, all else is that of a journal", mended.text);
+    let JournalSuperblock { header, s_blocksize, s_maxlen, .. } = mended.superblock;
+    let marked = system::journal_superblock(first, move |superblock| {
+        let JournalHeader { h_magic, h_blocktype, .. } = header;
+        superblock.header = JournalHeader { h_magic, h_blocktype, ..superblock.header };
+        (superblock.s_blocksize, superblock.s_maxlen) = (s_blocksize, s_maxlen);
     });
     Finding::new(codes::JOURNAL_MAGIC, place(slot, inode), text).repaired_by(marked)
 }
 
-/// The superblock of a journal of so many blocks with its magic number, if that is all it lacks.
-pub fn unmarked(
+/// The superblock of a journal of so many blocks as it was, if it is one but for a bit of its kind,
+/// its block size or its length, or for some of its magic number.
+pub fn mended(
     found: &JournalSuperblock,
     first: Blkno,
     block_size: BlockSize,
     blocks: u64,
-) -> Option<JournalSuperblock> {
-    let wrong_bits = (found.header.h_magic ^ JBD2_MAGIC).count_ones();
-    let is_whole = found.header.h_blocktype == BlockType::SuperblockV2.code()
-        && u64::from(found.s_maxlen) == blocks;
-    if !(1..=WRONG_BITS).contains(&wrong_bits) || !is_whole {
+) -> Option<Mended> {
+    let kind = BlockType::SuperblockV2.code();
+    let length = u32::try_from(blocks).ok()?;
+    let right = JournalHeader { h_magic: JBD2_MAGIC, h_blocktype: kind, ..found.header };
+    let of_header = |header: JournalHeader| JournalSuperblock { header, ..found.clone() };
+    let was = &found.header;
+    let (h_magic, h_blocktype) = (was.h_magic, was.h_blocktype);
+    let fields = [
+        ("h_magic", h_magic, JBD2_MAGIC, of_header(JournalHeader { h_blocktype, ..right })),
+        ("h_blocktype", h_blocktype, kind, of_header(JournalHeader { h_magic, ..right })),
+        (
+            "s_blocksize",
+            found.s_blocksize,
+            block_size.bytes(),
+            JournalSuperblock { s_blocksize: block_size.bytes(), ..found.clone() },
+        ),
+        (
+            "s_maxlen",
+            found.s_maxlen,
+            length,
+            JournalSuperblock { s_maxlen: length, ..found.clone() },
+        ),
+    ];
+    let mut wrong = fields.into_iter().filter(|(_, is, was, _)| is != was);
+    let (name, is, was, superblock) = wrong.next().filter(|_| wrong.next().is_none())?;
+    let most = if name == "h_magic" { WRONG_BITS } else { 1 };
+    let is_near = (is ^ was).count_ones() <= most;
+    if !is_near || superblock.verify(first, block_size, blocks).is_err() {
         return None;
     }
-    let header = JournalHeader { h_magic: JBD2_MAGIC, ..found.header };
-    let marked = JournalSuperblock { header, ..found.clone() };
-    marked.verify(first, block_size, blocks).is_ok().then_some(marked)
+    let text = match name {
+        "h_magic" => format!("{name} is {is:#010x}"),
+        _ => format!("{name} is {is}, expected {was}"),
+    };
+    Some(Mended { superblock, text })
 }
 
 /// The inode of the journal of a slot, and whether its signature is wrong.

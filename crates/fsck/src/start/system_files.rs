@@ -109,10 +109,20 @@ impl SystemFile {
         }
     }
 
+    /// The system file of that name.
+    pub fn of_name(name: &[u8]) -> Option<Self> {
+        let of_slots = (0..MAX_SLOTS).flat_map(Self::of_slot);
+        Self::GLOBAL.into_iter().chain(of_slots).find(|file| file.name().as_bytes() == name)
+    }
+
     /// Whether that is the name of a system file.
     pub fn is_name(name: &[u8]) -> bool {
-        let of_slots = (0..MAX_SLOTS).flat_map(Self::of_slot);
-        Self::GLOBAL.into_iter().chain(of_slots).any(|file| file.name().as_bytes() == name)
+        Self::of_name(name).is_some()
+    }
+
+    /// Whether an inode that both point to, and that can be that of both, is taken to be this one's.
+    pub(crate) fn precedes(self, other: Self) -> bool {
+        (self.kind(), self.flags()) == (other.kind(), other.flags()) && self < other
     }
 
     /// Its name in the system directory.
@@ -268,6 +278,10 @@ impl SystemFiles {
         let mut misled = misled(context, &lost, &near, &files);
         misled.retain(|(_, blkno)| !renamed.contains(blkno));
         files.extend(misled.iter().copied());
+        let mut regained = regained(context, &lost, &files);
+        regained.retain(|(_, blkno)| !renamed.contains(blkno));
+        files.extend(regained.iter().copied());
+        misled.extend(regained);
         let overwritten = overwritten(context, &files);
         files.retain(|file, blkno| {
             !overwritten.contains_key(file) && !is_others(context, &near, *blkno)
@@ -499,20 +513,69 @@ fn misled(
     misled.into_iter().collect()
 }
 
-/// Drops files whose entries point to the inode of another one, which looks as that one has to: the
-/// entry is wrong, not the inode.
-fn drop_borrowed(context: &Context<'_>, files: &mut BTreeMap<SystemFile, Blkno>) {
+/// The inodes to which several files lead, and these.
+fn shared(files: &BTreeMap<SystemFile, Blkno>) -> BTreeMap<Blkno, Vec<SystemFile>> {
     let mut names: BTreeMap<Blkno, Vec<SystemFile>> = BTreeMap::new();
-    for (file, blkno) in &*files {
+    for (file, blkno) in files {
         names.entry(*blkno).or_default().push(*file);
     }
-    for (blkno, named) in names.into_iter().filter(|(_, named)| named.len() > 1) {
+    names.retain(|_, named| named.len() > 1);
+    names
+}
+
+/// Files that share an inode, or whose entries point to none of the system, with inodes of their own
+/// that nobody names: each the next one of its kind in the order of slots, or, of those that share one,
+/// any.
+fn regained(
+    context: &Context<'_>,
+    lost: &Lost,
+    files: &BTreeMap<SystemFile, Blkno>,
+) -> Vec<(SystemFile, Blkno)> {
+    let volume = context.volume;
+    let of_system = |blkno| read_dinode(context, blkno).filter(is_system);
+    let shared = shared(files);
+    let is_strange = |blkno: Blkno| is_top(volume, blkno) || of_system(blkno).is_none();
+    let strange = files.iter().filter(|(_, blkno)| is_strange(**blkno));
+    let alone = strange.filter(|(_, blkno)| !shared.contains_key(blkno)).map(|(file, _)| *file);
+    let groups = alone.map(|file| (vec![file], 1));
+    // One of those that share an inode keeps it.
+    let led = |(blkno, named): (&Blkno, &Vec<SystemFile>)| {
+        (named.clone(), named.len() - usize::from(!is_strange(*blkno)))
+    };
+    let groups = shared.iter().map(led).chain(groups);
+    let mut taken: BTreeSet<_> = files.values().copied().collect();
+    let mut found = Vec::new();
+    for (named, most) in groups {
+        let known = lost.files(volume);
+        let can_be = |file: SystemFile, place: Blkno| {
+            let is_its = |inode| !contradicts(volume, &inode, file);
+            !taken.contains(&place) && of_system(place).is_some_and(is_its)
+        };
+        let own = |file: &SystemFile| {
+            let place = known.get(file).copied()?;
+            can_be(*file, place).then_some((*file, place))
+        };
+        let mut led: Vec<_> = named.iter().filter_map(own).take(most).collect();
+        if let (true, [.., last]) = (led.is_empty() && named.len() > 1, &named[..]) {
+            let any = known.values().find(|place| can_be(*last, **place));
+            led.extend(any.map(|place| (*last, *place)));
+        }
+        taken.extend(led.iter().map(|(_, place)| *place));
+        found.extend(led);
+    }
+    found
+}
+
+/// Drops files whose entries point to the inode of another one: the entry is wrong, not the inode. It is
+/// that of the one as which it looks, or of the first.
+fn drop_borrowed(context: &Context<'_>, files: &mut BTreeMap<SystemFile, Blkno>) {
+    for (blkno, named) in shared(files) {
         let Some(inode) = read_dinode(context, blkno) else { continue };
         let is_its = |file: &SystemFile| {
             has_looks_of(&inode, *file) && !contradicts(context.volume, &inode, *file)
         };
-        if named.iter().filter(|file| is_its(file)).count() == 1 {
-            files.retain(|file, at| *at != blkno || is_its(file));
+        if let Some(owner) = named.into_iter().find(is_its) {
+            files.retain(|file, at| *at != blkno || *file == owner);
         }
     }
 }
