@@ -21,6 +21,7 @@ use crate::clusters::ClusterSet;
 use crate::codes::extents as codes;
 use crate::collected::{BlockClaim, BlockUse, Claim, Collected, SharedClaim};
 use crate::repair::{Repair, edit_list};
+use crate::signatures::{self, EXTENT_BLOCK};
 use crate::{Context, Finding, Place, extent_order, finding, misplaced};
 
 /// What a tree holds, which decides what may be in it.
@@ -424,7 +425,8 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
             self.lose();
             return false;
         }
-        let block = match self.context.read(ExtentBlock::NAME, blkno, ExtentBlock::CHECK_OFFSET) {
+        let block = self.context.read(ExtentBlock::NAME, blkno, ExtentBlock::CHECK_OFFSET);
+        let mut block = match block {
             Ok(block) => block,
             Err(finding) => {
                 self.lose();
@@ -434,6 +436,9 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
                 return false;
             }
         };
+        let place = self.place(blkno);
+        let unsigned = signatures::mend(self.context, &mut block, &EXTENT_BLOCK, place);
+        unsigned.into_iter().for_each(|finding| self.found(finding));
         let (Ok(header), Ok(list)) =
             (ExtentBlock::decode(&block.bytes), ExtentBlock::list(&block.bytes))
         else {

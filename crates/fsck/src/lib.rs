@@ -42,6 +42,7 @@ mod refcounts;
 pub mod repair;
 mod report;
 mod shared_clusters;
+mod signatures;
 pub mod start;
 mod suballocs;
 mod target;

@@ -94,6 +94,13 @@ pub(crate) fn is_elsewhere(volume: &Volume, here: Blkno) -> bool {
     Way::from(volume, here).is_some()
 }
 
+/// Whether a block says that it is the one at `blkno`, and the group that it names has given that out.
+pub(crate) fn is_in_place(volume: &Volume, block: &[u8], blkno: Blkno) -> bool {
+    Identity::of(block)
+        .filter(|identity| identity.blkno == blkno)
+        .is_some_and(|identity| identity.group(volume).is_some_and(|group| group.has(blkno)))
+}
+
 /// Whether the group that an inode names has the inode's block at its bit.
 pub(crate) fn is_of_its_bit(volume: &Volume, inode: &Inode) -> bool {
     let dinode = &inode.dinode;

@@ -9,6 +9,12 @@ codes! {
         condition: "the device cannot read a block",
         repair: "rewrite what is known of the block, so that the device replaces it",
     }
+    BLOCK_SIGNATURE {
+        pass: Inodes,
+        default: Yes,
+        condition: "bits of the signature of an extent block, or of a block of attributes, are wrong, and all else says that it is one",
+        repair: "write the signature",
+    }
     BLOCK_ECC {
         pass: Inodes,
         default: Yes,

@@ -19,7 +19,8 @@ use crate::repair::Repair;
 use crate::repair::plan::Planned;
 
 /// What is wrong with attributes and is put right without that one is lost.
-const HARMLESS: [&Code; 7] = [
+const HARMLESS: [&Code; 8] = [
+    general::BLOCK_SIGNATURE,
     xattrs::XATTR_COUNT_INVALID,
     xattrs::XATTR_BUCKET_COUNT_INVALID,
     xattrs::XATTR_EXTENT_LENGTH,

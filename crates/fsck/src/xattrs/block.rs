@@ -7,6 +7,7 @@ use super::entry::{self, Area, Names};
 use super::{Owner, bucket};
 use crate::codes::{general, xattrs as codes};
 use crate::collected::{BlockClaim, BlockUse, Collected};
+use crate::signatures::{self, XATTR_BLOCK};
 use crate::{Context, Finding, misplaced};
 
 /// Whether there is an xattr block of this volume.
@@ -29,15 +30,17 @@ pub(super) fn check(
         let text = format!("i_xattr_loc is {blkno}, no block of the volume");
         return out.found(owner.finding(codes::XATTR_LOC_INVALID, text));
     }
-    let block = match context.read(XattrBlock::NAME, blkno, XattrBlock::CHECK_OFFSET) {
+    let mut block = match context.read(XattrBlock::NAME, blkno, XattrBlock::CHECK_OFFSET) {
         Ok(block) => block,
         Err(finding) => {
             out.incomplete = true;
             return out.found(owner.of_block(finding));
         }
     };
-    let Ok(header) = XattrBlock::decode(&block.bytes) else { return };
     let place = owner.place(blkno);
+    let unsigned = signatures::mend(context, &mut block, &XATTR_BLOCK, place.clone());
+    out.findings.extend(unsigned);
+    let Ok(header) = XattrBlock::decode(&block.bytes) else { return };
     if header.xb_signature != XattrBlock::SIGNATURE {
         out.incomplete = true;
         let text = format!("inode {}: block {blkno} is not an xattr block", owner.inode.blkno);
