@@ -129,6 +129,12 @@ codes! {
         condition: "a name is not the one its index was made for, and one bit makes it that",
         repair: "put the name back",
     }
+    DIRENT_HIDDEN {
+        pass: Directories,
+        default: Yes,
+        condition: "an entry that the index of a directory has is hidden by a wrong length, of the entry before it or of its own name",
+        repair: "put the entry back",
+    }
     DX_NAME_DIFFERS {
         pass: Directories,
         default: Yes,

@@ -1,7 +1,7 @@
 //! One directory as a whole: its blocks in order, its names, what it refers to.
 
 use ocfs2_format::Blkno;
-use ocfs2_format::dinode::{Dinode, DynFeatures};
+use ocfs2_format::dinode::{Dinode, DynFeatures, FileKind};
 use ocfs2_format::dir::DirTrailer;
 use ocfs2_format::inline::InlineData;
 use ocfs2_volume::Inode;
@@ -13,6 +13,7 @@ use crate::collected::Collected;
 use crate::extents::{self, Holds, TreeRoot};
 use crate::inodes::{LEAST_DIRECTORY, is_directory};
 use crate::repair::Repair;
+use crate::repair::directory::Hidden;
 use crate::{Context, Finding, Place};
 
 /// Reads a directory in use, whose dinode is in `block`.
@@ -37,11 +38,26 @@ pub(super) fn read(known: &Known<'_>, dir: Blkno, block: Option<Vec<u8>>) -> Rea
     read.sum_up();
     match reader.end(&mut read) {
         Some(expected) => {
-            read.signs = index::check(known, &inode, expected, &mut read.findings);
+            let compared = index::check(known, &inode, expected, &mut read.findings);
+            read.signs = compared.signs;
+            for hidden in compared.hidden {
+                refer(known, hidden, &mut read);
+            }
         }
         None => index::check_absence(known, &inode, is_inline, &mut read),
     }
     read
+}
+
+/// Notes what an entry refers to that only the index has shown.
+fn refer(known: &Known<'_>, hidden: Hidden, read: &mut Read) {
+    let Some(bit) = known.suballocs.find(hidden.inode) else { return };
+    let is_root = read.dir == known.context.volume.superblock().s_root_blkno;
+    read.has_lost_found |= is_root && hidden.name == b"lost+found";
+    match known.inodes.get(bit).and_then(|facts| facts.kind) {
+        Some(FileKind::Directory) => read.directories.push((bit, hidden.inode, hidden.name)),
+        _ => read.references.push(bit),
+    }
 }
 
 /// Whether to read these blocks of a directory or an index: not if many did before.

@@ -167,7 +167,7 @@ impl<'a> Reader<'a> {
         }
         let Some(index) = &mut self.index else { return };
         if wrong(read) > before {
-            index.unsure_entry(at.blkno);
+            index.unsure_entry(at.blkno, at.entry.name);
         } else if at.entry.is_used() {
             index.entry(at.blkno, at.entry.name);
         }

@@ -106,7 +106,7 @@ pub struct Renamed {
 pub fn renamed(dir: Blkno, names: &Arc<Vec<Renamed>>) -> Repair {
     let names = Arc::clone(names);
     Repair::once("names", dir.0, move |editor| {
-        let Some(mut directory) = Directory::read(editor, dir)? else { return Ok(()) };
+        let Some(mut directory) = Directory::read_as(editor, dir, &names)? else { return Ok(()) };
         let taken = directory.names();
         let mut wanted: HashMap<Blkno, Vec<&Renamed>> = HashMap::new();
         for renamed in names.iter().filter(|it| !taken.contains(&it.right)) {
@@ -135,6 +135,30 @@ pub fn renamed(dir: Blkno, names: &Arc<Vec<Renamed>>) -> Repair {
             }
         }
         added.into_iter().for_each(|entry| directory.add(entry));
+        directory.write_or_unindex(editor)
+    })
+}
+
+/// An entry that is hidden in a block of a directory.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Hidden {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Where it leads.
+    pub inode: Blkno,
+}
+
+/// Puts entries back that are hidden.
+pub fn shown(dir: Blkno, hidden: &Arc<Vec<Hidden>>) -> Repair {
+    let hidden = Arc::clone(hidden);
+    Repair::once("hidden", dir.0, move |editor| {
+        let Some(mut directory) = Directory::read(editor, dir)? else { return Ok(()) };
+        let taken = directory.names();
+        for Hidden { name, inode } in hidden.iter().filter(|it| !taken.contains(&it.name)) {
+            if let Some(file_type) = file_type(editor, *inode) {
+                directory.add(Entry { inode: *inode, file_type, name: name.clone() });
+            }
+        }
         directory.write_or_unindex(editor)
     })
 }
@@ -285,6 +309,15 @@ impl Directory {
     /// # Errors
     /// Its inode or its tree cannot be read.
     pub fn read(editor: &Editor<'_>, dir: Blkno) -> Result<Option<Self>, EditError> {
+        Self::read_as(editor, dir, &[])
+    }
+
+    /// The same, with these names put back before those that are there twice get others.
+    fn read_as(
+        editor: &Editor<'_>,
+        dir: Blkno,
+        renamed: &[Renamed],
+    ) -> Result<Option<Self>, EditError> {
         let volume = editor.volume();
         let inode = editor.inode(dir)?;
         let in_use = inode.dinode.flags().contains(InodeFlags::VALID);
@@ -299,6 +332,7 @@ impl Directory {
             parent: None,
             count: 0,
             names: Names::default(),
+            renamed,
         };
         let mut blocks = Vec::new();
         let (mut barren, mut is_cut) = (Barren::default(), false);
@@ -702,6 +736,7 @@ struct Reader<'a, 'e> {
     /// Entries so far: the first two are `.` and `..`.
     count: usize,
     names: Names,
+    renamed: &'a [Renamed],
 }
 
 /// Bytes of a name that stay when a number is put after it.
@@ -823,6 +858,8 @@ impl Reader<'_, '_> {
         let file_type = FileType::ALL.into_iter().find(|it| it.kind() == inode.kind());
         let file_type = file_type.filter(|it| it.kind().is_some());
         let stated = FileType::from_code(header.file_type).unwrap_or(FileType::Unknown);
+        let is_it = |it: &&Renamed| it.inode == header.inode && it.wrong == name;
+        let name = self.renamed.iter().find(is_it).map_or(name, |it| &it.right);
         let name = self.name(name, header.inode);
         Some(Entry { inode: header.inode, file_type: file_type.unwrap_or(stated), name })
     }

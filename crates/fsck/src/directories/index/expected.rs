@@ -26,6 +26,8 @@ pub(in crate::directories) struct Expected {
     /// By block how many entries have a name that a repair changes: what the index says of
     /// them is not known.
     pub(super) unsure: HashMap<Blkno, u64>,
+    /// What the index has of these under the names they have.
+    pub(super) unsure_names: HashSet<Key>,
     /// Blocks of which not all entries are known.
     pub(super) unread: HashSet<Blkno>,
     /// By block of the directory the next one in the list of those with holes.
@@ -46,6 +48,7 @@ impl Expected {
             entries: Vec::new(),
             unsigned: Vec::new(),
             unsure: HashMap::new(),
+            unsure_names: HashSet::new(),
             unread: HashSet::new(),
             next_free: HashMap::new(),
             beyond: HashMap::new(),
@@ -64,8 +67,10 @@ impl Expected {
     }
 
     /// An entry that a repair renames, removes or makes: the index may have it or not.
-    pub fn unsure_entry(&mut self, blkno: Blkno) {
+    pub fn unsure_entry(&mut self, blkno: Blkno, name: &[u8]) {
         *self.unsure.entry(blkno).or_default() += 1;
+        let keys = self.hashes(name).map(|hash| Key { hash, blkno });
+        self.unsure_names.extend(keys);
     }
 
     /// A block of the directory.

@@ -9,27 +9,29 @@ use ocfs2_format::dx::{DxEntry, DxEntryList, DxLeaf, DxRoot};
 use ocfs2_format::hash::{CharSign, NameHash};
 use ocfs2_format::{Blkno, Structure};
 
+use super::super::Known;
 use super::super::contents::size_short;
-use super::Several;
 use super::expected::{Expected, Key};
+use super::hidden::{Found, Search};
 use super::names::{self, Left, Names};
 use super::root::Index;
+use super::{Compared, Several};
 use crate::codes::{directories as codes, general};
 use crate::name_hashes::Signs;
-use crate::repair::directory::{self, Renamed};
+use crate::repair::directory::{self, Hidden, Renamed};
 use crate::{Context, Finding, Place, extents};
 
 /// Entries of an index without a name that are told apart.
 const MOST_LEFT: usize = 1024;
 
-/// Reads all lists of an index, and compares. Says which hash its names have.
+/// Reads all lists of an index, and compares.
 pub(super) fn check(
-    context: &Context<'_>,
+    known: &Known<'_>,
     dir: Blkno,
     index: &Index,
     mut expected: Expected,
     findings: &mut Vec<Finding>,
-) -> Signs {
+) -> Compared {
     expected.entries.sort_unstable();
     expected.unsigned.sort_unstable();
     let found = vec![0; expected.entries.len()];
@@ -37,7 +39,7 @@ pub(super) fn check(
     let mut with_two: Vec<_> = signed.collect();
     with_two.sort_unstable();
     let mut matching = Matching {
-        context,
+        context: known.context,
         dir,
         index,
         expected,
@@ -59,8 +61,8 @@ pub(super) fn check(
         matching.leaves();
     }
     let signs = matching.signs;
-    matching.end();
-    signs
+    let is_in_use = |blkno| known.inodes.find(known.suballocs, blkno).is_some();
+    Compared { signs, hidden: matching.end(&is_in_use) }
 }
 
 struct Matching<'a> {
@@ -240,12 +242,17 @@ impl Matching<'_> {
             || self.expected.is_incomplete && !self.expected.next_free.contains_key(&blkno)
     }
 
-    fn end(mut self) {
+    /// Says what is wrong; gives entries that are only known by the index.
+    fn end(mut self, is_in_use: &dyn Fn(Blkno) -> bool) -> Vec<Hidden> {
         let missing = self.missing();
         let is_sound = self.invalid.count == 0 && self.unread.is_empty();
-        let names = match is_sound && !self.left.is_empty() && self.left_out == 0 {
+        let mut names = match is_sound && !self.left.is_empty() && self.left_out == 0 {
             true => names::look(self.context, self.dir, &self.expected, &missing, &self.left),
             false => Names::default(),
+        };
+        let hidden = match is_sound && !self.left.is_empty() {
+            true => self.hidden(&mut names, &missing, is_in_use),
+            false => Vec::new(),
         };
         let is_missing = |key: &&Key| !names.explained.contains(key);
         let mut lacking = Several::default();
@@ -271,6 +278,7 @@ impl Matching<'_> {
             stale = Several::default();
         }
         self.tell_names(names);
+        self.tell_hidden(&hidden);
         self.tell_end();
         let found = [
             self.invalid.finding(codes::DX_LEAF_INVALID),
@@ -280,6 +288,44 @@ impl Matching<'_> {
         let rewritten = || directory::rewrite(self.dir);
         let found = found.into_iter().flatten().map(|it| it.repaired_by(rewritten()));
         self.findings.extend(found);
+        hidden.into_iter().map(|(_, hidden)| hidden).collect()
+    }
+
+    /// Entries that lengths of entries hide; what the index has of them is explained.
+    fn hidden(
+        &self,
+        names: &mut Names,
+        missing: &[Key],
+        is_in_use: &dyn Fn(Blkno) -> bool,
+    ) -> Vec<(Key, Hidden)> {
+        let Self { context, expected, .. } = self;
+        let missing = &missing.iter().copied().collect();
+        let search = Search { context, expected, missing, explained: &names.explained, is_in_use };
+        let mut hidden = Vec::new();
+        for (key, found) in search.look(&self.left) {
+            names.explained.insert(key);
+            match found {
+                Found::Hidden(one) => hidden.push((key, one)),
+                Found::Renamed(one) => names.restored.push((key.blkno, one)),
+            }
+        }
+        hidden
+    }
+
+    /// Tells of entries that are hidden.
+    fn tell_hidden(&mut self, hidden: &[(Key, Hidden)]) {
+        let dir = self.dir;
+        let all: Arc<Vec<_>> = Arc::new(hidden.iter().map(|(_, hidden)| hidden.clone()).collect());
+        for (Key { blkno, .. }, Hidden { name, inode }) in hidden {
+            let text = format!(
+                "directory {dir}: block {blkno} has an entry \"{}\" of inode {inode} that a wrong \
+                 length hides",
+                encode::escaped(name)
+            );
+            let place = Place::block(*blkno).of(dir).named(name);
+            let finding = Finding::new(codes::DIRENT_HIDDEN, place, text);
+            self.findings.push(finding.repaired_by(directory::shown(dir, &all)));
+        }
     }
 
     /// Tells of entries in blocks past the end of the directory: it is longer than it says.
@@ -305,7 +351,14 @@ impl Matching<'_> {
                 encode::escaped(wrong),
                 encode::escaped(right)
             );
-            let finding = Finding::new(codes::DIRENT_NAME_BIT, place(*blkno, wrong), text);
+            let place = place(*blkno, wrong);
+            // Under its own name it is there once.
+            let is_again =
+                |it: &Finding| it.code == codes::DIRENT_DUPLICATE && it.place.name == place.name;
+            if let Some(at) = self.findings.iter().position(is_again) {
+                self.findings.remove(at);
+            }
+            let finding = Finding::new(codes::DIRENT_NAME_BIT, place, text);
             self.findings.push(finding.repaired_by(directory::renamed(dir, &all)));
         }
         for (blkno, name) in &names.others {

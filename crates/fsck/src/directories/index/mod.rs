@@ -10,6 +10,7 @@
 
 mod expected;
 mod free_list;
+mod hidden;
 mod matching;
 mod names;
 pub(crate) mod root;
@@ -26,7 +27,7 @@ use super::{Known, Read};
 use crate::codes::directories as codes;
 use crate::collected::Collected;
 use crate::name_hashes::Signs;
-use crate::repair::directory;
+use crate::repair::directory::{self, Hidden};
 use crate::{Finding, Place};
 
 /// Says so if a directory whose entries are not indexed should have an index, or has one that
@@ -52,25 +53,33 @@ pub(super) fn check_absence(known: &Known<'_>, inode: &Inode, is_inline: bool, r
     read.findings.push(finding.repaired_by(repair));
 }
 
-/// Compares the index of a directory with what was read of the directory. Says which hash its
-/// names have.
+/// What comes of comparing an index.
+#[derive(Debug, Default)]
+pub(super) struct Compared {
+    /// Which hash names have.
+    pub signs: Signs,
+    /// Entries that are only known by the index.
+    pub hidden: Vec<Hidden>,
+}
+
+/// Compares the index of a directory with what was read of the directory.
 pub(super) fn check(
     known: &Known<'_>,
     inode: &Inode,
     expected: Expected,
     findings: &mut Vec<Finding>,
-) -> Signs {
+) -> Compared {
     // Its findings were made in pass 1.
     let mut dropped = Collected::default();
     let followed = root::follow(known.context, inode.blkno, inode.dinode.i_dx_root, &mut dropped);
-    let Some(index) = followed else { return Signs::default() };
+    let Some(index) = followed else { return Compared::default() };
     let bits = known.context.geometry().bpc_bits();
     let blocks = |extent: &Extent| u64::from(extent.clusters) << bits;
     if !index.extents.iter().all(|extent| enter(known, extent.blkno, blocks(extent))) {
-        return Signs::default();
+        return Compared::default();
     }
     findings.extend(free_list::check(inode.blkno, &index, &expected));
-    matching::check(known.context, inode.blkno, &index, expected, findings)
+    matching::check(known, inode.blkno, &index, expected, findings)
 }
 
 /// Things of one kind that are wrong with one index: said once, with how many there are.

@@ -18,7 +18,7 @@ use crate::repair::directory::Renamed;
 const MOST_TRIED: usize = 1024;
 
 /// The names of the first two entries of a directory.
-const DOTS: [&[u8]; 2] = [b".", b".."];
+pub(super) const DOTS: [&[u8]; 2] = [b".", b".."];
 
 /// An entry of the index that no entry of the directory asks for.
 #[derive(Clone, Copy, Debug)]
