@@ -6,6 +6,7 @@ use std::path::Path;
 
 use ocfs2_device::{self, Device, DeviceOptions};
 use ocfs2_format::slot_map::SlotMapFormat;
+use ocfs2_testing::damage::Image;
 use ocfs2_testing::{Run, Scratch, oracle, program};
 use ocfs2_volume::allocator::Allocator;
 use ocfs2_volume::usage::Heartbeat;
@@ -206,6 +207,44 @@ fn a_volume_that_the_c_tunefs_grew_is_sound_but_for_a_backup_superblock_it_did_n
         let found = document["findings"].as_array().unwrap().iter();
         let codes: Vec<_> = found.map(|finding| finding["code"].as_str().unwrap()).collect();
         assert_eq!(codes, findings, "{outcome}");
+    }
+}
+
+/// The inodes of slots that were added later are in no place that can be told; they have the names of
+/// nobody.
+#[test]
+fn an_entry_of_an_added_slot_that_leads_to_another_file_is_led_back() {
+    let Some(tunefs) = oracle("tunefs.ocfs2") else { return };
+    let scratch = Scratch::new();
+    let sound = scratch.join("sound.img");
+    let mkfs = Run::new(program("mkfs.ocfs2")).args(["-q", "-x", "-F", "-M", "local", "-J"]);
+    mkfs.args(["size=4M", "-N", "2"]).arg(&sound).arg("100M").success();
+    Run::new(&tunefs).args(["-q", "-y", "-N4"]).arg(&sound).success();
+    for (file, other) in [
+        ("journal:0001", "journal:0002"),
+        ("journal:0002", "journal:0000"),
+        ("journal:0003", "journal:0002"),
+        ("inode_alloc:0002", "inode_alloc:0000"),
+        ("inode_alloc:0003", "inode_alloc:0002"),
+        ("orphan_dir:0002", "orphan_dir:0003"),
+        ("local_alloc:0003", "truncate_log:0001"),
+        ("extent_alloc:0003", "/"),
+    ] {
+        let path = scratch.join("wrong.img");
+        std::fs::copy(&sound, &path).unwrap();
+        let image = Image::open(path.clone(), Scratch::new());
+        let dir = image.volume().superblock().s_system_dir_blkno;
+        let own = image.system(file).blkno;
+        let target = if other == "/" { image.inode(other) } else { image.system(other) }.blkno;
+        image.edit_entry(dir, file, |entry, _| entry.inode = target);
+        let fsck = |options: &str| {
+            Run::new(program("fsck.ocfs2")).args([options, "-y"]).arg(&path).output()
+        };
+        let outcome = fsck("-f").expect_status(1);
+        assert!(outcome.stdout.contains("all corrected"), "{file} to {other}: {outcome}");
+        let image = Image::open(path.clone(), Scratch::new());
+        assert_eq!(image.system(file).blkno, own, "{file} to {other}: {outcome}");
+        fsck("-f").expect_status(0);
     }
 }
 

@@ -357,12 +357,16 @@ fn the_c_fsck_checks_a_marked_volume_and_finds_nothing_wrong_with_the_mark() {
     assert!(theirs.questions.is_empty(), "{}", theirs.output);
 }
 
-/// Two wrong bits in what marks a journal as one lose nothing: the log is replayed as it would be.
+/// Wrong bits in what marks a journal as one lose nothing: the log is replayed as it would be, and what
+/// else is wrong is repaired through it.
 #[test]
 fn the_log_of_a_journal_with_a_wrong_mark_is_replayed() {
     let scratch = Scratch::new();
-    let damages: [fn(&Image); 2] = [
+    let damages: [fn(&Image); 5] = [
         |image| image.edit_journal(0, |journal| journal.header.h_magic ^= 0x0011_0000),
+        |image| image.edit_journal(0, |journal| journal.header.h_blocktype ^= 1 << 9),
+        |image| image.edit_journal(0, |journal| journal.s_blocksize ^= 1 << 12),
+        |image| image.edit_journal(0, |journal| journal.s_maxlen ^= 1 << 4),
         |image| {
             let journal = image.system("journal:0000").blkno;
             image.edit_dinode(journal, |dinode, _| dinode.i_signature[2] ^= 0x11);
@@ -376,7 +380,9 @@ fn the_log_of_a_journal_with_a_wrong_mark_is_replayed() {
         damage(&image);
         let outcome = fsck(&to, &["-fy"]).expect_status(1);
         let codes: BTreeSet<_> = found(&outcome).into_iter().collect();
-        assert_eq!(codes, BTreeSet::from(["JOURNAL_MAGIC"]), "{outcome}");
+        assert_eq!(codes, BTreeSet::from(["JOURNAL_MAGIC"]), "{index}: {outcome}");
+        // The mark alone.
+        assert!(outcome.stdout.contains(": 1 block written, not journaled: "), "{outcome}");
         assert!(outcome.stdout.contains("journal replayed successfully"), "{outcome}");
         assert!(outcome.stdout.contains("1 problem found, all corrected\n"), "{outcome}");
         fsck(&to, &["-fn"]).expect_status(0);

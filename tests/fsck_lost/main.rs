@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use ocfs2_device::{Device, DeviceOptions, open};
 use ocfs2_format::dinode::{Arm, InodeFlags};
-use ocfs2_testing::damage::Metadata;
+use ocfs2_testing::damage::{Image, Metadata};
 use ocfs2_testing::{Outcome, Random, Run, Scratch, fixture, fixture_copy, program};
 use ocfs2_volume::{Volume, VolumeOptions};
 use serde_json::Value;
@@ -212,6 +212,31 @@ fn what_was_in_a_directory_that_is_gone_is_told_by_path() {
     }
     let list = fs::read_to_string(list).unwrap();
     assert_eq!(list.lines().filter(|path| path.starts_with(inner)).count(), 15, "{list}");
+}
+
+/// What is gone below a directory whose name was wrong is told under the name that it has again.
+#[test]
+fn what_is_gone_below_a_name_that_is_put_back_is_told_under_it() {
+    let scratch = Scratch::new();
+    let tree = scratch.join("tree");
+    // Enough for a directory with an index.
+    for dir in 0..90 {
+        fs::create_dir_all(tree.join(format!("many/directory-{dir:02}"))).unwrap();
+    }
+    fs::write(tree.join("many/directory-03/file"), "contents").unwrap();
+    let path = scratch.join("filled.img");
+    let run = Run::new(program("mkfs.ocfs2")).args(["-q", "-M", "local", "-b", "1024", "-d"]);
+    run.arg(&tree).arg(&path).arg("64M").success();
+    let image = Image::open(path, Scratch::new());
+    let (many, file) = (image.inode("/many"), image.inode("/many/directory-03/file"));
+    assert!(image.volume().is_indexed(&many));
+    image.edit_raw(file.blkno, |block| block.fill(0));
+    image.edit_entry(many.blkno, "directory-03", |_, name| name[0] ^= 2);
+    let outcome = fsck(&["-fy", "--json"], image.path());
+    assert_eq!(outcome.status, 1, "{outcome}");
+    let report = report(&outcome);
+    let told = told(&report);
+    assert_eq!(told.keys().collect::<Vec<_>>(), ["/many/directory-03/file"]);
 }
 
 #[test]

@@ -70,8 +70,11 @@ pub(super) fn candidates(known: &Known<'_>, leads_to: Blkno, kind: Option<FileKi
 }
 
 /// The one inode of the same type that lacks names and whose number differs from that of `inode` by
-/// one bit.
+/// one bit. A directory has one name, and says where.
 pub(crate) fn lacking_beside(state: &State<'_>, inode: Blkno, kind: FileKind) -> Option<Blkno> {
+    if kind == FileKind::Directory {
+        return None;
+    }
     let all = around(&state.inodes, &state.suballocs, inode, kind);
     one(all.filter(|(at, _)| lacking_links(state, *at) > 0)).map(|(_, blkno)| blkno)
 }
@@ -165,6 +168,7 @@ impl Settling<'_, '_> {
         }
         self.state.found(finding);
         let Some(found) = otherwise else { return };
+        self.note_lost_found(dir, &name);
         if let Some(second) = self.directories.enter(self.context, dir, found.1, &name) {
             self.state.found(second.finding);
         } else {
@@ -215,7 +219,14 @@ impl Settling<'_, '_> {
         let volume = self.context.volume;
         let dir = volume.inode(dir).ok()?;
         let mut entries = volume.entries(&dir).ok()?.map_while(Result::ok);
-        entries.find(|entry| entry.inode == inode).map(|entry| entry.name)
+        let is_dots = |name: &[u8]| name == b"." || name == b"..";
+        entries.find(|it| it.inode == inode && !is_dots(&it.name)).map(|entry| entry.name)
+    }
+
+    /// Notes that there is an entry of that name.
+    fn note_lost_found(&mut self, dir: Blkno, name: &[u8]) {
+        let is_root = dir == self.context.volume.superblock().s_root_blkno;
+        self.directories.has_lost_found |= is_root && name == b"lost+found";
     }
 
     /// Finds that an entry pointed to an inode that lacks a name, and takes it as if it did.
@@ -228,6 +239,7 @@ impl Settling<'_, '_> {
     ) {
         let text = format!("{text}; inode {blkno}, whose number differs by one bit, lacks a name");
         let finding = Finding::new(codes::DIRENT_INODE_BIT, place, text);
+        self.note_lost_found(dir, &name);
         self.state.found(finding.repaired_by(directory::lead(dir, name, leads_to, blkno)));
         self.state.references.add(at);
         if let Some(parent) = self.directories.parents.get_mut(&blkno) {

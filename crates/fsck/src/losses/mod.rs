@@ -288,7 +288,9 @@ impl<'a> Comparison<'a> {
     /// Where inodes were by the names that were put back, or that point to them again.
     fn led_back(&self) -> HashMap<Blkno, (Blkno, Vec<u8>)> {
         let mut led = HashMap::new();
-        for dir in self.touched.names.keys() {
+        let is_right = |name: &Name| matches!(name, Name::Restored | Name::LedBack);
+        let dirs = self.touched.names.iter().filter(|(_, names)| names.values().any(is_right));
+        for (dir, _) in dirs {
             let of = |volume| raw::inode(volume, *dir).filter(Inode::is_dir);
             let (Some(was), Some(is)) = (of(self.sides.before), of(self.sides.after)) else {
                 continue;

@@ -183,9 +183,7 @@ impl Layers {
         let recovered: [&dyn Worked; 3] = [&*self.tops, &*self.recovered, &**changes];
         let mut worked = &recovered[..];
         let repairs: [&dyn Worked; 2] = [&*self.tops, &**changes];
-        if collision.is_none() {
-            self.write_marks(gate, worked, (volume, changes))?;
-        }
+        self.write_marks(gate, worked, (volume, changes), collision)?;
         let is_apart = collision.is_none()
             && !self.changes_a_journal(volume, changes)
             && !self.mends_a_journal(volume);
@@ -222,19 +220,20 @@ impl Layers {
     }
 
     /// Writes what marks journals as such, a block each: without it a journal takes neither what slots
-    /// owed nor repairs.
+    /// owed nor repairs. What others claim as well waits for the one commit.
     fn write_marks(
         &self,
         gate: &Gate,
         worked: &[&dyn Worked],
         (volume, changes): (&Volume, &Overlay),
+        collision: Option<&Collision>,
     ) -> Result<()> {
         let journals = (0..volume.max_slots()).filter_map(|slot| volume.journal(slot).ok());
         let blocks = journals.flat_map(|journal| [journal.inode.blkno, journal.blkno]);
         let offsets = blocks.filter_map(|blkno| blkno.offset_bytes(volume.block_size()));
         let is_mark = |offset: &u64| self.tops.is_changed(*offset) && !changes.is_changed(*offset);
         let offsets: Vec<u64> = offsets.filter(is_mark).collect();
-        if offsets.is_empty() {
+        if offsets.is_empty() || collision.is_some() {
             return Ok(());
         }
         let outcome: Arc<dyn Device> = self.tops.clone();

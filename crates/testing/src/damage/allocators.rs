@@ -209,7 +209,7 @@ pub(super) const RECIPES: &[Recipe] = &[
                 });
             });
         },
-        found: &["GROUP_UNLINKED", "INODE_COUNT", "LOSTFOUND_MISSING"],
+        found: &["GROUP_UNLINKED"],
         c: NotCompared("It takes the inodes to be free, and their names to be wrong."),
     },
     Recipe {

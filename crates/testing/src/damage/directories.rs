@@ -1,10 +1,11 @@
 //! Directory entries, trailers, indexes, connectivity, orphans, link counts.
 
-use ocfs2_format::dinode::{Dinode, DynFeatures, InodeFlags};
+use ocfs2_format::dinode::{Dinode, DynFeatures, FileKind, InodeFlags};
 use ocfs2_format::dir::{DirEntryHeader, FileType, write_entry};
 use ocfs2_format::dx::{DxEntry, DxEntryListHeader, DxLeaf, DxRoot};
 use ocfs2_format::extent::{ExtentListHeader, ExtentRec};
 use ocfs2_format::{Blkno, Structure};
+use ocfs2_volume::Inode;
 
 use super::CFsck::{self, Differs, Follows, GivesUp, NotCompared, Repairing, Same};
 use super::{Base, EMPTY, Image, ONE_OF_ALL_1K, Recipe, edit_list};
@@ -53,6 +54,36 @@ fn make_orphan(image: &Image, inode: Blkno) {
         dinode.i_orphaned_slot = 0;
         dinode.i_links_count = 0;
     });
+}
+
+/// A name of an inode with one link, or of a directory, with the directory it is in, and an inode of which
+/// the number differs by one bit, the two being as `wanted`.
+fn beside(image: &Image, wanted: impl Fn(&Inode, &Inode) -> bool) -> (Blkno, String, Blkno) {
+    let volume = image.volume();
+    for dir in ["/", "/dirs", "/dirs/oneblock", "/dirs/large", "/names", "/sizes"] {
+        let dir = image.inode(dir);
+        for entry in volume.entries(&dir).unwrap().map(Result::unwrap) {
+            let name = String::from_utf8_lossy(&entry.name).into_owned();
+            let inode = volume.inode(entry.inode).unwrap();
+            let is_linked_once = inode.is_dir() || inode.dinode.i_links_count == 1;
+            if name.starts_with('.') || name == "lost+found" || !is_linked_once {
+                continue;
+            }
+            let others = (0..32).map(|bit| Blkno(entry.inode.0 ^ 1 << bit));
+            let other = others.into_iter().find(|other| {
+                let other = volume.geometry().is_valid_block(*other).then(|| volume.inode(*other));
+                let is_one = |other: &Inode| {
+                    let flags = other.dinode.flags();
+                    !flags.contains(InodeFlags::SYSTEM) && flags.contains(InodeFlags::VALID)
+                };
+                other.is_some_and(|it| it.is_ok_and(|it| is_one(&it) && wanted(&inode, &it)))
+            });
+            if let Some(other) = other {
+                return (dir.blkno, name, other);
+            }
+        }
+    }
+    panic!("there are no such inodes in {}", image.path().display())
 }
 
 /// Removes an entry and nothing else.
@@ -305,6 +336,82 @@ pub(super) const RECIPES: &[Recipe] = &[
         },
         found: &["DIRENT_INODE_FREE"],
         c: Follows(&["DIRENT_INODE_FREE", "INODE_COUNT"]),
+    },
+    Recipe {
+        code: "DIRENT_INODE_BIT",
+        name: "a bit of the inode of a name is wrong, so that it leads outside the volume",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let dir = image.inode("/dirs/oneblock").blkno;
+            image.edit_entry(dir, "name-of-some-length-3", |entry, _| entry.inode.0 ^= 1 << 40);
+        },
+        found: &["DIRENT_INODE_BIT"],
+        c: Follows(&["DIRENT_INODE_RANGE", "INODE_COUNT", "INODE_NOT_CONNECTED"]),
+    },
+    Recipe {
+        code: "DIRENT_INODE_BIT",
+        name: "a bit of the inode of a directory's name is wrong, so that it leads outside the volume",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let dir = image.inode("/dirs").blkno;
+            image.edit_entry(dir, "oneblock", |entry, _| entry.inode.0 ^= 1 << 40);
+        },
+        found: &["DIRENT_INODE_BIT"],
+        c: Follows(&["DIRENT_INODE_RANGE", "DIR_DOTDOT", "DIR_NOT_CONNECTED", "INODE_COUNT"]),
+    },
+    Recipe {
+        code: "DIRENT_INODE_BIT",
+        name: "the name of a directory points to a file, a bit from the directory",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let (dir, name, other) = beside(image, |inode, other| {
+                inode.is_dir() && other.kind() == Some(FileKind::Regular)
+            });
+            image.edit_entry(dir, &name, |entry, _| entry.inode = other);
+        },
+        found: &["DIRENT_INODE_BIT"],
+        c: Follows(&["DIRENT_TYPE", "DIR_DOTDOT", "DIR_NOT_CONNECTED", "INODE_COUNT"]),
+    },
+    Recipe {
+        code: "INODE_NAMES",
+        name: "a name points to another file, a bit from its own",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let (dir, name, other) = beside(image, |inode, other| {
+                let is_file = |inode: &Inode| inode.kind() == Some(FileKind::Regular);
+                is_file(inode) && is_file(other)
+            });
+            image.edit_entry(dir, &name, |entry, _| entry.inode = other);
+        },
+        found: &["INODE_NAMES", "INODE_NOT_CONNECTED"],
+        c: Follows(&["INODE_COUNT", "INODE_NOT_CONNECTED"]),
+    },
+    Recipe {
+        code: "DIRENT_HIDDEN",
+        name: "the name of an entry is said to be longer than the entry",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let dir = image.inode("/dirs/oneblock").blkno;
+            image.edit_entry(dir, "name-of-some-length-3", |entry, _| entry.name_len ^= 0x40);
+        },
+        found: &["DIRENT_HIDDEN", "DIRENT_LENGTH"],
+        c: NotCompared("It empties the rest of the block."),
+    },
+    Recipe {
+        code: "DIRENT_HIDDEN",
+        name: "an entry is so long that it covers those after it",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let dir = image.inode("/dirs/oneblock").blkno;
+            image.edit_entries(dir, "name-of-some-length-3", |bytes, offset| {
+                let length = |at: usize| u16::from_le_bytes([bytes[at + 8], bytes[at + 9]]);
+                let first = length(offset);
+                let both = first + length(offset + usize::from(first));
+                bytes[offset + 8..offset + 10].copy_from_slice(&both.to_le_bytes());
+            });
+        },
+        found: &["DIRENT_HIDDEN"],
+        c: NotCompared("It takes the names that are covered for lost."),
     },
     Recipe {
         code: "DIRENT_TYPE",

@@ -210,7 +210,7 @@ pub(super) const RECIPES: &[Recipe] = &[
             let place = image.system("inode_alloc:0000").blkno;
             image.write(place, &image.read(image.inode("/sizes/bytes-1025").blkno));
         },
-        found: &["BLOCK_MISPLACED", "INODE_COUNT", "LOSTFOUND_MISSING"],
+        found: &["BLOCK_MISPLACED", "INODE_COUNT"],
         c: Differs { codes: &[], status: 8, why: "It does not know that allocator, and gives up." },
     },
     Recipe {
@@ -583,6 +583,21 @@ pub(super) const RECIPES: &[Recipe] = &[
         },
         found: &["EXTENT_LIST_FREE"],
         c: GivesUp,
+    },
+    Recipe {
+        code: "BLOCK_SIGNATURE",
+        name: "two bits of the signature of an extent block are wrong",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let first = image.first_record(&image.tree(1)).e_blkno;
+            image.edit_raw(first, |bytes| bytes[2] ^= 0x11);
+        },
+        found: &["BLOCK_SIGNATURE"],
+        c: Differs {
+            codes: &[],
+            status: 8,
+            why: "Its library refuses to read the block, and it gives up.",
+        },
     },
     Recipe {
         code: "EXTENT_EB_INVALID",

@@ -34,6 +34,14 @@ pub(super) const RECIPES: &[Recipe] = &[
         c: NOT_SEEN,
     },
     Recipe {
+        code: "JOURNAL_MAGIC",
+        name: "a bit of the length of a journal is wrong",
+        on: ONE_OF_ALL_1K,
+        damage: |image| image.edit_journal(1, |journal| journal.s_maxlen ^= 1 << 20),
+        found: &["JOURNAL_MAGIC"],
+        c: NOT_SEEN,
+    },
+    Recipe {
         code: "JOURNAL_UNKNOWN_FEATURE",
         name: "the journal of a slot has a feature nobody knows",
         on: ONE_OF_ALL_1K,

@@ -115,7 +115,7 @@ pub(super) const RECIPES: &[Recipe] = &[
         on: ONE_OF_ALL_1K,
         damage: |image| {
             let block = image.inode("/xattr/block").dinode.i_xattr_loc;
-            image.edit_xattr_block(block, |header, _| header.xb_signature = *b"XATTR02\0");
+            image.edit_xattr_block(block, |header, _| header.xb_signature = *b"OTHER02\0");
         },
         found: &["XATTR_BLOCK_INVALID"],
         c: Differs {
@@ -123,6 +123,42 @@ pub(super) const RECIPES: &[Recipe] = &[
             status: 8,
             why: "Its library refuses to read the block, and it gives up.",
         },
+    },
+    Recipe {
+        code: "BLOCK_SIGNATURE",
+        name: "two bits of the signature of an xattr block are wrong",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let block = image.inode("/xattr/block").dinode.i_xattr_loc;
+            image.edit_raw(block, |bytes| bytes[2] ^= 0x11);
+        },
+        found: &["BLOCK_SIGNATURE"],
+        c: Differs {
+            codes: &[],
+            status: 8,
+            why: "Its library refuses to read the block, and it gives up.",
+        },
+    },
+    Recipe {
+        code: "XATTR_LOC_INVALID",
+        name: "an inode names a block of attributes, and all it has are in it",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let file = image.inode("/xattr/inline").blkno;
+            image.edit_dinode(file, |dinode, _| dinode.i_xattr_loc = Blkno(1 << 40));
+        },
+        found: &["XATTR_LOC_INVALID"],
+        c: Differs { codes: &[], status: 8, why: "It cannot read the block, and gives up." },
+    },
+    Recipe {
+        code: "XATTR_BUCKET_COUNT_INVALID",
+        name: "more buckets of attributes are stated than an extent can have",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_bucket(first_bucket(image), |header, _| header.xh_num_buckets ^= 1 << 13);
+        },
+        found: &["XATTR_BUCKET_COUNT_INVALID"],
+        c: GivesUp,
     },
     Recipe {
         code: "XATTR_COUNT_INVALID",
