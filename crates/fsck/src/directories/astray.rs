@@ -153,6 +153,10 @@ impl Settling<'_, '_> {
 
     /// The inode that an entry pointed to.
     fn meant(&self, entry: &Astray) -> Option<Found> {
+        // One that lacks a name itself is the one that is meant, whatever its type is now.
+        if entry.otherwise.is_some_and(|(at, blkno)| self.lacking(at, blkno) > 0) {
+            return None;
+        }
         let may_be = |(at, blkno): &&Found| {
             let is_there = self.dotdot(*blkno).is_none_or(|dotdot| dotdot == entry.dir);
             is_there && self.lacking(*at, *blkno) > 0

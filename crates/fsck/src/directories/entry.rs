@@ -217,7 +217,7 @@ impl<'a> Reader<'a> {
         if is_again {
             self.found(codes::DIRENT_DUPLICATE, at, "is there a second time", read);
         }
-        if kind.is_some() && stated_kind(at) != kind {
+        if let Some(kind) = kind.filter(|kind| stated_kind(at) != Some(*kind)) {
             let finding = self.wrong_type(at, kind);
             if is_again {
                 read.found(finding);
@@ -263,7 +263,12 @@ impl<'a> Reader<'a> {
             self.free.add(target);
             let mut finding = self.finding(codes::DIRENT_INODE_FREE, at, text);
             finding.repair = Some(directory::without(self.dir, &self.free));
-            self.astray(at, finding, None, read);
+            // One that was given out has been destroyed itself.
+            if bit.is_some_and(|bit| self.was_given_out(bit)) {
+                read.found(finding);
+            } else {
+                self.astray(at, finding, None, read);
+            }
             return None;
         };
         if self.leads_to_system(target) {
@@ -276,19 +281,25 @@ impl<'a> Reader<'a> {
         Some((bit, facts.kind))
     }
 
-    /// That an entry states another type than its inode has. That may be the inode's that is wrong, or
-    /// the inode may be another one, unless one bit of the entry's explains it, and none of the inode's.
-    fn wrong_type(&self, at: &At<'_>, kind: Option<FileKind>) -> Finding {
-        let code = at.entry.header.file_type;
-        let text =
-            format!("states type {code}, inode {} is {}", at.entry.header.inode, kind_name(kind));
-        let is_bit = |a: u16, b: u16| (a ^ b).is_power_of_two();
-        let is_of_entry =
-            kind.is_some_and(|kind| is_bit(code.into(), FileType::from(kind).code().into()));
-        let modes = kind.zip(stated_kind(at));
-        let is_of_inode = modes.is_some_and(|(kind, it)| is_bit(kind.mode_bits(), it.mode_bits()));
-        let finding = self.finding(codes::DIRENT_TYPE, at, text);
-        finding.losing(!is_of_entry || is_of_inode)
+    /// Whether an allocator of inodes says that a block is in use.
+    fn was_given_out(&self, bit: Bit) -> bool {
+        let group = self.known.suballocs.group(bit).filter(|it| it.suballoc.holds_inodes());
+        let at = usize::try_from(bit.bit).ok();
+        group.zip(at).is_some_and(|(group, at)| group.bitmap().get(at))
+    }
+
+    /// That an entry states another type than its inode has. The inode's may be the wrong one, or the
+    /// inode another one, unless one bit of the entry's explains it and the inode has what its type has.
+    fn wrong_type(&self, at: &At<'_>, kind: FileKind) -> Finding {
+        let (code, target) = (at.entry.header.file_type, at.entry.header.inode);
+        let text = format!("states type {code}, inode {target} is {}", kind_name(Some(kind)));
+        let is_bit = (code ^ FileType::from(kind).code()).is_power_of_two();
+        let is_sure = is_bit
+            && stated_kind(at).is_none_or(|stated| {
+                let inode = self.known.context.volume.inode(target);
+                inode.is_ok_and(|inode| is_rather(&inode, kind, stated))
+            });
+        self.finding(codes::DIRENT_TYPE, at, text).losing(!is_sure)
     }
 
     /// Whether an entry of a directory of users points to what the system directory names, and
@@ -384,6 +395,17 @@ fn mended(rest: &[u8], end: usize) -> Option<DirEntry<'_>> {
     let rec_len = u16::try_from(end).ok().filter(|_| entry_size(needed) <= end)?;
     let name = rest.get(DirEntryHeader::SIZE..)?.get(..needed)?;
     Some(DirEntry { offset: 0, header: DirEntryHeader { rec_len, ..header }, name })
+}
+
+/// Whether an inode has what one of type `kind` has, and one of type `other` has not: contents, which a
+/// directory and a symbolic link always have.
+fn is_rather(inode: &Inode, kind: FileKind, other: FileKind) -> bool {
+    let may_have =
+        |kind| matches!(kind, FileKind::Regular | FileKind::Directory | FileKind::Symlink);
+    match inode.size() > 0 || inode.dinode.i_clusters > 0 {
+        true => may_have(kind) && !may_have(other),
+        false => !may_have(kind) && matches!(other, FileKind::Directory | FileKind::Symlink),
+    }
 }
 
 /// The type an entry states.
