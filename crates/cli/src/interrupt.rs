@@ -45,6 +45,11 @@ impl Interrupt {
         if self.requested() { Err(Interrupted) } else { Ok(()) }
     }
 
+    /// Forgets the signal that came: what it ended has ended, and other work may begin.
+    pub fn clear(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
     /// What a signal does; for tests and for callers with their own reasons to stop.
     pub fn request(&self) {
         self.0.store(true, Ordering::Relaxed);
@@ -59,6 +64,9 @@ mod tests {
     fn a_signal_sets_the_flag_and_the_process_lives_on() {
         let interrupt = Interrupt::install().unwrap();
         assert_eq!(interrupt.check(), Ok(()));
+        signal_hook::low_level::raise(SIGINT).unwrap();
+        assert_eq!(interrupt.check(), Err(Interrupted));
+        interrupt.clear();
         signal_hook::low_level::raise(SIGINT).unwrap();
         assert_eq!(interrupt.check(), Err(Interrupted));
     }

@@ -1,6 +1,6 @@
 //! Standard output and standard error: the only way to them.
 
-use std::io::{self, Stderr, Stdout, Write};
+use std::io::{self, BufWriter, Stderr, Stdout, Write};
 
 use crate::encode;
 
@@ -26,6 +26,14 @@ impl Output {
     }
 }
 
+impl Output<Box<dyn Write>> {
+    /// Standard output of this process for much text: it comes out when there is enough of it, and
+    /// when it is flushed or dropped.
+    pub fn buffered() -> Self {
+        Self(Box::new(BufWriter::new(io::stdout())))
+    }
+}
+
 impl Output<Stderr> {
     /// Of this process.
     pub fn stderr() -> Self {
@@ -37,6 +45,14 @@ impl<W: Write> Output<W> {
     /// Another writer, treated the same way.
     pub fn new(writer: W) -> Self {
         Self(writer)
+    }
+
+    /// Writes the contents of a file that somebody asked for, as they are.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes).map_err(closed)
     }
 
     /// Sends `codes` to the terminal, to be obeyed.
@@ -108,7 +124,8 @@ mod tests {
         writeln!(out, "a\x1b[2J\u{9b}\t\u{202e}ä").unwrap();
         out.write_all(b"\xff\r\n").unwrap();
         out.control("\x1b[H").unwrap();
-        let expected = "a\\u{1b}[2J\\u{9b}\t\\u{202e}ä\n\\xff\\r\n\x1b[H";
+        out.raw(b"\x1b\r").unwrap();
+        let expected = "a\\u{1b}[2J\\u{9b}\t\\u{202e}ä\n\\xff\\r\n\x1b[H\x1b\r";
         assert_eq!(String::from_utf8(out.0).unwrap(), expected);
     }
 

@@ -22,6 +22,8 @@ pub struct Volume {
     device: Arc<dyn Device>,
     superblock: FoundSuperblock,
     geometry: Geometry,
+    /// Whether block checks are looked at, where the volume has them.
+    checks: bool,
     corrections: Mutex<Corrections>,
 }
 
@@ -64,7 +66,8 @@ impl Volume {
     pub fn open(device: Arc<dyn Device>, options: &VolumeOptions) -> Result<Self, OpenVolumeError> {
         let superblock = open::find_superblock(&device, options)?;
         let geometry = open::accept(&device, &superblock, options)?;
-        let volume = Self { device, superblock, geometry, corrections: Mutex::default() };
+        let volume =
+            Self { device, superblock, geometry, checks: true, corrections: Mutex::default() };
         if let Some(bit) = volume.superblock.corrected_bit {
             volume.note("superblock", volume.superblock.blkno, bit);
         }
@@ -78,8 +81,15 @@ impl Volume {
             device,
             superblock: self.superblock.clone(),
             geometry: self.geometry,
+            checks: self.checks,
             corrections: Mutex::default(),
         }
+    }
+
+    /// The same volume, whose block checks are not looked at: for programs that show what is there.
+    #[must_use]
+    pub fn without_checks(&self) -> Self {
+        Self { checks: false, ..self.on(Arc::clone(&self.device)) }
     }
 
     /// The same volume with another number of clusters than its superblock says, where that is
@@ -87,8 +97,7 @@ impl Volume {
     #[must_use]
     pub fn with_clusters(&self, clusters: u32) -> Self {
         let geometry = Geometry { clusters, ..self.geometry };
-        let (device, superblock) = (Arc::clone(&self.device), self.superblock.clone());
-        Self { device, superblock, geometry, corrections: Mutex::default() }
+        Self { geometry, ..self.on(Arc::clone(&self.device)) }
     }
 
     /// The same volume with its system directory elsewhere than its superblock says, where that is
@@ -260,7 +269,7 @@ impl Volume {
         block: &mut [u8],
         check_offset: usize,
     ) -> Result<(), Error> {
-        if !self.has(Incompat::META_ECC) {
+        if !self.checks || !self.has(Incompat::META_ECC) {
             return Ok(());
         }
         match check::correct(block, check_offset) {

@@ -1,0 +1,109 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{ArgAction, CommandFactory, Parser};
+
+/// Look into an OCFS2 volume, structure by structure
+///
+/// Without -R and -f a shell is started: `help` lists its commands. Where standard input is no
+/// terminal commands are read from it, one a line.
+///
+/// The volume is only read. No lock is taken: of one that is mounted is shown what is on the disk,
+/// which may be after what the nodes see. Block checks that do not hold are shown, and keep
+/// nothing from being shown.
+///
+/// A file is named by its path, by //NAME if it is in the system directory, or by <NUMBER>, its
+/// inode. Names with blanks stand in quotes.
+///
+/// The exit status is 0; 1 if a command failed or the volume cannot be opened; 130 if a signal
+/// ended it.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "debugfs.ocfs2", version)]
+pub struct Cli {
+    /// Do one command
+    #[arg(short = 'R', long, value_name = "COMMAND", conflicts_with = "file")]
+    pub request: Option<OsString>,
+
+    /// Do the commands of a file, one a line; lines that begin with # are passed over
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+
+    /// Do not show the prompt, nor commands of a file before what they say
+    #[arg(short, long)]
+    pub noprompt: bool,
+
+    /// Open the volume by this backup of its superblock
+    #[arg(
+        short,
+        long,
+        value_name = "NUMBER",
+        value_parser = clap::value_parser!(u8).range(1..=6)
+    )]
+    pub superblock: Option<u8>,
+
+    /// Open this partition of a disk or a disk image
+    #[arg(long, value_name = "NUMBER", requires = "device")]
+    pub partition: Option<u32>,
+
+    /// Say what names of locks mean, without a volume; what is not a name is an error
+    #[arg(
+        short,
+        long,
+        value_name = "LOCK",
+        num_args = 1..,
+        conflicts_with_all = ["request", "file", "device", "encode"]
+    )]
+    pub decode: Vec<OsString>,
+
+    /// Print the name of a lock, without a volume: its letter, the block, and the generation or,
+    /// of a dentry, the directory
+    #[arg(
+        short,
+        long,
+        value_names = ["TYPE", "BLOCK", "GENERATION"],
+        num_args = 3,
+        conflicts_with_all = ["request", "file", "device"]
+    )]
+    pub encode: Vec<OsString>,
+
+    /// Not supported: volumes are only read
+    #[arg(short, long, hide = true)]
+    pub write: bool,
+
+    /// Not supported: images of o2image
+    #[arg(short, long, hide = true)]
+    pub image: bool,
+
+    /// As -h
+    #[arg(short = '?', action = ArgAction::Help, hide = true)]
+    pub question: Option<bool>,
+
+    /// A block device or an image file, or LABEL=... or UUID=...
+    pub device: Option<PathBuf>,
+}
+
+/// The command line, for manual pages and completions.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn options_may_stand_behind_the_device() {
+        let cli = Cli::parse_from(["x", "disk", "-n", "-R", "stat -t /"]);
+        assert_eq!(cli.request.as_deref(), Some("stat -t /".as_ref()));
+        assert!(cli.noprompt && cli.device.is_some());
+        assert_eq!(Cli::parse_from(["x", "-e", "M", "5", "0"]).encode.len(), 3);
+        assert!(Cli::try_parse_from(["x", "-s", "7", "disk"]).is_err());
+    }
+}

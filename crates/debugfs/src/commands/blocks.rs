@@ -1,0 +1,143 @@
+//! Commands about a block.
+
+use std::io::Write;
+
+use ocfs2_format::extent::ExtentBlock;
+use ocfs2_format::refcount::RefcountBlock;
+use ocfs2_format::{Blkno, Structure};
+
+use super::files::inode_of;
+use super::{only, option};
+use crate::error::{Explain, Failure, Problem};
+use crate::shell::{Screen, Shell, block_of};
+use crate::show::group::{self, Group};
+use crate::show::{extents, refcount as show};
+use crate::volume::{Fs, Visited};
+
+/// The block that a word has to be.
+pub(super) fn block(fs: &Fs, word: &[u8]) -> Result<Blkno, Failure> {
+    let blkno = block_of(word).ok_or(Failure::Usage)?;
+    if !fs.is_block(blkno) {
+        return Err(Problem::InvalidBlock).explain(|| format!("- {blkno}"));
+    }
+    Ok(blkno)
+}
+
+/// `extent`
+pub(super) fn extent(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let fs = shell.fs()?;
+    let blkno = block(fs, only(words)?)?;
+    let problem = Problem::BadMagic("extent block");
+    let bytes = fs.signed(blkno, &ExtentBlock::SIGNATURE, problem);
+    let bytes = bytes.explain(|| format!("while reading extent block {blkno}"))?;
+    extents::extent_block(out, &bytes, fs.has_checks())
+}
+
+/// `group`
+pub(super) fn group(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Result<(), Failure> {
+    let fs = shell.fs()?;
+    group::chain(out, fs, block(fs, only(words)?)?)
+}
+
+/// `grpextents`
+pub(super) fn grpextents(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let fs = shell.fs()?;
+    group::each(fs, block(fs, only(words)?)?, |group| free_extents(out, group))
+}
+
+fn free_extents(out: &mut Screen, group: &Group) -> Result<(), Failure> {
+    let desc = &group.desc;
+    let (total, used, free) = (desc.bg_bits, group.used(), desc.bg_free_bits_count);
+    writeln!(out, "\tGroup# {}   Total: {total}   Used: {used}   Free: {free}", desc.bg_blkno)?;
+    writeln!(out, "\t{}", ["###   Start    Length"; 3].join("    "))?;
+    let (mut count, mut longest, mut sum) = (0_usize, 0, 0);
+    for run in group.bitmap()?.runs(false) {
+        let start = if count % 3 == 0 { "\t" } else { "   " };
+        count += 1;
+        write!(out, "{start}{count:<5} {:<8} {:<6}", run.start, run.len())?;
+        if count % 3 == 0 {
+            writeln!(out)?;
+        }
+        longest = longest.max(run.len());
+        sum += run.len();
+    }
+    if count % 3 != 0 {
+        writeln!(out)?;
+    }
+    let average = sum.checked_div(count).unwrap_or(0);
+    writeln!(out, "\tFree Extent Count: {count}   Longest: {longest}   Average: {average}\n")?;
+    Ok(())
+}
+
+/// `refcount`
+pub(super) fn refcount(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let fs = shell.fs()?;
+    let (with_extents, words) = option(words, "-e");
+    let word = only(words)?;
+    let named = block_of(word).filter(|blkno| is_refcount(fs, *blkno));
+    let root = match named {
+        Some(blkno) => blkno,
+        None => {
+            let inode = inode_of(shell, fs, word)?;
+            inode.dinode.i_refcount_loc
+        }
+    };
+    if root.is_none() {
+        let number = shell.find(fs, word)?;
+        return Err(Failure::Failed(format!("Inode {number} does not have a refcount tree")));
+    }
+    refcount_tree(out, fs, root, with_extents)
+}
+
+fn is_refcount(fs: &Fs, blkno: Blkno) -> bool {
+    refcount_block(fs, blkno).is_ok()
+}
+
+fn refcount_block(fs: &Fs, blkno: Blkno) -> Result<Vec<u8>, Problem> {
+    fs.signed(blkno, &RefcountBlock::SIGNATURE, Problem::BadMagic("refcount block"))
+}
+
+fn refcount_tree(
+    out: &mut Screen,
+    fs: &Fs,
+    root: Blkno,
+    with_extents: bool,
+) -> Result<(), Failure> {
+    let context = || format!("while reading refcount block {root}");
+    let bytes = refcount_block(fs, root).explain(context)?;
+    show::block(out, &bytes, fs.has_checks())?;
+    if !RefcountBlock::decode(&bytes)?.is_tree() {
+        return Ok(());
+    }
+    let list = RefcountBlock::extents(&bytes)?;
+    if with_extents {
+        let (depth, used) = (list.header.l_tree_depth, list.header.l_next_free_rec);
+        writeln!(out, "\tExtent tree in refcount block {root}")?;
+        writeln!(out, "\tDepth: {depth}  Records: {used}")?;
+        extents::tree(out, fs, &list, root)?;
+    }
+    let tree = ocfs2_volume::tree::Tree::of_blocks(&fs.volume, root, &list).explain(context)?;
+    let leaves: Result<Vec<_>, _> = tree.extents().collect();
+    let mut visited = Visited::default();
+    for leaf in leaves.explain(context)?.iter().rev() {
+        let blkno = leaf.blkno;
+        let bytes = refcount_block(fs, blkno);
+        let bytes = bytes.explain(|| format!("while reading refcount block {blkno}"))?;
+        if visited.first(blkno) {
+            show::block(out, &bytes, fs.has_checks())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! The commands, by name.
+
+mod blocks;
+mod dirs;
+mod dump;
+mod files;
+mod icheck;
+mod indexes;
+mod names;
+mod volumes;
+
+use std::io::Write;
+
+use crate::error::Failure;
+use crate::shell::{Screen, Shell};
+
+/// A command.
+pub struct Command {
+    /// Its name, and other names for it.
+    pub names: &'static [&'static str],
+    /// What it takes.
+    pub arguments: &'static str,
+    /// What it is for.
+    pub help: &'static str,
+    /// Does it.
+    pub run: fn(&mut Shell, &[Vec<u8>], &mut Screen) -> Result<(), Failure>,
+}
+
+const fn command(
+    names: &'static [&'static str],
+    arguments: &'static str,
+    help: &'static str,
+    run: fn(&mut Shell, &[Vec<u8>], &mut Screen) -> Result<(), Failure>,
+) -> Command {
+    Command { names, arguments, help, run }
+}
+
+/// All of them but `quit`, by name.
+pub const COMMANDS: &[Command] = &[
+    command(
+        &["bmap"],
+        "<filespec> <logical_blk>",
+        "Show the corresponding physical block# for the inode",
+        files::bmap,
+    ),
+    command(&["cat"], "<filespec>", "Show file on stdout", files::cat),
+    command(&["cd"], "<filespec>", "Change directory", dirs::cd),
+    command(&["chroot"], "<filespec>", "Change root", dirs::chroot),
+    command(&["close"], "", "Close a device", volumes::close),
+    command(&["controld"], "dump", "Obtain information from ocfs2_controld", volumes::controld),
+    command(&["curdev"], "", "Show current device", volumes::curdev),
+    command(&["decode"], "<lockname#> ...", "Decode block#(s) from the lockname(s)", names::decode),
+    command(&["dirblocks"], "<filespec>", "Dump directory blocks", dirs::dirblocks),
+    command(
+        &["dump"],
+        "[-p] <filespec> <outfile>",
+        "Dumps file to outfile on a mounted fs",
+        dump::dump,
+    ),
+    command(&["dx_dump"], "<filespec>", "Show directory index information", indexes::dx_dump),
+    command(&["dx_leaf"], "<block#>", "Show directory index leaf block only", indexes::dx_leaf),
+    command(&["dx_root"], "<block#>", "Show directory index root block only", indexes::dx_root),
+    command(&["dx_space"], "<filespec>", "Dump directory free space list", indexes::dx_space),
+    command(&["encode"], "<filespec>", "Show lock name", names::encode),
+    command(&["extent"], "<block#>", "Show extent block", blocks::extent),
+    command(
+        &["findpath"],
+        "<block#> ...",
+        "List one pathname of the inode/lockname",
+        names::findpath,
+    ),
+    command(&["frag"], "<filespec>", "Show inode extents / clusters ratio", files::frag),
+    command(&["group"], "<block#>", "Show chain group", blocks::group),
+    command(&["grpextents"], "<block#>", "Show free extents in a chain group", blocks::grpextents),
+    command(&["hb"], "", "Show the heartbeat blocks", volumes::hb),
+    command(&["help", "?"], "", "This information", help),
+    command(&["icheck"], "block# ...", "List inode# that is using the block#", icheck::icheck),
+    command(&["lcd"], "<directory>", "Change directory on a mounted flesystem", dirs::lcd),
+    command(
+        &["locate", "ncheck"],
+        "<block#> ...",
+        "List all pathnames of the inode(s)/lockname(s)",
+        names::locate,
+    ),
+    command(&["logdump"], "[-T] <slot#>", "Show journal file for the node slot", volumes::logdump),
+    command(&["ls"], "[-l] <filespec>", "List directory", dirs::ls),
+    command(&["open"], "<device> [-s backup#] [-P partition#]", "Open a device", volumes::open),
+    command(&["pwd"], "", "Show the current directory", dirs::pwd),
+    command(
+        &["rdump"],
+        "[-v] <filespec> <outdir>",
+        "Recursively dumps from src to a dir on a mounted filesystem",
+        dump::rdump,
+    ),
+    command(
+        &["refcount"],
+        "[-e] <filespec>",
+        "Dump the refcount tree for the inode or refcount block",
+        blocks::refcount,
+    ),
+    command(&["slotmap"], "", "Show slot map", volumes::slotmap),
+    command(&["stat"], "[-t|-T] <filespec>", "Show inode", files::stat),
+    command(&["stat_sysdir"], "", "Show all objects in the system directory", volumes::stat_sysdir),
+    command(&["stats"], "[-h] [-s backup#]", "Show superblock", volumes::stats),
+    command(&["xattr"], "[-v] <filespec>", "Show extended attributes", files::xattr),
+];
+
+/// The command of a name.
+pub fn find(name: &str) -> Option<&'static Command> {
+    COMMANDS.iter().find(|command| command.names.contains(&name))
+}
+
+fn help(_: &mut Shell, _: &[Vec<u8>], out: &mut Screen) -> Result<(), Failure> {
+    let mut lines = Vec::new();
+    for command in COMMANDS {
+        let is_one = command.names != ["locate", "ncheck"];
+        let names = if is_one {
+            vec![command.names.join(", ")]
+        } else {
+            vec!["locate".to_owned(), "ncheck".to_owned()]
+        };
+        for name in names {
+            lines.push((format!("{name} {}", command.arguments), command.help));
+        }
+    }
+    lines.push(("quit, q ".to_owned(), "Exit the program"));
+    lines.sort();
+    for (usage, help) in lines {
+        writeln!(out, "{usage:<41} {help}")?;
+    }
+    Ok(())
+}
+
+/// The one word there has to be; of more the others are passed over, as the C tool does.
+fn only(words: &[Vec<u8>]) -> Result<&[u8], Failure> {
+    words.first().map(Vec::as_slice).ok_or(Failure::Usage)
+}
+
+/// Whether the first word is `option`, and the words after it.
+fn option<'w>(words: &'w [Vec<u8>], option: &str) -> (bool, &'w [Vec<u8>]) {
+    match words.split_first() {
+        Some((first, rest)) if first == option.as_bytes() => (true, rest),
+        _ => (false, words),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_is_of_one_command() {
+        let names: Vec<_> = COMMANDS.iter().flat_map(|command| command.names).collect();
+        for name in &names {
+            assert_eq!(names.iter().filter(|other| other == &name).count(), 1, "{name}");
+        }
+        assert!(find("?").is_some() && find("rm").is_none());
+    }
+}

@@ -1,0 +1,164 @@
+//! Commands about the names of files and of locks.
+
+use std::collections::HashSet;
+use std::io::Write;
+
+use ocfs2_format::Blkno;
+use ocfs2_format::dinode::InodeFlags;
+use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
+
+use super::blocks::block;
+use super::only;
+use crate::error::{Explain, Failure, Problem};
+use crate::lock::Lock;
+use crate::shell::{Screen, Shell};
+use crate::volume::{Entry, Fs, Visited};
+
+/// Most words of a command, as the C tool has it.
+const MOST_WORDS: usize = 50;
+
+/// The blocks that words name.
+fn blocks(fs: &Fs, words: &[Vec<u8>]) -> Result<Vec<Blkno>, Failure> {
+    only(words)?;
+    words.iter().take(MOST_WORDS).map(|word| block(fs, word)).collect()
+}
+
+/// `encode`
+pub(super) fn encode(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let fs = shell.fs()?;
+    let word = only(words)?;
+    let blkno = shell.find(fs, word).of(word)?;
+    let lock = if blkno == SUPERBLOCK_BLKNO {
+        Lock::new(b'S', blkno, 0)
+    } else {
+        let inode = fs.inode(blkno).explain(|| format!("while reading inode {blkno}"))?;
+        // As the kernel has it: of others the lock is older than what it knows of the inode.
+        let is_system = inode.dinode.flags().contains(InodeFlags::SYSTEM);
+        let generation = if is_system { inode.dinode.i_generation } else { 0 };
+        Lock::new(b'M', blkno, generation.into())
+    };
+    writeln!(out, "\t{} ", lock.map(|lock| lock.name()).unwrap_or_default())?;
+    Ok(())
+}
+
+/// `decode`
+pub(super) fn decode(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let found = blocks(shell.fs()?, words)?;
+    for (word, blkno) in words.iter().zip(found) {
+        writeln!(out, "\t{}\t{blkno}", ocfs2_cli::terminal(word))?;
+    }
+    Ok(())
+}
+
+/// `locate`
+pub(super) fn locate(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    names(shell, words, out, false)
+}
+
+/// `findpath`: unlike the C tool's it ends with the first name.
+pub(super) fn findpath(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    names(shell, words, out, true)
+}
+
+fn names(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+    only_first: bool,
+) -> Result<(), Failure> {
+    let fs = shell.fs()?;
+    let mut wanted: HashSet<_> = blocks(fs, words)?.into_iter().collect();
+    let superblock = fs.volume.superblock();
+    let mut is_found = false;
+    for (start, prefix) in
+        [(superblock.s_system_dir_blkno, &b"/"[..]), (superblock.s_root_blkno, b"")]
+    {
+        let mut found = |path: &[u8], entry: &Entry| {
+            if wanted.contains(&entry.inode) {
+                writeln!(out, "\t{}\t{}", entry.inode, ocfs2_cli::terminal(path))?;
+                is_found = true;
+                if only_first {
+                    wanted.remove(&entry.inode);
+                }
+            }
+            Ok(!wanted.is_empty())
+        };
+        if !walk(fs, start, prefix, &mut found)? {
+            break;
+        }
+    }
+    if !is_found {
+        return Err(Problem::NotFound).explain(|| " ".to_owned());
+    }
+    Ok(())
+}
+
+/// A directory on the way down: how long its path is, and the entries that come next, last first.
+struct Level {
+    len: usize,
+    entries: Vec<Entry>,
+}
+
+/// Calls `found` with each entry below a directory and its path, until it says stop; says whether
+/// it did not. What cannot be read is passed over.
+fn walk(
+    fs: &Fs,
+    start: Blkno,
+    prefix: &[u8],
+    found: &mut impl FnMut(&[u8], &Entry) -> Result<bool, Failure>,
+) -> Result<bool, Failure> {
+    let mut visited = Visited::default();
+    visited.first(start);
+    let mut path = prefix.to_vec();
+    let mut levels = vec![Level { len: path.len(), entries: below(fs, start)? }];
+    while let Some(level) = levels.last_mut() {
+        let Some(entry) = level.entries.pop() else {
+            levels.pop();
+            continue;
+        };
+        path.truncate(level.len);
+        path.push(b'/');
+        path.extend_from_slice(&entry.name);
+        if !found(&path, &entry)? {
+            return Ok(false);
+        }
+        let is_dir = fs.inode(entry.inode).is_ok_and(|inode| inode.is_dir());
+        if is_dir && visited.first(entry.inode) {
+            let entries = below(fs, entry.inode)?;
+            levels.push(Level { len: path.len(), entries });
+        }
+    }
+    Ok(true)
+}
+
+/// The entries of a directory but `.` and `..`, last first.
+fn below(fs: &Fs, dir: Blkno) -> Result<Vec<Entry>, Failure> {
+    fs.check()?;
+    let mut entries = Vec::new();
+    let Ok(inode) = fs.inode(dir) else { return Ok(entries) };
+    let walked = fs.dir_blocks::<Problem>(&inode, |block| {
+        entries.extend(block.entries().filter(|entry| !entry.is_dot()));
+        Ok(true)
+    });
+    if let Err(Problem::Interrupted(err)) = walked {
+        return Err(err.into());
+    }
+    entries.reverse();
+    Ok(entries)
+}

@@ -1,0 +1,229 @@
+//! Commands about the volume as a whole.
+
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use ocfs2_device::Device;
+use ocfs2_format::heartbeat::HeartbeatBlock;
+use ocfs2_format::{Blkno, Structure};
+use ocfs2_volume::open::find_superblock;
+use ocfs2_volume::{Inode, SuperblockAt, VolumeOptions};
+
+use super::dirs::list;
+use super::option;
+use crate::error::{Explain, Failure};
+use crate::shell::{OpenOptions, Screen, Shell, say};
+use crate::show::{inode, journal, superblock};
+use crate::volume::Fs;
+use crate::words::number;
+
+/// `open`
+pub(super) fn open(shell: &mut Shell, words: &[Vec<u8>], _: &mut Screen) -> Result<(), Failure> {
+    let mut options = OpenOptions::default();
+    let mut device = None;
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let mut value = || words.next().and_then(|word| number(word)).ok_or(Failure::Usage);
+        match word.as_slice() {
+            b"-s" => options.backup = Some(u8::try_from(value()?).unwrap_or(u8::MAX)),
+            b"-P" => options.partition = Some(u32::try_from(value()?).unwrap_or(u32::MAX)),
+            b"-i" => {
+                let text = "An image of o2image is not read: restore it first";
+                return Err(Failure::Failed(text.to_owned()));
+            }
+            word => device = Some(Path::new(std::ffi::OsStr::from_bytes(word))),
+        }
+    }
+    let opened = shell.open(device.ok_or(Failure::Usage)?, &options);
+    opened.map_err(|err| Failure::Failed(ocfs2_cli::causes(&err)))
+}
+
+/// `close`
+pub(super) fn close(shell: &mut Shell, _: &[Vec<u8>], _: &mut Screen) -> Result<(), Failure> {
+    if shell.close() { Ok(()) } else { Err(Failure::NoDevice) }
+}
+
+/// `curdev`
+pub(super) fn curdev(shell: &mut Shell, _: &[Vec<u8>], out: &mut Screen) -> Result<(), Failure> {
+    let device = shell.device();
+    let shown = device.map_or_else(|| "No device".to_owned(), ocfs2_cli::shown);
+    writeln!(out, "{shown}")?;
+    Ok(())
+}
+
+/// `controld`
+pub(super) fn controld(_: &mut Shell, words: &[Vec<u8>], _: &mut Screen) -> Result<(), Failure> {
+    let text = match words.first() {
+        // There has been none since the kernel talks to the lock managers itself.
+        Some(word) if word == b"dump" => {
+            "Unable to access cluster service while obtaining the debug buffer"
+        }
+        Some(_) => "Invalid operation",
+        None => "Operation required",
+    };
+    Err(Failure::Failed(text.to_owned()))
+}
+
+/// `stats`
+pub(super) fn stats(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Result<(), Failure> {
+    let fs = shell.fs()?;
+    let mut only_head = false;
+    let mut backup = None;
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match word.as_slice() {
+            b"-h" => only_head = true,
+            b"-s" => {
+                let value = words.next().and_then(|word| number(word)).ok_or(Failure::Usage)?;
+                backup = Some(u8::try_from(value).unwrap_or(u8::MAX));
+            }
+            _ => return Err(Failure::Usage),
+        }
+    }
+    let block_size = Some(fs.volume.block_size());
+    let found = match backup {
+        None => fs.volume.found_superblock().clone(),
+        Some(number) => {
+            let options = VolumeOptions {
+                superblock: SuperblockAt::Backup(number),
+                block_size,
+                any_checksum: true,
+                ..Default::default()
+            };
+            let found = find_superblock(fs.volume.device(), &options);
+            found.map_err(|err| {
+                Failure::Failed(format!(
+                    "Backup superblock not found while reading backup superblock: {err}"
+                ))
+            })?
+        }
+    };
+    superblock::superblock(out, &found.superblock)?;
+    if only_head {
+        return Ok(());
+    }
+    let inode = Inode::decode(found.blkno, found.block).explain(String::new)?;
+    Ok(inode::head(out, &inode, shell.people(), fs.has_checks())?)
+}
+
+/// `stat_sysdir`
+pub(super) fn stat_sysdir(
+    shell: &mut Shell,
+    _: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let fs = shell.fs()?;
+    writeln!(out, "Device: {}", ocfs2_cli::shown(&fs.device))?;
+    writeln!(out, "  superblock")?;
+    stats(shell, &[], out)?;
+    let fs = shell.fs()?;
+    let root = fs.volume.superblock().s_system_dir_blkno;
+    let dir = fs.inode(root).explain(|| format!("while reading inode {root}"))?;
+    writeln!(out, "\n  //")?;
+    inode::head(out, &dir, shell.people(), fs.has_checks())?;
+    inode::contents(out, fs, &dir)?;
+    list(fs, root, true, out)?;
+    let mut entries = Vec::new();
+    fs.dir_blocks::<Failure>(&dir, |block| {
+        entries.extend(block.entries().filter(|entry| !entry.is_dot()));
+        Ok(true)
+    })?;
+    for entry in entries {
+        let blkno = entry.inode;
+        writeln!(out, "\n  //{}", ocfs2_cli::terminal(&entry.name))?;
+        let file = fs.inode(blkno).explain(|| format!("while reading inode {blkno}"))?;
+        inode::head(out, &file, shell.people(), fs.has_checks())?;
+        inode::contents(out, fs, &file)?;
+        if file.is_dir() {
+            list(fs, blkno, true, out)?;
+        }
+        if entry.name == b"slot_map" {
+            slots(fs, out)?;
+        }
+    }
+    Ok(())
+}
+
+/// `slotmap`
+pub(super) fn slotmap(shell: &mut Shell, _: &[Vec<u8>], out: &mut Screen) -> Result<(), Failure> {
+    slots(shell.fs()?, out)
+}
+
+fn slots(fs: &Fs, out: &mut Screen) -> Result<(), Failure> {
+    let taken = fs.volume.taken_slots().explain(|| "while reading the slot map".to_owned())?;
+    writeln!(out, "\tSlot#   Node#")?;
+    for slot in taken {
+        writeln!(out, "\t{:>5}   {:>5}", slot.slot, slot.node)?;
+    }
+    Ok(())
+}
+
+/// `hb`
+pub(super) fn hb(shell: &mut Shell, _: &[Vec<u8>], out: &mut Screen) -> Result<(), Failure> {
+    let fs = shell.fs()?;
+    let context = || "while looking up heartbeat".to_owned();
+    let region = fs.volume.heartbeat_region().explain(context)?;
+    writeln!(out, "\tnode: node              seq       generation checksum deadms")?;
+    let size = fs.volume.block_size().size();
+    let blocks =
+        (region.size_bytes / size as u64).min(u64::from(ocfs2_format::heartbeat::MAX_NODES) + 1);
+    let mut block = vec![0; size];
+    for node in 0..blocks {
+        fs.check()?;
+        let at = region.offset_bytes + node * size as u64;
+        let read = fs.volume.device().read_fresh_at(&mut block, at);
+        read.map_err(|err| Failure::Failed(format!("{err} while reading heartbeat")))?;
+        let beat = HeartbeatBlock::decode(&block)?;
+        if beat.hb_seq == 0 {
+            continue;
+        }
+        let (number, seq, generation) = (beat.hb_node, beat.hb_seq, beat.hb_generation);
+        let (checksum, dead) = (beat.hb_cksum, beat.hb_dead_ms);
+        writeln!(
+            out,
+            "\t{node:>4}: {number:>4} {seq:016x} {generation:016x} {checksum:08x} {dead:>6}"
+        )?;
+    }
+    Ok(())
+}
+
+/// `logdump`
+pub(super) fn logdump(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let fs = shell.fs()?;
+    let (_, words) = option(words, "-T");
+    let slot = words.first().and_then(|word| number(word)).ok_or(Failure::Usage)?;
+    if slot >= fs.volume.superblock().s_max_slots.into() {
+        return Err(Failure::Failed("Invalid node slot number".to_owned()));
+    }
+    let name = format!("journal:{slot:04}");
+    let context = || format!("while looking up journal {name}");
+    let system = fs.inode(fs.volume.superblock().s_system_dir_blkno).explain(context)?;
+    let blkno = fs.lookup(&system, name.as_bytes()).explain(context)?;
+    let file = fs.inode(blkno).explain(context)?;
+    let mut log = journal::Log::new(shell.people(), fs.has_checks());
+    let bits = fs.volume.geometry().bpc_bits();
+    let blocks = fs.volume.geometry().blocks_for(file.size());
+    let mut end = 0;
+    for extent in fs.tree(&file).explain(context)?.extents() {
+        let extent = extent.explain(context)?;
+        let first = u64::from(extent.cpos.0) << bits;
+        let count = (u64::from(extent.clusters) << bits).min(blocks.saturating_sub(first));
+        for index in 0..count {
+            let block = fs.block(Blkno(extent.blkno.0 + index)).explain(context)?;
+            let index = u32::try_from(first + index).unwrap_or(u32::MAX);
+            if let Err(err) = log.block(out, index, &block) {
+                match err {
+                    Failure::Failed(text) => say(out, &format!("logdump: block {index}: {text}")),
+                    err => return Err(err),
+                }
+            }
+            end = index.saturating_add(1);
+        }
+    }
+    Ok(log.end_of_others(out, end)?)
+}

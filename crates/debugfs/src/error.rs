@@ -1,0 +1,138 @@
+//! Why a command could not do what it was asked to.
+
+use std::io;
+
+use ocfs2_cli::{Interrupted, OutputClosed, shown};
+use ocfs2_volume::Error as VolumeError;
+
+/// What is wrong with something on the volume, in the words of the C tool where it has any.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// A path leads nowhere.
+    #[error("Directory entry not found")]
+    NotFound,
+    /// A number that is not a block of the volume.
+    #[error("Invalid block number")]
+    InvalidBlock,
+    /// The block has another signature.
+    #[error("Bad magic number in {0}")]
+    BadMagic(&'static str),
+    /// A block of a directory's index is none.
+    #[error("OCFS2 directory corrupted")]
+    DirCorrupt,
+    /// A directory is needed.
+    #[error("OCFS2 inode is not a directory")]
+    NotDir,
+    /// The contents are in the inode, or there are none.
+    #[error("Inode type does not contain extents")]
+    NoExtents,
+    /// Links that point to links, without an end.
+    #[error("Too many symbolic links encountered")]
+    TooManyLinks,
+    /// Anything else.
+    #[error(transparent)]
+    Volume(VolumeError),
+    /// A signal came.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+impl From<VolumeError> for Problem {
+    fn from(err: VolumeError) -> Self {
+        match err {
+            VolumeError::OutsideVolume { .. } => Self::InvalidBlock,
+            err => Self::Volume(err),
+        }
+    }
+}
+
+impl From<ocfs2_format::Truncated> for Problem {
+    fn from(source: ocfs2_format::Truncated) -> Self {
+        let blkno = ocfs2_format::Blkno(0);
+        Self::Volume(VolumeError::Truncated { blkno, source })
+    }
+}
+
+/// Why a command ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// It failed: what is said after its name.
+    #[error("{0}")]
+    Failed(String),
+    /// The words after it are not what it takes.
+    #[error("wrong arguments")]
+    Usage,
+    /// There is no volume to do it on.
+    #[error("No device open")]
+    NoDevice,
+    /// Some of what it was to do failed, and it has been said.
+    #[error("some of it failed")]
+    Said,
+    /// A signal came.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+    /// What it says cannot be written.
+    #[error(transparent)]
+    Output(#[from] io::Error),
+}
+
+impl Failure {
+    /// Whether whoever read what it says has gone away.
+    pub fn is_closed_output(&self) -> bool {
+        let Self::Output(err) = self else { return false };
+        err.kind() == io::ErrorKind::BrokenPipe
+            || err.get_ref().is_some_and(|inner| inner.is::<OutputClosed>())
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        match problem {
+            Problem::Interrupted(err) => Self::Interrupted(err),
+            problem => Self::Failed(problem.to_string()),
+        }
+    }
+}
+
+impl From<ocfs2_format::Truncated> for Failure {
+    fn from(err: ocfs2_format::Truncated) -> Self {
+        Problem::from(err).into()
+    }
+}
+
+/// A problem with the words that say where it was.
+pub trait Explain<T> {
+    /// `problem while ...`: `context` begins with its first word.
+    fn explain(self, context: impl FnOnce() -> String) -> Result<T, Failure>;
+
+    /// `problem 'path'`, of something that was named on the command line.
+    fn of(self, word: &[u8]) -> Result<T, Failure>
+    where
+        Self: Sized,
+    {
+        self.explain(|| format!("'{}'", ocfs2_cli::terminal(word)))
+    }
+}
+
+impl<T, E: Into<Problem>> Explain<T> for Result<T, E> {
+    fn explain(self, context: impl FnOnce() -> String) -> Result<T, Failure> {
+        self.map_err(|err| match err.into() {
+            Problem::Interrupted(err) => Failure::Interrupted(err),
+            problem => Failure::Failed(format!("{problem} {}", context())),
+        })
+    }
+}
+
+/// An error of this machine about a file, as the C tool says it.
+pub fn of_file(err: &io::Error, path: &std::path::Path) -> Failure {
+    Failure::Failed(format!("{} '{}'", plain(err), shown(path)))
+}
+
+/// The text of an error of the system without its number.
+pub fn plain(err: &io::Error) -> String {
+    let text = err.to_string();
+    match text.find(" (os error") {
+        Some(at) => text.get(..at).unwrap_or_default().to_owned(),
+        None => text,
+    }
+}

@@ -1,0 +1,22 @@
+//! `debugfs.ocfs2`: look into an OCFS2 volume, structure by structure.
+//!
+//! [`Shell`] does commands, [`show`] turns structures into the text of the C tool's 1.8, [`run`]
+//! is the program. Reading only; block checks are shown and keep nothing from being shown.
+#![deny(missing_docs)]
+
+mod cli;
+mod commands;
+mod error;
+mod line;
+mod lock;
+mod program;
+mod shell;
+pub mod show;
+mod volume;
+mod words;
+
+pub use cli::{Cli, command};
+pub use error::{Failure, Problem};
+pub use lock::Lock;
+pub use program::run;
+pub use shell::{Done, OpenOptions, Screen, Shell};

@@ -1,0 +1,64 @@
+//! Where lines come from: a terminal, a file, a pipe.
+
+use std::io::{BufRead, BufReader, Read};
+
+use anyhow::Context;
+use rustyline::error::ReadlineError;
+use rustyline::history::MemHistory;
+use rustyline::{Config, Editor};
+
+/// Most bytes of a line.
+const MOST: u64 = 64 << 10;
+
+/// Where lines come from.
+pub enum Lines {
+    /// A terminal, with editing and a history.
+    Terminal(Box<Editor<(), MemHistory>>),
+    /// Anything else.
+    Plain(Box<dyn BufRead>),
+}
+
+/// A line, or why there is none.
+pub enum Line {
+    /// One without its end.
+    Text(Vec<u8>),
+    /// There are no more.
+    End,
+    /// Ctrl-C at the prompt.
+    Dropped,
+}
+
+impl Lines {
+    /// From a terminal.
+    pub fn terminal() -> anyhow::Result<Self> {
+        let config = Config::builder().auto_add_history(true).build();
+        Ok(Self::Terminal(Box::new(Editor::with_history(config, MemHistory::new())?)))
+    }
+
+    /// From anything else.
+    pub fn plain(from: impl Read + 'static) -> Self {
+        Self::Plain(Box::new(BufReader::new(from)))
+    }
+
+    /// The next one; `prompt` is only for a terminal.
+    pub fn next(&mut self, prompt: &str) -> anyhow::Result<Line> {
+        match self {
+            Self::Terminal(editor) => match editor.readline(prompt) {
+                Ok(text) => Ok(Line::Text(text.into_bytes())),
+                Err(ReadlineError::Eof) => Ok(Line::End),
+                Err(ReadlineError::Interrupted) => Ok(Line::Dropped),
+                Err(err) => Err(err.into()),
+            },
+            Self::Plain(from) => {
+                let mut line = Vec::new();
+                let mut from = from.take(MOST);
+                from.read_until(b'\n', &mut line).context("commands cannot be read")?;
+                anyhow::ensure!((line.len() as u64) < MOST, "a line has more than {MOST} bytes");
+                if line.is_empty() {
+                    return Ok(Line::End);
+                }
+                Ok(Line::Text(line.strip_suffix(b"\n").unwrap_or(&line).to_vec()))
+            }
+        }
+    }
+}

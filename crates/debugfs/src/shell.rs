@@ -1,0 +1,220 @@
+//! What there is between two commands, and doing one.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use anyhow::Context;
+use ocfs2_cli::{Interrupt, Output, shown, terminal};
+use ocfs2_device::{DeviceOptions, open};
+use ocfs2_format::Blkno;
+use ocfs2_volume::find::resolve;
+use ocfs2_volume::{SuperblockAt, Volume, VolumeOptions};
+
+use crate::commands;
+use crate::error::{Failure, Problem};
+use crate::lock::Lock;
+use crate::show::People;
+use crate::volume::Fs;
+use crate::words::{number, words};
+
+/// Where what a command says goes to; what a terminal would obey does not come out of it.
+pub type Screen = Output<Box<dyn std::io::Write>>;
+
+/// Most symbolic links that are followed for one path, as in the kernel.
+const MOST_LINKS: u32 = 40;
+
+/// How a device is opened.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// The number of a backup superblock, 1 to 6.
+    pub backup: Option<u8>,
+    /// A partition inside of it.
+    pub partition: Option<u32>,
+}
+
+/// A session.
+#[derive(Debug, Default)]
+pub struct Shell {
+    fs: Option<Fs>,
+    /// Where `/` is, and where relative paths begin.
+    root: Blkno,
+    cwd: Blkno,
+    people: OnceLock<People>,
+    interrupt: Interrupt,
+}
+
+/// What became of a command.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Done {
+    /// It was done.
+    Well,
+    /// It failed, and that was said.
+    Badly,
+    /// There are to be no more.
+    Quit,
+    /// A signal ended it.
+    Interrupted,
+}
+
+impl Shell {
+    /// One without a volume; `interrupt` ends commands.
+    pub fn new(interrupt: Interrupt) -> Self {
+        Self { interrupt, ..Self::default() }
+    }
+
+    /// What ends commands.
+    pub fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
+    }
+
+    /// Opens a volume for reading.
+    ///
+    /// # Errors
+    /// Why it cannot be.
+    pub fn open(&mut self, path: &Path, options: &OpenOptions) -> anyhow::Result<()> {
+        self.close();
+        let device = resolve(path)?;
+        let partition = options.partition;
+        let opened = open(&device, &DeviceOptions { partition, ..Default::default() })?;
+        let superblock = options.backup.map_or(SuperblockAt::Primary, SuperblockAt::Backup);
+        let options = VolumeOptions {
+            superblock,
+            heartbeat_device: true,
+            allow_short: true,
+            any_checksum: true,
+            ..Default::default()
+        };
+        let volume = Volume::open(opened, &options).with_context(|| shown(&device))?;
+        self.root = volume.superblock().s_root_blkno;
+        self.cwd = self.root;
+        self.fs = Some(Fs::new(&volume, path.to_owned(), self.interrupt.clone()));
+        Ok(())
+    }
+
+    /// Closes it; says whether there was one.
+    pub fn close(&mut self) -> bool {
+        self.fs.take().is_some()
+    }
+
+    /// The volume that is open.
+    ///
+    /// # Errors
+    /// [`Failure::NoDevice`].
+    pub fn fs(&self) -> Result<&Fs, Failure> {
+        self.fs.as_ref().ok_or(Failure::NoDevice)
+    }
+
+    /// What the open volume was opened by.
+    pub fn device(&self) -> Option<PathBuf> {
+        self.fs.as_ref().map(|fs| fs.device.clone())
+    }
+
+    /// The users of this machine.
+    pub fn people(&self) -> &People {
+        self.people.get_or_init(People::of_this_machine)
+    }
+
+    /// The directory that relative paths begin in.
+    pub fn cwd(&self) -> Blkno {
+        self.cwd
+    }
+
+    /// Relative paths begin here from now on.
+    pub fn set_cwd(&mut self, cwd: Blkno) {
+        self.cwd = cwd;
+    }
+
+    /// `/` is here from now on.
+    pub fn set_root(&mut self, root: Blkno) {
+        self.root = root;
+    }
+
+    /// The block that a word names: `<number>`, `<lock>`, or a path.
+    ///
+    /// # Errors
+    /// [`Problem::NotFound`], and what is wrong on the way there.
+    pub fn find(&self, fs: &Fs, word: &[u8]) -> Result<Blkno, Problem> {
+        if let Some(blkno) = block_of(word) {
+            return if fs.is_block(blkno) { Ok(blkno) } else { Err(Problem::InvalidBlock) };
+        }
+        if let Some(path) = word.strip_prefix(b"//") {
+            return self.follow(fs, fs.volume.superblock().s_system_dir_blkno, path);
+        }
+        let start = if word.starts_with(b"/") { self.root } else { self.cwd };
+        self.follow(fs, start, word)
+    }
+
+    /// Goes from `start` along a path. Links are followed but in its last component.
+    fn follow(&self, fs: &Fs, start: Blkno, path: &[u8]) -> Result<Blkno, Problem> {
+        let parts = |path: &[u8]| -> Vec<Vec<u8>> {
+            let parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
+            parts.rev().map(<[u8]>::to_vec).collect()
+        };
+        let (mut at, mut left, mut links) = (start, parts(path), 0);
+        while let Some(name) = left.pop() {
+            let dir = fs.inode(at)?;
+            if !dir.is_dir() {
+                return Err(Problem::NotFound);
+            }
+            let next = fs.lookup(&dir, &name)?;
+            if left.is_empty() {
+                return Ok(next);
+            }
+            let inode = fs.inode(next)?;
+            if !Fs::is_link(&inode) {
+                at = next;
+                continue;
+            }
+            links += 1;
+            if links > MOST_LINKS {
+                return Err(Problem::TooManyLinks);
+            }
+            let target = fs.link_target(&inode)?;
+            if target.starts_with(b"/") {
+                at = self.root;
+            }
+            left.extend(parts(&target));
+        }
+        Ok(at)
+    }
+
+    /// Does what a line says; what goes wrong is said on standard error.
+    pub fn run(&mut self, line: &[u8], screen: &mut Screen) -> Done {
+        let words = words(line);
+        let Some((name, arguments)) = words.split_first() else { return Done::Well };
+        let name = terminal(name);
+        if matches!(name.as_str(), "quit" | "q") {
+            return Done::Quit;
+        }
+        let Some(command) = commands::find(&name) else {
+            say(screen, &format!("{name}: command not found"));
+            return Done::Badly;
+        };
+        let done = (command.run)(self, arguments, screen);
+        let flushed = std::io::Write::flush(screen).map_err(Failure::from);
+        let Err(err) = done.and(flushed) else { return Done::Well };
+        match err {
+            Failure::Interrupted(_) => return Done::Interrupted,
+            _ if err.is_closed_output() => return Done::Quit,
+            Failure::Usage => say(screen, &format!("usage: {name} {}", command.arguments)),
+            Failure::NoDevice => say(screen, &err.to_string()),
+            Failure::Said => {}
+            Failure::Failed(_) | Failure::Output(_) => say(screen, &format!("{name}: {err}")),
+        }
+        Done::Badly
+    }
+}
+
+/// Says something on standard error, after what has been shown.
+pub fn say(screen: &mut Screen, text: &str) {
+    use std::io::Write;
+    // Where nobody listens there is nobody to tell.
+    let _ = screen.flush();
+    let _ = writeln!(Output::stderr(), "{}", terminal(text));
+}
+
+/// The number in `<number>` or of `<lock>`.
+pub fn block_of(word: &[u8]) -> Option<Blkno> {
+    let inner = word.strip_prefix(b"<")?.strip_suffix(b">")?;
+    number(inner).map(Blkno).or_else(|| Lock::parse(inner).map(|lock| lock.block))
+}

@@ -1,0 +1,19 @@
+//! The check of a block, and whether it holds.
+
+use ocfs2_format::check::compute;
+use ocfs2_format::{BlockCheck, Structure};
+
+use super::{Out, Shown};
+
+/// The check that `block` has at `offset`; where `is_checked` it is compared with the contents.
+pub fn block_check(out: Out<'_>, block: &[u8], offset: usize, is_checked: bool) -> Shown {
+    let stored = block.get(offset..).unwrap_or_default();
+    let stored = BlockCheck::decode(stored).unwrap_or_default();
+    writeln!(out, "\tCRC32: {:08x}   ECC: {:04x}", stored.bc_crc32e, stored.bc_ecc)?;
+    let found = compute(block, offset);
+    if !is_checked || found.bc_crc32e == stored.bc_crc32e {
+        return Ok(());
+    }
+    let (crc, ecc) = (found.bc_crc32e, found.bc_ecc);
+    writeln!(out, "\t**FAILED CHECKSUM** Computed CRC32: {crc:08x}   ECC: {ecc:04x}")
+}

@@ -1,0 +1,59 @@
+//! Indexes of directories.
+
+use ocfs2_format::Structure;
+use ocfs2_format::dx::{DxEntryList, DxLeaf, DxRoot};
+
+use super::{Out, Shown, bits, block_check};
+use crate::error::Failure;
+
+/// The root of an index without what it points to. In an inline one the C tool says twice how many
+/// entries there are.
+pub fn root(out: Out<'_>, block: &[u8], is_checked: bool) -> Result<(), Failure> {
+    let root = DxRoot::decode(block)?;
+    let entries = DxRoot::entries(block)?;
+    let (blkno, generation) = (root.dr_blkno, root.dr_fs_generation);
+    writeln!(out, "\tDir Index Root: {blkno}   FS Generation: {generation} ({generation:#x})")?;
+    let (clusters, last, dir) = (root.dr_clusters, root.dr_last_eb_blk, root.dr_dir_blkno);
+    writeln!(out, "\tClusters: {clusters}   Last Extblk: {last}   Dir Inode: {dir}")?;
+    let (slot, bit) = (root.dr_suballoc_slot, root.dr_suballoc_bit);
+    write!(out, "\tSub Alloc Slot: {slot}   Sub Alloc Bit: {bit}")?;
+    if !root.dr_suballoc_loc.is_none() {
+        write!(out, "   Sub Alloc Group {}", root.dr_suballoc_loc)?;
+    }
+    writeln!(out)?;
+    let flags = root.dr_flags;
+    writeln!(out, "\tFlags: ({flags:#x}) {}", bits(flags.into(), &[(1, "Inline")]))?;
+    writeln!(out, "\tTotal Entry Count: {}", root.dr_num_entries)?;
+    block_check(out, block, DxRoot::CHECK_OFFSET, is_checked)?;
+    if root.is_inline() {
+        counts(out, &entries)?;
+    }
+    Ok(())
+}
+
+fn counts(out: Out<'_>, list: &DxEntryList<'_>) -> Shown {
+    let (count, used) = (list.header.de_count, list.header.de_num_used);
+    writeln!(out, "\tCount: {count}  Num Used: {used}")
+}
+
+/// The entries of a root or a leaf.
+pub fn entries(out: Out<'_>, list: &DxEntryList<'_>) -> Shown {
+    counts(out, list)?;
+    writeln!(out, "\t## Hash (Major Minor)         Dir Block#   ")?;
+    for (index, entry) in list.entries().enumerate() {
+        let (major, minor) = (entry.dx_major_hash, entry.dx_minor_hash);
+        let blkno = entry.dx_dirent_blk.0;
+        writeln!(out, "\t {index:<2} ({major:#010x} {minor:#010x})    {blkno:<13}")?;
+    }
+    Ok(())
+}
+
+/// A leaf with its entries.
+pub fn leaf(out: Out<'_>, block: &[u8], is_checked: bool) -> Result<(), Failure> {
+    let leaf = DxLeaf::decode(block)?;
+    let list = DxLeaf::entries(block)?;
+    let (blkno, generation) = (leaf.dl_blkno, leaf.dl_fs_generation);
+    writeln!(out, "\tDir Index Leaf: {blkno}  FS Generation: {generation} ({generation:#x})")?;
+    block_check(out, block, DxLeaf::CHECK_OFFSET, is_checked)?;
+    Ok(entries(out, &list)?)
+}

@@ -1,0 +1,97 @@
+//! Extent lists, extent blocks and trees.
+
+use ocfs2_format::extent::{ExtentBlock, ExtentFlags, ExtentList, MAX_TREE_DEPTH};
+use ocfs2_format::{Blkno, Structure};
+
+use super::{Out, Shown, block_check};
+use crate::error::{Explain, Failure, Problem};
+use crate::volume::{Fs, Visited};
+
+const FLAGS: [(ExtentFlags, &str); 2] =
+    [(ExtentFlags::UNWRITTEN, "Unwritten"), (ExtentFlags::REFCOUNTED, "Refcounted")];
+
+/// A list with its records.
+pub fn list(out: Out<'_>, list: &ExtentList<'_>) -> Shown {
+    let header = list.header;
+    let (depth, count, used) = (header.l_tree_depth, header.l_count, header.l_next_free_rec);
+    writeln!(out, "\tTree Depth: {depth}   Count: {count}   Next Free Rec: {used}")?;
+    if used == 0 {
+        return Ok(());
+    }
+    let title = "## Offset        Clusters       Block#";
+    if depth > 0 {
+        writeln!(out, "\t{title}")?;
+        for (index, rec) in list.records().enumerate() {
+            let (cpos, clusters) = (rec.e_cpos.0, rec.e_int_clusters());
+            writeln!(out, "\t{index:<2} {cpos:<13} {clusters:<14} {}", rec.e_blkno)?;
+        }
+        return Ok(());
+    }
+    writeln!(out, "\t{title}          Flags")?;
+    for (index, rec) in list.records().enumerate() {
+        let (cpos, clusters) = (rec.e_cpos.0, rec.e_leaf_clusters());
+        let flags = rec.e_flags();
+        let set = FLAGS.iter().filter(|(flag, _)| flags.contains(*flag));
+        let names = set.map(|(_, name)| *name).collect::<Vec<_>>().join(" ");
+        let (blkno, bits) = (rec.e_blkno.0, flags.bits());
+        writeln!(out, "\t{index:<2} {cpos:<13} {clusters:<14} {blkno:<15} {bits:#x} {names}")?;
+    }
+    Ok(())
+}
+
+/// An extent block without its list.
+fn header(out: Out<'_>, eb: &ExtentBlock) -> Shown {
+    let (bit, slot) = (eb.h_suballoc_bit, eb.h_suballoc_slot);
+    writeln!(out, "\tSubAlloc Bit: {bit}   SubAlloc Slot: {slot}")?;
+    writeln!(out, "\tBlknum: {}   Next Leaf: {}", eb.h_blkno, eb.h_next_leaf_blk)
+}
+
+/// An extent block, whatever its depth.
+pub fn extent_block(out: Out<'_>, block: &[u8], is_checked: bool) -> Result<(), Failure> {
+    let decoded = ExtentBlock::decode(block)?;
+    header(out, &decoded)?;
+    block_check(out, block, ExtentBlock::CHECK_OFFSET, is_checked)?;
+    list(out, &ExtentBlock::list(block)?)?;
+    Ok(())
+}
+
+/// A list, and the extent blocks it points to.
+pub fn tree(out: Out<'_>, fs: &Fs, root: &ExtentList<'_>, owner: Blkno) -> Result<(), Failure> {
+    list(out, root)?;
+    below(out, fs, root, owner)
+}
+
+/// The extent blocks a list points to, each with what is below it.
+pub fn below(out: Out<'_>, fs: &Fs, root: &ExtentList<'_>, owner: Blkno) -> Result<(), Failure> {
+    let mut visited = Visited::default();
+    descend(out, fs, root, owner, &mut visited)
+}
+
+fn descend(
+    out: Out<'_>,
+    fs: &Fs,
+    list: &ExtentList<'_>,
+    owner: Blkno,
+    visited: &mut Visited,
+) -> Result<(), Failure> {
+    if list.header.l_tree_depth == 0 {
+        return Ok(());
+    }
+    for rec in list.records().filter(|rec| !rec.e_blkno.is_none()) {
+        let context = || format!("while traversing inode at block {owner}");
+        if !visited.first(rec.e_blkno) {
+            let blkno = rec.e_blkno;
+            let text = format!("Extent block {blkno} was reached before {}", context());
+            return Err(Failure::Failed(text));
+        }
+        let problem = Problem::BadMagic("extent block");
+        let block = fs.signed(rec.e_blkno, &ExtentBlock::SIGNATURE, problem).explain(context)?;
+        extent_block(out, &block, fs.has_checks())?;
+        let child = ExtentBlock::list(&block).explain(context)?;
+        // A depth that does not fall is shown, and leads nowhere.
+        if child.header.l_tree_depth < list.header.l_tree_depth.min(MAX_TREE_DEPTH + 1) {
+            descend(out, fs, &child, owner, visited)?;
+        }
+    }
+    Ok(())
+}

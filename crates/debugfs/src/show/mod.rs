@@ -1,0 +1,31 @@
+//! Structures as text: that of the C tool's 1.8, line by line.
+
+mod check;
+pub mod dir;
+pub mod dx;
+pub mod extents;
+pub mod group;
+pub mod inode;
+pub mod journal;
+mod people;
+pub mod refcount;
+pub mod superblock;
+pub mod time;
+pub mod xattr;
+
+use std::io::{self, Write};
+
+pub use check::block_check;
+pub use people::People;
+
+/// Where text goes to.
+pub type Out<'a> = &'a mut dyn Write;
+
+/// The names of the bits that are set, each with a blank after it.
+pub(crate) fn bits(bits: u64, names: &[(u64, &str)]) -> String {
+    let set = names.iter().filter(|(bit, _)| bits & bit != 0);
+    set.map(|(_, name)| format!("{name} ")).collect()
+}
+
+/// Something that can be shown, for callers that hold what it needs.
+pub(crate) type Shown = io::Result<()>;

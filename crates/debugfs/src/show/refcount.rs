@@ -1,0 +1,38 @@
+//! Refcount trees.
+
+use ocfs2_format::Structure;
+use ocfs2_format::refcount::{RefcountBlock, RefcountFlags};
+
+use super::{Out, block_check};
+use crate::error::Failure;
+
+/// A refcount block without what it points to.
+pub fn block(out: Out<'_>, bytes: &[u8], is_checked: bool) -> Result<(), Failure> {
+    let block = RefcountBlock::decode(bytes)?;
+    let records = RefcountBlock::records(bytes)?;
+    let (bit, slot) = (block.rf_suballoc_bit, block.rf_suballoc_slot);
+    writeln!(out, "\tSubAlloc Bit: {bit}   SubAlloc Slot: {slot}")?;
+    let generation = block.rf_fs_generation;
+    writeln!(out, "\tFS Generation: {generation} ({generation:#x})")?;
+    writeln!(out, "\tBlknum: {}   Parent: {}", block.rf_blkno, block.rf_parent)?;
+    let (cpos, last) = (block.rf_cpos, block.rf_last_eb_blk);
+    writeln!(out, "\tCpos: {cpos}   Last Leaf block: {last}")?;
+    let (count, clusters) = (block.rf_count, block.rf_clusters);
+    writeln!(out, "\tReftree Count: {count}   Ref clusters: {clusters}")?;
+    let names = [(RefcountFlags::LEAF, "Leaf"), (RefcountFlags::TREE, "Tree")];
+    let set = names.iter().filter(|(flag, _)| block.flags().contains(*flag));
+    let names = set.map(|(_, name)| *name).collect::<Vec<_>>().join(" ");
+    writeln!(out, "\tFlags: {:#x} {names}", block.rf_flags)?;
+    block_check(out, bytes, RefcountBlock::CHECK_OFFSET, is_checked)?;
+    if block.is_tree() {
+        return Ok(());
+    }
+    let (count, used) = (records.header.rl_count, records.header.rl_used);
+    writeln!(out, "\tRefcount records: {count}   Used: {used}")?;
+    writeln!(out, "\t### Physical cpos          Clusters       Reference count")?;
+    for (index, rec) in records.records().enumerate() {
+        let (cpos, clusters, count) = (rec.r_cpos, rec.r_clusters, rec.r_refcount);
+        writeln!(out, "\t{index:<3} {cpos:<22} {clusters:<14} {count}")?;
+    }
+    Ok(())
+}

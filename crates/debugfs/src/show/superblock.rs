@@ -1,0 +1,67 @@
+//! The superblock.
+
+use ocfs2_format::feature::{FEATURES, Features};
+use ocfs2_format::superblock::SuperBlock;
+
+use super::{Out, Shown, bits, time};
+
+/// The names of those of `features` that `field` has, each with a blank after it.
+fn names(features: Features) -> String {
+    let known = FEATURES.iter().filter(|feature| features.contains(feature.bit));
+    let mut text: String = known.map(|feature| format!("{} ", feature.name)).collect();
+    if features.unknown() != Features::default() {
+        text.push_str("unknown ");
+    }
+    // Without the last blank.
+    text.pop();
+    text
+}
+
+/// All fields of a superblock.
+pub fn superblock(out: Out<'_>, sb: &SuperBlock) -> Shown {
+    let features = sb.features();
+    writeln!(out, "\tRevision: {}.{}", sb.s_major_rev_level, sb.s_minor_rev_level)?;
+    let (count, most) = (sb.s_mnt_count, sb.s_max_mnt_count);
+    writeln!(out, "\tMount Count: {count}   Max Mount Count: {most}")?;
+    writeln!(out, "\tState: {}   Errors: {}", sb.s_state, sb.s_errors)?;
+    let (interval, last) = (sb.s_checkinterval, time::long(sb.s_lastcheck));
+    writeln!(out, "\tCheck Interval: {interval}   Last Check: {last}")?;
+    writeln!(out, "\tCreator OS: {}", sb.s_creator_os)?;
+    let compat = names(Features { compat: features.compat, ..Default::default() });
+    writeln!(out, "\tFeature Compat: {} {compat}", sb.s_feature_compat)?;
+    let incompat = names(Features { incompat: features.incompat, ..Default::default() });
+    writeln!(out, "\tFeature Incompat: {} {incompat}", sb.s_feature_incompat)?;
+    let flags = bits(sb.s_tunefs_flag.into(), &[(1, "RemoveSlot"), (2, "DirTrailer")]);
+    writeln!(out, "\tTunefs Incomplete: {} {flags}", sb.s_tunefs_flag)?;
+    let ro_compat = names(Features { ro_compat: features.ro_compat, ..Default::default() });
+    writeln!(out, "\tFeature RO compat: {} {ro_compat}", sb.s_feature_ro_compat)?;
+    places(out, sb)?;
+    cluster(out, sb)
+}
+
+fn places(out: Out<'_>, sb: &SuperBlock) -> Shown {
+    let (root, system) = (sb.s_root_blkno, sb.s_system_dir_blkno);
+    writeln!(out, "\tRoot Blknum: {root}   System Dir Blknum: {system}")?;
+    writeln!(out, "\tFirst Cluster Group Blknum: {}", sb.s_first_cluster_group)?;
+    let (block, cluster) = (sb.s_blocksize_bits, sb.s_clustersize_bits);
+    writeln!(out, "\tBlock Size Bits: {block}   Cluster Size Bits: {cluster}")?;
+    writeln!(out, "\tMax Node Slots: {}", sb.s_max_slots)?;
+    writeln!(out, "\tExtended Attributes Inline Size: {}", sb.s_xattr_inline_size)?;
+    writeln!(out, "\tLabel: {}", ocfs2_cli::terminal(sb.label()))?;
+    writeln!(out, "\tUUID: {}", sb.uuid_string())?;
+    writeln!(out, "\tHash: {} ({:#x})", sb.s_uuid_hash, sb.s_uuid_hash)?;
+    let [a, b, c] = sb.s_dx_seed;
+    writeln!(out, "\tDX Seeds: {a} {b} {c} ({a:#010x} {b:#010x} {c:#010x})")
+}
+
+fn cluster(out: Out<'_>, sb: &SuperBlock) -> Shown {
+    match sb.cluster_info() {
+        None => writeln!(out, "\tCluster stack: classic o2cb")?,
+        Some(info) => {
+            writeln!(out, "\tCluster stack: {}", ocfs2_cli::terminal(info.stack()))?;
+            writeln!(out, "\tCluster name: {}", ocfs2_cli::terminal(info.cluster()))?;
+        }
+    }
+    let flags = sb.s_cluster_info.ci_stackflags;
+    writeln!(out, "\tCluster flags: {flags} {}", bits(flags.into(), &[(1, "Globalheartbeat")]))
+}

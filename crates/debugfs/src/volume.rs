@@ -1,0 +1,224 @@
+//! The volume as it is: blocks that are read without a look at their checks.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use ocfs2_cli::Interrupt;
+use ocfs2_format::Blkno;
+use ocfs2_format::dinode::{Arm, Dinode, DynFeatures, FileKind};
+use ocfs2_format::dir::{self, DirTrailer};
+use ocfs2_format::inline::InlineData;
+use ocfs2_volume::dir::Barren;
+use ocfs2_volume::tree::Tree;
+use ocfs2_volume::{Inode, Volume};
+
+use crate::error::Problem;
+
+/// A volume that is open.
+#[derive(Debug)]
+pub struct Fs {
+    /// The volume, without a look at block checks.
+    pub volume: Volume,
+    /// What it was opened by.
+    pub device: PathBuf,
+    interrupt: Interrupt,
+}
+
+/// An entry of a directory, as it is.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The inode it names.
+    pub inode: Blkno,
+    /// Bytes up to the next one.
+    pub rec_len: u16,
+    /// The code of its type.
+    pub file_type: u8,
+    /// The name.
+    pub name: Vec<u8>,
+}
+
+impl Entry {
+    /// Whether it is `.` or `..`.
+    pub fn is_dot(&self) -> bool {
+        self.name == b"." || self.name == b".."
+    }
+}
+
+/// A block of a directory.
+#[derive(Clone, Debug)]
+pub struct DirBlock {
+    /// Where it is: the dinode if the directory is inline.
+    pub blkno: Blkno,
+    /// All of its bytes.
+    pub bytes: Vec<u8>,
+    /// Whether it ends in a trailer.
+    pub has_trailer: bool,
+}
+
+impl DirBlock {
+    /// Its entries that name an inode, up to the first that is impossible.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
+        self.all_entries().filter(|entry| !entry.inode.is_none() && !entry.name.is_empty())
+    }
+
+    /// Its entries, up to the first that is impossible.
+    pub fn all_entries(&self) -> impl Iterator<Item = Entry> + '_ {
+        let end = match self.has_trailer {
+            true => DirTrailer::offset(self.bytes.len()),
+            false => self.bytes.len(),
+        };
+        let bytes = self.bytes.get(..end).unwrap_or_default();
+        dir::entries(bytes).map_while(Result::ok).map(|entry| Entry {
+            inode: entry.header.inode,
+            rec_len: entry.header.rec_len,
+            file_type: entry.header.file_type,
+            name: entry.name.to_vec(),
+        })
+    }
+
+    /// The trailer, where one says so itself.
+    pub fn trailer(&self) -> Option<DirTrailer> {
+        let trailer = DirTrailer::of_block(&self.bytes).ok().filter(|_| self.has_trailer)?;
+        (trailer.db_signature == DirTrailer::SIGNATURE).then_some(trailer)
+    }
+}
+
+impl Fs {
+    /// A volume that was opened by `device`.
+    pub fn new(volume: &Volume, device: PathBuf, interrupt: Interrupt) -> Self {
+        Self { volume: volume.without_checks(), device, interrupt }
+    }
+
+    /// Fails once a signal has come: long loops that read nothing ask it.
+    pub fn check(&self) -> Result<(), Problem> {
+        Ok(self.interrupt.check()?)
+    }
+
+    /// Whether a block can be of use: the superblock or one after it.
+    pub fn is_block(&self, blkno: Blkno) -> bool {
+        (2..self.volume.geometry().blocks()).contains(&blkno.0)
+    }
+
+    /// A block, as it is.
+    pub fn block(&self, blkno: Blkno) -> Result<Vec<u8>, Problem> {
+        self.check()?;
+        if !self.is_block(blkno) {
+            return Err(Problem::InvalidBlock);
+        }
+        Ok(self.volume.read_block(blkno)?)
+    }
+
+    /// A block that begins with a signature; `what` is what it is then.
+    pub fn signed(
+        &self,
+        blkno: Blkno,
+        signature: &[u8; 8],
+        problem: Problem,
+    ) -> Result<Vec<u8>, Problem> {
+        let block = self.block(blkno)?;
+        if block.starts_with(signature) { Ok(block) } else { Err(problem) }
+    }
+
+    /// An inode, in use or not.
+    pub fn inode(&self, blkno: Blkno) -> Result<Inode, Problem> {
+        let block = self.signed(blkno, &Dinode::SIGNATURE, Problem::BadMagic("inode"))?;
+        Ok(Inode::decode(blkno, block)?)
+    }
+
+    /// The tree of an inode's extents.
+    pub fn tree(&self, inode: &Inode) -> Result<Tree<'_>, Problem> {
+        if inode.dinode.arm() != Arm::ExtentList {
+            return Err(Problem::NoExtents);
+        }
+        Ok(self.volume.tree(inode)?)
+    }
+
+    /// Calls `each` with the blocks of a directory, until it says stop.
+    pub fn dir_blocks<E: From<Problem>>(
+        &self,
+        dir: &Inode,
+        mut each: impl FnMut(&DirBlock) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        if !dir.is_dir() {
+            return Err(Problem::NotDir.into());
+        }
+        if dir.is_inline() {
+            let data = InlineData::data(dir.id2()).map_err(Problem::from)?;
+            let len = usize::try_from(dir.size()).unwrap_or(usize::MAX).min(data.len());
+            let bytes = data.get(..len).unwrap_or_default().to_vec();
+            each(&DirBlock { blkno: dir.blkno, bytes, has_trailer: false })?;
+            return Ok(());
+        }
+        let has_trailer = self.volume.has_dir_trailers(dir);
+        let bits = self.volume.geometry().bpc_bits();
+        let end = dir.size().div_ceil(self.volume.block_size().bytes().into());
+        let mut barren = Barren::default();
+        for extent in self.tree(dir)?.extents() {
+            let extent = extent.map_err(Problem::from)?;
+            let first = u64::from(extent.cpos.0) << bits;
+            let blocks = (u64::from(extent.clusters) << bits).min(end.saturating_sub(first));
+            for index in 0..blocks {
+                let blkno = Blkno(extent.blkno.0 + index);
+                let bytes = self.block(blkno)?;
+                barren.count(Some(&bytes));
+                if barren.are_too_many() || !each(&DirBlock { blkno, bytes, has_trailer })? {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The entry of a name.
+    pub fn lookup(&self, dir: &Inode, name: &[u8]) -> Result<Blkno, Problem> {
+        let mut found = None;
+        let walked = self.dir_blocks::<Problem>(dir, |block| {
+            found = block.entries().find(|entry| entry.name == name);
+            Ok(found.is_none())
+        });
+        match found {
+            Some(entry) => Ok(entry.inode),
+            None => walked.and(Err(Problem::NotFound)),
+        }
+    }
+
+    /// The target of a symbolic link.
+    pub fn link_target(&self, link: &Inode) -> Result<Vec<u8>, Problem> {
+        Ok(self.volume.symlink_target(link)?)
+    }
+
+    /// Whether the flag of an index is set, and the volume has them.
+    pub fn is_indexed(&self, dir: &Inode) -> bool {
+        dir.is_dir() && dir.dinode.dyn_features().contains(DynFeatures::INDEXED_DIR)
+    }
+
+    /// Whether it is a symbolic link.
+    pub fn is_link(inode: &Inode) -> bool {
+        inode.kind() == Some(FileKind::Symlink)
+    }
+}
+
+/// The blocks of a walk: none is visited twice.
+#[derive(Debug, Default)]
+pub struct Visited(HashSet<Blkno>);
+
+impl Visited {
+    /// Whether it is visited for the first time.
+    pub fn first(&mut self, blkno: Blkno) -> bool {
+        self.0.insert(blkno)
+    }
+}
+
+impl Fs {
+    /// Whether its blocks have checks.
+    pub fn has_checks(&self) -> bool {
+        self.volume.has(ocfs2_format::feature::Incompat::META_ECC)
+    }
+}
+
+impl Fs {
+    /// Whether groups of suballocators may be in pieces.
+    pub fn can_have_pieces(&self) -> bool {
+        self.volume.has(ocfs2_format::feature::Incompat::DISCONTIG_BG)
+    }
+}

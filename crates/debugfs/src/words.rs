@@ -1,0 +1,121 @@
+//! The words of a line.
+
+use ocfs2_cli::encode::unescaped;
+
+/// The words of a line, which blanks separate.
+///
+/// What the C tool cannot have are names with blanks: a word that begins with a quote ends where
+/// the same one is followed by a blank or the end; `\` before a blank makes it one of the word.
+/// Elsewhere quotes and backslashes stand for themselves. Between `"` a backslash begins what our
+/// own lists show of unusual characters: `\n`, `\xff`, `\\`.
+pub fn words(line: &[u8]) -> Vec<Vec<u8>> {
+    let mut words = Vec::new();
+    let mut rest = line;
+    loop {
+        rest = rest.trim_ascii_start();
+        let Some(first) = rest.first() else { return words };
+        let quoted = match first {
+            b'\'' | b'"' => quoted(rest, *first),
+            _ => None,
+        };
+        let (word, len) = quoted.unwrap_or_else(|| plain(rest));
+        words.push(word);
+        rest = rest.get(len..).unwrap_or_default();
+    }
+}
+
+fn is_blank(byte: Option<&u8>) -> bool {
+    byte.is_none_or(u8::is_ascii_whitespace)
+}
+
+/// A word in quotes and how many bytes it takes; `None` where the quote is not closed.
+fn quoted(text: &[u8], quote: u8) -> Option<(Vec<u8>, usize)> {
+    let mut at = 1;
+    while let Some(byte) = text.get(at) {
+        if *byte == b'\\' && quote == b'"' {
+            at += 2;
+            continue;
+        }
+        if *byte == quote && is_blank(text.get(at + 1)) {
+            let inner = text.get(1..at)?;
+            return Some((if quote == b'"' { escapes(inner)? } else { inner.to_vec() }, at + 1));
+        }
+        at += 1;
+    }
+    None
+}
+
+/// What is between `"`.
+fn escapes(inner: &[u8]) -> Option<Vec<u8>> {
+    let mut word = Vec::new();
+    for chunk in inner.utf8_chunks() {
+        word.extend(unescaped(&chunk.valid().replace("\\\"", "\\x22"))?);
+        word.extend_from_slice(chunk.invalid());
+    }
+    Some(word)
+}
+
+fn plain(text: &[u8]) -> (Vec<u8>, usize) {
+    let mut word = Vec::new();
+    let mut at = 0;
+    while let Some(byte) = text.get(at) {
+        let next = text.get(at + 1);
+        if *byte == b'\\' && next.is_some_and(u8::is_ascii_whitespace) {
+            word.extend(next);
+            at += 2;
+            continue;
+        }
+        if byte.is_ascii_whitespace() {
+            break;
+        }
+        word.push(*byte);
+        at += 1;
+    }
+    (word, at)
+}
+
+/// A number as C has it: `0x` before hexadecimal, `0` before octal digits.
+pub fn number(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => (digits, 16),
+        None if text.len() > 1 && text.starts_with('0') => (text.get(1..)?, 8),
+        None => (text, 10),
+    };
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    u64::from_str_radix(digits, radix).ok().filter(|_| is_number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(line: &str) -> Vec<String> {
+        words(line.as_bytes()).iter().map(|word| word.escape_ascii().to_string()).collect()
+    }
+
+    #[test]
+    fn blanks_separate_and_quotes_join() {
+        assert_eq!(shown(" ls  -l\t/a "), ["ls", "-l", "/a"]);
+        assert_eq!(shown("cat 'a b' c\\ d \"e \\\"f\\xff\""), ["cat", "a b", "c d", "e \\\"f\\xff"]);
+        assert_eq!(shown(""), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_the_c_tool_takes_means_the_same() {
+        assert_eq!(shown("cat back\\slash"), ["cat", "back\\\\slash"]);
+        assert_eq!(shown("cat quo'te\"s 'open"), ["cat", "quo\\'te\\\"s", "\\'open"]);
+        assert_eq!(shown("cat \\"), ["cat", "\\\\"]);
+    }
+
+    #[test]
+    fn numbers_are_those_of_c() {
+        let numbers = |texts: &[&str]| {
+            texts.iter().map(|text| number(text.as_bytes())).collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(&["0", "17", "0x1f", "010"]), [Some(0), Some(17), Some(31), Some(8)]);
+        assert_eq!(numbers(&["", "x", "-1", "+1", "1x", "0x", "09", "18446744073709551616"]), [
+            None, None, None, None, None, None, None, None
+        ]);
+    }
+}
