@@ -97,7 +97,10 @@ mod tests {
     #[test]
     fn blanks_separate_and_quotes_join() {
         assert_eq!(shown(" ls  -l\t/a "), ["ls", "-l", "/a"]);
-        assert_eq!(shown("cat 'a b' c\\ d \"e \\\"f\\xff\""), ["cat", "a b", "c d", "e \\\"f\\xff"]);
+        assert_eq!(
+            shown("cat 'a b' c\\ d \"e \\\"f\\xff\""),
+            ["cat", "a b", "c d", "e \\\"f\\xff"]
+        );
         assert_eq!(shown(""), Vec::<String>::new());
     }
 
@@ -110,12 +113,12 @@ mod tests {
 
     #[test]
     fn numbers_are_those_of_c() {
-        let numbers = |texts: &[&str]| {
-            texts.iter().map(|text| number(text.as_bytes())).collect::<Vec<_>>()
-        };
+        let numbers =
+            |texts: &[&str]| texts.iter().map(|text| number(text.as_bytes())).collect::<Vec<_>>();
         assert_eq!(numbers(&["0", "17", "0x1f", "010"]), [Some(0), Some(17), Some(31), Some(8)]);
-        assert_eq!(numbers(&["", "x", "-1", "+1", "1x", "0x", "09", "18446744073709551616"]), [
-            None, None, None, None, None, None, None, None
-        ]);
+        assert_eq!(
+            numbers(&["", "x", "-1", "+1", "1x", "0x", "09", "18446744073709551616"]),
+            [None, None, None, None, None, None, None, None]
+        );
     }
 }

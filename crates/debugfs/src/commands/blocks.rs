@@ -57,15 +57,16 @@ fn free_extents(out: &mut Screen, group: &Group) -> Result<(), Failure> {
     let desc = &group.desc;
     let (total, used, free) = (desc.bg_bits, group.used(), desc.bg_free_bits_count);
     writeln!(out, "\tGroup# {}   Total: {total}   Used: {used}   Free: {free}", desc.bg_blkno)?;
-    writeln!(out, "\t{}", ["###   Start    Length"; 3].join("    "))?;
+    let title = ["###   Start    Length"; 3].join("    ");
     let (mut count, mut longest, mut sum) = (0_usize, 0, 0);
     for run in group.bitmap()?.runs(false) {
-        let start = if count % 3 == 0 { "\t" } else { "   " };
-        count += 1;
-        write!(out, "{start}{count:<5} {:<8} {:<6}", run.start, run.len())?;
-        if count % 3 == 0 {
-            writeln!(out)?;
+        if count == 0 {
+            writeln!(out, "\t{title}")?;
         }
+        let start = if count % 3 == 0 { "\t" } else { "" };
+        count += 1;
+        let end = if count % 3 == 0 { "\n" } else { "    " };
+        write!(out, "{start}{count:<5} {:<8} {:<6}{end}", run.start, run.len())?;
         longest = longest.max(run.len());
         sum += run.len();
     }

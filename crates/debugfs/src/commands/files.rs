@@ -66,11 +66,12 @@ pub(super) fn bmap(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Re
 
 /// The block of a file's contents, or 0 where there is none.
 fn block_at(fs: &Fs, inode: &Inode, logical: u64) -> Result<u64, Problem> {
-    let end = fs.volume.geometry().blocks_for(inode.size());
-    if inode.dinode.arm() != Arm::ExtentList || logical >= end {
+    let bits = fs.volume.geometry().bpc_bits();
+    // The C tool also has the block after the last, where that is full.
+    let last = inode.size() >> fs.volume.block_size().bits();
+    if inode.dinode.arm() != Arm::ExtentList || logical > last {
         return Ok(0);
     }
-    let bits = fs.volume.geometry().bpc_bits();
     let Ok(cpos) = u32::try_from(logical >> bits) else { return Ok(0) };
     let Some(extent) = fs.tree(inode)?.map(Cpos(cpos))? else { return Ok(0) };
     Ok(extent.blkno.0 + (logical - (u64::from(extent.cpos.0) << bits)))

@@ -79,7 +79,7 @@ fn quick(fs: &Fs, found: &mut [(Blkno, Owner)]) -> Result<(), Failure> {
         let group = group.explain(|| format!("while reading the group of block {blkno}"))?;
         let is_used = group.bitmap()?.get(bit as usize);
         // The cluster of its descriptor is the bitmap's.
-        if index > 0 && bit == 0 || *blkno == geometry.group_blkno(index) {
+        if geometry.cluster_of(geometry.group_blkno(index)) == Some(cluster) {
             *owner = Owner::Inode(bitmap);
         } else if !is_used {
             *owner = Owner::Unused;

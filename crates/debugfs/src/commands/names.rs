@@ -86,23 +86,22 @@ fn names(
     let mut wanted: HashSet<_> = blocks(fs, words)?.into_iter().collect();
     let superblock = fs.volume.superblock();
     let mut is_found = false;
-    for (start, prefix) in
-        [(superblock.s_system_dir_blkno, &b"/"[..]), (superblock.s_root_blkno, b"")]
-    {
-        let mut found = |path: &[u8], entry: &Entry| {
-            if wanted.contains(&entry.inode) {
-                writeln!(out, "\t{}\t{}", entry.inode, ocfs2_cli::terminal(path))?;
-                is_found = true;
-                if only_first {
-                    wanted.remove(&entry.inode);
-                }
+    let mut found = |path: &[u8], inode: Blkno, is_dir: bool| {
+        if wanted.contains(&inode) {
+            let end = if is_dir { "/" } else { "" };
+            writeln!(out, "\t{inode}\t{}{end}", ocfs2_cli::terminal(path))?;
+            is_found = true;
+            if only_first {
+                wanted.remove(&inode);
             }
-            Ok(!wanted.is_empty())
-        };
-        if !walk(fs, start, prefix, &mut found)? {
-            break;
         }
-    }
+        Ok(!wanted.is_empty())
+    };
+    let (root, system) = (superblock.s_root_blkno, superblock.s_system_dir_blkno);
+    let _ = found(b"", root, true)?
+        && found(b"/", system, true)?
+        && walk(fs, system, b"/", &mut found)?
+        && walk(fs, root, b"", &mut found)?;
     if !is_found {
         return Err(Problem::NotFound).explain(|| " ".to_owned());
     }
@@ -121,7 +120,7 @@ fn walk(
     fs: &Fs,
     start: Blkno,
     prefix: &[u8],
-    found: &mut impl FnMut(&[u8], &Entry) -> Result<bool, Failure>,
+    found: &mut impl FnMut(&[u8], Blkno, bool) -> Result<bool, Failure>,
 ) -> Result<bool, Failure> {
     let mut visited = Visited::default();
     visited.first(start);
@@ -135,10 +134,10 @@ fn walk(
         path.truncate(level.len);
         path.push(b'/');
         path.extend_from_slice(&entry.name);
-        if !found(&path, &entry)? {
+        let is_dir = fs.inode(entry.inode).is_ok_and(|inode| inode.is_dir());
+        if !found(&path, entry.inode, is_dir)? {
             return Ok(false);
         }
-        let is_dir = fs.inode(entry.inode).is_ok_and(|inode| inode.is_dir());
         if is_dir && visited.first(entry.inode) {
             let entries = below(fs, entry.inode)?;
             levels.push(Level { len: path.len(), entries });

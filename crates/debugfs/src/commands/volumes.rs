@@ -4,9 +4,7 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use ocfs2_device::Device;
-use ocfs2_format::heartbeat::HeartbeatBlock;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::Blkno;
 use ocfs2_volume::open::find_superblock;
 use ocfs2_volume::{Inode, SuperblockAt, VolumeOptions};
 
@@ -165,19 +163,9 @@ pub(super) fn hb(shell: &mut Shell, _: &[Vec<u8>], out: &mut Screen) -> Result<(
     let context = || "while looking up heartbeat".to_owned();
     let region = fs.volume.heartbeat_region().explain(context)?;
     writeln!(out, "\tnode: node              seq       generation checksum deadms")?;
-    let size = fs.volume.block_size().size();
-    let blocks =
-        (region.size_bytes / size as u64).min(u64::from(ocfs2_format::heartbeat::MAX_NODES) + 1);
-    let mut block = vec![0; size];
-    for node in 0..blocks {
-        fs.check()?;
-        let at = region.offset_bytes + node * size as u64;
-        let read = fs.volume.device().read_fresh_at(&mut block, at);
-        read.map_err(|err| Failure::Failed(format!("{err} while reading heartbeat")))?;
-        let beat = HeartbeatBlock::decode(&block)?;
-        if beat.hb_seq == 0 {
-            continue;
-        }
+    let beats = region.blocks(fs.volume.device());
+    let beats = beats.map_err(|err| Failure::Failed(format!("{err} while reading heartbeat")))?;
+    for (node, beat) in beats.iter().enumerate().filter(|(_, beat)| beat.hb_seq != 0) {
         let (number, seq, generation) = (beat.hb_node, beat.hb_seq, beat.hb_generation);
         let (checksum, dead) = (beat.hb_cksum, beat.hb_dead_ms);
         writeln!(

@@ -64,11 +64,6 @@ pub fn trailer(out: Out<'_>, trailer: &DirTrailer, block: &[u8], is_checked: boo
 /// A block with its entries.
 pub fn block(out: Out<'_>, block: &DirBlock, is_checked: bool) -> Shown {
     writeln!(out, "\tDirblock: {}", block.blkno)?;
-    entries(out, block, is_checked)
-}
-
-/// What is in a block.
-pub fn entries(out: Out<'_>, block: &DirBlock, is_checked: bool) -> Shown {
     if let Some(found) = block.trailer() {
         trailer(out, &found, &block.bytes, is_checked)?;
     }

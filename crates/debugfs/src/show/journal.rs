@@ -1,7 +1,6 @@
 //! Journals, block by block.
 
 use ocfs2_format::dinode::Dinode;
-use ocfs2_format::dir::DirTrailer;
 use ocfs2_format::dx::{DxLeaf, DxRoot};
 use ocfs2_format::extent::ExtentBlock;
 use ocfs2_format::group::GroupDesc;
@@ -10,13 +9,12 @@ use ocfs2_format::journal::{
 };
 use ocfs2_format::refcount::RefcountBlock;
 use ocfs2_format::superblock::SUPERBLOCK_SIGNATURE;
-use ocfs2_format::xattr::XattrBlock;
+use ocfs2_format::xattr::{XattrBlock, XattrValueRoot};
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::Inode;
 
-use super::{Out, People, Shown, dir, dx, extents, group, inode, refcount, xattr};
+use super::{Out, People, Shown, dx, extents, group, inode, refcount, xattr};
 use crate::error::Failure;
-use crate::volume::DirBlock;
 
 /// How blocks are shown.
 pub struct Log<'p> {
@@ -118,7 +116,7 @@ impl<'p> Log<'p> {
             at += format.tag_size();
             let (blkno, flags) = (tag.blkno.0, flag_names(tag.flags));
             writeln!(out, "\t{index:>2}. {blkno:<15} {flags}")?;
-            if !tag.flags.contains(TagFlags::SAME_UUID) {
+            if !tag.flags.intersects(TagFlags::SAME_UUID | TagFlags::LAST_TAG) {
                 let bytes = block.get(at..).and_then(|rest| rest.first_chunk::<16>());
                 writeln!(out, "\tUUID: {}", uuid(bytes.unwrap_or(&[0; 16])))?;
                 at += 16;
@@ -153,18 +151,15 @@ impl<'p> Log<'p> {
                 group::title(out, &found, is_checked)?;
                 group::row(out, 0, &found, true)?;
             }
-            Kind::Dirblock => {
-                let bytes = block.to_vec();
-                let found = DirBlock { blkno: Blkno(0), bytes, has_trailer: true };
-                dir::entries(out, &found, is_checked)?;
-            }
             Kind::Xattr => {
                 if !XattrBlock::decode(block)?.is_indexed() {
                     let area = XattrBlock::area(block)?;
-                    xattr::area_rows(out, &area, |_, _| Ok(()))?;
+                    xattr::area_rows(out, &area, |out, root| {
+                        Ok(extents::list(out, &XattrValueRoot::list(root)?)?)
+                    })?;
                 }
             }
-            Kind::Refcount => refcount::block(out, block, is_checked)?,
+            Kind::Refcount => refcount::head(out, block, is_checked)?,
             Kind::DxRoot => dx::root(out, block, is_checked)?,
             Kind::DxLeaf => dx::leaf(out, block, is_checked)?,
         }
@@ -208,7 +203,6 @@ enum Kind {
     Inode,
     Extent,
     Group,
-    Dirblock,
     Xattr,
     Refcount,
     DxRoot,
@@ -228,11 +222,7 @@ impl Kind {
             (&DxLeaf::SIGNATURE, Self::DxLeaf),
         ];
         let signed = kinds.iter().find(|(signature, _)| block.starts_with(&signature[..]));
-        if let Some((_, kind)) = signed {
-            return Some(*kind);
-        }
-        let trailer = DirTrailer::of_block(block).ok()?;
-        (trailer.db_signature == DirTrailer::SIGNATURE).then_some(Self::Dirblock)
+        signed.map(|(_, kind)| *kind)
     }
 
     fn name(self) -> &'static str {
@@ -240,7 +230,6 @@ impl Kind {
             Self::Inode => "Inode",
             Self::Extent => "Extent",
             Self::Group => "Group",
-            Self::Dirblock => "Dirblock",
             Self::Xattr => "Xattr",
             Self::Refcount => "Refcount",
             Self::DxRoot => "DxRoot",

@@ -6,10 +6,9 @@ use ocfs2_format::refcount::{RefcountBlock, RefcountFlags};
 use super::{Out, block_check};
 use crate::error::Failure;
 
-/// A refcount block without what it points to.
-pub fn block(out: Out<'_>, bytes: &[u8], is_checked: bool) -> Result<(), Failure> {
+/// A refcount block without its list.
+pub fn head(out: Out<'_>, bytes: &[u8], is_checked: bool) -> Result<(), Failure> {
     let block = RefcountBlock::decode(bytes)?;
-    let records = RefcountBlock::records(bytes)?;
     let (bit, slot) = (block.rf_suballoc_bit, block.rf_suballoc_slot);
     writeln!(out, "\tSubAlloc Bit: {bit}   SubAlloc Slot: {slot}")?;
     let generation = block.rf_fs_generation;
@@ -23,10 +22,16 @@ pub fn block(out: Out<'_>, bytes: &[u8], is_checked: bool) -> Result<(), Failure
     let set = names.iter().filter(|(flag, _)| block.flags().contains(*flag));
     let names = set.map(|(_, name)| *name).collect::<Vec<_>>().join(" ");
     writeln!(out, "\tFlags: {:#x} {names}", block.rf_flags)?;
-    block_check(out, bytes, RefcountBlock::CHECK_OFFSET, is_checked)?;
-    if block.is_tree() {
+    Ok(block_check(out, bytes, RefcountBlock::CHECK_OFFSET, is_checked)?)
+}
+
+/// A refcount block with its records, but without what it points to.
+pub fn block(out: Out<'_>, bytes: &[u8], is_checked: bool) -> Result<(), Failure> {
+    head(out, bytes, is_checked)?;
+    if RefcountBlock::decode(bytes)?.is_tree() {
         return Ok(());
     }
+    let records = RefcountBlock::records(bytes)?;
     let (count, used) = (records.header.rl_count, records.header.rl_used);
     writeln!(out, "\tRefcount records: {count}   Used: {used}")?;
     writeln!(out, "\t### Physical cpos          Clusters       Reference count")?;

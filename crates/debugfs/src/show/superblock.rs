@@ -1,9 +1,11 @@
 //! The superblock.
 
 use ocfs2_format::feature::{FEATURES, Features};
-use ocfs2_format::superblock::SuperBlock;
+use ocfs2_format::superblock::{
+    STACKFLAG_GLOBAL_HEARTBEAT, SuperBlock, TUNEFS_DIR_TRAILER, TUNEFS_REMOVE_SLOT,
+};
 
-use super::{Out, Shown, bits, time};
+use super::{Out, Shown, time};
 
 /// The names of those of `features` that `field` has, each with a blank after it.
 fn names(features: Features) -> String {
@@ -31,7 +33,9 @@ pub fn superblock(out: Out<'_>, sb: &SuperBlock) -> Shown {
     writeln!(out, "\tFeature Compat: {} {compat}", sb.s_feature_compat)?;
     let incompat = names(Features { incompat: features.incompat, ..Default::default() });
     writeln!(out, "\tFeature Incompat: {} {incompat}", sb.s_feature_incompat)?;
-    let flags = bits(sb.s_tunefs_flag.into(), &[(1, "RemoveSlot"), (2, "DirTrailer")]);
+    let flags = [(TUNEFS_REMOVE_SLOT, "remove-slot"), (TUNEFS_DIR_TRAILER, "dir-trailer")];
+    let set = flags.iter().filter(|(flag, _)| sb.s_tunefs_flag & flag != 0);
+    let flags = set.map(|(_, name)| *name).collect::<Vec<_>>().join(" ");
     writeln!(out, "\tTunefs Incomplete: {} {flags}", sb.s_tunefs_flag)?;
     let ro_compat = names(Features { ro_compat: features.ro_compat, ..Default::default() });
     writeln!(out, "\tFeature RO compat: {} {ro_compat}", sb.s_feature_ro_compat)?;
@@ -63,5 +67,6 @@ fn cluster(out: Out<'_>, sb: &SuperBlock) -> Shown {
         }
     }
     let flags = sb.s_cluster_info.ci_stackflags;
-    writeln!(out, "\tCluster flags: {flags} {}", bits(flags.into(), &[(1, "Globalheartbeat")]))
+    let name = if flags & STACKFLAG_GLOBAL_HEARTBEAT != 0 { "Globalheartbeat" } else { "" };
+    writeln!(out, "\tCluster flags: {flags} {name}")
 }

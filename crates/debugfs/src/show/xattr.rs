@@ -85,11 +85,10 @@ impl<'f> Attributes<'f> {
             extents::tree(out, self.fs, &list, blkno)?;
         }
         let tree = Tree::new(&self.fs.volume, blkno, &list).map_err(Problem::from)?;
-        for extent in tree.extents() {
-            let context = || format!("while reading the buckets of xattr block {blkno}");
-            self.extent(out, &extent.explain(context)?)?;
-        }
-        Ok(())
+        let context = || format!("while reading the buckets of xattr block {blkno}");
+        let extents: Result<Vec<_>, _> = tree.extents().collect();
+        // As the C tool, from the highest hash down.
+        extents.explain(context)?.iter().rev().try_for_each(|extent| self.extent(out, extent))
     }
 
     fn extent(&mut self, out: Out<'_>, extent: &Extent) -> Result<(), Failure> {

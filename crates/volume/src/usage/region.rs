@@ -57,17 +57,33 @@ impl Region {
     /// The nodes use the sector size of their device. An image does not tell what that
     /// was, so the size is the one by which the most checksums are right.
     pub(crate) fn sample(&self, device: &dyn Device) -> io::Result<Vec<Reading>> {
+        let (bytes, sector_size) = self.read(device)?;
+        Ok(readings(&bytes, sector_size))
+    }
+
+    /// What the sectors of all nodes hold, from node 0 on, right or wrong.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn blocks(&self, device: &dyn Device) -> io::Result<Vec<HeartbeatBlock>> {
+        let (bytes, sector_size) = self.read(device)?;
+        let decoded =
+            sectors(&bytes, sector_size).map(|(sector, _)| HeartbeatBlock::decode(sector));
+        Ok(decoded.filter_map(Result::ok).collect())
+    }
+
+    /// The sectors of all nodes, and how large one is.
+    fn read(&self, device: &dyn Device) -> io::Result<(Vec<u8>, u32)> {
         let largest = u64::from(MAX_NODES) * 4096;
         let mut bytes = vec![0; self.size_bytes.min(largest) as usize];
         device.read_fresh_at(&mut bytes, self.offset_bytes)?;
-        let mut best = readings(&bytes, device.sector_size());
-        for sector_size in [512, 1024, 2048, 4096] {
-            let other = readings(&bytes, sector_size);
-            if written(&other) > written(&best) {
+        let mut best = device.sector_size();
+        for other in [512, 1024, 2048, 4096] {
+            if written(&readings(&bytes, other)) > written(&readings(&bytes, best)) {
                 best = other;
             }
         }
-        Ok(best)
+        Ok((bytes, best))
     }
 }
 
@@ -75,9 +91,13 @@ fn written(readings: &[Reading]) -> usize {
     readings.iter().flatten().filter(|beat| beat.seq != 0).count()
 }
 
+/// The sectors with their nodes.
+fn sectors(bytes: &[u8], sector_size: u32) -> impl Iterator<Item = (&[u8], u8)> {
+    bytes.chunks_exact((sector_size as usize).max(512)).zip(0..MAX_NODES)
+}
+
 fn readings(bytes: &[u8], sector_size: u32) -> Vec<Reading> {
-    let sectors = bytes.chunks_exact((sector_size as usize).max(512));
-    sectors.zip(0..MAX_NODES).map(|(sector, node)| reading(sector, node)).collect()
+    sectors(bytes, sector_size).map(|(sector, node)| reading(sector, node)).collect()
 }
 
 fn reading(sector: &[u8], node: u8) -> Reading {
