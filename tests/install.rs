@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ocfs2_testing::{Outcome, Run, Scratch, c_tool, find_program, oracle, program, program_dir};
 
-const PROGRAMS: [&str; 9] = [
+const PROGRAMS: [&str; 11] = [
     "mkfs.ocfs2",
     "fsck.ocfs2",
     "mounted.ocfs2",
@@ -19,6 +19,8 @@ const PROGRAMS: [&str; 9] = [
     "mount.ocfs2",
     "tunefs.ocfs2",
     "o2image",
+    "debugfs.ocfs2",
+    "o2info",
 ];
 
 fn install(args: &[&str], destdir: &Path) -> Outcome {

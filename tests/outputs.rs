@@ -263,7 +263,8 @@ fn sources(name: &str) -> Vec<(PathBuf, String)> {
 
 #[test]
 fn there_are_no_other_ways_out() {
-    const PROGRAMS: &[&str] = &["blkid", "fsck", "mkfs", "mount", "mounted", "o2cb", "tunefs"];
+    const PROGRAMS: &[&str] =
+        &["blkid", "debugfs", "fsck", "mkfs", "mount", "mounted", "o2cb", "o2info", "tunefs"];
     const LIBRARIES: &[&str] = &["cluster", "format", "probe", "volume"];
     // What goes past `Output`, and past the encoders of JSON.
     const PRINTS: &[&str] =

@@ -22,6 +22,8 @@ pub const PROGRAMS: &[Program] = &[
     Program { name: "mount.ocfs2", command: ocfs2_mount::command },
     Program { name: "tunefs.ocfs2", command: ocfs2_tunefs::command },
     Program { name: "o2image", command: ocfs2_o2image::command },
+    Program { name: "debugfs.ocfs2", command: ocfs2_debugfs::command },
+    Program { name: "o2info", command: ocfs2_o2info::command },
 ];
 
 impl Program {

@@ -32,6 +32,11 @@ impl Output<Box<dyn Write>> {
     pub fn buffered() -> Self {
         Self(Box::new(BufWriter::new(io::stdout())))
     }
+
+    /// Standard error of this process.
+    pub fn errors() -> Self {
+        Self(Box::new(io::stderr()))
+    }
 }
 
 impl Output<Stderr> {

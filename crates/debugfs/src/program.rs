@@ -13,7 +13,8 @@ use ocfs2_format::Blkno;
 use crate::Cli;
 use crate::line::{Line, Lines};
 use crate::lock::Lock;
-use crate::shell::{Done, OpenOptions, Screen, Shell};
+use crate::screen::Screen;
+use crate::shell::{Done, OpenOptions, Shell};
 use crate::words::number;
 
 /// The status of a run that a signal ended, as a shell reports it of SIGINT.
@@ -72,10 +73,10 @@ fn status(done: Done) -> Status {
 /// Does a command; on a terminal through `$PAGER`, where that is wished for.
 fn one(shell: &mut Shell, line: &[u8], is_paged: bool) -> Result<Done> {
     let Some(mut pager) = Some(()).filter(|()| is_paged).and_then(|()| pager()) else {
-        return Ok(shell.run(line, &mut Output::buffered()));
+        return Ok(shell.run(line, &mut Screen::standard()));
     };
     let Some(to) = pager.stdin.take() else { bail!("the pager does not listen") };
-    let mut screen: Screen = Output::new(Box::new(io::BufWriter::new(to)));
+    let mut screen = Screen::paged(to);
     let done = shell.run(line, &mut screen);
     drop(screen);
     pager.wait().context("the pager did not end")?;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anyhow::Context;
-use ocfs2_cli::{Interrupt, Output, shown, terminal};
+use ocfs2_cli::{Interrupt, shown, terminal};
 use ocfs2_device::{DeviceOptions, open};
 use ocfs2_format::Blkno;
 use ocfs2_volume::find::resolve;
@@ -13,12 +13,10 @@ use ocfs2_volume::{SuperblockAt, Volume, VolumeOptions};
 use crate::commands;
 use crate::error::{Failure, Problem};
 use crate::lock::Lock;
+use crate::screen::Screen;
 use crate::show::People;
 use crate::volume::Fs;
 use crate::words::{number, words};
-
-/// Where what a command says goes to; what a terminal would obey does not come out of it.
-pub type Screen = Output<Box<dyn std::io::Write>>;
 
 /// Most symbolic links that are followed for one path, as in the kernel.
 const MOST_LINKS: u32 = 40;
@@ -85,10 +83,15 @@ impl Shell {
             ..Default::default()
         };
         let volume = Volume::open(opened, &options).with_context(|| shown(&device))?;
+        self.enter(&volume, path.to_owned());
+        Ok(())
+    }
+
+    /// Goes on with a volume that is open, named `device`.
+    pub fn enter(&mut self, volume: &Volume, device: PathBuf) {
         self.root = volume.superblock().s_root_blkno;
         self.cwd = self.root;
-        self.fs = Some(Fs::new(&volume, path.to_owned(), self.interrupt.clone()));
-        Ok(())
+        self.fs = Some(Fs::new(volume, device, self.interrupt.clone()));
     }
 
     /// Closes it; says whether there was one.
@@ -187,7 +190,7 @@ impl Shell {
             return Done::Quit;
         }
         let Some(command) = commands::find(&name) else {
-            say(screen, &format!("{name}: command not found"));
+            screen.say(&format!("{name}: command not found"));
             return Done::Badly;
         };
         let done = (command.run)(self, arguments, screen);
@@ -196,21 +199,13 @@ impl Shell {
         match err {
             Failure::Interrupted(_) => return Done::Interrupted,
             _ if err.is_closed_output() => return Done::Quit,
-            Failure::Usage => say(screen, &format!("usage: {name} {}", command.arguments)),
-            Failure::NoDevice => say(screen, &err.to_string()),
+            Failure::Usage => screen.say(&format!("usage: {name} {}", command.arguments)),
+            Failure::NoDevice => screen.say(&err.to_string()),
             Failure::Said => {}
-            Failure::Failed(_) | Failure::Output(_) => say(screen, &format!("{name}: {err}")),
+            Failure::Failed(_) | Failure::Output(_) => screen.say(&format!("{name}: {err}")),
         }
         Done::Badly
     }
-}
-
-/// Says something on standard error, after what has been shown.
-pub fn say(screen: &mut Screen, text: &str) {
-    use std::io::Write;
-    // Where nobody listens there is nobody to tell.
-    let _ = screen.flush();
-    let _ = writeln!(Output::stderr(), "{}", terminal(text));
 }
 
 /// The number in `<number>` or of `<lock>`.

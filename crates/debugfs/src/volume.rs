@@ -161,6 +161,7 @@ impl Fs {
                 let blkno = Blkno(extent.blkno.0 + index);
                 let bytes = self.block(blkno)?;
                 barren.count(Some(&bytes));
+                let has_trailer = has_trailer || ends_in_trailer(&bytes, blkno);
                 if barren.are_too_many() || !each(&DirBlock { blkno, bytes, has_trailer })? {
                     return Ok(());
                 }
@@ -196,6 +197,13 @@ impl Fs {
     pub fn is_link(inode: &Inode) -> bool {
         inode.kind() == Some(FileKind::Symlink)
     }
+}
+
+/// Whether a block ends in a trailer, as mkfs makes them also where no feature asks for it: to who
+/// does not know of it an entry that is not in use.
+fn ends_in_trailer(block: &[u8], blkno: Blkno) -> bool {
+    let trailer = DirTrailer::of_block(block);
+    trailer.is_ok_and(|it| it.db_signature == DirTrailer::SIGNATURE && it.db_blkno == blkno)
 }
 
 /// The blocks of a walk: none is visited twice.

@@ -9,7 +9,8 @@ use ocfs2_format::Blkno;
 use super::files::inode_of;
 use super::{only, option};
 use crate::error::{Explain, Failure, Problem, of_file};
-use crate::shell::{Screen, Shell, say};
+use crate::screen::Screen;
+use crate::shell::Shell;
 use crate::show::dir;
 use crate::volume::{Fs, Visited};
 
@@ -44,7 +45,7 @@ pub(super) fn list(fs: &Fs, blkno: Blkno, is_long: bool, out: &mut Screen) -> Re
                 Err(Failure::Failed(text)) => {
                     // One that is damaged must not hide the others.
                     is_whole = false;
-                    say(out, &format!("ls: {text}"));
+                    out.say(&format!("ls: {text}"));
                     dir::entry(out, &entry)?;
                 }
                 Err(err) => return Err(err),

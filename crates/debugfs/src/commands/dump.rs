@@ -14,7 +14,8 @@ use ocfs2_volume::{Inode, Timestamp};
 use super::files::inode_of;
 use super::{only, option};
 use crate::error::{Explain, Failure, Problem, of_file};
-use crate::shell::{Screen, Shell, say};
+use crate::screen::Screen;
+use crate::shell::Shell;
 use crate::volume::{Entry, Fs, Visited};
 
 /// Bytes that are copied at once.
@@ -98,7 +99,7 @@ fn restore(inode: &Inode, file: &File, path: &Path, out: &mut Screen) -> Result<
     if let Err(err) = fchown(file, Some(dinode.i_uid), Some(dinode.i_gid)) {
         mode &= 0o1777;
         let failure = of_file(&err, path);
-        say(out, &format!("dump: {failure} while changing its owner"));
+        out.say(&format!("dump: {failure} while changing its owner"));
     }
     let times = [(true, inode.atime()), (false, inode.mtime())];
     let times = times.into_iter().filter_map(|(is_access, stamp)| Some((is_access, time(stamp)?)));
@@ -199,7 +200,7 @@ impl Copying<'_> {
         match done {
             Err(Failure::Failed(text)) => {
                 self.has_failed = true;
-                say(out, &format!("rdump: {text}"));
+                out.say(&format!("rdump: {text}"));
                 Ok(())
             }
             done => done,

@@ -8,7 +8,8 @@ use ocfs2_volume::Inode;
 
 use super::{only, option};
 use crate::error::{Explain, Failure, Problem};
-use crate::shell::{Screen, Shell};
+use crate::screen::Screen;
+use crate::shell::Shell;
 use crate::show::inode;
 use crate::show::xattr::Attributes;
 use crate::volume::Fs;

@@ -10,7 +10,8 @@ use ocfs2_volume::Inode;
 
 use super::only;
 use crate::error::{Explain, Failure, Problem};
-use crate::shell::{Screen, Shell};
+use crate::screen::Screen;
+use crate::shell::Shell;
 use crate::show::group::{self, Group};
 use crate::volume::Fs;
 use crate::words::number;

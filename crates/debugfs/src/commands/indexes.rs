@@ -11,7 +11,8 @@ use super::blocks::block;
 use super::files::inode_of;
 use super::only;
 use crate::error::{Explain, Failure, Problem};
-use crate::shell::{Screen, Shell};
+use crate::screen::Screen;
+use crate::shell::Shell;
 use crate::show::{dir, dx, extents};
 use crate::volume::{Fs, Visited};
 

@@ -12,7 +12,8 @@ mod volumes;
 use std::io::Write;
 
 use crate::error::Failure;
-use crate::shell::{Screen, Shell};
+use crate::screen::Screen;
+use crate::shell::Shell;
 
 /// A command.
 pub struct Command {

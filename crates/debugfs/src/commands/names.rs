@@ -11,7 +11,8 @@ use super::blocks::block;
 use super::only;
 use crate::error::{Explain, Failure, Problem};
 use crate::lock::Lock;
-use crate::shell::{Screen, Shell};
+use crate::screen::Screen;
+use crate::shell::Shell;
 use crate::volume::{Entry, Fs, Visited};
 
 /// Most words of a command, as the C tool has it.

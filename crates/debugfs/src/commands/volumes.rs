@@ -11,7 +11,8 @@ use ocfs2_volume::{Inode, SuperblockAt, VolumeOptions};
 use super::dirs::list;
 use super::option;
 use crate::error::{Explain, Failure};
-use crate::shell::{OpenOptions, Screen, Shell, say};
+use crate::screen::Screen;
+use crate::shell::{OpenOptions, Shell};
 use crate::show::{inode, journal, superblock};
 use crate::volume::Fs;
 use crate::words::number;
@@ -206,7 +207,7 @@ pub(super) fn logdump(
             let index = u32::try_from(first + index).unwrap_or(u32::MAX);
             if let Err(err) = log.block(out, index, &block) {
                 match err {
-                    Failure::Failed(text) => say(out, &format!("logdump: block {index}: {text}")),
+                    Failure::Failed(text) => out.say(&format!("logdump: block {index}: {text}")),
                     err => return Err(err),
                 }
             }

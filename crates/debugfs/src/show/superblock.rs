@@ -2,7 +2,7 @@
 
 use ocfs2_format::feature::{FEATURES, Features};
 use ocfs2_format::superblock::{
-    STACKFLAG_GLOBAL_HEARTBEAT, SuperBlock, TUNEFS_DIR_TRAILER, TUNEFS_REMOVE_SLOT,
+    STACK_O2CB, STACKFLAG_GLOBAL_HEARTBEAT, SuperBlock, TUNEFS_DIR_TRAILER, TUNEFS_REMOVE_SLOT,
 };
 
 use super::{Out, Shown, time};
@@ -67,6 +67,8 @@ fn cluster(out: Out<'_>, sb: &SuperBlock) -> Shown {
         }
     }
     let flags = sb.s_cluster_info.ci_stackflags;
-    let name = if flags & STACKFLAG_GLOBAL_HEARTBEAT != 0 { "Globalheartbeat" } else { "" };
+    let is_o2cb = sb.cluster_info().is_some_and(|info| info.ci_stack == STACK_O2CB);
+    let is_global = is_o2cb && flags & STACKFLAG_GLOBAL_HEARTBEAT != 0;
+    let name = if is_global { "Globalheartbeat" } else { "" };
     writeln!(out, "\tCluster flags: {flags} {name}")
 }

@@ -1,0 +1,185 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
+
+/// Something that is asked about a volume.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Request {
+    /// The features.
+    FsFeatures,
+    /// Label, UUID, sizes, slots and features.
+    VolInfo,
+    /// The options of a mkfs that makes such a volume.
+    Mkfs,
+    /// Room for inodes in each slot.
+    FreeInode,
+    /// The free extents, with or without chunks of so many KiB.
+    FreeFrag(u64),
+    /// What a file takes.
+    SpaceUsage,
+    /// A file like stat(1).
+    FileStat,
+}
+
+impl Request {
+    /// What messages call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FsFeatures => "fs_features",
+            Self::VolInfo => "volinfo",
+            Self::Mkfs => "mkfs",
+            Self::FreeInode => "freeinode",
+            Self::FreeFrag(_) => "freefrag",
+            Self::SpaceUsage => "space_usage",
+            Self::FileStat => "filestat",
+        }
+    }
+}
+
+/// Show features, sizes and free room of an OCFS2 volume
+///
+/// Several requests are answered in the order they are given. The volume is read from its device
+/// or image: a path on a mounted volume is not. No lock is taken; of a volume that is mounted is
+/// shown what is on the disk, which may be after what the nodes see.
+///
+/// The exit status is 0, or 1 if a request could not be answered.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "o2info", version, group = clap::ArgGroup::new("requests").multiple(true).required(true))]
+struct Raw {
+    /// Accepted for the C tool's sake: what is read are the disk's contents in any case
+    #[arg(short = 'C', long)]
+    cluster_coherent: bool,
+
+    /// The features of the volume
+    #[arg(long, group = "requests")]
+    fs_features: bool,
+
+    /// Label, UUID, sizes, slots and features
+    #[arg(long, group = "requests")]
+    volinfo: bool,
+
+    /// The options with which mkfs.ocfs2 makes such a volume
+    #[arg(long, group = "requests")]
+    mkfs: bool,
+
+    /// Inodes that each slot has room for, and how many of them are free
+    #[arg(long, group = "requests")]
+    freeinode: bool,
+
+    /// How free room is in pieces, and how many pieces of so many KiB are wholly free; 0 leaves
+    /// these out
+    #[arg(long, value_name = "KIB", group = "requests", value_parser = chunk)]
+    freefrag: Option<u64>,
+
+    /// Not supported: it takes a file of a mounted volume
+    #[arg(long, group = "requests", hide = true)]
+    space_usage: bool,
+
+    /// Not supported: it takes a file of a mounted volume
+    #[arg(long, group = "requests", hide = true)]
+    filestat: bool,
+
+    /// Read this partition of a disk or a disk image
+    #[arg(long, value_name = "NUMBER")]
+    partition: Option<u32>,
+
+    /// A block device or an image file, or LABEL=... or UUID=...
+    device: PathBuf,
+}
+
+fn chunk(text: &str) -> Result<u64, String> {
+    let kib: u64 = text.parse().map_err(|_| "it is not a number".to_owned())?;
+    if kib != 0 && !kib.is_power_of_two() {
+        return Err("it is not a power of 2".to_owned());
+    }
+    kib.checked_mul(1024).map(|_| kib).ok_or_else(|| "it is too large".to_owned())
+}
+
+/// The command line.
+#[derive(Clone, Debug)]
+pub struct Cli {
+    /// What is asked, in order.
+    pub requests: Vec<Request>,
+    /// The device or image.
+    pub device: PathBuf,
+    /// A partition of it.
+    pub partition: Option<u32>,
+}
+
+impl Cli {
+    fn new(raw: Raw, matches: &ArgMatches) -> Self {
+        let all = [
+            ("fs_features", Request::FsFeatures),
+            ("volinfo", Request::VolInfo),
+            ("mkfs", Request::Mkfs),
+            ("freeinode", Request::FreeInode),
+            ("freefrag", Request::FreeFrag(raw.freefrag.unwrap_or(0))),
+            ("space_usage", Request::SpaceUsage),
+            ("filestat", Request::FileStat),
+        ];
+        let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let given = all.into_iter().filter(|(id, _)| is_given(id));
+        let mut placed: Vec<_> =
+            given.map(|(id, request)| (matches.index_of(id).unwrap_or(0), request)).collect();
+        placed.sort_by_key(|(place, _)| *place);
+        let requests = placed.into_iter().map(|(_, request)| request).collect();
+        Self { requests, device: raw.device, partition: raw.partition }
+    }
+}
+
+impl FromArgMatches for Cli {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self::new(Raw::from_arg_matches(matches)?, matches))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl CommandFactory for Cli {
+    fn command() -> clap::Command {
+        Raw::command()
+    }
+
+    fn command_for_update() -> clap::Command {
+        Raw::command_for_update()
+    }
+}
+
+impl Parser for Cli {}
+
+/// The command line, for manual pages and completions.
+pub fn command() -> clap::Command {
+    Raw::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn requests_come_in_the_order_they_are_given() {
+        let cli = Cli::parse_from(["x", "--mkfs", "--freefrag=64", "disk", "--volinfo", "-C"]);
+        assert_eq!(cli.requests, [Request::Mkfs, Request::FreeFrag(64), Request::VolInfo]);
+        for args in [
+            &["x", "disk"][..],
+            &["x", "--mkfs"],
+            &["x", "--mkfs", "--mkfs", "disk"],
+            &["x", "--freefrag", "3", "disk"],
+            &["x", "--freefrag", "18014398509481984", "disk"],
+            &["x", "--mkfs", "disk", "other"],
+        ] {
+            assert!(Cli::try_parse_from(args).is_err(), "{args:?}");
+        }
+    }
+}

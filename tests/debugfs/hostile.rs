@@ -1,0 +1,133 @@
+//! Volumes with damage by chance: every command ends, and nothing is a panic.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ocfs2_cli::Interrupt;
+use ocfs2_debugfs::{Done, Screen, Shell};
+use ocfs2_device::{DeviceOptions, OverlayDevice, open};
+use ocfs2_testing::damage::{Image, Metadata};
+use ocfs2_testing::{Random, Scratch, fixture, fixture_copy};
+use ocfs2_volume::{Volume, VolumeOptions};
+
+/// Cases of each fixture.
+const CASES: u64 = 60;
+
+/// Commands about a block or an inode.
+const OF_A_BLOCK: [&str; 19] = [
+    "stat",
+    "ls",
+    "ls -l",
+    "dirblocks",
+    "dx_dump",
+    "dx_root",
+    "dx_leaf",
+    "dx_space",
+    "extent",
+    "group",
+    "grpextents",
+    "refcount -e",
+    "xattr -v",
+    "frag",
+    "encode",
+    "cat",
+    "cd",
+    "pwd",
+    "stat -T",
+];
+
+/// Commands about all of it.
+const OF_ALL: [&str; 8] = [
+    "stats",
+    "stat_sysdir",
+    "slotmap",
+    "hb",
+    "logdump 0",
+    "locate <3> <40>",
+    "findpath <4>",
+    "icheck 5 77 4000",
+];
+
+fn screen() -> Screen {
+    Screen::new(Box::new(std::io::sink()), Box::new(std::io::sink()))
+}
+
+#[test]
+fn any_damage_is_survived() {
+    for name in ["clean-512-local", "clean-1m-global", "crashed-4k-linux7-local"] {
+        let device = open(&fixture(name), &DeviceOptions::default()).unwrap();
+        let sound = Volume::open(device.clone(), &VolumeOptions::default()).unwrap();
+        let metadata = Metadata::of(&sound);
+        let places: Vec<_> = metadata.places().concat();
+        for seed in 0..CASES {
+            let overlay = Arc::new(OverlayDevice::new(device.clone(), sound.block_size().bytes()));
+            metadata.damage_much(seed, &*overlay);
+            let options =
+                VolumeOptions { any_checksum: true, allow_short: true, ..Default::default() };
+            let Ok(volume) = Volume::open(overlay, &options) else { continue };
+            let mut shell = Shell::new(Interrupt::default());
+            shell.enter(&volume, PathBuf::from(name));
+            let mut random = Random(seed);
+            for _ in 0..60 {
+                let command = random.of(&OF_A_BLOCK);
+                let place = random.of(&places);
+                shell.run(format!("{command} <{place}>").as_bytes(), &mut screen());
+            }
+            let command = random.of(&OF_ALL);
+            let done = shell.run(command.as_bytes(), &mut screen());
+            assert!(matches!(done, Done::Well | Done::Badly), "{name} {seed} {command}");
+        }
+    }
+}
+
+#[test]
+fn work_does_not_follow_what_an_inode_claims() {
+    let scratch = Scratch::new();
+    let image = Image::open(fixture_copy("crashed-512-local", &scratch), scratch);
+    let dir = image.inode("/lost+found").blkno;
+    image.edit_dinode(dir, |dinode, _| dinode.i_size = u64::MAX);
+    let mut shell = Shell::new(Interrupt::default());
+    shell.enter(image.volume(), image.path().to_owned());
+    for command in ["ls", "dirblocks", "cat", "stat", "dx_dump"] {
+        shell.run(format!("{command} <{dir}>").as_bytes(), &mut screen());
+    }
+}
+
+#[test]
+fn a_signal_ends_a_command() {
+    let interrupt = Interrupt::default();
+    let mut shell = Shell::new(interrupt.clone());
+    shell.open(&fixture("clean-1k-local"), &Default::default()).unwrap();
+    interrupt.request();
+    for command in ["locate <5>", "stat /", "rdump / /tmp", "logdump 0"] {
+        assert_eq!(shell.run(command.as_bytes(), &mut screen()), Done::Interrupted, "{command}");
+    }
+    interrupt.clear();
+    assert_eq!(shell.run(b"stat /", &mut screen()), Done::Well);
+}
+
+#[test]
+fn a_name_that_leads_out_of_a_folder_is_not_followed() {
+    let scratch = Scratch::new();
+    let folder = scratch.join("folder");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("aaaaaa"), "outside").unwrap();
+    std::fs::write(folder.join("good"), "inside").unwrap();
+    let path = scratch.join("hostile.img");
+    let mkfs = ocfs2_testing::Run::new(ocfs2_testing::program("mkfs.ocfs2"));
+    mkfs.args(["-q", "-M", "local", "-N", "1", "-d"]).arg(&folder).arg(&path).arg("32M").success();
+    let image = Image::open(path, scratch);
+    let root = image.inode("/").blkno;
+    image.edit_block(root, 0x80, |block| {
+        let at = block.windows(6).position(|bytes| bytes == b"aaaaaa").unwrap();
+        block[at..at + 6].copy_from_slice(b"../bad");
+    });
+    let out = Scratch::new();
+    std::fs::create_dir(out.join("to")).unwrap();
+    let mut shell = Shell::new(Interrupt::default());
+    shell.enter(image.volume(), image.path().to_owned());
+    let command = format!("rdump / {}", out.join("to").display());
+    assert_eq!(shell.run(command.as_bytes(), &mut screen()), Done::Badly);
+    assert!(!out.join("bad").exists());
+    assert_eq!(std::fs::read(out.join("to/good")).unwrap(), b"inside");
+}

@@ -1,0 +1,43 @@
+//! `debugfs.ocfs2` and `o2info`: the text of the C tools, for every inode and every structure of
+//! all fixtures; what they do with commands that fail, and with any damage.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod compare;
+mod files;
+mod hostile;
+mod info;
+mod inodes;
+mod shell;
+mod structures;
+
+/// A test for each fixture: those that hold the most are compared side by side.
+macro_rules! for_each_fixture {
+    ($($test:ident: $name:literal,)*) => {$(
+        mod $test {
+            #[test]
+            fn every_inode_is_shown_as_by_the_c_tool() {
+                crate::inodes::compare(&ocfs2_testing::fixture($name));
+            }
+
+            #[test]
+            fn every_structure_is_shown_as_by_the_c_tool() {
+                crate::structures::compare(&ocfs2_testing::fixture($name));
+            }
+        }
+    )*};
+}
+
+for_each_fixture! {
+    clean_512_local: "clean-512-local",
+    clean_1k_local: "clean-1k-local",
+    clean_1k_linux7_local: "clean-1k-linux7-local",
+    clean_2k_local: "clean-2k-local",
+    clean_4k_o2cb: "clean-4k-o2cb",
+    clean_1m_global: "clean-1m-global",
+    crashed_512_local: "crashed-512-local",
+    crashed_512_o2cb: "crashed-512-o2cb",
+    crashed_1k_o2cb: "crashed-1k-o2cb",
+    crashed_4k_linux7_local: "crashed-4k-linux7-local",
+    crashed_4k_o2cb: "crashed-4k-o2cb",
+}

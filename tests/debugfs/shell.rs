@@ -1,0 +1,162 @@
+//! Commands, words, and what is said of those that fail.
+
+use std::fs;
+use std::path::Path;
+
+use ocfs2_testing::{Run, Scratch, fixture, program};
+
+fn debugfs() -> Run {
+    Run::new(program("debugfs.ocfs2"))
+}
+
+fn one(image: &Path, command: &str) -> ocfs2_testing::Outcome {
+    debugfs().arg("-R").arg(command).arg(image).output()
+}
+
+#[test]
+fn a_command_that_fails_is_seen_in_the_status() {
+    let image = fixture("crashed-512-local");
+    for (command, said) in [
+        ("stat /nonexistent", "stat: Directory entry not found '/nonexistent'\n"),
+        ("stat", "usage: stat [-t|-T] <filespec>\n"),
+        ("stat <999999999>", "stat: Invalid block number '<999999999>'\n"),
+        (
+            "group <5>",
+            "group: Bad magic number in group descriptor while reading block group \
+          descriptor 5\n",
+        ),
+        ("remove /", "remove: command not found\n"),
+        ("locate <3>", "locate: Directory entry not found  \n"),
+        (
+            "ls //slot_map",
+            "ls: OCFS2 inode is not a directory while checking directory at block 12\n",
+        ),
+        ("logdump 99", "logdump: Invalid node slot number\n"),
+        (
+            "controld dump",
+            "controld: Unable to access cluster service while obtaining the debug \
+          buffer\n",
+        ),
+    ] {
+        let outcome = one(&image, command).expect_status(1);
+        let said = said.replace("at block 12", "at block ");
+        assert!(
+            outcome
+                .stderr
+                .replace("at block 12", "at block ")
+                .starts_with(said.trim_end_matches('\n'))
+                || outcome.stderr == said,
+            "{outcome}"
+        );
+        assert_eq!(outcome.stdout, "", "{outcome}");
+    }
+    one(&image, "stat /").expect_status(0);
+    one(&image, "quit").expect_status(0);
+}
+
+#[test]
+fn commands_of_a_file_are_done_to_the_end_and_one_that_fails_is_not_forgotten() {
+    let (image, scratch) = (fixture("crashed-512-local"), Scratch::new());
+    let file = scratch.join("commands");
+    fs::write(&file, "# a comment\n\n  curdev\nstat /nonexistent\npwd\n").unwrap();
+    let outcome = debugfs().arg("-f").arg(&file).arg(&image).output().expect_status(1);
+    let expected = format!(
+        "debugfs: # a comment\ndebugfs: curdev\n{}\ndebugfs: stat /nonexistent\ndebugfs: pwd\n/\n",
+        image.display()
+    );
+    assert_eq!(outcome.stdout, expected);
+    let quiet = debugfs().args(["-n", "-f"]).arg(&file).arg(&image).output().expect_status(1);
+    assert_eq!(quiet.stdout, format!("{}\n/\n", image.display()));
+    fs::write(&file, "pwd\nquit\nfoo\n").unwrap();
+    debugfs().arg("-f").arg(&file).arg(&image).output().expect_status(0);
+    // From a pipe as from a file.
+    let piped = debugfs().arg(&image).stdin("cd //\npwd\ncd ..\nfoo").output().expect_status(1);
+    assert_eq!(piped.stdout, "debugfs: cd //\ndebugfs: pwd\n//\ndebugfs: cd ..\ndebugfs: foo\n");
+    assert_eq!(piped.stderr, "foo: command not found\n");
+}
+
+#[test]
+fn a_device_is_opened_closed_and_named() {
+    let (image, other) = (fixture("crashed-512-local"), fixture("clean-1k-local"));
+    let lines = format!(
+        "curdev\nopen {}\ncurdev\nclose\nls\nopen /nonexistent\nopen {} -s 3\n",
+        other.display(),
+        other.display()
+    );
+    let outcome = debugfs().arg("-n").arg(&image).stdin(lines).output().expect_status(1);
+    assert_eq!(outcome.stdout, format!("{}\n{}\n", image.display(), other.display()));
+    let said: Vec<_> = outcome.stderr.lines().collect();
+    assert_eq!(said[0], "No device open");
+    assert!(said[1].starts_with("open: /nonexistent: ") && said[2].contains("backup"), "{said:?}");
+    assert_eq!(said.len(), 3);
+    let closed = debugfs().args(["-R", "stat /", "/nonexistent"]).output().expect_status(1);
+    assert!(closed.stderr.contains("open: ") && closed.stdout.is_empty(), "{closed}");
+}
+
+#[test]
+fn a_path_is_followed_through_links_and_a_change_of_root() {
+    let scratch = Scratch::new();
+    let folder = scratch.join("folder");
+    fs::create_dir_all(folder.join("a/b c")).unwrap();
+    fs::write(folder.join("a/b c/file"), "found").unwrap();
+    for (link, target) in [("up", "a"), ("abs", "/a/b c"), ("loop", "loop"), ("a/back", "../a")] {
+        std::os::unix::fs::symlink(target, folder.join(link)).unwrap();
+    }
+    let image = scratch.join("links.img");
+    let mkfs = Run::new(program("mkfs.ocfs2")).args(["-q", "-M", "local", "-N", "1", "-d"]);
+    mkfs.arg(&folder).arg(&image).arg("32M").success();
+    for path in ["up/b\\ c/file", "\"/up/back/back/b c/file\"", "'abs/file'", "//../abs/file"] {
+        let outcome = one(&image, &format!("cat {path}"));
+        if path.starts_with("//") {
+            // The system directory is its own parent.
+            outcome.expect_status(1);
+        } else {
+            assert_eq!(outcome.expect_status(0).stdout, "found", "{path}");
+        }
+    }
+    let looped = one(&image, "cat loop/x").expect_status(1);
+    assert_eq!(looped.stderr, "cat: Too many symbolic links encountered 'loop/x'\n");
+    // The last component is not followed.
+    assert!(one(&image, "stat up").stdout.contains("Fast Symlink Destination: a\n"));
+    let lines = "chroot \"/a/b c\"\ncat /file\ncd /\npwd\nls /\n";
+    let outcome = debugfs().arg("-n").arg(&image).stdin(lines).output().expect_status(0);
+    assert!(outcome.stdout.starts_with("found/a/b c\n"), "{outcome}");
+}
+
+#[test]
+fn all_names_of_an_inode_are_found_or_only_the_first() {
+    let image = fixture("clean-1k-local");
+    let all = "\t13003\t/names/linked\n\t13003\t/names/linked-2\n\t13003\t/linked-3\n";
+    assert_eq!(one(&image, "locate <13003>").expect_status(0).stdout, all);
+    assert_eq!(one(&image, "ncheck <13003>").expect_status(0).stdout, all);
+    let first = one(&image, "findpath <13003>").expect_status(0).stdout;
+    assert_eq!(first, "\t13003\t/names/linked\n");
+    let lock = "findpath <M00000000000000000032cb00000000>";
+    assert_eq!(one(&image, lock).expect_status(0).stdout, first);
+}
+
+#[test]
+fn names_of_locks_are_decoded_and_encoded_without_a_volume() {
+    let outcome = debugfs().args(["-e", "N", "0xdeadbeef", "5"]).success();
+    assert_eq!(outcome.stdout, "N0000000000000005deadbeef\n");
+    let outcome = debugfs().args(["-d", "N0000000000000005deadbeef", "nothing"]).output();
+    assert!(outcome.stdout.contains("Block:      3735928559\nParent:     5\n"), "{outcome}");
+    assert!(outcome.stderr.contains("nothing: is not a name of a lock"), "{outcome}");
+    assert_eq!(outcome.status, 1);
+    for letter in ["M", "D", "S", "R", "W", "O", "F"] {
+        let name = debugfs().args(["-e", letter, "17", "5"]).success().stdout;
+        let Some(c) = ocfs2_testing::oracle("debugfs.ocfs2") else { return };
+        assert_eq!(name, Run::new(c).args(["-e", letter, "17", "5"]).output().stdout);
+    }
+}
+
+#[test]
+fn what_is_left_out_says_so() {
+    let image = fixture("crashed-512-local");
+    for option in ["-w", "-i"] {
+        let outcome = debugfs().args([option, "-R", "stat /"]).arg(&image).output();
+        assert!(outcome.status == 1 && outcome.stderr.contains("read"), "{outcome}");
+    }
+    let help = one(&image, "help").expect_status(0).stdout;
+    assert!(help.lines().count() > 35 && help.contains("quit, q"), "{help}");
+}
