@@ -15,6 +15,9 @@ use crate::error::Failure;
 use crate::screen::Screen;
 use crate::shell::Shell;
 
+/// Does a command with the words after its name.
+type Run = fn(&mut Shell, &[Vec<u8>], &mut Screen) -> Result<(), Failure>;
+
 /// A command.
 pub struct Command {
     /// Its name, and other names for it.
@@ -24,14 +27,14 @@ pub struct Command {
     /// What it is for.
     pub help: &'static str,
     /// Does it.
-    pub run: fn(&mut Shell, &[Vec<u8>], &mut Screen) -> Result<(), Failure>,
+    pub run: Run,
 }
 
 const fn command(
     names: &'static [&'static str],
     arguments: &'static str,
     help: &'static str,
-    run: fn(&mut Shell, &[Vec<u8>], &mut Screen) -> Result<(), Failure>,
+    run: Run,
 ) -> Command {
     Command { names, arguments, help, run }
 }
@@ -112,22 +115,18 @@ pub fn find(name: &str) -> Option<&'static Command> {
 }
 
 fn help(_: &mut Shell, _: &[Vec<u8>], out: &mut Screen) -> Result<(), Failure> {
-    let mut lines = Vec::new();
-    for command in COMMANDS {
-        let is_one = command.names != ["locate", "ncheck"];
-        let names = if is_one {
-            vec![command.names.join(", ")]
-        } else {
-            vec!["locate".to_owned(), "ncheck".to_owned()]
-        };
-        for name in names {
-            lines.push((format!("{name} {}", command.arguments), command.help));
+    let mut lines = vec![("quit, q".to_owned(), "", "Exit the program")];
+    for Command { names, arguments, help, .. } in COMMANDS {
+        // Another name for the same has a line of its own; a sign stands after the name.
+        let sign = if names.contains(&"?") { ", ?" } else { "" };
+        for word in names.iter().filter(|name| **name != "?") {
+            let shown = format!("{word}{sign}");
+            lines.push((shown, *arguments, *help));
         }
     }
-    lines.push(("quit, q ".to_owned(), "Exit the program"));
-    lines.sort();
-    for (usage, help) in lines {
-        writeln!(out, "{usage:<41} {help}")?;
+    lines.sort_unstable();
+    for (name, arguments, help) in lines {
+        writeln!(out, "{:<41} {help}", format!("{name} {arguments}"))?;
     }
     Ok(())
 }
