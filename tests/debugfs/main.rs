@@ -8,6 +8,7 @@ mod files;
 mod hostile;
 mod info;
 mod inodes;
+mod live;
 mod shell;
 mod structures;
 

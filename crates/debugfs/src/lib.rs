@@ -8,6 +8,7 @@ mod cli;
 mod commands;
 mod error;
 mod line;
+mod live;
 mod lock;
 mod program;
 mod screen;

@@ -6,6 +6,7 @@ mod dump;
 mod files;
 mod icheck;
 mod indexes;
+mod live;
 mod names;
 mod volumes;
 
@@ -56,6 +57,12 @@ pub const COMMANDS: &[Command] = &[
     command(&["decode"], "<lockname#> ...", "Decode block#(s) from the lockname(s)", names::decode),
     command(&["dirblocks"], "<filespec>", "Dump directory blocks", dirs::dirblocks),
     command(
+        &["dlm_locks"],
+        "[-f <file>] [-l] lockname",
+        "Show live dlm locking state",
+        live::dlm_locks,
+    ),
+    command(
         &["dump"],
         "[-p] <filespec> <outfile>",
         "Dumps file to outfile on a mounted fs",
@@ -73,6 +80,7 @@ pub const COMMANDS: &[Command] = &[
         "List one pathname of the inode/lockname",
         names::findpath,
     ),
+    command(&["fs_locks"], "[-f <file>] [-l] [-B]", "Show live fs locking state", live::fs_locks),
     command(&["frag"], "<filespec>", "Show inode extents / clusters ratio", files::frag),
     command(&["group"], "<block#>", "Show chain group", blocks::group),
     command(&["grpextents"], "<block#>", "Show free extents in a chain group", blocks::grpextents),
@@ -88,6 +96,12 @@ pub const COMMANDS: &[Command] = &[
     ),
     command(&["logdump"], "[-T] <slot#>", "Show journal file for the node slot", volumes::logdump),
     command(&["ls"], "[-l] <filespec>", "List directory", dirs::ls),
+    command(
+        &["net_stats"],
+        "[-f <file>] [interval [count]]",
+        "Show net statistics",
+        live::net_stats,
+    ),
     command(&["open"], "<device> [-s backup#] [-P partition#]", "Open a device", volumes::open),
     command(&["pwd"], "", "Show the current directory", dirs::pwd),
     command(

@@ -1,0 +1,158 @@
+//! Commands about the running kernel.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::error::Failure;
+use crate::live::dlm_locks::Resource;
+use crate::live::fs_locks::FsLock;
+use crate::live::net_stats::{TITLE, Traffic};
+use crate::live::{lines, open};
+use crate::screen::Screen;
+use crate::shell::Shell;
+use crate::words::number;
+
+/// How many looks are taken where nobody says: as many as there are.
+const ENDLESS: u64 = u64::MAX;
+
+/// The words behind `fs_locks` and `dlm_locks`.
+#[derive(Default)]
+struct Wanted<'w> {
+    file: Option<&'w Path>,
+    with_value: bool,
+    only_busy: bool,
+    names: Vec<String>,
+}
+
+impl<'w> Wanted<'w> {
+    fn parse(words: &'w [Vec<u8>], takes_busy: bool) -> Result<Self, Failure> {
+        let mut wanted = Self::default();
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            match word.as_slice() {
+                b"-f" => {
+                    let path = words.next().ok_or(Failure::Usage)?;
+                    wanted.file = Some(Path::new(std::ffi::OsStr::from_bytes(path)));
+                }
+                b"-l" => wanted.with_value = true,
+                b"-B" if takes_busy => wanted.only_busy = true,
+                word if word.starts_with(b"-") => return Err(Failure::Usage),
+                word => {
+                    let name = word.strip_prefix(b"<").and_then(|it| it.strip_suffix(b">"));
+                    wanted.names.push(ocfs2_cli::terminal(name.unwrap_or(word)));
+                }
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.names.is_empty() || self.names.iter().any(|wanted| wanted == name)
+    }
+}
+
+/// A file about the volume in a folder of the kernel.
+fn state_of(shell: &Shell, folder: &str) -> Result<PathBuf, Failure> {
+    let uuid = shell.fs()?.volume.superblock().uuid_string();
+    Ok(Path::new(folder).join(uuid).join("locking_state"))
+}
+
+/// The lines of a file that is given, or of the kernel's about the volume.
+fn state(
+    shell: &Shell,
+    wanted: &Wanted<'_>,
+    folder: &str,
+) -> Result<impl Iterator<Item = std::io::Result<String>>, Failure> {
+    let kernel = match wanted.file {
+        Some(_) => PathBuf::new(),
+        None => state_of(shell, folder)?,
+    };
+    Ok(lines(open(wanted.file, || kernel)?))
+}
+
+/// `fs_locks`
+pub(super) fn fs_locks(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let wanted = Wanted::parse(words, true)?;
+    for line in state(shell, &wanted, "ocfs2")? {
+        shell.interrupt().check()?;
+        let lock = FsLock::parse(&line?).map_err(Failure::Failed)?;
+        if wanted.has(&lock.name) && (!wanted.only_busy || lock.is_busy()) {
+            write!(out, "{}", lock.text(wanted.with_value))?;
+        }
+    }
+    Ok(())
+}
+
+/// `dlm_locks`
+pub(super) fn dlm_locks(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let wanted = Wanted::parse(words, false)?;
+    let mut resource = None;
+    let mut show = |found: Option<Resource>| match found.filter(|it| wanted.has(&it.name)) {
+        Some(found) => write!(out, "{}", found.text(wanted.with_value)),
+        None => Ok(()),
+    };
+    for line in state(shell, &wanted, "o2dlm")? {
+        shell.interrupt().check()?;
+        let line = line?;
+        if line.is_empty() {
+            show(resource.take())?;
+            continue;
+        }
+        resource.get_or_insert_with(Resource::default).take(&line).map_err(Failure::Failed)?;
+    }
+    Ok(show(resource)?)
+}
+
+/// `net_stats`
+pub(super) fn net_stats(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let (file, words) = match words {
+        [option, path, rest @ ..] if option == b"-f" => {
+            (Some(Path::new(std::ffi::OsStr::from_bytes(path))), rest)
+        }
+        words => (None, words),
+    };
+    let mut numbers = words.iter().map(|word| number(word).filter(|number| *number > 0));
+    let interval = numbers.next().map(|number| number.ok_or(Failure::Usage)).transpose()?;
+    let looks = numbers.next().map(|number| number.ok_or(Failure::Usage)).transpose()?;
+    let looks = if interval.is_some() { looks.unwrap_or(ENDLESS) } else { 1 };
+    let mut before: BTreeMap<u64, Traffic> = BTreeMap::new();
+    for look in 0..looks {
+        let seconds = if look == 0 { 0 } else { interval.unwrap_or(0) };
+        wait(shell, Duration::from_secs(seconds))?;
+        let opened = open(file, || PathBuf::from("o2net/stats"))?;
+        write!(out, "{TITLE}")?;
+        for line in lines(opened) {
+            let line = line?;
+            let Some(traffic) = Traffic::parse(&line) else { continue };
+            let earlier = before.insert(traffic.node(), traffic);
+            write!(out, "{}", traffic.row(earlier.as_ref(), seconds))?;
+        }
+        out.flush()?;
+    }
+    Ok(())
+}
+
+/// Waits, but not for a signal's end.
+fn wait(shell: &Shell, time: Duration) -> Result<(), Failure> {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        shell.interrupt().check()?;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(shell.interrupt().check()?)
+}
