@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::compare::assert_same;
 use ocfs2_testing::{Run, Scratch, allocated_bytes, fixture, oracle, program};
 
 fn debugfs(image: &Path, command: &str) -> Run {
@@ -118,4 +119,29 @@ fn a_single_file_is_copied_with_its_times_where_that_is_asked() {
     assert_eq!(fs::read(&copy).unwrap(), fs::read(folder.join("small")).unwrap());
     debugfs(&image, &format!("dump /sub/link {}/link", scratch.path().display())).success();
     assert_eq!(fs::read_link(scratch.join("link")).unwrap(), Path::new("../small"));
+}
+
+#[test]
+fn an_image_of_the_metadata_is_shown_as_by_the_c_tool() {
+    let (Some(o2image), Some(c)) = (oracle("o2image"), oracle("debugfs.ocfs2")) else { return };
+    let scratch = Scratch::in_memory();
+    let (packed, commands) = (scratch.join("packed"), scratch.join("commands"));
+    let volume = fixture("crashed-4k-o2cb");
+    Run::new(o2image).arg(&volume).arg(&packed).output();
+    let lines = "stats\nls -l //\nstat //global_bitmap\nstat /\nls -l /\nstat //journal:0000\n\
+                 stat_sysdir\nxattr -v /\nlogdump 1\nhb\nslotmap\nlocate <30> <5>\n";
+    fs::write(&commands, lines).unwrap();
+    let shown = |tool: &Path, option: &str, image: &Path| {
+        let run = Run::new(tool).env("PAGER", "__none__").args(["-n", option, "-f"]);
+        let text = run.arg(&commands).arg(image).output().stdout;
+        text.lines().filter(|line| !line.starts_with("Device: ")).collect::<Vec<_>>().join("\n")
+    };
+    let ours = shown(&program("debugfs.ocfs2"), "-i", &packed);
+    assert!(ours.lines().count() > 1000);
+    assert_same(&packed, "-i", ours.trim_end(), shown(&c, "-i", &packed).trim_end());
+    assert_same(&volume, "-n", &ours, &shown(&program("debugfs.ocfs2"), "-n", &volume));
+    let data = debugfs(&packed, "cat /x").arg("-i").output().expect_status(1);
+    assert!(data.stderr.contains("cat: "), "{data}");
+    let none = debugfs(&volume, "stat /").arg("-i").output().expect_status(1);
+    assert!(none.stderr.contains("is not an image of o2image"), "{none}");
 }

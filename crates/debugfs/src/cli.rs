@@ -20,7 +20,7 @@ use clap::{ArgAction, CommandFactory, Parser};
 /// The exit status is 0; 1 if a command failed or the volume cannot be opened; 130 if a signal
 /// ended it.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "debugfs.ocfs2", version)]
+#[command(name = "debugfs.ocfs2", version, args_override_self = true)]
 pub struct Cli {
     /// Do one command
     #[arg(short = 'R', long, value_name = "COMMAND", conflicts_with = "file")]
@@ -72,8 +72,8 @@ pub struct Cli {
     #[arg(short, long, hide = true)]
     pub write: bool,
 
-    /// Not supported: images of o2image
-    #[arg(short, long, hide = true)]
+    /// The device is an image that o2image made of the metadata of a volume
+    #[arg(short, long, requires = "device")]
     pub image: bool,
 
     /// As -h

@@ -7,6 +7,7 @@
 mod cli;
 mod commands;
 mod error;
+mod image;
 mod line;
 mod live;
 mod lock;

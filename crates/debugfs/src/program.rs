@@ -35,12 +35,10 @@ pub fn run(cli: &Cli) -> Result<Status> {
     if cli.write {
         bail!("volumes are only read: -w is for the C tool");
     }
-    if cli.image {
-        bail!("an image of o2image is not read: restore it first, by the C tool");
-    }
     let mut shell = Shell::new(Interrupt::install()?);
     if let Some(device) = &cli.device {
-        let options = OpenOptions { backup: cli.superblock, partition: cli.partition };
+        let options =
+            OpenOptions { backup: cli.superblock, partition: cli.partition, is_image: cli.image };
         if let Err(err) = shell.open(device, &options) {
             // Commands that need none may still be done.
             print_error(&err.context("open"));

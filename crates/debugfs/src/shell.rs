@@ -1,7 +1,7 @@
 //! What there is between two commands, and doing one.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use ocfs2_cli::{Interrupt, shown, terminal};
@@ -12,6 +12,7 @@ use ocfs2_volume::{SuperblockAt, Volume, VolumeOptions};
 
 use crate::commands;
 use crate::error::{Failure, Problem};
+use crate::image::ImageDevice;
 use crate::lock::Lock;
 use crate::screen::Screen;
 use crate::show::People;
@@ -28,6 +29,8 @@ pub struct OpenOptions {
     pub backup: Option<u8>,
     /// A partition inside of it.
     pub partition: Option<u32>,
+    /// Whether it is an image of `o2image`.
+    pub is_image: bool,
 }
 
 /// A session.
@@ -73,7 +76,10 @@ impl Shell {
         self.close();
         let device = resolve(path)?;
         let partition = options.partition;
-        let opened = open(&device, &DeviceOptions { partition, ..Default::default() })?;
+        let mut opened = open(&device, &DeviceOptions { partition, ..Default::default() })?;
+        if options.is_image {
+            opened = Arc::new(ImageDevice::open(opened).with_context(|| shown(&device))?);
+        }
         let superblock = options.backup.map_or(SuperblockAt::Primary, SuperblockAt::Backup);
         let options = VolumeOptions {
             superblock,

@@ -102,7 +102,7 @@ pub const COMMANDS: &[Command] = &[
         "Show net statistics",
         live::net_stats,
     ),
-    command(&["open"], "<device> [-s backup#] [-P partition#]", "Open a device", volumes::open),
+    command(&["open"], "<device> [-i] [-s backup#] [-P part#]", "Open a device", volumes::open),
     command(&["pwd"], "", "Show the current directory", dirs::pwd),
     command(
         &["rdump"],

@@ -27,10 +27,7 @@ pub(super) fn open(shell: &mut Shell, words: &[Vec<u8>], _: &mut Screen) -> Resu
         match word.as_slice() {
             b"-s" => options.backup = Some(u8::try_from(value()?).unwrap_or(u8::MAX)),
             b"-P" => options.partition = Some(u32::try_from(value()?).unwrap_or(u32::MAX)),
-            b"-i" => {
-                let text = "An image of o2image is not read: restore it first";
-                return Err(Failure::Failed(text.to_owned()));
-            }
+            b"-i" => options.is_image = true,
             word => device = Some(Path::new(std::ffi::OsStr::from_bytes(word))),
         }
     }
