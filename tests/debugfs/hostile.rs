@@ -14,8 +14,9 @@ use ocfs2_volume::{Volume, VolumeOptions};
 const CASES: u64 = 60;
 
 /// Commands about a block or an inode.
-const OF_A_BLOCK: [&str; 19] = [
+const OF_A_BLOCK: [&str; 20] = [
     "stat",
+    "print",
     "ls",
     "ls -l",
     "dirblocks",

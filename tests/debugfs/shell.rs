@@ -151,6 +151,25 @@ fn names_of_locks_are_decoded_and_encoded_without_a_volume() {
 }
 
 #[test]
+fn fields_are_those_of_the_format() {
+    let image = fixture("crashed-512-local");
+    let fields = one(&image, "fields dinode").expect_status(0).stdout;
+    assert!(fields.contains("0x0020  8     i_size                    bytes."), "{fields}");
+    assert!(one(&image, "fields").stdout.lines().any(|line| line == "refcount block"));
+    assert!(one(&image, "fields dx_root").stdout.contains("dr_num_entries"));
+    one(&image, "fields nothing").expect_status(1);
+
+    let all = one(&image, "print //global_bitmap").expect_status(0).stdout;
+    assert!(all.contains("i_signature = \"INODE01\"\n") && all.contains("cl_cpg = 3584 (0xe00)\n"));
+    assert_eq!(one(&image, "print //global_bitmap.cl_bpc").stdout, "cl_bpc = 1\n");
+    let check = one(&image, "print <17>.i_check").expect_status(0).stdout;
+    assert!(check.starts_with("i_check.bc_crc32e = ") && check.lines().count() == 3, "{check}");
+    assert!(one(&image, "print <2>").stdout.contains("s_max_slots = 1\n"));
+    one(&image, "print <17>.i_nothing").expect_status(1);
+    one(&image, "print <3>").expect_status(1);
+}
+
+#[test]
 fn what_is_left_out_says_so() {
     let image = fixture("crashed-512-local");
     let write = debugfs().args(["-w", "-R", "stat /"]).arg(&image).output().expect_status(1);

@@ -139,6 +139,11 @@ fn owners(image: &Path, blocks: &Blocks) {
         format!("icheck 0 1 2 {}", words.join(" "))
     });
     let Some(said) = run(image, &lines.collect::<Vec<_>>()) else { return };
+    let metadata = [&blocks.groups, &blocks.extents, &blocks.roots, &blocks.refcounts];
+    for line in said.iter().flat_map(|said| said.ours.lines()).filter(|it| it.contains("Unknown")) {
+        let blkno = Blkno(line.split_whitespace().next().unwrap().parse().unwrap());
+        assert!(!metadata.iter().any(|blocks| blocks.contains(&blkno)), "{line}");
+    }
     let whole = |said: &&Said| said.c.lines().count() == said.ours.lines().count();
     for said in said.iter().filter(whole) {
         for (ours, c) in said.ours.lines().zip(said.c.lines()) {

@@ -11,6 +11,7 @@ mod image;
 mod line;
 mod live;
 mod lock;
+mod owned;
 mod program;
 mod screen;
 mod shell;

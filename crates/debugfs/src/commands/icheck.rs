@@ -10,6 +10,7 @@ use ocfs2_volume::Inode;
 
 use super::only;
 use crate::error::{Explain, Failure, Problem};
+use crate::owned::Owned;
 use crate::screen::Screen;
 use crate::shell::Shell;
 use crate::show::group::{self, Group};
@@ -115,6 +116,11 @@ fn claim(fs: &Fs, inode: &Inode, found: &mut [(Blkno, Owner)]) {
     };
     let number = inode.blkno;
     mark(&|blkno| (blkno == number).then_some(Owner::Inode(number)));
+    let owned = Owned::of(fs, inode);
+    mark(&|blkno| {
+        let is_owned = owned.iter().any(|range| range.contains(&blkno.0));
+        is_owned.then_some(Owner::Inode(number))
+    });
     match inode.dinode.arm() {
         Arm::ExtentList => {
             let Ok(tree) = fs.tree(inode) else { return };

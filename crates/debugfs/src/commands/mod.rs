@@ -8,6 +8,7 @@ mod icheck;
 mod indexes;
 mod live;
 mod names;
+mod print;
 mod volumes;
 
 use std::io::Write;
@@ -74,6 +75,7 @@ pub const COMMANDS: &[Command] = &[
     command(&["dx_space"], "<filespec>", "Dump directory free space list", indexes::dx_space),
     command(&["encode"], "<filespec>", "Show lock name", names::encode),
     command(&["extent"], "<block#>", "Show extent block", blocks::extent),
+    command(&["fields"], "[structure]", "Show the fields of a structure", print::fields),
     command(
         &["findpath"],
         "<block#> ...",
@@ -103,6 +105,12 @@ pub const COMMANDS: &[Command] = &[
         live::net_stats,
     ),
     command(&["open"], "<device> [-i] [-s backup#] [-P part#]", "Open a device", volumes::open),
+    command(
+        &["print"],
+        "<filespec>[.field]",
+        "Show the fields of an inode or of a block",
+        print::print,
+    ),
     command(&["pwd"], "", "Show the current directory", dirs::pwd),
     command(
         &["rdump"],

@@ -4,6 +4,7 @@ mod check;
 pub mod dir;
 pub mod dx;
 pub mod extents;
+pub mod fields;
 pub mod group;
 pub mod inode;
 pub mod journal;
