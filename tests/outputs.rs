@@ -94,6 +94,10 @@ fn a_label_and_a_cluster_from_a_disk_do_nothing() {
             ("fsck.ocfs2", "-fn --json"),
             ("fsck.ocfs2", "-fn --json-lines"),
             ("mount.ocfs2", "-f -v --"),
+            ("debugfs.ocfs2", "-R stats"),
+            ("debugfs.ocfs2", "-R stat_sysdir"),
+            ("o2info", "--volinfo"),
+            ("o2info", "--mkfs"),
         ] {
             let mut arguments = words(line);
             arguments.push(name);
@@ -139,6 +143,12 @@ fn arguments_do_nothing() {
                 ("o2cb", "list-nodes --config-file"),
                 ("o2cb", "add-cluster --config-file x"),
                 ("o2cb", "list-cluster --config-file y"),
+                ("debugfs.ocfs2", "-R stats"),
+                ("debugfs.ocfs2", "-R"),
+                ("debugfs.ocfs2", "-d"),
+                ("debugfs.ocfs2", "-n -f"),
+                ("o2info", "--volinfo"),
+                ("o2info", "--freefrag 0"),
                 ("ocfs2_hb_ctl", "-I -d"),
                 ("ocfs2_hb_ctl", "-I -u"),
             ] {
@@ -146,7 +156,15 @@ fn arguments_do_nothing() {
                 arguments.push(&argument);
                 assert_harmless(&printed(tool, scratch.path(), &arguments), tool);
             }
-            for tool in ["blkid.ocfs2", "mounted.ocfs2", "mkfs.ocfs2", "fsck.ocfs2", "o2cb"] {
+            for tool in [
+                "blkid.ocfs2",
+                "mounted.ocfs2",
+                "mkfs.ocfs2",
+                "fsck.ocfs2",
+                "o2cb",
+                "debugfs.ocfs2",
+                "o2info",
+            ] {
                 assert_harmless(&printed(tool, scratch.path(), &[&option]), tool);
             }
         }
@@ -164,6 +182,8 @@ fn a_path_in_an_error_is_there_in_full_and_once() {
         ("fsck.ocfs2", "-n"),
         ("mkfs.ocfs2", "-n"),
         ("mount.ocfs2", "/mnt"),
+        ("debugfs.ocfs2", "-R stats"),
+        ("o2info", "--volinfo"),
     ] {
         let mut arguments = words(line);
         arguments.insert(if tool == "mount.ocfs2" { 0 } else { arguments.len() }, name);

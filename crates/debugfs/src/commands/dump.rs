@@ -11,6 +11,8 @@ use ocfs2_format::Blkno;
 use ocfs2_format::dinode::FileKind;
 use ocfs2_volume::{Inode, Timestamp};
 
+use ocfs2_cli::shown;
+
 use super::files::inode_of;
 use super::{only, option};
 use crate::error::{Explain, Failure, Problem, of_file};
@@ -37,10 +39,10 @@ pub(super) fn dump(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Re
     }
     let file = File::create(path).map_err(|err| of_file(&err, path))?;
     copy(fs, &inode, &file, path)?;
-    match keep {
-        true => restore(&inode, &file, path, out),
-        false => Ok(()),
+    if keep && !restore(&inode, &file, path)? {
+        out.say(&format!("dump: {}: only root may give it its owner", shown(path)));
     }
+    Ok(())
 }
 
 /// Contents, with the holes that they have.
@@ -91,15 +93,14 @@ fn time(stamp: Timestamp) -> Option<SystemTime> {
     start?.checked_add(nanoseconds)
 }
 
-/// Gives a file the owner, mode and times that the inode has. That it may not have the owner is
-/// said, and is then without the bits that would lend another one's rights.
-fn restore(inode: &Inode, file: &File, path: &Path, out: &mut Screen) -> Result<(), Failure> {
+/// Gives a file the owner, mode and times that the inode has; says whether it has the owner. One
+/// that does not is without the bits that would lend another one's rights.
+fn restore(inode: &Inode, file: &File, path: &Path) -> Result<bool, Failure> {
     let dinode = &inode.dinode;
     let mut mode = u32::from(dinode.i_mode & 0o7777);
-    if let Err(err) = fchown(file, Some(dinode.i_uid), Some(dinode.i_gid)) {
+    let has_owner = fchown(file, Some(dinode.i_uid), Some(dinode.i_gid)).is_ok();
+    if !has_owner {
         mode &= 0o1777;
-        let failure = of_file(&err, path);
-        out.say(&format!("dump: {failure} while changing its owner"));
     }
     let times = [(true, inode.atime()), (false, inode.mtime())];
     let times = times.into_iter().filter_map(|(is_access, stamp)| Some((is_access, time(stamp)?)));
@@ -109,7 +110,8 @@ fn restore(inode: &Inode, file: &File, path: &Path, out: &mut Screen) -> Result<
     });
     let set =
         file.set_permissions(Permissions::from_mode(mode)).and_then(|()| file.set_times(times));
-    set.map_err(|err| of_file(&err, path))
+    set.map_err(|err| of_file(&err, path))?;
+    Ok(has_owner)
 }
 
 /// `rdump`
@@ -130,8 +132,14 @@ pub(super) fn rdump(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> R
         None => target.to_owned(),
     };
     writeln!(out, "Copying to {}", ocfs2_cli::shown(&path))?;
-    let mut copying = Copying { fs, is_verbose, has_failed: false };
+    let mut copying = Copying { fs, is_verbose, has_failed: false, without_owner: 0 };
     copying.all(&inode, &path, path == target, out)?;
+    if copying.without_owner > 0 {
+        let count = copying.without_owner;
+        out.say(&format!(
+            "rdump: {count} files belong to you: only root may give them their owners"
+        ));
+    }
     if copying.has_failed { Err(Failure::Said) } else { Ok(()) }
 }
 
@@ -153,6 +161,8 @@ struct Copying<'f> {
     fs: &'f Fs,
     is_verbose: bool,
     has_failed: bool,
+    /// Files that could not be given their owner.
+    without_owner: u64,
 }
 
 impl Copying<'_> {
@@ -172,7 +182,7 @@ impl Copying<'_> {
                 if let Some(level) = levels.pop().filter(|_| !(is_there && levels.is_empty())) {
                     let restored = File::open(&level.path)
                         .map_err(|err| of_file(&err, &level.path))
-                        .and_then(|folder| restore(&level.inode, &folder, &level.path, out));
+                        .and_then(|folder| self.restore(&level.inode, &folder, &level.path));
                     self.passed_over(restored, out)?;
                 }
                 continue;
@@ -191,6 +201,13 @@ impl Copying<'_> {
                 Ok(next) => levels.extend(next),
                 Err(err) => self.passed_over(Err(err), out)?,
             }
+        }
+        Ok(())
+    }
+
+    fn restore(&mut self, inode: &Inode, file: &File, path: &Path) -> Result<(), Failure> {
+        if !restore(inode, file, path)? {
+            self.without_owner += 1;
         }
         Ok(())
     }
@@ -237,7 +254,7 @@ impl Copying<'_> {
                 let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
                 let file = file.map_err(|err| of_file(&err, path))?;
                 copy(self.fs, inode, &file, path)?;
-                restore(inode, &file, path, out)?;
+                self.restore(inode, &file, path)?;
                 Ok(None)
             }
             Some(FileKind::Symlink) => make_link(self.fs, inode, path).map(|()| None),

@@ -5,6 +5,7 @@ use std::io::Write;
 
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::InodeFlags;
+use ocfs2_format::dir::FileType;
 use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
 
 use super::blocks::block;
@@ -135,7 +136,10 @@ fn walk(
         path.truncate(level.len);
         path.push(b'/');
         path.extend_from_slice(&entry.name);
-        let is_dir = fs.inode(entry.inode).is_ok_and(|inode| inode.is_dir());
+        // Who states that it is something else is believed, as reading each inode takes long.
+        let may_be_dir = FileType::from_code(entry.file_type)
+            .is_none_or(|it| matches!(it, FileType::Directory | FileType::Unknown));
+        let is_dir = may_be_dir && fs.inode(entry.inode).is_ok_and(|inode| inode.is_dir());
         if !found(&path, entry.inode, is_dir)? {
             return Ok(false);
         }
