@@ -151,6 +151,15 @@ fn names_of_locks_are_decoded_and_encoded_without_a_volume() {
 }
 
 #[test]
+fn who_stops_reading_ends_a_command() {
+    let line = "\"$0\" -R 'logdump 0' \"$1\" | head -1; echo ${PIPESTATUS[0]}";
+    let run = Run::new("bash").args(["-c", line]).arg(program("debugfs.ocfs2"));
+    let outcome = run.arg(fixture("clean-4k-o2cb")).success();
+    assert_eq!(outcome.stdout, "\tBlock 0: Journal Superblock\n141\n");
+    assert_eq!(outcome.stderr, "");
+}
+
+#[test]
 fn fields_are_those_of_the_format() {
     let image = fixture("crashed-512-local");
     let fields = one(&image, "fields dinode").expect_status(0).stdout;

@@ -14,8 +14,8 @@ use clap::{ArgAction, CommandFactory, Parser};
 /// which may be after what the nodes see. Block checks that do not hold are shown, and keep
 /// nothing from being shown.
 ///
-/// A file is named by its path, by //NAME if it is in the system directory, or by <NUMBER>, its
-/// inode. Names with blanks stand in quotes.
+/// A file is named by its path, by //NAME if it is in the system directory, or by the number of its
+/// inode between < and >. Names with blanks stand in quotes.
 ///
 /// The exit status is 0; 1 if a command failed or the volume cannot be opened; 130 if a signal
 /// ended it.

@@ -65,6 +65,7 @@ fn status(done: Done) -> Status {
         Done::Well | Done::Quit => Status::SUCCESS,
         Done::Badly => Status::FAILURE,
         Done::Interrupted => INTERRUPTED,
+        Done::Unread => Status::OUTPUT_CLOSED,
     }
 }
 
@@ -79,8 +80,7 @@ fn one(shell: &mut Shell, line: &[u8], is_paged: bool) -> Result<Done> {
     drop(screen);
     pager.wait().context("the pager did not end")?;
     // Who leaves the pager before the end does not leave the shell.
-    let is_quit = matches!(line.trim_ascii(), b"quit" | b"q");
-    Ok(if done == Done::Quit && !is_quit { Done::Well } else { done })
+    Ok(if done == Done::Unread { Done::Well } else { done })
 }
 
 /// The program that shows text page by page, where there is somebody to see it.
@@ -114,7 +114,7 @@ fn plain(shell: &mut Shell, mut lines: Lines, is_shown: bool) -> Result<Status> 
             Done::Well => {}
             Done::Badly => all = Status::FAILURE,
             Done::Quit => return Ok(all),
-            Done::Interrupted => return Ok(INTERRUPTED),
+            done @ (Done::Interrupted | Done::Unread) => return Ok(status(done)),
         }
     }
 }
@@ -133,7 +133,7 @@ fn interactive(shell: &mut Shell, is_prompted: bool) -> Result<Status> {
             }
             Line::Dropped => {}
             Line::Text(line) => match one(shell, &line, true)? {
-                Done::Quit => return Ok(Status::SUCCESS),
+                done @ (Done::Quit | Done::Unread) => return Ok(status(done)),
                 // Ctrl-C ends a command, not the shell.
                 Done::Interrupted => shell.interrupt().clear(),
                 Done::Well | Done::Badly => {}

@@ -55,6 +55,8 @@ pub enum Done {
     Quit,
     /// A signal ended it.
     Interrupted,
+    /// Whoever read what it says has gone away.
+    Unread,
 }
 
 impl Shell {
@@ -204,7 +206,7 @@ impl Shell {
         let Err(err) = done.and(flushed) else { return Done::Well };
         match err {
             Failure::Interrupted(_) => return Done::Interrupted,
-            _ if err.is_closed_output() => return Done::Quit,
+            _ if err.is_closed_output() => return Done::Unread,
             Failure::Usage => screen.say(&format!("usage: {name} {}", command.arguments)),
             Failure::NoDevice => screen.say(&err.to_string()),
             Failure::Said => {}
