@@ -145,3 +145,53 @@ fn an_image_of_the_metadata_is_shown_as_by_the_c_tool() {
     let none = debugfs(&volume, "stat /").arg("-i").output().expect_status(1);
     assert!(none.stderr.contains("is not an image of o2image"), "{none}");
 }
+
+#[test]
+fn attributes_by_the_hundred_are_shown_as_by_the_c_tool() {
+    let scratch = Scratch::in_memory();
+    let (archive, image) = (scratch.join("archive.tar"), scratch.join("attributes.img"));
+    let mut builder = tar::Builder::new(fs::File::create(&archive).unwrap());
+    for (name, count, len) in
+        [("few", 5, 30), ("block", 110, 1), ("buckets", 900, 3), ("long", 20, 3000)]
+    {
+        let value = |index: usize| vec![b'v'; if index % 7 == 0 { 3 * len } else { len }];
+        let attributes: Vec<_> = (0..count)
+            .map(|index| {
+                (format!("SCHILY.xattr.user.{}{index}", "n".repeat(index % 5)), value(index))
+            })
+            .collect();
+        let named = attributes.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+        builder.append_pax_extensions(named).unwrap();
+        let mut header = tar::Header::new_ustar();
+        header.set_size(3);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(1_700_000_000);
+        builder.append_data(&mut header, name, &b"abc"[..]).unwrap();
+    }
+    builder.finish().unwrap();
+    for block_size in ["512", "4096"] {
+        let mkfs =
+            Run::new(program("mkfs.ocfs2")).args(["-q", "-F", "-M", "local", "-N", "1", "-b"]);
+        mkfs.args([block_size, "-d"]).arg(&archive).arg(&image).arg("64M").success();
+        crate::inodes::compare(&image);
+    }
+}
+
+#[test]
+fn a_chain_of_many_is_shown_as_by_the_c_tool() {
+    let scratch = Scratch::new();
+    let image = scratch.image("large.img", 2 << 40);
+    let mkfs = Run::new(program("mkfs.ocfs2")).args(["-q", "-M", "local", "-N", "8", "-b", "4096"]);
+    mkfs.args(["-C", "64K"]).arg(&image).success();
+    let commands = ["stats -h", "stat //global_bitmap", "icheck 300000000 262144", "group <2>"];
+    let Some(said) = crate::compare::run(&image, &commands.map(str::to_owned)) else { return };
+    for said in &said {
+        assert_same(&image, &said.command, &said.ours, &said.c);
+    }
+    // By a backup of the superblock it is the same volume.
+    let first = debugfs(&image, "stats -h").success().stdout;
+    assert_eq!(debugfs(&image, "stats -h").args(["-s", "3"]).success().stdout, first);
+    assert!(debugfs(&image, "stats -s 5").success().stdout.starts_with(&first));
+}

@@ -10,8 +10,8 @@ use ocfs2_testing::damage::{Image, Metadata};
 use ocfs2_testing::{Random, Scratch, fixture, fixture_copy};
 use ocfs2_volume::{Volume, VolumeOptions};
 
-/// Cases of each fixture.
-const CASES: u64 = 60;
+/// Cases of each fixture; `OCFS2_CASES` says another number.
+const CASES: u64 = 40;
 
 /// Commands about a block or an inode.
 const OF_A_BLOCK: [&str; 20] = [
@@ -55,12 +55,13 @@ fn screen() -> Screen {
 
 #[test]
 fn any_damage_is_survived() {
+    let cases = std::env::var("OCFS2_CASES").map_or(CASES, |cases| cases.parse().unwrap());
     for name in ["clean-512-local", "clean-1m-global", "crashed-4k-linux7-local"] {
         let device = open(&fixture(name), &DeviceOptions::default()).unwrap();
         let sound = Volume::open(device.clone(), &VolumeOptions::default()).unwrap();
         let metadata = Metadata::of(&sound);
         let places: Vec<_> = metadata.places().concat();
-        for seed in 0..CASES {
+        for seed in 0..cases {
             let overlay = Arc::new(OverlayDevice::new(device.clone(), sound.block_size().bytes()));
             metadata.damage_much(seed, &*overlay);
             let options =

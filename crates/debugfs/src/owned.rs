@@ -50,18 +50,24 @@ impl<'f> Owned<'f> {
     }
 
     /// What a tree points to, in clusters or in blocks, and its extent blocks.
-    fn tree(&mut self, tree: &Tree<'_>, bits: u32) {
+    fn tree(&mut self, tree: &Tree<'_>, bits: u32) -> Result<(), Problem> {
+        let most = self.fs.volume.geometry().blocks();
         let mut extents = tree.extents();
         for extent in extents.by_ref().filter_map(Result::ok) {
+            // Many attributes may claim one tree; all together have no more than there is.
+            if self.ranges.len() as u64 >= most {
+                return Err(Problem::InvalidBlock);
+            }
+            self.fs.check()?;
             self.ranges.push(extent.blkno.0..extent.blkno.0 + (u64::from(extent.clusters) << bits));
         }
         self.ranges.extend(extents.extent_blocks().map(|blkno| blkno.0..blkno.0 + 1));
+        Ok(())
     }
 
     fn clusters(&mut self, owner: Blkno, list: &ExtentList<'_>) -> Result<(), Problem> {
         let tree = Tree::new(&self.fs.volume, owner, list)?;
-        self.tree(&tree, self.fs.volume.geometry().bpc_bits());
-        Ok(())
+        self.tree(&tree, self.fs.volume.geometry().bpc_bits())
     }
 
     fn values(&mut self, owner: Blkno, area: &[u8]) -> Result<(), Problem> {
@@ -122,7 +128,6 @@ impl<'f> Owned<'f> {
         }
         let list = RefcountBlock::extents(&block)?;
         let tree = Tree::of_blocks(&self.fs.volume, root, &list)?;
-        self.tree(&tree, 0);
-        Ok(())
+        self.tree(&tree, 0)
     }
 }

@@ -82,7 +82,7 @@ impl<'f> Attributes<'f> {
              {used}"
         )?;
         if self.is_verbose {
-            extents::tree(out, self.fs, &list, blkno)?;
+            extents::list(out, &list)?;
         }
         let tree = Tree::new(&self.fs.volume, blkno, &list).map_err(Problem::from)?;
         let context = || format!("while reading the buckets of xattr block {blkno}");
@@ -132,7 +132,7 @@ pub fn area_rows(
         let kind = entry.xe_type & !XattrEntry::LOCAL;
         let (is_local, name, size) =
             (u8::from(entry.is_local()), entry.xe_name_len, entry.xe_value_size);
-        writeln!(out, "\t#{index:<4} {kind:<6} {is_local:<7} {name:<14} {size:<13}")?;
+        writeln!(out, "\t#{index:<2}   {kind:<6} {is_local:<7} {name:<14} {size:<13}")?;
         if let (false, Ok(item)) = (entry.is_local(), item) {
             value(out, item.stored)?;
         }
