@@ -62,10 +62,11 @@ pub fn mended(said: &Said) -> String {
     lines.map(mended_line).collect::<Vec<_>>().join("\n")
 }
 
-/// Users from 2^31 on are shown with a sign.
+/// Users and entries of an index from 2^31 on are shown with a sign.
 fn mended_line(line: &str) -> String {
+    let is_unsigned = line.starts_with("\tUser: ") || line.starts_with("\tTotal Entry Count: ");
     let words = line.split(' ').map(|word| match word.parse::<i32>() {
-        Ok(number @ ..0) if line.starts_with("\tUser: ") => (number as u32).to_string(),
+        Ok(number @ ..0) if is_unsigned => (number as u32).to_string(),
         _ => word.to_owned(),
     });
     words.collect::<Vec<_>>().join(" ")

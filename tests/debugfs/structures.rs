@@ -7,8 +7,8 @@ use ocfs2_format::dinode::{Arm, DynFeatures};
 use ocfs2_format::dx::DxRoot;
 use ocfs2_format::refcount::RefcountBlock;
 use ocfs2_format::{Blkno, Structure};
-use ocfs2_testing::Scratch;
 use ocfs2_testing::damage::Image;
+use ocfs2_testing::{Random, Scratch};
 use ocfs2_volume::Volume;
 use ocfs2_volume::tree::Tree;
 
@@ -190,6 +190,72 @@ fn every_field_of_a_superblock_is_shown_as_by_the_c_tool() {
         }
     }
     assert_eq!(commands.len(), 2);
+}
+
+/// Where the fields of a block are that may hold anything.
+fn places(block: &[u8]) -> &'static [std::ops::Range<usize>] {
+    match block.get(..8).unwrap() {
+        // Not the links beyond 16 bits, flags and features, nor what makes a time no time.
+        b"INODE01\0" => &[
+            0x08..0x10,
+            0x14..0x28,
+            0x30..0x34,
+            0x38..0x3c,
+            0x40..0x44,
+            0x48..0x4c,
+            0x58..0x76,
+            0x80..0x88,
+            0x90..0xa8,
+            0xb8..0xc0,
+        ],
+        b"EXBLK01\0" => &[0x08..0x2c, 0x40..0x1f0],
+        b"GROUP01\0" => &[0x0e..0x18, 0x20..0x30],
+        b"DXDIR01\0" => &[0x08..0x2c, 0x2d..0xc0],
+        b"DXLEAF1\0" => &[0x08..0x28, 0x30..0x1f0],
+        b"REFCNT1\0" => &[0x08..0x34, 0x38..0x80],
+        _ => &[],
+    }
+}
+
+#[test]
+fn any_values_are_shown_as_by_the_c_tool() {
+    let scratch = Scratch::in_memory();
+    let image = Image::open(ocfs2_testing::fixture_copy("clean-1k-local", &scratch), scratch);
+    let blocks = Blocks::of(image.volume());
+    let mut random = Random(1);
+    let all = inodes(image.volume());
+    let some: Vec<_> = (0..60).map(|_| random.of(&all).blkno).collect();
+    let last =
+        |blocks: &BTreeSet<Blkno>| -> Vec<Blkno> { blocks.iter().copied().take(3).collect() };
+    let mut commands = Vec::new();
+    for (command, blocks) in [
+        ("stat -T", some),
+        ("extent", last(&blocks.extents)),
+        ("group", last(&blocks.groups)),
+        ("dx_root", last(&blocks.roots)),
+        ("dx_leaf", last(&blocks.leaves)),
+        ("refcount", last(&blocks.refcounts)),
+    ] {
+        for blkno in blocks {
+            for place in places(&image.read(blkno)) {
+                let value = match random.below(3) {
+                    0 => random.bytes(place.len()),
+                    fill => vec![[0, 0xff][fill - 1]; place.len()],
+                };
+                image.edit_raw(blkno, |block| block[place.clone()].copy_from_slice(&value));
+            }
+            commands.push(format!("{command} <{blkno}>"));
+        }
+    }
+    let path = image.path().to_owned();
+    let Some(said) = run(&path, &commands) else { return };
+    assert_eq!(said.len(), commands.len());
+    for said in &said {
+        let is_mode = |line: &&str| !line.starts_with("\tInode: ");
+        let of = |text: &str| text.lines().filter(is_mode).collect::<Vec<_>>().join("\n");
+        assert!(!said.ours.is_empty(), "{}", said.command);
+        assert_same(&path, &said.command, &of(&said.ours), &of(&mended(said)));
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use ocfs2_format::Structure;
 use ocfs2_format::dx::{DxEntryList, DxLeaf, DxRoot};
 
-use super::{Out, Shown, bits, block_check};
+use super::{Out, Shown, bits, block_check, extents};
 use crate::error::Failure;
 
 /// The root of an index without what it points to. In an inline one the C tool says twice how many
@@ -15,12 +15,13 @@ pub fn root(out: Out<'_>, block: &[u8], is_checked: bool) -> Result<(), Failure>
     writeln!(out, "\tDir Index Root: {blkno}   FS Generation: {generation} ({generation:#x})")?;
     let (clusters, last, dir) = (root.dr_clusters, root.dr_last_eb_blk, root.dr_dir_blkno);
     writeln!(out, "\tClusters: {clusters}   Last Extblk: {last}   Dir Inode: {dir}")?;
-    let (slot, bit) = (root.dr_suballoc_slot, root.dr_suballoc_bit);
+    let slot = match root.dr_suballoc_slot {
+        u16::MAX => "Invalid Slot".to_owned(),
+        slot => slot.to_string(),
+    };
+    let bit = root.dr_suballoc_bit;
     write!(out, "\tSub Alloc Slot: {slot}   Sub Alloc Bit: {bit}")?;
-    if !root.dr_suballoc_loc.is_none() {
-        write!(out, "   Sub Alloc Group {}", root.dr_suballoc_loc)?;
-    }
-    writeln!(out)?;
+    extents::allocated_in(out, root.dr_suballoc_loc)?;
     let flags = root.dr_flags;
     writeln!(out, "\tFlags: ({flags:#x}) {}", bits(flags.into(), &[(1, "Inline")]))?;
     writeln!(out, "\tTotal Entry Count: {}", root.dr_num_entries)?;

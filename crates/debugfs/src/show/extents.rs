@@ -32,9 +32,13 @@ pub fn list(out: Out<'_>, list: &ExtentList<'_>) -> Shown {
         let (cpos, clusters) = (rec.e_cpos.0, rec.e_leaf_clusters());
         let flags = rec.e_flags();
         let set = FLAGS.iter().filter(|(flag, _)| flags.contains(*flag));
-        let names = set.map(|(_, name)| *name).collect::<Vec<_>>().join(" ");
+        let mut names: Vec<_> = set.map(|(_, name)| *name).collect();
+        if !FLAGS.iter().fold(flags, |left, (flag, _)| left.difference(*flag)).is_empty() {
+            names.push("unknown");
+        }
+        let names = names.join(" ");
         let (blkno, bits) = (rec.e_blkno.0, flags.bits());
-        writeln!(out, "\t{index:<2} {cpos:<13} {clusters:<14} {blkno:<15} {bits:#x} {names}")?;
+        writeln!(out, "\t{index:<2} {cpos:<13} {clusters:<14} {blkno:<13}   {bits:#x} {names}")?;
     }
     Ok(())
 }
@@ -42,8 +46,17 @@ pub fn list(out: Out<'_>, list: &ExtentList<'_>) -> Shown {
 /// An extent block without its list.
 fn header(out: Out<'_>, eb: &ExtentBlock) -> Shown {
     let (bit, slot) = (eb.h_suballoc_bit, eb.h_suballoc_slot);
-    writeln!(out, "\tSubAlloc Bit: {bit}   SubAlloc Slot: {slot}")?;
+    write!(out, "\tSubAlloc Bit: {bit}   SubAlloc Slot: {slot}")?;
+    allocated_in(out, eb.h_suballoc_loc)?;
     writeln!(out, "\tBlknum: {}   Next Leaf: {}", eb.h_blkno, eb.h_next_leaf_blk)
+}
+
+/// The end of a line that says where something was allocated.
+pub fn allocated_in(out: Out<'_>, group: Blkno) -> Shown {
+    if !group.is_none() {
+        write!(out, "   SubAlloc Group: {group}")?;
+    }
+    writeln!(out)
 }
 
 /// An extent block, whatever its depth.

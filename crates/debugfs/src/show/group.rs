@@ -63,7 +63,7 @@ pub fn row(out: Out<'_>, index: usize, group: &Group, can_be_in_pieces: bool) ->
     let (blkno, used, longest) = (bg_blkno.0, group.used(), group.longest());
     writeln!(
         out,
-        "\t{index:<2}   {blkno:<17} {bg_bits:<8} {used:<8} {free:<8} {longest:<8} {bg_size:<6}"
+        "\t{index:<2}   {blkno:<15}   {bg_bits:<8} {used:<8} {free:<8} {longest:<8} {bg_size:<6}"
     )?;
     match group.desc.discontiguous(&group.block).filter(|_| can_be_in_pieces) {
         Some(list) => extents::list(out, &list),

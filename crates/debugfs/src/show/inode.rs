@@ -126,7 +126,9 @@ fn counts(out: Out<'_>, inode: &Inode) -> Shown {
         writeln!(out, "\tRecovery Generation: {}", dinode.journal_recovery_generation())?;
     }
     if features.contains(DynFeatures::INLINE_DATA) {
-        let count = InlineData::decode(inode.id2()).map_or(0, |data| data.id_count);
+        // Also where the attributes would leave no room for it.
+        let data = inode.block().get(Dinode::ID2_OFFSET..).map(InlineData::decode);
+        let count = data.and_then(Result::ok).map_or(0, |data| data.id_count);
         writeln!(out, "\tInline Data Max: {count}")?;
     }
     if features.contains(DynFeatures::INDEXED_DIR) {

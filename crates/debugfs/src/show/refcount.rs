@@ -3,14 +3,15 @@
 use ocfs2_format::Structure;
 use ocfs2_format::refcount::{RefcountBlock, RefcountFlags};
 
-use super::{Out, block_check};
+use super::{Out, block_check, extents};
 use crate::error::Failure;
 
 /// A refcount block without its list.
 pub fn head(out: Out<'_>, bytes: &[u8], is_checked: bool) -> Result<(), Failure> {
     let block = RefcountBlock::decode(bytes)?;
     let (bit, slot) = (block.rf_suballoc_bit, block.rf_suballoc_slot);
-    writeln!(out, "\tSubAlloc Bit: {bit}   SubAlloc Slot: {slot}")?;
+    write!(out, "\tSubAlloc Bit: {bit}   SubAlloc Slot: {slot}")?;
+    extents::allocated_in(out, block.rf_suballoc_loc)?;
     let generation = block.rf_fs_generation;
     writeln!(out, "\tFS Generation: {generation} ({generation:#x})")?;
     writeln!(out, "\tBlknum: {}   Parent: {}", block.rf_blkno, block.rf_parent)?;
