@@ -7,7 +7,6 @@
 mod cli;
 mod commands;
 mod error;
-mod image;
 mod line;
 mod live;
 mod lock;

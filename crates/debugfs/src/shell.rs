@@ -8,11 +8,12 @@ use ocfs2_cli::{Interrupt, shown, terminal};
 use ocfs2_device::{DeviceOptions, open};
 use ocfs2_format::Blkno;
 use ocfs2_volume::find::resolve;
+use ocfs2_volume::image::PackedImage;
 use ocfs2_volume::{SuperblockAt, Volume, VolumeOptions};
 
 use crate::commands;
 use crate::error::{Failure, Problem};
-use crate::image::ImageDevice;
+
 use crate::lock::Lock;
 use crate::screen::Screen;
 use crate::show::People;
@@ -80,7 +81,7 @@ impl Shell {
         let partition = options.partition;
         let mut opened = open(&device, &DeviceOptions { partition, ..Default::default() })?;
         if options.is_image {
-            opened = Arc::new(ImageDevice::open(opened).with_context(|| shown(&device))?);
+            opened = Arc::new(PackedImage::open(opened).with_context(|| shown(&device))?);
         }
         let superblock = options.backup.map_or(SuperblockAt::Primary, SuperblockAt::Backup);
         let options = VolumeOptions {

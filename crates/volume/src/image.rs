@@ -232,3 +232,69 @@ impl Device for PackedImage {
 fn refused() -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, "a packed image is not written to")
 }
+
+#[cfg(test)]
+mod tests {
+    use ocfs2_device::MemoryDevice;
+
+    use super::*;
+
+    /// An image of a volume of 40000 blocks of 512 bytes with blocks 2, 9 and 32770.
+    fn image(change: impl FnOnce(&mut Vec<u8>)) -> Result<PackedImage, ImageError> {
+        let mut bytes = vec![0; 4 * 512 + 2 * 4096];
+        bytes[..4].copy_from_slice(&ImageHeader::MAGIC.to_le_bytes());
+        bytes[8..20].copy_from_slice(&ImageHeader::DESCRIPTION);
+        for (at, number) in [(0x18, 1_u64), (0x20, 40_000), (0x28, 512), (0x30, 3), (0x38, 4096)] {
+            bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        }
+        for (index, block) in [2_usize, 9, 32_770].into_iter().enumerate() {
+            bytes[512 * (index + 1)..][..512].fill(index as u8 + 1);
+            bytes[2048 + block / 8] |= 1 << (block % 8);
+        }
+        // After the last block the C program leaves what is in its memory.
+        bytes[2048 + 8191] = 0xff;
+        change(&mut bytes);
+        let device = MemoryDevice::new(bytes.len() as u64);
+        device.write_at(&bytes, 0)?;
+        PackedImage::open(Arc::new(device))
+    }
+
+    #[test]
+    fn blocks_are_where_the_bitmap_says_and_others_are_zeros() {
+        let device = image(|_| ()).unwrap();
+        assert_eq!(device.size_bytes(), 40_000 * 512);
+        let read = |offset, len: usize| {
+            let mut buf = vec![0xff; len];
+            device.read_at(&mut buf, offset).map(|()| buf)
+        };
+        assert_eq!(read(2 * 512, 512).unwrap(), [1; 512]);
+        assert_eq!(read(9 * 512 + 100, 7).unwrap(), [2; 7]);
+        assert_eq!(read(32_770 * 512, 512).unwrap(), [3; 512]);
+        assert_eq!(read(9 * 512 + 510, 4).unwrap(), [2, 2, 0, 0]);
+        assert!(read(40_000 * 512 - 1, 2).is_err() && device.write_at(&[1], 0).is_err());
+        assert_eq!(device.ranges().unwrap(), [2..3, 9..10, 32_770..32_771]);
+    }
+
+    #[test]
+    fn what_is_not_an_image_is_an_error() {
+        let put = |at: usize, number: u64| {
+            image(move |bytes| bytes[at..at + 8].copy_from_slice(&number.to_le_bytes()))
+        };
+        for (at, number) in [
+            (0, 0),
+            (8, 0),
+            (0x18, 2),
+            (0x20, u64::MAX),
+            (0x20, 1 << 40),
+            (0x28, 777),
+            (0x30, u64::MAX),
+            (0x30, 2),
+            (0x30, 40),
+            (0x38, 512),
+        ] {
+            assert!(put(at, number).is_err(), "{number:#x} at {at:#x}");
+        }
+        assert!(image(|bytes| bytes.truncate(4096)).is_err());
+        assert!(image(|bytes| bytes.truncate(100)).is_err());
+    }
+}
