@@ -11,6 +11,7 @@ mod inodes;
 mod live;
 mod shell;
 mod structures;
+mod terminal;
 
 /// A test for each fixture: those that hold the most are compared side by side.
 macro_rules! for_each_fixture {

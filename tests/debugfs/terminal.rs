@@ -1,0 +1,36 @@
+//! The shell as a person sees it, on a terminal that `script` makes.
+
+use ocfs2_testing::{Run, fixture, oracle, program};
+
+/// What is on the terminal after keys were typed, each part at once.
+fn typed(pager: Option<&str>, parts: &[&str]) -> Option<(String, i32)> {
+    let script = oracle("script")?;
+    // What is typed before the first prompt would be lost with the mode of the terminal.
+    let command = format!("sleep 0.3; exec {}", program("debugfs.ocfs2").display());
+    let keys: String = parts.iter().map(|keys| format!("sleep 0.7; printf '{keys}'; ")).collect();
+    let feed = format!(
+        "(sleep 1; {keys} sleep 0.5) | \"$0\" -qec '{command} {}' /dev/null",
+        fixture("crashed-512-local").display()
+    );
+    let run = Run::new("sh").args(["-c", &feed]).arg(script).env("TERM", "xterm");
+    let outcome = run.env("PAGER", pager.unwrap_or_default()).output();
+    Some((outcome.stdout.replace('\r', ""), outcome.status))
+}
+
+#[test]
+fn lines_are_edited_and_those_typed_ahead_are_not_lost() {
+    // Backspace, the line before by an arrow, Ctrl-C for another one.
+    let keys = ["pwdd\\177\\r\\033[A\\rfo\\003", "nonsense\\rstat /\\rquit\\r"];
+    let Some((text, status)) = typed(None, &keys) else { return };
+    assert_eq!(text.matches("\n/\n").count(), 2, "{text}");
+    assert!(text.contains("nonsense: command not found\n"), "{text}");
+    assert!(text.contains("Sub Alloc Slot: Global") && status == 0, "{status}: {text}");
+}
+
+#[test]
+fn what_is_shown_goes_through_a_pager_and_what_fails_does_not() {
+    let keys = ["pwd\\rnonsense\\r\\004"];
+    let Some((text, status)) = typed(Some("sed s/^/paged:/"), &keys) else { return };
+    assert!(text.contains("\npaged:/\n") && text.contains("\nnonsense: command"), "{text}");
+    assert_eq!(status, 0, "{text}");
+}
