@@ -154,7 +154,7 @@ fn attributes_by_the_hundred_are_shown_as_by_the_c_tool() {
     for (name, count, len) in
         [("few", 5, 30), ("block", 110, 1), ("buckets", 900, 3), ("long", 20, 3000)]
     {
-        let value = |index: usize| vec![b'v'; if index % 7 == 0 { 3 * len } else { len }];
+        let value = |index: usize| vec![b'v'; if index.is_multiple_of(7) { 3 * len } else { len }];
         let attributes: Vec<_> = (0..count)
             .map(|index| {
                 (format!("SCHILY.xattr.user.{}{index}", "n".repeat(index % 5)), value(index))

@@ -1,9 +1,11 @@
 //! Commands, words, and what is said of those that fail.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
-use ocfs2_testing::{Run, Scratch, fixture, program};
+use ocfs2_testing::damage::Image;
+use ocfs2_testing::{LoopDevice, Run, Scratch, fixture, fixture_copy, program};
 
 fn debugfs() -> Run {
     Run::new(program("debugfs.ocfs2"))
@@ -185,4 +187,20 @@ fn what_is_left_out_says_so() {
     assert!(write.stderr.contains("only read"), "{write}");
     let help = one(&image, "help").expect_status(0).stdout;
     assert!(help.lines().count() > 35 && help.contains("quit, q"), "{help}");
+}
+
+#[test]
+fn a_disk_is_shown_as_it_is_now_and_not_as_it_was_read_before() {
+    let scratch = Scratch::new();
+    let image = Image::open(fixture_copy("crashed-512-local", &scratch), scratch);
+    let Some(device) = LoopDevice::attach(image.path(), &["--read-only"]) else { return };
+    // What this machine has cached of a disk stays while somebody has it open.
+    let mut disk = fs::File::open(device.path()).unwrap();
+    disk.read_exact(&mut vec![0; 1 << 20]).unwrap();
+    image.edit_superblocks(|_, sb| sb.s_label = [b'x'; 64]);
+    let label = "x".repeat(64);
+    let shown = one(device.path(), "stats -h").expect_status(0).stdout;
+    assert!(shown.contains(&label), "{shown}");
+    let info = Run::new(program("o2info")).arg("--volinfo").arg(device.path()).success().stdout;
+    assert!(info.contains(&label), "{info}");
 }

@@ -1,11 +1,12 @@
 //! What there is between two commands, and doing one.
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use ocfs2_cli::{Interrupt, shown, terminal};
-use ocfs2_device::{DeviceOptions, open};
+use ocfs2_device::{Caching, DeviceOptions, open};
 use ocfs2_format::Blkno;
 use ocfs2_volume::find::resolve;
 use ocfs2_volume::image::PackedImage;
@@ -79,7 +80,9 @@ impl Shell {
         self.close();
         let device = resolve(path)?;
         let partition = options.partition;
-        let mut opened = open(&device, &DeviceOptions { partition, ..Default::default() })?;
+        let caching = caching(&device);
+        let mut opened =
+            open(&device, &DeviceOptions { partition, caching, ..Default::default() })?;
         if options.is_image {
             opened = Arc::new(PackedImage::open(opened).with_context(|| shown(&device))?);
         }
@@ -215,6 +218,12 @@ impl Shell {
         }
         Done::Badly
     }
+}
+
+/// Other nodes write to a disk: what this machine has cached of it may be old.
+fn caching(device: &Path) -> Caching {
+    let is_disk = device.metadata().is_ok_and(|it| it.file_type().is_block_device());
+    if is_disk { Caching::Direct } else { Caching::Cached }
 }
 
 /// The number in `<number>` or of `<lock>`.

@@ -1,10 +1,11 @@
 //! The program.
 
 use std::io::Write;
+use std::os::unix::fs::FileTypeExt;
 
 use anyhow::{Context, Result, bail};
 use ocfs2_cli::{Output, Status, print_error, shown};
-use ocfs2_device::{DeviceOptions, open};
+use ocfs2_device::{Caching, DeviceOptions, open};
 use ocfs2_volume::find::resolve;
 use ocfs2_volume::{Volume, VolumeOptions};
 
@@ -36,7 +37,10 @@ fn open_volume(cli: &Cli) -> Result<Volume> {
     if device.is_dir() {
         bail!("is a folder: {hint}");
     }
-    let options = DeviceOptions { partition: cli.partition, ..Default::default() };
+    // Other nodes write to a disk: what this machine has cached of it may be old.
+    let is_disk = device.metadata().is_ok_and(|it| it.file_type().is_block_device());
+    let caching = if is_disk { Caching::Direct } else { Caching::Cached };
+    let options = DeviceOptions { partition: cli.partition, caching, ..Default::default() };
     let opened = open(&device, &options).map_err(|err| anyhow::anyhow!(err.cause))?;
     let options = VolumeOptions { allow_short: true, ..Default::default() };
     Volume::open(opened, &options).map_err(|err| match err {
