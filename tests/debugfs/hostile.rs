@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ocfs2_cli::Interrupt;
 use ocfs2_debugfs::{Done, Screen, Shell};
 use ocfs2_device::{DeviceOptions, OverlayDevice, open};
+use ocfs2_o2info::Request;
 use ocfs2_testing::damage::{Image, Metadata};
 use ocfs2_testing::{Random, Scratch, fixture, fixture_copy};
 use ocfs2_volume::{Volume, VolumeOptions};
@@ -49,6 +50,15 @@ const OF_ALL: [&str; 8] = [
     "icheck 5 77 4000",
 ];
 
+const REQUESTS: [Request; 6] = [
+    Request::FsFeatures,
+    Request::VolInfo,
+    Request::Mkfs,
+    Request::FreeInode,
+    Request::FreeFrag(0),
+    Request::FreeFrag(4096),
+];
+
 fn screen() -> Screen {
     Screen::new(Box::new(std::io::sink()), Box::new(std::io::sink()))
 }
@@ -67,6 +77,9 @@ fn any_damage_is_survived() {
             let options =
                 VolumeOptions { any_checksum: true, allow_short: true, ..Default::default() };
             let Ok(volume) = Volume::open(overlay, &options) else { continue };
+            for request in REQUESTS {
+                let _ = ocfs2_o2info::answer(&volume, request);
+            }
             let mut shell = Shell::new(Interrupt::default());
             shell.enter(&volume, PathBuf::from(name));
             let mut random = Random(seed);
