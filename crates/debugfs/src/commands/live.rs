@@ -147,7 +147,7 @@ pub(super) fn net_stats(
     Ok(())
 }
 
-/// Waits, but not for a signal's end.
+/// Waits; a signal ends it.
 fn wait(shell: &Shell, time: Duration) -> Result<(), Failure> {
     let start = Instant::now();
     while start.elapsed() < time {
