@@ -52,7 +52,11 @@ fn change(edit: &mut Edit, random: &mut Random, files: &mut [File]) {
     let which = random.below(files.len());
     let file = &mut files[which];
     let allocates = edit.features().ro_compat.contains(RoCompat::UNWRITTEN);
-    match random.below(10) {
+    match random.below(11) {
+        10 => {
+            let (uid, gid) = (random.below(9) as u32, random.below(3) as u32);
+            edit.set_owner(file.blkno, uid, gid).unwrap();
+        }
         0 => {
             let size = length(random, MOST);
             if is_made(edit.truncate(file.blkno, size as u64)) {
@@ -123,6 +127,13 @@ fn files_written_and_cut_at_random_read_as_they_were_written() {
     let dense =
         "-M local -N 1 -b 1K -C 8K -J size=4M --fs-features=nosparse,nounwritten,norefcount";
     at_random(dense, "64M", 15, 4);
+}
+
+#[test]
+fn files_changed_at_random_are_counted_for_their_owners() {
+    let quota = "--fs-features=usrquota,grpquota";
+    at_random(&format!("-M local -N 1 -b 512 -C 4K -J size=4M {quota}"), "64M", 16, 6);
+    at_random(&format!("-M local -N 1 -b 4K -C 4K -J size=4M {quota},metaecc"), "64M", 17, 6);
 }
 
 #[test]

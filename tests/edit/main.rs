@@ -8,6 +8,7 @@ mod bench;
 mod files;
 mod model;
 mod names;
+mod orphans;
 mod power;
 mod refusals;
 mod trees;

@@ -135,6 +135,25 @@ impl Names {
         }
     }
 
+    /// An owner and a group, of which quota files have some already.
+    fn owner(&mut self) -> (u32, u32) {
+        let id = |random: &mut Random| match random.below(3) {
+            0 => random.below(4) as u32,
+            1 => 1000 + random.below(90) as u32,
+            _ => u32::MAX - random.below(5) as u32 * 70_000_000,
+        };
+        (id(&mut self.random), id(&mut self.random))
+    }
+
+    /// Gives something to somebody else.
+    pub fn give(&mut self, edit: &mut Edit) {
+        let Some(path) = self.path() else { return };
+        let ((uid, gid), inode) = (self.owner(), self.inode(&path));
+        edit.set_owner(inode, uid, gid).unwrap();
+        let dinode = edit.inode(inode).unwrap().dinode;
+        assert_eq!((dinode.i_uid, dinode.i_gid), (uid, gid));
+    }
+
     pub fn create(&mut self, edit: &mut Edit, dir: &[u8], name: &[u8], kind: FileKind) {
         let target = match (kind, self.random.below(3)) {
             (FileKind::Symlink, 0) => vec![b't'; 1 + self.random.below(4095)],
@@ -143,7 +162,8 @@ impl Names {
         };
         let is_device = matches!(kind, FileKind::CharDevice | FileKind::BlockDevice);
         let rdev = if is_device { (8, self.random.below(1 << 20) as u32) } else { (0, 0) };
-        let new = NewInode { rdev, target: &target, ..NewInode::of(kind, 0o640) };
+        let (uid, gid) = self.owner();
+        let new = NewInode { uid, gid, rdev, target: &target, ..NewInode::of(kind, 0o640) };
         let (at, path) = (self.inode(dir), join(dir, name));
         let made = edit.create(at, name, &new);
         if self.paths.contains_key(&path) {
@@ -228,7 +248,7 @@ impl Names {
     }
 
     pub fn change(&mut self, edit: &mut Edit) {
-        match self.random.below(20) {
+        match self.random.below(23) {
             0..=2 => {
                 let (dir, name) = (self.dir(), self.name());
                 self.create(edit, &dir, &name, FileKind::Directory);
@@ -240,6 +260,7 @@ impl Names {
             }
             9..=11 => self.link(edit),
             12..=15 => self.rename(edit),
+            16..=18 => self.give(edit),
             _ => {
                 if let Some(path) = self.path() {
                     self.unlink(edit, &path);

@@ -166,6 +166,15 @@ pub fn references(block: &[u8]) -> impl Iterator<Item = u32> + '_ {
     block[..used].as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes))
 }
 
+/// Makes reference `index` of a tree block point to another block of the file.
+pub fn set_reference(block: &mut [u8], index: u32, to: u32) {
+    let used = block.len().saturating_sub(BlockCheck::SIZE);
+    let places = block.get_mut(..used).unwrap_or_default().as_chunks_mut::<4>().0;
+    if let Some(place) = places.get_mut(index as usize) {
+        *place = to.to_le_bytes();
+    }
+}
+
 structure! {
     "quota leaf", 16;
 
@@ -351,6 +360,10 @@ mod tests {
         let leaf = |bs: BlockSize| leaf_entries(&vec![1; bs.size()]).count();
         assert_eq!(all.map(leaf), [5, 11, 23, 46]);
         assert_eq!(references(&[1; 512]).count(), 126);
+        let mut block = [0; 512];
+        set_reference(&mut block, 125, 7);
+        set_reference(&mut block, 126, 8);
+        assert_eq!(references(&block).collect::<Vec<_>>(), [&[0; 125][..], &[7]].concat());
         assert_eq!((references(&[1; 3]).count(), leaf_entries(&[1; 9]).count()), (0, 0));
         assert_eq!(local_chunk_block(BlockSize::MIN, 2), 1 + 2 * 191);
     }

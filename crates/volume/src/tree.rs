@@ -15,10 +15,6 @@ use ocfs2_format::{Blkno, Cpos, Invalid, Structure};
 use crate::runs::Runs;
 use crate::{Error, Volume};
 
-mod prune;
-
-pub(crate) use prune::{Pruned, write_pruned};
-
 /// A run of clusters of a file, as a leaf record describes it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Extent {
@@ -264,15 +260,6 @@ impl<'v> Tree<'v> {
 impl Volume {
     /// The list of the extent block that an interior record points at.
     fn extent_node(&self, parent: &Node, index: usize) -> Result<Node, Error> {
-        self.extent_block(parent, index).map(|(node, _, _)| node)
-    }
-
-    /// Reads the extent block that an interior record points at.
-    fn extent_block(
-        &self,
-        parent: &Node,
-        index: usize,
-    ) -> Result<(Node, ExtentBlock, Vec<u8>), Error> {
         let range = parent.covered(index)?;
         let Some(ExtentRec { e_blkno: blkno, .. }) = parent.records.get(index).copied() else {
             return Err(parent.invalid("e_blkno", "missing", "an extent block"));
@@ -288,7 +275,7 @@ impl Volume {
                 Invalid::new(ExtentBlock::NAME, blkno, "l_tree_depth", node.depth, expected);
             return Err(invalid.into());
         }
-        Ok((node, header, block))
+        Ok(node)
     }
 
     /// The leaf record at `index`, if it is not empty. `end` is where the extents before it

@@ -32,7 +32,7 @@ pub struct Xattr {
     /// The block it is in, the first one of a bucket.
     pub blkno: Blkno,
     /// The value if it is local, else the root of its tree.
-    stored: Vec<u8>,
+    pub(crate) stored: Vec<u8>,
 }
 
 impl Xattr {

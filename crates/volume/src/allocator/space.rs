@@ -22,16 +22,6 @@ impl<'v> Space<'v> {
         Self { volume, pools: Pools::default() }
     }
 
-    /// Goes on with allocators parts of which were taken and given back already.
-    pub(crate) fn over(volume: &'v Volume, pools: Pools) -> Self {
-        Self { volume, pools }
-    }
-
-    /// The allocators with what has changed, which is not written.
-    pub(crate) fn into_pools(self) -> Pools {
-        self.pools
-    }
-
     /// Takes so many clusters, in as few runs as there are. `None`, and none is taken, if fewer
     /// are free.
     ///

@@ -35,8 +35,10 @@ impl Edit {
     ) -> Result<(), EditError> {
         let inode = self.volume.inode(blkno)?;
         let mut block = inode.block().to_vec();
-        let mut dinode = inode.dinode;
+        let mut dinode = inode.dinode.clone();
         change(&mut dinode, block.get_mut(Dinode::ID2_OFFSET..).unwrap_or_default());
+        self.count_inode(&inode.dinode, -1);
+        self.count_inode(&dinode, 1);
         Ok(self.volume.write_dinode(&dinode, block)?)
     }
 

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use ocfs2_format::dinode::{Arm, Dinode, DynFeatures, FileKind};
+use ocfs2_format::dinode::{Arm, DynFeatures, FileKind};
 use ocfs2_format::extent::{ExtentFlags, ExtentList, write_extent_list};
 use ocfs2_format::feature::{Incompat, RoCompat};
 use ocfs2_format::inline::InlineData;
@@ -254,7 +254,7 @@ impl Edit {
     }
 
     /// Puts clusters into a hole, at most so many, close to what is before them.
-    fn fill_hole(
+    pub(super) fn fill_hole(
         &mut self,
         root: &mut Root,
         cpos: u64,
@@ -315,7 +315,7 @@ impl Edit {
     /// Gives a file clusters of its own in place of shared ones: as many of `part` as there are
     /// in a row.
     fn unshare(&mut self, inode: &Inode, root: &mut Root, part: &Extent) -> Result<(), EditError> {
-        let counts = refcounts_of(inode)?;
+        let counts = inode.expect_refcounts()?;
         let first = self.run_of(part).start;
         let (count, same) = self.references(counts, first)?;
         let most = (same.end - first).min(part.clusters.into());
@@ -442,30 +442,6 @@ impl Edit {
         }
         Ok(())
     }
-
-    /// Takes a range of clusters out of a file and gives them back.
-    fn drop_range(
-        &mut self,
-        inode: &Inode,
-        root: &mut Root,
-        range: Range<u64>,
-    ) -> Result<(), EditError> {
-        let mut taken = Vec::new();
-        self.tree_change(root, range, &mut |extent| {
-            taken.push(extent);
-            None
-        })?;
-        for extent in taken {
-            let run = self.run_of(&extent);
-            if !extent.flags.contains(ExtentFlags::REFCOUNTED) {
-                self.give_clusters(run)?;
-                continue;
-            }
-            let unused = self.drop_references(refcounts_of(inode)?, run)?;
-            unused.into_iter().try_for_each(|run| self.give_clusters(run))?;
-        }
-        Ok(())
-    }
 }
 
 /// The part of an extent that is within a range of clusters of the file.
@@ -475,14 +451,4 @@ fn part_of(edit: &Edit, extent: &Extent, range: Range<u64>) -> Extent {
     let blkno = Blkno(extent.blkno.0 + (from - u64::from(extent.cpos.0)) * per_cluster);
     let clusters = to.saturating_sub(from) as u16;
     Extent { cpos: Cpos(from as u32), clusters, blkno, ..*extent }
-}
-
-/// The refcount tree that an inode with shared extents has to have.
-fn refcounts_of(inode: &Inode) -> Result<Blkno, Error> {
-    let Dinode { i_refcount_loc, .. } = inode.dinode;
-    let has = inode.dinode.dyn_features().contains(DynFeatures::HAS_REFCOUNT);
-    if !has || i_refcount_loc.is_none() {
-        return Err(inode.invalid("i_refcount_loc", 0, "a tree, for shared extents"));
-    }
-    Ok(i_refcount_loc)
 }

@@ -113,6 +113,8 @@ impl Index {
     ) -> Result<Blkno, EditError> {
         let run = edit.take_clusters(Want::exactly(1))?;
         let blkno = edit.geometry().block_of(Cluster(run.start));
+        let dir = edit.inode(self.root.dr_dir_blkno)?;
+        edit.count_index(&dir.dinode, 1);
         let flags = ExtentFlags::empty();
         edit.tree_insert(&mut tree, Extent { cpos, clusters: 1, blkno, flags })?;
         self.root.dr_last_eb_blk = tree.last_leaf();

@@ -1,8 +1,6 @@
 //! Inodes made, named, moved and deleted.
 //!
-//! What these count are links and space. Quota files are not brought up to date: who changes a
-//! volume with quotas has to count them again. Nothing becomes an orphan: nobody has a file open
-//! here, and what loses its last name is deleted at once.
+//! What loses its last name is deleted at once, or becomes an orphan if somebody has it open.
 
 use std::collections::HashSet;
 
@@ -14,15 +12,16 @@ use ocfs2_format::feature::Incompat;
 use super::dir::refused;
 use super::entry_block::NewEntry;
 use super::{Edit, EditError};
-use crate::allocator::Space;
 use crate::inode::Touch;
-use crate::recovery::{Parting, RecoveryError};
 use crate::{Error, Inode, Volume};
 
 /// Most links of an inode without indexed-dirs.
 const MOST_LINKS: u32 = 32_000;
 /// The same with them, where the high half of the count is used.
 const MOST_LINKS_INDEXED: u32 = i32::MAX as u32;
+
+/// What becomes of an inode that has lost its last name.
+type End = fn(&mut Edit, Blkno) -> Result<(), EditError>;
 
 impl Edit {
     /// Gives a file that is not a directory another name.
@@ -51,7 +50,7 @@ impl Edit {
     pub fn unlink(&mut self, dir: Blkno, name: &[u8]) -> Result<(), EditError> {
         self.attempt(|edit| {
             let inode = edit.take_name(dir, name)?;
-            edit.part_with(dir, name, inode)
+            edit.part_with(dir, name, inode, Self::delete)
         })
     }
 
@@ -68,13 +67,14 @@ impl Edit {
         to: Blkno,
         new_name: &[u8],
     ) -> Result<(), EditError> {
-        self.attempt(|edit| edit.move_name((dir, name), (to, new_name)))
+        self.attempt(|edit| edit.move_name((dir, name), (to, new_name), Self::delete))
     }
 
-    fn move_name(
+    pub(super) fn move_name(
         &mut self,
         (dir, name): (Blkno, &[u8]),
         (to, new_name): (Blkno, &[u8]),
+        end: End,
     ) -> Result<(), EditError> {
         let (_, entry) = self.named(dir, name)?;
         let moved = self.inode(entry.inode)?;
@@ -103,7 +103,7 @@ impl Edit {
                     ));
                 }
                 self.lead_name(to, &new)?;
-                self.part_with(to, new_name, there.inode)?;
+                self.part_with(to, new_name, there.inode, end)?;
             }
         }
         self.take_name(dir, name)?;
@@ -117,13 +117,20 @@ impl Edit {
         Ok(())
     }
 
-    /// Counts a name less for what `name` of `dir` pointed to, and deletes it if that was the last.
-    fn part_with(&mut self, dir: Blkno, name: &[u8], inode: Blkno) -> Result<(), EditError> {
+    /// Counts a name less for what `name` of `dir` pointed to, and makes an end of it if that was the
+    /// last.
+    pub(super) fn part_with(
+        &mut self,
+        dir: Blkno,
+        name: &[u8],
+        inode: Blkno,
+        end: End,
+    ) -> Result<(), EditError> {
         let file = self.inode(inode)?;
         self.verify_own(name, &file)?;
         if !file.is_dir() {
             return match self.drop_link(inode)? {
-                0 => self.delete(inode),
+                0 => end(self, inode),
                 _ => Ok(()),
             };
         }
@@ -133,23 +140,7 @@ impl Edit {
             }
         }
         self.drop_link(dir)?;
-        self.delete(inode)
-    }
-
-    /// Frees an inode with all it has.
-    fn delete(&mut self, blkno: Blkno) -> Result<(), EditError> {
-        let indexed = self.has(Incompat::INDEXED_DIRS);
-        let inode = self.inode(blkno)?;
-        let space = Space::over(&self.volume, std::mem::take(&mut self.pools));
-        let mut parting = Parting::new(&self.volume, &inode, space)?;
-        let space = (|| {
-            parting.all()?;
-            parting.dinode.i_size = 0;
-            parting.dinode.set_links_count(0, indexed);
-            parting.release(self.options.time.seconds as u64)
-        })();
-        self.pools = space.map_err(edit_error)?.into_pools();
-        Ok(())
+        end(self, inode)
     }
 
     /// Fails for inodes of the volume itself, and those that recovery is going to delete or cut.
@@ -222,14 +213,7 @@ impl Volume {
 }
 
 /// What an entry says of an inode.
-fn type_of(inode: &Inode) -> Result<FileType, Error> {
+pub(super) fn type_of(inode: &Inode) -> Result<FileType, Error> {
     let kind = inode.kind().map(FileType::from);
     kind.ok_or(Error::WrongKind { blkno: inode.blkno, expected: "a file of any kind" })
-}
-
-fn edit_error(err: RecoveryError) -> EditError {
-    match err {
-        RecoveryError::Volume(err) => err.into(),
-        err => EditError::Refused(err.to_string()),
-    }
 }

@@ -12,6 +12,7 @@
 //! written on top of it. Repairs, which have to write to what is wrong, are fsck's.
 
 mod blocks;
+mod delete;
 mod dir;
 mod dir_growth;
 mod entry_block;
@@ -21,6 +22,8 @@ mod index_growth;
 mod inode;
 mod inode_tree;
 mod new_inode;
+mod orphan;
+pub(crate) mod quota;
 mod refcount;
 mod reflink;
 mod session;
@@ -34,6 +37,7 @@ use std::sync::Arc;
 
 use ocfs2_format::Blkno;
 use ocfs2_format::hash::CharSign;
+use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
 
 use crate::allocator::pools::Pools;
 use crate::commit::CommitError;
@@ -96,6 +100,8 @@ pub enum How {
     Journal(u16),
     /// Without a journal; the superblock says that there are errors until all is written.
     InPlace,
+    /// Without anything that a crash in between would need: to an overlay.
+    Unguarded,
 }
 
 /// Changes of one draft that are kept in memory before they go to a file.
@@ -111,6 +117,9 @@ pub struct Edit {
     volume: Volume,
     options: EditOptions,
     pools: Pools,
+    owed: quota::Owed,
+    /// Steps that are being made, one in the other.
+    steps: u32,
     /// What the next new inode gets as its generation.
     next_generation: u32,
 }
@@ -140,7 +149,16 @@ impl Edit {
         let changes = Arc::new(changes.remembering());
         let next_generation = options.time.seconds as u32 ^ options.time.nanoseconds;
         let on = volume.on(changes.clone());
-        Self { base, changes, volume: on, options, pools: Pools::default(), next_generation }
+        Self {
+            base,
+            changes,
+            volume: on,
+            options,
+            pools: Pools::default(),
+            owed: quota::Owed::default(),
+            steps: 0,
+            next_generation,
+        }
     }
 
     /// The volume as it is with the changes so far.
@@ -184,26 +202,26 @@ impl Edit {
     ///
     /// # Errors
     /// What `step` says.
-    pub fn attempt<T>(
+    pub fn attempt<T, E: From<EditError>>(
         &mut self,
-        step: impl FnOnce(&mut Self) -> Result<T, EditError>,
-    ) -> Result<T, EditError> {
+        step: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
         // If the step fails, what is kept of the allocators goes with it.
-        self.pools.write(&self.volume)?;
+        self.finish()?;
         let outer = Arc::clone(self.volume.device());
         let block_size = self.volume.block_size().bytes();
         let draft = OverlayDevice::within(Arc::clone(&outer), block_size, DEFAULT_MEMORY);
         let draft = Arc::new(draft);
         let on_draft = self.volume.on(draft.clone());
         let before = std::mem::replace(&mut self.volume, on_draft);
-        let result = step(self).and_then(|value| {
-            self.pools.write(&self.volume)?;
-            let bits = self.volume.block_size().bits();
-            draft.for_each_change::<EditError>(|offset, bytes| {
-                let blkno = Blkno(offset >> bits);
-                let written = outer.write_at(bytes, offset);
-                written.map_err(|source| Error::Write { blkno, source }.into())
-            })?;
+        let owed = self.owed.clone();
+        self.steps += 1;
+        let made = step(self);
+        self.steps -= 1;
+        let result = made.and_then(|value| {
+            self.finish()?;
+            let failed = |blkno, source| EditError::from(Error::Write { blkno, source });
+            self.volume.write_changes(&draft, &*outer, failed)?;
             Ok(value)
         });
         match &result {
@@ -212,17 +230,28 @@ impl Edit {
             Err(_) => {
                 self.volume = before;
                 self.pools = Pools::default();
+                self.owed = owed;
             }
         }
         result
     }
 
-    /// Writes what is kept of the allocators to the changes: [`Edit::attempt`] does so at its end.
+    /// Writes what is kept of allocators and quota to the changes: [`Edit::attempt`] does so at
+    /// its end.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// It cannot be written; quota files are damaged, or there is no room for them.
     pub fn finish(&mut self) -> Result<(), EditError> {
+        if self.steps == 0 {
+            self.settle_quota()?;
+        }
         Ok(self.pools.write(&self.volume)?)
+    }
+
+    /// Another transaction over `volume`, to which this one was committed.
+    pub(crate) fn restart(&mut self, volume: &Volume) {
+        let (pools, owed) = (std::mem::take(&mut self.pools), std::mem::take(&mut self.owed));
+        *self = Self { pools, owed, ..Self::new(volume, self.options) };
     }
 
     /// Brings all changes to `device`, the one the volume is on or a
@@ -238,7 +267,27 @@ impl Edit {
         match how {
             How::Journal(slot) => self.base.plan_commit(&*self.changes, slot)?.write(device)?,
             How::InPlace => self.base.write_in_place(&*self.changes, device)?,
+            How::Unguarded => {
+                let failed = |blkno, source| CommitError::Write { blkno, source };
+                self.base.write_changes(&*self.changes, device, failed)?;
+                device.flush().map_err(|source| failed(SUPERBLOCK_BLKNO, source))?;
+            }
         }
         Ok(blocks)
+    }
+}
+
+impl Volume {
+    /// Writes what was changed in `overlay` to its places on `device`.
+    fn write_changes<D: Device, E: From<std::io::Error>>(
+        &self,
+        overlay: &OverlayDevice<D>,
+        device: &dyn Device,
+        failed: impl Fn(Blkno, std::io::Error) -> E,
+    ) -> Result<(), E> {
+        let bits = self.block_size().bits();
+        overlay.for_each_change(|offset, bytes| {
+            device.write_at(bytes, offset).map_err(|err| failed(Blkno(offset >> bits), err))
+        })
     }
 }

@@ -115,6 +115,7 @@ impl Edit {
         fill: impl FnOnce(&mut [u8]) -> Result<(), Truncated>,
     ) -> Result<(), EditError> {
         let mut filled = Ok(());
+        self.count_inode(dinode, 1);
         self.create_block(dinode.i_blkno, Dinode::CHECK_OFFSET, dinode, |id2| filled = fill(id2))?;
         Ok(filled.map_err(Error::truncated(dinode.i_blkno))?)
     }

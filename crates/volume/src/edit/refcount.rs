@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use ocfs2_format::extent::ExtentFlags;
+use ocfs2_format::extent::{ExtentFlags, ExtentList};
 use ocfs2_format::refcount::{
     RefcountBlock, RefcountFlags, RefcountRec, push_refcount, write_refcounts,
 };
@@ -14,7 +14,7 @@ use ocfs2_format::{Blkno, Cpos, Structure};
 
 use super::{Edit, EditError, Holds, Root};
 use crate::allocator::Suballocated;
-use crate::tree::Extent;
+use crate::tree::{Extent, Tree};
 use crate::{Error, Volume};
 
 /// A block of records: the root of a small tree, or a leaf.
@@ -102,12 +102,32 @@ impl Edit {
         if header.rf_count > 0 {
             return self.store_refcount_root(&header, block);
         }
-        let list = RefcountBlock::records(&block).map_err(Error::truncated(root))?;
-        if header.is_tree() || list.header.rl_used > 0 {
-            let text = format!("refcount tree {root} has references but no inode uses it");
+        let mut blocks = vec![self.unused_refcounts(&header, &block)?];
+        if header.is_tree() {
+            let mut tree = refcount_root(&header, &block);
+            let list = ExtentList::new(tree.list()).map_err(Error::truncated(root))?;
+            for leaf in Tree::of_blocks(self.volume(), root, &list)?.extents() {
+                let (header, block) = self.volume().refcount_block(leaf?.blkno, root)?;
+                blocks.push(self.unused_refcounts(&header, &block)?);
+            }
+            self.tree_change(&mut tree, 0..1 << 32, &mut |_| None)?;
+        }
+        blocks.into_iter().try_for_each(|block| self.give_block(block))
+    }
+
+    /// Where a block of a tree that no inode uses came from. It must not count anything.
+    fn unused_refcounts(
+        &self,
+        header: &RefcountBlock,
+        block: &[u8],
+    ) -> Result<Suballocated, EditError> {
+        let blkno = header.rf_blkno;
+        let list = RefcountBlock::records(block).map_err(Error::truncated(blkno))?;
+        if !header.is_tree() && list.header.rl_used > 0 {
+            let text = format!("refcount block {blkno} counts references, but no inode uses it");
             return Err(EditError::Refused(text));
         }
-        self.give_block(Suballocated::from(&header))
+        Ok(Suballocated::from(header))
     }
 
     /// Counts one reference more for each cluster of a run; those that were not counted are

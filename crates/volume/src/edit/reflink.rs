@@ -54,10 +54,9 @@ impl Edit {
 
     /// Makes all extents of a file ones that are counted; gives the tree.
     fn shared(&mut self, inode: &Inode) -> Result<Blkno, EditError> {
-        let features = inode.dinode.dyn_features();
-        let counts = match features.contains(DynFeatures::HAS_REFCOUNT) {
-            true => inode.dinode.i_refcount_loc,
-            false => {
+        let counts = match inode.refcounts() {
+            Some(counts) => counts,
+            None => {
                 let counts = self.create_refcounts()?;
                 self.use_refcounts(inode.blkno, counts)?;
                 counts
@@ -80,8 +79,7 @@ impl Edit {
 
     /// Makes a file without extents one that uses a tree, instead of another one it has used.
     fn join(&mut self, inode: &Inode, counts: Blkno) -> Result<(), EditError> {
-        let has = inode.dinode.dyn_features().contains(DynFeatures::HAS_REFCOUNT);
-        let before = Some(inode.dinode.i_refcount_loc).filter(|_| has);
+        let before = inode.refcounts();
         if before == Some(counts) {
             return Ok(());
         }

@@ -16,7 +16,7 @@ use ocfs2_format::{Blkno, Cpos, Invalid, Structure, Truncated};
 
 use super::{Edit, EditError};
 use crate::allocator::Suballocated;
-use crate::tree::{Extent, write_pruned};
+use crate::tree::{Extent, Tree};
 use crate::{Error, Volume};
 
 /// What the leaf records of a tree stand for.
@@ -73,6 +73,16 @@ impl Root {
     /// Clusters of all extents together.
     pub fn clusters(&self) -> u32 {
         self.clusters
+    }
+
+    /// All extents, read strictly; the number of clusters becomes what they have.
+    pub(super) fn extents(&mut self, volume: &Volume) -> Result<Vec<Extent>, Error> {
+        let list = ExtentList::new(&self.list).map_err(Error::truncated(self.at))?;
+        let extents = Tree::new(volume, self.at, &list)?.extents();
+        let extents = extents.collect::<Result<Vec<_>, _>>()?;
+        let clusters: u64 = extents.iter().map(|extent| u64::from(extent.clusters)).sum();
+        self.clusters = u32::try_from(clusters).unwrap_or(u32::MAX);
+        Ok(extents)
     }
 
     fn capacity(&self) -> usize {
@@ -285,7 +295,9 @@ impl Edit {
         };
         let (before, had) = (leaf.records.clone(), sum(&leaf.records));
         change(&mut leaf.records)?;
-        if before == leaf.records && !leaf.is_changed {
+        // A block without records, which somebody has left, goes.
+        let is_empty_block = leaf.records.is_empty() && leaf.header.is_some();
+        if before == leaf.records && !leaf.is_changed && !is_empty_block {
             return Ok(());
         }
         let clusters = u64::from(root.clusters).saturating_sub(had) + sum(&leaf.records);
@@ -463,7 +475,7 @@ impl Edit {
             root.last_leaf = Blkno(0);
         }
         let depth = level.depth;
-        write_pruned(&mut root.list, depth, &level.records).map_err(Error::truncated(root.at))?;
+        write_root(&mut root.list, depth, &level.records).map_err(Error::truncated(root.at))?;
         self.end_at_leaf(root)
     }
 
@@ -479,7 +491,7 @@ impl Edit {
             }
             match &level.header {
                 Some(_) => self.write_level(&level)?,
-                None => write_pruned(&mut root.list, level.depth, &level.records)
+                None => write_root(&mut root.list, level.depth, &level.records)
                     .map_err(Error::truncated(root.at))?,
             }
         }
@@ -495,6 +507,14 @@ impl Edit {
         })?;
         Ok(fits.map_err(Error::truncated(blkno))?)
     }
+}
+
+/// Writes a list, and zeros after its records.
+fn write_root(bytes: &mut [u8], depth: u16, records: &[ExtentRec]) -> Result<(), Truncated> {
+    write_extent_list(bytes, depth, records)?;
+    let used = ExtentListHeader::SIZE + records.len() * ExtentRec::SIZE;
+    bytes.get_mut(used..).unwrap_or_default().fill(0);
+    Ok(())
 }
 
 /// What a tree that would get too deep, or too many clusters, is called.

@@ -4,11 +4,11 @@
 use std::ops::Range;
 
 use ocfs2_format::Structure;
-use ocfs2_format::dinode::{Dinode, InodeFlags};
+use ocfs2_format::dinode::InodeFlags;
 use ocfs2_format::local_alloc::LocalAlloc;
 use ocfs2_format::truncate_log::{TruncateLog, TruncateLogHeader};
 
-use crate::allocator::Space;
+use crate::edit::{Edit, EditError};
 use crate::{Error, Inode, Volume};
 
 /// Clusters that are set in the global bitmap for a slot and belong to nobody.
@@ -92,46 +92,48 @@ impl Volume {
         let records = log.records().filter(|record| record.t_start != 0);
         Ok(records.map(|record| record.t_start..record.t_start + record.t_clusters).collect())
     }
+}
 
-    /// Gives the leftovers of a slot back to the global bitmap and resets local alloc and
-    /// truncate log, on the device of this volume. Says what they were.
-    pub(super) fn give_back(&self, slot: u16) -> Result<Leftovers, Error> {
+impl Edit {
+    /// Gives the leftovers of a slot back to the global bitmap, and resets local alloc and
+    /// truncate log.
+    pub(super) fn give_back(&mut self, slot: u16) -> Result<(), EditError> {
         let leftovers = self.leftovers(slot)?;
-        let mut space = Space::new(self);
-        for run in leftovers.local_alloc.iter().chain(&leftovers.truncate_log) {
-            space.free_run(run.clone())?;
+        for run in leftovers.local_alloc.into_iter().chain(leftovers.truncate_log) {
+            self.give_clusters(run)?;
         }
-        space.write()?;
-        self.reset_local_alloc(&self.local_alloc(slot)?)?;
-        self.reset_truncate_log(&self.truncate_log(slot)?)?;
-        Ok(leftovers)
+        self.reset_local_alloc(slot)?;
+        self.reset_truncate_log(slot)
     }
 
-    fn reset_local_alloc(&self, inode: &Inode) -> Result<(), Error> {
+    fn reset_local_alloc(&mut self, slot: u16) -> Result<(), EditError> {
+        let inode = self.local_alloc(slot)?;
         if inode.dinode.bitmap() == (0, 0) {
             return Ok(());
         }
-        let mut dinode = inode.dinode.clone();
-        dinode.set_bitmap(0, 0);
-        let mut block = inode.block().to_vec();
-        let id2 = &mut block[Dinode::ID2_OFFSET..];
-        let wrong = |source| Error::Truncated { blkno: inode.blkno, source };
-        let header = LocalAlloc { la_bm_off: 0, ..LocalAlloc::decode(id2).map_err(wrong)? };
-        header.encode(id2).map_err(wrong)?;
-        id2[LocalAlloc::SIZE..].fill(0);
-        self.write_dinode(&dinode, block)
+        let header = LocalAlloc::decode(inode.id2()).map_err(Error::truncated(inode.blkno))?;
+        self.update_dinode(inode.blkno, |dinode, id2| {
+            dinode.set_bitmap(0, 0);
+            reset(id2, &LocalAlloc { la_bm_off: 0, ..header });
+        })
     }
 
-    fn reset_truncate_log(&self, inode: &Inode) -> Result<(), Error> {
-        let mut block = inode.block().to_vec();
-        let id2 = &mut block[Dinode::ID2_OFFSET..];
-        let wrong = |source| Error::Truncated { blkno: inode.blkno, source };
-        let header = TruncateLogHeader::decode(id2).map_err(wrong)?;
+    fn reset_truncate_log(&mut self, slot: u16) -> Result<(), EditError> {
+        let inode = self.truncate_log(slot)?;
+        let header = TruncateLogHeader::decode(inode.id2());
+        let header = header.map_err(Error::truncated(inode.blkno))?;
         if header.tl_used == 0 {
             return Ok(());
         }
-        TruncateLogHeader { tl_used: 0, ..header }.encode(id2).map_err(wrong)?;
-        id2[TruncateLogHeader::SIZE..].fill(0);
-        self.write_dinode(&inode.dinode, block)
+        self.update_dinode(inode.blkno, |_, id2| {
+            reset(id2, &TruncateLogHeader { tl_used: 0, ..header });
+        })
     }
+}
+
+/// Writes what a system file begins with, and zeros after it.
+fn reset<T: Structure>(id2: &mut [u8], header: &T) {
+    // It was read from there, so that there is room.
+    let _ = header.encode(id2);
+    id2.get_mut(T::SIZE..).unwrap_or_default().fill(0);
 }

@@ -22,25 +22,23 @@
 //! is taken off. Quota files that are damaged are left as they are: that is for a check to tell,
 //! and keeps nothing from being recovered.
 
-mod delete;
 mod journal_state;
 mod leftovers;
 mod orphans;
 mod quota;
-mod refcounts;
 mod slot_map;
 mod stage;
 
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::InodeFlags;
 
-pub(crate) use delete::Parting;
 pub use journal_state::{JournalProblem, JournalState};
 pub use leftovers::Leftovers;
 pub use orphans::Orphan;
 use stage::Stage;
 
 use crate::commit::CommitError;
+use crate::edit::EditError;
 use crate::replay::{LogEnd, Replay, ReplayError};
 use crate::{Error, Volume};
 use ocfs2_device::Device;
@@ -154,12 +152,9 @@ pub enum RecoveryError {
         /// Its flags.
         flags: InodeFlags,
     },
-    /// A leaf of a refcount tree has no room for what remains of a record.
-    #[error("refcount block {blkno}: has no room for another record")]
-    RefcountLeafFull {
-        /// The leaf.
-        blkno: Blkno,
-    },
+    /// A step cannot be made.
+    #[error(transparent)]
+    Edit(EditError),
     /// It was interrupted before.
     #[error("was interrupted")]
     Interrupted,
@@ -174,6 +169,15 @@ impl From<ReplayError> for RecoveryError {
     }
 }
 
+impl From<EditError> for RecoveryError {
+    fn from(err: EditError) -> Self {
+        match err {
+            EditError::Volume(err) => Self::Volume(err),
+            err => Self::Edit(err),
+        }
+    }
+}
+
 impl RecoveryError {
     /// Whether it is about the device or all of the recovery, and not about one orphan.
     fn is_fatal(&self) -> bool {
@@ -184,6 +188,7 @@ impl RecoveryError {
                 | Self::NoJournal
                 | Self::Interrupted
                 | Self::Volume(Error::Write { .. })
+                | Self::Edit(EditError::Changes(_))
         )
     }
 }
@@ -264,10 +269,10 @@ impl Volume {
         let number = slot.slot;
         let others = usable.iter().copied().filter(|other| *other != number);
         let journals = std::iter::once(number).chain(others).collect();
-        let mut stage = Stage::new(self, device, options.writes, journals);
+        let mut stage = Stage::new(self, device, options, journals);
         let leftovers = self.leftovers(number)?;
         if !leftovers.is_empty() || slot.was_dirty {
-            stage.step(|volume| Ok(volume.give_back(number)?))?;
+            stage.step(|edit| Ok(edit.give_back(number)?))?;
         }
         stage.merge_quota(number, self, options.interrupted)?;
         for orphan in self.orphan_entries(number)? {
@@ -276,7 +281,7 @@ impl Volume {
                 stage.write()?;
                 return Err(RecoveryError::Interrupted);
             }
-            match Self::settle_orphan(&mut stage, &orphan, options.time) {
+            match stage.settle_orphan(&orphan) {
                 Ok(()) if orphan.is_direct_io() => slot.cut += 1,
                 Ok(()) => slot.deleted += 1,
                 Err(err) if err.is_fatal() => return Err(err),

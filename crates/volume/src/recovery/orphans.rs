@@ -3,10 +3,9 @@
 use ocfs2_format::Cpos;
 use ocfs2_format::dinode::InodeFlags;
 
-use super::delete::Parting;
 use super::{RecoveryError, Stage};
-use crate::allocator::Space;
 use crate::dir::Entry;
+use crate::edit::Edit;
 use crate::{Error, Inode, Volume};
 
 /// What comes before the number in the name of an inode that is to be cut back, not deleted.
@@ -49,32 +48,27 @@ impl Volume {
         Ok(orphans.map(move |entry| Ok(Orphan { slot, entry: entry? })))
     }
 
-    fn orphan_dir(&self, slot: u16) -> Result<Inode, Error> {
+    pub(crate) fn orphan_dir(&self, slot: u16) -> Result<Inode, Error> {
         self.slot_file("orphan_dir", slot)
     }
+}
 
+impl Stage<'_> {
     /// Does with an orphan what has to be done, in as many steps as it takes.
-    pub(super) fn settle_orphan(
-        stage: &mut Stage<'_>,
-        orphan: &Orphan,
-        time: u64,
-    ) -> Result<(), RecoveryError> {
-        let budget = stage.budget();
+    pub fn settle_orphan(&mut self, orphan: &Orphan) -> Result<(), RecoveryError> {
+        let budget = self.budget();
         let work = match orphan.is_direct_io() {
-            true => Self::cut_orphan,
-            false => Self::delete_orphan,
+            true => Edit::cut_step,
+            false => Edit::delete_step,
         };
-        while !stage.step(|volume| work(volume, orphan, time, budget))? {}
+        while !self.step(|edit| work(edit, orphan, budget))? {}
         Ok(())
     }
+}
 
+impl Edit {
     /// Deletes an inode, or a part of its data if there is much; says whether that was all.
-    fn delete_orphan(
-        &self,
-        orphan: &Orphan,
-        time: u64,
-        budget: usize,
-    ) -> Result<bool, RecoveryError> {
+    fn delete_step(&mut self, orphan: &Orphan, budget: usize) -> Result<bool, RecoveryError> {
         let inode = self.inode(orphan.entry.inode)?;
         let flags = inode.dinode.flags();
         let links = self.links_count(&inode);
@@ -82,24 +76,20 @@ impl Volume {
         {
             return Err(RecoveryError::NoOrphan { blkno: inode.blkno, links, flags });
         }
-        let mut parting = Parting::new(self, &inode, Space::new(self))?;
-        let cut = parting.data(Cpos(0), budget)?;
-        let size = u64::from(cut.0) << self.geometry().cluster_size.bits();
-        parting.dinode.i_size = parting.dinode.i_size.min(size);
+        let cut = self.cut_contents(&inode, Cpos(0), budget)?;
         if cut > Cpos(0) {
-            parting.keep()?;
+            let size = u64::from(cut.0) << self.geometry().cluster_size.bits();
+            self.update_dinode(inode.blkno, |dinode, _| dinode.i_size = dinode.i_size.min(size))?;
             return Ok(false);
         }
-        parting.attributes()?;
-        parting.index()?;
-        parting.free(time)?;
-        self.forget(orphan, inode.is_dir())?;
+        self.delete(inode.blkno)?;
+        self.forget_orphan(orphan.slot, &orphan.entry, inode.is_dir())?;
         Ok(true)
     }
 
     /// Takes what a file has beyond its size, or a part of that if it is much; says whether
     /// that was all.
-    fn cut_orphan(&self, orphan: &Orphan, _: u64, budget: usize) -> Result<bool, RecoveryError> {
+    fn cut_step(&mut self, orphan: &Orphan, budget: usize) -> Result<bool, RecoveryError> {
         let inode = self.inode(orphan.entry.inode)?;
         let flags = inode.dinode.flags();
         if !flags.contains(InodeFlags::DIO_ORPHANED) || flags.contains(InodeFlags::SYSTEM) {
@@ -108,30 +98,14 @@ impl Volume {
         }
         // A size beyond what 32 bits of clusters hold has nothing after it.
         let end = Cpos(self.geometry().clusters_for(inode.size()).unwrap_or(u32::MAX));
-        let mut parting = Parting::new(self, &inode, Space::new(self))?;
-        if parting.data(end, budget)? > end {
-            parting.keep()?;
+        if self.cut_contents(&inode, end, budget)? > end {
             return Ok(false);
         }
-        parting.dinode.i_flags = (flags - InodeFlags::DIO_ORPHANED).bits();
-        parting.dinode.i_dio_orphaned_slot = 0;
-        parting.keep()?;
-        self.forget(orphan, false)?;
+        self.update_dinode(inode.blkno, |dinode, _| {
+            dinode.i_flags = (flags - InodeFlags::DIO_ORPHANED).bits();
+            dinode.i_dio_orphaned_slot = 0;
+        })?;
+        self.forget_orphan(orphan.slot, &orphan.entry, false)?;
         Ok(true)
-    }
-
-    /// Removes an entry of an orphan directory.
-    fn forget(&self, orphan: &Orphan, was_dir: bool) -> Result<(), Error> {
-        self.remove_entry(&self.orphan_dir(orphan.slot)?, &orphan.entry)?;
-        if was_dir {
-            // What was removed may be in this very block.
-            let dir = self.orphan_dir(orphan.slot)?;
-            let mut dinode = dir.dinode.clone();
-            let links = self.links_count(&dir).saturating_sub(1);
-            let indexed = self.has(ocfs2_format::feature::Incompat::INDEXED_DIRS);
-            dinode.set_links_count(links, indexed);
-            self.write_dinode(&dinode, dir.block().to_vec())?;
-        }
-        Ok(())
     }
 }

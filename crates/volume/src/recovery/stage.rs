@@ -1,13 +1,10 @@
 //! Steps of a recovery: each is worked out in memory and reaches the volume as one.
 
-use std::sync::Arc;
-
-use ocfs2_format::Blkno;
-
-use super::{RecoveryError, Writes};
+use super::{RecoverOptions, RecoveryError, Writes};
 use crate::commit::CommitError;
-use crate::{Error, Volume};
-use ocfs2_device::{Device, OverlayDevice};
+use crate::edit::{Edit, EditOptions, How};
+use crate::{Timestamp, Volume};
+use ocfs2_device::Device;
 
 /// Steps that have been worked out and are still to be written.
 pub(super) struct Stage<'a> {
@@ -16,7 +13,7 @@ pub(super) struct Stage<'a> {
     writes: Writes,
     /// Slots whose journals may be used, in the order in which they are tried.
     journals: Vec<u16>,
-    gathered: Arc<OverlayDevice<Arc<dyn Device>>>,
+    gathered: Edit,
     /// Blocks one step should not exceed.
     budget: usize,
 }
@@ -26,15 +23,18 @@ impl<'a> Stage<'a> {
     pub fn new(
         volume: &'a Volume,
         device: &'a dyn Device,
-        writes: Writes,
+        options: &RecoverOptions<'_>,
         journals: Vec<u16>,
     ) -> Self {
-        let gathered = OverlayDevice::new(volume.device().clone(), volume.block_size().bytes());
-        let log = journals.first().and_then(|slot| volume.journal(*slot).ok());
+        let slot = journals.first().copied().unwrap_or_default();
+        let time = Timestamp { seconds: options.time as i64, nanoseconds: 0 };
+        let edit = EditOptions { time, slot, ..EditOptions::default() };
+        let log = volume.journal(slot).ok();
         let log = log.map_or(0, |journal| journal.superblock.s_maxlen as usize);
         // A step and those gathered before it go into one transaction.
         let budget = (log / 4).clamp(64, 4096);
-        Self { volume, device, writes, journals, gathered: Arc::new(gathered), budget }
+        let (writes, gathered) = (options.writes, Edit::new(volume, edit).with_lenient_quota());
+        Self { volume, device, writes, journals, gathered, budget }
     }
 
     /// Blocks one step should not exceed.
@@ -42,44 +42,26 @@ impl<'a> Stage<'a> {
         self.budget
     }
 
-    /// Works a step out. `work` writes to the device of the volume it is given, which is in
-    /// memory; if it fails nothing of it is kept.
+    /// Works a step out. If it fails nothing of it is kept.
     pub fn step<T>(
         &mut self,
-        work: impl FnOnce(&Volume) -> Result<T, RecoveryError>,
+        work: impl FnOnce(&mut Edit) -> Result<T, RecoveryError>,
     ) -> Result<T, RecoveryError> {
-        let block_size = self.volume.block_size().bytes();
-        let draft = Arc::new(OverlayDevice::new(self.gathered.clone(), block_size));
-        let result = work(&self.volume.on(draft.clone()))?;
-        let keep = |offset, bytes: &[u8]| self.gathered.write_at(bytes, offset);
-        draft.for_each_change(keep).map_err(|source| self.failed(0, source))?;
+        let result = self.gathered.attempt(work)?;
         if self.gathered.changed_blocks() >= self.budget {
             self.write()?;
         }
         Ok(result)
     }
 
-    fn failed(&self, offset: u64, source: std::io::Error) -> RecoveryError {
-        let blkno = Blkno(offset >> self.volume.block_size().bits());
-        Error::Write { blkno, source }.into()
-    }
-
     /// Writes what was gathered.
     pub fn write(&mut self) -> Result<(), RecoveryError> {
-        if self.gathered.changed_blocks() > 0 {
-            match self.writes {
-                Writes::Journaled => self.commit()?,
-                Writes::InPlace => {
-                    self.gathered.for_each_change(|offset, bytes| {
-                        let blkno = Blkno(offset >> self.volume.block_size().bits());
-                        let written = self.device.write_at(bytes, offset);
-                        written.map_err(|source| CommitError::Write { blkno, source })
-                    })?;
-                    self.device.flush().map_err(|source| self.failed(0, source))?;
-                }
-            }
-            self.gathered.clear();
+        match self.writes {
+            _ if self.gathered.changed_blocks() == 0 => return Ok(()),
+            Writes::Journaled => self.commit()?,
+            Writes::InPlace => drop(self.gathered.commit(How::Unguarded, self.device)?),
         }
+        self.gathered.restart(self.volume);
         Ok(())
     }
 
@@ -87,8 +69,8 @@ impl<'a> Stage<'a> {
     fn commit(&self) -> Result<(), RecoveryError> {
         let mut refused = None;
         for slot in &self.journals {
-            match self.volume.plan_commit(&*self.gathered, *slot) {
-                Ok(commit) => return Ok(commit.write(self.device)?),
+            match self.gathered.commit(How::Journal(*slot), self.device) {
+                Ok(_) => return Ok(()),
                 Err(err @ CommitError::Write { .. }) => return Err(err.into()),
                 Err(err) => refused = refused.or(Some(err)),
             }

@@ -26,7 +26,7 @@ impl Volume {
     }
 
     /// The root of the tree in an xattr block.
-    fn bucket_root(&self, blkno: Blkno) -> Result<Root, Error> {
+    pub(in crate::edit) fn bucket_root(&self, blkno: Blkno) -> Result<Root, Error> {
         let (_, block) = self.xattr_block(blkno)?;
         let root = XattrTreeRoot::of_block(&block).map_err(Error::truncated(blkno))?;
         let list = block.get(XattrTreeRoot::LIST_OFFSET..).unwrap_or_default().to_vec();

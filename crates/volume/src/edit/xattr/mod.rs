@@ -110,7 +110,7 @@ impl Edit {
                 return Err(Error::NotFound { name }.into());
             };
             if let Some(item) = present.area.remove(present.index) {
-                edit.free_value(inode, &item)?;
+                edit.free_value(&owner, &item)?;
             }
             edit.store_area(&owner, present.at, present.area)?;
             edit.set_ctime(inode)
@@ -141,7 +141,7 @@ impl Edit {
     ) -> Result<(), EditError> {
         let Present { at, mut area, index } = present;
         let Some(old) = area.remove(index) else { return Ok(()) };
-        self.free_value(owner.blkno, &old)?;
+        self.free_value(owner, &old)?;
         let item = self.new_item(owner.blkno, key, old.hash(), value)?;
         if area.insert(item.clone()) {
             return self.store_area(owner, at, area);

@@ -6,9 +6,18 @@ use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
 
 use super::Key;
 use super::area::Item;
-use crate::Error;
 use crate::edit::{Edit, EditError, Holds, Root};
-use crate::tree::{Extent, Tree};
+use crate::tree::Extent;
+use crate::{Error, Inode};
+
+impl Root {
+    /// The root of the tree of a value, as it is stored beside its name in block `at`.
+    pub(in crate::edit) fn of_value(at: Blkno, stored: &[u8]) -> Result<Self, Error> {
+        let header = XattrValueRoot::decode(stored).map_err(Error::truncated(at))?;
+        let list = stored.get(XattrValueRoot::LIST_OFFSET..).unwrap_or_default().to_vec();
+        Ok(Self::new(at, Holds::Data, list, header.xr_last_eb_blk, header.xr_clusters))
+    }
+}
 
 impl Edit {
     /// An attribute with its value, which is written if it has clusters of its own. `at` is the
@@ -69,26 +78,18 @@ impl Edit {
     }
 
     /// Gives the clusters of a value back, if it has any.
-    pub(super) fn free_value(&mut self, at: Blkno, item: &Item) -> Result<(), EditError> {
+    pub(super) fn free_value(&mut self, owner: &Inode, item: &Item) -> Result<(), EditError> {
         if item.entry.is_local() {
             return Ok(());
         }
-        let header = XattrValueRoot::decode(&item.stored).map_err(Error::truncated(at))?;
-        let list = XattrValueRoot::list(&item.stored).map_err(Error::truncated(at))?;
-        let extents = Tree::new(self.volume(), at, &list)?.extents();
-        let extents = extents.collect::<Result<Vec<_>, _>>()?;
+        let mut root = Root::of_value(owner.blkno, &item.stored)?;
+        let extents = root.extents(self.volume())?;
         if extents.iter().any(|extent| extent.flags.contains(ExtentFlags::REFCOUNTED)) {
-            let text = format!("inode {at}: clusters of an attribute's value are shared");
+            let text =
+                format!("inode {}: clusters of an attribute's value are shared", owner.blkno);
             return Err(EditError::Refused(text));
         }
-        let list = item.stored.get(XattrValueRoot::LIST_OFFSET..).unwrap_or_default().to_vec();
-        let (last_leaf, clusters) = (header.xr_last_eb_blk, header.xr_clusters);
-        let mut root = Root::new(at, Holds::Data, list, last_leaf, clusters);
-        self.tree_change(&mut root, 0..1 << 32, &mut |_| None)?;
-        for extent in extents {
-            self.give_extent(&extent)?;
-        }
-        Ok(())
+        self.drop_range(owner, &mut root, 0..1 << 32)
     }
 
     /// Gives the clusters of an extent back.
