@@ -10,7 +10,7 @@ use ocfs2_testing::damage::Image;
 use ocfs2_testing::{Run, Scratch, oracle, program};
 use ocfs2_volume::allocator::Allocator;
 use ocfs2_volume::usage::Heartbeat;
-use ocfs2_volume::{OpenVolumeError, SuperblockAt, Volume, VolumeOptions};
+use ocfs2_volume::{OpenVolumeError, SuperblockAt, SystemFile, Volume, VolumeOptions};
 
 /// A line of `ls -l`: inode, mode, links, size.
 type Line = (u64, String, u32, u64);
@@ -136,7 +136,7 @@ fn volumes_of_the_c_mkfs_are_read_as_c_debugfs_reads_them() {
         }
         for slot in 0..volume.max_slots() {
             assert!(!volume.journal(slot).unwrap().is_dirty(), "{shape}");
-            let inode = volume.slot_file("inode_alloc", slot).unwrap();
+            let inode = volume.system_file(SystemFile::InodeAlloc(slot)).unwrap();
             sums_agree(&volume, &volume.allocator(inode).unwrap());
         }
         let root = volume.root().unwrap();

@@ -246,7 +246,7 @@ fn a_wrong_digit_in_the_name_of_a_slots_file_makes_no_slots() {
         let device = open(image.path(), &DeviceOptions::default()).unwrap();
         let volume = Volume::open(device, &VolumeOptions::default()).unwrap();
         assert_eq!(volume.superblock().s_max_slots, 2, "{outcome}");
-        assert_eq!(volume.system_file(name).unwrap().blkno, own, "{outcome}");
+        assert_eq!(volume.system_file_named(name).unwrap().blkno, own, "{outcome}");
     }
 }
 
@@ -263,7 +263,7 @@ fn slots_whose_files_lost_their_names_stay() {
     let volume = Volume::open(device, &VolumeOptions::default()).unwrap();
     assert_eq!(volume.superblock().s_max_slots, 2, "{outcome}");
     assert!(!outcome.stdout.contains("[SUPERBLOCK_SLOTS]"), "{outcome}");
-    assert_eq!(volume.system_file("journal:0001").unwrap().blkno, journal, "{outcome}");
+    assert_eq!(volume.system_file_named("journal:0001").unwrap().blkno, journal, "{outcome}");
 }
 
 #[test]

@@ -21,7 +21,7 @@ use ocfs2_testing::damage::{Base, Files, Image, edit_list, recipes};
 use ocfs2_testing::{LoopDevice, Run, fixture, program};
 use ocfs2_volume::gate::{Gate, Planned};
 use ocfs2_volume::usage::{State, Usage};
-use ocfs2_volume::{Volume, VolumeOptions};
+use ocfs2_volume::{SystemFile, Volume, VolumeOptions};
 
 /// A fixture that can be written to, in memory.
 fn volume() -> (Volume, Arc<dyn Device>) {
@@ -32,7 +32,7 @@ fn volume() -> (Volume, Arc<dyn Device>) {
 
 /// What a node does that mounts the volume: slot `slot` is its.
 fn take_slot(volume: &Volume, device: &dyn Device, slot: u16, node: u32) {
-    let inode = volume.system_file("slot_map").unwrap();
+    let inode = volume.system_file(SystemFile::SlotMap).unwrap();
     let first = volume.tree(&inode).unwrap().extents().next().unwrap().unwrap().blkno;
     let mut block = volume.read_block(first).unwrap();
     assert!(volume.slot_map_format().set(&mut block, slot, Some(node)));

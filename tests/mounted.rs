@@ -23,7 +23,7 @@ use ocfs2_testing::{
     LoopDevice, Outcome, Run, Scratch, beat, fixture, fixture_copy, oracle, program, while_beating,
 };
 use ocfs2_volume::usage::{Clock, State, Unknown};
-use ocfs2_volume::{Volume, VolumeOptions};
+use ocfs2_volume::{SystemFile, Volume, VolumeOptions};
 
 const FIXTURES: [&str; 8] = [
     "clean-4k-o2cb",
@@ -398,7 +398,7 @@ fn hold_first_slot(image: &Path, node: u32) {
     let options = DeviceOptions { write: true, ..Default::default() };
     let device = ocfs2_device::open(image, &options).unwrap();
     let volume = Volume::open(device.clone(), &VolumeOptions::default()).unwrap();
-    let inode = volume.system_file("slot_map").unwrap();
+    let inode = volume.system_file(SystemFile::SlotMap).unwrap();
     let extent = volume.tree(&inode).unwrap().map(Cpos(0)).unwrap().unwrap();
     let mut map = volume.read_block(extent.blkno).unwrap();
     assert!(volume.slot_map_format().set(&mut map, 0, Some(node)));

@@ -15,7 +15,7 @@ use ocfs2_testing::fixture;
 use ocfs2_tests::{assert_as_manifest, sha256, walk};
 use ocfs2_volume::allocator::Allocator;
 use ocfs2_volume::usage::{Heartbeat, Region};
-use ocfs2_volume::{Correction, Volume, VolumeOptions};
+use ocfs2_volume::{Correction, SystemFile, Volume, VolumeOptions};
 
 fn open(name: &str) -> Volume {
     let device = ocfs2_device::open(&fixture(name), &DeviceOptions::default()).unwrap();
@@ -183,8 +183,8 @@ fn allocators_agree_with_themselves_and_with_the_folders() {
         assert!(clusters.into_iter().eq(0..volume.geometry().clusters), "{name}");
         let mut found_in_pieces = 0;
         for slot in 0..volume.max_slots() {
-            for file in ["inode_alloc", "extent_alloc"] {
-                let allocator = volume.allocator(volume.slot_file(file, slot).unwrap()).unwrap();
+            for file in [SystemFile::InodeAlloc(slot), SystemFile::ExtentAlloc(slot)] {
+                let allocator = volume.allocator(volume.system_file(file).unwrap()).unwrap();
                 found_in_pieces += check_sums(&volume, name, &allocator);
             }
         }
@@ -286,7 +286,8 @@ fn a_name_that_a_later_kernel_hashed_is_found_too() {
 fn a_chain_that_runs_in_circles_is_left() {
     let device = changed("clean-4k-o2cb");
     let volume = Volume::open(Arc::clone(&device) as _, &VolumeOptions::default()).unwrap();
-    let allocator = volume.allocator(volume.slot_file("inode_alloc", 1).unwrap()).unwrap();
+    let allocator =
+        volume.allocator(volume.system_file(SystemFile::InodeAlloc(1)).unwrap()).unwrap();
     let groups: Vec<_> = volume.groups(&allocator).map(Result::unwrap).collect();
     let last = groups.iter().rfind(|group| group.desc.bg_next_group.is_none()).unwrap();
     let mut block = last.block().to_vec();

@@ -14,7 +14,7 @@ use ocfs2_format::quota::{QuotaKind, leaf_entries, references, tree_depth};
 use ocfs2_testing::{CRASHED, Scratch, c_fsck_run, fixture, fixture_copy, manifest, oracle};
 use ocfs2_tests::assert_as_manifest;
 use ocfs2_volume::recovery::{JournalState, RecoverOptions, SlotRecovery, Writes};
-use ocfs2_volume::{Volume, VolumeOptions};
+use ocfs2_volume::{SystemFile, Volume, VolumeOptions};
 
 fn volume(device: &Arc<dyn Device>) -> Volume {
     Volume::open(device.clone(), &VolumeOptions::default()).unwrap()
@@ -43,8 +43,9 @@ fn c_fsck_finds(fsck: &Path, image: &Path, volume: &Volume) -> Vec<String> {
     let run = c_fsck_run(fsck, "-fn", image);
     let output = format!("{}{}", run.stdout, run.stderr);
     assert!(output.contains("Pass 4b"), "{output}");
-    let quota =
-        ["aquota.user", "aquota.group"].iter().filter_map(|name| volume.system_file(name).ok());
+    let quota = [QuotaKind::User, QuotaKind::Group]
+        .into_iter()
+        .filter_map(|kind| volume.system_file(SystemFile::Quota(kind)).ok());
     let quota: Vec<u64> = quota.map(|inode| inode.blkno.0).collect();
     let system = volume.system_dir().unwrap().blkno.0;
     let is_wrong_about = |line: &str| {
@@ -94,7 +95,7 @@ fn a_recovered_volume_is_what_the_kernel_made_of_it() {
 
 /// What the ids of a global quota file use, in KiB and inodes, without those who use nothing.
 fn usage(volume: &Volume, kind: QuotaKind) -> BTreeMap<u32, (u64, u64)> {
-    let inode = volume.system_file(kind.file_name()).unwrap();
+    let inode = volume.system_file(SystemFile::Quota(kind)).unwrap();
     let mut bytes = vec![0; inode.size() as usize];
     volume.file(&inode).unwrap().read_at(&mut bytes, 0).unwrap();
     let blocks: Vec<&[u8]> = bytes.chunks_exact(volume.block_size().size()).collect();

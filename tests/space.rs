@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ocfs2_device::{DeviceOptions, OverlayDevice, open};
 use ocfs2_testing::fixture;
 use ocfs2_volume::allocator::{Allocator, Space, Want};
-use ocfs2_volume::{Volume, VolumeOptions};
+use ocfs2_volume::{SystemFile, Volume, VolumeOptions};
 
 /// A volume on an overlay.
 fn volume() -> Volume {
@@ -50,7 +50,7 @@ fn what_is_taken_is_counted_everywhere_and_comes_back() {
 fn a_suballocator_grows_when_all_its_blocks_are_taken() {
     let volume = volume();
     let blocks = || {
-        let file = volume.slot_file("extent_alloc", 0).unwrap();
+        let file = volume.system_file(SystemFile::ExtentAlloc(0)).unwrap();
         free(&volume, &volume.allocator(file).unwrap())
     };
     let (before, total) = blocks();

@@ -11,4 +11,5 @@ mod names;
 mod orphans;
 mod power;
 mod refusals;
+mod system;
 mod trees;

@@ -9,7 +9,7 @@ use ocfs2_format::xattr::XattrPrefix;
 use ocfs2_testing::Random;
 use ocfs2_volume::edit::{Edit, EditError, NewInode};
 use ocfs2_volume::recovery::{RecoverOptions, Writes};
-use ocfs2_volume::{Volume, VolumeOptions};
+use ocfs2_volume::{SystemFile, Volume, VolumeOptions};
 
 use crate::bench::Bench;
 use crate::files::contents;
@@ -107,7 +107,7 @@ fn a_file_that_is_replaced_while_it_is_open_can_still_be_read() {
 }
 
 fn mark_dirty(edit: &mut Edit) {
-    let journal = edit.slot_file("journal", 0).unwrap().blkno;
+    let journal = edit.system_file(SystemFile::Journal(0)).unwrap().blkno;
     edit.update_dinode(journal, |dinode, _| dinode.set_journal(Dinode::JOURNAL_DIRTY, 0)).unwrap();
 }
 

@@ -74,7 +74,7 @@ fn bitmaps(image: &Path) -> Result<BTreeMap<(String, u64), Vec<usize>>> {
     }
     let mut allocators = vec![("global_bitmap".to_owned(), volume.global_bitmap()?)];
     for name in names {
-        let allocator = volume.allocator(volume.system_file(&name)?)?;
+        let allocator = volume.allocator(volume.system_file_named(&name)?)?;
         allocators.push((name, allocator));
     }
     let mut bitmaps = BTreeMap::new();

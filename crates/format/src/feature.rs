@@ -2,6 +2,8 @@
 
 use bitflags::bitflags;
 
+use crate::quota::QuotaKind;
+
 bitflags! {
     /// `s_feature_compat`: a bit that is not known prevents nothing.
     #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
@@ -124,6 +126,14 @@ pub const FEATURES: [Feature; 20] = [
 ];
 
 impl Features {
+    /// Whether usage of that kind is counted.
+    pub fn has_quota(&self, kind: QuotaKind) -> bool {
+        self.ro_compat.contains(match kind {
+            QuotaKind::User => RoCompat::USRQUOTA,
+            QuotaKind::Group => RoCompat::GRPQUOTA,
+        })
+    }
+
     /// `--fs-feature-level=max-compat`: what the oldest drivers mount.
     pub const MAX_COMPAT: Self = Self {
         compat: Compat::BACKUP_SB.union(Compat::JBD2_SB),

@@ -21,6 +21,7 @@ pub mod journal;
 pub mod local_alloc;
 pub mod ocfs1;
 pub mod quota;
+pub mod quota_tree;
 pub mod refcount;
 pub mod slot_map;
 mod structure;

@@ -66,7 +66,7 @@ fn space(context: &Context<'_>, files: &SystemFiles, slot: u16) -> Option<String
 
 /// Whether somebody waits in the orphan directory of a slot: some kernels leave them there for ever.
 fn orphans(volume: &Volume, slot: u16) -> Option<String> {
-    let dir = volume.slot_file("orphan_dir", slot);
+    let dir = volume.system_file(SystemFile::OrphanDir(slot));
     let first = dir.and_then(|dir| {
         volume.entries(&dir)?.find(|entry| !matches!(entry, Ok(it) if it.is_dot())).transpose()
     });

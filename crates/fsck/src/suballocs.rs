@@ -3,6 +3,7 @@
 use ocfs2_format::Blkno;
 use ocfs2_format::bitmap::Bitmap;
 use ocfs2_format::dinode::Dinode;
+use ocfs2_volume::SystemFile;
 use ocfs2_volume::allocator::Run;
 
 /// An allocator of blocks.
@@ -32,10 +33,16 @@ impl Suballoc {
 
     /// Its name in the system directory.
     pub fn file_name(self) -> String {
-        match self {
-            Self::GlobalInodes => "global_inode_alloc".to_owned(),
-            Self::Inodes(slot) => format!("inode_alloc:{slot:04}"),
-            Self::Extents(slot) => format!("extent_alloc:{slot:04}"),
+        SystemFile::from(self).name()
+    }
+}
+
+impl From<Suballoc> for SystemFile {
+    fn from(suballoc: Suballoc) -> Self {
+        match suballoc {
+            Suballoc::GlobalInodes => Self::GlobalInodeAlloc,
+            Suballoc::Inodes(slot) => Self::InodeAlloc(slot),
+            Suballoc::Extents(slot) => Self::ExtentAlloc(slot),
         }
     }
 }

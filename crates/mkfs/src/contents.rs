@@ -16,12 +16,13 @@ use ocfs2_format::local_alloc::LocalAlloc;
 use ocfs2_format::superblock::{REVISION, SUPERBLOCK_SIGNATURE, SuperBlock, XATTR_INLINE_SIZE};
 use ocfs2_format::truncate_log::{TruncateLog, TruncateLogHeader};
 use ocfs2_format::{Blkno, Structure, Truncated, check};
+use ocfs2_volume::SystemFile;
 
 use crate::directory::Directory;
 use crate::file::FileData;
 use crate::plan::{DirectoryData, IndexRoot, LOST_FOUND, Plan};
 use crate::suballocator::{Suballocated, Suballocator};
-use crate::system_file::{SystemFile, SystemFileKind};
+use crate::system_file::SystemInode;
 
 /// A block to be written.
 #[derive(Clone, Debug)]
@@ -47,7 +48,7 @@ impl Plan {
     pub(crate) fn blocks(&self) -> Result<Blocks, Truncated> {
         let mut blocks = Blocks::new();
         for (file, inode) in &self.inodes {
-            if self.is_filled && file.kind == SystemFileKind::RootDir {
+            if self.is_filled && *file == SystemInode::RootDir {
                 continue;
             }
             self.system_inode(*file, *inode, &mut blocks)?;
@@ -62,12 +63,12 @@ impl Plan {
             }
         }
         let owners = [
-            (&self.inode_alloc_global, SystemFileKind::GlobalInodeAlloc),
-            (&self.inode_alloc, SystemFileKind::InodeAlloc),
+            (&self.inode_alloc_global, SystemFile::GlobalInodeAlloc),
+            (&self.inode_alloc, SystemFile::InodeAlloc(0)),
         ];
-        for (alloc, kind) in owners {
+        for (alloc, owner) in owners {
             for group in 0..alloc.groups.len() {
-                let (blkno, block) = self.suballocator_group(alloc, group, kind, 0)?;
+                let (blkno, block) = self.suballocator_group(alloc, group, owner)?;
                 blocks.insert(blkno, Block::Bytes(block));
             }
         }
@@ -104,8 +105,8 @@ impl Plan {
             Block::ClusterGroup(group) => self.cluster_group(*group)?.into(),
             Block::ExtentGroup { slot, group } => {
                 let alloc = &self.extent_allocs[usize::from(*slot)];
-                let kind = SystemFileKind::ExtentAlloc;
-                self.suballocator_group(alloc, *group, kind, *slot)?.1.into()
+                let owner = SystemFile::ExtentAlloc(*slot);
+                self.suballocator_group(alloc, *group, owner)?.1.into()
             }
         })
     }
@@ -171,16 +172,16 @@ impl Plan {
         Ok(block)
     }
 
-    fn blkno_of(&self, kind: SystemFileKind, slot: u16) -> Blkno {
-        self.inode(kind, slot).map_or(Blkno(0), |inode| inode.blkno)
+    fn blkno_of(&self, inode: SystemInode) -> Blkno {
+        self.inode(inode).map_or(Blkno(0), |inode| inode.blkno)
     }
 
     fn root_blkno(&self) -> Blkno {
-        self.blkno_of(SystemFileKind::RootDir, 0)
+        self.blkno_of(SystemInode::RootDir)
     }
 
     fn system_dir_blkno(&self) -> Blkno {
-        self.blkno_of(SystemFileKind::SystemDir, 0)
+        self.blkno_of(SystemInode::SystemDir)
     }
 
     fn is_checked(&self) -> bool {
@@ -349,20 +350,16 @@ impl Plan {
 
     fn system_inode(
         &self,
-        file: SystemFile,
+        inode: SystemInode,
         place: Suballocated,
         blocks: &mut Blocks,
     ) -> Result<(), Truncated> {
         let layout = &self.layout;
-        let (kind, permissions) = match file.is_dir() {
-            true => (FileKind::Directory, 0o755),
-            false => (FileKind::Regular, 0o644),
-        };
-        let mut dinode = self.dinode(place, kind, permissions, file.flags());
-        let slot = usize::from(file.slot);
-        let whole = |data: &FileData| u64::from(data.clusters()) * layout.cluster_size();
-        match file.kind {
-            SystemFileKind::RootDir => {
+        let permissions = if inode.kind() == FileKind::Directory { 0o755 } else { 0o644 };
+        let mut dinode = self.dinode(place, inode.kind(), permissions, inode.flags());
+        match inode {
+            SystemInode::File(file) => self.system_file(file, dinode, blocks),
+            SystemInode::RootDir => {
                 let clusters = self.root.data.clusters();
                 let mut directory = self.directory(place.blkno, place.blkno, clusters);
                 dinode.i_links_count = 2 + u16::from(self.lost_found.is_some());
@@ -374,12 +371,11 @@ impl Plan {
                 }
                 self.put_directory_with_hole(dinode, directory, hole, &self.root, blocks)
             }
-            SystemFileKind::SystemDir => {
+            SystemInode::SystemDir => {
                 let clusters = self.system_dir.clusters();
                 let mut directory = self.directory(place.blkno, place.blkno, clusters);
                 for (file, inode) in &self.inodes {
-                    let file_type =
-                        if file.is_dir() { FileType::Directory } else { FileType::Regular };
+                    let file_type = FileType::from(file.kind());
                     if let Some(name) = file.name() {
                         directory.add(name.as_bytes(), inode.blkno, file_type);
                     }
@@ -388,45 +384,56 @@ impl Plan {
                 let data = DirectoryData { data: self.system_dir.clone(), index: None };
                 self.put_directory(dinode, directory, &data, blocks)
             }
-            SystemFileKind::OrphanDir => {
+        }
+    }
+
+    fn system_file(
+        &self,
+        file: SystemFile,
+        mut dinode: Dinode,
+        blocks: &mut Blocks,
+    ) -> Result<(), Truncated> {
+        let layout = &self.layout;
+        let whole = |data: &FileData| u64::from(data.clusters()) * layout.cluster_size();
+        let slot = usize::from(file.slot().unwrap_or_default());
+        match file {
+            SystemFile::OrphanDir(_) => {
                 let data = &self.orphan_dirs[slot];
                 let parent = self.system_dir_blkno();
-                let directory = self.directory(place.blkno, parent, data.data.clusters());
+                let directory = self.directory(dinode.i_blkno, parent, data.data.clusters());
                 dinode.i_links_count = 2;
                 self.put_directory(dinode, directory, data, blocks)
             }
-            SystemFileKind::BadBlocks => self.put_file(dinode, &FileData::default(), 0, blocks),
-            SystemFileKind::SlotMap => {
+            SystemFile::BadBlocks => self.put_file(dinode, &FileData::default(), 0, blocks),
+            SystemFile::SlotMap => {
                 self.put_file(dinode, &self.slot_map, whole(&self.slot_map), blocks)
             }
-            SystemFileKind::Heartbeat => {
+            SystemFile::Heartbeat => {
                 let size = 256 * layout.block_size() as u64;
                 self.put_file(dinode, &self.heartbeat, size, blocks)
             }
-            SystemFileKind::Journal => {
+            SystemFile::Journal(_) => {
                 let journal = &self.journals[slot];
                 self.put_file(dinode, journal, whole(journal), blocks)
             }
-            SystemFileKind::GlobalQuota(kind) => self.put_global_quota(dinode, kind, blocks),
-            SystemFileKind::LocalQuota(kind) => self.put_local_quota(dinode, kind, slot, blocks),
-            SystemFileKind::GlobalBitmap => self.put_global_bitmap(dinode, blocks),
-            SystemFileKind::GlobalInodeAlloc => {
+            SystemFile::Quota(kind) => self.put_global_quota(dinode, kind, blocks),
+            SystemFile::LocalQuota(kind, _) => self.put_local_quota(dinode, kind, slot, blocks),
+            SystemFile::GlobalBitmap => self.put_global_bitmap(dinode, blocks),
+            SystemFile::GlobalInodeAlloc => {
                 self.put_allocator(dinode, &self.inode_alloc_global, blocks)
             }
-            SystemFileKind::InodeAlloc if slot == 0 => {
-                self.put_allocator(dinode, &self.inode_alloc, blocks)
-            }
-            SystemFileKind::InodeAlloc => {
+            SystemFile::InodeAlloc(0) => self.put_allocator(dinode, &self.inode_alloc, blocks),
+            SystemFile::InodeAlloc(_) => {
                 self.put_allocator(dinode, &Suballocator::new(layout), blocks)
             }
-            SystemFileKind::ExtentAlloc => {
+            SystemFile::ExtentAlloc(_) => {
                 self.put_allocator(dinode, &self.extent_allocs[slot], blocks)
             }
-            SystemFileKind::LocalAlloc => self.put_dinode(&dinode, blocks, |id2| {
+            SystemFile::LocalAlloc(_) => self.put_dinode(&dinode, blocks, |id2| {
                 let la_size = LocalAlloc::bitmap_size(layout.geometry.block_size);
                 LocalAlloc { la_size, ..Default::default() }.encode(id2)
             }),
-            SystemFileKind::TruncateLog => self.put_dinode(&dinode, blocks, |id2| {
+            SystemFile::TruncateLog(_) => self.put_dinode(&dinode, blocks, |id2| {
                 let tl_count = TruncateLog::capacity(layout.geometry.block_size);
                 TruncateLogHeader { tl_count, ..Default::default() }.encode(id2)
             }),
@@ -483,7 +490,7 @@ impl Plan {
             bg_chain: (group % chains) as u16,
             bg_generation: self.layout.generation,
             bg_next_group: next.map_or(Blkno(0), |next| geometry.group_blkno(next)),
-            bg_parent_dinode: self.blkno_of(SystemFileKind::GlobalBitmap, 0),
+            bg_parent_dinode: self.blkno_of(SystemInode::File(SystemFile::GlobalBitmap)),
             bg_blkno: geometry.group_blkno(group),
             ..Default::default()
         };
@@ -494,12 +501,11 @@ impl Plan {
         &self,
         alloc: &Suballocator,
         group: usize,
-        owner: SystemFileKind,
-        slot: u16,
+        owner: SystemFile,
     ) -> Result<(Blkno, Vec<u8>), Truncated> {
         let block_size = self.layout.geometry.block_size;
         let small =
-            self.layout.has(Incompat::DISCONTIG_BG) && owner != SystemFileKind::GlobalInodeAlloc;
+            self.layout.has(Incompat::DISCONTIG_BG) && owner != SystemFile::GlobalInodeAlloc;
         let group = &alloc.groups[group];
         let desc = GroupDesc {
             bg_signature: GroupDesc::SIGNATURE,
@@ -512,7 +518,7 @@ impl Plan {
             bg_chain: group.chain,
             bg_generation: self.layout.generation,
             bg_next_group: group.next.map_or(Blkno(0), |next| alloc.groups[next].blkno),
-            bg_parent_dinode: self.blkno_of(owner, slot),
+            bg_parent_dinode: self.blkno_of(SystemInode::File(owner)),
             bg_blkno: group.blkno,
             ..Default::default()
         };

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use ocfs2_format::feature::{Compat, Features, Incompat, RoCompat};
+use ocfs2_format::feature::{Compat, Features, Incompat};
 use ocfs2_format::geometry::Geometry;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::superblock::backup_blocks;
@@ -19,7 +19,7 @@ use crate::cluster_map::ClusterMap;
 use crate::file::FileData;
 use crate::quota::{QuotaFiles, QuotaKind, Usage};
 use crate::suballocator::{Suballocated, Suballocator};
-use crate::system_file::{SystemFile, SystemFileKind};
+use crate::system_file::SystemInode;
 
 /// Why a volume cannot be laid out.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -112,11 +112,9 @@ impl Layout {
     }
 
     pub(crate) fn quotas(&self) -> impl Iterator<Item = QuotaKind> + use<> {
-        let ro_compat = self.features.ro_compat;
-        let user = (RoCompat::USRQUOTA, QuotaKind::User);
-        let group = (RoCompat::GRPQUOTA, QuotaKind::Group);
-        let wanted = [user, group].into_iter().filter(move |(bit, _)| ro_compat.contains(*bit));
-        wanted.map(|(_, kind)| kind)
+        let features = self.features;
+        let kinds = [QuotaKind::User, QuotaKind::Group];
+        kinds.into_iter().filter(move |kind| features.has_quota(*kind))
     }
 
     fn clusters_for(&self, bytes: u64) -> u32 {
@@ -152,7 +150,7 @@ pub struct Plan {
     pub(crate) map: ClusterMap,
     pub(crate) inode_alloc_global: Suballocator,
     /// Inodes of `global_inode_alloc`, by file.
-    pub(crate) inodes: BTreeMap<SystemFile, Suballocated>,
+    pub(crate) inodes: BTreeMap<SystemInode, Suballocated>,
     pub(crate) root: DirectoryData,
     pub(crate) system_dir: FileData,
     pub(crate) heartbeat: FileData,
@@ -200,7 +198,7 @@ impl Plan {
             Ok(FileData::contiguous(&layout, start, clusters))
         };
 
-        let files = SystemFile::all(&layout);
+        let files = SystemInode::all(&layout);
         let clusters = inode_group_clusters(&layout, files.len())?;
         let group = place(clusters.into(), "the inodes of the system files")?;
         let start = group.first_cluster(&geometry).unwrap_or(Cluster(0));
@@ -380,9 +378,9 @@ impl Plan {
         Ok(())
     }
 
-    /// The inode of a system file that this volume has.
-    pub(crate) fn inode(&self, kind: SystemFileKind, slot: u16) -> Option<Suballocated> {
-        self.inodes.get(&SystemFile { kind, slot }).copied()
+    /// A system inode that this volume has.
+    pub(crate) fn inode(&self, inode: SystemInode) -> Option<Suballocated> {
+        self.inodes.get(&inode).copied()
     }
 
     /// Groups the extent allocators got, all slots together.

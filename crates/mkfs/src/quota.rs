@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 
 use ocfs2_format::dinode::Dinode;
 pub(crate) use ocfs2_format::quota::QuotaKind;
-use ocfs2_format::quota::{
-    GlobalInfo, LeafHeader, LocalInfo, QuotaEntry, QuotaHeader, check_offset, tree_depth,
-    tree_index, usable_size,
-};
-use ocfs2_format::{Blkno, BlockSize, Structure, Truncated};
+use ocfs2_format::quota::{GlobalInfo, LocalInfo, QuotaEntry, QuotaHeader, check_offset};
+use ocfs2_format::quota_tree::pack_global;
+use ocfs2_format::{Blkno, Structure, Truncated};
 
 use crate::contents::{Block, Blocks};
 use crate::file::FileData;
@@ -40,9 +38,6 @@ impl Usage {
         }
     }
 }
-
-/// Bytes of a leaf of the tree that are not entries.
-const LEAF_HEADER: usize = LeafHeader::SIZE;
 
 impl Plan {
     fn quota_files(&self, kind: QuotaKind) -> Option<&QuotaFiles> {
@@ -90,46 +85,14 @@ impl Plan {
             let bytes = u64::from(self.root.data.clusters()) * self.layout.cluster_size();
             usage.insert(0, (1, bytes));
         }
-        let per_leaf = (usable_size(block_size) - LEAF_HEADER) / QuotaEntry::SIZE;
-        let entries: Vec<_> = usage.into_iter().collect();
-        // The header and the root; blocks of the tree and leaves follow as they are needed.
-        let mut blocks = vec![vec![0; block_size.size()]; 2];
-        let mut first_free = 0;
-        for entries in entries.chunks(per_leaf.max(1)) {
-            let mut leaf = vec![0; block_size.size()];
-            let header = LeafHeader { dqdh_entries: entries.len() as u16, ..Default::default() };
-            let _ = header.encode(&mut leaf);
-            let rooms = leaf[LEAF_HEADER..].chunks_exact_mut(QuotaEntry::SIZE);
-            for (room, (id, (inodes, bytes))) in rooms.zip(entries) {
-                let entry = QuotaEntry {
-                    dqb_id: *id,
-                    dqb_curinodes: *inodes,
-                    dqb_curspace: *bytes,
-                    ..Default::default()
-                };
-                let _ = entry.encode(room);
-            }
-            let mut place = None;
-            for (id, _) in entries {
-                lead_to(&mut blocks, block_size, *id, &mut place);
-            }
-            let place = place.unwrap_or_default();
-            if entries.len() < per_leaf {
-                first_free = place;
-            }
-            if let Some(block) = blocks.get_mut(place as usize) {
-                *block = leaf;
-            }
-        }
-        let info = GlobalInfo {
-            dqi_blocks: blocks.len() as u32,
-            dqi_free_entry: first_free,
-            ..GlobalInfo::default()
+        let entry = |(dqb_id, (dqb_curinodes, dqb_curspace))| QuotaEntry {
+            dqb_id,
+            dqb_curinodes,
+            dqb_curspace,
+            ..QuotaEntry::default()
         };
-        let header = QuotaHeader { dqh_magic: kind.global_magic(), dqh_version: 0 };
-        let _ = header.encode(&mut blocks[0]);
-        let _ = info.encode(&mut blocks[0][QuotaHeader::SIZE..]);
-        blocks
+        let entries: Vec<_> = usage.into_iter().map(entry).collect();
+        pack_global(block_size, kind, GlobalInfo::default(), &entries)
     }
 
     /// The contents of all quota files.
@@ -172,29 +135,4 @@ impl Plan {
         blocks.insert(blkno, Block::Bytes(block));
         Ok(())
     }
-}
-
-/// Makes the tree lead from its root in block 1 to the leaf that has the entry of `id`: the one
-/// in `leaf`, or a new one, which is put there.
-fn lead_to(blocks: &mut Vec<Vec<u8>>, block_size: BlockSize, id: u32, leaf: &mut Option<u32>) {
-    let mut at = 1;
-    let depth = tree_depth(block_size);
-    for level in 0..depth {
-        let reference = 4 * tree_index(block_size, id, level) as usize;
-        let Some(bytes) = blocks.get(at).and_then(|block| block.get(reference..reference + 4))
-        else {
-            return;
-        };
-        let mut next = bytes.iter().rev().fold(0, |next, byte| next << 8 | u32::from(*byte));
-        if next == 0 {
-            let known = leaf.filter(|_| level + 1 == depth);
-            next = known.unwrap_or(blocks.len() as u32);
-            if known.is_none() {
-                blocks.push(vec![0; block_size.size()]);
-            }
-            blocks[at][reference..reference + 4].copy_from_slice(&next.to_le_bytes());
-        }
-        at = next as usize;
-    }
-    *leaf = Some(at as u32);
 }

@@ -1,13 +1,11 @@
 //! Giving a volume to another cluster: its name goes into the superblock and all backups.
 
-use std::io;
-
 use ocfs2_cluster::RunningCluster;
 use ocfs2_device::Device;
-use ocfs2_format::dinode::Dinode;
-use ocfs2_format::feature::{Compat, Incompat};
-use ocfs2_format::superblock::{ClusterInfo, SUPERBLOCK_BLKNO, Stack, SuperBlock, backup_blocks};
-use ocfs2_format::{Blkno, Structure, Truncated, check as block_check};
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::superblock::{ClusterInfo, Stack, SuperBlock};
+use ocfs2_volume::commit::CommitError;
+use ocfs2_volume::edit::{Edit, EditError, EditOptions, How};
 use ocfs2_volume::usage::{Clock, SampleOptions, State, Usage};
 use ocfs2_volume::{Error, Volume};
 
@@ -38,17 +36,12 @@ pub enum StampError {
     /// A structure cannot be read.
     #[error("{0}; fsck.ocfs2 checks the volume")]
     Volume(#[from] Error),
-    /// The superblock's block is too short for it.
+    /// The superblock cannot be made.
     #[error(transparent)]
-    Truncated(#[from] Truncated),
+    Edit(#[from] EditError),
     /// The device cannot be written.
-    #[error("block {blkno}: could not be written: {source}")]
-    Write {
-        /// The block.
-        blkno: Blkno,
-        /// What the device said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Commit(#[from] CommitError),
 }
 
 fn numbers(slots: &[u16]) -> String {
@@ -130,28 +123,14 @@ pub fn check_users(volume: &Volume, usage: Usage) -> Result<Usage, StampError> {
 /// Writes `superblock` to `device` in place of the volume's own, and then all backups.
 ///
 /// # Errors
-/// [`StampError::Write`], after which some of them may be written; running it again writes all.
+/// [`StampError::Commit`], after which some of them may be written; running it again writes all.
 pub fn stamp(
     volume: &Volume,
     superblock: &SuperBlock,
     device: &dyn Device,
 ) -> Result<(), StampError> {
-    let geometry = volume.geometry();
-    let has_backups = superblock.features().compat.contains(Compat::BACKUP_SB);
-    let backups = backup_blocks(geometry.block_size, geometry.blocks()).filter(|_| has_backups);
-    for blkno in [SUPERBLOCK_BLKNO].into_iter().chain(backups) {
-        let mut block = volume.found_superblock().block.clone();
-        let dinode = Dinode { i_blkno: blkno, ..volume.super_dinode().clone() };
-        dinode.encode(&mut block)?;
-        superblock.encode(block.get_mut(Dinode::ID2_OFFSET..).unwrap_or_default())?;
-        if volume.has(Incompat::META_ECC) {
-            block_check::stamp(&mut block, Dinode::CHECK_OFFSET);
-        }
-        let failed = |source| StampError::Write { blkno, source };
-        let offset = blkno.offset_bytes(geometry.block_size).unwrap_or(u64::MAX);
-        device.write_at(&block, offset).map_err(failed)?;
-        // A backup is never newer than the superblock.
-        device.flush().map_err(failed)?;
-    }
+    let mut edit = Edit::new(volume, EditOptions::default());
+    edit.update_superblock(|it| *it = superblock.clone())?;
+    edit.commit(How::Journal(0), device)?;
     Ok(())
 }

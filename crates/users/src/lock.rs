@@ -23,7 +23,7 @@ use ocfs2_cluster::{
 use ocfs2_format::Blkno;
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, Stack};
 use ocfs2_volume::usage::{Evidence, SlotUse, State, Usage};
-use ocfs2_volume::{Volume, gate};
+use ocfs2_volume::{SystemFile, Volume, gate};
 
 /// What keeps other nodes from a volume.
 #[derive(Debug)]
@@ -234,7 +234,7 @@ where
         domain.try_exclusive(&super_name)?.ok_or(LockError::SuperLock { this_node: node })?;
     for slot in 0..volume.max_slots() {
         // Whose inode cannot be read has not been mounted with it either.
-        let Ok(inode) = volume.system_file(&format!("journal:{slot:04}")) else { continue };
+        let Ok(inode) = volume.system_file(SystemFile::Journal(slot)) else { continue };
         let journal = name('M', inode.blkno, inode.dinode.i_generation);
         domain.try_exclusive(&journal)?.ok_or(LockError::Mounted { slot, this_node: node })?;
     }

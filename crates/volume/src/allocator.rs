@@ -11,7 +11,7 @@ use ocfs2_format::feature::Incompat;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::{Blkno, Cluster, Invalid, Structure};
 
-use crate::{Error, Inode, Volume};
+use crate::{Error, Inode, SystemFile, Volume};
 
 pub(crate) mod pools;
 mod space;
@@ -178,7 +178,7 @@ impl Volume {
     /// # Errors
     /// As [`Volume::system_file`] and [`Volume::allocator`].
     pub fn global_bitmap(&self) -> Result<Allocator, Error> {
-        self.chain_allocator(self.system_file("global_bitmap")?, true)
+        self.chain_allocator(self.system_file(SystemFile::GlobalBitmap)?, true)
     }
 
     fn chain_allocator(&self, inode: Inode, is_global_bitmap: bool) -> Result<Allocator, Error> {
@@ -315,10 +315,10 @@ impl Volume {
     /// Reads in large pieces. An inode that is wrong is given as an error; the others
     /// follow.
     pub fn inodes(&self) -> Inodes<'_> {
-        let slots = (0..self.max_slots()).map(|slot| format!("inode_alloc:{slot:04}"));
+        let slots = (0..self.max_slots()).map(SystemFile::InodeAlloc);
         Inodes {
             volume: self,
-            files: std::iter::once("global_inode_alloc".to_owned()).chain(slots).collect(),
+            files: std::iter::once(SystemFile::GlobalInodeAlloc).chain(slots).collect(),
             groups: None,
             pieces: VecDeque::new(),
             pending: VecDeque::new(),
@@ -334,7 +334,7 @@ const PIECE: u32 = 256;
 pub struct Inodes<'v> {
     volume: &'v Volume,
     /// The allocators that come next.
-    files: VecDeque<String>,
+    files: VecDeque<SystemFile>,
     /// The groups of the one at hand.
     groups: Option<Groups<'v>>,
     /// What comes next of the group at hand: blocks, and which of them.
@@ -406,7 +406,7 @@ impl Iterator for Inodes<'_> {
                 Some(Ok(group)) => self.cut(&group),
                 Some(Err(err)) => return Some(Err(err)),
                 None => {
-                    let file = self.volume.system_file(&self.files.pop_front()?);
+                    let file = self.volume.system_file(self.files.pop_front()?);
                     match file.and_then(|inode| self.volume.allocator(inode)) {
                         Ok(allocator) => self.groups = Some(self.volume.groups(&allocator)),
                         Err(err) => return Some(Err(err)),

@@ -181,12 +181,7 @@ impl Commit<'_> {
             self.log.append(device, self.transaction)?;
             self.log.close(device)?;
         }
-        let failed = |blkno| move |source| CommitError::Write { blkno, source };
-        for (blkno, bytes) in &superblocks {
-            let offset = blkno.offset_bytes(self.volume.block_size()).unwrap_or(u64::MAX);
-            device.write_at(bytes, offset).map_err(failed(*blkno))?;
-        }
-        device.flush().map_err(failed(SUPERBLOCK_BLKNO))
+        self.volume.write_superblocks(&superblocks, device)
     }
 }
 
@@ -248,6 +243,21 @@ impl Volume {
         flush()
     }
 
+    /// Writes the superblock and then its backups: none of those is ever newer.
+    pub(crate) fn write_superblocks(
+        &self,
+        superblocks: &Superblocks,
+        device: &dyn Device,
+    ) -> Result<(), CommitError> {
+        for (blkno, bytes) in superblocks {
+            let failed = |source| CommitError::Write { blkno: *blkno, source };
+            let offset = blkno.offset_bytes(self.block_size()).unwrap_or(u64::MAX);
+            device.write_at(bytes, offset).map_err(failed)?;
+            device.flush().map_err(failed)?;
+        }
+        Ok(())
+    }
+
     /// Finds out whether `device` has room for the changes in `overlay`: a sparse image may not.
     ///
     /// # Errors
@@ -269,7 +279,7 @@ impl Volume {
     }
 
     /// Whether that is the block of the superblock, one before it, or a backup.
-    fn is_superblock(&self, blkno: Blkno) -> bool {
+    pub(crate) fn is_superblock(&self, blkno: Blkno) -> bool {
         let geometry = self.geometry();
         let has_backups = self.superblock().features().compat.contains(Compat::BACKUP_SB);
         let mut backups = backup_blocks(geometry.block_size, geometry.blocks());

@@ -23,6 +23,7 @@ mod runs;
 mod sample;
 
 mod system;
+mod system_file;
 pub mod tree;
 pub mod undo;
 mod unused;
@@ -36,4 +37,5 @@ pub use error::Error;
 pub use inode::{Inode, Timestamp};
 pub use open::{OpenVolumeError, SuperblockAt, VolumeOptions};
 pub use system::Journal;
+pub use system_file::SystemFile;
 pub use volume::{Correction, Volume};

@@ -9,7 +9,7 @@ use ocfs2_format::{Blkno, Cpos, Structure};
 
 use crate::dir::Entry;
 use crate::usage::{Heartbeat, Places, Region};
-use crate::{Error, Inode, Volume};
+use crate::{Error, Inode, SystemFile, Volume};
 
 /// The system directory is read so far and no further for a name: the names of all files of all
 /// slots there can be take a tenth of it, and it is read again for each.
@@ -55,12 +55,20 @@ impl Volume {
         self.inode(self.superblock().s_system_dir_blkno)
     }
 
-    /// The system file of a name, e.g. `global_bitmap`. The directory's checksums need not hold
-    /// if there is such an entry; those of the file have to.
+    /// A system file. The directory's checksums need not hold if there is such an entry; those of
+    /// the file have to.
     ///
     /// # Errors
     /// [`Error::NotFound`], any of reading.
-    pub fn system_file(&self, name: &str) -> Result<Inode, Error> {
+    pub fn system_file(&self, file: SystemFile) -> Result<Inode, Error> {
+        self.system_file_named(&file.name())
+    }
+
+    /// The system file with a name that somebody has given, as [`Volume::system_file`].
+    ///
+    /// # Errors
+    /// As [`Volume::system_file`].
+    pub fn system_file_named(&self, name: &str) -> Result<Inode, Error> {
         let entry = match self.system_entry(name.as_bytes()) {
             Err(err @ Error::Checksum { .. }) => {
                 Some(self.torn_system_entry(name.as_bytes()).ok_or(err)?)
@@ -98,14 +106,6 @@ impl Volume {
         MAX_DIR_BYTES >> self.block_size().bits()
     }
 
-    /// The system file of a slot, e.g. `journal` and 3 for `journal:0003`.
-    ///
-    /// # Errors
-    /// As [`Volume::system_file`].
-    pub fn slot_file(&self, name: &str, slot: u16) -> Result<Inode, Error> {
-        self.system_file(&format!("{name}:{slot:04}"))
-    }
-
     /// How the slot map is stored.
     pub fn slot_map_format(&self) -> SlotMapFormat {
         match self.has(Incompat::EXTENDED_SLOT_MAP) {
@@ -120,7 +120,7 @@ impl Volume {
     /// [`Error::Invalid`] if the slot map is too small for the slots; any of reading.
     pub fn taken_slots(&self) -> Result<Vec<TakenSlot>, Error> {
         let format = self.slot_map_format();
-        let inode = self.system_file("slot_map")?;
+        let inode = self.system_file(SystemFile::SlotMap)?;
         let mut map = vec![0; format.entry_size() * usize::from(self.max_slots())];
         if inode.size() < map.len() as u64 {
             let expected = format_args!("at least {}", map.len()).to_string();
@@ -135,7 +135,7 @@ impl Volume {
     /// # Errors
     /// [`Error::Invalid`] if the file does not begin with an extent; any of reading.
     pub fn heartbeat_region(&self) -> Result<Region, Error> {
-        let inode = self.system_file("heartbeat")?;
+        let inode = self.system_file(SystemFile::Heartbeat)?;
         let extent = self.tree(&inode)?.map(Cpos(0))?;
         let geometry = self.geometry();
         let place = extent.and_then(|extent| {
@@ -176,7 +176,7 @@ impl Volume {
     }
 
     pub(crate) fn journal_inode(&self, slot: u16) -> Result<Inode, Error> {
-        let inode = match self.slot_file("journal", slot) {
+        let inode = match self.system_file(SystemFile::Journal(slot)) {
             Err(err @ Error::Checksum { .. }) => self.torn_journal_inode(slot).ok_or(err)?,
             found => found?,
         };
@@ -190,7 +190,7 @@ impl Volume {
     /// The inode of a journal whose checksum does not hold, if all that points to the log is right:
     /// repairs that are made before the log is replayed are undone by its replay.
     fn torn_journal_inode(&self, slot: u16) -> Option<Inode> {
-        let name = format!("journal:{slot:04}");
+        let name = SystemFile::Journal(slot).name();
         let entry = match self.system_entry(name.as_bytes()) {
             Ok(entry) => entry,
             Err(_) => self.torn_system_entry(name.as_bytes()),

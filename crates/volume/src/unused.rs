@@ -6,7 +6,7 @@ use ocfs2_format::bitmap::Bitmap;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::{Blkno, Structure};
 
-use crate::Volume;
+use crate::{SystemFile, Volume};
 
 impl Volume {
     /// Those of some blocks that are in no cluster in use, or free in a group of blocks. What can
@@ -28,8 +28,8 @@ impl Volume {
             }
         }
         let slots = 0..self.max_slots();
-        let names = slots.flat_map(|slot| ["inode_alloc", "extent_alloc"].map(|name| (name, slot)));
-        let files = names.filter_map(|(name, slot)| self.slot_file(name, slot).ok());
+        let of_slot = |slot| [SystemFile::InodeAlloc(slot), SystemFile::ExtentAlloc(slot)];
+        let files = slots.flat_map(of_slot).filter_map(|file| self.system_file(file).ok());
         for allocator in files.filter_map(|inode| self.allocator(inode).ok()) {
             for group in self.groups(&allocator).filter_map(Result::ok) {
                 for run in &group.runs {

@@ -109,6 +109,11 @@ impl Volume {
         volume
     }
 
+    /// The same volume with another superblock.
+    pub(crate) fn with_superblock(&self, superblock: FoundSuperblock) -> Self {
+        Self { superblock, ..self.on(Arc::clone(&self.device)) }
+    }
+
     /// The device it is on.
     pub fn device(&self) -> &Arc<dyn Device> {
         &self.device

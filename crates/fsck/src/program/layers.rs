@@ -17,10 +17,10 @@ use anyhow::{Context as _, Error, Result, anyhow};
 use ocfs2_cli::{Interrupt, Interrupted};
 use ocfs2_device::{Device, OverlayDevice};
 use ocfs2_format::{Blkno, Structure};
-use ocfs2_volume::Volume;
 use ocfs2_volume::commit::CommitError;
 use ocfs2_volume::gate::{Gate, Pass, Planned, Worked};
 use ocfs2_volume::recovery::{RecoverOptions, Writes};
+use ocfs2_volume::{SystemFile, Volume};
 
 use crate::codes::refcounts as codes;
 use crate::repair::plan::Plan;
@@ -140,7 +140,7 @@ impl Layers {
         changed.sort_by_key(|range| range.start);
         changed.dedup();
         let mut found: Option<Collision> = None;
-        let journals = self.slots.iter().map(|slot| volume.slot_file("journal", *slot));
+        let journals = self.slots.iter().map(|slot| volume.system_file(SystemFile::Journal(*slot)));
         let journals: Vec<_> = journals.flatten().map(|inode| inode.blkno).collect();
         for planned in &plan.findings {
             if planned.finding.code.name != codes::DUP_CLUSTERS_SYSFILE_CLONE.name {

@@ -6,7 +6,7 @@ use std::io::{BufWriter, ErrorKind, Write};
 use anyhow::{Context as _, Result};
 use ocfs2_cli::{Interrupt, Interrupted, shown};
 use ocfs2_format::dinode::{Dinode, InodeFlags};
-use ocfs2_volume::{Inode, Volume};
+use ocfs2_volume::{Inode, SystemFile, Volume};
 
 use super::Run;
 use super::layers::Overlay;
@@ -127,12 +127,12 @@ impl Run<'_> {
         let is_journal = |inode: &Inode| inode.dinode.flags().contains(InodeFlags::JOURNAL);
         // An entry that pointed to another inode was no journal of that slot.
         let own = |slot: &u16| {
-            let inode = after.slot_file("journal", *slot);
+            let inode = after.system_file(SystemFile::Journal(*slot));
             inode.and_then(|inode| before.inode(inode.blkno)).ok().filter(is_journal)
         };
         let was_dirty = |slot: &u16| {
             own(slot)
-                .or_else(|| before.slot_file("journal", *slot).ok())
+                .or_else(|| before.system_file(SystemFile::Journal(*slot)).ok())
                 .is_some_and(|it| is_dirty(&it))
         };
         let was_clean = |slot: &u16| own(slot).is_some_and(|it| !is_dirty(&it));
@@ -143,7 +143,8 @@ impl Run<'_> {
                 && !was_clean(slot)
                 && after.journal_is_dirty(*slot).is_ok_and(|is_dirty| !is_dirty)
         });
-        let slots = slots.filter_map(|slot| Some((slot, after.slot_file("journal", slot).ok()?)));
+        let slots = slots
+            .filter_map(|slot| Some((slot, after.system_file(SystemFile::Journal(slot)).ok()?)));
         let loss = |(slot, inode): (u16, Inode)| Loss {
             inode: inode.blkno,
             kind: inode.kind(),

@@ -23,7 +23,7 @@ use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, Stack};
 use ocfs2_users::lock::ClusterLock;
 use ocfs2_volume::find::resolve;
 use ocfs2_volume::gate::Gate;
-use ocfs2_volume::{OpenVolumeError, Volume};
+use ocfs2_volume::{OpenVolumeError, SystemFile, Volume};
 
 use crate::cli::{Cli, Mode};
 use crate::codes::journals;
@@ -418,7 +418,7 @@ impl<'a> Run<'a> {
             self.report.show(&Record::Slot(slot.clone()));
             if let Some(damage) = slot.log_damage {
                 // The log is empty now: no pass can find it any more.
-                let text = format!("journal:{:04}: {damage}", slot.slot);
+                let text = format!("{}: {damage}", SystemFile::Journal(slot.slot).name());
                 let place = Place::slot(slot.slot);
                 let finding = Finding::new(journals::JOURNAL_LOG_DAMAGED, place, text);
                 // Where it is written, what could be replayed is: nothing else can be done.

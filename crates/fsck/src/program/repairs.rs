@@ -307,7 +307,7 @@ impl Run<'_> {
 /// Slots of whose journals something was wrong.
 fn untrusted(volume: &Volume, plan: &Plan) -> HashSet<u16> {
     let journals: Vec<_> = (0..volume.max_slots())
-        .map(|slot| volume.system_file(&SystemFile::Journal(slot).name()).map(|it| it.blkno))
+        .map(|slot| volume.system_file(SystemFile::Journal(slot)).map(|it| it.blkno))
         .collect();
     let mut slots = HashSet::new();
     for planned in &plan.findings {

@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use ocfs2_cli::Interrupt;
 use ocfs2_format::Blkno;
 use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
-use ocfs2_volume::{OpenVolumeError, Volume};
+use ocfs2_volume::{OpenVolumeError, SystemFile, Volume};
 
 use super::{EditError, Repair, Terms, Together, When, directory, lost_found, xattrs};
 use crate::name_hashes::Hashing;
@@ -271,7 +271,8 @@ fn pack(
 
 /// What packing consists of, with the inode each is about.
 fn packing(volume: &Volume, hashing: Hashing) -> Vec<(Blkno, &'static str, Repair)> {
-    let own = (0..volume.max_slots()).filter_map(|slot| volume.slot_file("orphan_dir", slot).ok());
+    let own = (0..volume.max_slots())
+        .filter_map(|slot| volume.system_file(SystemFile::OrphanDir(slot)).ok());
     let mut others: HashSet<_> = own.map(|inode| inode.blkno).collect();
     others.insert(volume.superblock().s_system_dir_blkno);
     let mut all = Vec::new();

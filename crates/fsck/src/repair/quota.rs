@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use ocfs2_format::extent::ExtentRec;
 use ocfs2_format::geometry::Geometry;
 use ocfs2_format::quota::{
-    GlobalInfo, LeafHeader, LocalChunk, LocalInfo, QuotaEntry, QuotaHeader, QuotaKind,
-    check_offset, local_blocks_per_chunk, local_chunk_block, local_entries_per_block, tree_depth,
-    tree_index, usable_size,
+    GlobalInfo, LocalChunk, LocalInfo, QuotaEntry, QuotaHeader, QuotaKind, check_offset,
+    local_blocks_per_chunk, local_chunk_block, local_entries_per_block,
 };
-use ocfs2_format::{Blkno, BlockSize, Structure};
+use ocfs2_format::quota_tree::{add_free_blocks, pack_global};
+use ocfs2_format::{Blkno, Structure};
 
 use super::{EditError, Editor, tree};
 use crate::clusters::ClusterSet;
@@ -33,8 +33,6 @@ pub struct QuotaFiles {
 
 /// Blocks that are kept beside those that are needed: each is written, as a free one.
 const MOST_SPARE: usize = 1 << 10;
-/// The first block of the tree.
-const ROOT: u32 = 1;
 
 impl QuotaFiles {
     /// Writes them.
@@ -50,10 +48,12 @@ impl QuotaFiles {
 
     fn write_global(&self, editor: &mut Editor<'_>, inode: Blkno) -> Result<(), EditError> {
         let block_size = editor.volume().block_size();
-        let mut contents = Global::new(block_size, self);
-        let homes = blocks(editor, inode, contents.blocks.len())?;
-        contents.finish(homes.len() as u32, self);
-        write(editor, &homes, &contents.blocks)
+        let entries = self.entries.iter().map(|(id, it)| QuotaEntry { dqb_id: *id, ..*it });
+        let entries: Vec<_> = entries.collect();
+        let mut contents = pack_global(block_size, self.kind, self.info, &entries);
+        let homes = blocks(editor, inode, contents.len())?;
+        add_free_blocks(&mut contents, homes.len() as u32);
+        write(editor, &homes, &contents)
     }
 
     fn write_local(&self, editor: &mut Editor<'_>, inode: Blkno) -> Result<(), EditError> {
@@ -140,106 +140,4 @@ fn write(editor: &mut Editor<'_>, homes: &[Blkno], contents: &[Vec<u8>]) -> Resu
         editor.volume().write_metadata(*blkno, block, offset)?;
     }
     Ok(())
-}
-
-/// The blocks of a global file.
-struct Global {
-    block_size: BlockSize,
-    blocks: Vec<Vec<u8>>,
-    /// The leaves, with the entries each has.
-    leaves: Vec<(u32, usize)>,
-    room: usize,
-}
-
-impl Global {
-    fn new(block_size: BlockSize, files: &QuotaFiles) -> Self {
-        let room = usable_size(block_size).saturating_sub(LeafHeader::SIZE) / QuotaEntry::SIZE;
-        let mut global = Self { block_size, blocks: Vec::new(), leaves: Vec::new(), room };
-        global.add();
-        global.add();
-        let mut inner: BTreeMap<(u32, u32), u32> = BTreeMap::new();
-        let entries: Vec<_> = files.entries.iter().collect();
-        for part in entries.chunks(room.max(1)) {
-            let leaf = global.add();
-            global.leaves.push((leaf, part.len()));
-            for (slot, (id, entry)) in part.iter().enumerate() {
-                let entry = QuotaEntry { dqb_id: **id, ..**entry };
-                let at = LeafHeader::SIZE + slot * QuotaEntry::SIZE;
-                if let Some(bytes) = global.block(leaf).get_mut(at..) {
-                    let _ = entry.encode(bytes);
-                }
-                global.refer(**id, leaf, &mut inner);
-            }
-        }
-        global
-    }
-
-    fn add(&mut self) -> u32 {
-        self.blocks.push(vec![0; self.block_size.size()]);
-        self.blocks.len() as u32 - 1
-    }
-
-    fn block(&mut self, index: u32) -> &mut [u8] {
-        self.blocks.get_mut(index as usize).map(|block| &mut block[..]).unwrap_or_default()
-    }
-
-    /// Lets the tree lead from its root to the leaf of an id.
-    fn refer(&mut self, id: u32, leaf: u32, inner: &mut BTreeMap<(u32, u32), u32>) {
-        let depth = tree_depth(self.block_size);
-        let mut at = ROOT;
-        for level in 0..depth {
-            let digit = tree_index(self.block_size, id, level);
-            let next = match level + 1 == depth {
-                true => leaf,
-                false => match inner.get(&(at, digit)) {
-                    Some(next) => *next,
-                    None => {
-                        let next = self.add();
-                        inner.insert((at, digit), next);
-                        next
-                    }
-                },
-            };
-            let place = digit as usize * 4;
-            if let Some(bytes) = self.block(at).get_mut(place..place + 4) {
-                bytes.copy_from_slice(&next.to_le_bytes());
-            }
-            at = next;
-        }
-    }
-
-    /// Headers and lists, for a file of so many blocks.
-    fn finish(&mut self, count: u32, files: &QuotaFiles) {
-        let used = self.blocks.len() as u32;
-        let with_room: Vec<u32> =
-            self.leaves.iter().filter(|(_, used)| *used < self.room).map(|it| it.0).collect();
-        for (index, entries) in self.leaves.clone() {
-            let at = with_room.iter().position(|leaf| *leaf == index);
-            let near =
-                |at: Option<usize>| at.and_then(|at| with_room.get(at)).copied().unwrap_or(0);
-            let header = LeafHeader {
-                dqdh_next_free: near(at.map(|at| at + 1)),
-                dqdh_prev_free: near(at.and_then(|at| at.checked_sub(1))),
-                dqdh_entries: entries as u16,
-                ..LeafHeader::default()
-            };
-            let _ = header.encode(self.block(index));
-        }
-        for index in used..count {
-            let next = if index + 1 < count { index + 1 } else { 0 };
-            let free = self.add();
-            let header = LeafHeader { dqdh_next_free: next, ..LeafHeader::default() };
-            let _ = header.encode(self.block(free));
-        }
-        let info = GlobalInfo {
-            dqi_blocks: count,
-            dqi_free_blk: if used < count { used } else { 0 },
-            dqi_free_entry: with_room.first().copied().unwrap_or(0),
-            ..files.info
-        };
-        let first = self.block(0);
-        let dqh_magic = files.kind.global_magic();
-        let _ = QuotaHeader { dqh_magic, dqh_version: 0 }.encode(first);
-        let _ = info.encode(first.get_mut(QuotaHeader::SIZE..).unwrap_or_default());
-    }
 }

@@ -182,7 +182,7 @@ fn remove_names(editor: &mut Editor<'_>, files: &[(SystemFile, Blkno)]) -> Resul
 fn home_of(volume: &Volume, blkno: Blkno) -> Suballocated {
     let slot = Dinode::GLOBAL_SLOT;
     let home = |bit, loc| Suballocated { structure: Dinode::NAME, blkno, slot, bit, loc };
-    let allocator = volume.system_file("global_inode_alloc");
+    let allocator = volume.system_file(SystemFile::GlobalInodeAlloc);
     let by_group = allocator.and_then(|inode| volume.allocator(inode)).ok().and_then(|allocator| {
         let mut groups = volume.groups(&allocator).filter_map(Result::ok);
         groups.find_map(|group| Some(home(group.bit_of_block(blkno)? as u16, group.blkno)))
@@ -510,13 +510,14 @@ fn make_journal(
 /// Empties local alloc and truncate log of a slot: their clusters are free, or somebody's.
 fn empty_slot(editor: &mut Editor<'_>, slot: u16) -> Result<(), EditError> {
     let volume = editor.volume();
-    let file = |name| match volume.slot_file(name, slot) {
+    let file = |file| match volume.system_file(file) {
         Err(ocfs2_volume::Error::NotFound { .. }) => Ok(None),
         // It is mended first: what it holds would be told as owed by a slot that is in order.
         Err(_) => Err(EditError::NotYet),
         Ok(inode) => Ok(Some(inode)),
     };
-    let (local_alloc, truncate_log) = (file("local_alloc")?, file("truncate_log")?);
+    let local_alloc = file(SystemFile::LocalAlloc(slot))?;
+    let truncate_log = file(SystemFile::TruncateLog(slot))?;
     if let Some(inode) = local_alloc {
         let len = inode.id2().len();
         editor.dinode(inode.blkno, |dinode, id2| {

@@ -10,12 +10,12 @@ use std::ops::{Range, RangeInclusive};
 use ocfs2_format::chain::{ChainList, ChainListHeader};
 use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
 use ocfs2_format::dir;
-use ocfs2_format::feature::{Incompat, RoCompat};
 use ocfs2_format::inline::InlineData;
 use ocfs2_format::quota::QuotaKind;
 use ocfs2_format::superblock::MAX_SLOTS;
 use ocfs2_format::truncate_log::TruncateLogHeader;
 use ocfs2_format::{Blkno, Structure};
+pub use ocfs2_volume::SystemFile;
 use ocfs2_volume::tree::Extent;
 use ocfs2_volume::{Inode, Volume};
 
@@ -25,7 +25,6 @@ use crate::collected::Collected;
 use crate::extents::{self, Holds, TreeRoot};
 use crate::repair::salvage::{self, Lost, contradicts};
 use crate::repair::system;
-use crate::suballocs::Suballoc;
 use crate::visits::Visits;
 use crate::{Context, Finding, Place, misplaced};
 
@@ -33,205 +32,31 @@ use crate::{Context, Finding, Place, misplaced};
 /// tenth of it.
 const MAX_DIR_BYTES: u64 = 1 << 20;
 
-/// A system file by its purpose.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum SystemFile {
-    /// `bad_blocks`
-    BadBlocks,
-    /// `global_inode_alloc`
-    GlobalInodeAlloc,
-    /// `slot_map`
-    SlotMap,
-    /// `heartbeat`
-    Heartbeat,
-    /// `global_bitmap`
-    GlobalBitmap,
-    /// `aquota.user`, `aquota.group`
-    Quota(QuotaKind),
-    /// `orphan_dir` of a slot.
-    OrphanDir(u16),
-    /// `extent_alloc` of a slot.
-    ExtentAlloc(u16),
-    /// `inode_alloc` of a slot.
-    InodeAlloc(u16),
-    /// `journal` of a slot.
-    Journal(u16),
-    /// `local_alloc` of a slot.
-    LocalAlloc(u16),
-    /// `truncate_log` of a slot.
-    TruncateLog(u16),
-    /// `aquota.user` and `aquota.group` of a slot.
-    LocalQuota(QuotaKind, u16),
-}
-
-impl SystemFile {
-    /// Those of the volume as a whole.
-    const GLOBAL: [Self; 7] = [
-        Self::BadBlocks,
-        Self::GlobalInodeAlloc,
-        Self::SlotMap,
-        Self::Heartbeat,
-        Self::GlobalBitmap,
-        Self::Quota(QuotaKind::User),
-        Self::Quota(QuotaKind::Group),
-    ];
-
-    /// Those of a slot.
-    fn of_slot(slot: u16) -> [Self; 8] {
-        [
-            Self::OrphanDir(slot),
-            Self::ExtentAlloc(slot),
-            Self::InodeAlloc(slot),
-            Self::Journal(slot),
-            Self::LocalAlloc(slot),
-            Self::TruncateLog(slot),
-            Self::LocalQuota(QuotaKind::User, slot),
-            Self::LocalQuota(QuotaKind::Group, slot),
-        ]
-    }
-
-    /// Its slot.
-    pub fn slot(self) -> Option<u16> {
-        match self {
-            Self::BadBlocks
-            | Self::GlobalInodeAlloc
-            | Self::SlotMap
-            | Self::Heartbeat
-            | Self::GlobalBitmap
-            | Self::Quota(_) => None,
-            Self::OrphanDir(slot)
-            | Self::ExtentAlloc(slot)
-            | Self::InodeAlloc(slot)
-            | Self::Journal(slot)
-            | Self::LocalAlloc(slot)
-            | Self::TruncateLog(slot)
-            | Self::LocalQuota(_, slot) => Some(slot),
+/// What has to be recreated when a file is missing.
+fn contents(file: SystemFile) -> &'static str {
+    match file {
+        SystemFile::BadBlocks => "an empty file; which clusters are bad is lost",
+        SystemFile::GlobalInodeAlloc => "the allocator of the system files' inodes",
+        SystemFile::SlotMap => "a map with all slots free",
+        SystemFile::Heartbeat => "an empty region",
+        SystemFile::GlobalBitmap => "the bitmap of all clusters, from what is in use",
+        SystemFile::Quota(_) => "the usage of all ids; their limits are lost",
+        SystemFile::OrphanDir(_) => "an empty directory",
+        SystemFile::ExtentAlloc(_) => "the allocator, from the groups and blocks that name it",
+        SystemFile::InodeAlloc(_) => "the allocator, from the groups and inodes that name it",
+        SystemFile::Journal(_) => {
+            "an empty journal as large as the largest of the other slots, or of 4 MiB; what it \
+             held is lost"
         }
-    }
-
-    /// The system file of that name.
-    pub fn of_name(name: &[u8]) -> Option<Self> {
-        let of_slots = (0..MAX_SLOTS).flat_map(Self::of_slot);
-        Self::GLOBAL.into_iter().chain(of_slots).find(|file| file.name().as_bytes() == name)
-    }
-
-    /// Whether that is the name of a system file.
-    pub fn is_name(name: &[u8]) -> bool {
-        Self::of_name(name).is_some()
-    }
-
-    /// Whether an inode that both point to, and that can be that of both, is taken to be this one's.
-    pub(crate) fn precedes(self, other: Self) -> bool {
-        (self.kind(), self.flags()) == (other.kind(), other.flags()) && self < other
-    }
-
-    /// Its name in the system directory.
-    pub fn name(self) -> String {
-        let stem = match self {
-            Self::BadBlocks => "bad_blocks",
-            Self::GlobalInodeAlloc => "global_inode_alloc",
-            Self::SlotMap => "slot_map",
-            Self::Heartbeat => "heartbeat",
-            Self::GlobalBitmap => "global_bitmap",
-            Self::Quota(kind) | Self::LocalQuota(kind, _) => kind.file_name(),
-            Self::OrphanDir(_) => "orphan_dir",
-            Self::ExtentAlloc(_) => "extent_alloc",
-            Self::InodeAlloc(_) => "inode_alloc",
-            Self::Journal(_) => "journal",
-            Self::LocalAlloc(_) => "local_alloc",
-            Self::TruncateLog(_) => "truncate_log",
-        };
-        self.slot().map_or(stem.to_owned(), |slot| format!("{stem}:{slot:04}"))
-    }
-
-    /// Its type.
-    pub fn kind(self) -> FileKind {
-        match self {
-            Self::OrphanDir(_) => FileKind::Directory,
-            _ => FileKind::Regular,
-        }
-    }
-
-    /// Its flags.
-    pub fn flags(self) -> InodeFlags {
-        let purpose = match self {
-            Self::BadBlocks | Self::SlotMap | Self::OrphanDir(_) => InodeFlags::empty(),
-            Self::GlobalInodeAlloc
-            | Self::GlobalBitmap
-            | Self::ExtentAlloc(_)
-            | Self::InodeAlloc(_) => InodeFlags::BITMAP | InodeFlags::CHAIN,
-            Self::Heartbeat => InodeFlags::HEARTBEAT,
-            Self::Quota(_) | Self::LocalQuota(..) => InodeFlags::QUOTA,
-            Self::Journal(_) => InodeFlags::JOURNAL,
-            Self::LocalAlloc(_) => InodeFlags::BITMAP | InodeFlags::LOCAL_ALLOC,
-            Self::TruncateLog(_) => InodeFlags::DEALLOC,
-        };
-        purpose | InodeFlags::VALID | InodeFlags::SYSTEM
-    }
-
-    /// All that a volume with so many slots has, in the order in which they get their inodes.
-    pub(crate) fn expected(volume: &Volume, slots: u16) -> impl Iterator<Item = Self> {
-        let of_slots: BTreeSet<_> = (0..slots).flat_map(Self::of_slot).collect();
-        Self::GLOBAL.into_iter().chain(of_slots).filter(|file| file.is_expected(volume))
-    }
-
-    /// Of which kind of quota it is, if it is.
-    pub(crate) fn quota(self) -> Option<QuotaKind> {
-        match self {
-            Self::Quota(kind) | Self::LocalQuota(kind, _) => Some(kind),
-            _ => None,
-        }
-    }
-
-    /// Whether a volume with these features has it.
-    fn is_expected(self, volume: &Volume) -> bool {
-        match self {
-            Self::GlobalInodeAlloc | Self::Heartbeat | Self::GlobalBitmap => true,
-            Self::Quota(kind) | Self::LocalQuota(kind, _) => has_quota(volume, kind),
-            _ => !volume.has(Incompat::HEARTBEAT_DEV),
-        }
-    }
-
-    /// What has to be recreated when it is missing.
-    fn contents(self) -> &'static str {
-        match self {
-            Self::BadBlocks => "an empty file; which clusters are bad is lost",
-            Self::GlobalInodeAlloc => "the allocator of the system files' inodes",
-            Self::SlotMap => "a map with all slots free",
-            Self::Heartbeat => "an empty region",
-            Self::GlobalBitmap => "the bitmap of all clusters, from what is in use",
-            Self::Quota(_) => "the usage of all ids; their limits are lost",
-            Self::OrphanDir(_) => "an empty directory",
-            Self::ExtentAlloc(_) => "the allocator, from the groups and blocks that name it",
-            Self::InodeAlloc(_) => "the allocator, from the groups and inodes that name it",
-            Self::Journal(_) => {
-                "an empty journal as large as the largest of the other slots, or of 4 MiB; what it \
-                 held is lost"
-            }
-            Self::LocalAlloc(_) => "an empty local alloc",
-            Self::TruncateLog(_) => "an empty truncate log",
-            Self::LocalQuota(..) => "an empty file",
-        }
-    }
-}
-
-impl From<Suballoc> for SystemFile {
-    fn from(suballoc: Suballoc) -> Self {
-        match suballoc {
-            Suballoc::GlobalInodes => Self::GlobalInodeAlloc,
-            Suballoc::Inodes(slot) => Self::InodeAlloc(slot),
-            Suballoc::Extents(slot) => Self::ExtentAlloc(slot),
-        }
+        SystemFile::LocalAlloc(_) => "an empty local alloc",
+        SystemFile::TruncateLog(_) => "an empty truncate log",
+        SystemFile::LocalQuota(..) => "an empty file",
     }
 }
 
 /// Whether the volume counts usage of that kind.
 pub(crate) fn has_quota(volume: &Volume, kind: QuotaKind) -> bool {
-    let feature = match kind {
-        QuotaKind::User => RoCompat::USRQUOTA,
-        QuotaKind::Group => RoCompat::GRPQUOTA,
-    };
-    volume.features().ro_compat.contains(feature)
+    volume.features().has_quota(kind)
 }
 
 /// Where the system files are, as the system directory says.
@@ -366,7 +191,7 @@ impl SystemFiles {
     /// Whether these slots have all their files, each with its inode.
     fn is_complete(&self, context: &Context<'_>, slots: Range<u16>) -> bool {
         let files = slots.flat_map(SystemFile::of_slot);
-        let mut files = files.filter(|file| file.is_expected(context.volume));
+        let mut files = files.filter(|file| file.is_expected(context.volume.features()));
         files.all(|file| {
             let inode = self.inode(context, file);
             let is_journal = matches!(file, SystemFile::Journal(_));
@@ -383,7 +208,7 @@ impl SystemFiles {
         files: &[(SystemFile, Blkno)],
     ) -> Vec<(SystemFile, Blkno)> {
         let expected = slots.clone().flat_map(SystemFile::of_slot);
-        let expected = expected.filter(|file| file.is_expected(context.volume)).count();
+        let expected = expected.filter(|file| file.is_expected(context.volume.features())).count();
         if files.len() * 2 >= expected {
             return Vec::new();
         }
@@ -711,7 +536,7 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
     let slots = state.system.slots();
     let expected = SystemFile::GLOBAL.into_iter();
     let expected = expected.chain((0..slots).flat_map(SystemFile::of_slot));
-    for file in expected.filter(|file| file.is_expected(volume)) {
+    for file in expected.filter(|file| file.is_expected(volume.features())) {
         // That one is found missing where orphans are looked for.
         let is_other = matches!(file, SystemFile::OrphanDir(_));
         if let Some(finding) = judge(context, &state.system, file)
@@ -845,7 +670,7 @@ fn judge(context: &Context<'_>, files: &SystemFiles, file: SystemFile) -> Option
     let mut place = Place::default().named(name.as_bytes());
     place.slot = file.slot();
     let made = |place: Place, what: String, named: Option<Blkno>| {
-        let text = format!("{name}: {what}; to be made is {}", file.contents());
+        let text = format!("{name}: {what}; to be made is {}", contents(file));
         let finding = Finding::new(codes::SYSTEM_FILE_MISSING, place, text);
         Some(finding.repaired_by(system::make(file, named, files.lost())))
     };
@@ -888,22 +713,4 @@ fn judge(context: &Context<'_>, files: &SystemFiles, file: SystemFile) -> Option
     let text = format!("{name}, inode {blkno}: {}", wrong.join(", "));
     let repair = system::reflag(blkno, file.kind(), file.flags());
     Some(Finding::new(codes::SYSTEM_FILE_INVALID, place, text).repaired_by(repair))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_flags_and_slots_are_those_of_the_format() {
-        let file = SystemFile::InodeAlloc(7);
-        assert_eq!((file.name().as_str(), file.slot()), ("inode_alloc:0007", Some(7)));
-        let flags = |file: SystemFile| file.flags().bits();
-        assert_eq!(flags(SystemFile::GlobalBitmap), 0x491);
-        assert_eq!(flags(SystemFile::LocalAlloc(0)), 0xd1);
-        assert_eq!(flags(SystemFile::TruncateLog(0)), 0x811);
-        assert_eq!(flags(SystemFile::LocalQuota(QuotaKind::Group, 3)), 0x1011);
-        assert_eq!(SystemFile::LocalQuota(QuotaKind::Group, 3).name(), "aquota.group:0003");
-        assert_eq!(SystemFile::from(Suballoc::Extents(2)).name(), Suballoc::Extents(2).file_name());
-    }
 }

@@ -7,7 +7,7 @@
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::{Blkno, Structure as _, check};
-use ocfs2_volume::{Inode, Volume};
+use ocfs2_volume::{Inode, SystemFile, Volume};
 
 use crate::codes::start as codes;
 use crate::repair::system;
@@ -105,7 +105,7 @@ pub fn agrees(volume: &Volume) -> bool {
         let inode = top(volume, blkno).filter(|inode| is_top(volume, inode, is_system));
         inode.is_some_and(|inode| inode.dinode.i_fs_generation == generation)
     };
-    let bitmap = volume.system_file("global_bitmap");
+    let bitmap = volume.system_file(SystemFile::GlobalBitmap);
     let bitmap_agrees = bitmap.is_ok_and(|inode| {
         let clusters = volume.geometry().clusters;
         let first = volume.geometry().first_group;

@@ -24,7 +24,7 @@ use ocfs2_volume::Timestamp;
 
 use crate::plan::{DirectoryData, Plan};
 use crate::suballocator::Suballocated;
-use crate::system_file::SystemFileKind;
+use crate::system_file::SystemInode;
 use crate::write::Writer;
 use crate::{Progress, Stage};
 
@@ -120,7 +120,7 @@ impl<'p> Files<'p> {
             count: 0,
             plan,
         };
-        let root = files.plan.inode(SystemFileKind::RootDir, 0);
+        let root = files.plan.inode(SystemInode::RootDir);
         let (Some(root), Some((lost_found, data))) = (root, files.plan.lost_found.take()) else {
             return Err(FillError::HeartbeatDevice);
         };

@@ -302,7 +302,7 @@ impl Image {
 
     /// The system file of a name such as `global_bitmap`.
     pub fn system(&self, name: &str) -> Inode {
-        self.volume.system_file(name).unwrap_or_else(|err| panic!("{name}: {err}"))
+        self.volume.system_file_named(name).unwrap_or_else(|err| panic!("{name}: {err}"))
     }
 }
 

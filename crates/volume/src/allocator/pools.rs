@@ -16,7 +16,7 @@ use ocfs2_format::group::GroupDesc;
 use ocfs2_format::{Blkno, Cluster, Cpos, Invalid, Structure};
 
 use super::{Allocator, Group, Run, Suballocated};
-use crate::{Error, Volume};
+use crate::{Error, SystemFile, Volume};
 
 /// How many clusters in a row are wanted, and where.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -408,13 +408,12 @@ fn longest_run(group: &Group, want: Want, goal: Option<u32>) -> Option<Range<u32
 
 impl Changing {
     fn new(volume: &Volume, pool: Pool) -> Result<Self, Error> {
+        let allocator = |file| volume.allocator(volume.system_file(file)?);
         let allocator = match pool {
             Pool::Clusters => volume.global_bitmap()?,
-            Pool::Inodes(Dinode::GLOBAL_SLOT) => {
-                volume.allocator(volume.system_file("global_inode_alloc")?)?
-            }
-            Pool::Inodes(slot) => volume.allocator(volume.slot_file("inode_alloc", slot)?)?,
-            Pool::Blocks(slot) => volume.allocator(volume.slot_file("extent_alloc", slot)?)?,
+            Pool::Inodes(Dinode::GLOBAL_SLOT) => allocator(SystemFile::GlobalInodeAlloc)?,
+            Pool::Inodes(slot) => allocator(SystemFile::InodeAlloc(slot))?,
+            Pool::Blocks(slot) => allocator(SystemFile::ExtentAlloc(slot))?,
         };
         let groups = BTreeMap::new();
         Ok(Self { allocator, groups, freed: 0, is_changed: false, cursor: None })

@@ -16,7 +16,7 @@ use super::index::Index;
 use super::{Edit, EditError};
 use crate::dir::{BLOCK, Entry};
 use crate::inode::Touch;
-use crate::{Error, Inode, Volume};
+use crate::{Error, Inode};
 
 /// Longest name, in bytes.
 const MOST_NAME: usize = 255;
@@ -86,9 +86,30 @@ impl Edit {
         if entry.is_dot() {
             return Err(refused(name, "cannot be taken out of a directory"));
         }
-        self.volume.remove_entry(&parent, &entry)?;
+        self.remove_entry(&parent, &entry)?;
         self.touch(dir)?;
         Ok(entry.inode)
+    }
+
+    /// Removes `entry`, which is one of `dir`, from there and from the index.
+    pub(super) fn remove_entry(&mut self, dir: &Inode, entry: &Entry) -> Result<(), Error> {
+        let mut block = EntryBlock::read(&self.volume, dir, entry.blkno)?;
+        block.remove(entry)?;
+        if self.is_indexed(dir) {
+            let mut index = Index::read(&self.volume, dir)?;
+            index.remove(&self.volume, entry)?;
+            let hole = block.hole();
+            if let Some(trailer) = &mut block.trailer {
+                // Blocks with a hole are in a list.
+                if trailer.db_free_rec_len == 0 && hole > 0 {
+                    let first = std::mem::replace(&mut index.root.dr_free_blk, entry.blkno);
+                    trailer.db_free_next = first;
+                }
+                trailer.db_free_rec_len = hole;
+            }
+            index.write(&self.volume)?;
+        }
+        block.write(&self.volume)
     }
 
     pub(super) fn lead_name(&mut self, dir: Blkno, new: &NewEntry<'_>) -> Result<(), EditError> {
@@ -211,29 +232,6 @@ impl Edit {
     pub(super) fn touch(&mut self, dir: Blkno) -> Result<(), EditError> {
         let time = self.time();
         self.update_dinode(dir, |dinode, _| dinode.touch(time))
-    }
-}
-
-impl Volume {
-    /// Removes `entry`, which is one of `dir`, from there and from the index.
-    pub(crate) fn remove_entry(&self, dir: &Inode, entry: &Entry) -> Result<(), Error> {
-        let mut block = EntryBlock::read(self, dir, entry.blkno)?;
-        block.remove(entry)?;
-        if self.is_indexed(dir) {
-            let mut index = Index::read(self, dir)?;
-            index.remove(self, entry)?;
-            let hole = block.hole();
-            if let Some(trailer) = &mut block.trailer {
-                // Blocks with a hole are in a list.
-                if trailer.db_free_rec_len == 0 && hole > 0 {
-                    let first = std::mem::replace(&mut index.root.dr_free_blk, entry.blkno);
-                    trailer.db_free_next = first;
-                }
-                trailer.db_free_rec_len = hole;
-            }
-            index.write(self)?;
-        }
-        block.write(self)
     }
 }
 

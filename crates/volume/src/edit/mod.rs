@@ -28,6 +28,7 @@ mod refcount;
 mod reflink;
 mod session;
 mod space;
+mod system;
 mod tree;
 mod xattr;
 
@@ -248,6 +249,16 @@ impl Edit {
         Ok(self.pools.write(&self.volume)?)
     }
 
+    fn changes_only_superblocks(&self) -> bool {
+        let bits = self.volume.block_size().bits();
+        let mut blocks = self
+            .changes
+            .changed_ranges()
+            .into_iter()
+            .flat_map(|range| (range.start >> bits..range.end.div_ceil(1 << bits)).map(Blkno));
+        blocks.all(|blkno| self.base.is_superblock(blkno))
+    }
+
     /// Another transaction over `volume`, to which this one was committed.
     pub(crate) fn restart(&mut self, volume: &Volume) {
         let (pools, owed) = (std::mem::take(&mut self.pools), std::mem::take(&mut self.owed));
@@ -265,6 +276,11 @@ impl Edit {
             return Ok(0);
         }
         match how {
+            // No journal has them.
+            How::Journal(_) if self.changes_only_superblocks() => {
+                let (_, superblocks) = self.base.transaction_of(&self.changes)?;
+                self.base.write_superblocks(&superblocks, device)?;
+            }
             How::Journal(slot) => self.base.plan_commit(&*self.changes, slot)?.write(device)?,
             How::InPlace => self.base.write_in_place(&*self.changes, device)?,
             How::Unguarded => {

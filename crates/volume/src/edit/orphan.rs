@@ -85,7 +85,7 @@ impl Edit {
         was_dir: bool,
     ) -> Result<(), EditError> {
         let dir = self.orphan_dir(slot)?;
-        self.volume().remove_entry(&dir, entry)?;
+        self.remove_entry(&dir, entry)?;
         if was_dir {
             let indexed = self.has(Incompat::INDEXED_DIRS);
             let links = self.links_count(&dir).saturating_sub(1);

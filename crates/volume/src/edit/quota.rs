@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::extent::ExtentFlags;
-use ocfs2_format::feature::RoCompat;
 use ocfs2_format::quota::{
     GlobalInfo, LeafHeader, QuotaEntry, QuotaHeader, QuotaKind, check_offset, leaf_entries,
     references, set_reference, tree_depth, tree_index,
@@ -18,7 +17,7 @@ use ocfs2_format::{Blkno, Cpos, Structure};
 
 use super::{Edit, EditError};
 use crate::inode::Touch;
-use crate::{Error, Inode, Volume};
+use crate::{Error, Inode, SystemFile, Volume};
 
 /// The root of the tree of a global file.
 const ROOT: u32 = 1;
@@ -95,13 +94,13 @@ impl QuotaFile {
 impl Volume {
     /// Whose usage is counted.
     pub(crate) fn quota_kinds(&self) -> impl Iterator<Item = QuotaKind> + use<> {
-        let features = self.features().ro_compat;
-        let kinds = [(RoCompat::USRQUOTA, QuotaKind::User), (RoCompat::GRPQUOTA, QuotaKind::Group)];
-        kinds.into_iter().filter(move |(feature, _)| features.contains(*feature)).map(|(_, k)| k)
+        let features = self.features();
+        let kinds = [QuotaKind::User, QuotaKind::Group];
+        kinds.into_iter().filter(move |kind| features.has_quota(*kind))
     }
 
-    pub(crate) fn quota_file(&self, name: &str) -> Result<QuotaFile, Error> {
-        Ok(QuotaFile { inode: self.system_file(name)? })
+    pub(crate) fn quota_file(&self, file: SystemFile) -> Result<QuotaFile, Error> {
+        Ok(QuotaFile { inode: self.system_file(file)? })
     }
 }
 
@@ -197,7 +196,7 @@ impl Edit {
         change: Change,
     ) -> Result<bool, Error> {
         let volume = self.volume();
-        let file = volume.quota_file(kind.file_name())?;
+        let file = volume.quota_file(SystemFile::Quota(kind))?;
         let Some((blkno, mut block, offset)) = file.find(volume, id)? else { return Ok(false) };
         let bytes = block.get_mut(offset..).unwrap_or_default();
         let mut entry = QuotaEntry::decode(bytes).map_err(Error::truncated(blkno))?;
@@ -233,7 +232,7 @@ struct Global {
 
 impl Global {
     fn open(volume: &Volume, kind: QuotaKind) -> Result<Self, Error> {
-        let file = volume.quota_file(kind.file_name())?;
+        let file = volume.quota_file(SystemFile::Quota(kind))?;
         let (blkno, head) = file.read(volume, 0)?;
         let header = QuotaHeader::decode(&head).map_err(Error::truncated(blkno))?;
         header.verify(blkno, kind.global_magic())?;

@@ -62,14 +62,9 @@ impl Session {
     pub fn commit(&mut self, mut edit: Edit) -> Result<usize, CommitError> {
         edit.finish().map_err(|err| CommitError::Changes(std::io::Error::other(err)))?;
         let (transaction, superblocks) = self.volume.transaction_of(&edit.changes)?;
-        let bits = self.volume.block_size().bits();
         let blocks = transaction.blocks.len() + superblocks.len();
         self.log.append(&*self.device, transaction)?;
-        for (blkno, bytes) in superblocks {
-            let failed = |source| CommitError::Write { blkno, source };
-            self.device.write_at(&bytes, blkno.0 << bits).map_err(failed)?;
-            self.device.flush().map_err(failed)?;
-        }
+        self.volume.write_superblocks(&superblocks, &*self.device)?;
         self.volume = edit.volume.on(self.log.view());
         self.pools = edit.pools;
         Ok(blocks)

@@ -9,7 +9,7 @@ use ocfs2_format::local_alloc::LocalAlloc;
 use ocfs2_format::truncate_log::{TruncateLog, TruncateLogHeader};
 
 use crate::edit::{Edit, EditError};
-use crate::{Error, Inode, Volume};
+use crate::{Error, Inode, SystemFile, Volume};
 
 /// Clusters that are set in the global bitmap for a slot and belong to nobody.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -58,8 +58,8 @@ impl Volume {
         Ok(bitmap.count_ones() == used as usize)
     }
 
-    fn system_file_with(&self, name: &str, slot: u16, flag: InodeFlags) -> Result<Inode, Error> {
-        let inode = self.slot_file(name, slot)?;
+    fn system_file_with(&self, file: SystemFile, flag: InodeFlags) -> Result<Inode, Error> {
+        let inode = self.system_file(file)?;
         if inode.dinode.flags().contains(flag) {
             return Ok(inode);
         }
@@ -68,11 +68,11 @@ impl Volume {
     }
 
     fn local_alloc(&self, slot: u16) -> Result<Inode, Error> {
-        self.system_file_with("local_alloc", slot, InodeFlags::LOCAL_ALLOC)
+        self.system_file_with(SystemFile::LocalAlloc(slot), InodeFlags::LOCAL_ALLOC)
     }
 
     fn truncate_log(&self, slot: u16) -> Result<Inode, Error> {
-        self.system_file_with("truncate_log", slot, InodeFlags::DEALLOC)
+        self.system_file_with(SystemFile::TruncateLog(slot), InodeFlags::DEALLOC)
     }
 
     fn unused_window(&self, inode: &Inode) -> Result<Vec<Range<u32>>, Error> {

@@ -6,7 +6,7 @@ use ocfs2_format::dinode::InodeFlags;
 use super::{RecoveryError, Stage};
 use crate::dir::Entry;
 use crate::edit::Edit;
-use crate::{Error, Inode, Volume};
+use crate::{Error, Inode, SystemFile, Volume};
 
 /// What comes before the number in the name of an inode that is to be cut back, not deleted.
 const DIRECT_IO: &[u8] = b"dio-";
@@ -49,7 +49,7 @@ impl Volume {
     }
 
     pub(crate) fn orphan_dir(&self, slot: u16) -> Result<Inode, Error> {
-        self.slot_file("orphan_dir", slot)
+        self.system_file(SystemFile::OrphanDir(slot))
     }
 }
 

@@ -14,7 +14,7 @@ use super::RecoveryError;
 use super::stage::Stage;
 use crate::edit::Edit;
 use crate::edit::quota::{Change, QuotaFile};
-use crate::{Error, Volume};
+use crate::{Error, SystemFile, Volume};
 
 /// Changes of a slot that are merged in one step: each may change a block of its own.
 const STEP: usize = 32;
@@ -22,7 +22,7 @@ const STEP: usize = 32;
 impl Volume {
     /// Whether the quota file of a slot is as large as it says: it has each of its clusters once.
     fn verify_quota_extents(&self, slot: u16, kind: QuotaKind) -> Result<(), Error> {
-        let inode = self.slot_file(kind.file_name(), slot)?;
+        let inode = self.system_file(SystemFile::LocalQuota(kind, slot))?;
         let mut clusters = 0_u64;
         for extent in self.tree(&inode)?.extents() {
             clusters += u64::from(extent?.clusters);
@@ -44,7 +44,7 @@ impl Edit {
         kind: QuotaKind,
         next_chunk: &mut u32,
     ) -> Result<bool, Error> {
-        let local = self.quota_file(&format!("{}:{slot:04}", kind.file_name()))?;
+        let local = self.quota_file(SystemFile::LocalQuota(kind, slot))?;
         let (blkno, mut block) = local.read(self, 0)?;
         let header = QuotaHeader::decode(&block).map_err(Error::truncated(blkno))?;
         header.verify(blkno, kind.local_magic())?;

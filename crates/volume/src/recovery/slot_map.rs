@@ -2,7 +2,7 @@
 
 use ocfs2_format::Cpos;
 
-use crate::{Error, Volume};
+use crate::{Error, SystemFile, Volume};
 use ocfs2_device::Device;
 
 impl Volume {
@@ -17,7 +17,7 @@ impl Volume {
         let taken = self.taken_slots()?.into_iter().map(|taken| taken.slot);
         let freed: Vec<u16> = taken.filter(|slot| slots.contains(slot)).collect();
         let format = self.slot_map_format();
-        let inode = self.system_file("slot_map")?;
+        let inode = self.system_file(SystemFile::SlotMap)?;
         let mut tree = self.tree(&inode)?;
         let geometry = self.geometry();
         for slot in &freed {

@@ -1,0 +1,71 @@
+//! The superblock and its backups.
+
+use ocfs2_format::dinode::Dinode;
+use ocfs2_format::feature::{Compat, Incompat};
+use ocfs2_format::superblock::{STATE_ERROR, SUPERBLOCK_BLKNO, SuperBlock, backup_blocks};
+use ocfs2_format::{Blkno, Structure};
+
+use super::{Edit, EditError};
+use crate::open::FoundSuperblock;
+use crate::{Error, Volume};
+
+impl Edit {
+    /// Changes the superblock. All its backups become what it is, without the marks that something
+    /// is going on or wrong: these are in the superblock alone.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn update_superblock(
+        &mut self,
+        change: impl FnOnce(&mut SuperBlock),
+    ) -> Result<(), EditError> {
+        self.attempt(|edit| {
+            let mut superblock = edit.volume.superblock().clone();
+            change(&mut superblock);
+            let found = edit.volume.superblock_of(&superblock, SUPERBLOCK_BLKNO)?;
+            edit.volume = edit.volume.with_superblock(found);
+            let (geometry, features) = (*edit.geometry(), superblock.features());
+            let has_backups = features.compat.contains(Compat::BACKUP_SB);
+            let backups = backup_blocks(geometry.block_size, geometry.blocks());
+            let backups = backups.filter(|_| has_backups);
+            for blkno in std::iter::once(SUPERBLOCK_BLKNO).chain(backups) {
+                let found = edit.volume.superblock_of(&superblock, blkno)?;
+                edit.volume.write_metadata(blkno, &found.block, Dinode::CHECK_OFFSET)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Volume {
+    /// What is to be in a block for the superblock or a backup of it.
+    fn superblock_of(
+        &self,
+        superblock: &SuperBlock,
+        blkno: Blkno,
+    ) -> Result<FoundSuperblock, Error> {
+        let found = self.found_superblock();
+        let (mut block, mut superblock) = (found.block.clone(), superblock.clone());
+        if blkno != SUPERBLOCK_BLKNO {
+            let marks = Incompat::RESIZE_INPROG | Incompat::TUNEFS_INPROG;
+            superblock.s_feature_incompat &= !marks.bits();
+            superblock.s_tunefs_flag = 0;
+            superblock.s_state &= !STATE_ERROR;
+        }
+        let dinode = Dinode { i_blkno: blkno, ..found.dinode.clone() };
+        dinode.encode(&mut block).map_err(Error::truncated(blkno))?;
+        let place = block.get_mut(Dinode::ID2_OFFSET..).unwrap_or_default();
+        superblock.encode(place).map_err(Error::truncated(blkno))?;
+        let block_size = found.block_size;
+        let (corrected_bit, wrong_checksum) = (None, None);
+        Ok(FoundSuperblock {
+            block,
+            dinode,
+            superblock,
+            blkno,
+            block_size,
+            corrected_bit,
+            wrong_checksum,
+        })
+    }
+}
