@@ -126,16 +126,14 @@ impl Edit {
             taken.push(extent);
             None
         })?;
-        for extent in taken {
-            let run = self.run_of(&extent);
-            if !extent.flags.contains(ExtentFlags::REFCOUNTED) {
-                self.give_clusters(run)?;
-                continue;
-            }
-            let unused = self.drop_references(inode.expect_refcounts()?, run)?;
-            unused.into_iter().try_for_each(|run| self.give_clusters(run))?;
+        let is_shared = |extent: &Extent| extent.flags.contains(ExtentFlags::REFCOUNTED);
+        let (shared, own): (Vec<_>, Vec<_>) = taken.into_iter().partition(is_shared);
+        let mut unused: Vec<_> = own.iter().map(|extent| self.run_of(extent)).collect();
+        if !shared.is_empty() {
+            let runs: Vec<_> = shared.iter().map(|extent| self.run_of(extent)).collect();
+            unused.extend(self.drop_references(inode.expect_refcounts()?, runs)?);
         }
-        Ok(())
+        unused.into_iter().try_for_each(|run| self.give_clusters(run))
     }
 }
 

@@ -3,6 +3,7 @@
 //! What is written goes into the transaction like everything else, so that a crash leaves all of a
 //! write or nothing. Clusters that are shared are copied before they are written to.
 
+use std::iter::once;
 use std::ops::Range;
 
 use ocfs2_format::dinode::{Arm, DynFeatures, FileKind};
@@ -322,7 +323,7 @@ impl Edit {
         let plain = part.flags - ExtentFlags::REFCOUNTED;
         let from = u64::from(part.cpos.0);
         if count == 1 {
-            self.drop_references(counts, first..first + most)?;
+            self.drop_references(counts, once(first..first + most))?;
             let range = from..from + u64::from(most);
             return self
                 .tree_change(root, range, &mut |extent| Some(Extent { flags: plain, ..extent }));
@@ -333,7 +334,7 @@ impl Edit {
         if !part.is_unwritten() {
             self.copy(part.blkno, blkno, clusters)?;
         }
-        let unused = self.drop_references(counts, first..first + clusters)?;
+        let unused = self.drop_references(counts, once(first..first + clusters))?;
         unused.into_iter().try_for_each(|run| self.give_clusters(run))?;
         let range = from..from + u64::from(clusters);
         self.tree_change(root, range, &mut |extent| Some(Extent { blkno, flags: plain, ..extent }))

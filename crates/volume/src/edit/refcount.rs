@@ -26,6 +26,14 @@ struct Leaf {
     range: Range<u64>,
 }
 
+impl Leaf {
+    /// What it has the records of, of a run that begins there.
+    fn part(&self, run: Range<u32>) -> Range<u64> {
+        let start = u64::from(run.start);
+        start..u64::from(run.end).min(self.range.end).max(start + 1)
+    }
+}
+
 impl Volume {
     fn refcount_block(&self, blkno: Blkno, root: Blkno) -> Result<(RefcountBlock, Vec<u8>), Error> {
         let (name, offset) = (RefcountBlock::NAME, RefcountBlock::CHECK_OFFSET);
@@ -130,48 +138,60 @@ impl Edit {
         Ok(Suballocated::from(header))
     }
 
-    /// Counts one reference more for each cluster of a run; those that were not counted are
+    /// Counts one reference more for each cluster of some runs; those that were not counted are
     /// counted once.
     ///
     /// # Errors
     /// [`EditError::NoRoom`]; the tree is damaged.
-    pub fn add_references(&mut self, root: Blkno, run: Range<u32>) -> Result<(), EditError> {
-        self.count_references(root, run, true).map(|_| ())
+    pub fn add_references(
+        &mut self,
+        root: Blkno,
+        runs: impl IntoIterator<Item = Range<u32>>,
+    ) -> Result<(), EditError> {
+        self.count_references(root, runs, true).map(|_| ())
     }
 
-    /// Counts one reference less for each cluster of a run; gives those that have none left.
+    /// Counts one reference less for each cluster of some runs; gives those that have none left.
     ///
     /// # Errors
     /// [`EditError::NoRoom`]; the tree is damaged, also where a cluster is not counted.
     pub fn drop_references(
         &mut self,
         root: Blkno,
-        run: Range<u32>,
+        runs: impl IntoIterator<Item = Range<u32>>,
     ) -> Result<Vec<Range<u32>>, EditError> {
-        self.count_references(root, run, false)
+        self.count_references(root, runs, false)
     }
 
     fn count_references(
         &mut self,
         root: Blkno,
-        run: Range<u32>,
+        runs: impl IntoIterator<Item = Range<u32>>,
         up: bool,
     ) -> Result<Vec<Range<u32>>, EditError> {
+        let room = usize::from(RefcountBlock::record_capacity(self.block_size()));
         let mut unused = Vec::new();
-        let mut start = run.start;
-        while start < run.end {
-            let mut leaf = self.volume().refcount_leaf(root, start)?;
-            let end = u64::from(run.end).min(leaf.range.end).max(u64::from(start) + 1);
-            let part = u64::from(start)..end;
-            match count(&leaf.records, &part, up, &mut unused) {
-                Some(records) => leaf.records = records,
-                None => {
+        // From the lowest to the highest, so that a leaf is read and written once for all in it.
+        let mut runs: Vec<_> = runs.into_iter().filter(|run| !run.is_empty()).collect();
+        runs.sort_unstable_by_key(|run| std::cmp::Reverse(run.start));
+        while let Some(first) = runs.pop() {
+            let mut leaf = self.volume().refcount_leaf(root, first.start)?;
+            let mut next = Some(first);
+            while let Some(Range { start, end }) = next {
+                let part = leaf.part(start..end);
+                let Some(records) = count(&leaf.records, &part, up, &mut unused) else {
                     let text = format!("refcount tree {root} does not count cluster {start}");
                     return Err(EditError::Refused(text));
+                };
+                leaf.records = records;
+                if part.end < end.into() {
+                    runs.push(part.end as u32..end);
                 }
+                // What has too many records is cut in two once.
+                let is_full = leaf.records.len() > room;
+                next = runs.pop_if(|run| !is_full && leaf.range.contains(&run.start.into()));
             }
             self.store_leaf(root, leaf)?;
-            start = u32::try_from(end).unwrap_or(u32::MAX);
         }
         Ok(unused)
     }

@@ -39,8 +39,9 @@ impl Edit {
             let source = edit.inode(from)?;
             let extents: Vec<Extent> =
                 edit.volume().tree(&source)?.extents().collect::<Result<_, _>>()?;
+            let runs: Vec<_> = extents.iter().map(|extent| edit.run_of(extent)).collect();
+            edit.add_references(counts, runs)?;
             for extent in extents {
-                edit.add_references(counts, edit.run_of(&extent))?;
                 edit.tree_insert(&mut root, extent)?;
             }
             edit.store_inode_root(&root)?;
@@ -70,9 +71,8 @@ impl Edit {
             }
             Some(Extent { flags: extent.flags | ExtentFlags::REFCOUNTED, ..extent })
         })?;
-        for extent in newly {
-            self.add_references(counts, self.run_of(&extent))?;
-        }
+        let runs: Vec<_> = newly.iter().map(|extent| self.run_of(extent)).collect();
+        self.add_references(counts, runs)?;
         self.store_inode_root(&root)?;
         Ok(counts)
     }
