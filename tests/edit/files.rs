@@ -136,6 +136,42 @@ fn files_changed_at_random_are_counted_for_their_owners() {
     at_random(&format!("-M local -N 1 -b 4K -C 4K -J size=4M {quota},metaecc"), "64M", 17, 6);
 }
 
+/// The references of the pieces are in many leaves.
+#[test]
+fn a_file_of_thousands_of_shared_pieces_is_cut_and_deleted() {
+    let options = "-M local -N 1 -b 512 -C 4K -J size=4M --fs-features=metaecc,usrquota";
+    let bench = Bench::new(options, "64M");
+    let [one, two, other] = [0, 1, 2].map(|index| bench.empty_file(index));
+    let free = |bench: &Bench| bench.edit().free_clusters().unwrap();
+    let mut edit = bench.edit();
+    for piece in 0..3000 {
+        // Between those of the file are clusters of another one, so that no two are in a row.
+        edit.write_file(one, piece * 8192, &[1; 100]).unwrap();
+        edit.write_file(other, piece * 8192, &[2; 100]).unwrap();
+    }
+    bench.commit(&edit);
+    let before = free(&bench);
+    let steps: [&dyn Fn(&mut Edit) -> Result<(), EditError>; 4] = [
+        &|edit| edit.reflink(one, two),
+        &|edit| edit.punch(one, 1000 * 8192..2000 * 8192),
+        &|edit| edit.write_file(two, 500 * 8192, &[3; 2000 * 8192]),
+        &|edit| edit.truncate(two, 300 * 8192),
+    ];
+    for step in steps {
+        let mut edit = bench.edit();
+        step(&mut edit).unwrap();
+        bench.commit(&edit);
+        bench.judge();
+    }
+    let mut edit = bench.edit();
+    let root = edit.root().unwrap().blkno;
+    edit.unlink(root, b"empty0").unwrap();
+    edit.unlink(root, b"empty1").unwrap();
+    bench.commit(&edit);
+    bench.judge();
+    assert!(free(&bench) >= before + 3000 - 100, "{} of {before}", free(&bench));
+}
+
 #[test]
 fn a_full_volume_stays_sound() {
     at_random("-M local -N 1 -b 512 -C 4K -J size=4M", "7M", 21, 6);
