@@ -335,7 +335,8 @@ fn paths_are_followed_through_links_only_when_asked() {
 fn given_out(volume: &Volume) -> BTreeSet<Blkno> {
     let mut blocks = BTreeSet::new();
     for slot in 0..volume.max_slots() {
-        let allocator = volume.allocator(volume.slot_file("extent_alloc", slot).unwrap()).unwrap();
+        let allocator =
+            volume.allocator(volume.system_file(SystemFile::ExtentAlloc(slot)).unwrap()).unwrap();
         for group in volume.groups(&allocator) {
             let group = group.unwrap();
             let used =

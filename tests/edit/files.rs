@@ -137,6 +137,9 @@ fn files_changed_at_random_are_counted_for_their_owners() {
 }
 
 /// The references of the pieces are in many leaves.
+/// A change that is tried.
+type Step<'a> = &'a dyn Fn(&mut Edit) -> Result<(), EditError>;
+
 #[test]
 fn a_file_of_thousands_of_shared_pieces_is_cut_and_deleted() {
     let options = "-M local -N 1 -b 512 -C 4K -J size=4M --fs-features=metaecc,usrquota";
@@ -151,7 +154,7 @@ fn a_file_of_thousands_of_shared_pieces_is_cut_and_deleted() {
     }
     bench.commit(&edit);
     let before = free(&bench);
-    let steps: [&dyn Fn(&mut Edit) -> Result<(), EditError>; 4] = [
+    let steps: [Step<'_>; 4] = [
         &|edit| edit.reflink(one, two),
         &|edit| edit.punch(one, 1000 * 8192..2000 * 8192),
         &|edit| edit.write_file(two, 500 * 8192, &[3; 2000 * 8192]),

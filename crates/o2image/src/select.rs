@@ -8,7 +8,7 @@ use ocfs2_format::feature::Compat;
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, backup_blocks};
 use ocfs2_format::{Blkno, Cluster};
 use ocfs2_volume::metadata::{MetadataKind, MetadataRun};
-use ocfs2_volume::{Error, Volume};
+use ocfs2_volume::{Error, SystemFile, Volume};
 
 use crate::Blocks;
 
@@ -101,11 +101,11 @@ fn saved(run: &MetadataRun, empty: &BTreeMap<Blkno, Blkno>) -> u64 {
 
 /// Adds all blocks of the groups of inodes and blocks; gives what is wrong.
 fn add_groups(volume: &Volume, ranges: &mut Ranges) -> Vec<Error> {
-    let slots = 0..volume.max_slots();
-    let of_slots = slots
-        .flat_map(|slot| ["inode_alloc", "extent_alloc"].map(|name| volume.slot_file(name, slot)));
+    let of_slots = |slot| [SystemFile::InodeAlloc(slot), SystemFile::ExtentAlloc(slot)];
+    let files = (0..volume.max_slots()).flat_map(of_slots);
     let mut problems = Vec::new();
-    for file in std::iter::once(volume.system_file("global_inode_alloc")).chain(of_slots) {
+    for file in std::iter::once(SystemFile::GlobalInodeAlloc).chain(files) {
+        let file = volume.system_file(file);
         let allocator = match file.and_then(|inode| volume.allocator(inode)) {
             Ok(allocator) => allocator,
             Err(err) => {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use anyhow::{Result, bail};
 use ocfs2_format::feature::{FEATURES, Features};
-use ocfs2_volume::Volume;
+use ocfs2_volume::{SystemFile, Volume};
 
 use crate::{FreeFrag, Request};
 
@@ -77,7 +77,7 @@ fn info(volume: &Volume) -> String {
 fn mkfs(volume: &Volume) -> Result<String> {
     let sb = volume.superblock();
     let geometry = volume.geometry();
-    let journal = volume.slot_file("journal", 0)?.size();
+    let journal = volume.system_file(SystemFile::Journal(0))?.size();
     let mut text = format!(
         "-N {} -J size={journal} -b {} -C {} --fs-features {} ",
         sb.s_max_slots,
@@ -97,7 +97,7 @@ fn free_inodes(volume: &Volume) -> Result<String> {
     let mut text = "Slot\t\tSpace\t\tFree\n".to_owned();
     let (mut all, mut all_free) = (0_u64, 0_u64);
     for slot in 0..volume.max_slots() {
-        let inode = volume.slot_file("inode_alloc", slot)?;
+        let inode = volume.system_file(SystemFile::InodeAlloc(slot))?;
         let list = ocfs2_format::chain::ChainList::new(inode.id2())?;
         list.verify(inode.blkno)?;
         let (mut total, mut free) = (0_u64, 0_u64);

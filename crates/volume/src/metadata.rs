@@ -14,7 +14,7 @@ use ocfs2_format::{Blkno, Structure, quota};
 
 use crate::allocator::{Groups, Inodes};
 use crate::tree::{Extent, Tree};
-use crate::{Error, Inode, Volume};
+use crate::{Error, Inode, SystemFile, Volume};
 
 /// What a block of metadata is.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -73,8 +73,8 @@ pub struct Metadata<'v> {
     volume: &'v Volume,
     /// What comes next.
     found: VecDeque<Result<MetadataRun, Error>>,
-    /// Allocators whose groups are still to come, by their names.
-    allocators: VecDeque<String>,
+    /// Allocators whose groups are still to come.
+    allocators: VecDeque<SystemFile>,
     /// The groups of the one at hand, and its inode.
     groups: Option<(Blkno, Groups<'v>)>,
     inodes: Inodes<'v>,
@@ -89,9 +89,10 @@ impl Volume {
     /// What cannot be read, or is wrong, is given as an error, and what it would have been followed
     /// by is left out; the rest follows. Memory depends on the largest inode, not on the volume.
     pub fn metadata(&self) -> Metadata<'_> {
-        let slot_files = |name| (0..self.max_slots()).map(move |slot| format!("{name}:{slot:04}"));
-        let names = ["global_bitmap", "global_inode_alloc"].map(str::to_owned).into_iter();
-        let names = names.chain(slot_files("inode_alloc")).chain(slot_files("extent_alloc"));
+        let slots = || 0..self.max_slots();
+        let allocators = [SystemFile::GlobalBitmap, SystemFile::GlobalInodeAlloc].into_iter();
+        let allocators = allocators.chain(slots().map(SystemFile::InodeAlloc));
+        let allocators = allocators.chain(slots().map(SystemFile::ExtentAlloc));
         let superblock = MetadataRun {
             kind: MetadataKind::Superblock,
             blkno: SUPERBLOCK_BLKNO,
@@ -102,7 +103,7 @@ impl Volume {
         Metadata {
             volume: self,
             found: VecDeque::from([Ok(superblock)]),
-            allocators: names.collect(),
+            allocators: allocators.collect(),
             groups: None,
             inodes: self.inodes(),
             shared: HashSet::new(),
@@ -126,8 +127,8 @@ impl Iterator for Metadata<'_> {
                 let (kind, check) = (MetadataKind::Group, GroupDesc::CHECK_OFFSET);
                 return Some(group.map(|group| one(kind, group.blkno, *owner, Some(check))));
             }
-            if let Some(name) = self.allocators.pop_front() {
-                if let Err(err) = self.open_allocator(&name) {
+            if let Some(file) = self.allocators.pop_front() {
+                if let Err(err) = self.open_allocator(file) {
                     return Some(Err(err));
                 }
                 continue;
@@ -146,11 +147,11 @@ fn one(kind: MetadataKind, blkno: Blkno, owner: Blkno, check_offset: Option<usiz
 }
 
 impl Metadata<'_> {
-    fn open_allocator(&mut self, name: &str) -> Result<(), Error> {
+    fn open_allocator(&mut self, file: SystemFile) -> Result<(), Error> {
         let volume = self.volume;
-        let allocator = match name {
-            "global_bitmap" => volume.global_bitmap()?,
-            _ => volume.allocator(volume.system_file(name)?)?,
+        let allocator = match file {
+            SystemFile::GlobalBitmap => volume.global_bitmap()?,
+            _ => volume.allocator(volume.system_file(file)?)?,
         };
         self.groups = Some((allocator.inode.blkno, volume.groups(&allocator)));
         Ok(())

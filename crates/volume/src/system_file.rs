@@ -85,10 +85,15 @@ impl SystemFile {
         }
     }
 
+    /// The system file of that name.
+    pub fn of_name(name: &[u8]) -> Option<Self> {
+        let of_slots = (0..MAX_SLOTS).flat_map(Self::of_slot);
+        Self::GLOBAL.into_iter().chain(of_slots).find(|file| file.name().as_bytes() == name)
+    }
+
     /// Whether that is the name of a system file.
     pub fn is_name(name: &[u8]) -> bool {
-        let of_slots = (0..MAX_SLOTS).flat_map(Self::of_slot);
-        Self::GLOBAL.into_iter().chain(of_slots).any(|file| file.name().as_bytes() == name)
+        Self::of_name(name).is_some()
     }
 
     /// Whether an inode that both point to, and that can be that of both, is taken to be this one's.

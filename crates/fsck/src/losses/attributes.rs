@@ -8,7 +8,7 @@ use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::hash::{CharSign, xattr_hash};
 use ocfs2_format::xattr::{XattrBlock, XattrPrefix};
 use ocfs2_volume::allocator::Group;
-use ocfs2_volume::{Inode, Volume};
+use ocfs2_volume::{Inode, SystemFile, Volume};
 
 use super::Touched;
 use super::contents::Sides;
@@ -98,7 +98,7 @@ fn is_xattr_block(sides: &Sides<'_>, blkno: Blkno) -> bool {
 /// Whether an allocator of extent blocks says that a block is in use.
 fn is_allocated(volume: &Volume, blkno: Blkno) -> bool {
     (0..volume.max_slots()).any(|slot| {
-        let inode = volume.slot_file("extent_alloc", slot);
+        let inode = volume.system_file(SystemFile::ExtentAlloc(slot));
         let Ok(allocator) = inode.and_then(|inode| volume.allocator(inode)) else { return false };
         let has = |group: Group| {
             let bit = group.bit_of_block(blkno).and_then(|bit| usize::try_from(bit).ok());
