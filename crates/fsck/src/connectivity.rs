@@ -11,7 +11,7 @@ use ocfs2_format::dinode::FileKind;
 use crate::check::State;
 use crate::codes::connectivity as codes;
 use crate::directories::Directories;
-use crate::repair::{Repair, directory, lost_found};
+use crate::repair::{Repair, directory, lost_found, root};
 use crate::{Context, Finding, Pass, Place, Stop};
 
 /// Looks at all directories.
@@ -35,7 +35,7 @@ pub(crate) fn check(
             let repair = match place {
                 Some((at, group)) => {
                     let (slot, bit) = (group.suballoc.slot(), at.bit as u16);
-                    lost_found::make_root(slot, bit, group.blkno)
+                    root::make(slot, bit, group.blkno)
                 }
                 // Where it is to be made nothing shows without its group.
                 None => Repair::waiting("the allocator of its inode has to be mended first"),

@@ -130,11 +130,8 @@ fn wrong_count(context: &Context<'_>, inode: Blkno, links: u32, references: u32)
 }
 
 /// The same of one that has a name too many, which may be that of an inode which lacks one.
-fn with_other_name(count: Finding, lacking: Blkno) -> Finding {
-    let text = format!(
-        "{}, and inode {lacking}, whose number differs by one bit, lacks a name",
-        count.text
-    );
+fn with_other_name(count: Finding, lacking: Blkno, which: &str) -> Finding {
+    let text = format!("{}, and inode {lacking}{which} lacks a name", count.text);
     Finding { code: codes::INODE_NAMES, text, ..count }
 }
 
@@ -143,9 +140,13 @@ fn links(context: &Context<'_>, state: &mut State<'_>, listed: &Listed) -> Resul
     let superblock = context.volume.superblock();
     let tops = [superblock.s_root_blkno, superblock.s_system_dir_blkno];
     let mut findings = Vec::new();
-    // As long as the allocator of the root's inode is lost all that is in the root seems to be
-    // nowhere: it keeps its names until then.
+    // As long as the root's inode or its allocator is lost all that is in the root seems to be
+    // nowhere: it keeps its names until then. One that is recreated may have them again.
     let has_root = state.suballocs.find(superblock.s_root_blkno).is_some();
+    let is_root_lost =
+        has_root && state.inodes.find(&state.suballocs, superblock.s_root_blkno).is_none();
+    let may_have_more = state.unlinked_groups || is_root_lost;
+    let mut lacking_names = None;
     for (at, inode, facts) in state.inodes.in_use_at(&state.suballocs) {
         context.check_interrupt()?;
         let references = state.references.get(at);
@@ -153,8 +154,8 @@ fn links(context: &Context<'_>, state: &mut State<'_>, listed: &Listed) -> Resul
             continue;
         }
         if references == 0 && !tops.contains(&inode) {
-            if state.unlinked_groups {
-                // Its directory may be in one of them.
+            if may_have_more {
+                // Its directory may be in one of them, or be the root.
                 continue;
             }
             let text = format!("inode {inode} is in no directory");
@@ -172,13 +173,21 @@ fn links(context: &Context<'_>, state: &mut State<'_>, listed: &Listed) -> Resul
             let what = "a direct write to it was interrupted";
             findings.push(unfounded(inode, InodeFlags::DIO_ORPHANED, what));
         }
-        if facts.links != references && !(state.unlinked_groups && facts.links > references) {
+        if facts.links != references && !(may_have_more && facts.links > references) {
             let finding = wrong_count(context, inode, facts.links, references);
-            let lacking = facts.kind.filter(|_| facts.links < references);
-            let lacking = lacking.and_then(|kind| astray::lacking_beside(state, inode, kind));
-            findings.push(match lacking {
-                Some(lacking) => with_other_name(finding, lacking),
-                None => finding,
+            let lacking = facts.kind.filter(|_| facts.links < references && !may_have_more);
+            let beside = lacking.and_then(|kind| astray::lacking_beside(state, inode, kind));
+            let mut any = |kind| {
+                let all =
+                    lacking_names.get_or_insert_with(|| astray::lacking(state, &listed.waiting));
+                all.iter().find(|(other, _)| *other == kind).map(|(_, blkno)| *blkno)
+            };
+            findings.push(match (beside, lacking.and_then(&mut any)) {
+                (Some(beside), _) => {
+                    with_other_name(finding, beside, ", whose number differs by one bit,")
+                }
+                (None, Some(other)) => with_other_name(finding, other, ""),
+                (None, None) => finding,
             });
         }
     }

@@ -76,6 +76,17 @@ pub(crate) fn finding(
     Some(Finding::new(codes::BLOCK_MISPLACED, place, text).repaired_by(repair))
 }
 
+/// The same of an inode in `here` that is exchanged with others, so that nothing is lost.
+pub(crate) fn exchanged(volume: &Volume, here: Blkno) -> Option<Finding> {
+    let finding = || finding(volume, ("inode", here), Place::inode(here));
+    if is_copy(volume, here) { None } else { finding() }
+}
+
+/// Whether the block in `here` is in the place of another one, which is lost.
+pub(crate) fn is_copy(volume: &Volume, here: Blkno) -> bool {
+    Way::from(volume, here).is_some_and(|way| way.copy_of.is_some())
+}
+
 /// What a block says of itself and of where it came from, if it is of an allocator.
 pub(crate) fn stated(block: &[u8]) -> Option<Suballocated> {
     let signature: [u8; 8] = block.get(..8)?.try_into().ok()?;

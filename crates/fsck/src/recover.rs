@@ -59,7 +59,7 @@ pub(crate) fn recover(
     };
     let dirty = records.iter().filter(wanted);
     let dirty: Vec<u16> = dirty.map(|record| record.slot).collect();
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let time = now();
     let interrupted = || interrupt.requested();
     let writes = Writes::InPlace;
     let options = RecoverOptions { slots: &dirty, writes, time, interrupted: &interrupted };
@@ -74,6 +74,37 @@ pub(crate) fn recover(
     interrupt.check()?;
     let volume = if dirty.is_empty() { volume } else { reopen()? };
     Ok(Recovered { volume, slots: dirty, time })
+}
+
+/// Recovers, on `device`, an overlay that `volume` is on, slots that owe something once the volume is
+/// repaired: before, what they owe could not be done.
+pub(crate) fn recover_repaired(
+    volume: &Volume,
+    device: &dyn Device,
+    users: &Users,
+    done: SlotOutcome,
+    interrupt: &Interrupt,
+) -> Vec<SlotRecord> {
+    let records = (0..volume.max_slots()).map(|slot| record(volume, slot, users));
+    let mut records: Vec<_> = records.filter(|record| owes(volume, record)).collect();
+    let slots: Vec<u16> = records.iter().map(|record| record.slot).collect();
+    if slots.is_empty() {
+        return records;
+    }
+    let interrupted = || interrupt.requested();
+    let (writes, time) = (Writes::InPlace, now());
+    let options = RecoverOptions { slots: &slots, writes, time, interrupted: &interrupted };
+    for recovery in volume.recover(device, &options) {
+        let record = records.iter_mut().find(|record| record.slot == recovery.slot);
+        if let Some(record) = record {
+            add(record, &recovery, done);
+        }
+    }
+    records
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs())
 }
 
 /// Notes of a slot whose log is damaged that it is left: what is after the damage would be lost.

@@ -54,7 +54,7 @@ codes! {
     INODE_NAMES {
         pass: Links,
         default: Yes,
-        condition: "an inode has more names than it says, and one whose number differs by one bit has fewer, so that one of the names may be that one's; nothing shows which",
+        condition: "an inode has more names than it says, and another one of its type has fewer, so that one of the names may be that one's; nothing shows which",
         repair: "leave it the names, and set the number to them",
     }
     ORPHAN_DIO {

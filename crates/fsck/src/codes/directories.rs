@@ -117,6 +117,12 @@ codes! {
         condition: "a directory has a name twice",
         repair: "give the second one a name of its own",
     }
+    DIRENT_REPEATED {
+        pass: Directories,
+        default: Yes,
+        condition: "a directory has an entry twice, with the same name and the same inode, which has one name",
+        repair: "remove the second one",
+    }
     DIR_SIZE_SHORT {
         pass: Directories,
         default: Yes,

@@ -165,6 +165,12 @@ codes! {
         condition: "clusters of a directory are also those of another owner, and hold nothing of the directory",
         repair: "take them out of the directory",
     }
+    DUP_CLUSTERS_TWICE {
+        pass: SharedClusters,
+        default: Yes,
+        condition: "a file has the same clusters in several places, and nobody else has them",
+        repair: "leave them where they fit best, and make holes in the other places",
+    }
     DUP_CLUSTERS_METADATA {
         pass: SharedClusters,
         default: Yes,

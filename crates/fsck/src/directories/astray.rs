@@ -79,6 +79,21 @@ pub(crate) fn lacking_beside(state: &State<'_>, inode: Blkno, kind: FileKind) ->
     one(all.filter(|(at, _)| lacking_links(state, *at) > 0)).map(|(_, blkno)| blkno)
 }
 
+/// Of each type of file the first inode that lacks names, and that no orphan directory lists.
+pub(crate) fn lacking(state: &State<'_>, waiting: &HashSet<Blkno>) -> Vec<(FileKind, Blkno)> {
+    let mut all: Vec<(FileKind, Blkno)> = Vec::new();
+    for (at, inode, facts) in state.inodes.in_use_at(&state.suballocs) {
+        let kind = facts.kind.filter(|kind| *kind != FileKind::Directory && !facts.is_system);
+        let Some(kind) = kind.filter(|kind| all.iter().all(|(other, _)| other != kind)) else {
+            continue;
+        };
+        if !waiting.contains(&inode) && lacking_links(state, at) > 0 {
+            all.push((kind, inode));
+        }
+    }
+    all
+}
+
 /// Names that a file has fewer than it says.
 fn lacking_links(state: &State<'_>, at: Bit) -> u32 {
     let facts = state.inodes.get(at).filter(|facts| !facts.claims.is_deleted());

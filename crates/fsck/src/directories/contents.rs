@@ -101,6 +101,7 @@ fn read_blocks(known: &Known<'_>, inode: &Inode, reader: &mut Reader<'_>, read: 
     left = longer(known, inode, &runs, left, reader, read);
     // How long the directory really is shows where its blocks end to be some.
     reader.is_too_long = left > runs.iter().map(|(_, blocks)| blocks).sum();
+    let mut entered = Vec::new();
     for (start, blocks) in runs {
         let blocks = blocks.min(left);
         left -= blocks;
@@ -108,9 +109,26 @@ fn read_blocks(known: &Known<'_>, inode: &Inode, reader: &mut Reader<'_>, read: 
             reader.incomplete();
             continue;
         }
+        entered.push((start, blocks));
         if !block::read(known, inode, start, blocks, reader, read) {
             break;
         }
+    }
+    if reader.has_repeated() {
+        find_copies(known.context, &entered, reader);
+    }
+}
+
+/// Looks for blocks of a directory that were written to the places of others of it.
+fn find_copies(context: &Context<'_>, runs: &[(Blkno, u64)], reader: &mut Reader<'_>) {
+    for (start, blocks) in runs {
+        context.read_each("directory block", *start, *blocks, |blkno, block| {
+            // What cannot be read was told of already.
+            let Ok(block) = block else { return };
+            let check_offset = DirTrailer::check_offset(block.len());
+            context.check(block, check_offset);
+            reader.copied(blkno, block);
+        });
     }
 }
 

@@ -11,7 +11,7 @@ use ocfs2_volume::dir::Barren;
 
 use super::astray::{self, Astray, Found};
 use super::index::Expected;
-use super::names::Names;
+use super::names::{Names, Seen};
 use super::{Known, Orphan, Read};
 use crate::codes::Code;
 use crate::codes::directories as codes;
@@ -76,6 +76,31 @@ impl<'a> Reader<'a> {
     fn unknown_entries(&mut self, blkno: Blkno) {
         if let Some(index) = &mut self.index {
             index.lost_block(blkno);
+        }
+    }
+
+    /// Whether any entry is there twice.
+    pub fn has_repeated(&self) -> bool {
+        self.index.is_some() && self.names.has_repeated()
+    }
+
+    /// Takes nothing of what the index says of a block most of whose entries another block has, too:
+    /// it is the copy, or what was copied. What the index has for it are names that are gone, and no
+    /// others for those that are there now.
+    pub fn copied(&mut self, blkno: Blkno, block: &[u8]) {
+        let area = block.get(..DirTrailer::offset(block.len())).unwrap_or_default();
+        let is_dots = |name: &[u8]| name == b"." || name == b"..";
+        let (mut all, mut again) = (0_u64, 0_u64);
+        for entry in dir::entries(area).map_while(Result::ok) {
+            if entry.is_used() && !is_dots(entry.name) {
+                all += 1;
+                again += u64::from(self.names.is_repeated(entry.name, entry.header.inode));
+            }
+        }
+        if again * 2 > all
+            && let Some(index) = &mut self.index
+        {
+            index.copied_block(blkno);
         }
     }
 
@@ -210,10 +235,19 @@ impl<'a> Reader<'a> {
             return;
         }
         let Some((bit, kind)) = self.target(at, read) else { return };
+        let seen = self.names.insert(name, target);
+        // One that says it has several names may have had another one here.
+        let is_linked_once = kind == Some(FileKind::Directory)
+            || self.known.inodes.get(bit).is_some_and(|facts| facts.links <= 1);
+        if seen == Seen::Repeated && is_linked_once {
+            let text = format!("is there a second time, and points to inode {target} again");
+            self.found(codes::DIRENT_REPEATED, at, text, read);
+            return;
+        }
         if name.contains(&b'/') || name.contains(&0) {
             self.found(codes::DIRENT_NAME_CHARS, at, "contains a slash or a NUL", read);
         }
-        let is_again = !self.names.insert(name);
+        let is_again = seen != Seen::New;
         if is_again {
             self.found(codes::DIRENT_DUPLICATE, at, "is there a second time", read);
         }

@@ -131,8 +131,10 @@ fn identity(
     if dinode.i_blkno != blkno {
         let place = Place::inode(blkno);
         if let Some(finding) = misplaced::finding(context.volume, ("inode", blkno), place) {
-            // Of one of the system it was said at the start.
-            if group.suballoc != Suballoc::GlobalInodes {
+            // Of one of the system it was said at the start, but that the root is lost.
+            let is_root = blkno == context.volume.superblock().s_root_blkno;
+            let is_lost_root = is_root && misplaced::is_copy(context.volume, blkno);
+            if group.suballoc != Suballoc::GlobalInodes || is_lost_root {
                 out.found(finding);
             }
             return;

@@ -88,6 +88,10 @@ pub enum Doubt {
     Elsewhere,
     /// It has a name too many, and another inode a name too few.
     Names,
+    /// It had the same clusters in several places.
+    Twice,
+    /// It was recreated, with what was found of it.
+    Made,
 }
 
 impl Doubt {
@@ -102,6 +106,11 @@ impl Doubt {
                 "the index of its directory, or a second entry of that name, speaks against it"
             }
             Self::Elsewhere => "a block of it says that it belongs elsewhere",
+            Self::Twice => "it had the same clusters in several places",
+            Self::Made => {
+                "it was recreated with the names that were found, and has another owner, other \
+                 permissions and no attributes"
+            }
             Self::Names => "one of its names may be that of another inode, which lacks one",
         }
     }
@@ -134,6 +143,8 @@ pub(crate) struct Comparison<'a> {
     /// Inodes whose entries in `lost+found` are new, and their names there.
     found: BTreeMap<Blkno, Vec<u8>>,
     lost_found: Option<Blkno>,
+    /// A name that was removed, by its directory, of what is known to be in `lost+found`.
+    moved: Option<(Blkno, Vec<u8>)>,
 }
 
 impl<'a> Comparison<'a> {
@@ -158,6 +169,7 @@ impl<'a> Comparison<'a> {
             is: Paths::new(after, interrupt),
             found: BTreeMap::new(),
             lost_found: None,
+            moved: None,
         }
     }
 
@@ -167,7 +179,13 @@ impl<'a> Comparison<'a> {
     /// [`Stop`] if that was asked for.
     pub fn find(&mut self, each: &mut dyn FnMut(Loss)) -> Result<(), Stop> {
         self.arrivals();
-        self.was.lead(self.led_back());
+        let mut led = self.led_back();
+        self.was.lead(led.clone());
+        if let Some((inode, dir, name)) = self.moved() {
+            self.moved = Some((dir, name.clone()));
+            led.insert(inode, (dir, name));
+            self.was.lead(led);
+        }
         let inodes: BTreeSet<_> =
             self.touched.inodes.iter().chain(self.found.keys()).copied().collect();
         for blkno in &inodes {
@@ -310,6 +328,26 @@ impl<'a> Comparison<'a> {
         led
     }
 
+    /// What was put into `lost+found`, with the directory and the name it had, if it is the only one of
+    /// which nothing else tells the name, and one name was removed as it pointed to a directory instead.
+    fn moved(&mut self) -> Option<(Blkno, Blkno, Vec<u8>)> {
+        let removed = self.touched.names.iter().flat_map(|(dir, names)| {
+            let removed = names.iter().filter(|(_, state)| **state == Name::Removed);
+            removed.map(|(name, _)| (*dir, name.clone()))
+        });
+        let removed: Vec<_> = removed.take(2).collect();
+        let [(dir, escaped)] = &removed[..] else { return None };
+        let found: Vec<_> = self.found.keys().copied().collect();
+        let nameless = found.into_iter().filter(|inode| self.was.path(*inode).is_none());
+        let nameless: Vec<_> = nameless.take(2).collect();
+        let [inode] = nameless[..] else { return None };
+        let was = raw::inode(self.sides.before, *dir)?;
+        let was = Self::entries(self.sides.before, &was).entries;
+        let entry = was.into_iter().find(|it| encode::escaped(&it.name) == *escaped)?;
+        let is_dir = raw::inode(self.sides.after, inode)?.is_dir();
+        (entry.may_be_dir == is_dir).then_some((inode, *dir, entry.name))
+    }
+
     /// Whether something has lost a name that is not known: `lost+found` itself, mostly empty, has
     /// else lost nothing with its blocks.
     fn is_any_nameless(&mut self) -> bool {
@@ -338,9 +376,10 @@ impl<'a> Comparison<'a> {
                     false => contents::compare(&self.sides, before, after),
                 };
                 (loss.contents, loss.size) = (difference.gone, difference.size);
+                let is_any = self.lost_found != Some(blkno) || self.is_any_nameless();
                 loss.names = before.is_dir()
-                    && self.has_unknown_names(before, after)
-                    && (self.lost_found != Some(blkno) || self.is_any_nameless());
+                    && (is_any && self.has_unknown_names(before, after)
+                        || self.touched.repeated.contains(&blkno) && self.is_any_nameless());
                 loss.attributes = attributes::compare(&self.sides, self.touched, before, after);
                 loss.is_guessed = before.kind() != after.kind();
                 let moved = difference.is_moved.then_some(Doubt::Moved);
@@ -351,6 +390,7 @@ impl<'a> Comparison<'a> {
                 loss.is_gone = self.was.path(blkno).is_none();
                 loss.name = false;
             }
+            (None, Some(_)) => loss.doubt = self.touched.doubts.get(&blkno).copied(),
             _ => {}
         }
         if !loss.is_any() {
@@ -422,13 +462,20 @@ impl<'a> Comparison<'a> {
         for entry in &was.entries {
             let is_first = seen.insert((&entry.name[..], entry.inode));
             let name = self.name_state(dir, &entry.name);
-            if is_first && there.contains(&(&entry.name[..], entry.inode)) {
-                if name == Some(Name::Doubted) {
+            if there.contains(&(&entry.name[..], entry.inode))
+                && (is_first || !renamed.contains_key(&entry.inode))
+            {
+                if is_first && name == Some(Name::Doubted) {
                     each(self.doubted(dir, entry));
                 }
                 continue;
             }
             if name == Some(Name::LedBack) && is.entries.iter().any(|it| it.name == entry.name) {
+                continue;
+            }
+            let is_it = |(of, name): &(Blkno, Vec<u8>)| *of == dir && *name == entry.name;
+            if self.moved.as_ref().is_some_and(is_it) {
+                // Told with what it was the name of.
                 continue;
             }
             let path = self.was.of_entry(dir, &entry.name);
@@ -444,6 +491,10 @@ impl<'a> Comparison<'a> {
                 }
                 // Told with what else it has lost.
                 (Some(_), None) if self.found.contains_key(&entry.inode) => continue,
+                // What is there as it was had another name, and this one was that of something else.
+                (Some(_), None)
+                    if name == Some(Name::Removed)
+                        && self.was.path(entry.inode) == self.is.path(entry.inode) => {}
                 (Some(target), None) => {
                     loss.kind = target.kind();
                     loss.now = self.is.path(entry.inode);

@@ -90,6 +90,8 @@ pub(super) struct Entries {
     pub is_incomplete: bool,
     /// Entries so far, used or not: the first two are `.` and `..`.
     number: u64,
+    /// Those of the entries that are in the places of these two.
+    in_place_of_dots: usize,
 }
 
 /// Bytes of the names of `.` and `..` with their padding.
@@ -227,9 +229,15 @@ impl Entries {
         }
     }
 
-    /// Leaves out what points to the directory itself: that is not a name of it, but a wrong `.`.
+    /// Leaves out what points to the directory itself in the place of `.` or `..`: that is not a name of
+    /// it, but a wrong one of these. Elsewhere it is a name, which pointed to another inode.
     fn without(&mut self, dir: Blkno) {
-        self.entries.retain(|entry| entry.inode != dir);
+        let mut left = self.in_place_of_dots;
+        self.entries.retain(|entry| {
+            let is_in_place = left > 0;
+            left = left.saturating_sub(1);
+            !is_in_place || entry.inode != dir
+        });
     }
 
     fn entry(&mut self, header: &DirEntryHeader, name: &[u8], volume: &Volume) {
@@ -250,6 +258,7 @@ impl Entries {
                 self.is_incomplete |= !is_inside && name.iter().any(|byte| b"/\0".contains(byte));
                 let kind = FileType::from_code(header.file_type).and_then(FileType::kind);
                 let may_be_dir = kind.is_none_or(|kind| kind == FileKind::Directory);
+                self.in_place_of_dots += usize::from(number < 2);
                 self.entries.push(Entry { name: name.to_vec(), inode, may_be_dir });
             }
         }

@@ -56,6 +56,8 @@ pub(crate) struct Touched {
     pub names: HashMap<Blkno, HashMap<String, Name>>,
     /// Inodes of which an extent leads where it led before: what it pointed to meanwhile was not theirs.
     pub led_back: HashSet<Blkno>,
+    /// Directories that had entries twice: in the place of others, if that was a whole block.
+    pub(super) repeated: HashSet<Blkno>,
     /// Inodes of which a block had another number, and of which one had another bit.
     numbers: BTreeSet<Blkno>,
     bits: BTreeSet<Blkno>,
@@ -70,6 +72,8 @@ pub(crate) enum Name {
     LedBack,
     /// Nothing tells which it was.
     Doubted,
+    /// It pointed to a directory that has another one, and was removed: it was that of something else.
+    Removed,
 }
 
 impl Touched {
@@ -127,6 +131,7 @@ impl Touched {
             (directories::DIRENT_NAME_BIT, Name::Restored),
             (directories::DX_NAME_DIFFERS, Name::Doubted),
             (directories::DIRENT_INODE_BIT, Name::LedBack),
+            (directories::DIR_PARENT_DUP, Name::Removed),
             // Nothing tells which of the two had the name.
             (directories::DIRENT_DUPLICATE, Name::Doubted),
         ];
@@ -136,6 +141,9 @@ impl Touched {
             if names.get(name) != Some(&Name::Doubted) {
                 names.insert(name.clone(), *state);
             }
+        }
+        if name == directories::DIRENT_REPEATED.name {
+            self.repeated.insert(inode);
         }
         if name == refcounts::REFCOUNT_EXTENT_PLACE.name {
             self.led_back.insert(inode);
@@ -159,7 +167,9 @@ impl Touched {
             () if is_beside || is_unsure => Doubt::Beside,
             () if name == connectivity::INODE_NAMES.name => Doubt::Names,
             () if is_check.iter().any(|code| code.name == name) && is_unknown => Doubt::Checksum,
+            () if name == refcounts::DUP_CLUSTERS_TWICE.name => Doubt::Twice,
             () if is_shared => Doubt::Shared,
+            () if name == connectivity::ROOT_DIR_MISSING.name => Doubt::Made,
             () if name == extents::EXTENT_OVERLAP.name => Doubt::Moved,
             () => return,
         };

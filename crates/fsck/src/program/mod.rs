@@ -489,7 +489,14 @@ impl<'a> Run<'a> {
                 self.report.note(&summary.reason);
                 self.report.show_paths_of(volume, interrupt);
                 if self.cli.mode().repairs() {
-                    self.repair(layers, source, volume, progress, interrupt, &mut summary)?;
+                    self.repair(
+                        layers,
+                        (source, users),
+                        volume,
+                        progress,
+                        interrupt,
+                        &mut summary,
+                    )?;
                 } else {
                     self.find(volume, progress, interrupt, &mut summary)?;
                 }

@@ -15,12 +15,16 @@ use super::answers::Answers;
 use super::layers::{Collision, Layers, Overlay, empty_moved_logs};
 use super::mark::{keep_mark, mark, stamp};
 use crate::codes::journals;
+use crate::recover::recover_repaired;
 use crate::repair::commit::{Written, commit, rehearse};
 use crate::repair::plan::{Judge, Plan, PlanError, plan};
 use crate::repair::{Terms, Together};
-use crate::report::{FindingOutcome, FindingRecord, ProgressOut, Summary, WrittenRecord};
+use crate::report::{
+    FindingOutcome, FindingRecord, ProgressOut, Record, SlotOutcome, Summary, WrittenRecord,
+};
 use crate::start::{SystemFile, journal_marks, lost_directory, tops};
 use crate::target::Source;
+use crate::users::Users;
 use crate::{Context, Finding, Found, Pass};
 
 impl Run<'_> {
@@ -28,7 +32,7 @@ impl Run<'_> {
     pub(super) fn repair(
         &mut self,
         layers: &Layers,
-        source: &Source,
+        (source, users): (&Source, &Users),
         volume: &Volume,
         progress: &mut ProgressOut,
         interrupt: &Interrupt,
@@ -57,6 +61,9 @@ impl Run<'_> {
             return Ok(());
         }
         self.slots_left = self.slots_still_left(source, &overlay);
+        if plan.is_changed {
+            self.recover_rest((source, users), &overlay, interrupt)?;
+        }
         keep_mark(&mut plan, self.slots_left);
         self.conclude(&plan, summary);
         let is_left = summary.left + self.slots_left > 0;
@@ -136,6 +143,30 @@ impl Run<'_> {
         self.early += 1;
         let outcome = FindingOutcome::Corrected;
         self.report.concluded(FindingRecord::new(Pass::Start, finding, true, outcome));
+    }
+
+    /// Recovers what slots still owe, now that the volume is repaired.
+    fn recover_rest(
+        &mut self,
+        (source, users): (&Source, &Users),
+        overlay: &Overlay,
+        interrupt: &Interrupt,
+    ) -> Result<()> {
+        let overlaid: Arc<dyn Device> = overlay.clone();
+        let volume = source.open(&overlaid)?;
+        let done = match self.writes() {
+            true => SlotOutcome::Recovered,
+            false => SlotOutcome::RecoveredInMemory,
+        };
+        for record in recover_repaired(&volume, &*overlaid, users, done, interrupt) {
+            match record.outcome == done {
+                true => self.slots_recovered += 1,
+                false => self.slots_left += 1,
+            }
+            self.report.show(&Record::Slot(record));
+        }
+        interrupt.check()?;
+        Ok(())
     }
 
     /// Slots that could not be recovered, and whose journals were not repaired either.

@@ -182,7 +182,7 @@ pub fn lead(dir: Blkno, name: Vec<u8>, from: Blkno, to: Blkno) -> Repair {
 }
 
 /// The type of file an inode says it is.
-fn file_type(editor: &Editor<'_>, inode: Blkno) -> Option<FileType> {
+pub(super) fn file_type(editor: &Editor<'_>, inode: Blkno) -> Option<FileType> {
     editor.inode(inode).ok()?.kind().map(FileType::from)
 }
 
@@ -332,7 +332,7 @@ impl Directory {
             parent: None,
             count: 0,
             names: Names::default(),
-            renamed,
+            renamed: renamed.iter().collect(),
         };
         let mut blocks = Vec::new();
         let (mut barren, mut is_cut) = (Barren::default(), false);
@@ -736,7 +736,8 @@ struct Reader<'a, 'e> {
     /// Entries so far: the first two are `.` and `..`.
     count: usize,
     names: Names,
-    renamed: &'a [Renamed],
+    /// Names that are still to be put back.
+    renamed: Vec<&'a Renamed>,
 }
 
 /// Bytes of a name that stay when a number is put after it.
@@ -745,25 +746,33 @@ const STEM_MAX: usize = NAME_MAX - ".18446744073709551615".len();
 /// Names, each there once.
 #[derive(Debug, Default)]
 struct Names {
-    taken: HashSet<Vec<u8>>,
+    /// Where each leads.
+    taken: HashMap<Vec<u8>, Blkno>,
     /// By what names begin with, the number that was put after one last.
     numbers: HashMap<Vec<u8>, u64>,
 }
 
 impl Names {
     /// The name, or if it is taken, one with a number after it. Thousands of equal ones take no
-    /// longer than as many others.
-    fn unique(&mut self, name: Vec<u8>) -> Vec<u8> {
-        if self.taken.insert(name.clone()) {
-            return name;
+    /// longer than as many others. Nothing if it is taken by an entry for the same inode, and that
+    /// `has_one` name, so that it needs no second one.
+    fn unique(&mut self, name: Vec<u8>, inode: Blkno, has_one: bool) -> Option<Vec<u8>> {
+        match self.taken.get(&name) {
+            None => {
+                self.taken.insert(name.clone(), inode);
+                return Some(name);
+            }
+            Some(first) if *first == inode && has_one => return None,
+            Some(_) => {}
         }
         let stem = name.get(..STEM_MAX).unwrap_or(&name).to_vec();
         let number = self.numbers.entry(stem.clone()).or_default();
         loop {
             *number += 1;
             let unique = [&stem[..], format!(".{number}").as_bytes()].concat();
-            if self.taken.insert(unique.clone()) {
-                return unique;
+            if !self.taken.contains_key(&unique) {
+                self.taken.insert(unique.clone(), inode);
+                return Some(unique);
             }
         }
     }
@@ -858,22 +867,25 @@ impl Reader<'_, '_> {
         let file_type = FileType::ALL.into_iter().find(|it| it.kind() == inode.kind());
         let file_type = file_type.filter(|it| it.kind().is_some());
         let stated = FileType::from_code(header.file_type).unwrap_or(FileType::Unknown);
+        // Each once: of two links to one inode that have the same name one has another.
         let is_it = |it: &&Renamed| it.inode == header.inode && it.wrong == name;
-        let name = self.renamed.iter().find(is_it).map_or(name, |it| &it.right);
-        let name = self.name(name, header.inode);
+        let renamed = self.renamed.iter().position(is_it).map(|at| self.renamed.swap_remove(at));
+        let name = renamed.map_or(name, |it| &it.right);
+        let has_one = inode.is_dir() || self.editor.volume().links_count(&inode) <= 1;
+        let name = self.name(name, header.inode, has_one)?;
         Some(Entry { inode: header.inode, file_type: file_type.unwrap_or(stated), name })
     }
 
     /// A name that can be, and is there once.
-    fn name(&mut self, name: &[u8], inode: Blkno) -> Vec<u8> {
+    fn name(&mut self, name: &[u8], inode: Blkno, has_one: bool) -> Option<Vec<u8>> {
         if self.orphans {
             let number = format!("{:016x}", inode.0).into_bytes();
             let prefix = &b"dio-"[..name.len().min(4) * usize::from(name.starts_with(b"dio-"))];
-            return [prefix, &number[..]].concat();
+            return Some([prefix, &number[..]].concat());
         }
         let is_bad = |byte: &u8| matches!(*byte, b'/' | 0);
         let name = name.iter().map(|byte| if is_bad(byte) { b'_' } else { *byte });
-        self.names.unique(name.collect())
+        self.names.unique(name.collect(), inode, has_one)
     }
 }
 
@@ -883,21 +895,35 @@ mod tests {
 
     #[test]
     fn equal_names_become_others_in_the_time_of_as_many_different_ones() {
-        let mut names = Names::default();
-        assert_eq!(names.unique(b"a.1".to_vec()), b"a.1");
-        assert_eq!(names.unique(b"a".to_vec()), b"a");
-        assert_eq!(names.unique(b"a".to_vec()), b"a.2");
+        let mut all = Names::default();
+        let mut number = 0;
+        let mut unique = |name: &[u8]| {
+            number += 1;
+            all.unique(name.to_vec(), Blkno(number), true).unwrap()
+        };
+        assert_eq!(unique(b"a.1"), b"a.1");
+        assert_eq!(unique(b"a"), b"a");
+        assert_eq!(unique(b"a"), b"a.2");
         // Looked for from 1 on each time, these would be 450 million.
         for _ in 0..30_000 {
-            names.unique(b"a".to_vec());
+            unique(b"a");
         }
-        assert_eq!(names.unique(b"a".to_vec()), b"a.30003");
+        assert_eq!(unique(b"a"), b"a.30003");
         // The same for names that are equal once they are cut.
         for number in 0..30_000 {
             let long = [&[b'x'; NAME_MAX - 5][..], format!("{number:05}").as_bytes()].concat();
-            assert_eq!(names.unique(long.clone()), long);
-            assert!(names.unique(long).len() <= NAME_MAX);
+            assert_eq!(unique(&long), long);
+            assert!(unique(&long).len() <= NAME_MAX);
         }
-        assert_eq!(names.taken.len(), 60_000 + 30_004);
+        assert_eq!(all.taken.len(), 60_000 + 30_004);
+    }
+
+    #[test]
+    fn an_entry_that_is_there_twice_is_there_once() {
+        let mut names = Names::default();
+        assert_eq!(names.unique(b"a".to_vec(), Blkno(1), true).unwrap(), b"a");
+        assert_eq!(names.unique(b"a".to_vec(), Blkno(1), true), None);
+        assert_eq!(names.unique(b"a".to_vec(), Blkno(2), true).unwrap(), b"a.1");
+        assert_eq!(names.unique(b"a".to_vec(), Blkno(2), false).unwrap(), b"a.2");
     }
 }

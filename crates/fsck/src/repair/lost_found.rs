@@ -61,15 +61,6 @@ pub fn make() -> Repair {
     })
 }
 
-/// Recreates the root directory, in its block, which has this place in its allocator.
-pub fn make_root(slot: u16, bit: u16, loc: Blkno) -> Repair {
-    Repair::once_when_sound("root", 0, move |editor| {
-        let blkno = editor.volume().superblock().s_root_blkno;
-        let home = Suballocated { structure: Dinode::NAME, blkno, slot, bit, loc };
-        editor.make_directory(&home, InodeFlags::VALID, blkno)
-    })
-}
-
 /// Puts inodes into `lost+found`, which is there.
 pub(super) fn link_all(inodes: Vec<Blkno>) -> Repair {
     Repair::when_sound(move |editor| link(editor, &inodes))

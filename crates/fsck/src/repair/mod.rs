@@ -29,6 +29,7 @@ pub mod lost_found;
 pub mod plan;
 pub mod quota;
 pub mod refcount;
+pub mod root;
 pub mod salvage;
 pub mod share;
 mod space;

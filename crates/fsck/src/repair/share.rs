@@ -99,6 +99,65 @@ pub fn take_out(owner: Blkno, clusters: Vec<Range<u32>>) -> Repair {
     })
 }
 
+/// Leaves a file the clusters that it has in several places in one of them: where they ascend with
+/// what is beside them, or else in the first. In the others it has holes.
+pub fn take_out_again(owner: Blkno, clusters: Arc<[Range<u32>]>) -> Repair {
+    Repair::when_sound(move |editor| {
+        let inode = editor.inode(owner)?;
+        if inode.dinode.arm() != Arm::ExtentList {
+            return copy_now(editor, owner, &clusters);
+        }
+        let bits = editor.volume().geometry().bpc_bits();
+        let gathered = contents(editor, &inode)?;
+        let again = again(&gathered.extents, &clusters, bits);
+        if again.iter().all(Vec::is_empty) {
+            // Some of them are those of its attributes.
+            return copy_now(editor, owner, &clusters);
+        }
+        let mut extents = Vec::with_capacity(gathered.extents.len());
+        for (rec, again) in gathered.extents.iter().zip(&again) {
+            let whole = clusters_of(rec, bits);
+            let first = whole.start;
+            for (part, _) in cut(whole, again).into_iter().filter(|(_, is_again)| !is_again) {
+                let cpos = Cpos(rec.e_cpos.0 + (part.start - first));
+                let blkno = Blkno(u64::from(part.start) << bits);
+                let length = (part.end - part.start) as u16;
+                extents.push(ExtentRec::leaf(cpos, length, rec.e_flags(), blkno));
+            }
+        }
+        let mut id2 = inode.id2().to_vec();
+        let (room, slot) = (tree::list_room(id2.len()), inode.dinode.i_suballoc_slot);
+        let built = gathered.with(editor, extents, room, slot)?.build(editor, &mut id2)?;
+        tree::write_inode(editor, &inode, &id2, built)
+    })
+}
+
+/// For each extent the clusters, among these, that another one has which fits better.
+fn again(extents: &[ExtentRec], clusters: &[Range<u32>], bits: u32) -> Vec<Vec<Range<u32>>> {
+    let at = |index: usize| extents.get(index).map(|rec| clusters_of(rec, bits));
+    let fit = |index: usize| {
+        let Some(own) = at(index) else { return 0 };
+        let before = index.checked_sub(1).and_then(at).is_none_or(|it| it.end <= own.start);
+        let after = at(index + 1).is_none_or(|it| own.end <= it.start);
+        u32::from(before) + u32::from(after)
+    };
+    let mut order: Vec<usize> = (0..extents.len()).collect();
+    order.sort_by_key(|index| std::cmp::Reverse(fit(*index)));
+    let mut seen = ClusterSet::default();
+    let mut again = vec![Vec::new(); extents.len()];
+    for index in order {
+        let Some((rec, again)) = extents.get(index).zip(again.get_mut(index)) else { continue };
+        if rec.e_flags().contains(ExtentFlags::REFCOUNTED) {
+            continue;
+        }
+        let parts = cut(clusters_of(rec, bits), clusters).into_iter();
+        for (part, _) in parts.filter(|(_, is_in)| *is_in) {
+            seen.insert(part, |run| again.push(run));
+        }
+    }
+    again
+}
+
 /// Takes out of a directory what it has a second time: the same entries, of which no copy is
 /// needed. Says whether there was any.
 fn drop_repeats(editor: &mut Editor<'_>, inode: &Inode) -> Result<bool, EditError> {

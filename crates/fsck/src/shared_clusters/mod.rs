@@ -311,6 +311,15 @@ impl<'a> Shared<'a> {
             true => self.sharers.borrow_mut().of(claimants, &clusters),
             false => None,
         };
+        let is_apart = is_of_files && !touches(&self.unshareable);
+        // Copies, or sharing, would show the same contents in several places.
+        if is_apart
+            && context.volume.has(Incompat::SPARSE_ALLOC)
+            && !has_others(claimants, owner, &clusters)
+        {
+            let repair = share::take_out_again(owner, Arc::clone(&clusters));
+            return Some(finding(codes::DUP_CLUSTERS_TWICE).repaired_by(repair));
+        }
         let copy = || share::copy(owner, Arc::clone(&clusters));
         let or_delete = |finding: Finding| {
             let delete = Repair::new(move |editor| editor.delete_inode(owner));
@@ -347,13 +356,8 @@ impl<'a> Shared<'a> {
         owner: Blkno,
         shared: &[Range<u32>],
     ) -> Verdict {
-        let is_others = |run: &Range<u32>| {
-            let fixed = claimants.fixed().iter();
-            claimants.overlapping(run.clone()).any(|claimed| claimed.owner != owner)
-                || fixed.map(|(it, _)| it).any(|it| it.start < run.end && run.start < it.end)
-        };
         // What it only has twice itself is its own.
-        if !shared.iter().any(is_others) {
+        if !has_others(claimants, owner, shared) {
             return Verdict::Own;
         }
         let read = || Inode::decode(owner, context.volume.read_block(owner).ok()?).ok();
@@ -395,6 +399,15 @@ impl<'a> Shared<'a> {
         }
         (text, trees.len())
     }
+}
+
+/// Whether anybody else has some of the clusters.
+fn has_others(claimants: &Claimants, owner: Blkno, clusters: &[Range<u32>]) -> bool {
+    clusters.iter().any(|run| {
+        let fixed = claimants.fixed().iter();
+        claimants.overlapping(run.clone()).any(|claimed| claimed.owner != owner)
+            || fixed.map(|(it, _)| it).any(|it| it.start < run.end && run.start < it.end)
+    })
 }
 
 /// The clusters of a set, in words.

@@ -11,7 +11,7 @@ use ocfs2_volume::{Inode, SystemFile, Volume};
 
 use crate::codes::start as codes;
 use crate::repair::system;
-use crate::{Context, Finding, Place};
+use crate::{Context, Finding, Place, misplaced};
 
 /// How many blocks are searched for the directories: both mkfs put them before.
 const SEARCHED: u64 = 8192;
@@ -21,6 +21,11 @@ pub fn check(context: &Context<'_>) -> Vec<Finding> {
     let volume = context.volume;
     let superblock = volume.superblock();
     let (root, system) = (superblock.s_root_blkno, superblock.s_system_dir_blkno);
+    // Nothing can be told of either by the inode of another one.
+    let exchanged = [root, system].into_iter().find_map(|it| misplaced::exchanged(volume, it));
+    if let Some(finding) = exchanged {
+        return vec![finding];
+    }
     let stated = [(root, false), (system, true)].map(|(blkno, is_system)| {
         top(volume, blkno).filter(|inode| is_top(volume, inode, is_system))
     });

@@ -30,6 +30,9 @@ pub(in crate::directories) struct Expected {
     pub(super) unsure_names: HashSet<Key>,
     /// Blocks of which not all entries are known.
     pub(super) unread: HashSet<Blkno>,
+    /// Blocks of which another one is a copy, and those that are one: the entries that are there say
+    /// nothing of those the index has.
+    pub(super) copied: HashSet<Blkno>,
     /// By block of the directory the next one in the list of those with holes.
     pub(super) next_free: HashMap<Blkno, Blkno>,
     /// Blocks in the last cluster past the end of the directory, and their numbers.
@@ -50,6 +53,7 @@ impl Expected {
             unsure: HashMap::new(),
             unsure_names: HashSet::new(),
             unread: HashSet::new(),
+            copied: HashSet::new(),
             next_free: HashMap::new(),
             beyond: HashMap::new(),
             stated: 0,
@@ -81,6 +85,12 @@ impl Expected {
     /// A block of which not all entries are known.
     pub fn lost_block(&mut self, blkno: Blkno) {
         self.unread.insert(blkno);
+    }
+
+    /// A block that is a copy of another one, or of which there is one.
+    pub fn copied_block(&mut self, blkno: Blkno) {
+        self.unread.insert(blkno);
+        self.copied.insert(blkno);
     }
 
     /// There are more blocks, and they cannot be found.

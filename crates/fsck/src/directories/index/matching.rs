@@ -150,6 +150,9 @@ impl Matching<'_> {
         if is_in_place && self.take(key) {
             return;
         }
+        if self.expected.copied.contains(&key.blkno) {
+            return;
+        }
         let is_excused = self.is_excused(key.blkno);
         if self.left.len() < MOST_LEFT {
             self.left.push(Left { list, key, is_in_place, is_excused });
@@ -353,8 +356,8 @@ impl Matching<'_> {
             );
             let place = place(*blkno, wrong);
             // Under its own name it is there once.
-            let is_again =
-                |it: &Finding| it.code == codes::DIRENT_DUPLICATE && it.place.name == place.name;
+            let again = [codes::DIRENT_DUPLICATE, codes::DIRENT_REPEATED];
+            let is_again = |it: &Finding| again.contains(&it.code) && it.place.name == place.name;
             if let Some(at) = self.findings.iter().position(is_again) {
                 self.findings.remove(at);
             }

@@ -1,0 +1,111 @@
+//! The root directory recreated, with the names that are still on the volume.
+//!
+//! Its blocks say whose they are: by their trailers, and the first one by its `.`. They are looked
+//! for at the starts of all clusters. The names move into the blocks of the new one.
+
+use ocfs2_format::dinode::{Dinode, InodeFlags};
+use ocfs2_format::dir::{DirTrailer, entries};
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::{Blkno, Cluster, Structure, check};
+use ocfs2_volume::Volume;
+use ocfs2_volume::allocator::Suballocated;
+
+use super::directory::{Directory, Entry, file_type};
+use super::{EditError, Editor, Repair};
+
+/// Names that are taken at most: no root directory has more, and they are kept in memory.
+const MOST_NAMES: usize = 1 << 20;
+
+/// Recreates the root directory, in its block, which has this place in its allocator.
+pub fn make(slot: u16, bit: u16, loc: Blkno) -> Repair {
+    Repair::once_when_sound("root", 0, move |editor| {
+        let root = editor.volume().superblock().s_root_blkno;
+        let home = Suballocated { structure: Dinode::NAME, blkno: root, slot, bit, loc };
+        let names = names(editor, root)?;
+        editor.make_directory(&home, InodeFlags::VALID, root)?;
+        let Some(mut directory) = Directory::read(editor, root)? else { return Ok(()) };
+        for entry in names {
+            if !directory.contains(&entry.name) {
+                directory.add(entry);
+            }
+        }
+        directory.write(editor)
+    })
+}
+
+/// The entries in all blocks of the root directory that point to inodes in use. None if several
+/// blocks say that they are the first: then some are those of an older one.
+fn names(editor: &Editor<'_>, root: Blkno) -> Result<Vec<Entry>, EditError> {
+    let volume = editor.volume();
+    let geometry = *volume.geometry();
+    let (mut found, mut firsts) = (Vec::new(), 0_u32);
+    for cluster in (0..geometry.clusters).map(Cluster) {
+        editor.check_interrupt()?;
+        let start = geometry.block_of(cluster).0;
+        for blkno in (start..start + u64::from(geometry.blocks_per_cluster())).map(Blkno) {
+            // In a cluster of a directory the first block is one of its own.
+            let Some(block) = own(volume, root, blkno) else { break };
+            firsts += u32::from(has_own_dot(root, &block));
+            take(editor, root, &block, &mut found);
+            if firsts > 1 || found.len() > MOST_NAMES {
+                return Ok(Vec::new());
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A block, if it says that it is one of the root directory.
+fn own(volume: &Volume, root: Blkno, blkno: Blkno) -> Option<Vec<u8>> {
+    let mut block = volume.read_block(blkno).ok()?;
+    let size = block.len();
+    if volume.has(Incompat::META_ECC) {
+        check::correct(&mut block, DirTrailer::check_offset(size));
+    }
+    let trailer = DirTrailer::of_block(&block).ok();
+    match trailer.filter(|it| it.db_signature == DirTrailer::SIGNATURE) {
+        Some(trailer) if (trailer.db_blkno, trailer.db_parent_dinode) == (blkno, root) => {
+            block.truncate(DirTrailer::offset(size));
+            Some(block)
+        }
+        Some(_) => None,
+        None => has_own_dot(root, &block).then_some(block),
+    }
+}
+
+fn has_own_dot(root: Blkno, block: &[u8]) -> bool {
+    let mut dots = entries(block).map_while(Result::ok).take(2);
+    let mut is =
+        |name: &[u8]| dots.next().is_some_and(|it| it.name == name && it.header.inode == root);
+    is(b".") && is(b"..")
+}
+
+/// Takes the entries of a block that point to inodes which may have been in the root directory.
+fn take(editor: &Editor<'_>, root: Blkno, block: &[u8], found: &mut Vec<Entry>) {
+    for entry in entries(block).map_while(Result::ok).filter(|it| it.is_used()) {
+        let (inode, name) = (entry.header.inode, entry.name.to_vec());
+        let is_dots = name == b"." || name == b"..";
+        if !is_dots
+            && may_be_in(editor, root, inode)
+            && let Some(file_type) = file_type(editor, inode)
+        {
+            found.push(Entry { inode, file_type, name });
+        }
+    }
+}
+
+/// Whether an inode is one of users in use, and a directory says that it is in the root.
+fn may_be_in(editor: &Editor<'_>, root: Blkno, blkno: Blkno) -> bool {
+    if blkno == root || !editor.volume().geometry().is_valid_block(blkno) {
+        return false;
+    }
+    let Ok(inode) = editor.inode(blkno) else { return false };
+    let flags = inode.dinode.flags();
+    let is_one = inode.dinode.i_blkno == blkno
+        && flags.contains(InodeFlags::VALID)
+        && !flags.contains(InodeFlags::SYSTEM);
+    if !is_one || !inode.is_dir() {
+        return is_one;
+    }
+    editor.volume().torn_entry(&inode, b"..").is_some_and(|above| above.inode == root)
+}
