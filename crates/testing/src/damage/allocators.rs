@@ -4,8 +4,9 @@ use ocfs2_format::chain::{ChainListHeader, ChainRec};
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::extent::{ExtentListHeader, ExtentRec};
 use ocfs2_format::group::GroupDesc;
+use ocfs2_format::truncate_log::{TruncateLogHeader, TruncateRec};
 use ocfs2_format::xattr::XattrBlock;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Cluster, Structure};
 use ocfs2_volume::allocator::Group;
 
 use super::CFsck::{self, Differs, NotCompared, Repairing};
@@ -55,6 +56,25 @@ fn extent_bit(image: &Image, blkno: Blkno) -> (String, Group, u32) {
 }
 
 pub(super) const RECIPES: &[Recipe] = &[
+    Recipe {
+        code: "GROUP_EXPECTED_DESC",
+        name: "a group of the bitmap is lost, and a cluster of it is still to be freed",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let group = last_group(image);
+            let last = image.volume().geometry().clusters - 1;
+            image.mark_cluster(Cluster(last), true);
+            image.edit_dinode(image.system("truncate_log:0000").blkno, |_, id2| {
+                edit_list(id2, |header: &mut TruncateLogHeader, records: &mut [TruncateRec]| {
+                    header.tl_used = 1;
+                    records[0] = TruncateRec { t_start: last, t_clusters: 1 };
+                });
+            });
+            image.edit_raw(group.blkno, |block| block.fill(0));
+        },
+        found: &["CHAIN_LINK_MAGIC", "GROUP_EXPECTED_DESC"],
+        c: NotCompared("It gives up."),
+    },
     Recipe {
         code: "FIXED_CHAIN_CLUSTERS",
         name: "superblock and bitmap have a cluster less than the chains",

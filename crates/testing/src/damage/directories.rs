@@ -1,7 +1,7 @@
 //! Directory entries, trailers, indexes, connectivity, orphans, link counts.
 
 use ocfs2_format::dinode::{Dinode, DynFeatures, FileKind, InodeFlags};
-use ocfs2_format::dir::{DirEntryHeader, FileType, write_entry};
+use ocfs2_format::dir::{DirEntryHeader, DirTrailer, FileType, write_entry};
 use ocfs2_format::dx::{DxEntry, DxEntryListHeader, DxLeaf, DxRoot};
 use ocfs2_format::extent::{ExtentListHeader, ExtentRec};
 use ocfs2_format::{Blkno, Structure};
@@ -387,6 +387,37 @@ pub(super) const RECIPES: &[Recipe] = &[
         c: Follows(&["INODE_COUNT", "INODE_NOT_CONNECTED"]),
     },
     Recipe {
+        code: "INODE_NAMES",
+        name: "a name points to another file, many bits from its own",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let own = image.inode("/sizes/bytes-1024").blkno;
+            let others = ["bytes-1025", "bytes-4095", "bytes-4096", "bytes-4097"];
+            let others = others.map(|name| image.inode(&format!("/sizes/{name}")).blkno);
+            let is_far = |other: &Blkno| (own.0 ^ other.0).count_ones() > 1;
+            let other = others.into_iter().find(is_far).unwrap();
+            let dir = image.inode("/sizes").blkno;
+            image.edit_entry(dir, "bytes-1024", |entry, _| entry.inode = other);
+        },
+        found: &["INODE_NAMES", "INODE_NOT_CONNECTED"],
+        c: Follows(&["INODE_COUNT", "INODE_NOT_CONNECTED"]),
+    },
+    Recipe {
+        code: "DIRENT_REPEATED",
+        name: "a block of a directory has the entries of another one of its blocks",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let blocks = image.dir_blocks(&image.inode("/dirs/large"));
+            let model = image.read(blocks[1]);
+            image.edit_dir_block(blocks[2], |block| {
+                let end = DirTrailer::offset(block.len());
+                block[..end].copy_from_slice(&model[..end]);
+            });
+        },
+        found: &["DIRENT_REPEATED", "INODE_NOT_CONNECTED"],
+        c: NotCompared("It gives what is there twice other names."),
+    },
+    Recipe {
         code: "DIRENT_HIDDEN",
         name: "the name of an entry is said to be longer than the entry",
         on: ONE_OF_ALL_1K,
@@ -465,6 +496,17 @@ pub(super) const RECIPES: &[Recipe] = &[
         },
         found: &["DIR_PARENT_DUP"],
         c: Follows(&["DIR_PARENT_DUP", "INODE_COUNT"]),
+    },
+    Recipe {
+        code: "DIR_PARENT_DUP",
+        name: "a name points to the directory it is in",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let dir = image.inode("/dirs/oneblock").blkno;
+            image.edit_entry(dir, "name-of-some-length-3", |entry, _| entry.inode = dir);
+        },
+        found: &["DIRENT_TYPE", "DIR_PARENT_DUP", "INODE_NOT_CONNECTED"],
+        c: Follows(&["DIRENT_TYPE", "DIR_PARENT_DUP", "INODE_COUNT", "INODE_NOT_CONNECTED"]),
     },
     Recipe {
         code: "DIRENT_DUPLICATE",

@@ -8,7 +8,7 @@ use ocfs2_format::truncate_log::{TruncateLogHeader, TruncateRec};
 use ocfs2_format::{Blkno, Cluster, Cpos};
 use ocfs2_volume::Inode;
 
-use super::CFsck::{Dies, Differs, Follows, GivesUp, Same};
+use super::CFsck::{Dies, Differs, Follows, GivesUp, NotCompared, Same};
 use super::image::edit_header;
 use super::{Base, DISKS_1M, EMPTY, Image, ONE_OF_ALL_1K, ONE_OF_ALL_512, Recipe, edit_list};
 
@@ -212,6 +212,35 @@ pub(super) const RECIPES: &[Recipe] = &[
         },
         found: &["BLOCK_MISPLACED", "INODE_COUNT"],
         c: Differs { codes: &[], status: 8, why: "It does not know that allocator, and gives up." },
+    },
+    Recipe {
+        code: "BLOCK_MISPLACED",
+        name: "the inode of a directory was written over that of the root",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let place = image.inode("/").blkno;
+            image.write(place, &image.read(image.inode("/lost+found").blkno));
+        },
+        found: &[
+            "BLOCK_MISPLACED",
+            "DIRENT_DOT_INODE",
+            "DIR_NOT_CONNECTED",
+            "INODE_COUNT",
+            "INODE_SYSTEM_FLAG",
+            "LOSTFOUND_MISSING",
+        ],
+        c: NotCompared("It takes the inode for the one whose place it has."),
+    },
+    Recipe {
+        code: "BLOCK_MISPLACED",
+        name: "the root and the system directory were exchanged",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let system = image.volume().superblock().s_system_dir_blkno;
+            exchange(image, [image.inode("/").blkno, system]);
+        },
+        found: &["BLOCK_MISPLACED", "SYSTEM_DIR_INVALID"],
+        c: NotCompared("It finds no system files, and gives up."),
     },
     Recipe {
         code: "BLOCK_MISPLACED",

@@ -1,5 +1,6 @@
 //! Refcount trees, and clusters that several files claim.
 
+use ocfs2_format::dinode::FileKind;
 use ocfs2_format::extent::{ExtentFlags, ExtentListHeader, ExtentRec};
 use ocfs2_format::refcount::{RefcountBlock, RefcountFlags, RefcountListHeader, RefcountRec};
 use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
@@ -352,6 +353,33 @@ pub(super) const RECIPES: &[Recipe] = &[
         },
         found: &["DUP_CLUSTERS_ADD_REFCOUNT", "DUP_CLUSTERS_CLONE", "DUP_CLUSTERS_DELETE"],
         c: Same,
+    },
+    Recipe {
+        code: "DUP_CLUSTERS_TWICE",
+        name: "two extents of a file have the same clusters",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let file = image.find("file with two extents", |inode| {
+                inode.kind() == Some(FileKind::Regular)
+                    && inode.dinode.i_dyn_features == 0
+                    && inode.dinode.i_clusters >= 2
+                    && inode.extent_list().is_ok_and(|list| {
+                        list.header.l_tree_depth == 0 && list.header.l_next_free_rec >= 2
+                    })
+            });
+            let first = image.first_record(&file);
+            image.edit_dinode(file.blkno, |_, id2| {
+                edit_list(id2, |_: &mut ExtentListHeader, records: &mut [ExtentRec]| {
+                    let (cpos, count) = (records[1].e_cpos, records[1].e_leaf_clusters());
+                    assert!(count <= first.e_leaf_clusters());
+                    records[1] = ExtentRec::leaf(cpos, count, ExtentFlags::empty(), first.e_blkno);
+                });
+            });
+        },
+        found: &["CLUSTER_ALLOC_BIT", "DUP_CLUSTERS_TWICE"],
+        c: NotCompared(
+            "It lets the file share the clusters with itself, and crashes when it is run again.",
+        ),
     },
     Recipe {
         code: "DUP_CLUSTERS_SYSFILE_CLONE",
