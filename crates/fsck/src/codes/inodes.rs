@@ -183,6 +183,18 @@ codes! {
         condition: "an inode has flags that do not exist or do not go together",
         repair: "clear the flags that do not fit",
     }
+    INODE_BIT {
+        pass: Inodes,
+        default: Yes,
+        condition: "an inode's type or features are not those of what it holds, by one bit",
+        repair: "correct the bit",
+    }
+    INODE_UNMARKED {
+        pass: Inodes,
+        default: Yes,
+        condition: "an inode that was given out lacks the flag of one in use, or has a generation next to the volume's",
+        repair: "set the flag and the generation",
+    }
     INODE_SYSTEM_FLAG {
         pass: Inodes,
         default: Yes,

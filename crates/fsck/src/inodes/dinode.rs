@@ -180,7 +180,7 @@ fn identity(
 }
 
 /// Flags of which one says what the inode is.
-const PURPOSES: InodeFlags = InodeFlags::SUPER_BLOCK
+pub(super) const PURPOSES: InodeFlags = InodeFlags::SUPER_BLOCK
     .union(InodeFlags::LOCAL_ALLOC)
     .union(InodeFlags::BITMAP)
     .union(InodeFlags::JOURNAL)

@@ -111,7 +111,7 @@ pub(super) fn refcount_tree(blkno: Blkno) -> Repair {
 }
 
 /// What inodes have, the volume has. Its backups follow.
-fn add_feature(editor: &mut Editor<'_>, feature: Incompat) -> Result<(), EditError> {
+pub(crate) fn add_feature(editor: &mut Editor<'_>, feature: Incompat) -> Result<(), EditError> {
     editor.block(SUPERBLOCK_BLKNO, Some(Dinode::CHECK_OFFSET), |block| {
         let Some(bytes) = block.get_mut(Dinode::ID2_OFFSET..) else { return };
         if let Ok(mut superblock) = SuperBlock::decode(bytes) {

@@ -5,12 +5,13 @@
 //! has ended, the inode table is complete, and so is what every file says is its own.
 
 mod dinode;
-mod guess;
+pub(crate) mod guess;
 mod index;
 mod inline;
 pub(crate) mod local_alloc;
 mod scan;
 pub(crate) mod seen;
+pub(crate) mod shape;
 mod surplus;
 mod symlink;
 mod table;

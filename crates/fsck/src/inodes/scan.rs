@@ -8,7 +8,7 @@ use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::Inode;
 
 use super::seen::{self, Seen};
-use super::{Piece, dinode};
+use super::{Piece, dinode, shape};
 use crate::codes::inodes as codes;
 use crate::collected::Collected;
 use crate::parallel;
@@ -125,7 +125,10 @@ fn one(
     }
     let is_set = group.bitmap().get(at.bit as usize);
     let stored = block.first_chunk::<8>().copied();
-    let seen = seen::mended(context.volume, blkno, block);
+    let seen = match seen::mended(context.volume, blkno, block) {
+        Seen::Unmarked if !is_set || is_asked_about(context, block) => Seen::No,
+        seen => seen,
+    };
     let in_use = seen != Seen::No || is_foreign(context, blkno, block, is_set, out);
     if in_use != is_set {
         bits.push(
@@ -150,14 +153,48 @@ fn one(
         let finding = Finding::new(codes::INODE_SIGNATURE, Place::inode(blkno), text);
         out.found(finding.repaired_by(repair));
     }
+    if seen == Seen::Unmarked {
+        out.found(unmarked(context, blkno, block));
+    }
     // The block was looked at before a wrong bit was mended.
     if let Ok(mut inode) = Inode::decode(blkno, &*block) {
         out.findings.extend(system_flag(context, group, system, &mut inode));
         if group.suballoc == Suballoc::GlobalInodes {
             system.mend(&mut inode);
         }
+        out.findings.extend(shape::mended(context, group, &mut inode));
         dinode::check(context, group, at, &inode, bad_check, out);
     }
+}
+
+/// Whether inodes of other generations are asked about, and that is one.
+fn is_asked_about(context: &Context<'_>, block: &[u8]) -> bool {
+    let is_other = |dinode: Dinode| dinode.i_fs_generation != context.volume.generation();
+    context.options.foreign_generations && Dinode::decode(block).is_ok_and(is_other)
+}
+
+/// That an inode does not say it is one in use of this volume, though all else does; marks it in `block`.
+fn unmarked(context: &Context<'_>, blkno: Blkno, block: &mut [u8]) -> Finding {
+    let generation = context.volume.generation();
+    let mark = move |dinode: &mut Dinode| {
+        dinode.i_flags = dinode.flags().union(InodeFlags::VALID).bits();
+        dinode.i_fs_generation = generation;
+    };
+    let mut text = format!("inode {blkno}: ");
+    if let Ok(mut dinode) = Dinode::decode(block) {
+        text += &match dinode.flags().contains(InodeFlags::VALID) {
+            true => format!(
+                "i_fs_generation is {:#x}, expected {generation:#x}",
+                dinode.i_fs_generation
+            ),
+            false => format!("i_flags is {:#x}, VALID is not set", dinode.i_flags),
+        };
+        text += ", all else is that of an inode in use";
+        mark(&mut dinode);
+        let _ = dinode.encode(block);
+    }
+    let repair = Repair::first(move |editor| editor.dinode(blkno, |dinode, _| mark(dinode)));
+    Finding::new(codes::INODE_UNMARKED, Place::inode(blkno), text).repaired_by(repair)
 }
 
 /// Whether an inode wrongly says that it is one of the system, or that it is none: the two

@@ -19,6 +19,8 @@ pub enum Seen {
     Corrected(usize),
     /// The same but for its signature.
     Unsigned,
+    /// The same but for the flag that says so, or for its generation. Nothing of it is mended.
+    Unmarked,
 }
 
 /// What the block at `blkno` is; it is mended as far as that takes. A checksum is looked at only
@@ -51,6 +53,9 @@ pub fn mended(volume: &Volume, blkno: Blkno, block: &mut [u8]) -> Seen {
             return Seen::Corrected(bit);
         }
     }
+    if wrong_bits == 0 && states_place && is_only_unmarked(volume, &dinode) {
+        return Seen::Unmarked;
+    }
     let is_here = states_place && generation == 0 && is_valid;
     match block.first_chunk_mut() {
         Some(signature) if is_here && wrong_bits > 0 => {
@@ -59,6 +64,17 @@ pub fn mended(volume: &Volume, blkno: Blkno, block: &mut [u8]) -> Seen {
         }
         _ => Seen::No,
     }
+}
+
+/// Whether an inode lacks the flag of one in use, or has a generation next to the volume's, and says
+/// nothing of having been deleted. Of an older volume it has any generation.
+fn is_only_unmarked(volume: &Volume, dinode: &Dinode) -> bool {
+    let (own, found) = (volume.generation(), dinode.i_fs_generation);
+    let is_valid = dinode.flags().contains(InodeFlags::VALID);
+    let is_next = (own ^ found).is_power_of_two() || matches!(own.wrapping_sub(found), 1 | u32::MAX);
+    let is_named = (dinode.i_links_count, dinode.i_links_count_hi) != (0, 0);
+    let is_wrong = if is_valid { is_next } else { own == found };
+    is_wrong && is_named && dinode.i_dtime == 0 && dinode.kind().is_some()
 }
 
 /// Bits in which the signature differs.

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use ocfs2_cli::{Interrupt, encode};
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::{FileKind, InodeFlags};
+use ocfs2_format::dir::FileType;
 use ocfs2_format::hash::{CharSign, dx_hash};
 use ocfs2_volume::{Inode, Volume};
 
@@ -92,6 +93,8 @@ pub enum Doubt {
     Twice,
     /// It was recreated, with what was found of it.
     Made,
+    /// The name of one of its attributes, or the size of its value, is not the one it had.
+    Attributes,
 }
 
 impl Doubt {
@@ -111,6 +114,7 @@ impl Doubt {
                 "it was recreated with the names that were found, and has another owner, other \
                  permissions and no attributes"
             }
+            Self::Attributes => "an attribute of it may have another name, or another value",
             Self::Names => "one of its names may be that of another inode, which lacks one",
         }
     }
@@ -381,7 +385,8 @@ impl<'a> Comparison<'a> {
                     && (is_any && self.has_unknown_names(before, after)
                         || self.touched.repeated.contains(&blkno) && self.is_any_nameless());
                 loss.attributes = attributes::compare(&self.sides, self.touched, before, after);
-                loss.is_guessed = before.kind() != after.kind();
+                loss.is_guessed =
+                    before.kind() != after.kind() && !self.was_stated(blkno, after.kind());
                 let moved = difference.is_moved.then_some(Doubt::Moved);
                 loss.doubt = self.touched.doubts.get(&blkno).copied().or(moved);
             }
@@ -410,6 +415,18 @@ impl<'a> Comparison<'a> {
             loss.now = self.is.path(blkno);
         }
         Some(loss)
+    }
+
+    /// Whether an entry said that an inode is of that kind.
+    fn was_stated(&mut self, inode: Blkno, kind: Option<FileKind>) -> bool {
+        let (before, code) = (self.sides.before, kind.map(|kind| FileType::from(kind).code()));
+        self.was.entries(inode).into_iter().any(|(dir, name)| {
+            let read = raw::directory(before, dir, &mut Self::most_blocks(before));
+            let entries = read.map(|read| read.entries).unwrap_or_default();
+            entries
+                .iter()
+                .any(|it| it.inode == inode && it.name == name && Some(it.file_type) == code)
+        })
     }
 
     /// What was found out about a name.

@@ -78,6 +78,8 @@ pub(super) struct Entry {
     pub inode: Blkno,
     /// Whether it may point to a directory: it says so, or nothing that exists.
     pub may_be_dir: bool,
+    /// The code of the type it says.
+    pub file_type: u8,
 }
 
 /// The entries of a directory but `.` and `..`, and what is known of it besides.
@@ -259,7 +261,12 @@ impl Entries {
                 let kind = FileType::from_code(header.file_type).and_then(FileType::kind);
                 let may_be_dir = kind.is_none_or(|kind| kind == FileKind::Directory);
                 self.in_place_of_dots += usize::from(number < 2);
-                self.entries.push(Entry { name: name.to_vec(), inode, may_be_dir });
+                self.entries.push(Entry {
+                    name: name.to_vec(),
+                    inode,
+                    may_be_dir,
+                    file_type: header.file_type,
+                });
             }
         }
     }

@@ -19,7 +19,9 @@ use crate::repair::Repair;
 use crate::repair::plan::Planned;
 
 /// What is wrong with attributes and is put right without that one is lost.
-const HARMLESS: [&Code; 8] = [
+const HARMLESS: [&Code; 10] = [
+    inodes::INODE_BIT,
+    inodes::INODE_UNMARKED,
     general::BLOCK_SIGNATURE,
     xattrs::XATTR_COUNT_INVALID,
     xattrs::XATTR_BUCKET_COUNT_INVALID,
@@ -163,7 +165,11 @@ impl Touched {
         // may be right, and its inode not the one it pointed to.
         let is_unsure = is_one_of(&[xattrs::XATTR_BUCKET_COUNT_INVALID, directories::DIRENT_TYPE])
             && planned.finding.repair.as_ref().is_some_and(Repair::may_lose);
+        let is_attributes = is_one_of(&[xattrs::XATTR_HASH_INVALID])
+            || is_one_of(&[xattrs::XATTR_VALUE_LEN_INVALID])
+                && planned.finding.repair.as_ref().is_some_and(Repair::may_lose);
         let doubt = match () {
+            () if is_attributes => Doubt::Attributes,
             () if is_beside || is_unsure => Doubt::Beside,
             () if name == connectivity::INODE_NAMES.name => Doubt::Names,
             () if is_check.iter().any(|code| code.name == name) && is_unknown => Doubt::Checksum,

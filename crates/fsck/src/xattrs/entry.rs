@@ -16,6 +16,7 @@ use super::one_bit::{self, Mended};
 use super::{Owner, value};
 use crate::codes::{Code, xattrs as codes};
 use crate::collected::Collected;
+use crate::repair::xattrs::rewrite;
 use crate::{Context, Finding, Place, finding};
 
 /// A header with entries and what they point to.
@@ -307,8 +308,12 @@ impl<'a> Check<'a, '_> {
         let stored: usize = sound.iter().map(|sound| sound.range.len()).sum();
         if usize::from(header.xh_name_value_len) != stored {
             let found = header.xh_name_value_len;
-            let text = format!("xh_name_value_len is {found}, expected {stored}");
-            self.found(codes::XATTR_VALUE_LEN_INVALID, "", text);
+            let (name, blkno) = (self.area.name, self.area.blkno);
+            let text = format!("{name} {blkno}: xh_name_value_len is {found}, expected {stored}");
+            let finding = Finding::new(codes::XATTR_VALUE_LEN_INVALID, self.place(), text);
+            // A value may have been longer.
+            let repair = rewrite(self.owner.inode.blkno);
+            self.out.found(finding.repaired_by(repair).losing(usize::from(found) > stored));
         }
     }
 

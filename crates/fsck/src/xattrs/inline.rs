@@ -14,7 +14,7 @@ use crate::repair::Repair;
 use crate::{Context, Finding, Place};
 
 /// Bytes of the area of every inode that has one.
-fn area_size(context: &Context<'_>) -> u16 {
+pub(crate) fn area_size(context: &Context<'_>) -> u16 {
     let room = context.volume.block_size().size() - Dinode::ID2_OFFSET;
     let stated = context.volume.superblock().s_xattr_inline_size;
     match (XattrHeader::SIZE..=room).contains(&stated.into()) {
@@ -43,15 +43,19 @@ pub fn mended(context: &Context<'_>, inode: &Inode, out: &mut Collected) -> Opti
     Some(inode)
 }
 
+/// The area of an inode, as large as that says.
+pub(super) fn area(inode: &Inode) -> &[u8] {
+    let block = inode.block();
+    let start = block.len().checked_sub(inode.dinode.i_xattr_inline_size.into());
+    start.and_then(|start| block.get(start..)).unwrap_or_default()
+}
+
 pub(super) fn check(
     context: &Context<'_>,
     owner: &Owner<'_>,
     names: &mut Names,
     out: &mut Collected,
 ) {
-    let block = owner.inode.block();
-    let start = block.len().checked_sub(owner.inode.dinode.i_xattr_inline_size.into());
-    let bytes = start.and_then(|start| block.get(start..)).unwrap_or_default();
-    let area = Area { bytes, blkno: owner.inode.blkno, name: "inline xattrs", unit: None };
+    let area = Area { bytes: area(owner.inode), blkno: owner.inode.blkno, name: "inline xattrs", unit: None };
     entry::check(context, owner, &area, names, out);
 }

@@ -22,10 +22,12 @@ use crate::codes::{Code, general, xattrs as codes};
 use crate::collected::Collected;
 use crate::extents::Walked;
 use crate::finding::summed_up;
-use crate::repair::xattrs;
+use crate::inodes::guess;
+use crate::repair::{Repair, xattrs};
 use crate::{Context, Finding, Place};
 use entry::Names;
 
+pub(crate) use inline::area_size;
 pub use inline::mended;
 
 /// The inode whose attributes they are.
@@ -84,7 +86,13 @@ fn look(context: &Context<'_>, owner: &Owner<'_>, out: &mut Collected) {
     if !context.volume.has(Incompat::XATTR) {
         if flagged || inline || external {
             let text = "has attributes, which the volume has not";
-            out.found(owner.finding(codes::XATTR_FLAGS, text));
+            let finding = owner.finding(codes::XATTR_FLAGS, text);
+            out.found(match has_sound(context, owner) {
+                true => finding.repaired_by(Repair::first(|editor| {
+                    guess::add_feature(editor, Incompat::XATTR)
+                })),
+                false => finding,
+            });
         }
         return;
     }
@@ -105,6 +113,18 @@ fn look(context: &Context<'_>, owner: &Owner<'_>, out: &mut Collected) {
     if external && (flagged || inline || block::is_sound(context, loc)) {
         block::check(context, owner, &mut names, out);
     }
+}
+
+/// Whether an inode has attributes that are what its flags say: the volume has them then, too.
+fn has_sound(context: &Context<'_>, owner: &Owner<'_>) -> bool {
+    let loc = owner.inode.dinode.i_xattr_loc;
+    if !owner.features.contains(DynFeatures::HAS_XATTR) {
+        return false;
+    }
+    let inline = owner.features.contains(DynFeatures::INLINE_XATTR);
+    let seed = context.volume.superblock().s_uuid_hash;
+    inline && one_bit::is_sound(inline::area(owner.inode), seed)
+        || context.geometry().is_valid_block(loc) && block::is_sound(context, loc)
 }
 
 /// What the root of a tree of a value or of buckets says of the tree.

@@ -30,10 +30,7 @@ struct Entries<'a> {
 /// The area as it was, if one bit of some of its fields is wrong; in a bucket no name or value goes
 /// across two blocks of `unit` bytes.
 pub(crate) fn mended(bytes: &[u8], seed: u32, unit: Option<usize>) -> Option<Mended> {
-    let header = XattrHeader::decode(bytes).ok()?;
-    let slots = bytes.get(XattrHeader::SIZE..)?.chunks_exact(XattrEntry::SIZE);
-    let all = slots.filter_map(|slot| XattrEntry::decode(slot).ok()).collect();
-    let mut entries = Entries { bytes, seed, unit, header, all };
+    let mut entries = Entries::of(bytes, seed, unit)?;
     let mut changed = entries.names();
     let count = entries.count();
     if let Some(count) = count {
@@ -50,6 +47,25 @@ pub(crate) fn mended(bytes: &[u8], seed: u32, unit: Option<usize>) -> Option<Men
         entries.all.get(*index)?.encode(bytes.get_mut(at..)?).ok()?;
     }
     Some(Mended { bytes, count, entries: changed })
+}
+
+/// Whether there are attributes: each with a name that has its hash, and all apart.
+pub(crate) fn is_sound(bytes: &[u8], seed: u32) -> bool {
+    let Some(entries) = Entries::of(bytes, seed, None) else { return false };
+    let used = entries.used();
+    !used.is_empty()
+        && used.len() == entries.stated()
+        && used.iter().all(|entry| entries.is_found(entry))
+        && entries.are_apart(used)
+}
+
+impl<'a> Entries<'a> {
+    fn of(bytes: &'a [u8], seed: u32, unit: Option<usize>) -> Option<Self> {
+        let header = XattrHeader::decode(bytes).ok()?;
+        let slots = bytes.get(XattrHeader::SIZE..)?.chunks_exact(XattrEntry::SIZE);
+        let all = slots.filter_map(|slot| XattrEntry::decode(slot).ok()).collect();
+        Some(Self { bytes, seed, unit, header, all })
+    }
 }
 
 impl Entries<'_> {
@@ -139,7 +155,9 @@ impl Entries<'_> {
         };
         let entries = self.all.get(..count)?;
         let is_one_bit = (count ^ self.stated()).is_power_of_two();
-        (is_one_bit && self.are_apart(entries)).then(|| u16::try_from(count).ok())?
+        // Where there is nothing no entry is, however many are stated.
+        let is_less = count > 0 && count < self.stated();
+        ((is_one_bit || is_less) && self.are_apart(entries)).then(|| u16::try_from(count).ok())?
     }
 
     /// Of the `found` entries those that take what a bucket says, unless that are the stated ones.

@@ -1,0 +1,269 @@
+//! What an inode is by what it holds, where one bit of its mode or of its flags says otherwise.
+//!
+//! A directory begins with its `.`, an extent list states how many records fit, inline data how many
+//! bytes, an attribute the hash of its name: of two readings of an inode only one has that. What is put
+//! right here is put right before anything else is looked for, as what hangs from the inode is not
+//! seen without it.
+
+use ocfs2_format::Structure;
+use ocfs2_format::dinode::{Dinode, DynFeatures, FileKind, InodeFlags};
+use ocfs2_format::extent::ExtentList;
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::inline::InlineData;
+use ocfs2_volume::{Inode, Volume};
+
+use super::dinode::PURPOSES;
+use super::guess;
+use crate::codes::inodes as codes;
+use crate::repair::Repair;
+use crate::suballocs::{Group, Suballoc};
+use crate::xattrs::{area_size, one_bit};
+use crate::{Context, Finding, Place};
+
+/// The type bits of `i_mode`.
+const TYPE: u16 = 0o170_000;
+/// Bytes of a target at most, with the NUL after it.
+const LONGEST_TARGET: u64 = 4096;
+
+/// Mends what is wrong with the mode and the flags of an inode of users, and says what it was.
+pub(super) fn mended(context: &Context<'_>, group: &Group, inode: &mut Inode) -> Vec<Finding> {
+    let is_of_slot = matches!(group.suballoc, Suballoc::Inodes(_));
+    if !is_of_slot || inode.dinode.flags().contains(InodeFlags::SYSTEM) {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    found.extend(without_purpose(inode));
+    found.extend(attributes(context, inode));
+    found.extend(inline_data(context, inode));
+    found.extend(mode(context, inode));
+    found
+}
+
+fn found(
+    code: &'static crate::codes::Code,
+    inode: &mut Inode,
+    text: impl std::fmt::Display,
+    change: impl Fn(&mut Dinode) + Send + Sync + 'static,
+) -> Finding {
+    let blkno = inode.blkno;
+    change(&mut inode.dinode);
+    let finding = Finding::new(code, Place::inode(blkno), format_args!("inode {blkno}: {text}"));
+    finding
+        .repaired_by(Repair::first(move |editor| editor.dinode(blkno, |dinode, _| change(dinode))))
+}
+
+/// A flag that only files of the system have, and by which the contents are read as theirs.
+fn without_purpose(inode: &mut Inode) -> Option<Finding> {
+    let purpose = inode.dinode.flags() & PURPOSES;
+    if purpose.is_empty() || purpose.contains(InodeFlags::SUPER_BLOCK) {
+        return None;
+    }
+    let text = format!("i_flags is {:#x}", inode.dinode.i_flags);
+    Some(found(codes::INODE_FLAGS, inode, text, |dinode| {
+        dinode.i_flags = dinode.flags().difference(PURPOSES).bits();
+    }))
+}
+
+/// Sets or clears the flag of attributes in the inode as the area at its end says.
+fn attributes(context: &Context<'_>, inode: &mut Inode) -> Option<Finding> {
+    let features = inode.dinode.dyn_features();
+    let size = area_size(context);
+    let is_set = features.contains(DynFeatures::INLINE_XATTR);
+    let stated = inode.dinode.i_xattr_inline_size;
+    // Both, or neither of them, is how it has to be, or is found elsewhere.
+    if is_set == (stated == size) || !is_set && stated == 0 {
+        return None;
+    }
+    let block = inode.block();
+    let area = block.len().checked_sub(size.into()).and_then(|start| block.get(start..))?;
+    let seed = context.volume.superblock().s_uuid_hash;
+    let is_there = one_bit::is_sound(area, seed);
+    match (is_set, is_there) {
+        (false, true) => {
+            let text = "INLINE_XATTR is clear, there are attributes in the inode";
+            Some(found(codes::INODE_BIT, inode, text, |dinode| {
+                let set = DynFeatures::INLINE_XATTR | DynFeatures::HAS_XATTR;
+                dinode.i_dyn_features = dinode.dyn_features().union(set).bits();
+            }))
+        }
+        (true, false) if stated == 0 && takes_all(inode, size.into()) => {
+            let text = "INLINE_XATTR is set, there are no attributes in the inode";
+            Some(found(codes::INODE_BIT, inode, text, |dinode| {
+                let mut features = dinode.dyn_features();
+                features.remove(DynFeatures::INLINE_XATTR);
+                features.set(DynFeatures::HAS_XATTR, !dinode.i_xattr_loc.is_none());
+                dinode.i_dyn_features = features.bits();
+            }))
+        }
+        _ => None,
+    }
+}
+
+/// Whether what an inode holds says that it has all the room up to its end, or leaves the last `size`
+/// bytes empty.
+fn takes_all(inode: &Inode, size: usize) -> bool {
+    let id2 = inode.block().get(Dinode::ID2_OFFSET..).unwrap_or_default();
+    let is_list = ExtentList::new(id2).is_ok_and(|list| is_list(&list, inode));
+    let is_inline = InlineData::decode(id2)
+        .is_ok_and(|data| usize::from(data.id_count) + InlineData::SIZE == id2.len());
+    let tail = id2.len().checked_sub(size).and_then(|start| id2.get(start..));
+    is_list || is_inline || tail.is_some_and(|tail| tail.iter().all(|byte| *byte == 0))
+}
+
+fn is_list(list: &ExtentList<'_>, inode: &Inode) -> bool {
+    list.verify(inode.blkno).is_ok() && usize::from(list.header.l_count) == list.capacity()
+}
+
+/// Whether there is an extent list.
+fn has_list(inode: &Inode) -> bool {
+    ExtentList::new(inode.id2()).is_ok_and(|list| is_list(&list, inode))
+}
+
+/// Whether there is inline data, by the room it states.
+fn has_inline(context: &Context<'_>, inode: &Inode) -> bool {
+    let room = inode.id2().len().saturating_sub(InlineData::SIZE);
+    let attributes = usize::from(context.volume.superblock().s_xattr_inline_size);
+    let Ok(data) = InlineData::decode(inode.id2()) else { return false };
+    let count = usize::from(data.id_count);
+    (count == room || count + attributes == room) && inode.dinode.i_size <= room as u64
+}
+
+/// Sets or clears the flag of inline data as what is there says.
+fn inline_data(context: &Context<'_>, inode: &mut Inode) -> Option<Finding> {
+    let kind = inode.kind();
+    if !context.volume.has(Incompat::INLINE_DATA) || kind == Some(FileKind::Symlink) {
+        return None;
+    }
+    let is_set = inode.is_inline();
+    // The list states the number of its records where inline data has nothing.
+    let (list, inline) = (has_list(inode), has_inline(context, inode));
+    match is_set {
+        true if list && !inline => {
+            let text = "INLINE_DATA is set, there is an extent list";
+            Some(found(codes::INODE_BIT, inode, text, |dinode| {
+                let features = dinode.dyn_features().difference(DynFeatures::INLINE_DATA);
+                dinode.i_dyn_features = features.bits();
+            }))
+        }
+        false if inline && !list && inode.dinode.i_clusters == 0 && inode.dinode.i_size > 0 => {
+            let is_dir = kind == Some(FileKind::Directory);
+            let mut other = inode.clone();
+            set_inline(&mut other.dinode);
+            if is_dir && !guess::is_directory(context.volume, &other) {
+                return None;
+            }
+            let text = "INLINE_DATA is clear, there is inline data";
+            Some(found(codes::INODE_BIT, inode, text, set_inline))
+        }
+        _ => None,
+    }
+}
+
+fn set_inline(dinode: &mut Dinode) {
+    dinode.i_dyn_features = dinode.dyn_features().union(DynFeatures::INLINE_DATA).bits();
+}
+
+/// Gives an inode the one type that differs in a bit from what it says, and that it has the contents of.
+fn mode(context: &Context<'_>, inode: &mut Inode) -> Option<Finding> {
+    let kind = inode.kind();
+    if kind.is_some_and(|kind| !contradicts(inode, kind)) {
+        return None;
+    }
+    let others = (12..u16::BITS).map(|bit| inode.dinode.i_mode ^ 1 << bit);
+    let mut fitting = others.filter(|mode| {
+        let mut other = inode.clone();
+        other.dinode.i_mode = *mode;
+        other.kind().is_some_and(|kind| holds(context.volume, &other, kind))
+    });
+    let mode = fitting.next()?;
+    if fitting.next().is_some() {
+        return None;
+    }
+    let text =
+        format!("i_mode is {:#o}, it holds what {:#o} has", inode.dinode.i_mode, mode & TYPE);
+    Some(found(codes::INODE_BIT, inode, text, move |dinode| {
+        dinode.i_mode = dinode.i_mode & !TYPE | mode & TYPE;
+    }))
+}
+
+/// Whether an inode of that type cannot have what is stated of its contents.
+fn contradicts(inode: &Inode, kind: FileKind) -> bool {
+    let dinode = &inode.dinode;
+    match kind {
+        FileKind::Regular => {
+            !inode.is_inline() && dinode.i_clusters == 0 && !has_list(inode) && is_target(inode)
+        }
+        FileKind::Directory => false,
+        FileKind::Symlink => inode.is_inline() || dinode.i_size >= LONGEST_TARGET,
+        FileKind::Fifo | FileKind::Socket | FileKind::CharDevice | FileKind::BlockDevice => {
+            inode.is_inline() || dinode.i_size > 0 || dinode.i_clusters > 0
+        }
+    }
+}
+
+/// Whether there is nothing but the target of a symbolic link in the inode.
+fn is_target(inode: &Inode) -> bool {
+    let size = usize::try_from(inode.size()).unwrap_or(usize::MAX);
+    let text = inode.id2().get(..size).filter(|text| !text.is_empty() && !text.contains(&0));
+    text.is_some() && inode.id2().get(size) == Some(&0)
+}
+
+/// Whether an inode of that type holds what is plainly such a one's.
+fn holds(volume: &Volume, inode: &Inode, kind: FileKind) -> bool {
+    let dinode = &inode.dinode;
+    let is_list = has_list(inode);
+    match kind {
+        FileKind::Regular => {
+            let holds =
+                inode.is_inline() || is_list && (dinode.i_clusters > 0 || dinode.i_size > 0);
+            holds && !guess::is_directory(volume, inode)
+        }
+        FileKind::Directory => (inode.is_inline() || is_list) && guess::is_directory(volume, inode),
+        FileKind::Symlink if inode.is_inline() => false,
+        FileKind::Symlink if dinode.i_clusters == 0 => !is_list && is_target(inode),
+        FileKind::Symlink => is_list && ends_as_target(volume, inode),
+        FileKind::Fifo | FileKind::Socket | FileKind::CharDevice | FileKind::BlockDevice => false,
+    }
+}
+
+/// Whether the blocks of an inode hold a text as long as it, and a NUL after it.
+fn ends_as_target(volume: &Volume, inode: &Inode) -> bool {
+    let size = inode.size();
+    if size == 0 || size >= LONGEST_TARGET {
+        return false;
+    }
+    let first = volume.tree(inode).ok().and_then(|tree| tree.extents().next());
+    let Some(Ok(extent)) = first else { return false };
+    let blocks = size / u64::from(volume.block_size().bytes()) + 1;
+    let Ok(bytes) = volume.read_blocks(extent.blkno, blocks as u32) else { return false };
+    bytes.iter().position(|byte| *byte == 0).is_some_and(|end| end as u64 == size)
+}
+
+/// Whether an inode may well be of another type than it says: what is stated of its contents allows it.
+pub(crate) fn may_be(volume: &Volume, inode: &Inode, kind: FileKind) -> bool {
+    let dinode = &inode.dinode;
+    let mut other = inode.clone();
+    let Some(mode) = mode_of(dinode.i_mode, kind) else { return false };
+    other.dinode.i_mode = mode;
+    match kind {
+        FileKind::Directory | FileKind::Symlink => holds(volume, &other, kind),
+        FileKind::Regular => has_list(&other) || other.is_inline(),
+        FileKind::Fifo | FileKind::Socket | FileKind::CharDevice | FileKind::BlockDevice => {
+            !contradicts(&other, kind)
+        }
+    }
+}
+
+/// A mode with the type of that kind, if it differs in one bit.
+pub(crate) fn mode_of(mode: u16, kind: FileKind) -> Option<u16> {
+    let mut others = (12..u16::BITS).map(|bit| mode ^ 1 << bit);
+    others.find(|mode| FileKind::from_mode(*mode) == Some(kind))
+}
+
+/// The repair that gives an inode the type of that kind.
+pub(crate) fn typed(inode: &Inode, kind: FileKind) -> Option<Repair> {
+    let (blkno, mode) = (inode.blkno, mode_of(inode.dinode.i_mode, kind)?);
+    Some(Repair::first(move |editor| {
+        editor.dinode(blkno, |dinode, _| dinode.i_mode = dinode.i_mode & !TYPE | mode & TYPE)
+    }))
+}
