@@ -170,6 +170,9 @@ impl Finding {
 /// about more than half of its records, its header or all of it is garbage.
 const OF_A_LIST: usize = 8;
 
+/// What is said of those that are not told.
+pub(crate) const SUMMED_UP: &str = "more of its records are wrong";
+
 /// Makes one finding of those from `from` on that are about one list of so many `records`, if
 /// they are too many to be told one by one. The repair of the first one mends the whole list.
 pub(crate) fn sum_up(
@@ -191,7 +194,7 @@ pub(crate) fn sum_up(
         }
         let is_first = !std::mem::replace(&mut told, true);
         if is_first {
-            let more = format!("; {} more of its records are wrong", count - 1);
+            let more = format!("; {} {SUMMED_UP}", count - 1);
             finding.change_texts(&|text| text.push_str(&more));
         }
         is_first

@@ -11,7 +11,7 @@ use ocfs2_format::extent::ExtentBlock;
 use ocfs2_format::refcount::RefcountBlock;
 use ocfs2_format::xattr::XattrBlock;
 
-use super::differences;
+use super::{differences, own_xattrs};
 use crate::check::State;
 use crate::codes::{Code, chains as codes};
 use crate::collected::{BlockClaim, BlockUse, TreeUser};
@@ -58,6 +58,9 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
         let map = used.entry(at.group).or_insert_with(|| vec![0; bytes]);
         BitmapMut::new(map, group.bits as usize).set_range(at.bit as usize, 1);
         suballoc(claim, at, group, &mut findings);
+    }
+    if !shared.is_empty() && !state.incomplete {
+        findings.extend(own_xattrs::findings(context, &state.suballocs, &claims, &used));
     }
     for (before, claim, count) in shared.values() {
         let repair = movable.moved(claim, Some(before.owner));

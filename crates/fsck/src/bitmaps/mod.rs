@@ -6,6 +6,7 @@
 
 mod blocks;
 mod clusters;
+mod own_xattrs;
 
 use crate::check::State;
 use crate::codes::{Code, general, inodes, refcounts, xattrs};

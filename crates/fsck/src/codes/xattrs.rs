@@ -93,6 +93,12 @@ codes! {
         condition: "the attribute area of an inode has another size than the superblock says",
         repair: "set the size to that of the superblock",
     }
+    XATTR_LOC_SHARED {
+        pass: Inodes,
+        default: Yes,
+        condition: "two inodes have one block of attributes, and another such block is nobody's",
+        repair: "lead one of them to the other block",
+    }
     XATTR_LOC_INVALID {
         pass: Inodes,
         default: Yes,

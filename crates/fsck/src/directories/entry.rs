@@ -14,8 +14,7 @@ use super::index::Expected;
 use super::names::{Names, Seen};
 use super::{Known, Orphan, Read};
 use crate::codes::Code;
-use crate::codes::{directories as codes, inodes};
-use crate::inodes::shape;
+use crate::codes::directories as codes;
 use crate::repair::directory;
 use crate::suballocs::Bit;
 use crate::{Finding, Place, finding};
@@ -327,9 +326,6 @@ impl<'a> Reader<'a> {
     /// inode another one, unless one bit of the entry's explains it and the inode has what its type has.
     fn wrong_type(&self, at: &At<'_>, kind: FileKind) -> Finding {
         let (code, target) = (at.entry.header.file_type, at.entry.header.inode);
-        if let Some(finding) = self.wrong_mode(at, kind) {
-            return finding;
-        }
         let text = format!("states type {code}, inode {target} is {}", kind_name(Some(kind)));
         let is_bit = (code ^ FileType::from(kind).code()).is_power_of_two();
         let is_sure = is_bit
@@ -338,24 +334,6 @@ impl<'a> Reader<'a> {
                 inode.is_ok_and(|inode| is_rather(&inode, kind, stated))
             });
         self.finding(codes::DIRENT_TYPE, at, text).losing(!is_sure)
-    }
-
-    /// That an inode has not the type its only entry states, where one bit of its mode explains that and
-    /// no bit of the entry does.
-    fn wrong_mode(&self, at: &At<'_>, kind: FileKind) -> Option<Finding> {
-        let (stated, target) = (stated_kind(at)?, at.entry.header.inode);
-        let is_bit = (at.entry.header.file_type ^ FileType::from(kind).code()).is_power_of_two();
-        let volume = self.known.context.volume;
-        let inode = volume.inode(target).ok().filter(|_| !is_bit)?;
-        let is_only = volume.links_count(&inode) == 1;
-        if !is_only || !shape::may_be(volume, &inode, stated) {
-            return None;
-        }
-        let repair = shape::typed(&inode, stated)?;
-        let (is, name) = (kind_name(Some(kind)), kind_name(Some(stated)));
-        let text = format!("inode {target}: is {is}, its entry says that it is {name}");
-        let finding = Finding::new(inodes::INODE_BIT, Place::inode(target), text);
-        Some(finding.repaired_by(repair))
     }
 
     /// Whether an entry of a directory of users points to what the system directory names, and

@@ -71,7 +71,8 @@ pub fn mended(volume: &Volume, blkno: Blkno, block: &mut [u8]) -> Seen {
 fn is_only_unmarked(volume: &Volume, dinode: &Dinode) -> bool {
     let (own, found) = (volume.generation(), dinode.i_fs_generation);
     let is_valid = dinode.flags().contains(InodeFlags::VALID);
-    let is_next = (own ^ found).is_power_of_two() || matches!(own.wrapping_sub(found), 1 | u32::MAX);
+    let is_next =
+        (own ^ found).is_power_of_two() || matches!(own.wrapping_sub(found), 1 | u32::MAX);
     let is_named = (dinode.i_links_count, dinode.i_links_count_hi) != (0, 0);
     let is_wrong = if is_valid { is_next } else { own == found };
     is_wrong && is_named && dinode.i_dtime == 0 && dinode.kind().is_some()

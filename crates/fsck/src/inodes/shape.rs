@@ -33,10 +33,16 @@ pub(super) fn mended(context: &Context<'_>, group: &Group, inode: &mut Inode) ->
     }
     let mut found = Vec::new();
     found.extend(without_purpose(inode));
-    found.extend(attributes(context, inode));
-    found.extend(inline_data(context, inode));
-    found.extend(mode(context, inode));
+    found.extend(of_volume(context.volume, inode));
     found
+}
+
+/// The same, as far as it can be told without knowing where the inode was allocated.
+pub(crate) fn of_volume(volume: &Volume, inode: &mut Inode) -> Vec<Finding> {
+    if inode.dinode.flags().contains(InodeFlags::SYSTEM) {
+        return Vec::new();
+    }
+    [attributes, inline_data, mode].into_iter().filter_map(|mend| mend(volume, inode)).collect()
 }
 
 fn found(
@@ -65,9 +71,9 @@ fn without_purpose(inode: &mut Inode) -> Option<Finding> {
 }
 
 /// Sets or clears the flag of attributes in the inode as the area at its end says.
-fn attributes(context: &Context<'_>, inode: &mut Inode) -> Option<Finding> {
+fn attributes(volume: &Volume, inode: &mut Inode) -> Option<Finding> {
     let features = inode.dinode.dyn_features();
-    let size = area_size(context);
+    let size = area_size(volume);
     let is_set = features.contains(DynFeatures::INLINE_XATTR);
     let stated = inode.dinode.i_xattr_inline_size;
     // Both, or neither of them, is how it has to be, or is found elsewhere.
@@ -76,7 +82,7 @@ fn attributes(context: &Context<'_>, inode: &mut Inode) -> Option<Finding> {
     }
     let block = inode.block();
     let area = block.len().checked_sub(size.into()).and_then(|start| block.get(start..))?;
-    let seed = context.volume.superblock().s_uuid_hash;
+    let seed = volume.superblock().s_uuid_hash;
     let is_there = one_bit::is_sound(area, seed);
     match (is_set, is_there) {
         (false, true) => {
@@ -120,23 +126,23 @@ fn has_list(inode: &Inode) -> bool {
 }
 
 /// Whether there is inline data, by the room it states.
-fn has_inline(context: &Context<'_>, inode: &Inode) -> bool {
+fn has_inline(volume: &Volume, inode: &Inode) -> bool {
     let room = inode.id2().len().saturating_sub(InlineData::SIZE);
-    let attributes = usize::from(context.volume.superblock().s_xattr_inline_size);
+    let attributes = usize::from(volume.superblock().s_xattr_inline_size);
     let Ok(data) = InlineData::decode(inode.id2()) else { return false };
     let count = usize::from(data.id_count);
     (count == room || count + attributes == room) && inode.dinode.i_size <= room as u64
 }
 
 /// Sets or clears the flag of inline data as what is there says.
-fn inline_data(context: &Context<'_>, inode: &mut Inode) -> Option<Finding> {
+fn inline_data(volume: &Volume, inode: &mut Inode) -> Option<Finding> {
     let kind = inode.kind();
-    if !context.volume.has(Incompat::INLINE_DATA) || kind == Some(FileKind::Symlink) {
+    if !volume.has(Incompat::INLINE_DATA) || kind == Some(FileKind::Symlink) {
         return None;
     }
     let is_set = inode.is_inline();
     // The list states the number of its records where inline data has nothing.
-    let (list, inline) = (has_list(inode), has_inline(context, inode));
+    let (list, inline) = (has_list(inode), has_inline(volume, inode));
     match is_set {
         true if list && !inline => {
             let text = "INLINE_DATA is set, there is an extent list";
@@ -149,7 +155,7 @@ fn inline_data(context: &Context<'_>, inode: &mut Inode) -> Option<Finding> {
             let is_dir = kind == Some(FileKind::Directory);
             let mut other = inode.clone();
             set_inline(&mut other.dinode);
-            if is_dir && !guess::is_directory(context.volume, &other) {
+            if is_dir && !guess::is_directory(volume, &other) {
                 return None;
             }
             let text = "INLINE_DATA is clear, there is inline data";
@@ -164,7 +170,7 @@ fn set_inline(dinode: &mut Dinode) {
 }
 
 /// Gives an inode the one type that differs in a bit from what it says, and that it has the contents of.
-fn mode(context: &Context<'_>, inode: &mut Inode) -> Option<Finding> {
+fn mode(volume: &Volume, inode: &mut Inode) -> Option<Finding> {
     let kind = inode.kind();
     if kind.is_some_and(|kind| !contradicts(inode, kind)) {
         return None;
@@ -173,7 +179,7 @@ fn mode(context: &Context<'_>, inode: &mut Inode) -> Option<Finding> {
     let mut fitting = others.filter(|mode| {
         let mut other = inode.clone();
         other.dinode.i_mode = *mode;
-        other.kind().is_some_and(|kind| holds(context.volume, &other, kind))
+        other.kind().is_some_and(|kind| holds(volume, &other, kind))
     });
     let mode = fitting.next()?;
     if fitting.next().is_some() {
@@ -237,33 +243,4 @@ fn ends_as_target(volume: &Volume, inode: &Inode) -> bool {
     let blocks = size / u64::from(volume.block_size().bytes()) + 1;
     let Ok(bytes) = volume.read_blocks(extent.blkno, blocks as u32) else { return false };
     bytes.iter().position(|byte| *byte == 0).is_some_and(|end| end as u64 == size)
-}
-
-/// Whether an inode may well be of another type than it says: what is stated of its contents allows it.
-pub(crate) fn may_be(volume: &Volume, inode: &Inode, kind: FileKind) -> bool {
-    let dinode = &inode.dinode;
-    let mut other = inode.clone();
-    let Some(mode) = mode_of(dinode.i_mode, kind) else { return false };
-    other.dinode.i_mode = mode;
-    match kind {
-        FileKind::Directory | FileKind::Symlink => holds(volume, &other, kind),
-        FileKind::Regular => has_list(&other) || other.is_inline(),
-        FileKind::Fifo | FileKind::Socket | FileKind::CharDevice | FileKind::BlockDevice => {
-            !contradicts(&other, kind)
-        }
-    }
-}
-
-/// A mode with the type of that kind, if it differs in one bit.
-pub(crate) fn mode_of(mode: u16, kind: FileKind) -> Option<u16> {
-    let mut others = (12..u16::BITS).map(|bit| mode ^ 1 << bit);
-    others.find(|mode| FileKind::from_mode(*mode) == Some(kind))
-}
-
-/// The repair that gives an inode the type of that kind.
-pub(crate) fn typed(inode: &Inode, kind: FileKind) -> Option<Repair> {
-    let (blkno, mode) = (inode.blkno, mode_of(inode.dinode.i_mode, kind)?);
-    Some(Repair::first(move |editor| {
-        editor.dinode(blkno, |dinode, _| dinode.i_mode = dinode.i_mode & !TYPE | mode & TYPE)
-    }))
 }

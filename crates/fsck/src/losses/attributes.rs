@@ -40,6 +40,10 @@ pub(super) fn compare(
     if !before.dinode.dyn_features().intersects(flags) && before.dinode.i_xattr_loc.is_none() {
         return None;
     }
+    // What it had was not known to be its own.
+    if touched.with_others.contains(&before.blkno) {
+        return None;
+    }
     let state = RandomState::new();
     let accidental = without_number(sides, before);
     let before = accidental.as_ref().unwrap_or(before);

@@ -114,7 +114,7 @@ impl Doubt {
                 "it was recreated with the names that were found, and has another owner, other \
                  permissions and no attributes"
             }
-            Self::Attributes => "an attribute of it may have another name, or another value",
+            Self::Attributes => "its attributes may not be those it had",
             Self::Names => "one of its names may be that of another inode, which lacks one",
         }
     }

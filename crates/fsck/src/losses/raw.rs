@@ -10,6 +10,7 @@ use ocfs2_volume::{Inode, Volume};
 
 use crate::clusters::ClusterSet;
 use crate::extents::Holds;
+use crate::inodes::shape;
 use crate::misplaced;
 use crate::others::Others;
 use crate::repair::share::{clusters_of, cut};
@@ -24,7 +25,8 @@ pub(super) fn inode(volume: &Volume, blkno: Blkno) -> Option<Inode> {
     if volume.has(Incompat::META_ECC) {
         check::correct(&mut block, Dinode::CHECK_OFFSET);
     }
-    let inode = Inode::decode(blkno, block).ok()?;
+    let mut inode = Inode::decode(blkno, block).ok()?;
+    let _ = shape::of_volume(volume, &mut inode);
     let dinode = &inode.dinode;
     let in_use = dinode.i_signature == Dinode::SIGNATURE
         && dinode.i_fs_generation == volume.generation()

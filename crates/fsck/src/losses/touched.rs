@@ -15,6 +15,8 @@ use super::mapping::Untouched;
 use crate::codes::{
     Code, chains, connectivity, directories, extents, general, inodes, refcounts, xattrs,
 };
+use crate::collected::BlockUse;
+use crate::finding::SUMMED_UP;
 use crate::repair::Repair;
 use crate::repair::plan::Planned;
 
@@ -62,6 +64,11 @@ pub(crate) struct Touched {
     pub(super) repeated: HashSet<Blkno>,
     /// Inodes of which a block had another number, and of which one had another bit.
     numbers: BTreeSet<Blkno>,
+    /// Inodes whose attributes may have been those of others.
+    pub(super) with_others: HashSet<Blkno>,
+    /// Inodes with attributes whose hash is not that of the name, and with some out of order.
+    hashes: HashSet<Blkno>,
+    orders: HashSet<Blkno>,
     bits: BTreeSet<Blkno>,
 }
 
@@ -95,6 +102,9 @@ impl Touched {
         for inode in touched.numbers.intersection(&touched.bits) {
             touched.doubts.entry(*inode).or_insert(Doubt::Elsewhere);
         }
+        // Where the hash was in its place the name is wrong, which was another one.
+        let nameless = touched.hashes.intersection(&touched.orders);
+        touched.without_attributes.extend(nameless);
         let bits = before.block_size().bits();
         // What cannot be read back is not compared.
         let _ = overlay.for_each_change(|offset, bytes| {
@@ -120,7 +130,9 @@ impl Touched {
         if is_one_of(&[xattrs::XATTR_ENTRY_BIT]) {
             self.mended.insert(inode);
         }
-        if !is_one_of(&HARMLESS) {
+        // Of an area that is garbage only the first is told.
+        let is_garbage = planned.finding.text.contains(SUMMED_UP);
+        if !is_one_of(&HARMLESS) || is_garbage {
             self.unexplained.insert(inode);
         }
         if is_one_of(&[inodes::INODE_BLKNO, extents::EB_BLKNO, xattrs::XB_BLKNO]) {
@@ -165,7 +177,20 @@ impl Touched {
         // may be right, and its inode not the one it pointed to.
         let is_unsure = is_one_of(&[xattrs::XATTR_BUCKET_COUNT_INVALID, directories::DIRENT_TYPE])
             && planned.finding.repair.as_ref().is_some_and(Repair::may_lose);
-        let is_attributes = is_one_of(&[xattrs::XATTR_HASH_INVALID])
+        if is_one_of(&[xattrs::XATTR_LOC_SHARED]) {
+            self.with_others.insert(inode);
+        }
+        if is_one_of(&[xattrs::XATTR_HASH_INVALID]) {
+            self.hashes.insert(inode);
+        }
+        if is_one_of(&[xattrs::XATTR_ENTRY_ORDER, xattrs::XATTR_BUCKET_ORDER]) {
+            self.orders.insert(inode);
+        }
+        let is_copy = is_one_of(&[chains::BLOCK_SHARED])
+            && planned.finding.text.ends_with(BlockUse::XattrBlock.name());
+        let is_attributes = is_copy
+            || is_garbage && name.starts_with("XATTR_")
+            || is_one_of(&[xattrs::XATTR_HASH_INVALID, xattrs::XATTR_LOC_SHARED])
             || is_one_of(&[xattrs::XATTR_VALUE_LEN_INVALID])
                 && planned.finding.repair.as_ref().is_some_and(Repair::may_lose);
         let doubt = match () {

@@ -11,7 +11,7 @@ use crate::signatures::{self, XATTR_BLOCK};
 use crate::{Context, Finding, misplaced};
 
 /// Whether there is an xattr block of this volume.
-pub(super) fn is_sound(context: &Context<'_>, blkno: Blkno) -> bool {
+pub(crate) fn is_sound(context: &Context<'_>, blkno: Blkno) -> bool {
     let block =
         context.volume.read_metadata(XattrBlock::NAME, blkno, XattrBlock::CHECK_OFFSET).ok();
     let header = block.and_then(|block| XattrBlock::decode(&block).ok());

@@ -4,7 +4,7 @@ use ocfs2_format::Structure;
 use ocfs2_format::dinode::{Dinode, DynFeatures};
 use ocfs2_format::superblock::XATTR_INLINE_SIZE;
 use ocfs2_format::xattr::XattrHeader;
-use ocfs2_volume::Inode;
+use ocfs2_volume::{Inode, Volume};
 
 use super::Owner;
 use super::entry::{self, Area, Names};
@@ -14,9 +14,9 @@ use crate::repair::Repair;
 use crate::{Context, Finding, Place};
 
 /// Bytes of the area of every inode that has one.
-pub(crate) fn area_size(context: &Context<'_>) -> u16 {
-    let room = context.volume.block_size().size() - Dinode::ID2_OFFSET;
-    let stated = context.volume.superblock().s_xattr_inline_size;
+pub(crate) fn area_size(volume: &Volume) -> u16 {
+    let room = volume.block_size().size() - Dinode::ID2_OFFSET;
+    let stated = volume.superblock().s_xattr_inline_size;
     match (XattrHeader::SIZE..=room).contains(&stated.into()) {
         true => stated,
         false => XATTR_INLINE_SIZE,
@@ -26,7 +26,7 @@ pub(crate) fn area_size(context: &Context<'_>) -> u16 {
 /// The inode with an area of the right size, if it has one of another. Everything else in the
 /// dinode ends where the area begins.
 pub fn mended(context: &Context<'_>, inode: &Inode, out: &mut Collected) -> Option<Inode> {
-    let (dinode, size) = (&inode.dinode, area_size(context));
+    let (dinode, size) = (&inode.dinode, area_size(context.volume));
     if !dinode.dyn_features().contains(DynFeatures::INLINE_XATTR)
         || dinode.i_xattr_inline_size == size
     {
@@ -56,6 +56,11 @@ pub(super) fn check(
     names: &mut Names,
     out: &mut Collected,
 ) {
-    let area = Area { bytes: area(owner.inode), blkno: owner.inode.blkno, name: "inline xattrs", unit: None };
+    let area = Area {
+        bytes: area(owner.inode),
+        blkno: owner.inode.blkno,
+        name: "inline xattrs",
+        unit: None,
+    };
     entry::check(context, owner, &area, names, out);
 }

@@ -27,6 +27,7 @@ use crate::repair::{Repair, xattrs};
 use crate::{Context, Finding, Place};
 use entry::Names;
 
+pub(crate) use block::is_sound;
 pub(crate) use inline::area_size;
 pub use inline::mended;
 

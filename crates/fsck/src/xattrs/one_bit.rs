@@ -3,6 +3,8 @@
 //! The hash of an entry tells where its name is and how long; the sum that a bucket keeps of names
 //! and values tells how many entries it has, and how long their values are.
 
+use std::borrow::Cow;
+
 use ocfs2_format::Structure;
 use ocfs2_format::hash::{CharSign, xattr_hash};
 use ocfs2_format::xattr::{MAX_LOCAL_VALUE, MAX_VALUE, XattrEntry, XattrHeader, XattrPrefix};
@@ -19,7 +21,7 @@ pub(crate) struct Mended {
 
 /// The entries of an area, of which more may be there than are stated.
 struct Entries<'a> {
-    bytes: &'a [u8],
+    bytes: Cow<'a, [u8]>,
     seed: u32,
     /// The size of its blocks, if it is a bucket.
     unit: Option<usize>,
@@ -40,7 +42,7 @@ pub(crate) fn mended(bytes: &[u8], seed: u32, unit: Option<usize>) -> Option<Men
     if count.is_none() && changed.is_empty() {
         return None;
     }
-    let mut bytes = bytes.to_vec();
+    let mut bytes = entries.bytes.to_vec();
     entries.header.encode(&mut bytes).ok()?;
     for (index, _) in &changed {
         let at = XattrHeader::SIZE + index * XattrEntry::SIZE;
@@ -64,7 +66,7 @@ impl<'a> Entries<'a> {
         let header = XattrHeader::decode(bytes).ok()?;
         let slots = bytes.get(XattrHeader::SIZE..)?.chunks_exact(XattrEntry::SIZE);
         let all = slots.filter_map(|slot| XattrEntry::decode(slot).ok()).collect();
-        Some(Self { bytes, seed, unit, header, all })
+        Some(Self { bytes: bytes.into(), seed, unit, header, all })
     }
 }
 
@@ -133,7 +135,11 @@ impl Entries<'_> {
                 .map(|bit| ("xe_type", XattrEntry { xe_type: entry.xe_type ^ 1 << bit, ..entry }));
             let candidates = places.chain(lengths).chain(kinds);
             let mut fitting = candidates.filter(|(_, entry)| self.is_found(entry));
-            let (Some((field, fits)), None) = (fitting.next(), fitting.next()) else { continue };
+            let (Some((field, fits)), None) = (fitting.next(), fitting.next()) else {
+                drop(fitting);
+                changed.extend(self.name(index, &entry).map(|field| (index, field)));
+                continue;
+            };
             let is_others = self.used().iter().any(|it| it.xe_name_offset == fits.xe_name_offset);
             if fits.xe_name_offset != entry.xe_name_offset && is_others {
                 continue;
@@ -144,6 +150,45 @@ impl Entries<'_> {
             }
         }
         changed
+    }
+
+    /// Puts one bit of a name back with which it has the hash. That bit of the hash may be wrong as
+    /// well: not where the name as it is has what names do not have, or where the hash has the place
+    /// in the order of a bucket that it should have.
+    fn name(&mut self, index: usize, entry: &XattrEntry) -> Option<&'static str> {
+        let start = usize::from(entry.xe_name_offset);
+        let end = start + usize::from(entry.xe_name_len);
+        let mut name = self.bytes.get(start..end).filter(|_| start >= XattrHeader::SIZE)?.to_vec();
+        if is_text(&name) && !self.is_in_place(index, &name) {
+            return None;
+        }
+        let has = |name: &[u8]| {
+            CharSign::ALL
+                .iter()
+                .any(|sign| xattr_hash(name, self.seed, *sign) == entry.xe_name_hash)
+        };
+        let mut found = None;
+        for bit in 0..name.len() * 8 {
+            let (at, mask) = (bit / 8, 1 << (bit % 8));
+            *name.get_mut(at)? ^= mask;
+            if has(&name) && is_text(&name) && found.replace((at, mask)).is_some() {
+                return None;
+            }
+            *name.get_mut(at)? ^= mask;
+        }
+        let (at, mask) = found?;
+        *self.bytes.to_mut().get_mut(start + at)? ^= mask;
+        Some("the name")
+    }
+
+    /// Whether the hash of an entry is in its place in a bucket, and that of its name would not be.
+    fn is_in_place(&self, index: usize, name: &[u8]) -> bool {
+        let mut hashes: Vec<_> = self.used().iter().map(|entry| entry.xe_name_hash).collect();
+        let is_now = self.unit.is_some() && hashes.is_sorted();
+        if let Some(hash) = hashes.get_mut(index) {
+            *hash = xattr_hash(name, self.seed, CharSign::default());
+        }
+        is_now && !hashes.is_sorted()
     }
 
     /// How many entries there are, if that is another number than is stated.
@@ -235,4 +280,9 @@ impl Entries<'_> {
         let ends_block = self.unit.is_some_and(|unit| end.is_multiple_of(unit));
         (ends_block || entries.iter().any(is_next)) && self.are_apart(&entries)
     }
+}
+
+/// Whether a name is such as names are.
+fn is_text(name: &[u8]) -> bool {
+    std::str::from_utf8(name).is_ok_and(|name| !name.chars().any(char::is_control))
 }

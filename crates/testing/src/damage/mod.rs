@@ -20,6 +20,7 @@ mod quota;
 mod random;
 mod refcounts;
 mod refused;
+mod shapes;
 mod start;
 mod unchecked;
 mod xattrs;
@@ -157,6 +158,7 @@ pub fn all() -> Vec<Recipe> {
         inodes::RECIPES,
         unchecked::RECIPES,
         refused::RECIPES,
+        shapes::RECIPES,
         xattrs::RECIPES,
         refcounts::RECIPES,
         directories::RECIPES,

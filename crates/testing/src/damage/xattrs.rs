@@ -612,6 +612,38 @@ pub(super) const RECIPES: &[Recipe] = &[
         c: BLIND,
     },
     Recipe {
+        code: "XATTR_ENTRY_BIT",
+        name: "one bit of the name of an attribute makes it no text",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_dinode(image.inode("/xattr/inline").blkno, |dinode, id2| {
+                let start = id2.len() - usize::from(dinode.i_xattr_inline_size);
+                let area = &mut id2[start..];
+                let entry = XattrArea::new(area).unwrap().entries().next().unwrap();
+                area[usize::from(entry.xe_name_offset) + 1] ^= 1 << 7;
+            });
+        },
+        found: &["XATTR_ENTRY_BIT"],
+        c: Differs {
+            codes: &["XATTR_HASH_INVALID"],
+            status: 0,
+            why: "It takes the hash for wrong, and not the name.",
+        },
+    },
+    Recipe {
+        code: "XATTR_LOC_SHARED",
+        name: "two directories have the attributes of one of them",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            let loc = image.inode("/xattr/dir").dinode.i_xattr_loc;
+            image.edit_dinode(image.inode("/xattr/acldir").blkno, |dinode, _| {
+                dinode.i_xattr_loc = loc;
+            });
+        },
+        found: &["BLOCK_SHARED", "EXTENT_ALLOC_BIT", "XATTR_LOC_SHARED"],
+        c: BLIND,
+    },
+    Recipe {
         code: "XATTR_FREE_START_INVALID",
         name: "a bucket in the middle has its free space after its end",
         on: ONE_OF_ALL_1K,
