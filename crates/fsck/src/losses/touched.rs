@@ -17,7 +17,6 @@ use crate::codes::{
 };
 use crate::collected::BlockUse;
 use crate::finding::SUMMED_UP;
-use crate::repair::Repair;
 use crate::repair::plan::Planned;
 
 /// What is wrong with attributes and is put right without that one is lost.
@@ -176,7 +175,7 @@ impl Touched {
         // There may have been a bucket that the tree does not point to any more; the type of an entry
         // may be right, and its inode not the one it pointed to.
         let is_unsure = is_one_of(&[xattrs::XATTR_BUCKET_COUNT_INVALID, directories::DIRENT_TYPE])
-            && planned.finding.repair.as_ref().is_some_and(Repair::may_lose);
+            && planned.may_lose;
         if is_one_of(&[xattrs::XATTR_LOC_SHARED]) {
             self.with_others.insert(inode);
         }
@@ -191,8 +190,7 @@ impl Touched {
         let is_attributes = is_copy
             || is_garbage && name.starts_with("XATTR_")
             || is_one_of(&[xattrs::XATTR_HASH_INVALID, xattrs::XATTR_LOC_SHARED])
-            || is_one_of(&[xattrs::XATTR_VALUE_LEN_INVALID])
-                && planned.finding.repair.as_ref().is_some_and(Repair::may_lose);
+            || is_one_of(&[xattrs::XATTR_VALUE_LEN_INVALID]) && planned.may_lose;
         let doubt = match () {
             () if is_attributes => Doubt::Attributes,
             () if is_beside || is_unsure => Doubt::Beside,

@@ -54,6 +54,8 @@ pub struct Planned {
     pub finding: Finding,
     /// Whether it was to be repaired.
     pub answer: bool,
+    /// Whether its repair may lose something.
+    pub may_lose: bool,
     /// Whether the last check did not find it any more.
     pub is_repaired: bool,
     /// Why it could not be repaired.
@@ -338,7 +340,8 @@ impl Answers {
         all.extend(last_beyond.map(|(pass, mut finding)| {
             finding.text += &format!(", and {} more findings", beyond.saturating_sub(1));
             let problem = Some("there are too many for one run: run fsck.ocfs2 again".to_owned());
-            Planned { pass, finding, answer: false, is_repaired: false, problem }
+            let may_lose = false;
+            Planned { pass, finding, answer: false, may_lose, is_repaired: false, problem }
         }));
         all
     }
@@ -384,8 +387,9 @@ impl Planner<'_> {
         last_seen.push(self.round);
         let can_be = finding.chain().any(|finding| finding.repair.is_some());
         let problem = (!can_be).then(|| "there is no repair for it".to_owned());
+        let may_lose = finding.repair.as_ref().is_some_and(Repair::may_lose);
         let finding = Finding { repair: None, otherwise: None, ..finding.clone() };
-        all.push(Planned { pass, finding, answer, is_repaired: false, problem });
+        all.push(Planned { pass, finding, answer, may_lose, is_repaired: false, problem });
         Some((index, answer))
     }
 }
