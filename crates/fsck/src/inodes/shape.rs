@@ -172,7 +172,7 @@ fn set_inline(dinode: &mut Dinode) {
 /// Gives an inode the one type that differs in a bit from what it says, and that it has the contents of.
 fn mode(volume: &Volume, inode: &mut Inode) -> Option<Finding> {
     let kind = inode.kind();
-    if kind.is_some_and(|kind| !contradicts(inode, kind)) {
+    if kind.is_some_and(|kind| !contradicts(volume, inode, kind)) {
         return None;
     }
     let others = (12..u16::BITS).map(|bit| inode.dinode.i_mode ^ 1 << bit);
@@ -193,18 +193,28 @@ fn mode(volume: &Volume, inode: &mut Inode) -> Option<Finding> {
 }
 
 /// Whether an inode of that type cannot have what is stated of its contents.
-fn contradicts(inode: &Inode, kind: FileKind) -> bool {
+fn contradicts(volume: &Volume, inode: &Inode, kind: FileKind) -> bool {
     let dinode = &inode.dinode;
     match kind {
         FileKind::Regular => {
             !inode.is_inline() && dinode.i_clusters == 0 && !has_list(inode) && is_target(inode)
         }
         FileKind::Directory => false,
-        FileKind::Symlink => inode.is_inline() || dinode.i_size >= LONGEST_TARGET,
+        FileKind::Symlink => inode.is_inline() || is_longer_than_targets(volume, inode),
         FileKind::Fifo | FileKind::Socket | FileKind::CharDevice | FileKind::BlockDevice => {
             inode.is_inline() || dinode.i_size > 0 || dinode.i_clusters > 0
         }
     }
+}
+
+/// Whether a size that no target has is right, as there are clusters for all of it.
+fn is_longer_than_targets(volume: &Volume, inode: &Inode) -> bool {
+    let clusters = volume.geometry().clusters_for(inode.size());
+    let is_whole = clusters.is_some_and(|it| inode.dinode.i_clusters >= it);
+    // Of a target with a wrong size the text is there, and the NUL after it.
+    inode.size() >= LONGEST_TARGET
+        && is_whole
+        && end_of_text(volume, inode, LONGEST_TARGET).is_none()
 }
 
 /// Whether there is nothing but the target of a symbolic link in the inode.
@@ -238,9 +248,15 @@ fn ends_as_target(volume: &Volume, inode: &Inode) -> bool {
     if size == 0 || size >= LONGEST_TARGET {
         return false;
     }
-    let first = volume.tree(inode).ok().and_then(|tree| tree.extents().next());
-    let Some(Ok(extent)) = first else { return false };
-    let blocks = size / u64::from(volume.block_size().bytes()) + 1;
-    let Ok(bytes) = volume.read_blocks(extent.blkno, blocks as u32) else { return false };
-    bytes.iter().position(|byte| *byte == 0).is_some_and(|end| end as u64 == size)
+    end_of_text(volume, inode, size + 1) == Some(size)
+}
+
+/// How long the text is that the blocks of an inode begin with, if a NUL ends it among the first
+/// `most` bytes, about.
+fn end_of_text(volume: &Volume, inode: &Inode, most: u64) -> Option<u64> {
+    let extent = volume.tree(inode).ok()?.extents().next()?.ok()?;
+    let blocks = most.div_ceil(volume.block_size().bytes().into());
+    let bytes = volume.read_blocks(extent.blkno, blocks as u32).ok()?;
+    let end = bytes.iter().position(|byte| *byte == 0)?;
+    (end > 0).then_some(end as u64)
 }

@@ -176,7 +176,10 @@ pub(super) const RECIPES: &[Recipe] = &[
         name: "the mode of a file is not a valid file type",
         on: ONE_OF_ALL_1K,
         damage: |image| {
-            image.edit_dinode(image.file().blkno, |dinode: &mut Dinode, _| dinode.i_mode &= 0o7777);
+            // From this no single bit makes a type.
+            image.edit_dinode(image.file().blkno, |dinode: &mut Dinode, _| {
+                dinode.i_mode |= 0o170_000;
+            });
         },
         found: &["INODE_MODE"],
         c: Differs {
