@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ocfs2_device::{Device, end_within};
 use ocfs2_format::bitmap::Bitmap;
 use ocfs2_format::image::ImageHeader;
-use ocfs2_format::{Blkno, Invalid, Structure, Truncated};
+use ocfs2_format::{Blkno, Invalid, Structure};
 
 /// A file is not a packed image.
 #[derive(Debug, thiserror::Error)]
@@ -19,9 +19,9 @@ pub enum ImageError {
     /// It cannot be read.
     #[error("cannot be read: {0}")]
     Read(#[from] io::Error),
-    /// It is shorter than a header.
-    #[error(transparent)]
-    Truncated(#[from] Truncated),
+    /// It does not begin as one.
+    #[error("is not an image of o2image")]
+    Other,
     /// The header is wrong.
     #[error(transparent)]
     Invalid(#[from] Invalid),
@@ -73,10 +73,8 @@ impl PackedImage {
     /// # Errors
     /// [`ImageError`].
     pub fn open(file: Arc<dyn Device>) -> Result<Self, ImageError> {
-        let (needed, available) = (ImageHeader::SIZE, file.size_bytes() as usize);
-        let header = header(&*file)?;
-        let structure = ImageHeader::NAME;
-        let header = header.ok_or(Truncated { structure, needed, available })?;
+        let header = header(&*file)?.filter(|header| header.hdr_magic == ImageHeader::MAGIC);
+        let header = header.ok_or(ImageError::Other)?;
         header.verify()?;
         let mut image = Self { file, header, before: Vec::new(), piece: Mutex::new(None) };
         // What the header states is compared with the file before room is made for it.

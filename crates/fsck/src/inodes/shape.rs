@@ -97,7 +97,9 @@ fn attributes(volume: &Volume, inode: &mut Inode) -> Option<Finding> {
             Some(found(codes::INODE_BIT, inode, text, |dinode| {
                 let mut features = dinode.dyn_features();
                 features.remove(DynFeatures::INLINE_XATTR);
-                features.set(DynFeatures::HAS_XATTR, !dinode.i_xattr_loc.is_none());
+                if dinode.i_xattr_loc.is_none() {
+                    features.remove(DynFeatures::HAS_XATTR);
+                }
                 dinode.i_dyn_features = features.bits();
             }))
         }

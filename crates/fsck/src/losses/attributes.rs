@@ -70,26 +70,32 @@ pub(super) fn compare(
     (!names.is_empty() || others).then_some(GoneAttributes { names, others })
 }
 
-/// The inode without the number of a block of attributes, if that never was one: a single bit is all
-/// there is of it, the flag is there for attributes in the inode, and nothing of attributes was where
-/// it points to.
+/// The inode without the number of a block of attributes, if that never was one.
 fn without_number(sides: &Sides<'_>, before: &Inode) -> Option<Inode> {
+    let loc = before.dinode.i_xattr_loc;
+    let is_garbage = !loc.is_none() && !sides.before.geometry().is_valid_block(loc);
+    let is_none = is_garbage && !frees_attributes(sides) || is_accidental(sides, before);
+    is_none.then(|| {
+        let mut inode = before.clone();
+        inode.dinode.i_xattr_loc = Blkno(0);
+        inode
+    })
+}
+
+/// Whether a single bit is all there is of the number, the flag is there for attributes in the inode,
+/// and nothing of attributes was where it points to.
+fn is_accidental(sides: &Sides<'_>, before: &Inode) -> bool {
     let loc = before.dinode.i_xattr_loc;
     let is_bit = loc.0.is_power_of_two();
     if !is_bit || !before.dinode.dyn_features().contains(DynFeatures::INLINE_XATTR) {
-        return None;
+        return false;
     }
     // The block may have been one whose number has two bits, of which one is gone.
     let others = (0..u64::BITS).map(|bit| Blkno(loc.0 | 1 << bit));
     let is_lost =
         |blkno: Blkno| is_allocated(sides.before, blkno) && !is_allocated(sides.after, blkno);
     let mut all = std::iter::once(loc).chain(others.filter(|blkno| is_xattr_block(sides, *blkno)));
-    if is_xattr_block(sides, loc) || all.any(is_lost) {
-        return None;
-    }
-    let mut inode = before.clone();
-    inode.dinode.i_xattr_loc = Blkno(0);
-    Some(inode)
+    !is_xattr_block(sides, loc) && !all.any(is_lost)
 }
 
 /// Whether a block says that it is one of attributes.
@@ -104,12 +110,33 @@ fn is_allocated(volume: &Volume, blkno: Blkno) -> bool {
     (0..volume.max_slots()).any(|slot| {
         let inode = volume.system_file(SystemFile::ExtentAlloc(slot));
         let Ok(allocator) = inode.and_then(|inode| volume.allocator(inode)) else { return false };
-        let has = |group: Group| {
-            let bit = group.bit_of_block(blkno).and_then(|bit| usize::try_from(bit).ok());
-            bit.is_some_and(|bit| group.bitmap().get(bit))
-        };
-        volume.groups(&allocator).filter_map(Result::ok).any(has)
+        volume.groups(&allocator).filter_map(Result::ok).any(|group| is_used(&group, blkno))
     })
+}
+
+/// Whether a block of attributes that was in use is not any more: else a number that is garbage was
+/// none of such a block.
+fn frees_attributes(sides: &Sides<'_>) -> bool {
+    let groups = |volume: &Volume, slot| -> Vec<Group> {
+        let inode = volume.system_file(SystemFile::ExtentAlloc(slot));
+        let allocator = inode.and_then(|inode| volume.allocator(inode));
+        allocator.map_or(Vec::new(), |it| volume.groups(&it).filter_map(Result::ok).collect())
+    };
+    (0..sides.before.max_slots()).any(|slot| {
+        let after = groups(sides.after, slot);
+        let is_freed = |blkno| !after.iter().any(|group| is_used(group, blkno));
+        groups(sides.before, slot).iter().any(|group| {
+            let used = (1..u32::from(group.desc.bg_bits)).filter_map(|bit| group.block_of_bit(bit));
+            let mut used = used.filter(|blkno| is_used(group, *blkno));
+            used.any(|blkno| is_freed(blkno) && is_xattr_block(sides, blkno))
+        })
+    })
+}
+
+/// Whether a group covers a block and says that it is in use.
+fn is_used(group: &Group, blkno: Blkno) -> bool {
+    let bit = group.bit_of_block(blkno).and_then(|bit| usize::try_from(bit).ok());
+    bit.is_some_and(|bit| group.bitmap().get(bit))
 }
 
 fn known(volume: &Volume, inode: &Inode, state: &RandomState) -> Known {

@@ -141,8 +141,16 @@ fn again(extents: &[ExtentRec], clusters: &[Range<u32>], bits: u32) -> Vec<Vec<R
         let after = at(index + 1).is_none_or(|it| own.end <= it.start);
         u32::from(before) + u32::from(after)
     };
+    // Where one begins is stated; how far another one reaches into it may be a length that is wrong.
+    let mut starts: Vec<u32> = (0..extents.len()).filter_map(at).map(|own| own.start).collect();
+    starts.sort_unstable();
+    let is_long = |index: usize| {
+        let Some(own) = at(index) else { return false };
+        let next = starts.partition_point(|start| *start <= own.start);
+        starts.get(next).is_some_and(|start| *start < own.end)
+    };
     let mut order: Vec<usize> = (0..extents.len()).collect();
-    order.sort_by_key(|index| std::cmp::Reverse(fit(*index)));
+    order.sort_by_key(|index| (is_long(*index), std::cmp::Reverse(fit(*index))));
     let mut seen = ClusterSet::default();
     let mut again = vec![Vec::new(); extents.len()];
     for index in order {

@@ -62,6 +62,17 @@ impl Files {
         lost.map(|path| path.escape_ascii().to_string()).collect()
     }
 
+    /// The same without paths that are in `after` as in `sound`: what could be read of these before was
+    /// not what they had.
+    pub fn lost_unless_mended(&self, after: &Self, sound: &Self) -> Vec<String> {
+        let mut rest = self.clone();
+        rest.paths.retain(|path, _| {
+            let now = after.paths.get(path);
+            now.is_none() || now != sound.paths.get(path)
+        });
+        rest.lost(after)
+    }
+
     /// The attributes no file has any longer.
     pub fn lost_attributes(&self, after: &Self) -> Vec<String> {
         let lost = missing(&self.attributes, &after.attributes).into_iter();
