@@ -116,7 +116,7 @@ pub enum OptionError {
         expected: &'static str,
     },
     /// A size that is not a power of two, or too small or large.
-    #[error("{found} is no {what} size: expected a power of two from {min} to {max}")]
+    #[error("{found} is not a {what} size: expected a power of two from {min} to {max}")]
     Size {
         /// `block` or `cluster`.
         what: &'static str,

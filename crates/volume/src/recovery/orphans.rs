@@ -32,7 +32,7 @@ impl Volume {
     /// What the orphan directory of a slot holds.
     ///
     /// # Errors
-    /// As [`Volume::slot_file`] and [`Volume::entries`]; the first entry that is wrong.
+    /// As [`Volume::system_file`] and [`Volume::entries`]; the first entry that is wrong.
     pub fn orphans(&self, slot: u16) -> Result<Vec<Orphan>, Error> {
         self.orphan_entries(slot)?.collect()
     }
