@@ -114,14 +114,18 @@ fn put(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
             if is_packed { ("a packed", "without -r") } else { ("not a packed", "with -r") };
         bail!("{}: is {is} image: {option}, if it is one", shown(path));
     }
-    let image: Arc<dyn Device> = match is_packed {
-        true => Arc::new(PackedImage::open(file).with_context(|| shown(path))?),
-        false => file,
+    let (image, packed): (Arc<dyn Device>, _) = match is_packed {
+        true => {
+            let image = PackedImage::open(file).with_context(|| shown(path))?;
+            let ranges = image.ranges().with_context(|| shown(path))?;
+            (Arc::new(image), Some(ranges))
+        }
+        false => (file, None),
     };
     let volume = Volume::open(image, &VolumeOptions::default()).with_context(|| shown(path))?;
-    let blocks = match is_packed {
-        true => of_packed(path)?,
-        false => of_raw(path, &volume)?,
+    let blocks = match packed {
+        Some(ranges) => Blocks::of(ranges, volume.geometry().blocks()),
+        None => of_raw(path, &volume)?,
     };
     let needed = volume.geometry().blocks() * u64::from(volume.block_size().bytes());
     let question = format!("Install {} image to {}. Continue?", shown(path), shown(target));
@@ -172,12 +176,6 @@ fn refuse_users(device: &Arc<dyn Device>, path: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The blocks that a packed image has.
-fn of_packed(path: &Path) -> Result<Blocks> {
-    let image = PackedImage::open(open(path, &DeviceOptions::default())?)?;
-    Ok(Blocks::of(image.ranges()?, image.header().hdr_fsblkcnt))
 }
 
 /// The blocks that a raw image has: what is between its holes.

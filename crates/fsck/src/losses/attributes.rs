@@ -45,7 +45,7 @@ pub(super) fn compare(
         return None;
     }
     let state = RandomState::new();
-    let accidental = without_number(sides, before);
+    let accidental = without_number(sides, touched, before);
     let before = accidental.as_ref().unwrap_or(before);
     let was = known(sides.before, before, &state);
     let is = known(sides.after, after, &state);
@@ -71,10 +71,12 @@ pub(super) fn compare(
 }
 
 /// The inode without the number of a block of attributes, if that never was one.
-fn without_number(sides: &Sides<'_>, before: &Inode) -> Option<Inode> {
+fn without_number(sides: &Sides<'_>, touched: &Touched, before: &Inode) -> Option<Inode> {
     let loc = before.dinode.i_xattr_loc;
     let is_garbage = !loc.is_none() && !sides.before.geometry().is_valid_block(loc);
-    let is_none = is_garbage && !frees_attributes(sides) || is_accidental(sides, before);
+    // Asked once for all inodes: it reads the allocators.
+    let is_any_freed = || *touched.frees_attributes.get_or_init(|| frees_attributes(sides));
+    let is_none = is_garbage && !is_any_freed() || is_accidental(sides, before);
     is_none.then(|| {
         let mut inode = before.clone();
         inode.dinode.i_xattr_loc = Blkno(0);
@@ -105,23 +107,22 @@ fn is_xattr_block(sides: &Sides<'_>, blkno: Blkno) -> bool {
         && volume.read_block(blkno).is_ok_and(|block| block.starts_with(&XattrBlock::SIGNATURE))
 }
 
+/// The groups of the allocator of extent blocks of a slot, as far as they can be read.
+fn groups(volume: &Volume, slot: u16) -> Vec<Group> {
+    let inode = volume.system_file(SystemFile::ExtentAlloc(slot));
+    let allocator = inode.and_then(|inode| volume.allocator(inode));
+    allocator.map_or(Vec::new(), |it| volume.groups(&it).filter_map(Result::ok).collect())
+}
+
 /// Whether an allocator of extent blocks says that a block is in use.
 fn is_allocated(volume: &Volume, blkno: Blkno) -> bool {
-    (0..volume.max_slots()).any(|slot| {
-        let inode = volume.system_file(SystemFile::ExtentAlloc(slot));
-        let Ok(allocator) = inode.and_then(|inode| volume.allocator(inode)) else { return false };
-        volume.groups(&allocator).filter_map(Result::ok).any(|group| is_used(&group, blkno))
-    })
+    let has = |slot| groups(volume, slot).iter().any(|group| is_used(group, blkno));
+    (0..volume.max_slots()).any(has)
 }
 
 /// Whether a block of attributes that was in use is not any more: else a number that is garbage was
 /// none of such a block.
 fn frees_attributes(sides: &Sides<'_>) -> bool {
-    let groups = |volume: &Volume, slot| -> Vec<Group> {
-        let inode = volume.system_file(SystemFile::ExtentAlloc(slot));
-        let allocator = inode.and_then(|inode| volume.allocator(inode));
-        allocator.map_or(Vec::new(), |it| volume.groups(&it).filter_map(Result::ok).collect())
-    };
     (0..sides.before.max_slots()).any(|slot| {
         let after = groups(sides.after, slot);
         let is_freed = |blkno| !after.iter().any(|group| is_used(group, blkno));

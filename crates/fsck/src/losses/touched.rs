@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use ocfs2_device::{Device, OverlayDevice};
 use ocfs2_format::Blkno;
@@ -63,6 +64,8 @@ pub(crate) struct Touched {
     pub(super) repeated: HashSet<Blkno>,
     /// Inodes of which a block had another number, and of which one had another bit.
     numbers: BTreeSet<Blkno>,
+    /// Whether a block of attributes that was in use is not any more, once that was asked.
+    pub(super) frees_attributes: OnceLock<bool>,
     /// Inodes whose attributes may have been those of others.
     pub(super) with_others: HashSet<Blkno>,
     /// Inodes with attributes whose hash is not that of the name, and with some out of order.
