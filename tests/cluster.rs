@@ -10,6 +10,7 @@ use ocfs2_cluster::RunningCluster;
 use ocfs2_device::{DeviceOptions, open};
 use ocfs2_format::superblock::backup_blocks;
 use ocfs2_testing::{Outcome, Run, Scratch, c_fsck_run, c_tool, fixture, oracle, program, skip};
+use ocfs2_users::Guard;
 use ocfs2_volume::usage::SystemClock;
 use ocfs2_volume::{SuperblockAt, Volume, VolumeOptions};
 
@@ -233,7 +234,7 @@ fn a_volume_given_to_another_cluster_says_so_in_all_its_superblocks() {
         let level = format!("--fs-feature-level={features}");
         Run::new(program("mkfs.ocfs2")).args(["-q", "-F", &level]).arg(&image).success();
         let volume = open_volume(&image, SuperblockAt::Primary);
-        ocfs2_tunefs::check(&volume, &SystemClock::default()).unwrap();
+        Guard::look(&volume, &SystemClock::default()).unwrap();
         let superblock = ocfs2_tunefs::stamped(volume.superblock(), &cluster).unwrap();
         ocfs2_tunefs::stamp(&volume, &superblock, volume.device()).unwrap();
 
@@ -269,7 +270,7 @@ fn a_volume_that_can_not_be_given_away_stays_as_it_is() {
     assert_eq!(err, "is a local volume, which no cluster mounts");
 
     let crashed = open_volume(&writable("crashed-4k-o2cb").1, SuperblockAt::Primary);
-    let err = ocfs2_tunefs::check(&crashed, &SystemClock::default()).unwrap_err().to_string();
+    let err = Guard::look(&crashed, &SystemClock::default()).unwrap_err().to_string();
     assert!(err.ends_with("the journals of slots 0, 1 are dirty; run fsck.ocfs2 first"), "{err}");
 
     let (_scratch, image) = writable("clean-4k-o2cb");

@@ -18,7 +18,7 @@ use ocfs2_format::heartbeat::HeartbeatBlock;
 use ocfs2_format::truncate_log::{TruncateLogHeader, TruncateRec};
 use ocfs2_format::{Blkno, Cpos, Structure};
 use ocfs2_testing::damage::{Base, Files, Image, edit_list, recipes};
-use ocfs2_testing::{LoopDevice, Run, fixture, program};
+use ocfs2_testing::{LoopDevice, Run, Scratch, fixture, program};
 use ocfs2_volume::gate::{Gate, Planned};
 use ocfs2_volume::usage::{State, Usage};
 use ocfs2_volume::{SystemFile, Volume, VolumeOptions};
@@ -269,47 +269,98 @@ fn a_recovery_does_not_write_over_a_file_that_a_journal_claims() {
     assert_eq!(again.status, 0, "{again}");
 }
 
-/// Runs mkfs.ocfs2 over a volume up to its question; `meddle` is done before it is answered.
-/// Gives what it said and its status.
-fn asked(image: &Image, meddle: impl FnOnce(&File, u32)) -> (String, Option<i32>) {
-    let mut mkfs = Command::new(program("mkfs.ocfs2"))
-        .args(["-M", "local"])
-        .arg(image.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut errors = mkfs.stderr.take().unwrap();
+/// Runs a program that overwrites a volume up to its question; `meddle` is done before it is
+/// answered. Gives what it said and its status.
+fn asked(
+    program: &mut Command,
+    image: &Image,
+    meddle: impl FnOnce(&File, u32),
+) -> (String, Option<i32>) {
+    let streams = program.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut running = streams.spawn().unwrap();
+    let mut errors = running.stderr.take().unwrap();
     let mut text = Vec::new();
     while !text.ends_with(b"(y/N): ") {
         let mut byte = [0];
         errors.read_exact(&mut byte).expect("a question");
         text.push(byte[0]);
     }
-    meddle(image.raw(), mkfs.id());
+    meddle(image.raw(), running.id());
     // One that has ended reads no answer.
-    let _ = mkfs.stdin.take().unwrap().write_all(b"y\n");
+    let _ = running.stdin.take().unwrap().write_all(b"y\n");
     errors.read_to_end(&mut text).unwrap();
-    (String::from_utf8_lossy(&text).into_owned(), mkfs.wait().unwrap().code())
+    (String::from_utf8_lossy(&text).into_owned(), running.wait().unwrap().code())
 }
 
-#[test]
-fn a_volume_that_changes_while_mkfs_asks_is_not_overwritten() {
-    let image = Base::Fixture("clean-4k-o2cb").image();
+fn mkfs_over(image: &Image) -> Command {
+    let mut mkfs = Command::new(program("mkfs.ocfs2"));
+    mkfs.args(["-M", "local"]).arg(image.path());
+    mkfs
+}
+
+/// Has a program that asks overwrite a volume that becomes another one before the answer.
+#[track_caller]
+fn assert_not_overwritten(program: &mut Command, image: &Image) {
     let before = image.contents_digest();
     let uuid_at = (2 << image.volume().block_size().bits()) + 0xc0 + 0x90;
     let mut byte = [0];
     image.raw().read_exact_at(&mut byte, uuid_at).unwrap();
     let (text, status) =
-        asked(&image, |file, _| file.write_all_at(&[byte[0] ^ 1], uuid_at).unwrap());
+        asked(program, image, |file, _| file.write_all_at(&[byte[0] ^ 1], uuid_at).unwrap());
     assert!(text.contains("another volume is on the device now"), "{text}");
     image.raw().write_all_at(&byte, uuid_at).unwrap();
     assert_eq!((status, image.contents_digest() == before), (Some(1), true), "{text}");
+}
+
+#[test]
+fn a_volume_that_changes_while_o2image_asks_is_not_overwritten() {
+    let image = Base::Fixture("clean-4k-o2cb").image();
+    let scratch = Scratch::in_memory();
+    let saved = scratch.join("saved");
+    Run::new(program("o2image")).arg(fixture("clean-1k-local")).arg(&saved).success();
+    let put = || {
+        let mut put = Command::new(program("o2image"));
+        put.arg("-I").arg(image.path()).arg(&saved);
+        put
+    };
+    assert_not_overwritten(&mut put(), &image);
+    // A node that comes meanwhile.
+    let before = image.contents_digest();
+    let mut slot_map = (0, Vec::new());
+    let (text, status) = asked(&mut put(), &image, |file, _| {
+        let volume = image.volume();
+        let inode = volume.system_file(SystemFile::SlotMap).unwrap();
+        let first = volume.tree(&inode).unwrap().extents().next().unwrap().unwrap().blkno;
+        let mut block = volume.read_block(first).unwrap();
+        slot_map = (first.0 << volume.block_size().bits(), block.clone());
+        assert!(volume.slot_map_format().set(&mut block, 0, Some(1)));
+        file.write_all_at(&block, slot_map.0).unwrap();
+    });
+    assert!(text.contains("slot 0") && text.contains("nothing was written"), "{text}");
+    image.raw().write_all_at(&slot_map.1, slot_map.0).unwrap();
+    assert_eq!((status, image.contents_digest() == before), (Some(1), true), "{text}");
+
+    // What is no volume takes more than an answer.
+    let other = scratch.image("other", 64 << 20);
+    Run::new("mkfs.ext4").arg("-q").arg(&other).success();
+    let over =
+        |options: &str| Run::new(program("o2image")).arg(options).arg(&other).arg(&saved).output();
+    let refused = over("-Iy").expect_status(1);
+    assert!(refused.stderr.contains("ext4"), "{refused}");
+    over("-IyF").expect_status(0);
+    let found = Run::new("blkid").args(["-p", "-o", "value", "-s", "TYPE"]).arg(&other).success();
+    assert_eq!(found.stdout.trim(), "ocfs2");
+}
+
+#[test]
+fn a_volume_that_changes_while_mkfs_asks_is_not_overwritten() {
+    let image = Base::Fixture("clean-4k-o2cb").image();
+    assert_not_overwritten(&mut mkfs_over(&image), &image);
+    let before = image.contents_digest();
 
     // A signal is an answer, too.
     let signalled = |signal: &str| {
-        asked(&image, |_, id| {
+        asked(&mut mkfs_over(&image), &image, |_, id| {
             let kill = Command::new("kill").args([signal, &id.to_string()]).status();
             assert!(kill.unwrap().success());
             std::thread::sleep(Duration::from_millis(500));
@@ -319,5 +370,5 @@ fn a_volume_that_changes_while_mkfs_asks_is_not_overwritten() {
         let (text, status) = signalled(signal);
         assert_eq!((status, image.contents_digest() == before), (Some(130), true), "{text}");
     }
-    assert_eq!(asked(&image, |_, _| {}).1, Some(0));
+    assert_eq!(asked(&mut mkfs_over(&image), &image, |_, _| {}).1, Some(0));
 }

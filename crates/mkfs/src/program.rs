@@ -9,12 +9,12 @@ use ocfs2_cli::{
     print_warning, shown,
 };
 use ocfs2_device::Device;
+use ocfs2_users::{Consent, Look, Occupant};
 use ocfs2_volume::find::resolve as resolve_device;
 use ocfs2_volume::gate::{Gate, Planned};
 
 use crate::cli::Cli;
 use crate::messages::Messages;
-use crate::occupant::{Consent, Look, Occupant};
 use crate::summary::Summary;
 use crate::target::{Request, Target};
 use crate::{
@@ -77,7 +77,7 @@ fn make(
         size_bytes: target.size_bytes,
         sector_size: target.sector_size,
         running: ClusterId::running(),
-        on_disk: occupant.cluster.clone(),
+        on_disk: occupant.superblock.as_ref().and_then(ClusterId::of_superblock),
         time,
         random: cli.seed.map_or_else(Random::fresh, Random::from_seed),
     };
@@ -227,7 +227,7 @@ fn write(
         messages.overwriting(volume.kind);
     }
     messages.summary(summary);
-    erase_signatures(occupant, settings, device)?;
+    occupant.erase_signatures(settings.geometry.size_bytes(), device)?;
     if let Some(lock) = &occupant.lock {
         plan.wipe(device)?;
         device.flush()?;
@@ -308,20 +308,6 @@ impl Device for Nowhere {
     fn flush(&self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// Overwrites the signatures that lie outside the new volume, at the end of the device: what
-/// they belong to would be found beside the volume.
-fn erase_signatures(occupant: &Occupant, settings: &Settings, device: &dyn Device) -> Result<()> {
-    let end = settings.geometry.size_bytes();
-    for found in occupant.others.iter().chain(&occupant.volume) {
-        let magic = &found.magic;
-        let inside = magic.end <= device.size_bytes();
-        if magic.end > end && inside {
-            device.zero(magic.start, magic.end - magic.start)?;
-        }
-    }
-    Ok(())
 }
 
 fn is_interrupted(err: &anyhow::Error) -> bool {

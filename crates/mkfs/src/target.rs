@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use ocfs2_device::partition::{PartitionError, open_partition};
 use ocfs2_device::{Device, DeviceOptions, OpenCause, OpenError, holders::Holder, open};
+use ocfs2_users::holding;
 use rustix::fs::Access;
 use rustix::io::Errno;
 
-use crate::holding;
 use crate::options::Extent;
 
 /// What to open, and for what.

@@ -397,10 +397,8 @@ fn check_alone(volume: &Volume, path: &Path) -> Result<(), MountError> {
     let usage = Usage::of_volume(volume, None, &options, &SystemClock::default())
         .map_err(|cause| MountError::Damaged { path: path.to_owned(), cause: cause.into() })?;
     let crashed = |state: &State| matches!(state, State::Crashed { .. });
-    let slots = usage.slots.iter().map(|slot| (slot.node, &slot.state));
-    let others = usage.without_slot.iter().map(|(node, state)| (*node, state));
-    let users: Vec<_> = slots
-        .chain(others)
+    let users: Vec<_> = usage
+        .nodes()
         .filter(|(_, state)| !crashed(state))
         .map(|(node, _)| format!("node {node}"))
         .collect();

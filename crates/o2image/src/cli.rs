@@ -16,6 +16,10 @@ use crate::What;
 /// Packed images, the default, are those of the C program, which reads ours and whose we read. A raw
 /// image (-r) is a sparse file as long as the volume, which every tool opens.
 ///
+/// -I looks first at what is there: at nodes that use a volume (its cluster's lock is taken where
+/// this host is a node of it), and at other file systems and partition tables; and once more
+/// directly before the first write.
+///
 /// The exit status is 0; 1 if nothing was saved or installed; 3 if the image is complete but for
 /// what could not be read or is wrong, which standard error lists.
 #[derive(Clone, Debug, Parser)]
@@ -44,6 +48,12 @@ pub struct Cli {
     /// With blocks that the allocators of inodes and of other metadata have free
     #[arg(long)]
     pub free: bool,
+
+    /// With -I: also over what is no OCFS2 volume, and where nodes may use the volume
+    ///
+    /// Over one that is in use nothing is installed.
+    #[arg(short = 'F', long, requires = "install")]
+    pub force: bool,
 
     /// Answer yes to the question
     #[arg(short = 'y', long)]

@@ -5,6 +5,7 @@ use std::io;
 use ocfs2_cli::{Interrupt, Interrupted, Progress};
 use ocfs2_device::Device;
 use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
+use ocfs2_users::Occupant;
 use ocfs2_volume::metadata::MetadataKind;
 use ocfs2_volume::{Error, Volume};
 
@@ -49,10 +50,10 @@ pub enum InstallError {
     Interrupted(#[from] Interrupted),
 }
 
-/// Writes `blocks` of the volume in an image, which is open as `volume`, to `target`.
+/// Writes `blocks` of the volume in an image, which is open as `volume`, to `target`, over `occupant`.
 ///
 /// The superblock goes first, as zeros, and comes last: what a crash in between leaves is not a
-/// volume. Of journals, what the image does not have becomes zeros: transactions of another life of
+/// volume, and nobody can mount it. Of journals, what the image does not have becomes zeros: transactions of another life of
 /// the volume could be taken for later ones of this.
 ///
 /// # Errors
@@ -61,6 +62,7 @@ pub fn install(
     volume: &Volume,
     blocks: &Blocks,
     target: &dyn Device,
+    occupant: &Occupant,
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<(), InstallError> {
@@ -78,6 +80,10 @@ pub fn install(
     let superblock = SUPERBLOCK_BLKNO.0;
     target.zero(superblock * size, size).map_err(|err| write(superblock, err))?;
     target.flush().map_err(|err| write(superblock, err))?;
+    if let Some(lock) = &occupant.lock {
+        lock.release();
+    }
+    occupant.erase_signatures(0, target).map_err(|err| write(0, err))?;
     for run in journals {
         target
             .zero(run.blkno.0 * size, run.blocks * size)

@@ -9,8 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use ocfs2_cli::{Interrupt, Status, confirm, print_note, print_warning, progress, shown};
 use ocfs2_device::{Device, DeviceOptions, open};
+use ocfs2_users::{Consent, Look, Occupant};
+use ocfs2_volume::gate::Planned;
 use ocfs2_volume::image::PackedImage;
-use ocfs2_volume::usage::{SampleOptions, State, SystemClock, Usage};
 use ocfs2_volume::{Volume, VolumeOptions};
 use rustix::fs::{SeekFrom, seek, statvfs};
 use rustix::io::Errno;
@@ -128,54 +129,80 @@ fn put(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
         None => of_raw(path, &volume)?,
     };
     let needed = volume.geometry().blocks() * u64::from(volume.block_size().bytes());
-    let question = format!("Install {} image to {}. Continue?", shown(path), shown(target));
-    if !cli.yes && !confirm(&question, "-y", interrupt)? {
+    let (there, mut occupant) = find_occupant(cli, interrupt)?;
+    let gate = there.as_ref().map(|device| occupant.gate(device, target)).transpose()?;
+    if !agreed_to_install(cli, &occupant, interrupt).with_context(|| shown(target))? {
         print_note("Aborting operation.");
         return Ok(Status::FAILURE);
     }
-    let device = open_target(cli, needed)?;
-    refuse_users(&device, target)?;
+    interrupt.check()?;
     let bar = progress(!cli.quiet);
-    let installed = install(&volume, &blocks, &*device, &*bar, interrupt);
-    bar.finish();
-    installed.with_context(|| shown(target))?;
+    let write = |device: &dyn Device| {
+        let installed = install(&volume, &blocks, device, &occupant, &*bar, interrupt);
+        bar.finish();
+        installed.with_context(|| shown(target))
+    };
+    if let Some(gate) = &gate {
+        let pass = gate.open(Planned::default());
+        let pass = pass.with_context(|| format!("{}: nothing was written", shown(target)))?;
+        if pass.size_bytes() >= needed || !is_file(target) {
+            write(&pass)?;
+            return Ok(Status::SUCCESS);
+        }
+    }
+    // A file gets as long as the volume; it can be opened once only.
+    drop((gate, there));
+    write(&*open_target(cli, Some(needed))?)?;
     Ok(Status::SUCCESS)
 }
 
-fn open_target(cli: &Cli, needed: u64) -> Result<Arc<dyn Device>> {
+fn is_file(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|it| it.is_file())
+}
+
+/// What the target holds, and the target itself where there is one.
+fn find_occupant(cli: &Cli, interrupt: &Interrupt) -> Result<(Option<Arc<dyn Device>>, Occupant)> {
+    if !cli.device.exists() {
+        return Ok((None, Occupant::default()));
+    }
+    let device = open_target(cli, None)?;
+    let look = Look::Lock { path: &cli.device, partition: cli.partition };
+    let occupant = Occupant::find(&device, look, None, interrupt);
+    Ok((Some(device), occupant.with_context(|| shown(&cli.device))?))
+}
+
+/// Whether what the target holds may be overwritten; an error says what it would take.
+fn agreed_to_install(cli: &Cli, occupant: &Occupant, interrupt: &Interrupt) -> Result<bool> {
+    interrupt.check()?;
+    match occupant.consent() {
+        Consent::ForceAndAsk => {
+            let advice = occupant.advice().map(|advice| format!("; {advice}"));
+            bail!("{occupant}{}", advice.unwrap_or_default());
+        }
+        Consent::Force if !cli.force => bail!("{occupant}; -F overwrites it"),
+        Consent::Force | Consent::Ask => {
+            print_warning(format_args!("{}: {occupant}", shown(&cli.device)));
+        }
+        Consent::Given => {}
+    }
+    if let Some(note) = &occupant.not_locked {
+        print_note(note);
+    }
+    let (image, target) = (shown(&cli.image), shown(&cli.device));
+    let question = format!("Install {image} image to {target}. Continue?");
+    Ok(cli.yes || confirm(&question, "-y", interrupt)?)
+}
+
+/// Opens the target for nobody else; `size` is what a file there is to have at least.
+fn open_target(cli: &Cli, size: Option<u64>) -> Result<Arc<dyn Device>> {
     let options = DeviceOptions {
         write: true,
         exclusive: true,
-        // A file gets as long as the volume; nothing is cut off.
-        create_size: cli.partition.is_none().then_some(needed),
+        create_size: size.filter(|_| cli.partition.is_none()),
         partition: cli.partition,
         ..DeviceOptions::default()
     };
     Ok(open(&cli.device, &options)?)
-}
-
-/// Refuses a device whose volume other nodes use.
-fn refuse_users(device: &Arc<dyn Device>, path: &Path) -> Result<()> {
-    let Ok(there) = Volume::open(Arc::clone(device), &VolumeOptions::default()) else {
-        return Ok(());
-    };
-    let options = SampleOptions::before_writing();
-    // One that is too damaged to tell is what an image is put back for.
-    let Ok(usage) = Usage::of_volume(&there, None, &options, &SystemClock::default()) else {
-        return Ok(());
-    };
-    let states = usage.slots.iter().map(|slot| (slot.node, &slot.state));
-    let others = usage.without_slot.iter().map(|(node, state)| (*node, state));
-    for (node, state) in states.chain(others) {
-        match state {
-            State::Live => bail!("{}: is in use by node {node}", shown(path)),
-            State::Unknown(why) => {
-                print_warning(format!("{}: node {node} may use it: {why}", shown(path)));
-            }
-            State::Crashed { .. } => {}
-        }
-    }
-    Ok(())
 }
 
 /// The blocks that a raw image has: what is between its holes.

@@ -11,4 +11,4 @@ mod stamp;
 pub use cli::{Cli, command, not_done};
 pub use program::run;
 pub use query::{QueryError, query};
-pub use stamp::{StampError, check, check_users, stamp, stamped};
+pub use stamp::{StampError, stamp, stamped};

@@ -7,13 +7,13 @@ use ocfs2_cli::{Interrupt, Output, Status, confirm, print_warning, shown};
 use ocfs2_cluster::RunningCluster;
 use ocfs2_device::{DeviceOptions, open};
 use ocfs2_format::superblock::STATE_ERROR;
-use ocfs2_users::lock::{self, Host, Protection, Reason};
+use ocfs2_users::Guard;
 use ocfs2_volume::find::resolve;
-use ocfs2_volume::gate::{Gate, Planned};
+use ocfs2_volume::gate::Planned;
 use ocfs2_volume::usage::SystemClock;
 use ocfs2_volume::{OpenVolumeError, Volume, VolumeOptions};
 
-use crate::{Cli, check, check_users, query, stamp, stamped};
+use crate::{Cli, query, stamp, stamped};
 
 /// Does what `cli` asks for.
 ///
@@ -72,32 +72,21 @@ fn update(cli: &Cli, volume: &Volume, running: &RunningCluster) -> Result<()> {
     }
     // A signal must not end it while the heartbeat that goes with the lock is on.
     let interrupt = Interrupt::install()?;
-    // Where the volume's cluster is another one nobody can be kept out.
-    let lock = match cli.no {
-        true => Protection::None(Reason::NotShared),
-        false => lock::take(volume, &cli.device, cli.partition, Host::default())?,
-    };
-    let usage = match &lock {
-        Protection::Locked(_) => check_users(volume, lock::usage_while_held(volume)?)?,
-        Protection::None(_) => check(volume, &SystemClock::default())?,
-    };
-    let gate = Gate::of_volume(volume, &usage).context("the superblock cannot be read again")?;
-    let gate = gate.at(&cli.device);
-    let gate = match lock {
-        Protection::Locked(lock) => gate.holding(lock),
-        Protection::None(_) => gate,
-    };
-    say(&format!("Changing the cluster stack from {now} to {then}"))?;
+    let clock = SystemClock::default();
     if cli.no {
-        say("Nothing was changed")?;
+        Guard::look(volume, &clock)?;
+        say(&format!("Changing the cluster stack from {now} to {then}\nNothing was changed"))?;
         return Ok(());
     }
+    // Where the volume's cluster is another one nobody can be kept out.
+    let guard = Guard::take(volume, &cli.device, cli.partition, &clock)?;
+    say(&format!("Changing the cluster stack from {now} to {then}"))?;
     let question = "No node of the old cluster can mount the volume any more. Proceed";
     if !cli.yes && !confirm(question, "-y", &interrupt)? {
         bail!("nothing was changed");
     }
     interrupt.check()?;
-    let pass = gate.open(Planned::default()).context("nothing was changed")?;
+    let pass = guard.gate.open(Planned::default()).context("nothing was changed")?;
     stamp(volume, &superblock, &pass)?;
     say("The cluster stack was changed")?;
     Ok(())

@@ -5,7 +5,14 @@
 #![deny(missing_docs)]
 
 mod detect;
+mod guard;
+mod held;
+pub mod holding;
 pub mod lock;
+mod occupant;
 pub mod regions;
 
 pub use detect::detect;
+pub use guard::{Guard, GuardError};
+pub use held::HeldLock;
+pub use occupant::{Consent, Look, Occupant};

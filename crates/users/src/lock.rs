@@ -87,6 +87,12 @@ pub fn instead(stack: &Stack, finds_regions: bool) -> String {
     }
 }
 
+/// That other nodes can come, why, and what tells of them; without the heartbeat of other volumes.
+pub fn not_locked(volume: &Volume, why: &Reason) -> String {
+    let instead = instead(&volume.superblock().stack(), false);
+    format!("other nodes are not locked out ({why}): {instead}")
+}
+
 /// The lock of a running cluster was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {

@@ -19,6 +19,7 @@ mod changed;
 mod seen;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -101,6 +102,12 @@ impl Sides {
     }
 }
 
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
 impl Gate {
     /// Remembers how `volume` is now, which `usage` was just found to use.
     ///
@@ -109,14 +116,11 @@ impl Gate {
     pub fn of_volume(volume: &Volume, usage: &Usage) -> io::Result<Self> {
         let device = Arc::clone(volume.device());
         let volume = on_fresh(volume, &device);
-        let slots = usage.slots.iter().map(|slot| (slot.node, &slot.state));
-        let others = usage.without_slot.iter().map(|(node, state)| (*node, state));
-        let known = slots.chain(others);
         // A local volume is used by nobody as far as is known, whatever its slot map says.
         let is_known = |state: &State| {
             !matches!(state, State::Crashed { .. } | State::Unknown(Unknown::Local))
         };
-        let known = known.filter(|(_, state)| is_known(state));
+        let known = usage.nodes().filter(|(_, state)| is_known(state));
         let known = known.map(|(node, _)| node).collect();
         let before = Seen::of_volume(&volume)?;
         let seen = Mutex::new(Sides { after: before.clone(), before });

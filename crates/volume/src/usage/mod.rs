@@ -185,6 +185,12 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// All nodes, those with a slot first, and what is known of them.
+    pub fn nodes(&self) -> impl Iterator<Item = (u32, &State)> {
+        let slots = self.slots.iter().map(|slot| (slot.node, &slot.state));
+        slots.chain(self.without_slot.iter().map(|(node, state)| (*node, state)))
+    }
+
     /// Watches the heartbeat of the volume on `device` and tells who is alive.
     ///
     /// Returns at once where no slot is taken (and, with

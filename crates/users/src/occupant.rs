@@ -9,46 +9,46 @@ use std::time::SystemTime;
 use ocfs2_cli::{Interrupt, human_span};
 use ocfs2_cluster::{NodeNames, Sources};
 use ocfs2_device::{Device, holders::Holder};
+use ocfs2_format::superblock::SuperBlock;
 use ocfs2_probe::{Found, partitions};
-use ocfs2_users::lock::{self, Host, LockError, Protection, Reason, usage_while_held};
 use ocfs2_volume::gate::Gate;
 use ocfs2_volume::usage::{SampleOptions, State, StoppedClock, SystemClock, Usage};
 use ocfs2_volume::{OpenVolumeError, Volume, VolumeOptions};
 
+use crate::held::HeldLock;
 use crate::holding;
-use crate::lock::HeldLock;
-use crate::options::ClusterId;
+use crate::lock::{self, Host, LockError, Protection, Reason, usage_while_held};
 
 /// What would be lost.
 #[derive(Debug, Default)]
-pub(crate) struct Occupant {
+pub struct Occupant {
     /// What is on the device, apart from [`Occupant::volume`].
-    pub(crate) others: Vec<Found>,
+    pub others: Vec<Found>,
     /// An OCFS2 or OCFS1 volume.
-    pub(crate) volume: Option<Found>,
+    pub volume: Option<Found>,
     /// A volume whose superblock is lost, in words.
-    pub(crate) damaged: Option<String>,
-    /// The cluster it belongs to.
-    pub(crate) cluster: Option<ClusterId>,
+    pub damaged: Option<String>,
+    /// What the superblock of the OCFS2 volume says.
+    pub superblock: Option<SuperBlock>,
     /// Nodes that are alive.
-    pub(crate) live: Vec<String>,
+    pub live: Vec<String>,
     /// Nodes of which that is not known, and why.
-    pub(crate) unknown: Vec<String>,
+    pub unknown: Vec<String>,
     /// Nodes that crashed.
-    pub(crate) crashed: Vec<String>,
+    pub crashed: Vec<String>,
     /// Who uses the device on this machine.
-    pub(crate) in_use: Option<Vec<Holder>>,
+    pub in_use: Option<Vec<Holder>>,
     /// The OCFS2 volume, and what was seen of its users.
-    pub(crate) watched: Option<(Volume, Usage)>,
+    pub watched: Option<(Volume, Usage)>,
     /// The cluster's lock on it.
-    pub(crate) lock: Option<HeldLock>,
+    pub lock: Option<HeldLock>,
     /// Why there is none, and what is looked at instead.
-    pub(crate) not_locked: Option<String>,
+    pub not_locked: Option<String>,
 }
 
 /// How to find out which nodes use a volume.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Look<'a> {
+pub enum Look<'a> {
     /// Not at all.
     No,
     /// By its heartbeat, which takes seconds where the slot map names any.
@@ -67,7 +67,7 @@ const HEAD_BYTES: u64 = 16 << 10;
 
 /// What has to be done before a device may be overwritten.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Consent {
+pub enum Consent {
     /// Nothing.
     Given,
     /// A question is to be answered.
@@ -81,7 +81,10 @@ pub(crate) enum Consent {
 impl Occupant {
     /// Looks at `device`, which `in_use` use here; `interrupt` ends the watching, after which less
     /// is known.
-    pub(crate) fn find(
+    ///
+    /// # Errors
+    /// The device cannot be read.
+    pub fn find(
         device: &Arc<dyn Device>,
         look: Look<'_>,
         in_use: Option<Vec<Holder>>,
@@ -105,7 +108,10 @@ impl Occupant {
     }
 
     /// The gate for overwriting what was found on `device`, which is at `path`.
-    pub(crate) fn gate(&mut self, device: &Arc<dyn Device>, path: &Path) -> io::Result<Gate> {
+    ///
+    /// # Errors
+    /// The device cannot be read again.
+    pub fn gate(&mut self, device: &Arc<dyn Device>, path: &Path) -> io::Result<Gate> {
         // What is open has to be closed where the image is opened again.
         let mut gate = match self.watched.take() {
             Some((volume, usage)) => Gate::of_volume(&volume, &usage)?,
@@ -134,7 +140,7 @@ impl Occupant {
             Ok(volume) => volume,
             Err(err) => return self.cannot_tell(&err),
         };
-        self.cluster = ClusterId::of_superblock(volume.superblock());
+        self.superblock = Some(volume.superblock().clone());
         if look == Look::No {
             return;
         }
@@ -174,11 +180,7 @@ impl Occupant {
         match lock::take(volume, path, partition, Host::default()) {
             Ok(Protection::Locked(lock)) => self.lock = Some(HeldLock::new(lock)),
             Ok(Protection::None(Reason::NotShared)) => {}
-            Ok(Protection::None(why)) => {
-                let instead = lock::instead(&volume.superblock().stack(), false);
-                self.not_locked =
-                    Some(format!("other nodes are not locked out ({why}): {instead}"));
-            }
+            Ok(Protection::None(why)) => self.not_locked = Some(lock::not_locked(volume, &why)),
             Err(err) => return Some(err),
         }
         None
@@ -186,8 +188,9 @@ impl Occupant {
 
     /// Sorts the nodes by what is known of them.
     fn name_users(&mut self, usage: &Usage) {
-        let cluster = self.cluster.as_ref().map(|cluster| cluster.cluster.as_str());
-        let names = NodeNames::find(&Sources::default(), cluster);
+        let info = self.superblock.as_ref().and_then(SuperBlock::cluster_info);
+        let cluster = info.map(|info| info.cluster());
+        let names = NodeNames::find(&Sources::default(), cluster.as_deref());
         let name = |node: u32| match names.get(node) {
             Some(name) => format!("node {node} ({name})"),
             None => format!("node {node}"),
@@ -209,7 +212,7 @@ impl Occupant {
     }
 
     /// What to do rather than to overwrite it, as the first half of a sentence.
-    pub(crate) fn advice(&self) -> Option<String> {
+    pub fn advice(&self) -> Option<String> {
         if let Some(holders) = &self.in_use {
             return Some(holding::advice(holders));
         }
@@ -221,8 +224,23 @@ impl Occupant {
         Some(format!("--partition NUMBER chooses one ({})", numbers.join(", ")))
     }
 
+    /// Overwrites the signatures that end after byte `from`: where the new volume leaves what is
+    /// there, what they belong to would be found beside it.
+    ///
+    /// # Errors
+    /// The device cannot be written.
+    pub fn erase_signatures(&self, from: u64, device: &dyn Device) -> io::Result<()> {
+        for found in self.others.iter().chain(&self.volume) {
+            let magic = &found.magic;
+            if magic.end > from && magic.end <= device.size_bytes() {
+                device.zero(magic.start, magic.end - magic.start)?;
+            }
+        }
+        Ok(())
+    }
+
     /// What it takes to overwrite this.
-    pub(crate) fn consent(&self) -> Consent {
+    pub fn consent(&self) -> Consent {
         if !self.live.is_empty() || self.in_use.is_some() {
             Consent::ForceAndAsk
         } else if !self.others.is_empty() || !self.unknown.is_empty() || self.damaged.is_some() {

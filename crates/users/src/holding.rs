@@ -8,7 +8,7 @@ use ocfs2_cli::terminal;
 use ocfs2_device::holders::Holder;
 
 /// What makes the device free, as the first half of a sentence.
-pub(crate) fn advice(holders: &[Holder]) -> String {
+pub fn advice(holders: &[Holder]) -> String {
     let mut steps: Vec<_> = holders.iter().map(step).collect();
     steps.dedup();
     match steps.is_empty() {

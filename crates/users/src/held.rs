@@ -3,20 +3,22 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ocfs2_users::lock::ClusterLock;
+use crate::lock::ClusterLock;
 use ocfs2_volume::gate;
 
 /// The lock, held by the gate, until the superblock of the old volume is gone: then no node can
 /// mount it, and the heartbeat that goes with the lock has to end before its place is written to.
 #[derive(Clone)]
-pub(crate) struct HeldLock(Arc<Mutex<Option<Box<ClusterLock>>>>);
+pub struct HeldLock(Arc<Mutex<Option<Box<ClusterLock>>>>);
 
 impl HeldLock {
-    pub(crate) fn new(lock: Box<ClusterLock>) -> Self {
+    /// Held from now on.
+    pub fn new(lock: Box<ClusterLock>) -> Self {
         Self(Arc::new(Mutex::new(Some(lock))))
     }
 
-    pub(crate) fn release(&self) {
+    /// Gives it up: for all clones.
+    pub fn release(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }

@@ -1,0 +1,115 @@
+//! A volume for a program that changes it: no node uses it, and whoever comes is noticed.
+
+use std::io;
+use std::path::Path;
+
+use ocfs2_format::feature::Incompat;
+use ocfs2_volume::gate::Gate;
+use ocfs2_volume::usage::{Clock, SampleOptions, State, Usage};
+use ocfs2_volume::{Error, Volume};
+
+use crate::lock::{self, Host, LockError, Protection, Reason, usage_while_held};
+
+/// A volume may not be changed now.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GuardError {
+    /// Something else was interrupted.
+    #[error("a change of the volume was interrupted: run fsck.ocfs2 first")]
+    InProgress,
+    /// Nodes use it.
+    #[error("is in use by {}; unmount it everywhere first", .0.join(" and "))]
+    InUse(Vec<String>),
+    /// Nodes did not unmount it.
+    #[error(
+        "was not unmounted by all nodes: the journals of slots {} are dirty; run fsck.ocfs2 first",
+        numbers(.0)
+    )]
+    Dirty(Vec<u16>),
+    /// The cluster's lock was not to be had.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A structure cannot be read.
+    #[error("{0}; fsck.ocfs2 checks the volume")]
+    Volume(#[from] Error),
+    /// The superblock cannot be read again.
+    #[error("the superblock cannot be read again: {0}")]
+    Superblock(#[from] io::Error),
+}
+
+fn numbers(slots: &[u16]) -> String {
+    slots.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// What keeps others from a volume while it is changed.
+#[derive(Debug)]
+pub struct Guard {
+    /// What all writes go through.
+    pub gate: Gate,
+    /// Other nodes are not locked out: why, and what is looked at instead.
+    pub not_locked: Option<String>,
+}
+
+impl Guard {
+    /// For `volume` on the device `path`, or in a partition of it: takes the cluster's lock where
+    /// that can be had, and makes sure that no node uses the volume and none left it unfinished.
+    ///
+    /// # Errors
+    /// [`GuardError`].
+    pub fn take(
+        volume: &Volume,
+        path: &Path,
+        partition: Option<u32>,
+        clock: &dyn Clock,
+    ) -> Result<Self, GuardError> {
+        let protection = lock::take(volume, path, partition, Host::default())?;
+        let usage = match &protection {
+            Protection::Locked(_) => no_users(volume, usage_while_held(volume)?)?,
+            Protection::None(_) => Self::look(volume, clock)?,
+        };
+        let gate = Gate::of_volume(volume, &usage)?.at(path);
+        Ok(match protection {
+            Protection::Locked(lock) => Self { gate: gate.holding(lock), not_locked: None },
+            Protection::None(Reason::NotShared) => Self { gate, not_locked: None },
+            Protection::None(why) => {
+                Self { gate, not_locked: Some(lock::not_locked(volume, &why)) }
+            }
+        })
+    }
+
+    /// The same look at the volume without a lock, which goes with a heartbeat and is a write:
+    /// for a run that only says what it would do. It may take as long as the dead threshold.
+    ///
+    /// # Errors
+    /// [`GuardError`].
+    pub fn look(volume: &Volume, clock: &dyn Clock) -> Result<Usage, GuardError> {
+        no_users(volume, Usage::of_volume(volume, None, &SampleOptions::before_writing(), clock)?)
+    }
+}
+
+/// Gives `usage` back where it has neither users nor what they left unfinished.
+fn no_users(volume: &Volume, usage: Usage) -> Result<Usage, GuardError> {
+    let marks = Incompat::RESIZE_INPROG | Incompat::TUNEFS_INPROG;
+    if volume.features().incompat.intersects(marks) {
+        return Err(GuardError::InProgress);
+    }
+    let users: Vec<_> = usage
+        .nodes()
+        .filter_map(|(node, state)| match state {
+            State::Live => Some(format!("node {node}")),
+            State::Unknown(why) => Some(format!("perhaps node {node} ({why})")),
+            State::Crashed { .. } => None,
+        })
+        .collect();
+    if !users.is_empty() {
+        return Err(GuardError::InUse(users));
+    }
+    let mut dirty: Vec<u16> = usage.slots.iter().map(|slot| slot.slot).collect();
+    for slot in 0..volume.max_slots() {
+        if volume.journal_is_dirty(slot)? && !dirty.contains(&slot) {
+            dirty.push(slot);
+        }
+    }
+    dirty.sort_unstable();
+    if dirty.is_empty() { Ok(usage) } else { Err(GuardError::Dirty(dirty)) }
+}
