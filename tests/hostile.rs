@@ -24,7 +24,7 @@ use ocfs2_fsck::{Context, Found, Observer, Options, Outcome, Pass, Stop, check};
 use ocfs2_testing::damage::{Base, Image};
 use ocfs2_testing::populate::{Tree, populate};
 use ocfs2_testing::{Run, Scratch, program};
-use ocfs2_volume::allocator::Space;
+use ocfs2_volume::edit::{Edit, EditOptions, How};
 use ocfs2_volume::recovery::{RecoverOptions, Writes};
 use ocfs2_volume::{Error, Volume, VolumeOptions};
 
@@ -305,6 +305,12 @@ fn a_signal_ends_a_run_soon_and_nothing_is_half_written() {
     }
 }
 
+/// Brings an edit to the overlay that `volume` is on.
+fn commit(mut edit: Edit, volume: &Volume) {
+    edit.finish().unwrap();
+    edit.commit(How::Unguarded, &**volume.device()).unwrap();
+}
+
 #[test]
 fn a_repair_takes_clusters_that_lie_apart_without_looking_for_each() {
     let image = with_files(10);
@@ -313,23 +319,23 @@ fn a_repair_takes_clusters_that_lie_apart_without_looking_for_each() {
     let device = Arc::new(CountingDevice::new(device));
     let overlay = Arc::new(OverlayDevice::new(device.clone(), 4096));
     let volume = volume.on(overlay);
-    let mut space = Space::new(&volume);
-    let free = space.free_clusters().unwrap();
+    let mut edit = Edit::new(&volume, EditOptions::default());
+    let free = edit.free_clusters().unwrap();
     // Every second one is taken.
-    let whole = space.take_runs(u32::try_from(free).unwrap()).unwrap().unwrap();
+    let whole = edit.take_runs(u32::try_from(free).unwrap()).unwrap();
     for cluster in whole.iter().cloned().flatten().step_by(2) {
-        space.free_run(cluster..cluster + 1).unwrap();
+        edit.give_clusters(cluster..cluster + 1).unwrap();
     }
-    space.write().unwrap();
-    let mut space = Space::new(&volume);
-    let free = u32::try_from(space.free_clusters().unwrap()).unwrap();
+    commit(edit, &volume);
+    let mut edit = Edit::new(&volume, EditOptions::default());
+    let free = u32::try_from(edit.free_clusters().unwrap()).unwrap();
     assert!(free > 1000, "{free}");
-    assert_eq!(space.take_runs(free + 1).unwrap(), None);
+    assert!(edit.take_runs(free + 1).unwrap_err().is_no_room());
     let reads = device.counts().reads;
-    let runs = space.take_runs(free).unwrap().unwrap();
+    let runs = edit.take_runs(free).unwrap();
     assert_eq!(runs.iter().map(|run| run.end - run.start).sum::<u32>(), free);
     assert!(device.counts().reads - reads < 100, "{}", device.counts().reads - reads);
-    assert_eq!(space.free_clusters().unwrap(), 0);
+    assert_eq!(edit.free_clusters().unwrap(), 0);
 }
 
 #[test]

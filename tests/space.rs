@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use ocfs2_device::{DeviceOptions, OverlayDevice, open};
 use ocfs2_testing::fixture;
-use ocfs2_volume::allocator::{Allocator, Space, Want};
+use ocfs2_volume::allocator::{Allocator, Want};
+use ocfs2_volume::edit::{Edit, EditOptions, How};
 use ocfs2_volume::{SystemFile, Volume, VolumeOptions};
 
 /// A volume on an overlay.
@@ -26,23 +27,29 @@ fn free(volume: &Volume, allocator: &Allocator) -> (u32, u32) {
     (bits, total)
 }
 
+/// Brings an edit to the overlay that `volume` is on.
+fn commit(mut edit: Edit, volume: &Volume) {
+    edit.finish().unwrap();
+    edit.commit(How::Unguarded, &**volume.device()).unwrap();
+}
+
 #[test]
 fn what_is_taken_is_counted_everywhere_and_comes_back() {
     let volume = volume();
     let clusters = || free(&volume, &volume.global_bitmap().unwrap());
     let (before, _) = clusters();
 
-    let mut space = Space::new(&volume);
-    let first = space.take_clusters(Want::up_to(3)).unwrap().unwrap();
-    let second = space.take_clusters(Want::up_to(1)).unwrap().unwrap();
+    let mut edit = Edit::new(&volume, EditOptions::default());
+    let first = edit.take_clusters(Want::up_to(3)).unwrap();
+    let second = edit.take_clusters(Want::up_to(1)).unwrap();
     assert_eq!((first.end - first.start, second.end - second.start), (3, 1));
     assert!(first.end <= second.start || second.end <= first.start);
-    space.write().unwrap();
+    commit(edit, &volume);
     assert_eq!(clusters().0, before - 4);
-    let mut space = Space::new(&volume);
-    space.free_run(first).unwrap();
-    space.free_run(second).unwrap();
-    space.write().unwrap();
+    let mut edit = Edit::new(&volume, EditOptions::default());
+    edit.give_clusters(first).unwrap();
+    edit.give_clusters(second).unwrap();
+    commit(edit, &volume);
     assert_eq!(clusters().0, before);
 }
 
@@ -54,12 +61,12 @@ fn a_suballocator_grows_when_all_its_blocks_are_taken() {
         free(&volume, &volume.allocator(file).unwrap())
     };
     let (before, total) = blocks();
-    let mut space = Space::new(&volume);
+    let mut edit = Edit::new(&volume, EditOptions::default());
     let mut taken = Vec::new();
     for _ in 0..=before {
-        taken.push(space.take_block("extent block", 0).unwrap().unwrap());
+        taken.push(edit.take_block("extent block").unwrap());
     }
-    space.write().unwrap();
+    commit(edit, &volume);
     let (after, grown) = blocks();
     assert!(grown > total);
     assert_eq!(after, before + (grown - total - 1) - (before + 1));
@@ -67,8 +74,8 @@ fn a_suballocator_grows_when_all_its_blocks_are_taken() {
     blknos.sort_unstable();
     blknos.dedup();
     assert_eq!(blknos.len(), taken.len());
-    let mut space = Space::new(&volume);
-    taken.into_iter().for_each(|block| space.free_block(block).unwrap());
-    space.write().unwrap();
+    let mut edit = Edit::new(&volume, EditOptions::default());
+    taken.into_iter().for_each(|block| edit.give_block(block).unwrap());
+    commit(edit, &volume);
     assert_eq!(blocks().0, after + before + 1);
 }

@@ -5,10 +5,10 @@ use ocfs2_format::dinode::FileKind;
 use ocfs2_format::dir::FileType;
 use ocfs2_format::dx::{DxEntry, DxLeaf, DxRoot, write_dx_entries};
 use ocfs2_format::hash::{CharSign, dx_hash};
-use ocfs2_volume::Error;
 use ocfs2_volume::allocator::Want;
-use ocfs2_volume::edit::{EditError, NewInode};
+use ocfs2_volume::edit::{Edit, EditError, EditOptions, How, NewInode};
 use ocfs2_volume::tree::Tree;
+use ocfs2_volume::{Error, Volume};
 
 use crate::bench::Bench;
 use crate::model::{Node, begin, edit_of, join, read};
@@ -29,6 +29,13 @@ fn a_step_that_fails_within_another_one_takes_nothing_with_it() {
     bench.judge();
 }
 
+/// Writes a block past all that looks after the volume.
+fn damage(volume: &Volume, blkno: Blkno, block: &[u8]) {
+    let mut edit = Edit::new(volume, EditOptions::default());
+    edit.put_blocks(blkno, block).unwrap();
+    edit.commit(How::Unguarded, &**volume.device()).unwrap();
+}
+
 #[test]
 fn a_directory_that_is_damaged_stays_as_it_is() {
     let (bench, mut names) = begin("-M local -N 1 -b 512 -C 4K -J size=4M", "64M", 21, 40);
@@ -44,7 +51,7 @@ fn a_directory_that_is_damaged_stays_as_it_is() {
     let dx = volume.inode(large).unwrap().dinode.i_dx_root;
     let mut block = volume.read_block(dx).unwrap();
     block[0x40..0x48].copy_from_slice(&dx.0.to_le_bytes());
-    volume.write_raw(dx, &block).unwrap();
+    damage(&volume, dx, &block);
     let mut edit = edit_of(&bench);
     let made = edit.create(large, b"one more", &NewInode::of(FileKind::Regular, 0o644));
     assert!(matches!(made, Err(EditError::Volume(Error::Invalid(_)))), "{made:?}");
@@ -172,7 +179,7 @@ fn a_leaf_full_of_names_with_one_hash_takes_no_other_one() {
     let one = DxEntry { dx_major_hash: hash.major, dx_minor_hash: hash.minor, ..one };
     let capacity = usize::from(DxLeaf::entry_capacity(volume.block_size()));
     write_dx_entries(&mut block[DxLeaf::LIST_OFFSET..], &vec![one; capacity]).unwrap();
-    volume.write_raw(leaf, &block).unwrap();
+    damage(&volume, leaf, &block);
 
     let mut edit = edit_of(&bench);
     let made = edit.create(large, b"more", &NewInode::of(FileKind::Regular, 0o644));

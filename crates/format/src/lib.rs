@@ -7,6 +7,7 @@ pub mod check;
 pub mod dinode;
 pub mod dir;
 pub mod dx;
+pub mod dx_leaves;
 mod error;
 pub mod extent;
 pub mod feature;

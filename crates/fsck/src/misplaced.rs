@@ -65,7 +65,7 @@ pub(crate) fn finding(
         let volume = editor.volume();
         let Some(way) = Way::from(volume, here) else { return Ok(()) };
         for (home, bytes) in &way.moves {
-            volume.write_raw(*home, bytes)?;
+            editor.put_blocks(*home, bytes)?;
         }
         // What was here is lost, which is found by its being none.
         match way.copy_of {

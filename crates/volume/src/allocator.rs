@@ -14,11 +14,11 @@ use ocfs2_format::{Blkno, Cluster, Invalid, Structure};
 use crate::{Error, Inode, SystemFile, Volume};
 
 pub(crate) mod pools;
-mod space;
+
 mod suballocated;
 
 pub use pools::Want;
-pub use space::Space;
+
 pub use suballocated::Suballocated;
 
 /// A system file that hands out clusters or blocks.

@@ -1,5 +1,4 @@
-//! Writing structures: for a volume whose device is an overlay, in which recovery and fsck work
-//! out what they change.
+//! Writing structures: for an [`Edit`](crate::edit::Edit), whose volume is on an overlay.
 
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::feature::Incompat;
@@ -13,7 +12,7 @@ impl Volume {
     ///
     /// # Errors
     /// [`Error::Write`].
-    pub fn write_metadata(
+    pub(crate) fn write_metadata(
         &self,
         blkno: Blkno,
         block: &[u8],
@@ -30,7 +29,7 @@ impl Volume {
     ///
     /// # Errors
     /// [`Error::Write`].
-    pub fn write_raw(&self, blkno: Blkno, block: &[u8]) -> Result<(), Error> {
+    pub(crate) fn write_raw(&self, blkno: Blkno, block: &[u8]) -> Result<(), Error> {
         let offset = blkno.offset_bytes(self.block_size()).unwrap_or(u64::MAX);
         self.device().write_at(block, offset).map_err(|source| Error::Write { blkno, source })
     }
@@ -39,7 +38,7 @@ impl Volume {
     ///
     /// # Errors
     /// [`Error::Write`], [`Error::Truncated`].
-    pub fn write_new<T: Structure>(
+    pub(crate) fn write_new<T: Structure>(
         &self,
         blkno: Blkno,
         check_offset: usize,
@@ -56,7 +55,7 @@ impl Volume {
     ///
     /// # Errors
     /// [`Error::Write`], [`Error::Truncated`].
-    pub fn write_dinode(&self, dinode: &Dinode, mut block: Vec<u8>) -> Result<(), Error> {
+    pub(crate) fn write_dinode(&self, dinode: &Dinode, mut block: Vec<u8>) -> Result<(), Error> {
         dinode.encode(&mut block).map_err(Error::truncated(dinode.i_blkno))?;
         self.write_metadata(dinode.i_blkno, &block, Dinode::CHECK_OFFSET)
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 use ocfs2_device::{DeviceOptions, open};
 use ocfs2_format::dinode::{FileKind, InodeFlags};
+use ocfs2_volume::edit::{Edit, EditOptions, How};
 use ocfs2_volume::{Volume, VolumeOptions};
 
 use super::fsck::{AGED, prepare};
@@ -56,10 +57,10 @@ fn damage(image: &Path) -> Result<()> {
     });
     // Of 800,000.
     let files: Vec<_> = files.step_by(800).take(DAMAGED).collect();
+    let mut edit = Edit::new(&volume, EditOptions::default());
     for inode in files {
-        let mut dinode = inode.dinode.clone();
-        dinode.i_links_count = 3;
-        volume.write_dinode(&dinode, inode.block().to_vec())?;
+        edit.update_dinode(inode.blkno, |dinode, _| dinode.i_links_count = 3)?;
     }
-    Ok(volume.device().flush()?)
+    edit.commit(How::Unguarded, &**volume.device())?;
+    Ok(())
 }

@@ -18,6 +18,7 @@ use ocfs2_cli::{Interrupt, Interrupted};
 use ocfs2_device::{Device, OverlayDevice};
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::commit::CommitError;
+use ocfs2_volume::edit::{Edit, EditOptions, How};
 use ocfs2_volume::gate::{Gate, Pass, Planned, Worked};
 use ocfs2_volume::recovery::{RecoverOptions, Writes};
 use ocfs2_volume::{SystemFile, Volume};
@@ -373,6 +374,7 @@ fn overlaps(these: &[Range<u64>], those: &[Range<u64>]) -> Vec<Range<u64>> {
 /// Empties the logs of journals that were moved after the recovery that emptied them where they
 /// were. `on` is the repaired volume.
 pub(super) fn empty_moved_logs(on: &Volume, slots: &[u16]) -> Result<()> {
+    let mut edit = Edit::new(on, EditOptions::default());
     for slot in slots {
         let Ok(journal) = on.journal(*slot) else { continue };
         if journal.is_dirty() || journal.superblock.s_start == 0 {
@@ -382,7 +384,8 @@ pub(super) fn empty_moved_logs(on: &Volume, slots: &[u16]) -> Result<()> {
         let mut superblock = journal.superblock;
         superblock.s_start = 0;
         superblock.encode(&mut block)?;
-        on.write_raw(journal.blkno, &block)?;
+        edit.put_blocks(journal.blkno, &block)?;
     }
+    edit.commit(How::Unguarded, &**on.device())?;
     Ok(())
 }

@@ -9,6 +9,7 @@ use ocfs2_format::Structure;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::superblock::{STATE_ERROR, SUPERBLOCK_BLKNO, SuperBlock};
 use ocfs2_volume::Volume;
+use ocfs2_volume::edit::{Edit, EditOptions, How};
 use ocfs2_volume::gate::Planned;
 
 use super::layers::{Layers, Overlay};
@@ -49,7 +50,9 @@ fn change(volume: &Volume, overlay: &Overlay, how: impl FnOnce(&mut SuperBlock))
     how(&mut superblock);
     if superblock != before {
         superblock.encode(part)?;
-        volume.write_metadata(SUPERBLOCK_BLKNO, &block, Dinode::CHECK_OFFSET)?;
+        let mut edit = Edit::new(&volume, EditOptions::default());
+        edit.put_metadata(SUPERBLOCK_BLKNO, &block, Dinode::CHECK_OFFSET)?;
+        edit.commit(How::Unguarded, overlay)?;
     }
     Ok(())
 }

@@ -14,6 +14,6 @@ pub fn rewrite(blkno: Blkno) -> Repair {
             return Ok(());
         }
         let zeros = vec![0; volume.block_size().size()];
-        Ok(volume.write_raw(blkno, &zeros)?)
+        editor.put_blocks(blkno, &zeros)
     })
 }

@@ -546,8 +546,8 @@ impl Directory {
         }
         for (blkno, block) in &written {
             match trailers {
-                true => volume.write_metadata(*blkno, block, DirTrailer::check_offset(size))?,
-                false => volume.write_raw(*blkno, block)?,
+                true => editor.put_metadata(*blkno, block, DirTrailer::check_offset(size))?,
+                false => editor.put_blocks(*blkno, block)?,
             }
         }
         let bytes = (written.len() as u64) << volume.block_size().bits();

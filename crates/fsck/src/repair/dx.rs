@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::dx::{DxEntry, DxEntryList, DxFlags, DxLeaf, DxRoot, write_dx_entries};
+use ocfs2_format::dx_leaves::pack_leaves;
 use ocfs2_format::extent::{ExtentFlags, ExtentRec};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::hash::{CharSign, NameHash, dx_hash};
@@ -193,30 +194,10 @@ fn leaves(
 ) -> Result<Gathered, EditError> {
     let volume = editor.volume();
     let geometry = *volume.geometry();
-    let blocks = geometry.blocks_per_cluster() as usize;
-    let capacity = usize::from(DxLeaf::entry_capacity(geometry.block_size));
-    // Entries of one cluster, by block; the hash it begins with.
-    let mut clusters: Vec<(u32, Vec<Vec<DxEntry>>)> = vec![(0, vec![Vec::new(); blocks])];
-    for same in all.chunk_by(|one, other| one.dx_major_hash == other.dx_major_hash) {
-        let mut counts = vec![0; blocks];
-        for entry in same {
-            counts[entry.dx_minor_hash as usize & (blocks - 1)] += 1;
-        }
-        let fits = |lists: &[Vec<DxEntry>]| {
-            lists.iter().zip(&counts).all(|(list, more)| list.len() + more <= capacity)
-        };
-        if !clusters.last().is_some_and(|(_, lists)| fits(lists)) {
-            let major = same.first().map_or(0, |entry| entry.dx_major_hash);
-            clusters.push((major, vec![Vec::new(); blocks]));
-        }
-        let Some((_, lists)) = clusters.last_mut().filter(|(_, lists)| fits(lists)) else {
-            let text = "too many names have the same hash for an index".to_owned();
-            return Err(EditError::Impossible(text));
-        };
-        for entry in same {
-            lists[entry.dx_minor_hash as usize & (blocks - 1)].push(*entry);
-        }
-    }
+    let per_cluster = geometry.blocks_per_cluster();
+    let clusters = pack_leaves(all, geometry.block_size, per_cluster, 0);
+    let clusters = clusters.collect::<Result<Vec<_>, _>>();
+    let clusters = clusters.map_err(|err| EditError::Impossible(err.to_string()))?;
     // A wrong record may point to what is somebody else's.
     let mut clusters_of_leaves: Vec<u32> = places(volume, &old)
         .into_iter()
@@ -227,20 +208,15 @@ fn leaves(
         clusters_of_leaves.extend(editor.take_clusters(missing)?.into_iter().flatten());
     }
     let mut extents = Vec::with_capacity(clusters.len());
-    for ((major, lists), cluster) in clusters.iter().zip(clusters_of_leaves) {
+    for (leaves, cluster) in clusters.iter().zip(clusters_of_leaves) {
         let start = geometry.block_of(Cluster(cluster));
-        for (list, blkno) in lists.iter().zip(start.0..) {
-            let leaf = DxLeaf {
-                dl_signature: DxLeaf::SIGNATURE,
-                dl_blkno: Blkno(blkno),
-                dl_fs_generation: volume.generation(),
-                ..DxLeaf::default()
-            };
-            editor.create(Blkno(blkno), DxLeaf::CHECK_OFFSET, &leaf, |bytes| {
-                let _ = write_dx_entries(bytes, list);
-            })?;
+        let place = (start, per_cluster);
+        let blocks = leaves.blocks(place, geometry.block_size, volume.generation());
+        for (block, blkno) in blocks.map_err(cut(start))?.iter().zip(start.0..) {
+            editor.put_metadata(Blkno(blkno), block, DxLeaf::CHECK_OFFSET)?;
         }
-        extents.push(ExtentRec::leaf(Cpos(*major), 1, ExtentFlags::empty(), start));
+        let (cpos, flags) = (Cpos(leaves.lowest), ExtentFlags::empty());
+        extents.push(ExtentRec::leaf(cpos, 1, flags, start));
     }
     let room = tree::list_room(geometry.block_size.size() - DxRoot::LIST_OFFSET);
     old.with(editor, extents, room, slot)

@@ -6,6 +6,7 @@ use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::extent::ExtentBlock;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::{Blkno, Structure};
+use ocfs2_volume::edit::Edit;
 use ocfs2_volume::{Inode, Volume};
 
 use super::directory::Removed;
@@ -15,7 +16,10 @@ use super::{EditError, Terms};
 /// block checks.
 #[derive(Debug)]
 pub struct Editor<'a> {
+    /// The volume as it is with the changes of `edit`.
     volume: &'a Volume,
+    /// Where changes are made.
+    pub(super) edit: &'a mut Edit,
     /// What it can rely on.
     pub(super) terms: Terms,
     interrupt: &'a Interrupt,
@@ -26,9 +30,14 @@ pub struct Editor<'a> {
 }
 
 impl<'a> Editor<'a> {
-    /// For a volume on an overlay.
-    pub(super) fn new(volume: &'a Volume, terms: Terms, interrupt: &'a Interrupt) -> Self {
-        Self { volume, terms, interrupt, lost: Vec::new(), removed: Vec::new() }
+    /// For `edit`, on whose changes `volume` is.
+    pub(super) fn new(
+        volume: &'a Volume,
+        edit: &'a mut Edit,
+        terms: Terms,
+        interrupt: &'a Interrupt,
+    ) -> Self {
+        Self { volume, edit, terms, interrupt, lost: Vec::new(), removed: Vec::new() }
     }
 
     /// The volume with all changes so far, for reading.
@@ -93,10 +102,9 @@ impl<'a> Editor<'a> {
         }
         change(&mut bytes);
         match check_offset {
-            Some(offset) => self.volume.write_metadata(start, &bytes, offset)?,
-            None => self.volume.write_raw(start, &bytes)?,
+            Some(offset) => self.put_metadata(start, &bytes, offset),
+            None => self.put_blocks(start, &bytes),
         }
-        Ok(())
     }
 
     /// Changes the structure a block begins with, and the bytes that follow it.
@@ -150,6 +158,27 @@ impl<'a> Editor<'a> {
         self.header(blkno, ExtentBlock::CHECK_OFFSET, change)
     }
 
+    /// See [`Edit::put_blocks`].
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn put_blocks(&mut self, blkno: Blkno, bytes: &[u8]) -> Result<(), EditError> {
+        Ok(self.edit.put_blocks(blkno, bytes)?)
+    }
+
+    /// See [`Edit::put_metadata`].
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn put_metadata(
+        &mut self,
+        blkno: Blkno,
+        bytes: &[u8],
+        check_offset: usize,
+    ) -> Result<(), EditError> {
+        Ok(self.edit.put_metadata(blkno, bytes, check_offset)?)
+    }
+
     /// Writes a structure at the beginning of a block of zeros, with what `fill` puts after it.
     ///
     /// # Errors
@@ -161,7 +190,7 @@ impl<'a> Editor<'a> {
         header: &T,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<(), EditError> {
-        Ok(self.volume.write_new(blkno, check_offset, header, fill)?)
+        Ok(self.edit.create_block(blkno, check_offset, header, fill)?)
     }
 }
 

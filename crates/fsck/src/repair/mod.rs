@@ -10,10 +10,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use ocfs2_cli::Interrupt;
-use ocfs2_device::OverlayDevice;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::extent::ExtentBlock;
 use ocfs2_format::{Blkno, Structure};
+use ocfs2_volume::edit::{Edit, EditError as NotEdited, EditOptions, How};
 use ocfs2_volume::{Error, Volume};
 
 pub mod bad_block;
@@ -50,6 +50,13 @@ pub(crate) struct Terms {
     pub may_take: bool,
     /// Which hash names get.
     pub hashing: Hashing,
+}
+
+impl Terms {
+    /// How an edit is made for a repair.
+    fn options(self) -> EditOptions {
+        EditOptions { memory_bytes: DRAFT_BYTES, ..EditOptions::default() }
+    }
 }
 
 /// What one repair has changed is kept in memory so far, and in a file beyond that.
@@ -141,6 +148,17 @@ pub enum EditError {
     /// Something else stands in the way.
     #[error("{0}")]
     Impossible(String),
+}
+
+impl From<NotEdited> for EditError {
+    fn from(err: NotEdited) -> Self {
+        match err {
+            NotEdited::Volume(err) => Self::Volume(err),
+            NotEdited::NoRoom(what) => Self::NoRoom(what),
+            NotEdited::Changes(err) => Self::Changes(err),
+            err => Self::Impossible(err.to_string()),
+        }
+    }
 }
 
 impl Repair {
@@ -291,29 +309,16 @@ impl Repair {
         terms: Terms,
         together: &mut Together,
     ) -> Result<bool, EditError> {
-        let device = volume.device();
-        let block_size = volume.block_size().bytes();
-        let draft = OverlayDevice::within(Arc::clone(device), block_size, DRAFT_BYTES);
-        let draft = Arc::new(draft);
-        let on = volume.on(draft.clone());
-        let mut editor = Editor::new(&on, terms, &together.interrupt);
+        let mut edit = Edit::new(volume, terms.options());
+        let on = volume.on(Arc::clone(edit.volume().device()));
+        let mut editor = Editor::new(&on, &mut edit, terms, &together.interrupt);
         (self.0.change)(&mut editor)?;
         let (mut lost, mut removed) = (editor.lost, editor.removed);
-        together.contested.refuse(volume, &draft)?;
+        edit.finish()?;
+        together.contested.refuse(volume, edit.changes())?;
         together.lost.append(&mut lost);
         together.removed.append(&mut removed);
-        let mut changed = false;
-        draft.for_each_change::<EditError>(|offset, bytes| {
-            let blkno = Blkno(offset >> volume.block_size().bits());
-            let mut before = vec![0; bytes.len()];
-            let same = device.read_at(&mut before, offset).is_ok() && before == bytes;
-            if same {
-                return Ok(());
-            }
-            changed = true;
-            let written = device.write_at(bytes, offset);
-            written.map_err(|source| Error::Write { blkno, source }.into())
-        })?;
-        Ok(changed)
+        let written = edit.commit(How::Unguarded, &**volume.device());
+        Ok(written.map_err(std::io::Error::other)? > 0)
     }
 }

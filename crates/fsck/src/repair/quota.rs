@@ -137,7 +137,7 @@ fn blocks(editor: &mut Editor<'_>, blkno: Blkno, needed: usize) -> Result<Vec<Bl
 fn write(editor: &mut Editor<'_>, homes: &[Blkno], contents: &[Vec<u8>]) -> Result<(), EditError> {
     let offset = check_offset(editor.volume().block_size());
     for (blkno, block) in homes.iter().zip(contents) {
-        editor.volume().write_metadata(*blkno, block, offset)?;
+        editor.put_metadata(*blkno, block, offset)?;
     }
     Ok(())
 }

@@ -267,7 +267,7 @@ fn copy_fixed(editor: &mut Editor<'_>, from: u32, to: &Range<u32>) -> Result<(),
         let offset = place.0 << geometry.block_size.bits();
         let read = volume.device().original_at(&mut bytes, offset);
         read.map_err(|source| ocfs2_volume::Error::Read { blkno: place, source })?;
-        volume.write_raw(Blkno(target + index), &bytes)?;
+        editor.put_blocks(Blkno(target + index), &bytes)?;
     }
     Ok(())
 }
@@ -483,7 +483,7 @@ fn copy_clusters(editor: &mut Editor<'_>, from: u32, to: &Range<u32>) -> Result<
         editor.check_interrupt()?;
         let count = at_once.min(end - at);
         let bytes = volume.read_blocks(Blkno(from), count as u32)?;
-        volume.write_raw(Blkno(at), &bytes)?;
+        editor.put_blocks(Blkno(at), &bytes)?;
         (from, at) = (from + count, at + count);
     }
     Ok(())

@@ -320,7 +320,7 @@ fn buckets(
 
 /// Writes the buckets of an extent.
 fn write_buckets(
-    editor: &Editor<'_>,
+    editor: &mut Editor<'_>,
     start: Blkno,
     buckets: &[(u32, Vec<u8>)],
 ) -> Result<(), EditError> {
@@ -332,7 +332,7 @@ fn write_buckets(
             let _ = XattrHeader { xh_num_buckets, ..header }.encode(&mut bytes);
         }
         let at = Blkno(start.0 + number as u64 * per_bucket);
-        editor.volume().write_metadata(at, &bytes, XattrHeader::CHECK_OFFSET)?;
+        editor.put_metadata(at, &bytes, XattrHeader::CHECK_OFFSET)?;
     }
     Ok(())
 }

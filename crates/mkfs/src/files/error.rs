@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use ocfs2_format::Truncated;
+use ocfs2_format::dx_leaves::SameHash;
 
 /// Why a volume cannot be filled.
 #[derive(Debug, thiserror::Error)]
@@ -100,8 +101,8 @@ pub enum FillError {
         why: &'static str,
     },
     /// More names of the same hash than a leaf of an index holds.
-    #[error("the index of the directory has no room: too many names have the same hash")]
-    SameHash,
+    #[error("the index of the directory has no room: {0}")]
+    SameHash(#[from] SameHash),
     /// What the files are of is not what can be read.
     #[error("{0}")]
     Source(String),

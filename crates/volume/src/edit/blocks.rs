@@ -5,6 +5,7 @@ use ocfs2_format::{Blkno, Structure};
 
 use super::{Edit, EditError};
 use crate::Error;
+use crate::allocator::pools::Pools;
 
 impl Edit {
     /// Changes the structure a block of metadata begins with, and the bytes after it.
@@ -42,11 +43,44 @@ impl Edit {
         Ok(self.volume.write_dinode(&dinode, block)?)
     }
 
+    /// Writes blocks as they are, from `blkno` on: the data of files, and metadata that has no block
+    /// check. Nothing is asked of what was there: for repairs, which have to write to what is wrong.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn put_blocks(&mut self, blkno: Blkno, bytes: &[u8]) -> Result<(), EditError> {
+        self.forget_allocators()?;
+        Ok(self.volume.write_raw(blkno, bytes)?)
+    }
+
+    /// The same for blocks of metadata that have one block check, at byte `check_offset` of `bytes`:
+    /// it is made right where the volume has them.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn put_metadata(
+        &mut self,
+        blkno: Blkno,
+        bytes: &[u8],
+        check_offset: usize,
+    ) -> Result<(), EditError> {
+        self.forget_allocators()?;
+        Ok(self.volume.write_metadata(blkno, bytes, check_offset)?)
+    }
+
+    /// What is kept of allocators is written, and read again when it is wanted: a block of theirs
+    /// may be written next.
+    fn forget_allocators(&mut self) -> Result<(), EditError> {
+        self.pools.write(&self.volume)?;
+        self.pools = Pools::default();
+        Ok(())
+    }
+
     /// Writes a structure at the beginning of a block of zeros, with what `fill` puts after it.
     ///
     /// # Errors
     /// It cannot be written.
-    pub(crate) fn create_block<T: Structure>(
+    pub fn create_block<T: Structure>(
         &mut self,
         blkno: Blkno,
         check_offset: usize,

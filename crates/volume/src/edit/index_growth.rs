@@ -2,6 +2,7 @@
 //! and where one of those is full half of them to another cluster.
 
 use ocfs2_format::dx::{DxEntry, DxFlags, DxLeaf, DxRoot};
+use ocfs2_format::dx_leaves::LeafCluster;
 use ocfs2_format::extent::ExtentFlags;
 use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
 
@@ -71,9 +72,9 @@ impl Index {
         let flags = DxFlags::from_bits_retain(self.root.dr_flags) - DxFlags::INLINE;
         self.root.dr_flags = flags.bits();
         let per_cluster = edit.geometry().blocks_per_cluster();
+        let cluster = LeafCluster { lowest: 0, entries };
         for index in 0..per_cluster {
-            let is_here = |entry: &&DxEntry| entry.dx_minor_hash % per_cluster == index;
-            let entries = entries.iter().filter(is_here).copied().collect();
+            let entries = cluster.leaf(index, per_cluster).collect();
             let leaf = Leaf::new(edit.volume(), Blkno(first.0 + u64::from(index)), entries);
             leaf.write(edit.volume())?;
         }

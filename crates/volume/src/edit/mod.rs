@@ -249,6 +249,25 @@ impl Edit {
         Ok(self.pools.write(&self.volume)?)
     }
 
+    /// Writes those blocks that are not on `device` yet; says how many there were.
+    fn write_differences(&self, device: &dyn Device) -> Result<usize, CommitError> {
+        let block_size = self.base.block_size();
+        let failed = |offset: u64| {
+            move |source| CommitError::Write { blkno: Blkno(offset >> block_size.bits()), source }
+        };
+        let mut written = 0;
+        self.changes.for_each_change::<CommitError>(|offset, bytes| {
+            let mut there = vec![0; bytes.len()];
+            if device.read_at(&mut there, offset).is_ok() && there == bytes {
+                return Ok(());
+            }
+            written += bytes.len() >> block_size.bits();
+            device.write_at(bytes, offset).map_err(failed(offset))
+        })?;
+        device.flush().map_err(failed(SUPERBLOCK_BLKNO.0 << block_size.bits()))?;
+        Ok(written)
+    }
+
     fn changes_only_superblocks(&self) -> bool {
         let bits = self.volume.block_size().bits();
         let mut blocks = self
@@ -266,7 +285,8 @@ impl Edit {
     }
 
     /// Brings all changes to `device`, the one the volume is on or a
-    /// [`Pass`](crate::gate::Pass) to it. Says how many blocks were changed.
+    /// [`Pass`](crate::gate::Pass) to it. Says how many blocks were changed: unguarded, those that
+    /// are others than before.
     ///
     /// # Errors
     /// [`CommitError`]; if [`CommitError::is_before_writes`], nothing was written.
@@ -283,11 +303,7 @@ impl Edit {
             }
             How::Journal(slot) => self.base.plan_commit(&*self.changes, slot)?.write(device)?,
             How::InPlace => self.base.write_in_place(&*self.changes, device)?,
-            How::Unguarded => {
-                let failed = |blkno, source| CommitError::Write { blkno, source };
-                self.base.write_changes(&*self.changes, device, failed)?;
-                device.flush().map_err(|source| failed(SUPERBLOCK_BLKNO, source))?;
-            }
+            How::Unguarded => return self.write_differences(device),
         }
         Ok(blocks)
     }

@@ -49,7 +49,19 @@ impl Edit {
     /// # Errors
     /// [`EditError::NoRoom`]; an allocator is damaged.
     pub fn take_block(&mut self, structure: &'static str) -> Result<Suballocated, EditError> {
-        for slot in self.slots() {
+        self.take_block_from(structure, self.options.slot)
+    }
+
+    /// The same from the `extent_alloc` of a `slot`, or of another one if that has no room left.
+    ///
+    /// # Errors
+    /// As [`Edit::take_block`].
+    pub fn take_block_from(
+        &mut self,
+        structure: &'static str,
+        slot: u16,
+    ) -> Result<Suballocated, EditError> {
+        for slot in self.slots_from(slot) {
             if let Some(taken) = self.pools.take_block(&self.volume, structure, slot)? {
                 return Ok(taken);
             }
@@ -62,12 +74,37 @@ impl Edit {
     /// # Errors
     /// [`EditError::NoRoom`]; an allocator is damaged.
     pub fn take_inode(&mut self) -> Result<Suballocated, EditError> {
-        for slot in self.slots() {
+        self.take_inode_from(self.options.slot)
+    }
+
+    /// The same from the `inode_alloc` of a `slot`, or of another one if that has no room left.
+    ///
+    /// # Errors
+    /// As [`Edit::take_inode`].
+    pub fn take_inode_from(&mut self, slot: u16) -> Result<Suballocated, EditError> {
+        for slot in self.slots_from(slot) {
             if let Some(taken) = self.pools.take_inode(&self.volume, slot)? {
                 return Ok(taken);
             }
         }
         Err(EditError::NoRoom("an inode"))
+    }
+
+    /// Takes a block for an inode of the system from the `global_inode_alloc`.
+    ///
+    /// # Errors
+    /// As [`Edit::take_inode`].
+    pub fn take_system_inode(&mut self) -> Result<Suballocated, EditError> {
+        let taken = self.pools.take_inode(&self.volume, Dinode::GLOBAL_SLOT)?;
+        taken.ok_or(EditError::NoRoom("a system file"))
+    }
+
+    /// Blocks that are free in the `extent_alloc` of a slot, as its chains have it.
+    ///
+    /// # Errors
+    /// The allocator is damaged.
+    pub fn free_blocks(&mut self, slot: u16) -> Result<u64, EditError> {
+        Ok(self.pools.free(&self.volume, Pool::Blocks(slot))?)
     }
 
     /// Gives a block of an `extent_alloc` back.
@@ -86,10 +123,9 @@ impl Edit {
         Ok(self.pools.free_inode(&self.volume, dinode)?)
     }
 
-    /// All slots, this edit's first.
-    fn slots(&self) -> impl Iterator<Item = u16> + use<> {
+    /// All slots, this one first.
+    fn slots_from(&self, first: u16) -> impl Iterator<Item = u16> + use<> {
         let slots = self.volume.max_slots().max(1);
-        let first = self.options.slot;
         (0..slots).map(move |next| (first % slots + next) % slots)
     }
 }
