@@ -19,6 +19,7 @@ use ocfs2_volume::{Volume, VolumeOptions};
 use serde_json::Value;
 
 mod judge;
+mod one_field;
 use judge::{Case, Contents};
 
 /// Cases of each kind.

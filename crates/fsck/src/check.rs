@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use ocfs2_cli::Interrupt;
+use ocfs2_format::Blkno;
 
 use crate::chains::Taken;
 use crate::clusters::ClusterSet;
@@ -76,6 +77,8 @@ pub(crate) struct State<'o> {
     pub tree_users: Vec<TreeUser>,
     /// Ends of extents that may be too much: until it is known who has what.
     pub surplus: Vec<Surplus>,
+    /// Inodes that say they have attributes, and have none: up to two.
+    pub without_attributes: Vec<Blkno>,
     /// What users and groups use, where the volume counts it: after pass 1.
     pub usage: Usage,
     /// Counts.
@@ -110,6 +113,7 @@ impl<'o> State<'o> {
             blocks: Vec::new(),
             tree_users: Vec::new(),
             surplus: Vec::new(),
+            without_attributes: Vec::new(),
             usage: Usage::default(),
             totals: Totals::default(),
         }
@@ -187,6 +191,7 @@ impl<'o> State<'o> {
             blocks,
             tree_users,
             surplus,
+            without_attributes,
             incomplete,
             usage,
             totals,
@@ -206,6 +211,9 @@ impl<'o> State<'o> {
         self.blocks.extend(blocks);
         self.tree_users.extend(tree_users);
         inodes::keep_surplus(self, surplus);
+        // One can be mended; more are not told apart.
+        let more = 2_usize.saturating_sub(self.without_attributes.len());
+        self.without_attributes.extend(without_attributes.into_iter().take(more));
         self.usage.append(usage);
         self.totals.add(totals);
     }
@@ -240,6 +248,12 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
     if let Some(finding) = start::cluster_size::check(context) {
         state.begin(Pass::Start, 0);
         state.found(finding);
+        return Ok(Outcome { findings: state.findings, is_partial: true, ..Outcome::default() });
+    }
+    let of_attributes = start::attributes::check(context);
+    if !of_attributes.is_empty() {
+        state.begin(Pass::Start, 0);
+        state.found_all(of_attributes);
         return Ok(Outcome { findings: state.findings, is_partial: true, ..Outcome::default() });
     }
     // What is missing may come back; what refers to it must not be taken for damage before.

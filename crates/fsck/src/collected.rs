@@ -136,6 +136,8 @@ pub struct Collected {
     pub tree_users: Vec<TreeUser>,
     /// Ends of extents that may be too much, which nobody claims yet.
     pub surplus: Vec<Surplus>,
+    /// Inodes that say they have attributes, and have none: some of them.
+    pub without_attributes: Vec<Blkno>,
     /// Whether some of what is in use could not be read.
     pub incomplete: bool,
     /// What users and groups use, where the volume counts it.
@@ -183,6 +185,7 @@ impl Collected {
         self.blocks.append(&mut other.blocks);
         self.tree_users.append(&mut other.tree_users);
         self.surplus.append(&mut other.surplus);
+        self.without_attributes.append(&mut other.without_attributes);
         self.incomplete |= other.incomplete;
         self.usage.append(other.usage);
         self.totals.add(other.totals);

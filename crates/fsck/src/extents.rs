@@ -275,6 +275,13 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         self.out.found(finding.repaired_otherwise_by(mend));
     }
 
+    fn found_losing(&mut self, finding: Finding, may_lose: bool) {
+        self.found(match may_lose {
+            true => finding.repaired_otherwise_by((self.root.mend)()).losing(true),
+            false => finding,
+        });
+    }
+
     fn place(&self, blkno: Blkno) -> Place {
         Place::block(blkno).of(self.root.owner)
     }
@@ -609,7 +616,9 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         let known = ExtentFlags::UNWRITTEN | ExtentFlags::REFCOUNTED;
         if !known.contains(extent.flags) {
             let text = format!("{what}: e_flags is {:#04x}", extent.flags.bits());
-            self.found(Finding::new(codes::EXTENT_FLAGS, place, text));
+            // Where some of them are not flags, those that are may be none either.
+            let may_lose = extent.flags.intersects(known);
+            self.found_losing(Finding::new(codes::EXTENT_FLAGS, place, text), may_lose);
             extent.flags &= known;
         }
     }

@@ -62,6 +62,9 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
     if !shared.is_empty() && !state.incomplete {
         findings.extend(own_xattrs::findings(context, &state.suballocs, &claims, &used));
     }
+    if let ([inode], false) = (&state.without_attributes[..], state.incomplete) {
+        findings.extend(own_xattrs::lost(context, &state.suballocs, *inode, &used));
+    }
     for (before, claim, count) in shared.values() {
         let repair = movable.moved(claim, Some(before.owner));
         findings.push(shared_finding(before, claim, *count).repaired_otherwise_by(repair));

@@ -152,6 +152,9 @@ fn compare(context: &Context<'_>, group: u32, used: &Used<'_>) -> Vec<Wrong> {
     differences(stored, &expected, count as usize, first)
 }
 
+/// What is said of clusters that are in use by what was found, and not by their bits.
+const CLEAR: &str = "in use and clear in the global bitmap";
+
 /// Puts together what goes on from group to group.
 struct Report {
     report_unused: bool,
@@ -189,8 +192,20 @@ impl Report {
     /// After the last group.
     fn end(&mut self) {
         self.flush();
+        self.adrift();
         if let Some(last) = self.findings.last_mut().filter(|_| self.left_out > 1) {
             last.text += &format!(", and {} more groups like it", self.left_out - 1);
+        }
+    }
+
+    /// Where some are in use and clear and others are nobody's, an extent may point to the wrong
+    /// ones: to free the others may lose its contents.
+    fn adrift(&mut self) {
+        if !self.leaks.is_empty() && self.findings.len() > 1 {
+            let findings = std::mem::take(&mut self.findings);
+            let is_any_clear = findings.iter().any(|it| it.text.ends_with(CLEAR));
+            let losing = |it: Finding| it.losing(is_any_clear);
+            self.findings = findings.into_iter().map(losing).collect();
         }
     }
 
@@ -214,7 +229,7 @@ impl Report {
         };
         let how = match is_set {
             true => "set in the global bitmap and used by nobody",
-            false => "in use and clear in the global bitmap",
+            false => CLEAR,
         };
         let place = Place::clusters(start, end - start);
         let geometry = self.geometry;

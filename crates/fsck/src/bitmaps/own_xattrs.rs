@@ -1,5 +1,5 @@
-//! Two inodes with one block of attributes, where another such block is nobody's: one of them pointed to
-//! that. A block of attributes does not say whose it is; which of the two it was is told by the names
+//! An inode without the attributes that its flags promise, and two inodes with one block of attributes,
+//! where another such block is nobody's: that inode, or one of the two, pointed to it. A block of attributes does not say whose it is; which of the two it was is told by the names
 //! that an inode cannot have twice, or else by the order in which inodes and blocks are given out.
 
 use std::collections::{BTreeMap, HashSet};
@@ -47,6 +47,26 @@ pub(super) fn findings(
         finding.repaired_by(repair)
     };
     vec![of(first, second), of(second, first)]
+}
+
+/// That the only inode which says that it has attributes, and has none, has those in the only
+/// such block that is nobody's.
+pub(super) fn lost(
+    context: &Context<'_>,
+    suballocs: &Suballocs,
+    inode: Blkno,
+    used: &BTreeMap<u32, Vec<u8>>,
+) -> Option<Finding> {
+    let block = unowned(context, suballocs, used).filter(|block| fits(context, inode, *block))?;
+    let text = format!(
+        "inode {inode}: has attributes by its flags, and points to none; xattr block {block} is \
+         nobody's, and is taken for its own"
+    );
+    let repair = Repair::first_once("i_xattr_loc", inode.0, move |editor| {
+        editor.dinode(inode, |dinode, _| dinode.i_xattr_loc = block)
+    });
+    let finding = Finding::new(codes::XATTR_LOC_MISSING, Place::inode(inode), text);
+    Some(finding.repaired_by(repair))
 }
 
 /// The only two inodes that share a block of attributes, and that block.

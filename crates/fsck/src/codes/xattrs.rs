@@ -99,6 +99,12 @@ codes! {
         condition: "two inodes have one block of attributes, and another such block is nobody's",
         repair: "lead one of them to the other block",
     }
+    XATTR_LOC_MISSING {
+        pass: Inodes,
+        default: Yes,
+        condition: "an inode says that it has attributes, and points to none, and a block of attributes is nobody's",
+        repair: "have the inode point to the block",
+    }
     XATTR_LOC_INVALID {
         pass: Inodes,
         default: Yes,

@@ -6,8 +6,8 @@ use ocfs2_volume::Inode;
 
 use super::entry::{self, Reader};
 use super::{Known, Read};
-use crate::codes::{directories as codes, general};
-use crate::repair::directory;
+use crate::codes::{directories as codes, general, inodes};
+use crate::repair::{Repair, directory};
 use crate::{Finding, Place};
 
 /// Blocks after which it is looked whether the directory has ended.
@@ -79,7 +79,10 @@ fn check(
             read.found(finding.repaired_by(directory::rewrite(inode.blkno)));
         }
         if let Ok(found) = DirTrailer::of_block(block) {
-            trailer(inode.blkno, blkno, &found, read);
+            match exchanged(known, (inode.blkno, blkno), &found) {
+                Some(finding) => read.found(finding),
+                None => trailer(inode.blkno, blkno, &found, read),
+            }
             reader.block(blkno, &found);
         }
         len = DirTrailer::offset(len);
@@ -94,6 +97,36 @@ fn is_one(known: &Known<'_>, inode: &Inode, block: &[u8]) -> bool {
     let first = dir::entries(block).next();
     first.is_some_and(|entry| entry.is_ok())
         && (has_trailer || !known.context.volume.has_dir_trailers(inode))
+}
+
+/// That the block in `blkno` and another one, of this directory or of another, are in each other's
+/// places.
+fn exchanged(
+    known: &Known<'_>,
+    (dir, blkno): (Blkno, Blkno),
+    trailer: &DirTrailer,
+) -> Option<Finding> {
+    let volume = known.context.volume;
+    let home = trailer.db_blkno;
+    let is_one = |it: &DirTrailer| it.db_signature == DirTrailer::SIGNATURE;
+    if home == blkno || !is_one(trailer) || !volume.geometry().is_valid_block(home) {
+        return None;
+    }
+    let there = volume.read_block(home).ok()?;
+    let other = DirTrailer::of_block(&there).ok().filter(is_one)?;
+    if other.db_blkno != blkno || other.db_parent_dinode != dir {
+        return None;
+    }
+    let text =
+        format!("directory {dir}: block {blkno} and block {home} are in each other's places");
+    let repair = Repair::first_once("misplaced block", blkno.min(home).0, move |editor| {
+        let volume = editor.volume();
+        let (here, there) = (volume.read_block(blkno)?, volume.read_block(home)?);
+        editor.put_blocks(blkno, &there)?;
+        editor.put_blocks(home, &here)
+    });
+    let place = Place::block(blkno).of(dir);
+    Some(Finding::new(inodes::BLOCK_MISPLACED, place, text).repaired_by(repair))
 }
 
 fn trailer(dir: Blkno, blkno: Blkno, trailer: &DirTrailer, read: &mut Read) {

@@ -20,7 +20,8 @@ const SYMLINK: u16 = 0o120_000;
 
 /// A mode with another type, and permissions that keep others out where there are none.
 pub(super) fn with_type(mode: u16, kind: u16) -> u16 {
-    let permissions = mode & 0o7777;
+    // Those of a mode that was garbage are not to give anybody's rights to others.
+    let permissions = mode & 0o777;
     kind | if permissions == 0 { 0o700 } else { permissions }
 }
 

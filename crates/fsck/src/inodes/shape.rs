@@ -213,10 +213,18 @@ fn contradicts(volume: &Volume, inode: &Inode, kind: FileKind) -> bool {
 fn is_longer_than_targets(volume: &Volume, inode: &Inode) -> bool {
     let clusters = volume.geometry().clusters_for(inode.size());
     let is_whole = clusters.is_some_and(|it| inode.dinode.i_clusters >= it);
-    // Of a target with a wrong size the text is there, and the NUL after it.
-    inode.size() >= LONGEST_TARGET
-        && is_whole
-        && end_of_text(volume, inode, LONGEST_TARGET).is_none()
+    inode.size() >= LONGEST_TARGET && is_whole && !is_text_and_zeros(volume, inode)
+}
+
+/// Whether the first block of an inode has a text and nothing after it: of a target with a wrong size
+/// that is there.
+fn is_text_and_zeros(volume: &Volume, inode: &Inode) -> bool {
+    let Some(Ok(extent)) = volume.tree(inode).ok().and_then(|tree| tree.extents().next()) else {
+        return false;
+    };
+    let Ok(block) = volume.read_block(extent.blkno) else { return false };
+    let end = block.iter().position(|byte| *byte == 0).unwrap_or(block.len());
+    end > 0 && block.get(end..).is_some_and(|rest| rest.iter().all(|byte| *byte == 0))
 }
 
 /// Whether there is nothing but the target of a symbolic link in the inode.

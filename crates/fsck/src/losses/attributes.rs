@@ -62,9 +62,17 @@ pub(super) fn compare(
         && after.dinode.i_xattr_loc.is_none()
         && before.dinode.dyn_features().contains(DynFeatures::HAS_XATTR)
         && was.is_incomplete;
+    // Where its attributes were nothing tells, but some were somewhere.
+    let had = |inode: &Inode| inode.dinode.dyn_features().contains(DynFeatures::HAS_XATTR);
+    let is_without = before.dinode.i_xattr_loc.is_none()
+        && !before.dinode.dyn_features().contains(DynFeatures::INLINE_XATTR)
+        && had(before)
+        && !had(after)
+        && *touched.frees_attributes.get_or_init(|| frees_attributes(sides));
     // As many as before, though not all of these could be read: they were mended.
     let is_explained = !touched.unexplained.contains(&before.blkno);
     let others = lost_block
+        || is_without
         || touched.without_attributes.contains(&before.blkno)
         || was.is_incomplete && is.values.len() <= was.values.len() && !is_explained;
     (!names.is_empty() || others).then_some(GoneAttributes { names, others })

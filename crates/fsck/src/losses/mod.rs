@@ -12,7 +12,8 @@ use ocfs2_format::Blkno;
 use ocfs2_format::dinode::{FileKind, InodeFlags};
 use ocfs2_format::dir::FileType;
 use ocfs2_format::hash::{CharSign, dx_hash};
-use ocfs2_volume::{Inode, Volume};
+use ocfs2_format::quota::QuotaKind;
+use ocfs2_volume::{Inode, SystemFile, Volume};
 
 mod attributes;
 mod contents;
@@ -95,6 +96,12 @@ pub enum Doubt {
     Made,
     /// The name of one of its attributes, or the size of its value, is not the one it had.
     Attributes,
+    /// Its mode was garbage.
+    Mode,
+    /// Its clusters were free, and others that were in use are nobody's.
+    Free,
+    /// A quota file, in which limits of users or groups cannot be read.
+    Limits,
 }
 
 impl Doubt {
@@ -115,6 +122,9 @@ impl Doubt {
                  permissions and no attributes"
             }
             Self::Attributes => "its attributes may not be those it had",
+            Self::Mode => "its type or its permissions may be others",
+            Self::Free => "its clusters were free, and as many others were nobody's",
+            Self::Limits => "limits that it had may be gone or others",
             Self::Names => "one of its names may be that of another inode, which lacks one",
         }
     }
@@ -198,7 +208,8 @@ impl<'a> Comparison<'a> {
             }
             let before = raw::inode(self.sides.before, *blkno);
             let after = raw::inode(self.sides.after, *blkno);
-            if before.iter().chain(&after).any(|inode| self.is_system(inode)) {
+            if let Some(inode) = before.iter().chain(&after).find(|inode| self.is_system(inode)) {
+                self.quota_file(inode, each);
                 continue;
             }
             let Some(loss) = self.of_inode(*blkno, before.as_ref(), after.as_ref()) else {
@@ -209,6 +220,7 @@ impl<'a> Comparison<'a> {
             }
             each(loss);
         }
+        self.adrift(each)?;
         // Names last: what was put into lost+found has been told by then. What was in a directory
         // that went with another one is told after it.
         let mut left: Vec<_> = inodes.into_iter().rev().collect();
@@ -235,6 +247,51 @@ impl<'a> Comparison<'a> {
                 each(Loss { inode, kind, path: path.clone(), now: path, doubt, ..Loss::default() });
             }
         }
+    }
+
+    /// Tells of limits that may be gone.
+    fn quota_file(&self, inode: &Inode, each: &mut dyn FnMut(Loss)) {
+        let (blkno, kind) = (inode.blkno, inode.kind());
+        let doubt = self.touched.doubts.get(&blkno).copied();
+        if doubt != Some(Doubt::Limits) {
+            return;
+        }
+        let kinds = [QuotaKind::User, QuotaKind::Group];
+        let files = kinds.map(SystemFile::Quota);
+        let is_it = |file: &&SystemFile| {
+            self.sides.after.system_file(**file).is_ok_and(|inode| inode.blkno == blkno)
+        };
+        let path = files.iter().find(is_it).map(|file| format!("//{}", file.name()).into_bytes());
+        each(Loss { inode: blkno, kind, path: path.clone(), now: path, doubt, ..Loss::default() });
+    }
+
+    /// Tells of files that have clusters which were free, where others are nobody's: one of their
+    /// extents may point to the wrong ones.
+    fn adrift(&mut self, each: &mut dyn FnMut(Loss)) -> Result<(), Stop> {
+        let adrift = &self.touched.adrift;
+        if adrift.is_empty() {
+            return Ok(());
+        }
+        let before = self.sides.before;
+        for inode in before.inodes().filter_map(Result::ok) {
+            if self.interrupt.requested() {
+                return Err(Stop::Interrupted);
+            }
+            let geometry = before.geometry();
+            let Ok(tree) = before.tree(&inode) else { continue };
+            let has_some = tree.extents().map_while(Result::ok).any(|extent| {
+                let start = geometry.cluster_of(extent.blkno).unwrap_or_default().0;
+                let end = start.saturating_add(extent.clusters.into());
+                adrift.iter().any(|range| range.start < end && start < range.end)
+            });
+            let (blkno, kind, doubt) = (inode.blkno, inode.kind(), Some(Doubt::Free));
+            if has_some && !self.is_system(&inode) && !self.touched.doubts.contains_key(&blkno) {
+                let path = self.was.path(blkno);
+                let now = self.is.path(blkno);
+                each(Loss { inode: blkno, kind, path, now, doubt, ..Loss::default() });
+            }
+        }
+        Ok(())
     }
 
     /// What was in a directory of users.
@@ -457,6 +514,15 @@ impl<'a> Comparison<'a> {
         !dx::is_within(self.sides.before, before, &hashes.collect())
     }
 
+    /// Whether an entry was in a block of another directory that is back in its place.
+    fn is_back(&mut self, dir: Blkno, entry: &raw::Entry) -> bool {
+        let exchanged = &self.touched.exchanged;
+        exchanged.contains(&dir)
+            && self.is.entries(entry.inode).iter().any(|(other, name)| {
+                *other != dir && exchanged.contains(other) && *name == entry.name
+            })
+    }
+
     /// The names a directory does not have any longer; adds to `below` what may be directories that
     /// went with it.
     fn names(
@@ -512,6 +578,7 @@ impl<'a> Comparison<'a> {
                 (Some(_), None)
                     if name == Some(Name::Removed)
                         && self.was.path(entry.inode) == self.is.path(entry.inode) => {}
+                (Some(_), None) if self.is_back(dir, entry) => continue,
                 (Some(target), None) => {
                     loss.kind = target.kind();
                     loss.now = self.is.path(entry.inode);

@@ -13,11 +13,12 @@ use ocfs2_volume::Volume;
 use super::Doubt;
 use super::contents::Last;
 use super::mapping::Untouched;
+use crate::Pass;
 use crate::codes::{
     Code, chains, connectivity, directories, extents, general, inodes, refcounts, xattrs,
 };
 use crate::collected::BlockUse;
-use crate::finding::SUMMED_UP;
+use crate::finding::{Clusters, SUMMED_UP};
 use crate::repair::plan::Planned;
 
 /// What is wrong with attributes and is put right without that one is lost.
@@ -60,6 +61,10 @@ pub(crate) struct Touched {
     pub names: HashMap<Blkno, HashMap<String, Name>>,
     /// Inodes of which an extent leads where it led before: what it pointed to meanwhile was not theirs.
     pub led_back: HashSet<Blkno>,
+    /// Clusters that were in use and free, where others were nobody's.
+    pub(super) adrift: Vec<Range<u32>>,
+    /// Directories of which blocks were in the places of those of others, and are back.
+    pub(super) exchanged: HashSet<Blkno>,
     /// Directories that had entries twice: in the place of others, if that was a whole block.
     pub(super) repeated: HashSet<Blkno>,
     /// Inodes of which a block had another number, and of which one had another bit.
@@ -123,10 +128,16 @@ impl Touched {
     fn finding(&mut self, planned: &Planned) {
         let place = &planned.finding.place;
         self.inodes.extend(place.inode.or(place.block).map(Blkno));
-        let Some(inode) = place.inode.map(Blkno) else { return };
         let name = planned.finding.code.name;
+        if name == chains::CLUSTER_ALLOC_BIT.name && planned.may_lose {
+            let range = |it: Clusters| it.start..it.start.saturating_add(it.count);
+            self.adrift.extend(place.clusters.map(range));
+        }
+        let Some(inode) = place.inode.map(Blkno) else { return };
         let is_one_of = |codes: &[&Code]| codes.iter().any(|code| code.name == name);
-        if is_one_of(&[xattrs::XATTR_BUCKETS_LOST]) {
+        let is_wiped = is_one_of(&[xattrs::XATTR_FREE_START_INVALID, xattrs::XATTR_COUNT_INVALID])
+            && planned.may_lose;
+        if is_one_of(&[xattrs::XATTR_BUCKETS_LOST]) || is_wiped {
             self.without_attributes.insert(inode);
         }
         if is_one_of(&[xattrs::XATTR_ENTRY_BIT]) {
@@ -158,6 +169,9 @@ impl Touched {
                 names.insert(name.clone(), *state);
             }
         }
+        if name == inodes::BLOCK_MISPLACED.name {
+            self.exchanged.insert(inode);
+        }
         if name == directories::DIRENT_REPEATED.name {
             self.repeated.insert(inode);
         }
@@ -177,8 +191,11 @@ impl Touched {
         ]);
         // There may have been a bucket that the tree does not point to any more; the type of an entry
         // may be right, and its inode not the one it pointed to.
-        let is_unsure = is_one_of(&[xattrs::XATTR_BUCKET_COUNT_INVALID, directories::DIRENT_TYPE])
-            && planned.may_lose;
+        let is_unsure = is_one_of(&[
+            xattrs::XATTR_BUCKET_COUNT_INVALID,
+            directories::DIRENT_TYPE,
+            extents::EXTENT_FLAGS,
+        ]) && planned.may_lose;
         if is_one_of(&[xattrs::XATTR_LOC_SHARED]) {
             self.with_others.insert(inode);
         }
@@ -192,11 +209,18 @@ impl Touched {
             && planned.finding.text.ends_with(BlockUse::XattrBlock.name());
         let is_attributes = is_copy
             || is_garbage && name.starts_with("XATTR_")
-            || is_one_of(&[xattrs::XATTR_HASH_INVALID, xattrs::XATTR_LOC_SHARED])
+            || is_one_of(&[
+                xattrs::XATTR_BUCKET_ORDER,
+                xattrs::XATTR_HASH_INVALID,
+                xattrs::XATTR_LOC_SHARED,
+                xattrs::XATTR_LOC_MISSING,
+            ])
             || is_one_of(&[xattrs::XATTR_VALUE_LEN_INVALID]) && planned.may_lose;
         let doubt = match () {
             () if is_attributes => Doubt::Attributes,
             () if is_beside || is_unsure => Doubt::Beside,
+            () if name == inodes::INODE_MODE.name => Doubt::Mode,
+            () if planned.finding.code.pass == Pass::Quota && planned.may_lose => Doubt::Limits,
             () if name == connectivity::INODE_NAMES.name => Doubt::Names,
             () if is_check.iter().any(|code| code.name == name) && is_unknown => Doubt::Checksum,
             () if name == refcounts::DUP_CLUSTERS_TWICE.name => Doubt::Twice,

@@ -139,9 +139,9 @@ impl Run<'_> {
         let unusable = |slot: &u16| before.journal(*slot).is_err();
         let slots = (0..after.max_slots()).filter(|slot| {
             let is_lost = self.unreplayed.contains(slot) || unusable(slot) && was_dirty(slot);
-            is_lost
-                && !was_clean(slot)
-                && after.journal_is_dirty(*slot).is_ok_and(|is_dirty| !is_dirty)
+            // A log that was replayed in part is in order by now.
+            let is_lost = is_lost && !was_clean(slot) || self.torn.contains(slot);
+            is_lost && after.journal_is_dirty(*slot).is_ok_and(|is_dirty| !is_dirty)
         });
         let slots = slots
             .filter_map(|slot| Some((slot, after.system_file(SystemFile::Journal(slot)).ok()?)));

@@ -129,6 +129,8 @@ struct Run<'a> {
     in_the_way: InTheWay,
     /// Slots of nodes that did not unmount, of whose journals not all can be replayed.
     unreplayed: Vec<u16>,
+    /// Slots of which the log was replayed as far as it goes, and goes on after that.
+    torn: Vec<u16>,
 }
 
 /// What a repair has to get past before it may write.
@@ -159,6 +161,7 @@ impl<'a> Run<'a> {
             has_mark: false,
             in_the_way: InTheWay::default(),
             unreplayed: Vec::new(),
+            torn: Vec::new(),
         }
     }
 
@@ -405,6 +408,9 @@ impl<'a> Run<'a> {
             let is_lost = slot.state == SlotState::Damaged && slot.node.is_some();
             if !in_order && (is_lost || slot.log_damage.is_some()) {
                 self.unreplayed.push(slot.slot);
+            }
+            if !in_order && slot.log_damage.is_some() {
+                self.torn.push(slot.slot);
             }
             // What is lost, or was left of a slot that is recovered otherwise.
             self.bits.left |= slot.problem.is_some() && !in_order && !self.cli.mode().repairs();

@@ -69,7 +69,11 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
         }
         if !out.findings.is_empty() {
             let repair = rewrite(files, &state.usage);
-            let mend = |finding: Finding| finding.repaired_otherwise_by(Some(repair.clone()));
+            let losing = repair.clone().losing();
+            let mend = |finding: Finding| {
+                let repair = if tree::loses(&finding) { &losing } else { &repair };
+                finding.repaired_otherwise_by(Some(repair.clone()))
+            };
             out.findings = out.findings.into_iter().map(mend).collect();
         }
         state.found_all(out.findings);

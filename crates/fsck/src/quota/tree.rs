@@ -40,6 +40,22 @@ struct Walk<'a, 'f> {
     doubtful: bool,
 }
 
+/// What is said of entries that are gone, with their ids.
+const ASTRAY: &str = "the tree points to no entry for ids";
+
+/// Whether limits may be gone, or be others than those that were set.
+pub(super) fn loses(finding: &Finding) -> bool {
+    let damaged = [
+        codes::QMAGIC_INVALID,
+        codes::QTREE_BLK_INVALID,
+        codes::DQBLK_INVALID,
+        codes::DUP_DQBLK_INVALID,
+        codes::DUP_DQBLK_VALID,
+    ];
+    damaged.iter().any(|code| finding.code == *code)
+        || finding.code == codes::QTREE_INDEX && finding.text.contains(ASTRAY)
+}
+
 /// Checks the file and gives its entries by their ids.
 pub(super) fn check(
     file: &QuotaFile<'_>,
@@ -219,7 +235,7 @@ impl Walk<'_, '_> {
         let mut parts = Vec::new();
         if !self.astray.is_empty() {
             let ids = some(&mut self.astray.iter().copied());
-            parts.push(format!("the tree points to no entry for ids {ids}"));
+            parts.push(format!("{ASTRAY} {ids}"));
         }
         if !self.unreferenced.is_empty() {
             let ids = some(&mut self.unreferenced.iter().map(|(_, id)| *id));

@@ -4,6 +4,7 @@
 //! ([`SystemFiles`]), which later passes look them up by, and claims the clusters of the backup
 //! superblocks.
 
+pub(crate) mod attributes;
 mod backups;
 pub(crate) mod cluster_size;
 mod heartbeat;

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 
-use ocfs2_format::extent::{ExtentList, ExtentListHeader, ExtentRec};
+use ocfs2_format::extent::{ExtentBlock, ExtentList, ExtentListHeader, ExtentRec};
 use ocfs2_format::xattr::{BUCKET_SIZE, XattrBlock, XattrHeader, XattrTreeRoot};
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::tree::Extent;
@@ -55,6 +55,40 @@ fn hidden(root: &XattrTreeRoot, list: &[u8], reach: &Reach<'_>) -> Option<u16> {
     (is_behind && is_counted && leads_to_bucket()).then(|| used.checked_add(1))?
 }
 
+/// Has the list of a block so many records.
+fn with_records(blkno: Blkno, (check, list): (usize, usize), count: u16) -> Repair {
+    Repair::block(blkno, Some(check), move |block| {
+        let list = block.get_mut(list..).unwrap_or_default();
+        if let Ok(mut header) = ExtentListHeader::decode(list) {
+            header.l_next_free_rec = count;
+            let _ = header.encode(list);
+        }
+    })
+}
+
+/// The same of the last leaf of a tree that has leaves.
+fn hidden_in_leaf(
+    context: &Context<'_>,
+    root: &XattrTreeRoot,
+    walked: &Walked,
+    reach: &Reach<'_>,
+) -> Option<(Blkno, u16)> {
+    let leaf = root.xt_last_eb_blk;
+    if leaf.is_none() || walked.incomplete {
+        return None;
+    }
+    let name = ExtentBlock::NAME;
+    let block = context.volume.read_metadata(name, leaf, ExtentBlock::CHECK_OFFSET).ok()?;
+    let list = ExtentBlock::list(&block).ok()?;
+    let used = list.header.l_next_free_rec;
+    let next = list.record(usize::from(used)).filter(|_| list.header.l_tree_depth == 0)?;
+    let clusters = u64::from(next.e_leaf_clusters());
+    let is_counted = clusters > 0 && walked.clusters + clusters == u64::from(root.xt_clusters);
+    let leads_to_bucket = || reach.look(next.e_blkno).is_some_and(|look| look.hashes.is_some());
+    let count = used.checked_add(1).filter(|_| is_counted)?;
+    leads_to_bucket().then_some((leaf, count))
+}
+
 pub(super) fn check(
     context: &Context<'_>,
     owner: &Owner<'_>,
@@ -79,13 +113,8 @@ pub(super) fn check(
             count - 1
         );
         let finding = Finding::new(codes::XATTR_CLUSTERS, owner.place(blkno), text);
-        let repair = Repair::block(blkno, Some(XattrBlock::CHECK_OFFSET), move |block| {
-            let list = block.get_mut(XattrTreeRoot::LIST_OFFSET..).unwrap_or_default();
-            if let Ok(mut header) = ExtentListHeader::decode(list) {
-                header.l_next_free_rec = count;
-                let _ = header.encode(list);
-            }
-        });
+        let places = (XattrBlock::CHECK_OFFSET, XattrTreeRoot::LIST_OFFSET);
+        let repair = with_records(blkno, places, count);
         out.found(finding.repaired_by(repair));
     }
     let wrong = RefCell::new(Vec::new());
@@ -105,6 +134,18 @@ pub(super) fn check(
     out.findings.extend(misfits(owner, &place, &wrong));
     let first = extents.first().filter(|_| !walked.incomplete);
     out.findings.extend(first.and_then(|first| late(owner, &place, first)));
+    if let Some((leaf, count)) = hidden_in_leaf(context, &root, &walked, reach) {
+        out.incomplete = true;
+        let text = format!(
+            "xattr block {blkno}: l_next_free_rec of its last leaf {leaf} is {}, there are the \
+             clusters of {count} records",
+            count - 1
+        );
+        let finding = Finding::new(codes::XATTR_CLUSTERS, owner.place(blkno), text);
+        let places = (ExtentBlock::CHECK_OFFSET, ExtentBlock::LIST_OFFSET);
+        let repair = with_records(leaf, places, count);
+        return out.found(finding.repaired_by(repair));
+    }
     // Linux states one more than there are in what it clones, and reads the number nowhere.
     let is_cloned = walked.clusters > 0 && u64::from(root.xt_clusters) == walked.clusters + 1;
     let clusters = root.xt_clusters - u32::from(is_cloned);

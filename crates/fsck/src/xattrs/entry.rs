@@ -150,6 +150,14 @@ impl<'a> Check<'a, '_> {
         self.out.found(Finding::new(code, self.place(), text));
     }
 
+    /// The same where what is mended may lose attributes.
+    fn found_losing(&mut self, code: &'static Code, text: impl std::fmt::Display, may_lose: bool) {
+        let text = format!("{} {}: {text}", self.area.name, self.area.blkno);
+        let finding = Finding::new(code, self.place(), text);
+        let repair = rewrite(self.owner.inode.blkno);
+        self.out.found(finding.repaired_by(repair).losing(may_lose));
+    }
+
     fn place(&self) -> Place {
         self.owner.place(self.area.blkno)
     }
@@ -169,7 +177,7 @@ impl<'a> Check<'a, '_> {
         };
         let real = list.entries().take_while(is_real).count();
         let text = format!("xh_count is {count}, at most {most} fit, there are {real}");
-        self.found(codes::XATTR_COUNT_INVALID, "", text);
+        self.found_losing(codes::XATTR_COUNT_INVALID, text, true);
         real
     }
 
@@ -303,7 +311,9 @@ impl<'a> Check<'a, '_> {
         let free_start = usize::from(header.xh_free_start);
         if !(entries..=lowest).contains(&free_start) {
             let text = format!("xh_free_start is {free_start}, expected {lowest}");
-            self.found(codes::XATTR_FREE_START_INVALID, "", text);
+            // One that has become empty still says where it began.
+            let is_wiped = header.xh_count == 0 && free_start < XattrHeader::SIZE;
+            self.found_losing(codes::XATTR_FREE_START_INVALID, text, is_wiped);
         }
         let stored: usize = sound.iter().map(|sound| sound.range.len()).sum();
         if usize::from(header.xh_name_value_len) != stored {

@@ -105,6 +105,9 @@ fn look(context: &Context<'_>, owner: &Owner<'_>, out: &mut Collected) {
             is(inline)
         );
         out.found(owner.finding(codes::XATTR_FLAGS, text));
+        if flagged && out.without_attributes.len() < 2 {
+            out.without_attributes.push(owner.inode.blkno);
+        }
     }
     let mut names = Names::default();
     if inline {

@@ -200,9 +200,10 @@ impl Entries<'_> {
         };
         let entries = self.all.get(..count)?;
         let is_one_bit = (count ^ self.stated()).is_power_of_two();
-        // Where there is nothing no entry is, however many are stated.
-        let is_less = count > 0 && count < self.stated();
-        ((is_one_bit || is_less) && self.are_apart(entries)).then(|| u16::try_from(count).ok())?
+        // Where there is nothing no entry is, however many are stated. Linux clears the entry of what
+        // it removes; a bucket that it has divided keeps some, but not in its sum.
+        let is_other = count > 0 && count != self.stated();
+        ((is_one_bit || is_other) && self.are_apart(entries)).then(|| u16::try_from(count).ok())?
     }
 
     /// Of the `found` entries those that take what a bucket says, unless that are the stated ones.

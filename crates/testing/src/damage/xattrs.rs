@@ -631,6 +631,18 @@ pub(super) const RECIPES: &[Recipe] = &[
         },
     },
     Recipe {
+        code: "XATTR_LOC_MISSING",
+        name: "a file points to no attributes, and says that it has some",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_dinode(image.inode("/xattr/dir").blkno, |dinode, _| {
+                dinode.i_xattr_loc = Blkno(0);
+            });
+        },
+        found: &["EXTENT_ALLOC_BIT", "XATTR_FLAGS", "XATTR_LOC_MISSING"],
+        c: BLIND,
+    },
+    Recipe {
         code: "XATTR_LOC_SHARED",
         name: "two directories have the attributes of one of them",
         on: ONE_OF_ALL_1K,

@@ -41,6 +41,8 @@ pub enum LogDamage {
     Checksum,
     /// It is to change this block, which is none that a journal may change.
     Destination(Blkno),
+    /// It cannot be read to its end, and it or a later one, this one, is committed further on.
+    Torn(u32),
 }
 
 impl fmt::Display for LogEnd {
@@ -53,6 +55,13 @@ impl fmt::Display for LogEnd {
                 }
                 LogDamage::Destination(blkno) => {
                     write!(f, "transaction {sequence} is damaged: it changes block {blkno}")
+                }
+                LogDamage::Torn(later) => {
+                    write!(
+                        f,
+                        "transaction {sequence} is damaged: it is not where it has to begin or go \
+                         on, and transaction {later} is committed after it"
+                    )
                 }
             },
         }

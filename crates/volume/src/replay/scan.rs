@@ -114,6 +114,11 @@ impl<'v> Log<'v> {
                     _ => break,
                 }
             }
+            if end == LogEnd::Complete
+                && let Some(later) = self.committed_later(sequence, (at, left), interrupted)
+            {
+                end = LogEnd::Damaged { sequence, damage: LogDamage::Torn(later) };
+            }
         }
         for (revoked_by, number) in std::mem::take(&mut found.revokes) {
             if interrupted() {
@@ -131,6 +136,35 @@ impl<'v> Log<'v> {
             next_sequence: sequence,
             journal: self.journal,
         }))
+    }
+
+    /// The first transaction from `sequence` on that is committed in the `left` blocks from `at` on. A
+    /// log ends with a transaction that has no commit; numbers only grow, so that those of the
+    /// log's last time round are lower.
+    fn committed_later(
+        &mut self,
+        sequence: u32,
+        (mut at, left): (u32, u32),
+        interrupted: &dyn Fn() -> bool,
+    ) -> Option<u32> {
+        let superblock = &self.journal.superblock;
+        let most = superblock.s_maxlen;
+        // Such a commit may be there before what it commits.
+        let is_async = superblock.incompat().contains(JournalIncompat::ASYNC_COMMIT);
+        let own = u32::from(is_async);
+        for _ in 0..left {
+            if interrupted() {
+                return None;
+            }
+            let header = self.block(at).ok().map(|(_, block)| JournalHeader::decode(&block));
+            at = self.next(at);
+            let Some(Ok(header)) = header else { continue };
+            let is_later = (own..most).contains(&header.h_sequence.wrapping_sub(sequence));
+            if is_later && header.block_type() == Some(BlockType::Commit) {
+                return Some(header.h_sequence);
+            }
+        }
+        None
     }
 
     fn is_bit64(&self) -> bool {
