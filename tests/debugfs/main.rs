@@ -1,17 +1,22 @@
 //! `debugfs.ocfs2` and `o2info`: the text of the C tools, for every inode and every structure of
-//! all fixtures; what they do with commands that fail, and with any damage.
+//! all fixtures; what they do with commands that fail, and with any damage; commands that change a
+//! volume, with both fsck as judges.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod compare;
+mod fields;
 mod files;
 mod hostile;
 mod info;
 mod inodes;
+mod judge;
 mod live;
+mod random;
 mod shell;
 mod structures;
 mod terminal;
+mod writing;
 
 /// A test for each fixture: those that hold the most are compared side by side.
 macro_rules! for_each_fixture {

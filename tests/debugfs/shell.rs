@@ -181,12 +181,9 @@ fn fields_are_those_of_the_format() {
 }
 
 #[test]
-fn what_is_left_out_says_so() {
-    let image = fixture("crashed-512-local");
-    let write = debugfs().args(["-w", "-R", "stat /"]).arg(&image).output().expect_status(1);
-    assert!(write.stderr.contains("only read"), "{write}");
-    let help = one(&image, "help").expect_status(0).stdout;
-    assert!(help.lines().count() > 35 && help.contains("quit, q"), "{help}");
+fn all_commands_are_listed() {
+    let help = one(&fixture("crashed-512-local"), "help").expect_status(0).stdout;
+    assert!(help.lines().count() > 60 && help.contains("quit, q"), "{help}");
 }
 
 #[test]

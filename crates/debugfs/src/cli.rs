@@ -5,14 +5,19 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, CommandFactory, Parser};
 
-/// Look into an OCFS2 volume, structure by structure
+/// Look into an OCFS2 volume, structure by structure, and change it by hand
 ///
 /// Without -R and -f a shell is started: `help` lists its commands. Where standard input is no
 /// terminal commands are read from it, one a line.
 ///
-/// The volume is only read. No lock is taken: of one that is mounted is shown what is on the disk,
-/// which may be after what the nodes see. Block checks that do not hold are shown, and keep
-/// nothing from being shown.
+/// Without -w the volume is only read. No lock is taken: of one that is mounted is shown what is on
+/// the disk, which may be after what the nodes see. Block checks that do not hold are shown, and
+/// keep nothing from being shown.
+///
+/// With -w no other node may use the volume: the cluster's lock is taken, and heartbeat, slot map
+/// and journals are looked at, again before each write. A command that changes something is one
+/// transaction through a journal of the volume: interrupted, it is made as a whole or not at all.
+/// What is refused changes nothing. --undo-file saves what is overwritten.
 ///
 /// A file is named by its path, by //NAME if it is in the system directory, or by the number of its
 /// inode between < and >. Names with blanks stand in quotes.
@@ -68,9 +73,13 @@ pub struct Cli {
     )]
     pub encode: Vec<OsString>,
 
-    /// Not supported: volumes are only read
-    #[arg(short, long, hide = true)]
+    /// Open the volume to change it, if no node uses it and all have unmounted it
+    #[arg(short, long, requires = "device", conflicts_with_all = ["superblock", "image"])]
     pub write: bool,
+
+    /// Save what is overwritten to FILE, which must not exist: fsck.ocfs2 --undo=FILE puts it back
+    #[arg(long, value_name = "FILE", requires = "write")]
+    pub undo_file: Option<PathBuf>,
 
     /// The device is an image that o2image made of the metadata of a volume
     #[arg(short, long, requires = "device")]

@@ -94,6 +94,29 @@ impl From<Problem> for Failure {
     }
 }
 
+/// What keeps a change from being made.
+macro_rules! said_as_it_is {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Failure {
+            fn from(err: $error) -> Self {
+                Self::Failed(err.to_string())
+            }
+        }
+    )*};
+}
+
+said_as_it_is!(
+    ocfs2_volume::EditError,
+    ocfs2_volume::commit::CommitError,
+    ocfs2_volume::gate::Changed
+);
+
+impl From<VolumeError> for Failure {
+    fn from(err: VolumeError) -> Self {
+        Problem::from(err).into()
+    }
+}
+
 impl From<ocfs2_format::Truncated> for Failure {
     fn from(err: ocfs2_format::Truncated) -> Self {
         Problem::from(err).into()

@@ -1,7 +1,8 @@
-//! `debugfs.ocfs2`: look into an OCFS2 volume, structure by structure.
+//! `debugfs.ocfs2`: look into an OCFS2 volume, structure by structure, and change it by hand.
 //!
 //! [`Shell`] does commands, [`show`] turns structures into the text of the C tool's 1.8, [`run`]
-//! is the program. Reading only; block checks are shown and keep nothing from being shown.
+//! is the program. Block checks are shown and keep nothing from being shown. What changes a volume
+//! is one transaction a command.
 #![deny(missing_docs)]
 
 mod cli;
@@ -17,6 +18,7 @@ mod shell;
 pub mod show;
 mod volume;
 mod words;
+mod writer;
 
 pub use cli::{Cli, command};
 pub use error::{Failure, Problem};

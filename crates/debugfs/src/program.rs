@@ -32,13 +32,15 @@ pub fn run(cli: &Cli) -> Result<Status> {
     if !cli.encode.is_empty() {
         return encode(&cli.encode);
     }
-    if cli.write {
-        bail!("volumes are only read: -w is for the C tool");
-    }
     let mut shell = Shell::new(Interrupt::install()?);
     if let Some(device) = &cli.device {
-        let options =
-            OpenOptions { backup: cli.superblock, partition: cli.partition, is_image: cli.image };
+        let options = OpenOptions {
+            backup: cli.superblock,
+            partition: cli.partition,
+            is_image: cli.image,
+            write: cli.write,
+            undo_file: cli.undo_file.clone(),
+        };
         if let Err(err) = shell.open(device, &options) {
             // Commands that need none may still be done.
             print_error(&err.context("open"));
@@ -47,16 +49,24 @@ pub fn run(cli: &Cli) -> Result<Status> {
             }
         }
     }
+    let status = commands(cli, &mut shell);
+    // However they went: what was saved of the volume is to be of use.
+    shell.close()?;
+    status
+}
+
+/// Does the commands there are.
+fn commands(cli: &Cli, shell: &mut Shell) -> Result<Status> {
     if let Some(request) = &cli.request {
-        return Ok(status(one(&mut shell, request.as_bytes(), true)?));
+        return Ok(status(one(shell, request.as_bytes(), true)?));
     }
     match &cli.file {
         Some(path) => {
             let file = File::open(path).with_context(|| shown(path))?;
-            plain(&mut shell, Lines::plain(file), !cli.noprompt)
+            plain(shell, Lines::plain(file), !cli.noprompt)
         }
-        None if io::stdin().is_terminal() => interactive(&mut shell, !cli.noprompt),
-        None => plain(&mut shell, Lines::plain(io::stdin()), !cli.noprompt),
+        None if io::stdin().is_terminal() => interactive(shell, !cli.noprompt),
+        None => plain(shell, Lines::plain(io::stdin()), !cli.noprompt),
     }
 }
 

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
-use ocfs2_cli::{Interrupt, shown, terminal};
+use ocfs2_cli::{Interrupt, print_note, shown, terminal};
 use ocfs2_device::{Caching, DeviceOptions, open};
 use ocfs2_format::Blkno;
+use ocfs2_volume::edit::Edit;
 use ocfs2_volume::find::resolve;
 use ocfs2_volume::image::PackedImage;
 use ocfs2_volume::{SuperblockAt, Volume, VolumeOptions};
@@ -20,6 +21,7 @@ use crate::screen::Screen;
 use crate::show::People;
 use crate::volume::Fs;
 use crate::words::{number, words};
+use crate::writer::{Committed, WRITING, Writer};
 
 /// Most symbolic links that are followed for one path, as in the kernel.
 const MOST_LINKS: u32 = 40;
@@ -33,12 +35,18 @@ pub struct OpenOptions {
     pub partition: Option<u32>,
     /// Whether it is an image of `o2image`.
     pub is_image: bool,
+    /// Whether it is to be changed.
+    pub write: bool,
+    /// Where what is overwritten is saved to.
+    pub undo_file: Option<PathBuf>,
 }
 
 /// A session.
 #[derive(Debug, Default)]
 pub struct Shell {
     fs: Option<Fs>,
+    /// What changes it, if it may be changed.
+    writer: Option<Writer>,
     /// Where `/` is, and where relative paths begin.
     root: Blkno,
     cwd: Blkno,
@@ -72,13 +80,16 @@ impl Shell {
         &self.interrupt
     }
 
-    /// Opens a volume for reading.
+    /// Opens a volume: for reading, or for changing if nobody else uses it.
     ///
     /// # Errors
     /// Why it cannot be.
     pub fn open(&mut self, path: &Path, options: &OpenOptions) -> anyhow::Result<()> {
-        self.close();
+        self.close()?;
         let device = resolve(path)?;
+        if options.write {
+            return self.open_for_writing(path, &device, options);
+        }
         let partition = options.partition;
         let caching = caching(&device);
         let mut opened =
@@ -99,6 +110,26 @@ impl Shell {
         Ok(())
     }
 
+    fn open_for_writing(
+        &mut self,
+        path: &Path,
+        device: &Path,
+        options: &OpenOptions,
+    ) -> anyhow::Result<()> {
+        if options.is_image || options.backup.is_some() {
+            anyhow::bail!("an image of o2image, and a volume by its backup, are only read");
+        }
+        let partition = options.partition;
+        let how = DeviceOptions { partition, write: true, exclusive: true, ..Default::default() };
+        let opened = open(device, &how)?;
+        let volume = Volume::open(opened, &WRITING).with_context(|| shown(device))?;
+        let undo = options.undo_file.as_deref();
+        let writer = Writer::take(&volume, device, partition, undo, self.interrupt.clone());
+        self.writer = Some(writer.with_context(|| shown(device))?);
+        self.enter(&volume, path.to_owned());
+        Ok(())
+    }
+
     /// Goes on with a volume that is open, named `device`.
     pub fn enter(&mut self, volume: &Volume, device: PathBuf) {
         self.root = volume.superblock().s_root_blkno;
@@ -107,8 +138,68 @@ impl Shell {
     }
 
     /// Closes it; says whether there was one.
-    pub fn close(&mut self) -> bool {
-        self.fs.take().is_some()
+    ///
+    /// # Errors
+    /// The undo file cannot be ended.
+    pub fn close(&mut self) -> anyhow::Result<bool> {
+        let was_open = self.fs.take().is_some();
+        let writer = self.writer.take();
+        if let Some(text) = writer.map(Writer::close).transpose()?.flatten() {
+            print_note(text);
+        }
+        Ok(was_open)
+    }
+
+    /// What changes the volume.
+    ///
+    /// # Errors
+    /// [`Failure::NoDevice`]; it is only read.
+    pub fn writer(&mut self) -> Result<&mut Writer, Failure> {
+        self.fs()?;
+        let only_read = "The volume is only read: debugfs.ocfs2 -w, or open -w, changes it";
+        self.writer.as_mut().ok_or_else(|| Failure::Failed(only_read.to_owned()))
+    }
+
+    /// Makes a change of the volume, as a whole or not at all.
+    ///
+    /// # Errors
+    /// What `step` says, or that it cannot be written; then nothing is changed.
+    pub fn change<T>(
+        &mut self,
+        step: impl FnOnce(&mut Edit) -> Result<T, Failure>,
+    ) -> Result<(T, Committed), Failure> {
+        self.changed(|writer, mut edit| {
+            let made = edit.attempt(step)?;
+            Ok((made, writer.commit(edit)?))
+        })
+    }
+
+    /// Writes blocks past the journals, whatever comes of it.
+    ///
+    /// # Errors
+    /// As [`Shell::change`].
+    pub fn damage(
+        &mut self,
+        step: impl FnOnce(&mut Edit) -> Result<(), Failure>,
+    ) -> Result<Committed, Failure> {
+        self.changed(|writer, mut edit| {
+            edit.attempt(step)?;
+            writer.overwrite(&edit)
+        })
+    }
+
+    fn changed<T>(
+        &mut self,
+        change: impl FnOnce(&mut Writer, Edit) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let writer = self.writer()?;
+        let edit = writer.edit();
+        let made = change(writer, edit);
+        let volume = writer.volume().without_checks();
+        if let Some(fs) = &mut self.fs {
+            fs.volume = volume;
+        }
+        made
     }
 
     /// The volume that is open.

@@ -1,6 +1,7 @@
 //! The commands, by name.
 
 mod blocks;
+mod change;
 mod dirs;
 mod dump;
 mod files;
@@ -12,6 +13,8 @@ mod print;
 mod volumes;
 
 use std::io::Write;
+
+use change::{attributes, contents};
 
 use crate::error::Failure;
 use crate::screen::Screen;
@@ -52,8 +55,26 @@ pub const COMMANDS: &[Command] = &[
     command(&["cat"], "<filespec>", "Show file on stdout", files::cat),
     command(&["cd"], "<filespec>", "Change directory", dirs::cd),
     command(&["chroot"], "<filespec>", "Change root", dirs::chroot),
+    command(
+        &["clri"],
+        "--direct <filespec>",
+        "Make the block of an inode zeros, which damages the volume",
+        change::names::clri,
+    ),
     command(&["close"], "", "Close a device", volumes::close),
     command(&["controld"], "dump", "Obtain information from ocfs2_controld", volumes::controld),
+    command(
+        &["copy_block"],
+        "<block#> <block#>",
+        "Overwrite the second block with the first, as it is",
+        change::raw::copy_block,
+    ),
+    command(
+        &["crc"],
+        "[-r] <filespec>",
+        "Say whether the check of a block holds; -r makes it hold",
+        change::raw::crc,
+    ),
     command(&["curdev"], "", "Show current device", volumes::curdev),
     command(&["decode"], "<lockname#> ...", "Decode block#(s) from the lockname(s)", names::decode),
     command(&["dirblocks"], "<filespec>", "Dump directory blocks", dirs::dirblocks),
@@ -73,8 +94,28 @@ pub const COMMANDS: &[Command] = &[
     command(&["dx_leaf"], "<block#>", "Show directory index leaf block only", indexes::dx_leaf),
     command(&["dx_root"], "<block#>", "Show directory index root block only", indexes::dx_root),
     command(&["dx_space"], "<filespec>", "Dump directory free space list", indexes::dx_space),
+    command(
+        &["ea_get"],
+        "[-f <outfile>] <filespec> <name>",
+        "Show the value of an extended attribute",
+        attributes::ea_get,
+    ),
+    command(&["ea_list"], "<filespec>", "List extended attributes", attributes::ea_list),
+    command(&["ea_rm"], "<filespec> <name>", "Remove an extended attribute", attributes::ea_rm),
+    command(
+        &["ea_set"],
+        "[-f <file>] <filespec> <name> [value]",
+        "Set an extended attribute",
+        attributes::ea_set,
+    ),
     command(&["encode"], "<filespec>", "Show lock name", names::encode),
     command(&["extent"], "<block#>", "Show extent block", blocks::extent),
+    command(
+        &["fallocate"],
+        "[-k] <filespec> <first> <last>",
+        "Allocate blocks of a file, which read as zeros; -k keeps its size",
+        contents::fallocate,
+    ),
     command(&["fields"], "[structure]", "Show the fields of a structure", print::fields),
     command(
         &["findpath"],
@@ -89,7 +130,14 @@ pub const COMMANDS: &[Command] = &[
     command(&["hb"], "", "Show the heartbeat blocks", volumes::hb),
     command(&["help", "?"], "", "This information", help),
     command(&["icheck"], "block# ...", "List inode# that is using the block#", icheck::icheck),
+    command(
+        &["kill_file"],
+        "<filespec>",
+        "Delete an inode with all its names",
+        change::names::kill_file,
+    ),
     command(&["lcd"], "<directory>", "Change directory on a mounted flesystem", dirs::lcd),
+    command(&["ln"], "<filespec> <new>", "Give a file another name", change::names::ln),
     command(
         &["locate", "ncheck"],
         "<block#> ...",
@@ -98,18 +146,36 @@ pub const COMMANDS: &[Command] = &[
     ),
     command(&["logdump"], "[-T] <slot#>", "Show journal file for the node slot", volumes::logdump),
     command(&["ls"], "[-l] <filespec>", "List directory", dirs::ls),
+    command(&["mkdir"], "<new>", "Make a directory", change::names::mkdir),
+    command(
+        &["mknod"],
+        "<new> p|s|c|b [major minor]",
+        "Make a FIFO, a socket or a device",
+        change::names::mknod,
+    ),
     command(
         &["net_stats"],
         "[-f <file>] [interval [count]]",
         "Show net statistics",
         live::net_stats,
     ),
-    command(&["open"], "<device> [-i] [-s backup#] [-P part#]", "Open a device", volumes::open),
+    command(
+        &["open"],
+        "<device> [-i] [-s backup#] [-P part#] [-w]",
+        "Open a device",
+        volumes::open,
+    ),
     command(
         &["print"],
         "<filespec>[.field]",
         "Show the fields of an inode or of a block",
         print::print,
+    ),
+    command(
+        &["punch"],
+        "<filespec> <first> [last]",
+        "Free blocks of a file, which read as zeros",
+        contents::punch,
     ),
     command(&["pwd"], "", "Show the current directory", dirs::pwd),
     command(
@@ -124,11 +190,62 @@ pub const COMMANDS: &[Command] = &[
         "Dump the refcount tree for the inode or refcount block",
         blocks::refcount,
     ),
+    command(
+        &["reflink"],
+        "<filespec> <new>",
+        "Make a file that shares the contents of another one",
+        contents::reflink,
+    ),
+    command(
+        &["rename", "mv"],
+        "<filespec> <new>",
+        "Give a file another path",
+        change::names::rename,
+    ),
+    command(
+        &["rm", "unlink"],
+        "<filespec>",
+        "Remove a name, and a file with its last one",
+        change::names::rm,
+    ),
+    command(&["rmdir"], "<filespec>", "Remove an empty directory", change::names::rmdir),
+    command(
+        &["set"],
+        "[--direct] [-n] <filespec>.<field> <value>",
+        "Set a field of an inode or of a block",
+        change::fields::set,
+    ),
+    command(
+        &["set_inode_field", "sif"],
+        "[--direct] [-n] <filespec> <field> <value>",
+        "Set a field of an inode",
+        change::fields::set_inode_field,
+    ),
+    command(
+        &["set_super_value", "ssv"],
+        "[--direct] [-n] <field> <value>",
+        "Set a field of the superblock and of its backups",
+        change::fields::set_super_value,
+    ),
     command(&["slotmap"], "", "Show slot map", volumes::slotmap),
     command(&["stat"], "[-t|-T] <filespec>", "Show inode", files::stat),
     command(&["stat_sysdir"], "", "Show all objects in the system directory", volumes::stat_sysdir),
     command(&["stats"], "[-h] [-s backup#]", "Show superblock", volumes::stats),
+    command(&["symlink"], "<new> <target>", "Make a symbolic link", change::names::symlink),
+    command(&["truncate"], "<filespec> <bytes>", "Change the size of a file", contents::truncate),
+    command(
+        &["write"],
+        "<file> <new>",
+        "Copy a file of this machine to the volume",
+        contents::write,
+    ),
     command(&["xattr"], "[-v] <filespec>", "Show extended attributes", files::xattr),
+    command(
+        &["zap", "zap_block"],
+        "[-o offset] [-l length] [-p byte] [-b bit] [-c] <block#>",
+        "Overwrite a block or a part of it, or turn a bit; -c mends its check",
+        change::raw::zap,
+    ),
 ];
 
 /// The command of a name.
@@ -176,6 +293,6 @@ mod tests {
         for name in &names {
             assert_eq!(names.iter().filter(|other| other == &name).count(), 1, "{name}");
         }
-        assert!(find("?").is_some() && find("rm").is_none());
+        assert!(find("?").is_some() && find("remove").is_none());
     }
 }

@@ -2,13 +2,13 @@
 
 use std::io::Write;
 
-use ocfs2_format::FieldKind;
+use ocfs2_format::{Blkno, FieldKind};
 
 use super::only;
 use crate::error::{Explain, Failure};
 use crate::screen::Screen;
 use crate::shell::Shell;
-use crate::show::fields::{STRUCTURES, Value, parts, values};
+use crate::show::fields::{Place, STRUCTURES, parts, places, shown};
 
 /// `fields`
 pub(super) fn fields(_: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Result<(), Failure> {
@@ -37,30 +37,17 @@ pub(super) fn fields(_: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Resu
 /// `print`
 pub(super) fn print(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Result<(), Failure> {
     let fs = shell.fs()?;
-    let word = only(words)?;
-    let (place, wanted) = split(word);
-    let found = shell.find(fs, place);
-    // A name may have a dot.
-    let (blkno, wanted) = match (found, wanted) {
-        (Err(_), Some(_)) => (shell.find(fs, word).of(word)?, None),
-        (found, wanted) => (found.of(place)?, wanted),
-    };
+    let (blkno, wanted) = place_and_field(shell, only(words)?)?;
     let block = fs.block(blkno).explain(|| format!("while reading block {blkno}"))?;
     let parts = parts(&block);
     if parts.is_empty() {
         return Err(Failure::Failed(format!("Block {blkno} has no signature that is known")));
     }
-    let is_wanted = |value: &Value| match &wanted {
-        None => true,
-        Some(wanted) => {
-            let inner = value.name.strip_prefix(wanted.as_str());
-            inner.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-                || value.name.ends_with(&format!(".{wanted}"))
-        }
-    };
+    let is_wanted = |place: &Place| wanted.as_ref().is_none_or(|wanted| place.is(wanted.as_str()));
     let mut is_found = false;
-    for value in values(&block, &parts).iter().filter(|value| is_wanted(value)) {
-        writeln!(out, "{} = {}", value.name, value.text)?;
+    for place in places(&block, &parts).iter().filter(|place| is_wanted(place)) {
+        let bytes = block.get(place.at..place.at + place.size).unwrap_or_default();
+        writeln!(out, "{} = {}", place.name, shown(bytes, place))?;
         is_found = true;
     }
     if is_found {
@@ -70,21 +57,31 @@ pub(super) fn print(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> R
     Err(Failure::Failed(format!("The structure of block {blkno} has no field '{wanted}'")))
 }
 
-/// A place and the field after its last dot: of `<5>.i_check.bc_ecc` all after the first.
-fn split(word: &[u8]) -> (&[u8], Option<String>) {
-    let is_number = word.starts_with(b"<");
-    let dot = match is_number {
-        true => word.iter().position(|byte| *byte == b'.'),
-        false => word.iter().rposition(|byte| *byte == b'.'),
-    };
-    let Some((place, field)) = dot.and_then(|dot| Some((word.get(..dot)?, word.get(dot + 1..)?)))
-    else {
-        return (word, None);
-    };
-    let is_field = !field.is_empty()
-        && field.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(byte));
-    if place.is_empty() || !is_field {
-        return (word, None);
+/// The block that a word names, and the field of it.
+pub(super) fn place_and_field(
+    shell: &Shell,
+    word: &[u8],
+) -> Result<(Blkno, Option<String>), Failure> {
+    let fs = shell.fs()?;
+    // A name may have dots, and so may a field.
+    let dots = word.iter().enumerate().filter(|(_, byte)| **byte == b'.').map(|(at, _)| at);
+    let mut split: Vec<_> = dots.filter_map(|at| split(word, at)).collect();
+    split.reverse();
+    for (place, field) in split {
+        if let Ok(blkno) = shell.find(fs, place) {
+            return Ok((blkno, Some(field)));
+        }
     }
-    (place, Some(ocfs2_cli::terminal(field)))
+    // Of a number it is that which is wrong.
+    let end = word.iter().position(|byte| *byte == b'>').filter(|_| word.starts_with(b"<"));
+    let place = end.and_then(|end| word.get(..=end)).unwrap_or(word);
+    Ok((shell.find(fs, place).of(place)?, None))
+}
+
+/// A place and the field after the dot at `at`.
+fn split(word: &[u8], at: usize) -> Option<(&[u8], String)> {
+    let (place, field) = (word.get(..at)?, word.get(at + 1..)?);
+    let is_field = !field.is_empty()
+        && field.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_.[]".contains(byte));
+    (!place.is_empty() && is_field).then(|| (place, ocfs2_cli::terminal(field)))
 }

@@ -28,6 +28,7 @@ pub(super) fn open(shell: &mut Shell, words: &[Vec<u8>], _: &mut Screen) -> Resu
             b"-s" => options.backup = Some(u8::try_from(value()?).unwrap_or(u8::MAX)),
             b"-P" => options.partition = Some(u32::try_from(value()?).unwrap_or(u32::MAX)),
             b"-i" => options.is_image = true,
+            b"-w" => options.write = true,
             word => device = Some(Path::new(std::ffi::OsStr::from_bytes(word))),
         }
     }
@@ -37,7 +38,11 @@ pub(super) fn open(shell: &mut Shell, words: &[Vec<u8>], _: &mut Screen) -> Resu
 
 /// `close`
 pub(super) fn close(shell: &mut Shell, _: &[Vec<u8>], _: &mut Screen) -> Result<(), Failure> {
-    if shell.close() { Ok(()) } else { Err(Failure::NoDevice) }
+    match shell.close() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::NoDevice),
+        Err(err) => Err(Failure::Failed(ocfs2_cli::causes(&err))),
+    }
 }
 
 /// `curdev`

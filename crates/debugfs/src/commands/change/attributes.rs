@@ -1,0 +1,133 @@
+//! Extended attributes: listed, read, set and removed.
+
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use ocfs2_cli::terminal;
+use ocfs2_format::xattr::{MAX_VALUE, XattrPrefix};
+use ocfs2_volume::xattr::Xattr;
+
+use super::{file_of, refused, say};
+use crate::commands::files::inode_of;
+use crate::commands::{only, option};
+use crate::error::{Explain, Failure, of_file};
+use crate::screen::Screen;
+use crate::shell::Shell;
+
+/// The prefix of a name, and what is after it.
+fn named(word: &[u8]) -> Result<(XattrPrefix, &[u8]), Failure> {
+    let mut prefixes = XattrPrefix::ALL;
+    // Of two that fit the longer one is meant.
+    prefixes.sort_by_key(|prefix| std::cmp::Reverse(prefix.as_str().len()));
+    let mut found = prefixes
+        .iter()
+        .filter_map(|prefix| Some((*prefix, word.strip_prefix(prefix.as_str().as_bytes())?)));
+    found.next().ok_or_else(|| {
+        refused(word, "is not the name of an attribute: it begins with user. or another space")
+    })
+}
+
+/// `ea_list`
+pub(in super::super) fn ea_list(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let fs = shell.fs()?;
+    let word = only(words)?;
+    let found = inode_of(shell, fs, word)?;
+    let mut is_whole = true;
+    for xattr in fs.volume.xattrs(&found) {
+        fs.check()?;
+        match xattr.of(word) {
+            Ok(Xattr { name, entry, .. }) => {
+                writeln!(out, "{} ({} bytes)", terminal(name), entry.xe_value_size)?;
+            }
+            Err(Failure::Failed(text)) => {
+                is_whole = false;
+                out.say(&format!("ea_list: {text}"));
+            }
+            Err(err) => return Err(err),
+        }
+    }
+    if is_whole { Ok(()) } else { Err(Failure::Said) }
+}
+
+/// `ea_get`
+pub(in super::super) fn ea_get(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let fs = shell.fs()?;
+    let (to, words) = file_option(words)?;
+    let [word, name] = words else { return Err(Failure::Usage) };
+    let found = inode_of(shell, fs, word)?;
+    for xattr in fs.volume.xattrs(&found) {
+        fs.check()?;
+        let xattr = xattr.of(word)?;
+        if xattr.name != *name {
+            continue;
+        }
+        if xattr.size() > MAX_VALUE {
+            return Err(refused(name, "has a value that is longer than one can be"));
+        }
+        let value = fs.volume.xattr_value(&xattr).of(word)?;
+        match to {
+            Some(path) => std::fs::write(path, value).map_err(|err| of_file(&err, path))?,
+            None => writeln!(out, "{}", terminal(value))?,
+        }
+        return Ok(());
+    }
+    Err(refused(word, &format!("has no attribute {}", terminal(name))))
+}
+
+/// `-f` and the file after it.
+fn file_option(words: &[Vec<u8>]) -> Result<(Option<&Path>, &[Vec<u8>]), Failure> {
+    match option(words, "-f") {
+        (false, words) => Ok((None, words)),
+        (true, words) => {
+            let (file, words) = words.split_first().ok_or(Failure::Usage)?;
+            Ok((Some(Path::new(std::ffi::OsStr::from_bytes(file))), words))
+        }
+    }
+}
+
+/// `ea_set`
+pub(in super::super) fn ea_set(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let (from, words) = file_option(words)?;
+    let (word, name, value) = match (words, from) {
+        ([word, name], Some(path)) => {
+            let metadata = path.metadata().map_err(|err| of_file(&err, path))?;
+            if metadata.len() > MAX_VALUE {
+                return Err(refused(name, "can have 65536 bytes"));
+            }
+            (word, name, std::fs::read(path).map_err(|err| of_file(&err, path))?)
+        }
+        ([word, name, value], None) => (word, name, value.clone()),
+        _ => return Err(Failure::Usage),
+    };
+    let (prefix, rest) = named(name)?;
+    let file = file_of(shell, word)?;
+    let ((), committed) = shell.change(|edit| Ok(edit.set_xattr(file, prefix, rest, &value)?))?;
+    let what = format!("{} of inode {file} has {} bytes", terminal(name), value.len());
+    say(out, &what, committed)
+}
+
+/// `ea_rm`
+pub(in super::super) fn ea_rm(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let [word, name] = words else { return Err(Failure::Usage) };
+    let (prefix, rest) = named(name)?;
+    let file = file_of(shell, word)?;
+    let ((), committed) = shell.change(|edit| Ok(edit.remove_xattr(file, prefix, rest)?))?;
+    say(out, &format!("{} of inode {file} is gone", terminal(name)), committed)
+}

@@ -1,0 +1,196 @@
+//! Fields of structures, set one by one; blocks overwritten as they are.
+
+use ocfs2_cli::terminal;
+use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SuperBlock};
+use ocfs2_format::{Blkno, check};
+use ocfs2_volume::Volume;
+
+use super::{refused, say};
+use crate::commands::print::place_and_field;
+use crate::error::{Explain, Failure};
+use crate::screen::Screen;
+use crate::shell::Shell;
+use crate::show::fields::{Place, check_offset, encoded, parts, places, shown, verify};
+use crate::words::number;
+use crate::writer::Committed;
+
+/// Fields of the superblock that nothing else on the volume depends on.
+const FREE_SUPER_FIELDS: [&str; 6] =
+    ["s_mnt_count", "s_max_mnt_count", "s_errors", "s_checkinterval", "s_lastcheck", "s_label"];
+
+/// What is asked of a command that sets a field.
+#[derive(Clone, Copy, Default)]
+struct Options {
+    /// Past the journals, whatever comes of it.
+    is_direct: bool,
+    /// The block check stays as it is, right or wrong.
+    keeps_check: bool,
+}
+
+impl Options {
+    fn of(mut words: &[Vec<u8>]) -> (Self, &[Vec<u8>]) {
+        let mut options = Self::default();
+        while let Some((first, rest)) = words.split_first() {
+            match first.as_slice() {
+                b"--direct" => options.is_direct = true,
+                b"-n" => options.keeps_check = true,
+                _ => break,
+            }
+            words = rest;
+        }
+        (options, words)
+    }
+}
+
+/// `set`
+pub(in super::super) fn set(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let (options, words) = Options::of(words);
+    let [word, value @ ..] = words else { return Err(Failure::Usage) };
+    if value.is_empty() {
+        return Err(Failure::Usage);
+    }
+    let (blkno, field) = place_and_field(shell, word)?;
+    let field = field.ok_or_else(|| refused(word, "names no field: <filespec>.<field>"))?;
+    set_field(shell, options, blkno, &field, value, out)
+}
+
+/// `set_inode_field`
+pub(in super::super) fn set_inode_field(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let (options, words) = Options::of(words);
+    let [word, field, value @ ..] = words else { return Err(Failure::Usage) };
+    if value.is_empty() {
+        return Err(Failure::Usage);
+    }
+    let fs = shell.fs()?;
+    let blkno = shell.find(fs, word).of(word)?;
+    fs.inode(blkno).of(word)?;
+    let field = prefixed("i_", field);
+    let is_owner = matches!(field.as_str(), "i_uid" | "i_gid");
+    match (is_owner && !options.is_direct && !options.keeps_check, value) {
+        // Quota counts what each owner has.
+        (true, [id]) => set_owner(shell, blkno, &field, id, out),
+        _ => set_field(shell, options, blkno, &field, value, out),
+    }
+}
+
+/// `set_super_value`
+pub(in super::super) fn set_super_value(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let (options, words) = Options::of(words);
+    let [field, value @ ..] = words else { return Err(Failure::Usage) };
+    if value.is_empty() {
+        return Err(Failure::Usage);
+    }
+    set_field(shell, options, SUPERBLOCK_BLKNO, &prefixed("s_", field), value, out)
+}
+
+/// The name of a field, with the prefix that all have and people leave out.
+fn prefixed(prefix: &str, word: &[u8]) -> String {
+    let name = terminal(word);
+    if name.starts_with(prefix) { name } else { format!("{prefix}{name}") }
+}
+
+fn set_owner(
+    shell: &mut Shell,
+    blkno: Blkno,
+    field: &str,
+    id: &[u8],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let value = number(id).and_then(|id| u32::try_from(id).ok());
+    let id = value.ok_or_else(|| refused(id, "is not the number of a user or a group"))?;
+    let (before, committed) = shell.change(|edit| {
+        let dinode = edit.inode(blkno)?.dinode;
+        let (uid, gid) = (dinode.i_uid, dinode.i_gid);
+        let is_user = field == "i_uid";
+        edit.set_owner(blkno, if is_user { id } else { uid }, if is_user { gid } else { id })?;
+        Ok(if is_user { uid } else { gid })
+    })?;
+    say(out, &format!("{field} of inode {blkno} was {before} and is {id}"), committed)
+}
+
+fn set_field(
+    shell: &mut Shell,
+    options: Options,
+    blkno: Blkno,
+    field: &str,
+    value: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let fs = shell.fs()?;
+    let mut block = fs.block(blkno).explain(|| format!("while reading block {blkno}"))?;
+    let place = place_of(&block, blkno, field)?;
+    let before = bytes_of(&block, &place).to_vec();
+    let after = encoded(&place, value, &before).map_err(|why| refused(field.as_bytes(), &why))?;
+    if let Some(bytes) = block.get_mut(place.at..place.at + place.size) {
+        bytes.copy_from_slice(&after);
+    }
+    let offset = check_offset(&block);
+    if let Some(offset) = offset.filter(|_| fs.has_checks() && !options.keeps_check) {
+        check::stamp(&mut block, offset);
+    }
+    let volume = fs.volume.on(fs.volume.device().clone());
+    let committed = match options.is_direct {
+        true => shell.damage(|edit| Ok(edit.volume().write_raw(blkno, &block)?))?,
+        false if blkno == SUPERBLOCK_BLKNO => set_superblock(shell, &block, &place, options)?,
+        false => {
+            verify_structure(&block, blkno, &volume)?;
+            shell.change(|edit| Ok(edit.volume().write_raw(blkno, &block)?))?.1
+        }
+    };
+    let (was, is) = (shown(&before, &place), shown(&after, &place));
+    say(out, &format!("{} of block {blkno} was {was} and is {is}", place.name), committed)
+}
+
+/// A field of the superblock goes into all backups too.
+fn set_superblock(
+    shell: &mut Shell,
+    block: &[u8],
+    place: &Place,
+    options: Options,
+) -> Result<Committed, Failure> {
+    if !FREE_SUPER_FIELDS.contains(&place.name.as_str()) || options.keeps_check {
+        let why = "would leave what the rest of the volume was made for: only --direct sets it";
+        return Err(refused(place.name.as_bytes(), why));
+    }
+    let superblock = SuperBlock::of_block(block)?;
+    Ok(shell.change(|edit| Ok(edit.update_superblock(|it| *it = superblock)?))?.1)
+}
+
+/// The one field of the structure of a block that a name means.
+fn place_of(block: &[u8], blkno: Blkno, field: &str) -> Result<Place, Failure> {
+    let parts = parts(block);
+    let mut found: Vec<_> =
+        places(block, &parts).into_iter().filter(|place| place.is(field)).collect();
+    match (found.pop(), found.len()) {
+        (Some(place), 0) => Ok(place),
+        (Some(_), _) => Err(Failure::Failed(format!("{field} is not one field alone"))),
+        (None, _) if parts.is_empty() => {
+            Err(Failure::Failed(format!("Block {blkno} has no signature that is known")))
+        }
+        (None, _) => {
+            Err(Failure::Failed(format!("The structure of block {blkno} has no field '{field}'")))
+        }
+    }
+}
+
+fn bytes_of<'b>(block: &'b [u8], place: &Place) -> &'b [u8] {
+    block.get(place.at..place.at + place.size).unwrap_or_default()
+}
+
+/// Fails where a block is no longer what it says it is.
+fn verify_structure(block: &[u8], blkno: Blkno, volume: &Volume) -> Result<(), Failure> {
+    let wrong = |why: String| Failure::Failed(format!("{why}; --direct sets it nevertheless"));
+    verify(block, blkno, volume.generation()).map_err(|err| wrong(err.to_string()))
+}

@@ -1,0 +1,79 @@
+//! Commands that change the volume. Each is one transaction, and says what it changed.
+
+pub(super) mod attributes;
+pub(super) mod contents;
+pub(super) mod fields;
+pub(super) mod names;
+pub(super) mod raw;
+
+use std::io::Write;
+
+use ocfs2_cli::terminal;
+use ocfs2_format::Blkno;
+use ocfs2_format::dinode::InodeFlags;
+
+use crate::error::{Explain, Failure};
+use crate::screen::Screen;
+use crate::shell::{Shell, block_of};
+use crate::volume::Fs;
+use crate::writer::Committed;
+
+/// A name in a directory.
+struct Place {
+    dir: Blkno,
+    name: Vec<u8>,
+}
+
+impl Place {
+    /// What a word names: its last component, in the directory before that, which has to be there.
+    fn of(shell: &Shell, word: &[u8]) -> Result<Self, Failure> {
+        let fs = shell.fs()?;
+        let end = word.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
+        let path = word.get(..end).unwrap_or_default();
+        if path.is_empty() || block_of(path).is_some() {
+            return Err(refused(word, "is not a name in a directory"));
+        }
+        let slash = path.iter().rposition(|byte| *byte == b'/');
+        let (dir, name) = path.split_at(slash.map_or(0, |at| at + 1));
+        let dir = match (slash, block_of(dir.strip_suffix(b"/").unwrap_or_default())) {
+            (None, _) => shell.cwd(),
+            (_, Some(blkno)) => blkno,
+            // As a component on the way a link is followed.
+            _ => shell.find(fs, &[dir, b"."].concat()).of(word)?,
+        };
+        let place = Self { dir, name: name.to_vec() };
+        verify_own(fs, dir, word)?;
+        Ok(place)
+    }
+}
+
+/// The file that a word names, which is none of the volume itself.
+fn file_of(shell: &Shell, word: &[u8]) -> Result<Blkno, Failure> {
+    let fs = shell.fs()?;
+    let blkno = shell.find(fs, word).of(word)?;
+    verify_own(fs, blkno, word)?;
+    Ok(blkno)
+}
+
+/// Fails for what belongs to the volume itself, and for what waits for its deletion.
+fn verify_own(fs: &Fs, blkno: Blkno, word: &[u8]) -> Result<(), Failure> {
+    let flags = fs.inode(blkno).of(word)?.dinode.flags();
+    let is_root = blkno == fs.volume.superblock().s_root_blkno;
+    if flags.contains(InodeFlags::SYSTEM) && !is_root {
+        return Err(refused(word, "belongs to the volume itself"));
+    }
+    match flags.intersects(InodeFlags::ORPHANED | InodeFlags::DIO_ORPHANED) {
+        true => Err(refused(word, "is an orphan, which a recovery deletes")),
+        false => Ok(()),
+    }
+}
+
+fn refused(word: &[u8], why: &str) -> Failure {
+    Failure::Failed(format!("{} {why}", terminal(word)))
+}
+
+/// Says what was changed.
+fn say(out: &mut Screen, what: &str, committed: Committed) -> Result<(), Failure> {
+    writeln!(out, "{what}; {committed}")?;
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! Blocks overwritten past the journals: damage that is meant, and what mends a check.
+
+use std::io::Write;
+
+use ocfs2_format::{Blkno, check};
+
+use super::{refused, say};
+use crate::commands::blocks::block;
+use crate::error::{Explain, Failure};
+use crate::screen::Screen;
+use crate::shell::Shell;
+use crate::show::fields::check_offset;
+use crate::words::number;
+
+/// What part of a block becomes what.
+struct Zap {
+    from: usize,
+    len: usize,
+    pattern: u8,
+    bit: Option<usize>,
+    mends_check: bool,
+}
+
+impl Zap {
+    fn of(words: &[Vec<u8>], size: usize) -> Result<(Self, &[u8]), Failure> {
+        let mut zap = Self { from: 0, len: size, pattern: 0, bit: None, mends_check: false };
+        let (mut block, mut len, mut words) = (None, None, words.iter());
+        while let Some(word) = words.next() {
+            let mut value = || {
+                let value = words.next().and_then(|word| number(word)).ok_or(Failure::Usage)?;
+                usize::try_from(value).map_err(|_| Failure::Usage)
+            };
+            match word.as_slice() {
+                b"-o" => zap.from = value()?,
+                b"-l" => len = Some(value()?),
+                b"-p" => zap.pattern = u8::try_from(value()?).map_err(|_| Failure::Usage)?,
+                b"-b" => zap.bit = Some(value()?),
+                b"-c" => zap.mends_check = true,
+                word if block.is_none() && !word.starts_with(b"-") => block = Some(word),
+                _ => return Err(Failure::Usage),
+            }
+        }
+        zap.len = len.unwrap_or(size.saturating_sub(zap.from));
+        let is_within = zap.from.checked_add(zap.len).is_some_and(|end| end <= size)
+            && zap.bit.is_none_or(|bit| bit < 8 * zap.len);
+        let word = block.ok_or(Failure::Usage)?;
+        if is_within { Ok((zap, word)) } else { Err(refused(word, "is not so long")) }
+    }
+
+    fn apply(&self, bytes: &mut [u8]) {
+        let Some(part) = bytes.get_mut(self.from..self.from + self.len) else { return };
+        match self.bit {
+            Some(bit) => {
+                if let Some(byte) = part.get_mut(bit / 8) {
+                    *byte ^= 1 << (bit % 8);
+                }
+            }
+            None => part.fill(self.pattern),
+        }
+    }
+}
+
+/// `zap`
+pub(in super::super) fn zap(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let fs = shell.fs()?;
+    let (zap, word) = Zap::of(words, fs.volume.block_size().size())?;
+    let blkno = block(fs, word)?;
+    let mut bytes = fs.block(blkno).of(word)?;
+    zap.apply(&mut bytes);
+    let what = match zap.bit {
+        Some(bit) => format!("bit {bit} from byte {} on of block {blkno} is another one", zap.from),
+        None => {
+            let Zap { from, len, pattern, .. } = zap;
+            format!("{len} bytes of block {blkno} from {from} on are {pattern:#04x}")
+        }
+    };
+    if zap.mends_check {
+        stamp(&mut bytes, blkno)?;
+    }
+    overwrite(shell, blkno, &bytes, &what, out)
+}
+
+/// `copy_block`
+pub(in super::super) fn copy_block(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let [from, to] = words else { return Err(Failure::Usage) };
+    let fs = shell.fs()?;
+    let (source, target) = (block(fs, from)?, block(fs, to)?);
+    let bytes = fs.block(source).of(from)?;
+    fs.block(target).of(to)?;
+    let what = format!("block {target} is a copy of block {source}");
+    overwrite(shell, target, &bytes, &what, out)
+}
+
+fn overwrite(
+    shell: &mut Shell,
+    blkno: Blkno,
+    bytes: &[u8],
+    what: &str,
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let committed = shell.damage(|edit| Ok(edit.volume().write_raw(blkno, bytes)?))?;
+    say(out, what, committed)
+}
+
+fn stamp(bytes: &mut [u8], blkno: Blkno) -> Result<(), Failure> {
+    let none = || Failure::Failed(format!("Block {blkno} has no signature that is known"));
+    let offset = check_offset(bytes).ok_or_else(none)?;
+    check::stamp(bytes, offset);
+    Ok(())
+}
+
+/// `crc`: whether the check of a block holds; `-r` makes it hold.
+pub(in super::super) fn crc(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let (mends, words) = crate::commands::option(words, "-r");
+    let [word] = words else { return Err(Failure::Usage) };
+    let fs = shell.fs()?;
+    if !fs.has_checks() {
+        return Err(Failure::Failed("The volume has no block checks (metaecc)".to_owned()));
+    }
+    let blkno = shell.find(fs, word).of(word)?;
+    let mut bytes = fs.block(blkno).of(word)?;
+    let before = bytes.clone();
+    stamp(&mut bytes, blkno)?;
+    match (before == bytes, mends) {
+        (true, _) => writeln!(out, "the check of block {blkno} holds")?,
+        (false, true) => {
+            let what = format!("the check of block {blkno} did not hold and does");
+            return overwrite(shell, blkno, &bytes, &what, out);
+        }
+        (false, false) => {
+            return Err(Failure::Failed(format!("The check of block {blkno} does not hold")));
+        }
+    }
+    Ok(())
+}

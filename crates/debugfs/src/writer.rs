@@ -1,0 +1,198 @@
+//! Changing the volume that is open: each command is one transaction through the gate.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use ocfs2_cli::{Interrupt, print_warning, shown};
+use ocfs2_device::Device;
+use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
+use ocfs2_users::Guard;
+use ocfs2_volume::commit::CommitError;
+use ocfs2_volume::edit::{Edit, EditOptions, How};
+use ocfs2_volume::gate::{Pass, Planned};
+use ocfs2_volume::undo::UndoDevice;
+use ocfs2_volume::usage::SystemClock;
+use ocfs2_volume::{Timestamp, Volume, VolumeOptions};
+
+use crate::error::Failure;
+
+/// How a volume is opened that is to be changed.
+pub const WRITING: VolumeOptions = VolumeOptions {
+    write: true,
+    superblock: ocfs2_volume::SuperblockAt::Primary,
+    block_size: None,
+    heartbeat_device: false,
+    strict: true,
+    allow_short: false,
+    any_checksum: false,
+};
+
+/// A volume that nobody else uses, and the way to change it.
+pub struct Writer {
+    /// With a look at block checks, unlike what is shown.
+    volume: Volume,
+    guard: Guard,
+    undo: Option<(Arc<UndoDevice<Arc<dyn Device>>>, PathBuf)>,
+    time: Option<Timestamp>,
+    interrupt: Interrupt,
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("volume", &self.volume).finish_non_exhaustive()
+    }
+}
+
+/// What a transaction was.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Committed {
+    /// Blocks that it changed.
+    pub blocks: usize,
+    /// Whether no journal was large enough for it.
+    pub in_place: bool,
+}
+
+impl fmt::Display for Committed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = if self.blocks == 1 { "" } else { "s" };
+        write!(f, "{} block{end} changed", self.blocks)?;
+        if self.in_place {
+            f.write_str(", in place, as no journal has room for them")?;
+        }
+        Ok(())
+    }
+}
+
+impl Writer {
+    /// For a volume on the device `path`: takes the cluster's lock where there is one, and makes
+    /// sure that nobody uses the volume. What is overwritten is saved to `undo`.
+    ///
+    /// # Errors
+    /// Why it may not be changed; the undo file cannot be made.
+    pub fn take(
+        volume: &Volume,
+        path: &Path,
+        partition: Option<u32>,
+        undo: Option<&Path>,
+        interrupt: Interrupt,
+    ) -> anyhow::Result<Self> {
+        let mut guard = Guard::take(volume, path, partition, &SystemClock::default())?;
+        if let Some(why) = &guard.not_locked {
+            print_warning(format_args!("{}: {why}", shown(path)));
+        }
+        let saving = undo.map(|file| {
+            let (device, unit) = (Arc::clone(volume.device()), volume.block_size().bytes());
+            let saving = UndoDevice::create(device, file, volume.superblock().s_uuid, unit)
+                .with_context(|| format!("undo file {}", shown(file)))?;
+            let saving = Arc::new(saving);
+            guard.gate.write_through(saving.clone());
+            anyhow::Ok((saving, file.to_owned()))
+        });
+        let undo = saving.transpose()?;
+        let volume = volume.on(Arc::clone(volume.device()));
+        Ok(Self { volume, guard, undo, time: None, interrupt })
+    }
+
+    /// The volume as it is after the last transaction.
+    pub fn volume(&self) -> &Volume {
+        &self.volume
+    }
+
+    /// What changes an inode from now on gives it this time; nothing is the time of day.
+    pub fn set_time(&mut self, time: Option<Timestamp>) {
+        self.time = time;
+    }
+
+    /// What inodes get as their time.
+    pub fn time(&self) -> Timestamp {
+        self.time.unwrap_or_else(now)
+    }
+
+    /// A new transaction.
+    pub fn edit(&self) -> Edit {
+        Edit::new(&self.volume, EditOptions { time: self.time(), ..EditOptions::default() })
+    }
+
+    /// Brings a transaction to the volume: through the first journal that has room for it, or in
+    /// place where none has.
+    ///
+    /// # Errors
+    /// Nothing was written, or the device cannot be written; a signal came before the first write.
+    pub fn commit(&mut self, mut edit: Edit) -> Result<Committed, Failure> {
+        edit.finish()?;
+        let done = self.through(&edit, |volume, pass| {
+            let mut too_large = false;
+            for slot in 0..volume.max_slots() {
+                match edit.commit(How::Journal(slot), pass) {
+                    Ok(blocks) => return Ok(Committed { blocks, in_place: false }),
+                    Err(CommitError::TooLarge { .. }) => too_large = true,
+                    Err(CommitError::Journal { .. } | CommitError::Features { .. }) => {}
+                    Err(CommitError::OwnBlock { .. }) => {}
+                    Err(err) => return Err(err.into()),
+                }
+            }
+            if !too_large {
+                let why = "no journal of the volume can be used; --direct does without".to_owned();
+                return Err(Failure::Failed(why));
+            }
+            let blocks = edit.commit(How::InPlace, pass)?;
+            Ok(Committed { blocks, in_place: true })
+        })?;
+        self.volume = edit.volume().on(Arc::clone(self.volume.device()));
+        Ok(done)
+    }
+
+    /// Writes blocks as they are, past journals: for damage that is meant.
+    ///
+    /// # Errors
+    /// As [`Writer::commit`].
+    pub fn overwrite(&mut self, edit: &Edit) -> Result<Committed, Failure> {
+        let done = self.through(edit, |_, pass| {
+            let blocks = edit.commit(How::Unguarded, pass)?;
+            Ok(Committed { blocks, in_place: false })
+        })?;
+        let bits = self.volume.block_size().bits();
+        let superblock = SUPERBLOCK_BLKNO.0 << bits..(SUPERBLOCK_BLKNO.0 + 1) << bits;
+        let mut changed = edit.changes().changed_ranges().into_iter();
+        if changed.any(|it| it.start < superblock.end && superblock.start < it.end) {
+            // One that can no longer be read leaves the one that is known.
+            let again = Volume::open(Arc::clone(self.volume.device()), &WRITING);
+            self.volume = again.unwrap_or_else(|_| self.volume.on(self.volume.device().clone()));
+        }
+        Ok(done)
+    }
+
+    fn through(
+        &self,
+        edit: &Edit,
+        write: impl FnOnce(&Volume, &Pass<'_>) -> Result<Committed, Failure>,
+    ) -> Result<Committed, Failure> {
+        if edit.changed_blocks() == 0 {
+            return Ok(Committed { blocks: 0, in_place: false });
+        }
+        self.interrupt.check()?;
+        let outcome: Arc<dyn Device> = edit.changes().clone();
+        let planned = Planned { changes: &[edit.changes().as_ref()], outcome: Some(&outcome) };
+        write(&self.volume, &self.guard.gate.open(planned)?)
+    }
+
+    /// Ends the undo file; says so where there is none as nothing was overwritten.
+    ///
+    /// # Errors
+    /// It cannot be written: it stays as if it had been cut.
+    pub fn close(self) -> anyhow::Result<Option<String>> {
+        let Some((saving, path)) = &self.undo else { return Ok(None) };
+        let path = shown(path);
+        let is_there = saving.finish().with_context(|| format!("undo file {path}"))?;
+        Ok((!is_there).then(|| format!("Nothing was overwritten: there is no undo file {path}")))
+    }
+}
+
+/// The time of day.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp { seconds: since.as_secs() as i64, nanoseconds: since.subsec_nanos() }
+}

@@ -1,0 +1,38 @@
+//! Both fsck as judges of what was changed.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use ocfs2_testing::{Run, oracle, program};
+
+/// What the C fsck finds.
+pub fn found_by_c(image: &Path) -> BTreeSet<String> {
+    let Some(fsck) = oracle("fsck.ocfs2") else { return BTreeSet::new() };
+    let said = Run::new("timeout").arg("60").arg(fsck).arg("-fn").arg(image).output();
+    assert_ne!(said.status, 124, "{said}");
+    // What is allocated ahead, as Linux does it too; of the second value of a bucket whose tree has
+    // extent blocks it expects the depth that it found below the first.
+    let known = ["[INODE_SPARSE_SIZE]", "[EXTENT_LIST_DEPTH]"];
+    let lines = said.stdout.lines().chain(said.stderr.lines()).filter(|line| line.starts_with('['));
+    lines.filter(|line| !known.iter().any(|it| line.starts_with(it))).map(str::to_owned).collect()
+}
+
+/// The judges, with what the C one has found before anything was changed.
+pub struct Judge {
+    image: PathBuf,
+    known: BTreeSet<String>,
+}
+
+impl Judge {
+    pub fn new(image: &Path) -> Self {
+        Self { image: image.to_owned(), known: found_by_c(image) }
+    }
+
+    /// They find nothing after `what`.
+    pub fn judge(&self, what: &str) {
+        let ours = Run::new(program("fsck.ocfs2")).arg("-fn").arg(&self.image).output();
+        assert_eq!(ours.status, 0, "{what}: {ours}");
+        let found = found_by_c(&self.image);
+        assert!(found.is_subset(&self.known), "{what}: {found:#?}");
+    }
+}
