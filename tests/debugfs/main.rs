@@ -16,6 +16,7 @@ mod random;
 mod shell;
 mod structures;
 mod terminal;
+mod undelete;
 mod writing;
 
 /// A test for each fixture: those that hold the most are compared side by side.

@@ -12,6 +12,7 @@ mod line;
 mod live;
 mod lock;
 mod owned;
+mod past;
 mod program;
 mod screen;
 mod shell;

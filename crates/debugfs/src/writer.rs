@@ -30,12 +30,15 @@ pub const WRITING: VolumeOptions = VolumeOptions {
     any_checksum: false,
 };
 
+/// What saves what is overwritten.
+type Saving = UndoDevice<Arc<dyn Device>>;
+
 /// A volume that nobody else uses, and the way to change it.
 pub struct Writer {
     /// With a look at block checks, unlike what is shown.
     volume: Volume,
     guard: Guard,
-    undo: Option<(Arc<UndoDevice<Arc<dyn Device>>>, PathBuf)>,
+    undo: Option<(Arc<Saving>, PathBuf)>,
     time: Option<Timestamp>,
     interrupt: Interrupt,
 }

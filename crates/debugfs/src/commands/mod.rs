@@ -146,6 +146,7 @@ pub const COMMANDS: &[Command] = &[
     ),
     command(&["logdump"], "[-T] <slot#>", "Show journal file for the node slot", volumes::logdump),
     command(&["ls"], "[-l] <filespec>", "List directory", dirs::ls),
+    command(&["lsdel"], "", "List deleted files that journals still have", change::undelete::lsdel),
     command(&["mkdir"], "<new>", "Make a directory", change::names::mkdir),
     command(
         &["mknod"],
@@ -233,6 +234,12 @@ pub const COMMANDS: &[Command] = &[
     command(&["stats"], "[-h] [-s backup#]", "Show superblock", volumes::stats),
     command(&["symlink"], "<new> <target>", "Make a symbolic link", change::names::symlink),
     command(&["truncate"], "<filespec> <bytes>", "Change the size of a file", contents::truncate),
+    command(
+        &["undel", "undelete"],
+        "<inode#> <new>",
+        "Make a file of what a journal has of a deleted one",
+        change::undelete::undel,
+    ),
     command(
         &["write"],
         "<file> <new>",

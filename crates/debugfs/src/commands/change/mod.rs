@@ -5,6 +5,7 @@ pub(super) mod contents;
 pub(super) mod fields;
 pub(super) mod names;
 pub(super) mod raw;
+pub(super) mod undelete;
 
 use std::io::Write;
 

@@ -1,0 +1,158 @@
+//! What journals still have of blocks as they were: copies of transactions that are long in their
+//! places stay in the log until others are written over them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ocfs2_device::OverlayDevice;
+use ocfs2_format::check::{Checked, validate};
+use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
+use ocfs2_format::journal::{BlockType, JournalHeader, TagFlags, tags};
+use ocfs2_format::{Blkno, Structure};
+use ocfs2_volume::{Inode, Volume};
+
+use crate::error::Problem;
+use crate::volume::Fs;
+
+/// Bytes of older blocks that are kept in memory.
+const MEMORY: u64 = 64 << 20;
+
+/// A copy of a block in the log of a journal.
+#[derive(Clone, Copy, Debug)]
+struct Copy {
+    /// The block it is a copy of.
+    home: Blkno,
+    /// Where it is.
+    at: Blkno,
+    sequence: u32,
+    /// Its first bytes were those that begin blocks of the log itself.
+    is_escaped: bool,
+}
+
+/// All copies in the log of one slot, oldest transaction first.
+pub struct Past<'f> {
+    fs: &'f Fs,
+    copies: Vec<Copy>,
+}
+
+/// A file that was deleted, as it was before.
+#[derive(Clone, Debug)]
+pub struct Deleted {
+    /// The inode as it was.
+    pub inode: Inode,
+    /// When it was deleted, in seconds since 1970; 0 where that is not known.
+    pub dtime: u64,
+    sequence: u32,
+}
+
+impl<'f> Past<'f> {
+    /// Reads the log of a slot from its beginning to its end, whatever of it is live.
+    pub fn of_slot(fs: &'f Fs, slot: u16) -> Result<Self, Problem> {
+        let journal = fs.volume.journal(slot)?;
+        let superblock = &journal.superblock;
+        let places = places(fs, &journal.inode)?;
+        let end = (superblock.s_maxlen as usize).min(places.len());
+        let first = superblock.s_first as usize;
+        let next = |index: usize| if index + 1 < end { index + 1 } else { first };
+        let mut copies = Vec::new();
+        for index in first..end {
+            let Some(at) = places.get(index) else { break };
+            let block = fs.block(*at)?;
+            let header = JournalHeader::decode(&block)?;
+            if header.block_type() != Some(BlockType::Descriptor) {
+                continue;
+            }
+            let (sequence, mut log) = (header.h_sequence, index);
+            for tag in tags(&block, superblock.tag_format()) {
+                log = next(log);
+                let Some(at) = places.get(log).copied().filter(|_| log != index) else { break };
+                // From here on a later transaction was written over this one.
+                if JournalHeader::decode(&fs.block(at)?)?.block_type().is_some() {
+                    break;
+                }
+                let is_escaped = tag.flags.contains(TagFlags::ESCAPE);
+                copies.push(Copy { home: tag.blkno, at, sequence, is_escaped });
+            }
+        }
+        copies.sort_by_key(|copy| copy.sequence);
+        Ok(Self { fs, copies })
+    }
+
+    /// Regular files and symbolic links that the log has, and that are no more, by their inodes: each
+    /// as it was last while it had a name.
+    pub fn deleted(&self) -> Result<BTreeMap<Blkno, Deleted>, Problem> {
+        let mut found = BTreeMap::new();
+        for copy in self.copies.iter().filter(|copy| !copy.is_escaped) {
+            let block = self.fs.block(copy.at)?;
+            if !block.starts_with(&Dinode::SIGNATURE) || !self.fs.is_block(copy.home) {
+                continue;
+            }
+            let inode = Inode::decode(copy.home, block)?;
+            if !self.was_file(&inode) {
+                continue;
+            }
+            if let Some(dtime) = self.end_of(&inode)? {
+                found.insert(copy.home, Deleted { inode, dtime, sequence: copy.sequence });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether that is a file with a name, whole as far as can be told.
+    fn was_file(&self, inode: &Inode) -> bool {
+        let (dinode, volume) = (&inode.dinode, &self.fs.volume);
+        let none = InodeFlags::SYSTEM | InodeFlags::ORPHANED | InodeFlags::DIO_ORPHANED;
+        let is_checked = !self.fs.has_checks()
+            || matches!(validate(inode.block(), Dinode::CHECK_OFFSET), Checked::Good);
+        dinode.verify(inode.blkno, volume.generation()).is_ok()
+            && is_checked
+            && !dinode.flags().intersects(none)
+            && volume.links_count(inode) > 0
+            && matches!(inode.kind(), Some(FileKind::Regular | FileKind::Symlink))
+    }
+
+    /// When an inode was deleted; nothing if it was not.
+    fn end_of(&self, before: &Inode) -> Result<Option<u64>, Problem> {
+        let Ok(now) = self.fs.inode(before.blkno) else { return Ok(Some(0)) };
+        let is_same = now.dinode.i_generation == before.dinode.i_generation;
+        let is_there = now.dinode.flags().contains(InodeFlags::VALID);
+        Ok(match (is_same, is_there) {
+            (true, true) => None,
+            (true, false) => Some(now.dinode.i_dtime),
+            // Another file has the block, or nobody.
+            (false, _) => Some(0),
+        })
+    }
+
+    /// The volume as it was when `deleted` was last as it is here, as far as the log has it.
+    pub fn volume_of(&self, deleted: &Deleted) -> Result<Volume, Problem> {
+        let volume = &self.fs.volume;
+        let below = Arc::clone(volume.device());
+        let overlay = OverlayDevice::within(below, volume.block_size().bytes(), MEMORY);
+        let view = volume.on(Arc::new(overlay));
+        let until = self.copies.iter().take_while(|copy| copy.sequence <= deleted.sequence);
+        for copy in until.filter(|copy| self.fs.is_block(copy.home)) {
+            let mut block = self.fs.block(copy.at)?;
+            if copy.is_escaped
+                && let Some(magic) = block.get_mut(..4)
+            {
+                magic.copy_from_slice(&ocfs2_format::journal::JBD2_MAGIC.to_be_bytes());
+            }
+            view.write_raw(copy.home, &block)?;
+        }
+        Ok(view)
+    }
+}
+
+/// The blocks of a journal, in order.
+fn places(fs: &Fs, inode: &Inode) -> Result<Vec<Blkno>, Problem> {
+    let bits = fs.volume.geometry().bpc_bits();
+    let mut places = Vec::new();
+    for extent in fs.volume.tree(inode)?.extents() {
+        fs.check()?;
+        let extent = extent?;
+        let count = u64::from(extent.clusters) << bits;
+        places.extend((extent.blkno.0..extent.blkno.0 + count).map(Blkno));
+    }
+    Ok(places)
+}

@@ -1,0 +1,97 @@
+//! Deleted files, brought back from what journals have of them.
+
+use std::path::Path;
+
+use ocfs2_format::dinode::FileKind;
+use ocfs2_testing::{Random, Run, Scratch, fixture_copy, program};
+use ocfs2_volume::{Inode, Volume};
+
+use crate::judge::Judge;
+use crate::writing::change;
+
+/// Files of a volume that are tried.
+const TRIED: usize = 8;
+
+fn open(image: &Path) -> Volume {
+    let device = ocfs2_device::open(image, &Default::default()).unwrap();
+    Volume::open(device, &Default::default()).unwrap()
+}
+
+fn contents(volume: &Volume, inode: &Inode) -> Vec<u8> {
+    let mut bytes = vec![0; inode.size() as usize];
+    volume.file(inode).unwrap().read_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+/// Plain files with one name, some of them.
+fn files(volume: &Volume, random: &mut Random) -> Vec<(String, Inode)> {
+    let root = volume.root().unwrap();
+    let found = volume.walk(&root).unwrap().map(Result::unwrap);
+    let mut files: Vec<_> = found
+        .filter(|it| it.inode.kind() == Some(FileKind::Regular) && it.inode.size() > 0)
+        .filter(|it| volume.links_count(&it.inode) == 1)
+        .filter_map(|it| Some((String::from_utf8(it.path).ok()?, it.inode)))
+        .filter(|(path, _)| path.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c)))
+        .collect();
+    (0..TRIED.min(files.len())).map(|_| files.swap_remove(random.below(files.len()))).collect()
+}
+
+#[test]
+fn a_file_that_was_just_deleted_comes_back_as_it_was() {
+    let mut random = Random(0x756e_6465);
+    let mut back = 0;
+    for name in ["clean-2k-local", "clean-1k-local", "clean-512-local"] {
+        let scratch = Scratch::in_memory();
+        let image = fixture_copy(name, &scratch);
+        let judge = Judge::new(&image);
+        let before = open(&image);
+        for (path, inode) in files(&before, &mut random) {
+            let (expected, attributes) =
+                (contents(&before, &inode), before.xattrs(&inode).map(Result::unwrap).count());
+            change(&image, &format!("rm /{path}")).expect_status(0);
+            let undel = format!("undel <{}> /back", inode.blkno);
+            let done = change(&image, &undel);
+            if !done.stdout.contains("and has what inode") {
+                // There may be nothing left of it in the journals, but then that is said.
+                let refused = done.expect_status(1);
+                let whys = ["is not in any journal", "in use again", "the rest is lost", "block "];
+                assert!(whys.iter().any(|why| refused.stderr.contains(why)), "{refused}");
+                continue;
+            }
+            let after = open(&image);
+            let made = after.resolve(b"/back").unwrap();
+            assert!(contents(&after, &made) == expected, "{name}: {path}");
+            let (old, new) = (&inode.dinode, &made.dinode);
+            assert_eq!((old.i_mode, old.i_uid, old.i_gid), (new.i_mode, new.i_uid, new.i_gid));
+            assert_eq!(old.i_mtime, new.i_mtime, "{name}: {path}");
+            let left = after.xattrs(&made).map(Result::unwrap).count();
+            assert!(left == attributes || done.status == 1, "{name}: {path}");
+            judge.judge(&format!("{name}: {path}"));
+            change(&image, "rm /back").expect_status(0);
+            back += 1;
+        }
+    }
+    assert!(back >= 5, "{back}");
+}
+
+#[test]
+fn what_is_not_there_any_more_is_refused() {
+    let scratch = Scratch::in_memory();
+    let image = fixture_copy("clean-4k-o2cb", &scratch);
+    let shown = Run::new(program("debugfs.ocfs2")).args(["-R", "lsdel"]).arg(&image);
+    let shown = shown.output().expect_status(0).stdout;
+    assert!(shown.contains(" 100644         938895 Sun Nov 22 "), "{shown}");
+    let before = std::fs::read(&image).unwrap();
+    for (command, says) in [
+        // A kernel deleted it, and what it had belongs to other files now.
+        ("undel <12861> /back", "in use again"),
+        ("undel <5> /back", "is not in any journal as a file that was deleted"),
+        ("undel <12861> /n0", "in use again"),
+        ("undel 12861 /back", "usage"),
+        ("undel <12861>", "usage"),
+    ] {
+        let refused = change(&image, command).expect_status(1);
+        assert!(refused.stderr.contains(says), "{command}: {refused}");
+        assert!(std::fs::read(&image).unwrap() == before, "{command}");
+    }
+}
