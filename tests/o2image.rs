@@ -11,7 +11,9 @@ use std::sync::Arc;
 use ocfs2_device::{DeviceOptions, open};
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::FileKind;
-use ocfs2_testing::{CRASHED, Outcome, Run, Scratch, fixture, fixture_copy, oracle, program};
+use ocfs2_testing::{
+    CRASHED, Outcome, Run, Scratch, allocated_bytes, fixture, fixture_copy, oracle, program,
+};
 use ocfs2_tests::assert_as_manifest;
 use ocfs2_volume::image::PackedImage;
 use ocfs2_volume::{Inode, Volume, VolumeOptions};
@@ -119,6 +121,56 @@ fn a_raw_image_is_a_volume_without_data_and_one_with_data_is_the_same() {
         fs::remove_file(&raw).unwrap();
         fs::remove_file(&all).unwrap();
     }
+}
+
+#[test]
+fn a_disk_of_qemu_has_what_the_raw_image_has() {
+    let Some(qemu) = oracle("qemu-img") else { return };
+    let scratch = Scratch::in_memory();
+    let convert = |from: &Path, to: &Path| {
+        Run::new(&qemu).args(["check", "-q", "-f", "qcow2"]).arg(from).success();
+        let convert = Run::new(&qemu).args(["convert", "-f", "qcow2", "-O", "raw"]);
+        convert.arg(from).arg(to).success();
+    };
+    for name in CLEAN.into_iter().chain(CRASHED) {
+        let (raw, disk, back) = (scratch.join("raw"), scratch.join("disk"), scratch.join("back"));
+        for all in [&["-q"][..], &["-qa"]] {
+            o2image(&[all, &["-r"]].concat(), &fixture(name), &raw).expect_status(0);
+            o2image(&[all, &["-Q"]].concat(), &fixture(name), &disk).expect_status(0);
+            convert(&disk, &back);
+            let compare = Run::new("cmp").arg(&raw).arg(&back).output();
+            assert_eq!(compare.status, 0, "{name}: {compare}");
+            assert!(allocated_bytes(&disk) <= disk.metadata().unwrap().len() + 4096);
+        }
+        for path in [&raw, &disk, &back] {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    // Through a pipe it is the same, and it is not taken for a volume.
+    let (disk, piped) = (scratch.join("disk"), scratch.join("piped"));
+    let image = fixture("clean-1k-local");
+    o2image(&["-qQ"], &image, &disk).expect_status(0);
+    let line = "\"$0\" -qQ \"$1\" - >\"$2\"";
+    Run::new("sh").args(["-c", line]).arg(program("o2image")).arg(&image).arg(&piped).success();
+    assert!(fs::read(&disk).unwrap() == fs::read(&piped).unwrap());
+    o2image(&["-I", "-y"], &scratch.join("target"), &disk).expect_status(1);
+    o2image(&["-Q", "-r"], &image, &piped).expect_status(1);
+}
+
+#[test]
+fn a_large_volume_makes_a_small_disk_of_qemu() {
+    let Some(qemu) = oracle("qemu-img") else { return };
+    let scratch = Scratch::new();
+    let (image, disk, back) =
+        (scratch.image("large.img", 3 << 40), scratch.join("disk"), scratch.join("back"));
+    let mkfs = Run::new(program("mkfs.ocfs2")).args(["-q", "-M", "local", "-N", "2", "-C", "1M"]);
+    mkfs.arg(&image).success();
+    o2image(&["-qQ"], &image, &disk).expect_status(0);
+    Run::new(&qemu).args(["check", "-q", "-f", "qcow2"]).arg(&disk).success();
+    let convert = Run::new(&qemu).args(["convert", "-f", "qcow2", "-O", "raw"]);
+    convert.arg(&disk).arg(&back).success();
+    assert_eq!(back.metadata().unwrap().len(), 3 << 40);
+    Run::new(program("fsck.ocfs2")).arg("-fn").arg(&back).output().expect_status(0);
 }
 
 #[test]

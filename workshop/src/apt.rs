@@ -27,6 +27,7 @@ const BLKID: &str = "comparing blkid's output, and mkfs recognising what it must
 const PACKAGES: &[Package] = &[
     package("ocfs2-tools", "fsck.ocfs2", C_TOOLS),
     package("qemu-system-x86", "qemu-system-x86_64", KERNEL),
+    package("qemu-utils", "qemu-img", "disks of QEMU that o2image makes"),
     package("busybox-static", "busybox", KERNEL),
     package("kmod", "modprobe", C_TOOLS),
     package("xz-utils", "xz", KERNEL),

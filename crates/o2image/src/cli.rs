@@ -14,7 +14,8 @@ use crate::What;
 /// attributes, and the contents of files that are small enough to be in their inodes.
 ///
 /// Packed images, the default, are those of the C program, which reads ours and whose we read. A raw
-/// image (-r) is a sparse file as long as the volume, which every tool opens.
+/// image (-r) is a sparse file as long as the volume, which every tool opens; a qcow2 image (-Q) is a
+/// disk for virtual machines.
 ///
 /// -I looks first at what is there: at nodes that use a volume (its cluster's lock is taken where
 /// this host is a node of it), and at other file systems and partition tables; and once more
@@ -29,8 +30,14 @@ pub struct Cli {
     #[arg(short = 'r', long)]
     pub raw: bool,
 
+    /// A disk of QEMU (qcow2), as large as the volume; blocks that are not saved read as zeros
+    ///
+    /// qemu-img convert -O raw makes a volume of it; -I does not put it back.
+    #[arg(short = 'Q', long, conflicts_with = "raw")]
+    pub qcow2: bool,
+
     /// Put an image onto a device: the operands are the device and the image
-    #[arg(short = 'I', long, conflicts_with_all = ["interactive", "all", "journals", "free"])]
+    #[arg(short = 'I', long, conflicts_with_all = ["interactive", "all", "journals", "free", "qcow2"])]
     pub install: bool,
 
     /// Say how large the image will be, and ask

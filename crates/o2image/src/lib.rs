@@ -9,6 +9,7 @@ mod cli;
 mod install;
 mod output;
 mod program;
+mod qcow2;
 mod select;
 mod write;
 

@@ -56,7 +56,11 @@ fn save(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
         false => Sink::create(&cli.image, &cli.device)?,
     };
     let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let form = if cli.raw { Form::Raw } else { Form::Packed { time: time as u32 } };
+    let form = match (cli.raw, cli.qcow2) {
+        (true, _) => Form::Raw,
+        (_, true) => Form::Qcow2,
+        _ => Form::Packed { time: time as u32 },
+    };
     let bar = progress(!cli.quiet);
     let written = write_image(&volume, &selected.blocks, form, &mut sink, &*bar, interrupt);
     bar.finish();

@@ -11,7 +11,7 @@ use ocfs2_format::image::ImageHeader;
 use ocfs2_format::superblock::backup_blocks;
 use ocfs2_volume::Volume;
 
-use crate::{Blocks, Sink};
+use crate::{Blocks, Sink, qcow2};
 
 /// Bytes that are read at a time.
 const PIECE: u64 = 1 << 20;
@@ -26,6 +26,42 @@ pub enum Form {
     },
     /// Each block in its place, as long as the volume.
     Raw,
+    /// An image of a disk that QEMU opens.
+    Qcow2,
+}
+
+/// Where what is saved is read from.
+pub struct Source<'d> {
+    device: &'d dyn Device,
+    block_size: u64,
+}
+
+impl<'d> Source<'d> {
+    /// The device of `volume`.
+    fn new(volume: &'d Volume) -> Self {
+        Self { device: &**volume.device(), block_size: volume.block_size().bytes().into() }
+    }
+}
+
+impl Source<'_> {
+    /// Reads blocks; those that cannot be read are zeros, and noted.
+    pub fn read(&self, range: Range<u64>, unreadable: &mut Unreadable) -> Vec<u8> {
+        let size = self.block_size;
+        let mut bytes = vec![0; ((range.end - range.start) * size) as usize];
+        if self.device.read_at(&mut bytes, range.start * size).is_ok() {
+            return bytes;
+        }
+        for (block, bytes) in range.zip(bytes.chunks_exact_mut(size as usize)) {
+            if self.device.read_at(bytes, block * size).is_err() {
+                bytes.fill(0);
+                match unreadable.0.last_mut().filter(|last| last.end == block) {
+                    Some(last) => last.end = block + 1,
+                    None => unreadable.0.push(block..block + 1),
+                }
+            }
+        }
+        bytes
+    }
 }
 
 /// Blocks that could not be read; zeros are in their places.
@@ -45,12 +81,20 @@ pub fn write_image(
     interrupt: &Interrupt,
 ) -> Result<Unreadable> {
     let size = u64::from(volume.block_size().bytes());
-    if let Form::Packed { time } = form {
-        sink.write(&header(volume, blocks, time)?)?;
+    let source = Source::new(volume);
+    progress.start("Saving blocks", blocks.count());
+    match form {
+        Form::Packed { time } => sink.write(&header(volume, blocks, time)?)?,
+        Form::Raw => {}
+        Form::Qcow2 => {
+            let unreadable = qcow2::write(volume, &source, blocks, sink, progress, interrupt)?;
+            progress.finish();
+            sink.finish()?;
+            return Ok(unreadable);
+        }
     }
     let mut unreadable = Unreadable::default();
     let mut done = 0;
-    progress.start("Saving blocks", blocks.count());
     for range in blocks.ranges() {
         if form == Form::Raw {
             sink.skip_to(range.start * size)?;
@@ -59,7 +103,7 @@ pub fn write_image(
         while at < range.end {
             interrupt.check()?;
             let end = range.end.min(at + PIECE / size);
-            sink.write(&read(volume.device(), at..end, size, &mut unreadable))?;
+            sink.write(&source.read(at..end, &mut unreadable))?;
             done += end - at;
             at = end;
             progress.update(done);
@@ -67,29 +111,11 @@ pub fn write_image(
     }
     progress.finish();
     match form {
-        Form::Raw => sink.skip_to(volume.geometry().blocks() * size)?,
+        Form::Raw | Form::Qcow2 => sink.skip_to(volume.geometry().blocks() * size)?,
         Form::Packed { .. } => write_bitmap(volume, blocks, sink)?,
     }
     sink.finish()?;
     Ok(unreadable)
-}
-
-/// Reads blocks; those that cannot be read are zeros, and noted.
-fn read(device: &dyn Device, range: Range<u64>, size: u64, unreadable: &mut Unreadable) -> Vec<u8> {
-    let mut bytes = vec![0; ((range.end - range.start) * size) as usize];
-    if device.read_at(&mut bytes, range.start * size).is_ok() {
-        return bytes;
-    }
-    for (block, bytes) in range.zip(bytes.chunks_exact_mut(size as usize)) {
-        if device.read_at(bytes, block * size).is_err() {
-            bytes.fill(0);
-            match unreadable.0.last_mut().filter(|last| last.end == block) {
-                Some(last) => last.end = block + 1,
-                None => unreadable.0.push(block..block + 1),
-            }
-        }
-    }
-    bytes
 }
 
 /// The block of the header. What it does not use is zero: nothing of this computer's memory.
