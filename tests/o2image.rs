@@ -48,7 +48,7 @@ fn the_c_program_reads_our_images_and_they_have_what_its_own_have() {
     for name in CLEAN {
         let image = fixture(name);
         let (ours, theirs) = (scratch.join("ours"), scratch.join("theirs"));
-        o2image(&["--journals", "--free"], &image, &ours).expect_status(0);
+        o2image(&["--journals", "--free", "-A"], &image, &ours).expect_status(0);
         Run::new(&c).arg(&image).arg(&theirs).success();
         let (saved, expected) = (packed(&ours), packed(&theirs));
         let original = volume(&image);
@@ -120,6 +120,41 @@ fn a_raw_image_is_a_volume_without_data_and_one_with_data_is_the_same() {
         assert_as_manifest(&volume(&all), name);
         fs::remove_file(&raw).unwrap();
         fs::remove_file(&all).unwrap();
+    }
+}
+
+#[test]
+fn what_is_no_more_is_in_no_image() {
+    let scratch = Scratch::in_memory();
+    let (folder, image, raw) = (scratch.join("folder"), scratch.join("image"), scratch.join("raw"));
+    fs::create_dir(&folder).unwrap();
+    for index in 0..40 {
+        fs::write(folder.join(format!("SECRET-{index:03}")), "kept").unwrap();
+    }
+    fs::write(folder.join("inline"), "kept SECRET of an inode".repeat(9)).unwrap();
+    for options in ["-b 4096 --fs-features=metaecc", "-b 1024 --fs-features=noinline-data"] {
+        let mkfs = Run::new(program("mkfs.ocfs2")).args(["-q", "-F", "-M", "local", "-N", "1"]);
+        let mkfs = mkfs.args(options.split_whitespace()).arg("-d").arg(&folder);
+        mkfs.arg(&image).arg("64M").success();
+        let mut lines = String::new();
+        for index in 0..40 {
+            lines += &format!("ea_set /SECRET-{index:03} user.SECRET SECRET\n");
+            lines += &format!("rename /SECRET-{index:03} /kept-{index:03}\n");
+            lines += &format!("ea_rm /kept-{index:03} user.SECRET\n");
+        }
+        lines += "truncate /inline 4\n";
+        let debugfs = Run::new(program("debugfs.ocfs2")).args(["-n", "-w"]).arg(&image);
+        debugfs.stdin(lines).success();
+        let secrets = |options: &[&str]| {
+            o2image(options, &image, &raw).expect_status(0);
+            let bytes = fs::read(&raw).unwrap();
+            bytes.windows(6).filter(|bytes| bytes == b"SECRET").count()
+        };
+        assert!(secrets(&["-q", "-r", "-A"]) > 0, "{options}");
+        assert_eq!(secrets(&["-q", "-r"]), 0, "{options}");
+        Run::new(program("fsck.ocfs2")).arg("-fn").arg(&raw).output().expect_status(0);
+        let listed = Run::new(program("debugfs.ocfs2")).args(["-R", "ls /"]).arg(&raw).success();
+        assert_eq!(listed.stdout.matches("kept-").count(), 40);
     }
 }
 

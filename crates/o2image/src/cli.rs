@@ -37,7 +37,7 @@ pub struct Cli {
     pub qcow2: bool,
 
     /// Put an image onto a device: the operands are the device and the image
-    #[arg(short = 'I', long, conflicts_with_all = ["interactive", "all", "journals", "free", "qcow2"])]
+    #[arg(short = 'I', long, conflicts_with_all = ["interactive", "all", "journals", "free", "qcow2", "unused"])]
     pub install: bool,
 
     /// Say how large the image will be, and ask
@@ -62,6 +62,13 @@ pub struct Cli {
     #[arg(short = 'F', long, requires = "install")]
     pub force: bool,
 
+    /// Unused parts of blocks as they are
+    ///
+    /// Otherwise what is left in them of names, attributes and small files that are no more becomes
+    /// zeros, except in blocks whose check does not hold and in what is saved of journals.
+    #[arg(short = 'A', long)]
+    pub unused: bool,
+
     /// Answer yes to the question
     #[arg(short = 'y', long)]
     pub yes: bool,
@@ -84,7 +91,7 @@ pub struct Cli {
 impl Cli {
     /// What is saved.
     pub fn what(&self) -> What {
-        What { journals: self.journals, free: self.free, data: self.all }
+        What { journals: self.journals, free: self.free, data: self.all, unused: self.unused }
     }
 }
 

@@ -5,6 +5,7 @@
 #![deny(missing_docs)]
 
 mod blocks;
+mod clean;
 mod cli;
 mod install;
 mod output;
@@ -14,6 +15,7 @@ mod select;
 mod write;
 
 pub use blocks::Blocks;
+pub use clean::Cleaner;
 pub use cli::{Cli, command};
 pub use install::{InstallError, install};
 pub use output::Sink;

@@ -62,7 +62,7 @@ fn save(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
         _ => Form::Packed { time: time as u32 },
     };
     let bar = progress(!cli.quiet);
-    let written = write_image(&volume, &selected.blocks, form, &mut sink, &*bar, interrupt);
+    let written = write_image(&volume, &selected, form, &mut sink, &*bar, interrupt);
     bar.finish();
     let Unreadable(unreadable) = written.with_context(|| shown(&cli.image))?;
     let problems = selected.problems.iter().map(ToString::to_string);

@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn the_counts_count_themselves() {
         for count in [0, 1, 5, COUNTS - 7, COUNTS - 6, COUNTS - 5, COUNTS, 5 * COUNTS, 1 << 32] {
-            let clusters = Blocks::of(vec![7..7 + count], u64::MAX);
+            let clusters = Blocks::of(std::iter::once(7..7 + count).collect(), u64::MAX);
             let layout = Layout::new((7 + count) * CLUSTER, &clusters);
             let blocks = layout.data - layout.refcount_blocks;
             assert!(blocks * COUNTS >= layout.end, "{layout:?}");

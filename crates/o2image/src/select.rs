@@ -10,7 +10,7 @@ use ocfs2_format::{Blkno, Cluster};
 use ocfs2_volume::metadata::{MetadataKind, MetadataRun};
 use ocfs2_volume::{Error, SystemFile, Volume};
 
-use crate::Blocks;
+use crate::{Blocks, Cleaner};
 
 /// Ranges that are collected before those that touch become one.
 const COLLECTED: usize = 1 << 16;
@@ -24,6 +24,8 @@ pub struct What {
     pub free: bool,
     /// All clusters in use: the data of files, too.
     pub data: bool,
+    /// Unused parts of blocks as they are, and not as zeros.
+    pub unused: bool,
 }
 
 /// What was selected.
@@ -33,6 +35,8 @@ pub struct Selected {
     pub blocks: Blocks,
     /// What could not be read or is wrong, and may have led to more.
     pub problems: Vec<Error>,
+    /// What makes the unused parts of blocks zeros.
+    pub cleaner: Option<Cleaner>,
 }
 
 /// Ranges that grow in number more slowly than what is added.
@@ -67,10 +71,16 @@ pub fn select(volume: &Volume, what: What, interrupt: &Interrupt) -> Result<Sele
         backup_blocks(geometry.block_size, geometry.blocks()).for_each(|at| ranges.add(at, 1));
     }
     let empty = if what.journals { BTreeMap::new() } else { empty_journals(volume) };
+    let mut cleaner = (!what.unused).then(|| Cleaner::new(volume));
     for run in volume.metadata() {
         interrupt.check()?;
         match run {
-            Ok(run) => ranges.add(run.blkno, saved(&run, &empty)),
+            Ok(run) => {
+                ranges.add(run.blkno, saved(&run, &empty));
+                if let Some(cleaner) = &mut cleaner {
+                    cleaner.add(&run);
+                }
+            }
             Err(err) => problems.push(err),
         }
     }
@@ -80,7 +90,10 @@ pub fn select(volume: &Volume, what: What, interrupt: &Interrupt) -> Result<Sele
     if what.data {
         problems.extend(add_clusters(volume, &mut ranges, interrupt)?);
     }
-    Ok(Selected { blocks: Blocks::of(ranges.0, geometry.blocks()), problems })
+    if let Some(cleaner) = &mut cleaner {
+        cleaner.finish();
+    }
+    Ok(Selected { blocks: Blocks::of(ranges.0, geometry.blocks()), problems, cleaner })
 }
 
 /// The journals with nothing to replay: their inodes, and their first blocks. One that cannot be

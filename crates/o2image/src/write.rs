@@ -11,7 +11,7 @@ use ocfs2_format::image::ImageHeader;
 use ocfs2_format::superblock::backup_blocks;
 use ocfs2_volume::Volume;
 
-use crate::{Blocks, Sink, qcow2};
+use crate::{Blocks, Cleaner, Selected, Sink, qcow2};
 
 /// Bytes that are read at a time.
 const PIECE: u64 = 1 << 20;
@@ -34,18 +34,29 @@ pub enum Form {
 pub struct Source<'d> {
     device: &'d dyn Device,
     block_size: u64,
+    cleaner: Option<&'d Cleaner>,
 }
 
 impl<'d> Source<'d> {
-    /// The device of `volume`.
-    fn new(volume: &'d Volume) -> Self {
-        Self { device: &**volume.device(), block_size: volume.block_size().bytes().into() }
+    /// The device of `volume`, of which what was selected is saved.
+    fn new(volume: &'d Volume, selected: &'d Selected) -> Self {
+        let block_size = volume.block_size().bytes().into();
+        Self { device: &**volume.device(), block_size, cleaner: selected.cleaner.as_ref() }
     }
 }
 
 impl Source<'_> {
     /// Reads blocks; those that cannot be read are zeros, and noted.
     pub fn read(&self, range: Range<u64>, unreadable: &mut Unreadable) -> Vec<u8> {
+        let first = range.start;
+        let mut bytes = self.read_as_it_is(range, unreadable);
+        if let Some(cleaner) = self.cleaner {
+            cleaner.clean(first, &mut bytes);
+        }
+        bytes
+    }
+
+    fn read_as_it_is(&self, range: Range<u64>, unreadable: &mut Unreadable) -> Vec<u8> {
         let size = self.block_size;
         let mut bytes = vec![0; ((range.end - range.start) * size) as usize];
         if self.device.read_at(&mut bytes, range.start * size).is_ok() {
@@ -68,20 +79,20 @@ impl Source<'_> {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Unreadable(pub Vec<Range<u64>>);
 
-/// Writes `blocks` of `volume`.
+/// Writes the blocks of `volume` that were selected.
 ///
 /// # Errors
 /// The image cannot be written, or an interrupt.
 pub fn write_image(
     volume: &Volume,
-    blocks: &Blocks,
+    selected: &Selected,
     form: Form,
     sink: &mut Sink,
     progress: &dyn Progress,
     interrupt: &Interrupt,
 ) -> Result<Unreadable> {
     let size = u64::from(volume.block_size().bytes());
-    let source = Source::new(volume);
+    let (source, blocks) = (Source::new(volume, selected), &selected.blocks);
     progress.start("Saving blocks", blocks.count());
     match form {
         Form::Packed { time } => sink.write(&header(volume, blocks, time)?)?,
@@ -102,7 +113,9 @@ pub fn write_image(
         let mut at = range.start;
         while at < range.end {
             interrupt.check()?;
-            let end = range.end.min(at + PIECE / size);
+            // No bucket of attributes is in two pieces.
+            let piece = PIECE / size;
+            let end = range.end.min((at / piece + 1) * piece);
             sink.write(&source.read(at..end, &mut unreadable))?;
             done += end - at;
             at = end;
