@@ -13,6 +13,7 @@ mod inodes;
 mod judge;
 mod live;
 mod random;
+mod recipes;
 mod shell;
 mod structures;
 mod terminal;

@@ -81,6 +81,11 @@ fn what_is_not_there_any_more_is_refused() {
     let shown = Run::new(program("debugfs.ocfs2")).args(["-R", "lsdel"]).arg(&image);
     let shown = shown.output().expect_status(0).stdout;
     assert!(shown.contains(" 100644         938895 Sun Nov 22 "), "{shown}");
+    // What a replay brings is not deleted.
+    let crashed = ocfs2_testing::fixture("crashed-4k-o2cb");
+    let run = Run::new(program("debugfs.ocfs2")).args(["-R", "lsdel"]).arg(crashed);
+    let refused = run.output().expect_status(1);
+    assert!(refused.stderr.contains("has to be replayed first"), "{refused}");
     let before = std::fs::read(&image).unwrap();
     for (command, says) in [
         // A kernel deleted it, and what it had belongs to other files now.

@@ -27,6 +27,11 @@ type Found = BTreeMap<Blkno, (u16, Deleted)>;
 fn find(fs: &Fs, out: &mut Screen) -> Result<Found, Failure> {
     let mut found = Found::new();
     for slot in 0..fs.volume.max_slots() {
+        if fs.volume.journal_is_dirty(slot).unwrap_or(false) {
+            // What a replay brings is not deleted.
+            let why = format!("the journal of slot {slot} has to be replayed first: fsck.ocfs2");
+            return Err(Failure::Failed(why));
+        }
         let deleted = match Past::of_slot(fs, slot).and_then(|past| past.deleted()) {
             Ok(deleted) => deleted,
             Err(Problem::Interrupted(err)) => return Err(err.into()),

@@ -1,0 +1,82 @@
+//! The recipes of docs/debugfs.md say what is so.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use ocfs2_testing::{Run, Scratch, fixture_copy, program};
+
+/// What `dlm_locks` reads, as Linux writes it.
+const DLM_STATE: &str = "\
+NAME:M000000000000000000323100000000
+LRES:1,0,0,0,0,0,0,0,0,0,4
+RMAP:1 
+LVBX:LVB
+LOCK:1,0,5,-1,1,1:7,0,0,0,0,0,0,0,0,2
+LOCK:1,2,3,-1,0,0:9,0,0,0,0,0,0,0,0,2
+
+";
+
+/// Commands with what has to come of them.
+fn commands(text: &str) -> Vec<(String, Vec<String>)> {
+    let mut commands: Vec<(String, Vec<String>)> = Vec::new();
+    let mut is_console = false;
+    for line in text.lines() {
+        if line.starts_with("```") {
+            is_console = line == "```console";
+        } else if let Some(command) = line.strip_prefix("$ ").filter(|_| is_console) {
+            commands.push((command.to_owned(), Vec::new()));
+        } else if let Some((_, lines)) = commands.last_mut().filter(|_| is_console) {
+            lines.push(line.to_owned());
+        }
+    }
+    commands
+}
+
+/// Whether lines are those: `...` stands for the rest of a line, or for any number of lines.
+fn is_as_told(lines: &[&str], told: &[String]) -> bool {
+    match (told.split_first(), lines.split_first()) {
+        (None, first) => first.is_none(),
+        (Some((told_line, rest)), _) if told_line == "..." => {
+            (0..=lines.len()).any(|skipped| is_as_told(&lines[skipped..], rest))
+        }
+        (Some((told_line, rest)), Some((line, lines))) => {
+            let is_line = match told_line.strip_suffix("...") {
+                Some(beginning) => line.starts_with(beginning),
+                None => line.trim_end() == told_line.trim_end(),
+            };
+            is_line && is_as_told(lines, rest)
+        }
+        (Some(_), None) => false,
+    }
+}
+
+#[test]
+fn each_recipe_gives_what_it_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let text = fs::read_to_string(root.join("docs/debugfs.md")).unwrap();
+    let commands = commands(&text);
+    assert!(commands.len() > 15, "{commands:?}");
+    let scratch = Scratch::new();
+    let bin = scratch.join("bin");
+    fs::create_dir(&bin).unwrap();
+    for name in ["debugfs.ocfs2", "fsck.ocfs2"] {
+        symlink(program(name), bin.join(name)).unwrap();
+    }
+    for (image, name) in [
+        ("crashed-4k-o2cb", "crashed.img"),
+        ("clean-4k-o2cb", "clean.img"),
+        ("clean-2k-local", "old.img"),
+    ] {
+        fs::rename(fixture_copy(image, &scratch), scratch.join(name)).unwrap();
+    }
+    let state = DLM_STATE.replace("LVB\n", &format!("{}\n", "0".repeat(128)));
+    fs::write(scratch.join("dlm_state"), state).unwrap();
+    let path = format!("{}:/usr/bin:/bin", bin.display());
+    for (command, told) in commands {
+        let run = Run::new("sh").args(["-c", &format!("{command} 2>&1")]).env("PATH", &path);
+        let said = run.current_dir(scratch.path()).output();
+        let lines: Vec<_> = said.stdout.lines().collect();
+        assert!(is_as_told(&lines, &told), "{command}\n{said}\ntold: {told:#?}");
+    }
+}
