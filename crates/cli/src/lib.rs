@@ -35,8 +35,8 @@ pub use encode::{shown, terminal};
 pub use interrupt::{Interrupt, Interrupted};
 pub use output::{Output, OutputClosed, is_terminal, print_json};
 pub use program::{
-    Failure, Status, causes, parse, print_error, print_note, print_warning, program_name, run,
-    run_explaining,
+    Failure, Status, causes, is_output_closed, parse, print_error, print_note, print_warning,
+    program_name, run, run_explaining, run_rewriting,
 };
 pub use progress::{Bar, NoProgress, Progress, progress};
 pub use prompt::{CannotAsk, answered, confirm, read_answer};

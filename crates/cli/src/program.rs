@@ -63,9 +63,28 @@ pub fn run_explaining<P: clap::Parser>(
     failure: Failure,
     program: impl FnOnce(P) -> anyhow::Result<Status>,
 ) -> ExitCode {
-    let status = parse_explaining(explain, failure).and_then(|cli| {
+    run_on(std::env::args_os().collect(), explain, failure, program)
+}
+
+/// As [`run`], on the arguments that `rewrite` makes of those given: for forms that clap does not
+/// know. The first one is the name of the program.
+pub fn run_rewriting<P: clap::Parser>(
+    rewrite: impl FnOnce(Vec<OsString>) -> Vec<OsString>,
+    failure: Failure,
+    program: impl FnOnce(P) -> anyhow::Result<Status>,
+) -> ExitCode {
+    run_on(rewrite(std::env::args_os().collect()), |_| None, failure, program)
+}
+
+fn run_on<P: clap::Parser>(
+    args: Vec<OsString>,
+    explain: impl FnOnce(&str) -> Option<String>,
+    failure: Failure,
+    program: impl FnOnce(P) -> anyhow::Result<Status>,
+) -> ExitCode {
+    let status = parse_args(args, explain, failure).and_then(|cli| {
         program(cli).map_err(|err| {
-            if err.chain().any(|cause| cause.is::<OutputClosed>() || wraps_output_closed(cause)) {
+            if is_output_closed(&err) {
                 return Status::OUTPUT_CLOSED;
             }
             print_error(&err);
@@ -75,21 +94,27 @@ pub fn run_explaining<P: clap::Parser>(
     status.unwrap_or_else(|status| status).into()
 }
 
+/// Whether an error is caused by the reader of standard output having gone away.
+pub fn is_output_closed(err: &anyhow::Error) -> bool {
+    err.chain().any(|cause| cause.is::<OutputClosed>() || wraps_output_closed(cause))
+}
+
 /// Parses the command line; what clap has to say is printed, and comes back as a status:
 /// success for `--help` and `--version`.
 ///
 /// # Errors
 /// The status to exit with.
 pub fn parse<P: clap::Parser>(failure: Failure) -> Result<P, Status> {
-    parse_explaining(|_| None, failure)
+    parse_args(std::env::args_os().collect(), |_| None, failure)
 }
 
-fn parse_explaining<P: clap::Parser>(
+fn parse_args<P: clap::Parser>(
+    args: Vec<OsString>,
     explain: impl FnOnce(&str) -> Option<String>,
     failure: Failure,
 ) -> Result<P, Status> {
-    P::try_parse().map_err(|err| {
-        let err = printable::<P>(err);
+    P::try_parse_from(&args).map_err(|err| {
+        let err = printable::<P>(err, args);
         if !err.use_stderr() {
             let _ = err.print();
             return Status::SUCCESS;
@@ -128,13 +153,13 @@ fn without_escape_tip(text: &str) -> String {
 }
 
 /// The same error about encoded arguments: what it quotes of them must not begin a line.
-fn printable<P: clap::Parser>(err: clap::Error) -> clap::Error {
+fn printable<P: clap::Parser>(err: clap::Error, args: Vec<OsString>) -> clap::Error {
     let encoded = |arg: OsString| OsString::from(terminal(arg.as_bytes()));
     let is_unsafe = |arg: &OsStr| terminal(arg.as_bytes()).as_bytes() != arg.as_bytes();
-    if !std::env::args_os().any(|arg| is_unsafe(&arg)) {
+    if !args.iter().any(|arg| is_unsafe(arg)) {
         return err;
     }
-    P::try_parse_from(std::env::args_os().map(encoded)).err().unwrap_or(err)
+    P::try_parse_from(args.into_iter().map(encoded)).err().unwrap_or(err)
 }
 
 /// An error with its causes, as far as it does not name them itself.
