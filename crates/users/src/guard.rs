@@ -77,6 +77,19 @@ impl Guard {
         })
     }
 
+    /// For a copy of a volume, of which only the superblock is changed: the copy of one that is
+    /// mounted has its slots and its dirty journals, and whoever uses the original has its lock.
+    /// Nodes that write to this one keep others out nevertheless.
+    ///
+    /// # Errors
+    /// [`GuardError`], but for dirty journals.
+    pub fn of_copy(volume: &Volume, path: &Path, clock: &dyn Clock) -> Result<Self, GuardError> {
+        let usage = Usage::of_volume(volume, None, &SampleOptions::before_writing(), clock)?;
+        no_nodes(volume, &usage)?;
+        let gate = Gate::of_volume(volume, &usage)?.at(path);
+        Ok(Self { gate, not_locked: None })
+    }
+
     /// The same look at the volume without a lock, which goes with a heartbeat and is a write:
     /// for a run that only says what it would do. It may take as long as the dead threshold.
     ///
@@ -87,8 +100,8 @@ impl Guard {
     }
 }
 
-/// Gives `usage` back where it has neither users nor what they left unfinished.
-fn no_users(volume: &Volume, usage: Usage) -> Result<Usage, GuardError> {
+/// Fails for a volume that nodes use, or perhaps use.
+fn no_nodes(volume: &Volume, usage: &Usage) -> Result<(), GuardError> {
     let marks = Incompat::RESIZE_INPROG | Incompat::TUNEFS_INPROG;
     if volume.features().incompat.intersects(marks) {
         return Err(GuardError::InProgress);
@@ -101,9 +114,12 @@ fn no_users(volume: &Volume, usage: Usage) -> Result<Usage, GuardError> {
             State::Crashed { .. } => None,
         })
         .collect();
-    if !users.is_empty() {
-        return Err(GuardError::InUse(users));
-    }
+    if users.is_empty() { Ok(()) } else { Err(GuardError::InUse(users)) }
+}
+
+/// Gives `usage` back where it has neither users nor what they left unfinished.
+fn no_users(volume: &Volume, usage: Usage) -> Result<Usage, GuardError> {
+    no_nodes(volume, &usage)?;
     let mut dirty: Vec<u16> = usage.slots.iter().map(|slot| slot.slot).collect();
     for slot in 0..volume.max_slots() {
         if volume.journal_is_dirty(slot)? && !dirty.contains(&slot) {

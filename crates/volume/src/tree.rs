@@ -29,6 +29,11 @@ pub struct Extent {
 }
 
 impl Extent {
+    /// One without flags.
+    pub fn new(cpos: Cpos, clusters: u16, blkno: Blkno) -> Self {
+        Self { cpos, clusters, blkno, flags: ExtentFlags::empty() }
+    }
+
     /// The position after its last cluster, at most 2^32.
     pub fn end(&self) -> u64 {
         u64::from(self.cpos.0) + u64::from(self.clusters)

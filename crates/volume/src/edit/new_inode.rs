@@ -10,7 +10,7 @@ use ocfs2_format::{Blkno, Cluster, Cpos, Structure, Truncated};
 use super::dir::refused;
 use super::entry_block::NewEntry;
 use super::{Edit, EditError};
-use crate::allocator::Want;
+use crate::allocator::{Suballocated, Want};
 use crate::{Error, Timestamp};
 
 /// Longest target of a symbolic link, as in the kernel.
@@ -82,19 +82,26 @@ impl Edit {
             return Err(refused(name, "a symbolic link points to a path without a NUL"));
         }
         let taken = self.take_inode()?;
-        let generation = self.new_generation();
-        let Timestamp { seconds, nanoseconds } = self.time();
         Ok(Dinode {
-            i_signature: Dinode::SIGNATURE,
-            i_generation: generation,
-            i_suballoc_slot: taken.slot,
-            i_suballoc_bit: taken.bit,
-            i_suballoc_loc: taken.loc,
             i_uid: new.uid,
             i_gid: new.gid,
             i_mode: new.kind.mode_bits() | new.permissions & PERMISSIONS,
-            i_links_count: 1,
             i_flags: InodeFlags::VALID.bits(),
+            id1,
+            ..self.dinode_in(taken)
+        })
+    }
+
+    /// A dinode in a block that was taken for one, of no kind yet.
+    pub(super) fn dinode_in(&mut self, taken: Suballocated) -> Dinode {
+        let Timestamp { seconds, nanoseconds } = self.time();
+        Dinode {
+            i_signature: Dinode::SIGNATURE,
+            i_generation: self.new_generation(),
+            i_suballoc_slot: taken.slot,
+            i_suballoc_bit: taken.bit,
+            i_suballoc_loc: taken.loc,
+            i_links_count: 1,
             i_atime: seconds as u64,
             i_ctime: seconds as u64,
             i_mtime: seconds as u64,
@@ -103,13 +110,12 @@ impl Edit {
             i_mtime_nsec: nanoseconds,
             i_blkno: taken.blkno,
             i_fs_generation: self.generation(),
-            id1,
             ..Dinode::default()
-        })
+        }
     }
 
     /// Writes a new dinode, with what `fill` puts after it.
-    fn write_inode(
+    pub(super) fn write_inode(
         &mut self,
         dinode: &Dinode,
         fill: impl FnOnce(&mut [u8]) -> Result<(), Truncated>,
@@ -121,7 +127,11 @@ impl Edit {
     }
 
     /// Writes a directory without names: inline where the volume has that.
-    fn write_directory(&mut self, mut dinode: Dinode, parent: Blkno) -> Result<(), EditError> {
+    pub(super) fn write_directory(
+        &mut self,
+        mut dinode: Dinode,
+        parent: Blkno,
+    ) -> Result<(), EditError> {
         let own = dinode.i_blkno;
         dinode.i_links_count = 2;
         let dots = move |names: &mut [u8]| {

@@ -115,6 +115,26 @@ fn add(entry: &mut QuotaEntry, change: Change) {
 }
 
 impl Edit {
+    /// Sets how many milliseconds are between two syncs of what the slots count.
+    ///
+    /// # Errors
+    /// [`EditError::Refused`] where that kind of quota is not kept; the file is damaged.
+    pub fn set_quota_interval(&mut self, kind: QuotaKind, ms: u32) -> Result<(), EditError> {
+        if !self.features().has_quota(kind) {
+            let what = if kind == QuotaKind::User { "user" } else { "group" };
+            return Err(EditError::Refused(format!("the {what} quota is not enabled")));
+        }
+        self.attempt(|edit| {
+            let file = edit.quota_file(SystemFile::Quota(kind))?;
+            let (blkno, mut block) = file.read(&edit.volume, 0)?;
+            let place = block.get_mut(QuotaHeader::SIZE..).unwrap_or_default();
+            let mut info = GlobalInfo::decode(place).map_err(Error::truncated(blkno))?;
+            info.dqi_syncms = ms;
+            info.encode(place).map_err(Error::truncated(blkno))?;
+            Ok(QuotaFile::write(&edit.volume, blkno, &block)?)
+        })
+    }
+
     /// Gives an inode to another owner and another group. The index of a directory goes along, in
     /// quota; Linux leaves it with whoever had the directory when it got it.
     ///

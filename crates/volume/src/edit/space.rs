@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use ocfs2_format::Cluster;
 use ocfs2_format::dinode::Dinode;
 
 use super::{Edit, EditError};
@@ -16,6 +17,20 @@ impl Edit {
     pub fn take_clusters(&mut self, want: Want) -> Result<Range<u32>, EditError> {
         let taken = self.pools.take_clusters(&self.volume, want)?;
         taken.ok_or(EditError::NoRoom("clusters"))
+    }
+
+    /// Takes this very cluster; says whether it was free.
+    ///
+    /// # Errors
+    /// The global bitmap is damaged.
+    pub fn take_cluster(&mut self, cluster: u32) -> Result<bool, EditError> {
+        let want = Want::exactly(1).near(Cluster(cluster));
+        let Some(run) = self.pools.take_clusters(&self.volume, want)? else { return Ok(false) };
+        if run.start == cluster {
+            return Ok(true);
+        }
+        self.give_clusters(run)?;
+        Ok(false)
     }
 
     /// Takes so many clusters, in as few runs as there are.

@@ -1,5 +1,7 @@
 //! The superblock and its backups.
 
+use std::ops::Range;
+
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::feature::{Compat, Incompat};
 use ocfs2_format::superblock::{STATE_ERROR, SUPERBLOCK_BLKNO, SuperBlock, backup_blocks};
@@ -24,22 +26,32 @@ impl Edit {
             change(&mut superblock);
             let found = edit.volume.superblock_of(&superblock, SUPERBLOCK_BLKNO)?;
             edit.volume = edit.volume.with_superblock(found);
-            let (geometry, features) = (*edit.geometry(), superblock.features());
-            let has_backups = features.compat.contains(Compat::BACKUP_SB);
-            let backups = backup_blocks(geometry.block_size, geometry.blocks());
-            let backups = backups.filter(|_| has_backups);
-            for blkno in std::iter::once(SUPERBLOCK_BLKNO).chain(backups) {
-                let found = edit.volume.superblock_of(&superblock, blkno)?;
-                edit.volume.write_metadata(blkno, &found.block, Dinode::CHECK_OFFSET)?;
-            }
-            Ok(())
+            edit.write_superblocks(edit.geometry().blocks())
         })
+    }
+
+    /// Writes the superblock as it is now, and the backups in so many blocks.
+    pub(super) fn write_superblocks(&mut self, blocks: u64) -> Result<(), EditError> {
+        let superblock = self.superblock().clone();
+        let backups = self.volume.backups_within(0..blocks);
+        for blkno in std::iter::once(SUPERBLOCK_BLKNO).chain(backups) {
+            let found = self.volume.superblock_of(&superblock, blkno)?;
+            self.volume.write_metadata(blkno, &found.block, Dinode::CHECK_OFFSET)?;
+        }
+        Ok(())
     }
 }
 
 impl Volume {
+    /// The backups of the superblock that the volume has in a range of blocks.
+    pub(super) fn backups_within(&self, blocks: Range<u64>) -> impl Iterator<Item = Blkno> + use<> {
+        let has_backups = self.features().compat.contains(Compat::BACKUP_SB);
+        let backups = backup_blocks(self.block_size(), blocks.end);
+        backups.filter(move |blkno| has_backups && blocks.contains(&blkno.0))
+    }
+
     /// What is to be in a block for the superblock or a backup of it.
-    fn superblock_of(
+    pub(super) fn superblock_of(
         &self,
         superblock: &SuperBlock,
         blkno: Blkno,

@@ -1,0 +1,225 @@
+//! More clusters at the end of a volume.
+//!
+//! The groups of the new part, and the backups of the superblock that come to be in it, are outside
+//! the volume until the transaction is made: they are written before, and nothing leads to them.
+//! The transaction has the group that was the last one, and the inode of the global bitmap; the
+//! superblock, which says how large the volume is, follows.
+
+use std::ops::Range;
+
+use ocfs2_format::chain::{ChainListHeader, ChainRec};
+use ocfs2_format::dinode::Dinode;
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::group::GroupDesc;
+use ocfs2_format::{Blkno, Cluster, Structure, check};
+
+use super::{Edit, EditError};
+use crate::allocator::Allocator;
+use crate::{Error, Volume};
+use ocfs2_device::Device;
+
+/// The new part of a volume.
+#[derive(Debug)]
+pub struct Growth {
+    /// The volume as it will be, over the old one.
+    volume: Volume,
+    allocator: Allocator,
+    /// The groups that are new, by number.
+    groups: Range<u32>,
+    /// The chain of the first of them.
+    chain: u32,
+    /// The blocks that are new.
+    blocks: Range<u64>,
+}
+
+impl Edit {
+    /// Makes the volume so many clusters large, more than it has, on a device that has them. This
+    /// has to be alone in its transaction, and [`Growth::write`] has to come before that.
+    ///
+    /// # Errors
+    /// [`EditError::Refused`] for fewer clusters, and for a volume whose groups have fewer bits
+    /// than they could have; the global bitmap is damaged.
+    pub fn grow(&mut self, clusters: u32) -> Result<Growth, EditError> {
+        self.attempt(|edit| {
+            let old = *edit.geometry();
+            if clusters <= old.clusters {
+                let text = format!("the volume has {} clusters already", old.clusters);
+                return Err(EditError::Refused(text));
+            }
+            let mut allocator = edit.global_bitmap()?;
+            let last = old.groups().saturating_sub(1);
+            let group = edit.group_at(&allocator, old.group_blkno(last))?;
+            let per_group = old.clusters_per_group();
+            if u32::from(allocator.header.cl_cpg) != per_group {
+                if old.groups() > 1 {
+                    let cpg = allocator.header.cl_cpg;
+                    let text = format!("groups have {cpg} clusters instead of {per_group}");
+                    return Err(EditError::Refused(text));
+                }
+                allocator.header.cl_cpg = per_group as u16;
+            }
+            let mut found = edit.volume.found_superblock().clone();
+            found.dinode.i_clusters = clusters;
+            edit.volume = edit.volume.with_superblock(found).with_clusters(clusters);
+            let geometry = *edit.geometry();
+            let growth = Growth {
+                chain: u32::from(group.chain) + 1,
+                groups: last + 1..geometry.groups(),
+                blocks: old.blocks()..geometry.blocks(),
+                allocator: allocator.clone(),
+                volume: edit.volume.on(edit.volume.device().clone()),
+            };
+            // What the last group has more than before.
+            let (mut desc, mut block) = (group.desc.clone(), group.block().to_vec());
+            let (before, after) = (desc.bg_bits, geometry.group_clusters(last) as u16);
+            desc.bg_bits = after;
+            let backups: Vec<u32> = growth.backups_of(last).collect();
+            let added = after.saturating_sub(before);
+            let mut bitmap = desc.bitmap_mut(&mut block).map_err(Error::truncated(group.blkno))?;
+            bitmap.clear_range(before.into(), added.into());
+            backups.iter().for_each(|bit| bitmap.set_range(*bit as usize, 1));
+            let free = added.saturating_sub(backups.len() as u16);
+            desc.bg_free_bits_count = desc.bg_free_bits_count.saturating_add(free);
+            desc.bg_contig_free_bits = 0;
+            desc.encode(&mut block).map_err(Error::truncated(group.blkno))?;
+            edit.volume.write_metadata(group.blkno, &block, GroupDesc::CHECK_OFFSET)?;
+            let mut used = backups.len() as u32;
+            if let Some(chain) = allocator.chains.get_mut(usize::from(group.chain)) {
+                chain.c_total = chain.c_total.saturating_add(added.into());
+                chain.c_free = chain.c_free.saturating_add(free.into());
+            }
+            for index in growth.groups.clone() {
+                let (chain, bits, taken) = growth.counts(index);
+                let chain = chain as usize;
+                if chain >= allocator.chains.len() {
+                    allocator.chains.resize(chain + 1, ChainRec::default());
+                }
+                if let Some(record) = allocator.chains.get_mut(chain) {
+                    record.c_blkno = geometry.group_blkno(index);
+                    record.c_total = record.c_total.saturating_add(bits);
+                    record.c_free = record.c_free.saturating_add(bits - taken);
+                }
+                used += taken;
+            }
+            edit.write_global_bitmap(&allocator, (used, clusters))?;
+            edit.write_superblocks(old.blocks())?;
+            Ok(growth)
+        })
+    }
+
+    /// Writes the chains of the global bitmap and the size of the volume; `used` more bits of
+    /// `total` are set.
+    fn write_global_bitmap(
+        &mut self,
+        allocator: &Allocator,
+        (used, total): (u32, u32),
+    ) -> Result<(), EditError> {
+        let bits = self.geometry().cluster_size.bits();
+        let mut header = allocator.header;
+        header.cl_next_free_rec = allocator.chains.len() as u16;
+        let mut encoded = Ok(());
+        let blkno = allocator.inode.blkno;
+        self.update_dinode(blkno, |dinode, id2| {
+            dinode.set_bitmap(dinode.bitmap().0.saturating_add(used), total);
+            dinode.i_clusters = total;
+            dinode.i_size = u64::from(total) << bits;
+            encoded = header.encode(id2).and_then(|()| {
+                let records = id2.get_mut(ChainListHeader::SIZE..).unwrap_or_default();
+                let mut places = records.chunks_exact_mut(ChainRec::SIZE);
+                let mut pairs = allocator.chains.iter().zip(&mut places);
+                pairs.try_for_each(|(record, place)| record.encode(place))
+            });
+        })?;
+        Ok(encoded.map_err(Error::truncated(blkno))?)
+    }
+}
+
+impl Growth {
+    /// Groups that are new.
+    pub fn groups(&self) -> u32 {
+        self.groups.end - self.groups.start
+    }
+
+    /// The bits of a group that backups of the superblock take, of those that are new.
+    fn backups_of(&self, index: u32) -> impl Iterator<Item = u32> {
+        let geometry = *self.volume.geometry();
+        let clusters = self.volume.backups_within(self.blocks.clone());
+        let clusters = clusters.filter_map(move |blkno| geometry.cluster_of(blkno));
+        let places = clusters.map(move |cluster| geometry.group_of(cluster));
+        places.filter(move |(group, _)| *group == index).map(|(_, bit)| bit)
+    }
+
+    /// The chain of a new group, its bits, and those that are set.
+    fn counts(&self, index: u32) -> (u32, u32, u32) {
+        let chains = u32::from(self.allocator.header.cl_count).max(1);
+        let chain = (self.chain + (index - self.groups.start)) % chains;
+        let bits = self.volume.geometry().group_clusters(index);
+        (chain, bits, 1 + self.backups_of(index).count() as u32)
+    }
+
+    /// Writes the new groups and backups to `device`, which is flushed.
+    ///
+    /// # Errors
+    /// [`EditError::Volume`]: it cannot be written; the volume is as before.
+    pub fn write(&self, device: &dyn Device) -> Result<(), EditError> {
+        for index in self.groups.clone() {
+            let blkno = self.volume.geometry().group_blkno(index);
+            let group = self.group(index, blkno)?;
+            self.put(device, blkno, group, GroupDesc::CHECK_OFFSET)?;
+        }
+        for blkno in self.volume.backups_within(self.blocks.clone()) {
+            let found = self.volume.superblock_of(self.volume.superblock(), blkno)?;
+            self.put(device, blkno, found.block, Dinode::CHECK_OFFSET)?;
+        }
+        let blkno = Blkno(self.blocks.start);
+        Ok(device.flush().map_err(|source| Error::Write { blkno, source })?)
+    }
+
+    fn group(&self, index: u32, blkno: Blkno) -> Result<Vec<u8>, Error> {
+        let geometry = self.volume.geometry();
+        let (chain, bits, taken) = self.counts(index);
+        // The head of the chain before: a new group, or the one that was it.
+        let chains = u32::from(self.allocator.header.cl_count).max(1);
+        let before = index.checked_sub(chains).filter(|before| self.groups.contains(before));
+        let head = || self.allocator.chains.get(chain as usize).map(|record| record.c_blkno);
+        let next = before.map(|before| geometry.group_blkno(before)).or_else(head);
+        let desc = GroupDesc {
+            bg_signature: GroupDesc::SIGNATURE,
+            bg_size: GroupDesc::bitmap_size(geometry.block_size),
+            bg_bits: bits as u16,
+            bg_free_bits_count: (bits - taken) as u16,
+            bg_chain: chain as u16,
+            bg_generation: self.volume.generation(),
+            bg_next_group: next.unwrap_or_default(),
+            bg_parent_dinode: self.allocator.inode.blkno,
+            bg_blkno: blkno,
+            ..GroupDesc::default()
+        };
+        let mut block = vec![0; geometry.block_size.size()];
+        desc.encode(&mut block).map_err(Error::truncated(blkno))?;
+        let mut bitmap = desc.bitmap_mut(&mut block).map_err(Error::truncated(blkno))?;
+        bitmap.set_range(0, 1);
+        self.backups_of(index).for_each(|bit| bitmap.set_range(bit as usize, 1));
+        Ok(block)
+    }
+
+    /// Writes a block of metadata that begins a cluster, and zeros in the rest of that.
+    fn put(
+        &self,
+        device: &dyn Device,
+        blkno: Blkno,
+        mut block: Vec<u8>,
+        check_offset: usize,
+    ) -> Result<(), Error> {
+        let geometry = self.volume.geometry();
+        let failed = |source| Error::Write { blkno, source };
+        let start = geometry.block_of(geometry.cluster_of(blkno).unwrap_or(Cluster(0)));
+        let offset = |blkno: Blkno| blkno.offset_bytes(geometry.block_size).unwrap_or(u64::MAX);
+        let bytes = u64::from(geometry.cluster_size.bytes());
+        device.zero(offset(start), bytes).map_err(failed)?;
+        if self.volume.has(Incompat::META_ECC) {
+            check::stamp(&mut block, check_offset);
+        }
+        device.write_at(&block, offset(blkno)).map_err(failed)
+    }
+}
