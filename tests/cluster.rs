@@ -161,16 +161,6 @@ fn configure_asks_and_keeps_what_it_is_told() {
 }
 
 #[test]
-fn what_only_the_c_tunefs_does_is_said() {
-    for options in [&["-L", "new"][..], &["-N4"], &["--cloned-volume=new"], &["-yS"]] {
-        let run = Run::new(program("tunefs.ocfs2")).args(options).arg("disk.img");
-        let refused = run.output().expect_status(1);
-        let told = "is not done by this program yet; tunefs.ocfs2 of ocfs2-tools does it";
-        assert!(refused.stderr.contains(told) && !refused.stderr.contains("tip:"), "{refused}");
-    }
-}
-
-#[test]
 fn what_guides_for_the_c_tools_say_works() {
     let scratch = Scratch::new();
     let conf = scratch.join("cluster.conf");

@@ -1,54 +1,149 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 
-use clap::{ArgGroup, CommandFactory, Parser};
+use clap::{CommandFactory, Parser, ValueEnum};
+use ocfs2_cli::parse_size;
+use ocfs2_format::feature::FeatureRequest;
+use uuid::Uuid;
 
 /// Change an OCFS2 volume, or show what its superblock says.
 ///
-/// A volume belongs to the cluster its superblock names, and no other can mount it.
-/// --update-cluster-stack gives it to the one that is online on this host, after a question that
-/// -y answers.
+/// Several changes can be asked for in one call. All are worked out and checked before the first
+/// byte is written, and they reach the volume as one transaction of a journal, superblock and
+/// backups last: interrupted, the volume is as before or is made whole by the next fsck.ocfs2. An
+/// extension (-S) comes first and is a step of its own. The order of the others is: label, UUID,
+/// cluster, intervals, node slots and journals, features.
 ///
 /// Nothing is changed while a node uses the volume: its slot map, its heartbeat, its journals and
 /// the use of the device on this host are looked at. A volume that was not unmounted by all nodes
-/// has to be recovered by fsck.ocfs2 first. The superblock is written first, then its backups; if
-/// that is interrupted in between, fsck.ocfs2 makes the backups equal to it.
+/// has to be recovered by fsck.ocfs2 first; --cloned-volume alone does not need that, since a copy
+/// of a mounted volume looks like one. Before clusters are allocated the chains of the global
+/// bitmap are checked.
 ///
-/// Everything else that tunefs.ocfs2 of ocfs2-tools does is not done by this program yet: labels
-/// (-L), node slots (-N), UUIDs (-U), journals (-J), sizes (-S), features (--fs-features), clones
-/// (--cloned-volume), lists of sparse files and intervals of quotas. That program does it; if this
-/// one was installed over it, it is there as tunefs.ocfs2.orig.
+/// Not done yet, and refused: fewer node slots, smaller volumes, extending a mounted volume, and
+/// with --fs-features: metaecc and indexed-dirs both ways, usrquota and grpquota both ways,
+/// nosparse, nounwritten, noinline-data, noxattr, norefcount, nodiscontig-bg, noclusterinfo.
+/// tunefs.ocfs2 of ocfs2-tools does some of these; if this one was installed over it, it is there
+/// as tunefs.ocfs2.orig.
 ///
-/// The exit status is 0, or 1 if something failed or was refused.
+/// Differences to that program: -n answers all questions with no, also those that are not asked
+/// without -i, so that nothing is changed; a label given to --cloned-volume is used; %B is known;
+/// --list-sparse and -Q only read; a feature that cannot be changed is a failure; block64 and a
+/// size of journals can be asked for together; room is looked for before anything is written.
+///
+/// The exit status is 0 if everything was done, there was nothing to do, or the answer was no; 1
+/// if the command line was not understood or a change was refused; 2 if it failed and the volume
+/// is as it was; 3 if it failed and fsck.ocfs2 has to look at the volume.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "tunefs.ocfs2", version, arg_required_else_help = true)]
-#[command(group = ArgGroup::new("action").required(true))]
 pub struct Cli {
-    /// Give the volume to the cluster that is online on this host
-    #[arg(long, group = "action")]
-    pub update_cluster_stack: bool,
+    /// Change the label, at most 64 bytes
+    #[arg(short = 'L', long, value_name = "LABEL")]
+    pub label: Option<OsString>,
+
+    /// Change the number of node slots, at most 255
+    #[arg(short = 'N', long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=255))]
+    pub node_slots: Option<u16>,
+
+    /// Extend the volume to the end of the device, or to NEW_SIZE; glued to -S is the unit of
+    /// NEW_SIZE, which is blocks without one
+    #[arg(
+        short = 'S',
+        long,
+        value_name = "UNIT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "blocks"
+    )]
+    pub volume_size: Option<Unit>,
+
+    /// Give the volume another UUID: a random one, or the one that is glued to -U
+    ///
+    /// A heartbeat region is known by the UUID of its volume: where the volume is one of a global
+    /// heartbeat, the configuration of the cluster has to be changed, too.
+    #[arg(short = 'U', long, value_name = "UUID", num_args = 0..=1, require_equals = true)]
+    #[allow(clippy::option_option, reason = "given, and with a value")]
+    pub uuid_reset: Option<Option<Uuid>>,
+
+    /// Make all journals so large, or their block numbers 32 or 64 bits wide: size=SIZE, block32,
+    /// block64, several with commas between
+    #[arg(short = 'J', long, value_name = "OPTIONS")]
+    pub journal_options: Option<JournalOptions>,
 
     /// Print what FORMAT asks for
     ///
     /// %B block size, %T cluster size, %N node slots, %R block of the root directory, %Y of the
     /// system directory, %P of the first cluster group, %V label, %U UUID, %M compat, %H incompat
     /// and %O read-only compat features, %C the cluster as stack,name,heartbeat (`default` where
-    /// the volume does not say, `local` where there is none). \n, \t and \\ are known.
-    #[arg(short = 'Q', long, value_name = "FORMAT", group = "action")]
+    /// the volume does not say, `local` where there is none). Between % and the letter may be a
+    /// width, with - for text on the left. \a \b \f \n \r \t \v and \\ are known.
+    #[arg(short = 'Q', long, value_name = "FORMAT")]
     pub query: Option<String>,
 
-    /// Do not ask, the answer is yes
+    /// List files with holes, and how many clusters these are
+    #[arg(long)]
+    pub list_sparse: bool,
+
+    /// Make the volume one that a cluster mounts, or a single host: cluster or local
+    #[arg(short = 'M', long = "mount", value_name = "TYPE")]
+    pub mount: Option<MountType>,
+
+    /// Keep backups of the superblock: as --fs-features=backup-super
+    #[arg(long)]
+    pub backup_super: bool,
+
+    /// Features to be switched on, or with `no` before their names off, with commas between
+    #[arg(long, value_name = "FEATURES", value_parser = FeatureRequest::parse)]
+    pub fs_features: Option<FeatureRequest>,
+
+    /// Give the volume to the cluster that is online on this host
+    #[arg(long)]
+    pub update_cluster_stack: bool,
+
+    /// Make a copy of a volume another volume: a random UUID, and LABEL, or `-cloned` after the
+    /// label it has
+    #[arg(long, value_name = "LABEL", num_args = 0..=1, require_equals = true)]
+    #[allow(clippy::option_option, reason = "given, and with a value")]
+    pub cloned_volume: Option<Option<OsString>>,
+
+    /// Milliseconds between two syncs of what users use
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(100..))]
+    pub usrquota_sync_interval: Option<u32>,
+
+    /// The same for groups
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(100..))]
+    pub grpquota_sync_interval: Option<u32>,
+
+    /// Ask before each change
+    #[arg(short, long)]
+    pub interactive: bool,
+
+    /// The answer to all questions is yes
     #[arg(short, long, conflicts_with = "no")]
     pub yes: bool,
 
-    /// Do not ask, the answer is no: only say what would be changed
-    #[arg(short, long)]
+    /// The answer to all questions is no: only say what would be changed
+    #[arg(short, long, visible_alias = "dry-run")]
     pub no: bool,
 
+    /// Say what is done
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+
     /// Print nothing but errors
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub quiet: u8,
+
+    /// Say which part of the work is done
     #[arg(short, long)]
-    pub quiet: bool,
+    pub progress: bool,
+
+    /// Save what is overwritten in FILE, a new one: fsck.ocfs2 --undo puts it back
+    #[arg(long, value_name = "FILE")]
+    pub undo_file: Option<PathBuf>,
 
     /// Partition of a disk or of a whole-disk image, by its number
     #[arg(long, value_name = "NUMBER")]
@@ -56,37 +151,96 @@ pub struct Cli {
 
     /// Block device or image file, or LABEL=... or UUID=... of the volume
     pub device: PathBuf,
+
+    /// Size of the volume, with -S: a number, perhaps with k, m, g, t or p, in the unit of -S
+    #[arg(requires = "volume_size", value_parser = parse_size)]
+    pub new_size: Option<u64>,
 }
 
-/// Options of the C tool that this program does not have.
-const NOT_DONE: [&str; 17] = [
-    "-L",
-    "--label",
-    "-N",
-    "--node-slots",
-    "-U",
-    "--uuid-reset",
-    "-J",
-    "--journal-options",
-    "-S",
-    "--volume-size",
-    "--fs-features",
-    "--cloned-volume",
-    "--list-sparse",
-    "--backup-super",
-    "--mount-type",
-    "--usrquota-sync-interval",
-    "--grpquota-sync-interval",
-];
+impl Cli {
+    /// Whether anything is to be changed.
+    pub(crate) fn changes(&self) -> bool {
+        self.changes_structures() || self.changes_superblock()
+    }
 
-/// What is to be said of an option that only the C tool has.
-pub fn not_done(option: &str) -> Option<String> {
-    NOT_DONE.contains(&option).then(|| {
-        format!(
-            "{option} is not done by this program yet; tunefs.ocfs2 of ocfs2-tools does it \
-             (tunefs.ocfs2.orig if this one was installed over it)"
-        )
-    })
+    /// Whether anything but the superblock is to be changed.
+    pub(crate) fn changes_structures(&self) -> bool {
+        self.node_slots.is_some()
+            || self.volume_size.is_some()
+            || self.journal_options.is_some()
+            || self.mount.is_some()
+            || self.backup_super
+            || self.fs_features.is_some()
+            || self.usrquota_sync_interval.is_some()
+            || self.grpquota_sync_interval.is_some()
+    }
+
+    fn changes_superblock(&self) -> bool {
+        self.label.is_some()
+            || self.uuid_reset.is_some()
+            || self.cloned_volume.is_some()
+            || self.update_cluster_stack
+    }
+}
+
+/// What the number of a new size counts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Unit {
+    /// Bytes.
+    Bytes,
+    /// Blocks of the volume.
+    Blocks,
+    /// Clusters of the volume.
+    Clusters,
+}
+
+/// Who mounts a volume.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum MountType {
+    /// One host.
+    Local,
+    /// A cluster.
+    Cluster,
+}
+
+/// What journals are to be.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct JournalOptions {
+    /// Bytes of each.
+    pub size: Option<u64>,
+    /// Whether block numbers in them have 64 bits.
+    pub block64: Option<bool>,
+}
+
+impl FromStr for JournalOptions {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut options = Self::default();
+        for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+            match word {
+                "block64" | "noblock32" => options.set_block64(true)?,
+                "block32" | "noblock64" => options.set_block64(false)?,
+                _ => {
+                    let size = word.strip_prefix("size=");
+                    let size = size.ok_or_else(|| {
+                        format!("`{word}` is none of size=SIZE, block32 and block64")
+                    })?;
+                    options.size = Some(parse_size(size).map_err(|err| err.to_string())?);
+                }
+            }
+        }
+        Ok(options)
+    }
+}
+
+impl JournalOptions {
+    fn set_block64(&mut self, block64: bool) -> Result<(), String> {
+        match self.block64.replace(block64) {
+            Some(other) if other != block64 => Err("block32 and block64 exclude each other".into()),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The command line, for manual pages and completions.
@@ -98,27 +252,52 @@ pub fn command() -> clap::Command {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_only_the_c_tool_does_is_said() {
-        let told = not_done("-L").unwrap();
-        assert!(told.starts_with("-L is not done by this program yet; "), "{told}");
-        assert_eq!(not_done("-Z"), None);
-        for option in NOT_DONE {
-            let has = |arg: &clap::Arg| match option.strip_prefix("--") {
-                Some(long) => arg.get_long() == Some(long),
-                None => arg.get_short() == option.chars().nth(1),
-            };
-            assert!(!command().get_arguments().any(has), "{option}");
-        }
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        let words = line.split(' ').map(OsString::from).collect();
+        Cli::try_parse_from(crate::glued(words))
     }
 
     #[test]
-    fn one_thing_is_done_at_a_time() {
+    fn options_are_those_of_the_c_tool() {
         command().debug_assert();
-        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
-        assert!(parse("x --update-cluster-stack -y disk").unwrap().update_cluster_stack);
-        assert_eq!(parse("x -Q %V disk").unwrap().query.as_deref(), Some("%V"));
-        assert!(parse("x disk").is_err() && parse("x -Q %V --update-cluster-stack disk").is_err());
-        assert!(parse("x --update-cluster-stack -y -n disk").is_err());
+        let cli = parse("x -qvvi -L new -N 4 -Sclusters -J size=8M,block64 disk 5G").unwrap();
+        assert_eq!((cli.quiet, cli.verbose, cli.interactive), (1, 2, true));
+        assert_eq!((cli.volume_size, cli.new_size), (Some(Unit::Clusters), Some(5 << 30)));
+        let journals = JournalOptions { size: Some(8 << 20), block64: Some(true) };
+        assert_eq!(cli.journal_options, Some(journals));
+        assert_eq!(parse("x -S disk").unwrap().volume_size, Some(Unit::Blocks));
+        let digits = "0123456789abcdef0123456789abcdef";
+        let uuid = Some(Some(Uuid::parse_str(digits).unwrap()));
+        assert_eq!(parse(&format!("x -yU{digits} disk")).unwrap().uuid_reset, uuid);
+        assert_eq!(parse(&format!("x --uuid-reset={digits} disk")).unwrap().uuid_reset, uuid);
+        assert_eq!(parse("x -U disk").unwrap().uuid_reset, Some(None));
+        assert_eq!(parse("x --cloned-volume disk").unwrap().cloned_volume, Some(None));
+        let named = parse("x --cloned-volume=b disk").unwrap().cloned_volume;
+        assert_eq!(named, Some(Some("b".into())));
+        assert_eq!(parse("x -M local disk").unwrap().mount, Some(MountType::Local));
+        assert!(!parse("x disk").unwrap().changes());
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused() {
+        for line in [
+            "x",
+            "x -L",
+            "x -L a -L b disk",
+            "x -N 0 disk",
+            "x -N 256 disk",
+            "x disk 5G",
+            "x -Sfoo disk 5G",
+            "x -Unope disk",
+            "x -M both disk",
+            "x -J size=no disk",
+            "x -J block32,block64 disk",
+            "x -J fast disk",
+            "x --fs-features=nope disk",
+            "x --usrquota-sync-interval 99 disk",
+            "x -y -n disk",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
     }
 }

@@ -1,14 +1,21 @@
 //! `tunefs.ocfs2`: changes a volume that is there.
-//!
-//! Of what the C tool can do this has the cluster a volume belongs to, and the query.
 #![deny(missing_docs)]
 
+mod change;
+mod check;
 mod cli;
+mod features;
+mod glued;
+mod journals;
 mod program;
 mod query;
+mod size;
+mod sparse;
 mod stamp;
+mod work;
 
-pub use cli::{Cli, command, not_done};
-pub use program::run;
+pub use cli::{Cli, JournalOptions, MountType, Unit, command};
+pub use glued::glued;
+pub use program::{change_volume, run};
 pub use query::{QueryError, query};
 pub use stamp::{StampError, stamp, stamped};

@@ -6,5 +6,5 @@ use ocfs2_tunefs::Cli;
 
 fn main() -> ExitCode {
     let failure = ocfs2_cli::Failure::default();
-    ocfs2_cli::run_explaining(ocfs2_tunefs::not_done, failure, |cli: Cli| ocfs2_tunefs::run(&cli))
+    ocfs2_cli::run_rewriting(ocfs2_tunefs::glued, failure, |cli: Cli| ocfs2_tunefs::run(&cli))
 }

@@ -1,46 +1,81 @@
 //! The program.
 
 use std::io::Write;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use ocfs2_cli::{Interrupt, Output, Status, confirm, print_warning, shown};
-use ocfs2_cluster::RunningCluster;
-use ocfs2_device::{DeviceOptions, open};
+use ocfs2_cli::{
+    Interrupt, Output, Status, confirm, is_output_closed, print_error, print_note, print_warning,
+    program_name, shown,
+};
+use ocfs2_device::{Device, DeviceOptions, open};
 use ocfs2_format::superblock::STATE_ERROR;
 use ocfs2_users::Guard;
+use ocfs2_volume::commit::CommitError;
+use ocfs2_volume::edit::{Edit, EditError, EditOptions};
 use ocfs2_volume::find::resolve;
 use ocfs2_volume::gate::Planned;
+use ocfs2_volume::undo::UndoDevice;
 use ocfs2_volume::usage::SystemClock;
-use ocfs2_volume::{OpenVolumeError, Volume, VolumeOptions};
+use ocfs2_volume::{Error, OpenVolumeError, Timestamp, Volume, VolumeOptions};
 
-use crate::{Cli, query, stamp, stamped};
+use crate::change::{Change, State};
+use crate::work::Work;
+use crate::{Cli, check, query, size, sparse};
+
+/// It failed, and the volume is as it was.
+const UNCHANGED: Status = Status(2);
+/// It failed after something was written.
+const NEEDS_FSCK: Status = Status(3);
 
 /// Does what `cli` asks for.
 ///
 /// # Errors
-/// What could not be done, and why.
+/// What could not be done, and why, where nothing was to be changed.
 pub fn run(cli: &Cli) -> Result<Status> {
     let cli = &Cli { device: resolve(&cli.device)?, ..cli.clone() };
     if let Some(format) = &cli.query {
         let options = VolumeOptions { heartbeat_device: true, ..Default::default() };
         let volume = open_volume(cli, false, &options)?;
         Output::stdout().write_all(query(volume.superblock(), format)?.as_bytes())?;
+    }
+    if cli.list_sparse {
+        let interrupt = Interrupt::install()?;
+        let volume = open_volume(cli, false, &VolumeOptions::default())?;
+        sparse::list(&volume, &mut Output::buffered(), &interrupt)
+            .with_context(|| shown(&cli.device))?;
+    }
+    if !cli.changes() {
         return Ok(Status::SUCCESS);
     }
-    let running = RunningCluster::find().context(
-        "no cluster is online on this host that the volume could be given to: o2cb online",
-    )?;
-    let write = !cli.no;
-    let options = VolumeOptions { write, strict: write, ..Default::default() };
-    let volume = open_volume(cli, write, &options)?;
-    if volume.superblock().s_state & STATE_ERROR != 0 {
-        let device = shown(&cli.device);
-        print_warning(format_args!(
-            "{device}: the volume is marked as having errors: run fsck.ocfs2 -fy {device}"
-        ));
+    let failed = match change(cli).with_context(|| shown(&cli.device)) {
+        Ok(()) => return Ok(Status::SUCCESS),
+        Err(err) => err,
+    };
+    if is_output_closed(&failed) {
+        return Err(failed);
     }
-    update(cli, &volume, &running).with_context(|| shown(&cli.device))?;
-    Ok(Status::SUCCESS)
+    print_error(&failed);
+    Ok(status_of(&failed))
+}
+
+/// What a failure is to the volume.
+fn status_of(err: &anyhow::Error) -> Status {
+    for cause in err.chain() {
+        if let Some(commit) = cause.downcast_ref::<CommitError>() {
+            return if commit.is_before_writes() { UNCHANGED } else { NEEDS_FSCK };
+        }
+        match cause.downcast_ref::<EditError>() {
+            Some(EditError::Refused(_) | EditError::TooLarge(_)) => return Status::FAILURE,
+            Some(_) => return UNCHANGED,
+            None => {}
+        }
+        if cause.is::<Error>() {
+            return UNCHANGED;
+        }
+    }
+    Status::FAILURE
 }
 
 fn open_volume(cli: &Cli, write: bool, options: &VolumeOptions) -> Result<Volume> {
@@ -58,36 +93,266 @@ fn open_volume(cli: &Cli, write: bool, options: &VolumeOptions) -> Result<Volume
     volume.with_context(|| shown(&cli.device))
 }
 
-fn update(cli: &Cli, volume: &Volume, running: &RunningCluster) -> Result<()> {
-    let say = |text: &str| match cli.quiet {
-        true => Ok(()),
-        false => writeln!(Output::stdout(), "{text}"),
+fn change(cli: &Cli) -> Result<()> {
+    let write = !cli.no;
+    let options = VolumeOptions { write, strict: write, ..Default::default() };
+    let volume = open_volume(cli, write, &options)?;
+    let run = Run { cli, device: shown(&cli.device), interrupt: Interrupt::install()? };
+    // All that is wrong with what was asked for is said before anything is looked at.
+    let growth = match cli.volume_size {
+        Some(unit) => size::target(cli, &volume, unit)?,
+        None => None,
     };
-    let now = query(volume.superblock(), "%C")?;
-    let superblock = stamped(volume.superblock(), running)?;
-    let then = query(&superblock, "%C")?;
-    if superblock == *volume.superblock() {
-        say(&format!("The volume belongs to {running} already"))?;
-        return Ok(());
+    let changes = Change::all(cli, &volume)?;
+    if volume.superblock().s_state & STATE_ERROR != 0 {
+        let device = &run.device;
+        print_warning(format_args!(
+            "{device}: the volume is marked as having errors: run fsck.ocfs2 -fy {device}"
+        ));
     }
-    // A signal must not end it while the heartbeat that goes with the lock is on.
-    let interrupt = Interrupt::install()?;
+    if cli.volume_size.is_some() && growth.is_none() {
+        let (device, clusters) = (&run.device, volume.geometry().clusters);
+        run.say(&format!(
+            "Filesystem on device \"{device}\" is already {clusters} clusters; nothing to do"
+        ));
+    }
+    let is_superblock = !cli.changes_structures();
     let clock = SystemClock::default();
     if cli.no {
-        Guard::look(volume, &clock)?;
-        say(&format!("Changing the cluster stack from {now} to {then}\nNothing was changed"))?;
-        return Ok(());
+        if !is_superblock {
+            check::sound(&volume)?;
+        }
+        Guard::look(&volume, &clock)?;
+        return run.preview(&volume, growth, &changes);
     }
+    let is_copy = is_superblock && cli.cloned_volume.is_some();
     // Where the volume's cluster is another one nobody can be kept out.
-    let guard = Guard::take(volume, &cli.device, cli.partition, &clock)?;
-    say(&format!("Changing the cluster stack from {now} to {then}"))?;
-    let question = "No node of the old cluster can mount the volume any more. Proceed";
-    if !cli.yes && !confirm(question, "-y", &interrupt)? {
-        bail!("nothing was changed");
+    let mut guard = match is_copy {
+        true => Guard::of_copy(&volume, &cli.device, &clock)?,
+        false => Guard::take(&volume, &cli.device, cli.partition, &clock)?,
+    };
+    if !is_superblock {
+        check::sound(&volume)?;
     }
-    interrupt.check()?;
-    let pass = guard.gate.open(Planned::default()).context("nothing was changed")?;
-    stamp(volume, &superblock, &pass)?;
-    say("The cluster stack was changed")?;
-    Ok(())
+    let saving = match &cli.undo_file {
+        None => None,
+        Some(path) => {
+            let uuid = volume.superblock().s_uuid;
+            let unit = volume.block_size().bytes();
+            let saving = UndoDevice::create(Arc::clone(volume.device()), path, uuid, unit)
+                .with_context(|| format!("undo file {}", shown(path)))?;
+            let saving: Arc<UndoDevice<Arc<dyn Device>>> = Arc::new(saving);
+            guard.gate.write_through(saving.clone());
+            Some((saving, shown(path)))
+        }
+    };
+    let pass = |work: &Work| {
+        let changes = work.edit.changes();
+        let outcome: Arc<dyn Device> = changes.clone();
+        let planned = Planned { changes: &[&**changes], outcome: Some(&outcome) };
+        guard.gate.open(planned).context("nothing was changed")
+    };
+    let result = run.change(&volume, &pass, growth, &changes);
+    if let Some((saving, path)) = saving {
+        saving.finish().with_context(|| format!("undo file {path}"))?;
+    }
+    result
+}
+
+/// Makes on `device`, the one `volume` is on, all that `cli` asks for, for a caller who has seen to it
+/// that nobody uses the volume.
+///
+/// # Errors
+/// What could not be done, and why; see the text of `--help` for what that is to the volume.
+pub fn change_volume(cli: &Cli, volume: &Volume, device: &dyn Device) -> Result<()> {
+    let growth = match cli.volume_size {
+        Some(unit) => size::target(cli, volume, unit)?,
+        None => None,
+    };
+    let changes = Change::all(cli, volume)?;
+    check::sound(volume)?;
+    let run = Run { cli, device: shown(&cli.device), interrupt: Interrupt::install()? };
+    run.change(volume, &|_: &Work| Ok(device), growth, &changes)
+}
+
+/// A run that changes something.
+struct Run<'a> {
+    cli: &'a Cli,
+    device: String,
+    interrupt: Interrupt,
+}
+
+impl Run<'_> {
+    /// Makes everything; `pass` gives what can be written to, once for each step.
+    fn change<D: Device>(
+        &self,
+        volume: &Volume,
+        pass: &dyn Fn(&Work) -> Result<D>,
+        growth: Option<u32>,
+        changes: &[Change],
+    ) -> Result<()> {
+        let (mut grown, mut growth) = (None, growth);
+        if let Some(clusters) = growth
+            && !self.agrees(&State::Ask(self.growth_question(volume, clusters)))?
+        {
+            growth = None;
+        }
+        if let Some(clusters) = growth {
+            self.grow(volume, clusters, pass)?;
+            let options = VolumeOptions { write: true, strict: true, ..Default::default() };
+            grown = Some(Volume::open(Arc::clone(volume.device()), &options)?);
+        }
+        let after = |err: anyhow::Error| match growth {
+            None => err,
+            Some(_) => err.context("the volume was extended; then"),
+        };
+        let volume = grown.as_ref().unwrap_or(volume);
+        self.transaction(volume, pass, changes).map_err(after)
+    }
+
+    fn growth_question(&self, volume: &Volume, clusters: u32) -> String {
+        let (device, now) = (&self.device, volume.geometry().clusters);
+        format!("Grow the filesystem on device \"{device}\" from {now} to {clusters} clusters")
+    }
+
+    fn grow<D: Device>(
+        &self,
+        volume: &Volume,
+        clusters: u32,
+        pass: &dyn Fn(&Work) -> Result<D>,
+    ) -> Result<()> {
+        self.progress(0, 1, "Growing the filesystem");
+        let mut work = Work::new(Edit::new(volume, options()));
+        let growth = work.edit.grow(clusters)?;
+        let pass = pass(&work)?;
+        growth.write(&pass)?;
+        work.commit(volume.max_slots(), &pass)?;
+        self.say(&format!("The filesystem has {clusters} clusters"));
+        self.progress(1, 1, "Growing the filesystem");
+        Ok(())
+    }
+
+    /// All changes but that of the size, as one.
+    fn transaction<D: Device>(
+        &self,
+        volume: &Volume,
+        pass: &dyn Fn(&Work) -> Result<D>,
+        changes: &[Change],
+    ) -> Result<()> {
+        let mut work = Work::new(Edit::new(volume, options()));
+        let mut done = Vec::new();
+        for change in changes {
+            let state = change.state(work.edit.volume(), &self.device)?;
+            if let State::Done(text) = &state {
+                self.say_already(change, text);
+                continue;
+            }
+            if !self.agrees(&state)? {
+                if matches!(state, State::Critical(..)) {
+                    bail!("nothing was changed");
+                }
+                continue;
+            }
+            change.apply(&mut work)?;
+            done.push(change);
+        }
+        work.edit.finish()?;
+        if work.is_empty() {
+            return Ok(());
+        }
+        self.interrupt.check()?;
+        let pass = pass(&work)?;
+        self.progress(0, done.len(), "Writing the changes");
+        work.commit(volume.max_slots(), &pass)?;
+        self.progress(done.len(), done.len(), "Writing the changes");
+        for change in done {
+            if matches!(change, Change::Stack(_)) && self.cli.quiet == 0 {
+                writeln!(Output::stdout(), "The cluster stack was changed")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says what would be asked and done.
+    fn preview(&self, volume: &Volume, growth: Option<u32>, changes: &[Change]) -> Result<()> {
+        let mut out = Output::stdout();
+        let is_quiet = self.cli.quiet > 0;
+        let mut say = |text: &str| match is_quiet {
+            true => Ok(()),
+            false => writeln!(out, "{text}"),
+        };
+        if let Some(clusters) = growth {
+            say(&format!("{}? n", self.growth_question(volume, clusters)))?;
+        }
+        let mut work = Work::new(Edit::new(volume, options()));
+        for change in changes {
+            match change.state(work.edit.volume(), &self.device)? {
+                State::Done(text) => say(&text)?,
+                State::Ask(question) => say(&format!("{question}? n"))?,
+                State::Critical(text, question) => {
+                    say(&text)?;
+                    if !matches!(change, Change::Stack(_)) {
+                        say(&format!("{question}? n"))?;
+                    }
+                }
+            }
+            change.apply(&mut work)?;
+        }
+        work.edit.finish()?;
+        say("Nothing was changed")?;
+        Ok(())
+    }
+
+    /// Whether a change may be made.
+    fn agrees(&self, state: &State) -> Result<bool> {
+        let question = match state {
+            State::Done(_) => return Ok(false),
+            State::Ask(question) => {
+                if !self.cli.interactive {
+                    return Ok(true);
+                }
+                question
+            }
+            State::Critical(text, question) => {
+                if self.cli.quiet == 0 {
+                    writeln!(Output::stdout(), "{text}")?;
+                }
+                question
+            }
+        };
+        if self.cli.yes {
+            return Ok(true);
+        }
+        confirm(question, "-y", &self.interrupt)
+    }
+
+    /// What is said with -v; that the volume belongs to its cluster already is said without.
+    fn say_already(&self, change: &Change, text: &str) {
+        match change {
+            Change::Stack(_) if self.cli.quiet == 0 => {
+                let _ = writeln!(Output::stdout(), "{text}");
+            }
+            _ => self.say(text),
+        }
+    }
+
+    fn say(&self, text: &str) {
+        if self.cli.verbose > self.cli.quiet {
+            print_note(text);
+        }
+    }
+
+    fn progress(&self, done: usize, of: usize, what: &str) {
+        if self.cli.progress {
+            let percent = done * 100 / of.max(1);
+            let name = program_name();
+            let _ = writeln!(Output::stdout(), "[{name} {percent:3}% > {what}]");
+        }
+    }
+}
+
+fn options() -> EditOptions {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let time = Timestamp { seconds: now.as_secs() as i64, nanoseconds: now.subsec_nanos() };
+    EditOptions { time, ..EditOptions::default() }
 }

@@ -17,22 +17,42 @@ pub enum QueryError {
     End(char),
 }
 
+/// Widths end here.
+const WIDEST: usize = 4096;
+
 /// Fills in `format`.
 ///
 /// # Errors
 /// [`QueryError`].
 pub fn query(superblock: &SuperBlock, format: &str) -> Result<String, QueryError> {
     let mut out = String::new();
-    let mut chars = format.chars();
+    let mut chars = format.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
-            '%' => match chars.next().ok_or(QueryError::End('%'))? {
-                '%' => out.push('%'),
-                letter => out += &value(superblock, letter).ok_or(QueryError::Unknown(letter))?,
-            },
+            '%' => {
+                let is_left = chars.next_if_eq(&'-').is_some();
+                let mut width = 0_usize;
+                while let Some(digit) = chars.peek().and_then(|c| c.to_digit(10)) {
+                    chars.next();
+                    width = (width * 10 + digit as usize).min(WIDEST);
+                }
+                let text = match chars.next().ok_or(QueryError::End('%'))? {
+                    '%' => "%".to_owned(),
+                    letter => value(superblock, letter).ok_or(QueryError::Unknown(letter))?,
+                };
+                match is_left {
+                    true => out += &format!("{text:<width$}"),
+                    false => out += &format!("{text:>width$}"),
+                }
+            }
             '\\' => match chars.next().ok_or(QueryError::End('\\'))? {
+                'a' => out.push('\x07'),
+                'b' => out.push('\x08'),
+                'f' => out.push('\x0c'),
                 'n' => out.push('\n'),
+                'r' => out.push('\r'),
                 't' => out.push('\t'),
+                'v' => out.push('\x0b'),
                 '\\' => out.push('\\'),
                 other => out.extend(['\\', other]),
             },
@@ -99,6 +119,9 @@ mod tests {
         assert_eq!(ask(r"%B %N 100%%\t\\%C\n").unwrap(), "4096 4 100%\t\\o2cb,ovscluster,local\n");
         assert!(ask("%H").unwrap().contains("inline-data"));
         assert_eq!(ask("%U").unwrap(), o2cb.uuid_string());
+        assert_eq!(ask("[%5N|%-5N|%5%|%1N]").unwrap(), "[    4|4    |    %|4]");
+        assert_eq!(ask(r"\r\v\f\x").unwrap(), "\r\x0b\x0c\\x");
+        assert_eq!(ask("%10"), Err(QueryError::End('%')));
         assert_eq!(ask("%Z"), Err(QueryError::Unknown('Z')));
         assert_eq!(ask("100%"), Err(QueryError::End('%')));
         assert_eq!(query(&superblock("clean-512-local"), "%C").unwrap(), "local");

@@ -1,0 +1,88 @@
+//! Values that may be missing: `-S` and `-U` have theirs glued to them, or none.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+/// Options of one letter without a value.
+const FLAGS: &[u8] = b"viynqphV";
+/// Those with one, glued or not.
+const WITH_VALUE: &[u8] = b"LNJQM";
+
+/// The same arguments with `-Sclusters` and `-U0123...` in their long form, which can tell a value
+/// from none. The first argument is the name of the program.
+pub fn glued(args: Vec<OsString>) -> Vec<OsString> {
+    let mut rewritten = Vec::with_capacity(args.len());
+    let (mut is_value, mut is_operand) = (true, false);
+    for arg in args {
+        if is_value || is_operand {
+            is_value = false;
+            rewritten.push(arg);
+            continue;
+        }
+        is_operand = arg == OsStr::new("--");
+        match split(arg.as_bytes()) {
+            Split::Glued(flags, long, value) => {
+                if !flags.is_empty() {
+                    rewritten.push(OsString::from_vec([b"-", flags].concat()));
+                }
+                rewritten.push(OsString::from_vec([long, b"=", value].concat()));
+            }
+            Split::TakesNext => {
+                is_value = true;
+                rewritten.push(arg);
+            }
+            Split::Other => rewritten.push(arg),
+        }
+    }
+    rewritten
+}
+
+enum Split<'a> {
+    /// Flags before it, the long form, the value.
+    Glued(&'a [u8], &'static [u8], &'a [u8]),
+    /// The next argument is the value of this one.
+    TakesNext,
+    Other,
+}
+
+fn split(arg: &[u8]) -> Split<'_> {
+    let Some(letters) = arg.strip_prefix(b"-").filter(|rest| !rest.starts_with(b"-")) else {
+        return Split::Other;
+    };
+    let Some(at) = letters.iter().position(|letter| !FLAGS.contains(letter)) else {
+        return Split::Other;
+    };
+    let (flags, rest) = letters.split_at(at);
+    let long: &[u8] = match rest {
+        [b'S', _, ..] => b"--volume-size",
+        [b'U', _, ..] => b"--uuid-reset",
+        [letter] if WITH_VALUE.contains(letter) => return Split::TakesNext,
+        _ => return Split::Other,
+    };
+    Split::Glued(flags, long, rest.get(1..).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_glued_values_are_rewritten() {
+        let rewrite = |line: &str| {
+            let words = glued(line.split(' ').map(OsString::from).collect());
+            words.iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+        };
+        for (given, expected) in [
+            ("-Sx -S disk", "-Sx -S disk"),
+            ("x -Sbytes disk", "x --volume-size=bytes disk"),
+            ("x -qyU12 disk", "x -qy --uuid-reset=12 disk"),
+            ("x -L -Sbytes disk", "x -L -Sbytes disk"),
+            ("x -LS disk -U", "x -LS disk -U"),
+            ("x -qL -U1 -U2", "x -qL -U1 --uuid-reset=2"),
+            ("x -- -Sbytes", "x -- -Sbytes"),
+            ("x --uuid-reset=1 -", "x --uuid-reset=1 -"),
+        ] {
+            assert_eq!(rewrite(given), expected);
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! How large a volume is to become.
+
+use anyhow::{Result, bail};
+use ocfs2_cli::human_size;
+use ocfs2_format::journal::JournalIncompat;
+use ocfs2_volume::Volume;
+
+use crate::Cli;
+use crate::cli::Unit;
+
+/// The clusters `volume` is to have; none where it has them.
+///
+/// # Errors
+/// The device has no room for them, or there would be fewer, or too many.
+pub(crate) fn target(cli: &Cli, volume: &Volume, unit: Unit) -> Result<Option<u32>> {
+    let geometry = volume.geometry();
+    let bits = geometry.cluster_size.bits();
+    let on_device = volume.device().size_bytes() >> bits;
+    let wanted = match cli.new_size {
+        None | Some(0) => on_device,
+        Some(number) => {
+            let bytes = match unit {
+                Unit::Bytes => Some(number),
+                Unit::Blocks => number.checked_mul(geometry.block_size.bytes().into()),
+                Unit::Clusters => number.checked_mul(geometry.cluster_size.bytes().into()),
+            };
+            bytes.map_or(u64::MAX, |bytes| bytes.div_ceil(1 << bits))
+        }
+    };
+    let Ok(clusters) = u32::try_from(wanted) else {
+        bail!("a volume has at most 4294967295 clusters");
+    };
+    if wanted > on_device {
+        bail!(
+            "the device cannot hold more than {on_device} clusters ({})",
+            human_size(on_device << bits)
+        );
+    }
+    if clusters < geometry.clusters {
+        bail!(
+            "the volume has {} clusters: making it smaller is not done by this program yet",
+            geometry.clusters
+        );
+    }
+    if clusters == geometry.clusters {
+        return Ok(None);
+    }
+    if wanted << geometry.bpc_bits() > u64::from(u32::MAX) {
+        for slot in 0..volume.max_slots() {
+            let journal = volume.journal(slot)?;
+            if !journal.superblock.incompat().contains(JournalIncompat::BIT64) {
+                bail!(
+                    "the journals have no room for the numbers of more than 4294967295 blocks: \
+                     enable block64 first, with -J block64"
+                );
+            }
+        }
+    }
+    Ok(Some(clusters))
+}

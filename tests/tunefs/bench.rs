@@ -1,0 +1,108 @@
+//! A volume with files, and its judges.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ocfs2_device::{DeviceOptions, open};
+use ocfs2_testing::{Outcome, Run, Scratch, c_fsck_run, oracle, program};
+use ocfs2_volume::{Volume, VolumeOptions};
+
+/// Sizes of blocks and clusters, and features, that differ in what is written.
+pub const FORMS: [&str; 6] = [
+    "-b 512 -C 4K",
+    "-b 1K -C 4K --fs-features=noinline-data,noindexed-dirs",
+    "-b 2K -C 8K --fs-features=metaecc,usrquota,grpquota",
+    "-b 4K -C 4K --fs-feature-level=max-features",
+    "-b 4K -C 64K",
+    "-b 4K -C 4K --fs-feature-level=max-compat",
+];
+
+pub struct Bench {
+    pub path: PathBuf,
+    pub scratch: Scratch,
+    known: BTreeSet<String>,
+}
+
+/// What the file `name` of a bench holds.
+pub fn contents(name: &str) -> Vec<u8> {
+    name.bytes().cycle().take(70_000).collect()
+}
+
+const NAMES: [&str; 4] = ["one", "two", "three", "four"];
+
+/// What the C fsck finds.
+pub fn found_by_c(path: &Path) -> BTreeSet<String> {
+    let Some(fsck) = oracle("fsck.ocfs2") else { return BTreeSet::new() };
+    let said = c_fsck_run(&fsck, "-fn", path);
+    // Of a volume that was not recovered it says only that.
+    let lines = said.stdout.lines().chain(said.stderr.lines()).map(str::to_owned);
+    lines.filter(|line| line.starts_with('[')).collect()
+}
+
+impl Bench {
+    /// A local volume with two slots.
+    pub fn new(options: &str, size: &str) -> Self {
+        Self::with_slots(options, size, 2)
+    }
+
+    pub fn with_slots(options: &str, size: &str, slots: u16) -> Self {
+        let scratch = Scratch::in_memory();
+        let path = scratch.join("volume.img");
+        let folder = scratch.join("source");
+        fs::create_dir(&folder).unwrap();
+        for name in NAMES {
+            fs::write(folder.join(name), contents(name)).unwrap();
+        }
+        let mkfs = Run::new(program("mkfs.ocfs2")).args(["-q", "-M", "local", "-J", "size=4M"]);
+        let mkfs = mkfs.arg("-N").arg(slots.to_string()).args(options.split_whitespace());
+        mkfs.arg("-d").arg(&folder).arg(&path).arg(size).success();
+        let known = found_by_c(&path);
+        Self { path, scratch, known }
+    }
+
+    pub fn tunefs(&self, options: &str) -> Outcome {
+        let tunefs = Run::new(program("tunefs.ocfs2")).args(options.split_whitespace());
+        tunefs.arg(&self.path).output()
+    }
+
+    /// Ours with options that have to do what they say.
+    pub fn done(&self, options: &str) {
+        let outcome = self.tunefs(options).expect_status(0);
+        assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("", ""), "{options}");
+    }
+
+    /// Both fsck find nothing new, and every file is as it was.
+    pub fn judge(&self, what: &str) {
+        self.judge_at(&self.path, what);
+    }
+
+    pub fn judge_at(&self, path: &Path, what: &str) {
+        let ours = Run::new(program("fsck.ocfs2")).arg("-fn").arg(path).output();
+        assert_eq!(ours.status, 0, "{what}: {ours}");
+        let found = found_by_c(path);
+        assert!(found.is_subset(&self.known), "{what}: {found:#?}");
+        let volume = volume_at(path);
+        for name in NAMES {
+            let inode = volume.resolve(format!("/{name}").as_bytes()).unwrap();
+            let mut bytes = vec![0; inode.size() as usize];
+            volume.file(&inode).unwrap().read_at(&mut bytes, 0).unwrap();
+            assert!(bytes == contents(name), "{what}: {name}");
+        }
+    }
+
+    pub fn volume(&self) -> Volume {
+        volume_at(&self.path)
+    }
+
+    /// What C debugfs says of it.
+    pub fn debugfs(&self, command: &str) -> Option<String> {
+        let debugfs = oracle("debugfs.ocfs2")?;
+        Some(Run::new(debugfs).arg("-R").arg(command).arg(&self.path).success().stdout)
+    }
+}
+
+pub fn volume_at(path: &Path) -> Volume {
+    let device = open(path, &DeviceOptions::default()).unwrap();
+    Volume::open(device, &VolumeOptions::default()).unwrap()
+}

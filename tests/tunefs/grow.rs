@@ -1,0 +1,78 @@
+//! Volumes made larger.
+
+use std::fs::{self, File};
+
+use ocfs2_format::Blkno;
+use ocfs2_format::chain::ChainList;
+use ocfs2_testing::{Run, oracle};
+
+use crate::bench::{Bench, FORMS, volume_at};
+
+fn extend(path: &std::path::Path, mib: u64) {
+    File::options().write(true).open(path).unwrap().set_len(mib << 20).unwrap();
+}
+
+/// The groups and chains of the global bitmap, but for the bits of backups, which C forgets.
+fn groups(path: &std::path::Path) -> Vec<String> {
+    let volume = volume_at(path);
+    let bitmap = volume.global_bitmap().unwrap();
+    let list = ChainList::new(bitmap.inode.id2()).unwrap();
+    let mut lines: Vec<_> =
+        list.records().map(|it| format!("{} {}", it.c_total, it.c_blkno)).collect();
+    for group in volume.groups(&bitmap) {
+        let group = group.unwrap();
+        let desc = &group.desc;
+        let (bits, next, size) = (desc.bg_bits, desc.bg_next_group, desc.bg_size);
+        lines.push(format!("{} {} {bits} {next} {size}", group.blkno, group.chain));
+    }
+    let dinode = &bitmap.inode.dinode;
+    lines.push(format!("{} {} {}", dinode.bitmap().1, dinode.i_clusters, dinode.i_size));
+    lines
+}
+
+#[test]
+fn a_volume_grows_as_with_the_c_tool_and_owns_its_backups() {
+    let theirs = oracle("tunefs.ocfs2");
+    for form in FORMS {
+        let bench = Bench::new(form, "100M");
+        let copy = bench.scratch.join("copy.img");
+        fs::copy(&bench.path, &copy).unwrap();
+        // Within a group, into the next one, beyond 1 GiB, and beyond 4 GiB.
+        for mib in [101, 300, 1100, 4500] {
+            let what = format!("{form}: {mib} MiB");
+            extend(&bench.path, mib);
+            bench.done("-S");
+            bench.judge(&what);
+            let volume = bench.volume();
+            assert_eq!(volume.geometry().size_bytes(), mib << 20, "{what}");
+            if let Some(theirs) = &theirs {
+                extend(&copy, mib);
+                Run::new(theirs).args(["-y", "-q", "-S"]).arg(&copy).success();
+                assert_eq!(groups(&bench.path), groups(&copy), "{what}");
+            }
+            let backup = Blkno((1 << 30) >> volume.block_size().bits());
+            if mib > 1024
+                && let Some(told) = bench.debugfs(&format!("icheck {}", backup.0))
+            {
+                assert!(!told.contains("Unused"), "{what}: {told}");
+            }
+        }
+    }
+}
+
+#[test]
+fn sizes_are_in_the_unit_that_was_asked_for_and_other_changes_follow() {
+    let bench = Bench::new("-b 1K -C 4K", "64M");
+    extend(&bench.path, 200);
+    for (unit, size, mib) in [("bytes", "80M", 80), ("blocks", "96K", 96), ("clusters", "32K", 128)]
+    {
+        let run = Run::new(ocfs2_testing::program("tunefs.ocfs2")).arg(format!("-S{unit}"));
+        run.args(["-N", "3"]).arg(&bench.path).arg(size).success();
+        bench.judge(unit);
+        assert_eq!(bench.volume().geometry().size_bytes(), mib << 20);
+    }
+    assert_eq!(bench.volume().max_slots(), 3);
+    let run = Run::new(ocfs2_testing::program("tunefs.ocfs2")).arg("-Sbytes").arg(&bench.path);
+    let refused = run.arg("300M").output().expect_status(1);
+    assert!(refused.stderr.contains("cannot hold more than 51200 clusters"), "{refused}");
+}

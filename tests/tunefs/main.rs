@@ -1,0 +1,12 @@
+//! `tunefs.ocfs2`: volumes changed in every way it knows, with the C fsck, debugfs and tunefs and our
+//! fsck as judges.
+
+#![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
+
+mod bench;
+mod features;
+mod grow;
+mod journals;
+mod power;
+mod slots;
+mod superblock;

@@ -1,0 +1,64 @@
+//! The power fails at any write: fsck makes the volume clean, with every file.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::Parser;
+use ocfs2_device::{AfterWrites, Device, DeviceOptions, FailingDevice, OverlayDevice, open};
+use ocfs2_testing::{Run, program};
+use ocfs2_tunefs::{Cli, change_volume};
+use ocfs2_volume::{Volume, VolumeOptions};
+
+use crate::bench::Bench;
+
+/// Points at which the power fails, of each scenario.
+const POINTS: u64 = 24;
+
+/// Makes the changes on a device that fails after so many writes; gives how many there were.
+fn change(base: &Arc<dyn Device>, line: &str, writes: u64, then: AfterWrites, to: &Path) -> u64 {
+    let disk: Arc<dyn Device> = Arc::new(OverlayDevice::new(base.clone(), 512));
+    let volume = Volume::open(disk.clone(), &VolumeOptions::default()).unwrap();
+    let failing = FailingDevice::new(disk.clone(), writes, then);
+    let cli = Cli::parse_from(["tunefs.ocfs2"].into_iter().chain(line.split(' ')).chain(["x"]));
+    let made = change_volume(&cli, &volume, &failing);
+    assert!(made.is_ok() || failing.writes() > writes, "{line}: {made:?}");
+    let mut bytes = vec![0; disk.size_bytes() as usize];
+    disk.read_at(&mut bytes, 0).unwrap();
+    fs::write(to, bytes).unwrap();
+    failing.writes()
+}
+
+#[test]
+fn a_change_that_is_interrupted_is_repaired_with_every_file() {
+    for (form, larger, line) in [
+        ("-b 512 -C 4K", false, "-N 4 -L new"),
+        ("-b 1K -C 4K --fs-features=metaecc,usrquota", false, "-N 5"),
+        ("-b 4K -C 4K", false, "-J size=6M,block64"),
+        ("-b 4K -C 4K --fs-features=metaecc", true, "-S"),
+        ("-b 512 -C 4K", true, "-S"),
+        ("-b 2K -C 4K", false, "--fs-features=noextended-slotmap"),
+        ("-b 2K -C 4K -J size=6M", false, "-J size=4M"),
+    ] {
+        let bench = Bench::new(form, "48M");
+        if larger {
+            File::options().write(true).open(&bench.path).unwrap().set_len(60 << 20).unwrap();
+        }
+        let base: Arc<dyn Device> = open(&bench.path, &DeviceOptions::default()).unwrap();
+        let after = bench.scratch.join("after.img");
+        let all = change(&base, line, u64::MAX, AfterWrites::Fail, &after);
+        bench.judge_at(&after, line);
+        let mut is_repaired = false;
+        for then in [AfterWrites::Fail, AfterWrites::Drop, AfterWrites::Tear] {
+            for writes in (0..all).step_by(all.div_ceil(POINTS).max(1) as usize) {
+                change(&base, line, writes, then, &after);
+                let what = format!("{form} {line}: {then:?} after {writes} of {all} writes");
+                let fsck = Run::new(program("fsck.ocfs2")).arg("-fy").arg(&after).output();
+                assert!(fsck.status <= 1, "{what}: {fsck}");
+                is_repaired |= fsck.status == 1;
+                bench.judge_at(&after, &what);
+            }
+        }
+        assert!(is_repaired, "{line}: no point at which anything is to be repaired");
+    }
+}

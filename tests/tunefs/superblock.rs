@@ -1,0 +1,125 @@
+//! Label, UUID and the like: nothing but superblocks changes.
+
+use std::fs;
+
+use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, backup_blocks};
+use ocfs2_testing::{Run, oracle, program};
+use ocfs2_volume::{SuperblockAt, VolumeOptions};
+
+use crate::bench::{Bench, contents};
+
+const UUID: &str = "0123456789abcdef0123456789abcdef";
+
+#[test]
+fn label_and_uuid_are_as_the_c_tool_writes_them_byte_for_byte() {
+    let Some(theirs) = oracle("tunefs.ocfs2") else { return };
+    let bench = Bench::new("-b 4K -C 4K --fs-features=metaecc", "1100M");
+    let copy = bench.scratch.join("copy.img");
+    fs::copy(&bench.path, &copy).unwrap();
+    bench.done(&format!("-y -L new-label -q -U{UUID}"));
+    let run = Run::new(theirs).args(["-y", "-q", "-L", "new-label"]).arg(format!("-U{UUID}"));
+    run.arg(&copy).success();
+    assert!(fs::read(&bench.path).unwrap() == fs::read(&copy).unwrap());
+    bench.judge("label");
+    let volume = bench.volume();
+    let backups: Vec<_> = backup_blocks(volume.block_size(), volume.geometry().blocks()).collect();
+    assert_eq!(backups.len(), 1);
+    let options = VolumeOptions { superblock: SuperblockAt::Backup(1), ..Default::default() };
+    let backup = ocfs2_volume::Volume::open(volume.device().clone(), &options).unwrap();
+    assert_eq!(backup.superblock().label(), b"new-label");
+}
+
+#[test]
+fn a_copy_gets_a_uuid_and_a_label_of_its_own() {
+    let bench = Bench::new("-b 1K -C 4K -L data", "64M");
+    let before = bench.volume().superblock().s_uuid;
+    bench.done("-q -y --cloned-volume");
+    let first = bench.volume().superblock().clone();
+    assert!(first.s_uuid != before && first.label() == b"data-cloned");
+    bench.done("-q -y --cloned-volume=other");
+    let second = bench.volume().superblock().clone();
+    assert!(second.s_uuid != first.s_uuid && second.label() == b"other");
+    assert_eq!(second.s_uuid_hash, first.s_uuid_hash);
+    bench.judge("clone");
+}
+
+#[test]
+fn what_is_not_agreed_to_is_not_done_and_an_undo_file_takes_it_back() {
+    let bench = Bench::new("-b 2K -C 4K -L old", "64M");
+    let before = fs::read(&bench.path).unwrap();
+    let dry = bench.tunefs("-n -L new -N 4 -J size=6M --fs-features=noappend-dio").expect_status(0);
+    for text in
+        ["from \"old\" to \"new\"? n", "from 2 to 4? n", "append direct io", "to 6291456? n"]
+    {
+        assert!(dry.stdout.contains(text), "{dry}");
+    }
+    let asked = Run::new(program("tunefs.ocfs2")).args(["-i", "-L", "new"]).arg(&bench.path);
+    asked.stdin("n\n").output().expect_status(0);
+    let same = bench.tunefs("-v -L old -N 2").expect_status(0);
+    assert!(same.stderr.contains("already has the label \"old\"; nothing to do"), "{same}");
+    for (options, status, text) in [
+        ("-N 1", 1, "fewer node slots are not done"),
+        ("-N 255", 2, "there is no room left"),
+        ("-J size=2M", 1, "at least 1024 blocks"),
+        ("-Sbytes", 1, "not done by this program yet"),
+        ("--fs-features=nometaecc,noxattr", 1, "noxattr is not done"),
+        ("--usrquota-sync-interval=500", 1, "the user quota is not enabled"),
+        ("-L new -N 255", 2, "there is no room left"),
+    ] {
+        let run = Run::new(program("tunefs.ocfs2")).args(options.split(' ')).arg(&bench.path);
+        let run = if options == "-Sbytes" { run.arg("8M") } else { run };
+        let refused = run.output().expect_status(status);
+        assert!(refused.stderr.contains(text), "{options}: {refused}");
+    }
+    assert!(fs::read(&bench.path).unwrap() == before);
+    let undo = bench.scratch.join("undo");
+    bench.done(&format!("-L new -N 4 -J size=6M --undo-file {}", undo.display()));
+    assert!(fs::read(&bench.path).unwrap() != before);
+    let fsck = Run::new(program("fsck.ocfs2")).arg("--undo").arg(&undo).arg(&bench.path);
+    fsck.success();
+    assert!(fs::read(&bench.path).unwrap() == before, "what was overwritten is back");
+}
+
+#[test]
+fn intervals_of_quotas_are_where_the_c_tool_puts_them() {
+    let Some(theirs) = oracle("tunefs.ocfs2") else { return };
+    let bench = Bench::new("-b 4K -C 4K --fs-features=usrquota,grpquota,metaecc", "64M");
+    let copy = bench.scratch.join("copy.img");
+    fs::copy(&bench.path, &copy).unwrap();
+    let options = ["--usrquota-sync-interval=500", "--grpquota-sync-interval=12345"];
+    bench.done(&options.join(" "));
+    Run::new(theirs).args(["-y", "-q"]).args(options).arg(&copy).success();
+    let skipped = |path| {
+        let mut bytes = fs::read(path).unwrap();
+        // Ours goes through a journal.
+        let journal = bench.volume().journal(0).unwrap();
+        let start = journal.blkno.0 as usize * 4096;
+        bytes[start..start + (4 << 20)].fill(0);
+        bytes
+    };
+    assert!(skipped(&bench.path) == skipped(&copy));
+    bench.judge("intervals");
+}
+
+#[test]
+fn files_with_holes_are_listed_as_the_c_tool_does() {
+    let Some(theirs) = oracle("tunefs.ocfs2") else { return };
+    let bench = Bench::new("-b 1K -C 4K", "64M");
+    let mut edit = ocfs2_volume::edit::Edit::new(&bench.volume(), Default::default());
+    for name in ["/one", "/three"] {
+        let inode = edit.resolve(name.as_bytes()).unwrap().blkno;
+        edit.truncate(inode, 500_001).unwrap();
+        edit.truncate(inode, 700_000).unwrap();
+    }
+    let two = edit.resolve(b"/two").unwrap().blkno;
+    edit.punch(two, 8192..20_000).unwrap();
+    let options = ocfs2_device::DeviceOptions { write: true, ..Default::default() };
+    let device = ocfs2_device::open(&bench.path, &options).unwrap();
+    edit.commit(ocfs2_volume::edit::How::Journal(0), &device).unwrap();
+    assert_ne!(contents("two").len(), 0);
+    let ours = bench.tunefs("--list-sparse").expect_status(0).stdout;
+    let theirs = Run::new(theirs).arg("--list-sparse").arg(&bench.path).success().stdout;
+    assert_eq!(ours, theirs);
+    assert!(ours.contains("\t\t/one\n") && ours.contains("\t2\t\t/two\n"), "{ours}");
+    assert_eq!(SUPERBLOCK_BLKNO.0, 2);
+}
