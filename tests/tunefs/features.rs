@@ -1,7 +1,9 @@
 //! Features that need no walk through the volume.
 
+use ocfs2_device::{DeviceOptions, open};
 use ocfs2_format::feature::{Compat, Incompat, RoCompat};
 use ocfs2_testing::{Run, oracle};
+use ocfs2_volume::edit::{Edit, How};
 
 use crate::bench::Bench;
 
@@ -66,4 +68,48 @@ fn features_are_as_the_c_tool_leaves_them() {
         let taken = other.taken_slots().unwrap();
         assert_eq!(bench.volume().taken_slots().unwrap(), taken, "{feature}");
     }
+}
+
+#[test]
+fn features_are_switched_off_where_nothing_needs_them() {
+    let bench = Bench::new("-b 1K -C 4K --fs-feature-level=max-features", "64M");
+    let file = bench.volume().resolve(b"/one").unwrap().blkno;
+    let change = |step: &dyn Fn(&mut Edit)| {
+        let options = DeviceOptions { write: true, ..Default::default() };
+        let device = open(&bench.path, &options).unwrap();
+        let mut edit = Edit::new(&bench.volume(), Default::default());
+        step(&mut edit);
+        edit.commit(How::Journal(0), &device).unwrap();
+    };
+    change(&|edit| edit.allocate(file, 100_000..200_000, false).unwrap());
+    let refused = bench.tunefs("--fs-features=nounwritten").expect_status(1);
+    assert!(refused.stderr.contains(&format!("inode {file} has unwritten extents")), "{refused}");
+    change(&|edit| edit.truncate(file, 70_000).unwrap());
+    for feature in ["nounwritten", "norefcount", "nometaecc"] {
+        bench.done(&format!("--fs-features={feature}"));
+        bench.judge(feature);
+    }
+    let features = bench.volume().features();
+    assert!(!features.ro_compat.contains(RoCompat::UNWRITTEN));
+    assert!(!features.incompat.intersects(Incompat::REFCOUNT_TREE | Incompat::META_ECC));
+    // What the kernel has shared stays.
+    let scratch = ocfs2_testing::Scratch::new();
+    let image = ocfs2_testing::fixture_copy("clean-4k-o2cb", &scratch);
+    let before = std::fs::read(&image).unwrap();
+    for (feature, text) in [
+        ("norefcount", "has shared clusters"),
+        ("nounwritten", "has unwritten extents"),
+        ("nodiscontig-bg", "is not done by this program yet"),
+        ("noindexed-dirs", "is not done by this program yet"),
+        ("nolocal,clusterinfo", "no cluster is online on this host"),
+    ] {
+        let tunefs = Run::new(ocfs2_testing::program("tunefs.ocfs2"));
+        let refused = tunefs.arg(format!("--fs-features={feature}")).arg(&image).output();
+        if feature.contains("clusterinfo") && refused.status == 0 {
+            continue;
+        }
+        assert_eq!(refused.status, 1, "{refused}");
+        assert!(refused.stderr.contains(text), "{feature}: {refused}");
+    }
+    assert!(std::fs::read(&image).unwrap() == before);
 }

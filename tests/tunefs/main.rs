@@ -5,6 +5,7 @@
 
 mod bench;
 mod features;
+mod fixtures;
 mod grow;
 mod journals;
 mod power;

@@ -24,8 +24,9 @@ use uuid::Uuid;
 /// bitmap are checked.
 ///
 /// Not done yet, and refused: fewer node slots, smaller volumes, extending a mounted volume, and
-/// with --fs-features: metaecc and indexed-dirs both ways, usrquota and grpquota both ways,
-/// nosparse, nounwritten, noinline-data, noxattr, norefcount, nodiscontig-bg, noclusterinfo.
+/// with --fs-features: metaecc, and indexed-dirs, usrquota and grpquota both ways, nosparse,
+/// noinline-data, noxattr, nodiscontig-bg, and nounwritten and norefcount where a file has
+/// unwritten or shared clusters.
 /// tunefs.ocfs2 of ocfs2-tools does some of these; if this one was installed over it, it is there
 /// as tunefs.ocfs2.orig.
 ///

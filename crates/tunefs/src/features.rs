@@ -1,11 +1,11 @@
 //! Features switched on and off.
 
 use ocfs2_cluster::RunningCluster;
-use ocfs2_format::dinode::{FileKind, InodeFlags};
+use ocfs2_format::dinode::{DynFeatures, FileKind, InodeFlags};
 use ocfs2_format::feature::{Compat, FEATURES, Feature, Features, Incompat};
 use ocfs2_format::hash::uuid_hash;
 use ocfs2_format::slot_map::SlotMapFormat;
-use ocfs2_format::superblock::{XATTR_INLINE_SIZE, backup_blocks};
+use ocfs2_format::superblock::{STACK_O2CB, Stack, XATTR_INLINE_SIZE, backup_blocks};
 use ocfs2_volume::edit::{Edit, EditError};
 
 use crate::work::{Piece, Work};
@@ -89,9 +89,10 @@ impl Switch {
     /// Whether this program can do it.
     pub fn is_known(self) -> bool {
         match self.feature.name {
-            "backup-super" | "extended-slotmap" | "local" | "append-dio" => true,
-            "sparse" | "inline-data" | "unwritten" | "xattr" | "refcount" | "discontig-bg"
-            | "clusterinfo" => self.on,
+            "backup-super" | "extended-slotmap" | "local" | "append-dio" | "unwritten"
+            | "refcount" | "clusterinfo" => true,
+            "metaecc" => !self.on,
+            "sparse" | "inline-data" | "xattr" | "discontig-bg" => self.on,
             _ => false,
         }
     }
@@ -106,6 +107,11 @@ impl Switch {
             ("backup-super", false) => return backups_off(&mut work.edit),
             ("extended-slotmap", on) => return slot_map(work, on),
             ("local", false) | ("clusterinfo", true) => return cluster(&mut work.edit),
+            ("unwritten", false) => refuse_unwritten(&work.edit)?,
+            ("refcount", false) => refuse_refcounted(&work.edit)?,
+            ("clusterinfo", false) if work.edit.has(Incompat::CLUSTERINFO) => {
+                refuse_global_heartbeat(&work.edit)?;
+            }
             ("sparse", true) => cut_beyond_ends(&mut work.edit)?,
             ("unwritten", true) if !work.edit.has(Incompat::SPARSE_ALLOC) => {
                 return refused("unwritten needs sparse, which is not enabled");
@@ -117,6 +123,10 @@ impl Switch {
             let mut features = superblock.features();
             match feature.name {
                 "local" => features.incompat -= Incompat::USERSPACE_STACK,
+                // Without either the stack is o2cb.
+                "clusterinfo" if superblock.s_cluster_info.ci_stack != STACK_O2CB => {
+                    features.incompat |= Incompat::USERSPACE_STACK;
+                }
                 "xattr" => {
                     superblock.s_xattr_inline_size = XATTR_INLINE_SIZE;
                     // Names of attributes that are there already were hashed with it.
@@ -154,6 +164,48 @@ fn cluster(edit: &mut Edit) -> Result<(), EditError> {
             edit.update_superblock(|it| *it = stamped)
         }
         Err(err) => refused(&err.to_string()),
+    }
+}
+
+/// Fails where an extent is allocated and not written: all would have to be filled with zeros.
+fn refuse_unwritten(edit: &Edit) -> Result<(), EditError> {
+    for inode in edit.inodes() {
+        let inode = inode?;
+        let is_own = inode.dinode.flags().contains(InodeFlags::SYSTEM);
+        if inode.kind() != Some(FileKind::Regular) || inode.is_inline() || is_own {
+            continue;
+        }
+        for extent in edit.tree(&inode)?.extents() {
+            if extent?.is_unwritten() {
+                let blkno = inode.blkno;
+                let text = "has unwritten extents, which this program does not fill yet";
+                return Err(EditError::Refused(format!("inode {blkno} {text}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Fails where files share clusters: all would have to be copied.
+fn refuse_refcounted(edit: &Edit) -> Result<(), EditError> {
+    for inode in edit.inodes() {
+        let inode = inode?;
+        if inode.dinode.dyn_features().contains(DynFeatures::HAS_REFCOUNT) {
+            let blkno = inode.blkno;
+            let text = "has shared clusters, which this program does not copy yet";
+            return Err(EditError::Refused(format!("inode {blkno} {text}")));
+        }
+    }
+    Ok(())
+}
+
+/// Fails where the heartbeat is a global one: without cluster info nothing says so.
+fn refuse_global_heartbeat(edit: &Edit) -> Result<(), EditError> {
+    match edit.superblock().stack() {
+        Stack::O2cb { global_heartbeat: true } => {
+            refused("the volume belongs to a cluster with a global heartbeat, which needs it")
+        }
+        _ => Ok(()),
     }
 }
 

@@ -64,7 +64,8 @@ impl Edit {
                 return Ok(());
             }
             let (inode, mut root) = edit.with_extents(inode)?;
-            if size < before {
+            // What was allocated beyond the end goes also where that stays.
+            if size <= before {
                 let bits = edit.geometry().cluster_size.bits();
                 let keep = size.div_ceil(1 << bits);
                 edit.drop_range(&inode, &mut root, keep..1 << 32)?;

@@ -1,0 +1,52 @@
+//! Volumes that the kernel filled: nothing new is found after they were changed.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::Path;
+
+use ocfs2_testing::{Run, Scratch, fixture_copy, oracle, program};
+
+use crate::bench::{found_by_c, volume_at};
+
+/// What our fsck finds, by code.
+fn found(path: &Path) -> BTreeSet<String> {
+    let said = Run::new(program("fsck.ocfs2")).arg("-fn").arg(path).output().stdout;
+    let codes = said.lines().filter(|line| line.starts_with('['));
+    codes.filter_map(|line| Some(line.split_once(']')?.0.to_owned())).collect()
+}
+
+/// How many lines the C fsck has for each code; it counts what it finds by slots, too.
+fn counted(path: &Path) -> Vec<String> {
+    found_by_c(path).into_iter().collect()
+}
+
+#[test]
+fn volumes_that_linux_filled_are_changed_without_a_new_finding() {
+    let names = [
+        "clean-1k-linux7-local",
+        "clean-1k-local",
+        "clean-1m-global",
+        "clean-2k-local",
+        "clean-4k-o2cb",
+        "clean-512-local",
+    ];
+    for name in names {
+        let scratch = Scratch::in_memory();
+        let image = fixture_copy(name, &scratch);
+        let (ours, theirs) = (found(&image), counted(&image));
+        let size = std::fs::metadata(&image).unwrap().len();
+        File::options().write(true).open(&image).unwrap().set_len(size + (300 << 20)).unwrap();
+        for options in ["-N 7 -L larger", "-S -J size=24M,block64", "-J size=10M -U -N 9"] {
+            let tunefs = Run::new(program("tunefs.ocfs2")).args(options.split(' '));
+            tunefs.arg(&image).success();
+            assert_eq!(found(&image), ours, "{name}: {options}");
+            assert_eq!(counted(&image), theirs, "{name}: {options}");
+        }
+        let volume = volume_at(&image);
+        assert_eq!((volume.max_slots(), volume.superblock().label()), (9, &b"larger"[..]));
+        if let Some(debugfs) = oracle("debugfs.ocfs2") {
+            let shown = Run::new(debugfs).args(["-R", "slotmap"]).arg(&image).success();
+            assert!(!shown.stdout.contains(" 0"), "{name}: {shown}");
+        }
+    }
+}
