@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ocfs2_device::OverlayDevice;
+use ocfs2_device::{Device, OverlayDevice};
 use ocfs2_format::check::{Checked, validate};
 use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
 use ocfs2_format::journal::{BlockType, JournalHeader, TagFlags, tags};
 use ocfs2_format::{Blkno, Structure};
-use ocfs2_volume::{Inode, Volume};
+use ocfs2_volume::{Error, Inode, Volume};
 
 use crate::error::Problem;
 use crate::volume::Fs;
@@ -129,7 +129,7 @@ impl<'f> Past<'f> {
         let volume = &self.fs.volume;
         let below = Arc::clone(volume.device());
         let overlay = OverlayDevice::within(below, volume.block_size().bytes(), MEMORY);
-        let view = volume.on(Arc::new(overlay));
+        let overlay = Arc::new(overlay);
         let until = self.copies.iter().take_while(|copy| copy.sequence <= deleted.sequence);
         for copy in until.filter(|copy| self.fs.is_block(copy.home)) {
             let mut block = self.fs.block(copy.at)?;
@@ -138,9 +138,11 @@ impl<'f> Past<'f> {
             {
                 magic.copy_from_slice(&ocfs2_format::journal::JBD2_MAGIC.to_be_bytes());
             }
-            view.write_raw(copy.home, &block)?;
+            let offset = copy.home.offset_bytes(volume.block_size()).unwrap_or(u64::MAX);
+            let written = overlay.write_at(&block, offset);
+            written.map_err(|source| Error::Write { blkno: copy.home, source })?;
         }
-        Ok(view)
+        Ok(volume.on(overlay))
     }
 }
 

@@ -142,11 +142,11 @@ fn set_field(
     }
     let volume = fs.volume.on(fs.volume.device().clone());
     let committed = match options.is_direct {
-        true => shell.damage(|edit| Ok(edit.volume().write_raw(blkno, &block)?))?,
+        true => shell.damage(|edit| Ok(edit.put_blocks(blkno, &block)?))?,
         false if blkno == SUPERBLOCK_BLKNO => set_superblock(shell, &block, &place, options)?,
         false => {
             verify_structure(&block, blkno, &volume)?;
-            shell.change(|edit| Ok(edit.volume().write_raw(blkno, &block)?))?.1
+            shell.change(|edit| Ok(edit.put_blocks(blkno, &block)?))?.1
         }
     };
     let (was, is) = (shown(&before, &place), shown(&after, &place));

@@ -226,6 +226,6 @@ pub(in super::super) fn clri(
         return Err(Problem::BadMagic("inode")).of(word);
     }
     let zeros = vec![0; fs.volume.block_size().size()];
-    let committed = shell.damage(|edit| Ok(edit.volume().write_raw(blkno, &zeros)?))?;
+    let committed = shell.damage(|edit| Ok(edit.put_blocks(blkno, &zeros)?))?;
     say(out, &format!("block {blkno} is zeros"), committed)
 }

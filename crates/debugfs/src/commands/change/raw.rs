@@ -106,7 +106,7 @@ fn overwrite(
     what: &str,
     out: &mut Screen,
 ) -> Result<(), Failure> {
-    let committed = shell.damage(|edit| Ok(edit.volume().write_raw(blkno, bytes)?))?;
+    let committed = shell.damage(|edit| Ok(edit.put_blocks(blkno, bytes)?))?;
     say(out, what, committed)
 }
 
