@@ -44,6 +44,32 @@ fn a_copy_gets_a_uuid_and_a_label_of_its_own() {
 }
 
 #[test]
+fn a_copy_of_a_mounted_volume_gets_a_uuid_before_it_is_recovered() {
+    let scratch = ocfs2_testing::Scratch::new();
+    let image = ocfs2_testing::fixture_copy("crashed-4k-o2cb", &scratch);
+    let tunefs = |options: &str| {
+        Run::new(program("tunefs.ocfs2")).args(options.split(' ')).arg(&image).output()
+    };
+    let before = fs::read(&image).unwrap();
+    for options in ["-L new", "-y --cloned-volume -N 9", "-S -U"] {
+        let refused = tunefs(options).expect_status(1);
+        assert!(refused.stderr.contains("the journals of slots 0, 1 are dirty"), "{refused}");
+    }
+    let shown = tunefs("-n --cloned-volume").expect_status(0);
+    assert!(shown.stdout.ends_with("? n\nNothing was changed\n"), "{shown}");
+    let asked = Run::new(program("tunefs.ocfs2")).arg("--cloned-volume").arg(&image);
+    asked.stdin("n\n").output().expect_status(0);
+    assert!(fs::read(&image).unwrap() == before);
+    tunefs("-q -y --cloned-volume").expect_status(0);
+    let volume = crate::bench::volume_at(&image);
+    assert!(volume.superblock().label().ends_with(b"-cloned"));
+    assert!(volume.journal_is_dirty(0).unwrap());
+    let fsck = Run::new(program("fsck.ocfs2")).arg("-fy").arg(&image).output();
+    assert_eq!(fsck.status, 1, "{fsck}");
+    Run::new(program("fsck.ocfs2")).arg("-fn").arg(&image).success();
+}
+
+#[test]
 fn what_is_not_agreed_to_is_not_done_and_an_undo_file_takes_it_back() {
     let bench = Bench::new("-b 2K -C 4K -L old", "64M");
     let before = fs::read(&bench.path).unwrap();

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use ocfs2_cli::{
     Interrupt, Output, Status, confirm, is_output_closed, print_error, print_note, print_warning,
     program_name, shown,
@@ -117,15 +117,19 @@ fn change(cli: &Cli) -> Result<()> {
         ));
     }
     let is_superblock = !cli.changes_structures();
+    let is_copy = is_superblock && cli.cloned_volume.is_some();
     let clock = SystemClock::default();
     if cli.no {
         if !is_superblock {
             check::sound(&volume)?;
         }
-        Guard::look(&volume, &clock)?;
+        if is_copy {
+            Guard::of_copy(&volume, &cli.device, &clock)?;
+        } else {
+            Guard::look(&volume, &clock)?;
+        }
         return run.preview(&volume, growth, &changes);
     }
-    let is_copy = is_superblock && cli.cloned_volume.is_some();
     // Where the volume's cluster is another one nobody can be kept out.
     let mut guard = match is_copy {
         true => Guard::of_copy(&volume, &cli.device, &clock)?,
@@ -248,9 +252,6 @@ impl Run<'_> {
                 continue;
             }
             if !self.agrees(&state)? {
-                if matches!(state, State::Critical(..)) {
-                    bail!("nothing was changed");
-                }
                 continue;
             }
             change.apply(&mut work)?;

@@ -40,7 +40,13 @@ impl Work {
     /// Writes everything to `device`, through the first journal that is large enough.
     pub fn commit(&self, slots: u16, device: &dyn Device) -> Result<(), CommitError> {
         self.write(&self.before, device)?;
-        self.commit_edit(slots, device)?;
+        match self.commit_edit(slots, device) {
+            // Nothing of the transaction was, but what comes before it.
+            Err(err) if err.is_before_writes() && !self.before.is_empty() => {
+                return Err(CommitError::Changes(std::io::Error::other(err)));
+            }
+            done => done?,
+        }
         self.write(&self.after, device)
     }
 
