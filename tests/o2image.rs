@@ -158,6 +158,73 @@ fn what_is_no_more_is_in_no_image() {
     }
 }
 
+/// All names and targets of links of a volume, and what a check says of it.
+fn told(image: &Path) -> (Vec<Vec<u8>>, Vec<String>) {
+    let volume = volume(image);
+    let mut texts = Vec::new();
+    for found in volume.walk(&volume.root().unwrap()).unwrap() {
+        let found = found.unwrap();
+        texts.push(found.entry.name.clone());
+        if found.inode.kind() == Some(FileKind::Symlink) {
+            texts.push(volume.symlink_target(&found.inode).unwrap());
+        }
+        texts.extend(volume.xattrs(&found.inode).map(|xattr| xattr.unwrap().name));
+    }
+    let check = Run::new(program("fsck.ocfs2")).arg("-fn").arg(image).output().stdout;
+    // What is found, without the names in it.
+    let lines = check.lines().filter(|line| line.starts_with('['));
+    let lines = lines.map(|line| line.split(" (").next().unwrap().to_owned());
+    (texts, lines.collect())
+}
+
+#[test]
+fn a_scrambled_image_tells_no_names_and_a_check_finds_what_it_finds_in_the_volume() {
+    let fsck = oracle("fsck.ocfs2");
+    let scratch = Scratch::in_memory();
+    for name in CLEAN {
+        let (image, raw) = (fixture(name), scratch.join("raw"));
+        o2image(&["-q", "-r", "-s"], &image, &raw).expect_status(0);
+        let ((before, expected), (after, found)) = (told(&image), told(&raw));
+        assert_eq!(found, expected, "{name}");
+        assert_eq!(before.len(), after.len(), "{name}");
+        let lengths = |texts: &[Vec<u8>]| {
+            let mut lengths: Vec<_> = texts.iter().map(Vec::len).collect();
+            lengths.sort_unstable();
+            lengths
+        };
+        assert_eq!(lengths(&before), lengths(&after), "{name}");
+        // Long enough to be known again: none is anywhere in the image.
+        let bytes = fs::read(&raw).unwrap();
+        let own: std::collections::HashSet<&[u8]> = before
+            .iter()
+            .map(Vec::as_slice)
+            .filter(|text| text.len() >= 8 && *text != b"lost+found")
+            .filter(|text| !text.starts_with(b"system."))
+            .map(|text| {
+                text.strip_prefix(b"user.").unwrap_or(text).get(..8).unwrap_or(b"\xff\0\xff")
+            })
+            .collect();
+        let full = bytes.chunks(4096).filter(|chunk| chunk.iter().any(|byte| *byte != 0));
+        let mut parts = full.flat_map(|chunk| chunk.windows(8));
+        let left = parts.find(|part| own.contains(part));
+        let left = left.map(|part| part.escape_ascii().to_string());
+        assert_eq!(left, None, "{name}");
+        if let Some(fsck) = &fsck {
+            let run = |path: &Path| {
+                let out = Run::new("timeout").arg("60").arg(fsck).arg("-fn").arg(path).output();
+                // Of names with bytes from 0x80 on it knows only one of two hashes.
+                let known = |line: &&str| !line.starts_with("[XATTR_HASH_INVALID]");
+                let lines = out.stdout.lines().filter(|line| line.starts_with('[')).filter(known);
+                lines.map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+            };
+            assert_eq!(run(&raw), run(&image), "{name}");
+        }
+        fs::remove_file(&raw).unwrap();
+    }
+    let crashed = o2image(&["-q", "-s"], &fixture(CRASHED[0]), &scratch.join("raw"));
+    assert!(crashed.expect_status(1).stderr.contains("has to be replayed"));
+}
+
 #[test]
 fn a_disk_of_qemu_has_what_the_raw_image_has() {
     let Some(qemu) = oracle("qemu-img") else { return };

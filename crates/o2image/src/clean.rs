@@ -3,8 +3,10 @@
 //!
 //! A block whose check does not hold, and what is damaged, stays as it is: the image is to show it.
 
+use std::sync::Arc;
+
 use ocfs2_format::check::{Checked, stamp, validate};
-use ocfs2_format::dinode::{Arm, Dinode, DynFeatures};
+use ocfs2_format::dinode::{Arm, Dinode, DynFeatures, FileKind};
 use ocfs2_format::dir::{DirEntryHeader, DirTrailer, entries};
 use ocfs2_format::dx::{DxEntry, DxEntryListHeader, DxLeaf, DxRoot};
 use ocfs2_format::extent::{ExtentBlock, ExtentListHeader, ExtentRec};
@@ -17,6 +19,8 @@ use ocfs2_format::xattr::{
 use ocfs2_format::{Blkno, BlockSize, Structure};
 use ocfs2_volume::Volume;
 use ocfs2_volume::metadata::{MetadataKind, MetadataRun};
+
+use crate::scramble::Scrambler;
 
 /// A block that may have unused parts.
 #[derive(Clone, Copy, Debug)]
@@ -32,13 +36,14 @@ pub struct Cleaner {
     known: Vec<Known>,
     block_size: BlockSize,
     has_checks: bool,
+    scrambler: Option<Arc<Scrambler>>,
 }
 
 impl Cleaner {
-    /// Nothing is known yet.
-    pub fn new(volume: &Volume) -> Self {
+    /// Nothing is known yet. What tells something is scrambled if there is a scrambler.
+    pub fn new(volume: &Volume, scrambler: Option<Arc<Scrambler>>) -> Self {
         let has_checks = volume.has(Incompat::META_ECC);
-        Self { known: Vec::new(), block_size: volume.block_size(), has_checks }
+        Self { known: Vec::new(), block_size: volume.block_size(), has_checks, scrambler }
     }
 
     /// Remembers what a run of metadata is.
@@ -56,6 +61,9 @@ impl Cleaner {
                 | MetadataKind::RefcountBlock
         ) {
             self.known.push(Known { blkno, kind, check_offset });
+        } else if kind == MetadataKind::Symlink && self.scrambler.is_some() {
+            let blocks = blkno..blkno.saturating_add(run.blocks);
+            self.known.extend(blocks.map(|blkno| Known { blkno, kind, check_offset }));
         }
     }
 
@@ -126,6 +134,9 @@ impl Cleaner {
             MetadataKind::XattrBucket => clean_attributes(block),
             _ => {}
         }
+        if let Some(scrambler) = &self.scrambler {
+            scramble_block(known.kind, block, scrambler);
+        }
         if let Some(offset) = check {
             stamp(block, offset);
         }
@@ -141,7 +152,7 @@ fn clean_dinode(block: &mut [u8]) {
     let end = at + dinode.id2(block).len();
     let size = usize::try_from(dinode.i_size).unwrap_or(usize::MAX);
     match dinode.arm() {
-        Arm::InlineData if dinode.kind() == Some(ocfs2_format::dinode::FileKind::Directory) => {
+        Arm::InlineData if dinode.kind() == Some(FileKind::Directory) => {
             let data = at + InlineData::SIZE;
             let names = data..data.saturating_add(size).min(end);
             clean_entries(block.get_mut(names).unwrap_or_default());
@@ -154,6 +165,62 @@ fn clean_dinode(block: &mut [u8]) {
     if dinode.dyn_features().contains(DynFeatures::INLINE_XATTR) {
         let start = block.len().saturating_sub(dinode.i_xattr_inline_size.into());
         clean_attributes(block.get_mut(start..).unwrap_or_default());
+    }
+}
+
+/// Text in a block, but for the names of a directory, becomes other text.
+fn scramble_block(kind: MetadataKind, block: &mut [u8], scrambler: &Scrambler) {
+    match kind {
+        MetadataKind::Dinode => {
+            let Ok(dinode) = Dinode::decode(block) else { return };
+            let (at, len) = (Dinode::ID2_OFFSET, dinode.id2(block).len());
+            let size = usize::try_from(dinode.i_size).unwrap_or(usize::MAX);
+            let is_dir = dinode.kind() == Some(FileKind::Directory);
+            match dinode.arm() {
+                Arm::Symlink => {
+                    let target = block.get_mut(at..at + size.min(len));
+                    scrambler.target(target.unwrap_or_default());
+                }
+                // The contents of a small file.
+                Arm::InlineData if !is_dir => zero(block, at + InlineData::SIZE, at + len),
+                _ => {}
+            }
+            if dinode.dyn_features().contains(DynFeatures::INLINE_XATTR) {
+                let start = block.len().saturating_sub(dinode.i_xattr_inline_size.into());
+                scramble_attributes(block.get_mut(start..).unwrap_or_default(), scrambler);
+            }
+        }
+        MetadataKind::Symlink => {
+            let end = block.iter().position(|byte| *byte == 0).unwrap_or(block.len());
+            scrambler.target(block.get_mut(..end).unwrap_or_default());
+            let len = block.len();
+            zero(block, end, len);
+        }
+        MetadataKind::XattrBucket => scramble_attributes(block, scrambler),
+        MetadataKind::XattrBlock
+            if block.starts_with(&XattrBlock::SIGNATURE)
+                && XattrBlock::decode(block).is_ok_and(|it| !it.is_indexed()) =>
+        {
+            let area = block.get_mut(XattrBlock::AREA_OFFSET..);
+            scramble_attributes(area.unwrap_or_default(), scrambler);
+        }
+        _ => {}
+    }
+}
+
+/// Names keep their hashes, values become zeros; access control lists have numbers only.
+fn scramble_attributes(bytes: &mut [u8], scrambler: &Scrambler) {
+    let Ok(area) = XattrArea::new(bytes) else { return };
+    let mut parts = Vec::new();
+    for item in area.items().filter_map(Result::ok).filter(|item| !item.name.is_empty()) {
+        let name = usize::from(item.entry.xe_name_offset);
+        let value = name + item.name.len().next_multiple_of(4);
+        let len = if item.entry.is_local() { item.stored.len() } else { 0 };
+        parts.push((name..name + item.name.len(), value..value + len));
+    }
+    for (name, value) in parts {
+        scrambler.attribute(bytes.get_mut(name).unwrap_or_default());
+        zero(bytes, value.start, value.end);
     }
 }
 
@@ -269,7 +336,8 @@ mod tests {
                 for fill in [0, 1, 0x40, 0xff] {
                     let block_size = BlockSize::from_bytes(512).unwrap();
                     let known = vec![cleaner(kind)];
-                    let cleaner = Cleaner { known, block_size, has_checks: false };
+                    let scrambler = Some(Arc::new(Scrambler::default()));
+                    let cleaner = Cleaner { known, block_size, has_checks: false, scrambler };
                     let mut bytes = vec![fill; 4096];
                     bytes[..8].copy_from_slice(&signature);
                     cleaner.clean(7, &mut bytes);

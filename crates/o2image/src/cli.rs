@@ -69,6 +69,15 @@ pub struct Cli {
     #[arg(short = 'A', long)]
     pub unused: bool,
 
+    /// Names, attributes, targets of links and the label as text that tells nothing
+    ///
+    /// Lengths and trees stay, indexes are right, and fsck.ocfs2 finds what it finds in the volume.
+    /// Contents of small files, which are in their inodes, and values of attributes become zeros;
+    /// names of attributes of one byte stay, as do owners, sizes and times. A directory that is
+    /// damaged, and a journal that has to be replayed, are errors.
+    #[arg(short = 's', long, conflicts_with_all = ["all", "journals", "free", "unused", "install"])]
+    pub scramble: bool,
+
     /// Answer yes to the question
     #[arg(short = 'y', long)]
     pub yes: bool,

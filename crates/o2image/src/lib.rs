@@ -11,6 +11,7 @@ mod install;
 mod output;
 mod program;
 mod qcow2;
+mod scramble;
 mod select;
 mod write;
 
@@ -20,5 +21,6 @@ pub use cli::{Cli, command};
 pub use install::{InstallError, install};
 pub use output::Sink;
 pub use program::run;
+pub use scramble::{Scrambler, scramble};
 pub use select::{Selected, What, select};
 pub use write::{Form, Unreadable, write_image};

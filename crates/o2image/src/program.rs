@@ -16,7 +16,9 @@ use ocfs2_volume::{Volume, VolumeOptions};
 use rustix::fs::{SeekFrom, seek, statvfs};
 use rustix::io::Errno;
 
-use crate::{Blocks, Cli, Form, Sink, Unreadable, install, select, write_image};
+use crate::{
+    Blocks, Cli, Form, Scrambler, Sink, Unreadable, install, scramble, select, write_image,
+};
 
 /// Problems that are listed one by one.
 const LISTED: usize = 20;
@@ -42,7 +44,14 @@ fn save(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
     let volume = Volume::open(device, &VolumeOptions::default());
     let volume = volume.with_context(|| shown(&cli.device))?;
     note_users(&volume, &cli.device);
-    let selected = select(&volume, cli.what(), interrupt)?;
+    let scrambler = cli.scramble.then(|| Arc::new(Scrambler::default()));
+    let volume = match &scrambler {
+        Some(scrambler) => {
+            scramble(&volume, scrambler, interrupt).with_context(|| shown(&cli.device))?
+        }
+        None => volume,
+    };
+    let selected = select(&volume, cli.what(), scrambler, interrupt)?;
     let is_pipe = cli.image == Path::new("-");
     if is_pipe && std::io::stdout().is_terminal() {
         bail!("an image is not written to a terminal");

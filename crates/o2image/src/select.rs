@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use ocfs2_cli::{Interrupt, Interrupted};
 use ocfs2_format::feature::Compat;
@@ -10,7 +11,7 @@ use ocfs2_format::{Blkno, Cluster};
 use ocfs2_volume::metadata::{MetadataKind, MetadataRun};
 use ocfs2_volume::{Error, SystemFile, Volume};
 
-use crate::{Blocks, Cleaner};
+use crate::{Blocks, Cleaner, Scrambler};
 
 /// Ranges that are collected before those that touch become one.
 const COLLECTED: usize = 1 << 16;
@@ -56,12 +57,17 @@ impl Ranges {
     }
 }
 
-/// Selects the blocks of `volume` to be saved.
+/// Selects the blocks of `volume` to be saved; what tells something in them is left to `scrambler`.
 ///
 /// # Errors
 /// [`Interrupted`]. What is wrong with the volume is in [`Selected::problems`]; what can be found
 /// besides is selected.
-pub fn select(volume: &Volume, what: What, interrupt: &Interrupt) -> Result<Selected, Interrupted> {
+pub fn select(
+    volume: &Volume,
+    what: What,
+    scrambler: Option<Arc<Scrambler>>,
+    interrupt: &Interrupt,
+) -> Result<Selected, Interrupted> {
     let mut ranges = Ranges::default();
     let mut problems = Vec::new();
     let geometry = volume.geometry();
@@ -71,7 +77,7 @@ pub fn select(volume: &Volume, what: What, interrupt: &Interrupt) -> Result<Sele
         backup_blocks(geometry.block_size, geometry.blocks()).for_each(|at| ranges.add(at, 1));
     }
     let empty = if what.journals { BTreeMap::new() } else { empty_journals(volume) };
-    let mut cleaner = (!what.unused).then(|| Cleaner::new(volume));
+    let mut cleaner = (!what.unused).then(|| Cleaner::new(volume, scrambler));
     for run in volume.metadata() {
         interrupt.check()?;
         match run {
