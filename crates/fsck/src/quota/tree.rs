@@ -52,7 +52,7 @@ pub(super) fn loses(finding: &Finding) -> bool {
         codes::DUP_DQBLK_INVALID,
         codes::DUP_DQBLK_VALID,
     ];
-    damaged.iter().any(|code| finding.code == *code)
+    damaged.contains(&finding.code)
         || finding.code == codes::QTREE_INDEX && finding.text.contains(ASTRAY)
 }
 
