@@ -10,7 +10,7 @@ use crate::judge::Judge;
 use crate::writing::volume;
 
 /// Sequences of commands; another number is in `OCFS2_SEQUENCES`.
-const SEQUENCES: usize = 200;
+const SEQUENCES: usize = 100;
 /// Commands of a sequence.
 const COMMANDS: usize = 12;
 /// Sequences that change the same volume.
