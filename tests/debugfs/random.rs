@@ -116,5 +116,5 @@ fn whatever_commands_are_given_the_volume_is_sound() {
         }
     }
     // Otherwise nothing was tested.
-    assert!(done as usize > 3 * count, "{done}");
+    assert!(done as usize > 2 * count, "{done} of {count}");
 }
