@@ -30,13 +30,19 @@ fn volume() -> (Volume, Arc<dyn Device>) {
     (Volume::open(Arc::clone(&device), &VolumeOptions::default()).unwrap(), device)
 }
 
-/// What a node does that mounts the volume: slot `slot` is its.
-fn take_slot(volume: &Volume, device: &dyn Device, slot: u16, node: u32) {
+/// What a node writes that mounts the volume, and to which byte: slot `slot` is its.
+fn slot_taken(volume: &Volume, slot: u16, node: u32) -> (u64, Vec<u8>) {
     let inode = volume.system_file(SystemFile::SlotMap).unwrap();
     let first = volume.tree(&inode).unwrap().extents().next().unwrap().unwrap().blkno;
     let mut block = volume.read_block(first).unwrap();
     assert!(volume.slot_map_format().set(&mut block, slot, Some(node)));
-    device.write_at(&block, first.0 << volume.block_size().bits()).unwrap();
+    (first.0 << volume.block_size().bits(), block)
+}
+
+/// What a node does that mounts the volume.
+fn take_slot(volume: &Volume, device: &dyn Device, slot: u16, node: u32) {
+    let (offset, block) = slot_taken(volume, slot, node);
+    device.write_at(&block, offset).unwrap();
 }
 
 fn beat(volume: &Volume, device: &dyn Device, node: u8, seq: u64) {
@@ -326,18 +332,13 @@ fn a_volume_that_changes_while_o2image_asks_is_not_overwritten() {
     assert_not_overwritten(&mut put(), &image);
     // A node that comes meanwhile.
     let before = image.contents_digest();
-    let mut slot_map = (0, Vec::new());
-    let (text, status) = asked(&mut put(), &image, |file, _| {
-        let volume = image.volume();
-        let inode = volume.system_file(SystemFile::SlotMap).unwrap();
-        let first = volume.tree(&inode).unwrap().extents().next().unwrap().unwrap().blkno;
-        let mut block = volume.read_block(first).unwrap();
-        slot_map = (first.0 << volume.block_size().bits(), block.clone());
-        assert!(volume.slot_map_format().set(&mut block, 0, Some(1)));
-        file.write_all_at(&block, slot_map.0).unwrap();
-    });
+    let (offset, taken) = slot_taken(image.volume(), 0, 1);
+    let mut free = vec![0; taken.len()];
+    image.raw().read_exact_at(&mut free, offset).unwrap();
+    let (text, status) =
+        asked(&mut put(), &image, |file, _| file.write_all_at(&taken, offset).unwrap());
     assert!(text.contains("slot 0") && text.contains("nothing was written"), "{text}");
-    image.raw().write_all_at(&slot_map.1, slot_map.0).unwrap();
+    image.raw().write_all_at(&free, offset).unwrap();
     assert_eq!((status, image.contents_digest() == before), (Some(1), true), "{text}");
 
     // What is no volume takes more than an answer.

@@ -12,20 +12,11 @@ use ocfs2_device::{DeviceOptions, open};
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::FileKind;
 use ocfs2_testing::{
-    CRASHED, Outcome, Run, Scratch, allocated_bytes, fixture, fixture_copy, oracle, program,
+    CLEAN, CRASHED, Outcome, Run, Scratch, allocated_bytes, fixture, fixture_copy, oracle, program,
 };
 use ocfs2_tests::assert_as_manifest;
 use ocfs2_volume::image::PackedImage;
 use ocfs2_volume::{Inode, Volume, VolumeOptions};
-
-const CLEAN: [&str; 6] = [
-    "clean-512-local",
-    "clean-1k-local",
-    "clean-2k-local",
-    "clean-4k-o2cb",
-    "clean-1m-global",
-    "clean-1k-linux7-local",
-];
 
 fn o2image(args: &[&str], from: &Path, to: &Path) -> Outcome {
     Run::new(program("o2image")).args(args).arg(from).arg(to).output()

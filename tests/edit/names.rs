@@ -4,21 +4,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use ocfs2_format::dinode::FileKind;
-use ocfs2_testing::{Random, Run, Scratch, fixture_copy, oracle, program};
+use ocfs2_testing::{CLEAN, Random, Run, Scratch, fixture_copy, oracle, program};
 use ocfs2_volume::edit::{EditError, NewInode};
 
 use crate::bench::Bench;
 use crate::model::{Names, begin, edit_of, read};
-
-/// Volumes that kernels have filled and unmounted.
-const FIXTURES: [&str; 6] = [
-    "clean-1k-linux7-local",
-    "clean-1k-local",
-    "clean-1m-global",
-    "clean-2k-local",
-    "clean-4k-o2cb",
-    "clean-512-local",
-];
 
 /// A tree of small directories that changes in all ways.
 fn at_random(options: &str, seed: u64, batches: usize) {
@@ -189,7 +179,7 @@ fn complaints(fsck: &Path, bench: &Bench) -> BTreeSet<String> {
 
 #[test]
 fn what_kernels_have_made_is_moved_and_deleted() {
-    for (seed, fixture) in FIXTURES.into_iter().enumerate() {
+    for (seed, fixture) in CLEAN.into_iter().enumerate() {
         of_a_kernel(fixture, seed as u64);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 
-use ocfs2_testing::{Run, Scratch, fixture_copy, oracle, program};
+use ocfs2_testing::{CLEAN, Run, Scratch, fixture_copy, oracle, program};
 
 use crate::bench::{found_by_c, volume_at};
 
@@ -22,15 +22,7 @@ fn counted(path: &Path) -> Vec<String> {
 
 #[test]
 fn volumes_that_linux_filled_are_changed_without_a_new_finding() {
-    let names = [
-        "clean-1k-linux7-local",
-        "clean-1k-local",
-        "clean-1m-global",
-        "clean-2k-local",
-        "clean-4k-o2cb",
-        "clean-512-local",
-    ];
-    for name in names {
+    for name in CLEAN {
         let scratch = Scratch::in_memory();
         let image = fixture_copy(name, &scratch);
         let (ours, theirs) = (found(&image), counted(&image));

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use ocfs2_cli::{Interrupt, print_warning, shown};
@@ -111,7 +110,7 @@ impl Writer {
 
     /// What inodes get as their time.
     pub fn time(&self) -> Timestamp {
-        self.time.unwrap_or_else(now)
+        self.time.unwrap_or_else(Timestamp::now)
     }
 
     /// A new transaction.
@@ -192,10 +191,4 @@ impl Writer {
         let is_there = saving.finish().with_context(|| format!("undo file {path}"))?;
         Ok((!is_there).then(|| format!("Nothing was overwritten: there is no undo file {path}")))
     }
-}
-
-/// The time of day.
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp { seconds: since.as_secs() as i64, nanoseconds: since.subsec_nanos() }
 }

@@ -11,6 +11,16 @@ use rustix::io::Errno;
 
 use crate::{Run, Scratch};
 
+/// Fixtures that kernels have filled and unmounted.
+pub const CLEAN: [&str; 6] = [
+    "clean-1k-linux7-local",
+    "clean-1k-local",
+    "clean-1m-global",
+    "clean-2k-local",
+    "clean-4k-o2cb",
+    "clean-512-local",
+];
+
 /// Fixtures that kernels left in mid-work.
 pub const CRASHED: [&str; 5] = [
     "crashed-512-local",

@@ -19,7 +19,7 @@ mod run;
 mod scratch;
 pub mod vm;
 
-pub use fixture::{CRASHED, fixture, fixture_copy};
+pub use fixture::{CLEAN, CRASHED, fixture, fixture_copy};
 pub use heartbeat::{beat, while_beating};
 pub use limited::{c_fsck_run, c_fsck_within};
 pub use loop_device::LoopDevice;

@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use anyhow::{Context, Result, bail};
 use ocfs2_cluster::RunningCluster;
-use ocfs2_format::feature::{FEATURES, Features};
+use ocfs2_format::feature::{Compat, Features, Incompat};
 use ocfs2_format::quota::QuotaKind;
 use ocfs2_volume::Volume;
 use uuid::Uuid;
@@ -173,9 +173,8 @@ impl Change {
                 if now.clusters != wanted.clusters || now.block64 == wanted.block64 {
                     State::Ask(format!("Resize journals on device \"{device}\" to {bytes}"))
                 } else {
-                    let (verb, name) =
-                        if wanted.block64 { ("Enable", "block64") } else { ("Enable", "block32") };
-                    State::Ask(format!("{verb} {name} journal feature on device \"{device}\""))
+                    let name = if wanted.block64 { "block64" } else { "block32" };
+                    State::Ask(format!("Enable {name} journal feature on device \"{device}\""))
                 }
             }
             Self::Switch(switch) if switch.is_done(volume.features()) => {
@@ -223,14 +222,13 @@ impl Change {
 fn features(cli: &Cli) -> (Features, Features) {
     let request = cli.fs_features.unwrap_or_default();
     let (mut on, mut off) = (request.set, request.clear);
-    let of = |name| FEATURES.into_iter().find(|it| it.name == name).map(|it| it.bit);
     match cli.mount {
-        Some(MountType::Local) => on = on.union(of("local").unwrap_or_default()),
-        Some(MountType::Cluster) => off = off.union(of("local").unwrap_or_default()),
+        Some(MountType::Local) => on.incompat |= Incompat::LOCAL_MOUNT,
+        Some(MountType::Cluster) => off.incompat |= Incompat::LOCAL_MOUNT,
         None => {}
     }
     if cli.backup_super {
-        on = on.union(of("backup-super").unwrap_or_default());
+        on.compat |= Compat::BACKUP_SB;
     }
     (on, off)
 }

@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use ocfs2_cli::{
@@ -353,7 +352,5 @@ impl Run<'_> {
 }
 
 fn options() -> EditOptions {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let time = Timestamp { seconds: now.as_secs() as i64, nanoseconds: now.subsec_nanos() };
-    EditOptions { time, ..EditOptions::default() }
+    EditOptions { time: Timestamp::now(), ..EditOptions::default() }
 }

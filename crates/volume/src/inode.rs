@@ -1,5 +1,7 @@
 //! Inodes: a dinode with the block it is in.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use ocfs2_format::dinode::{Arm, Dinode, DynFeatures, FileKind};
 use ocfs2_format::extent::ExtentList;
 use ocfs2_format::feature::Incompat;
@@ -30,6 +32,12 @@ pub struct Timestamp {
 impl Timestamp {
     fn new(seconds: u64, nanoseconds: u32) -> Self {
         Self { seconds: seconds as i64, nanoseconds }
+    }
+
+    /// The time of day of this machine; 1970 for a clock that is before it.
+    pub fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self::new(since.as_secs(), since.subsec_nanos())
     }
 }
 

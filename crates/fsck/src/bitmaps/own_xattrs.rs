@@ -1,6 +1,7 @@
-//! An inode without the attributes that its flags promise, and two inodes with one block of attributes,
-//! where another such block is nobody's: that inode, or one of the two, pointed to it. A block of attributes does not say whose it is; which of the two it was is told by the names
-//! that an inode cannot have twice, or else by the order in which inodes and blocks are given out.
+//! An inode without the attributes that its flags promise, and two inodes with one block of
+//! attributes, where another such block is nobody's: that inode, or one of the two, pointed to it.
+//! A block of attributes does not say whose it is; which of the two it was is told by the names that
+//! an inode cannot have twice, or else by the order in which inodes and blocks are given out.
 
 use std::collections::{BTreeMap, HashSet};
 

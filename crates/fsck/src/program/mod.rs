@@ -406,7 +406,7 @@ impl<'a> Run<'a> {
             // A journal that cannot be read says nothing of a slot that nobody holds.
             let is_unknown = slot.state == SlotState::Damaged && slot.node.is_none();
             let is_lost = slot.state == SlotState::Damaged && slot.node.is_some();
-            if !in_order && (is_lost || slot.log_damage.is_some()) {
+            if !in_order && is_lost {
                 self.unreplayed.push(slot.slot);
             }
             if !in_order && slot.log_damage.is_some() {

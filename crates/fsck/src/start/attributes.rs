@@ -6,7 +6,7 @@
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::hash::uuid_hash;
-use ocfs2_format::superblock::SuperBlock;
+use ocfs2_format::superblock::{SuperBlock, XATTR_INLINE_SIZE};
 use ocfs2_format::xattr::XattrBlock;
 use ocfs2_volume::{Inode, Volume};
 
@@ -15,8 +15,6 @@ use crate::repair::system;
 use crate::xattrs::one_bit;
 use crate::{Context, Finding, Place};
 
-/// `s_xattr_inline_size` of all volumes that were ever made.
-const INLINE_BYTES: u16 = 256;
 /// Inodes with attributes that are asked, and inodes among which they are looked for.
 const ASKED: usize = 64;
 const SEEN: usize = 1 << 17;
@@ -26,7 +24,8 @@ pub(crate) fn check(context: &Context<'_>) -> Vec<Finding> {
     let volume = context.volume;
     let superblock = volume.superblock();
     let hash = uuid_hash(&superblock.s_uuid);
-    let is_usual = superblock.s_xattr_inline_size == INLINE_BYTES && superblock.s_uuid_hash == hash;
+    let is_usual =
+        superblock.s_xattr_inline_size == XATTR_INLINE_SIZE && superblock.s_uuid_hash == hash;
     if is_usual || !volume.has(Incompat::XATTR) {
         return Vec::new();
     }
@@ -41,9 +40,12 @@ pub(crate) fn check(context: &Context<'_>) -> Vec<Finding> {
     let room = superblock.s_xattr_inline_size;
     let stated = asked.iter().map(|inode| inode.dinode.i_xattr_inline_size);
     let mut stated = stated.filter(|size| *size > 0).peekable();
-    if room != INLINE_BYTES && stated.peek().is_some() && stated.all(|it| it == INLINE_BYTES) {
-        let text = format!("s_xattr_inline_size is {room}, inodes have {INLINE_BYTES}");
-        findings.push(finding(volume, &text, |it| it.s_xattr_inline_size = INLINE_BYTES));
+    if room != XATTR_INLINE_SIZE
+        && stated.peek().is_some()
+        && stated.all(|it| it == XATTR_INLINE_SIZE)
+    {
+        let text = format!("s_xattr_inline_size is {room}, inodes have {XATTR_INLINE_SIZE}");
+        findings.push(finding(volume, &text, |it| it.s_xattr_inline_size = XATTR_INLINE_SIZE));
     }
     let now = superblock.s_uuid_hash;
     let areas: Vec<_> = asked.iter().filter_map(|inode| area(volume, inode)).collect();
@@ -70,7 +72,7 @@ fn finding(
 fn area(volume: &Volume, inode: &Inode) -> Option<Vec<u8>> {
     if inode.dinode.dyn_features().contains(DynFeatures::INLINE_XATTR) {
         let block = inode.block();
-        let start = block.len().checked_sub(INLINE_BYTES.into())?;
+        let start = block.len().checked_sub(XATTR_INLINE_SIZE.into())?;
         return block.get(start..).map(<[u8]>::to_vec);
     }
     let block = volume.read_block(inode.dinode.i_xattr_loc).ok()?;

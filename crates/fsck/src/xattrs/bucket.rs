@@ -47,12 +47,18 @@ fn hidden(root: &XattrTreeRoot, list: &[u8], reach: &Reach<'_>) -> Option<u16> {
     let list = ExtentList::new(list).ok()?;
     let used = list.header.l_next_free_rec;
     let next = list.record(usize::from(used)).filter(|_| list.header.l_tree_depth == 0)?;
-    let clusters = |rec: ExtentRec| u64::from(rec.e_leaf_clusters());
-    let sum: u64 = list.records().map(clusters).sum();
     let is_behind = list.records().next_back().is_none_or(|last| last.e_cpos < next.e_cpos);
-    let is_counted = clusters(next) > 0 && sum + clusters(next) == u64::from(root.xt_clusters);
-    let leads_to_bucket = || reach.look(next.e_blkno).is_some_and(|look| look.hashes.is_some());
-    (is_behind && is_counted && leads_to_bucket()).then(|| used.checked_add(1))?
+    let sum = list.records().map(|rec| u64::from(rec.e_leaf_clusters())).sum();
+    (is_behind && is_last(root, sum, &next, reach)).then(|| used.checked_add(1))?
+}
+
+/// Whether the tree has the clusters that it states with one more record after so many of them, and
+/// that record points to a bucket.
+fn is_last(root: &XattrTreeRoot, clusters: u64, next: &ExtentRec, reach: &Reach<'_>) -> bool {
+    let more = u64::from(next.e_leaf_clusters());
+    more > 0
+        && clusters + more == u64::from(root.xt_clusters)
+        && reach.look(next.e_blkno).is_some_and(|look| look.hashes.is_some())
 }
 
 /// Has the list of a block so many records.
@@ -82,11 +88,8 @@ fn hidden_in_leaf(
     let list = ExtentBlock::list(&block).ok()?;
     let used = list.header.l_next_free_rec;
     let next = list.record(usize::from(used)).filter(|_| list.header.l_tree_depth == 0)?;
-    let clusters = u64::from(next.e_leaf_clusters());
-    let is_counted = clusters > 0 && walked.clusters + clusters == u64::from(root.xt_clusters);
-    let leads_to_bucket = || reach.look(next.e_blkno).is_some_and(|look| look.hashes.is_some());
-    let count = used.checked_add(1).filter(|_| is_counted)?;
-    leads_to_bucket().then_some((leaf, count))
+    let count = used.checked_add(1)?;
+    is_last(root, walked.clusters, &next, reach).then_some((leaf, count))
 }
 
 pub(super) fn check(
