@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
+/// The signals that ask a program to end.
+const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
+
 /// The work was stopped by a signal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("interrupted")]
@@ -24,9 +27,22 @@ impl Interrupt {
     /// Those of `sigaction`.
     pub fn install() -> io::Result<Self> {
         let interrupt = Self::default();
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
+        for signal in SIGNALS {
             // In this order: the first signal finds the flag not yet set.
             flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupt.0))?;
+            flag::register(signal, Arc::clone(&interrupt.0))?;
+        }
+        Ok(interrupt)
+    }
+
+    /// From now on such signals only set the flag, however many come: for a program that has to
+    /// leave the terminal as it was. `timeout` sends two.
+    ///
+    /// # Errors
+    /// Those of `sigaction`.
+    pub fn install_flag() -> io::Result<Self> {
+        let interrupt = Self::default();
+        for signal in SIGNALS {
             flag::register(signal, Arc::clone(&interrupt.0))?;
         }
         Ok(interrupt)

@@ -67,7 +67,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<Status> {
             std::thread::sleep(Duration::from_secs(seconds));
         }
     }
-    let interrupt = Interrupt::install()?;
+    let interrupt = Interrupt::install_flag()?;
     out.control(ENTER)?;
     let watched = watch(cli, &mut out, seconds, &interrupt);
     // Whatever happened, what was on the terminal before comes back.
