@@ -10,13 +10,14 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use ocfs2_device::{DeviceOptions, open};
-use ocfs2_format::Structure;
 use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
+use ocfs2_format::extent::{ExtentListHeader, ExtentRec};
 use ocfs2_format::local_alloc::LocalAlloc;
 use ocfs2_format::superblock::STATE_ERROR;
+use ocfs2_format::{Cpos, Structure};
 use ocfs2_fsck::codes;
 use ocfs2_testing::damage::{
-    Base, Files, Image, Recipe, all, c_fsck, demand_none, judge_all, recipes,
+    Base, Files, Image, Recipe, all, c_fsck, demand_none, edit_list, judge_all, recipes,
 };
 use ocfs2_testing::{Outcome, Random, Run, Scratch, fixture_copy, oracle, program};
 use ocfs2_volume::{Inode, Volume, VolumeOptions};
@@ -362,15 +363,27 @@ fn the_c_fsck_checks_a_marked_volume_and_finds_nothing_wrong_with_the_mark() {
 #[test]
 fn the_log_of_a_journal_with_a_wrong_mark_is_replayed() {
     let scratch = Scratch::new();
-    let damages: [fn(&Image); 5] = [
-        |image| image.edit_journal(0, |journal| journal.header.h_magic ^= 0x0011_0000),
-        |image| image.edit_journal(0, |journal| journal.header.h_blocktype ^= 1 << 9),
-        |image| image.edit_journal(0, |journal| journal.s_blocksize ^= 1 << 12),
-        |image| image.edit_journal(0, |journal| journal.s_maxlen ^= 1 << 4),
-        |image| {
-            let journal = image.system("journal:0000").blkno;
-            image.edit_dinode(journal, |dinode, _| dinode.i_signature[2] ^= 0x11);
+    let inode = |image: &Image, change: fn(&mut Dinode, &mut [u8])| {
+        image.edit_dinode(image.system("journal:0000").blkno, change);
+    };
+    let damages: [&dyn Fn(&Image); 11] = [
+        &|image| inode(image, |dinode, _| dinode.i_size = 0),
+        &|image| inode(image, |dinode, _| dinode.i_clusters += 5),
+        &|image| inode(image, |dinode, _| dinode.i_fs_generation ^= 0x0010_1010),
+        &|image| inode(image, |dinode, _| dinode.i_flags ^= InodeFlags::JOURNAL.bits()),
+        &|image| inode(image, |dinode, _| dinode.i_dyn_features = 0xffff),
+        &|image| {
+            inode(image, |_, id2| {
+                edit_list(id2, |_: &mut ExtentListHeader, records: &mut [ExtentRec]| {
+                    records[0].e_cpos = Cpos(7);
+                });
+            });
         },
+        &|image| image.edit_journal(0, |journal| journal.header.h_magic ^= 0x0011_0000),
+        &|image| image.edit_journal(0, |journal| journal.header.h_blocktype ^= 1 << 9),
+        &|image| image.edit_journal(0, |journal| journal.s_blocksize ^= 1 << 12),
+        &|image| image.edit_journal(0, |journal| journal.s_maxlen ^= 1 << 4),
+        &|image| inode(image, |dinode, _| dinode.i_signature[2] ^= 0x11),
     ];
     for (index, damage) in damages.into_iter().enumerate() {
         let path = fixture_copy("crashed-512-local", &scratch);

@@ -54,7 +54,14 @@ fn with_trailers(image: &Image) -> (Blkno, Blkno) {
     panic!("no such directory");
 }
 
-const CASES: [(&str, Outcome, Damage); 8] = [
+const CASES: [(&str, Outcome, Damage); 10] = [
+    ("all bits of i_mode", Told, |image| {
+        image.edit_dinode(image.inode("/sizes/bytes-65536").blkno, |dinode, _| dinode.i_mode = 0);
+    }),
+    ("a bit of i_mode of a symbolic link in blocks", Mended, |image| {
+        let link = image.inode("/special/slow").blkno;
+        image.edit_dinode(link, |dinode, _| dinode.i_mode ^= 0o020_000);
+    }),
     ("s_uuid_hash", Mended, |image| {
         image.edit_superblocks(|_, superblock| superblock.s_uuid_hash ^= 1);
     }),

@@ -73,7 +73,8 @@ pub(crate) fn finding(
             None => Ok(()),
         }
     });
-    Some(Finding::new(codes::BLOCK_MISPLACED, place, text).repaired_by(repair))
+    let finding = Finding::new(codes::BLOCK_MISPLACED, place, text).repaired_by(repair);
+    Some(finding.losing(way.copy_of.is_some()))
 }
 
 /// The same of an inode in `here` that is exchanged with others, so that nothing is lost.

@@ -134,6 +134,9 @@ fn change(cli: &Cli) -> Result<()> {
         true => Guard::of_copy(&volume, &cli.device, &clock)?,
         false => Guard::take(&volume, &cli.device, cli.partition, &clock)?,
     };
+    if let Some(why) = &guard.not_locked {
+        print_warning(format_args!("{}: {why}", run.device));
+    }
     if !is_superblock {
         check::sound(&volume)?;
     }

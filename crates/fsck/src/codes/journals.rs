@@ -12,14 +12,14 @@ codes! {
     JOURNAL_MAGIC {
         pass: Start,
         default: Yes,
-        condition: "bits of the magic number of a journal or of the signature of its inode are wrong, or a bit of its kind, its block size or its length, and all else says that it is one",
+        condition: "bits of the magic number of a journal or of the signature of its inode are wrong, or a bit of its kind, its block size or its length, or a field of its inode, and all else says that it is one",
         repair: "correct that before journals are replayed",
     }
     JOURNAL_UNKNOWN_FEATURE {
         pass: Start,
         default: No,
         condition: "a journal has features that are not known",
-        repair: "recreate the journal with the features of the others; what it held is lost",
+        repair: "recreate the journal with the features of the others; what was not replayed of it is lost",
     }
     JOURNAL_MISSING_FEATURE {
         pass: Start,

@@ -14,7 +14,8 @@ use super::index::Expected;
 use super::names::{Names, Seen};
 use super::{Known, Orphan, Read};
 use crate::codes::Code;
-use crate::codes::directories as codes;
+use crate::codes::{directories as codes, inodes as inode_codes};
+use crate::inodes::shape;
 use crate::repair::directory;
 use crate::suballocs::Bit;
 use crate::{Finding, Place, finding};
@@ -327,6 +328,11 @@ impl<'a> Reader<'a> {
     fn wrong_type(&self, at: &At<'_>, kind: FileKind) -> Finding {
         let (code, target) = (at.entry.header.file_type, at.entry.header.inode);
         let text = format!("states type {code}, inode {target} is {}", kind_name(Some(kind)));
+        if stated_kind(at) == Some(FileKind::Symlink) && self.is_link(target) {
+            let mut finding = self.finding(inode_codes::INODE_BIT, at, text);
+            finding.repair = Some(shape::as_link(target));
+            return finding;
+        }
         let is_bit = (code ^ FileType::from(kind).code()).is_power_of_two();
         let is_sure = is_bit
             && stated_kind(at).is_none_or(|stated| {
@@ -334,6 +340,11 @@ impl<'a> Reader<'a> {
                 inode.is_ok_and(|inode| is_rather(&inode, kind, stated))
             });
         self.finding(codes::DIRENT_TYPE, at, text).losing(!is_sure)
+    }
+
+    fn is_link(&self, inode: Blkno) -> bool {
+        let volume = self.known.context.volume;
+        volume.inode(inode).is_ok_and(|inode| shape::is_link(volume, &inode))
     }
 
     /// Whether an entry of a directory of users points to what the system directory names, and

@@ -5,11 +5,11 @@
 //! right here is put right before anything else is looked for, as what hangs from the inode is not
 //! seen without it.
 
-use ocfs2_format::Structure;
 use ocfs2_format::dinode::{Dinode, DynFeatures, FileKind, InodeFlags};
 use ocfs2_format::extent::ExtentList;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::inline::InlineData;
+use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::{Inode, Volume};
 
 use super::dinode::PURPOSES;
@@ -28,6 +28,9 @@ const LONGEST_TARGET: u64 = 4096;
 /// Mends what is wrong with the mode and the flags of an inode of users, and says what it was.
 pub(super) fn mended(context: &Context<'_>, group: &Group, inode: &mut Inode) -> Vec<Finding> {
     let is_of_slot = matches!(group.suballoc, Suballoc::Inodes(_));
+    if !is_of_slot && inode.dinode.flags().contains(InodeFlags::SYSTEM) {
+        return of_system(inode).into_iter().collect();
+    }
     if !is_of_slot || inode.dinode.flags().contains(InodeFlags::SYSTEM) {
         return Vec::new();
     }
@@ -68,6 +71,16 @@ fn without_purpose(inode: &mut Inode) -> Option<Finding> {
     Some(found(codes::INODE_FLAGS, inode, text, |dinode| {
         dinode.i_flags = dinode.flags().difference(PURPOSES).bits();
     }))
+}
+
+/// Features that no file of the system has: its contents are never those of a user's file.
+fn of_system(inode: &mut Inode) -> Option<Finding> {
+    let features = inode.dinode.dyn_features();
+    if inode.kind() != Some(FileKind::Regular) || features.is_empty() {
+        return None;
+    }
+    let text = format!("i_dyn_features is {features:#x}, files of the system have none");
+    Some(found(codes::INODE_FLAGS, inode, text, |dinode| dinode.i_dyn_features = 0))
 }
 
 /// Sets or clears the flag of attributes in the inode as the area at its end says.
@@ -187,11 +200,28 @@ fn mode(volume: &Volume, inode: &mut Inode) -> Option<Finding> {
     if fitting.next().is_some() {
         return None;
     }
-    let text =
-        format!("i_mode is {:#o}, it holds what {:#o} has", inode.dinode.i_mode, mode & TYPE);
-    Some(found(codes::INODE_BIT, inode, text, move |dinode| {
-        dinode.i_mode = dinode.i_mode & !TYPE | mode & TYPE;
+    let (was, kind) = (inode.dinode.i_mode, mode & TYPE);
+    let text = format!("i_mode is {was:#o}, it holds what {kind:#o} has");
+    // All of it was wiped, not one bit: nothing tells the permissions.
+    let code = if was == 0 { codes::INODE_MODE } else { codes::INODE_BIT };
+    Some(found(code, inode, text, move |dinode| {
+        dinode.i_mode = if was == 0 { guess::with_type(0, kind) } else { was & !TYPE | kind };
     }))
+}
+
+/// Has an inode be a symbolic link, see [`is_link`].
+pub(crate) fn as_link(inode: Blkno) -> Repair {
+    Repair::dinode(inode, |dinode, _| dinode.i_mode |= guess::SYMLINK)
+}
+
+/// That a file is a symbolic link with a bit less in its mode: with the permissions that Linux gives
+/// links, and a target that ends where it says. Its entry has to say so, too.
+pub(crate) fn is_link(volume: &Volume, inode: &Inode) -> bool {
+    let mut other = inode.clone();
+    other.dinode.i_mode |= guess::SYMLINK;
+    let is_bit = (other.dinode.i_mode ^ inode.dinode.i_mode).is_power_of_two();
+    let has_all = inode.dinode.i_mode & !TYPE == 0o777;
+    is_bit && has_all && holds(volume, &other, FileKind::Symlink)
 }
 
 /// Whether an inode of that type cannot have what is stated of its contents.

@@ -5,9 +5,10 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use ocfs2_device::{Device, OverlayDevice};
-use ocfs2_format::Blkno;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::dir::DirTrailer;
+use ocfs2_format::extent::ExtentBlock;
+use ocfs2_format::{Blkno, Structure as _};
 use ocfs2_volume::Volume;
 
 use super::Doubt;
@@ -59,12 +60,16 @@ pub(crate) struct Touched {
     /// Names of entries, escaped, by directory: those that were put back or lead back, and those that
     /// may be wrong.
     pub names: HashMap<Blkno, HashMap<String, Name>>,
-    /// Inodes of which an extent leads where it led before: what it pointed to meanwhile was not theirs.
+    /// Inodes of which an extent, or a block of extents, leads where it led before: what it pointed to
+    /// meanwhile was not theirs.
     pub led_back: HashSet<Blkno>,
     /// Clusters that were in use and free, where others were nobody's.
     pub(super) adrift: Vec<Range<u32>>,
     /// Directories of which blocks were in the places of those of others, and are back.
     pub(super) exchanged: HashSet<Blkno>,
+    /// Inodes of which extent blocks were in each other's places, and about which more was found.
+    blocks_back: HashSet<Blkno>,
+    with_more: HashSet<Blkno>,
     /// Directories that had entries twice: in the place of others, if that was a whole block.
     pub(super) repeated: HashSet<Blkno>,
     /// Inodes of which a block had another number, and of which one had another bit.
@@ -109,6 +114,8 @@ impl Touched {
         for inode in touched.numbers.intersection(&touched.bits) {
             touched.doubts.entry(*inode).or_insert(Doubt::Elsewhere);
         }
+        let is_back = touched.blocks_back.difference(&touched.with_more);
+        touched.led_back.extend(is_back.copied());
         // Where the hash was in its place the name is wrong, which was another one.
         let nameless = touched.hashes.intersection(&touched.orders);
         touched.without_attributes.extend(nameless);
@@ -169,9 +176,15 @@ impl Touched {
                 names.insert(name.clone(), *state);
             }
         }
-        if name == inodes::BLOCK_MISPLACED.name {
+        let is_misplaced = name == inodes::BLOCK_MISPLACED.name;
+        let is_back = planned.finding.text.starts_with(ExtentBlock::NAME) && !planned.may_lose;
+        if is_misplaced {
             self.exchanged.insert(inode);
         }
+        match is_misplaced && is_back {
+            true => self.blocks_back.insert(inode),
+            false => self.with_more.insert(inode),
+        };
         if name == directories::DIRENT_REPEATED.name {
             self.repeated.insert(inode);
         }
@@ -207,15 +220,21 @@ impl Touched {
         }
         let is_copy = is_one_of(&[chains::BLOCK_SHARED])
             && planned.finding.text.ends_with(BlockUse::XattrBlock.name());
+        // Only one of the sizes and kinds that fit is the right one; names have their hash.
+        let is_guess = is_one_of(&[xattrs::XATTR_ENTRY_BIT])
+            && ["xe_value_size", "xe_type"].iter().any(|it| planned.finding.text.contains(it));
         let is_attributes = is_copy
+            || is_guess
             || is_garbage && name.starts_with("XATTR_")
             || is_one_of(&[
                 xattrs::XATTR_BUCKET_ORDER,
                 xattrs::XATTR_HASH_INVALID,
                 xattrs::XATTR_LOC_SHARED,
                 xattrs::XATTR_LOC_MISSING,
+                xattrs::XATTR_VALUE_LONG,
             ])
-            || is_one_of(&[xattrs::XATTR_VALUE_LEN_INVALID]) && planned.may_lose;
+            || is_one_of(&[xattrs::XATTR_VALUE_LEN_INVALID, xattrs::XATTR_CLUSTERS])
+                && planned.may_lose;
         let doubt = match () {
             () if is_attributes => Doubt::Attributes,
             () if is_beside || is_unsure => Doubt::Beside,

@@ -69,10 +69,9 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
         }
         if !out.findings.is_empty() {
             let repair = rewrite(files, &state.usage);
-            let losing = repair.clone().losing();
             let mend = |finding: Finding| {
-                let repair = if tree::loses(&finding) { &losing } else { &repair };
-                finding.repaired_otherwise_by(Some(repair.clone()))
+                let may_lose = tree::loses(&finding);
+                finding.repaired_otherwise_by(Some(repair.clone())).losing(may_lose)
             };
             out.findings = out.findings.into_iter().map(mend).collect();
         }

@@ -80,7 +80,7 @@ pub(super) fn differences(block: &[u8], expected: &[u8]) -> Option<String> {
     }
     compare!(0: i_generation i_fs_generation i_clusters i_size i_mode i_flags i_ctime i_mtime;);
     compare!(1:
-        s_max_mnt_count s_state s_errors s_checkinterval
+        s_max_mnt_count s_state s_checkinterval
         s_feature_compat s_feature_incompat s_feature_ro_compat s_root_blkno s_system_dir_blkno
         s_blocksize_bits s_clustersize_bits s_max_slots s_uuid_hash s_first_cluster_group
         s_xattr_inline_size;
@@ -104,7 +104,7 @@ fn comparable(block: &[u8]) -> Option<(Dinode, SuperBlock, Vec<u8>)> {
     superblock.s_feature_incompat &= !MARKS.bits();
     superblock.s_tunefs_flag = 0;
     // A check of the volume changes them, and not the backups.
-    (superblock.s_mnt_count, superblock.s_lastcheck) = (0, 0);
+    (superblock.s_mnt_count, superblock.s_lastcheck, superblock.s_errors) = (0, 0, 0);
     superblock.s_state &= !STATE_ERROR;
     superblock.encode(bytes.get_mut(Dinode::ID2_OFFSET..)?).ok()?;
     Some((dinode, superblock, bytes))

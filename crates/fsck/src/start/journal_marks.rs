@@ -1,10 +1,11 @@
-//! The marks of journals: the signature of the inode, and of the superblock the magic number, the kind,
-//! the block size and the length.
+//! The marks of journals: of the inode its place, its signature and what leads from it to the log; of
+//! the superblock the magic number, the kind, the block size and the length.
 //!
 //! Without these a journal is not found, and what crashed nodes wrote last is lost. Where all else says
 //! that it is one the mark is put right before the journals are replayed.
 
 use ocfs2_format::dinode::{Dinode, InodeFlags};
+use ocfs2_format::extent::{ExtentFlags, ExtentListHeader, ExtentRec};
 use ocfs2_format::journal::{BlockType, JBD2_MAGIC, JournalHeader, JournalSuperblock};
 use ocfs2_format::{Blkno, BlockSize, Cpos, Structure};
 use ocfs2_volume::{Inode, Volume};
@@ -13,30 +14,37 @@ use super::SystemFile;
 use crate::codes::journals as codes;
 use crate::inodes::seen::{self, Seen};
 use crate::repair::{Repair, system};
-use crate::{Context, Finding, Place};
+use crate::{Context, Finding, Place, misplaced};
 
 /// Bits of a magic number that may be wrong, where all else says that it is a superblock.
 const WRONG_BITS: u32 = 8;
 
 /// What is wrong with the marks of all journals.
 pub fn check(context: &Context<'_>) -> Vec<Finding> {
-    let slots = 0..context.volume.max_slots();
-    slots.filter_map(|slot| of_slot(context.volume, slot)).flatten().collect()
+    let volume = context.volume;
+    let slots = || 0..volume.max_slots();
+    // One repair puts all back that are in each other's places, and the others are looked at then.
+    let mut misplaced =
+        slots().filter_map(|slot| misplaced::exchanged(volume, number(volume, slot)?));
+    if let Some(finding) = misplaced.next() {
+        return vec![finding];
+    }
+    slots().filter_map(|slot| of_slot(volume, slot)).flatten().collect()
 }
 
 fn of_slot(volume: &Volume, slot: u16) -> Option<Vec<Finding>> {
-    let (inode, is_unsigned) = inode(volume, slot)?;
+    let blkno = number(volume, slot)?;
+    let mut block = volume.read_block(blkno).ok()?;
+    let seen = seen::mended(volume, blkno, &mut block);
+    let inode = Inode::decode(blkno, block).ok()?;
+    let Some(superblock) = journal(volume, &inode) else {
+        return of_inode(volume, slot, &inode).map(|finding| vec![finding]);
+    };
     let first = volume.tree(&inode).ok()?.map(Cpos(0)).ok()??.blkno;
-    let superblock = JournalSuperblock::decode(&volume.read_block(first).ok()?).ok()?;
     let blocks = volume.geometry().blocks_for(inode.size());
-    let is_sound = superblock.verify(first, volume.block_size(), blocks).is_ok();
     let mended = mended(&superblock, first, volume.block_size(), blocks);
-    if !is_sound && mended.is_none() {
-        return None;
-    }
     let mut findings = Vec::new();
-    if is_unsigned {
-        let blkno = inode.blkno;
+    if seen == Seen::Unsigned {
         let text = format!(
             "journal of slot {slot}: i_signature of inode {blkno} is wrong, all else is that of a \
              journal"
@@ -45,8 +53,93 @@ fn of_slot(volume: &Volume, slot: u16) -> Option<Vec<Finding>> {
         let finding = Finding::new(codes::JOURNAL_MAGIC, place(slot, blkno), text);
         findings.push(finding.repaired_by(repair));
     }
-    findings.extend(mended.map(|mended| finding(slot, inode.blkno, first, &mended)));
+    findings.extend(mended.map(|mended| finding(slot, blkno, first, &mended)));
     Some(findings)
+}
+
+/// The superblock of the journal that an inode is of, once its marks are right, if it is one.
+fn journal(volume: &Volume, inode: &Inode) -> Option<JournalSuperblock> {
+    let dinode = &inode.dinode;
+    dinode.verify(inode.blkno, volume.generation()).ok()?;
+    let clusters = u64::from(dinode.i_clusters);
+    let is_whole = clusters << volume.geometry().cluster_size.bits() == inode.size();
+    if dinode.flags() != FLAGS || !is_whole {
+        return None;
+    }
+    let mut end = 0;
+    for extent in volume.tree(inode).ok()?.extents() {
+        let extent = extent.ok().filter(|extent| u64::from(extent.cpos.0) == end)?;
+        end += u64::from(extent.clusters);
+    }
+    let first = volume.tree(inode).ok()?.map(Cpos(0)).ok()??.blkno;
+    let superblock = JournalSuperblock::decode(&volume.read_block(first).ok()?).ok()?;
+    let blocks = volume.geometry().blocks_for(inode.size());
+    let is_one = superblock.verify(first, volume.block_size(), blocks).is_ok()
+        || mended(&superblock, first, volume.block_size(), blocks).is_some();
+    (end == clusters && is_one).then_some(superblock)
+}
+
+/// Flags of the inode of a journal.
+const FLAGS: InodeFlags = InodeFlags::VALID.union(InodeFlags::SYSTEM).union(InodeFlags::JOURNAL);
+
+/// What makes a field of an inode what that of a journal has.
+type Change = fn(&Volume, &mut Dinode, &mut [u8]);
+
+/// The fields without which the log is not found.
+const FIELDS: [(&str, Change); 7] = [
+    ("i_fs_generation", |volume, dinode, _| dinode.i_fs_generation = volume.generation()),
+    ("i_flags", |_, dinode, _| dinode.i_flags = FLAGS.bits()),
+    ("i_dyn_features", |_, dinode, _| dinode.i_dyn_features = 0),
+    ("i_size", |volume, dinode, _| {
+        dinode.i_size = u64::from(dinode.i_clusters) << volume.geometry().cluster_size.bits();
+    }),
+    ("i_clusters", |volume, dinode, _| {
+        let clusters = dinode.i_size >> volume.geometry().cluster_size.bits();
+        dinode.i_clusters = u32::try_from(clusters).unwrap_or(dinode.i_clusters);
+    }),
+    ("e_cpos", |_, _, id2| {
+        with_first(id2, |first| first.e_cpos = Cpos(0));
+    }),
+    ("e_leaf_clusters", |_, dinode, id2| {
+        with_first(id2, |first| {
+            let clusters = u16::try_from(dinode.i_clusters).unwrap_or_default();
+            *first = ExtentRec::leaf(first.e_cpos, clusters, ExtentFlags::empty(), first.e_blkno);
+        });
+    }),
+];
+
+/// Changes the first record of a list.
+fn with_first(id2: &mut [u8], change: impl Fn(&mut ExtentRec)) {
+    let Some(record) = id2.get_mut(ExtentListHeader::SIZE..) else { return };
+    if let Ok(mut first) = ExtentRec::decode(record) {
+        change(&mut first);
+        let _ = first.encode(record);
+    }
+}
+
+/// That one field of the inode is wrong without which a log with something in it is not found.
+fn of_inode(volume: &Volume, slot: u16, inode: &Inode) -> Option<Finding> {
+    if inode.dinode.journal_flags() & Dinode::JOURNAL_DIRTY == 0 {
+        return None;
+    }
+    let with = |change: Change| {
+        let mut dinode = inode.dinode.clone();
+        let mut block = inode.block().to_vec();
+        change(volume, &mut dinode, block.get_mut(Dinode::ID2_OFFSET..)?);
+        dinode.encode(&mut block).ok()?;
+        Inode::decode(inode.blkno, block).ok()
+    };
+    let is_right = |change| with(change).is_some_and(|other| journal(volume, &other).is_some());
+    let (name, change) = FIELDS.into_iter().find(|(_, change)| is_right(*change))?;
+    let blkno = inode.blkno;
+    let text = format!(
+        "journal of slot {slot}: {name} of inode {blkno} is wrong, all else is that of a journal"
+    );
+    let repair = Repair::new(move |editor| {
+        let volume = editor.volume();
+        editor.dinode(blkno, |dinode, id2| change(volume, dinode, id2))
+    });
+    Some(Finding::new(codes::JOURNAL_MAGIC, place(slot, blkno), text).repaired_by(repair))
 }
 
 fn place(slot: u16, inode: Blkno) -> Place {
@@ -119,22 +212,11 @@ pub fn mended(
     Some(Mended { superblock, text })
 }
 
-/// The inode of the journal of a slot, and whether its signature is wrong.
-fn inode(volume: &Volume, slot: u16) -> Option<(Inode, bool)> {
+/// The inode of the journal of a slot, as the system directory names it.
+fn number(volume: &Volume, slot: u16) -> Option<Blkno> {
     let dir = volume.superblock().s_system_dir_blkno;
     let dir = Inode::decode(dir, volume.read_block(dir).ok()?).ok()?;
     let name = SystemFile::Journal(slot).name();
     let blkno = volume.torn_entry(&dir, name.as_bytes())?.inode;
-    if !volume.geometry().is_valid_block(blkno) {
-        return None;
-    }
-    let mut block = volume.read_block(blkno).ok()?;
-    let seen = seen::mended(volume, blkno, &mut block);
-    let inode = Inode::decode(blkno, block).ok().filter(|_| seen != Seen::No)?;
-    let dinode = &inode.dinode;
-    dinode.verify(blkno, volume.generation()).ok()?;
-    let flags = InodeFlags::VALID | InodeFlags::SYSTEM | InodeFlags::JOURNAL;
-    let clusters = u64::from(dinode.i_clusters);
-    let is_whole = clusters << volume.geometry().cluster_size.bits() == inode.size();
-    (dinode.flags() == flags && is_whole).then_some((inode, seen == Seen::Unsigned))
+    volume.geometry().is_valid_block(blkno).then_some(blkno)
 }

@@ -41,24 +41,25 @@ struct Buckets<'a, 'o> {
     last: Option<(u32, Blkno)>,
 }
 
-/// How many records there are in a list that states one less: with the next one the tree has the
-/// clusters that it states, and that one points to a bucket.
-fn hidden(root: &XattrTreeRoot, list: &[u8], reach: &Reach<'_>) -> Option<u16> {
-    let list = ExtentList::new(list).ok()?;
+/// How many records there are in a list that states fewer: with the next ones the tree, of which
+/// `clusters` are known, has those that it states, they are in order, and each points to a bucket.
+fn hidden(root: &XattrTreeRoot, clusters: u64, list: &[u8], reach: &Reach<'_>) -> Option<u16> {
+    let list = ExtentList::new(list).ok().filter(|list| list.header.l_tree_depth == 0)?;
     let used = list.header.l_next_free_rec;
-    let next = list.record(usize::from(used)).filter(|_| list.header.l_tree_depth == 0)?;
-    let is_behind = list.records().next_back().is_none_or(|last| last.e_cpos < next.e_cpos);
-    let sum = list.records().map(|rec| u64::from(rec.e_leaf_clusters())).sum();
-    (is_behind && is_last(root, sum, &next, reach)).then(|| used.checked_add(1))?
-}
-
-/// Whether the tree has the clusters that it states with one more record after so many of them, and
-/// that record points to a bucket.
-fn is_last(root: &XattrTreeRoot, clusters: u64, next: &ExtentRec, reach: &Reach<'_>) -> bool {
-    let more = u64::from(next.e_leaf_clusters());
-    more > 0
-        && clusters + more == u64::from(root.xt_clusters)
-        && reach.look(next.e_blkno).is_some_and(|look| look.hashes.is_some())
+    let (mut count, mut sum) = (used, clusters);
+    let mut last = list.records().next_back().map(|rec| rec.e_cpos);
+    let stated = u64::from(root.xt_clusters);
+    while sum < stated {
+        let next = list.record(count.into())?;
+        let is_bucket = reach.look(next.e_blkno).is_some_and(|look| look.hashes.is_some());
+        if last.is_some_and(|last| next.e_cpos <= last) || !is_bucket {
+            return None;
+        }
+        last = Some(next.e_cpos);
+        sum += u64::from(next.e_leaf_clusters());
+        count += 1;
+    }
+    (count > used && sum == stated).then_some(count)
 }
 
 /// Has the list of a block so many records.
@@ -72,24 +73,22 @@ fn with_records(blkno: Blkno, (check, list): (usize, usize), count: u16) -> Repa
     })
 }
 
-/// The same of the last leaf of a tree that has leaves.
+/// The same of the last leaf of a tree that has leaves, with what it states.
 fn hidden_in_leaf(
     context: &Context<'_>,
     root: &XattrTreeRoot,
     walked: &Walked,
     reach: &Reach<'_>,
-) -> Option<(Blkno, u16)> {
+) -> Option<(Blkno, u16, u16)> {
     let leaf = root.xt_last_eb_blk;
     if leaf.is_none() || walked.incomplete {
         return None;
     }
     let name = ExtentBlock::NAME;
     let block = context.volume.read_metadata(name, leaf, ExtentBlock::CHECK_OFFSET).ok()?;
-    let list = ExtentBlock::list(&block).ok()?;
-    let used = list.header.l_next_free_rec;
-    let next = list.record(usize::from(used)).filter(|_| list.header.l_tree_depth == 0)?;
-    let count = used.checked_add(1)?;
-    is_last(root, walked.clusters, &next, reach).then_some((leaf, count))
+    let stated = ExtentBlock::list(&block).ok()?.header.l_next_free_rec;
+    let count = hidden(root, walked.clusters, block.get(ExtentBlock::LIST_OFFSET..)?, reach)?;
+    Some((leaf, stated, count))
 }
 
 pub(super) fn check(
@@ -110,15 +109,22 @@ pub(super) fn check(
         mend: &|| Some(settled(owner)),
     };
     let reach = &Reach::new(context.volume);
-    if let Some(count) = hidden(&root, tree.list, reach) {
+    let list = ExtentList::new(tree.list).ok();
+    let clusters = |list: &ExtentList<'_>| {
+        list.records().map(|rec| u64::from(rec.e_leaf_clusters())).sum::<u64>()
+    };
+    if let Some(list) = list
+        && let Some(count) = hidden(&root, clusters(&list), tree.list, reach)
+    {
         let text = format!(
             "xattr block {blkno}: l_next_free_rec is {}, there are the clusters of {count} records",
-            count - 1
+            list.header.l_next_free_rec
         );
         let finding = Finding::new(codes::XATTR_CLUSTERS, owner.place(blkno), text);
         let places = (XattrBlock::CHECK_OFFSET, XattrTreeRoot::LIST_OFFSET);
+        out.incomplete = true;
         let repair = with_records(blkno, places, count);
-        out.found(finding.repaired_by(repair));
+        return out.found(finding.repaired_by(repair));
     }
     let wrong = RefCell::new(Vec::new());
     let taken = |rec: &ExtentRec, next: Option<&ExtentRec>| {
@@ -137,12 +143,11 @@ pub(super) fn check(
     out.findings.extend(misfits(owner, &place, &wrong));
     let first = extents.first().filter(|_| !walked.incomplete);
     out.findings.extend(first.and_then(|first| late(owner, &place, first)));
-    if let Some((leaf, count)) = hidden_in_leaf(context, &root, &walked, reach) {
+    if let Some((leaf, used, count)) = hidden_in_leaf(context, &root, &walked, reach) {
         out.incomplete = true;
         let text = format!(
-            "xattr block {blkno}: l_next_free_rec of its last leaf {leaf} is {}, there are the \
-             clusters of {count} records",
-            count - 1
+            "xattr block {blkno}: l_next_free_rec of its last leaf {leaf} is {used}, there are the \
+             clusters of {count} records"
         );
         let finding = Finding::new(codes::XATTR_CLUSTERS, owner.place(blkno), text);
         let places = (ExtentBlock::CHECK_OFFSET, ExtentBlock::LIST_OFFSET);
@@ -157,7 +162,11 @@ pub(super) fn check(
     let from = out.findings.len();
     compare(stated, &walked, what, &place, out);
     let compared = out.findings.split_off(from);
-    out.findings.extend(compared.into_iter().map(|it| it.repaired_by(settled(owner))));
+    // Those that are stated and not there had buckets, unless one bit of the number is wrong.
+    let is_bit = (walked.clusters ^ u64::from(clusters)).is_power_of_two();
+    let is_short = walked.clusters < clusters.into() && !is_bit;
+    let settle = |it: Finding| it.repaired_by(settled(owner)).losing(is_short);
+    out.findings.extend(compared.into_iter().map(settle));
     let (seen, last) = (HashSet::new(), None);
     let mut buckets = Buckets { context, owner, names, out, reach, seen, last };
     for (index, extent) in extents.iter().enumerate() {
