@@ -1,6 +1,7 @@
 //! One field that is wrong, in each place where its structure alone does not say so: nothing is lost
 //! where the rest of the volume tells what it was, and else it is told.
 
+use ocfs2_format::dinode::{Dinode, DynFeatures, InodeFlags};
 use ocfs2_format::dir::DirTrailer;
 use ocfs2_format::extent::{ExtentFlags, ExtentListHeader, ExtentRec};
 use ocfs2_format::quota::{LeafHeader, QuotaEntry, QuotaKind, leaf_entries};
@@ -24,6 +25,10 @@ enum Outcome {
 use Outcome::{Mended, Told};
 
 type Damage = fn(&Image);
+
+fn with_mode(mode: u16) -> impl Fn(&mut Dinode, &mut [u8]) {
+    move |dinode, _| dinode.i_mode = mode
+}
 
 fn exchange(image: &Image, one: Blkno, other: Blkno) {
     let (first, second) = (image.read(one), image.read(other));
@@ -54,7 +59,71 @@ fn with_trailers(image: &Image) -> (Blkno, Blkno) {
     panic!("no such directory");
 }
 
-const CASES: [(&str, Outcome, Damage); 10] = [
+const CASES: [(&str, Outcome, Damage); 24] = [
+    ("i_mode: a file that shares clusters is a directory", Mended, |image| {
+        image.edit_dinode(image.inode("/reflink/origin").blkno, with_mode(0o040_644));
+    }),
+    ("i_mode: the same is a symbolic link", Mended, |image| {
+        image.edit_dinode(image.inode("/reflink/origin").blkno, with_mode(0o120_644));
+    }),
+    ("i_mode: the same is a device", Mended, |image| {
+        image.edit_dinode(image.inode("/reflink/origin").blkno, with_mode(0o020_644));
+    }),
+    ("i_mode: a folder is a file", Mended, |image| {
+        image.edit_dinode(image.inode("/names").blkno, with_mode(0o100_755));
+    }),
+    ("i_flags of the root: a truncate log", Mended, |image| {
+        let root = image.volume().superblock().s_root_blkno;
+        image.edit_dinode(root, |dinode, _| dinode.i_flags |= InodeFlags::DEALLOC.bits());
+    }),
+    ("i_flags of the system directory", Mended, |image| {
+        let dir = image.volume().superblock().s_system_dir_blkno;
+        image.edit_dinode(dir, |dinode, _| dinode.i_flags = u32::MAX);
+    }),
+    ("i_dyn_features of the root", Mended, |image| {
+        let root = image.volume().superblock().s_root_blkno;
+        let inline = DynFeatures::INLINE_DATA.bits();
+        image.edit_dinode(root, |dinode, _| dinode.i_dyn_features ^= inline);
+    }),
+    ("i_dyn_features of the bitmap", Mended, |image| {
+        let file = image.system("global_bitmap").blkno;
+        let flag = DynFeatures::INLINE_XATTR.bits();
+        image.edit_dinode(file, |dinode, _| dinode.i_dyn_features |= flag);
+    }),
+    ("i_dyn_features of a quota file", Mended, |image| {
+        let file = image.system("aquota.user").blkno;
+        image.edit_dinode(file, |dinode, _| dinode.i_dyn_features = 0xffff);
+    }),
+    ("i_size of a quota file", Mended, |image| {
+        let file = image.system("aquota.user").blkno;
+        image.edit_dinode(file, |dinode, _| dinode.i_size = 2048);
+    }),
+    ("e_blkno of the slot map: a descriptor of the bitmap", Mended, |image| {
+        let first = image.volume().geometry().first_group;
+        image.edit_dinode(image.system("slot_map").blkno, |_, id2| {
+            edit_list(id2, |_: &mut ExtentListHeader, records: &mut [ExtentRec]| {
+                records[0].e_blkno = first;
+            });
+        });
+    }),
+    ("i_size of a symbolic link in blocks", Mended, |image| {
+        let link = image.inode("/special/slow").blkno;
+        image.edit_dinode(link, |dinode, _| dinode.i_size = 300);
+    }),
+    ("the inode of an entry with an index", Told, |image| {
+        let dir = image.directory(true).blkno;
+        let dir_inode = image.volume().inode(dir).unwrap();
+        let mut entries = image.volume().entries(&dir_inode).unwrap().map(Result::unwrap);
+        let name = entries.find(|entry| !entry.name.starts_with(b".")).unwrap().name;
+        image.edit_entry(dir, std::str::from_utf8(&name).unwrap(), |entry, _| {
+            entry.inode = Blkno(0);
+        });
+    }),
+    ("i_xattr_loc of one with others in the inode", Told, |image| {
+        let file = image.inode("/xattr/block");
+        assert!(file.dinode.dyn_features().contains(DynFeatures::INLINE_XATTR));
+        image.edit_dinode(file.blkno, |dinode, _| dinode.i_xattr_loc = Blkno(0));
+    }),
     ("all bits of i_mode", Told, |image| {
         image.edit_dinode(image.inode("/sizes/bytes-65536").blkno, |dinode, _| dinode.i_mode = 0);
     }),

@@ -31,8 +31,12 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
     let mut shared = SharedBlocks::new();
     // The bits in use of each group that has any, apart from the descriptor.
     let mut used: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
-    let movable =
-        Movable { sharers: Sharers::of(&claims), sizes: Arc::default(), users: &state.tree_users };
+    let movable = Movable {
+        sharers: Sharers::of(&claims),
+        sizes: Arc::default(),
+        users: &state.tree_users,
+        adrift: adrift(state, &claims),
+    };
     for (index, claim) in claims.iter().enumerate() {
         let before = index.checked_sub(1).and_then(|before| claims.get(before));
         if let Some(before) = before.filter(|before| before.blkno == claim.blkno) {
@@ -40,12 +44,9 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
             entry.or_insert((*before, *claim, 0)).2 += 1;
             continue;
         }
-        let found = state.suballocs.find(claim.blkno);
-        let place = found.and_then(|at| Some((at, state.suballocs.group(at)?)));
-        let is_extents = |group: &Group| matches!(group.suballoc, Suballoc::Extents(_));
-        let Some((at, group)) = place.filter(|(at, group)| at.bit > 0 && is_extents(group)) else {
+        let Some((at, group)) = place(state, claim.blkno) else {
             // It may be one of those that were lost.
-            if !state.lost_groups || found.is_some() {
+            if !state.lost_groups || state.suballocs.find(claim.blkno).is_some() {
                 state.contested.blocks.insert(claim.blkno);
                 let text = "lies in no group of an extent allocator";
                 let finding = finding(codes::BLOCK_UNALLOCATED, claim, text);
@@ -76,6 +77,23 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
         }
     }
     state.found_all(findings);
+}
+
+/// The group of an allocator of extent blocks that has a block, and where.
+fn place<'a>(state: &'a State<'_>, blkno: Blkno) -> Option<(Bit, &'a Group)> {
+    let at = state.suballocs.find(blkno).filter(|at| at.bit > 0)?;
+    let group = state.suballocs.group(at)?;
+    matches!(group.suballoc, Suballoc::Extents(_)).then_some((at, group))
+}
+
+/// The blocks of refcount trees that are in no such group, by tree.
+fn adrift(state: &State<'_>, claims: &[BlockClaim]) -> BTreeMap<Blkno, Vec<Blkno>> {
+    let mut adrift: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    let of_trees = claims.iter().filter(|claim| claim.used_as == BlockUse::RefcountBlock);
+    for claim in of_trees.filter(|claim| place(state, claim.blkno).is_none()) {
+        adrift.entry(claim.owner).or_default().push(claim.blkno);
+    }
+    adrift
 }
 
 fn finding(code: &'static Code, claim: &BlockClaim, text: impl std::fmt::Display) -> Finding {
@@ -148,6 +166,8 @@ struct Movable<'a> {
     sizes: Arc<Sizes>,
     /// Who has refcount trees, by tree.
     users: &'a [TreeUser],
+    /// The blocks of refcount trees that are in no group, by tree.
+    adrift: BTreeMap<Blkno, Vec<Blkno>>,
 }
 
 impl Movable<'_> {
@@ -162,11 +182,11 @@ impl Movable<'_> {
             BlockUse::XattrBlock => Some(share::new_xattr_block(owner)),
             BlockUse::DxRoot => Some(directory::drop_index(owner)),
             BlockUse::RefcountBlock => {
-                // Its blocks are claimed by its root, to which all its users lead.
-                let is_root = claim.blkno == owner;
-                let users = if is_root { self.users_of(owner) } else { &[] };
-                let users = users.iter().map(|user| user.inode).collect();
-                Some(refcount::move_block(owner, users, claim.blkno))
+                // Its blocks are claimed by its root, to which all its users point.
+                let users = self.users_of(owner).iter().map(|user| user.inode).collect();
+                let adrift = self.adrift.get(&owner).filter(|_| other.is_none());
+                let olds = adrift.map_or([claim.blkno].into(), |all| all[..].into());
+                Some(refcount::move_blocks(owner, users, olds))
             }
         }
     }

@@ -13,7 +13,10 @@ use super::list::Allocator;
 use crate::codes::{chains as codes, general};
 use crate::repair::Repair;
 use crate::suballocs::Group;
-use crate::{Context, Finding};
+use crate::{Context, Finding, misplaced};
+
+/// Blocks of a piece of a group that are asked whose they are.
+const MOST_LOOKS: usize = 4;
 
 /// What a block is that a chain points to.
 #[derive(Clone, Debug)]
@@ -210,14 +213,52 @@ impl<'a> Look<'a> {
         free
     }
 
+    /// Of several pieces those that are its own, which one is not if blocks of it say that they are of
+    /// another group, and none that it is of this one.
+    fn own(&mut self, runs: Vec<Run>) -> Vec<Run> {
+        let bytes = self.block.get(GroupDesc::BITMAP_OFFSET..).unwrap_or_default();
+        let bitmap = Bitmap::new(bytes, bytes.len() * 8);
+        let is_others = |run: &Run| {
+            let bits = run.bit.max(1)..run.bit.saturating_add(run.bits);
+            let used = bits.filter(|bit| bitmap.get(*bit as usize)).take(MOST_LOOKS);
+            let mut is_any = false;
+            for is_own in used.filter_map(|bit| self.is_own(run, bit)) {
+                if is_own {
+                    return false;
+                }
+                is_any = true;
+            }
+            is_any
+        };
+        let (others, own): (Vec<_>, Vec<_>) = runs.into_iter().partition(is_others);
+        for Run { bit, bits, blkno } in others {
+            let text = format!(
+                "{bits} blocks from {blkno} on, for its bits from {bit} on, are of another group"
+            );
+            self.found(codes::DISCONTIG_BG_REC_RANGE, text);
+        }
+        own
+    }
+
+    /// Whether the block that a bit stands for says that it is of this group, or of another one.
+    fn is_own(&self, run: &Run, bit: u32) -> Option<bool> {
+        let blkno = Blkno(run.blkno.0.saturating_add(u64::from(bit - run.bit)));
+        let block = self.context.volume.read_block(blkno).ok()?;
+        let stated =
+            misplaced::stated(&block).filter(|it| it.blkno == blkno && !it.loc.is_none())?;
+        Some(stated.loc == self.blkno)
+    }
+
     /// The blocks it covers; nothing if that cannot be told.
     fn runs(&mut self, bits: u32) -> Option<Vec<Run>> {
         let geometry = self.context.geometry();
         if let Some(list) = self.list() {
             let cpg = self.allocator.cpg;
-            return discontiguous::runs(self.context, self.blkno, cpg, &list, |code, text| {
+            let runs = discontiguous::runs(self.context, self.blkno, cpg, &list, |code, text| {
                 self.findings.push(self.allocator.group_finding(code, self.blkno, text));
             });
+            let runs = runs.map(|runs| self.own(runs));
+            return runs.filter(|runs| runs.first().is_some_and(|first| first.bit == 0));
         }
         let is_aligned = self.blkno.0.is_multiple_of(geometry.blocks_per_cluster().into());
         if !is_aligned || !geometry.is_valid_range(self.blkno, bits.into()) {

@@ -7,12 +7,14 @@
 use std::ops::Range;
 
 use ocfs2_format::{Blkno, Cluster};
+use ocfs2_volume::allocator::Run;
 
 use super::group::{Seen, examine};
 use super::list::{Allocator, head};
 use super::{allocators, rebuild};
 use crate::check::State;
 use crate::codes::chains as codes;
+use crate::suballocs::Group;
 use crate::{Context, Finding};
 
 /// Clusters that are looked at: 64 MiB of descriptors are read in less than a second.
@@ -60,15 +62,22 @@ fn is_lost(
     (index, allocator): (usize, &Allocator),
     blkno: Blkno,
 ) -> bool {
-    let is_known = |blkno| state.suballocs.groups().iter().any(|group| group.blkno == blkno);
     match examine(context, index, allocator, blkno) {
         Seen::Group(node) => {
             allocator.suballoc.is_some()
                 && node.familiar
                 && !node.is_unused
-                && node.group.is_some()
-                && !is_known(blkno)
+                // In the place of one that a chain points to it cannot be linked, and is none.
+                && node.group.is_some_and(|group| !overlaps(state, &group))
         }
         Seen::NoGroup | Seen::Unreadable(_) => false,
     }
+}
+
+/// Whether a block of a group is one of a group that is known.
+fn overlaps(state: &State<'_>, group: &Group) -> bool {
+    let ends = |run: &Run| (run.blkno.0, run.blkno.0.saturating_add(run.bits.into()));
+    let known = state.suballocs.groups().iter().flat_map(|group| &group.runs).map(ends);
+    let mut known = known.flat_map(|known| group.runs.iter().map(move |run| (known, ends(run))));
+    known.any(|((start, end), (from, to))| start < to && from < end)
 }

@@ -102,7 +102,7 @@ codes! {
     DISCONTIG_BG_REC_RANGE {
         pass: InodeAllocators,
         default: Yes,
-        condition: "a discontiguous group has an extent outside the volume",
+        condition: "a discontiguous group has an extent outside the volume, or where nothing is of the group",
         repair: "take the extents that the blocks allocated from the group show",
     }
     DISCONTIG_BG_CORRUPT_LEAVES {

@@ -96,8 +96,8 @@ codes! {
     INODE_SIZE {
         pass: Inodes,
         default: Yes,
-        condition: "a directory, or a file on a volume without sparse files, is larger than its clusters, or a file is larger than any can be",
-        repair: "set the size to that of the clusters, or clear the one bit that makes it too large",
+        condition: "a directory, or a file on a volume without sparse files, is larger than its clusters, a file is larger than any can be, or a quota file is smaller than its blocks",
+        repair: "set the size to that of the clusters or blocks, or clear the one bit that makes it too large",
     }
     INODE_SPARSE_SIZE {
         pass: Inodes,
@@ -174,7 +174,7 @@ codes! {
     INODE_MODE {
         pass: Inodes,
         default: Yes,
-        condition: "an inode's mode is not a valid file type",
+        condition: "an inode's mode is not a valid file type, or another one than its entry and its contents have",
         repair: "take the type that the contents look like",
     }
     INODE_FLAGS {

@@ -14,7 +14,7 @@ use super::index::Expected;
 use super::names::{Names, Seen};
 use super::{Known, Orphan, Read};
 use crate::codes::Code;
-use crate::codes::{directories as codes, inodes as inode_codes};
+use crate::codes::directories as codes;
 use crate::inodes::shape;
 use crate::repair::directory;
 use crate::suballocs::Bit;
@@ -206,6 +206,7 @@ impl<'a> Reader<'a> {
             let text = format!("points to inode {}", at.entry.header.inode);
             self.found(codes::DIRENT_DOT_INODE, at, text, read);
         }
+        self.dots_type(at, read);
         if at.entry.header.rec_len > DOT_LEN {
             let text = format!("has rec_len {}, expected {DOT_LEN}", at.entry.header.rec_len);
             self.found(codes::DIRENT_DOT_EXCESS, at, text, read);
@@ -221,8 +222,19 @@ impl<'a> Reader<'a> {
                 read,
             );
         }
+        self.dots_type(at, read);
         // Whether that is right is known when all directories have been read.
         read.dotdot = Some(at.entry.header.inode);
+    }
+
+    /// The first two entries are those of directories.
+    fn dots_type(&self, at: &At<'_>, read: &mut Read) {
+        let is_dots = at.entry.is_used() && matches!(at.entry.name, b"." | b"..");
+        if is_dots && stated_kind(at) != Some(FileKind::Directory) {
+            let code = at.entry.header.file_type;
+            let text = format!("states type {code}, it is of a directory");
+            self.found(codes::DIRENT_TYPE, at, text, read);
+        }
     }
 
     fn other(&mut self, at: &At<'_>, read: &mut Read) {
@@ -328,9 +340,11 @@ impl<'a> Reader<'a> {
     fn wrong_type(&self, at: &At<'_>, kind: FileKind) -> Finding {
         let (code, target) = (at.entry.header.file_type, at.entry.header.inode);
         let text = format!("states type {code}, inode {target} is {}", kind_name(Some(kind)));
-        if stated_kind(at) == Some(FileKind::Symlink) && self.is_link(target) {
-            let mut finding = self.finding(inode_codes::INODE_BIT, at, text);
-            finding.repair = Some(shape::as_link(target));
+        let inode = self.known.context.volume.inode(target).ok();
+        let by_entry = inode
+            .zip(stated_kind(at))
+            .and_then(|(inode, stated)| shape::by_entry(self.known.context.volume, &inode, stated));
+        if let Some(finding) = by_entry {
             return finding;
         }
         let is_bit = (code ^ FileType::from(kind).code()).is_power_of_two();
@@ -340,11 +354,6 @@ impl<'a> Reader<'a> {
                 inode.is_ok_and(|inode| is_rather(&inode, kind, stated))
             });
         self.finding(codes::DIRENT_TYPE, at, text).losing(!is_sure)
-    }
-
-    fn is_link(&self, inode: Blkno) -> bool {
-        let volume = self.known.context.volume;
-        volume.inode(inode).is_ok_and(|inode| shape::is_link(volume, &inode))
     }
 
     /// Whether an entry of a directory of users points to what the system directory names, and

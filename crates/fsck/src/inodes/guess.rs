@@ -15,7 +15,7 @@ use crate::repair::{EditError, Editor, Repair};
 
 /// The type bits of `i_mode`.
 pub(super) const DIRECTORY: u16 = 0o040_000;
-const REGULAR: u16 = 0o100_000;
+pub(super) const REGULAR: u16 = 0o100_000;
 pub(super) const SYMLINK: u16 = 0o120_000;
 
 /// A mode with another type, and permissions that keep others out where there are none.

@@ -5,11 +5,12 @@
 //! right here is put right before anything else is looked for, as what hangs from the inode is not
 //! seen without it.
 
+use ocfs2_format::Structure;
 use ocfs2_format::dinode::{Dinode, DynFeatures, FileKind, InodeFlags};
 use ocfs2_format::extent::ExtentList;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::inline::InlineData;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::refcount::RefcountBlock;
 use ocfs2_volume::{Inode, Volume};
 
 use super::dinode::PURPOSES;
@@ -29,7 +30,19 @@ const LONGEST_TARGET: u64 = 4096;
 pub(super) fn mended(context: &Context<'_>, group: &Group, inode: &mut Inode) -> Vec<Finding> {
     let is_of_slot = matches!(group.suballoc, Suballoc::Inodes(_));
     if !is_of_slot && inode.dinode.flags().contains(InodeFlags::SYSTEM) {
-        return of_system(inode).into_iter().collect();
+        let is_root = inode.blkno == context.volume.superblock().s_root_blkno;
+        let mut found = Vec::new();
+        if inode.is_dir() {
+            found.extend(without_purpose(inode));
+        }
+        found.extend(match is_root {
+            true => attributes(context.volume, inode),
+            false => of_system(context.volume, inode),
+        });
+        if inode.is_dir() {
+            found.extend(inline_data(context.volume, inode));
+        }
+        return found;
     }
     if !is_of_slot || inode.dinode.flags().contains(InodeFlags::SYSTEM) {
         return Vec::new();
@@ -73,14 +86,30 @@ fn without_purpose(inode: &mut Inode) -> Option<Finding> {
     }))
 }
 
-/// Features that no file of the system has: its contents are never those of a user's file.
-fn of_system(inode: &mut Inode) -> Option<Finding> {
+/// Features that nothing of the system has but its root: attributes and shared clusters, and of files
+/// any.
+fn of_system(volume: &Volume, inode: &mut Inode) -> Option<Finding> {
+    let own = match inode.kind()? {
+        FileKind::Directory => DynFeatures::INLINE_DATA | DynFeatures::INDEXED_DIR,
+        FileKind::Regular => DynFeatures::empty(),
+        _ => return None,
+    };
     let features = inode.dinode.dyn_features();
-    if inode.kind() != Some(FileKind::Regular) || features.is_empty() {
+    // What the volume has not is found elsewhere.
+    let attributes = DynFeatures::HAS_XATTR | DynFeatures::INLINE_XATTR;
+    let of_volume = [
+        (Incompat::INLINE_DATA, DynFeatures::INLINE_DATA),
+        (Incompat::REFCOUNT_TREE, DynFeatures::HAS_REFCOUNT),
+        (Incompat::XATTR, attributes),
+    ];
+    let mut of_volume = of_volume.iter().filter(|(feature, _)| volume.has(*feature));
+    if !of_volume.any(|(_, it)| features.difference(own).intersects(*it)) {
         return None;
     }
-    let text = format!("i_dyn_features is {features:#x}, files of the system have none");
-    Some(found(codes::INODE_FLAGS, inode, text, |dinode| dinode.i_dyn_features = 0))
+    let text = format!("i_dyn_features is {features:#x}, of the system none but {own:#x} can be");
+    Some(found(codes::INODE_FLAGS, inode, text, move |dinode| {
+        dinode.i_dyn_features = (dinode.dyn_features() & own).bits();
+    }))
 }
 
 /// Sets or clears the flag of attributes in the inode as the area at its end says.
@@ -184,44 +213,73 @@ fn set_inline(dinode: &mut Dinode) {
     dinode.i_dyn_features = dinode.dyn_features().union(DynFeatures::INLINE_DATA).bits();
 }
 
-/// Gives an inode the one type that differs in a bit from what it says, and that it has the contents of.
+/// Gives an inode the one type that differs in a bit from what it says, and that it has the contents
+/// of; else that of a file, if it shares clusters, which nothing else does.
 fn mode(volume: &Volume, inode: &mut Inode) -> Option<Finding> {
     let kind = inode.kind();
-    if kind.is_some_and(|kind| !contradicts(volume, inode, kind)) {
+    let shares = kind != Some(FileKind::Regular) && has_tree(volume, inode);
+    if !shares && kind.is_some_and(|kind| !contradicts(volume, inode, kind)) {
         return None;
     }
-    let others = (12..u16::BITS).map(|bit| inode.dinode.i_mode ^ 1 << bit);
-    let mut fitting = others.filter(|mode| {
-        let mut other = inode.clone();
-        other.dinode.i_mode = *mode;
+    let was = inode.dinode.i_mode;
+    let mut fitting = (12..u16::BITS).map(|bit| was ^ 1 << bit).filter(|mode| {
+        let other = with_type(inode, mode & TYPE);
         other.kind().is_some_and(|kind| holds(volume, &other, kind))
     });
-    let mode = fitting.next()?;
-    if fitting.next().is_some() {
-        return None;
-    }
-    let (was, kind) = (inode.dinode.i_mode, mode & TYPE);
+    let by_bit = fitting.next().filter(|_| fitting.next().is_none());
+    let is_file = || shares && holds(volume, &with_type(inode, guess::REGULAR), FileKind::Regular);
+    let kind = by_bit.or_else(|| is_file().then_some(guess::REGULAR))? & TYPE;
     let text = format!("i_mode is {was:#o}, it holds what {kind:#o} has");
-    // All of it was wiped, not one bit: nothing tells the permissions.
-    let code = if was == 0 { codes::INODE_MODE } else { codes::INODE_BIT };
+    // Where more than one bit is wrong nothing tells the permissions.
+    let code = if by_bit.is_none() || was == 0 { codes::INODE_MODE } else { codes::INODE_BIT };
     Some(found(code, inode, text, move |dinode| {
         dinode.i_mode = if was == 0 { guess::with_type(0, kind) } else { was & !TYPE | kind };
     }))
 }
 
-/// Has an inode be a symbolic link, see [`is_link`].
-pub(crate) fn as_link(inode: Blkno) -> Repair {
-    Repair::dinode(inode, |dinode, _| dinode.i_mode |= guess::SYMLINK)
+/// Whether an inode has a refcount tree.
+fn has_tree(volume: &Volume, inode: &Inode) -> bool {
+    let dinode = &inode.dinode;
+    let is_tree = || {
+        let block = volume.read_block(dinode.i_refcount_loc);
+        block.is_ok_and(|block| block.starts_with(&RefcountBlock::SIGNATURE))
+    };
+    dinode.dyn_features().contains(DynFeatures::HAS_REFCOUNT)
+        && volume.geometry().is_valid_block(dinode.i_refcount_loc)
+        && is_tree()
 }
 
-/// That a file is a symbolic link with a bit less in its mode: with the permissions that Linux gives
-/// links, and a target that ends where it says. Its entry has to say so, too.
-pub(crate) fn is_link(volume: &Volume, inode: &Inode) -> bool {
+fn with_type(inode: &Inode, kind: u16) -> Inode {
     let mut other = inode.clone();
-    other.dinode.i_mode |= guess::SYMLINK;
-    let is_bit = (other.dinode.i_mode ^ inode.dinode.i_mode).is_power_of_two();
-    let has_all = inode.dinode.i_mode & !TYPE == 0o777;
-    is_bit && has_all && holds(volume, &other, FileKind::Symlink)
+    other.dinode.i_mode = inode.dinode.i_mode & !TYPE | kind;
+    other
+}
+
+/// That an inode, whose entry states another type than its mode, has the contents of that type, and
+/// not of its own. What users write into a file is not taken for a directory or a link by itself: the
+/// entry, which they do not write, has to say so.
+pub(crate) fn by_entry(volume: &Volume, inode: &Inode, stated: FileKind) -> Option<Finding> {
+    let (blkno, was) = (inode.blkno, inode.dinode.i_mode);
+    // All that a directory or a link has a file can have, too.
+    let (kind, is_more) = match stated {
+        FileKind::Regular => (guess::REGULAR, false),
+        FileKind::Directory => (guess::DIRECTORY, inode.kind() == Some(FileKind::Regular)),
+        // With the permissions that Linux gives links.
+        FileKind::Symlink => (guess::SYMLINK, was & !TYPE == 0o777),
+        _ => return None,
+    };
+    let other = with_type(inode, kind);
+    let is_own = || inode.kind().is_some_and(|kind| holds(volume, inode, kind));
+    if !holds(volume, &other, stated) || !is_more && is_own() {
+        return None;
+    }
+    let mode = other.dinode.i_mode;
+    let code = if (was ^ mode).is_power_of_two() { codes::INODE_BIT } else { codes::INODE_MODE };
+    let text = format!(
+        "inode {blkno}: i_mode is {was:#o}, its entry says {kind:#o}, and it holds what that has"
+    );
+    let repair = Repair::first(move |editor| editor.dinode(blkno, |it, _| it.i_mode = mode));
+    Some(Finding::new(code, Place::inode(blkno), text).repaired_by(repair))
 }
 
 /// Whether an inode of that type cannot have what is stated of its contents.

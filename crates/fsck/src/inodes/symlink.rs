@@ -59,8 +59,10 @@ pub(super) fn check_slow(
     let Ok(list) = ExtentList::new(subject.inode.id2()) else { return };
     let first = list.records().find(|rec| rec.e_leaf_clusters() > 0);
     let Some(first) = first.filter(|_| list.header.l_tree_depth == 0) else { return };
-    let blocks = needed.min(u64::from(first.e_leaf_clusters()) << context.geometry().bpc_bits());
-    let blocks = blocks.min(u64::from(4096 / block_size.bytes()) + 1) as u32;
+    // It may be longer than the size says.
+    let most = u64::from(4096 / block_size.bytes()) + 1;
+    let blocks =
+        most.min(u64::from(first.e_leaf_clusters()) << context.geometry().bpc_bits()) as u32;
     match context.volume.read_blocks(first.e_blkno, blocks) {
         Ok(target) => {
             let start = first.e_blkno;

@@ -1,8 +1,9 @@
 //! Attributes that are not there any more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
+use ocfs2_cli::Interrupt;
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::hash::{CharSign, xattr_hash};
@@ -12,6 +13,10 @@ use ocfs2_volume::{Inode, SystemFile, Volume};
 
 use super::Touched;
 use super::contents::Sides;
+use crate::Stop;
+
+/// Inodes of which it is told that one of them may have had a block of attributes.
+const MOST_WITHOUT: usize = 64;
 
 /// Which attributes of an inode are gone.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -131,15 +136,45 @@ fn is_allocated(volume: &Volume, blkno: Blkno) -> bool {
 /// Whether a block of attributes that was in use is not any more: else a number that is garbage was
 /// none of such a block.
 fn frees_attributes(sides: &Sides<'_>) -> bool {
-    (0..sides.before.max_slots()).any(|slot| {
+    !freed(sides, 1).is_empty()
+}
+
+/// Blocks of attributes that were in use and are not any more, so many at most.
+fn freed(sides: &Sides<'_>, most: usize) -> Vec<Blkno> {
+    let mut freed = Vec::new();
+    for slot in 0..sides.before.max_slots() {
         let after = groups(sides.after, slot);
-        let is_freed = |blkno| !after.iter().any(|group| is_used(group, blkno));
-        groups(sides.before, slot).iter().any(|group| {
+        let is_freed = |blkno: &Blkno| !after.iter().any(|group| is_used(group, *blkno));
+        for group in groups(sides.before, slot) {
             let used = (1..u32::from(group.desc.bg_bits)).filter_map(|bit| group.block_of_bit(bit));
-            let mut used = used.filter(|blkno| is_used(group, *blkno));
-            used.any(|blkno| is_freed(blkno) && is_xattr_block(sides, blkno))
-        })
-    })
+            let used = used.filter(|blkno| is_used(&group, *blkno));
+            let gone = used.filter(is_freed).filter(|blkno| is_xattr_block(sides, *blkno));
+            freed.extend(gone.take(most.saturating_sub(freed.len())));
+        }
+    }
+    freed
+}
+
+/// Inodes that may have had blocks of attributes that nobody pointed to and that were freed: they say
+/// that they have attributes, and point to no block. Of more than so many nothing is known.
+pub(super) fn without_block(sides: &Sides<'_>, interrupt: &Interrupt) -> Result<Vec<Inode>, Stop> {
+    let volume = sides.before;
+    let freed = freed(sides, MOST_WITHOUT);
+    let mut unowned: HashSet<_> = freed.into_iter().collect();
+    let mut without = Vec::new();
+    for inode in volume.inodes().filter_map(Result::ok) {
+        if interrupt.requested() {
+            return Err(Stop::Interrupted);
+        }
+        let loc = inode.dinode.i_xattr_loc;
+        unowned.remove(&loc);
+        let has_some = inode.dinode.dyn_features().contains(DynFeatures::HAS_XATTR);
+        if has_some && loc.is_none() && without.len() <= MOST_WITHOUT {
+            without.push(inode);
+        }
+    }
+    let is_known = !unowned.is_empty() && without.len() <= MOST_WITHOUT;
+    Ok(if is_known { without } else { Vec::new() })
 }
 
 /// Whether a group covers a block and says that it is in use.

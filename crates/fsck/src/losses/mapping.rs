@@ -181,11 +181,12 @@ impl Walk<'_> {
             true => clusters.min(u64::from(geometry.clusters).saturating_sub(start)),
             false => 0,
         };
+        let is_written = !rec.e_flags().contains(ExtentFlags::UNWRITTEN);
         if there > 0 {
-            let is_written = !rec.e_flags().contains(ExtentFlags::UNWRITTEN);
             self.mapping.extents.push(Mapped { cpos, clusters: there, start, is_written });
         }
-        if there < clusters {
+        // What was not written yet has no contents.
+        if there < clusters && is_written {
             self.mapping.broken.push(cpos + there..cpos + clusters);
         }
     }

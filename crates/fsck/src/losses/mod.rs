@@ -90,6 +90,8 @@ pub enum Doubt {
     Elsewhere,
     /// It has a name too many, and another inode a name too few.
     Names,
+    /// It counted more names than it has.
+    Fewer,
     /// It had the same clusters in several places.
     Twice,
     /// It was recreated, with what was found of it.
@@ -124,6 +126,7 @@ impl Doubt {
             Self::Attributes => "its attributes may not be those it had",
             Self::Mode => "its type or its permissions may be others",
             Self::Free => "its clusters were free, and as many others were nobody's",
+            Self::Fewer => "by its count of links it had more names",
             Self::Limits => "limits that it had may be gone or others",
             Self::Names => "one of its names may be that of another inode, which lacks one",
         }
@@ -192,6 +195,22 @@ impl<'a> Comparison<'a> {
     /// # Errors
     /// [`Stop`] if that was asked for.
     pub fn find(&mut self, each: &mut dyn FnMut(Loss)) -> Result<(), Stop> {
+        let mut told = HashSet::new();
+        self.find_all(&mut |loss: Loss| {
+            told.insert(loss.inode);
+            each(loss);
+        })?;
+        for blkno in self.touched.with_fewer_names.iter().filter(|it| !told.contains(it)) {
+            if let Some(inode) = raw::inode(self.sides.after, *blkno) {
+                let (kind, doubt) = (inode.kind(), Some(Doubt::Fewer));
+                let (path, now) = (self.was.path(*blkno), self.is.path(*blkno));
+                each(Loss { inode: *blkno, kind, path, now, doubt, ..Loss::default() });
+            }
+        }
+        Ok(())
+    }
+
+    fn find_all(&mut self, each: &mut dyn FnMut(Loss)) -> Result<(), Stop> {
         self.arrivals();
         let mut led = self.led_back();
         self.was.lead(led.clone());
@@ -221,6 +240,8 @@ impl<'a> Comparison<'a> {
             each(loss);
         }
         self.adrift(each)?;
+        self.without_block(each)?;
+        self.erased(each);
         // Names last: what was put into lost+found has been told by then. What was in a directory
         // that went with another one is told after it.
         let mut left: Vec<_> = inodes.into_iter().rev().collect();
@@ -249,11 +270,19 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Tells of limits that may be gone.
+    /// Tells of limits that may be gone: by what was found in a quota file, or with blocks of it.
     fn quota_file(&self, inode: &Inode, each: &mut dyn FnMut(Loss)) {
         let (blkno, kind) = (inode.blkno, inode.kind());
-        let doubt = self.touched.doubts.get(&blkno).copied();
-        if doubt != Some(Doubt::Limits) {
+        let doubt = Some(Doubt::Limits);
+        let is_cut = || {
+            let [before, after] =
+                [self.sides.before, self.sides.after].map(|volume| raw::inode(volume, blkno));
+            let Some((before, after)) = before.zip(after) else { return true };
+            contents::compare(&self.sides, &before, &after).gone.is_some()
+        };
+        if self.touched.doubts.get(&blkno).copied() != doubt
+            && !(self.touched.with_extents.contains(&blkno) && is_cut())
+        {
             return;
         }
         let kinds = [QuotaKind::User, QuotaKind::Group];
@@ -261,7 +290,8 @@ impl<'a> Comparison<'a> {
         let is_it = |file: &&SystemFile| {
             self.sides.after.system_file(**file).is_ok_and(|inode| inode.blkno == blkno)
         };
-        let path = files.iter().find(is_it).map(|file| format!("//{}", file.name()).into_bytes());
+        let Some(file) = files.iter().find(is_it) else { return };
+        let path = Some(format!("//{}", file.name()).into_bytes());
         each(Loss { inode: blkno, kind, path: path.clone(), now: path, doubt, ..Loss::default() });
     }
 
@@ -292,6 +322,33 @@ impl<'a> Comparison<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Tells of files of which one may have had a block of attributes that was freed as nobody's.
+    fn without_block(&mut self, each: &mut dyn FnMut(Loss)) -> Result<(), Stop> {
+        if !self.touched.frees_blocks {
+            return Ok(());
+        }
+        for inode in attributes::without_block(&self.sides, self.interrupt)? {
+            let (blkno, kind, doubt) = (inode.blkno, inode.kind(), Some(Doubt::Attributes));
+            if !self.is_system(&inode) && !self.touched.inodes.contains(&blkno) {
+                let (path, now) = (self.was.path(blkno), self.is.path(blkno));
+                each(Loss { inode: blkno, kind, path, now, doubt, ..Loss::default() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of names of which nothing but the index of their directory knows.
+    fn erased(&mut self, each: &mut dyn FnMut(Loss)) {
+        let touched = self.touched;
+        for (dir, names) in &touched.names {
+            for (name, _) in names.iter().filter(|(_, state)| **state == Name::Erased) {
+                let name = encode::unescaped(name).unwrap_or_else(|| name.clone().into_bytes());
+                let path = self.was.of_entry(*dir, &name);
+                each(Loss { path, name: true, ..Loss::default() });
+            }
+        }
     }
 
     /// What was in a directory of users.
@@ -502,7 +559,12 @@ impl<'a> Comparison<'a> {
     /// Whether a directory may have had names that nobody knows. Its index has an entry for each it
     /// had: where all are those of names that are known there were no others.
     fn has_unknown_names(&self, before: &Inode, after: &Inode) -> bool {
-        let was = Self::entries(self.sides.before, before);
+        // By what says how they are stored, once that is right.
+        let mut mended = before.clone();
+        let (from, to) = (&after.dinode, &mut mended.dinode);
+        (to.i_dyn_features, to.i_mode, to.i_flags) =
+            (from.i_dyn_features, from.i_mode, from.i_flags);
+        let was = Self::entries(self.sides.before, &mended);
         if !was.is_incomplete {
             return false;
         }

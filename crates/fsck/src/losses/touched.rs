@@ -70,10 +70,16 @@ pub(crate) struct Touched {
     /// Inodes of which extent blocks were in each other's places, and about which more was found.
     blocks_back: HashSet<Blkno>,
     with_more: HashSet<Blkno>,
+    /// Inodes of whose extents something was found.
+    pub(super) with_extents: HashSet<Blkno>,
     /// Directories that had entries twice: in the place of others, if that was a whole block.
     pub(super) repeated: HashSet<Blkno>,
     /// Inodes of which a block had another number, and of which one had another bit.
     numbers: BTreeSet<Blkno>,
+    /// Inodes that counted more names than were found.
+    pub(super) with_fewer_names: BTreeSet<Blkno>,
+    /// Whether blocks were freed that may have been in use.
+    pub(super) frees_blocks: bool,
     /// Whether a block of attributes that was in use is not any more, once that was asked.
     pub(super) frees_attributes: OnceLock<bool>,
     /// Inodes whose attributes may have been those of others.
@@ -95,6 +101,8 @@ pub(crate) enum Name {
     Doubted,
     /// It pointed to a directory that has another one, and was removed: it was that of something else.
     Removed,
+    /// Only the index of its directory knows it.
+    Erased,
 }
 
 impl Touched {
@@ -140,6 +148,7 @@ impl Touched {
             let range = |it: Clusters| it.start..it.start.saturating_add(it.count);
             self.adrift.extend(place.clusters.map(range));
         }
+        self.frees_blocks |= name == chains::EXTENT_ALLOC_BIT.name && planned.may_lose;
         let Some(inode) = place.inode.map(Blkno) else { return };
         let is_one_of = |codes: &[&Code]| codes.iter().any(|code| code.name == name);
         let is_wiped = is_one_of(&[xattrs::XATTR_FREE_START_INVALID, xattrs::XATTR_COUNT_INVALID])
@@ -149,6 +158,12 @@ impl Touched {
         }
         if is_one_of(&[xattrs::XATTR_ENTRY_BIT]) {
             self.mended.insert(inode);
+        }
+        if is_one_of(&[connectivity::INODE_COUNT]) && planned.may_lose {
+            self.with_fewer_names.insert(inode);
+        }
+        if is_one_of(extents::ALL) {
+            self.with_extents.insert(inode);
         }
         // Of an area that is garbage only the first is told.
         let is_garbage = planned.finding.text.contains(SUMMED_UP);
@@ -166,6 +181,7 @@ impl Touched {
             (directories::DX_NAME_DIFFERS, Name::Doubted),
             (directories::DIRENT_INODE_BIT, Name::LedBack),
             (directories::DIR_PARENT_DUP, Name::Removed),
+            (directories::DX_ENTRY_LEFT, Name::Erased),
             // Nothing tells which of the two had the name.
             (directories::DIRENT_DUPLICATE, Name::Doubted),
         ];

@@ -319,7 +319,11 @@ impl Layers {
             }
             Ok(())
         })?;
-        same.into_iter().for_each(|offset| self.recovered.forget(offset));
+        for offset in same {
+            self.recovered.forget(offset);
+            // What was below it was written over.
+            self.tops.forget(offset);
+        }
         Ok(())
     }
 

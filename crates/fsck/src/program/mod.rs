@@ -109,6 +109,8 @@ struct Run<'a> {
     bits: Bits,
     slots_recovered: u64,
     slots_left: u64,
+    /// Slots that nobody holds and whose journals could not be read.
+    slots_unknown: u64,
     /// What was corrected before the check: logs that were emptied though they could not be
     /// replayed to their end, and what the superblock names.
     early: u64,
@@ -151,6 +153,7 @@ impl<'a> Run<'a> {
             bits: Bits::default(),
             slots_recovered: 0,
             slots_left: 0,
+            slots_unknown: 0,
             early: 0,
             written: false,
             saving: None,
@@ -418,7 +421,10 @@ impl<'a> Run<'a> {
                 SlotOutcome::None => {}
                 SlotOutcome::Recovered => self.slots_recovered += 1,
                 SlotOutcome::RecoveredInMemory if self.cli.dry_run => self.slots_recovered += 1,
-                SlotOutcome::RecoveredInMemory | SlotOutcome::Left if in_order || is_unknown => {}
+                SlotOutcome::RecoveredInMemory | SlotOutcome::Left if in_order => {}
+                SlotOutcome::RecoveredInMemory | SlotOutcome::Left if is_unknown => {
+                    self.slots_unknown += 1;
+                }
                 SlotOutcome::RecoveredInMemory | SlotOutcome::Left => self.slots_left += 1,
             }
             self.report.show(&Record::Slot(slot.clone()));

@@ -171,15 +171,16 @@ impl Run<'_> {
 
     /// Slots that could not be recovered, and whose journals were not repaired either.
     fn slots_still_left(&self, source: &Source, overlay: &Overlay) -> u64 {
-        if self.slots_left == 0 {
+        let known = self.slots_left + self.slots_unknown;
+        if known == 0 {
             return 0;
         }
         let overlaid: Arc<dyn Device> = overlay.clone();
         // By its superblock as it is now: there may be fewer slots.
-        let Ok(volume) = source.open(&overlaid) else { return self.slots_left };
+        let Ok(volume) = source.open(&overlaid) else { return known };
         let is_left = |slot: &u16| !volume.journal_is_dirty(*slot).is_ok_and(|dirty| !dirty);
         let left = (0..volume.max_slots()).filter(is_left).count() as u64;
-        left.min(self.slots_left)
+        left.min(known)
     }
 
     fn answers<'a>(

@@ -6,7 +6,8 @@ use ocfs2_volume::Inode;
 use ocfs2_volume::tree::Extent;
 
 use crate::clusters::ClusterSet;
-use crate::codes::Code;
+use crate::codes::{Code, inodes as codes};
+use crate::repair::Repair;
 use crate::start::{SystemFile, block_of, extents_of};
 use crate::{Context, Finding, Place};
 
@@ -60,6 +61,21 @@ impl<'a> QuotaFile<'a> {
         let size = self.inode.dinode.i_size >> self.block_size().bits();
         let blocks = size.min(end).min(stored.saturating_mul(2));
         u32::try_from(blocks).unwrap_or(u32::MAX)
+    }
+
+    /// That the file is shorter than so many blocks, which its clusters have room for.
+    pub fn cut(&self, blocks: u32) -> Option<Finding> {
+        let (inode, size) = (self.inode.blkno, self.inode.dinode.i_size);
+        let bits = self.context.geometry().bpc_bits();
+        let stored = self.extents.iter().map(|it| u64::from(it.clusters) << bits).sum::<u64>();
+        let expected = u64::from(blocks) << self.block_size().bits();
+        if size >= expected || u64::from(blocks) > stored {
+            return None;
+        }
+        let text = format!("i_size is {size}, it has {blocks} blocks by its header");
+        let finding = self.finding(codes::INODE_SIZE, None, text);
+        let repair = Repair::dinode(inode, move |dinode, _| dinode.i_size = expected);
+        Some(finding.repaired_by(repair))
     }
 
     /// A block; nothing if the file has none there. One that cannot be read is a finding.

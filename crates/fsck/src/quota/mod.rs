@@ -56,6 +56,10 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
         if let Some(inode) = state.system.inode(context, file) {
             files.global = Some(inode.blkno);
             let file = QuotaFile::new(context, file, inode);
+            if let Some(finding) = tree::cut(&file, kind) {
+                state.found_all(Some(finding));
+                continue;
+            }
             let entries = tree::check(&file, kind, &mut out.findings);
             context.check_interrupt()?;
             if !out.findings.is_empty() {

@@ -102,6 +102,16 @@ fn header(
     info.map_err(|why| findings.push(file.finding(codes::QMAGIC_INVALID, blkno, why))).ok()
 }
 
+/// That the size of the file is less than its blocks by its header, which it has clusters for.
+pub(super) fn cut(file: &QuotaFile<'_>, kind: QuotaKind) -> Option<Finding> {
+    let block = file.read(0, &mut Vec::new()).filter(|block| block.bad_check.is_none())?;
+    let header = QuotaHeader::decode(&block.bytes).ok()?;
+    header.verify(block.blkno, kind.global_magic()).ok()?;
+    let info = GlobalInfo::decode(block.bytes.get(QuotaHeader::SIZE..)?).ok()?;
+    info.verify(block.blkno, info.dqi_blocks).ok()?;
+    file.cut(info.dqi_blocks)
+}
+
 /// Grace times and the like, as far as they can be read.
 pub(super) fn info(file: &QuotaFile<'_>) -> GlobalInfo {
     let block = file.read(0, &mut Vec::new()).filter(|block| block.bad_check.is_none());

@@ -61,7 +61,7 @@ impl Contested {
 }
 
 /// What a block says that it is, if it says that it is there.
-fn kind(block: &[u8], blkno: Blkno) -> Option<[u8; 8]> {
+pub(super) fn kind(block: &[u8], blkno: Blkno) -> Option<[u8; 8]> {
     let signature: [u8; 8] = block.get(..8)?.try_into().ok()?;
     let own = match signature {
         SUPERBLOCK_SIGNATURE => blkno,

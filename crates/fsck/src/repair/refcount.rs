@@ -1,6 +1,6 @@
 //! Refcount trees rewritten from the extents that share clusters.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use ocfs2_format::extent::{ExtentFlags, ExtentRec};
@@ -103,42 +103,57 @@ fn write(
     editor.create(root, RefcountBlock::CHECK_OFFSET, &header, |bytes| bytes.copy_from_slice(&area))
 }
 
-/// Gives the tree at `root`, which these inodes have, a new block in place of its block `old`: one
-/// that is not its own, or where none may be.
-pub fn move_block(root: Blkno, users: Arc<[Blkno]>, old: Blkno) -> Repair {
-    Repair::once_when_sound("refcount block", old.0, move |editor| {
+/// Gives the tree at `root`, which these inodes have, new blocks in place of its blocks `olds`: those
+/// that are not its own, or where none may be. All at once, as each is written in another one.
+pub fn move_blocks(root: Blkno, users: Arc<[Blkno]>, olds: Arc<[Blkno]>) -> Repair {
+    let number = olds.first().map_or(root.0, |old| old.0);
+    Repair::once_when_sound("refcount block", number, move |editor| {
         let gone = || EditError::Impossible("it is not a block of the tree any more".to_owned());
         let (mut header, gathered) = existing(editor, root)?.ok_or_else(gone)?;
-        let bytes = editor.volume().read_block(old)?;
+        let (slot, offset) = (header.rf_suballoc_slot, RefcountBlock::CHECK_OFFSET);
+        let taken = editor.take_blocks(RefcountBlock::NAME, slot, olds.len())?;
+        let mut homes: HashMap<_, _> = olds.iter().copied().zip(taken).collect();
+        let of_root = homes.remove(&root);
+        let home = of_root.as_ref().map_or(root, |taken| taken.blkno);
         let mut extents = gathered.extents.clone();
-        let is_old = |rec: &ExtentRec| rec.e_blkno == old && rec.e_leaf_clusters() == 1;
-        let place = extents.iter().rposition(is_old);
-        if old != root && place.is_none() {
-            return Err(gone());
-        }
-        let taken = editor.take_block(RefcountBlock::NAME, header.rf_suballoc_slot)?;
-        let home = taken.blkno;
-        editor.block(home, None, |block| block.copy_from_slice(&bytes))?;
-        let offset = RefcountBlock::CHECK_OFFSET;
-        editor.header(home, offset, |block: &mut RefcountBlock, _| {
-            (block.rf_suballoc_slot, block.rf_suballoc_bit) = (taken.slot, taken.bit);
-            (block.rf_suballoc_loc, block.rf_blkno) = (taken.loc, home);
-        })?;
-        let Some(rec) = place.and_then(|at| extents.get_mut(at)) else {
-            for leaf in extents.iter().map(|rec| rec.e_blkno) {
+        // A tree that has a block twice has it first where it belongs.
+        for rec in extents.iter_mut().rev().filter(|rec| rec.e_leaf_clusters() == 1) {
+            let mut leaf = rec.e_blkno;
+            if let Some(taken) = homes.remove(&leaf) {
+                let bytes = editor.volume().read_block(leaf)?;
+                leaf = taken.blkno;
+                editor.block(leaf, None, |block| block.copy_from_slice(&bytes))?;
+                editor
+                    .header(leaf, offset, |block: &mut RefcountBlock, _| settle(block, &taken))?;
+                rec.e_blkno = leaf;
+            }
+            if home != root {
                 editor
                     .header(leaf, offset, |block: &mut RefcountBlock, _| block.rf_parent = home)?;
             }
-            return lead_to(editor, &users, root, home);
-        };
-        rec.e_blkno = home;
-        let root_bytes = editor.volume().read_block(root)?;
-        let mut area = root_bytes.get(RefcountBlock::LIST_OFFSET..).unwrap_or_default().to_vec();
-        let (room, slot) = (tree::list_room(area.len()), header.rf_suballoc_slot);
-        let built = gathered.with(editor, extents, room, slot)?.build(editor, &mut area)?;
-        header.rf_last_eb_blk = built.last_leaf;
-        editor.create(root, offset, &header, |bytes| bytes.copy_from_slice(&area))
+        }
+        if !homes.is_empty() {
+            return Err(gone());
+        }
+        let bytes = editor.volume().read_block(root)?;
+        let mut area = bytes.get(RefcountBlock::LIST_OFFSET..).unwrap_or_default().to_vec();
+        if extents != gathered.extents {
+            let room = tree::list_room(area.len());
+            let built = gathered.with(editor, extents, room, slot)?.build(editor, &mut area)?;
+            header.rf_last_eb_blk = built.last_leaf;
+        }
+        if let Some(taken) = &of_root {
+            settle(&mut header, taken);
+        }
+        editor.create(home, offset, &header, |bytes| bytes.copy_from_slice(&area))?;
+        if home == root { Ok(()) } else { lead_to(editor, &users, root, home) }
     })
+}
+
+/// Writes into a block where it was allocated from.
+fn settle(block: &mut RefcountBlock, taken: &Suballocated) {
+    (block.rf_suballoc_slot, block.rf_suballoc_bit) = (taken.slot, taken.bit);
+    (block.rf_suballoc_loc, block.rf_blkno) = (taken.loc, taken.blkno);
 }
 
 /// Leads those of the inodes that have the tree at `old` to `new`.

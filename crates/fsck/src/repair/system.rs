@@ -20,7 +20,7 @@ use ocfs2_volume::{Inode, Volume};
 
 use super::directory::Directory;
 use super::salvage::{Lost, contradicts};
-use super::{EditError, Editor, Repair, layout, system_dir, tree};
+use super::{EditError, Editor, Repair, contested, layout, system_dir, tree};
 use crate::chains;
 use crate::extents::Holds;
 use crate::start::{SystemFile, is_system, is_top};
@@ -388,6 +388,11 @@ fn first_block(volume: &Volume, inode: &Inode) -> Result<Blkno, EditError> {
 pub fn free_slot(slot: u16) -> Repair {
     Repair::new(move |editor| {
         let volume = editor.volume();
+        let first = first_block(volume, &volume.system_file(SystemFile::SlotMap)?)?;
+        // A structure with entries of a slot map would still say what it is.
+        if contested::kind(&volume.read_block(first)?, first).is_some() {
+            return Err(EditError::Contested(first));
+        }
         volume.free_slots(volume.device(), &[slot])?;
         Ok(())
     })

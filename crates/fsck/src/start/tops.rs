@@ -9,8 +9,8 @@ use ocfs2_format::group::GroupDesc;
 use ocfs2_format::{Blkno, Structure as _, check};
 use ocfs2_volume::{Inode, SystemFile, Volume};
 
-use crate::codes::start as codes;
-use crate::repair::system;
+use crate::codes::{inodes, start as codes};
+use crate::repair::{Repair, system};
 use crate::{Context, Finding, Place, misplaced};
 
 /// How many blocks are searched for the directories: both mkfs put them before.
@@ -29,6 +29,11 @@ pub fn check(context: &Context<'_>) -> Vec<Finding> {
     let stated = [(root, false), (system, true)].map(|(blkno, is_system)| {
         top(volume, blkno).filter(|inode| is_top(volume, inode, is_system))
     });
+    let tops = [root, system].into_iter().filter_map(|blkno| top(volume, blkno));
+    let flags: Vec<_> = tops.filter_map(|inode| flags(volume, &inode)).collect();
+    if !flags.is_empty() {
+        return flags;
+    }
     let place = Place::block(volume.found_superblock().blkno);
     let finding = |text: String| Finding::new(codes::SUPERBLOCK_FIELD, place.clone(), text);
     let mut generation = volume.generation();
@@ -58,6 +63,25 @@ pub fn check(context: &Context<'_>) -> Vec<Finding> {
         findings.push(finding(text).repaired_by(change));
     }
     findings
+}
+
+/// That one of the two has flags by which its contents are read as something else than entries.
+fn flags(volume: &Volume, inode: &Inode) -> Option<Finding> {
+    let (blkno, own) = (inode.blkno, InodeFlags::VALID | InodeFlags::SYSTEM);
+    let flags = inode.dinode.flags();
+    let is_one = inode.is_dir()
+        && inode.dinode.i_suballoc_slot == Dinode::GLOBAL_SLOT
+        && inode.dinode.i_fs_generation == volume.generation();
+    if own.contains(flags) || !is_one {
+        return None;
+    }
+    let text = format!(
+        "inode {blkno}: i_flags is {flags:#x}, that of a directory of the system is {own:#x}"
+    );
+    let repair = Repair::first(move |editor| {
+        editor.dinode(blkno, |dinode, _| dinode.i_flags = (dinode.flags() & own).bits())
+    });
+    Some(Finding::new(inodes::INODE_FLAGS, Place::inode(blkno), text).repaired_by(repair))
 }
 
 /// The volume by its system directory as it is found, if the superblock leads elsewhere.

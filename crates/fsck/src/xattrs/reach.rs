@@ -58,6 +58,8 @@ pub(crate) struct Count {
     pub room: u64,
     /// As an extent can have.
     most: u64,
+    /// Whether there is one with attributes after them.
+    goes_on: bool,
 }
 
 impl Count {
@@ -67,9 +69,11 @@ impl Count {
         self.is_doubtful() && !(self.stated ^ self.there).is_power_of_two()
     }
 
-    /// Whether some may have been there that are not: a number that no extent can have tells nothing.
+    /// Whether some may have been there that are not: a number that no extent can have tells nothing,
+    /// where what is after those that are there is no bucket.
     pub fn is_doubtful(self) -> bool {
-        (self.there + 1..=self.most).contains(&self.stated)
+        let is_possible = (1..=self.most).contains(&self.stated);
+        if is_possible { self.stated > self.there } else { self.goes_on }
     }
 }
 
@@ -149,7 +153,11 @@ impl<'a> Reach<'a> {
         if there == stated && (reaches ^ stated).is_power_of_two() {
             there = reaches;
         }
-        Count { stated, there, room, most: self.most() }
+        let goes_on = !(1..=self.most()).contains(&stated) && there < room && {
+            let next = self.look(self.bucket(rec.e_blkno, there));
+            next.is_some_and(|look| look.hashes.is_some())
+        };
+        Count { stated, there, room, most: self.most(), goes_on }
     }
 
     /// The end of those of some buckets that go on where the ones before them end; the start of the

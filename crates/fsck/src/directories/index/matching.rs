@@ -161,13 +161,26 @@ impl Matching<'_> {
         }
     }
 
-    /// Entries of the index for names that are not there.
-    fn stale(&self, names: &Names) -> Several {
-        let mut stale = Several::default();
+    /// Entries of the index for names that are not there. Those whose names are in entries that are
+    /// not used are told one by one.
+    fn stale(&mut self, names: &Names) -> Several {
+        let (mut stale, mut erased) = (Several::default(), Vec::new());
         let dir = self.dir;
         for Left { list, key, is_excused, .. } in &self.left {
             let is_beyond = self.expected.beyond.contains_key(&key.blkno);
             if *is_excused || is_beyond || names.explained.contains(key) {
+                continue;
+            }
+            if let Some(name) = self.name(*key, false) {
+                let text = format!(
+                    "directory {dir}: index block {list} has an entry for \"{}\" in block {}, where \
+                     that name points to no inode",
+                    encode::escaped(&name),
+                    key.blkno
+                );
+                let place = Place::block(*list).of(dir).named(&name);
+                let finding = Finding::new(codes::DX_ENTRY_LEFT, place, text);
+                erased.push(finding.repaired_by(directory::rewrite(dir)));
                 continue;
             }
             let (blkno, NameHash { major, minor }) = (key.blkno, key.hash);
@@ -180,6 +193,7 @@ impl Matching<'_> {
             });
         }
         stale.count += self.left_out;
+        self.findings.extend(erased);
         stale
     }
 
@@ -399,7 +413,7 @@ impl Matching<'_> {
 
     /// The entry with its name, which is read again.
     fn describe(&self, key: Key) -> (Place, String) {
-        let name = self.name(key).unwrap_or_default();
+        let name = self.name(key, true).unwrap_or_default();
         let text = format!(
             "directory {}: entry \"{}\" in block {} is not where the index is looked into for it",
             self.dir,
@@ -409,7 +423,8 @@ impl Matching<'_> {
         (Place::block(key.blkno).of(self.dir).named(&name), text)
     }
 
-    fn name(&self, key: Key) -> Option<Vec<u8>> {
+    /// The name of that hash in a block, of an entry that is used, or of one that is not.
+    fn name(&self, key: Key, is_used: bool) -> Option<Vec<u8>> {
         let mut block = self.context.volume.read_block(key.blkno).ok()?;
         let check_offset = DirTrailer::check_offset(block.len());
         self.context.check(&mut block, check_offset);
@@ -417,6 +432,7 @@ impl Matching<'_> {
         let mut entries = dir::entries(bytes).map_while(Result::ok);
         let is_it =
             |name: &[u8]| self.expected.hashes(name).first().is_some_and(|hash| *hash == key.hash);
-        entries.find(|entry| entry.is_used() && is_it(entry.name)).map(|entry| entry.name.to_vec())
+        let entry = entries.find(|entry| entry.is_used() == is_used && is_it(entry.name));
+        entry.map(|entry| entry.name.to_vec())
     }
 }
