@@ -31,10 +31,19 @@ pub(crate) struct Usage {
 impl Usage {
     /// Counts an inode and its clusters, as the kernel does.
     pub(crate) fn charge(&mut self, dinode: &Dinode, cluster_size: u64) {
-        for (ids, id) in [(&mut self.users, dinode.i_uid), (&mut self.groups, dinode.i_gid)] {
+        self.add(dinode, 1, u64::from(dinode.i_clusters) * cluster_size);
+    }
+
+    /// Counts the clusters of the index of a directory, as the kernel does, too.
+    pub(crate) fn charge_index(&mut self, dir: &Dinode, clusters: u32, cluster_size: u64) {
+        self.add(dir, 0, u64::from(clusters) * cluster_size);
+    }
+
+    fn add(&mut self, owned: &Dinode, more_inodes: u64, more_bytes: u64) {
+        for (ids, id) in [(&mut self.users, owned.i_uid), (&mut self.groups, owned.i_gid)] {
             let (inodes, bytes) = ids.entry(id).or_default();
-            *inodes += 1;
-            *bytes += u64::from(dinode.i_clusters) * cluster_size;
+            *inodes += more_inodes;
+            *bytes += more_bytes;
         }
     }
 }

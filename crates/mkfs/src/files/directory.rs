@@ -139,7 +139,9 @@ impl Files<'_> {
         self.put_blocks(&file, &bytes)?;
         if indexed_dirs {
             let index = data.index.map(|index| index.place);
-            let root = self.write_index(index, place.blkno, hashed, &blocks, free)?;
+            let (root, clusters) = self.write_index(index, place.blkno, hashed, &blocks, free)?;
+            let cluster_size = self.plan.layout.cluster_size();
+            self.plan.usage.charge_index(&dinode, clusters, cluster_size);
             dinode.i_dyn_features |= DynFeatures::INDEXED_DIR.bits();
             dinode.i_dx_root = root;
         }

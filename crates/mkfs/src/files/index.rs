@@ -19,7 +19,8 @@ pub(super) struct Hashed {
 
 impl Files<'_> {
     /// Writes the index of `directory`, whose blocks are `blocks`; those from `free` on have
-    /// holes. Its root is at `place`, if that is known. Gives the root.
+    /// holes. Its root is at `place`, if that is known. Gives the root, and how many clusters its
+    /// leaves have.
     pub(super) fn write_index(
         &mut self,
         place: Option<Suballocated>,
@@ -27,7 +28,7 @@ impl Files<'_> {
         mut hashed: Vec<Hashed>,
         blocks: &[Blkno],
         free: Blkno,
-    ) -> Result<Blkno, FillError> {
+    ) -> Result<(Blkno, u32), FillError> {
         let place = match place {
             Some(place) => place,
             None => self.new_block()?,
@@ -80,7 +81,7 @@ impl Files<'_> {
         root.encode(&mut block)?;
         self.stamp(&mut block, DxRoot::CHECK_OFFSET);
         self.blocks.put(place, &block)?;
-        Ok(place.blkno)
+        Ok((place.blkno, root.dr_clusters))
     }
 
     fn write_leaves(&mut self, first: Blkno, cluster: LeafCluster<'_>) -> Result<(), FillError> {

@@ -55,6 +55,19 @@ pub(crate) enum Pool {
     Blocks(u16),
 }
 
+impl Pool {
+    /// The allocator that a system file is.
+    pub fn of(file: SystemFile) -> Option<Self> {
+        Some(match file {
+            SystemFile::GlobalBitmap => Self::Clusters,
+            SystemFile::GlobalInodeAlloc => Self::Inodes(Dinode::GLOBAL_SLOT),
+            SystemFile::InodeAlloc(slot) => Self::Inodes(slot),
+            SystemFile::ExtentAlloc(slot) => Self::Blocks(slot),
+            _ => return None,
+        })
+    }
+}
+
 /// A group of the global bitmap and bits of it.
 type GroupRun = (Blkno, Range<u32>);
 
@@ -338,6 +351,23 @@ impl Pools {
             }
         });
         cleared.map(|_| ())
+    }
+
+    /// Marks bits of a group as used or free; false if it has fewer, and nothing is changed then.
+    pub fn mark(
+        &mut self,
+        volume: &Volume,
+        pool: Pool,
+        group: Blkno,
+        bits: Range<u32>,
+        used: bool,
+    ) -> Result<bool, Error> {
+        let cached = self.pool(volume, pool)?.group(volume, group)?;
+        if bits.start > bits.end || bits.end > u32::from(cached.group.desc.bg_bits) {
+            return Ok(false);
+        }
+        self.change(volume, pool, group, used, |_| Ok(bits))?;
+        Ok(true)
     }
 
     fn pool(&mut self, volume: &Volume, pool: Pool) -> Result<&mut Changing, Error> {

@@ -100,7 +100,7 @@ impl Edit {
     }
 
     /// Frees the index of a directory.
-    fn free_index(&mut self, inode: &Inode) -> Result<(), EditError> {
+    pub(super) fn free_index(&mut self, inode: &Inode) -> Result<(), EditError> {
         if !self.is_indexed(inode) {
             return Ok(());
         }

@@ -66,6 +66,20 @@ impl Index {
         Err(Invalid::new(name, blkno, "de_num_used", "without an entry", expected).into())
     }
 
+    /// Whether an entry with this hash points to a block.
+    pub(super) fn has(
+        &self,
+        volume: &Volume,
+        hash: NameHash,
+        dirent_blk: Blkno,
+    ) -> Result<bool, Error> {
+        let entries = match self.root.is_inline() {
+            true => self.entries()?,
+            false => self.leaf(volume, hash)?.map_or_else(Vec::new, |leaf| leaf.entries),
+        };
+        Ok(entries.iter().any(|at| at.hash() == hash && at.dx_dirent_blk == dirent_blk))
+    }
+
     fn remove_hash(
         &mut self,
         volume: &Volume,

@@ -20,7 +20,7 @@ use crate::inode::Touch;
 use crate::{Error, Inode, SystemFile, Volume};
 
 /// The root of the tree of a global file.
-const ROOT: u32 = 1;
+pub(super) const ROOT: u32 = 1;
 
 /// More or less of what an id uses.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -70,7 +70,11 @@ impl QuotaFile {
     }
 
     /// The leaf with the entry of an id, and where in it that is; for a global file.
-    fn find(&self, volume: &Volume, id: u32) -> Result<Option<(Blkno, Vec<u8>, usize)>, Error> {
+    pub(super) fn find(
+        &self,
+        volume: &Volume,
+        id: u32,
+    ) -> Result<Option<(Blkno, Vec<u8>, usize)>, Error> {
         let size = volume.block_size();
         let mut at = ROOT;
         for level in 0..tree_depth(size) {
@@ -235,6 +239,16 @@ impl Edit {
         }
         let mut entry = QuotaEntry { dqb_id: id, ..QuotaEntry::default() };
         add(&mut entry, change);
+        self.new_quota(entry, kind)
+    }
+
+    /// Puts an entry into a quota file that has none of its id.
+    pub(super) fn new_quota(
+        &mut self,
+        entry: QuotaEntry,
+        kind: QuotaKind,
+    ) -> Result<(), EditError> {
+        let id = entry.dqb_id;
         let mut global = Global::open(self.volume(), kind)?;
         let leaf = global.insert(self, &entry)?;
         global.refer(self, id, leaf)?;

@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use ocfs2_format::Cluster;
 use ocfs2_format::dinode::Dinode;
+use ocfs2_format::{Blkno, Cluster};
 
 use super::{Edit, EditError};
+use crate::SystemFile;
 use crate::allocator::pools::Pool;
 use crate::allocator::{Suballocated, Want};
 
@@ -136,6 +137,30 @@ impl Edit {
     /// As [`Edit::give_block`].
     pub fn give_inode(&mut self, dinode: &Dinode) -> Result<(), EditError> {
         Ok(self.pools.free_inode(&self.volume, dinode)?)
+    }
+
+    /// Marks bits of a group of an allocator as in use or as free, and counts them, whoever has what
+    /// they stand for: it is for those who know. Bits that are so already stay so.
+    ///
+    /// # Errors
+    /// [`EditError::Refused`] if the group does not have them, or `allocator` is none; something is
+    /// damaged.
+    pub fn mark_bits(
+        &mut self,
+        allocator: SystemFile,
+        group: Blkno,
+        bits: Range<u32>,
+        used: bool,
+    ) -> Result<(), EditError> {
+        let pool = Pool::of(allocator)
+            .ok_or_else(|| EditError::Refused(format!("{} is no allocator", allocator.name())))?;
+        self.attempt(|edit| {
+            if edit.pools.mark(&edit.volume, pool, group, bits.clone(), used)? {
+                return Ok(());
+            }
+            let Range { start, end } = bits;
+            Err(EditError::Refused(format!("group {group} does not have the bits {start}..{end}")))
+        })
     }
 
     /// All slots, this one first.

@@ -1,0 +1,118 @@
+//! The index of a directory made again from its names, and a block for names to come.
+
+use ocfs2_format::Blkno;
+use ocfs2_format::dinode::{DynFeatures, FileKind};
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::hash::{CharSign, NameHash, dx_hash};
+
+use super::dir::dx_entry;
+use super::entry_block::EntryBlock;
+use super::index::Index;
+use super::{Edit, EditError};
+use crate::dir::Entry;
+use crate::{Error, Inode};
+
+impl Edit {
+    /// Gives a directory one more block, all of it room; its first one if its names are in its inode.
+    ///
+    /// # Errors
+    /// [`EditError::NoRoom`]; the directory is damaged.
+    pub fn expand_dir(&mut self, dir: Blkno) -> Result<(), EditError> {
+        self.attempt(|edit| {
+            let inode = edit.directory(dir)?;
+            if inode.is_inline() {
+                edit.leave_inline(&inode)?;
+                return edit.touch(dir);
+            }
+            let mut block = edit.append_block(&inode)?;
+            if edit.is_indexed(&inode) {
+                let mut index = Index::read(&edit.volume, &inode)?;
+                list_block(&mut block, &mut index.root.dr_free_blk);
+                index.write(&edit.volume)?;
+            }
+            block.write(&edit.volume)?;
+            edit.touch(dir)
+        })
+    }
+
+    /// Makes the index of a directory again, and the list of its blocks with room: a directory without
+    /// an index gets one if its blocks end in trailers. Says how many entries it has.
+    ///
+    /// # Errors
+    /// [`EditError::Refused`] where there can be no index; [`EditError::NoRoom`]; the directory or
+    /// its index is damaged.
+    pub fn rebuild_index(&mut self, dir: Blkno) -> Result<u32, EditError> {
+        self.attempt(|edit| {
+            let inode = edit.directory(dir)?;
+            let refused = |why: &str| EditError::Refused(format!("directory {dir}: {why}"));
+            if !edit.has(Incompat::INDEXED_DIRS) {
+                return Err(refused("the volume has no indexed directories"));
+            }
+            if inode.is_inline() {
+                return Err(refused("its names are in its inode, which needs no index"));
+            }
+            if !edit.has_dir_trailers(&inode) {
+                return Err(refused("its blocks have no room for what an index needs in them"));
+            }
+            let before = match edit.is_indexed(&inode) {
+                true => Some(Index::read(&edit.volume, &inode)?),
+                false => None,
+            };
+            let mut blocks = Vec::new();
+            for block in edit.dir_blocks(&inode)? {
+                let (block, mut hashes) = (block?, Vec::new());
+                for entry in block.entries() {
+                    let Entry { name, blkno, .. } = entry?;
+                    hashes.push(edit.hash_as_in(before.as_ref(), &name, blkno));
+                }
+                blocks.push((block.blkno, hashes));
+            }
+            edit.free_index(&inode)?;
+            let mut index = Index::create(edit, dir, &[])?;
+            let root = index.root.dr_blkno;
+            edit.update_dinode(dir, |dinode, _| {
+                let features = dinode.dyn_features() | DynFeatures::INDEXED_DIR;
+                (dinode.i_dyn_features, dinode.i_dx_root) = (features.bits(), root);
+            })?;
+            let inode = edit.inode(dir)?;
+            // The first block with room is to be the first of the list.
+            for (blkno, hashes) in blocks.into_iter().rev() {
+                for hash in hashes {
+                    index.insert(edit, dx_entry(hash, blkno))?;
+                }
+                let mut block = EntryBlock::read(&edit.volume, &inode, blkno)?;
+                list_block(&mut block, &mut index.root.dr_free_blk);
+                block.write(&edit.volume)?;
+            }
+            let entries = index.root.dr_num_entries;
+            index.write(&edit.volume)?;
+            edit.touch(dir)?;
+            Ok(entries)
+        })
+    }
+
+    /// The hash of a name as an index has it already: kernels differ in how they hash bytes from 0x80
+    /// on.
+    fn hash_as_in(&self, index: Option<&Index>, name: &[u8], blkno: Blkno) -> NameHash {
+        let seed = self.superblock().s_dx_seed;
+        let mut hashes = CharSign::ALL.into_iter().map(|sign| dx_hash(name, seed, sign));
+        let known = index.filter(|_| !name.is_ascii()).and_then(|index| {
+            hashes.find(|hash| index.has(&self.volume, *hash, blkno).unwrap_or(false))
+        });
+        known.unwrap_or_else(|| self.hash_of(name))
+    }
+
+    fn directory(&self, dir: Blkno) -> Result<Inode, Error> {
+        let inode = self.inode(dir)?;
+        inode.expect(FileKind::Directory, "a directory")?;
+        Ok(inode)
+    }
+}
+
+/// Puts a block before those of a list, if it has room.
+fn list_block(block: &mut EntryBlock, first: &mut Blkno) {
+    let (blkno, hole) = (block.blkno, block.hole());
+    let Some(trailer) = &mut block.trailer else { return };
+    trailer.db_free_rec_len = hole;
+    trailer.db_free_next = if hole > 0 { std::mem::replace(first, blkno) } else { Blkno(0) };
+}
