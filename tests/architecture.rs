@@ -53,10 +53,43 @@ fn no_tool_depends_on_a_tool_and_dependencies_point_down() {
         }
     }
     let needs = |name: &str| all.get(name).unwrap().needs.clone();
-    for lowest in ["ocfs2-format", "ocfs2-device", "ocfs2-cluster"] {
+    for lowest in ["ocfs2-format", "ocfs2-device", "ocfs2-cluster", "ocfs2-ioctl"] {
         assert!(needs(lowest).is_empty(), "{lowest}");
     }
     assert_eq!(needs("ocfs2-volume"), ["ocfs2-device", "ocfs2-format"]);
+}
+
+/// All sources below a folder.
+fn sources(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn only_one_file_is_unsafe() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut all = Vec::new();
+    sources(&root.join("crates"), &mut all);
+    assert!(all.len() > 300, "{}", all.len());
+    let is_unsafe = |path: &&std::path::PathBuf| {
+        let text = fs::read_to_string(path).unwrap();
+        let mut lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        lines.any(|line| line.contains("unsafe {") || line.contains("allow(unsafe_code)"))
+    };
+    let found: Vec<_> = all.iter().filter(is_unsafe).collect();
+    assert_eq!(found, [&root.join("crates/ioctl/src/raw.rs")]);
+    // Where the lints of the workspace do not forbid it.
+    for (name, folder) in manifests().keys().map(|name| (name, &name["ocfs2-".len()..])) {
+        let text = fs::read_to_string(root.join("crates").join(folder).join("Cargo.toml")).unwrap();
+        let inherits = text.contains("[lints]\nworkspace = true");
+        assert_eq!(inherits, name != "ocfs2-ioctl", "{name}");
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use ocfs2_volume::{Volume, VolumeOptions};
 const CASES: u64 = 40;
 
 /// Commands about a block or an inode.
-const OF_A_BLOCK: [&str; 20] = [
+const OF_A_BLOCK: [&str; 33] = [
     "stat",
     "print",
     "ls",
@@ -36,10 +36,23 @@ const OF_A_BLOCK: [&str; 20] = [
     "cd",
     "pwd",
     "stat -T",
+    "htree",
+    "extents",
+    "blocks",
+    "sharers",
+    "imap",
+    "testi",
+    "verify",
+    "type",
+    "block_dump",
+    "inode_dump",
+    "print -t directory",
+    "print -t bucket",
+    "print -t quota",
 ];
 
 /// Commands about all of it.
-const OF_ALL: [&str; 8] = [
+const OF_ALL: [&str; 15] = [
     "stats",
     "stat_sysdir",
     "slotmap",
@@ -48,6 +61,13 @@ const OF_ALL: [&str; 8] = [
     "locate <3> <40>",
     "findpath <4>",
     "icheck 5 77 4000",
+    "ffb 5 999",
+    "ffi",
+    "testb 0 1000",
+    "lq user",
+    "gq group 0",
+    "who",
+    "dirsearch / name",
 ];
 
 const REQUESTS: [Request; 6] = [
@@ -77,8 +97,10 @@ fn any_damage_is_survived() {
             let options =
                 VolumeOptions { any_checksum: true, allow_short: true, ..Default::default() };
             let Ok(volume) = Volume::open(overlay, &options) else { continue };
+            let again = volume.on(volume.device().clone());
+            let source = ocfs2_o2info::Source::Volume(Box::new(again));
             for request in REQUESTS {
-                let _ = ocfs2_o2info::answer(&volume, request);
+                let _ = ocfs2_o2info::answer(&source, request);
             }
             let mut shell = Shell::new(Interrupt::default());
             shell.enter(&volume, PathBuf::from(name));

@@ -80,3 +80,39 @@ fn each_recipe_gives_what_it_says() {
         assert!(is_as_told(&lines, &told), "{command}\n{said}\ntold: {told:#?}");
     }
 }
+
+/// What `fs_locks` reads, as Linux writes it.
+fn fs_state() -> String {
+    let value = "0x0\t".repeat(64);
+    let counts = "1\t0\t0\t0\t45432248\t0\t45432\t0\t0\t1795867921109538\t0\t0";
+    format!("0x4\tN00000000000000050000fc02\t3\t0x41\t0x0\t0x0\t0\t0\t3\t-1\t{value}{counts}\n")
+}
+
+#[test]
+fn each_command_has_a_sample_that_is_so() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let path = root.join("crates/debugfs/src/commands/samples.txt");
+    let text = format!("```console\n{}```\n", fs::read_to_string(path).unwrap());
+    let commands = commands(&text);
+    assert!(commands.len() > 90, "{}", commands.len());
+    let scratch = Scratch::new();
+    fs::rename(fixture_copy("clean-4k-o2cb", &scratch), scratch.join("clean.img")).unwrap();
+    let state = DLM_STATE.replace("LVB\n", &format!("{}\n", "0".repeat(128)));
+    fs::write(scratch.join("dlm_state"), state).unwrap();
+    fs::write(scratch.join("fs_state"), fs_state()).unwrap();
+    let stats = "1,1,69,1420572,94689370,1931844843,94,10336428\n";
+    fs::write(scratch.join("net_state"), stats).unwrap();
+    fs::write(scratch.join("local"), "some text\n").unwrap();
+    fs::write(scratch.join("commands"), "# a folder, and what is in it\nmkdir /d\nls /d\n")
+        .unwrap();
+    fs::create_dir(scratch.join("tree")).unwrap();
+    for (command, told) in commands {
+        let run = Run::new(program("debugfs.ocfs2")).args(["-w", "-R", &command]).arg("clean.img");
+        let said = run.current_dir(scratch.path()).output();
+        // There has been no daemon for this one for a long time.
+        assert_eq!(said.status, i32::from(command == "controld dump"), "{command}: {said}");
+        let all = format!("{}{}", said.stdout, said.stderr);
+        let lines: Vec<_> = all.lines().collect();
+        assert!(is_as_told(&lines, &told), "{command}\n{said}\ntold: {told:#?}");
+    }
+}

@@ -1,6 +1,7 @@
 //! The Linux kernel as judge, in virtual machines.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod asked;
 mod cluster;
 mod contents;
 mod crash;

@@ -24,6 +24,7 @@
 pub mod encode;
 mod interrupt;
 mod output;
+mod people;
 mod program;
 mod progress;
 mod prompt;
@@ -34,6 +35,7 @@ mod table;
 pub use encode::{shown, terminal};
 pub use interrupt::{Interrupt, Interrupted};
 pub use output::{Output, OutputClosed, is_terminal, print_json};
+pub use people::People;
 pub use program::{
     Failure, Status, causes, is_output_closed, parse, print_error, print_note, print_warning,
     program_name, run, run_explaining, run_rewriting,

@@ -93,9 +93,9 @@ pub struct Cli {
     pub device: Option<PathBuf>,
 }
 
-/// The command line, for manual pages and completions.
+/// The command line, for manual pages and completions: with all commands of the shell.
 pub fn command() -> clap::Command {
-    Cli::command()
+    Cli::command().after_long_help(crate::commands::reference())
 }
 
 #[cfg(test)]

@@ -26,6 +26,12 @@ pub enum Problem {
     /// The contents are in the inode, or there are none.
     #[error("Inode type does not contain extents")]
     NoExtents,
+    /// Entries of attributes that point to nothing of their area.
+    #[error("Names or values of attributes are outside their area")]
+    NotAttributes,
+    /// What no file can be called.
+    #[error("A name has neither zero bytes nor slashes")]
+    NotName,
     /// Links that point to links, without an end.
     #[error("Too many symbolic links encountered")]
     TooManyLinks,

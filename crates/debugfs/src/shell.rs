@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
-use ocfs2_cli::{Interrupt, print_note, shown, terminal};
+use ocfs2_cli::{Interrupt, People, print_note, shown, terminal};
 use ocfs2_device::{Caching, DeviceOptions, open};
 use ocfs2_format::Blkno;
 use ocfs2_volume::edit::Edit;
@@ -18,7 +18,6 @@ use crate::error::{Failure, Problem};
 
 use crate::lock::Lock;
 use crate::screen::Screen;
-use crate::show::People;
 use crate::volume::Fs;
 use crate::words::{number, words};
 use crate::writer::{Committed, WRITING, Writer};
@@ -52,6 +51,8 @@ pub struct Shell {
     cwd: Blkno,
     people: OnceLock<People>,
     interrupt: Interrupt,
+    /// Files of commands that are being read, one in the other.
+    sourced: u32,
 }
 
 /// What became of a command.
@@ -223,6 +224,16 @@ impl Shell {
     /// The directory that relative paths begin in.
     pub fn cwd(&self) -> Blkno {
         self.cwd
+    }
+
+    /// Files of commands that are being read, one in the other.
+    pub fn sourced(&self) -> u32 {
+        self.sourced
+    }
+
+    /// So many are from now on.
+    pub fn set_sourced(&mut self, sourced: u32) {
+        self.sourced = sourced;
     }
 
     /// Relative paths begin here from now on.

@@ -12,6 +12,7 @@ use ocfs2_users::Guard;
 use ocfs2_volume::commit::CommitError;
 use ocfs2_volume::edit::{Edit, EditOptions, How};
 use ocfs2_volume::gate::{Pass, Planned};
+use ocfs2_volume::journal::{Log, Transaction};
 use ocfs2_volume::undo::UndoDevice;
 use ocfs2_volume::usage::SystemClock;
 use ocfs2_volume::{Timestamp, Volume, VolumeOptions};
@@ -108,6 +109,16 @@ impl Writer {
         self.time = time;
     }
 
+    /// What was set by [`Writer::set_time`].
+    pub fn fixed_time(&self) -> Option<Timestamp> {
+        self.time
+    }
+
+    /// Where what is overwritten is saved to.
+    pub fn undo_file(&self) -> Option<&Path> {
+        self.undo.as_ref().map(|(_, path)| path.as_path())
+    }
+
     /// What inodes get as their time.
     pub fn time(&self) -> Timestamp {
         self.time.unwrap_or_else(Timestamp::now)
@@ -165,6 +176,21 @@ impl Writer {
             self.volume = again.unwrap_or_else(|_| self.volume.on(self.volume.device().clone()));
         }
         Ok(done)
+    }
+
+    /// Leaves a transaction in the journal of a slot, which says from then on that it has to be
+    /// replayed: nothing else can be changed before that was done.
+    ///
+    /// # Errors
+    /// The journal cannot be used or has no room; the device cannot be written.
+    pub fn log(&mut self, slot: u16, transaction: Transaction) -> Result<(), Failure> {
+        self.interrupt.check()?;
+        let mut log = Log::open(&self.volume, slot)?;
+        log.check_room(&transaction)?;
+        let pass = self.guard.gate.open(Planned::default())?;
+        log.append(&pass, transaction)?;
+        self.volume = self.volume.on(Arc::clone(self.volume.device()));
+        Ok(())
     }
 
     fn through(

@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use ocfs2_format::feature::{FEATURES, Features};
-use ocfs2_volume::{SystemFile, Volume};
 
-use crate::{FreeFrag, Request};
+use crate::source::{Source, Traits};
+use crate::{Request, file};
 
 /// Bytes of a line of features.
 const LINE: usize = 80;
@@ -15,23 +15,27 @@ const LINE: usize = 80;
 ///
 /// # Errors
 /// What cannot be read, or what a device cannot answer.
-pub fn answer(volume: &Volume, request: Request) -> Result<String> {
+pub fn answer(source: &Source, request: Request) -> Result<String> {
     match request {
-        Request::FsFeatures => Ok(features("", volume)),
-        Request::VolInfo => Ok(info(volume)),
-        Request::Mkfs => mkfs(volume),
-        Request::FreeInode => free_inodes(volume),
-        Request::FreeFrag(kib) => Ok(FreeFrag::find(volume, kib)?.text(volume)),
-        Request::SpaceUsage | Request::FileStat => {
-            bail!("a file of a mounted volume is needed for this, which is not supported")
+        Request::FsFeatures => Ok(features("", source.features()?)),
+        Request::VolInfo => Ok(info(&source.traits()?)),
+        Request::Mkfs => Ok(mkfs(&source.traits()?, source.journal_size()?)),
+        Request::FreeInode => free_inodes(source),
+        Request::FreeFrag(kib) => Ok(source.free_frag(kib)?.text()),
+        Request::SpaceUsage => {
+            let (kernel, path) = source.file()?;
+            file::space_usage(kernel, path)
+        }
+        Request::FileStat => {
+            let (kernel, path) = source.file()?;
+            file::stat(kernel, path)
         }
     }
 }
 
 /// The names of all features: those that hinder nobody, those that hinder any use, those that
 /// hinder writing.
-fn names(volume: &Volume) -> Vec<&'static str> {
-    let all = volume.features();
+fn names(all: Features) -> Vec<&'static str> {
     let parts = [
         Features { compat: all.compat, ..Default::default() },
         Features { incompat: all.incompat, ..Default::default() },
@@ -42,10 +46,10 @@ fn names(volume: &Volume) -> Vec<&'static str> {
 }
 
 /// Lines that begin with `prefix` and hold the features.
-fn features(prefix: &str, volume: &Volume) -> String {
+fn features(prefix: &str, all: Features) -> String {
     let mut text = prefix.to_owned();
     let mut width = prefix.len();
-    for name in names(volume) {
+    for name in names(all) {
         if width + name.len() + 1 > LINE {
             text.push('\n');
             text.push_str(prefix);
@@ -59,55 +63,37 @@ fn features(prefix: &str, volume: &Volume) -> String {
     text
 }
 
-fn info(volume: &Volume) -> String {
-    let sb = volume.superblock();
-    let geometry = volume.geometry();
+fn info(volume: &Traits) -> String {
+    let Traits { label, uuid, block_size, cluster_size, slots, features: all } = volume;
     format!(
-        "       Label: {}\n        UUID: {}\n  Block Size: {}\nCluster Size: {}\n  Node Slots: \
-         {}\n{}",
-        ocfs2_cli::terminal(sb.label()),
-        sb.uuid_string(),
-        geometry.block_size,
-        geometry.cluster_size,
-        sb.s_max_slots,
-        features("    Features: ", volume),
+        "       Label: {}\n        UUID: {uuid}\n  Block Size: {block_size}\nCluster Size: \
+         {cluster_size}\n  Node Slots: {slots}\n{}",
+        ocfs2_cli::terminal(label),
+        features("    Features: ", *all),
     )
 }
 
-fn mkfs(volume: &Volume) -> Result<String> {
-    let sb = volume.superblock();
-    let geometry = volume.geometry();
-    let journal = volume.system_file(SystemFile::Journal(0))?.size();
+fn mkfs(volume: &Traits, journal: u64) -> String {
+    let Traits { label, block_size, cluster_size, slots, features, .. } = volume;
     let mut text = format!(
-        "-N {} -J size={journal} -b {} -C {} --fs-features {} ",
-        sb.s_max_slots,
-        geometry.block_size,
-        geometry.cluster_size,
-        names(volume).join(","),
+        "-N {slots} -J size={journal} -b {block_size} -C {cluster_size} --fs-features {} ",
+        names(*features).join(","),
     );
     // Without a label the C tool has the blank all the same.
-    if !sb.label().is_empty() {
-        let _ = write!(text, "-L {}", ocfs2_cli::terminal(sb.label()));
+    if !label.is_empty() {
+        let _ = write!(text, "-L {}", ocfs2_cli::terminal(label));
     }
     text.push_str(" \n");
-    Ok(text)
+    text
 }
 
-fn free_inodes(volume: &Volume) -> Result<String> {
+fn free_inodes(source: &Source) -> Result<String> {
     let mut text = "Slot\t\tSpace\t\tFree\n".to_owned();
     let (mut all, mut all_free) = (0_u64, 0_u64);
-    for slot in 0..volume.max_slots() {
-        let inode = volume.system_file(SystemFile::InodeAlloc(slot))?;
-        let list = ocfs2_format::chain::ChainList::new(inode.id2())?;
-        list.verify(inode.blkno)?;
-        let (mut total, mut free) = (0_u64, 0_u64);
-        for rec in list.records() {
-            total += u64::from(rec.c_total);
-            free += u64::from(rec.c_free);
-        }
-        let _ = writeln!(text, "{slot:>3}\t{total:>13}\t{free:>12}");
-        all += total;
-        all_free += free;
+    for (slot, room) in source.inode_room()?.into_iter().enumerate() {
+        let _ = writeln!(text, "{slot:>3}\t{:>13}\t{:>12}", room.total, room.free);
+        all += room.total;
+        all_free += room.free;
     }
     let _ = writeln!(text, "Total\t{all:>13}\t{all_free:>12}");
     Ok(text)

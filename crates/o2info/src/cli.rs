@@ -41,15 +41,16 @@ impl Request {
 
 /// Show features, sizes and free room of an OCFS2 volume
 ///
-/// Several requests are answered in the order they are given. The volume is read from its device
-/// or image: a path on a mounted volume is not. No lock is taken; of a volume that is mounted is
-/// shown what is on the disk, which may be after what the nodes see.
+/// Several requests are answered in the order they are given. Of a path on a mounted volume, whatever
+/// it is, the kernel is asked; else the volume is read from its device or image: then no lock is taken,
+/// and of a volume that is mounted is shown what is on the disk, which may be after what the nodes see.
 ///
 /// The exit status is 0, or 1 if a request could not be answered.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "o2info", version, group = clap::ArgGroup::new("requests").multiple(true).required(true))]
 struct Raw {
-    /// Accepted for the C tool's sake: what is read are the disk's contents in any case
+    /// Let the kernel take the cluster's locks for what other nodes change: --freeinode and
+    /// --freefrag of a path. Of a device what is on the disk is read in any case
     #[arg(short = 'C', long)]
     cluster_coherent: bool,
 
@@ -74,19 +75,20 @@ struct Raw {
     #[arg(long, value_name = "KIB", group = "requests", value_parser = chunk)]
     freefrag: Option<u64>,
 
-    /// Not supported: it takes a file of a mounted volume
-    #[arg(long, group = "requests", hide = true)]
+    /// What a file on a mounted volume takes: blocks of 512 bytes; shared, unwritten and missing
+    /// clusters
+    #[arg(long, group = "requests")]
     space_usage: bool,
 
-    /// Not supported: it takes a file of a mounted volume
-    #[arg(long, group = "requests", hide = true)]
+    /// What stat(1) says of a file on a mounted volume, and how it is in pieces
+    #[arg(long, group = "requests")]
     filestat: bool,
 
     /// Read this partition of a disk or a disk image
     #[arg(long, value_name = "NUMBER")]
     partition: Option<u32>,
 
-    /// A block device or an image file, or LABEL=... or UUID=...
+    /// A block device or an image file, LABEL=... or UUID=..., or a path on a mounted volume
     device: PathBuf,
 }
 
@@ -103,8 +105,10 @@ fn chunk(text: &str) -> Result<u64, String> {
 pub struct Cli {
     /// What is asked, in order.
     pub requests: Vec<Request>,
-    /// The device or image.
+    /// The device or image, or a path on a mounted volume.
     pub device: PathBuf,
+    /// Whether the kernel takes the cluster's locks.
+    pub is_coherent: bool,
     /// A partition of it.
     pub partition: Option<u32>,
 }
@@ -126,7 +130,8 @@ impl Cli {
             given.map(|(id, request)| (matches.index_of(id).unwrap_or(0), request)).collect();
         placed.sort_by_key(|(place, _)| *place);
         let requests = placed.into_iter().map(|(_, request)| request).collect();
-        Self { requests, device: raw.device, partition: raw.partition }
+        let Raw { device, partition, cluster_coherent: is_coherent, .. } = raw;
+        Self { requests, device, is_coherent, partition }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use anyhow::{Result, ensure};
+use ocfs2_ioctl::Mounted;
 use ocfs2_volume::Volume;
 use ocfs2_volume::allocator::Group;
 
@@ -19,9 +20,12 @@ struct Row {
 /// The free extents of a volume.
 ///
 /// The C tool counts some of them twice where a chain has several groups, and says one chunk more
-/// than there are where they divide the volume evenly.
+/// than there are where they divide the volume evenly. So does the kernel with the first, whose
+/// answer is shown as it is.
 #[derive(Clone, Debug, Default)]
 pub struct FreeFrag {
+    block_size: u32,
+    cluster_size: u32,
     /// KiB of a chunk; 0 = none were asked for.
     kib: u64,
     /// Clusters of a chunk.
@@ -30,34 +34,56 @@ pub struct FreeFrag {
     free: u64,
     shortest: Option<u64>,
     longest: u64,
-    extents: u64,
-    in_extents: u64,
+    average: u64,
     free_chunks: u64,
     rows: [Row; ROWS],
 }
 
 impl FreeFrag {
+    /// Nothing has been looked at yet.
+    ///
+    /// # Errors
+    /// Chunks that are smaller than a cluster, or larger than all there can be.
+    pub fn new(block_size: u32, cluster_size: u32, kib: u64) -> Result<Self> {
+        let cluster = u64::from(cluster_size.max(1));
+        let bytes = if kib == 0 { cluster.max(1 << 20) } else { kib.saturating_mul(1024) };
+        ensure!(bytes >= cluster, "a chunk is smaller than a cluster of {cluster} bytes");
+        Ok(Self { block_size, cluster_size, kib, chunk: bytes / cluster, ..Self::default() })
+    }
+
     /// Looks at all groups of the global bitmap.
     ///
     /// # Errors
-    /// Chunks that are smaller than a cluster; what cannot be read.
-    pub fn find(volume: &Volume, kib: u64) -> Result<Self> {
-        let cluster = u64::from(volume.geometry().cluster_size.bytes());
-        let bytes = if kib == 0 { cluster.max(1 << 20) } else { kib.saturating_mul(1024) };
-        ensure!(bytes >= cluster, "a chunk is smaller than a cluster of {cluster} bytes");
+    /// What cannot be read.
+    pub fn of_volume(mut self, volume: &Volume) -> Result<Self> {
         let bitmap = volume.global_bitmap()?;
         let (used, total) = bitmap.inode.dinode.bitmap();
-        let mut found = Self {
-            kib,
-            chunk: bytes / cluster,
-            total: total.into(),
-            free: total.saturating_sub(used).into(),
-            ..Self::default()
-        };
+        (self.total, self.free) = (total.into(), total.saturating_sub(used).into());
         for group in volume.groups(&bitmap) {
-            found.count(&group?);
+            self.count(&group?);
         }
-        Ok(found)
+        let (extents, clusters) = self.rows.iter().fold((0, 0), |(extents, clusters), row| {
+            (extents + row.extents, clusters + row.clusters)
+        });
+        self.average = u64::checked_div(clusters, extents).unwrap_or(0);
+        Ok(self)
+    }
+
+    /// Asks the kernel.
+    ///
+    /// # Errors
+    /// It does not say.
+    pub fn of_kernel(mut self, kernel: &Mounted) -> Result<Self> {
+        let chunk = u32::try_from(self.chunk);
+        ensure!(chunk.is_ok(), "a chunk has more clusters than there can be");
+        let found = kernel.fragments(chunk.unwrap_or(u32::MAX))?;
+        (self.total, self.free) = (found.clusters.into(), found.free_clusters.into());
+        (self.shortest, self.longest) = (Some(found.shortest.into()), found.longest.into());
+        (self.average, self.free_chunks) = (found.average.into(), found.free_chunks.into());
+        for (row, found) in self.rows.iter_mut().zip(found.rows) {
+            *row = Row { extents: found.extents.into(), clusters: found.clusters.into() };
+        }
+        Ok(self)
     }
 
     fn count(&mut self, group: &Group) {
@@ -65,8 +91,6 @@ impl FreeFrag {
             let clusters = run.len() as u64;
             self.shortest = Some(self.shortest.map_or(clusters, |least| least.min(clusters)));
             self.longest = self.longest.max(clusters);
-            self.extents += 1;
-            self.in_extents += clusters;
             if let Some(row) = self.rows.get_mut(clusters.max(1).ilog2() as usize) {
                 row.extents += 1;
                 row.clusters += clusters;
@@ -79,18 +103,17 @@ impl FreeFrag {
     }
 
     /// The report.
-    pub fn text(&self, volume: &Volume) -> String {
-        let (block, cluster) = (volume.block_size(), volume.geometry().cluster_size);
-        let kib = |clusters: u64| clusters * u64::from(cluster.bytes()) / 1024;
+    pub fn text(&self) -> String {
+        let (block, cluster) = (self.block_size, self.cluster_size);
+        let kib = |clusters: u64| clusters * u64::from(cluster) / 1024;
         let (total, free) = (self.total, self.free);
         let mut text = format!("Blocksize: {block} bytes\nClustersize: {cluster} bytes\n");
         let _ = writeln!(text, "Total clusters: {total}");
         let _ = writeln!(text, "Free clusters: {free} ({:.1}%)\n", percent(free, total));
-        let average = self.in_extents.checked_div(self.extents).unwrap_or(0);
         let shortest = kib(self.shortest.unwrap_or(0));
         let _ = writeln!(text, "Min. free extent: {shortest} KB ");
         let _ = writeln!(text, "Max. free extent: {} KB", kib(self.longest));
-        let _ = writeln!(text, "Avg. free extent: {} KB\n", kib(average));
+        let _ = writeln!(text, "Avg. free extent: {} KB\n", kib(self.average));
         if self.kib != 0 {
             let chunk = self.chunk;
             let chunks = total.div_ceil(chunk);
@@ -100,7 +123,7 @@ impl FreeFrag {
             let free = self.free_chunks;
             let _ = writeln!(text, "Free chunks: {free} ({:.1}%)\n", percent(free, chunks));
         }
-        self.histogram(&mut text, u64::from(cluster.bytes()));
+        self.histogram(&mut text, u64::from(cluster));
         text
     }
 

@@ -5,10 +5,13 @@
 
 mod answer;
 mod cli;
+mod file;
 mod freefrag;
 mod program;
+mod source;
 
 pub use answer::answer;
 pub use cli::{Cli, Request, command};
 pub use freefrag::FreeFrag;
 pub use program::run;
+pub use source::{Source, Traits};

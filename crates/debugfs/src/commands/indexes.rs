@@ -16,12 +16,12 @@ use crate::shell::Shell;
 use crate::show::{dir, dx, extents};
 use crate::volume::{Fs, Visited};
 
-fn root_block(fs: &Fs, blkno: Blkno) -> Result<Vec<u8>, Failure> {
+pub(super) fn root_block(fs: &Fs, blkno: Blkno) -> Result<Vec<u8>, Failure> {
     let bytes = fs.signed(blkno, &DxRoot::SIGNATURE, Problem::DirCorrupt);
     bytes.explain(|| format!("while reading dx dir root block {blkno}"))
 }
 
-fn leaf_block(fs: &Fs, blkno: Blkno) -> Result<Vec<u8>, Failure> {
+pub(super) fn leaf_block(fs: &Fs, blkno: Blkno) -> Result<Vec<u8>, Failure> {
     let bytes = fs.signed(blkno, &DxLeaf::SIGNATURE, Problem::DirCorrupt);
     bytes.explain(|| format!("while reading dx dir leaf block {blkno}"))
 }

@@ -8,7 +8,8 @@ use super::only;
 use crate::error::{Explain, Failure};
 use crate::screen::Screen;
 use crate::shell::Shell;
-use crate::show::fields::{Place, STRUCTURES, parts, places, shown};
+use crate::show::fields::{Place, STRUCTURES, places, shown};
+use crate::show::parts::Shape;
 
 /// `fields`
 pub(super) fn fields(_: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Result<(), Failure> {
@@ -37,9 +38,10 @@ pub(super) fn fields(_: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Resu
 /// `print`
 pub(super) fn print(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Result<(), Failure> {
     let fs = shell.fs()?;
+    let (shape, words) = shape_of(words)?;
     let (blkno, wanted) = place_and_field(shell, only(words)?)?;
-    let block = fs.block(blkno).explain(|| format!("while reading block {blkno}"))?;
-    let parts = parts(&block);
+    let block = shape.read(fs, blkno).explain(|| format!("while reading block {blkno}"))?;
+    let parts = shape.parts(&block);
     if parts.is_empty() {
         return Err(Failure::Failed(format!("Block {blkno} has no signature that is known")));
     }
@@ -55,6 +57,18 @@ pub(super) fn print(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> R
     }
     let wanted = wanted.unwrap_or_default();
     Err(Failure::Failed(format!("The structure of block {blkno} has no field '{wanted}'")))
+}
+
+/// `-t` with what a block is to be taken for, and the words after it.
+pub(super) fn shape_of(words: &[Vec<u8>]) -> Result<(Shape, &[Vec<u8>]), Failure> {
+    match words {
+        [option, shape, rest @ ..] if option == b"-t" => {
+            let names = "directory, bucket, quota";
+            let none = || Failure::Failed(format!("A block can be taken for one of {names}"));
+            Ok((Shape::of_word(shape).ok_or_else(none)?, rest))
+        }
+        words => Ok((Shape::default(), words)),
+    }
 }
 
 /// The block that a word names, and the field of it.

@@ -2,23 +2,24 @@
 
 use std::fmt::Write;
 
-use ocfs2_format::chain::{ChainList, ChainListHeader, ChainRec};
-use ocfs2_format::dinode::{Arm, Dinode};
+use ocfs2_format::chain::{ChainListHeader, ChainRec};
+use ocfs2_format::dinode::Dinode;
 use ocfs2_format::dir::{DirEntryHeader, DirTrailer};
 use ocfs2_format::dx::{DxEntry, DxEntryListHeader, DxLeaf, DxRoot};
-use ocfs2_format::extent::{ExtentBlock, ExtentList, ExtentListHeader, ExtentRec};
+use ocfs2_format::extent::{ExtentBlock, ExtentListHeader, ExtentRec};
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::heartbeat::HeartbeatBlock;
 use ocfs2_format::inline::InlineData;
-use ocfs2_format::journal::JournalSuperblock;
+use ocfs2_format::journal::{JournalHeader, JournalSuperblock};
 use ocfs2_format::local_alloc::LocalAlloc;
+use ocfs2_format::quota::{GlobalInfo, LeafHeader, LocalInfo, QuotaEntry, QuotaHeader};
 use ocfs2_format::refcount::{RefcountBlock, RefcountListHeader, RefcountRec};
-use ocfs2_format::superblock::{ClusterInfo, SUPERBLOCK_SIGNATURE, SuperBlock};
+use ocfs2_format::superblock::{ClusterInfo, SuperBlock};
 use ocfs2_format::truncate_log::{TruncateLogHeader, TruncateRec};
 use ocfs2_format::xattr::{XattrBlock, XattrEntry, XattrHeader, XattrTreeRoot, XattrValueRoot};
-use ocfs2_format::{Blkno, BlockCheck, Field, FieldKind, Structure};
+use ocfs2_format::{BlockCheck, Field, FieldKind, Structure};
 
-use crate::error::Problem;
+use super::parts::Part;
 use crate::words::number;
 
 /// A structure that can be asked for by name.
@@ -49,11 +50,17 @@ pub const STRUCTURES: &[Described] = &[
     described::<ExtentBlock>(),
     described::<ExtentListHeader>(),
     described::<ExtentRec>(),
+    described::<GlobalInfo>(),
     described::<GroupDesc>(),
     described::<HeartbeatBlock>(),
     described::<InlineData>(),
+    described::<JournalHeader>(),
     described::<JournalSuperblock>(),
+    described::<LeafHeader>(),
     described::<LocalAlloc>(),
+    described::<LocalInfo>(),
+    described::<QuotaEntry>(),
+    described::<QuotaHeader>(),
     described::<RefcountBlock>(),
     described::<RefcountListHeader>(),
     described::<RefcountRec>(),
@@ -67,196 +74,6 @@ pub const STRUCTURES: &[Described] = &[
     described::<XattrValueRoot>(),
 ];
 
-/// A structure that lies at an offset of a block.
-#[derive(Clone, Copy)]
-pub struct Part {
-    offset: usize,
-    fields: &'static [Field],
-    /// What stands before the names of its fields, and its number: of a record in a list.
-    record: Option<(&'static str, usize)>,
-}
-
-/// A part of a block that is there once.
-fn part(offset: usize, fields: &'static [Field]) -> Part {
-    Part { offset, fields, record: None }
-}
-
-/// The records after the header of a list at `offset`: as many as it says, and as there is room
-/// for.
-fn records<H: Structure, R: Structure>(
-    block: &[u8],
-    offset: usize,
-    name: &'static str,
-    count: impl FnOnce(&H) -> usize,
-) -> Vec<Part> {
-    let header = block.get(offset..).and_then(|bytes| H::decode(bytes).ok());
-    let first = offset + H::SIZE;
-    let room = block.len().saturating_sub(first) / R::SIZE.max(1);
-    let count = header.map_or(0, |header| count(&header)).min(room);
-    let record = |index| {
-        let offset = first + index * R::SIZE;
-        Part { offset, fields: R::FIELDS, record: Some((name, index)) }
-    };
-    (0..count).map(record).collect()
-}
-
-fn extents(block: &[u8], offset: usize) -> Vec<Part> {
-    let mut parts = vec![part(offset, ExtentListHeader::FIELDS)];
-    parts.extend(records::<ExtentListHeader, ExtentRec>(block, offset, "l_recs", |list| {
-        list.l_next_free_rec.into()
-    }));
-    parts
-}
-
-fn dx_entries(block: &[u8], offset: usize) -> Vec<Part> {
-    let mut parts = vec![part(offset, DxEntryListHeader::FIELDS)];
-    parts.extend(records::<DxEntryListHeader, DxEntry>(block, offset, "de_entries", |list| {
-        list.de_num_used.into()
-    }));
-    parts
-}
-
-/// The structures that a block says it begins with; those of its lists included.
-pub fn parts(block: &[u8]) -> Vec<Part> {
-    let is = |signature: &[u8; 8]| block.starts_with(signature);
-    let with = |fields, more: Vec<Part>| {
-        let mut parts = vec![part(0, fields)];
-        parts.extend(more);
-        parts
-    };
-    if is(&Dinode::SIGNATURE) || is(&SUPERBLOCK_SIGNATURE) {
-        with(Dinode::FIELDS, arm(block))
-    } else if is(&ExtentBlock::SIGNATURE) {
-        with(ExtentBlock::FIELDS, extents(block, ExtentBlock::LIST_OFFSET))
-    } else if is(&GroupDesc::SIGNATURE) {
-        with(GroupDesc::FIELDS, Vec::new())
-    } else if is(&DxRoot::SIGNATURE) {
-        let is_inline = DxRoot::decode(block).is_ok_and(|root| root.is_inline());
-        let list = if is_inline { dx_entries } else { extents };
-        with(DxRoot::FIELDS, list(block, DxRoot::LIST_OFFSET))
-    } else if is(&DxLeaf::SIGNATURE) {
-        with(DxLeaf::FIELDS, dx_entries(block, DxLeaf::LIST_OFFSET))
-    } else if is(&RefcountBlock::SIGNATURE) {
-        let (at, is_tree) =
-            (RefcountBlock::LIST_OFFSET, RefcountBlock::decode(block).is_ok_and(|it| it.is_tree()));
-        if is_tree {
-            return with(RefcountBlock::FIELDS, extents(block, at));
-        }
-        let mut list = vec![part(at, RefcountListHeader::FIELDS)];
-        list.extend(records::<RefcountListHeader, RefcountRec>(block, at, "rl_recs", |list| {
-            list.rl_used.into()
-        }));
-        with(RefcountBlock::FIELDS, list)
-    } else if is(&XattrBlock::SIGNATURE) {
-        let at = XattrBlock::AREA_OFFSET;
-        if XattrBlock::decode(block).is_ok_and(|it| it.is_indexed()) {
-            let mut tree = vec![part(at, XattrTreeRoot::FIELDS)];
-            tree.extend(extents(block, XattrTreeRoot::LIST_OFFSET));
-            return with(XattrBlock::FIELDS, tree);
-        }
-        let mut area = vec![part(at, XattrHeader::FIELDS)];
-        area.extend(records::<XattrHeader, XattrEntry>(block, at, "xh_entries", |header| {
-            header.xh_count.into()
-        }));
-        with(XattrBlock::FIELDS, area)
-    } else {
-        let trailer = DirTrailer::of_block(block).ok();
-        let is_one = trailer.is_some_and(|it| it.db_signature == DirTrailer::SIGNATURE);
-        let part = part(DirTrailer::offset(block.len()), DirTrailer::FIELDS);
-        if is_one { vec![part] } else { Vec::new() }
-    }
-}
-
-/// What a dinode has after its fields.
-fn arm(block: &[u8]) -> Vec<Part> {
-    let at = Dinode::ID2_OFFSET;
-    match Dinode::decode(block).map(|dinode| dinode.arm()) {
-        Ok(Arm::Super) => vec![part(at, SuperBlock::FIELDS)],
-        Ok(Arm::LocalAlloc) => vec![part(at, LocalAlloc::FIELDS)],
-        Ok(Arm::Chain) => {
-            let mut parts = vec![part(at, ChainListHeader::FIELDS)];
-            parts.extend(records::<ChainListHeader, ChainRec>(block, at, "cl_recs", |list| {
-                list.cl_next_free_rec.into()
-            }));
-            parts
-        }
-        Ok(Arm::TruncateLog) => {
-            let mut parts = vec![part(at, TruncateLogHeader::FIELDS)];
-            parts.extend(records::<TruncateLogHeader, TruncateRec>(block, at, "tl_recs", |list| {
-                list.tl_used.into()
-            }));
-            parts
-        }
-        Ok(Arm::InlineData) => vec![part(at, InlineData::FIELDS)],
-        Ok(Arm::ExtentList) => extents(block, at),
-        Ok(Arm::Symlink) | Err(_) => Vec::new(),
-    }
-}
-
-/// Where the block check is in a block of metadata.
-pub fn check_offset(block: &[u8]) -> Option<usize> {
-    let is = |signature: &[u8; 8]| block.starts_with(signature);
-    Some(if is(&Dinode::SIGNATURE) || is(&SUPERBLOCK_SIGNATURE) {
-        Dinode::CHECK_OFFSET
-    } else if is(&ExtentBlock::SIGNATURE) {
-        ExtentBlock::CHECK_OFFSET
-    } else if is(&GroupDesc::SIGNATURE) {
-        GroupDesc::CHECK_OFFSET
-    } else if is(&DxRoot::SIGNATURE) {
-        DxRoot::CHECK_OFFSET
-    } else if is(&DxLeaf::SIGNATURE) {
-        DxLeaf::CHECK_OFFSET
-    } else if is(&RefcountBlock::SIGNATURE) {
-        RefcountBlock::CHECK_OFFSET
-    } else if is(&XattrBlock::SIGNATURE) {
-        XattrBlock::CHECK_OFFSET
-    } else {
-        let trailer = DirTrailer::of_block(block).ok()?;
-        let is_one = trailer.db_signature == DirTrailer::SIGNATURE;
-        return is_one.then(|| DirTrailer::check_offset(block.len()));
-    })
-}
-
-/// Whether a block, and the lists in it, still are what the format says.
-///
-/// # Errors
-/// The first field that is wrong.
-pub fn verify(block: &[u8], blkno: Blkno, generation: u32) -> Result<(), Problem> {
-    let is = |signature: &[u8; 8]| block.starts_with(signature);
-    let wrong = |invalid: ocfs2_format::Invalid| Problem::Volume(invalid.into());
-    if is(&Dinode::SIGNATURE) {
-        let dinode = Dinode::decode(block)?;
-        dinode.verify(blkno, generation).map_err(wrong)?;
-        match dinode.arm() {
-            Arm::ExtentList => ExtentList::new(dinode.id2(block))?.verify(blkno).map_err(wrong),
-            Arm::Chain => ChainList::new(dinode.id2(block))?.verify(blkno).map_err(wrong),
-            _ => Ok(()),
-        }
-    } else if is(&ExtentBlock::SIGNATURE) {
-        ExtentBlock::decode(block)?.verify(blkno, generation).map_err(wrong)?;
-        ExtentBlock::list(block)?.verify(blkno).map_err(wrong)
-    } else if is(&GroupDesc::SIGNATURE) {
-        let desc = GroupDesc::decode(block)?;
-        let Some(size) = ocfs2_format::BlockSize::from_bytes(block.len() as u64) else {
-            return Ok(());
-        };
-        desc.verify(blkno, generation, desc.bg_parent_dinode, size).map_err(wrong)
-    } else if is(&DxRoot::SIGNATURE) {
-        let root = DxRoot::decode(block)?;
-        root.verify(blkno, generation, root.dr_dir_blkno).map_err(wrong)
-    } else if is(&DxLeaf::SIGNATURE) {
-        DxLeaf::decode(block)?.verify(blkno, generation).map_err(wrong)
-    } else if is(&RefcountBlock::SIGNATURE) {
-        let root = RefcountBlock::decode(block)?;
-        root.verify(blkno, generation, root.rf_parent).map_err(wrong)
-    } else if is(&XattrBlock::SIGNATURE) {
-        XattrBlock::decode(block)?.verify(blkno, generation).map_err(wrong)
-    } else {
-        let trailer = DirTrailer::of_block(block)?;
-        trailer.verify(blkno, trailer.db_parent_dinode).map_err(wrong)
-    }
-}
-
 /// Where a field of a block is.
 pub struct Place {
     /// Its name, after that of the structure it is in.
@@ -266,6 +83,8 @@ pub struct Place {
     /// Bytes it takes.
     pub size: usize,
     kind: FieldKind,
+    /// Whether the highest byte of a number is the first.
+    is_big_endian: bool,
 }
 
 impl Place {
@@ -280,33 +99,62 @@ impl Place {
 /// All fields of parts of a block.
 pub fn places(block: &[u8], parts: &[Part]) -> Vec<Place> {
     let mut places = Vec::new();
-    for Part { offset, fields, record } in parts {
-        let prefix = record.map_or_else(String::new, |(list, index)| format!("{list}[{index}]."));
-        add(block.len(), *offset, fields, &prefix, &mut places);
+    for part in parts {
+        let Part { offset, fields, is_big_endian, .. } = *part;
+        let prefix = match part.record {
+            Some((list, index)) => format!("{list}[{index}]."),
+            None => String::new(),
+        };
+        add(block.len(), (offset, is_big_endian), fields, &prefix, &mut places);
+        if let Some(name) = &part.name {
+            let (at, size, kind) = (name.start, name.len(), FieldKind::Numbers(1));
+            let name = format!("{prefix}name");
+            places.push(Place { name, at, size, kind, is_big_endian });
+        }
     }
+    places.retain(|place| place.at.checked_add(place.size).is_some_and(|it| it <= block.len()));
     places
 }
 
-fn add(len: usize, start: usize, fields: &[Field], prefix: &str, places: &mut Vec<Place>) {
+fn add(
+    len: usize,
+    (start, is_big_endian): (usize, bool),
+    fields: &[Field],
+    prefix: &str,
+    places: &mut Vec<Place>,
+) {
     for field in fields {
         let (at, size) = (start + field.offset, field.size);
-        if at.checked_add(size).is_none_or(|end| end > len) {
-            continue;
-        }
         let name = format!("{prefix}{}", field.name);
         match field.kind {
-            FieldKind::Structure(inner) => add(len, at, inner, &format!("{name}."), places),
-            kind => places.push(Place { name, at, size, kind }),
+            FieldKind::Structure(inner) => {
+                add(len, (at, is_big_endian), inner, &format!("{name}."), places);
+            }
+            kind => places.push(Place { name, at, size, kind, is_big_endian }),
         }
     }
+}
+
+/// The bytes of a field with the lowest one of each number first, or back.
+pub fn little_endian(bytes: &[u8], place: &Place) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let unit = match place.kind {
+        _ if !place.is_big_endian => 1,
+        FieldKind::Numbers(size) => size.max(1),
+        FieldKind::Number | FieldKind::Signed | FieldKind::Block => bytes.len().max(1),
+        FieldKind::Structure(_) => 1,
+    };
+    bytes.chunks_mut(unit).for_each(<[u8]>::reverse);
+    bytes
 }
 
 /// What a field that holds `bytes` is shown as.
 pub fn shown(bytes: &[u8], place: &Place) -> String {
-    text(bytes, place.kind)
+    text(&little_endian(bytes, place), place.kind)
 }
 
-/// The bytes a field has when it holds what words say: a number, as many as it has, or text.
+/// The bytes a field has when it holds what words say: a number, as many as it has, or text. The
+/// lowest byte of each number is the first.
 ///
 /// # Errors
 /// Why it cannot; after the name of the field.
@@ -410,30 +258,5 @@ mod tests {
         assert_eq!(text(b"INODE01\0", FieldKind::Numbers(1)), "\"INODE01\"");
         assert_eq!(text(&[0, 0xff], FieldKind::Numbers(1)), "00ff");
         assert_eq!(text(&[1, 0, 2, 0], FieldKind::Numbers(2)), "1 2");
-    }
-
-    #[test]
-    fn any_bytes_have_fields_or_none() {
-        for signature in [
-            &Dinode::SIGNATURE,
-            &SUPERBLOCK_SIGNATURE,
-            &ExtentBlock::SIGNATURE,
-            &GroupDesc::SIGNATURE,
-            &DxRoot::SIGNATURE,
-            &DxLeaf::SIGNATURE,
-            &RefcountBlock::SIGNATURE,
-            &XattrBlock::SIGNATURE,
-        ] {
-            for fill in [0, 0xff] {
-                for len in [8, 100, 512] {
-                    let mut block = vec![fill; len];
-                    block[..8].copy_from_slice(signature);
-                    let parts = parts(&block);
-                    assert!(!parts.is_empty());
-                    assert!(places(&block, &parts).len() > 7 || len < 512);
-                }
-            }
-        }
-        assert!(parts(&[0; 512]).is_empty() && parts(&[]).is_empty());
     }
 }

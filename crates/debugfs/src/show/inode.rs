@@ -1,5 +1,6 @@
 //! Inodes: the part that each has, and what it owns.
 
+use ocfs2_cli::People;
 use ocfs2_format::Structure;
 use ocfs2_format::chain::ChainList;
 use ocfs2_format::dinode::{Arm, Dinode, DynFeatures, FileKind, InodeFlags};
@@ -8,7 +9,7 @@ use ocfs2_format::local_alloc::LocalAlloc;
 use ocfs2_format::truncate_log::TruncateLog;
 use ocfs2_volume::Inode;
 
-use super::{Out, People, Shown, bits, block_check, extents, group, time};
+use super::{Out, Shown, bits, block_check, extents, group, time};
 use crate::error::{Failure, Problem};
 use crate::volume::Fs;
 

@@ -1,5 +1,6 @@
 //! Journals, block by block.
 
+use ocfs2_cli::People;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::dx::{DxLeaf, DxRoot};
 use ocfs2_format::extent::ExtentBlock;
@@ -13,7 +14,7 @@ use ocfs2_format::xattr::{XattrBlock, XattrValueRoot};
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::Inode;
 
-use super::{Out, People, Shown, dx, extents, group, inode, refcount, xattr};
+use super::{Out, Shown, dx, extents, group, inode, refcount, xattr};
 use crate::error::Failure;
 
 /// How blocks are shown.

@@ -8,7 +8,7 @@ pub mod fields;
 pub mod group;
 pub mod inode;
 pub mod journal;
-mod people;
+pub mod parts;
 pub mod refcount;
 pub mod superblock;
 pub mod time;
@@ -17,7 +17,6 @@ pub mod xattr;
 use std::io::{self, Write};
 
 pub use check::block_check;
-pub use people::People;
 
 /// Where text goes to.
 pub type Out<'a> = &'a mut dyn Write;

@@ -2,15 +2,17 @@
 
 use ocfs2_cli::terminal;
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SuperBlock};
-use ocfs2_format::{Blkno, check};
-use ocfs2_volume::Volume;
+use ocfs2_format::{Blkno, Cpos, check};
+use ocfs2_volume::{SystemFile, Volume};
 
+use super::journal::slot_of;
 use super::{refused, say};
-use crate::commands::print::place_and_field;
+use crate::commands::print::{place_and_field, shape_of};
 use crate::error::{Explain, Failure};
 use crate::screen::Screen;
 use crate::shell::Shell;
-use crate::show::fields::{Place, check_offset, encoded, parts, places, shown, verify};
+use crate::show::fields::{Place, encoded, little_endian, places, shown};
+use crate::show::parts::Shape;
 use crate::words::number;
 use crate::writer::Committed;
 
@@ -20,25 +22,31 @@ const FREE_SUPER_FIELDS: [&str; 6] =
 
 /// What is asked of a command that sets a field.
 #[derive(Clone, Copy, Default)]
-struct Options {
+pub(super) struct Options {
     /// Past the journals, whatever comes of it.
-    is_direct: bool,
+    pub is_direct: bool,
     /// The block check stays as it is, right or wrong.
     keeps_check: bool,
+    /// What the block is taken for.
+    shape: Shape,
 }
 
 impl Options {
-    fn of(mut words: &[Vec<u8>]) -> (Self, &[Vec<u8>]) {
+    pub fn of(mut words: &[Vec<u8>]) -> Result<(Self, &[Vec<u8>]), Failure> {
         let mut options = Self::default();
         while let Some((first, rest)) = words.split_first() {
             match first.as_slice() {
                 b"--direct" => options.is_direct = true,
                 b"-n" => options.keeps_check = true,
+                b"-t" => {
+                    (options.shape, words) = shape_of(words)?;
+                    continue;
+                }
                 _ => break,
             }
             words = rest;
         }
-        (options, words)
+        Ok((options, words))
     }
 }
 
@@ -48,7 +56,7 @@ pub(in super::super) fn set(
     words: &[Vec<u8>],
     out: &mut Screen,
 ) -> Result<(), Failure> {
-    let (options, words) = Options::of(words);
+    let (options, words) = Options::of(words)?;
     let [word, value @ ..] = words else { return Err(Failure::Usage) };
     if value.is_empty() {
         return Err(Failure::Usage);
@@ -64,7 +72,7 @@ pub(in super::super) fn set_inode_field(
     words: &[Vec<u8>],
     out: &mut Screen,
 ) -> Result<(), Failure> {
-    let (options, words) = Options::of(words);
+    let (options, words) = Options::of(words)?;
     let [word, field, value @ ..] = words else { return Err(Failure::Usage) };
     if value.is_empty() {
         return Err(Failure::Usage);
@@ -87,12 +95,35 @@ pub(in super::super) fn set_super_value(
     words: &[Vec<u8>],
     out: &mut Screen,
 ) -> Result<(), Failure> {
-    let (options, words) = Options::of(words);
+    let (options, words) = Options::of(words)?;
     let [field, value @ ..] = words else { return Err(Failure::Usage) };
     if value.is_empty() {
         return Err(Failure::Usage);
     }
     set_field(shell, options, SUPERBLOCK_BLKNO, &prefixed("s_", field), value, out)
+}
+
+/// `set_journal`
+pub(in super::super) fn set_journal(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let (options, words) = Options::of(words)?;
+    let [slot, field, value @ ..] = words else { return Err(Failure::Usage) };
+    if value.is_empty() {
+        return Err(Failure::Usage);
+    }
+    let slot = slot_of(shell, slot)?;
+    let file = shell.fs()?.volume.system_file(SystemFile::Journal(slot))?;
+    // As it is, also where it is damaged.
+    let first = shell.fs()?.tree(&file)?.map(Cpos(0))?;
+    let none = || Failure::Failed(format!("The journal of slot {slot} has no first block"));
+    let blkno = first.ok_or_else(none)?.blkno;
+    let name = terminal(field);
+    let is_plain = name.starts_with("s_") || name.starts_with("h_") || name.contains('.');
+    let name = if is_plain { name } else { format!("s_{name}") };
+    set_field(shell, options, blkno, &name, value, out)
 }
 
 /// The name of a field, with the prefix that all have and people leave out.
@@ -128,15 +159,30 @@ fn set_field(
     value: &[Vec<u8>],
     out: &mut Screen,
 ) -> Result<(), Failure> {
+    change_field(shell, options, blkno, field, out, |place, before| encoded(place, value, before))
+}
+
+/// Gives a field other bytes: `make` is asked for them, the lowest byte of each number first, and
+/// says why there are none after the name of the field.
+pub(super) fn change_field(
+    shell: &mut Shell,
+    options: Options,
+    blkno: Blkno,
+    field: &str,
+    out: &mut Screen,
+    make: impl FnOnce(&Place, &[u8]) -> Result<Vec<u8>, String>,
+) -> Result<(), Failure> {
     let fs = shell.fs()?;
-    let mut block = fs.block(blkno).explain(|| format!("while reading block {blkno}"))?;
-    let place = place_of(&block, blkno, field)?;
+    let shape = options.shape;
+    let mut block = shape.read(fs, blkno).explain(|| format!("while reading block {blkno}"))?;
+    let place = place_of(&block, shape, blkno, field)?;
     let before = bytes_of(&block, &place).to_vec();
-    let after = encoded(&place, value, &before).map_err(|why| refused(field.as_bytes(), &why))?;
+    let made = make(&place, &little_endian(&before, &place));
+    let after = little_endian(&made.map_err(|why| refused(field.as_bytes(), &why))?, &place);
     if let Some(bytes) = block.get_mut(place.at..place.at + place.size) {
         bytes.copy_from_slice(&after);
     }
-    let offset = check_offset(&block);
+    let offset = shape.check_offset(&block);
     if let Some(offset) = offset.filter(|_| fs.has_checks() && !options.keeps_check) {
         check::stamp(&mut block, offset);
     }
@@ -145,7 +191,7 @@ fn set_field(
         true => shell.damage(|edit| Ok(edit.put_blocks(blkno, &block)?))?,
         false if blkno == SUPERBLOCK_BLKNO => set_superblock(shell, &block, &place, options)?,
         false => {
-            verify_structure(&block, blkno, &volume)?;
+            verify_structure(&block, shape, blkno, &volume)?;
             shell.change(|edit| Ok(edit.put_blocks(blkno, &block)?))?.1
         }
     };
@@ -169,8 +215,8 @@ fn set_superblock(
 }
 
 /// The one field of the structure of a block that a name means.
-fn place_of(block: &[u8], blkno: Blkno, field: &str) -> Result<Place, Failure> {
-    let parts = parts(block);
+fn place_of(block: &[u8], shape: Shape, blkno: Blkno, field: &str) -> Result<Place, Failure> {
+    let parts = shape.parts(block);
     let mut found: Vec<_> =
         places(block, &parts).into_iter().filter(|place| place.is(field)).collect();
     match (found.pop(), found.len()) {
@@ -190,7 +236,12 @@ fn bytes_of<'b>(block: &'b [u8], place: &Place) -> &'b [u8] {
 }
 
 /// Fails where a block is no longer what it says it is.
-fn verify_structure(block: &[u8], blkno: Blkno, volume: &Volume) -> Result<(), Failure> {
+fn verify_structure(
+    block: &[u8],
+    shape: Shape,
+    blkno: Blkno,
+    volume: &Volume,
+) -> Result<(), Failure> {
     let wrong = |why: String| Failure::Failed(format!("{why}; --direct sets it nevertheless"));
-    verify(block, blkno, volume.generation()).map_err(|err| wrong(err.to_string()))
+    shape.verify(block, blkno, volume).map_err(|err| wrong(err.to_string()))
 }

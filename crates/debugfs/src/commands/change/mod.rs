@@ -1,10 +1,15 @@
 //! Commands that change the volume. Each is one transaction, and says what it changed.
 
 pub(super) mod attributes;
+pub(super) mod bits;
 pub(super) mod contents;
+pub(super) mod dirs;
 pub(super) mod fields;
+pub(super) mod journal;
 pub(super) mod names;
+pub(super) mod quota;
 pub(super) mod raw;
+pub(super) mod trash;
 pub(super) mod undelete;
 
 use std::io::Write;
@@ -69,7 +74,7 @@ fn verify_own(fs: &Fs, blkno: Blkno, word: &[u8]) -> Result<(), Failure> {
     }
 }
 
-fn refused(word: &[u8], why: &str) -> Failure {
+pub(super) fn refused(word: &[u8], why: &str) -> Failure {
     Failure::Failed(format!("{} {why}", terminal(word)))
 }
 

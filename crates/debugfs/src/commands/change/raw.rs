@@ -2,14 +2,15 @@
 
 use std::io::Write;
 
-use ocfs2_format::{Blkno, check};
+use ocfs2_format::dinode::Dinode;
+use ocfs2_format::{Blkno, Structure, check};
 
 use super::{refused, say};
 use crate::commands::blocks::block;
 use crate::error::{Explain, Failure};
 use crate::screen::Screen;
 use crate::shell::Shell;
-use crate::show::fields::check_offset;
+use crate::show::parts::check_offset;
 use crate::words::number;
 
 /// What part of a block becomes what.
@@ -96,6 +97,38 @@ pub(in super::super) fn copy_block(
     let bytes = fs.block(source).of(from)?;
     fs.block(target).of(to)?;
     let what = format!("block {target} is a copy of block {source}");
+    overwrite(shell, target, &bytes, &what, out)
+}
+
+/// `copy_inode`: all of an inode but where it is and what it is called itself.
+pub(in super::super) fn copy_inode(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let (is_meant, words) = crate::commands::option(words, "--direct");
+    let [from, to] = words else { return Err(Failure::Usage) };
+    if !is_meant {
+        let why = "would share its clusters without being counted: reflink does it, or --direct";
+        return Err(refused(from, why));
+    }
+    let fs = shell.fs()?;
+    let (source, target) = (shell.find(fs, from).of(from)?, shell.find(fs, to).of(to)?);
+    let (source, own) = (fs.inode(source).of(from)?, fs.inode(target).of(to)?.dinode);
+    let mut bytes = source.block().to_vec();
+    let copy = Dinode {
+        i_blkno: own.i_blkno,
+        i_generation: own.i_generation,
+        i_suballoc_slot: own.i_suballoc_slot,
+        i_suballoc_bit: own.i_suballoc_bit,
+        i_suballoc_loc: own.i_suballoc_loc,
+        ..source.dinode.clone()
+    };
+    copy.encode(&mut bytes)?;
+    if fs.has_checks() {
+        check::stamp(&mut bytes, Dinode::CHECK_OFFSET);
+    }
+    let what = format!("inode {target} is a copy of inode {}", source.blkno);
     overwrite(shell, target, &bytes, &what, out)
 }
 

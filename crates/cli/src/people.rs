@@ -35,7 +35,7 @@ fn names(file: &[u8]) -> HashMap<u32, String> {
         let (name, id) = (fields.next(), fields.nth(1));
         let id = id.and_then(|id| std::str::from_utf8(id).ok()?.parse().ok());
         if let (Some(name), Some(id)) = (name, id) {
-            names.entry(id).or_insert_with(|| ocfs2_cli::terminal(name));
+            names.entry(id).or_insert_with(|| crate::terminal(name));
         }
     }
     names

@@ -1,0 +1,153 @@
+//! Commands about the session and about who uses the volume.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use ocfs2_format::feature::FEATURES;
+use ocfs2_volume::Timestamp;
+
+use super::only;
+use crate::error::{Explain, Failure, of_file};
+use crate::line::{Line, Lines};
+use crate::screen::Screen;
+use crate::shell::{Done, Shell};
+use crate::words::number;
+
+/// Files of commands that one may call from the other.
+const MOST_SOURCED: u32 = 8;
+
+/// `params`
+pub(super) fn params(shell: &mut Shell, _: &[Vec<u8>], out: &mut Screen) -> Result<(), Failure> {
+    let device = shell.device();
+    let shown = device.map_or_else(|| "none".to_owned(), ocfs2_cli::shown);
+    writeln!(out, "Device: {shown}")?;
+    let fs = shell.fs()?;
+    let superblock = fs.volume.found_superblock().blkno;
+    let (block, cluster) = (fs.volume.block_size(), fs.volume.geometry().cluster_size);
+    writeln!(out, "Superblock: {superblock}   Block size: {block}   Cluster size: {cluster}")?;
+    let cwd = shell.cwd();
+    writeln!(out, "Current directory: <{cwd}>")?;
+    let Ok(writer) = shell.writer() else {
+        writeln!(out, "Open for: reading")?;
+        return Ok(());
+    };
+    writeln!(out, "Open for: reading and changing")?;
+    let undo = writer.undo_file().map_or_else(|| "none".to_owned(), ocfs2_cli::shown);
+    writeln!(out, "Undo file: {undo}")?;
+    match writer.fixed_time() {
+        Some(time) => writeln!(out, "Time of changes: {}", time.seconds)?,
+        None => writeln!(out, "Time of changes: now")?,
+    }
+    Ok(())
+}
+
+/// `set_current_time`
+pub(super) fn sct(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Result<(), Failure> {
+    let word = only(words)?;
+    let time = match (word, number(word)) {
+        (b"now", _) => None,
+        (_, Some(seconds)) => Some(seconds as i64),
+        _ => {
+            let text = ocfs2_cli::terminal(word);
+            let parsed: Result<jiff::Timestamp, _> = text.parse();
+            let parsed = parsed.map_err(|_| {
+                Failure::Failed(format!("{text} is no time: seconds, 2026-11-30T01:02:03Z, or now"))
+            });
+            Some(parsed?.as_second())
+        }
+    };
+    let time = time.map(|seconds| Timestamp { seconds, nanoseconds: 0 });
+    shell.writer()?.set_time(time);
+    match time {
+        Some(time) => writeln!(out, "Changes are made at {} from now on", time.seconds)?,
+        None => writeln!(out, "Changes are made at the time of day from now on")?,
+    }
+    Ok(())
+}
+
+/// `source`
+pub(super) fn source(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let path = Path::new(std::ffi::OsStr::from_bytes(only(words)?));
+    let file = File::open(path).map_err(|err| of_file(&err, path))?;
+    if shell.sourced() >= MOST_SOURCED {
+        return Err(Failure::Failed("Files of commands call each other too deeply".to_owned()));
+    }
+    shell.set_sourced(shell.sourced() + 1);
+    let done = lines_of(shell, Lines::plain(file), out);
+    shell.set_sourced(shell.sourced().saturating_sub(1));
+    done
+}
+
+fn lines_of(shell: &mut Shell, mut lines: Lines, out: &mut Screen) -> Result<(), Failure> {
+    let mut all = Ok(());
+    loop {
+        let line = lines.next("").map_err(|err| Failure::Failed(ocfs2_cli::causes(&err)))?;
+        let Line::Text(line) = line else { return all };
+        let line = line.trim_ascii_start();
+        if line.is_empty() || line.starts_with(b"#") {
+            continue;
+        }
+        match shell.run(line, out) {
+            Done::Well => {}
+            Done::Badly => all = Err(Failure::Said),
+            Done::Quit => return all,
+            Done::Interrupted => return Ok(shell.interrupt().check()?),
+            Done::Unread => {
+                return Err(Failure::Output(std::io::ErrorKind::BrokenPipe.into()));
+            }
+        }
+    }
+}
+
+/// `who`
+pub(super) fn who(shell: &mut Shell, _: &[Vec<u8>], out: &mut Screen) -> Result<(), Failure> {
+    let fs = shell.fs()?;
+    let taken = fs.volume.taken_slots().explain(|| "while reading the slot map".to_owned())?;
+    // Not every stack has its heartbeat on the volume.
+    let region = fs.volume.heartbeat_region().ok();
+    let beats = region.and_then(|region| region.blocks(fs.volume.device()).ok());
+    writeln!(out, "\tSlot   Node  Journal  {:<16}  {:<16}", "Heartbeat", "Generation")?;
+    for slot in 0..fs.volume.max_slots() {
+        fs.check()?;
+        let node = taken.iter().find(|it| it.slot == slot).map(|it| it.node);
+        let journal = match fs.volume.journal_is_dirty(slot) {
+            Ok(true) => "dirty",
+            Ok(false) => "clean",
+            Err(_) => "damaged",
+        };
+        let beat = node.zip(beats.as_ref()).and_then(|(node, beats)| {
+            beats.iter().find(|beat| beat.hb_seq != 0 && u64::from(beat.hb_node) == u64::from(node))
+        });
+        let node = node.map_or_else(|| "-".to_owned(), |node| node.to_string());
+        let (seq, generation) = match beat {
+            Some(beat) => (format!("{:016x}", beat.hb_seq), format!("{:016x}", beat.hb_generation)),
+            None => ("-".to_owned(), "-".to_owned()),
+        };
+        writeln!(out, "\t{slot:>4}  {node:>5}  {journal:<7}  {seq:<16}  {generation:<16}")?;
+    }
+    Ok(())
+}
+
+/// `feature`
+pub(super) fn feature(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let fs = shell.fs()?;
+    if !words.is_empty() {
+        let why = "Features change much of a volume: tunefs.ocfs2 --fs-features does it";
+        return Err(Failure::Failed(why.to_owned()));
+    }
+    let features = fs.volume.features();
+    let set = FEATURES.iter().filter(|feature| features.contains(feature.bit));
+    let names: Vec<_> = set.map(|feature| feature.name).collect();
+    writeln!(out, "Features: {}", names.join(" "))?;
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! Where answers come from: the volume on its device, or the kernel that has it mounted.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use ocfs2_cli::shown;
+use ocfs2_device::{Caching, DeviceOptions, open};
+use ocfs2_format::chain::ChainList;
+use ocfs2_format::feature::{Compat, Features, Incompat, RoCompat};
+use ocfs2_ioctl::{InodeRoom, Mounted};
+use ocfs2_volume::find::resolve;
+use ocfs2_volume::{OpenVolumeError, SystemFile, Volume, VolumeOptions};
+
+use crate::{Cli, FreeFrag};
+
+/// Where answers come from.
+#[derive(Debug)]
+pub enum Source {
+    /// A device or an image.
+    Volume(Box<Volume>),
+    /// A path on a mounted volume, of which the kernel is asked.
+    Kernel(Mounted, PathBuf),
+}
+
+/// What a volume is like.
+#[derive(Clone, Debug)]
+pub struct Traits {
+    /// Its label.
+    pub label: Vec<u8>,
+    /// Its UUID.
+    pub uuid: String,
+    /// Bytes of a block.
+    pub block_size: u32,
+    /// Bytes of a cluster.
+    pub cluster_size: u32,
+    /// Its slots.
+    pub slots: u32,
+    /// Its features.
+    pub features: Features,
+}
+
+impl Source {
+    /// What `cli` names: a path on a mounted volume, else a device or an image.
+    ///
+    /// # Errors
+    /// It is neither, or cannot be opened.
+    pub fn open(cli: &Cli) -> Result<Self> {
+        let device = resolve(&cli.device)?;
+        if cli.partition.is_none()
+            && let Some(mounted) = Mounted::open(&device, cli.is_coherent)?
+        {
+            return Ok(Self::Kernel(mounted, device));
+        }
+        Ok(Self::Volume(Box::new(open_volume(&device, cli.partition)?)))
+    }
+
+    /// What the volume is like.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn traits(&self) -> Result<Traits> {
+        Ok(match self {
+            Self::Volume(volume) => {
+                let (sb, geometry) = (volume.superblock(), volume.geometry());
+                Traits {
+                    label: sb.label().to_vec(),
+                    uuid: sb.uuid_string(),
+                    block_size: geometry.block_size.bytes(),
+                    cluster_size: geometry.cluster_size.bytes(),
+                    slots: sb.s_max_slots.into(),
+                    features: volume.features(),
+                }
+            }
+            Self::Kernel(kernel, _) => Traits {
+                label: kernel.label()?,
+                uuid: ocfs2_cli::terminal(kernel.uuid()?),
+                block_size: kernel.block_size()?,
+                cluster_size: kernel.cluster_size()?,
+                slots: kernel.slots()?,
+                features: self.features()?,
+            },
+        })
+    }
+
+    /// The features.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn features(&self) -> Result<Features> {
+        Ok(match self {
+            Self::Volume(volume) => volume.features(),
+            Self::Kernel(kernel, _) => {
+                let [compat, incompat, ro_compat] = kernel.features()?;
+                Features {
+                    compat: Compat::from_bits_retain(compat),
+                    incompat: Incompat::from_bits_retain(incompat),
+                    ro_compat: RoCompat::from_bits_retain(ro_compat),
+                }
+            }
+        })
+    }
+
+    /// Bytes of a journal: the first one, or that of this node.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn journal_size(&self) -> Result<u64> {
+        Ok(match self {
+            Self::Volume(volume) => volume.system_file(SystemFile::Journal(0))?.size(),
+            Self::Kernel(kernel, _) => kernel.journal_size()?,
+        })
+    }
+
+    /// Room for inodes, slot by slot.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn inode_room(&self) -> Result<Vec<InodeRoom>> {
+        match self {
+            Self::Volume(volume) => {
+                (0..volume.max_slots()).map(|slot| inode_room(volume, slot)).collect()
+            }
+            Self::Kernel(kernel, _) => Ok(kernel.inode_room()?),
+        }
+    }
+
+    /// How free room is in pieces; 0 KiB are no chunks.
+    ///
+    /// # Errors
+    /// It cannot be read; a chunk is smaller than a cluster.
+    pub fn free_frag(&self, kib: u64) -> Result<FreeFrag> {
+        let Traits { block_size, cluster_size, .. } = self.traits()?;
+        let new = FreeFrag::new(block_size, cluster_size, kib)?;
+        match self {
+            Self::Volume(volume) => new.of_volume(volume),
+            Self::Kernel(kernel, _) => new.of_kernel(kernel),
+        }
+    }
+
+    /// The file on a mounted volume, and its path.
+    ///
+    /// # Errors
+    /// It is a device or an image.
+    pub fn file(&self) -> Result<(&Mounted, &Path)> {
+        match self {
+            Self::Volume(_) => bail!("a file of a mounted volume is needed for this"),
+            Self::Kernel(kernel, path) => Ok((kernel, path)),
+        }
+    }
+}
+
+fn inode_room(volume: &Volume, slot: u16) -> Result<InodeRoom> {
+    let inode = volume.system_file(SystemFile::InodeAlloc(slot))?;
+    let list = ChainList::new(inode.id2())?;
+    list.verify(inode.blkno)?;
+    let mut room = InodeRoom::default();
+    for rec in list.records() {
+        room.total += u64::from(rec.c_total);
+        room.free += u64::from(rec.c_free);
+    }
+    Ok(room)
+}
+
+fn open_volume(device: &Path, partition: Option<u32>) -> Result<Volume> {
+    let hint = "o2info reads a device or an image, or asks about a path on a mounted OCFS2 volume";
+    if device.is_dir() {
+        bail!("is a folder that is not on one: {hint}");
+    }
+    // Other nodes write to a disk: what this machine has cached of it may be old.
+    let kind = device.metadata().with_context(|| shown(device))?.file_type();
+    let is_disk = std::os::unix::fs::FileTypeExt::is_block_device(&kind);
+    let caching = if is_disk { Caching::Direct } else { Caching::Cached };
+    let options = DeviceOptions { partition, caching, ..Default::default() };
+    let opened = open(device, &options).map_err(|err| anyhow::anyhow!(err.cause))?;
+    let options = VolumeOptions { allow_short: true, ..Default::default() };
+    Volume::open(opened, &options).map_err(|err| match err {
+        OpenVolumeError::NotOcfs2 { .. } => anyhow::anyhow!("{err}; {hint}"),
+        err => err.into(),
+    })
+}
