@@ -217,6 +217,44 @@ fn a_scrambled_image_tells_no_names_and_a_check_finds_what_it_finds_in_the_volum
 }
 
 #[test]
+fn names_of_damaged_directories_are_in_no_scrambled_image() {
+    let scratch = Scratch::in_memory();
+    let (folder, image, raw) = (scratch.join("folder"), scratch.join("image"), scratch.join("raw"));
+    fs::create_dir_all(folder.join("sub")).unwrap();
+    for index in 0..90 {
+        fs::write(folder.join(format!("sub/SECRET-{index:03}")), "").unwrap();
+    }
+    for index in 0..5 {
+        fs::write(folder.join(format!("SECRET-{index:03}")), "").unwrap();
+    }
+    for options in ["-b 4096 --fs-features=metaecc", "-b 1024", "-b 1024 --fs-features=metaecc"] {
+        let mkfs = Run::new(program("mkfs.ocfs2")).args(["-q", "-F", "-M", "local", "-N", "1"]);
+        let mkfs = mkfs.args(options.split_whitespace()).arg("-d").arg(&folder);
+        mkfs.arg(&image).arg("64M").success();
+        let debugfs = |command: &str| {
+            let run = Run::new(program("debugfs.ocfs2")).args(["-w", "-R", command]).arg(&image);
+            run.output().expect_status(0).stdout
+        };
+        let blocks = debugfs("blocks /sub");
+        let block = blocks.split_whitespace().next().map_or("/sub".into(), |it| format!("<{it}>"));
+        // An entry of a length that none can have, and one whose check does not hold.
+        debugfs(&format!("set --direct {block}.entries[9].rec_len 3"));
+        debugfs("set --direct -n /.entries[5].rec_len 5");
+        let said = o2image(&["-q", "-r", "-s"], &image, &raw).expect_status(3);
+        assert!(
+            said.stderr.contains("its names were scrambled where they could be read"),
+            "{said}"
+        );
+        let bytes = fs::read(&raw).unwrap();
+        let left = bytes.windows(6).filter(|bytes| bytes == b"SECRET").count();
+        assert_eq!(left, 0, "{options}: {said}");
+        let found = |path: &Path| Run::new(program("fsck.ocfs2")).arg("-fn").arg(path).output();
+        let codes = |path: &Path| found(path).stdout.matches("[DIRENT_").count();
+        assert!(codes(&image) > 0 && codes(&raw) > 0, "{options}: {}", found(&raw));
+    }
+}
+
+#[test]
 fn a_disk_of_qemu_has_what_the_raw_image_has() {
     let Some(qemu) = oracle("qemu-img") else { return };
     let scratch = Scratch::in_memory();

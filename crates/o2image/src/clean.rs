@@ -11,6 +11,7 @@ use ocfs2_format::dir::{DirEntryHeader, DirTrailer, entries};
 use ocfs2_format::dx::{DxEntry, DxEntryListHeader, DxLeaf, DxRoot};
 use ocfs2_format::extent::{ExtentBlock, ExtentListHeader, ExtentRec};
 use ocfs2_format::feature::Incompat;
+use ocfs2_format::hash::{CharSign, xattr_hash};
 use ocfs2_format::inline::InlineData;
 use ocfs2_format::refcount::{RefcountBlock, RefcountListHeader, RefcountRec};
 use ocfs2_format::xattr::{
@@ -36,6 +37,8 @@ pub struct Cleaner {
     known: Vec<Known>,
     block_size: BlockSize,
     has_checks: bool,
+    /// What hashes of attributes' names begin with.
+    seed: u32,
     scrambler: Option<Arc<Scrambler>>,
 }
 
@@ -43,7 +46,8 @@ impl Cleaner {
     /// Nothing is known yet. What tells something is scrambled if there is a scrambler.
     pub fn new(volume: &Volume, scrambler: Option<Arc<Scrambler>>) -> Self {
         let has_checks = volume.has(Incompat::META_ECC);
-        Self { known: Vec::new(), block_size: volume.block_size(), has_checks, scrambler }
+        let (block_size, seed) = (volume.block_size(), volume.superblock().s_uuid_hash);
+        Self { known: Vec::new(), block_size, has_checks, seed, scrambler }
     }
 
     /// Remembers what a run of metadata is.
@@ -135,7 +139,7 @@ impl Cleaner {
             _ => {}
         }
         if let Some(scrambler) = &self.scrambler {
-            scramble_block(known.kind, block, scrambler);
+            scramble_block(known.kind, block, scrambler, self.seed);
         }
         if let Some(offset) = check {
             stamp(block, offset);
@@ -169,7 +173,7 @@ fn clean_dinode(block: &mut [u8]) {
 }
 
 /// Text in a block, but for the names of a directory, becomes other text.
-fn scramble_block(kind: MetadataKind, block: &mut [u8], scrambler: &Scrambler) {
+fn scramble_block(kind: MetadataKind, block: &mut [u8], scrambler: &Scrambler, seed: u32) {
     match kind {
         MetadataKind::Dinode => {
             let Ok(dinode) = Dinode::decode(block) else { return };
@@ -187,7 +191,7 @@ fn scramble_block(kind: MetadataKind, block: &mut [u8], scrambler: &Scrambler) {
             }
             if dinode.dyn_features().contains(DynFeatures::INLINE_XATTR) {
                 let start = block.len().saturating_sub(dinode.i_xattr_inline_size.into());
-                scramble_attributes(block.get_mut(start..).unwrap_or_default(), scrambler);
+                scramble_attributes(block.get_mut(start..).unwrap_or_default(), scrambler, seed);
             }
         }
         MetadataKind::Symlink => {
@@ -196,30 +200,33 @@ fn scramble_block(kind: MetadataKind, block: &mut [u8], scrambler: &Scrambler) {
             let len = block.len();
             zero(block, end, len);
         }
-        MetadataKind::XattrBucket => scramble_attributes(block, scrambler),
+        MetadataKind::XattrBucket => scramble_attributes(block, scrambler, seed),
         MetadataKind::XattrBlock
             if block.starts_with(&XattrBlock::SIGNATURE)
                 && XattrBlock::decode(block).is_ok_and(|it| !it.is_indexed()) =>
         {
             let area = block.get_mut(XattrBlock::AREA_OFFSET..);
-            scramble_attributes(area.unwrap_or_default(), scrambler);
+            scramble_attributes(area.unwrap_or_default(), scrambler, seed);
         }
         _ => {}
     }
 }
 
 /// Names keep their hashes, values become zeros; access control lists have numbers only.
-fn scramble_attributes(bytes: &mut [u8], scrambler: &Scrambler) {
+fn scramble_attributes(bytes: &mut [u8], scrambler: &Scrambler, seed: u32) {
     let Ok(area) = XattrArea::new(bytes) else { return };
     let mut parts = Vec::new();
     for item in area.items().filter_map(Result::ok).filter(|item| !item.name.is_empty()) {
         let name = usize::from(item.entry.xe_name_offset);
         let value = name + item.name.len().next_multiple_of(4);
         let len = if item.entry.is_local() { item.stored.len() } else { 0 };
-        parts.push((name..name + item.name.len(), value..value + len));
+        // As whoever made it has hashed bytes from 0x80 on.
+        let is_it = |sign: &CharSign| xattr_hash(item.name, seed, *sign) == item.entry.xe_name_hash;
+        let sign = CharSign::ALL.into_iter().find(is_it).unwrap_or_default();
+        parts.push((name..name + item.name.len(), value..value + len, sign));
     }
-    for (name, value) in parts {
-        scrambler.attribute(bytes.get_mut(name).unwrap_or_default());
+    for (name, value, sign) in parts {
+        scrambler.attribute(bytes.get_mut(name).unwrap_or_default(), sign);
         zero(bytes, value.start, value.end);
     }
 }
@@ -337,7 +344,8 @@ mod tests {
                     let block_size = BlockSize::from_bytes(512).unwrap();
                     let known = vec![cleaner(kind)];
                     let scrambler = Some(Arc::new(Scrambler::default()));
-                    let cleaner = Cleaner { known, block_size, has_checks: false, scrambler };
+                    let cleaner =
+                        Cleaner { known, block_size, has_checks: false, seed: 7, scrambler };
                     let mut bytes = vec![fill; 4096];
                     bytes[..8].copy_from_slice(&signature);
                     cleaner.clean(7, &mut bytes);

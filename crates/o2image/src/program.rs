@@ -45,11 +45,11 @@ fn save(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
     let volume = volume.with_context(|| shown(&cli.device))?;
     note_users(&volume, &cli.device);
     let scrambler = cli.scramble.then(|| Arc::new(Scrambler::default()));
-    let volume = match &scrambler {
+    let (volume, not_scrambled) = match &scrambler {
         Some(scrambler) => {
             scramble(&volume, scrambler, interrupt).with_context(|| shown(&cli.device))?
         }
-        None => volume,
+        None => (volume, Vec::new()),
     };
     let selected = select(&volume, cli.what(), scrambler, interrupt)?;
     let is_pipe = cli.image == Path::new("-");
@@ -82,7 +82,7 @@ fn save(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
             range.start
         ),
     });
-    let all: Vec<_> = problems.chain(unreadable).collect();
+    let all: Vec<_> = problems.chain(unreadable).chain(not_scrambled).collect();
     all.iter().take(LISTED).for_each(print_warning);
     if all.len() > LISTED {
         print_warning(format!("and {} more", all.len() - LISTED));

@@ -7,11 +7,17 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use ocfs2_cli::Interrupt;
-use ocfs2_format::Blkno;
-use ocfs2_format::dinode::InodeFlags;
+use ocfs2_format::check::{Checked, stamp, validate};
+use ocfs2_format::dinode::{Dinode, InodeFlags};
+use ocfs2_format::dir::{DirEntryHeader, DirTrailer, entries};
+use ocfs2_format::feature::Incompat;
+use ocfs2_format::hash::{CharSign, xattr_hash};
+use ocfs2_format::inline::InlineData;
+use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::edit::{Edit, EditOptions};
 use ocfs2_volume::{Inode, Volume};
 
@@ -54,16 +60,19 @@ impl Scrambler {
         }
     }
 
-    /// The name of an attribute, which keeps its hash. Of one byte nothing else has that.
-    pub fn attribute(&self, name: &mut [u8]) {
-        let hash = turned(name);
+    /// The name of an attribute, which keeps its hash, with bytes from 0x80 on taken as `sign` has
+    /// it. Of one byte nothing else has that.
+    pub fn attribute(&self, name: &mut [u8], sign: CharSign) {
+        // What the other one is made of hashes alike, whatever the sign.
+        let hash = turned(name, sign);
         if name.len() >= FREE {
             for salt in 0..TRIES {
                 let mut text = self.text(name, salt);
                 if let Some(end) = text.last_chunk_mut::<FREE>() {
                     *end = [0; FREE];
                 }
-                let Some(end) = with_hash(hash ^ turned(&text), self.0.hash_one((salt, &text)))
+                let Some(end) =
+                    with_hash(hash ^ turned(&text, sign), self.0.hash_one((salt, &text)))
                 else {
                     continue;
                 };
@@ -93,8 +102,8 @@ impl Scrambler {
 }
 
 /// What the bytes of a name are in its hash.
-fn turned(name: &[u8]) -> u32 {
-    name.iter().fold(0_u32, |hash, byte| hash.rotate_left(TURN) ^ u32::from(*byte))
+fn turned(name: &[u8], sign: CharSign) -> u32 {
+    xattr_hash(name, 0, sign)
 }
 
 /// Bytes that together are `hash`, all of them letters or what is between those.
@@ -130,11 +139,16 @@ fn with_hash(hash: u32, bits: u64) -> Option<[u8; FREE]> {
     None
 }
 
-/// A volume, in memory, with other names of files and another label.
+/// A volume, in memory, with other names of files and another label; and what could not be done as it
+/// should be: names of a directory that is damaged become others where they are, and its index stays.
 ///
 /// # Errors
-/// A journal has to be replayed; a directory is damaged: its names would be in the image.
-pub fn scramble(volume: &Volume, scrambler: &Scrambler, interrupt: &Interrupt) -> Result<Volume> {
+/// A journal has to be replayed; the device cannot be read.
+pub fn scramble(
+    volume: &Volume,
+    scrambler: &Scrambler,
+    interrupt: &Interrupt,
+) -> Result<(Volume, Vec<String>)> {
     for slot in 0..volume.max_slots() {
         if volume.journal_is_dirty(slot)? {
             bail!("the journal of slot {slot} has to be replayed before names can be scrambled");
@@ -149,19 +163,93 @@ pub fn scramble(volume: &Volume, scrambler: &Scrambler, interrupt: &Interrupt) -
         }
     })?;
     let root = volume.superblock().s_root_blkno;
+    let mut problems = Vec::new();
     for inode in volume.inodes() {
         interrupt.check()?;
-        let inode = inode.context("names cannot be scrambled")?;
+        // One that is damaged is listed where blocks are chosen, and not saved.
+        let Ok(inode) = inode else { continue };
         let is_system = inode.dinode.flags().contains(InodeFlags::SYSTEM);
         if inode.is_dir() && (!is_system || inode.blkno == root) {
-            let names = scramble_names(&mut edit, &inode, scrambler, inode.blkno == root);
-            names.with_context(|| {
-                format!("names of directory {} cannot be scrambled", inode.blkno)
-            })?;
+            let is_root = inode.blkno == root;
+            let names = edit.attempt(|edit| scramble_names(edit, &inode, scrambler, is_root));
+            if let Err(err) = names {
+                scramble_in_place(&mut edit, &inode, scrambler, is_root)?;
+                let blkno = inode.blkno;
+                problems.push(format!(
+                    "directory {blkno} is damaged: its names were scrambled where they could be \
+                     read, and its index does not lead to them ({err:#})"
+                ));
+            }
         }
     }
     edit.finish()?;
-    Ok(edit.volume().on(edit.changes().clone()))
+    Ok((edit.volume().on(edit.changes().clone()), problems))
+}
+
+/// Other names in the places of those that can be read; what comes after an entry that is impossible
+/// may be a name, and becomes zeros.
+fn scramble_in_place(
+    edit: &mut Edit,
+    dir: &Inode,
+    scrambler: &Scrambler,
+    is_root: bool,
+) -> Result<()> {
+    let has_checks = edit.volume().has(Incompat::META_ECC);
+    let put = |edit: &mut Edit, blkno, mut block: Vec<u8>, names: Range<usize>, check: usize| {
+        let is_good = has_checks && matches!(validate(&block, check), Checked::Good);
+        scramble_entries(block.get_mut(names).unwrap_or_default(), scrambler, is_root);
+        // One that did not hold is to be seen in the image, too.
+        if is_good {
+            stamp(&mut block, check);
+        }
+        edit.put_blocks(blkno, &block)
+    };
+    if dir.is_inline() {
+        let start = Dinode::ID2_OFFSET + InlineData::SIZE;
+        let len = InlineData::data(dir.id2()).map_or(0, <[u8]>::len);
+        let names = start..start + usize::try_from(dir.size()).unwrap_or(usize::MAX).min(len);
+        return Ok(put(edit, dir.blkno, dir.block().to_vec(), names, Dinode::CHECK_OFFSET)?);
+    }
+    let volume = edit.volume().without_checks();
+    let Ok(tree) = volume.tree(dir) else { return Ok(()) };
+    let bits = volume.geometry().bpc_bits();
+    for extent in tree.extents().filter_map(Result::ok) {
+        for index in 0..u64::from(extent.clusters) << bits {
+            let blkno = Blkno(extent.blkno.0 + index);
+            let Ok(block) = volume.read_block(blkno) else { continue };
+            let trailer = DirTrailer::of_block(&block).ok();
+            let is_one = trailer.is_some_and(|it| it.db_signature == DirTrailer::SIGNATURE);
+            let end = if is_one { DirTrailer::offset(block.len()) } else { block.len() };
+            let check = DirTrailer::check_offset(block.len());
+            put(edit, blkno, block, 0..end, check)?;
+        }
+    }
+    Ok(())
+}
+
+fn scramble_entries(names: &mut [u8], scrambler: &Scrambler, is_root: bool) {
+    let (mut places, mut end) = (Vec::new(), names.len());
+    for entry in entries(names) {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(bad) => {
+                // What it says of itself stays.
+                end = bad.offset + DirEntryHeader::SIZE;
+                break;
+            }
+        };
+        let is_kept = matches!(entry.name, b"." | b"..") || is_root && entry.name == b"lost+found";
+        if !is_kept {
+            let start = entry.offset + DirEntryHeader::SIZE;
+            places.push((start, scrambler.text(entry.name, 0)));
+        }
+    }
+    names.get_mut(end..).unwrap_or_default().fill(0);
+    for (start, text) in places {
+        if let Some(name) = names.get_mut(start..start + text.len()) {
+            name.copy_from_slice(&text);
+        }
+    }
 }
 
 fn scramble_names(
@@ -206,32 +294,56 @@ fn restore_times(edit: &mut Edit, blkno: Blkno, before: &Inode) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use ocfs2_format::hash::{CharSign, xattr_hash};
+    use ocfs2_format::dir::{FileType, write_entry};
     use proptest::prelude::*;
 
     use super::*;
 
     proptest! {
         #[test]
-        fn an_attribute_keeps_its_hash_and_its_length(name in "[!-~]{1,255}", hash: u32) {
+        fn an_attribute_keeps_its_hash_and_its_length(
+            name in "[!-~ä-ÿ]{1,120}",
+            hash: u32,
+            is_signed: bool,
+        ) {
+            let sign = if is_signed { CharSign::Signed } else { CharSign::Unsigned };
             let scrambler = Scrambler::default();
             let mut bytes = name.clone().into_bytes();
-            scrambler.attribute(&mut bytes);
-            let of = |name: &[u8]| xattr_hash(name, hash, CharSign::Unsigned);
+            scrambler.attribute(&mut bytes, sign);
+            let of = |name: &[u8]| xattr_hash(name, hash, sign);
             prop_assert_eq!(of(&bytes), of(name.as_bytes()), "{}", bytes.escape_ascii());
             prop_assert!(name.len() == 1 || bytes != name.as_bytes(), "{}", name);
             prop_assert_eq!(bytes.len(), name.len());
             prop_assert!(!bytes.contains(&0));
             let mut again = name.into_bytes();
-            scrambler.attribute(&mut again);
+            scrambler.attribute(&mut again, sign);
             prop_assert_eq!(again, bytes);
         }
 
         #[test]
         fn any_hash_has_a_name(hash: u32, bits: u64) {
             let name = with_hash(hash, bits).unwrap();
-            prop_assert_eq!(turned(&name), hash);
+            prop_assert_eq!(turned(&name, CharSign::Signed), hash);
         }
+    }
+
+    #[test]
+    fn what_comes_after_an_impossible_entry_is_no_name_any_more() {
+        let mut names = vec![0; 96];
+        let write = |names: &mut [u8], len, name: &[u8]| {
+            write_entry(names, Blkno(5), len, FileType::Regular, name).unwrap();
+        };
+        write(&mut names, 24, b"first");
+        write(&mut names[24..], 24, b"second");
+        write(&mut names[48..], 48, b"third");
+        names[32] = 3;
+        scramble_entries(&mut names, &Scrambler::default(), false);
+        let shown = names.escape_ascii().to_string();
+        for name in ["first", "second", "third"] {
+            assert!(!shown.contains(name), "{shown}");
+        }
+        assert_eq!((names[24], names[32]), (5, 3));
+        assert_eq!(entries(&names).map_while(Result::ok).count(), 1);
     }
 
     #[test]

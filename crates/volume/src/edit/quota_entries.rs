@@ -32,7 +32,7 @@ impl Volume {
             }
             let below: Vec<_> = references(&block).filter(|index| *index != 0).collect();
             if below.contains(&ROOT) {
-                return Err(file.inode.invalid("reference", ROOT, "no block before it").into());
+                return Err(file.inode.invalid("reference", ROOT, "no block before it"));
             }
             left.extend(below.into_iter().rev().map(|index| (index, level + 1)));
         }
