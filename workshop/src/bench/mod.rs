@@ -20,6 +20,7 @@ mod by_kernel;
 mod fast;
 mod fsck;
 mod mkfs;
+mod o2image;
 pub mod raw;
 mod repair;
 mod san;
@@ -54,6 +55,8 @@ enum Program {
     Fast,
     /// fsck.ocfs2 where each read takes a millisecond
     San,
+    /// o2image
+    O2image,
 }
 
 impl Program {
@@ -65,6 +68,7 @@ impl Program {
             Self::Repair => "# Benchmarks of repairs by fsck.ocfs2\n",
             Self::Fast => "# Benchmarks of fsck.ocfs2 on a fast disk\n",
             Self::San => "# Benchmarks of fsck.ocfs2 on a slow SAN\n",
+            Self::O2image => "# Benchmarks of o2image\n",
         }
     }
 }
@@ -86,6 +90,7 @@ pub fn run(options: &Options) -> Result<()> {
             Program::Repair => repair::run(options, &folder, &mut part)?,
             Program::Fast => fast::run(options, &folder, &mut part)?,
             Program::San => san::run(options, &folder, &mut part)?,
+            Program::O2image => o2image::run(options, &folder, &mut part)?,
         }
         print!("{part}");
         if options.write {

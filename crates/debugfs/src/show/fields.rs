@@ -105,7 +105,7 @@ pub fn places(block: &[u8], parts: &[Part]) -> Vec<Place> {
             Some((list, index)) => format!("{list}[{index}]."),
             None => String::new(),
         };
-        add(block.len(), (offset, is_big_endian), fields, &prefix, &mut places);
+        add(offset, is_big_endian, fields, &prefix, &mut places);
         if let Some(name) = &part.name {
             let (at, size, kind) = (name.start, name.len(), FieldKind::Numbers(1));
             let name = format!("{prefix}name");
@@ -116,19 +116,13 @@ pub fn places(block: &[u8], parts: &[Part]) -> Vec<Place> {
     places
 }
 
-fn add(
-    len: usize,
-    (start, is_big_endian): (usize, bool),
-    fields: &[Field],
-    prefix: &str,
-    places: &mut Vec<Place>,
-) {
+fn add(start: usize, is_big_endian: bool, fields: &[Field], prefix: &str, places: &mut Vec<Place>) {
     for field in fields {
         let (at, size) = (start + field.offset, field.size);
         let name = format!("{prefix}{}", field.name);
         match field.kind {
             FieldKind::Structure(inner) => {
-                add(len, (at, is_big_endian), inner, &format!("{name}."), places);
+                add(at, is_big_endian, inner, &format!("{name}."), places);
             }
             kind => places.push(Place { name, at, size, kind, is_big_endian }),
         }
