@@ -81,6 +81,22 @@ fn each_recipe_gives_what_it_says() {
     }
 }
 
+#[test]
+fn each_request_of_o2info_has_a_sample_that_is_so() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let text = fs::read_to_string(root.join("crates/o2info/src/samples.txt")).unwrap();
+    let commands = commands(&format!("```console\n{text}```\n"));
+    assert_eq!(commands.len(), 4);
+    let image = ocfs2_testing::fixture("clean-4k-o2cb");
+    for (command, told) in commands {
+        let words = command.strip_prefix("o2info ").and_then(|it| it.strip_suffix(" clean.img"));
+        let run = Run::new(program("o2info")).args(words.unwrap().split(' ')).arg(&image);
+        let said = run.output().expect_status(0);
+        let lines: Vec<_> = said.stdout.lines().collect();
+        assert!(is_as_told(&lines, &told), "{command}\n{said}\ntold: {told:#?}");
+    }
+}
+
 /// What `fs_locks` reads, as Linux writes it.
 fn fs_state() -> String {
     let value = "0x0\t".repeat(64);

@@ -158,9 +158,13 @@ impl CommandFactory for Cli {
 
 impl Parser for Cli {}
 
-/// The command line, for manual pages and completions.
+/// The command line, for manual pages and completions: with samples.
 pub fn command() -> clap::Command {
-    Raw::command()
+    let samples = concat!(
+        "Examples, on a volume that Linux made; ... stands for what was left out.\n\n",
+        include_str!("samples.txt")
+    );
+    Raw::command().after_long_help(samples)
 }
 
 #[cfg(test)]
