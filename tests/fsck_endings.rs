@@ -15,8 +15,9 @@ use ocfs2_format::group::GroupDesc;
 use ocfs2_format::local_alloc::LocalAlloc;
 use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
 use ocfs2_format::{Blkno, Cpos, Structure};
-use ocfs2_testing::damage::{Files, Image, edit_list};
+use ocfs2_testing::damage::{Base, Files, Image, edit_list};
 use ocfs2_testing::{Outcome, Run, Scratch, oracle, program};
+use ocfs2_volume::allocator::Group;
 use ocfs2_volume::{Volume, VolumeOptions};
 
 /// A volume with the files of `fill`, of the given size.
@@ -324,4 +325,27 @@ fn a_lost_block_of_the_system_directory_is_made_again() {
         }
         ends_in_one_run(&image);
     }
+}
+
+/// A piece of a group of inodes, of which none is in use, begins within a group of extent blocks: these
+/// are copied, and those of one refcount tree point to each other.
+#[test]
+fn blocks_of_a_refcount_tree_that_are_in_no_group_are_moved_together() {
+    let image = Base::Fixture("clean-4k-o2cb").image();
+    let group = image.groups("inode_alloc:0001").into_iter().rfind(Group::is_discontiguous);
+    let group = group.unwrap().blkno;
+    let within = Blkno(image.groups("extent_alloc:0001")[0].blkno.0 + 12);
+    image.edit_block(group, GroupDesc::CHECK_OFFSET, |block| {
+        let list = &mut block[GroupDesc::LIST_OFFSET..];
+        edit_list(list, |header: &mut ExtentListHeader, records: &mut [ExtentRec]| {
+            records[usize::from(header.l_next_free_rec) - 1].e_blkno = within;
+        });
+    });
+    let before = Files::of(image.path());
+    let repaired = fsck(&image, "-fyF");
+    assert_eq!(repaired.status, 1, "{repaired}");
+    assert!(repaired.stdout.contains("[BLOCK_UNALLOCATED] Refcount block"), "{repaired}");
+    let again = fsck(&image, "-fn");
+    assert_eq!(again.status, 0, "{repaired}\n{again}");
+    assert_eq!(before.lost(&Files::of(image.path())), [""; 0], "{repaired}");
 }

@@ -401,3 +401,21 @@ fn the_log_of_a_journal_with_a_wrong_mark_is_replayed() {
         fsck(&to, &["-fn"]).expect_status(0);
     }
 }
+
+/// Two inodes are put back into their places before the log is replayed, which holds one of them: the
+/// replay is not taken for a change by others, and what was put back is not written over it.
+#[test]
+fn what_a_replay_writes_over_an_early_repair_stays() {
+    let scratch = Scratch::new();
+    let path = fixture_copy("crashed-4k-linux7-local", &scratch);
+    let image = Image::open(path.clone(), Scratch::new());
+    let (root, other) = (image.volume().superblock().s_root_blkno, image.inode("/before").blkno);
+    let (first, second) = (image.read(root), image.read(other));
+    image.write(root, &second);
+    image.write(other, &first);
+    let outcome = fsck(&path, &["-fy"]).expect_status(1);
+    assert!(found(&outcome).iter().any(|code| *code == "BLOCK_MISPLACED"), "{outcome}");
+    assert!(outcome.stdout.contains("journal replayed successfully"), "{outcome}");
+    assert!(!outcome.stdout.contains("what is lost"), "{outcome}");
+    fsck(&path, &["-fn"]).expect_status(0);
+}
