@@ -150,12 +150,13 @@ fn fragment(bench: &Bench) {
     bench.commit(&edit);
 }
 
-fn at_random(options: &str, seed: u64, most: usize) {
-    rounds(&bench(options, "256M"), seed, most);
+pub fn at_random(options: &str, seed: u64, most: usize) -> usize {
+    rounds(&bench(options, "256M"), seed, most)
 }
 
-/// Batches of changes; each ends with a look at the volume.
-fn rounds(bench: &Bench, seed: u64, most: usize) {
+/// Batches of changes; each ends with a look at the volume. Says how many changes there were.
+fn rounds(bench: &Bench, seed: u64, most: usize) -> usize {
+    let mut changes = 0;
     let mut random = Random(seed);
     let blknos = PATHS.map(|path| bench.volume().resolve(path).unwrap().blkno);
     let mut models = vec![Model::new(); blknos.len()];
@@ -172,6 +173,7 @@ fn rounds(bench: &Bench, seed: u64, most: usize) {
                     break;
                 }
                 step(&mut edit, *blkno, &mut random, model, grows).unwrap();
+                changes += 1;
                 if batch == 2 && model.len() * 2 < limits[index] {
                     break;
                 }
@@ -179,6 +181,7 @@ fn rounds(bench: &Bench, seed: u64, most: usize) {
             if batch == 3 {
                 for (prefix, name) in std::mem::take(model).into_keys() {
                     edit.remove_xattr(*blkno, prefix, &name).unwrap();
+                    changes += 1;
                 }
             }
             assert_reads_as(&edit, *blkno, model);
@@ -195,6 +198,7 @@ fn rounds(bench: &Bench, seed: u64, most: usize) {
         }
         bench.judge();
     }
+    changes
 }
 
 #[test]

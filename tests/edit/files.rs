@@ -11,6 +11,9 @@ use crate::bench::{Bench, EMPTY_FILES};
 /// Bytes that a file has at most here.
 const MOST: usize = 400_000;
 
+/// Changes of a batch.
+const CHANGES: usize = 40;
+
 struct File {
     blkno: Blkno,
     bytes: Vec<u8>,
@@ -96,7 +99,8 @@ fn change(edit: &mut Edit, random: &mut Random, files: &mut [File]) {
     }
 }
 
-fn at_random(options: &str, size: &str, seed: u64, batches: usize) {
+/// Changes files; says how often.
+pub fn at_random(options: &str, size: &str, seed: u64, batches: usize) -> usize {
     let bench = Bench::new(options, size);
     let mut random = Random(seed);
     let mut files: Vec<_> = (0..EMPTY_FILES)
@@ -104,7 +108,7 @@ fn at_random(options: &str, size: &str, seed: u64, batches: usize) {
         .collect();
     for batch in 0..batches {
         let mut edit = bench.edit();
-        for _ in 0..40 {
+        for _ in 0..CHANGES {
             change(&mut edit, &mut random, &mut files);
         }
         bench.commit(&edit);
@@ -115,6 +119,7 @@ fn at_random(options: &str, size: &str, seed: u64, batches: usize) {
         }
         bench.judge();
     }
+    batches * CHANGES
 }
 
 #[test]

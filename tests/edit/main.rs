@@ -11,5 +11,6 @@ mod names;
 mod orphans;
 mod power;
 mod refusals;
+mod soak;
 mod system;
 mod trees;

@@ -10,16 +10,20 @@ use ocfs2_volume::edit::{EditError, NewInode};
 use crate::bench::Bench;
 use crate::model::{Names, begin, edit_of, read};
 
-/// A tree of small directories that changes in all ways.
-fn at_random(options: &str, seed: u64, batches: usize) {
+/// Changes of a batch.
+const CHANGES: usize = 150;
+
+/// A tree of small directories that changes in all ways; says how often.
+pub fn at_random(options: &str, seed: u64, batches: usize) -> usize {
     let (bench, mut names) = begin(options, "64M", seed, 255);
     for _ in 0..batches {
         let mut edit = edit_of(&bench);
-        for _ in 0..150 {
+        for _ in 0..CHANGES {
             names.change(&mut edit);
         }
         names.settle(&bench, edit);
     }
+    batches * CHANGES
 }
 
 /// One directory that gets many names, loses most of them, and gets others.

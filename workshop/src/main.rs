@@ -51,7 +51,7 @@ enum Task {
     /// Read what an image holds, as fast as can be: what `bench` compares with
     #[command(hide = true)]
     RawRead(bench::raw::Options),
-    /// Check volumes that were damaged by chance, for as long as one likes
+    /// Repair or change volumes by chance, for as long as one likes
     Soak(soak::Options),
     /// Build the programs statically linked, and check that they are
     Static(static_build::Options),

@@ -1,4 +1,4 @@
-//! `cargo xtask soak`: damage by chance, for as long as one likes.
+//! `cargo xtask soak`: damage or changes by chance, for as long as one likes.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,9 +8,22 @@ use anyhow::{Context, Result};
 
 use xtask::cargo::{self, Profile};
 
+/// What is soaked.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum What {
+    /// Damaged volumes are repaired by fsck.ocfs2
+    #[default]
+    Fsck,
+    /// Volumes are changed beside a model in memory, and both fsck have nothing to say
+    Edit,
+}
+
 /// How long, and where to start.
 #[derive(clap::Args, Debug)]
 pub struct Options {
+    /// What is done by chance
+    #[arg(value_enum, default_value_t)]
+    what: What,
     /// How long
     #[arg(long, value_name = "N", default_value_t = 600)]
     seconds: u64,
@@ -31,20 +44,24 @@ pub struct Options {
     release: bool,
 }
 
-/// Runs case after case, and prints how many ended after one run of fsck.ocfs2, after more, and
+/// Runs case after case, and prints, of damage, how many ended after one run of fsck.ocfs2, after more, and
 /// never, with what was left, why, and some seeds of each kind. A case that fails is printed with
-/// its seed, by which it can be run again.
+/// its seed, by which it can be run again. Of changes the first case that fails ends it.
 pub fn run(options: &Options) -> Result<()> {
+    let (program, test) = match options.what {
+        What::Fsck => ("--test=fsck_random", "soak"),
+        What::Edit => ("--test=edit", "soak::soak"),
+    };
     let bin_dir = match options.release {
         true => cargo::build_programs(Profile::Release)?,
-        false => cargo::build_with_tests(&["--test=fsck_random"])?,
+        false => cargo::build_with_tests(&[program])?,
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     // Runs that begin a second apart have no case in common.
     let start = options.start.unwrap_or(now << 20);
-    let soak = ["test", "--workspace", "--test=fsck_random"];
+    let soak = ["test", "--workspace", program];
     let release = options.release.then_some("--release");
-    let only = ["--", "--exact", "soak", "--ignored", "--nocapture"];
+    let only = ["--", "--exact", test, "--ignored", "--nocapture"];
     let mut cargo = cargo::cargo(soak.iter().chain(release.iter()).chain(&only));
     cargo.env("OCFS2_BIN_DIR", bin_dir);
     cargo.env("OCFS2_SOAK_SECONDS", options.seconds.to_string());
