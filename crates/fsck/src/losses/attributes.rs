@@ -143,6 +143,9 @@ fn frees_attributes(sides: &Sides<'_>) -> bool {
 fn freed(sides: &Sides<'_>, most: usize) -> Vec<Blkno> {
     let mut freed = Vec::new();
     for slot in 0..sides.before.max_slots() {
+        if freed.len() >= most {
+            break;
+        }
         let after = groups(sides.after, slot);
         let is_freed = |blkno: &Blkno| !after.iter().any(|group| is_used(group, *blkno));
         for group in groups(sides.before, slot) {

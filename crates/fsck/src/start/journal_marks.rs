@@ -37,12 +37,9 @@ fn of_slot(volume: &Volume, slot: u16) -> Option<Vec<Finding>> {
     let mut block = volume.read_block(blkno).ok()?;
     let seen = seen::mended(volume, blkno, &mut block);
     let inode = Inode::decode(blkno, block).ok()?;
-    let Some(superblock) = journal(volume, &inode) else {
+    let Some((first, mended)) = journal(volume, &inode) else {
         return of_inode(volume, slot, &inode).map(|finding| vec![finding]);
     };
-    let first = volume.tree(&inode).ok()?.map(Cpos(0)).ok()??.blkno;
-    let blocks = volume.geometry().blocks_for(inode.size());
-    let mended = mended(&superblock, first, volume.block_size(), blocks);
     let mut findings = Vec::new();
     if seen == Seen::Unsigned {
         let text = format!(
@@ -57,8 +54,9 @@ fn of_slot(volume: &Volume, slot: u16) -> Option<Vec<Finding>> {
     Some(findings)
 }
 
-/// The superblock of the journal that an inode is of, once its marks are right, if it is one.
-fn journal(volume: &Volume, inode: &Inode) -> Option<JournalSuperblock> {
+/// The first block of the journal that an inode is of, and its superblock as it was if a mark of it is
+/// wrong; nothing if it is none.
+fn journal(volume: &Volume, inode: &Inode) -> Option<(Blkno, Option<Mended>)> {
     let dinode = &inode.dinode;
     dinode.verify(inode.blkno, volume.generation()).ok()?;
     let clusters = u64::from(dinode.i_clusters);
@@ -74,9 +72,9 @@ fn journal(volume: &Volume, inode: &Inode) -> Option<JournalSuperblock> {
     let first = volume.tree(inode).ok()?.map(Cpos(0)).ok()??.blkno;
     let superblock = JournalSuperblock::decode(&volume.read_block(first).ok()?).ok()?;
     let blocks = volume.geometry().blocks_for(inode.size());
-    let is_one = superblock.verify(first, volume.block_size(), blocks).is_ok()
-        || mended(&superblock, first, volume.block_size(), blocks).is_some();
-    (end == clusters && is_one).then_some(superblock)
+    let mended = mended(&superblock, first, volume.block_size(), blocks);
+    let is_one = mended.is_some() || superblock.verify(first, volume.block_size(), blocks).is_ok();
+    (end == clusters && is_one).then_some((first, mended))
 }
 
 /// Flags of the inode of a journal.
