@@ -36,6 +36,8 @@ pub struct Options {
     pub foreign_generations: bool,
     /// Whether lost system files are searched for on the whole volume (`--salvage`).
     pub salvage: bool,
+    /// Whether the seed of the directory indexes is not the one these were made with.
+    pub is_new_seed: bool,
     /// Whether a plan packs directories when all else is done (`-D`).
     pub pack_directories: bool,
     /// Which hash names with bytes from 0x80 on get, in indexes that are built and, with
@@ -56,6 +58,7 @@ impl Default for Options {
             threads: cores.max(IN_FLIGHT),
             foreign_generations: false,
             salvage: false,
+            is_new_seed: false,
             pack_directories: false,
             name_hash: None,
             most_findings: Shares::MOST_FINDINGS,

@@ -48,16 +48,26 @@ impl Holds {
         }
     }
 
-    /// How many clusters a record can have, if that is less than it says: it is too long rather
-    /// than that two `behind` it, in order, are in the wrong place.
-    pub fn room(self, rec: &ExtentRec, mut behind: impl Iterator<Item = u32>) -> Option<u16> {
+    /// Where a record can be and how many clusters it can have, if these are fewer than it says: it
+    /// is too long rather than that two `behind` it, in order, are in the wrong place. One that is
+    /// behind these itself is where the extent before it ends.
+    pub fn room(
+        self,
+        rec: &ExtentRec,
+        before_end: u64,
+        mut behind: impl Iterator<Item = u32>,
+    ) -> Option<Longest> {
         if matches!(self, Self::Hashed | Self::RefcountLeaves) {
             return None;
         }
         let (cpos, one, two) = (rec.e_cpos.0, behind.next()?, behind.next()?);
         let end = u64::from(cpos) + u64::from(rec.e_leaf_clusters());
-        let reaches_over = cpos < one && one < two && u64::from(two) < end;
-        u16::try_from(one.checked_sub(cpos)?).ok().filter(|_| reaches_over)
+        let is_behind = cpos > two;
+        let reaches_over = (cpos < one || is_behind) && one < two && u64::from(two) < end;
+        let cpos = if is_behind { u32::try_from(before_end).ok()? } else { cpos };
+        let clusters = u16::try_from(one.checked_sub(cpos)?).ok()?;
+        let is_less = clusters > 0 && clusters < rec.e_leaf_clusters();
+        (reaches_over && is_less).then_some(Longest { cpos: Cpos(cpos), clusters })
     }
 }
 
@@ -527,17 +537,18 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         rec: ExtentRec,
         behind: impl Iterator<Item = u32>,
     ) -> ExtentRec {
-        let Some(room) = self.root.holds.room(&rec, behind) else { return rec };
+        let Some(room) = self.root.holds.room(&rec, self.walked.end, behind) else { return rec };
+        let Longest { cpos, clusters } = room;
         let text = format!(
             "extent list {blkno}: record {index}, position {}: has {} clusters, those after it \
-             leave room for {room}",
+             leave room for {clusters}",
             rec.e_cpos,
             rec.e_leaf_clusters()
         );
         self.found(Finding::new(codes::EXTENT_OVERLAP, self.place(blkno), text));
-        let longest = Longest { cpos: rec.e_cpos, clusters: room };
+        let longest = Longest { cpos: rec.e_cpos, clusters };
         self.walked.cut = Some((longest, rec.e_leaf_clusters()));
-        ExtentRec::leaf(rec.e_cpos, room, rec.e_flags(), rec.e_blkno)
+        ExtentRec::leaf(cpos, clusters, rec.e_flags(), rec.e_blkno)
     }
 
     fn leaf_record(&mut self, blkno: Blkno, index: usize, rec: &ExtentRec, range: &Range<u64>) {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use ocfs2_device::holders::{Holder, holders};
 use ocfs2_device::{Caching, Device, DeviceOptions, OpenCause, open};
 use ocfs2_format::{Blkno, BlockSize};
-use ocfs2_volume::open::{Backup, SuperblockProblem};
+use ocfs2_volume::open::{Backup, Mended, SuperblockProblem};
 use ocfs2_volume::{OpenVolumeError, SuperblockAt, Volume, VolumeOptions};
 
 use crate::cli::Cli;
@@ -121,6 +121,31 @@ impl Source {
         let other = Self { options, ..self.clone() };
         let agrees = tops::agrees(&other.open(device)?);
         Ok(agrees.then_some(other))
+    }
+
+    /// Another way, where the superblock could not be used because of `err` and there is no good
+    /// backup: by what the rest of the volume says, if that leaves no doubt.
+    pub fn mended(
+        &self,
+        device: &Arc<dyn Device>,
+        err: &OpenVolumeError,
+    ) -> Option<(Mended, Self)> {
+        let is_bad = match err {
+            OpenVolumeError::NotOcfs2 { backups } | OpenVolumeError::Damaged { backups, .. } => {
+                backups.is_empty()
+            }
+            OpenVolumeError::UnknownFeatures { .. }
+            | OpenVolumeError::UnknownTunefs { .. }
+            | OpenVolumeError::HeartbeatDevice => true,
+            _ => false,
+        };
+        if !is_bad || self.options.superblock != SuperblockAt::Primary || self.block.is_some() {
+            return None;
+        }
+        let options = VolumeOptions { superblock: SuperblockAt::Mended, ..self.options };
+        let other = Self { options, block: None };
+        let volume = other.open(device).ok()?;
+        Some((volume.found_superblock().mended.clone()?, other))
     }
 
     /// Another way, where the superblock could not be used because of `err`: by the first

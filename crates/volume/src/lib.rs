@@ -24,6 +24,7 @@ mod sample;
 
 mod system;
 mod system_file;
+mod tops;
 pub mod tree;
 pub mod undo;
 mod unused;

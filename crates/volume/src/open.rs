@@ -16,6 +16,10 @@ use ocfs2_format::{Blkno, BlockSize, Invalid, Structure};
 
 use ocfs2_device::Device;
 
+pub use mended::Mended;
+
+pub(crate) mod mended;
+
 /// How to open a volume. The default is for reading, by the primary superblock.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct VolumeOptions {
@@ -48,6 +52,9 @@ pub enum SuperblockAt {
     Backup(u8),
     /// This block, in units of this block size.
     Block(Blkno, BlockSize),
+    /// Block 2, and where it cannot be used what the rest of the volume says of it, if that leaves
+    /// no doubt. Only [`crate::Volume::open`] does so; else it is as [`SuperblockAt::Primary`].
+    Mended,
 }
 
 /// A superblock that was found on a device, with nothing else checked.
@@ -68,6 +75,8 @@ pub struct FoundSuperblock {
     /// The checksum stored and the one computed, where these differ; only with
     /// [`VolumeOptions::any_checksum`].
     pub wrong_checksum: Option<(u32, u32)>,
+    /// What is not as it is on the device; only with [`SuperblockAt::Mended`].
+    pub mended: Option<Mended>,
 }
 
 /// A backup superblock by which the volume can be opened.
@@ -235,7 +244,7 @@ pub fn find_superblock(
 ) -> Result<FoundSuperblock, OpenVolumeError> {
     let sizes: Vec<_> = options.block_size.map_or(BlockSize::ALL.into(), |size| vec![size]);
     let candidates: Vec<(Blkno, BlockSize)> = match options.superblock {
-        SuperblockAt::Primary => {
+        SuperblockAt::Primary | SuperblockAt::Mended => {
             let mut sector = [0; 512];
             if device.read_at(&mut sector, 0).is_ok() && ocfs1::is_ocfs1(&sector) {
                 return Err(OpenVolumeError::Ocfs1);
@@ -384,6 +393,7 @@ fn read_superblock(
         block_size,
         corrected_bit,
         wrong_checksum,
+        mended: None,
     };
     Ok(found)
 }

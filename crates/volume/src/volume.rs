@@ -11,7 +11,9 @@ use ocfs2_format::superblock::SuperBlock;
 use ocfs2_format::{Blkno, BlockSize};
 
 use crate::Error;
-use crate::open::{self, FoundSuperblock, OpenVolumeError, VolumeOptions};
+use crate::open::{
+    self, FoundSuperblock, OpenVolumeError, SuperblockAt, VolumeOptions, mended,
+};
 use ocfs2_device::Device;
 
 /// An OCFS2 volume on a device, opened for reading. Shared between threads.
@@ -64,14 +66,38 @@ impl Volume {
     /// [`OpenVolumeError`], which says what the device holds instead, or by which backup
     /// superblocks the volume could be opened.
     pub fn open(device: Arc<dyn Device>, options: &VolumeOptions) -> Result<Self, OpenVolumeError> {
+        if options.superblock == SuperblockAt::Mended {
+            return Self::open_mended(device, options);
+        }
         let superblock = open::find_superblock(&device, options)?;
         let geometry = open::accept(&device, &superblock, options)?;
-        let volume =
-            Self { device, superblock, geometry, checks: true, corrections: Mutex::default() };
+        let volume = Self::by(device, superblock, geometry);
         if let Some(bit) = volume.superblock.corrected_bit {
             volume.note("superblock", volume.superblock.blkno, bit);
         }
         Ok(volume)
+    }
+
+    /// By what is in block 2, where that can be used.
+    fn open_mended(
+        device: Arc<dyn Device>,
+        options: &VolumeOptions,
+    ) -> Result<Self, OpenVolumeError> {
+        let stated = VolumeOptions { superblock: SuperblockAt::Primary, ..*options };
+        Self::open(Arc::clone(&device), &stated).or_else(|err| {
+            let superblock = mended::find(&device).ok_or(err)?;
+            let geometry = open::accept(&device, &superblock, options)?;
+            Ok(Self::by(device, superblock, geometry))
+        })
+    }
+
+    /// That of a superblock.
+    pub(crate) fn by(
+        device: Arc<dyn Device>,
+        superblock: FoundSuperblock,
+        geometry: Geometry,
+    ) -> Self {
+        Self { device, superblock, geometry, checks: true, corrections: Mutex::default() }
     }
 
     /// The same volume, by the same superblock, as it is on another device: an overlay.

@@ -24,8 +24,14 @@ codes! {
     SUPERBLOCK_FIELD {
         pass: Start,
         default: Yes,
-        condition: "a field of the superblock has a value that it has on no volume: revision, flags of its inode, first group, size of inline attributes",
+        condition: "a field of the superblock has a value that it has on no volume, or not on this one: signature, sizes, numbers of root and system directory, revision, flags of its inode, first group, size of inline attributes",
         repair: "write the value that belongs there",
+    }
+    SUPERBLOCK_LOST {
+        pass: Start,
+        default: Yes,
+        condition: "there is neither a superblock nor a backup of it, and the system files show what was in it",
+        repair: "make a new one; the label, the cluster and the seed of the indexes are lost, and indexes are built again",
     }
     SUPERBLOCK_UUID_HASH {
         pass: Start,

@@ -69,6 +69,8 @@ pub struct Loss {
     pub is_guessed: bool,
     /// It is the journal of this slot, and what it held for others.
     pub journal: Option<u16>,
+    /// It is what only the superblock knew.
+    pub superblock: bool,
     /// Why it may be wrong although nothing is known to be gone.
     pub doubt: Option<Doubt>,
 }
@@ -138,6 +140,7 @@ impl Loss {
     pub fn is_certain(&self) -> bool {
         self.is_gone
             || self.journal.is_some()
+            || self.superblock
             || self.name
             || self.names
             || self.is_guessed

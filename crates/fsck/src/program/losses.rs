@@ -6,6 +6,7 @@ use std::io::{BufWriter, ErrorKind, Write};
 use anyhow::{Context as _, Result};
 use ocfs2_cli::{Interrupt, Interrupted, shown};
 use ocfs2_format::dinode::{Dinode, InodeFlags};
+use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
 use ocfs2_volume::{Inode, SystemFile, Volume};
 
 use super::Run;
@@ -90,7 +91,10 @@ impl Run<'_> {
         plan: &Plan,
         interrupt: &Interrupt,
     ) -> Result<Losses> {
-        let listed = self.lost_journals(before, after);
+        let mut listed = self.lost_journals(before, after);
+        if self.is_new_superblock {
+            listed.push(Loss { inode: SUPERBLOCK_BLKNO, superblock: true, ..Loss::default() });
+        }
         let mut losses = Losses { lost: listed.len() as u64, listed, doubtful: 0 };
         if !plan.is_changed {
             return Ok(losses);

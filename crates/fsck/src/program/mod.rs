@@ -114,6 +114,8 @@ struct Run<'a> {
     /// What was corrected before the check: logs that were emptied though they could not be
     /// replayed to their end, and what the superblock names.
     early: u64,
+    /// The superblock was made new, without what only it knew.
+    is_new_superblock: bool,
     /// Whether anything was written to the volume.
     written: bool,
     /// What is overwritten is saved here.
@@ -155,6 +157,7 @@ impl<'a> Run<'a> {
             slots_left: 0,
             slots_unknown: 0,
             early: 0,
+            is_new_superblock: false,
             written: false,
             saving: None,
             agreed: 0,
@@ -279,20 +282,7 @@ impl<'a> Run<'a> {
         let source = Source::new(self.cli);
         let Err(err) = source.open(device) else { return Ok(source) };
         let Some((backup, other)) = source.by_backup(device, &err) else {
-            // A finding says what is wrong with it, and its repair mends that.
-            match source.by_contents(device, &err) {
-                Ok(Some(other)) => return Ok(other),
-                Ok(None) => {}
-                Err(more) => bail!("{err}; {more}"),
-            }
-            let choose = ": --partition NUMBER checks one";
-            let instead = matches!(err, OpenVolumeError::NotOcfs2 { .. })
-                .then(|| ocfs2_probe::instead(device, choose))
-                .flatten();
-            return Err(match instead {
-                Some(instead) => anyhow::anyhow!("{err}; {instead}"),
-                None => err.into(),
-            });
+            return self.source_without_backup(&source, device, err, interrupt);
         };
         let device = shown(&self.cli.device);
         let use_it = match self.cli.mode() {
@@ -320,6 +310,54 @@ impl<'a> Run<'a> {
         // A repair rewrites it, and says so.
         self.bits.left |= !self.cli.mode().repairs();
         Ok(other)
+    }
+
+    /// How to open a volume whose superblock cannot be used because of `err`, and which has no good
+    /// backup of it. A finding says what is wrong with it, and its repair mends that.
+    fn source_without_backup(
+        &mut self,
+        source: &Source,
+        device: &Arc<dyn Device>,
+        err: OpenVolumeError,
+        interrupt: &Interrupt,
+    ) -> Result<Source> {
+        if let Ok(Some(other)) = source.by_contents(device, &err) {
+            return Ok(other);
+        }
+        let choose = ": --partition NUMBER checks one";
+        let instead = matches!(err, OpenVolumeError::NotOcfs2 { .. })
+            .then(|| ocfs2_probe::instead(device, choose))
+            .flatten();
+        let mended = source.mended(device, &err);
+        match (mended, instead) {
+            // What was written over a volume is left alone.
+            (Some((mended, _)), Some(instead)) if mended.is_new => bail!("{err}; {instead}"),
+            (Some((_, other)), _) => {
+                let use_it = match self.cli.mode() {
+                    Mode::ReadOnly | Mode::Yes => true,
+                    Mode::Preen => false,
+                    Mode::Interactive => {
+                        print_warning(format_args!("{}: {err}", shown(&self.cli.device)));
+                        confirm("Use what the rest of the volume says instead?", "-y", interrupt)?
+                    }
+                };
+                if !use_it {
+                    let (device, partition) =
+                        (shown(&self.cli.device), self.cli.partition_option());
+                    bail!(
+                        "{err}; fsck.ocfs2 -y {partition}{device} restores the superblock from \
+                         what the rest of the volume says"
+                    );
+                }
+                self.report.note(&format!(
+                    "The superblock cannot be used ({err}), and there is no good backup of it. \
+                     What the rest of the volume says is used instead."
+                ));
+                Ok(other)
+            }
+            (None, Some(instead)) => bail!("{err}; {instead}"),
+            (None, None) => Err(err.into()),
+        }
     }
 
     /// Who uses the volume; `this_node` has beaten on it for this program.
@@ -522,6 +560,7 @@ impl<'a> Run<'a> {
         let mut options = Options {
             foreign_generations: self.cli.foreign_generations,
             salvage: self.cli.salvage,
+            is_new_seed: self.is_new_superblock,
             pack_directories: self.cli.pack_directories,
             name_hash: self.cli.name_hash,
             ..Options::default()

@@ -14,7 +14,7 @@ use super::Run;
 use super::answers::Answers;
 use super::layers::{Collision, Layers, Overlay, empty_moved_logs};
 use super::mark::{keep_mark, mark, stamp};
-use crate::codes::journals;
+use crate::codes::{journals, start as codes};
 use crate::recover::recover_repaired;
 use crate::repair::commit::{Written, commit, rehearse};
 use crate::repair::plan::{Judge, Plan, PlanError, plan};
@@ -22,7 +22,7 @@ use crate::repair::{Terms, Together};
 use crate::report::{
     FindingOutcome, FindingRecord, ProgressOut, Record, SlotOutcome, Summary, WrittenRecord,
 };
-use crate::start::{SystemFile, journal_marks, lost_directory, tops};
+use crate::start::{SystemFile, journal_marks, lost_directory, mended, tops};
 use crate::target::Source;
 use crate::users::Users;
 use crate::{Context, Finding, Found, Pass};
@@ -107,6 +107,11 @@ impl Run<'_> {
         if is_backup || !self.cli.mode().repairs() {
             return Ok(());
         }
+        if let Some(finding) = mended(&volume) {
+            self.is_new_superblock |= finding.code == codes::SUPERBLOCK_LOST;
+            self.correct_early(&volume, &finding, progress, interrupt);
+        }
+        let volume = source.open(&device)?;
         let options = self.options();
         let context = Context { volume: &volume, options: &options, interrupt };
         for finding in tops::check(&context) {

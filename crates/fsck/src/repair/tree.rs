@@ -270,9 +270,9 @@ fn placed(leaves: Vec<ExtentRec>, holds: Holds) -> Vec<ExtentRec> {
     let mut end = 0_u64;
     for (index, rec) in leaves.iter().enumerate() {
         let mut behind = leaves.iter().skip(index + 1).map(|rec| rec.e_cpos.0);
-        let clusters = holds.room(rec, behind.clone()).unwrap_or(rec.e_leaf_clusters());
-        let length = u64::from(clusters);
-        let mut cpos = u64::from(rec.e_cpos.0);
+        let stated = Longest { cpos: rec.e_cpos, clusters: rec.e_leaf_clusters() };
+        let Longest { cpos, clusters } = holds.room(rec, end, behind.clone()).unwrap_or(stated);
+        let (mut cpos, length) = (u64::from(cpos.0), u64::from(clusters));
         // The next one tells which of two positions that contradict each other is right.
         let next = behind.next().map(u64::from);
         let fits_in_front = next.is_some_and(|next| next >= end + length && cpos + length > next);

@@ -93,6 +93,7 @@ impl LossRecord {
             (loss.names, "names"),
             (loss.is_guessed, "type"),
             (loss.journal.is_some(), "journal"),
+            (loss.superblock, "superblock"),
         ];
         Self {
             inode: loss.inode.0,
@@ -132,6 +133,11 @@ impl LossRecord {
                 "the journal of slot {slot}: what its node wrote last is gone, and nothing shows \
                  which files that was about"
             );
+        }
+        if self.lost.contains(&"superblock") {
+            return "the superblock: the label, the name of the cluster and the seed of the indexes \
+                    are gone; tunefs.ocfs2 sets the first two"
+                .to_owned();
         }
         let mut text = match (&self.path, &self.was_in) {
             (Some(path), _) => path.text(),

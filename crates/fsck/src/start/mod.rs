@@ -15,6 +15,7 @@ mod superblock;
 mod system_files;
 pub(crate) mod tops;
 
+pub(crate) use recover::mended;
 pub use recover::restored_superblock;
 pub(crate) use superblock::{Short, short_device};
 pub use system_files::{SystemFile, SystemFiles};
@@ -28,6 +29,7 @@ use crate::{Context, journals};
 /// Checks what everything else starts from.
 pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) {
     state.found_all(recover::finding(context.volume));
+    state.found_all(mended(context.volume));
     state.found_all(superblock::check(context));
     state.found_all(tops::check(context));
     state.found_all(superblock::cluster(context.volume, RunningCluster::find().as_ref()));

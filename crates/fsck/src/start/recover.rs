@@ -43,6 +43,24 @@ pub(super) fn finding(volume: &Volume) -> Option<Finding> {
     Some(Finding::new(codes::RECOVER_BACKUP_SUPERBLOCK, place, text).repaired_by(repair))
 }
 
+/// If the volume was opened by what the rest of it says, what is wrong with the superblock.
+pub(crate) fn mended(volume: &Volume) -> Option<Finding> {
+    let found = volume.found_superblock();
+    let mended = found.mended.as_ref()?;
+    let (code, what) = match mended.is_new {
+        true => (codes::SUPERBLOCK_LOST, "the superblock is gone"),
+        false => (codes::SUPERBLOCK_FIELD, "superblock"),
+    };
+    let text = format!("{what}: {}", mended.fields.join(", "));
+    let block = found.block.clone();
+    let repair = Repair::block(SUPERBLOCK_BLKNO, None, move |bytes| {
+        if bytes.len() == block.len() {
+            bytes.copy_from_slice(&block);
+        }
+    });
+    Some(Finding::new(code, Place::block(SUPERBLOCK_BLKNO), text).repaired_by(repair))
+}
+
 /// What is wrong with the superblock in block 2 of a volume opened by another one.
 fn primary_problem(volume: &Volume) -> Option<String> {
     let found = volume.found_superblock();

@@ -6,7 +6,7 @@
 
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::group::GroupDesc;
-use ocfs2_format::{Blkno, Structure as _, check};
+use ocfs2_format::{Blkno, Structure as _};
 use ocfs2_volume::{Inode, SystemFile, Volume};
 
 use crate::codes::{inodes, start as codes};
@@ -27,9 +27,9 @@ pub fn check(context: &Context<'_>) -> Vec<Finding> {
         return vec![finding];
     }
     let stated = [(root, false), (system, true)].map(|(blkno, is_system)| {
-        top(volume, blkno).filter(|inode| is_top(volume, inode, is_system))
+        volume.stated_inode(blkno).filter(|inode| volume.is_top(inode, is_system))
     });
-    let tops = [root, system].into_iter().filter_map(|blkno| top(volume, blkno));
+    let tops = [root, system].into_iter().filter_map(|blkno| volume.stated_inode(blkno));
     let flags: Vec<_> = tops.filter_map(|inode| flags(volume, &inode)).collect();
     if !flags.is_empty() {
         return flags;
@@ -86,8 +86,8 @@ fn flags(volume: &Volume, inode: &Inode) -> Option<Finding> {
 
 /// The volume by its system directory as it is found, if the superblock leads elsewhere.
 pub(crate) fn by_found_system_dir(volume: &Volume) -> Option<Volume> {
-    let stated = top(volume, volume.superblock().s_system_dir_blkno);
-    if stated.is_some_and(|inode| is_top(volume, &inode, true)) {
+    let stated = volume.stated_inode(volume.superblock().s_system_dir_blkno);
+    if stated.is_some_and(|inode| volume.is_top(&inode, true)) {
         return None;
     }
     search(volume, volume.generation(), true).map(|blkno| volume.with_system_dir(blkno))
@@ -97,8 +97,8 @@ pub(crate) fn by_found_system_dir(volume: &Volume) -> Option<Volume> {
 fn search(volume: &Volume, generation: u32, is_system: bool) -> Option<Blkno> {
     let end = volume.geometry().blocks().min(SEARCHED);
     let mut all = (volume.geometry().first_group.0..end).map(Blkno).filter(|blkno| {
-        top(volume, *blkno).is_some_and(|inode| {
-            inode.dinode.i_fs_generation == generation && is_top(volume, &inode, is_system)
+        volume.stated_inode(*blkno).is_some_and(|inode| {
+            inode.dinode.i_fs_generation == generation && volume.is_top(&inode, is_system)
         })
     });
     // One of two cannot be told from the other.
@@ -131,7 +131,7 @@ pub fn agrees(volume: &Volume) -> bool {
     let superblock = volume.superblock();
     let generation = volume.generation();
     let is_there = |blkno, is_system| {
-        let inode = top(volume, blkno).filter(|inode| is_top(volume, inode, is_system));
+        let inode = volume.stated_inode(blkno).filter(|inode| volume.is_top(inode, is_system));
         inode.is_some_and(|inode| inode.dinode.i_fs_generation == generation)
     };
     let bitmap = volume.system_file(SystemFile::GlobalBitmap);
@@ -153,30 +153,4 @@ pub fn agrees(volume: &Volume) -> bool {
         && is_there(superblock.s_system_dir_blkno, true)
         && bitmap_agrees
         && journal.unwrap_or(true)
-}
-
-/// The inode in a block that says it is there.
-fn top(volume: &Volume, blkno: Blkno) -> Option<Inode> {
-    if !volume.geometry().is_valid_block(blkno) {
-        return None;
-    }
-    let mut block = volume.read_block(blkno).ok()?;
-    if !block.starts_with(&Dinode::SIGNATURE) {
-        return None;
-    }
-    check::correct(&mut block, Dinode::CHECK_OFFSET);
-    Inode::decode(blkno, block).ok().filter(|inode| inode.dinode.i_blkno == blkno)
-}
-
-/// Whether it is a directory in use that is in no other, and the one of the two.
-fn is_top(volume: &Volume, inode: &Inode, is_system: bool) -> bool {
-    // A wrong checksum of a block is repaired later, and is no reason to lose the directory.
-    let target = |name: &[u8]| Some(volume.torn_entry(inode, name)?.inode);
-    inode.is_dir()
-        && inode.dinode.i_suballoc_slot == Dinode::GLOBAL_SLOT
-        && inode.dinode.flags().contains(InodeFlags::VALID)
-        && target(b"..") == Some(inode.blkno)
-        && target(b"global_bitmap").is_some() == is_system
-        // A root directory that has run into the system directory has the names of both.
-        && !(is_system && target(b"lost+found").is_some())
 }

@@ -29,6 +29,10 @@ const SIZE_ONLY: CFsck = Differs {
 const STOPS: CFsck =
     Differs { codes: &[], status: 8, why: "It does not find the file, and gives up." };
 
+/// What it says of a volume without a usable superblock or a backup of one.
+const NO_VOLUME: CFsck =
+    Differs { codes: &[], status: 8, why: "It does not look for anything else, and gives up." };
+
 fn zero(image: &Image, blkno: Blkno) {
     image.edit_raw(blkno, |block| block.fill(0));
 }
@@ -59,6 +63,34 @@ pub(super) const RECIPES: &[Recipe] = &[
             status: 8,
             why: "It does not look for a backup of its own accord, and gives up.",
         },
+    },
+    Recipe {
+        code: "SUPERBLOCK_LOST",
+        name: "the superblock is zeroed, and there is no backup",
+        on: EMPTY,
+        damage: |image| image.edit_raw(SUPERBLOCK_BLKNO, |block| block.fill(0)),
+        found: &["SUPERBLOCK_LOST"],
+        c: NO_VOLUME,
+    },
+    Recipe {
+        code: "SUPERBLOCK_FIELD",
+        name: "the superblock states blocks of a size that there is not",
+        on: EMPTY,
+        damage: |image| {
+            image.edit_superblock(SUPERBLOCK_BLKNO, |_, it| it.s_blocksize_bits = 200);
+        },
+        found: &["SUPERBLOCK_FIELD"],
+        c: NO_VOLUME,
+    },
+    Recipe {
+        code: "SUPERBLOCK_FIELD",
+        name: "the superblock has features that nobody knows, dozens of them",
+        on: EMPTY,
+        damage: |image| {
+            image.edit_superblock(SUPERBLOCK_BLKNO, |_, it| it.s_feature_incompat = 0xa5a5_f00d);
+        },
+        found: &["SUPERBLOCK_FIELD"],
+        c: NO_VOLUME,
     },
     Recipe {
         code: "SUPERBLOCK_FIELD",

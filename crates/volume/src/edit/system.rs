@@ -69,7 +69,7 @@ impl Volume {
         let place = block.get_mut(Dinode::ID2_OFFSET..).unwrap_or_default();
         superblock.encode(place).map_err(Error::truncated(blkno))?;
         let block_size = found.block_size;
-        let (corrected_bit, wrong_checksum) = (None, None);
+        let (corrected_bit, wrong_checksum, mended) = (None, None, None);
         Ok(FoundSuperblock {
             block,
             dinode,
@@ -78,6 +78,7 @@ impl Volume {
             block_size,
             corrected_bit,
             wrong_checksum,
+            mended,
         })
     }
 }

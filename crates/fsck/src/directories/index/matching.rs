@@ -261,8 +261,18 @@ impl Matching<'_> {
 
     /// Says what is wrong; gives entries that are only known by the index.
     fn end(mut self, is_in_use: &dyn Fn(Blkno) -> bool) -> Vec<Hidden> {
-        let missing = self.missing();
         let is_sound = self.invalid.count == 0 && self.unread.is_empty();
+        if is_sound && self.is_of_another_seed() {
+            let (dir, blkno) = (self.dir, self.index.blkno);
+            let text = format!(
+                "directory {dir}: none of its names is where index {blkno} has it: it was made \
+                 with another seed"
+            );
+            let finding = Finding::new(codes::DX_LOOKUP_FAILED, Place::block(blkno).of(dir), text);
+            self.findings.push(finding.repaired_by(directory::rewrite(dir)));
+            return Vec::new();
+        }
+        let missing = self.missing();
         let mut names = match is_sound && !self.left.is_empty() && self.left_out == 0 {
             true => names::look(self.context, self.dir, &self.expected, &missing, &self.left),
             false => Names::default(),
@@ -306,6 +316,17 @@ impl Matching<'_> {
         let found = found.into_iter().flatten().map(|it| it.repaired_by(rewritten()));
         self.findings.extend(found);
         hidden.into_iter().map(|(_, hidden)| hidden).collect()
+    }
+
+    /// Whether nothing of the index fits: of a single name it is the name that may be wrong.
+    fn is_of_another_seed(&self) -> bool {
+        let least = if self.context.options.is_new_seed { 1 } else { 2 };
+        // `.` and `..` are found under any seed.
+        let names = self.expected.entries.iter().zip(&self.found);
+        let names: Vec<_> = names.filter(|(key, _)| key.hash != NameHash::default()).collect();
+        names.len() >= least
+            && self.left.len() >= least
+            && names.iter().all(|(_, found)| **found == 0)
     }
 
     /// Entries that lengths of entries hide; what the index has of them is explained.

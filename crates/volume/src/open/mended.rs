@@ -1,0 +1,573 @@
+//! The superblock as the rest of the volume says it is: for one that cannot be used as it stands,
+//! on a volume that has no good backup of it.
+//!
+//! Both mkfs put the inodes of the system files among the first blocks. Where these are and what
+//! number they have gives the size of a block, allocators give that of a cluster, the bitmap how
+//! many there are, and the system directory the slots.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use ocfs2_device::Device;
+use ocfs2_format::check::{self, Checked};
+use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
+use ocfs2_format::feature::{Compat, Features, Incompat, RoCompat};
+use ocfs2_format::geometry::Geometry;
+use ocfs2_format::group::GroupDesc;
+use ocfs2_format::hash::uuid_hash;
+use ocfs2_format::quota::QuotaKind;
+use ocfs2_format::superblock::{
+    BACKUP_OFFSETS, MAX_SLOTS, REVISION, STACK_O2CB, SUPERBLOCK_BLKNO, SUPERBLOCK_SIGNATURE,
+    SuperBlock, TUNEFS_DIR_TRAILER, TUNEFS_REMOVE_SLOT, XATTR_INLINE_SIZE,
+};
+use ocfs2_format::{Blkno, BlockSize, ClusterSize, Structure};
+
+use super::FoundSuperblock;
+use crate::{Inode, SystemFile, Volume};
+
+/// How far system inodes are searched for.
+const SEARCHED_BYTES: u64 = 32 << 20;
+/// System inodes that are kept at most: those of 255 slots are fewer.
+const MOST: usize = 1 << 13;
+/// Volumes, this one and older ones, of which there may be some among them.
+const MOST_VOLUMES: usize = 16;
+/// What is read at once while they are searched for.
+const PIECE: usize = 1 << 20;
+/// Unknown features that a driver of a later age may have at once. More than that is garbage.
+const MOST_UNKNOWN: u32 = 3;
+/// Of how much that can be compared this much has to agree to take what else is in the block for
+/// what was in the superblock.
+const AGREEING: u32 = 6;
+
+/// What was put right in a superblock.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Mended {
+    /// The fields, with what they were and what they are.
+    pub fields: Vec<String>,
+    /// There was nothing of it: what only the superblock knows is gone. That is the label, the
+    /// cluster, the UUID where no journal has it, and the seed of the directory indexes.
+    pub is_new: bool,
+}
+
+/// The superblock with what is wrong put right, if the volume shows without a doubt what that is.
+pub(crate) fn find(device: &Arc<dyn Device>) -> Option<FoundSuperblock> {
+    let mut anchors = anchors(device);
+    let mut found = Vec::new();
+    for _ in 0..MOST_VOLUMES {
+        let Some(first) = anchors.first() else { break };
+        let own = (first.block_size, first.dinode.i_fs_generation);
+        let (group, others) =
+            anchors.into_iter().partition(|it| (it.block_size, it.dinode.i_fs_generation) == own);
+        anchors = others;
+        found.extend(Surroundings::new(device, own, group));
+    }
+    // What is left of an older volume is no reason to give up one that its superblock still fits.
+    let stated = found.iter().filter(|it| it.superblock_is_of_it()).count();
+    let one = match (found.len(), stated) {
+        (1, _) => found.pop()?,
+        (_, 1) => found.into_iter().find(Surroundings::superblock_is_of_it)?,
+        _ => return None,
+    };
+    one.mended()
+}
+
+/// An inode that came from the allocator of the system's inodes.
+struct Anchor {
+    block_size: BlockSize,
+    dinode: Dinode,
+}
+
+/// Those among the first blocks.
+fn anchors(device: &Arc<dyn Device>) -> Vec<Anchor> {
+    let end = device.size_bytes().min(SEARCHED_BYTES);
+    let mut found = Vec::new();
+    let mut offset = 0;
+    while offset < end && found.len() < MOST {
+        let len = usize::try_from(end - offset).unwrap_or(PIECE).min(PIECE);
+        let mut piece = vec![0; len];
+        // What cannot be read has none.
+        if device.read_at(&mut piece, offset).is_ok() {
+            let sectors = (offset..).step_by(512).zip(piece.chunks(512));
+            let inodes = sectors.filter(|(_, sector)| sector.starts_with(&Dinode::SIGNATURE));
+            found.extend(inodes.filter_map(|(at, sector)| anchor(sector, at)));
+        }
+        offset += len as u64;
+    }
+    found
+}
+
+fn anchor(sector: &[u8], offset: u64) -> Option<Anchor> {
+    let dinode = Dinode::decode(sector).ok()?;
+    let is_one = dinode.i_suballoc_slot == Dinode::GLOBAL_SLOT
+        && dinode.flags().contains(InodeFlags::VALID)
+        && dinode.i_blkno > SUPERBLOCK_BLKNO;
+    let mut sizes = BlockSize::ALL.into_iter().filter(|_| is_one);
+    let block_size = sizes.find(|size| dinode.i_blkno.offset_bytes(*size) == Some(offset))?;
+    Some(Anchor { block_size, dinode })
+}
+
+/// What the system inodes of a volume say.
+struct Surroundings {
+    /// Block 2.
+    block: Vec<u8>,
+    volume: Volume,
+    root: Option<Blkno>,
+    system_dir: Option<Blkno>,
+    /// Of the global bitmap.
+    clusters: Option<u32>,
+    slots: u16,
+    /// Whether a directory of the system has its entries in its inode.
+    has_inline: bool,
+    uuid: Option<[u8; 16]>,
+    /// When the system directory was made, in seconds since 1970.
+    time: u64,
+}
+
+impl Surroundings {
+    fn new(
+        device: &Arc<dyn Device>,
+        (block_size, generation): (BlockSize, u32),
+        anchors: Vec<Anchor>,
+    ) -> Option<Self> {
+        let mut block = vec![0; block_size.size()];
+        device.read_at(&mut block, SUPERBLOCK_BLKNO.offset_bytes(block_size)?).ok()?;
+        let stated = SuperBlock::of_block(&block).ok()?;
+        let cluster_size = common(anchors.iter().filter_map(cluster_size)).or_else(|| {
+            // It is believed where nothing speaks against it.
+            stated.cluster_size()
+        })?;
+        if cluster_size.bits() < block_size.bits() {
+            return None;
+        }
+        let features = [(Incompat::META_ECC, has_checks(device, block_size, &anchors))];
+        let features = features.iter().filter(|(_, has)| *has).map(|(bit, _)| *bit);
+        let features = features.fold(Incompat::empty(), |all, bit| all | bit);
+        let clusters = device.size_bytes() >> cluster_size.bits();
+        let clusters = u32::try_from(clusters).unwrap_or(u32::MAX);
+        let empty = SuperBlock::of_block(&vec![0; block.len()]).ok()?;
+        let superblock = FoundSuperblock {
+            block: block.clone(),
+            dinode: Dinode { i_fs_generation: generation, ..Dinode::default() },
+            superblock: SuperBlock {
+                s_feature_incompat: features.bits(),
+                s_blocksize_bits: block_size.bits(),
+                s_clustersize_bits: cluster_size.bits(),
+                s_max_slots: MAX_SLOTS,
+                s_uuid: stated.s_uuid,
+                ..empty
+            },
+            blkno: SUPERBLOCK_BLKNO,
+            block_size,
+            corrected_bit: None,
+            wrong_checksum: None,
+            mended: None,
+        };
+        let geometry = Geometry::new(block_size, cluster_size, clusters);
+        let volume = Volume::by(Arc::clone(device), superblock, geometry).without_checks();
+        let dirs = anchors.iter().filter(|it| it.dinode.kind() == Some(FileKind::Directory));
+        let dirs: Vec<_> =
+            dirs.filter_map(|it| volume.stated_inode(it.dinode.i_blkno)).collect();
+        let top = |is_system| {
+            let mut all = dirs.iter().filter(|inode| volume.is_top(inode, is_system));
+            all.next().filter(|_| all.next().is_none())
+        };
+        let (root, system_dir) = (top(false).map(|it| it.blkno), top(true));
+        let time = system_dir.map_or(0, |it| it.dinode.i_ctime);
+        let has_inline = dirs.iter().any(Inode::is_inline);
+        let system_dir = system_dir.map(|it| it.blkno);
+        let journals = anchors.iter().filter(|it| it.dinode.flags().contains(InodeFlags::JOURNAL));
+        let slots = u16::try_from(journals.count()).unwrap_or(MAX_SLOTS).min(MAX_SLOTS);
+        let volume = match system_dir {
+            Some(blkno) => volume.with_system_dir(blkno).without_checks(),
+            None => volume,
+        };
+        let found = Self {
+            block,
+            volume,
+            root,
+            system_dir,
+            clusters: None,
+            slots,
+            has_inline,
+            uuid: None,
+            time,
+        };
+        let clusters = found.file(SystemFile::GlobalBitmap).filter(|inode| {
+            let flags = InodeFlags::VALID | InodeFlags::BITMAP | InodeFlags::CHAIN;
+            inode.dinode.flags().contains(flags)
+        });
+        let clusters = clusters.map(|it| it.dinode.i_clusters).filter(|clusters| *clusters > 0);
+        let named = (0..MAX_SLOTS).take_while(|slot| found.names(SystemFile::Journal(*slot)));
+        let slots = u16::try_from(named.count()).ok().filter(|slots| *slots > 0).unwrap_or(slots);
+        let uuids = (0..slots).filter_map(|slot| Some(found.volume.journal(slot).ok()?.superblock));
+        let uuid = common(uuids.map(|it| it.s_uuid).filter(|uuid| *uuid != [0; 16]));
+        let found = Self { clusters, slots, uuid, ..found };
+        (found.root.is_some() || found.system_dir.is_some()).then_some(found)
+    }
+
+    fn geometry(&self) -> Geometry {
+        *self.volume.geometry()
+    }
+
+    fn generation(&self) -> u32 {
+        self.volume.generation()
+    }
+
+    fn names(&self, file: SystemFile) -> bool {
+        self.entry(file).is_some()
+    }
+
+    fn entry(&self, file: SystemFile) -> Option<Blkno> {
+        let dir = self.volume.stated_inode(self.system_dir?)?;
+        Some(self.volume.torn_entry(&dir, file.name().as_bytes())?.inode)
+    }
+
+    fn file(&self, file: SystemFile) -> Option<Inode> {
+        self.volume.stated_inode(self.entry(file)?)
+    }
+
+    /// The dinode and the superblock as they stand.
+    fn stated(&self) -> Option<(Dinode, SuperBlock)> {
+        Some((Dinode::decode(&self.block).ok()?, SuperBlock::of_block(&self.block).ok()?))
+    }
+
+    /// Whether block 2 is the superblock of this volume, whatever is wrong with it.
+    fn superblock_is_of_it(&self) -> bool {
+        let Some((dinode, superblock)) = self.stated() else { return false };
+        let geometry = self.geometry();
+        let signature = dinode.i_signature.iter().zip(SUPERBLOCK_SIGNATURE);
+        let agreeing = [
+            (signature.filter(|(a, b)| **a == *b).count() > 4, 2),
+            (self.uuid == Some(superblock.s_uuid), 2),
+            (dinode.i_fs_generation == self.generation(), 2),
+            (dinode.i_blkno == SUPERBLOCK_BLKNO, 1),
+            (superblock.s_blocksize_bits == geometry.block_size.bits(), 1),
+            (superblock.s_clustersize_bits == geometry.cluster_size.bits(), 1),
+            (self.root == Some(superblock.s_root_blkno), 1),
+            (self.system_dir == Some(superblock.s_system_dir_blkno), 1),
+            (superblock.s_first_cluster_group == geometry.first_group, 1),
+            (superblock.s_max_slots == self.slots, 1),
+            ((superblock.s_major_rev_level, superblock.s_minor_rev_level) == REVISION, 1),
+            (self.clusters == Some(dinode.i_clusters), 1),
+        ];
+        agreeing.iter().filter(|(agrees, _)| *agrees).map(|(_, weight)| weight).sum::<u32>()
+            >= AGREEING
+    }
+
+    /// The superblock as it is to be.
+    fn mended(self) -> Option<FoundSuperblock> {
+        let (dinode, superblock, mended) = match self.superblock_is_of_it() {
+            true => self.corrected()?,
+            false => self.made()?,
+        };
+        let mut block = self.block.clone();
+        if mended.is_new {
+            block.fill(0);
+        }
+        dinode.encode(&mut block).ok()?;
+        superblock.encode(block.get_mut(Dinode::ID2_OFFSET..)?).ok()?;
+        if superblock.has(Incompat::META_ECC) {
+            check::stamp(&mut block, Dinode::CHECK_OFFSET);
+        }
+        let dinode = Dinode::decode(&block).ok()?;
+        Some(FoundSuperblock {
+            block,
+            dinode,
+            superblock,
+            blkno: SUPERBLOCK_BLKNO,
+            block_size: self.geometry().block_size,
+            corrected_bit: None,
+            wrong_checksum: None,
+            mended: Some(mended),
+        })
+    }
+
+    /// What is in the block, with the fields put right of which the volume says what they are.
+    fn corrected(&self) -> Option<(Dinode, SuperBlock, Mended)> {
+        let (mut dinode, mut superblock) = self.stated()?;
+        let geometry = self.geometry();
+        let mut fields = Fields::default();
+        if dinode.i_signature != SUPERBLOCK_SIGNATURE {
+            let (was, is) = (dinode.i_signature, SUPERBLOCK_SIGNATURE);
+            fields.tell("i_signature", was.escape_ascii(), is.escape_ascii());
+            dinode.i_signature = is;
+        }
+        fields.set("i_blkno", &mut dinode.i_blkno, SUPERBLOCK_BLKNO);
+        fields.set("i_fs_generation", &mut dinode.i_fs_generation, self.generation());
+        if let Some(clusters) = self.clusters.filter(|_| dinode.i_clusters == 0) {
+            fields.set("i_clusters", &mut dinode.i_clusters, clusters);
+        }
+        let bits = geometry.block_size.bits();
+        fields.set("s_blocksize_bits", &mut superblock.s_blocksize_bits, bits);
+        let bits = geometry.cluster_size.bits();
+        fields.set("s_clustersize_bits", &mut superblock.s_clustersize_bits, bits);
+        let group = &mut superblock.s_first_cluster_group;
+        fields.set("s_first_cluster_group", group, geometry.first_group);
+        let (root, system_dir) = self.tops(&superblock)?;
+        fields.set("s_root_blkno", &mut superblock.s_root_blkno, root);
+        fields.set("s_system_dir_blkno", &mut superblock.s_system_dir_blkno, system_dir);
+        // Of two possible numbers it is found out later which one is right.
+        if !(1..=MAX_SLOTS).contains(&superblock.s_max_slots) {
+            fields.set("s_max_slots", &mut superblock.s_max_slots, self.slots);
+        }
+        self.correct_features(&mut superblock, &mut fields);
+        self.check(&dinode, &superblock, &mut fields);
+        let mended = Mended { fields: fields.0, is_new: false };
+        (!mended.fields.is_empty()).then_some((dinode, superblock, mended))
+    }
+
+    /// Root and system directory: as found, else as stated if that can be, else next to the other
+    /// one, where both mkfs put it.
+    fn tops(&self, stated: &SuperBlock) -> Option<(Blkno, Blkno)> {
+        let is_valid = |blkno: &Blkno| self.geometry().is_valid_block(*blkno);
+        let possible = |blkno: Blkno, other: Option<Blkno>| {
+            Some(blkno).filter(is_valid).filter(|blkno| Some(*blkno) != other)
+        };
+        let root = self.root.or_else(|| possible(stated.s_root_blkno, self.system_dir));
+        let root = root.or_else(|| possible(Blkno(self.system_dir?.0.checked_sub(1)?), None));
+        let system = self.system_dir.or_else(|| possible(stated.s_system_dir_blkno, self.root));
+        let system = system.or_else(|| possible(Blkno(self.root?.0.checked_add(1)?), None));
+        root.zip(system)
+    }
+
+    fn correct_features(&self, superblock: &mut SuperBlock, fields: &mut Fields) {
+        let (stated, unknown) = (superblock.features(), superblock.features().unknown());
+        let mut features = stated;
+        // Its files tell that it is a volume.
+        features.incompat.remove(Incompat::HEARTBEAT_DEV);
+        let made = self.features();
+        if self.are_garbage(superblock) {
+            if !unknown.compat.is_empty() {
+                features.compat = made.compat;
+            }
+            if !unknown.incompat.is_empty() {
+                features.incompat = made.incompat - Incompat::LOCAL_MOUNT;
+                features.incompat |= match (superblock.s_cluster_info.ci_stack, made.incompat) {
+                    ([0, ..], made) => made & Incompat::LOCAL_MOUNT,
+                    (STACK_O2CB, _) => Incompat::CLUSTERINFO,
+                    _ => Incompat::USERSPACE_STACK,
+                };
+            }
+            if !unknown.ro_compat.is_empty() {
+                features.ro_compat = made.ro_compat;
+            }
+        } else if superblock.has(Incompat::META_ECC)
+            && check::validate(&self.block, Dinode::CHECK_OFFSET) != Checked::Good
+        {
+            // Something in the block is wrong, and nothing else can be that.
+            features = features.difference(unknown);
+        }
+        let flag = superblock.s_tunefs_flag & !(TUNEFS_REMOVE_SLOT | TUNEFS_DIR_TRAILER);
+        if flag.count_ones() > MOST_UNKNOWN {
+            features.incompat.remove(Incompat::TUNEFS_INPROG);
+            fields.set("s_tunefs_flag", &mut superblock.s_tunefs_flag, 0);
+        }
+        superblock.set_features(features);
+        let now = [features.compat.bits(), features.incompat.bits(), features.ro_compat.bits()];
+        let was = [stated.compat.bits(), stated.incompat.bits(), stated.ro_compat.bits()];
+        let names = ["s_feature_compat", "s_feature_incompat", "s_feature_ro_compat"];
+        for ((name, was), now) in names.into_iter().zip(was).zip(now).filter(|it| it.0.1 != it.1) {
+            fields.tell(name, format_args!("{was:#x}"), format_args!("{now:#x}"));
+        }
+    }
+
+    /// Whether unknown features are none of a later age: they are too many, or there is no sign of
+    /// those that the volume has.
+    fn are_garbage(&self, superblock: &SuperBlock) -> bool {
+        let (stated, unknown) = (superblock.features(), superblock.features().unknown());
+        let bits = [unknown.compat.bits(), unknown.incompat.bits(), unknown.ro_compat.bits()];
+        let has_checks = self.volume.has(Incompat::META_ECC);
+        let lacks_checks = has_checks && !stated.incompat.contains(Incompat::META_ECC);
+        let lacks_inline = self.has_inline && !stated.incompat.contains(Incompat::INLINE_DATA);
+        bits.iter().map(|bits| bits.count_ones()).sum::<u32>() > MOST_UNKNOWN
+            || !unknown.incompat.is_empty() && (lacks_checks || lacks_inline)
+    }
+
+    /// Tells of a checksum that what was put right does not account for.
+    fn check(&self, dinode: &Dinode, superblock: &SuperBlock, fields: &mut Fields) {
+        let mut block = self.block.clone();
+        let is_encoded = dinode.encode(&mut block).is_ok()
+            && block
+                .get_mut(Dinode::ID2_OFFSET..)
+                .is_some_and(|place| superblock.encode(place).is_ok());
+        if !is_encoded || !superblock.has(Incompat::META_ECC) {
+            return;
+        }
+        // The block stands as it is on the device, or with a valid checksum over what was wrong.
+        let stood = check::validate(&self.block, Dinode::CHECK_OFFSET);
+        if let Checked::Bad { stored, computed } = check::validate(&block, Dinode::CHECK_OFFSET)
+            && stood != Checked::Good
+        {
+            fields.tell(
+                "bc_crc32e",
+                format_args!("{stored:#010x}"),
+                format_args!("{computed:#010x}"),
+            );
+        }
+    }
+
+    /// A new superblock.
+    fn made(&self) -> Option<(Dinode, SuperBlock, Mended)> {
+        let geometry = self.geometry();
+        let clusters = self.clusters?;
+        let group = self.volume.read_block(geometry.first_group).ok();
+        let group = group.and_then(|block| GroupDesc::decode(&block).ok());
+        let has_group = group.is_some_and(|group| {
+            group.bg_signature == GroupDesc::SIGNATURE
+                && group.bg_generation == self.generation()
+                && Some(group.bg_parent_dinode) == self.entry(SystemFile::GlobalBitmap)
+        });
+        // Nothing else says that this is such a volume: all has to fit together.
+        let evidence = [self.root.is_some(), has_group, self.uuid.is_some()];
+        if evidence.iter().filter(|is| **is).count() < 2 || self.slots == 0 {
+            return None;
+        }
+        let empty = SuperBlock::of_block(&vec![0; self.block.len()]).ok()?;
+        let (root, system_dir) = self.tops(&empty)?;
+        let s_uuid = self.uuid.unwrap_or_else(|| self.made_uuid());
+        let generation = self.generation();
+        let dinode = Dinode {
+            i_signature: SUPERBLOCK_SIGNATURE,
+            i_generation: generation,
+            i_suballoc_slot: Dinode::GLOBAL_SLOT,
+            i_suballoc_bit: u16::MAX,
+            i_clusters: clusters,
+            i_flags: (InodeFlags::VALID | InodeFlags::SYSTEM | InodeFlags::SUPER_BLOCK).bits(),
+            i_ctime: self.time,
+            i_mtime: self.time,
+            i_blkno: SUPERBLOCK_BLKNO,
+            i_fs_generation: generation,
+            ..Dinode::default()
+        };
+        let mut superblock = SuperBlock {
+            s_major_rev_level: REVISION.0,
+            s_minor_rev_level: REVISION.1,
+            s_max_mnt_count: 20,
+            s_root_blkno: root,
+            s_system_dir_blkno: system_dir,
+            s_blocksize_bits: geometry.block_size.bits(),
+            s_clustersize_bits: geometry.cluster_size.bits(),
+            s_max_slots: self.slots,
+            s_uuid_hash: uuid_hash(&s_uuid),
+            s_first_cluster_group: geometry.first_group,
+            s_uuid,
+            s_xattr_inline_size: XATTR_INLINE_SIZE,
+            ..empty
+        };
+        superblock.set_features(self.features());
+        let local = if superblock.has(Incompat::LOCAL_MOUNT) { ", for one node" } else { "" };
+        let whose = if self.uuid.is_some() { "of its journals" } else { "that is new" };
+        let text = format!(
+            "it is made from the system files: blocks of {} bytes, {clusters} clusters of {} \
+             bytes, slots: {}{local}, UUID {} {whose}",
+            geometry.block_size.bytes(),
+            geometry.cluster_size.bytes(),
+            self.slots,
+            superblock.uuid(),
+        );
+        Some((dinode, superblock, Mended { fields: vec![text], is_new: true }))
+    }
+
+    /// A UUID for a volume of which nothing knows it: always the same.
+    fn made_uuid(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        let parts = [self.generation().to_le_bytes().to_vec(), self.time.to_le_bytes().to_vec()];
+        bytes.iter_mut().zip(parts.concat()).for_each(|(to, from)| *to = from);
+        uuid::Builder::from_custom_bytes(bytes).into_uuid().into_bytes()
+    }
+
+    /// The features its files show. Those that only allow something are taken to be there.
+    fn features(&self) -> Features {
+        let geometry = self.geometry();
+        let mut compat = Compat::JBD2_SB;
+        let clusters = self.clusters.unwrap_or(geometry.clusters);
+        let size = Geometry { clusters, ..geometry }.size_bytes();
+        // Where a backup would be there is something else by now.
+        compat.set(Compat::BACKUP_SB, size <= BACKUP_OFFSETS[0]);
+        let mut incompat = Incompat::SPARSE_ALLOC
+            | Incompat::INLINE_DATA
+            | Incompat::XATTR
+            | Incompat::INDEXED_DIRS
+            | Incompat::REFCOUNT_TREE
+            | Incompat::DISCONTIG_BG
+            | Incompat::APPEND_DIO
+            | self.volume.features().incompat;
+        incompat.set(Incompat::EXTENDED_SLOT_MAP, !self.has_old_slot_map());
+        incompat.set(Incompat::LOCAL_MOUNT, self.slots == 1 && !self.has_heartbeat());
+        let mut ro_compat = RoCompat::UNWRITTEN;
+        let files = [(QuotaKind::User, RoCompat::USRQUOTA), (QuotaKind::Group, RoCompat::GRPQUOTA)];
+        files.into_iter().for_each(|(kind, bit)| {
+            ro_compat.set(bit, self.names(SystemFile::Quota(kind)));
+        });
+        Features { compat, incompat, ro_compat }
+    }
+
+    /// Whether the slot map has two bytes a slot: a free one is -1 there.
+    fn has_old_slot_map(&self) -> bool {
+        let map = self.start_of(SystemFile::SlotMap, 512);
+        let slots = map.chunks_exact(2).take(self.slots.into());
+        slots.into_iter().any(|slot| *slot == [0xff, 0xff])
+    }
+
+    /// Whether a node has ever written its heartbeat.
+    fn has_heartbeat(&self) -> bool {
+        let blocks = usize::from(MAX_SLOTS) * self.geometry().block_size.size();
+        self.start_of(SystemFile::Heartbeat, blocks).iter().any(|byte| *byte != 0)
+    }
+
+    /// The first bytes of a system file; none if they cannot be read.
+    fn start_of(&self, file: SystemFile, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        let read = self.file(file).and_then(|inode| {
+            let mut file = self.volume.file(&inode).ok()?.fresh();
+            file.read_at(&mut bytes, 0).ok()
+        });
+        bytes.truncate(read.unwrap_or(0));
+        bytes
+    }
+}
+
+/// The fields that are put right.
+#[derive(Default)]
+struct Fields(Vec<String>);
+
+impl Fields {
+    fn set<T: PartialEq + Display + Copy>(&mut self, name: &str, field: &mut T, value: T) {
+        if *field != value {
+            self.tell(name, *field, value);
+            *field = value;
+        }
+    }
+
+    fn tell(&mut self, name: &str, was: impl Display, is: impl Display) {
+        self.0.push(format!("{name} is {was}, expected {is}"));
+    }
+}
+
+/// The size of a cluster by which an allocator has grown.
+fn cluster_size(anchor: &Anchor) -> Option<ClusterSize> {
+    let Dinode { i_size, i_clusters, .. } = anchor.dinode;
+    let is_one = anchor.dinode.flags().contains(InodeFlags::CHAIN | InodeFlags::BITMAP);
+    let bytes = i_size.checked_div(i_clusters.into()).filter(|_| is_one)?;
+    let is_exact = bytes.checked_mul(i_clusters.into()) == Some(i_size);
+    ClusterSize::from_bytes(bytes).filter(|_| is_exact)
+}
+
+/// Whether most system inodes have a checksum that holds.
+fn has_checks(device: &Arc<dyn Device>, block_size: BlockSize, anchors: &[Anchor]) -> bool {
+    let mut block = vec![0; block_size.size()];
+    let mut holds = |anchor: &&Anchor| {
+        let offset = anchor.dinode.i_blkno.offset_bytes(block_size).unwrap_or(u64::MAX);
+        anchor.dinode.i_check.bc_crc32e != 0
+            && device.read_at(&mut block, offset).is_ok()
+            && check::validate(&block, Dinode::CHECK_OFFSET) == Checked::Good
+    };
+    anchors.iter().filter(|anchor| holds(anchor)).count() * 2 > anchors.len()
+}
+
+/// What most of them are; the first of several.
+fn common<T: PartialEq + Copy>(values: impl Iterator<Item = T>) -> Option<T> {
+    let values: Vec<_> = values.collect();
+    let count = |value: &T| values.iter().filter(|other| *other == value).count();
+    values.iter().rev().max_by_key(|value| count(value)).copied()
+}

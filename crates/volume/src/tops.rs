@@ -1,0 +1,36 @@
+//! The root and the system directory: the two directories that are in no other one.
+
+use ocfs2_format::check;
+use ocfs2_format::dinode::{Dinode, InodeFlags};
+use ocfs2_format::Blkno;
+
+use crate::{Inode, Volume};
+
+impl Volume {
+    /// The inode in a block that says that it is there, whatever its checksum is.
+    pub fn stated_inode(&self, blkno: Blkno) -> Option<Inode> {
+        if !self.geometry().is_valid_block(blkno) {
+            return None;
+        }
+        let mut block = self.read_block(blkno).ok()?;
+        if !block.starts_with(&Dinode::SIGNATURE) {
+            return None;
+        }
+        check::correct(&mut block, Dinode::CHECK_OFFSET);
+        Inode::decode(blkno, block).ok().filter(|inode| inode.dinode.i_blkno == blkno)
+    }
+
+    /// Whether an inode is a directory in use that is in no other, and the root or the system
+    /// directory. Its checksums need not hold: they are repaired later, and are no reason to lose
+    /// the directory.
+    pub fn is_top(&self, inode: &Inode, is_system: bool) -> bool {
+        let target = |name: &[u8]| Some(self.torn_entry(inode, name)?.inode);
+        inode.is_dir()
+            && inode.dinode.i_suballoc_slot == Dinode::GLOBAL_SLOT
+            && inode.dinode.flags().contains(InodeFlags::VALID)
+            && target(b"..") == Some(inode.blkno)
+            && target(b"global_bitmap").is_some() == is_system
+            // A root directory that has run into the system directory has the names of both.
+            && !(is_system && target(b"lost+found").is_some())
+    }
+}
