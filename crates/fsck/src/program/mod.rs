@@ -101,6 +101,16 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs())
 }
 
+/// Why the superblock cannot be used.
+fn superblock_problem(err: &OpenVolumeError) -> String {
+    match err {
+        OpenVolumeError::Damaged { problem, .. } => problem.to_string(),
+        OpenVolumeError::Read { source, .. } => source.to_string(),
+        OpenVolumeError::NotOcfs2 { .. } => "none found".to_owned(),
+        err => format!("it {err}"),
+    }
+}
+
 /// A run of the program.
 struct Run<'a> {
     cli: &'a Cli,
@@ -298,14 +308,9 @@ impl<'a> Run<'a> {
             let command = format!("fsck.ocfs2 -r {} {partition}{device}", backup.number);
             bail!("{err}; {command} restores the superblock from a backup");
         }
-        let problem = match err {
-            OpenVolumeError::Damaged { problem, .. } => problem.to_string(),
-            OpenVolumeError::Read { source, .. } => source.to_string(),
-            _ => "none found".to_owned(),
-        };
         self.report.note(&format!(
-            "The superblock cannot be used ({problem}). Backup superblock {backup} is used \
-             instead."
+            "The superblock cannot be used ({}). Backup superblock {backup} is used instead.",
+            superblock_problem(&err)
         ));
         // A repair rewrites it, and says so.
         self.bits.left |= !self.cli.mode().repairs();
@@ -350,8 +355,9 @@ impl<'a> Run<'a> {
                     );
                 }
                 self.report.note(&format!(
-                    "The superblock cannot be used ({err}), and there is no good backup of it. \
-                     What the rest of the volume says is used instead."
+                    "The superblock cannot be used ({}), and there is no good backup of it. What \
+                     the rest of the volume says is used instead.",
+                    superblock_problem(&err)
                 ));
                 Ok(other)
             }

@@ -15,12 +15,13 @@ use ocfs2_format::feature::{Compat, Features, Incompat, RoCompat};
 use ocfs2_format::geometry::Geometry;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::hash::uuid_hash;
+use ocfs2_format::journal::JournalSuperblock;
 use ocfs2_format::quota::QuotaKind;
 use ocfs2_format::superblock::{
     BACKUP_OFFSETS, MAX_SLOTS, REVISION, STACK_O2CB, SUPERBLOCK_BLKNO, SUPERBLOCK_SIGNATURE,
     SuperBlock, TUNEFS_DIR_TRAILER, TUNEFS_REMOVE_SLOT, XATTR_INLINE_SIZE,
 };
-use ocfs2_format::{Blkno, BlockSize, ClusterSize, Structure};
+use ocfs2_format::{Blkno, BlockSize, ClusterSize, Cpos, Structure};
 
 use super::FoundSuperblock;
 use crate::{Inode, SystemFile, Volume};
@@ -77,6 +78,17 @@ struct Anchor {
     dinode: Dinode,
 }
 
+impl Anchor {
+    /// The size of a cluster, if it is an allocator.
+    fn cluster_size(&self) -> Option<ClusterSize> {
+        let Dinode { i_size, i_clusters, .. } = self.dinode;
+        let is_one = self.dinode.flags().contains(InodeFlags::CHAIN | InodeFlags::BITMAP);
+        let bytes = i_size.checked_div(i_clusters.into()).filter(|_| is_one)?;
+        let is_exact = bytes.checked_mul(i_clusters.into()) == Some(i_size);
+        ClusterSize::from_bytes(bytes).filter(|_| is_exact)
+    }
+}
+
 /// Those among the first blocks.
 fn anchors(device: &Arc<dyn Device>) -> Vec<Anchor> {
     let end = device.size_bytes().min(SEARCHED_BYTES);
@@ -113,8 +125,8 @@ struct Surroundings {
     volume: Volume,
     root: Option<Blkno>,
     system_dir: Option<Blkno>,
-    /// Of the global bitmap.
-    clusters: Option<u32>,
+    /// Where the inode of the global bitmap is, and how many clusters it has.
+    bitmap: Option<(Blkno, u32)>,
     slots: u16,
     /// Whether a directory of the system has its entries in its inode.
     has_inline: bool,
@@ -132,7 +144,7 @@ impl Surroundings {
         let mut block = vec![0; block_size.size()];
         device.read_at(&mut block, SUPERBLOCK_BLKNO.offset_bytes(block_size)?).ok()?;
         let stated = SuperBlock::of_block(&block).ok()?;
-        let cluster_size = common(anchors.iter().filter_map(cluster_size)).or_else(|| {
+        let cluster_size = common(anchors.iter().filter_map(Anchor::cluster_size)).or_else(|| {
             // It is believed where nothing speaks against it.
             stated.cluster_size()
         })?;
@@ -186,22 +198,23 @@ impl Surroundings {
             volume,
             root,
             system_dir,
-            clusters: None,
+            bitmap: None,
             slots,
             has_inline,
             uuid: None,
             time,
         };
-        let clusters = found.file(SystemFile::GlobalBitmap).filter(|inode| {
-            let flags = InodeFlags::VALID | InodeFlags::BITMAP | InodeFlags::CHAIN;
-            inode.dinode.flags().contains(flags)
-        });
-        let clusters = clusters.map(|it| it.dinode.i_clusters).filter(|clusters| *clusters > 0);
         let named = (0..MAX_SLOTS).take_while(|slot| found.names(SystemFile::Journal(*slot)));
         let slots = u16::try_from(named.count()).ok().filter(|slots| *slots > 0).unwrap_or(slots);
-        let uuids = (0..slots).filter_map(|slot| Some(found.volume.journal(slot).ok()?.superblock));
-        let uuid = common(uuids.map(|it| it.s_uuid).filter(|uuid| *uuid != [0; 16]));
-        let found = Self { clusters, slots, uuid, ..found };
+        // Its first group knows it as well, where the directory has lost its name.
+        let group = found.first_group().map(|group| group.bg_parent_dinode);
+        let bitmaps = [found.entry(SystemFile::GlobalBitmap), group].into_iter().flatten();
+        let bitmap = bitmaps.filter_map(|blkno| anchors.iter().find(|it| it.dinode.i_blkno == blkno));
+        let mut bitmap = bitmap.filter(|it| it.cluster_size() == Some(cluster_size));
+        let bitmap = bitmap.next().map(|it| (it.dinode.i_blkno, it.dinode.i_clusters));
+        let uuids = anchors.iter().filter_map(|it| found.uuid_of_journal(it));
+        let uuid = common(uuids.filter(|uuid| *uuid != [0; 16]));
+        let found = Self { bitmap, slots, uuid, ..found };
         (found.root.is_some() || found.system_dir.is_some()).then_some(found)
     }
 
@@ -226,6 +239,29 @@ impl Surroundings {
         self.volume.stated_inode(self.entry(file)?)
     }
 
+    /// The descriptor of the bitmap's first group.
+    fn first_group(&self) -> Option<GroupDesc> {
+        let block = self.volume.read_block(self.geometry().first_group).ok()?;
+        GroupDesc::decode(&block).ok().filter(|group| {
+            group.bg_signature == GroupDesc::SIGNATURE && group.bg_generation == self.generation()
+        })
+    }
+
+    /// The UUID in a journal, which is that of the volume.
+    fn uuid_of_journal(&self, anchor: &Anchor) -> Option<[u8; 16]> {
+        let is_one = anchor.dinode.flags().contains(InodeFlags::JOURNAL);
+        let inode = self.volume.stated_inode(anchor.dinode.i_blkno).filter(|_| is_one)?;
+        let first = self.volume.tree(&inode).ok()?.map(Cpos(0)).ok()??.blkno;
+        let superblock = JournalSuperblock::decode(&self.volume.read_block(first).ok()?).ok()?;
+        let blocks = self.geometry().blocks_for(inode.size());
+        superblock.verify(first, self.geometry().block_size, blocks).ok()?;
+        Some(superblock.s_uuid)
+    }
+
+    fn clusters(&self) -> Option<u32> {
+        self.bitmap.map(|(_, clusters)| clusters)
+    }
+
     /// The dinode and the superblock as they stand.
     fn stated(&self) -> Option<(Dinode, SuperBlock)> {
         Some((Dinode::decode(&self.block).ok()?, SuperBlock::of_block(&self.block).ok()?))
@@ -248,7 +284,7 @@ impl Surroundings {
             (superblock.s_first_cluster_group == geometry.first_group, 1),
             (superblock.s_max_slots == self.slots, 1),
             ((superblock.s_major_rev_level, superblock.s_minor_rev_level) == REVISION, 1),
-            (self.clusters == Some(dinode.i_clusters), 1),
+            (self.clusters() == Some(dinode.i_clusters), 1),
         ];
         agreeing.iter().filter(|(agrees, _)| *agrees).map(|(_, weight)| weight).sum::<u32>()
             >= AGREEING
@@ -294,7 +330,7 @@ impl Surroundings {
         }
         fields.set("i_blkno", &mut dinode.i_blkno, SUPERBLOCK_BLKNO);
         fields.set("i_fs_generation", &mut dinode.i_fs_generation, self.generation());
-        if let Some(clusters) = self.clusters.filter(|_| dinode.i_clusters == 0) {
+        if let Some(clusters) = self.clusters().filter(|_| dinode.i_clusters == 0) {
             fields.set("i_clusters", &mut dinode.i_clusters, clusters);
         }
         let bits = geometry.block_size.bits();
@@ -378,9 +414,10 @@ impl Surroundings {
         let bits = [unknown.compat.bits(), unknown.incompat.bits(), unknown.ro_compat.bits()];
         let has_checks = self.volume.has(Incompat::META_ECC);
         let lacks_checks = has_checks && !stated.incompat.contains(Incompat::META_ECC);
+        let is_no_volume = stated.incompat.contains(Incompat::HEARTBEAT_DEV);
         let lacks_inline = self.has_inline && !stated.incompat.contains(Incompat::INLINE_DATA);
         bits.iter().map(|bits| bits.count_ones()).sum::<u32>() > MOST_UNKNOWN
-            || !unknown.incompat.is_empty() && (lacks_checks || lacks_inline)
+            || !unknown.incompat.is_empty() && (lacks_checks || lacks_inline || is_no_volume)
     }
 
     /// Tells of a checksum that what was put right does not account for.
@@ -409,14 +446,8 @@ impl Surroundings {
     /// A new superblock.
     fn made(&self) -> Option<(Dinode, SuperBlock, Mended)> {
         let geometry = self.geometry();
-        let clusters = self.clusters?;
-        let group = self.volume.read_block(geometry.first_group).ok();
-        let group = group.and_then(|block| GroupDesc::decode(&block).ok());
-        let has_group = group.is_some_and(|group| {
-            group.bg_signature == GroupDesc::SIGNATURE
-                && group.bg_generation == self.generation()
-                && Some(group.bg_parent_dinode) == self.entry(SystemFile::GlobalBitmap)
-        });
+        let (bitmap, clusters) = self.bitmap?;
+        let has_group = self.first_group().is_some_and(|group| group.bg_parent_dinode == bitmap);
         // Nothing else says that this is such a volume: all has to fit together.
         let evidence = [self.root.is_some(), has_group, self.uuid.is_some()];
         if evidence.iter().filter(|is| **is).count() < 2 || self.slots == 0 {
@@ -480,7 +511,7 @@ impl Surroundings {
     fn features(&self) -> Features {
         let geometry = self.geometry();
         let mut compat = Compat::JBD2_SB;
-        let clusters = self.clusters.unwrap_or(geometry.clusters);
+        let clusters = self.clusters().unwrap_or(geometry.clusters);
         let size = Geometry { clusters, ..geometry }.size_bytes();
         // Where a backup would be there is something else by now.
         compat.set(Compat::BACKUP_SB, size <= BACKUP_OFFSETS[0]);
@@ -542,15 +573,6 @@ impl Fields {
     fn tell(&mut self, name: &str, was: impl Display, is: impl Display) {
         self.0.push(format!("{name} is {was}, expected {is}"));
     }
-}
-
-/// The size of a cluster by which an allocator has grown.
-fn cluster_size(anchor: &Anchor) -> Option<ClusterSize> {
-    let Dinode { i_size, i_clusters, .. } = anchor.dinode;
-    let is_one = anchor.dinode.flags().contains(InodeFlags::CHAIN | InodeFlags::BITMAP);
-    let bytes = i_size.checked_div(i_clusters.into()).filter(|_| is_one)?;
-    let is_exact = bytes.checked_mul(i_clusters.into()) == Some(i_size);
-    ClusterSize::from_bytes(bytes).filter(|_| is_exact)
 }
 
 /// Whether most system inodes have a checksum that holds.

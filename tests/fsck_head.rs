@@ -1,0 +1,227 @@
+//! A superblock that cannot be used, on a volume that has no backup of it: what the rest of the
+//! volume says is written back, and nothing is where that leaves a doubt.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails is a failed test")]
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use ocfs2_format::dinode::Dinode;
+use ocfs2_format::feature::{Compat, Incompat};
+use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SuperBlock};
+use ocfs2_format::{Blkno, Structure};
+use ocfs2_testing::damage::{Base, Files, Image, c_fsck, complaints};
+use ocfs2_testing::{Outcome, Run, Scratch, oracle, program};
+use serde_json::Value;
+
+fn fsck(image: &Path, options: &[&str]) -> Outcome {
+    Run::new(program("fsck.ocfs2")).args(options).arg(image).output()
+}
+
+/// A fixture in which nothing is found.
+fn base(name: &'static str) -> Base {
+    match name {
+        "clean-512-local" => Base::Repaired(name),
+        _ => Base::Fixture(name),
+    }
+}
+
+type Damage = fn(&mut Dinode, &mut SuperBlock);
+
+/// Fields with values by which no volume can be opened, alone and together.
+const FIELDS: [(&str, Damage); 17] = [
+    ("i_signature: as wipefs leaves it", |dinode, _| dinode.i_signature[..6].fill(0)),
+    ("i_blkno", |dinode, _| dinode.i_blkno = Blkno(77)),
+    ("i_fs_generation and i_blkno", |dinode, _| {
+        (dinode.i_fs_generation, dinode.i_blkno) = (7, Blkno(7));
+    }),
+    ("i_clusters and i_blkno", |dinode, _| (dinode.i_clusters, dinode.i_blkno) = (0, Blkno(0))),
+    ("s_blocksize_bits: none", |_, it| it.s_blocksize_bits = 200),
+    ("s_blocksize_bits: another one", |_, it| it.s_blocksize_bits ^= 1),
+    ("s_clustersize_bits", |_, it| it.s_clustersize_bits = 99),
+    ("s_root_blkno", |_, it| it.s_root_blkno = Blkno(u64::MAX)),
+    ("s_system_dir_blkno", |_, it| it.s_system_dir_blkno = Blkno(0)),
+    ("both", |_, it| (it.s_root_blkno, it.s_system_dir_blkno) = (Blkno(1), Blkno(1 << 40))),
+    ("s_first_cluster_group", |_, it| it.s_first_cluster_group = Blkno(u64::MAX)),
+    ("s_max_slots: 0", |_, it| it.s_max_slots = 0),
+    ("s_max_slots: too many", |_, it| it.s_max_slots = 9999),
+    ("HEARTBEAT_DEV", |_, it| it.s_feature_incompat |= Incompat::HEARTBEAT_DEV.bits()),
+    ("s_feature_incompat: one bit, and nothing of what there is", |_, it| {
+        it.s_feature_incompat = 0x8000_0000;
+    }),
+    ("s_tunefs_flag: garbage", |_, it| {
+        it.s_feature_incompat |= Incompat::TUNEFS_INPROG.bits();
+        it.s_tunefs_flag = 0xa5a5;
+    }),
+    ("all numbers", |dinode, it| {
+        dinode.i_blkno = Blkno(0x1234_5678);
+        (it.s_clustersize_bits, it.s_max_slots) = (0, 0xffff);
+        (it.s_root_blkno, it.s_system_dir_blkno) = (Blkno(0), Blkno(0));
+        it.s_first_cluster_group = Blkno(0);
+    }),
+];
+
+/// The superblock but for what each run of fsck.ocfs2 sets, with its features: those that a volume
+/// of that kind may have as well do no harm.
+fn told(image: &Image) -> (Dinode, SuperBlock, u32) {
+    let block = image.read(SUPERBLOCK_BLKNO);
+    let dinode = Dinode::decode(&block).unwrap();
+    let superblock = SuperBlock::of_block(&block).unwrap();
+    let incompat = superblock.s_feature_incompat;
+    let dinode = Dinode { i_check: Default::default(), ..dinode };
+    let superblock = SuperBlock {
+        s_lastcheck: 0,
+        s_mnt_count: 0,
+        s_feature_incompat: 0,
+        ..superblock
+    };
+    (dinode, superblock, incompat)
+}
+
+#[test]
+fn a_field_that_can_not_be_is_mended_by_what_is_around_it() {
+    for base in ["clean-512-local", "clean-2k-local", "clean-4k-o2cb"].map(base) {
+        let sound = base.image();
+        let before = Files::of(sound.path());
+        let head = told(&sound);
+        for (name, damage) in FIELDS {
+            let image = base.image();
+            image.edit_superblock(SUPERBLOCK_BLKNO, damage);
+            let story = |outcome: &Outcome| format!("{base:?}, {name}: {outcome}");
+            let digest = image.digest();
+            let preened = fsck(image.path(), &["-fpF"]);
+            assert_eq!(preened.status, 8, "{}", story(&preened));
+            assert!(preened.stderr.contains("fsck.ocfs2 -y "), "{}", story(&preened));
+            let looked = fsck(image.path(), &["-fnF"]);
+            assert_eq!(looked.status, 4, "{}", story(&looked));
+            assert!(image.digest() == digest, "{base:?}, {name}: it was written to");
+            let mended = fsck(image.path(), &["-fyF"]);
+            assert_eq!(mended.status, 1, "{}", story(&mended));
+            assert!(mended.stdout.contains("all corrected"), "{}", story(&mended));
+            let again = fsck(image.path(), &["-fnF"]);
+            assert_eq!(again.status, 0, "{}", story(&again));
+            let now = told(&image);
+            assert_eq!((&now.0, &now.1), (&head.0, &head.1), "{base:?}, {name}");
+            // Nothing tells a volume for one node of several slots from one of a cluster.
+            let kept = head.2 & !Incompat::LOCAL_MOUNT.bits();
+            assert_eq!(now.2 & kept, kept, "{base:?}, {name}: {:#x} {:#x}", now.2, head.2);
+            assert_eq!(before.lost(&Files::of(image.path())), [""; 0], "{base:?}, {name}");
+        }
+    }
+}
+
+#[test]
+fn wrong_bits_under_a_checksum_are_no_features_of_a_later_age() {
+    let image = base("clean-512-local").image();
+    image.edit_raw(SUPERBLOCK_BLKNO, |block| {
+        let mut superblock = SuperBlock::of_block(block).unwrap();
+        superblock.s_feature_compat |= 0x40;
+        superblock.s_feature_ro_compat |= 0x800;
+        superblock.s_label[40] ^= 1;
+        superblock.encode(&mut block[Dinode::ID2_OFFSET..]).unwrap();
+    });
+    fsck(image.path(), &["-fy"]).expect_status(1);
+    fsck(image.path(), &["-fn"]).expect_status(0);
+    // With a checksum that holds they may well be.
+    let image = base("clean-512-local").image();
+    image.edit_superblock(SUPERBLOCK_BLKNO, |_, it| it.s_feature_incompat |= 0x1_0000);
+    let digest = image.digest();
+    for options in ["-fy", "-fn", "-fp"] {
+        let outcome = fsck(image.path(), &[options]).expect_status(8);
+        assert!(outcome.stderr.contains("features that are not known"), "{outcome}");
+    }
+    assert!(image.digest() == digest, "it was written to");
+}
+
+#[test]
+fn a_superblock_that_is_gone_is_made_again() {
+    let bases =
+        ["clean-512-local", "clean-1k-local", "clean-2k-local", "clean-4k-o2cb", "clean-1m-global"];
+    for name in bases {
+        let base = base(name);
+        let image = base.image();
+        let (before, uuid) = (Files::of(image.path()), image.volume().superblock().uuid());
+        image.edit_raw(SUPERBLOCK_BLKNO, |block| block.fill(0));
+        let digest = image.digest();
+        fsck(image.path(), &["-fpF"]).expect_status(8);
+        fsck(image.path(), &["-fnF"]).expect_status(4);
+        assert!(image.digest() == digest, "{name}: it was written to");
+        let made = fsck(image.path(), &["-fyF", "--json"]).expect_status(1);
+        let report: Value = serde_json::from_str(&made.stdout).unwrap();
+        let lost: Vec<_> = report["lost"].as_array().unwrap().iter().map(|it| &it["lost"]).collect();
+        assert_eq!(lost, [&serde_json::json!(["superblock"])], "{name}: {report:#}");
+        fsck(image.path(), &["-fnF"]).expect_status(0);
+        let again = Image::open(image.path().to_owned(), Scratch::new());
+        assert_eq!(again.volume().superblock().uuid(), uuid, "{name}");
+        assert_eq!(before.lost(&Files::of(image.path())), [""; 0], "{name}");
+        if oracle("fsck.ocfs2").is_some() {
+            let theirs = c_fsck(image.path(), "-fn");
+            // An index that is built anew has the hashes of names from 0x80 on that it does not know.
+            let codes = theirs.codes_beyond(&complaints(base, "-fn")).into_iter();
+            let codes: Vec<_> = codes.filter(|code| code != "DX_LOOKUP_FAILED").collect();
+            assert_eq!(codes, [""; 0], "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_was_written_over_a_volume_is_left_alone() {
+    let image = base("clean-4k-o2cb").image();
+    // As mkfs.ext4 leaves it: its superblock is in front of ours, and ours is gone.
+    image.edit_raw(SUPERBLOCK_BLKNO, |block| block.fill(0));
+    if let Some(mke2fs) = oracle("mke2fs") {
+        let scratch = Scratch::new();
+        let ext4 = scratch.image("ext4.img", 16 << 20);
+        Run::new(mke2fs).args(["-q", "-F", "-t", "ext4"]).arg(&ext4).success();
+        let head = fs::read(&ext4).unwrap();
+        image.raw().write_all_at(&head[1024..2048], 1024).unwrap();
+        let digest = image.digest();
+        for options in ["-fyF", "-fnF", "-fpF"] {
+            let outcome = fsck(image.path(), &[options]).expect_status(8);
+            assert!(outcome.stderr.contains("it holds: ext"), "{outcome}");
+        }
+        assert!(image.digest() == digest, "it was written to");
+    }
+}
+
+#[test]
+fn of_two_volumes_none_is_chosen() {
+    let scratch = Scratch::new();
+    let image = scratch.image("twice.img", 64 << 20);
+    let mkfs = |options: &str| {
+        let mkfs = Run::new(program("mkfs.ocfs2")).args(["-q", "-F", "-M", "local"]);
+        mkfs.args(options.split(' ')).arg(&image).success();
+    };
+    mkfs("-b 4K -C 4K -N 1");
+    let old = fs::read(&image).unwrap();
+    mkfs("-b 1K -C 4K -N 1");
+    // The system files of the older one, somewhat further on than those of the new one.
+    let file = File::options().write(true).open(&image).unwrap();
+    let is_inode = |block: &[u8]| block.starts_with(&Dinode::SIGNATURE);
+    for (number, block) in (0..).zip(old.chunks(4096)).filter(|(_, block)| is_inode(block)) {
+        file.write_all_at(block, number * 4096).unwrap();
+    }
+    let gone = |file: &File| file.write_all_at(&[0; 4096], 2048).unwrap();
+    gone(&file);
+    let digest = fs::read(&image).unwrap();
+    for options in ["-fy", "-fn"] {
+        let outcome = fsck(&image, &[options]).expect_status(8);
+        assert!(outcome.stderr.contains("is not an OCFS2 volume"), "{outcome}");
+    }
+    assert!(fs::read(&image).unwrap() == digest, "it was written to");
+}
+
+#[test]
+fn a_seed_that_is_wrong_is_one_finding_a_directory_and_no_doubt_about_names() {
+    let image = base("clean-1k-local").image();
+    let before = Files::of(image.path());
+    image.edit_superblocks(|_, it| it.s_dx_seed[1] ^= 0x100);
+    let outcome = fsck(image.path(), &["-fy", "--json"]).expect_status(1);
+    let report: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(report["lost"], serde_json::json!([]), "{report:#}");
+    assert!(report["findings"].as_array().unwrap().len() < 10, "{report:#}");
+    fsck(image.path(), &["-fn"]).expect_status(0);
+    assert_eq!(before.lost(&Files::of(image.path())), [""; 0]);
+    assert!(image.volume().features().compat.contains(Compat::BACKUP_SB));
+}
