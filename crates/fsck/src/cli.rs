@@ -182,7 +182,8 @@ pub struct Cli {
     /// Use backup superblock N, 1 to 6.
     ///
     /// They are at 1 GiB, 4 GiB, 16 GiB, 64 GiB, 256 GiB and 1 TiB. Where the superblock is
-    /// bad and this is not given, the first good backup is looked for.
+    /// bad and this is not given, the first good backup is looked for; where there is none, as on
+    /// volumes of less than 1 GiB, what the rest of the volume says is used.
     #[arg(short = 'r', value_name = "N", help_heading = "Superblock")]
     #[arg(value_parser = clap::value_parser!(u8).range(1..=6), conflicts_with = "superblock")]
     pub backup: Option<u8>,
