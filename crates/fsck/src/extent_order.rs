@@ -4,7 +4,7 @@
 //! out of order as well, and would end up somewhere else in the file if it was sorted: the two are
 //! told apart by what else the records say.
 
-use ocfs2_format::extent::ExtentRec;
+use ocfs2_format::extent::{ExtentFlags, ExtentRec};
 
 use crate::extents::Holds;
 
@@ -29,7 +29,10 @@ pub fn restore(records: &mut [ExtentRec], depth: u16, holds: Holds) -> bool {
     let is_right = match (depth, holds) {
         (1.., _) | (0, Holds::Dense) => is_dense(rest, depth),
         (_, Holds::Hashed | Holds::RefcountLeaves) => is_sorted(rest),
-        (_, Holds::Data) => is_disjoint(rest) && were_exchanged(given, rest),
+        // Of a record with flags that there are not, the position is garbage as well.
+        (_, Holds::Data) => {
+            rest.iter().all(has_known_flags) && is_disjoint(rest) && were_exchanged(given, rest)
+        }
     };
     if is_right {
         records.copy_from_slice(&sorted);
@@ -57,6 +60,10 @@ fn is_disjoint(records: &[ExtentRec]) -> bool {
 fn is_dense(records: &[ExtentRec], depth: u16) -> bool {
     pairs(records)
         .all(|(rec, next)| rec.e_cpos < next.e_cpos && end(rec, depth) == u64::from(next.e_cpos.0))
+}
+
+fn has_known_flags(rec: &ExtentRec) -> bool {
+    (ExtentFlags::UNWRITTEN | ExtentFlags::REFCOUNTED).contains(rec.e_flags())
 }
 
 fn length(rec: &ExtentRec, depth: u16) -> u64 {
@@ -125,7 +132,6 @@ fn is_a_bit(given: &[ExtentRec]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use ocfs2_format::extent::ExtentFlags;
     use ocfs2_format::{Blkno, Cpos};
 
     use super::*;

@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 
 use ocfs2_device::{Device, OverlayDevice};
+use ocfs2_format::dinode::Dinode;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::superblock::SUPERBLOCK_SIGNATURE;
 use ocfs2_format::{Blkno, Structure};
@@ -64,7 +65,7 @@ impl Contested {
 pub(super) fn kind(block: &[u8], blkno: Blkno) -> Option<[u8; 8]> {
     let signature: [u8; 8] = block.get(..8)?.try_into().ok()?;
     let own = match signature {
-        SUPERBLOCK_SIGNATURE => blkno,
+        SUPERBLOCK_SIGNATURE => Dinode::decode(block).ok()?.i_blkno,
         GroupDesc::SIGNATURE => GroupDesc::decode(block).ok()?.bg_blkno,
         _ => misplaced::stated(block)?.blkno,
     };
