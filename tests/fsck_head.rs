@@ -70,12 +70,8 @@ fn told(image: &Image) -> (Dinode, SuperBlock, u32) {
     let superblock = SuperBlock::of_block(&block).unwrap();
     let incompat = superblock.s_feature_incompat;
     let dinode = Dinode { i_check: Default::default(), ..dinode };
-    let superblock = SuperBlock {
-        s_lastcheck: 0,
-        s_mnt_count: 0,
-        s_feature_incompat: 0,
-        ..superblock
-    };
+    let superblock =
+        SuperBlock { s_lastcheck: 0, s_mnt_count: 0, s_feature_incompat: 0, ..superblock };
     (dinode, superblock, incompat)
 }
 
@@ -149,7 +145,8 @@ fn a_superblock_that_is_gone_is_made_again() {
         assert!(image.digest() == digest, "{name}: it was written to");
         let made = fsck(image.path(), &["-fyF", "--json"]).expect_status(1);
         let report: Value = serde_json::from_str(&made.stdout).unwrap();
-        let lost: Vec<_> = report["lost"].as_array().unwrap().iter().map(|it| &it["lost"]).collect();
+        let lost: Vec<_> =
+            report["lost"].as_array().unwrap().iter().map(|it| &it["lost"]).collect();
         assert_eq!(lost, [&serde_json::json!(["superblock"])], "{name}: {report:#}");
         fsck(image.path(), &["-fnF"]).expect_status(0);
         let again = Image::open(image.path().to_owned(), Scratch::new());

@@ -1,8 +1,8 @@
 //! The root and the system directory: the two directories that are in no other one.
 
+use ocfs2_format::Blkno;
 use ocfs2_format::check;
 use ocfs2_format::dinode::{Dinode, InodeFlags};
-use ocfs2_format::Blkno;
 
 use crate::{Inode, Volume};
 

@@ -11,9 +11,7 @@ use ocfs2_format::superblock::SuperBlock;
 use ocfs2_format::{Blkno, BlockSize};
 
 use crate::Error;
-use crate::open::{
-    self, FoundSuperblock, OpenVolumeError, SuperblockAt, VolumeOptions, mended,
-};
+use crate::open::{self, FoundSuperblock, OpenVolumeError, SuperblockAt, VolumeOptions, mended};
 use ocfs2_device::Device;
 
 /// An OCFS2 volume on a device, opened for reading. Shared between threads.

@@ -30,6 +30,8 @@ use crate::{Inode, SystemFile, Volume};
 const SEARCHED_BYTES: u64 = 32 << 20;
 /// System inodes that are kept at most: those of 255 slots are fewer.
 const MOST: usize = 1 << 13;
+/// Directories of the system: root, system directory, and those of orphans.
+const MOST_DIRECTORIES: usize = 2 + MAX_SLOTS as usize;
 /// Volumes, this one and older ones, of which there may be some among them.
 const MOST_VOLUMES: usize = 16;
 /// What is read at once while they are searched for.
@@ -144,16 +146,14 @@ impl Surroundings {
         let mut block = vec![0; block_size.size()];
         device.read_at(&mut block, SUPERBLOCK_BLKNO.offset_bytes(block_size)?).ok()?;
         let stated = SuperBlock::of_block(&block).ok()?;
-        let cluster_size = common(anchors.iter().filter_map(Anchor::cluster_size)).or_else(|| {
-            // It is believed where nothing speaks against it.
-            stated.cluster_size()
-        })?;
+        // What is stated is believed where nothing speaks against it.
+        let cluster_size = common(anchors.iter().filter_map(Anchor::cluster_size));
+        let cluster_size = cluster_size.or_else(|| stated.cluster_size())?;
         if cluster_size.bits() < block_size.bits() {
             return None;
         }
-        let features = [(Incompat::META_ECC, has_checks(device, block_size, &anchors))];
-        let features = features.iter().filter(|(_, has)| *has).map(|(bit, _)| *bit);
-        let features = features.fold(Incompat::empty(), |all, bit| all | bit);
+        let mut features = Incompat::empty();
+        features.set(Incompat::META_ECC, has_checks(device, block_size, &anchors));
         let clusters = device.size_bytes() >> cluster_size.bits();
         let clusters = u32::try_from(clusters).unwrap_or(u32::MAX);
         let empty = SuperBlock::of_block(&vec![0; block.len()]).ok()?;
@@ -177,8 +177,8 @@ impl Surroundings {
         let geometry = Geometry::new(block_size, cluster_size, clusters);
         let volume = Volume::by(Arc::clone(device), superblock, geometry).without_checks();
         let dirs = anchors.iter().filter(|it| it.dinode.kind() == Some(FileKind::Directory));
-        let dirs: Vec<_> =
-            dirs.filter_map(|it| volume.stated_inode(it.dinode.i_blkno)).collect();
+        let dirs = dirs.filter_map(|it| volume.stated_inode(it.dinode.i_blkno));
+        let dirs: Vec<_> = dirs.take(MOST_DIRECTORIES).collect();
         let top = |is_system| {
             let mut all = dirs.iter().filter(|inode| volume.is_top(inode, is_system));
             all.next().filter(|_| all.next().is_none())
@@ -209,7 +209,8 @@ impl Surroundings {
         // Its first group knows it as well, where the directory has lost its name.
         let group = found.first_group().map(|group| group.bg_parent_dinode);
         let bitmaps = [found.entry(SystemFile::GlobalBitmap), group].into_iter().flatten();
-        let bitmap = bitmaps.filter_map(|blkno| anchors.iter().find(|it| it.dinode.i_blkno == blkno));
+        let bitmap =
+            bitmaps.filter_map(|blkno| anchors.iter().find(|it| it.dinode.i_blkno == blkno));
         let mut bitmap = bitmap.filter(|it| it.cluster_size() == Some(cluster_size));
         let bitmap = bitmap.next().map(|it| (it.dinode.i_blkno, it.dinode.i_clusters));
         let uuids = anchors.iter().filter_map(|it| found.uuid_of_journal(it));
