@@ -163,6 +163,18 @@ fn what_is_no_command_line_gives_16_and_help_gives_0() {
 }
 
 #[test]
+fn packing_asks_nothing_and_leaves_nothing_of_its_own() {
+    for options in [["-fD", "-F"], ["-fpD", "-F"]] {
+        let scratch = Scratch::new();
+        let image = fixture_copy("clean-1k-local", &scratch);
+        let outcome = fsck(&image, &options).stdin("n\n".repeat(20)).output().expect_status(1);
+        assert!(!outcome.stdout.contains("[QUOTA_USAGE]"), "{outcome}");
+        assert!(outcome.stdout.contains("written through the journal"), "{outcome}");
+        fsck(&image, &["-fn"]).output().expect_status(0);
+    }
+}
+
+#[test]
 fn directories_are_packed_and_have_all_they_had() {
     for base in ["clean-512-local", "clean-1k-local", "clean-2k-local", "clean-4k-o2cb"] {
         let scratch = Scratch::new();

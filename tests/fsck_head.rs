@@ -89,8 +89,11 @@ fn a_field_that_can_not_be_is_mended_by_what_is_around_it() {
             let preened = fsck(image.path(), &["-fpF"]);
             assert_eq!(preened.status, 8, "{}", story(&preened));
             assert!(preened.stderr.contains("fsck.ocfs2 -y "), "{}", story(&preened));
-            let looked = fsck(image.path(), &["-fnF"]);
-            assert_eq!(looked.status, 4, "{}", story(&looked));
+            // No kernel mounts it: without -f it is looked at as well.
+            for options in ["-fnF", "-nF"] {
+                let looked = fsck(image.path(), &[options]);
+                assert_eq!(looked.status, 4, "{}", story(&looked));
+            }
             assert!(image.digest() == digest, "{base:?}, {name}: it was written to");
             let mended = fsck(image.path(), &["-fyF"]);
             assert_eq!(mended.status, 1, "{}", story(&mended));
@@ -164,22 +167,43 @@ fn a_superblock_that_is_gone_is_made_again() {
 
 #[test]
 fn what_was_written_over_a_volume_is_left_alone() {
-    let image = base("clean-4k-o2cb").image();
-    // As mkfs.ext4 leaves it: its superblock is in front of ours, and ours is gone.
-    image.edit_raw(SUPERBLOCK_BLKNO, |block| block.fill(0));
-    if let Some(mke2fs) = oracle("mke2fs") {
-        let scratch = Scratch::new();
-        let ext4 = scratch.image("ext4.img", 16 << 20);
-        Run::new(mke2fs).args(["-q", "-F", "-t", "ext4"]).arg(&ext4).success();
-        let head = fs::read(&ext4).unwrap();
-        image.raw().write_all_at(&head[1024..2048], 1024).unwrap();
+    let small = base("clean-4k-o2cb").image();
+    let with_backup =
+        Base::Made(&["-M", "local", "-N", "1", "-b", "4K", "-C", "4K"], "1100M").image();
+    for image in [small, with_backup] {
+        // As `wipefs` and `mkswap` leave it: the rest of our superblock is still there.
+        image.edit_raw(SUPERBLOCK_BLKNO, |block| block[..8].fill(0));
+        let swap = b"SWAPSPACE2";
+        image.raw().write_all_at(&[1, 0, 0, 0, 255, 0, 0, 0], 1024).unwrap();
+        image.raw().write_all_at(swap, 4096 - swap.len() as u64).unwrap();
         let digest = image.digest();
-        for options in ["-fyF", "-fnF", "-fpF"] {
+        for options in ["-fyF", "-yF", "-fnF", "-fpF", "-fF"] {
             let outcome = fsck(image.path(), &[options]).expect_status(8);
-            assert!(outcome.stderr.contains("it holds: ext"), "{outcome}");
+            assert!(outcome.stderr.contains("it holds: swap"), "{outcome}");
         }
         assert!(image.digest() == digest, "it was written to");
+        image.raw().write_all_at(&[0; 10], 4096 - swap.len() as u64).unwrap();
+        fsck(image.path(), &["-fyF"]).expect_status(1);
+        fsck(image.path(), &["-fnF"]).expect_status(0);
     }
+}
+
+#[test]
+fn a_superblock_that_was_not_mended_is_not_written_to() {
+    let image = base("clean-2k-local").image();
+    image.edit_superblock(SUPERBLOCK_BLKNO, |_, it| it.s_root_blkno = Blkno(0));
+    image.edit_dinode(image.inode("/xattrs-replaced-and-removed").blkno, |dinode, _| dinode.i_links_count = 3);
+    let before = image.read(SUPERBLOCK_BLKNO);
+    // Used for this run; not written; and the other one is corrected.
+    let answers = "maybe\ny\nn\ny\ny\ny\ny\n";
+    let run = Run::new(program("fsck.ocfs2")).args(["-f"]).arg(image.path()).stdin(answers);
+    let outcome = run.output().expect_status(5);
+    assert!(outcome.stdout.contains("SUPERBLOCK_FIELD"), "{outcome}");
+    assert!(outcome.stderr.contains("y is yes"), "{outcome}");
+    assert!(image.read(SUPERBLOCK_BLKNO) == before, "{outcome}");
+    let outcome = fsck(image.path(), &["-y"]).expect_status(1);
+    assert!(outcome.stdout.contains("SUPERBLOCK_FIELD"), "{outcome}");
+    fsck(image.path(), &["-fn"]).expect_status(0);
 }
 
 #[test]

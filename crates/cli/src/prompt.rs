@@ -20,7 +20,8 @@ pub struct CannotAsk {
 }
 
 /// Asks `question` on standard error and waits for a line of standard input, which need not be a
-/// terminal: `yes | mkfs.ocfs2 DEV` answers, too. Anything but `y` or `yes` is no.
+/// terminal: `yes | mkfs.ocfs2 DEV` answers, too. An empty line is no; what is neither yes nor no is
+/// asked about again, a few times.
 ///
 /// # Errors
 /// [`CannotAsk`] where standard input has ended, as `/dev/null` has; its text names `option`, the
@@ -54,17 +55,24 @@ pub fn answered<T: Send + 'static>(
     }
 }
 
+/// So often a question is asked of somebody who does not answer it.
+const MOST_ASKED: u32 = 5;
+
 fn ask(question: &str, option: &'static str) -> Result<bool, CannotAsk> {
     let mut stderr = Output::stderr();
-    let _ = write!(stderr, "{} (y/N): ", terminal(question));
-    let _ = stderr.flush();
-    match read_answer() {
-        Ok(Some(line)) => Ok(is_yes(&line)),
-        Ok(None) | Err(_) => {
+    for _ in 0..MOST_ASKED {
+        let _ = write!(stderr, "{} (y/N): ", terminal(question));
+        let _ = stderr.flush();
+        let Ok(Some(line)) = read_answer() else {
             let _ = writeln!(stderr);
-            Err(CannotAsk { question: question.to_owned(), option })
+            return Err(CannotAsk { question: question.to_owned(), option });
+        };
+        if let Some(answer) = yes_or_no(&line) {
+            return Ok(answer);
         }
+        let _ = writeln!(stderr, "y is yes; n, or an empty line, is no.");
     }
+    Ok(false)
 }
 
 /// The next line of standard input, without its end; `None` where it has ended. One that is longer
@@ -91,8 +99,12 @@ fn answer_of(input: &mut impl BufRead) -> io::Result<Option<String>> {
     Ok(Some(String::from_utf8_lossy(&line).trim().to_owned()))
 }
 
-fn is_yes(line: &str) -> bool {
-    matches!(line.to_ascii_lowercase().as_str(), "y" | "yes")
+fn yes_or_no(line: &str) -> Option<bool> {
+    match line.to_ascii_lowercase().as_str() {
+        "y" | "yes" => Some(true),
+        "" | "n" | "no" | "q" | "quit" => Some(false),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -101,7 +113,9 @@ mod tests {
 
     #[test]
     fn only_y_and_yes_mean_yes() {
-        let yes = |line: &str| answer_of(&mut line.as_bytes()).unwrap().map(|line| is_yes(&line));
+        let yes = |line: &str| {
+            answer_of(&mut line.as_bytes()).unwrap().map(|line| yes_or_no(&line) == Some(true))
+        };
         for (line, expected) in [
             ("y\n", Some(true)),
             ("YES\r\n", Some(true)),
@@ -112,7 +126,9 @@ mod tests {
         ] {
             assert_eq!(yes(line), expected, "{line:?}");
         }
-        assert!(!is_yes(&answer_of(&mut &b"\xff\n"[..]).unwrap().unwrap()));
+        let garbage = answer_of(&mut &b"\xff\n"[..]).unwrap().unwrap();
+        assert_eq!(yes_or_no(&garbage), None);
+        assert_eq!(["", "n", "No", "quit"].map(yes_or_no), [Some(false); 4]);
     }
 
     #[test]

@@ -22,7 +22,7 @@ volume is as it was, or one replay (by this program or a mount) away from being 
 A volume that was unmounted cleanly is only checked with -f, or when a check is due: after so \
 many mounts, after so much time, after a run that left something, after an interrupted \
 resize or change by tunefs.ocfs2, after a crash, and when something is wrong with what a mount \
-reads: the size of the device, the journals, local allocs, truncate logs and orphan directories.
+reads: the superblock, the size of the device, the journals, local allocs, truncate logs and orphan directories.
 
 Who uses the volume is seen on the volume itself: its slot map names the nodes, its heartbeat \
 shows which of them are alive. A live node is named, and the volume left alone. A crashed one \
@@ -39,7 +39,7 @@ Examples:
   fsck.ocfs2 -fn --json disk.img | jq .summary
 
 Exit status, the sum of what applies:
-    0   nothing is wrong
+    0   nothing is wrong, or nothing was checked as no check is due
     1   something was wrong and is corrected
     4   something is wrong and was left
     8   it could not be done, or was refused
@@ -58,7 +58,7 @@ Exit status, the sum of what applies:
     group = ArgGroup::new("answer").args(["no", "yes", "preen"])
 )]
 pub struct Cli {
-    /// Block device or image file.
+    /// Block device or image file, LABEL=... or UUID=...
     pub device: PathBuf,
 
     /// Partition of a whole disk or disk image to check.
@@ -104,7 +104,7 @@ pub struct Cli {
     #[arg(help_heading = "What to do")]
     pub undo_file: Option<PathBuf>,
 
-    /// Write the paths of all that is lost to a new file, one a line.
+    /// Write the old paths of all that is lost to a new or empty file, one a line.
     ///
     /// Paths as they were before, from the root directory of the volume on and byte by byte, for
     /// getting the files back from a backup; where nothing shows where a file was, where it is
@@ -181,7 +181,7 @@ pub struct Cli {
 
     /// Use backup superblock N, 1 to 6.
     ///
-    /// They are at 1 GiB, 4 GiB, 16 GiB, 64 GiB, 256 GiB and 1 TiB. Where the superblock is
+    /// They are at 1 GiB, of volumes that are larger than that, 4 GiB, 16 GiB, 64 GiB, 256 GiB and 1 TiB. Where the superblock is
     /// bad and this is not given, the first good backup is looked for; where there is none, as on
     /// volumes of less than 1 GiB, what the rest of the volume says is used.
     #[arg(short = 'r', value_name = "N", help_heading = "Superblock")]

@@ -209,7 +209,8 @@ impl Volume {
         self.reserve_changes(overlay, device)?;
         let mut superblocks = BTreeMap::new();
         // One that cannot be used says enough as it is.
-        if self.found_superblock().blkno == SUPERBLOCK_BLKNO {
+        let found = self.found_superblock();
+        if found.blkno == SUPERBLOCK_BLKNO && found.mended.is_none() {
             let block = self.found_superblock().block.to_vec();
             put(SUPERBLOCK_BLKNO, &self.with_errors(block.clone()))?;
             flush()?;

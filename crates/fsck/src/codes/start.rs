@@ -5,7 +5,7 @@ use super::codes;
 codes! {
     RECOVER_BACKUP_SUPERBLOCK {
         pass: Start,
-        default: No,
+        default: Yes,
         condition: "the superblock cannot be used, and the volume was opened by one of its backups",
         repair: "rewrite the superblock from the backup",
     }

@@ -525,7 +525,11 @@ impl<'a> Comparison<'a> {
             });
             loss.was_in = parent.and_then(|parent| self.was.path(parent));
             if loss.now.is_none() {
-                loss.path = self.is.path(blkno);
+                loss.path = self.is.path(blkno).or_else(|| {
+                    // Under its last name, where its directory is now.
+                    let (dir, name) = self.was.first_entry(blkno)?;
+                    self.is.of_entry(dir, &name)
+                });
             }
         }
         if loss.now.is_none() && !loss.is_gone {

@@ -79,7 +79,7 @@ impl Paths {
     }
 
     /// The directory that has an inode, and its name there; the first of several.
-    fn first_entry(&mut self, inode: Blkno) -> Option<(Blkno, Vec<u8>)> {
+    pub fn first_entry(&mut self, inode: Blkno) -> Option<(Blkno, Vec<u8>)> {
         if let Some(led) = self.led.get(&inode) {
             return Some(led.clone());
         }

@@ -35,10 +35,7 @@ pub(super) struct LostFile {
 
 impl LostFile {
     fn write(&mut self, loss: &Loss) -> std::io::Result<()> {
-        let Some(path) = loss.path.as_ref().or(loss.now.as_ref()).filter(|_| loss.is_certain())
-        else {
-            return Ok(());
-        };
+        let Some(path) = loss.path.as_ref().filter(|_| loss.is_certain()) else { return Ok(()) };
         let Some(path) = possible(path) else { return Ok(()) };
         self.file.write_all(&path)?;
         self.file.write_all(&[self.end])

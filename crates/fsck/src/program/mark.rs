@@ -31,12 +31,15 @@ pub(super) fn stamp(volume: &Volume, overlay: &Overlay) -> Result<()> {
     })
 }
 
-/// Something is left: the superblock is to say so, unless it says so already or cannot be used.
-pub(super) fn mark(volume: &Volume, overlay: &Overlay) -> Result<()> {
-    if volume.found_superblock().blkno != SUPERBLOCK_BLKNO {
-        return Ok(());
+/// Something is left: the superblock is to say so, unless it says so already. False if it cannot be
+/// used, which makes each run check.
+pub(super) fn mark(volume: &Volume, overlay: &Overlay) -> Result<bool> {
+    let found = volume.found_superblock();
+    if found.blkno != SUPERBLOCK_BLKNO || found.mended.is_some() {
+        return Ok(false);
     }
-    change(volume, overlay, |superblock| superblock.s_state |= STATE_ERROR)
+    change(volume, overlay, |superblock| superblock.s_state |= STATE_ERROR)?;
+    Ok(true)
 }
 
 /// Changes the superblock on the overlay, if that makes a difference.
@@ -78,18 +81,18 @@ impl Run<'_> {
         let marked = source.open(&device).map_err(Into::into).and_then(|volume| {
             let block_size = volume.block_size().bytes();
             let overlay = Arc::new(OverlayDevice::new(Arc::clone(&device), block_size));
-            mark(&volume, &overlay)?;
+            if !mark(&volume, &overlay)? {
+                return Ok(false);
+            }
             let pass = gate.open(Planned { changes: &[&*overlay], outcome: None })?;
             commit(&volume, &overlay, &pass, &Default::default())?;
-            Ok(())
+            Ok(true)
         });
-        if let Err(err) = marked {
-            let err: anyhow::Error = err;
+        marked.unwrap_or_else(|err: anyhow::Error| {
             let device = shown(&self.cli.device);
             print_warning(format_args!("{device}: the superblock cannot be marked: {err:#}"));
-            return false;
-        }
-        true
+            false
+        })
     }
 
     /// Says what helps with what is left.

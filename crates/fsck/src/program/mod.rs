@@ -291,6 +291,28 @@ impl<'a> Run<'a> {
     fn source(&mut self, device: &Arc<dyn Device>, interrupt: &Interrupt) -> Result<Source> {
         let source = Source::new(self.cli);
         let Err(err) = source.open(device) else { return Ok(source) };
+        if matches!(err, OpenVolumeError::NotOcfs2 { .. }) {
+            if let Some(blkno) = self.cli.superblock {
+                bail!("there is no superblock in block {blkno}");
+            }
+            if let Some(number) = self.cli.backup {
+                bail!("backup superblock {number} is none");
+            }
+            // What was written over a volume is left alone.
+            let choose = ": --partition NUMBER checks one";
+            if let Some(instead) = ocfs2_probe::instead(device, choose) {
+                let restores = source.by_backup(device, &err).map(|(backup, _)| {
+                    let (device, partition) =
+                        (shown(&self.cli.device), self.cli.partition_option());
+                    format!(
+                        "; fsck.ocfs2 -r {} {partition}{device} writes the superblock of the \
+                         OCFS2 volume over that",
+                        backup.number
+                    )
+                });
+                bail!("{err}; {instead}{}", restores.unwrap_or_default());
+            }
+        }
         let Some((backup, other)) = source.by_backup(device, &err) else {
             return self.source_without_backup(&source, device, err, interrupt);
         };
@@ -329,41 +351,30 @@ impl<'a> Run<'a> {
         if let Ok(Some(other)) = source.by_contents(device, &err) {
             return Ok(other);
         }
-        let choose = ": --partition NUMBER checks one";
-        let instead = matches!(err, OpenVolumeError::NotOcfs2 { .. })
-            .then(|| ocfs2_probe::instead(device, choose))
-            .flatten();
-        let mended = source.mended(device, &err);
-        match (mended, instead) {
-            // What was written over a volume is left alone.
-            (Some((mended, _)), Some(instead)) if mended.is_new => bail!("{err}; {instead}"),
-            (Some((_, other)), _) => {
-                let use_it = match self.cli.mode() {
-                    Mode::ReadOnly | Mode::Yes => true,
-                    Mode::Preen => false,
-                    Mode::Interactive => {
-                        print_warning(format_args!("{}: {err}", shown(&self.cli.device)));
-                        confirm("Use what the rest of the volume says instead?", "-y", interrupt)?
-                    }
-                };
-                if !use_it {
-                    let (device, partition) =
-                        (shown(&self.cli.device), self.cli.partition_option());
-                    bail!(
-                        "{err}; fsck.ocfs2 -y {partition}{device} restores the superblock from \
-                         what the rest of the volume says"
-                    );
-                }
-                self.report.note(&format!(
-                    "The superblock cannot be used ({}), and there is no good backup of it. What \
-                     the rest of the volume says is used instead.",
-                    superblock_problem(&err)
-                ));
-                Ok(other)
+        let Some((mended, other)) = source.mended(device, &err) else { return Err(err.into()) };
+        let use_it = match self.cli.mode() {
+            Mode::ReadOnly | Mode::Yes => true,
+            Mode::Preen => false,
+            Mode::Interactive => {
+                let what = if mended.is_new { "Make a new one" } else { "Correct it" };
+                print_warning(format_args!("{}: {err}", shown(&self.cli.device)));
+                let question = format!("{what}, by what the system files of the volume say?");
+                confirm(&question, "-y", interrupt)?
             }
-            (None, Some(instead)) => bail!("{err}; {instead}"),
-            (None, None) => Err(err.into()),
+        };
+        if !use_it {
+            let (device, partition) = (shown(&self.cli.device), self.cli.partition_option());
+            bail!(
+                "{err}; fsck.ocfs2 -y {partition}{device} restores the superblock from what the \
+                 rest of the volume says"
+            );
         }
+        self.report.note(&format!(
+            "The superblock cannot be used ({}), and there is no good backup of it. What the rest \
+             of the volume says is used instead.",
+            superblock_problem(&err)
+        ));
+        Ok(other)
     }
 
     /// Who uses the volume; `this_node` has beaten on it for this program.
@@ -410,7 +421,7 @@ impl<'a> Run<'a> {
             };
             bail!(
                 "{who}; {instead}-n checks it without writing, -F goes on nevertheless, after a \
-                 question"
+                 question that -y answers"
             );
         }
         if needed == Consent::Unknown && self.cli.yes {
@@ -515,8 +526,10 @@ impl<'a> Run<'a> {
         let due = match Due::new(volume.superblock(), now) {
             _ if self.cli.force => Due::Now("was run with -f".to_owned()),
             Due::Later(_) if recovered => Due::Now("was not unmounted by all nodes".to_owned()),
-            Due::Later(_) if layers.tops.changed_blocks() > 0 => {
-                Due::Now("had a superblock that names other directories".to_owned())
+            Due::Later(_)
+                if self.early > 0 || volume.found_superblock().mended.is_some() =>
+            {
+                Due::Now("had a superblock or journals that cannot be used as they are".to_owned())
             }
             Due::Later(_) if volume.found_superblock().blkno != SUPERBLOCK_BLKNO => {
                 Due::Now("was opened by a backup of its superblock".to_owned())

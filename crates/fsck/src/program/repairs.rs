@@ -68,7 +68,7 @@ impl Run<'_> {
         self.conclude(&plan, summary);
         let is_left = summary.left + self.slots_left > 0;
         // Where there is no room for changes the mark is made by itself.
-        let is_marked = is_left && mark(volume, &overlay).is_ok();
+        let is_marked = is_left && mark(volume, &overlay).is_ok_and(|is_marked| is_marked);
         if !is_left {
             stamp(volume, &overlay).context("the superblock cannot be updated")?;
         }
@@ -242,7 +242,7 @@ impl Run<'_> {
             let device = shown(&self.cli.device);
             self.report.note(&format!(
                 "{device}: UNEXPECTED INCONSISTENCY; RUN fsck.ocfs2 MANUALLY (without -p). \
-                 -p repairs only what can lose nothing, and nothing because of {refused}"
+                 With -p nothing is repaired if anything may be lost, as by {refused}"
             ));
         }
         if plan.gave_up {

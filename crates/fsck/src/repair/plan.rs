@@ -60,6 +60,8 @@ pub struct Planned {
     pub is_repaired: bool,
     /// Why it could not be repaired.
     pub problem: Option<String>,
+    /// Packing directories made it: nobody is asked, and it is told only if it stays.
+    pub is_own: bool,
 }
 
 /// What the overlay is now.
@@ -114,6 +116,7 @@ pub fn plan(
             judge,
             answers: &mut answers,
             round,
+            is_packed,
             most: options.most_findings,
             accepted: Vec::new(),
             may_prepare,
@@ -341,8 +344,10 @@ impl Answers {
             finding.text += &format!(", and {} more findings", beyond.saturating_sub(1));
             let problem = Some("there are too many for one run: run fsck.ocfs2 again".to_owned());
             let may_lose = false;
-            Planned { pass, finding, answer: false, may_lose, is_repaired: false, problem }
+            let (answer, is_repaired, is_own) = (false, false, false);
+            Planned { pass, finding, answer, may_lose, is_repaired, problem, is_own }
         }));
+        all.retain(|planned| !(planned.is_own && planned.is_repaired));
         all
     }
 }
@@ -351,6 +356,8 @@ struct Planner<'a> {
     judge: &'a mut dyn Judge,
     answers: &'a mut Answers,
     round: u32,
+    /// Whether directories of a sound volume were packed: what is found is of that.
+    is_packed: bool,
     /// Findings that are kept.
     most: usize,
     /// What is to be repaired, with the number of its finding.
@@ -381,7 +388,8 @@ impl Planner<'_> {
             *last_beyond = Some((pass, kept));
             return None;
         }
-        let answer = self.judge.answer(Found { pass, finding });
+        let is_own = self.is_packed;
+        let answer = is_own || self.judge.answer(Found { pass, finding });
         let index = all.len();
         by_key.insert(key, index);
         last_seen.push(self.round);
@@ -389,7 +397,7 @@ impl Planner<'_> {
         let problem = (!can_be).then(|| "there is no repair for it".to_owned());
         let may_lose = finding.repair.as_ref().is_some_and(Repair::may_lose);
         let finding = Finding { repair: None, otherwise: None, ..finding.clone() };
-        all.push(Planned { pass, finding, answer, may_lose, is_repaired: false, problem });
+        all.push(Planned { pass, finding, answer, may_lose, is_repaired: false, problem, is_own });
         Some((index, answer))
     }
 }

@@ -136,7 +136,8 @@ impl LossRecord {
         }
         if self.lost.contains(&"superblock") {
             return "the superblock: the label, the name of the cluster and the seed of the indexes \
-                    are gone; tunefs.ocfs2 sets the first two"
+                    are gone; tunefs.ocfs2 -L sets the label, and where the cluster is online \
+                    --update-cluster-stack its name"
                 .to_owned();
         }
         let mut text = match (&self.path, &self.was_in) {

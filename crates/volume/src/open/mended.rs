@@ -388,10 +388,11 @@ impl Surroundings {
             if !unknown.ro_compat.is_empty() {
                 features.ro_compat = made.ro_compat;
             }
-        } else if superblock.has(Incompat::META_ECC)
-            && check::validate(&self.block, Dinode::CHECK_OFFSET) != Checked::Good
+        } else if !fields.0.is_empty()
+            || superblock.has(Incompat::META_ECC)
+                && check::validate(&self.block, Dinode::CHECK_OFFSET) != Checked::Good
         {
-            // Something in the block is wrong, and nothing else can be that.
+            // Where something else in the block is wrong, this is no sign of a later age.
             features = features.difference(unknown);
         }
         let flag = superblock.s_tunefs_flag & !(TUNEFS_REMOVE_SLOT | TUNEFS_DIR_TRAILER);
