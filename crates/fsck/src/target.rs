@@ -125,11 +125,14 @@ impl Source {
 
     /// Another way, where the superblock could not be used because of `err` and there is no good
     /// backup: by what the rest of the volume says, if that leaves no doubt.
+    ///
+    /// # Errors
+    /// What else keeps it from being opened.
     pub fn mended(
         &self,
         device: &Arc<dyn Device>,
         err: &OpenVolumeError,
-    ) -> Option<(Mended, Self)> {
+    ) -> Result<Option<(Mended, Self)>, OpenVolumeError> {
         let is_bad = match err {
             OpenVolumeError::NotOcfs2 { backups } | OpenVolumeError::Damaged { backups, .. } => {
                 backups.is_empty()
@@ -140,12 +143,12 @@ impl Source {
             _ => false,
         };
         if !is_bad || self.options.superblock != SuperblockAt::Primary || self.block.is_some() {
-            return None;
+            return Ok(None);
         }
         let options = VolumeOptions { superblock: SuperblockAt::Mended, ..self.options };
         let other = Self { options, block: None };
-        let volume = other.open(device).ok()?;
-        Some((volume.found_superblock().mended.clone()?, other))
+        let mended = other.open(device)?.found_superblock().mended.clone();
+        Ok(mended.map(|mended| (mended, other)))
     }
 
     /// Another way, where the superblock could not be used because of `err`: by the first

@@ -176,6 +176,19 @@ impl Users {
         users
     }
 
+    /// The same of a volume whose superblock was made from what the rest of it says: where the nodes
+    /// beat, and whether they are in a cluster, may be known no more. Who holds a slot may be alive.
+    pub fn doubted(mut self, volume: &Volume) -> Self {
+        let mended = volume.found_superblock().mended.as_ref();
+        if mended.is_some_and(|mended| !mended.is_proven) && self.consent() == Consent::Given {
+            let held = self.slots.iter().map(|(slot, (node, _))| {
+                format!("node {node} in slot {slot} (the superblock that knew its cluster is damaged)")
+            });
+            self.unknown.extend(held);
+        }
+        self
+    }
+
     /// A slot that a node holds which is not alive, though there is nothing to recover: what would be
     /// said of the volume.
     pub fn left_over(&self, volume: &Volume) -> Option<String> {

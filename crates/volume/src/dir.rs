@@ -154,13 +154,13 @@ pub struct DirBlocks<'v> {
 
 impl DirBlocks<'_> {
     /// At most the first `most` blocks.
-    fn first(mut self, most: u64) -> Self {
+    pub(crate) fn first(mut self, most: u64) -> Self {
         self.end = self.end.min(most);
         self
     }
 
     /// The blocks as they are: checksums and trailers are not looked at.
-    fn unchecked(mut self) -> Self {
+    pub(crate) fn unchecked(mut self) -> Self {
         self.verify = false;
         self
     }

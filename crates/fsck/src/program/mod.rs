@@ -351,7 +351,7 @@ impl<'a> Run<'a> {
         if let Ok(Some(other)) = source.by_contents(device, &err) {
             return Ok(other);
         }
-        let Some((mended, other)) = source.mended(device, &err) else { return Err(err.into()) };
+        let Some((mended, other)) = source.mended(device, &err)? else { return Err(err.into()) };
         let use_it = match self.cli.mode() {
             Mode::ReadOnly | Mode::Yes => true,
             Mode::Preen => false,
@@ -401,6 +401,7 @@ impl<'a> Run<'a> {
                 ..Users::default()
             },
         };
+        let users = users.doubted(volume);
         if !repairs && users.consent() != Consent::Given {
             print_warning(format_args!("{}: {}", shown(&self.cli.device), users.describe()));
         }

@@ -242,7 +242,7 @@ impl Run<'_> {
             let device = shown(&self.cli.device);
             self.report.note(&format!(
                 "{device}: UNEXPECTED INCONSISTENCY; RUN fsck.ocfs2 MANUALLY (without -p). \
-                 With -p nothing is repaired if anything may be lost, as by {refused}"
+                 -p repairs nothing where something may be lost, here because of {refused}"
             ));
         }
         if plan.gave_up {

@@ -5,6 +5,7 @@
 //! number they have gives the size of a block, allocators give that of a cluster, the bitmap how
 //! many there are, and the system directory the slots.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -30,8 +31,10 @@ use crate::{Inode, SystemFile, Volume};
 const SEARCHED_BYTES: u64 = 32 << 20;
 /// System inodes that are kept at most: those of 255 slots are fewer.
 const MOST: usize = 1 << 13;
-/// Directories of the system: root, system directory, and those of orphans.
-const MOST_DIRECTORIES: usize = 2 + MAX_SLOTS as usize;
+/// Directories that are in themselves: the root and the system directory.
+const MOST_TOPS: usize = 4;
+/// Blocks of the system directory: enough for the files of all slots.
+const MOST_BLOCKS: u64 = 512;
 /// Volumes, this one and older ones, of which there may be some among them.
 const MOST_VOLUMES: usize = 16;
 /// What is read at once while they are searched for.
@@ -47,6 +50,9 @@ const AGREEING: u32 = 6;
 pub struct Mended {
     /// The fields, with what they were and what they are.
     pub fields: Vec<String>,
+    /// The checksum of the superblock holds with these fields, so that nothing else is wrong with
+    /// it. Else what it says of the cluster may not be so either.
+    pub is_proven: bool,
     /// There was nothing of it: what only the superblock knows is gone. That is the label, the
     /// cluster, the UUID where no journal has it, and the seed of the directory indexes.
     pub is_new: bool,
@@ -127,6 +133,8 @@ struct Surroundings {
     volume: Volume,
     root: Option<Blkno>,
     system_dir: Option<Blkno>,
+    /// The entries of the system directory.
+    names: HashMap<Vec<u8>, Blkno>,
     /// Where the inode of the global bitmap is, and how many clusters it has.
     bitmap: Option<(Blkno, u32)>,
     slots: u16,
@@ -178,7 +186,11 @@ impl Surroundings {
         let volume = Volume::by(Arc::clone(device), superblock, geometry).without_checks();
         let dirs = anchors.iter().filter(|it| it.dinode.kind() == Some(FileKind::Directory));
         let dirs = dirs.filter_map(|it| volume.stated_inode(it.dinode.i_blkno));
-        let dirs: Vec<_> = dirs.take(MOST_DIRECTORIES).collect();
+        let is_in_itself = |dir: &Inode| {
+            let parent = volume.scan_unchecked(dir, b"..", 1);
+            parent.is_some_and(|parent| parent.inode == dir.blkno)
+        };
+        let dirs: Vec<_> = dirs.filter(is_in_itself).take(MOST_TOPS).collect();
         let top = |is_system| {
             let mut all = dirs.iter().filter(|inode| volume.is_top(inode, is_system));
             all.next().filter(|_| all.next().is_none())
@@ -189,23 +201,25 @@ impl Surroundings {
         let system_dir = system_dir.map(|it| it.blkno);
         let journals = anchors.iter().filter(|it| it.dinode.flags().contains(InodeFlags::JOURNAL));
         let slots = u16::try_from(journals.count()).unwrap_or(MAX_SLOTS).min(MAX_SLOTS);
-        let volume = match system_dir {
+        let volume_of = match system_dir {
             Some(blkno) => volume.with_system_dir(blkno).without_checks(),
             None => volume,
         };
         let found = Self {
             block,
-            volume,
+            volume: volume_of.on(Arc::clone(device)).without_checks(),
             root,
             system_dir,
+            names: names(&volume_of, system_dir),
             bitmap: None,
             slots,
             has_inline,
             uuid: None,
             time,
         };
-        let named = (0..MAX_SLOTS).take_while(|slot| found.names(SystemFile::Journal(*slot)));
-        let slots = u16::try_from(named.count()).ok().filter(|slots| *slots > 0).unwrap_or(slots);
+        let mut named = (0..MAX_SLOTS).rev();
+        let last = named.find(|slot| found.names(SystemFile::Journal(*slot)));
+        let slots = last.map_or(slots, |last| (last + 1).max(slots));
         // Its first group knows it as well, where the directory has lost its name.
         let group = found.first_group().map(|group| group.bg_parent_dinode);
         let bitmaps = [found.entry(SystemFile::GlobalBitmap), group].into_iter().flatten();
@@ -232,8 +246,7 @@ impl Surroundings {
     }
 
     fn entry(&self, file: SystemFile) -> Option<Blkno> {
-        let dir = self.volume.stated_inode(self.system_dir?)?;
-        Some(self.volume.torn_entry(&dir, file.name().as_bytes())?.inode)
+        self.names.get(file.name().as_bytes()).copied()
     }
 
     fn file(&self, file: SystemFile) -> Option<Inode> {
@@ -297,12 +310,11 @@ impl Surroundings {
             true => self.corrected()?,
             false => self.made()?,
         };
-        let mut block = self.block.clone();
-        if mended.is_new {
-            block.fill(0);
-        }
-        dinode.encode(&mut block).ok()?;
-        superblock.encode(block.get_mut(Dinode::ID2_OFFSET..)?).ok()?;
+        let surroundings = match mended.is_new {
+            true => Self { block: vec![0; self.block.len()], ..self },
+            false => self,
+        };
+        let mut block = surroundings.with(&dinode, &superblock);
         if superblock.has(Incompat::META_ECC) {
             check::stamp(&mut block, Dinode::CHECK_OFFSET);
         }
@@ -312,7 +324,7 @@ impl Surroundings {
             dinode,
             superblock,
             blkno: SUPERBLOCK_BLKNO,
-            block_size: self.geometry().block_size,
+            block_size: surroundings.geometry().block_size,
             corrected_bit: None,
             wrong_checksum: None,
             mended: Some(mended),
@@ -349,7 +361,8 @@ impl Surroundings {
         }
         self.correct_features(&mut superblock, &mut fields);
         self.check(&dinode, &superblock, &mut fields);
-        let mended = Mended { fields: fields.0, is_new: false };
+        let is_proven = superblock.has(Incompat::META_ECC) && self.holds(&dinode, &superblock);
+        let mended = Mended { fields: fields.0, is_proven, is_new: false };
         (!mended.fields.is_empty()).then_some((dinode, superblock, mended))
     }
 
@@ -424,25 +437,30 @@ impl Surroundings {
 
     /// Tells of a checksum that what was put right does not account for.
     fn check(&self, dinode: &Dinode, superblock: &SuperBlock, fields: &mut Fields) {
-        let mut block = self.block.clone();
-        let is_encoded = dinode.encode(&mut block).is_ok()
-            && block
-                .get_mut(Dinode::ID2_OFFSET..)
-                .is_some_and(|place| superblock.encode(place).is_ok());
-        if !is_encoded || !superblock.has(Incompat::META_ECC) {
-            return;
-        }
-        // The block stands as it is on the device, or with a valid checksum over what was wrong.
+        // It may hold over what was wrong.
         let stood = check::validate(&self.block, Dinode::CHECK_OFFSET);
-        if let Checked::Bad { stored, computed } = check::validate(&block, Dinode::CHECK_OFFSET)
+        let is = self.with(dinode, superblock);
+        if superblock.has(Incompat::META_ECC)
             && stood != Checked::Good
+            && let Checked::Bad { stored, computed } = check::validate(&is, Dinode::CHECK_OFFSET)
         {
-            fields.tell(
-                "bc_crc32e",
-                format_args!("{stored:#010x}"),
-                format_args!("{computed:#010x}"),
-            );
+            let (stored, computed) = (format!("{stored:#010x}"), format!("{computed:#010x}"));
+            fields.tell("bc_crc32e", stored, computed);
         }
+    }
+
+    /// Whether the checksum is that of these contents.
+    fn holds(&self, dinode: &Dinode, superblock: &SuperBlock) -> bool {
+        check::validate(&self.with(dinode, superblock), Dinode::CHECK_OFFSET) == Checked::Good
+    }
+
+    /// The block with other contents.
+    fn with(&self, dinode: &Dinode, superblock: &SuperBlock) -> Vec<u8> {
+        let mut block = self.block.clone();
+        // It is long enough: both were decoded from it.
+        let _ = dinode.encode(&mut block);
+        let _ = superblock.encode(block.get_mut(Dinode::ID2_OFFSET..).unwrap_or_default());
+        block
     }
 
     /// A new superblock.
@@ -498,7 +516,7 @@ impl Surroundings {
             self.slots,
             superblock.uuid(),
         );
-        Some((dinode, superblock, Mended { fields: vec![text], is_new: true }))
+        Some((dinode, superblock, Mended { fields: vec![text], is_proven: false, is_new: true }))
     }
 
     /// A UUID for a volume of which nothing knows it: always the same.
@@ -526,7 +544,7 @@ impl Surroundings {
             | Incompat::APPEND_DIO
             | self.volume.features().incompat;
         incompat.set(Incompat::EXTENDED_SLOT_MAP, !self.has_old_slot_map());
-        incompat.set(Incompat::LOCAL_MOUNT, self.slots == 1 && !self.has_heartbeat());
+        incompat.set(Incompat::LOCAL_MOUNT, self.is_for_one_node());
         let mut ro_compat = RoCompat::UNWRITTEN;
         let files = [(QuotaKind::User, RoCompat::USRQUOTA), (QuotaKind::Group, RoCompat::GRPQUOTA)];
         files.into_iter().for_each(|(kind, bit)| {
@@ -542,10 +560,18 @@ impl Surroundings {
         slots.into_iter().any(|slot| *slot == [0xff, 0xff])
     }
 
-    /// Whether a node has ever written its heartbeat.
-    fn has_heartbeat(&self) -> bool {
+    /// Whether it has a slot for one node, none has ever written its heartbeat, and none but node 0,
+    /// which is what a volume without a cluster has, holds the slot.
+    fn is_for_one_node(&self) -> bool {
         let blocks = usize::from(MAX_SLOTS) * self.geometry().block_size.size();
-        self.start_of(SystemFile::Heartbeat, blocks).iter().any(|byte| *byte != 0)
+        let beats = self.start_of(SystemFile::Heartbeat, blocks);
+        let map = self.start_of(SystemFile::SlotMap, 8);
+        let is_silent = !beats.is_empty() && beats.iter().all(|byte| *byte == 0);
+        let is_free = match self.has_old_slot_map() {
+            true => map.starts_with(&[0xff, 0xff]),
+            false => map.len() == 8 && map.iter().skip(1).all(|byte| *byte == 0),
+        };
+        self.slots == 1 && is_silent && is_free
     }
 
     /// The first bytes of a system file; none if they cannot be read.
@@ -558,6 +584,19 @@ impl Surroundings {
         bytes.truncate(read.unwrap_or(0));
         bytes
     }
+}
+
+/// The entries of the system directory, whatever its checksums are.
+fn names(volume: &Volume, dir: Option<Blkno>) -> HashMap<Vec<u8>, Blkno> {
+    let inode = dir.and_then(|dir| volume.stated_inode(dir));
+    let blocks = inode.and_then(|inode| volume.dir_blocks(&inode).ok());
+    let blocks = blocks.into_iter().flat_map(|blocks| blocks.first(MOST_BLOCKS).unchecked());
+    let mut names = HashMap::new();
+    for block in blocks.filter_map(Result::ok) {
+        let entries = block.entries().map_while(Result::ok);
+        names.extend(entries.map(|entry| (entry.name, entry.inode)));
+    }
+    names
 }
 
 /// The fields that are put right.
