@@ -9,6 +9,7 @@ use std::path::Path;
 
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::feature::{Compat, Incompat};
+use ocfs2_format::slot_map::SlotMapFormat;
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SuperBlock};
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_testing::damage::{Base, Files, Image, c_fsck, complaints};
@@ -192,7 +193,9 @@ fn what_was_written_over_a_volume_is_left_alone() {
 fn a_superblock_that_was_not_mended_is_not_written_to() {
     let image = base("clean-2k-local").image();
     image.edit_superblock(SUPERBLOCK_BLKNO, |_, it| it.s_root_blkno = Blkno(0));
-    image.edit_dinode(image.inode("/xattrs-replaced-and-removed").blkno, |dinode, _| dinode.i_links_count = 3);
+    image.edit_dinode(image.inode("/xattrs-replaced-and-removed").blkno, |dinode, _| {
+        dinode.i_links_count = 3
+    });
     let before = image.read(SUPERBLOCK_BLKNO);
     // Used for this run; not written; and the other one is corrected.
     let answers = "maybe\ny\nn\ny\ny\ny\ny\n";
@@ -204,6 +207,37 @@ fn a_superblock_that_was_not_mended_is_not_written_to() {
     let outcome = fsck(image.path(), &["-y"]).expect_status(1);
     assert!(outcome.stdout.contains("SUPERBLOCK_FIELD"), "{outcome}");
     fsck(image.path(), &["-fn"]).expect_status(0);
+}
+
+#[test]
+fn who_holds_a_slot_of_such_a_volume_may_be_alive() {
+    let gone: Damage = |dinode, superblock| {
+        *dinode = Dinode { i_dyn_features: 0x5555, ..Dinode::default() };
+        *superblock = SuperBlock::of_block(&[0; 4096]).unwrap();
+    };
+    let one_field: Damage = |dinode, superblock| {
+        dinode.i_blkno = Blkno(0);
+        superblock.s_cluster_info.ci_stackflags = 0;
+    };
+    let pcmk = &["-N", "1", "--cluster-stack=pcmk", "--cluster-name=one"];
+    for (base, damage) in [
+        (base("clean-1m-global"), gone),
+        (base("clean-1m-global"), one_field),
+        (Base::Made(pcmk, "64M"), gone),
+        (Base::Made(&["-N", "2", "-M", "local"], "64M"), one_field),
+    ] {
+        let image = base.image();
+        let map = image.system("slot_map");
+        image.edit_raw(image.first_record(&map).e_blkno, |map| {
+            assert!(SlotMapFormat::Extended.set(map, 0, Some(3)));
+        });
+        image.edit_superblock(SUPERBLOCK_BLKNO, damage);
+        let digest = image.digest();
+        let outcome = fsck(image.path(), &["-fy"]).expect_status(8);
+        assert!(outcome.stderr.contains("perhaps in use by node 3"), "{base:?}: {outcome}");
+        assert!(image.digest() == digest, "{base:?}: it was written to");
+        fsck(image.path(), &["-fyF"]).expect_status(1);
+    }
 }
 
 #[test]

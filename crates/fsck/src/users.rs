@@ -182,7 +182,9 @@ impl Users {
         let mended = volume.found_superblock().mended.as_ref();
         if mended.is_some_and(|mended| !mended.is_proven) && self.consent() == Consent::Given {
             let held = self.slots.iter().map(|(slot, (node, _))| {
-                format!("node {node} in slot {slot} (the superblock that knew its cluster is damaged)")
+                format!(
+                    "node {node} in slot {slot} (the superblock that knew its cluster is damaged)"
+                )
             });
             self.unknown.extend(held);
         }
