@@ -22,7 +22,8 @@ volume is as it was, or one replay (by this program or a mount) away from being 
 A volume that was unmounted cleanly is only checked with -f, or when a check is due: after so \
 many mounts, after so much time, after a run that left something, after an interrupted \
 resize or change by tunefs.ocfs2, after a crash, and when something is wrong with what a mount \
-reads: the superblock, the size of the device, the journals, local allocs, truncate logs and orphan directories.
+reads: the superblock, the size of the device, the journals, local allocs, truncate logs and \
+orphan directories.
 
 Who uses the volume is seen on the volume itself: its slot map names the nodes, its heartbeat \
 shows which of them are alive. A live node is named, and the volume left alone. A crashed one \
@@ -181,9 +182,9 @@ pub struct Cli {
 
     /// Use backup superblock N, 1 to 6.
     ///
-    /// They are at 1 GiB, of volumes that are larger than that, 4 GiB, 16 GiB, 64 GiB, 256 GiB and 1 TiB. Where the superblock is
-    /// bad and this is not given, the first good backup is looked for; where there is none, as on
-    /// volumes of less than 1 GiB, what the rest of the volume says is used.
+    /// They are at 1 GiB, 4 GiB, 16 GiB, 64 GiB, 256 GiB and 1 TiB, of volumes that are larger than
+    /// that. Where the superblock is bad and this is not given, the first good backup is looked
+    /// for; where there is none, what the rest of the volume says is used.
     #[arg(short = 'r', value_name = "N", help_heading = "Superblock")]
     #[arg(value_parser = clap::value_parser!(u8).range(1..=6), conflicts_with = "superblock")]
     pub backup: Option<u8>,
