@@ -162,6 +162,11 @@ fn missed_samples_prove_nothing() {
         cluster.probe(&[0], &SampleOptions::quick()),
         (vec![State::Unknown(Unknown::NoGoodSample)], 5)
     );
+    // Nor does longer help than it takes a node that lives to write its own.
+    let cluster = Cluster::new(|_, _| {});
+    cluster.device.write_at(&[1], 4096 + 100).unwrap();
+    let unknown = vec![State::Unknown(Unknown::NoGoodSample)];
+    assert_eq!(cluster.probe(&[0], &SampleOptions::before_writing()), (unknown, 30));
 }
 
 #[test]

@@ -14,6 +14,10 @@ pub(super) const TWO_BEATS: Duration = Duration::from_millis(2 * BEAT_INTERVAL_M
 /// Between two samples.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// A block that is garbage for so long stays what it is: a node that lives writes its own every two
+/// seconds.
+const GARBAGE: Duration = Duration::from_secs(30);
+
 /// What was seen of one node.
 #[derive(Clone, Copy, Debug, Default)]
 struct Node {
@@ -124,7 +128,8 @@ impl Watch {
     }
 
     fn is_decided(&self, nodes: &[u32], options: &SampleOptions, clock: &dyn Clock) -> bool {
-        let decided = |node: &Node| node.state(options, clock).is_some();
+        let is_garbage = |node: &Node| node.latest.is_none() && self.watched >= GARBAGE;
+        let decided = |node: &Node| is_garbage(node) || node.state(options, clock).is_some();
         let with_slot = nodes.iter().filter_map(|node| self.nodes.get(*node as usize));
         with_slot.into_iter().all(decided)
             && (!options.without_slot || self.started().all(|(_, node)| decided(node)))
