@@ -24,8 +24,9 @@ const POINTS: usize = 30;
 
 /// Of these, one more run is not enough or a file is lost where structures that are written in
 /// their place are torn: an extent tree half of which is another one, a root directory half-made,
-/// and of two owners of a cluster only one that has got its copy.
-const TORN: &[&str] = &["EB_GEN_FIX", "ROOT_DIR_MISSING", "DUP_CLUSTERS_CLONE"];
+/// and of two owners of a cluster only one that has got its copy. Or the target of a link, which was
+/// garbage, ends elsewhere.
+const TORN: &[&str] = &["EB_GEN_FIX", "ROOT_DIR_MISSING", "DUP_CLUSTERS_CLONE", "LINK_NULLTERM"];
 
 /// Something that was done to a device.
 enum Step {
