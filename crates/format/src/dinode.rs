@@ -5,7 +5,7 @@ use bitflags::bitflags;
 
 use crate::error::{expect_eq, expect_signature};
 use crate::structure::structure;
-use crate::{Blkno, BlockCheck, BlockSize, Invalid};
+use crate::{Blkno, BlockCheck, BlockSize, ClusterSize, Invalid};
 
 bitflags! {
     /// `i_flags`.
@@ -290,6 +290,15 @@ impl Dinode {
     /// `i_used` and `i_total` of a bitmap: bits in use and bits altogether.
     pub fn bitmap(&self) -> (u32, u32) {
         (self.id1 as u32, (self.id1 >> 32) as u32)
+    }
+
+    /// The size of a cluster by which an allocator has grown: `i_size` is that of its `i_clusters`.
+    /// `None` if these make no such size.
+    pub fn cluster_size_of_allocator(&self) -> Option<ClusterSize> {
+        let clusters = self.i_clusters.into();
+        let bytes = self.i_size.checked_div(clusters)?;
+        let is_exact = bytes.checked_mul(clusters) == Some(self.i_size);
+        ClusterSize::from_bytes(bytes).filter(|_| is_exact)
     }
 
     /// Sets `i_used` and `i_total`.

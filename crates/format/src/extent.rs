@@ -45,6 +45,11 @@ bitflags! {
     }
 }
 
+impl ExtentFlags {
+    /// All there are; any other bit is garbage.
+    pub const KNOWN: Self = Self::UNWRITTEN.union(Self::REFCOUNTED);
+}
+
 /// `struct ocfs2_extent_rec`, 16 bytes: one record of an extent list.
 ///
 /// The word at 0x04 is read as [`e_int_clusters`](Self::e_int_clusters) in a list of

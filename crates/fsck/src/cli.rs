@@ -108,8 +108,8 @@ pub struct Cli {
     /// Write the old paths of all that is lost to a new or empty file, one a line.
     ///
     /// Paths as they were before, from the root directory of the volume on and byte by byte, for
-    /// getting the files back from a backup; where nothing shows where a file was, where it is
-    /// now. Of a damaged name with a NUL, which no file has, it is what is in front of that. With
+    /// getting the files back from a backup; what has no old path is not in it. Where only the last
+    /// name of a file is known, its directory is where it is now. Of a damaged name with a NUL, which no file has, it is what is in front of that. With
     /// --dry-run of what would be lost.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["no", "undo"], help_heading = "Output")]
     pub lost: Option<PathBuf>,

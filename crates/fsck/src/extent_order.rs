@@ -63,7 +63,7 @@ fn is_dense(records: &[ExtentRec], depth: u16) -> bool {
 }
 
 fn has_known_flags(rec: &ExtentRec) -> bool {
-    (ExtentFlags::UNWRITTEN | ExtentFlags::REFCOUNTED).contains(rec.e_flags())
+    ExtentFlags::KNOWN.contains(rec.e_flags())
 }
 
 fn length(rec: &ExtentRec, depth: u16) -> u64 {

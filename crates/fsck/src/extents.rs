@@ -624,7 +624,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
             self.found(Finding::new(codes::EXTENT_MARKED_REFCOUNTED, place.clone(), text));
             extent.flags.remove(ExtentFlags::REFCOUNTED);
         }
-        let known = ExtentFlags::UNWRITTEN | ExtentFlags::REFCOUNTED;
+        let known = ExtentFlags::KNOWN;
         if !known.contains(extent.flags) {
             let text = format!("{what}: e_flags is {:#04x}", extent.flags.bits());
             // Where some of them are not flags, those that are may be none either.

@@ -222,13 +222,22 @@ impl Volume {
     /// As [`Volume::system_file`]; [`Error::Invalid`] if it is not a journal.
     pub fn journal(&self, slot: u16) -> Result<Journal, Error> {
         let inode = self.journal_inode(slot)?;
-        let extent = self.tree(&inode)?.map(Cpos(0))?;
+        let (blkno, superblock) = self.journal_superblock(&inode)?;
+        Ok(Journal { slot, inode, blkno, superblock })
+    }
+
+    /// The first block of the journal that an inode is of, and the verified superblock in it.
+    pub(crate) fn journal_superblock(
+        &self,
+        inode: &Inode,
+    ) -> Result<(Blkno, JournalSuperblock), Error> {
+        let extent = self.tree(inode)?.map(Cpos(0))?;
         let extent = extent.ok_or_else(|| inode.invalid("l_next_free_rec", 0, "an extent"))?;
         let blkno = extent.blkno;
         let block = self.read_block(blkno)?;
         let superblock = JournalSuperblock::decode(&block).map_err(Error::truncated(blkno))?;
         let blocks = self.geometry().blocks_for(inode.size());
         superblock.verify(blkno, self.block_size(), blocks)?;
-        Ok(Journal { slot, inode, blkno, superblock })
+        Ok((blkno, superblock))
     }
 }

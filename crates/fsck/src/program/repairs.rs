@@ -102,7 +102,7 @@ impl Run<'_> {
         interrupt: &Interrupt,
     ) -> Result<()> {
         let device: Arc<dyn Device> = layers.tops.clone();
-        let volume = source.open(&device)?;
+        let mut volume = source.open(&device)?;
         let is_backup = volume.found_superblock().blkno != SUPERBLOCK_BLKNO;
         if is_backup || !self.cli.mode().repairs() {
             return Ok(());
@@ -110,8 +110,8 @@ impl Run<'_> {
         if let Some(finding) = mended(&volume) {
             self.is_new_superblock |= finding.code == codes::SUPERBLOCK_LOST;
             self.correct_early(&volume, &finding, progress, interrupt);
+            volume = source.open(&device)?;
         }
-        let volume = source.open(&device)?;
         let options = self.options();
         let context = Context { volume: &volume, options: &options, interrupt };
         for finding in tops::check(&context) {

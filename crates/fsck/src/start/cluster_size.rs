@@ -20,9 +20,7 @@ pub(crate) fn check(context: &Context<'_>) -> Option<Finding> {
     let stated = geometry.cluster_size;
     let (files, _) = SystemFiles::read(context);
     let (bitmap, _) = allocator(context, files.find(SystemFile::GlobalBitmap)?)?;
-    let per_cluster = bitmap.i_size.checked_div(bitmap.i_clusters.into())?;
-    let other = ClusterSize::from_bytes(per_cluster).filter(|other| *other != stated)?;
-    let is_exact = per_cluster.checked_mul(bitmap.i_clusters.into()) == Some(bitmap.i_size);
+    let other = bitmap.cluster_size_of_allocator().filter(|other| *other != stated)?;
     let fits = bitmap.i_size <= context.volume.device().size_bytes();
     let others = [SystemFile::GlobalInodeAlloc, SystemFile::InodeAlloc(0)];
     let others = others.into_iter().chain([SystemFile::ExtentAlloc(0)]);
@@ -32,12 +30,13 @@ pub(crate) fn check(context: &Context<'_>) -> Option<Finding> {
         .collect();
     let blocks = |size: ClusterSize| size.bytes() >> geometry.block_size.bits();
     let agrees = made.contains(&blocks(other)) && !made.contains(&blocks(stated));
-    if !is_exact || !fits || !agrees {
+    if !fits || !agrees {
         return None;
     }
     let text = format!(
-        "superblock: s_clustersize_bits is {}, clusters of the allocators have {per_cluster} bytes",
-        stated.bits()
+        "superblock: s_clustersize_bits is {}, clusters of the allocators have {} bytes",
+        stated.bits(),
+        other.bytes()
     );
     let place = Place::block(context.volume.found_superblock().blkno);
     let bits = other.bits();

@@ -35,12 +35,16 @@ pub(super) fn finding(volume: &Volume) -> Option<Finding> {
     let text = format!("the superblock {problem}; the volume was opened by block {}", found.blkno);
     let place = Place::block(SUPERBLOCK_BLKNO);
     let (_, block) = restored_superblock(found);
-    let repair = Repair::block(SUPERBLOCK_BLKNO, None, move |bytes| {
+    Some(Finding::new(codes::RECOVER_BACKUP_SUPERBLOCK, place, text).repaired_by(written(block)))
+}
+
+/// Writes a whole superblock.
+fn written(block: Vec<u8>) -> Repair {
+    Repair::block(SUPERBLOCK_BLKNO, None, move |bytes| {
         if bytes.len() == block.len() {
             bytes.copy_from_slice(&block);
         }
-    });
-    Some(Finding::new(codes::RECOVER_BACKUP_SUPERBLOCK, place, text).repaired_by(repair))
+    })
 }
 
 /// If the volume was opened by what the rest of it says, what is wrong with the superblock.
@@ -52,13 +56,8 @@ pub(crate) fn mended(volume: &Volume) -> Option<Finding> {
         false => (codes::SUPERBLOCK_FIELD, "superblock"),
     };
     let text = format!("{what}: {}", mended.fields.join(", "));
-    let block = found.block.clone();
-    let repair = Repair::block(SUPERBLOCK_BLKNO, None, move |bytes| {
-        if bytes.len() == block.len() {
-            bytes.copy_from_slice(&block);
-        }
-    });
-    Some(Finding::new(code, Place::block(SUPERBLOCK_BLKNO), text).repaired_by(repair))
+    let place = Place::block(SUPERBLOCK_BLKNO);
+    Some(Finding::new(code, place, text).repaired_by(written(found.block.clone())))
 }
 
 /// What is wrong with the superblock in block 2 of a volume opened by another one.

@@ -16,13 +16,12 @@ use ocfs2_format::feature::{Compat, Features, Incompat, RoCompat};
 use ocfs2_format::geometry::Geometry;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::hash::uuid_hash;
-use ocfs2_format::journal::JournalSuperblock;
 use ocfs2_format::quota::QuotaKind;
 use ocfs2_format::superblock::{
     BACKUP_OFFSETS, MAX_SLOTS, REVISION, STACK_O2CB, SUPERBLOCK_BLKNO, SUPERBLOCK_SIGNATURE,
     SuperBlock, TUNEFS_DIR_TRAILER, TUNEFS_REMOVE_SLOT, XATTR_INLINE_SIZE,
 };
-use ocfs2_format::{Blkno, BlockSize, ClusterSize, Cpos, Structure};
+use ocfs2_format::{Blkno, BlockSize, ClusterSize, Structure};
 
 use super::FoundSuperblock;
 use crate::{Inode, SystemFile, Volume};
@@ -89,11 +88,8 @@ struct Anchor {
 impl Anchor {
     /// The size of a cluster, if it is an allocator.
     fn cluster_size(&self) -> Option<ClusterSize> {
-        let Dinode { i_size, i_clusters, .. } = self.dinode;
         let is_one = self.dinode.flags().contains(InodeFlags::CHAIN | InodeFlags::BITMAP);
-        let bytes = i_size.checked_div(i_clusters.into()).filter(|_| is_one)?;
-        let is_exact = bytes.checked_mul(i_clusters.into()) == Some(i_size);
-        ClusterSize::from_bytes(bytes).filter(|_| is_exact)
+        self.dinode.cluster_size_of_allocator().filter(|_| is_one)
     }
 }
 
@@ -201,16 +197,17 @@ impl Surroundings {
         let system_dir = system_dir.map(|it| it.blkno);
         let journals = anchors.iter().filter(|it| it.dinode.flags().contains(InodeFlags::JOURNAL));
         let slots = u16::try_from(journals.count()).unwrap_or(MAX_SLOTS).min(MAX_SLOTS);
-        let volume_of = match system_dir {
+        let volume = match system_dir {
             Some(blkno) => volume.with_system_dir(blkno).without_checks(),
             None => volume,
         };
+        let names = names(&volume, system_dir);
         let found = Self {
             block,
-            volume: volume_of.on(Arc::clone(device)).without_checks(),
+            volume,
             root,
             system_dir,
-            names: names(&volume_of, system_dir),
+            names,
             bitmap: None,
             slots,
             has_inline,
@@ -265,11 +262,7 @@ impl Surroundings {
     fn uuid_of_journal(&self, anchor: &Anchor) -> Option<[u8; 16]> {
         let is_one = anchor.dinode.flags().contains(InodeFlags::JOURNAL);
         let inode = self.volume.stated_inode(anchor.dinode.i_blkno).filter(|_| is_one)?;
-        let first = self.volume.tree(&inode).ok()?.map(Cpos(0)).ok()??.blkno;
-        let superblock = JournalSuperblock::decode(&self.volume.read_block(first).ok()?).ok()?;
-        let blocks = self.geometry().blocks_for(inode.size());
-        superblock.verify(first, self.geometry().block_size, blocks).ok()?;
-        Some(superblock.s_uuid)
+        Some(self.volume.journal_superblock(&inode).ok()?.1.s_uuid)
     }
 
     fn clusters(&self) -> Option<u32> {
