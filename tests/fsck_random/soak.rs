@@ -150,7 +150,7 @@ fn residues(plan: &Plan) -> Vec<String> {
     let left = plan.findings.iter().filter(|planned| !planned.is_repaired);
     let mut left: Vec<_> = left
         .map(|planned| {
-            let why = planned.problem.as_deref().unwrap_or("it is still there");
+            let why = planned.problem.as_deref().expect("it is said why something is left");
             let finding = &planned.finding;
             format!("{}: {}", kind(finding.code.name, &finding.text), without_figures(why))
         })

@@ -1,12 +1,19 @@
 //! The root and the system directory: the two directories that are in no other one.
 
-use ocfs2_format::Blkno;
 use ocfs2_format::check;
 use ocfs2_format::dinode::{Dinode, InodeFlags};
+use ocfs2_format::{Blkno, ClusterSize};
 
+use crate::open::mended;
 use crate::{Inode, Volume};
 
 impl Volume {
+    /// The size of a cluster with which the allocators among the first blocks were made, if all of
+    /// them agree; nothing else says it but the superblock.
+    pub fn cluster_size_of_allocators(&self) -> Option<ClusterSize> {
+        mended::cluster_size(self)
+    }
+
     /// The inode in a block that says that it is there, whatever its checksum is.
     pub fn stated_inode(&self, blkno: Blkno) -> Option<Inode> {
         if !self.geometry().is_valid_block(blkno) {

@@ -5,7 +5,7 @@ use ocfs2_format::dinode::Dinode;
 use ocfs2_format::geometry::Geometry;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::{Blkno, Structure};
-use ocfs2_volume::{Inode, Volume};
+use ocfs2_volume::{Inode, SystemFile, Volume};
 
 use super::rebuild::{self, Inodes};
 use crate::codes::Code;
@@ -192,22 +192,43 @@ impl Allocator {
     }
 }
 
-/// Clusters a group of this allocator has, if the system directory or the root is in one of them:
-/// that of the system's inodes has as many as it had files at first.
+/// Clusters a group of the allocator of the system's inodes has, of which the system directory and
+/// the root are: as its group says, else up to where the contents of another system file begin.
+/// Both mkfs make it as large as the files at first need, and put their contents after it: one as
+/// large as those of other allocators would reach into a journal, and the copies of inodes there
+/// would be taken for inodes.
 pub fn system_cpg(volume: &Volume, allocator: Blkno) -> Option<u32> {
     let superblock = volume.superblock();
-    [superblock.s_system_dir_blkno, superblock.s_root_blkno].into_iter().find_map(|blkno| {
+    let tops = [superblock.s_system_dir_blkno, superblock.s_root_blkno];
+    let groups = tops.into_iter().filter_map(|blkno| {
         let inode = Inode::decode(blkno, volume.read_block(blkno).ok()?).ok()?;
         let Dinode { i_suballoc_loc: loc, i_suballoc_bit: bit, .. } = inode.dinode;
         // Older inodes have the bit only: their groups are in one piece.
-        let before = blkno.0.checked_sub(bit.into()).map(Blkno)?;
-        let group = volume.read_block(if loc.is_none() { before } else { loc }).ok()?;
-        let desc = GroupDesc::decode(&group).ok()?;
+        if loc.is_none() { blkno.0.checked_sub(bit.into()).map(Blkno) } else { Some(loc) }
+    });
+    let groups: Vec<_> = groups.collect();
+    let stated = groups.iter().find_map(|group| {
+        let desc = GroupDesc::decode(&volume.read_block(*group).ok()?).ok()?;
         let is_its_own = desc.bg_signature == GroupDesc::SIGNATURE
             && desc.bg_generation == volume.generation()
             && desc.bg_parent_dinode == allocator;
         clusters(volume.geometry(), &desc).filter(|_| is_its_own)
-    })
+    });
+    stated.or_else(|| room_before_contents(volume, *groups.first()?))
+}
+
+/// Clusters from a group of the system's inodes on up to the contents of a system file.
+fn room_before_contents(volume: &Volume, group: Blkno) -> Option<u32> {
+    let geometry = volume.geometry();
+    let start = geometry.cluster_of(group)?;
+    let files = SystemFile::expected(volume, volume.max_slots());
+    let inodes = files.filter_map(|file| volume.system_file(file).ok());
+    let first = |inode: Inode| {
+        let tree = volume.tree(&inode).ok()?;
+        geometry.cluster_of(tree.extents().next()?.ok()?.blkno)
+    };
+    let end = inodes.filter_map(first).filter(|cluster| *cluster > start).min()?;
+    end.0.checked_sub(start.0).filter(|clusters| *clusters <= most_clusters(geometry))
 }
 
 /// Clusters of a group of blocks, if there can be such a one.

@@ -44,7 +44,11 @@ pub(crate) fn larger_than_its_bitmap(context: &Context<'_>) -> Option<(Finding, 
 
 /// The finding, and the right number, if it is not the superblock's.
 fn judge(context: &Context<'_>, system: &SystemFiles) -> Option<(Finding, u32)> {
-    Stated::read(context, system.find(SystemFile::GlobalBitmap)?)?.judge(context)
+    // Its first group, which is at the same place on all volumes, knows it where the system
+    // directory cannot be read.
+    let by_group = || Some(head(context, context.geometry().first_group)?.bg_parent_dinode);
+    let bitmap = system.find(SystemFile::GlobalBitmap).or_else(by_group)?;
+    Stated::read(context, bitmap)?.judge(context)
 }
 
 /// What the global bitmap says.

@@ -17,7 +17,7 @@ use super::{Run, now};
 use crate::cli::Mode;
 use crate::codes::start::SUPERBLOCK_STATE;
 use crate::repair::commit::commit;
-use crate::repair::plan::Plan;
+use crate::repair::plan::{self, Plan};
 use crate::report::Summary;
 use crate::target::Source;
 
@@ -62,9 +62,13 @@ fn change(volume: &Volume, overlay: &Overlay, how: impl FnOnce(&mut SuperBlock))
 
 /// The mark was to be cleared once everything else was mended, which it is not.
 pub(super) fn keep_mark(plan: &mut Plan, slots_left: u64) {
-    let is_left = plan.findings.iter().any(|planned| !planned.is_repaired) || slots_left > 0;
-    let marks = plan.findings.iter_mut().filter(|it| it.finding.code == SUPERBLOCK_STATE);
-    for planned in marks.filter(|planned| planned.is_repaired && is_left) {
+    let is_mark = |planned: &plan::Planned| planned.finding.code == SUPERBLOCK_STATE;
+    let mut others = plan.findings.iter().filter(|planned| !is_mark(planned));
+    if slots_left == 0 && others.all(|planned| planned.is_repaired) {
+        return;
+    }
+    let marks = plan.findings.iter_mut().filter(|planned| is_mark(planned));
+    for planned in marks.filter(|planned| planned.answer || planned.is_repaired) {
         planned.is_repaired = false;
         planned.problem = Some("something else is left".to_owned());
     }

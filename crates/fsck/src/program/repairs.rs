@@ -270,13 +270,12 @@ impl Run<'_> {
             let mut record = FindingRecord::new(planned.pass, finding, planned.answer, outcome);
             record.problem = planned.problem.as_deref().filter(|_| !planned.is_repaired);
             self.report.concluded(record);
-            let why = match (planned.problem.as_deref(), planned.answer) {
-                _ if planned.is_repaired || plan.outcome.is_short => continue,
-                (Some(problem), _) => problem,
-                (None, true) => "it is still there",
-                (None, false) => continue,
-            };
-            self.report.note(&format!("[{}] is left: {}: {why}", finding.code, finding.text));
+            if let Some(why) = planned.problem.as_deref()
+                && !planned.is_repaired
+                && !plan.outcome.is_short
+            {
+                self.report.note(&format!("[{}] is left: {}: {why}", finding.code, finding.text));
+            }
         }
     }
 

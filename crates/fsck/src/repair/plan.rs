@@ -132,10 +132,14 @@ pub fn plan(
         }
         judge.known(outcome.known_bytes);
         let is_new = seen.insert(found.finish());
-        let gave_up = round > MAX_ROUNDS || !is_new && round > USUAL_ROUNDS + prepared;
+        let gave_up = if !is_new && round > USUAL_ROUNDS + prepared {
+            Some(format!("repairs undo each other, it was found in each of {round} rounds"))
+        } else {
+            (round > MAX_ROUNDS).then(|| format!("{MAX_ROUNDS} rounds of repairs were not enough"))
+        };
         let made = match gave_up {
-            true => None,
-            false => {
+            Some(_) => None,
+            None => {
                 let contested = std::mem::take(&mut outcome.contested);
                 let mut together = Together::with_contested(interrupt, contested);
                 make(&volume, &accepted, &mut answers, hashing, &mut together)?
@@ -144,7 +148,7 @@ pub fn plan(
         // What was not asked about as another repair was to come first is found again.
         may_prepare &= !prepares || made == Some(When::First);
         match made {
-            None if prepares && !gave_up => continue,
+            None if prepares && gave_up.is_none() => continue,
             None if options.pack_directories && !is_packed && outcome.findings == 0 => {
                 is_packed = true;
                 prepared += 1;
@@ -159,9 +163,10 @@ pub fn plan(
                 continue;
             }
             None => {
-                let findings = answers.conclude(round);
-                let is_stopped = false;
-                let rounds = round;
+                let (rounds, is_stopped) = (round, false);
+                let why = gave_up.as_deref().unwrap_or("its repair has nothing to change");
+                let findings = answers.conclude(round, why);
+                let gave_up = gave_up.is_some();
                 return Ok(Plan { findings, rounds, gave_up, is_stopped, is_changed, outcome });
             }
             Some(When::First) => prepared = (prepared + 1).min(USUAL_ROUNDS),
@@ -330,14 +335,15 @@ impl Answers {
         Plan { findings, rounds, gave_up: false, is_stopped: true, is_changed: false, outcome }
     }
 
-    fn conclude(self, last: u32) -> Vec<Planned> {
+    /// What came of all; `why` something is left where nothing else says so.
+    fn conclude(self, last: u32, why: &str) -> Vec<Planned> {
         let Self { mut all, last_seen, problem, no_room, beyond, last_beyond, .. } = self;
         let waits =
             no_room.map(|what| format!("it waits for others, and there is no room for {what}"));
         let problem = problem.or(waits);
         for (planned, seen) in all.iter_mut().zip(last_seen) {
             planned.is_repaired = seen != last;
-            let linking = || problem.clone().filter(|_| planned.answer);
+            let linking = || planned.answer.then(|| problem.as_deref().unwrap_or(why).to_owned());
             planned.problem = planned.problem.take().or_else(linking);
         }
         all.extend(last_beyond.map(|(pass, mut finding)| {

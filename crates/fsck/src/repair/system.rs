@@ -248,7 +248,11 @@ fn make_file(
         ..Dinode::default()
     };
     let block_size = geometry.block_size;
-    let cpg = chains::system_cpg(volume, home.blkno)
+    let cpg = match file {
+        SystemFile::GlobalInodeAlloc => chains::system_cpg(volume, home.blkno),
+        _ => None,
+    };
+    let cpg = cpg
         .and_then(|cpg| u16::try_from(cpg).ok())
         .unwrap_or_else(|| suballocator_cpg(block_size, geometry.cluster_size));
     editor.create(home.blkno, Dinode::CHECK_OFFSET, &dinode, |id2| {

@@ -13,24 +13,16 @@ use crate::codes::start as codes;
 use crate::repair::system;
 use crate::{Context, Finding, Place};
 
-/// What is wrong with it, if the global bitmap and an allocator of inodes or extent blocks have the
-/// same other one, and none has that of the superblock.
+/// What is wrong with it, if the allocators have all the same other one.
 pub(crate) fn check(context: &Context<'_>) -> Option<Finding> {
-    let geometry = context.geometry();
-    let stated = geometry.cluster_size;
+    let stated = context.geometry().cluster_size;
     let (files, _) = SystemFiles::read(context);
-    let (bitmap, _) = allocator(context, files.find(SystemFile::GlobalBitmap)?)?;
-    let other = bitmap.cluster_size_of_allocator().filter(|other| *other != stated)?;
-    let fits = bitmap.i_size <= context.volume.device().size_bytes();
-    let others = [SystemFile::GlobalInodeAlloc, SystemFile::InodeAlloc(0)];
-    let others = others.into_iter().chain([SystemFile::ExtentAlloc(0)]);
-    let made: Vec<_> = others
-        .filter_map(|file| allocator(context, files.find(file)?))
-        .map(|(_, list)| u32::from(list.cl_bpc))
-        .collect();
-    let blocks = |size: ClusterSize| size.bytes() >> geometry.block_size.bits();
-    let agrees = made.contains(&blocks(other)) && !made.contains(&blocks(stated));
-    if !fits || !agrees {
+    let other = match files.find(SystemFile::GlobalBitmap) {
+        Some(bitmap) => by_files(context, &files, bitmap)?,
+        // Without the system directory no name points to them.
+        None => context.volume.cluster_size_of_allocators()?,
+    };
+    if other == stated {
         return None;
     }
     let text = format!(
@@ -42,6 +34,24 @@ pub(crate) fn check(context: &Context<'_>) -> Option<Finding> {
     let bits = other.bits();
     let repair = system::superblock(move |_, it| it.s_clustersize_bits = bits);
     Some(Finding::new(codes::SUPERBLOCK_FIELD, place, text).repaired_by(repair))
+}
+
+/// The size that the global bitmap and an allocator of inodes or extent blocks have, if none has
+/// that of the superblock.
+fn by_files(context: &Context<'_>, files: &SystemFiles, bitmap: Blkno) -> Option<ClusterSize> {
+    let geometry = context.geometry();
+    let (bitmap, _) = allocator(context, bitmap)?;
+    let other = bitmap.cluster_size_of_allocator()?;
+    let fits = bitmap.i_size <= context.volume.device().size_bytes();
+    let others = [SystemFile::GlobalInodeAlloc, SystemFile::InodeAlloc(0)];
+    let others = others.into_iter().chain([SystemFile::ExtentAlloc(0)]);
+    let made: Vec<_> = others
+        .filter_map(|file| allocator(context, files.find(file)?))
+        .map(|(_, list)| u32::from(list.cl_bpc))
+        .collect();
+    let blocks = |size: ClusterSize| size.bytes() >> geometry.block_size.bits();
+    let agrees = made.contains(&blocks(other)) && !made.contains(&blocks(geometry.cluster_size));
+    (fits && agrees).then_some(other)
 }
 
 /// The inode of an allocator, and how it was made.

@@ -79,6 +79,16 @@ pub(crate) fn find(device: &Arc<dyn Device>) -> Option<FoundSuperblock> {
     one.mended()
 }
 
+/// The size of a cluster that all allocators among the first blocks of a volume agree on.
+pub(crate) fn cluster_size(volume: &Volume) -> Option<ClusterSize> {
+    let own = (volume.block_size(), volume.generation());
+    let anchors = anchors(volume.device());
+    let anchors = anchors.iter().filter(|it| (it.block_size, it.dinode.i_fs_generation) == own);
+    let mut sizes = anchors.filter_map(Anchor::cluster_size);
+    let first = sizes.next()?;
+    sizes.all(|size| size == first).then_some(first)
+}
+
 /// An inode that came from the allocator of the system's inodes.
 struct Anchor {
     block_size: BlockSize,
