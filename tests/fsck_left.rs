@@ -103,7 +103,7 @@ fn an_inode_with_a_wrong_bit_is_not_freed_by_p() {
 
 #[test]
 fn what_p_repairs_loses_nothing_and_anything_else_is_left_as_it_is() {
-    let is_safe = |code: &&str| codes::find(code).is_some_and(|code| code.is_safe());
+    let is_safe = |code: &&str| codes::find(code).is_some_and(|code| code.safe);
     let mut chosen = recipes();
     chosen.retain(|recipe| recipe.found.iter().any(&is_safe));
     let repaired = Mutex::new(BTreeSet::<&str>::new());

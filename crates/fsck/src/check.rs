@@ -139,7 +139,7 @@ impl<'o> State<'o> {
 
     /// Something is wrong.
     pub fn found(&mut self, finding: Finding) {
-        self.incomplete |= bitmaps::hides(finding.code);
+        self.incomplete |= finding.code.hides;
         // Nothing could be read any more: what follows from that is not so.
         if self.interrupt.requested() {
             return;

@@ -150,7 +150,7 @@ impl Finding {
 
     /// Whether `-p` repairs it: what it does can lose nothing.
     pub fn is_safe(&self) -> bool {
-        self.code.is_safe() && self.repair.as_ref().is_some_and(|repair| !repair.may_lose())
+        self.code.safe && self.repair.as_ref().is_some_and(|repair| !repair.may_lose())
     }
 
     fn change_texts(&mut self, change: &impl Fn(&mut String)) {

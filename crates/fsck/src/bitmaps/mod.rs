@@ -9,30 +9,7 @@ mod clusters;
 mod own_xattrs;
 
 use crate::check::State;
-use crate::codes::{Code, general, inodes, refcounts, xattrs};
 use crate::{Context, Stop, chains};
-
-/// Findings about what cannot be read to its end, so that nobody knows what else it claims.
-/// Extent trees say so themselves.
-const HIDING: &[&Code] = &[
-    general::IO_ERROR,
-    inodes::LINK_FAST_DATA,
-    xattrs::XATTR_BLOCK_INVALID,
-    xattrs::XATTR_LOC_INVALID,
-    xattrs::XATTR_COUNT_INVALID,
-    xattrs::XATTR_ENTRY_INVALID,
-    xattrs::XATTR_NAME_OFFSET_INVALID,
-    xattrs::XATTR_LOCATION_INVALID,
-    xattrs::XATTR_VALUE_INVALID,
-    xattrs::XATTR_BUCKET_COUNT_INVALID,
-    refcounts::REFCOUNT_BLOCK_INVALID,
-    refcounts::REFCOUNT_ROOT_BLOCK_INVALID,
-];
-
-/// Whether a finding of that kind may hide something that is in use.
-pub(crate) fn hides(code: &Code) -> bool {
-    HIDING.contains(&code)
-}
 
 /// Compares all bitmaps; those of the inode allocators were when the inodes were read.
 ///

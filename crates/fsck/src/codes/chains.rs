@@ -80,6 +80,7 @@ codes! {
         default: Yes,
         condition: "a group states more free bits than its bitmap has",
         repair: "take the number from the bitmap",
+        safe: true,
     }
     GROUP_CHAIN_LOOP {
         pass: Clusters,
@@ -182,6 +183,7 @@ codes! {
         default: Yes,
         condition: "a group states fewer free bits than are clear in its bitmap",
         repair: "raise the number to those that are clear",
+        safe: true,
     }
     GROUP_DESC_BIT {
         pass: InodeAllocators,
@@ -248,36 +250,42 @@ codes! {
         default: Yes,
         condition: "a chain states other numbers of bits than its groups have together",
         repair: "take the numbers of the groups",
+        safe: true,
     }
     CHAIN_GROUP_BITS {
         pass: Clusters,
         default: Yes,
         condition: "an allocator states other numbers of bits than its chains have together",
         repair: "take the numbers of the chains",
+        safe: true,
     }
     CHAIN_I_CLUSTERS {
         pass: Clusters,
         default: Yes,
         condition: "the inode of an allocator has another number of clusters than its chains",
         repair: "take the number of the chains",
+        safe: true,
     }
     CHAIN_I_SIZE {
         pass: Clusters,
         default: Yes,
         condition: "the inode of an allocator has another size than its clusters",
         repair: "set the size to that of the clusters",
+        safe: true,
     }
     CLUSTER_ALLOC_BIT {
         pass: Inodes,
         default: Yes,
         condition: "the global bitmap says that clusters are free which are in use, or that some are in use which nothing uses",
         repair: "set the bits to what was found",
+        safe: true,
     }
     EXTENT_ALLOC_BIT {
         pass: Inodes,
         default: Yes,
         condition: "the bitmap of an extent allocator disagrees with the blocks that were found in use",
         repair: "set the bits to what was found",
+        safe: true,
     }
     BLOCK_UNALLOCATED {
         pass: Inodes,

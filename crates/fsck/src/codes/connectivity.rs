@@ -38,6 +38,7 @@ codes! {
         default: Yes,
         condition: "an inode was removed while it was open, and waits in an orphan directory to be deleted",
         repair: "delete it",
+        safe: true,
     }
     INODE_NOT_CONNECTED {
         pass: Links,
@@ -50,6 +51,7 @@ codes! {
         default: Yes,
         condition: "an inode has more or fewer links than it says",
         repair: "set the number to the links found",
+        safe: true,
     }
     INODE_NAMES {
         pass: Links,
@@ -68,5 +70,6 @@ codes! {
         default: Yes,
         condition: "an inode says that it is in an orphan directory, and is in none",
         repair: "clear the flag",
+        safe: true,
     }
 }

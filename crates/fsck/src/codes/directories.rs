@@ -200,6 +200,7 @@ codes! {
         default: Yes,
         condition: "the root of a directory's index states a different number of entries than there are",
         repair: "set the number to the entries found",
+        safe: true,
     }
     DX_CLUSTERS {
         pass: Directories,
@@ -212,5 +213,6 @@ codes! {
         default: Yes,
         condition: "the list of directory blocks with room leads out of the directory, or in a circle",
         repair: "rebuild the list",
+        safe: true,
     }
 }

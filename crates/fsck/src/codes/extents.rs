@@ -128,5 +128,6 @@ codes! {
         default: Yes,
         condition: "a leaf of an extent tree names another leaf as the next than the tree does",
         repair: "link the leaves as the tree orders them",
+        safe: true,
     }
 }

@@ -8,6 +8,7 @@ codes! {
         default: No,
         condition: "the device cannot read a block",
         repair: "rewrite what is known of the block, so that the device replaces it",
+        hides: true,
     }
     BLOCK_SIGNATURE {
         pass: Inodes,

@@ -8,6 +8,7 @@ codes! {
         default: Yes,
         condition: "an inode is in use and its bit in the inode allocator is not set, or the other way round",
         repair: "set the bits to what the inodes say",
+        safe: true,
     }
     INODE_SIGNATURE {
         pass: Inodes,
@@ -122,6 +123,7 @@ codes! {
         default: Yes,
         condition: "a symbolic link without clusters has extents",
         repair: "take the number of the extents",
+        hides: true,
     }
     LINK_NULLTERM {
         pass: Inodes,
@@ -200,6 +202,7 @@ codes! {
         default: Yes,
         condition: "an inode of a user says that it is one of the system, or the root or system directory does not",
         repair: "set or clear the flag",
+        safe: true,
     }
     INODE_RDEV {
         pass: Inodes,
@@ -212,6 +215,7 @@ codes! {
         default: Yes,
         condition: "an inode names another extent block as the rightmost leaf than its tree has",
         repair: "set it to the rightmost leaf",
+        safe: true,
     }
     INLINE_DATA_TAIL {
         pass: Inodes,

@@ -14,6 +14,7 @@ codes! {
         default: Yes,
         condition: "bits of the magic number of a journal or of the signature of its inode are wrong, or a bit of its kind, its block size or its length, or a field of its inode, and all else says that it is one",
         repair: "correct that before journals are replayed",
+        safe: true,
     }
     JOURNAL_UNKNOWN_FEATURE {
         pass: Start,
@@ -44,6 +45,7 @@ codes! {
         default: Yes,
         condition: "the kernel gave a journal up because of an error, and left its number",
         repair: "clear the number once everything else is repaired",
+        safe: true,
     }
     JOURNAL_LOG_DAMAGED {
         pass: Start,

@@ -19,7 +19,6 @@ pub mod journals;
 pub mod kernels;
 pub mod quota;
 pub mod refcounts;
-mod safe;
 pub mod slots;
 pub mod start;
 pub mod xattrs;
@@ -37,6 +36,15 @@ pub struct Code {
     pub condition: &'static str,
     /// What a yes does, as an order; with a question mark it is the question.
     pub repair: &'static str,
+    /// Its repair loses nothing, unless a finding says so (`Finding::losing`): `-p` makes it
+    /// without a question. These are counts, links and bits that follow from what else is there;
+    /// bits are cleared only where everything was read that could point to what they stand for.
+    /// Not safe is what only looks harmless: a number of clusters or a size may be what is left of
+    /// a lost extent, and where a backup of the superblock belongs there may be a file.
+    pub safe: bool,
+    /// It is about something that cannot be read to its end, so that nobody knows what else that
+    /// claims. Extent trees say so themselves.
+    pub hides: bool,
 }
 
 /// The answer to a question that nobody answers.
@@ -89,6 +97,8 @@ macro_rules! codes {
         default: $default:ident,
         condition: $condition:literal,
         repair: $repair:literal,
+        $(safe: $safe:literal,)?
+        $(hides: $hides:literal,)?
     })*) => {
         $(
             #[doc = concat!("When ", $condition, ".")]
@@ -98,6 +108,8 @@ macro_rules! codes {
                 default: super::Default::$default,
                 condition: $condition,
                 repair: $repair,
+                safe: false $(|| $safe)?,
+                hides: false $(|| $hides)?,
             };
         )*
         /// All of this file.

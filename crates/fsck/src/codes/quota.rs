@@ -50,6 +50,7 @@ codes! {
         default: Yes,
         condition: "space or number of files of a user or group differ from what the quota file has",
         repair: "store what was counted",
+        safe: true,
     }
     QUOTA_LOCAL_INVALID {
         pass: Quota,
@@ -62,5 +63,6 @@ codes! {
         default: Yes,
         condition: "the quota file of a slot holds changes that the global one does not have",
         repair: "add them to the global file",
+        safe: true,
     }
 }

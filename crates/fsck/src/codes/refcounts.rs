@@ -62,6 +62,7 @@ codes! {
         default: Yes,
         condition: "a refcount tree points to a block that is not a refcount block",
         repair: "remove the record that points there",
+        hides: true,
     }
     REFCOUNT_CLUSTERS {
         pass: Inodes,
@@ -74,6 +75,7 @@ codes! {
         default: Yes,
         condition: "the root of an inode's refcount tree is not a refcount block",
         repair: "do without the tree; the inode shares no clusters any more",
+        hides: true,
     }
     REFCOUNT_REC_REDUNDANT {
         pass: Inodes,

@@ -38,6 +38,7 @@ codes! {
         default: Yes,
         condition: "the superblock has no hash of its UUID, from which the hashes of all names of attributes start",
         repair: "compute it from the UUID",
+        safe: true,
     }
     SUPERBLOCK_INPROG {
         pass: Start,
@@ -50,6 +51,7 @@ codes! {
         default: Yes,
         condition: "the superblock says that errors were detected",
         repair: "clear the mark once everything else is repaired",
+        safe: true,
     }
     SUPERBLOCK_SLOTS {
         pass: Start,
@@ -116,6 +118,7 @@ codes! {
         default: Yes,
         condition: "a node holds a slot whose journal is clean, so that there is nothing it could be needed for",
         repair: "free the slot",
+        safe: true,
     }
     SLOT_MAP_NODE {
         pass: Start,

@@ -8,36 +8,42 @@ codes! {
         default: Yes,
         condition: "the block an inode names for its attributes is none of attributes",
         repair: "detach the block",
+        hides: true,
     }
     XATTR_COUNT_INVALID {
         pass: Inodes,
         default: Yes,
         condition: "an area of attributes states more entries than fit into it, or another number than there are",
         repair: "set the number to the entries found",
+        hides: true,
     }
     XATTR_ENTRY_INVALID {
         pass: Inodes,
         default: Yes,
         condition: "an attribute's entry is where names and values are",
         repair: "remove the attribute",
+        hides: true,
     }
     XATTR_NAME_OFFSET_INVALID {
         pass: Inodes,
         default: Yes,
         condition: "the name of an attribute is where none can be",
         repair: "remove the attribute",
+        hides: true,
     }
     XATTR_LOCATION_INVALID {
         pass: Inodes,
         default: Yes,
         condition: "whether the value of an attribute is stored with its name does not agree with the value's size",
         repair: "put it where what is there belongs, or remove the attribute",
+        hides: true,
     }
     XATTR_VALUE_INVALID {
         pass: Inodes,
         default: Yes,
         condition: "name and value of an attribute overlap those of another",
         repair: "remove the attribute",
+        hides: true,
     }
     XATTR_HASH_INVALID {
         pass: Inodes,
@@ -62,6 +68,7 @@ codes! {
         default: Yes,
         condition: "the first bucket of an extent states a different number of buckets than there are",
         repair: "set the number of buckets",
+        hides: true,
     }
     XATTR_ENTRY_BIT {
         pass: Inodes,
@@ -110,6 +117,7 @@ codes! {
         default: Yes,
         condition: "an inode's xattr block is not a block of the volume",
         repair: "detach the block",
+        hides: true,
     }
     XB_BLKNO {
         pass: Inodes,
@@ -176,6 +184,7 @@ codes! {
         default: Yes,
         condition: "a bucket has more attributes than fit into its first block, which Linux writes and, from 6.12.114 on, refuses to read",
         repair: "distribute them to more buckets",
+        safe: true,
     }
     XATTR_ENTRY_ORDER {
         pass: Inodes,

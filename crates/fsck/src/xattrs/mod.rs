@@ -17,7 +17,6 @@ use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::feature::Incompat;
 use ocfs2_volume::Inode;
 
-use crate::bitmaps;
 use crate::codes::{Code, general, xattrs as codes};
 use crate::collected::Collected;
 use crate::extents::Walked;
@@ -70,7 +69,7 @@ pub fn check(context: &Context<'_>, owner: &Owner<'_>, out: &mut Collected) {
         return;
     }
     let mut found = out.findings.split_off(before);
-    out.incomplete |= found.iter().any(|finding| bitmaps::hides(finding.code));
+    out.incomplete |= found.iter().any(|finding| finding.code.hides);
     summed_up(&mut found, MOST_FINDINGS);
     out.findings.extend(found.into_iter().map(|finding| match finding.code == general::IO_ERROR {
         true => finding,
