@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -90,6 +90,95 @@ fn only_one_file_is_unsafe() {
         let inherits = text.contains("[lints]\nworkspace = true");
         assert_eq!(inherits, name != "ocfs2-ioctl", "{name}");
     }
+}
+
+/// What a file of a crate uses of the crate's own, from its root on: the first names of its paths.
+fn first_names(text: &str) -> BTreeSet<String> {
+    let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let text = lines.collect::<Vec<_>>().join(" ");
+    let name = |text: &str| -> String {
+        text.trim_start().chars().take_while(|it| it.is_alphanumeric() || *it == '_').collect()
+    };
+    let mut found = BTreeSet::new();
+    for path in text.split("crate::").skip(1) {
+        let Some(list) = path.strip_prefix('{') else {
+            found.insert(name(path));
+            continue;
+        };
+        let (mut depth, mut at_name) = (0, true);
+        for (at, it) in list.char_indices() {
+            match it {
+                '}' if depth == 0 => break,
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' if depth == 0 => at_name = true,
+                _ if at_name && !it.is_whitespace() => {
+                    found.insert(name(&list[at..]));
+                    at_name = false;
+                }
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
+/// Which modules at the root of a crate each of them uses.
+fn uses_of_modules(source: &Path) -> BTreeMap<String, BTreeSet<String>> {
+    let library = fs::read_to_string(source.join("lib.rs")).unwrap();
+    // What the root gives under another name than that of the module.
+    let mut homes = BTreeMap::new();
+    for line in library.lines().filter_map(|line| line.split_once("use ")) {
+        let (module, names) = line.1.split_once("::").unwrap();
+        let names = names.split(|it: char| !it.is_alphanumeric() && it != '_');
+        homes.extend(names.map(|name| (name.to_owned(), module.to_owned())));
+    }
+    let mut all = Vec::new();
+    sources(source, &mut all);
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for path in &all {
+        let first = path.strip_prefix(source).unwrap().components().next().unwrap();
+        let module = first.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
+        let used = first_names(&fs::read_to_string(path).unwrap());
+        let used = used.into_iter().map(|name| homes.get(&name).cloned().unwrap_or(name));
+        uses.entry(module).or_default().extend(used);
+    }
+    for (module, used) in &mut uses {
+        used.remove(module);
+    }
+    uses
+}
+
+/// A module that uses itself by others, with those on the way.
+fn circle(uses: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
+    let none = BTreeSet::new();
+    uses.keys().find_map(|start| {
+        let (mut ways, mut seen) = (vec![vec![start.clone()]], BTreeSet::new());
+        while let Some(way) = ways.pop() {
+            for next in uses.get(way.last().unwrap()).unwrap_or(&none) {
+                let way: Vec<_> = way.iter().chain([next]).cloned().collect();
+                if next == start {
+                    return Some(way);
+                }
+                if seen.insert(next.clone()) {
+                    ways.push(way);
+                }
+            }
+        }
+        None
+    })
+}
+
+#[test]
+fn the_modules_of_fsck_are_in_no_circle() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut uses = uses_of_modules(&root.join("crates/fsck/src"));
+    assert!(uses.len() > 30 && uses["chains"].contains("state"), "{uses:?}");
+    assert_eq!(circle(&uses), None);
+    // It would be seen.
+    uses.get_mut("state").unwrap().insert("chains".to_owned());
+    assert!(circle(&uses).is_some());
 }
 
 #[test]

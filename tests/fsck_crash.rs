@@ -11,8 +11,8 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use ocfs2_cli::Interrupt;
 use ocfs2_device::{AfterWrites, Device, DeviceOptions, FailingDevice, OverlayDevice, open};
+use ocfs2_fsck::plan::{Judge, plan};
 use ocfs2_fsck::repair::commit::{Written, commit};
-use ocfs2_fsck::repair::plan::{Judge, plan};
 use ocfs2_fsck::{Found, Options, Pass};
 use ocfs2_testing::damage::{Base, Files, Recipe, c_fsck, demand_none, judge_all, recipes};
 use ocfs2_testing::{Run, oracle, program};

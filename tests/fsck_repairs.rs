@@ -18,7 +18,7 @@ use ocfs2_format::extent::{ExtentFlags, ExtentListHeader, ExtentRec};
 use ocfs2_format::xattr::{BUCKET_SIZE, XattrArea, XattrBlock, XattrTreeRoot};
 use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
 use ocfs2_fsck::Options;
-use ocfs2_fsck::repair::plan::plan;
+use ocfs2_fsck::plan::plan;
 use ocfs2_testing::damage::{
     Base, Files, Image, Recipe, all, c_fsck, complaints, demand_none, edit_list, judge_all, recipes,
 };

@@ -1,6 +1,6 @@
 //! A judge of repairs who agrees to all.
 
-use ocfs2_fsck::repair::plan::Judge;
+use ocfs2_fsck::plan::Judge;
 use ocfs2_fsck::{Found, Pass};
 
 /// Says yes to everything.

@@ -9,7 +9,7 @@ use std::{env, fs};
 
 use ocfs2_cli::Interrupt;
 use ocfs2_device::{Device, OverlayDevice, SliceDevice};
-use ocfs2_fsck::repair::plan::{Plan, plan};
+use ocfs2_fsck::plan::{Plan, plan};
 use ocfs2_fsck::{Found, Options, Pass};
 use ocfs2_testing::Scratch;
 use ocfs2_tests::Yes;

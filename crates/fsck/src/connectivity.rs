@@ -8,10 +8,10 @@ use std::collections::HashSet;
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::FileKind;
 
-use crate::check::State;
 use crate::codes::connectivity as codes;
 use crate::directories::Directories;
 use crate::repair::{Repair, directory, lost_found, root};
+use crate::state::State;
 use crate::{Context, Finding, Pass, Place, Stop};
 
 /// Looks at all directories.

@@ -9,12 +9,12 @@ use ocfs2_format::Blkno;
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::feature::Incompat;
 
-use crate::check::State;
 use crate::codes::connectivity as codes;
 use crate::directories::{Directories, astray};
 use crate::repair::{Repair, lost_found, system};
-use crate::start::SystemFile;
+use crate::state::State;
 use crate::{Context, Finding, Pass, Place, Stop};
+use ocfs2_volume::SystemFile;
 
 /// Looks at all inodes.
 ///

@@ -8,8 +8,11 @@ use ocfs2_format::local_alloc::LocalAlloc;
 use ocfs2_format::truncate_log::TruncateLog;
 use ocfs2_volume::Volume;
 
-use crate::start::{SystemFile, SystemFiles, short_device};
-use crate::{Context, Finding, journals};
+use crate::chains::short_device;
+use crate::start::journals;
+use crate::system_files::SystemFiles;
+use crate::{Context, Finding};
+use ocfs2_volume::SystemFile;
 
 /// The first thing that is wrong, as the rest of a sentence that begins with the device. Of slots
 /// that are in use only the journals are looked at, and those only for what a mount does not change.

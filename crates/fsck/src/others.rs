@@ -4,7 +4,7 @@ use ocfs2_format::Blkno;
 use ocfs2_format::extent::ExtentRec;
 use ocfs2_volume::{Inode, Volume};
 
-use crate::extents::Holds;
+use crate::read::holds::Holds;
 use crate::repair::share::clusters_of;
 use crate::repair::tree;
 

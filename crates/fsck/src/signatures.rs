@@ -7,8 +7,9 @@ use ocfs2_format::{Blkno, Structure, check};
 
 use crate::codes::general;
 use crate::context::Block;
+use crate::read::misplaced;
 use crate::repair::Repair;
-use crate::{Context, Finding, Place, misplaced};
+use crate::{Context, Finding, Place};
 
 /// Bits of a signature that may be wrong, where all else says what the block is.
 const WRONG_BITS: u32 = 8;

@@ -12,12 +12,12 @@ use ocfs2_format::refcount::RefcountBlock;
 use ocfs2_format::xattr::XattrBlock;
 
 use super::{differences, own_xattrs};
-use crate::check::State;
 use crate::codes::{Code, chains as codes};
-use crate::collected::{BlockClaim, BlockUse, TreeUser};
 use crate::repair::tree::Sizes;
 use crate::repair::{Repair, directory, refcount, share};
-use crate::suballocs::{Bit, Group, Suballoc};
+use crate::state::State;
+use crate::tables::collected::{BlockClaim, BlockUse, TreeUser};
+use crate::tables::suballocs::{Bit, Group, Suballoc};
 use crate::{Context, Finding, Place};
 
 /// Unused blocks of a finding that are looked at for what they hold.

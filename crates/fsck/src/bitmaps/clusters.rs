@@ -10,10 +10,10 @@ use ocfs2_format::group::GroupDesc;
 use ocfs2_format::superblock::backup_blocks;
 
 use super::{Wrong, differences};
-use crate::check::State;
 use crate::clusters::ClusterSet;
 use crate::codes::chains as codes;
 use crate::repair::{EditError, Editor, Repair};
+use crate::state::State;
 use crate::{Context, Finding, Place, Stop, parallel};
 
 /// Groups a thread reads one after the other.

@@ -8,7 +8,7 @@ mod blocks;
 mod clusters;
 mod own_xattrs;
 
-use crate::check::State;
+use crate::state::State;
 use crate::{Context, Stop, chains};
 
 /// Compares all bitmaps; those of the inode allocators were when the inodes were read.

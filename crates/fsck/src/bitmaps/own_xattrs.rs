@@ -9,9 +9,9 @@ use ocfs2_format::Blkno;
 use ocfs2_format::bitmap::Bitmap;
 
 use crate::codes::xattrs as codes;
-use crate::collected::{BlockClaim, BlockUse};
 use crate::repair::Repair;
-use crate::suballocs::{Suballoc, Suballocs};
+use crate::tables::collected::{BlockClaim, BlockUse};
+use crate::tables::suballocs::{Suballoc, Suballocs};
 use crate::xattrs;
 use crate::{Context, Finding, Place};
 

@@ -10,7 +10,7 @@ use super::group::{Node, Seen, examine};
 use super::list::Allocator;
 use super::places::Places;
 use crate::codes::chains as codes;
-use crate::suballocs::{Group, Suballoc};
+use crate::tables::suballocs::{Group, Suballoc};
 use crate::{Context, Finding};
 
 /// Bits, and how many of them are clear.

@@ -11,9 +11,10 @@ use ocfs2_volume::allocator::Run;
 use super::discontiguous;
 use super::list::Allocator;
 use crate::codes::{chains as codes, general};
+use crate::read::misplaced;
 use crate::repair::Repair;
-use crate::suballocs::Group;
-use crate::{Context, Finding, misplaced};
+use crate::tables::suballocs::Group;
+use crate::{Context, Finding};
 
 /// Blocks of a piece of a group that are asked whose they are.
 const MOST_LOOKS: usize = 4;

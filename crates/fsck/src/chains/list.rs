@@ -2,15 +2,14 @@
 
 use ocfs2_format::chain::{ChainList, ChainListHeader, ChainRec, suballocator_cpg};
 use ocfs2_format::dinode::Dinode;
-use ocfs2_format::geometry::Geometry;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::{Blkno, Structure};
-use ocfs2_volume::{Inode, SystemFile, Volume};
 
 use super::rebuild::{self, Inodes};
 use crate::codes::Code;
 use crate::codes::chains as codes;
-use crate::suballocs::Suballoc;
+use crate::read::system_group::{clusters, most_clusters, system_cpg};
+use crate::tables::suballocs::Suballoc;
 use crate::{Context, Finding, Place};
 
 /// An allocator with its chains, as if its chain list had been mended.
@@ -190,59 +189,6 @@ impl Allocator {
         }
         self.cpg = right;
     }
-}
-
-/// Clusters a group of the allocator of the system's inodes has, of which the system directory and
-/// the root are: as its group says, else up to where the contents of another system file begin.
-/// Both mkfs make it as large as the files at first need, and put their contents after it: one as
-/// large as those of other allocators would reach into a journal, and the copies of inodes there
-/// would be taken for inodes.
-pub fn system_cpg(volume: &Volume, allocator: Blkno) -> Option<u32> {
-    let superblock = volume.superblock();
-    let tops = [superblock.s_system_dir_blkno, superblock.s_root_blkno];
-    let groups = tops.into_iter().filter_map(|blkno| {
-        let inode = Inode::decode(blkno, volume.read_block(blkno).ok()?).ok()?;
-        let Dinode { i_suballoc_loc: loc, i_suballoc_bit: bit, .. } = inode.dinode;
-        // Older inodes have the bit only: their groups are in one piece.
-        if loc.is_none() { blkno.0.checked_sub(bit.into()).map(Blkno) } else { Some(loc) }
-    });
-    let groups: Vec<_> = groups.collect();
-    let stated = groups.iter().find_map(|group| {
-        let desc = GroupDesc::decode(&volume.read_block(*group).ok()?).ok()?;
-        let is_its_own = desc.bg_signature == GroupDesc::SIGNATURE
-            && desc.bg_generation == volume.generation()
-            && desc.bg_parent_dinode == allocator;
-        clusters(volume.geometry(), &desc).filter(|_| is_its_own)
-    });
-    stated.or_else(|| room_before_contents(volume, *groups.first()?))
-}
-
-/// Clusters from a group of the system's inodes on up to the contents of a system file.
-fn room_before_contents(volume: &Volume, group: Blkno) -> Option<u32> {
-    let geometry = volume.geometry();
-    let start = geometry.cluster_of(group)?;
-    let files = SystemFile::expected(volume, volume.max_slots());
-    let inodes = files.filter_map(|file| volume.system_file(file).ok());
-    let first = |inode: Inode| {
-        let tree = volume.tree(&inode).ok()?;
-        geometry.cluster_of(tree.extents().next()?.ok()?.blkno)
-    };
-    let end = inodes.filter_map(first).filter(|cluster| *cluster > start).min()?;
-    end.0.checked_sub(start.0).filter(|clusters| *clusters <= most_clusters(geometry))
-}
-
-/// Clusters of a group of blocks, if there can be such a one.
-fn clusters(geometry: &Geometry, desc: &GroupDesc) -> Option<u32> {
-    let (bits, bpc) = (u32::from(desc.bg_bits), geometry.blocks_per_cluster());
-    let clusters = bits / bpc;
-    let is_possible = bits.is_multiple_of(bpc) && clusters <= most_clusters(geometry);
-    (clusters > 0 && is_possible).then_some(clusters)
-}
-
-/// Clusters a group of blocks has at most.
-fn most_clusters(geometry: &Geometry) -> u32 {
-    let bits = u32::from(GroupDesc::max_bits(geometry.block_size));
-    (bits / geometry.blocks_per_cluster()).max(1)
 }
 
 /// The descriptor in a block that has the signature of one.

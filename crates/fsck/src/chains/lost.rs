@@ -21,7 +21,7 @@ use ocfs2_volume::allocator::{Run, Suballocated};
 use super::list::Allocator;
 use super::places::Places;
 use crate::Context;
-use crate::suballocs::{Group, Suballoc};
+use crate::tables::suballocs::{Group, Suballoc};
 
 /// Which cluster each cluster of a group is, by its number in the group.
 type Clusters = BTreeMap<u32, u32>;

@@ -16,12 +16,12 @@ mod list;
 mod lost;
 mod places;
 mod rebuild;
+mod short;
 mod size;
 mod unlinked;
 
-pub(crate) use list::system_cpg;
-pub(crate) use rebuild::Taken;
-pub(crate) use size::{begin, larger_than_its_bitmap};
+pub(crate) use short::{Short, short_device};
+pub(crate) use size::begin;
 pub(crate) use unlinked::check as unlinked;
 
 use chain::{Chains, Judge};
@@ -29,10 +29,10 @@ use graph::Graph;
 use list::Allocator;
 use places::Places;
 
-use crate::check::State;
-use crate::start::SystemFile;
-use crate::suballocs::{Group, Suballoc, Suballocs};
+use crate::state::State;
+use crate::tables::suballocs::{Group, Suballoc, Suballocs};
 use crate::{Context, Pass, Stop};
+use ocfs2_volume::SystemFile;
 
 /// Checks all allocators. Pass 0 has begun.
 ///

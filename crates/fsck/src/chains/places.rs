@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::expected::descriptor_within;
 use crate::Context;
-use crate::suballocs::Group;
+use crate::tables::suballocs::Group;
 
 /// The places of groups so far.
 #[derive(Debug, Default)]

@@ -10,7 +10,7 @@
 //! what was allocated from them.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use ocfs2_format::bitmap::Bitmap;
 use ocfs2_format::chain::{ChainListHeader, ChainRec, write_chain_list};
@@ -26,10 +26,10 @@ use super::group::{Seen, examine};
 use super::list::Allocator;
 use super::lost::{Linked, Named};
 use super::places::Places;
-use crate::clusters::ClusterSet;
 use crate::context::{Context, Options};
 use crate::repair::{EditError, Editor, Repair};
-use crate::suballocs::Suballoc;
+use crate::state::Taken;
+use crate::tables::suballocs::Suballoc;
 
 /// The inodes of all allocators.
 #[derive(Clone, Debug)]
@@ -37,10 +37,6 @@ pub(super) struct Inodes {
     all: Arc<[(Option<Suballoc>, Blkno)]>,
     taken: Taken,
 }
-
-/// Clusters of descriptors of the global bitmap that others claim, once that is known: what
-/// others have there is moved before a descriptor is written.
-pub(crate) type Taken = Arc<OnceLock<ClusterSet>>;
 
 impl Inodes {
     pub fn new(all: impl Iterator<Item = (Option<Suballoc>, Blkno)>, taken: &Taken) -> Self {

@@ -13,11 +13,13 @@ use ocfs2_format::group::GroupDesc;
 use ocfs2_volume::Volume;
 
 use super::list::head;
-use crate::check::State;
 use crate::codes::{chains as codes, start};
 use crate::repair::{Repair, system};
-use crate::start::{SystemFile, SystemFiles, tops};
+use crate::start::tops;
+use crate::state::State;
+use crate::system_files::SystemFiles;
 use crate::{Context, Finding, Pass, Place};
+use ocfs2_volume::SystemFile;
 
 /// Begins pass 0; gives the volume with another number of clusters if that of the superblock is
 /// wrong.
@@ -33,7 +35,7 @@ pub(crate) fn begin(context: &Context<'_>, state: &mut State<'_>) -> Option<Volu
 /// What is wrong with the size of a volume that is larger than its device, if the device has all
 /// that the global bitmap knows; and the volume with the right size. Nothing else can be told of it
 /// before.
-pub(crate) fn larger_than_its_bitmap(context: &Context<'_>) -> Option<(Finding, Volume)> {
+pub(super) fn larger_than_its_bitmap(context: &Context<'_>) -> Option<(Finding, Volume)> {
     let judge = |context: &Context<'_>| judge(context, &SystemFiles::read(context).0);
     let (finding, clusters) = judge(context).or_else(|| {
         let volume = &tops::by_found_system_dir(context.volume)?;

@@ -12,9 +12,9 @@ use ocfs2_volume::allocator::Run;
 use super::group::{Seen, examine};
 use super::list::{Allocator, head};
 use super::{allocators, rebuild};
-use crate::check::State;
 use crate::codes::chains as codes;
-use crate::suballocs::Group;
+use crate::state::State;
+use crate::tables::suballocs::Group;
 use crate::{Context, Finding};
 
 /// Clusters that are looked at: 64 MiB of descriptors are read in less than a second.

@@ -11,11 +11,11 @@ use ocfs2_format::Blkno;
 use ocfs2_format::dinode::FileKind;
 
 use super::{Directories, Known};
-use crate::check::State;
 use crate::codes::directories as codes;
-use crate::inodes::InodeTable;
 use crate::repair::directory;
-use crate::suballocs::{Bit, Suballocs};
+use crate::state::State;
+use crate::tables::inodes::InodeTable;
+use crate::tables::suballocs::{Bit, Suballocs};
 use crate::{Context, Finding, Place};
 
 /// An inode: its place in the table, and its block.

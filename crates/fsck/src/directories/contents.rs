@@ -9,11 +9,12 @@ use ocfs2_volume::Inode;
 use super::entry::{self, Reader};
 use super::{Known, Read, block, index};
 use crate::codes::directories as codes;
-use crate::collected::Collected;
-use crate::extents::{self, Holds, TreeRoot};
+use crate::extents::{self, TreeRoot};
 use crate::inodes::{LEAST_DIRECTORY, is_directory};
+use crate::read::holds::{Holds, once};
 use crate::repair::Repair;
 use crate::repair::directory::Hidden;
+use crate::tables::collected::Collected;
 use crate::{Context, Finding, Place};
 
 /// Reads a directory in use, whose dinode is in `block`.
@@ -90,7 +91,7 @@ fn read_blocks(known: &Known<'_>, inode: &Inode, reader: &mut Reader<'_>, read: 
     if walked.incomplete || runs.is_empty() {
         reader.incomplete();
     }
-    if extents::once(geometry, &mut runs) {
+    if once(geometry, &mut runs) {
         reader.incomplete();
     }
     // The C mkfs leaves lost+found at a size without the trailer.

@@ -17,7 +17,7 @@ use crate::codes::Code;
 use crate::codes::directories as codes;
 use crate::inodes::shape;
 use crate::repair::directory;
-use crate::suballocs::Bit;
+use crate::tables::suballocs::Bit;
 use crate::{Finding, Place, finding};
 
 /// The entry `.` takes this many bytes, no more.

@@ -10,16 +10,17 @@ use std::collections::{BTreeMap, HashMap};
 use ocfs2_format::dinode::{Dinode, FileKind};
 use ocfs2_format::{Blkno, Structure};
 
-use crate::check::State;
 use crate::codes::{directories as codes, general};
-use crate::inodes::{InodeTable, References};
 use crate::name_hashes::Signs;
 use crate::repair::directory;
-use crate::start::{SystemFile, SystemFiles};
-use crate::suballocs::{Bit, Suballocs};
-use crate::visits::Visits;
+use crate::state::State;
+use crate::system_files::SystemFiles;
+use crate::tables::inodes::{InodeTable, References};
+use crate::tables::suballocs::{Bit, Suballocs};
+use crate::tables::visits::Visits;
 use crate::{Context, Finding, Pass, Place, Stop, parallel};
 use astray::{Astray, Second};
+use ocfs2_volume::SystemFile;
 
 pub(crate) mod astray;
 mod block;

@@ -8,13 +8,15 @@ use ocfs2_volume::Inode;
 
 use super::guess::{self, DIRECTORY, with_type};
 use super::surplus::{Suspects, TooLong};
-use super::{Facts, OrphanClaims, index, inline, local_alloc, symlink, truncate_log};
+use super::{index, inline, local_alloc, symlink, truncate_log};
 use crate::codes::{directories, inodes as codes};
-use crate::collected::{Collected, TreeUser};
-use crate::extents::{self, Holds, Longest, TreeRoot, Walked};
+use crate::extents::{self, TreeRoot, Walked};
+use crate::read::holds::{Holds, Longest};
 use crate::repair::{self, Repair};
-use crate::suballocs::{Bit, Group, Suballoc};
-use crate::{Context, Finding, Place, misplaced, xattrs};
+use crate::tables::collected::{Collected, TreeUser};
+use crate::tables::inodes::{Facts, OrphanClaims};
+use crate::tables::suballocs::{Bit, Group, Suballoc};
+use crate::{Context, Finding, Place, misplaced, read, xattrs};
 
 /// The parts of an inode as they are once what is wrong with its flags was mended.
 pub(super) struct Subject<'a> {
@@ -133,7 +135,7 @@ fn identity(
         if let Some(finding) = misplaced::finding(context.volume, ("inode", blkno), place) {
             // Of one of the system it was said at the start, but that the root is lost.
             let is_root = blkno == context.volume.superblock().s_root_blkno;
-            let is_lost_root = is_root && misplaced::is_copy(context.volume, blkno);
+            let is_lost_root = is_root && read::misplaced::is_copy(context.volume, blkno);
             if group.suballoc != Suballoc::GlobalInodes || is_lost_root {
                 out.found(finding);
             }

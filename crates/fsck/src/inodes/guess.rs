@@ -1,16 +1,16 @@
 //! What an inode is that contradicts itself, by what it holds.
 
-use ocfs2_format::dinode::{Dinode, DynFeatures, FileKind};
+use ocfs2_format::dinode::{DynFeatures, FileKind};
 use ocfs2_format::dir::{FileType, entries, write_entry};
 use ocfs2_format::extent::ExtentList;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::inline::InlineData;
 use ocfs2_format::refcount::RefcountBlock;
-use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SuperBlock};
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::{Inode, Volume};
 
 use crate::repair::directory::Directory;
+use crate::repair::system::add_feature;
 use crate::repair::{EditError, Editor, Repair};
 
 /// The type bits of `i_mode`.
@@ -108,17 +108,6 @@ pub(super) fn refcount_tree(blkno: Blkno) -> Repair {
                 dinode.i_refcount_loc = Blkno(0);
             }
         })
-    })
-}
-
-/// What inodes have, the volume has. Its backups follow.
-pub(crate) fn add_feature(editor: &mut Editor<'_>, feature: Incompat) -> Result<(), EditError> {
-    editor.block(SUPERBLOCK_BLKNO, Some(Dinode::CHECK_OFFSET), |block| {
-        let Some(bytes) = block.get_mut(Dinode::ID2_OFFSET..) else { return };
-        if let Ok(mut superblock) = SuperBlock::decode(bytes) {
-            superblock.s_feature_incompat |= feature.bits();
-            let _ = superblock.encode(bytes);
-        }
     })
 }
 

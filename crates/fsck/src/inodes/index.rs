@@ -6,9 +6,9 @@ use ocfs2_format::dinode::{DynFeatures, FileKind};
 use ocfs2_format::feature::Incompat;
 
 use super::dinode::Subject;
+use super::index_root as root;
 use crate::Context;
-use crate::collected::Collected;
-use crate::directories::index::root;
+use crate::tables::collected::Collected;
 
 pub(super) fn claim(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) {
     if !subject.features.contains(DynFeatures::INDEXED_DIR) {

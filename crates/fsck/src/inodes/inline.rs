@@ -9,7 +9,7 @@ use super::dinode::Subject;
 use super::guess;
 use crate::Context;
 use crate::codes::inodes as codes;
-use crate::collected::Collected;
+use crate::tables::collected::Collected;
 
 /// Bytes that the entries `.` and `..` take at least.
 pub(crate) const LEAST_DIRECTORY: usize = entry_size(1) + entry_size(2);

@@ -8,8 +8,8 @@ use ocfs2_format::{Blkno, Structure};
 use super::dinode::Subject;
 use crate::Context;
 use crate::codes::slots as codes;
-use crate::collected::{Claim, Collected};
 use crate::repair::Repair;
+use crate::tables::collected::{Claim, Collected};
 
 pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) {
     let id2 = subject.inode.id2();

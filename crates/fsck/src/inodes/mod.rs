@@ -7,14 +7,13 @@
 mod dinode;
 pub(crate) mod guess;
 mod index;
+pub(crate) mod index_root;
 mod inline;
 pub(crate) mod local_alloc;
 mod scan;
-pub(crate) mod seen;
 pub(crate) mod shape;
 mod surplus;
 mod symlink;
-mod table;
 pub(crate) mod truncate_log;
 
 use std::ops::Range;
@@ -22,13 +21,11 @@ use std::ops::Range;
 pub(crate) use guess::is_directory;
 pub(crate) use inline::LEAST_DIRECTORY;
 pub use scan::{scan, was_deleted};
-pub use surplus::Surplus;
-pub(crate) use surplus::{keep as keep_surplus, settle as settle_surplus};
-pub use table::{Facts, InodeTable, OrphanClaims, References};
+pub(crate) use surplus::settle as settle_surplus;
 
 use ocfs2_format::Blkno;
 
-use crate::suballocs::Bit;
+use crate::tables::suballocs::Bit;
 
 /// Inodes in a row that are read at once.
 #[derive(Clone, Debug)]

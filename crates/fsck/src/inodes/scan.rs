@@ -7,14 +7,14 @@ use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::Inode;
 
-use super::seen::{self, Seen};
 use super::{Piece, dinode, shape};
 use crate::codes::inodes as codes;
-use crate::collected::Collected;
 use crate::parallel;
+use crate::read::seen::{self, Seen};
 use crate::repair::Repair;
-use crate::start::SystemFiles;
-use crate::suballocs::{Bit, Group, Suballoc, Suballocs};
+use crate::system_files::SystemFiles;
+use crate::tables::collected::Collected;
+use crate::tables::suballocs::{Bit, Group, Suballoc, Suballocs};
 use crate::{Context, Finding, Place, Stop};
 
 /// Bytes that are read at once.

@@ -16,9 +16,10 @@ use ocfs2_volume::{Inode, Volume};
 use super::dinode::PURPOSES;
 use super::guess;
 use crate::codes::inodes as codes;
+use crate::read::one_bit;
 use crate::repair::Repair;
-use crate::suballocs::{Group, Suballoc};
-use crate::xattrs::{area_size, one_bit};
+use crate::tables::suballocs::{Group, Suballoc};
+use crate::xattrs::area_size;
 use crate::{Context, Finding, Place};
 
 /// The type bits of `i_mode`.

@@ -14,29 +14,15 @@ use ocfs2_format::{Blkno, Cluster};
 use ocfs2_volume::tree::Extent;
 
 use super::dinode::Subject;
-use crate::check::State;
 use crate::clusters::ClusterSet;
 use crate::codes::extents as codes;
-use crate::collected::SharedClaim;
-use crate::extents::{Holds, Longest, Walked};
+use crate::extents::Walked;
+use crate::read::holds::{Holds, Longest};
 use crate::repair::{Repair, tree};
+use crate::state::State;
+use crate::tables::collected::SharedClaim;
+use crate::tables::surplus::Surplus;
 use crate::{Context, Finding};
-
-/// The end of an extent that may be too much.
-#[derive(Clone, Debug)]
-pub struct Surplus {
-    owner: Blkno,
-    /// Its clusters.
-    clusters: Range<u32>,
-    /// The refcount tree that counts them.
-    tree: Option<Blkno>,
-    /// Whether the number of clusters of the inode says so, too: else that has to be plain.
-    is_stated: bool,
-    /// That it is too much.
-    finding: Finding,
-    /// What is wrong if it is not.
-    otherwise: Vec<Finding>,
-}
 
 /// What of a tree may be an extent that is too long.
 #[derive(Debug, Default)]
@@ -135,17 +121,6 @@ impl TooLong {
             otherwise,
         })
     }
-}
-
-/// What is kept until it is decided; what is more waits for another round.
-const MOST: usize = 4096;
-
-/// Keeps what is to be decided.
-pub fn keep(state: &mut State<'_>, found: Vec<Surplus>) {
-    let room = MOST.saturating_sub(state.surplus.len());
-    // Nothing is said of those that are left out, nor are their clusters free.
-    state.incomplete |= found.len() > room;
-    state.surplus.extend(found.into_iter().take(room));
 }
 
 /// Decides what is too much, when it is known who has what.

@@ -5,9 +5,9 @@ use ocfs2_format::extent::ExtentList;
 use super::dinode::Subject;
 use crate::Context;
 use crate::codes::inodes as codes;
-use crate::collected::Collected;
 use crate::extents::Walked;
 use crate::repair::Repair;
+use crate::tables::collected::Collected;
 
 /// Whether there is an extent list in place of a target in the dinode.
 pub(super) fn has_extents(context: &Context<'_>, subject: &Subject<'_>) -> bool {

@@ -8,8 +8,8 @@ use ocfs2_format::truncate_log::{TruncateLog, TruncateLogHeader, TruncateRec};
 use super::dinode::Subject;
 use crate::Context;
 use crate::codes::slots as codes;
-use crate::collected::{Claim, Collected};
 use crate::repair::{Repair, edit_list};
+use crate::tables::collected::{Claim, Collected};
 
 /// Wrong records that are told one by one.
 const MANY: usize = 8;

@@ -9,10 +9,10 @@ use ocfs2_volume::dir::Barren;
 use ocfs2_volume::{Inode, Volume};
 
 use crate::clusters::ClusterSet;
-use crate::extents::Holds;
 use crate::inodes::shape;
-use crate::misplaced;
 use crate::others::Others;
+use crate::read::holds::Holds;
+use crate::read::misplaced;
 use crate::repair::share::{clusters_of, cut};
 use crate::repair::tree;
 

@@ -18,9 +18,9 @@ use crate::Pass;
 use crate::codes::{
     Code, chains, connectivity, directories, extents, general, inodes, refcounts, xattrs,
 };
-use crate::collected::BlockUse;
 use crate::finding::{Clusters, SUMMED_UP};
-use crate::repair::plan::Planned;
+use crate::plan::Planned;
+use crate::tables::collected::BlockUse;
 
 /// What is wrong with attributes and is put right without that one is lost.
 const HARMLESS: [&Code; 10] = [

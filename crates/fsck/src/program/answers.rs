@@ -11,7 +11,7 @@ use super::layers::Overlay;
 use crate::cli::Mode;
 use crate::codes::{Code, Default};
 use crate::losses::{Comparison, Touched};
-use crate::repair::plan::{Judge, Key, Planned, key};
+use crate::plan::{Judge, Key, Planned, key};
 use crate::repair::{Repair, lost_found};
 use crate::report::{ProgressOut, Report, Stopwatch, question};
 use crate::{Finding, Found, Pass};

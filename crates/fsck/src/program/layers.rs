@@ -24,7 +24,7 @@ use ocfs2_volume::recovery::{RecoverOptions, Writes};
 use ocfs2_volume::{SystemFile, Volume};
 
 use crate::codes::refcounts as codes;
-use crate::repair::plan::Plan;
+use crate::plan::Plan;
 
 /// Where changes are worked out.
 pub(super) type Overlay = Arc<OverlayDevice<Arc<dyn Device>>>;

@@ -12,7 +12,7 @@ use ocfs2_volume::{Inode, SystemFile, Volume};
 use super::Run;
 use super::layers::Overlay;
 use crate::losses::{Comparison, Loss, Touched};
-use crate::repair::plan::Plan;
+use crate::plan::Plan;
 use crate::report::{LossRecord, Record};
 
 /// Losses that are kept for the report; more are counted, and written to the file of `--lost`.

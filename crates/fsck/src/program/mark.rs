@@ -16,8 +16,8 @@ use super::layers::{Layers, Overlay};
 use super::{Run, now};
 use crate::cli::Mode;
 use crate::codes::start::SUPERBLOCK_STATE;
+use crate::plan::{self, Plan};
 use crate::repair::commit::commit;
-use crate::repair::plan::{self, Plan};
 use crate::report::Summary;
 use crate::target::Source;
 

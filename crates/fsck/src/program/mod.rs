@@ -25,6 +25,7 @@ use ocfs2_volume::find::resolve;
 use ocfs2_volume::gate::Gate;
 use ocfs2_volume::{OpenVolumeError, SystemFile, Volume};
 
+use crate::chains::{Short, short_device};
 use crate::cli::{Cli, Mode};
 use crate::codes::journals;
 use crate::due::Due;
@@ -34,7 +35,6 @@ use crate::report::{
     End, FindingOutcome, FindingRecord, ProgressOut, Record, Report, SlotOutcome, SlotRecord,
     SlotState, Start, Stopwatch, Summary, VolumeRecord,
 };
-use crate::start::{Short, short_device};
 use crate::target::{self, Source};
 use crate::users::{Consent, Users};
 use crate::{

@@ -15,17 +15,19 @@ use super::answers::Answers;
 use super::layers::{Collision, Layers, Overlay, empty_moved_logs};
 use super::mark::{keep_mark, mark, stamp};
 use crate::codes::{journals, start as codes};
+use crate::plan::{Judge, Plan, PlanError, plan};
 use crate::recover::recover_repaired;
 use crate::repair::commit::{Written, commit, rehearse};
-use crate::repair::plan::{Judge, Plan, PlanError, plan};
 use crate::repair::{Terms, Together};
 use crate::report::{
     FindingOutcome, FindingRecord, ProgressOut, Record, SlotOutcome, Summary, WrittenRecord,
 };
-use crate::start::{SystemFile, journal_marks, lost_directory, mended, tops};
+use crate::start::{journal_marks, mended, tops};
+use crate::system_files::lost_directory;
 use crate::target::Source;
 use crate::users::Users;
 use crate::{Context, Finding, Found, Pass};
+use ocfs2_volume::SystemFile;
 
 impl Run<'_> {
     /// Finds what is wrong, repairs what is agreed to, and writes it.

@@ -8,8 +8,9 @@ use ocfs2_volume::tree::Extent;
 use crate::clusters::ClusterSet;
 use crate::codes::{Code, inodes as codes};
 use crate::repair::Repair;
-use crate::start::{SystemFile, block_of, extents_of};
+use crate::system_files::{block_of, extents_of};
 use crate::{Context, Finding, Place};
+use ocfs2_volume::SystemFile;
 
 /// A quota file. Its blocks count from 0.
 pub struct QuotaFile<'a> {

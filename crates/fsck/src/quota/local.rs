@@ -8,9 +8,9 @@ use ocfs2_format::quota::{
 };
 
 use super::file::QuotaFile;
-use super::{Amount, Usage};
 use crate::Finding;
 use crate::codes::quota as codes;
+use crate::tables::usage::{Amount, Usage};
 
 /// Checks the file and adds the changes it holds to `pending`.
 pub(super) fn check(

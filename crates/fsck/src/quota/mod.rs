@@ -8,19 +8,18 @@ mod local;
 mod tree;
 mod usage;
 
-pub use usage::{Amount, Usage};
-
 use std::collections::BTreeMap;
 
 use ocfs2_format::quota::{GlobalInfo, QuotaKind};
 
-use crate::check::State;
-use crate::collected::Collected;
 use crate::repair::Repair;
 use crate::repair::quota::QuotaFiles;
-use crate::start::{SystemFile, has_quota};
+use crate::state::State;
+use crate::tables::collected::Collected;
+use crate::tables::usage::Usage;
 use crate::{Context, Finding, Pass, Stop};
 use file::QuotaFile;
+use ocfs2_volume::SystemFile;
 
 /// Checks all quota files.
 ///
@@ -28,11 +27,11 @@ use file::QuotaFile;
 /// [`Stop`].
 pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), Stop> {
     let kinds = [QuotaKind::User, QuotaKind::Group];
-    if kinds.iter().all(|kind| !has_quota(context.volume, *kind)) {
+    if kinds.iter().all(|kind| !context.volume.features().has_quota(*kind)) {
         return Ok(());
     }
     state.begin(Pass::Quota, 0);
-    for kind in kinds.into_iter().filter(|kind| has_quota(context.volume, *kind)) {
+    for kind in kinds.into_iter().filter(|kind| context.volume.features().has_quota(*kind)) {
         context.check_interrupt()?;
         let mut out = Collected::default();
         let mut pending = Usage::default();

@@ -9,9 +9,10 @@ use ocfs2_format::refcount::{
 use ocfs2_format::{Blkno, Structure};
 
 use crate::codes::{Code, general, refcounts as codes};
-use crate::collected::{BlockClaim, BlockUse, Collected};
 use crate::context::Block;
-use crate::extents::{self, Holds, TreeRoot};
+use crate::extents::{self, TreeRoot};
+use crate::read::holds::Holds;
+use crate::tables::collected::{BlockClaim, BlockUse, Collected};
 use crate::{Context, Finding, Place, finding};
 
 /// A record that can be.

@@ -5,16 +5,8 @@ use std::collections::BinaryHeap;
 use std::ops::Range;
 
 use super::block::Tree;
-use crate::collected::SharedClaim;
-
-/// Clusters in a row that the same number of extents share.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Run {
-    /// The clusters.
-    pub clusters: Range<u32>,
-    /// How many extents.
-    pub count: u32,
-}
+use crate::repair::refcount::Run;
+use crate::tables::collected::SharedClaim;
 
 /// Clusters in a row whose count is wrong in the same way.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -14,14 +14,15 @@ use std::sync::Arc;
 
 use ocfs2_format::Blkno;
 
-use crate::check::State;
 use crate::codes::{general, refcounts as codes};
-use crate::collected::{Collected, SharedClaim, TreeUser};
-use crate::repair::{Repair, refcount};
+use crate::repair::Repair;
+use crate::repair::refcount::{self, Run};
+use crate::state::State;
+use crate::tables::collected::{Collected, SharedClaim, TreeUser};
 use crate::{Context, Finding, Place, Stop, parallel};
 use counts::Mismatch;
 
-pub use counts::{Run, runs};
+pub use counts::runs;
 
 /// Clusters whose count is wrong while somebody claims them without being counted: an extent
 /// that lost its flag, or clusters claimed twice.

@@ -5,11 +5,12 @@ use ocfs2_format::extent::ExtentFlags;
 use ocfs2_format::{Blkno, Cluster};
 
 use super::block::Tree;
-use super::counts::{self, Mismatch, Run};
+use super::counts::{self, Mismatch};
 use crate::codes::refcounts as codes;
-use crate::collected::SharedClaim;
-use crate::extents::Holds;
+use crate::read::holds::Holds;
+use crate::repair::refcount::Run;
 use crate::repair::tree;
+use crate::tables::collected::SharedClaim;
 use crate::{Context, Finding, Place};
 
 /// Ranges of wrong counts that one extent can leave.

@@ -10,8 +10,8 @@ use ocfs2_volume::Volume;
 
 use super::tree::{self, Gathered};
 use super::{EditError, Editor, Repair, xattrs};
-use crate::extents::Holds;
-use crate::xattrs::reach::Reach;
+use crate::read::holds::Holds;
+use crate::read::reach::Reach;
 
 /// The repair of the records that point to the buckets of an inode.
 pub fn settle(owner: Blkno) -> Repair {

@@ -16,7 +16,7 @@ use ocfs2_volume::Volume;
 
 use super::EditError;
 use crate::clusters::ClusterSet;
-use crate::misplaced;
+use crate::read::misplaced;
 
 /// What repairs do not change.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

@@ -18,9 +18,9 @@ use ocfs2_volume::dir::Barren;
 use ocfs2_volume::{Inode, Volume};
 
 use super::{EditError, Editor, Repair, dx, tree};
-use crate::extents::{Holds, once};
-use crate::inodes::seen::{self, Seen};
 use crate::name_hashes::Signs;
+use crate::read::holds::{Holds, once};
+use crate::read::seen::{self, Seen};
 
 /// Bytes of a name at most.
 const NAME_MAX: usize = 255;
@@ -212,7 +212,7 @@ pub fn remove(dir: Blkno, name: Vec<u8>, inode: Blkno) -> Repair {
 }
 
 /// Removes entries, each by its directory, its name and where it leads.
-pub(super) fn remove_all(mut removed: Vec<Removed>) -> impl Iterator<Item = Repair> {
+pub(crate) fn remove_all(mut removed: Vec<Removed>) -> impl Iterator<Item = Repair> {
     removed.sort_unstable();
     let by_dir: Vec<_> = removed.chunk_by(|a, b| a.0 == b.0).map(<[_]>::to_vec).collect();
     by_dir.into_iter().filter_map(|removed| {

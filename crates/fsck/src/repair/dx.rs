@@ -14,9 +14,9 @@ use ocfs2_volume::{Error, Inode, Volume};
 
 use super::tree::{self, Gathered};
 use super::{EditError, Editor};
-use crate::directories::index::root::foreign;
-use crate::extents::Holds;
 use crate::name_hashes::Signs;
+use crate::read::dx_root::foreign;
+use crate::read::holds::Holds;
 
 /// Builds the index of `dir`, whose entries have these names in these blocks. The root block and
 /// the clusters of the one it has are used again; `free` is the first block with holes, `sign` is

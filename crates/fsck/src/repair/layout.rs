@@ -14,7 +14,7 @@ use ocfs2_volume::allocator::Suballocated;
 use ocfs2_volume::{Inode, Volume};
 
 use super::salvage::fits;
-use crate::start::{SystemFile, has_quota};
+use ocfs2_volume::SystemFile;
 
 /// Slots that a volume is supposed to have had when it was made, though it has fewer now.
 const MOST_SLOTS: u16 = 32;
@@ -59,8 +59,8 @@ impl Layout {
         inodes: &BTreeMap<Blkno, Inode>,
         worth: impl Fn(&Files) -> usize,
     ) -> Self {
-        let all =
-            [QuotaKind::User, QuotaKind::Group].map(|kind| has_quota(volume, kind).then_some(kind));
+        let all = [QuotaKind::User, QuotaKind::Group]
+            .map(|kind| volume.features().has_quota(kind).then_some(kind));
         let mut quotas = vec![all.into_iter().flatten().collect()];
         quotas.extend(all.into_iter().flatten().map(|kind| vec![kind]));
         quotas.push(Vec::new());

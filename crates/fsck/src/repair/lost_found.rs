@@ -62,7 +62,7 @@ pub fn make() -> Repair {
 }
 
 /// Puts inodes into `lost+found`, which is there.
-pub(super) fn link_all(inodes: Vec<Blkno>) -> Repair {
+pub(crate) fn link_all(inodes: Vec<Blkno>) -> Repair {
     Repair::when_sound(move |editor| link(editor, &inodes))
 }
 

@@ -26,7 +26,6 @@ pub(crate) mod dx;
 mod editor;
 mod layout;
 pub mod lost_found;
-pub mod plan;
 pub mod quota;
 pub mod refcount;
 pub mod root;
@@ -64,7 +63,7 @@ const DRAFT_BYTES: u64 = 32 << 20;
 
 /// When a repair can be made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum When {
+pub(crate) enum When {
     /// Before all others, which are worked out again once it is made: without it most of the
     /// volume is not seen.
     First,
@@ -76,7 +75,7 @@ enum When {
 }
 
 /// What a repair mends as a whole, and which of these.
-type Key = (&'static str, u64);
+pub(crate) type Key = (&'static str, u64);
 
 type Change = dyn Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync;
 
@@ -97,11 +96,11 @@ struct Inner {
 #[derive(Debug, Default)]
 pub(crate) struct Together {
     /// Inodes for `lost+found`.
-    lost: Vec<Blkno>,
+    pub lost: Vec<Blkno>,
     /// Entries of directories.
-    removed: Vec<directory::Removed>,
+    pub removed: Vec<directory::Removed>,
     /// Whether to stop: long repairs ask.
-    interrupt: Interrupt,
+    pub interrupt: Interrupt,
     /// What is nobody's to change.
     contested: Contested,
 }
@@ -293,8 +292,13 @@ impl Repair {
         self.0.may_lose
     }
 
-    fn when(&self) -> When {
+    pub(crate) fn when(&self) -> When {
         self.0.when
+    }
+
+    /// Of several repairs with the same one is made in a round.
+    pub(crate) fn key(&self) -> Option<Key> {
+        self.0.key
     }
 
     /// Makes the repair on the overlay that `volume` is on; if it fails nothing is changed. What is

@@ -14,7 +14,7 @@ use ocfs2_format::{Blkno, Structure};
 
 use super::{EditError, Editor, tree};
 use crate::clusters::ClusterSet;
-use crate::extents::Holds;
+use crate::read::holds::Holds;
 
 /// What the quota files of a kind are to hold.
 #[derive(Clone, Debug)]

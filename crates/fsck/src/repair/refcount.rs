@@ -1,6 +1,7 @@
 //! Refcount trees rewritten from the extents that share clusters.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use ocfs2_format::extent::{ExtentFlags, ExtentRec};
@@ -10,8 +11,16 @@ use ocfs2_volume::allocator::Suballocated;
 
 use super::tree::{self, Gathered};
 use super::{EditError, Editor, Repair};
-use crate::extents::Holds;
-use crate::refcounts::Run;
+use crate::read::holds::Holds;
+
+/// Clusters in a row that the same number of extents share.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Run {
+    /// The clusters.
+    pub clusters: Range<u32>,
+    /// How many extents.
+    pub count: u32,
+}
 
 /// The tree at `root`, which is to count these clusters for those inodes.
 pub fn rebuild(root: Blkno, users: Arc<[Blkno]>, runs: Arc<[Run]>) -> Repair {

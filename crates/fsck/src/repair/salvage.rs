@@ -24,7 +24,8 @@ use ocfs2_volume::{Inode, Volume};
 
 use super::layout::{self, Files, Layout};
 use super::{EditError, Repair, system_dir};
-use crate::start::{SystemFile, is_top};
+use crate::read::system::is_top;
+use ocfs2_volume::SystemFile;
 
 /// Bytes that are read at once.
 const PIECE_BYTES: u32 = 1 << 20;

@@ -13,7 +13,7 @@ use ocfs2_volume::Inode;
 
 use super::{EditError, Editor, Repair, directory, refcount, tree, xattrs};
 use crate::clusters::ClusterSet;
-use crate::extents::Holds;
+use crate::read::holds::Holds;
 
 /// Bytes that are copied at once.
 const PIECE: usize = 1 << 20;

@@ -21,9 +21,10 @@ use ocfs2_volume::{Inode, Volume};
 use super::directory::Directory;
 use super::salvage::{Lost, contradicts};
 use super::{EditError, Editor, Repair, contested, layout, system_dir, tree};
-use crate::chains;
-use crate::extents::Holds;
-use crate::start::{SystemFile, is_system, is_top};
+use crate::read::holds::Holds;
+use crate::read::system::{is_system, is_top};
+use crate::read::system_group::system_cpg;
+use ocfs2_volume::SystemFile;
 
 /// Changes the superblock, on which all else depends.
 pub fn superblock(change: impl Fn(&mut Dinode, &mut SuperBlock) + Send + Sync + 'static) -> Repair {
@@ -76,6 +77,17 @@ pub fn reflag(blkno: Blkno, kind: FileKind, flags: InodeFlags) -> Repair {
             dinode.i_flags = flags.bits();
             dinode.i_mode = kind.mode_bits() | dinode.i_mode & 0o7777;
         })
+    })
+}
+
+/// What inodes have, the volume has. Its backups follow.
+pub(crate) fn add_feature(editor: &mut Editor<'_>, feature: Incompat) -> Result<(), EditError> {
+    editor.block(SUPERBLOCK_BLKNO, Some(Dinode::CHECK_OFFSET), |block| {
+        let Some(bytes) = block.get_mut(Dinode::ID2_OFFSET..) else { return };
+        if let Ok(mut superblock) = SuperBlock::decode(bytes) {
+            superblock.s_feature_incompat |= feature.bits();
+            let _ = superblock.encode(bytes);
+        }
     })
 }
 
@@ -249,7 +261,7 @@ fn make_file(
     };
     let block_size = geometry.block_size;
     let cpg = match file {
-        SystemFile::GlobalInodeAlloc => chains::system_cpg(volume, home.blkno),
+        SystemFile::GlobalInodeAlloc => system_cpg(volume, home.blkno),
         _ => None,
     };
     let cpg = cpg

@@ -16,7 +16,7 @@ use ocfs2_volume::{Error, Volume};
 
 use super::directory::{Directory, Entry};
 use super::{EditError, Editor, layout};
-use crate::start::SystemFile;
+use ocfs2_volume::SystemFile;
 
 /// How many blocks are searched for those of the directory: both mkfs put them before.
 const SEARCHED: u64 = 8192;

@@ -18,8 +18,8 @@ use ocfs2_volume::allocator::Suballocated;
 use ocfs2_volume::{Error, Inode, Volume};
 
 use super::{EditError, Editor, Repair};
-use crate::extent_order;
-use crate::extents::{Holds, Longest, Taken};
+use crate::read::extent_order;
+use crate::read::holds::{Holds, Longest, Taken};
 
 /// What could be read of a tree.
 #[derive(Debug, Default)]

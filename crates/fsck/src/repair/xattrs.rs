@@ -17,10 +17,10 @@ use ocfs2_volume::{Inode, Volume};
 
 use super::tree::{self, Gathered};
 use super::{EditError, Editor, Repair, bucket_tree, share};
-use crate::extents::Holds;
 use crate::name_hashes::Signs;
-use crate::xattrs::one_bit;
-use crate::xattrs::reach::Reach;
+use crate::read::holds::Holds;
+use crate::read::one_bit;
+use crate::read::reach::Reach;
 
 /// An attribute.
 #[derive(Clone, Debug)]

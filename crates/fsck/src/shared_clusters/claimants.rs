@@ -6,9 +6,9 @@ use ocfs2_format::feature::Compat;
 use ocfs2_format::superblock::backup_blocks;
 use ocfs2_format::{Blkno, Cluster};
 
-use crate::check::State;
 use crate::clusters::ClusterSet;
-use crate::collected::Collected;
+use crate::state::State;
+use crate::tables::collected::Collected;
 use crate::{Context, Stop, inodes};
 
 /// Clusters that an inode claims, some of them wanted.

@@ -13,8 +13,8 @@ use ocfs2_volume::{Inode, Volume};
 
 use crate::clusters::ClusterSet;
 use crate::context::Context;
-use crate::extents::Holds;
 use crate::others::Others;
+use crate::read::holds::Holds;
 use crate::repair::share::{clusters_of, cut};
 use crate::repair::tree;
 

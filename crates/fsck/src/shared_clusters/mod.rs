@@ -25,17 +25,17 @@ use ocfs2_format::dinode::FileKind;
 use ocfs2_format::feature::Incompat;
 use ocfs2_volume::Inode;
 
-use crate::check::State;
 use crate::clusters::ClusterSet;
 use crate::codes::refcounts as codes;
-use crate::collected::SharedClaim;
 use crate::inodes::{local_alloc, truncate_log};
 use crate::refcounts::Unsettled;
 use crate::repair::{Repair, share};
-use crate::start::SystemFile;
+use crate::state::State;
+use crate::tables::collected::SharedClaim;
 use crate::{Context, Finding, Pass, Place, Stop};
 use claimants::{Claimants, Claimed};
 use foreign::{Foreign, Verdict};
+use ocfs2_volume::SystemFile;
 
 /// Ranges and owners that a finding names.
 const NAMED: usize = 4;

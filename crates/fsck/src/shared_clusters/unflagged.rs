@@ -8,9 +8,9 @@ use super::claimants::{Claimants, Claimed};
 use super::list;
 use crate::clusters::ClusterSet;
 use crate::codes::refcounts as codes;
-use crate::collected::SharedClaim;
 use crate::refcounts::{Unsettled, runs};
 use crate::repair::share;
+use crate::tables::collected::SharedClaim;
 use crate::{Finding, Place};
 
 /// Claims on the clusters of one count that are looked at.

@@ -11,8 +11,8 @@ use ocfs2_format::xattr::XattrBlock;
 use ocfs2_volume::{Inode, Volume};
 
 use crate::codes::start as codes;
+use crate::read::one_bit;
 use crate::repair::system;
-use crate::xattrs::one_bit;
 use crate::{Context, Finding, Place};
 
 /// Inodes with attributes that are asked, and inodes among which they are looked for.

@@ -5,9 +5,9 @@ use ocfs2_format::feature::{Compat, Incompat};
 use ocfs2_format::superblock::{STATE_ERROR, SUPERBLOCK_SIGNATURE, SuperBlock, backup_blocks};
 use ocfs2_format::{Blkno, BlockCheck, Structure};
 
-use crate::check::State;
 use crate::codes::start as codes;
 use crate::repair::system;
+use crate::state::State;
 use crate::{Context, Finding, Place};
 
 /// Compares all backups with the superblock the volume was opened by, and claims their clusters.

@@ -7,10 +7,11 @@ use ocfs2_format::Structure;
 use ocfs2_format::chain::ChainListHeader;
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::{Blkno, ClusterSize};
+use ocfs2_volume::SystemFile;
 
-use super::{SystemFile, SystemFiles};
 use crate::codes::start as codes;
 use crate::repair::system;
+use crate::system_files::SystemFiles;
 use crate::{Context, Finding, Place};
 
 /// What is wrong with it, if the allocators have all the same other one.

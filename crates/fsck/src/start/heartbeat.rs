@@ -4,11 +4,12 @@ use ocfs2_format::Structure;
 use ocfs2_format::heartbeat::{HeartbeatBlock, MAX_NODES};
 use ocfs2_volume::tree::Extent;
 
-use super::{SystemFile, SystemFiles, extents_of};
 use crate::codes::start as codes;
 use crate::context::io_error;
 use crate::repair::system;
+use crate::system_files::{SystemFiles, extents_of};
 use crate::{Context, Finding, Place};
+use ocfs2_volume::SystemFile;
 
 /// Everything that is wrong with the region.
 pub(super) fn check(context: &Context<'_>, files: &SystemFiles) -> Vec<Finding> {

@@ -10,11 +10,11 @@ use ocfs2_format::journal::{BlockType, JBD2_MAGIC, JournalHeader, JournalSuperbl
 use ocfs2_format::{Blkno, BlockSize, Cpos, Structure};
 use ocfs2_volume::{Inode, Volume};
 
-use super::SystemFile;
 use crate::codes::journals as codes;
-use crate::inodes::seen::{self, Seen};
+use crate::read::seen::{self, Seen};
 use crate::repair::{Repair, system};
 use crate::{Context, Finding, Place, misplaced};
+use ocfs2_volume::SystemFile;
 
 /// Bits of a magic number that may be wrong, where all else says that it is a superblock.
 const WRONG_BITS: u32 = 8;

@@ -9,22 +9,19 @@ mod backups;
 pub(crate) mod cluster_size;
 mod heartbeat;
 pub(crate) mod journal_marks;
+pub(crate) mod journals;
 mod recover;
 mod slot_map;
 mod superblock;
-mod system_files;
 pub(crate) mod tops;
 
 pub(crate) use recover::mended;
 pub use recover::restored_superblock;
-pub(crate) use superblock::{Short, short_device};
-pub use system_files::{SystemFile, SystemFiles};
-pub(crate) use system_files::{block_of, extents_of, has_quota, is_system, is_top, lost_directory};
 
 use ocfs2_cluster::RunningCluster;
 
-use crate::check::State;
-use crate::{Context, journals};
+use crate::state::State;
+use crate::{Context, system_files};
 
 /// Checks what everything else starts from.
 pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) {
@@ -34,7 +31,9 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) {
     state.found_all(tops::check(context));
     state.found_all(superblock::cluster(context.volume, RunningCluster::find().as_ref()));
     backups::check(context, state);
-    system_files::check(context, state);
+    let (system, findings) = system_files::check(context);
+    state.system = system;
+    state.found_all(findings);
     let findings = slot_map::check(context, &state.system);
     state.found_all(findings);
     let findings = journals::check(context, &state.system);

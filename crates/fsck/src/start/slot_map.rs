@@ -11,11 +11,12 @@ use ocfs2_format::slot_map::SlotMapFormat;
 use ocfs2_format::superblock::Stack;
 use ocfs2_volume::Inode;
 
-use super::{SystemFile, SystemFiles, block_of, extents_of};
 use crate::codes::start as codes;
 use crate::context::io_error;
 use crate::repair::system;
+use crate::system_files::{SystemFiles, block_of, extents_of};
 use crate::{Context, Finding, Place};
+use ocfs2_volume::SystemFile;
 
 /// Nodes of an o2cb cluster have numbers below this.
 const O2CB_NODES: u32 = 255;

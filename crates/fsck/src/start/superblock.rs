@@ -2,7 +2,6 @@
 //!
 //! What keeps a volume from being opened at all was judged before: see `ocfs2_volume::open`.
 
-use ocfs2_cli::human_size;
 use ocfs2_cluster::RunningCluster;
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::feature::{Incompat, RoCompat};
@@ -14,7 +13,7 @@ use ocfs2_volume::Volume;
 use crate::codes::general;
 use crate::codes::start as codes;
 use crate::repair::{Repair, system};
-use crate::{Context, Finding, Place, chains};
+use crate::{Context, Finding, Place};
 
 /// Everything that is wrong with it.
 pub(super) fn check(context: &Context<'_>) -> Vec<Finding> {
@@ -158,44 +157,6 @@ fn state(superblock: &SuperBlock) -> Wrong {
     let is_marked = superblock.s_state & STATE_ERROR != 0;
     let text = || format!("superblock: s_state is {:#x}: errors were detected", superblock.s_state);
     is_marked.then(|| (codes::SUPERBLOCK_STATE, text()))
-}
-
-/// The device ends before the volume.
-#[derive(Debug)]
-pub(crate) struct Short {
-    /// What is wrong: how much is missing, or the size.
-    pub finding: Finding,
-    /// The volume with the size the global bitmap knows, if the device has all of that: then it is
-    /// the superblock that is wrong.
-    pub sized: Option<Volume>,
-}
-
-/// Whether the device ends before the volume.
-pub(crate) fn short_device(context: &Context<'_>) -> Option<Short> {
-    let missing = missing_part(context.volume)?;
-    Some(match chains::larger_than_its_bitmap(context) {
-        Some((finding, sized)) => Short { finding, sized: Some(sized) },
-        None => Short { finding: missing, sized: None },
-    })
-}
-
-/// How much of the volume is missing.
-fn missing_part(volume: &Volume) -> Option<Finding> {
-    let (volume_bytes, device_bytes) =
-        (volume.geometry().size_bytes(), volume.device().size_bytes());
-    if volume_bytes <= device_bytes {
-        return None;
-    }
-    let missing = volume_bytes - device_bytes;
-    let text = format!(
-        "the device ends {missing} bytes ({}) before the volume: it has {device_bytes} bytes, the \
-         volume has {volume_bytes}",
-        human_size(missing)
-    );
-    let clusters = device_bytes >> volume.geometry().cluster_size.bits();
-    let start = u32::try_from(clusters).unwrap_or(u32::MAX);
-    let count = volume.geometry().clusters.saturating_sub(start);
-    Some(Finding::new(codes::DEVICE_SHORT, Place::clusters(start, count), text))
 }
 
 /// Whether the cluster that runs on this machine, if any does, is the one of the volume.

@@ -6,8 +6,8 @@ use ocfs2_format::{Blkno, Structure};
 use super::entry::{self, Area, Names};
 use super::{Owner, bucket};
 use crate::codes::{general, xattrs as codes};
-use crate::collected::{BlockClaim, BlockUse, Collected};
 use crate::signatures::{self, XATTR_BLOCK};
+use crate::tables::collected::{BlockClaim, BlockUse, Collected};
 use crate::{Context, Finding, misplaced};
 
 /// Whether there is an xattr block of this volume.

@@ -9,24 +9,15 @@ use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::tree::Extent;
 
 use super::entry::{self, Area, Names};
-use super::reach::{Count, Reach};
 use super::{Owner, Stated, compare};
 use crate::codes::{general, xattrs as codes};
-use crate::collected::{Claim, Collected};
 use crate::context::{Block, io_error};
-use crate::extents::{self, Holds, TreeRoot, Walked};
+use crate::extents::{self, TreeRoot, Walked};
+use crate::read::holds::Holds;
+use crate::read::reach::{Count, Hashes, NAME, Reach};
 use crate::repair::{Repair, bucket_tree};
+use crate::tables::collected::{Claim, Collected};
 use crate::{Context, Finding, Place};
-
-/// What findings call a bucket.
-pub(super) const NAME: &str = "xattr bucket";
-
-/// The hashes of an area, where they are to be in order.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Hashes {
-    pub first: u32,
-    pub last: u32,
-}
 
 /// The buckets of one tree, one after the other.
 struct Buckets<'a, 'o> {

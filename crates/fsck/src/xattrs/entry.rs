@@ -11,12 +11,12 @@ use ocfs2_format::xattr::{
 };
 use ocfs2_format::{Blkno, Structure};
 
-use super::bucket::Hashes;
-use super::one_bit::{self, Mended};
 use super::{Owner, value};
 use crate::codes::{Code, xattrs as codes};
-use crate::collected::Collected;
+use crate::read::one_bit::{self, Mended};
+use crate::read::reach::Hashes;
 use crate::repair::xattrs::rewrite;
+use crate::tables::collected::Collected;
 use crate::{Context, Finding, Place, finding};
 
 /// A header with entries and what they point to.

@@ -9,8 +9,8 @@ use ocfs2_volume::{Inode, Volume};
 use super::Owner;
 use super::entry::{self, Area, Names};
 use crate::codes::xattrs as codes;
-use crate::collected::Collected;
 use crate::repair::Repair;
+use crate::tables::collected::Collected;
 use crate::{Context, Finding, Place};
 
 /// Bytes of the area of every inode that has one.

@@ -8,8 +8,6 @@ mod block;
 mod bucket;
 mod entry;
 mod inline;
-pub(crate) mod one_bit;
-pub(crate) mod reach;
 mod value;
 
 use ocfs2_format::Blkno;
@@ -18,11 +16,12 @@ use ocfs2_format::feature::Incompat;
 use ocfs2_volume::Inode;
 
 use crate::codes::{Code, general, xattrs as codes};
-use crate::collected::Collected;
 use crate::extents::Walked;
 use crate::finding::summed_up;
-use crate::inodes::guess;
+use crate::read::one_bit;
+use crate::repair::system::add_feature;
 use crate::repair::{Repair, xattrs};
+use crate::tables::collected::Collected;
 use crate::{Context, Finding, Place};
 use entry::Names;
 
@@ -88,9 +87,8 @@ fn look(context: &Context<'_>, owner: &Owner<'_>, out: &mut Collected) {
             let text = "has attributes, which the volume has not";
             let finding = owner.finding(codes::XATTR_FLAGS, text);
             out.found(match has_sound(context, owner) {
-                true => finding.repaired_by(Repair::first(|editor| {
-                    guess::add_feature(editor, Incompat::XATTR)
-                })),
+                true => finding
+                    .repaired_by(Repair::first(|editor| add_feature(editor, Incompat::XATTR))),
                 false => finding,
             });
         }

@@ -5,8 +5,9 @@ use ocfs2_format::{Blkno, Structure};
 
 use super::{Owner, Stated, compare};
 use crate::codes::xattrs as codes;
-use crate::collected::Collected;
-use crate::extents::{self, Holds, TreeRoot};
+use crate::extents::{self, TreeRoot};
+use crate::read::holds::Holds;
+use crate::tables::collected::Collected;
 use crate::{Context, Finding, Place};
 
 /// Whether `stored` is the root of a value of that size, as far as that shows in itself.

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use ocfs2_format::Blkno;
 
 use super::Expected;
-use super::root::Index;
 use crate::codes::directories as codes;
+use crate::inodes::index_root::Index;
 use crate::repair::directory;
 use crate::{Finding, Place};
 

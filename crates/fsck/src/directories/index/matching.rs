@@ -14,12 +14,13 @@ use super::super::contents::size_short;
 use super::expected::{Expected, Key};
 use super::hidden::{Found, Search};
 use super::names::{self, Left, Names};
-use super::root::Index;
 use super::{Compared, Several};
 use crate::codes::{directories as codes, general};
+use crate::inodes::index_root::Index;
 use crate::name_hashes::Signs;
+use crate::read::holds::once;
 use crate::repair::directory::{self, Hidden, Renamed};
-use crate::{Context, Finding, Place, extents};
+use crate::{Context, Finding, Place};
 
 /// Entries of an index without a name that are told apart.
 const MOST_LEFT: usize = 1024;
@@ -95,7 +96,7 @@ impl Matching<'_> {
         let bits = context.geometry().bpc_bits();
         let runs = index.extents.iter().map(|it| (it.blkno, u64::from(it.clusters) << bits));
         let mut runs: Vec<_> = runs.collect();
-        extents::once(context.geometry(), &mut runs);
+        once(context.geometry(), &mut runs);
         for (start, blocks) in runs {
             context.read_each(DxLeaf::NAME, start, blocks, |blkno, block| match block {
                 Ok(block) => self.leaf(blkno, block),

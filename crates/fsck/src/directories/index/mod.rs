@@ -2,7 +2,7 @@
 //!
 //! Verifies that there is an index where there has to be one, and invariants: every
 //! entry has one entry in the index, in the list where a lookup looks for its hash, and there
-//! are no others. The tree of the index is followed in pass 1 already ([`root::follow`]), which
+//! are no others. The tree of the index is followed in pass 1 already ([`follow`]), which
 //! claims its blocks and clusters; an index that cannot be followed is not compared.
 //!
 //! The list of blocks with holes is a hint, as is the size of the holes: only a list that
@@ -13,7 +13,6 @@ mod free_list;
 mod hidden;
 mod matching;
 mod names;
-pub(crate) mod root;
 
 pub(super) use expected::Expected;
 
@@ -25,9 +24,10 @@ use ocfs2_volume::tree::Extent;
 use super::contents::enter;
 use super::{Known, Read};
 use crate::codes::directories as codes;
-use crate::collected::Collected;
+use crate::inodes::index_root::follow;
 use crate::name_hashes::Signs;
 use crate::repair::directory::{self, Hidden};
+use crate::tables::collected::Collected;
 use crate::{Finding, Place};
 
 /// Says so if a directory whose entries are not indexed should have an index, or has one that
@@ -71,7 +71,7 @@ pub(super) fn check(
 ) -> Compared {
     // Its findings were made in pass 1.
     let mut dropped = Collected::default();
-    let followed = root::follow(known.context, inode.blkno, inode.dinode.i_dx_root, &mut dropped);
+    let followed = follow(known.context, inode.blkno, inode.dinode.i_dx_root, &mut dropped);
     let Some(index) = followed else { return Compared::default() };
     let bits = known.context.geometry().bpc_bits();
     let blocks = |extent: &Extent| u64::from(extent.clusters) << bits;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use ocfs2_format::Blkno;
 
 use crate::Finding;
-use crate::inodes::{Facts, Surplus};
 use crate::name_hashes::NameHashes;
-use crate::quota::Usage;
-use crate::suballocs::Bit;
-use crate::visits::MetadataVisits;
+use crate::tables::inodes::Facts;
+use crate::tables::suballocs::Bit;
+use crate::tables::surplus::Surplus;
+use crate::tables::usage::Usage;
+use crate::tables::visits::MetadataVisits;
 
 /// Clusters an inode says are its own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -3,7 +3,7 @@
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::{FileKind, InodeFlags};
 
-use crate::suballocs::{Bit, Suballocs};
+use crate::tables::suballocs::{Bit, Suballocs};
 
 /// What is kept of an inode.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -2,14 +2,15 @@
 
 use ocfs2_format::dx::DxRoot;
 use ocfs2_format::{Blkno, Structure};
-use ocfs2_volume::Volume;
 use ocfs2_volume::tree::Extent;
 
 use crate::clusters::ClusterSet;
 use crate::codes::{directories, general, inodes as codes};
-use crate::collected::{BlockClaim, BlockUse, Collected};
-use crate::extents::{self, Holds, TreeRoot, Walked};
+use crate::extents::{self, TreeRoot, Walked};
+use crate::read::dx_root::foreign;
+use crate::read::holds::Holds;
 use crate::repair::directory;
+use crate::tables::collected::{BlockClaim, BlockUse, Collected};
 use crate::{Context, Finding, Place};
 
 /// An index that can be looked into.
@@ -107,27 +108,6 @@ fn read(
         out.findings.extend(ecc.map(|it| it.repaired_by(directory::rewrite(dir))));
     }
     Ok(block.bytes)
-}
-
-/// Bits of a signature that may be wrong, where all else says that it is the root.
-const WRONG_BITS: u32 = 8;
-
-/// Why the block at `blkno` is not the root of an index of `dir`, but of something else.
-pub(crate) fn foreign(
-    volume: &Volume,
-    (dir, blkno): (Blkno, Blkno),
-    root: &DxRoot,
-) -> Option<String> {
-    let bits = root.dr_signature.iter().zip(DxRoot::SIGNATURE);
-    let wrong_bits: u32 = bits.map(|(a, b)| (a ^ b).count_ones()).sum();
-    if wrong_bits > WRONG_BITS || wrong_bits > 0 && root.dr_blkno != blkno {
-        return Some(format!("dr_signature is {}", root.dr_signature.escape_ascii()));
-    }
-    let (stated, generation) = (root.dr_fs_generation, volume.generation());
-    if stated != generation {
-        return Some(format!("dr_fs_generation is {stated:#010x}, expected {generation:#010x}"));
-    }
-    (root.dr_dir_blkno != dir).then(|| format!("dr_dir_blkno is {}", root.dr_dir_blkno))
 }
 
 /// Follows the tree of the leaves.

@@ -11,7 +11,6 @@ use ocfs2_format::chain::{ChainList, ChainListHeader};
 use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
 use ocfs2_format::dir;
 use ocfs2_format::inline::InlineData;
-use ocfs2_format::quota::QuotaKind;
 use ocfs2_format::superblock::MAX_SLOTS;
 use ocfs2_format::truncate_log::TruncateLogHeader;
 use ocfs2_format::{Blkno, Structure};
@@ -19,14 +18,15 @@ pub use ocfs2_volume::SystemFile;
 use ocfs2_volume::tree::Extent;
 use ocfs2_volume::{Inode, Volume};
 
-use crate::check::State;
 use crate::codes::start as codes;
-use crate::collected::Collected;
-use crate::extents::{self, Holds, TreeRoot};
+use crate::extents::{self, TreeRoot};
+use crate::read::holds::Holds;
+use crate::read::system::{is_system, is_top};
 use crate::repair::salvage::{self, Lost, contradicts};
-use crate::repair::system;
-use crate::visits::Visits;
-use crate::{Context, Finding, Place, misplaced};
+use crate::repair::system as repair;
+use crate::tables::collected::Collected;
+use crate::tables::visits::Visits;
+use crate::{Context, Finding, Place, misplaced, read};
 
 /// The system directory is read so far: the names of all files of all slots there can be take a
 /// tenth of it.
@@ -52,11 +52,6 @@ fn contents(file: SystemFile) -> &'static str {
         SystemFile::TruncateLog(_) => "an empty truncate log",
         SystemFile::LocalQuota(..) => "an empty file",
     }
-}
-
-/// Whether the volume counts usage of that kind.
-pub(crate) fn has_quota(volume: &Volume, kind: QuotaKind) -> bool {
-    volume.features().has_quota(kind)
 }
 
 /// Where the system files are, as the system directory says.
@@ -255,18 +250,6 @@ fn read_dinode(context: &Context<'_>, blkno: Blkno) -> Option<Inode> {
     let block = context.read(Dinode::NAME, blkno, Dinode::CHECK_OFFSET).ok()?;
     let inode = Inode::decode(blkno, block.bytes).ok()?;
     (inode.dinode.i_signature == Dinode::SIGNATURE).then_some(inode)
-}
-
-/// Whether an inode is that of the root or of the system directory.
-pub(crate) fn is_top(volume: &Volume, blkno: Blkno) -> bool {
-    let superblock = volume.superblock();
-    [superblock.s_root_blkno, superblock.s_system_dir_blkno].contains(&blkno)
-}
-
-/// Whether it is an inode of the system, by where it was allocated or by its own word.
-pub(crate) fn is_system(inode: &Inode) -> bool {
-    inode.dinode.i_suballoc_slot == Dinode::GLOBAL_SLOT
-        || inode.dinode.flags().contains(InodeFlags::SYSTEM)
 }
 
 /// The blocks after the system directory that have the inodes of its files, as mkfs makes them.
@@ -513,38 +496,34 @@ fn directory(context: &Context<'_>, system: &SystemFiles) -> Option<Finding> {
     let finding = Finding::new(codes::SYSTEM_DIR_INVALID, Place::inode(dir), text);
     let flags = InodeFlags::VALID | InodeFlags::SYSTEM;
     Some(finding.repaired_by(match is_there && !is_empty {
-        true => system::reflag(dir, FileKind::Directory, flags),
+        true => repair::reflag(dir, FileKind::Directory, flags),
         false => salvage::system_directory(system.lost()),
     }))
 }
 
-/// Reads the system directory into `state` and says what is wrong with the files.
-pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
+/// Reads the system directory, and says what is wrong with the files.
+pub(crate) fn check(context: &Context<'_>) -> (SystemFiles, Vec<Finding>) {
     let volume = context.volume;
-    let (system, unreadable) = SystemFiles::read(context);
-    state.system = system;
-    state.found_all(unreadable);
-    state.found_all(directory(context, &state.system));
-    if state.system.files.is_empty() {
+    let (mut system, mut findings) = SystemFiles::read(context);
+    findings.extend(directory(context, &system));
+    if system.files.is_empty() {
         // Without any, one damage explains all that are missing.
-        return;
+        return (system, findings);
     }
-    if !state.system.misled.is_empty() {
-        state.found(misled_finding(&state.system));
+    if !system.misled.is_empty() {
+        findings.push(misled_finding(&system));
     }
-    slots(context, state);
-    let slots = state.system.slots();
+    findings.extend(slots(context, &mut system));
     let expected = SystemFile::GLOBAL.into_iter();
-    let expected = expected.chain((0..slots).flat_map(SystemFile::of_slot));
+    let expected = expected.chain((0..system.slots()).flat_map(SystemFile::of_slot));
     for file in expected.filter(|file| file.is_expected(volume.features())) {
         // That one is found missing where orphans are looked for.
         let is_other = matches!(file, SystemFile::OrphanDir(_));
-        if let Some(finding) = judge(context, &state.system, file)
-            && (!is_other || finding.code != codes::SYSTEM_FILE_MISSING)
-        {
-            state.found(finding);
-        }
+        let wrong = judge(context, &system, file);
+        findings
+            .extend(wrong.filter(|wrong| !is_other || wrong.code != codes::SYSTEM_FILE_MISSING));
     }
+    (system, findings)
 }
 
 fn misled_finding(system: &SystemFiles) -> Finding {
@@ -554,29 +533,28 @@ fn misled_finding(system: &SystemFiles) -> Finding {
     let text =
         format!("entries of the system directory lead elsewhere than by their places: {names}");
     let finding = Finding::new(codes::SYSTEM_FILE_ENTRY, Place::inode(system.dir), text);
-    finding.repaired_by(system::lead(files.clone()))
+    finding.repaired_by(repair::lead(files.clone()))
 }
 
 /// Compares the slots of the superblock with those that have files.
-fn slots(context: &Context<'_>, state: &mut State<'_>) {
+fn slots(context: &Context<'_>, system: &mut SystemFiles) -> Option<Finding> {
     let stated = context.volume.max_slots();
-    let with_files = state.system.slots_with_files();
-    let none =
-        |slot| SystemFile::of_slot(slot).iter().all(|file| state.system.find(*file).is_none());
+    let with_files = system.slots_with_files();
+    let none = |slot| SystemFile::of_slot(slot).iter().all(|file| system.find(*file).is_none());
     // A slot in between that lost all its files is a case of missing files.
     let all_there = (0..with_files.min(stated)).all(|slot| !none(slot));
     if with_files == stated || with_files == 0 || !all_there {
-        return;
+        return None;
     }
     // What has lost its name only is found to be missing.
     let is_above = |file: &SystemFile| file.slot().is_some_and(|slot| slot >= with_files);
-    if with_files < stated && state.system.lost().files(context.volume).keys().any(is_above) {
-        return;
+    if with_files < stated && system.lost().files(context.volume).keys().any(is_above) {
+        return None;
     }
     let text = format!("s_max_slots is {stated}, there are files of {with_files} slots");
     let place = Place::block(context.volume.found_superblock().blkno);
-    let surplus = state.system.of_slots(stated..with_files);
-    let misnamed = state.system.misnamed(context, stated..with_files, &surplus);
+    let surplus = system.of_slots(stated..with_files);
+    let misnamed = system.misnamed(context, stated..with_files, &surplus);
     if !misnamed.is_empty() {
         let names: Vec<_> = misnamed.iter().map(|(file, _)| file.name()).collect();
         let text = format!(
@@ -585,21 +563,19 @@ fn slots(context: &Context<'_>, state: &mut State<'_>) {
             names.join(", ")
         );
         let finding = Finding::new(codes::SYSTEM_FILE_SURPLUS, place, text);
-        state.found(finding.repaired_by(system::unname(misnamed)));
-        return;
+        return Some(finding.repaired_by(repair::unname(misnamed)));
     }
     if with_files > stated
-        && !state.system.is_complete(context, stated..with_files)
-        && surplus.iter().all(|(file, _)| state.system.is_idle(context, *file))
+        && !system.is_complete(context, stated..with_files)
+        && surplus.iter().all(|(file, _)| system.is_idle(context, *file))
     {
         let text = format!("{text}; those above are not complete, and nothing is in them");
         let finding = Finding::new(codes::SYSTEM_FILE_SURPLUS, place, text);
-        state.found(finding.repaired_by(system::remove(surplus)));
-        return;
+        return Some(finding.repaired_by(repair::remove(surplus)));
     }
-    let repair = system::superblock(move |_, it| it.s_max_slots = with_files);
-    state.found(Finding::new(codes::SUPERBLOCK_SLOTS, place, text).repaired_by(repair));
-    state.system.slots = with_files;
+    let repair = repair::superblock(move |_, it| it.s_max_slots = with_files);
+    system.slots = with_files;
+    Some(Finding::new(codes::SUPERBLOCK_SLOTS, place, text).repaired_by(repair))
 }
 
 fn is_in_use(context: &Context<'_>, inode: &Inode) -> bool {
@@ -638,10 +614,10 @@ fn overwritten(
 /// no reason to lose what it has.
 fn is_overwritten(volume: &Volume, inode: &Inode, file: SystemFile) -> bool {
     let is_elsewhere =
-        inode.dinode.i_blkno != inode.blkno && misplaced::is_elsewhere(volume, inode.blkno);
+        inode.dinode.i_blkno != inode.blkno && read::misplaced::is_elsewhere(volume, inode.blkno);
     is_elsewhere
         || is_chain_list(volume, inode) && !file.flags().contains(InodeFlags::CHAIN)
-        || !misplaced::is_of_its_bit(volume, inode) && is_as_another(volume, inode, file)
+        || !read::misplaced::is_of_its_bit(volume, inode) && is_as_another(volume, inode, file)
 }
 
 /// Whether an inode is one of an allocator, by its flags and by the list that it has: taken for that
@@ -672,7 +648,7 @@ fn judge(context: &Context<'_>, files: &SystemFiles, file: SystemFile) -> Option
     let made = |place: Place, what: String, named: Option<Blkno>| {
         let text = format!("{name}: {what}; to be made is {}", contents(file));
         let finding = Finding::new(codes::SYSTEM_FILE_MISSING, place, text);
-        Some(finding.repaired_by(system::make(file, named, files.lost())))
+        Some(finding.repaired_by(repair::make(file, named, files.lost())))
     };
     let missing = |place: Place, what: String| {
         // A block after the end is of no use, nor one that an inode of no system file is in.
@@ -711,6 +687,6 @@ fn judge(context: &Context<'_>, files: &SystemFiles, file: SystemFile) -> Option
         return None;
     }
     let text = format!("{name}, inode {blkno}: {}", wrong.join(", "));
-    let repair = system::reflag(blkno, file.kind(), file.flags());
+    let repair = repair::reflag(blkno, file.kind(), file.flags());
     Some(Finding::new(codes::SYSTEM_FILE_INVALID, place, text).repaired_by(repair))
 }

@@ -13,7 +13,15 @@ use ocfs2_format::xattr::{BUCKET_SIZE, XattrArea, XattrEntry, XattrHeader};
 use ocfs2_format::{Blkno, Structure, check};
 use ocfs2_volume::Volume;
 
-use super::bucket::{Hashes, NAME};
+/// What findings call a bucket.
+pub(crate) const NAME: &str = "xattr bucket";
+
+/// The hashes of an area, where they are to be in order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hashes {
+    pub first: u32,
+    pub last: u32,
+}
 
 /// An extent of buckets does not grow beyond that, or one cluster.
 const MOST_BYTES: u64 = 1 << 16;

@@ -9,8 +9,8 @@ use ocfs2_format::Blkno;
 use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
 use ocfs2_volume::{OpenVolumeError, SystemFile, Volume};
 
-use super::{EditError, Repair, Terms, Together, When, directory, lost_found, xattrs};
 use crate::name_hashes::Hashing;
+use crate::repair::{EditError, Repair, Terms, Together, When, directory, lost_found, xattrs};
 use crate::{Context, Finding, Found, Observer, Options, Outcome, Pass, Place, Stop, check};
 
 /// After so many rounds of repairs whatever is still found is left.
@@ -202,7 +202,7 @@ fn make(
             if interrupt.requested() {
                 return Err(Stop::Interrupted);
             }
-            if repair.0.key.is_some_and(|key| !done.insert((key, may_take))) {
+            if repair.key().is_some_and(|key| !done.insert((key, may_take))) {
                 continue;
             }
             let made = repair.make(volume, terms, together);

@@ -6,7 +6,7 @@
 
 use ocfs2_format::extent::{ExtentFlags, ExtentRec};
 
-use crate::extents::Holds;
+use crate::read::holds::Holds;
 
 /// Bits of a position.
 const POSITION_BITS: u32 = u32::BITS;

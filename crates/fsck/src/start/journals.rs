@@ -19,8 +19,9 @@ use crate::codes::journals as codes;
 use crate::repair::Repair;
 use crate::repair::system::{self, NewJournal};
 use crate::start::journal_marks::{self, Mended};
-use crate::start::{SystemFile, SystemFiles, block_of, extents_of};
+use crate::system_files::{SystemFiles, block_of, extents_of};
 use crate::{Context, Finding, Place};
+use ocfs2_volume::SystemFile;
 
 /// Features a journal has because of how its slot was mounted last.
 const OF_MOUNT: JournalIncompat = JournalIncompat::REVOKE.union(JournalIncompat::ASYNC_COMMIT);

@@ -1,0 +1,46 @@
+//! A device that ends before the volume, or a volume that states too many clusters.
+
+use ocfs2_cli::human_size;
+use ocfs2_volume::Volume;
+
+use super::size::larger_than_its_bitmap;
+use crate::codes::start as codes;
+use crate::{Context, Finding, Place};
+
+/// The device ends before the volume.
+#[derive(Debug)]
+pub(crate) struct Short {
+    /// What is wrong: how much is missing, or the size.
+    pub finding: Finding,
+    /// The volume with the size the global bitmap knows, if the device has all of that: then it is
+    /// the superblock that is wrong.
+    pub sized: Option<Volume>,
+}
+
+/// Whether the device ends before the volume.
+pub(crate) fn short_device(context: &Context<'_>) -> Option<Short> {
+    let missing = missing_part(context.volume)?;
+    Some(match larger_than_its_bitmap(context) {
+        Some((finding, sized)) => Short { finding, sized: Some(sized) },
+        None => Short { finding: missing, sized: None },
+    })
+}
+
+/// How much of the volume is missing.
+fn missing_part(volume: &Volume) -> Option<Finding> {
+    let (volume_bytes, device_bytes) =
+        (volume.geometry().size_bytes(), volume.device().size_bytes());
+    if volume_bytes <= device_bytes {
+        return None;
+    }
+    let missing = volume_bytes - device_bytes;
+    let text = format!(
+        "the device ends {missing} bytes ({}) before the volume: it has {device_bytes} bytes, the \
+         volume has {volume_bytes}",
+        human_size(missing)
+    );
+    let clusters = device_bytes >> volume.geometry().cluster_size.bits();
+    let start = u32::try_from(clusters).unwrap_or(u32::MAX);
+    let count = volume.geometry().clusters.saturating_sub(start);
+    Some(Finding::new(codes::DEVICE_SHORT, Place::clusters(start, count), text))
+}
