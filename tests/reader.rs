@@ -72,7 +72,7 @@ fn read_everything(volume: &Volume) -> (usize, u64) {
             if inode.kind() == Some(FileKind::Symlink) {
                 bytes += volume.symlink_target(&inode).unwrap().len() as u64;
             }
-            let Ok(mut file) = volume.file(&inode) else { continue };
+            let Ok(file) = volume.file(&inode) else { continue };
             let mut at = 0;
             let mut buf = vec![0; 1 << 20];
             while let Some(range) = file.next_data(at).unwrap() {
@@ -376,4 +376,73 @@ fn all_metadata_is_what_the_kernel_has_allocated_for_it() {
     }
     let missing = [Kind::Quota, Kind::XattrBucket, Kind::DxLeaf, Kind::Journal, Kind::SystemFile];
     assert!(missing.iter().all(|kind| seen.contains(kind)), "{seen:?}");
+}
+
+#[test]
+fn a_directory_is_read_on_from_any_entry() {
+    let mut read_on = 0;
+    for name in ["clean-1k-local", "clean-4k-o2cb", "clean-512-local"] {
+        let volume = open(name);
+        let root = volume.root().unwrap();
+        let all = volume.walk(&root).unwrap().map(|entry| entry.unwrap().inode);
+        for dir in all.chain([root.clone()]).filter(|inode| inode.is_dir()) {
+            let mut entries = volume.entries(&dir).unwrap();
+            let mut positions = vec![entries.position()];
+            let mut names = Vec::new();
+            while let Some(entry) = entries.next() {
+                names.push(entry.unwrap().name);
+                positions.push(entries.position());
+            }
+            assert!(positions.is_sorted() && positions[0] == 0, "{name}: {positions:?}");
+            for (given, position) in positions.iter().enumerate().step_by(1 + names.len() / 100) {
+                let rest = volume.entries_from(&dir, *position).unwrap();
+                let rest: Vec<_> = rest.map(|entry| entry.unwrap().name).collect();
+                assert_eq!(rest, names[given..], "{name}: {} at {position}", dir.blkno);
+                read_on += 1;
+            }
+            assert_eq!(volume.entries_from(&dir, u64::MAX).unwrap().count(), 0);
+        }
+    }
+    assert!(read_on > 300, "{read_on}");
+}
+
+#[test]
+fn a_file_is_read_by_several_at_once() {
+    let volume = open("clean-1k-local");
+    let inode = volume.resolve(b"/extents/tree").unwrap();
+    let file = volume.file(&inode).unwrap();
+    let piece = |offset: u64| {
+        let mut bytes = vec![0; 64 << 10];
+        let count = file.read_at(&mut bytes, offset).unwrap();
+        bytes.truncate(count);
+        bytes
+    };
+    let offsets: Vec<u64> = (0..inode.size()).step_by(64 << 10).collect();
+    let one = offsets.iter().flat_map(|offset| piece(*offset)).collect::<Vec<_>>();
+    assert_eq!(one.len() as u64, inode.size());
+    std::thread::scope(|scope| {
+        let halves = [0, 1].map(|first| {
+            let offsets = offsets.iter().skip(first).step_by(2);
+            scope.spawn(move || offsets.map(|offset| piece(*offset)).collect::<Vec<_>>())
+        });
+        let [even, odd] = halves.map(|half| half.join().unwrap());
+        let other = (0..offsets.len()).flat_map(|index| match index % 2 {
+            0 => even[index / 2].clone(),
+            _ => odd[index / 2].clone(),
+        });
+        assert!(other.eq(one.iter().copied()));
+    });
+}
+
+#[test]
+fn room_is_what_the_groups_of_the_bitmap_have() {
+    for name in ["clean-1k-local", "clean-4k-o2cb", "clean-512-local", "clean-1m-global"] {
+        let volume = open(name);
+        let bitmap = volume.global_bitmap().unwrap();
+        let free: u32 = volume.groups(&bitmap).map(|group| group.unwrap().free_bits()).sum();
+        let room = volume.statfs().unwrap();
+        assert_eq!(room.clusters, volume.geometry().clusters, "{name}");
+        assert_eq!(room.free_clusters, free, "{name}");
+        assert_eq!(room.cluster_size, volume.geometry().cluster_size, "{name}");
+    }
 }

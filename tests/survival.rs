@@ -108,7 +108,7 @@ fn read_inode(volume: &Volume, inode: &Inode, data: Data, tally: &mut Tally) {
             tally.take(extent);
         });
     }
-    let Some(mut file) = tally.take(volume.file(inode)) else { return };
+    let Some(file) = tally.take(volume.file(inode)) else { return };
     let mut buf = vec![0; 65_536];
     let mut at = 0;
     for piece in 0..MANY {

@@ -172,7 +172,7 @@ fn a_leaf_full_of_names_with_one_hash_takes_no_other_one() {
     let hash = dx_hash(b"more", volume.superblock().s_dx_seed, CharSign::Signed);
     let dx = volume.inode(large).unwrap().dinode.i_dx_root;
     let block = volume.read_block(dx).unwrap();
-    let mut tree = Tree::new(&volume, dx, &DxRoot::extents(&block).unwrap()).unwrap();
+    let tree = Tree::new(&volume, dx, &DxRoot::extents(&block).unwrap()).unwrap();
     let leaf = tree.dx_leaf(hash).unwrap().unwrap();
     let mut block = volume.read_block(leaf).unwrap();
     let one = DxLeaf::entries(&block).unwrap().entries().next().unwrap();

@@ -69,7 +69,7 @@ fn contents(volume: &Volume, inode: &Inode) -> Option<u64> {
     match kind {
         FileKind::Regular => {
             inode.size().hash(&mut hasher);
-            let mut file = volume.file(inode).ok()?;
+            let file = volume.file(inode).ok()?;
             let mut at = 0;
             let mut buf = vec![0; 1 << 16];
             while let Some(data) = file.next_data(at).ok()? {

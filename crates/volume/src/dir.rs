@@ -159,6 +159,12 @@ impl DirBlocks<'_> {
         self
     }
 
+    /// From block `first` of the directory on.
+    fn skip_to(mut self, first: u64) -> Self {
+        self.next = first;
+        self
+    }
+
     /// The blocks as they are: checksums and trailers are not looked at.
     pub(crate) fn unchecked(mut self) -> Self {
         self.verify = false;
@@ -245,13 +251,14 @@ impl Iterator for DirBlocks<'_> {
                 Err(err) => return Some(Err(err)),
             };
             let bits = self.volume.geometry().bpc_bits();
-            let start = u64::from(extent.cpos.0) << bits;
-            self.run = (extent.blkno, u64::from(extent.clusters) << bits);
+            let (start, blocks) =
+                (u64::from(extent.cpos.0) << bits, u64::from(extent.clusters) << bits);
+            let skipped = self.next.saturating_sub(start).min(blocks);
+            self.run = (Blkno(extent.blkno.0 + skipped), blocks - skipped);
             if start > self.next {
                 self.next = start;
                 return Some(Err(self.hole()));
             }
-            self.next = start;
         }
     }
 }
@@ -261,6 +268,20 @@ impl Iterator for DirBlocks<'_> {
 pub struct Entries<'v> {
     blocks: DirBlocks<'v>,
     pending: VecDeque<Result<Entry, Error>>,
+    /// Bytes of the directory before the block that the pending entries are in.
+    start: u64,
+    /// Bytes of that block in which entries begin that are left out.
+    skipped: usize,
+    position: u64,
+}
+
+impl Entries<'_> {
+    /// Where [`Volume::entries_from`] goes on after the entry that was given last, in bytes from the
+    /// start of the directory. It stays good while names come and go: what is there all the time is
+    /// neither left out nor given twice.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
 }
 
 impl Iterator for Entries<'_> {
@@ -269,10 +290,21 @@ impl Iterator for Entries<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(entry) = self.pending.pop_front() {
+                if let Ok(entry) = &entry {
+                    self.position = self.start + entry.offset as u64 + 1;
+                }
                 return Some(entry);
             }
-            match self.blocks.next()? {
-                Ok(block) => self.pending.extend(block.entries()),
+            let block_bytes = u64::from(self.blocks.volume.block_size().bytes());
+            let block = self.blocks.next();
+            let skipped = std::mem::take(&mut self.skipped);
+            // What is in an inode is in no block.
+            self.start = self.blocks.next.saturating_sub(1) * block_bytes;
+            let is_left_out = |entry: &Result<Entry, Error>| {
+                entry.as_ref().is_ok_and(|entry| entry.offset < skipped)
+            };
+            match block? {
+                Ok(block) => self.pending.extend(block.entries().filter(|it| !is_left_out(it))),
                 Err(err) => return Some(Err(err)),
             }
         }
@@ -355,7 +387,20 @@ impl Volume {
     /// # Errors
     /// As [`Volume::dir_blocks`].
     pub fn entries(&self, dir: &Inode) -> Result<Entries<'_>, Error> {
-        Ok(Entries { blocks: self.dir_blocks(dir)?, pending: VecDeque::new() })
+        self.entries_from(dir, 0)
+    }
+
+    /// The same from a [position](Entries::position) on.
+    ///
+    /// # Errors
+    /// As [`Volume::dir_blocks`].
+    pub fn entries_from(&self, dir: &Inode, position: u64) -> Result<Entries<'_>, Error> {
+        let size = u64::from(self.block_size().bytes());
+        let (block, within) =
+            if dir.is_inline() { (0, position) } else { (position / size, position % size) };
+        let skipped = usize::try_from(within).unwrap_or(usize::MAX);
+        let blocks = self.dir_blocks(dir)?.skip_to(block);
+        Ok(Entries { blocks, pending: VecDeque::new(), start: 0, skipped, position })
     }
 
     /// Looks a name up in a directory: through its index if it has one.

@@ -62,7 +62,7 @@ impl<'v> FileReader<'v> {
     ///
     /// # Errors
     /// Any of reading the tree, and of reading its extents.
-    pub fn read_at(&mut self, buf: &mut [u8], offset: u64) -> Result<usize, Error> {
+    pub fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize, Error> {
         let left = self.size.saturating_sub(offset);
         let len = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
         let mut done = 0;
@@ -102,7 +102,7 @@ impl<'v> FileReader<'v> {
     ///
     /// # Errors
     /// Any of reading the tree.
-    pub fn next_data(&mut self, offset: u64) -> Result<Option<Range<u64>>, Error> {
+    pub fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>, Error> {
         let mut at = offset;
         while at < self.size {
             if let Contents::Inline(_) = self.contents {
@@ -118,10 +118,10 @@ impl<'v> FileReader<'v> {
     }
 
     /// The piece that holds byte `offset`, which is below the size; it ends after it.
-    fn piece(&mut self, offset: u64) -> Result<Piece, Error> {
+    fn piece(&self, offset: u64) -> Result<Piece, Error> {
         let bits = self.volume.geometry().cluster_size.bits();
         let end_of_tree = 1_u64 << (32 + bits);
-        let Contents::Extents(tree) = &mut self.contents else {
+        let Contents::Extents(tree) = &self.contents else {
             return Ok(Piece { range: offset..self.size, stored: None });
         };
         // Behind what 32 bits of clusters reach there can be nothing.
@@ -135,7 +135,7 @@ impl<'v> FileReader<'v> {
     }
 
     /// The rest of the contents, if it is at most `limit` bytes.
-    pub(crate) fn read_whole(&mut self, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+    pub(crate) fn read_whole(&self, limit: u64) -> Result<Option<Vec<u8>>, Error> {
         if self.size > limit {
             return Ok(None);
         }

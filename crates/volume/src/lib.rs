@@ -21,6 +21,7 @@ pub mod replay;
 mod runs;
 #[cfg(test)]
 mod sample;
+mod statfs;
 
 mod system;
 mod system_file;
@@ -37,6 +38,7 @@ pub use edit::{Edit, EditError, EditOptions};
 pub use error::Error;
 pub use inode::{Inode, Timestamp};
 pub use open::{OpenVolumeError, SuperblockAt, VolumeOptions};
+pub use statfs::{MAX_NAME_BYTES, Statfs};
 pub use system::Journal;
 pub use system_file::SystemFile;
 pub use volume::{Correction, Volume};

@@ -7,6 +7,7 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ocfs2_format::extent::{ExtentBlock, ExtentFlags, ExtentList, ExtentRec};
 use ocfs2_format::hash::NameHash;
@@ -74,8 +75,8 @@ pub struct Tree<'v> {
     volume: &'v Volume,
     root: Node,
     unit: Unit,
-    /// The leaf that was looked into last.
-    leaf: Option<Leaf>,
+    /// The leaf that was looked into last: who reads a file on needs it again.
+    leaf: Arc<Mutex<Option<Arc<Leaf>>>>,
 }
 
 /// A list of a tree.
@@ -136,7 +137,12 @@ impl<'v> Tree<'v> {
     /// # Errors
     /// [`Error::Invalid`] if the root list is wrong.
     pub fn new(volume: &'v Volume, blkno: Blkno, list: &ExtentList<'_>) -> Result<Self, Error> {
-        Ok(Self { volume, root: Node::new(blkno, list, 0..END)?, unit: Unit::Cluster, leaf: None })
+        Ok(Self {
+            volume,
+            root: Node::new(blkno, list, 0..END)?,
+            unit: Unit::Cluster,
+            leaf: Arc::default(),
+        })
     }
 
     /// The same, but of one whose leaf records point at single blocks: a refcount tree.
@@ -176,7 +182,7 @@ impl<'v> Tree<'v> {
     ///
     /// # Errors
     /// Any of reading the extent blocks above it, and of what is wrong with their leaf.
-    pub fn segment(&mut self, cpos: Cpos) -> Result<Segment, Error> {
+    pub fn segment(&self, cpos: Cpos) -> Result<Segment, Error> {
         let at = u64::from(cpos.0);
         let leaf = self.leaf(cpos)?;
         let next = leaf.extents.partition_point(|extent| extent.cpos <= cpos);
@@ -194,7 +200,7 @@ impl<'v> Tree<'v> {
     ///
     /// # Errors
     /// As [`Tree::segment`].
-    pub fn map(&mut self, cpos: Cpos) -> Result<Option<Extent>, Error> {
+    pub fn map(&self, cpos: Cpos) -> Result<Option<Extent>, Error> {
         self.segment(cpos).map(|segment| segment.extent)
     }
 
@@ -203,7 +209,7 @@ impl<'v> Tree<'v> {
     ///
     /// # Errors
     /// As [`Tree::segment`].
-    pub fn floor(&mut self, hash: u32) -> Result<Option<Extent>, Error> {
+    pub fn floor(&self, hash: u32) -> Result<Option<Extent>, Error> {
         let leaf = self.leaf(Cpos(hash))?;
         let next = leaf.extents.partition_point(|extent| extent.cpos.0 <= hash);
         Ok(next.checked_sub(1).and_then(|index| leaf.extents.get(index)).copied())
@@ -213,7 +219,7 @@ impl<'v> Tree<'v> {
     ///
     /// # Errors
     /// As [`Tree::segment`].
-    pub fn dx_leaf(&mut self, hash: NameHash) -> Result<Option<Blkno>, Error> {
+    pub fn dx_leaf(&self, hash: NameHash) -> Result<Option<Blkno>, Error> {
         let Some((_, first)) = self.dx_cluster(hash)? else { return Ok(None) };
         let per_cluster = u64::from(self.volume.geometry().blocks_per_cluster());
         Ok(Some(Blkno(first.0 + u64::from(hash.minor) % per_cluster)))
@@ -223,7 +229,7 @@ impl<'v> Tree<'v> {
     ///
     /// # Errors
     /// As [`Tree::segment`].
-    pub(crate) fn dx_cluster(&mut self, hash: NameHash) -> Result<Option<(Cpos, Blkno)>, Error> {
+    pub(crate) fn dx_cluster(&self, hash: NameHash) -> Result<Option<(Cpos, Blkno)>, Error> {
         let Some(extent) = self.floor(hash.major)? else { return Ok(None) };
         let last = u32::from(extent.clusters).saturating_sub(1);
         let cluster = hash.major.saturating_sub(extent.cpos.0).min(last);
@@ -232,12 +238,15 @@ impl<'v> Tree<'v> {
         Ok(Some((Cpos(extent.cpos.0.saturating_add(cluster)), first)))
     }
 
-    fn leaf(&mut self, cpos: Cpos) -> Result<&Leaf, Error> {
-        let leaf = match self.leaf.take() {
-            Some(leaf) if leaf.range.contains(&cpos.0.into()) => leaf,
-            _ => self.descend(cpos)?,
-        };
-        Ok(self.leaf.insert(leaf))
+    fn leaf(&self, cpos: Cpos) -> Result<Arc<Leaf>, Error> {
+        let last = || self.leaf.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = last().clone().filter(|leaf| leaf.range.contains(&cpos.0.into()));
+        if let Some(leaf) = known {
+            return Ok(leaf);
+        }
+        let leaf = Arc::new(self.descend(cpos)?);
+        *last() = Some(Arc::clone(&leaf));
+        Ok(leaf)
     }
 
     fn descend(&self, cpos: Cpos) -> Result<Leaf, Error> {

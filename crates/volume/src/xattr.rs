@@ -229,7 +229,7 @@ impl Volume {
         let invalid = |expected: String| {
             Invalid::new(XattrEntry::NAME, xattr.blkno, "xe_value_size", size, expected)
         };
-        let mut value = FileReader::of_tree(self, tree, size);
+        let value = FileReader::of_tree(self, tree, size);
         let bytes =
             value.read_whole(MAX_VALUE)?.ok_or_else(|| invalid(format!("at most {MAX_VALUE}")))?;
         let mut end = 0;

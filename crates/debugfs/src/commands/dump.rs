@@ -52,7 +52,7 @@ fn copy(fs: &Fs, inode: &Inode, mut file: &File, path: &Path) -> Result<(), Fail
         return Ok(());
     }
     let context = || format!("while reading inode {}", inode.blkno);
-    let mut reader = fs.volume.file(inode).explain(context)?;
+    let reader = fs.volume.file(inode).explain(context)?;
     let mut buf = vec![0; PIECE as usize];
     let mut at = 0;
     while let Some(range) = reader.next_data(at).explain(context)? {

@@ -637,8 +637,8 @@ impl Directory {
         let inode = editor.inode(self.inode.blkno).ok()?;
         let (volume, per_cluster) =
             (editor.volume(), editor.volume().geometry().blocks_per_cluster());
-        let mut tree = volume.tree(&inode).ok()?;
-        let mut at = |index: u64| {
+        let tree = volume.tree(&inode).ok()?;
+        let at = |index: u64| {
             let cpos = u32::try_from(index / u64::from(per_cluster)).ok()?;
             let extent = tree.map(Cpos(cpos)).ok()??;
             let within = index - u64::from(extent.cpos.0) * u64::from(per_cluster);

@@ -130,7 +130,7 @@ fn fingerprint(volume: &Volume, inode: &Inode) -> Option<u64> {
 
 /// Hashes what is not zero of a file: a damaged one may seem to be of any size.
 fn contents(volume: &Volume, inode: &Inode, hasher: &mut DefaultHasher) -> Option<()> {
-    let mut file = volume.file(inode).ok()?;
+    let file = volume.file(inode).ok()?;
     let mut buf = vec![0; 1 << 18];
     let mut at = 0;
     while let Some(data) = file.next_data(at).ok()? {

@@ -581,7 +581,7 @@ impl Surroundings {
     fn start_of(&self, file: SystemFile, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         let read = self.file(file).and_then(|inode| {
-            let mut file = self.volume.file(&inode).ok()?.fresh();
+            let file = self.volume.file(&inode).ok()?.fresh();
             file.read_at(&mut bytes, 0).ok()
         });
         bytes.truncate(read.unwrap_or(0));

@@ -18,7 +18,7 @@ impl Volume {
         let freed: Vec<u16> = taken.filter(|slot| slots.contains(slot)).collect();
         let format = self.slot_map_format();
         let inode = self.system_file(SystemFile::SlotMap)?;
-        let mut tree = self.tree(&inode)?;
+        let tree = self.tree(&inode)?;
         let geometry = self.geometry();
         for slot in &freed {
             let offset = format.entry_size() * usize::from(*slot);

@@ -111,7 +111,7 @@ fn what_is_wrong_is_told_and_the_rest_is_read() {
     put(&device, 62, 0, &[leaf(19), leaf(25), ExtentRec::default(), leaf(39)]);
     let records = [inner(0, 20, 60), inner(20, 4, 61), inner(24, 16, 62), inner(40, 4, 1 << 40)];
     let root = list(1, &records);
-    let mut tree = tree(&volume, &root);
+    let tree = tree(&volume, &root);
     assert_eq!(
         walk(&tree),
         [
@@ -159,7 +159,7 @@ fn the_end_of_all_positions_is_not_passed() {
     let (volume, _) = sample::volume();
     let last = ExtentRec::leaf(Cpos(u32::MAX - 1), 2, ExtentFlags::empty(), Blkno(800));
     let root = list(0, &[last]);
-    let mut full = tree(&volume, &root);
+    let full = tree(&volume, &root);
     assert_eq!(full.segment(Cpos(u32::MAX)).unwrap().range, END - 2..END);
     let beyond = ExtentRec::leaf(Cpos(u32::MAX - 1), 3, ExtentFlags::empty(), Blkno(800));
     let root = list(0, &[beyond]);

@@ -107,7 +107,7 @@ impl Volume {
         name: &[u8],
     ) -> Result<Option<FoundXattr>, Error> {
         let list = XattrTreeRoot::list(block).map_err(Error::truncated(blkno))?;
-        let mut tree = Tree::new(self, blkno, &list)?;
+        let tree = Tree::new(self, blkno, &list)?;
         for hash in self.xattr_hashes(name) {
             let Some(extent) = tree.floor(hash)? else { continue };
             let (at, area) = self.bucket_for(&extent, hash)?;

@@ -166,7 +166,7 @@ fn remake(
     let new = NewInode { uid: dinode.i_uid, gid: dinode.i_gid, target: &target, ..new };
     let made = edit.create(place.dir, &place.name, &new)?;
     if !is_link {
-        let mut file = past.file(inode)?;
+        let file = past.file(inode)?;
         let mut next = 0;
         // Holes stay holes.
         while let Some(data) = file.next_data(next)? {
