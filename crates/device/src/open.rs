@@ -45,6 +45,7 @@ pub struct OpenError {
 
 /// Why a device could not be opened.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpenCause {
     /// There is no such file.
     #[error("no such file or directory")]

@@ -85,6 +85,7 @@ pub enum PartitionType {
 
 /// A partition could not be opened.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PartitionError {
     /// Reading the table failed.
     #[error("the partition table could not be read: {0}")]

@@ -222,6 +222,7 @@ impl Features {
 
 /// Why a `--fs-features` list cannot be followed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum FeatureError {
     /// There is no such feature, or it can only be printed.
     #[error("unknown feature `{0}`; known are: {names}", names = selectable_names())]

@@ -20,6 +20,7 @@ use ocfs2_device::{Device, OverlayDevice};
 
 /// Why changes cannot go through a journal.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CommitError {
     /// The journal cannot be used.
     #[error("journal of slot {slot}: {source}")]

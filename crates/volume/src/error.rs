@@ -11,6 +11,7 @@ use ocfs2_format::{Blkno, Invalid, Truncated};
 /// The three cases a caller tells apart are [`Error::Read`] (the device), the several ways
 /// in which contents are wrong ([`Error::is_damage`]), and what simply is not there.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The device could not read it.
     #[error("block {blkno}: could not be read: {source}")]

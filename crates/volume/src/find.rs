@@ -23,6 +23,7 @@ pub enum Identity {
 
 /// The device that was named by UUID or label cannot be told.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FindError {
     /// There is none.
     #[error("no block device of this machine has an OCFS2 volume with {0}")]

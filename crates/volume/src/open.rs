@@ -106,6 +106,7 @@ impl fmt::Display for Backup {
 
 /// What is wrong with a superblock.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SuperblockProblem {
     /// There is none.
     #[error("none found")]
@@ -135,6 +136,7 @@ pub enum SuperblockProblem {
 
 /// A device could not be opened as a volume.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpenVolumeError {
     /// OCFS version 1.
     #[error("is a volume of OCFS version 1, which is not supported")]

@@ -10,6 +10,7 @@ use ocfs2_device::{holders::Holder, shown};
 
 /// Why nothing may be written: something has changed since the volume was looked at.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Changed {
     /// There is no OCFS2 volume any more.
     #[error("the volume is gone: its superblock was overwritten")]

@@ -20,6 +20,7 @@ pub struct JournalState {
 
 /// Something wrong with a journal.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum JournalProblem {
     /// There is no such file, or none that is a journal.
     #[error("the file cannot be used: {0}")]

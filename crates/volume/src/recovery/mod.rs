@@ -129,6 +129,7 @@ pub struct Replayed {
 
 /// Something that could not be recovered.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RecoveryError {
     /// Something of the volume cannot be had, is wrong, or cannot be written.
     #[error(transparent)]

@@ -94,6 +94,7 @@ pub struct Replay {
 
 /// A journal that cannot be replayed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReplayError {
     /// It cannot be read.
     #[error("journal of slot {slot}: {source}")]

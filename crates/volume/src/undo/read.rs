@@ -12,6 +12,7 @@ use ocfs2_device::{Device, shown};
 
 /// Why nothing is put back.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum UndoError {
     /// The file cannot be read.
     #[error("{path}: {source}", path = shown::path(.path))]
