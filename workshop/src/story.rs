@@ -31,10 +31,11 @@ pub fn write(root: &Path, transcript: &str) -> Result<()> {
     let transcript = lines.join("\n");
     let document = format!(
         "# From two servers and a disk to a recovered volume\n\n\
-         Written by `cargo xtask kernel --story`: two virtual machines, `ovs001` and `ovs002`, with the\n\
-         disk `/dev/vda` between them, and no OCFS2 programs but those of this repository. The kernel is\n\
-         Debian's, `mount` that of util-linux, the shell busybox. `crash` ends a machine as a loss of\n\
-         power does.\n\n```console\n{transcript}\n```\n"
+         Two virtual machines, `ovs001` and `ovs002`, share the disk `/dev/vda` and have no\n\
+         OCFS2 programs but those of this repository. The kernel is Debian's, `mount` is that of\n\
+         util-linux, the shell is busybox. `crash` ends a machine as a loss of power does. This\n\
+         document is the record of a run of `cargo xtask kernel --story`, which writes it.\n\n\
+         ```console\n{transcript}\n```\n"
     );
     fs::write(root.join(DOC), document).context(DOC)?;
     let path = root.join(README);

@@ -24,8 +24,8 @@ const WORKS: [Work; 2] = [
 pub fn run(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
     text.push_str(
         "\nThe images are copied into memory (`/dev/shm`) and seen through loop devices, of which\n\
-         nothing is in the page cache before a run. The raw read is of all bytes that are\n\
-         allocated in the image, 16 reads of at most 1 MiB at a time, past the page cache.\n",
+         nothing is in the page cache before a run. The raw read is that of all bytes that are\n\
+         allocated in the image, with 16 reads of at most 1 MiB in flight, past the page cache.\n",
     );
     measure(options, folder, text, &WORKS, Fast::show, "a disk in memory, cold cache")
 }

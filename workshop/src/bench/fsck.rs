@@ -140,9 +140,9 @@ pub fn prepare_all(folder: &Path) -> Result<()> {
 pub fn run(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
     let _ = writeln!(
         text,
-        "\nCold is with nothing of the image in the page cache. The raw read is of all bytes that\n\
-         are allocated in the image, which is its metadata, {} reads of at most 1 MiB at a time,\n\
-         past the page cache.",
+        "\nCold means that nothing of the image is in the page cache. The raw read is that of all\n\
+         bytes that are allocated in the image, which is its metadata, with {} reads of at most\n\
+         1 MiB in flight, past the page cache.",
         raw::DEPTH
     );
     for work in &WORKS {

@@ -191,14 +191,14 @@ fn heading(options: &Options) -> Result<String> {
     let (kernel, runs) = (kernel.trim(), options.runs);
     Ok(format!(
         "\n\
-         Written by `cargo xtask bench --write --runs {runs}`: medians of {runs} runs by turns,\nboth \
-         programs in the same run. Linux {kernel}, {cores} cores ({cpu}),\n\
+         Written by `cargo xtask bench --write --runs {runs}`. The figures are medians of {runs} runs,\n\
+         in which the programs took turns. Linux {kernel}, {cores} cores ({cpu}),\n\
          {memory} of memory, load {load} before the start.\n\
          \n\
          CPU is user and system time. Reads and writes are system calls and the bytes they\n\
-         moved (`/proc/PID/io`), loading the program included; zeros made by `fallocate` are\n\
-         not among them. Peak memory is the kernel's count (`wait4`), which shows {floor} for a\n\
-         program that needs next to none.\n"
+         moved (`/proc/PID/io`), including those that load the program, but not zeros made by\n\
+         `fallocate`. Peak memory is the kernel's count (`wait4`); a program that needs next to\n\
+         none shows {floor}.\n"
     ))
 }
 

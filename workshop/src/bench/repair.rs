@@ -41,7 +41,7 @@ pub fn run(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
     measured?;
     let _ = write!(
         text,
-        "\n## 900,000 names, made by Linux, {DAMAGED} files of which state a wrong number of links, cold cache\n\n{}",
+        "\n## 900,000 names, made by Linux, {DAMAGED} files with a wrong link count, cold cache\n\n{}",
         table(&rows.map(|(row, ..)| row))
     );
     Ok(())

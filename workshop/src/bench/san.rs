@@ -28,9 +28,10 @@ const WORKS: [Work; 3] = [
 pub fn run(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
     text.push_str(
         "\nThe images are seen through `nbdkit --filter=delay file IMAGE delay-read=1ms` and \
-         `nbdfuse`,\nso that each read takes a millisecond longer, of whatever length, and any \
-         number can wait\nat a time. The images themselves are in the page cache. The raw read is \
-         of all bytes that are\nallocated in the image, 16 reads of at most 1 MiB at a time.\n",
+         `nbdfuse`,\nso that each read takes a millisecond longer, whatever its length, and any \
+         number of reads\ncan wait at the same time. The images themselves are in the page cache. \
+         The raw read is that\nof all bytes that are allocated in the image, with 16 reads of at \
+         most 1 MiB in flight.\n",
     );
     measure(options, folder, text, &WORKS, Slow::show, "1 ms a read")
 }
