@@ -80,6 +80,8 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
     let scanned = inodes::scan(context, &suballocs, &system, |collected| state.merge(collected));
     (state.suballocs, state.system) = (suballocs, system);
     scanned?;
+    let lacking = inodes::lacking::finding(context, &state);
+    state.found_all(lacking);
     inodes::settle_surplus(context, &mut state);
     let unsettled = refcounts::check(context, &mut state)?;
     bitmaps::check(context, &mut state)?;

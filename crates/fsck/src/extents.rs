@@ -12,7 +12,7 @@ use std::ops::Range;
 use ocfs2_format::extent::{
     ExtentBlock, ExtentFlags, ExtentList, ExtentListHeader, ExtentRec, MAX_TREE_DEPTH,
 };
-use ocfs2_format::feature::{Incompat, RoCompat};
+use ocfs2_format::feature::RoCompat;
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::tree::Extent;
 
@@ -510,15 +510,14 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         let features = self.context.volume.features();
         if extent.flags.contains(ExtentFlags::UNWRITTEN)
             && !features.ro_compat.contains(RoCompat::UNWRITTEN)
+            // That of a file shows that the volume has them.
+            && self.root.holds != Holds::Data
         {
             let text = format!("{what}: is marked unwritten, the volume has no unwritten extents");
             self.found(Finding::new(codes::EXTENT_MARKED_UNWRITTEN, place.clone(), text));
             extent.flags.remove(ExtentFlags::UNWRITTEN);
         }
-        let refcounts = self.context.volume.has(Incompat::REFCOUNT_TREE);
-        if extent.flags.contains(ExtentFlags::REFCOUNTED)
-            && (!refcounts || self.root.refcount_tree.is_none())
-        {
+        if extent.flags.contains(ExtentFlags::REFCOUNTED) && self.root.refcount_tree.is_none() {
             let text = format!("{what}: is marked refcounted, there is no refcount tree");
             self.found(Finding::new(codes::EXTENT_MARKED_REFCOUNTED, place.clone(), text));
             extent.flags.remove(ExtentFlags::REFCOUNTED);

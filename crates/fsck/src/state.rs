@@ -12,6 +12,7 @@ use crate::repair::Contested;
 use crate::system_files::SystemFiles;
 use crate::tables::collected::{BlockClaim, Collected, SharedClaim, Totals, TreeUser};
 use crate::tables::inodes::{InodeTable, References};
+use crate::tables::lacking::Lacking;
 use crate::tables::suballocs::Suballocs;
 use crate::tables::surplus::Surplus;
 use crate::tables::usage::Usage;
@@ -86,6 +87,8 @@ pub(crate) struct State<'o> {
     pub surplus: Vec<Surplus>,
     /// Inodes that say they have attributes, and have none: up to two.
     pub without_attributes: Vec<Blkno>,
+    /// Features that files show and the superblock does not say: after pass 1.
+    pub lacking: Lacking,
     /// What users and groups use, where the volume counts it: after pass 1.
     pub usage: Usage,
     /// Counts.
@@ -121,6 +124,7 @@ impl<'o> State<'o> {
             tree_users: Vec::new(),
             surplus: Vec::new(),
             without_attributes: Vec::new(),
+            lacking: Lacking::default(),
             usage: Usage::default(),
             totals: Totals::default(),
         }
@@ -200,6 +204,7 @@ impl<'o> State<'o> {
             surplus,
             without_attributes,
             incomplete,
+            lacking,
             usage,
             totals,
             visits: _,
@@ -224,6 +229,7 @@ impl<'o> State<'o> {
         // One can be mended; more are not told apart.
         let more = 2_usize.saturating_sub(self.without_attributes.len());
         self.without_attributes.extend(without_attributes.into_iter().take(more));
+        self.lacking.add(lacking);
         self.usage.append(usage);
         self.totals.add(totals);
     }

@@ -482,6 +482,13 @@ pub(crate) fn lost_directory(context: &Context<'_>) -> Option<Finding> {
     directory(context, &SystemFiles::read(context).0)
 }
 
+/// That the superblock states fewer slots than have files: their journals are not found.
+pub(crate) fn lost_slots(context: &Context<'_>) -> Option<Finding> {
+    let stated = context.volume.max_slots();
+    let mut system = SystemFiles::read(context).0;
+    slots(context, &mut system).filter(|_| system.slots > stated)
+}
+
 fn directory(context: &Context<'_>, system: &SystemFiles) -> Option<Finding> {
     let dir = context.volume.superblock().s_system_dir_blkno;
     let inode = read_dinode(context, dir);

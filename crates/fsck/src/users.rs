@@ -13,6 +13,9 @@ use ocfs2_users::regions::GlobalRegions;
 use ocfs2_volume::usage::{Clock, SampleOptions, State, StoppedClock, SystemClock, Unknown, Usage};
 use ocfs2_volume::{Error, Volume};
 
+/// The node that holds the slot of a volume without a cluster.
+const LOCAL_NODE: u32 = 0;
+
 /// Says once what is waited for.
 struct TellingClock<'a> {
     clock: SystemClock,
@@ -159,7 +162,7 @@ impl Users {
                     "crashed"
                 }
                 // It is not mounted here, and no other computer should see it.
-                State::Unknown(Unknown::Local) => "unknown",
+                State::Unknown(Unknown::Local) if used.node == LOCAL_NODE => "unknown",
                 State::Unknown(why) => {
                     users.unknown.push(format!("{who} ({why})"));
                     "unknown"
@@ -176,11 +179,20 @@ impl Users {
         users
     }
 
-    /// The same of a volume whose superblock was made from what the rest of it says: where the nodes
-    /// beat, and whether they are in a cluster, may be known no more. Who holds a slot may be alive.
+    /// Whether what the superblock says of the cluster may not be so: it was made from what the rest of
+    /// the volume says, or its checksum does not hold.
+    pub fn are_doubtful(volume: &Volume) -> bool {
+        let found = volume.found_superblock();
+        found.wrong_checksum.is_some() || found.mended.as_ref().is_some_and(|it| !it.is_proven)
+    }
+
+    /// The same of such a volume: where the nodes beat, and whether they are in a cluster, may be known
+    /// no more. Who holds a slot may be alive.
     pub fn doubted(mut self, volume: &Volume) -> Self {
-        let mended = volume.found_superblock().mended.as_ref();
-        if mended.is_some_and(|mended| !mended.is_proven) && self.consent() == Consent::Given {
+        if Self::are_doubtful(volume) && self.consent() == Consent::Given {
+            if let Err(err) = volume.taken_slots().and_then(|_| volume.heartbeat_region()) {
+                self.unknown.push(format!("nodes that cannot be told ({err})"));
+            }
             let held = self.slots.iter().map(|(slot, (node, _))| {
                 format!(
                     "node {node} in slot {slot} (the superblock that knew its cluster is damaged)"

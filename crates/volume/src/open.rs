@@ -16,6 +16,8 @@ use ocfs2_format::{Blkno, BlockSize, Invalid, Structure};
 
 use ocfs2_device::Device;
 
+use crate::Volume;
+
 pub use mended::Mended;
 
 pub(crate) mod mended;
@@ -437,6 +439,16 @@ pub(crate) fn accept(
         return Err(OpenVolumeError::ShortDevice { volume_bytes, device_bytes });
     }
     Ok(geometry)
+}
+
+/// Whether the superblock has the features without which nothing of the volume is what it is: for
+/// programs that change everything there can be.
+pub(crate) fn accept_strictly(volume: &Volume) -> Result<(), OpenVolumeError> {
+    let found = mended::lacking_inline(volume).map(|invalid| OpenVolumeError::Damaged {
+        problem: SuperblockProblem::Invalid(invalid),
+        backups: backups(volume.device()),
+    });
+    found.map_or(Ok(()), Err)
 }
 
 fn geometry(found: &FoundSuperblock) -> Result<Geometry, Invalid> {

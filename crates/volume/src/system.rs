@@ -4,7 +4,7 @@ use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::journal::JournalSuperblock;
 use ocfs2_format::slot_map::{SlotMapFormat, TakenSlot};
-use ocfs2_format::superblock::Stack;
+use ocfs2_format::superblock::{MAX_SLOTS, Stack};
 use ocfs2_format::{Blkno, Cpos, Structure};
 
 use crate::dir::Entry;
@@ -126,8 +126,17 @@ impl Volume {
             let expected = format_args!("at least {}", map.len()).to_string();
             return Err(inode.invalid("i_size", inode.size(), expected));
         }
+        // The superblock may have lost slots: who is in one of them is there all the same. Of the old
+        // format nothing tells what is no entry any more.
+        let mut slots = self.max_slots();
+        if format == SlotMapFormat::Extended {
+            let stored = usize::try_from(inode.size()).unwrap_or(usize::MAX);
+            let all = (stored / format.entry_size()).min(MAX_SLOTS.into());
+            slots = slots.max(u16::try_from(all).unwrap_or(MAX_SLOTS));
+            map.resize(format.entry_size() * usize::from(slots), 0);
+        }
         self.file(&inode)?.fresh().read_at(&mut map, 0)?;
-        Ok(format.taken(&map, self.max_slots()).collect())
+        Ok(format.taken(&map, slots).collect())
     }
 
     /// Where on the device the nodes write their heartbeat.

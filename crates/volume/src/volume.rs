@@ -70,6 +70,9 @@ impl Volume {
         let superblock = open::find_superblock(&device, options)?;
         let geometry = open::accept(&device, &superblock, options)?;
         let volume = Self::by(device, superblock, geometry);
+        if options.strict {
+            open::accept_strictly(&volume)?;
+        }
         if let Some(bit) = volume.superblock.corrected_bit {
             volume.note("superblock", volume.superblock.blkno, bit);
         }

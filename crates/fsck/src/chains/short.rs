@@ -3,7 +3,7 @@
 use ocfs2_cli::human_size;
 use ocfs2_volume::Volume;
 
-use super::size::larger_than_its_bitmap;
+use super::size::{is_stated, larger_than_its_bitmap};
 use crate::codes::start as codes;
 use crate::{Context, Finding, Place};
 
@@ -22,8 +22,21 @@ pub(crate) fn short_device(context: &Context<'_>) -> Option<Short> {
     let missing = missing_part(context.volume)?;
     Some(match larger_than_its_bitmap(context) {
         Some((finding, sized)) => Short { finding, sized: Some(sized) },
-        None => Short { finding: missing, sized: None },
+        None => Short { finding: confirmed(context, missing), sized: None },
     })
+}
+
+/// The finding, and whether anything but the superblock says so.
+fn confirmed(context: &Context<'_>, missing: Finding) -> Finding {
+    if is_stated(context) {
+        return missing;
+    }
+    let text = format!(
+        "{}; only the superblock says so, and it may be wrong: the global bitmap, which has that \
+         number as well, cannot be read",
+        missing.text
+    );
+    Finding { text, ..missing }
 }
 
 /// How much of the volume is missing.

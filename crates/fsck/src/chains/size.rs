@@ -46,11 +46,20 @@ pub(super) fn larger_than_its_bitmap(context: &Context<'_>) -> Option<(Finding, 
 
 /// The finding, and the right number, if it is not the superblock's.
 fn judge(context: &Context<'_>, system: &SystemFiles) -> Option<(Finding, u32)> {
+    stated(context, system)?.judge(context)
+}
+
+/// What the global bitmap says.
+fn stated(context: &Context<'_>, system: &SystemFiles) -> Option<Stated> {
     // Its first group, which is at the same place on all volumes, knows it where the system
     // directory cannot be read.
     let by_group = || Some(head(context, context.geometry().first_group)?.bg_parent_dinode);
-    let bitmap = system.find(SystemFile::GlobalBitmap).or_else(by_group)?;
-    Stated::read(context, bitmap)?.judge(context)
+    Stated::read(context, system.find(SystemFile::GlobalBitmap).or_else(by_group)?)
+}
+
+/// Whether there is a global bitmap that says how many clusters there are.
+pub(super) fn is_stated(context: &Context<'_>) -> bool {
+    stated(context, &SystemFiles::read(context).0).is_some()
 }
 
 /// What the global bitmap says.

@@ -3,6 +3,12 @@
 use super::codes;
 
 codes! {
+    FEATURE_LACKING {
+        pass: Inodes,
+        default: Yes,
+        condition: "files have holes, unwritten extents or shared clusters, and the superblock lacks the feature for it",
+        repair: "give the volume the features that its files have",
+    }
     INODE_ALLOC_REPAIR {
         pass: Inodes,
         default: Yes,

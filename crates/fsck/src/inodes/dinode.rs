@@ -8,7 +8,7 @@ use ocfs2_volume::Inode;
 
 use super::guess::{self, DIRECTORY, with_type};
 use super::surplus::{Suspects, TooLong};
-use super::{index, inline, local_alloc, symlink, truncate_log};
+use super::{index, inline, lacking, local_alloc, symlink, truncate_log};
 use crate::codes::{directories, inodes as codes};
 use crate::extents::{self, TreeRoot, Walked};
 use crate::read::holds::{Holds, Longest};
@@ -25,6 +25,8 @@ pub(super) struct Subject<'a> {
     pub features: DynFeatures,
     /// Its refcount tree.
     pub refcount_tree: Option<Blkno>,
+    /// Whether it is a file that may have holes.
+    pub may_have_holes: bool,
 }
 
 impl Subject<'_> {
@@ -70,8 +72,13 @@ pub(super) fn check(
     let mended = xattrs::mended(context, inode, out);
     let inode = mended.as_ref().unwrap_or(inode);
     let dinode = &inode.dinode;
-    let mut subject =
-        Subject { inode, kind: inode.kind(), features: dinode.dyn_features(), refcount_tree: None };
+    let mut subject = Subject {
+        inode,
+        kind: inode.kind(),
+        features: dinode.dyn_features(),
+        refcount_tree: None,
+        may_have_holes: false,
+    };
     if let Some(bad) = bad_check {
         let code = match subject.kind {
             Some(FileKind::Directory) => directories::BAD_CRC32,
@@ -83,6 +90,9 @@ pub(super) fn check(
     identity(context, group, at, &mut subject, out);
     kind(context, group, &subject, out);
     features(context, &mut subject, out);
+    let is_file = subject.kind == Some(FileKind::Regular) && !subject.is_system();
+    subject.may_have_holes = is_file && context.volume.has(Incompat::SPARSE_ALLOC);
+    subject.may_have_holes |= lacking::shows_sparse(context, &subject, out);
     out.inodes.push((at, facts(context, &subject)));
     count(&subject, out);
     if let Some(tree) = subject.refcount_tree {
@@ -267,7 +277,7 @@ fn features(context: &Context<'_>, subject: &mut Subject<'_>, out: &mut Collecte
     }
     let loc = subject.dinode().i_refcount_loc;
     if features.contains(DynFeatures::HAS_REFCOUNT) {
-        if volume.has(Incompat::REFCOUNT_TREE) {
+        if volume.has(Incompat::REFCOUNT_TREE) || lacking::shows_refcounts(context, subject, out) {
             subject.refcount_tree = Some(loc);
         } else {
             let text = "has a refcount tree, which the volume has not";
@@ -324,8 +334,7 @@ fn tree(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) -> Wa
     let dinode = subject.dinode();
     let needed = clusters_for(context, dinode.i_size);
     // Of what is allocated and not written the size says nothing.
-    let may_be =
-        |it: &TooLong| it.is_stated || may_have_holes(context, subject) && written > needed;
+    let may_be = |it: &TooLong| it.is_stated || subject.may_have_holes && written > needed;
     let too_long = suspects.too_long(&walked, dinode.i_clusters.into(), needed).filter(may_be);
     let shorter = too_long.and_then(|it| shorter(context, subject, &it, (&walked, written), out));
     if let Some(shorter) = shorter {
@@ -354,7 +363,7 @@ fn shorter(
     let mut otherwise = out.aside();
     ends(context, subject, as_it_is.0, as_it_is.1, &mut otherwise);
     sums(context, subject, as_it_is.0, &mut otherwise);
-    let holds = holds(context, subject);
+    let holds = holds(subject);
     let surplus = too_long.surplus(context, subject, holds, otherwise.findings);
     // What the sums are is open until it is decided.
     let incomplete = surplus.is_some();
@@ -371,14 +380,8 @@ fn clusters_for(context: &Context<'_>, size: u64) -> u64 {
     context.geometry().clusters_for(size).map_or(u64::MAX, u64::from)
 }
 
-/// Whether that is a file that may have holes.
-fn may_have_holes(context: &Context<'_>, subject: &Subject<'_>) -> bool {
-    let is_file = subject.kind == Some(FileKind::Regular) && !subject.is_system();
-    is_file && context.volume.has(Incompat::SPARSE_ALLOC)
-}
-
-fn holds(context: &Context<'_>, subject: &Subject<'_>) -> Holds {
-    if may_have_holes(context, subject) { Holds::Data } else { Holds::Dense }
+fn holds(subject: &Subject<'_>) -> Holds {
+    if subject.may_have_holes { Holds::Data } else { Holds::Dense }
 }
 
 /// Follows the tree; gives up to where it was written as well.
@@ -388,7 +391,7 @@ fn follow(
     longest: Option<Longest>,
     out: &mut Collected,
 ) -> (Walked, u64, Suspects) {
-    let holds = holds(context, subject);
+    let holds = holds(subject);
     let root = TreeRoot {
         owner: subject.blkno(),
         blkno: subject.blkno(),
@@ -428,7 +431,7 @@ fn ends(
     if subject.kind == Some(FileKind::Regular) {
         out.totals.fragmented += u64::from(walked.extents > 1);
         let needed = clusters_for(context, dinode.i_size);
-        if may_have_holes(context, subject) && !walked.incomplete && written > needed {
+        if subject.may_have_holes && !walked.incomplete && written > needed {
             let text = format!(
                 "i_size is {}, clusters are written up to {written}, beyond its {needed}",
                 dinode.i_size
@@ -464,7 +467,8 @@ fn sums(context: &Context<'_>, subject: &Subject<'_>, walked: &Walked, out: &mut
         out.found(subject.finding(codes::DIR_SIZE_ZERO, text).repaired_by(repair));
         return;
     }
-    let must_fit = is_dir || subject.kind == Some(FileKind::Regular) && !sparse;
+    let must_fit =
+        is_dir || subject.kind == Some(FileKind::Regular) && !sparse && !subject.may_have_holes;
     if must_fit && dinode.i_size > allocated {
         let text = format!("i_size is {}, {allocated} bytes are allocated", dinode.i_size);
         let repair = subject.repair(move |dinode, _| dinode.i_size = allocated);
@@ -472,7 +476,7 @@ fn sums(context: &Context<'_>, subject: &Subject<'_>, walked: &Walked, out: &mut
         return;
     }
     let most = context.geometry().most_file_bytes();
-    if may_have_holes(context, subject) && dinode.i_size > most {
+    if subject.may_have_holes && dinode.i_size > most {
         let without = without_top_bit(dinode.i_size);
         let is_one = without <= most && clusters_for(context, without) >= walked.end;
         let size = if is_one { without } else { allocated };

@@ -9,6 +9,7 @@ pub(crate) mod guess;
 mod index;
 pub(crate) mod index_root;
 mod inline;
+pub(crate) mod lacking;
 pub(crate) mod local_alloc;
 mod scan;
 pub(crate) mod shape;

@@ -658,7 +658,8 @@ impl<'a> Comparison<'a> {
                     let was = raw::inode(self.sides.before, entry.inode);
                     loss.kind = was.as_ref().and_then(Inode::kind);
                     (loss.is_gone, loss.name) = (true, false);
-                    if was.is_none() && entry.may_be_dir {
+                    // What is in it is gone with it, and named nowhere else.
+                    if entry.may_be_dir && was.as_ref().is_none_or(Inode::is_dir) {
                         below.push(entry.inode);
                     }
                 }

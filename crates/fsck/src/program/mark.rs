@@ -8,9 +8,10 @@ use ocfs2_device::{Device, OverlayDevice};
 use ocfs2_format::Structure;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::superblock::{STATE_ERROR, SUPERBLOCK_BLKNO, SuperBlock};
-use ocfs2_volume::Volume;
 use ocfs2_volume::edit::{Edit, EditOptions, How};
 use ocfs2_volume::gate::Planned;
+use ocfs2_volume::open::find_superblock;
+use ocfs2_volume::{Volume, VolumeOptions};
 
 use super::layers::{Layers, Overlay};
 use super::{Run, now};
@@ -36,6 +37,17 @@ pub(super) fn stamp(volume: &Volume, overlay: &Overlay) -> Result<()> {
 pub(super) fn mark(volume: &Volume, overlay: &Overlay) -> Result<bool> {
     let found = volume.found_superblock();
     if found.blkno != SUPERBLOCK_BLKNO || found.mended.is_some() {
+        return Ok(false);
+    }
+    // A new checksum would make what is wrong in it right.
+    let options = VolumeOptions {
+        block_size: Some(found.block_size),
+        any_checksum: true,
+        ..VolumeOptions::default()
+    };
+    let is_sound = find_superblock(overlay, &options)
+        .is_ok_and(|now| now.corrected_bit.is_none() && now.wrong_checksum.is_none());
+    if !is_sound {
         return Ok(false);
     }
     change(volume, overlay, |superblock| superblock.s_state |= STATE_ERROR)?;

@@ -35,6 +35,7 @@ use crate::report::{
     End, FindingOutcome, FindingRecord, ProgressOut, Record, Report, SlotOutcome, SlotRecord,
     SlotState, Start, Stopwatch, Summary, VolumeRecord,
 };
+use crate::start::cluster_size;
 use crate::target::{self, Source};
 use crate::users::{Consent, Users};
 use crate::{
@@ -248,7 +249,7 @@ impl<'a> Run<'a> {
         let context = Context { volume: &volume, options: &options, interrupt };
         let volume = match short_device(&context) {
             // What is missing may come back: nothing is done but to say so.
-            Some(Short { sized: None, .. }) => {
+            Some(Short { sized: None, .. }) if cluster_size::check(&context).is_none() => {
                 let device: Arc<dyn Device> = layers.recovered.clone();
                 source.open(&device)?
             }
@@ -395,7 +396,11 @@ impl<'a> Run<'a> {
         let users = match found {
             Ok(users) => users,
             // Nobody but this machine uses it; what cannot be read is for the check to tell.
-            Err(_) if volume.superblock().stack() == Stack::Local => Users::default(),
+            Err(_)
+                if volume.superblock().stack() == Stack::Local && !Users::are_doubtful(volume) =>
+            {
+                Users::default()
+            }
             Err(err) => Users {
                 unknown: vec![format!("nodes that cannot be told ({err})")],
                 ..Users::default()

@@ -22,8 +22,8 @@ use crate::repair::{Terms, Together};
 use crate::report::{
     FindingOutcome, FindingRecord, ProgressOut, Record, SlotOutcome, Summary, WrittenRecord,
 };
-use crate::start::{journal_marks, mended, tops};
-use crate::system_files::lost_directory;
+use crate::start::{cluster_size, journal_marks, mended, tops};
+use crate::system_files::{lost_directory, lost_slots};
 use crate::target::Source;
 use crate::users::Users;
 use crate::{Context, Finding, Found, Pass};
@@ -116,12 +116,22 @@ impl Run<'_> {
         }
         let options = self.options();
         let context = Context { volume: &volume, options: &options, interrupt };
+        if let Some(finding) = cluster_size::check(&context) {
+            self.correct_early(&volume, &finding, progress, interrupt);
+            volume = source.open(&device)?;
+        }
+        let context = Context { volume: &volume, options: &options, interrupt };
         for finding in tops::check(&context) {
             self.correct_early(&volume, &finding, progress, interrupt);
         }
         let volume = source.open(&device)?;
         let context = Context { volume: &volume, options: &options, interrupt };
         if let Some(finding) = lost_directory(&context) {
+            self.correct_early(&volume, &finding, progress, interrupt);
+        }
+        let volume = source.open(&device)?;
+        let context = Context { volume: &volume, options: &options, interrupt };
+        if let Some(finding) = lost_slots(&context) {
             self.correct_early(&volume, &finding, progress, interrupt);
         }
         let volume = source.open(&device)?;

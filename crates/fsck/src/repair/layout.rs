@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use ocfs2_format::dinode::Dinode;
+use ocfs2_format::feature::RoCompat;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::quota::QuotaKind;
 use ocfs2_format::{Blkno, Structure};
@@ -41,8 +42,12 @@ impl Layout {
         (slots, quotas): (u16, &[QuotaKind]),
     ) -> Self {
         let dir = volume.superblock().s_system_dir_blkno.0;
-        let is_first = |file: &SystemFile| file.quota().is_none_or(|kind| quotas.contains(&kind));
-        let files = (1_u64..).zip(SystemFile::expected(volume, slots).filter(is_first));
+        let mut features = volume.features();
+        let kinds = [(QuotaKind::User, RoCompat::USRQUOTA), (QuotaKind::Group, RoCompat::GRPQUOTA)];
+        for (kind, feature) in kinds {
+            features.ro_compat.set(feature, quotas.contains(&kind));
+        }
+        let files = (1_u64..).zip(SystemFile::with_features(features, slots));
         let at = |index: u64| dir.checked_add(index).map(Blkno);
         let places: Files = files.filter_map(|(index, file)| Some((file, at(index)?))).collect();
         let is_placed = |(file, blkno): &(&SystemFile, &Blkno)| {
@@ -53,18 +58,18 @@ impl Layout {
     }
 
     /// The layout of which `worth` is the highest: the volume may have had other slots when it was
-    /// made, and no quota. Nothing speaks against what it has now if no other one is better.
+    /// made, and other quota, also where a damaged superblock has lost that. Nothing speaks against
+    /// what it has now if no other one is better.
     pub fn best(
         volume: &Volume,
         inodes: &BTreeMap<Blkno, Inode>,
         worth: impl Fn(&Files) -> usize,
     ) -> Self {
-        let all = [QuotaKind::User, QuotaKind::Group]
-            .map(|kind| volume.features().has_quota(kind).then_some(kind));
-        let mut quotas = vec![all.into_iter().flatten().collect()];
-        quotas.extend(all.into_iter().flatten().map(|kind| vec![kind]));
+        let kinds = [QuotaKind::User, QuotaKind::Group];
+        let stated = kinds.into_iter().filter(|kind| volume.features().has_quota(*kind)).collect();
+        let mut quotas: Vec<Vec<_>> = vec![stated, kinds.to_vec()];
+        quotas.extend(kinds.map(|kind| vec![kind]));
         quotas.push(Vec::new());
-        quotas.dedup();
         let slots = (0..=volume.max_slots()).rev().chain(volume.max_slots() + 1..=MOST_SLOTS);
         let slots: Vec<_> = slots.collect();
         let all = quotas.iter().flat_map(|quotas| slots.iter().map(|slots| (*slots, &quotas[..])));

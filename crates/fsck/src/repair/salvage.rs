@@ -222,6 +222,9 @@ fn first_allocated(volume: &Volume, allocator: &Inode) -> Option<Vec<u8>> {
 fn recognise(volume: &Volume, inodes: &BTreeMap<Blkno, Inode>) -> Known {
     let layout = Layout::best(volume, inodes, BTreeMap::len);
     let mut files = layout.placed;
+    files.retain(|file, blkno| {
+        inodes.get(blkno).is_some_and(|inode| !contradicts(volume, inode, *file))
+    });
     let mut taken: HashSet<Blkno> = files.values().copied().collect();
     for file in SystemFile::expected(volume, volume.max_slots()) {
         if files.contains_key(&file) {

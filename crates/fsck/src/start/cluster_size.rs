@@ -18,9 +18,10 @@ use crate::{Context, Finding, Place};
 pub(crate) fn check(context: &Context<'_>) -> Option<Finding> {
     let stated = context.geometry().cluster_size;
     let (files, _) = SystemFiles::read(context);
-    let other = match files.find(SystemFile::GlobalBitmap) {
+    let bitmap = files.find(SystemFile::GlobalBitmap);
+    let other = match bitmap.filter(|bitmap| allocator(context, *bitmap).is_some()) {
         Some(bitmap) => by_files(context, &files, bitmap)?,
-        // Without the system directory no name points to them.
+        // No name points to one that says it.
         None => context.volume.cluster_size_of_allocators()?,
     };
     if other == stated {

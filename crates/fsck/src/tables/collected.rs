@@ -7,6 +7,7 @@ use ocfs2_format::Blkno;
 use crate::Finding;
 use crate::name_hashes::NameHashes;
 use crate::tables::inodes::Facts;
+use crate::tables::lacking::Lacking;
 use crate::tables::suballocs::Bit;
 use crate::tables::surplus::Surplus;
 use crate::tables::usage::Usage;
@@ -141,6 +142,8 @@ pub struct Collected {
     pub without_attributes: Vec<Blkno>,
     /// Whether some of what is in use could not be read.
     pub incomplete: bool,
+    /// Features that the superblock does not say.
+    pub lacking: Lacking,
     /// What users and groups use, where the volume counts it.
     pub usage: Usage,
     /// Counts.
@@ -188,6 +191,7 @@ impl Collected {
         self.surplus.append(&mut other.surplus);
         self.without_attributes.append(&mut other.without_attributes);
         self.incomplete |= other.incomplete;
+        self.lacking.add(other.lacking);
         self.usage.append(other.usage);
         self.totals.add(other.totals);
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod collected;
 pub(crate) mod inodes;
+pub(crate) mod lacking;
 pub(crate) mod suballocs;
 pub(crate) mod surplus;
 pub(crate) mod usage;

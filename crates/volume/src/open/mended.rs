@@ -11,17 +11,17 @@ use std::sync::Arc;
 
 use ocfs2_device::Device;
 use ocfs2_format::check::{self, Checked};
-use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
+use ocfs2_format::dinode::{Dinode, DynFeatures, FileKind, InodeFlags};
 use ocfs2_format::feature::{Compat, Features, Incompat, RoCompat};
 use ocfs2_format::geometry::Geometry;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::hash::uuid_hash;
-use ocfs2_format::quota::QuotaKind;
+use ocfs2_format::quota::{QuotaHeader, QuotaKind};
 use ocfs2_format::superblock::{
     BACKUP_OFFSETS, MAX_SLOTS, REVISION, STACK_O2CB, SUPERBLOCK_BLKNO, SUPERBLOCK_SIGNATURE,
     SuperBlock, TUNEFS_DIR_TRAILER, TUNEFS_REMOVE_SLOT, XATTR_INLINE_SIZE,
 };
-use ocfs2_format::{Blkno, BlockSize, ClusterSize, Structure};
+use ocfs2_format::{Blkno, BlockSize, ClusterSize, Invalid, Structure};
 
 use super::FoundSuperblock;
 use crate::{Inode, SystemFile, Volume};
@@ -43,6 +43,9 @@ const MOST_UNKNOWN: u32 = 3;
 /// Of how much that can be compared this much has to agree to take what else is in the block for
 /// what was in the superblock.
 const AGREEING: u32 = 6;
+/// This much of it within the superblock itself: where only the inode around it is left, all that it
+/// would say is gone.
+const AGREEING_WITHIN: u32 = 3;
 
 /// What was put right in a superblock.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -144,8 +147,10 @@ struct Surroundings {
     /// Where the inode of the global bitmap is, and how many clusters it has.
     bitmap: Option<(Blkno, u32)>,
     slots: u16,
-    /// Whether a directory of the system has its entries in its inode.
+    /// Whether directories of the system have their entries in their inodes.
     has_inline: bool,
+    /// The kinds of quota that it has files of.
+    quotas: Vec<QuotaKind>,
     uuid: Option<[u8; 16]>,
     /// When the system directory was made, in seconds since 1970.
     time: u64,
@@ -203,7 +208,7 @@ impl Surroundings {
         };
         let (root, system_dir) = (top(false).map(|it| it.blkno), top(true));
         let time = system_dir.map_or(0, |it| it.dinode.i_ctime);
-        let has_inline = dirs.iter().any(Inode::is_inline);
+        let has_inline = are_inline(anchors.iter().map(|it| &it.dinode));
         let system_dir = system_dir.map(|it| it.blkno);
         let journals = anchors.iter().filter(|it| it.dinode.flags().contains(InodeFlags::JOURNAL));
         let slots = u16::try_from(journals.count()).unwrap_or(MAX_SLOTS).min(MAX_SLOTS);
@@ -221,6 +226,7 @@ impl Surroundings {
             bitmap: None,
             slots,
             has_inline,
+            quotas: Vec::new(),
             uuid: None,
             time,
         };
@@ -236,7 +242,8 @@ impl Surroundings {
         let bitmap = bitmap.next().map(|it| (it.dinode.i_blkno, it.dinode.i_clusters));
         let uuids = anchors.iter().filter_map(|it| found.uuid_of_journal(it));
         let uuid = common(uuids.filter(|uuid| *uuid != [0; 16]));
-        let found = Self { bitmap, slots, uuid, ..found };
+        let quotas = anchors.iter().filter_map(|it| found.quota_of(it)).collect();
+        let found = Self { bitmap, slots, uuid, quotas, ..found };
         (found.root.is_some() || found.system_dir.is_some()).then_some(found)
     }
 
@@ -275,6 +282,16 @@ impl Surroundings {
         Some(self.volume.journal_superblock(&inode).ok()?.1.s_uuid)
     }
 
+    /// Of which kind of quota a file is that all slots share, by what its header says.
+    fn quota_of(&self, anchor: &Anchor) -> Option<QuotaKind> {
+        let is_one = anchor.dinode.flags().contains(InodeFlags::QUOTA);
+        let inode = self.volume.stated_inode(anchor.dinode.i_blkno).filter(|_| is_one)?;
+        let mut bytes = [0; QuotaHeader::SIZE];
+        self.volume.file(&inode).ok()?.read_at(&mut bytes, 0).ok()?;
+        let magic = QuotaHeader::decode(&bytes).ok()?.dqh_magic;
+        [QuotaKind::User, QuotaKind::Group].into_iter().find(|kind| kind.global_magic() == magic)
+    }
+
     fn clusters(&self) -> Option<u32> {
         self.bitmap.map(|(_, clusters)| clusters)
     }
@@ -289,11 +306,14 @@ impl Surroundings {
         let Some((dinode, superblock)) = self.stated() else { return false };
         let geometry = self.geometry();
         let signature = dinode.i_signature.iter().zip(SUPERBLOCK_SIGNATURE);
-        let agreeing = [
+        let of_dinode = [
             (signature.filter(|(a, b)| **a == *b).count() > 4, 2),
-            (self.uuid == Some(superblock.s_uuid), 2),
             (dinode.i_fs_generation == self.generation(), 2),
             (dinode.i_blkno == SUPERBLOCK_BLKNO, 1),
+            (self.clusters() == Some(dinode.i_clusters), 1),
+        ];
+        let of_superblock = [
+            (self.uuid == Some(superblock.s_uuid), 2),
             (superblock.s_blocksize_bits == geometry.block_size.bits(), 1),
             (superblock.s_clustersize_bits == geometry.cluster_size.bits(), 1),
             (self.root == Some(superblock.s_root_blkno), 1),
@@ -301,10 +321,12 @@ impl Surroundings {
             (superblock.s_first_cluster_group == geometry.first_group, 1),
             (superblock.s_max_slots == self.slots, 1),
             ((superblock.s_major_rev_level, superblock.s_minor_rev_level) == REVISION, 1),
-            (self.clusters() == Some(dinode.i_clusters), 1),
         ];
-        agreeing.iter().filter(|(agrees, _)| *agrees).map(|(_, weight)| weight).sum::<u32>()
-            >= AGREEING
+        let weight = |part: &[(bool, u32)]| -> u32 {
+            part.iter().filter(|(agrees, _)| *agrees).map(|(_, weight)| weight).sum()
+        };
+        let (around, within) = (weight(&of_dinode), weight(&of_superblock));
+        around + within >= AGREEING && within >= AGREEING_WITHIN
     }
 
     /// The superblock as it is to be.
@@ -393,7 +415,7 @@ impl Surroundings {
             if !unknown.compat.is_empty() {
                 features.compat = made.compat;
             }
-            if !unknown.incompat.is_empty() {
+            if !unknown.incompat.is_empty() || self.lacks_inline(superblock) {
                 features.incompat = made.incompat - Incompat::LOCAL_MOUNT;
                 features.incompat |= match (superblock.s_cluster_info.ci_stack, made.incompat) {
                     ([0, ..], made) => made & Incompat::LOCAL_MOUNT,
@@ -433,9 +455,15 @@ impl Surroundings {
         let has_checks = self.volume.has(Incompat::META_ECC);
         let lacks_checks = has_checks && !stated.incompat.contains(Incompat::META_ECC);
         let is_no_volume = stated.incompat.contains(Incompat::HEARTBEAT_DEV);
-        let lacks_inline = self.has_inline && !stated.incompat.contains(Incompat::INLINE_DATA);
+        let lacks_inline = self.lacks_inline(superblock);
         bits.iter().map(|bits| bits.count_ones()).sum::<u32>() > MOST_UNKNOWN
-            || !unknown.incompat.is_empty() && (lacks_checks || lacks_inline || is_no_volume)
+            || lacks_inline
+            || !unknown.incompat.is_empty() && (lacks_checks || is_no_volume)
+    }
+
+    /// Whether the superblock does not say that there is inline data, and there is.
+    fn lacks_inline(&self, superblock: &SuperBlock) -> bool {
+        self.has_inline && !superblock.has(Incompat::INLINE_DATA)
     }
 
     /// Tells of a checksum that what was put right does not account for.
@@ -551,7 +579,8 @@ impl Surroundings {
         let mut ro_compat = RoCompat::UNWRITTEN;
         let files = [(QuotaKind::User, RoCompat::USRQUOTA), (QuotaKind::Group, RoCompat::GRPQUOTA)];
         files.into_iter().for_each(|(kind, bit)| {
-            ro_compat.set(bit, self.names(SystemFile::Quota(kind)));
+            let is_there = self.names(SystemFile::Quota(kind)) || self.quotas.contains(&kind);
+            ro_compat.set(bit, is_there);
         });
         Features { compat, incompat, ro_compat }
     }
@@ -617,6 +646,40 @@ impl Fields {
     fn tell(&mut self, name: &str, was: impl Display, is: impl Display) {
         self.0.push(format!("{name} is {was}, expected {is}"));
     }
+}
+
+/// Inodes after that of the system directory that are looked at: those of its first files.
+const LOOKED_AT: u64 = 64;
+
+/// What is wrong with the features of a superblock that does not say that there is inline data, though
+/// directories of the system have their entries in their inodes.
+pub(super) fn lacking_inline(volume: &Volume) -> Option<Invalid> {
+    if volume.has(Incompat::INLINE_DATA) {
+        return None;
+    }
+    let superblock = volume.superblock();
+    let dir = superblock.s_system_dir_blkno.0;
+    let all = (dir..dir.saturating_add(LOOKED_AT)).map(Blkno).chain([superblock.s_root_blkno]);
+    let system = all.filter_map(|blkno| volume.stated_inode(blkno));
+    let system: Vec<_> = system
+        .filter(|it| it.dinode.i_suballoc_slot == Dinode::GLOBAL_SLOT)
+        .filter(|it| it.dinode.i_fs_generation == volume.generation())
+        .collect();
+    are_inline(system.iter().map(|it| &it.dinode)).then(|| {
+        let (name, blkno) = (SuperBlock::NAME, volume.found_superblock().blkno);
+        let found = format!("{:#x}", superblock.s_feature_incompat);
+        Invalid::new(name, blkno, "s_feature_incompat", found, "with inline-data, which there is")
+    })
+}
+
+/// Whether several of them are directories that have their entries in their inodes: one may have
+/// only a wrong bit.
+fn are_inline<'a>(system: impl Iterator<Item = &'a Dinode>) -> bool {
+    let is_one = |it: &&Dinode| {
+        it.kind() == Some(FileKind::Directory)
+            && it.dyn_features().contains(DynFeatures::INLINE_DATA)
+    };
+    system.filter(is_one).take(2).count() == 2
 }
 
 /// Whether most system inodes have a checksum that holds.

@@ -117,7 +117,7 @@ pub enum Evidence {
     Watched(Duration),
     /// It missed two beats, and its last one is older than twice its dead threshold.
     Clock,
-    /// It stopped its heartbeat, or never started one, and still holds the slot.
+    /// It stopped its heartbeat, and still holds the slot.
     Stopped,
 }
 
@@ -136,6 +136,8 @@ pub enum Unknown {
     NoGoodSample,
     /// The region cannot be read.
     Unreadable(String),
+    /// It never wrote there: it beats somewhere else, or the region is not where it is looked for.
+    NeverBeat,
     /// It was not watched for its dead threshold.
     TooShort {
         /// Time without a change.
@@ -153,6 +155,7 @@ impl fmt::Display for Unknown {
             Self::Userspace => f.write_str("the cluster stack is in user space"),
             Self::NoSector => f.write_str("the heartbeat region has no sector for it"),
             Self::NoGoodSample => f.write_str("its heartbeat block is damaged"),
+            Self::NeverBeat => f.write_str("it has never written its heartbeat there"),
             Self::Unreadable(err) => write!(f, "the heartbeat region cannot be read: {err}"),
             Self::TooShort { watched, threshold } => {
                 let (watched, threshold) = (watched.as_secs(), threshold.as_secs());
@@ -255,7 +258,17 @@ impl Usage {
                 let max_wait = options.max_wait.min(watch::TWO_BEATS);
                 let options = SampleOptions { max_wait, ..options.clone() };
                 let mut usage = Self::probe(volume.device(), &places, &options, clock);
-                usage.keep_only_signs_of_life();
+                usage.keep_only_signs_of_life(&Unknown::Global);
+                usage
+            }
+            // A node may beat where a superblock that is wrong says that none does. Beats may also be
+            // left from before the volume was made a local one.
+            (Heartbeat::Local, _, Ok(own)) if own.is_written(volume.device()) => {
+                places.heartbeat = Heartbeat::OnVolume(own);
+                let max_wait = options.max_wait.min(watch::TWO_BEATS);
+                let options = SampleOptions { max_wait, ..options.clone() };
+                let mut usage = Self::probe(volume.device(), &places, &options, clock);
+                usage.keep_only_signs_of_life(&Unknown::Local);
                 usage
             }
             _ => Self::probe(volume.device(), &places, options, clock),
@@ -267,10 +280,10 @@ impl Usage {
     }
 
     /// For a region that may not be the one the nodes use.
-    fn keep_only_signs_of_life(&mut self) {
+    fn keep_only_signs_of_life(&mut self, why: &Unknown) {
         for slot in &mut self.slots {
             if slot.state != State::Live {
-                slot.state = State::Unknown(Unknown::Global);
+                slot.state = State::Unknown(why.clone());
             }
         }
         self.without_slot.retain(|(_, state)| *state == State::Live);

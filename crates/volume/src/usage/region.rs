@@ -17,6 +17,9 @@ pub struct Region {
     pub size_bytes: u64,
 }
 
+/// What a sector can have, in bytes.
+pub(crate) const SECTOR_SIZES: [u32; 4] = [512, 1024, 2048, 4096];
+
 /// What a node's sector said.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Beat {
@@ -31,6 +34,11 @@ const MIN_THRESHOLD: Duration = Duration::from_secs(6);
 const MAX_THRESHOLD: Duration = Duration::from_secs(600);
 
 impl Beat {
+    /// Whether the node ever wrote here.
+    pub fn is_any(&self) -> bool {
+        (self.seq, self.generation) != (0, 0)
+    }
+
     /// Whether the node runs its heartbeat, as far as this block goes.
     pub fn is_started(&self) -> bool {
         self.generation != 0
@@ -57,8 +65,25 @@ impl Region {
     /// The nodes use the sector size of their device. An image does not tell what that
     /// was, so the size is the one by which the most checksums are right.
     pub(crate) fn sample(&self, device: &dyn Device) -> io::Result<Vec<Reading>> {
+        Ok(self.sample_all(device)?.0)
+    }
+
+    /// The same, and by each of [`SECTOR_SIZES`]: blocks that were left from another size may be
+    /// more than those that nodes write now.
+    pub(crate) fn sample_all(
+        &self,
+        device: &dyn Device,
+    ) -> io::Result<(Vec<Reading>, [Vec<Reading>; SECTOR_SIZES.len()])> {
         let (bytes, sector_size) = self.read(device)?;
-        Ok(readings(&bytes, sector_size))
+        let by_size = SECTOR_SIZES.map(|size| readings(&bytes, size));
+        Ok((readings(&bytes, sector_size), by_size))
+    }
+
+    /// Whether a node ever wrote its heartbeat there.
+    pub(crate) fn is_written(&self, device: &dyn Device) -> bool {
+        let is_any = |reading: &Reading| reading.is_some_and(|beat| beat.is_any());
+        let sampled = self.sample_all(device);
+        sampled.is_ok_and(|(_, by_size)| by_size.iter().flatten().any(is_any))
     }
 
     /// What the sectors of all nodes hold, from node 0 on, right or wrong.
@@ -78,7 +103,7 @@ impl Region {
         let mut bytes = vec![0; self.size_bytes.min(largest) as usize];
         device.read_fresh_at(&mut bytes, self.offset_bytes)?;
         let mut best = device.sector_size();
-        for other in [512, 1024, 2048, 4096] {
+        for other in SECTOR_SIZES {
             if written(&readings(&bytes, other)) > written(&readings(&bytes, best)) {
                 best = other;
             }

@@ -141,10 +141,25 @@ fn a_stopped_heartbeat_with_its_slot_taken_is_a_crash() {
     });
     beat(&cluster.device, 0, NOW - 5, 0);
     beat(&cluster.device, 2, NOW, 77);
-    let never = State::Crashed { last_beat: None, evidence: Evidence::Stopped };
+    // Who holds a slot has beaten before it took it.
+    let never = State::Unknown(Unknown::NeverBeat);
     let states =
         vec![crashed(NOW - 5, Evidence::Stopped), never, crashed(NOW + 1, Evidence::Stopped)];
     assert_eq!(cluster.probe(&[0, 1, 2], &SampleOptions::default()), (states, 6));
+}
+
+#[test]
+fn who_writes_in_another_size_than_most_is_alive() {
+    let sized = |device: &dyn Device, size, node, seq| {
+        write_beat(device, REGION, size, node, Beat { seq, generation: 77, dead_ms: 62_000 });
+    };
+    let cluster = Cluster::new(move |device, second| sized(device, 512, 100, NOW + second));
+    for node in [1, 2, 3] {
+        sized(&cluster.device, 4096, node, NOW - 86_400);
+    }
+    sized(&cluster.device, 512, 100, NOW);
+    let states = cluster.probe(&[100, 1], &SampleOptions::default());
+    assert_eq!(states, (vec![State::Live, crashed(NOW - 86_400, Evidence::Clock)], 5));
 }
 
 #[test]
@@ -251,7 +266,7 @@ fn a_region_that_may_not_be_the_right_one_only_proves_life() {
     let too_short = Unknown::TooShort { watched: Duration::ZERO, threshold: Duration::ZERO };
     let without_slot = vec![(8, State::Live), (9, State::Unknown(too_short))];
     let mut usage = Usage { slots, without_slot, watched: Duration::ZERO };
-    usage.keep_only_signs_of_life();
+    usage.keep_only_signs_of_life(&Unknown::Global);
     assert_eq!(usage.slots, [slot(State::Live), slot(State::Unknown(Unknown::Global))]);
     assert_eq!(usage.without_slot, [(8, State::Live)]);
 }

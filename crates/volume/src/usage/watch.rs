@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ocfs2_format::heartbeat::{BEAT_INTERVAL_MS, MAX_NODES};
 
-use super::region::{Beat, Region};
+use super::region::{Beat, Reading, Region, SECTOR_SIZES};
 use super::{Clock, Evidence, SampleOptions, State, Unknown};
 use ocfs2_device::Device;
 
@@ -52,6 +52,10 @@ impl Node {
         let quiet = self.read_at.saturating_sub(self.changed_at);
         let last_beat = beat.time();
         let crashed = |evidence| Some(State::Crashed { last_beat, evidence });
+        // Who mounts beats first: it does so somewhere else.
+        if !beat.is_any() {
+            return None;
+        }
         if !beat.is_started() {
             let enough = if options.trust_clock { TWO_BEATS } else { beat.threshold() };
             return if quiet >= enough { crashed(Evidence::Stopped) } else { None };
@@ -71,6 +75,7 @@ impl Node {
     fn unknown(&self) -> Unknown {
         match self.latest {
             None => Unknown::NoGoodSample,
+            Some(beat) if !beat.is_any() => Unknown::NeverBeat,
             Some(beat) => Unknown::TooShort {
                 watched: self.read_at.saturating_sub(self.changed_at),
                 threshold: beat.threshold(),
@@ -79,9 +84,20 @@ impl Node {
     }
 }
 
+/// Notes a sample.
+fn see(nodes: &mut [Node], readings: Vec<Reading>, at: Duration) {
+    for (node, reading) in nodes.iter_mut().zip(readings) {
+        if let Some(beat) = reading {
+            node.saw(beat, at);
+        }
+    }
+}
+
 /// All nodes of a region.
 pub(super) struct Watch {
     nodes: Vec<Node>,
+    /// The same by each size of a sector: only for signs of life.
+    by_size: [Vec<Node>; SECTOR_SIZES.len()],
     unreadable: Option<io::Error>,
     pub watched: Duration,
 }
@@ -99,21 +115,21 @@ impl Watch {
     ) -> Self {
         let mut watch = Self {
             nodes: vec![Node::default(); MAX_NODES.into()],
+            by_size: SECTOR_SIZES.map(|_| vec![Node::default(); MAX_NODES.into()]),
             unreadable: None,
             watched: Duration::ZERO,
         };
         // Counted from the first reading: what is silent from then on has been so all the time.
         let mut start = None;
         loop {
-            let sampled = region.sample(device);
+            let sampled = region.sample_all(device);
             let at = clock.elapsed();
             let start = *start.get_or_insert(at);
             match sampled {
-                Ok(readings) => {
-                    for (node, reading) in watch.nodes.iter_mut().zip(readings) {
-                        if let Some(beat) = reading {
-                            node.saw(beat, at);
-                        }
+                Ok((readings, by_size)) => {
+                    see(&mut watch.nodes, readings, at);
+                    for (nodes, readings) in watch.by_size.iter_mut().zip(by_size) {
+                        see(nodes, readings, at);
                     }
                 }
                 Err(err) => watch.unreadable = Some(err),
@@ -129,9 +145,13 @@ impl Watch {
 
     fn is_decided(&self, nodes: &[u32], options: &SampleOptions, clock: &dyn Clock) -> bool {
         let is_garbage = |node: &Node| node.latest.is_none() && self.watched >= GARBAGE;
-        let decided = |node: &Node| is_garbage(node) || node.state(options, clock).is_some();
-        let with_slot = nodes.iter().filter_map(|node| self.nodes.get(*node as usize));
-        with_slot.into_iter().all(decided)
+        let is_none = |node: &Node| {
+            node.latest.is_some_and(|beat| !beat.is_any()) && self.watched >= TWO_BEATS
+        };
+        let decided =
+            |node: &Node| is_garbage(node) || is_none(node) || node.state(options, clock).is_some();
+        let with_slot = nodes.iter().filter(|node| !self.is_alive(**node));
+        with_slot.filter_map(|node| self.nodes.get(*node as usize)).all(decided)
             && (!options.without_slot || self.started().all(|(_, node)| decided(node)))
     }
 
@@ -145,6 +165,9 @@ impl Watch {
         let Some(seen) = self.nodes.get(node as usize) else {
             return State::Unknown(Unknown::NoSector);
         };
+        if self.is_alive(node) {
+            return State::Live;
+        }
         seen.state(options, clock).unwrap_or_else(|| {
             State::Unknown(match (&seen.latest, &self.unreadable) {
                 (None, Some(err)) => Unknown::Unreadable(err.to_string()),
@@ -153,8 +176,17 @@ impl Watch {
         })
     }
 
+    /// Whether a node has written, whatever the size of a sector is.
+    fn is_alive(&self, node: u32) -> bool {
+        let seen = self.by_size.iter().filter_map(|nodes| nodes.get(node as usize));
+        seen.into_iter().any(|node| node.changed && node.latest.is_some_and(|it| it.is_started()))
+    }
+
     /// Nodes whose block says that their heartbeat is started.
     pub fn started_nodes(&self) -> impl Iterator<Item = u32> {
-        self.started().map(|(number, _)| number)
+        let is_started = |node: &Node| node.latest.is_some_and(|beat| beat.is_started());
+        (0..).zip(&self.nodes).filter_map(move |(number, node)| {
+            (is_started(node) || self.is_alive(number)).then_some(number)
+        })
     }
 }
