@@ -3,7 +3,8 @@
 use binrw::binrw;
 use bitflags::bitflags;
 
-use crate::error::{expect_eq, expect_signature};
+use crate::block::block;
+use crate::error::expect_eq;
 use crate::extent::ExtentList;
 use crate::hash::NameHash;
 use crate::structure::structure;
@@ -67,11 +68,9 @@ structure! {
     }
 }
 
+block! { DxRoot, b"DXDIR01\0", 0x08; dr_signature, dr_fs_generation, dr_blkno }
+
 impl DxRoot {
-    /// `dr_signature` of every dx root.
-    pub const SIGNATURE: [u8; 8] = *b"DXDIR01\0";
-    /// Where the block check is.
-    pub const CHECK_OFFSET: usize = 0x08;
     /// Where the extent list or the entry list starts.
     pub const LIST_OFFSET: usize = 0xc0;
 
@@ -101,16 +100,12 @@ impl DxRoot {
         DxEntryList::new(block.get(Self::LIST_OFFSET..).unwrap_or_default())
     }
 
-    /// Checks signature, generation, the block it claims to be and its directory.
+    /// Checks that it is the index of the directory `dir`.
     ///
     /// # Errors
-    /// The first field that is wrong.
-    pub fn verify(&self, blkno: Blkno, fs_generation: u32, dir: Blkno) -> Result<(), Invalid> {
-        let name = Self::NAME;
-        expect_signature(name, blkno, "dr_signature", &self.dr_signature, &Self::SIGNATURE)?;
-        expect_eq(name, blkno, "dr_fs_generation", self.dr_fs_generation, fs_generation)?;
-        expect_eq(name, blkno, "dr_blkno", self.dr_blkno, blkno)?;
-        expect_eq(name, blkno, "dr_dir_blkno", self.dr_dir_blkno, dir)
+    /// It is that of another.
+    pub fn verify_dir(&self, blkno: Blkno, dir: Blkno) -> Result<(), Invalid> {
+        expect_eq(Self::NAME, blkno, "dr_dir_blkno", self.dr_dir_blkno, dir)
     }
 }
 
@@ -137,11 +132,9 @@ structure! {
     }
 }
 
+block! { DxLeaf, b"DXLEAF1\0", 0x08; dl_signature, dl_fs_generation, dl_blkno }
+
 impl DxLeaf {
-    /// `dl_signature` of every dx leaf.
-    pub const SIGNATURE: [u8; 8] = *b"DXLEAF1\0";
-    /// Where the block check is.
-    pub const CHECK_OFFSET: usize = 0x08;
     /// Where the entry list starts.
     pub const LIST_OFFSET: usize = 0x28;
 
@@ -156,17 +149,6 @@ impl DxLeaf {
     /// [`Truncated`] if the block is too short for a list.
     pub fn entries(block: &[u8]) -> Result<DxEntryList<'_>, Truncated> {
         DxEntryList::new(block.get(Self::LIST_OFFSET..).unwrap_or_default())
-    }
-
-    /// Checks signature, generation and the block it claims to be.
-    ///
-    /// # Errors
-    /// The first field that is wrong.
-    pub fn verify(&self, blkno: Blkno, fs_generation: u32) -> Result<(), Invalid> {
-        let name = Self::NAME;
-        expect_signature(name, blkno, "dl_signature", &self.dl_signature, &Self::SIGNATURE)?;
-        expect_eq(name, blkno, "dl_fs_generation", self.dl_fs_generation, fs_generation)?;
-        expect_eq(name, blkno, "dl_blkno", self.dl_blkno, blkno)
     }
 }
 

@@ -5,7 +5,7 @@
 //! one lookup finds all of them.
 
 use crate::dx::{DxEntry, DxLeaf, write_dx_entries};
-use crate::{Blkno, BlockSize, Structure, Truncated};
+use crate::{Blkno, Block, BlockSize, Structure, Truncated};
 
 /// More names have the same hash than a leaf takes: there is no index for them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]

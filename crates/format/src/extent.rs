@@ -4,7 +4,7 @@
 use binrw::binrw;
 use bitflags::bitflags;
 
-use crate::error::{expect_eq, expect_signature};
+use crate::block::block;
 use crate::structure::structure;
 use crate::{Blkno, BlockCheck, BlockSize, Cpos, Field, Invalid, Structure, Truncated};
 
@@ -248,11 +248,9 @@ structure! {
     }
 }
 
+block! { ExtentBlock, b"EXBLK01\0", 0x08; h_signature, h_fs_generation, h_blkno }
+
 impl ExtentBlock {
-    /// `h_signature` of every extent block.
-    pub const SIGNATURE: [u8; 8] = *b"EXBLK01\0";
-    /// Where the block check is.
-    pub const CHECK_OFFSET: usize = 0x08;
     /// Where the extent list starts.
     pub const LIST_OFFSET: usize = 0x30;
 
@@ -268,22 +266,12 @@ impl ExtentBlock {
     pub fn list(block: &[u8]) -> Result<ExtentList<'_>, Truncated> {
         ExtentList::new(block.get(Self::LIST_OFFSET..).unwrap_or_default())
     }
-
-    /// Checks signature, generation and the block it claims to be.
-    ///
-    /// # Errors
-    /// The first field that is wrong.
-    pub fn verify(&self, blkno: Blkno, fs_generation: u32) -> Result<(), Invalid> {
-        let name = Self::NAME;
-        expect_signature(name, blkno, "h_signature", &self.h_signature, &Self::SIGNATURE)?;
-        expect_eq(name, blkno, "h_fs_generation", self.h_fs_generation, fs_generation)?;
-        expect_eq(name, blkno, "h_blkno", self.h_blkno, blkno)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Block;
     use crate::structure::assert_round_trip;
 
     #[test]

@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 
 pub mod bitmap;
+pub mod block;
 pub mod chain;
 pub mod check;
 pub mod dinode;
@@ -31,6 +32,7 @@ pub mod truncate_log;
 mod units;
 pub mod xattr;
 
+pub use block::Block;
 pub use check::BlockCheck;
 pub use error::{Invalid, Truncated};
 pub use field::{Field, FieldKind};

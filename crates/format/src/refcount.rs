@@ -3,7 +3,8 @@
 use binrw::binrw;
 use bitflags::bitflags;
 
-use crate::error::{expect_eq, expect_signature};
+use crate::block::block;
+use crate::error::expect_eq;
 use crate::extent::ExtentList;
 use crate::structure::structure;
 use crate::{Blkno, BlockCheck, BlockSize, Invalid, Structure, Truncated};
@@ -66,11 +67,9 @@ structure! {
     }
 }
 
+block! { RefcountBlock, b"REFCNT1\0", 0x20; rf_signature, rf_fs_generation, rf_blkno }
+
 impl RefcountBlock {
-    /// `rf_signature` of every refcount block.
-    pub const SIGNATURE: [u8; 8] = *b"REFCNT1\0";
-    /// Where the block check is.
-    pub const CHECK_OFFSET: usize = 0x20;
     /// Where the records or the extent list start.
     pub const LIST_OFFSET: usize = 0x80;
 
@@ -106,17 +105,12 @@ impl RefcountBlock {
         ExtentList::new(block.get(Self::LIST_OFFSET..).unwrap_or_default())
     }
 
-    /// Checks signature, generation, the block it claims to be and its root; `root` is 0
-    /// for a root itself.
+    /// Checks that it is of the tree `root`, which is 0 for a root itself.
     ///
     /// # Errors
-    /// The first field that is wrong.
-    pub fn verify(&self, blkno: Blkno, fs_generation: u32, root: Blkno) -> Result<(), Invalid> {
-        let name = Self::NAME;
-        expect_signature(name, blkno, "rf_signature", &self.rf_signature, &Self::SIGNATURE)?;
-        expect_eq(name, blkno, "rf_fs_generation", self.rf_fs_generation, fs_generation)?;
-        expect_eq(name, blkno, "rf_blkno", self.rf_blkno, blkno)?;
-        expect_eq(name, blkno, "rf_parent", self.rf_parent, root)
+    /// It is of another.
+    pub fn verify_root(&self, blkno: Blkno, root: Blkno) -> Result<(), Invalid> {
+        expect_eq(Self::NAME, blkno, "rf_parent", self.rf_parent, root)
     }
 }
 
@@ -247,6 +241,7 @@ pub fn write_refcounts(bytes: &mut [u8], records: &[RefcountRec]) -> Result<(), 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Block;
     use crate::structure::assert_round_trip;
 
     #[test]
@@ -276,8 +271,9 @@ mod tests {
             rf_flags: RefcountFlags::LEAF.bits(),
             ..Default::default()
         };
-        leaf.verify(Blkno(5), 0, Blkno(3)).unwrap();
-        assert_eq!(leaf.verify(Blkno(5), 0, Blkno(4)).unwrap_err().field, "rf_parent");
+        leaf.verify(Blkno(5), 0).unwrap();
+        leaf.verify_root(Blkno(5), Blkno(3)).unwrap();
+        assert_eq!(leaf.verify_root(Blkno(5), Blkno(4)).unwrap_err().field, "rf_parent");
         assert!(!leaf.is_tree());
     }
 }

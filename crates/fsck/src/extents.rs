@@ -14,15 +14,14 @@ use ocfs2_format::extent::{
 };
 use ocfs2_format::feature::{Incompat, RoCompat};
 use ocfs2_format::geometry::Geometry;
-use ocfs2_format::{Blkno, Cpos, Structure};
+use ocfs2_format::{Blkno, Block, Cpos, Structure};
 use ocfs2_volume::tree::Extent;
 
 use crate::clusters::ClusterSet;
 use crate::codes::extents as codes;
 use crate::collected::{BlockClaim, BlockUse, Claim, Collected, SharedClaim};
 use crate::repair::{Repair, edit_list};
-use crate::signatures::{self, EXTENT_BLOCK};
-use crate::{Context, Finding, Place, extent_order, finding, misplaced};
+use crate::{Context, Finding, Place, extent_order, finding, misplaced, signatures};
 
 /// What a tree holds, which decides what may be in it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -442,7 +441,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
             self.lose();
             return false;
         }
-        let block = self.context.read(ExtentBlock::NAME, blkno, ExtentBlock::CHECK_OFFSET);
+        let block = self.context.read_block::<ExtentBlock>(blkno);
         let mut block = match block {
             Ok(block) => block,
             Err(finding) => {
@@ -454,7 +453,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
             }
         };
         let place = self.place(blkno);
-        let unsigned = signatures::mend(self.context, &mut block, &EXTENT_BLOCK, place);
+        let unsigned = signatures::mend::<ExtentBlock>(self.context, &mut block, place);
         unsigned.into_iter().for_each(|finding| self.found(finding));
         let (Ok(header), Ok(list)) =
             (ExtentBlock::decode(&block.bytes), ExtentBlock::list(&block.bytes))
@@ -468,7 +467,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
             return false;
         }
         let ecc = block.ecc_finding(ExtentBlock::NAME, crate::codes::general::BLOCK_ECC);
-        let rewritten = || Repair::block_check(blkno, ExtentBlock::CHECK_OFFSET);
+        let rewritten = || Repair::block_check::<ExtentBlock>(blkno);
         self.out.findings.extend(ecc.map(|finding| finding.repaired_by(rewritten())));
         if header.h_blkno != blkno {
             let what = (ExtentBlock::NAME, blkno);

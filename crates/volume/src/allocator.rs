@@ -9,7 +9,7 @@ use ocfs2_format::dinode::{Arm, Dinode};
 use ocfs2_format::extent::ExtentRec;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::group::GroupDesc;
-use ocfs2_format::{Blkno, Cluster, Invalid, Structure};
+use ocfs2_format::{Blkno, Block, Cluster, Invalid, Structure};
 
 use crate::{Error, Inode, SystemFile, Volume};
 
@@ -220,9 +220,8 @@ impl Volume {
     /// # Errors
     /// Any of reading it; [`Error::Invalid`] if it is none of this allocator.
     pub fn group_at(&self, allocator: &Allocator, blkno: Blkno) -> Result<Group, Error> {
-        let block = self.read_metadata(GroupDesc::NAME, blkno, GroupDesc::CHECK_OFFSET)?;
-        let desc = GroupDesc::decode(&block).map_err(Error::truncated(blkno))?;
-        desc.verify(blkno, self.generation(), allocator.inode.blkno, self.block_size())?;
+        let (desc, block) = self.read::<GroupDesc>(blkno)?;
+        desc.verify_bits(blkno, allocator.inode.blkno, self.block_size())?;
         let invalid = |field, found: u64, expected: String| {
             Error::from(Invalid::new(GroupDesc::NAME, blkno, field, found, expected))
         };

@@ -412,9 +412,8 @@ impl Volume {
     /// The root of a directory's index, and its block.
     pub(crate) fn dx_root(&self, dir: &Inode) -> Result<(DxRoot, Vec<u8>), Error> {
         let blkno = dir.dinode.i_dx_root;
-        let block = self.read_metadata(DxRoot::NAME, blkno, DxRoot::CHECK_OFFSET)?;
-        let root = DxRoot::decode(&block).map_err(Error::truncated(blkno))?;
-        root.verify(blkno, self.generation(), dir.blkno)?;
+        let (root, block) = self.read::<DxRoot>(blkno)?;
+        root.verify_dir(blkno, dir.blkno)?;
         Ok((root, block))
     }
 
@@ -434,9 +433,7 @@ impl Volume {
         let Some(leaf) = Tree::new(self, blkno, &list)?.dx_leaf(hash)? else {
             return Ok(None);
         };
-        let block = self.read_metadata(DxLeaf::NAME, leaf, DxLeaf::CHECK_OFFSET)?;
-        let header = DxLeaf::decode(&block).map_err(Error::truncated(leaf))?;
-        header.verify(leaf, self.generation())?;
+        let (_, block) = self.read::<DxLeaf>(leaf)?;
         let list = DxLeaf::entries(&block).map_err(Error::truncated(leaf))?;
         self.lookup_in(dir, name, hash, &list)
     }

@@ -153,10 +153,8 @@ impl Volume {
     /// Any of reading the block; [`Error::Invalid`] if it is not a dinode of this volume,
     /// or is not in use.
     pub fn inode(&self, blkno: Blkno) -> Result<Inode, Error> {
-        let block = self.read_metadata(Dinode::NAME, blkno, Dinode::CHECK_OFFSET)?;
-        let inode = Inode::decode(blkno, block)?;
-        inode.dinode.verify(blkno, self.generation())?;
-        Ok(inode)
+        let (dinode, block) = self.read(blkno)?;
+        Ok(Inode { blkno, dinode, block: block.into() })
     }
 
     /// The link count of an inode; only with indexed-dirs is it more than 16 bits.

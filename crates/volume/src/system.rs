@@ -5,7 +5,7 @@ use ocfs2_format::feature::Incompat;
 use ocfs2_format::journal::JournalSuperblock;
 use ocfs2_format::slot_map::{SlotMapFormat, TakenSlot};
 use ocfs2_format::superblock::Stack;
-use ocfs2_format::{Blkno, Cpos, Structure};
+use ocfs2_format::{Blkno, Block, Cpos, Structure};
 
 use crate::dir::Entry;
 use crate::usage::{Heartbeat, Places, Region};

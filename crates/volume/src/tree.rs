@@ -269,9 +269,7 @@ impl Volume {
         let Some(ExtentRec { e_blkno: blkno, .. }) = parent.records.get(index).copied() else {
             return Err(parent.invalid("e_blkno", "missing", "an extent block"));
         };
-        let block = self.read_metadata(ExtentBlock::NAME, blkno, ExtentBlock::CHECK_OFFSET)?;
-        let header = ExtentBlock::decode(&block).map_err(Error::truncated(blkno))?;
-        header.verify(blkno, self.generation())?;
+        let (_, block) = self.read::<ExtentBlock>(blkno)?;
         let list = ExtentBlock::list(&block).map_err(Error::truncated(blkno))?;
         let node = Node::new(blkno, &list, range)?;
         if node.depth.checked_add(1) != Some(parent.depth) {

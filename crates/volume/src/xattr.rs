@@ -91,9 +91,7 @@ impl Xattrs<'_> {
 
     fn read_block(&mut self, blkno: Blkno) -> Result<(), Error> {
         let volume = self.volume;
-        let block = volume.read_metadata(XattrBlock::NAME, blkno, XattrBlock::CHECK_OFFSET)?;
-        let header = XattrBlock::decode(&block).map_err(Error::truncated(blkno))?;
-        header.verify(blkno, volume.generation())?;
+        let (header, block) = volume.read::<XattrBlock>(blkno)?;
         if !header.is_indexed() {
             return self.push_area(blkno, block.get(XattrBlock::AREA_OFFSET..).unwrap_or_default());
         }

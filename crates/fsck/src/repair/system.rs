@@ -14,7 +14,7 @@ use ocfs2_format::local_alloc::LocalAlloc;
 use ocfs2_format::slot_map::SlotMapFormat;
 use ocfs2_format::superblock::{STATE_ERROR, SUPERBLOCK_BLKNO, SuperBlock};
 use ocfs2_format::truncate_log::{TruncateLog, TruncateLogHeader};
-use ocfs2_format::{Blkno, Cluster, Structure};
+use ocfs2_format::{Blkno, Block, Cluster, Structure};
 use ocfs2_volume::allocator::Suballocated;
 use ocfs2_volume::{Inode, Volume};
 
@@ -255,7 +255,7 @@ fn make_file(
     let cpg = cpg
         .and_then(|cpg| u16::try_from(cpg).ok())
         .unwrap_or_else(|| suballocator_cpg(block_size, geometry.cluster_size));
-    editor.create(home.blkno, Dinode::CHECK_OFFSET, &dinode, |id2| {
+    editor.create(home.blkno, &dinode, |id2| {
         // Each fits what is left of a block.
         let _ = match file {
             SystemFile::LocalAlloc(_) => {

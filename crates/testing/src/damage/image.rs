@@ -16,7 +16,7 @@ use ocfs2_format::journal::JournalSuperblock;
 use ocfs2_format::refcount::RefcountBlock;
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SuperBlock, backup_blocks};
 use ocfs2_format::xattr::{BUCKET_SIZE, XattrBlock, XattrHeader};
-use ocfs2_format::{Blkno, Structure, check, quota};
+use ocfs2_format::{Blkno, Block, Structure, check, quota};
 use ocfs2_volume::{Inode, Volume, VolumeOptions};
 
 use rustix::fs::{SeekFrom, seek};

@@ -13,7 +13,7 @@ use ocfs2_format::dinode::Dinode;
 use ocfs2_format::extent::{ExtentFlags, ExtentRec, write_extent_list};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::group::GroupDesc;
-use ocfs2_format::{Blkno, Cluster, Cpos, Invalid, Structure};
+use ocfs2_format::{Blkno, Block, Cluster, Cpos, Invalid, Structure};
 
 use super::{Allocator, Group, Run, Suballocated};
 use crate::{Error, SystemFile, Volume};
@@ -501,7 +501,7 @@ impl Changing {
         }
         for cached in self.groups.values_mut().filter(|cached| cached.is_changed) {
             let group = &cached.group;
-            volume.write_metadata(group.blkno, group.block(), GroupDesc::CHECK_OFFSET)?;
+            volume.write(group.blkno, &group.desc, group.block().to_vec())?;
             cached.is_changed = false;
         }
         let mut dinode = self.allocator.inode.dinode.clone();
@@ -518,7 +518,7 @@ impl Changing {
         for (record, bytes) in self.allocator.chains.iter().zip(records) {
             record.encode(bytes).map_err(Error::truncated(dinode.i_blkno))?;
         }
-        volume.write_dinode(&dinode, block)
+        volume.write(dinode.i_blkno, &dinode, block)
     }
 }
 

@@ -8,7 +8,7 @@ use ocfs2_format::dir::{
     write_entry,
 };
 use ocfs2_format::inline::InlineData;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 
 use crate::dir::{BLOCK, Entry};
 use crate::{Error, Inode, Volume};

@@ -3,7 +3,7 @@
 
 use ocfs2_format::dx::{DxEntry, DxEntryList, DxEntryListHeader, DxLeaf, DxRoot, write_dx_entries};
 use ocfs2_format::hash::{CharSign, NameHash, dx_hash};
-use ocfs2_format::{Blkno, Cpos, Invalid, Structure};
+use ocfs2_format::{Blkno, Block, Cpos, Invalid, Structure};
 
 use crate::dir::Entry;
 use crate::tree::Tree;
@@ -102,10 +102,8 @@ impl Index {
     }
 
     /// Writes the root.
-    pub fn write(mut self, volume: &Volume) -> Result<(), Error> {
-        let blkno = self.root.dr_blkno;
-        self.root.encode(&mut self.block).map_err(Error::truncated(blkno))?;
-        volume.write_metadata(blkno, &self.block, DxRoot::CHECK_OFFSET)
+    pub fn write(self, volume: &Volume) -> Result<(), Error> {
+        volume.write(self.root.dr_blkno, &self.root, self.block)
     }
 }
 
@@ -128,20 +126,14 @@ impl Leaf {
     }
 
     pub fn read(volume: &Volume, blkno: Blkno) -> Result<Self, Error> {
-        let block = volume.read_metadata(DxLeaf::NAME, blkno, DxLeaf::CHECK_OFFSET)?;
-        let header = DxLeaf::decode(&block).map_err(Error::truncated(blkno))?;
-        header.verify(blkno, volume.generation())?;
+        let (header, block) = volume.read(blkno)?;
         let list = DxLeaf::entries(&block).map_err(Error::truncated(blkno))?;
         Ok(Self { header, entries: entries_of(&list, blkno)? })
     }
 
     pub fn write(&self, volume: &Volume) -> Result<(), Error> {
         let blkno = self.header.dl_blkno;
-        let mut block = vec![0; volume.block_size().size()];
-        self.header.encode(&mut block).map_err(Error::truncated(blkno))?;
-        let list = block.get_mut(DxLeaf::LIST_OFFSET..).unwrap_or_default();
-        write_list(list, &self.entries, blkno)?;
-        volume.write_metadata(blkno, &block, DxLeaf::CHECK_OFFSET)
+        volume.write_new(blkno, &self.header, |list| write_dx_entries(list, &self.entries))
     }
 }
 

@@ -4,7 +4,7 @@
 use ocfs2_format::dx::{DxEntry, DxFlags, DxLeaf, DxRoot};
 use ocfs2_format::dx_leaves::LeafCluster;
 use ocfs2_format::extent::ExtentFlags;
-use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
+use ocfs2_format::{Blkno, Block, Cluster, Cpos, Structure};
 
 use super::index::{Index, Leaf};
 use super::{Edit, EditError, Holds, Root};

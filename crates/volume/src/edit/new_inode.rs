@@ -5,7 +5,7 @@ use ocfs2_format::dir::{FileType, entry_size, write_entry};
 use ocfs2_format::extent::{ExtentFlags, ExtentRec, write_extent_list};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::inline::InlineData;
-use ocfs2_format::{Blkno, Cluster, Cpos, Structure, Truncated};
+use ocfs2_format::{Blkno, Block, Cluster, Cpos, Structure, Truncated};
 
 use super::dir::refused;
 use super::entry_block::NewEntry;
@@ -120,10 +120,8 @@ impl Edit {
         dinode: &Dinode,
         fill: impl FnOnce(&mut [u8]) -> Result<(), Truncated>,
     ) -> Result<(), EditError> {
-        let mut filled = Ok(());
         self.count_inode(dinode, 1);
-        self.create_block(dinode.i_blkno, Dinode::CHECK_OFFSET, dinode, |id2| filled = fill(id2))?;
-        Ok(filled.map_err(Error::truncated(dinode.i_blkno))?)
+        self.create_block(dinode.i_blkno, dinode, fill)
     }
 
     /// Writes a directory without names: inline where the volume has that.

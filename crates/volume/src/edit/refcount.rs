@@ -10,7 +10,7 @@ use ocfs2_format::extent::{ExtentFlags, ExtentList};
 use ocfs2_format::refcount::{
     RefcountBlock, RefcountFlags, RefcountRec, push_refcount, write_refcounts,
 };
-use ocfs2_format::{Blkno, Cpos, Structure};
+use ocfs2_format::{Blkno, Block, Cpos, Structure};
 
 use super::{Edit, EditError, Holds, Root};
 use crate::allocator::Suballocated;
@@ -35,11 +35,13 @@ impl Leaf {
 }
 
 impl Volume {
-    fn refcount_block(&self, blkno: Blkno, root: Blkno) -> Result<(RefcountBlock, Vec<u8>), Error> {
-        let (name, offset) = (RefcountBlock::NAME, RefcountBlock::CHECK_OFFSET);
-        let block = self.read_metadata(name, blkno, offset)?;
-        let header = RefcountBlock::decode(&block).map_err(Error::truncated(blkno))?;
-        header.verify(blkno, self.generation(), root)?;
+    pub(crate) fn refcount_block(
+        &self,
+        blkno: Blkno,
+        root: Blkno,
+    ) -> Result<(RefcountBlock, Vec<u8>), Error> {
+        let (header, block) = self.read::<RefcountBlock>(blkno)?;
+        header.verify_root(blkno, root)?;
         Ok((header, block))
     }
 
@@ -286,11 +288,9 @@ impl Edit {
     fn store_refcount_root(
         &mut self,
         header: &RefcountBlock,
-        mut block: Vec<u8>,
+        block: Vec<u8>,
     ) -> Result<(), EditError> {
-        let blkno = header.rf_blkno;
-        header.encode(&mut block).map_err(Error::truncated(blkno))?;
-        Ok(self.volume().write_metadata(blkno, &block, RefcountBlock::CHECK_OFFSET)?)
+        Ok(self.volume().write(header.rf_blkno, header, block)?)
     }
 
     /// The header with a new block for it.
@@ -316,10 +316,7 @@ impl Edit {
         header: &RefcountBlock,
         records: &[RefcountRec],
     ) -> Result<(), EditError> {
-        let (blkno, offset) = (header.rf_blkno, RefcountBlock::CHECK_OFFSET);
-        let mut written = Ok(());
-        self.create_block(blkno, offset, header, |list| written = write_refcounts(list, records))?;
-        Ok(written.map_err(Error::truncated(blkno))?)
+        self.create_block(header.rf_blkno, header, |list| write_refcounts(list, records))
     }
 }
 

@@ -36,7 +36,7 @@ impl Edit {
         let backups = self.volume.backups_within(0..blocks);
         for blkno in std::iter::once(SUPERBLOCK_BLKNO).chain(backups) {
             let found = self.volume.superblock_of(&superblock, blkno)?;
-            self.volume.write_metadata(blkno, &found.block, Dinode::CHECK_OFFSET)?;
+            self.volume.write(blkno, &found.dinode, found.block)?;
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use std::ops::Range;
 use ocfs2_format::extent::{
     ExtentBlock, ExtentList, ExtentListHeader, ExtentRec, MAX_TREE_DEPTH, write_extent_list,
 };
-use ocfs2_format::{Blkno, Cpos, Invalid, Structure, Truncated};
+use ocfs2_format::{Blkno, Block, Cpos, Invalid, Structure, Truncated};
 
 use super::{Edit, EditError};
 use crate::allocator::Suballocated;
@@ -202,9 +202,7 @@ impl Volume {
 
     /// The list of an extent block, which has to be of that depth.
     fn level_at(&self, blkno: Blkno, depth: u16, cpos: Cpos) -> Result<Level, Error> {
-        let block = self.read_metadata(ExtentBlock::NAME, blkno, ExtentBlock::CHECK_OFFSET)?;
-        let header = ExtentBlock::decode(&block).map_err(Error::truncated(blkno))?;
-        header.verify(blkno, self.generation())?;
+        let (header, block) = self.read(blkno)?;
         let list = ExtentBlock::list(&block).map_err(Error::truncated(blkno))?;
         let level = Level::new(Some(header), blkno, &list, cpos)?;
         if level.depth != depth {
@@ -500,12 +498,9 @@ impl Edit {
 
     fn write_level(&mut self, level: &Level) -> Result<(), EditError> {
         let Some(header) = &level.header else { return Ok(()) };
-        let blkno = header.h_blkno;
-        let mut fits = Ok(());
-        self.create_block(blkno, ExtentBlock::CHECK_OFFSET, header, |list| {
-            fits = write_extent_list(list, level.depth, &level.records);
-        })?;
-        Ok(fits.map_err(Error::truncated(blkno))?)
+        self.create_block(header.h_blkno, header, |list| {
+            write_extent_list(list, level.depth, &level.records)
+        })
     }
 }
 

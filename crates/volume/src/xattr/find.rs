@@ -1,9 +1,9 @@
 //! One attribute found by its name, without reading the others.
 
+use ocfs2_format::Blkno;
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::hash::{CharSign, xattr_hash};
 use ocfs2_format::xattr::{BUCKET_SIZE, XattrArea, XattrBlock, XattrPrefix, XattrTreeRoot};
-use ocfs2_format::{Blkno, Structure};
 
 use super::{Xattr, Xattrs};
 use crate::tree::{Extent, Tree};
@@ -90,7 +90,7 @@ impl Volume {
         if blkno.is_none() {
             return Ok(None);
         }
-        let (header, mut block) = self.xattr_block(blkno)?;
+        let (header, mut block) = self.read::<XattrBlock>(blkno)?;
         if header.is_indexed() {
             return self.find_in_tree(blkno, &block, prefix, name);
         }
@@ -117,14 +117,6 @@ impl Volume {
             }
         }
         Ok(None)
-    }
-
-    /// Reads an xattr block.
-    pub(crate) fn xattr_block(&self, blkno: Blkno) -> Result<(XattrBlock, Vec<u8>), Error> {
-        let block = self.read_metadata(XattrBlock::NAME, blkno, XattrBlock::CHECK_OFFSET)?;
-        let header = XattrBlock::decode(&block).map_err(Error::truncated(blkno))?;
-        header.verify(blkno, self.generation())?;
-        Ok((header, block))
     }
 
     /// The first block of a bucket.

@@ -27,7 +27,7 @@ impl Volume {
 
     /// The root of the tree in an xattr block.
     pub(in crate::edit) fn bucket_root(&self, blkno: Blkno) -> Result<Root, Error> {
-        let (_, block) = self.xattr_block(blkno)?;
+        let (_, block) = self.read::<XattrBlock>(blkno)?;
         let root = XattrTreeRoot::of_block(&block).map_err(Error::truncated(blkno))?;
         let list = block.get(XattrTreeRoot::LIST_OFFSET..).unwrap_or_default().to_vec();
         Ok(Root::new(blkno, Holds::Keyed, list, root.xt_last_eb_blk, root.xt_clusters))
@@ -65,7 +65,7 @@ impl Edit {
         }
         let bytes = self.volume().block_size().size().saturating_sub(XattrTreeRoot::LIST_OFFSET);
         let root = Root::empty(blkno, Holds::Keyed, bytes).map_err(Error::truncated(blkno))?;
-        self.update::<XattrBlock>(blkno, XattrBlock::CHECK_OFFSET, |header, _| {
+        self.update::<XattrBlock>(blkno, |header, _| {
             header.xb_flags |= XattrBlockFlags::INDEXED.bits();
         })?;
         self.add_extent(root, Cpos(0), None, vec![bucket])
@@ -79,7 +79,7 @@ impl Edit {
             xt_last_eb_blk: root.last_leaf(),
         };
         let mut encoded = Ok(());
-        self.update::<XattrBlock>(root.at(), XattrBlock::CHECK_OFFSET, |_, rest| {
+        self.update::<XattrBlock>(root.at(), |_, rest| {
             encoded = header.encode(rest);
             let start = XattrTreeRoot::LIST_OFFSET - XattrBlock::AREA_OFFSET;
             if let Some(list) = rest.get_mut(start..start + root.list().len()) {
