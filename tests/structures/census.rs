@@ -229,7 +229,7 @@ impl Census {
             Arm::Chain => self.chains(blkno, &dinode, &id2),
             Arm::TruncateLog => {
                 let header = self.see::<TruncateLogHeader>(&id2);
-                assert_eq!(header.tl_count, TruncateLog::capacity(self.image.block_size));
+                assert_eq!(header.tl_count, TruncateLogHeader::capacity(self.image.block_size));
                 for index in 0..usize::from(header.tl_used) {
                     let at = TruncateLogHeader::SIZE + index * TruncateRec::SIZE;
                     self.see::<TruncateRec>(&id2[at..]);

@@ -105,7 +105,7 @@ impl Census {
         self.see::<DxEntryListHeader>(bytes);
         let list = DxEntryList::new(bytes).unwrap();
         list.verify(blkno).unwrap();
-        for (index, entry) in list.entries().enumerate() {
+        for (index, entry) in list.records().enumerate() {
             self.see::<DxEntry>(&bytes[DxEntryListHeader::SIZE + index * DxEntry::SIZE..]);
             found.push((entry.dx_major_hash, entry.dx_minor_hash, entry.dx_dirent_blk));
         }

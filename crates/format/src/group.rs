@@ -4,7 +4,7 @@ use binrw::binrw;
 
 use crate::bitmap::{Bitmap, BitmapMut};
 use crate::block::block;
-use crate::error::expect_eq;
+use crate::error::{expect_at_most, expect_eq};
 use crate::extent::{ExtentList, ExtentListHeader, ExtentRec};
 use crate::structure::structure;
 use crate::{Blkno, BlockCheck, BlockSize, Invalid, Structure, Truncated};
@@ -133,15 +133,10 @@ impl GroupDesc {
     ) -> Result<(), Invalid> {
         let name = Self::NAME;
         expect_eq(name, blkno, "bg_parent_dinode", self.bg_parent_dinode, parent)?;
-        let at_most = |field, found: u16, limit: u16| {
-            if found <= limit {
-                return Ok(());
-            }
-            Err(Invalid::new(name, blkno, field, found, format_args!("at most {limit}")))
-        };
-        at_most("bg_size", self.bg_size, Self::bitmap_size(block_size))?;
-        at_most("bg_bits", self.bg_bits, self.bg_size.saturating_mul(8))?;
-        at_most("bg_free_bits_count", self.bg_free_bits_count, self.bg_bits)
+        let (size, bits) = (self.bg_size, self.bg_bits);
+        expect_at_most(name, blkno, "bg_size", size, Self::bitmap_size(block_size))?;
+        expect_at_most(name, blkno, "bg_bits", bits, size.saturating_mul(8))?;
+        expect_at_most(name, blkno, "bg_free_bits_count", self.bg_free_bits_count, bits)
     }
 }
 

@@ -20,6 +20,7 @@ pub mod heartbeat;
 pub mod image;
 pub mod inline;
 pub mod journal;
+pub mod list;
 pub mod local_alloc;
 pub mod ocfs1;
 pub mod quota;

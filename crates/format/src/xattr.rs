@@ -4,6 +4,7 @@ use binrw::binrw;
 use bitflags::bitflags;
 
 use crate::block::block;
+use crate::error::expect_at_most;
 use crate::extent::{ExtentList, ExtentListHeader, ExtentRec};
 use crate::structure::structure;
 use crate::{Blkno, BlockCheck, BlockSize, Invalid, Structure, Truncated};
@@ -233,10 +234,7 @@ impl<'a> XattrArea<'a> {
     /// The first field that is wrong.
     pub fn verify(&self, blkno: Blkno) -> Result<(), Invalid> {
         let count = usize::from(self.header.xh_count);
-        if count > self.capacity() {
-            let expected = format_args!("at most {}", self.capacity()).to_string();
-            return Err(Invalid::new(XattrHeader::NAME, blkno, "xh_count", count, expected));
-        }
+        expect_at_most(XattrHeader::NAME, blkno, "xh_count", count, self.capacity())?;
         let wrong = |field, found: u64, expected: String| {
             Err(Invalid::new(XattrEntry::NAME, blkno, field, found, expected))
         };

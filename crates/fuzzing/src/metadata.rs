@@ -197,7 +197,7 @@ pub fn dx(bytes: &[u8]) {
     if let Some(leaf) = kept::<DxLeaf>(bytes) {
         let _ = leaf.verify(ANYWHERE, leaf.dl_fs_generation);
         if let Ok(list) = DxLeaf::entries(bytes) {
-            at_most(bytes.len() / 16, list.entries());
+            at_most(bytes.len() / 16, list.records());
         }
     }
     if let Some(root) = kept::<DxRoot>(bytes) {
@@ -212,13 +212,13 @@ pub fn dx(bytes: &[u8]) {
 
 fn dx_list(bytes: &[u8]) {
     let Ok(list) = DxEntryList::new(bytes) else { return };
-    let entries = at_most(bytes.len() / 16, list.entries());
+    let entries = at_most(bytes.len() / 16, list.records());
     if list.verify(ANYWHERE).is_ok() {
         assert_eq!(entries.len(), usize::from(list.header.de_num_used));
     }
     let mut written = bytes.to_vec();
     write_dx_entries(&mut written, &entries).unwrap();
-    assert!(DxEntryList::new(&written).unwrap().entries().eq(entries));
+    assert!(DxEntryList::new(&written).unwrap().records().eq(entries));
 }
 
 pub fn xattr(bytes: &[u8]) {

@@ -14,7 +14,7 @@ use ocfs2_format::inline::InlineData;
 use ocfs2_format::journal::JournalSuperblock;
 use ocfs2_format::local_alloc::LocalAlloc;
 use ocfs2_format::superblock::{REVISION, SUPERBLOCK_SIGNATURE, SuperBlock, XATTR_INLINE_SIZE};
-use ocfs2_format::truncate_log::{TruncateLog, TruncateLogHeader};
+use ocfs2_format::truncate_log::TruncateLogHeader;
 use ocfs2_format::{Blkno, Block, Structure, Truncated, check};
 use ocfs2_volume::SystemFile;
 
@@ -439,7 +439,7 @@ impl Plan {
                 LocalAlloc { la_size, ..Default::default() }.encode(id2)
             }),
             SystemFile::TruncateLog(_) => self.put_dinode(&dinode, blocks, |id2| {
-                let tl_count = TruncateLog::capacity(layout.geometry.block_size);
+                let tl_count = TruncateLogHeader::capacity(layout.geometry.block_size);
                 TruncateLogHeader { tl_count, ..Default::default() }.encode(id2)
             }),
         }

@@ -446,7 +446,7 @@ impl Volume {
         list: &DxEntryList<'_>,
     ) -> Result<Option<Entry>, Error> {
         let mut tried = HashSet::new();
-        for candidate in list.entries().filter(|entry| entry.hash() == hash) {
+        for candidate in list.records().filter(|entry| entry.hash() == hash) {
             let blkno = candidate.dx_dirent_blk;
             if !tried.insert(blkno) {
                 continue;

@@ -41,7 +41,7 @@ fn counts(out: Out<'_>, list: &DxEntryList<'_>) -> Shown {
 pub fn entries(out: Out<'_>, list: &DxEntryList<'_>) -> Shown {
     counts(out, list)?;
     writeln!(out, "\t## Hash (Major Minor)         Dir Block#   ")?;
-    for (index, entry) in list.entries().enumerate() {
+    for (index, entry) in list.records().enumerate() {
         let (major, minor) = (entry.dx_major_hash, entry.dx_minor_hash);
         let blkno = entry.dx_dirent_blk.0;
         writeln!(out, "\t {index:<2} ({major:#010x} {minor:#010x})    {blkno:<13}")?;

@@ -99,7 +99,7 @@ fn each_entry(volume: &Volume, dir: &Inode, mut each: impl FnMut(&DxEntry)) -> O
     if !has_one || !volume.geometry().is_valid_block(blkno) {
         return None;
     }
-    let mut count = |list: DxEntryList<'_>| list.entries().for_each(|entry| each(&entry));
+    let mut count = |list: DxEntryList<'_>| list.records().for_each(|entry| each(&entry));
     let block = volume.read_block(blkno).ok()?;
     let root = DxRoot::decode(&block).ok()?;
     if root.is_inline() {

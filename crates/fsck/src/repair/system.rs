@@ -13,7 +13,7 @@ use ocfs2_format::journal::{JournalIncompat, JournalSuperblock, MIN_JOURNAL_BYTE
 use ocfs2_format::local_alloc::LocalAlloc;
 use ocfs2_format::slot_map::SlotMapFormat;
 use ocfs2_format::superblock::{STATE_ERROR, SUPERBLOCK_BLKNO, SuperBlock};
-use ocfs2_format::truncate_log::{TruncateLog, TruncateLogHeader};
+use ocfs2_format::truncate_log::TruncateLogHeader;
 use ocfs2_format::{Blkno, Block, Cluster, Structure};
 use ocfs2_volume::allocator::Suballocated;
 use ocfs2_volume::{Inode, Volume};
@@ -263,7 +263,7 @@ fn make_file(
                 LocalAlloc { la_size, ..LocalAlloc::default() }.encode(id2)
             }
             SystemFile::TruncateLog(_) => {
-                let tl_count = TruncateLog::capacity(block_size);
+                let tl_count = TruncateLogHeader::capacity(block_size);
                 TruncateLogHeader { tl_count, ..TruncateLogHeader::default() }.encode(id2)
             }
             SystemFile::GlobalBitmap => {

@@ -1,7 +1,7 @@
 //! The index of a directory while it is changed: its root and leaves, and taking an entry out.
 //! What grows it is in [`index_growth`](super::index_growth).
 
-use ocfs2_format::dx::{DxEntry, DxEntryList, DxEntryListHeader, DxLeaf, DxRoot, write_dx_entries};
+use ocfs2_format::dx::{DxEntry, DxEntryList, DxLeaf, DxRoot, write_dx_entries};
 use ocfs2_format::hash::{CharSign, NameHash, dx_hash};
 use ocfs2_format::{Blkno, Block, Cpos, Invalid, Structure};
 
@@ -31,7 +31,8 @@ impl Index {
 
     pub(super) fn set_entries(&mut self, entries: &[DxEntry]) -> Result<(), Error> {
         let bytes = self.block.get_mut(DxRoot::LIST_OFFSET..).unwrap_or_default();
-        write_list(bytes, entries, self.root.dr_blkno)
+        bytes.fill(0);
+        write_dx_entries(bytes, entries).map_err(Error::truncated(self.root.dr_blkno))
     }
 
     /// The cluster of leaves that has a hash: the lowest major hash in it, and its first block.
@@ -139,13 +140,5 @@ impl Leaf {
 
 fn entries_of(list: &DxEntryList<'_>, blkno: Blkno) -> Result<Vec<DxEntry>, Error> {
     list.verify(blkno)?;
-    Ok(list.entries().collect())
-}
-
-/// Writes a list of entries, and zeros after them.
-fn write_list(bytes: &mut [u8], entries: &[DxEntry], blkno: Blkno) -> Result<(), Error> {
-    write_dx_entries(bytes, entries).map_err(Error::truncated(blkno))?;
-    let used = DxEntryListHeader::SIZE + entries.len() * DxEntry::SIZE;
-    bytes.get_mut(used..).unwrap_or_default().fill(0);
-    Ok(())
+    Ok(list.records().collect())
 }

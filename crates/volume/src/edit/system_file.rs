@@ -6,7 +6,7 @@ use ocfs2_format::dir::FileType;
 use ocfs2_format::extent::write_extent_list;
 use ocfs2_format::local_alloc::LocalAlloc;
 use ocfs2_format::quota::{LocalInfo, QuotaHeader, QuotaKind};
-use ocfs2_format::truncate_log::{TruncateLog, TruncateLogHeader};
+use ocfs2_format::truncate_log::TruncateLogHeader;
 use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
 
 use super::entry_block::NewEntry;
@@ -89,7 +89,7 @@ impl Edit {
                 self.write_inode(&dinode, |id2| head.encode(id2))?;
             }
             SystemFile::TruncateLog(_) => {
-                let tl_count = TruncateLog::capacity(block_size);
+                let tl_count = TruncateLogHeader::capacity(block_size);
                 let head = TruncateLogHeader { tl_count, ..Default::default() };
                 self.write_inode(&dinode, |id2| head.encode(id2))?;
             }

@@ -506,10 +506,8 @@ impl Edit {
 
 /// Writes a list, and zeros after its records.
 fn write_root(bytes: &mut [u8], depth: u16, records: &[ExtentRec]) -> Result<(), Truncated> {
-    write_extent_list(bytes, depth, records)?;
-    let used = ExtentListHeader::SIZE + records.len() * ExtentRec::SIZE;
-    bytes.get_mut(used..).unwrap_or_default().fill(0);
-    Ok(())
+    bytes.fill(0);
+    write_extent_list(bytes, depth, records)
 }
 
 /// What a tree that would get too deep, or too many clusters, is called.

@@ -88,7 +88,7 @@ impl Volume {
 
     fn truncate_records(&self, inode: &Inode) -> Result<Vec<Range<u32>>, Error> {
         let log = TruncateLog::new(inode.id2()).map_err(Error::truncated(inode.blkno))?;
-        log.verify(inode.blkno, self.block_size(), self.geometry().clusters)?;
+        log.verify_log(inode.blkno, self.block_size(), self.geometry().clusters)?;
         let records = log.records().filter(|record| record.t_start != 0);
         Ok(records.map(|record| record.t_start..record.t_start + record.t_clusters).collect())
     }

@@ -138,7 +138,7 @@ impl Matching<'_> {
                 return;
             }
         }
-        for entry in list.entries() {
+        for entry in list.records() {
             self.entry(blkno, &entry);
         }
     }
