@@ -11,7 +11,7 @@ use ocfs2_format::feature::Incompat;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::{Blkno, Block, Cluster, Invalid, Structure};
 
-use crate::{Error, Inode, SystemFile, Volume};
+use crate::{Error, InBlock, Inode, SystemFile, Volume};
 
 pub(crate) mod pools;
 
@@ -103,8 +103,7 @@ impl Group {
     /// # Errors
     /// [`Error::Truncated`]: there is no bitmap.
     fn change(&mut self, bits: Range<u32>, set: bool) -> Result<i64, Error> {
-        let truncated = Error::truncated(self.blkno);
-        let mut bitmap = self.desc.bitmap_mut(&mut self.block).map_err(truncated)?;
+        let mut bitmap = self.desc.bitmap_mut(&mut self.block).in_block(self.blkno)?;
         let before = bitmap.as_ref().count_ones() as i64;
         let (start, count) = (bits.start as usize, bits.end.saturating_sub(bits.start) as usize);
         match set {
@@ -118,7 +117,7 @@ impl Group {
             // A hint that is right only until something is changed; 0 is "not known".
             self.desc.bg_contig_free_bits = 0;
         }
-        self.desc.encode(&mut self.block).map_err(Error::truncated(self.blkno))?;
+        self.desc.encode(&mut self.block).in_block(self.blkno)?;
         Ok(freed)
     }
 
@@ -186,7 +185,7 @@ impl Volume {
         if inode.dinode.arm() != Arm::Chain {
             return Err(Error::WrongKind { blkno, expected: "a chain allocator" });
         }
-        let list = ChainList::new(inode.id2()).map_err(Error::truncated(blkno))?;
+        let list = ChainList::new(inode.id2()).in_block(blkno)?;
         list.verify(blkno)?;
         let (header, chains) = (list.header, list.records().collect());
         let bpc = if is_global_bitmap { 1 } else { self.geometry().blocks_per_cluster() };

@@ -11,7 +11,7 @@ use ocfs2_format::inline::InlineData;
 use ocfs2_format::{Blkno, Structure};
 
 use crate::tree::{Extents, Tree};
-use crate::{Error, Inode, Volume};
+use crate::{Error, InBlock, Inode, Volume};
 
 /// What errors call a directory's block.
 pub(crate) const BLOCK: &str = "directory block";
@@ -318,7 +318,7 @@ impl Volume {
             end: size.div_ceil(self.block_size().bytes().into()),
         };
         if dir.is_inline() {
-            let data = InlineData::data(dir.id2()).map_err(Error::truncated(dir.blkno))?;
+            let data = InlineData::data(dir.id2()).in_block(dir.blkno)?;
             let len = usize::try_from(size).unwrap_or(usize::MAX).min(data.len());
             let bytes = data.iter().take(len).copied().collect();
             blocks.inline = Some(DirBlock { dir: dir.blkno, blkno: dir.blkno, bytes, len });
@@ -342,7 +342,7 @@ impl Volume {
             return Ok(DirBlock { dir, blkno, bytes, len: size });
         }
         self.verify_check(BLOCK, blkno, &mut bytes, DirTrailer::check_offset(size))?;
-        let trailer = DirTrailer::of_block(&bytes).map_err(Error::truncated(blkno))?;
+        let trailer = DirTrailer::of_block(&bytes).in_block(blkno)?;
         trailer.verify(blkno, dir)?;
         Ok(DirBlock { dir, blkno, bytes, len: DirTrailer::offset(size) })
     }
@@ -426,15 +426,15 @@ impl Volume {
         let (root, block) = self.dx_root(dir)?;
         let blkno = root.dr_blkno;
         if root.is_inline() {
-            let list = DxRoot::entries(&block).map_err(Error::truncated(blkno))?;
+            let list = DxRoot::entries(&block).in_block(blkno)?;
             return self.lookup_in(dir, name, hash, &list);
         }
-        let list = DxRoot::extents(&block).map_err(Error::truncated(blkno))?;
+        let list = DxRoot::extents(&block).in_block(blkno)?;
         let Some(leaf) = Tree::new(self, blkno, &list)?.dx_leaf(hash)? else {
             return Ok(None);
         };
         let (_, block) = self.read::<DxLeaf>(leaf)?;
-        let list = DxLeaf::entries(&block).map_err(Error::truncated(leaf))?;
+        let list = DxLeaf::entries(&block).in_block(leaf)?;
         self.lookup_in(dir, name, hash, &list)
     }
 

@@ -35,6 +35,7 @@ pub mod xattr;
 
 pub use edit::{Edit, EditError, EditOptions};
 pub use error::Error;
+pub(crate) use error::InBlock;
 pub use inode::{Inode, Timestamp};
 pub use open::{OpenVolumeError, SuperblockAt, VolumeOptions};
 pub use system::Journal;

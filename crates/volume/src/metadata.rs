@@ -14,7 +14,7 @@ use ocfs2_format::{Blkno, Block, quota};
 
 use crate::allocator::{Groups, Inodes};
 use crate::tree::{Extent, Tree};
-use crate::{Error, Inode, SystemFile, Volume};
+use crate::{Error, InBlock, Inode, SystemFile, Volume};
 
 /// What a block of metadata is.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -247,7 +247,7 @@ impl Metadata<'_> {
         if header.is_inline() {
             return Ok(());
         }
-        let list = DxRoot::extents(&block).map_err(Error::truncated(root))?;
+        let list = DxRoot::extents(&block).in_block(root)?;
         for extent in self.push_tree(&Tree::new(volume, root, &list)?, owner) {
             for n in 0..u64::from(extent.clusters) << volume.geometry().bpc_bits() {
                 let blkno = Blkno(extent.blkno.0 + n);
@@ -263,7 +263,7 @@ impl Metadata<'_> {
             let (header, block) = volume.read::<XattrBlock>(at)?;
             self.push::<XattrBlock>(MetadataKind::XattrBlock, at, owner);
             if header.is_indexed() {
-                let list = XattrTreeRoot::list(&block).map_err(Error::truncated(at))?;
+                let list = XattrTreeRoot::list(&block).in_block(at)?;
                 self.push_buckets(&Tree::new(volume, at, &list)?, owner);
             }
         }
@@ -303,7 +303,7 @@ impl Metadata<'_> {
         let kind = MetadataKind::RefcountBlock;
         self.push::<RefcountBlock>(kind, root, root);
         if header.is_tree() {
-            let list = RefcountBlock::extents(&block).map_err(Error::truncated(root))?;
+            let list = RefcountBlock::extents(&block).in_block(root)?;
             for leaf in self.push_tree(&Tree::of_blocks(volume, root, &list)?, root) {
                 self.push::<RefcountBlock>(kind, leaf.blkno, root);
             }

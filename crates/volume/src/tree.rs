@@ -13,7 +13,7 @@ use ocfs2_format::hash::NameHash;
 use ocfs2_format::{Blkno, Cpos, Invalid, Structure};
 
 use crate::runs::Runs;
-use crate::{Error, Volume};
+use crate::{Error, InBlock, Volume};
 
 /// A run of clusters of a file, as a leaf record describes it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -270,7 +270,7 @@ impl Volume {
             return Err(parent.invalid("e_blkno", "missing", "an extent block"));
         };
         let (_, block) = self.read::<ExtentBlock>(blkno)?;
-        let list = ExtentBlock::list(&block).map_err(Error::truncated(blkno))?;
+        let list = ExtentBlock::list(&block).in_block(blkno)?;
         let node = Node::new(blkno, &list, range)?;
         if node.depth.checked_add(1) != Some(parent.depth) {
             let expected = parent.depth.saturating_sub(1);

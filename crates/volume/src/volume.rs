@@ -10,8 +10,8 @@ use ocfs2_format::geometry::Geometry;
 use ocfs2_format::superblock::SuperBlock;
 use ocfs2_format::{Blkno, Block, BlockSize};
 
-use crate::Error;
 use crate::open::{self, FoundSuperblock, OpenVolumeError, SuperblockAt, VolumeOptions, mended};
+use crate::{Error, InBlock};
 use ocfs2_device::Device;
 
 /// An OCFS2 volume on a device, opened for reading. Shared between threads.
@@ -270,7 +270,7 @@ impl Volume {
     /// Those of [`Volume::read_metadata`]; [`Error::Invalid`].
     pub fn read<T: Block>(&self, blkno: Blkno) -> Result<(T, Vec<u8>), Error> {
         let block = self.read_metadata(T::NAME, blkno, T::CHECK_OFFSET)?;
-        let header = T::decode(&block).map_err(Error::truncated(blkno))?;
+        let header = T::decode(&block).in_block(blkno)?;
         header.verify(blkno, self.generation())?;
         Ok((header, block))
     }

@@ -3,7 +3,7 @@
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::{Blkno, Block, Truncated, check};
 
-use crate::{Error, Volume};
+use crate::{Error, InBlock, Volume};
 
 impl Volume {
     /// Writes a block of metadata, or several from `blkno` on that have one block check, with
@@ -44,7 +44,7 @@ impl Volume {
         fill: impl FnOnce(&mut [u8]) -> Result<(), Truncated>,
     ) -> Result<(), Error> {
         let mut block = vec![0; self.block_size().size()];
-        fill(block.get_mut(T::SIZE..).unwrap_or_default()).map_err(Error::truncated(blkno))?;
+        fill(block.get_mut(T::SIZE..).unwrap_or_default()).in_block(blkno)?;
         self.write(blkno, header, block)
     }
 
@@ -58,7 +58,7 @@ impl Volume {
         header: &T,
         mut block: Vec<u8>,
     ) -> Result<(), Error> {
-        header.encode(&mut block).map_err(Error::truncated(blkno))?;
+        header.encode(&mut block).in_block(blkno)?;
         self.write_metadata(blkno, &block, T::CHECK_OFFSET)
     }
 }

@@ -15,7 +15,7 @@ use ocfs2_format::{Blkno, Block, Cluster, Structure};
 
 use super::{Edit, EditError};
 use crate::allocator::Allocator;
-use crate::{Error, Volume};
+use crate::{Error, InBlock, Volume};
 use ocfs2_device::Device;
 
 /// The new part of a volume.
@@ -75,7 +75,7 @@ impl Edit {
             desc.bg_bits = after;
             let backups: Vec<u32> = growth.backups_of(last).collect();
             let added = after.saturating_sub(before);
-            let mut bitmap = desc.bitmap_mut(&mut block).map_err(Error::truncated(group.blkno))?;
+            let mut bitmap = desc.bitmap_mut(&mut block).in_block(group.blkno)?;
             bitmap.clear_range(before.into(), added.into());
             backups.iter().for_each(|bit| bitmap.set_range(*bit as usize, 1));
             let free = added.saturating_sub(backups.len() as u16);
@@ -129,7 +129,7 @@ impl Edit {
                 pairs.try_for_each(|(record, place)| record.encode(place))
             });
         })?;
-        Ok(encoded.map_err(Error::truncated(blkno))?)
+        Ok(encoded.in_block(blkno)?)
     }
 }
 
@@ -195,8 +195,8 @@ impl Growth {
             ..GroupDesc::default()
         };
         let mut block = vec![0; geometry.block_size.size()];
-        desc.encode(&mut block).map_err(Error::truncated(blkno))?;
-        let mut bitmap = desc.bitmap_mut(&mut block).map_err(Error::truncated(blkno))?;
+        desc.encode(&mut block).in_block(blkno)?;
+        let mut bitmap = desc.bitmap_mut(&mut block).in_block(blkno)?;
         bitmap.set_range(0, 1);
         self.backups_of(index).for_each(|bit| bitmap.set_range(bit as usize, 1));
         Ok(block)

@@ -7,7 +7,7 @@ use ocfs2_format::{Blkno, Block, Cpos, Invalid, Structure};
 
 use crate::dir::Entry;
 use crate::tree::Tree;
-use crate::{Error, Inode, Volume};
+use crate::{Error, InBlock, Inode, Volume};
 
 /// The index of a directory.
 #[derive(Debug)]
@@ -25,14 +25,14 @@ impl Index {
     /// The entries of a root that has them itself.
     pub(super) fn entries(&self) -> Result<Vec<DxEntry>, Error> {
         let blkno = self.root.dr_blkno;
-        let list = DxRoot::entries(&self.block).map_err(Error::truncated(blkno))?;
+        let list = DxRoot::entries(&self.block).in_block(blkno)?;
         entries_of(&list, blkno)
     }
 
     pub(super) fn set_entries(&mut self, entries: &[DxEntry]) -> Result<(), Error> {
         let bytes = self.block.get_mut(DxRoot::LIST_OFFSET..).unwrap_or_default();
         bytes.fill(0);
-        write_dx_entries(bytes, entries).map_err(Error::truncated(self.root.dr_blkno))
+        write_dx_entries(bytes, entries).in_block(self.root.dr_blkno)
     }
 
     /// The cluster of leaves that has a hash: the lowest major hash in it, and its first block.
@@ -42,7 +42,7 @@ impl Index {
         hash: NameHash,
     ) -> Result<Option<(Cpos, Blkno)>, Error> {
         let blkno = self.root.dr_blkno;
-        let list = DxRoot::extents(&self.block).map_err(Error::truncated(blkno))?;
+        let list = DxRoot::extents(&self.block).in_block(blkno)?;
         Tree::new(volume, blkno, &list)?.dx_cluster(hash)
     }
 
@@ -128,7 +128,7 @@ impl Leaf {
 
     pub fn read(volume: &Volume, blkno: Blkno) -> Result<Self, Error> {
         let (header, block) = volume.read(blkno)?;
-        let list = DxLeaf::entries(&block).map_err(Error::truncated(blkno))?;
+        let list = DxLeaf::entries(&block).in_block(blkno)?;
         Ok(Self { header, entries: entries_of(&list, blkno)? })
     }
 

@@ -11,7 +11,7 @@ use super::dir::refused;
 use super::entry_block::NewEntry;
 use super::{Edit, EditError};
 use crate::allocator::{Suballocated, Want};
-use crate::{Error, Timestamp};
+use crate::{InBlock, Timestamp};
 
 /// Longest target of a symbolic link, as in the kernel.
 const MOST_TARGET: usize = 4095;
@@ -151,7 +151,7 @@ impl Edit {
         }
         self.write_inode(&dinode, |id2| write_extent_list(id2, 0, &[]))?;
         let mut names = vec![0; entry_size(1) + entry_size(2)];
-        dots(&mut names).map_err(Error::truncated(own))?;
+        dots(&mut names).in_block(own)?;
         self.make_blocks(&self.inode(own)?, &names)
     }
 

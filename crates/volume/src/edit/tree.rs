@@ -17,7 +17,7 @@ use ocfs2_format::{Blkno, Block, Cpos, Invalid, Structure, Truncated};
 use super::{Edit, EditError};
 use crate::allocator::Suballocated;
 use crate::tree::{Extent, Tree};
-use crate::{Error, Volume};
+use crate::{Error, InBlock, Volume};
 
 /// What the leaf records of a tree stand for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -77,7 +77,7 @@ impl Root {
 
     /// All extents, read strictly; the number of clusters becomes what they have.
     pub(super) fn extents(&mut self, volume: &Volume) -> Result<Vec<Extent>, Error> {
-        let list = ExtentList::new(&self.list).map_err(Error::truncated(self.at))?;
+        let list = ExtentList::new(&self.list).in_block(self.at)?;
         let extents = Tree::new(volume, self.at, &list)?.extents();
         let extents = extents.collect::<Result<Vec<_>, _>>()?;
         let clusters: u64 = extents.iter().map(|extent| u64::from(extent.clusters)).sum();
@@ -172,7 +172,7 @@ fn record_of(extent: &Extent) -> ExtentRec {
 impl Volume {
     /// The lists from the root to the leaf that `cpos` belongs to.
     fn way_to(&self, root: &Root, cpos: Cpos) -> Result<Vec<Level>, Error> {
-        let list = ExtentList::new(&root.list).map_err(Error::truncated(root.at))?;
+        let list = ExtentList::new(&root.list).in_block(root.at)?;
         let mut way = vec![Level::new(None, root.at, &list, cpos)?];
         while let Some(level) = way.last()
             && level.depth > 0
@@ -203,7 +203,7 @@ impl Volume {
     /// The list of an extent block, which has to be of that depth.
     fn level_at(&self, blkno: Blkno, depth: u16, cpos: Cpos) -> Result<Level, Error> {
         let (header, block) = self.read(blkno)?;
-        let list = ExtentBlock::list(&block).map_err(Error::truncated(blkno))?;
+        let list = ExtentBlock::list(&block).in_block(blkno)?;
         let level = Level::new(Some(header), blkno, &list, cpos)?;
         if level.depth != depth {
             let name = ExtentBlock::NAME;
@@ -473,7 +473,7 @@ impl Edit {
             root.last_leaf = Blkno(0);
         }
         let depth = level.depth;
-        write_root(&mut root.list, depth, &level.records).map_err(Error::truncated(root.at))?;
+        write_root(&mut root.list, depth, &level.records).in_block(root.at)?;
         self.end_at_leaf(root)
     }
 
@@ -489,8 +489,9 @@ impl Edit {
             }
             match &level.header {
                 Some(_) => self.write_level(&level)?,
-                None => write_root(&mut root.list, level.depth, &level.records)
-                    .map_err(Error::truncated(root.at))?,
+                None => {
+                    write_root(&mut root.list, level.depth, &level.records).in_block(root.at)?
+                }
             }
         }
         Ok(())

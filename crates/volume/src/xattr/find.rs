@@ -7,7 +7,7 @@ use ocfs2_format::xattr::{BUCKET_SIZE, XattrArea, XattrBlock, XattrPrefix, Xattr
 
 use super::{Xattr, Xattrs};
 use crate::tree::{Extent, Tree};
-use crate::{Error, Inode, Volume};
+use crate::{Error, InBlock, Inode, Volume};
 
 /// A bucket of an extent.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +57,7 @@ impl Volume {
             Where::Block(blkno) => blkno,
             Where::Bucket(at) => self.bucket_blkno(&at.extent, at.index),
         };
-        let area = XattrArea::new(&found.area).map_err(Error::truncated(blkno))?;
+        let area = XattrArea::new(&found.area).in_block(blkno)?;
         let Some(item) = area.items().nth(found.index) else { return Ok(None) };
         let item = item.map_err(|source| Error::XattrEntry { blkno, source })?;
         Xattr::new(blkno, &item).map(Some)
@@ -106,7 +106,7 @@ impl Volume {
         prefix: XattrPrefix,
         name: &[u8],
     ) -> Result<Option<FoundXattr>, Error> {
-        let list = XattrTreeRoot::list(block).map_err(Error::truncated(blkno))?;
+        let list = XattrTreeRoot::list(block).in_block(blkno)?;
         let mut tree = Tree::new(self, blkno, &list)?;
         for hash in self.xattr_hashes(name) {
             let Some(extent) = tree.floor(hash)? else { continue };
@@ -172,7 +172,7 @@ impl Xattrs<'_> {
 }
 
 fn first_hash(blkno: Blkno, bucket: &[u8]) -> Result<Option<u32>, Error> {
-    let area = XattrArea::new(bucket).map_err(Error::truncated(blkno))?;
+    let area = XattrArea::new(bucket).in_block(blkno)?;
     Ok(area.entries().next().map(|entry| entry.xe_name_hash))
 }
 
@@ -183,7 +183,7 @@ fn position(
     prefix: XattrPrefix,
     name: &[u8],
 ) -> Result<Option<usize>, Error> {
-    let area = XattrArea::new(bytes).map_err(Error::truncated(blkno))?;
+    let area = XattrArea::new(bytes).in_block(blkno)?;
     area.verify(blkno)?;
     for (index, item) in area.items().enumerate() {
         let item = item.map_err(|source| Error::XattrEntry { blkno, source })?;

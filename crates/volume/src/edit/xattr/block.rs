@@ -7,7 +7,7 @@ use ocfs2_format::{Blkno, Block, Structure};
 use super::area::{Area, Item};
 use crate::allocator::Suballocated;
 use crate::edit::{Edit, EditError};
-use crate::{Error, Inode};
+use crate::{InBlock, Inode};
 
 impl Edit {
     /// Puts an attribute into the block of an inode or its buckets; an inode without one gets it.
@@ -45,7 +45,7 @@ impl Edit {
         if !area.insert(item) {
             return Err(EditError::TooLarge("the name is too long for a block"));
         }
-        let bytes = area.encode(0).map_err(Error::truncated(taken.blkno))?;
+        let bytes = area.encode(0).in_block(taken.blkno)?;
         self.create_block(taken.blkno, &header, |rest| {
             rest.copy_from_slice(&bytes);
             Ok(())
@@ -58,7 +58,7 @@ impl Edit {
 
     /// Writes the attributes of a block.
     pub(super) fn store_in_block(&mut self, blkno: Blkno, mut area: Area) -> Result<(), EditError> {
-        let bytes = area.encode(0).map_err(Error::truncated(blkno))?;
+        let bytes = area.encode(0).in_block(blkno)?;
         self.update::<XattrBlock>(blkno, |_, rest| {
             if let Some(rest) = rest.get_mut(..bytes.len()) {
                 rest.copy_from_slice(&bytes);
