@@ -43,14 +43,14 @@ pub trait Block: Structure {
 }
 
 /// `block! { Type, signature, check offset; fields of signature, generation, number }` implements
-/// [`Block`]; what else `verify` has to look at may follow.
+/// [`Block`], which has to be imported; what else `verify` has to look at may follow.
 macro_rules! block {
     (
         $type:ident, $signature:literal, $check:literal;
         $first:ident, $second:ident, $third:ident
         $(; $($rest:tt)*)?
     ) => {
-        impl $crate::Block for $type {
+        impl Block for $type {
             const SIGNATURE: [u8; 8] = *$signature;
             const CHECK_OFFSET: usize = $check;
 

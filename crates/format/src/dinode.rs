@@ -3,7 +3,7 @@
 use binrw::binrw;
 use bitflags::bitflags;
 
-use crate::block::block;
+use crate::block::{Block, block};
 use crate::structure::structure;
 use crate::{Blkno, BlockCheck, BlockSize, ClusterSize, Invalid, Structure};
 

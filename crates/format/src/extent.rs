@@ -4,7 +4,7 @@
 use binrw::binrw;
 use bitflags::bitflags;
 
-use crate::block::block;
+use crate::block::{Block, block};
 use crate::error::expect_at_most;
 use crate::list::{List, list, write_list};
 use crate::structure::structure;
@@ -212,7 +212,6 @@ impl ExtentBlock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Block;
     use crate::structure::assert_round_trip;
 
     #[test]

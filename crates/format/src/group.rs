@@ -3,7 +3,7 @@
 use binrw::binrw;
 
 use crate::bitmap::{Bitmap, BitmapMut};
-use crate::block::block;
+use crate::block::{Block, block};
 use crate::error::{expect_at_most, expect_eq};
 use crate::extent::{ExtentList, ExtentListHeader, ExtentRec};
 use crate::structure::structure;

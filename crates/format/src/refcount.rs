@@ -3,7 +3,7 @@
 use binrw::binrw;
 use bitflags::bitflags;
 
-use crate::block::block;
+use crate::block::{Block, block};
 use crate::error::expect_eq;
 use crate::extent::ExtentList;
 use crate::list::{List, list, write_list};
@@ -188,7 +188,6 @@ pub fn write_refcounts(bytes: &mut [u8], records: &[RefcountRec]) -> Result<(), 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Block;
     use crate::structure::assert_round_trip;
 
     #[test]

@@ -3,7 +3,7 @@
 use binrw::binrw;
 use bitflags::bitflags;
 
-use crate::block::block;
+use crate::block::{Block, block};
 use crate::error::expect_at_most;
 use crate::extent::{ExtentList, ExtentListHeader, ExtentRec};
 use crate::structure::structure;
