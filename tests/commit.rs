@@ -12,7 +12,7 @@ use ocfs2_format::dinode::{Dinode, FileKind};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::journal::JBD2_MAGIC;
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SuperBlock};
-use ocfs2_format::{Blkno, Structure, check};
+use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_testing::{Scratch, fixture, fixture_copy, oracle};
 use ocfs2_volume::commit::CommitError;
 use ocfs2_volume::{Inode, Volume, VolumeOptions};
@@ -33,7 +33,7 @@ fn changes(volume: &Volume, count: usize) -> Vec<Change> {
     let stamped = |dinode: &Dinode, mut block: Vec<u8>| {
         dinode.encode(&mut block).unwrap();
         if volume.has(Incompat::META_ECC) {
-            check::stamp(&mut block, Dinode::CHECK_OFFSET);
+            Dinode::stamp(&mut block);
         }
         (dinode.i_blkno, block)
     };
@@ -59,7 +59,7 @@ fn changes(volume: &Volume, count: usize) -> Vec<Change> {
     let superblock = SuperBlock { s_mnt_count: 7, ..volume.superblock().clone() };
     superblock.encode(&mut block[Dinode::ID2_OFFSET..]).unwrap();
     if volume.has(Incompat::META_ECC) {
-        check::stamp(&mut block, Dinode::CHECK_OFFSET);
+        Dinode::stamp(&mut block);
     }
     changes.push((SUPERBLOCK_BLKNO, block));
     changes

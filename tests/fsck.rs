@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use jsonschema::Validator;
 use ocfs2_device::{DeviceOptions, open};
-use ocfs2_format::Structure;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::xattr::{XattrBlock, XattrTreeRoot};
+use ocfs2_format::{Block, Structure};
 use ocfs2_testing::damage::{Base, Files, Image, Recipe, all, c_fsck, complaints};
 use ocfs2_testing::populate::{Tree, populate};
 use ocfs2_testing::{

@@ -16,7 +16,7 @@ use std::{env, thread};
 use ocfs2_format::chain::{ChainListHeader, ChainRec};
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::group::GroupDesc;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_testing::damage::{Base, Files, Image, c_fsck, complaints};
 use ocfs2_testing::{Outcome, Random, Run, oracle, program};
 

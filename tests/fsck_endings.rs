@@ -14,7 +14,7 @@ use ocfs2_format::feature::Compat;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::local_alloc::LocalAlloc;
 use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
-use ocfs2_format::{Blkno, Cpos, Structure};
+use ocfs2_format::{Blkno, Block, Cpos, Structure};
 use ocfs2_testing::damage::{Base, Files, Image, edit_list};
 use ocfs2_testing::{Outcome, Run, Scratch, oracle, program};
 use ocfs2_volume::allocator::Group;

@@ -11,7 +11,7 @@ use ocfs2_format::dinode::Dinode;
 use ocfs2_format::feature::{Compat, Incompat};
 use ocfs2_format::slot_map::SlotMapFormat;
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SuperBlock};
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_testing::damage::{Base, Files, Image, c_fsck, complaints};
 use ocfs2_testing::{Outcome, Run, Scratch, oracle, program};
 use serde_json::Value;

@@ -16,7 +16,7 @@ use ocfs2_device::{Device, DeviceOptions, OverlayDevice, open};
 use ocfs2_format::dinode::{Arm, FileKind, InodeFlags};
 use ocfs2_format::extent::{ExtentFlags, ExtentListHeader, ExtentRec};
 use ocfs2_format::xattr::{BUCKET_SIZE, XattrArea, XattrBlock, XattrTreeRoot};
-use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
+use ocfs2_format::{Blkno, Block, Cluster, Cpos, Structure};
 use ocfs2_fsck::Options;
 use ocfs2_fsck::plan::plan;
 use ocfs2_testing::damage::{

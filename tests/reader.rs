@@ -10,7 +10,7 @@ use ocfs2_format::dinode::{FileKind, InodeFlags};
 use ocfs2_format::dx::DxRoot;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::hash::{CharSign, dx_hash};
-use ocfs2_format::{Blkno, Structure, check};
+use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_testing::fixture;
 use ocfs2_tests::{assert_as_manifest, sha256, walk};
 use ocfs2_volume::allocator::Allocator;
@@ -277,7 +277,7 @@ fn a_name_that_a_later_kernel_hashed_is_found_too() {
     assert!(DxRoot::decode(&block).unwrap().is_inline());
     let at = block.windows(8).position(|bytes| bytes == signed).unwrap();
     block[at..at + 8].copy_from_slice(unsigned);
-    check::stamp(&mut block, DxRoot::CHECK_OFFSET);
+    DxRoot::stamp(&mut block);
     device.write_at(&block, root.offset_bytes(volume.block_size()).unwrap()).unwrap();
     assert_eq!(volume.lookup(&dir, name).unwrap(), Some(entry));
 }
@@ -293,7 +293,7 @@ fn a_chain_that_runs_in_circles_is_left() {
     let mut block = last.block().to_vec();
     let desc = GroupDesc { bg_next_group: last.blkno, ..last.desc.clone() };
     desc.encode(&mut block).unwrap();
-    check::stamp(&mut block, GroupDesc::CHECK_OFFSET);
+    GroupDesc::stamp(&mut block);
     device.write_at(&block, last.blkno.offset_bytes(volume.block_size()).unwrap()).unwrap();
     let (good, bad): (Vec<_>, Vec<_>) = volume.groups(&allocator).partition(Result::is_ok);
     assert_eq!(good.len(), groups.len());

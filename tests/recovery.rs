@@ -7,10 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ocfs2_device::{AfterWrites, Device, DeviceOptions, FailingDevice, OverlayDevice, open};
-use ocfs2_format::Structure;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::journal::{JournalIncompat, JournalSuperblock};
 use ocfs2_format::quota::{QuotaKind, leaf_entries, references, tree_depth};
+use ocfs2_format::{Block, Structure};
 use ocfs2_testing::{CRASHED, Scratch, c_fsck_run, fixture, fixture_copy, manifest, oracle};
 use ocfs2_tests::assert_as_manifest;
 use ocfs2_volume::recovery::{JournalState, RecoverOptions, SlotRecovery, Writes};

@@ -175,7 +175,7 @@ fn a_leaf_full_of_names_with_one_hash_takes_no_other_one() {
     let tree = Tree::new(&volume, dx, &DxRoot::extents(&block).unwrap()).unwrap();
     let leaf = tree.dx_leaf(hash).unwrap().unwrap();
     let mut block = volume.read_block(leaf).unwrap();
-    let one = DxLeaf::entries(&block).unwrap().entries().next().unwrap();
+    let one = DxLeaf::entries(&block).unwrap().records().next().unwrap();
     let one = DxEntry { dx_major_hash: hash.major, dx_minor_hash: hash.minor, ..one };
     let capacity = usize::from(DxLeaf::entry_capacity(volume.block_size()));
     write_dx_entries(&mut block[DxLeaf::LIST_OFFSET..], &vec![one; capacity]).unwrap();

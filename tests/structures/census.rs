@@ -20,7 +20,7 @@ use ocfs2_format::slot_map::SlotMapFormat;
 use ocfs2_format::superblock::{ClusterInfo, SUPERBLOCK_BLKNO, SUPERBLOCK_SIGNATURE, SuperBlock};
 use ocfs2_format::truncate_log::{TruncateLog, TruncateLogHeader, TruncateRec};
 use ocfs2_format::xattr::XattrBlock;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 
 use crate::image::Image;
 
@@ -229,7 +229,7 @@ impl Census {
             Arm::Chain => self.chains(blkno, &dinode, &id2),
             Arm::TruncateLog => {
                 let header = self.see::<TruncateLogHeader>(&id2);
-                assert_eq!(header.tl_count, TruncateLog::capacity(self.image.block_size));
+                assert_eq!(header.tl_count, TruncateLogHeader::capacity(self.image.block_size));
                 for index in 0..usize::from(header.tl_used) {
                     let at = TruncateLogHeader::SIZE + index * TruncateRec::SIZE;
                     self.see::<TruncateRec>(&id2[at..]);
@@ -291,7 +291,8 @@ impl Census {
         let block = self.image.read(blkno);
         let block_size = self.image.block_size;
         let desc = self.see::<GroupDesc>(&block);
-        desc.verify(blkno, self.image.generation(), parent, block_size).unwrap();
+        desc.verify(blkno, self.image.generation()).unwrap();
+        desc.verify_bits(blkno, parent, block_size).unwrap();
         self.guard(GroupDesc::NAME, blkno, &block, GroupDesc::CHECK_OFFSET);
         let bitmap = desc.bitmap(&block).unwrap();
         assert_eq!(bitmap.len() - bitmap.count_ones(), usize::from(desc.bg_free_bits_count));
@@ -324,7 +325,8 @@ impl Census {
 
     fn refcount_block(&mut self, blkno: Blkno, block: &[u8], root: Blkno) -> RefcountBlock {
         let header = self.see::<RefcountBlock>(block);
-        header.verify(blkno, self.image.generation(), root).unwrap();
+        header.verify(blkno, self.image.generation()).unwrap();
+        header.verify_root(blkno, root).unwrap();
         self.guard(RefcountBlock::NAME, blkno, block, RefcountBlock::CHECK_OFFSET);
         header
     }

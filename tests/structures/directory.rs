@@ -6,7 +6,7 @@ use ocfs2_format::dx::{DxEntry, DxEntryList, DxEntryListHeader, DxLeaf, DxRoot};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::hash::dx_hash;
 use ocfs2_format::inline::InlineData;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 
 use crate::census::Census;
 
@@ -74,7 +74,8 @@ impl Census {
     fn dir_index(&mut self, dir: Blkno, blkno: Blkno, mut expected: Vec<(u32, u32, Blkno)>) {
         let block = self.image.read(blkno);
         let root = self.see::<DxRoot>(&block);
-        root.verify(blkno, self.image.generation(), dir).unwrap();
+        root.verify(blkno, self.image.generation()).unwrap();
+        root.verify_dir(blkno, dir).unwrap();
         self.guard(DxRoot::NAME, blkno, &block, DxRoot::CHECK_OFFSET);
         let mut found = Vec::new();
         if root.is_inline() {
@@ -104,7 +105,7 @@ impl Census {
         self.see::<DxEntryListHeader>(bytes);
         let list = DxEntryList::new(bytes).unwrap();
         list.verify(blkno).unwrap();
-        for (index, entry) in list.entries().enumerate() {
+        for (index, entry) in list.records().enumerate() {
             self.see::<DxEntry>(&bytes[DxEntryListHeader::SIZE + index * DxEntry::SIZE..]);
             found.push((entry.dx_major_hash, entry.dx_minor_hash, entry.dx_dirent_blk));
         }

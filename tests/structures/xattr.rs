@@ -5,7 +5,7 @@ use ocfs2_format::hash::xattr_hash;
 use ocfs2_format::xattr::{
     BUCKET_SIZE, XattrArea, XattrBlock, XattrEntry, XattrHeader, XattrTreeRoot, XattrValueRoot,
 };
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 
 use crate::census::Census;
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use ocfs2_format::local_alloc::LocalAlloc;
-use ocfs2_format::truncate_log::TruncateLog;
+use ocfs2_format::truncate_log::TruncateLogHeader;
 use ocfs2_testing::{Run, oracle, program};
 use ocfs2_volume::SystemFile;
 
@@ -54,7 +54,9 @@ fn new_slots_have_what_the_c_tool_gives_them() {
         assert_eq!(volume.max_slots(), 9);
         assert!(volume.taken_slots().unwrap().is_empty());
         let block_size = volume.block_size();
-        assert!(LocalAlloc::bitmap_size(block_size) > 0 && TruncateLog::capacity(block_size) > 0);
+        assert!(
+            LocalAlloc::bitmap_size(block_size) > 0 && TruncateLogHeader::capacity(block_size) > 0
+        );
         if let Some(theirs) = &theirs {
             Run::new(theirs).args(["-y", "-q", "-N", "9"]).arg(&copy).success();
             let other = volume_at(&copy);

@@ -9,7 +9,7 @@ use ocfs2_format::refcount::RefcountBlock;
 use ocfs2_format::xattr::{
     BUCKET_SIZE, XattrArea, XattrBlock, XattrHeader, XattrTreeRoot, XattrValueRoot,
 };
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::Inode;
 use ocfs2_volume::tree::Tree;
 

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ocfs2_device::{Device, OverlayDevice};
-use ocfs2_format::check::{Checked, validate};
+use ocfs2_format::check::Checked;
 use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
 use ocfs2_format::journal::{BlockType, JournalHeader, TagFlags, tags};
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::{Error, Inode, Volume};
 
 use crate::error::Problem;
@@ -102,8 +102,8 @@ impl<'f> Past<'f> {
     fn was_file(&self, inode: &Inode) -> bool {
         let (dinode, volume) = (&inode.dinode, &self.fs.volume);
         let none = InodeFlags::SYSTEM | InodeFlags::ORPHANED | InodeFlags::DIO_ORPHANED;
-        let is_checked = !self.fs.has_checks()
-            || matches!(validate(inode.block(), Dinode::CHECK_OFFSET), Checked::Good);
+        let is_checked =
+            !self.fs.has_checks() || matches!(Dinode::validate(inode.block()), Checked::Good);
         dinode.verify(inode.blkno, volume.generation()).is_ok()
             && is_checked
             && !dinode.flags().intersects(none)

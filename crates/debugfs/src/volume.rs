@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use ocfs2_cli::Interrupt;
-use ocfs2_format::Blkno;
 use ocfs2_format::dinode::{Arm, Dinode, DynFeatures, FileKind};
 use ocfs2_format::dir::{self, DirTrailer};
 use ocfs2_format::inline::InlineData;
+use ocfs2_format::{Blkno, Block};
 use ocfs2_volume::dir::Barren;
 use ocfs2_volume::tree::Tree;
 use ocfs2_volume::{Inode, Volume};

@@ -2,6 +2,7 @@
 
 use binrw::binrw;
 
+use crate::list::{List, list, write_list};
 use crate::structure::structure;
 use crate::{Blkno, BlockSize, ClusterSize, Invalid, Structure, Truncated};
 
@@ -43,91 +44,38 @@ structure! {
     }
 }
 
-/// A chain list where it lies: the header and the bytes of its records.
-#[derive(Clone, Copy, Debug)]
-pub struct ChainList<'a> {
-    /// The header.
-    pub header: ChainListHeader,
-    records: &'a [u8],
-}
+list! {
+    ChainListHeader of ChainRec; cl_count, cl_next_free_rec;
 
-impl<'a> ChainList<'a> {
-    /// The list that starts at `bytes`, the `id2` of an allocator's dinode.
-    ///
-    /// # Errors
-    /// [`Truncated`] if there is no room for the header.
-    pub fn new(bytes: &'a [u8]) -> Result<Self, Truncated> {
-        let header = ChainListHeader::decode(bytes)?;
-        Ok(Self { header, records: &bytes[ChainListHeader::SIZE..] })
-    }
-
-    /// Records that fit; what `cl_count` should be.
-    pub fn capacity(&self) -> usize {
-        self.records.len() / ChainRec::SIZE
-    }
-
-    /// The records in use, as far as they fit.
-    pub fn records(&self) -> impl Iterator<Item = ChainRec> + 'a {
-        let used = usize::from(self.header.cl_next_free_rec);
-        let records = self.records.chunks_exact(ChainRec::SIZE).take(used);
-        records.filter_map(|bytes| ChainRec::decode(bytes).ok())
-    }
-
-    /// Checks that `cl_count` fits and the records in use fit it, and that bits per
-    /// cluster and clusters per group are not 0.
-    ///
-    /// # Errors
-    /// The first field that is wrong.
-    pub fn verify(&self, blkno: Blkno) -> Result<(), Invalid> {
-        let ChainListHeader { cl_cpg, cl_bpc, cl_count, cl_next_free_rec, .. } = self.header;
-        let wrong = |field, found: u16, expected: String| {
-            Err(Invalid::new(ChainListHeader::NAME, blkno, field, found, expected))
-        };
-        if cl_cpg == 0 {
-            return wrong("cl_cpg", cl_cpg, "at least 1".to_owned());
-        }
-        if cl_bpc == 0 {
-            return wrong("cl_bpc", cl_bpc, "at least 1".to_owned());
-        }
-        if usize::from(cl_count) > self.capacity() {
-            return wrong("cl_count", cl_count, format!("at most {}", self.capacity()));
-        }
-        if cl_next_free_rec > cl_count {
-            return wrong("cl_next_free_rec", cl_next_free_rec, format!("at most {cl_count}"));
+    fn verify_others(&self, blkno: Blkno, _: usize) -> Result<(), Invalid> {
+        for (field, found) in [("cl_cpg", self.cl_cpg), ("cl_bpc", self.cl_bpc)] {
+            if found == 0 {
+                return Err(Invalid::new(Self::NAME, blkno, field, found, "at least 1"));
+            }
         }
         Ok(())
     }
 }
 
-/// Writes a chain list into `bytes`, the `id2` of an allocator's dinode.
-///
-/// `cl_count` is what fits; records after those given are left as they are.
+/// A chain list where it lies, in the `id2` of an allocator's dinode.
+pub type ChainList<'a> = List<'a, ChainListHeader>;
+
+/// [`write_list`] for a chain list.
 ///
 /// # Errors
-/// [`Truncated`] if they do not fit.
+/// [`Truncated`] if the records do not fit.
 pub fn write_chain_list(
     bytes: &mut [u8],
     clusters_per_group: u16,
     bits_per_cluster: u16,
     records: &[ChainRec],
 ) -> Result<(), Truncated> {
-    let available = bytes.len();
-    let capacity = available.saturating_sub(ChainListHeader::SIZE) / ChainRec::SIZE;
-    let needed = ChainListHeader::SIZE + records.len() * ChainRec::SIZE;
-    let too_short = Truncated { structure: ChainListHeader::NAME, needed, available };
-    if records.len() > capacity {
-        return Err(too_short);
-    }
     let header = ChainListHeader {
         cl_cpg: clusters_per_group,
         cl_bpc: bits_per_cluster,
-        cl_count: u16::try_from(capacity).map_err(|_| too_short)?,
-        cl_next_free_rec: u16::try_from(records.len()).map_err(|_| too_short)?,
-        cl_reserved1: 0,
+        ..Default::default()
     };
-    header.encode(bytes)?;
-    let room = bytes[ChainListHeader::SIZE..].chunks_exact_mut(ChainRec::SIZE);
-    room.zip(records).try_for_each(|(bytes, record)| record.encode(bytes))
+    write_list(bytes, header, records)
 }
 
 /// Bytes a group of an inode or extent allocator covers, fixed by the block size.

@@ -3,9 +3,9 @@
 use binrw::binrw;
 use bitflags::bitflags;
 
-use crate::error::{expect_eq, expect_signature};
+use crate::block::{Block, block};
 use crate::structure::structure;
-use crate::{Blkno, BlockCheck, BlockSize, ClusterSize, Invalid};
+use crate::{Blkno, BlockCheck, BlockSize, ClusterSize, Invalid, Structure};
 
 bitflags! {
     /// `i_flags`.
@@ -206,13 +206,22 @@ pub enum Arm {
     ExtentList,
 }
 
+block! {
+    Dinode, b"INODE01\0", 0x80; i_signature, i_fs_generation, i_blkno;
+
+    fn verify(&self, blkno: Blkno, fs_generation: u32) -> Result<(), Invalid> {
+        self.verify_identity(blkno, fs_generation)?;
+        if self.flags().contains(InodeFlags::VALID) {
+            return Ok(());
+        }
+        let (name, found) = (Self::NAME, format_args!("{:#x}", self.i_flags).to_string());
+        Err(Invalid::new(name, blkno, "i_flags", found, "the VALID bit"))
+    }
+}
+
 impl Dinode {
-    /// `i_signature` of every dinode but the superblock.
-    pub const SIGNATURE: [u8; 8] = *b"INODE01\0";
     /// `i_suballoc_slot` of an inode from `global_inode_alloc`.
     pub const GLOBAL_SLOT: u16 = 0xffff;
-    /// Where the block check is.
-    pub const CHECK_OFFSET: usize = 0x80;
     /// Where `id2` starts.
     pub const ID2_OFFSET: usize = 0xc0;
 
@@ -323,23 +332,6 @@ impl Dinode {
 
     /// `ij_flags`: the slot is mounted, or was not unmounted cleanly.
     pub const JOURNAL_DIRTY: u32 = 1;
-
-    /// Checks what makes it a dinode in use: signature, generation of the volume, the
-    /// block it claims to be, and that it is VALID.
-    ///
-    /// # Errors
-    /// The first field that is wrong.
-    pub fn verify(&self, blkno: Blkno, fs_generation: u32) -> Result<(), Invalid> {
-        let name = <Self as crate::Structure>::NAME;
-        expect_signature(name, blkno, "i_signature", &self.i_signature, &Self::SIGNATURE)?;
-        expect_eq(name, blkno, "i_fs_generation", self.i_fs_generation, fs_generation)?;
-        expect_eq(name, blkno, "i_blkno", self.i_blkno, blkno)?;
-        if !self.flags().contains(InodeFlags::VALID) {
-            let found = format_args!("{:#x}", self.i_flags).to_string();
-            return Err(Invalid::new(name, blkno, "i_flags", found, "the VALID bit"));
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -3,9 +3,11 @@
 use binrw::binrw;
 use bitflags::bitflags;
 
-use crate::error::{expect_eq, expect_signature};
+use crate::block::{Block, block};
+use crate::error::expect_eq;
 use crate::extent::ExtentList;
 use crate::hash::NameHash;
+use crate::list::{List, list, write_list};
 use crate::structure::structure;
 use crate::{Blkno, BlockCheck, BlockSize, Invalid, Structure, Truncated};
 
@@ -67,11 +69,9 @@ structure! {
     }
 }
 
+block! { DxRoot, b"DXDIR01\0", 0x08; dr_signature, dr_fs_generation, dr_blkno }
+
 impl DxRoot {
-    /// `dr_signature` of every dx root.
-    pub const SIGNATURE: [u8; 8] = *b"DXDIR01\0";
-    /// Where the block check is.
-    pub const CHECK_OFFSET: usize = 0x08;
     /// Where the extent list or the entry list starts.
     pub const LIST_OFFSET: usize = 0xc0;
 
@@ -101,16 +101,12 @@ impl DxRoot {
         DxEntryList::new(block.get(Self::LIST_OFFSET..).unwrap_or_default())
     }
 
-    /// Checks signature, generation, the block it claims to be and its directory.
+    /// Checks that it is the index of the directory `dir`.
     ///
     /// # Errors
-    /// The first field that is wrong.
-    pub fn verify(&self, blkno: Blkno, fs_generation: u32, dir: Blkno) -> Result<(), Invalid> {
-        let name = Self::NAME;
-        expect_signature(name, blkno, "dr_signature", &self.dr_signature, &Self::SIGNATURE)?;
-        expect_eq(name, blkno, "dr_fs_generation", self.dr_fs_generation, fs_generation)?;
-        expect_eq(name, blkno, "dr_blkno", self.dr_blkno, blkno)?;
-        expect_eq(name, blkno, "dr_dir_blkno", self.dr_dir_blkno, dir)
+    /// It is that of another.
+    pub fn verify_dir(&self, blkno: Blkno, dir: Blkno) -> Result<(), Invalid> {
+        expect_eq(Self::NAME, blkno, "dr_dir_blkno", self.dr_dir_blkno, dir)
     }
 }
 
@@ -137,11 +133,9 @@ structure! {
     }
 }
 
+block! { DxLeaf, b"DXLEAF1\0", 0x08; dl_signature, dl_fs_generation, dl_blkno }
+
 impl DxLeaf {
-    /// `dl_signature` of every dx leaf.
-    pub const SIGNATURE: [u8; 8] = *b"DXLEAF1\0";
-    /// Where the block check is.
-    pub const CHECK_OFFSET: usize = 0x08;
     /// Where the entry list starts.
     pub const LIST_OFFSET: usize = 0x28;
 
@@ -156,17 +150,6 @@ impl DxLeaf {
     /// [`Truncated`] if the block is too short for a list.
     pub fn entries(block: &[u8]) -> Result<DxEntryList<'_>, Truncated> {
         DxEntryList::new(block.get(Self::LIST_OFFSET..).unwrap_or_default())
-    }
-
-    /// Checks signature, generation and the block it claims to be.
-    ///
-    /// # Errors
-    /// The first field that is wrong.
-    pub fn verify(&self, blkno: Blkno, fs_generation: u32) -> Result<(), Invalid> {
-        let name = Self::NAME;
-        expect_signature(name, blkno, "dl_signature", &self.dl_signature, &Self::SIGNATURE)?;
-        expect_eq(name, blkno, "dl_fs_generation", self.dl_fs_generation, fs_generation)?;
-        expect_eq(name, blkno, "dl_blkno", self.dl_blkno, blkno)
     }
 }
 
@@ -211,72 +194,23 @@ impl DxEntry {
     }
 }
 
+list! {
+    DxEntryListHeader of DxEntry; de_count, de_num_used;
+
+    fn verify_others(&self, blkno: Blkno, capacity: usize) -> Result<(), Invalid> {
+        expect_eq(Self::NAME, blkno, "de_count", self.de_count.into(), capacity)
+    }
+}
+
 /// An entry list where it lies; its entries are in no order.
-#[derive(Clone, Copy, Debug)]
-pub struct DxEntryList<'a> {
-    /// The header.
-    pub header: DxEntryListHeader,
-    entries: &'a [u8],
-}
+pub type DxEntryList<'a> = List<'a, DxEntryListHeader>;
 
-impl<'a> DxEntryList<'a> {
-    /// The list that starts at `bytes` and can extend to its end.
-    ///
-    /// # Errors
-    /// [`Truncated`] if there is no room for the header.
-    pub fn new(bytes: &'a [u8]) -> Result<Self, Truncated> {
-        let header = DxEntryListHeader::decode(bytes)?;
-        Ok(Self { header, entries: &bytes[DxEntryListHeader::SIZE..] })
-    }
-
-    /// Entries that fit; what `de_count` should be.
-    pub fn capacity(&self) -> usize {
-        self.entries.len() / DxEntry::SIZE
-    }
-
-    /// The entries in use, as far as they fit.
-    pub fn entries(&self) -> impl Iterator<Item = DxEntry> + 'a {
-        let used = usize::from(self.header.de_num_used);
-        let entries = self.entries.chunks_exact(DxEntry::SIZE).take(used);
-        entries.filter_map(|bytes| DxEntry::decode(bytes).ok())
-    }
-
-    /// Checks that `de_count` is what fits and the entries in use fit it.
-    ///
-    /// # Errors
-    /// The first field that is wrong.
-    pub fn verify(&self, blkno: Blkno) -> Result<(), Invalid> {
-        let DxEntryListHeader { de_count, de_num_used, .. } = self.header;
-        let name = DxEntryListHeader::NAME;
-        expect_eq(name, blkno, "de_count", usize::from(de_count), self.capacity())?;
-        if de_num_used > de_count {
-            let expected = format_args!("at most {de_count}").to_string();
-            return Err(Invalid::new(name, blkno, "de_num_used", de_num_used, expected));
-        }
-        Ok(())
-    }
-}
-
-/// Writes an entry list with `entries` into `bytes`, which it may fill.
+/// [`write_list`] for an entry list.
 ///
 /// # Errors
-/// [`Truncated`] if they do not fit.
+/// [`Truncated`] if the entries do not fit.
 pub fn write_dx_entries(bytes: &mut [u8], entries: &[DxEntry]) -> Result<(), Truncated> {
-    let available = bytes.len();
-    let capacity = available.saturating_sub(DxEntryListHeader::SIZE) / DxEntry::SIZE;
-    let needed = DxEntryListHeader::SIZE + entries.len() * DxEntry::SIZE;
-    let too_short = Truncated { structure: DxEntryListHeader::NAME, needed, available };
-    if entries.len() > capacity {
-        return Err(too_short);
-    }
-    let header = DxEntryListHeader {
-        de_reserved: 0,
-        de_count: u16::try_from(capacity).map_err(|_| too_short)?,
-        de_num_used: u16::try_from(entries.len()).map_err(|_| too_short)?,
-    };
-    header.encode(bytes)?;
-    let room = bytes[DxEntryListHeader::SIZE..].chunks_exact_mut(DxEntry::SIZE);
-    room.zip(entries).try_for_each(|(bytes, entry)| entry.encode(bytes))
+    write_list(bytes, DxEntryListHeader::default(), entries)
 }
 
 #[cfg(test)]
@@ -297,8 +231,8 @@ mod tests {
         let roots = BlockSize::ALL.map(DxRoot::entry_capacity);
         let leaves = BlockSize::ALL.map(DxLeaf::entry_capacity);
         assert_eq!((roots, leaves), ([19, 51, 115, 243], [29, 61, 125, 253]));
-        assert_eq!(DxRoot::entries(&[0xff; 512]).unwrap().entries().count(), 19);
-        assert_eq!(DxLeaf::entries(&[0xff; 512]).unwrap().entries().count(), 29);
+        assert_eq!(DxRoot::entries(&[0xff; 512]).unwrap().records().count(), 19);
+        assert_eq!(DxLeaf::entries(&[0xff; 512]).unwrap().records().count(), 29);
         assert!(DxLeaf::entries(&[0; 0x2f]).is_err());
     }
 
@@ -309,7 +243,7 @@ mod tests {
         write_dx_entries(&mut block[DxRoot::LIST_OFFSET..], &[entry, entry]).unwrap();
         let list = DxRoot::entries(&block).unwrap();
         assert_eq!(list.header.de_count, 19);
-        assert_eq!(list.entries().collect::<Vec<_>>(), [entry, entry]);
+        assert_eq!(list.records().collect::<Vec<_>>(), [entry, entry]);
         list.verify(Blkno(9)).unwrap();
         block[DxRoot::LIST_OFFSET + 6] = 20;
         assert_eq!(

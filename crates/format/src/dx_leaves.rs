@@ -5,7 +5,7 @@
 //! one lookup finds all of them.
 
 use crate::dx::{DxEntry, DxLeaf, write_dx_entries};
-use crate::{Blkno, BlockSize, Structure, Truncated};
+use crate::{Blkno, Block, BlockSize, Structure, Truncated};
 
 /// More names have the same hash than a leaf takes: there is no index for them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -171,7 +171,7 @@ mod tests {
             let blocks = cluster.blocks((Blkno(40), 2), SIZE, 7).unwrap();
             let second = DxLeaf::decode(&blocks[1]).unwrap();
             second.verify(Blkno(41), 7).unwrap();
-            let there: Vec<_> = DxLeaf::entries(&blocks[1]).unwrap().entries().collect();
+            let there: Vec<_> = DxLeaf::entries(&blocks[1]).unwrap().records().collect();
             assert!(there.iter().all(|entry| entry.dx_minor_hash % 2 == 1));
         }
     }

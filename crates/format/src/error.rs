@@ -59,6 +59,20 @@ pub(crate) fn expect_eq<T: PartialEq + fmt::Display>(
     Err(Invalid::new(structure, blkno, field, found, expected))
 }
 
+/// Fails with [`Invalid`] if `found` is more than `limit`.
+pub(crate) fn expect_at_most<T: PartialOrd + fmt::Display>(
+    structure: &'static str,
+    blkno: Blkno,
+    field: &'static str,
+    found: T,
+    limit: T,
+) -> Result<(), Invalid> {
+    if found <= limit {
+        return Ok(());
+    }
+    Err(Invalid::new(structure, blkno, field, found, format_args!("at most {limit}")))
+}
+
 /// Fails with [`Invalid`] unless `found` is the signature `expected`.
 pub(crate) fn expect_signature(
     structure: &'static str,

@@ -4,7 +4,9 @@
 use binrw::binrw;
 use bitflags::bitflags;
 
-use crate::error::{expect_eq, expect_signature};
+use crate::block::{Block, block};
+use crate::error::expect_at_most;
+use crate::list::{List, list, write_list};
 use crate::structure::structure;
 use crate::{Blkno, BlockCheck, BlockSize, Cpos, Field, Invalid, Structure, Truncated};
 
@@ -135,88 +137,27 @@ fn truncated<T: Structure>(available: usize) -> Truncated {
     Truncated { structure: T::NAME, needed: T::SIZE, available }
 }
 
-/// An extent list where it lies: the header and the bytes of its records.
-///
-/// However large `l_next_free_rec` claims to be, only records that are there are given.
-#[derive(Clone, Copy, Debug)]
-pub struct ExtentList<'a> {
-    /// The header.
-    pub header: ExtentListHeader,
-    records: &'a [u8],
-}
+list! {
+    ExtentListHeader of ExtentRec; l_count, l_next_free_rec;
 
-impl<'a> ExtentList<'a> {
-    /// The list that starts at `bytes` and can extend to its end.
-    ///
-    /// # Errors
-    /// [`Truncated`] if there is no room for the header.
-    pub fn new(bytes: &'a [u8]) -> Result<Self, Truncated> {
-        let header = ExtentListHeader::decode(bytes)?;
-        Ok(Self { header, records: &bytes[ExtentListHeader::SIZE..] })
-    }
-
-    /// Records that fit into the bytes the list may use; what `l_count` should be.
-    pub fn capacity(&self) -> usize {
-        self.records.len() / ExtentRec::SIZE
-    }
-
-    /// The records in use, as far as they fit.
-    pub fn records(&self) -> impl DoubleEndedIterator<Item = ExtentRec> + ExactSizeIterator + 'a {
-        let used = usize::from(self.header.l_next_free_rec).min(self.capacity());
-        self.records.as_chunks().0[..used].iter().map(ExtentRec::from_bytes)
-    }
-
-    /// The record at `index`, whether in use or not; `None` where there is no room for it.
-    pub fn record(&self, index: usize) -> Option<ExtentRec> {
-        self.records.as_chunks().0.get(index).map(ExtentRec::from_bytes)
-    }
-
-    /// Checks the header: the depth, that `l_count` fits and the records in use fit it.
-    ///
-    /// # Errors
-    /// The first field that is wrong.
-    pub fn verify(&self, blkno: Blkno) -> Result<(), Invalid> {
-        let name = ExtentListHeader::NAME;
-        let ExtentListHeader { l_tree_depth, l_count, l_next_free_rec, .. } = self.header;
-        let at_most = |field, found: u16, limit: usize| {
-            if usize::from(found) <= limit {
-                return Ok(());
-            }
-            Err(Invalid::new(name, blkno, field, found, format_args!("at most {limit}")))
-        };
-        at_most("l_tree_depth", l_tree_depth, usize::from(MAX_TREE_DEPTH))?;
-        at_most("l_count", l_count, self.capacity())?;
-        at_most("l_next_free_rec", l_next_free_rec, usize::from(l_count))
+    fn verify_others(&self, blkno: Blkno, _: usize) -> Result<(), Invalid> {
+        expect_at_most(Self::NAME, blkno, "l_tree_depth", self.l_tree_depth, MAX_TREE_DEPTH)
     }
 }
 
-/// Writes an extent list with `records` into `bytes`, which it may fill.
-///
-/// `l_count` is what fits; records after those given are left as they are.
+/// An extent list where it lies.
+pub type ExtentList<'a> = List<'a, ExtentListHeader>;
+
+/// [`write_list`] for an extent list.
 ///
 /// # Errors
-/// [`Truncated`] if they do not fit.
+/// [`Truncated`] if the records do not fit.
 pub fn write_extent_list(
     bytes: &mut [u8],
     depth: u16,
     records: &[ExtentRec],
 ) -> Result<(), Truncated> {
-    let available = bytes.len();
-    let capacity = available.saturating_sub(ExtentListHeader::SIZE) / ExtentRec::SIZE;
-    let needed = ExtentListHeader::SIZE + records.len() * ExtentRec::SIZE;
-    let too_short = Truncated { structure: ExtentListHeader::NAME, needed, available };
-    if records.len() > capacity {
-        return Err(too_short);
-    }
-    let header = ExtentListHeader {
-        l_tree_depth: depth,
-        l_count: u16::try_from(capacity).map_err(|_| too_short)?,
-        l_next_free_rec: u16::try_from(records.len()).map_err(|_| too_short)?,
-        ..Default::default()
-    };
-    header.encode(bytes)?;
-    let room = bytes[ExtentListHeader::SIZE..].chunks_exact_mut(ExtentRec::SIZE);
-    room.zip(records).try_for_each(|(bytes, record)| record.encode(bytes))
+    write_list(bytes, ExtentListHeader { l_tree_depth: depth, ..Default::default() }, records)
 }
 
 structure! {
@@ -248,11 +189,9 @@ structure! {
     }
 }
 
+block! { ExtentBlock, b"EXBLK01\0", 0x08; h_signature, h_fs_generation, h_blkno }
+
 impl ExtentBlock {
-    /// `h_signature` of every extent block.
-    pub const SIGNATURE: [u8; 8] = *b"EXBLK01\0";
-    /// Where the block check is.
-    pub const CHECK_OFFSET: usize = 0x08;
     /// Where the extent list starts.
     pub const LIST_OFFSET: usize = 0x30;
 
@@ -267,17 +206,6 @@ impl ExtentBlock {
     /// [`Truncated`] if the block is too short for one.
     pub fn list(block: &[u8]) -> Result<ExtentList<'_>, Truncated> {
         ExtentList::new(block.get(Self::LIST_OFFSET..).unwrap_or_default())
-    }
-
-    /// Checks signature, generation and the block it claims to be.
-    ///
-    /// # Errors
-    /// The first field that is wrong.
-    pub fn verify(&self, blkno: Blkno, fs_generation: u32) -> Result<(), Invalid> {
-        let name = Self::NAME;
-        expect_signature(name, blkno, "h_signature", &self.h_signature, &Self::SIGNATURE)?;
-        expect_eq(name, blkno, "h_fs_generation", self.h_fs_generation, fs_generation)?;
-        expect_eq(name, blkno, "h_blkno", self.h_blkno, blkno)
     }
 }
 

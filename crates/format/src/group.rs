@@ -3,7 +3,8 @@
 use binrw::binrw;
 
 use crate::bitmap::{Bitmap, BitmapMut};
-use crate::error::{expect_eq, expect_signature};
+use crate::block::{Block, block};
+use crate::error::{expect_at_most, expect_eq};
 use crate::extent::{ExtentList, ExtentListHeader, ExtentRec};
 use crate::structure::structure;
 use crate::{Blkno, BlockCheck, BlockSize, Invalid, Structure, Truncated};
@@ -47,11 +48,9 @@ structure! {
     }
 }
 
+block! { GroupDesc, b"GROUP01\0", 0x30; bg_signature, bg_generation, bg_blkno }
+
 impl GroupDesc {
-    /// `bg_signature` of every group descriptor.
-    pub const SIGNATURE: [u8; 8] = *b"GROUP01\0";
-    /// Where the block check is.
-    pub const CHECK_OFFSET: usize = 0x30;
     /// Where the bitmap starts.
     pub const BITMAP_OFFSET: usize = 0x40;
     /// Where the extent list of a discontiguous group starts.
@@ -122,32 +121,22 @@ impl GroupDesc {
         (list.header.l_next_free_rec != 0).then_some(list)
     }
 
-    /// Checks signature, generation, the block it claims to be, its allocator, and that
-    /// the bits fit.
+    /// Checks its allocator, and that the bits fit.
     ///
     /// # Errors
     /// The first field that is wrong.
-    pub fn verify(
+    pub fn verify_bits(
         &self,
         blkno: Blkno,
-        fs_generation: u32,
         parent: Blkno,
         block_size: BlockSize,
     ) -> Result<(), Invalid> {
         let name = Self::NAME;
-        expect_signature(name, blkno, "bg_signature", &self.bg_signature, &Self::SIGNATURE)?;
-        expect_eq(name, blkno, "bg_generation", self.bg_generation, fs_generation)?;
-        expect_eq(name, blkno, "bg_blkno", self.bg_blkno, blkno)?;
         expect_eq(name, blkno, "bg_parent_dinode", self.bg_parent_dinode, parent)?;
-        let at_most = |field, found: u16, limit: u16| {
-            if found <= limit {
-                return Ok(());
-            }
-            Err(Invalid::new(name, blkno, field, found, format_args!("at most {limit}")))
-        };
-        at_most("bg_size", self.bg_size, Self::bitmap_size(block_size))?;
-        at_most("bg_bits", self.bg_bits, self.bg_size.saturating_mul(8))?;
-        at_most("bg_free_bits_count", self.bg_free_bits_count, self.bg_bits)
+        let (size, bits) = (self.bg_size, self.bg_bits);
+        expect_at_most(name, blkno, "bg_size", size, Self::bitmap_size(block_size))?;
+        expect_at_most(name, blkno, "bg_bits", bits, size.saturating_mul(8))?;
+        expect_at_most(name, blkno, "bg_free_bits_count", self.bg_free_bits_count, bits)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use binrw::binrw;
 
+use crate::error::expect_at_most;
 use crate::structure::structure;
 use crate::{Blkno, Invalid, Structure, Truncated};
 
@@ -29,17 +30,8 @@ impl InlineData {
     /// # Errors
     /// The first field that is wrong.
     pub fn verify(&self, blkno: Blkno, room: usize, size: u64) -> Result<(), Invalid> {
-        let wrong = |field, found: u64| {
-            let expected = format_args!("at most {room}").to_string();
-            Err(Invalid::new(Self::NAME, blkno, field, found, expected))
-        };
-        if usize::from(self.id_count) > room {
-            return wrong("id_count", self.id_count.into());
-        }
-        if size > room as u64 {
-            return wrong("i_size", size);
-        }
-        Ok(())
+        expect_at_most(Self::NAME, blkno, "id_count", self.id_count.into(), room)?;
+        expect_at_most(Self::NAME, blkno, "i_size", size, room as u64)
     }
 
     /// The data in `id2`: `id_count` bytes, or as many as there are.

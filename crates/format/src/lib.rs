@@ -2,6 +2,7 @@
 #![deny(missing_docs)]
 
 pub mod bitmap;
+pub mod block;
 pub mod chain;
 pub mod check;
 pub mod dinode;
@@ -19,6 +20,7 @@ pub mod heartbeat;
 pub mod image;
 pub mod inline;
 pub mod journal;
+pub mod list;
 pub mod local_alloc;
 pub mod ocfs1;
 pub mod quota;
@@ -31,6 +33,7 @@ pub mod truncate_log;
 mod units;
 pub mod xattr;
 
+pub use block::Block;
 pub use check::BlockCheck;
 pub use error::{Invalid, Truncated};
 pub use field::{Field, FieldKind};

@@ -3,6 +3,7 @@
 use binrw::binrw;
 
 use crate::bitmap::Bitmap;
+use crate::error::expect_at_most;
 use crate::structure::structure;
 use crate::{Blkno, BlockSize, Invalid, Structure, Truncated};
 
@@ -46,13 +47,8 @@ impl LocalAlloc {
         (used, total): (u32, u32),
         clusters: u32,
     ) -> Result<(), Invalid> {
-        let at_most = |field, found: u32, limit: u32| {
-            if found <= limit {
-                return Ok(());
-            }
-            let expected = format_args!("at most {limit}").to_string();
-            Err(Invalid::new(Self::NAME, blkno, field, found, expected))
-        };
+        let at_most =
+            |field, found: u32, limit: u32| expect_at_most(Self::NAME, blkno, field, found, limit);
         at_most("la_size", self.la_size.into(), Self::bitmap_size(block_size).into())?;
         at_most("i_total", total, 8 * u32::from(self.la_size))?;
         at_most("i_used", used, total)?;

@@ -3,8 +3,10 @@
 use binrw::binrw;
 use bitflags::bitflags;
 
-use crate::error::{expect_eq, expect_signature};
+use crate::block::{Block, block};
+use crate::error::expect_eq;
 use crate::extent::ExtentList;
+use crate::list::{List, list, write_list};
 use crate::structure::structure;
 use crate::{Blkno, BlockCheck, BlockSize, Invalid, Structure, Truncated};
 
@@ -66,11 +68,9 @@ structure! {
     }
 }
 
+block! { RefcountBlock, b"REFCNT1\0", 0x20; rf_signature, rf_fs_generation, rf_blkno }
+
 impl RefcountBlock {
-    /// `rf_signature` of every refcount block.
-    pub const SIGNATURE: [u8; 8] = *b"REFCNT1\0";
-    /// Where the block check is.
-    pub const CHECK_OFFSET: usize = 0x20;
     /// Where the records or the extent list start.
     pub const LIST_OFFSET: usize = 0x80;
 
@@ -106,17 +106,12 @@ impl RefcountBlock {
         ExtentList::new(block.get(Self::LIST_OFFSET..).unwrap_or_default())
     }
 
-    /// Checks signature, generation, the block it claims to be and its root; `root` is 0
-    /// for a root itself.
+    /// Checks that it is of the tree `root`, which is 0 for a root itself.
     ///
     /// # Errors
-    /// The first field that is wrong.
-    pub fn verify(&self, blkno: Blkno, fs_generation: u32, root: Blkno) -> Result<(), Invalid> {
-        let name = Self::NAME;
-        expect_signature(name, blkno, "rf_signature", &self.rf_signature, &Self::SIGNATURE)?;
-        expect_eq(name, blkno, "rf_fs_generation", self.rf_fs_generation, fs_generation)?;
-        expect_eq(name, blkno, "rf_blkno", self.rf_blkno, blkno)?;
-        expect_eq(name, blkno, "rf_parent", self.rf_parent, root)
+    /// It is of another.
+    pub fn verify_root(&self, blkno: Blkno, root: Blkno) -> Result<(), Invalid> {
+        expect_eq(Self::NAME, blkno, "rf_parent", self.rf_parent, root)
     }
 }
 
@@ -156,54 +151,10 @@ structure! {
     }
 }
 
+list! { RefcountListHeader of RefcountRec; rl_count, rl_used }
+
 /// A list of refcount records where it lies.
-#[derive(Clone, Copy, Debug)]
-pub struct RefcountList<'a> {
-    /// The header.
-    pub header: RefcountListHeader,
-    records: &'a [u8],
-}
-
-impl<'a> RefcountList<'a> {
-    /// The list that starts at `bytes` and can extend to its end.
-    ///
-    /// # Errors
-    /// [`Truncated`] if there is no room for the header.
-    pub fn new(bytes: &'a [u8]) -> Result<Self, Truncated> {
-        let header = RefcountListHeader::decode(bytes)?;
-        Ok(Self { header, records: &bytes[RefcountListHeader::SIZE..] })
-    }
-
-    /// Records that fit; what `rl_count` should be.
-    pub fn capacity(&self) -> usize {
-        self.records.len() / RefcountRec::SIZE
-    }
-
-    /// The records in use, as far as they fit.
-    pub fn records(&self) -> impl Iterator<Item = RefcountRec> + 'a {
-        let used = usize::from(self.header.rl_used);
-        let records = self.records.chunks_exact(RefcountRec::SIZE).take(used);
-        records.filter_map(|bytes| RefcountRec::decode(bytes).ok())
-    }
-
-    /// Checks that `rl_count` fits and the records in use fit it.
-    ///
-    /// # Errors
-    /// The first field that is wrong.
-    pub fn verify(&self, blkno: Blkno) -> Result<(), Invalid> {
-        let RefcountListHeader { rl_count, rl_used, .. } = self.header;
-        let name = RefcountListHeader::NAME;
-        if usize::from(rl_count) > self.capacity() {
-            let expected = format_args!("at most {}", self.capacity()).to_string();
-            return Err(Invalid::new(name, blkno, "rl_count", rl_count, expected));
-        }
-        if rl_used > rl_count {
-            let expected = format_args!("at most {rl_count}").to_string();
-            return Err(Invalid::new(name, blkno, "rl_used", rl_used, expected));
-        }
-        Ok(())
-    }
-}
+pub type RefcountList<'a> = List<'a, RefcountListHeader>;
 
 /// Appends a record, to the one before where it continues that. One without clusters or without
 /// references is none.
@@ -225,23 +176,13 @@ pub fn push_refcount(records: &mut Vec<RefcountRec>, record: RefcountRec) {
     records.push(record);
 }
 
-/// Writes a list of records, and zeros after them. `rl_count` is what fits into `bytes`; records
-/// beyond that are left out.
+/// [`write_list`] for refcount records, and zeros after them.
 ///
 /// # Errors
-/// [`Truncated`] if there is no room for the header.
+/// [`Truncated`] if they do not fit.
 pub fn write_refcounts(bytes: &mut [u8], records: &[RefcountRec]) -> Result<(), Truncated> {
-    let capacity = bytes.len().saturating_sub(RefcountListHeader::SIZE) / RefcountRec::SIZE;
-    let header = RefcountListHeader {
-        rl_count: u16::try_from(capacity).unwrap_or(u16::MAX),
-        rl_used: u16::try_from(records.len()).unwrap_or(u16::MAX),
-        ..Default::default()
-    };
     bytes.fill(0);
-    header.encode(bytes)?;
-    let room = bytes.get_mut(RefcountListHeader::SIZE..).unwrap_or_default();
-    let room = room.chunks_exact_mut(RefcountRec::SIZE);
-    room.zip(records).try_for_each(|(bytes, record)| record.encode(bytes))
+    write_list(bytes, RefcountListHeader::default(), records)
 }
 
 #[cfg(test)]
@@ -276,8 +217,9 @@ mod tests {
             rf_flags: RefcountFlags::LEAF.bits(),
             ..Default::default()
         };
-        leaf.verify(Blkno(5), 0, Blkno(3)).unwrap();
-        assert_eq!(leaf.verify(Blkno(5), 0, Blkno(4)).unwrap_err().field, "rf_parent");
+        leaf.verify(Blkno(5), 0).unwrap();
+        leaf.verify_root(Blkno(5), Blkno(3)).unwrap();
+        assert_eq!(leaf.verify_root(Blkno(5), Blkno(4)).unwrap_err().field, "rf_parent");
         assert!(!leaf.is_tree());
     }
 }

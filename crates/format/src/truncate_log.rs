@@ -2,8 +2,10 @@
 
 use binrw::binrw;
 
+use crate::error::expect_at_most;
+use crate::list::{List, list};
 use crate::structure::structure;
-use crate::{Blkno, BlockSize, Invalid, Structure, Truncated};
+use crate::{Blkno, BlockSize, Invalid, Structure};
 
 structure! {
     "truncate log", 8;
@@ -37,65 +39,43 @@ structure! {
     }
 }
 
-/// A truncate log where it lies.
-#[derive(Clone, Copy, Debug)]
-pub struct TruncateLog<'a> {
-    /// The header.
-    pub header: TruncateLogHeader,
-    records: &'a [u8],
-}
+list! { TruncateLogHeader of TruncateRec; tl_count, tl_used }
 
-impl<'a> TruncateLog<'a> {
-    /// The log that starts at `bytes`, the `id2` of its dinode.
-    ///
-    /// # Errors
-    /// [`Truncated`] if there is no room for the header.
-    pub fn new(bytes: &'a [u8]) -> Result<Self, Truncated> {
-        let header = TruncateLogHeader::decode(bytes)?;
-        Ok(Self { header, records: &bytes[TruncateLogHeader::SIZE..] })
-    }
-
+impl TruncateLogHeader {
     /// What `tl_count` has to be.
     pub fn capacity(block_size: BlockSize) -> u16 {
         ((block_size.bytes() - 0xc8) / 8) as u16
     }
+}
 
+/// A truncate log where it lies, in the `id2` of its dinode. Some of its records in use are to be
+/// ignored.
+pub type TruncateLog<'a> = List<'a, TruncateLogHeader>;
+
+impl TruncateLog<'_> {
     /// Checks the header of the log in dinode `blkno`, and that the records in use lie in a
     /// volume of `clusters` clusters.
     ///
     /// # Errors
     /// The first field that is wrong.
-    pub fn verify(
+    pub fn verify_log(
         &self,
         blkno: Blkno,
         block_size: BlockSize,
         clusters: u32,
     ) -> Result<(), Invalid> {
         let TruncateLogHeader { tl_count, tl_used, .. } = self.header;
-        let at_most = |name, field, found: u32, limit: u32| {
-            if found <= limit {
-                return Ok(());
-            }
-            let expected = format_args!("at most {limit}").to_string();
-            Err(Invalid::new(name, blkno, field, found, expected))
-        };
         let (log, record) = (TruncateLogHeader::NAME, TruncateRec::NAME);
-        at_most(log, "tl_count", tl_count.into(), Self::capacity(block_size).into())?;
-        at_most(log, "tl_used", tl_used.into(), tl_count.into())?;
+        let capacity = TruncateLogHeader::capacity(block_size);
+        expect_at_most(log, blkno, "tl_count", tl_count, capacity)?;
+        expect_at_most(log, blkno, "tl_used", tl_used, tl_count)?;
         for TruncateRec { t_start, t_clusters } in self.records() {
-            at_most(record, "t_start", t_start, clusters)?;
+            expect_at_most(record, blkno, "t_start", t_start, clusters)?;
             if t_start != 0 {
-                at_most(record, "t_clusters", t_clusters, clusters - t_start)?;
+                expect_at_most(record, blkno, "t_clusters", t_clusters, clusters - t_start)?;
             }
         }
         Ok(())
-    }
-
-    /// The records in use, as far as they fit, with those to be ignored.
-    pub fn records(&self) -> impl Iterator<Item = TruncateRec> + 'a {
-        let used = usize::from(self.header.tl_used);
-        let records = self.records.chunks_exact(TruncateRec::SIZE).take(used);
-        records.filter_map(|bytes| TruncateRec::decode(bytes).ok())
     }
 }
 
@@ -118,7 +98,7 @@ mod tests {
             header.encode(&mut id2).unwrap();
             TruncateRec { t_start, t_clusters }.encode(&mut id2[8..]).unwrap();
             let log = TruncateLog::new(&id2).unwrap();
-            log.verify(Blkno(9), BlockSize::MIN, 1000).map_err(|err| err.field)
+            log.verify_log(Blkno(9), BlockSize::MIN, 1000).map_err(|err| err.field)
         };
         assert_eq!(field(39, 0, 7000, 1), Ok(()), "a record that is not in use");
         assert_eq!(field(39, 1, 900, 100), Ok(()));
@@ -133,7 +113,7 @@ mod tests {
     fn no_more_records_are_given_than_fit() {
         let log = [0xff; 320];
         let log = TruncateLog::new(&log).unwrap();
-        assert_eq!(log.records().count(), usize::from(TruncateLog::capacity(BlockSize::MIN)));
-        assert_eq!(TruncateLog::capacity(BlockSize::MAX), 487);
+        assert_eq!(log.records().count(), usize::from(TruncateLogHeader::capacity(BlockSize::MIN)));
+        assert_eq!(TruncateLogHeader::capacity(BlockSize::MAX), 487);
     }
 }

@@ -3,7 +3,8 @@
 use binrw::binrw;
 use bitflags::bitflags;
 
-use crate::error::{expect_eq, expect_signature};
+use crate::block::{Block, block};
+use crate::error::expect_at_most;
 use crate::extent::{ExtentList, ExtentListHeader, ExtentRec};
 use crate::structure::structure;
 use crate::{Blkno, BlockCheck, BlockSize, Invalid, Structure, Truncated};
@@ -233,10 +234,7 @@ impl<'a> XattrArea<'a> {
     /// The first field that is wrong.
     pub fn verify(&self, blkno: Blkno) -> Result<(), Invalid> {
         let count = usize::from(self.header.xh_count);
-        if count > self.capacity() {
-            let expected = format_args!("at most {}", self.capacity()).to_string();
-            return Err(Invalid::new(XattrHeader::NAME, blkno, "xh_count", count, expected));
-        }
+        expect_at_most(XattrHeader::NAME, blkno, "xh_count", count, self.capacity())?;
         let wrong = |field, found: u64, expected: String| {
             Err(Invalid::new(XattrEntry::NAME, blkno, field, found, expected))
         };
@@ -338,11 +336,9 @@ structure! {
     }
 }
 
+block! { XattrBlock, b"XATTR01\0", 0x18; xb_signature, xb_fs_generation, xb_blkno }
+
 impl XattrBlock {
-    /// `xb_signature` of every xattr block.
-    pub const SIGNATURE: [u8; 8] = *b"XATTR01\0";
-    /// Where the block check is.
-    pub const CHECK_OFFSET: usize = 0x18;
     /// Where the header of the entries or the root of the tree starts.
     pub const AREA_OFFSET: usize = 0x30;
 
@@ -357,17 +353,6 @@ impl XattrBlock {
     /// [`Truncated`] if the block is too short.
     pub fn area(block: &[u8]) -> Result<XattrArea<'_>, Truncated> {
         XattrArea::new(block.get(Self::AREA_OFFSET..).unwrap_or_default())
-    }
-
-    /// Checks signature, generation and the block it claims to be.
-    ///
-    /// # Errors
-    /// The first field that is wrong.
-    pub fn verify(&self, blkno: Blkno, fs_generation: u32) -> Result<(), Invalid> {
-        let name = Self::NAME;
-        expect_signature(name, blkno, "xb_signature", &self.xb_signature, &Self::SIGNATURE)?;
-        expect_eq(name, blkno, "xb_fs_generation", self.xb_fs_generation, fs_generation)?;
-        expect_eq(name, blkno, "xb_blkno", self.xb_blkno, blkno)
     }
 }
 

@@ -2,11 +2,11 @@
 
 use ocfs2_cli::Interrupt;
 use ocfs2_device::AlignedBuffer;
-use ocfs2_format::Blkno;
 use ocfs2_format::check::{self, Checked};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::geometry::Geometry;
 use ocfs2_format::hash::CharSign;
+use ocfs2_format::{Blkno, Block};
 use ocfs2_volume::{Error, Volume};
 
 use crate::codes::{Code, general};
@@ -80,7 +80,7 @@ pub struct Context<'a> {
 
 /// A block that was read, as far as it could be.
 #[derive(Clone, Debug)]
-pub struct Block {
+pub struct ReadBlock {
     /// Where it is.
     pub blkno: Blkno,
     /// The contents; a single wrong bit is corrected in them.
@@ -130,29 +130,21 @@ impl<'a> Context<'a> {
         structure: &'static str,
         blkno: Blkno,
         check_offset: usize,
-    ) -> Result<Block, Finding> {
+    ) -> Result<ReadBlock, Finding> {
         let mut bytes = vec![0; self.volume.block_size().size()];
         self.volume
             .read_into(structure, blkno, &mut bytes)
             .map_err(|err| io_error(structure, blkno, &err))?;
         let bad_check = self.check(&mut bytes, check_offset);
-        Ok(Block { blkno, bytes, bad_check })
+        Ok(ReadBlock { blkno, bytes, bad_check })
     }
 
-    /// As [`Context::read`]; a checksum that does not hold gives [`general::BLOCK_ECC`].
+    /// [`Context::read`] for what should be a `T`.
     ///
     /// # Errors
     /// As [`Context::read`].
-    pub fn read_judged(
-        &self,
-        structure: &'static str,
-        blkno: Blkno,
-        check_offset: usize,
-        findings: &mut Vec<Finding>,
-    ) -> Result<Vec<u8>, Finding> {
-        let block = self.read(structure, blkno, check_offset)?;
-        findings.extend(block.ecc_finding(structure, general::BLOCK_ECC));
-        Ok(block.bytes)
+    pub fn read_block<T: Block>(&self, blkno: Blkno) -> Result<ReadBlock, Finding> {
+        self.read(T::NAME, blkno, T::CHECK_OFFSET)
     }
 
     /// Reads `count` blocks in a row, in large pieces where that can be done, and gives `each`
@@ -240,7 +232,7 @@ impl<'a> Context<'a> {
     }
 }
 
-impl Block {
+impl ReadBlock {
     /// The finding about its checksum, if that does not hold.
     pub fn ecc_finding(&self, structure: &str, code: &'static Code) -> Option<Finding> {
         let bad = self.bad_check.as_ref()?;

@@ -13,14 +13,14 @@ use ocfs2_format::extent::{
     ExtentBlock, ExtentFlags, ExtentList, ExtentListHeader, ExtentRec, MAX_TREE_DEPTH,
 };
 use ocfs2_format::feature::RoCompat;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::tree::Extent;
 
 use crate::codes::extents as codes;
 use crate::read::extent_order;
 use crate::read::holds::{Holds, Longest, Taken};
 use crate::repair::{Repair, edit_list};
-use crate::signatures::{self, EXTENT_BLOCK};
+use crate::signatures;
 use crate::tables::collected::{BlockClaim, BlockUse, Claim, Collected, SharedClaim};
 use crate::{Context, Finding, Place, finding, misplaced};
 
@@ -341,7 +341,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
             self.lose();
             return false;
         }
-        let block = self.context.read(ExtentBlock::NAME, blkno, ExtentBlock::CHECK_OFFSET);
+        let block = self.context.read_block::<ExtentBlock>(blkno);
         let mut block = match block {
             Ok(block) => block,
             Err(finding) => {
@@ -353,7 +353,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
             }
         };
         let place = self.place(blkno);
-        let unsigned = signatures::mend(self.context, &mut block, &EXTENT_BLOCK, place);
+        let unsigned = signatures::mend::<ExtentBlock>(self.context, &mut block, place);
         unsigned.into_iter().for_each(|finding| self.found(finding));
         let (Ok(header), Ok(list)) =
             (ExtentBlock::decode(&block.bytes), ExtentBlock::list(&block.bytes))
@@ -367,7 +367,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
             return false;
         }
         let ecc = block.ecc_finding(ExtentBlock::NAME, crate::codes::general::BLOCK_ECC);
-        let rewritten = || Repair::block_check(blkno, ExtentBlock::CHECK_OFFSET);
+        let rewritten = || Repair::block_check::<ExtentBlock>(blkno);
         self.out.findings.extend(ecc.map(|finding| finding.repaired_by(rewritten())));
         if header.h_blkno != blkno {
             let what = (ExtentBlock::NAME, blkno);

@@ -5,7 +5,7 @@
 use ocfs2_format::Structure;
 use ocfs2_format::dinode::FileKind;
 use ocfs2_format::local_alloc::LocalAlloc;
-use ocfs2_format::truncate_log::TruncateLog;
+use ocfs2_format::truncate_log::{TruncateLog, TruncateLogHeader};
 use ocfs2_volume::Volume;
 
 use crate::chains::short_device;
@@ -63,7 +63,7 @@ fn space(context: &Context<'_>, files: &SystemFiles, slot: u16) -> Option<String
     }
     let log = files.inode(context, SystemFile::TruncateLog(slot))?;
     let count = TruncateLog::new(log.id2()).map(|log| log.header.tl_count).unwrap_or_default();
-    let expected = TruncateLog::capacity(volume.block_size());
+    let expected = TruncateLogHeader::capacity(volume.block_size());
     (count != expected).then(|| format!("truncate log of slot {slot} (tl_count {count})"))
 }
 

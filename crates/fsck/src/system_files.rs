@@ -13,7 +13,7 @@ use ocfs2_format::dir;
 use ocfs2_format::inline::InlineData;
 use ocfs2_format::superblock::MAX_SLOTS;
 use ocfs2_format::truncate_log::TruncateLogHeader;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 pub use ocfs2_volume::SystemFile;
 use ocfs2_volume::tree::Extent;
 use ocfs2_volume::{Inode, Volume};
@@ -247,7 +247,7 @@ fn read_dinode(context: &Context<'_>, blkno: Blkno) -> Option<Inode> {
     if !context.geometry().is_valid_block(blkno) {
         return None;
     }
-    let block = context.read(Dinode::NAME, blkno, Dinode::CHECK_OFFSET).ok()?;
+    let block = context.read_block::<Dinode>(blkno).ok()?;
     let inode = Inode::decode(blkno, block.bytes).ok()?;
     (inode.dinode.i_signature == Dinode::SIGNATURE).then_some(inode)
 }

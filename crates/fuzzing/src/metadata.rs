@@ -18,7 +18,7 @@ use ocfs2_format::truncate_log::{TruncateLog, TruncateRec};
 use ocfs2_format::xattr::{
     XattrArea, XattrBlock, XattrEntry, XattrHeader, XattrTreeRoot, XattrValueRoot,
 };
-use ocfs2_format::{Blkno, BlockSize, Structure, ocfs1};
+use ocfs2_format::{Blkno, Block, BlockSize, Structure, ocfs1};
 
 use crate::{at_most, kept};
 
@@ -109,7 +109,7 @@ pub fn allocator(bytes: &[u8]) {
     truncate_log(bytes);
     local_alloc(bytes, bytes.last().map_or(0, |byte| u32::MAX >> (byte % 32)));
     let Some(desc) = kept::<GroupDesc>(bytes) else { return };
-    let _ = desc.verify(ANYWHERE, desc.bg_generation, desc.bg_parent_dinode, BlockSize::MAX);
+    let _ = desc.verify_bits(ANYWHERE, desc.bg_parent_dinode, BlockSize::MAX);
     if let Some(runs) = desc.discontiguous(bytes) {
         at_most(bytes.len() / ExtentRec::SIZE, runs.records());
     }
@@ -197,11 +197,11 @@ pub fn dx(bytes: &[u8]) {
     if let Some(leaf) = kept::<DxLeaf>(bytes) {
         let _ = leaf.verify(ANYWHERE, leaf.dl_fs_generation);
         if let Ok(list) = DxLeaf::entries(bytes) {
-            at_most(bytes.len() / 16, list.entries());
+            at_most(bytes.len() / 16, list.records());
         }
     }
     if let Some(root) = kept::<DxRoot>(bytes) {
-        let _ = root.verify(ANYWHERE, root.dr_fs_generation, root.dr_dir_blkno);
+        let _ = root.verify(ANYWHERE, root.dr_fs_generation);
         if root.is_inline() {
             dx_list(&bytes[DxRoot::LIST_OFFSET..]);
         } else {
@@ -212,13 +212,13 @@ pub fn dx(bytes: &[u8]) {
 
 fn dx_list(bytes: &[u8]) {
     let Ok(list) = DxEntryList::new(bytes) else { return };
-    let entries = at_most(bytes.len() / 16, list.entries());
+    let entries = at_most(bytes.len() / 16, list.records());
     if list.verify(ANYWHERE).is_ok() {
         assert_eq!(entries.len(), usize::from(list.header.de_num_used));
     }
     let mut written = bytes.to_vec();
     write_dx_entries(&mut written, &entries).unwrap();
-    assert!(DxEntryList::new(&written).unwrap().entries().eq(entries));
+    assert!(DxEntryList::new(&written).unwrap().records().eq(entries));
 }
 
 pub fn xattr(bytes: &[u8]) {
@@ -262,7 +262,7 @@ fn xattr_area(bytes: &[u8]) {
 
 pub fn refcount(bytes: &[u8]) {
     let Some(block) = kept::<RefcountBlock>(bytes) else { return };
-    let _ = block.verify(ANYWHERE, block.rf_fs_generation, block.rf_parent);
+    let _ = block.verify(ANYWHERE, block.rf_fs_generation);
     let list = &bytes[RefcountBlock::LIST_OFFSET..];
     if block.is_tree() {
         extent_list(list);

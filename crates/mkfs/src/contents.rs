@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ocfs2_format::chain::{ChainRec, write_chain_list};
 use ocfs2_format::dinode::{Dinode, DynFeatures, FileKind, InodeFlags};
-use ocfs2_format::dir::FileType;
+use ocfs2_format::dir::{DirTrailer, FileType};
 use ocfs2_format::dx::{DxEntry, DxFlags, DxRoot, write_dx_entries};
 use ocfs2_format::extent::ExtentBlock;
 use ocfs2_format::feature::Incompat;
@@ -14,8 +14,8 @@ use ocfs2_format::inline::InlineData;
 use ocfs2_format::journal::JournalSuperblock;
 use ocfs2_format::local_alloc::LocalAlloc;
 use ocfs2_format::superblock::{REVISION, SUPERBLOCK_SIGNATURE, SuperBlock, XATTR_INLINE_SIZE};
-use ocfs2_format::truncate_log::{TruncateLog, TruncateLogHeader};
-use ocfs2_format::{Blkno, Structure, Truncated, check};
+use ocfs2_format::truncate_log::TruncateLogHeader;
+use ocfs2_format::{Blkno, Block, Structure, Truncated, check};
 use ocfs2_volume::SystemFile;
 
 use crate::directory::Directory;
@@ -26,7 +26,7 @@ use crate::system_file::SystemInode;
 
 /// A block to be written.
 #[derive(Clone, Debug)]
-pub(crate) enum Block {
+pub(crate) enum NewBlock {
     /// Ready as it is.
     Bytes(Vec<u8>),
     /// Descriptor of a group of the global bitmap.
@@ -41,7 +41,7 @@ pub(crate) enum Block {
 }
 
 /// The blocks of a volume but its superblocks, by number.
-pub(crate) type Blocks = BTreeMap<Blkno, Block>;
+pub(crate) type Blocks = BTreeMap<Blkno, NewBlock>;
 
 impl Plan {
     /// Every metadata block but the superblock, its backups and what is before it.
@@ -55,11 +55,11 @@ impl Plan {
         }
         let geometry = self.layout.geometry;
         for group in 0..geometry.groups() {
-            blocks.insert(geometry.group_blkno(group), Block::ClusterGroup(group));
+            blocks.insert(geometry.group_blkno(group), NewBlock::ClusterGroup(group));
         }
         for (slot, alloc) in (0..).zip(&self.extent_allocs) {
             for (group, desc) in alloc.groups.iter().enumerate() {
-                blocks.insert(desc.blkno, Block::ExtentGroup { slot, group });
+                blocks.insert(desc.blkno, NewBlock::ExtentGroup { slot, group });
             }
         }
         let owners = [
@@ -69,7 +69,7 @@ impl Plan {
         for (alloc, owner) in owners {
             for group in 0..alloc.groups.len() {
                 let (blkno, block) = self.suballocator_group(alloc, group, owner)?;
-                blocks.insert(blkno, Block::Bytes(block));
+                blocks.insert(blkno, NewBlock::Bytes(block));
             }
         }
         if let Some((inode, data)) = &self.lost_found {
@@ -82,13 +82,13 @@ impl Plan {
         }
         for journal in &self.journals {
             if let Some(blkno) = journal.block(&geometry, 0) {
-                blocks.insert(blkno, Block::Bytes(self.journal_superblock(journal)?));
+                blocks.insert(blkno, NewBlock::Bytes(self.journal_superblock(journal)?));
             }
         }
         if !self.layout.has(Incompat::EXTENDED_SLOT_MAP) {
             // Free slots are 0xffff; in the extended format the map is zero.
             for blkno in self.slot_map.block_ranges(&geometry).flatten() {
-                blocks.insert(Blkno(blkno), Block::Bytes(vec![0xff; self.layout.block_size()]));
+                blocks.insert(Blkno(blkno), NewBlock::Bytes(vec![0xff; self.layout.block_size()]));
             }
         }
         self.quota_blocks(&mut blocks)?;
@@ -98,12 +98,12 @@ impl Plan {
     /// The bytes of `block`.
     pub(crate) fn render<'a>(
         &self,
-        block: &'a Block,
+        block: &'a NewBlock,
     ) -> Result<std::borrow::Cow<'a, [u8]>, Truncated> {
         Ok(match block {
-            Block::Bytes(bytes) => bytes.into(),
-            Block::ClusterGroup(group) => self.cluster_group(*group)?.into(),
-            Block::ExtentGroup { slot, group } => {
+            NewBlock::Bytes(bytes) => bytes.into(),
+            NewBlock::ClusterGroup(group) => self.cluster_group(*group)?.into(),
+            NewBlock::ExtentGroup { slot, group } => {
                 let alloc = &self.extent_allocs[usize::from(*slot)];
                 let owner = SystemFile::ExtentAlloc(*slot);
                 self.suballocator_group(alloc, *group, owner)?.1.into()
@@ -167,7 +167,7 @@ impl Plan {
         dinode.encode(&mut block)?;
         superblock.encode(&mut block[Dinode::ID2_OFFSET..])?;
         if has(Incompat::META_ECC) {
-            check::stamp(&mut block, Dinode::CHECK_OFFSET);
+            Dinode::stamp(&mut block);
         }
         Ok(block)
     }
@@ -189,7 +189,12 @@ impl Plan {
     }
 
     /// Adds the block check, where the volume has them.
-    pub(crate) fn stamp(&self, block: &mut [u8], check_offset: usize) {
+    pub(crate) fn stamp<T: Block>(&self, block: &mut [u8]) {
+        self.stamp_at(block, T::CHECK_OFFSET);
+    }
+
+    /// The same at byte `check_offset` of a block, or of several.
+    pub(crate) fn stamp_at(&self, block: &mut [u8], check_offset: usize) {
         if self.is_checked() {
             check::stamp(block, check_offset);
         }
@@ -230,8 +235,8 @@ impl Plan {
         let mut block = vec![0; self.layout.block_size()];
         dinode.encode(&mut block)?;
         fill(&mut block[Dinode::ID2_OFFSET..])?;
-        self.stamp(&mut block, Dinode::CHECK_OFFSET);
-        blocks.insert(dinode.i_blkno, Block::Bytes(block));
+        self.stamp::<Dinode>(&mut block);
+        blocks.insert(dinode.i_blkno, NewBlock::Bytes(block));
         Ok(())
     }
 
@@ -248,8 +253,8 @@ impl Plan {
         let mut id2 = vec![0; self.layout.block_size() - Dinode::ID2_OFFSET];
         dinode.i_last_eb_blk = data.last_leaf(&self.layout, self.layout.chain_capacity());
         for (blkno, mut block) in data.write_tree(&self.layout, &mut id2)? {
-            self.stamp(&mut block, ExtentBlock::CHECK_OFFSET);
-            blocks.insert(blkno, Block::Bytes(block));
+            self.stamp::<ExtentBlock>(&mut block);
+            blocks.insert(blkno, NewBlock::Bytes(block));
         }
         self.put_dinode(&dinode, blocks, |room| {
             room.copy_from_slice(&id2);
@@ -303,14 +308,14 @@ impl Plan {
             dinode.i_dx_root = index.place.blkno;
             free_rec_len = hole;
             let root = self.index_root(index, dinode.i_blkno, first)?;
-            blocks.insert(index.place.blkno, Block::Bytes(root));
+            blocks.insert(index.place.blkno, NewBlock::Bytes(root));
         }
         let size = (directory.len() * layout.block_size()) as u64;
         for (blkno, mut block) in directory.into_blocks(layout.block_size(), first, free_rec_len) {
             if layout.has_trailers() {
-                self.stamp(&mut block, layout.block_size() - 8);
+                self.stamp_at(&mut block, DirTrailer::check_offset(layout.block_size()));
             }
-            blocks.insert(blkno, Block::Bytes(block));
+            blocks.insert(blkno, NewBlock::Bytes(block));
         }
         self.put_file(dinode, &place.data, size, blocks)
     }
@@ -344,7 +349,7 @@ impl Plan {
         let mut bytes = vec![0; self.layout.block_size()];
         root.encode(&mut bytes)?;
         write_dx_entries(&mut bytes[DxRoot::SIZE..], &entries)?;
-        self.stamp(&mut bytes, DxRoot::CHECK_OFFSET);
+        self.stamp::<DxRoot>(&mut bytes);
         Ok(bytes)
     }
 
@@ -434,7 +439,7 @@ impl Plan {
                 LocalAlloc { la_size, ..Default::default() }.encode(id2)
             }),
             SystemFile::TruncateLog(_) => self.put_dinode(&dinode, blocks, |id2| {
-                let tl_count = TruncateLog::capacity(layout.geometry.block_size);
+                let tl_count = TruncateLogHeader::capacity(layout.geometry.block_size);
                 TruncateLogHeader { tl_count, ..Default::default() }.encode(id2)
             }),
         }
@@ -529,7 +534,7 @@ impl Plan {
         let mut block = vec![0; self.layout.block_size()];
         desc.encode(&mut block)?;
         block[GroupDesc::BITMAP_OFFSET..][..bitmap.len()].copy_from_slice(bitmap);
-        self.stamp(&mut block, GroupDesc::CHECK_OFFSET);
+        self.stamp::<GroupDesc>(&mut block);
         Ok(block)
     }
 

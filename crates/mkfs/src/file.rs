@@ -6,7 +6,7 @@ use ocfs2_format::extent::{
     ExtentBlock, ExtentFlags, ExtentListHeader, ExtentRec, write_extent_list,
 };
 use ocfs2_format::geometry::Geometry;
-use ocfs2_format::{Blkno, Cluster, Cpos, Structure, Truncated};
+use ocfs2_format::{Blkno, Block, Cluster, Cpos, Structure, Truncated};
 
 use crate::plan::Layout;
 use crate::suballocator::Suballocated;

@@ -8,7 +8,7 @@ use ocfs2_format::quota::{GlobalInfo, LocalInfo, QuotaEntry, QuotaHeader, check_
 use ocfs2_format::quota_tree::pack_global;
 use ocfs2_format::{Blkno, Structure, Truncated};
 
-use crate::contents::{Block, Blocks};
+use crate::contents::{Blocks, NewBlock};
 use crate::file::FileData;
 use crate::plan::Plan;
 
@@ -140,8 +140,8 @@ impl Plan {
     ) -> Result<(), Truncated> {
         let mut block = vec![0; self.layout.block_size()];
         fill(&mut block)?;
-        self.stamp(&mut block, check_offset(self.layout.geometry.block_size));
-        blocks.insert(blkno, Block::Bytes(block));
+        self.stamp_at(&mut block, check_offset(self.layout.geometry.block_size));
+        blocks.insert(blkno, NewBlock::Bytes(block));
         Ok(())
     }
 }

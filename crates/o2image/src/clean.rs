@@ -17,7 +17,7 @@ use ocfs2_format::refcount::{RefcountBlock, RefcountListHeader, RefcountRec};
 use ocfs2_format::xattr::{
     BUCKET_SIZE, XattrArea, XattrBlock, XattrEntry, XattrHeader, XattrTreeRoot,
 };
-use ocfs2_format::{Blkno, BlockSize, Structure};
+use ocfs2_format::{Blkno, Block, BlockSize, Structure};
 use ocfs2_volume::Volume;
 use ocfs2_volume::metadata::{MetadataKind, MetadataRun};
 

@@ -17,7 +17,7 @@ use ocfs2_format::dir::{DirEntryHeader, DirTrailer, entries};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::hash::{CharSign, xattr_hash};
 use ocfs2_format::inline::InlineData;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::edit::{Edit, EditOptions};
 use ocfs2_volume::{Inode, Volume};
 

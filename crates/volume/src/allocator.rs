@@ -9,9 +9,9 @@ use ocfs2_format::dinode::{Arm, Dinode};
 use ocfs2_format::extent::ExtentRec;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::group::GroupDesc;
-use ocfs2_format::{Blkno, Cluster, Invalid, Structure};
+use ocfs2_format::{Blkno, Block, Cluster, Invalid, Structure};
 
-use crate::{Error, Inode, SystemFile, Volume};
+use crate::{Error, InBlock, Inode, SystemFile, Volume};
 
 pub(crate) mod pools;
 
@@ -103,8 +103,7 @@ impl Group {
     /// # Errors
     /// [`Error::Truncated`]: there is no bitmap.
     fn change(&mut self, bits: Range<u32>, set: bool) -> Result<i64, Error> {
-        let truncated = Error::truncated(self.blkno);
-        let mut bitmap = self.desc.bitmap_mut(&mut self.block).map_err(truncated)?;
+        let mut bitmap = self.desc.bitmap_mut(&mut self.block).in_block(self.blkno)?;
         let before = bitmap.as_ref().count_ones() as i64;
         let (start, count) = (bits.start as usize, bits.end.saturating_sub(bits.start) as usize);
         match set {
@@ -118,7 +117,7 @@ impl Group {
             // A hint that is right only until something is changed; 0 is "not known".
             self.desc.bg_contig_free_bits = 0;
         }
-        self.desc.encode(&mut self.block).map_err(Error::truncated(self.blkno))?;
+        self.desc.encode(&mut self.block).in_block(self.blkno)?;
         Ok(freed)
     }
 
@@ -186,7 +185,7 @@ impl Volume {
         if inode.dinode.arm() != Arm::Chain {
             return Err(Error::WrongKind { blkno, expected: "a chain allocator" });
         }
-        let list = ChainList::new(inode.id2()).map_err(Error::truncated(blkno))?;
+        let list = ChainList::new(inode.id2()).in_block(blkno)?;
         list.verify(blkno)?;
         let (header, chains) = (list.header, list.records().collect());
         let bpc = if is_global_bitmap { 1 } else { self.geometry().blocks_per_cluster() };
@@ -220,9 +219,8 @@ impl Volume {
     /// # Errors
     /// Any of reading it; [`Error::Invalid`] if it is none of this allocator.
     pub fn group_at(&self, allocator: &Allocator, blkno: Blkno) -> Result<Group, Error> {
-        let block = self.read_metadata(GroupDesc::NAME, blkno, GroupDesc::CHECK_OFFSET)?;
-        let desc = GroupDesc::decode(&block).map_err(Error::truncated(blkno))?;
-        desc.verify(blkno, self.generation(), allocator.inode.blkno, self.block_size())?;
+        let (desc, block) = self.read::<GroupDesc>(blkno)?;
+        desc.verify_bits(blkno, allocator.inode.blkno, self.block_size())?;
         let invalid = |field, found: u64, expected: String| {
             Error::from(Invalid::new(GroupDesc::NAME, blkno, field, found, expected))
         };

@@ -12,7 +12,7 @@ use std::io;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::feature::{Compat, Incompat};
 use ocfs2_format::superblock::{STATE_ERROR, SUPERBLOCK_BLKNO, SuperBlock, backup_blocks};
-use ocfs2_format::{Blkno, Structure, check};
+use ocfs2_format::{Blkno, Block, Structure};
 
 use crate::journal::{Log, Transaction};
 use crate::{Error, Volume};
@@ -295,7 +295,7 @@ impl Volume {
             let _ = superblock.encode(block.get_mut(Dinode::ID2_OFFSET..).unwrap_or_default());
         }
         if self.has(Incompat::META_ECC) {
-            check::stamp(&mut block, Dinode::CHECK_OFFSET);
+            Dinode::stamp(&mut block);
         }
         block
     }

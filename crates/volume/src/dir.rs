@@ -11,7 +11,7 @@ use ocfs2_format::inline::InlineData;
 use ocfs2_format::{Blkno, Structure};
 
 use crate::tree::{Extents, Tree};
-use crate::{Error, Inode, Volume};
+use crate::{Error, InBlock, Inode, Volume};
 
 /// What errors call a directory's block.
 pub(crate) const BLOCK: &str = "directory block";
@@ -350,7 +350,7 @@ impl Volume {
             end: size.div_ceil(self.block_size().bytes().into()),
         };
         if dir.is_inline() {
-            let data = InlineData::data(dir.id2()).map_err(Error::truncated(dir.blkno))?;
+            let data = InlineData::data(dir.id2()).in_block(dir.blkno)?;
             let len = usize::try_from(size).unwrap_or(usize::MAX).min(data.len());
             let bytes = data.iter().take(len).copied().collect();
             blocks.inline = Some(DirBlock { dir: dir.blkno, blkno: dir.blkno, bytes, len });
@@ -374,7 +374,7 @@ impl Volume {
             return Ok(DirBlock { dir, blkno, bytes, len: size });
         }
         self.verify_check(BLOCK, blkno, &mut bytes, DirTrailer::check_offset(size))?;
-        let trailer = DirTrailer::of_block(&bytes).map_err(Error::truncated(blkno))?;
+        let trailer = DirTrailer::of_block(&bytes).in_block(blkno)?;
         trailer.verify(blkno, dir)?;
         Ok(DirBlock { dir, blkno, bytes, len: DirTrailer::offset(size) })
     }
@@ -457,9 +457,8 @@ impl Volume {
     /// The root of a directory's index, and its block.
     pub(crate) fn dx_root(&self, dir: &Inode) -> Result<(DxRoot, Vec<u8>), Error> {
         let blkno = dir.dinode.i_dx_root;
-        let block = self.read_metadata(DxRoot::NAME, blkno, DxRoot::CHECK_OFFSET)?;
-        let root = DxRoot::decode(&block).map_err(Error::truncated(blkno))?;
-        root.verify(blkno, self.generation(), dir.blkno)?;
+        let (root, block) = self.read::<DxRoot>(blkno)?;
+        root.verify_dir(blkno, dir.blkno)?;
         Ok((root, block))
     }
 
@@ -472,17 +471,15 @@ impl Volume {
         let (root, block) = self.dx_root(dir)?;
         let blkno = root.dr_blkno;
         if root.is_inline() {
-            let list = DxRoot::entries(&block).map_err(Error::truncated(blkno))?;
+            let list = DxRoot::entries(&block).in_block(blkno)?;
             return self.lookup_in(dir, name, hash, &list);
         }
-        let list = DxRoot::extents(&block).map_err(Error::truncated(blkno))?;
+        let list = DxRoot::extents(&block).in_block(blkno)?;
         let Some(leaf) = Tree::new(self, blkno, &list)?.dx_leaf(hash)? else {
             return Ok(None);
         };
-        let block = self.read_metadata(DxLeaf::NAME, leaf, DxLeaf::CHECK_OFFSET)?;
-        let header = DxLeaf::decode(&block).map_err(Error::truncated(leaf))?;
-        header.verify(leaf, self.generation())?;
-        let list = DxLeaf::entries(&block).map_err(Error::truncated(leaf))?;
+        let (_, block) = self.read::<DxLeaf>(leaf)?;
+        let list = DxLeaf::entries(&block).in_block(leaf)?;
         self.lookup_in(dir, name, hash, &list)
     }
 
@@ -494,7 +491,7 @@ impl Volume {
         list: &DxEntryList<'_>,
     ) -> Result<Option<Entry>, Error> {
         let mut tried = HashSet::new();
-        for candidate in list.entries().filter(|entry| entry.hash() == hash) {
+        for candidate in list.records().filter(|entry| entry.hash() == hash) {
             let blkno = candidate.dx_dirent_blk;
             if !tried.insert(blkno) {
                 continue;

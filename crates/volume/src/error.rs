@@ -128,9 +128,16 @@ impl Error {
             | Self::WrongKind { .. } => true,
         }
     }
+}
 
-    /// For the decoding of what was read from `blkno`.
-    pub(crate) fn truncated(blkno: Blkno) -> impl FnOnce(Truncated) -> Self {
-        move |source| Self::Truncated { blkno, source }
+/// For what is too short to hold a structure.
+pub(crate) trait InBlock<T> {
+    /// The error says in which block that is.
+    fn in_block(self, blkno: Blkno) -> Result<T, Error>;
+}
+
+impl<T> InBlock<T> for Result<T, Truncated> {
+    fn in_block(self, blkno: Blkno) -> Result<T, Error> {
+        self.map_err(|source| Error::Truncated { blkno, source })
     }
 }

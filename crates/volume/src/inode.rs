@@ -8,7 +8,7 @@ use ocfs2_format::feature::Incompat;
 use ocfs2_format::{Blkno, Invalid, Structure};
 
 use crate::tree::Tree;
-use crate::{Error, Volume};
+use crate::{Error, InBlock, Volume};
 
 /// A dinode and the block it is in.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ impl Inode {
     /// [`Error::Truncated`] if it is not a block.
     pub fn decode(blkno: Blkno, block: impl Into<Box<[u8]>>) -> Result<Self, Error> {
         let block = block.into();
-        let dinode = Dinode::decode(&block).map_err(Error::truncated(blkno))?;
+        let dinode = Dinode::decode(&block).in_block(blkno)?;
         Ok(Self { blkno, dinode, block })
     }
 
@@ -105,7 +105,7 @@ impl Inode {
         if self.dinode.arm() != Arm::ExtentList {
             return Err(Error::WrongKind { blkno: self.blkno, expected: "a file with extents" });
         }
-        ExtentList::new(self.id2()).map_err(Error::truncated(self.blkno))
+        ExtentList::new(self.id2()).in_block(self.blkno)
     }
 
     /// Fails unless it is a `kind`.
@@ -153,10 +153,8 @@ impl Volume {
     /// Any of reading the block; [`Error::Invalid`] if it is not a dinode of this volume,
     /// or is not in use.
     pub fn inode(&self, blkno: Blkno) -> Result<Inode, Error> {
-        let block = self.read_metadata(Dinode::NAME, blkno, Dinode::CHECK_OFFSET)?;
-        let inode = Inode::decode(blkno, block)?;
-        inode.dinode.verify(blkno, self.generation())?;
-        Ok(inode)
+        let (dinode, block) = self.read(blkno)?;
+        Ok(Inode { blkno, dinode, block: block.into() })
     }
 
     /// The link count of an inode; only with indexed-dirs is it more than 16 bits.

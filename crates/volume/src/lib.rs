@@ -36,6 +36,7 @@ pub mod xattr;
 
 pub use edit::{Edit, EditError, EditOptions};
 pub use error::Error;
+pub(crate) use error::InBlock;
 pub use inode::{Inode, Timestamp};
 pub use open::{OpenVolumeError, SuperblockAt, VolumeOptions};
 pub use statfs::{MAX_NAME_BYTES, Statfs};

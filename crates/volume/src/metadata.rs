@@ -10,11 +10,11 @@ use ocfs2_format::group::GroupDesc;
 use ocfs2_format::refcount::RefcountBlock;
 use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
 use ocfs2_format::xattr::{BUCKET_SIZE, XattrBlock, XattrHeader, XattrTreeRoot};
-use ocfs2_format::{Blkno, Structure, quota};
+use ocfs2_format::{Blkno, Block, quota};
 
 use crate::allocator::{Groups, Inodes};
 use crate::tree::{Extent, Tree};
-use crate::{Error, Inode, SystemFile, Volume};
+use crate::{Error, InBlock, Inode, SystemFile, Volume};
 
 /// What a block of metadata is.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -157,12 +157,12 @@ impl Metadata<'_> {
         Ok(())
     }
 
-    fn push(&mut self, kind: MetadataKind, blkno: Blkno, owner: Blkno, check_offset: usize) {
-        self.found.push_back(Ok(one(kind, blkno, owner, Some(check_offset))));
+    fn push<T: Block>(&mut self, kind: MetadataKind, blkno: Blkno, owner: Blkno) {
+        self.found.push_back(Ok(one(kind, blkno, owner, Some(T::CHECK_OFFSET))));
     }
 
     fn push_inode(&mut self, inode: &Inode) {
-        self.push(MetadataKind::Dinode, inode.blkno, inode.blkno, Dinode::CHECK_OFFSET);
+        self.push::<Dinode>(MetadataKind::Dinode, inode.blkno, inode.blkno);
         let parts =
             [Self::push_contents, Self::push_index, Self::push_xattrs, Self::push_refcounts];
         for part in parts {
@@ -184,7 +184,7 @@ impl Metadata<'_> {
         }
         // In the same order each time.
         for blkno in extents.extent_blocks().collect::<BTreeSet<_>>() {
-            self.push(MetadataKind::ExtentBlock, blkno, owner, ExtentBlock::CHECK_OFFSET);
+            self.push::<ExtentBlock>(MetadataKind::ExtentBlock, blkno, owner);
         }
         found
     }
@@ -242,18 +242,16 @@ impl Metadata<'_> {
             return Ok(());
         }
         let (volume, root, owner) = (self.volume, inode.dinode.i_dx_root, inode.blkno);
-        let block = volume.read_metadata(DxRoot::NAME, root, DxRoot::CHECK_OFFSET)?;
-        let header = DxRoot::decode(&block).map_err(Error::truncated(root))?;
-        header.verify(root, volume.generation(), owner)?;
-        self.push(MetadataKind::DxRoot, root, owner, DxRoot::CHECK_OFFSET);
+        let (header, block) = volume.dx_root(inode)?;
+        self.push::<DxRoot>(MetadataKind::DxRoot, root, owner);
         if header.is_inline() {
             return Ok(());
         }
-        let list = DxRoot::extents(&block).map_err(Error::truncated(root))?;
+        let list = DxRoot::extents(&block).in_block(root)?;
         for extent in self.push_tree(&Tree::new(volume, root, &list)?, owner) {
             for n in 0..u64::from(extent.clusters) << volume.geometry().bpc_bits() {
                 let blkno = Blkno(extent.blkno.0 + n);
-                self.push(MetadataKind::DxLeaf, blkno, owner, DxLeaf::CHECK_OFFSET);
+                self.push::<DxLeaf>(MetadataKind::DxLeaf, blkno, owner);
             }
         }
         Ok(())
@@ -262,12 +260,10 @@ impl Metadata<'_> {
     fn push_xattrs(&mut self, inode: &Inode) -> Result<(), Error> {
         let (volume, at, owner) = (self.volume, inode.dinode.i_xattr_loc, inode.blkno);
         if !at.is_none() {
-            let block = volume.read_metadata(XattrBlock::NAME, at, XattrBlock::CHECK_OFFSET)?;
-            let header = XattrBlock::decode(&block).map_err(Error::truncated(at))?;
-            header.verify(at, volume.generation())?;
-            self.push(MetadataKind::XattrBlock, at, owner, XattrBlock::CHECK_OFFSET);
+            let (header, block) = volume.read::<XattrBlock>(at)?;
+            self.push::<XattrBlock>(MetadataKind::XattrBlock, at, owner);
             if header.is_indexed() {
-                let list = XattrTreeRoot::list(&block).map_err(Error::truncated(at))?;
+                let list = XattrTreeRoot::list(&block).in_block(at)?;
                 self.push_buckets(&Tree::new(volume, at, &list)?, owner);
             }
         }
@@ -303,15 +299,13 @@ impl Metadata<'_> {
         if root.is_none() || !self.shared.insert(root) {
             return Ok(());
         }
-        let block = volume.read_metadata(RefcountBlock::NAME, root, RefcountBlock::CHECK_OFFSET)?;
-        let header = RefcountBlock::decode(&block).map_err(Error::truncated(root))?;
-        header.verify(root, volume.generation(), Blkno(0))?;
-        let (kind, check) = (MetadataKind::RefcountBlock, RefcountBlock::CHECK_OFFSET);
-        self.push(kind, root, root, check);
+        let (header, block) = volume.refcount_block(root, Blkno(0))?;
+        let kind = MetadataKind::RefcountBlock;
+        self.push::<RefcountBlock>(kind, root, root);
         if header.is_tree() {
-            let list = RefcountBlock::extents(&block).map_err(Error::truncated(root))?;
+            let list = RefcountBlock::extents(&block).in_block(root)?;
             for leaf in self.push_tree(&Tree::of_blocks(volume, root, &list)?, root) {
-                self.push(kind, leaf.blkno, root, check);
+                self.push::<RefcountBlock>(kind, leaf.blkno, root);
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use ocfs2_format::check::{self, Checked};
+use ocfs2_format::check::Checked;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::feature::{Features, Incompat};
 use ocfs2_format::geometry::Geometry;
@@ -12,7 +12,7 @@ use ocfs2_format::superblock::{
     BACKUP_OFFSETS, SUPERBLOCK_BLKNO, SUPERBLOCK_SIGNATURE, SuperBlock, TUNEFS_DIR_TRAILER,
     TUNEFS_REMOVE_SLOT,
 };
-use ocfs2_format::{Blkno, BlockSize, Invalid, Structure};
+use ocfs2_format::{Blkno, Block, BlockSize, Invalid, Structure};
 
 use ocfs2_device::Device;
 
@@ -359,7 +359,7 @@ fn read_superblock(
     };
     let (mut corrected_bit, mut wrong_checksum) = (None, None);
     if wrong_bits <= 1 && superblock.has(Incompat::META_ECC) {
-        match check::correct(&mut block, Dinode::CHECK_OFFSET) {
+        match Dinode::correct(&mut block) {
             Checked::Good => {}
             Checked::OneBit(bit) => {
                 corrected_bit = Some(bit);

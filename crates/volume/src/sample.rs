@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::feature::{Compat, Features, Incompat, RoCompat};
 use ocfs2_format::superblock::{REVISION, SUPERBLOCK_BLKNO, SUPERBLOCK_SIGNATURE, SuperBlock};
-use ocfs2_format::{Blkno, BlockSize, Structure, check};
+use ocfs2_format::{Blkno, Block, BlockSize, Structure};
 
 use crate::{Volume, VolumeOptions};
 use ocfs2_device::{Device, MemoryDevice};
@@ -46,7 +46,7 @@ pub fn superblock(
     });
     edit(&mut superblock);
     superblock.encode(&mut block[Dinode::ID2_OFFSET..]).unwrap();
-    check::stamp(&mut block, Dinode::CHECK_OFFSET);
+    Dinode::stamp(&mut block);
     block
 }
 

@@ -5,11 +5,11 @@ use ocfs2_format::feature::Incompat;
 use ocfs2_format::journal::JournalSuperblock;
 use ocfs2_format::slot_map::{SlotMapFormat, TakenSlot};
 use ocfs2_format::superblock::{MAX_SLOTS, Stack};
-use ocfs2_format::{Blkno, Cpos, Structure};
+use ocfs2_format::{Blkno, Block, Cpos, Structure};
 
 use crate::dir::Entry;
 use crate::usage::{Heartbeat, Places, Region};
-use crate::{Error, Inode, SystemFile, Volume};
+use crate::{Error, InBlock, Inode, SystemFile, Volume};
 
 /// The system directory is read so far and no further for a name: the names of all files of all
 /// slots there can be take a tenth of it, and it is read again for each.
@@ -244,7 +244,7 @@ impl Volume {
         let extent = extent.ok_or_else(|| inode.invalid("l_next_free_rec", 0, "an extent"))?;
         let blkno = extent.blkno;
         let block = self.read_block(blkno)?;
-        let superblock = JournalSuperblock::decode(&block).map_err(Error::truncated(blkno))?;
+        let superblock = JournalSuperblock::decode(&block).in_block(blkno)?;
         let blocks = self.geometry().blocks_for(inode.size());
         superblock.verify(blkno, self.block_size(), blocks)?;
         Ok((blkno, superblock))

@@ -1,8 +1,7 @@
 //! The root and the system directory: the two directories that are in no other one.
 
-use ocfs2_format::check;
 use ocfs2_format::dinode::{Dinode, InodeFlags};
-use ocfs2_format::{Blkno, ClusterSize};
+use ocfs2_format::{Blkno, Block, ClusterSize};
 
 use crate::open::mended;
 use crate::{Inode, Volume};
@@ -23,7 +22,7 @@ impl Volume {
         if !block.starts_with(&Dinode::SIGNATURE) {
             return None;
         }
-        check::correct(&mut block, Dinode::CHECK_OFFSET);
+        Dinode::correct(&mut block);
         Inode::decode(blkno, block).ok().filter(|inode| inode.dinode.i_blkno == blkno)
     }
 

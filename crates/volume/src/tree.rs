@@ -14,7 +14,7 @@ use ocfs2_format::hash::NameHash;
 use ocfs2_format::{Blkno, Cpos, Invalid, Structure};
 
 use crate::runs::Runs;
-use crate::{Error, Volume};
+use crate::{Error, InBlock, Volume};
 
 /// A run of clusters of a file, as a leaf record describes it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -278,10 +278,8 @@ impl Volume {
         let Some(ExtentRec { e_blkno: blkno, .. }) = parent.records.get(index).copied() else {
             return Err(parent.invalid("e_blkno", "missing", "an extent block"));
         };
-        let block = self.read_metadata(ExtentBlock::NAME, blkno, ExtentBlock::CHECK_OFFSET)?;
-        let header = ExtentBlock::decode(&block).map_err(Error::truncated(blkno))?;
-        header.verify(blkno, self.generation())?;
-        let list = ExtentBlock::list(&block).map_err(Error::truncated(blkno))?;
+        let (_, block) = self.read::<ExtentBlock>(blkno)?;
+        let list = ExtentBlock::list(&block).in_block(blkno)?;
         let node = Node::new(blkno, &list, range)?;
         if node.depth.checked_add(1) != Some(parent.depth) {
             let expected = parent.depth.saturating_sub(1);

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use ocfs2_format::bitmap::Bitmap;
 use ocfs2_format::group::GroupDesc;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 
 use crate::{SystemFile, Volume};
 

@@ -8,10 +8,10 @@ use ocfs2_format::dinode::Dinode;
 use ocfs2_format::feature::{Features, Incompat};
 use ocfs2_format::geometry::Geometry;
 use ocfs2_format::superblock::SuperBlock;
-use ocfs2_format::{Blkno, BlockSize};
+use ocfs2_format::{Blkno, Block, BlockSize};
 
-use crate::Error;
 use crate::open::{self, FoundSuperblock, OpenVolumeError, SuperblockAt, VolumeOptions, mended};
+use crate::{Error, InBlock};
 use ocfs2_device::Device;
 
 /// An OCFS2 volume on a device, opened for reading. Shared between threads.
@@ -264,6 +264,18 @@ impl Volume {
         let mut blocks = vec![0; self.block_size().size() * count as usize];
         self.read_into("block", start, &mut blocks)?;
         Ok(blocks)
+    }
+
+    /// Reads a block of metadata, looks at its block check, and at whether it is a `T` of this
+    /// volume in its place. Gives what it begins with, and all of it.
+    ///
+    /// # Errors
+    /// Those of [`Volume::read_metadata`]; [`Error::Invalid`].
+    pub fn read<T: Block>(&self, blkno: Blkno) -> Result<(T, Vec<u8>), Error> {
+        let block = self.read_metadata(T::NAME, blkno, T::CHECK_OFFSET)?;
+        let header = T::decode(&block).in_block(blkno)?;
+        header.verify(blkno, self.generation())?;
+        Ok((header, block))
     }
 
     /// Reads a block of metadata and looks at its block check, which is at `check_offset`.

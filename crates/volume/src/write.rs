@@ -1,10 +1,9 @@
 //! Writing structures: for an [`Edit`](crate::edit::Edit), whose volume is on an overlay.
 
-use ocfs2_format::dinode::Dinode;
 use ocfs2_format::feature::Incompat;
-use ocfs2_format::{Blkno, Structure, check};
+use ocfs2_format::{Blkno, Block, Truncated, check};
 
-use crate::{Error, Volume};
+use crate::{Error, InBlock, Volume};
 
 impl Volume {
     /// Writes a block of metadata, or several from `blkno` on that have one block check, with
@@ -38,25 +37,28 @@ impl Volume {
     ///
     /// # Errors
     /// [`Error::Write`], [`Error::Truncated`].
-    pub(crate) fn write_new<T: Structure>(
+    pub(crate) fn write_new<T: Block>(
         &self,
         blkno: Blkno,
-        check_offset: usize,
         header: &T,
-        fill: impl FnOnce(&mut [u8]),
+        fill: impl FnOnce(&mut [u8]) -> Result<(), Truncated>,
     ) -> Result<(), Error> {
         let mut block = vec![0; self.block_size().size()];
-        header.encode(&mut block).map_err(Error::truncated(blkno))?;
-        fill(block.get_mut(T::SIZE..).unwrap_or_default());
-        self.write_metadata(blkno, &block, check_offset)
+        fill(block.get_mut(T::SIZE..).unwrap_or_default()).in_block(blkno)?;
+        self.write(blkno, header, block)
     }
 
-    /// Writes a dinode into `block`, and that to its place.
+    /// Writes a structure into the beginning of `block`, and that to its place.
     ///
     /// # Errors
     /// [`Error::Write`], [`Error::Truncated`].
-    pub(crate) fn write_dinode(&self, dinode: &Dinode, mut block: Vec<u8>) -> Result<(), Error> {
-        dinode.encode(&mut block).map_err(Error::truncated(dinode.i_blkno))?;
-        self.write_metadata(dinode.i_blkno, &block, Dinode::CHECK_OFFSET)
+    pub(crate) fn write<T: Block>(
+        &self,
+        blkno: Blkno,
+        header: &T,
+        mut block: Vec<u8>,
+    ) -> Result<(), Error> {
+        header.encode(&mut block).in_block(blkno)?;
+        self.write_metadata(blkno, &block, T::CHECK_OFFSET)
     }
 }

@@ -13,7 +13,7 @@ use ocfs2_format::{Blkno, Invalid, Structure};
 
 use crate::file::FileReader;
 use crate::tree::{Extent, Extents, Tree};
-use crate::{Error, Inode, Volume};
+use crate::{Error, InBlock, Inode, Volume};
 
 pub(crate) use find::{BucketAt, FoundXattr, Where};
 
@@ -46,7 +46,7 @@ impl Xattr {
         if self.entry.is_local() {
             return Ok(None);
         }
-        let list = XattrValueRoot::list(&self.stored).map_err(Error::truncated(self.blkno))?;
+        let list = XattrValueRoot::list(&self.stored).in_block(self.blkno)?;
         Tree::new(volume, self.blkno, &list).map(Some)
     }
 
@@ -75,7 +75,7 @@ pub struct Xattrs<'v> {
 
 impl Xattrs<'_> {
     fn push_area(&mut self, blkno: Blkno, bytes: &[u8]) -> Result<(), Error> {
-        let area = XattrArea::new(bytes).map_err(Error::truncated(blkno))?;
+        let area = XattrArea::new(bytes).in_block(blkno)?;
         let count = area.header.xh_count;
         if usize::from(count) > area.capacity() {
             let expected = format_args!("at most {}", area.capacity()).to_string();
@@ -91,13 +91,11 @@ impl Xattrs<'_> {
 
     fn read_block(&mut self, blkno: Blkno) -> Result<(), Error> {
         let volume = self.volume;
-        let block = volume.read_metadata(XattrBlock::NAME, blkno, XattrBlock::CHECK_OFFSET)?;
-        let header = XattrBlock::decode(&block).map_err(Error::truncated(blkno))?;
-        header.verify(blkno, volume.generation())?;
+        let (header, block) = volume.read::<XattrBlock>(blkno)?;
         if !header.is_indexed() {
             return self.push_area(blkno, block.get(XattrBlock::AREA_OFFSET..).unwrap_or_default());
         }
-        let list = XattrTreeRoot::list(&block).map_err(Error::truncated(blkno))?;
+        let list = XattrTreeRoot::list(&block).in_block(blkno)?;
         self.extents = Some(Tree::new(volume, blkno, &list)?.extents());
         Ok(())
     }
@@ -167,7 +165,7 @@ impl Volume {
     /// How many buckets of an extent are in use.
     pub(crate) fn count_buckets(&self, extent: &Extent) -> Result<u64, Error> {
         let bucket = self.read_bucket(extent.blkno)?;
-        let header = XattrHeader::decode(&bucket).map_err(Error::truncated(extent.blkno))?;
+        let header = XattrHeader::decode(&bucket).in_block(extent.blkno)?;
         let room = self.bucket_room(extent);
         let used = u64::from(header.xh_num_buckets);
         if used == 0 || used > room {

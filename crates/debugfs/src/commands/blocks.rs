@@ -4,7 +4,7 @@ use std::io::Write;
 
 use ocfs2_format::extent::ExtentBlock;
 use ocfs2_format::refcount::RefcountBlock;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 
 use super::files::inode_of;
 use super::{only, option};

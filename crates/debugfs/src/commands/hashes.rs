@@ -110,11 +110,11 @@ pub(super) fn htree(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> R
     writeln!(out, "\tMajor      Minor      Block           Name")?;
     let list = DxRoot::entries(&bytes)?;
     if ocfs2_format::Structure::decode(&bytes).is_ok_and(|it: DxRoot| it.is_inline()) {
-        return list.entries().try_for_each(|entry| row(out, &names, &entry));
+        return list.records().try_for_each(|entry| row(out, &names, &entry));
     }
     leaves(fs, root, &bytes, |blkno, bytes| {
         writeln!(out, "Leaf {blkno}:")?;
-        DxLeaf::entries(bytes)?.entries().try_for_each(|entry| row(out, &names, &entry))
+        DxLeaf::entries(bytes)?.records().try_for_each(|entry| row(out, &names, &entry))
     })
 }
 

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use ocfs2_format::dir::DirTrailer;
 use ocfs2_format::dx::{DxLeaf, DxRoot};
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::tree::Tree;
 
 use super::blocks::block;

@@ -1,12 +1,17 @@
 //! The check of a block, and whether it holds.
 
 use ocfs2_format::check::compute;
-use ocfs2_format::{BlockCheck, Structure};
+use ocfs2_format::{Block, BlockCheck, Structure};
 
 use super::{Out, Shown};
 
-/// The check that `block` has at `offset`; where `is_checked` it is compared with the contents.
-pub fn block_check(out: Out<'_>, block: &[u8], offset: usize, is_checked: bool) -> Shown {
+/// The check that `block`, a `T`, has; where `is_checked` it is compared with the contents.
+pub fn block_check<T: Block>(out: Out<'_>, block: &[u8], is_checked: bool) -> Shown {
+    check_at(out, block, T::CHECK_OFFSET, is_checked)
+}
+
+/// The same of a check at `offset`.
+pub fn check_at(out: Out<'_>, block: &[u8], offset: usize, is_checked: bool) -> Shown {
     let stored = block.get(offset..).unwrap_or_default();
     let stored = BlockCheck::decode(stored).unwrap_or_default();
     writeln!(out, "\tCRC32: {:08x}   ECC: {:04x}", stored.bc_crc32e, stored.bc_ecc)?;

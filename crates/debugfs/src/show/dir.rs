@@ -4,7 +4,7 @@ use ocfs2_format::dinode::FileKind;
 use ocfs2_format::dir::DirTrailer;
 use ocfs2_volume::Inode;
 
-use super::{Out, Shown, block_check, time};
+use super::{Out, Shown, check_at, time};
 use crate::volume::{DirBlock, Entry};
 
 /// An entry.
@@ -58,7 +58,7 @@ pub fn trailer(out: Out<'_>, trailer: &DirTrailer, block: &[u8], is_checked: boo
     writeln!(out, "\tTrailer Block: {blkno}   Inode: {dir}   Len: {len}")?;
     let (hole, next) = (trailer.db_free_rec_len, trailer.db_free_next);
     writeln!(out, "\tLargest Hole: {hole}   Next Block: {next}")?;
-    block_check(out, block, DirTrailer::check_offset(block.len()), is_checked)
+    check_at(out, block, DirTrailer::check_offset(block.len()), is_checked)
 }
 
 /// A block with its entries.

@@ -25,7 +25,7 @@ pub fn root(out: Out<'_>, block: &[u8], is_checked: bool) -> Result<(), Failure>
     let flags = root.dr_flags;
     writeln!(out, "\tFlags: ({flags:#x}) {}", bits(flags.into(), &[(1, "Inline")]))?;
     writeln!(out, "\tTotal Entry Count: {}", root.dr_num_entries)?;
-    block_check(out, block, DxRoot::CHECK_OFFSET, is_checked)?;
+    block_check::<DxRoot>(out, block, is_checked)?;
     if root.is_inline() {
         counts(out, &entries)?;
     }
@@ -41,7 +41,7 @@ fn counts(out: Out<'_>, list: &DxEntryList<'_>) -> Shown {
 pub fn entries(out: Out<'_>, list: &DxEntryList<'_>) -> Shown {
     counts(out, list)?;
     writeln!(out, "\t## Hash (Major Minor)         Dir Block#   ")?;
-    for (index, entry) in list.entries().enumerate() {
+    for (index, entry) in list.records().enumerate() {
         let (major, minor) = (entry.dx_major_hash, entry.dx_minor_hash);
         let blkno = entry.dx_dirent_blk.0;
         writeln!(out, "\t {index:<2} ({major:#010x} {minor:#010x})    {blkno:<13}")?;
@@ -55,6 +55,6 @@ pub fn leaf(out: Out<'_>, block: &[u8], is_checked: bool) -> Result<(), Failure>
     let list = DxLeaf::entries(block)?;
     let (blkno, generation) = (leaf.dl_blkno, leaf.dl_fs_generation);
     writeln!(out, "\tDir Index Leaf: {blkno}  FS Generation: {generation} ({generation:#x})")?;
-    block_check(out, block, DxLeaf::CHECK_OFFSET, is_checked)?;
+    block_check::<DxLeaf>(out, block, is_checked)?;
     Ok(entries(out, &list)?)
 }

@@ -1,7 +1,7 @@
 //! Extent lists, extent blocks and trees.
 
 use ocfs2_format::extent::{ExtentBlock, ExtentFlags, ExtentList, MAX_TREE_DEPTH};
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 
 use super::{Out, Shown, block_check};
 use crate::error::{Explain, Failure, Problem};
@@ -63,7 +63,7 @@ pub fn allocated_in(out: Out<'_>, group: Blkno) -> Shown {
 pub fn extent_block(out: Out<'_>, block: &[u8], is_checked: bool) -> Result<(), Failure> {
     let decoded = ExtentBlock::decode(block)?;
     header(out, &decoded)?;
-    block_check(out, block, ExtentBlock::CHECK_OFFSET, is_checked)?;
+    block_check::<ExtentBlock>(out, block, is_checked)?;
     list(out, &ExtentBlock::list(block)?)?;
     Ok(())
 }

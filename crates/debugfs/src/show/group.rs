@@ -3,7 +3,7 @@
 use ocfs2_format::bitmap::Bitmap;
 use ocfs2_format::chain::ChainList;
 use ocfs2_format::group::GroupDesc;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 
 use super::{Out, Shown, block_check, extents};
 use crate::error::{Explain, Failure, Problem};
@@ -53,7 +53,7 @@ pub fn title(out: Out<'_>, group: &Group, is_checked: bool) -> Shown {
         out,
         "\tGroup Chain: {bg_chain}   Parent Inode: {bg_parent_dinode}  Generation: {bg_generation}"
     )?;
-    block_check(out, &group.block, GroupDesc::CHECK_OFFSET, is_checked)?;
+    block_check::<GroupDesc>(out, &group.block, is_checked)?;
     writeln!(out, "\t##   Block#            Total    Used     Free     Contig   Size  ")
 }
 

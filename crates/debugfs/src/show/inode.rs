@@ -60,7 +60,7 @@ pub fn head(out: Out<'_>, inode: &Inode, people: &People, is_checked: bool) -> S
     )?;
     let generation = dinode.i_fs_generation;
     writeln!(out, "\tFS Generation: {generation} ({generation:#x})")?;
-    block_check(out, inode.block(), Dinode::CHECK_OFFSET, is_checked)?;
+    block_check::<Dinode>(out, inode.block(), is_checked)?;
     let flags = bits(dinode.i_flags.into(), &FLAGS);
     writeln!(out, "\tType: {}   Attr: {:#x}   Flags: {flags}", kind(dinode), dinode.i_attr)?;
     let features = bits(dinode.i_dyn_features.into(), &DYN_FEATURES);

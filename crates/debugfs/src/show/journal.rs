@@ -11,7 +11,7 @@ use ocfs2_format::journal::{
 use ocfs2_format::refcount::RefcountBlock;
 use ocfs2_format::superblock::SUPERBLOCK_SIGNATURE;
 use ocfs2_format::xattr::{XattrBlock, XattrValueRoot};
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::Inode;
 
 use super::{Out, Shown, dx, extents, group, inode, refcount, xattr};

@@ -16,7 +16,7 @@ pub mod xattr;
 
 use std::io::{self, Write};
 
-pub use check::block_check;
+pub use check::{block_check, check_at};
 
 /// Where text goes to.
 pub type Out<'a> = &'a mut dyn Write;

@@ -20,7 +20,7 @@ use ocfs2_format::truncate_log::{TruncateLogHeader, TruncateRec};
 use ocfs2_format::xattr::{
     BUCKET_SIZE, XattrArea, XattrBlock, XattrEntry, XattrHeader, XattrTreeRoot,
 };
-use ocfs2_format::{Blkno, BlockSize, Field, Structure};
+use ocfs2_format::{Blkno, Block, BlockSize, Field, Structure};
 use ocfs2_volume::{Error as VolumeError, Volume};
 
 use crate::error::Problem;
@@ -354,20 +354,29 @@ fn inline_attributes(block: &[u8]) -> Vec<Part> {
     }
 }
 
+/// What a block is by the signature it begins with, and where its check is.
+fn signed(block: &[u8]) -> Option<(&'static str, usize)> {
+    fn is<T: Block>(block: &[u8]) -> Option<(&'static str, usize)> {
+        block.starts_with(&T::SIGNATURE).then_some((T::NAME, T::CHECK_OFFSET))
+    }
+    if block.starts_with(&SUPERBLOCK_SIGNATURE) {
+        return Some((SuperBlock::NAME, Dinode::CHECK_OFFSET));
+    }
+    let kinds = [
+        is::<Dinode>,
+        is::<ExtentBlock>,
+        is::<GroupDesc>,
+        is::<DxRoot>,
+        is::<DxLeaf>,
+        is::<RefcountBlock>,
+        is::<XattrBlock>,
+    ];
+    kinds.iter().find_map(|is| is(block))
+}
+
 /// What a block says it is.
 pub fn kind(block: &[u8]) -> Option<&'static str> {
-    let is = |signature: &[u8; 8]| block.starts_with(signature);
-    let signed = [
-        (&Dinode::SIGNATURE, Dinode::NAME),
-        (&SUPERBLOCK_SIGNATURE, SuperBlock::NAME),
-        (&ExtentBlock::SIGNATURE, ExtentBlock::NAME),
-        (&GroupDesc::SIGNATURE, GroupDesc::NAME),
-        (&DxRoot::SIGNATURE, DxRoot::NAME),
-        (&DxLeaf::SIGNATURE, DxLeaf::NAME),
-        (&RefcountBlock::SIGNATURE, RefcountBlock::NAME),
-        (&XattrBlock::SIGNATURE, XattrBlock::NAME),
-    ];
-    if let Some((_, name)) = signed.iter().find(|(signature, _)| is(signature)) {
+    if let Some((name, _)) = signed(block) {
         return Some(name);
     }
     if has_trailer(block) {
@@ -386,27 +395,14 @@ pub fn kind(block: &[u8]) -> Option<&'static str> {
 
 /// Where the block check is in a block of metadata.
 pub fn check_offset(block: &[u8]) -> Option<usize> {
-    let is = |signature: &[u8; 8]| block.starts_with(signature);
-    Some(if is(&Dinode::SIGNATURE) || is(&SUPERBLOCK_SIGNATURE) {
-        Dinode::CHECK_OFFSET
-    } else if is(&ExtentBlock::SIGNATURE) {
-        ExtentBlock::CHECK_OFFSET
-    } else if is(&GroupDesc::SIGNATURE) {
-        GroupDesc::CHECK_OFFSET
-    } else if is(&DxRoot::SIGNATURE) {
-        DxRoot::CHECK_OFFSET
-    } else if is(&DxLeaf::SIGNATURE) {
-        DxLeaf::CHECK_OFFSET
-    } else if is(&RefcountBlock::SIGNATURE) {
-        RefcountBlock::CHECK_OFFSET
-    } else if is(&XattrBlock::SIGNATURE) {
-        XattrBlock::CHECK_OFFSET
-    } else if has_trailer(block) {
-        DirTrailer::check_offset(block.len())
-    } else {
-        quota_magic(block)?;
-        quota::check_offset(BlockSize::from_bytes(block.len() as u64)?)
-    })
+    if let Some((_, offset)) = signed(block) {
+        return Some(offset);
+    }
+    if has_trailer(block) {
+        return Some(DirTrailer::check_offset(block.len()));
+    }
+    quota_magic(block)?;
+    Some(quota::check_offset(BlockSize::from_bytes(block.len() as u64)?))
 }
 
 /// Whether a block, and the lists in it, still are what the format says.
@@ -438,15 +434,14 @@ pub fn verify(block: &[u8], blkno: Blkno, volume: &Volume) -> Result<(), Problem
         let Some(size) = ocfs2_format::BlockSize::from_bytes(block.len() as u64) else {
             return Ok(());
         };
-        desc.verify(blkno, generation, desc.bg_parent_dinode, size).map_err(wrong)
+        desc.verify(blkno, generation).map_err(wrong)?;
+        desc.verify_bits(blkno, desc.bg_parent_dinode, size).map_err(wrong)
     } else if is(&DxRoot::SIGNATURE) {
-        let root = DxRoot::decode(block)?;
-        root.verify(blkno, generation, root.dr_dir_blkno).map_err(wrong)
+        DxRoot::decode(block)?.verify(blkno, generation).map_err(wrong)
     } else if is(&DxLeaf::SIGNATURE) {
         DxLeaf::decode(block)?.verify(blkno, generation).map_err(wrong)
     } else if is(&RefcountBlock::SIGNATURE) {
-        let root = RefcountBlock::decode(block)?;
-        root.verify(blkno, generation, root.rf_parent).map_err(wrong)
+        RefcountBlock::decode(block)?.verify(blkno, generation).map_err(wrong)
     } else if is(&XattrBlock::SIGNATURE) {
         XattrBlock::decode(block)?.verify(blkno, generation).map_err(wrong)
     } else if has_trailer(block) {

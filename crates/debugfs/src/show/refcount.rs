@@ -23,7 +23,7 @@ pub fn head(out: Out<'_>, bytes: &[u8], is_checked: bool) -> Result<(), Failure>
     let set = names.iter().filter(|(flag, _)| block.flags().contains(*flag));
     let names = set.map(|(_, name)| *name).collect::<Vec<_>>().join(" ");
     writeln!(out, "\tFlags: {:#x} {names}", block.rf_flags)?;
-    Ok(block_check(out, bytes, RefcountBlock::CHECK_OFFSET, is_checked)?)
+    Ok(block_check::<RefcountBlock>(out, bytes, is_checked)?)
 }
 
 /// A refcount block with its records, but without what it points to.

@@ -4,7 +4,7 @@ use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::xattr::{
     BUCKET_SIZE, XattrArea, XattrBlock, XattrEntry, XattrHeader, XattrTreeRoot, XattrValueRoot,
 };
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::Inode;
 use ocfs2_volume::tree::{Extent, Tree};
 

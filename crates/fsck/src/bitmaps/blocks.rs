@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
-use ocfs2_format::Blkno;
 use ocfs2_format::bitmap::BitmapMut;
 use ocfs2_format::dx::DxRoot;
 use ocfs2_format::extent::ExtentBlock;
 use ocfs2_format::refcount::RefcountBlock;
 use ocfs2_format::xattr::XattrBlock;
+use ocfs2_format::{Blkno, Block};
 
 use super::{differences, own_xattrs};
 use crate::codes::{Code, chains as codes};
@@ -205,26 +205,17 @@ fn restamp(claim: &BlockClaim, slot: u16, at: Bit, group: &Group) -> Repair {
         BlockUse::ExtentBlock => Repair::extent_block(blkno, move |block, _| {
             (block.h_suballoc_slot, block.h_suballoc_bit, block.h_suballoc_loc) = (slot, bit, loc);
         }),
-        BlockUse::DxRoot => {
-            Repair::header(blkno, DxRoot::CHECK_OFFSET, move |root: &mut DxRoot, _| {
-                (root.dr_suballoc_slot, root.dr_suballoc_bit, root.dr_suballoc_loc) =
-                    (slot, bit, loc);
-            })
-        }
-        BlockUse::XattrBlock => {
-            Repair::header(blkno, XattrBlock::CHECK_OFFSET, move |block: &mut XattrBlock, _| {
-                (block.xb_suballoc_slot, block.xb_suballoc_bit, block.xb_suballoc_loc) =
-                    (slot, bit, loc);
-            })
-        }
-        BlockUse::RefcountBlock => Repair::header(
-            blkno,
-            RefcountBlock::CHECK_OFFSET,
-            move |block: &mut RefcountBlock, _| {
-                (block.rf_suballoc_slot, block.rf_suballoc_bit, block.rf_suballoc_loc) =
-                    (slot, bit, loc);
-            },
-        ),
+        BlockUse::DxRoot => Repair::header(blkno, move |root: &mut DxRoot, _| {
+            (root.dr_suballoc_slot, root.dr_suballoc_bit, root.dr_suballoc_loc) = (slot, bit, loc);
+        }),
+        BlockUse::XattrBlock => Repair::header(blkno, move |block: &mut XattrBlock, _| {
+            (block.xb_suballoc_slot, block.xb_suballoc_bit, block.xb_suballoc_loc) =
+                (slot, bit, loc);
+        }),
+        BlockUse::RefcountBlock => Repair::header(blkno, move |block: &mut RefcountBlock, _| {
+            (block.rf_suballoc_slot, block.rf_suballoc_bit, block.rf_suballoc_loc) =
+                (slot, bit, loc);
+        }),
     }
 }
 

@@ -126,7 +126,7 @@ fn compare(context: &Context<'_>, group: u32, used: &Used<'_>) -> Vec<Wrong> {
     let (first, count) = (range.start, range.end - range.start);
     let blkno = geometry.group_blkno(group);
     // That it cannot be read was said when its chain was followed.
-    let Ok(block) = context.read("group descriptor", blkno, GroupDesc::CHECK_OFFSET) else {
+    let Ok(block) = context.read_block::<GroupDesc>(blkno) else {
         return Vec::new();
     };
     let bytes = (count as usize).div_ceil(8);

@@ -5,7 +5,7 @@ use ocfs2_format::extent::ExtentList;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::geometry::Geometry;
 use ocfs2_format::group::GroupDesc;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::allocator::Run;
 
 use super::discontiguous;
@@ -66,7 +66,7 @@ pub(super) fn examine(
     allocator: &Allocator,
     blkno: Blkno,
 ) -> Seen {
-    let block = match context.read(GroupDesc::NAME, blkno, GroupDesc::CHECK_OFFSET) {
+    let block = match context.read_block::<GroupDesc>(blkno) {
         Ok(block) => block,
         Err(finding) => {
             let place = finding.place.clone().of(allocator.blkno);
@@ -89,7 +89,7 @@ pub(super) fn examine(
         findings.push(finding(codes::CHAIN_LINK_MAGIC, "has no signature".to_owned()));
     }
     let ecc = block.ecc_finding(GroupDesc::NAME, general::BLOCK_ECC);
-    let rewritten = || Repair::block_check(blkno, GroupDesc::CHECK_OFFSET);
+    let rewritten = || Repair::block_check::<GroupDesc>(blkno);
     findings.extend(ecc.map(|finding| finding.repaired_by(rewritten())));
     if desc.bg_blkno != blkno {
         findings.push(finding(codes::GROUP_BLKNO, format!("bg_blkno is {}", desc.bg_blkno)));

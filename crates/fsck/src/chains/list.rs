@@ -3,7 +3,7 @@
 use ocfs2_format::chain::{ChainList, ChainListHeader, ChainRec, suballocator_cpg};
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::group::GroupDesc;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 
 use super::rebuild::{self, Inodes};
 use crate::codes::Code;
@@ -43,7 +43,7 @@ impl Allocator {
         if !context.geometry().is_valid_block(blkno) {
             return None;
         }
-        let block = context.read(Dinode::NAME, blkno, Dinode::CHECK_OFFSET).ok()?.bytes;
+        let block = context.read_block::<Dinode>(blkno).ok()?.bytes;
         let dinode = Dinode::decode(&block).ok()?;
         let list = block.get(Dinode::ID2_OFFSET..)?;
         let (chains, all) = (Vec::new(), Inodes::clone(all));

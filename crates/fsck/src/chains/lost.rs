@@ -15,7 +15,7 @@ use ocfs2_format::geometry::Geometry;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::refcount::RefcountBlock;
 use ocfs2_format::xattr::XattrBlock;
-use ocfs2_format::{Blkno, Cluster, Structure};
+use ocfs2_format::{Blkno, Block, Cluster, Structure};
 use ocfs2_volume::allocator::{Run, Suballocated};
 
 use super::list::Allocator;

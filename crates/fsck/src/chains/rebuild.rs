@@ -18,7 +18,7 @@ use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::extent::{ExtentFlags, ExtentRec, write_extent_list};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::group::GroupDesc;
-use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
+use ocfs2_format::{Blkno, Block, Cluster, Cpos, Structure};
 
 use super::chain::{Chains, Judge, Member};
 use super::graph::Graph;
@@ -328,7 +328,7 @@ fn in_use(context: &Context<'_>, group: u32, end: u32) -> Vec<std::ops::Range<u3
     }
     let bits = geometry.group_clusters(group).min(end - start) as usize;
     let blkno = geometry.group_blkno(group);
-    let read = context.read(GroupDesc::NAME, blkno, GroupDesc::CHECK_OFFSET).ok();
+    let read = context.read_block::<GroupDesc>(blkno).ok();
     let signed = read.filter(|block| block.bytes.starts_with(&GroupDesc::SIGNATURE));
     let bitmap = signed.as_ref().and_then(|block| block.bytes.get(GroupDesc::BITMAP_OFFSET..));
     let runs = |bytes| Bitmap::new(bytes, bits).runs(true).collect::<Vec<_>>();
@@ -373,7 +373,7 @@ fn write(
             let mut free = 0;
             if node.is_none() {
                 // What is there is not read: perhaps it cannot be.
-                editor.create(*blkno, GroupDesc::CHECK_OFFSET, &GroupDesc::default(), |_| {})?;
+                editor.create(*blkno, &GroupDesc::default(), |_| {})?;
             }
             editor.block(*blkno, Some(GroupDesc::CHECK_OFFSET), |block| {
                 let pieces = runs.filter(|runs| runs.len() > 1 || is_listed(context, block));

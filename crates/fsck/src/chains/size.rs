@@ -4,12 +4,12 @@
 //! its bits and in those of its chains. All places of groups follow from it, so that it has to
 //! be known before anything else.
 
-use ocfs2_format::Blkno;
 use ocfs2_format::Structure;
 use ocfs2_format::chain::{ChainList, ChainRec};
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::geometry::Geometry;
 use ocfs2_format::group::GroupDesc;
+use ocfs2_format::{Blkno, Block};
 use ocfs2_volume::Volume;
 
 use super::list::head;
@@ -76,7 +76,7 @@ impl Stated {
         if !context.geometry().is_valid_block(blkno) {
             return None;
         }
-        let block = context.read(Dinode::NAME, blkno, Dinode::CHECK_OFFSET).ok()?.bytes;
+        let block = context.read_block::<Dinode>(blkno).ok()?.bytes;
         let dinode = Dinode::decode(&block).ok()?;
         let list = ChainList::new(block.get(Dinode::ID2_OFFSET..)?).ok()?;
         // Groups name the allocator they are of: another one that was written over it has others.

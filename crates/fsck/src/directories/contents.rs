@@ -1,9 +1,9 @@
 //! One directory as a whole: its blocks in order, its names, what it refers to.
 
-use ocfs2_format::Blkno;
 use ocfs2_format::dinode::{Dinode, DynFeatures, FileKind};
 use ocfs2_format::dir::DirTrailer;
 use ocfs2_format::inline::InlineData;
+use ocfs2_format::{Blkno, Block};
 use ocfs2_volume::Inode;
 
 use super::entry::{self, Reader};

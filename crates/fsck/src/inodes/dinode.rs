@@ -84,7 +84,7 @@ pub(super) fn check(
             Some(FileKind::Directory) => directories::BAD_CRC32,
             _ => codes::INODE_ECC,
         };
-        let repair = Repair::block_check(inode.blkno, Dinode::CHECK_OFFSET);
+        let repair = Repair::block_check::<Dinode>(inode.blkno);
         out.found(subject.finding(code, bad).repaired_by(repair));
     }
     identity(context, group, at, &mut subject, out);

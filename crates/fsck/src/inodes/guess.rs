@@ -6,7 +6,7 @@ use ocfs2_format::extent::ExtentList;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::inline::InlineData;
 use ocfs2_format::refcount::RefcountBlock;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::{Inode, Volume};
 
 use crate::repair::directory::Directory;

@@ -1,7 +1,7 @@
 //! The root of an index and the tree of its leaves.
 
 use ocfs2_format::dx::DxRoot;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::tree::Extent;
 
 use crate::clusters::ClusterSet;
@@ -101,7 +101,7 @@ fn read(
         return Err(None);
     }
     let of_dir = |finding: Finding| Finding { place: finding.place.clone().of(dir), ..finding };
-    let block = context.read(DxRoot::NAME, blkno, DxRoot::CHECK_OFFSET);
+    let block = context.read_block::<DxRoot>(blkno);
     let block = block.map_err(|finding| Some(of_dir(finding)))?;
     if block.bytes.starts_with(&DxRoot::SIGNATURE) {
         let ecc = block.ecc_finding(DxRoot::NAME, general::BLOCK_ECC).map(of_dir);

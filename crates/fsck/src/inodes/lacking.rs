@@ -2,10 +2,10 @@
 //! to be right would change what is read of these files: holes would be closed, what was never
 //! written would be read, what is shared would be copied.
 
+use ocfs2_format::Blkno;
 use ocfs2_format::dinode::{DynFeatures, FileKind};
 use ocfs2_format::feature::{Incompat, RoCompat};
 use ocfs2_format::refcount::RefcountBlock;
-use ocfs2_format::{Blkno, Structure};
 
 use super::dinode::Subject;
 use crate::codes::inodes as codes;
@@ -22,12 +22,9 @@ pub(super) fn shows_refcounts(
     out: &mut Collected,
 ) -> bool {
     let root = subject.dinode().i_refcount_loc;
-    let block = context.read(RefcountBlock::NAME, root, RefcountBlock::CHECK_OFFSET);
-    let block = block.ok().and_then(|block| RefcountBlock::decode(&block.bytes).ok());
+    let block = context.volume.read::<RefcountBlock>(root);
     let shows = subject.kind == Some(FileKind::Regular)
-        && context.geometry().is_valid_block(root)
-        && block
-            .is_some_and(|block| block.verify(root, context.volume.generation(), Blkno(0)).is_ok());
+        && block.is_ok_and(|(block, _)| block.verify_root(root, Blkno(0)).is_ok());
     if shows {
         out.lacking.refcounts.by(subject.blkno());
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ocfs2_device::AlignedBuffer;
 use ocfs2_format::dinode::{Dinode, InodeFlags};
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::Inode;
 
 use super::{Piece, dinode, shape};

@@ -5,12 +5,12 @@
 //! right here is put right before anything else is looked for, as what hangs from the inode is not
 //! seen without it.
 
-use ocfs2_format::Structure;
 use ocfs2_format::dinode::{Dinode, DynFeatures, FileKind, InodeFlags};
 use ocfs2_format::extent::ExtentList;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::inline::InlineData;
 use ocfs2_format::refcount::RefcountBlock;
+use ocfs2_format::{Block, Structure};
 use ocfs2_volume::{Inode, Volume};
 
 use super::dinode::PURPOSES;

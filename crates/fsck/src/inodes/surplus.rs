@@ -175,7 +175,7 @@ impl Others<'_, '_> {
                 break;
             }
             let blkno = geometry.group_blkno(group);
-            let block = self.context.read("group descriptor", blkno, GroupDesc::CHECK_OFFSET);
+            let block = self.context.read_block::<GroupDesc>(blkno);
             let is_known = !self.state.unknown_groups.contains(&group);
             let block = block.ok().filter(|_| is_known);
             let bits = block.as_ref().and_then(|it| it.bytes.get(GroupDesc::BITMAP_OFFSET..));

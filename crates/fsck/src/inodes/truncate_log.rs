@@ -27,7 +27,7 @@ pub(crate) fn clear(blkno: Blkno) -> Repair {
 pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) {
     let Ok(log) = TruncateLog::new(subject.inode.id2()) else { return };
     let TruncateLogHeader { tl_count, tl_used, .. } = log.header;
-    let capacity = TruncateLog::capacity(context.volume.block_size());
+    let capacity = TruncateLogHeader::capacity(context.volume.block_size());
     let has_wrong_count = !(1..=capacity).contains(&tl_count);
     if has_wrong_count {
         let text = format!("tl_count is {tl_count}, 1 to {capacity} fit");

@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 
 use ocfs2_cli::Interrupt;
-use ocfs2_format::Blkno;
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::hash::{CharSign, xattr_hash};
 use ocfs2_format::xattr::{XattrBlock, XattrPrefix};
+use ocfs2_format::{Blkno, Block};
 use ocfs2_volume::allocator::Group;
 use ocfs2_volume::{Inode, SystemFile, Volume};
 

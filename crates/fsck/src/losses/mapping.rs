@@ -5,11 +5,11 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use ocfs2_format::extent::{ExtentBlock, ExtentFlags, ExtentList, ExtentRec, MAX_TREE_DEPTH};
-use ocfs2_format::feature::Incompat;
-use ocfs2_format::{Blkno, check};
+use ocfs2_format::{Blkno, Block};
 use ocfs2_volume::{Inode, Volume};
 
 use super::ranges::within;
+use crate::read::corrected::read_corrected;
 
 /// Clusters of a file in a row that are clusters of the volume in a row.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -141,10 +141,7 @@ impl Walk<'_> {
         if !self.volume.geometry().is_valid_block(blkno) {
             return None;
         }
-        let mut block = self.volume.read_block(blkno).ok()?;
-        if self.volume.has(Incompat::META_ECC) {
-            check::correct(&mut block, ExtentBlock::CHECK_OFFSET);
-        }
+        let block = read_corrected::<ExtentBlock>(self.volume, blkno).ok()?;
         block.starts_with(&ExtentBlock::SIGNATURE).then_some(block)
     }
 

@@ -2,15 +2,15 @@
 
 use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
 use ocfs2_format::dir::{self, DirEntryHeader, DirTrailer, FileType, entry_size};
-use ocfs2_format::feature::Incompat;
 use ocfs2_format::inline::InlineData;
-use ocfs2_format::{Blkno, Structure, check};
+use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::dir::Barren;
 use ocfs2_volume::{Inode, Volume};
 
 use crate::clusters::ClusterSet;
 use crate::inodes::shape;
 use crate::others::Others;
+use crate::read::corrected::{correct, read_corrected};
 use crate::read::holds::Holds;
 use crate::read::misplaced;
 use crate::repair::share::{clusters_of, cut};
@@ -21,11 +21,7 @@ pub(super) fn inode(volume: &Volume, blkno: Blkno) -> Option<Inode> {
     if !volume.geometry().is_valid_block(blkno) {
         return None;
     }
-    let mut block = volume.read_block(blkno).ok()?;
-    if volume.has(Incompat::META_ECC) {
-        check::correct(&mut block, Dinode::CHECK_OFFSET);
-    }
-    let mut inode = Inode::decode(blkno, block).ok()?;
+    let mut inode = Inode::decode(blkno, read_corrected::<Dinode>(volume, blkno).ok()?).ok()?;
     let _ = shape::of_volume(volume, &mut inode);
     let dinode = &inode.dinode;
     let in_use = dinode.i_signature == Dinode::SIGNATURE
@@ -170,9 +166,7 @@ fn entries_of_extents(volume: &Volume, dir: &Inode, blocks: &mut u64) -> Entries
                 read.is_incomplete = true;
                 continue;
             };
-            if volume.has(Incompat::META_ECC) {
-                check::correct(&mut block, DirTrailer::check_offset(size));
-            }
+            correct(volume, &mut block, DirTrailer::check_offset(size));
             barren.count(Some(&block));
             let trailer = DirTrailer::of_block(&block).ok();
             let trailer = trailer.filter(|it| it.db_signature == DirTrailer::SIGNATURE);

@@ -8,7 +8,7 @@ use ocfs2_device::{Device, OverlayDevice};
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::dir::DirTrailer;
 use ocfs2_format::extent::ExtentBlock;
-use ocfs2_format::{Blkno, Structure as _};
+use ocfs2_format::{Blkno, Block, Structure as _};
 use ocfs2_volume::Volume;
 
 use super::Doubt;

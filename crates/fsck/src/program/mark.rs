@@ -66,7 +66,7 @@ fn change(volume: &Volume, overlay: &Overlay, how: impl FnOnce(&mut SuperBlock))
     if superblock != before {
         superblock.encode(part)?;
         let mut edit = Edit::new(&volume, EditOptions::default());
-        edit.put_metadata(SUPERBLOCK_BLKNO, &block, Dinode::CHECK_OFFSET)?;
+        edit.put_block::<Dinode>(SUPERBLOCK_BLKNO, &block)?;
         edit.commit(How::Unguarded, overlay)?;
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Whether a block is the root of a directory's index.
 
-use ocfs2_format::Blkno;
 use ocfs2_format::dx::DxRoot;
+use ocfs2_format::{Blkno, Block};
 use ocfs2_volume::Volume;
 
 /// Bits of a signature that may be wrong, where all else says that it is the root.

@@ -9,13 +9,14 @@ use ocfs2_format::bitmap::Bitmap;
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::dx::DxRoot;
 use ocfs2_format::extent::ExtentBlock;
-use ocfs2_format::feature::Incompat;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::refcount::RefcountBlock;
 use ocfs2_format::xattr::XattrBlock;
-use ocfs2_format::{Blkno, Structure, check};
+use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::allocator::Suballocated;
 use ocfs2_volume::{Inode, Volume};
+
+use super::corrected::correct;
 
 /// Blocks in the places of each other that are put back together.
 const MOST: usize = 64;
@@ -137,15 +138,13 @@ fn read(volume: &Volume, blkno: Blkno) -> Option<Vec<u8>> {
         return None;
     }
     let mut block = volume.read_block(blkno).ok()?;
-    if volume.has(Incompat::META_ECC) {
-        let offset = match block.get(..8).and_then(|it| <[u8; 8]>::try_from(it).ok())? {
-            ExtentBlock::SIGNATURE => ExtentBlock::CHECK_OFFSET,
-            XattrBlock::SIGNATURE => XattrBlock::CHECK_OFFSET,
-            RefcountBlock::SIGNATURE => RefcountBlock::CHECK_OFFSET,
-            _ => Dinode::CHECK_OFFSET,
-        };
-        check::correct(&mut block, offset);
-    }
+    let offset = match block.get(..8).and_then(|it| <[u8; 8]>::try_from(it).ok())? {
+        ExtentBlock::SIGNATURE => ExtentBlock::CHECK_OFFSET,
+        XattrBlock::SIGNATURE => XattrBlock::CHECK_OFFSET,
+        RefcountBlock::SIGNATURE => RefcountBlock::CHECK_OFFSET,
+        _ => Dinode::CHECK_OFFSET,
+    };
+    correct(volume, &mut block, offset);
     Some(block)
 }
 

@@ -1,11 +1,11 @@
 //! Whether a block is an inode in use, wrong bits or not: the same for the check and for repairs,
 //! which else undo each other's work.
 
-use ocfs2_format::check::{self, Checked};
+use ocfs2_format::check::Checked;
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::superblock::SUPERBLOCK_SIGNATURE;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::Volume;
 
 /// What a block is.
@@ -46,7 +46,7 @@ pub fn mended(volume: &Volume, blkno: Blkno, block: &mut [u8]) -> Seen {
     };
     if by_one && volume.has(Incompat::META_ECC) {
         let mut other = block.to_vec();
-        if let Checked::OneBit(bit) = check::correct(&mut other, Dinode::CHECK_OFFSET)
+        if let Checked::OneBit(bit) = Dinode::correct(&mut other)
             && is_in_use(volume, &other)
         {
             block.copy_from_slice(&other);

@@ -3,7 +3,7 @@
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::geometry::Geometry;
 use ocfs2_format::group::GroupDesc;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::{Inode, SystemFile, Volume};
 
 /// Clusters a group of the allocator of the system's inodes has, of which the system directory and

@@ -6,10 +6,10 @@ use std::ops::Range;
 use ocfs2_format::refcount::{
     RefcountBlock, RefcountFlags, RefcountList, RefcountListHeader, RefcountRec,
 };
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 
 use crate::codes::{Code, general, refcounts as codes};
-use crate::context::Block;
+use crate::context::ReadBlock;
 use crate::extents::{self, TreeRoot};
 use crate::read::holds::Holds;
 use crate::tables::collected::{BlockClaim, BlockUse, Collected};
@@ -110,7 +110,7 @@ impl Reader<'_, '_> {
         self.out.found(Finding::new(codes::REFCOUNT_ROOT_BLOCK_INVALID, place, text));
     }
 
-    fn leaves(&mut self, block: &Block, header: &RefcountBlock) -> bool {
+    fn leaves(&mut self, block: &ReadBlock, header: &RefcountBlock) -> bool {
         let tree = TreeRoot {
             owner: self.user,
             blkno: self.root,
@@ -177,9 +177,8 @@ impl Reader<'_, '_> {
         true
     }
 
-    fn block(&mut self, blkno: Blkno) -> Option<(Block, RefcountBlock)> {
-        let offset = RefcountBlock::CHECK_OFFSET;
-        match self.context.read(RefcountBlock::NAME, blkno, offset) {
+    fn block(&mut self, blkno: Blkno) -> Option<(ReadBlock, RefcountBlock)> {
+        match self.context.read_block::<RefcountBlock>(blkno) {
             Ok(block) => {
                 let header = RefcountBlock::decode(&block.bytes).ok()?;
                 Some((block, header))
@@ -194,7 +193,7 @@ impl Reader<'_, '_> {
     }
 
     /// What all blocks say about themselves.
-    fn header(&mut self, block: &Block, header: &RefcountBlock, parent: Blkno) {
+    fn header(&mut self, block: &ReadBlock, header: &RefcountBlock, parent: Blkno) {
         let blkno = block.blkno;
         if let Some(finding) = block.ecc_finding(RefcountBlock::NAME, general::BLOCK_ECC) {
             let place = finding.place.clone().of(self.user);
@@ -229,7 +228,7 @@ impl Reader<'_, '_> {
     }
 
     /// The records of a block, which are to lie in `range`.
-    fn records(&mut self, block: &Block, range: Range<u64>) {
+    fn records(&mut self, block: &ReadBlock, range: Range<u64>) {
         let blkno = block.blkno;
         let Ok(list) = RefcountBlock::records(&block.bytes) else { return };
         let from = self.out.findings.len();

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use ocfs2_format::chain::{ChainListHeader, ChainRec};
 use ocfs2_format::group::GroupDesc;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 
 use super::{EditError, Editor};
 

@@ -11,7 +11,7 @@ use ocfs2_device::{Device, OverlayDevice};
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::superblock::SUPERBLOCK_SIGNATURE;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::Volume;
 
 use super::EditError;

@@ -13,12 +13,13 @@ use ocfs2_format::dir::{
 };
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::inline::InlineData;
-use ocfs2_format::{Blkno, Cpos, Structure, check};
+use ocfs2_format::{Blkno, Block, Cpos, Structure};
 use ocfs2_volume::dir::Barren;
 use ocfs2_volume::{Inode, Volume};
 
 use super::{EditError, Editor, Repair, dx, tree};
 use crate::name_hashes::Signs;
+use crate::read::corrected::correct;
 use crate::read::holds::{Holds, once};
 use crate::read::seen::{self, Seen};
 
@@ -346,9 +347,7 @@ impl Directory {
                 editor.check_interrupt()?;
                 let mut block = volume.read_block(blkno)?;
                 let size = block.len();
-                if volume.has(Incompat::META_ECC) {
-                    check::correct(&mut block, DirTrailer::check_offset(size));
-                }
+                correct(volume, &mut block, DirTrailer::check_offset(size));
                 let has_trailer = DirTrailer::of_block(&block)
                     .is_ok_and(|trailer| trailer.db_signature == DirTrailer::SIGNATURE);
                 let area = if trailers || has_trailer { DirTrailer::offset(size) } else { size };
@@ -828,9 +827,7 @@ impl Reader<'_, '_> {
         }
         let mut block = volume.read_block(blkno).ok()?;
         let in_use = seen::mended(volume, blkno, &mut block) != Seen::No;
-        if volume.has(Incompat::META_ECC) {
-            check::correct(&mut block, Dinode::CHECK_OFFSET);
-        }
+        correct(volume, &mut block, Dinode::CHECK_OFFSET);
         let inode = Inode::decode(blkno, block).ok()?;
         // A journal may have copies of inodes, which state another place.
         let in_use = in_use && inode.dinode.i_blkno == blkno;

@@ -6,15 +6,15 @@ use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::dx::{DxEntry, DxEntryList, DxFlags, DxLeaf, DxRoot, write_dx_entries};
 use ocfs2_format::dx_leaves::pack_leaves;
 use ocfs2_format::extent::{ExtentFlags, ExtentRec};
-use ocfs2_format::feature::Incompat;
 use ocfs2_format::hash::{CharSign, NameHash, dx_hash};
-use ocfs2_format::{Blkno, Cluster, Cpos, Structure, check};
+use ocfs2_format::{Blkno, Block, Cluster, Cpos, Structure};
 use ocfs2_volume::allocator::Suballocated;
 use ocfs2_volume::{Error, Inode, Volume};
 
 use super::tree::{self, Gathered};
 use super::{EditError, Editor};
 use crate::name_hashes::Signs;
+use crate::read::corrected::read_corrected;
 use crate::read::dx_root::foreign;
 use crate::read::holds::Holds;
 
@@ -57,7 +57,7 @@ pub fn build(
         (root.dr_clusters, root.dr_last_eb_blk) = (built.clusters, built.last_leaf);
     }
     let blkno = root.dr_blkno;
-    editor.create(blkno, DxRoot::CHECK_OFFSET, &root, |bytes| bytes.copy_from_slice(&area))?;
+    editor.create(blkno, &root, |bytes| bytes.copy_from_slice(&area))?;
     editor.dinode(dir, |dinode, _| {
         let features = dinode.dyn_features().union(DynFeatures::INDEXED_DIR);
         dinode.i_dyn_features = features.bits();
@@ -99,7 +99,7 @@ fn each_entry(volume: &Volume, dir: &Inode, mut each: impl FnMut(&DxEntry)) -> O
     if !has_one || !volume.geometry().is_valid_block(blkno) {
         return None;
     }
-    let mut count = |list: DxEntryList<'_>| list.entries().for_each(|entry| each(&entry));
+    let mut count = |list: DxEntryList<'_>| list.records().for_each(|entry| each(&entry));
     let block = volume.read_block(blkno).ok()?;
     let root = DxRoot::decode(&block).ok()?;
     if root.is_inline() {
@@ -156,10 +156,7 @@ fn root(editor: &mut Editor<'_>, dir: Blkno) -> Result<(DxRoot, Gathered), EditE
     let blkno = inode.dinode.i_dx_root;
     let has_one = inode.dinode.dyn_features().contains(DynFeatures::INDEXED_DIR);
     if has_one && volume.geometry().is_valid_block(blkno) {
-        let mut block = volume.read_block(blkno)?;
-        if volume.has(Incompat::META_ECC) {
-            check::correct(&mut block, DxRoot::CHECK_OFFSET);
-        }
+        let block = read_corrected::<DxRoot>(volume, blkno)?;
         let root = DxRoot::decode(&block).map_err(cut(blkno))?;
         if foreign(volume, (dir, blkno), &root).is_none() {
             let list = block.get(DxRoot::LIST_OFFSET..).unwrap_or_default();
@@ -213,7 +210,7 @@ fn leaves(
         let place = (start, per_cluster);
         let blocks = leaves.blocks(place, geometry.block_size, volume.generation());
         for (block, blkno) in blocks.map_err(cut(start))?.iter().zip(start.0..) {
-            editor.put_metadata(Blkno(blkno), block, DxLeaf::CHECK_OFFSET)?;
+            editor.put_block::<DxLeaf>(Blkno(blkno), block)?;
         }
         let (cpos, flags) = (Cpos(leaves.lowest), ExtentFlags::empty());
         extents.push(ExtentRec::leaf(cpos, 1, flags, start));

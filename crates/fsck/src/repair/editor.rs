@@ -1,16 +1,15 @@
 //! Changing structures on an overlay.
 
 use ocfs2_cli::Interrupt;
-use ocfs2_format::check;
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::extent::ExtentBlock;
-use ocfs2_format::feature::Incompat;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::edit::Edit;
 use ocfs2_volume::{Inode, Volume};
 
 use super::directory::Removed;
 use super::{EditError, Terms};
+use crate::read::corrected::{correct, read_corrected};
 
 /// What a repair changes a volume with: reads what is there, and writes structures with right
 /// block checks.
@@ -63,11 +62,7 @@ impl<'a> Editor<'a> {
     /// # Errors
     /// It cannot be read.
     pub fn inode(&self, blkno: Blkno) -> Result<Inode, EditError> {
-        let mut block = self.volume.read_block(blkno)?;
-        if self.volume.has(Incompat::META_ECC) {
-            check::correct(&mut block, Dinode::CHECK_OFFSET);
-        }
-        Ok(Inode::decode(blkno, block)?)
+        Ok(Inode::decode(blkno, read_corrected::<Dinode>(self.volume, blkno)?)?)
     }
 
     /// Changes a block whose block check is at `check_offset`, if it has one. A single wrong
@@ -96,9 +91,8 @@ impl<'a> Editor<'a> {
         change: impl FnOnce(&mut [u8]),
     ) -> Result<(), EditError> {
         let mut bytes = self.volume.read_blocks(start, count)?;
-        let check_offset = check_offset.filter(|_| self.volume.has(Incompat::META_ECC));
         if let Some(offset) = check_offset {
-            check::correct(&mut bytes, offset);
+            correct(self.volume, &mut bytes, offset);
         }
         change(&mut bytes);
         match check_offset {
@@ -111,13 +105,12 @@ impl<'a> Editor<'a> {
     ///
     /// # Errors
     /// It cannot be read or written.
-    pub fn header<T: Structure>(
+    pub fn header<T: Block>(
         &mut self,
         blkno: Blkno,
-        check_offset: usize,
         change: impl FnOnce(&mut T, &mut [u8]),
     ) -> Result<(), EditError> {
-        self.block(blkno, Some(check_offset), |block| edit(block, change))
+        self.block(blkno, Some(T::CHECK_OFFSET), |block| edit(block, change))
     }
 
     /// Changes a dinode, and its block from [`Dinode::ID2_OFFSET`] on.
@@ -129,7 +122,7 @@ impl<'a> Editor<'a> {
         blkno: Blkno,
         change: impl FnOnce(&mut Dinode, &mut [u8]),
     ) -> Result<(), EditError> {
-        self.header(blkno, Dinode::CHECK_OFFSET, change)
+        self.header(blkno, change)
     }
 
     /// Marks an inode as deleted. What it used, and entries that point to it, are found to be too
@@ -155,7 +148,7 @@ impl<'a> Editor<'a> {
         blkno: Blkno,
         change: impl FnOnce(&mut ExtentBlock, &mut [u8]),
     ) -> Result<(), EditError> {
-        self.header(blkno, ExtentBlock::CHECK_OFFSET, change)
+        self.header(blkno, change)
     }
 
     /// See [`Edit::put_blocks`].
@@ -179,18 +172,29 @@ impl<'a> Editor<'a> {
         Ok(self.edit.put_metadata(blkno, bytes, check_offset)?)
     }
 
+    /// See [`Edit::put_block`].
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn put_block<T: Block>(&mut self, blkno: Blkno, bytes: &[u8]) -> Result<(), EditError> {
+        Ok(self.edit.put_block::<T>(blkno, bytes)?)
+    }
+
     /// Writes a structure at the beginning of a block of zeros, with what `fill` puts after it.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn create<T: Structure>(
+    pub fn create<T: Block>(
         &mut self,
         blkno: Blkno,
-        check_offset: usize,
         header: &T,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<(), EditError> {
-        Ok(self.edit.create_block(blkno, check_offset, header, fill)?)
+        let fill = |rest: &mut [u8]| {
+            fill(rest);
+            Ok(())
+        };
+        Ok(self.edit.create_block(blkno, header, fill)?)
     }
 }
 

@@ -8,7 +8,7 @@ use ocfs2_format::dir::FileType;
 use ocfs2_format::extent::write_extent_list;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::inline::InlineData;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::allocator::Suballocated;
 
 use super::directory::{Directory, Entry};
@@ -162,7 +162,7 @@ impl Editor<'_> {
             i_mtime: time,
             ..Dinode::default()
         };
-        self.create(blkno, Dinode::CHECK_OFFSET, &dinode, |id2| {
+        self.create(blkno, &dinode, |id2| {
             if is_inline {
                 let room = id2.len().saturating_sub(InlineData::SIZE) as u16;
                 let _ = InlineData { id_count: room, ..InlineData::default() }.encode(id2);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use ocfs2_cli::Interrupt;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::extent::ExtentBlock;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block};
 use ocfs2_volume::edit::{Edit, EditError as NotEdited, EditOptions, How};
 use ocfs2_volume::{Error, Volume};
 
@@ -241,12 +241,11 @@ impl Repair {
     }
 
     /// Changes the structure a block begins with, and the bytes that follow it.
-    pub fn header<T: Structure>(
+    pub fn header<T: Block>(
         blkno: Blkno,
-        check_offset: usize,
         change: impl Fn(&mut T, &mut [u8]) + Send + Sync + 'static,
     ) -> Self {
-        Self::new(move |editor| editor.header(blkno, check_offset, &change))
+        Self::new(move |editor| editor.header(blkno, &change))
     }
 
     /// Changes a dinode, and its block from [`Dinode::ID2_OFFSET`] on.
@@ -254,7 +253,7 @@ impl Repair {
         blkno: Blkno,
         change: impl Fn(&mut Dinode, &mut [u8]) + Send + Sync + 'static,
     ) -> Self {
-        Self::header(blkno, Dinode::CHECK_OFFSET, change)
+        Self::header(blkno, change)
     }
 
     /// Changes an extent block, and the bytes of its extent list's records.
@@ -262,12 +261,12 @@ impl Repair {
         blkno: Blkno,
         change: impl Fn(&mut ExtentBlock, &mut [u8]) + Send + Sync + 'static,
     ) -> Self {
-        Self::header(blkno, ExtentBlock::CHECK_OFFSET, change)
+        Self::header(blkno, change)
     }
 
     /// Writes a block again as it is read, with a right block check.
-    pub fn block_check(blkno: Blkno, check_offset: usize) -> Self {
-        Self::block(blkno, Some(check_offset), |_| {})
+    pub fn block_check<T: Block>(blkno: Blkno) -> Self {
+        Self::block(blkno, Some(T::CHECK_OFFSET), |_| {})
     }
 
     /// The same, which may lose something here.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ocfs2_format::extent::{ExtentFlags, ExtentRec};
 use ocfs2_format::refcount::{RefcountBlock, RefcountFlags, RefcountRec, write_refcounts};
-use ocfs2_format::{Blkno, Cpos, Structure};
+use ocfs2_format::{Blkno, Block, Cpos, Structure};
 use ocfs2_volume::allocator::Suballocated;
 
 use super::tree::{self, Gathered};
@@ -98,8 +98,7 @@ fn write(
                 ..*leaf
             };
             let blkno = leaf.rf_blkno;
-            editor
-                .create(blkno, RefcountBlock::CHECK_OFFSET, &leaf, |bytes| list(bytes, records))?;
+            editor.create(blkno, &leaf, |bytes| list(bytes, records))?;
             extents.push(ExtentRec::leaf(Cpos(first), 1, ExtentFlags::empty(), blkno));
         }
         let count = extents.len();
@@ -109,7 +108,7 @@ fn write(
         header.rf_last_eb_blk = built.last_leaf;
     }
     header.rf_fs_generation = editor.volume().generation();
-    editor.create(root, RefcountBlock::CHECK_OFFSET, &header, |bytes| bytes.copy_from_slice(&area))
+    editor.create(root, &header, |bytes| bytes.copy_from_slice(&area))
 }
 
 /// Gives the tree at `root`, which these inodes have, new blocks in place of its blocks `olds`: those
@@ -119,7 +118,7 @@ pub fn move_blocks(root: Blkno, users: Arc<[Blkno]>, olds: Arc<[Blkno]>) -> Repa
     Repair::once_when_sound("refcount block", number, move |editor| {
         let gone = || EditError::Impossible("it is not a block of the tree any more".to_owned());
         let (mut header, gathered) = existing(editor, root)?.ok_or_else(gone)?;
-        let (slot, offset) = (header.rf_suballoc_slot, RefcountBlock::CHECK_OFFSET);
+        let slot = header.rf_suballoc_slot;
         let taken = editor.take_blocks(RefcountBlock::NAME, slot, olds.len())?;
         let mut homes: HashMap<_, _> = olds.iter().copied().zip(taken).collect();
         let of_root = homes.remove(&root);
@@ -132,13 +131,11 @@ pub fn move_blocks(root: Blkno, users: Arc<[Blkno]>, olds: Arc<[Blkno]>) -> Repa
                 let bytes = editor.volume().read_block(leaf)?;
                 leaf = taken.blkno;
                 editor.block(leaf, None, |block| block.copy_from_slice(&bytes))?;
-                editor
-                    .header(leaf, offset, |block: &mut RefcountBlock, _| settle(block, &taken))?;
+                editor.header(leaf, |block: &mut RefcountBlock, _| settle(block, &taken))?;
                 rec.e_blkno = leaf;
             }
             if home != root {
-                editor
-                    .header(leaf, offset, |block: &mut RefcountBlock, _| block.rf_parent = home)?;
+                editor.header(leaf, |block: &mut RefcountBlock, _| block.rf_parent = home)?;
             }
         }
         if !homes.is_empty() {
@@ -154,7 +151,7 @@ pub fn move_blocks(root: Blkno, users: Arc<[Blkno]>, olds: Arc<[Blkno]>) -> Repa
         if let Some(taken) = &of_root {
             settle(&mut header, taken);
         }
-        editor.create(home, offset, &header, |bytes| bytes.copy_from_slice(&area))?;
+        editor.create(home, &header, |bytes| bytes.copy_from_slice(&area))?;
         if home == root { Ok(()) } else { lead_to(editor, &users, root, home) }
     })
 }
@@ -245,7 +242,6 @@ pub(super) fn make(editor: &mut Editor<'_>, users: &[Blkno]) -> Result<Blkno, Ed
         rf_generation: 1,
         ..new_block(editor, &taken)
     };
-    let offset = RefcountBlock::CHECK_OFFSET;
-    editor.create(taken.blkno, offset, &header, |bytes| list(bytes, &[]))?;
+    editor.create(taken.blkno, &header, |bytes| list(bytes, &[]))?;
     Ok(taken.blkno)
 }

@@ -5,13 +5,13 @@
 
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::dir::{DirTrailer, entries};
-use ocfs2_format::feature::Incompat;
-use ocfs2_format::{Blkno, Cluster, Structure, check};
+use ocfs2_format::{Blkno, Cluster, Structure};
 use ocfs2_volume::Volume;
 use ocfs2_volume::allocator::Suballocated;
 
 use super::directory::{Directory, Entry, file_type};
 use super::{EditError, Editor, Repair};
+use crate::read::corrected::correct;
 
 /// Names that are taken at most: no root directory has more, and they are kept in memory.
 const MOST_NAMES: usize = 1 << 20;
@@ -59,9 +59,7 @@ fn names(editor: &Editor<'_>, root: Blkno) -> Result<Vec<Entry>, EditError> {
 fn own(volume: &Volume, root: Blkno, blkno: Blkno) -> Option<Vec<u8>> {
     let mut block = volume.read_block(blkno).ok()?;
     let size = block.len();
-    if volume.has(Incompat::META_ECC) {
-        check::correct(&mut block, DirTrailer::check_offset(size));
-    }
+    correct(volume, &mut block, DirTrailer::check_offset(size));
     let trailer = DirTrailer::of_block(&block).ok();
     match trailer.filter(|it| it.db_signature == DirTrailer::SIGNATURE) {
         Some(trailer) if (trailer.db_blkno, trailer.db_parent_dinode) == (blkno, root) => {

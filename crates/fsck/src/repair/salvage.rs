@@ -12,18 +12,17 @@ use std::sync::{Arc, OnceLock};
 
 use ocfs2_format::bitmap::Bitmap;
 use ocfs2_format::chain::{ChainList, suballocator_group_bytes};
-use ocfs2_format::check;
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::dx::DxRoot;
 use ocfs2_format::extent::ExtentBlock;
-use ocfs2_format::feature::Incompat;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::xattr::XattrBlock;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::{Inode, Volume};
 
 use super::layout::{self, Files, Layout};
 use super::{EditError, Repair, system_dir};
+use crate::read::corrected::correct;
 use crate::read::system::is_top;
 use ocfs2_volume::SystemFile;
 
@@ -143,9 +142,7 @@ fn one_by_one(volume: &Volume, start: Blkno, count: u32) -> Vec<u8> {
 }
 
 fn system_inode(volume: &Volume, blkno: Blkno, mut block: Vec<u8>) -> Option<Inode> {
-    if volume.has(Incompat::META_ECC) {
-        check::correct(&mut block, Dinode::CHECK_OFFSET);
-    }
+    correct(volume, &mut block, Dinode::CHECK_OFFSET);
     let inode = Inode::decode(blkno, block).ok()?;
     let dinode = &inode.dinode;
     let is_one = dinode.i_fs_generation == volume.generation()

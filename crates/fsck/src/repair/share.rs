@@ -551,7 +551,7 @@ pub fn new_xattr_block(owner: Blkno) -> Repair {
         let taken = editor.take_block(XattrBlock::NAME, inode.dinode.i_suballoc_slot)?;
         let home = taken.blkno;
         editor.block(home, None, |block| block.copy_from_slice(&bytes))?;
-        editor.header(home, XattrBlock::CHECK_OFFSET, |block: &mut XattrBlock, _| {
+        editor.header(home, |block: &mut XattrBlock, _| {
             (block.xb_suballoc_slot, block.xb_suballoc_bit) = (taken.slot, taken.bit);
             (block.xb_suballoc_loc, block.xb_blkno) = (taken.loc, home);
         })?;

@@ -13,8 +13,8 @@ use ocfs2_format::journal::{JournalIncompat, JournalSuperblock, MIN_JOURNAL_BYTE
 use ocfs2_format::local_alloc::LocalAlloc;
 use ocfs2_format::slot_map::SlotMapFormat;
 use ocfs2_format::superblock::{STATE_ERROR, SUPERBLOCK_BLKNO, SuperBlock};
-use ocfs2_format::truncate_log::{TruncateLog, TruncateLogHeader};
-use ocfs2_format::{Blkno, Cluster, Structure};
+use ocfs2_format::truncate_log::TruncateLogHeader;
+use ocfs2_format::{Blkno, Block, Cluster, Structure};
 use ocfs2_volume::allocator::Suballocated;
 use ocfs2_volume::{Inode, Volume};
 
@@ -267,7 +267,7 @@ fn make_file(
     let cpg = cpg
         .and_then(|cpg| u16::try_from(cpg).ok())
         .unwrap_or_else(|| suballocator_cpg(block_size, geometry.cluster_size));
-    editor.create(home.blkno, Dinode::CHECK_OFFSET, &dinode, |id2| {
+    editor.create(home.blkno, &dinode, |id2| {
         // Each fits what is left of a block.
         let _ = match file {
             SystemFile::LocalAlloc(_) => {
@@ -275,7 +275,7 @@ fn make_file(
                 LocalAlloc { la_size, ..LocalAlloc::default() }.encode(id2)
             }
             SystemFile::TruncateLog(_) => {
-                let tl_count = TruncateLog::capacity(block_size);
+                let tl_count = TruncateLogHeader::capacity(block_size);
                 TruncateLogHeader { tl_count, ..TruncateLogHeader::default() }.encode(id2)
             }
             SystemFile::GlobalBitmap => {

@@ -11,7 +11,7 @@ use ocfs2_format::extent::{ExtentFlags, ExtentRec, write_extent_list};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::inline::InlineData;
-use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
+use ocfs2_format::{Blkno, Block, Cluster, Cpos, Structure};
 use ocfs2_volume::{Error, Volume};
 
 use super::directory::{Directory, Entry};
@@ -37,7 +37,7 @@ pub(super) fn write(
     if volume.has(Incompat::INLINE_DATA) && bytes + entry_size(1) + entry_size(2) <= room {
         let i_dyn_features = DynFeatures::INLINE_DATA.bits();
         let dinode = Dinode { i_dyn_features, ..dinode };
-        editor.create(blkno, Dinode::CHECK_OFFSET, &dinode, |id2| {
+        editor.create(blkno, &dinode, |id2| {
             let id_count = id2.len().saturating_sub(InlineData::SIZE) as u16;
             let _ = InlineData { id_count, ..InlineData::default() }.encode(id2);
         })?;
@@ -93,7 +93,7 @@ fn with_clusters(
     let at = first.0 << geometry.block_size.bits();
     volume.device().zero(at, size).map_err(failed)?;
     (dinode.i_clusters, dinode.i_size) = (count.into(), size);
-    editor.create(dinode.i_blkno, Dinode::CHECK_OFFSET, &dinode, |id2| {
+    editor.create(dinode.i_blkno, &dinode, |id2| {
         let record = ExtentRec::leaf(Cpos(0), count, ExtentFlags::empty(), first);
         let _ = write_extent_list(id2, 0, &[record]);
     })

@@ -13,11 +13,12 @@ use ocfs2_format::extent::{
     write_extent_list,
 };
 use ocfs2_format::feature::{Incompat, RoCompat};
-use ocfs2_format::{Blkno, Cluster, Cpos, Structure, check};
+use ocfs2_format::{Blkno, Block, Cluster, Cpos, Structure};
 use ocfs2_volume::allocator::Suballocated;
 use ocfs2_volume::{Error, Inode, Volume};
 
 use super::{EditError, Editor, Repair};
+use crate::read::corrected::read_corrected;
 use crate::read::extent_order;
 use crate::read::holds::{Holds, Longest, Taken};
 
@@ -203,10 +204,7 @@ impl Gathering<'_> {
         if !self.volume.geometry().is_valid_block(blkno) {
             return None;
         }
-        let mut block = self.volume.read_block(blkno).ok()?;
-        if self.volume.has(Incompat::META_ECC) {
-            check::correct(&mut block, ExtentBlock::CHECK_OFFSET);
-        }
+        let block = read_corrected::<ExtentBlock>(self.volume, blkno).ok()?;
         let header = ExtentBlock::decode(&block).ok()?;
         (header.h_signature == ExtentBlock::SIGNATURE).then_some((header, block))
     }
@@ -524,7 +522,7 @@ fn write_block(
         h_next_leaf_blk: next_leaf,
         ..header.clone()
     };
-    editor.create(blkno, ExtentBlock::CHECK_OFFSET, &header, |list| {
+    editor.create(blkno, &header, |list| {
         // As many fit as a block has room for.
         let _ = write_extent_list(list, depth, records);
     })

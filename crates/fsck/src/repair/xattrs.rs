@@ -12,12 +12,13 @@ use ocfs2_format::xattr::{
     BUCKET_SIZE, MAX_LOCAL_VALUE, MAX_VALUE, XattrArea, XattrBlock, XattrEntry, XattrHeader,
     XattrPrefix, XattrTreeRoot, XattrValueRoot, bucket_entries,
 };
-use ocfs2_format::{Blkno, BlockSize, Cluster, Cpos, Structure, check};
+use ocfs2_format::{Blkno, Block, BlockSize, Cluster, Cpos, Structure};
 use ocfs2_volume::{Inode, Volume};
 
 use super::tree::{self, Gathered};
 use super::{EditError, Editor, Repair, bucket_tree, share};
 use crate::name_hashes::Signs;
+use crate::read::corrected::{correct, read_corrected};
 use crate::read::holds::Holds;
 use crate::read::one_bit;
 use crate::read::reach::Reach;
@@ -160,10 +161,7 @@ fn xattr_block(
     if !volume.geometry().is_valid_block(blkno) {
         return Ok(None);
     }
-    let mut bytes = volume.read_block(blkno)?;
-    if volume.has(Incompat::META_ECC) {
-        check::correct(&mut bytes, XattrBlock::CHECK_OFFSET);
-    }
+    let bytes = read_corrected::<XattrBlock>(volume, blkno)?;
     let header = XattrBlock::decode(&bytes).ok();
     let header = header.filter(|header| header.xb_signature == XattrBlock::SIGNATURE);
     let generation = volume.generation();
@@ -194,7 +192,7 @@ pub(super) fn write_root(
         xt_last_eb_blk: built.last_leaf,
         ..XattrTreeRoot::default()
     };
-    editor.create(header.xb_blkno, XattrBlock::CHECK_OFFSET, header, |bytes| {
+    editor.create(header.xb_blkno, header, |bytes| {
         let _ = root.encode(bytes);
         let list = XattrTreeRoot::LIST_OFFSET - XattrBlock::AREA_OFFSET;
         bytes.get_mut(list..).unwrap_or_default().copy_from_slice(&area);
@@ -216,7 +214,7 @@ fn block(
     let area = bytes.get(XattrBlock::AREA_OFFSET..).unwrap_or_default();
     let mut attributes = read(editor, area, None, names);
     mend(editor, inode, &mut attributes, others)?;
-    editor.create(header.xb_blkno, XattrBlock::CHECK_OFFSET, &header, |area| {
+    editor.create(header.xb_blkno, &header, |area| {
         pack(area, &attributes, None);
     })?;
     Ok(true)
@@ -257,9 +255,7 @@ fn in_tree(
                 break;
             }
             let mut bytes = volume.read_blocks(at, per_bucket)?;
-            if volume.has(Incompat::META_ECC) {
-                check::correct(&mut bytes, XattrHeader::CHECK_OFFSET);
-            }
+            correct(volume, &mut bytes, XattrHeader::CHECK_OFFSET);
             attributes.append(&mut read(editor, &bytes, unit, names));
         }
     }

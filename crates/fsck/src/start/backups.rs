@@ -3,7 +3,7 @@
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::feature::{Compat, Incompat};
 use ocfs2_format::superblock::{STATE_ERROR, SUPERBLOCK_SIGNATURE, SuperBlock, backup_blocks};
-use ocfs2_format::{Blkno, BlockCheck, Structure};
+use ocfs2_format::{Blkno, Block, BlockCheck, Structure};
 
 use crate::codes::start as codes;
 use crate::repair::system;

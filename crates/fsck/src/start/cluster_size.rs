@@ -6,7 +6,7 @@
 use ocfs2_format::Structure;
 use ocfs2_format::chain::ChainListHeader;
 use ocfs2_format::dinode::{Dinode, InodeFlags};
-use ocfs2_format::{Blkno, ClusterSize};
+use ocfs2_format::{Blkno, Block, ClusterSize};
 use ocfs2_volume::SystemFile;
 
 use crate::codes::start as codes;
@@ -58,7 +58,7 @@ fn by_files(context: &Context<'_>, files: &SystemFiles, bitmap: Blkno) -> Option
 
 /// The inode of an allocator, and how it was made.
 fn allocator(context: &Context<'_>, blkno: Blkno) -> Option<(Dinode, ChainListHeader)> {
-    let block = context.read(Dinode::NAME, blkno, Dinode::CHECK_OFFSET).ok()?.bytes;
+    let block = context.read_block::<Dinode>(blkno).ok()?.bytes;
     let dinode = Dinode::decode(&block).ok()?;
     let is_one = dinode.i_signature == Dinode::SIGNATURE
         && dinode.flags().contains(InodeFlags::CHAIN | InodeFlags::VALID);

@@ -7,7 +7,7 @@
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::extent::{ExtentFlags, ExtentListHeader, ExtentRec};
 use ocfs2_format::journal::{BlockType, JBD2_MAGIC, JournalHeader, JournalSuperblock};
-use ocfs2_format::{Blkno, BlockSize, Cpos, Structure};
+use ocfs2_format::{Blkno, Block, BlockSize, Cpos, Structure};
 use ocfs2_volume::{Inode, Volume};
 
 use crate::codes::journals as codes;

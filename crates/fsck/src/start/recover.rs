@@ -3,7 +3,7 @@
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
-use ocfs2_format::{Structure, check};
+use ocfs2_format::{Block, Structure};
 use ocfs2_volume::open::{FoundSuperblock, find_superblock};
 use ocfs2_volume::{OpenVolumeError, Volume, VolumeOptions};
 
@@ -20,7 +20,7 @@ pub fn restored_superblock(found: &FoundSuperblock) -> (u64, Vec<u8>) {
     let dinode = Dinode { i_blkno: SUPERBLOCK_BLKNO, ..found.dinode.clone() };
     // A block that was decoded is long enough.
     if dinode.encode(&mut block).is_ok() && found.superblock.has(Incompat::META_ECC) {
-        check::stamp(&mut block, Dinode::CHECK_OFFSET);
+        Dinode::stamp(&mut block);
     }
     (SUPERBLOCK_BLKNO.0 << found.block_size.bits(), block)
 }
@@ -97,7 +97,7 @@ mod tests {
         let mut backup = primary.clone();
         backup.dinode.i_blkno = Blkno(1 << 21);
         backup.dinode.encode(&mut backup.block).unwrap();
-        check::stamp(&mut backup.block, Dinode::CHECK_OFFSET);
+        Dinode::stamp(&mut backup.block);
         assert_ne!(backup.block, primary.block);
         assert_eq!(differences(&backup.block, &primary.block), None);
         assert_eq!(restored_superblock(&backup), (1024, primary.block.clone()));

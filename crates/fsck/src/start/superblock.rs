@@ -24,7 +24,7 @@ pub(super) fn check(context: &Context<'_>) -> Vec<Finding> {
         let text =
             format!("superblock {}: bit {} of byte {} is wrong", found.blkno, bit & 7, bit >> 3);
         let finding = Finding::new(general::BLOCK_ECC, place.clone(), text);
-        findings.push(finding.repaired_by(Repair::block_check(found.blkno, Dinode::CHECK_OFFSET)));
+        findings.push(finding.repaired_by(Repair::block_check::<Dinode>(found.blkno)));
     }
     if let Some((stored, computed)) = found.wrong_checksum {
         let text = format!(
@@ -33,7 +33,7 @@ pub(super) fn check(context: &Context<'_>) -> Vec<Finding> {
             found.blkno
         );
         let finding = Finding::new(general::BLOCK_ECC, place.clone(), text);
-        findings.push(finding.repaired_by(Repair::block_check(found.blkno, Dinode::CHECK_OFFSET)));
+        findings.push(finding.repaired_by(Repair::block_check::<Dinode>(found.blkno)));
     }
     let (dinode, superblock) = (&found.dinode, &found.superblock);
     let wrong = fields(context, dinode, superblock).into_iter();

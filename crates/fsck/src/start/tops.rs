@@ -6,7 +6,7 @@
 
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::group::GroupDesc;
-use ocfs2_format::{Blkno, Structure as _};
+use ocfs2_format::{Blkno, Block, Structure as _};
 use ocfs2_volume::{Inode, SystemFile, Volume};
 
 use crate::codes::{inodes, start as codes};

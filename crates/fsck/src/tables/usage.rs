@@ -10,10 +10,10 @@
 
 use std::collections::BTreeMap;
 
-use ocfs2_format::Structure;
 use ocfs2_format::dinode::{DynFeatures, InodeFlags};
 use ocfs2_format::dx::DxRoot;
 use ocfs2_format::quota::QuotaKind;
+use ocfs2_format::{Block, Structure};
 use ocfs2_volume::Inode;
 
 use crate::Context;
@@ -108,7 +108,7 @@ fn index_clusters(context: &Context<'_>, inode: &Inode) -> u32 {
     if !is_indexed || !context.geometry().is_valid_block(blkno) {
         return 0;
     }
-    let block = context.read(DxRoot::NAME, blkno, DxRoot::CHECK_OFFSET);
+    let block = context.read_block::<DxRoot>(blkno);
     let root = block.ok().and_then(|block| DxRoot::decode(&block.bytes).ok());
     root.filter(|root| root.dr_signature == DxRoot::SIGNATURE).map_or(0, |root| root.dr_clusters)
 }

@@ -1,21 +1,18 @@
 //! The xattr block.
 
 use ocfs2_format::xattr::XattrBlock;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 
 use super::entry::{self, Area, Names};
 use super::{Owner, bucket};
 use crate::codes::{general, xattrs as codes};
-use crate::signatures::{self, XATTR_BLOCK};
+use crate::signatures;
 use crate::tables::collected::{BlockClaim, BlockUse, Collected};
 use crate::{Context, Finding, misplaced};
 
 /// Whether there is an xattr block of this volume.
 pub(crate) fn is_sound(context: &Context<'_>, blkno: Blkno) -> bool {
-    let block =
-        context.volume.read_metadata(XattrBlock::NAME, blkno, XattrBlock::CHECK_OFFSET).ok();
-    let header = block.and_then(|block| XattrBlock::decode(&block).ok());
-    header.is_some_and(|header| header.verify(blkno, context.volume.generation()).is_ok())
+    context.volume.read::<XattrBlock>(blkno).is_ok()
 }
 
 pub(super) fn check(
@@ -30,7 +27,7 @@ pub(super) fn check(
         let text = format!("i_xattr_loc is {blkno}, no block of the volume");
         return out.found(owner.finding(codes::XATTR_LOC_INVALID, text));
     }
-    let mut block = match context.read(XattrBlock::NAME, blkno, XattrBlock::CHECK_OFFSET) {
+    let mut block = match context.read_block::<XattrBlock>(blkno) {
         Ok(block) => block,
         Err(finding) => {
             out.incomplete = true;
@@ -38,7 +35,7 @@ pub(super) fn check(
         }
     };
     let place = owner.place(blkno);
-    let unsigned = signatures::mend(context, &mut block, &XATTR_BLOCK, place.clone());
+    let unsigned = signatures::mend::<XattrBlock>(context, &mut block, place.clone());
     out.findings.extend(unsigned);
     let Ok(header) = XattrBlock::decode(&block.bytes) else { return };
     if header.xb_signature != XattrBlock::SIGNATURE {

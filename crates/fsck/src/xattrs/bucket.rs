@@ -5,13 +5,13 @@ use std::collections::HashSet;
 
 use ocfs2_format::extent::{ExtentBlock, ExtentList, ExtentListHeader, ExtentRec};
 use ocfs2_format::xattr::{BUCKET_SIZE, XattrBlock, XattrHeader, XattrTreeRoot};
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::tree::Extent;
 
 use super::entry::{self, Area, Names};
 use super::{Owner, Stated, compare};
 use crate::codes::{general, xattrs as codes};
-use crate::context::{Block, io_error};
+use crate::context::{ReadBlock, io_error};
 use crate::extents::{self, TreeRoot, Walked};
 use crate::read::holds::Holds;
 use crate::read::reach::{Count, Hashes, NAME, Reach};
@@ -283,12 +283,12 @@ impl Buckets<'_, '_> {
         self.found(finding.repaired_by(settled(self.owner)).losing(count.is_doubtful()));
     }
 
-    fn read(&mut self, blkno: Blkno) -> Option<Block> {
+    fn read(&mut self, blkno: Blkno) -> Option<ReadBlock> {
         let mut bytes = vec![0; BUCKET_SIZE];
         match self.context.volume.read_into(NAME, blkno, &mut bytes) {
             Ok(()) => {
                 let bad_check = self.context.check(&mut bytes, XattrHeader::CHECK_OFFSET);
-                Some(Block { blkno, bytes, bad_check })
+                Some(ReadBlock { blkno, bytes, bad_check })
             }
             Err(err) => {
                 self.out.incomplete = true;
@@ -299,7 +299,7 @@ impl Buckets<'_, '_> {
         }
     }
 
-    fn one(&mut self, block: &Block, start: u32, end: Option<u32>) {
+    fn one(&mut self, block: &ReadBlock, start: u32, end: Option<u32>) {
         let blkno = block.blkno;
         let ecc = block.ecc_finding(NAME, general::BLOCK_ECC);
         self.out.findings.extend(ecc.map(|finding| self.owner.of_block(finding)));

@@ -14,7 +14,7 @@ use ocfs2_format::quota::QuotaKind;
 use ocfs2_format::refcount::RefcountBlock;
 use ocfs2_format::superblock::SUPERBLOCK_SIGNATURE;
 use ocfs2_format::xattr::XattrBlock;
-use ocfs2_format::{dinode::Dinode, feature::Features};
+use ocfs2_format::{Block, dinode::Dinode, feature::Features};
 use ocfs2_testing::fixture;
 
 /// Seeds by the name of their target.

@@ -9,7 +9,7 @@ use ocfs2_format::xattr::{
     BUCKET_SIZE, MAX_LOCAL_VALUE, MAX_VALUE, XattrBlock, XattrBlockFlags, XattrEntry, XattrHeader,
     XattrPrefix, XattrTreeRoot, XattrValueRoot, bucket_entries,
 };
-use ocfs2_format::{Blkno, BlockSize, Cpos, Structure, Truncated, check};
+use ocfs2_format::{Blkno, Block, BlockSize, Cpos, Structure, Truncated};
 
 use super::{Files, FillError};
 use crate::file::{FileData, list_capacity};
@@ -237,7 +237,7 @@ impl Files<'_> {
             root.encode(&mut block[XattrBlock::AREA_OFFSET..])?;
         }
         header.encode(&mut block)?;
-        self.stamp(&mut block, XattrBlock::CHECK_OFFSET);
+        self.plan.stamp::<XattrBlock>(&mut block);
         self.blocks.put(place, &block)?;
         Ok(place.blkno)
     }
@@ -276,9 +276,7 @@ impl Files<'_> {
                     let header = XattrHeader::decode(bucket)?;
                     XattrHeader { xh_num_buckets: count, ..header }.encode(bucket)?;
                 }
-                if self.plan.layout.has(Incompat::META_ECC) {
-                    check::stamp(bucket, XattrHeader::CHECK_OFFSET);
-                }
+                self.plan.stamp_at(bucket, XattrHeader::CHECK_OFFSET);
                 bytes.extend_from_slice(bucket);
             }
             let offset = self.offset_of(start);

@@ -218,7 +218,7 @@ impl Files<'_> {
         }
         let blocks = data.write_tree(&self.plan.layout, list)?;
         for (place, (_, mut block)) in data.tree_blocks.iter().zip(blocks) {
-            self.stamp(&mut block, ExtentBlock::CHECK_OFFSET);
+            self.plan.stamp::<ExtentBlock>(&mut block);
             self.blocks.put(*place, &block)?;
         }
         Ok(())

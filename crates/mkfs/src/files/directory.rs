@@ -133,7 +133,7 @@ impl Files<'_> {
                     trailer.db_free_next = std::mem::replace(&mut free, *blkno);
                 }
                 trailer.write(block)?;
-                self.stamp(block, DirTrailer::check_offset(size));
+                self.plan.stamp_at(block, DirTrailer::check_offset(size));
             }
         }
         self.put_blocks(&file, &bytes)?;

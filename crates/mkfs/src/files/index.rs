@@ -4,7 +4,7 @@ use ocfs2_format::dx::{DxEntry, DxFlags, DxLeaf, DxRoot, write_dx_entries};
 use ocfs2_format::dx_leaves::{LeafCluster, pack_leaves};
 use ocfs2_format::extent::{ExtentFlags, ExtentRec};
 use ocfs2_format::hash::NameHash;
-use ocfs2_format::{Blkno, Cpos, Structure};
+use ocfs2_format::{Blkno, Block, Cpos, Structure};
 
 use super::{Files, FillError};
 use crate::file::{FileData, list_capacity};
@@ -79,7 +79,7 @@ impl Files<'_> {
             root.dr_last_eb_blk = leaves.last_leaf(&self.plan.layout, list_capacity(list));
         }
         root.encode(&mut block)?;
-        self.stamp(&mut block, DxRoot::CHECK_OFFSET);
+        self.plan.stamp::<DxRoot>(&mut block);
         self.blocks.put(place, &block)?;
         Ok((place.blkno, root.dr_clusters))
     }
@@ -89,7 +89,7 @@ impl Files<'_> {
         let (geometry, generation) = (layout.geometry, layout.generation);
         let place = (first, geometry.blocks_per_cluster());
         let mut blocks = cluster.blocks(place, geometry.block_size, generation)?;
-        blocks.iter_mut().for_each(|block| self.stamp(block, DxLeaf::CHECK_OFFSET));
+        blocks.iter_mut().for_each(|block| self.plan.stamp::<DxLeaf>(block));
         self.data.put(first.0 << geometry.block_size.bits(), &blocks.concat())?;
         Ok(())
     }

@@ -4,8 +4,7 @@ use std::io;
 
 use ocfs2_device::Device;
 use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
-use ocfs2_format::feature::Incompat;
-use ocfs2_format::{Blkno, check};
+use ocfs2_format::{Blkno, Block};
 
 use super::attributes::Stored;
 use super::{Attributes, Files, FillError};
@@ -109,16 +108,9 @@ impl Files<'_> {
         block[Dinode::ID2_OFFSET..][..id2.len()].copy_from_slice(id2);
         let start = block.len() - xattrs.inline().len();
         block[start..].copy_from_slice(xattrs.inline());
-        self.stamp(&mut block, Dinode::CHECK_OFFSET);
+        self.plan.stamp::<Dinode>(&mut block);
         self.plan.usage.charge(dinode, self.plan.layout.cluster_size());
         self.inodes.put(place, &block)?;
         Ok(())
-    }
-
-    /// Adds the block check, where the volume has them.
-    pub(super) fn stamp(&self, block: &mut [u8], check_offset: usize) {
-        if self.plan.layout.has(Incompat::META_ECC) {
-            check::stamp(block, check_offset);
-        }
     }
 }

@@ -19,7 +19,7 @@ use ocfs2_device::Device;
 use ocfs2_format::dinode::{Dinode, FileKind};
 use ocfs2_format::dir::FileType;
 use ocfs2_format::feature::Incompat;
-use ocfs2_format::{Blkno, Cluster, Structure, check};
+use ocfs2_format::{Blkno, Cluster, Structure};
 use ocfs2_volume::Timestamp;
 
 use crate::plan::{DirectoryData, Plan};
@@ -316,9 +316,7 @@ impl<'p> Files<'p> {
             let mut dinode = Dinode::decode(&block)?;
             dinode.set_links_count(links, layout.has(Incompat::INDEXED_DIRS));
             dinode.encode(&mut block)?;
-            if layout.has(Incompat::META_ECC) {
-                check::stamp(&mut block, Dinode::CHECK_OFFSET);
-            }
+            self.plan.stamp::<Dinode>(&mut block);
             self.device.write_at(&block, offset)?;
         }
         Ok(())

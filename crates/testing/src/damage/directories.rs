@@ -4,7 +4,7 @@ use ocfs2_format::dinode::{Dinode, DynFeatures, FileKind, InodeFlags};
 use ocfs2_format::dir::{DirEntryHeader, DirTrailer, FileType, write_entry};
 use ocfs2_format::dx::{DxEntry, DxEntryListHeader, DxLeaf, DxRoot};
 use ocfs2_format::extent::{ExtentListHeader, ExtentRec};
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::Inode;
 
 use super::CFsck::{self, Differs, Follows, GivesUp, NotCompared, Repairing, Same};

@@ -4,7 +4,7 @@ use ocfs2_format::dinode::{Dinode, DynFeatures};
 use ocfs2_format::extent::{
     ExtentBlock, ExtentFlags, ExtentListHeader, ExtentRec, write_extent_list,
 };
-use ocfs2_format::{Blkno, BlockCheck, Cluster, Cpos, Structure};
+use ocfs2_format::{Blkno, Block, BlockCheck, Cluster, Cpos, Structure};
 
 use super::{Image, edit_list};
 

@@ -16,7 +16,7 @@ use ocfs2_format::journal::JournalSuperblock;
 use ocfs2_format::refcount::RefcountBlock;
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SuperBlock, backup_blocks};
 use ocfs2_format::xattr::{BUCKET_SIZE, XattrBlock, XattrHeader};
-use ocfs2_format::{Blkno, Structure, check, quota};
+use ocfs2_format::{Blkno, Block, Structure, check, quota};
 use ocfs2_volume::{Inode, Volume, VolumeOptions};
 
 use rustix::fs::{SeekFrom, seek};
@@ -161,18 +161,13 @@ impl Image {
     }
 
     /// Changes the header a block starts with, and what follows the header.
-    fn edit<T: Structure>(
-        &self,
-        blkno: Blkno,
-        check_offset: usize,
-        change: impl FnOnce(&mut T, &mut [u8]),
-    ) {
-        self.edit_block(blkno, check_offset, |block| edit_header(block, change));
+    fn edit<T: Block>(&self, blkno: Blkno, change: impl FnOnce(&mut T, &mut [u8])) {
+        self.edit_block(blkno, T::CHECK_OFFSET, |block| edit_header(block, change));
     }
 
     /// Changes a dinode, and its block from [`Dinode::ID2_OFFSET`] on.
     pub fn edit_dinode(&self, blkno: Blkno, change: impl FnOnce(&mut Dinode, &mut [u8])) {
-        self.edit(blkno, Dinode::CHECK_OFFSET, change);
+        self.edit(blkno, change);
     }
 
     /// Changes the superblock or one of its backups.
@@ -197,7 +192,7 @@ impl Image {
 
     /// Changes a group descriptor, and what follows its header: the bitmap.
     pub fn edit_group(&self, blkno: Blkno, change: impl FnOnce(&mut GroupDesc, &mut [u8])) {
-        self.edit(blkno, GroupDesc::CHECK_OFFSET, change);
+        self.edit(blkno, change);
     }
 
     /// Changes an extent block, and what follows its header: the extent list.
@@ -206,22 +201,22 @@ impl Image {
         blkno: Blkno,
         change: impl FnOnce(&mut ExtentBlock, &mut [u8]),
     ) {
-        self.edit(blkno, ExtentBlock::CHECK_OFFSET, change);
+        self.edit(blkno, change);
     }
 
     /// Changes the root of an index, and what follows its header: a list.
     pub fn edit_dx_root(&self, blkno: Blkno, change: impl FnOnce(&mut DxRoot, &mut [u8])) {
-        self.edit(blkno, DxRoot::CHECK_OFFSET, change);
+        self.edit(blkno, change);
     }
 
     /// Changes a leaf of an index, and what follows its header: the entry list.
     pub fn edit_dx_leaf(&self, blkno: Blkno, change: impl FnOnce(&mut DxLeaf, &mut [u8])) {
-        self.edit(blkno, DxLeaf::CHECK_OFFSET, change);
+        self.edit(blkno, change);
     }
 
     /// Changes an xattr block, and what follows its header: an area or the root of a tree.
     pub fn edit_xattr_block(&self, blkno: Blkno, change: impl FnOnce(&mut XattrBlock, &mut [u8])) {
-        self.edit(blkno, XattrBlock::CHECK_OFFSET, change);
+        self.edit(blkno, change);
     }
 
     /// Changes the header of an xattr bucket, and all that follows it.
@@ -237,7 +232,7 @@ impl Image {
         blkno: Blkno,
         change: impl FnOnce(&mut RefcountBlock, &mut [u8]),
     ) {
-        self.edit(blkno, RefcountBlock::CHECK_OFFSET, change);
+        self.edit(blkno, change);
     }
 
     /// Changes the superblock of a journal.

@@ -13,10 +13,10 @@ use ocfs2_format::dinode::Dinode;
 use ocfs2_format::extent::{ExtentFlags, ExtentRec, write_extent_list};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::group::GroupDesc;
-use ocfs2_format::{Blkno, Cluster, Cpos, Invalid, Structure};
+use ocfs2_format::{Blkno, Block, Cluster, Cpos, Invalid, Structure};
 
 use super::{Allocator, Group, Run, Suballocated};
-use crate::{Error, SystemFile, Volume};
+use crate::{Error, InBlock, SystemFile, Volume};
 
 /// How many clusters in a row are wanted, and where.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -501,7 +501,7 @@ impl Changing {
         }
         for cached in self.groups.values_mut().filter(|cached| cached.is_changed) {
             let group = &cached.group;
-            volume.write_metadata(group.blkno, group.block(), GroupDesc::CHECK_OFFSET)?;
+            volume.write(group.blkno, &group.desc, group.block().to_vec())?;
             cached.is_changed = false;
         }
         let mut dinode = self.allocator.inode.dinode.clone();
@@ -512,13 +512,13 @@ impl Changing {
         (self.freed, self.is_changed) = (0, false);
         let mut block = self.allocator.inode.block().to_vec();
         let list = block.get_mut(Dinode::ID2_OFFSET..).unwrap_or_default();
-        self.allocator.header.encode(list).map_err(Error::truncated(dinode.i_blkno))?;
+        self.allocator.header.encode(list).in_block(dinode.i_blkno)?;
         let records = list.get_mut(ChainListHeader::SIZE..);
         let records = records.unwrap_or_default().chunks_exact_mut(ChainRec::SIZE);
         for (record, bytes) in self.allocator.chains.iter().zip(records) {
-            record.encode(bytes).map_err(Error::truncated(dinode.i_blkno))?;
+            record.encode(bytes).in_block(dinode.i_blkno)?;
         }
-        volume.write_dinode(&dinode, block)
+        volume.write(dinode.i_blkno, &dinode, block)
     }
 }
 
@@ -566,9 +566,9 @@ impl Allocator {
             ..GroupDesc::default()
         };
         let mut block = vec![0; geometry.block_size.size()];
-        desc.bitmap_mut(&mut block).map_err(Error::truncated(blkno))?.set_range(0, 1);
+        desc.bitmap_mut(&mut block).in_block(blkno)?.set_range(0, 1);
         desc.bg_free_bits_count -= 1;
-        desc.encode(&mut block).map_err(Error::truncated(blkno))?;
+        desc.encode(&mut block).in_block(blkno)?;
         let runs = self.runs_of(volume, pieces);
         if runs.len() > 1 {
             let bpc = u32::from(self.header.cl_bpc).max(1);
@@ -578,7 +578,7 @@ impl Allocator {
             });
             let list = block.get_mut(GroupDesc::LIST_OFFSET..).unwrap_or_default();
             let records: Vec<_> = records.collect();
-            write_extent_list(list, 0, &records).map_err(Error::truncated(blkno))?;
+            write_extent_list(list, 0, &records).in_block(blkno)?;
         }
         record.c_blkno = blkno;
         record.c_total = record.c_total.saturating_add(bits);

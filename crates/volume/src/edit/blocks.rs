@@ -1,28 +1,24 @@
 //! Blocks of an edit, read, changed and made.
 
 use ocfs2_format::dinode::Dinode;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Truncated};
 
 use super::{Edit, EditError};
-use crate::Error;
 use crate::allocator::pools::Pools;
 
 impl Edit {
     /// Changes the structure a block of metadata begins with, and the bytes after it.
     ///
     /// # Errors
-    /// The block cannot be read, its check does not hold, or it cannot be written.
-    pub(crate) fn update<T: Structure>(
+    /// The block cannot be read, is something else, or cannot be written.
+    pub(crate) fn update<T: Block>(
         &mut self,
         blkno: Blkno,
-        check_offset: usize,
         change: impl FnOnce(&mut T, &mut [u8]),
     ) -> Result<(), EditError> {
-        let mut block = self.volume.read_metadata(T::NAME, blkno, check_offset)?;
-        let mut header = T::decode(&block).map_err(Error::truncated(blkno))?;
+        let (mut header, mut block) = self.volume.read(blkno)?;
         change(&mut header, block.get_mut(T::SIZE..).unwrap_or_default());
-        header.encode(&mut block).map_err(Error::truncated(blkno))?;
-        Ok(self.volume.write_metadata(blkno, &block, check_offset)?)
+        Ok(self.volume.write(blkno, &header, block)?)
     }
 
     /// Changes a dinode, and its block from [`Dinode::ID2_OFFSET`] on.
@@ -40,7 +36,7 @@ impl Edit {
         change(&mut dinode, block.get_mut(Dinode::ID2_OFFSET..).unwrap_or_default());
         self.count_inode(&inode.dinode, -1);
         self.count_inode(&dinode, 1);
-        Ok(self.volume.write_dinode(&dinode, block)?)
+        Ok(self.volume.write(dinode.i_blkno, &dinode, block)?)
     }
 
     /// Writes blocks as they are, from `blkno` on: the data of files, and metadata that has no block
@@ -68,6 +64,14 @@ impl Edit {
         Ok(self.volume.write_metadata(blkno, bytes, check_offset)?)
     }
 
+    /// The same for a block that a `T` is at the beginning of.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn put_block<T: Block>(&mut self, blkno: Blkno, bytes: &[u8]) -> Result<(), EditError> {
+        self.put_metadata(blkno, bytes, T::CHECK_OFFSET)
+    }
+
     /// What is kept of allocators is written, and read again when it is wanted: a block of theirs
     /// may be written next.
     fn forget_allocators(&mut self) -> Result<(), EditError> {
@@ -79,14 +83,13 @@ impl Edit {
     /// Writes a structure at the beginning of a block of zeros, with what `fill` puts after it.
     ///
     /// # Errors
-    /// It cannot be written.
-    pub fn create_block<T: Structure>(
+    /// It cannot be written, or `fill` has no room.
+    pub fn create_block<T: Block>(
         &mut self,
         blkno: Blkno,
-        check_offset: usize,
         header: &T,
-        fill: impl FnOnce(&mut [u8]),
+        fill: impl FnOnce(&mut [u8]) -> Result<(), Truncated>,
     ) -> Result<(), EditError> {
-        Ok(self.volume.write_new(blkno, check_offset, header, fill)?)
+        Ok(self.volume.write_new(blkno, header, fill)?)
     }
 }

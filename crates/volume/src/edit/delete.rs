@@ -92,7 +92,7 @@ impl Edit {
         if !inode.dinode.dyn_features().contains(DynFeatures::HAS_XATTR) || blkno.is_none() {
             return Ok(());
         }
-        let (header, _): (XattrBlock, _) = self.volume.xattr_block(blkno)?;
+        let (header, _) = self.volume.read::<XattrBlock>(blkno)?;
         if header.is_indexed() {
             self.free_tree(inode, self.volume.bucket_root(blkno)?)?;
         }

@@ -14,7 +14,7 @@ use super::index::Index;
 use super::{Edit, EditError, Holds, Root};
 use crate::allocator::Want;
 use crate::tree::Extent;
-use crate::{Error, Inode};
+use crate::{Error, InBlock, Inode};
 
 /// What a directory with too many blocks is told.
 const MANY: EditError = EditError::TooLarge("the directory would have too many blocks");
@@ -22,7 +22,7 @@ const MANY: EditError = EditError::TooLarge("the directory would have too many b
 impl Edit {
     /// Moves the names of an inline directory to a block.
     pub(super) fn leave_inline(&mut self, dir: &Inode) -> Result<(), EditError> {
-        let data = InlineData::data(dir.id2()).map_err(Error::truncated(dir.blkno))?;
+        let data = InlineData::data(dir.id2()).in_block(dir.blkno)?;
         let len = usize::try_from(dir.size()).unwrap_or(usize::MAX).min(data.len());
         let names = data.get(..len).unwrap_or_default().to_vec();
         self.make_blocks(dir, &names)
@@ -32,8 +32,7 @@ impl Edit {
     /// volume's directories have one.
     pub(super) fn make_blocks(&mut self, dir: &Inode, names: &[u8]) -> Result<(), EditError> {
         let room = dir.id2().len();
-        let mut root =
-            Root::empty(dir.blkno, Holds::Data, room).map_err(Error::truncated(dir.blkno))?;
+        let mut root = Root::empty(dir.blkno, Holds::Data, room).in_block(dir.blkno)?;
         let blkno = self.add_cluster(&mut root, Cpos(0), None)?;
         let mut index = match self.has(Incompat::INDEXED_DIRS) {
             true => Some(self.index_of(dir.blkno, names, blkno)?),

@@ -8,10 +8,10 @@ use ocfs2_format::dir::{
     write_entry,
 };
 use ocfs2_format::inline::InlineData;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 
 use crate::dir::{BLOCK, Entry};
-use crate::{Error, Inode, Volume};
+use crate::{Error, InBlock, Inode, Volume};
 
 /// An entry that is to be.
 #[derive(Clone, Copy, Debug)]
@@ -59,14 +59,14 @@ impl EntryBlock {
         }
         let size = volume.block_size().size();
         let bytes = volume.read_metadata(BLOCK, blkno, DirTrailer::check_offset(size))?;
-        let trailer = DirTrailer::of_block(&bytes).map_err(Error::truncated(blkno))?;
+        let trailer = DirTrailer::of_block(&bytes).in_block(blkno)?;
         trailer.verify(blkno, dir.blkno)?;
         let names = 0..DirTrailer::offset(size);
         Ok(Self { dir: dir.blkno, blkno, bytes, names, trailer: Some(trailer) })
     }
 
     fn inline(dir: &Inode) -> Result<Self, Error> {
-        let data = InlineData::data(dir.id2()).map_err(Error::truncated(dir.blkno))?;
+        let data = InlineData::data(dir.id2()).in_block(dir.blkno)?;
         let len = usize::try_from(dir.size()).unwrap_or(usize::MAX).min(data.len());
         let start = Dinode::ID2_OFFSET + InlineData::SIZE;
         let (bytes, names) = (dir.block().to_vec(), start..start + len);
@@ -79,7 +79,7 @@ impl EntryBlock {
         let has_trailer = volume.has_dir_trailers(dir);
         let len = if has_trailer { DirTrailer::offset(bytes.len()) } else { bytes.len() };
         let hole = DirEntryHeader { rec_len: len as u16, ..Default::default() };
-        hole.encode(&mut bytes).map_err(Error::truncated(blkno))?;
+        hole.encode(&mut bytes).in_block(blkno)?;
         let trailer = has_trailer.then(|| DirTrailer::new(blkno, dir.blkno, 0));
         Ok(Self { dir: dir.blkno, blkno, bytes, names: 0..len, trailer })
     }
@@ -102,7 +102,7 @@ impl EntryBlock {
         let Some((offset, header)) = last else { return Err(wrong(too_long)) };
         let longer = DirEntryHeader { rec_len: (room - offset) as u16, ..header };
         let at = names.get_mut(offset..).unwrap_or_default();
-        longer.encode(at).map_err(Error::truncated(blkno))
+        longer.encode(at).in_block(blkno)
     }
 
     pub fn names(&self) -> &[u8] {
@@ -135,11 +135,10 @@ impl EntryBlock {
         let names = names.get_mut(offset..).unwrap_or_default();
         if own > 0 {
             let shorter = DirEntryHeader { rec_len: own as u16, ..header };
-            shorter.encode(names).map_err(Error::truncated(blkno))?;
+            shorter.encode(names).in_block(blkno)?;
         }
         let names = names.get_mut(own..).unwrap_or_default();
-        write_entry(names, new.inode, room, new.file_type, new.name)
-            .map_err(Error::truncated(blkno))?;
+        write_entry(names, new.inode, room, new.file_type, new.name).in_block(blkno)?;
         Ok(true)
     }
 
@@ -149,12 +148,12 @@ impl EntryBlock {
         let names = self.names_mut();
         let unused = DirEntryHeader { inode: Blkno(0), ..header };
         let at = names.get_mut(entry.offset..).unwrap_or_default();
-        unused.encode(at).map_err(Error::truncated(entry.blkno))?;
+        unused.encode(at).in_block(entry.blkno)?;
         if let Some((offset, before)) = before {
             let rec_len = before.rec_len.saturating_add(header.rec_len);
             let longer = DirEntryHeader { rec_len, ..before };
             let at = names.get_mut(offset..).unwrap_or_default();
-            longer.encode(at).map_err(Error::truncated(entry.blkno))?;
+            longer.encode(at).in_block(entry.blkno)?;
         }
         Ok(())
     }
@@ -164,7 +163,7 @@ impl EntryBlock {
         let Place { header, .. } = self.find(entry)?;
         let header = DirEntryHeader { inode, file_type: file_type.code(), ..header };
         let at = self.names_mut().get_mut(entry.offset..).unwrap_or_default();
-        header.encode(at).map_err(Error::truncated(entry.blkno))
+        header.encode(at).in_block(entry.blkno)
     }
 
     fn find(&self, entry: &Entry) -> Result<Place, Error> {
@@ -183,7 +182,7 @@ impl EntryBlock {
     /// Writes it.
     pub fn write(mut self, volume: &Volume) -> Result<(), Error> {
         if let Some(trailer) = &self.trailer {
-            trailer.write(&mut self.bytes).map_err(Error::truncated(self.blkno))?;
+            trailer.write(&mut self.bytes).in_block(self.blkno)?;
             let check_offset = DirTrailer::check_offset(self.bytes.len());
             return volume.write_metadata(self.blkno, &self.bytes, check_offset);
         }

@@ -16,7 +16,7 @@ use super::{Edit, EditError, Root};
 use crate::allocator::Want;
 use crate::inode::Touch;
 use crate::tree::{Extent, Segment, Tree};
-use crate::{Error, Inode};
+use crate::{Error, InBlock, Inode};
 
 /// Bytes that are copied at once.
 const COPIED_AT_ONCE: usize = 1 << 20;
@@ -251,7 +251,7 @@ impl Edit {
     /// What a cluster of a file is part of.
     fn segment(&self, root: &Root, cpos: u64) -> Result<Segment, EditError> {
         let cpos = u32::try_from(cpos).map_err(|_| TOO_LARGE)?;
-        let list = ExtentList::new(root.list()).map_err(Error::truncated(root.at()))?;
+        let list = ExtentList::new(root.list()).in_block(root.at())?;
         Ok(Tree::new(self.volume(), root.at(), &list)?.segment(Cpos(cpos))?)
     }
 

@@ -11,11 +11,11 @@ use ocfs2_format::chain::{ChainListHeader, ChainRec};
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::group::GroupDesc;
-use ocfs2_format::{Blkno, Cluster, Structure, check};
+use ocfs2_format::{Blkno, Block, Cluster, Structure};
 
 use super::{Edit, EditError};
 use crate::allocator::Allocator;
-use crate::{Error, Volume};
+use crate::{Error, InBlock, Volume};
 use ocfs2_device::Device;
 
 /// The new part of a volume.
@@ -75,14 +75,13 @@ impl Edit {
             desc.bg_bits = after;
             let backups: Vec<u32> = growth.backups_of(last).collect();
             let added = after.saturating_sub(before);
-            let mut bitmap = desc.bitmap_mut(&mut block).map_err(Error::truncated(group.blkno))?;
+            let mut bitmap = desc.bitmap_mut(&mut block).in_block(group.blkno)?;
             bitmap.clear_range(before.into(), added.into());
             backups.iter().for_each(|bit| bitmap.set_range(*bit as usize, 1));
             let free = added.saturating_sub(backups.len() as u16);
             desc.bg_free_bits_count = desc.bg_free_bits_count.saturating_add(free);
             desc.bg_contig_free_bits = 0;
-            desc.encode(&mut block).map_err(Error::truncated(group.blkno))?;
-            edit.volume.write_metadata(group.blkno, &block, GroupDesc::CHECK_OFFSET)?;
+            edit.volume.write(group.blkno, &desc, block)?;
             let mut used = backups.len() as u32;
             if let Some(chain) = allocator.chains.get_mut(usize::from(group.chain)) {
                 chain.c_total = chain.c_total.saturating_add(added.into());
@@ -130,7 +129,7 @@ impl Edit {
                 pairs.try_for_each(|(record, place)| record.encode(place))
             });
         })?;
-        Ok(encoded.map_err(Error::truncated(blkno))?)
+        Ok(encoded.in_block(blkno)?)
     }
 }
 
@@ -165,11 +164,11 @@ impl Growth {
         for index in self.groups.clone() {
             let blkno = self.volume.geometry().group_blkno(index);
             let group = self.group(index, blkno)?;
-            self.put(device, blkno, group, GroupDesc::CHECK_OFFSET)?;
+            self.put::<GroupDesc>(device, blkno, group)?;
         }
         for blkno in self.volume.backups_within(self.blocks.clone()) {
             let found = self.volume.superblock_of(self.volume.superblock(), blkno)?;
-            self.put(device, blkno, found.block, Dinode::CHECK_OFFSET)?;
+            self.put::<Dinode>(device, blkno, found.block)?;
         }
         let blkno = Blkno(self.blocks.start);
         Ok(device.flush().map_err(|source| Error::Write { blkno, source })?)
@@ -196,20 +195,19 @@ impl Growth {
             ..GroupDesc::default()
         };
         let mut block = vec![0; geometry.block_size.size()];
-        desc.encode(&mut block).map_err(Error::truncated(blkno))?;
-        let mut bitmap = desc.bitmap_mut(&mut block).map_err(Error::truncated(blkno))?;
+        desc.encode(&mut block).in_block(blkno)?;
+        let mut bitmap = desc.bitmap_mut(&mut block).in_block(blkno)?;
         bitmap.set_range(0, 1);
         self.backups_of(index).for_each(|bit| bitmap.set_range(bit as usize, 1));
         Ok(block)
     }
 
     /// Writes a block of metadata that begins a cluster, and zeros in the rest of that.
-    fn put(
+    fn put<T: Block>(
         &self,
         device: &dyn Device,
         blkno: Blkno,
         mut block: Vec<u8>,
-        check_offset: usize,
     ) -> Result<(), Error> {
         let geometry = self.volume.geometry();
         let failed = |source| Error::Write { blkno, source };
@@ -218,7 +216,7 @@ impl Growth {
         let bytes = u64::from(geometry.cluster_size.bytes());
         device.zero(offset(start), bytes).map_err(failed)?;
         if self.volume.has(Incompat::META_ECC) {
-            check::stamp(&mut block, check_offset);
+            T::stamp(&mut block);
         }
         device.write_at(&block, offset(blkno)).map_err(failed)
     }

@@ -1,13 +1,13 @@
 //! The index of a directory while it is changed: its root and leaves, and taking an entry out.
 //! What grows it is in [`index_growth`](super::index_growth).
 
-use ocfs2_format::dx::{DxEntry, DxEntryList, DxEntryListHeader, DxLeaf, DxRoot, write_dx_entries};
+use ocfs2_format::dx::{DxEntry, DxEntryList, DxLeaf, DxRoot, write_dx_entries};
 use ocfs2_format::hash::{CharSign, NameHash, dx_hash};
-use ocfs2_format::{Blkno, Cpos, Invalid, Structure};
+use ocfs2_format::{Blkno, Block, Cpos, Invalid, Structure};
 
 use crate::dir::Entry;
 use crate::tree::Tree;
-use crate::{Error, Inode, Volume};
+use crate::{Error, InBlock, Inode, Volume};
 
 /// The index of a directory.
 #[derive(Debug)]
@@ -25,13 +25,14 @@ impl Index {
     /// The entries of a root that has them itself.
     pub(super) fn entries(&self) -> Result<Vec<DxEntry>, Error> {
         let blkno = self.root.dr_blkno;
-        let list = DxRoot::entries(&self.block).map_err(Error::truncated(blkno))?;
+        let list = DxRoot::entries(&self.block).in_block(blkno)?;
         entries_of(&list, blkno)
     }
 
     pub(super) fn set_entries(&mut self, entries: &[DxEntry]) -> Result<(), Error> {
         let bytes = self.block.get_mut(DxRoot::LIST_OFFSET..).unwrap_or_default();
-        write_list(bytes, entries, self.root.dr_blkno)
+        bytes.fill(0);
+        write_dx_entries(bytes, entries).in_block(self.root.dr_blkno)
     }
 
     /// The cluster of leaves that has a hash: the lowest major hash in it, and its first block.
@@ -41,7 +42,7 @@ impl Index {
         hash: NameHash,
     ) -> Result<Option<(Cpos, Blkno)>, Error> {
         let blkno = self.root.dr_blkno;
-        let list = DxRoot::extents(&self.block).map_err(Error::truncated(blkno))?;
+        let list = DxRoot::extents(&self.block).in_block(blkno)?;
         Tree::new(volume, blkno, &list)?.dx_cluster(hash)
     }
 
@@ -102,10 +103,8 @@ impl Index {
     }
 
     /// Writes the root.
-    pub fn write(mut self, volume: &Volume) -> Result<(), Error> {
-        let blkno = self.root.dr_blkno;
-        self.root.encode(&mut self.block).map_err(Error::truncated(blkno))?;
-        volume.write_metadata(blkno, &self.block, DxRoot::CHECK_OFFSET)
+    pub fn write(self, volume: &Volume) -> Result<(), Error> {
+        volume.write(self.root.dr_blkno, &self.root, self.block)
     }
 }
 
@@ -128,32 +127,18 @@ impl Leaf {
     }
 
     pub fn read(volume: &Volume, blkno: Blkno) -> Result<Self, Error> {
-        let block = volume.read_metadata(DxLeaf::NAME, blkno, DxLeaf::CHECK_OFFSET)?;
-        let header = DxLeaf::decode(&block).map_err(Error::truncated(blkno))?;
-        header.verify(blkno, volume.generation())?;
-        let list = DxLeaf::entries(&block).map_err(Error::truncated(blkno))?;
+        let (header, block) = volume.read(blkno)?;
+        let list = DxLeaf::entries(&block).in_block(blkno)?;
         Ok(Self { header, entries: entries_of(&list, blkno)? })
     }
 
     pub fn write(&self, volume: &Volume) -> Result<(), Error> {
         let blkno = self.header.dl_blkno;
-        let mut block = vec![0; volume.block_size().size()];
-        self.header.encode(&mut block).map_err(Error::truncated(blkno))?;
-        let list = block.get_mut(DxLeaf::LIST_OFFSET..).unwrap_or_default();
-        write_list(list, &self.entries, blkno)?;
-        volume.write_metadata(blkno, &block, DxLeaf::CHECK_OFFSET)
+        volume.write_new(blkno, &self.header, |list| write_dx_entries(list, &self.entries))
     }
 }
 
 fn entries_of(list: &DxEntryList<'_>, blkno: Blkno) -> Result<Vec<DxEntry>, Error> {
     list.verify(blkno)?;
-    Ok(list.entries().collect())
-}
-
-/// Writes a list of entries, and zeros after them.
-fn write_list(bytes: &mut [u8], entries: &[DxEntry], blkno: Blkno) -> Result<(), Error> {
-    write_dx_entries(bytes, entries).map_err(Error::truncated(blkno))?;
-    let used = DxEntryListHeader::SIZE + entries.len() * DxEntry::SIZE;
-    bytes.get_mut(used..).unwrap_or_default().fill(0);
-    Ok(())
+    Ok(list.records().collect())
 }

@@ -4,11 +4,11 @@
 use ocfs2_format::dx::{DxEntry, DxFlags, DxLeaf, DxRoot};
 use ocfs2_format::dx_leaves::LeafCluster;
 use ocfs2_format::extent::ExtentFlags;
-use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
+use ocfs2_format::{Blkno, Block, Cluster, Cpos, Structure};
 
 use super::index::{Index, Leaf};
 use super::{Edit, EditError, Holds, Root};
-use crate::Error;
+use crate::InBlock;
 use crate::allocator::{Suballocated, Want};
 use crate::tree::Extent;
 
@@ -67,7 +67,7 @@ impl Index {
     /// Moves the entries of the root to a first cluster of leaves.
     fn leave_root(&mut self, edit: &mut Edit, entries: &[DxEntry]) -> Result<(), EditError> {
         let (blkno, room) = (self.root.dr_blkno, self.block.len() - DxRoot::LIST_OFFSET);
-        let tree = Root::empty(blkno, Holds::Keyed, room).map_err(Error::truncated(blkno))?;
+        let tree = Root::empty(blkno, Holds::Keyed, room).in_block(blkno)?;
         let first = self.add_cluster(edit, tree, Cpos(0))?;
         let flags = DxFlags::from_bits_retain(self.root.dr_flags) - DxFlags::INLINE;
         self.root.dr_flags = flags.bits();

@@ -5,13 +5,13 @@ use ocfs2_format::dir::{FileType, entry_size, write_entry};
 use ocfs2_format::extent::{ExtentFlags, ExtentRec, write_extent_list};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::inline::InlineData;
-use ocfs2_format::{Blkno, Cluster, Cpos, Structure, Truncated};
+use ocfs2_format::{Blkno, Block, Cluster, Cpos, Structure, Truncated};
 
 use super::dir::refused;
 use super::entry_block::NewEntry;
 use super::{Edit, EditError};
 use crate::allocator::{Suballocated, Want};
-use crate::{Error, Timestamp};
+use crate::{InBlock, Timestamp};
 
 /// Longest target of a symbolic link, as in the kernel.
 const MOST_TARGET: usize = 4095;
@@ -120,10 +120,8 @@ impl Edit {
         dinode: &Dinode,
         fill: impl FnOnce(&mut [u8]) -> Result<(), Truncated>,
     ) -> Result<(), EditError> {
-        let mut filled = Ok(());
         self.count_inode(dinode, 1);
-        self.create_block(dinode.i_blkno, Dinode::CHECK_OFFSET, dinode, |id2| filled = fill(id2))?;
-        Ok(filled.map_err(Error::truncated(dinode.i_blkno))?)
+        self.create_block(dinode.i_blkno, dinode, fill)
     }
 
     /// Writes a directory without names: inline where the volume has that.
@@ -153,7 +151,7 @@ impl Edit {
         }
         self.write_inode(&dinode, |id2| write_extent_list(id2, 0, &[]))?;
         let mut names = vec![0; entry_size(1) + entry_size(2)];
-        dots(&mut names).map_err(Error::truncated(own))?;
+        dots(&mut names).in_block(own)?;
         self.make_blocks(&self.inode(own)?, &names)
     }
 

@@ -17,7 +17,7 @@ use ocfs2_format::{Blkno, Cpos, Structure};
 
 use super::{Edit, EditError};
 use crate::inode::Touch;
-use crate::{Error, Inode, SystemFile, Volume};
+use crate::{Error, InBlock, Inode, SystemFile, Volume};
 
 /// The root of the tree of a global file.
 pub(super) const ROOT: u32 = 1;
@@ -132,9 +132,9 @@ impl Edit {
             let file = edit.quota_file(SystemFile::Quota(kind))?;
             let (blkno, mut block) = file.read(&edit.volume, 0)?;
             let place = block.get_mut(QuotaHeader::SIZE..).unwrap_or_default();
-            let mut info = GlobalInfo::decode(place).map_err(Error::truncated(blkno))?;
+            let mut info = GlobalInfo::decode(place).in_block(blkno)?;
             info.dqi_syncms = ms;
-            info.encode(place).map_err(Error::truncated(blkno))?;
+            info.encode(place).in_block(blkno)?;
             Ok(QuotaFile::write(&edit.volume, blkno, &block)?)
         })
     }
@@ -223,9 +223,9 @@ impl Edit {
         let file = volume.quota_file(SystemFile::Quota(kind))?;
         let Some((blkno, mut block, offset)) = file.find(volume, id)? else { return Ok(false) };
         let bytes = block.get_mut(offset..).unwrap_or_default();
-        let mut entry = QuotaEntry::decode(bytes).map_err(Error::truncated(blkno))?;
+        let mut entry = QuotaEntry::decode(bytes).in_block(blkno)?;
         add(&mut entry, change);
-        entry.encode(bytes).map_err(Error::truncated(blkno))?;
+        entry.encode(bytes).in_block(blkno)?;
         QuotaFile::write(volume, blkno, &block)?;
         Ok(true)
     }
@@ -268,10 +268,10 @@ impl Global {
     fn open(volume: &Volume, kind: QuotaKind) -> Result<Self, Error> {
         let file = volume.quota_file(SystemFile::Quota(kind))?;
         let (blkno, head) = file.read(volume, 0)?;
-        let header = QuotaHeader::decode(&head).map_err(Error::truncated(blkno))?;
+        let header = QuotaHeader::decode(&head).in_block(blkno)?;
         header.verify(blkno, kind.global_magic())?;
-        let info = GlobalInfo::decode(head.get(QuotaHeader::SIZE..).unwrap_or_default());
-        let info = info.map_err(Error::truncated(blkno))?;
+        let info = GlobalInfo::decode(head.get(QuotaHeader::SIZE..).unwrap_or_default())
+            .in_block(blkno)?;
         info.verify(blkno, file.blocks(volume))?;
         Ok(Self { file, info, head: (blkno, head) })
     }
@@ -279,7 +279,7 @@ impl Global {
     fn write(self, volume: &Volume) -> Result<(), EditError> {
         let (blkno, mut block) = self.head;
         let info = block.get_mut(QuotaHeader::SIZE..).unwrap_or_default();
-        self.info.encode(info).map_err(Error::truncated(blkno))?;
+        self.info.encode(info).in_block(blkno)?;
         Ok(QuotaFile::write(volume, blkno, &block)?)
     }
 
@@ -290,8 +290,7 @@ impl Global {
             index => index,
         };
         let (blkno, mut block) = self.file.read(edit.volume(), index)?;
-        let truncated = |source| Error::Truncated { blkno, source };
-        let mut header = LeafHeader::decode(&block).map_err(truncated)?;
+        let mut header = LeafHeader::decode(&block).in_block(blkno)?;
         header.verify(blkno, &block).map_err(Error::from)?;
         let places = leaf_entries(&block).enumerate().filter(|(_, entry)| !entry.is_used());
         let free: Vec<usize> = places.map(|(place, _)| place).take(2).collect();
@@ -303,7 +302,7 @@ impl Global {
                 .into());
         };
         let at = LeafHeader::SIZE + place * QuotaEntry::SIZE;
-        entry.encode(block.get_mut(at..).unwrap_or_default()).map_err(truncated)?;
+        entry.encode(block.get_mut(at..).unwrap_or_default()).in_block(blkno)?;
         header.dqdh_entries += 1;
         self.info.dqi_free_entry = index;
         if free.len() == 1 {
@@ -312,7 +311,7 @@ impl Global {
             header.dqdh_prev_free = 0;
             self.set_first(edit.volume())?;
         }
-        header.encode(&mut block).map_err(truncated)?;
+        header.encode(&mut block).in_block(blkno)?;
         QuotaFile::write(edit.volume(), blkno, &block)?;
         Ok(index)
     }
@@ -323,9 +322,9 @@ impl Global {
             return Ok(());
         }
         let (blkno, mut block) = self.file.read(volume, self.info.dqi_free_entry)?;
-        let header = LeafHeader::decode(&block).map_err(Error::truncated(blkno))?;
+        let header = LeafHeader::decode(&block).in_block(blkno)?;
         let header = LeafHeader { dqdh_prev_free: 0, ..header };
-        header.encode(&mut block).map_err(Error::truncated(blkno))?;
+        header.encode(&mut block).in_block(blkno)?;
         QuotaFile::write(volume, blkno, &block)
     }
 
@@ -356,7 +355,7 @@ impl Global {
         if self.info.dqi_free_blk != 0 {
             let index = self.info.dqi_free_blk;
             let (blkno, block) = self.file.read(edit.volume(), index)?;
-            let header = LeafHeader::decode(&block).map_err(Error::truncated(blkno))?;
+            let header = LeafHeader::decode(&block).in_block(blkno)?;
             self.info.dqi_free_blk = header.dqdh_next_free;
             QuotaFile::write(edit.volume(), blkno, &zeros)?;
             return Ok(index);

@@ -7,7 +7,7 @@ use ocfs2_format::quota::{QuotaEntry, QuotaKind, leaf_entries, references, tree_
 
 use super::quota::{Change, QuotaFile, ROOT};
 use super::{Edit, EditError};
-use crate::{Error, SystemFile, Volume};
+use crate::{Error, InBlock, SystemFile, Volume};
 
 impl Volume {
     /// All entries of a global quota file, in the order of their ids.
@@ -48,7 +48,7 @@ impl Volume {
         let file = self.quota_file(SystemFile::Quota(kind))?;
         let Some((blkno, block, offset)) = file.find(self, id)? else { return Ok(None) };
         let bytes = block.get(offset..).unwrap_or_default();
-        QuotaEntry::decode(bytes).map(Some).map_err(Error::truncated(blkno))
+        QuotaEntry::decode(bytes).map(Some).in_block(blkno)
     }
 }
 
@@ -76,14 +76,14 @@ impl Edit {
             let (blkno, mut block, offset) =
                 found.ok_or_else(|| file.inode.invalid("dqb_id", "missing", id))?;
             let bytes = block.get_mut(offset..).unwrap_or_default();
-            let mut entry = QuotaEntry::decode(bytes).map_err(Error::truncated(blkno))?;
+            let mut entry = QuotaEntry::decode(bytes).in_block(blkno)?;
             change(&mut entry);
             entry.dqb_id = id;
             if !entry.is_used() {
                 // All zero would mean that there is none.
                 entry.dqb_itime = 1;
             }
-            entry.encode(bytes).map_err(Error::truncated(blkno))?;
+            entry.encode(bytes).in_block(blkno)?;
             Ok(QuotaFile::write(&edit.volume, blkno, &block)?)
         })
     }

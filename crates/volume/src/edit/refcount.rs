@@ -10,12 +10,12 @@ use ocfs2_format::extent::{ExtentFlags, ExtentList};
 use ocfs2_format::refcount::{
     RefcountBlock, RefcountFlags, RefcountRec, push_refcount, write_refcounts,
 };
-use ocfs2_format::{Blkno, Cpos, Structure};
+use ocfs2_format::{Blkno, Block, Cpos, Structure};
 
 use super::{Edit, EditError, Holds, Root};
 use crate::allocator::Suballocated;
 use crate::tree::{Extent, Tree};
-use crate::{Error, Volume};
+use crate::{Error, InBlock, Volume};
 
 /// A block of records: the root of a small tree, or a leaf.
 struct Leaf {
@@ -35,11 +35,13 @@ impl Leaf {
 }
 
 impl Volume {
-    fn refcount_block(&self, blkno: Blkno, root: Blkno) -> Result<(RefcountBlock, Vec<u8>), Error> {
-        let (name, offset) = (RefcountBlock::NAME, RefcountBlock::CHECK_OFFSET);
-        let block = self.read_metadata(name, blkno, offset)?;
-        let header = RefcountBlock::decode(&block).map_err(Error::truncated(blkno))?;
-        header.verify(blkno, self.generation(), root)?;
+    pub(crate) fn refcount_block(
+        &self,
+        blkno: Blkno,
+        root: Blkno,
+    ) -> Result<(RefcountBlock, Vec<u8>), Error> {
+        let (header, block) = self.read::<RefcountBlock>(blkno)?;
+        header.verify_root(blkno, root)?;
         Ok((header, block))
     }
 
@@ -55,7 +57,7 @@ impl Volume {
                 (header, block, range)
             }
         };
-        let list = RefcountBlock::records(&block).map_err(Error::truncated(header.rf_blkno))?;
+        let list = RefcountBlock::records(&block).in_block(header.rf_blkno)?;
         list.verify(header.rf_blkno)?;
         let records = list.records().collect();
         Ok(Leaf { header, block, records, range })
@@ -113,7 +115,7 @@ impl Edit {
         let mut blocks = vec![self.unused_refcounts(&header, &block)?];
         if header.is_tree() {
             let mut tree = refcount_root(&header, &block);
-            let list = ExtentList::new(tree.list()).map_err(Error::truncated(root))?;
+            let list = ExtentList::new(tree.list()).in_block(root)?;
             for leaf in Tree::of_blocks(self.volume(), root, &list)?.extents() {
                 let (header, block) = self.volume().refcount_block(leaf?.blkno, root)?;
                 blocks.push(self.unused_refcounts(&header, &block)?);
@@ -130,7 +132,7 @@ impl Edit {
         block: &[u8],
     ) -> Result<Suballocated, EditError> {
         let blkno = header.rf_blkno;
-        let list = RefcountBlock::records(block).map_err(Error::truncated(blkno))?;
+        let list = RefcountBlock::records(block).in_block(blkno)?;
         if !header.is_tree() && list.header.rl_used > 0 {
             let text = format!("refcount block {blkno} counts references, but no inode uses it");
             return Err(EditError::Refused(text));
@@ -244,8 +246,8 @@ impl Edit {
         let leaf = self.refcount_header(leaf)?;
         let list = block.get_mut(RefcountBlock::LIST_OFFSET..).unwrap_or_default();
         list.fill(0);
-        let cut = Error::truncated(root.rf_blkno);
-        let mut tree = Root::empty(root.rf_blkno, Holds::Keyed, list.len()).map_err(cut)?;
+        let mut tree =
+            Root::empty(root.rf_blkno, Holds::Keyed, list.len()).in_block(root.rf_blkno)?;
         let (blkno, flags) = (leaf.rf_blkno, ExtentFlags::empty());
         self.tree_insert(&mut tree, Extent { cpos: Cpos(0), clusters: 1, blkno, flags })?;
         let flags = root.flags() | RefcountFlags::TREE;
@@ -286,11 +288,9 @@ impl Edit {
     fn store_refcount_root(
         &mut self,
         header: &RefcountBlock,
-        mut block: Vec<u8>,
+        block: Vec<u8>,
     ) -> Result<(), EditError> {
-        let blkno = header.rf_blkno;
-        header.encode(&mut block).map_err(Error::truncated(blkno))?;
-        Ok(self.volume().write_metadata(blkno, &block, RefcountBlock::CHECK_OFFSET)?)
+        Ok(self.volume().write(header.rf_blkno, header, block)?)
     }
 
     /// The header with a new block for it.
@@ -316,10 +316,7 @@ impl Edit {
         header: &RefcountBlock,
         records: &[RefcountRec],
     ) -> Result<(), EditError> {
-        let (blkno, offset) = (header.rf_blkno, RefcountBlock::CHECK_OFFSET);
-        let mut written = Ok(());
-        self.create_block(blkno, offset, header, |list| written = write_refcounts(list, records))?;
-        Ok(written.map_err(Error::truncated(blkno))?)
+        self.create_block(header.rf_blkno, header, |list| write_refcounts(list, records))
     }
 }
 

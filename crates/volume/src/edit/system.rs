@@ -9,7 +9,7 @@ use ocfs2_format::{Blkno, Structure};
 
 use super::{Edit, EditError};
 use crate::open::FoundSuperblock;
-use crate::{Error, Volume};
+use crate::{Error, InBlock, Volume};
 
 impl Edit {
     /// Changes the superblock. All its backups become what it is, without the marks that something
@@ -36,7 +36,7 @@ impl Edit {
         let backups = self.volume.backups_within(0..blocks);
         for blkno in std::iter::once(SUPERBLOCK_BLKNO).chain(backups) {
             let found = self.volume.superblock_of(&superblock, blkno)?;
-            self.volume.write_metadata(blkno, &found.block, Dinode::CHECK_OFFSET)?;
+            self.volume.write(blkno, &found.dinode, found.block)?;
         }
         Ok(())
     }
@@ -65,9 +65,9 @@ impl Volume {
             superblock.s_state &= !STATE_ERROR;
         }
         let dinode = Dinode { i_blkno: blkno, ..found.dinode.clone() };
-        dinode.encode(&mut block).map_err(Error::truncated(blkno))?;
+        dinode.encode(&mut block).in_block(blkno)?;
         let place = block.get_mut(Dinode::ID2_OFFSET..).unwrap_or_default();
-        superblock.encode(place).map_err(Error::truncated(blkno))?;
+        superblock.encode(place).in_block(blkno)?;
         let block_size = found.block_size;
         let (corrected_bit, wrong_checksum, mended) = (None, None, None);
         Ok(FoundSuperblock {

@@ -6,7 +6,7 @@ use ocfs2_format::dir::FileType;
 use ocfs2_format::extent::write_extent_list;
 use ocfs2_format::local_alloc::LocalAlloc;
 use ocfs2_format::quota::{LocalInfo, QuotaHeader, QuotaKind};
-use ocfs2_format::truncate_log::{TruncateLog, TruncateLogHeader};
+use ocfs2_format::truncate_log::TruncateLogHeader;
 use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
 
 use super::entry_block::NewEntry;
@@ -14,7 +14,7 @@ use super::quota::QuotaFile;
 use super::{Edit, EditError};
 use crate::allocator::Want;
 use crate::tree::Extent;
-use crate::{Error, SystemFile};
+use crate::{Error, InBlock, SystemFile};
 
 const MODE_DIRECTORY: u16 = 0o755;
 const MODE_FILE: u16 = 0o644;
@@ -89,7 +89,7 @@ impl Edit {
                 self.write_inode(&dinode, |id2| head.encode(id2))?;
             }
             SystemFile::TruncateLog(_) => {
-                let tl_count = TruncateLog::capacity(block_size);
+                let tl_count = TruncateLogHeader::capacity(block_size);
                 let head = TruncateLogHeader { tl_count, ..Default::default() };
                 self.write_inode(&dinode, |id2| head.encode(id2))?;
             }
@@ -109,7 +109,7 @@ impl Edit {
             _ => SystemFile::InodeAlloc(0),
         };
         let inode = self.system_file(first)?;
-        let list = ChainList::new(inode.id2()).map_err(Error::truncated(inode.blkno))?;
+        let list = ChainList::new(inode.id2()).in_block(inode.blkno)?;
         list.verify(inode.blkno).map_err(Error::from)?;
         Ok((list.header.cl_cpg, list.header.cl_bpc))
     }
@@ -128,9 +128,9 @@ impl Edit {
         let magic = QuotaHeader { dqh_magic: kind.local_magic(), dqh_version: 0 };
         let dqi_blocks = LOCAL_QUOTA_BLOCKS as u32;
         let info = LocalInfo { dqi_flags: LocalInfo::CLEAN, dqi_chunks: 1, dqi_blocks };
-        magic.encode(&mut head).map_err(Error::truncated(first))?;
+        magic.encode(&mut head).in_block(first)?;
         let place = head.get_mut(QuotaHeader::SIZE..).unwrap_or_default();
-        info.encode(place).map_err(Error::truncated(first))?;
+        info.encode(place).in_block(first)?;
         QuotaFile::write(&self.volume, first, &head)?;
         Ok(QuotaFile::write(&self.volume, Blkno(first.0 + 1), &empty)?)
     }

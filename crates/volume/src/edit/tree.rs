@@ -12,12 +12,12 @@ use std::ops::Range;
 use ocfs2_format::extent::{
     ExtentBlock, ExtentList, ExtentListHeader, ExtentRec, MAX_TREE_DEPTH, write_extent_list,
 };
-use ocfs2_format::{Blkno, Cpos, Invalid, Structure, Truncated};
+use ocfs2_format::{Blkno, Block, Cpos, Invalid, Structure, Truncated};
 
 use super::{Edit, EditError};
 use crate::allocator::Suballocated;
 use crate::tree::{Extent, Tree};
-use crate::{Error, Volume};
+use crate::{Error, InBlock, Volume};
 
 /// What the leaf records of a tree stand for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -77,7 +77,7 @@ impl Root {
 
     /// All extents, read strictly; the number of clusters becomes what they have.
     pub(super) fn extents(&mut self, volume: &Volume) -> Result<Vec<Extent>, Error> {
-        let list = ExtentList::new(&self.list).map_err(Error::truncated(self.at))?;
+        let list = ExtentList::new(&self.list).in_block(self.at)?;
         let extents = Tree::new(volume, self.at, &list)?.extents();
         let extents = extents.collect::<Result<Vec<_>, _>>()?;
         let clusters: u64 = extents.iter().map(|extent| u64::from(extent.clusters)).sum();
@@ -172,7 +172,7 @@ fn record_of(extent: &Extent) -> ExtentRec {
 impl Volume {
     /// The lists from the root to the leaf that `cpos` belongs to.
     fn way_to(&self, root: &Root, cpos: Cpos) -> Result<Vec<Level>, Error> {
-        let list = ExtentList::new(&root.list).map_err(Error::truncated(root.at))?;
+        let list = ExtentList::new(&root.list).in_block(root.at)?;
         let mut way = vec![Level::new(None, root.at, &list, cpos)?];
         while let Some(level) = way.last()
             && level.depth > 0
@@ -202,10 +202,8 @@ impl Volume {
 
     /// The list of an extent block, which has to be of that depth.
     fn level_at(&self, blkno: Blkno, depth: u16, cpos: Cpos) -> Result<Level, Error> {
-        let block = self.read_metadata(ExtentBlock::NAME, blkno, ExtentBlock::CHECK_OFFSET)?;
-        let header = ExtentBlock::decode(&block).map_err(Error::truncated(blkno))?;
-        header.verify(blkno, self.generation())?;
-        let list = ExtentBlock::list(&block).map_err(Error::truncated(blkno))?;
+        let (header, block) = self.read(blkno)?;
+        let list = ExtentBlock::list(&block).in_block(blkno)?;
         let level = Level::new(Some(header), blkno, &list, cpos)?;
         if level.depth != depth {
             let name = ExtentBlock::NAME;
@@ -475,7 +473,7 @@ impl Edit {
             root.last_leaf = Blkno(0);
         }
         let depth = level.depth;
-        write_root(&mut root.list, depth, &level.records).map_err(Error::truncated(root.at))?;
+        write_root(&mut root.list, depth, &level.records).in_block(root.at)?;
         self.end_at_leaf(root)
     }
 
@@ -491,8 +489,9 @@ impl Edit {
             }
             match &level.header {
                 Some(_) => self.write_level(&level)?,
-                None => write_root(&mut root.list, level.depth, &level.records)
-                    .map_err(Error::truncated(root.at))?,
+                None => {
+                    write_root(&mut root.list, level.depth, &level.records).in_block(root.at)?
+                }
             }
         }
         Ok(())
@@ -500,21 +499,16 @@ impl Edit {
 
     fn write_level(&mut self, level: &Level) -> Result<(), EditError> {
         let Some(header) = &level.header else { return Ok(()) };
-        let blkno = header.h_blkno;
-        let mut fits = Ok(());
-        self.create_block(blkno, ExtentBlock::CHECK_OFFSET, header, |list| {
-            fits = write_extent_list(list, level.depth, &level.records);
-        })?;
-        Ok(fits.map_err(Error::truncated(blkno))?)
+        self.create_block(header.h_blkno, header, |list| {
+            write_extent_list(list, level.depth, &level.records)
+        })
     }
 }
 
 /// Writes a list, and zeros after its records.
 fn write_root(bytes: &mut [u8], depth: u16, records: &[ExtentRec]) -> Result<(), Truncated> {
-    write_extent_list(bytes, depth, records)?;
-    let used = ExtentListHeader::SIZE + records.len() * ExtentRec::SIZE;
-    bytes.get_mut(used..).unwrap_or_default().fill(0);
-    Ok(())
+    bytes.fill(0);
+    write_extent_list(bytes, depth, records)
 }
 
 /// What a tree that would get too deep, or too many clusters, is called.

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::journal::{JournalIncompat, JournalSuperblock};
-use ocfs2_format::{Blkno, Structure, Truncated, check};
+use ocfs2_format::{Blkno, Block, Structure, Truncated};
 
 use super::Transaction;
 use super::transaction::Style;
@@ -364,7 +364,7 @@ impl Log {
         dinode.set_journal(flags, dinode.journal_recovery_generation());
         dinode.encode(&mut block).map_err(|source| self.cut(source))?;
         if self.volume.has(Incompat::META_ECC) {
-            check::stamp(&mut block, Dinode::CHECK_OFFSET);
+            Dinode::stamp(&mut block);
         }
         Ok(block)
     }

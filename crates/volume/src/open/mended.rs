@@ -10,7 +10,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use ocfs2_device::Device;
-use ocfs2_format::check::{self, Checked};
+use ocfs2_format::check::Checked;
 use ocfs2_format::dinode::{Dinode, DynFeatures, FileKind, InodeFlags};
 use ocfs2_format::feature::{Compat, Features, Incompat, RoCompat};
 use ocfs2_format::geometry::Geometry;
@@ -21,7 +21,7 @@ use ocfs2_format::superblock::{
     BACKUP_OFFSETS, MAX_SLOTS, REVISION, STACK_O2CB, SUPERBLOCK_BLKNO, SUPERBLOCK_SIGNATURE,
     SuperBlock, TUNEFS_DIR_TRAILER, TUNEFS_REMOVE_SLOT, XATTR_INLINE_SIZE,
 };
-use ocfs2_format::{Blkno, BlockSize, ClusterSize, Invalid, Structure};
+use ocfs2_format::{Blkno, Block, BlockSize, ClusterSize, Invalid, Structure};
 
 use super::FoundSuperblock;
 use crate::{Inode, SystemFile, Volume};
@@ -341,7 +341,7 @@ impl Surroundings {
         };
         let mut block = surroundings.with(&dinode, &superblock);
         if superblock.has(Incompat::META_ECC) {
-            check::stamp(&mut block, Dinode::CHECK_OFFSET);
+            Dinode::stamp(&mut block);
         }
         let dinode = Dinode::decode(&block).ok()?;
         Some(FoundSuperblock {
@@ -427,8 +427,7 @@ impl Surroundings {
                 features.ro_compat = made.ro_compat;
             }
         } else if !fields.0.is_empty()
-            || superblock.has(Incompat::META_ECC)
-                && check::validate(&self.block, Dinode::CHECK_OFFSET) != Checked::Good
+            || superblock.has(Incompat::META_ECC) && Dinode::validate(&self.block) != Checked::Good
         {
             // Where something else in the block is wrong, this is no sign of a later age.
             features = features.difference(unknown);
@@ -469,11 +468,11 @@ impl Surroundings {
     /// Tells of a checksum that what was put right does not account for.
     fn check(&self, dinode: &Dinode, superblock: &SuperBlock, fields: &mut Fields) {
         // It may hold over what was wrong.
-        let stood = check::validate(&self.block, Dinode::CHECK_OFFSET);
+        let stood = Dinode::validate(&self.block);
         let is = self.with(dinode, superblock);
         if superblock.has(Incompat::META_ECC)
             && stood != Checked::Good
-            && let Checked::Bad { stored, computed } = check::validate(&is, Dinode::CHECK_OFFSET)
+            && let Checked::Bad { stored, computed } = Dinode::validate(&is)
         {
             let (stored, computed) = (format!("{stored:#010x}"), format!("{computed:#010x}"));
             fields.tell("bc_crc32e", stored, computed);
@@ -482,7 +481,7 @@ impl Surroundings {
 
     /// Whether the checksum is that of these contents.
     fn holds(&self, dinode: &Dinode, superblock: &SuperBlock) -> bool {
-        check::validate(&self.with(dinode, superblock), Dinode::CHECK_OFFSET) == Checked::Good
+        Dinode::validate(&self.with(dinode, superblock)) == Checked::Good
     }
 
     /// The block with other contents.
@@ -689,7 +688,7 @@ fn has_checks(device: &Arc<dyn Device>, block_size: BlockSize, anchors: &[Anchor
         let offset = anchor.dinode.i_blkno.offset_bytes(block_size).unwrap_or(u64::MAX);
         anchor.dinode.i_check.bc_crc32e != 0
             && device.read_at(&mut block, offset).is_ok()
-            && check::validate(&block, Dinode::CHECK_OFFSET) == Checked::Good
+            && Dinode::validate(&block) == Checked::Good
     };
     anchors.iter().filter(|anchor| holds(anchor)).count() * 2 > anchors.len()
 }

@@ -9,7 +9,7 @@ use ocfs2_format::local_alloc::LocalAlloc;
 use ocfs2_format::truncate_log::{TruncateLog, TruncateLogHeader};
 
 use crate::edit::{Edit, EditError};
-use crate::{Error, Inode, SystemFile, Volume};
+use crate::{Error, InBlock, Inode, SystemFile, Volume};
 
 /// Clusters that are set in the global bitmap for a slot and belong to nobody.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -53,8 +53,7 @@ impl Volume {
     pub fn local_alloc_is_counted(&self, slot: u16) -> Result<bool, Error> {
         let inode = self.local_alloc(slot)?;
         let (used, total) = inode.dinode.bitmap();
-        let bitmap = LocalAlloc::bitmap(inode.id2(), total);
-        let bitmap = bitmap.map_err(Error::truncated(inode.blkno))?;
+        let bitmap = LocalAlloc::bitmap(inode.id2(), total).in_block(inode.blkno)?;
         Ok(bitmap.count_ones() == used as usize)
     }
 
@@ -76,19 +75,17 @@ impl Volume {
     }
 
     fn unused_window(&self, inode: &Inode) -> Result<Vec<Range<u32>>, Error> {
-        let wrong = Error::truncated(inode.blkno);
-        let header = LocalAlloc::decode(inode.id2()).map_err(wrong)?;
+        let header = LocalAlloc::decode(inode.id2()).in_block(inode.blkno)?;
         let counts = inode.dinode.bitmap();
         header.verify(inode.blkno, self.block_size(), counts, self.geometry().clusters)?;
-        let bitmap = LocalAlloc::bitmap(inode.id2(), counts.1);
-        let bitmap = bitmap.map_err(Error::truncated(inode.blkno))?;
+        let bitmap = LocalAlloc::bitmap(inode.id2(), counts.1).in_block(inode.blkno)?;
         let at = |bit: usize| header.la_bm_off + bit as u32;
         Ok(bitmap.runs(false).map(|run| at(run.start)..at(run.end)).collect())
     }
 
     fn truncate_records(&self, inode: &Inode) -> Result<Vec<Range<u32>>, Error> {
-        let log = TruncateLog::new(inode.id2()).map_err(Error::truncated(inode.blkno))?;
-        log.verify(inode.blkno, self.block_size(), self.geometry().clusters)?;
+        let log = TruncateLog::new(inode.id2()).in_block(inode.blkno)?;
+        log.verify_log(inode.blkno, self.block_size(), self.geometry().clusters)?;
         let records = log.records().filter(|record| record.t_start != 0);
         Ok(records.map(|record| record.t_start..record.t_start + record.t_clusters).collect())
     }
@@ -111,7 +108,7 @@ impl Edit {
         if inode.dinode.bitmap() == (0, 0) {
             return Ok(());
         }
-        let header = LocalAlloc::decode(inode.id2()).map_err(Error::truncated(inode.blkno))?;
+        let header = LocalAlloc::decode(inode.id2()).in_block(inode.blkno)?;
         self.update_dinode(inode.blkno, |dinode, id2| {
             dinode.set_bitmap(0, 0);
             reset(id2, &LocalAlloc { la_bm_off: 0, ..header });
@@ -120,8 +117,7 @@ impl Edit {
 
     fn reset_truncate_log(&mut self, slot: u16) -> Result<(), EditError> {
         let inode = self.truncate_log(slot)?;
-        let header = TruncateLogHeader::decode(inode.id2());
-        let header = header.map_err(Error::truncated(inode.blkno))?;
+        let header = TruncateLogHeader::decode(inode.id2()).in_block(inode.blkno)?;
         if header.tl_used == 0 {
             return Ok(());
         }

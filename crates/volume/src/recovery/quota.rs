@@ -14,7 +14,7 @@ use super::RecoveryError;
 use super::stage::Stage;
 use crate::edit::Edit;
 use crate::edit::quota::{Change, QuotaFile};
-use crate::{Error, SystemFile, Volume};
+use crate::{Error, InBlock, SystemFile, Volume};
 
 /// Changes of a slot that are merged in one step: each may change a block of its own.
 const STEP: usize = 32;
@@ -46,10 +46,10 @@ impl Edit {
     ) -> Result<bool, Error> {
         let local = self.quota_file(SystemFile::LocalQuota(kind, slot))?;
         let (blkno, mut block) = local.read(self, 0)?;
-        let header = QuotaHeader::decode(&block).map_err(Error::truncated(blkno))?;
+        let header = QuotaHeader::decode(&block).in_block(blkno)?;
         header.verify(blkno, kind.local_magic())?;
         let info = block.get_mut(QuotaHeader::SIZE..).unwrap_or_default();
-        let mut local_info = LocalInfo::decode(info).map_err(Error::truncated(blkno))?;
+        let mut local_info = LocalInfo::decode(info).in_block(blkno)?;
         if local_info.dqi_flags & LocalInfo::CLEAN != 0 {
             return Ok(true);
         }
@@ -63,7 +63,7 @@ impl Edit {
             }
         }
         local_info.dqi_flags |= LocalInfo::CLEAN;
-        local_info.encode(info).map_err(Error::truncated(blkno))?;
+        local_info.encode(info).in_block(blkno)?;
         QuotaFile::write(self, blkno, &block)?;
         Ok(true)
     }
@@ -82,15 +82,14 @@ impl Edit {
         let per_block = local_entries_per_block(size);
         let data = local.blocks(self).saturating_sub(start.saturating_add(1));
         let bits = (data.min(local_blocks_per_chunk(size)) * per_block) as usize;
-        let mut header = LocalChunk::decode(&block).map_err(Error::truncated(blkno))?;
+        let mut header = LocalChunk::decode(&block).in_block(blkno)?;
         let bitmap = Bitmap::new(block.get(LocalChunk::SIZE..).unwrap_or_default(), bits);
         let used: Vec<usize> = bitmap.runs(true).flatten().take(room).collect();
         for bit in &used {
             let index = start + 1 + *bit as u32 / per_block;
             let (blkno, block) = local.read(self, index)?;
             let entry = block.get(bit % per_block as usize * LocalEntry::SIZE..);
-            let entry = LocalEntry::decode(entry.unwrap_or_default());
-            let entry = entry.map_err(Error::truncated(blkno))?;
+            let entry = LocalEntry::decode(entry.unwrap_or_default()).in_block(blkno)?;
             let id = u32::try_from(entry.dqb_id);
             let id = id.map_err(|_| local.inode.invalid("dqb_id", entry.dqb_id, "32 bits"))?;
             let change = Change { inodes: entry.dqb_inodemod, bytes: entry.dqb_spacemod };
@@ -103,7 +102,7 @@ impl Edit {
             let mut bitmap = BitmapMut::new(bytes, bits);
             used.iter().for_each(|bit| bitmap.clear_range(*bit, 1));
             header.dqc_free = header.dqc_free.saturating_add(used.len() as u32);
-            header.encode(&mut block).map_err(Error::truncated(blkno))?;
+            header.encode(&mut block).in_block(blkno)?;
             QuotaFile::write(self, blkno, &block)?;
         }
         Ok(used.len())

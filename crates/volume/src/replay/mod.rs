@@ -11,7 +11,7 @@ use std::fmt;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::journal::{JBD2_MAGIC, JournalIncompat};
-use ocfs2_format::{Blkno, Structure, check};
+use ocfs2_format::{Blkno, Block, Structure};
 
 use crate::{Error, Journal, Volume};
 use ocfs2_device::Device;
@@ -249,7 +249,7 @@ impl Replay {
         dinode.set_journal(flags, dinode.journal_recovery_generation().wrapping_add(1));
         dinode.encode(&mut block).map_err(truncated)?;
         if volume.has(Incompat::META_ECC) {
-            check::stamp(&mut block, Dinode::CHECK_OFFSET);
+            Dinode::stamp(&mut block);
         }
         self.write(volume, device, blkno, &block)?;
         self.flush(device)

@@ -1,5 +1,5 @@
-use ocfs2_format::BlockCheck;
 use ocfs2_format::extent::write_extent_list;
+use ocfs2_format::{Block, BlockCheck};
 
 use super::*;
 use crate::sample::{self, GENERATION};

@@ -1,13 +1,13 @@
 //! One attribute found by its name, without reading the others.
 
+use ocfs2_format::Blkno;
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::hash::{CharSign, xattr_hash};
 use ocfs2_format::xattr::{BUCKET_SIZE, XattrArea, XattrBlock, XattrPrefix, XattrTreeRoot};
-use ocfs2_format::{Blkno, Structure};
 
 use super::{Xattr, Xattrs};
 use crate::tree::{Extent, Tree};
-use crate::{Error, Inode, Volume};
+use crate::{Error, InBlock, Inode, Volume};
 
 /// A bucket of an extent.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +57,7 @@ impl Volume {
             Where::Block(blkno) => blkno,
             Where::Bucket(at) => self.bucket_blkno(&at.extent, at.index),
         };
-        let area = XattrArea::new(&found.area).map_err(Error::truncated(blkno))?;
+        let area = XattrArea::new(&found.area).in_block(blkno)?;
         let Some(item) = area.items().nth(found.index) else { return Ok(None) };
         let item = item.map_err(|source| Error::XattrEntry { blkno, source })?;
         Xattr::new(blkno, &item).map(Some)
@@ -90,7 +90,7 @@ impl Volume {
         if blkno.is_none() {
             return Ok(None);
         }
-        let (header, mut block) = self.xattr_block(blkno)?;
+        let (header, mut block) = self.read::<XattrBlock>(blkno)?;
         if header.is_indexed() {
             return self.find_in_tree(blkno, &block, prefix, name);
         }
@@ -106,7 +106,7 @@ impl Volume {
         prefix: XattrPrefix,
         name: &[u8],
     ) -> Result<Option<FoundXattr>, Error> {
-        let list = XattrTreeRoot::list(block).map_err(Error::truncated(blkno))?;
+        let list = XattrTreeRoot::list(block).in_block(blkno)?;
         let tree = Tree::new(self, blkno, &list)?;
         for hash in self.xattr_hashes(name) {
             let Some(extent) = tree.floor(hash)? else { continue };
@@ -117,14 +117,6 @@ impl Volume {
             }
         }
         Ok(None)
-    }
-
-    /// Reads an xattr block.
-    pub(crate) fn xattr_block(&self, blkno: Blkno) -> Result<(XattrBlock, Vec<u8>), Error> {
-        let block = self.read_metadata(XattrBlock::NAME, blkno, XattrBlock::CHECK_OFFSET)?;
-        let header = XattrBlock::decode(&block).map_err(Error::truncated(blkno))?;
-        header.verify(blkno, self.generation())?;
-        Ok((header, block))
     }
 
     /// The first block of a bucket.
@@ -180,7 +172,7 @@ impl Xattrs<'_> {
 }
 
 fn first_hash(blkno: Blkno, bucket: &[u8]) -> Result<Option<u32>, Error> {
-    let area = XattrArea::new(bucket).map_err(Error::truncated(blkno))?;
+    let area = XattrArea::new(bucket).in_block(blkno)?;
     Ok(area.entries().next().map(|entry| entry.xe_name_hash))
 }
 
@@ -191,7 +183,7 @@ fn position(
     prefix: XattrPrefix,
     name: &[u8],
 ) -> Result<Option<usize>, Error> {
-    let area = XattrArea::new(bytes).map_err(Error::truncated(blkno))?;
+    let area = XattrArea::new(bytes).in_block(blkno)?;
     area.verify(blkno)?;
     for (index, item) in area.items().enumerate() {
         let item = item.map_err(|source| Error::XattrEntry { blkno, source })?;

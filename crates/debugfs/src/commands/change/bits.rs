@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use ocfs2_format::dinode::InodeFlags;
 use ocfs2_format::group::GroupDesc;
-use ocfs2_format::{Blkno, Cluster, Structure};
+use ocfs2_format::{Blkno, Block, Cluster, Structure};
 use ocfs2_volume::SystemFile;
 use ocfs2_volume::edit::Edit;
 
@@ -156,7 +156,7 @@ fn only_bits(edit: &mut Edit, bits: &Bits, used: bool) -> Result<(), Failure> {
         true => bitmap.set_range(start, count),
         false => bitmap.clear_range(start, count),
     }
-    Ok(edit.put_metadata(bits.group, &block, GroupDesc::CHECK_OFFSET)?)
+    Ok(edit.put_block::<GroupDesc>(bits.group, &block)?)
 }
 
 /// `setb`

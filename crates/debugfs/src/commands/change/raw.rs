@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use ocfs2_format::dinode::Dinode;
-use ocfs2_format::{Blkno, Structure, check};
+use ocfs2_format::{Blkno, Block, Structure, check};
 
 use super::{refused, say};
 use crate::commands::blocks::block;
@@ -126,7 +126,7 @@ pub(in super::super) fn copy_inode(
     };
     copy.encode(&mut bytes)?;
     if fs.has_checks() {
-        check::stamp(&mut bytes, Dinode::CHECK_OFFSET);
+        Dinode::stamp(&mut bytes);
     }
     let what = format!("inode {target} is a copy of inode {}", source.blkno);
     overwrite(shell, target, &bytes, &what, out)

@@ -7,7 +7,7 @@ use ocfs2_cli::encode;
 use ocfs2_format::dir::{self, DirTrailer};
 use ocfs2_format::dx::{DxEntry, DxEntryList, DxLeaf, DxRoot};
 use ocfs2_format::hash::{CharSign, NameHash};
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 
 use super::super::Known;
 use super::super::contents::size_short;
@@ -139,7 +139,7 @@ impl Matching<'_> {
                 return;
             }
         }
-        for entry in list.entries() {
+        for entry in list.records() {
             self.entry(blkno, &entry);
         }
     }

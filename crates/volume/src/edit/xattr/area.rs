@@ -6,7 +6,7 @@ use std::ops::Range;
 use ocfs2_format::xattr::{BUCKET_SIZE, XattrArea, XattrEntry, XattrHeader, bucket_entries};
 use ocfs2_format::{Blkno, BlockSize, Invalid, Structure};
 
-use crate::Error;
+use crate::{Error, InBlock};
 
 /// What stays free between entries and what they name.
 const GAP: usize = 4;
@@ -75,7 +75,7 @@ impl Area {
 
     /// The same with what `bytes`, from block `blkno` on, has.
     pub fn read(mut self, blkno: Blkno, bytes: &[u8]) -> Result<Self, Error> {
-        let area = XattrArea::new(bytes).map_err(Error::truncated(blkno))?;
+        let area = XattrArea::new(bytes).in_block(blkno)?;
         area.verify(blkno)?;
         for item in area.items() {
             let item = item.map_err(|source| Error::XattrEntry { blkno, source })?;

@@ -2,12 +2,12 @@
 
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::xattr::XattrBlock;
-use ocfs2_format::{Blkno, Structure};
+use ocfs2_format::{Blkno, Block, Structure};
 
 use super::area::{Area, Item};
 use crate::allocator::Suballocated;
 use crate::edit::{Edit, EditError};
-use crate::{Error, Inode};
+use crate::{InBlock, Inode};
 
 impl Edit {
     /// Puts an attribute into the block of an inode or its buckets; an inode without one gets it.
@@ -16,7 +16,7 @@ impl Edit {
         if blkno.is_none() {
             return self.new_xattr_block(inode.blkno, item);
         }
-        let (header, block) = self.volume().xattr_block(blkno)?;
+        let (header, block) = self.volume().read::<XattrBlock>(blkno)?;
         if header.is_indexed() {
             return self.put_in_tree(blkno, item);
         }
@@ -45,9 +45,10 @@ impl Edit {
         if !area.insert(item) {
             return Err(EditError::TooLarge("the name is too long for a block"));
         }
-        let bytes = area.encode(0).map_err(Error::truncated(taken.blkno))?;
-        self.create_block(taken.blkno, XattrBlock::CHECK_OFFSET, &header, |rest| {
+        let bytes = area.encode(0).in_block(taken.blkno)?;
+        self.create_block(taken.blkno, &header, |rest| {
             rest.copy_from_slice(&bytes);
+            Ok(())
         })?;
         self.update_dinode(inode, |dinode, _| {
             dinode.i_dyn_features = (dinode.dyn_features() | DynFeatures::HAS_XATTR).bits();
@@ -57,8 +58,8 @@ impl Edit {
 
     /// Writes the attributes of a block.
     pub(super) fn store_in_block(&mut self, blkno: Blkno, mut area: Area) -> Result<(), EditError> {
-        let bytes = area.encode(0).map_err(Error::truncated(blkno))?;
-        self.update::<XattrBlock>(blkno, XattrBlock::CHECK_OFFSET, |_, rest| {
+        let bytes = area.encode(0).in_block(blkno)?;
+        self.update::<XattrBlock>(blkno, |_, rest| {
             if let Some(rest) = rest.get_mut(..bytes.len()) {
                 rest.copy_from_slice(&bytes);
             }
@@ -67,7 +68,7 @@ impl Edit {
 
     /// Gives the block of an inode back, which has no attributes.
     pub(super) fn drop_xattr_block(&mut self, inode: &Inode) -> Result<(), EditError> {
-        let (header, _) = self.volume().xattr_block(inode.dinode.i_xattr_loc)?;
+        let (header, _) = self.volume().read::<XattrBlock>(inode.dinode.i_xattr_loc)?;
         self.give_block(Suballocated::from(&header))?;
         self.update_dinode(inode.blkno, |dinode, _| {
             let mut features = dinode.dyn_features();

@@ -14,7 +14,7 @@ use crate::allocator::Want;
 use crate::edit::{Edit, EditError, Holds, Root};
 use crate::tree::{Extent, Tree};
 use crate::xattr::{BUCKET, BucketAt};
-use crate::{Error, Volume};
+use crate::{Error, InBlock, Volume};
 
 /// A full bucket is cut once, or a few times if Linux has put more into it than belongs there.
 const MOST_CUTS: usize = 64;
@@ -27,21 +27,21 @@ impl Volume {
 
     /// The root of the tree in an xattr block.
     pub(in crate::edit) fn bucket_root(&self, blkno: Blkno) -> Result<Root, Error> {
-        let (_, block) = self.xattr_block(blkno)?;
-        let root = XattrTreeRoot::of_block(&block).map_err(Error::truncated(blkno))?;
+        let (_, block) = self.read::<XattrBlock>(blkno)?;
+        let root = XattrTreeRoot::of_block(&block).in_block(blkno)?;
         let list = block.get(XattrTreeRoot::LIST_OFFSET..).unwrap_or_default().to_vec();
         Ok(Root::new(blkno, Holds::Keyed, list, root.xt_last_eb_blk, root.xt_clusters))
     }
 
     /// The first extent of a tree of buckets.
     fn first_extent(&self, root: &Root) -> Result<Option<Extent>, Error> {
-        let list = ExtentList::new(root.list()).map_err(Error::truncated(root.at()))?;
+        let list = ExtentList::new(root.list()).in_block(root.at())?;
         Tree::new(self, root.at(), &list)?.extents().next().transpose()
     }
 
     /// The bucket that an entry with a hash belongs to; `None` if there is none at all.
     fn bucket_of(&self, root: &Root, hash: u32) -> Result<Option<(BucketAt, Area)>, Error> {
-        let list = ExtentList::new(root.list()).map_err(Error::truncated(root.at()))?;
+        let list = ExtentList::new(root.list()).in_block(root.at())?;
         if let Some(extent) = Tree::new(self, root.at(), &list)?.floor(hash)? {
             let (at, bytes) = self.bucket_for(&extent, hash)?;
             let blkno = self.bucket_blkno(&extent, at.index);
@@ -64,8 +64,8 @@ impl Edit {
             }
         }
         let bytes = self.volume().block_size().size().saturating_sub(XattrTreeRoot::LIST_OFFSET);
-        let root = Root::empty(blkno, Holds::Keyed, bytes).map_err(Error::truncated(blkno))?;
-        self.update::<XattrBlock>(blkno, XattrBlock::CHECK_OFFSET, |header, _| {
+        let root = Root::empty(blkno, Holds::Keyed, bytes).in_block(blkno)?;
+        self.update::<XattrBlock>(blkno, |header, _| {
             header.xb_flags |= XattrBlockFlags::INDEXED.bits();
         })?;
         self.add_extent(root, Cpos(0), None, vec![bucket])
@@ -79,14 +79,14 @@ impl Edit {
             xt_last_eb_blk: root.last_leaf(),
         };
         let mut encoded = Ok(());
-        self.update::<XattrBlock>(root.at(), XattrBlock::CHECK_OFFSET, |_, rest| {
+        self.update::<XattrBlock>(root.at(), |_, rest| {
             encoded = header.encode(rest);
             let start = XattrTreeRoot::LIST_OFFSET - XattrBlock::AREA_OFFSET;
             if let Some(list) = rest.get_mut(start..start + root.list().len()) {
                 list.copy_from_slice(root.list());
             }
         })?;
-        Ok(encoded.map_err(Error::truncated(root.at()))?)
+        Ok(encoded.in_block(root.at())?)
     }
 
     /// Puts an attribute into the bucket its hash belongs to.
@@ -120,7 +120,7 @@ impl Edit {
         buckets: u64,
     ) -> Result<(), EditError> {
         let blkno = self.volume().bucket_blkno(extent, index);
-        let bytes = area.encode(buckets).map_err(Error::truncated(blkno))?;
+        let bytes = area.encode(buckets).in_block(blkno)?;
         self.write_bucket(blkno, bytes)
     }
 
@@ -213,9 +213,9 @@ impl Edit {
     fn set_count(&mut self, extent: &Extent, count: u64) -> Result<(), EditError> {
         let blkno = extent.blkno;
         let mut bytes = self.volume().read_bucket(blkno)?;
-        let mut header = XattrHeader::decode(&bytes).map_err(Error::truncated(blkno))?;
+        let mut header = XattrHeader::decode(&bytes).in_block(blkno)?;
         header.xh_num_buckets = count as u16;
-        header.encode(&mut bytes).map_err(Error::truncated(blkno))?;
+        header.encode(&mut bytes).in_block(blkno)?;
         self.write_bucket(blkno, bytes)
     }
 

@@ -7,7 +7,7 @@ use ocfs2_format::{Blkno, BlockSize, Structure};
 
 use super::area::{Area, Item};
 use crate::edit::{Edit, EditError};
-use crate::{Error, Inode, Volume};
+use crate::{InBlock, Inode, Volume};
 
 impl Edit {
     /// Puts an attribute into the area of an inode, which gets one if its contents leave the
@@ -31,7 +31,7 @@ impl Edit {
 
     /// Writes the area of an inode; what it takes is taken from the contents.
     pub(super) fn store_inline(&mut self, blkno: Blkno, mut area: Area) -> Result<(), EditError> {
-        let bytes = area.encode(0).map_err(Error::truncated(blkno))?;
+        let bytes = area.encode(0).in_block(blkno)?;
         let mut shrunk = Ok(());
         self.update_dinode(blkno, |dinode, id2| {
             let features = dinode.dyn_features();
@@ -46,7 +46,7 @@ impl Edit {
                 room.copy_from_slice(&bytes);
             }
         })?;
-        Ok(shrunk.map_err(Error::truncated(blkno))?)
+        Ok(shrunk.in_block(blkno)?)
     }
 }
 

@@ -8,12 +8,12 @@ use super::Key;
 use super::area::Item;
 use crate::edit::{Edit, EditError, Holds, Root};
 use crate::tree::Extent;
-use crate::{Error, Inode};
+use crate::{Error, InBlock, Inode};
 
 impl Root {
     /// The root of the tree of a value, as it is stored beside its name in block `at`.
     pub(in crate::edit) fn of_value(at: Blkno, stored: &[u8]) -> Result<Self, Error> {
-        let header = XattrValueRoot::decode(stored).map_err(Error::truncated(at))?;
+        let header = XattrValueRoot::decode(stored).in_block(at)?;
         let list = stored.get(XattrValueRoot::LIST_OFFSET..).unwrap_or_default().to_vec();
         Ok(Self::new(at, Holds::Data, list, header.xr_last_eb_blk, header.xr_clusters))
     }
@@ -44,7 +44,7 @@ impl Edit {
     /// Writes a value to clusters of its own; gives the root of its tree.
     fn write_value(&mut self, at: Blkno, value: &[u8]) -> Result<Vec<u8>, EditError> {
         let list = XattrValueRoot::FULL_SIZE - XattrValueRoot::LIST_OFFSET;
-        let mut root = Root::empty(at, Holds::Data, list).map_err(Error::truncated(at))?;
+        let mut root = Root::empty(at, Holds::Data, list).in_block(at)?;
         let geometry = *self.volume().geometry();
         let bytes = geometry.cluster_size.bytes() as usize;
         let count = value.len().div_ceil(bytes) as u32;
@@ -70,7 +70,7 @@ impl Edit {
             ..Default::default()
         };
         let mut stored = vec![0; XattrValueRoot::FULL_SIZE];
-        header.encode(&mut stored).map_err(Error::truncated(at))?;
+        header.encode(&mut stored).in_block(at)?;
         if let Some(list) = stored.get_mut(XattrValueRoot::LIST_OFFSET..) {
             list.copy_from_slice(root.list());
         }
