@@ -202,7 +202,7 @@ impl Cli {
         self.probe || self.info
     }
 
-    /// The options for [`crate::survey`].
+    /// The options for [`crate::survey()`].
     ///
     /// # Errors
     /// If a usage is not known.
