@@ -1,4 +1,4 @@
-//! What ARCHITECTURE.md says of the crates, by their manifests.
+//! The statements of ARCHITECTURE.md about the crates, checked by their manifests.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// A crate of this workspace, by its manifest.
+/// A crate of this workspace, as its manifest describes it.
 struct Manifest {
-    /// Whether it makes a program.
+    /// Whether it has a program.
     is_tool: bool,
-    /// What it needs of this workspace when it is not tested.
+    /// Crates of this workspace that it needs outside of its tests.
     needs: Vec<String>,
 }
 
@@ -45,7 +45,7 @@ fn no_tool_depends_on_a_tool_and_dependencies_point_down() {
     let all = manifests();
     let tools: Vec<_> = all.iter().filter(|(_, it)| it.is_tool).map(|(name, _)| name).collect();
     assert!(tools.len() >= 7, "{tools:?}");
-    // What makes volumes for tests may use the tool that makes volumes.
+    // The crate that makes volumes for tests may use mkfs.
     let programs = all.iter().filter(|(name, _)| *name != "ocfs2-testing");
     for (name, manifest) in programs {
         for needed in &manifest.needs {
@@ -59,7 +59,7 @@ fn no_tool_depends_on_a_tool_and_dependencies_point_down() {
     assert_eq!(needs("ocfs2-volume"), ["ocfs2-device", "ocfs2-format"]);
 }
 
-/// All sources below a folder.
+/// Adds all source files below a folder to `found`.
 fn sources(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -84,7 +84,7 @@ fn only_one_file_is_unsafe() {
     };
     let found: Vec<_> = all.iter().filter(is_unsafe).collect();
     assert_eq!(found, [&root.join("crates/ioctl/src/raw.rs")]);
-    // Where the lints of the workspace do not forbid it.
+    // The lints of the workspace forbid it in all other crates.
     for (name, folder) in manifests().keys().map(|name| (name, &name["ocfs2-".len()..])) {
         let text = fs::read_to_string(root.join("crates").join(folder).join("Cargo.toml")).unwrap();
         let inherits = text.contains("[lints]\nworkspace = true");
@@ -92,7 +92,8 @@ fn only_one_file_is_unsafe() {
     }
 }
 
-/// What a file of a crate uses of the crate's own, from its root on: the first names of its paths.
+/// Returns the names after `crate::` in a file: the modules and items at the root of the crate that
+/// it uses.
 fn first_names(text: &str) -> BTreeSet<String> {
     let text = text.split("#[cfg(test)]").next().unwrap_or_default();
     let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
@@ -124,10 +125,10 @@ fn first_names(text: &str) -> BTreeSet<String> {
     found
 }
 
-/// Which modules at the root of a crate each of them uses.
+/// Returns the modules at the root of a crate, each with those that it uses.
 fn uses_of_modules(source: &Path) -> BTreeMap<String, BTreeSet<String>> {
     let library = fs::read_to_string(source.join("lib.rs")).unwrap();
-    // What the root gives under another name than that of the module.
+    // Names that the root re-exports, each with its module.
     let mut homes = BTreeMap::new();
     for line in library.lines().filter_map(|line| line.split_once("use ")) {
         let (module, names) = line.1.split_once("::").unwrap();
@@ -150,7 +151,7 @@ fn uses_of_modules(source: &Path) -> BTreeMap<String, BTreeSet<String>> {
     uses
 }
 
-/// A module that uses itself by others, with those on the way.
+/// Returns a module that uses itself through others, with those on the way.
 fn circle(uses: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
     let none = BTreeSet::new();
     uses.keys().find_map(|start| {
@@ -176,7 +177,7 @@ fn the_modules_of_fsck_are_in_no_circle() {
     let mut uses = uses_of_modules(&root.join("crates/fsck/src"));
     assert!(uses.len() > 30 && uses["chains"].contains("state"), "{uses:?}");
     assert_eq!(circle(&uses), None);
-    // It would be seen.
+    // A circle would be noticed.
     uses.get_mut("state").unwrap().insert("chains".to_owned());
     assert!(circle(&uses).is_some());
 }

@@ -1,4 +1,4 @@
-//! A volume beside the manifest of what the kernel read in it.
+//! Comparison of a volume with the manifest of what the kernel read in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -12,10 +12,10 @@ use ocfs2_testing::{ListedExtent, VolumePath, manifest};
 use ocfs2_volume::{Inode, Timestamp, Volume};
 use sha2::{Digest, Sha256};
 
-/// Every path of a volume, the root as the empty one.
+/// Returns every path of a volume, including the root as the empty path.
 ///
 /// # Panics
-/// Something cannot be read.
+/// If anything cannot be read.
 pub fn walk(volume: &Volume) -> BTreeMap<VolumePath, Inode> {
     let root = volume.root().unwrap();
     let found = volume.walk(&root).unwrap().map(|entry| {
@@ -27,7 +27,7 @@ pub fn walk(volume: &Volume) -> BTreeMap<VolumePath, Inode> {
     all
 }
 
-/// As `stat` prints it.
+/// Returns the type as `stat` prints it.
 fn kind(inode: &Inode) -> &'static str {
     match inode.kind().unwrap() {
         FileKind::Fifo => "fifo",
@@ -41,7 +41,7 @@ fn kind(inode: &Inode) -> &'static str {
     }
 }
 
-/// As `stat` prints it: the nanoseconds of a time before 1970 count towards zero.
+/// Formats a time as `stat` prints it: the nanoseconds of a time before 1970 count towards zero.
 fn decimal(time: Timestamp) -> String {
     let nanos = i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds);
     let sign = if nanos < 0 { "-" } else { "" };
@@ -49,10 +49,10 @@ fn decimal(time: Timestamp) -> String {
     format!("{sign}{seconds}.{nanos:09}")
 }
 
-/// SHA-256 of the contents of a file, in hexadecimal.
+/// Returns the SHA-256 of the contents of a file, in hexadecimal.
 ///
 /// # Panics
-/// They cannot be read.
+/// If they cannot be read.
 pub fn sha256(volume: &Volume, inode: &Inode) -> String {
     let mut file = volume.file(inode).unwrap();
     let mut hasher = Sha256::new();
@@ -69,7 +69,8 @@ pub fn sha256(volume: &Volume, inode: &Inode) -> String {
     })
 }
 
-/// As the kernel gives them to programs: access control lists with the version in front.
+/// Returns the attributes as the kernel returns them to programs: access control lists begin with
+/// their version.
 fn xattrs(volume: &Volume, inode: &Inode) -> BTreeMap<String, Vec<u8>> {
     let xattrs = volume.sorted_xattrs(inode).unwrap();
     let value = |xattr| volume.xattr_value(xattr).unwrap();
@@ -85,11 +86,11 @@ fn xattrs(volume: &Volume, inode: &Inode) -> BTreeMap<String, Vec<u8>> {
     as_given.collect()
 }
 
-/// As `filefrag` prints them.
+/// Returns the extents as `filefrag` prints them.
 fn extents(volume: &Volume, inode: &Inode) -> Vec<ListedExtent> {
     if inode.is_inline() {
         let block = inode.blkno.offset_bytes(volume.block_size()).unwrap();
-        // One made by reflink states less room than there is.
+        // An inode made by reflink states less room than it has.
         let data = InlineData::data(inode.id2()).unwrap().len() as u64;
         return vec![ListedExtent {
             logical: 0,
@@ -115,17 +116,17 @@ fn extents(volume: &Volume, inode: &Inode) -> Vec<ListedExtent> {
     listed.collect()
 }
 
-/// The keys, for comparing what is there before what it is.
+/// Returns the paths, which are compared before the files themselves.
 fn paths<T>(map: &BTreeMap<VolumePath, T>) -> BTreeSet<String> {
     map.keys().map(|path| path.escape_ascii().to_string()).collect()
 }
 
-/// Demands that everything the kernel's manifest of a fixture says holds for a volume. Gives how
-/// much that was: names found by an index, symbolic links, attributes, bytes of their values,
+/// Demands that everything in the kernel's manifest of a fixture is true of a volume. Returns how
+/// much was compared: names found by an index, symbolic links, attributes, bytes of their values,
 /// files with flags.
 ///
 /// # Panics
-/// Something is different.
+/// If anything differs.
 pub fn assert_as_manifest(volume: &Volume, name: &str) -> [usize; 5] {
     let manifest = manifest(name);
     let found = walk(volume);
@@ -151,7 +152,7 @@ pub fn assert_as_manifest(volume: &Volume, name: &str) -> [usize; 5] {
         };
         assert_eq!(device, listed.device, "{at}");
 
-        // Through the index, where the folder has one.
+        // By the index, if the folder has one.
         if path.is_empty() {
             continue;
         }

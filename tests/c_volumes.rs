@@ -1,4 +1,4 @@
-//! Our reader on volumes that the C mkfs makes, of every shape; C debugfs is the judge.
+//! Our reader on volumes of every shape that the C mkfs makes, compared with C debugfs.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,10 +12,10 @@ use ocfs2_volume::allocator::Allocator;
 use ocfs2_volume::usage::Heartbeat;
 use ocfs2_volume::{OpenVolumeError, SuperblockAt, SystemFile, Volume, VolumeOptions};
 
-/// A line of `ls -l`: inode, mode, links, size.
+/// A line of `ls -l`: inode, mode, link count, size.
 type Line = (u64, String, u32, u64);
 
-/// What C debugfs lists in the system directory.
+/// Returns what C debugfs lists in the system directory.
 fn debugfs_list(debugfs: &Path, image: &Path) -> BTreeMap<String, Line> {
     let text = Run::new(debugfs).args(["-R", "ls -l //"]).arg(image).success().stdout;
     let line = |line: &str| {
@@ -45,10 +45,10 @@ fn our_list(volume: &Volume) -> BTreeMap<String, Line> {
     entries.map(|entry| line(entry.unwrap())).collect()
 }
 
-/// `Name: value` of the statistics C debugfs prints.
+/// Returns the `Name: value` pairs of the statistics that C debugfs prints.
 fn stats(debugfs: &Path, image: &Path) -> BTreeMap<String, String> {
     let text = Run::new(debugfs).args(["-R", "stats"]).arg(image).success().stdout;
-    // Several to a line are three blanks apart.
+    // Several pairs on a line are separated by three blanks.
     let pairs = text.lines().flat_map(|line| line.split("   ")).filter_map(|pair| {
         let (name, value) = pair.split_once(':')?;
         Some((name.trim().to_owned(), value.trim().to_owned()))
@@ -178,7 +178,7 @@ fn a_volume_whose_superblock_is_gone_opens_by_its_backup() {
                 let options = VolumeOptions { superblock, ..Default::default() };
                 let volume = Volume::open(device.clone(), &options).unwrap();
                 assert_eq!(volume.superblock(), sound.superblock());
-                // Its first inodes are gone with it where blocks are small.
+                // With small blocks, its first inodes are lost as well.
                 assert_eq!(volume.geometry(), sound.geometry());
             }
         }
@@ -193,8 +193,8 @@ fn a_volume_that_the_c_tunefs_grew_is_sound_but_for_a_backup_superblock_it_did_n
     for (block, from, to, findings) in [
         ("4096", 400 * mib, 600 * mib, &[][..]),
         ("1024", 400 * mib, 900 * mib, &[][..]),
-        // The position of the first backup, at 1 GiB, comes into the volume: the C tool writes it
-        // and leaves its cluster free.
+        // The position of the first backup, at 1 GiB, is now inside the volume: the C tool writes
+        // the backup and leaves its cluster free.
         ("4096", 400 * mib, 1200 * mib, &["CLUSTER_ALLOC_BIT"][..]),
     ] {
         let image = scratch.image(&format!("{block}-{to}.img"), from);
@@ -210,8 +210,8 @@ fn a_volume_that_the_c_tunefs_grew_is_sound_but_for_a_backup_superblock_it_did_n
     }
 }
 
-/// The inodes of slots that were added later are in no place that can be told; they have the names of
-/// nobody.
+/// The places of the inodes of added slots do not follow from anything; they are found because
+/// nothing else names them.
 #[test]
 fn an_entry_of_an_added_slot_that_leads_to_another_file_is_led_back() {
     let Some(tunefs) = oracle("tunefs.ocfs2") else { return };
@@ -252,7 +252,7 @@ fn an_entry_of_an_added_slot_that_leads_to_another_file_is_led_back() {
 fn a_volume_is_sound_after_the_c_tunefs_has_added_quotas_and_slots() {
     let Some(tunefs) = oracle("tunefs.ocfs2") else { return };
     let scratch = Scratch::new();
-    // What is added later has its inodes after all others, and not where mkfs would put them.
+    // Inodes that are added later come after all others, not where mkfs would put them.
     for (slots, changes) in [
         ("1", &["--fs-features=usrquota"][..]),
         ("1", &["--fs-features=grpquota"]),
@@ -260,7 +260,7 @@ fn a_volume_is_sound_after_the_c_tunefs_has_added_quotas_and_slots() {
         ("2", &["--fs-features=usrquota", "-N4"]),
         ("1", &["--fs-features=usrquota,grpquota", "-N2"]),
         ("3", &["-N1", "--fs-features=usrquota"]),
-        // Inodes that were freed are used again in another order.
+        // Inodes that were freed are reused in another order.
         ("3", &["-N1", "-N2"]),
         ("3", &["-N1", "-N4"]),
     ] {

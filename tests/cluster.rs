@@ -1,5 +1,5 @@
 //! `o2cb`, `mount.ocfs2` and `tunefs.ocfs2` without a kernel that has OCFS2: configuration files
-//! beside the C tool, what is refused, volumes given to another cluster.
+//! compared with the C tool, refusals, and volumes that move to another cluster.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
@@ -138,7 +138,7 @@ fn configure_asks_and_keeps_what_it_is_told() {
     assert_eq!(fs::read_to_string(&file).unwrap(), expected);
     let outcome = configure().args(["--idle-timeout", "2000"]).output().expect_status(1);
     assert!(outcome.stderr.contains("expected less than the idle timeout"), "{outcome}");
-    // Answers that end, and names that no cluster has.
+    // Answers that end too early, and names that no cluster can have.
     let never = format!("y\n\n{}", "$(id)\n".repeat(5));
     for (answers, told) in
         [("", "end before"), ("y\nheart\n", "end before"), (&never, "cannot be the name")]
@@ -149,7 +149,7 @@ fn configure_asks_and_keeps_what_it_is_told() {
     let maybe = configure().args(["--load-on-boot", "maybe"]).output().expect_status(1);
     assert!(maybe.stderr.contains("expected yes or no"), "{maybe}");
     assert_eq!(fs::read_to_string(&file).unwrap(), expected);
-    // A wrong answer is asked for again.
+    // After an invalid answer the question is repeated.
     let outcome = configure().stdin("perhaps\nn\n\n\n\n\n\n\n").success();
     assert!(outcome.stdout.contains("\n\"perhaps\" is neither y nor n\n"), "{outcome}");
     let conf = scratch.join("cluster.conf");
@@ -164,13 +164,13 @@ fn configure_asks_and_keeps_what_it_is_told() {
 fn what_guides_for_the_c_tools_say_works() {
     let scratch = Scratch::new();
     let conf = scratch.join("cluster.conf");
-    // Pasted from a page, with blanks after the values.
+    // Copied from a web page, with blanks after the values.
     let text = "cluster:\n\tnode_count = 1 \n\tname = web\t\n\nnode:\n\tip_port = 7777 \n\
                 \tip_address = 10.0.0.1 \n\tnumber = 0\n\tname = n1 \n\tcluster = web \n";
     fs::write(&conf, text).unwrap();
     let listed = o2cb(&conf, "list-nodes web --oneline").expect_status(0);
     assert_eq!(listed.stdout, "node: 0 n1 10.0.0.1:7777 web\n");
-    // The mode before the region.
+    // The mode is set before the region is added.
     o2cb(&conf, "heartbeat-mode web global").expect_status(0);
     o2cb(&conf, &format!("add-heartbeat web {REGION}")).expect_status(0);
     let status = o2cb(&conf, "cluster-status web").expect_status(1);
@@ -189,7 +189,7 @@ fn mounting_gives_the_statuses_of_mount() {
         (&["-f", image][..], 1, "DIRECTORY"),
         (&["-f", image, folder, "-o", "subvol=1"], 1, "OCFS2 has no option subvol=1"),
         (&["-f", image, folder, "-o", "heartbeat=yes"], 1, "heartbeat=yes is not known"),
-        // What mount(8) hands on is not in the way.
+        // Options that mount(8) passes on are ignored.
         (&["-f", image, "/none", "-o", "uhelper=udisks2,helper=x,iversion"], 32, "does not exist"),
         (&["-f", image, "/none", "-o", "nosymfollow,quota,noquota"], 32, "does not exist"),
         (&["-f", "/dev/none", folder], 2, "/dev/none"),

@@ -1,4 +1,4 @@
-//! Changes committed through a journal: interrupted anywhere, all of them or none.
+//! Changes committed through a journal: if interrupted anywhere, all of them or none are there.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
@@ -17,16 +17,16 @@ use ocfs2_testing::{Scratch, fixture, fixture_copy, oracle};
 use ocfs2_volume::commit::CommitError;
 use ocfs2_volume::{Inode, Volume, VolumeOptions};
 
-/// A block and what it is to hold.
+/// A block and its new contents.
 type Change = (Blkno, Vec<u8>);
 
 fn volume(device: Arc<dyn Device>) -> Volume {
     Volume::open(device, &VolumeOptions::default()).unwrap()
 }
 
-/// Some changes that are sound in themselves: the times of `count` inodes, the mount count of
-/// the superblock, the journal's own inode, and a file whose first block starts with what the
-/// log has to escape.
+/// Returns some changes that leave the volume sound: the times of `count` inodes, the mount count
+/// of the superblock, the journal's own inode, and a file whose first block starts with bytes that
+/// the log has to escape.
 fn changes(volume: &Volume, count: usize) -> Vec<Change> {
     let mut changes = Vec::new();
     let inodes: Vec<_> = volume.inodes().map(Result::unwrap).collect();
@@ -65,7 +65,7 @@ fn changes(volume: &Volume, count: usize) -> Vec<Change> {
     changes
 }
 
-/// An overlay of `device` with the changes.
+/// Returns an overlay of `device` with the changes.
 fn overlay(device: Arc<dyn Device>, changes: &[Change]) -> OverlayDevice<Arc<dyn Device>> {
     let size = volume(device.clone()).block_size();
     let overlay = OverlayDevice::new(device, size.bytes());
@@ -75,7 +75,7 @@ fn overlay(device: Arc<dyn Device>, changes: &[Change]) -> OverlayDevice<Arc<dyn
     overlay
 }
 
-/// What the recovery of a crashed node does to the journals.
+/// Replays the journals, as the recovery of a crashed node does.
 fn recover(device: &Arc<dyn Device>) {
     let volume = volume(device.clone());
     for slot in 0..volume.max_slots() {
@@ -88,8 +88,8 @@ fn recover(device: &Arc<dyn Device>) {
     }
 }
 
-/// A block without what a recovery changes in the inode of a journal, so that two states can
-/// be compared.
+/// Returns a block without the fields that a recovery changes in the inode of a journal, so that
+/// two states can be compared.
 fn comparable(volume: &Volume, blkno: Blkno, bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     if blkno == volume.journal(0).unwrap().inode.blkno {
@@ -99,7 +99,7 @@ fn comparable(volume: &Volume, blkno: Blkno, bytes: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A device with room for so many blocks more; what is written to it is counted.
+/// A device with room for a number of further blocks; writes are counted, not done.
 struct Full(Arc<dyn Device>, AtomicU64, AtomicU64);
 
 impl Device for Full {
@@ -197,7 +197,7 @@ fn interrupted_at_any_write_a_replay_gives_all_changes_or_none() {
                 }
             }
         }
-        // All but the writes of the log: half of them and more.
+        // Every interruption after the log was written: that is more than half of them.
         assert!(committed > 300, "{name}: {committed}");
     }
 }
@@ -212,7 +212,7 @@ fn the_c_fsck_replays_what_was_interrupted() {
     let changes = changes(&before, 100);
     let overlay = overlay(disk.clone(), &changes);
     let commit = before.plan_commit(&overlay, 0).unwrap();
-    // The log, the journal's inode and its superblock, and the first blocks in place.
+    // The log, the journal's inode and its superblock, and the first blocks in their places.
     let failing = FailingDevice::new(disk.clone(), 10, AfterWrites::Fail);
     commit.write(&failing).unwrap_err();
     assert!(volume(disk.clone()).journal_is_dirty(0).unwrap());

@@ -104,12 +104,12 @@ fn an_image_and_its_loop_devices_are_one_thing() {
         }
         drop(device);
     }
-    // The program that is asked is not the one that has it.
+    // The lock is held by this process, not by the program that is run.
     let _device = ocfs2_device::open(&image, &exclusive()).unwrap();
     let mkfs =
         Run::new(program("mkfs.ocfs2")).args(["-q", "-M", "local"]).arg(disk.path()).output();
     assert!(mkfs.status != 0 && mkfs.stderr.contains("another process has"), "{mkfs}");
-    // Nor with force, but for a yes.
+    // -F alone does not override it; the message names -F -x.
     for path in [disk.path(), &image, &by_another_name] {
         let mkfs = Run::new(program("mkfs.ocfs2")).args(["-q", "-F", "-M", "local"]);
         let refused = mkfs.arg(path).output().expect_status(1);
@@ -128,7 +128,7 @@ fn a_device_that_cannot_be_written_is_noticed_when_it_is_opened() {
         ("fsck.ocfs2", &["-fy"][..], 8),
         ("mkfs.ocfs2", &["-F", "-x"], 1),
         ("mkfs.ocfs2", &["-n", "-F", "-x"], 1),
-        // Nothing is to be written.
+        // A check with -n writes nothing.
         ("fsck.ocfs2", &["-fn"], 0),
     ] {
         let outcome = Run::new(program(tool)).args(options).arg(disk.path()).output();

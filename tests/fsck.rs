@@ -1,5 +1,5 @@
-//! `fsck.ocfs2` as an administrator and a script meet it: what it is given, what it says, and
-//! the status it ends with.
+//! `fsck.ocfs2` as an administrator or a script uses it: its arguments, its output, and its exit
+//! status.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails is a failed test")]
 
@@ -49,7 +49,7 @@ impl io::Write for HashWriter<'_> {
     }
 }
 
-/// The schema in the documentation; `definition` is one of its parts, or nothing.
+/// Returns the schema in the documentation, or one of its definitions if `definition` is not empty.
 fn schema(definition: &str) -> Validator {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/fsck.schema.json");
     let mut schema: Value = serde_json::from_reader(File::open(path).unwrap()).unwrap();
@@ -66,7 +66,7 @@ fn assert_valid(validator: &Validator, value: &Value) {
     assert!(errors.is_empty(), "{}\n{value:#}", errors.join("\n"));
 }
 
-/// The document, valid and with the status the program ended with.
+/// Returns the document, which has to be valid and state the exit status of the program.
 #[track_caller]
 fn document(outcome: &Outcome) -> Value {
     let value: Value =
@@ -80,7 +80,7 @@ fn recipe(code: &str) -> Recipe {
     all().into_iter().find(|recipe| recipe.code == code).unwrap()
 }
 
-/// A volume of which an extent block says that it is elsewhere.
+/// Returns a volume with an extent block that states another place.
 fn damaged() -> Image {
     recipe("EB_BLKNO").image()
 }
@@ -180,7 +180,7 @@ fn directories_are_packed_and_have_all_they_had() {
         let scratch = Scratch::new();
         let image = fixture_copy(base, &scratch);
         if base == "clean-512-local" {
-            // It has buckets that newer kernels refuse.
+            // It has buckets that newer kernels reject.
             fsck(&image, &["-fy"]).output().expect_status(1);
         }
         let before = Files::of(&image);
@@ -198,7 +198,7 @@ fn directories_are_packed_and_have_all_they_had() {
             let theirs = c_fsck(&image, "-fn");
             assert_eq!(theirs.codes_beyond(&known), [""; 0], "{base}: {}", theirs.output);
         }
-        // There is nothing more to be packed.
+        // There is nothing more to pack.
         assert_eq!(used(&["-fyD", "-F", "--json"], 0), packed, "{base}");
     }
 }
@@ -208,7 +208,7 @@ fn without_permission_nothing_is_read_and_the_way_to_only_read_is_named() {
     let scratch = Scratch::new();
     fs::set_permissions(scratch.path(), Permissions::from_mode(0o755)).unwrap();
     let image = fixture_copy("clean-1k-local", &scratch);
-    // Where a user who owns nothing can run it.
+    // In a place where an unprivileged user can run it.
     let copy = scratch.join("fsck.ocfs2");
     fs::copy(program("fsck.ocfs2"), &copy).unwrap();
     let as_nobody = |options: &[&str]| {
@@ -254,7 +254,7 @@ fn a_clean_volume_is_said_to_be_clean_and_only_a_check_is_noted_in_it() {
     checked(&["-fn"]);
     checked(&["-fy", "--dry-run"]);
     assert_eq!(hash(&image), before);
-    // The superblock says when that was.
+    // The superblock records the time of the check.
     for options in [["-fy"].as_slice(), &["-fp", "--threads=1"], &["-f"]] {
         checked(options);
         assert_ne!(hash(&image), before);
@@ -280,7 +280,7 @@ fn nothing_is_wrong_with_what_the_kernel_or_either_mkfs_made() {
         let outcome = fsck(&fixture(name), &["-fn"]).success();
         assert!(!outcome.stdout.contains('['), "{outcome}");
     }
-    // With small blocks Linux up to 6.12.113 makes buckets that it later refuses.
+    // With small blocks, Linux up to 6.12.113 makes buckets that it later rejects.
     let small = fsck(&fixture("clean-512-local"), &["-fn"]).output().expect_status(4);
     let mut findings = small.stdout.lines().filter(|line| line.starts_with('['));
     assert!(findings.all(|line| line.starts_with("[XATTR_BUCKET_FULL]")), "{small}");
@@ -320,7 +320,7 @@ fn a_check_is_due_after_too_many_mounts() {
 
 #[test]
 fn what_is_found_is_shown_left_and_gives_4() {
-    // Without -y or -p nobody is there who could be asked.
+    // Without -y or -p nobody can be asked.
     for mode in ["-fn", "-fp", "-f"] {
         let image = damaged();
         let before = hash(image.path());
@@ -331,7 +331,7 @@ fn what_is_found_is_shown_left_and_gives_4() {
         assert!(lines[0].ends_with("? n"), "{outcome}");
         assert!(outcome.stdout.contains(": 1 problem found, none corrected"), "{outcome}");
         assert!(!outcome.stdout.contains("succeeded"), "{outcome}");
-        // A run that may write notes that something is left.
+        // A run that may write marks that something is left.
         assert_eq!(hash(image.path()) == before, mode == "-fn");
     }
     let image = damaged();
@@ -371,7 +371,7 @@ fn changes_that_may_take_no_memory_are_in_a_file() {
     let nowhere = scratch.join("nowhere");
     let failed = fsck(image.path(), &limit).env("TMPDIR", &nowhere).output().expect_status(4);
     assert!(failed.stdout.contains("exceed the memory"), "{failed}");
-    // Nothing but that something is left.
+    // Only the mark that something is left was written.
     assert_ne!(hash(image.path()), before);
     let marked = fsck(image.path(), &["-n"]).output().expect_status(4);
     assert!(marked.stdout.contains("with errors, check forced."), "{marked}");
@@ -398,7 +398,7 @@ fn a_person_is_asked_and_told_what_it_is_about() {
     let no = answered("?\nwhat\nn\n").expect_status(4);
     assert!(no.stdout.contains("EB_BLKNO is found when"), "{no}");
     assert_eq!(no.stdout.matches("? (Y/n/a/all/quit/?)").count(), 3, "{no}");
-    // It is noted that something is left, which is a finding as well.
+    // The mark that something is left is a finding as well.
     assert_ne!(hash(image.path()), before);
     let yes = answered("a\na\n").expect_status(1);
     assert!(yes.stdout.contains("all corrected"), "{yes}");
@@ -411,7 +411,7 @@ fn answers_are_read_from_standard_input_and_quit_drops_what_was_agreed_to() {
     let answered = |input: &str| fsck(image.path(), &["-f"]).stdin(input).output();
     let ended = answered("").expect_status(4);
     assert!(ended.stderr.contains("nobody can be asked, standard input has ended"), "{ended}");
-    // It is marked since the first run.
+    // The first run has marked it.
     let before = hash(image.path());
     let quit = answered("quit\n").expect_status(36);
     assert!(quit.stderr.contains("cancelled; nothing was written"), "{quit}");
@@ -446,7 +446,7 @@ fn a_volume_of_many_pieces_is_found_the_same_by_any_number_of_threads() {
     let scratch = Scratch::new();
     let image = scratch.image("many.img", 1 << 30);
     populate(&image, Tree { files: 20_000, files_per_folder: 50, indexed: true, aged: true });
-    // Every fiftieth inode gets other links, every seventieth other contents.
+    // Every fiftieth inode gets another link count, every seventieth other contents.
     let file = File::options().read(true).write(true).open(&image).unwrap();
     let mut blocks = vec![0; 256 * BLOCK];
     let mut inodes = 0;
@@ -600,7 +600,7 @@ fn a_crashed_volume_is_recovered_without_a_question() {
 
         if let Some(c_fsck) = oracle("fsck.ocfs2") {
             let theirs = c_fsck_run(&c_fsck, "-fn", &image).expect_status(0);
-            // It does not know the hashes by which kernels since 6.2 find names.
+            // It does not know the hashes by which kernels since 6.2 look names up.
             let knows_all = !name.contains("linux7");
             let succeeded = theirs.stdout.contains("All passes succeeded.");
             assert!(succeeded || !knows_all, "{theirs}");
@@ -611,12 +611,13 @@ fn a_crashed_volume_is_recovered_without_a_question() {
     }
 }
 
-/// The block that a crash has torn may be the one that points to the journal with its copy.
+/// Opens the volume of an image.
 fn opened(image: &Path) -> Volume {
     let device = open(image, &DeviceOptions::default()).unwrap();
     Volume::open(device, &VolumeOptions::default()).unwrap()
 }
 
+/// The block that a crash has torn may be the one that leads to the journal with its copy.
 #[test]
 fn a_torn_block_of_the_system_directory_does_not_hide_the_journals() {
     for name in ["crashed-4k-linux7-local", "crashed-1k-o2cb"] {
@@ -627,7 +628,7 @@ fn a_torn_block_of_the_system_directory_does_not_hide_the_journals() {
         let blocks = volume.dir_blocks(&dir).unwrap().map(|block| block.unwrap().blkno);
         let file = File::options().read(true).write(true).open(&image).unwrap();
         for block in blocks {
-            // The last bytes of a trailer are part of no field.
+            // The last bytes of a trailer belong to no field.
             let end = (block.0 + 1) * u64::from(volume.block_size().bytes());
             file.write_all_at(b"torn", end - 4).unwrap();
         }
@@ -636,7 +637,7 @@ fn a_torn_block_of_the_system_directory_does_not_hide_the_journals() {
         let slots = value["slots"].as_array().unwrap();
         let transactions = slots.iter().filter_map(|slot| slot["transactions"].as_u64());
         assert!(transactions.sum::<u64>() > 0, "{outcome}");
-        // What else the slots owe is found by the passes.
+        // The passes find everything else that the slots owe.
         assert_eq!(value["summary"]["left"], 0, "{outcome}");
         fsck(&image, &["-fn"]).success();
     }
@@ -652,7 +653,7 @@ fn a_log_is_replayed_before_repairs_also_where_what_leads_to_it_is_damaged() {
             let size = u64::from(volume.block_size().bytes());
             let file = File::options().read(true).write(true).open(&image).unwrap();
             match what {
-                // The time of the last change, in more than one bit: the checksum does not hold.
+                // The time of the last change, in more than one bit: the checksum does not match.
                 "the journal's inode" => {
                     let inode = volume.journal(0).unwrap().inode.blkno;
                     file.write_all_at(b"12345", inode.0 * size + 0x40).unwrap();
@@ -687,7 +688,7 @@ fn a_live_node_is_named_and_nothing_is_written_under_it() {
     };
     let before = of_journal();
     while_beating(&image, region.offset_bytes, 1, || {
-        // A node that boots goes on; the one that has it mounted takes care of it.
+        // With -p or -a a booting node goes on: the node that has it mounted takes care of it.
         for option in ["-p", "-a", "-fp"] {
             let outcome = fsck(&image, &[option]).success();
             let told = "crashed-4k-o2cb.img: in use by node 1, not checked\n";
@@ -699,7 +700,7 @@ fn a_live_node_is_named_and_nothing_is_written_under_it() {
             assert!(outcome.stderr.contains("in use by node 1 in slot 1"), "{outcome}");
             assert!(outcome.stderr.contains("-n checks it without writing"), "{outcome}");
         }
-        // Nobody is there to be asked.
+        // Nobody can be asked.
         let outcome = fsck(&image, &["-F", "-y"]).stdin("y\n").output().expect_status(8);
         assert!(outcome.stderr.contains("nobody can be asked"), "{outcome}");
 
@@ -731,7 +732,7 @@ fn a_bad_superblock_is_replaced_by_a_backup() {
     let scratch = Scratch::new();
     let image = scratch.image("disk.img", 1200 << 20);
     mkfs(&image, &["-N", "2", "-L", "backup"]);
-    // A check changes its own time in the superblock, and not in the backups.
+    // A check changes its own time in the superblock, but not in the backups.
     thread::sleep(Duration::from_millis(1100));
     fsck(&image, &["-fy"]).success();
     fsck(&image, &["-fn"]).success();
@@ -746,7 +747,7 @@ fn a_bad_superblock_is_replaced_by_a_backup() {
         assert!(outcome.stdout.contains("Label:              backup"), "{outcome}");
         assert!(outcome.stdout.contains("[RECOVER_BACKUP_SUPERBLOCK]"), "{outcome}");
     }
-    // Nobody is asked by -p, nobody can be without a terminal.
+    // -p asks nobody, and without a terminal nobody can be asked.
     for options in [["-p"].as_slice(), &[]] {
         let outcome = fsck(&image, options).output().expect_status(8);
         assert!(!outcome.stdout.contains("Label"), "{outcome}");
@@ -765,7 +766,7 @@ fn a_bad_superblock_is_replaced_by_a_backup() {
 fn a_partition_in_an_image_is_checked() {
     let scratch = Scratch::new();
     let image = scratch.image("disk.img", 80 << 20);
-    // Partition 1: 64 MiB from 1 MiB on.
+    // Partition 1: 64 MiB, starting at 1 MiB.
     let mut table = [0; 512];
     table[446 + 4] = 0x83;
     table[446 + 8..446 + 12].copy_from_slice(&2048_u32.to_le_bytes());
@@ -795,7 +796,7 @@ fn a_signal_ends_it_with_32_and_nothing_is_written() {
         .unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut text = String::new();
-    // The document has begun: signals are caught from before the device is opened.
+    // The document has begun; signals are caught before the device is opened.
     stdout.read_line(&mut text).unwrap();
     std::thread::sleep(Duration::from_millis(1500));
     Run::new(kill).args(["-INT", &child.id().to_string()]).success();
@@ -841,7 +842,7 @@ fn a_signal_at_a_question_ends_it_and_what_was_agreed_to_is_dropped() {
     Run::new(kill).args(["-INT", &child.id().to_string()]).success();
     errors.read_to_end(&mut text).unwrap();
     let text = String::from_utf8_lossy(&text);
-    // Cancelled, and something is left.
+    // Cancelled (32), and something is left (4).
     assert_eq!(child.wait().unwrap().code(), Some(36), "{text}");
     assert!(text.contains("cancelled; nothing was written"), "{text}");
     assert_ne!(hash(image.path()), before, "it is marked");
@@ -892,8 +893,8 @@ fn statistics_are_shown_when_asked_for() {
     assert!(verbose.stdout.contains("Slot 3 is clean."), "{verbose}");
 }
 
-/// An allocator whose group Linux 7 gave back to the bitmap, and a clone that Linux made of a
-/// file with many attributes.
+/// An allocator whose group Linux 7 returned to the bitmap, and a clone that Linux made of a file
+/// with many attributes.
 #[test]
 fn what_kernels_write_on_sound_volumes_is_no_finding() {
     let shrunk = Base::Fixture("clean-4k-o2cb").image();

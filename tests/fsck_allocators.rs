@@ -1,9 +1,9 @@
-//! Allocators that are damaged by chance: group descriptors and chain lists of all of them, most
-//! of all those of inodes. One fsck.ocfs2 -fy puts them in order, by us and by the C fsck, and no
-//! file is lost: what was allocated from a group tells where it was.
+//! Randomly damaged allocators: group descriptors and chain lists of all of them. One run of
+//! fsck.ocfs2 -fy repairs them, in the judgement of ours and of the C fsck, and no file is lost:
+//! what was allocated from a group states where the group was.
 //!
-//! A case that fails is printed with its seed; `OCFS2_SEED=N` runs that one alone, and
-//! `OCFS2_CASES=N` more than usual.
+//! A case that fails is printed with its seed; `OCFS2_SEED=N` runs only that one, and
+//! `OCFS2_CASES=N` sets the number of cases.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -48,7 +48,7 @@ fn allocators(image: &Image) -> Vec<Allocator> {
     names.map(allocator).collect()
 }
 
-/// A value for a field of `width` bytes.
+/// Returns a value for a field.
 fn value(random: &mut Random, old: u64, blocks: u64, groups: &[Blkno]) -> u64 {
     let (any, within) = (random.next(), random.next() % blocks);
     let other = groups.get(random.below(groups.len())).map_or(0, |group| group.0);
@@ -56,8 +56,8 @@ fn value(random: &mut Random, old: u64, blocks: u64, groups: &[Blkno]) -> u64 {
     *random.of(&[0, 1, u64::MAX, next, before, any, within, other, other])
 }
 
-/// Changes fields from `start` to `end`, each a multiple of its width from the start of the
-/// block.
+/// Changes some fields between `start` and `end`, at multiples of their width from `start`. Returns
+/// a description.
 fn fields(
     random: &mut Random,
     block: &mut [u8],
@@ -79,7 +79,7 @@ fn fields(
     changed.join(", ")
 }
 
-/// Damages a group descriptor; says how.
+/// Damages a group descriptor. Returns a description.
 fn damage_group(image: &Image, random: &mut Random, groups: &[Blkno], blkno: Blkno) -> String {
     let blocks = image.volume().geometry().blocks();
     let (seed, kind) = (random.next(), random.below(8));
@@ -126,7 +126,7 @@ fn damage_group(image: &Image, random: &mut Random, groups: &[Blkno], blkno: Blk
     format!("group {blkno}: {done}")
 }
 
-/// Damages the chain list of an allocator; says how.
+/// Damages the chain list of an allocator. Returns a description.
 fn damage_chains(
     image: &Image,
     random: &mut Random,
@@ -166,7 +166,7 @@ fn damage_chains(
     format!("inode {inode}: {done}")
 }
 
-/// Damages up to three things; says what.
+/// Makes up to three kinds of damage. Returns a description.
 fn damage(image: &Image, seed: u64) -> String {
     let mut random = Random(seed);
     let allocators = allocators(image);
@@ -174,7 +174,7 @@ fn damage(image: &Image, seed: u64) -> String {
     let mut steps = Vec::new();
     for _ in 0..=random.below(3) {
         let allocator = random.of(&allocators);
-        // Mostly groups of the same kind are mixed up.
+        // Mostly groups of the same allocator are mixed up.
         let groups = if random.below(3) == 0 { &all } else { &allocator.groups };
         let done = match allocator.groups.len() {
             count if count > 0 && random.below(3) > 0 => {

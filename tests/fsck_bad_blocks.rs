@@ -1,4 +1,4 @@
-//! A block the device cannot read is a finding, and the check goes on.
+//! A block that the device cannot read is a finding, and the check goes on.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -18,11 +18,11 @@ use ocfs2_testing::fixture;
 use ocfs2_tests::Yes;
 use ocfs2_volume::{Volume, VolumeOptions};
 
-/// Fails to read a range of bytes, as a disk with a bad sector does.
+/// Fails to read a range of bytes, like a disk with a bad sector.
 struct BadBlock {
     inner: Arc<dyn Device>,
     bad: std::ops::Range<u64>,
-    /// The disk has another place for them, as they were written.
+    /// Whether they were written, so that the disk has put them in another place.
     replaced: AtomicBool,
 }
 
@@ -65,7 +65,7 @@ impl Device for BadBlock {
     }
 }
 
-/// The blocks that could not be read, and the passes that were begun.
+/// The blocks that could not be read, and the passes that were started.
 #[derive(Default)]
 struct Seen {
     unreadable: Vec<(u64, String)>,
@@ -94,7 +94,7 @@ fn a_block_that_can_not_be_read_is_named_and_the_check_goes_on() {
         let kinds = Metadata::of(&sound).places();
         assert!(kinds.len() > 8, "{name}");
         let mut unnamed = Vec::new();
-        // Of every kind some; not of the last, which has the blocks of logs that are empty.
+        // Some of every kind; none of the last one, which contains the blocks of empty logs.
         let kinds = kinds.split_last().unwrap().1;
         let some = (0..).zip(kinds).flat_map(|(kind, all): (usize, &Vec<Blkno>)| {
             all.iter().step_by(all.len().div_ceil(15)).map(move |blkno| (kind, *blkno))
@@ -131,7 +131,7 @@ fn a_block_that_can_not_be_read_is_written_anew_and_the_rest_repaired() {
     let size = u64::from(volume.block_size().bytes());
     let before = Files::of_volume(&volume);
     let kinds = Metadata::of(&volume).places();
-    // Without the superblock, of which there is no backup here, and the logs.
+    // Without the superblock, which has no backup here, and without the logs.
     let some =
         kinds[..kinds.len() - 1].iter().flat_map(|all| all.iter().step_by(all.len().div_ceil(3)));
     let mut lost = Vec::new();
@@ -154,7 +154,7 @@ fn a_block_that_can_not_be_read_is_written_anew_and_the_rest_repaired() {
         assert_eq!((outcome.findings, seen.unreadable.len()), (0, 0), "block {blkno}");
         lost.push(before.lost(&Files::of_volume(&volume)).len());
     }
-    // An inode is lost with its block, and nothing with a group.
+    // An inode is lost with its block; a group is not a loss.
     assert!(lost.iter().all(|lost| *lost <= 1), "{lost:?}");
     assert!(lost.iter().filter(|lost| **lost == 0).count() > lost.len() / 2, "{lost:?}");
 }

@@ -1,7 +1,7 @@
 //! fsck.ocfs2 finds in every damaged volume what is wrong with it and nothing else; the C
-//! fsck.ocfs2 as judge of the damage, and of where we say something else.
+//! fsck.ocfs2 judges the damage, and the differences are listed.
 //!
-//! `OCFS2_RECIPE=EB_` in the environment runs the recipes only whose code or name contains that.
+//! `OCFS2_RECIPE=EB_` in the environment runs only the recipes whose code or name contains that.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -25,7 +25,7 @@ fn check(options: &str, image: &Path) -> Outcome {
     Run::new(program("fsck.ocfs2")).args([options, "--json"]).arg(image).output()
 }
 
-/// The codes of all findings, sorted, and one line for each finding.
+/// Returns the codes of all findings, sorted, and one line per finding.
 fn findings(checked: &Outcome) -> (Vec<String>, Vec<String>) {
     let report: serde_json::Value =
         serde_json::from_str(&checked.stdout).unwrap_or_else(|err| panic!("{err}: {checked}"));
@@ -38,7 +38,7 @@ fn findings(checked: &Outcome) -> (Vec<String>, Vec<String>) {
     (codes.into_iter().collect(), findings.iter().map(line).collect())
 }
 
-/// Whether our fsck finds exactly what the recipe says, and leaves the image as it is.
+/// Checks that our fsck finds exactly what the recipe states, and does not change the image.
 fn found_as_stated(recipe: &Recipe) -> Result<(), String> {
     let image: Image = recipe.image();
     let before = image.digest();
@@ -103,7 +103,7 @@ fn the_c_fsck_finds_what_the_recipes_say() {
     demand_none(&wrong, recipes.len());
 }
 
-/// Where we say something else than the C fsck, as text.
+/// Returns the differences from the C fsck as text.
 fn differences() -> String {
     let mut text = String::from(
         "# Where fsck.ocfs2 finds something else than the C fsck.ocfs2 1.8.7\n\n\
@@ -149,7 +149,7 @@ fn every_check_of_the_kernel_has_a_finding_and_a_recipe() {
     for check in ocfs2_fsck::codes::kernels::CHECKS {
         let of_name = recipes.iter().find(|recipe| recipe.name == check.damage);
         let recipe = of_name.unwrap_or_else(|| panic!("no recipe does: {}", check.damage));
-        // That exactly this is found and mended in one run, is what all recipes are tested for.
+        // The tests of all recipes check that exactly this is found and repaired in one run.
         assert_eq!(recipe.code, check.code.name, "{}", check.damage);
     }
 }

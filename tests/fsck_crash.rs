@@ -1,7 +1,7 @@
-//! A repair that is interrupted at any write, in any order the device may have written what was
-//! not flushed: one replay gives the repaired volume, or it is as it was before.
+//! A repair that is interrupted at any write, with unflushed writes in any order on the device: one
+//! replay produces the repaired volume, or the volume is as before.
 //!
-//! `OCFS2_RECIPE=EB_` in the environment runs the recipes only whose code or name contains that.
+//! `OCFS2_RECIPE=EB_` in the environment runs only the recipes whose code or name contains that.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -19,22 +19,22 @@ use ocfs2_testing::{Run, oracle, program};
 use ocfs2_volume::recovery::{RecoverOptions, Writes};
 use ocfs2_volume::{Volume, VolumeOptions};
 
-/// Writes after which a repair is interrupted, about.
+/// Approximate number of writes after which a repair is interrupted.
 const POINTS: usize = 30;
 
-/// Of these, one more run is not enough or a file is lost where structures that are written in
-/// their place are torn: an extent tree half of which is another one, a root directory half-made,
-/// and of two owners of a cluster only one that has got its copy. Or the target of a link, which was
-/// garbage, ends elsewhere.
+/// Codes for which one more run is not enough, or a file is lost, if structures that are written in
+/// place are torn: an extent tree of which half is another one, an incomplete root directory, and
+/// two owners of a cluster of which only one has got its copy. The garbage target of a link may
+/// also end elsewhere.
 const TORN: &[&str] = &["EB_GEN_FIX", "ROOT_DIR_MISSING", "DUP_CLUSTERS_CLONE", "LINK_NULLTERM"];
 
-/// Something that was done to a device.
+/// An operation on a device.
 enum Step {
     Write(u64, Vec<u8>),
     Flush,
 }
 
-/// Notes what is written, and writes it to an overlay.
+/// Records the writes, and passes them to an overlay.
 struct Recorder {
     disk: Arc<dyn Device>,
     steps: Mutex<Vec<Step>>,
@@ -68,7 +68,7 @@ impl Device for Recorder {
     }
 }
 
-/// Says yes to everything and notes what is asked in the first round.
+/// Answers yes to everything and records what is found in the first round.
 #[derive(Default)]
 struct Yes {
     round: u32,
@@ -100,8 +100,8 @@ fn opened(device: Arc<dyn Device>) -> Option<Volume> {
     Volume::open(device, &VolumeOptions { allow_short: true, ..Default::default() }).ok()
 }
 
-/// Repairs the volume on `device` in an overlay; gives that, what was found, and how much of it
-/// is left.
+/// Repairs the volume on `device` in an overlay. Returns the overlay, the findings, and those that
+/// are left.
 fn repaired(device: &Arc<dyn Device>) -> (Overlay, BTreeSet<String>, Vec<String>) {
     let blocks = opened(Arc::clone(device)).expect("it can be opened").block_size().bytes();
     let changes: Overlay = Arc::new(OverlayDevice::new(Arc::clone(device), blocks));
@@ -118,7 +118,7 @@ fn repaired(device: &Arc<dyn Device>) -> (Overlay, BTreeSet<String>, Vec<String>
     (changes, yes.found, left)
 }
 
-/// What any recovery does first.
+/// Recovers the dirty slots, as any recovery does first.
 fn recover(device: &Arc<dyn Device>) {
     let volume = opened(Arc::clone(device)).expect("it can be opened");
     let slots = 0..volume.max_slots();
@@ -130,12 +130,13 @@ fn recover(device: &Arc<dyn Device>) {
     let never = || false;
     let writes = Writes::Journaled;
     let options = RecoverOptions { slots: &dirty, writes, time: 1, interrupted: &never };
-    // What cannot be recovered because it is damaged, the repair is about.
+    // A damaged journal cannot be recovered; the repair deals with it.
     volume.recover(device, &options);
 }
 
-/// The disk after a crash behind step `at`: what was flushed is there, of the rest what `keep`
-/// says, and of some other writes a half; and how much of each write that is.
+/// Returns the disk after a crash after step `at`: everything flushed is there; of the rest, the
+/// writes for which `keep` is true, and half of some others. Also returns how much of each write is
+/// there.
 fn crashed(
     base: &Arc<dyn Device>,
     steps: &[Step],
@@ -152,7 +153,7 @@ fn crashed(
                 disk.write_at(bytes, *offset).unwrap();
                 state.push(2);
             } else if index % 2 == 1 {
-                // A torn write ends at a sector.
+                // A torn write ends at a sector boundary.
                 disk.write_at(&bytes[..bytes.len() / 1024 * 512], *offset).unwrap();
                 state.push(1);
             } else {
@@ -166,7 +167,7 @@ fn crashed(
     (disk, state)
 }
 
-/// Whether all that was to be changed is the same on `device`.
+/// Returns whether everything that was to be changed is the same on `device`.
 fn same(changes: &Overlay, device: &Arc<dyn Device>) -> bool {
     let compared = changes.for_each_change(|offset, bytes| {
         let mut found = vec![0; bytes.len()];
@@ -176,8 +177,8 @@ fn same(changes: &Overlay, device: &Arc<dyn Device>) -> bool {
     compared.is_ok()
 }
 
-/// Interrupts the repair of a recipe everywhere; says how it was written and how often the old
-/// and the new state were seen.
+/// Interrupts the repair of a recipe everywhere. Returns how often the old and the new state were
+/// seen; `None` if the volume cannot be opened, or if `journals` is true and no journal is used.
 fn interrupted(recipe: &Recipe, journals: bool) -> Result<Option<(usize, usize)>, String> {
     let image = recipe.image();
     let base: Arc<dyn Device> = open(image.path(), &DeviceOptions::default()).unwrap();
@@ -202,7 +203,7 @@ fn interrupted(recipe: &Recipe, journals: bool) -> Result<Option<(usize, usize)>
     let steps = recorder.steps.into_inner().unwrap();
     let (mut old, mut new) = (0, 0);
     let mut seen = HashSet::new();
-    // Where there are many writes, some of them, and what is next to each flush.
+    // Some of the writes if there are many, and those next to each flush.
     let every = steps.len().div_ceil(POINTS).max(1);
     let is_flush = |at: usize| matches!(steps.get(at), Some(Step::Flush));
     let is_point =
@@ -230,13 +231,13 @@ fn interrupted(recipe: &Recipe, journals: bool) -> Result<Option<(usize, usize)>
             match (now.is_empty(), now == found) {
                 (true, _) => new += 1,
                 (false, true) => old += 1,
-                // Only the superblock and its backups follow after the transaction.
+                // Only the superblock and its backups are written after the transaction.
                 (false, false) if is_journaled && !now.iter().all(known) => {
                     return Err(format!("{here}: half-done: {now:?}"));
                 }
                 (false, false) => {}
             }
-            // The same blocks are the same files.
+            // If the blocks are the same, so are the files.
             let again: Arc<dyn Device> = again;
             if same(&changes, &again) {
                 continue;
@@ -246,7 +247,7 @@ fn interrupted(recipe: &Recipe, journals: bool) -> Result<Option<(usize, usize)>
                 let mut lost = proven_files.lost(&files);
                 lost.extend(proven_files.lost_attributes(&files));
                 if lost.is_empty() && !is_journaled {
-                    // Something was found on the way that is deleted else.
+                    // Something was found on the way that would otherwise be deleted.
                     continue;
                 }
                 return Err(format!("{here}: the files are others, lost are {lost:?}"));
@@ -259,7 +260,7 @@ fn interrupted(recipe: &Recipe, journals: bool) -> Result<Option<(usize, usize)>
     Ok(Some((old, new)))
 }
 
-/// One recipe for each code, or those that are asked for.
+/// Returns one recipe per code, or those that are asked for.
 fn chosen() -> Vec<Recipe> {
     let mut recipes = recipes();
     let mut seen = HashSet::new();
@@ -287,14 +288,14 @@ fn a_repair_through_the_journal_is_done_or_not() {
 #[test]
 fn a_repair_without_a_journal_can_be_done_again() {
     let mut recipes = chosen();
-    // It takes twice as long as the test above: half of them.
+    // This takes twice as long as the test above, so only half of the recipes are tried.
     recipes.retain(|recipe| !TORN.contains(&recipe.code));
     let recipes: Vec<_> = recipes.into_iter().step_by(2).collect();
     let wrong = judge_all(&recipes, |recipe| interrupted(recipe, false).map(|_| ()));
     demand_none(&wrong, recipes.len());
 }
 
-/// The C fsck replays the journal; then it gives up here, as no cluster runs.
+/// The C fsck replays the journal; then it gives up here because no cluster runs.
 #[test]
 fn the_c_fsck_completes_an_interrupted_repair() {
     if oracle("fsck.ocfs2").is_none() {
@@ -313,9 +314,9 @@ fn the_c_fsck_completes_an_interrupted_repair() {
     assert!(recipes.len() < 20 || done >= 20, "only {done} of {}", recipes.len());
 }
 
-/// Whether there was something to be completed.
+/// Returns whether there was anything to complete.
 fn completed_by_c(recipe: &Recipe) -> Result<bool, String> {
-    // The log, the journal's inode and its superblock; nothing in its place.
+    // The log, the journal's inode and its superblock; nothing is written to its place.
     let image = recipe.image();
     let options = DeviceOptions { write: true, ..DeviceOptions::default() };
     let device: Arc<dyn Device> = open(image.path(), &options).unwrap();
@@ -329,10 +330,10 @@ fn completed_by_c(recipe: &Recipe) -> Result<bool, String> {
     drop(failing);
     let fsck = Run::new(program("fsck.ocfs2")).args(["-fn", "-F"]).arg(image.path()).output();
     if !fsck.stdout.contains("Replaying slot") {
-        // It is written without a journal.
+        // It was written without a journal.
         return Ok(false);
     }
-    // When it has replayed it asks for a cluster, which is not there, and gives up.
+    // After the replay it asks for a cluster, which does not exist, and gives up.
     let theirs = c_fsck(image.path(), "-fy");
     if !theirs.output.contains("journal replayed successfully") {
         return Err(format!("the C fsck says {}", theirs.output));
@@ -342,8 +343,8 @@ fn completed_by_c(recipe: &Recipe) -> Result<bool, String> {
     let compared = changes.for_each_change(|offset, bytes| {
         let mut found = vec![0; bytes.len()];
         device.read_at(&mut found, offset)?;
-        // The superblock is written when all else is there; that of a journal which was dirty, too,
-        // the C fsck writes once more.
+        // The superblock is written after everything else; the C fsck also writes the superblock of
+        // a journal that was dirty once more.
         let is_journal = bytes.starts_with(&[0xc0, 0x3b, 0x39, 0x98]);
         if found != bytes && offset / size > 2 && !is_journal {
             missing.push(offset / size);

@@ -1,5 +1,5 @@
-//! Repairs of fsck.ocfs2 that used to spoil a file, or to leave something for ever: each ends in
-//! one run, and what could be read before can be read afterwards.
+//! Repairs by fsck.ocfs2 that used to damage a file, or to leave something forever: each takes one
+//! run, and what could be read before can be read afterwards.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -20,7 +20,7 @@ use ocfs2_testing::{Outcome, Run, Scratch, oracle, program};
 use ocfs2_volume::allocator::Group;
 use ocfs2_volume::{Volume, VolumeOptions};
 
-/// A volume with the files of `fill`, of the given size.
+/// Makes a volume of the given size with the files that `fill` writes.
 fn made(options: &[&str], size: &str, fill: impl FnOnce(&Path)) -> Image {
     let scratch = Scratch::new();
     let (folder, path) = (scratch.join("src"), scratch.join("made.img"));
@@ -46,7 +46,7 @@ fn ends_in_one_run(image: &Image) -> Outcome {
     repaired
 }
 
-/// A file of a cluster whose data is moved to block `place`, by which something else is lost.
+/// Moves the data of a file of one cluster to block `place`, whose contents are lost.
 fn with_file_at(image: &Image, place: Blkno) {
     let file = image.inode("/file");
     let record = image.first_record(&file);
@@ -78,7 +78,7 @@ fn a_file_where_a_backup_of_the_superblock_belongs_is_moved_first() {
     };
     ends_in_one_run(&image());
 
-    // Both stay where -p decides.
+    // With -p both stay as they are.
     let left = image();
     let before = (Files::of(left.path()), left.read(Blkno(262_144)));
     let preened = fsck(&left, "-fp");
@@ -133,7 +133,7 @@ fn a_wrong_bit_in_the_signature_of_an_index_or_an_inode_loses_nothing() {
             }
         });
         let before = Files::of(image.path());
-        // The block check of the first one tells which bit it is, where there is one.
+        // If there is a block check, that of the first one shows which bit is wrong.
         image.edit_raw(image.inode("/file").blkno, |block| block[1] ^= 1);
         image.edit_dinode(image.inode("/many/a rather long name 7").blkno, |dinode, _| {
             dinode.i_signature[3] ^= 0x11;
@@ -168,7 +168,7 @@ fn a_superblock_of_which_only_the_checksum_is_wrong_is_used() {
     let outcome = ends_in_one_run(&image);
     assert!(outcome.stdout.contains("[BLOCK_ECC] Superblock 2"), "{outcome}");
 
-    // What says something else than the volume is mended as well.
+    // Fields that contradict the rest of the volume are repaired as well.
     image.edit_raw(SUPERBLOCK_BLKNO, |block| {
         // s_system_dir_blkno
         block[0xf0] ^= 0x7f;
@@ -193,7 +193,7 @@ fn slots_that_another_program_could_not_finish_are_taken_back() {
 
 #[test]
 fn a_group_whose_place_is_a_files_is_made_once_that_has_left() {
-    // What is after it, too, is the file's.
+    // The cluster after it belongs to the file as well.
     let image = made(&PLAIN_4K, "300M", |folder| {
         fs::write(folder.join("file"), b"more than one cluster of data\n".repeat(2048)).unwrap();
     });
@@ -228,7 +228,7 @@ fn a_superblock_with_too_many_clusters_is_one_finding() {
             "{outcome}"
         );
     }
-    // A device that was cut is still what is short.
+    // If the device was cut, the device is what is too short.
     let half = u64::from(clusters) * 4096 / 2;
     OpenOptions::new().write(true).open(image.path()).unwrap().set_len(half).unwrap();
     let outcome = fsck(&image, "-fy").expect_status(4);
@@ -258,7 +258,7 @@ fn slots_whose_files_lost_their_names_stay() {
     let image = made(&options, "64M", one_file);
     let journal = image.system("journal:0001").blkno;
     let dir = image.volume().superblock().s_system_dir_blkno;
-    // All entries after this one cannot be read.
+    // No entry after this one can be read.
     image.edit_entry(dir, "orphan_dir:0000", |header, _| header.rec_len = 30);
     let outcome = ends_in_one_run(&image);
     let device = open(image.path(), &DeviceOptions::default()).unwrap();
@@ -290,7 +290,7 @@ fn a_file_that_claims_the_whole_volume_gives_up_what_is_others() {
 
 #[test]
 fn wrong_lengths_in_the_system_directory_hide_no_file_for_ever() {
-    // Blocks so small that the directory has several, which are nearly full.
+    // The blocks are so small that the directory has several, and they are nearly full.
     let options = ["-N", "4", "-b", "512", "-C", "4K", "-J", "size=4M"];
     for wrong in [&["."][..], &["orphan_dir:0000"], &["orphan_dir:0000", "."]] {
         let image = made(&options, "64M", one_file);
@@ -310,7 +310,8 @@ fn a_lost_block_of_the_system_directory_is_made_again() {
     let cases: [(&[&str], &[&str]); 3] = [
         (&["-N", "40", "-b", "4K", "-C", "4K", "-J", "size=4M"], &[]),
         (&["-N", "2", "-b", "512", "-C", "4K", "-J", "size=4M"], &[]),
-        // The group that names the global bitmap is not that of the system's inodes.
+        // The group that contains the global bitmap's inode is not the one of the other system
+        // inodes.
         (
             &["-N", "2", "-b", "512", "-C", "4K", "-J", "size=4M"],
             &["global_inode_alloc", "heartbeat"],
@@ -328,8 +329,8 @@ fn a_lost_block_of_the_system_directory_is_made_again() {
     }
 }
 
-/// A piece of a group of inodes, of which none is in use, begins within a group of extent blocks: these
-/// are copied, and those of one refcount tree point to each other.
+/// A piece of a group of inodes, none of which is in use, begins within a group of extent blocks.
+/// These are copied, and those of a refcount tree point to each other.
 #[test]
 fn blocks_of_a_refcount_tree_that_are_in_no_group_are_moved_together() {
     let image = Base::Fixture("clean-4k-o2cb").image();

@@ -1,5 +1,5 @@
-//! A superblock that cannot be used, on a volume that has no backup of it: what the rest of the
-//! volume says is written back, and nothing is where that leaves a doubt.
+//! An unusable superblock on a volume without a backup of it: it is rebuilt from the rest of the
+//! volume, and nothing is written if that leaves a doubt.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails is a failed test")]
 
@@ -20,7 +20,7 @@ fn fsck(image: &Path, options: &[&str]) -> Outcome {
     Run::new(program("fsck.ocfs2")).args(options).arg(image).output()
 }
 
-/// A fixture in which nothing is found.
+/// Returns a fixture in which nothing is found.
 fn base(name: &'static str) -> Base {
     match name {
         "clean-512-local" => Base::Repaired(name),
@@ -30,7 +30,7 @@ fn base(name: &'static str) -> Base {
 
 type Damage = fn(&mut Dinode, &mut SuperBlock);
 
-/// Fields with values by which no volume can be opened, alone and together.
+/// Fields with values that make it impossible to open a volume, alone and together.
 const FIELDS: [(&str, Damage); 17] = [
     ("i_signature: as wipefs leaves it", |dinode, _| dinode.i_signature[..6].fill(0)),
     ("i_blkno", |dinode, _| dinode.i_blkno = Blkno(77)),
@@ -63,8 +63,8 @@ const FIELDS: [(&str, Damage); 17] = [
     }),
 ];
 
-/// The superblock but for what each run of fsck.ocfs2 sets, with its features: those that a volume
-/// of that kind may have as well do no harm.
+/// Returns the superblock without what each run of fsck.ocfs2 sets, and its incompatible features
+/// separately: additional ones that such a volume may have do no harm.
 fn told(image: &Image) -> (Dinode, SuperBlock, u32) {
     let block = image.read(SUPERBLOCK_BLKNO);
     let dinode = Dinode::decode(&block).unwrap();
@@ -90,7 +90,7 @@ fn a_field_that_can_not_be_is_mended_by_what_is_around_it() {
             let preened = fsck(image.path(), &["-fpF"]);
             assert_eq!(preened.status, 8, "{}", story(&preened));
             assert!(preened.stderr.contains("fsck.ocfs2 -y "), "{}", story(&preened));
-            // No kernel mounts it: without -f it is looked at as well.
+            // No kernel mounts it, so it is checked without -f as well.
             for options in ["-fnF", "-nF"] {
                 let looked = fsck(image.path(), &[options]);
                 assert_eq!(looked.status, 4, "{}", story(&looked));
@@ -103,7 +103,7 @@ fn a_field_that_can_not_be_is_mended_by_what_is_around_it() {
             assert_eq!(again.status, 0, "{}", story(&again));
             let now = told(&image);
             assert_eq!((&now.0, &now.1), (&head.0, &head.1), "{base:?}, {name}");
-            // Nothing tells a volume for one node of several slots from one of a cluster.
+            // A local volume of several slots cannot be told from a cluster volume.
             let kept = head.2 & !Incompat::LOCAL_MOUNT.bits();
             assert_eq!(now.2 & kept, kept, "{base:?}, {name}: {:#x} {:#x}", now.2, head.2);
             assert_eq!(before.lost(&Files::of(image.path())), [""; 0], "{base:?}, {name}");
@@ -123,7 +123,7 @@ fn wrong_bits_under_a_checksum_are_no_features_of_a_later_age() {
     });
     fsck(image.path(), &["-fy"]).expect_status(1);
     fsck(image.path(), &["-fn"]).expect_status(0);
-    // With a checksum that holds they may well be.
+    // If the checksum matches, they may be features of a later version.
     let image = base("clean-512-local").image();
     image.edit_superblock(SUPERBLOCK_BLKNO, |_, it| it.s_feature_incompat |= 0x1_0000);
     let digest = image.digest();
@@ -158,7 +158,8 @@ fn a_superblock_that_is_gone_is_made_again() {
         assert_eq!(before.lost(&Files::of(image.path())), [""; 0], "{name}");
         if oracle("fsck.ocfs2").is_some() {
             let theirs = c_fsck(image.path(), "-fn");
-            // An index that is built anew has the hashes of names from 0x80 on that it does not know.
+            // A rebuilt index has hashes of names with bytes from 0x80 on that the C fsck does not
+            // know.
             let codes = theirs.codes_beyond(&complaints(base, "-fn")).into_iter();
             let codes: Vec<_> = codes.filter(|code| code != "DX_LOOKUP_FAILED").collect();
             assert_eq!(codes, [""; 0], "{name}");
@@ -197,7 +198,7 @@ fn a_superblock_that_was_not_mended_is_not_written_to() {
         dinode.i_links_count = 3
     });
     let before = image.read(SUPERBLOCK_BLKNO);
-    // Used for this run; not written; and the other one is corrected.
+    // The superblock is used for this run but not written; the other finding is corrected.
     let answers = "maybe\ny\nn\ny\ny\ny\ny\n";
     let run = Run::new(program("fsck.ocfs2")).args(["-f"]).arg(image.path()).stdin(answers);
     let outcome = run.output().expect_status(5);
@@ -251,7 +252,7 @@ fn of_two_volumes_none_is_chosen() {
     mkfs("-b 4K -C 4K -N 1");
     let old = fs::read(&image).unwrap();
     mkfs("-b 1K -C 4K -N 1");
-    // The system files of the older one, somewhat further on than those of the new one.
+    // The system files of the older volume, somewhat after those of the new one.
     let file = File::options().write(true).open(&image).unwrap();
     let is_inode = |block: &[u8]| block.starts_with(&Dinode::SIGNATURE);
     for (number, block) in (0..).zip(old.chunks(4096)).filter(|(_, block)| is_inode(block)) {

@@ -1,5 +1,5 @@
-//! What fsck.ocfs2 does not repair: with `-p`, on a device that is too short, or by a no. It is named,
-//! and the next run checks again. And what a run without `-f` looks at.
+//! What fsck.ocfs2 does not repair: with `-p`, on a device that is too short, or after the answer
+//! no. It is reported, and the next run checks again. Also what a run without `-f` examines.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails is a failed test")]
 
@@ -39,7 +39,7 @@ fn is_marked(image: &Path) -> bool {
     opened(image).superblock().s_state & STATE_ERROR != 0
 }
 
-/// The codes of the findings, in order.
+/// Returns the codes of the findings, in order.
 fn found(outcome: &Outcome) -> Vec<&str> {
     let lines = outcome.stdout.lines().filter_map(|line| line.strip_prefix('['));
     lines
@@ -48,14 +48,14 @@ fn found(outcome: &Outcome) -> Vec<&str> {
         .collect()
 }
 
-/// The blocks in which two images of a volume differ.
+/// Returns the blocks in which two images of a volume differ.
 fn differ(one: &Path, other: &Path, block_size: usize) -> Vec<u64> {
     let (one, other) = (fs::read(one).unwrap(), fs::read(other).unwrap());
     let blocks = one.chunks(block_size).zip(other.chunks(block_size));
     (0..).zip(blocks).filter(|(_, (one, other))| one != other).map(|(at, _)| at).collect()
 }
 
-/// A small volume with three files.
+/// Makes a small volume with three files.
 fn with_files(scratch: &Scratch) -> std::path::PathBuf {
     let tree = scratch.join("tree");
     fs::create_dir(&tree).unwrap();
@@ -88,10 +88,10 @@ fn an_inode_with_a_wrong_bit_is_not_freed_by_p() {
     assert!(outcome.stdout.contains("1 problem found, none corrected"), "{outcome}");
     assert!(outcome.stdout.contains(&format!("fsck.ocfs2 -fy {}", image.display())), "{outcome}");
     assert_eq!(found(&dry), found(&outcome));
-    // But for the mark nothing is written.
+    // Nothing but the mark is written.
     assert_eq!(differ(&image, &damaged, 4096), [2]);
 
-    // Each run without -f checks, until one repairs it.
+    // Each run without -f checks, until one repairs the volume.
     for (options, status) in [("-p", 4), ("-n", 4), ("-y", 1)] {
         let outcome = fsck(&image, &[options]).expect_status(status);
         assert!(outcome.stdout.contains("errors, check forced."), "{outcome}");
@@ -109,7 +109,7 @@ fn what_p_repairs_loses_nothing_and_anything_else_is_left_as_it_is() {
     let repaired = Mutex::new(BTreeSet::<&str>::new());
     let wrong = judge_all(&chosen, |recipe| {
         let image: Image = recipe.image();
-        // Whether a volume of many gigabytes is left as it is takes too long to see.
+        // It would take too long to compare a volume of many gigabytes.
         if image.raw().metadata().unwrap().len() > 500 << 20 {
             return Ok(());
         }
@@ -117,7 +117,7 @@ fn what_p_repairs_loses_nothing_and_anything_else_is_left_as_it_is() {
         let damaged = scratch.join("damaged.img");
         let copied = Run::new("cp").arg("--sparse=always").arg(image.path()).arg(&damaged);
         copied.success();
-        // An orphan is in no directory any more.
+        // An orphan is no longer in any directory.
         let sound = match recipe.code {
             "INODE_ORPHANED" => Files::of(&damaged),
             _ => Files::of(recipe.on.image().path()),
@@ -135,7 +135,7 @@ fn what_p_repairs_loses_nothing_and_anything_else_is_left_as_it_is() {
                 [] | [2] => Ok(()),
                 blocks => Err(format!("blocks {blocks:?} were written")),
             },
-            // Recovered first.
+            // A slot was recovered first.
             (5, 4) => Ok(()),
             (first, then) => Err(format!("-fp gives {first}, -fn then {then}\n{outcome}")),
         }
@@ -173,14 +173,14 @@ fn a_short_device_is_one_finding_and_nothing_else_is_done() {
         assert_eq!(differ(&image, &whole, 4096), expected, "{options:?}");
     }
     assert!(is_marked_short(&image));
-    // The rest of it comes back.
+    // The rest of the device is restored.
     let rest = fs::read(&whole).unwrap();
     file.write_all_at(&rest[20 << 20..], 20 << 20).unwrap();
     assert!(fsck(&image, &["-p"]).expect_status(1).stdout.contains("check forced."));
     assert!(fsck(&image, &["-p"]).expect_status(0).stdout.contains("is clean."));
 }
 
-/// Whether the superblock of a volume of 4 KiB blocks is marked.
+/// Returns whether the superblock of a volume with 4 KiB blocks is marked.
 fn is_marked_short(image: &Path) -> bool {
     let mut state = [0; 2];
     File::open(image).unwrap().read_exact_at(&mut state, 2 * 4096 + 0xc8).unwrap();
@@ -239,11 +239,11 @@ fn what_is_advised_is_what_works() {
     let system = opened(&image).superblock().s_system_dir_blkno;
     let file = File::options().write(true).open(&image).unwrap();
     file.write_all_at(&[0; 4096], system.0 * 4096).unwrap();
-    // Without a slot map it is not known who has it mounted.
+    // Without a slot map it is not known which nodes have it mounted.
     let outcome = fsck(&image, &["-n"]).expect_status(4);
     let advice = format!("fsck.ocfs2 -fyF {}", image.display());
     assert!(outcome.stdout.contains(&advice), "{outcome}");
-    // Nothing was looked at, so that there is nothing to be counted.
+    // Nothing was examined, so nothing can be counted.
     assert!(!outcome.stdout.contains("0 files"), "{outcome}");
     assert!(!outcome.stdout.contains("to be recovered"), "{outcome}");
     fsck(&image, &["-fy"]).expect_status(8);
@@ -255,7 +255,7 @@ fn what_is_advised_is_what_works() {
 fn a_local_alloc_of_a_clean_slot_is_emptied_without_f() {
     let image = Base::Made(&["-N", "2", "-M", "local"], "64M").image();
     let file = image.system("local_alloc:0001");
-    // A window of 64 clusters, which the global bitmap has as in use.
+    // A window of 64 clusters that are in use in the global bitmap.
     let start = 9000;
     image.edit_dinode(file.blkno, |dinode, id2| {
         dinode.set_bitmap(0, 64);
@@ -310,7 +310,7 @@ fn p_recovers_a_crashed_volume_before_it_leaves_what_is_not_safe() {
         inode.dinode.kind() == Some(FileKind::Regular) && !is_system && i_links_count > 0
     };
     let file = File::options().write(true).open(&image).unwrap();
-    // Most of them are in the journal, and whole again after it is replayed.
+    // Most of them are in the journal, and intact after its replay.
     for inode in volume.inodes().map(Result::unwrap).filter(is_file).step_by(8) {
         file.write_all_at(b"J", inode.blkno.0 * 4096).unwrap();
     }
@@ -321,7 +321,7 @@ fn p_recovers_a_crashed_volume_before_it_leaves_what_is_not_safe() {
     assert!(outcome.stdout.contains("Slot 0's journal replayed successfully"), "{outcome}");
     assert!(outcome.stdout.contains("because of [INODE_SIGNATURE] inode"), "{outcome}");
     assert!(is_marked(&image));
-    // Nothing is left to recover, and the same is left to repair; the mark is found, too.
+    // Nothing is left to recover, and the same is left to repair; the mark is found as well.
     let again = fsck(&image, &["-p"]).expect_status(4);
     assert_eq!(found(&again)[1..], found(&outcome));
     fsck(&image, &["-y"]).expect_status(1);
@@ -358,8 +358,8 @@ fn the_c_fsck_checks_a_marked_volume_and_finds_nothing_wrong_with_the_mark() {
     assert!(theirs.questions.is_empty(), "{}", theirs.output);
 }
 
-/// Wrong bits in what marks a journal as one lose nothing: the log is replayed as it would be, and what
-/// else is wrong is repaired through it.
+/// Wrong bits in the fields that identify a journal lose nothing: the log is replayed as usual, and
+/// everything else is repaired through it.
 #[test]
 fn the_log_of_a_journal_with_a_wrong_mark_is_replayed() {
     let scratch = Scratch::new();
@@ -394,7 +394,7 @@ fn the_log_of_a_journal_with_a_wrong_mark_is_replayed() {
         let outcome = fsck(&to, &["-fy"]).expect_status(1);
         let codes: BTreeSet<_> = found(&outcome).into_iter().collect();
         assert_eq!(codes, BTreeSet::from(["JOURNAL_MAGIC"]), "{index}: {outcome}");
-        // The mark alone.
+        // Only these fields are written.
         assert!(outcome.stdout.contains(": 1 block written, not journaled: "), "{outcome}");
         assert!(outcome.stdout.contains("journal replayed successfully"), "{outcome}");
         assert!(outcome.stdout.contains("1 problem found, all corrected\n"), "{outcome}");
@@ -402,8 +402,9 @@ fn the_log_of_a_journal_with_a_wrong_mark_is_replayed() {
     }
 }
 
-/// Two inodes are put back into their places before the log is replayed, which holds one of them: the
-/// replay is not taken for a change by others, and what was put back is not written over it.
+/// Two exchanged inodes are put back before the log is replayed, which contains one of them: the
+/// replay is not taken for a change by another node, and its block is not overwritten with the one
+/// that was put back.
 #[test]
 fn what_a_replay_writes_over_an_early_repair_stays() {
     let scratch = Scratch::new();

@@ -1,7 +1,7 @@
-//! fsck.ocfs2 -fy mends every damage there is a recipe for in one run: nothing is found
-//! afterwards, by us or by the C fsck.ocfs2, and as little is lost as can be.
+//! fsck.ocfs2 -fy repairs every damage that has a recipe in one run: neither ours nor the C
+//! fsck.ocfs2 finds anything afterwards, and as little as possible is lost.
 //!
-//! `OCFS2_RECIPE=EB_` in the environment runs the recipes only whose code or name contains that.
+//! `OCFS2_RECIPE=EB_` in the environment runs only the recipes whose code or name contains that.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -26,13 +26,13 @@ use ocfs2_testing::{Outcome, Run, oracle, program};
 use ocfs2_tests::Yes;
 use ocfs2_volume::{Inode, Volume, VolumeOptions};
 
-/// Codes that nothing can be done about, and why.
+/// Codes that cannot be repaired, and why.
 const NOT_REPAIRED: &[(&str, &str)] = &[
     ("RECOVER_CLUSTER_INFO", "is about the cluster that runs here"),
     ("DEVICE_SHORT", "no repair makes a device longer"),
 ];
 
-/// Codes where more is counted as lost than of the C fsck, and why.
+/// Codes for which more counts as lost than with the C fsck, and why.
 const EXCUSED: &[(&str, &str)] = &[(
     "DUP_CLUSTERS_TWICE",
     "it leaves the wrong clusters in both places, which have the same contents here, and crashes \
@@ -44,13 +44,13 @@ fn fsck(options: &str, image: &Path) -> Outcome {
     Run::new("sh").args(["-c", limited]).arg(program("fsck.ocfs2")).arg(options).arg(image).output()
 }
 
-/// The lines that begin with a code.
+/// Returns the lines that begin with a code.
 fn findings(outcome: &Outcome) -> String {
     let lines = outcome.stdout.lines().filter(|line| line.starts_with('['));
     lines.take(12).collect::<Vec<_>>().join("\n    ")
 }
 
-/// What was lost, recipe by recipe: by us, and what the C fsck loses.
+/// Losses by recipe: ours, and those of the C fsck.
 type Losses = Mutex<BTreeMap<&'static str, (Vec<String>, Theirs)>>;
 
 /// How the C fsck repairs the same damage.
@@ -58,13 +58,13 @@ type Losses = Mutex<BTreeMap<&'static str, (Vec<String>, Theirs)>>;
 enum Theirs {
     /// It is not installed.
     Unknown,
-    /// It gives up, or finds something wrong with what it repaired.
+    /// It gives up, or finds something wrong after its repair.
     NotRepaired,
-    /// So many files and attributes are not as before.
+    /// This number of files and attributes is not as before.
     Lost(usize),
 }
 
-/// What is lost where the C fsck repairs it.
+/// Returns what is lost if the C fsck repairs it.
 fn theirs(recipe: &Recipe, before: &Files) -> Theirs {
     if oracle("fsck.ocfs2").is_none() {
         return Theirs::Unknown;
@@ -81,8 +81,8 @@ fn theirs(recipe: &Recipe, before: &Files) -> Theirs {
     Theirs::Lost(lost.iter().filter(|name| !always.contains(name)).count())
 }
 
-/// What the C fsck loses of a sound volume: it cuts files that have room allocated behind their
-/// end.
+/// Returns what the C fsck loses of a sound volume: it truncates files with preallocated clusters
+/// after their end.
 fn lost_without_damage(base: Base, before: &Files) -> Arc<Vec<String>> {
     static KNOWN: Mutex<Option<HashMap<Base, Arc<Vec<String>>>>> = Mutex::new(None);
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,7 +94,7 @@ fn lost_without_damage(base: Base, before: &Files) -> Arc<Vec<String>> {
     Arc::clone(lost)
 }
 
-/// The files and attributes that are not as before.
+/// Returns the files and attributes that are not as before.
 fn all_lost(before: &Files, image: &Path) -> Vec<String> {
     let after = Files::of(image);
     let mut lost = before.lost(&after);
@@ -102,7 +102,7 @@ fn all_lost(before: &Files, image: &Path) -> Vec<String> {
     lost
 }
 
-/// What is in a sound volume.
+/// Returns the contents of a sound volume.
 fn files_of(base: Base) -> Arc<Files> {
     static KNOWN: Mutex<Option<HashMap<Base, Arc<Files>>>> = Mutex::new(None);
     let known =
@@ -213,7 +213,7 @@ fn claims_that_are_too_many_to_be_compared_at_once_take_more_rounds() {
     assert!(few.1 == at_once.1, "the files are others");
 }
 
-/// What is next to the buckets belongs to somebody else.
+/// The clusters next to the buckets belong to other files.
 #[test]
 fn buckets_that_claim_clusters_of_others_are_mended_and_nothing_is_lost() {
     let mut wrong = Vec::new();
@@ -240,7 +240,7 @@ fn buckets_that_claim_clusters_of_others_are_mended_and_nothing_is_lost() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Whatever bit of the length of an extent of buckets is wrong, the buckets tell how long it is.
+/// Whatever bit of the length of an extent of buckets is wrong, the buckets show how long it is.
 #[test]
 fn buckets_tell_how_long_their_extent_is() {
     let mut wrong = Vec::new();
@@ -273,7 +273,7 @@ fn buckets_tell_how_long_their_extent_is() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The xattr blocks with buckets whose tree is one extent, with that.
+/// Returns the xattr blocks whose buckets are in one extent, each with that extent.
 fn bucket_trees(image: &Image) -> Vec<(Blkno, ExtentRec)> {
     let inodes = image.volume().inodes().map(Result::unwrap);
     let trees = inodes.filter_map(|inode| {
@@ -302,7 +302,8 @@ fn set_buckets(image: &Image, root: Blkno, change: impl FnOnce(&mut Vec<ExtentRe
     });
 }
 
-/// The tree has two extents; the first ends where a file begins, and says that it goes on there.
+/// The tree has two extents; the first ends where a file begins, and its length is made to reach
+/// into the file.
 #[test]
 fn buckets_are_never_written_where_only_a_wrong_length_leads() {
     let image = Base::Fixture("clean-512-local").image();
@@ -325,7 +326,7 @@ fn buckets_are_never_written_where_only_a_wrong_length_leads() {
     });
     let free = free.expect("a free cluster before one of a file");
 
-    // The first bucket moves there.
+    // The first bucket is moved there.
     let home = geometry.block_of(free);
     let per_cluster = u64::from(geometry.blocks_per_cluster());
     for n in 0..per_cluster {
@@ -344,7 +345,7 @@ fn buckets_are_never_written_where_only_a_wrong_length_leads() {
         *records = vec![leaf(Cpos(0), 1, home), leaf(Cpos(hash), rest, second)];
     });
     let sound = fsck("-fn", image.path());
-    // What Linux 6.1 writes, and 6.12 refuses.
+    // Linux 6.1 writes these, and 6.12 rejects them.
     let full = |line: &str| line.starts_with("[XATTR_BUCKET_FULL]");
     assert!(sound.stdout.lines().filter(|line| line.starts_with('[')).all(full), "{sound}");
     assert_eq!(Files::of(image.path()), before);
@@ -359,7 +360,7 @@ fn buckets_are_never_written_where_only_a_wrong_length_leads() {
     assert_eq!(again.status, 0, "{again}");
 }
 
-/// What is lost, as text.
+/// Returns the losses as text.
 fn listed(losses: &BTreeMap<&'static str, (Vec<String>, Theirs)>) -> String {
     let mut text = String::from(
         "# What fsck.ocfs2 -fy cannot save\n\n\

@@ -19,7 +19,7 @@ fn damaged() -> Image {
     all().into_iter().find(|recipe| recipe.code == "EB_BLKNO").unwrap().image()
 }
 
-/// Where the label is in the block of the superblock.
+/// Offset of the label in the block of the superblock.
 const LABEL: u64 = 0x110;
 
 #[test]
@@ -41,7 +41,7 @@ fn what_was_overwritten_is_put_back_also_after_a_later_check_that_found_nothing(
         fsck(path, &["-fy"]).expect_status(0);
         fsck(path, &[&put_back]).expect_status(0);
         assert!(fs::read(path).unwrap() == before, "it is put back bit by bit");
-        // Done again, as after an interruption.
+        // Once more, as after an interruption.
         fsck(path, &[&put_back]).expect_status(0);
 
         let file = File::options().write(true).open(path).unwrap();
@@ -50,7 +50,7 @@ fn what_was_overwritten_is_put_back_also_after_a_later_check_that_found_nothing(
             &Default::default(),
         );
         let unit = u64::from(volume.unwrap().block_size().bytes());
-        // One bit, which a block check can mend.
+        // One bit, which a block check can correct.
         let byte = before[(LABEL + 2 * unit) as usize] ^ 1;
         file.write_all_at(&[byte], LABEL + 2 * unit).unwrap();
         let changed = fs::read(path).unwrap();
@@ -75,7 +75,7 @@ fn nothing_is_put_back_under_a_live_node() {
         &Default::default(),
     );
     let region = volume.unwrap().heartbeat_region().unwrap();
-    // One that is about to mount it: it has no slot yet.
+    // A node that is about to mount it has no slot yet.
     let refused = while_beating(&image, region.offset_bytes, 1, || fsck(&image, &[&put_back]));
     assert!(refused.expect_status(8).stderr.contains("in use by node 1"));
     let now = fs::read(&image).unwrap();
@@ -93,7 +93,7 @@ fn a_run_that_changes_nothing_leaves_no_undo_file() {
     let outcome = fsck(image.path(), &["-fy", &save]).expect_status(0);
     assert!(outcome.stdout.contains("there is no undo file"), "{outcome}");
     assert!(!undo.exists());
-    // One of an earlier run is not overwritten.
+    // The file of an earlier run is not overwritten.
     fs::write(&undo, "mine").unwrap();
     fsck(image.path(), &["-fy", &save]).expect_status(8);
     assert_eq!(fs::read(&undo).unwrap(), b"mine");
@@ -109,7 +109,7 @@ fn a_cut_undo_file_is_refused_unless_force_is_given() {
     let before = fs::read(image.path()).unwrap();
     fsck(image.path(), &["-fy", &save]).expect_status(1);
     let after = fs::read(image.path()).unwrap();
-    // Without the record at its end, 25 bytes.
+    // Without the record of 25 bytes at its end.
     let file = File::options().write(true).open(&undo).unwrap();
     file.set_len(undo.metadata().unwrap().len() - 25).unwrap();
     let refused = fsck(image.path(), &[&put_back]).expect_status(8);

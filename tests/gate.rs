@@ -1,4 +1,4 @@
-//! The last look before a volume is written: what has changed since the first one is named, and
+//! The last check before a volume is written: changes since the first check are reported, and
 //! nothing is written.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -23,14 +23,15 @@ use ocfs2_volume::gate::{Gate, Planned};
 use ocfs2_volume::usage::{State, Usage};
 use ocfs2_volume::{SystemFile, Volume, VolumeOptions};
 
-/// A fixture that can be written to, in memory.
+/// Returns a fixture that can be written to, in memory.
 fn volume() -> (Volume, Arc<dyn Device>) {
     let device = open(&fixture("clean-4k-o2cb"), &DeviceOptions::default()).unwrap();
     let device: Arc<dyn Device> = Arc::new(OverlayDevice::new(device, 4096));
     (Volume::open(Arc::clone(&device), &VolumeOptions::default()).unwrap(), device)
 }
 
-/// What a node writes that mounts the volume, and to which byte: slot `slot` is its.
+/// Returns what a node writes to take slot `slot` when it mounts the volume, and the offset in
+/// bytes.
 fn slot_taken(volume: &Volume, slot: u16, node: u32) -> (u64, Vec<u8>) {
     let inode = volume.system_file(SystemFile::SlotMap).unwrap();
     let first = volume.tree(&inode).unwrap().extents().next().unwrap().unwrap().blkno;
@@ -39,7 +40,7 @@ fn slot_taken(volume: &Volume, slot: u16, node: u32) -> (u64, Vec<u8>) {
     (first.0 << volume.block_size().bits(), block)
 }
 
-/// What a node does that mounts the volume.
+/// Takes a slot, as a node does that mounts the volume.
 fn take_slot(volume: &Volume, device: &dyn Device, slot: u16, node: u32) {
     let (offset, block) = slot_taken(volume, slot, node);
     device.write_at(&block, offset).unwrap();
@@ -79,7 +80,7 @@ fn a_node_that_comes_meanwhile_shuts_the_gate_and_one_that_was_known_does_not() 
     take_slot(&volume, &device, 1, 1);
     assert_eq!(refused(), "node 1 has taken slot 1 meanwhile");
 
-    // One that was there is alive, or was recovered.
+    // A node that was there is alive, or was recovered.
     let gate = Gate::of_volume(&volume, &Usage::default()).unwrap();
     let refused = || gate.open(Planned::default()).err().unwrap().to_string();
     gate.open(Planned::default()).unwrap();
@@ -87,13 +88,13 @@ fn a_node_that_comes_meanwhile_shuts_the_gate_and_one_that_was_known_does_not() 
     assert_eq!(refused(), "node 1 has written its heartbeat meanwhile");
 }
 
-/// Room for what it says before it has read the volume.
+/// Room in the pipe for the output before the volume has been read.
 const EARLY: usize = 700;
 
-/// Runs `fsck.ocfs2 -fy` on a damaged image, and `meddle` with that while it works out the
-/// repairs, having said so many bytes; gives what it said and its status.
+/// Runs `fsck.ocfs2 -fy` on a damaged image, and `meddle` after `said` bytes of output, while it
+/// works out the repairs. Returns its output and its exit status.
 fn meddled(image: &Image, said: usize, meddle: impl FnOnce(&File)) -> (String, Option<i32>) {
-    // It waits when a pipe is full that is not read.
+    // It waits when the pipe that it writes to is full.
     let (mut reader, mut writer) = std::io::pipe().unwrap();
     writer.write_all(&vec![b'-'; 65_536 - said]).unwrap();
     let (mut errors, error_writer) = std::io::pipe().unwrap();
@@ -132,9 +133,9 @@ fn a_repair_is_not_written_to_a_volume_that_changed_meanwhile() {
         file.read_exact_at(&mut byte, at).unwrap();
         file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
     };
-    // The UUID: as if there were another volume.
+    // The UUID, as if another volume were there.
     let uuid_at = 0xc0 + 0x90;
-    // All images are alike.
+    // All images have the same contents.
     let before = recipe.image().contents_digest();
     for (what, at) in [("another volume is on the device now", uuid_at), ("superblock", 0x1ff)] {
         let image = recipe.image();
@@ -145,21 +146,21 @@ fn a_repair_is_not_written_to_a_volume_that_changed_meanwhile() {
         assert!(text.contains("nothing was written"), "{text}");
         assert_eq!(image.contents_digest(), before, "it was written: {text}");
     }
-    // The device is cut.
+    // The device is cut short.
     let image = recipe.image();
     let size = image.raw().metadata().unwrap().len();
     let (text, status) = meddled(&image, EARLY, |file| file.set_len(size / 2).unwrap());
     let told = format!("the device has {} bytes now, it had {size}", size / 2);
     assert!(status == Some(8) && text.contains(&told), "{status:?} {text}");
     assert!(text.contains("nothing was written"), "{text}");
-    // Nothing else is in the way.
+    // Without any change the repair is written.
     let image = recipe.image();
     let groups = image.groups("global_bitmap").into_iter().map(|it| it.blkno);
     let groups: Vec<_> = groups.map(|blkno| (blkno, image.read(blkno))).collect();
     let (text, status) = meddled(&image, EARLY, |_| {});
     assert_eq!(status, Some(1), "{text}");
 
-    // Unused bytes of the block that was written, once it has been read.
+    // Unused bytes of a block that is to be written, after it has been read.
     let written = groups.iter().find(|(blkno, before)| image.read(*blkno) != *before).unwrap().0;
     let image = recipe.image();
     let at = written.0 * u64::from(image.volume().block_size().bytes()) + 0x38;
@@ -182,18 +183,19 @@ fn without_a_cluster_it_is_said_once_that_others_are_only_watched() {
     };
     let Some(times) = said("clean-4k-o2cb", true) else { return };
     assert_eq!(times, 1);
-    // No other host has an image, and a local volume has no other nodes.
+    // No other host uses an image, and a local volume has no other nodes.
     assert_eq!((said("clean-4k-o2cb", false), said("clean-1k-local", true)), (Some(0), Some(0)));
 }
 
-/// A journal that is to be recovered, of whose clusters those after the first are a file's.
+/// Makes a volume with a journal that has to be recovered; its clusters after the first one belong
+/// to a file.
 fn journal_over_file() -> Image {
     let image = Base::Fixture("clean-4k-o2cb").image();
     let volume = image.volume();
     let file = image.file();
     let record = image.first_record(&file);
     let journal = image.system("journal:0000");
-    // What is freed in the recovery makes that write a transaction.
+    // The cluster that the recovery frees makes it write a transaction.
     let cluster = image.free_clusters(1);
     image.mark_cluster(cluster, true);
     image.edit_dinode(image.system("truncate_log:0000").blkno, |_, id2| {
@@ -219,8 +221,8 @@ fn journal_over_file() -> Image {
     image
 }
 
-/// A volume of which a slot is to be recovered, and an extent of a file lies where the slot map
-/// does.
+/// Makes a volume with a slot that has to be recovered, and with an extent of a file in the place
+/// of the slot map.
 fn file_over_slot_map() -> Image {
     let image = Base::Fixture("clean-4k-o2cb").image();
     let map = image.first_record(&image.system("slot_map")).e_blkno;
@@ -248,7 +250,8 @@ fn a_recovery_does_not_write_over_a_file_in_the_place_of_the_slot_map() {
     assert!(image.contents_digest() == before, "{preened}");
     let repaired = run("-fy").expect_status(1);
     let lost = expected.lost(&Files::of(image.path()));
-    // That a slot is given back may be in the copy that the file gets, and is told then.
+    // The copy that the file gets may contain the slot map with the freed slot; that is reported
+    // then.
     assert!(lost.iter().all(|path| repaired.stdout.contains(path)), "{lost:?} {repaired}");
     assert!(image.volume().taken_slots().unwrap().is_empty(), "{repaired}");
     run("-fn").expect_status(0);
@@ -275,8 +278,8 @@ fn a_recovery_does_not_write_over_a_file_that_a_journal_claims() {
     assert_eq!(again.status, 0, "{again}");
 }
 
-/// Runs a program that overwrites a volume up to its question; `meddle` is done before it is
-/// answered. Gives what it said and its status.
+/// Runs a program that overwrites a volume up to its question, and `meddle` before it is answered.
+/// Returns its error output and its exit status.
 fn asked(
     program: &mut Command,
     image: &Image,
@@ -292,7 +295,7 @@ fn asked(
         text.push(byte[0]);
     }
     meddle(image.raw(), running.id());
-    // One that has ended reads no answer.
+    // A program that has ended reads no answer.
     let _ = running.stdin.take().unwrap().write_all(b"y\n");
     errors.read_to_end(&mut text).unwrap();
     (String::from_utf8_lossy(&text).into_owned(), running.wait().unwrap().code())
@@ -304,7 +307,8 @@ fn mkfs_over(image: &Image) -> Command {
     mkfs
 }
 
-/// Has a program that asks overwrite a volume that becomes another one before the answer.
+/// Runs a program that asks before it overwrites a volume, and replaces the volume before the
+/// answer.
 #[track_caller]
 fn assert_not_overwritten(program: &mut Command, image: &Image) {
     let before = image.contents_digest();
@@ -330,7 +334,7 @@ fn a_volume_that_changes_while_o2image_asks_is_not_overwritten() {
         put
     };
     assert_not_overwritten(&mut put(), &image);
-    // A node that comes meanwhile.
+    // A node that mounts it meanwhile.
     let before = image.contents_digest();
     let (offset, taken) = slot_taken(image.volume(), 0, 1);
     let mut free = vec![0; taken.len()];
@@ -341,7 +345,7 @@ fn a_volume_that_changes_while_o2image_asks_is_not_overwritten() {
     image.raw().write_all_at(&free, offset).unwrap();
     assert_eq!((status, image.contents_digest() == before), (Some(1), true), "{text}");
 
-    // What is no volume takes more than an answer.
+    // Overwriting anything other than a volume takes more than an answer.
     let other = scratch.image("other", 64 << 20);
     Run::new("mkfs.ext4").arg("-q").arg(&other).success();
     let over =
@@ -359,7 +363,7 @@ fn a_volume_that_changes_while_mkfs_asks_is_not_overwritten() {
     assert_not_overwritten(&mut mkfs_over(&image), &image);
     let before = image.contents_digest();
 
-    // A signal is an answer, too.
+    // A signal counts as an answer, too.
     let signalled = |signal: &str| {
         asked(&mut mkfs_over(&image), &image, |_, id| {
             let kill = Command::new("kill").args([signal, &id.to_string()]).status();

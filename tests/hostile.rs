@@ -1,7 +1,7 @@
-//! Volumes that claim more than there is: work and memory follow the device, not a number on it,
-//! and a signal ends all of it soon.
+//! Volumes that claim more than there is: time and memory depend on the device, not on a number
+//! stored on it, and a signal ends everything soon.
 //!
-//! What is counted is what is read, never how long it takes.
+//! The tests count what is read, not how long it takes.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
@@ -36,7 +36,7 @@ const IN_BLOCKS: Base = Base::Made(
     "64M",
 );
 
-/// The same with more blocks than a directory may have without entries.
+/// The same, with more blocks than a directory without entries may have.
 const IN_BLOCKS_LARGE: Base = Base::Made(
     &["-N", "1", "-b", "4096", "-C", "4096", "--fs-features=noinline-data,noindexed-dirs"],
     "256M",
@@ -44,14 +44,14 @@ const IN_BLOCKS_LARGE: Base = Base::Made(
 
 type Counting = Arc<CountingDevice<Arc<dyn Device>>>;
 
-/// The volume of an image, and what is read of it.
+/// Opens the volume of an image on a device that counts reads.
 fn counted(image: &Path) -> (Volume, Counting) {
     let device = open(image, &DeviceOptions::default()).unwrap();
     let device = Arc::new(CountingDevice::new(device));
     (Volume::open(device.clone(), &VolumeOptions::default()).unwrap(), device)
 }
 
-/// How many findings there are by code; ends a check after so many.
+/// The codes of the findings, and the total length of their texts.
 #[derive(Default)]
 struct Codes {
     found: Vec<&'static str>,
@@ -81,13 +81,13 @@ fn checked(volume: &Volume, interrupt: &Interrupt) -> (Result<Outcome, Stop>, Co
     (outcome, codes)
 }
 
-/// Runs fsck.ocfs2, which has to end by itself and within 256 MiB.
+/// Runs fsck.ocfs2, which has to end by itself and within 256 MiB. Returns its exit status.
 fn fsck(options: &str, image: &Path) -> i32 {
     told(&[options], image).0
 }
 
-/// The same; gives what it tells, too. The peak is the kernel's count of the pages that the program
-/// had: what is counted of a child that was waited for begins with the pages of this process.
+/// Like [`fsck`]; also returns its report. The peak memory in it counts the pages of the program
+/// itself: the count for a child that was waited for begins with the pages of this process.
 fn told(options: &[&str], image: &Path) -> (i32, serde_json::Value) {
     let run = Run::new("timeout").arg("120").arg(program("fsck.ocfs2"));
     let run = run.args(["--threads", "2", "--json"]).args(options).arg(image);
@@ -163,7 +163,7 @@ fn a_log_that_has_its_clusters_many_times_is_not_read() {
     assert!(bytes < MIB, "{bytes}");
 }
 
-/// A volume with so many files of a cluster each.
+/// Makes a volume with `files` files of one cluster each.
 fn with_files(files: u32) -> Image {
     let scratch = Scratch::new();
     let path = scratch.join("files.img");
@@ -181,12 +181,13 @@ fn extent_blocks_of_many_files_are_read_once() {
     let (volume, device) = counted(image.path());
     let (outcome, codes) = checked(&volume, &Interrupt::default());
     outcome.unwrap();
-    // Each is told once that its blocks are those of another one.
+    // Each file except one is reported once for sharing its blocks.
     assert_eq!(codes.count("BLOCK_SHARED"), 399, "{}", codes.found.len());
     let bytes = device.counts().read_bytes;
     assert!(bytes < 64 * MIB, "{bytes}");
     assert_eq!(fsck("-fn", image.path()), 4);
-    // There is no room for a tree of its own for each: none is begun, and what else is wrong ends.
+    // There is no room for separate trees of all files: none is started, and other repairs come to
+    // an end.
     let (status, told) = told(&["-fy"], image.path());
     assert!([4, 5].contains(&status), "{status}");
     assert!(told["summary"]["rounds"].as_u64().unwrap() < 10, "{}", told["summary"]);
@@ -195,7 +196,7 @@ fn extent_blocks_of_many_files_are_read_once() {
 #[test]
 fn what_was_found_is_counted_by_the_memory_limit() {
     let image = with_files(2000);
-    // Each says that it has more clusters than it has.
+    // Each file states more clusters than it has.
     image.misstate_all();
     let (status, told) = told(&["-fy", "--memory-limit=1M"], image.path());
     assert_eq!(status, 5);
@@ -203,7 +204,7 @@ fn what_was_found_is_counted_by_the_memory_limit() {
     assert_eq!(findings.len(), 1001);
     let last = findings[1000]["text"].as_str().unwrap();
     assert!(last.contains("more findings"), "{last}");
-    // The next ones get further.
+    // Further runs make progress.
     let again = (0..5).find(|_| fsck("-fy", image.path()) <= 1);
     assert!(again.is_some());
     assert_eq!(fsck("-fn", image.path()), 0);
@@ -233,7 +234,7 @@ fn a_directory_ends_where_its_blocks_are_none_of_it() {
     let (outcome, codes) = checked(&volume, &Interrupt::default());
     outcome.unwrap();
     assert!(codes.count("DIRENT_LENGTH") > 0, "{:?}", codes.found);
-    // 64 MiB up to its end, and the same to find out that it holds what is others'.
+    // 64 MiB up to its end, and as much to find out that it contains clusters of others.
     let bytes = device.counts().read_bytes;
     assert!(bytes < 170 * MIB, "a check took {bytes} bytes");
     assert_eq!(fsck("-fy", image.path()), 1);
@@ -248,7 +249,7 @@ fn a_quota_file_that_has_its_clusters_many_times_is_not_made_as_long() {
     fsck("-fy", image.path());
 }
 
-/// Sends Ctrl-C to fsck.ocfs2 after so long; gives its status, and how long it took to end.
+/// Sends SIGINT to fsck.ocfs2 after `after`. Returns its exit status, and how long it took to end.
 fn interrupted(options: &str, image: &Path, after: Duration) -> (i32, Duration) {
     let mut command = Command::new(program("fsck.ocfs2"));
     command.arg(options).arg(image).stdin(Stdio::null());
@@ -256,13 +257,13 @@ fn interrupted(options: &str, image: &Path, after: Duration) -> (i32, Duration) 
     std::thread::sleep(after);
     let since = Instant::now();
     let pid = child.id().to_string();
-    // It may have ended.
+    // It may have ended already.
     let _ = Command::new("kill").args(["-INT", &pid]).stderr(Stdio::null()).status();
     let status = child.wait().unwrap();
     (status.code().unwrap_or(-1), since.elapsed())
 }
 
-/// Whether a block is the superblock or one of a journal.
+/// Returns whether a block is the superblock or belongs to a journal.
 fn is_mark(image: &Image, block: usize) -> bool {
     let volume = image.volume();
     let is_of_journal = (0..volume.max_slots()).any(|slot| {
@@ -286,16 +287,16 @@ fn a_signal_ends_a_run_soon_and_nothing_is_half_written() {
     for options in ["-fn", "-fy"] {
         for after in [40, 150, 400, 900, 2000] {
             let (status, took) = interrupted(options, image.path(), Duration::from_millis(after));
-            // A second is what is aimed at; machines that do much else take longer.
+            // It should take a second; busy machines need longer.
             assert!(took < Duration::from_secs(5), "{options} after {after} ms: {took:?}");
-            // Before it can be caught it ends the program.
+            // Before the signal can be caught, it ends the program.
             let is_ended = status == -1 || status & 32 != 0;
             assert!(is_ended || [4, 5].contains(&status), "{options} after {after} ms: {status}");
             if is_ended {
                 let now = std::fs::read(image.path()).unwrap();
                 let size = image.volume().block_size().size();
                 let mut pairs = now.chunks(size).zip(before.chunks(size)).enumerate();
-                // That it was not through is marked, by a transaction of the superblock.
+                // A transaction marks in the superblock that the run was not completed.
                 let is_same = pairs.all(|(at, (now, before))| now == before || is_mark(&image, at));
                 assert!(is_same, "{options} after {after} ms has written");
             } else {
@@ -305,7 +306,7 @@ fn a_signal_ends_a_run_soon_and_nothing_is_half_written() {
     }
 }
 
-/// Brings an edit to the overlay that `volume` is on.
+/// Commits an edit to the overlay that `volume` is on.
 fn commit(mut edit: Edit, volume: &Volume) {
     edit.finish().unwrap();
     edit.commit(How::Unguarded, &**volume.device()).unwrap();
@@ -321,7 +322,7 @@ fn a_repair_takes_clusters_that_lie_apart_without_looking_for_each() {
     let volume = volume.on(overlay);
     let mut edit = Edit::new(&volume, EditOptions::default());
     let free = edit.free_clusters().unwrap();
-    // Every second one is taken.
+    // Every second cluster stays in use.
     let whole = edit.take_runs(u32::try_from(free).unwrap()).unwrap();
     for cluster in whole.iter().cloned().flatten().step_by(2) {
         edit.give_clusters(cluster..cluster + 1).unwrap();
@@ -352,7 +353,7 @@ fn what_is_said_of_files_that_have_one_cluster_follows_their_number() {
     assert_eq!(fsck("-fn", image.path()), 0);
 }
 
-/// A device on which a signal comes at a certain read, and which counts those after it.
+/// A device that requests an interrupt at a certain read, and counts the bytes read from then on.
 struct Interrupting {
     inner: Arc<dyn Device>,
     interrupt: Interrupt,
@@ -416,12 +417,12 @@ fn a_signal_ends_a_check_wherever_it_comes() {
         let (outcome, _) = checked(&volume, &interrupt);
         assert!(outcome.is_err(), "it goes on after read {}", device.at);
         let bytes = device.bytes_behind.load(Ordering::Relaxed);
-        // What each thread has begun.
+        // Each thread finishes what it has started.
         assert!(bytes < 24 * MIB, "{bytes} bytes after read {}", device.at);
     }
 }
 
-/// Copies a block of a refcount tree to one of two clusters that nobody has allocated.
+/// Copies a block of a refcount tree to one of two unallocated clusters.
 fn misplaced(image: &Image, old: Blkno, number: u32) -> Blkno {
     let cluster = Cluster(image.free_clusters(2).0 + number);
     let new = image.volume().geometry().block_of(cluster);
@@ -443,7 +444,7 @@ fn a_refcount_tree_in_no_allocator_gets_blocks_of_its_own() {
         let users = inodes.iter().filter(|inode| inode.dinode.i_refcount_loc == root);
         (root, users.map(|inode| inode.blkno).collect())
     };
-    // All that several inodes have, and of a large one a leaf.
+    // The root that several inodes have, and a leaf of a large tree.
     let (root, inodes) = users(&|block| !block.is_tree() && block.rf_count > 1);
     let new = misplaced(&image, root, 0);
     for inode in inodes {

@@ -1,4 +1,4 @@
-//! `cargo xtask install`: what the system finds afterwards.
+//! `cargo xtask install`: what it installs.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
@@ -28,7 +28,7 @@ fn install(args: &[&str], destdir: &Path) -> Outcome {
     run.arg("--bin-dir").arg(program_dir()).arg("--destdir").arg(destdir).success()
 }
 
-/// `$PATH` with `dir` in front.
+/// Returns `$PATH` with `dir` first.
 fn path_with(dir: &Path) -> OsString {
     let path = env::var_os("PATH").unwrap_or_default();
     let admin = ["/usr/sbin", "/sbin"].map(PathBuf::from);
@@ -120,7 +120,7 @@ fn a_c_tool_in_the_way_is_kept_and_still_found_as_the_judge() {
     fs::create_dir(&sbin).unwrap();
     fs::copy(c_tool("mkfs.ocfs2").unwrap(), sbin.join("mkfs.ocfs2")).unwrap();
     let original = fs::read(sbin.join("mkfs.ocfs2")).unwrap();
-    // The second time what is in the way is ours.
+    // The second time, the program in the way is ours.
     for _ in 0..2 {
         install(&[], scratch.path());
         assert!(fs::read(sbin.join("mkfs.ocfs2.orig")).unwrap() == original);
@@ -154,7 +154,7 @@ fn the_demo_makes_a_volume_and_recovers_one_that_two_servers_crashed_on() {
     let uuids: Vec<_> = out.lines().filter(|line| line.contains("LABEL=\"/OVS\"")).collect();
     assert_eq!(uuids.len(), 1, "{out}");
     assert_eq!(out.matches("(crashed").count(), 2, "{out}");
-    // The first fsck corrects something, after the second nobody holds a slot.
+    // The first fsck corrects something; after the second no node has a slot.
     assert_eq!(out.matches("exit status 1\n").count(), 1, "{out}");
     assert_eq!(out.matches("All passes succeeded.").count(), 2, "{out}");
     assert_eq!(out.lines().filter(|line| line.ends_with("Not mounted")).count(), 2, "{out}");

@@ -1,4 +1,4 @@
-//! The tests are in the files beside this one; here is what several of them need.
+//! What several of the tests in the files beside this one need.
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
 mod as_manifest;

@@ -1,5 +1,5 @@
-//! `mkfs.ocfs2` as a person or a script meets it: what it prints, what it refuses, and what
-//! is left when it is stopped.
+//! `mkfs.ocfs2` as a person or a script uses it: its output, its refusals, and what is left when it
+//! is interrupted.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
@@ -21,7 +21,7 @@ use ocfs2_volume::{Volume, VolumeOptions};
 
 const STORY_BYTES: u64 = 4_293_562_368;
 
-/// The program under its own name, in a folder of its own.
+/// The program under its own name, in a separate folder.
 struct Mkfs {
     scratch: Scratch,
     path: PathBuf,
@@ -39,7 +39,7 @@ impl Mkfs {
         Run::new(&self.path).current_dir(self.scratch.path())
     }
 
-    /// Runs it with options; an image in the folder is the last.
+    /// Prepares to run it in the folder with options, of which the last may be an image.
     fn with(&self, options: &str) -> Run {
         self.run().args(options.split_whitespace())
     }
@@ -54,7 +54,7 @@ impl Mkfs {
         self.scratch.image("disk.img", size)
     }
 
-    /// Demands a refusal that says `message`, and that the image is as it was.
+    /// Demands a refusal with `message`, and that the image is unchanged.
     #[track_caller]
     fn refuses(&self, options: &str, message: &str) -> Outcome {
         let image = self.join("disk.img");
@@ -71,13 +71,13 @@ fn volume_of(image: &Path) -> Option<Volume> {
     Volume::open(device, &VolumeOptions::default()).ok()
 }
 
-/// Whether a volume can be opened by any of its superblocks.
+/// Returns whether any superblock opens a volume.
 fn holds_a_volume(image: &Path) -> bool {
     let Ok(device) = ocfs2_device::open(image, &DeviceOptions::default()) else { return false };
     !ocfs2_volume::open::backups(&*device).is_empty() || volume_of(image).is_some()
 }
 
-/// The labels in the backup superblocks that are good.
+/// Returns the labels in the valid backup superblocks.
 fn backup_labels(image: &Path) -> Vec<Vec<u8>> {
     let device = ocfs2_device::open(image, &DeviceOptions::default()).unwrap();
     let labels = ocfs2_volume::open::backups(&*device).into_iter().map(|backup| {
@@ -94,7 +94,8 @@ fn expect_clean(image: &Path) {
     let Some(fsck) = oracle("fsck.ocfs2") else { return };
     let checked = c_fsck_run(&fsck, "-fn", image).expect_status(0);
     let mut complaints = checked.stdout.lines().filter(|line| line.starts_with('['));
-    // K-5 of the format reference: about the system directory, also of the C mkfs.
+    // K-5 of the format reference: a complaint about the system directory, also of volumes made by
+    // the C mkfs.
     let known = |line: &str| line.starts_with("[DX_TREE_MISSING]");
     assert!(complaints.next().is_none_or(known) && complaints.next().is_none(), "{checked}");
     assert!(checked.stdout.contains("All passes succeeded"), "{checked}");
@@ -151,7 +152,7 @@ fn standard_output_is_that_of_the_c_mkfs() {
         "-n -v -N 3",
         "-n -T mail",
     ] {
-        // More with -v is our own.
+        // Only ours prints more with -v.
         let ours = options.replace(" -v", "");
         let image = mkfs.image(256 << 20);
         let theirs = Run::new(&c_mkfs).args(options.split(' ')).arg(&image).success();
@@ -409,7 +410,7 @@ fn a_volume_keeps_the_cluster_it_names_when_it_is_made_again() {
         assert!(again.stdout.starts_with(&lines), "{again}");
         let query = Run::new(program("tunefs.ocfs2")).args(["-Q", "%C\\n"]);
         assert_eq!(query.arg(mkfs.join("disk.img")).success().stdout, shown);
-        // Another one is wished for.
+        // An explicit option overrides it.
         mkfs.with("-q -F -M local disk.img").success();
     }
 }
@@ -531,7 +532,7 @@ fn a_live_node_is_named_and_a_crashed_one_is_no_hindrance() {
         Heartbeat::OnVolume(region) => region.offset_bytes,
         other => panic!("{other:?}"),
     };
-    // Only a copy is beating.
+    // Only this copy of the volume has a live node.
     let refused = while_beating(&image, offset, 1, || {
         [mkfs.with("disk.img").output(), mkfs.with("-F disk.img").output()]
     });
@@ -559,7 +560,7 @@ fn a_local_volume_in_use_for_all_that_is_known_needs_force() {
     mkfs.with("-q -F disk.img").success();
 }
 
-/// Every run leaves the whole volume or none.
+/// Every run leaves a whole volume or none.
 #[test]
 fn a_run_that_is_interrupted_leaves_no_volume() {
     let mkfs = Mkfs::new();
@@ -583,7 +584,7 @@ fn a_run_that_is_interrupted_leaves_no_volume() {
         let _ = Run::new("kill").args(["-s", signal, &pid]).output();
         let status = child.wait().unwrap();
         match volume_of(&image).map(|volume| volume.superblock().label().to_vec()) {
-            // Stopped before the first write: what was there is untouched.
+            // Interrupted before the first write: what was there is unchanged.
             Some(label) if label.is_empty() => assert!(!status.success()),
             Some(_) => {
                 whole += 1;
@@ -594,7 +595,7 @@ fn a_run_that_is_interrupted_leaves_no_volume() {
             None => {
                 interrupted += 1;
                 assert!(!status.success(), "success without a volume");
-                // One that was stopped before it had wiped the last of the old ones.
+                // Old backups are left if it was interrupted before it erased the last of them.
                 let of_old = |label: &Vec<u8>| label.is_empty();
                 assert!(backup_labels(&image).iter().all(of_old), "a backup superblock is there");
             }
@@ -616,7 +617,7 @@ fn an_interrupted_run_says_so_and_removes_the_image_it_created() {
             .spawn()
             .unwrap();
         let pid = child.id().to_string();
-        // From the moment the image is there signals are minded.
+        // Signals are handled as soon as the image exists.
         for _ in 0..1000 {
             if mkfs.join("disk.img").exists() {
                 break;
@@ -671,7 +672,7 @@ fn a_reader_that_goes_away_does_not_stop_the_work() {
 #[test]
 fn nothing_else_is_needed_on_the_machine() {
     let mkfs = Mkfs::new();
-    // Neither modprobe nor /sys nor /proc/mounts: as in a container.
+    // Neither modprobe nor /sys nor /proc/mounts, as in a container.
     let made = mkfs.with("-F disk.img 64M").env("PATH", "/nonexistent").success();
     assert_eq!(made.stdout.matches("successful").count(), 1, "{made}");
 }
@@ -681,7 +682,7 @@ fn the_mkfs_front_end_of_util_linux_finds_it() {
     let (Some(front_end), Some(_)) = (oracle("mkfs"), oracle("mkfs.ocfs2")) else { return };
     let mkfs = Mkfs::new();
     mkfs.image(64 << 20);
-    // In a mount namespace it takes the place of the C tool.
+    // It replaces the C tool in a mount namespace.
     let script = "mount --bind \"$0\" \"$1\" && exec \"$2\" -t ocfs2 -N 4 -L /OVS disk.img";
     let installed = oracle("mkfs.ocfs2").unwrap();
     let run = Run::new("unshare")

@@ -1,5 +1,5 @@
-//! `mkfs.ocfs2 -d`: what is refused, what is left then, and that the same files give the same
-//! bytes. That the kernel reads what was written is tested in `kernel/filled.rs`.
+//! `mkfs.ocfs2 -d`: what it refuses, what is left then, and that the same files give the same
+//! bytes. `kernel/filled.rs` tests that the kernel reads what was written.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
@@ -40,7 +40,7 @@ impl Files {
         run.args(["-q", "-F", "-M", "local"]).args(options.split_whitespace())
     }
 
-    /// Makes a volume of the folder, on which neither fsck has a finding.
+    /// Makes a volume from the folder. Demands that neither fsck finds anything.
     fn make(&self, options: &str) -> Volume {
         let _ = fs::remove_file(self.image());
         self.run(&format!("{options} -d folder disk.img 256M")).success();
@@ -60,7 +60,7 @@ impl Files {
         Volume::open(device, &VolumeOptions::default()).unwrap()
     }
 
-    /// Demands that there is no volume, and why.
+    /// Demands that no volume is made, and that the message is `message`.
     #[track_caller]
     fn refuses(&self, options: &str, message: &str) -> Outcome {
         let _ = fs::remove_file(self.image());
@@ -132,7 +132,7 @@ fn holes_stay_holes() {
     let mut bytes = [1; 8];
     volume.file(&inode).unwrap().read_exact(&mut bytes).unwrap();
     assert_eq!(&bytes, b"data\0\0\0\0");
-    // A volume that cannot have holes has no room for it.
+    // A volume that does not support holes has no room for the file.
     let message = "the volume is too small for the files";
     files.refuses("--fs-features=nosparse,norefcount -d folder disk.img 64M", message);
 }
@@ -186,7 +186,7 @@ fn what_can_not_be_stored_is_named_and_nothing_is_left() {
     assert!(none.stderr.contains("the volume is too small for the files"), "{none}");
     files.run("-n -d folder disk.img 128M").success();
 
-    // An image that was there before holds no volume any more.
+    // An image that existed before no longer contains a volume.
     files.0.image("disk.img", 32 << 20);
     let outcome = files.run("-d folder disk.img").output().expect_status(1);
     assert!(outcome.stderr.contains("no volume was made"), "{outcome}");
@@ -202,7 +202,7 @@ fn what_can_not_be_stored_is_named_and_nothing_is_left() {
     assert!(inside.stderr.contains("is the image that is being made"), "{inside}");
 }
 
-/// Name, type, target, contents.
+/// Name, type, target and contents.
 type Member<'a> = (&'a str, tar::EntryType, &'a str, &'a [u8]);
 
 fn header(kind: tar::EntryType, size: u64, uid: u64, gid: u64) -> tar::Header {
@@ -220,7 +220,7 @@ fn archive(members: &[Member<'_>]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, kind, target, contents) in members {
         let mut header = header(*kind, contents.len() as u64, 70_000, 5);
-        // The crate would not write a name that leads out.
+        // The crate refuses to write a name that leads out of the archive.
         let fields = header.as_gnu_mut().unwrap();
         fields.name[..name.len()].copy_from_slice(name.as_bytes());
         fields.linkname[..target.len()].copy_from_slice(target.as_bytes());
@@ -273,7 +273,7 @@ fn a_path_of_thousands_of_names_takes_no_more_than_its_directories() {
     let mut builder = tar::Builder::new(Vec::new());
     let mut header = header(tar::EntryType::Regular, 3, 0, 0);
     builder.append_data(&mut header, &path, &b"abc"[..]).unwrap();
-    // With a path for each directory on the way it would be 900 MB.
+    // With a path for each directory on the way it would take 900 MB.
     let limited = "ulimit -v 500000; exec \"$0\" -q -F -M local -b 1024 -C 4096 -d - \"$1\" 256M";
     let run = Run::new("sh").args(["-c", limited]).arg(program("mkfs.ocfs2")).arg(files.image());
     run.stdin(builder.into_inner().unwrap()).success();
@@ -345,7 +345,7 @@ fn access_lists_of_an_archive_are_stored_as_the_kernel_has_them() {
     let volume = files.check();
     let attributes = volume.sorted_xattrs(&find(&volume, "file")).unwrap();
     assert_eq!(attributes.len(), 1);
-    // Of the owner, user 1000, the group, the mask, all others: each a tag and permissions.
+    // Owner, user 1000, group, mask, others: a tag, permissions and an id each.
     let of = |tag: u16, permissions: u16, id: u32| {
         [&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
     };

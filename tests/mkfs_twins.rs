@@ -1,5 +1,5 @@
-//! Our volumes beside those of the C tool: made with the same options and UUID, judged by the
-//! C fsck, and compared block by block.
+//! Our volumes and those of the C tool, made with the same options and UUID: judged by the C fsck,
+//! and compared block by block.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -18,7 +18,7 @@ use ocfs2_testing::{Run, Scratch, c_fsck_run, oracle, program, skip};
 
 const UUID: &str = "2a4d1c58-1faa-42a1-a41d-26efc90c1315";
 
-/// The C tools that judge.
+/// The C tools that are used as judges.
 struct Judges {
     mkfs: PathBuf,
     fsck: PathBuf,
@@ -26,13 +26,13 @@ struct Judges {
 }
 
 impl Judges {
-    /// `None`, said on standard error, where they are not installed.
+    /// `None`, with a message, if they are not installed.
     fn find() -> Option<Self> {
         let mkfs = oracle("mkfs.ocfs2")?;
         Some(Self { mkfs, fsck: oracle("fsck.ocfs2")?, debugfs: oracle("debugfs.ocfs2")? })
     }
 
-    /// The codes of what fsck finds, sorted; each once.
+    /// Returns the codes of what fsck finds, sorted and without duplicates.
     fn complaints(&self, image: &Path) -> Vec<String> {
         let checked = if image.metadata().unwrap().len() < 64 << 30 {
             c_fsck_run(&self.fsck, "-fn", image)
@@ -50,7 +50,7 @@ impl Judges {
         codes
     }
 
-    /// What debugfs prints of a volume, without what is random, a time or a block check.
+    /// Returns what debugfs prints about a volume, without random numbers, times and block checks.
     fn described(&self, image: &Path, command: &str) -> String {
         let printed = Run::new(&self.debugfs).args(["-R", command]).arg(image).success();
         let mut text = String::new();
@@ -72,7 +72,7 @@ impl Judges {
     }
 }
 
-/// Options both programs understand, and where to make the volume.
+/// Options that both programs understand, and the size and place of the volumes.
 struct Twins<'a> {
     judges: &'a Judges,
     options: Vec<&'a str>,
@@ -80,18 +80,18 @@ struct Twins<'a> {
     scratch: &'a Scratch,
 }
 
-/// Complaints of the C fsck that are wrong: K-4 and K-5 of the format reference. It has them
-/// about the volumes of the C mkfs as well.
+/// Wrong complaints of the C fsck: K-4 and K-5 of the format reference. It has them about volumes
+/// made by the C mkfs as well.
 const FALSE_COMPLAINTS: [&str; 2] = ["DX_TREE_MISSING", "QMAGIC_INVALID"];
 
 impl Twins<'_> {
-    /// Makes both, and demands that they are the same.
+    /// Makes both volumes, and demands that they are the same.
     fn check(&self) {
         let (ours, theirs) = (self.make_ours(), self.make_theirs());
         let name = format!("{} bytes, {}", self.size, self.options.join(" "));
         let judges = self.judges;
         let heartbeat_device = self.options.contains(&"-H");
-        // fsck refuses heartbeat devices.
+        // fsck rejects heartbeat devices.
         let complaints = if heartbeat_device { Vec::new() } else { judges.complaints(&ours) };
         if !complaints.is_empty() {
             let known = judges.complaints(&theirs);
@@ -101,7 +101,7 @@ impl Twins<'_> {
             }
         }
         for command in ["stats", "ls -l //"] {
-            // The system directory of a heartbeat device is inline, without the feature;
+            // The system directory of a heartbeat device is inline, without the feature, and
             // debugfs cannot list it.
             if heartbeat_device && command != "stats" {
                 continue;
@@ -112,8 +112,8 @@ impl Twins<'_> {
         }
         same(&name, compare(&ours, &theirs));
         fs::remove_file(&ours).unwrap();
-        // Once more with the random numbers and the time of the C tool: now everything that
-        // depends on them, hashes and block checks, has to be the same too.
+        // Once more with the random numbers and the time of the C tool: now everything that depends
+        // on them, such as hashes and block checks, has to be the same too.
         let copy = self.make_copy(&theirs);
         let exact = compare(&copy, &theirs);
         println!("{name}: {} blocks, {} with undefined bytes or times", exact.blocks, exact.masked);
@@ -136,7 +136,7 @@ impl Twins<'_> {
 
     fn make_theirs(&self) -> PathBuf {
         let image = self.scratch.image("theirs.img", self.size);
-        // -F: there is no cluster that runs here to agree with.
+        // -F: no cluster runs here, so the options cannot agree with one.
         Run::new(&self.judges.mkfs)
             .args(["-F", "-x", "-U", UUID])
             .args(&self.options)
@@ -146,7 +146,7 @@ impl Twins<'_> {
         image
     }
 
-    /// The layout without going through the program.
+    /// Plans the layout without running the program.
     fn plan(&self, sector_size: u32, time: u64, random: Random) -> anyhow::Result<Plan> {
         let words = ["mkfs.ocfs2", "-U", UUID];
         let cli = Cli::try_parse_from(words.iter().chain(&self.options).copied().chain(["image"]))?;
@@ -155,7 +155,7 @@ impl Twins<'_> {
         Ok(Plan::new(&resolve(&cli.options()?, &facts)?)?)
     }
 
-    /// A volume that has the random numbers and the time of `theirs`.
+    /// Makes a volume with the random numbers and the time of `theirs`.
     fn make_copy(&self, theirs: &Path) -> PathBuf {
         let device = open(theirs, &DeviceOptions::default()).unwrap();
         let found = [512, 1024, 2048, 4096].into_iter().find_map(|size| {
@@ -186,7 +186,7 @@ fn same(name: &str, comparison: Comparison) {
     assert!(differences.is_empty(), "{name}:\n{}", differences.join("\n"));
 }
 
-/// Checks one row after the other: a size and options.
+/// Checks the rows, each a size and options, one after the other.
 fn check(rows: &[(&str, &str)]) {
     let Some(judges) = Judges::find() else { return };
     let scratch = Scratch::new();
@@ -325,14 +325,14 @@ fn volumes_of_any_size_and_purpose_are_those_of_the_c_mkfs() {
 #[test]
 fn large_volumes_are_those_of_the_c_mkfs() {
     check(&[
-        // Chains of more than one group, and of more than two.
+        // Chains of two groups, and of more than two.
         ("107374182400", "-J size=4M -N 2 -b 2K"),
         ("214748364800", "-J size=4M -N 2 -b 1K -C 16K --fs-features=metaecc"),
         ("700G", "-J size=4M -N 2"),
     ]);
 }
 
-/// The smallest volume of each block size: with one cluster less neither program has room.
+/// The smallest volume of each block size: with one cluster less, neither program has room.
 #[test]
 fn the_smallest_volumes_are_as_small_as_those_of_the_c_mkfs() {
     let Some(judges) = Judges::find() else { return };
@@ -363,14 +363,14 @@ fn the_smallest_volumes_are_as_small_as_those_of_the_c_mkfs() {
     }
 }
 
-/// As large as there can be on most file systems. The C mkfs takes minutes for it.
+/// The largest size that most file systems support. The C mkfs takes minutes for it.
 #[test]
 #[ignore = "takes minutes; cargo xtask test --all runs it"]
 fn the_largest_volumes_are_those_of_the_c_mkfs() {
     check(&[("15T", "-J size=9M -N 2 -T vmstore"), ("8T", "-J size=4M -N 2")]);
 }
 
-/// A folder in memory can hold a file that most file systems cannot.
+/// A folder in memory can hold a file that is too large for most file systems.
 #[test]
 fn a_sparse_volume_of_20_tib_is_clean() {
     let Some(judges) = Judges::find() else { return };

@@ -1,4 +1,4 @@
-//! `mounted.ocfs2` on volumes the kernel wrote, beside the C tool.
+//! `mounted.ocfs2` on volumes that the kernel wrote, compared with the C tool.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
@@ -40,7 +40,7 @@ fn mounted() -> Run {
     Run::new(program("mounted.ocfs2"))
 }
 
-/// The part of the first line after the device that starts in the column `title`.
+/// Returns the first line after the header, from the column `title` on.
 fn cell(outcome: &Outcome, title: &str) -> String {
     let mut lines = outcome.stdout.lines();
     let start = lines.next().and_then(|header| header.find(title));
@@ -77,7 +77,7 @@ fn tables_equal_those_of_the_c_tool() {
 
 #[test]
 fn both_crashed_nodes_are_listed_and_fsck_is_said_to_be_needed() {
-    // For a script only the names, whatever they have been through.
+    // Without -v only the names, which are easier for scripts.
     let outcome = mounted().arg("-f").arg(fixture("crashed-4k-o2cb")).success();
     assert_eq!(cell(&outcome, "Nodes"), "0, 1", "{outcome}");
     let outcome = mounted().arg("-fv").arg(fixture("crashed-4k-o2cb")).success();
@@ -222,7 +222,7 @@ fn the_usage_names_the_program_as_it_was_called() {
     let scratch = Scratch::new();
     let link = scratch.join("mounted.ocfs2");
     symlink(program("mounted.ocfs2"), &link).unwrap();
-    // Alone it lists what there is.
+    // Without arguments it lists all devices.
     let bare = Run::new(&link).success();
     assert!(bare.stdout.starts_with("Device "), "{bare}");
     let wrong = Run::new(&link).arg("--frob").output().expect_status(1);
@@ -299,7 +299,7 @@ fn a_volume_that_can_not_be_opened_is_listed_with_the_reason() {
     assert!(outcome.stderr.contains("0x80000000"), "{outcome}");
 }
 
-/// A clock that does not wait, but lets something happen each time.
+/// A clock that does not wait, but calls `tick` each time.
 struct Ticks<F> {
     elapsed: Mutex<Duration>,
     tick: F,
@@ -321,8 +321,8 @@ impl<F: Fn(Duration) + Sync> Clock for Ticks<F> {
     }
 }
 
-/// A clock that does not wait, with a time for each thread; the first time it waits until so many
-/// threads do.
+/// A clock that does not wait, with a separate time for each thread; the first time it waits until
+/// `threads` threads do.
 struct Together {
     threads: usize,
     elapsed: Mutex<HashMap<ThreadId, Duration>>,
@@ -356,7 +356,7 @@ fn all_volumes_are_watched_at_the_same_time_for_the_dead_threshold() {
             let scratch = Scratch::new();
             let image = fixture_copy("clean-4k-o2cb", &scratch);
             hold_first_slot(&image, 5);
-            // It beats now, and says that it is dead only after 49 days.
+            // It beats now, and its block states that it is dead only after 49 days.
             let file = File::options().read(true).write(true).open(&image).unwrap();
             let at = heartbeat_offset(&image) + 5 * 512;
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
@@ -393,7 +393,7 @@ fn all_volumes_are_watched_at_the_same_time_for_the_dead_threshold() {
     assert_eq!(listing.volumes.len(), 3);
 }
 
-/// Marks the first slot of the volume as held by `node`.
+/// Makes `node` the holder of the volume's first slot.
 fn hold_first_slot(image: &Path, node: u32) {
     let options = DeviceOptions { write: true, ..Default::default() };
     let device = ocfs2_device::open(image, &options).unwrap();
@@ -431,7 +431,7 @@ heartbeat:\n cluster = ovscluster\n region = 6C4C3BC6714E44F6A84016D62B94D2A9\n"
         (node.display_name(), node.state.clone().unwrap())
     };
 
-    // Nobody says where the region is, so it is only looked for on the volume itself.
+    // Nothing states where the region is, so only the volume itself is searched for it.
     let unknown = State::Unknown(Unknown::Global);
     assert_eq!(node(&|_| ()), ("5".to_owned(), unknown));
     let own_offset = heartbeat_offset(&options.devices[0]);
@@ -453,7 +453,7 @@ heartbeat:\n cluster = ovscluster\n region = 6C4C3BC6714E44F6A84016D62B94D2A9\n"
     assert!(matches!(state, State::Crashed { .. }), "{state:?}");
 }
 
-/// The fields of the line that starts with `device`.
+/// Returns the fields of the line that starts with `device`.
 fn line_of(outcome: &Outcome, device: &Path) -> Vec<String> {
     let fields = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let mut lines = outcome.stdout.lines().map(fields);
@@ -467,7 +467,7 @@ fn without_a_name_all_block_devices_are_listed() {
         return;
     };
     let c_tool = oracle("mounted.ocfs2");
-    // It is crowded where other tests run: only what does not change is compared.
+    // Other tests use loop devices as well: only what does not change is compared.
     let quick = line_of(&mounted().success(), disk.path());
     assert_eq!(quick.len(), 5);
     let uuid = format!("UUID={}", quick[3]);
@@ -479,7 +479,7 @@ fn without_a_name_all_block_devices_are_listed() {
             assert_eq!(found, line_of(&expected, disk.path()));
         }
     }
-    // Other tests may have the same volume under another loop device.
+    // Other tests may have the same volume on another loop device.
     let named = mounted().args(["-d", &uuid]).output();
     let known = named.status == 0 || named.stderr.contains("is on several devices, so say which");
     assert!(known, "{named}");

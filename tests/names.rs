@@ -1,5 +1,5 @@
-//! How names are hashed, of files and of attributes, where they have bytes from 0x80 on; and how
-//! many attributes a bucket has. That the kernel finds them is tested in `kernel/names.rs`.
+//! The hashes of names with bytes from 0x80 on, of files and of attributes; and the number of
+//! attributes in a bucket. `kernel/names.rs` tests that the kernel finds them.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
@@ -15,7 +15,7 @@ use ocfs2_fsck::Signs;
 use ocfs2_testing::{Outcome, Run, Scratch, c_fsck_run, oracle, program};
 use ocfs2_volume::{Inode, Volume, VolumeOptions};
 
-/// A volume on an image, made of an archive.
+/// A volume on an image, made from an archive.
 struct Made {
     scratch: Scratch,
 }
@@ -24,7 +24,8 @@ fn name(number: usize) -> String {
     format!("größe-日本-{number}")
 }
 
-/// An archive with folders of so many names in UTF-8 each, and so many attributes of a file.
+/// Returns an archive with folders of `names` UTF-8 names each, and with a file of `attributes`
+/// attributes.
 fn archive(folders: &[(&str, usize)], attributes: usize) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     let mut member = |name: &str, attributes: usize| {
@@ -79,7 +80,7 @@ impl Made {
         fsck.arg(self.image()).output()
     }
 
-    /// The lines with codes that the C fsck prints; none where there is no C fsck.
+    /// Returns the lines with codes that the C fsck prints; none if it is not installed.
     fn c_findings(&self) -> Vec<String> {
         let Some(fsck) = oracle("fsck.ocfs2") else { return Vec::new() };
         let found = c_fsck_run(&fsck, "-fn", &self.image());
@@ -94,7 +95,8 @@ impl Made {
         volume.inode(entry.inode).unwrap()
     }
 
-    /// How many attributes each bucket has, and how many of all have the hash of `sign`.
+    /// Returns the number of attributes in each bucket, and how many of all have the hash of
+    /// `sign`.
     fn buckets(&self, sign: CharSign) -> (Vec<usize>, usize) {
         let volume = self.volume();
         let seed = volume.superblock().s_uuid_hash;
@@ -113,7 +115,8 @@ impl Made {
 }
 
 impl Made {
-    /// What `--json` of a check says of names by their hashes, directories' and attributes'.
+    /// Returns the counts of hashes in the `--json` report of a check, of directories and of
+    /// attributes.
     fn hashes(&self) -> [Signs; 2] {
         let outcome = self.fsck("-fn --json").expect_status(0);
         let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
@@ -144,7 +147,7 @@ const fn signs(signed: u64, unsigned: u64) -> Signs {
     Signs { signed, unsigned }
 }
 
-/// Counts of one sign.
+/// Returns counts with only one sign.
 fn of(sign: CharSign, count: u64) -> Signs {
     match sign {
         CharSign::Signed => signs(count, 0),
@@ -159,7 +162,7 @@ fn an_index_that_is_built_follows_what_the_volume_shows() {
     let alone = archive_of(&[("many", 300)]);
     for sign in CharSign::ALL {
         let options = format!("-b 512 --name-hash {sign}");
-        // The root is lost, its clusters and another folder are there; then nothing is.
+        // First the root is lost while its clusters and another folder exist; then nothing is left.
         let wrong_signature = |block: &mut Vec<u8>| block[3] ^= 1;
         let nothing_left = |block: &mut Vec<u8>| block.fill(0);
         let made = Made::new(&options, &both);
@@ -239,11 +242,11 @@ fn names_of_files_and_attributes_are_hashed_as_it_was_asked_for() {
     };
     let unsigned = Made::new("-b 512", &archive);
     assert_eq!(unsigned.buckets(CharSign::Unsigned).1, 150);
-    // The C fsck knows signed bytes only.
+    // The C fsck knows only signed bytes.
     if oracle("fsck.ocfs2").is_some() {
         let found = unsigned.c_findings();
-        // A name it looks for in the wrong leaf is, by chance of the seed, taken for one that is
-        // missing; then it counts a link less.
+        // If it looks for a name in the wrong leaf, it may by chance of the seed take it for a
+        // missing one, and then counts a link too few.
         let follows = ["INODE_NOT_CONNECTED", "INODE_COUNT"].map(|code| count(&found, code));
         let counts = ["DX_LOOKUP_FAILED", "XATTR_HASH_INVALID"].map(|code| count(&found, code));
         assert!(counts[0] > 100 && counts[1] == 150, "{found:#?}");

@@ -1,4 +1,4 @@
-//! `o2image`: what it saves and puts back, with the C program as judge.
+//! `o2image`: what it saves and restores, with the C program as judge.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
@@ -46,7 +46,7 @@ fn the_c_program_reads_our_images_and_they_have_what_its_own_have() {
         let mut missing = 0;
         for block in expected.ranges().unwrap().into_iter().flatten() {
             let there = saved.has(Blkno(block)).unwrap();
-            // It saves clusters as a whole, also what of them is after the end of what they hold.
+            // The C program saves whole clusters, also the part after the end of what they contain.
             let bits = original.geometry().bpc_bits();
             let mut cluster = (0..1 << bits).map(|n| Blkno((block >> bits << bits) + n));
             let is_known = there || cluster.any(|it| saved.has(it).unwrap());
@@ -78,7 +78,7 @@ fn the_c_program_reads_our_images_and_they_have_what_its_own_have() {
     }
 }
 
-/// Blocks of data that files with attributes in their inodes have.
+/// Returns the number of data blocks of files with attributes only in their inodes.
 fn data_of_inline_attributes(volume: &Volume) -> u64 {
     use ocfs2_format::dinode::DynFeatures;
     let inodes = volume.inodes().map(Result::unwrap);
@@ -149,7 +149,7 @@ fn what_is_no_more_is_in_no_image() {
     }
 }
 
-/// All names and targets of links of a volume, and what a check says of it.
+/// Returns all names and link targets of a volume, and what a check finds.
 fn told(image: &Path) -> (Vec<Vec<u8>>, Vec<String>) {
     let volume = volume(image);
     let mut texts = Vec::new();
@@ -162,7 +162,7 @@ fn told(image: &Path) -> (Vec<Vec<u8>>, Vec<String>) {
         texts.extend(volume.xattrs(&found.inode).map(|xattr| xattr.unwrap().name));
     }
     let check = Run::new(program("fsck.ocfs2")).arg("-fn").arg(image).output().stdout;
-    // What is found, without the names in it.
+    // The findings without the names in them.
     let lines = check.lines().filter(|line| line.starts_with('['));
     let lines = lines.map(|line| line.split(" (").next().unwrap().to_owned());
     (texts, lines.collect())
@@ -184,7 +184,8 @@ fn a_scrambled_image_tells_no_names_and_a_check_finds_what_it_finds_in_the_volum
             lengths
         };
         assert_eq!(lengths(&before), lengths(&after), "{name}");
-        // Long enough to be known again: none is anywhere in the image.
+        // Names of at least eight bytes, which cannot occur by chance: none is anywhere in the
+        // image.
         let bytes = fs::read(&raw).unwrap();
         let own: std::collections::HashSet<&[u8]> = before
             .iter()
@@ -203,7 +204,7 @@ fn a_scrambled_image_tells_no_names_and_a_check_finds_what_it_finds_in_the_volum
         if let Some(fsck) = &fsck {
             let run = |path: &Path| {
                 let out = Run::new("timeout").arg("60").arg(fsck).arg("-fn").arg(path).output();
-                // Of names with bytes from 0x80 on it knows only one of two hashes.
+                // For names with bytes from 0x80 on it knows only one of two hashes.
                 let known = |line: &&str| !line.starts_with("[XATTR_HASH_INVALID]");
                 let lines = out.stdout.lines().filter(|line| line.starts_with('[')).filter(known);
                 lines.map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
@@ -237,7 +238,7 @@ fn names_of_damaged_directories_are_in_no_scrambled_image() {
         };
         let blocks = debugfs("blocks /sub");
         let block = blocks.split_whitespace().next().map_or("/sub".into(), |it| format!("<{it}>"));
-        // An entry of a length that none can have, and one whose check does not hold.
+        // An entry with an impossible length, and one in a block whose check does not match.
         debugfs(&format!("set --direct {block}.entries[9].rec_len 3"));
         debugfs("set --direct -n /.entries[5].rec_len 5");
         let said = o2image(&["-q", "-r", "-s"], &image, &raw).expect_status(3);
@@ -277,7 +278,7 @@ fn a_disk_of_qemu_has_what_the_raw_image_has() {
             fs::remove_file(path).unwrap();
         }
     }
-    // Through a pipe it is the same, and it is not taken for a volume.
+    // Through a pipe the result is the same; and it is not accepted as a packed image.
     let (disk, piped) = (scratch.join("disk"), scratch.join("piped"));
     let image = fixture("clean-1k-local");
     o2image(&["-qQ"], &image, &disk).expect_status(0);
@@ -315,7 +316,7 @@ fn what_is_put_back_is_the_volume_whichever_program_saved_or_puts_it_back() {
     o2image(&["-a"], &image, &ours).expect_status(0);
     Run::new(&c).arg(&image).arg(&theirs).success();
 
-    // Into what is there and longer: nothing of it is cut.
+    // Into an existing, longer file: nothing of it is cut off.
     let target = scratch.image("target", size + (1 << 20));
     let file = File::options().write(true).open(&target).unwrap();
     file.write_all_at(b"after", size + 10).unwrap();
@@ -325,22 +326,22 @@ fn what_is_put_back_is_the_volume_whichever_program_saved_or_puts_it_back() {
     assert_as_manifest(&volume(&target), "clean-1k-local");
     assert_eq!(&fs::read(&target).unwrap()[size as usize + 10..][..5], b"after");
 
-    // One of the C program, into a file that is made.
+    // An image of the C program, into a new file.
     let target = scratch.join("new");
     o2image(&["-Iy"], &target, &theirs).expect_status(0);
     let found = Run::new(&fsck).arg("-fn").arg(&target).success().stdout;
     assert!(found.contains("All passes succeeded"), "{found}");
 
-    // And by the C program.
+    // Restored by the C program.
     let target = scratch.image("by-c", size);
     let put = Run::new(&c).arg("-I").arg(&target).arg(&ours).stdin("y\n").success();
     assert!(put.stderr.is_empty() || !put.stderr.contains("rror"), "{put}");
-    // It cuts a file after the last block that is saved.
+    // It cuts a file off after the last saved block.
     File::options().write(true).open(&target).unwrap().set_len(size).unwrap();
     assert_as_manifest(&volume(&target), "clean-1k-local");
 }
 
-/// What is in each file of a volume, and of which mode it is.
+/// Returns mode, size and contents of each file of a volume.
 fn contents(path: &Path) -> BTreeMap<Vec<u8>, (u16, u64, Vec<u8>)> {
     let volume = volume(path);
     let of = |(path, inode): (Vec<u8>, Inode)| {
@@ -404,13 +405,13 @@ fn the_same_image_comes_out_of_a_pipe_and_nothing_of_this_computer_is_in_it() {
     piped("", &piped_to.display().to_string());
     let (a, b) = (fs::read(&image).unwrap(), fs::read(&piped_to).unwrap());
     assert_eq!(a.len(), b.len());
-    // But for the time.
+    // Except for the time.
     assert!(a[..4] == b[..4] && a[8..] == b[8..]);
     assert!(a[0x78..512].iter().all(|byte| *byte == 0));
     o2image(&["-r"], &source, &raw).expect_status(0);
     piped("-r", &piped_to.display().to_string());
     assert!(fs::read(&raw).unwrap() == fs::read(&piped_to).unwrap());
-    // One form becomes the other.
+    // A packed image is converted to a raw one.
     let converted = scratch.join("converted");
     o2image(&["-r"], &image, &converted).expect_status(0);
     assert!(fs::read(&raw).unwrap() == fs::read(&converted).unwrap());
@@ -435,7 +436,7 @@ fn what_cannot_be_is_refused_and_nothing_is_spoilt() {
     says(o2image(&["-I", "-y"], &source, Path::new("-")), "can be -");
     assert!(fs::read(&source).unwrap() == before);
 
-    // An image that was cut, or whose numbers are wrong, is not installed.
+    // An image that was cut off, or contains wrong numbers, is not restored.
     let whole = fs::read(&image).unwrap();
     let with = |change: &dyn Fn(&mut Vec<u8>)| {
         let mut bytes = whole.clone();

@@ -1,4 +1,5 @@
-//! What lies on a disk or stands on the command line does nothing but stand in a line.
+//! Text from a disk or from the command line is only shown, and has no effect on a terminal, a
+//! shell or udev.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
@@ -13,8 +14,8 @@ use ocfs2_cli::encode::{is_unsafe, unescaped};
 use ocfs2_testing::damage::Image;
 use ocfs2_testing::{Run, Scratch, fixture_copy, program};
 
-/// A second line for udev, a shell and a list; escape sequences, delete, C1 (as UTF-8 and alone),
-/// no UTF-8, and a turn of direction.
+/// A second line for udev, a shell and a list; escape sequences, delete, C1 control characters (in
+/// UTF-8 and alone), invalid UTF-8, and a change of the text direction.
 const HOSTILE: &[&[u8]] = &[
     b"x\nINJECTED=1\n",
     b"\r\x1b[2J\x1b]0;t\x07\x7f",
@@ -23,11 +24,11 @@ const HOSTILE: &[&[u8]] = &[
     b"a\xe2\x80\xaeb\xe2\x81\xa6",
 ];
 
-/// Places of a superblock with blocks of 4 KiB.
+/// Offsets in a volume with blocks of 4 KiB.
 const LABEL: u64 = 2 * 4096 + 0xc0 + 0x50;
 const CLUSTER: u64 = 2 * 4096 + 0xc0 + 0x50 + 64 + 16 + 8;
 
-/// Everything that one of ours prints, whatever its status.
+/// Returns everything that one of our programs prints, whatever its status.
 fn printed(name: &str, dir: &Path, arguments: &[&OsStr]) -> Vec<u8> {
     let mut command = Command::new(program(name));
     let output = command
@@ -40,7 +41,7 @@ fn printed(name: &str, dir: &Path, arguments: &[&OsStr]) -> Vec<u8> {
     [output.stdout, output.stderr].concat()
 }
 
-/// Checks that nothing in `text` acts on a terminal, and that no line of it is not ours.
+/// Demands that nothing in `text` has an effect on a terminal, and that it has no injected line.
 fn assert_harmless(text: &[u8], what: &str) {
     let shown = text.escape_ascii();
     let text = std::str::from_utf8(text).unwrap_or_else(|_| panic!("{what}: no UTF-8: {shown}"));
@@ -117,7 +118,7 @@ fn arguments_do_nothing() {
     for text in HOSTILE {
         let argument = OsString::from_vec(text.to_vec());
         let option = OsString::from_vec([b"--", *text].concat());
-        // Once it is not there, once it is not a volume.
+        // First it does not exist, then it is not a volume.
         for is_there in [false, true] {
             let path = scratch.join(&argument);
             if is_there {
@@ -189,7 +190,7 @@ fn a_path_in_an_error_is_there_in_full_and_once() {
         arguments.insert(if tool == "mount.ocfs2" { 0 } else { arguments.len() }, name);
         let text = String::from_utf8(printed(tool, scratch.path(), &arguments)).unwrap();
         assert_eq!(text.matches("lost-").count(), 1, "{tool}: {text}");
-        // The same byte for both who may have encoded it.
+        // All encoders use the same form for the byte.
         assert!(text.to_ascii_lowercase().contains("lost-\\xffä\\n"), "{tool}: {text}");
     }
 }
@@ -261,7 +262,7 @@ fn a_configuration_does_nothing() {
     }
 }
 
-/// The sources of a crate, without their tests.
+/// Returns the sources of a crate, without their tests.
 fn sources(name: &str) -> Vec<(PathBuf, String)> {
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates").join(name)];
     folders[0].push("src");
@@ -286,14 +287,14 @@ fn there_are_no_other_ways_out() {
     const PROGRAMS: &[&str] =
         &["blkid", "debugfs", "fsck", "mkfs", "mount", "mounted", "o2cb", "o2info", "tunefs"];
     const LIBRARIES: &[&str] = &["cluster", "format", "probe", "volume"];
-    // What goes past `Output`, and past the encoders of JSON.
+    // Ways around `Output`, and around the encoders of JSON.
     const PRINTS: &[&str] =
         &["println!(", "print!(", "io::stdout()", "io::stderr()", "Stdout", "Stderr", "dbg!("];
     const LOSSY: &[&str] = &["serde_json::to_", "from_utf8_lossy", "to_string_lossy", ".display()"];
     let check = |name: &str, forbidden: &[&str]| {
         for (path, code) in sources(name) {
             for (number, line) in code.lines().enumerate() {
-                // Whether it is a terminal may be asked.
+                // Code may ask whether the output is a terminal.
                 let asks = line.contains(".is_terminal()");
                 let found = forbidden.iter().find(|word| line.contains(**word) && !asks);
                 let is_comment = line.trim_start().starts_with("//");

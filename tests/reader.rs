@@ -1,5 +1,4 @@
-//! Our reader on volumes that the Linux kernel wrote: everything the kernel's manifest says
-//! of them.
+//! Our reader on volumes that the Linux kernel wrote, compared with the kernel's manifests of them.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,7 +58,7 @@ fn clean_1k_linux7_local_reads_as_the_kernel_reads_it() {
     compare_with_manifest("clean-1k-linux7-local");
 }
 
-/// What can be had of everything, without a panic; how much that was.
+/// Reads everything that can be read. Returns the number of inodes and of bytes.
 fn read_everything(volume: &Volume) -> (usize, u64) {
     let (mut inodes, mut bytes) = (0, 0);
     for start in [volume.root(), volume.system_dir()] {
@@ -87,7 +86,7 @@ fn read_everything(volume: &Volume) -> (usize, u64) {
 
 #[test]
 fn crashed_volumes_can_be_read_as_far_as_there_is_no_replay() {
-    // The manifests are of what the kernel made of them, so nothing is compared here.
+    // The manifests describe the recovered volumes, so nothing is compared here.
     for (name, dirty_slots) in [
         ("crashed-4k-o2cb", vec![0, 1]),
         ("crashed-512-local", vec![0]),
@@ -134,7 +133,8 @@ fn slots_and_journals_say_who_did_not_unmount() {
     }
 }
 
-/// The sums of an allocator agree with each other; returns its groups that are in pieces.
+/// Demands that the sums of an allocator agree with each other. Returns the number of its
+/// discontiguous groups.
 fn check_sums(volume: &Volume, name: &str, allocator: &Allocator) -> usize {
     let (mut free, mut total, mut in_pieces) = (BTreeMap::new(), BTreeMap::new(), 0);
     for group in volume.groups(allocator) {
@@ -190,7 +190,7 @@ fn allocators_agree_with_themselves_and_with_the_folders() {
         }
         assert_eq!(found_in_pieces > 0, in_pieces > 0, "{name}: {found_in_pieces} groups");
 
-        // Every inode handed out has a name, and the other way round.
+        // Every allocated inode has a name, and every name has an allocated inode.
         let mut named: BTreeSet<Blkno> = walk(&volume).values().map(|inode| inode.blkno).collect();
         let system = volume.system_dir().unwrap();
         named.insert(system.blkno);
@@ -207,7 +207,7 @@ fn allocators_agree_with_themselves_and_with_the_folders() {
     }
 }
 
-/// A fixture with changes that are kept in memory.
+/// Returns a fixture whose changes are kept in memory.
 fn changed(name: &str) -> Arc<OverlayDevice<Arc<dyn Device>>> {
     let device = ocfs2_device::open(&fixture(name), &DeviceOptions::default()).unwrap();
     Arc::new(OverlayDevice::new(device, 512))
@@ -271,7 +271,7 @@ fn a_name_that_a_later_kernel_hashed_is_found_too() {
     let [signed, unsigned] = &words;
     assert_ne!(signed, unsigned);
 
-    // As if the entry had been made by such a kernel.
+    // As if a later kernel had made the entry.
     let root = dir.dinode.i_dx_root;
     let mut block = volume.read_block(root).unwrap();
     assert!(DxRoot::decode(&block).unwrap().is_inline());
@@ -299,7 +299,7 @@ fn a_chain_that_runs_in_circles_is_left() {
     assert_eq!(good.len(), groups.len());
     let told: Vec<_> = bad.into_iter().map(|bad| bad.unwrap_err().to_string()).collect();
     assert_eq!(told, [format!("group descriptor {}: reached a second time", last.blkno)]);
-    // The inodes are found all the same.
+    // All inodes are found nevertheless.
     let (good, bad): (Vec<_>, Vec<_>) = volume.inodes().partition(Result::is_ok);
     assert_eq!((good.len(), bad.len()), (open("clean-4k-o2cb").inodes().count(), 1));
 }
@@ -331,7 +331,7 @@ fn paths_are_followed_through_links_only_when_asked() {
     assert_eq!(err.to_string(), format!("inode {}: is not a directory", link.blkno));
 }
 
-/// The blocks that the extent allocators of a volume have given out.
+/// Returns the blocks that the extent allocators of a volume have allocated.
 fn given_out(volume: &Volume) -> BTreeSet<Blkno> {
     let mut blocks = BTreeSet::new();
     for slot in 0..volume.max_slots() {
@@ -362,7 +362,7 @@ fn all_metadata_is_what_the_kernel_has_allocated_for_it() {
         assert_eq!(of(&blocks), given_out(&volume), "{name}");
         let inodes = volume.inodes().map(|inode| inode.unwrap().blkno).collect();
         assert_eq!(of(&[Kind::Dinode]), inodes, "{name}");
-        // What is without a block of an allocator has its check, and is nobody else's.
+        // Metadata that no allocator covers has a valid check, and belongs to nothing else.
         let mut taken = BTreeSet::new();
         for run in &runs {
             let mut bytes = volume.read_blocks(run.blkno, run.blocks as u32).unwrap();

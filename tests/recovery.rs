@@ -1,4 +1,4 @@
-//! Recovery after a crash: beside what the kernel made of the same volume, and interrupted
+//! Recovery after a crash: compared with what the kernel made of the same volume, and interrupted
 //! anywhere.
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
@@ -20,7 +20,7 @@ fn volume(device: &Arc<dyn Device>) -> Volume {
     Volume::open(device.clone(), &VolumeOptions::default()).unwrap()
 }
 
-/// Recovers all slots of the volume that is read from `base`, writing to `device`.
+/// Recovers all slots of the volume that is read from `base`, and writes to `device`.
 fn recover(base: &Arc<dyn Device>, device: &dyn Device, writes: Writes) -> Vec<SlotRecovery> {
     let volume = volume(base);
     let slots: Vec<u16> = (0..volume.max_slots()).collect();
@@ -35,9 +35,9 @@ fn assert_recovered(slots: &[SlotRecovery]) {
     }
 }
 
-/// What the C fsck finds, without what it is wrong about: that the system directory has no index,
-/// that quota files have clusters beyond their end, and, what it does not know, the hashes by which
-/// kernels since 6.2 find names.
+/// Returns what the C fsck finds, without what it is wrong about: the missing index of the system
+/// directory, clusters of quota files past their end, and the hashes by which kernels since 6.2
+/// look names up, which it does not know.
 fn c_fsck_finds(fsck: &Path, image: &Path, volume: &Volume) -> Vec<String> {
     let is_unsigned = volume.superblock().label() == b"kcrash4k7";
     let run = c_fsck_run(fsck, "-fn", image);
@@ -93,7 +93,8 @@ fn a_recovered_volume_is_what_the_kernel_made_of_it() {
     }
 }
 
-/// What the ids of a global quota file use, in KiB and inodes, without those who use nothing.
+/// Returns the usage of the ids in a global quota file, in KiB and inodes, without those that use
+/// nothing.
 fn usage(volume: &Volume, kind: QuotaKind) -> BTreeMap<u32, (u64, u64)> {
     let inode = volume.system_file(SystemFile::Quota(kind)).unwrap();
     let mut bytes = vec![0; inode.size() as usize];
@@ -121,14 +122,14 @@ fn quota_is_after_a_recovery_what_the_kernel_counted_after_its_own() {
         let mut expected = manifest(name).quota;
         assert!(expected[0][&0].1 > 0, "{name}: nothing is in use");
         if name == "crashed-4k-linux7-local" {
-            // It has left the orphan, and counts it.
+            // The kernel has left the orphan, and counts it.
             for usage in &mut expected {
                 let (space, inodes) = usage.get_mut(&0).unwrap();
                 (*space, *inodes) = (*space - 296, *inodes - 1);
             }
         }
         if name.ends_with("-local") {
-            // The kernel lists one file, with two names, of this user, and counted none.
+            // The kernel lists a file of this user, with two names, but has not counted it.
             for (usage, id) in expected.iter_mut().zip([2001, 3001]) {
                 assert_eq!(usage.insert(id, (0, 1)), None);
             }
@@ -139,7 +140,8 @@ fn quota_is_after_a_recovery_what_the_kernel_counted_after_its_own() {
     }
 }
 
-/// What a recovery has changed, without the journals and how often they were recovered.
+/// Returns the blocks that a recovery has changed, without the journals and the counts of their
+/// recoveries.
 fn outcome(
     disk: &OverlayDevice<Arc<dyn Device>>,
     base: &Arc<dyn Device>,

@@ -1,4 +1,4 @@
-//! Journal replay: against C fsck on the volumes that crashed kernels left, and on logs made
+//! Journal replay: compared with the C fsck on volumes left by crashed kernels, and on logs made
 //! for one rule each.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
@@ -19,7 +19,7 @@ use ocfs2_testing::{CRASHED, Scratch, fixture_copy, oracle};
 use ocfs2_volume::replay::{LogDamage, LogEnd, Replay, ReplayError};
 use ocfs2_volume::{Volume, VolumeOptions};
 
-/// Replays every dirty journal and says how many blocks there were in each.
+/// Replays every dirty journal. Returns the number of blocks of each.
 fn replay_all(device: &Arc<dyn Device>) -> Vec<(u16, usize)> {
     let volume = Volume::open(device.clone(), &VolumeOptions::default()).unwrap();
     let dirty = (0..volume.max_slots()).filter(|slot| volume.journal_is_dirty(*slot).unwrap());
@@ -42,8 +42,8 @@ fn a_replayed_volume_equals_that_of_the_c_fsck_byte_by_byte() {
         let theirs = scratch.join("theirs.img");
         assert!(Command::new("cp").arg(&ours).arg(&theirs).status().unwrap().success());
 
-        // It asks whether to go on without a cluster, replays, and then gives up for want
-        // of one: what it has written by then is the replay alone.
+        // It asks whether to go on without a cluster, replays, and then gives up because there is
+        // none: it has written only the replay by then.
         let mut child = Command::new(&fsck)
             .args(["-F", "-y"])
             .arg(&theirs)
@@ -73,7 +73,7 @@ fn a_replay_into_an_overlay_leaves_the_volume_alone_and_can_be_repeated() {
     let overlay: Arc<dyn Device> = Arc::new(OverlayDevice::new(device, 512));
     assert_eq!(replay_all(&overlay), [(0, 826)]);
     let volume = Volume::open(overlay.clone(), &VolumeOptions::default()).unwrap();
-    // The log is empty now and the journal still dirty: a second replay does nothing.
+    // The log is empty now, but the journal is still dirty: a second replay does nothing.
     assert_eq!(replay_all(&overlay), [(0, 0)]);
     let replay = volume.replay(0).unwrap();
     replay.mark_clean(&volume, &overlay).unwrap();
@@ -82,12 +82,12 @@ fn a_replay_into_an_overlay_leaves_the_volume_alone_and_can_be_repeated() {
     assert_eq!(journal.recovery_generation(), replay.journal.recovery_generation() + 1);
 }
 
-/// A small volume whose journal the tests write themselves.
+/// A small volume whose journal is written by the tests.
 struct Bench {
     device: Arc<dyn Device>,
     volume: Volume,
     features: JournalIncompat,
-    /// Where the next block of the log goes.
+    /// Position of the next block in the log.
     at: u32,
     sequence: u32,
     checksum: Option<TransactionChecksum>,
@@ -128,7 +128,7 @@ impl Bench {
         self.device.write_at(block, blkno.offset_bytes(BlockSize::MIN).unwrap()).unwrap();
     }
 
-    /// Makes the log begin at block `start` with the present transaction.
+    /// Makes the log begin at block `start`, with the current transaction.
     fn set_start(&mut self, start: u32) {
         let mut journal = self.volume.journal(0).unwrap();
         journal.superblock.s_start = start;
@@ -155,7 +155,7 @@ impl Bench {
         self.at = if self.at + 1 == end { 2 } else { self.at + 1 };
     }
 
-    /// Logs blocks filled with a byte each.
+    /// Logs blocks that are each filled with one byte.
     fn blocks(&mut self, contents: &[(u64, u8)]) {
         let tag = |blkno| JournalTag { blkno: Blkno(blkno), ..Default::default() };
         let tags: Vec<_> = contents.iter().map(|(blkno, _)| tag(*blkno)).collect();
@@ -178,7 +178,7 @@ impl Bench {
         JournalHeader::new(BlockType::Revoke, self.sequence).encode(&mut block).unwrap();
         block[12..16].copy_from_slice(&20_u32.to_be_bytes());
         block[16..20].copy_from_slice(&blkno.to_be_bytes());
-        // Revoke blocks are in no checksum.
+        // Revoke blocks are not part of the checksum.
         let checksum = self.checksum.take();
         self.log(&block);
         self.checksum = checksum;
@@ -206,7 +206,7 @@ impl Bench {
         self.volume.replay(0).unwrap()
     }
 
-    /// Replays, and gives the first byte of some blocks.
+    /// Replays the log, and returns the first byte of each of the blocks.
     fn replayed(&self, blknos: &[u64]) -> Vec<u8> {
         let replay = self.replay();
         replay.apply(&self.volume, &self.device).unwrap();
@@ -348,7 +348,7 @@ fn an_unknown_feature_names_the_journal_and_the_bits() {
 #[test]
 fn a_log_full_of_one_transaction_ends() {
     let mut bench = Bench::new();
-    // Descriptors without a commit, all the way round.
+    // Descriptors without a commit in the whole log.
     let end = bench.volume.journal(0).unwrap().superblock.s_maxlen;
     for _ in 2..end {
         let tag = JournalTag { blkno: Blkno(30000), ..Default::default() };
@@ -357,7 +357,7 @@ fn a_log_full_of_one_transaction_ends() {
     assert_eq!((bench.replay().transactions, bench.replay().end), (0, LogEnd::Complete));
 }
 
-/// CRC-32C without the final inversion, a bit at a time.
+/// CRC-32C without the final inversion, bit by bit.
 fn crc32c(crc: u32, bytes: &[u8]) -> u32 {
     bytes.iter().fold(crc, |crc, byte| {
         let step = |crc: u32, _| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
@@ -365,7 +365,7 @@ fn crc32c(crc: u32, bytes: &[u8]) -> u32 {
     })
 }
 
-/// A transaction as jbd2 writes it with CSUM_V2 or CSUM_V3: the blocks of the log.
+/// Returns the log blocks of a transaction as jbd2 writes it with CSUM_V2 or CSUM_V3.
 fn checked_transaction(
     features: JournalIncompat,
     sequence: u32,
@@ -428,7 +428,7 @@ fn later_checksums_are_looked_at_in_every_layout() {
         let replay = bench.replay();
         assert_eq!((replay.transactions, replay.end), (2, LogEnd::Complete), "{features:?}");
 
-        // Of the second transaction: its descriptor, a block, its commit.
+        // In the second transaction: its descriptor, a block, and its commit.
         for (index, at) in [(7, 100), (9, 5), (10, 0x31)] {
             let place = bench.log_place(index);
             let good = bench.volume.read_block(place).unwrap();

@@ -1,4 +1,4 @@
-//! Taking room from the allocators of volumes that the kernel made, and giving it back.
+//! Taking space from the allocators of volumes made by the kernel, and returning it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -10,7 +10,7 @@ use ocfs2_volume::allocator::{Allocator, Want};
 use ocfs2_volume::edit::{Edit, EditOptions, How};
 use ocfs2_volume::{SystemFile, Volume, VolumeOptions};
 
-/// A volume on an overlay.
+/// Opens a volume on an overlay.
 fn volume() -> Volume {
     let device = open(&fixture("clean-4k-o2cb"), &DeviceOptions::default()).unwrap();
     let volume = Volume::open(device, &VolumeOptions::default()).unwrap();
@@ -27,7 +27,7 @@ fn free(volume: &Volume, allocator: &Allocator) -> (u32, u32) {
     (bits, total)
 }
 
-/// Brings an edit to the overlay that `volume` is on.
+/// Commits an edit to the overlay that `volume` is on.
 fn commit(mut edit: Edit, volume: &Volume) {
     edit.finish().unwrap();
     edit.commit(How::Unguarded, &**volume.device()).unwrap();

@@ -1,7 +1,7 @@
-//! Our reader on damaged volumes: it may find errors, but no damage makes it panic, run on
-//! for ever, or take memory by what a field claims.
+//! Our reader on damaged volumes: it may find errors, but no damage makes it panic, run forever, or
+//! allocate as much memory as a field claims.
 //!
-//! Every case is made from its number alone. `OCFS2_SURVIVAL_CASES` asks for more of them.
+//! Every case depends only on its number. `OCFS2_SURVIVAL_CASES` sets the number of cases.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ use ocfs2_format::dinode::FileKind;
 use ocfs2_testing::{Random, fixture};
 use ocfs2_volume::{Error, Inode, Volume, VolumeOptions};
 
-/// Notes what is read of the device below.
+/// Records what is read from the device below.
 struct Recorder {
     inner: Arc<dyn Device>,
     reads: Mutex<BTreeSet<(u64, usize)>>,
@@ -45,7 +45,7 @@ impl Device for Recorder {
     }
 }
 
-/// What came of reading.
+/// Results of reading.
 #[derive(Default)]
 struct Tally {
     good: u64,
@@ -68,7 +68,7 @@ impl Tally {
     }
 }
 
-/// No volume here has as many of anything; an iteration that gives more does not end.
+/// No volume here has as many of anything: a longer iteration does not end.
 const MANY: usize = 400_000;
 
 fn bounded<T>(items: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
@@ -78,7 +78,7 @@ fn bounded<T>(items: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
     })
 }
 
-/// What is read of a file besides its metadata.
+/// Whether the data of a file is read besides its metadata.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Data {
     Read,
@@ -133,7 +133,7 @@ fn read_path(volume: &Volume, path: &[u8], data: Data, tally: &mut Tally) {
     }
 }
 
-/// Everything but the contents of files.
+/// Reads everything except the contents of files.
 fn read_volume(volume: &Volume, tally: &mut Tally) {
     tally.take(volume.places());
     for slot in 0..volume.max_slots() {
@@ -162,13 +162,13 @@ fn read_volume(volume: &Volume, tally: &mut Tally) {
     }
 }
 
-/// A place that holds something, most likely.
+/// Returns a place that probably has contents.
 fn used_place(random: &mut Random, bytes: &[u8]) -> usize {
     let places: Vec<usize> = (0..16).map(|_| random.below(bytes.len())).collect();
     places.iter().copied().find(|place| bytes[*place] != 0).unwrap_or(places[0])
 }
 
-/// Damages a piece of metadata in one of the ways things go wrong.
+/// Damages a piece of metadata in one of the typical ways.
 fn damage(random: &mut Random, device: &dyn Device, volume: &Sound, at: (u64, usize)) {
     let all = &volume.metadata;
     let (offset, len) = at;
@@ -176,7 +176,7 @@ fn damage(random: &mut Random, device: &dyn Device, volume: &Sound, at: (u64, us
     device.read_at(&mut bytes, offset).unwrap();
     let sound = bytes.clone();
     match random.below(8) {
-        // A field of any width with an extreme or a random value.
+        // Fields of any width get an extreme or a random value.
         0..4 => {
             for _ in 0..=random.below(4) {
                 let width = 1 << random.below(4);
@@ -190,7 +190,7 @@ fn damage(random: &mut Random, device: &dyn Device, volume: &Sound, at: (u64, us
                 bytes[place..][..width].copy_from_slice(&value.to_le_bytes()[..width]);
             }
         }
-        // A bit.
+        // One bit is flipped.
         4 => {
             let bit = random.below(8);
             bytes[used_place(random, &sound)] ^= 1 << bit;
@@ -201,7 +201,7 @@ fn damage(random: &mut Random, device: &dyn Device, volume: &Sound, at: (u64, us
             let block = random.of(all).0 >> volume.block_size.bits();
             bytes[place..][..8].copy_from_slice(&block.to_le_bytes());
         }
-        // Other metadata in its place, as it is or as if it belonged there.
+        // Other metadata in its place, unchanged or with the original headers.
         6 => {
             let (other, other_len) = *random.of(all);
             let from = 0x100 * random.below(2);
@@ -209,14 +209,14 @@ fn damage(random: &mut Random, device: &dyn Device, volume: &Sound, at: (u64, us
             device.read_at(&mut bytes[..len], other).unwrap();
             bytes[..from].copy_from_slice(&sound[..from]);
         }
-        // Noise after the headers.
+        // Random bytes in a range.
         _ => {
             let from = random.below(len);
             let to = from + random.below(len - from) + 1;
             bytes[from..to].iter_mut().for_each(|byte| *byte = random.next() as u8);
         }
     }
-    // An inode that is none is refused at once: mostly it stays one.
+    // An invalid inode would be rejected at once, so mostly it stays valid.
     if sound.starts_with(b"INODE01") && random.below(4) > 0 {
         for part in [0..8, 0x28..0x2a, 0x2c..0x30, 0x50..0x58, 0x60..0x64] {
             bytes[part.clone()].copy_from_slice(&sound[part]);
@@ -225,23 +225,23 @@ fn damage(random: &mut Random, device: &dyn Device, volume: &Sound, at: (u64, us
     device.write_at(&bytes, offset).unwrap();
 }
 
-/// A path, and what is read for it.
+/// A path, and the metadata that is read for it.
 struct PathOf {
     path: Vec<u8>,
     metadata: Vec<(u64, usize)>,
-    /// Errors of reading it that are none: a tree is asked of everything.
+    /// Number of errors from reading the sound file: every inode is read as a tree.
     errors: u64,
 }
 
-/// What the cases are made from.
+/// The sound volume that the cases are made from.
 struct Sound {
     device: Arc<dyn Device>,
     block_size: BlockSize,
-    /// The block of the superblock without metaecc.
+    /// The block of the superblock, without metaecc.
     superblock: Vec<u8>,
-    /// Every piece of metadata.
+    /// All pieces of metadata.
     metadata: Vec<(u64, usize)>,
-    /// The interesting paths.
+    /// The paths, without those of plain empty files.
     paths: Vec<PathOf>,
 }
 
@@ -293,7 +293,7 @@ fn case(sound: &Sound, number: u64, tally: &mut Tally) {
     let mut random = Random(number);
     let overlay = OverlayDevice::new(Arc::clone(&sound.device), sound.block_size.bytes());
     let overlay = Arc::new(overlay);
-    // With block checks most damage is found before it is looked at.
+    // With block checks most damage is found before the structure is parsed.
     if random.below(10) > 0 {
         overlay.write_at(&sound.superblock, sound.superblock_place().0).unwrap();
     }
@@ -320,7 +320,7 @@ fn case(sound: &Sound, number: u64, tally: &mut Tally) {
     }
 }
 
-/// The most memory this process ever had, in KiB.
+/// Returns the peak memory of this process, in KiB.
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -330,7 +330,7 @@ fn peak_memory() -> Option<u64> {
 #[test]
 fn damage_of_any_kind_is_survived() {
     let cases = std::env::var("OCFS2_SURVIVAL_CASES").map_or(4000, |text| text.parse().unwrap());
-    // Small blocks make deep trees; the other one has groups in pieces and refcount trees.
+    // Small blocks make deep trees; the other volume has discontiguous groups and refcount trees.
     for name in ["clean-512-local", "clean-4k-o2cb"] {
         run(name, cases);
     }

@@ -1,9 +1,9 @@
-//! A judge of repairs who agrees to all.
+//! A judge that agrees to all repairs.
 
 use ocfs2_fsck::plan::Judge;
 use ocfs2_fsck::{Found, Pass};
 
-/// Says yes to everything.
+/// Answers yes to everything.
 #[derive(Debug)]
 pub struct Yes;
 

@@ -1,4 +1,4 @@
-//! Every image, every format of output.
+//! Every image in every output format, compared with util-linux.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -9,7 +9,7 @@ use ocfs2_testing::{Scratch, fixture};
 use crate::images::{make, make_all, patch, patched, piece};
 use crate::{made_by_hand, ours, run, theirs, without_ours};
 
-/// All ways to ask. Formats are given twice: after `-p` they show more.
+/// All combinations of options. Formats occur twice, because `-p` shows more.
 const ASKED: &[&str] = &[
     "",
     "-o full",
@@ -41,7 +41,7 @@ const ASKED: &[&str] = &[
     "-p -n noext4,vfat",
 ];
 
-/// Asks both programs everything about `image`.
+/// Runs both programs on `image` with all combinations of options.
 fn compare(theirs: &Path, image: &Path) {
     compare_asked(theirs, image, ASKED);
 }
@@ -95,7 +95,7 @@ fn formats_without_programs_are_described_as_util_linux_describes_them() {
 #[test]
 fn labels_are_escaped_as_util_linux_escapes_them() {
     let Some(theirs) = theirs() else { return };
-    // util-linux prints these as they are; ours escape what is more than text, see outputs.rs.
+    // util-linux prints these unchanged; ours escapes what is not plain text, see outputs.rs.
     let as_it_is = ["-o value", "-o list", "-o udev", "-d", "-d -o export", "-p -o value -s LABEL"];
     let asked = |label: &[u8]| -> Vec<&str> {
         let text = str::from_utf8(label).is_ok_and(|text| !text.contains(char::is_control));
@@ -117,7 +117,7 @@ fn labels_are_escaped_as_util_linux_escapes_them() {
         b"sixteen_bytes_16",
         b"a\0b",
     ];
-    // Where the label is, and how long it may be.
+    // The place and the length of the label.
     for (name, at, len) in [("ext2", 1024 + 120, 16), ("swap", 1024 + 28, 16)] {
         let Some(image) = make(&scratch, name) else { continue };
         for label in labels {
@@ -145,7 +145,7 @@ fn labels_are_escaped_as_util_linux_escapes_them() {
 fn what_shares_a_device_is_ambivalent_when_util_linux_says_so() {
     let Some(theirs) = theirs() else { return };
     let scratch = Scratch::new();
-    // The second one's piece over the first.
+    // A piece of the second image is written over the first one.
     for (base, over, at, len) in [
         ("xfs-4k", "ext2", 1024, 1024),
         ("ext4", "iso-plain", 32768, 8192),

@@ -1,4 +1,4 @@
-//! What only ours does.
+//! Features that only our blkid has.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -130,7 +130,7 @@ fn what_can_not_be_opened_is_named() {
     let scratch = Scratch::new();
     let said = blkid().current_dir(scratch.path()).arg("missing.img").output().expect_status(2);
     assert_eq!(said.stderr, "blkid-ocfs2: missing.img: no such file or directory\n");
-    // Whatever devices there are: without -v none of them is complained about.
+    // Depends on the devices of this machine: without -v there is no complaint about any of them.
     let said = blkid().output();
     assert_eq!(said.stderr, "");
     assert!([0, 2].contains(&said.status), "{said}");
@@ -149,7 +149,7 @@ fn ambiguous_contents_are_all_named() {
 #[test]
 fn a_reader_that_goes_away_ends_it_quietly() {
     let scratch = Scratch::new();
-    // More than a pipe holds.
+    // More output than a pipe holds.
     let label = vec![(1080_u64, b"\x53\xef".as_slice()), (1144, b"label")];
     patched(&scratch, "ext2", 4 << 20, &label);
     let mut child = Command::new(ours())
@@ -207,7 +207,7 @@ fn what_is_only_told_by_its_signature_is_named_and_not_overwritten() {
         ("apfs", 32, b"NXSB"),
         ("zonefs", 0, b"SFOZ"),
         ("stratis", 516, b"!Stra0tis\x86\xff\x02^\x41rh"),
-        // Not in util-linux, and next to OCFS2 on the same SAN.
+        // Not known to util-linux, but found next to OCFS2 on the same SAN.
         ("sbd", 0, b"SBD_SBD_"),
         ("oracleasm", 0, b"\x01\x82\x01\x01"),
     ] {

@@ -1,4 +1,4 @@
-//! Single changed bytes: both programs have to draw the line in the same place.
+//! Single changed bytes: both programs have to accept and reject the same ones.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -9,7 +9,7 @@ use ocfs2_testing::Scratch;
 use crate::images::make;
 use crate::{ours, run, theirs, without_ours};
 
-/// Changes every `step`th byte of a range, one at a time, and asks both programs.
+/// Changes every `step`th byte of a range, one at a time, and runs both programs.
 fn compare_changed(theirs: &Path, image: &Path, from: u64, to: u64, step: usize) {
     let file = File::options().read(true).write(true).open(image).unwrap();
     let (dir, name) = (image.parent().unwrap(), image.file_name().unwrap());

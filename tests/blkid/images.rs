@@ -1,4 +1,4 @@
-//! Images, made with the programs of their formats.
+//! Images that are made with the programs of their formats.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -9,8 +9,8 @@ use ocfs2_testing::{Run, Scratch, oracle};
 const UUID: &str = "11111111-2222-3333-4444-555555555555";
 const MIB: u64 = 1 << 20;
 
-/// A name, a size in bytes, and the line that makes the image `$i` of it, in `$d` beside a
-/// folder `folder` with a file. The first word is the program.
+/// Name, size in bytes, and the command line that makes the image `$i` in a folder that also
+/// contains a folder `folder` with a file; `$u` is the UUID. The first word is the program.
 const RECIPES: &[(&str, u64, &str)] = &[
     ("ext2", 4 * MIB, "mkfs.ext2 -q -L data -U $u $i"),
     ("ext3", 16 * MIB, "mkfs.ext3 -q -L two_words -U $u $i"),
@@ -69,7 +69,7 @@ const RECIPES: &[(&str, u64, &str)] = &[
     ("ocfs2-heartbeat", 64 * MIB, "mkfs.ocfs2 -q -F -H -L hb $i"),
 ];
 
-/// What the programs that ask something are told.
+/// Returns the answers to the questions of a program.
 fn answers(name: &str) -> &'static str {
     match name {
         "mbr" => "label: dos\nlabel-id: 0x12345678\n2048,20000,83,*\n,20000,5\n,5000\n,,82\n",
@@ -78,7 +78,7 @@ fn answers(name: &str) -> &'static str {
     }
 }
 
-/// Makes the image `name`, unless its program is missing, which is said.
+/// Makes the image `name`. `None`, with a message, if its program is not installed.
 pub fn make(scratch: &Scratch, name: &str) -> Option<PathBuf> {
     let recipe = RECIPES.iter().find(|(recipe, ..)| *recipe == name);
     let (name, size, line) = recipe.unwrap_or_else(|| panic!("no recipe for {name}"));
@@ -96,19 +96,19 @@ pub fn make(scratch: &Scratch, name: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-/// All images whose programs are there.
+/// Makes all images whose programs are installed.
 pub fn make_all(scratch: &Scratch) -> Vec<PathBuf> {
     RECIPES.iter().filter_map(|(name, ..)| make(scratch, name)).collect()
 }
 
-/// An image of zeros with bytes written over it.
+/// Makes an image of zeros with some bytes written into it.
 pub fn patched(scratch: &Scratch, name: &str, size: u64, parts: &[(u64, &[u8])]) -> PathBuf {
     let path = scratch.image(&format!("{name}.img"), size);
     patch(&path, parts);
     path
 }
 
-/// Writes bytes over an image.
+/// Writes bytes into an image.
 pub fn patch(path: &PathBuf, parts: &[(u64, &[u8])]) {
     let file = File::options().write(true).open(path).unwrap();
     for (at, bytes) in parts {
@@ -116,7 +116,7 @@ pub fn patch(path: &PathBuf, parts: &[(u64, &[u8])]) {
     }
 }
 
-/// A piece of an image.
+/// Returns a piece of an image.
 pub fn piece(path: &PathBuf, at: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     File::open(path).unwrap().read_exact_at(&mut bytes, at).unwrap();

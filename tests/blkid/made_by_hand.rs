@@ -1,4 +1,5 @@
-//! Images of formats whose programs need a kernel, or are not free: only what identifies them.
+//! Images of formats whose programs need a kernel or are not free: they contain only what
+//! identifies them.
 
 use std::path::PathBuf;
 
@@ -8,13 +9,13 @@ use crate::images::patched;
 
 const SIZE: u64 = 64 << 20;
 
-/// A UUID, and another.
+/// Two UUIDs.
 const IDS: [[u8; 16]; 2] = [
     [16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31],
     [48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63],
 ];
 
-/// Bytes put together from (place, bytes).
+/// Puts bytes together from pairs of offset and bytes.
 fn at(parts: &[(usize, &[u8])]) -> Vec<u8> {
     let len = parts.iter().map(|(at, bytes)| at + bytes.len()).max().unwrap_or_default();
     let mut all = vec![0; len];
@@ -32,7 +33,7 @@ fn be32(numbers: &[u32]) -> Vec<u8> {
     numbers.iter().flat_map(|number| number.to_be_bytes()).collect()
 }
 
-/// A member of a Linux software RAID, superblock version 1.
+/// Returns the superblock, version 1, of a member of a Linux software RAID.
 fn md_1(place: u64) -> Vec<u8> {
     let mut sb = at(&[
         (0, &le32(&[0xa92b_4efc, 1])),
@@ -55,7 +56,7 @@ fn md_1(place: u64) -> Vec<u8> {
     sb
 }
 
-/// The old superblock, in either byte order.
+/// Returns the superblock of version 0.90, in either byte order.
 fn md_0(words: fn(&[u32]) -> Vec<u8>) -> Vec<u8> {
     at(&[
         (0, &words(&[0xa92b_4efc, 0, 90, 0, 0, 0x1122_3344])),
@@ -64,7 +65,7 @@ fn md_0(words: fn(&[u32]) -> Vec<u8>) -> Vec<u8> {
     ])
 }
 
-/// A pair of a ZFS label: its name, its type, its value.
+/// Returns a name-value pair of a ZFS label.
 fn pair(name: &str, kind: u32, value: &[u8]) -> Vec<u8> {
     let mut body = be32(&[name.len() as u32]);
     body.extend(name.as_bytes());
@@ -93,9 +94,9 @@ fn zfs_uberblocks(count: usize, number: fn(u64) -> [u8; 8]) -> Vec<u8> {
     one.repeat(count)
 }
 
-/// An LVM2 physical volume.
+/// Returns the label of an LVM2 physical volume.
 fn lvm2() -> Vec<u8> {
-    // The sum was made by pvcreate for exactly these bytes.
+    // The checksum is that of pvcreate for exactly these bytes.
     at(&[(0, b"LABELONE\x01\0\0\0\0\0\0\0"), (16, &lvm2_sum().to_le_bytes()), (20, &lvm2_summed())])
 }
 
@@ -108,7 +109,7 @@ fn lvm2_summed() -> Vec<u8> {
     ])
 }
 
-/// CRC-32 that starts from LVM's own value and is not inverted.
+/// CRC-32 with LVM's own initial value and without inversion.
 fn lvm2_sum() -> u32 {
     lvm2_summed().iter().fold(0xf597_a6cf, |sum: u32, byte| {
         (0..8).fold(sum ^ u32::from(*byte), |sum, _| (sum >> 1) ^ (0xedb8_8320 * (sum & 1)))

@@ -1,4 +1,4 @@
-//! `blkid.ocfs2` beside util-linux's blkid, on the same images.
+//! `blkid.ocfs2` compared with util-linux's blkid on the same images.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 
@@ -15,7 +15,7 @@ use std::process::Command;
 
 use ocfs2_testing::{oracle, program, skip};
 
-/// What a run printed, byte by byte: labels are not always UTF-8.
+/// Output of a run as bytes: labels are not always UTF-8.
 #[derive(Eq, PartialEq)]
 struct Said {
     status: i32,
@@ -39,7 +39,7 @@ fn ours() -> PathBuf {
     program("blkid.ocfs2")
 }
 
-/// util-linux's blkid, of the version whose output ours has.
+/// Returns util-linux's blkid, if it is of the version whose output ours has.
 fn theirs() -> Option<PathBuf> {
     let path = oracle("blkid")?;
     let version = Command::new(&path).arg("-V").output().unwrap();
@@ -51,13 +51,13 @@ fn theirs() -> Option<PathBuf> {
     Some(path)
 }
 
-/// Without what only ours tells: tags of OCFS2, partitions inside the image.
+/// Removes what only ours prints: tags of OCFS2, and partitions inside the image.
 fn without_ours(said: Said) -> Said {
     let has = |line: &[u8], what: &[u8]| line.windows(what.len()).any(|piece| piece == what);
     let mut stdout: Vec<u8> = Vec::new();
     let mut skipping = false;
     for line in said.stdout.split_inclusive(|byte| *byte == b'\n') {
-        // The details of a partition in a table, or in a block of lines at the end.
+        // The details of a partition are in the table, or in a block of lines at the end.
         let continues = line.starts_with(b" ") || has(&stdout, b"DEVNAME=");
         skipping = has(line, b".img#") || skipping && continues;
         if skipping || line.starts_with(b"OCFS2_") || line.starts_with(b"ID_FS_OCFS2_") {
@@ -68,7 +68,7 @@ fn without_ours(said: Said) -> Said {
             None => stdout.extend(line),
         }
     }
-    // The empty line between the blocks.
+    // The empty line between the blocks is removed too.
     if skipping && stdout.ends_with(b"\n\n") {
         stdout.pop();
     }

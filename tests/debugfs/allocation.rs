@@ -1,4 +1,4 @@
-//! Bits of allocators, directories, quota and journals: what commands do to them by hand.
+//! Bits of allocators, directories, quota and journals, changed by commands.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,8 +15,8 @@ fn shown(image: &Path, command: &str) -> String {
     run.output().expect_status(0).stdout
 }
 
-/// Does a command with an undo file, lets `look` look at what comes of it, puts the bytes back, and
-/// makes sure that all of them are as they were.
+/// Runs a command with an undo file and lets `look` examine the result. Undoes it, makes sure that
+/// all bytes are as before, and leaves the image with the change.
 fn undone(scratch: &Scratch, image: &Path, command: &str, look: impl FnOnce(&Outcome)) {
     let (before, undo) = (fs::read(image).unwrap(), scratch.join("undo"));
     let run = Run::new(program("debugfs.ocfs2")).arg("-w").arg("--undo-file").arg(&undo);
@@ -52,7 +52,7 @@ fn clusters_are_marked_and_given_back_and_what_has_an_owner_is_not() {
         assert_eq!(shown(&image, "testb 9000 2"), "Clusters 9000 to 9001 are free\n");
         undone(&scratch, &image, "setb 9000 5", |done| {
             assert!(done.stdout.starts_with("clusters 9000 to 9004: in use; 2 blocks"), "{done}");
-            // Nobody has them: that is all a check finds.
+            // Nobody owns them: a check finds nothing else.
             let found = ours(&image).expect_status(4).stdout;
             let codes: Vec<_> = found.lines().filter(|it| it.starts_with('[')).collect();
             assert!(!codes.is_empty() && codes.iter().all(|it| it.contains("CLUSTER")), "{found}");
@@ -80,7 +80,7 @@ fn clusters_are_marked_and_given_back_and_what_has_an_owner_is_not() {
         assert!(refused.stderr.contains("belongs to inode "), "{refused}");
         assert!(fs::read(&image).unwrap() == before);
         undone(&scratch, &image, "freeb 9000 5", |_| judge.judge("freeb"));
-        // Damage that is meant: a file loses a cluster, and a bit is wrong without its counters.
+        // Intended damage: a file loses a cluster, and a bit is wrong while its counters are not.
         for command in [format!("freeb --direct {cluster}"), "setb --direct -r 9000".to_owned()] {
             let before = fs::read(&image).unwrap();
             undone(&scratch, &image, &command, |_| {
@@ -106,7 +106,7 @@ fn a_block_of_metadata_is_marked_and_given_back() {
     });
     assert_eq!(shown(&image, &format!("testi <{free}>")), format!("Block {free} is in use\n"));
     undone(&scratch, &image, &format!("freei <{free}>"), |_| judge.judge("freei"));
-    // The same for blocks that are no inodes: the root of an index is one.
+    // The same for blocks that are not inodes, such as the root of an index.
     change(&image, "expand_dir /sub").expect_status(0);
     judge.judge("expand_dir");
     let root = number_after(&shown(&image, "print /sub.i_dx_root"), "i_dx_root = ");
@@ -141,7 +141,7 @@ fn a_directory_gets_room_and_its_index_again() {
         let image = volume(&scratch, options);
         let judge = Judge::new(&image);
         let mut lines = String::new();
-        // More than the root of an index has room for.
+        // More than fit into the root of an index.
         let count = if options.starts_with("-b 4096") { 300 } else { 150 };
         for index in 0..count {
             lines += &format!("ln /small /sub/{index}-{}\n", "n".repeat(index % 60));
@@ -169,12 +169,12 @@ fn a_directory_gets_room_and_its_index_again() {
         assert_eq!(shown(&image, "ls /sub"), names, "{options}");
         let index = shown(&image, "htree /sub");
         assert!(!index.contains("no name in this block"), "{index}");
-        // Names that come and go later find it as it has to be.
+        // Names that are added and removed later find the index in order.
         for command in ["rm /sub/5-nnnnn", "ln /small /sub/new", "write /dev/null /sub/x"] {
             let _ = change(&image, command);
             judge.judge(command);
         }
-        // Those of a directory in its inode need none.
+        // A directory in its inode needs no index.
         if !options.contains("noinline") {
             let refused = change(&image, "rebuild_index /").expect_status(1);
             assert!(refused.stderr.contains("which needs no index"), "{refused}");
@@ -190,7 +190,7 @@ fn names_keep_the_hash_that_an_index_has_for_them() {
     for number in 0..300 {
         fs::write(folder.join(format!("größe-{number}")), "").unwrap();
     }
-    // The C fsck only knows this hash.
+    // The C fsck knows only this hash.
     let mkfs = Run::new(program("mkfs.ocfs2")).args(["-q", "-M", "local", "-N", "2", "-J"]);
     let mkfs = mkfs.args(["size=4M", "-b", "1024", "--name-hash", "signed", "-d"]);
     mkfs.arg(&folder).arg(&image).arg("64M").success();
@@ -232,7 +232,7 @@ fn limits_of_users_and_groups_are_set_and_shown() {
     assert_eq!(row(&all, "0")[5], "77", "{all}");
     assert_eq!(row(&shown(&image, "gq user 0"), "0"), row(&all, "0"));
     assert_eq!(row(&shown(&image, "lq group"), "4294967295")[6], "16");
-    // What the id uses follows its inodes.
+    // The usage of the id follows its inodes.
     change(&image, "sif /large uid 1000").expect_status(0);
     assert_eq!(row(&shown(&image, "gq user 1000"), "1000")[4], "1");
     for (command, says) in [
@@ -261,7 +261,7 @@ fn a_journal_is_emptied_and_one_gets_a_transaction_that_a_recovery_replays() {
     assert!(!shown(&image, "logdump 0").contains("Block 1: "));
     change(&image, "mkdir /second").expect_status(0);
     judge.judge("after logclear");
-    // A transaction that changes the data of a file, which the volume does not have yet.
+    // A transaction that changes the data of a file, and is not yet written to its place.
     let block = number_after(&shown(&image, "blocks /large"), "");
     fs::write(&local, [3; 1500]).unwrap();
     let write = format!("jw 1 <{block}> {}", local.display());
@@ -279,7 +279,7 @@ fn a_journal_is_emptied_and_one_gets_a_transaction_that_a_recovery_replays() {
     let bytes = fs::read(&copy).unwrap();
     assert!(bytes[..1500] == [3; 1500] && bytes[1500..2048] == [0; 548] && bytes[2048] == 7);
     judge.judge("a replay");
-    // One that a later one revokes is not replayed.
+    // With a transaction in a journal, other changes are refused.
     let lines = format!("{write}\n");
     let run = Run::new(program("debugfs.ocfs2")).args(["-n", "-w"]).arg(&image);
     run.stdin(lines).output().expect_status(0);
@@ -303,7 +303,7 @@ fn fields_of_journals_entries_buckets_and_quota_are_set() {
     judge.judge("set_journal");
     let refused = change(&image, "set_journal 1 maxlen 99999999").expect_status(1);
     assert!(refused.stderr.contains("--direct sets it nevertheless"), "{refused}");
-    // An entry of a directory in its inode, and of one in blocks.
+    // An entry of a directory in its inode, and one of a directory in blocks.
     let entries = shown(&image, "print /");
     assert!(entries.contains("entries[0].name = \".\"\n"), "{entries}");
     let index = entries.lines().find(|line| line.ends_with("= \"small\"")).unwrap();
@@ -330,7 +330,7 @@ fn fields_of_journals_entries_buckets_and_quota_are_set() {
     undone(&scratch, &image, &set, |_| assert_ne!(ours(&image).status, 0));
     change(&image, &format!("set <{block}>.entries[2].file_type 1")).expect_status(0);
     judge.judge("a type");
-    // Buckets: a value that needs one, with many names.
+    // Buckets: many names need them.
     let lines: String = (0..60).map(|at| format!("ea_set /small user.n{at} {at}\n")).collect();
     let run = Run::new(program("debugfs.ocfs2")).args(["-n", "-w"]).arg(&image);
     run.stdin(lines).output().expect_status(0);
@@ -345,7 +345,7 @@ fn fields_of_journals_entries_buckets_and_quota_are_set() {
     });
     change(&image, &format!("{set} {hash}")).expect_status(0);
     judge.judge("a bucket");
-    // Quota: the leaf that has user 0 comes after the blocks of the tree.
+    // Quota: the leaf with user 0 comes after the blocks of the tree.
     let blocks = shown(&image, "blocks //aquota.user");
     let header = number_after(&blocks, "");
     let info = shown(&image, &format!("print <{header}>"));
@@ -400,7 +400,7 @@ fn damage_by_chance_is_the_same_with_the_same_seed() {
     });
 }
 
-/// The clean fixtures whose directories have most kinds of indexes.
+/// Returns the clean fixtures whose directories have most kinds of indexes.
 fn indexed() -> [PathBuf; 3] {
     ["clean-512-local", "clean-1k-local", "clean-4k-o2cb"].map(fixture)
 }
@@ -415,7 +415,7 @@ fn what_linux_made_is_shown_by_the_commands_that_only_look() {
         }
     }
     let scratch = Scratch::new();
-    // The index of a directory that Linux made is made again, and Linux' own names stay.
+    // The index of a directory made by Linux is rebuilt, and the names made by Linux stay.
     let image = fixture_copy("clean-4k-o2cb", &scratch);
     let judge = Judge::new(&image);
     let dirs = shown(&image, "ls -l /").lines().count();

@@ -1,21 +1,21 @@
-//! Both tools do the same commands, and what they say is compared command by command.
+//! Both tools run the same commands, and their output is compared command by command.
 
 use std::fs;
 use std::path::Path;
 
 use ocfs2_testing::{Run, Scratch, oracle, program};
 
-/// What stands before each command of a file.
+/// Precedes each command of a file in the output.
 const PROMPT: &str = "debugfs: ";
 
-/// A command and what each tool said, without the end of the last line.
+/// A command and the output of each tool, without the last line feed.
 pub struct Said {
     pub command: String,
     pub ours: String,
     pub c: String,
 }
 
-/// Does `commands` with both tools; `None` where there is no C tool.
+/// Runs `commands` with both tools; `None` if the C tool is not installed.
 pub fn run(image: &Path, commands: &[String]) -> Option<Vec<Said>> {
     let c = oracle("debugfs.ocfs2")?;
     let scratch = Scratch::in_memory();
@@ -26,7 +26,7 @@ pub fn run(image: &Path, commands: &[String]) -> Option<Vec<Said>> {
         parts(&run.output().stdout)
     };
     let (ours, theirs) = (run(&program("debugfs.ocfs2")), run(&c));
-    // The C tool may be aborted by its last commands: what it said before counts.
+    // The C tool may abort at one of its commands: its output before that counts.
     assert_eq!(ours.len(), commands.len(), "{}", image.display());
     let said = ours.into_iter().zip(theirs).map(|((command, ours), (same, c))| {
         assert_eq!(command, same);
@@ -35,7 +35,7 @@ pub fn run(image: &Path, commands: &[String]) -> Option<Vec<Said>> {
     Some(said.collect())
 }
 
-/// The commands of an output with what follows each.
+/// Splits an output into the commands, each with the text that follows it.
 fn parts(output: &str) -> Vec<(String, String)> {
     let mut parts: Vec<(String, String)> = Vec::new();
     for line in output.lines() {
@@ -52,7 +52,7 @@ fn parts(output: &str) -> Vec<(String, String)> {
     parts
 }
 
-/// Fails with the first line that differs, if one does.
+/// Fails with the first line that differs, if any.
 pub fn assert_same(image: &Path, command: &str, ours: &str, c: &str) {
     if ours == c {
         return;

@@ -1,4 +1,4 @@
-//! Fields that are set, and damage that is meant.
+//! Setting fields, and intended damage.
 
 use std::fs;
 use std::path::Path;
@@ -57,7 +57,7 @@ fn a_field_of_a_record_is_named_by_its_list_and_number() {
     let before = show("print /large.l_recs[0].e_word");
     assert!(said(&image, "set /large.l_recs[0].e_word 1").contains(" was 74 (0x4a) and is 1;"));
     assert_ne!(show("print /large.l_recs[0].e_word"), before);
-    // It knows nothing of other structures; a check does.
+    // The command does not check other structures; fsck does.
     Run::new(program("fsck.ocfs2")).arg("-fn").arg(&image).output().expect_status(4);
     assert!(said(&image, "set /large.l_recs[0].e_word 74").contains("and is 74"));
     Judge::new(&image).judge("as it was");

@@ -1,4 +1,4 @@
-//! Contents: on standard output, and copied out.
+//! Contents of files: printed, and copied out.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -12,7 +12,7 @@ fn debugfs(image: &Path, command: &str) -> Run {
     Run::new(program("debugfs.ocfs2")).arg("-R").arg(command).arg(image)
 }
 
-/// A folder with what makes copying hard.
+/// Makes a folder with files that are hard to copy.
 fn folder(scratch: &Scratch) -> PathBuf {
     let folder = scratch.join("folder");
     fs::create_dir_all(folder.join("sub/deeper")).unwrap();
@@ -79,7 +79,7 @@ fn a_tree_is_copied_out_as_it_was_put_in() {
     }
     assert_eq!(fs::read_link(out.join("sub/link")).unwrap(), Path::new("../small"));
     assert!(allocated_bytes(out.join("sparse")) < 1 << 20);
-    // What is there is not written over.
+    // Existing files are not overwritten.
     let again = debugfs(&image, &format!("rdump / {}", out.display())).output().expect_status(1);
     assert!(again.stderr.contains("File exists"), "{again}");
     let said = debugfs(&image, &format!("rdump -v /sub {}/sub", out.display())).success().stdout;
@@ -190,7 +190,7 @@ fn a_chain_of_many_is_shown_as_by_the_c_tool() {
     for said in &said {
         assert_same(&image, &said.command, &said.ours, &said.c);
     }
-    // By a backup of the superblock it is the same volume.
+    // A backup of the superblock opens the same volume.
     let first = debugfs(&image, "stats -h").success().stdout;
     assert_eq!(debugfs(&image, "stats -h").args(["-s", "3"]).success().stdout, first);
     assert!(debugfs(&image, "stats -s 5").success().stdout.starts_with(&first));

@@ -1,4 +1,4 @@
-//! Volumes with damage by chance: every command ends, and nothing is a panic.
+//! Randomly damaged volumes: every command ends, and none panics.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use ocfs2_testing::damage::{Image, Metadata};
 use ocfs2_testing::{Random, Scratch, fixture, fixture_copy};
 use ocfs2_volume::{Volume, VolumeOptions};
 
-/// Cases of each fixture; `OCFS2_CASES` says another number.
+/// Number of cases per fixture, unless `OCFS2_CASES` sets another one.
 const CASES: u64 = 40;
 
 /// Commands about a block or an inode.
@@ -51,7 +51,7 @@ const OF_A_BLOCK: [&str; 33] = [
     "print -t quota",
 ];
 
-/// Commands about all of it.
+/// Commands about the whole volume.
 const OF_ALL: [&str; 15] = [
     "stats",
     "stat_sysdir",

@@ -1,4 +1,4 @@
-//! `o2info`, beside the C tool on a loop device.
+//! `o2info`, compared with the C tool on a loop device.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use ocfs2_testing::{
     LoopDevice, Run, Scratch, c_tool, find_program, fixture, is_c_tool, program, skip,
 };
 
-/// The C tool, whose name ours has too.
+/// Returns the C tool, which has the same name as ours.
 fn oracle() -> Option<std::path::PathBuf> {
     let found = c_tool("o2info").or_else(|| find_program("o2info").filter(|it| is_c_tool(it)));
     if found.is_none() {
@@ -19,8 +19,8 @@ fn ours(image: &Path, arguments: &[&str]) -> ocfs2_testing::Outcome {
     Run::new(program("o2info")).args(arguments).arg(image).output()
 }
 
-/// Whether a line is one in which the C tool counts wrongly: chunks are one too many where they
-/// divide the volume evenly, and free extents are counted twice where a chain has several groups.
+/// Returns whether the C tool miscounts in a line: it counts a chunk too many if they divide the
+/// volume evenly, and counts free extents twice if a chain has several groups.
 fn is_miscounted(line: &str, has_long_chains: bool) -> bool {
     line.starts_with("Total chunks:")
         || line.starts_with("Free chunks:")

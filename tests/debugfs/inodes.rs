@@ -10,18 +10,18 @@ use ocfs2_volume::{Inode, Volume, VolumeOptions};
 
 use crate::compare::{Said, assert_same, run};
 
-/// The volume of an image.
+/// Opens the volume of an image.
 pub fn volume(image: &Path) -> Volume {
     let device = open(image, &DeviceOptions::default()).unwrap();
     Volume::open(device, &VolumeOptions::default()).unwrap()
 }
 
-/// All inodes in use.
+/// Returns all inodes in use.
 pub fn inodes(volume: &Volume) -> Vec<Inode> {
     volume.inodes().map(Result::unwrap).collect()
 }
 
-/// Whether the index of a directory is in one block.
+/// Returns whether the index of a directory is in one block.
 fn has_inline_index(volume: &Volume, inode: &Inode) -> bool {
     let root = inode.dinode.i_dx_root;
     let is_indexed = inode.dinode.dyn_features().contains(DynFeatures::INDEXED_DIR);
@@ -31,13 +31,13 @@ fn has_inline_index(volume: &Volume, inode: &Inode) -> bool {
 
 fn commands(volume: &Volume, inode: &Inode) -> Vec<String> {
     let mut names = vec!["stat", "stat -T", "xattr -v", "encode", "bmap 0", "bmap 3"];
-    // The C tool takes lists of other kinds for extents, and fast links for damage.
+    // The C tool takes other kinds of lists for extents, and fast links for damage.
     if matches!(inode.dinode.arm(), Arm::ExtentList | Arm::InlineData) {
         names.push("frag");
     }
     if inode.is_dir() {
         names.extend(["ls", "ls -l", "dirblocks", "dx_dump", "xattr"]);
-        // Of an index in one block the C tool does not show which blocks have room.
+        // For an index in one block the C tool does not show which blocks have room.
         if !has_inline_index(volume, inode) {
             names.push("dx_space");
         }
@@ -53,16 +53,16 @@ fn commands(volume: &Volume, inode: &Inode) -> Vec<String> {
     names.into_iter().map(command).collect()
 }
 
-/// What the C tool says, put right where it is wrong.
+/// Returns the C tool's output, corrected where it is wrong.
 pub fn mended(said: &Said) -> String {
     let is_dir = ["dirblocks", "dx_space"].iter().any(|name| said.command.starts_with(name));
     let lines = said.c.lines();
-    // It computes the check of a directory's block over its trailer alone.
+    // It computes the check of a directory's block from its trailer alone.
     let lines = lines.filter(|line| !(is_dir && line.contains("**FAILED CHECKSUM**")));
     lines.map(mended_line).collect::<Vec<_>>().join("\n")
 }
 
-/// Users and entries of an index from 2^31 on are shown with a sign.
+/// The C tool prints users and numbers of index entries from 2^31 on as negative numbers.
 fn mended_line(line: &str) -> String {
     let is_unsigned = line.starts_with("\tUser: ") || line.starts_with("\tTotal Entry Count: ");
     let words = line.split(' ').map(|word| match word.parse::<i32>() {
@@ -72,14 +72,14 @@ fn mended_line(line: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// What ours says, as far as the C tool could have said it.
+/// Returns the output of ours in the form of the C tool.
 fn of_c(said: &Said, inode: &Inode) -> String {
     let mut text = said.ours.clone();
-    // A name with a tab must not look like another column.
+    // Ours escapes a tab in a name so that it does not look like another column.
     if ["ls", "dirblocks"].iter().any(|name| said.command.starts_with(name)) {
         text = text.replace("\\t", "\t");
     }
-    // It leaves out whose rights a program has.
+    // The C tool leaves out the set-user-ID, set-group-ID and sticky bits.
     let mode = inode.dinode.i_mode;
     if said.command.starts_with("stat") {
         let (all, some) = (mode & 0o7777, mode & 0o777);
@@ -88,7 +88,7 @@ fn of_c(said: &Said, inode: &Inode) -> String {
     text
 }
 
-/// Compares what both tools say of every inode.
+/// Compares the output of both tools for every inode.
 pub fn compare(image: &Path) {
     let volume = volume(image);
     let all = inodes(&volume);

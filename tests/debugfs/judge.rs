@@ -1,23 +1,23 @@
-//! Both fsck as judges of what was changed.
+//! Both fsck as judges of changes.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use ocfs2_testing::{Run, oracle, program};
 
-/// What the C fsck finds.
+/// Returns what the C fsck finds.
 pub fn found_by_c(image: &Path) -> BTreeSet<String> {
     let Some(fsck) = oracle("fsck.ocfs2") else { return BTreeSet::new() };
     let said = Run::new("timeout").arg("60").arg(fsck).arg("-fn").arg(image).output();
     assert_ne!(said.status, 124, "{said}");
-    // What is allocated ahead, as Linux does it too; of the second value of a bucket whose tree has
-    // extent blocks it expects the depth that it found below the first.
+    // It complains about preallocation, which Linux does as well; and for the second value of a
+    // bucket whose tree has extent blocks it expects the depth that it found below the first.
     let known = ["[INODE_SPARSE_SIZE]", "[EXTENT_LIST_DEPTH]"];
     let lines = said.stdout.lines().chain(said.stderr.lines()).filter(|line| line.starts_with('['));
     lines.filter(|line| !known.iter().any(|it| line.starts_with(it))).map(str::to_owned).collect()
 }
 
-/// What ours finds; without findings it says that with its status.
+/// Returns what ours finds. Its status has to agree.
 fn found_by_ours(image: &Path) -> BTreeSet<String> {
     let said = Run::new(program("fsck.ocfs2")).arg("-fn").arg(image).output();
     let lines = said.stdout.lines().filter(|line| line.starts_with('['));
@@ -26,7 +26,7 @@ fn found_by_ours(image: &Path) -> BTreeSet<String> {
     found
 }
 
-/// The judges, with what they have found before anything was changed.
+/// The judges, with what they found before any change.
 pub struct Judge {
     image: PathBuf,
     known: [BTreeSet<String>; 2],
@@ -37,7 +37,7 @@ impl Judge {
         Self { image: image.to_owned(), known: [found_by_ours(image), found_by_c(image)] }
     }
 
-    /// They find nothing else after `what`.
+    /// Demands that they find nothing new after `what`.
     pub fn judge(&self, what: &str) {
         let found = [found_by_ours(&self.image), found_by_c(&self.image)];
         for (found, known) in found.iter().zip(&self.known) {

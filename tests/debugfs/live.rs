@@ -1,4 +1,4 @@
-//! What the kernel says of its locks, from files as it writes them.
+//! The locks of the kernel, from files in the form in which it writes them.
 
 use std::fmt::Write;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ocfs2_testing::{Random, Run, Scratch, fixture, oracle, program};
 
-/// Lines as of Linux, in the first three forms: those that the C tool knows.
+/// Returns lines as Linux writes them, in one of the first three versions, which the C tool knows.
 fn fs_locks(version: u32, random: &mut Random) -> String {
     let mut text = String::new();
     let mut pick = |from: &[i64]| *random.of(from);
@@ -65,7 +65,7 @@ fn dlm_locks(random: &mut Random) -> String {
     text
 }
 
-/// Both tools' text of a command about a file.
+/// Returns the output of both tools for a command about a file.
 fn both(command: &str, file: &Path) -> Option<(String, String)> {
     let c = oracle("debugfs.ocfs2")?;
     let (words, options) = command.split_once(' ').unwrap_or((command, ""));

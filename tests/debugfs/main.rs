@@ -1,6 +1,6 @@
-//! `debugfs.ocfs2` and `o2info`: the text of the C tools, for every inode and every structure of
-//! all fixtures; what they do with commands that fail, and with any damage; commands that change a
-//! volume, with both fsck as judges.
+//! `debugfs.ocfs2` and `o2info`: the output of the C tools, for every inode and every structure of
+//! all fixtures; failing commands, and any damage; commands that change a volume, with both fsck as
+//! judges.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -21,7 +21,7 @@ mod terminal;
 mod undelete;
 mod writing;
 
-/// A test for each fixture: those that hold the most are compared side by side.
+/// Makes a test per fixture, so that the large ones are compared at the same time.
 macro_rules! for_each_fixture {
     ($($test:ident: $name:literal,)*) => {$(
         mod $test {

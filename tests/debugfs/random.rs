@@ -1,5 +1,5 @@
-//! Commands by chance: whatever their order, the volume is sound at the end, and `--undo-file` gives
-//! back what was there.
+//! Random commands: whatever their order, the volume is sound at the end, and `--undo-file`
+//! restores what was there.
 
 use std::fs;
 use std::path::Path;
@@ -9,11 +9,11 @@ use ocfs2_testing::{Random, Run, Scratch, program};
 use crate::judge::Judge;
 use crate::writing::volume;
 
-/// Sequences of commands; another number is in `OCFS2_SEQUENCES`.
+/// Number of sequences of commands, unless `OCFS2_SEQUENCES` sets another one.
 const SEQUENCES: usize = 100;
-/// Commands of a sequence.
+/// Number of commands in a sequence.
 const COMMANDS: usize = 12;
-/// Sequences that change the same volume.
+/// Number of consecutive sequences that change the same volume.
 const IN_A_ROW: usize = 20;
 
 const SHAPES: [&str; 5] = [
@@ -24,7 +24,7 @@ const SHAPES: [&str; 5] = [
     "-b 4096 -C 16384 --fs-features=usrquota,nodiscontig-bg",
 ];
 
-/// Makes commands, most of which can be done.
+/// Generates commands, most of which can be done.
 struct Commands {
     random: Random,
     local: String,
@@ -78,7 +78,7 @@ impl Commands {
 fn debugfs(image: &Path, undo: &Path, lines: &str) -> i32 {
     let run = Run::new(program("debugfs.ocfs2")).args(["-w", "--undo-file"]).arg(undo);
     let done = run.arg(image).stdin(lines).output();
-    // That commands fail is part of it.
+    // Some commands are meant to fail.
     assert!(matches!(done.status, 0 | 1), "{done}");
     assert!(done.stdout.contains("changed\n") || done.stderr.contains(": "), "{done}");
     done.stdout.matches("changed\n").count() as i32
@@ -115,6 +115,6 @@ fn whatever_commands_are_given_the_volume_is_sound() {
             let _ = fs::remove_file(&undo);
         }
     }
-    // Otherwise nothing was tested.
+    // Otherwise hardly anything was tested.
     assert!(done as usize > 2 * count, "{done} of {count}");
 }

@@ -1,4 +1,4 @@
-//! The recipes of docs/debugfs.md say what is so.
+//! The recipes of docs/debugfs.md and the samples in the help show the actual output.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ocfs2_testing::{Run, Scratch, fixture_copy, program};
 
-/// What `dlm_locks` reads, as Linux writes it.
+/// The input of `dlm_locks`, as Linux writes it.
 const DLM_STATE: &str = "\
 NAME:M000000000000000000323100000000
 LRES:1,0,0,0,0,0,0,0,0,0,4
@@ -17,7 +17,7 @@ LOCK:1,2,3,-1,0,0:9,0,0,0,0,0,0,0,0,2
 
 ";
 
-/// Commands with what has to come of them.
+/// Returns the commands of a text, each with its expected output.
 fn commands(text: &str) -> Vec<(String, Vec<String>)> {
     let mut commands: Vec<(String, Vec<String>)> = Vec::new();
     let mut is_console = false;
@@ -33,7 +33,8 @@ fn commands(text: &str) -> Vec<(String, Vec<String>)> {
     commands
 }
 
-/// Whether lines are those: `...` stands for the rest of a line, or for any number of lines.
+/// Returns whether the lines are as expected: `...` stands for the rest of a line, or for any
+/// number of lines.
 fn is_as_told(lines: &[&str], told: &[String]) -> bool {
     match (told.split_first(), lines.split_first()) {
         (None, first) => first.is_none(),
@@ -97,7 +98,7 @@ fn each_request_of_o2info_has_a_sample_that_is_so() {
     }
 }
 
-/// What `fs_locks` reads, as Linux writes it.
+/// Returns the input of `fs_locks`, as Linux writes it.
 fn fs_state() -> String {
     let value = "0x0\t".repeat(64);
     let counts = "1\t0\t0\t0\t45432248\t0\t45432\t0\t0\t1795867921109538\t0\t0";
@@ -125,7 +126,7 @@ fn each_command_has_a_sample_that_is_so() {
     for (command, told) in commands {
         let run = Run::new(program("debugfs.ocfs2")).args(["-w", "-R", &command]).arg("clean.img");
         let said = run.current_dir(scratch.path()).output();
-        // There has been no daemon for this one for a long time.
+        // Its daemon has not existed for a long time.
         assert_eq!(said.status, i32::from(command == "controld dump"), "{command}: {said}");
         let all = format!("{}{}", said.stdout, said.stderr);
         let lines: Vec<_> = all.lines().collect();

@@ -1,4 +1,4 @@
-//! Commands, words, and what is said of those that fail.
+//! Commands, words, and error messages.
 
 use std::fs;
 use std::io::Read;
@@ -71,7 +71,7 @@ fn commands_of_a_file_are_done_to_the_end_and_one_that_fails_is_not_forgotten() 
     assert_eq!(quiet.stdout, format!("{}\n/\n", image.display()));
     fs::write(&file, "pwd\nquit\nfoo\n").unwrap();
     debugfs().arg("-f").arg(&file).arg(&image).output().expect_status(0);
-    // From a pipe as from a file.
+    // Commands from a pipe are treated as those from a file.
     let piped = debugfs().arg(&image).stdin("cd //\npwd\ncd ..\nfoo").output().expect_status(1);
     assert_eq!(piped.stdout, "debugfs: cd //\ndebugfs: pwd\n//\ndebugfs: cd ..\ndebugfs: foo\n");
     assert_eq!(piped.stderr, "foo: command not found\n");
@@ -118,7 +118,7 @@ fn a_path_is_followed_through_links_and_a_change_of_root() {
     }
     let looped = one(&image, "cat loop/x").expect_status(1);
     assert_eq!(looped.stderr, "cat: Too many symbolic links encountered 'loop/x'\n");
-    // The last component is not followed.
+    // A link as the last component is not followed.
     assert!(one(&image, "stat up").stdout.contains("Fast Symlink Destination: a\n"));
     let lines = "chroot \"/a/b c\"\ncat /file\ncd /\npwd\nls /\n";
     let outcome = debugfs().arg("-n").arg(&image).stdin(lines).output().expect_status(0);
@@ -191,7 +191,7 @@ fn a_disk_is_shown_as_it_is_now_and_not_as_it_was_read_before() {
     let scratch = Scratch::new();
     let image = Image::open(fixture_copy("crashed-512-local", &scratch), scratch);
     let Some(device) = LoopDevice::attach(image.path(), &["--read-only"]) else { return };
-    // What this machine has cached of a disk stays while somebody has it open.
+    // The kernel keeps cached blocks of a disk as long as anybody has it open.
     let mut disk = fs::File::open(device.path()).unwrap();
     disk.read_exact(&mut vec![0; 1 << 20]).unwrap();
     image.edit_superblocks(|_, sb| sb.s_label = [b'x'; 64]);

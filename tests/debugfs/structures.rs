@@ -1,4 +1,4 @@
-//! Every structure that is not an inode, and the volume as a whole.
+//! Every structure other than inodes, and the volume as a whole.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -90,7 +90,7 @@ impl Blocks {
         all.into_iter().flat_map(command).collect()
     }
 
-    /// Some of each, for commands that look at all of the volume.
+    /// Returns some of each kind, for commands that examine the whole volume.
     fn some(&self) -> Vec<Blkno> {
         let all = [&self.groups, &self.extents, &self.roots, &self.refcounts, &self.data];
         let some = |blocks: &BTreeSet<Blkno>| -> Vec<Blkno> {
@@ -102,7 +102,7 @@ impl Blocks {
     }
 }
 
-/// `locate` and `decode` of a tenth of all inodes.
+/// Returns commands that `locate` and `decode` a tenth of all inodes.
 fn names(volume: &Volume) -> Vec<String> {
     let numbers: Vec<_> = inodes(volume).iter().map(|inode| inode.blkno).collect();
     let some: Vec<_> = numbers.iter().step_by(10).map(|number| format!("<{number}>")).collect();
@@ -110,7 +110,7 @@ fn names(volume: &Volume) -> Vec<String> {
     lines.flat_map(|line| [format!("locate {line}"), format!("decode {line}")]).collect()
 }
 
-/// Compares what both tools say of every structure.
+/// Compares the output of both tools for every structure.
 pub fn compare(image: &Path) {
     let volume = volume(image);
     let blocks = Blocks::of(&volume);
@@ -125,13 +125,13 @@ pub fn compare(image: &Path) {
     for said in &said {
         let is_list = said.command.starts_with("locate");
         let ours = if is_list { said.ours.replace("\\t", "\t") } else { said.ours.clone() };
-        // The order of the names of one inode is that of the walk in both.
+        // Both list the names of an inode in the order of the walk.
         assert_same(image, &said.command, &ours, &mended(said));
     }
     owners(image, &blocks);
 }
 
-/// `icheck`, by which the C tool is aborted on some volumes.
+/// Compares `icheck`, which aborts the C tool on some volumes.
 fn owners(image: &Path, blocks: &Blocks) {
     let some = blocks.some();
     let lines = some.chunks(40).map(|some| {
@@ -147,7 +147,7 @@ fn owners(image: &Path, blocks: &Blocks) {
     let whole = |said: &&Said| said.c.lines().count() == said.ours.lines().count();
     for said in said.iter().filter(whole) {
         for (ours, c) in said.ours.lines().zip(said.c.lines()) {
-            // What the C tool does not know it may be told.
+            // Ours may know the owner where the C tool does not.
             if !c.contains("Unknown") {
                 assert_eq!(ours, c, "{}: {}", image.display(), said.command);
             }
@@ -192,10 +192,10 @@ fn every_field_of_a_superblock_is_shown_as_by_the_c_tool() {
     assert_eq!(commands.len(), 2);
 }
 
-/// Where the fields of a block are that may hold anything.
+/// Returns the places of the fields of a block that may hold any value.
 fn places(block: &[u8]) -> &'static [std::ops::Range<usize>] {
     match block.get(..8).unwrap() {
-        // Not the links beyond 16 bits, flags and features, nor what makes a time no time.
+        // Not mode, link count, flags and features, nor the upper half of times.
         b"INODE01\0" => &[
             0x08..0x10,
             0x14..0x28,

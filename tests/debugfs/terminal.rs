@@ -1,11 +1,12 @@
-//! The shell as a person sees it, on a terminal that `script` makes.
+//! The shell as a person sees it, on a terminal made by `script`.
 
 use ocfs2_testing::{Run, fixture, oracle, program};
 
-/// What is on the terminal after keys were typed, each part at once.
+/// Returns the output on the terminal and the status, after keys were typed, each part at once.
 fn typed(pager: Option<&str>, parts: &[&str]) -> Option<(String, i32)> {
     let script = oracle("script")?;
-    // What is typed before the first prompt would be lost with the mode of the terminal.
+    // Keys that are typed before the first prompt would be lost when the mode of the terminal
+    // changes.
     let command = format!("sleep 0.3; exec {}", program("debugfs.ocfs2").display());
     let keys: String = parts.iter().map(|keys| format!("sleep 0.7; printf '{keys}'; ")).collect();
     let feed = format!(
@@ -19,7 +20,7 @@ fn typed(pager: Option<&str>, parts: &[&str]) -> Option<(String, i32)> {
 
 #[test]
 fn lines_are_edited_and_those_typed_ahead_are_not_lost() {
-    // Backspace, the line before by an arrow, Ctrl-C for another one.
+    // Backspace, the previous line by an arrow key, and Ctrl-C to discard a line.
     let keys = ["pwdd\\177\\r\\033[A\\rfo\\003", "nonsense\\rstat /\\rquit\\r"];
     let Some((text, status)) = typed(None, &keys) else { return };
     assert_eq!(text.matches("\n/\n").count(), 2, "{text}");

@@ -1,4 +1,4 @@
-//! Deleted files, brought back from what journals have of them.
+//! Deleted files, restored from what the journals contain of them.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use ocfs2_volume::{Inode, Volume};
 use crate::judge::Judge;
 use crate::writing::change;
 
-/// Files of a volume that are tried.
+/// Number of files per volume that are deleted and restored.
 const TRIED: usize = 8;
 
 fn open(image: &Path) -> Volume {
@@ -23,7 +23,7 @@ fn contents(volume: &Volume, inode: &Inode) -> Vec<u8> {
     bytes
 }
 
-/// Plain files with one name, some of them.
+/// Returns some regular files with one name.
 fn files(volume: &Volume, random: &mut Random) -> Vec<(String, Inode)> {
     let root = volume.root().unwrap();
     let found = volume.walk(&root).unwrap().map(Result::unwrap);
@@ -52,7 +52,7 @@ fn a_file_that_was_just_deleted_comes_back_as_it_was() {
             let undel = format!("undel <{}> /back", inode.blkno);
             let done = change(&image, &undel);
             if !done.stdout.contains("and has what inode") {
-                // There may be nothing left of it in the journals, but then that is said.
+                // The journals may contain nothing of it any more, but then there is a message.
                 let refused = done.expect_status(1);
                 let whys = ["is not in any journal", "in use again", "the rest is lost", "block "];
                 assert!(whys.iter().any(|why| refused.stderr.contains(why)), "{refused}");
@@ -81,14 +81,14 @@ fn what_is_not_there_any_more_is_refused() {
     let shown = Run::new(program("debugfs.ocfs2")).args(["-R", "lsdel"]).arg(&image);
     let shown = shown.output().expect_status(0).stdout;
     assert!(shown.contains(" 100644         938895 Sun Nov 22 "), "{shown}");
-    // What a replay brings is not deleted.
+    // What a replay restores was not deleted.
     let crashed = ocfs2_testing::fixture("crashed-4k-o2cb");
     let run = Run::new(program("debugfs.ocfs2")).args(["-R", "lsdel"]).arg(crashed);
     let refused = run.output().expect_status(1);
     assert!(refused.stderr.contains("has to be replayed first"), "{refused}");
     let before = std::fs::read(&image).unwrap();
     for (command, says) in [
-        // A kernel deleted it, and what it had belongs to other files now.
+        // A kernel deleted it, and its blocks belong to other files now.
         ("undel <12861> /back", "in use again"),
         ("undel <5> /back", "is not in any journal as a file that was deleted"),
         ("undel <12861> /n0", "in use again"),

@@ -1,4 +1,4 @@
-//! Commands that change a volume: what they do, what they refuse, what is left when they end.
+//! Commands that change a volume: what they do, what they refuse, and what they leave behind.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use ocfs2_testing::{Outcome, Run, Scratch, fixture_copy, program, while_beating}
 
 use crate::judge::{Judge, found_by_c};
 
-/// A volume of 64 MiB with a folder of files.
+/// Makes a volume of 64 MiB with some files.
 pub fn volume(scratch: &Scratch, options: &str) -> PathBuf {
     let (folder, image) = (scratch.join("folder"), scratch.join("volume.img"));
     fs::create_dir_all(folder.join("sub")).unwrap();
@@ -29,7 +29,7 @@ fn shown(image: &Path, command: &str) -> String {
     run.output().expect_status(0).stdout
 }
 
-/// What each command does to a volume, in this order, with the beginning of what it says.
+/// Commands in the order in which they are run, each with the beginning of its output.
 const STEPS: &[(&str, &str)] = &[
     ("mkdir /new", "/new is inode "),
     ("mkdir \"/new/with blank\"", "/new/with blank is inode "),
@@ -108,7 +108,7 @@ fn what_is_put_in_is_what_comes_out() {
     let copy = scratch.join("copy");
     shown(&image, &format!("dump /file {}", copy.display()));
     assert!(fs::read(&copy).unwrap() == bytes);
-    // What is zeros takes no room, but for what is written at once.
+    // Zeros take no room, except those that are written in the same piece as data.
     let clusters: u32 = shown(&image, "print /file.i_clusters")
         .trim_start_matches("i_clusters = ")
         .split_whitespace()
@@ -174,7 +174,7 @@ fn what_is_refused_changes_nothing() {
         assert!(refused.stderr.contains(says), "{command}: {refused}");
         assert_eq!(refused.stdout, "", "{command}");
         assert!(fs::read(&image).unwrap() == before, "{command}");
-        // And all of it without -w.
+        // Without -w all of these fail as well.
         let run = Run::new(program("debugfs.ocfs2")).args(["-R", command]).arg(&image);
         run.output().expect_status(1);
     }
@@ -201,7 +201,7 @@ fn a_volume_that_is_in_use_or_unfinished_is_not_opened_for_writing() {
     assert!(sound != before);
     let refused = while_beating(&crashed, offset, 1, || change(&crashed, "mkdir /new"));
     assert!(refused.expect_status(1).stderr.contains("in use by node 1"));
-    // By a backup, and as an image of the metadata, nothing is written either.
+    // Opened by a backup of the superblock, nothing is written either.
     let by_backup = Run::new(program("debugfs.ocfs2")).args(["-w", "-s", "1"]).arg(&crashed);
     by_backup.output().expect_status(1);
 }
@@ -222,7 +222,7 @@ fn a_shell_makes_one_transaction_a_command_and_one_that_fails_is_seen() {
     let judge = Judge::new(&image);
     judge.judge("the shell");
     assert!(found_by_c(&image).is_empty());
-    // What was done before the volume was opened again is in the undo file; what came after not.
+    // The undo file covers what was done before the volume was opened again, not what came after.
     let put_back = format!("--undo={}", undo.display());
     let refused = Run::new(program("fsck.ocfs2")).arg(&put_back).arg(&image).output();
     assert!(refused.expect_status(8).stderr.contains("was changed since"));

@@ -22,7 +22,7 @@ type Model = BTreeMap<(XattrPrefix, Vec<u8>), Vec<u8>>;
 
 const UUID: &str = "5D2A07C1E0B94F3A8C6D11F2A3B4C5D6";
 
-/// Inodes of all kinds that differ in where attributes can be.
+/// Inodes of all kinds that differ in where their attributes can be.
 const PATHS: [&[u8]; 6] = [b"/file", b"/small", b"/empty", b"/dir", b"/link", b"/long"];
 
 fn bench(options: &str, size: &str) -> Bench {
@@ -33,15 +33,15 @@ fn bench(options: &str, size: &str) -> Bench {
     std::fs::write(folder.join("small"), [5; 40]).unwrap();
     std::fs::write(folder.join("empty"), []).unwrap();
     std::os::unix::fs::symlink("file", folder.join("link")).unwrap();
-    // In its inode only where that is large, and then without room for attributes.
+    // Stored in its inode only if the inode is large, and then without room for attributes.
     std::os::unix::fs::symlink("x".repeat(700), folder.join("long")).unwrap();
-    // The hashes of names follow from it.
+    // The hashes of names depend on the UUID.
     let mkfs = Run::new(program("mkfs.ocfs2")).args(["-q", "-U", UUID]);
     mkfs.args(options.split_whitespace()).arg("-d").arg(&folder).arg(&path).arg(size).success();
     Bench::open(path, scratch)
 }
 
-/// A name that another one with the same hash is likely to be there for.
+/// Returns a name; others with the same hash are likely.
 fn name(random: &mut Random, number: usize) -> (XattrPrefix, Vec<u8>) {
     let prefixes = [XattrPrefix::User, XattrPrefix::Trusted, XattrPrefix::Security];
     if random.below(100) == 0 {
@@ -54,14 +54,15 @@ fn name(random: &mut Random, number: usize) -> (XattrPrefix, Vec<u8>) {
     if number.is_multiple_of(5) {
         name.push(0xe4);
     }
-    // Both pairs hash alike.
+    // Both pairs have the same hash.
     for bit in 0..2 {
         name.extend(if number >> bit & 1 == 0 { b"pA" } else { b"qa" });
     }
     (prefixes[number / 4 % 3], name)
 }
 
-/// A value. Of 65,536 bytes C fsck sees the lower 16 bits when it adds up what a bucket holds.
+/// Returns a value. It is at most 65,535 bytes long: of 65,536 the C fsck uses only the lower 16
+/// bits when it adds up the contents of a bucket.
 fn value(random: &mut Random) -> Vec<u8> {
     let size = match random.below(40) {
         0 => *random.of(&[65_535, 65_534, 40_000]),
@@ -73,7 +74,7 @@ fn value(random: &mut Random) -> Vec<u8> {
     random.bytes(size)
 }
 
-/// One change of the attributes of an inode. It may be refused where values are shared.
+/// Makes one change of the attributes of an inode. It may be refused if values are shared.
 fn step(
     edit: &mut Edit,
     blkno: Blkno,
@@ -154,13 +155,13 @@ pub fn at_random(options: &str, seed: u64, most: usize) -> usize {
     rounds(&bench(options, "256M"), seed, most)
 }
 
-/// Batches of changes; each ends with a look at the volume. Says how many changes there were.
+/// Makes batches of changes and checks the volume after each. Returns the number of changes.
 fn rounds(bench: &Bench, seed: u64, most: usize) -> usize {
     let mut changes = 0;
     let mut random = Random(seed);
     let blknos = PATHS.map(|path| bench.volume().resolve(path).unwrap().blkno);
     let mut models = vec![Model::new(); blknos.len()];
-    // How many attributes each inode may get to: a few, up to a block, and many.
+    // Largest number of attributes of each inode: a few, up to a block, and many.
     let limits = [most, 30, 4, 12, 60, most / 10];
     for batch in 0..6 {
         let mut edit = bench.edit();
@@ -225,7 +226,7 @@ fn attributes_set_and_removed_at_random_where_only_single_clusters_are_free() {
     let bench = bench("-M local -N 1 -b 512 -C 4K -J size=4M --fs-features=metaecc", "64M");
     fragment(&bench);
     let mut edit = bench.edit();
-    // The clusters in a row that `fragment` leaves are few.
+    // `fragment` leaves few consecutive clusters.
     let user = XattrPrefix::User;
     edit.set_xattr(bench.file(), user, b"first", &[1; 65_536]).unwrap();
     let inode = edit.inode(bench.file()).unwrap();
@@ -235,7 +236,7 @@ fn attributes_set_and_removed_at_random_where_only_single_clusters_are_free() {
     rounds(&bench, 8, 80);
 }
 
-/// All inodes with attributes of a volume that Linux made, changed at random.
+/// Changes all inodes with attributes of a volume made by Linux, at random.
 fn of_linux(fixture: &str, seed: u64) {
     let scratch = Scratch::new();
     let bench = Bench::open(fixture_copy(fixture, &scratch), scratch);
@@ -296,7 +297,8 @@ fn a_name_is_hashed_as_the_others_of_its_inode() {
         id2[at..at + 4].copy_from_slice(&signed.to_le_bytes());
     })
     .unwrap();
-    // As Linux before 6.2 on x86 has it: also in buckets it is found, and what is new is the same.
+    // As Linux before 6.2 on x86 stores it: it is found, also in buckets, and new names get the
+    // same kind of hash.
     for number in 0..200 {
         edit.set_xattr(blkno, user, format!("{number}\u{e4}").as_bytes(), b"value").unwrap();
     }
@@ -352,14 +354,14 @@ fn what_cannot_be_stored_changes_nothing() {
     refused(edit.set_xattr(blkno, XattrPrefix::PosixAclAccess, b"name", b""));
     assert_eq!(edit.changed_blocks(), 0);
 
-    // A bucket holds 63 names, and those of one hash are in one.
+    // A bucket holds 63 names, and names with the same hash have to be in the same bucket.
     let mut model = Model::new();
     for number in 0..128 {
         let name: Vec<u8> = (0..7).flat_map(|bit| [*b"pA", *b"qa"][number >> bit & 1]).collect();
         let result = edit.set_xattr(blkno, user, &name, b"v");
         match number < 63 {
             true => assert!(result.is_ok() && model.insert((user, name), vec![b'v']).is_none()),
-            // The inode has some of the others.
+            // Some of the others fit into the inode.
             false if result.is_ok() => assert!(model.insert((user, name), vec![b'v']).is_none()),
             false => too_large(result),
         }
@@ -369,7 +371,7 @@ fn what_cannot_be_stored_changes_nothing() {
     bench.commit(&edit);
     bench.judge();
 
-    // No room for all of a value, and none for a bucket more.
+    // There is not enough room for a value, nor for one more bucket.
     let mut edit = bench.edit();
     while edit.free_clusters().unwrap() > 7 {
         let most = (edit.free_clusters().unwrap() - 7).min(1000) as u32;
@@ -391,7 +393,8 @@ fn a_value_whose_clusters_are_shared_stays() {
     let mut edit = bench.edit();
     edit.set_xattr(blkno, user, b"name", &[1; 100]).unwrap();
     edit.update_dinode(blkno, |dinode, id2| {
-        // The flags of the one record at the end of the value's root, which the area ends with.
+        // The flags of the only record, at the end of the value's root, which is at the end of the
+        // area.
         assert_eq!(dinode.i_xattr_inline_size, 256);
         let at = id2.len() - ExtentRec::SIZE + 7;
         id2[at] |= ExtentFlags::REFCOUNTED.bits();

@@ -1,4 +1,4 @@
-//! Contents of files written, cut, punched, allocated and shared at random.
+//! Contents of files that are written, truncated, punched, allocated and shared at random.
 
 use ocfs2_format::Blkno;
 use ocfs2_format::feature::{Incompat, RoCompat};
@@ -8,10 +8,10 @@ use ocfs2_volume::edit::{Edit, EditError};
 
 use crate::bench::{Bench, EMPTY_FILES};
 
-/// Bytes that a file has at most here.
+/// Largest size of a file, in bytes.
 const MOST: usize = 400_000;
 
-/// Changes of a batch.
+/// Number of changes in a batch.
 const CHANGES: usize = 40;
 
 struct File {
@@ -26,13 +26,13 @@ pub fn contents(volume: &Volume, blkno: Blkno) -> Vec<u8> {
     bytes
 }
 
-/// A length: mostly short, sometimes long.
+/// Returns a length: mostly short, sometimes long.
 fn length(random: &mut Random, most: usize) -> usize {
     let most = if random.below(4) == 0 { most } else { most.min(6000) };
     random.below(most + 1)
 }
 
-/// Whether it was made; there may be no room.
+/// Returns whether the change was made; there may be no room.
 fn is_made(result: Result<(), EditError>) -> bool {
     match result {
         Ok(()) => true,
@@ -99,7 +99,7 @@ fn change(edit: &mut Edit, random: &mut Random, files: &mut [File]) {
     }
 }
 
-/// Changes files; says how often.
+/// Changes files. Returns the number of changes.
 pub fn at_random(options: &str, size: &str, seed: u64, batches: usize) -> usize {
     let bench = Bench::new(options, size);
     let mut random = Random(seed);
@@ -141,10 +141,10 @@ fn files_changed_at_random_are_counted_for_their_owners() {
     at_random(&format!("-M local -N 1 -b 4K -C 4K -J size=4M {quota},metaecc"), "64M", 17, 6);
 }
 
-/// The references of the pieces are in many leaves.
 /// A change that is tried.
 type Step<'a> = &'a dyn Fn(&mut Edit) -> Result<(), EditError>;
 
+/// The references to the pieces are in many leaves.
 #[test]
 fn a_file_of_thousands_of_shared_pieces_is_cut_and_deleted() {
     let options = "-M local -N 1 -b 512 -C 4K -J size=4M --fs-features=metaecc,usrquota";
@@ -153,7 +153,7 @@ fn a_file_of_thousands_of_shared_pieces_is_cut_and_deleted() {
     let free = |bench: &Bench| bench.edit().free_clusters().unwrap();
     let mut edit = bench.edit();
     for piece in 0..3000 {
-        // Between those of the file are clusters of another one, so that no two are in a row.
+        // Clusters of another file lie between those of the file, so that no two are consecutive.
         edit.write_file(one, piece * 8192, &[1; 100]).unwrap();
         edit.write_file(other, piece * 8192, &[2; 100]).unwrap();
     }

@@ -1,4 +1,4 @@
-//! Volumes changed by `ocfs2_volume::edit`, at random and beside a model in memory: after each
+//! Volumes changed by `ocfs2_volume::edit` at random, along with a model in memory: after each
 //! batch of operations our fsck and the C one find nothing, and the volume reads as the model.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]

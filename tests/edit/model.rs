@@ -1,4 +1,4 @@
-//! A tree of names in memory, changed beside a volume.
+//! A tree of names in memory, which is changed along with a volume.
 
 use std::collections::BTreeMap;
 
@@ -12,18 +12,18 @@ use ocfs2_volume::{Timestamp, Volume};
 
 use crate::bench::Bench;
 
-/// What has a path: the inode, what it is, and where it leads as a symbolic link.
+/// What a path is: its inode, type, target as a symbolic link, and device number.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Node {
     pub inode: Blkno,
     pub kind: FileKind,
     pub target: Vec<u8>,
     pub rdev: (u32, u32),
-    /// Names, or for a directory names and what is in it.
+    /// Number of links: names or, of a directory, names and subdirectories.
     pub links: u32,
 }
 
-/// All paths, without a slash in front.
+/// All paths, without a leading slash.
 pub type Paths = BTreeMap<Vec<u8>, Node>;
 
 const KINDS: [FileKind; 6] = [
@@ -37,7 +37,7 @@ const KINDS: [FileKind; 6] = [
 
 pub fn edit_of(bench: &Bench) -> Edit {
     let time = Timestamp { seconds: 1_700_000_000, nanoseconds: 5 };
-    // The C fsck knows no other.
+    // The C fsck knows no other hash.
     let name_hash = CharSign::Signed;
     Edit::new(&bench.volume(), EditOptions { time, name_hash, ..EditOptions::default() })
 }
@@ -53,7 +53,7 @@ pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// What a volume has, read entry by entry; each name has to be found by the index, too.
+/// Reads the paths of a volume entry by entry; the index also has to find each name.
 pub fn read(volume: &Volume) -> Paths {
     let mut paths = Paths::new();
     let root = volume.root().unwrap();
@@ -82,7 +82,7 @@ pub fn read(volume: &Volume) -> Paths {
     paths
 }
 
-/// A volume with its model, and where the randomness comes from.
+/// The model of a volume, and the source of randomness.
 pub struct Names {
     pub random: Random,
     pub paths: Paths,
@@ -98,7 +98,7 @@ impl Names {
         self.random.bytes(len).into_iter().map(byte).collect()
     }
 
-    /// One of the paths that may be changed.
+    /// Returns one of the paths that may be changed.
     pub fn path(&mut self) -> Option<Vec<u8>> {
         let own = |path: &&Vec<u8>| !path.starts_with(b"lost+found");
         let count = self.paths.keys().filter(own).count();
@@ -106,7 +106,7 @@ impl Names {
         self.paths.keys().filter(own).nth(index).cloned()
     }
 
-    /// The path of a directory; that of the root is empty.
+    /// Returns the path of a directory, which is empty for the root.
     pub fn dir(&mut self) -> Vec<u8> {
         let dirs = self.paths.iter().filter(|(path, node)| {
             node.kind == FileKind::Directory && !path.starts_with(b"lost+found")
@@ -128,14 +128,14 @@ impl Names {
         !self.paths.keys().any(|other| split(other).0 == path)
     }
 
-    /// Counts links: of all names of an inode, or of a directory.
+    /// Adjusts the link count of all names of an inode, or of a directory.
     pub fn count(&mut self, inode: Blkno, by: i32) {
         for node in self.paths.values_mut().filter(|node| node.inode == inode) {
             node.links = node.links.checked_add_signed(by).unwrap();
         }
     }
 
-    /// An owner and a group, of which quota files have some already.
+    /// Returns an owner and a group; quota files already have some of them.
     fn owner(&mut self) -> (u32, u32) {
         let id = |random: &mut Random| match random.below(3) {
             0 => random.below(4) as u32,
@@ -145,7 +145,7 @@ impl Names {
         (id(&mut self.random), id(&mut self.random))
     }
 
-    /// Gives something to somebody else.
+    /// Changes the owner and group of an inode.
     pub fn give(&mut self, edit: &mut Edit) {
         let Some(path) = self.path() else { return };
         let ((uid, gid), inode) = (self.owner(), self.inode(&path));
@@ -269,7 +269,7 @@ impl Names {
         }
     }
 
-    /// Brings what was changed to the volume, and looks at it before and after.
+    /// Commits the changes, and compares the volume with the model before and after that.
     pub fn settle(&self, bench: &Bench, mut edit: Edit) {
         assert!(read(&edit) == self.paths, "before the commit");
         edit.finish().unwrap();

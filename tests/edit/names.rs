@@ -1,4 +1,4 @@
-//! Files and directories made, named, moved and deleted at random.
+//! Files and directories that are made, renamed, moved and deleted at random.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,10 +10,10 @@ use ocfs2_volume::edit::{EditError, NewInode};
 use crate::bench::Bench;
 use crate::model::{Names, begin, edit_of, read};
 
-/// Changes of a batch.
+/// Number of changes in a batch.
 const CHANGES: usize = 150;
 
-/// A tree of small directories that changes in all ways; says how often.
+/// Changes a tree of small directories in all ways. Returns the number of changes.
 pub fn at_random(options: &str, seed: u64, batches: usize) -> usize {
     let (bench, mut names) = begin(options, "64M", seed, 255);
     for _ in 0..batches {
@@ -26,7 +26,7 @@ pub fn at_random(options: &str, seed: u64, batches: usize) -> usize {
     batches * CHANGES
 }
 
-/// One directory that gets many names, loses most of them, and gets others.
+/// Changes one directory: it gets many names, loses most of them, and gets others.
 fn one_large(options: &str, seed: u64, most: usize, longest: usize) {
     let (bench, mut names) = begin(options, "128M", seed, longest);
     let mut edit = edit_of(&bench);
@@ -96,8 +96,8 @@ fn a_directory_without_an_index_grows_and_shrinks() {
     one_large(&format!("-M local -N 1 -b 4K -C 8K -J size=4M {plain}"), 15, 800, 255);
 }
 
-/// A directory of 20,000 names, to which others are added one by one: the most blocks that one of
-/// them changes.
+/// Adds names one by one to a directory of 20,000 names. Returns the largest number of blocks that
+/// one of them changes.
 fn most_changed(options: &str) -> usize {
     let (bench, mut names) = begin(options, "256M", 20, 30);
     let mut edit = edit_of(&bench);
@@ -129,16 +129,16 @@ fn most_changed(options: &str) -> usize {
 
 #[test]
 fn a_name_more_in_a_directory_of_thousands_writes_a_few_blocks() {
-    // Two inodes, a block, the index's root and two leaves, and what a split takes.
+    // Two inodes, a block, the index's root and two leaves, and what a split needs.
     let most = most_changed("-M local -N 1 -b 4K -C 4K -J size=4M");
     assert!(most <= 12, "{most} blocks are changed");
-    // A split writes both clusters of eight leaves.
+    // A split writes both clusters, of eight leaves each.
     let most = most_changed("-M local -N 1 -b 512 -C 4K -J size=4M --fs-features=metaecc");
     assert!(most <= 12 + 2 * 8, "{most} blocks are changed");
 }
 
-/// Names of a volume that a kernel has filled, with attributes, shared extents, large directories:
-/// some are moved, others made beside them, then most are deleted.
+/// Changes a volume filled by a kernel, with attributes, shared extents and large directories: some
+/// names are moved, others are made, then most are deleted.
 fn of_a_kernel(fixture: &str, seed: u64) {
     let scratch = Scratch::new();
     let path = fixture_copy(fixture, &scratch);
@@ -170,7 +170,7 @@ fn of_a_kernel(fixture: &str, seed: u64) {
     }
 }
 
-/// What a judge says, up to the first comma of each finding: paths are others later.
+/// Returns the findings of a judge up to the first comma, because paths change later.
 fn complaints(fsck: &Path, bench: &Bench) -> BTreeSet<String> {
     let output = Run::new(fsck).arg("-fn").arg(bench.path()).output();
     let findings = output.stdout.lines().filter(|line| line.starts_with('['));
@@ -204,6 +204,6 @@ fn names_hashed_as_newer_kernels_do_are_found_and_taken_out() {
         let found = volume.lookup(&root, &name(number)).unwrap();
         assert_eq!(found.map(|entry| entry.inode), (number % 2 == 1).then_some(file));
     }
-    // The C fsck does not look for them.
+    // The C fsck cannot find them.
     Run::new(program("fsck.ocfs2")).arg("-fn").arg(bench.path()).output().expect_status(0);
 }

@@ -15,7 +15,7 @@ use crate::bench::Bench;
 use crate::files::contents;
 use crate::model::{edit_of, read};
 
-/// Makes something of any kind that takes room, with a name that points to it.
+/// Makes an inode of any kind that takes room, with a name.
 fn create(edit: &mut Edit, random: &mut Random, name: &[u8]) -> Blkno {
     let root = edit.root().unwrap().blkno;
     let kinds = [FileKind::Regular, FileKind::Regular, FileKind::Directory, FileKind::Symlink];
@@ -35,7 +35,7 @@ fn create(edit: &mut Edit, random: &mut Random, name: &[u8]) -> Blkno {
     inode
 }
 
-/// Takes the only names of so many inodes that are open.
+/// Removes the only names of `count` inodes that are open.
 fn make_orphans(edit: &mut Edit, random: &mut Random, count: usize) -> Vec<Blkno> {
     let root = edit.root().unwrap().blkno;
     (0..count)
@@ -95,7 +95,7 @@ fn a_file_that_is_replaced_while_it_is_open_can_still_be_read() {
     let (root, file) = (edit.root().unwrap().blkno, bench.file());
     edit.rename_over_open(root, b"empty0", root, b"file").unwrap();
     assert_eq!(contents(&edit, file), vec![7; 100_000]);
-    // One with another name is not an orphan.
+    // A file with another name does not become an orphan.
     let other = bench.empty_file(1);
     edit.hard_link(root, b"other", other).unwrap();
     assert!(!edit.unlink_open(root, b"empty1").unwrap());

@@ -1,5 +1,5 @@
-//! The power fails at any write of a running log: after a replay the volume is as after one of its
-//! transactions, and sound.
+//! The power fails at any write of a running log: after a replay the volume is in the state after
+//! one of its transactions, and sound.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -18,7 +18,7 @@ fn volume(device: Arc<dyn Device>) -> Volume {
     Volume::open(device, &VolumeOptions::default()).unwrap()
 }
 
-/// What a mount does after a crash.
+/// Replays the journal, as a mount after a crash does.
 fn recover(device: &Arc<dyn Device>) {
     let volume = volume(device.clone());
     if volume.journal_is_dirty(0).unwrap() {
@@ -29,7 +29,7 @@ fn recover(device: &Arc<dyn Device>) {
     }
 }
 
-/// What the file holds after each transaction.
+/// Returns the contents of the file after each transaction.
 fn states(count: usize) -> Vec<Vec<u8>> {
     let mut random = Random(77);
     (0..=count)
@@ -40,7 +40,7 @@ fn states(count: usize) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Makes transactions until the device fails; gives how many were committed.
+/// Makes transactions until the device fails. Returns the number of committed ones.
 fn work(disk: &Arc<dyn Device>, device: Arc<dyn Device>, file: Blkno, states: &[Vec<u8>]) -> usize {
     let options = EditOptions::default();
     let Ok(mut session) = Session::open(&volume(disk.clone()), device, options) else { return 0 };
@@ -52,7 +52,7 @@ fn work(disk: &Arc<dyn Device>, device: Arc<dyn Device>, file: Blkno, states: &[
             return index - 1;
         }
         assert!(contents(session.volume(), file) == *state, "transaction {index}");
-        // Some are in the log together, some are not.
+        // Some transactions are in the log together, others are not.
         if index % 3 == 0 && session.checkpoint().is_err() {
             return index;
         }
@@ -91,7 +91,7 @@ fn power_that_fails_at_any_write_leaves_what_one_of_the_transactions_left() {
             let what = format!("{then:?} after {writes} writes, {committed} committed");
             let Some(which) = which else { panic!("{what}: {} bytes", found.len()) };
             match then {
-                // Whoever was not told that writes are lost goes on.
+                // Without an error the work goes on although the writes are lost.
                 AfterWrites::Drop => assert!(which <= committed, "{what}: {which}"),
                 _ => assert!((committed..=committed + 1).contains(&which), "{what}: {which}"),
             }

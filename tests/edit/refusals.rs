@@ -1,4 +1,4 @@
-//! What cannot be done, and what is left behind by that: nothing.
+//! Changes that are refused leave nothing behind.
 
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::FileKind;
@@ -29,7 +29,7 @@ fn a_step_that_fails_within_another_one_takes_nothing_with_it() {
     bench.judge();
 }
 
-/// Writes a block past all that looks after the volume.
+/// Writes a block without any of the checks that protect the volume.
 fn damage(volume: &Volume, blkno: Blkno, block: &[u8]) {
     let mut edit = Edit::new(volume, EditOptions::default());
     edit.put_blocks(blkno, block).unwrap();
@@ -46,7 +46,7 @@ fn a_directory_that_is_damaged_stays_as_it_is() {
     }
     names.settle(&bench, edit);
     let large = names.inode(b"large");
-    // The list of blocks with room points to what is not a block of the directory.
+    // The list of blocks with room points to a block that is not the directory's.
     let volume = bench.volume();
     let dx = volume.inode(large).unwrap().dinode.i_dx_root;
     let mut block = volume.read_block(dx).unwrap();
@@ -59,7 +59,8 @@ fn a_directory_that_is_damaged_stays_as_it_is() {
     assert_eq!(edit.changed_blocks(), 0);
 }
 
-/// Makes files of all kinds in a directory until nothing fits any more; what fails leaves nothing.
+/// Makes files of all kinds in a directory until the volume is full; whatever fails leaves nothing
+/// behind.
 fn until_full(options: &str, size: &str, seed: u64) {
     let (bench, mut names) = begin(options, size, seed, 255);
     let mut edit = edit_of(&bench);

@@ -1,4 +1,4 @@
-//! The same changes for as long as one likes, on volumes with features by chance.
+//! The same changes for as long as one likes, on volumes with random features.
 
 use std::env;
 use std::thread;
@@ -8,7 +8,7 @@ use ocfs2_testing::Random;
 
 use crate::{attributes, files, names};
 
-/// Features that are there by chance. Without shared clusters there may be no holes, either.
+/// Features that are chosen at random. A volume without shared clusters may also lack sparse files.
 const FEATURES: [&str; 4] = ["metaecc", "noinline-data", "noindexed-dirs", "usrquota,grpquota"];
 
 fn options(random: &mut Random) -> String {
@@ -23,7 +23,7 @@ fn options(random: &mut Random) -> String {
     format!("-M local -N 1 -b {block} -C {cluster} -J size=4M --fs-features={features}")
 }
 
-/// Says which volume it was if it fails.
+/// Prints the seed and the options of the volume if the test fails.
 struct Seed<'a>(u64, &'a str);
 
 impl Drop for Seed<'_> {

@@ -7,7 +7,7 @@ use ocfs2_volume::edit::{EditOptions, How, Session};
 
 use crate::bench::Bench;
 
-/// The superblock and its backups, as they are stored.
+/// Returns the superblock and its backups as they are stored.
 fn superblocks(bench: &Bench) -> Vec<SuperBlock> {
     let volume = bench.volume();
     let backups = backup_blocks(volume.block_size(), volume.geometry().blocks());
@@ -32,7 +32,7 @@ fn a_change_of_the_superblock_is_in_all_backups() {
     assert!(stored.len() == 2 && stored.iter().all(|it| it.s_max_mnt_count == 77));
     bench.judge();
 
-    // What is wrong is said by the superblock alone.
+    // The error state is only in the superblock, not in its backups.
     let mut session =
         Session::open(&bench.volume(), bench.device(), EditOptions::default()).unwrap();
     let mut edit = session.edit();

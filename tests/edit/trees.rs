@@ -1,4 +1,4 @@
-//! Extents put into a file, taken out and changed at random.
+//! Extents that are inserted into a file, removed and changed at random.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use ocfs2_volume::{Volume, VolumeOptions};
 
 use crate::bench::Bench;
 
-/// What each cluster of the file is: where, and with which flags.
+/// Each cluster of the file: its block and its flags.
 type Model = BTreeMap<u32, (u64, ExtentFlags)>;
 
-/// Positions that are used.
+/// Number of positions that are used.
 const POSITIONS: usize = 3000;
 
 fn model_of(volume: &Volume, blkno: Blkno) -> Model {
@@ -33,7 +33,7 @@ fn model_of(volume: &Volume, blkno: Blkno) -> Model {
     model
 }
 
-/// Puts an extent at a random position, if there is a hole.
+/// Inserts an extent at a random position, if there is a hole.
 fn insert(edit: &mut Edit, blkno: Blkno, random: &mut Random, model: &mut Model) {
     let at = random.below(POSITIONS) as u32;
     let room = (at..).take(4).take_while(|cpos| !model.contains_key(cpos)).count() as u32;
@@ -54,7 +54,7 @@ fn insert(edit: &mut Edit, blkno: Blkno, random: &mut Random, model: &mut Model)
     }
 }
 
-/// Takes a range out and gives its clusters back, or marks it as written.
+/// Removes a range and frees its clusters, or marks it as written.
 fn change(edit: &mut Edit, blkno: Blkno, random: &mut Random, model: &mut Model, most: usize) {
     let start = random.below(POSITIONS) as u32;
     let end = start + 1 + random.below(most) as u32;
@@ -82,7 +82,7 @@ fn change(edit: &mut Edit, blkno: Blkno, random: &mut Random, model: &mut Model,
     }
 }
 
-/// Batches of changes to one file; each ends with a look at the volume.
+/// Makes batches of changes to one file and checks the volume after each.
 fn at_random(options: &str, seed: u64, batches: usize) {
     let bench = Bench::new(options, "64M");
     let blkno = bench.file();
@@ -93,7 +93,7 @@ fn at_random(options: &str, seed: u64, batches: usize) {
         let mut edit = bench.edit();
         edit.update_dinode(blkno, |dinode, _| dinode.i_size = bytes).unwrap();
         for _ in 0..200 {
-            // Grows and shrinks by turns.
+            // It grows and shrinks in turns.
             match (batch % 4, random.below(4)) {
                 (0..=2, 1..) | (_, 0) => insert(&mut edit, blkno, &mut random, &mut model),
                 (3, _) => change(&mut edit, blkno, &mut random, &mut model, 400),
@@ -120,7 +120,7 @@ fn an_extent_put_into_a_tree_of_thousands_writes_a_few_blocks() {
     let bench = Bench::new("-M local -N 1 -b 512 -C 4K -J size=4M", "256M");
     let blkno = bench.file();
     let mut edit = bench.edit();
-    // Every second position, so that none continues another one.
+    // Every second position, so that no extent continues another one.
     for index in 0..20_000_u32 {
         let run = edit.take_clusters(Want::exactly(1)).unwrap();
         let start = edit.geometry().block_of(Cluster(run.start));
@@ -140,7 +140,7 @@ fn an_extent_put_into_a_tree_of_thousands_writes_a_few_blocks() {
     let (cpos, flags) = (Cpos(20_101), ExtentFlags::empty());
     edit.insert_extent(blkno, Extent { cpos, clusters: 1, blkno: start, flags }).unwrap();
     edit.finish().unwrap();
-    // The group, the global bitmap's inode, the file's inode, a leaf and what a split takes.
+    // The group, the global bitmap's inode, the file's inode, a leaf, and what a split needs.
     assert!(edit.changed_blocks() <= 12, "{} blocks are changed", edit.changed_blocks());
     let reads = counting.counts().reads;
     assert!(reads < 60, "{reads} reads");

@@ -1,4 +1,5 @@
-//! Whether a report of losses is right: by the contents of all files of the undamaged volume.
+//! Decides whether a report of losses is correct, by the contents of all files of the undamaged
+//! volume.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -15,9 +16,9 @@ use serde_json::Value;
 struct Item {
     inode: u64,
     is_dir: bool,
-    /// Stands for kind, size and contents; of a directory for nothing.
+    /// Stands for type, size and contents; constant for a directory. `None` if they cannot be read.
     contents: Option<u64>,
-    /// Stands for name and value of each attribute.
+    /// Each stands for the name and value of an attribute.
     attributes: BTreeSet<u64>,
 }
 
@@ -92,7 +93,7 @@ fn contents(volume: &Volume, inode: &Inode) -> Option<u64> {
     Some(hasher.finish())
 }
 
-/// The directories a path is in, itself first.
+/// Returns a path and the paths of all directories that it is in, the innermost first.
 fn way_up(path: &VolumePath) -> impl Iterator<Item = VolumePath> {
     let path = path.clone();
     let mut at = Some(path.len());
@@ -103,7 +104,7 @@ fn way_up(path: &VolumePath) -> impl Iterator<Item = VolumePath> {
     })
 }
 
-/// The undamaged volume, the damaged one, the repaired one, and what was said of it.
+/// The undamaged, the damaged and the repaired volume, and the report.
 pub struct Case<'a> {
     pub sound: &'a Contents,
     pub damaged: &'a Contents,
@@ -112,7 +113,7 @@ pub struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// What of the report is wrong.
+    /// Returns what is wrong in the report.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let lost = self.report["lost"].as_array().unwrap();
@@ -143,7 +144,7 @@ impl Case<'_> {
                 paths.contains_key(&it[..])
                     || inode_of(&it).is_some_and(|inode| inodes.contains_key(&inode))
             });
-            // Damage nobody can see: it reads as before.
+            // Invisible damage: it reads as before.
             let is_silent = self.damaged.0.get(path).is_some_and(|damaged| {
                 self.repaired.0.get(path).is_some_and(|repaired| damaged == repaired)
             });
@@ -156,8 +157,8 @@ impl Case<'_> {
         for loss in lost.iter().filter(|loss| !loss["lost"].as_array().unwrap().is_empty()) {
             let Some(path) = path_of(loss) else { continue };
             let Some(was) = self.sound.0.get(&path) else { continue };
-            // Nothing tells that a damaged lost+found was empty, and had no names to lose; for one
-            // that is not a directory any more there is another one.
+            // Nothing shows that a damaged lost+found was empty and had no names to lose. If it is
+            // no longer a directory, another one is made.
             let has_lost_names = loss["lost"] == serde_json::json!(["names"]);
             let is_another = loss["file_type"] != "directory" && loss["new_path"] != loss["path"];
             if path == b"/lost+found" && (has_lost_names || is_another) {

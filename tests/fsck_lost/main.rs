@@ -1,8 +1,8 @@
-//! fsck.ocfs2 says what is lost, by path: each file that is not as it was on the undamaged volume,
-//! and no other.
+//! fsck.ocfs2 reports what is lost, by path: each file that is not as it was on the undamaged
+//! volume, and no other.
 //!
-//! A case that fails is printed with its seed. `OCFS2_SEED=N` runs that one alone,
-//! `OCFS2_CASES=N` so many of each kind.
+//! A case that fails is printed with its seed. `OCFS2_SEED=N` runs only that one, `OCFS2_CASES=N`
+//! sets the number of cases of each kind.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -22,7 +22,7 @@ mod judge;
 mod one_field;
 use judge::{Case, Contents};
 
-/// Cases of each kind.
+/// Number of cases of each kind.
 const CASES: u64 = 12;
 
 fn seeds(start: u64) -> Range<u64> {
@@ -48,7 +48,7 @@ fn opened(image: &Path) -> (std::sync::Arc<dyn Device>, Volume) {
     (device, volume)
 }
 
-/// Repairs a damaged volume, and gives what of the report is wrong.
+/// Repairs a damaged volume. Returns what is wrong in the report, and the report.
 fn judged(sound: &Contents, image: &Path) -> (Vec<String>, Value) {
     let damaged = Contents::of(image);
     let outcome = fsck(&["-fy", "-F", "--json"], image);
@@ -61,7 +61,7 @@ fn judged(sound: &Contents, image: &Path) -> (Vec<String>, Value) {
     (case.faults(), report)
 }
 
-/// A volume with some hundred files.
+/// Makes a volume with some hundred files.
 fn filled(scratch: &Scratch) -> PathBuf {
     let tree = scratch.join("tree");
     for dir in 0..12 {
@@ -82,7 +82,7 @@ fn filled(scratch: &Scratch) -> PathBuf {
     image
 }
 
-/// Garbage in blocks of inodes and directories.
+/// Writes garbage into blocks of inodes and directories. Returns a description.
 fn damage(image: &Path, seed: u64) -> Vec<String> {
     let (device, volume) = opened(image);
     let mut random = Random(seed);
@@ -114,7 +114,7 @@ fn damage(image: &Path, seed: u64) -> Vec<String> {
                 block[at..end].copy_from_slice(&garbage[..end - at]);
             }
             2 => block[at..].fill(0),
-            // What is after the header of an inode, or a directory's entries.
+            // Everything after the header of an inode, or entries of a directory.
             _ => block[0xc0..].copy_from_slice(&random.bytes(size - 0xc0)),
         }
         steps.push(format!("{blkno}: kind {kind} at {at}"));
@@ -169,7 +169,7 @@ fn whatever_chance_damages_each_loss_is_told_and_nothing_else() {
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }
 
-/// The words of what a report has as lost, by path.
+/// Returns what a report states as lost, by path.
 fn told(report: &Value) -> BTreeMap<String, Vec<&str>> {
     let lost = report["lost"].as_array().unwrap().iter();
     lost.filter_map(|loss| {
@@ -191,7 +191,7 @@ fn what_was_in_a_directory_that_is_gone_is_told_by_path() {
     };
     let inner = "/directory-03/inner";
     let file = |number: usize| format!("{inner}/file \u{e4}{number}");
-    // Of one that is in another one that is gone, too, all is left but what precedes the entries.
+    // Of the two nested directories, only what precedes the entries is destroyed.
     let (gone, moved): (Vec<_>, Vec<_>) = (0..25).step_by(2).partition(|file| file % 4 == 0);
     gone.iter().for_each(|number| destroy(&file(*number), 1024));
     destroy(inner, 0xa0);
@@ -215,12 +215,12 @@ fn what_was_in_a_directory_that_is_gone_is_told_by_path() {
     assert_eq!(list.lines().filter(|path| path.starts_with(inner)).count(), 15, "{list}");
 }
 
-/// What is gone below a directory whose name was wrong is told under the name that it has again.
+/// Losses below a directory whose name was wrong are reported under its restored name.
 #[test]
 fn what_is_gone_below_a_name_that_is_put_back_is_told_under_it() {
     let scratch = Scratch::new();
     let tree = scratch.join("tree");
-    // Enough for a directory with an index.
+    // Enough names for a directory with an index.
     for dir in 0..90 {
         fs::create_dir_all(tree.join(format!("many/directory-{dir:02}"))).unwrap();
     }
@@ -261,7 +261,7 @@ fn a_name_that_leads_beyond_the_volume_is_told() {
     assert!(list.lines().all(|path| path != "/directory-04/inner"), "{list}");
 }
 
-/// The block of a file's inode, to be edited.
+/// The block of a file's inode, which is edited.
 struct Edited<'a> {
     device: &'a dyn Device,
     offset: u64,
@@ -299,7 +299,7 @@ impl<'a> Edited<'a> {
     }
 }
 
-/// A volume with a file that has two extents, a directory that has one, and files after them.
+/// Makes a volume with a file of two extents, a directory of one, and files after them.
 fn with_extents(scratch: &Scratch) -> PathBuf {
     let tree = scratch.join("tree");
     fs::create_dir_all(tree.join("directory")).unwrap();
@@ -365,7 +365,7 @@ fn what_is_gone_is_said_by_path_and_not_called_corrected() {
     let scratch = Scratch::new();
     let image = with_extents(&scratch);
     let (device, volume) = opened(&image);
-    // All that one file has, and the end of another, lead beyond the volume.
+    // All extents of one file, and the last one of another, point beyond the volume.
     for (path, record) in [("/file03", 0), ("/sparse", 1)] {
         let file = Edited::new(&*device, &volume, path);
         file.write(0xc0 + 16 * (record + 1) + 8, &(1_u64 << 50).to_le_bytes());
@@ -399,7 +399,7 @@ fn what_is_behind_the_end_of_a_file_stays_its_own_where_no_one_else_has_it() {
     let sound = Contents::of(&image);
     let (device, volume) = opened(&image);
     let file = Edited::new(&*device, &volume, "/file03");
-    // The number of clusters is what is wrong; then the size is.
+    // First the number of clusters is wrong, then the size.
     file.set_clusters(5);
     file.set_size(5 * 4096);
     drop(volume);
@@ -434,7 +434,7 @@ fn a_size_no_file_can_have_is_found_and_loses_nothing() {
     }
     Edited::new(&*device, &volume, "/file03").set_size(25_000);
     assert!(Contents::of(&image) == sound);
-    // The largest is none.
+    // The largest valid size is not a finding.
     Edited::new(&*device, &volume, "/file03").set_size((1 << 44) - 4096);
     assert_eq!(fsck(&["-fn"], &image).status, 0);
 }
@@ -453,7 +453,7 @@ fn what_the_journal_of_a_crashed_node_held_is_said_to_be_lost() {
         let lost = report["lost"].as_array().unwrap();
         let of_journal = lost.iter().find(|loss| loss["slot"] == 0).expect("a loss");
         assert_eq!(of_journal["lost"], serde_json::json!(["journal"]));
-        // Of the slot nothing is left to be done by another run.
+        // Nothing of the slot is left for another run.
         fsck(&["-n"], &image).expect_status(0);
         fsck(&["-fn"], &image).expect_status(0);
     }

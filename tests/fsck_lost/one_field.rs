@@ -1,5 +1,5 @@
-//! One field that is wrong, in each place where its structure alone does not say so: nothing is lost
-//! where the rest of the volume tells what it was, and else it is told.
+//! A single wrong field, in each place where its structure alone does not reveal it: nothing is
+//! lost if the rest of the volume shows what it was, otherwise the loss is reported.
 
 use ocfs2_format::dinode::{Dinode, DynFeatures, InodeFlags};
 use ocfs2_format::dir::DirTrailer;
@@ -16,9 +16,9 @@ use super::{fsck, judged, report};
 /// What becomes of a volume.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Outcome {
-    /// All of it is as it was, and nothing is said to be lost.
+    /// Everything is as before, and nothing is reported as lost.
     Mended,
-    /// What is not as it was is told.
+    /// Everything that is not as before is reported.
     Told,
 }
 
@@ -36,7 +36,8 @@ fn exchange(image: &Image, one: Blkno, other: Blkno) {
     image.write(other, &first);
 }
 
-/// The first directory with a trailer in each of two blocks.
+/// Returns the second and the last block with a trailer, of the first directory that has at least
+/// three.
 fn with_trailers(image: &Image) -> (Blkno, Blkno) {
     let volume = image.volume();
     let dirs = volume.inodes().map(Result::unwrap).filter(|it| it.is_dir() && !it.is_inline());

@@ -1,4 +1,4 @@
-//! Volumes that are damaged by chance, and running many of them.
+//! Randomly damaged volumes, and running many of them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,9 +20,9 @@ use ocfs2_volume::{Volume, VolumeOptions};
 /// The volumes that are damaged.
 const BASES: [&str; 5] =
     ["clean-512-local", "clean-1k-local", "clean-2k-local", "clean-4k-o2cb", "clean-1m-global"];
-/// A case that takes longer hangs.
+/// A case that takes longer than this hangs.
 pub const LIMIT: Duration = Duration::from_secs(60);
-/// What this process may have resident while it runs several cases at a time.
+/// Memory in KiB that this process may have resident while it runs several cases at a time.
 const MEMORY_KB: u64 = 2 << 20;
 
 /// A sound volume.
@@ -44,17 +44,17 @@ impl Base {
         BASES.map(base).into()
     }
 
-    /// What the C fsck wrongly says of it.
+    /// Returns what the C fsck wrongly reports about it.
     pub fn complaints(&self) -> Arc<CReport> {
         complaints(damage::Base::Fixture(self.name), "-fn")
     }
 
-    /// A damaged copy in a file.
+    /// Makes a damaged copy in a file.
     pub fn damaged(&self, seed: u64, scratch: &Scratch) -> (PathBuf, Damage) {
         self.damaged_by(scratch, |device| self.metadata.damage(seed, device))
     }
 
-    /// The same with much damage.
+    /// Makes a heavily damaged copy in a file.
     pub fn damaged_much(&self, seed: u64, scratch: &Scratch) -> (PathBuf, Damage) {
         self.damaged_by(scratch, |device| self.metadata.damage_much(seed, device))
     }
@@ -79,7 +79,7 @@ impl Base {
     }
 }
 
-/// What came of a case.
+/// Result of a case.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum End {
     /// The volume cannot be opened.
@@ -90,17 +90,17 @@ pub enum End {
     Sound,
     /// Everything was repaired.
     Repaired,
-    /// Some of it was.
+    /// Something is left.
     Left,
-    /// Some of it was; the device is too short for the volume.
+    /// Something is left because the device is too short for the volume.
     Cut,
 }
 
-/// What a case is, for people.
+/// A description of a case for people.
 pub struct Story<'a>(pub &'a Base, pub u64, pub &'a Damage);
 
 impl Story<'_> {
-    /// Of a case that is run alone it is said before what is done.
+    /// Prints the description before the case starts, if it is run alone.
     pub fn tell(self) -> Self {
         if env::var_os("OCFS2_SEED").is_some() {
             let _ = writeln!(io::stderr(), "{self}");
@@ -116,21 +116,21 @@ impl fmt::Display for Story<'_> {
     }
 }
 
-/// The volume that is damaged in a case.
+/// Returns the volume that is damaged in a case.
 pub fn base_of(bases: &[Base], seed: u64) -> &Base {
     &bases[(seed % bases.len() as u64) as usize]
 }
 
-/// The cases that run now, each with its start.
+/// The running cases, each with its start.
 type Running = Mutex<BTreeMap<u64, Instant>>;
 
 fn locked(running: &Running) -> std::sync::MutexGuard<'_, BTreeMap<u64, Instant>> {
     running.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends the process, as a thread that hangs cannot be ended.
+/// Ends the process, because a thread that hangs cannot be ended.
 fn end(why: &str) -> ! {
-    // Not caught by the test harness, as `eprintln!` would be.
+    // The test harness does not capture it, as it would `eprintln!`.
     let _ = writeln!(io::stderr(), "{why}");
     exit(101);
 }
@@ -154,7 +154,7 @@ fn watch(running: &Running, done: &AtomicBool) {
     }
 }
 
-/// Runs the cases of `seeds`, several at a time, until `until`; demands that none fails.
+/// Runs the cases of `seeds`, several at a time, until `until`. Demands that none fails.
 pub fn run_all(
     seeds: Range<u64>,
     until: Option<Instant>,

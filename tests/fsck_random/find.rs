@@ -1,4 +1,4 @@
-//! Damage is found, and survived.
+//! Damage is found, and does no harm to the program.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -19,14 +19,14 @@ impl Observer for Codes {
     fn pass(&mut self, _pass: Pass, _total: u64) {}
 
     fn found(&mut self, found: Found<'_>) {
-        // A flood of findings is no reason to take memory here.
+        // A flood of findings should not take memory here.
         if self.0.len() < 10_000 {
             self.0.push(format!("{} {}", found.finding.code, found.finding.text));
         }
     }
 }
 
-/// Damages a volume in memory, and checks it.
+/// Damages a volume in memory and checks it.
 pub fn in_process(bases: &[Base], seed: u64) -> Result<End, String> {
     let base = base_of(bases, seed);
     let overlay = Arc::new(OverlayDevice::new(Arc::clone(&base.device), base.block_size));
@@ -65,7 +65,7 @@ pub fn in_process(bases: &[Base], seed: u64) -> Result<End, String> {
     }
 }
 
-/// Damages a volume in a file, and has the program check it.
+/// Damages a volume in a file and makes the program check it.
 pub fn by_program(bases: &[Base], seed: u64) -> Result<End, String> {
     let base = base_of(bases, seed);
     let scratch = Scratch::in_memory();

@@ -1,7 +1,7 @@
-//! fsck.ocfs2 survives damage by chance: no panic, no hang, little memory, and no volume called
-//! sound that is not; what it repairs is sound afterwards.
+//! fsck.ocfs2 survives random damage: it does not panic, hang or take much memory, and never calls
+//! a damaged volume sound; what it repairs is sound afterwards.
 //!
-//! A case that fails is printed with its seed. `OCFS2_SEED=N` runs that one alone.
+//! A case that fails is printed with its seed. `OCFS2_SEED=N` runs only that one.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -18,13 +18,13 @@ use find::{by_program, in_process};
 use repair::in_one_run;
 use soak::{Ending, Endings, ending};
 
-/// Cases of the ordinary tests that are run within this process, and by the program.
+/// Number of cases of the ordinary tests, in this process and by the program.
 const CASES: u64 = 1800;
 const PROGRAM_CASES: u64 = 60;
-/// Cases that are repaired, and how many of a hundred have to be in one run.
+/// Number of cases that are repaired, and the percentage that has to be repaired in one run.
 const REPAIR_CASES: u64 = 400;
 const REPAIRED_OF_100: u64 = 99;
-/// Cases that are about attributes and refcount trees alone.
+/// Number of cases that damage only attributes and refcount trees.
 const TREE_CASES: u64 = 60;
 
 #[test]
@@ -42,7 +42,8 @@ fn the_program_survives_any_damage_and_says_so_in_its_status() {
 #[test]
 fn any_damage_is_repaired_in_one_run_and_nothing_that_could_be_read_is_lost() {
     let mut bases = Base::all();
-    // Whose nodes are alive is only known after seconds, without the region on another volume.
+    // Without its region on another volume, it takes seconds to find out whether its nodes are
+    // alive.
     bases.retain(|base| base.name != "clean-1m-global");
     let seeds = 3_000_000..3_000_000 + REPAIR_CASES;
     let ends = run_all(seeds, None, |seed| in_one_run(&bases, seed));

@@ -1,4 +1,4 @@
-//! Damage is repaired in one run, or it is said what is left.
+//! Damage is repaired in one run, or what is left is reported.
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use ocfs2_volume::{Volume, VolumeOptions};
 
 use crate::cases::{Base, End, LIMIT, Story, base_of};
 
-/// Every how many cases the C fsck is asked, too.
+/// One in this many cases is also judged by the C fsck.
 const JUDGED_BY_C: u64 = 3;
 
-/// Damages a volume in a file, and has the program repair it.
+/// Damages a volume in a file and makes the program repair it.
 pub fn in_one_run(bases: &[Base], seed: u64) -> Result<End, String> {
     let base = base_of(bases, seed);
     let scratch = Scratch::in_memory();
@@ -29,14 +29,14 @@ pub fn in_one_run(bases: &[Base], seed: u64) -> Result<End, String> {
     let after = fsck("-fn");
     let story = |what: String| Err(format!("{told}: {what}"));
     match (repaired.status, after.status) {
-        // No volume, one that cannot be opened by any superblock, or one of a later age.
+        // Not a volume, one that no superblock can open, or one of a later version.
         (8, 8) => return Ok(End::Refused),
         (8, 0 | 4) if repaired.stderr.contains("features that are not known") => {
             return Ok(End::Refused);
         }
         (0 | 1, 0) => {}
-        // It has to say why.
-        // What could not be read at first was not recovered: another run is to look at it.
+        // It has to report why. What could not be read at first was not recovered, so another run
+        // has to check it.
         (5, 0) => return Ok(End::Left),
         (4 | 5, 4) if repaired.stdout.contains("is left") => {
             let left = repaired.stdout.lines().filter(|line| line.contains("is left"));
@@ -53,7 +53,7 @@ pub fn in_one_run(bases: &[Base], seed: u64) -> Result<End, String> {
         }
     }
     let now = Files::of(&path);
-    // Reading a sound volume takes time: only where something seems to be lost.
+    // Reading a sound volume takes time, so it is done only if something seems to be lost.
     if !before.lost(&now).is_empty()
         && let sound = Files::of(&fixture(base.name))
         && let Some(lost) = before.lost_unless_mended(&now, &sound).first()
@@ -63,7 +63,7 @@ pub fn in_one_run(bases: &[Base], seed: u64) -> Result<End, String> {
             lines(&repaired)
         ));
     }
-    // It takes as long as all the rest.
+    // The C fsck takes as long as everything else.
     if seed.is_multiple_of(JUDGED_BY_C) && oracle("fsck.ocfs2").is_some() {
         let known = base.complaints();
         let complains = |theirs: &CReport| {
@@ -74,7 +74,7 @@ pub fn in_one_run(bases: &[Base], seed: u64) -> Result<End, String> {
             theirs = c_fsck(&path, "-fn");
         }
         let (new, complains) = (theirs.codes_beyond(&known), complains(&theirs));
-        // It takes for granted that a file shares a cluster only with other files.
+        // It assumes that a file shares a cluster only with other files.
         if complains && !is_about_hashes(&path, &theirs, &new) && !shares_with_itself(&path) {
             let found = theirs.questions.iter().take(6).cloned().collect::<Vec<_>>().join("\n    ");
             return story(format!("then the C fsck says {new:?}\n    {found}"));
@@ -83,16 +83,16 @@ pub fn in_one_run(bases: &[Base], seed: u64) -> Result<End, String> {
     Ok(if repaired.status == 0 { End::Sound } else { End::Repaired })
 }
 
-/// Runs the program with little memory.
+/// Runs the program with limited memory.
 pub fn fsck(image: &Path, options: &str) -> Outcome {
     let limited = "ulimit -v 4000000; exec timeout -k 1 60 \"$0\" -F \"$@\"";
     let run = Run::new("sh").args(["-c", limited]).arg(program("fsck.ocfs2"));
     run.args(options.split_whitespace()).arg(image).timeout(2 * LIMIT).output()
 }
 
-/// Whether the C fsck complains only of hashes of names with bytes from 0x80 on: it knows the
-/// signed ones alone. A name that it looks for in the wrong leaf is, by chance, taken for one that
-/// is missing; then it counts a link less.
+/// Returns whether the C fsck complains only about hashes of names with bytes from 0x80 on: it
+/// knows only the signed ones. If it looks for such a name in the wrong leaf, it may by chance take
+/// it for a missing one, and then counts a link too few.
 fn is_about_hashes(image: &Path, theirs: &CReport, new: &[String]) -> bool {
     let json = fsck(image, "-fn --json").stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -115,7 +115,7 @@ fn is_about_hashes(image: &Path, theirs: &CReport, new: &[String]) -> bool {
         })
 }
 
-/// Whether a file has a cluster in two places.
+/// Returns whether a file has a cluster in two places.
 fn shares_with_itself(image: &Path) -> bool {
     let device = open(image, &DeviceOptions::default()).unwrap();
     let volume = Volume::open(device, &VolumeOptions::default()).unwrap();

@@ -1,4 +1,4 @@
-//! How runs end: damage of all kinds, repaired in memory, and what is left counted by its kind.
+//! How runs end: damage of all kinds is repaired in memory, and what is left is counted by kind.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,23 +21,24 @@ use crate::repair::fsck;
 /// How a case ended.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Ending {
-    /// Nothing was left after this many runs.
+    /// Nothing was left after this number of runs.
     Clean(u32),
-    /// The device is too short for the volume, which no run can mend.
+    /// The device is too short for the volume, which no run can repair.
     Short,
-    /// The volume cannot be opened, as is said why.
+    /// The volume cannot be opened, for this reason.
     Refused(String),
-    /// Runs ended, and that is left, each with the reason: codes and words without figures.
+    /// Something was left after all runs: code and text of each finding, and the reason, without
+    /// numbers.
     Left(Vec<String>),
 }
 
-/// Runs after which nothing more is to be expected.
+/// Number of runs after which nothing more can be expected.
 const RUNS: u32 = 3;
 
-/// Every how many cases the program does it, with a file.
+/// One in this many cases is done by the program, in a file.
 const BY_PROGRAM: u64 = 64;
 
-/// Damages a volume and repairs it, up to [`RUNS`] times.
+/// Damages a volume and repairs it, in up to [`RUNS`] runs.
 pub fn ending(bases: &[Base], seed: u64) -> Result<Ending, String> {
     let base = base_of(bases, seed);
     keep(base, seed);
@@ -60,13 +61,13 @@ pub fn ending(bases: &[Base], seed: u64) -> Result<Ending, String> {
     }
     let ended = catch_unwind(AssertUnwindSafe(|| in_memory(&device)));
     match ended.map_err(|_| told("panicked".to_owned()))?.map_err(told)? {
-        // Only the program recovers slots, and finds its way without a superblock.
+        // Only the program recovers slots, and handles volumes without a superblock.
         None => by_program(base, seed).map_err(told).and_then(found),
         Some(ending) => found(ending),
     }
 }
 
-/// Keeps the damaged volume in the folder `$OCFS2_KEEP`, if there is one: to look at it.
+/// Saves the damaged volume in the folder `$OCFS2_KEEP`, if that is set, for examination.
 fn keep(base: &Base, seed: u64) {
     let Some(folder) = env::var_os("OCFS2_KEEP") else { return };
     let scratch = Scratch::in_memory();
@@ -74,7 +75,8 @@ fn keep(base: &Base, seed: u64) {
     fs::copy(path, Path::new(&folder).join(format!("{seed}.img"))).unwrap();
 }
 
-/// The volume, by a backup where there is no other way; nothing if the program has to do it.
+/// Returns the options that open the volume, by a backup if necessary; `None` if the program has to
+/// do it.
 fn opened(device: &Arc<dyn Device>) -> Option<VolumeOptions> {
     let options = VolumeOptions { allow_short: true, strict: true, ..Default::default() };
     let volume = match Volume::open(Arc::clone(device), &options) {
@@ -113,7 +115,7 @@ fn in_memory(device: &Arc<dyn Device>) -> Result<Option<Ending>, String> {
         written.map_err(|err| format!("run {run} cannot be written: {err}"))?;
         left = residues(&plan);
         if left.is_empty() {
-            // What this run proved, another one has to see.
+            // Another run has to confirm what this run proved.
             let again = plan_again(device, &options)?;
             match again.is_empty() {
                 true => return Ok(Some(Ending::Clean(run))),
@@ -133,7 +135,7 @@ fn plan_again(device: &Arc<dyn Device>, options: &VolumeOptions) -> Result<Vec<S
             self.0.push(kind(found.finding.code.name, &found.finding.text));
         }
     }
-    // By the first superblock, if it was opened by another one before.
+    // By the primary superblock, even if another one was used before.
     let options = VolumeOptions { superblock: SuperblockAt::Primary, block_size: None, ..*options };
     let volume = Volume::open(Arc::clone(device), &options).map_err(|err| err.to_string())?;
     let checked = Options { threads: 1, ..Default::default() };
@@ -160,12 +162,12 @@ fn residues(plan: &Plan) -> Vec<String> {
     left
 }
 
-/// What has the same kind is the same text.
+/// Returns the kind of a finding: findings of the same kind have the same text.
 fn kind(code: &str, text: &str) -> String {
     format!("{code} ({})", without_figures(text))
 }
 
-/// A text with all figures and names replaced.
+/// Replaces all words that contain digits.
 fn without_figures(text: &str) -> String {
     let mut out = String::new();
     for word in text.split(' ') {
@@ -181,13 +183,14 @@ fn without_figures(text: &str) -> String {
     out
 }
 
-/// Why the program refuses a volume: its last line, without its name and that of the device.
+/// Returns why the program refuses a volume: its last line, without its own name and that of the
+/// device.
 fn reason(stderr: &str) -> String {
     let last = stderr.lines().last().unwrap_or_default();
     without_figures(last.splitn(3, ": ").last().unwrap_or_default())
 }
 
-/// The same with the program, on a file.
+/// Repairs it with the program, in a file.
 fn by_program(base: &Base, seed: u64) -> Result<Ending, String> {
     let scratch = Scratch::in_memory();
     let (path, _) = base.damaged_much(seed, &scratch);
@@ -221,17 +224,17 @@ fn by_program(base: &Base, seed: u64) -> Result<Ending, String> {
     Ok(Ending::Left(left))
 }
 
-/// How cases ended, counted.
+/// Counts of how cases ended.
 #[derive(Debug, Default)]
 pub struct Endings {
     counts: Mutex<BTreeMap<Ending, (u64, Vec<u64>)>>,
 }
 
-/// Seeds that are kept of each kind.
+/// Number of seeds that are kept for each kind.
 const SEEDS: usize = 8;
 
 impl Endings {
-    /// One more.
+    /// Counts a case.
     pub fn add(&self, seed: u64, ending: Ending) {
         let mut counts = self.counts.lock().unwrap();
         let (count, seeds) = counts.entry(ending).or_default();
@@ -241,7 +244,8 @@ impl Endings {
         }
     }
 
-    /// The table: how many ended after how many runs, and what was left, most frequent first.
+    /// Returns a table: how many cases ended after how many runs, and what was left, most frequent
+    /// first.
     pub fn table(&self) -> String {
         let counts = self.counts.lock().unwrap();
         let all: u64 = counts.values().map(|(count, _)| count).sum();

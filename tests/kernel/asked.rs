@@ -1,4 +1,4 @@
-//! The running kernel asked: by `o2info` about a path, by `debugfs.ocfs2` about its locks.
+//! Questions to the running kernel: by `o2info` about a path, by `debugfs.ocfs2` about its locks.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use ocfs2_testing::{Scratch, c_tool, find_program, fixture_copy, is_c_tool, prog
 use crate::lab::{lab, labs};
 use crate::volume::{LOCAL, NEW_JOURNAL, mkfs};
 
-/// The C `o2info` under another name: ours has the same.
+/// Copies the C `o2info` to another name, because ours has the same.
 fn c_o2info(scratch: &Scratch) -> Option<PathBuf> {
     let found = c_tool("o2info").or_else(|| find_program("o2info").filter(|it| is_c_tool(it)));
     let Some(found) = found else {
@@ -21,7 +21,7 @@ fn c_o2info(scratch: &Scratch) -> Option<PathBuf> {
     Some(copy)
 }
 
-/// Both programs on every request, with and without locks; a file with holes and one that is shared.
+/// Both programs with every request, with and without locks; a file with holes, and others.
 const REQUESTS: &str = "
     set -e
     mount-volume /dev/vda /mnt
@@ -52,7 +52,7 @@ const REQUESTS: &str = "
     umount /mnt
 ";
 
-/// What a program said, by the words after its name.
+/// Returns what a program printed for each request.
 fn said<'o>(output: &'o str, who: &str) -> Vec<(&'o str, &'o str)> {
     let blocks = output.split("== ").skip(1);
     let of = |block: &'o str| {
@@ -62,9 +62,9 @@ fn said<'o>(output: &'o str, who: &str) -> Vec<(&'o str, &'o str)> {
     blocks.filter_map(of).collect()
 }
 
-/// What is to be the same: not chunks, of which the C tool says one too many, and in which an answer
-/// of the kernel for a size of its own is divided by them; nor times, whose fractions and zone it
-/// shows wrongly.
+/// Returns the lines that have to be the same: without chunks, of which the C tool counts one too
+/// many, also in the percentage of free ones; and without times, whose fractions and zone it prints
+/// wrongly.
 fn comparable(text: &str) -> Vec<&str> {
     let is_other = |line: &str| {
         ["Total chunks:", "Free chunks:", "Access: 2", "Modify:", "Change:"]
@@ -103,7 +103,7 @@ fn o2info_says_of_a_mounted_path_what_the_c_tool_says() -> Result<()> {
     Ok(())
 }
 
-/// Node 0 has a file open for writing, which node 1 reads: the locks of it are known to both.
+/// Node 0 writes a file that node 1 then reads, so both know its locks.
 const LOCKS: &str = "
     set -e
     mount-volume /dev/vda /mnt
@@ -148,7 +148,7 @@ fn locks_of_a_running_cluster_are_shown() -> Result<()> {
         assert!(lock.starts_with('M') && lock.len() == 31, "{lock}");
         let name = format!("findpath <{lock}>");
         assert!(of(&name).contains("\t/locked\n"), "{}", of(&name));
-        // As many as the kernel has, each as a whole.
+        // All locks of the kernel, each complete.
         let all = of("fs_locks");
         assert!(all.matches("Lockres: ").count() > 5, "{all}");
         assert_eq!(all.matches("Lockres: ").count(), all.matches("Disk Refreshes: ").count());
@@ -157,9 +157,9 @@ fn locks_of_a_running_cluster_are_shown() -> Result<()> {
         let dlm = of("dlm_locks");
         assert!(dlm.matches("Lockres: ").count() > 5, "{dlm}");
         assert!(dlm.contains(&format!(" Granted     {node} ")), "{dlm}");
-        // Who is the owner of a resource knows the locks of both.
+        // The owner of a resource knows the locks of both.
         sees_other |= dlm.contains(&format!(" Granted     {} ", 1 - node));
-        // The other node was talked to.
+        // This node has sent messages to the other one.
         let stats = of("net_stats");
         let other = (1 - node).to_string();
         let row = stats.lines().find(|line| line.split_whitespace().next() == Some(&other));

@@ -8,8 +8,8 @@ use ocfs2_testing::{Scratch, program};
 use crate::lab::lab;
 use crate::volume::{NEW_JOURNAL, O2CB, assert_fsck_is_content, mkfs};
 
-/// Each fills a folder, describes both, and appends to a file in turns with the other. There
-/// are few files: a node that looks at a file the other one has written waits for 0.2 s.
+/// Each node fills a folder, describes both folders, and appends to a file in turns with the other.
+/// There are few files: a node that reads a file written by the other waits 0.2 s.
 const STORY: &str = "
     set -e
     # One after the other: who mounts first gets the first slot.
@@ -93,7 +93,7 @@ fn two_nodes_see_what_the_other_writes_and_our_programs_see_both() -> Result<()>
     Ok(())
 }
 
-/// The lines only one of two texts has.
+/// Returns the lines that only one of two texts has.
 fn difference(left: &str, right: &str) -> String {
     let without = |these: &str, those: &str| -> Vec<String> {
         let those: std::collections::HashSet<_> = those.lines().collect();

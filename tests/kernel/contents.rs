@@ -1,4 +1,4 @@
-//! The kernel fills volumes of ours with files of every kind and finds them again.
+//! The kernel fills our volumes with files of every kind and finds them again.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use ocfs2_testing::{Scratch, program};
 use crate::lab::lab;
 use crate::volume::{LOCAL, NEW_JOURNAL, O2CB, assert_fsck_is_content_but_of_buckets, mkfs};
 
-/// A volume to be filled.
+/// A volume to fill.
 struct Volume {
     name: String,
     options: Vec<String>,
@@ -19,8 +19,9 @@ struct Volume {
     kinds: Vec<&'static str>,
 }
 
-/// Attributes first: set last, the kernel once found no room for a value of several clusters
-/// on a volume almost empty. Why is not known; scattered free clusters are suspected.
+/// Attributes come first: when they were set last, the kernel once found no room for a value of
+/// several clusters on a nearly empty volume. The cause is unknown; scattered free clusters are
+/// suspected.
 const ALL_KINDS: [&str; 11] = [
     "xattrs",
     "many=300",
@@ -36,9 +37,9 @@ const ALL_KINDS: [&str; 11] = [
 ];
 
 impl Volume {
-    /// One with all features that the geometry allows.
+    /// A volume with all features that the geometry allows.
     fn with_geometry(block_size: u64, cluster_size: u64) -> Self {
-        // Of clusters of 1 MiB a journal has 16 at least.
+        // A journal has at least 16 clusters of 1 MiB.
         let journal = if cluster_size == 1 << 20 { "size=16M" } else { "size=8M" };
         let options = ["-b", &block_size.to_string(), "-C", &cluster_size.to_string()]
             .into_iter()
@@ -54,8 +55,7 @@ impl Volume {
         }
     }
 
-    /// One with these features, by the names of `--fs-features`, and no others that are
-    /// optional.
+    /// A volume with these optional features, by the names of `--fs-features`, and no others.
     fn with_features(features: &[&str]) -> Self {
         let has = |feature| features.contains(&feature);
         let options = ["-b", "4096", "-C", "4096", "-N", "2", "-J", "size=8M"]
@@ -87,13 +87,13 @@ impl Volume {
     }
 }
 
-/// Mounts, fills and unmounts every volume, then mounts it again, where everything is as it
-/// was; in the end the C fsck is content.
+/// Mounts, fills and unmounts every volume, and mounts it again to compare its contents; finally
+/// the C fsck has to find nothing.
 fn fill_and_find_again(volumes: &[Volume], kind: [&str; 2], machines: Machines) -> Result<()> {
     let scratch = Scratch::new();
     let mut images: Vec<PathBuf> = Vec::new();
     let mut script = String::from("set -e\n");
-    // A heartbeat takes seconds to start: all of them start at the same time.
+    // A heartbeat takes seconds to start, so all start at the same time.
     if kind == O2CB {
         for letter in ('a'..='z').take(volumes.len()) {
             script += &format!("heartbeat-start /dev/vd{letter} &\n");
@@ -102,7 +102,7 @@ fn fill_and_find_again(volumes: &[Volume], kind: [&str; 2], machines: Machines) 
     }
     for (volume, letter) in volumes.iter().zip('a'..) {
         let options: Vec<_> = volume.options.iter().map(String::as_str).chain(kind).collect();
-        // Much of it is free: small files take a cluster each, however large.
+        // Most of it is free: small files take a cluster each, however large it is.
         let size_bytes = (256 << 20) + 700 * volume.cluster_size;
         images.push(mkfs(&scratch, &format!("{letter}.img"), size_bytes, &options));
         let Volume { name, cluster_size, mount_options, kinds, .. } = volume;
@@ -141,7 +141,8 @@ fn fill_and_find_again(volumes: &[Volume], kind: [&str; 2], machines: Machines) 
 
 fn local(volumes: &[Volume]) -> Result<()> {
     let Some(lab) = lab() else { return Ok(()) };
-    // No more disks than that in one machine: the next one may run on another processor.
+    // A machine has at most six of the disks, so that the next machine can run on another
+    // processor.
     for volumes in volumes.chunks(6) {
         fill_and_find_again(volumes, LOCAL, lab.vm())?;
     }
@@ -221,7 +222,7 @@ fn all_features_but_one_are_used() -> Result<()> {
         "append-dio",
     ];
     let without = |left_out: &&str| {
-        // What needs the one that is left out goes with it.
+        // Features that need the missing one are left out as well.
         let gone: &[&str] = match *left_out {
             "sparse" => &["sparse", "unwritten", "refcount", "append-dio"],
             "unwritten" => &["unwritten", "refcount"],

@@ -1,4 +1,4 @@
-//! Nodes that are gone from one moment to the next, and what those do that stay.
+//! Nodes that crash, and what the remaining ones do.
 
 use std::fs;
 
@@ -9,8 +9,8 @@ use ocfs2_testing::{Run, Scratch, program};
 use crate::lab::{lab, labs};
 use crate::volume::{LOCAL, NEW_JOURNAL, O2CB, assert_fsck_is_content_after_a_crash, mkfs};
 
-/// Said by a node that was just asking the one that is gone for a lock, or answering it: the
-/// host is down (112), the socket is not connected (107).
+/// Printed by a node that was asking the crashed one for a lock, or answering it: the host is down
+/// (112), or the socket is not connected (107).
 const TO_A_NODE_THAT_IS_GONE: [&str; 6] = [
     "ERROR: Error -112 when sending message",
     "ERROR: Error -107 when sending message",
@@ -20,7 +20,7 @@ const TO_A_NODE_THAT_IS_GONE: [&str; 6] = [
     "ERROR: status = -107",
 ];
 
-/// Mounts, works, and goes on once the journal holds all of it.
+/// Mounts, works, and continues when the journal contains everything.
 const WORK: &str = "
     set -e
     mount-volume -o usrquota,grpquota /dev/vda /mnt
@@ -36,14 +36,14 @@ fn new_disk(scratch: &Scratch, block_size: &str) -> std::path::PathBuf {
     mkfs(scratch, "disk.img", 400 << 20, &[&options, &O2CB[..]].concat())
 }
 
-/// What must be there of the work of a node whose journal was replayed.
+/// Demands that the work of a node whose journal was replayed is there.
 fn assert_work_is_there(description: &str, node: u32) {
     let count = |what: &str| {
         let folder = format!("/of-{node}/{what}");
         let listed = |line: &&str| line.starts_with("regular") && line.contains(&folder);
         description.lines().filter(listed).count()
     };
-    // new-1 was renamed; of the old ones half were removed.
+    // new-1 was renamed; half of the old files were removed.
     assert_eq!((count("bulk/new-"), count("bulk/old-")), (299, 200), "{description}");
     assert_eq!((count("moved"), count("dropped"), count("synced")), (2, 0, 1), "{description}");
     assert_eq!(count("folders/"), 20, "{description}");
@@ -90,8 +90,8 @@ fn the_node_that_stays_recovers_the_one_that_crashes() -> Result<()> {
     Ok(())
 }
 
-/// A machine that works alone is gone; our fsck recovers the volume, and the kernel that wrote it
-/// finds its work there.
+/// A single machine crashes; our fsck recovers the volume, and the kernel that wrote it finds its
+/// work there.
 #[test]
 fn what_a_kernel_had_in_its_journal_is_there_after_fsck() -> Result<()> {
     for lab in labs() {
@@ -153,7 +153,7 @@ fn what_both_crashed_nodes_had_in_their_journals_is_recovered_later() -> Result<
     let run = cluster.wait()?;
     assert_eq!([0, 1].map(|node| run.node(node).end.clone()), [End::Crashed, End::Crashed]);
 
-    // On this host nobody knows the nodes' names.
+    // This host does not know the names of the nodes.
     let mounted = Run::new(program("mounted.ocfs2")).arg("-fv").arg(&disk).success();
     let line = mounted.stdout.lines().last().unwrap_or_default();
     assert!(line.contains("0 (crashed ") && line.contains("1 (crashed "), "{mounted}");

@@ -1,4 +1,4 @@
-//! What `ocfs2_volume::edit` puts into a volume is what the kernel reads there, and can go on with.
+//! The kernel reads what `ocfs2_volume::edit` puts into a volume, and can go on writing to it.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -20,10 +20,10 @@ use ocfs2_volume::{Timestamp, Volume, VolumeOptions};
 use crate::filled::{assert_the_kernel_reads, describe, tree};
 use crate::volume::{LOCAL, mkfs};
 
-/// Copies a folder into a volume, a transaction for every few files.
+/// Copies a folder into a volume, with a transaction for every few files.
 struct Copy {
     session: Session,
-    /// Inodes of files with several names, by their numbers there.
+    /// Inodes of files with several names, by device and inode number in the source.
     linked: HashMap<(u64, u64), Blkno>,
 }
 
@@ -93,7 +93,7 @@ impl Copy {
     }
 }
 
-/// Writes what is not a hole.
+/// Writes everything that is not a hole.
 fn contents(edit: &mut Edit, path: &Path, inode: Blkno) -> Result<()> {
     let file = fs::File::open(path)?;
     let len = file.metadata()?.len();
@@ -135,7 +135,7 @@ fn set_times(edit: &mut Edit, inode: Blkno, metadata: &Metadata) -> Result<()> {
     })?)
 }
 
-/// A volume with a copy of what is in `source`.
+/// Makes a volume with a copy of the contents of `source`.
 fn copied(
     source: &Path,
     lab: &Lab,

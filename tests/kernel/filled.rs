@@ -1,4 +1,4 @@
-//! What `mkfs.ocfs2 -d` puts into a volume is what the kernel reads there, and can go on with.
+//! The kernel reads what `mkfs.ocfs2 -d` puts into a volume, and can go on writing to it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,12 +11,12 @@ use ocfs2_testing::{Run, Scratch, find_program, program, skip};
 use crate::lab::shared_out;
 use crate::volume::{LOCAL, NEW_JOURNAL, assert_fsck_is_content_but_of_hashes, mkfs};
 
-/// What a folder in memory can hold, which most file systems on disks cannot: attributes of any
-/// length.
+/// Everything that a folder in memory can hold, including attributes of any length, which most file
+/// systems on disks do not support.
 const KINDS: [&str; 8] =
     ["xattrs", "many=1500", "sizes", "names", "special", "folders=300", "owners", "sparse"];
 
-/// A folder with files of every kind; `None`, which is said, where it cannot be made.
+/// Makes a folder with files of every kind. `None`, with a message, if it cannot be made.
 pub fn tree(kinds: &[&str]) -> Option<tempfile::TempDir> {
     let Ok(folder) = tempfile::tempdir_in("/dev/shm") else {
         skip("there is no /dev/shm");
@@ -44,7 +44,7 @@ pub fn describe(folder: &Path) -> String {
 /// Makes an image of that name with options for mkfs, and files.
 pub type Make<'a> = &'a (dyn Fn(&Lab, &Scratch, &str, &str) -> Result<PathBuf> + Sync);
 
-/// An image with the files of a folder or an archive, made by `mkfs.ocfs2 -d`.
+/// Makes an image with the files of a folder or an archive by `mkfs.ocfs2 -d`.
 fn made(source: &Path) -> impl Fn(&Lab, &Scratch, &str, &str) -> Result<PathBuf> {
     move |lab, scratch, name, options| {
         let mut all: Vec<_> = options.split_whitespace().chain(LOCAL).collect();
@@ -55,13 +55,13 @@ fn made(source: &Path) -> impl Fn(&Lab, &Scratch, &str, &str) -> Result<PathBuf>
     }
 }
 
-/// Makes a volume of each of the options, and demands that a kernel describes its files as
-/// `expected`, writes among them, and leaves nothing for fsck.
+/// Makes a volume with each of the options. Demands that a kernel describes its files as `expected`
+/// and writes among them, and that fsck finds nothing afterwards.
 pub fn assert_the_kernel_reads(expected: &str, options: &[&str], make: Make<'_>) -> Result<()> {
     shared_out(options, |lab, options| assert_a_kernel_reads(lab, expected, &options, make))
 }
 
-/// The same of one kernel.
+/// Does the same with one kernel.
 fn assert_a_kernel_reads(
     lab: &Lab,
     expected: &str,
@@ -142,7 +142,7 @@ fn the_kernel_reads_the_files_of_an_archive() -> Result<()> {
         skip("there is no tar");
         return Ok(());
     };
-    // An archive has no sockets.
+    // An archive cannot contain sockets.
     let socket = Run::new("find").arg(folder.path()).args(["-type", "s", "-delete"]);
     socket.success();
     let expected = describe(&folder.path().join("filled"));

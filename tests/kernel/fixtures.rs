@@ -1,4 +1,4 @@
-//! Volumes the kernel wrote earlier: it reads in them today what it did then.
+//! Volumes that the kernel wrote earlier: it still reads the same in them.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ fn the_kernel_reads_what_it_wrote_earlier_with_small_blocks() -> Result<()> {
     for (name, dev) in names.iter().zip(["vda", "vdb"]) {
         let manifest = format!("{}/../fixtures/{name}.manifest.tar.xz", env!("CARGO_MANIFEST_DIR"));
         Run::new("tar").args(["-xJf", &manifest, "-C"]).arg(scratch.path()).success();
-        // Not the large ones: an emulated processor takes half a minute for their checksums.
+        // Without the large files: an emulated processor takes half a minute for their checksums.
         let list = fs::read_to_string(scratch.join(format!("{name}.sha256")))?;
         let few =
             list.lines().filter(|line| !line.contains("/sparse/") && !line.contains("/extents/"));

@@ -1,5 +1,5 @@
-//! A node that mounts a volume while fsck.ocfs2 works out what to repair on a machine that is in
-//! no cluster: nothing is written under it.
+//! A node mounts a volume while fsck.ocfs2 works out repairs on a machine that is in no cluster:
+//! nothing is written.
 
 use anyhow::Result;
 use ocfs2_testing::{Scratch, program};
@@ -7,7 +7,7 @@ use ocfs2_testing::{Scratch, program};
 use crate::lab::lab;
 use crate::volume::{NEW_JOURNAL, O2CB, assert_fsck_is_content, mkfs};
 
-/// It is stopped between its passes, where it waits because nobody reads what it says.
+/// It is stopped between its passes, where it waits because nobody reads its output.
 const CHECKS: &str = "
     barrier ready
     mkfifo /tmp/said

@@ -1,4 +1,4 @@
-//! The machines themselves: what the other tests here rely on.
+//! The virtual machines themselves, which the other tests here rely on.
 
 use std::thread;
 
@@ -6,14 +6,14 @@ use anyhow::{Context, Result};
 use ocfs2_testing::skip;
 use ocfs2_testing::vm::{End, Lab};
 
-/// The lab; without one the calling test is left out, which it says.
+/// Returns the lab. `None`, with a message that the calling test is skipped, if there is none.
 pub fn lab() -> Option<Lab> {
     Lab::ready().map_err(|err| skip(&format!("{err:#}"))).ok()
 }
 
-/// The labs that judge: with the kernel of this distribution, and with the newest one that this
-/// machine could get, each of which is named. Of the latter none is no lab: it is left out, which
-/// is said.
+/// Returns the labs that judge: with the kernel of this distribution, and with the newest one
+/// available to this machine. Their releases are printed. If the newest kernel is missing, it is
+/// skipped with a message.
 pub fn labs() -> Vec<Lab> {
     let Some(ours) = lab() else { return Vec::new() };
     let newest = Lab::newest().map_err(|err| skip(&format!("{err:#}"))).ok().flatten();
@@ -23,7 +23,7 @@ pub fn labs() -> Vec<Lab> {
     labs
 }
 
-/// Shares out `all` among the labs that judge, and has each judge its part, all at the same time.
+/// Divides `all` among the labs that judge, and runs `judge` with all labs at the same time.
 pub fn shared_out<T: Copy + Send>(
     all: &[T],
     judge: impl Fn(&Lab, Vec<T>) -> Result<()> + Sync,

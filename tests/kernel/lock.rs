@@ -1,5 +1,5 @@
-//! The cluster's lock: nodes wait for fsck, and neither fsck nor mkfs begins while a node has the
-//! volume.
+//! The lock of the cluster: nodes wait for fsck, and neither fsck nor mkfs starts while a node has
+//! the volume mounted.
 
 use anyhow::Result;
 use ocfs2_testing::{Scratch, program};
@@ -7,8 +7,8 @@ use ocfs2_testing::{Scratch, program};
 use crate::lab::lab;
 use crate::volume::{NEW_JOURNAL, O2CB, assert_fsck_is_content, mkfs};
 
-/// Node 1 checks and writes, and is stopped in the middle: what it prints goes into a pipe that
-/// is full. Node 0 mounts meanwhile, which has to wait until fsck is through.
+/// Node 1 checks and writes, and is stopped in the middle: its output goes into a full pipe. Node 0
+/// mounts meanwhile and has to wait until fsck is done.
 const FSCK: &str = r#"
     mkfifo /tmp/out; exec 5<>/tmp/out
     head -c $((65536 - 700)) /dev/zero >&5

@@ -1,4 +1,4 @@
-//! `mounted.ocfs2` beside nodes that live and die.
+//! `mounted.ocfs2` with nodes that live and crash.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,8 @@ use ocfs2_testing::{Run, Scratch, fixture_copy, oracle, program};
 
 use crate::lab::lab;
 
-/// The nodes of the only volume in a table, without order: which slot a node gets is chance.
+/// Returns the nodes of the only volume in a table, as a set: which slot a node gets is a matter of
+/// chance.
 fn nodes(table: &str) -> BTreeSet<String> {
     let mut lines = table.lines();
     let column = lines.find_map(|line| line.find("Nodes"));
@@ -72,7 +73,7 @@ fn a_volume_that_is_mounted_by_way_of_device_mapper_is_in_use() -> Result<()> {
     run.assert_ok();
     let output = run.output();
     let (mounted, unmounted) = output.split_once("fsck 8\n").expect("fsck.ocfs2 refuses it");
-    // Its only node is this machine.
+    // This machine is its only node.
     assert!(mounted.contains(" 0\nmounted 0\n"), "{output}");
     assert!(!mounted.contains("unknown") && !mounted.contains("fsck is needed"), "{output}");
     assert!(mounted.contains("/dev/vda is part of /dev/mapper/mpatha"), "{output}");

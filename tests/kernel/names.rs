@@ -1,4 +1,4 @@
-//! Names with bytes from 0x80 on, and attributes in buckets, as kernels look for them.
+//! Names with bytes from 0x80 on, and attributes in buckets, as kernels look them up.
 
 use std::fs;
 
@@ -10,10 +10,10 @@ use ocfs2_testing::{Run, Scratch, program};
 use crate::lab::labs;
 use crate::volume::{LOCAL, NEW_JOURNAL, mkfs};
 
-/// Names of one folder, more than fit into an inode; each is one of UTF-8 that is not ASCII.
+/// Number of names in a folder, more than fit into an inode. Each is UTF-8 that is not ASCII.
 const NAMES: usize = 300;
 
-/// An archive of a folder with such names and of files with so many attributes.
+/// Returns an archive of a folder with such names, and of files with these numbers of attributes.
 fn archive(attributes: &[usize]) -> Result<Vec<u8>> {
     let mut builder = tar::Builder::new(Vec::new());
     let mut member = |name: &str, attributes: usize| {
@@ -39,7 +39,7 @@ fn archive(attributes: &[usize]) -> Result<Vec<u8>> {
     Ok(builder.into_inner()?)
 }
 
-/// Opens every name, reads every attribute, and writes both.
+/// Opens every name, reads every attribute, and changes both.
 fn script(letters: &str) -> String {
     letters.chars().fold(String::from("set -e\n"), |script, letter| {
         script

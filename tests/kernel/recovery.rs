@@ -1,4 +1,4 @@
-//! The kernel's recovery of a crashed volume, and ours of a copy of it.
+//! The kernel's recovery of a crashed volume, compared with ours of a copy of it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -45,7 +45,7 @@ fn crash_script(volumes: &[&str]) -> String {
     script + "crash"
 }
 
-/// Mounts volumes, describes them once nothing is being freed any more, and unmounts them.
+/// Mounts volumes, describes them when the kernel has finished freeing, and unmounts them.
 fn describe(lab: &Lab, disks: &[PathBuf], share: &Path) -> Result<Vec<String>> {
     let mut script = String::from("set -e\n");
     for (number, letter) in (0..disks.len()).zip('a'..) {
@@ -65,7 +65,7 @@ fn describe(lab: &Lab, disks: &[PathBuf], share: &Path) -> Result<Vec<String>> {
     (0..disks.len()).map(|number| Ok(fs::read_to_string(share.join(number.to_string()))?)).collect()
 }
 
-/// The bits that are set in every allocator, by allocator and group.
+/// Returns the bits that are set in every allocator, by allocator and group.
 fn bitmaps(image: &Path) -> Result<BTreeMap<(String, u64), Vec<usize>>> {
     let volume = Volume::open(open(image, &DeviceOptions::default())?, &VolumeOptions::default())?;
     let mut names = vec!["global_inode_alloc".to_owned()];

@@ -1,4 +1,4 @@
-//! What keeps a volume from being mounted is said with what to do about it, and doing that helps.
+//! If a volume cannot be mounted, the message states what to do, and doing that helps.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -159,7 +159,7 @@ const GLOBAL: &str = r#"
     says 0 "No cluster is online" o2cb offline
 "#;
 
-/// What the kernel says of it.
+/// What the kernel prints about the damaged volume.
 const DAMAGE: [&str; 4] = [
     "OCFS2: ERROR (device vdg)",
     "On-disk corruption discovered",
@@ -167,7 +167,7 @@ const DAMAGE: [&str; 4] = [
     "ERROR: status = -30",
 ];
 
-/// The volume with a wrong bit in the signature of its root directory.
+/// Puts a wrong bit into the signature of a volume's root directory.
 fn damaged(image: &Path) -> Result<PathBuf> {
     let device = open(image, &DeviceOptions { write: true, ..Default::default() })?;
     let volume = Volume::open(Arc::clone(&device), &VolumeOptions::default())?;

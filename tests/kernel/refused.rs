@@ -1,4 +1,4 @@
-//! What the kernel refuses is found and mended: it takes the same volumes afterwards.
+//! What the kernel rejects is found and repaired: it accepts the same volumes afterwards.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,12 +11,11 @@ use ocfs2_testing::{Run, Scratch, program};
 
 use crate::lab::labs;
 
-/// Rows that one machine looks at: it has a damaged and a repaired disk of each.
+/// Number of rows per machine, which has a damaged and a repaired disk for each.
 const ROWS: usize = 12;
 
-/// What is met by none of what a script does with a damaged volume, as it is of a slot that the
-/// machine does not take, or would be by the removal of a file that is open, which Linux does not
-/// survive.
+/// Damage that a script does not meet, because it is in a slot that the machine does not take; or
+/// because only the removal of an open file would meet it, which Linux does not survive.
 const NOT_MET: [&str; 4] = [
     "an orphan directory is empty in its inode",
     "the list of a group in pieces has less room than there is",
@@ -71,7 +70,7 @@ const SHELL: &str = r#"
     }
 "#;
 
-/// A release as the script compares them.
+/// Returns a release as the number that the script compares.
 fn comparable(release: &str) -> u32 {
     let mut parts = release.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     let mut next = || parts.next().unwrap_or(0);
@@ -95,7 +94,7 @@ fn is_local(recipe: &Recipe) -> bool {
 
 type Row = (&'static KernelCheck, Recipe);
 
-/// The rows of a kernel, each with its recipe.
+/// Returns the rows of a kernel, each with its recipe.
 fn rows(series: Series) -> Vec<Row> {
     let recipes = all();
     let of = |check: &'static KernelCheck| {
@@ -105,7 +104,7 @@ fn rows(series: Series) -> Vec<Row> {
     CHECKS.iter().filter_map(of).collect()
 }
 
-/// The newest kernel is given the damaged volumes, and after `fsck.ocfs2 -fy` the repaired ones.
+/// Gives the damaged volumes to the newest kernel, and the volumes repaired by `fsck.ocfs2 -fy`.
 fn judge(rows: &[Row]) -> Result<()> {
     let Some(lab) = labs().pop() else { return Ok(()) };
     for rows in rows.chunks(ROWS) {
@@ -128,7 +127,7 @@ fn judge_some(lab: &Lab, rows: &[Row]) -> Result<()> {
         disk
     };
     for (number, ((check, recipe), image)) in rows.iter().zip(&images).enumerate() {
-        // A kernel that stops would take the machine with it.
+        // A kernel that stops would stop the machine with it.
         if let Verdict::Refuses(release) = check.verdict(series(lab))
             && !NOT_MET.contains(&recipe.name)
         {
@@ -145,7 +144,8 @@ fn judge_some(lab: &Lab, rows: &[Row]) -> Result<()> {
     let machine = lab.vm().disks(&disks).program(program("volume-contents"));
     let machine = if heartbeats.is_empty() { machine } else { machine.o2cb(Heartbeat::Local) };
     let script = format!("{SHELL}{heartbeats} wait\n{damaged}{repaired}exit ${{wrong:-0}}\n");
-    // What it says of the damaged ones is wanted; of the repaired ones the script looks for it.
+    // Complaints about the damaged volumes are wanted; the script looks for those about the
+    // repaired ones.
     let machine = machine.script(script).allow("").timeout(Duration::from_secs(600));
     machine.run().context("damaged and repaired volumes")?.assert_ok();
     for ((_, recipe), image) in rows.iter().zip(&images) {
@@ -155,7 +155,7 @@ fn judge_some(lab: &Lab, rows: &[Row]) -> Result<()> {
     Ok(())
 }
 
-/// The findings of what no fsck looked at before kernels did.
+/// Codes for damage that no fsck looked for before kernels rejected it.
 const OF_KERNELS: [&str; ROWS] = [
     "INODE_SYSTEM_FLAG",
     "SYSTEM_FILE_INVALID",

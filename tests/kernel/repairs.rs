@@ -1,5 +1,5 @@
 //! The kernel mounts what fsck.ocfs2 has repaired, reads all of it and writes to it; and its own
-//! recovery completes a repair that was interrupted.
+//! recovery completes an interrupted repair.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use ocfs2_volume::{Volume, VolumeOptions};
 use crate::lab::{lab, shared_out};
 use crate::volume::NEW_JOURNAL;
 
-/// Repaired volumes that are mounted, each by one of the kernels.
+/// Number of repaired volumes that are mounted, each by one of the kernels.
 const VOLUMES: usize = 12;
 
-/// Recipes on volumes that need no cluster, from all areas.
+/// Returns recipes from all areas, for volumes that need no cluster.
 fn some_of_all() -> Vec<Recipe> {
     let is_local = |base: Base| match base {
         Base::Fixture(name) | Base::Repaired(name) => name.ends_with("-local"),
@@ -89,7 +89,7 @@ fn the_kernels_recovery_completes_an_interrupted_repair() -> Result<()> {
     let open_it = || Volume::open(Arc::clone(&on), &VolumeOptions::default());
     let plan = plan(&open_it, &Options::default(), &Interrupt::default(), &mut Yes)?;
     assert!(plan.is_changed && plan.findings.iter().all(|planned| planned.is_repaired));
-    // The log, the journal's inode, the journal's superblock; nothing in its place.
+    // The log, the journal's inode, the journal's superblock; nothing is written to its place.
     let failing = FailingDevice::new(Arc::clone(&device), 3, AfterWrites::Fail);
     commit(&volume, &overlay, &failing, &HashSet::new()).expect_err("the device fails");
     device.flush()?;

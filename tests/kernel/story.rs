@@ -1,5 +1,5 @@
-//! The whole story with our programs alone: from the configuration of a cluster to the recovery
-//! of a crash. No other OCFS2 program is in the machines.
+//! The whole story with our programs only: from the configuration of a cluster to the recovery of a
+//! crash. The machines have no other OCFS2 program.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -14,7 +14,7 @@ use ocfs2_testing::{Scratch, oracle, program};
 use crate::lab::lab;
 use crate::volume::{NEW_JOURNAL, assert_fsck_is_content};
 
-/// All of ours that the story needs.
+/// Returns the paths of our programs that the story needs.
 fn programs() -> Vec<PathBuf> {
     let names = [
         "mkfs.ocfs2",
@@ -28,11 +28,11 @@ fn programs() -> Vec<PathBuf> {
     names.map(program).into()
 }
 
-/// `mount` is that of util-linux, which calls `mount.ocfs2` as a distribution's does; busybox asks
-/// the kernel first.
+/// `mount` is that of util-linux, which calls `mount.ocfs2` as a distribution does; busybox would
+/// ask the kernel first.
 ///
-/// `step COMMAND` shows a command and what it prints in the transcript, and ends the script if it
-/// fails; `refused COMMAND` if it does not.
+/// `step COMMAND` shows a command and its output in the transcript, and ends the script if the
+/// command fails; `refused COMMAND` ends it if the command does not fail.
 const SHELL: &str = r##"
     exec 2>&1
     rm -f /sbin/mount-volume /sbin/cluster-up /sbin/heartbeat-start /sbin/cluster-conf
@@ -50,7 +50,7 @@ const SHELL: &str = r##"
     refused() { ! show "$@" || { echo "NOT REFUSED: $*"; exit 1; }; }
 "##;
 
-/// Two nodes make a cluster of themselves, and a volume on the shared disk's partition.
+/// Two nodes form a cluster, and make a volume on a partition of the shared disk.
 const STORY: &str = r#"
     # What each does in its turn: node 0 first.
     turn() { [ $NODE = 0 ] || barrier $1; }
@@ -131,7 +131,7 @@ const STORY: &str = r#"
     refused "o2cb cluster-status"
 "#;
 
-/// The lines of a transcript after a command, up to the next one.
+/// Returns the lines of a transcript after a command, up to the next one.
 #[track_caller]
 fn after<'t>(transcript: &'t str, host: &str, command: &str, nth: usize) -> &'t str {
     let prompt = format!("[root@{host} ~]# {command}");
@@ -139,7 +139,7 @@ fn after<'t>(transcript: &'t str, host: &str, command: &str, nth: usize) -> &'t 
         transcript.match_indices(&prompt).map(|(at, _)| &transcript[at + prompt.len()..]);
     let rest = parts.nth(nth).unwrap_or_else(|| panic!("no {prompt}\n{transcript}"));
     let rest = rest.split_once('\n').map_or("", |(_, rest)| rest);
-    // Up to the next command, or to what is said before it.
+    // Up to the next command, or to the text before it.
     rest.split("\n[root@").next().unwrap_or(rest).split("\n\n#").next().unwrap_or(rest)
 }
 
@@ -199,7 +199,7 @@ fn a_cluster_is_made_used_and_recovered_with_our_programs_alone() -> Result<()> 
     Ok(())
 }
 
-/// Has the volume in the first partition of a disk checked by all the judges.
+/// Demands that neither fsck finds anything on the volume in the first partition of a disk.
 fn assert_volume_is_content(scratch: &Scratch, disk: &Path) -> Result<()> {
     let mut disk = File::open(disk)?;
     let mut table = [0; 512];
@@ -211,12 +211,12 @@ fn assert_volume_is_content(scratch: &Scratch, disk: &Path) -> Result<()> {
     disk.seek(SeekFrom::Start(start))?;
     let mut chunk = vec![0; 1 << 20];
     for offset in (0..).step_by(chunk.len()) {
-        // Short reads of a file happen at its end only.
+        // Reads of a file are short only at its end.
         let len = disk.read(&mut chunk)?;
         if len == 0 {
             break;
         }
-        // The copy stays as sparse as the disk is.
+        // The copy stays as sparse as the disk.
         if chunk[..len].iter().any(|byte| *byte != 0) {
             volume.write_all_at(&chunk[..len], offset)?;
         }

@@ -1,4 +1,4 @@
-//! Making a volume with our mkfs, and having the C fsck look at it afterwards.
+//! Making a volume with our mkfs, and checking it afterwards with both fsck.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,45 +7,45 @@ use std::time::Duration;
 use ocfs2_format::hash::CharSign;
 use ocfs2_testing::{Run, Scratch, c_fsck_run, oracle, program};
 
-/// What the kernel says of every journal that mkfs.ocfs2 made, the C one's too, when it is
+/// The kernel prints this about every journal made by mkfs.ocfs2, also the C one, when it is
 /// mounted for the first time.
 pub const NEW_JOURNAL: &str = "JBD2: Ignoring recovery information on journal";
 
-/// A new volume on a sparse image.
+/// Makes a volume on a new sparse image.
 pub fn mkfs(scratch: &Scratch, name: &str, size_bytes: u64, options: &[&str]) -> PathBuf {
     let image = scratch.image(name, size_bytes);
     Run::new(program("mkfs.ocfs2")).args(["-q", "-F"]).args(options).arg(&image).success();
     image
 }
 
-/// Whether a volume is mounted by one machine alone or by a cluster.
+/// Options for a volume that one machine mounts alone.
 pub const LOCAL: [&str; 2] = ["-M", "local"];
-/// The cluster of the machines.
+/// Options for a volume of the cluster of the machines.
 pub const O2CB: [&str; 2] = ["--cluster-stack=o2cb", "--cluster-name=ovscluster"];
 
-/// Demands that `fsck.ocfs2 -fn` finds nothing: ours, and the C one. The C one may be wrong about
-/// some things in volumes that the kernel has written to, ours may not:
+/// Demands that `fsck.ocfs2 -fn` finds nothing: ours, and the C one. On volumes that the kernel has
+/// written to, the C one may be wrong about some things, ours may not:
 ///
-/// - clusters beyond the end of a file whose inode is in `preallocated`: the kernel allocates
-///   them when it is told to, and to quota files without being told;
-/// - the system directory having no index, which the kernel never gives it.
+/// - clusters past the end of a file whose inode is in `preallocated`: the kernel allocates them
+///   when it is told to, and for quota files without being told;
+/// - the missing index of the system directory, which the kernel never makes.
 ///
 /// # Panics
-/// It finds something.
+/// If either finds anything else.
 pub fn assert_fsck_is_content(image: &Path, preallocated: &[u64]) {
     assert_ours_finds(image, |_| false);
     assert_c_fsck_is_content(image, preallocated);
 }
 
-/// The same of a volume to which the kernel has given attributes: before 6.12.114 it puts more into
-/// a bucket than later ones take.
+/// Like [`assert_fsck_is_content`], for a volume on which the kernel has set attributes: before
+/// 6.12.114 it puts more into a bucket than later ones accept.
 pub fn assert_fsck_is_content_but_of_buckets(image: &Path, preallocated: &[u64]) {
     assert_ours_finds(image, |code| code == "XATTR_BUCKET_FULL");
     assert_c_fsck_is_content(image, preallocated);
 }
 
-/// The same of a volume whose names with bytes from 0x80 on have hashes of `sign`: the C fsck
-/// knows only the signed ones.
+/// Like [`assert_fsck_is_content`], for a volume whose names with bytes from 0x80 on have hashes of
+/// `sign`: the C fsck knows only the signed ones.
 pub fn assert_fsck_is_content_but_of_hashes(image: &Path, sign: CharSign) {
     assert_ours_finds(image, |_| false);
     let hashes: &[&str] = match sign {
@@ -55,15 +55,15 @@ pub fn assert_fsck_is_content_but_of_hashes(image: &Path, sign: CharSign) {
     assert_c_fsck_finds(image, &[], hashes);
 }
 
-/// The same of a volume on which a node has crashed and another one has recovered it: what the
-/// crashed one's quota files had not yet told the global ones is not always taken over by the
-/// kernel, and the C fsck does not look at it.
+/// Like [`assert_fsck_is_content`], for a volume on which one node has crashed and another one has
+/// recovered it: the kernel does not always transfer the usage in the crashed node's quota files to
+/// the global ones, and the C fsck does not check that.
 pub fn assert_fsck_is_content_after_a_crash(image: &Path) {
     assert_ours_finds(image, |code| code.starts_with("QUOTA_"));
     assert_c_fsck_is_content(image, &[]);
 }
 
-/// Demands that our fsck finds nothing but what `allowed` is true for.
+/// Demands that our fsck finds nothing except codes that are `allowed`.
 fn assert_ours_finds(image: &Path, allowed: impl Fn(&str) -> bool) {
     let fsck = Run::new(program("fsck.ocfs2")).arg("-fn").arg(image);
     let outcome = fsck.timeout(Duration::from_secs(120)).output();
@@ -77,7 +77,7 @@ fn assert_c_fsck_is_content(image: &Path, preallocated: &[u64]) {
     assert_c_fsck_finds(image, preallocated, &[]);
 }
 
-/// Demands that the C fsck finds nothing, or what has one of these codes.
+/// Demands that the C fsck finds nothing, or only these codes.
 fn assert_c_fsck_finds(image: &Path, preallocated: &[u64], codes: &[&str]) {
     let Some(fsck) = oracle("fsck.ocfs2") else { return };
     let Some(debugfs) = oracle("debugfs.ocfs2") else { return };

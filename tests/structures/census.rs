@@ -1,4 +1,4 @@
-//! Reads every structure of a volume in its place, and counts them.
+//! Reads every structure of a volume in its place, and counts the structures.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
@@ -24,7 +24,7 @@ use ocfs2_format::{Blkno, Block, Structure};
 
 use crate::image::Image;
 
-/// A piece of metadata with a block check, where it was found.
+/// A piece of metadata with a block check.
 #[derive(Clone, Debug)]
 pub struct Guarded {
     pub name: &'static str,
@@ -34,16 +34,16 @@ pub struct Guarded {
 
 pub struct Census {
     pub image: Image,
-    /// How many of each structure were seen, and of a few things worth finding.
+    /// Number of structures of each kind, and of some special cases.
     pub counts: BTreeMap<&'static str, u64>,
-    /// The first of each kind.
+    /// The first piece of each kind.
     pub guarded: BTreeMap<&'static str, Guarded>,
-    /// What a directory calls an inode.
+    /// Name of each inode, from a directory.
     pub names: HashMap<Blkno, Vec<u8>>,
     refcount_roots: BTreeSet<Blkno>,
 }
 
-/// Decoding and encoding give the bytes that are there, and no others.
+/// Demands that decoding and encoding produce the same bytes, and no others.
 fn keeps<T: Structure + Debug>(bytes: &[u8]) {
     let value = T::decode(bytes).unwrap();
     let mut encoded = vec![0xa5; T::SIZE + 1];
@@ -55,7 +55,8 @@ fn keeps<T: Structure + Debug>(bytes: &[u8]) {
 impl Census {
     /// Visits everything on the fixture of that name.
     ///
-    /// Panics where something is not as it has to be.
+    /// # Panics
+    /// If anything is not as it has to be.
     pub fn take(name: &'static str) -> Self {
         let mut census = Self {
             image: Image::open(name),
@@ -87,19 +88,19 @@ impl Census {
         self.counts.get(what).copied().unwrap_or_default()
     }
 
-    /// Counts one of them.
+    /// Counts one occurrence.
     pub fn add(&mut self, what: &'static str) {
         *self.counts.entry(what).or_default() += 1;
     }
 
-    /// The structure at the start of `bytes`, which is kept to the byte.
+    /// Returns the structure at the start of `bytes`, which has to encode to the same bytes.
     pub fn see<T: Structure + Debug>(&mut self, bytes: &[u8]) -> T {
         keeps::<T>(bytes);
         self.add(T::NAME);
         T::decode(bytes).unwrap()
     }
 
-    /// The block check of `bytes` is right, if the volume has them.
+    /// Demands that the block check of `bytes` is correct, if the volume has block checks.
     pub fn guard(&mut self, name: &'static str, blkno: Blkno, bytes: &[u8], check_offset: usize) {
         if !self.image.has(Incompat::META_ECC) {
             return;
@@ -122,7 +123,8 @@ impl Census {
         self.guard("superblock", SUPERBLOCK_BLKNO, &block, Dinode::CHECK_OFFSET);
     }
 
-    /// The dinodes in use: those that are where they say, with the journals' changes.
+    /// Returns the dinodes in use, which are those that state their own place, with the changes in
+    /// the journals.
     fn live_dinodes(&self, wanted: impl Fn(&Dinode) -> bool) -> Vec<(Blkno, Vec<u8>)> {
         let mut blocks = BTreeMap::new();
         let mut keep = |blkno, block: &[u8]| {
@@ -143,8 +145,8 @@ impl Census {
         blocks.into_iter().collect()
     }
 
-    /// Blocks anywhere that start like metadata: in their places, in the journals, and those
-    /// that were freed, of which nothing but the check is known to hold.
+    /// Visits all blocks that start like metadata: in their places, in the journals, and freed
+    /// ones, of which only the check is known to be correct.
     fn signatures(&mut self) {
         type Keeps = fn(&[u8]);
         let kinds: [([u8; 8], usize, Keeps); 8] = [
@@ -170,7 +172,7 @@ impl Census {
         }
     }
 
-    /// The records of all leaves of the tree whose root list is `bytes`, in order.
+    /// Returns the records of all leaves of the tree whose root list is `bytes`, in order.
     pub fn tree(&mut self, blkno: Blkno, bytes: &[u8]) -> Vec<ExtentRec> {
         self.see::<ExtentListHeader>(bytes);
         let list = ExtentList::new(bytes).unwrap();
@@ -197,7 +199,7 @@ impl Census {
         self.tree(blkno, &block[ExtentBlock::LIST_OFFSET..])
     }
 
-    /// The blocks of an inode's contents, in order.
+    /// Returns the blocks of an inode's contents, in order.
     pub fn blocks_of(&mut self, blkno: Blkno, block: &[u8]) -> Vec<Blkno> {
         let dinode = Dinode::decode(block).unwrap();
         let records = self.tree(blkno, dinode.id2(block));
@@ -375,7 +377,7 @@ impl Census {
         assert_eq!(copy, bytes, "{}", self.image.name);
     }
 
-    /// Whether the volume counts usage.
+    /// Returns whether the volume has quotas.
     pub fn has_quota(&self) -> bool {
         let quota = RoCompat::USRQUOTA | RoCompat::GRPQUOTA;
         self.image.super_block.features().ro_compat.contains(quota)

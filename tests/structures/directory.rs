@@ -45,7 +45,7 @@ impl Census {
         }
     }
 
-    /// Sees the entries of a block and gathers what an index has to hold for them.
+    /// Reads the entries of a block, and collects what an index has to contain for them.
     fn dir_entries(&mut self, blkno: Blkno, bytes: &[u8], hashes: &mut Vec<(u32, u32, Blkno)>) {
         let mut copy = bytes.to_vec();
         for entry in dir::entries(bytes) {

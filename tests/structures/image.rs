@@ -1,4 +1,4 @@
-//! A fixture's blocks, with what its journals still hold laid over them.
+//! The blocks of a fixture, overlaid with what its journals still contain.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -18,12 +18,12 @@ pub struct Image {
     pub super_dinode: Dinode,
     pub block_size: BlockSize,
     pub blocks: u64,
-    /// Blocks as the journals have them, which were not written to their places.
+    /// Blocks in the journals that were not written to their places.
     pub logged: HashMap<Blkno, Vec<u8>>,
 }
 
 impl Image {
-    /// How the kernel that wrote it hashes names.
+    /// Returns how the kernel that wrote it hashes names.
     pub fn name_hash(&self) -> CharSign {
         match self.name.contains("linux7") {
             true => CharSign::Unsigned,
@@ -75,7 +75,7 @@ impl Image {
         (0..count).flat_map(|index| self.read(Blkno(start.0 + index))).collect()
     }
 
-    /// All blocks that are not zero, as they are on the device.
+    /// Calls `each` with every block that is not zero, as it is on the device.
     pub fn scan(&self, mut each: impl FnMut(Blkno, &[u8])) {
         const PIECE: usize = 1 << 20;
         let mut piece = vec![0; PIECE];

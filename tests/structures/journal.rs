@@ -1,4 +1,4 @@
-//! Journals: what is in their blocks, and replay in memory.
+//! Journals: the contents of their blocks, and replay in memory.
 
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::journal::{
@@ -10,7 +10,8 @@ use ocfs2_format::{Blkno, Structure};
 use crate::census::Census;
 
 impl Census {
-    /// A journal's blocks; what it has that was not written yet is laid over the image.
+    /// Reads a journal's blocks, and overlays the image with transactions that were not written to
+    /// their places.
     pub fn journal(&mut self, blkno: Blkno, block: &[u8]) {
         let dinode = Dinode::decode(block).unwrap();
         let map = self.blocks_of(blkno, block);
@@ -20,7 +21,7 @@ impl Census {
         let bit64 = journal.incompat().contains(JournalIncompat::BIT64);
         let format = journal.tag_format();
 
-        // Whatever is left in it of former transactions is of the same kinds.
+        // Blocks that are left from earlier transactions are of the same kinds.
         for at in &map {
             let log = self.image.read(*at);
             let header = JournalHeader::decode(&log).unwrap();
@@ -42,7 +43,7 @@ impl Census {
                     let sequence = header.h_sequence;
                     let count = write_descriptor(&mut written, sequence, bit64, &tags).unwrap();
                     assert_eq!(count, tags.len());
-                    // The kernel does not clear what it has not filled.
+                    // The kernel does not clear the rest of the block.
                     let filled = JournalHeader::SIZE + 16 + count * format.tag_size();
                     assert_eq!(written[..filled], log[..filled], "{}", self.image.name);
                 }

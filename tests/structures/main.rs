@@ -1,7 +1,7 @@
 //! The structures of `ocfs2-format` on volumes that the Linux kernel wrote.
 //!
-//! Every one of a volume is read in its place, verified, and written to the same bytes;
-//! hashes and block checks are computed and compared with those the kernel stored.
+//! Every structure of a volume is read in its place, verified, and encoded to the same bytes;
+//! hashes and block checks are computed and compared with those stored by the kernel.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod census;
@@ -26,7 +26,7 @@ const FIXTURES: [&str; 8] = [
     "crashed-4k-linux7-local",
 ];
 
-/// What must have been seen at least once on all of them together.
+/// Structures that have to occur at least once on all volumes together.
 const KINDS: [&str; 53] = [
     "chain list",
     "chain record",

@@ -38,7 +38,7 @@ impl Census {
         }
     }
 
-    /// Gathers the leaves, each with the ids that point to it.
+    /// Collects the leaves, each with the ids that point to it.
     fn quota_tree(
         &mut self,
         blocks: &[Vec<u8>],

@@ -8,7 +8,7 @@ use ocfs2_device::{DeviceOptions, open};
 use ocfs2_testing::{Outcome, Run, Scratch, c_fsck_run, oracle, program};
 use ocfs2_volume::{Volume, VolumeOptions};
 
-/// Sizes of blocks and clusters, and features, that differ in what is written.
+/// Block sizes, cluster sizes and features for which different structures are written.
 pub const FORMS: [&str; 6] = [
     "-b 512 -C 4K",
     "-b 1K -C 4K --fs-features=noinline-data,noindexed-dirs",
@@ -24,24 +24,24 @@ pub struct Bench {
     known: BTreeSet<String>,
 }
 
-/// What the file `name` of a bench holds.
+/// Returns the contents of the file `name` of a bench.
 pub fn contents(name: &str) -> Vec<u8> {
     name.bytes().cycle().take(70_000).collect()
 }
 
 const NAMES: [&str; 4] = ["one", "two", "three", "four"];
 
-/// What the C fsck finds.
+/// Returns what the C fsck finds.
 pub fn found_by_c(path: &Path) -> BTreeSet<String> {
     let Some(fsck) = oracle("fsck.ocfs2") else { return BTreeSet::new() };
     let said = c_fsck_run(&fsck, "-fn", path);
-    // Of a volume that was not recovered it says only that.
+    // About a volume that was not recovered it reports only that.
     let lines = said.stdout.lines().chain(said.stderr.lines()).map(str::to_owned);
     lines.filter(|line| line.starts_with('[')).collect()
 }
 
 impl Bench {
-    /// A local volume with two slots.
+    /// Makes a local volume with two slots.
     pub fn new(options: &str, size: &str) -> Self {
         Self::with_slots(options, size, 2)
     }
@@ -66,13 +66,13 @@ impl Bench {
         tunefs.arg(&self.path).output()
     }
 
-    /// Ours with options that have to do what they say.
+    /// Runs ours, which has to succeed and print nothing.
     pub fn done(&self, options: &str) {
         let outcome = self.tunefs(options).expect_status(0);
         assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("", ""), "{options}");
     }
 
-    /// Both fsck find nothing new, and every file is as it was.
+    /// Demands that both fsck find nothing new, and that every file is as before.
     pub fn judge(&self, what: &str) {
         self.judge_at(&self.path, what);
     }
@@ -95,7 +95,7 @@ impl Bench {
         volume_at(&self.path)
     }
 
-    /// What C debugfs says of it.
+    /// Returns what C debugfs prints about it.
     pub fn debugfs(&self, command: &str) -> Option<String> {
         let debugfs = oracle("debugfs.ocfs2")?;
         Some(Run::new(debugfs).arg("-R").arg(command).arg(&self.path).success().stdout)

@@ -1,4 +1,4 @@
-//! Features that need no walk through the volume.
+//! Switching features on and off.
 
 use ocfs2_device::{DeviceOptions, open};
 use ocfs2_format::feature::{Compat, Incompat, RoCompat};
@@ -92,7 +92,7 @@ fn features_are_switched_off_where_nothing_needs_them() {
     let features = bench.volume().features();
     assert!(!features.ro_compat.contains(RoCompat::UNWRITTEN));
     assert!(!features.incompat.intersects(Incompat::REFCOUNT_TREE | Incompat::META_ECC));
-    // What the kernel has shared stays.
+    // Clusters that the kernel has shared stay.
     let scratch = ocfs2_testing::Scratch::new();
     let image = ocfs2_testing::fixture_copy("clean-4k-o2cb", &scratch);
     let before = std::fs::read(&image).unwrap();

@@ -1,4 +1,4 @@
-//! Volumes that the kernel filled: nothing new is found after they were changed.
+//! Volumes that the kernel filled: nothing new is found after changes.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -8,14 +8,14 @@ use ocfs2_testing::{CLEAN, Run, Scratch, fixture_copy, oracle, program};
 
 use crate::bench::{found_by_c, volume_at};
 
-/// What our fsck finds, by code.
+/// Returns the codes of what our fsck finds.
 fn found(path: &Path) -> BTreeSet<String> {
     let said = Run::new(program("fsck.ocfs2")).arg("-fn").arg(path).output().stdout;
     let codes = said.lines().filter(|line| line.starts_with('['));
     codes.filter_map(|line| Some(line.split_once(']')?.0.to_owned())).collect()
 }
 
-/// How many lines the C fsck has for each code; it counts what it finds by slots, too.
+/// Returns the findings of the C fsck, sorted.
 fn counted(path: &Path) -> Vec<String> {
     found_by_c(path).into_iter().collect()
 }

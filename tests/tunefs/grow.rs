@@ -1,4 +1,4 @@
-//! Volumes made larger.
+//! Volumes that are made larger.
 
 use std::fs::{self, File};
 
@@ -12,7 +12,8 @@ fn extend(path: &std::path::Path, mib: u64) {
     File::options().write(true).open(path).unwrap().set_len(mib << 20).unwrap();
 }
 
-/// The groups and chains of the global bitmap, but for the bits of backups, which C forgets.
+/// Returns the groups and chains of the global bitmap, without the bits of backups, which the C
+/// tool forgets.
 fn groups(path: &std::path::Path) -> Vec<String> {
     let volume = volume_at(path);
     let bitmap = volume.global_bitmap().unwrap();
@@ -37,7 +38,7 @@ fn a_volume_grows_as_with_the_c_tool_and_owns_its_backups() {
         let bench = Bench::new(form, "100M");
         let copy = bench.scratch.join("copy.img");
         fs::copy(&bench.path, &copy).unwrap();
-        // Within a group, into the next one, beyond 1 GiB, and beyond 4 GiB.
+        // Within a group, into the next one, past 1 GiB, and past 4 GiB.
         for mib in [101, 300, 1100, 4500] {
             let what = format!("{form}: {mib} MiB");
             extend(&bench.path, mib);

@@ -1,4 +1,4 @@
-//! Journals made larger and smaller.
+//! Journals that are made larger and smaller.
 
 use ocfs2_format::journal::JournalIncompat;
 

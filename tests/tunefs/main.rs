@@ -1,5 +1,5 @@
-//! `tunefs.ocfs2`: volumes changed in every way it knows, with the C fsck, debugfs and tunefs and our
-//! fsck as judges.
+//! `tunefs.ocfs2`: volumes changed in every way it supports, with the C fsck, debugfs and tunefs
+//! and our fsck as judges.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails is a failed test")]
 

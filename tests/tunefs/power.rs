@@ -1,4 +1,4 @@
-//! The power fails at any write: fsck makes the volume clean, with every file.
+//! The power fails at any write: fsck repairs the volume, with every file.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -12,10 +12,10 @@ use ocfs2_volume::{Volume, VolumeOptions};
 
 use crate::bench::Bench;
 
-/// Points at which the power fails, of each scenario.
+/// Number of points at which the power fails, per scenario.
 const POINTS: u64 = 24;
 
-/// Makes the changes on a device that fails after so many writes; gives how many there were.
+/// Makes the changes on a device that fails after `writes` writes. Returns the number of writes.
 fn change(base: &Arc<dyn Device>, line: &str, writes: u64, then: AfterWrites, to: &Path) -> u64 {
     let disk: Arc<dyn Device> = Arc::new(OverlayDevice::new(base.clone(), 512));
     let volume = Volume::open(disk.clone(), &VolumeOptions::default()).unwrap();

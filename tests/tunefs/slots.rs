@@ -9,7 +9,7 @@ use ocfs2_volume::SystemFile;
 
 use crate::bench::{Bench, FORMS, volume_at};
 
-/// What a system file is, apart from where it is.
+/// Returns the properties of a system file, apart from its place.
 fn shape(volume: &ocfs2_volume::Volume, file: SystemFile) -> String {
     let inode = volume.system_file(file).unwrap();
     let dinode = &inode.dinode;
@@ -83,13 +83,13 @@ fn all_slots_there_can_be_fit_and_files_that_c_left_behind_are_used() {
     bench.judge("255 slots");
     let Some(theirs) = oracle("tunefs.ocfs2") else { return };
     let bench = Bench::new("-b 1K -C 4K", "64M");
-    // There is no room for so many: it leaves what it has made.
+    // There is no room for so many slots: it leaves the files that it has made.
     let failed = Run::new(theirs).args(["-y", "-q", "-N", "40"]).arg(&bench.path).output();
     assert_ne!(failed.status, 0);
     assert!(bench.volume().system_file(SystemFile::OrphanDir(39)).is_ok());
     bench.done("-N 3");
     assert_eq!(bench.volume().max_slots(), 3);
-    // It removes those above; the three are whole.
+    // fsck removes the files of higher slots; the three slots are complete.
     let fsck = Run::new(program("fsck.ocfs2")).arg("-fy").arg(&bench.path).output();
     assert_eq!(fsck.status, 1, "{fsck}");
     bench.judge("files of slots that were not there");

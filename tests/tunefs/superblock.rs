@@ -1,4 +1,4 @@
-//! Label, UUID and the like: nothing but superblocks changes.
+//! Label, UUID and similar fields: only superblocks change.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! What the tests need of the system, from Debian's archive.
+//! The packages that the tests need, from Debian's archive.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use ocfs2_testing::{c_tool, find_program};
 
 use xtask::cargo::is_ci;
 
-/// A package, what of it the tests use, and what is left out without it.
+/// A package, the program in it that the tests use, and what is skipped without it.
 struct Package {
     name: &'static str,
     program: &'static str,
@@ -19,7 +19,7 @@ const fn package(name: &'static str, program: &'static str, purpose: &'static st
     Package { name, program, purpose }
 }
 
-// Without modprobe the C tools that look for a cluster run on twice after a fork.
+// This includes modprobe: without it the C tools that look for a cluster run on twice after a fork.
 const C_TOOLS: &str = "the C tools' judgement of our volumes";
 const KERNEL: &str = "mounting volumes with the Linux kernel in a virtual machine";
 const BLKID: &str = "comparing blkid's output, and mkfs recognising what it must not destroy";
@@ -63,7 +63,7 @@ impl Package {
     }
 }
 
-/// Installs what is missing if this user may, and says what is left out if not.
+/// Installs what is missing if this user may, and reports what is still missing.
 ///
 /// # Errors
 /// Under `CI=true`, if anything is still missing.
@@ -78,10 +78,10 @@ pub fn provide() -> Result<()> {
     report()
 }
 
-/// Says what is left out.
+/// Reports what is skipped.
 ///
 /// # Errors
-/// Under `CI=true`, if that is anything.
+/// Under `CI=true`, if anything is.
 pub fn report() -> Result<()> {
     let missing = missing();
     for Package { name, program, purpose } in &missing {
@@ -99,7 +99,7 @@ fn missing() -> Vec<&'static Package> {
 
 /// A working apt-get.
 struct Apt {
-    /// Whether it has to be called by sudo.
+    /// Whether it has to be called through sudo.
     sudo: bool,
 }
 
@@ -129,14 +129,14 @@ impl Apt {
         }
         self.get("update", &[]);
         if !self.get("install", &names) {
-            // One that this release does not have is no reason to go without the others.
+            // One package that this release lacks is no reason to skip the others.
             for name in names {
                 self.get("install", &[name]);
             }
         }
     }
 
-    /// Whether it succeeded; what it says against it is shown.
+    /// Returns whether it succeeded. Its error messages are shown.
     fn get(&self, action: &str, names: &[&str]) -> bool {
         let mut command = if self.sudo { Command::new("sudo") } else { Command::new("env") };
         if self.sudo {

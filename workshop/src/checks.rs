@@ -1,4 +1,4 @@
-//! `fsck.ocfs2.checks(8)`: what `fsck.ocfs2` looks for, from the table its code uses.
+//! `fsck.ocfs2.checks(8)`: what `fsck.ocfs2` finds, from the table that its code uses.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,7 +7,7 @@ use ocfs2_fsck::Pass;
 use ocfs2_fsck::codes::kernels::{CHECKS, KernelCheck, Series, Verdict};
 use ocfs2_fsck::codes::{self, Code};
 
-/// The name of the page.
+/// Name of the page.
 pub const NAME: &str = "fsck.ocfs2.checks";
 
 const DESCRIPTION: &str = "\
@@ -32,7 +32,7 @@ has to be so, since which release of Debian's kernels 6.1, 6.12 and 7 refuse the
 .I stops
 has a bug there: the task is killed and the volume hangs.";
 
-/// The page.
+/// Returns the page.
 pub fn man_page() -> String {
     let mut passes: BTreeMap<Pass, Vec<&Code>> = BTreeMap::new();
     for code in codes::all() {
@@ -61,7 +61,7 @@ pub fn man_page() -> String {
     page
 }
 
-/// An entry about what kernels refuse.
+/// Returns an entry about what kernels refuse.
 fn refusal(check: &KernelCheck) -> String {
     let series = [("6.1", Series::Linux6_1), ("6.12", Series::Linux6_12), ("7", Series::Linux7)];
     let verdicts = series.map(|(name, series)| match check.verdict(series) {
@@ -73,14 +73,14 @@ fn refusal(check: &KernelCheck) -> String {
     format!(".TP\n.B {}\n{rule}\n.br\n{}", check.code, escaped(&sentence(&verdicts.join(", "))))
 }
 
-/// A clause as a sentence.
+/// Returns a clause as a sentence.
 fn sentence(clause: &str) -> String {
     let mut letters = clause.chars();
     let first = letters.next().map(|letter| letter.to_ascii_uppercase());
     first.into_iter().chain(letters).chain(['.']).collect()
 }
 
-/// Text that roff prints as it is.
+/// Escapes text so that roff prints it as it is.
 fn escaped(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
     if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }

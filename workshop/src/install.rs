@@ -1,5 +1,5 @@
-//! `cargo xtask install`: programs, manual pages, completions, systemd units, an init script and a
-//! udev rule where the system looks.
+//! `cargo xtask install`: puts programs, manual pages, completions, systemd units, an init script
+//! and a udev rule where the system expects them.
 
 use std::fs;
 use std::io::Write;
@@ -17,14 +17,14 @@ use xtask::cargo::{self, Profile};
 /// Where to install.
 #[derive(clap::Args, Debug)]
 pub struct Options {
-    /// Where the programs will be looked for: `/` means `/sbin` and `/usr/share`, any other
-    /// one `PREFIX/sbin` and `PREFIX/share`
+    /// Where the programs will be found: `/` means `/sbin` and `/usr/share`, any other prefix
+    /// `PREFIX/sbin` and `PREFIX/share`
     #[arg(long, value_name = "PREFIX", default_value = "/")]
     prefix: PathBuf,
-    /// A folder to put in front of all of it, as for a package
+    /// Folder to put before all paths, as for a package
     #[arg(long, value_name = "DIR")]
     destdir: Option<PathBuf>,
-    /// The folder of programs already built; by default they are built now
+    /// Folder of programs already built; by default they are built now
     #[arg(long, value_name = "DIR")]
     bin_dir: Option<PathBuf>,
 }
@@ -60,10 +60,10 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Puts the programs into the folder `sbin`, under their own names; gives the paths of all
-/// new files.
+/// Puts the programs into the folder `sbin`, under their own names. Returns the paths of all new
+/// files.
 ///
-/// They are those in `bin_dir`, or are built now. A C tool that is in the way is kept as
+/// It takes them from `bin_dir`, or builds them now. A C tool of the same name is kept as
 /// `NAME.orig`.
 pub fn install_programs(bin_dir: Option<&Path>, sbin: &Path) -> Result<Vec<PathBuf>> {
     let bin_dir =
@@ -85,7 +85,7 @@ pub fn install_programs(bin_dir: Option<&Path>, sbin: &Path) -> Result<Vec<PathB
     Ok(paths)
 }
 
-/// Writes the manual pages into `out`, and prints the path of each.
+/// Writes the manual pages to `out`, and prints the path of each.
 pub fn write_man_pages(out: &Path) -> Result<()> {
     for program in PROGRAMS {
         let path = out.join(format!("{}.8", program.name));
@@ -100,17 +100,17 @@ pub fn write_man_pages(out: &Path) -> Result<()> {
 
 /// Brings the cluster online at boot, if `o2cb configure` enabled it.
 const UNIT: &str = include_str!("../../crates/o2cb/system/o2cb.service");
-/// Mounts what is in fstab.
+/// Mounts the volumes in fstab.
 const MOUNTS: &str = include_str!("../../crates/o2cb/system/ocfs2.service");
 /// The actions of the C tools' init script, for `o2cb.init ACTION` and `service o2cb ACTION`.
 const INIT: &str = include_str!("../../crates/o2cb/system/o2cb.init");
-/// Names a device as the daemons of other cluster stacks expect it.
+/// Names a device as the daemons of other cluster stacks expect.
 const RULES: &str = include_str!("../../crates/o2cb/system/51-ocfs2.rules");
 
-/// The folders things go to.
+/// The folders to install to.
 struct Places {
     sbin: PathBuf,
-    /// The same as it is called from, without the folder in front of all.
+    /// `sbin` as the programs are called from it, without `destdir`.
     called: PathBuf,
     units: PathBuf,
     init: PathBuf,
@@ -130,7 +130,7 @@ impl Places {
             Some(destdir) => destdir.join(path.strip_prefix("/").unwrap_or(&path)),
             None => path,
         };
-        // A distribution's folder for the shells' own and an administrator's differ.
+        // Distributions and administrators use different folders for completions.
         let (zsh, fish) = if whole_system {
             ("zsh/vendor-completions", "fish/vendor_completions.d")
         } else {
@@ -154,7 +154,7 @@ impl Places {
     }
 }
 
-/// Written beside and renamed, so that a program that is running can be replaced.
+/// Writes a temporary file and renames it, so that a running program can be replaced.
 fn write(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
     let write = || {
         let dir = path.parent().unwrap_or(path);
@@ -173,7 +173,7 @@ fn man_page(program: &Program) -> Result<Vec<u8>> {
     let synopsis = synopsis(command.clone());
     let mut page = Vec::new();
     if command.has_subcommands() {
-        // As a whole it would refer to pages of the subcommands, which are in this one.
+        // `render` would refer to pages of the subcommands, which are sections of this one.
         man.render_title(&mut page)?;
         man.render_name_section(&mut page)?;
         man.render_synopsis_section(&mut page)?;
@@ -184,12 +184,11 @@ fn man_page(program: &Program) -> Result<Vec<u8>> {
     } else {
         man.render(&mut page)?;
     }
-    // What stands after the options in --help is laid out already, and its lines are not to
-    // be filled.
+    // What follows the options in --help is laid out already, and roff must not fill its lines.
     let page = String::from_utf8(page)?.replace("\n.SH EXTRA\n", "\n.SH NOTES\n.nf\n");
     let page = page.replace("\n.SH VERSION\n", "\n.fi\n.SH VERSION\n");
     let lines = page.lines().scan(false, |is_synopsis, line| {
-        // That of clap_mangen has no values of options.
+        // The line of clap_mangen does not show the values of options.
         let line = if *is_synopsis { &*synopsis } else { line };
         *is_synopsis = line == ".SH SYNOPSIS";
         Some(format!("{line}\n"))
@@ -197,8 +196,8 @@ fn man_page(program: &Program) -> Result<Vec<u8>> {
     Ok(lines.collect::<String>().into_bytes())
 }
 
-/// The line of the section SYNOPSIS: every option with its value, those of which one is needed,
-/// what stands by itself.
+/// Returns the line of the section SYNOPSIS: every option with its value, the groups of which one
+/// option is required, and the positional arguments.
 fn synopsis(mut command: clap::Command) -> String {
     command.build();
     let shown = || command.get_arguments().filter(|arg| !arg.is_hide_set());
@@ -218,7 +217,7 @@ fn synopsis(mut command: clap::Command) -> String {
     format!("\\fB{}\\fR {}", command.get_name(), words.join(" ").replace('-', "\\-"))
 }
 
-/// As `-L|--label <LABEL>`.
+/// Returns an option in the form `-L|--label <LABEL>`.
 fn option_with_value(arg: &clap::Arg) -> String {
     match arg.get_short().filter(|_| arg.get_long().is_some()) {
         Some(short) => format!("-{short}|{arg}"),
@@ -226,7 +225,7 @@ fn option_with_value(arg: &clap::Arg) -> String {
     }
 }
 
-/// The section COMMANDS: each with its usage, what it does, its options.
+/// Writes the section COMMANDS: each command with its usage, its description and its options.
 fn render_subcommands(mut command: clap::Command, page: &mut Vec<u8>) -> Result<()> {
     command = command.disable_help_subcommand(true);
     command.build();
@@ -236,7 +235,7 @@ fn render_subcommands(mut command: clap::Command, page: &mut Vec<u8>) -> Result<
         let usage = usage.trim_start_matches("Usage: ").replace('-', "\\-");
         let about = subcommand.get_about().map(ToString::to_string).unwrap_or_default();
         writeln!(page, ".SS \"{usage}\"\n{about}.")?;
-        // Options of all commands stand above.
+        // Options of all commands are listed above.
         let own = |arg: &clap::Arg| !arg.is_global_set() && arg.get_id() != "help";
         for arg in subcommand.get_arguments().filter(|arg| own(arg)) {
             let help = arg.get_help().map(ToString::to_string).unwrap_or_default();

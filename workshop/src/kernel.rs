@@ -1,4 +1,4 @@
-//! `cargo xtask kernel`: the tests that have the Linux kernel judge, alone.
+//! `cargo xtask kernel`: only the tests that mount volumes with the Linux kernel.
 
 use anyhow::{Context, Result, bail};
 use ocfs2_testing::vm;
@@ -6,22 +6,22 @@ use ocfs2_testing::vm;
 use crate::{apt, story};
 use xtask::cargo::{self, is_ci};
 
-/// Which of them.
+/// Which tests to run.
 #[derive(clap::Args, Debug)]
 pub struct Options {
-    /// With the slow ones: every block size with every cluster size
+    /// Also run the slow ones: every block size with every cluster size
     #[arg(long)]
     all: bool,
-    /// Only the story of two servers, whose transcript becomes docs/walk-through.md and a part of
-    /// README.md
+    /// Run only the story of two servers, whose transcript becomes docs/walk-through.md and a part
+    /// of README.md
     #[arg(long, conflicts_with = "all")]
     story: bool,
-    /// For the test program, such as a test's name
+    /// Arguments for the test program, such as the name of a test
     #[arg(last = true, value_name = "ARGS")]
     args: Vec<String>,
 }
 
-/// Runs them.
+/// Runs the tests.
 pub fn run(options: &Options) -> Result<()> {
     apt::provide()?;
     prepare()?;
@@ -43,10 +43,10 @@ pub fn run(options: &Options) -> Result<()> {
     story::write(&cargo::root(), &text)
 }
 
-/// Gets the kernel, and says what virtual machines lack.
+/// Puts the kernel into the cache, and reports what virtual machines lack.
 ///
 /// # Errors
-/// Under `CI=true`, if that is anything.
+/// Under `CI=true`, if anything is missing.
 pub fn prepare() -> Result<()> {
     let missing = vm::prepare()?;
     for missing in &missing {

@@ -30,30 +30,30 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Get what the tests need of the system
+    /// Install what the tests need
     #[command(hide = true)]
     Provide(provide::Options),
-    /// Run the tests that have the Linux kernel judge, alone
+    /// Run only the tests that mount volumes with the Linux kernel
     Kernel(kernel::Options),
     /// Rebuild the volumes of the folder `fixtures` with the Linux kernel
     Fixtures(fixtures::Options),
-    /// Build the programs and put them where the system calls them, with manual pages, shell
-    /// completions, a systemd unit and a udev rule
+    /// Build the programs and put them where the system expects them, with manual pages, shell
+    /// completions, systemd units, an init script and a udev rule
     Install(install::Options),
     /// Write the manual pages
     Man {
-        /// The folder to write them to; by default `target/man`
+        /// Folder to write them to; by default `target/man`
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
-    /// Time and memory beside the C tools
+    /// Compare time and memory with the C tools
     Bench(bench::Options),
-    /// Read what an image holds, as fast as can be: what `bench` compares with
+    /// Read the data of an image as fast as possible: what `bench` compares with
     #[command(hide = true)]
     RawRead(bench::raw::Options),
-    /// Repair or change volumes by chance, for as long as one likes
+    /// Repair damaged volumes, or change volumes, at random, for any length of time
     Soak(soak::Options),
-    /// Build the programs statically linked, and check that they are
+    /// Build statically linked programs, and check that they are static
     Static(static_build::Options),
 }
 

@@ -1,4 +1,4 @@
-//! What a program costs.
+//! The cost of running a program.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -8,42 +8,43 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 use wait4::Wait4;
 
-/// What one run of a program cost.
+/// The cost of one run of a program.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
-    /// From its start to its end.
+    /// Time from its start to its end.
     pub wall: Duration,
-    /// Spent by it in user and kernel mode.
+    /// Time in user and kernel mode.
     pub cpu: Duration,
-    /// The most memory it held at one time. The kernel counts from the fork on, so this is
+    /// Most memory it held at one time, in bytes. The kernel counts from the fork on, so this is
     /// never less than what this program held; see [`floor`].
     pub peak_rss_bytes: u64,
-    /// Calls of read(2) and its kin, its libraries' included.
+    /// Number of calls of read(2) and similar functions, including those of the loader and of
+    /// libraries.
     pub reads: u64,
-    /// Bytes they read.
+    /// Number of bytes read.
     pub read_bytes: u64,
-    /// Calls of write(2) and its kin.
+    /// Number of calls of write(2) and similar functions.
     pub writes: u64,
-    /// Bytes they wrote.
+    /// Number of bytes written.
     pub written_bytes: u64,
 }
 
-/// Runs a program to its end; fails if it does.
+/// Runs a program to its end; fails if its exit status is not 0.
 pub fn measure(command: &mut Command) -> Result<Cost> {
     measure_of(command, &[0])
 }
 
-/// The same for a program that may end with one of these statuses.
+/// Like [`measure`], for a program that may end with one of these statuses.
 ///
 /// # Errors
-/// As [`measure`].
+/// Like [`measure`].
 pub fn measure_of(command: &mut Command, statuses: &[i32]) -> Result<Cost> {
     let name = format!("{command:?}");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let start = Instant::now();
     let mut child = command.spawn().with_context(|| name.clone())?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("a pid")?;
-    // Its accounts can be read until it is waited for.
+    // Its counters can be read until it is waited for.
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     rustix::process::waitid(WaitId::Pid(pid), options)?;
     let wall = start.elapsed();
@@ -67,12 +68,12 @@ pub fn measure_of(command: &mut Command, statuses: &[i32]) -> Result<Cost> {
     })
 }
 
-/// The peak memory that a program shows which needs next to none.
+/// Returns the peak memory reported for a program that needs hardly any.
 pub fn floor() -> Result<u64> {
     Ok(measure(&mut Command::new("true"))?.peak_rss_bytes)
 }
 
-/// The median of each part.
+/// Returns the median of each part.
 pub fn median(costs: &[Cost]) -> Cost {
     fn of<T: Ord + Copy>(costs: &[Cost], part: impl Fn(&Cost) -> T) -> T {
         let mut parts: Vec<T> = costs.iter().map(part).collect();

@@ -1,17 +1,17 @@
-//! The programs that are installed.
+//! The programs to install.
 
 use std::path::Path;
 
 /// A program of this workspace.
 pub struct Program {
-    /// The name the system calls it by. The binary's has `-` in place of the dot, which cargo
-    /// does not accept.
+    /// The name that the system uses. The name of the binary has `-` in place of the dot, which
+    /// cargo does not accept.
     pub name: &'static str,
     /// Its command line.
     pub command: fn() -> clap::Command,
 }
 
-/// All of them; a new tool is one more line.
+/// All programs; a new tool is one more line.
 pub const PROGRAMS: &[Program] = &[
     Program { name: "mkfs.ocfs2", command: ocfs2_mkfs::command },
     Program { name: "fsck.ocfs2", command: ocfs2_fsck::command },
@@ -27,17 +27,17 @@ pub const PROGRAMS: &[Program] = &[
 ];
 
 impl Program {
-    /// What cargo calls it.
+    /// Returns cargo's name for it.
     pub fn binary(&self) -> String {
         self.name.replace('.', "-")
     }
 
-    /// Its command line under its own name.
+    /// Returns its command line under its own name.
     pub fn command(&self) -> clap::Command {
         (self.command)().name(self.name).bin_name(self.name)
     }
 
-    /// Where it is installed; fails if cargo has not built it.
+    /// Returns its path in `bin_dir`; fails if cargo has not built it.
     pub fn built_in(&self, bin_dir: &Path) -> anyhow::Result<std::path::PathBuf> {
         let path = bin_dir.join(self.binary());
         anyhow::ensure!(path.is_file(), "{} is not there", path.display());

@@ -1,21 +1,21 @@
-//! What `cargo xtask test` runs first: what the tests need of the system.
+//! What `cargo xtask test` runs first: installs packages and kernels for the tests.
 
 use anyhow::Result;
 
 use crate::{apt, kernel};
 
-/// What may be done about it.
+/// What may be installed.
 #[derive(clap::Args, Debug)]
 pub struct Options {
-    /// Install nothing, only say what is left out for want of a package
+    /// Install nothing, only report what is skipped because a package is missing
     #[arg(long)]
     no_install: bool,
 }
 
-/// Installs packages and gets kernels where that may be done, and says what is left out.
+/// Installs packages and gets kernels if that is allowed, and reports what is skipped.
 ///
 /// # Errors
-/// Under `CI=true`, if anything is left out.
+/// Under `CI=true`, if anything is skipped.
 pub fn run(options: &Options) -> Result<()> {
     if options.no_install {
         return apt::report();

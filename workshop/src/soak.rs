@@ -1,4 +1,4 @@
-//! `cargo xtask soak`: damage or changes by chance, for as long as one likes.
+//! `cargo xtask soak`: random damage or changes, for any length of time.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,45 +8,46 @@ use anyhow::{Context, Result};
 
 use xtask::cargo::{self, Profile};
 
-/// What is soaked.
+/// What to soak.
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 enum What {
     /// Damaged volumes are repaired by fsck.ocfs2
     #[default]
     Fsck,
-    /// Volumes are changed beside a model in memory, and both fsck have nothing to say
+    /// Volumes are changed along with a model in memory, and both fsck report nothing
     Edit,
 }
 
-/// How long, and where to start.
+/// How long to run, and where to start.
 #[derive(clap::Args, Debug)]
 pub struct Options {
-    /// What is done by chance
+    /// What is done at random
     #[arg(value_enum, default_value_t)]
     what: What,
-    /// How long
+    /// How long to run, in seconds
     #[arg(long, value_name = "N", default_value_t = 600)]
     seconds: u64,
-    /// How many cases at most
+    /// Largest number of cases
     #[arg(long, value_name = "N")]
     cases: Option<u64>,
-    /// The first seed; by default another one each time
+    /// The first seed; by default different each time
     #[arg(long, value_name = "SEED")]
     start: Option<u64>,
-    /// Only these: a file with seeds, such as those a run named
+    /// Only the seeds in this file, such as those that a run printed
     #[arg(long, value_name = "FILE")]
     seeds: Option<PathBuf>,
-    /// Cases at a time; by default as many as there are processors
+    /// Number of cases at a time; by default the number of processors
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Optimised, as it is installed: takes longer to build
+    /// Run optimised programs, as installed: takes longer to build
     #[arg(long)]
     release: bool,
 }
 
-/// Runs case after case, and prints, of damage, how many ended after one run of fsck.ocfs2, after more, and
-/// never, with what was left, why, and some seeds of each kind. A case that fails is printed with
-/// its seed, by which it can be run again. Of changes the first case that fails ends it.
+/// Runs case after case. For damage, prints how many cases ended after one run of fsck.ocfs2, after
+/// more, and never, with what was left, why, and some seeds of each kind. A case that fails is
+/// printed with its seed, by which it can be repeated. For changes, the first case that fails ends
+/// the run.
 pub fn run(options: &Options) -> Result<()> {
     let (program, test) = match options.what {
         What::Fsck => ("--test=fsck_random", "soak"),
@@ -57,7 +58,7 @@ pub fn run(options: &Options) -> Result<()> {
         false => cargo::build_with_tests(&[program])?,
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    // Runs that begin a second apart have no case in common.
+    // Runs that start a second apart have no case in common.
     let start = options.start.unwrap_or(now << 20);
     let soak = ["test", "--workspace", program];
     let release = options.release.then_some("--release");

@@ -11,12 +11,12 @@ use xtask::cargo::{self, cargo};
 /// How to build them.
 #[derive(clap::Args, Debug)]
 pub struct Options {
-    /// Without optimisation: whether a program is static does not depend on it
+    /// Without optimisation: it makes no difference to whether a program is static
     #[arg(long)]
     quickly: bool,
 }
 
-/// Builds them as they are installed, and checks each.
+/// Builds the programs as they are installed, and checks each.
 pub fn run(options: &Options) -> Result<()> {
     let quickly = [("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"), ("CARGO_PROFILE_RELEASE_LTO", "off")];
     build(if options.quickly { &quickly } else { &[] })
@@ -27,8 +27,8 @@ fn build(profile: &[(&str, &str)]) -> Result<()> {
     let (target, flags) = if has_target(&musl)? {
         (musl, None)
     } else {
-        // Named, though it is the machine's own: otherwise the flag would reach procedural
-        // macros too, which cannot be static.
+        // Specified although it is the machine's own target: otherwise the flag would affect
+        // procedural macros too, which cannot be static.
         let gnu = format!("{ARCH}-unknown-linux-gnu");
         eprintln!("there is no target {musl} (rustup target add {musl}): building for {gnu}");
         (gnu, Some("-C target-feature=+crt-static"))
@@ -53,7 +53,7 @@ fn build(profile: &[(&str, &str)]) -> Result<()> {
     Ok(())
 }
 
-/// Whether the standard library is there for `target`.
+/// Returns whether the standard library for `target` is installed.
 fn has_target(target: &str) -> Result<bool> {
     let mut rustc = Command::new("rustc");
     rustc.args(["--print", "target-libdir", "--target", target]).current_dir(cargo::root());
@@ -62,7 +62,7 @@ fn has_target(target: &str) -> Result<bool> {
     Ok(output.status.success() && std::path::Path::new(dir.trim()).is_dir())
 }
 
-/// Whether an ELF file names a dynamic loader, by a program header of type `PT_INTERP`.
+/// Returns whether an ELF file names a dynamic loader, in a program header of type `PT_INTERP`.
 fn wants_loader(elf: &[u8]) -> bool {
     let number = |at: usize, len: usize| {
         let mut bytes = [0; 8];

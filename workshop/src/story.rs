@@ -8,9 +8,9 @@ use anyhow::{Context, Result};
 
 const DOC: &str = "docs/walk-through.md";
 const README: &str = "README.md";
-/// Around what is written into README.md.
+/// Marks around the part that is written into README.md.
 const MARKS: (&str, &str) = ("<!-- cargo xtask kernel --story: -->\n", "<!-- end -->\n");
-/// The commands that README.md shows; the others are in the document.
+/// The commands that README.md shows; the document has the others as well.
 const SHORT: [&str; 7] = [
     "o2cb online",
     "mkdir /ovs; mount",
@@ -24,9 +24,9 @@ const SHORT: [&str; 7] = [
 /// Writes the document and a part of README.md.
 ///
 /// # Errors
-/// A file cannot be read or written, or README.md has no marks.
+/// If a file cannot be read or written, or README.md has no marks.
 pub fn write(root: &Path, transcript: &str) -> Result<()> {
-    // Nobody would see what follows a question that was answered by Enter.
+    // A question that was answered by Enter ends with invisible blanks.
     let lines: Vec<_> = transcript.trim().lines().map(str::trim_end).collect();
     let transcript = lines.join("\n");
     let document = format!(
@@ -43,8 +43,8 @@ pub fn write(root: &Path, transcript: &str) -> Result<()> {
     fs::write(&path, with_part(&readme, &short(&transcript))?).context(README)
 }
 
-/// The commands of [`SHORT`] with what they print, but for the middle of what is long, and what
-/// is said between commands.
+/// Returns the commands of [`SHORT`] with their output, without the middle of long output and
+/// without the text between commands.
 fn short(transcript: &str) -> String {
     let mut out = String::new();
     let mut shown: Vec<&str> = Vec::new();
@@ -79,7 +79,7 @@ fn short(transcript: &str) -> String {
     out
 }
 
-/// `readme` with `part` between the marks.
+/// Returns `readme` with `part` between the marks.
 fn with_part(readme: &str, part: &str) -> Result<String> {
     let (before, rest) = readme.split_once(MARKS.0).context("README.md has no mark")?;
     let (_, after) = rest.split_once(MARKS.1).context("README.md has no mark of an end")?;

@@ -1,4 +1,4 @@
-//! Running cargo and other programs, from the workspace's folder.
+//! Running cargo and other programs in the folder of the workspace.
 
 use std::env;
 use std::ffi::OsStr;
@@ -7,27 +7,27 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-/// The workspace's folder.
+/// Returns the folder of the workspace.
 pub fn root() -> PathBuf {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     xtask.parent().unwrap_or(xtask).to_owned()
 }
 
-/// Where cargo builds.
+/// Returns the folder that cargo builds into.
 pub fn target_dir() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
 
-/// Whether this is a machine where nothing may be left out.
+/// Returns whether nothing may be skipped on this machine.
 pub fn is_ci() -> bool {
     env::var_os("CI").is_some_and(|ci| ci == "true" || ci == "1")
 }
 
-/// Cargo, in the workspace's folder, without standard input.
+/// Returns a command for cargo, in the folder of the workspace, without standard input.
 pub fn cargo(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root()).args(args).stdin(Stdio::null());
-    // Set by the cargo that runs this program, and about this program.
+    // Set by the cargo that runs this program, for this program.
     for (name, _) in env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_")) {
             cargo.env_remove(name);
@@ -36,7 +36,7 @@ pub fn cargo(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     cargo
 }
 
-/// Says what is run, runs it, and fails if it does.
+/// Prints the command, runs it, and fails if it fails.
 pub fn run(command: &mut Command) -> Result<()> {
     let line = line(command);
     eprintln!("\n$ {line}");
@@ -45,7 +45,7 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// The command as one would type it.
+/// Returns the command as one would type it.
 fn line(command: &Command) -> String {
     let set = command
         .get_envs()
@@ -60,7 +60,7 @@ fn quoted(word: &OsStr) -> String {
     if word.contains(' ') { format!("'{word}'") } else { word.into_owned() }
 }
 
-/// Builds all programs and gives the folder they are in.
+/// Builds all programs and returns their folder.
 pub fn build_programs(profile: Profile) -> Result<PathBuf> {
     let name = match profile {
         Profile::Dev => "dev",
@@ -70,27 +70,27 @@ pub fn build_programs(profile: Profile) -> Result<PathBuf> {
     Ok(target_dir().join(profile.folder()))
 }
 
-/// Builds all programs and tests of `targets`, such as `--test=kernel`, and gives the folder of the
-/// programs.
+/// Builds all programs and the tests of `targets`, such as `--test=kernel`, and returns the folder
+/// of the programs.
 ///
-/// Tests need more features of some libraries than the programs do: built by themselves, the
-/// programs, and all below them, would be built twice.
+/// Tests need more features of some libraries than the programs do: if they were built separately,
+/// the programs and everything they depend on would be built twice.
 pub fn build_with_tests(targets: &[&str]) -> Result<PathBuf> {
     run(cargo(["build", "--workspace", "--bins"]).args(targets))?;
     Ok(target_dir().join(Profile::Dev.folder()))
 }
 
-/// How to build.
+/// A cargo profile.
 #[derive(Clone, Copy, Debug)]
 pub enum Profile {
     /// With overflow checks and assertions.
     Dev,
-    /// As it is installed.
+    /// As installed.
     Release,
 }
 
 impl Profile {
-    /// The folder cargo builds into, below its own.
+    /// Returns the name of the folder that cargo builds into, below its target folder.
     pub fn folder(self) -> &'static str {
         match self {
             Self::Dev => "debug",

@@ -1,11 +1,11 @@
-//! `cargo xtask ci`: what must hold before a change is merged.
+//! `cargo xtask ci`: everything that must pass before a change is merged.
 
 use anyhow::Result;
 use xtask::cargo::{cargo, run};
 
 use crate::{test, workshop};
 
-/// Runs all of it, the quick checks first.
+/// Runs everything, the quick checks first.
 pub fn run_all() -> Result<()> {
     run(&mut cargo(["fmt", "--all", "--check"]))?;
     let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];

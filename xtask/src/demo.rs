@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 use xtask::cargo::{self, Profile};
 
-/// The programs it shows, and the packages they are in.
+/// The programs that are shown, and their packages.
 const PROGRAMS: [(&str, &str); 5] = [
     ("mkfs.ocfs2", "ocfs2-mkfs"),
     ("fsck.ocfs2", "ocfs2-fsck"),
@@ -20,22 +20,22 @@ const PROGRAMS: [(&str, &str); 5] = [
     ("blkid.ocfs2", "ocfs2-blkid"),
     ("o2cb", "ocfs2-o2cb"),
 ];
-/// A volume that two nodes left when they lost power.
+/// A volume left by two nodes that lost power.
 const CRASHED: &str = "fixtures/crashed-4k-o2cb.img.xz";
 
 /// Where the programs come from.
 #[derive(clap::Args, Debug)]
 pub struct Options {
-    /// The folder of programs already built; by default they are built now
+    /// Folder of programs already built; by default they are built now
     #[arg(long, value_name = "DIR")]
     bin_dir: Option<PathBuf>,
 }
 
-/// The volume's partition: 522 cylinders of the story's disk but for the first track, in
-/// sectors.
+/// The partition of the volume, in sectors: 522 cylinders of the demo's disk, without the first
+/// track.
 const PARTITION: (u32, u32) = (63, 8_385_867);
 
-/// Shows it.
+/// Shows the programs.
 pub fn run(options: &Options) -> Result<()> {
     let session = Session::new(options.bin_dir.as_deref())?;
 
@@ -111,12 +111,12 @@ impl Session {
         Ok(Self { folder, path })
     }
 
-    /// Whether this machine has a program.
+    /// Returns whether this machine has a program.
     fn has(&self, name: &str) -> bool {
         env::split_paths(&self.path).any(|folder| folder.join(name).is_file())
     }
 
-    /// Puts the volume of the crash there as `name`.
+    /// Unpacks the crashed volume into the session's folder as `name`.
     fn unpack(&self, name: &str) -> Result<()> {
         if !self.has("xz") {
             bail!("there is no xz to unpack {CRASHED} with (package xz-utils)");
@@ -141,7 +141,8 @@ impl Session {
     fn run(&self, line: &str) -> Result<()> {
         let mut out = io::stdout();
         writeln!(out, "$ {line}")?;
-        // Both outputs in the order they come, and standard error is not a terminal.
+        // Both outputs in the order in which they are written, and standard error is not a
+        // terminal.
         let (mut reader, writer) = io::pipe()?;
         let mut shell = Command::new("sh");
         shell.args(["-c", line]).current_dir(self.folder.path()).stdin(Stdio::null());
@@ -154,7 +155,7 @@ impl Session {
         Ok(())
     }
 
-    /// What `sfdisk` would write: a partition table with one entry.
+    /// Writes what `sfdisk` would write: a partition table with one entry.
     fn write_partition_table(&self) -> Result<()> {
         let mut table = [0; 66];
         table[4] = 0x83;
@@ -166,7 +167,7 @@ impl Session {
     }
 }
 
-/// Builds them as the tests use them, so that nothing is built twice; gives their folder.
+/// Builds them as the tests use them, so that nothing is built twice. Returns their folder.
 fn build() -> Result<PathBuf> {
     let packages = PROGRAMS.iter().flat_map(|(_, package)| ["--package", package]);
     cargo::run(&mut cargo::cargo(["build", "--bins"].into_iter().chain(packages)))?;

@@ -29,9 +29,9 @@ enum Task {
     Demo(demo::Options),
     /// Run all tests, with the C tools and the Linux kernel as judges
     Test(test::Options),
-    /// Formatting, lints, documentation, all tests, static programs
+    /// Check formatting, lints and documentation, run all tests, build static programs
     Ci,
-    /// Those that need the programs' own code.
+    /// Tasks that need the programs' own code.
     #[command(external_subcommand)]
     Workshop(Vec<OsString>),
 }

@@ -1,4 +1,4 @@
-//! The command line: that of util-linux's blkid, and `--partition`.
+//! The command line: that of util-linux's blkid, plus `--partition`.
 
 use std::path::PathBuf;
 
@@ -56,17 +56,17 @@ EXIT STATUS:
   4  the command line is wrong, or something failed
   8  with -p: more than one thing was found on a device, and they cannot share it";
 
-/// How to print.
+/// The output format.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
 pub enum Format {
-    /// All tags of a device in a line
+    /// All tags of a device in one line
     #[default]
     Full,
-    /// The values of the tags, each in a line
+    /// The values of the tags, one per line
     Value,
-    /// A table for persons
+    /// A table for people
     List,
-    /// Names of the devices
+    /// The names of the devices
     Device,
     /// KEY=value for udev
     Udev,
@@ -87,15 +87,15 @@ pub enum Format {
     after_long_help = AFTER_HELP
 )]
 pub struct Cli {
-    /// Block devices or images; default: all of /proc/partitions
+    /// Block devices or images; by default all in /proc/partitions
     #[arg(value_name = "DEVICE")]
     pub devices: Vec<PathBuf>,
 
-    /// How to print
+    /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "full", hide_default_value = true)]
     pub output: Format,
 
-    /// Show only this tag; may be given several times
+    /// Show only this tag; may be repeated
     #[arg(short = 's', long, value_name = "TAG")]
     pub match_tag: Vec<String>,
 
@@ -115,11 +115,11 @@ pub struct Cli {
     #[arg(short = 'U', long, value_name = "UUID", conflicts_with = "match_token")]
     pub uuid: Option<String>,
 
-    /// Look at this partition of the disk image
+    /// Examine this partition of the disk image
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub partition: Option<u32>,
 
-    /// Low-level: show everything that is known, fail where it is ambiguous
+    /// Low-level: show everything that is known, fail if the contents are ambiguous
     #[arg(short, long)]
     pub probe: bool,
 
@@ -127,16 +127,16 @@ pub struct Cli {
     #[arg(short, long)]
     pub info: bool,
 
-    /// With -p, look only for these types, or with "no" in front of the list for all others
+    /// With -p, look only for these types, or with "no" before the list for all others
     #[arg(short = 'n', long, value_name = "LIST", value_delimiter = ',')]
     pub match_types: Vec<String>,
 
-    /// With -p, look only for these usages: filesystem, raid, crypto, other; or with "no" in
-    /// front of the list for all others
+    /// With -p, look only for these usages: filesystem, raid, crypto, other; or with "no" before
+    /// the list for all others
     #[arg(short = 'u', long, value_name = "LIST", value_delimiter = ',')]
     pub usages: Vec<String>,
 
-    /// With -p, do not tell about the partition that the device is
+    /// With -p, show nothing about the device's own partition entry
     #[arg(short = 'D', long)]
     pub no_part_details: bool,
 
@@ -152,27 +152,27 @@ pub struct Cli {
     #[arg(short = 'd', long)]
     pub no_encoding: bool,
 
-    /// List the types that are known
+    /// List the known types
     #[arg(short = 'k', long)]
     pub list_filesystems: bool,
 
-    /// Tell which devices could not be opened, also when none was named
+    /// Report which devices could not be opened, even if none was named
     #[arg(short = 'v', long)]
     pub verbose: bool,
 
-    /// Accepted; there is no cache
+    /// Ignored; there is no cache
     #[arg(short = 'c', long, value_name = "FILE")]
     pub cache_file: Option<PathBuf>,
 
-    /// Accepted; there is no cache
+    /// Ignored; there is no cache
     #[arg(short = 'w', value_name = "FILE")]
     pub write_cache: Option<PathBuf>,
 
-    /// Accepted; there is no cache
+    /// Ignored; there is no cache
     #[arg(short = 'g', long)]
     pub garbage_collect: bool,
 
-    /// Accepted; nothing needs a hint
+    /// Ignored; no hints are needed
     #[arg(short = 'H', long, value_name = "SETTING")]
     pub hint: Option<String>,
 
@@ -181,14 +181,14 @@ pub struct Cli {
     version: Option<bool>,
 }
 
-/// The definition of the command line, for the man page and completions.
+/// The definition of the command line, for manual pages and completions.
 pub fn command() -> clap::Command {
     Cli::command()
 }
 
 fn parse_token(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
-    // As a person would quote it for a shell in a configuration file.
+    // Quoted as for a shell, in a configuration file.
     let unquoted = ['"', '\'']
         .into_iter()
         .find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote))
@@ -197,15 +197,15 @@ fn parse_token(text: &str) -> Result<(String, String), String> {
 }
 
 impl Cli {
-    /// Whether single devices are looked at closely.
+    /// Whether devices are probed in low-level mode.
     pub fn is_low_level(&self) -> bool {
         self.probe || self.info
     }
 
-    /// What to look at.
+    /// The options for [`crate::survey()`].
     ///
     /// # Errors
-    /// A usage that is not known.
+    /// If a usage is not known.
     pub fn survey_options(&self) -> anyhow::Result<SurveyOptions> {
         let by_name = |name: &str, value: &Option<String>| {
             value.as_ref().map(|value| (name.to_owned(), value.clone()))
@@ -226,7 +226,7 @@ impl Cli {
             keep_ambivalent: low_level || self.output == Format::Json,
             contents: self.probe || !self.info,
             limits: self.info,
-            // util-linux does not look at these in low-level mode either.
+            // util-linux ignores these in low-level mode, too.
             wanted: wanted.filter(|_| !low_level),
             first_only: self.list_one || self.label.is_some() || self.uuid.is_some(),
             types: Filter::parse(&self.match_types),
@@ -237,7 +237,7 @@ impl Cli {
         })
     }
 
-    /// How to print what was found.
+    /// The options for [`fn@crate::print`].
     pub fn print_options(&self) -> PrintOptions {
         let low_level = self.is_low_level();
         let by_name = self.label.is_some() || self.uuid.is_some();
@@ -253,7 +253,7 @@ impl Cli {
     }
 }
 
-/// A list of names to look for, or not to look for.
+/// A list of names to look for, or to exclude.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Filter {
     names: Vec<String>,
@@ -261,7 +261,8 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// From names to look for; with "no" in front of the first, from names not to look for.
+    /// Parses a list of names to look for, or if the first has the prefix "no", of names to
+    /// exclude.
     pub(crate) fn parse(list: &[String]) -> Self {
         let except = list.first().is_some_and(|name| name.starts_with("no"));
         let name = |name: &String| match name.strip_prefix("no").filter(|_| except) {
@@ -271,7 +272,7 @@ impl Filter {
         Self { names: list.iter().map(name).collect(), except }
     }
 
-    /// Whether `name` passes. An empty list lets all pass.
+    /// Whether `name` passes. An empty list accepts every name.
     pub fn accepts(&self, name: &str) -> bool {
         self.names.is_empty() || self.names.iter().any(|listed| listed == name) != self.except
     }

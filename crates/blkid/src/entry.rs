@@ -1,4 +1,4 @@
-//! What is known of a device, as tags in blkid's order.
+//! The result for a device, as tags in blkid's order.
 
 use std::path::PathBuf;
 
@@ -7,17 +7,17 @@ use ocfs2_probe::{Found, Usage};
 /// A device on which something was found.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Entry {
-    /// What it is called in the output: its path, encoded, or `IMAGE#NUMBER`.
+    /// The name in the output: the encoded path, or `IMAGE#NUMBER`.
     pub name: String,
-    /// The device node or image.
+    /// The path of the device node or image.
     pub path: PathBuf,
-    /// The number of the partition inside the image at `path`.
+    /// The number of the partition within the image at `path`; `None` for the whole.
     pub partition: Option<u32>,
     /// Its size in bytes.
     pub size_bytes: u64,
     /// What was found on it.
     pub found: Vec<Found>,
-    /// What is known of it as a partition; the names are those of the low-level mode.
+    /// What the partition table says about it, with the tag names of the low-level mode.
     pub part: Vec<Value>,
     /// I/O limits.
     pub limits: Vec<Value>,
@@ -28,18 +28,18 @@ pub struct Entry {
 pub struct Value {
     /// Its name, in capitals.
     pub name: &'static str,
-    /// Usually UTF-8; labels are the bytes on the device.
+    /// The value, usually UTF-8; labels are the bytes on the device.
     pub value: Vec<u8>,
 }
 
 impl Value {
-    /// A tag with a text as its value.
+    /// A tag with the given name and value.
     pub fn new(name: &'static str, value: impl Into<Vec<u8>>) -> Self {
         Self { name, value: value.into() }
     }
 }
 
-/// What only the low-level mode shows.
+/// Tags that only the low-level mode shows.
 const LOW_LEVEL: [&str; 10] = [
     "VERSION",
     "USAGE",
@@ -54,13 +54,13 @@ const LOW_LEVEL: [&str; 10] = [
 ];
 
 impl Entry {
-    /// What is on the device, as long as that is unambiguous; the partition table aside.
+    /// What is on the device apart from a partition table; `None` if that is ambiguous or nothing.
     pub fn contents(&self) -> Option<&Found> {
         self.exclusive().next().filter(|_| !self.is_ambivalent())
     }
 
-    /// What was found but partition tables. What is inside a RAID or encrypted is not of this
-    /// device.
+    /// What was found apart from partition tables, up to the first RAID or encryption: what comes
+    /// after that is inside it, and not contents of this device.
     fn exclusive(&self) -> impl Iterator<Item = &Found> {
         let mut covered = false;
         let things = self.found.iter().filter(|found| found.usage != Usage::PartitionTable);
@@ -71,16 +71,16 @@ impl Entry {
         })
     }
 
-    /// Whether more than one thing was found, and they cannot share a device.
+    /// Whether more than one thing was found that cannot share a device.
     pub fn is_ambivalent(&self) -> bool {
-        // A floppy is too small for leftovers to lie between what is in use.
+        // Leftovers cannot lie between the parts in use of something as small as a floppy.
         const TINY: u64 = 1440 << 10;
         self.size_bytes > TINY
             && self.exclusive().count() > 1
             && self.exclusive().any(|found| !found.is_tolerant())
     }
 
-    /// For the tag `AMBIVALENT`: usage, type and version of everything found.
+    /// Usage, type and version of everything found, for the tag `AMBIVALENT`.
     pub(crate) fn candidates(&self) -> Vec<Vec<u8>> {
         let candidate = |found: &Found| {
             let usage = found.usage.name().map(str::as_bytes);
@@ -90,7 +90,7 @@ impl Entry {
         self.exclusive().map(candidate).collect()
     }
 
-    /// All tags, with `low_level` those that only this mode shows.
+    /// All tags, including those of the low-level mode if `low_level`.
     pub fn tags(&self, low_level: bool) -> Vec<Value> {
         let mut tags = Vec::new();
         if let Some(found) = self.contents() {
@@ -100,7 +100,7 @@ impl Entry {
             tags.extend(known.into_iter().map(value));
             tags.push(Value::new("TYPE", found.kind));
             tags.extend(found.usage.name().map(|usage| Value::new("USAGE", usage)));
-            // Last, so that what util-linux knows comes first and unchanged.
+            // Last, so that the tags util-linux knows come first and unchanged.
             tags.extend(ours.into_iter().filter(|_| low_level).map(value));
         }
         let tables = self.found.iter().filter(|found| found.usage == Usage::PartitionTable);

@@ -1,4 +1,4 @@
-//! The JSON output. Its shape is described in the long help.
+//! The JSON output. The long help describes its structure.
 
 use ocfs2_cli::encode::{json_escaped, json_path, json_path_escaped, json_text};
 use ocfs2_probe::Found;
@@ -23,7 +23,7 @@ pub struct Device {
     part: Map<String, Json>,
 }
 
-/// All devices.
+/// Converts all devices.
 pub fn document(entries: &[Entry]) -> Vec<Device> {
     entries.iter().map(device).collect()
 }

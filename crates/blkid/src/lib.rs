@@ -1,6 +1,6 @@
-//! `blkid.ocfs2`: what is on block devices and disk images, as util-linux's blkid says it.
+//! `blkid.ocfs2`: the contents of block devices and disk images, in the form of util-linux's blkid.
 //!
-//! [`survey`] looks at devices, [`print`](fn@print) shows what it found; [`run`] is the program.
+//! [`survey`] examines devices, [`print`](fn@print) prints the results; [`run`] is the program.
 #![deny(missing_docs)]
 
 mod cli;
@@ -22,15 +22,15 @@ pub use survey::{Survey, SurveyOptions, survey};
 
 /// Nothing was found, or no device could be opened.
 pub const NOT_FOUND: Status = Status(2);
-/// The command line was wrong, or something failed.
+/// The command line was invalid, or something failed.
 pub const USAGE: Status = Status(4);
-/// More than one thing is on a device, and they cannot share it.
+/// More than one thing is on a device, and these cannot share it.
 pub const AMBIVALENT: Status = Status(8);
 
 /// The program: prints what `cli` asks for.
 ///
 /// # Errors
-/// A wrong combination of options, or standard output cannot be written.
+/// If options contradict each other, or standard output cannot be written.
 pub fn run(cli: &Cli) -> anyhow::Result<Status> {
     let mut out = Output::stdout();
     if cli.list_filesystems {
@@ -40,7 +40,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<Status> {
         return Ok(Status::SUCCESS);
     }
     if cli.garbage_collect {
-        // There is no cache that could contain any.
+        // There is no cache to collect garbage from.
         return Ok(Status::SUCCESS);
     }
     check(cli)?;
@@ -65,7 +65,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<Status> {
     Ok(status(cli, &found))
 }
 
-/// Combinations that clap cannot express.
+/// Rejects combinations of options that clap cannot express.
 fn check(cli: &Cli) -> anyhow::Result<()> {
     if cli.is_low_level() && cli.devices.is_empty() {
         bail!("the low-level probing mode requires a device");

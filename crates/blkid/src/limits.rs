@@ -1,4 +1,4 @@
-//! I/O limits of a block device, and its place on a disk, as sysfs tells them.
+//! I/O limits of a block device, and its place on a disk, from sysfs.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +10,7 @@ use ocfs2_device::{Device, DeviceOptions, open};
 
 use crate::entry::Value;
 
-/// The folder of a block device.
+/// The sysfs folder of a block device; `None` for anything else.
 fn sysfs(path: &Path) -> Option<PathBuf> {
     use std::os::unix::fs::FileTypeExt;
     let metadata = fs::metadata(path).ok().filter(|meta| meta.file_type().is_block_device())?;
@@ -25,12 +25,12 @@ fn number(path: PathBuf) -> Option<i64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-/// The disk of the folder of a device, which may be a disk itself.
+/// The sysfs folder of the disk, which is that of the device unless it is a partition.
 fn disk_of(folder: &Path) -> &Path {
     if folder.join("partition").exists() { folder.parent().unwrap_or(folder) } else { folder }
 }
 
-/// The limits of `path`; none if it is not a block device.
+/// The I/O limits of `path`; empty if it is not a block device.
 pub fn limits(path: &Path) -> Vec<Value> {
     let Some(folder) = sysfs(path) else { return Vec::new() };
     let disk = disk_of(&folder);
@@ -47,7 +47,7 @@ pub fn limits(path: &Path) -> Vec<Value> {
     limits.into_iter().filter_map(value).collect()
 }
 
-/// What the partition table says of the partition that the block device `path` is.
+/// Describes the block device `path` as a partition; empty if it is not one.
 pub fn part_entry(path: &Path) -> Vec<Value> {
     part_entry_of(path).unwrap_or_default()
 }
@@ -67,7 +67,7 @@ fn part_entry_of(path: &Path) -> Option<Vec<Value>> {
     Some(tags)
 }
 
-/// A partition, as the low-level mode shows it.
+/// Describes a partition as in the low-level mode.
 pub fn describe(table: &Table, partition: &Partition) -> Vec<Value> {
     let is_gpt = matches!(table.scheme, Scheme::Gpt { .. });
     let mut tags = vec![Value::new("PART_ENTRY_SCHEME", if is_gpt { "gpt" } else { "dos" })];

@@ -1,4 +1,4 @@
-//! `blkid.ocfs2`: what is on block devices and disk images.
+//! `blkid.ocfs2`: shows the contents of block devices and disk images.
 
 use std::process::ExitCode;
 

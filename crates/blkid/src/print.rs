@@ -10,16 +10,16 @@ use crate::cli::Format;
 use crate::entry::{Entry, Value};
 use crate::json;
 
-/// How to print.
+/// How to print the results.
 #[derive(Clone, Debug, Default)]
 pub struct PrintOptions {
-    /// In which format.
+    /// The output format.
     pub format: Format,
-    /// Only these tags; none stands for all.
+    /// The tags to print; if empty, all.
     pub tags: Vec<String>,
-    /// Also what only the low-level mode shows.
+    /// Also print the tags of the low-level mode.
     pub low_level: bool,
-    /// Of labels, leave of ASCII only what needs no escape.
+    /// Encode labels as ASCII, as with `cat -v`.
     pub encode: bool,
 }
 
@@ -72,7 +72,7 @@ pub fn print(out: &mut impl Write, entries: &[Entry], options: &PrintOptions) ->
             Format::Export => export(out, entry, &tags, options)?,
             Format::Udev if ambivalent => {
                 out.write_all(b"ID_FS_AMBIVALENT=")?;
-                // Words of udev's own alphabet, with blanks between them.
+                // Words in udev's encoding, separated by blanks.
                 for (index, candidate) in entry.candidates().iter().enumerate() {
                     out.write_all(if index > 0 { b" " } else { b"" })?;
                     out.write_all(&udev_encoded(candidate))?;
@@ -93,7 +93,7 @@ fn full(
     options: &PrintOptions,
 ) -> io::Result<()> {
     if tags.is_empty() {
-        // As util-linux does where -s leaves nothing.
+        // As util-linux does if -s leaves nothing.
         return if options.low_level { writeln!(out) } else { Ok(()) };
     }
     write!(out, "{}:", entry.name)?;
@@ -120,7 +120,7 @@ fn export(
     Ok(())
 }
 
-/// What udev reads: a line begins a property, so every value is encoded.
+/// Prints a property for udev. Each line is a property, so every value is encoded.
 fn udev(out: &mut impl Write, tag: &Value) -> io::Result<()> {
     let mut line = |key: &str, encoded: &[u8]| {
         write!(out, "{key}=")?;
@@ -143,13 +143,13 @@ fn udev(out: &mut impl Write, tag: &Value) -> io::Result<()> {
     }
 }
 
-/// A table; a cell that is too wide takes from the room of the next.
+/// Prints a table; a cell that is too wide takes space from the next.
 fn list(out: &mut impl Write, entries: &[Entry], options: &PrintOptions) -> io::Result<()> {
     const NAME_WIDTH: usize = 11;
-    /// Where type, label and use end, from the end of the name.
+    /// Where the columns type, label and use end, counted from the end of the name.
     const ENDS: [usize; 3] = [8, 17, 32];
     let uses = Uses::of_this_machine();
-    // What reads it from a pipe gets UTF-8 as it is, like from util-linux.
+    // As in util-linux, a reader of a pipe gets UTF-8 unchanged.
     let encode = ocfs2_cli::is_terminal();
     writeln!(out, "device     fs_type label    mount point    UUID")?;
     let width = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -180,7 +180,7 @@ fn list(out: &mut impl Write, entries: &[Entry], options: &PrintOptions) -> io::
     Ok(())
 }
 
-/// Where devices are mounted or swapped to.
+/// What devices are used for: the mount point or `<swap>`, by device.
 struct Uses(HashMap<String, String>);
 
 impl Uses {

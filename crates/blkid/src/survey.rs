@@ -1,4 +1,4 @@
-//! Looking at devices.
+//! Examination of devices.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -14,58 +14,57 @@ use crate::cli::Filter;
 use crate::entry::Entry;
 use crate::limits;
 
-/// What to look at, and for what.
+/// What to examine, and what to look for.
 #[derive(Clone, Debug, Default)]
 pub struct SurveyOptions {
-    /// Devices and images; none stands for all block devices.
+    /// Devices and images; if empty, all block devices.
     pub devices: Vec<PathBuf>,
-    /// Only this partition inside each.
+    /// Only this partition of each.
     pub partition: Option<u32>,
-    /// Look at nothing but the devices themselves, and stop at the first where it is not
-    /// clear what it holds.
+    /// Examine only the devices themselves, and stop at the first that is empty or ambiguous.
     pub low_level: bool,
-    /// Keep devices on which more than one thing was found that cannot share them.
+    /// Keep devices with several contents that cannot share them.
     pub keep_ambivalent: bool,
-    /// Look at what is on the devices.
+    /// Find out the contents of the devices.
     pub contents: bool,
-    /// Look at I/O limits.
+    /// Find out the I/O limits.
     pub limits: bool,
-    /// Only devices with this tag.
+    /// Keep only devices with this tag.
     pub wanted: Option<(String, String)>,
-    /// Only the first device that is found.
+    /// Stop after the first device found.
     pub first_only: bool,
-    /// Only these types.
+    /// Look only for these types.
     pub types: Filter,
-    /// Only these usages.
+    /// Look only for these usages.
     pub usages: Filter,
-    /// Find out about the partition that a device is.
+    /// Describe the device as a partition.
     pub part_details: bool,
-    /// Only the part from this offset on, of this size.
+    /// Only the part from this offset on, with this size, in bytes.
     pub range: (u64, Option<u64>),
-    /// Look at the partitions inside images, too.
+    /// Examine the partitions within images, too.
     pub image_partitions: bool,
 }
 
-/// What was found.
+/// The results.
 #[derive(Debug, Default)]
 pub struct Survey {
     /// The devices on which something was found.
     pub entries: Vec<Entry>,
-    /// On how many there was nothing.
+    /// Number of devices on which nothing was found.
     pub empty: usize,
-    /// Devices that could not be looked at.
+    /// Errors of devices that could not be examined.
     pub errors: Vec<anyhow::Error>,
 }
 
-/// Looks at devices.
+/// Examines devices.
 ///
 /// # Errors
-/// `/proc/partitions` cannot be read. What is wrong with single devices is in the result.
+/// If `/proc/partitions` cannot be read. Errors of single devices are part of the result.
 pub fn survey(options: &SurveyOptions) -> io::Result<Survey> {
     let mut survey = Survey::default();
     let all = options.devices.is_empty();
     let devices: Vec<PathBuf> = if all {
-        // An extended partition contains nothing but others.
+        // An extended partition only contains other partitions.
         let listed = list()?.into_iter().filter(|device| device.size_bytes > 1024);
         listed.map(|device| device.path).collect()
     } else {
@@ -104,7 +103,7 @@ fn is_shown(entry: &Entry, options: &SurveyOptions) -> bool {
     }
 }
 
-/// The device, and the partitions inside if it is an image.
+/// The results for a device, and for the partitions within it if it is an image.
 fn look_at(path: &Path, options: &SurveyOptions) -> anyhow::Result<Vec<Entry>> {
     let name = ocfs2_cli::encode::value(path.as_os_str().as_bytes());
     let name = ocfs2_cli::encode::json_text(name);
@@ -161,7 +160,7 @@ fn probe(device: &Arc<dyn Device>, options: &SurveyOptions) -> io::Result<Vec<Fo
     Ok(found)
 }
 
-/// The partition that was asked for.
+/// The result for partition `number` of an image.
 fn part_of_image(
     whole: &Arc<dyn Device>,
     number: u32,
@@ -182,14 +181,14 @@ fn part_of_image(
     Ok(vec![entry])
 }
 
-/// All partitions of an image that are on it.
+/// The results for all partitions that lie on an image.
 fn inside(
     disk: &Entry,
     device: &Arc<dyn Device>,
     options: &SurveyOptions,
 ) -> anyhow::Result<Vec<Entry>> {
-    // A file system on the whole of it has no room for partitions: the table is a leftover
-    // or boot code, but for a live CD.
+    // A file system that covers the whole image leaves no room for partitions. Its table is a
+    // leftover or boot code, except on a live CD.
     if disk.contents().is_some_and(|found| !found.is_tolerant()) || disk.is_ambivalent() {
         return Ok(Vec::new());
     }

@@ -1,9 +1,9 @@
-//! The ways out: what comes from a disk, a file or the command line is encoded for whoever reads
-//! it, with one function for each kind of reader.
+//! Encoding of output: text from a disk, a file or the command line is encoded for its reader, with
+//! one function for each kind of reader.
 //!
-//! A label, a file's name or the name of a cluster may hold anything: a line feed that begins a
-//! new line of a list, an escape sequence that a terminal obeys, characters that turn the
-//! direction of a line. Each function takes bytes, and none fails.
+//! A label, a file name or the name of a cluster may contain anything: a line feed that starts a
+//! new line of a list, an escape sequence for the terminal, characters that change the direction of
+//! text. Each function takes bytes and cannot fail.
 //!
 //! | for | function |
 //! |-|-|
@@ -16,8 +16,8 @@
 //! | `blkid -o value`, `list`, `device` | [`value`] |
 //! | udev | [`udev_word`], [`udev_encoded`] |
 //!
-//! [`crate::Output`], the only way to standard output and standard error, encodes as [`terminal`]
-//! what these have left out, apart from line feeds.
+//! [`crate::Output`], the only way to standard output and standard error, encodes like [`terminal`]
+//! whatever a caller has not encoded, except line feeds and tabs.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -25,8 +25,8 @@ use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Whether `c` does more to a line than to stand in it: a control character (C0, delete, C1), the
-/// end of a line or paragraph, a change of direction, something without a shape.
+/// Whether `c` can affect a line beyond its own place: a control character (C0, delete, C1), a line
+/// or paragraph separator, a change of direction, or an invisible character.
 pub fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -43,13 +43,13 @@ pub fn is_unsafe(c: char) -> bool {
         )
 }
 
-/// One line for a person: what is [unsafe](is_unsafe) as in a string of Rust (`\n`, `\u{1b}`),
-/// bytes that are no UTF-8 as `\xff`. Encoding twice changes nothing.
+/// One line for a person: [unsafe](is_unsafe) characters are escaped as in Rust strings (`\n`,
+/// `\u{1b}`), bytes that are not UTF-8 as `\xff`. Encoding twice changes nothing.
 pub fn terminal(bytes: impl AsRef<[u8]>) -> String {
     escape(bytes.as_ref(), |c| !is_unsafe(c))
 }
 
-/// As [`terminal`], but for the ends of lines and tabs.
+/// Like [`terminal`], but keeps line feeds and tabs.
 pub(crate) fn terminal_lines(bytes: &[u8]) -> Cow<'_, [u8]> {
     let plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n' | b'\t');
     if bytes.iter().all(plain) {
@@ -63,8 +63,8 @@ pub fn shown(text: impl AsRef<OsStr>) -> String {
     terminal(text.as_ref().as_bytes())
 }
 
-/// A line of a report for a person, which may have names of files in it: as [`terminal`]; in a
-/// locale that is not of UTF-8 all that is not ASCII as `\xc3\xa4`.
+/// A line of a report for a person, which may contain file names: like [`terminal`], but outside a
+/// UTF-8 locale everything that is not ASCII becomes escapes like `\xc3\xa4`.
 pub fn line(bytes: impl AsRef<[u8]>) -> String {
     let text = terminal(bytes);
     if text.is_ascii() || is_utf8_locale() {
@@ -73,7 +73,7 @@ pub fn line(bytes: impl AsRef<[u8]>) -> String {
     ascii(&text)
 }
 
-/// All that is not ASCII byte by byte.
+/// Escapes everything that is not ASCII byte by byte.
 fn ascii(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -85,19 +85,20 @@ fn ascii(text: &str) -> String {
     out
 }
 
-/// A path in a report: as [`escaped`]; UTF-8 as it is in a locale of UTF-8, in another one all
-/// that is not ASCII as `\xc3\xa4`.
+/// A path in a report: like [`escaped`], but outside a UTF-8 locale everything that is not ASCII
+/// becomes escapes like `\xc3\xa4`.
 pub fn path(bytes: impl AsRef<[u8]>) -> String {
     let text = escaped(bytes);
     if text.is_ascii() || is_utf8_locale() { text } else { ascii(&text) }
 }
 
-/// As [`terminal`], with backslashes doubled: [`unescaped`] gives the bytes back.
+/// Like [`terminal`], but with backslashes doubled, so that [`unescaped`] can restore the bytes.
 pub fn escaped(bytes: impl AsRef<[u8]>) -> String {
     escape(bytes.as_ref(), |c| c != '\\' && !is_unsafe(c))
 }
 
-/// The bytes that [`escaped`] or [`path`] have encoded; `None` if `text` is not theirs.
+/// Restores the bytes that [`escaped`] or [`path`] encoded; `None` if `text` is not such an
+/// encoding.
 pub fn unescaped(text: &str) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let mut rest = text;
@@ -130,7 +131,7 @@ pub fn unescaped(text: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Whether the environment says that the terminal understands UTF-8.
+/// Whether the environment selects a UTF-8 locale.
 pub fn is_utf8_locale() -> bool {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).unwrap_or_default();
@@ -138,45 +139,47 @@ pub fn is_utf8_locale() -> bool {
     [&b"utf-8"[..], b"utf8"].iter().any(|name| locale.windows(name.len()).any(|part| part == *name))
 }
 
-/// A text as a value of JSON: bytes that are no UTF-8 are replaced by U+FFFD; [`json_escaped`]
-/// tells then what they were.
+/// A text as a JSON value. Bytes that are not UTF-8 are replaced by U+FFFD; [`json_escaped`]
+/// returns the original bytes then.
 pub fn json_text(bytes: impl AsRef<[u8]>) -> String {
     String::from_utf8_lossy(bytes.as_ref()).into_owned()
 }
 
-/// The [`escaped`] bytes of a text that [`json_text`] does not have whole, else `None`.
+/// The bytes in the form of [`escaped`] if [`json_text`] loses some of them, otherwise `None`.
 pub fn json_escaped(bytes: impl AsRef<[u8]>) -> Option<String> {
     let bytes = bytes.as_ref();
     std::str::from_utf8(bytes).is_err().then(|| escaped(bytes))
 }
 
-/// As [`json_text`], of a path.
+/// Like [`json_text`], for a path.
 pub fn json_path(path: &Path) -> String {
     json_text(path.as_os_str().as_bytes())
 }
 
-/// As [`json_escaped`], of a path.
+/// Like [`json_escaped`], for a path.
 pub fn json_path_escaped(path: &Path) -> Option<String> {
     json_escaped(path.as_os_str().as_bytes())
 }
 
-/// `value` as JSON in one line, without its end. What is [unsafe](is_unsafe) is `\u001b` there.
+/// Returns `value` as one line of JSON, without a line feed. [Unsafe](is_unsafe) characters are
+/// escaped like `\u001b`.
 ///
 /// # Errors
-/// `value` has no form in JSON.
+/// If `value` cannot be represented in JSON.
 pub fn json_line(value: &impl serde::Serialize) -> serde_json::Result<String> {
     serde_json::to_string(value).map(json_safe)
 }
 
-/// As [`json_line`], indented over several lines.
+/// Like [`json_line`], but indented over several lines.
 ///
 /// # Errors
-/// `value` has no form in JSON.
+/// If `value` cannot be represented in JSON.
 pub fn json_document(value: &impl serde::Serialize) -> serde_json::Result<String> {
     serde_json::to_string_pretty(value).map(json_safe)
 }
 
-/// Outside of strings JSON is ASCII, and inside all below 0x20 is escaped already.
+/// Escapes the unsafe characters that `serde_json` leaves. They occur only in strings, where those
+/// below 0x20 are already escaped.
 fn json_safe(json: String) -> String {
     let is_left = |c: char| c != '\n' && is_unsafe(c);
     if !json.contains(is_left) {
@@ -195,7 +198,7 @@ fn json_safe(json: String) -> String {
     out
 }
 
-/// ASCII in the notation of `cat -v`: control characters as `^X`, bytes beyond ASCII as `M-X`, and
+/// ASCII in the notation of `cat -v`: control characters as `^X`, bytes beyond ASCII as `M-X`, with
 /// a backslash before each of `quoted`.
 pub fn caret(bytes: impl AsRef<[u8]>, quoted: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -205,7 +208,8 @@ pub fn caret(bytes: impl AsRef<[u8]>, quoted: &[u8]) -> Vec<u8> {
     out
 }
 
-/// UTF-8 as it is; what is [unsafe](is_unsafe) and what is not UTF-8 as [`caret`] has it.
+/// UTF-8 unchanged, except that [unsafe](is_unsafe) characters and bytes that are not UTF-8 are
+/// encoded like [`caret`].
 pub fn value(bytes: impl AsRef<[u8]>) -> Vec<u8> {
     let mut out = Vec::new();
     for chunk in bytes.as_ref().utf8_chunks() {
@@ -223,7 +227,7 @@ pub fn value(bytes: impl AsRef<[u8]>) -> Vec<u8> {
     out
 }
 
-/// As util-linux has it, the backslash stands behind `M-`, too.
+/// As in util-linux, the backslash comes after `M-`.
 fn caret_byte(byte: u8, quoted: &[u8], out: &mut Vec<u8>) {
     if byte >= 0x80 {
         out.extend_from_slice(b"M-");
@@ -235,7 +239,7 @@ fn caret_byte(byte: u8, quoted: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// A value for udev that is decoded again: everything unusual as `\x0a`.
+/// A value for udev that will be decoded: unusual characters become escapes like `\x0a`.
 pub fn udev_encoded(bytes: impl AsRef<[u8]>) -> Vec<u8> {
     let mut out = Vec::new();
     for chunk in bytes.as_ref().utf8_chunks() {
@@ -254,8 +258,8 @@ pub fn udev_encoded(bytes: impl AsRef<[u8]>) -> Vec<u8> {
     out
 }
 
-/// A value for udev as one word: white space, what is [unsafe](is_unsafe) and what is not UTF-8 as
-/// `_`.
+/// A value for udev as one word: white space, [unsafe](is_unsafe) characters and bytes that are not
+/// UTF-8 become `_`.
 pub fn udev_word(bytes: impl AsRef<[u8]>) -> Vec<u8> {
     let is_space = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
     let words = bytes.as_ref().split(is_space).filter(|word| !word.is_empty());
@@ -278,7 +282,7 @@ fn push_byte(byte: u8, out: &mut String) {
     let _ = write!(out, "\\x{byte:02x}");
 }
 
-/// UTF-8 with all but what is `plain` escaped.
+/// UTF-8 with every character escaped that is not `plain`.
 fn escape(bytes: &[u8], plain: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -298,7 +302,8 @@ fn escape(bytes: &[u8], plain: impl Fn(char) -> bool) -> String {
 mod tests {
     use super::*;
 
-    /// A line feed, an escape sequence, delete, a C1 control, no UTF-8, a change of direction.
+    /// A line feed, an escape sequence, delete, a C1 control, an invalid byte, a change of
+    /// direction.
     const HOSTILE: &[u8] = b"a\nID=x\r\x1b[2J\x7f\xc2\x9b\xff\xe2\x80\xae\xc3\xa4 \\z";
 
     #[test]

@@ -1,4 +1,4 @@
-//! Ctrl-C during long work.
+//! Interruption of long work by a signal, such as Ctrl-C.
 
 use std::io;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 #[error("interrupted")]
 pub struct Interrupted;
 
-/// Whether SIGINT, SIGTERM or SIGHUP came. Clones share the answer.
+/// Whether SIGINT, SIGTERM or SIGHUP has arrived. Clones share the state.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// From now on the first such signal only sets the flag; the second ends the process with
+    /// From now on the first such signal only sets the flag, and the second ends the process with
     /// status 130.
     ///
     /// # Errors
@@ -28,15 +28,15 @@ impl Interrupt {
     pub fn install() -> io::Result<Self> {
         let interrupt = Self::default();
         for signal in SIGNALS {
-            // In this order: the first signal finds the flag not yet set.
+            // The order matters: the first signal has to find the flag unset.
             flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupt.0))?;
             flag::register(signal, Arc::clone(&interrupt.0))?;
         }
         Ok(interrupt)
     }
 
-    /// From now on such signals only set the flag, however many come: for a program that has to
-    /// leave the terminal as it was. `timeout` sends two.
+    /// From now on such signals only set the flag, however many arrive. For a program that must
+    /// restore the terminal; `timeout` sends two signals.
     ///
     /// # Errors
     /// Those of `sigaction`.
@@ -48,25 +48,25 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// Whether to stop.
+    /// Whether a signal has asked to stop.
     pub fn requested(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// As [`Interrupt::requested`], for `?`.
+    /// Like [`Interrupt::requested`], for use with `?`.
     ///
     /// # Errors
-    /// [`Interrupted`] if work is to stop.
+    /// [`Interrupted`] if the work has to stop.
     pub fn check(&self) -> Result<(), Interrupted> {
         if self.requested() { Err(Interrupted) } else { Ok(()) }
     }
 
-    /// Forgets the signal that came: what it ended has ended, and other work may begin.
+    /// Resets the flag once the interrupted work has ended, so that other work may begin.
     pub fn clear(&self) {
         self.0.store(false, Ordering::Relaxed);
     }
 
-    /// What a signal does; for tests and for callers with their own reasons to stop.
+    /// Sets the flag as a signal does, for tests and for callers with other reasons to stop.
     pub fn request(&self) {
         self.0.store(true, Ordering::Relaxed);
     }

@@ -1,7 +1,7 @@
-//! What the OCFS2 commands share: being a command, not knowing volumes.
+//! What the OCFS2 commands share, apart from knowledge of volumes.
 //!
-//! A tool's `main` is one call of [`run`]; it parses the command line, names the program as
-//! it was called, prints the error and turns the outcome into an exit status.
+//! A tool's `main` is one call of [`run`], which parses the command line, names the program as it
+//! was called, prints the error and turns the outcome into an exit status.
 //!
 //! ```no_run
 //! use std::io::Write;

@@ -1,34 +1,34 @@
-//! Standard output and standard error: the only way to them.
+//! The only way to standard output and standard error.
 
 use std::io::{self, BufWriter, Stderr, Stdout, Write};
 
 use crate::encode;
 
-/// The reader of standard output has gone away, as in `blkid | head -1`.
+/// The reader of standard output has exited, as in `blkid | head -1`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("standard output was closed")]
 pub struct OutputClosed;
 
-/// Standard output. `println!` panics when its reader has gone away; this gives an error that
-/// [`crate::run`] turns into a quiet end.
+/// Standard output. Where `println!` panics because the reader has exited, this returns an error,
+/// which [`crate::run`] turns into a quiet exit.
 ///
-/// What a terminal would obey comes out as [`crate::terminal`] has it, but for the ends of lines
-/// and tabs: whatever a caller forgot to encode, it cannot do more than begin a line.
+/// What a terminal would obey is encoded like [`crate::terminal`], except line feeds and tabs. So
+/// text that a caller forgot to encode can at most start a new line.
 ///
-/// A program that must not stop halfway because nobody listens (mkfs) ignores the error.
+/// A program that must not stop halfway for lack of a reader (mkfs) ignores the error.
 #[derive(Debug)]
 pub struct Output<W = Stdout>(W);
 
 impl Output {
-    /// Of this process.
+    /// Standard output of this process.
     pub fn stdout() -> Self {
         Self(io::stdout())
     }
 }
 
 impl Output<Box<dyn Write>> {
-    /// Standard output of this process for much text: it comes out when there is enough of it, and
-    /// when it is flushed or dropped.
+    /// Standard output of this process for large amounts of text: written when the buffer is full,
+    /// flushed or dropped.
     pub fn buffered() -> Self {
         Self(Box::new(BufWriter::new(io::stdout())))
     }
@@ -40,19 +40,19 @@ impl Output<Box<dyn Write>> {
 }
 
 impl Output<Stderr> {
-    /// Of this process.
+    /// Standard error of this process.
     pub fn stderr() -> Self {
         Self(io::stderr())
     }
 }
 
 impl<W: Write> Output<W> {
-    /// Another writer, treated the same way.
+    /// Wraps another writer in the same way.
     pub fn new(writer: W) -> Self {
         Self(writer)
     }
 
-    /// Writes the contents of a file that somebody asked for, as they are.
+    /// Writes bytes unchanged, for the contents of a file that the user asked for.
     ///
     /// # Errors
     /// Those of the writer.
@@ -60,7 +60,7 @@ impl<W: Write> Output<W> {
         self.0.write_all(bytes).map_err(closed)
     }
 
-    /// Sends `codes` to the terminal, to be obeyed.
+    /// Sends control codes to the terminal.
     ///
     /// # Errors
     /// Those of the writer.
@@ -71,7 +71,7 @@ impl<W: Write> Output<W> {
 }
 
 impl<W: Write> Write for Output<W> {
-    /// Takes all of `buf`, which has to end with a whole character.
+    /// Writes all of `buf`, which must end at a character boundary.
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.0.write_all(&encode::terminal_lines(buf)).map_err(closed)?;
         Ok(buf.len())
@@ -98,9 +98,9 @@ pub fn is_terminal() -> bool {
 /// Writes `value` as indented JSON and a newline.
 ///
 /// # Errors
-/// Those of `out`, and of a value that has no form in JSON.
+/// Those of `out`, or if `value` cannot be represented in JSON.
 pub fn print_json(out: &mut impl Write, value: &impl serde::Serialize) -> io::Result<()> {
-    // In one piece: a reader never sees half of it because of an error in `value`.
+    // In one piece, so that a reader never sees half of it if `value` fails.
     let mut text = encode::json_document(value)?;
     text.push('\n');
     out.write_all(text.as_bytes())?;

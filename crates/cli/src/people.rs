@@ -1,8 +1,8 @@
-//! Names of users and groups of this machine.
+//! Names of the users and groups of this machine.
 
 use std::collections::HashMap;
 
-/// Who has a number, by the files of this machine.
+/// Names of users and groups by number.
 #[derive(Debug, Default)]
 pub struct People {
     users: HashMap<u32, String>,
@@ -10,24 +10,25 @@ pub struct People {
 }
 
 impl People {
-    /// Those of `/etc/passwd` and `/etc/group`.
+    /// Reads `/etc/passwd` and `/etc/group`.
     pub fn of_this_machine() -> Self {
         let read = |path| names(&std::fs::read(path).unwrap_or_default());
         Self { users: read("/etc/passwd"), groups: read("/etc/group") }
     }
 
-    /// The name of a user.
+    /// The name of a user, `unknown` if it has none.
     pub fn user(&self, id: u32) -> &str {
         self.users.get(&id).map_or("unknown", String::as_str)
     }
 
-    /// The name of a group.
+    /// The name of a group, `unknown` if it has none.
     pub fn group(&self, id: u32) -> &str {
         self.groups.get(&id).map_or("unknown", String::as_str)
     }
 }
 
-/// The names of lines `name:password:number:...`; the first of a number counts.
+/// Names by number from lines of the form `name:password:number:...`; the first name of a number
+/// counts.
 fn names(file: &[u8]) -> HashMap<u32, String> {
     let mut names = HashMap::new();
     for line in file.split(|byte| *byte == b'\n') {

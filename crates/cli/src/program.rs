@@ -15,11 +15,11 @@ use crate::{Output, OutputClosed, terminal};
 pub struct Status(pub u8);
 
 impl Status {
-    /// Everything was done.
+    /// The work was done.
     pub const SUCCESS: Self = Self(0);
-    /// It failed or was refused.
+    /// The work failed or was refused.
     pub const FAILURE: Self = Self(1);
-    /// Standard output was closed early; what a shell reports of a program ended by SIGPIPE.
+    /// Standard output was closed early. Shells report this status for a program killed by SIGPIPE.
     pub const OUTPUT_CLOSED: Self = Self(141);
 }
 
@@ -29,13 +29,13 @@ impl From<Status> for ExitCode {
     }
 }
 
-/// The statuses of a program that could not do its work. By default both are 1.
+/// The exit statuses for failures. By default both are 1.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Failure {
-    /// The command line was not understood. Never clap's 2, which means other things to the
-    /// callers of file system tools.
+    /// The command line is invalid. Never clap's 2, which means something else to callers of file
+    /// system tools.
     pub usage: Status,
-    /// It ended with an error.
+    /// The program failed with an error.
     pub error: Status,
 }
 
@@ -45,11 +45,11 @@ impl Default for Failure {
     }
 }
 
-/// The whole of a `main`: parses the command line, calls `program`, prints its error as
-/// `mkfs.ocfs2: disk.img: cause` and gives the exit status.
+/// A complete `main`: parses the command line, calls `program`, prints its error in the form
+/// `mkfs.ocfs2: disk.img: cause` and returns the exit status.
 ///
-/// An error caused by the reader of standard output having gone away ([`crate::Output`]) is
-/// not printed and gives [`Status::OUTPUT_CLOSED`].
+/// If the reader of standard output has exited ([`crate::Output`]), the error is not printed and
+/// the status is [`Status::OUTPUT_CLOSED`].
 pub fn run<P: clap::Parser>(
     failure: Failure,
     program: impl FnOnce(P) -> anyhow::Result<Status>,
@@ -57,7 +57,7 @@ pub fn run<P: clap::Parser>(
     run_explaining(|_| None, failure, program)
 }
 
-/// As [`run`]; of an option that is not known, `explain` may say more than that.
+/// Like [`run`], but `explain` can provide the message for an unknown option.
 pub fn run_explaining<P: clap::Parser>(
     explain: impl FnOnce(&str) -> Option<String>,
     failure: Failure,
@@ -66,8 +66,8 @@ pub fn run_explaining<P: clap::Parser>(
     run_on(std::env::args_os().collect(), explain, failure, program)
 }
 
-/// As [`run`], on the arguments that `rewrite` makes of those given: for forms that clap does not
-/// know. The first one is the name of the program.
+/// Like [`run`], but parses the arguments that `rewrite` returns, for syntax that clap does not
+/// support. The first argument is the name of the program.
 pub fn run_rewriting<P: clap::Parser>(
     rewrite: impl FnOnce(Vec<OsString>) -> Vec<OsString>,
     failure: Failure,
@@ -94,12 +94,12 @@ fn run_on<P: clap::Parser>(
     status.unwrap_or_else(|status| status).into()
 }
 
-/// Whether an error is caused by the reader of standard output having gone away.
+/// Whether the cause of an error is that the reader of standard output has exited.
 pub fn is_output_closed(err: &anyhow::Error) -> bool {
     err.chain().any(|cause| cause.is::<OutputClosed>() || wraps_output_closed(cause))
 }
 
-/// Parses the command line; what clap has to say is printed, and comes back as a status:
+/// Parses the command line. Prints the messages of clap and returns them as a status, which is
 /// success for `--help` and `--version`.
 ///
 /// # Errors
@@ -120,7 +120,7 @@ fn parse_args<P: clap::Parser>(
             return Status::SUCCESS;
         }
         if err.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-            // No message, just the help.
+            // This is the help alone, without a message.
             let _ = err.print();
             return failure.usage;
         }
@@ -135,7 +135,7 @@ fn parse_args<P: clap::Parser>(
     })
 }
 
-/// The option that `err` does not know, as it was given.
+/// The unknown option that `err` reports, as it was given.
 fn unknown_option(err: &clap::Error) -> Option<String> {
     match err.get(ContextKind::InvalidArg).filter(|_| err.kind() == ErrorKind::UnknownArgument)? {
         ContextValue::String(option) => Some(option.clone()),
@@ -143,8 +143,8 @@ fn unknown_option(err: &clap::Error) -> Option<String> {
     }
 }
 
-/// The text without clap's tip how a value could look like an option: nobody means one who mistakes
-/// an option.
+/// Removes clap's tip on how to pass a value that looks like an option: a mistyped option is not
+/// meant as a value.
 fn without_escape_tip(text: &str) -> String {
     let Some(at) = text.find("  tip: to pass ") else { return text.to_owned() };
     let (before, tip) = text.split_at(at);
@@ -152,7 +152,7 @@ fn without_escape_tip(text: &str) -> String {
     before.trim_end_matches('\n').to_owned() + "\n" + after
 }
 
-/// The same error about encoded arguments: what it quotes of them must not begin a line.
+/// Recreates the error from encoded arguments, so that text it quotes cannot start a line.
 fn printable<P: clap::Parser>(err: clap::Error, args: Vec<OsString>) -> clap::Error {
     let encoded = |arg: OsString| OsString::from(terminal(arg.as_bytes()));
     let is_unsafe = |arg: &OsStr| terminal(arg.as_bytes()).as_bytes() != arg.as_bytes();
@@ -162,7 +162,7 @@ fn printable<P: clap::Parser>(err: clap::Error, args: Vec<OsString>) -> clap::Er
     P::try_parse_from(args.into_iter().map(encoded)).err().unwrap_or(err)
 }
 
-/// An error with its causes, as far as it does not name them itself.
+/// The text of an error followed by its causes, without those that the text already ends with.
 pub fn causes(err: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in err.chain().map(ToString::to_string) {
@@ -175,27 +175,27 @@ pub fn causes(err: &anyhow::Error) -> String {
     text
 }
 
-/// The program's name as it was called, without folders.
+/// The name by which the program was called, without folders.
 pub fn program_name() -> String {
     let called = std::env::args_os().next().unwrap_or_default();
     let name = Path::new(&called).file_name().unwrap_or(&called);
     terminal(name.as_bytes())
 }
 
-/// Prints an error with its causes on standard error, in one line after the program's name.
+/// Prints an error with its causes to standard error, in one line after the program's name.
 pub fn print_error(err: &anyhow::Error) {
     print_note(causes(err));
 }
 
-/// Prints a warning on standard error, in one line after the program's name.
+/// Prints a warning to standard error, in one line after the program's name.
 pub fn print_warning(warning: impl std::fmt::Display) {
     print_note(format_args!("warning: {warning}"));
 }
 
-/// Prints a text on standard error, in one line after the program's name.
+/// Prints a text to standard error, in one line after the program's name.
 pub fn print_note(note: impl std::fmt::Display) {
     let line = terminal(note.to_string());
-    // Where standard error is closed there is no one to tell.
+    // If standard error is closed, there is nobody to tell.
     let _ = writeln!(Output::stderr(), "{}: {line}", program_name());
 }
 

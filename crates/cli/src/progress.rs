@@ -1,22 +1,22 @@
-//! How far long work has come.
+//! Progress of long work.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Told by long work how far it is. One stretch of work at a time.
+/// Receives the progress of long work, one task at a time.
 pub trait Progress: Send + Sync {
-    /// Work named `what` begins; it has `total` parts (bytes, blocks, whatever is counted).
+    /// Starts the task `what`, which consists of `total` parts (bytes, blocks or other units).
     fn start(&self, what: &str, total: u64);
-    /// `done` of the parts are done, counted from the start.
+    /// Reports that `done` parts of the task are done in total.
     fn update(&self, done: u64);
-    /// Something is about to be printed: what is drawn goes, until the next update.
+    /// Clears what is drawn before something else is printed. The next update draws again.
     fn pause(&self) {}
-    /// The work has ended, whether all of it was done or not.
+    /// Ends the task, complete or not.
     fn finish(&self);
 }
 
-/// Tells nobody.
+/// Shows no progress.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoProgress;
 
@@ -26,7 +26,8 @@ impl Progress for NoProgress {
     fn finish(&self) {}
 }
 
-/// A [`Bar`] on standard error if that is a terminal and `wanted`, else nothing.
+/// Returns a [`Bar`] on standard error if that is a terminal and `wanted`, otherwise
+/// [`NoProgress`].
 pub fn progress(wanted: bool) -> Box<dyn Progress> {
     if wanted && io::stderr().is_terminal() {
         Box::new(Bar::new(io::stderr()))
@@ -35,7 +36,7 @@ pub fn progress(wanted: bool) -> Box<dyn Progress> {
     }
 }
 
-/// A line that is drawn over itself and gone when the work has ended.
+/// A line that is redrawn in place and cleared when the task ends.
 #[derive(Debug)]
 pub struct Bar<W>(Mutex<State<W>>);
 
@@ -46,19 +47,19 @@ struct State<W> {
     total: u64,
     /// When the work began.
     began: Instant,
-    /// When it was last drawn, and when the work began, until it is first drawn.
+    /// When the bar was last drawn; until then, when the work began.
     drawn: Instant,
     visible: bool,
 }
 
 impl<W: Write> Bar<W> {
-    /// Work shorter than this is not shown, and nothing is drawn more often.
+    /// Tasks shorter than this are not shown, and this is the shortest time between two drawings.
     const INTERVAL: Duration = Duration::from_millis(100);
     const WIDTH: u64 = 30;
-    /// From then on rate and remaining time are shown: before, they would only jump.
+    /// Rate and remaining time are shown only after this time, because they are unsteady before.
     const STEADY: Duration = Duration::from_secs(2);
 
-    /// A bar drawn on `out`, which has to be a terminal.
+    /// A bar drawn on `out`, which must be a terminal.
     pub fn new(out: W) -> Self {
         let (what, began) = (String::new(), Instant::now());
         Self(Mutex::new(State { out, what, total: 0, began, drawn: began, visible: false }))
@@ -98,7 +99,7 @@ impl<W: Write + Send> Progress for Bar<W> {
     }
 }
 
-// A terminal that cannot be written to is no reason for the work to fail.
+// Failing to draw on the terminal is no reason for the work to fail.
 impl<W: Write> State<W> {
     fn draw(&mut self, done: u64, width: u64, elapsed: Option<Duration>) {
         let done = done.min(self.total);
@@ -124,7 +125,7 @@ impl<W: Write> State<W> {
     }
 }
 
-/// Parts a second, and the time the others will take: `, 12.3k/s, 1:05 left`.
+/// Parts per second and the remaining time: `, 12.3k/s, 1:05 left`.
 fn speed(done: u64, total: u64, elapsed: Duration) -> String {
     let seconds = elapsed.as_secs_f64();
     if done == 0 || seconds <= 0.0 {

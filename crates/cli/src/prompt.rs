@@ -1,4 +1,4 @@
-//! Asking whoever is at standard input: a person, or a program that answers for one.
+//! Questions to whoever is at standard input: a person, or a program that answers for one.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -9,29 +9,29 @@ use anyhow::{Result, bail};
 
 use crate::{Interrupt, Interrupted, Output, terminal};
 
-/// There is nobody who could answer.
+/// Nobody can answer.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("nobody answers \"{question}\", standard input has ended; {option} answers yes")]
 pub struct CannotAsk {
-    /// What was asked.
+    /// The question.
     pub question: String,
     /// The option that makes the question unnecessary.
     pub option: &'static str,
 }
 
-/// Asks `question` on standard error and waits for a line of standard input, which need not be a
-/// terminal: `yes | mkfs.ocfs2 DEV` answers, too. An empty line is no; what is neither yes nor no is
-/// asked about again, a few times.
+/// Asks `question` on standard error and reads a line from standard input, which need not be a
+/// terminal: `yes | mkfs.ocfs2 DEV` works, too. An empty line means no. After any other answer than
+/// yes or no the question is repeated a few times, then the answer is no.
 ///
 /// # Errors
-/// [`CannotAsk`] where standard input has ended, as `/dev/null` has; its text names `option`, the
-/// one that answers beforehand. [`Interrupted`].
+/// [`CannotAsk`] if standard input has ended, as with `/dev/null`; its text names `option`, which
+/// answers in advance. [`Interrupted`].
 pub fn confirm(question: &str, option: &'static str, interrupt: &Interrupt) -> Result<bool> {
     let question = question.to_owned();
     Ok(answered(interrupt, move || ask(&question, option))??)
 }
 
-/// What `ask` gives, which waits for a person: Ctrl-C is an answer, too.
+/// Returns the result of `ask`, which waits for a person, unless the program is interrupted first.
 ///
 /// # Errors
 /// [`Interrupted`].
@@ -45,7 +45,7 @@ pub fn answered<T: Send + 'static>(
         match receiver.recv_timeout(Duration::from_millis(50)) {
             Ok(answer) => return Ok(answer),
             Err(RecvTimeoutError::Timeout) if interrupt.requested() => {
-                // Behind the question.
+                // Ends the line of the question.
                 let _ = writeln!(Output::stderr());
                 return Err(Interrupted.into());
             }
@@ -55,7 +55,7 @@ pub fn answered<T: Send + 'static>(
     }
 }
 
-/// So often a question is asked of somebody who does not answer it.
+/// How often a question is asked at most.
 const MOST_ASKED: u32 = 5;
 
 fn ask(question: &str, option: &'static str) -> Result<bool, CannotAsk> {
@@ -75,12 +75,12 @@ fn ask(question: &str, option: &'static str) -> Result<bool, CannotAsk> {
     Ok(false)
 }
 
-/// The next line of standard input, without its end; `None` where it has ended. One that is longer
-/// than any answer is cut, bytes that are no UTF-8 are replaced. Where it is not a terminal, which
-/// shows what is typed, the answer is shown after the question.
+/// Reads the next line of standard input, without its end; `None` at the end of the input. A line
+/// longer than any answer is cut, and bytes that are not UTF-8 are replaced. If standard input is
+/// not a terminal, which would show what is typed, the answer is printed after the question.
 ///
 /// # Errors
-/// Those of reading.
+/// Those of reading standard input.
 pub fn read_answer() -> io::Result<Option<String>> {
     let stdin = io::stdin();
     let answer = answer_of(&mut stdin.lock())?;

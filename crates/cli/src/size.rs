@@ -1,6 +1,6 @@
 //! Sizes as people write and read them.
 
-/// A text is not a size.
+/// A text that is not a size.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum SizeError {
     /// It does not start with a digit.
@@ -14,13 +14,15 @@ pub enum SizeError {
     TooLarge(String),
 }
 
-/// Bytes from a number and a unit: `4096`, `4096b`, `4K`, `4k`, `4KiB`, `4KB`, `1M`, `2g`, `1T`.
+/// Parses a size in bytes, with or without a unit: `4096`, `4096b`, `4K`, `4k`, `4KiB`, `4KB`,
+/// `1M`, `2g`, `1T`.
 ///
-/// Units are powers of 1024 as with the C tools, also when written `KB`. A bare number is
-/// bytes.
+/// As in the C tools, units are powers of 1024, even when written as `KB`. A number without a unit
+/// is in bytes.
 ///
 /// # Errors
-/// [`SizeError`] says which part is not understood. Signs, fractions and blanks are not.
+/// [`SizeError`], which names the part that is not valid. Signs, fractions and blanks are not
+/// accepted.
 pub fn parse_size(text: &str) -> Result<u64, SizeError> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -42,7 +44,7 @@ pub fn parse_size(text: &str) -> Result<u64, SizeError> {
         .ok_or_else(|| SizeError::TooLarge(text.to_owned()))
 }
 
-/// A size for people: `512 B`, `4 KiB`, `1.5 GiB`; one decimal where it is not a whole number.
+/// A size for people: `512 B`, `4 KiB`, `1.5 GiB`, with one decimal unless it is a whole number.
 pub fn human_size(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let mut power = (bytes.max(1).ilog2() / 10) as usize;

@@ -1,8 +1,8 @@
-//! Spans of time as people read them.
+//! Time spans for people.
 
 use std::time::Duration;
 
-/// A time span in its largest unit, from two of them on in that.
+/// A time span in the largest unit of which it has at least two, rounded down.
 pub fn human_span(time: Duration) -> String {
     let seconds = time.as_secs();
     let (unit, name) = match seconds {

@@ -4,10 +4,10 @@ use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::terminal;
 
-/// Columns as wide as they need to be, two blanks apart, without lines around them; the form
-/// of `mounted.ocfs2`. Ends with a newline. Never wrapped: scripts read it.
+/// Columns as wide as necessary, two blanks apart, without lines around them, in the form of
+/// `mounted.ocfs2`. Ends with a newline. Lines are never wrapped, because scripts read them.
 ///
-/// Cells are encoded as [`terminal`] does it: they hold what is on disks.
+/// Cells may contain text from disks and are encoded by [`terminal`].
 pub fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);

@@ -1,19 +1,19 @@
-//! What the kernel has of a cluster beside what the configuration says: everything that was
-//! changed since the cluster came online.
+//! Comparison of a cluster in the kernel with its configuration, which may have changed since the
+//! cluster came online.
 
 use std::fmt;
 
 use crate::online::{Online, Timeouts, is_host};
 use crate::{Cluster, ClusterConf, HeartbeatMode, Node};
 
-/// Something the kernel has in another way than the configuration.
+/// A difference between the kernel and the configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Difference {
-    /// What it is: ``node `ovs002` ``.
+    /// The subject, such as ``node `ovs002` ``.
     pub what: String,
-    /// What the kernel has; `None` if it lacks it.
+    /// The value in the kernel; `None` if it is missing there.
     pub kernel: Option<String>,
-    /// What the configuration says; `None` if it does not have it.
+    /// The value in the configuration; `None` if it is missing there.
     pub configuration: Option<String>,
 }
 
@@ -30,30 +30,30 @@ impl fmt::Display for Difference {
     }
 }
 
-/// What [`Online::register`] has done to a cluster that was online already.
+/// The result of [`Online::register`] for a cluster that was already online.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Registered {
-    /// What the kernel has now as the configuration says it, and had not before.
+    /// Differences that were removed by changing the kernel.
     pub changed: Vec<Difference>,
-    /// What could not be changed while the cluster is in use.
+    /// Differences that cannot be removed while the cluster is in use.
     pub left: Vec<Difference>,
 }
 
 impl Registered {
-    /// From the differences before and after.
+    /// Made from the differences before the change and those left after it.
     pub(crate) fn new(before: Vec<Difference>, left: Vec<Difference>) -> Self {
         let is_left = |difference: &Difference| left.iter().any(|l| l.what == difference.what);
         Self { changed: before.into_iter().filter(|d| !is_left(d)).collect(), left }
     }
 }
 
-/// A node as it is compared and shown.
+/// A node as text, for comparison and output.
 pub(crate) fn node_text(number: &str, address: &str, port: &str, is_local: bool) -> String {
     let here = if is_local { " (this host)" } else { "" };
     format!("number {number} at {address}:{port}{here}")
 }
 
-/// The text of a node of the configuration.
+/// The text of a node in the configuration.
 pub(crate) fn wanted_node(node: &Node, host: &str) -> String {
     let number = node.number.to_string();
     let (address, port) = (node.ip_address.to_string(), node.ip_port.to_string());
@@ -61,8 +61,8 @@ pub(crate) fn wanted_node(node: &Node, host: &str) -> String {
 }
 
 impl Online<'_> {
-    /// What the kernel has of a cluster that is online in another way than `conf` and `timeouts`
-    /// say it. Of global heartbeat regions nothing is said: [`Online::region_differences`].
+    /// Returns how a cluster that is online differs from `conf` and `timeouts`. Global heartbeat
+    /// regions are not compared: see [`Online::region_differences`].
     pub fn differences(
         &self,
         conf: &ClusterConf,
@@ -114,8 +114,8 @@ impl Online<'_> {
         all
     }
 
-    /// With global heartbeat, the regions in which this host beats and that the configuration does
-    /// not have, and the other way round.
+    /// With global heartbeat, returns the regions in which this host beats but which are not in the
+    /// configuration, and the reverse. Empty with local heartbeat.
     pub fn region_differences(&self, conf: &ClusterConf, name: &str) -> Vec<Difference> {
         if self.heartbeat_mode(name) != HeartbeatMode::Global {
             return Vec::new();
@@ -147,7 +147,7 @@ mod tests {
     use crate::fake::FakeKernel;
     use crate::{Kernel, RegionPlace};
 
-    /// The nodes as name, number, last part of the address.
+    /// The nodes as (name, number, last part of the address).
     fn conf(mode: &str, nodes: &[(&str, u8, u8)]) -> ClusterConf {
         let mut text =
             format!("cluster:\n\tname = web\n\tnode_count = 2\n\theartbeat_mode = {mode}\n\n");

@@ -1,4 +1,4 @@
-//! What `/etc/ocfs2/cluster.conf` says: clusters, their nodes, global heartbeat regions.
+//! The contents of `/etc/ocfs2/cluster.conf`: clusters, their nodes, global heartbeat regions.
 
 use std::fmt;
 use std::fs;
@@ -14,19 +14,19 @@ use crate::stanza::{Stanza, SyntaxError};
 pub struct Cluster {
     /// Its name.
     pub name: String,
-    /// How many nodes are meant to exist; nobody enforces it.
+    /// The stated number of nodes; nothing enforces it.
     pub node_count: u32,
-    /// Where its nodes beat.
+    /// Where its nodes write their heartbeat.
     pub heartbeat_mode: HeartbeatMode,
 }
 
-/// Where nodes beat.
+/// Where nodes write their heartbeat.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum HeartbeatMode {
     /// On every volume they mount.
     #[default]
     Local,
-    /// In the regions of the configuration.
+    /// In the regions listed in the configuration.
     Global,
 }
 
@@ -44,13 +44,13 @@ impl fmt::Display for HeartbeatMode {
 pub struct Node {
     /// Name of its cluster.
     pub cluster: String,
-    /// Its name, that of the host.
+    /// Its name, which is that of the host.
     pub name: String,
     /// Its number, 0 to 254.
     pub number: u8,
-    /// Where it listens.
+    /// The address on which it listens.
     pub ip_address: Ipv4Addr,
-    /// Where it listens, 7777 by convention.
+    /// The port on which it listens, 7777 by convention.
     pub ip_port: u16,
 }
 
@@ -59,7 +59,7 @@ pub struct Node {
 pub struct Heartbeat {
     /// Name of its cluster.
     pub cluster: String,
-    /// UUID of the volume the region is on, 32 upper-case digits.
+    /// UUID of the volume with the region, 32 upper-case digits.
     pub region: String,
 }
 
@@ -74,81 +74,81 @@ pub struct ClusterConf {
     pub heartbeats: Vec<Heartbeat>,
 }
 
-/// The configuration cannot be used.
+/// The error of a configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error(transparent)]
     Read(#[from] io::Error),
-    /// A line is not understood.
+    /// A line has a syntax error.
     #[error(transparent)]
     Syntax(#[from] SyntaxError),
-    /// A stanza lacks an attribute.
+    /// A stanza lacks a required attribute.
     #[error(
         "line {line}: {stanza} without \"{attribute}\"{}",
         unknown.iter().map(|(line, key)| format!("; line {line}: unknown key \"{key}\"")).collect::<String>()
     )]
     Missing {
-        /// Where the stanza begins, from 1.
+        /// The first line of the stanza, from 1.
         line: usize,
-        /// Its type.
+        /// The type of the stanza.
         stanza: String,
-        /// What it lacks.
+        /// The missing attribute.
         attribute: &'static str,
-        /// Keys of it that are not known, with their lines: perhaps one is misspelled.
+        /// Unknown keys in the stanza with their lines: one of them may be misspelled.
         unknown: Vec<(usize, String)>,
     },
-    /// A value is not what it has to be.
+    /// A value is not valid.
     #[error("line {line}: {stanza}: {attribute} is {}, expected {expected}", found.escape_debug())]
     Value {
-        /// Where the value is, from 1.
+        /// The line of the value, from 1.
         line: usize,
-        /// Its type.
+        /// The type of the stanza.
         stanza: String,
-        /// Which attribute.
+        /// The name of the attribute.
         attribute: &'static str,
-        /// Its value.
+        /// The invalid value.
         found: String,
-        /// What it has to be.
+        /// A description of valid values.
         expected: &'static str,
     },
-    /// The kernel's cluster code does not know IPv6.
+    /// An address is IPv6, which the kernel's cluster code does not support.
     #[error(
         "line {line}: node: ip_address is {found}, which is IPv6; o2cb in the kernel talks IPv4 \
          only, so give the node's IPv4 address"
     )]
     Ipv6 {
-        /// Where the address is, from 1.
+        /// The line of the address, from 1.
         line: usize,
         /// The address.
         found: String,
     },
-    /// Two stanzas contradict each other, or one names a cluster that is not there.
+    /// Two stanzas contradict each other, or one names a cluster that does not exist.
     #[error("line {line}: {problem}")]
     Conflict {
-        /// Where the second of them is, from 1.
+        /// The line of the later one, from 1.
         line: usize,
-        /// In words.
+        /// A description of the conflict.
         problem: String,
     },
 }
 
 impl ClusterConf {
-    /// Where it is.
+    /// The path of the file.
     pub const PATH: &'static str = "/etc/ocfs2/cluster.conf";
 
-    /// Reads a file.
+    /// Reads and parses a file.
     ///
     /// # Errors
-    /// [`ConfError`]; one wrong line rejects all of it.
+    /// [`ConfError`]; one invalid line rejects the whole file.
     pub fn read(path: &Path) -> Result<Self, ConfError> {
         Self::parse(&fs::read_to_string(path)?)
     }
 
-    /// Reads the contents of a file.
+    /// Parses the contents of a file.
     ///
     /// # Errors
-    /// [`ConfError`]; one wrong line rejects all of it. Unknown stanzas and attributes are
+    /// [`ConfError`]; one invalid line rejects the whole file. Unknown stanzas and attributes are
     /// ignored.
     pub fn parse(text: &str) -> Result<Self, ConfError> {
         let mut conf = Self::default();
@@ -163,7 +163,7 @@ impl ClusterConf {
         Ok(conf)
     }
 
-    /// The cluster of that name.
+    /// The cluster named `name`.
     pub fn cluster(&self, name: &str) -> Option<&Cluster> {
         self.clusters.iter().find(|cluster| cluster.name == name)
     }
@@ -239,7 +239,7 @@ fn required<'a>(stanza: &'a Stanza<'_>, attribute: &'static str) -> Result<&'a s
     })
 }
 
-/// The keys of a stanza that mean nothing in it.
+/// The unknown keys of a stanza, with their lines.
 fn unknown(stanza: &Stanza<'_>) -> Vec<(usize, String)> {
     let known: &[&str] = match stanza.kind {
         "cluster" => &["name", "node_count", "heartbeat_mode"],

@@ -1,5 +1,5 @@
-//! Changing `/etc/ocfs2/cluster.conf`: what is not changed stays byte for byte, comments and
-//! unknown keys included.
+//! Changes to `/etc/ocfs2/cluster.conf` that keep everything else byte for byte, including comments
+//! and unknown keys.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,24 +12,24 @@ use std::path::Path;
 use crate::stanza::Stanza;
 use crate::{ClusterConf, ConfError, HeartbeatMode, Node};
 
-/// Most global heartbeat regions a cluster can have.
+/// Most global heartbeat regions per cluster.
 pub const MAX_REGIONS: usize = 32;
-/// Longest name of a cluster in bytes, that of `ci_cluster` in a superblock.
+/// Longest name of a cluster in bytes, the size of `ci_cluster` in a superblock.
 pub const MAX_CLUSTER_NAME: usize = 16;
-/// Longest name of a node in bytes: 64 in the kernel, with the byte that ends it.
+/// Longest name of a node in bytes: the kernel has room for 64 with the terminating zero.
 pub const MAX_NODE_NAME: usize = 63;
 
-/// The file and what it means.
+/// The text of the file and its meaning.
 #[derive(Clone, Debug, Default)]
 pub struct ConfFile {
     text: String,
     conf: ClusterConf,
 }
 
-/// A change was refused, and nothing has changed.
+/// The error of a change that was refused. The file is unchanged then.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
-    /// There is one of that name.
+    /// Something of that name already exists.
     #[error("{what} `{name}` is in the configuration already")]
     Exists {
         /// `cluster`, `node` or `heartbeat region`.
@@ -37,49 +37,49 @@ pub enum EditError {
         /// Its name.
         name: String,
     },
-    /// There is none of that name.
+    /// Nothing of that name exists.
     #[error("there is no {what} `{name}` in the configuration{}", known(there))]
     NotFound {
         /// `cluster`, `node` or `heartbeat region`.
         what: &'static str,
-        /// The name.
+        /// The name that was looked for.
         name: String,
-        /// Those there are.
+        /// The existing names.
         there: Vec<String>,
     },
-    /// A name cannot be one.
+    /// A name is not valid.
     #[error("`{}` cannot be the name of a {what}: expected {expected}", name.escape_debug())]
     Name {
         /// `cluster` or `node`.
         what: &'static str,
-        /// The name.
+        /// The invalid name.
         name: String,
-        /// What it has to be.
+        /// A description of valid names.
         expected: &'static str,
     },
-    /// No number is left.
+    /// No node number is free.
     #[error("all node numbers, 0 to 254, are taken")]
     NoNumber,
-    /// A number is taken.
+    /// A node number is in use.
     #[error("number {number} is that of node `{by}`")]
     NumberTaken {
         /// The number.
         number: u8,
-        /// Whose it is.
+        /// The node that has it.
         by: String,
     },
-    /// An address is taken.
+    /// An address is in use.
     #[error("address {address} is that of node `{by}`")]
     AddressTaken {
-        /// The address.
+        /// The address with its port.
         address: String,
-        /// Whose it is.
+        /// The node that has it.
         by: String,
     },
-    /// There are [`MAX_REGIONS`].
+    /// The cluster has [`MAX_REGIONS`] heartbeat regions already.
     #[error("cluster `{0}` has {MAX_REGIONS} heartbeat regions, and can have no more")]
     TooManyRegions(String),
-    /// What would come out could not be read again.
+    /// The changed file would not be valid.
     #[error(transparent)]
     Conf(#[from] ConfError),
 }
@@ -92,10 +92,10 @@ fn known(there: &[String]) -> String {
 }
 
 impl ConfFile {
-    /// Reads a file; one that is not there is empty.
+    /// Reads a file; a missing file counts as empty.
     ///
     /// # Errors
-    /// As [`ConfFile::parse`], and those of reading.
+    /// Those of [`ConfFile::parse`], and those of reading.
     pub fn read(path: &Path) -> Result<Self, ConfError> {
         match fs::read_to_string(path) {
             Ok(text) => Self::parse(text),
@@ -104,32 +104,32 @@ impl ConfFile {
         }
     }
 
-    /// Takes the contents of a file.
+    /// Parses the contents of a file.
     ///
     /// # Errors
-    /// [`ConfError`]: one wrong line rejects all of it. More is checked than
-    /// [`ClusterConf::parse`] does: nodes with the same name, number or address, nodes and
-    /// regions of clusters that are not there.
+    /// [`ConfError`]; one invalid line rejects the whole file. Beyond [`ClusterConf::parse`] this
+    /// also rejects duplicate names, numbers and addresses, and nodes and regions of clusters that
+    /// do not exist.
     pub fn parse(text: String) -> Result<Self, ConfError> {
         let conf = ClusterConf::parse(&text)?;
         check(&text)?;
         Ok(Self { text, conf })
     }
 
-    /// What it means.
+    /// The meaning of the file.
     pub fn conf(&self) -> &ClusterConf {
         &self.conf
     }
 
-    /// The contents.
+    /// The text of the file.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Writes it: at no moment there is half a file, and a file that was there keeps its mode.
+    /// Replaces the file atomically and keeps the mode of an existing one.
     ///
     /// # Errors
-    /// The folder cannot be made or written to.
+    /// If the folder cannot be created or written to.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         write_whole(path, self.text.as_bytes())
     }
@@ -159,10 +159,10 @@ impl ConfFile {
         })
     }
 
-    /// Adds a node; without a number it gets the lowest that is free. Gives its number.
+    /// Adds a node and returns its number, the lowest free one unless `number` is given.
     ///
     /// # Errors
-    /// Something of it is taken, or there is no such cluster.
+    /// If its name, number or address is not valid or in use, or if there is no such cluster.
     pub fn add_node(
         &mut self,
         cluster: &str,
@@ -232,10 +232,10 @@ impl ConfFile {
         self.change(|text| set(&without(text, is_it), cluster, "node_count", &count))
     }
 
-    /// Adds a global heartbeat region: the UUID of its volume as 32 upper-case digits.
+    /// Adds a global heartbeat region, named by the UUID of its volume as 32 upper-case digits.
     ///
     /// # Errors
-    /// It is there already, there are too many, there is no such cluster.
+    /// If it exists already, the cluster has too many or there is no such cluster.
     pub fn add_heartbeat(&mut self, cluster: &str, region: &str) -> Result<(), EditError> {
         self.known_cluster(cluster)?;
         let regions: Vec<_> = self.conf.heartbeats_of(cluster).map(|h| &h.region).collect();
@@ -267,10 +267,10 @@ impl ConfFile {
         })
     }
 
-    /// Has the nodes of a cluster beat elsewhere.
+    /// Sets where the nodes of a cluster write their heartbeat.
     ///
     /// # Errors
-    /// There is no such cluster.
+    /// If there is no such cluster.
     pub fn set_heartbeat_mode(
         &mut self,
         cluster: &str,
@@ -280,8 +280,10 @@ impl ConfFile {
         self.change(|text| set(text, cluster, "heartbeat_mode", &mode.to_string()))
     }
 
+    /// Checks that there is a cluster of that name.
+    ///
     /// # Errors
-    /// [`EditError::NotFound`] with the clusters there are.
+    /// [`EditError::NotFound`] with the names of the existing clusters.
     pub fn known_cluster(&self, name: &str) -> Result<(), EditError> {
         if self.conf.cluster(name).is_some() {
             return Ok(());
@@ -294,14 +296,14 @@ impl ConfFile {
         self.change(|text| without(text, which))
     }
 
-    /// Only what can be read again is taken over.
+    /// Applies a change unless the result is not valid.
     fn change(&mut self, change: impl FnOnce(&str) -> String) -> Result<(), EditError> {
         *self = Self::parse(change(&self.text))?;
         Ok(())
     }
 }
 
-/// Whether a cluster can have that name.
+/// Checks whether a cluster can have that name.
 ///
 /// # Errors
 /// [`EditError::Name`].
@@ -314,12 +316,12 @@ pub fn check_cluster_name(name: &str) -> Result<(), EditError> {
     Err(EditError::Name { what: "cluster", name: name.to_owned(), expected })
 }
 
-/// Writes a file in one piece, under its name only when all of it is there.
+/// Replaces a file atomically: the new contents get the name only when they are complete.
 ///
 /// # Errors
-/// The folder cannot be made or written to.
+/// If the folder cannot be created or written to.
 pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
-    // A link stays one: what it points to is replaced.
+    // A symbolic link stays: the file it points to is replaced.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let mode = fs::metadata(&path).map_or(0o644, |metadata| metadata.permissions().mode());
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -339,7 +341,7 @@ pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
     written
 }
 
-/// What single stanzas do not show.
+/// Checks the rules that concern several stanzas.
 fn check(text: &str) -> Result<(), ConfError> {
     let stanzas = Stanza::parse_all(text)?;
     let conflict = |line, problem| Err(ConfError::Conflict { line, problem });
@@ -381,11 +383,11 @@ fn check(text: &str) -> Result<(), ConfError> {
     Ok(())
 }
 
-/// `text` and another stanza.
+/// Appends a stanza to `text`.
 fn append(text: &str, kind: &str, attributes: &[(&str, &str)]) -> String {
     let mut text = text.to_owned();
     end_line(&mut text);
-    // An empty line ends the stanza before.
+    // An empty line ends the previous stanza.
     if !text.is_empty() && !text.ends_with("\n\n") {
         text.push('\n');
     }
@@ -397,18 +399,18 @@ fn append(text: &str, kind: &str, attributes: &[(&str, &str)]) -> String {
     text
 }
 
-/// Has `text` end with a line that the next one is not part of.
+/// Ends the last line of `text`, so that the next one is not part of it.
 fn end_line(text: &mut String) {
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
     }
-    // A value may end with a backslash where no line follows.
+    // A value with a backslash at the end continues in the next line.
     if text.ends_with("\\\n") {
         text.push('\n');
     }
 }
 
-/// `text` with an attribute of a cluster set.
+/// Sets an attribute of a cluster in `text`.
 fn set(text: &str, cluster: &str, name: &str, value: &str) -> String {
     let stanzas = Stanza::parse_all(text).unwrap_or_default();
     let is_it = |s: &&Stanza<'_>| s.kind == "cluster" && s.get("name") == Some(cluster);
@@ -417,7 +419,7 @@ fn set(text: &str, cluster: &str, name: &str, value: &str) -> String {
     replace(text, &[lines], &format!("\t{name} = {value}\n"))
 }
 
-/// `text` without some stanzas, and the empty lines that follow them.
+/// Removes stanzas from `text`, with the empty lines that follow them.
 fn without(text: &str, which: impl Fn(&Stanza<'_>) -> bool) -> String {
     let stanzas = Stanza::parse_all(text).unwrap_or_default();
     let lines: Vec<_> = text.lines().collect();
@@ -433,8 +435,8 @@ fn without(text: &str, which: impl Fn(&Stanza<'_>) -> bool) -> String {
     replace(text, &gone, "")
 }
 
-/// `text` with `new` in place of the first of some ranges of lines, counted from 1, and
-/// without the others.
+/// Replaces the first of some ranges of lines, numbered from 1, by `new` and removes the others.
+/// Appends `new` if no range is in the text.
 fn replace(text: &str, ranges: &[Range<usize>], new: &str) -> String {
     let mut out = String::new();
     let mut put = false;

@@ -1,7 +1,7 @@
-//! Locks of a DLM domain by dlmfs, the file interface of the o2cb stack.
+//! Locks of a DLM domain through dlmfs, the file interface of the o2cb stack.
 //!
-//! A folder is a domain, a file in it a lock that is held while the file is open: for writing
-//! exclusively, for reading shared. `O_NONBLOCK` makes it a try.
+//! A folder is a domain. A file in it is a lock, which is held while the file is open: exclusive if
+//! for writing, shared if for reading. With `O_NONBLOCK` opening does not wait for the lock.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,50 +12,50 @@ use rustix::io::Errno;
 
 use crate::{Kernel, StackError, stack};
 
-/// Where the C tools mount dlmfs, and where this program does if nobody has.
+/// Where the C tools mount dlmfs; also used here if it is not mounted yet.
 const MOUNT_POINT: &str = "/dlm";
 
-/// A lock was not taken.
+/// The error of taking a lock.
 #[derive(Debug, thiserror::Error)]
 pub enum DomainError {
     /// The kernel has no dlmfs.
     #[error(transparent)]
     Stack(#[from] StackError),
-    /// It has, and it cannot be mounted.
+    /// The kernel has dlmfs, but it cannot be mounted.
     #[error("mounting ocfs2_dlmfs on {MOUNT_POINT}: {0}")]
     Mount(io::Error),
-    /// The nodes of the domain cannot be reached, or this node does not beat.
+    /// The nodes of the domain are not reachable, or this node has no heartbeat.
     #[error("joining the lock domain {name}: {cause}")]
     Join {
         /// The domain.
         name: String,
-        /// What the kernel says.
+        /// The error of the kernel.
         cause: io::Error,
     },
-    /// The kernel's lock manager refuses.
+    /// The kernel's lock manager refuses the lock.
     #[error("lock {name}: {cause}")]
     Lock {
         /// The lock.
         name: String,
-        /// What the kernel says.
+        /// The error of the kernel.
         cause: io::Error,
     },
 }
 
-/// A domain this host has joined; dropping it leaves the domain.
+/// A domain that this host has joined. Dropping it leaves the domain.
 #[derive(Debug)]
 pub struct Domain {
     folder: PathBuf,
 }
 
-/// A lock, held until this is dropped.
+/// A lock, held until it is dropped.
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
     file: Option<File>,
 }
 
-/// The folder dlmfs is mounted on; it is mounted if it was not.
+/// Returns the folder on which dlmfs is mounted, and mounts it if necessary.
 ///
 /// # Errors
 /// [`DomainError::Stack`], [`DomainError::Mount`].
@@ -84,8 +84,9 @@ fn mounted(kernel: &dyn Kernel) -> Option<PathBuf> {
 }
 
 impl Domain {
-    /// Joins the domain `name`, the UUID of a volume as 32 upper-case digits, which takes the
-    /// heartbeat of this node in the volume's region. `dlmfs` is what [`dlmfs`] gives.
+    /// Joins the domain `name`, the UUID of a volume as 32 upper-case digits. This needs the
+    /// heartbeat of this node in the region of the volume. `dlmfs` is the folder that [`dlmfs`]
+    /// returns.
     ///
     /// # Errors
     /// [`DomainError::Join`].
@@ -93,13 +94,13 @@ impl Domain {
         let folder = dlmfs.join(name);
         match fs::create_dir(&folder) {
             Ok(()) => Ok(Self { folder }),
-            // A program that was killed has left it, or another one uses it: both may.
+            // Left behind by a killed program, or in use by another one. Neither prevents its use.
             Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(Self { folder }),
             Err(cause) => Err(DomainError::Join { name: name.to_owned(), cause }),
         }
     }
 
-    /// Takes a lock exclusively if no other node holds it; `None` if one does.
+    /// Takes a lock exclusively; `None` if another node holds it.
     ///
     /// # Errors
     /// [`DomainError::Lock`].
@@ -109,7 +110,7 @@ impl Domain {
         match open(&path, flags, Mode::RUSR | Mode::WUSR) {
             Ok(file) => Ok(Some(Lock { path, file: Some(file.into()) })),
             Err(Errno::TXTBSY) => {
-                // The try has made the file: with it the domain could not be left.
+                // The attempt has created the file, which would keep the domain from being left.
                 let _ = fs::remove_file(&path);
                 Ok(None)
             }
@@ -120,7 +121,7 @@ impl Domain {
 
 impl Drop for Domain {
     fn drop(&mut self) {
-        // Refused while another program of this host uses the domain, which leaves it then.
+        // Fails while another program of this host uses the domain; that program leaves it later.
         let _ = fs::remove_dir(&self.folder);
     }
 }
@@ -128,7 +129,7 @@ impl Drop for Domain {
 impl Drop for Lock {
     fn drop(&mut self) {
         self.file.take();
-        // Only the file: nodes that wait for the lock get it.
+        // Removes only the file: nodes that wait for the lock get it.
         let _ = fs::remove_file(&self.path);
     }
 }

@@ -1,5 +1,5 @@
-//! A kernel for tests: a tree in memory that behaves as the format reference says the files of
-//! `ocfs2_stackglue` and `ocfs2_nodemanager` do.
+//! A kernel for tests: a tree in memory that behaves like the files of `ocfs2_stackglue` and
+//! `ocfs2_nodemanager` according to the format reference.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,18 +11,18 @@ use crate::Kernel;
 
 const CLUSTERS: &str = "sys/kernel/config/cluster";
 
-/// The kernel for tests.
+/// A kernel in memory, for tests.
 #[derive(Debug, Default)]
 pub struct FakeKernel {
-    /// Files with their text, folders without.
+    /// Files with their text, folders with `None`.
     nodes: RefCell<BTreeMap<String, Option<String>>>,
-    /// What fails, and with which error.
+    /// Paths whose changes fail, with the error.
     refused: RefCell<BTreeMap<String, Errno>>,
-    /// Modules that there are, and were not loaded yet.
+    /// Modules that exist and are not loaded yet.
     modules: RefCell<BTreeSet<String>>,
-    /// Files that were written since their folder was made.
+    /// Files that were written since their folder was created.
     written: RefCell<BTreeSet<String>>,
-    /// Everything that was changed, in order.
+    /// All changes, in order.
     pub log: RefCell<Vec<String>>,
     /// The name of the host.
     pub host: String,
@@ -45,17 +45,17 @@ impl FakeKernel {
         fake
     }
 
-    /// Has every change of `path` fail from now on.
+    /// Makes every change of `path` fail from now on.
     pub fn refuse(&self, path: &str, errno: Errno) {
         self.refused.borrow_mut().insert(path.to_owned(), errno);
     }
 
-    /// Has changes of `path` succeed again.
+    /// Lets changes of `path` succeed again.
     pub fn allow(&self, path: &str) {
         self.refused.borrow_mut().remove(path);
     }
 
-    /// Puts a file, or without text a folder, where one has to be.
+    /// Creates a file or, without `text`, a folder, with the folders above it.
     pub fn put(&self, path: &str, text: Option<&str>) {
         let mut nodes = self.nodes.borrow_mut();
         for (at, _) in path.match_indices('/') {
@@ -65,7 +65,7 @@ impl FakeKernel {
         nodes.insert(path.to_owned(), text.map(str::to_owned));
     }
 
-    /// Tells what was changed, and forgets it.
+    /// Returns the changes since the last call.
     pub fn take_log(&self) -> Vec<String> {
         self.log.take()
     }
@@ -80,7 +80,7 @@ impl FakeKernel {
         }
     }
 
-    /// Whether there is a heartbeat region beside a file of the folder `heartbeat`.
+    /// Whether there is a heartbeat region next to a file of the folder `heartbeat`.
     fn beats(&self, path: &str) -> bool {
         path.rsplit_once('/').is_some_and(|(folder, _)| !self.folders(folder).is_empty())
     }
@@ -89,7 +89,7 @@ impl FakeKernel {
         self.written.borrow().contains(path)
     }
 
-    /// What configfs puts into a new folder.
+    /// The entries that configfs creates in a new folder.
     fn attributes(path: &str) -> &'static [(&'static str, Option<&'static str>)] {
         let Some(below) = path.strip_prefix(CLUSTERS) else { return &[] };
         let parts: Vec<_> = below.split('/').skip(1).collect();
@@ -137,7 +137,7 @@ impl Kernel for FakeKernel {
             self.read(&format!("{folder}/{name}")).unwrap_or_default()
         };
         let number = |text: &str| text.parse::<u64>().unwrap_or(0);
-        // The kernel wants them in this order.
+        // The kernel demands this order.
         let too_early = match path.rsplit('/').next() {
             Some("num") => sibling("ipv4_port") == "0" || sibling("ipv4_address") == "0.0.0.0",
             Some("local") => sibling("ipv4_port") == "0",
@@ -151,10 +151,10 @@ impl Kernel for FakeKernel {
             return Err(Errno::INVAL.into());
         }
         if path.ends_with("/dead_threshold") && self.beats(path) {
-            // It takes it without a word, and leaves it as it is.
+            // The kernel silently ignores the new value.
             return Ok(());
         }
-        // What a node is, is said once.
+        // Each of these can be set only once.
         let is_said = match path.rsplit('/').next() {
             Some("num") => self.is_written(path),
             Some("ipv4_port") => sibling("ipv4_port") != "0",
@@ -164,7 +164,7 @@ impl Kernel for FakeKernel {
         if is_said {
             return Err(Errno::BUSY.into());
         }
-        // The number of a descriptor is another one each time.
+        // The number of a descriptor differs from run to run.
         let shown = if path.ends_with("/dev") { "FD" } else { value };
         self.change(path, format!("write {path} {shown}"))?;
         if let Some(region) = path.strip_suffix("/dev") {

@@ -1,66 +1,66 @@
-//! What is asked of the running kernel: sysfs, configfs, modules.
+//! Access to the running kernel: sysfs, configfs, modules.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The kernel as far as clusters go. Paths are relative to the root directory:
+/// The cluster interfaces of the kernel. Paths are relative to the root directory:
 /// `sys/fs/ocfs2/cluster_stack`.
 pub trait Kernel {
-    /// The text of a file, without the newline at its end.
+    /// Reads the text of a file, without the newline at its end.
     ///
     /// # Errors
-    /// It is not there, or the kernel refuses.
+    /// If the file does not exist or the kernel refuses.
     fn read(&self, path: &str) -> io::Result<String>;
 
-    /// Writes `value` and a newline to a file that is there.
+    /// Writes `value` and a newline to an existing file.
     ///
     /// # Errors
-    /// It is not there, or the kernel refuses the value.
+    /// If the file does not exist or the kernel refuses the value.
     fn write(&self, path: &str, value: &str) -> io::Result<()>;
 
-    /// Makes a folder; in configfs that makes an object.
+    /// Creates a folder, which in configfs creates an object.
     ///
     /// # Errors
-    /// The kernel refuses.
+    /// If the kernel refuses.
     fn create_dir(&self, path: &str) -> io::Result<()>;
 
-    /// Removes a folder; in configfs that removes an object with all its attributes.
+    /// Removes a folder, which in configfs removes an object with all its attributes.
     ///
     /// # Errors
-    /// The kernel refuses: [`io::ErrorKind::ResourceBusy`] if the object is in use.
+    /// If the kernel refuses: [`io::ErrorKind::ResourceBusy`] if the object is in use.
     fn remove_dir(&self, path: &str) -> io::Result<()>;
 
-    /// Whether there is such a file or folder.
+    /// Whether the file or folder exists.
     fn exists(&self, path: &str) -> bool;
 
-    /// The names of the folders in a folder, sorted; none if it is not there.
+    /// The names of the folders in a folder, sorted; empty if it does not exist.
     fn folders(&self, path: &str) -> Vec<String>;
 
-    /// Loads a module, if it is not there already.
+    /// Loads a module unless it is already loaded.
     ///
     /// # Errors
-    /// Why it cannot be, for people.
+    /// The reason for the failure, as text for people.
     fn load_module(&self, name: &str) -> Result<(), String>;
 
     /// Mounts configfs on `sys/kernel/config`.
     ///
     /// # Errors
-    /// The kernel refuses.
+    /// If the kernel refuses.
     fn mount_configfs(&self) -> io::Result<()>;
 
-    /// Mounts dlmfs on `folder`, which is made if it is not there.
+    /// Mounts dlmfs on `folder`, which is created if it does not exist.
     ///
     /// # Errors
-    /// The kernel refuses.
+    /// If the kernel refuses.
     fn mount_dlmfs(&self, folder: &str) -> io::Result<()>;
 
     /// The name of this host.
     fn host_name(&self) -> String;
 }
 
-/// The kernel that runs here.
+/// The kernel of this machine.
 #[derive(Clone, Debug)]
 pub struct RunningKernel {
     root: PathBuf,
@@ -84,7 +84,7 @@ impl Kernel for RunningKernel {
     }
 
     fn write(&self, path: &str, value: &str) -> io::Result<()> {
-        // In one piece: each write is a command.
+        // In one piece, because each write is a command.
         use io::Write;
         let mut file = fs::OpenOptions::new().write(true).open(self.at(path))?;
         file.write_all(format!("{value}\n").as_bytes())

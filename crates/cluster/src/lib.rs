@@ -1,9 +1,8 @@
 //! The o2cb cluster as this machine knows it: `/etc/ocfs2/cluster.conf` and configfs.
 //!
-//! Volumes only hold numbers of nodes; the names are here, and so is what makes a cluster of
-//! them: [`ConfFile`] changes the file, [`Online`] brings a cluster into the kernel,
-//! [`References`] counts who wants a heartbeat to go on. All that is asked of the kernel goes
-//! through [`Kernel`].
+//! Volumes contain only the numbers of nodes; their names are here. [`ConfFile`] changes the file,
+//! [`Online`] brings a cluster online in the kernel, [`References`] counts the users of a
+//! heartbeat. All access to the kernel goes through [`Kernel`].
 #![deny(missing_docs)]
 
 mod compare;

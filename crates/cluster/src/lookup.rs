@@ -1,4 +1,4 @@
-//! What a cluster is made of: names of its nodes, global heartbeat regions.
+//! Lookup of the members of a cluster: names of its nodes, global heartbeat regions.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use crate::{ClusterConf, ConfError};
 
-/// Where it is looked up.
+/// The places where clusters are looked up.
 #[derive(Clone, Debug)]
 pub struct Sources {
-    /// Where configfs may be mounted, in the order they are looked at.
+    /// Possible mount points of configfs, in the order in which they are tried.
     pub configfs: Vec<PathBuf>,
     /// The configuration file.
     pub conf: PathBuf,
 }
 
 impl Default for Sources {
-    /// Those of this machine.
+    /// The places on this machine.
     fn default() -> Self {
         Self {
             configfs: vec!["/sys/kernel/config".into(), "/config".into()],
@@ -31,16 +31,16 @@ impl Default for Sources {
 #[derive(Debug, Default)]
 pub struct NodeNames {
     names: BTreeMap<u32, String>,
-    /// Why the configuration file could not be used, where it was needed; that there is
-    /// none is not a problem.
+    /// Why the configuration file could not be used, if it was needed. A missing file is not a
+    /// problem.
     pub problem: Option<ConfError>,
 }
 
 impl NodeNames {
-    /// The nodes of `cluster`: those configfs has, else those of the configuration file.
+    /// Looks up the nodes of `cluster` in configfs, or else in the configuration file.
     ///
-    /// Without a name, those of the only cluster there is: a volume without cluster info
-    /// does not say which it belongs to.
+    /// Without a name, uses the only cluster if there is just one: a volume without cluster info
+    /// does not say to which cluster it belongs.
     pub fn find(sources: &Sources, cluster: Option<&str>) -> Self {
         let running = sources.configfs.iter().find_map(|root| from_configfs(root, cluster));
         if let Some(names) = running.filter(|names| !names.is_empty()) {
@@ -53,7 +53,7 @@ impl NodeNames {
         }
     }
 
-    /// The name of a node.
+    /// The name of node number `node`.
     pub fn get(&self, node: u32) -> Option<&str> {
         self.names.get(&node).map(String::as_str)
     }
@@ -68,9 +68,8 @@ fn from_conf(conf: &ClusterConf, cluster: Option<&str>) -> BTreeMap<u32, String>
     conf.nodes_of(cluster).map(|node| (node.number.into(), node.name.clone())).collect()
 }
 
-/// The UUIDs of the volumes with the global heartbeat regions of a cluster, 32 upper-case
-/// digits each: those configfs has, else those of the configuration file. Empty where
-/// neither can be read.
+/// Returns the UUIDs of the volumes with the global heartbeat regions of a cluster, 32 upper-case
+/// digits each, from configfs or else from the configuration file. Empty if neither can be read.
 pub fn heartbeat_regions(sources: &Sources, cluster: &str) -> Vec<String> {
     let running = sources.configfs.iter().find_map(|root| {
         let dir = cluster_dir(root, Some(cluster))?.join("heartbeat");
@@ -84,10 +83,10 @@ pub fn heartbeat_regions(sources: &Sources, cluster: &str) -> Vec<String> {
     })
 }
 
-/// After how long without a beat the nodes of a cluster take one of them for dead: by what
-/// configfs has, or else the kernel's default, 62 s. Never more than ten minutes.
+/// Returns the time without a beat after which a cluster considers a node dead: the value in
+/// configfs, or else the kernel's default of 62 s. At most ten minutes.
 pub fn dead_threshold(sources: &Sources, cluster: Option<&str>) -> Duration {
-    /// Beats, one in two seconds.
+    /// In beats of two seconds.
     const DEFAULT: u32 = 31;
     const MOST: u32 = 300;
     let beats = sources.configfs.iter().find_map(|root| {
@@ -97,11 +96,11 @@ pub fn dead_threshold(sources: &Sources, cluster: Option<&str>) -> Duration {
     Duration::from_secs(2 * u64::from(beats.unwrap_or(DEFAULT).min(MOST)))
 }
 
-/// The folder of a cluster that is online; `None` where there is no such cluster.
+/// The folder of a cluster that is online; `None` if there is no such cluster.
 fn cluster_dir(root: &Path, cluster: Option<&str>) -> Option<PathBuf> {
     let clusters = root.join("cluster");
     let name = match cluster {
-        // Not a path: it may come from a volume, and from a broken one.
+        // Must not be a path: it may come from a volume, even a damaged one.
         Some(name) if name.is_empty() || name.contains('/') || name.starts_with('.') => None,
         Some(name) => Some(name.into()),
         None => {

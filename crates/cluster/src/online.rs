@@ -1,4 +1,4 @@
-//! The cluster in configfs: bringing it online, taking it offline, its heartbeat regions.
+//! Clusters in configfs: bringing one online, taking it offline, its heartbeat regions.
 
 use std::fmt;
 use std::io;
@@ -7,21 +7,21 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use crate::compare::{Difference, Registered, node_text};
 use crate::{ClusterConf, HeartbeatMode, Kernel, Node, StackError, stack};
 
-/// Times of a cluster; all nodes have to have the same. `None` leaves the kernel's own.
+/// Timeouts of a cluster, which have to be the same on all nodes. `None` leaves the kernel's value.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Timeouts {
-    /// Iterations of 2 s, plus one, after which a silent node is dead; more than 2.
+    /// Iterations of 2 s, plus one, after which a silent node is dead; at least 3.
     pub dead_threshold: Option<u32>,
     /// Milliseconds after which a silent connection is broken.
     pub idle_timeout_ms: Option<u32>,
-    /// Milliseconds of silence after which a message is sent to keep it.
+    /// Milliseconds of silence after which a keepalive message is sent.
     pub keepalive_delay_ms: Option<u32>,
     /// Milliseconds between attempts to connect.
     pub reconnect_delay_ms: Option<u32>,
 }
 
 impl Timeouts {
-    /// What the kernel starts with.
+    /// The kernel's defaults.
     pub const OF_KERNEL: Self = Self {
         dead_threshold: Some(31),
         idle_timeout_ms: Some(30_000),
@@ -29,7 +29,7 @@ impl Timeouts {
         reconnect_delay_ms: Some(2_000),
     };
 
-    /// These, and where nothing is said those of `other`.
+    /// Takes the missing values from `other`.
     pub fn or(self, other: Self) -> Self {
         Self {
             dead_threshold: self.dead_threshold.or(other.dead_threshold),
@@ -39,7 +39,7 @@ impl Timeouts {
         }
     }
 
-    /// The file of each below a cluster, what it is, its value.
+    /// For each timeout its file below the cluster's folder, its title and its value.
     pub(crate) fn files(&self) -> [(&'static str, &'static str, Option<u32>); 4] {
         [
             ("heartbeat/dead_threshold", "heartbeat dead threshold", self.dead_threshold),
@@ -50,22 +50,22 @@ impl Timeouts {
     }
 }
 
-/// Where a node beats, as configfs wants to know it.
+/// The heartbeat region of a volume, as configfs describes it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RegionPlace {
-    /// UUID of the volume, 32 upper-case digits: the region's name.
+    /// UUID of the volume, 32 upper-case digits, which is the name of the region.
     pub uuid: String,
-    /// Sector size of the device.
+    /// Sector size of the device in bytes.
     pub block_bytes: u32,
-    /// The first sector.
+    /// Number of the first sector.
     pub start_block: u64,
-    /// How many, at most 255.
+    /// Number of sectors, at most 255.
     pub blocks: u32,
 }
 
 impl RegionPlace {
-    /// A region of `size_bytes` from `offset_bytes` of a device with sectors of
-    /// `sector_bytes`, a power of two.
+    /// The region of `size_bytes` at `offset_bytes` of a device with sectors of `sector_bytes`,
+    /// which is a power of two.
     pub fn new(uuid: String, offset_bytes: u64, size_bytes: u64, sector_bytes: u32) -> Self {
         let sector = u64::from(sector_bytes.max(512));
         let blocks = (size_bytes / sector).min(255) as u32;
@@ -73,7 +73,7 @@ impl RegionPlace {
     }
 }
 
-/// A cluster in configfs could not be changed as wanted.
+/// The error of changing a cluster in configfs.
 #[derive(Debug, thiserror::Error)]
 pub enum OnlineError {
     /// The stack cannot be used.
@@ -82,15 +82,15 @@ pub enum OnlineError {
     /// There is no configfs with clusters.
     #[error("configfs has no folder `cluster`: is it mounted on /sys/kernel/config?{}", said(.0))]
     NoConfigfs(Option<io::Error>),
-    /// The configuration has no such cluster.
+    /// The cluster is not in the configuration.
     #[error("there is no cluster `{name}` in {}{}", ClusterConf::PATH, list(there))]
     NotConfigured {
-        /// The name.
+        /// The name of the cluster.
         name: String,
-        /// Those there are.
+        /// The clusters in the configuration.
         there: Vec<String>,
     },
-    /// This host is not a node.
+    /// This host is not a node of the cluster.
     #[error(
         "this host is `{host}`, and cluster `{cluster}` has no node of that name{}: add it on all \
          nodes with `o2cb add-node {cluster} {host} --ip ADDRESS`, or name the host as the \
@@ -105,31 +105,31 @@ pub enum OnlineError {
         /// Its nodes.
         nodes: Vec<String>,
     },
-    /// Only one can be online.
+    /// Another cluster is online, and there can be only one.
     #[error("cluster `{online}` is online, and only one can be: o2cb offline {online}")]
     Other {
-        /// Its name.
+        /// The name of the other cluster.
         online: String,
     },
-    /// None is, or not that one.
+    /// The cluster is not online.
     #[error("cluster `{0}` is not online")]
     NotOnline(String),
-    /// A part of it is in use.
+    /// Part of a cluster is in use.
     #[error("{what} is in use{}", list(by))]
     Busy {
-        /// Which part.
+        /// The part in use.
         what: String,
-        /// By what, as far as can be told.
+        /// What uses it, as far as is known.
         by: Vec<String>,
     },
     /// The kernel refuses a value.
     #[error("the kernel refuses {value} for {path}: {cause}")]
     Refused {
-        /// The file, relative to the cluster's folder, or the folder.
+        /// The file or folder, relative to the folder of the cluster.
         path: String,
-        /// What was written.
+        /// The value that was written.
         value: String,
-        /// What it says.
+        /// The error of the kernel.
         cause: io::Error,
     },
 }
@@ -156,15 +156,15 @@ impl fmt::Debug for Online<'_> {
 }
 
 impl<'k> Online<'k> {
-    /// Where clusters are, if the modules are loaded.
+    /// Finds the folder of the clusters; `None` if the modules are not loaded.
     pub fn find(kernel: &'k dyn Kernel) -> Option<Self> {
         let roots = ["sys/kernel/config/cluster", "config/cluster"];
         let root = roots.into_iter().find(|root| kernel.exists(root))?;
         Some(Self { kernel, root })
     }
 
-    /// The same after the modules of o2cb were loaded and configfs mounted, where that was
-    /// not yet done.
+    /// Like [`Online::find`], but first loads the modules of o2cb and mounts configfs where
+    /// necessary.
     ///
     /// # Errors
     /// [`OnlineError::Stack`], [`OnlineError::NoConfigfs`].
@@ -177,12 +177,12 @@ impl<'k> Online<'k> {
         Self::find(kernel).ok_or(OnlineError::NoConfigfs(mounted.err()))
     }
 
-    /// The cluster that is online.
+    /// The name of the cluster that is online.
     pub fn cluster(&self) -> Option<String> {
         self.kernel.folders(self.root).into_iter().next()
     }
 
-    /// How its nodes beat.
+    /// How the nodes of a cluster beat.
     pub fn heartbeat_mode(&self, cluster: &str) -> HeartbeatMode {
         match self.read(cluster, "heartbeat/mode").as_deref() {
             Some("global") => HeartbeatMode::Global,
@@ -190,7 +190,8 @@ impl<'k> Online<'k> {
         }
     }
 
-    /// Its nodes, and whether each is this host, in the order of their names.
+    /// The nodes of a cluster as (name, number, whether it is this host), in the order of their
+    /// names.
     pub fn nodes(&self, cluster: &str) -> Vec<(String, u8, bool)> {
         let names = self.kernel.folders(&format!("{}/{cluster}/node", self.root)).into_iter();
         let nodes = names.map(|name| {
@@ -202,18 +203,18 @@ impl<'k> Online<'k> {
         nodes.collect()
     }
 
-    /// The regions in which this host beats.
+    /// The UUIDs of the regions in which this host beats.
     pub fn regions(&self, cluster: &str) -> Vec<String> {
         self.kernel.folders(&format!("{}/{cluster}/heartbeat", self.root))
     }
 
-    /// The thread that beats in a region; 0 while it does not.
+    /// Process ID of the kernel thread that beats in a region; 0 if there is none.
     pub fn pid(&self, cluster: &str, region: &str) -> u32 {
         let pid = self.read(cluster, &format!("heartbeat/{region}/pid"));
         pid.and_then(|pid| pid.parse().ok()).unwrap_or(0)
     }
 
-    /// A value as the kernel has it: of `idle_timeout_ms` or `heartbeat/dead_threshold`.
+    /// A value of a cluster in the kernel, such as `idle_timeout_ms` or `heartbeat/dead_threshold`.
     pub fn read(&self, cluster: &str, path: &str) -> Option<String> {
         let text = self.kernel.read(&format!("{}/{cluster}/{path}", self.root)).ok()?;
         Some(text.trim().to_owned())
@@ -224,7 +225,7 @@ impl<'k> Online<'k> {
         self.kernel.host_name()
     }
 
-    /// Its nodes as the kernel has them, each as a text to be compared.
+    /// Names of the nodes in the kernel, each with its text for comparison.
     pub(crate) fn node_texts(&self, cluster: &str) -> Vec<(String, String)> {
         let names = self.kernel.folders(&format!("{}/{cluster}/node", self.root)).into_iter();
         let text = |name: String| {
@@ -237,12 +238,12 @@ impl<'k> Online<'k> {
         names.map(text).collect()
     }
 
-    /// Makes a cluster with its times and its nodes. Regions are not started.
+    /// Brings a cluster online with its timeouts and nodes. Regions are not started.
     ///
-    /// Where the cluster is there already, nodes it lacks are added, and what else differs from
-    /// the configuration is changed if nothing is mounted: the kernel takes another address or
-    /// number only for a new node, which may not be done under a mounted volume. After an error
-    /// nothing is left of a new cluster.
+    /// If the cluster is already online, missing nodes are added and timeouts are set as far as the
+    /// kernel allows. The heartbeat mode and existing nodes are changed only if no region is
+    /// started: the kernel accepts another address or number only for a new node, and a node must
+    /// not be replaced under a mounted volume. After an error nothing is left of a new cluster.
     ///
     /// # Errors
     /// [`OnlineError`].
@@ -275,14 +276,14 @@ impl<'k> Online<'k> {
         self.create(name)?;
         let filled = self.fill(name, cluster.heartbeat_mode, timeouts, &nodes, &host);
         if filled.is_err() {
-            // The first error is the one to tell.
+            // The first error is the one to report.
             let _ = self.unregister(name);
         }
         filled.map(|()| Registered::default())
     }
 
-    /// Changes what the kernel lets one of a cluster that is online; what it refuses is found by
-    /// comparing again.
+    /// Changes as much of an online cluster as the kernel allows. The caller compares again to find
+    /// what it refused.
     fn adapt(
         &self,
         name: &str,
@@ -300,7 +301,7 @@ impl<'k> Online<'k> {
         if differs("heartbeat mode") {
             let _ = self.write(name, "heartbeat/mode", &mode.to_string());
         }
-        // All of them before the first is made again: two may have swapped their numbers.
+        // Remove all of them before the first is recreated: two may have swapped their numbers.
         for (node, ..) in self.nodes(name) {
             if differs(&format!("node `{node}`")) {
                 let _ = self.destroy(&format!("{name}/node/{node}"), &node);
@@ -308,10 +309,10 @@ impl<'k> Online<'k> {
         }
     }
 
-    /// Writes all that can be written, and gives the first error.
+    /// Writes all values that can be written, and returns the first error.
     fn write_timeouts(&self, name: &str, files: &[(&str, Option<u32>)]) -> Result<(), OnlineError> {
         let mut files = files.to_vec();
-        // The kernel wants keepalive below idle at any moment.
+        // The kernel demands at all times that keepalive is below idle.
         let keepalive = self.read(name, "keepalive_delay_ms").and_then(|text| text.parse().ok());
         let idle = files.iter().find(|(file, _)| *file == "idle_timeout_ms");
         if idle.and_then(|(_, value)| *value) <= keepalive {
@@ -333,7 +334,7 @@ impl<'k> Online<'k> {
     ) -> Result<(), OnlineError> {
         let files = timeouts.files().map(|(file, _, value)| (file, value));
         self.write_timeouts(name, &files)?;
-        // Kernels before 2.6.37 know no modes; they are local.
+        // Kernels before 2.6.37 have no modes; their heartbeat is local.
         let has_modes = self.read(name, "heartbeat/mode").is_some();
         if has_modes || mode == HeartbeatMode::Global {
             self.write(name, "heartbeat/mode", &mode.to_string())?;
@@ -341,7 +342,7 @@ impl<'k> Online<'k> {
         self.add_nodes(name, nodes, host)
     }
 
-    /// Adds the nodes that are not there.
+    /// Adds the nodes that are missing in the kernel.
     fn add_nodes(&self, name: &str, nodes: &[&Node], host: &str) -> Result<(), OnlineError> {
         let there = self.kernel.folders(&format!("{}/{name}/node", self.root));
         for node in nodes.iter().filter(|node| !there.contains(&node.name)) {
@@ -365,11 +366,11 @@ impl<'k> Online<'k> {
         Ok(())
     }
 
-    /// Removes a cluster with its nodes. Its regions have to be stopped before.
+    /// Takes a cluster offline and removes its nodes. Its regions have to be stopped first.
     ///
     /// # Errors
-    /// [`OnlineError::NotOnline`]; [`OnlineError::Busy`] while this host beats somewhere or
-    /// has a connection: nothing has changed then.
+    /// [`OnlineError::NotOnline`]; [`OnlineError::Busy`] while this host has a heartbeat region or
+    /// a connection to another node.
     pub fn unregister(&self, name: &str) -> Result<(), OnlineError> {
         if !self.kernel.folders(self.root).iter().any(|online| online == name) {
             return Err(OnlineError::NotOnline(name.to_owned()));
@@ -379,7 +380,7 @@ impl<'k> Online<'k> {
             let by = regions.iter().map(|region| format!("heartbeat region {region}")).collect();
             return Err(OnlineError::Busy { what: format!("cluster `{name}`"), by });
         }
-        // This host's own node last: the others may still be connected to it.
+        // The node of this host comes last, because others may still be connected to it.
         let mut nodes = self.nodes(name);
         nodes.sort_by_key(|(.., local)| *local);
         for (node, ..) in nodes {
@@ -388,13 +389,13 @@ impl<'k> Online<'k> {
         self.destroy(name, &format!("cluster `{name}`"))
     }
 
-    /// Has this host beat in a region, which takes some seconds until others can be sure of
-    /// it. `device` has to be open for reading and writing, and may be closed afterwards.
+    /// Starts the heartbeat of this host in a region. It takes some seconds until others can rely
+    /// on it. `device` has to be open for reading and writing, and may be closed afterwards.
     ///
-    /// Says whether it had to be started: it may be there already.
+    /// Returns whether it was started; `false` if the host already beats there.
     ///
     /// # Errors
-    /// [`OnlineError::Refused`]; nothing is left of it then.
+    /// [`OnlineError::Refused`]; nothing is left of the region then.
     pub fn start_region(
         &self,
         cluster: &str,
@@ -407,7 +408,7 @@ impl<'k> Online<'k> {
             if self.pid(cluster, &place.uuid) != 0 {
                 return Ok(false);
             }
-            // Of a program that was killed before it had started it.
+            // Left by a program that was killed before it had started the heartbeat.
             self.destroy(&format!("{cluster}/{folder}"), &format!("region {}", place.uuid))?;
         }
         self.create(&format!("{cluster}/{folder}"))?;
@@ -426,7 +427,7 @@ impl<'k> Online<'k> {
         Ok(true)
     }
 
-    /// Has this host beat no more in a region. Says whether it did.
+    /// Stops the heartbeat of this host in a region. Returns whether there was one.
     ///
     /// # Errors
     /// [`OnlineError::Busy`] if a mounted volume depends on it.
@@ -467,7 +468,7 @@ impl<'k> Online<'k> {
     }
 }
 
-/// Whether `node` is the host of that name: what comes after a dot does not count.
+/// Whether `node` is the host named `host`. Domains after a dot are ignored.
 pub fn is_host(node: &Node, host: &str) -> bool {
     let short = host.split('.').next().unwrap_or(host);
     node.name.eq_ignore_ascii_case(host)

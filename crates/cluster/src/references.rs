@@ -1,8 +1,8 @@
-//! Who wants a region of local heartbeat to go on: a count a region, in `/run/ocfs2/heartbeat`.
+//! Reference counts of local heartbeat regions, one file per region in `/run/ocfs2/heartbeat`.
 //!
-//! Every mount of a volume has one reference, and whoever asked for the heartbeat by
-//! `ocfs2_hb_ctl -S`. The kernel protects the regions of mounted volumes by itself, so that a
-//! count that is too low does no harm.
+//! Every mount of a volume holds one reference, as does everyone who asked for the heartbeat with
+//! `ocfs2_hb_ctl -S`. The kernel itself protects the regions of mounted volumes, so a count that is
+//! too low does no harm.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -13,36 +13,36 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::{Kernel, Online, OnlineError, RegionPlace};
 
-/// The counts of all regions.
+/// The reference counts of all regions.
 #[derive(Clone, Debug)]
 pub struct References {
     folder: PathBuf,
 }
 
-/// A region could not be started or stopped.
+/// The error of starting or stopping a region.
 #[derive(Debug, thiserror::Error)]
 pub enum ReferenceError {
-    /// The kernel's part.
+    /// The kernel refused.
     #[error(transparent)]
     Online(#[from] OnlineError),
-    /// The count's part.
+    /// The count could not be read or written.
     #[error("{}: {cause}", path.display())]
     Count {
-        /// The file of the count.
+        /// The file with the count.
         path: PathBuf,
-        /// What is wrong.
+        /// The error of reading or writing it.
         cause: io::Error,
     },
 }
 
 impl Default for References {
-    /// Those of this machine.
+    /// The counts of this machine.
     fn default() -> Self {
         Self { folder: "/run/ocfs2/heartbeat".into() }
     }
 }
 
-/// A count that nobody else changes until it is dropped.
+/// A count, locked until it is dropped.
 struct Count {
     file: File,
     path: PathBuf,
@@ -50,12 +50,12 @@ struct Count {
 }
 
 impl References {
-    /// Those in another folder, for tests.
+    /// The counts in another folder, for tests.
     pub fn in_folder(folder: PathBuf) -> Self {
         Self { folder }
     }
 
-    /// How many there are to a region; 0 while it does not beat.
+    /// Returns the number of references to a region; 0 while this host does not beat there.
     ///
     /// # Errors
     /// [`ReferenceError::Count`].
@@ -64,11 +64,11 @@ impl References {
         if !beats { Ok(0) } else { self.lock(region).map(|count| count.value) }
     }
 
-    /// Starts the heartbeat in a region unless it beats already, and counts one more. Gives
-    /// the count.
+    /// Starts the heartbeat in a region unless it is running, and adds a reference. Returns the new
+    /// count.
     ///
     /// # Errors
-    /// [`ReferenceError`]; nothing has changed then.
+    /// [`ReferenceError`]; nothing has changed if the heartbeat could not be started.
     pub fn start(
         &self,
         online: &Online<'_>,
@@ -78,7 +78,7 @@ impl References {
     ) -> Result<u32, ReferenceError> {
         let mut count = self.lock(&place.uuid)?;
         if online.start_region(cluster, place, device)? {
-            // What an earlier life of the region has left.
+            // Discard what is left from an earlier start of the region.
             count.value = 0;
         }
         count.value = count.value.saturating_add(1);
@@ -86,11 +86,10 @@ impl References {
         Ok(count.value)
     }
 
-    /// Counts one less, and stops the heartbeat if nobody is left who wants it. Gives the
-    /// count.
+    /// Drops a reference and stops the heartbeat if it was the last one. Returns the new count.
     ///
     /// # Errors
-    /// [`OnlineError::Busy`] if a mounted volume needs it nevertheless.
+    /// [`OnlineError::Busy`] if a mounted volume still needs the heartbeat.
     pub fn stop(
         &self,
         kernel: &dyn Kernel,
@@ -105,10 +104,11 @@ impl References {
         Ok(count.value)
     }
 
-    /// Stops the heartbeat if nobody wants it: after a [`References::stop`] for which it was busy.
+    /// Stops the heartbeat if there are no references, after a [`References::stop`] that found it
+    /// busy.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`References::stop`].
     pub fn stop_unwanted(
         &self,
         kernel: &dyn Kernel,
@@ -119,7 +119,7 @@ impl References {
         self.lock(region)?.stop_unwanted(kernel, online, cluster, region)
     }
 
-    /// Forgets what is known of a region that was stopped by other means.
+    /// Resets the count of a region that was stopped by other means.
     ///
     /// # Errors
     /// [`ReferenceError::Count`].
@@ -130,7 +130,7 @@ impl References {
     }
 
     fn lock(&self, region: &str) -> Result<Count, ReferenceError> {
-        // It may come from a command line.
+        // The name may come from a command line.
         let is_uuid = region.bytes().all(|byte| byte.is_ascii_hexdigit()) && region.len() == 32;
         let path = self.folder.join(if is_uuid { region } else { "other" });
         let lock = || {
@@ -140,7 +140,7 @@ impl References {
             let file = options?;
             flock(&file, FlockOperation::LockExclusive)?;
             let mut text = String::new();
-            // A file that was not written by this is one that counts nothing.
+            // A file of another origin counts as 0.
             let _ = (&file).take(16).read_to_string(&mut text);
             Ok((file, text.trim().parse().unwrap_or(0)))
         };
@@ -176,9 +176,9 @@ impl Count {
     }
 }
 
-/// Whether the C tools count references of their own to a region, in a System V semaphore set
-/// whose key is the CRC-32 of its name. Its value cannot be had without unsafe code; while
-/// the set is there the region is theirs to stop.
+/// Whether the C tools hold references of their own to a region. They count them in a System V
+/// semaphore set whose key is the CRC-32 of the region's name. Reading its value would need unsafe
+/// code, so while the set exists, stopping the region is left to the C tools.
 fn is_wanted_by_c_tools(kernel: &dyn Kernel, region: &str) -> bool {
     let key = crc32fast::hash(region.as_bytes());
     let sets = kernel.read("proc/sysvipc/sem").unwrap_or_default();
@@ -219,17 +219,17 @@ mod tests {
         assert_eq!(online.regions("web").len(), 1);
         assert_eq!(stop().unwrap(), 0);
         assert!(online.regions("web").is_empty());
-        // Once more than it was started: nothing happens.
+        // One stop more than starts has no effect.
         assert_eq!(stop().unwrap(), 0);
 
-        // What was counted when the region was taken away is not counted again.
+        // The count from before the region was removed is discarded.
         start().unwrap();
         start().unwrap();
         online.stop_region("web", &uuid).unwrap();
         assert_eq!(references.count(&online, &uuid).unwrap(), 0);
         assert_eq!(start().unwrap(), 1);
 
-        // The kernel knows better than any count.
+        // The kernel's refusal counts more than any count.
         kernel.refuse(&format!("sys/kernel/config/cluster/web/heartbeat/{uuid}"), Errno::BUSY);
         assert!(matches!(stop(), Err(ReferenceError::Online(OnlineError::Busy { .. }))));
         assert_eq!(online.regions("web").len(), 1);

@@ -1,4 +1,4 @@
-//! The cluster that runs on this machine, as far as a volume can name it.
+//! The cluster that runs on this machine, in the terms of a superblock.
 
 use std::fmt;
 use std::fs;
@@ -6,29 +6,29 @@ use std::path::{Path, PathBuf};
 
 use crate::Kernel;
 
-/// A cluster as a superblock names it.
+/// A cluster as a superblock describes it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RunningCluster {
     /// The label of its stack: `o2cb`, `pcmk` or `cman`.
     pub stack: [u8; 4],
     /// Its name.
     pub name: String,
-    /// Whether one heartbeat serves all volumes; o2cb only.
+    /// Whether one heartbeat serves all volumes; only with o2cb.
     pub global_heartbeat: bool,
 }
 
 impl RunningCluster {
-    /// The one that runs here; nothing if none does.
+    /// Returns the cluster that runs on this machine; `None` if there is none.
     pub fn find() -> Option<Self> {
         Self::find_below(Path::new("/"))
     }
 
-    /// Whether its stack is o2cb, the kernel's own.
+    /// Whether its stack is o2cb, which is part of the kernel.
     pub fn is_o2cb(&self) -> bool {
         self.stack == *b"o2cb"
     }
 
-    /// As [`RunningCluster::find`], with `root` in place of the root directory.
+    /// Like [`RunningCluster::find`], with `root` in place of the root directory.
     fn find_below(root: &Path) -> Option<Self> {
         let text = |path: PathBuf| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
         let stack = text(root.join("sys/fs/ocfs2/cluster_stack"))?.as_bytes().try_into().ok()?;
@@ -40,7 +40,7 @@ impl RunningCluster {
         let clusters = ["sys/kernel/config/cluster", "config/cluster"]
             .into_iter()
             .find_map(|path| fs::read_dir(root.join(path)).ok())?;
-        // o2cb has one cluster at most.
+        // o2cb has at most one cluster.
         let folder = clusters.flatten().map(|entry| entry.path()).find(|path| path.is_dir())?;
         let name = folder.file_name()?.to_str()?.to_owned();
         let mode = text(folder.join("heartbeat/mode")).unwrap_or_default();
@@ -59,7 +59,7 @@ impl fmt::Display for RunningCluster {
 
 const COROSYNC_CONF: &str = "etc/corosync/corosync.conf";
 
-/// The cluster of stacks in user space, as corosync's configuration names it.
+/// The name of the cluster of a user-space stack, according to corosync's configuration.
 pub fn corosync_cluster(kernel: &dyn Kernel) -> Option<String> {
     Some(totem_cluster_name(&kernel.read(COROSYNC_CONF).ok()?)?.to_owned())
 }

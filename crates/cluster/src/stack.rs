@@ -1,4 +1,4 @@
-//! The cluster stack the kernel uses: its modules, its label in `/sys/fs/ocfs2`.
+//! The cluster stack of the kernel: its modules, and its label in `/sys/fs/ocfs2`.
 
 use std::io;
 
@@ -6,21 +6,21 @@ use crate::Kernel;
 
 const GLUE: &str = "sys/fs/ocfs2";
 
-/// The label of the kernel's own stack.
+/// The label of the stack that is part of the kernel.
 pub const O2CB: &str = "o2cb";
 
-/// A stack could not be made the one in use.
+/// The error of switching to a stack.
 #[derive(Debug, thiserror::Error)]
 pub enum StackError {
-    /// A module is neither loaded nor can it be.
+    /// A module is not loaded and cannot be loaded.
     #[error(
         "the kernel module {module} is not loaded and cannot be: {why}; \
          is OCFS2 part of this kernel (on some distributions a package of its own)?"
     )]
     Module {
-        /// Its name.
+        /// The name of the module.
         module: &'static str,
-        /// Why not.
+        /// The reason.
         why: String,
     },
     /// Volumes of another stack are mounted.
@@ -31,31 +31,31 @@ pub enum StackError {
     Busy {
         /// The stack wanted.
         wanted: String,
-        /// The one there is.
+        /// The stack in use.
         active: String,
     },
-    /// The kernel refuses.
+    /// The kernel refuses the stack.
     #[error("the kernel does not take {wanted} as cluster stack: {cause}")]
     Refused {
         /// The stack wanted.
         wanted: String,
-        /// What it says.
+        /// The error of the kernel.
         cause: io::Error,
     },
-    /// It speaks of things this program does not know.
+    /// The revision of the kernel's interface is not supported.
     #[error(
         "the kernel's o2cb has interface revision {0}, and this program knows those up to 5 only"
     )]
     Revision(u32),
 }
 
-/// The label of the kernel's stack: `o2cb`, `pcmk`...; `None` if OCFS2 is not loaded.
+/// The label of the kernel's stack (`o2cb`, `pcmk` and others); `None` if OCFS2 is not loaded.
 pub fn current(kernel: &dyn Kernel) -> Option<String> {
     let label = kernel.read(&format!("{GLUE}/cluster_stack")).ok()?;
     Some(label.trim().to_owned()).filter(|label| !label.is_empty())
 }
 
-/// Loads the file system itself: enough for volumes of no cluster.
+/// Loads the file system itself, which is enough for volumes without a cluster.
 ///
 /// # Errors
 /// [`StackError::Module`].
@@ -63,7 +63,7 @@ pub fn load_file_system(kernel: &dyn Kernel) -> Result<(), StackError> {
     if kernel.exists(GLUE) { Ok(()) } else { module(kernel, "ocfs2") }
 }
 
-/// Loads the modules of a stack and makes it the one in use.
+/// Loads the modules of a stack and switches to it.
 ///
 /// # Errors
 /// [`StackError`].
@@ -75,7 +75,7 @@ pub fn load(kernel: &dyn Kernel, stack: &str) -> Result<(), StackError> {
         let plugins = kernel.read(&format!("{GLUE}/loaded_cluster_plugins")).unwrap_or_default();
         plugins.lines().any(|line| line.trim() == plugin)
     };
-    // Older kernels list a plugin only once it is used, so that its own files count too.
+    // Older kernels list a plugin only once it is used, so its folder in `sys/module` counts, too.
     if !loaded() && !kernel.exists(&format!("sys/module/{name}")) {
         module(kernel, name)?;
     }

@@ -1,4 +1,4 @@
-//! The grammar of cluster.conf: stanzas of attributes, with any names.
+//! The grammar of cluster.conf: stanzas of attributes, with arbitrary names.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use std::ops::Range;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Stanza<'a> {
     pub kind: &'a str,
-    /// The line it begins in, from 1.
+    /// The line in which it begins, from 1.
     pub line: usize,
     /// The line after its last attribute, from 1.
     pub end: usize,
@@ -17,35 +17,35 @@ pub(crate) struct Stanza<'a> {
 struct Attribute<'a> {
     name: &'a str,
     value: String,
-    /// The lines it takes, from 1; more than one with backslashes.
+    /// Its lines, from 1; more than one if continued by backslashes.
     lines: Range<usize>,
 }
 
-/// A line that is none of those the grammar knows; the whole file is rejected.
+/// The error of a line that does not fit the grammar, which rejects the whole file.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("line {line}: {problem}: {}", text.escape_debug())]
 pub struct SyntaxError {
-    /// The line, from 1.
+    /// Number of the line, from 1.
     pub line: usize,
-    /// What is wrong.
+    /// What is wrong with it.
     pub problem: SyntaxProblem,
-    /// What it says.
+    /// The text of the line.
     pub text: String,
 }
 
 /// What is wrong with a line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum SyntaxProblem {
-    /// An attribute before any stanza, or after the empty line that ended it.
+    /// An attribute before the first stanza, or after the empty line that ends one.
     #[error("attribute outside of a stanza")]
     OutsideStanza,
-    /// Neither a stanza, nor an attribute, nor a comment.
+    /// Not a stanza, an attribute or a comment.
     #[error("neither \"name:\" nor a blank and \"name = value\"")]
     Unknown,
 }
 
 impl<'a> Stanza<'a> {
-    /// All stanzas of a file.
+    /// Parses all stanzas of a file.
     pub fn parse_all(text: &'a str) -> Result<Vec<Self>, SyntaxError> {
         let mut stanzas: Vec<Self> = Vec::new();
         let mut inside = false;
@@ -75,7 +75,7 @@ impl<'a> Stanza<'a> {
                         end += 1;
                     }
                 }
-                // Pasted from somewhere, blanks after a value are seldom meant.
+                // Blanks after a value are usually an accident of pasting.
                 value.truncate(value.trim_end_matches(is_space).len());
                 stanza.end = end;
                 stanza.attributes.push(Attribute { name, value, lines: number..end });
@@ -86,7 +86,7 @@ impl<'a> Stanza<'a> {
         Ok(stanzas)
     }
 
-    /// The value of an attribute; the last one where it is given twice.
+    /// The value of an attribute; the last one if there are several.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.attribute(name).map(|attribute| &*attribute.value)
     }
@@ -101,7 +101,7 @@ impl<'a> Stanza<'a> {
         self.attribute(name).map(|attribute| attribute.lines.clone())
     }
 
-    /// The line to name when an attribute is wrong: its own, or that of the stanza.
+    /// The line to report if an attribute is invalid: its own, or the first one of the stanza.
     pub fn line_of(&self, name: &str) -> usize {
         self.attribute(name).map_or(self.line, |attribute| attribute.lines.start)
     }
@@ -115,12 +115,12 @@ fn is_blank(c: char) -> bool {
     c == ' ' || c == '\t'
 }
 
-/// What isspace(3) says of ASCII.
+/// The ASCII characters for which isspace(3) is true.
 fn is_space(c: char) -> bool {
     c.is_ascii_whitespace() || c == '\x0b'
 }
 
-/// The word at the start of `text`, and what follows.
+/// Splits off the word at the start of `text`.
 fn word(text: &str) -> Option<(&str, &str)> {
     let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
     (end > 0).then(|| text.split_at(end))

@@ -1,25 +1,25 @@
-//! Memory that reads past the page cache can fill.
+//! Aligned buffers for reads that bypass the page cache.
 
 use memmap2::{Advice, MmapMut};
 
-/// A large page of the processors this runs on. A device moves a read into memory that is in one
-/// piece at once, and else 4 KiB by 4 KiB: that takes twice the time on some.
+/// Size of a large page on the processors this runs on. Into contiguous memory a device moves a
+/// read in one piece, otherwise 4 KiB by 4 KiB, which takes twice the time on some devices.
 const LARGE_PAGE: usize = 2 << 20;
 
-/// A buffer to be used again and again, as long as it has to be.
+/// A reusable buffer that grows to the longest read.
 #[derive(Debug, Default)]
 pub struct AlignedBuffer {
     /// For short reads.
     bytes: Vec<u8>,
-    /// For long ones, in large pages if there are any.
+    /// For long reads, in large pages where there are any.
     pages: Option<MmapMut>,
 }
 
 impl AlignedBuffer {
-    /// What its start is a multiple of: no file system and no device wants more.
+    /// Alignment of the start of the buffer in bytes: no file system and no device needs more.
     pub const ALIGN: usize = 4096;
 
-    /// `len` bytes with whatever they held before.
+    /// Returns `len` bytes, with whatever they held before.
     pub fn get(&mut self, len: usize) -> &mut [u8] {
         if len >= LARGE_PAGE / 2 {
             self.provide_pages(len);
@@ -37,9 +37,9 @@ impl AlignedBuffer {
         &mut memory[start..start + len]
     }
 
-    /// Where this fails there is other memory.
+    /// Maps memory for long reads. If this fails, `get` uses `bytes`.
     fn provide_pages(&mut self, len: usize) {
-        // None of it is there before it is used.
+        // The kernel provides a page when it is first touched.
         let len = len.next_multiple_of(LARGE_PAGE) + LARGE_PAGE;
         if self.pages.as_ref().is_none_or(|pages| pages.len() < len) {
             self.pages = MmapMut::map_anon(len).ok();
@@ -48,7 +48,7 @@ impl AlignedBuffer {
         }
     }
 
-    /// Whether memory is as if it came from here.
+    /// Whether `bytes` is aligned like memory from here.
     pub(super) fn is_aligned(bytes: &[u8]) -> bool {
         bytes.as_ptr().align_offset(Self::ALIGN) == 0
     }

@@ -1,4 +1,4 @@
-//! Changed blocks of an overlay: in memory as far as that may go, in a file without a name beyond.
+//! Changed blocks of an overlay: in memory up to a limit, the rest in an unlinked temporary file.
 
 use crate::shown;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 enum Contents {
     Zeros,
     Memory(Box<[u8]>),
-    /// The how manieth block of the file.
+    /// Index of the block in the file, from 0.
     File(u64),
 }
 
@@ -22,7 +22,7 @@ enum Contents {
 pub(super) struct Changes {
     blocks: BTreeMap<u64, Contents>,
     block_size: usize,
-    /// Blocks that may be in memory, and those that are.
+    /// Most blocks that may be in memory, and how many are.
     limit: usize,
     in_memory: usize,
     file: Option<File>,
@@ -30,7 +30,7 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    /// None yet. No more than `memory_bytes` of them will be in memory.
+    /// No changes yet. At most `memory_bytes` of them will be in memory.
     pub fn new(block_size: usize, memory_bytes: u64) -> Self {
         let blocks = BTreeMap::new();
         let mut none = Self { blocks, block_size, limit: 0, in_memory: 0, file: None, in_file: 0 };
@@ -38,7 +38,8 @@ impl Changes {
         none
     }
 
-    /// Of those that follow no more are in memory than fit `memory_bytes` with all that are.
+    /// Limits the memory for blocks added from now on: those in memory together take at most
+    /// `memory_bytes`, unless there are more already.
     pub fn limit_memory(&mut self, memory_bytes: u64) {
         self.limit = usize::try_from(memory_bytes / self.block_size as u64).unwrap_or(usize::MAX);
     }
@@ -52,17 +53,18 @@ impl Changes {
         *self = Self::new(self.block_size, memory_bytes);
     }
 
-    /// Which blocks of those in `range` are changed, in order.
+    /// The numbers of the changed blocks in `range`, in ascending order.
     pub fn numbers(&self, range: Range<u64>) -> impl Iterator<Item = u64> + Clone {
         self.blocks.range(range).map(|(number, _)| *number)
     }
 
-    /// Whether there is anything to be read of that block.
+    /// Whether the block is changed.
     pub fn contains(&self, number: u64) -> bool {
         self.blocks.contains_key(&number)
     }
 
-    /// Reads a part of a changed block, from byte `within` on; of one that is not, nothing.
+    /// Reads a part of a changed block, starting at byte `within`. Leaves `part` as it is if the
+    /// block is not changed.
     pub fn read(&self, number: u64, within: usize, part: &mut [u8]) -> io::Result<()> {
         match (self.blocks.get(&number), &self.file) {
             (Some(Contents::Memory(block)), _) => {
@@ -78,7 +80,7 @@ impl Changes {
         Ok(())
     }
 
-    /// Changes a whole block.
+    /// Replaces the contents of a whole block.
     pub fn write(&mut self, number: u64, block: &[u8]) -> io::Result<()> {
         let place = match self.blocks.get_mut(&number) {
             Some(Contents::Memory(old)) => {
@@ -105,14 +107,14 @@ impl Changes {
         Ok(())
     }
 
-    /// Drops what a block is now.
+    /// Drops the change of a block.
     pub fn forget(&mut self, number: u64) {
         if let Some(Contents::Memory(_)) = self.blocks.remove(&number) {
             self.in_memory -= 1;
         }
     }
 
-    /// Makes a block one of zeros.
+    /// Changes a block to zeros, which takes no memory.
     pub fn zero(&mut self, number: u64) {
         if let Some(Contents::Memory(_)) = self.blocks.insert(number, Contents::Zeros) {
             self.in_memory -= 1;
@@ -120,7 +122,7 @@ impl Changes {
     }
 }
 
-/// Where temporary files go that may be large: `/tmp` is often memory itself.
+/// The folder for temporary files that may be large. Not `/tmp`, which is often in memory itself.
 fn folder() -> PathBuf {
     std::env::var_os("TMPDIR").map_or_else(|| "/var/tmp".into(), PathBuf::from)
 }

@@ -1,8 +1,8 @@
-//! Having a device for oneself: an image and the loop devices over it are one thing.
+//! Exclusive use of a device, where an image and the loop devices over it count as one.
 //!
-//! Whoever opens an image takes its lock, and the loop devices over it as nobody else may have
-//! them; whoever opens a loop device, a partition of it or a device made of it takes the lock of
-//! the image, and the other loop devices over that.
+//! Whoever opens an image locks it and opens the loop devices over it exclusively. Whoever opens a
+//! loop device, a partition of it or a device built on it locks the image, and takes the other loop
+//! devices over that image.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -15,8 +15,9 @@ use rustix::io::Errno;
 use super::holders::{self, Holder, Number, System};
 use super::open::OpenCause;
 
-/// Takes what else belongs to the regular file or block device `path`, open as `file`: alone to
-/// write it, with other readers else. It is held as long as the result is kept.
+/// Claims whatever shares storage with the regular file or block device `path`, open as `file`: for
+/// itself alone to write, together with other readers to read. The claim lasts as long as the
+/// result is kept.
 pub(super) fn take(
     path: &Path,
     file: &File,
@@ -35,10 +36,10 @@ pub(super) fn take(
         return Ok(held);
     }
     let Ok(metadata) = file.metadata() else { return Ok(held) };
-    // The kernel keeps others from what the device is made of.
+    // The kernel claims the devices below this one.
     let own = system.made_of(Number::from_rdev(metadata.rdev()));
     for image in own.iter().filter_map(|number| system.image_of(*number)) {
-        // One that is not seen here, or was removed, is found by nobody else either.
+        // An image that is not visible here, or was deleted, cannot be found by anyone else either.
         let Ok(file) = File::open(&image) else { continue };
         if !file.metadata().is_ok_and(|it| it.is_file()) {
             continue;
@@ -50,7 +51,8 @@ pub(super) fn take(
     Ok(held)
 }
 
-/// Takes the loop devices over `image` but for `own`.
+/// Opens the loop devices over `image` exclusively, except those in `own`. Does nothing for
+/// readers.
 fn take_loops(
     system: &System,
     image: &Path,
@@ -70,14 +72,14 @@ fn take_loops(
             Err(err) if err.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
                 return Err(in_use(path));
             }
-            // Who may not open it has it from the lock of the image that others are careful.
+            // Without permission to open it, the lock of the image has to do.
             Err(_) => {}
         }
     }
     Ok(())
 }
 
-/// Makes sure that nobody else has the lock of the image `path`.
+/// Locks the image `path`: exclusively to write, shared to read.
 fn lock(path: &Path, file: &File, write: bool) -> Result<(), OpenCause> {
     let how = match write {
         true => FlockOperation::NonBlockingLockExclusive,
@@ -85,7 +87,7 @@ fn lock(path: &Path, file: &File, write: bool) -> Result<(), OpenCause> {
     };
     match rustix::fs::flock(file, how) {
         Err(Errno::WOULDBLOCK) => Err(in_use(path.to_owned())),
-        // Not every file system knows locks; then nobody else has one either.
+        // Some file systems have no locks; then nobody else holds one either.
         _ => Ok(()),
     }
 }

@@ -1,11 +1,11 @@
-//! A device that counts what is asked of it.
+//! A device that counts the calls made to it.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::Device;
 
-/// What was asked of a [`CountingDevice`].
+/// The calls a [`CountingDevice`] has received.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
     /// Calls of `read_at` and `read_fresh_at`.
@@ -26,7 +26,7 @@ pub struct Counts {
     pub flushes: u64,
 }
 
-/// Passes everything on and counts it, failed calls too.
+/// Passes every call on and counts it, failed ones included.
 #[derive(Debug, Default)]
 pub struct CountingDevice<D> {
     inner: D,
@@ -61,7 +61,7 @@ impl<D: Device> CountingDevice<D> {
         &self.inner
     }
 
-    /// What was asked so far.
+    /// The counts so far.
     pub fn counts(&self) -> Counts {
         Counts {
             reads: self.reads.load(Relaxed),

@@ -1,4 +1,4 @@
-//! A device that breaks at a chosen write: what a crash leaves behind.
+//! A device that fails at a chosen write, to simulate a crash.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -8,15 +8,16 @@ use super::Device;
 /// What a [`FailingDevice`] does once its writes are used up.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum AfterWrites {
-    /// Writes, zeroing and flushes fail: the cable is out.
+    /// Writes, zeroing and flushes fail, as if the cable had been pulled.
     Fail,
-    /// They are reported as done and dropped: the power is gone and nobody noticed yet.
+    /// Writes and zeroing report success and store nothing, as if the power had failed unnoticed.
     Drop,
-    /// The first one stores half of its bytes, then as [`AfterWrites::Fail`]: a torn write.
+    /// The first one stores half of its bytes and fails, a torn write; the others as with
+    /// [`AfterWrites::Fail`].
     Tear,
 }
 
-/// Lets a number of writes through and then breaks. Reads always work.
+/// Passes a number of writes on and then fails. Reads always work.
 #[derive(Debug)]
 pub struct FailingDevice<D> {
     inner: D,
@@ -39,17 +40,17 @@ impl<D: Device> FailingDevice<D> {
         Self { inner, good_writes, then, writes: AtomicU64::new(0) }
     }
 
-    /// Calls of `write_at` and `zero` so far, those that were not stored included.
+    /// Calls of `write_at` and `zero` so far, including those that were not stored.
     pub fn writes(&self) -> u64 {
         self.writes.load(Relaxed)
     }
 
-    /// The device below, with what reached it.
+    /// The device below, holding what was stored.
     pub fn inner(&self) -> &D {
         &self.inner
     }
 
-    /// Gives back the device below.
+    /// Returns the device below.
     pub fn into_inner(self) -> D {
         self.inner
     }

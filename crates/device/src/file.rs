@@ -13,24 +13,23 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::{AlignedBuffer, Device, buffer_within, end_within};
 
-/// Alignment of offset and length for direct I/O on files: no file system wants more.
+/// Alignment of offset and length for direct I/O on files: no file system needs more.
 const FILE_ALIGN: u64 = AlignedBuffer::ALIGN as u64;
-/// Bytes by which it is found out whether contents are in the page cache.
+/// Bytes read to find out whether contents are in the page cache.
 const PROBE: usize = 4096;
-/// Reads past the page cache after which it is asked again at the latest.
+/// At most this many reads bypass the page cache before it is probed again.
 const MOST_UNASKED: u32 = 64;
-/// Bytes moved at once where a buffer of our own is needed.
+/// Bytes moved at once through a buffer of our own.
 const CHUNK: usize = 1 << 20;
 
 /// A regular file or a block device.
 ///
-/// In direct mode reads and writes bypass the page cache of this machine as far as the
-/// file system allows; what is not aligned goes through aligned buffers.
+/// In direct mode reads and writes bypass the page cache of this machine as far as the file system
+/// allows; unaligned ones go through aligned buffers.
 #[derive(Debug)]
 pub struct FileDevice {
     file: File,
-    /// The same file opened past the page cache, once it is needed; `None` where that
-    /// cannot be had.
+    /// The same file opened for direct I/O, when first needed; `None` where that is not possible.
     uncached: OnceLock<Option<File>>,
     /// Guards writes that have to read the rest of a sector first.
     partial_writes: Mutex<()>,
@@ -39,22 +38,22 @@ pub struct FileDevice {
     is_block_device: bool,
     writable: bool,
     caching: Caching,
-    /// Reads in a row that found nothing in the page cache, or did not ask.
+    /// Consecutive reads that missed the page cache or did not probe it.
     misses: AtomicU32,
-    /// What else is kept from others as long as this is open.
+    /// Claims on other files that last as long as this device is open.
     _held: Vec<File>,
 }
 
-/// What the page cache of this machine is for.
+/// What the page cache of this machine is used for.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Caching {
-    /// Whatever is read and written.
+    /// All reads and writes.
     #[default]
     Cached,
-    /// What is in it is read from there, everything else past it: for a program that reads much
-    /// and nothing twice, in pieces of its own choice. Writes go through it.
+    /// Reads take what is in the cache and bypass it for the rest, which suits a program that reads
+    /// much, nothing twice, in pieces of its own choice. Writes go through the cache.
     ReadOnce,
-    /// Nothing, as far as the file system can do without.
+    /// Nothing, as far as the file system allows.
     Direct,
 }
 
@@ -62,7 +61,7 @@ impl FileDevice {
     /// Takes an open regular file or block device.
     ///
     /// # Errors
-    /// The size cannot be found out.
+    /// If the size cannot be determined.
     pub(super) fn new(file: File, writable: bool, caching: Caching) -> io::Result<Self> {
         use io::Seek;
         use std::os::unix::fs::FileTypeExt;
@@ -74,11 +73,11 @@ impl FileDevice {
             _ => 512,
         };
         if is_block_device && writable {
-            // What this machine remembers of a shared device may be old.
+            // This machine may have cached old contents of a shared device.
             let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
         }
         if caching == Caching::ReadOnce {
-            // Else looking into the cache would make the kernel read ahead into it.
+            // Otherwise probing the cache would make the kernel read ahead into it.
             let _ = rustix::fs::fadvise(&file, 0, None, Advice::Random);
         }
         Ok(Self {
@@ -95,7 +94,7 @@ impl FileDevice {
         })
     }
 
-    /// The same, which keeps `held` open as long as it is.
+    /// The same device, which keeps `held` open as long as it is open itself.
     pub(super) fn holding(self, held: Vec<File>) -> Self {
         Self { _held: held, ..self }
     }
@@ -116,8 +115,8 @@ impl FileDevice {
 
     fn uncached(&self) -> Option<&File> {
         let open = || {
-            // Not by its path: that may be another file by now, and a second exclusive
-            // open would find the device in use.
+            // Not by its path, which may name another file by now. A second exclusive open would
+            // also find the device in use.
             std::fs::OpenOptions::new()
                 .read(true)
                 .write(self.writable)
@@ -135,7 +134,7 @@ impl FileDevice {
         Err(io::Error::new(ErrorKind::PermissionDenied, "opened read-only"))
     }
 
-    /// The aligned range around `len` bytes at `offset`.
+    /// The smallest aligned range that contains `len` bytes at `offset`, as (offset, length).
     fn aligned(&self, offset: u64, len: usize) -> (u64, usize) {
         let align = self.align();
         let start = offset - offset % align;
@@ -143,11 +142,11 @@ impl FileDevice {
         (start, len as usize)
     }
 
-    /// Reads the start of `buf` that is in the page cache; how long that is.
+    /// Reads the start of `buf` as far as it is in the page cache. Returns how many bytes that was.
     fn read_if_cached(&self, buf: &mut [u8], offset: u64) -> usize {
         let len = buf.len();
         let misses = self.misses.load(Ordering::Relaxed);
-        // A question costs a read of its own where the answer is no.
+        // A probe that misses costs an extra read.
         if !misses.is_power_of_two() && !misses.is_multiple_of(MOST_UNASKED) {
             self.misses.fetch_add(1, Ordering::Relaxed);
             return 0;
@@ -219,8 +218,8 @@ impl FileDevice {
             let offset = offset + (index * CHUNK) as u64;
             let (start, len) = self.aligned(offset, part.len());
             if start + len as u64 > self.size {
-                // An aligned write would make the file longer. The kernel keeps cached
-                // and uncached writes of one file in order.
+                // An aligned write would make the file longer. The kernel keeps cached and uncached
+                // writes of one file in order.
                 self.file.write_all_at(part, offset)?;
                 continue;
             }
@@ -273,9 +272,9 @@ enum Done {
     Unsupported,
 }
 
-/// Whether an error of `fallocate` says that there is no such thing here.
+/// Whether an error of `fallocate` means that the operation is not supported here.
 fn is_unsupported(err: Errno) -> bool {
-    // Block devices say EINVAL to flags they do not know, sealed or odd files EPERM.
+    // Block devices return EINVAL for unknown flags, sealed or unusual files EPERM.
     [Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL, Errno::PERM, Errno::NODEV].contains(&err)
 }
 
@@ -344,7 +343,7 @@ impl Device for FileDevice {
         let Some((start, stop)) = self.whole_sectors(offset, end) else {
             return self.write_zeros(offset, end);
         };
-        // On a block device both make sure that zeros are read; the second may write them.
+        // On a block device both guarantee that zeros are read; the second may write them.
         let ways = [FallocateFlags::PUNCH_HOLE, FallocateFlags::ZERO_RANGE];
         let mut done = Done::Unsupported;
         for way in ways {
@@ -366,7 +365,7 @@ impl Device for FileDevice {
         let Some((start, stop)) = self.whole_sectors(offset, end) else { return Ok(false) };
         let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         if self.is_block_device {
-            // The real thing, which recent kernels do not offer any more.
+            // A real discard, which recent kernels no longer offer this way.
             let flags = punch | FallocateFlags::NO_HIDE_STALE;
             if self.fallocate(flags, start, stop - start)? == Done::Yes {
                 return Ok(false);
@@ -388,7 +387,7 @@ mod tests {
     use super::*;
 
     fn device(len: usize, caching: Caching) -> FileDevice {
-        // Not in /tmp, which may be a tmpfs and know no direct I/O.
+        // Not in /tmp, which may be a tmpfs without direct I/O.
         let file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         file.write_all_at(&vec![0xaa; len], 0).unwrap();
         FileDevice::new(file, true, caching).unwrap()
@@ -461,7 +460,7 @@ mod tests {
         assert!(bytes.iter().all(|byte| *byte == 0xaa));
 
         device.flush().unwrap();
-        // It leaves out what is being looked at elsewhere in the kernel just then.
+        // The kernel does not drop pages that something else is using at that moment.
         let is_dropped = (0..1000).any(|_| {
             rustix::fs::fadvise(&device.file, 0, None, Advice::DontNeed).unwrap();
             std::thread::sleep(std::time::Duration::from_millis(1));
@@ -473,7 +472,7 @@ mod tests {
             device.read_at(&mut bytes, chunk * CHUNK as u64).unwrap();
             assert!(bytes.iter().all(|byte| *byte == 0xaa));
         }
-        // Only what was asked for came into it.
+        // No more than was asked for came into the cache.
         device.misses.store(0, Ordering::Relaxed);
         assert_eq!(device.read_if_cached(&mut bytes, 2 * CHUNK as u64 + 65536), 0);
     }

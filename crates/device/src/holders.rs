@@ -13,28 +13,28 @@ use std::path::{Path, PathBuf};
 /// One use of a device, or of a disk or partition that overlaps it.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Holder {
-    /// Mounted.
+    /// It is mounted.
     Mounted {
-        /// What is mounted, e.g. `/dev/sda1`.
+        /// The mounted device, e.g. `/dev/sda1`.
         device: PathBuf,
-        /// Where.
+        /// The mount point.
         mount_point: PathBuf,
     },
-    /// Swap space in use.
+    /// It is swap space in use.
     Swap {
-        /// What is swapped to.
+        /// The swap device or file.
         device: PathBuf,
     },
-    /// Part of a device made of others (device mapper, RAID).
+    /// It is part of a device made of others (device mapper, RAID).
     Part {
-        /// Which is part of it.
+        /// The part.
         device: PathBuf,
-        /// Of what, e.g. `/dev/mapper/vg-home`.
+        /// The device it is part of, e.g. `/dev/mapper/vg-home`.
         of: PathBuf,
     },
-    /// Another process has it for itself: the device, its image, or a loop device over that.
+    /// Another process has it exclusively: the device, its image, or a loop device over that image.
     Process {
-        /// Which of them.
+        /// The one that is taken.
         path: PathBuf,
     },
 }
@@ -54,11 +54,11 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Who uses the block device or image file `path`, as far as this machine tells.
+/// Returns who uses the block device or image file `path`, as far as this machine can tell.
 ///
-/// A partition is also used by what uses its whole disk, a disk by what uses one of its
-/// partitions, and a file by what uses a loop device over it. Mounts are those that this
-/// process can see. Nothing known is an empty list: it does not mean that nobody does.
+/// A partition is also used by what uses its whole disk, a disk by what uses one of its partitions,
+/// and a file by what uses a loop device over it. Only mounts that this process can see are found,
+/// so an empty list does not prove that nobody uses it.
 ///
 /// # Errors
 /// `path` cannot be looked at.
@@ -78,7 +78,7 @@ pub fn holders(path: &Path) -> io::Result<Vec<Holder>> {
     Ok(found)
 }
 
-/// Whether the kernel lets nobody write to the block device `path`.
+/// Whether the kernel treats the block device `path` as read-only.
 pub(super) fn is_read_only(path: &Path) -> bool {
     let Ok(metadata) = fs::metadata(path) else { return false };
     let system = System::running();
@@ -86,7 +86,7 @@ pub(super) fn is_read_only(path: &Path) -> bool {
         && system.read(Number::from_rdev(metadata.rdev()), "ro").is_some_and(|ro| ro == "1")
 }
 
-/// Number of a block device.
+/// Device number of a block device.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct Number {
     pub major: u32,
@@ -98,14 +98,14 @@ impl Number {
         Self { major: rustix::fs::major(rdev), minor: rustix::fs::minor(rdev) }
     }
 
-    /// From `8:1`.
+    /// Parses text like `8:1`.
     fn parse(text: &str) -> Option<Self> {
         let (major, minor) = text.trim().split_once(':')?;
         Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()? })
     }
 }
 
-/// Where the answers come from; another one in tests.
+/// The sources of all answers; tests use their own.
 pub(super) struct System {
     pub sys: PathBuf,
     mountinfo: String,
@@ -136,7 +136,7 @@ impl System {
         fs::read_to_string(self.dir(number).join(file)).ok().map(|text| text.trim().to_owned())
     }
 
-    /// The path people know a device by; `None` if sysfs does not know it.
+    /// The path by which people know a device; `None` if sysfs does not know it.
     pub(super) fn name(&self, number: Number) -> Option<PathBuf> {
         if let Some(name) = self.read(number, "dm/name") {
             return Some(Path::new("/dev/mapper").join(name));
@@ -158,7 +158,7 @@ impl System {
         Number::parse(&fs::read_to_string(disk.join("dev")).ok()?)
     }
 
-    /// The device itself, its disk if it is a partition, its partitions if it is a disk.
+    /// The device itself, its disk if it is a partition, and its partitions if it is a disk.
     fn overlapping(&self, number: Number) -> BTreeSet<Number> {
         let mut all = BTreeSet::from([number]);
         all.extend(self.disk_of(number));
@@ -197,8 +197,8 @@ impl System {
         found.into_iter().collect()
     }
 
-    /// What is mounted where. The number in the table is that of the file system, which
-    /// btrfs makes up; so the source counts as well.
+    /// The mounted devices and their mount points. The device number in the table is that of the
+    /// file system, which btrfs makes up, so the source device is returned as well.
     fn mounts(&self) -> impl Iterator<Item = (Number, PathBuf)> + '_ {
         self.mountinfo.lines().flat_map(|line| {
             let (fields, tail) = line.split_once(" - ").unwrap_or((line, ""));
@@ -213,7 +213,7 @@ impl System {
         })
     }
 
-    /// Loop devices over the file `path`, by whatever name they were made with it.
+    /// Loop devices over the file `path`, whatever name they were created with.
     pub(super) fn loops_over(&self, path: &Path) -> Vec<Number> {
         let entries = fs::read_dir(self.sys.join("block")).into_iter().flatten().flatten();
         let identity = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
@@ -228,8 +228,8 @@ impl System {
         entries.filter_map(|entry| over(&entry.path())).collect()
     }
 
-    /// What a device is made of, down to the disks: itself, its disk if it is a partition, and
-    /// those below if it is made of others (device mapper, RAID).
+    /// All devices that a device consists of, down to the disks: itself, its disk if it is a
+    /// partition, and those below it if it is made of others (device mapper, RAID).
     pub(super) fn made_of(&self, number: Number) -> BTreeSet<Number> {
         let mut all = BTreeSet::new();
         let mut open = vec![number];
@@ -247,13 +247,13 @@ impl System {
         all
     }
 
-    /// The image a loop device is over.
+    /// The image a loop device is over; `None` for other devices.
     pub(super) fn image_of(&self, number: Number) -> Option<PathBuf> {
         backing_file(&self.dir(number))
     }
 }
 
-/// The image of the loop device whose folder in sysfs this is.
+/// The image of the loop device with this folder in sysfs.
 fn backing_file(dir: &Path) -> Option<PathBuf> {
     let file = fs::read(dir.join("loop/backing_file")).ok()?;
     let file = file.strip_suffix(b"\n").unwrap_or(&file);
@@ -291,8 +291,8 @@ pub(super) mod tests {
 ";
     const SWAPS: &str = "Filename Type Size Used Priority\n/dev/sda3 partition 1 0 -2\n";
 
-    /// A tree as sysfs has it: sda with sda1 (part of dm-0), sda2 (root), sda3 (swap); sdb (btrfs);
-    /// loop0 over a file, with loop0p1 (all of dm-1).
+    /// A tree like that of sysfs: sda with sda1 (part of dm-0), sda2 (root), sda3 (swap); sdb
+    /// (btrfs); loop0 over a file, with loop0p1 (all of dm-1).
     pub fn system(root: &Path) -> System {
         let write = |path: &str, text: &str| {
             let path = root.join(path);

@@ -1,9 +1,9 @@
 //! Where a volume is stored: anything that reads and writes bytes at offsets.
 //!
-//! Tools call [`open`]: a file, a block device or a partition of either, had for oneself if
-//! asked for. The others stand on top of it (an [`OverlayDevice`] keeps changes aside, a
-//! [`SliceDevice`] is a part) or in its place, for tests ([`MemoryDevice`], [`FailingDevice`],
-//! [`CountingDevice`]). Nothing here knows what is stored.
+//! Tools call [`open`] for a file, a block device or a partition of either, exclusively if wanted.
+//! Other devices wrap one (an [`OverlayDevice`] keeps changes aside, a [`SliceDevice`] is a part of
+//! it) or replace it in tests ([`MemoryDevice`], [`FailingDevice`], [`CountingDevice`]). Nothing
+//! here knows what is stored.
 //!
 //! ```
 //! use ocfs2_device::{Device, MemoryDevice, OverlayDevice};
@@ -49,15 +49,15 @@ pub use open::{DeviceOptions, OpenCause, OpenError, open};
 pub use overlay::OverlayDevice;
 pub use slice::SliceDevice;
 
-/// Random access to the bytes of a volume. Shared between threads.
+/// Random access to the bytes of a volume, shared between threads.
 ///
-/// Offsets and lengths are bytes. Reads and writes are complete or fail; one that
-/// reaches past the end fails with [`io::ErrorKind::UnexpectedEof`].
+/// Offsets and lengths are in bytes. Reads and writes are complete or fail; one that reaches past
+/// the end fails with [`io::ErrorKind::UnexpectedEof`].
 pub trait Device: Send + Sync {
-    /// Size in bytes. A device that has none (`/dev/null`) says 0.
+    /// Size in bytes; 0 for a device that has no size (`/dev/null`).
     fn size_bytes(&self) -> u64;
 
-    /// The unit of I/O the hardware wants, a power of two from 512 on; 512 for files.
+    /// The unit of I/O of the hardware in bytes, a power of two of at least 512; 512 for files.
     fn sector_size(&self) -> u32 {
         512
     }
@@ -65,14 +65,14 @@ pub trait Device: Send + Sync {
     /// Fills `buf` from `offset`.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
 
-    /// Fills `buf` from `offset` with what is on the device now, not what this machine
-    /// has cached of it: the way to see what other nodes write to a shared device.
+    /// Fills `buf` from `offset` with what is on the device now, not with what this machine has
+    /// cached. This is how to see what other nodes write to a shared device.
     fn read_fresh_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.read_at(buf, offset)
     }
 
-    /// Fills `buf` from `offset` with what was there before any change that is only kept aside:
-    /// what a device that keeps changes aside has below it.
+    /// Fills `buf` from `offset` with the contents below any changes that are kept aside. The same
+    /// as `read_at` on a device that keeps no changes aside.
     fn original_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.read_at(buf, offset)
     }
@@ -80,30 +80,29 @@ pub trait Device: Send + Sync {
     /// Writes all of `buf` at `offset`.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
 
-    /// Tells the device that `len` bytes at `offset` are about to be written, and nothing
-    /// next to them.
+    /// Announces that `len` bytes at `offset` are about to be written, and nothing next to them.
     ///
-    /// A hint that makes small writes far apart many times faster in a sparse file, whose
-    /// file system would otherwise look for room for more each time; and the way to find out that
-    /// there is no room before anything is written.
+    /// This makes small writes far apart many times faster in a sparse file, whose file system
+    /// would otherwise look for more room each time. It also shows a lack of room before anything
+    /// is written.
     fn reserve(&self, _offset: u64, _len: u64) -> io::Result<()> {
         Ok(())
     }
 
-    /// Makes `len` bytes at `offset` read as zero, by the cheapest means there is.
+    /// Makes `len` bytes at `offset` read as zero, by the cheapest means available.
     fn zero(&self, offset: u64, len: u64) -> io::Result<()>;
 
-    /// Tells the device that `len` bytes at `offset` hold nothing worth keeping.
+    /// Announces that the contents of `len` bytes at `offset` are no longer needed.
     ///
-    /// A hint: a device that cannot discard does nothing. Says whether all of them are
-    /// certain to read as zero from now on; otherwise what they read as is not defined.
+    /// A device that cannot discard does nothing. Returns whether all of the bytes are certain to
+    /// read as zero from now on; otherwise their contents are undefined.
     fn discard(&self, offset: u64, len: u64) -> io::Result<bool>;
 
     /// Everything written so far is on stable storage when this returns.
     fn flush(&self) -> io::Result<()>;
 }
 
-/// A reference to a device is a device.
+/// Implements [`Device`] for references to a device.
 macro_rules! delegate {
     ($($type:ty),*) => {$(
         impl<D: Device + ?Sized> Device for $type {
@@ -142,7 +141,7 @@ macro_rules! delegate {
 }
 delegate!(&D, Box<D>, Arc<D>);
 
-/// The end of `len` bytes at `offset` of a device of `size` bytes.
+/// Returns the end of `len` bytes at `offset` of a device of `size` bytes.
 ///
 /// # Errors
 /// [`io::ErrorKind::UnexpectedEof`] if that is past the end.
@@ -155,7 +154,7 @@ pub fn end_within(size: u64, offset: u64, len: u64) -> io::Result<u64> {
     })
 }
 
-/// The same for the length of a buffer.
+/// The same for a buffer.
 fn buffer_within(size: u64, offset: u64, buf: &[u8]) -> io::Result<u64> {
     end_within(size, offset, buf.len() as u64)
 }
@@ -163,19 +162,19 @@ fn buffer_within(size: u64, offset: u64, buf: &[u8]) -> io::Result<u64> {
 /// A part of a range that lies within one block.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Piece {
-    /// Which block.
+    /// Number of the block.
     block: u64,
-    /// Bytes from its start.
+    /// Offset within the block in bytes.
     within: usize,
-    /// Bytes of it.
+    /// Length in bytes.
     len: usize,
-    /// Bytes from the start of the range.
+    /// Offset within the whole range in bytes.
     done: usize,
 }
 
 /// Cuts `len` bytes at `offset` at multiples of `block_size`.
 ///
-/// The range has to be one that [`end_within`] accepts and `len` one a buffer can have.
+/// The range must be one that [`end_within`] accepts, and `len` the length of a buffer.
 fn pieces(offset: u64, len: usize, block_size: usize) -> impl Iterator<Item = Piece> {
     let unit = block_size as u64;
     let mut done = 0;

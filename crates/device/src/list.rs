@@ -9,7 +9,7 @@ use super::holders::{Number, System};
 /// A block device of this machine.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ListedDevice {
-    /// Its path; one of the device mapper is named as in `/dev/mapper`.
+    /// Its path; for the device mapper the one in `/dev/mapper`.
     pub path: PathBuf,
     /// Its size in bytes; 1024 for an extended partition.
     pub size_bytes: u64,
@@ -20,7 +20,7 @@ pub struct ListedDevice {
 /// The block devices of `/proc/partitions`, in its order.
 ///
 /// # Errors
-/// It cannot be read.
+/// If it cannot be read.
 pub fn list() -> io::Result<Vec<ListedDevice>> {
     Ok(listed(&fs::read_to_string("/proc/partitions")?, &System::running()))
 }
@@ -32,7 +32,7 @@ fn listed(partitions: &str, system: &System) -> Vec<ListedDevice> {
     entries
         .into_iter()
         .map(|Entry { number, size_bytes, name }| ListedDevice {
-            // Without sysfs there are no mapper names and no disks of partitions.
+            // Without sysfs, mapper names and the disks of partitions are unknown.
             path: system.name(number).unwrap_or_else(|| Path::new("/dev").join(name)),
             size_bytes,
             has_partitions: disks.contains(&number),
@@ -40,7 +40,7 @@ fn listed(partitions: &str, system: &System) -> Vec<ListedDevice> {
         .collect()
 }
 
-/// A line `   8        1  1048576 sda1`, the size in KiB.
+/// A line like ` 8 1 1048576 sda1`, with the size in KiB.
 struct Entry<'a> {
     number: Number,
     size_bytes: u64,

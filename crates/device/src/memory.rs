@@ -9,7 +9,8 @@ use super::{Device, buffer_within, end_within, pieces};
 const PAGE: usize = 4096;
 type Page = Box<[u8; PAGE]>;
 
-/// Memory as a device. Pages never written, or zeroed, take none: it can be terabytes large.
+/// Memory as a device. Pages that were never written, or were zeroed, take no memory, so that it
+/// can be terabytes large.
 #[derive(Debug, Default)]
 pub struct MemoryDevice {
     size: u64,
@@ -30,19 +31,19 @@ impl MemoryDevice {
         device
     }
 
-    /// The same with sectors of `sector_size` bytes.
+    /// The same device with sectors of `sector_size` bytes.
     pub fn with_sector_size(self, sector_size: u32) -> Self {
         Self { sector_size: Some(sector_size), ..self }
     }
 
-    /// All of it; for small ones.
+    /// The whole contents, for small devices.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = vec![0; usize::try_from(self.size).unwrap_or(usize::MAX)];
         self.load(&mut bytes, 0);
         bytes
     }
 
-    /// Bytes of memory the contents take.
+    /// Bytes of memory that the contents take.
     pub fn allocated_bytes(&self) -> u64 {
         (self.pages.read().unwrap_or_else(PoisonError::into_inner).len() * PAGE) as u64
     }

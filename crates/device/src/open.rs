@@ -16,30 +16,30 @@ use super::{Caching, Device, FileDevice, claims};
 use crate::partition::{PartitionError, open_partition};
 use crate::shown;
 
-/// How to open a device. The default reads through the page cache and shares.
+/// How to open a device. The default reads through the page cache and shares the device.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct DeviceOptions {
-    /// For writing too.
+    /// Open for writing, too.
     pub write: bool,
-    /// What the page cache is for.
+    /// What the page cache is used for.
     pub caching: Caching,
-    /// Fail if it is in use on this machine: a block device that is mounted or otherwise
-    /// claimed, a file that is locked or under a loop device that is, a loop device whose file
-    /// is. Others who open it exclusively will fail until it is closed.
+    /// Fail if it is in use on this machine: a block device that is mounted or otherwise claimed, a
+    /// file that is locked or under a loop device in use, a loop device whose file is. Exclusive
+    /// opens by others fail until it is closed.
     pub exclusive: bool,
-    /// With `write`: make a regular file that is missing or shorter this many bytes long.
+    /// With `write`: create a missing regular file, or extend a shorter one, to this many bytes.
     pub create_size: Option<u64>,
-    /// Not the whole of it but this partition, by the partition table on it.
+    /// Open this partition, according to the partition table, instead of the whole device.
     pub partition: Option<u32>,
 }
 
-/// A device could not be opened.
+/// The error of opening a device.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {cause}", shown::path(path))]
 pub struct OpenError {
-    /// What was to be opened.
+    /// The path that was to be opened.
     pub path: PathBuf,
-    /// Why it could not.
+    /// Why it could not be opened.
     pub cause: OpenCause,
 }
 
@@ -50,48 +50,48 @@ pub enum OpenCause {
     /// There is no such file.
     #[error("no such file or directory")]
     NotFound,
-    /// The caller may not.
+    /// The caller is not permitted to open it.
     #[error("permission denied{}", if *write { " (opening for writing)" } else { "" })]
     Permission {
-        /// Whether it was to be written.
+        /// Whether it was to be opened for writing.
         write: bool,
     },
-    /// A device or file system that cannot be written.
+    /// The device or its file system is read-only.
     #[error("cannot be written: it is read-only")]
     ReadOnly,
-    /// A directory.
+    /// It is a directory.
     #[error("is a directory, not a block device or an image")]
     Directory,
-    /// A character device.
+    /// It is a character device.
     #[error("is a character device, not a block device or an image")]
     CharacterDevice,
-    /// A pipe or a socket.
+    /// It is a pipe or a socket.
     #[error("is not a block device or an image")]
     NotStorage,
-    /// The device node is there, the device is not.
+    /// The device node exists, but the device does not.
     #[error("there is no such device, or no medium in it")]
     NoDevice,
-    /// Nothing in it.
+    /// It has no contents.
     #[error("is empty (0 bytes)")]
     Empty,
-    /// The file system it is on does not take a file of that size.
+    /// The file system it is on does not allow a file of that size.
     #[error("cannot be made {size} bytes long: {source}")]
     Resize {
-        /// Bytes it was to have.
+        /// The size wanted, in bytes.
         size: u64,
-        /// Why not.
+        /// The error of the file system.
         source: io::Error,
     },
-    /// Someone on this machine uses it.
+    /// It is in use on this machine.
     #[error("is in use: {}", list(holders))]
     InUse {
-        /// By whom, as far as can be found out.
+        /// The users, as far as they can be determined.
         holders: Vec<Holder>,
     },
-    /// The partition asked for cannot be had.
+    /// The partition asked for cannot be opened.
     #[error(transparent)]
     Partition(PartitionError),
-    /// Anything else.
+    /// Any other error.
     #[error(transparent)]
     Io(io::Error),
 }
@@ -118,8 +118,8 @@ pub fn open(path: &Path, options: &DeviceOptions) -> Result<Arc<dyn Device>, Ope
     open().map_err(|cause| OpenError { path: path.to_owned(), cause })
 }
 
-/// How long a device that some process has is waited for. A program that looks at new devices
-/// (udev, a desktop) lets go at once, and a child of this one has its files until it is started.
+/// How long to wait for a device that another process has. Programs that look at new devices (udev,
+/// a desktop) soon close them, and a child of this process holds its files until it executes.
 const WAIT_FOR_A_PROCESS: Duration = Duration::from_millis(300);
 
 fn open_when_free(path: &Path, options: &DeviceOptions) -> Result<FileDevice, OpenCause> {
@@ -139,7 +139,7 @@ fn open_when_free(path: &Path, options: &DeviceOptions) -> Result<FileDevice, Op
 fn open_file(path: &Path, options: &DeviceOptions) -> Result<FileDevice, OpenCause> {
     let failed = |err: io::Error| cause_of(path, options, err);
     let create = options.create_size.filter(|_| options.write);
-    // Look first: opening a pipe would wait, opening a tape would wind it.
+    // Check first: opening a pipe would wait, opening a tape would wind it.
     let is_block_device = match fs::metadata(path) {
         Ok(metadata) => {
             let kind = metadata.file_type();
@@ -155,7 +155,7 @@ fn open_file(path: &Path, options: &DeviceOptions) -> Result<FileDevice, OpenCau
         Err(err) if err.kind() == io::ErrorKind::NotFound && create.is_some() => false,
         Err(err) => return Err(failed(err)),
     };
-    // The kernel opens such a device for writing, and fails the writes.
+    // The kernel opens a read-only device for writing and fails the writes.
     if is_block_device && options.write && holders::is_read_only(path) {
         return Err(OpenCause::ReadOnly);
     }

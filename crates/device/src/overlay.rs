@@ -11,19 +11,20 @@ use super::{Device, buffer_within, end_within, pieces};
 
 /// A device seen through the changes made to it.
 ///
-/// Changes are kept in whole blocks and can be listed, written to a device, or forgotten. What
-/// was below each block when it was changed first can be remembered, to find out later whether
-/// someone else has written there: see [`OverlayDevice::remembering`].
+/// Changes are kept in whole blocks and can be listed, written to a device, or forgotten. An
+/// overlay can also remember what was below each block when it was first changed, to detect later
+/// writes of others: see [`OverlayDevice::remembering`].
 #[derive(Debug)]
 pub struct OverlayDevice<D> {
     inner: D,
     block_size: usize,
     changed: RwLock<Changes>,
-    /// By number of the block a hash of what was below it, `None` if that could not be read.
+    /// For each changed block, by number, a hash of what was below it; `None` if that could not be
+    /// read.
     below: Option<Mutex<BTreeMap<u64, Option<u64>>>>,
 }
 
-/// Bytes of what lies below changes that are read at once.
+/// Bytes of the device below that are read at once for comparison.
 const COMPARED_AT_ONCE: u64 = 1 << 20;
 
 impl<D: Device> OverlayDevice<D> {
@@ -32,32 +33,34 @@ impl<D: Device> OverlayDevice<D> {
         Self::within(inner, block_size, u64::MAX)
     }
 
-    /// The same with at most `memory_bytes` of the changes in memory. What exceeds that is in a
-    /// file without a name, in the folder `TMPDIR` names or `/var/tmp`.
+    /// The same, but with at most `memory_bytes` of the changes in memory. The rest goes to an
+    /// unlinked file in the folder named by `TMPDIR`, or in `/var/tmp`.
     pub fn within(inner: D, block_size: u32, memory_bytes: u64) -> Self {
         let block_size = (block_size as usize).max(1);
         let changed = RwLock::new(Changes::new(block_size, memory_bytes));
         Self { inner, block_size, changed, below: None }
     }
 
-    /// Keeps at most `memory_bytes` of the changes in memory from now on; what is in it stays there.
+    /// Keeps at most `memory_bytes` of the changes in memory from now on. Those already in memory
+    /// stay.
     pub fn limit_memory(&self, memory_bytes: u64) {
         self.changed_mut().limit_memory(memory_bytes);
     }
 
-    /// The same overlay, without changes yet, that remembers what it covers, 8 bytes a block.
+    /// The same overlay, without changes yet, which remembers what it covers (8 bytes per block).
     #[must_use]
     pub fn remembering(mut self) -> Self {
         self.below = Some(Mutex::default());
         self
     }
 
-    /// The first changed block, as a range of bytes, below which there is something else now
-    /// than when it was changed first; read past all caches. Nothing without
-    /// [`OverlayDevice::remembering`], and nothing where it could not be read then.
+    /// Returns the byte range of the first changed block that is different below from what it was
+    /// when first changed. Reads past all caches. `None` if there is no such block or without
+    /// [`OverlayDevice::remembering`]; blocks that could not be read when first changed are not
+    /// compared.
     ///
     /// # Errors
-    /// What could be read then cannot be now.
+    /// If a block that could be read then cannot be read now.
     pub fn changed_below(&self) -> io::Result<Option<Range<u64>>> {
         let Some(below) = &self.below else { return Ok(None) };
         let below = below.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,7 +88,7 @@ impl<D: Device> OverlayDevice<D> {
         Ok(None)
     }
 
-    /// Makes the block at byte `offset` again what it is below.
+    /// Drops the change of the block at byte `offset`, so that it reads as below.
     pub fn forget(&self, offset: u64) {
         let number = offset / self.block_size as u64;
         self.changed_mut().forget(number);
@@ -94,7 +97,7 @@ impl<D: Device> OverlayDevice<D> {
         }
     }
 
-    /// Notes what is below a block that is about to be changed for the first time.
+    /// Remembers what is below a block that is about to be changed for the first time.
     fn remember(&self, number: u64) {
         let Some(below) = &self.below else { return };
         let mut below = below.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,7 +113,7 @@ impl<D: Device> OverlayDevice<D> {
         &self.inner
     }
 
-    /// Blocks that were written to, also where they came out equal.
+    /// Number of blocks that were written to, even if their contents are the same as below.
     pub fn changed_blocks(&self) -> usize {
         self.changed().len()
     }
@@ -120,7 +123,7 @@ impl<D: Device> OverlayDevice<D> {
         self.changed().contains(offset / self.block_size as u64)
     }
 
-    /// The byte ranges that were written to, in order and as long as can be.
+    /// The byte ranges that were written to, in order, adjacent ones joined.
     pub fn changed_ranges(&self) -> Vec<Range<u64>> {
         let mut ranges: Vec<Range<u64>> = Vec::new();
         for number in self.changed().numbers(0..u64::MAX) {
@@ -136,7 +139,7 @@ impl<D: Device> OverlayDevice<D> {
     /// Calls `visit` with the offset and the new contents of every changed block, in order.
     ///
     /// # Errors
-    /// The first error of `visit`, or of reading back what is not in memory.
+    /// The first error of `visit`, or of reading back changes that are not in memory.
     pub fn for_each_change<E: From<io::Error>>(
         &self,
         mut visit: impl FnMut(u64, &[u8]) -> Result<(), E>,
@@ -167,13 +170,13 @@ impl<D: Device> OverlayDevice<D> {
         self.changed.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where a block lies; the last one may be cut by the end of the device.
+    /// The byte range of a block; the last one may be cut off by the end of the device.
     fn block_range(&self, number: u64) -> Range<u64> {
         let start = number * self.block_size as u64;
         start..self.inner.size_bytes().min(start + self.block_size as u64)
     }
 
-    /// The contents below, padded with zeros past the end of the device.
+    /// The contents below a block, padded with zeros past the end of the device.
     fn original(&self, number: u64) -> io::Result<Vec<u8>> {
         let Range { start, end } = self.block_range(number);
         let mut block = vec![0; self.block_size];
@@ -181,7 +184,7 @@ impl<D: Device> OverlayDevice<D> {
         Ok(block)
     }
 
-    /// Reads through `read`, then puts the changes over it.
+    /// Reads through `read`, then applies the changes.
     fn patched(
         &self,
         buf: &mut [u8],
@@ -201,7 +204,7 @@ impl<D: Device> OverlayDevice<D> {
             if ahead.peek().is_none() {
                 return Err(err);
             }
-            // What lies under a change need not be readable.
+            // What is below a change need not be readable.
             let mut at = offset;
             for number in ahead {
                 let Range { start, end: next } = self.block_range(number);
@@ -221,7 +224,7 @@ impl<D: Device> OverlayDevice<D> {
     }
 }
 
-/// Tells apart what a block holds; not against someone who wants it to be the same.
+/// A hash of a block, to notice changes; it does not resist someone who wants a collision.
 fn hashed(block: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(block);
@@ -289,12 +292,12 @@ impl<D: Device> Device for OverlayDevice<D> {
         Ok(())
     }
 
-    /// Does nothing: what was there stays readable below.
+    /// Does nothing: the old contents stay readable below.
     fn discard(&self, offset: u64, len: u64) -> io::Result<bool> {
         end_within(self.size_bytes(), offset, len).map(|_| false)
     }
 
-    /// Does nothing: changes are not to last.
+    /// Does nothing: changes are not persistent.
     fn flush(&self) -> io::Result<()> {
         Ok(())
     }

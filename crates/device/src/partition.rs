@@ -1,8 +1,7 @@
 //! The partitions of a disk or a disk image: MBR and GPT, read-only.
 //!
-//! What a table says is data: partitions that overlap, reach past the end of the disk or
-//! are of no size are listed like any other. Only [`open_partition`] insists that the one
-//! it opens lies on the disk.
+//! Entries are listed as they are, including partitions that overlap, reach past the end of the
+//! disk or are empty. Only [`open_partition`] requires the partition it opens to lie on the disk.
 
 use std::io;
 use std::sync::Arc;
@@ -21,32 +20,32 @@ pub use mbr::is_extended;
 pub struct Table {
     /// Which kind of table, and what identifies it.
     pub scheme: Scheme,
-    /// Bytes of a sector, in which the table counts.
+    /// The unit of the table: sector size in bytes.
     pub sector_size: u32,
-    /// In the order of the table. MBR: 1 to 4, then logical ones from 5 on.
+    /// In the order of the table. In an MBR: 1 to 4, then the logical ones from 5 on.
     pub partitions: Vec<Partition>,
 }
 
 /// The kind of a partition table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scheme {
-    /// Master boot record, with the disk signature at byte 440; 0 = none.
+    /// Master boot record, with the disk signature at byte 440.
     Mbr {
-        /// The disk signature.
+        /// The disk signature; 0 if there is none.
         id: u32,
     },
     /// GUID partition table.
     Gpt {
         /// The disk's GUID.
         uuid: Uuid,
-        /// Which of the two copies was good.
+        /// The copy that was read: the first valid one.
         copy: GptCopy,
     },
-    /// The MBR of a disk with a GPT, but no good copy of the GPT. No partitions are known.
+    /// The MBR of a disk with a GPT of which no copy is valid. No partitions are known.
     ProtectiveMbr,
 }
 
-/// The copies of a GPT. The backup is only looked at when the primary is damaged.
+/// The copies of a GPT. The backup is read only if the primary is damaged.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum GptCopy {
     /// In the second sector.
@@ -58,23 +57,23 @@ pub enum GptCopy {
 /// A partition, as its table describes it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Partition {
-    /// From 1 on.
+    /// Number of the partition, from 1.
     pub number: u32,
     /// Offset in bytes from the start of the disk.
     pub start_bytes: u64,
     /// Size in bytes; of an extended partition, of all that is inside it.
     pub size_bytes: u64,
-    /// What it is said to hold.
+    /// The type stated in the table.
     pub kind: PartitionType,
     /// GPT: the partition's GUID. MBR: `None`, see [`Table::partition_uuid`].
     pub uuid: Option<Uuid>,
-    /// GPT: its name; unpaired surrogates are replaced. Empty otherwise.
+    /// GPT: its name, with unpaired surrogates replaced. Empty for an MBR.
     pub name: String,
     /// GPT: the attribute bits. MBR: the boot indicator, 0x80 = active.
     pub flags: u64,
 }
 
-/// What a partition is said to hold.
+/// The stated type of a partition.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PartitionType {
     /// Type code of an MBR; 0x83 is Linux.
@@ -83,37 +82,37 @@ pub enum PartitionType {
     Gpt(Uuid),
 }
 
-/// A partition could not be opened.
+/// The error of opening a partition.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PartitionError {
     /// Reading the table failed.
     #[error("the partition table could not be read: {0}")]
     Io(#[from] io::Error),
-    /// There is none.
+    /// There is no partition table.
     #[error("there is no partition table")]
     NoTable,
-    /// There is the outer shell of a GPT only.
+    /// There is only the protective MBR of a GPT.
     #[error("both copies of the GPT partition table are damaged")]
     Damaged,
     /// There is no such partition.
     #[error("there is no partition {number}, {}", available(.numbers))]
     NoSuchPartition {
-        /// The one asked for.
+        /// The number asked for.
         number: u32,
-        /// Those there are.
+        /// The numbers of the existing partitions.
         numbers: Vec<u32>,
     },
-    /// It is the container of the logical partitions.
+    /// It is an extended partition, the container of the logical ones.
     #[error("partition {number} is an extended partition, which only contains others")]
     Extended {
-        /// The one asked for.
+        /// Its number.
         number: u32,
     },
-    /// The disk, or more likely the image of it, is shorter than the table says.
+    /// The partition reaches past the end of the disk, probably because an image is truncated.
     #[error("partition {number}, {size} bytes at {start}, reaches past the end at {disk_size}")]
     PastTheEnd {
-        /// The one asked for.
+        /// Its number.
         number: u32,
         /// Its first byte.
         start: u64,
@@ -158,12 +157,12 @@ impl Table {
 
 /// Reads the partition table of `disk`, if there is one.
 ///
-/// A boot sector of a FAT or NTFS volume can look like an MBR; this does not look for that.
-/// The sectors of an image may have been 4096 bytes: a GPT is looked for with both sizes.
+/// The boot sector of a FAT or NTFS volume can look like an MBR; callers have to rule that out. An
+/// image may be of a disk with sectors of 4096 bytes, so a GPT is looked for with both sizes.
 ///
 /// # Errors
-/// Of the device, on reading its first sectors. A sector that cannot be read further on
-/// counts as damaged.
+/// Those of the device when its first sector is read. A later sector that cannot be read counts as
+/// damaged.
 pub fn read_table(disk: &dyn Device) -> io::Result<Option<Table>> {
     let Some(mbr) = mbr::Mbr::read(disk)? else { return Ok(None) };
     if mbr.is_protective() {
@@ -180,10 +179,10 @@ pub fn read_table(disk: &dyn Device) -> io::Result<Option<Table>> {
     }))
 }
 
-/// The contents of partition `number` of `disk` as a device of its own.
+/// Returns partition `number` of `disk` as a device of its own.
 ///
 /// # Errors
-/// There is no such partition, or it is not (all) on the disk.
+/// If there is no such partition, or it does not lie entirely on the disk.
 pub fn open_partition(
     disk: Arc<dyn Device>,
     number: u32,
@@ -212,7 +211,7 @@ impl PartitionType {
     }
 }
 
-/// Little-endian numbers in a sector; a place beyond its end reads as 0.
+/// `N` bytes at offset `at` of a sector, zeros if they reach past its end.
 fn le<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let found = at.checked_add(N).and_then(|end| bytes.get(at..end));
     found.and_then(|found| found.try_into().ok()).unwrap_or([0; N])

@@ -1,11 +1,12 @@
-//! Paths in errors, in full.
+//! Paths in error messages, without loss.
 //!
-//! What encodes them for a terminal or for JSON is above this crate, and gets text: a path that
-//! is none must not lose bytes on the way.
+//! Encoding for a terminal or for JSON happens above this crate and takes text, so a path that is
+//! not valid text must keep all of its bytes here.
 
 use std::path::Path;
 
-/// A path as it is; in quotes and with escapes where it is more than a word of plain text.
+/// Returns a path as it is, or quoted and escaped if it contains control characters or is not
+/// UTF-8.
 pub fn path(path: &Path) -> String {
     match path.to_str() {
         Some(text) if !text.contains(char::is_control) => text.to_owned(),

@@ -1,4 +1,4 @@
-//! A byte range of another device: a partition.
+//! A byte range of another device, such as a partition.
 
 use std::io;
 
@@ -13,7 +13,7 @@ pub struct SliceDevice<D> {
 }
 
 impl<D: Device> SliceDevice<D> {
-    /// `size` bytes of `inner` from `start` on.
+    /// The `size` bytes of `inner` from byte `start` on.
     ///
     /// # Errors
     /// [`io::ErrorKind::UnexpectedEof`] if `inner` does not reach that far.
@@ -23,7 +23,7 @@ impl<D: Device> SliceDevice<D> {
     }
 }
 
-// The start plus an offset within the slice does not overflow: `new` checked the end.
+// The start plus an offset within the slice does not overflow: `new` has checked the end.
 impl<D: Device> Device for SliceDevice<D> {
     fn size_bytes(&self) -> u64 {
         self.size

@@ -1,5 +1,5 @@
-//! Writes the seeds of all targets into a folder each, for libFuzzer to start from:
-//! `cargo run -p ocfs2-fuzzing --example seeds -- fuzz/corpus`.
+//! Writes the seeds of each target into a folder of its own, for libFuzzer to start from: `cargo
+//! run -p ocfs2-fuzzing --example seeds -- fuzz/corpus`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../tests/seeds/mod.rs"]

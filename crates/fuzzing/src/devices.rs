@@ -1,4 +1,4 @@
-//! What is found on a device by looking at the places where things begin.
+//! Parsers that find something on a device by reading the places where formats begin.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use ocfs2_volume::{Volume, VolumeOptions};
 
 const SIZE: u64 = 4 << 20;
 
-/// A device of 4 MiB with `bytes` from `offset` on, as far as they fit.
+/// Returns a device of 4 MiB with `bytes` from `offset` on, as far as they fit.
 fn device(offset: u64, bytes: &[u8]) -> MemoryDevice {
     let device = MemoryDevice::new(SIZE);
     let room = (SIZE - offset) as usize;
@@ -17,7 +17,8 @@ fn device(offset: u64, bytes: &[u8]) -> MemoryDevice {
     device
 }
 
-/// The first byte says where the others are: at one of the places where formats begin.
+/// Returns a device with all bytes after the first one, which selects one of the places where
+/// formats begin.
 fn placed(bytes: &[u8]) -> MemoryDevice {
     const PLACES: [u64; 16] = [
         0,

@@ -1,9 +1,8 @@
-//! What is done with arbitrary bytes, one function a parser.
+//! Fuzz targets: one function per parser, which takes arbitrary bytes.
 //!
-//! `fuzz/`, a workspace of its own, makes a libFuzzer target of each; the test of this crate
-//! runs them for a bounded number of cases. A target panics where a parser does, and where
-//! what it gives is not what can be given: more items than fit, other bytes written back
-//! than were read.
+//! `fuzz/`, a separate workspace, makes a libFuzzer target of each; the test of this crate runs
+//! them for a bounded number of cases. A target panics if a parser does, or if its result is
+//! impossible: more items than fit, or other bytes written back than were read.
 #![deny(missing_docs)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -19,9 +18,9 @@ use ocfs2_format::Structure;
 /// A fuzz target.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// As in `fuzz/fuzz_targets`, without the ending.
+    /// Name as in `fuzz/fuzz_targets`, without the extension.
     pub name: &'static str,
-    /// Its body.
+    /// Runs it on these bytes.
     pub run: fn(&[u8]),
 }
 
@@ -51,13 +50,14 @@ pub const TARGETS: [Target; 19] = [
 /// Runs the target of that name.
 ///
 /// # Panics
-/// There is none, or it found something.
+/// If there is no such target, or it finds a fault.
 pub fn run(name: &str, bytes: &[u8]) {
     let target = TARGETS.iter().find(|target| target.name == name).expect("a target of that name");
     (target.run)(bytes);
 }
 
-/// The structure at the start of `bytes`, if they are enough; it gives the same bytes back.
+/// Decodes the structure at the start of `bytes`, and asserts that it encodes to the same bytes.
+/// `None` if `bytes` are too short.
 fn kept<T: Structure + Debug>(bytes: &[u8]) -> Option<T> {
     let value = T::decode(bytes);
     assert_eq!(value.is_ok(), bytes.len() >= T::SIZE, "{}", T::NAME);
@@ -70,14 +70,14 @@ fn kept<T: Structure + Debug>(bytes: &[u8]) -> Option<T> {
     Some(value)
 }
 
-/// All of `items`, of which there can be no more than `limit`.
+/// Returns all `items`, and asserts that there are no more than `limit`.
 fn at_most<T>(limit: usize, items: impl Iterator<Item = T>) -> Vec<T> {
     let items: Vec<_> = items.take(limit + 1).collect();
     assert!(items.len() <= limit, "more than {limit}");
     items
 }
 
-/// The number that the first eight bytes make, and the bytes after them.
+/// Returns the little-endian number in the first eight bytes, and the bytes after them.
 fn number(bytes: &[u8]) -> (u64, &[u8]) {
     let (head, tail) = bytes.split_at(bytes.len().min(8));
     (head.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)), tail)

@@ -1,4 +1,4 @@
-//! Blocks of metadata, each from its start.
+//! Parsers of metadata blocks.
 
 use ocfs2_format::bitmap::{Bitmap, BitmapMut};
 use ocfs2_format::chain::{ChainList, ChainRec};

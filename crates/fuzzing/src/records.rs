@@ -1,4 +1,5 @@
-//! What has no signature: quota files, journals, slot map, heartbeat; and arithmetic.
+//! Parsers of structures without a signature: quota files, journals, slot map, heartbeat; and
+//! arithmetic.
 
 use ocfs2_format::check::{self, Checked};
 use ocfs2_format::geometry::Geometry;

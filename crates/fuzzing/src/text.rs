@@ -1,4 +1,4 @@
-//! What people write: lists of features, `cluster.conf`.
+//! Parsers of text that people write: lists of features, `cluster.conf`.
 
 use std::net::Ipv4Addr;
 
@@ -27,7 +27,7 @@ pub fn cluster_conf(bytes: &[u8]) {
     }
 }
 
-/// What is added is there, and nothing else has changed when it is removed again.
+/// Asserts that additions are there, and that removing them leaves everything else as it was.
 fn change(mut file: ConfFile) {
     const NEW: &str = "fuzzing";
     let before = file.conf().clone();

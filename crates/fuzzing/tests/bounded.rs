@@ -1,6 +1,6 @@
-//! Every fuzz target for a bounded number of cases, the same ones each time.
+//! Runs every fuzz target for a bounded number of cases, the same ones each time.
 //!
-//! `OCFS2_FUZZ_CASES` asks for more of each.
+//! `OCFS2_FUZZ_CASES` sets another number of cases per target.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod seeds;
@@ -11,7 +11,7 @@ use std::{env, fs, panic, thread};
 use ocfs2_fuzzing::{TARGETS, Target};
 use ocfs2_testing::Random;
 
-/// Numbers at which something is likely to go wrong.
+/// Numbers that are likely to cause a failure.
 const EDGES: [u64; 12] =
     [0, 1, 2, 7, 0x7f, 0xff, 0x100, 0x7fff, 0xffff, 0x7fff_ffff, 0xffff_ffff, u64::MAX];
 
@@ -24,7 +24,7 @@ fn mutate(bytes: &mut Vec<u8>, seeds: &[Vec<u8>], random: &mut Random) {
             bytes.extend(random.bytes(more));
         }
         2 => {
-            // A part of another one.
+            // A part of another seed.
             let other = &seeds[random.below(seeds.len())];
             let len = random.below(other.len().min(bytes.len() - at));
             let from = random.below(other.len() - len);
@@ -36,7 +36,7 @@ fn mutate(bytes: &mut Vec<u8>, seeds: &[Vec<u8>], random: &mut Random) {
             }
         }
         _ => {
-            // Fields are aligned to their size; the headers are where most of them are.
+            // Fields are aligned to their size, and most of them are in headers.
             let size = 1 << random.below(4);
             let end = if random.below(2) == 0 { bytes.len() } else { bytes.len().min(0x100) };
             let at = random.below(end) / size * size;

@@ -1,34 +1,34 @@
-//! `FS_IOC_FIEMAP`: where the contents of a file are.
+//! `FS_IOC_FIEMAP`: the places of a file's contents.
 
 use std::io;
 
 use crate::Mounted;
 use crate::raw::{EXTENTS, map};
 
-/// Asked for: what is in memory is written first, so that all of it has a place.
+/// Request flag: write what is in memory first, so that all of the file has a place.
 const SYNC: u32 = 1;
 
-/// What an extent is.
+/// The properties of an extent.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ExtentFlags(u32);
 
 impl ExtentFlags {
-    /// Whether it is the last one.
+    /// Whether it is the last extent of the file.
     pub fn is_last(self) -> bool {
         self.0 & 0x1 != 0
     }
 
-    /// Whether it is in the inode.
+    /// Whether the contents are in the inode.
     pub fn is_inline(self) -> bool {
         self.0 & 0x200 != 0
     }
 
-    /// Whether it was allocated, but never written.
+    /// Whether it is allocated but was never written.
     pub fn is_unwritten(self) -> bool {
         self.0 & 0x800 != 0
     }
 
-    /// Whether other files may have it, too.
+    /// Whether other files may share it.
     pub fn is_shared(self) -> bool {
         self.0 & 0x2000 != 0
     }
@@ -37,21 +37,21 @@ impl ExtentFlags {
 /// An extent of a file, in bytes.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Extent {
-    /// Where in the file it begins.
+    /// Offset in the file.
     pub logical: u64,
-    /// Where on the volume it begins.
+    /// Offset on the volume.
     pub physical: u64,
-    /// How long it is.
+    /// Length.
     pub length: u64,
-    /// What it is.
+    /// Its properties.
     pub flags: ExtentFlags,
 }
 
 impl Mounted {
-    /// All extents of this file, in order.
+    /// Returns all extents of this file, in order.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// Those of the kernel.
     pub fn extents(&self) -> io::Result<Vec<Extent>> {
         let (mut all, mut start): (Vec<Extent>, u64) = (Vec::new(), 0);
         loop {
@@ -60,7 +60,8 @@ impl Mounted {
             for it in found {
                 let flags = ExtentFlags(it.flags);
                 let end = it.logical.saturating_add(it.length);
-                // A file that is changed meanwhile may give some again; no loop without an end.
+                // If the file changes meanwhile, extents may be repeated. This must not become an
+                // endless loop.
                 if end <= start {
                     return Ok(all);
                 }

@@ -1,20 +1,20 @@
-//! `OCFS2_IOC_INFO`: features, sizes and free room.
+//! `OCFS2_IOC_INFO`: features, sizes and free space.
 
 use std::io;
 
 use crate::Mounted;
 use crate::raw::{self, HEADER};
 
-/// What each request begins with.
+/// The magic number at the start of each request.
 const MAGIC: u32 = 0x4f32_494e;
-/// Set in a request: no cluster locks are taken.
+/// Request flag: take no cluster locks.
 const NON_COHERENT: u32 = 1;
-/// Set in an answer: there is one.
+/// Answer flag: the answer was filled in.
 const FILLED: u32 = 0x4000_0000;
-/// Set in an answer: it could not be had.
+/// Answer flag: the kernel failed to fill it in.
 const ERROR: u32 = 0x8000_0000;
 
-/// Most slots.
+/// Most slots of a volume.
 const SLOTS: usize = 255;
 /// Rows of a histogram.
 const ROWS: usize = 32;
@@ -22,37 +22,37 @@ const ROWS: usize = 32;
 /// Room for inodes in a slot.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct InodeRoom {
-    /// Inodes there is room for.
+    /// Number of inodes there is room for.
     pub total: u64,
-    /// Those that are free.
+    /// Number of these that are free.
     pub free: u64,
 }
 
 /// Free extents of 2^n clusters up to twice as many.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Row {
-    /// How many there are.
+    /// Number of extents.
     pub extents: u32,
-    /// The clusters of all of them.
+    /// Number of clusters in all of them.
     pub clusters: u32,
 }
 
-/// How free room is in pieces.
+/// Fragmentation of free space.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Fragments {
-    /// Free extents by length.
+    /// Free extents by length: row n has those of 2^n clusters up to twice as many.
     pub rows: [Row; ROWS],
-    /// Clusters of the volume.
+    /// Number of clusters of the volume.
     pub clusters: u32,
-    /// Those that are free.
+    /// Number of free clusters.
     pub free_clusters: u32,
-    /// Chunks of the size that was asked for which are wholly free.
+    /// Number of entirely free chunks of the size asked for.
     pub free_chunks: u32,
-    /// Clusters of the shortest free extent.
+    /// Length of the shortest free extent in clusters.
     pub shortest: u32,
-    /// Clusters of the longest one.
+    /// Length of the longest free extent in clusters.
     pub longest: u32,
-    /// Clusters of one on average, rounded down.
+    /// Average length of a free extent in clusters, rounded down.
     pub average: u32,
 }
 
@@ -70,14 +70,14 @@ impl Answer {
         bytes.map_or(0, u64::from_ne_bytes)
     }
 
-    /// The bytes up to the first that is zero.
+    /// The bytes up to the first zero.
     fn text(&self) -> Vec<u8> {
         self.0.iter().copied().take_while(|byte| *byte != 0).collect()
     }
 }
 
 impl Mounted {
-    /// Asks what has a code, with so many bytes after the header, of which `fill` sets some.
+    /// Sends the request `code` with `size` bytes after the header, which `fill` initializes.
     fn ask(&self, code: u32, size: usize, fill: impl FnOnce(&mut [u8])) -> io::Result<Answer> {
         let flags = if self.is_coherent { 0 } else { NON_COHERENT };
         let words = [MAGIC, code, (HEADER + size) as u32, flags];
@@ -98,67 +98,67 @@ impl Mounted {
         Ok(self.ask(code, 8, |_| ())?.u32(0))
     }
 
-    /// Bytes of a cluster.
+    /// Returns the cluster size in bytes.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// Those of the kernel.
     pub fn cluster_size(&self) -> io::Result<u32> {
         self.number(1)
     }
 
-    /// Bytes of a block.
+    /// Returns the block size in bytes.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// Those of the kernel.
     pub fn block_size(&self) -> io::Result<u32> {
         self.number(2)
     }
 
-    /// Slots of the volume.
+    /// Returns the number of slots of the volume.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// Those of the kernel.
     pub fn slots(&self) -> io::Result<u32> {
         self.number(3)
     }
 
-    /// The label.
+    /// Returns the label.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// Those of the kernel.
     pub fn label(&self) -> io::Result<Vec<u8>> {
         Ok(self.ask(4, 64, |_| ())?.text())
     }
 
-    /// The UUID, as text.
+    /// Returns the UUID as text.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// Those of the kernel.
     pub fn uuid(&self) -> io::Result<Vec<u8>> {
         Ok(self.ask(5, 33, |_| ())?.text())
     }
 
-    /// The bits of the features: compat, incompat, ro_compat.
+    /// Returns the feature bits: compat, incompat, ro_compat.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// Those of the kernel.
     pub fn features(&self) -> io::Result<[u32; 3]> {
         let answer = self.ask(6, 16, |_| ())?;
         Ok([0, 4, 8].map(|at| answer.u32(at)))
     }
 
-    /// Bytes of the journal of this node's slot.
+    /// Returns the size in bytes of the journal of this node's slot.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// Those of the kernel.
     pub fn journal_size(&self) -> io::Result<u64> {
         Ok(self.ask(7, 8, |_| ())?.u64(0))
     }
 
-    /// Room for inodes, slot by slot.
+    /// Returns the room for inodes, by slot.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// Those of the kernel.
     pub fn inode_room(&self) -> io::Result<Vec<InodeRoom>> {
         let answer = self.ask(8, SLOTS * 16 + 8, |_| ())?;
         let slots = (answer.u32(SLOTS * 16) as usize).min(SLOTS);
@@ -166,10 +166,11 @@ impl Mounted {
         Ok((0..slots).map(of).collect())
     }
 
-    /// How free room is in pieces, and how many pieces of so many clusters are wholly free.
+    /// Returns the fragmentation of free space, and how many chunks of `chunk` clusters are
+    /// entirely free.
     ///
     /// # Errors
-    /// What the kernel says: `chunk` has to be a power of 2 that a group has room for.
+    /// Those of the kernel: `chunk` has to be a power of 2 that fits into a group.
     pub fn fragments(&self, chunk: u32) -> io::Result<Fragments> {
         let (numbers, input) = (ROWS * 8, ROWS * 8 + 32);
         let answer = self.ask(9, input + 8, |bytes| {

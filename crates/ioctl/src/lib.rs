@@ -1,8 +1,8 @@
-//! What the kernel is asked about a mounted OCFS2 volume by ioctl.
+//! Ioctls on files of a mounted OCFS2 volume.
 //!
-//! This is the only crate of the workspace with `unsafe`: `raw`, in which each block says why it is
-//! sound. Everything else here is bytes in and bytes out. A file is asked only if it is on an OCFS2
-//! volume: to the file systems and drivers of others the same numbers mean something else.
+//! This is the only crate of the workspace with `unsafe`: in `raw`, where each block explains why
+//! it is sound. Everything else here deals with plain bytes. The calls are made only on files of an
+//! OCFS2 volume, because the same numbers mean something else to other file systems and drivers.
 #![deny(missing_docs)]
 
 mod extents;
@@ -19,22 +19,22 @@ pub use info::{Fragments, InodeRoom, Row};
 /// `f_type` of a mounted OCFS2 volume.
 const MAGIC: i64 = 0x7461_636f;
 
-/// A file or a folder on a mounted OCFS2 volume, whose kernel can be asked.
+/// A file or folder on a mounted OCFS2 volume, about which the kernel can be asked.
 #[derive(Debug)]
 pub struct Mounted {
     file: File,
-    /// Whether cluster locks are taken for what other nodes change.
+    /// Whether cluster locks are taken, to include changes of other nodes.
     is_coherent: bool,
 }
 
 impl Mounted {
-    /// Opens a path for reading; nothing if it is not on an OCFS2 volume. Where `is_coherent`, locks
-    /// of the cluster are taken for what other nodes change.
+    /// Opens a path for reading; `None` if it is not on an OCFS2 volume. If `is_coherent`, cluster
+    /// locks are taken, to include changes of other nodes.
     ///
     /// # Errors
-    /// It cannot be opened.
+    /// If it cannot be opened.
     pub fn open(path: &Path, is_coherent: bool) -> io::Result<Option<Self>> {
-        // What is no file might wait, or do something, when it is opened.
+        // Opening a special file might block or have side effects.
         let kind = path.metadata()?.file_type();
         if !kind.is_file() && !kind.is_dir() {
             return Ok(None);

@@ -1,6 +1,6 @@
-//! The calls themselves: all that is `unsafe` in this workspace.
+//! The calls themselves, which are all the `unsafe` code of this workspace.
 //!
-//! Reviewed: who changes this reads all of it again, beside the kernel's `fs/ocfs2/ioctl.c` and
+//! A change here requires a review of the whole file, next to the kernel's `fs/ocfs2/ioctl.c` and
 //! `fs/ioctl.c`.
 #![allow(unsafe_code)]
 
@@ -11,17 +11,17 @@ use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 
 use crate::Mounted;
 
-/// Bytes of the header that each request begins with.
+/// Bytes of the header at the start of each request.
 pub const HEADER: usize = 16;
-/// Where in it the size of the request is.
+/// Offset of the request size in the header.
 const SIZE_AT: usize = 8;
 
-/// `struct ocfs2_info`: where the requests are.
+/// `struct ocfs2_info`: the place of the requests.
 #[repr(C)]
 struct Info {
     /// The address of an array of addresses.
     requests: u64,
-    /// How many there are.
+    /// Length of the array.
     count: u32,
     pad: u32,
 }
@@ -29,10 +29,10 @@ struct Info {
 /// `OCFS2_IOC_INFO`.
 const INFO: Opcode = opcode::read::<Info>(b'o', 5);
 
-/// Asks the kernel to fill a request, which states its own size.
+/// Asks the kernel to fill in a request, which states its own size.
 ///
 /// # Errors
-/// What the kernel says; the request states another size than it has.
+/// Those of the kernel, or if the request states a wrong size.
 pub fn info(mounted: &Mounted, request: &mut [u8]) -> io::Result<()> {
     let stated = request.get(SIZE_AT..SIZE_AT + 4).and_then(|it| it.try_into().ok());
     let stated = stated.map(u32::from_ne_bytes).map_or(0, |it| it as usize);
@@ -42,19 +42,19 @@ pub fn info(mounted: &Mounted, request: &mut [u8]) -> io::Result<()> {
     let addresses = [request.as_mut_ptr().expose_provenance() as u64];
     let requests = addresses.as_ptr().expose_provenance() as u64;
     let mut info = Info { requests, count: 1, pad: 0 };
-    // SAFETY: `INFO` is the number of a call that takes a pointer to an `Info`, which `info` is for as
-    // long as the `Updater` borrows it.
+    // SAFETY: `INFO` is the number of a call that takes a pointer to an `Info`, and `info` is one
+    // for as long as the `Updater` borrows it.
     let call = unsafe { Updater::<INFO, Info>::new(&mut info) };
-    // SAFETY: the file is on an OCFS2 volume, as `Mounted` makes sure, whose kernel has this call: it
-    // reads `count` addresses from `requests`, which is one, of an array that lives until the end of
-    // this function, and reads and writes at that address as many bytes as the request states: not
-    // more than `request` has, which was looked at above, and which nobody else can reach as it is
-    // borrowed mutably. Any bytes are values of `u8`.
+    // SAFETY: `Mounted` makes sure that the file is on an OCFS2 volume, whose driver has this call.
+    // It reads `count` addresses, which is one, from `requests`, an array that lives until the end
+    // of this function. At that address it reads and writes as many bytes as the request states.
+    // That is not more than `request` has, which was checked above, and nobody else can access
+    // these bytes, because they are borrowed mutably. Any bytes are valid values of `u8`.
     unsafe { ioctl(&mounted.file, call) }?;
     Ok(())
 }
 
-/// Extents that are asked for at once.
+/// Number of extents that are requested at once.
 pub const EXTENTS: usize = 128;
 
 /// `struct fiemap` without its extents.
@@ -91,14 +91,15 @@ struct Map {
 /// `FS_IOC_FIEMAP`.
 const FIEMAP: Opcode = opcode::read_write::<MapHeader>(b'f', 11);
 
-// The layouts that the kernel has.
+// The layouts of the kernel.
 const _: () = assert!(size_of::<Info>() == 16 && size_of::<MapHeader>() == 32);
 const _: () = assert!(size_of::<MapExtent>() == 56 && size_of::<Map>() == 32 + 56 * EXTENTS);
 
-/// The extents of a file from a byte on, at most [`EXTENTS`]; with `flags` of the call.
+/// Returns the extents of a file from byte `start` on, at most [`EXTENTS`]. `flags` are those of
+/// the call.
 ///
 /// # Errors
-/// What the kernel says.
+/// Those of the kernel.
 pub fn map(mounted: &Mounted, start: u64, flags: u32) -> io::Result<Vec<MapExtent>> {
     let header = MapHeader {
         start,
@@ -109,11 +110,11 @@ pub fn map(mounted: &Mounted, start: u64, flags: u32) -> io::Result<Vec<MapExten
         reserved: 0,
     };
     let mut map = Map { header, extents: [MapExtent::default(); EXTENTS] };
-    // SAFETY: `FIEMAP` is the number of a call that takes a pointer to the header of a `Map`, with
-    // which `map` begins for as long as the `Updater` borrows it.
+    // SAFETY: `FIEMAP` is the number of a call that takes a pointer to the header of a `Map`, which
+    // `map` starts with for as long as the `Updater` borrows it.
     let call = unsafe { Updater::<FIEMAP, Map>::new(&mut map) };
-    // SAFETY: the kernel writes the header and at most `room` extents after it, which is as many as
-    // `Map` has; all their fields are numbers, of which any bytes are values.
+    // SAFETY: the kernel writes the header and at most `room` extents after it, and `Map` has room
+    // for as many. All their fields are numbers, for which any bytes are valid.
     unsafe { ioctl(&mounted.file, call) }?;
     let found = (map.header.mapped as usize).min(EXTENTS);
     Ok(map.extents.into_iter().take(found).collect())

@@ -41,7 +41,7 @@ Examples:
 Exit status: 0 if the volume was made (or with --dry-run could be, perhaps after a yes to the
 question), 1 if not, 130 if interrupted.";
 
-/// What --json prints: the fields of `Summary`, in its order.
+/// The output of --json: the fields of `Summary`, in its order.
 const JSON: &str = "\
 JSON:
   An object, with --dry-run as well:
@@ -71,7 +71,7 @@ JSON:
     global_heartbeat whether it says that
     time             of format, in seconds since 1970";
 
-/// Everything `mkfs.ocfs2` can be told.
+/// The command line of `mkfs.ocfs2`.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "mkfs.ocfs2",
@@ -92,36 +92,35 @@ pub struct Cli {
 
     /// Blocks to use (a bare number), or the size of the volume (with a unit, such as 4G).
     ///
-    /// A bare number counts blocks of the volume (see -b). A size with a unit (b, k, m, g, t,
-    /// p: powers of 1024) also creates an image file that does not exist, and makes one that
-    /// is shorter that long; a longer file or device keeps its size, the volume takes the
-    /// first part of it. [default: all of the device]
+    /// A bare number counts blocks of the volume (see -b). A size with a unit (b, k, m, g, t, p:
+    /// powers of 1024) also creates a missing image file, and extends a shorter one to that size. A
+    /// longer file or device keeps its size, and the volume takes the first part of it. [default:
+    /// all of the device]
     #[arg(value_name = "BLOCKS|SIZE")]
     pub size: Option<Extent>,
 
-    /// Partition of a disk or of a whole-disk image to put the volume into.
+    /// Partition of a disk or of a whole-disk image for the volume.
     ///
-    /// By its number in the partition table (MBR or GPT) of DEVICE. Only that partition is
-    /// written to.
+    /// The number in the partition table (MBR or GPT) of DEVICE. Only that partition is written to.
     #[arg(long, value_name = "N")]
     pub partition: Option<u32>,
 
     /// Fill the volume with the files of a folder, or of a tar archive (- is standard input).
     ///
-    /// Their names, contents, holes, permissions, owners, times, hard links, device nodes,
-    /// attributes and access control lists; the root gets those of the folder, or of the
-    /// archive's `./`. The time of the last access becomes that of the last change, and the time
-    /// of the last change of the inode that of the format, so that the same files give the same
-    /// bytes. With --dry-run everything is read, to see whether it fits.
+    /// Names, contents, holes, permissions, owners, times, hard links, device nodes, attributes and
+    /// access control lists are copied; the root gets those of the folder, or of the `./` in the
+    /// archive. The access time is set to the modification time, and the inode change time to the
+    /// time of format, so that the same files give the same bytes. With --dry-run everything is
+    /// read, to check whether it fits.
     #[arg(short = 'd', long, value_name = "DIR|TAR", help_heading = "The volume")]
     pub files: Option<PathBuf>,
 
     /// Hash of names with bytes from 0x80 on, such as those of é in UTF-8: signed or unsigned.
     ///
-    /// For -d. A kernel that looks for the other hash lists such a name, and cannot open it where
-    /// the directory is large enough for an index. signed: for Linux before 6.2 on x86, and the
-    /// C tools. unsigned: for all others; from 6.12.117 and 7.3.4 on Linux finds both. Names in
-    /// ASCII have one hash.
+    /// For -d. A kernel that expects the other hash lists such a name, but cannot open it if the
+    /// directory is large enough for an index. signed: for Linux before 6.2 on x86, and the C
+    /// tools. unsigned: for all others; Linux from 6.12.117 and 7.3.4 on finds both. ASCII names
+    /// have the same hash either way.
     #[arg(long, value_name = "SIGN", default_value = "unsigned", help_heading = "The volume")]
     pub name_hash: CharSign,
 
@@ -129,32 +128,31 @@ pub struct Cli {
     #[arg(short = 'L', long, value_name = "LABEL", help_heading = "The volume")]
     pub label: Option<OsString>,
 
-    /// Nodes that can mount the volume at the same time, 1 to 255.
+    /// Number of nodes that can mount the volume at the same time, 1 to 255.
     ///
     /// [default: local 1; below 2 GiB 2, below 10 GiB 4, below 1 TiB 8, else 16]
     #[arg(short = 'N', long, value_name = "COUNT", help_heading = "The volume")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=255))]
     pub node_slots: Option<u16>,
 
-    /// Who mounts it: local (this computer, without a cluster) or cluster.
+    /// Who mounts the volume: local (this computer, without a cluster) or cluster.
     ///
     /// May be abbreviated. [default: cluster]
     #[arg(short = 'M', long, value_name = "TYPE", help_heading = "The volume")]
     pub mount: Option<MountType>,
 
-    /// What it is for: mail, datafiles or vmstore.
+    /// Purpose of the volume: mail, datafiles or vmstore.
     ///
-    /// mail: many small files; large journals. datafiles: few very large files; clusters of
-    /// 128 KiB (256 KiB from 64 GiB, 512 KiB from 96 GiB, 1 MiB from 128 GiB on) and small
-    /// journals. vmstore: images of virtual machines; such clusters, medium journals. The
-    /// last two need 2 GiB.
+    /// mail: many small files; large journals. datafiles: few very large files; clusters of 128 KiB
+    /// (256 KiB from 64 GiB, 512 KiB from 96 GiB, 1 MiB from 128 GiB on) and small journals.
+    /// vmstore: images of virtual machines; the same clusters, medium journals. The last two need
+    /// at least 2 GiB.
     #[arg(short = 'T', value_name = "TYPE", help_heading = "The volume")]
     pub purpose: Option<Purpose>,
 
-    /// UUID, 32 hexadecimal digits, perhaps with dashes.
+    /// UUID, 32 hexadecimal digits, optionally with dashes.
     ///
-    /// Two volumes with the same UUID must never be seen by the same computer. [default:
-    /// random]
+    /// Two volumes with the same UUID must never be visible to the same computer. [default: random]
     #[arg(short = 'U', value_name = "UUID", help_heading = "The volume")]
     #[arg(value_parser = parse_uuid)]
     pub uuid: Option<Uuid>,
@@ -169,23 +167,23 @@ pub struct Cli {
 
     /// Cluster size: 4K to 1M.
     ///
-    /// The unit in which space is given to files. [default: 4K; larger from 16 TiB on, or
-    /// with -T]
+    /// The unit in which space is allocated to files. [default: 4K; larger from 16 TiB on, or with
+    /// -T]
     #[arg(short = 'C', long, value_name = "SIZE", help_heading = "The volume")]
     #[arg(value_parser = parse_cluster_size)]
     pub cluster_size: Option<ClusterSize>,
 
     /// Journals: size=SIZE, block32, block64.
     ///
-    /// size: of each node's journal, at least 4M. [default: 4 MiB to 256 MiB, by the size of
-    /// the volume and -T] block64: 64-bit block numbers. [default: from 2^32 blocks on]
+    /// size: the size of each node's journal, at least 4M. [default: 4 MiB to 256 MiB, depending on
+    /// the size of the volume and -T] block64: 64-bit block numbers. [default: from 2^32 blocks on]
     #[arg(short = 'J', long, value_name = "OPTIONS", help_heading = "The volume")]
     #[arg(action = ArgAction::Append)]
     pub journal_options: Vec<JournalOptions>,
 
-    /// Features to switch on or, with `no` in front, off.
+    /// Features to switch on or, with the prefix `no`, off.
     ///
-    /// A comma separated list of local, sparse, backup-super, unwritten, extended-slotmap,
+    /// A comma-separated list of local, sparse, backup-super, unwritten, extended-slotmap,
     /// inline-data, metaecc, xattr, indexed-dirs, usrquota, grpquota, refcount, discontig-bg,
     /// clusterinfo, append-dio.
     #[arg(long, value_name = "[no]NAME,...", help_heading = "Features")]
@@ -200,15 +198,15 @@ pub struct Cli {
     #[arg(hide_default_value = true)]
     pub fs_feature_level: Level,
 
-    /// The same as --fs-features=nobackup-super.
+    /// Same as --fs-features=nobackup-super.
     #[arg(long, help_heading = "Features")]
     pub no_backup_super: bool,
 
     /// Cluster stack: o2cb, pcmk or cman.
     ///
     /// Needs --cluster-name. [default: the one that runs, else that of the volume that is
-    /// overwritten, else classic o2cb, which names no cluster; where o2cb runs with local
-    /// heartbeat it is named only if the volume that is overwritten names it]
+    /// overwritten, else classic o2cb, which names no cluster; if o2cb runs with local heartbeat,
+    /// it is named only if the overwritten volume names it]
     #[arg(long, value_name = "STACK", help_heading = "Cluster")]
     pub cluster_stack: Option<String>,
 
@@ -216,7 +214,7 @@ pub struct Cli {
     #[arg(long, value_name = "NAME", help_heading = "Cluster")]
     pub cluster_name: Option<String>,
 
-    /// The o2cb cluster has one heartbeat for all volumes.
+    /// State that the o2cb cluster has one heartbeat for all volumes.
     #[arg(long, help_heading = "Cluster")]
     pub global_heartbeat: bool,
 
@@ -226,25 +224,25 @@ pub struct Cli {
 
     /// Only show what would be made.
     ///
-    /// Nothing is written and no file is created. What the run itself would be refused is
-    /// refused, with the same words and status 1; what it would ask is said. Other nodes are not
-    /// locked out, their heartbeat is watched.
+    /// Nothing is written and no file is created. What a real run would refuse is refused with the
+    /// same message and status 1, and its questions are reported. Other nodes are not locked out;
+    /// their heartbeat is watched instead.
     #[arg(short = 'n', long, help_heading = "Running")]
     pub dry_run: bool,
 
-    /// Overwrite what is there, and do not mind another cluster.
+    /// Overwrite existing contents, and accept a different cluster.
     ///
-    /// A device that is in use here or by a live node is still asked about; see -x.
+    /// For a device that is in use here or by a live node there is still a question; see -x.
     #[arg(short = 'F', long, help_heading = "Running")]
     pub force: bool,
 
-    /// Never ask; take the answer to be yes.
+    /// Never ask, and assume the answer yes.
     ///
     /// Overwrites an OCFS2 volume that nobody uses; with -F also one that is in use.
     #[arg(short = 'x', help_heading = "Running")]
     pub never_ask: bool,
 
-    /// Tell the device that its old contents are not needed any more; this is the default.
+    /// Tell the device that its old contents are no longer needed; this is the default.
     #[arg(long, overrides_with = "nodiscard", help_heading = "Running")]
     pub discard: bool,
 
@@ -252,11 +250,11 @@ pub struct Cli {
     #[arg(long, help_heading = "Running")]
     pub nodiscard: bool,
 
-    /// Seed of everything that is random.
+    /// Seed for everything that is random.
     ///
-    /// The same seed gives the same UUID (unless -U gives it), generation and hash seed. With
-    /// SOURCE_DATE_EPOCH set in the environment to the seconds since 1970 that are to be the
-    /// time of format, two runs write the same bytes.
+    /// The same seed gives the same UUID (unless -U sets it), generation and hash seed. If the
+    /// environment variable SOURCE_DATE_EPOCH sets the time of format in seconds since 1970, two
+    /// runs write the same bytes.
     #[arg(long, value_name = "NUMBER", help_heading = "Running")]
     pub seed: Option<u64>,
 
@@ -264,7 +262,7 @@ pub struct Cli {
     #[arg(short = 'q', long, help_heading = "Output")]
     pub quiet: bool,
 
-    /// Print more.
+    /// Print more details.
     #[arg(short = 'v', long, help_heading = "Output")]
     pub verbose: bool,
 
@@ -278,7 +276,7 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// What is to be said of an option that is not one of this program, but of mkfs(8), which calls it.
+/// Returns a hint on an option that belongs to mkfs(8), which calls this program.
 pub fn of_front_end(option: &str) -> Option<String> {
     matches!(option, "-t" | "--type").then(|| {
         format!(
@@ -304,10 +302,10 @@ fn parse_features(list: &str) -> Result<FeatureRequest, FeatureError> {
 }
 
 impl Cli {
-    /// The wishes about the volume.
+    /// The wishes for the volume.
     ///
     /// # Errors
-    /// The options about the cluster are incomplete or wrong.
+    /// If the options about the cluster are incomplete or invalid.
     pub fn options(&self) -> Result<Options, ClusterError> {
         let mut features = self.fs_features.unwrap_or_default();
         if self.no_backup_super {

@@ -1,8 +1,8 @@
-//! The global bitmap of the volume to be: which clusters are taken.
+//! The global bitmap of the new volume: which clusters are taken.
 //!
-//! Only groups that something was allocated from have a bitmap in memory; in all others
-//! nothing but their descriptor is taken. The two ways of choosing clusters are those of
-//! mkfs.ocfs2 1.8, so that everything lies where other tools have always found it.
+//! Only groups from which something was allocated have a bitmap in memory; in all others only the
+//! descriptor is taken. The two ways of choosing clusters are those of mkfs.ocfs2 1.8, so that
+//! everything is where other tools have always found it.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -18,7 +18,7 @@ pub(crate) struct ClusterMap {
     /// Chains of the global bitmap, `cl_count`.
     chains: u32,
     touched: BTreeMap<u32, Group>,
-    /// Every group below has no free cluster.
+    /// The first group that may have free clusters.
     first_free: u32,
     used: u32,
 }
@@ -37,7 +37,7 @@ impl Group {
 }
 
 impl ClusterMap {
-    /// An empty volume: the leading clusters and all descriptors are taken.
+    /// An empty volume: only the leading clusters and all descriptors are taken.
     pub(crate) fn new(geometry: Geometry, chains: u32) -> Self {
         let mut map = Self { geometry, chains, touched: BTreeMap::new(), first_free: 0, used: 0 };
         map.used = geometry.groups().saturating_sub(1);
@@ -46,12 +46,12 @@ impl ClusterMap {
         map
     }
 
-    /// Clusters that are taken.
+    /// Number of taken clusters.
     pub(crate) fn used(&self) -> u32 {
         self.used
     }
 
-    /// Clusters of `group` that are free.
+    /// Number of free clusters in `group`.
     pub(crate) fn free_in(&self, group: u32) -> u32 {
         match self.touched.get(&group) {
             Some(group) => group.free as u32,
@@ -59,12 +59,12 @@ impl ClusterMap {
         }
     }
 
-    /// The bitmap of `group` where it is more than the bit of its descriptor.
+    /// The bitmap of `group`; `None` if only its descriptor is taken.
     pub(crate) fn bitmap_of(&self, group: u32) -> Option<&[u8]> {
         self.touched.get(&group).map(|group| &group.bitmap[..])
     }
 
-    /// Marks `count` clusters from `start` on as taken; they lie in one group and are free.
+    /// Marks `count` clusters from `start` on as taken. They must be free and in one group.
     pub(crate) fn take(&mut self, start: Cluster, count: u32) {
         let (index, bit) = self.geometry.group_of(start);
         let bits = self.geometry.group_clusters(index) as usize;
@@ -82,23 +82,22 @@ impl ClusterMap {
         }
     }
 
-    /// While the volume is being laid out: the first run of `count` clusters, chain after
-    /// chain.
+    /// Takes the first run of `count` clusters, chain by chain. For the basic layout of the volume.
     pub(crate) fn allocate_by_chain(&mut self, count: u32) -> Option<Cluster> {
         let groups = self.geometry.groups();
         let chains = self.chains.max(1);
         let order =
             (0..chains.min(groups)).flat_map(|chain| (chain..groups).step_by(chains as usize));
         let mut order = order.filter(|group| self.free_in(*group) >= count);
-        // A group with enough free clusters but no such run does not occur: up to here
-        // every group is filled from its start.
+        // Up to here every group is filled from its start, so a group with enough free clusters has
+        // them in one run.
         let index = order.next()?;
         let run = self.free_runs(index).find(|run| run.len() >= count as usize)?;
         Some(self.take_run(index, run.start, count))
     }
 
-    /// Once the volume is laid out: the first run of `wanted` clusters in the first group
-    /// that has any of at least `min`, or the longest there.
+    /// Takes the first run of `wanted` clusters in the first group with a run of at least `min`, or
+    /// the longest run there. For everything after the basic layout.
     pub(crate) fn allocate(&mut self, min: u32, wanted: u32) -> Option<(Cluster, u32)> {
         for index in self.first_free..self.geometry.groups() {
             if self.free_in(index) < min {
@@ -122,8 +121,8 @@ impl ClusterMap {
         None
     }
 
-    /// While files are written: the next run of free clusters behind `at`, from there on round
-    /// the volume, of at least `min` and at most `wanted`. What lies between stays free.
+    /// Takes the next run of free clusters from `at` on, wrapping around at the end of the volume,
+    /// of at least `min` and at most `wanted` clusters. Skipped clusters stay free. For files.
     pub(crate) fn allocate_behind(
         &mut self,
         at: Cluster,
@@ -175,7 +174,7 @@ mod tests {
 
     #[test]
     fn an_empty_volume_has_its_leading_clusters_and_descriptors_taken() {
-        // At 512 and 4096 a group has 3584 clusters; the first descriptor is in cluster 1.
+        // With these sizes a group has 3584 clusters; the first descriptor is in cluster 1.
         let map = map(3 * 3584 + 10);
         assert_eq!(map.used(), 2 + 3);
         let free: Vec<_> = (0..4).map(|group| map.free_in(group)).collect();
@@ -213,7 +212,7 @@ mod tests {
     fn the_layout_takes_group_after_group_of_a_chain() {
         let mut map = map(40 * 3584);
         assert_eq!(map.allocate_by_chain(3580), Some(Cluster(2)));
-        // Group 0 has two left; the next of its chain is group 19.
+        // Group 0 has two clusters left; the next group of its chain is 19.
         assert_eq!(map.allocate_by_chain(3), Some(Cluster(19 * 3584 + 1)));
         assert_eq!(map.allocate_by_chain(2), Some(Cluster(3582)));
         assert_eq!(map.allocate_by_chain(3584), None);

@@ -1,4 +1,4 @@
-//! The bytes of the planned metadata blocks.
+//! The contents of the planned metadata blocks.
 
 use std::collections::BTreeMap;
 
@@ -27,24 +27,24 @@ use crate::system_file::SystemInode;
 /// A block to be written.
 #[derive(Clone, Debug)]
 pub(crate) enum NewBlock {
-    /// Ready as it is.
+    /// Complete contents.
     Bytes(Vec<u8>),
-    /// Descriptor of a group of the global bitmap.
+    /// Descriptor of this group of the global bitmap.
     ClusterGroup(u32),
     /// Descriptor of a group of a slot's extent allocator.
     ExtentGroup {
         /// The slot.
         slot: u16,
-        /// The group, in the order of the allocator.
+        /// Index of the group in the allocator.
         group: usize,
     },
 }
 
-/// The blocks of a volume but its superblocks, by number.
+/// The blocks of a volume except its superblocks, by number.
 pub(crate) type Blocks = BTreeMap<Blkno, NewBlock>;
 
 impl Plan {
-    /// Every metadata block but the superblock, its backups and what is before it.
+    /// Returns every metadata block except the superblock, its backups and what precedes it.
     pub(crate) fn blocks(&self) -> Result<Blocks, Truncated> {
         let mut blocks = Blocks::new();
         for (file, inode) in &self.inodes {
@@ -86,7 +86,7 @@ impl Plan {
             }
         }
         if !self.layout.has(Incompat::EXTENDED_SLOT_MAP) {
-            // Free slots are 0xffff; in the extended format the map is zero.
+            // Free slots are 0xffff in the old format. The extended map is zero.
             for blkno in self.slot_map.block_ranges(&geometry).flatten() {
                 blocks.insert(Blkno(blkno), NewBlock::Bytes(vec![0xff; self.layout.block_size()]));
             }
@@ -95,7 +95,7 @@ impl Plan {
         Ok(blocks)
     }
 
-    /// The bytes of `block`.
+    /// The contents of `block`.
     pub(crate) fn render<'a>(
         &self,
         block: &'a NewBlock,
@@ -111,7 +111,7 @@ impl Plan {
         })
     }
 
-    /// The superblock as stored in `blkno`.
+    /// The superblock as it is stored in block `blkno`.
     pub(crate) fn superblock(&self, blkno: Blkno) -> Result<Vec<u8>, Truncated> {
         let settings = &self.settings;
         let layout = &self.layout;
@@ -225,7 +225,7 @@ impl Plan {
         }
     }
 
-    /// Puts a dinode whose `id2` is written by `fill` among the blocks.
+    /// Adds a dinode, whose `id2` is written by `fill`, to the blocks.
     fn put_dinode(
         &self,
         dinode: &Dinode,
@@ -240,7 +240,7 @@ impl Plan {
         Ok(())
     }
 
-    /// Puts a file with extents among the blocks, and the blocks of its tree.
+    /// Adds a file with extents, and the blocks of its tree, to the blocks.
     pub(crate) fn put_file(
         &self,
         mut dinode: Dinode,
@@ -262,7 +262,7 @@ impl Plan {
         })
     }
 
-    /// A directory with `.` and `..`, in its dinode unless it has `clusters`.
+    /// A directory with `.` and `..`, in its dinode if `clusters` is 0.
     fn directory(&self, blkno: Blkno, parent: Blkno, clusters: u32) -> Directory {
         let usable = match clusters {
             0 => self.layout.inline_capacity(),
@@ -282,7 +282,7 @@ impl Plan {
         self.put_directory_with_hole(dinode, directory, hole, place, blocks)
     }
 
-    /// Puts a directory among the blocks; `hole` is the largest one its index states.
+    /// Adds a directory to the blocks. `hole` is the largest hole that its index states.
     fn put_directory_with_hole(
         &self,
         mut dinode: Dinode,
@@ -368,8 +368,8 @@ impl Plan {
                 let clusters = self.root.data.clusters();
                 let mut directory = self.directory(place.blkno, place.blkno, clusters);
                 dinode.i_links_count = 2 + u16::from(self.lost_found.is_some());
-                // The index was made when the directory was empty: of the hole it states
-                // lost+found has taken its part, as the C tools leave it.
+                // As with the C tools, the index was made while the directory was empty. The hole
+                // that it states still includes the space of lost+found.
                 let hole = directory.largest_hole();
                 if let Some((lost_found, _)) = &self.lost_found {
                     directory.add(LOST_FOUND, lost_found.blkno, FileType::Directory);

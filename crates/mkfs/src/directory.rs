@@ -1,25 +1,24 @@
-//! Directories of the volume to be: a handful of entries, in the dinode or in blocks.
+//! Directories of the new volume with few entries, in the dinode or in blocks.
 
 use ocfs2_format::Blkno;
 use ocfs2_format::dir::{DirTrailer, FileType, entry_size, write_entry};
 
 /// A directory that is being filled.
 ///
-/// An entry goes after the last one, which shrinks to what it needs; where the rest of
-/// the block is too short for it, a new block is begun.
+/// An entry is placed after the last one, which shrinks to its minimum length. If the rest of the
+/// block is too short, a new block is started.
 #[derive(Clone, Debug)]
 pub(crate) struct Directory {
     blkno: Blkno,
-    /// Bytes a block has for entries: up to the trailer, if there is one.
+    /// Bytes for entries per block, which end at the trailer if there is one.
     usable: usize,
     blocks: Vec<Vec<u8>>,
-    /// The last entry: where it starts and the length of its name.
+    /// The last entry: its offset and the length of its name.
     last: Option<(usize, usize)>,
 }
 
 impl Directory {
-    /// The directory `blkno` in `parent`, with blocks that have room for `usable` bytes of
-    /// entries.
+    /// The directory `blkno` in `parent`, with `usable` bytes for entries per block.
     pub(crate) fn new(blkno: Blkno, parent: Blkno, usable: usize) -> Self {
         let mut directory = Self { blkno, usable, blocks: Vec::new(), last: None };
         directory.add(b".", blkno, FileType::Directory);
@@ -44,23 +43,24 @@ impl Directory {
         };
         if let Some(block) = self.blocks.last_mut() {
             let rec_len = (self.usable - start) as u16;
-            // Names of system files are short; there is room for at least one.
+            // Names of system files are short, so there is room for at least one.
             let _ = write_entry(&mut block[start..], inode, rec_len, file_type, name);
         }
         self.last = Some((start, name.len()));
     }
 
-    /// Blocks there are.
+    /// Number of blocks.
     pub(crate) fn len(&self) -> usize {
         self.blocks.len()
     }
 
-    /// The contents of a directory that is kept in its dinode.
+    /// The contents of a directory that is stored in its dinode.
     pub(crate) fn inline(&self) -> &[u8] {
         self.blocks.first().map_or(&[], |block| block)
     }
 
-    /// The largest hole of the last block: what is after its last entry.
+    /// Length of the largest hole in the last block, which is after its last entry; 0 if too short
+    /// for an entry.
     pub(crate) fn largest_hole(&self) -> u16 {
         let used = self.last.map_or(0, |(start, name_len)| start + entry_size(name_len));
         match self.usable - used {
@@ -69,9 +69,9 @@ impl Directory {
         }
     }
 
-    /// The contents of its blocks, which lie one after the other from `first` on.
+    /// The contents of its blocks, which are consecutive from `first` on.
     ///
-    /// `free_rec_len` goes into the trailers, where the blocks have room for one.
+    /// `free_rec_len` is stored in the trailers, if the blocks have one.
     pub(crate) fn into_blocks(
         self,
         block_size: usize,
@@ -83,7 +83,7 @@ impl Directory {
             block.resize(block_size, 0);
             if usable < block_size {
                 let trailer = DirTrailer::new(blkno, parent, free_rec_len);
-                // A block is never too short for one.
+                // A block is always long enough for it.
                 let _ = trailer.write(&mut block);
             }
             (blkno, block)

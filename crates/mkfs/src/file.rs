@@ -11,13 +11,13 @@ use ocfs2_format::{Blkno, Block, Cluster, Cpos, Structure, Truncated};
 use crate::plan::Layout;
 use crate::suballocator::Suballocated;
 
-/// Where the contents of a file are.
+/// The place of a file's contents.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FileData {
     extents: Vec<ExtentRec>,
-    /// Clusters it has.
+    /// Number of its clusters.
     clusters: u32,
-    /// The position after its last extent.
+    /// Position after its last extent, in clusters.
     end: u32,
     /// Extent blocks, in the order in which the growing file needed them.
     pub(crate) tree_blocks: Vec<Suballocated>,
@@ -31,12 +31,12 @@ impl FileData {
         file
     }
 
-    /// Adds clusters at its end, to the last extent if they follow it.
+    /// Adds clusters at the end of the file, to the last extent if they continue it.
     pub(crate) fn append(&mut self, layout: &Layout, start: Cluster, clusters: u32) {
         self.append_at(layout, Cpos(self.end), start, clusters);
     }
 
-    /// The same at a position after its end, which leaves a hole.
+    /// Adds clusters at position `cpos` after the end, which leaves a hole.
     pub(crate) fn append_at(&mut self, layout: &Layout, cpos: Cpos, start: Cluster, clusters: u32) {
         let geometry = &layout.geometry;
         let (mut cpos, mut start, mut rest) = (cpos.0, start.0, clusters);
@@ -69,14 +69,14 @@ impl FileData {
         }
     }
 
-    /// Adds an extent that is not joined with the one before it: of a tree of hashes.
+    /// Adds an extent without joining it to the one before, for a tree keyed by hashes.
     pub(crate) fn push(&mut self, rec: ExtentRec) {
         self.clusters += u32::from(rec.e_leaf_clusters());
         self.end = rec.e_cpos.0.saturating_add(rec.e_leaf_clusters().into());
         self.extents.push(rec);
     }
 
-    /// Clusters it has.
+    /// Number of clusters.
     pub(crate) fn clusters(&self) -> u32 {
         self.clusters
     }
@@ -85,7 +85,7 @@ impl FileData {
         geometry.cluster_of(self.extents.first()?.e_blkno)
     }
 
-    /// The block that holds block `index` of the file.
+    /// The block that contains block `index` of the file; `None` in a hole.
     pub(crate) fn block(&self, geometry: &Geometry, index: u64) -> Option<Blkno> {
         let cpos = u32::try_from(index >> geometry.bpc_bits()).ok()?;
         let covers = |rec: &&ExtentRec| cpos - rec.e_cpos.0 < rec.e_leaf_clusters().into();
@@ -101,13 +101,13 @@ impl FileData {
         })
     }
 
-    /// Extent blocks its tree takes: a leaf for every full one, and what is above. `root` is
-    /// how many records its root has room for.
+    /// Number of extent blocks in its tree: as many leaves as its extents fill, and the levels
+    /// above. `root` is the number of records in the root.
     pub(crate) fn tree_blocks_needed(&self, layout: &Layout, root: usize) -> usize {
         self.levels(layout, root).iter().sum()
     }
 
-    /// Extent blocks of each level of its tree, leaves first; none at depth 0.
+    /// Number of extent blocks in each level of its tree, leaves first; empty at depth 0.
     fn levels(&self, layout: &Layout, root: usize) -> Vec<usize> {
         let per_block = usize::from(ExtentBlock::list_capacity(layout.geometry.block_size));
         let mut levels = Vec::new();
@@ -119,14 +119,15 @@ impl FileData {
         levels
     }
 
-    /// The rightmost leaf of its tree, 0 where there is no tree.
+    /// The rightmost leaf of its tree, or 0 if there is none.
     pub(crate) fn last_leaf(&self, layout: &Layout, root: usize) -> Blkno {
         let leaves = self.levels(layout, root).first().copied().unwrap_or(0);
         let last = leaves.checked_sub(1).and_then(|last| self.tree_blocks.get(last));
         last.map_or(Blkno(0), |place| place.blkno)
     }
 
-    /// Writes its extent list into `list`, which the list fills, and returns the extent blocks.
+    /// Writes its extent list to `list`, all of which the list occupies, and returns the extent
+    /// blocks.
     pub(crate) fn write_tree(
         &self,
         layout: &Layout,
@@ -160,7 +161,7 @@ impl FileData {
                 let list = &mut block[ExtentBlock::LIST_OFFSET..];
                 write_extent_list(list, depth as u16, records)?;
                 blocks.push((place.blkno, block));
-                // Up to where the next one begins, across what is a hole.
+                // Up to the start of the next record, across any hole.
                 let first = records.first().map_or(Cpos(0), |rec| rec.e_cpos);
                 let next = lists.peek().and_then(|records| records.first());
                 let end = next.map_or(self.end, |rec| rec.e_cpos.0);
@@ -173,7 +174,7 @@ impl FileData {
     }
 }
 
-/// Records an extent list that fills `list` has room for.
+/// Number of records in an extent list that occupies all of `list`.
 pub(crate) fn list_capacity(list: &[u8]) -> usize {
     list.len().saturating_sub(ExtentListHeader::SIZE) / ExtentRec::SIZE
 }

@@ -1,21 +1,21 @@
-//! How large the journals are.
+//! The size of the journals.
 
 use ocfs2_format::geometry::Geometry;
 
 use crate::options::{Options, Purpose};
 use crate::resolve::ResolveError;
 
-/// The least Linux and the C tools accept (`OCFS2_MIN_JOURNAL_SIZE`).
+/// Smallest size that Linux and the C tools accept (`OCFS2_MIN_JOURNAL_SIZE`).
 const LEAST_BYTES: u64 = 4 << 20;
-/// The least in clusters.
+/// Smallest size in clusters.
 const LEAST_CLUSTERS: u64 = 9;
-/// Blocks that have to be left beside the journals.
+/// Blocks that must be left besides the journals.
 const LEFT_BLOCKS: u64 = 1024;
 
-/// Bytes of each journal: a multiple of the cluster size.
+/// Returns the size of each journal in bytes, a multiple of the cluster size.
 ///
-/// The defaults of mkfs.ocfs2 are below 4 MiB for volumes of 32768 to 262143 blocks of 512
-/// bytes, with which it then fails itself; they are raised to 4 MiB.
+/// For volumes of 32768 to 262143 blocks of 512 bytes the default of mkfs.ocfs2 is below 4 MiB,
+/// which it then rejects itself. Such defaults are raised to 4 MiB.
 pub(crate) fn journal_bytes(
     options: &Options,
     geometry: &Geometry,
@@ -42,7 +42,7 @@ pub(crate) fn journal_bytes(
         }
         None => {
             let size = default_blocks(options.purpose, blocks, block_size) * block_size;
-            // Only what the cluster size forces is held to leave as much.
+            // Only a default that was raised to the minimum in clusters has to leave these blocks.
             let left = if size < clusters { LEFT_BLOCKS } else { 0 };
             (whole_clusters(size.max(clusters).max(LEAST_BYTES))?, left)
         }

@@ -1,7 +1,7 @@
-//! mkfs.ocfs2: makes an OCFS2 volume.
+//! mkfs.ocfs2: creates an OCFS2 volume.
 //!
-//! [`Settings`] determine a volume; [`Plan::new`] decides where everything goes, in
-//! memory, and is where a volume that does not fit is refused; [`Plan::write`] writes it.
+//! [`Settings`] determine a volume; [`Plan::new`] decides in memory where everything goes, and
+//! refuses a volume that does not fit; [`Plan::write`] writes it.
 
 mod cli;
 mod cluster_map;

@@ -1,4 +1,4 @@
-//! mkfs.ocfs2: makes an OCFS2 volume.
+//! mkfs.ocfs2: creates an OCFS2 volume.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! What the program says, and where: results on standard output, the rest on standard error.
+//! Messages of the program: results on standard output, everything else on standard error.
 
 use std::fmt;
 use std::io::Write;
@@ -9,7 +9,7 @@ use crate::cli::Cli;
 use crate::summary::Summary;
 use crate::{Progress, Stage};
 
-/// The warning that mkfs.ocfs2 gives with `-U`.
+/// The warning of mkfs.ocfs2 about `-U`.
 const UUID_WARNING: &str = "
 WARNING!!! OCFS2 uses the UUID to uniquely identify a file system.
 Having two OCFS2 file systems with the same UUID could, in the least,
@@ -18,12 +18,12 @@ Please choose the UUID with care.
 
 ";
 
-/// Messages of a run, as `-q`, `-v` and `--json` have them.
+/// Prints the messages of a run according to `-q`, `-v` and `--json`.
 pub(crate) struct Messages {
     out: Output,
-    /// Text for people on standard output.
+    /// Print text for people on standard output.
     text: bool,
-    /// The version on standard error.
+    /// Print the version on standard error.
     banner: bool,
     verbose: bool,
     json: bool,
@@ -44,7 +44,8 @@ impl Messages {
         }
     }
 
-    /// A volume is not left half made because nobody reads what is said about it.
+    /// Prints text. Errors are ignored: a volume must not stay incomplete because nobody reads the
+    /// messages.
     fn say(&mut self, text: impl fmt::Display) {
         if self.text {
             let _ = write!(self.out, "{text}");
@@ -63,12 +64,12 @@ impl Messages {
         self.say(UUID_WARNING);
     }
 
-    /// What is said before a question is asked.
+    /// The message before a question.
     pub(crate) fn before(&mut self, summary: &Summary) {
         self.say(summary.cluster_lines());
     }
 
-    /// What is said when a volume of that kind is about to be overwritten, and not before.
+    /// The message directly before a volume of that kind is overwritten.
     pub(crate) fn overwriting(&mut self, kind: &str) {
         self.say(format_args!("Overwriting existing {kind} partition.\n"));
     }
@@ -86,7 +87,7 @@ impl Messages {
         self.json(summary);
     }
 
-    /// Shows how far the work is. A line says `done` when that is on the device.
+    /// Shows the progress of the work. A line says `done` only when that part is on the device.
     pub(crate) fn progress(&mut self, progress: Progress) {
         if self.stage != Some(progress.stage) {
             self.bar.finish();

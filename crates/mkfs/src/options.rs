@@ -1,4 +1,4 @@
-//! What a user may wish of a new volume.
+//! The user's wishes for a new volume.
 
 use std::str::FromStr;
 
@@ -7,12 +7,12 @@ use ocfs2_format::hash::CharSign;
 use ocfs2_format::{BlockSize, ClusterSize};
 use uuid::Uuid;
 
-/// What a user wishes. What is left open is decided by the size of the device.
+/// The user's wishes. What they leave open depends on the size of the device.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Options {
-    /// Bytes of a block.
+    /// Block size.
     pub block_size: Option<BlockSize>,
-    /// Bytes of a cluster.
+    /// Cluster size.
     pub cluster_size: Option<ClusterSize>,
     /// Node slots, 1 to 255.
     pub slots: Option<u16>,
@@ -20,41 +20,41 @@ pub struct Options {
     pub label: Vec<u8>,
     /// UUID; random if not given.
     pub uuid: Option<Uuid>,
-    /// Who mounts it.
+    /// Who mounts it: one node or a cluster.
     pub mount: Option<MountType>,
-    /// What for.
+    /// The purpose of the volume.
     pub purpose: Option<Purpose>,
     /// The features to start from.
     pub level: Level,
-    /// Features asked for and against.
+    /// Features to switch on and off.
     pub features: FeatureRequest,
-    /// The journals.
+    /// Size and block numbers of the journals.
     pub journal: JournalOptions,
     /// The cluster it belongs to.
     pub cluster: Option<ClusterId>,
-    /// Nothing but a heartbeat region.
+    /// Make only a heartbeat region.
     pub heartbeat_device: bool,
-    /// How names with bytes from 0x80 on are hashed.
+    /// Hash of names with bytes from 0x80 on.
     pub name_hash: CharSign,
-    /// How much of the device to use.
+    /// The part of the device to use.
     pub extent: Extent,
-    /// Accept a cluster that is not the one that runs here, or the one the device is in.
+    /// Accept a cluster that contradicts the one that runs here or the one on the device.
     pub force: bool,
 }
 
-/// How much of a device a volume takes.
+/// The size of a volume on its device.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Extent {
-    /// All of it.
+    /// All of the device.
     #[default]
     Whole,
-    /// So many blocks of the volume's block size.
+    /// This many blocks of the volume.
     Blocks(u64),
-    /// So many bytes.
+    /// This many bytes.
     Bytes(u64),
 }
 
-/// `-M`
+/// Argument of `-M`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum MountType {
     /// A single node, without a cluster.
@@ -63,7 +63,7 @@ pub enum MountType {
     Cluster,
 }
 
-/// `-T`
+/// Argument of `-T`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Purpose {
     /// Many small files.
@@ -74,71 +74,71 @@ pub enum Purpose {
     VmStore,
 }
 
-/// `--fs-feature-level`
+/// Argument of `--fs-feature-level`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Level {
-    /// What the oldest drivers mount.
+    /// Only features that the oldest drivers support.
     MaxCompat,
-    /// What drivers have mounted for years.
+    /// Features that drivers have supported for years.
     #[default]
     Default,
-    /// Everything.
+    /// All features.
     MaxFeatures,
 }
 
-/// `-J`
+/// Arguments of `-J`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct JournalOptions {
-    /// Bytes of each journal.
+    /// Size of each journal in bytes.
     pub size: Option<u64>,
-    /// Whether block numbers have 64 bits; if not given, where they need it.
+    /// Whether block numbers have 64 bits; `None` for only if needed.
     pub block64: Option<bool>,
 }
 
-/// A cluster stack, and a cluster of it.
+/// A cluster and its stack.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClusterId {
     /// Label of the stack, e.g. `o2cb`.
     pub stack: [u8; 4],
     /// Name of the cluster, 1 to 16 bytes.
     pub cluster: String,
-    /// o2cb: one heartbeat for all volumes.
+    /// Whether one heartbeat serves all volumes; o2cb only.
     pub global_heartbeat: bool,
 }
 
-/// A word or number on the command line that is none of those there are.
+/// An invalid argument on the command line.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum OptionError {
-    /// Not among the words.
+    /// A word that is not one of the expected ones.
     #[error("expected {expected}")]
     NotOneOf {
-        /// The words.
+        /// The expected words.
         expected: &'static str,
     },
-    /// A size that is not a power of two, or too small or large.
+    /// A size that is too small or too large.
     #[error("{found} is not a {what} size: expected a power of two from {min} to {max}")]
     Size {
         /// `block` or `cluster`.
         what: &'static str,
-        /// Bytes asked for.
+        /// The size in bytes.
         found: u64,
-        /// Smallest.
+        /// Smallest valid size in bytes.
         min: u32,
-        /// Largest.
+        /// Largest valid size in bytes.
         max: u32,
     },
-    /// No size at all.
+    /// Not a size.
     #[error(transparent)]
     NoSize(#[from] ocfs2_cli::SizeError),
-    /// No number of blocks.
+    /// Not a number of blocks.
     #[error("expected a number of blocks, or a size with a unit such as 4G")]
     NoBlocks,
-    /// A journal option that there is not.
+    /// An unknown journal option.
     #[error("unknown journal option `{0}`: expected size=SIZE, block32 or block64")]
     Journal(String),
 }
 
-/// The largest power of two that is not larger: mkfs.ocfs2 takes sizes so.
+/// Rounds down to a power of two, as mkfs.ocfs2 does.
 fn power_of_two(bytes: u64) -> u64 {
     bytes.checked_ilog2().map_or(0, |bits| 1 << bits)
 }
@@ -146,7 +146,7 @@ fn power_of_two(bytes: u64) -> u64 {
 /// Parses the argument of `-b`.
 ///
 /// # Errors
-/// Not 512 to 4096 bytes once rounded down to a power of two.
+/// If the size is not 512 to 4096 bytes after rounding down to a power of two.
 pub fn parse_block_size(text: &str) -> Result<BlockSize, OptionError> {
     let found = ocfs2_cli::parse_size(text)?;
     let (min, max) = (BlockSize::MIN.bytes(), BlockSize::MAX.bytes());
@@ -161,7 +161,7 @@ pub fn parse_block_size(text: &str) -> Result<BlockSize, OptionError> {
 /// Parses the argument of `-C`.
 ///
 /// # Errors
-/// Not 4 KiB to 1 MiB once rounded down to a power of two.
+/// If the size is not 4 KiB to 1 MiB after rounding down to a power of two.
 pub fn parse_cluster_size(text: &str) -> Result<ClusterSize, OptionError> {
     let found = ocfs2_cli::parse_size(text)?;
     let (min, max) = (ClusterSize::MIN.bytes(), ClusterSize::MAX.bytes());
@@ -176,7 +176,7 @@ pub fn parse_cluster_size(text: &str) -> Result<ClusterSize, OptionError> {
 impl FromStr for MountType {
     type Err = OptionError;
 
-    /// Any case, and any abbreviation.
+    /// Accepts upper and lower case, and any abbreviation.
     fn from_str(text: &str) -> Result<Self, OptionError> {
         let text = text.to_ascii_lowercase();
         match text.as_str() {
@@ -202,7 +202,7 @@ impl FromStr for Purpose {
 }
 
 impl Purpose {
-    /// As `-T` takes it.
+    /// The argument of `-T`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Mail => "mail",
@@ -226,7 +226,7 @@ impl FromStr for Level {
 }
 
 impl Level {
-    /// Its features.
+    /// The features of the level.
     pub fn features(self) -> Features {
         match self {
             Self::MaxCompat => Features::MAX_COMPAT,
@@ -239,7 +239,7 @@ impl Level {
 impl FromStr for JournalOptions {
     type Err = OptionError;
 
-    /// A comma separated list; of options that exclude each other the last one counts.
+    /// Parses a comma-separated list. Of options that exclude each other the last one counts.
     fn from_str(text: &str) -> Result<Self, OptionError> {
         let mut options = Self::default();
         for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
@@ -257,7 +257,7 @@ impl FromStr for JournalOptions {
 }
 
 impl JournalOptions {
-    /// This, and what `later` says instead.
+    /// These options, overridden by those in `later`.
     #[must_use]
     pub fn then(self, later: Self) -> Self {
         Self { size: later.size.or(self.size), block64: later.block64.or(self.block64) }
@@ -267,7 +267,7 @@ impl JournalOptions {
 impl FromStr for Extent {
     type Err = OptionError;
 
-    /// A bare number is blocks, as mkfs.ocfs2 has it; with a unit it is a size.
+    /// As in mkfs.ocfs2, a bare number means blocks; with a unit it is a size.
     fn from_str(text: &str) -> Result<Self, OptionError> {
         if text.bytes().all(|byte| byte.is_ascii_digit()) {
             return text.parse().map(Self::Blocks).map_err(|_| OptionError::NoBlocks);

@@ -1,9 +1,9 @@
-//! The layout of the volume to be, decided before anything is written.
+//! The layout of the new volume, decided before anything is written.
 //!
-//! First what has to be there for the volume to be one (the global bitmap, the system
-//! files, the root directory), then what is allocated on it like on any volume: backup
-//! superblocks, journals, extent allocators, slot map, quota files, lost+found. The order
-//! and the choice of places are those of mkfs.ocfs2 1.8.
+//! First come the parts without which it is not a volume (the global bitmap, the system files, the
+//! root directory), then everything that is allocated as on any volume: backup superblocks,
+//! journals, extent allocators, slot map, quota files, lost+found. The order and the choice of
+//! places are those of mkfs.ocfs2 1.8.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -21,7 +21,7 @@ use crate::quota::{QuotaFiles, QuotaKind, Usage};
 use crate::suballocator::{Suballocated, Suballocator};
 use crate::system_file::SystemInode;
 
-/// Why a volume cannot be laid out.
+/// The reason why a volume cannot be laid out.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum PlanError {
     /// There are not enough free clusters.
@@ -30,14 +30,14 @@ pub enum PlanError {
          {cluster_size} bytes"
     )]
     NoSpace {
-        /// What was to be placed.
+        /// What does not fit.
         what: &'static str,
-        /// Clusters of the volume.
+        /// Number of clusters of the volume.
         clusters: u32,
-        /// Bytes of each.
+        /// Cluster size in bytes.
         cluster_size: u32,
     },
-    /// The inodes of the system files need more blocks than a group can have.
+    /// The inodes of the system files do not fit into one group.
     #[error(
         "{slots} node slots need {needed} inodes for system files, and with this block and \
          cluster size there is room for {room}"
@@ -45,20 +45,20 @@ pub enum PlanError {
     TooManyInodes {
         /// Node slots asked for.
         slots: u16,
-        /// Inodes they need.
+        /// Number of inodes they need.
         needed: u32,
-        /// Inodes there can be.
+        /// Largest possible number of inodes.
         room: u32,
     },
 }
 
-/// What is the same for all parts of a layout.
+/// The properties shared by all parts of a layout.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     pub(crate) geometry: Geometry,
     pub(crate) slots: u16,
-    /// Features that decide the layout: of a heartbeat device, which states other ones in
-    /// its superblock, the default ones.
+    /// Features that determine the layout. For a heartbeat device these are the default ones,
+    /// although its superblock states others.
     pub(crate) features: Features,
     pub(crate) generation: u32,
     pub(crate) time: u64,
@@ -91,22 +91,22 @@ impl Layout {
         self.geometry.cluster_size.bytes().into()
     }
 
-    /// Records an extent or chain list in a dinode has.
+    /// Number of records of an extent or chain list in a dinode.
     pub(crate) fn chain_capacity(&self) -> usize {
         (self.block_size() - 0xd0) / 16
     }
 
-    /// Bytes of inline data a dinode holds.
+    /// Bytes of inline data in a dinode.
     pub(crate) fn inline_capacity(&self) -> usize {
         self.block_size() - 0xc8
     }
 
-    /// Whether blocks of directories end in a trailer.
+    /// Whether directory blocks end in a trailer.
     pub(crate) fn has_trailers(&self) -> bool {
         self.features.incompat.intersects(Incompat::META_ECC | Incompat::INDEXED_DIRS)
     }
 
-    /// Bytes for entries in a block of a directory.
+    /// Bytes for entries in a directory block.
     pub(crate) fn usable(&self) -> usize {
         self.block_size() - if self.has_trailers() { 64 } else { 0 }
     }
@@ -127,11 +127,11 @@ impl Layout {
     }
 }
 
-/// A directory's index that consists of its root alone.
+/// A directory index that consists of its root only.
 #[derive(Clone, Debug)]
 pub(crate) struct IndexRoot {
     pub(crate) place: Suballocated,
-    /// Hashed names besides `.` and `..`.
+    /// Names in the index besides `.` and `..`.
     pub(crate) names: Vec<&'static [u8]>,
 }
 
@@ -142,32 +142,32 @@ pub(crate) struct DirectoryData {
     pub(crate) index: Option<IndexRoot>,
 }
 
-/// The layout of a volume: where everything is, not yet in bytes.
+/// The layout of a volume: the place of everything, without the contents.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub(crate) settings: Settings,
     pub(crate) layout: Layout,
     pub(crate) map: ClusterMap,
     pub(crate) inode_alloc_global: Suballocator,
-    /// Inodes of `global_inode_alloc`, by file.
+    /// Inodes of `global_inode_alloc` by file.
     pub(crate) inodes: BTreeMap<SystemInode, Suballocated>,
     pub(crate) root: DirectoryData,
     pub(crate) system_dir: FileData,
     pub(crate) heartbeat: FileData,
-    /// By slot; without clusters where they are inline.
+    /// By slot; without clusters if they are inline.
     pub(crate) orphan_dirs: Vec<DirectoryData>,
     pub(crate) journals: Vec<FileData>,
     pub(crate) extent_allocs: Vec<Suballocator>,
     pub(crate) inode_alloc: Suballocator,
     pub(crate) slot_map: FileData,
     pub(crate) quotas: Vec<QuotaFiles>,
-    /// On everything but a heartbeat device.
+    /// `None` on a heartbeat device.
     pub(crate) lost_found: Option<(Suballocated, DirectoryData)>,
-    /// Blocks of the backup superblocks that are wanted and fit.
+    /// Blocks of the backup superblocks, as far as they are wanted and fit.
     pub(crate) backups: Vec<Blkno>,
-    /// Root and lost+found are written with the files.
+    /// Whether root and lost+found are written with the files.
     pub(crate) is_filled: bool,
-    /// What the quota files state.
+    /// The usage for the quota files.
     pub(crate) usage: Usage,
 }
 
@@ -184,7 +184,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// What makes it a volume.
+    /// Lays out the parts without which it is not a volume.
     fn lay_out(settings: &Settings) -> Result<Self, PlanError> {
         let layout = Layout::new(settings);
         let geometry = layout.geometry;
@@ -253,7 +253,7 @@ impl Plan {
         })
     }
 
-    /// What is allocated once it is one.
+    /// Allocates everything else.
     fn populate(&mut self) -> Result<(), PlanError> {
         let geometry = self.layout.geometry;
         if self.settings.features.compat.contains(Compat::BACKUP_SB) {
@@ -298,7 +298,7 @@ impl Plan {
         self.place_usage()
     }
 
-    /// Makes the global quota files long enough for what they state.
+    /// Makes the global quota files long enough for the usage.
     pub(crate) fn place_usage(&mut self) -> Result<(), PlanError> {
         for index in 0..self.quotas.len() {
             let blocks = self.global_quota(self.quotas[index].kind).len() as u64;
@@ -345,7 +345,7 @@ impl Plan {
         Ok(IndexRoot { place, names: Vec::new() })
     }
 
-    /// A block from the extent allocator of slot 0.
+    /// Allocates a block from the extent allocator of slot 0.
     pub(crate) fn new_metadata_block(&mut self) -> Option<Suballocated> {
         self.extent_allocs.first_mut()?.allocate(&self.layout, &mut self.map)
     }
@@ -356,7 +356,7 @@ impl Plan {
         Ok(file)
     }
 
-    /// Adds `clusters` to a file, and the extent blocks that takes.
+    /// Adds `clusters` to a file, and the extent blocks needed for that.
     fn extend(
         &mut self,
         file: &mut FileData,
@@ -378,27 +378,27 @@ impl Plan {
         Ok(())
     }
 
-    /// A system inode that this volume has.
+    /// The place of a system inode; `None` if the volume does not have it.
     pub(crate) fn inode(&self, inode: SystemInode) -> Option<Suballocated> {
         self.inodes.get(&inode).copied()
     }
 
-    /// Groups the extent allocators got, all slots together.
+    /// Total number of groups of the extent allocators.
     pub fn extent_groups(&self) -> usize {
         self.extent_allocs.iter().map(|alloc| alloc.groups.len()).sum()
     }
 
-    /// Clusters that are taken on the finished volume.
+    /// Number of clusters in use on the finished volume.
     pub fn used_clusters(&self) -> u32 {
         self.map.used()
     }
 
-    /// Backup superblocks the volume gets.
+    /// Number of backup superblocks of the volume.
     pub fn backup_count(&self) -> usize {
         self.backups.len()
     }
 
-    /// Blocks that have to read as zero where nothing else is written over them.
+    /// The blocks that must read as zero unless something else is written there.
     pub(crate) fn zeroed(&self) -> Vec<Range<u64>> {
         let geometry = self.layout.geometry;
         let blocks = geometry.blocks();
@@ -406,7 +406,7 @@ impl Plan {
         let mib = (1 << 20) / u64::from(geometry.block_size.bytes());
         let mut zeroed = vec![0..mib.min(blocks), blocks.saturating_sub(mib)..blocks];
         if per_cluster > 1 {
-            // Of the cluster of a descriptor, only the descriptor is used.
+            // The descriptor occupies only the first block of its cluster.
             let groups = (0..geometry.groups()).map(|group| geometry.group_blkno(group).0);
             zeroed.extend(groups.map(|blkno| blkno..blkno + per_cluster));
         }
@@ -418,19 +418,19 @@ impl Plan {
     }
 }
 
-/// Name of the directory that fsck puts what it finds into.
+/// Name of the directory in which fsck puts what it finds.
 pub(crate) const LOST_FOUND: &[u8] = b"lost+found";
 
-/// Bytes mkfs.ocfs2 assumes an entry of the system directory to take.
+/// Bytes that mkfs.ocfs2 assumes for an entry of the system directory.
 const SYSTEM_DIR_ENTRY_BYTES: usize = 52;
 
-/// Clusters of the one group that holds the inodes of all system files.
+/// Number of clusters in the group with the inodes of all system files.
 fn inode_group_clusters(layout: &Layout, inodes: usize) -> Result<u16, PlanError> {
     let geometry = layout.geometry;
     let per_cluster = geometry.blocks_per_cluster();
-    // Seven global files and eight a slot, for at least 32 slots, after the descriptor.
+    // Seven global files and eight per slot, for at least 32 slots, after the descriptor.
     let blocks = 6 + 7 + 8 * u32::from(layout.slots.max(32));
-    // The bitmap of 512 bytes a block is smaller than two clusters of 1 MiB would need.
+    // With blocks of 512 bytes the bitmap is too small for two clusters of 1 MiB.
     let most = u32::from(GroupDesc::max_bits(geometry.block_size)) / per_cluster;
     let clusters = blocks.div_ceil(per_cluster).min(most);
     let (needed, room) = (inodes as u32, clusters * per_cluster - 1);

@@ -22,13 +22,13 @@ use crate::{
     WriteOptions, resolve,
 };
 
-/// The status of a run that a signal ended, as a shell reports it of SIGINT.
+/// The exit status after a signal, as a shell reports it for SIGINT.
 const INTERRUPTED: Status = Status(130);
 
-/// Makes the volume that was asked for and prints what mkfs.ocfs2 prints.
+/// Makes the volume and prints what mkfs.ocfs2 prints.
 ///
 /// # Errors
-/// Why it was not made; nothing that looks like a volume is left then.
+/// The reason why it was not made. Nothing that looks like a volume is left then.
 pub fn run(cli: &Cli) -> Result<Status> {
     let cli = &Cli { device: resolve_device(&cli.device)?, ..cli.clone() };
     let options = cli.options()?;
@@ -60,13 +60,13 @@ fn make(
     messages: &mut Messages,
 ) -> Result<Status> {
     let look = match (cli.force && cli.never_ask, cli.dry_run) {
-        // Whoever overwrites a volume in use unasked need not wait to hear about it.
+        // Whoever overwrites a volume in use without a question need not wait to hear about it.
         (true, _) => Look::No,
-        // The lock goes with a heartbeat, which is a write.
+        // The lock needs a heartbeat, which is a write.
         (false, true) => Look::Watch,
         (false, false) => Look::Lock { path: &cli.device, partition: cli.partition },
     };
-    // A signal must not end it while the heartbeat that goes with the lock is on.
+    // A signal must not kill the program while the heartbeat for the lock is running.
     let interrupt = Interrupt::install()?;
     let mut occupant = match &target.device {
         Some(device) => Occupant::find(device, look, target.in_use.take(), &interrupt)?,
@@ -135,8 +135,8 @@ fn make(
     }
 }
 
-/// Warns of what a run would overwrite and says what it would ask; an error is what it would be
-/// refused with.
+/// Warns of what a run would overwrite, and reports its question. Returns an error if the run would
+/// be refused.
 fn warn_of(cli: &Cli, occupant: &Occupant) -> Result<()> {
     let asks = match question(cli, occupant)? {
         Some(option) => {
@@ -150,14 +150,14 @@ fn warn_of(cli: &Cli, occupant: &Occupant) -> Result<()> {
     Ok(())
 }
 
-/// The question before something is overwritten.
+/// The question before an overwrite.
 const PROCEED: &str = "Proceed";
 
-/// The option that answers the question whether the device may be overwritten; `None` where there
-/// is not a question. An error says what it would take.
+/// Returns the option that answers the question whether the device may be overwritten; `None` if
+/// there is no question. An error says what an overwrite requires.
 fn question(cli: &Cli, occupant: &Occupant) -> Result<Option<&'static str>> {
     let needed = occupant.consent();
-    // Of a partition that was chosen none can be.
+    // A partition was chosen already.
     let advice = occupant.advice().filter(|_| needed > Consent::Force || cli.partition.is_none());
     let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
     match needed {
@@ -174,7 +174,7 @@ fn question(cli: &Cli, occupant: &Occupant) -> Result<Option<&'static str>> {
     }
 }
 
-/// Whether the device may be overwritten; an error says what it would take.
+/// Whether the device may be overwritten. An error says what that requires.
 fn consent(cli: &Cli, occupant: &Occupant, interrupt: &Interrupt) -> Result<bool> {
     let Some(option) = question(cli, occupant)? else { return Ok(true) };
     print_warning(format_args!("{}: {occupant}", shown(&cli.device)));
@@ -187,16 +187,16 @@ fn consent(cli: &Cli, occupant: &Occupant, interrupt: &Interrupt) -> Result<bool
     })
 }
 
-/// What is overwritten, and what lets it be.
+/// What is overwritten, and the permission to do so.
 struct Over<'a> {
     occupant: &'a Occupant,
-    /// `None` for an image that is yet to be made.
+    /// `None` for an image that does not exist yet.
     gate: Option<Gate>,
     interrupt: &'a Interrupt,
     summary: &'a Summary,
 }
 
-/// Writes the volume; gives the number of files that were put into it.
+/// Writes the volume. Returns the number of files in it, if there is a source.
 fn write(
     cli: &Cli,
     settings: &Settings,
@@ -209,7 +209,7 @@ fn write(
     let Over { occupant, gate, interrupt, summary } = over;
     interrupt.check()?;
     let gate = match gate {
-        // It is opened once more to be made longer, and can be opened once only.
+        // The image has to be reopened to be extended, and can be open only once.
         Some(gate) if !target.is_provided() => {
             gate.open(Planned::default())?;
             None
@@ -222,7 +222,7 @@ fn write(
         Some(pass) => pass,
         None => &provided,
     };
-    // From here on it is true.
+    // From here on the message is true.
     if let Some(volume) = &occupant.volume {
         messages.overwriting(volume.kind);
     }
@@ -242,7 +242,7 @@ fn write(
     Ok(None)
 }
 
-/// Writes the volume with the files of `source`; gives their number.
+/// Writes the volume with the files of `source`. Returns their number.
 fn write_files(
     cli: &Cli,
     plan: &mut Plan,
@@ -280,7 +280,7 @@ fn tell(progress: Progress, interrupt: &Interrupt, messages: &mut Messages) -> i
     Ok(())
 }
 
-/// A device for trying whether something fits: what is written is forgotten.
+/// A device that discards all writes, to check whether something fits.
 struct Nowhere(u64);
 
 impl Device for Nowhere {
@@ -317,7 +317,7 @@ fn is_interrupted(err: &anyhow::Error) -> bool {
     })
 }
 
-/// Seconds since 1970: `SOURCE_DATE_EPOCH`, else now.
+/// Seconds since 1970: the value of `SOURCE_DATE_EPOCH`, or the present time.
 fn time_of_format() -> Result<u64> {
     let Some(value) = std::env::var_os("SOURCE_DATE_EPOCH") else {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);

@@ -1,4 +1,4 @@
-//! The quota files: one for the volume and one a slot, for users and for groups.
+//! The quota files: one for the volume and one per slot, for users and for groups.
 
 use std::collections::BTreeMap;
 
@@ -17,11 +17,11 @@ use crate::plan::Plan;
 pub(crate) struct QuotaFiles {
     pub(crate) kind: QuotaKind,
     pub(crate) global: FileData,
-    /// By slot.
+    /// The local files by slot.
     pub(crate) locals: Vec<FileData>,
 }
 
-/// What users and groups use: inodes and bytes, by id.
+/// Inodes and bytes used by users and groups, by ID.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Usage {
     users: BTreeMap<u32, (u64, u64)>,
@@ -29,12 +29,12 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// Counts an inode and its clusters, as the kernel does.
+    /// Adds an inode and its clusters, as the kernel counts them.
     pub(crate) fn charge(&mut self, dinode: &Dinode, cluster_size: u64) {
         self.add(dinode, 1, u64::from(dinode.i_clusters) * cluster_size);
     }
 
-    /// Counts the clusters of the index of a directory, as the kernel does, too.
+    /// Adds the clusters of a directory index, which the kernel counts, too.
     pub(crate) fn charge_index(&mut self, dir: &Dinode, clusters: u32, cluster_size: u64) {
         self.add(dir, 0, u64::from(clusters) * cluster_size);
     }
@@ -81,9 +81,9 @@ impl Plan {
         }
     }
 
-    /// The blocks of a global file: its header, the tree, and the leaves with the entries by id.
+    /// The blocks of a global file: its header, the tree, and the leaves with the entries by ID.
     ///
-    /// A volume without files has one entry, for what the root uses.
+    /// A volume without files has one entry, for the usage of the root directory.
     pub(crate) fn global_quota(&self, kind: QuotaKind) -> Vec<Vec<u8>> {
         let block_size = self.layout.geometry.block_size;
         let mut usage = match kind {
@@ -104,7 +104,7 @@ impl Plan {
         pack_global(block_size, kind, GlobalInfo::default(), &entries)
     }
 
-    /// The contents of all quota files.
+    /// Adds the contents of all quota files to the blocks.
     pub(crate) fn quota_blocks(&self, blocks: &mut Blocks) -> Result<(), Truncated> {
         for files in &self.quotas {
             let mut put = |file: &FileData, index: u32, fill: &dyn Fn(&mut [u8]) -> _| {
@@ -125,7 +125,7 @@ impl Plan {
                     let info = LocalInfo { dqi_flags, dqi_chunks: 1, dqi_blocks: 2 };
                     info.encode(&mut block[QuotaHeader::SIZE..])
                 })?;
-                // An empty chunk: nothing used, and no data block that could be free.
+                // An empty chunk, without entries and without data blocks that could be free.
                 put(local, 1, &|_| Ok(()))?;
             }
         }

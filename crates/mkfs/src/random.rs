@@ -1,8 +1,8 @@
-//! The numbers of a volume that are drawn by lot.
+//! The random numbers of a volume.
 
 use uuid::{Builder, Uuid};
 
-/// What no two volumes should have in common.
+/// Values that should differ between any two volumes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Random {
     /// UUID, version 4.
@@ -14,18 +14,18 @@ pub struct Random {
 }
 
 impl Random {
-    /// Fresh ones, from the system's random numbers.
+    /// New values from the random numbers of the system.
     pub fn fresh() -> Self {
-        // Apart from six fixed bits a version 4 UUID is all random.
+        // A version 4 UUID is random except for six fixed bits.
         let bits = Uuid::new_v4().as_u128();
         Self { uuid: Uuid::new_v4(), ..Self::from_seed((bits >> 64 ^ bits) as u64) }
     }
 
-    /// The ones that belong to `seed`: always the same.
+    /// The values for `seed`, which are always the same.
     ///
-    /// The generator is SplitMix64. Its first two numbers, big-endian, make the UUID (with
-    /// version 4 and the RFC 4122 variant put in), the low half of the third is the
-    /// generation, the fourth and the low half of the fifth are the hash seed, low half first.
+    /// The generator is SplitMix64. Its first two numbers, big-endian, make up the UUID (with the
+    /// bits of version 4 and the RFC 4122 variant set). The low half of the third is the
+    /// generation. The fourth, low half first, and the low half of the fifth are the hash seed.
     pub fn from_seed(seed: u64) -> Self {
         let mut state = seed;
         let mut next = || {

@@ -1,8 +1,8 @@
-//! From wishes and a device to the settings of a volume: the defaults, and all refusals
-//! that do not depend on the layout.
+//! From the wishes and a device to the settings of a volume: the defaults, and all refusals that do
+//! not depend on the layout.
 //!
-//! The defaults are those of mkfs.ocfs2 1.8, except where they give a volume that cannot
-//! be used; those say so below.
+//! The defaults are those of mkfs.ocfs2 1.8, except where these make an unusable volume. The
+//! exceptions are noted below.
 
 use ocfs2_format::feature::{Compat, Features, Incompat, RoCompat};
 use ocfs2_format::geometry::Geometry;
@@ -14,18 +14,18 @@ use crate::journal_size::journal_bytes;
 use crate::options::{ClusterId, Extent, MountType, Options, Purpose};
 use crate::random::Random;
 
-/// Most bytes of a label: the last of 64 stays NUL.
+/// Longest label in bytes; the last of 64 stays NUL.
 pub const LABEL_BYTES: usize = 63;
 
 const GIB: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;
 
-/// What a device, and the machine it is on, have to say about a volume to be.
+/// Facts about a device and its machine that affect a new volume.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Facts {
-    /// Bytes of the device, or that an image is to have.
+    /// Size of the device in bytes, or the intended size of an image.
     pub size_bytes: u64,
-    /// The smallest piece the device can write.
+    /// Sector size of the device in bytes.
     pub sector_size: u32,
     /// The cluster that runs here.
     pub running: Option<ClusterId>,
@@ -33,135 +33,135 @@ pub struct Facts {
     pub on_disk: Option<ClusterId>,
     /// Seconds since 1970.
     pub time: u64,
-    /// UUID, generation and hash seed, as far as not asked for.
+    /// UUID, generation and hash seed, where not specified.
     pub random: Random,
 }
 
-/// Why there cannot be such a volume on this device.
+/// The reason why there cannot be such a volume on this device.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ResolveError {
-    /// The label does not fit.
+    /// The label is too long.
     #[error("the label is {length} bytes long; at most {LABEL_BYTES} fit")]
     LabelTooLong {
-        /// Bytes it has.
+        /// Its length in bytes.
         length: usize,
     },
-    /// A number of slots that there cannot be.
+    /// The number of slots is not valid.
     #[error("{0} node slots: there can be 1 to {MAX_SLOTS}")]
     Slots(u16),
-    /// The device writes larger pieces than a block.
+    /// The block size is smaller than a sector of the device.
     #[error("a block of {block_size} bytes is smaller than a sector of the device ({sector_size})")]
     BlockBelowSector {
-        /// Bytes of a block.
+        /// Block size in bytes.
         block_size: u32,
-        /// Bytes of a sector.
+        /// Sector size in bytes.
         sector_size: u32,
     },
-    /// No block is as large as a sector.
+    /// The sectors are larger than the largest block size.
     #[error("the device has sectors of {0} bytes; volumes have blocks of at most 4096")]
     SectorTooLarge(u32),
-    /// More was asked for than there is.
+    /// The requested size is larger than the device.
     #[error(
         "{asked} bytes were asked for ({blocks} blocks of {block_size}); the device has {size}"
     )]
     LargerThanDevice {
-        /// Bytes asked for.
+        /// Requested size in bytes.
         asked: u64,
-        /// The same in blocks.
+        /// Requested size in blocks.
         blocks: u64,
-        /// Bytes of a block.
+        /// Block size in bytes.
         block_size: u32,
-        /// Bytes of the device.
+        /// Size of the device in bytes.
         size: u64,
     },
-    /// Not enough blocks for any journal.
+    /// There are not enough blocks for any journal.
     #[error(
         "{size} bytes are too small: {blocks} blocks of {block_size}, and a volume needs at \
          least 2048"
     )]
     TooSmall {
-        /// Bytes of the volume.
+        /// Size of the volume in bytes.
         size: u64,
-        /// The same in blocks.
+        /// Size of the volume in blocks.
         blocks: u64,
-        /// Bytes of a block.
+        /// Block size in bytes.
         block_size: u32,
     },
-    /// `-T` asks for more.
+    /// The volume is too small for `-T`.
     #[error("-T {purpose} needs at least 2 GiB; there are {size} bytes")]
     TooSmallFor {
-        /// As `-T` takes it.
+        /// The argument of `-T`.
         purpose: &'static str,
-        /// Bytes of the volume.
+        /// Size of the volume in bytes.
         size: u64,
     },
-    /// Cluster numbers have 32 bits.
+    /// There would be more clusters than 32-bit numbers can count.
     #[error(
         "{clusters} clusters of {cluster_size} bytes are too many (at most 4294967295){}",
         better.map_or(String::new(), |size| format!("; clusters of {size} bytes would do"))
     )]
     TooManyClusters {
-        /// Clusters there would be.
+        /// Number of clusters.
         clusters: u64,
-        /// Bytes of a cluster.
+        /// Cluster size in bytes.
         cluster_size: u32,
-        /// The smallest cluster size that will do, if any.
+        /// The smallest cluster size that is large enough, if there is one.
         better: Option<u32>,
     },
-    /// `-J size=` below the least a journal needs.
+    /// `-J size=` is below the minimum.
     #[error("a journal of {size} bytes is too small: it needs at least {least}")]
     JournalTooSmall {
-        /// Bytes asked for.
+        /// Requested size in bytes.
         size: u64,
-        /// 4 MiB, or 9 clusters.
+        /// The minimum: 4 MiB, or 9 clusters.
         least: u64,
     },
-    /// The journals do not leave enough room.
+    /// The journals do not leave enough space.
     #[error(
         "{slots} journals of {size} bytes need {total} bytes, and the volume has {volume}; \
          give fewer node slots (-N) or smaller journals (-J size=)"
     )]
     JournalsTooLarge {
-        /// How many.
+        /// Number of journals.
         slots: u16,
-        /// Bytes of each.
+        /// Size of each in bytes.
         size: u64,
-        /// Bytes of all, with what has to be left for everything else.
+        /// Size of all in bytes, plus what must be left for everything else.
         total: u64,
-        /// Bytes of the volume.
+        /// Size of the volume in bytes.
         volume: u64,
     },
-    /// A journal counts its blocks with 32 bits.
+    /// A journal would have more blocks than 32-bit numbers can count.
     #[error("a journal of {size} bytes has more than 4294967295 blocks")]
     JournalBlocks {
-        /// Bytes asked for.
+        /// Requested size in bytes.
         size: u64,
     },
-    /// Block numbers of 32 bits do not reach the end.
+    /// 32-bit block numbers do not reach the end of the volume.
     #[error(
         "a journal with 32-bit block numbers (-J block32) cannot cover {blocks} blocks; \
          Linux would not mount the volume"
     )]
     NeedsBlock64 {
-        /// Blocks of the volume.
+        /// Number of blocks of the volume.
         blocks: u64,
     },
-    /// `-M` says one thing and `--fs-features` the other.
+    /// `-M` contradicts `--fs-features`.
     #[error("-M {0} contradicts --fs-features={1}")]
     MountAgainstFeature(&'static str, &'static str),
     /// A local volume belongs to no cluster.
     #[error("a local volume has no cluster; leave out --cluster-stack or the local mount")]
     LocalWithCluster,
-    /// The feature was asked for and nothing is known to put there.
+    /// The feature clusterinfo was requested, but no cluster is known.
     #[error(
         "feature clusterinfo needs a cluster: give --cluster-stack and --cluster-name{}",
         if *local { ", and no local mount" } else { "" }
     )]
     ClusterinfoWithoutCluster {
-        /// Whether that is because the volume is local.
+        /// Whether the reason is that the volume is local.
         local: bool,
     },
-    /// A feature that the cluster needs was asked against.
+    /// A feature that the cluster needs was switched off.
     #[error("{cluster} needs feature {feature}, which --fs-features asks against")]
     ClusterNeeds {
         /// The cluster.
@@ -169,14 +169,14 @@ pub enum ResolveError {
         /// The feature.
         feature: &'static str,
     },
-    /// Two sources do not agree about the cluster.
+    /// Two sources name different clusters.
     #[error("{source_says} {chosen}, but {other_says} {other}; -F accepts this")]
     ClusterMismatch {
-        /// Where the cluster comes from: `the options name` or `this machine runs`.
+        /// The source of the cluster: `the options name` or `this machine runs`.
         source_says: &'static str,
         /// The cluster.
         chosen: ClusterId,
-        /// What knows of another.
+        /// The source of the other cluster.
         other_says: &'static str,
         /// The other cluster.
         other: ClusterId,
@@ -241,10 +241,10 @@ fn is_local(options: &Options) -> Result<bool, ResolveError> {
     }
 }
 
-/// The features the superblock will state, and the cluster it will name.
+/// Returns the features that the superblock will state, and the cluster it will name.
 ///
-/// mkfs.ocfs2 takes `clusterinfo` without a cluster, and the kernel then refuses to mount
-/// the volume; here that is an error.
+/// mkfs.ocfs2 accepts `clusterinfo` without a cluster, and the kernel then refuses to mount the
+/// volume. Here that is an error.
 fn features(
     options: &Options,
     facts: &Facts,
@@ -287,8 +287,8 @@ fn features(
     Ok((features, Some(cluster)))
 }
 
-/// The cluster the volume will name: the one asked for, else the one that runs here, else
-/// the one the device is in already.
+/// Chooses the cluster that the volume will name: the requested one, else the one that runs here,
+/// else that of the volume on the device. `None` if it will not name one.
 fn choose_cluster(options: &Options, facts: &Facts) -> Result<Option<ClusterId>, ResolveError> {
     let sources = [
         ("the options name", &options.cluster),
@@ -305,7 +305,7 @@ fn choose_cluster(options: &Options, facts: &Facts) -> Result<Option<ClusterId>,
         return Err(ResolveError::ClusterMismatch { source_says, chosen, other_says, other });
     }
     let clusterinfo = options.features.set.incompat.contains(Incompat::CLUSTERINFO);
-    // A volume that named it is not to lose the name.
+    // A volume that named its cluster keeps the name.
     let named = facts.on_disk.as_ref() == Some(chosen);
     let stated = options.cluster.is_some() || clusterinfo || named || chosen.is_worth_stating();
     Ok(stated.then(|| chosen.clone()))
@@ -356,16 +356,16 @@ fn geometry(options: &Options, facts: &Facts) -> Result<Geometry, ResolveError> 
     Ok(Geometry::new(block_size, cluster_size, clusters))
 }
 
-/// Bytes that a heartbeat device is limited to.
+/// Returns the size in bytes to which a heartbeat device is limited.
 ///
-/// mkfs.ocfs2 counts 269 blocks, in whole MiB. With blocks of 2 KiB and more, or clusters of
-/// 512 KiB and more, it then finds no room for what it writes; so that is counted as well.
+/// mkfs.ocfs2 uses 269 blocks, in whole MiB. With blocks of at least 2 KiB, or clusters of at least
+/// 512 KiB, this is too small for what it writes, so the actual need is considered as well.
 fn heartbeat_device_bytes(block_size: BlockSize, cluster_size: Option<ClusterSize>) -> u64 {
     let block = u64::from(block_size.bytes());
     let cluster = u64::from(cluster_size.unwrap_or(ClusterSize::MIN).bytes());
     let clusters = |blocks: u64| (blocks * block).next_multiple_of(cluster);
-    // Up to the superblock; the descriptor, the inodes of system files, the system directory
-    // (which is not always inline), the heartbeat.
+    // Up to the superblock; then the descriptor, the inodes of the system files, the system
+    // directory (which is not always inline) and the heartbeat region.
     let needed = clusters(3) + cluster + clusters(6 + 7 + 8 * 32) + cluster + clusters(256);
     needed.max((4 + 255 + 10) * block).next_multiple_of(MIB)
 }
@@ -397,7 +397,7 @@ fn cluster_size(options: &Options, size: u64) -> Result<ClusterSize, ResolveErro
     Ok(by_purpose.unwrap_or(ClusterSize::MAX))
 }
 
-/// The smallest cluster size with which cluster numbers reach the end, with one to spare.
+/// Returns the smallest cluster size with which cluster numbers reach the end, with one to spare.
 fn smallest_cluster_size(size: u64) -> Option<ClusterSize> {
     let enough = |size_bits: &u32| size >> *size_bits <= u64::from(u32::MAX - 1);
     (12..=20).find(enough).and_then(ClusterSize::from_bits)
@@ -414,8 +414,8 @@ fn default_slots(size: u64) -> u16 {
 
 /// Whether journals use 64-bit block numbers.
 ///
-/// Where block numbers do not fit 32 bits mkfs.ocfs2 wants to be told so; here it is the
-/// default. Linux does not mount such a volume with journals of 32-bit block numbers.
+/// If block numbers need more than 32 bits, mkfs.ocfs2 requires an option; here it is the default.
+/// Linux does not mount such a volume if its journals have 32-bit block numbers.
 fn block64(options: &Options, geometry: &Geometry) -> Result<bool, ResolveError> {
     let blocks = geometry.blocks();
     let needed = !options.heartbeat_device && blocks > 1 << 32;
@@ -425,8 +425,8 @@ fn block64(options: &Options, geometry: &Geometry) -> Result<bool, ResolveError>
     }
 }
 
-/// Groups each slot's extent allocator gets from the start: about 0.1 % of the volume for
-/// all of them, or 0.3 % where files are large; none where one each would be over 5 %.
+/// Returns the initial number of groups of each slot's extent allocator: about 0.1 % of the volume
+/// for all of them together, or 0.3 % for large files; 0 if one group each would exceed 5 %.
 fn extent_groups(purpose: Option<Purpose>, geometry: &Geometry, slots: u16) -> u32 {
     let per_mille = match purpose {
         Some(Purpose::Datafiles | Purpose::VmStore) => 3,
@@ -439,7 +439,7 @@ fn extent_groups(purpose: Option<Purpose>, geometry: &Geometry, slots: u16) -> u
     u32::try_from(groups).unwrap_or(u32::MAX)
 }
 
-/// Bytes of a group of an inode or extent allocator.
+/// Size in bytes of a group of an inode or extent allocator.
 pub(crate) fn group_bytes(block_size: BlockSize) -> u32 {
     match block_size.bytes() {
         512 => 1 << 20,

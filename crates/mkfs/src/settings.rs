@@ -1,4 +1,4 @@
-//! Everything that determines a new volume, byte for byte.
+//! All settings of a new volume, which determine every byte of it.
 
 use ocfs2_format::feature::Features;
 use ocfs2_format::geometry::Geometry;
@@ -6,7 +6,7 @@ use ocfs2_format::hash::CharSign;
 use ocfs2_format::superblock::ClusterInfo;
 use uuid::Uuid;
 
-/// A volume to be made. Two runs with the same settings write the same bytes.
+/// The settings of a new volume. Two runs with the same settings write the same bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Block size, cluster size, number of clusters.
@@ -19,27 +19,27 @@ pub struct Settings {
     pub uuid: Uuid,
     /// Features as the superblock will state them.
     pub features: Features,
-    /// What `s_cluster_info` will hold; zero without a stack.
+    /// The contents of `s_cluster_info`; zero without a stack.
     pub cluster_info: ClusterInfo,
     /// Size of each journal in bytes, a multiple of the cluster size; `None` on a heartbeat
     /// device.
     pub journal_bytes: Option<u64>,
     /// Whether journals use 64-bit block numbers.
     pub journal_block64: bool,
-    /// Groups given to each slot's extent allocator from the start.
+    /// Initial number of groups of each slot's extent allocator.
     pub extent_groups: u32,
     /// Generation of the volume.
     pub generation: u32,
     /// Seed of the directory hash; used with indexed-dirs.
     pub dx_seed: [u32; 3],
-    /// How names with bytes from 0x80 on are hashed, in directory indexes and of attributes.
+    /// Hash of names with bytes from 0x80 on, in directory indexes and for attributes.
     pub name_hash: CharSign,
-    /// Time of format, seconds since 1970.
+    /// Time of format in seconds since 1970.
     pub time: u64,
 }
 
 impl Settings {
-    /// Whether the volume is to hold nothing but a heartbeat region.
+    /// Whether the volume will consist only of a heartbeat region.
     pub fn is_heartbeat_device(&self) -> bool {
         self.journal_bytes.is_none()
     }

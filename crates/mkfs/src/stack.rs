@@ -1,5 +1,5 @@
-//! Which cluster a volume belongs to: the one asked for, the one that runs here, the one
-//! the device already belongs to.
+//! The possible clusters of a volume: the requested one, the one that runs here, and the one to
+//! which the device already belongs.
 
 use ocfs2_cluster::RunningCluster;
 use ocfs2_format::feature::{Features, Incompat};
@@ -7,24 +7,24 @@ use ocfs2_format::superblock::{ClusterInfo, STACK_O2CB, STACKFLAG_GLOBAL_HEARTBE
 
 use crate::options::ClusterId;
 
-/// Cluster stacks that can be asked for.
+/// The supported cluster stacks.
 pub const STACKS: [&str; 3] = ["o2cb", "pcmk", "cman"];
-/// Most bytes of the name of a cluster.
+/// Longest name of a cluster in bytes.
 pub const CLUSTER_NAME_BYTES: usize = 16;
 
-/// Why a cluster cannot be written into a superblock.
+/// The reason why a cluster cannot be written to a superblock.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ClusterError {
-    /// A name without a stack, or a flag without either.
+    /// A name or a flag without a stack.
     #[error("--cluster-stack is missing: {0} needs it")]
     NoStack(&'static str),
-    /// A stack without a cluster.
+    /// A stack without the name of a cluster.
     #[error("--cluster-name is missing: stack `{0}` needs it")]
     NoName(String),
     /// Not one of [`STACKS`].
     #[error("unknown cluster stack `{0}`: expected o2cb, pcmk or cman")]
     UnknownStack(String),
-    /// A name that is too long, or that o2cb does not take.
+    /// A name that is too long, or that o2cb does not accept.
     #[error(
         "`{name}` cannot be the name of a cluster: {length} bytes, expected 1 to 16{}",
         if *alphanumeric { " letters and digits" } else { "" }
@@ -32,9 +32,9 @@ pub enum ClusterError {
     BadName {
         /// The name.
         name: String,
-        /// Bytes it has.
+        /// Its length in bytes.
         length: usize,
-        /// Whether it may only have letters and digits.
+        /// Whether only letters and digits are valid.
         alphanumeric: bool,
     },
     /// Only o2cb has a global heartbeat.
@@ -43,10 +43,10 @@ pub enum ClusterError {
 }
 
 impl ClusterId {
-    /// From what was asked for; `None` if nothing was.
+    /// The requested cluster; `None` if none was requested.
     ///
     /// # Errors
-    /// Something is missing, or not known.
+    /// If something is missing or unknown.
     pub fn from_options(
         stack: Option<&str>,
         cluster: Option<&str>,
@@ -77,7 +77,7 @@ impl ClusterId {
         Ok(Some(Self { stack: label, cluster: name.to_owned(), global_heartbeat }))
     }
 
-    /// The one an existing volume belongs to; `None` for classic o2cb, which does not say.
+    /// The cluster of an existing volume; `None` for classic o2cb, which does not name it.
     pub fn of_superblock(superblock: &SuperBlock) -> Option<Self> {
         if superblock.has(Incompat::LOCAL_MOUNT) {
             return None;
@@ -88,13 +88,13 @@ impl ClusterId {
         Some(Self { stack: info.ci_stack, cluster: info.cluster(), global_heartbeat })
     }
 
-    /// The one that runs here.
+    /// The cluster that runs here.
     pub fn running() -> Option<Self> {
         let RunningCluster { stack, name, global_heartbeat } = RunningCluster::find()?;
         Some(Self { stack, cluster: name, global_heartbeat })
     }
 
-    /// What a superblock holds of it.
+    /// Its representation in a superblock.
     pub fn info(&self) -> ClusterInfo {
         let mut ci_cluster = [0; CLUSTER_NAME_BYTES];
         for (to, from) in ci_cluster.iter_mut().zip(self.cluster.bytes()) {
@@ -104,7 +104,7 @@ impl ClusterId {
         ClusterInfo { ci_stack: self.stack, ci_stackflags, ci_reserved: [0; 3], ci_cluster }
     }
 
-    /// What it adds to the features of a volume, which has `features` so far.
+    /// Adds the features that a volume of this cluster needs to `features`.
     pub fn add_features(&self, features: &mut Features) {
         features.incompat |= Incompat::EXTENDED_SLOT_MAP;
         if !features.incompat.contains(Incompat::CLUSTERINFO) {
@@ -115,8 +115,8 @@ impl ClusterId {
         }
     }
 
-    /// Whether volumes say so when they belong to it, without being told to: classic o2cb
-    /// says nothing.
+    /// Whether volumes name this cluster even if that is not requested. Those of classic o2cb do
+    /// not.
     pub(crate) fn is_worth_stating(&self) -> bool {
         self.stack != STACK_O2CB || self.global_heartbeat
     }

@@ -1,4 +1,4 @@
-//! Chain allocators that hand out single blocks: of dinodes and of other metadata.
+//! Chain allocators for single blocks: of dinodes and of other metadata.
 
 use ocfs2_format::bitmap::{Bitmap, BitmapMut};
 use ocfs2_format::chain::{ChainRec, suballocator_cpg};
@@ -7,12 +7,12 @@ use ocfs2_format::{Blkno, Cluster};
 use crate::cluster_map::ClusterMap;
 use crate::plan::Layout;
 
-/// A block that was handed out, and where from.
+/// An allocated block and its origin.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Suballocated {
     pub(crate) blkno: Blkno,
     pub(crate) bit: u16,
-    /// Descriptor of the group.
+    /// Block of the group descriptor.
     pub(crate) loc: Blkno,
 }
 
@@ -22,16 +22,16 @@ pub(crate) struct Group {
     pub(crate) blkno: Blkno,
     pub(crate) bits: u16,
     pub(crate) chain: u16,
-    /// Next group of the chain, by index.
+    /// Index of the next group in the chain.
     pub(crate) next: Option<usize>,
     bitmap: Vec<u8>,
     free: u16,
-    /// Bits below are not handed out any more.
+    /// Bits below this one are not handed out any more.
     at: u16,
 }
 
 impl Group {
-    /// A group whose descriptor is all that is taken.
+    /// A group in which only the descriptor is taken.
     fn new(blkno: Blkno, bits: u16, chain: u16, next: Option<usize>) -> Self {
         let mut bitmap = vec![0; usize::from(bits).div_ceil(8)];
         BitmapMut::new(&mut bitmap, bits.into()).set_range(0, 1);
@@ -67,26 +67,26 @@ impl Group {
 /// The groups of one suballocator.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Suballocator {
-    /// In the order in which they were added, which is ascending by block but for the
-    /// wrapping of a volume that is almost full.
+    /// In the order in which they were added. This is the order of their blocks, unless the volume
+    /// is almost full and allocation has wrapped around.
     pub(crate) groups: Vec<Group>,
-    /// Clusters a group has, `cl_cpg`.
+    /// Number of clusters per group, `cl_cpg`.
     pub(crate) clusters_per_group: u16,
-    /// The first group of each chain, by index.
+    /// Index of the first group of each chain.
     heads: Vec<usize>,
-    /// Groups before this one hand out nothing any more.
+    /// Groups before this one are exhausted.
     at: usize,
 }
 
 impl Suballocator {
-    /// One without groups, for inodes or extent blocks of a slot.
+    /// An allocator without groups, for inodes or extent blocks of a slot.
     pub(crate) fn new(layout: &Layout) -> Self {
         let geometry = layout.geometry;
         let clusters_per_group = suballocator_cpg(geometry.block_size, geometry.cluster_size);
         Self { clusters_per_group, ..Self::default() }
     }
 
-    /// One with a single group of `clusters` clusters, which were allocated at `start`.
+    /// An allocator with one group of `clusters` clusters, allocated at `start`.
     pub(crate) fn with_group(layout: &Layout, start: Cluster, clusters: u16) -> Self {
         let blkno = layout.geometry.block_of(start);
         let bits = clusters * layout.geometry.blocks_per_cluster() as u16;
@@ -94,7 +94,7 @@ impl Suballocator {
         Self { groups, clusters_per_group: clusters, heads: vec![0], at: 0 }
     }
 
-    /// Adds a group of contiguous clusters on the next chain.
+    /// Adds a group of contiguous clusters to the next chain.
     pub(crate) fn add_group(&mut self, layout: &Layout, map: &mut ClusterMap) -> Option<()> {
         let clusters = u32::from(self.clusters_per_group);
         let (start, _) = map.allocate(clusters, clusters)?;
@@ -112,7 +112,7 @@ impl Suballocator {
         Some(())
     }
 
-    /// Hands out the first free block, after adding a group if there is none.
+    /// Allocates the first free block, and adds a group if there is none.
     pub(crate) fn allocate(
         &mut self,
         layout: &Layout,
@@ -131,14 +131,14 @@ impl Suballocator {
         }
     }
 
-    /// Passes over a free block, which stays free.
+    /// Skips a free block, which stays free.
     pub(crate) fn skip(&mut self, layout: &Layout, map: &mut ClusterMap) -> Option<()> {
         let bit = self.allocate(layout, map)?.bit;
         self.groups[self.at].give_back(bit);
         Some(())
     }
 
-    /// Bits in use and bits altogether.
+    /// Number of bits in use, and of all bits.
     pub(crate) fn counts(&self) -> (u32, u32) {
         let total: u32 = self.groups.iter().map(|group| u32::from(group.bits)).sum();
         let free: u32 = self.groups.iter().map(|group| u32::from(group.free())).sum();

@@ -1,4 +1,4 @@
-//! What is told about a volume.
+//! The summary of a new volume.
 
 use std::fmt;
 
@@ -10,72 +10,72 @@ use serde::Serialize;
 use crate::cli::Cli;
 use crate::{Plan, Purpose, Settings};
 
-/// What is told about a volume, before it is made as text, afterwards as JSON. The names of
-/// the fields are those of the JSON.
+/// A summary of a volume: printed as text before it is made, as JSON afterwards. The names of the
+/// fields are those of the JSON.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Summary {
     /// Device or image.
     pub device: String,
-    /// Where that has bytes that are no UTF-8, the path with such bytes as `\xff` and `\\` for a
-    /// backslash.
+    /// If the path has bytes that are not UTF-8: the path with these bytes as `\xff` and
+    /// backslashes doubled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_escaped: Option<String>,
-    /// Partition of it.
+    /// Number of the partition, if one was chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partition: Option<u32>,
     /// Whether nothing was written.
     pub dry_run: bool,
-    /// What it is for, as `-T` takes it.
+    /// Purpose of the volume, as the argument of `-T`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purpose: Option<&'static str>,
-    /// Label; bytes that are no UTF-8 are replaced.
+    /// Label; bytes that are not UTF-8 are replaced.
     pub label: String,
     /// UUID, 36 characters.
     pub uuid: String,
-    /// Names of the features the superblock states.
+    /// Names of the features that the superblock states.
     pub features: Vec<&'static str>,
-    /// Bytes of a block.
+    /// Block size in bytes.
     pub block_size: u32,
-    /// Bytes of a cluster.
+    /// Cluster size in bytes.
     pub cluster_size: u32,
-    /// Bytes of the volume.
+    /// Size of the volume in bytes.
     pub size: u64,
-    /// Clusters of the volume.
+    /// Number of clusters.
     pub clusters: u32,
-    /// Blocks of the volume.
+    /// Number of blocks.
     pub blocks: u64,
-    /// Clusters in use from the start.
+    /// Number of clusters in use from the start.
     pub used_clusters: u32,
-    /// Files, directories and other inodes that were put into it, where there were any to be.
+    /// Number of files, directories and other inodes from `-d`; `None` without `-d`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files: Option<u64>,
-    /// Groups of the global bitmap.
+    /// Number of groups of the global bitmap.
     pub cluster_groups: u32,
-    /// Clusters in the last group.
+    /// Number of clusters in the last group.
     pub tail_clusters: u32,
-    /// Clusters in every other group.
+    /// Number of clusters in every other group.
     pub group_clusters: u32,
-    /// Groups each extent allocator gets.
+    /// Initial number of groups of each extent allocator.
     pub extent_allocator_groups: u32,
-    /// Bytes each extent allocator gets.
+    /// Initial size of each extent allocator in bytes.
     pub extent_allocator_size: u64,
-    /// Bytes of each journal; none on a heartbeat device.
+    /// Size of each journal in bytes; `None` on a heartbeat device.
     pub journal_size: Option<u64>,
     /// Whether journals use 64-bit block numbers.
     pub journal_block64: bool,
-    /// Node slots.
+    /// Number of node slots.
     pub node_slots: u16,
-    /// Copies of the superblock.
+    /// Number of backups of the superblock.
     pub backup_superblocks: usize,
-    /// Whether it is for a single node.
+    /// Whether only a single node mounts it.
     pub local: bool,
-    /// Cluster stack the superblock names.
+    /// Cluster stack named in the superblock.
     pub cluster_stack: Option<String>,
-    /// Cluster the superblock names.
+    /// Cluster named in the superblock.
     pub cluster_name: Option<String>,
     /// Whether that cluster has one heartbeat for all volumes.
     pub global_heartbeat: bool,
-    /// Seconds since 1970.
+    /// Time of format in seconds since 1970.
     pub time: u64,
 }
 
@@ -118,18 +118,18 @@ impl Summary {
         }
     }
 
-    /// The same with `files` files in it, for which the plan has changed.
+    /// Adds `files` files, for which the plan has changed.
     pub(crate) fn count_files(&mut self, files: u64, plan: &Plan) {
         self.files = Some(files);
         self.used_clusters = plan.used_clusters();
     }
 
-    /// Whether directories get an index from the start.
+    /// Whether directories have an index from the start.
     pub(crate) fn has_indexes(&self) -> bool {
         self.features.contains(&"indexed-dirs") && !self.features.contains(&"inline-data")
     }
 
-    /// More, for `-v`.
+    /// Further lines for `-v`.
     pub(crate) fn details(&self) -> String {
         let width = if self.journal_block64 { 64 } else { 32 };
         let used = u64::from(self.used_clusters) * u64::from(self.cluster_size);
@@ -154,8 +154,8 @@ impl Summary {
     }
 }
 
-/// The lines of mkfs.ocfs2. The features are those the volume will have, where mkfs.ocfs2
-/// leaves out `local` and what a cluster adds.
+/// The lines of mkfs.ocfs2. All features of the volume are listed, while mkfs.ocfs2 omits `local`
+/// and those required by a cluster.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bits = u32::trailing_zeros;

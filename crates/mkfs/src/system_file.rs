@@ -1,4 +1,4 @@
-//! The system inodes a volume has, in the order in which they get their numbers.
+//! The system inodes of a volume, in the order in which they are allocated.
 
 use ocfs2_format::dinode::{FileKind, InodeFlags};
 use ocfs2_format::feature::Incompat;
@@ -11,12 +11,12 @@ use crate::plan::Layout;
 pub(crate) enum SystemInode {
     RootDir,
     SystemDir,
-    /// What has a name in the system directory.
+    /// A file with a name in the system directory.
     File(SystemFile),
 }
 
 impl SystemInode {
-    /// Those that a volume has, in order.
+    /// The system inodes of a volume, in order.
     pub(crate) fn all(layout: &Layout) -> Vec<Self> {
         let mut features = layout.features;
         features.incompat.set(Incompat::HEARTBEAT_DEV, layout.slots == 0);
@@ -24,7 +24,8 @@ impl SystemInode {
         [Self::RootDir, Self::SystemDir].into_iter().chain(files).collect()
     }
 
-    /// Name of its entry in the system directory; `None` for the root and for that itself.
+    /// Name of its entry in the system directory; `None` for the root and the system directory
+    /// itself.
     pub(crate) fn name(self) -> Option<String> {
         match self {
             Self::RootDir | Self::SystemDir => None,
@@ -39,7 +40,7 @@ impl SystemInode {
         }
     }
 
-    /// `i_flags`.
+    /// The value of `i_flags`.
     pub(crate) fn flags(self) -> InodeFlags {
         match self {
             Self::RootDir | Self::SystemDir => InodeFlags::VALID | InodeFlags::SYSTEM,

@@ -1,4 +1,4 @@
-//! The device or image a volume is made on.
+//! The device or image on which a volume is made.
 
 use std::fs;
 use std::io;
@@ -13,53 +13,53 @@ use rustix::io::Errno;
 
 use crate::options::Extent;
 
-/// What to open, and for what.
+/// What to open, and how.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Request {
     pub(crate) path: PathBuf,
     pub(crate) partition: Option<u32>,
     pub(crate) extent: Extent,
-    /// Open a device that is in use too.
+    /// Open a device even if it is in use.
     pub(crate) force: bool,
 }
 
-/// Why there is nothing to make a volume on.
+/// The reason why a target cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     /// It cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// Neither a file nor a size to make one.
+    /// The file does not exist, and there is no size to create it with.
     #[error("{}: no such file or directory; a size such as 4G creates an image", ocfs2_cli::shown(.0))]
     NoSize(PathBuf),
-    /// In use on this machine.
+    /// The target is in use on this machine.
     #[error("{cause}; {advice}; -F overwrites it nevertheless, after a question that -x answers")]
     InUse {
-        /// By whom.
+        /// The users.
         cause: OpenError,
-        /// What makes it free.
+        /// What would free the device.
         advice: String,
     },
-    /// The partition is not there.
+    /// The partition cannot be used.
     #[error("{}: {cause}", ocfs2_cli::shown(path))]
     Partition {
-        /// The disk.
+        /// The path of the disk.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         cause: PartitionError,
     },
 }
 
-/// A device or image, open, or an image to be created.
+/// An open device or image, or an image to be created.
 pub(crate) struct Target {
     request: Request,
-    /// None if there is nothing in it yet.
+    /// `None` if there is nothing to read yet.
     pub(crate) device: Option<Arc<dyn Device>>,
-    /// Bytes it has, or will have.
+    /// Size in bytes, or the size it will have.
     pub(crate) size_bytes: u64,
-    /// Bytes of its smallest piece.
+    /// Sector size in bytes.
     pub(crate) sector_size: u32,
-    /// Who uses it here; only with [`Request::force`].
+    /// Its users on this machine; only with [`Request::force`].
     pub(crate) in_use: Option<Vec<Holder>>,
     /// Whether the file has to be created, or made longer.
     file: File,
@@ -73,7 +73,7 @@ enum File {
 }
 
 impl Target {
-    /// Opens what is there. Nothing is created or changed.
+    /// Opens an existing target. Nothing is created or changed.
     pub(crate) fn find(request: Request) -> Result<Self, TargetError> {
         let size = match (request.extent, request.partition) {
             (Extent::Bytes(size), None) => Some(size),
@@ -90,7 +90,7 @@ impl Target {
             }
             _ => File::LongEnough,
         };
-        // A dry run, too: what the run itself cannot have is to be said.
+        // A dry run opens it in the same way, to report what the real run could not have.
         let options = DeviceOptions { write: true, exclusive: true, ..Default::default() };
         let mut in_use = None;
         let disk = match open(&request.path, &options) {
@@ -119,17 +119,17 @@ impl Target {
         Ok(Self { request, device, size_bytes, sector_size, in_use, file })
     }
 
-    /// Whether it is open for writing as it is.
+    /// Whether it can be written without being extended or created.
     pub(crate) fn is_provided(&self) -> bool {
         self.device.is_some() && self.file == File::LongEnough
     }
 
-    /// Creates the image or makes it long enough, and opens it for writing.
+    /// Creates or extends the image if necessary, and opens it for writing.
     pub(crate) fn provide(&mut self) -> Result<Arc<dyn Device>, TargetError> {
         if let Some(device) = self.device.as_ref().filter(|_| self.file == File::LongEnough) {
             return Ok(Arc::clone(device));
         }
-        // Gives back the lock it holds.
+        // Releases the lock.
         self.device = None;
         let options = DeviceOptions {
             write: true,
@@ -142,7 +142,7 @@ impl Target {
         Ok(device)
     }
 
-    /// Removes a file that [`Target::provide`] created.
+    /// Removes a file that [`Target::provide`] created. Returns whether it did.
     pub(crate) fn remove_created(&self) -> bool {
         self.file == File::Missing && fs::remove_file(&self.request.path).is_ok()
     }
@@ -165,7 +165,7 @@ fn in_use_here(cause: OpenError) -> TargetError {
     TargetError::InUse { cause, advice }
 }
 
-/// Whether an image could be made there: a name in /dev that is not there is a device that is not.
+/// Whether an image could be created there. A missing name in /dev is a missing device.
 fn can_be_made(path: &Path) -> bool {
     if path.starts_with("/dev") && !path.starts_with("/dev/shm") {
         return false;
@@ -177,7 +177,7 @@ fn can_be_made(path: &Path) -> bool {
     }
 }
 
-/// Whether this user may make an image there, which a dry run does not try.
+/// Whether this user is allowed to create an image there, which a dry run does not try.
 fn may_be_made(path: &Path) -> Result<(), OpenError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));

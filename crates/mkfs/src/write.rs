@@ -1,4 +1,4 @@
-//! Writing a planned volume onto a device.
+//! Writing a planned volume to a device.
 
 use std::io;
 
@@ -9,29 +9,29 @@ use ocfs2_format::superblock::{BACKUP_OFFSETS, SUPERBLOCK_BLKNO, SUPERBLOCK_SIGN
 use crate::files::{Files, FillError};
 use crate::plan::Plan;
 
-/// What is being done, in order.
+/// The stages of writing, in order.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Stage {
-    /// Old contents are discarded.
+    /// Discarding the old contents.
     Discard,
-    /// What has to read as zero is made to: journals, heartbeat region, both ends.
+    /// Zeroing what must read as zero: journals, heartbeat region, both ends.
     Zero,
-    /// Files are written.
+    /// Writing the files.
     Files,
-    /// Metadata is written: group descriptors, inodes, directories.
+    /// Writing the metadata: group descriptors, inodes, directories.
     Metadata,
-    /// The superblock and its backups are written; from now on it is a volume.
+    /// Writing the superblock and its backups, which makes it a volume.
     Superblock,
 }
 
-/// How far a stage has come.
+/// The progress of a stage.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Progress {
     /// The stage.
     pub stage: Stage,
-    /// Bytes done of it.
+    /// Bytes done so far.
     pub done: u64,
-    /// Bytes it has.
+    /// Bytes in total.
     pub total: u64,
 }
 
@@ -42,18 +42,18 @@ pub struct WriteOptions {
     pub discard: bool,
 }
 
-/// Bytes that are discarded at a time, so that there is something to report.
+/// Bytes that are discarded at a time, so that progress can be reported.
 const DISCARD_BYTES: u64 = 2 << 30;
 
-/// Most bytes that go to the device in one write.
+/// Most bytes per write to the device.
 const WRITE_BYTES: usize = 1 << 20;
 
 impl Plan {
-    /// Writes the volume onto `device`, which is at least as large.
+    /// Writes the volume to `device`, which must be at least as large.
     ///
-    /// The old superblock goes first and the new one last, each followed by a flush: however
-    /// far it came, the device holds the whole volume or nothing that looks like one.
-    /// `report` is told how far it has come, and stops the work by an error of its own.
+    /// The old superblock is destroyed first and the new one written last, each followed by a
+    /// flush. So wherever the work ends, the device holds either the whole volume or nothing that
+    /// looks like one. `report` receives the progress, and can stop the work by returning an error.
     ///
     /// # Errors
     /// Those of the device, and of `report`.
@@ -67,7 +67,7 @@ impl Plan {
         self.finish(device, report)
     }
 
-    /// The same, with files in it, which `fill` puts there. They are written before anything
+    /// Writes the volume with the files that `fill` puts into it. These are written before anything
     /// that makes it a volume.
     ///
     /// # Errors
@@ -87,7 +87,7 @@ impl Plan {
         Ok(())
     }
 
-    /// Makes the device one that has nothing on it.
+    /// Makes the device look empty.
     fn begin(
         &self,
         device: &dyn Device,
@@ -125,7 +125,7 @@ impl Plan {
         Ok(())
     }
 
-    /// Writes metadata and superblocks.
+    /// Writes the metadata and superblocks.
     fn finish(
         &self,
         device: &dyn Device,
@@ -152,7 +152,7 @@ impl Plan {
 
         let finished = self.write_superblocks(device, report);
         if finished.is_err() {
-            // Some may have been written. Where that fails too there is nothing left to try.
+            // Some may have been written. If wiping fails, nothing else is left to try.
             let _ = self.wipe(device);
         }
         finished
@@ -176,10 +176,10 @@ impl Plan {
         report(Progress { stage: Stage::Superblock, done: total, total })
     }
 
-    /// Destroys every superblock an older volume can be found by.
+    /// Destroys every superblock by which an older volume could be found.
     pub(crate) fn wipe(&self, device: &dyn Device) -> io::Result<()> {
         let size = self.layout.geometry.size_bytes();
-        // Superblocks of all block sizes are at 1 KiB to 8 KiB.
+        // With the possible block sizes, superblocks are at 1 KiB to 8 KiB.
         device.zero(0, (16 << 10).min(size))?;
         for offset in BACKUP_OFFSETS.into_iter().filter(|offset| offset + 4096 <= size) {
             let mut block = [0; 4096];
@@ -192,7 +192,7 @@ impl Plan {
     }
 }
 
-/// Gathers bytes that follow each other into large writes.
+/// Combines consecutive bytes into large writes.
 pub(crate) struct Writer<'a> {
     device: &'a dyn Device,
     start: u64,
@@ -204,7 +204,7 @@ impl<'a> Writer<'a> {
         Self { device, start: 0, bytes: Vec::new() }
     }
 
-    /// Takes `bytes` that belong at `offset`; says whether something was written.
+    /// Adds `bytes` at `offset`. Returns whether something was written to the device.
     pub(crate) fn put(&mut self, offset: u64, bytes: &[u8]) -> io::Result<bool> {
         let follows = self.start + self.bytes.len() as u64 == offset;
         let full = self.bytes.len() + bytes.len() > WRITE_BYTES;
@@ -261,7 +261,7 @@ mod tests {
         plan.write(device, WriteOptions { discard }, &mut |_| Ok(()))
     }
 
-    /// A device full of old bytes, among them superblocks where there can be some.
+    /// A device full of old bytes, with superblocks at all possible places.
     fn old_device(bytes: u64) -> MemoryDevice {
         let device = MemoryDevice::new(bytes);
         for start in (0..bytes).step_by(1 << 20) {
@@ -305,7 +305,7 @@ mod tests {
                 assert!(signature_at(&device, 8192));
                 break;
             }
-            // The very first write may not have happened; from then on nothing is found.
+            // The very first write may have failed; after it nothing must be found.
             let found = [1024, 2048, 4096, 8192].map(|offset| signature_at(&device, offset));
             assert!(good_writes == 0 || found == [false; 4], "{good_writes}: {found:?}");
             good_writes += 1;

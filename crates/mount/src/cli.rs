@@ -10,19 +10,19 @@ use crate::options::OptionError;
 
 /// Mount an OCFS2 volume; called by mount(8) for `mount -t ocfs2`.
 ///
-/// The volume's stack and cluster are compared with the ones of this host. With local heartbeat
-/// the node's heartbeat on the volume is started before it is mounted, and stopped again if that
-/// fails; at unmount the kernel has it stopped by ocfs2_hb_ctl.
+/// The volume's stack and cluster are compared with those of this host. With local heartbeat, the
+/// node's heartbeat on the volume is started before the mount, and stopped again if the mount
+/// fails. At unmount the kernel runs ocfs2_hb_ctl to stop it.
 ///
-/// Options behind -o are those of all file systems (ro, noatime, nosuid...), and of OCFS2: acl,
+/// Options for -o are those of all file systems (ro, noatime, nosuid...), and those of OCFS2: acl,
 /// user_xattr, commit=SECONDS, data=ordered|writeback, errors=remount-ro|panic|continue,
 /// coherency=full|buffered, localflocks, inode64, atime_quantum=SECONDS, preferred_slot=N,
 /// resv_level=N, dir_resv_level=N, usrquota, grpquota, intr, barrier=0|1. heartbeat= and
-/// cluster_stack= may be given and have to be right; `nocluster` mounts a volume of a cluster
-/// without one, if no node is seen to use it. For fstab: _netdev. user, users, owner and group
-/// imply nosuid and nodev, the first two noexec as well.
+/// cluster_stack= are accepted if they match the volume. `nocluster` mounts a volume of a cluster
+/// without its cluster, if no node is seen to use it. For fstab: _netdev. user, users, owner and
+/// group imply nosuid and nodev, and the first two also noexec.
 ///
-/// The exit status is that of mount(8): 0; 1 for a wrong call or missing permission, 2 for a
+/// The exit status is that of mount(8): 0; 1 for an invalid call or missing permission, 2 for a
 /// system error, 32 if the volume could not be mounted.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "mount.ocfs2", version, arg_required_else_help = true)]
@@ -36,22 +36,22 @@ pub struct Cli {
     /// Options, separated by commas
     #[arg(short, value_name = "OPTIONS")]
     pub options: Vec<String>,
-    /// Say what is done, and what a person should know of the volume
+    /// Report what is done, and what is notable about the volume
     #[arg(short)]
     pub verbose: bool,
-    /// Do not write /etc/mtab, which is never done
+    /// Do not write /etc/mtab, which this program never does
     #[arg(short)]
     pub no_mtab: bool,
-    /// Pass over options that OCFS2 does not have
+    /// Ignore options that OCFS2 does not have
     #[arg(short)]
     pub sloppy: bool,
-    /// Do everything but starting the heartbeat and mounting
+    /// Do everything except starting the heartbeat and mounting
     #[arg(short)]
     pub fake: bool,
-    /// Mount for reading only, as -o ro
+    /// Mount read-only, like -o ro
     #[arg(short, conflicts_with = "write")]
     pub read_only: bool,
-    /// Mount for writing, as -o rw
+    /// Mount for writing, like -o rw
     #[arg(short)]
     pub write: bool,
     /// The type of the file system
@@ -65,10 +65,10 @@ pub fn command() -> clap::Command {
 }
 
 impl Cli {
-    /// What to mount.
+    /// The options for [`crate::mount()`].
     ///
     /// # Errors
-    /// An option cannot be.
+    /// If an option is not valid.
     pub fn options(&self) -> Result<Options, OptionError> {
         let mut text = self.options.join(",");
         for (told, option) in [(self.read_only, ",ro"), (self.write, ",rw")] {

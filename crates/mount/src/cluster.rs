@@ -1,23 +1,23 @@
-//! Whether this host may mount a volume: its stack and cluster against the running one.
+//! Comparison of a volume's stack and cluster with those of this host.
 
 use std::fmt;
 
 use ocfs2_cluster::{HeartbeatMode, Kernel, Online, StackError, corosync_cluster, stack};
 use ocfs2_format::superblock::{Stack, SuperBlock};
 
-/// What the kernel is told of the heartbeat.
+/// The heartbeat of a volume, as the kernel is told at mount.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Heartbeat {
-    /// None: only this host mounts the volume.
+    /// None, because only this host mounts the volume.
     None,
-    /// On the volume, by this cluster.
+    /// On the volume itself, by a cluster with local heartbeat.
     Local {
-        /// Its name.
+        /// The name of the cluster.
         cluster: String,
     },
-    /// In the regions of the cluster.
+    /// In the global regions of the cluster.
     Global,
-    /// The business of a stack in user space, by its label.
+    /// Left to a stack in user space with this label.
     Userspace(String),
 }
 
@@ -33,7 +33,7 @@ impl fmt::Display for Heartbeat {
     }
 }
 
-/// The volume's cluster is not the one that runs here, or none does.
+/// The volume cannot be mounted with the cluster of this host.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// No cluster is online.
@@ -44,19 +44,19 @@ pub enum ClusterError {
         online(cluster)
     )]
     Offline {
-        /// The volume's cluster, if it says so.
+        /// The volume's cluster, if it states one.
         cluster: Option<String>,
     },
-    /// Another cluster is.
+    /// Another cluster is online.
     #[error(
         "the volume belongs to cluster `{volume}`, and cluster `{running}` is online on this host; \
          mount it on a node of `{volume}`, or, if no node of that cluster uses it any more, give it \
          to `{running}`: tunefs.ocfs2 --update-cluster-stack"
     )]
     OtherCluster {
-        /// The volume's.
+        /// The volume's cluster.
         volume: String,
-        /// The one online.
+        /// The cluster that is online.
         running: String,
     },
     /// Another stack is in use.
@@ -68,19 +68,19 @@ pub enum ClusterError {
         of(cluster)
     )]
     OtherStack {
-        /// The volume's.
+        /// The volume's stack.
         volume: String,
-        /// The volume's cluster.
+        /// The volume's cluster, if it states one.
         volume_cluster: Option<String>,
-        /// The one that runs.
+        /// The stack of this host.
         running: String,
-        /// The cluster that is online.
+        /// The cluster that is online on this host.
         cluster: Option<String>,
     },
-    /// The stack cannot be had.
+    /// The stack cannot be used.
     #[error(transparent)]
     Stack(#[from] StackError),
-    /// This host is not a node of it.
+    /// This host is not a node of the cluster.
     #[error(
         "cluster `{cluster}` is online, and this host, `{host}`, is none of its nodes: add it with \
          `o2cb add-node {cluster} {host} --ip ADDRESS` on all nodes, then `o2cb register-cluster \
@@ -92,35 +92,35 @@ pub enum ClusterError {
         /// The name of this host.
         host: String,
     },
-    /// The one beats here, the other there.
+    /// The heartbeat modes of the volume and the cluster differ.
     #[error(
         "the volume wants {volume} heartbeat, and cluster `{cluster}` has {running} heartbeat: \
          change the cluster (o2cb offline {cluster}; o2cb heartbeat-mode {cluster} {volume}; o2cb \
          online {cluster}) or the volume (tunefs.ocfs2 --update-cluster-stack)"
     )]
     Mode {
-        /// The volume's.
+        /// The volume's mode.
         volume: HeartbeatMode,
-        /// The cluster's.
+        /// The cluster's mode.
         running: HeartbeatMode,
-        /// Its name.
+        /// The name of the cluster.
         cluster: String,
     },
-    /// Nothing beats.
+    /// The global heartbeat has no region on this host.
     #[error(
         "the global heartbeat of cluster `{cluster}` has no region on this host: o2cb \
          start-heartbeat {cluster}"
     )]
     NoRegion {
-        /// The cluster.
+        /// The name of the cluster.
         cluster: String,
     },
-    /// `-o` says something else.
+    /// An option in `-o` contradicts the volume.
     #[error("-o {told} does not fit the volume, which takes {wanted}")]
     Told {
-        /// What was said.
+        /// The option.
         told: String,
-        /// What would be right.
+        /// What the volume requires.
         wanted: String,
     },
 }
@@ -133,10 +133,10 @@ fn online(cluster: &Option<String>) -> String {
     format!("o2cb online {}", cluster.as_deref().unwrap_or_default()).trim_end().to_owned()
 }
 
-/// Finds out what heartbeat the volume takes, and loads the modules for it.
+/// Determines the heartbeat of the volume, and loads the modules for it.
 ///
 /// # Errors
-/// [`ClusterError`]: this host cannot mount the volume as it is now.
+/// [`ClusterError`] if this host cannot mount the volume as it is now.
 pub fn heartbeat_of(
     kernel: &dyn Kernel,
     superblock: &SuperBlock,
@@ -153,7 +153,8 @@ pub fn heartbeat_of(
         Stack::Userspace(_) => {
             let label = superblock.stack().to_string();
             let active = stack::current(kernel).unwrap_or_default();
-            // A cluster of o2cb that is online is a decision; a label that nobody uses is none.
+            // A cluster of o2cb that is online was brought online on purpose. A label without one
+            // may be changed.
             if active == stack::O2CB && running.is_some() {
                 return Err(ClusterError::OtherStack {
                     volume: label,
@@ -163,7 +164,7 @@ pub fn heartbeat_of(
                 });
             }
             stack::load(kernel, &label)?;
-            // The kernel would refuse too, but not say why.
+            // The kernel would refuse as well, but without a reason.
             if let (Some(volume), Some(running)) = (volume_cluster, corosync_cluster(kernel))
                 && volume != running
             {

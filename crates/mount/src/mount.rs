@@ -1,4 +1,5 @@
-//! Mounting: check, start the heartbeat, ask the kernel, undo what was started if it refuses.
+//! Mounting: check the volume, start its heartbeat, call the kernel, stop the heartbeat if it
+//! refuses.
 
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -27,9 +28,9 @@ pub struct Options {
     pub source: PathBuf,
     /// The mount point.
     pub target: PathBuf,
-    /// What `-o` says.
+    /// The options of `-o`.
     pub mount: MountOptions,
-    /// Everything but starting the heartbeat and mounting.
+    /// Do everything except starting the heartbeat and mounting.
     pub fake: bool,
 }
 
@@ -42,17 +43,17 @@ pub struct Request {
     pub target: PathBuf,
     /// The kernel's flags.
     pub flags: Flags,
-    /// Whether it is mounted already, and its options are to change.
+    /// Whether to change the options of a mounted volume.
     pub remount: bool,
     /// The options for OCFS2.
     pub data: String,
 }
 
-/// What the work is done with; others in tests.
+/// Access to the machine; tests use their own.
 pub struct Machine<'a> {
     /// The kernel's cluster files.
     pub kernel: &'a dyn Kernel,
-    /// Who wants heartbeats.
+    /// The reference counts of heartbeats.
     pub references: &'a References,
     /// mount(2).
     pub mount: &'a dyn Fn(&Request) -> io::Result<()>,
@@ -65,49 +66,49 @@ pub struct Machine<'a> {
 pub struct Outcome {
     /// The call that was made, or would have been.
     pub request: Request,
-    /// What a person should know, though the volume was mounted.
+    /// Messages for people about a volume that was mounted.
     pub notes: Vec<String>,
 }
 
-/// A volume could not be mounted.
+/// The error of mounting a volume.
 #[derive(Debug, thiserror::Error)]
 pub enum MountError {
-    /// `-o` cannot be.
+    /// An option of `-o` is not valid.
     #[error(transparent)]
     Option(#[from] OptionError),
-    /// The mount point cannot be one.
+    /// The mount point cannot be used.
     #[error("mount point {}: {why}", shown(path))]
     Target {
         /// The mount point.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// No volume of that UUID or label, or several.
+    /// There is no volume of that UUID or label, or more than one.
     #[error(transparent)]
     Find(#[from] FindError),
-    /// The list of devices, or the device, cannot be read.
+    /// The device, or the list of devices, cannot be read.
     #[error("{}: {cause}", shown(path))]
     Io {
-        /// Which.
+        /// The device.
         path: PathBuf,
-        /// Why.
+        /// The error.
         cause: io::Error,
     },
-    /// A file.
+    /// The source is a regular file.
     #[error("{} is not a block device; an image is mounted with -o loop", shown(.0))]
     NotABlockDevice(PathBuf),
     /// The device cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// It holds no volume that can be mounted.
+    /// The device holds no volume that can be mounted.
     #[error("{}: {cause}{}", shown(path), behind(hint))]
     Volume {
         /// The device.
         path: PathBuf,
-        /// Why.
+        /// The error of opening the volume.
         cause: Box<OpenVolumeError>,
-        /// What it holds instead, if that is known.
+        /// What the device holds instead, if known.
         hint: String,
     },
     /// A structure of the volume cannot be read.
@@ -115,10 +116,10 @@ pub enum MountError {
     Damaged {
         /// The device.
         path: PathBuf,
-        /// What is wrong.
+        /// The error.
         cause: Box<ocfs2_volume::Error>,
     },
-    /// tunefs was interrupted.
+    /// A change by tunefs was interrupted.
     #[error(
         "{}: a change of the volume ({what}) was interrupted: run fsck.ocfs2 first",
         shown(path)
@@ -126,16 +127,16 @@ pub enum MountError {
     InProgress {
         /// The device.
         path: PathBuf,
-        /// Which.
+        /// The kind of change.
         what: String,
     },
-    /// The device cannot be written.
+    /// The device is read-only.
     #[error("{}: the device is read-only, so mount it with -o ro", shown(path))]
     ReadOnlyDevice {
         /// The device.
         path: PathBuf,
     },
-    /// It cannot be written, and that would be needed.
+    /// The device is read-only, but journals have to be replayed.
     #[error(
         "{}: the journals of slots {} have to be replayed, and the device is read-only: mount it \
          once where it can be written, or run fsck.ocfs2 there",
@@ -145,18 +146,18 @@ pub enum MountError {
     ReadOnlyDirty {
         /// The device.
         path: PathBuf,
-        /// Slots of the journals.
+        /// The slots of these journals.
         slots: Vec<u16>,
     },
-    /// Its cluster is not there.
+    /// The volume does not fit the cluster of this host.
     #[error("{}: {cause}", shown(path))]
     Cluster {
         /// The device.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         cause: Box<ClusterError>,
     },
-    /// `nocluster` while others use it.
+    /// `nocluster` was given while other nodes use the volume.
     #[error("{}: -o nocluster, and the volume is in use by {}", shown(path), users.join(", "))]
     InUse {
         /// The device.
@@ -164,30 +165,31 @@ pub enum MountError {
         /// Nodes that are alive, or may be.
         users: Vec<String>,
     },
-    /// The heartbeat did not start.
+    /// The heartbeat could not be started.
     #[error("{}: the heartbeat could not be started: {cause}", shown(path))]
     Heartbeat {
         /// The device.
         path: PathBuf,
-        /// Why.
+        /// The error.
         cause: Box<ReferenceError>,
     },
-    /// The kernel refused.
+    /// The kernel refused to mount the volume.
     #[error("mounting {} on {}: {cause}{}", shown(path), shown(target), behind(hint))]
     Kernel {
         /// The device.
         path: PathBuf,
         /// The mount point.
         target: PathBuf,
-        /// What it says.
+        /// The error of the kernel.
         cause: io::Error,
-        /// What that means.
+        /// What the error means.
         hint: String,
     },
 }
 
 impl MountError {
-    /// The exit status of mount(8): 1 for a wrong call, 2 for the system, 32 for the mount.
+    /// The exit status of mount(8): 1 for an invalid call, 2 for a system error, 32 for a failed
+    /// mount.
     pub fn status(&self) -> u8 {
         match self {
             Self::Option(_) => 1,
@@ -229,7 +231,7 @@ pub fn mount(options: &Options, machine: &Machine<'_>) -> Result<Outcome, MountE
     mount_volume(options, machine, &volume, path, number)
 }
 
-/// The same for a volume that is open; `number` is that of its block device.
+/// Mounts an open volume. `number` is the device number of its block device.
 pub(crate) fn mount_volume(
     options: &Options,
     machine: &Machine<'_>,
@@ -282,7 +284,7 @@ pub(crate) fn mount_volume(
     }
     let mut notes = Vec::new();
     let mounted = name.is_some_and(|name| is_mounted(&(machine.mountinfo)(), &name));
-    // What is mounted here already has a dirty journal because it is.
+    // A volume that is already mounted here has a dirty journal for that reason.
     if !told.remount && !mounted {
         notes.extend(dirty_note(kernel, volume, &heartbeat, &dirty));
         if superblock.s_state & STATE_ERROR != 0 {
@@ -321,7 +323,7 @@ pub(crate) fn mount_volume(
             && let Some(online) = Online::find(kernel)
             && let Some(cluster) = online.cluster()
         {
-            // The kernel's refusal is what there is to tell.
+            // The error to report is the refusal of the kernel.
             let _ = machine.references.stop(kernel, &online, &cluster, &region);
         }
         let state = Tried { path: &path, mounted, nocluster: told.nocluster, read_only_device };
@@ -334,7 +336,7 @@ pub(crate) fn mount_volume(
     Ok(Outcome { request, notes })
 }
 
-/// The region the heartbeat was started in.
+/// Starts the heartbeat. Returns the UUID of its region.
 fn start(
     machine: &Machine<'_>,
     volume: &Volume,
@@ -369,7 +371,7 @@ fn check_target(path: &Path) -> Result<(), MountError> {
     Err(MountError::Target { path: path.to_owned(), why })
 }
 
-/// `heartbeat=` and `cluster_stack=` may be said, if they are right.
+/// Checks that `heartbeat=` and `cluster_stack=`, if given, match the volume.
 fn check_told(told: &MountOptions, heartbeat: &Heartbeat) -> Result<(), ClusterError> {
     let wanted = heartbeat.to_string();
     if let Some(said) = told.heartbeat.as_ref().map(|said| format!("heartbeat={said}"))
@@ -391,7 +393,7 @@ fn check_told(told: &MountOptions, heartbeat: &Heartbeat) -> Result<(), ClusterE
     }
 }
 
-/// Without a cluster nobody keeps two nodes apart.
+/// Checks that no node uses the volume: without a cluster nothing keeps two nodes apart.
 fn check_alone(volume: &Volume, path: &Path) -> Result<(), MountError> {
     let options = SampleOptions::before_writing();
     let usage = Usage::of_volume(volume, None, &options, &SystemClock::default())
@@ -405,7 +407,7 @@ fn check_alone(volume: &Volume, path: &Path) -> Result<(), MountError> {
     if users.is_empty() { Ok(()) } else { Err(MountError::InUse { path: path.to_owned(), users }) }
 }
 
-/// What this node, or the only one, has left undone.
+/// A note on journals that this node, or the only one, has left dirty.
 fn dirty_note(
     kernel: &dyn Kernel,
     volume: &Volume,
@@ -414,7 +416,7 @@ fn dirty_note(
 ) -> Option<String> {
     let own = match heartbeat {
         Heartbeat::None => dirty.to_vec(),
-        // The journals of nodes that have it mounted are dirty, which is as it should be.
+        // The journals of other nodes that have the volume mounted are dirty for that reason.
         Heartbeat::Local { .. } | Heartbeat::Global => {
             let online = Online::find(kernel)?;
             let nodes = online.nodes(&online.cluster()?);
@@ -434,7 +436,7 @@ fn dirty_note(
     })
 }
 
-/// Whether the program is there that the kernel runs at unmount.
+/// A note if the program that the kernel runs at unmount does not exist.
 fn hb_ctl_note(kernel: &dyn Kernel) -> Option<String> {
     let path = kernel.read("proc/sys/fs/ocfs2/nm/hb_ctl_path").ok()?;
     (!kernel.exists(path.trim_start_matches('/'))).then(|| {
@@ -445,7 +447,7 @@ fn hb_ctl_note(kernel: &dyn Kernel) -> Option<String> {
     })
 }
 
-/// Whether the block device of that number is mounted as OCFS2 on this host.
+/// Whether the block device `number` is mounted as OCFS2 on this host.
 fn is_mounted(mountinfo: &str, number: &str) -> bool {
     mountinfo.lines().any(|line| {
         let same = line.split(' ').nth(2) == Some(number);
@@ -454,16 +456,16 @@ fn is_mounted(mountinfo: &str, number: &str) -> bool {
     })
 }
 
-/// What is known beside an error of mount(2).
+/// The circumstances of an error of mount(2).
 struct Tried<'a> {
     path: &'a Path,
-    /// Already, on this host.
+    /// Whether the volume was mounted on this host already.
     mounted: bool,
     nocluster: bool,
     read_only_device: bool,
 }
 
-/// What an error of mount(2) means with OCFS2.
+/// Explains an error of mount(2) for OCFS2.
 fn explain(err: &io::Error, volume: &Volume, tried: &Tried<'_>) -> String {
     let Tried { mounted, nocluster, .. } = *tried;
     let slots = volume.max_slots();
@@ -482,7 +484,7 @@ fn explain(err: &io::Error, volume: &Volume, tried: &Tried<'_>) -> String {
         Some(Errno::ROFS) if tried.read_only_device => {
             "journals have to be replayed, and the device cannot be written"
         }
-        // The device can be written: it is the kernel that stopped at what it found.
+        // The device is writable, so the kernel stopped because of what it found.
         Some(Errno::ROFS | Errno::UCLEAN) => {
             let device = shown(tried.path);
             return format!(
@@ -500,7 +502,7 @@ fn explain(err: &io::Error, volume: &Volume, tried: &Tried<'_>) -> String {
     format!("{text}; dmesg may say more")
 }
 
-/// mount(2) itself.
+/// Calls mount(2).
 ///
 /// # Errors
 /// Those of the kernel.

@@ -1,21 +1,21 @@
-//! The options behind `-o`: those of any file system, those of mount(8), those of OCFS2.
+//! The options of `-o`: those of any file system, those of mount(8), those of OCFS2.
 
 use rustix::mount::MountFlags;
 
-/// What `-o` says.
+/// The parsed options of `-o`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct MountOptions {
     /// The kernel's flags.
     pub flags: Flags,
-    /// Change the options of a volume that is mounted.
+    /// Whether to change the options of a mounted volume.
     pub remount: bool,
-    /// Mount a volume of a cluster without one.
+    /// Whether to mount a volume of a cluster without its cluster.
     pub nocluster: bool,
-    /// `heartbeat=`, if it was given.
+    /// The value of `heartbeat=`, if given.
     pub heartbeat: Option<String>,
-    /// `cluster_stack=`, if it was given.
+    /// The value of `cluster_stack=`, if given.
     pub cluster_stack: Option<String>,
-    /// All others, for the kernel's OCFS2.
+    /// All other options, which are passed to OCFS2 in the kernel.
     pub data: Vec<String>,
 }
 
@@ -24,35 +24,35 @@ pub struct MountOptions {
 pub struct Flags(pub u32);
 
 impl Flags {
-    /// As the system call takes them.
+    /// The flags as the system call takes them.
     pub fn bits(self) -> MountFlags {
         MountFlags::from_bits_retain(self.0)
     }
 
-    /// Whether the volume is to be mounted for reading only.
+    /// Whether the volume is to be mounted read-only.
     pub fn is_read_only(self) -> bool {
         self.bits().contains(MountFlags::RDONLY)
     }
 }
 
-/// `-o` cannot be.
+/// An option of `-o` is not valid.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum OptionError {
-    /// Done by mount(8) itself, without a device.
+    /// mount(8) handles the option itself, without a file system.
     #[error("-o {0} has nothing to do with a file system; mount(8) does it without this program")]
     NotForUs(String),
-    /// `heartbeat=` is something else.
+    /// The value of `heartbeat=` is unknown.
     #[error("heartbeat={0} is not known, expected none, local or global")]
     Heartbeat(String),
-    /// `cluster_stack=` is not a label.
+    /// The value of `cluster_stack=` is not a label.
     #[error("cluster_stack={0} is not a stack, expected the four letters of one: o2cb, pcmk, cman")]
     Stack(String),
-    /// The kernel's OCFS2 does not know it.
+    /// OCFS2 in the kernel does not have the option.
     #[error("OCFS2 has no option {0}; -s passes over those it does not have")]
     Unknown(String),
 }
 
-/// Names that set a flag, and names that clear it.
+/// Names that set a flag, names that clear it, and the flag.
 const FLAGS: [(&str, &str, MountFlags); 15] = [
     ("ro", "rw", MountFlags::RDONLY),
     ("nosuid", "suid", MountFlags::NOSUID),
@@ -75,7 +75,7 @@ const FLAGS: [(&str, &str, MountFlags); 15] = [
 const I_VERSION: MountFlags = MountFlags::from_bits_retain(1 << 23);
 const NOSYMFOLLOW: MountFlags = MountFlags::from_bits_retain(1 << 8);
 
-/// For mount(8), systemd, udisks and other readers of fstab; mount(8) hands them on as they are.
+/// Options for mount(8), systemd, udisks and other readers of fstab, which mount(8) passes on.
 const IGNORED: [&str; 21] = [
     "defaults",
     "auto",
@@ -100,8 +100,8 @@ const IGNORED: [&str; 21] = [
     "noquota",
 ];
 
-/// Whom these let mount may not bring in programs and devices of his own. mount(8), which says
-/// `user=NAME`, has put the flags in front of the options itself.
+/// Options that let users mount, with the flags that keep them from bringing in their own programs
+/// and devices. With `user=NAME` mount(8) has already put these flags before the options.
 const IMPLIED: [(&str, MountFlags); 4] = [
     ("user", SECURE.union(MountFlags::NOEXEC)),
     ("users", SECURE.union(MountFlags::NOEXEC)),
@@ -110,10 +110,10 @@ const IMPLIED: [(&str, MountFlags); 4] = [
 ];
 const SECURE: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 
-/// What mount(2) does with trees of mounts, each with an `r` in front too.
+/// Operations of mount(2) on mount trees, each also with the prefix `r`.
 const OF_TREES: [&str; 6] = ["bind", "move", "shared", "private", "slave", "unbindable"];
 
-/// Options of the kernel's OCFS2 without a value, and with one.
+/// Options of OCFS2 in the kernel without a value, and those with one.
 const WORDS: [&str; 11] = [
     "intr",
     "nointr",
@@ -142,8 +142,8 @@ const VALUES: [&str; 11] = [
 ];
 
 impl MountOptions {
-    /// From what is after all `-o`. With `sloppy`, options the kernel does not know are left
-    /// out.
+    /// Parses the options of all `-o`, joined by commas. With `sloppy`, options that OCFS2 does not
+    /// have are left out.
     ///
     /// # Errors
     /// [`OptionError`].
@@ -159,7 +159,7 @@ impl MountOptions {
             } else if let Some((_, _, flag)) = FLAGS.iter().find(|(_, clear, _)| *clear == option) {
                 options.flags.0 &= !flag.bits();
             } else if IGNORED.contains(&key) || key.starts_with("x-") || key.starts_with("X-") {
-                // What comes later may take them back.
+                // Later options may clear these flags again.
                 let implied = IMPLIED.iter().filter(|(name, _)| *name == option);
                 implied.for_each(|(_, flags)| options.flags.0 |= flags.bits());
             } else {
@@ -192,7 +192,7 @@ impl MountOptions {
             }
             (key, None) if WORDS.contains(&key) => self.data.push(option.to_owned()),
             (key, Some(_)) if VALUES.contains(&key) => self.data.push(option.to_owned()),
-            // What the security module understands is taken before OCFS2 sees it.
+            // The security module handles these before OCFS2 sees them.
             ("fscontext" | "defcontext" | "rootcontext", Some(_)) => {
                 self.data.push(option.to_owned());
             }
@@ -203,7 +203,7 @@ impl MountOptions {
     }
 }
 
-/// The options between the commas that are not in quotes.
+/// Splits at the commas that are not in quotes.
 fn split(text: &str) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     let parts = text.split(move |c: char| {

@@ -13,7 +13,7 @@ use crate::{Cli, Machine, mount, system_mount};
 /// Mounts what `cli` names.
 ///
 /// # Errors
-/// None: they are printed, since each has a status of its own.
+/// None: errors are printed here, because each has its own exit status.
 pub fn run(cli: &Cli) -> Result<Status> {
     let kernel = RunningKernel::default();
     let references = References::default();
@@ -29,7 +29,7 @@ pub fn run(cli: &Cli) -> Result<Status> {
             return Ok(Status::FAILURE);
         }
         let outcome = mount(&options, &machine)?;
-        // mount(8) is silent when it has succeeded.
+        // mount(8) prints nothing on success.
         for note in outcome.notes.iter().filter(|_| cli.verbose) {
             print_warning(format!("{}: {note}", shown(&outcome.request.source)));
         }
@@ -37,7 +37,7 @@ pub fn run(cli: &Cli) -> Result<Status> {
             let request = &outcome.request;
             let (source, target) = (shown(&request.source), shown(&request.target));
             let data = terminal(&request.data);
-            // It is mounted, whether anybody reads it or not.
+            // The volume is mounted, whether or not this can be written.
             let _ = writeln!(Output::stdout(), "{source} on {target} type ocfs2 ({data})");
         }
         if outcome.request.data.ends_with("heartbeat=local") && !options.fake {
@@ -52,8 +52,8 @@ pub fn run(cli: &Cli) -> Result<Status> {
     }))
 }
 
-/// A heartbeat should not wait behind other I/O. Where that cannot be had it beats all the
-/// same.
+/// Raises the I/O priority of the heartbeat, so that it does not wait behind other I/O. If that
+/// fails, the heartbeat works nevertheless.
 fn raise_priority(kernel: &dyn Kernel, device: &std::path::Path) {
     let path = kernel.read("proc/sys/fs/ocfs2/nm/hb_ctl_path");
     let path = path.unwrap_or_else(|_| "/sbin/ocfs2_hb_ctl".to_owned());

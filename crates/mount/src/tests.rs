@@ -1,4 +1,4 @@
-//! Mounting volumes the kernel made, with a kernel that only says what it was asked.
+//! Mounting volumes made by the kernel, with a fake kernel that records the calls.
 
 use std::cell::RefCell;
 use std::fs;
@@ -15,14 +15,14 @@ use rustix::io::Errno;
 use crate::mount::mount_volume;
 use crate::{Machine, MountError, MountOptions, Options, Outcome, Request, mount};
 
-/// A host, a volume, and what the kernel says to mount(2).
+/// A host, a volume, and the kernel's answer to mount(2).
 struct Host {
     kernel: FakeKernel,
     scratch: Scratch,
     image: PathBuf,
     answer: Result<(), Errno>,
     calls: RefCell<Vec<Request>>,
-    /// Regions there were when the kernel was asked to mount.
+    /// Regions that existed when the kernel was asked to mount.
     beating: RefCell<Vec<String>>,
 }
 

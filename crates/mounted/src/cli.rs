@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::{Detail, Options};
 
-/// What --json prints: the fields of [`crate::json::Document`].
+/// The output of --json: the fields of [`crate::json::Document`].
 const JSON: &str = "\
 JSON:
   An object; what is not known, or was not asked for, is null:
@@ -45,19 +45,19 @@ JSON:
 
 /// List OCFS2 volumes, and the nodes that have them mounted.
 ///
-/// Without devices, all block devices of this machine are looked at; a disk with
-/// partitions is not. Devices may also be image files.
+/// Without devices, all block devices of this machine are examined, except disks with partitions.
+/// Devices may also be image files.
 ///
-/// A node is listed from the slot map of the volume: it mounted the volume and did not
-/// unmount it. Whether it is alive is seen by watching the heartbeat: a node that writes
-/// it is listed by its name alone; on a terminal, with -v and in JSON "(crashed 3 days ago)"
-/// after the name says that it has stopped; "(unknown)" that it cannot be told, as on a
-/// local volume, which has no heartbeat. Elsewhere there are only names, for scripts. Seeing that a node has crashed takes 5 seconds where its last heartbeat is
-/// old, otherwise up to its dead threshold (usually a minute). A volume that only crashed
-/// nodes hold needs fsck, which is said on standard error.
+/// A node is listed if it holds a slot in the slot map of the volume: it has mounted the volume and
+/// not unmounted it. Its heartbeat shows whether it is alive. A node whose heartbeat changes is
+/// listed by name only. On a terminal and with -v, a node whose heartbeat has stopped is marked
+/// "(crashed 3 days ago)", and one whose state cannot be determined is marked "(unknown)", as on a
+/// local volume, which has no heartbeat. Other tables have only names, for scripts. JSON always has
+/// the state. It takes 5 seconds to see that a node has crashed if its last heartbeat is old,
+/// otherwise up to its dead threshold (usually a minute). A volume whose slots are held by crashed
+/// nodes only needs fsck, which is reported on standard error.
 ///
-/// The exit status is 0, or 1 if a device that was named cannot be read or is not an OCFS2
-/// volume.
+/// The exit status is 0, or 1 if a named device cannot be read or is not an OCFS2 volume.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "mounted.ocfs2", version, after_long_help = JSON)]
 pub struct Cli {
@@ -69,17 +69,16 @@ pub struct Cli {
     #[arg(short = 'f', long)]
     pub full: bool,
 
-    /// Show the state of each node after its name, and explain on standard error how it is
-    /// known, and which devices could not be read
+    /// Show the state of each node after its name, and explain on standard error how it is known
+    /// and which devices could not be read
     #[arg(short, long)]
     pub verbose: bool,
 
-    /// Print JSON; with --watch one object each time, in one line
+    /// Print JSON; with --watch one object per round, each in one line
     #[arg(long)]
     pub json: bool,
 
-    /// List again and again, waiting this long in between; on a terminal in a screen of its own,
-    /// with the time
+    /// Repeat the list after this interval; on a terminal in a separate screen, with the time
     #[arg(
         long,
         value_name = "SECONDS",
@@ -90,12 +89,12 @@ pub struct Cli {
     )]
     pub watch: Option<u64>,
 
-    /// Look at this partition of the disks or disk images named
+    /// Examine this partition of the named disks or disk images
     #[arg(long, value_name = "NUMBER", requires = "devices")]
     pub partition: Option<u32>,
 
     /// Watch the heartbeat for at most this long, instead of the dead threshold of the cluster;
-    /// with 0 list only what the slot map says
+    /// with 0 list only the contents of the slot map
     #[arg(long, value_name = "SECONDS")]
     pub wait: Option<u64>,
 
@@ -110,7 +109,7 @@ pub fn command() -> clap::Command {
 }
 
 impl Cli {
-    /// What to list.
+    /// The options for [`crate::list()`].
     pub fn options(&self) -> Options {
         let detail = match (self.full, self.wait) {
             (false, _) => Detail::Quick,

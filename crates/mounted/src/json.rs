@@ -9,45 +9,44 @@ use serde::Serialize;
 
 use crate::{Failure, Listing, NodeUse, Users, Volume, table};
 
-/// All of it.
+/// The whole document.
 #[derive(Debug, Serialize)]
 pub struct Document {
     /// The volumes found.
     pub volumes: Vec<VolumeEntry>,
-    /// Devices that could not be looked at, and those named that are no volumes.
+    /// Devices that could not be examined, and named devices that are not volumes.
     pub failures: Vec<FailureEntry>,
 }
 
 /// A volume.
 #[derive(Debug, Serialize)]
 pub struct VolumeEntry {
-    /// Where it is, as it was named.
+    /// The device, as it was named; bytes that are not UTF-8 are replaced by U+FFFD.
     pub device: String,
-    /// Where that has bytes that are no UTF-8, the path with such bytes as `\xff` and `\\` for a
-    /// backslash.
+    /// If bytes were replaced: the path with these bytes as `\xff` and backslashes doubled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_escaped: Option<String>,
     /// The cluster stack, `null` on a local volume.
     pub stack: Option<String>,
     /// Name of its cluster, if it states one.
     pub cluster: Option<String>,
-    /// Whether its nodes beat elsewhere.
+    /// Whether its nodes beat on other volumes.
     pub global_heartbeat: bool,
-    /// Whether it is nothing but a heartbeat region.
+    /// Whether it is only a heartbeat region.
     pub heartbeat_device: bool,
-    /// 36 lower-case characters, as blkid prints it.
+    /// UUID as 36 lower-case characters, as blkid prints it.
     pub uuid: String,
-    /// The label; bytes that are no UTF-8 are replaced by U+FFFD.
+    /// The label; bytes that are not UTF-8 are replaced by U+FFFD.
     pub label: String,
-    /// Where that was so, the label with such bytes as `\xff` and `\\` for a backslash.
+    /// If bytes were replaced: the label with these bytes as `\xff` and backslashes doubled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_escaped: Option<String>,
-    /// Slots it has.
+    /// Number of its slots.
     pub slots: u16,
-    /// The nodes that hold slots; `null` if that was not asked for or is not known.
+    /// The nodes that hold slots; `null` if not asked for or not known.
     pub nodes: Option<Vec<NodeEntry>>,
-    /// Whether crashed nodes hold slots and no live one, that would recover them; `null`
-    /// if that was not asked for or is not known.
+    /// Whether crashed nodes hold slots and no live node could recover them; `null` if not asked
+    /// for or not known.
     pub needs_fsck: Option<bool>,
     /// Why the nodes are not known.
     pub error: Option<String>,
@@ -58,36 +57,36 @@ pub struct VolumeEntry {
 pub struct NodeEntry {
     /// The slot, from 0.
     pub slot: u16,
-    /// Its number.
+    /// The number of the node.
     pub number: u32,
-    /// Its name, if it is known.
+    /// The name of the node, if known.
     pub name: Option<String>,
-    /// `live`, `crashed` or `unknown`; `null` if that was not asked for.
+    /// `live`, `crashed` or `unknown`; `null` if not asked for.
     pub state: Option<&'static str>,
-    /// Crashed: its last heartbeat in seconds since 1970, by its own clock.
+    /// If crashed: its last heartbeat by its own clock, in seconds since 1970.
     pub last_beat: Option<u64>,
-    /// Crashed: how long ago that was by the clock of this machine.
+    /// If crashed: the age of its last heartbeat by the clock of this machine, in seconds.
     pub silent_seconds: Option<u64>,
-    /// Crashed: how that is known: `watched` (for its whole dead threshold), `clock` (it
-    /// missed two heartbeats and the last one is old), `stopped` (it stopped its
-    /// heartbeat, or had none, and holds the slot). Unknown: the reason in words.
+    /// If crashed: how this is known: `watched` (for its whole dead threshold), `clock` (it missed
+    /// two heartbeats and the last one is old), `stopped` (it stopped its heartbeat, or had none,
+    /// and holds the slot). If unknown: the reason in words.
     pub reason: Option<String>,
 }
 
 /// A device that is not in the list.
 #[derive(Debug, Serialize)]
 pub struct FailureEntry {
-    /// Where it is, as it was named.
+    /// The device, as it was named.
     pub device: String,
-    /// As `device_escaped` of a volume.
+    /// Like `device_escaped` of a volume.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_escaped: Option<String>,
-    /// Why it is not.
+    /// Why it is not in the list.
     pub error: String,
 }
 
 impl Document {
-    /// A listing made at `now`.
+    /// Converts a listing made at `now`.
     pub fn new(listing: &Listing, now: SystemTime) -> Self {
         Self {
             volumes: listing.volumes.iter().map(|volume| VolumeEntry::new(volume, now)).collect(),

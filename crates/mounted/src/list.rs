@@ -1,4 +1,4 @@
-//! Finding the volumes and who uses them.
+//! Search for volumes and their users.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,25 +20,25 @@ use ocfs2_volume::{OpenVolumeError, VolumeOptions};
 /// What to list.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Options {
-    /// These, or if there are none all block devices of the machine.
+    /// The devices to examine; if empty, all block devices of the machine.
     pub devices: Vec<PathBuf>,
-    /// This partition of each of them.
+    /// The partition of each device to examine, instead of the whole device.
     pub partition: Option<u32>,
-    /// How much to find out.
+    /// How much to find out about each volume.
     pub detail: Detail,
 }
 
 /// How much to find out about a volume.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Detail {
-    /// What the superblock says.
+    /// Only the superblock.
     Quick,
-    /// Also which nodes hold a slot.
+    /// Also the nodes that hold a slot.
     SlotMap,
-    /// Also which of them are alive.
+    /// Also whether they are alive.
     Nodes {
-        /// Watch the heartbeat no longer than this; `None`: until it is known, at most for the
-        /// dead threshold of the volume's cluster.
+        /// Longest time to watch the heartbeat; `None` for the dead threshold of the volume's
+        /// cluster.
         max_wait: Option<Duration>,
     },
 }
@@ -48,7 +48,7 @@ pub enum Detail {
 pub struct Listing {
     /// The OCFS2 volumes, in the order of the devices.
     pub volumes: Vec<Volume>,
-    /// Devices that could not be looked at, and those named that are no volumes.
+    /// Devices that could not be examined, and named devices that are not volumes.
     pub failures: Vec<Failure>,
     /// Whether nodes were asked for.
     pub with_nodes: bool,
@@ -57,29 +57,29 @@ pub struct Listing {
 /// An OCFS2 volume.
 #[derive(Debug)]
 pub struct Volume {
-    /// Where it is, as it was named.
+    /// The device, as it was named.
     pub device: PathBuf,
-    /// Whether it was asked for by its name.
+    /// Whether it was named by the user.
     pub is_named: bool,
     /// Its superblock.
     pub superblock: SuperBlock,
-    /// Who holds its slots, if that was asked for.
+    /// The nodes that hold its slots, if asked for.
     pub users: Users,
     /// Why the names of its nodes could not be looked up.
     pub names_problem: Option<ConfError>,
 }
 
-/// Who holds the slots of a volume.
+/// The nodes that hold the slots of a volume.
 #[derive(Debug, Default)]
 pub enum Users {
-    /// That was not asked for.
+    /// They were not asked for.
     #[default]
     NotAsked,
-    /// A heartbeat device has no slots.
+    /// None, because a heartbeat device has no slots.
     HeartbeatDevice,
-    /// These nodes, by slot.
+    /// These nodes, in the order of their slots.
     Nodes(Vec<NodeUse>),
-    /// The slot map cannot be read, for this reason.
+    /// They are not known, because the slot map cannot be read for this reason.
     Unreadable(String),
 }
 
@@ -88,22 +88,22 @@ pub enum Users {
 pub struct NodeUse {
     /// The slot, from 0.
     pub slot: u16,
-    /// Its number.
+    /// The number of the node.
     pub number: u32,
-    /// Its name, if it is known.
+    /// The name of the node, if known.
     pub name: Option<String>,
-    /// Whether it is alive; `None` where that was not asked for.
+    /// Whether it is alive; `None` if not asked for.
     pub state: Option<State>,
 }
 
 /// A device that is not in the list.
 #[derive(Debug)]
 pub struct Failure {
-    /// Where it is, as it was named.
+    /// The device, as it was named.
     pub device: PathBuf,
-    /// Whether it was asked for by its name.
+    /// Whether it was named by the user.
     pub is_named: bool,
-    /// Why it is not.
+    /// Why it is not in the list.
     pub cause: FailureCause,
 }
 
@@ -116,10 +116,10 @@ pub enum FailureCause {
     /// It cannot be read.
     #[error("cannot be read: {0}")]
     Read(io::Error),
-    /// There is something else, or nothing, on it.
+    /// It is empty or holds something else, which is described if known.
     #[error("is not an OCFS2 volume{}", behind(.0))]
     NotOcfs2(Option<String>),
-    /// It was named by UUID or label.
+    /// It was named by UUID or label, and the lookup failed.
     #[error(transparent)]
     Find(FindError),
 }
@@ -129,7 +129,7 @@ fn behind(instead: &Option<String>) -> String {
 }
 
 impl Listing {
-    /// Whether something that was asked for by its name could not be told.
+    /// Whether there is no answer for something that was named by the user.
     pub fn has_failed(&self) -> bool {
         let unreadable = |volume: &Volume| matches!(volume.users, Users::Unreadable(_));
         self.failures.iter().any(|failure| failure.is_named)
@@ -138,9 +138,9 @@ impl Listing {
 }
 
 impl Volume {
-    /// Name of its cluster, if it states one.
+    /// The name of its cluster, if it states one.
     pub fn cluster(&self) -> Option<String> {
-        // A local volume may carry the cluster info of its former life.
+        // A local volume may still have the cluster info of former use in a cluster.
         let info = self.superblock.cluster_info().filter(|_| !self.is_local());
         info.map(|info| info.cluster())
     }
@@ -150,7 +150,7 @@ impl Volume {
         self.superblock.stack() == Stack::Local
     }
 
-    /// The nodes that hold its slots, as far as they are known.
+    /// The nodes that hold its slots, as far as known.
     pub fn nodes(&self) -> &[NodeUse] {
         match &self.users {
             Users::Nodes(nodes) => nodes,
@@ -158,7 +158,7 @@ impl Volume {
         }
     }
 
-    /// Whether crashed nodes hold slots and no live one, that would recover them.
+    /// Whether crashed nodes hold slots and no live node could recover them.
     pub fn needs_fsck(&self) -> bool {
         let is = |wanted: fn(&State) -> bool| {
             self.nodes().iter().filter_map(|node| node.state.as_ref()).any(wanted)
@@ -174,11 +174,11 @@ impl NodeUse {
     }
 }
 
-/// Finds the volumes among the devices asked for, and who uses them. Heartbeats of all
-/// volumes are watched at the same time.
+/// Finds the volumes among the devices asked for, and their users. The heartbeats of all volumes
+/// are watched at the same time.
 ///
 /// # Errors
-/// Without devices named, that the list of all of them cannot be read.
+/// If no devices are named and the list of all devices cannot be read.
 pub fn list(
     options: &Options,
     sources: &Sources,
@@ -211,7 +211,7 @@ pub fn list(
                     names_problem: None,
                 });
             }
-            // Most devices are something else.
+            // Most block devices hold something else.
             Err(FailureCause::NotOcfs2(_)) if !is_named => {}
             Err(cause) => listing.failures.push(Failure { device: path, is_named, cause }),
         }
@@ -229,12 +229,13 @@ pub fn list(
     Ok(listing)
 }
 
-/// Devices that are opened at the same time: one that does not answer keeps none of these waiting.
+/// How many devices are opened at the same time, so that one that does not answer does not delay
+/// the others.
 const AT_ONCE: usize = 64;
 
 type Found = Result<(Arc<dyn Device>, SuperBlock), FailureCause>;
 
-/// What is on devices, in their order.
+/// Examines all devices. The results are in the order of `paths`.
 fn find_all(paths: &[PathBuf], partition: Option<u32>, is_named: bool) -> Vec<Found> {
     let mut found = Vec::with_capacity(paths.len());
     for paths in paths.chunks(AT_ONCE) {
@@ -252,13 +253,13 @@ fn find_all(paths: &[PathBuf], partition: Option<u32>, is_named: bool) -> Vec<Fo
 }
 
 fn find(path: &Path, partition: Option<u32>, is_named: bool) -> Found {
-    // Direct: other nodes may have written since this one cached it.
+    // Direct, because other nodes may have written since this machine cached it.
     let options = DeviceOptions { caching: Caching::Direct, partition, ..DeviceOptions::default() };
     let device = ocfs2_device::open(path, &options).map_err(|err| FailureCause::Open(err.cause))?;
     let superblock = detect(&device).map_err(FailureCause::Read)?;
     let choose = ": --partition NUMBER looks at one";
     let instead = || match is_named {
-        // What was made there since is not to be written over.
+        // Newer contents must not be overwritten by a restored superblock.
         true => {
             ocfs2_probe::instead(&device, choose).or_else(|| restored_by(path, partition, &device))
         }
@@ -270,7 +271,7 @@ fn find(path: &Path, partition: Option<u32>, is_named: bool) -> Found {
     }
 }
 
-/// What of a volume that lost its superblock is left to restore it by.
+/// Advice on how to restore a volume that lost its superblock, if that is possible.
 fn restored_by(path: &Path, partition: Option<u32>, device: &Arc<dyn Device>) -> Option<String> {
     let Err(OpenVolumeError::NotOcfs2 { backups } | OpenVolumeError::Damaged { backups, .. }) =
         open_volume(device)
@@ -290,7 +291,7 @@ fn restored_by(path: &Path, partition: Option<u32>, device: &Arc<dyn Device>) ->
 }
 
 fn open_volume(device: &Arc<dyn Device>) -> Result<ocfs2_volume::Volume, OpenVolumeError> {
-    // What is missing at the end of an image is not needed here.
+    // The missing end of an image is not needed here.
     let options = VolumeOptions { allow_short: true, ..VolumeOptions::default() };
     ocfs2_volume::Volume::open(device.clone(), &options)
 }
@@ -330,8 +331,8 @@ impl UserFinder<'_> {
             return Ok(taken.map(|taken| named(taken.slot, taken.node, None)).collect());
         };
 
-        // What a node wrote of its own threshold may be anything: of that nobody waits for more
-        // than the cluster would.
+        // The threshold that a node states itself may be any number, so the wait is limited to that
+        // of the cluster.
         let threshold = || dead_threshold(self.sources, volume.cluster().as_deref());
         let max_wait = max_wait.unwrap_or_else(threshold);
         let sample = SampleOptions { max_wait, ..SampleOptions::default() };
@@ -347,20 +348,20 @@ impl UserFinder<'_> {
 
         let mounted_here = volume.is_local() && self.is_mounted_here(&volume.device);
         let slots = usage.slots.into_iter().map(|slot| {
-            // Of a local volume this machine can tell at least about itself.
+            // For a local volume this machine knows at least whether it has mounted it itself.
             let state = if mounted_here { State::Live } else { slot.state };
             named(slot.slot, slot.node, Some(state))
         });
         Ok(slots.collect())
     }
 
-    /// Also below the device mapper.
+    /// Whether the device, or one above it in the device mapper, is mounted on this host.
     fn is_mounted_here(&self, device: &Path) -> bool {
         self.options.partition.is_none() && is_mounted(device, LAYERS)
     }
 }
 
-/// Most devices on top of each other that are followed: partition, RAID, encryption, LVM...
+/// Most layers of devices that are followed (partition, RAID, encryption, LVM).
 const LAYERS: u32 = 8;
 
 /// Whether the device, or one that it is part of, is mounted on this host.

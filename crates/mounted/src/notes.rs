@@ -1,4 +1,4 @@
-//! What is said on standard error, beside the list.
+//! Messages on standard error that accompany the list.
 
 use std::time::SystemTime;
 
@@ -61,7 +61,7 @@ fn verdict(volume: &Volume) -> Option<String> {
     })
 }
 
-/// How the state of a node is known.
+/// Explains how the state of a node is known.
 fn explain(node: &NodeUse, now: SystemTime) -> Option<String> {
     let text = match node.state.as_ref()? {
         State::Live => "live: its heartbeat changes".to_owned(),

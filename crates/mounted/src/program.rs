@@ -1,4 +1,4 @@
-//! The program: list, show, perhaps again.
+//! The program: list, print, and repeat if asked to.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,19 +11,19 @@ use ocfs2_volume::usage::{Clock, StoppedClock, SystemClock};
 
 use crate::{Cli, Listing, json, list, notes, table};
 
-/// The terminal's other screen, and the one that was there before.
+/// Switch to the alternate screen of the terminal, and back.
 const ENTER: &str = "\x1b[?1049h";
 const LEAVE: &str = "\x1b[?1049l";
-/// Clears the screen and goes to its top left corner.
+/// Clears the screen and moves to the top left corner.
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
-/// The status of a run that a signal ended, as a shell reports it of SIGINT.
+/// The exit status after a signal, as a shell reports it for SIGINT.
 const INTERRUPTED: Status = Status(130);
 
-/// After so long people want to know what they are waiting for.
+/// Time after which the reason for waiting is shown.
 const PATIENCE: Duration = Duration::from_secs(6);
 
-/// The clock of this machine, which tells people at a terminal when waiting takes long.
+/// The clock of this machine, which explains long waits to people at a terminal.
 #[derive(Default)]
 struct PatientClock {
     clock: SystemClock,
@@ -48,10 +48,10 @@ impl Clock for PatientClock {
     }
 }
 
-/// Lists what `cli` asks for; with `--watch` until a signal comes.
+/// Prints the list that `cli` asks for; with `--watch` again and again until a signal arrives.
 ///
 /// # Errors
-/// The list of devices cannot be read, or standard output cannot be written.
+/// If the list of devices cannot be read, or standard output cannot be written.
 pub fn run(cli: &Cli) -> anyhow::Result<Status> {
     let mut out = Output::stdout();
     let Some(seconds) = cli.watch else {
@@ -70,12 +70,12 @@ pub fn run(cli: &Cli) -> anyhow::Result<Status> {
     let interrupt = Interrupt::install_flag()?;
     out.control(ENTER)?;
     let watched = watch(cli, &mut out, seconds, &interrupt);
-    // Whatever happened, what was on the terminal before comes back.
+    // Restores the terminal in any case.
     out.control(LEAVE)?;
     watched.map(|()| INTERRUPTED)
 }
 
-/// Shows the list in a screen of its own, until a signal comes.
+/// Shows the list on the alternate screen until a signal arrives.
 fn watch(cli: &Cli, out: &mut Output, seconds: u64, interrupt: &Interrupt) -> anyhow::Result<()> {
     while !interrupt.requested() {
         show(cli, out, Some(interrupt))?;
@@ -87,7 +87,7 @@ fn watch(cli: &Cli, out: &mut Output, seconds: u64, interrupt: &Interrupt) -> an
     Ok(())
 }
 
-/// Finds what there is, and shows it; with `interrupt` in a screen that is cleared before.
+/// Makes and prints the list; with `interrupt` on a screen that is cleared first.
 fn show(cli: &Cli, out: &mut Output, interrupt: Option<&Interrupt>) -> anyhow::Result<Listing> {
     let (options, sources) = (cli.options(), Sources::default());
     let clock = PatientClock::default();

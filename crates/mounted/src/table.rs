@@ -9,8 +9,8 @@ use ocfs2_volume::usage::State;
 
 use crate::{Listing, NodeUse, Users, Volume};
 
-/// The table: with UUIDs and labels, or with nodes if those were asked for; `states` puts behind
-/// the name of a node that may not be alive what is known of it.
+/// Returns the table with UUIDs and labels, or with nodes if they were asked for. With `states` the
+/// names of nodes that may not be alive are followed by their state.
 pub fn text(listing: &Listing, now: SystemTime, states: bool) -> String {
     let last = if listing.with_nodes {
         vec!["Nodes".to_owned()]
@@ -21,8 +21,8 @@ pub fn text(listing: &Listing, now: SystemTime, states: bool) -> String {
     let mut rows = vec![header.collect::<Vec<_>>()];
     rows.extend(listing.volumes.iter().map(|volume| row(volume, listing.with_nodes, now, states)));
 
-    // As the C tool lays it out: the first columns have least widths, the last is not
-    // padded, and blanks at the end of a line are not removed.
+    // Same layout as the C tool: the first columns have minimum widths, the last is not padded, and
+    // trailing blanks are kept.
     let mut widths = [7, 5, 7, 1];
     for (column, width) in widths.iter_mut().enumerate() {
         let cells = rows.iter().filter_map(|row| row.get(column));
@@ -57,7 +57,7 @@ fn row(volume: &Volume, with_nodes: bool, now: SystemTime, states: bool) -> Vec<
     row
 }
 
-/// Whether the nodes of the volume beat elsewhere.
+/// Whether the nodes of the volume beat on other volumes.
 pub(crate) fn has_global_heartbeat(sb: &SuperBlock) -> bool {
     matches!(sb.stack(), Stack::O2cb { global_heartbeat: true })
 }
@@ -75,7 +75,7 @@ fn users(users: &Users, now: SystemTime, states: bool) -> String {
     }
 }
 
-/// The name alone unless there is more to say: names are what scripts look for.
+/// Only the name for a live node, because scripts look for names.
 fn node_text(node: &NodeUse, now: SystemTime, states: bool) -> String {
     let name = terminal(node.display_name());
     match node.state.as_ref().filter(|_| states) {
@@ -88,11 +88,11 @@ fn node_text(node: &NodeUse, now: SystemTime, states: bool) -> String {
     }
 }
 
-/// A point of time to the second: `2026-11-28 15:04:05 UTC`.
+/// A point in time with seconds: `2026-11-28 15:04:05 UTC`.
 pub fn time(time: SystemTime) -> String {
     let seconds = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Years of 365 days and their leap days, counted from the first of March.
+    // Years of 365 days plus leap days, counted from the first of March.
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;

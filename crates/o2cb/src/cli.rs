@@ -9,22 +9,21 @@ use crate::sysconfig::sysconfig_path;
 
 /// Configure the o2cb cluster of OCFS2, and bring it online.
 ///
-/// The cluster is described in /etc/ocfs2/cluster.conf, which has to be the same on all nodes:
-/// its nodes with number, IPv4 address and port, and whether nodes beat on every volume they
-/// mount (local heartbeat) or in regions of their own (global). What o2cb changes in that file
-/// leaves comments and unknown keys as they are. A node is this host if it has the host's
-/// name.
+/// The cluster is described in /etc/ocfs2/cluster.conf, which has to be the same on all nodes. It
+/// lists the nodes with number, IPv4 address and port, and states whether nodes beat on every
+/// volume they mount (local heartbeat) or in separate regions (global). When o2cb changes this
+/// file, comments and unknown keys are kept. A node is this host if it has the name of the host.
 ///
-/// Whether the cluster is brought online at boot, and its timeouts, are in /etc/sysconfig/o2cb
-/// if there is that file, else in /etc/default/o2cb; where there is neither, `o2cb configure`
-/// writes the one whose folder there is. The timeouts have to be the same on all nodes, too.
+/// Whether the cluster is brought online at boot, and its timeouts, are in /etc/sysconfig/o2cb if
+/// that file exists, else in /etc/default/o2cb. If neither exists, `o2cb configure` creates the one
+/// whose folder exists. The timeouts have to be the same on all nodes, too.
 ///
-/// register-cluster, online and status compare what the kernel has of a cluster that is online
-/// with these files. What differs is changed where the kernel lets one (addresses and numbers of
-/// nodes only while no volume is mounted), and said.
+/// register-cluster, online and status compare a cluster that is online with these files.
+/// register-cluster and online change differences in the kernel where it allows that (addresses and
+/// numbers of nodes only while no volume is mounted), and all three report them.
 ///
-/// The exit status is 0, or 1 if something failed or was refused; of cluster-status and status 1
-/// if the cluster is not online.
+/// The exit status is 0, or 1 if something failed or was refused; for cluster-status and status
+/// also 1 if the cluster is not online.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "o2cb", version, arg_required_else_help = true)]
 pub struct Cli {
@@ -36,16 +35,16 @@ pub struct Cli {
     #[arg(long, value_name = "PATH", global = true)]
     pub sysconfig: Option<PathBuf>,
 
-    /// Say what is done
+    /// Report what is done
     #[arg(short, long, global = true)]
     pub verbose: bool,
 
-    /// What to do
+    /// The command
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The commands of `o2cb`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Add a cluster to the configuration
@@ -56,15 +55,15 @@ pub enum Command {
     AddNode {
         /// The cluster
         cluster: String,
-        /// The node: the name of the host
+        /// The node, named like its host
         node: String,
-        /// Its IPv4 address; by default the one its name stands for
+        /// Its IPv4 address; by default the one to which its name resolves
         #[arg(long, value_name = "ADDRESS")]
         ip: Option<String>,
-        /// The TCP port it listens on
+        /// The TCP port on which it listens
         #[arg(long, default_value_t = 7777, value_parser = clap::value_parser!(u16).range(1..))]
         port: u16,
-        /// Its number; by default the lowest that is free
+        /// Its number; by default the lowest free one
         #[arg(long, value_parser = clap::value_parser!(u8).range(0..=254))]
         number: Option<u8>,
     },
@@ -79,7 +78,7 @@ pub enum Command {
     AddHeartbeat(Region),
     /// Remove a global heartbeat region from the configuration of a cluster
     RemoveHeartbeat(Region),
-    /// Have the nodes of a cluster beat on each volume, or in global regions
+    /// Make the nodes of a cluster beat on each volume, or in global regions
     HeartbeatMode {
         /// The cluster
         cluster: String,
@@ -94,26 +93,25 @@ pub enum Command {
     ListNodes(Listed),
     /// List the heartbeat regions of a cluster in the configuration
     ListHeartbeats(Listed),
-    /// Register a cluster and its nodes with the kernel; of one that is registered, what has
-    /// changed since
+    /// Register a cluster and its nodes with the kernel, or update one that is already registered
     RegisterCluster(ClusterName),
     /// Unregister a cluster from the kernel
     UnregisterCluster(ClusterName),
-    /// Start the global heartbeat of a cluster in all its regions, and stop it in those that are
-    /// not in the configuration any more; with local heartbeat do nothing
+    /// Start the global heartbeat of a cluster in all its regions, and stop it in those that are no
+    /// longer in the configuration; with local heartbeat do nothing
     StartHeartbeat(Heartbeat),
     /// Stop the global heartbeat of a cluster
     StopHeartbeat(Heartbeat),
-    /// Say whether a cluster is online: by status 0, and in words
+    /// Report whether a cluster is online, by status 0 and in words
     ClusterStatus {
         /// The cluster; any if none is given
         cluster: Option<String>,
     },
-    /// Set what happens at boot, and the timeouts; asks unless options tell
+    /// Set what happens at boot, and the timeouts; asks questions unless options are given
     Configure(Configure),
     /// Bring a cluster online: modules, stack, cluster, nodes, global heartbeat
     Online {
-        /// The cluster; by default the one of boot, or the only one in the configuration
+        /// The cluster; by default the one set for boot, or the only one in the configuration
         cluster: Option<String>,
         /// Do nothing if `o2cb configure` did not enable it; for boot
         #[arg(long)]
@@ -139,12 +137,12 @@ pub struct ClusterName {
     pub cluster: String,
 }
 
-/// A cluster whose heartbeat is meant.
+/// A cluster whose heartbeat is started or stopped.
 #[derive(Args, Clone, Debug)]
 pub struct Heartbeat {
     /// The cluster
     pub cluster: String,
-    /// Accepted; the regions are those of the configuration
+    /// Ignored; the regions are those of the configuration
     #[arg(long, value_name = "DEVICE")]
     pub heartbeat_device: Option<PathBuf>,
 }
@@ -159,12 +157,12 @@ pub struct Region {
     pub region: String,
 }
 
-/// What is listed, and how.
+/// The cluster to list, and how.
 #[derive(Args, Clone, Debug)]
 pub struct Listed {
     /// The cluster
     pub cluster: String,
-    /// One line each
+    /// Print one line for each item
     #[arg(long)]
     pub oneline: bool,
 }
@@ -187,7 +185,7 @@ impl From<Mode> for HeartbeatMode {
     }
 }
 
-/// What `configure` can be told.
+/// The settings of `configure`.
 #[derive(Args, Clone, Debug, Default, Eq, PartialEq)]
 pub struct Configure {
     /// Bring the cluster online at boot
@@ -196,16 +194,16 @@ pub struct Configure {
     /// The cluster stack
     #[arg(long, value_parser = ["o2cb", "pcmk", "cman"])]
     pub stack: Option<String>,
-    /// The cluster brought online at boot; `none` for none
+    /// The cluster to bring online at boot; `none` for none
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<String>,
-    /// Iterations of 2 s, plus one, after which a node that does not beat is dead
+    /// Iterations of 2 s, plus one, after which a node without heartbeat is dead
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(3..))]
     pub dead_threshold: Option<u32>,
     /// Milliseconds after which a silent connection is broken
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..))]
     pub idle_timeout: Option<u32>,
-    /// Milliseconds of silence after which a packet is sent
+    /// Milliseconds of silence after which a keepalive packet is sent
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..))]
     pub keepalive_delay: Option<u32>,
     /// Milliseconds between attempts to connect
@@ -213,7 +211,7 @@ pub struct Configure {
     pub reconnect_delay: Option<u32>,
 }
 
-/// A yes or a no in the forms that files of settings have, too.
+/// Parses yes or no, also in the forms used in settings files.
 pub(crate) fn yes_or_no(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "yes" | "y" | "true" | "on" | "1" => Ok(true),
@@ -228,7 +226,7 @@ pub fn command() -> clap::Command {
 }
 
 impl Cli {
-    /// The file with the timeouts.
+    /// The path of the file with the timeouts.
     pub fn sysconfig(&self) -> PathBuf {
         self.sysconfig.clone().unwrap_or_else(|| sysconfig_path(Path::new("/")))
     }

@@ -9,13 +9,13 @@ use ocfs2_cluster::{ClusterConf, Timeouts, check_cluster_name};
 use crate::Sysconfig;
 use crate::cli::{Configure, yes_or_no};
 
-/// Fills in what `told` says, or asks if it says nothing; an empty answer leaves what is in
-/// brackets, and one that cannot be is asked for again. With `echo` answers are printed: a terminal
-/// shows what is typed there.
+/// Applies the settings in `told` to `file`, or asks for them if there are none. An empty answer
+/// keeps the value in brackets, and an invalid one is asked for again. With `echo` answers are
+/// printed, for input that is not a terminal.
 ///
 /// # Errors
-/// What is told cannot be, or too many answers that cannot be, or the input ends. Output or input fails. Of `file` nothing is
-/// to be written then.
+/// If a setting is not valid, too many answers are not valid, the input ends, or input or output
+/// fails. `file` must not be written then.
 pub fn configure(
     file: &mut Sysconfig,
     told: &Configure,
@@ -53,19 +53,19 @@ pub fn configure(
     Ok(())
 }
 
-/// Answers to one question of which none can be, before it ends.
+/// Invalid answers to one question before the dialogue ends with an error.
 const MOST_ANSWERS: usize = 5;
 
-/// Who is asked, and where.
+/// The input and output of the dialogue.
 struct Dialogue<'a> {
     input: &'a mut dyn BufRead,
     out: &'a mut dyn Write,
-    /// Answers are printed.
+    /// Whether answers are printed.
     echo: bool,
 }
 
 impl Dialogue<'_> {
-    /// Asks until `answer` takes what is answered; nothing is the current value.
+    /// Asks until `answer` accepts the text. An empty text stands for the current value.
     fn question<T>(
         &mut self,
         text: &str,
@@ -102,7 +102,7 @@ impl Dialogue<'_> {
         Ok(line.to_owned())
     }
 
-    /// A number that is at least `least`, and below `end` if there is one.
+    /// Asks for a number that is at least `least`, and below `end` if that is given.
     fn number(
         &mut self,
         text: &str,
@@ -169,8 +169,8 @@ fn ask(file: &Sysconfig, mut dialogue: Dialogue<'_>) -> Result<Configure> {
     })
 }
 
-/// Whether `cluster` can be the cluster of boot; `none` is none. What is in the file already may
-/// stay: somebody has written it by hand.
+/// Checks whether `cluster` can be brought online at boot; `none` stands for no cluster. The name
+/// in the file may stay whatever it is, because someone wrote it there by hand.
 fn check_boot_cluster(file: &Sysconfig, cluster: &str) -> Result<()> {
     if !["none", ""].contains(&cluster) && file.boot_cluster() != Some(cluster) {
         check_cluster_name(cluster)?;
@@ -178,7 +178,7 @@ fn check_boot_cluster(file: &Sysconfig, cluster: &str) -> Result<()> {
     Ok(())
 }
 
-/// What is wrong with the cluster of boot, if it is not one of `conf`.
+/// Returns a warning if the cluster for boot is not in `conf`.
 pub fn unknown_cluster(file: &Sysconfig, conf: &ClusterConf) -> Option<String> {
     let name = file.boot_cluster().filter(|name| conf.cluster(name).is_none())?;
     let is_o2cb = file.get("O2CB_STACK").is_none_or(|stack| stack == "o2cb");

@@ -8,10 +8,11 @@ use ocfs2_cluster::ConfFile;
 use crate::cli::Command;
 use crate::heartbeat::region_name;
 
-/// Changes `file`; gives what was done, or `None` if `command` changes nothing.
+/// Applies `command` to `file`. Returns a description of the change, or `None` if `command` changes
+/// nothing.
 ///
 /// # Errors
-/// The change is refused.
+/// If the change is refused.
 pub fn edit(file: &mut ConfFile, command: &Command) -> Result<Option<String>> {
     Ok(Some(match command {
         Command::AddCluster(name) => {
@@ -41,7 +42,7 @@ pub fn edit(file: &mut ConfFile, command: &Command) -> Result<Option<String>> {
         Command::RemoveHeartbeat(region) => {
             let name = match region_name(&region.region) {
                 Ok(name) => name,
-                // What the C tool has let in can be taken out again.
+                // A name accepted by the C tool can be removed again.
                 Err(_) => region.region.clone(),
             };
             file.remove_heartbeat(&region.cluster, &name)?;
@@ -55,7 +56,7 @@ pub fn edit(file: &mut ConfFile, command: &Command) -> Result<Option<String>> {
     }))
 }
 
-/// The address of a node: the one given, or the one its name stands for.
+/// The address of a node: the given one, or the one to which its name resolves.
 fn address(node: &str, given: Option<&str>) -> Result<Ipv4Addr> {
     if let Some(text) = given {
         return match text.parse() {

@@ -1,6 +1,6 @@
 //! `ocfs2_hb_ctl`: the heartbeat on one volume.
 //!
-//! The kernel runs it as `ocfs2_hb_ctl -K -u UUID` when a volume was unmounted.
+//! The kernel runs it as `ocfs2_hb_ctl -K -u UUID` after a volume is unmounted.
 
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -20,9 +20,9 @@ use crate::heartbeat::{open_region, region_device, region_name, uuid_of};
 
 /// Start and stop the local heartbeat on an OCFS2 volume.
 ///
-/// Each mount of a volume has a reference to its heartbeat, which goes on until the last is
-/// dropped. With global heartbeat nothing is done, which is not an error. The kernel runs this
-/// program with -K after a volume was unmounted; people seldom need it.
+/// Each mount of a volume has a reference to its heartbeat, which goes on until the last reference
+/// is dropped. With global heartbeat nothing is done, which is not an error. The kernel runs this
+/// program with -K after a volume is unmounted; people seldom need it.
 ///
 /// The exit status is 0, or 1 if something failed or no cluster is online.
 #[derive(Clone, Debug, Parser)]
@@ -30,16 +30,16 @@ use crate::heartbeat::{open_region, region_device, region_name, uuid_of};
 #[command(group = ArgGroup::new("action").required(true))]
 #[command(group = ArgGroup::new("which").required(true))]
 pub struct Cli {
-    /// Start the heartbeat if it is not yet there, and count one reference more
+    /// Start the heartbeat unless it is running, and add a reference
     #[arg(short = 'S', group = "action")]
     pub start: bool,
-    /// Count one reference less, and stop the heartbeat if it was the last
+    /// Drop a reference, and stop the heartbeat if it was the last one
     #[arg(short = 'K', group = "action")]
     pub stop: bool,
-    /// Show how many references there are
+    /// Show the number of references
     #[arg(short = 'I', group = "action")]
     pub info: bool,
-    /// Set the I/O priority of the heartbeat's thread, with ionice
+    /// Set the I/O priority of the heartbeat thread, with ionice
     #[arg(short = 'P', group = "action")]
     pub priority: bool,
     /// The block device of the volume
@@ -52,7 +52,7 @@ pub struct Cli {
     #[arg(short = 'n', value_name = "PRIORITY", default_value_t = 0)]
     #[arg(value_parser = clap::value_parser!(u8).range(0..=7))]
     pub level: u8,
-    /// Who wants it; has no meaning
+    /// The service that asks for the heartbeat; ignored
     #[arg(value_name = "SERVICE")]
     pub service: Option<String>,
 }
@@ -74,7 +74,7 @@ pub fn run(cli: &Cli) -> Result<Status> {
     Ok(Status::SUCCESS)
 }
 
-/// The same on any kernel; gives what is to be printed.
+/// Like [`run`], on any kernel. Returns the text to print.
 fn act(cli: &Cli, kernel: &dyn Kernel, references: &References) -> Result<Option<String>> {
     let device = cli.device.as_deref().map(resolve).transpose()?;
     let uuid = match (&cli.uuid, &device) {
@@ -96,7 +96,8 @@ fn act(cli: &Cli, kernel: &dyn Kernel, references: &References) -> Result<Option
         references.start(&online, &cluster, &region.place, region.device.as_fd())?;
     } else if cli.stop {
         match references.stop(kernel, &online, &cluster, &uuid) {
-            // Mounted a second time: the last unmount will stop it.
+            // The volume is still mounted elsewhere on this host. The last unmount will stop the
+            // heartbeat.
             Err(ReferenceError::Online(OnlineError::Busy { .. })) => {}
             stopped => drop(stopped?),
         }
@@ -108,10 +109,10 @@ fn act(cli: &Cli, kernel: &dyn Kernel, references: &References) -> Result<Option
     Ok(None)
 }
 
-/// Gives a heartbeat's thread the I/O class "realtime".
+/// Gives the thread of a heartbeat the I/O class "realtime".
 ///
 /// # Errors
-/// It does not run, or there is no `ionice`.
+/// If the heartbeat is not running, or there is no `ionice`.
 fn set_priority(pid: u32, level: u8) -> Result<()> {
     if pid == 0 {
         bail!("there is no heartbeat on this volume");
@@ -166,7 +167,7 @@ mod tests {
         assert_eq!(call("-I").unwrap().unwrap(), format!("{uuid}: 0 refs\n"));
         assert!(call("-P").unwrap_err().to_string().contains("no heartbeat"));
 
-        // With global heartbeat regions are not those of volumes.
+        // Regions of a global heartbeat do not belong to single volumes.
         online.start_region("web", &place, file.as_fd()).unwrap();
         kernel.put("sys/kernel/config/cluster/web/heartbeat/mode", Some("global"));
         assert_eq!(call("-K").unwrap(), None);

@@ -1,4 +1,4 @@
-//! The devices of heartbeat regions.
+//! Devices of heartbeat regions.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,19 +10,19 @@ use ocfs2_volume::find::{Identity, find, resolve};
 use ocfs2_volume::{Volume, VolumeOptions};
 use uuid::Uuid;
 
-/// A region with its device open, as the kernel wants it to start a heartbeat.
+/// A region and its open device, as the kernel needs them to start a heartbeat.
 #[derive(Debug)]
 pub struct OpenRegion {
-    /// Open for reading and writing.
+    /// The device, open for reading and writing.
     pub device: File,
-    /// Where on it the region is.
+    /// The place of the region on the device.
     pub place: RegionPlace,
 }
 
 /// Opens the device of a region.
 ///
 /// # Errors
-/// There is no volume or heartbeat device on it, or it cannot be written.
+/// If there is no volume or heartbeat device on it, or it cannot be opened for writing.
 pub fn open_region(path: &Path) -> Result<OpenRegion> {
     let volume = open_volume(path)?;
     let region = volume
@@ -40,10 +40,10 @@ pub fn open_region(path: &Path) -> Result<OpenRegion> {
     Ok(OpenRegion { device, place })
 }
 
-/// The UUID of the volume or heartbeat device on `path`, 32 upper-case digits.
+/// Returns the UUID of the volume or heartbeat device on `path`, 32 upper-case digits.
 ///
 /// # Errors
-/// There is none.
+/// If there is neither.
 pub fn uuid_of(path: &Path) -> Result<String> {
     Ok(open_volume(path)?.superblock().uuid_string())
 }
@@ -54,10 +54,10 @@ fn open_volume(path: &Path) -> Result<Volume> {
     Volume::open(device, &options).with_context(|| ocfs2_cli::shown(path))
 }
 
-/// The block device with the region of that UUID, of any kind.
+/// Finds the block device with the volume or heartbeat device of that UUID.
 ///
 /// # Errors
-/// `region` is not a UUID, or no device has it.
+/// If `region` is not a UUID, or no device has it.
 pub fn region_device(region: &str) -> Result<PathBuf> {
     let uuid = Uuid::parse_str(region)
         .with_context(|| format!("heartbeat region `{region}`: expected a UUID of 32 digits"))?;
@@ -71,10 +71,10 @@ pub fn region_device(region: &str) -> Result<PathBuf> {
     }
 }
 
-/// The name of a region, from that or from the device it is on.
+/// Returns the name of a region, given its UUID or its device.
 ///
 /// # Errors
-/// It is neither a UUID nor a device with a volume.
+/// If `text` is neither a UUID nor a device with a volume.
 pub fn region_name(text: &str) -> Result<String> {
     match Uuid::parse_str(text) {
         Ok(uuid) => Ok(format!("{:X}", uuid.simple())),

@@ -1,8 +1,7 @@
-//! `o2cb`: the cluster's configuration, and the cluster in the kernel; `ocfs2_hb_ctl`, which
-//! the kernel runs when a volume was unmounted.
+//! `o2cb`: the cluster's configuration, and the cluster in the kernel; `ocfs2_hb_ctl`, which the
+//! kernel runs after a volume is unmounted.
 //!
-//! What is done to files and to the kernel is in `ocfs2-cluster`; here is what the commands
-//! make of it.
+//! The operations on files and the kernel are in `ocfs2-cluster`; the commands are here.
 #![deny(missing_docs)]
 
 mod cli;

@@ -1,26 +1,26 @@
-//! What the configuration says, as the C tool lists it.
+//! Lists of the configuration in the form of the C tool.
 
 use std::fmt::Write;
 
 use ocfs2_cli::terminal;
 use ocfs2_cluster::ClusterConf;
 
-/// Which parts of a cluster.
+/// Parts of a cluster to list.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Part {
-    /// All of it.
+    /// The whole cluster.
     Cluster,
     /// Its nodes.
     Nodes,
-    /// Its regions.
+    /// Its heartbeat regions.
     Heartbeats,
 }
 
-/// The parts of a cluster as stanzas, or one line each.
+/// The parts of a cluster as stanzas, or with `oneline` as one line each.
 pub fn text(conf: &ClusterConf, name: &str, part: Part, oneline: bool) -> String {
     let mut out = String::new();
     let mut add = |line: String, kind: &str, attributes: &[(&str, String)]| {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         if oneline {
             let _ = writeln!(out, "{}", terminal(line));
             return;
@@ -87,7 +87,7 @@ heartbeat:
     #[test]
     fn lists_are_those_of_the_c_tool() {
         let conf = ClusterConf::parse(CONF).unwrap();
-        // As o2cb 1.8.7 prints it of the same file.
+        // As o2cb 1.8.7 prints it for the same file.
         let oneline = "heartbeat: 0123456789ABCDEF0123456789ABCDEF webc\n\
                        node: 0 n1 10.0.0.1:7777 webc\ncluster: 1 local webc\n";
         assert_eq!(text(&conf, "webc", Part::Cluster, true), oneline);

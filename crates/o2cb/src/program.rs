@@ -126,7 +126,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         }
         Command::Status { json } => {
             let mut status = Status::find(&kernel);
-            // Where they cannot be read there is nothing to compare with, but something to show.
+            // If the files cannot be read, the status is shown without a comparison.
             match (conf(cli), Sysconfig::read(&cli.sysconfig()).and_then(|file| file.timeouts())) {
                 (Ok(file), Ok(timeouts)) => status.compare(&kernel, file.conf(), &timeouts),
                 (Err(err), _) | (_, Err(err)) => print_warning(causes(&err)),
@@ -150,7 +150,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
     Ok(Exit::SUCCESS)
 }
 
-/// Says what of a cluster that was online already has been changed, and what could not be.
+/// Reports what was changed in a cluster that was already online, and what could not be.
 fn tell_of_changes(registered: &Registered) {
     for change in &registered.changed {
         print_note(format_args!("{change}: changed in the kernel"));
@@ -163,8 +163,8 @@ fn tell_of_changes(registered: &Registered) {
     }
 }
 
-/// Whether the heartbeat is global, in the configuration and then in the kernel: that takes the
-/// mode while nothing beats.
+/// Whether the heartbeat is global, after the kernel has been given the mode of the configuration,
+/// which it accepts while there is no region.
 fn global_heartbeat(online: &Online<'_>, conf: &ClusterConf, name: &str) -> Result<bool> {
     let wanted = conf.cluster(name).map(|cluster| cluster.heartbeat_mode);
     if wanted.is_some_and(|wanted| wanted != online.heartbeat_mode(name)) {
@@ -173,7 +173,8 @@ fn global_heartbeat(online: &Online<'_>, conf: &ClusterConf, name: &str) -> Resu
     Ok(online.heartbeat_mode(name) == HeartbeatMode::Global)
 }
 
-/// The cluster is online without it, so that a failure is only worth a warning.
+/// Tells the kernel the path of `ocfs2_hb_ctl`. The cluster works without it, so a failure is only
+/// worth a warning.
 fn tell_of_hb_ctl(kernel: &dyn Kernel) {
     let own = std::env::current_exe().ok().map(|path| path.with_file_name("ocfs2_hb_ctl"));
     let told = own.as_deref().and_then(Path::to_str).map(|path| up::show_hb_ctl(kernel, path));
@@ -199,14 +200,14 @@ fn list(cli: &Cli, cluster: &str, part: Part, oneline: bool) -> Result<()> {
     Ok(Output::stdout().write_all(text(file.conf(), cluster, part, oneline).as_bytes())?)
 }
 
-/// The clusters of configfs, if `cluster` is there.
+/// The clusters in configfs, if `cluster` is online.
 fn found<'k>(kernel: &'k dyn Kernel, cluster: &str) -> Result<Online<'k>> {
     let online = Online::find(kernel);
     let online = online.filter(|online| online.cluster().as_deref() == Some(cluster));
     Ok(online.ok_or_else(|| OnlineError::NotOnline(cluster.to_owned()))?)
 }
 
-/// The cluster to bring online.
+/// Chooses the cluster to bring online.
 fn choose(told: Option<&str>, sysconfig: &Sysconfig, conf: &ClusterConf) -> Result<String> {
     let names: Vec<_> = conf.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
     match (told.or(sysconfig.boot_cluster()), &names[..]) {
@@ -220,7 +221,7 @@ fn choose(told: Option<&str>, sysconfig: &Sysconfig, conf: &ClusterConf) -> Resu
     }
 }
 
-/// Where volumes of a cluster are mounted.
+/// The mount points of volumes of a cluster.
 fn mounted(mounts: &str) -> Vec<String> {
     let lines = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     let clustered = lines.filter_map(|fields| match fields[..] {

@@ -1,4 +1,4 @@
-//! What is loaded, online and beating.
+//! The status of the stack, the cluster and its heartbeat.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use ocfs2_cli::terminal;
 use ocfs2_cluster::{ClusterConf, HeartbeatMode, Kernel, Online, Timeouts, stack};
 use serde::Serialize;
 
-/// The state of this host.
+/// The status of this host.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Status {
-    /// Label of the kernel's stack; nothing if OCFS2 is not loaded.
+    /// Label of the kernel's stack; `None` if OCFS2 is not loaded.
     pub stack: Option<String>,
     /// The cluster that is online.
     pub cluster: Option<Cluster>,
@@ -20,25 +20,25 @@ pub struct Status {
 pub struct Cluster {
     /// Its name.
     pub name: String,
-    /// Iterations until a silent node is dead.
+    /// Iterations of 2 s, plus one, after which a silent node is dead.
     pub dead_threshold: Option<u32>,
-    /// Milliseconds.
+    /// Network idle timeout in milliseconds.
     pub idle_timeout_ms: Option<u32>,
-    /// Milliseconds.
+    /// Network keepalive delay in milliseconds.
     pub keepalive_delay_ms: Option<u32>,
-    /// Milliseconds.
+    /// Network reconnect delay in milliseconds.
     pub reconnect_delay_ms: Option<u32>,
     /// `local` or `global`.
     pub heartbeat_mode: String,
-    /// Its nodes.
+    /// Its nodes, by number.
     pub nodes: Vec<Node>,
-    /// The regions this host beats in.
+    /// The regions in which this host beats.
     pub regions: Vec<String>,
-    /// What the kernel has in another way than the configuration, a sentence each.
+    /// Differences between the kernel and the configuration, as one sentence each.
     pub differences: Vec<String>,
 }
 
-/// A node of it.
+/// A node of a cluster.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Node {
     /// Its number.
@@ -50,7 +50,7 @@ pub struct Node {
 }
 
 impl Status {
-    /// Now.
+    /// Determines the present status.
     pub fn find(kernel: &dyn Kernel) -> Self {
         let online = Online::find(kernel);
         let cluster = online.as_ref().and_then(|online| {
@@ -75,7 +75,7 @@ impl Status {
         Self { stack: stack::current(kernel), cluster }
     }
 
-    /// Compares it with the configuration.
+    /// Compares the cluster with the configuration, and stores the differences.
     pub fn compare(&mut self, kernel: &dyn Kernel, conf: &ClusterConf, timeouts: &Timeouts) {
         let (Some(cluster), Some(online)) = (&mut self.cluster, Online::find(kernel)) else {
             return;
@@ -89,8 +89,8 @@ impl Status {
         cluster.differences = differences.iter().map(ToString::to_string).collect();
     }
 
-    /// In the words of the C tool, and whether they say that the cluster is online; without `name`
-    /// any is meant.
+    /// The status in the words of the C tool, and whether the cluster is online. Without `name` it
+    /// is that of any cluster.
     pub fn in_words(&self, name: Option<&str>) -> (String, bool) {
         let running = self.cluster.as_ref();
         let Some(name) = name.or(running.map(|running| running.name.as_str())) else {
@@ -101,8 +101,8 @@ impl Status {
         (format!("Cluster '{}' is {word}", terminal(name)), online)
     }
 
-    /// Whether a volume could be mounted: the cluster is online, and beats where it does so
-    /// before any volume is mounted.
+    /// Whether a volume could be mounted: the cluster is online, and with global heartbeat it has a
+    /// region in which this host beats.
     pub fn is_online(&self) -> bool {
         let global = HeartbeatMode::Global.to_string();
         let silent =

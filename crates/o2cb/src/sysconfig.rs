@@ -1,4 +1,4 @@
-//! `/etc/default/o2cb` or `/etc/sysconfig/o2cb`: what happens at boot, and the timeouts.
+//! The file `/etc/default/o2cb` or `/etc/sysconfig/o2cb`: what happens at boot, and the timeouts.
 
 use std::fs;
 use std::io;
@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use ocfs2_cluster::{Timeouts, write_whole};
 
-/// The file: assignments as a shell reads them.
+/// The contents of the file: assignments in shell syntax.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Sysconfig {
     text: String,
 }
 
-/// Which file it is below `root`: the one that is there, that of Red Hat and SUSE before that of
-/// Debian; where there is neither, the one whose folder this system has. As the C tools' init
-/// script chooses it.
+/// Returns the path of the file below `root`. An existing file is preferred, that of Red Hat and
+/// SUSE before that of Debian; otherwise the existing folder decides. The init script of the C
+/// tools chooses in the same way.
 pub fn sysconfig_path(root: &Path) -> PathBuf {
     let (red_hat, debian) = (root.join("etc/sysconfig"), root.join("etc/default"));
     let files = [red_hat.join("o2cb"), debian.join("o2cb")];
@@ -26,7 +26,7 @@ pub fn sysconfig_path(root: &Path) -> PathBuf {
 }
 
 impl Sysconfig {
-    /// Reads it; one that is not there is empty.
+    /// Reads the file; a missing file counts as empty.
     ///
     /// # Errors
     /// Those of reading.
@@ -38,7 +38,7 @@ impl Sysconfig {
         }
     }
 
-    /// Writes it in one piece.
+    /// Replaces the file atomically.
     ///
     /// # Errors
     /// Those of writing.
@@ -47,12 +47,12 @@ impl Sysconfig {
             .with_context(|| format!("cannot write {}", ocfs2_cli::shown(path)))
     }
 
-    /// The contents.
+    /// The text of the file.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// A value, without quotes and without blanks around it; `None` where it is not set, or empty.
+    /// A value without quotes and surrounding blanks; `None` if it is not set or is empty.
     pub fn get(&self, key: &str) -> Option<&str> {
         let value = self.text.lines().rev().find_map(|line| assignment(line, key))?;
         let value = value.trim();
@@ -62,8 +62,8 @@ impl Sysconfig {
         Some(inner.unwrap_or_else(plain).trim()).filter(|value| !value.is_empty())
     }
 
-    /// Sets a value; everything else stays. What a shell would take for more than a word is
-    /// quoted: it sources this file.
+    /// Sets a value and keeps everything else. A value that is not a single word for a shell is
+    /// quoted, because a shell sources the file.
     pub fn set(&mut self, key: &str, value: &str) {
         let line = format!("{key}={}", quoted(value));
         let mut lines: Vec<&str> = self.text.lines().collect();
@@ -78,20 +78,20 @@ impl Sysconfig {
         self.text = lines.join("\n") + "\n";
     }
 
-    /// Whether the cluster is to be brought online at boot.
+    /// Whether to bring the cluster online at boot.
     pub fn is_enabled(&self) -> bool {
         matches!(self.get("O2CB_ENABLED"), Some("true" | "yes" | "1"))
     }
 
-    /// The cluster of boot.
+    /// The cluster to bring online at boot.
     pub fn boot_cluster(&self) -> Option<&str> {
         self.get("O2CB_BOOTCLUSTER")
     }
 
-    /// The timeouts, as far as something is said.
+    /// The timeouts that are set.
     ///
     /// # Errors
-    /// One is not a number, or the kernel would refuse it.
+    /// If one is not a number, or the kernel would refuse it.
     pub fn timeouts(&self) -> Result<Timeouts> {
         let number = |key: &str| match self.get(key) {
             None => Ok(None),
@@ -120,7 +120,7 @@ impl Sysconfig {
     }
 }
 
-/// As one word for a shell.
+/// The value as one word for a shell.
 fn quoted(value: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-.,:/@%+".contains(c);
     if value.chars().all(plain) {
@@ -129,7 +129,7 @@ fn quoted(value: &str) -> String {
     format!("'{}'", value.replace('\'', r"'\''"))
 }
 
-/// The value, if `line` assigns to `key`.
+/// The value that `line` assigns to `key`; `None` if it does not.
 fn assignment<'a>(line: &'a str, key: &str) -> Option<&'a str> {
     let line = line.trim_start();
     let line = line.strip_prefix("export ").unwrap_or(line);

@@ -9,14 +9,15 @@ use ocfs2_cluster::{
 
 use crate::heartbeat::open_region;
 
-/// Brings a cluster online: stack, cluster, nodes, and with global heartbeat its regions. What
-/// is online already is made as the configuration wants it, as far as the kernel lets one; the
-/// outcome tells. After an error nothing is left of a cluster that was not online before.
+/// Brings a cluster online: stack, cluster, nodes, and with global heartbeat its regions. A cluster
+/// that is already online is changed to match the configuration as far as the kernel allows; the
+/// result lists the differences. After an error nothing is left of a cluster that was not online
+/// before.
 ///
-/// `device` finds the device of a region: [`crate::region_device`].
+/// `device` finds the device of a region, like [`crate::region_device`].
 ///
 /// # Errors
-/// [`OnlineError`], and those of the regions' devices.
+/// [`OnlineError`], and those of the devices of the regions.
 pub fn online(
     kernel: &dyn Kernel,
     conf: &ClusterConf,
@@ -31,7 +32,7 @@ pub fn online(
         && let Err(err) = start_heartbeats(&online, conf, name, device)
     {
         if !was_online {
-            // The first error is the one to tell.
+            // The first error is the one to report.
             let _ = stop_heartbeats(&online, name);
             let _ = online.unregister(name);
         }
@@ -40,11 +41,11 @@ pub fn online(
     Ok(registered)
 }
 
-/// Tells the kernel where `ocfs2_hb_ctl` is, which it runs after a volume was unmounted, if it
-/// looks where there is none. `ours` is the one installed with this program.
+/// Tells the kernel the path of `ocfs2_hb_ctl`, which it runs after a volume is unmounted, if its
+/// current path does not exist. `ours` is the program installed next to this one.
 ///
 /// # Errors
-/// The kernel refuses.
+/// If the kernel refuses.
 pub fn show_hb_ctl(kernel: &dyn Kernel, ours: &str) -> std::io::Result<()> {
     const PATH: &str = "proc/sys/fs/ocfs2/nm/hb_ctl_path";
     let exists = |path: &str| kernel.exists(path.trim().trim_start_matches('/'));
@@ -54,11 +55,11 @@ pub fn show_hb_ctl(kernel: &dyn Kernel, ours: &str) -> std::io::Result<()> {
     }
 }
 
-/// Starts the global heartbeat in all regions of a cluster that is online, and stops it in those
-/// the configuration does not have any more, unless a mounted volume needs them.
+/// Starts the global heartbeat in all regions of a cluster that is online. Stops it in regions that
+/// are no longer in the configuration, unless a mounted volume needs them.
 ///
 /// # Errors
-/// There is no region, or one cannot be started; those started before go on.
+/// If there is no region, or one cannot be started. Those started before keep running.
 pub fn start_heartbeats(
     online: &Online<'_>,
     conf: &ClusterConf,
@@ -98,7 +99,7 @@ pub fn start_heartbeats(
 /// Stops the heartbeat in all regions of a cluster.
 ///
 /// # Errors
-/// [`OnlineError::Busy`] if a mounted volume needs one; those stopped before stay so.
+/// [`OnlineError::Busy`] if a mounted volume needs one. Those stopped before stay stopped.
 pub fn stop_heartbeats(online: &Online<'_>, name: &str) -> Result<(), OnlineError> {
     for region in online.regions(name) {
         online.stop_region(name, &region)?;
@@ -106,11 +107,11 @@ pub fn stop_heartbeats(online: &Online<'_>, name: &str) -> Result<(), OnlineErro
     Ok(())
 }
 
-/// Takes a cluster offline, by default the one that is online; gives its name, or `None` if
-/// none was.
+/// Takes a cluster offline, by default the one that is online. Returns its name, or `None` if no
+/// cluster was online.
 ///
 /// # Errors
-/// A volume is mounted: `mounted` are those to name.
+/// If volumes are mounted (`mounted` lists their mount points), or another cluster is online.
 pub fn offline(
     kernel: &dyn Kernel,
     references: &References,

@@ -1,4 +1,4 @@
-//! Which blocks are saved.
+//! Sets of blocks to be saved.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use std::ops::Range;
 pub struct Blocks(Vec<Range<u64>>);
 
 impl Blocks {
-    /// The blocks of `ranges`, which may come in any order and overlap, that are below `end`.
+    /// The blocks below `end` in `ranges`, which may come in any order and overlap.
     pub fn of(mut ranges: Vec<Range<u64>>, end: u64) -> Self {
         ranges.sort_unstable_by_key(|range| range.start);
         let mut blocks: Vec<Range<u64>> = Vec::new();
@@ -24,23 +24,23 @@ impl Blocks {
         Self(blocks)
     }
 
-    /// The ranges.
+    /// The ranges of consecutive blocks.
     pub fn ranges(&self) -> &[Range<u64>] {
         &self.0
     }
 
-    /// How many blocks there are.
+    /// Number of blocks in the set.
     pub fn count(&self) -> u64 {
         self.0.iter().map(|range| range.end - range.start).sum()
     }
 
-    /// Whether a block is one of them.
+    /// Whether `block` is in the set.
     pub fn contains(&self, block: u64) -> bool {
         let after = self.0.partition_point(|range| range.start <= block);
         after > 0 && self.0.get(after - 1).is_some_and(|range| block < range.end)
     }
 
-    /// How many of them are below `block`.
+    /// Number of blocks in the set that are below `block`.
     pub fn count_below(&self, block: u64) -> u64 {
         let below = self.0.iter().take_while(|range| range.start < block);
         below.map(|range| range.end.min(block) - range.start).sum()

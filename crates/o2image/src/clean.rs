@@ -1,7 +1,7 @@
-//! Unused parts of blocks, made zeros: what was deleted is still in them, and belongs into no image
-//! that is given away.
+//! Zeroing the unused parts of blocks: they still contain deleted data, which has no place in an
+//! image that is given away.
 //!
-//! A block whose check does not hold, and what is damaged, stays as it is: the image is to show it.
+//! Damaged structures and blocks with a wrong check stay as they are, so that the image shows them.
 
 use std::sync::Arc;
 
@@ -31,26 +31,26 @@ struct Known {
     check_offset: Option<usize>,
 }
 
-/// What is known of the blocks of a volume.
+/// The blocks of a volume that have unused parts.
 #[derive(Debug)]
 pub struct Cleaner {
     known: Vec<Known>,
     block_size: BlockSize,
     has_checks: bool,
-    /// What hashes of attributes' names begin with.
+    /// Seed for the hashes of attribute names.
     seed: u32,
     scrambler: Option<Arc<Scrambler>>,
 }
 
 impl Cleaner {
-    /// Nothing is known yet. What tells something is scrambled if there is a scrambler.
+    /// Starts without any block. With a scrambler, revealing text is scrambled, too.
     pub fn new(volume: &Volume, scrambler: Option<Arc<Scrambler>>) -> Self {
         let has_checks = volume.has(Incompat::META_ECC);
         let (block_size, seed) = (volume.block_size(), volume.superblock().s_uuid_hash);
         Self { known: Vec::new(), block_size, has_checks, seed, scrambler }
     }
 
-    /// Remembers what a run of metadata is.
+    /// Adds the blocks of a run of metadata.
     pub fn add(&mut self, run: &MetadataRun) {
         let MetadataRun { kind, blkno: Blkno(blkno), check_offset, .. } = *run;
         if matches!(
@@ -71,13 +71,13 @@ impl Cleaner {
         }
     }
 
-    /// Everything is known.
+    /// Prepares for [`Cleaner::clean`] after the last run was added.
     pub fn finish(&mut self) {
         self.known.sort_unstable_by_key(|known| known.blkno);
         self.known.dedup_by_key(|known| known.blkno);
     }
 
-    /// Cleans what was read from block `first` on. A bucket has to be there as a whole.
+    /// Cleans blocks that were read from block `first` on. A bucket must be contained as a whole.
     pub fn clean(&self, first: u64, bytes: &mut [u8]) {
         let size = self.block_size.size();
         let end = first + (bytes.len() / size) as u64;
@@ -172,7 +172,7 @@ fn clean_dinode(block: &mut [u8]) {
     }
 }
 
-/// Text in a block, but for the names of a directory, becomes other text.
+/// Scrambles the text in a block, except for the names in a directory.
 fn scramble_block(kind: MetadataKind, block: &mut [u8], scrambler: &Scrambler, seed: u32) {
     match kind {
         MetadataKind::Dinode => {
@@ -185,7 +185,7 @@ fn scramble_block(kind: MetadataKind, block: &mut [u8], scrambler: &Scrambler, s
                     let target = block.get_mut(at..at + size.min(len));
                     scrambler.target(target.unwrap_or_default());
                 }
-                // The contents of a small file.
+                // These are the contents of a small file.
                 Arm::InlineData if !is_dir => zero(block, at + InlineData::SIZE, at + len),
                 _ => {}
             }
@@ -212,7 +212,8 @@ fn scramble_block(kind: MetadataKind, block: &mut [u8], scrambler: &Scrambler, s
     }
 }
 
-/// Names keep their hashes, values become zeros; access control lists have numbers only.
+/// Replaces names by others with the same hashes, and zeros values. Access control lists have empty
+/// names and stay as they are, because they contain only numbers.
 fn scramble_attributes(bytes: &mut [u8], scrambler: &Scrambler, seed: u32) {
     let Ok(area) = XattrArea::new(bytes) else { return };
     let mut parts = Vec::new();
@@ -220,7 +221,7 @@ fn scramble_attributes(bytes: &mut [u8], scrambler: &Scrambler, seed: u32) {
         let name = usize::from(item.entry.xe_name_offset);
         let value = name + item.name.len().next_multiple_of(4);
         let len = if item.entry.is_local() { item.stored.len() } else { 0 };
-        // As whoever made it has hashed bytes from 0x80 on.
+        // Hashed in the way of its writer, who takes bytes from 0x80 on as signed or unsigned.
         let is_it = |sign: &CharSign| xattr_hash(item.name, seed, *sign) == item.entry.xe_name_hash;
         let sign = CharSign::ALL.into_iter().find(is_it).unwrap_or_default();
         parts.push((name..name + item.name.len(), value..value + len, sign));
@@ -235,7 +236,8 @@ fn zero(block: &mut [u8], start: usize, end: usize) {
     block.get_mut(start..end).unwrap_or_default().fill(0);
 }
 
-/// The entries of a list after those in use, of which `counts` tells with how many there are.
+/// Zeros the unused entries of a list. `counts` returns how many are in use, and how many there
+/// are.
 fn after_records<H: Structure, R: Structure>(
     block: &mut [u8],
     at: usize,
@@ -262,8 +264,7 @@ fn clean_index(block: &mut [u8], at: usize) {
     });
 }
 
-/// What names of a directory do not fill, and names that are no more; up to the first entry that is
-/// impossible.
+/// Zeros the unused bytes of a directory, including deleted names, up to the first invalid entry.
 fn clean_entries(names: &mut [u8]) {
     let mut holes = Vec::new();
     for entry in entries(names).map_while(Result::ok) {
@@ -274,7 +275,7 @@ fn clean_entries(names: &mut [u8]) {
     holes.into_iter().for_each(|hole| zero(names, hole.start, hole.end));
 }
 
-/// What is between the entries, names and values of an area.
+/// Zeros the gaps between entries, names and values of an attribute area.
 fn clean_attributes(bytes: &mut [u8]) {
     let Ok(area) = XattrArea::new(bytes) else { return };
     let count = usize::from(area.header.xh_count);

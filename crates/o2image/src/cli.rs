@@ -6,75 +6,77 @@ use clap::{CommandFactory, Parser};
 
 use crate::What;
 
-/// Save the metadata of an OCFS2 volume in a file, or put such a file back.
+/// Save the metadata of an OCFS2 volume in a file, or restore it from such a file.
 ///
-/// The image has the superblock with its backups, all inodes, directories, attributes, allocators
-/// and trees, and of journals what a crash has left in them: enough to look into the volume, and to
-/// check and repair it elsewhere, without the data of files. It has the names of files, their
-/// attributes, and the contents of files that are small enough to be in their inodes.
+/// The image contains the superblock with its backups, all inodes, directories, attributes,
+/// allocators and trees, and the part of the journals that a crash has left to replay: enough to
+/// examine the volume, and to check and repair it elsewhere, without the data of files. It contains
+/// the names of files, their attributes, and the contents of files that are small enough to be
+/// stored in their inodes.
 ///
-/// Packed images, the default, are those of the C program, which reads ours and whose we read. A raw
-/// image (-r) is a sparse file as long as the volume, which every tool opens; a qcow2 image (-Q) is a
+/// Packed images, the default, are compatible with the C program in both directions. A raw image
+/// (-r) is a sparse file as long as the volume, which every tool can open; a qcow2 image (-Q) is a
 /// disk for virtual machines.
 ///
-/// -I looks first at what is there: at nodes that use a volume (its cluster's lock is taken where
-/// this host is a node of it), and at other file systems and partition tables; and once more
-/// directly before the first write.
+/// -I first checks what is on the device: nodes that use a volume (the lock of its cluster is taken
+/// if this host is a node of it), other file systems and partition tables. It checks again directly
+/// before the first write.
 ///
-/// The exit status is 0; 1 if nothing was saved or installed; 3 if the image is complete but for
-/// what could not be read or is wrong, which standard error lists.
+/// The exit status is 0; 1 if nothing was saved or installed; 3 if the image is complete except for
+/// what could not be read or is damaged, which is listed on standard error.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "o2image", version)]
 pub struct Cli {
-    /// Each block in its own place, in a sparse file as long as the volume; with -I, from one
+    /// Store each block in its own place, in a sparse file as long as the volume; with -I, read
+    /// such a file
     #[arg(short = 'r', long)]
     pub raw: bool,
 
-    /// A disk of QEMU (qcow2), as large as the volume; blocks that are not saved read as zeros
+    /// Write a QEMU disk (qcow2) as large as the volume; blocks that are not saved read as zeros
     ///
-    /// qemu-img convert -O raw makes a volume of it; -I does not put it back.
+    /// qemu-img convert -O raw turns it into a volume; -I cannot install it.
     #[arg(short = 'Q', long, conflicts_with = "raw")]
     pub qcow2: bool,
 
-    /// Put an image onto a device: the operands are the device and the image
+    /// Install an image on a device: the operands are the device and the image
     #[arg(short = 'I', long, conflicts_with_all = ["interactive", "all", "journals", "free", "qcow2", "unused"])]
     pub install: bool,
 
-    /// Say how large the image will be, and ask
+    /// Show the expected size of the image, and ask whether to continue
     #[arg(short = 'i', long)]
     pub interactive: bool,
 
-    /// With the data of files: everything in use, a fast copy of the volume
+    /// Include the data of files: everything in use, a fast copy of the volume
     #[arg(short = 'a', long)]
     pub all: bool,
 
-    /// With all of the journals, also those with nothing to replay
+    /// Include all of the journals, even those with nothing to replay
     #[arg(long)]
     pub journals: bool,
 
-    /// With blocks that the allocators of inodes and of other metadata have free
+    /// Include the free blocks of the allocators of inodes and other metadata
     #[arg(long)]
     pub free: bool,
 
-    /// With -I: also over what is no OCFS2 volume, and where nodes may use the volume
+    /// With -I: overwrite even something other than an OCFS2 volume, or a volume that nodes may use
     ///
-    /// Over one that is in use nothing is installed.
+    /// A volume that is in use is never overwritten.
     #[arg(short = 'F', long, requires = "install")]
     pub force: bool,
 
-    /// Unused parts of blocks as they are
+    /// Keep the unused parts of blocks
     ///
-    /// Otherwise what is left in them of names, attributes and small files that are no more becomes
-    /// zeros, except in blocks whose check does not hold and in what is saved of journals.
+    /// Otherwise remains of deleted names, attributes and small files in these parts become zeros,
+    /// except in blocks whose check is wrong and in what is saved of journals.
     #[arg(short = 'A', long)]
     pub unused: bool,
 
-    /// Names, attributes, targets of links and the label as text that tells nothing
+    /// Replace names, attributes, targets of links and the label by meaningless text
     ///
-    /// Lengths and trees stay, indexes are right, and fsck.ocfs2 finds what it finds in the volume.
-    /// Contents of small files, which are in their inodes, and values of attributes become zeros;
-    /// names of attributes of one byte stay, as do owners, sizes and times. A directory that is
-    /// damaged, and a journal that has to be replayed, are errors.
+    /// Lengths and trees are kept, indexes are correct, and fsck.ocfs2 finds the same problems as
+    /// in the volume. Contents of small files, which are in their inodes, and values of attributes
+    /// become zeros. Attribute names of one byte stay, as do owners, sizes and times. A damaged
+    /// directory is reported, and a journal that has to be replayed is an error.
     #[arg(short = 's', long, conflicts_with_all = ["all", "journals", "free", "unused", "install"])]
     pub scramble: bool,
 
@@ -86,19 +88,19 @@ pub struct Cli {
     #[arg(short = 'q', long)]
     pub quiet: bool,
 
-    /// A partition inside the device or image, by its number in the partition table
+    /// Number of the partition on the device or image
     #[arg(long, value_name = "N")]
     pub partition: Option<u32>,
 
-    /// The volume: a device, or an image file
+    /// The volume: a device or an image file
     pub device: PathBuf,
 
-    /// The image; `-` is standard output
+    /// The image; `-` for standard output
     pub image: PathBuf,
 }
 
 impl Cli {
-    /// What is saved.
+    /// What is saved beyond the metadata.
     pub fn what(&self) -> What {
         What { journals: self.journals, free: self.free, data: self.all, unused: self.unused }
     }

@@ -1,4 +1,4 @@
-//! Putting an image onto a device.
+//! Installing an image on a device.
 
 use std::io;
 
@@ -14,47 +14,49 @@ use crate::Blocks;
 /// Bytes that are copied at a time.
 const PIECE: u64 = 1 << 20;
 
-/// An image was not installed, or not all of it: the superblock is written last.
+/// The error of installing an image. The target may be partly written, but not its superblock,
+/// which comes last.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InstallError {
     /// The target is too small.
     #[error("has {found} bytes, and the volume in the image {needed}")]
     TooSmall {
-        /// Bytes it has.
+        /// Its size in bytes.
         found: u64,
-        /// Bytes it takes.
+        /// The size of the volume in bytes.
         needed: u64,
     },
     /// A block of the image cannot be read.
     #[error("block {block} of the image cannot be read: {source}")]
     Read {
-        /// Which.
+        /// Its number.
         block: u64,
-        /// Why not.
+        /// The error.
         source: io::Error,
     },
     /// A block cannot be written.
     #[error("block {block} cannot be written: {source}")]
     Write {
-        /// Which.
+        /// Its number.
         block: u64,
-        /// Why not.
+        /// The error.
         source: io::Error,
     },
-    /// What is to be cleared besides cannot be found.
+    /// The journals to be cleared cannot be located.
     #[error("the journals in the image cannot be read: {0}")]
     Journals(#[from] Error),
-    /// A signal came.
+    /// A signal interrupted the installation.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }
 
-/// Writes `blocks` of the volume in an image, which is open as `volume`, to `target`, over `occupant`.
+/// Writes `blocks` of the volume in an image, which is open as `volume`, to `target`, over
+/// `occupant`.
 ///
-/// The superblock goes first, as zeros, and comes last: what a crash in between leaves is not a
-/// volume, and nobody can mount it. Of journals, what the image does not have becomes zeros: transactions of another life of
-/// the volume could be taken for later ones of this.
+/// The superblock is zeroed first and written last, so that after a crash in between there is no
+/// volume that could be mounted. The parts of journals that are not in the image are zeroed: old
+/// transactions from the target could otherwise be taken for later ones of this volume.
 ///
 /// # Errors
 /// [`InstallError`].

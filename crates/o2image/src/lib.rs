@@ -1,7 +1,7 @@
-//! `o2image`: takes the metadata of a volume away in a file, and puts it back.
+//! `o2image`: saves the metadata of a volume in a file, and restores it.
 //!
-//! [`select`] says which blocks are saved, [`write_image`] writes them, [`install`] puts them back,
-//! [`run`] is the program.
+//! [`select`] determines which blocks are saved, [`write_image`] writes them, [`install`] restores
+//! them, [`run`] is the program.
 #![deny(missing_docs)]
 
 mod blocks;

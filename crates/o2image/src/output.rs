@@ -1,4 +1,4 @@
-//! Where an image is written to: a file, in which what is skipped is a hole, or a pipe.
+//! The destination of an image: a file, in which skipped parts are holes, or a pipe.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -15,13 +15,13 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 #[derive(Debug)]
 pub struct Sink {
     out: Out,
-    /// Bytes so far, with those that were skipped.
+    /// Bytes so far, including skipped ones.
     at: u64,
 }
 
 #[derive(Debug)]
 enum Out {
-    /// Removed unless it is finished.
+    /// Removed on drop unless it is finished.
     File {
         file: File,
         path: PathBuf,
@@ -31,15 +31,15 @@ enum Out {
 }
 
 impl Sink {
-    /// Standard output.
+    /// An image on standard output.
     pub fn stdout() -> Self {
         Self { out: Out::Pipe(io::stdout()), at: 0 }
     }
 
-    /// A new file that only its owner can read, or an empty one in place of what is there.
+    /// A new file that only its owner can read, or an existing file, which is emptied.
     ///
     /// # Errors
-    /// It is the device that is saved, is not a regular file, or cannot be created.
+    /// If it is the device that is saved, is not a regular file, or cannot be created.
     pub fn create(path: &Path, device: &Path) -> Result<Self> {
         if let Ok(there) = path.metadata() {
             let is_source = device
@@ -58,10 +58,10 @@ impl Sink {
         Ok(Self { out: Out::File { file, path: path.to_owned(), is_finished: false }, at: 0 })
     }
 
-    /// Writes what comes next.
+    /// Writes the next bytes.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// If they cannot be written.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.at += bytes.len() as u64;
         match &mut self.out {
@@ -70,10 +70,11 @@ impl Sink {
         }
     }
 
-    /// Goes on at `offset`, which is not before what was written; what is between reads as zeros.
+    /// Continues at `offset`, which must not be before the end of what was written. The gap reads
+    /// as zeros.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// If it cannot be written.
     pub fn skip_to(&mut self, offset: u64) -> io::Result<()> {
         let mut left = offset.saturating_sub(self.at);
         self.at += left;
@@ -90,10 +91,10 @@ impl Sink {
         }
     }
 
-    /// Ends the image here.
+    /// Ends the image at the present place.
     ///
     /// # Errors
-    /// It does not reach the disk.
+    /// If it cannot be written to the disk.
     pub fn finish(&mut self) -> io::Result<()> {
         match &mut self.out {
             Out::File { file, is_finished, .. } => {
@@ -110,7 +111,7 @@ impl Sink {
 impl Drop for Sink {
     fn drop(&mut self) {
         if let Out::File { path, is_finished: false, .. } = &self.out {
-            // A part of an image is of no use, and looks like one.
+            // An incomplete image is useless, and could be taken for a complete one.
             let _ = std::fs::remove_file(path);
         }
     }

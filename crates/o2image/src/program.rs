@@ -20,15 +20,15 @@ use crate::{
     Blocks, Cli, Form, Scrambler, Sink, Unreadable, install, scramble, select, write_image,
 };
 
-/// Problems that are listed one by one.
+/// Most problems that are listed individually.
 const LISTED: usize = 20;
-/// The image is there, but something is missing in it.
+/// The image was written, but something is missing in it.
 const INCOMPLETE: Status = Status(3);
 
 /// Does what `cli` asks for.
 ///
 /// # Errors
-/// It could not be done.
+/// What could not be done, and why.
 pub fn run(cli: &Cli) -> Result<Status> {
     let interrupt = Interrupt::install()?;
     if cli.install { put(cli, &interrupt) } else { save(cli, &interrupt) }
@@ -38,7 +38,7 @@ fn save(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
     let options = DeviceOptions { partition: cli.partition, ..DeviceOptions::default() };
     let mut device = open(&cli.device, &options)?;
     if PackedImage::is_one(&*device).with_context(|| shown(&cli.device))? {
-        // One form of image becomes another.
+        // Converts a packed image to another form.
         device = Arc::new(PackedImage::open(device).with_context(|| shown(&cli.device))?);
     }
     let volume = Volume::open(device, &VolumeOptions::default());
@@ -90,7 +90,7 @@ fn save(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
     Ok(if all.is_empty() { Status::SUCCESS } else { INCOMPLETE })
 }
 
-/// Says that a volume is in use: what is saved may not fit together.
+/// Reports that nodes use the volume, so that the saved blocks may be inconsistent.
 fn note_users(volume: &Volume, path: &Path) {
     let taken = volume.places().map(|places| places.taken).unwrap_or_default();
     if !taken.is_empty() {
@@ -103,7 +103,7 @@ fn note_users(volume: &Volume, path: &Path) {
     }
 }
 
-/// Asks whether to go on, with the numbers of the C program.
+/// Asks whether to continue, with the numbers of the C program.
 fn agreed(cli: &Cli, volume: &Volume, blocks: &Blocks, interrupt: &Interrupt) -> Result<bool> {
     let size = u64::from(volume.block_size().bytes());
     let expected = blocks.count().saturating_mul(size).div_ceil(1024);
@@ -163,7 +163,7 @@ fn put(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
             return Ok(Status::SUCCESS);
         }
     }
-    // A file gets as long as the volume; it can be opened once only.
+    // A file has to become as long as the volume, and can be open only once.
     drop((gate, there));
     write(&*open_target(cli, Some(needed))?)?;
     Ok(Status::SUCCESS)
@@ -173,7 +173,7 @@ fn is_file(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|it| it.is_file())
 }
 
-/// What the target holds, and the target itself where there is one.
+/// The target if it exists, and what it holds.
 fn find_occupant(cli: &Cli, interrupt: &Interrupt) -> Result<(Option<Arc<dyn Device>>, Occupant)> {
     if !cli.device.exists() {
         return Ok((None, Occupant::default()));
@@ -184,7 +184,7 @@ fn find_occupant(cli: &Cli, interrupt: &Interrupt) -> Result<(Option<Arc<dyn Dev
     Ok((Some(device), occupant.with_context(|| shown(&cli.device))?))
 }
 
-/// Whether what the target holds may be overwritten; an error says what it would take.
+/// Whether the contents of the target may be overwritten. An error says what that would require.
 fn agreed_to_install(cli: &Cli, occupant: &Occupant, interrupt: &Interrupt) -> Result<bool> {
     interrupt.check()?;
     match occupant.consent() {
@@ -206,7 +206,7 @@ fn agreed_to_install(cli: &Cli, occupant: &Occupant, interrupt: &Interrupt) -> R
     Ok(cli.yes || confirm(&question, "-y", interrupt)?)
 }
 
-/// Opens the target for nobody else; `size` is what a file there is to have at least.
+/// Opens the target exclusively. `size` is the least size of a file, in bytes.
 fn open_target(cli: &Cli, size: Option<u64>) -> Result<Arc<dyn Device>> {
     let options = DeviceOptions {
         write: true,
@@ -218,7 +218,7 @@ fn open_target(cli: &Cli, size: Option<u64>) -> Result<Arc<dyn Device>> {
     Ok(open(&cli.device, &options)?)
 }
 
-/// The blocks that a raw image has: what is between its holes.
+/// The blocks in a raw image: what is between its holes.
 fn of_raw(path: &Path, volume: &Volume) -> Result<Blocks> {
     let file = File::open(path).with_context(|| shown(path))?;
     let (size, blocks) = (u64::from(volume.block_size().bytes()), volume.geometry().blocks());

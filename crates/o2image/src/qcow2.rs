@@ -1,8 +1,8 @@
-//! Images that QEMU opens: qcow2, version 3.
+//! Images for QEMU: qcow2, version 3.
 //!
-//! Where everything comes to be is known before the first byte is written, so that an image can go
-//! to a pipe: the header, the first table (L1), the second tables (L2), the table and the blocks of
-//! reference counts, then the clusters that are saved, in order. Each cluster is used once.
+//! The whole layout is known before the first byte is written, so that an image can go to a pipe:
+//! the header, the first table (L1), the second tables (L2), the table and the blocks of reference
+//! counts, then the saved clusters, in order. Each cluster is used once.
 
 use std::ops::Range;
 
@@ -15,22 +15,22 @@ use crate::{Blocks, Sink};
 
 const CLUSTER_BITS: u32 = 16;
 const CLUSTER: u64 = 1 << CLUSTER_BITS;
-/// Entries of a table in one cluster.
+/// Entries of a table per cluster.
 const ENTRIES: u64 = CLUSTER / 8;
-/// Reference counts of 16 bits in one cluster.
+/// Reference counts of 16 bits per cluster.
 const COUNTS: u64 = CLUSTER / 2;
 const MAGIC: &[u8; 4] = b"QFI\xfb";
 const VERSION: u32 = 3;
 const HEADER_LENGTH: u32 = 104;
 /// The binary logarithm of the bits of a reference count.
 const REFCOUNT_ORDER: u32 = 4;
-/// Said of what an entry leads to: nothing else does.
+/// Flag of an entry: it holds the only reference to its cluster.
 const COPIED: u64 = 1 << 63;
 
-/// Where the parts of an image are, in clusters of the file.
+/// The places of the parts of an image, in clusters of the file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Layout {
-    /// Entries of the first table.
+    /// Number of entries in the first table.
     l1_entries: u64,
     l1: u64,
     l2: u64,
@@ -41,7 +41,7 @@ struct Layout {
 }
 
 impl Layout {
-    /// For a volume of so many bytes, of which these clusters are saved.
+    /// The layout for a volume of `size` bytes, of which `clusters` are saved.
     fn new(size: u64, clusters: &Blocks) -> Self {
         let l1_entries = size.div_ceil(CLUSTER).div_ceil(ENTRIES);
         let l1 = 1;
@@ -49,7 +49,7 @@ impl Layout {
         let refcount_table = l2 + tables(clusters).count();
         let mut layout =
             Self { l1_entries, l1, l2, refcount_table, refcount_blocks: 0, data: 0, end: 0 };
-        // The counts count themselves.
+        // The blocks of reference counts have counts for themselves, too.
         let mut blocks = 1;
         loop {
             layout.refcount_blocks = refcount_table + u64::div_ceil(blocks, ENTRIES);
@@ -66,7 +66,7 @@ impl Layout {
         let mut header = Vec::with_capacity(CLUSTER as usize);
         header.extend(MAGIC);
         header.extend(VERSION.to_be_bytes());
-        // No other file behind it.
+        // No backing file.
         header.extend([0; 12]);
         header.extend(CLUSTER_BITS.to_be_bytes());
         header.extend(size.to_be_bytes());
@@ -85,13 +85,13 @@ impl Layout {
     }
 }
 
-/// The second tables that there have to be: those with a cluster.
+/// The second tables that are needed: those with at least one cluster.
 fn tables(clusters: &Blocks) -> Blocks {
     let tables = clusters.ranges().iter().map(|it| it.start / ENTRIES..it.end.div_ceil(ENTRIES));
     Blocks::of(tables.collect(), u64::MAX)
 }
 
-/// Writes numbers one after the other, up to the end of their last cluster.
+/// Writes numbers, and pads the last cluster with zeros.
 struct Numbers<'s> {
     sink: &'s mut Sink,
     bytes: Vec<u8>,
@@ -120,7 +120,7 @@ impl<'s> Numbers<'s> {
     }
 }
 
-/// Writes `blocks` of `volume`, whose other blocks read as zeros.
+/// Writes `blocks` of `volume`; all other blocks read as zeros.
 pub fn write(
     volume: &Volume,
     source: &Source<'_>,
@@ -168,7 +168,7 @@ pub fn write(
     Ok(unreadable)
 }
 
-/// Writes all between the header and the clusters.
+/// Writes everything between the header and the saved clusters.
 fn write_tables(layout: &Layout, clusters: &Blocks, sink: &mut Sink) -> Result<()> {
     let tables = tables(clusters);
     let mut numbers = Numbers::new(sink);
@@ -201,7 +201,7 @@ fn write_tables(layout: &Layout, clusters: &Blocks, sink: &mut Sink) -> Result<(
     numbers.end()
 }
 
-/// Calls `each` for all numbers of a range with whether they are in the set.
+/// Calls `each` for every number in `range`, with whether it is in `set`.
 fn for_each(
     range: Range<u64>,
     set: &Blocks,

@@ -1,9 +1,9 @@
-//! Names, attributes, targets of links and the label, replaced by text that tells nothing, for an
-//! image that is given away. Lengths stay, and so do equal names, as far as a directory has none
-//! twice then; the key is made anew for each image and kept nowhere.
+//! Replacing names, attributes, targets of links and the label by meaningless text, for an image
+//! that is given away. Lengths are kept. Equal names stay equal, as far as that does not make names
+//! of a directory collide. Each image has a new key, which is not kept.
 //!
-//! Names of directories are changed in an overlay, so that their indexes are right. Names of
-//! attributes get others with the same hash, in the places they are in.
+//! Names in directories are changed in an overlay, so that their indexes are correct. Names of
+//! attributes are replaced in place by others with the same hash.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -22,19 +22,19 @@ use ocfs2_volume::edit::{Edit, EditOptions};
 use ocfs2_volume::{Inode, Volume};
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
-/// Names of a directory may become the same: so often another one is tried.
+/// New names in a directory may collide: how often another one is tried.
 const TRIES: u64 = 10_000;
-/// Bytes whose low five bits make any hash.
+/// Bytes whose low five bits can produce any hash.
 const FREE: usize = 7;
-/// What each byte of the name of an attribute turns its hash by.
+/// Bits by which each byte of an attribute name rotates the hash.
 const TURN: u32 = 5;
 
-/// What makes text into other text, with a key of its own.
+/// Replaces text by other text, with a key of its own.
 #[derive(Debug, Default)]
 pub struct Scrambler(RandomState);
 
 impl Scrambler {
-    /// Text of the same length.
+    /// Returns text of the same length.
     fn text(&self, bytes: &[u8], salt: u64) -> Vec<u8> {
         let mut out = Vec::with_capacity(bytes.len());
         let mut round = 0_u64;
@@ -50,7 +50,7 @@ impl Scrambler {
         out
     }
 
-    /// The target of a link: each component as the name it is.
+    /// Scrambles the target of a link, each component like the name it refers to.
     pub fn target(&self, target: &mut [u8]) {
         for part in target.split_mut(|byte| *byte == b'/') {
             if !matches!(&*part, b"." | b"..") {
@@ -60,10 +60,10 @@ impl Scrambler {
         }
     }
 
-    /// The name of an attribute, which keeps its hash, with bytes from 0x80 on taken as `sign` has
-    /// it. Of one byte nothing else has that.
+    /// Scrambles the name of an attribute. Its hash stays the same, with bytes from 0x80 on taken
+    /// as `sign` says. A name of one byte stays, because no other has its hash.
     pub fn attribute(&self, name: &mut [u8], sign: CharSign) {
-        // What the other one is made of hashes alike, whatever the sign.
+        // The new name consists of bytes that hash the same with either sign.
         let hash = turned(name, sign);
         if name.len() >= FREE {
             for salt in 0..TRIES {
@@ -85,8 +85,9 @@ impl Scrambler {
                 }
             }
         }
-        // A bit of a byte and one of the next are in the same place of the hash. Which are turned
-        // depends on the length alone, so that no two names become the same.
+        // A bit of one byte and a bit of the next have the same place in the hash, so that flipping
+        // both keeps it. Which bits are flipped depends on the length alone, so that different
+        // names stay different.
         let mut bits = self.0.hash_one(name.len()) | 1;
         for at in 1..name.len() {
             if bits & 1 != 0
@@ -101,12 +102,12 @@ impl Scrambler {
     }
 }
 
-/// What the bytes of a name are in its hash.
+/// What the bytes of a name contribute to its hash.
 fn turned(name: &[u8], sign: CharSign) -> u32 {
     xattr_hash(name, 0, sign)
 }
 
-/// Bytes that together are `hash`, all of them letters or what is between those.
+/// Returns bytes with the hash `hash`, all of them letters or characters between those.
 fn with_hash(hash: u32, bits: u64) -> Option<[u8; FREE]> {
     let place = |index: usize| TURN * (FREE - 1 - index) as u32;
     for first in 0..63_u64 {
@@ -118,7 +119,7 @@ fn with_hash(hash: u32, bits: u64) -> Option<[u8; FREE]> {
         let mut left = hash ^ u32::from(first).rotate_left(place(0));
         for index in (1..FREE).rev() {
             let low = (left >> place(index)) & 31;
-            // The case of a letter is free, but for the last that decides.
+            // The case of a letter is free, except for the last one, which decides.
             for case in [0x40, 0x60] {
                 let byte = low | if (bits >> index) & 1 == 0 { case } else { case ^ 0x20 };
                 let rest = left ^ byte.rotate_left(place(index));
@@ -139,11 +140,11 @@ fn with_hash(hash: u32, bits: u64) -> Option<[u8; FREE]> {
     None
 }
 
-/// A volume, in memory, with other names of files and another label; and what could not be done as it
-/// should be: names of a directory that is damaged become others where they are, and its index stays.
+/// Returns the volume with scrambled names of files and another label, in memory, and a list of
+/// problems: in a damaged directory names are scrambled in place, and its index is not updated.
 ///
 /// # Errors
-/// A journal has to be replayed; the device cannot be read.
+/// If a journal has to be replayed, or the device cannot be read.
 pub fn scramble(
     volume: &Volume,
     scrambler: &Scrambler,
@@ -166,7 +167,7 @@ pub fn scramble(
     let mut problems = Vec::new();
     for inode in volume.inodes() {
         interrupt.check()?;
-        // One that is damaged is listed where blocks are chosen, and not saved.
+        // A damaged inode is reported when blocks are selected, and not saved.
         let Ok(inode) = inode else { continue };
         let is_system = inode.dinode.flags().contains(InodeFlags::SYSTEM);
         if inode.is_dir() && (!is_system || inode.blkno == root) {
@@ -186,8 +187,8 @@ pub fn scramble(
     Ok((edit.volume().on(edit.changes().clone()), problems))
 }
 
-/// Other names in the places of those that can be read; what comes after an entry that is impossible
-/// may be a name, and becomes zeros.
+/// Scrambles the readable names of a directory in place. What follows an invalid entry may be a
+/// name, and is zeroed.
 fn scramble_in_place(
     edit: &mut Edit,
     dir: &Inode,
@@ -198,7 +199,7 @@ fn scramble_in_place(
     let put = |edit: &mut Edit, blkno, mut block: Vec<u8>, names: Range<usize>, check: usize| {
         let is_good = has_checks && matches!(validate(&block, check), Checked::Good);
         scramble_entries(block.get_mut(names).unwrap_or_default(), scrambler, is_root);
-        // One that did not hold is to be seen in the image, too.
+        // A check that was wrong has to stay wrong in the image.
         if is_good {
             stamp(&mut block, check);
         }
@@ -233,7 +234,7 @@ fn scramble_entries(names: &mut [u8], scrambler: &Scrambler, is_root: bool) {
         let entry = match entry {
             Ok(entry) => entry,
             Err(bad) => {
-                // What it says of itself stays.
+                // The header of the invalid entry stays.
                 end = bad.offset + DirEntryHeader::SIZE;
                 break;
             }
@@ -282,7 +283,7 @@ fn scramble_names(
     restore_times(edit, dir.blkno, dir)
 }
 
-/// Nobody has changed the directory but for this image.
+/// The image must not make the directory look changed.
 fn restore_times(edit: &mut Edit, blkno: Blkno, before: &Inode) -> Result<()> {
     let before = &before.dinode;
     edit.update_dinode(blkno, |dinode, _| {

@@ -1,4 +1,4 @@
-//! What of a volume is saved.
+//! Selection of the blocks to save.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -13,34 +13,34 @@ use ocfs2_volume::{Error, SystemFile, Volume};
 
 use crate::{Blocks, Cleaner, Scrambler};
 
-/// Ranges that are collected before those that touch become one.
+/// Ranges that are collected before adjacent ones are merged.
 const COLLECTED: usize = 1 << 16;
 
-/// What is saved besides what the metadata consists of.
+/// What is saved in addition to the metadata.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct What {
-    /// Journals with nothing to replay, and their free part.
+    /// All of the journals with nothing to replay, instead of only their superblocks.
     pub journals: bool,
-    /// Free blocks of the allocators of inodes and blocks.
+    /// Free blocks of the allocators of inodes and metadata blocks.
     pub free: bool,
-    /// All clusters in use: the data of files, too.
+    /// All clusters in use, including the data of files.
     pub data: bool,
-    /// Unused parts of blocks as they are, and not as zeros.
+    /// The contents of unused parts of blocks, instead of zeros.
     pub unused: bool,
 }
 
-/// What was selected.
+/// The result of the selection.
 #[derive(Debug, Default)]
 pub struct Selected {
-    /// The blocks.
+    /// The blocks to save.
     pub blocks: Blocks,
-    /// What could not be read or is wrong, and may have led to more.
+    /// What could not be read or is damaged, and might have led to more blocks.
     pub problems: Vec<Error>,
-    /// What makes the unused parts of blocks zeros.
+    /// Zeros the unused parts of blocks.
     pub cleaner: Option<Cleaner>,
 }
 
-/// Ranges that grow in number more slowly than what is added.
+/// A list of ranges that is compacted while it grows.
 #[derive(Default)]
 struct Ranges(Vec<Range<u64>>);
 
@@ -57,11 +57,11 @@ impl Ranges {
     }
 }
 
-/// Selects the blocks of `volume` to be saved; what tells something in them is left to `scrambler`.
+/// Selects the blocks of `volume` to save. Revealing text in them is left to `scrambler`.
 ///
 /// # Errors
-/// [`Interrupted`]. What is wrong with the volume is in [`Selected::problems`]; what can be found
-/// besides is selected.
+/// [`Interrupted`]. Damage of the volume is reported in [`Selected::problems`]; everything else
+/// that can be found is selected.
 pub fn select(
     volume: &Volume,
     what: What,
@@ -71,7 +71,7 @@ pub fn select(
     let mut ranges = Ranges::default();
     let mut problems = Vec::new();
     let geometry = volume.geometry();
-    // What is before the first group belongs to nobody; boot loaders are there.
+    // The space before the first group belongs to no file; boot loaders are there.
     ranges.add(Blkno(0), volume.superblock().s_first_cluster_group.0.max(SUPERBLOCK_BLKNO.0) + 1);
     if volume.features().compat.contains(Compat::BACKUP_SB) {
         backup_blocks(geometry.block_size, geometry.blocks()).for_each(|at| ranges.add(at, 1));
@@ -102,15 +102,16 @@ pub fn select(
     Ok(Selected { blocks: Blocks::of(ranges.0, geometry.blocks()), problems, cleaner })
 }
 
-/// The journals with nothing to replay: their inodes, and their first blocks. One that cannot be
-/// read is saved whole.
+/// Journals with nothing to replay: their inodes, with their first blocks. A journal that cannot be
+/// read is saved entirely.
 fn empty_journals(volume: &Volume) -> BTreeMap<Blkno, Blkno> {
     let journals = (0..volume.max_slots()).filter_map(|slot| volume.journal(slot).ok());
     let empty = journals.filter(|journal| journal.superblock.s_start == 0);
     empty.map(|journal| (journal.inode.blkno, journal.blkno)).collect()
 }
 
-/// How many blocks of a run are saved. Of an empty log the first block, its superblock, says all.
+/// Number of blocks of a run that are saved. For an empty log the first block, its superblock, is
+/// enough.
 fn saved(run: &MetadataRun, empty: &BTreeMap<Blkno, Blkno>) -> u64 {
     match empty.get(&run.owner).filter(|_| run.kind == MetadataKind::Journal) {
         Some(first) => u64::from(*first == run.blkno),
@@ -118,7 +119,7 @@ fn saved(run: &MetadataRun, empty: &BTreeMap<Blkno, Blkno>) -> u64 {
     }
 }
 
-/// Adds all blocks of the groups of inodes and blocks; gives what is wrong.
+/// Adds all blocks of the groups of inodes and metadata blocks. Returns the problems found.
 fn add_groups(volume: &Volume, ranges: &mut Ranges) -> Vec<Error> {
     let of_slots = |slot| [SystemFile::InodeAlloc(slot), SystemFile::ExtentAlloc(slot)];
     let files = (0..volume.max_slots()).flat_map(of_slots);
@@ -144,7 +145,7 @@ fn add_groups(volume: &Volume, ranges: &mut Ranges) -> Vec<Error> {
     problems
 }
 
-/// Adds all clusters that the global bitmap says are in use; gives what is wrong.
+/// Adds all clusters that are in use according to the global bitmap. Returns the problems found.
 fn add_clusters(
     volume: &Volume,
     ranges: &mut Ranges,

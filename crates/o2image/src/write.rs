@@ -16,21 +16,21 @@ use crate::{Blocks, Cleaner, Selected, Sink, qcow2};
 /// Bytes that are read at a time.
 const PIECE: u64 = 1 << 20;
 
-/// How an image is stored.
+/// The file format of an image.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Form {
-    /// What is saved, one after the other, with a header, which states the time, and a bitmap.
+    /// Only the saved blocks, consecutively, with a header that states the time, and a bitmap.
     Packed {
-        /// Seconds since 1970.
+        /// Time of the image, in seconds since 1970.
         time: u32,
     },
     /// Each block in its place, as long as the volume.
     Raw,
-    /// An image of a disk that QEMU opens.
+    /// A disk image for QEMU.
     Qcow2,
 }
 
-/// Where what is saved is read from.
+/// The source of the blocks to save.
 pub struct Source<'d> {
     device: &'d dyn Device,
     block_size: u64,
@@ -38,7 +38,7 @@ pub struct Source<'d> {
 }
 
 impl<'d> Source<'d> {
-    /// The device of `volume`, of which what was selected is saved.
+    /// The device of `volume`, read for the blocks in `selected`.
     fn new(volume: &'d Volume, selected: &'d Selected) -> Self {
         let block_size = volume.block_size().bytes().into();
         Self { device: &**volume.device(), block_size, cleaner: selected.cleaner.as_ref() }
@@ -46,7 +46,7 @@ impl<'d> Source<'d> {
 }
 
 impl Source<'_> {
-    /// Reads blocks; those that cannot be read are zeros, and noted.
+    /// Reads blocks. Those that cannot be read become zeros and are added to `unreadable`.
     pub fn read(&self, range: Range<u64>, unreadable: &mut Unreadable) -> Vec<u8> {
         let first = range.start;
         let mut bytes = self.read_as_it_is(range, unreadable);
@@ -75,14 +75,14 @@ impl Source<'_> {
     }
 }
 
-/// Blocks that could not be read; zeros are in their places.
+/// Blocks that could not be read, and are zeros in the image.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Unreadable(pub Vec<Range<u64>>);
 
-/// Writes the blocks of `volume` that were selected.
+/// Writes the selected blocks of `volume` as an image. Returns the blocks that could not be read.
 ///
 /// # Errors
-/// The image cannot be written, or an interrupt.
+/// If the image cannot be written, or the work is interrupted.
 pub fn write_image(
     volume: &Volume,
     selected: &Selected,
@@ -113,7 +113,7 @@ pub fn write_image(
         let mut at = range.start;
         while at < range.end {
             interrupt.check()?;
-            // No bucket of attributes is in two pieces.
+            // Pieces are aligned, so that no bucket of attributes is split.
             let piece = PIECE / size;
             let end = range.end.min((at / piece + 1) * piece);
             sink.write(&source.read(at..end, &mut unreadable))?;
@@ -131,7 +131,7 @@ pub fn write_image(
     Ok(unreadable)
 }
 
-/// The block of the header. What it does not use is zero: nothing of this computer's memory.
+/// The header block. Unused bytes are zero, so that no memory contents of this machine leak.
 fn header(volume: &Volume, blocks: &Blocks, time: u32) -> Result<Vec<u8>> {
     let geometry = volume.geometry();
     let mut header = ImageHeader {
@@ -162,7 +162,7 @@ fn header(volume: &Volume, blocks: &Blocks, time: u32) -> Result<Vec<u8>> {
     Ok(block)
 }
 
-/// Writes which blocks are saved; pieces that have none become holes.
+/// Writes the bitmap of saved blocks; empty pieces become holes.
 fn write_bitmap(volume: &Volume, blocks: &Blocks, sink: &mut Sink) -> Result<()> {
     let size = u64::from(volume.block_size().bytes());
     let start = (blocks.count() + 1) * size;

@@ -8,13 +8,13 @@ use ocfs2_format::feature::{FEATURES, Features};
 use crate::source::{Source, Traits};
 use crate::{Request, file};
 
-/// Bytes of a line of features.
+/// Longest line of features in bytes.
 const LINE: usize = 80;
 
-/// The answer to a request.
+/// Returns the answer to a request.
 ///
 /// # Errors
-/// What cannot be read, or what a device cannot answer.
+/// If something cannot be read, or the request needs a file on a mounted volume.
 pub fn answer(source: &Source, request: Request) -> Result<String> {
     match request {
         Request::FsFeatures => Ok(features("", source.features()?)),
@@ -33,8 +33,7 @@ pub fn answer(source: &Source, request: Request) -> Result<String> {
     }
 }
 
-/// The names of all features: those that hinder nobody, those that hinder any use, those that
-/// hinder writing.
+/// The names of all features: compat, then incompat, then ro_compat.
 fn names(all: Features) -> Vec<&'static str> {
     let parts = [
         Features { compat: all.compat, ..Default::default() },
@@ -45,7 +44,7 @@ fn names(all: Features) -> Vec<&'static str> {
     parts.into_iter().flat_map(of).map(|feature| feature.name).collect()
 }
 
-/// Lines that begin with `prefix` and hold the features.
+/// Lines of feature names, each line starting with `prefix`.
 fn features(prefix: &str, all: Features) -> String {
     let mut text = prefix.to_owned();
     let mut width = prefix.len();
@@ -79,7 +78,7 @@ fn mkfs(volume: &Traits, journal: u64) -> String {
         "-N {slots} -J size={journal} -b {block_size} -C {cluster_size} --fs-features {} ",
         names(*features).join(","),
     );
-    // Without a label the C tool has the blank all the same.
+    // The C tool prints the blank even without a label.
     if !label.is_empty() {
         let _ = write!(text, "-L {}", ocfs2_cli::terminal(label));
     }

@@ -5,27 +5,27 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 
-/// Something that is asked about a volume.
+/// A question about a volume.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Request {
-    /// The features.
+    /// The features of the volume.
     FsFeatures,
     /// Label, UUID, sizes, slots and features.
     VolInfo,
-    /// The options of a mkfs that makes such a volume.
+    /// Options with which mkfs would make such a volume.
     Mkfs,
     /// Room for inodes in each slot.
     FreeInode,
-    /// The free extents, with or without chunks of so many KiB.
+    /// The free extents; unless 0, also chunks of this many KiB.
     FreeFrag(u64),
-    /// What a file takes.
+    /// The space that a file occupies.
     SpaceUsage,
-    /// A file like stat(1).
+    /// The status of a file, as in stat(1).
     FileStat,
 }
 
 impl Request {
-    /// What messages call it.
+    /// The name in messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::FsFeatures => "fs_features",
@@ -41,46 +41,47 @@ impl Request {
 
 /// Show features, sizes and free room of an OCFS2 volume
 ///
-/// Several requests are answered in the order they are given. Of a path on a mounted volume, whatever
-/// it is, the kernel is asked; else the volume is read from its device or image: then no lock is taken,
-/// and of a volume that is mounted is shown what is on the disk, which may be after what the nodes see.
+/// Several requests are answered in the order in which they are given. For a path on a mounted
+/// volume the kernel is asked. Otherwise the volume is read from its device or image: no lock is
+/// taken then, and for a mounted volume the result is what is on the disk, which may lag behind
+/// what the nodes see.
 ///
 /// The exit status is 0, or 1 if a request could not be answered.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "o2info", version, group = clap::ArgGroup::new("requests").multiple(true).required(true))]
 struct Raw {
-    /// Let the kernel take the cluster's locks for what other nodes change: --freeinode and
-    /// --freefrag of a path. Of a device what is on the disk is read in any case
+    /// Let the kernel take cluster locks to include changes of other nodes, for --freeinode and
+    /// --freefrag of a path. Without effect on a device, which is read as it is
     #[arg(short = 'C', long)]
     cluster_coherent: bool,
 
-    /// The features of the volume
+    /// Show the features of the volume
     #[arg(long, group = "requests")]
     fs_features: bool,
 
-    /// Label, UUID, sizes, slots and features
+    /// Show label, UUID, sizes, slots and features
     #[arg(long, group = "requests")]
     volinfo: bool,
 
-    /// The options with which mkfs.ocfs2 makes such a volume
+    /// Show the options with which mkfs.ocfs2 makes such a volume
     #[arg(long, group = "requests")]
     mkfs: bool,
 
-    /// Inodes that each slot has room for, and how many of them are free
+    /// Show how many inodes each slot has room for, and how many of them are free
     #[arg(long, group = "requests")]
     freeinode: bool,
 
-    /// How free room is in pieces, and how many pieces of so many KiB are wholly free; 0 leaves
-    /// these out
+    /// Show the fragmentation of free space, and how many chunks of KIB kibibytes are entirely
+    /// free; 0 omits the chunks
     #[arg(long, value_name = "KIB", group = "requests", value_parser = chunk)]
     freefrag: Option<u64>,
 
-    /// What a file on a mounted volume takes: blocks of 512 bytes; shared, unwritten and missing
-    /// clusters
+    /// Show the space of a file on a mounted volume: blocks of 512 bytes; shared, unwritten and
+    /// missing clusters
     #[arg(long, group = "requests")]
     space_usage: bool,
 
-    /// What stat(1) says of a file on a mounted volume, and how it is in pieces
+    /// Show the status of a file on a mounted volume like stat(1), and its fragmentation
     #[arg(long, group = "requests")]
     filestat: bool,
 
@@ -103,13 +104,13 @@ fn chunk(text: &str) -> Result<u64, String> {
 /// The command line.
 #[derive(Clone, Debug)]
 pub struct Cli {
-    /// What is asked, in order.
+    /// The requests, in order.
     pub requests: Vec<Request>,
     /// The device or image, or a path on a mounted volume.
     pub device: PathBuf,
-    /// Whether the kernel takes the cluster's locks.
+    /// Whether the kernel takes cluster locks.
     pub is_coherent: bool,
-    /// A partition of it.
+    /// The number of a partition on the device or image.
     pub partition: Option<u32>,
 }
 
@@ -158,7 +159,7 @@ impl CommandFactory for Cli {
 
 impl Parser for Cli {}
 
-/// The command line, for manual pages and completions: with samples.
+/// The command line with samples, for manual pages and completions.
 pub fn command() -> clap::Command {
     let samples = concat!(
         "Examples, on a volume that Linux made; ... stands for what was left out.\n\n",

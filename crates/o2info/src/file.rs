@@ -1,4 +1,4 @@
-//! A file on a mounted volume: the room it takes, and what stat(1) says of it.
+//! A file on a mounted volume: the space it occupies, and its status.
 
 use std::fmt::Write;
 use std::fs::Metadata;
@@ -11,17 +11,17 @@ use jiff::tz::TimeZone;
 use ocfs2_cli::{People, shown};
 use ocfs2_ioctl::{Extent, Mounted};
 
-/// Bytes for which a score is given.
+/// Bytes for which the score is calculated.
 const SCORED: u32 = 1 << 20;
 
-/// The room a file takes, in clusters.
+/// The space of a file, in clusters.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct Room {
     extents: u64,
     clusters: u64,
     shared: u64,
     unwritten: u64,
-    /// Before the last extent.
+    /// Missing clusters before the last extent.
     holes: u64,
 }
 
@@ -45,10 +45,10 @@ impl Room {
     }
 }
 
-/// `--space-usage`
+/// The answer to `--space-usage`.
 ///
 /// # Errors
-/// The kernel does not say.
+/// Those of the kernel.
 pub fn space_usage(file: &Mounted, path: &Path) -> Result<String> {
     let room = Room::of(&file.extents()?, file.cluster_size()?);
     let Room { shared, unwritten, holes, .. } = room;
@@ -78,12 +78,12 @@ fn kind(metadata: &Metadata) -> &'static str {
     }
 }
 
-/// Permissions as ls(1) shows them.
+/// Permissions in the form of ls(1).
 fn permissions(metadata: &Metadata) -> String {
     let mode = metadata.mode();
     let first = if metadata.is_dir() { 'd' } else { '-' };
     let mut text = String::from(first);
-    // The letter that takes the place of `x`, and the bit for which it does.
+    // The letter that replaces `x`, and the bit that makes it do so.
     for (shift, letter, bit) in [(6, 's', 0o4000), (3, 's', 0o2000), (0, 't', 0o1000)] {
         let bits = mode >> shift;
         text.push(if bits & 4 != 0 { 'r' } else { '-' });
@@ -106,15 +106,15 @@ fn time(seconds: i64, nanoseconds: i64) -> String {
             let zoned = time.to_zoned(TimeZone::system());
             zoned.strftime("%Y-%m-%d %H:%M:%S.%9f %z").to_string()
         }
-        // No calendar has it.
+        // The time is outside the calendar.
         Err(_) => format!("{seconds}.{nanoseconds:09}"),
     }
 }
 
-/// `--filestat`
+/// The answer to `--filestat`.
 ///
 /// # Errors
-/// The kernel does not say.
+/// Those of the kernel.
 pub fn stat(file: &Mounted, path: &Path) -> Result<String> {
     let (metadata, people) = (path.metadata()?, People::of_this_machine());
     let cluster_size = file.cluster_size()?;
@@ -123,7 +123,7 @@ pub fn stat(file: &Mounted, path: &Path) -> Result<String> {
     let percent = if clusters > 1 { 100.0 * extents as f64 / clusters as f64 } else { 0.0 };
     let score = percent * f64::from(SCORED / cluster_size.clamp(1, SCORED));
     let mut text = format!("  File: {}\n", shown(path));
-    // That of the volume, not what is best to read at once.
+    // The block size of the volume, not the preferred size of reads.
     let (size, blocks, unit) = (metadata.len(), metadata.blocks(), file.block_size()?);
     let (dev, inode, links) = (metadata.dev(), metadata.ino(), metadata.nlink());
     let kind = kind(&metadata);

@@ -1,4 +1,4 @@
-//! How free room is in pieces.
+//! Fragmentation of free space.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use ocfs2_ioctl::Mounted;
 use ocfs2_volume::Volume;
 use ocfs2_volume::allocator::Group;
 
-/// Sizes of free extents, by powers of two.
+/// Number of rows, by powers of two of the extent size.
 const ROWS: usize = 32;
 
 /// Free extents of one power of two.
@@ -19,16 +19,16 @@ struct Row {
 
 /// The free extents of a volume.
 ///
-/// The C tool counts some of them twice where a chain has several groups, and says one chunk more
-/// than there are where they divide the volume evenly. So does the kernel with the first, whose
-/// answer is shown as it is.
+/// If a chain has several groups, the C tool counts some extents twice. It also reports one chunk
+/// too many if chunks divide the volume evenly. The kernel counts extents twice as well; its answer
+/// is shown as it is.
 #[derive(Clone, Debug, Default)]
 pub struct FreeFrag {
     block_size: u32,
     cluster_size: u32,
-    /// KiB of a chunk; 0 = none were asked for.
+    /// KiB per chunk; 0 if none were asked for.
     kib: u64,
-    /// Clusters of a chunk.
+    /// Clusters per chunk.
     chunk: u64,
     total: u64,
     free: u64,
@@ -40,10 +40,10 @@ pub struct FreeFrag {
 }
 
 impl FreeFrag {
-    /// Nothing has been looked at yet.
+    /// Starts with empty counts. `kib` is the size of a chunk in KiB.
     ///
     /// # Errors
-    /// Chunks that are smaller than a cluster, or larger than all there can be.
+    /// If a chunk would be smaller than a cluster.
     pub fn new(block_size: u32, cluster_size: u32, kib: u64) -> Result<Self> {
         let cluster = u64::from(cluster_size.max(1));
         let bytes = if kib == 0 { cluster.max(1 << 20) } else { kib.saturating_mul(1024) };
@@ -51,10 +51,10 @@ impl FreeFrag {
         Ok(Self { block_size, cluster_size, kib, chunk: bytes / cluster, ..Self::default() })
     }
 
-    /// Looks at all groups of the global bitmap.
+    /// Counts the free extents of all groups of the global bitmap.
     ///
     /// # Errors
-    /// What cannot be read.
+    /// If something cannot be read.
     pub fn of_volume(mut self, volume: &Volume) -> Result<Self> {
         let bitmap = volume.global_bitmap()?;
         let (used, total) = bitmap.inode.dinode.bitmap();
@@ -69,10 +69,10 @@ impl FreeFrag {
         Ok(self)
     }
 
-    /// Asks the kernel.
+    /// Takes the counts from the kernel.
     ///
     /// # Errors
-    /// It does not say.
+    /// Those of the kernel, or if a chunk has more clusters than there can be.
     pub fn of_kernel(mut self, kernel: &Mounted) -> Result<Self> {
         let chunk = u32::try_from(self.chunk);
         ensure!(chunk.is_ok(), "a chunk has more clusters than there can be");
@@ -102,7 +102,7 @@ impl FreeFrag {
         }
     }
 
-    /// The report.
+    /// The report as text.
     pub fn text(&self) -> String {
         let (block, cluster) = (self.block_size, self.cluster_size);
         let kib = |clusters: u64| clusters * u64::from(cluster) / 1024;

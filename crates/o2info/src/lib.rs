@@ -1,6 +1,6 @@
 //! `o2info`: features, sizes and free room of an OCFS2 volume.
 //!
-//! [`answer`] gives the text of a request as the C tool's 1.8 has it, [`run`] is the program.
+//! [`answer`] returns the text for a request in the form of the C tool 1.8, [`run`] is the program.
 #![deny(missing_docs)]
 
 mod answer;

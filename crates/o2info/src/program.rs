@@ -7,10 +7,10 @@ use ocfs2_cli::{Output, Status, print_error, shown};
 
 use crate::{Cli, Source, answer};
 
-/// Answers what `cli` asks.
+/// Answers the requests in `cli`.
 ///
 /// # Errors
-/// The volume cannot be opened, or standard output cannot be written.
+/// If the volume cannot be opened, or standard output cannot be written.
 pub fn run(cli: &Cli) -> Result<Status> {
     let source = Source::open(cli).with_context(|| shown(&cli.device))?;
     let mut out = Output::stdout();

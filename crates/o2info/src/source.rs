@@ -1,4 +1,4 @@
-//! Where answers come from: the volume on its device, or the kernel that has it mounted.
+//! Sources of answers: the volume on its device, or the kernel that has it mounted.
 
 use std::path::{Path, PathBuf};
 
@@ -13,37 +13,37 @@ use ocfs2_volume::{OpenVolumeError, SystemFile, Volume, VolumeOptions};
 
 use crate::{Cli, FreeFrag};
 
-/// Where answers come from.
+/// The source of answers.
 #[derive(Debug)]
 pub enum Source {
     /// A device or an image.
     Volume(Box<Volume>),
-    /// A path on a mounted volume, of which the kernel is asked.
+    /// A path on a mounted volume, about which the kernel is asked.
     Kernel(Mounted, PathBuf),
 }
 
-/// What a volume is like.
+/// The properties of a volume.
 #[derive(Clone, Debug)]
 pub struct Traits {
     /// Its label.
     pub label: Vec<u8>,
     /// Its UUID.
     pub uuid: String,
-    /// Bytes of a block.
+    /// Block size in bytes.
     pub block_size: u32,
-    /// Bytes of a cluster.
+    /// Cluster size in bytes.
     pub cluster_size: u32,
-    /// Its slots.
+    /// Number of its slots.
     pub slots: u32,
     /// Its features.
     pub features: Features,
 }
 
 impl Source {
-    /// What `cli` names: a path on a mounted volume, else a device or an image.
+    /// Opens what `cli` names: a path on a mounted volume, otherwise a device or an image.
     ///
     /// # Errors
-    /// It is neither, or cannot be opened.
+    /// If it is neither, or cannot be opened.
     pub fn open(cli: &Cli) -> Result<Self> {
         let device = resolve(&cli.device)?;
         if cli.partition.is_none()
@@ -54,10 +54,10 @@ impl Source {
         Ok(Self::Volume(Box::new(open_volume(&device, cli.partition)?)))
     }
 
-    /// What the volume is like.
+    /// Returns the properties of the volume.
     ///
     /// # Errors
-    /// The kernel does not say.
+    /// Those of the kernel.
     pub fn traits(&self) -> Result<Traits> {
         Ok(match self {
             Self::Volume(volume) => {
@@ -82,10 +82,10 @@ impl Source {
         })
     }
 
-    /// The features.
+    /// Returns the features.
     ///
     /// # Errors
-    /// The kernel does not say.
+    /// Those of the kernel.
     pub fn features(&self) -> Result<Features> {
         Ok(match self {
             Self::Volume(volume) => volume.features(),
@@ -100,10 +100,11 @@ impl Source {
         })
     }
 
-    /// Bytes of a journal: the first one, or that of this node.
+    /// Returns the size of a journal in bytes: of the first one, or from the kernel that of this
+    /// node.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// If it cannot be read.
     pub fn journal_size(&self) -> Result<u64> {
         Ok(match self {
             Self::Volume(volume) => volume.system_file(SystemFile::Journal(0))?.size(),
@@ -111,10 +112,10 @@ impl Source {
         })
     }
 
-    /// Room for inodes, slot by slot.
+    /// Returns the room for inodes, by slot.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// If it cannot be read.
     pub fn inode_room(&self) -> Result<Vec<InodeRoom>> {
         match self {
             Self::Volume(volume) => {
@@ -124,10 +125,10 @@ impl Source {
         }
     }
 
-    /// How free room is in pieces; 0 KiB are no chunks.
+    /// Returns the fragmentation of free space. With a `kib` of 0 chunks are not counted.
     ///
     /// # Errors
-    /// It cannot be read; a chunk is smaller than a cluster.
+    /// If it cannot be read, or a chunk is smaller than a cluster.
     pub fn free_frag(&self, kib: u64) -> Result<FreeFrag> {
         let Traits { block_size, cluster_size, .. } = self.traits()?;
         let new = FreeFrag::new(block_size, cluster_size, kib)?;
@@ -137,10 +138,10 @@ impl Source {
         }
     }
 
-    /// The file on a mounted volume, and its path.
+    /// Returns the file on a mounted volume, and its path.
     ///
     /// # Errors
-    /// It is a device or an image.
+    /// If the source is a device or an image.
     pub fn file(&self) -> Result<(&Mounted, &Path)> {
         match self {
             Self::Volume(_) => bail!("a file of a mounted volume is needed for this"),
@@ -166,7 +167,7 @@ fn open_volume(device: &Path, partition: Option<u32>) -> Result<Volume> {
     if device.is_dir() {
         bail!("is a folder that is not on one: {hint}");
     }
-    // Other nodes write to a disk: what this machine has cached of it may be old.
+    // Other nodes may have written to the disk since this machine cached it.
     let kind = device.metadata().with_context(|| shown(device))?.file_type();
     let is_disk = std::os::unix::fs::FileTypeExt::is_block_device(&kind);
     let caching = if is_disk { Caching::Direct } else { Caching::Cached };

@@ -1,4 +1,4 @@
-//! BitLocker, whose boot sector dresses as one of NTFS or FAT.
+//! BitLocker, whose boot sector imitates one of NTFS or FAT.
 
 use std::io;
 
@@ -9,7 +9,7 @@ const METADATA: &[u8] = b"-FVE-FS-";
 const VISTA: &[u8] = b"\xeb\x52\x90-FVE-FS-";
 const SEVEN: &[u8] = b"\xeb\x58\x90-FVE-FS-";
 const TO_GO: &[u8] = b"\xeb\x58\x90MSWIN4.1";
-/// What tells To Go from a FAT.
+/// Distinguishes BitLocker To Go from FAT.
 const TO_GO_GUID: &[u8] = b"\x3b\xd6\x67\x49\x2e\x29\xd8\x4a\x83\x99\xf6\xa3\x39\xe3\xd0\x01";
 
 pub fn probe(reader: &Reader<'_>) -> io::Result<Option<Found>> {

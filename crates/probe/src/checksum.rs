@@ -1,4 +1,4 @@
-//! CRC-32 as some formats use it.
+//! CRC-32 in the variant of some formats.
 
 /// CRC-32 starting from `state`, without inverting the result.
 pub fn crc32_raw(state: u32, bytes: &[u8]) -> u32 {

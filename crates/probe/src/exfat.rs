@@ -10,9 +10,9 @@ const MAGIC_AT: usize = 3;
 const MAGIC: &[u8] = b"EXFAT   ";
 const ENTRY_LEN: usize = 32;
 const LABEL_ENTRY: u8 = 0x83;
-/// Most UTF-16 units of a label.
+/// Longest label in UTF-16 units.
 const MAX_UNITS: usize = 11;
-/// Most clusters of the root directory that are looked at.
+/// Most clusters of the root directory that are read.
 const MAX_CLUSTERS: usize = 100;
 
 struct Layout {
@@ -52,7 +52,7 @@ impl Layout {
 
     fn label(&self, reader: &Reader<'_>, first: u32) -> io::Result<Option<Vec<u8>>> {
         let mut cluster = u64::from(first);
-        // The label is near the start; of a large cluster no more is looked at.
+        // The label is near the start, so of a large cluster only the first 64 KiB are read.
         let len = self.cluster_size.min(1 << 16) as usize;
         for _ in 0..MAX_CLUSTERS {
             let Some(index) = cluster.checked_sub(2).filter(|index| *index < self.clusters) else {

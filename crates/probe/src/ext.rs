@@ -11,7 +11,7 @@ const MAGIC: &[u8] = b"\x53\xef";
 
 const COMPAT_HAS_JOURNAL: u32 = 0x4;
 const INCOMPAT_JOURNAL_DEV: u32 = 0x8;
-/// Made for the ext4 that was not finished yet.
+/// Set by the ext4 that was still in development.
 const FLAG_TEST_FILESYS: u32 = 0x4;
 
 /// filetype, meta_bg

@@ -6,7 +6,7 @@ use crate::found::Found;
 use crate::reader::{Bytes, Reader};
 use crate::text;
 
-/// Names of file systems in a boot sector, and where they are.
+/// Names of file systems in a boot sector, with their offsets.
 const NAMES: [(usize, &[u8]); 6] = [
     (0x52, b"MSWIN"),
     (0x52, b"FAT32   "),
@@ -15,17 +15,17 @@ const NAMES: [(usize, &[u8]); 6] = [
     (0x36, b"FAT12   "),
     (0x36, b"FAT     "),
 ];
-/// Without a name: a jump at the start, or the signature of all boot sectors.
+/// Boot sectors without a name: a jump at the start, or the signature of all boot sectors.
 const UNNAMED: [(usize, &[u8]); 3] = [(0, b"\xeb"), (0, b"\xe9"), (0x1fe, b"\x55\xaa")];
 
 const ENTRY_LEN: usize = 32;
 const NO_NAME: &[u8] = b"NO NAME    ";
-/// Most entries of a root directory that are looked at: the label is one of the first.
+/// Most entries of a root directory that are read. The label is one of the first.
 const MAX_ENTRIES: u64 = 64 << 10;
-/// Most clusters of a FAT32 root directory that are looked at.
+/// Most clusters of a FAT32 root directory that are read.
 const MAX_CLUSTERS: usize = 100;
 
-/// What a boot sector says of the layout, in sectors where nothing else is said.
+/// The layout stated in a boot sector, in sectors unless stated otherwise.
 struct Layout {
     sector_size: u64,
     sectors_per_cluster: u64,
@@ -63,7 +63,7 @@ impl Layout {
         let data = sectors.checked_sub(reserved + fats * fat_len + root_len)?;
         let clusters = data / sectors_per_cluster;
         let is_fat32 = boot.le16(22) == 0 && boot.le32(36) != 0;
-        // The largest number is kept for the end of a chain.
+        // Larger numbers are reserved for the end of a chain.
         if clusters > if is_fat32 { 0x0fff_fff6 } else { 0xfff4 } {
             return None;
         }
@@ -87,7 +87,7 @@ impl Layout {
         }
     }
 
-    /// Bytes before the root directory, and with FAT32 before the first cluster.
+    /// Offset in bytes of the root directory, or with FAT32 of the first cluster.
     fn data_start(&self) -> u64 {
         (self.reserved + self.fats * self.fat_len) * self.sector_size
     }
@@ -98,7 +98,7 @@ impl Layout {
         Ok(root.and_then(|root| label_in(&root)))
     }
 
-    /// The label in the root directory of a FAT32, which is a chain of clusters.
+    /// The label in the root directory of FAT32, which is a chain of clusters.
     fn chained_root_label(&self, reader: &Reader<'_>, first: u32) -> io::Result<Option<Vec<u8>>> {
         let cluster_len = self.sectors_per_cluster * self.sector_size;
         let mut cluster = u64::from(first);
@@ -127,7 +127,7 @@ fn label_in(directory: &Bytes) -> Option<Vec<u8>> {
         match entry.u8(0) {
             0 => return None,
             0xe5 => continue,
-            // Neither a piece of a long name nor a directory.
+            // A volume label: not part of a long name, and not a directory.
             _ if attributes & 0x3f != 0x0f && attributes & 0x18 == 0x08 && start == (0, 0) => {
                 let mut label = entry.slice(0, 11).to_vec();
                 if label.first() == Some(&0x05) {
@@ -141,8 +141,7 @@ fn label_in(directory: &Bytes) -> Option<Vec<u8>> {
     None
 }
 
-/// Whether `boot` is that of another format, or a boot record with partitions, that only
-/// shares the signature.
+/// Whether `boot` belongs to another format that only shares the signature.
 fn is_other(boot: &Bytes) -> bool {
     let others: [&[u8]; 3] = [b"NTFS    ", b"EXFAT   ", b"-FVE-FS-"];
     others.iter().any(|name| boot.has(3, name))
@@ -156,7 +155,7 @@ pub fn probe(reader: &Reader<'_>) -> io::Result<Option<Found>> {
     })
 }
 
-/// Whether the first sector is that of a FAT volume, and so not of a partition table.
+/// Whether the first sector is the boot sector of a FAT volume, and so not a partition table.
 pub fn is_boot_sector(reader: &Reader<'_>) -> io::Result<bool> {
     Ok(reader.read(0, 512)?.is_some_and(|boot| recognise(&boot).is_some()))
 }
@@ -171,7 +170,7 @@ fn recognise(boot: &Bytes) -> Option<(Layout, usize, &'static [u8])> {
     Some((Layout::of(boot)?, at, magic))
 }
 
-/// Names of those who write similar boot sectors.
+/// Whether the sector has a name used by others that write similar boot sectors.
 fn has_names(boot: &Bytes) -> bool {
     boot.has(3, b"JFS     ") || boot.has(3, b"HPFS    ") || boot.has(0x36, b"JFS     ")
 }
@@ -194,7 +193,7 @@ fn found(
         serial = boot.array::<4>(67);
     } else {
         root_label = layout.fixed_root_label(reader)?;
-        // Only there if a byte says so: both, or the number only.
+        // A byte says whether both are present, or only the number.
         boot_label = if boot.u8(38) == 0x29 { boot.slice(43, 11) } else { &[] };
         let has_serial = matches!(boot.u8(38), 0x28 | 0x29);
         serial = if has_serial { boot.array::<4>(39) } else { [0; 4] };
@@ -211,7 +210,7 @@ fn found(
     Ok(Some(found.version(layout.name()).block_size(layout.sector_size)))
 }
 
-/// A serial number as DOS prints it; nothing for 0.
+/// A serial number as DOS prints it; empty for 0.
 pub fn serial_text(serial: [u8; 4]) -> String {
     match serial {
         [0, 0, 0, 0] => String::new(),
@@ -219,7 +218,7 @@ pub fn serial_text(serial: [u8; 4]) -> String {
     }
 }
 
-/// The info sector of a FAT32, if it has one, says that it is one.
+/// Whether the info sector of FAT32 is valid, or missing.
 fn has_sound_info(reader: &Reader<'_>, boot: &Bytes, layout: &Layout) -> io::Result<bool> {
     let sector = u64::from(boot.le16(48));
     if sector == 0 {

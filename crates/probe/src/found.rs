@@ -1,4 +1,4 @@
-//! What was found.
+//! The result of a search.
 
 use std::fmt;
 use std::ops::Range;
@@ -11,34 +11,34 @@ use crate::text;
 /// Something found on a device.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Found {
-    /// As blkid calls it: the value of `TYPE`, or of `PTTYPE` for a partition table.
+    /// The type as blkid calls it: the value of `TYPE`, or of `PTTYPE` for a partition table.
     pub kind: &'static str,
-    /// What it is for.
+    /// The purpose of it.
     pub usage: Usage,
-    /// What is known of it, in the order of blkid, without `TYPE`, `PTTYPE` and `USAGE`.
+    /// Its tags in the order of blkid, without `TYPE`, `PTTYPE` and `USAGE`.
     pub tags: Vec<Tag>,
-    /// Where its signature is, in bytes from the start of the device. A device of which
-    /// these bytes are overwritten does not look like this any more.
+    /// The place of its signature, in bytes from the start of the device. If these bytes are
+    /// overwritten, it is no longer recognized.
     pub magic: Range<u64>,
-    /// The partitions, of a partition table.
+    /// The partitions, if it is a partition table.
     pub table: Option<Table>,
 }
 
-/// Something known of what was found.
+/// A property of something found on a device.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Tag {
-    /// In capitals, as blkid calls it.
+    /// The name in capitals, as blkid calls it.
     pub name: &'static str,
-    /// Usually UTF-8; labels are the bytes on the device.
+    /// The value, usually UTF-8; labels are the bytes on the device.
     pub value: Vec<u8>,
 }
 
-/// What it is for.
+/// What something is used for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Usage {
     /// A file system.
     Filesystem,
-    /// A member of something that spans devices.
+    /// A member of a RAID or a similar structure that spans devices.
     Raid,
     /// Encrypted data.
     Crypto,
@@ -49,7 +49,7 @@ pub enum Usage {
 }
 
 impl Usage {
-    /// As blkid calls it: the value of `USAGE`, which partition tables do not have.
+    /// The value of `USAGE` in blkid; `None` for partition tables, which have none.
     pub fn name(self) -> Option<&'static str> {
         match self {
             Self::Filesystem => Some("filesystem"),
@@ -80,7 +80,7 @@ impl Found {
         self
     }
 
-    /// Adds a text of the device: up to the first NUL, without white space at its end.
+    /// Adds a text from the device, up to the first NUL and without trailing white space.
     pub(crate) fn text(self, name: &'static str, bytes: &[u8]) -> Self {
         self.tag(name, text::trimmed(bytes))
     }
@@ -107,7 +107,7 @@ impl Found {
         self.tag("BLOCK_SIZE", bytes.to_string())
     }
 
-    /// Adds the block size `unit << log`, unless that is absurd.
+    /// Adds the block size `unit << log`, unless `log` is too large to be valid.
     pub(crate) fn block_size_log(self, log: u32, unit: u64) -> Self {
         if log < 32 { self.block_size(unit << log) } else { self }
     }
@@ -117,8 +117,8 @@ impl Found {
         self.tags.iter().find(|tag| tag.name == name).map(|tag| tag.value.as_slice())
     }
 
-    /// Whether it may share a device with others without that being ambiguous: those that
-    /// leave room for them on purpose.
+    /// Whether it may share a device with something else without ambiguity, because it leaves room
+    /// for that on purpose.
     pub fn is_tolerant(&self) -> bool {
         self.usage == Usage::PartitionTable || matches!(self.kind, "iso9660" | "udf")
     }
@@ -186,7 +186,7 @@ mod tests {
     use ocfs2_device::Device;
     use ocfs2_device::MemoryDevice;
 
-    /// What is said of 4 MiB of zeros with bytes written over them.
+    /// Descriptions of what is found on 4 MiB of zeros with `parts` written to them.
     fn described(parts: &[(u64, &[u8])]) -> Vec<String> {
         let device = MemoryDevice::new(4 << 20);
         for (at, bytes) in parts {

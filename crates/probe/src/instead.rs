@@ -1,11 +1,12 @@
-//! What to say of a device that was expected to hold an OCFS2 volume, and does not.
+//! Description of a device that was expected to hold an OCFS2 volume but does not.
 
 use ocfs2_device::Device;
 
 use crate::{Found, Usage, contents};
 
-/// What is on `device` instead, as the end of a sentence; `None` if nothing known is, or an OCFS2
-/// volume after all. With `choose` it says how a partition is chosen.
+/// Returns what is on `device` instead, as the end of a sentence; `None` if nothing is recognized,
+/// or an OCFS2 volume is. `choose` is appended for a partitioned disk, to say how to select a
+/// partition.
 pub fn instead(device: &dyn Device, choose: &str) -> Option<String> {
     let found = contents(device).ok()?;
     let (tables, others): (Vec<_>, Vec<_>) =
@@ -29,7 +30,7 @@ pub fn instead(device: &dyn Device, choose: &str) -> Option<String> {
     (!names.is_empty()).then(|| format!("it holds: {}", names.join("; ")))
 }
 
-/// Numbers of the partitions that hold data, where `found` is a partition table.
+/// The numbers of the partitions that can hold data, if `found` is a partition table.
 pub fn partitions(found: &Found) -> Vec<u32> {
     let all = found.table.iter().flat_map(|table| &table.partitions);
     all.filter(|partition| !partition.kind.is_extended()).map(|it| it.number).collect()

@@ -8,14 +8,14 @@ use crate::text::utf16;
 
 const START: u64 = 32 << 10;
 const DESCRIPTOR_LEN: usize = 2048;
-/// Most descriptors that are looked at.
+/// Most descriptors that are read.
 const MAX_DESCRIPTORS: u64 = 100;
 const MAGIC_AT: usize = 1;
 const MAGIC: &[u8] = b"CD001";
 const HIGH_SIERRA_AT: usize = 9;
 const HIGH_SIERRA: &[u8] = b"CDROM";
 
-/// Tag, place, length, and whether `_` at the start makes it the name of a file instead.
+/// Tag, offset, length, and whether a `_` at the start means that it is the name of a file.
 const FIELDS: [(&str, usize, usize, bool); 5] = [
     ("SYSTEM_ID", 8, 32, false),
     ("VOLUME_SET_ID", 190, 128, false),
@@ -58,7 +58,7 @@ pub fn probe(reader: &Reader<'_>) -> io::Result<Option<Found>> {
     Ok(primary.map(|primary| found(&primary, boot.as_ref(), joliet.as_ref())))
 }
 
-/// Whether names are UCS-2, of any of three levels.
+/// Whether names are UCS-2, in any of the three levels.
 fn is_joliet(descriptor: &Bytes) -> bool {
     ["%/@", "%/C", "%/E"].iter().any(|escape| descriptor.has(88, escape.as_bytes()))
 }
@@ -95,7 +95,7 @@ fn found(primary: &Bytes, boot: Option<&Bytes>, joliet: Option<&Bytes>) -> Found
     }
 }
 
-/// A date as text, which serves as identifier; `None` if it is not set.
+/// A date as text, which serves as an identifier; `None` if it is not set.
 fn date(bytes: &[u8]) -> Option<Vec<u8>> {
     let digits = bytes.get(..16)?;
     let zone = bytes.get(16)?;
@@ -112,8 +112,8 @@ fn date(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// A Joliet text, which has half as many characters, continued by the plain one if that is
-/// the same but for what it cannot express.
+/// A Joliet text has half as many characters as the plain one. It is continued by the plain text if
+/// both agree, except where that cannot express a character.
 fn joined(joliet: &[u8], plain: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
     let mut same = true;

@@ -1,8 +1,9 @@
-//! What lies on a device: file systems, RAID and LVM members, encryption, partition tables.
+//! Recognition of the contents of a device: file systems, RAID and LVM members, encryption,
+//! partition tables.
 //!
-//! Told by signatures, and by checksums where the format has them, so that leftovers are
-//! not taken for the real thing. What is found carries the tags that util-linux's `blkid -p`
-//! prints, in its order; all bytes on the device are survived, and little is read.
+//! Formats are recognized by their signatures, and by checksums where they have them, so that
+//! leftovers are not mistaken for contents in use. Results have the tags that util-linux's `blkid
+//! -p` prints, in its order. Any bytes on the device are handled, and little is read.
 #![deny(missing_docs)]
 
 mod bitlocker;
@@ -42,7 +43,7 @@ pub use instead::{instead, partitions};
 
 type Probe = fn(&Reader<'_>) -> io::Result<Option<Found>>;
 
-/// One format: the types its probe can find, and the probe.
+/// A format: the types that its probe can find, and the probe.
 struct Format {
     types: &'static [&'static str],
     probe: Probe,
@@ -54,7 +55,7 @@ macro_rules! formats {
     };
 }
 
-/// In util-linux's order: what contains others comes first.
+/// In the order of util-linux: formats that contain others come first.
 const FORMATS: &[Format] = formats![
     ["linux_raid_member"] => raid::md,
     ["bcache"] => raid::bcache,
@@ -89,20 +90,20 @@ const FORMATS: &[Format] = formats![
     ["dos", "gpt", "PMBR"] => table::probe,
 ];
 
-/// The types that can be found, in the order they are looked for.
+/// The types that can be found, in the order in which they are looked for.
 pub fn types() -> impl Iterator<Item = &'static str> {
     let mut last = "";
     let of = |signatures: &'static [Signature]| signatures.iter().map(|signature| signature.kind);
     let formats = FORMATS.iter().flat_map(|format| format.types).copied();
-    // Some have more than one row.
+    // Some types have more than one row.
     let all = of(signature::OUTER).chain(formats).chain(of(signature::INNER));
     all.filter(move |kind| std::mem::replace(&mut last, *kind) != *kind)
 }
 
-/// Everything found on `device`, in the order of [`types`]; empty if it holds nothing known.
+/// Returns everything found on `device`, in the order of [`types`]; empty if nothing is recognized.
 ///
-/// More than one is common: a whole-disk image of a live CD is an ISO 9660 file system and
-/// has a partition table. See [`Found::is_tolerant`] for what may share a device.
+/// More than one result is common: a whole-disk image of a live CD is an ISO 9660 file system and
+/// has a partition table. [`Found::is_tolerant`] says which formats may share a device.
 ///
 /// # Errors
 /// Those of the device.
@@ -110,7 +111,7 @@ pub fn contents(device: &dyn Device) -> io::Result<Vec<Found>> {
     contents_of_types(device, |_| true)
 }
 
-/// As [`contents`], looking only for types that `wanted` accepts.
+/// Like [`contents`], but only looks for types that `wanted` accepts.
 ///
 /// # Errors
 /// Those of the device.
@@ -154,7 +155,7 @@ mod tests {
         }
     }
 
-    /// Where signatures are, and what they are.
+    /// Signatures with their offsets.
     const SIGNATURES: &[(u64, &[u8])] = &[
         (0, b"XFSB"),
         (3, b"NTFS    "),

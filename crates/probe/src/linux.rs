@@ -1,4 +1,4 @@
-//! Further Linux file systems, each told by a short superblock.
+//! Further Linux file systems, each recognized by a short superblock.
 
 use std::io;
 
@@ -16,7 +16,7 @@ pub fn reiserfs(reader: &Reader<'_>) -> io::Result<Option<Found>> {
         let found = MAGICS.into_iter().find(|(magic, _)| sb.has(MAGIC_AT, magic));
         let Some((magic, version)) = found else { continue };
         let block_size = u64::from(sb.le16(44));
-        // A log of the file system may contain a superblock too.
+        // A log of the file system may contain a superblock, too.
         let first = u64::from(sb.le32(20));
         if block_size >= 512 && offset / block_size > first / 2 {
             continue;
@@ -58,7 +58,7 @@ pub fn squashfs(reader: &Reader<'_>) -> io::Result<Option<Found>> {
         () if sb.has(0, BIG_ENDIAN_MAGIC) => (BIG_ENDIAN_MAGIC, sb.be16(28), sb.be16(30)),
         () => return Ok(None),
     };
-    // Version 4 and later have one byte order.
+    // From version 4 on there is only one byte order.
     let found = match major {
         0..4 => Found::filesystem("squashfs3", 0, magic),
         _ if magic == MAGIC => Found::filesystem("squashfs", 0, magic),
@@ -71,7 +71,7 @@ pub fn squashfs(reader: &Reader<'_>) -> io::Result<Option<Found>> {
 pub fn nilfs2(reader: &Reader<'_>) -> io::Result<Option<Found>> {
     const MAGIC_AT: usize = 6;
     const MAGIC: &[u8] = b"\x34\x34";
-    // The backup is in the last whole 4 KiB before the end.
+    // The backup is in the last whole 4 KiB of the device.
     let backup = (reader.size() / 4096).saturating_sub(1).saturating_mul(4096);
     for offset in [1024, backup] {
         let Some(sb) = reader.signed(offset, 1024, MAGIC_AT, MAGIC)? else { continue };
@@ -101,7 +101,7 @@ pub fn f2fs(reader: &Reader<'_>) -> io::Result<Option<Found>> {
     let Some(sb) = reader.signed(OFFSET, 3072, 0, MAGIC)? else { return Ok(None) };
     let (major, minor) = (sb.le16(4), sb.le16(6));
     let mut found = Found::filesystem("f2fs", OFFSET, MAGIC);
-    // What comes after was laid out differently in version 1.0.
+    // Version 1.0 has a different layout from here on.
     if (major, minor) != (1, 0) {
         found = found.label(text::trimmed(&text::utf16(sb.slice(124, 1024), u16::from_le_bytes)));
         found = found.uuid(sb.array(108));

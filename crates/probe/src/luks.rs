@@ -17,7 +17,7 @@ pub fn probe(reader: &Reader<'_>) -> io::Result<Option<Found>> {
             version => found(version),
         }));
     }
-    // The second header of version 2, 16 KiB to 4 MiB in, says itself where it is.
+    // The second header of version 2, at 16 KiB to 4 MiB, states its own offset.
     for shift in 14..=22 {
         let offset = 1 << shift;
         let Some(header) = reader.signed(offset, 512, 0, SECOND_MAGIC)? else { continue };

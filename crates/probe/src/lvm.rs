@@ -9,7 +9,7 @@ use crate::reader::Reader;
 const LABEL: &[u8] = b"LABELONE";
 const MAGIC: &[u8] = b"LVM2 001";
 const MAGIC_AT: usize = 24;
-/// What LVM's CRC-32 starts from.
+/// Initial value of LVM's CRC-32.
 const CRC_START: u32 = 0xf597_a6cf;
 
 pub fn probe(reader: &Reader<'_>) -> io::Result<Option<Found>> {
@@ -29,7 +29,7 @@ pub fn probe(reader: &Reader<'_>) -> io::Result<Option<Found>> {
     Ok(None)
 }
 
-/// LVM's own shape of a UUID: 32 letters and digits as 6-4-4-4-4-4-6.
+/// LVM's own form of a UUID: 32 letters and digits as 6-4-4-4-4-4-6.
 fn dashed(uuid: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     for (index, byte) in uuid.iter().enumerate() {

@@ -8,11 +8,11 @@ use crate::reader::{Bytes, Reader};
 
 const MAGIC_AT: usize = 3;
 const MAGIC: &[u8] = b"NTFS    ";
-/// The record of the volume's own properties.
+/// Number of the record with the properties of the volume.
 const VOLUME_RECORD: u64 = 3;
 const VOLUME_NAME: u32 = 0x60;
 const END: u32 = 0xffff_ffff;
-/// Most bytes of a record.
+/// Longest record in bytes.
 const MAX_RECORD_LEN: u64 = 1 << 16;
 
 pub fn probe(reader: &Reader<'_>) -> io::Result<Option<Found>> {
@@ -33,7 +33,7 @@ pub fn probe(reader: &Reader<'_>) -> io::Result<Option<Found>> {
     Ok(Some(found))
 }
 
-/// Where the file records start, and the bytes of one.
+/// The offset of the file records, and the length of one in bytes.
 fn records(boot: &Bytes) -> Option<(u64, u64)> {
     // A size in units, or its logarithm as a negative number.
     let sized = |size: u8, unit: u64| match size {
@@ -45,7 +45,7 @@ fn records(boot: &Bytes) -> Option<(u64, u64)> {
         return None;
     }
     let cluster_size = sized(boot.u8(13), sector_size)?;
-    // Fields that only FAT uses.
+    // These fields are used by FAT only.
     let unused = boot.le16(14) == 0
         && boot.u8(16) == 0
         && boot.le16(17) == 0

@@ -1,4 +1,4 @@
-//! Oracle's: OCFS2, the first OCFS, ASM disks.
+//! Formats of Oracle: OCFS2, the first OCFS, ASM disks.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use ocfs2_format::{BlockSize, Structure, ocfs1};
 use crate::found::Found;
 use crate::reader::Reader;
 
-/// The signature without the NULs that pad it.
+/// The signature without its padding of NULs.
 const MAGIC: &[u8] = b"OCFSV2";
 
 pub fn probe(reader: &Reader<'_>) -> io::Result<Option<Found>> {
@@ -28,7 +28,7 @@ pub fn probe(reader: &Reader<'_>) -> io::Result<Option<Found>> {
     Ok(None)
 }
 
-/// Adds what util-linux does not know.
+/// Adds tags that util-linux does not know.
 fn described(mut found: Found, dinode: &Dinode, sb: &SuperBlock) -> Found {
     let stack = match sb.stack() {
         Stack::Local => "local".to_owned(),
@@ -72,7 +72,7 @@ pub fn first(reader: &Reader<'_>) -> io::Result<Option<Found>> {
 pub fn asm(reader: &Reader<'_>) -> io::Result<Option<Found>> {
     const MAGIC_AT: usize = 32;
     const MAGIC: &[u8] = b"ORCLDISK";
-    // The header of the first block, which ASM writes whether ASMLib has named the disk or not.
+    // The header of the first block, which ASM writes whether or not ASMLib has named the disk.
     const HEADER: &[u8] = b"\x01\x82\x01\x01";
     let Some(header) = reader.read(0, 512)? else { return Ok(None) };
     if !header.has(MAGIC_AT, MAGIC) {

@@ -1,4 +1,4 @@
-//! Members of what spans devices: Linux software RAID, bcache, DRBD.
+//! Members of storage that spans devices: Linux software RAID, bcache, DRBD.
 
 use std::io;
 
@@ -26,7 +26,7 @@ pub fn md(reader: &Reader<'_>) -> io::Result<Option<Found>> {
     Ok(None)
 }
 
-/// The old superblock, in the byte order of the machine that made it.
+/// The old superblock, in the byte order of the machine that wrote it.
 fn md_0_90(sb: &Bytes, at: u64) -> Option<Found> {
     let word = match sb.array(0) {
         magic if u32::from_le_bytes(magic) == MD_MAGIC => Bytes::le32,
@@ -38,7 +38,7 @@ fn md_0_90(sb: &Bytes, at: u64) -> Option<Found> {
         return None;
     }
     let mut uuid = [0; 16];
-    // The last three words came later.
+    // The last three words were added later.
     let places: &[usize] = if minor >= 90 { &[20, 52, 56, 60] } else { &[20] };
     for (to, from) in uuid.chunks_exact_mut(4).zip(places) {
         to.copy_from_slice(&word(sb, *from).to_be_bytes());
@@ -67,7 +67,7 @@ pub fn bcache(reader: &Reader<'_>) -> io::Result<Option<Found>> {
     const MAGIC_AT: usize = 24;
     const MAGIC: &[u8] = b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81";
     let Some(sb) = reader.signed(OFFSET, 4096, MAGIC_AT, MAGIC)? else { return Ok(None) };
-    // Its own place, in sectors.
+    // The superblock states its own sector.
     if sb.le64(8) != OFFSET / 512 {
         return Ok(None);
     }
@@ -75,7 +75,7 @@ pub fn bcache(reader: &Reader<'_>) -> io::Result<Option<Found>> {
     Ok(Some(found.uuid(sb.array(40))))
 }
 
-/// Metadata at the end of the device.
+/// DRBD has its metadata at the end of the device.
 pub fn drbd(reader: &Reader<'_>) -> io::Result<Option<Found>> {
     const LEN: u64 = 4096;
     const MAGIC_AT: usize = 60;
@@ -85,7 +85,7 @@ pub fn drbd(reader: &Reader<'_>) -> io::Result<Option<Found>> {
         (b"\x83\x74\x02\x6d", "v09", 48),
     ];
     let Some(at) = reader.size().checked_sub(LEN) else { return Ok(None) };
-    // Smaller than its metadata.
+    // Such a device would be smaller than its metadata.
     if reader.size() < 0x10000 {
         return Ok(None);
     }

@@ -1,13 +1,13 @@
-//! Bounded reads, and numbers out of the bytes read.
+//! Bounded reads, and decoding of numbers.
 
 use std::io;
 
 use ocfs2_device::Device;
 
-/// The start of a device that is read in one piece; most signatures are in it.
+/// The start of a device, which contains most signatures and is read in one piece.
 const HEAD: u64 = 128 << 10;
 
-/// Reads pieces of a device.
+/// Reads parts of a device.
 pub struct Reader<'a> {
     device: &'a dyn Device,
     head: Vec<u8>,
@@ -28,7 +28,7 @@ impl<'a> Reader<'a> {
         self.device.size_bytes()
     }
 
-    /// `len` bytes at `offset`; `None` if the device does not reach that far.
+    /// Returns `len` bytes at `offset`; `None` if they reach past the end of the device.
     pub fn read(&self, offset: u64, len: usize) -> io::Result<Option<Bytes>> {
         let end = offset.checked_add(len as u64);
         if end.is_none_or(|end| end > self.size()) {
@@ -44,7 +44,7 @@ impl<'a> Reader<'a> {
         Ok(Some(Bytes(bytes)))
     }
 
-    /// `len` bytes at `offset`, if they have `magic` at `magic_at`.
+    /// Returns `len` bytes at `offset`, if they have `magic` at `magic_at`.
     pub fn signed(
         &self,
         offset: u64,
@@ -56,7 +56,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Bytes from a device. What lies beyond their end reads as zero, or as nothing.
+/// Bytes from a device. Numbers beyond their end read as zero, slices as empty.
 pub struct Bytes(pub Vec<u8>);
 
 impl Bytes {

@@ -1,31 +1,31 @@
-//! Formats of which no more is told than that they are there: enough to keep off them.
+//! Formats of which only the presence is reported, which is enough to avoid overwriting them.
 //!
-//! A row a signature. Where it is short, more of the format is looked at, so that not every text
-//! that begins with the same letters is taken for it.
+//! Each signature has one row. If it is short, more of the format is checked, so that text
+//! beginning with the same letters is not mistaken for it.
 
 use std::io;
 
 use crate::found::{Found, Usage};
 use crate::reader::Reader;
 
-/// Where a signature is.
+/// The place of a signature.
 #[derive(Clone, Copy)]
 enum Place {
     /// Bytes from the start.
     At(u64),
-    /// Bytes from the start of a sector of 512 bytes, that many of them before the end.
+    /// The start of the sector of 512 bytes that is so many sectors before the end.
     FromEnd(u64),
-    /// The same, and bytes into that sector.
+    /// The same sector, and an offset in bytes within it.
     In(u64, u64),
 }
 use Place::{At, FromEnd, In};
 
-/// Looks at more than the signature, which is at that offset.
+/// Checks more than the signature, which is at the given offset.
 type Check = fn(&Reader<'_>, u64) -> io::Result<bool>;
 
 /// One format.
 pub struct Signature {
-    /// As blkid calls it.
+    /// The type as blkid calls it.
     pub kind: &'static str,
     pub usage: Usage,
     places: &'static [Place],
@@ -56,7 +56,7 @@ use Usage::{Crypto, Filesystem, Other, Raid};
 
 const START: &[Place] = &[At(0)];
 const LAST: &[Place] = &[FromEnd(1)];
-/// Of UFS and UFS2 in all its variants, in either byte order.
+/// Signatures of UFS and UFS2 in all variants and both byte orders.
 const UFS: &[&[u8]] = &[
     b"\x19\x01\x54\x19",
     b"\x19\x54\x01\x19",
@@ -73,7 +73,7 @@ const UFS: &[&[u8]] = &[
 ];
 const UFS_PLACES: &[Place] =
     &[At(1372), At((8 << 10) + 1372), At((64 << 10) + 1372), At((256 << 10) + 1372)];
-/// Before the end of a disk, in sectors.
+/// Sectors before the end of the disk.
 const PROMISE: &[Place] = &[
     FromEnd(63),
     FromEnd(255),
@@ -102,7 +102,7 @@ const MINIX: &[&[u8]] = &[
 ];
 const BCACHEFS: &[u8] = b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef";
 
-/// What contains others comes first, as in the list of the formats that are told more of.
+/// Formats that are looked for first, because they contain others.
 pub const OUTER: &[Signature] = &[
     plain("ddf_raid_member", Raid, &[FromEnd(1), FromEnd(257)], &[b"\xde\x11\xde\x11"]),
     plain("isw_raid_member", Raid, &[FromEnd(2), FromEnd(16)], &[b"Intel Raid ISM Cfg Sig. "]),
@@ -123,7 +123,7 @@ pub const OUTER: &[Signature] = &[
     checked("cs_fvault2", Crypto, &[At(88)], &[b"CS"], fvault2),
 ];
 
-/// All others.
+/// All other formats.
 pub const INNER: &[Signature] = &[
     plain("bcachefs", Filesystem, &[At(4096 + 24), At((2 << 20) + 24), In(2048, 24)], &[BCACHEFS]),
     plain("ceph_bluestore", Other, START, &[b"bluestore block device"]),
@@ -170,7 +170,7 @@ pub const INNER: &[Signature] = &[
 ];
 
 impl Signature {
-    /// The format on a device, if it is there.
+    /// Looks for the format on a device.
     pub fn probe(&self, reader: &Reader<'_>) -> io::Result<Option<Found>> {
         for place in self.places {
             let Some(at) = offset(reader, *place) else { continue };
@@ -205,7 +205,7 @@ fn has(reader: &Reader<'_>, at: u64, bytes: &[u8]) -> io::Result<bool> {
     Ok(reader.signed(at, bytes.len(), 0, bytes)?.is_some())
 }
 
-/// The sum of the first bytes is in the one after them.
+/// The sum of the first bytes is stored after them.
 fn via(reader: &Reader<'_>, at: u64) -> io::Result<bool> {
     let Some(sector) = reader.read(at, 512)? else { return Ok(false) };
     let sum = sector.slice(0, 50).iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
@@ -246,7 +246,7 @@ fn scoutfs(reader: &Reader<'_>, at: u64, is_meta: bool) -> io::Result<bool> {
     Ok((sb.le64(48) & 1 == 1) == is_meta)
 }
 
-/// The header of a record is in one of the first sectors.
+/// One of the first sectors has the header of a record.
 fn xfs_log(reader: &Reader<'_>, _: u64) -> io::Result<bool> {
     const SECTOR: usize = 512;
     let Some(bytes) = reader.read(0, 512 * SECTOR)? else { return Ok(false) };
@@ -267,7 +267,7 @@ fn xfs_log(reader: &Reader<'_>, _: u64) -> io::Result<bool> {
     Ok(false)
 }
 
-/// In an old HFS around it, or by itself.
+/// Either within an old HFS, or by itself.
 fn hfs_plus(reader: &Reader<'_>, at: u64) -> io::Result<bool> {
     let Some(header) = reader.read(at, 512)? else { return Ok(false) };
     if header.has(0, b"BD") {
@@ -292,7 +292,8 @@ fn befs(reader: &Reader<'_>, at: u64) -> io::Result<bool> {
     Ok([sb.le32(36), sb.be32(36)].contains(&0xdd12_1031))
 }
 
-/// Two bytes say little: the bitmaps have to have room for what they are of.
+/// A signature of two bytes is not enough: the bitmaps must also have room for all inodes and
+/// zones.
 fn minix(reader: &Reader<'_>, _: u64) -> io::Result<bool> {
     let Some(sb) = reader.read(1024, 512)? else { return Ok(false) };
     let swapped = sb.u8(16) == 0x13 || sb.u8(16) == 0x24;
@@ -341,7 +342,7 @@ mod tests {
 
     const SIZE: u64 = 64 << 20;
 
-    /// What has to be there beside the signature.
+    /// What is required in addition to the signature.
     fn rest(kind: &str) -> Vec<(u64, Vec<u8>)> {
         let last = SIZE - 512;
         match kind {
@@ -379,7 +380,7 @@ mod tests {
     #[test]
     fn each_signature_is_found_where_it_lies_and_is_gone_with_it() {
         for signature in OUTER.iter().chain(INNER) {
-            // Those with fields that depend on the variant are below.
+            // Formats with variable fields are tested below.
             if matches!(signature.kind, "minix" | "befs") {
                 continue;
             }

@@ -5,13 +5,13 @@ use std::io;
 use crate::found::{Found, Usage};
 use crate::reader::{Bytes, Reader};
 
-/// The signature ends the first page, whose size is that of the machine.
+/// The signature is at the end of the first page, whose size depends on the machine.
 const PAGES: [u64; 5] = [4 << 10, 8 << 10, 16 << 10, 32 << 10, 64 << 10];
 const MAGIC_LEN: u64 = 10;
-/// Where version 1 has its header; boot code may come before.
+/// Offset of the header of version 1; boot code may come before it.
 const HEADER_AT: u64 = 1024;
 const SUSPENDED: [&[u8]; 4] = [b"S1SUSPEND", b"S2SUSPEND", b"ULSUSPEND", b"LINHIB0001"];
-/// Of TuxOnIce, at the start.
+/// Signature of TuxOnIce, at the start.
 const TUXONICE: &[u8] = b"\xed\xc3\x02\xe9\x98\x56\xe5\x0c";
 const SWAP: [&[u8]; 2] = [b"SWAP-SPACE", b"SWAPSPACE2"];
 
@@ -29,10 +29,10 @@ pub fn probe(reader: &Reader<'_>) -> io::Result<Option<Found>> {
     Ok(None)
 }
 
-/// Adds label and UUID, if the header is one.
+/// Adds label and UUID, if the header is valid.
 fn version_1(reader: &Reader<'_>, found: Found) -> io::Result<Option<Found>> {
     let Some(header) = reader.read(HEADER_AT, 512)? else { return Ok(None) };
-    // In the byte order of the machine that made it.
+    // In the byte order of the machine that wrote it.
     let is_version_1 = matches!(header.array(0), [1, 0, 0, 0] | [0, 0, 0, 1]);
     let last_page = header.le32(4);
     if !is_version_1 || last_page == 0 {
@@ -42,7 +42,7 @@ fn version_1(reader: &Reader<'_>, found: Found) -> io::Result<Option<Found>> {
 }
 
 fn named(header: &Bytes, found: Found) -> Found {
-    // Boot code may be in the padding, and then also where label and UUID would be.
+    // If the padding is used, it is boot code, which then also covers label and UUID.
     let is_named = header.le32(44 + 32 * 4) == 0 && header.le32(44 + 33 * 4) == 0;
     if is_named { found.label(header.slice(28, 16)).uuid(header.array(12)) } else { found }
 }

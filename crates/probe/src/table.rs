@@ -9,7 +9,7 @@ use crate::reader::Reader;
 use crate::{fat, ntfs};
 
 pub fn probe(reader: &Reader<'_>) -> io::Result<Option<Found>> {
-    // The boot sectors of these have the same signature, and code where entries would be.
+    // These boot sectors have the same signature, and code in place of entries.
     if fat::is_boot_sector(reader)? || ntfs::probe(reader)?.is_some() {
         return Ok(None);
     }

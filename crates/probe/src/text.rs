@@ -1,6 +1,6 @@
-//! Labels: bytes of the device that are meant to be read.
+//! Labels, which are text stored on the device.
 
-/// Up to the first NUL, without white space at the end.
+/// The bytes up to the first NUL, without trailing white space.
 pub fn trimmed(bytes: &[u8]) -> &[u8] {
     let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
     let is_space = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
@@ -8,8 +8,8 @@ pub fn trimmed(bytes: &[u8]) -> &[u8] {
     text.get(..len).unwrap_or_default()
 }
 
-/// UTF-16, up to the first NUL, in either byte order; what is not a character is left as
-/// the three bytes of the lone half.
+/// Converts UTF-16 in either byte order to UTF-8, up to the first NUL. A lone surrogate is encoded
+/// as three bytes, like a character.
 pub fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Vec<u8> {
     let units = bytes.chunks_exact(2).map(|pair| unit(pair.try_into().unwrap_or_default()));
     let mut out = Vec::new();
@@ -28,7 +28,7 @@ pub fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Vec<u8> {
     out
 }
 
-/// For a message: one line without control characters.
+/// One line without control characters, for a message.
 pub fn printable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut out = String::new();

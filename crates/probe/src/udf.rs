@@ -1,20 +1,20 @@
-//! UDF, as far as to tell that it is there.
+//! UDF, of which only the presence is reported.
 
 use std::io;
 
 use crate::found::Found;
 use crate::reader::Reader;
 
-/// Where the volume recognition sequence starts, and the units it comes in.
+/// Start of the volume recognition sequence, and the possible sizes of its units.
 const START: u64 = 32 << 10;
 const UNITS: [u64; 2] = [2048, 4096];
-/// Most descriptors that are looked at.
+/// Most descriptors that are read.
 const MAX_DESCRIPTORS: u64 = 64;
-/// Where a descriptor has its name.
+/// Offset of the name in a descriptor.
 const NAME_AT: u64 = 1;
 
-/// Label and identifiers are not read. A disc that is ISO 9660 too is found as that, which
-/// has them.
+/// Label and identifiers are not read. A disc that is also ISO 9660 is reported as such, with its
+/// label.
 pub fn probe(reader: &Reader<'_>) -> io::Result<Option<Found>> {
     for unit in UNITS {
         for index in 0..MAX_DESCRIPTORS {

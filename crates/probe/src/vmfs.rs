@@ -26,7 +26,7 @@ pub fn probe(reader: &Reader<'_>) -> io::Result<Option<Found>> {
     Ok(Some(found))
 }
 
-/// VMware's own shape of a UUID: 8-8-4-12 digits.
+/// VMware's own form of a UUID: 8-8-4-12 digits.
 fn uuid(info: &Bytes, at: usize) -> String {
     let (a, b, c) = (info.le32(at), info.le32(at + 4), info.le16(at + 8));
     let node: String = info.slice(at + 10, 6).iter().map(|byte| format!("{byte:02x}")).collect();

@@ -19,7 +19,7 @@ pub fn probe(reader: &Reader<'_>) -> io::Result<Option<Found>> {
     Ok(Some(found))
 }
 
-/// Sizes are powers of two and agree with their logarithms.
+/// Whether sizes are powers of two that agree with their logarithms, and numbers are plausible.
 fn is_sound(sb: &Bytes) -> bool {
     let log = |size: u32, log: u8| size.is_power_of_two() && size.trailing_zeros() == log.into();
     let (block, sector, inode) = (sb.be32(4), sb.be16(102), sb.be16(104));

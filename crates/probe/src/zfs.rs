@@ -5,16 +5,16 @@ use std::io;
 use crate::found::{Found, Usage};
 use crate::reader::{Bytes, Reader};
 
-/// Four copies of a label, two at either end.
+/// Length of a label. There are four copies, two at each end.
 const LABEL_LEN: u64 = 256 << 10;
-/// Where a label has the description of the pool, and how long it is.
+/// Offset of the description of the pool in a label, and its length.
 const PAIRS_AT: u64 = 16 << 10;
 const PAIRS_LEN: usize = 112 << 10;
-/// Where a label has its uberblocks.
+/// Offset of the uberblocks in a label.
 const UBERBLOCKS_AT: u64 = 128 << 10;
 const UBERBLOCK_LEN: usize = 1024;
 const MAGIC: u64 = 0x00ba_b10c;
-/// A few may be left over.
+/// Uberblocks needed for a result, because a few may be left over.
 const ENOUGH: usize = 4;
 
 pub fn probe(reader: &Reader<'_>) -> io::Result<Option<Found>> {
@@ -47,8 +47,8 @@ pub fn probe(reader: &Reader<'_>) -> io::Result<Option<Found>> {
     Ok(Some(found))
 }
 
-/// Adds name and numbers of the pool, from a list of pairs in XDR encoding: length of the
-/// pair, length in memory, name, type, count, value, all in multiples of four bytes.
+/// Adds name and numbers of the pool from a list of pairs in XDR encoding: length of the pair,
+/// length in memory, name, type, count, value, all padded to multiples of four bytes.
 fn described(mut found: Found, pairs: &Bytes) -> Found {
     const NUMBER: u32 = 8;
     const TEXT: u32 = 9;

@@ -1,5 +1,5 @@
-//! `populate IMAGE FILES [FILES_PER_FOLDER [aged]]`: makes a volume of many files in a new sparse
-//! file, to try programs on it.
+//! `populate IMAGE FILES [FILES_PER_FOLDER [aged]]`: makes a volume with many files in a new sparse
+//! file, for trying out programs.
 
 use std::path::Path;
 

@@ -1,8 +1,8 @@
-//! Two volumes that should be the same, block by block.
+//! Comparison of two volumes that should be the same, block by block.
 //!
-//! What two runs of mkfs cannot have in common is left out, and only that: generation,
-//! hash seed, times, and what the C tool leaves undefined. Everything else that differs is
-//! named by block, structure, field and both values.
+//! Only what two runs of mkfs cannot have in common is left out: generation, hash seed, times, and
+//! what the C tool leaves undefined. Every other difference is named by block, structure, field and
+//! both values.
 
 use std::fmt;
 use std::fs::File;
@@ -25,19 +25,19 @@ use rustix::io::Errno;
 /// A difference between two volumes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Difference {
-    /// The block.
+    /// Number of the block.
     pub blkno: u64,
-    /// What is in it, by its signature; of the first volume if they differ.
+    /// The structure in it, by its signature; that of the first volume if they differ.
     pub structure: &'static str,
     /// The field the first different byte belongs to.
     pub field: String,
-    /// Offset of that byte in the block.
+    /// Offset of that byte in the block, in bytes.
     pub offset: usize,
-    /// Bytes from there on in the first volume.
+    /// Bytes of the first volume from there on.
     pub first: Vec<u8>,
-    /// The same of the second.
+    /// Bytes of the second volume from there on.
     pub second: Vec<u8>,
-    /// How many bytes of the block differ.
+    /// Number of bytes of the block that differ.
     pub bytes: usize,
 }
 
@@ -52,30 +52,31 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Longest time between two runs of mkfs that are compared, in seconds.
+/// Longest time in seconds between two runs of mkfs that are compared.
 const SAME_TIME: u64 = 3600;
 
-/// What was compared.
+/// Result of a comparison.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Comparison {
-    /// What differs, at most [`Comparison::MOST`].
+    /// The differences, at most [`Comparison::MOST`].
     pub differences: Vec<Difference>,
-    /// Blocks that are not all zero in both.
+    /// Number of blocks that are not zero in both volumes.
     pub blocks: u64,
-    /// Those in which something had to be left out for being random, a time or undefined.
+    /// Number of those in which something was left out: a random number, a time, or undefined
+    /// bytes.
     pub masked: u64,
 }
 
 impl Comparison {
-    /// Differences that are listed.
+    /// Largest number of differences that are listed.
     pub const MOST: usize = 50;
 }
 
-/// Compares `ours` with `theirs`, a volume the C tool made with the same UUID on an image of
-/// the same size. Holes are zeros.
+/// Compares `ours` with `theirs`, a volume made by the C tool with the same UUID on an image of the
+/// same size. Holes count as zeros.
 ///
 /// # Panics
-/// If one of them has no superblock, or cannot be read.
+/// If one of them has no superblock or cannot be read.
 pub fn compare(ours: &Path, theirs: &Path) -> Comparison {
     let (ours, theirs) = (Image::open(ours), Image::open(theirs));
     assert_eq!(ours.block_size, theirs.block_size, "the block sizes differ");
@@ -111,7 +112,7 @@ pub fn compare(ours: &Path, theirs: &Path) -> Comparison {
     comparison
 }
 
-/// Bytes that are looked at together.
+/// Number of bytes that are compared at once.
 const CHUNK: u64 = 1 << 20;
 
 struct Image {
@@ -140,7 +141,7 @@ impl Image {
         Self { file, len, block_size, generation, dx_seed: superblock.s_dx_seed }
     }
 
-    /// The first byte from `offset` on that is not in a hole.
+    /// Returns the offset of the first byte from `offset` on that is not in a hole.
     fn next_data(&self, offset: u64) -> Option<u64> {
         match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
             Ok(data) => Some(data),
@@ -155,18 +156,18 @@ impl Image {
     }
 }
 
-/// A structure in a block: where it begins, and its fields.
+/// A structure in a block: its offset and its fields.
 type Part = (usize, &'static [Field]);
 
-/// A metadata block: how it begins, what it is called, and what is in it.
+/// A kind of metadata block: its signature, its name and its structures.
 struct Kind {
     signature: &'static [u8],
     name: &'static str,
-    /// Fields that hold the generation of the volume.
+    /// Offsets of fields that hold the generation of the volume.
     generations: &'static [usize],
-    /// Seconds since 1970, eight bytes.
+    /// Offsets of times: seconds since 1970, eight bytes each.
     times: &'static [usize],
-    /// The block check.
+    /// Offset of the block check.
     check: Option<usize>,
     parts: &'static [Part],
 }
@@ -233,7 +234,7 @@ fn kind_of(block: &[u8]) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| block.starts_with(kind.signature))
 }
 
-/// Makes equal what may differ between `first` and `second`; says whether something did.
+/// Makes equal what may differ between `first` and `second`. Returns whether anything differed.
 fn mask(first: &mut [u8], ours: &Image, second: &mut [u8], theirs: &Image) -> bool {
     let mut masked = false;
     let size = first.len();
@@ -254,7 +255,7 @@ fn mask(first: &mut [u8], ours: &Image, second: &mut [u8], theirs: &Image) -> bo
         }
     }
     match kind.name {
-        // K-2: for lost+found outside its dinode the C tool forgets that a trailer counts.
+        // K-2: if lost+found is not inline, the C tool forgets to count the trailer of its block.
         "dinode" if number::<4>(first, 0x2c) == u64::from(InodeFlags::VALID.bits()) => {
             let sizes = (number::<8>(first, 0x20), number::<8>(second, 0x20));
             if sizes == (size as u64, size as u64 - 64) {
@@ -265,7 +266,7 @@ fn mask(first: &mut [u8], ours: &Image, second: &mut [u8], theirs: &Image) -> bo
             if ours.dx_seed != [0; 3] && theirs.dx_seed != [0; 3] {
                 masked |= clear(first, second, 0x17c, 12);
             }
-            // The C tool copies 16 bytes, of which only those up to the first NUL are the name.
+            // The C tool copies 16 bytes, but the name ends at the first NUL.
             let end = second[0x168..0x178].iter().position(|byte| *byte == 0);
             let rest = end.map_or(0x178, |end| 0x168 + end)..0x178;
             if first[rest.clone()].iter().all(|byte| *byte == 0) {
@@ -274,12 +275,12 @@ fn mask(first: &mut [u8], ours: &Image, second: &mut [u8], theirs: &Image) -> bo
         }
         "dx root" if ours.dx_seed != theirs.dx_seed => masked |= mask_hashes(first, second),
         name if name.starts_with("header of") => {
-            // What the C tool had in memory. Ours is zero.
+            // Left-over memory of the C tool. Ours is zero.
             if first[0x20..size - 8].iter().all(|byte| *byte == 0) {
                 masked |= clear(first, second, 0x20, size - 0x28);
                 masked |= masked && clear(first, second, size - 8, 8);
             }
-            // K-4: the C tool writes a stale copy where directories are indexed.
+            // K-4: the C tool writes a stale copy if directories are indexed.
             let stale = number::<4>(second, 0x14) == 2 && number::<4>(second, 0x1c) == 0;
             if stale && number::<4>(first, 0x14) > 2 {
                 masked |= clear(first, second, 0x14, 4);
@@ -298,8 +299,8 @@ fn mask(first: &mut [u8], ours: &Image, second: &mut [u8], theirs: &Image) -> bo
     masked
 }
 
-/// The block of lost+found, where it is not inline, of which the C tool leaves undefined the
-/// padding of `.` and `..` and everything behind.
+/// Masks the block of lost+found, if it is not inline: the C tool leaves the padding of `.` and
+/// `..` and everything after them undefined.
 fn mask_directory(first: &mut [u8], second: &mut [u8]) -> bool {
     let size = first.len();
     let dot = DirEntryHeader::decode(first).ok().filter(|dot| {
@@ -326,7 +327,7 @@ fn mask_directory(first: &mut [u8], second: &mut [u8]) -> bool {
     masked
 }
 
-/// The hashes of an inline index, sorted by which the entries are.
+/// Masks the hashes of an inline index, by which its entries are sorted.
 fn mask_hashes(first: &mut [u8], second: &mut [u8]) -> bool {
     let mut masked = false;
     for block in [first, second] {
@@ -357,7 +358,7 @@ fn clear(first: &mut [u8], second: &mut [u8], at: usize, len: usize) -> bool {
 }
 
 fn field_at(kind: &Kind, offset: usize) -> Option<&'static Field> {
-    // The last structure that begins before it: one may lie in what another one leaves open.
+    // The last structure that begins before the offset: one may lie in a gap of another one.
     let (base, fields) = kind.parts.iter().rev().find(|(base, _)| *base <= offset)?;
     let within = offset - base;
     fields.iter().find(|field| (field.offset..field.offset + field.size).contains(&within))

@@ -1,4 +1,4 @@
-//! Volumes the Linux kernel wrote, from the folder `fixtures`.
+//! Volumes that the Linux kernel wrote, from the folder `fixtures`.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::{Run, Scratch};
 
-/// Fixtures that kernels have filled and unmounted.
+/// Fixtures that kernels filled and unmounted.
 pub const CLEAN: [&str; 6] = [
     "clean-1k-linux7-local",
     "clean-1k-local",
@@ -21,7 +21,7 @@ pub const CLEAN: [&str; 6] = [
     "clean-512-local",
 ];
 
-/// Fixtures that kernels left in mid-work.
+/// Fixtures that kernels left in the middle of their work.
 pub const CRASHED: [&str; 5] = [
     "crashed-512-local",
     "crashed-512-o2cb",
@@ -30,35 +30,36 @@ pub const CRASHED: [&str; 5] = [
     "crashed-4k-linux7-local",
 ];
 
-/// Bytes that are copied at once.
+/// Number of bytes that are copied at once.
 const COPIED_AT_ONCE: usize = 1 << 20;
 
-/// The image of that name, such as `clean-4k-o2cb`, unpacked and only to be read.
+/// Returns the path of the image of that name, such as `clean-4k-o2cb`. It is unpacked, and only to
+/// be read.
 ///
-/// It is unpacked once, sparsely, into `target/fixtures`, and its checksum compared.
+/// It is unpacked once, sparsely, into `target/fixtures`, and its checksum is compared.
 ///
 /// # Panics
-/// There is none of that name, it is damaged, or `xz` or `sha256sum` is missing.
+/// If there is no such fixture, it is damaged, or `xz` or `sha256sum` is missing.
 pub fn fixture(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let packed = root.join("fixtures").join(format!("{name}.img.xz"));
     let expected = fs::read_to_string(packed.with_extension("sha256"))
         .unwrap_or_else(|err| panic!("{}: {err}", packed.display()));
     let digest = |text: &str| text.split_whitespace().next().unwrap_or_default().to_owned();
-    // One that is recreated is another one.
+    // A recreated fixture has another digest, so an old copy is not used.
     let cache = root.join("target/fixtures").join(digest(&expected));
     let image = cache.join(format!("{name}.img"));
     if image.exists() {
         return image;
     }
     fs::create_dir_all(&cache).unwrap();
-    // Several tests may come here at once: each unpacks its own, the last one stays.
+    // Several tests may get here at once: each unpacks its own copy, the last one stays.
     let folder = tempfile::tempdir_in(&cache).unwrap();
     let unpacked = folder.path().join("image");
     let status = Command::new("xz")
         .arg("--decompress")
         .stdin(File::open(&packed).unwrap_or_else(|err| panic!("{}: {err}", packed.display())))
-        // To a file xz writes sparsely.
+        // xz writes sparsely only to a file.
         .stdout(File::create(&unpacked).unwrap())
         .stderr(Stdio::inherit())
         .status()
@@ -73,17 +74,17 @@ pub fn fixture(name: &str) -> PathBuf {
     image
 }
 
-/// A copy of a [`fixture`] to be changed.
+/// Makes a copy of a [`fixture`] that may be changed.
 ///
 /// # Panics
-/// As [`fixture`], or `cp` fails.
+/// Like [`fixture`], or if `cp` fails.
 pub fn fixture_copy(name: &str, scratch: &Scratch) -> PathBuf {
     let copy = scratch.join(format!("{name}.img"));
     copy_data(&fixture(name), &copy).unwrap();
     copy
 }
 
-/// Copies what there is between the holes of a file.
+/// Copies the data between the holes of a file.
 fn copy_data(from: &Path, to: &Path) -> io::Result<()> {
     let (from, to) = (File::open(from)?, File::create_new(to)?);
     let size = from.metadata()?.len();
@@ -93,7 +94,7 @@ fn copy_data(from: &Path, to: &Path) -> io::Result<()> {
     while end < size {
         let mut at = match seek(&from, SeekFrom::Data(end)) {
             Ok(start) => start,
-            // All that is left is a hole.
+            // Only a hole is left.
             Err(Errno::NXIO) => break,
             Err(err) => return Err(err.into()),
         };

@@ -1,4 +1,4 @@
-//! A node that is alive, as others see it: its block in the heartbeat region changes.
+//! A node that other nodes see as alive: its block in the heartbeat region changes.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -10,11 +10,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ocfs2_format::Structure;
 use ocfs2_format::heartbeat::HeartbeatBlock;
 
-/// Runs `work` while `node` beats in the heartbeat region that starts at byte `offset` of
-/// `image`, which has sectors of 512 bytes.
+/// Runs `work` while `node` beats in the heartbeat region at byte `offset` of `image`, which has
+/// sectors of 512 bytes.
 ///
 /// # Panics
-/// The image cannot be written.
+/// If the image cannot be written.
 pub fn while_beating<T>(image: &Path, offset: u64, node: u8, work: impl FnOnce() -> T) -> T {
     let image = File::options().write(true).open(image).unwrap();
     let stop = AtomicBool::new(false);
@@ -25,7 +25,7 @@ pub fn while_beating<T>(image: &Path, offset: u64, node: u8, work: impl FnOnce()
                 thread::sleep(Duration::from_millis(200));
             }
         });
-        // Also when `work` panics: otherwise the other thread beats for ever.
+        // Also when `work` panics: otherwise the other thread would beat forever.
         let _stop = StopAtEnd(&stop);
         work()
     })
@@ -42,12 +42,12 @@ impl Drop for StopAtEnd<'_> {
 /// Writes one beat of `node` into the heartbeat region at byte `offset` of `image`.
 ///
 /// # Panics
-/// The image cannot be written.
+/// If the image cannot be written.
 pub fn beat(image: &File, offset: u64, node: u8) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let mut sector = [0; 512];
     let mut block = HeartbeatBlock {
-        // The kernel writes seconds; finer here, so that a test need not wait for them.
+        // The kernel writes seconds; tenths of them here, so that a test need not wait.
         hb_seq: now.as_millis() as u64 / 100,
         hb_node: node,
         hb_generation: 77,

@@ -1,6 +1,7 @@
-//! Shared by the tests: our programs, the C tools as oracles, images, fixtures, machines.
+//! Helpers of the tests: our programs, the C tools as oracles, images, fixtures, virtual machines.
 //!
-//! Everything here panics when it cannot do its work: a helper's failure is the test's.
+//! Everything here panics if it cannot do its work: the failure of a helper is the failure of the
+//! test.
 #![deny(missing_docs)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,4 +1,4 @@
-//! Block devices to try things on.
+//! Block devices for tests.
 
 use std::path::{Path, PathBuf};
 
@@ -9,8 +9,8 @@ use crate::{Run, find_program, skip};
 pub struct LoopDevice(PathBuf);
 
 impl LoopDevice {
-    /// Attaches `image`, with more arguments for losetup such as `--read-only`; `None`, said
-    /// on standard error, where this user or machine cannot.
+    /// Attaches `image`, with more arguments for losetup such as `--read-only`. `None`, with a
+    /// message on standard error, if this user or machine cannot do that.
     ///
     /// # Panics
     /// Under `CI=true` if it cannot.
@@ -28,7 +28,7 @@ impl LoopDevice {
         Some(Self(outcome.stdout.trim().into()))
     }
 
-    /// Its path, such as `/dev/loop0`.
+    /// Path of the device, such as `/dev/loop0`.
     pub fn path(&self) -> &Path {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! What the kernel read on a volume of the folder `fixtures`: its manifest.
+//! What the kernel read on a volume of the folder `fixtures`: the manifest of the volume.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -13,64 +13,64 @@ pub type VolumePath = Vec<u8>;
 /// The manifest of a fixture.
 #[derive(Clone, Debug, Default)]
 pub struct Manifest {
-    /// Everything there is.
+    /// All files.
     pub files: BTreeMap<VolumePath, Listed>,
-    /// SHA-256 of regular files below 200 MB, in hexadecimal.
+    /// SHA-256 of regular files smaller than 200 MB, in hexadecimal.
     pub sha256: BTreeMap<VolumePath, String>,
     /// Targets of symbolic links.
     pub links: BTreeMap<VolumePath, Vec<u8>>,
-    /// Extended attributes by name. Folders with many files are left out.
+    /// Extended attributes by name, without those of folders with many files.
     pub xattrs: BTreeMap<VolumePath, BTreeMap<String, Vec<u8>>>,
-    /// Extents of the interesting files.
+    /// Extents of some files.
     pub extents: BTreeMap<VolumePath, Vec<ListedExtent>>,
-    /// The letters of `lsattr` of some files.
+    /// Flags of some files, as the letters of `lsattr`.
     pub flags: BTreeMap<VolumePath, String>,
-    /// What users and then groups use, by id, in KiB and inodes; without those who use nothing.
+    /// What users and then groups use, by id, in KiB and inodes; only those who use anything.
     pub quota: [BTreeMap<u32, (u64, u64)>; 2],
 }
 
 /// A line of the list.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Listed {
-    /// As `stat` says it, e.g. `regular empty file`.
+    /// Type as `stat` prints it, e.g. `regular empty file`.
     pub kind: String,
     /// Permissions, without the type.
     pub mode: u16,
-    /// Owner.
+    /// Id of the owner.
     pub uid: u32,
-    /// Group.
+    /// Id of the group.
     pub gid: u32,
-    /// Links.
+    /// Number of hard links.
     pub links: u32,
-    /// Bytes; `None` for a folder.
+    /// Size in bytes; `None` for a folder.
     pub size: Option<u64>,
-    /// Seconds since 1970 with nine decimals.
+    /// Time of modification: seconds since 1970 with nine decimals.
     pub mtime: String,
-    /// Major and minor number; 0 but for device nodes.
+    /// Major and minor number; 0 except for device nodes.
     pub device: (u32, u32),
 }
 
-/// An extent as `filefrag` gives it: units are blocks, for inline data bytes.
+/// An extent as `filefrag` prints it. The units are blocks, for inline data bytes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ListedExtent {
-    /// Where in the file.
+    /// Position in the file.
     pub logical: u64,
-    /// Where on the volume.
+    /// Position on the volume.
     pub physical: u64,
-    /// How much.
+    /// Length.
     pub length: u64,
-    /// Allocated, reads as zeros.
+    /// Whether it is allocated but reads as zeros.
     pub unwritten: bool,
-    /// Shared between files.
+    /// Whether files share it.
     pub shared: bool,
-    /// In the inode.
+    /// Whether the data is in the inode.
     pub inline: bool,
 }
 
-/// The manifest of the fixture of that name.
+/// Returns the manifest of the fixture of that name.
 ///
 /// # Panics
-/// There is none, or it is not understood.
+/// If there is none, or it cannot be parsed.
 pub fn manifest(name: &str) -> Manifest {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let packed = root.join("fixtures").join(format!("{name}.manifest.tar.xz"));
@@ -131,7 +131,7 @@ fn listed(line: &[u8]) -> (VolumePath, Listed) {
     (volume_path(path), listed)
 }
 
-/// Two reports of `repquota -n`.
+/// Parses two reports of `repquota -n`.
 fn quota(report: &[u8]) -> [BTreeMap<u32, (u64, u64)>; 2] {
     let mut usage = [BTreeMap::new(), BTreeMap::new()];
     let mut of = 0;
@@ -139,7 +139,7 @@ fn quota(report: &[u8]) -> [BTreeMap<u32, (u64, u64)>; 2] {
         of = if line.contains("group quotas") { 1 } else { of };
         let Some(line) = line.strip_prefix('#') else { continue };
         let fields: Vec<&str> = line.split_whitespace().collect();
-        // The grace, after the limits, is always stated.
+        // The grace period, after the limits, is always stated.
         let (kib, inodes) = (number(fields[2]), number(fields[6]));
         if (kib, inodes) != (0, 0) {
             usage[of].insert(u32::try_from(number(fields[0])).unwrap(), (kib, inodes));
@@ -149,7 +149,7 @@ fn quota(report: &[u8]) -> [BTreeMap<u32, (u64, u64)>; 2] {
 }
 
 fn sha256(line: &[u8]) -> (VolumePath, String) {
-    // With a backslash in front the name is quoted by backslashes.
+    // A backslash before the digest means that the name is quoted with backslashes.
     let (quoted, line) = line.strip_prefix(b"\\").map_or((false, line), |rest| (true, rest));
     let (digest, path) = (&line[..64], &line[66..]);
     let mut name = Vec::new();

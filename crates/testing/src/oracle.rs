@@ -1,4 +1,4 @@
-//! Programs of others: the judges of what ours do.
+//! Programs of others, which judge what ours do.
 
 use std::collections::HashSet;
 use std::env;
@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-/// A program of the system (`blkid`, `fsck.ocfs2`), or `None` with a word on standard error
-/// that what needs it is left out.
+/// Returns a program of the system (`blkid`, `fsck.ocfs2`). `None`, with a message on standard
+/// error that the test is skipped, if it is not installed.
 ///
 /// For names ending in `.ocfs2` only the C tools count, not ours installed in their place.
 ///
@@ -17,7 +17,7 @@ use std::thread;
 /// ```
 ///
 /// # Panics
-/// Under `CI=true` if it is not there: there nothing may be left out.
+/// Under `CI=true` if it is not installed: there nothing may be skipped.
 pub fn oracle(name: &str) -> Option<PathBuf> {
     let path = if name.ends_with(".ocfs2") { c_tool(name) } else { find_program(name) };
     if path.is_none() {
@@ -26,8 +26,8 @@ pub fn oracle(name: &str) -> Option<PathBuf> {
     path
 }
 
-/// Says on standard error what the calling test leaves out, and why; once for each test and
-/// reason. Not caught by the test harness, as `eprintln!` would be.
+/// Prints on standard error what the calling test skips, and why; once for each test and reason.
+/// The test harness does not capture it, as it would `eprintln!`.
 ///
 /// # Panics
 /// Under `CI=true`.
@@ -44,18 +44,19 @@ pub fn skip(why: &str) {
     }
 }
 
-/// A program in `$PATH` or in a folder for administrators, which `$PATH` often lacks.
+/// Returns the path of a program in `$PATH` or in a folder for administrators, which `$PATH` often
+/// lacks.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     candidates(name).next()
 }
 
-/// The C ocfs2-tools' program of that name; where ours was installed in its place, the one
-/// that `cargo xtask install` kept as `NAME.orig`.
+/// Returns the program of that name from the C ocfs2-tools. If ours was installed in its place, it
+/// is the one that `cargo xtask install` kept as `NAME.orig`.
 pub fn c_tool(name: &str) -> Option<PathBuf> {
     candidates(name).chain(candidates(&format!("{name}.orig"))).find(|path| is_c_tool(path))
 }
 
-/// Whether there is one of the C ocfs2-tools at `path`, told by the library it links.
+/// Returns whether the program at `path` is one of the C ocfs2-tools, by the library it links.
 pub fn is_c_tool(path: &Path) -> bool {
     let program = std::fs::read(path).unwrap_or_default();
     program.windows(10).any(|bytes| bytes == b"libcom_err")

@@ -1,5 +1,5 @@
-//! Volumes of many files, made in seconds by the library of `mkfs.ocfs2`: what a kernel would
-//! need an hour for in a virtual machine.
+//! Volumes of many files, made in seconds by the library of `mkfs.ocfs2`: a kernel in a virtual
+//! machine would need an hour.
 
 use std::io;
 use std::ops::Range;
@@ -14,31 +14,31 @@ use ocfs2_mkfs::{
 };
 use ocfs2_volume::Timestamp;
 
-/// Files of a folder, where nobody says otherwise.
+/// Default number of files per folder.
 pub const FILES_PER_FOLDER: u32 = 1000;
 
-/// Bytes of most files: a cluster.
+/// Size in bytes of most files: one cluster.
 const FILE_BYTES: u64 = 4096;
 
-/// What is in a volume: folders in `/many`, with files of 4 KiB in them.
+/// The contents of a volume: folders in `/many`, with files of 4 KiB in them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Tree {
-    /// How many files there are, or would be if none had been deleted.
+    /// Number of files, including those of which an aged tree has deleted a tenth.
     pub files: u32,
-    /// How many of them are in a folder.
+    /// Number of files per folder.
     pub files_per_folder: u32,
     /// Whether directories have indexes.
     pub indexed: bool,
-    /// Whether it looks used: a tenth was deleted, and there are small and large files, hard and
-    /// symbolic links, holes and attributes among the others.
+    /// Whether it looks used: a tenth of the files was deleted, and there are small and large
+    /// files, hard and symbolic links, holes and attributes among the others.
     pub aged: bool,
 }
 
-/// Makes a volume of two slots in the new, sparse file `image`. All contents are zero, and nothing
-/// of them is written: what the file has allocated is the metadata.
+/// Makes a volume of two slots in the new, sparse file `image`. All contents are zero, and none of
+/// them are written: what the file has allocated is the metadata.
 ///
 /// # Panics
-/// It does not fit.
+/// If it does not fit.
 pub fn populate(image: &Path, tree: Tree) {
     let features = if tree.indexed { "" } else { "noindexed-dirs" };
     let options = Options {
@@ -101,7 +101,7 @@ fn zeros(
     files.regular(directory, name.as_bytes(), &attributes(0o644), &mut contents).map(drop)
 }
 
-/// A file as time may have left it.
+/// Makes a file as time may have left it.
 fn aged_file(
     files: &mut Files<'_>,
     directory: DirectoryId,
@@ -110,10 +110,10 @@ fn aged_file(
     number: u32,
 ) -> Result<(), FillError> {
     let bytes = name.as_bytes();
-    // Numbers of the same remainder are in other places of each folder.
+    // Shifts the kinds by seven places from folder to folder.
     let kind = (number + folder * 7) % 100;
     match kind {
-        // Deleted: the inode is free, and so are one to four clusters.
+        // Deleted: its inode is free, and so are one to four clusters.
         0..10 => files.leave_free(1 + kind % 4),
         10..14 => {
             let target = "target/".repeat(if kind == 13 { 570 } else { 5 });
@@ -124,7 +124,7 @@ fn aged_file(
             let file = files.regular(directory, bytes, &attributes(0o644), &mut contents)?;
             files.link(directory, format!("{name}-again").as_bytes(), file)
         }
-        // Kilobytes with holes between them; one in a thousand needs a tree.
+        // A few KiB with holes between them; one file in a thousand needs a tree.
         16..20 => {
             let parts = if number.is_multiple_of(1000) { 600 } else { 3 };
             let data = (0..parts).map(|part| part << 16..(part << 16) + 4096).collect();
@@ -184,7 +184,7 @@ impl Device for NewFile {
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let is_zero = |page: &[u8]| page.iter().all(|byte| *byte == 0);
         let mut at = offset;
-        // Pages of the same kind together.
+        // Consecutive pages of the same kind together.
         let pages = |buf: &[u8]| buf.chunks(PAGE).map(is_zero).collect::<Vec<_>>();
         let mut rest = buf;
         for run in pages(buf).chunk_by(|a, b| a == b) {
@@ -227,7 +227,7 @@ mod tests {
         let image = scratch.join("disk.img");
         File::create_new(&image).unwrap().set_len(1 << 30).unwrap();
         populate(&image, Tree { files: 3000, files_per_folder: 1000, indexed: true, aged: true });
-        // Inodes, and little more.
+        // Inodes, and little else.
         assert!(allocated_bytes(&image) < 20 << 20);
         let device = open(&image, &DeviceOptions::default()).unwrap();
         let volume = Volume::open(device, &VolumeOptions::default()).unwrap();
@@ -242,7 +242,8 @@ mod tests {
             sparse += u32::from(inode.dinode.i_mode == 0o100_600);
             labels += volume.sorted_xattrs(&inode).unwrap().len();
         }
-        // 300 were deleted, 60 have a second name; `/many`, three folders and lost+found.
+        // 300 were deleted, 60 have a second name; the other five are `/many`, three folders and
+        // lost+found.
         assert_eq!((names, links, linked, sparse, labels), (2700 + 60 + 5, 120, 120, 120, 300));
     }
 }

@@ -1,21 +1,21 @@
-//! Our own programs, built.
+//! Paths of our own programs, built.
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// The path of one of our programs by the name the system calls it, such as `mkfs.ocfs2`; or
+/// Returns the path of one of our programs by the name the system uses, such as `mkfs.ocfs2`; or
 /// `xtask`.
 pub fn program(name: &str) -> PathBuf {
-    // Cargo does not accept a dot in a binary's name.
+    // Cargo does not accept a dot in the name of a binary.
     let path = program_dir().join(name.replace('.', "-"));
     assert!(path.is_file(), "{} is not there", path.display());
     path
 }
 
-/// The folder of our programs: `$OCFS2_BIN_DIR`, which `cargo xtask test` sets; without that
-/// variable cargo builds them, once, with the profile of the running test.
+/// Returns the folder of our programs: `$OCFS2_BIN_DIR`, which `cargo xtask test` sets. Without
+/// that variable cargo builds them, once, with the profile of the running test.
 pub fn program_dir() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| env::var_os("OCFS2_BIN_DIR").map_or_else(build, PathBuf::from))

@@ -1,4 +1,4 @@
-//! Running a program and looking at what it did.
+//! Running a program and examining what it did.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -9,8 +9,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A program about to be run: nothing on standard input, no locale, no time zone, a minute of
-/// time.
+/// A program about to be run: with nothing on standard input, no locale, no time zone, and a
+/// timeout of a minute.
 #[derive(Debug)]
 pub struct Run {
     command: Command,
@@ -19,7 +19,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// The program at `path`, or of that name in `$PATH`.
+    /// Selects the program at `path`, or of that name in `$PATH`.
     pub fn new(path: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(path);
         command.env("LC_ALL", "C").env("TZ", "UTC");
@@ -38,25 +38,25 @@ impl Run {
         self
     }
 
-    /// Sets a variable of the environment.
+    /// Sets an environment variable.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
 
-    /// The folder it is run in.
+    /// Sets the folder it is run in.
     pub fn current_dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.command.current_dir(dir);
         self
     }
 
-    /// What it finds on standard input, which is never a terminal.
+    /// Sets its standard input, which is never a terminal.
     pub fn stdin(mut self, stdin: impl Into<Vec<u8>>) -> Self {
         self.stdin = stdin.into();
         self
     }
 
-    /// How long it may take.
+    /// Sets how long it may take.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -75,7 +75,7 @@ impl Run {
         let mut stdout = child.stdout.take().unwrap();
         let mut stderr = child.stderr.take().unwrap();
         thread::scope(|scope| {
-            // A program that does not read its input is fine.
+            // It is fine if a program does not read its input.
             scope.spawn(move || drop(input.write_all(&stdin)));
             let stdout = scope.spawn(move || read(&mut stdout));
             let stderr = scope.spawn(move || read(&mut stderr));
@@ -92,7 +92,7 @@ impl Run {
     /// Runs it and demands status 0.
     ///
     /// # Panics
-    /// As [`Run::output`], and with everything it printed if the status is another one.
+    /// Like [`Run::output`], and if the status is another one, with everything it printed.
     #[track_caller]
     pub fn success(self) -> Outcome {
         self.output().expect_status(0)
@@ -106,7 +106,7 @@ fn read(from: &mut impl Read) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// `None` if it had to be killed.
+/// `None` if it ran out of time and was killed.
 fn wait(child: &mut Child, timeout: Duration) -> io::Result<Option<ExitStatus>> {
     let start = Instant::now();
     let mut pause = Duration::from_micros(200);
@@ -124,23 +124,23 @@ fn wait(child: &mut Child, timeout: Duration) -> io::Result<Option<ExitStatus>> 
     }
 }
 
-/// What a program did.
+/// Result of running a program.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     line: String,
     /// Its exit status; 128 + N if signal N ended it.
     pub status: i32,
-    /// What it printed.
+    /// Its standard output.
     pub stdout: String,
-    /// What it printed on standard error.
+    /// Its standard error output.
     pub stderr: String,
 }
 
 impl Outcome {
-    /// The same, if it ended with `status`.
+    /// Returns the outcome unchanged if it ended with `status`.
     ///
     /// # Panics
-    /// With everything it printed if it did not.
+    /// If it did not, with everything it printed.
     #[track_caller]
     pub fn expect_status(self, status: i32) -> Self {
         assert!(self.status == status, "expected status {status} of {self}");

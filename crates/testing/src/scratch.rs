@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, access, statfs, statvfs};
 use tempfile::TempDir;
 
-/// What has to be free in memory: images of several cases at a time.
+/// Free memory that is required, in bytes: several cases may have their images at a time.
 const ROOM_IN_MEMORY: u64 = 2 << 30;
 /// `f_type` of a file system in memory.
 const TMPFS_MAGIC: u64 = 0x0102_1994;
@@ -25,14 +25,14 @@ fn has_room_in_memory(folder: &Path) -> bool {
 pub struct Scratch(TempDir);
 
 impl Scratch {
-    /// A new, empty one.
+    /// Makes a new, empty folder.
     #[expect(clippy::new_without_default, reason = "it does I/O")]
     pub fn new() -> Self {
         Self(tempfile::Builder::new().prefix("ocfs2-test-").tempdir().unwrap())
     }
 
-    /// The same in memory where that can be had, for what is written, read and dropped at once:
-    /// nothing waits for a disk. What the environment says of temporary files comes first.
+    /// Makes it in memory if possible, for files that are written, read and dropped at once:
+    /// nothing waits for a disk. `$TMPDIR` takes precedence.
     pub fn in_memory() -> Self {
         let shared = Path::new("/dev/shm");
         let is_told = env::var_os("TMPDIR").is_some();
@@ -42,12 +42,12 @@ impl Scratch {
         Self(tempfile::Builder::new().prefix("ocfs2-test-").tempdir_in(shared).unwrap())
     }
 
-    /// Where it is.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
 
-    /// A path in it.
+    /// Returns the path of `name` in it.
     pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.path().join(name)
     }
@@ -60,7 +60,7 @@ impl Scratch {
     }
 }
 
-/// The bytes a file occupies, as `du` counts them.
+/// Returns the number of bytes that a file occupies, as `du` counts them.
 pub fn allocated_bytes(path: impl AsRef<Path>) -> u64 {
     // st_blocks counts units of 512 bytes whatever the file system.
     path.as_ref().metadata().unwrap().blocks() * 512

@@ -1,4 +1,4 @@
-//! What is asked for, one after the other.
+//! The requested changes, in the order in which they are made.
 
 use std::os::unix::ffi::OsStrExt;
 
@@ -15,9 +15,9 @@ use crate::journals::{Journals, set_slots};
 use crate::work::Work;
 use crate::{Cli, query, stamped};
 
-/// Bytes of a label.
+/// Longest label in bytes.
 const MOST_LABEL: usize = 64;
-/// What the label of a copy ends with.
+/// End of the label of a copy.
 const CLONED: &[u8] = b"-cloned";
 
 /// A change that goes into the one transaction.
@@ -33,22 +33,21 @@ pub(crate) enum Change {
     Switch(Switch),
 }
 
-/// What a change is to the volume as it is.
+/// The state of the volume with regard to a change.
 pub(crate) enum State {
-    /// It is so already; what is said of that.
+    /// Already done, with a message that says so.
     Done(String),
-    /// What is asked, without the question mark. The answer is yes without a question, unless
-    /// somebody wants to be asked.
+    /// Asked without the question mark; with `-i` only, otherwise the answer is yes.
     Ask(String),
-    /// What is asked always, and what is said before that.
+    /// Always asked (second), after a message (first).
     Critical(String, String),
 }
 
 impl Change {
-    /// All changes but that of the size.
+    /// Returns all changes except that of the size.
     ///
     /// # Errors
-    /// One cannot be made.
+    /// If one of them is not possible.
     pub fn all(cli: &Cli, volume: &Volume) -> Result<Vec<Self>> {
         let mut changes = Vec::new();
         if let Some(label) = &cli.label {
@@ -105,10 +104,10 @@ impl Change {
         Ok(changes)
     }
 
-    /// What it is to `volume`, which is on `device`.
+    /// Returns the state of `volume`, on `device`, with regard to this change.
     ///
     /// # Errors
-    /// The volume cannot be given to a cluster, or a journal cannot be read.
+    /// If the volume cannot be given to the cluster, or a journal cannot be read.
     pub fn state(&self, volume: &Volume, device: &str) -> Result<State> {
         let superblock = volume.superblock();
         let lossy = |bytes: &[u8]| ocfs2_cli::terminal(bytes);
@@ -184,10 +183,10 @@ impl Change {
         })
     }
 
-    /// Makes it in `work`.
+    /// Makes the change in `work`.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// If that is not possible.
     pub fn apply(&self, work: &mut Work) -> Result<()> {
         let edit = &mut work.edit;
         match self {
@@ -218,7 +217,7 @@ impl Change {
     }
 }
 
-/// Features to be switched on, and off.
+/// The features to switch on, and those to switch off.
 fn features(cli: &Cli) -> (Features, Features) {
     let request = cli.fs_features.unwrap_or_default();
     let (mut on, mut off) = (request.set, request.clear);

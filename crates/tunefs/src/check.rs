@@ -1,14 +1,14 @@
-//! What is looked at before clusters are allocated.
+//! Checks before clusters are allocated.
 
 use anyhow::{Result, bail};
 use ocfs2_format::superblock::STATE_ERROR;
 use ocfs2_volume::Volume;
 
-/// Fails for a volume that is marked as having errors, or whose chains of clusters do not count
-/// what is in them.
+/// Fails for a volume that is marked as having errors, or if the counts of the global bitmap and
+/// its chains are wrong.
 ///
 /// # Errors
-/// What is wrong.
+/// A description of what is wrong.
 pub(crate) fn sound(volume: &Volume) -> Result<()> {
     if volume.superblock().s_state & STATE_ERROR != 0 {
         bail!("the volume is marked as having errors: run fsck.ocfs2 -f first");

@@ -9,35 +9,34 @@ use ocfs2_cli::parse_size;
 use ocfs2_format::feature::FeatureRequest;
 use uuid::Uuid;
 
-/// Change an OCFS2 volume, or show what its superblock says.
+/// Change an OCFS2 volume, or show the contents of its superblock.
 ///
-/// Several changes can be asked for in one call. All are worked out and checked before the first
-/// byte is written, and they reach the volume as one transaction of a journal, superblock and
-/// backups last: interrupted, the volume is as before or is made whole by the next fsck.ocfs2. An
-/// extension (-S) comes first and is a step of its own. The order of the others is: label, UUID,
+/// Several changes can be requested in one call. All are prepared and checked before the first byte
+/// is written, and they reach the volume as one journal transaction, superblock and backups last.
+/// If this is interrupted, the volume is unchanged, or the next fsck.ocfs2 makes it consistent. An
+/// extension (-S) comes first, as a separate step. The order of the others is: label, UUID,
 /// cluster, intervals, node slots and journals, features.
 ///
 /// Nothing is changed while a node uses the volume: its slot map, its heartbeat, its journals and
-/// the use of the device on this host are looked at. A volume that was not unmounted by all nodes
-/// has to be recovered by fsck.ocfs2 first; --cloned-volume alone does not need that, since a copy
-/// of a mounted volume looks like one. Before clusters are allocated the chains of the global
-/// bitmap are checked.
+/// the use of the device on this host are checked. A volume that was not unmounted by all nodes has
+/// to be recovered by fsck.ocfs2 first. Only --cloned-volume alone does not require that, since a
+/// copy of a mounted volume looks like one that was not unmounted. Before clusters are allocated,
+/// the chains of the global bitmap are checked.
 ///
-/// Not done yet, and refused: fewer node slots, smaller volumes, extending a mounted volume, and
-/// with --fs-features: metaecc, and indexed-dirs, usrquota and grpquota both ways, nosparse,
-/// noinline-data, noxattr, nodiscontig-bg, and nounwritten and norefcount where a file has
-/// unwritten or shared clusters.
-/// tunefs.ocfs2 of ocfs2-tools does some of these; if this one was installed over it, it is there
-/// as tunefs.ocfs2.orig.
+/// Not implemented yet, and refused: fewer node slots, smaller volumes, extending a mounted volume,
+/// and with --fs-features: metaecc, nosparse, noinline-data, noxattr, nodiscontig-bg, switching
+/// indexed-dirs, usrquota and grpquota on or off, and nounwritten and norefcount if a file has
+/// unwritten or shared clusters. tunefs.ocfs2 of ocfs2-tools does some of these; if this program
+/// was installed over it, it is available as tunefs.ocfs2.orig.
 ///
-/// Differences to that program: -n answers all questions with no, also those that are not asked
-/// without -i, so that nothing is changed; a label given to --cloned-volume is used; %B is known;
-/// --list-sparse and -Q only read; a feature that cannot be changed is a failure; block64 and a
-/// size of journals can be asked for together; room is looked for before anything is written.
+/// Differences from that program: -n answers no to all questions, even to those asked only with -i,
+/// so that nothing is changed; a label given to --cloned-volume is used; %B is supported;
+/// --list-sparse and -Q only read; a feature that cannot be changed is an error; block64 and a
+/// journal size can be requested together; free space is checked before anything is written.
 ///
-/// The exit status is 0 if everything was done, there was nothing to do, or the answer was no; 1
-/// if the command line was not understood or a change was refused; 2 if it failed and the volume
-/// is as it was; 3 if it failed and fsck.ocfs2 has to look at the volume.
+/// The exit status is 0 if everything was done, there was nothing to do, or the answer was no; 1 if
+/// the command line was not valid or a change was refused; 2 if it failed and the volume is
+/// unchanged; 3 if it failed and fsck.ocfs2 has to check the volume.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "tunefs.ocfs2", version, arg_required_else_help = true)]
 pub struct Cli {
@@ -49,8 +48,8 @@ pub struct Cli {
     #[arg(short = 'N', long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=255))]
     pub node_slots: Option<u16>,
 
-    /// Extend the volume to the end of the device, or to NEW_SIZE; glued to -S is the unit of
-    /// NEW_SIZE, which is blocks without one
+    /// Extend the volume to the end of the device, or to NEW_SIZE. The unit of NEW_SIZE may be
+    /// appended to -S; without it the unit is blocks
     #[arg(
         short = 'S',
         long,
@@ -61,42 +60,42 @@ pub struct Cli {
     )]
     pub volume_size: Option<Unit>,
 
-    /// Give the volume another UUID: a random one, or the one that is glued to -U
+    /// Give the volume another UUID: a random one, or the one appended to -U
     ///
-    /// A heartbeat region is known by the UUID of its volume: where the volume is one of a global
-    /// heartbeat, the configuration of the cluster has to be changed, too.
+    /// A heartbeat region is identified by the UUID of its volume. If the volume contains a region
+    /// of a global heartbeat, the configuration of the cluster has to be changed, too.
     #[arg(short = 'U', long, value_name = "UUID", num_args = 0..=1, require_equals = true)]
     #[allow(clippy::option_option, reason = "given, and with a value")]
     pub uuid_reset: Option<Option<Uuid>>,
 
-    /// Make all journals so large, or their block numbers 32 or 64 bits wide: size=SIZE, block32,
-    /// block64, several with commas between
+    /// Set the size of all journals, or the width of their block numbers to 32 or 64 bits:
+    /// size=SIZE, block32, block64, separated by commas
     #[arg(short = 'J', long, value_name = "OPTIONS")]
     pub journal_options: Option<JournalOptions>,
 
-    /// Print what FORMAT asks for
+    /// Print the fields that FORMAT asks for
     ///
     /// %B block size, %T cluster size, %N node slots, %R block of the root directory, %Y of the
     /// system directory, %P of the first cluster group, %V label, %U UUID, %M compat, %H incompat
-    /// and %O read-only compat features, %C the cluster as stack,name,heartbeat (`default` where
-    /// the volume does not say, `local` where there is none). Between % and the letter may be a
-    /// width, with - for text on the left. \a \b \f \n \r \t \v and \\ are known.
+    /// and %O read-only compat features, %C the cluster as stack,name,heartbeat (`default` if the
+    /// volume does not state it, `local` for a local volume). A width may precede the letter, with
+    /// - to align text on the left. \a \b \f \n \r \t \v and \\ are supported.
     #[arg(short = 'Q', long, value_name = "FORMAT")]
     pub query: Option<String>,
 
-    /// List files with holes, and how many clusters these are
+    /// List files with holes, and the number of clusters in these holes
     #[arg(long)]
     pub list_sparse: bool,
 
-    /// Make the volume one that a cluster mounts, or a single host: cluster or local
+    /// Let a cluster or only a single host mount the volume: cluster or local
     #[arg(short = 'M', long = "mount", value_name = "TYPE")]
     pub mount: Option<MountType>,
 
-    /// Keep backups of the superblock: as --fs-features=backup-super
+    /// Keep backups of the superblock, like --fs-features=backup-super
     #[arg(long)]
     pub backup_super: bool,
 
-    /// Features to be switched on, or with `no` before their names off, with commas between
+    /// Features to switch on, or with the prefix `no` off, separated by commas
     #[arg(long, value_name = "FEATURES", value_parser = FeatureRequest::parse)]
     pub fs_features: Option<FeatureRequest>,
 
@@ -104,17 +103,17 @@ pub struct Cli {
     #[arg(long)]
     pub update_cluster_stack: bool,
 
-    /// Make a copy of a volume another volume: a random UUID, and LABEL, or `-cloned` after the
-    /// label it has
+    /// Turn a copy of a volume into another volume, with a random UUID and LABEL, or its present
+    /// label with `-cloned` appended
     #[arg(long, value_name = "LABEL", num_args = 0..=1, require_equals = true)]
     #[allow(clippy::option_option, reason = "given, and with a value")]
     pub cloned_volume: Option<Option<OsString>>,
 
-    /// Milliseconds between two syncs of what users use
+    /// Milliseconds between two syncs of user quotas
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(100..))]
     pub usrquota_sync_interval: Option<u32>,
 
-    /// The same for groups
+    /// Milliseconds between two syncs of group quotas
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(100..))]
     pub grpquota_sync_interval: Option<u32>,
 
@@ -122,15 +121,15 @@ pub struct Cli {
     #[arg(short, long)]
     pub interactive: bool,
 
-    /// The answer to all questions is yes
+    /// Answer yes to all questions
     #[arg(short, long, conflicts_with = "no")]
     pub yes: bool,
 
-    /// The answer to all questions is no: only say what would be changed
+    /// Answer no to all questions: only report what would be changed
     #[arg(short, long, visible_alias = "dry-run")]
     pub no: bool,
 
-    /// Say what is done
+    /// Report what is done
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
@@ -138,33 +137,33 @@ pub struct Cli {
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub quiet: u8,
 
-    /// Say which part of the work is done
+    /// Report which part of the work is in progress
     #[arg(short, long)]
     pub progress: bool,
 
-    /// Save what is overwritten in FILE, a new one: fsck.ocfs2 --undo puts it back
+    /// Save what is overwritten in the new file FILE; fsck.ocfs2 --undo restores it
     #[arg(long, value_name = "FILE")]
     pub undo_file: Option<PathBuf>,
 
-    /// Partition of a disk or of a whole-disk image, by its number
+    /// Number of the partition on a disk or whole-disk image
     #[arg(long, value_name = "NUMBER")]
     pub partition: Option<u32>,
 
     /// Block device or image file, or LABEL=... or UUID=... of the volume
     pub device: PathBuf,
 
-    /// Size of the volume, with -S: a number, perhaps with k, m, g, t or p, in the unit of -S
+    /// Size of the volume for -S: a number, optionally with k, m, g, t or p, in the unit of -S
     #[arg(requires = "volume_size", value_parser = parse_size)]
     pub new_size: Option<u64>,
 }
 
 impl Cli {
-    /// Whether anything is to be changed.
+    /// Whether any change is requested.
     pub(crate) fn changes(&self) -> bool {
         self.changes_structures() || self.changes_superblock()
     }
 
-    /// Whether anything but the superblock is to be changed.
+    /// Whether a change beyond the superblock is requested.
     pub(crate) fn changes_structures(&self) -> bool {
         self.node_slots.is_some()
             || self.volume_size.is_some()
@@ -184,7 +183,7 @@ impl Cli {
     }
 }
 
-/// What the number of a new size counts.
+/// The unit of a new size.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum Unit {
     /// Bytes.
@@ -195,21 +194,21 @@ pub enum Unit {
     Clusters,
 }
 
-/// Who mounts a volume.
+/// Who can mount a volume.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum MountType {
-    /// One host.
+    /// One host at a time.
     Local,
-    /// A cluster.
+    /// The nodes of a cluster.
     Cluster,
 }
 
-/// What journals are to be.
+/// The requested form of journals.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct JournalOptions {
-    /// Bytes of each.
+    /// Size of each in bytes.
     pub size: Option<u64>,
-    /// Whether block numbers in them have 64 bits.
+    /// Whether their block numbers have 64 bits.
     pub block64: Option<bool>,
 }
 

@@ -1,4 +1,4 @@
-//! Features switched on and off.
+//! Switching features on and off.
 
 use ocfs2_cluster::RunningCluster;
 use ocfs2_format::dinode::{DynFeatures, FileKind, InodeFlags};
@@ -10,14 +10,14 @@ use ocfs2_volume::edit::{Edit, EditError};
 
 use crate::work::{Piece, Work};
 
-/// One feature, one way.
+/// A feature to be switched on or off.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Switch {
     pub feature: Feature,
     pub on: bool,
 }
 
-/// How a feature is called in questions, in the words of the C tool.
+/// The name of a feature in questions, in the words of the C tool.
 fn called(name: &str) -> &str {
     match name {
         "backup-super" => "backup superblock",
@@ -37,7 +37,8 @@ fn called(name: &str) -> &str {
 }
 
 impl Switch {
-    /// All that was asked for, off before on; unwritten goes before sparse and comes after it.
+    /// All requested switches, off before on. The order of `FEATURES` and its reverse make
+    /// unwritten go off before sparse and on after it.
     pub fn all(on: Features, off: Features) -> Vec<Self> {
         let of = |wanted: Features, on| {
             let asked = FEATURES.into_iter().filter(move |feature| wanted.contains(feature.bit));
@@ -48,12 +49,12 @@ impl Switch {
         switches
     }
 
-    /// Whether the volume is so already.
+    /// Whether the volume is in that state already.
     pub fn is_done(self, features: Features) -> bool {
         features.contains(self.feature.bit) == self.on
     }
 
-    /// What is asked, without the question mark.
+    /// The question, without the question mark.
     pub fn question(self, device: &str) -> String {
         let (name, verb) = (self.feature.name, if self.on { "Enable" } else { "Disable" });
         match (name, self.on) {
@@ -68,7 +69,7 @@ impl Switch {
         }
     }
 
-    /// What is said where there is nothing to do.
+    /// The message if there is nothing to do.
     pub fn already(self, device: &str) -> String {
         match (self.feature.name, self.on) {
             ("local", true) => {
@@ -86,7 +87,7 @@ impl Switch {
         }
     }
 
-    /// Whether this program can do it.
+    /// Whether this program supports the switch.
     pub fn is_known(self) -> bool {
         match self.feature.name {
             "backup-super" | "extended-slotmap" | "local" | "append-dio" | "unwritten"
@@ -97,10 +98,10 @@ impl Switch {
         }
     }
 
-    /// Makes it so.
+    /// Makes the change.
     ///
     /// # Errors
-    /// [`EditError::Refused`] where the volume cannot have it.
+    /// [`EditError::Refused`] if that is not possible on this volume.
     pub fn apply(self, work: &mut Work) -> Result<(), EditError> {
         match (self.feature.name, self.on) {
             ("backup-super", true) => return backups_on(work),
@@ -123,13 +124,13 @@ impl Switch {
             let mut features = superblock.features();
             match feature.name {
                 "local" => features.incompat -= Incompat::USERSPACE_STACK,
-                // Without either the stack is o2cb.
+                // With neither feature the stack is o2cb.
                 "clusterinfo" if superblock.s_cluster_info.ci_stack != STACK_O2CB => {
                     features.incompat |= Incompat::USERSPACE_STACK;
                 }
                 "xattr" => {
                     superblock.s_xattr_inline_size = XATTR_INLINE_SIZE;
-                    // Names of attributes that are there already were hashed with it.
+                    // Otherwise the value stays: names of existing attributes were hashed with it.
                     if !features.incompat.contains(Incompat::INDEXED_DIRS) {
                         superblock.s_uuid_hash = uuid_hash(&superblock.s_uuid);
                     }
@@ -148,7 +149,7 @@ fn refused<T>(text: &str) -> Result<T, EditError> {
     Err(EditError::Refused(text.to_owned()))
 }
 
-/// Gives the volume to the cluster that runs here.
+/// Gives the volume to the cluster that runs on this host.
 fn cluster(edit: &mut Edit) -> Result<(), EditError> {
     let Some(running) = RunningCluster::find() else {
         return refused("no cluster is online on this host that the volume could be given to");
@@ -167,7 +168,7 @@ fn cluster(edit: &mut Edit) -> Result<(), EditError> {
     }
 }
 
-/// Fails where an extent is allocated and not written: all would have to be filled with zeros.
+/// Fails if a file has unwritten extents: all of them would have to be filled with zeros.
 fn refuse_unwritten(edit: &Edit) -> Result<(), EditError> {
     for inode in edit.inodes() {
         let inode = inode?;
@@ -186,7 +187,7 @@ fn refuse_unwritten(edit: &Edit) -> Result<(), EditError> {
     Ok(())
 }
 
-/// Fails where files share clusters: all would have to be copied.
+/// Fails if files share clusters: all of them would have to be copied.
 fn refuse_refcounted(edit: &Edit) -> Result<(), EditError> {
     for inode in edit.inodes() {
         let inode = inode?;
@@ -199,7 +200,7 @@ fn refuse_refcounted(edit: &Edit) -> Result<(), EditError> {
     Ok(())
 }
 
-/// Fails where the heartbeat is a global one: without cluster info nothing says so.
+/// Fails if the heartbeat is global, because only the cluster info records that.
 fn refuse_global_heartbeat(edit: &Edit) -> Result<(), EditError> {
     match edit.superblock().stack() {
         Stack::O2cb { global_heartbeat: true } => {
@@ -209,8 +210,8 @@ fn refuse_global_heartbeat(edit: &Edit) -> Result<(), EditError> {
     }
 }
 
-/// Frees what files have beyond their ends: with sparse files it would come to light, with whatever
-/// is in it, when they get longer.
+/// Frees clusters of files beyond their ends: with sparse files, these would appear with their old
+/// contents when a file grows.
 fn cut_beyond_ends(edit: &mut Edit) -> Result<(), EditError> {
     let bits = edit.geometry().cluster_size.bits();
     let mut files = Vec::new();
@@ -226,7 +227,7 @@ fn cut_beyond_ends(edit: &mut Edit) -> Result<(), EditError> {
     files.into_iter().try_for_each(|(blkno, size)| edit.truncate(blkno, size))
 }
 
-/// The clusters of the backups of the superblock that the volume has room for.
+/// The clusters of the superblock backups that the volume has room for.
 fn backup_clusters(edit: &Edit) -> Vec<u32> {
     let geometry = *edit.geometry();
     let blocks = backup_blocks(geometry.block_size, geometry.blocks());
@@ -266,7 +267,7 @@ fn slot_map(work: &mut Work, extended: bool) -> Result<(), EditError> {
         return refused("a cluster in user space needs extended-slotmap");
     }
     let (blkno, map) = work.edit.free_slot_map(slots, format)?;
-    // Of what was to be written there, in the other form, nothing is left.
+    // Replaces any earlier contents for this place, which were in the other format.
     work.before.retain(|piece| !matches!(piece, Piece::Blocks(at, _) if *at == blkno));
     work.before.push(Piece::Blocks(blkno, map));
     work.edit.update_superblock(|superblock| {

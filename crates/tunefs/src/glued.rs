@@ -1,15 +1,15 @@
-//! Values that may be missing: `-S` and `-U` have theirs glued to them, or none.
+//! Options with optional values: those of `-S` and `-U` are appended to the letter.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// Options of one letter without a value.
+/// Short options without a value.
 const FLAGS: &[u8] = b"viynqphV";
-/// Those with one, glued or not.
+/// Short options with a value, appended or not.
 const WITH_VALUE: &[u8] = b"LNJQM";
 
-/// The same arguments with `-Sclusters` and `-U0123...` in their long form, which can tell a value
-/// from none. The first argument is the name of the program.
+/// Rewrites arguments like `-Sclusters` and `-U0123...` to their long forms, in which a value can
+/// be told from none. The first argument is the name of the program.
 pub fn glued(args: Vec<OsString>) -> Vec<OsString> {
     let mut rewritten = Vec::with_capacity(args.len());
     let (mut is_value, mut is_operand) = (true, false);
@@ -38,7 +38,7 @@ pub fn glued(args: Vec<OsString>) -> Vec<OsString> {
 }
 
 enum Split<'a> {
-    /// Flags before it, the long form, the value.
+    /// The flags before it, the long form, the value.
     Glued(&'a [u8], &'static [u8], &'a [u8]),
     /// The next argument is the value of this one.
     TakesNext,

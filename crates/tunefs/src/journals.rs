@@ -10,17 +10,18 @@ use ocfs2_volume::{Error, SystemFile, Volume};
 use crate::cli::JournalOptions;
 use crate::work::{Piece, Work};
 
-/// What the journals of a volume are.
+/// The properties of the journals of a volume.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Journals {
-    /// Clusters of each.
+    /// Size of each in clusters.
     pub clusters: u32,
     /// Whether their block numbers have 64 bits.
     pub block64: bool,
 }
 
 impl Journals {
-    /// The largest of the volume, and whether any has wide block numbers: what a new one gets.
+    /// The size of the volume's largest journal, and whether any has wide block numbers: the
+    /// properties of a new one.
     pub fn of_volume(volume: &Volume) -> Result<Self, Error> {
         let mut found = Self { clusters: 0, block64: false };
         for slot in 0..volume.max_slots() {
@@ -31,10 +32,10 @@ impl Journals {
         Ok(found)
     }
 
-    /// What they are to be.
+    /// Returns the requested properties.
     ///
     /// # Errors
-    /// [`EditError::Refused`]: no journal can be so, or none of this volume.
+    /// [`EditError::Refused`] if no journal can have them, or none of this volume.
     pub fn changed(self, volume: &Volume, options: &JournalOptions) -> Result<Self, EditError> {
         let refused = |text: &str| Err(EditError::Refused(text.to_owned()));
         let geometry = volume.geometry();
@@ -45,7 +46,7 @@ impl Journals {
         if !wanted.block64 && geometry.blocks() > u64::from(u32::MAX) {
             return refused("a volume of so many blocks needs block64 in its journals");
         }
-        // 0 is the size they have.
+        // 0 stands for the present size.
         let Some(size) = options.size.filter(|size| *size > 0) else { return Ok(wanted) };
         let blocks = size >> geometry.block_size.bits();
         if size < MIN_JOURNAL_BYTES || blocks < 1024 {
@@ -60,10 +61,10 @@ impl Journals {
     }
 }
 
-/// Makes the files of new slots, and all journals `wanted`.
+/// Creates the files of new slots, and gives all journals the properties `wanted`.
 ///
 /// # Errors
-/// [`EditError::NoRoom`]; something is damaged.
+/// [`EditError::NoRoom`], or if something is damaged.
 pub(crate) fn set_slots(work: &mut Work, slots: u16, wanted: Journals) -> Result<(), EditError> {
     let edit = &mut work.edit;
     let before = edit.max_slots();
@@ -109,7 +110,7 @@ fn set_journal(
     let block_size = edit.block_size();
     work.is_in_place |= has > wanted.clusters && !is_new;
     let place = &mut work.before;
-    // What other journals have left there must not look like a part of this one.
+    // Old contents of other journals must not look like a part of this one.
     place.extend(added.into_iter().map(Piece::Zero));
     let mut block = edit.read_block(first)?;
     let (superblock, place) = if is_new {
@@ -137,7 +138,7 @@ fn truncated(blkno: Blkno) -> impl FnOnce(ocfs2_format::Truncated) -> Error {
     move |source| Error::Truncated { blkno, source }
 }
 
-/// Where the superblock of a journal is.
+/// The block of a journal's superblock.
 fn first_block(edit: &Edit, slot: u16) -> Result<Blkno, EditError> {
     let inode = edit.system_file(SystemFile::Journal(slot))?;
     let first = edit.tree(&inode)?.map(Cpos(0))?;

@@ -1,4 +1,4 @@
-//! `tunefs.ocfs2`: changes a volume that is there.
+//! `tunefs.ocfs2`: changes an existing volume.
 #![deny(missing_docs)]
 
 mod change;

@@ -23,15 +23,15 @@ use crate::change::{Change, State};
 use crate::work::Work;
 use crate::{Cli, check, query, size, sparse};
 
-/// It failed, and the volume is as it was.
+/// The change failed, and the volume is unchanged.
 const UNCHANGED: Status = Status(2);
-/// It failed after something was written.
+/// The change failed after something was written.
 const NEEDS_FSCK: Status = Status(3);
 
 /// Does what `cli` asks for.
 ///
 /// # Errors
-/// What could not be done, and why, where nothing was to be changed.
+/// What could not be done, and why. A failed change is printed, and has a status of its own.
 pub fn run(cli: &Cli) -> Result<Status> {
     let cli = &Cli { device: resolve(&cli.device)?, ..cli.clone() };
     if let Some(format) = &cli.query {
@@ -59,7 +59,7 @@ pub fn run(cli: &Cli) -> Result<Status> {
     Ok(status_of(&failed))
 }
 
-/// What a failure is to the volume.
+/// The exit status for a failed change, which says whether the volume is unchanged.
 fn status_of(err: &anyhow::Error) -> Status {
     for cause in err.chain() {
         if let Some(commit) = cause.downcast_ref::<CommitError>() {
@@ -97,7 +97,7 @@ fn change(cli: &Cli) -> Result<()> {
     let options = VolumeOptions { write, strict: write, ..Default::default() };
     let volume = open_volume(cli, write, &options)?;
     let run = Run { cli, device: shown(&cli.device), interrupt: Interrupt::install()? };
-    // All that is wrong with what was asked for is said before anything is looked at.
+    // Report invalid requests before examining anything.
     let growth = match cli.volume_size {
         Some(unit) => size::target(cli, &volume, unit)?,
         None => None,
@@ -129,7 +129,7 @@ fn change(cli: &Cli) -> Result<()> {
         }
         return run.preview(&volume, growth, &changes);
     }
-    // Where the volume's cluster is another one nobody can be kept out.
+    // If the volume belongs to another cluster, nodes cannot be locked out.
     let mut guard = match is_copy {
         true => Guard::of_copy(&volume, &cli.device, &clock)?,
         false => Guard::take(&volume, &cli.device, cli.partition, &clock)?,
@@ -165,11 +165,11 @@ fn change(cli: &Cli) -> Result<()> {
     result
 }
 
-/// Makes on `device`, the one `volume` is on, all that `cli` asks for, for a caller who has seen to it
-/// that nobody uses the volume.
+/// Makes all changes that `cli` requests on `device`, which holds `volume`. The caller has to make
+/// sure that nobody uses the volume.
 ///
 /// # Errors
-/// What could not be done, and why; see the text of `--help` for what that is to the volume.
+/// What could not be done, and why; the text of `--help` says what the state of the volume is then.
 pub fn change_volume(cli: &Cli, volume: &Volume, device: &dyn Device) -> Result<()> {
     let growth = match cli.volume_size {
         Some(unit) => size::target(cli, volume, unit)?,
@@ -181,7 +181,7 @@ pub fn change_volume(cli: &Cli, volume: &Volume, device: &dyn Device) -> Result<
     run.change(volume, &|_: &Work| Ok(device), growth, &changes)
 }
 
-/// A run that changes something.
+/// A run that makes changes.
 struct Run<'a> {
     cli: &'a Cli,
     device: String,
@@ -189,7 +189,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Makes everything; `pass` gives what can be written to, once for each step.
+    /// Makes all changes. `pass` is called once for each step, and returns the device to write to.
     fn change<D: Device>(
         &self,
         volume: &Volume,
@@ -238,7 +238,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// All changes but that of the size, as one.
+    /// Makes all changes except that of the size, as one transaction.
     fn transaction<D: Device>(
         &self,
         volume: &Volume,
@@ -276,7 +276,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Says what would be asked and done.
+    /// Prints the questions and messages of a dry run.
     fn preview(&self, volume: &Volume, growth: Option<u32>, changes: &[Change]) -> Result<()> {
         let mut out = Output::stdout();
         let is_quiet = self.cli.quiet > 0;
@@ -329,7 +329,7 @@ impl Run<'_> {
         confirm(question, "-y", &self.interrupt)
     }
 
-    /// What is said with -v; that the volume belongs to its cluster already is said without.
+    /// Reports that a change is already done: with -v only, except for the cluster.
     fn say_already(&self, change: &Change, text: &str) {
         match change {
             Change::Stack(_) if self.cli.quiet == 0 => {

@@ -1,26 +1,26 @@
-//! What a superblock says, in a form of the caller's choice.
+//! Fields of a superblock in a format of the caller's choice.
 
 use ocfs2_cli::terminal;
 use ocfs2_format::feature::Features;
 use ocfs2_format::superblock::{Stack, SuperBlock};
 
-/// A format cannot be followed.
+/// The error of a format that is not valid.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum QueryError {
-    /// A letter behind `%` that stands for nothing.
+    /// A letter after `%` without a meaning.
     #[error(
         "%{0} is not known: expected one of B T N R Y P V U M H O C, or %% for a per cent sign"
     )]
     Unknown(char),
-    /// Nothing after a `%` or a backslash.
+    /// A `%` or a backslash at the end.
     #[error("the format ends with {0}")]
     End(char),
 }
 
-/// Widths end here.
+/// Largest width.
 const WIDEST: usize = 4096;
 
-/// Fills in `format`.
+/// Replaces the escapes in `format` by the fields of the superblock.
 ///
 /// # Errors
 /// [`QueryError`].
@@ -86,7 +86,7 @@ fn value(superblock: &SuperBlock, letter: char) -> Option<String> {
     })
 }
 
-/// The cluster a volume belongs to.
+/// The cluster of a volume, as for `%C`.
 fn cluster(superblock: &SuperBlock) -> String {
     let heartbeat = match superblock.stack() {
         Stack::Local => return "local".to_owned(),

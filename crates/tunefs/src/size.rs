@@ -1,4 +1,4 @@
-//! How large a volume is to become.
+//! The new size of a volume.
 
 use anyhow::{Result, bail};
 use ocfs2_cli::human_size;
@@ -8,10 +8,10 @@ use ocfs2_volume::Volume;
 use crate::Cli;
 use crate::cli::Unit;
 
-/// The clusters `volume` is to have; none where it has them.
+/// Returns the new number of clusters of `volume`; `None` if it has that size already.
 ///
 /// # Errors
-/// The device has no room for them, or there would be fewer, or too many.
+/// If the device has no room for them, or there would be fewer, or too many.
 pub(crate) fn target(cli: &Cli, volume: &Volume, unit: Unit) -> Result<Option<u32>> {
     let geometry = volume.geometry();
     let bits = geometry.cluster_size.bits();

@@ -10,13 +10,13 @@ use ocfs2_format::{Blkno, Cpos};
 use ocfs2_volume::edit::{Edit, EditOptions};
 use ocfs2_volume::{Inode, SystemFile, Volume};
 
-/// Folders below each other that are gone into; paths on Linux end long before.
+/// Greatest depth of folders that are visited; paths on Linux are much shorter.
 const DEEPEST: usize = 4096;
 
-/// Lists files with holes below the end that their size says, with the clusters of these.
+/// Lists files with holes below their end, with the number of clusters in the holes.
 ///
 /// # Errors
-/// Something is damaged; those of `out`.
+/// If something is damaged; those of `out`.
 pub(crate) fn list(volume: &Volume, out: &mut impl Write, interrupt: &Interrupt) -> Result<()> {
     let mut walk = Walk { volume, interrupt, counted: HashSet::new(), out };
     writeln!(walk.out, "Iterating from the root directory:")?;
@@ -41,16 +41,16 @@ pub(crate) fn list(volume: &Volume, out: &mut impl Write, interrupt: &Interrupt)
 struct Walk<'a, W> {
     volume: &'a Volume,
     interrupt: &'a Interrupt,
-    /// Files with several names that were counted.
+    /// Files with several names that were already counted.
     counted: HashSet<Blkno>,
     out: &'a mut W,
 }
 
 impl<W: Write> Walk<'_, W> {
-    /// Lists what is below a directory, and counts its holes.
+    /// Lists the files below a directory. Returns the number of clusters in their holes.
     fn below(&mut self, dir: Blkno) -> Result<u64> {
         let (mut total, mut visited) = (0, HashSet::from([dir]));
-        // What comes next of each folder on the way.
+        // For each folder on the path, the entries still to visit.
         let mut stack = vec![(Vec::new(), self.children(dir)?)];
         while let Some((path, entries)) = stack.last_mut() {
             self.interrupt.check()?;
@@ -91,7 +91,7 @@ impl<W: Write> Walk<'_, W> {
     }
 }
 
-/// Clusters of a regular file that are not there, up to the end of its size.
+/// The number of clusters missing in a regular file, up to its end.
 fn holes_of(volume: &Volume, inode: &Inode) -> Result<u64> {
     if inode.kind() != Some(FileKind::Regular) || inode.is_inline() {
         return Ok(0);

@@ -1,4 +1,4 @@
-//! Giving a volume to another cluster: its name goes into the superblock and all backups.
+//! Giving a volume to another cluster, whose name is written to the superblock and all backups.
 
 use ocfs2_cluster::RunningCluster;
 use ocfs2_device::Device;
@@ -8,19 +8,19 @@ use ocfs2_volume::Volume;
 use ocfs2_volume::commit::CommitError;
 use ocfs2_volume::edit::{Edit, EditError, EditOptions, How};
 
-/// A volume cannot be given to a cluster, or not now.
+/// The error of giving a volume to a cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum StampError {
-    /// Mounted by one host at a time.
+    /// The volume is local: only one host at a time mounts it.
     #[error("is a local volume, which no cluster mounts")]
     Local,
-    /// A stack in user space needs the feature.
+    /// The volume lacks a feature that a stack in user space needs.
     #[error("has no extended-slotmap, which stack {0} needs")]
     SlotMap(String),
-    /// The name does not fit.
+    /// The name is not valid.
     #[error("`{0}` cannot be written as the name of a cluster: expected 1 to 16 bytes")]
     Name(String),
-    /// The superblock cannot be made.
+    /// The superblock cannot be prepared.
     #[error(transparent)]
     Edit(#[from] EditError),
     /// The device cannot be written.
@@ -28,7 +28,7 @@ pub enum StampError {
     Commit(#[from] CommitError),
 }
 
-/// The superblock as it has to be for `cluster`.
+/// Returns the superblock changed for `cluster`.
 ///
 /// # Errors
 /// [`StampError::Local`], [`StampError::SlotMap`], [`StampError::Name`].
@@ -50,7 +50,7 @@ pub fn stamped(
         if !features.incompat.contains(Incompat::EXTENDED_SLOT_MAP) {
             return Err(StampError::SlotMap(stamped.s_cluster_info.stack()));
         }
-        // One of the two is enough, and they exclude each other.
+        // Either of the two is enough, and they exclude each other.
         if !features.incompat.contains(Incompat::CLUSTERINFO) {
             features.incompat |= Incompat::USERSPACE_STACK;
         }
@@ -59,10 +59,10 @@ pub fn stamped(
     Ok(stamped)
 }
 
-/// Writes `superblock` to `device` in place of the volume's own, and then all backups.
+/// Writes `superblock` to `device` in place of the volume's own, and then to all backups.
 ///
 /// # Errors
-/// [`StampError::Commit`], after which some of them may be written; running it again writes all.
+/// [`StampError::Commit`], after which some of them may be written. A second run writes all.
 pub fn stamp(
     volume: &Volume,
     superblock: &SuperBlock,

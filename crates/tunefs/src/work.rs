@@ -1,29 +1,29 @@
-//! What a run is going to write, and how it reaches the volume.
+//! The changes of a run, and how they reach the volume.
 
 use ocfs2_device::Device;
 use ocfs2_format::{Blkno, Cluster};
 use ocfs2_volume::commit::CommitError;
 use ocfs2_volume::edit::{Edit, How};
 
-/// Bytes that are in no transaction.
+/// Contents that are not part of the transaction.
 #[derive(Clone, Debug)]
 pub(crate) enum Piece {
-    /// Clusters that read as zeros.
+    /// Clusters to be zeroed.
     Zero(std::ops::Range<u32>),
-    /// Blocks.
+    /// Contents of blocks, from this one on.
     Blocks(Blkno, Vec<u8>),
 }
 
-/// A transaction, and what goes with it.
+/// A transaction, and what is written before and after it.
 pub(crate) struct Work {
     pub edit: Edit,
-    /// Written and flushed before it: where nothing leads to without it, or what is right with it
-    /// and without.
+    /// Written and flushed before the transaction: to places that are unreachable without it, or
+    /// where the contents are correct with and without it.
     pub before: Vec<Piece>,
-    /// Written after it: what would be wrong without it.
+    /// Written after the transaction: contents that would be wrong without it.
     pub after: Vec<Piece>,
-    /// No journal takes it: what a journal says of itself is already as it will be, and whoever
-    /// finds that before the log is replayed would correct it.
+    /// Whether to write in place instead of through a journal. Needed if a journal already
+    /// describes itself as it will be: a check before the replay would "correct" that.
     pub is_in_place: bool,
 }
 
@@ -32,7 +32,7 @@ impl Work {
         Self { edit, before: Vec::new(), after: Vec::new(), is_in_place: false }
     }
 
-    /// Whether nothing would be written.
+    /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.edit.changed_blocks() == 0 && self.before.is_empty() && self.after.is_empty()
     }
@@ -41,7 +41,7 @@ impl Work {
     pub fn commit(&self, slots: u16, device: &dyn Device) -> Result<(), CommitError> {
         self.write(&self.before, device)?;
         match self.commit_edit(slots, device) {
-            // Nothing of the transaction was, but what comes before it.
+            // The transaction was not written, but what comes before it was.
             Err(err) if err.is_before_writes() && !self.before.is_empty() => {
                 return Err(CommitError::Changes(std::io::Error::other(err)));
             }

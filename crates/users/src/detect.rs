@@ -1,4 +1,4 @@
-//! Finding out whether something is an OCFS2 volume, by its signature only.
+//! Detection of OCFS2 volumes by their signature alone.
 
 use std::io;
 
@@ -7,14 +7,14 @@ use ocfs2_format::dinode::Dinode;
 use ocfs2_format::superblock::{SUPERBLOCK_SIGNATURE, SuperBlock};
 use ocfs2_format::{BlockSize, Structure};
 
-/// The superblock of `device`, however damaged the rest of the volume is; `None` if there
+/// Returns the superblock of `device`, however damaged the rest of the volume is; `None` if there
 /// is none.
 ///
-/// The first of the four places that has the signature counts, as for `mounted.ocfs2` of
-/// the C tools and for blkid; one that states its block size preferably.
+/// As in `mounted.ocfs2` of the C tools and in blkid, the first of the four places with the
+/// signature counts. A superblock that states the block size of its place takes precedence.
 ///
 /// # Errors
-/// None of the places can be read, for another reason than being past the end.
+/// If no superblock was found and a place within the device cannot be read.
 pub fn detect(device: &dyn Device) -> io::Result<Option<SuperBlock>> {
     let mut found = None;
     let mut failed = None;

@@ -1,4 +1,5 @@
-//! A volume for a program that changes it: no node uses it, and whoever comes is noticed.
+//! Protection of a volume while a program changes it: no node may use it, and any that comes is
+//! noticed.
 
 use std::io;
 use std::path::Path;
@@ -10,23 +11,23 @@ use ocfs2_volume::{Error, Volume};
 
 use crate::lock::{self, Host, LockError, Protection, Reason, usage_while_held};
 
-/// A volume may not be changed now.
+/// The reason why a volume may not be changed now.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GuardError {
-    /// Something else was interrupted.
+    /// An earlier change of the volume was interrupted.
     #[error("a change of the volume was interrupted: run fsck.ocfs2 first")]
     InProgress,
-    /// Nodes use it.
+    /// Nodes use the volume, or may use it.
     #[error("is in use by {}; unmount it everywhere first", .0.join(" and "))]
     InUse(Vec<String>),
-    /// Nodes did not unmount it.
+    /// Nodes have not unmounted the volume cleanly.
     #[error(
         "was not unmounted by all nodes: the journals of slots {} are dirty; run fsck.ocfs2 first",
         numbers(.0)
     )]
     Dirty(Vec<u16>),
-    /// The cluster's lock was not to be had.
+    /// The cluster's lock was not available.
     #[error(transparent)]
     Lock(#[from] LockError),
     /// A structure cannot be read.
@@ -41,18 +42,19 @@ fn numbers(slots: &[u16]) -> String {
     slots.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// What keeps others from a volume while it is changed.
+/// Keeps others from a volume while it is changed.
 #[derive(Debug)]
 pub struct Guard {
-    /// What all writes go through.
+    /// The gate for all writes to the volume.
     pub gate: Gate,
-    /// Other nodes are not locked out: why, and what is looked at instead.
+    /// Why other nodes are not locked out, and what is watched instead; `None` if they are locked
+    /// out or no other host can use the volume.
     pub not_locked: Option<String>,
 }
 
 impl Guard {
-    /// For `volume` on the device `path`, or in a partition of it: takes the cluster's lock where
-    /// that can be had, and makes sure that no node uses the volume and none left it unfinished.
+    /// Protects `volume` on the device `path` or in a partition of it: takes the cluster's lock if
+    /// possible, and checks that no node uses the volume or has left it unclean.
     ///
     /// # Errors
     /// [`GuardError`].
@@ -77,12 +79,13 @@ impl Guard {
         })
     }
 
-    /// For a copy of a volume, of which only the superblock is changed: the copy of one that is
-    /// mounted has its slots and its dirty journals, and whoever uses the original has its lock.
-    /// Nodes that write to this one keep others out nevertheless.
+    /// Protects a copy of a volume of which only the superblock will be changed. The copy of a
+    /// mounted volume contains its slots and dirty journals, and its lock is held by the users of
+    /// the original, so neither is checked. Nodes that write a heartbeat to this copy are still
+    /// refused.
     ///
     /// # Errors
-    /// [`GuardError`], but for dirty journals.
+    /// [`GuardError`], except for dirty journals.
     pub fn of_copy(volume: &Volume, path: &Path, clock: &dyn Clock) -> Result<Self, GuardError> {
         let usage = Usage::of_volume(volume, None, &SampleOptions::before_writing(), clock)?;
         no_nodes(volume, &usage)?;
@@ -90,8 +93,8 @@ impl Guard {
         Ok(Self { gate, not_locked: None })
     }
 
-    /// The same look at the volume without a lock, which goes with a heartbeat and is a write:
-    /// for a run that only says what it would do. It may take as long as the dead threshold.
+    /// Checks the volume like [`Guard::take`], but without a lock, because the lock needs a
+    /// heartbeat, which is a write. For a dry run. May take as long as the dead threshold.
     ///
     /// # Errors
     /// [`GuardError`].
@@ -100,7 +103,7 @@ impl Guard {
     }
 }
 
-/// Fails for a volume that nodes use, or perhaps use.
+/// Fails if nodes use the volume, or may use it.
 fn no_nodes(volume: &Volume, usage: &Usage) -> Result<(), GuardError> {
     let marks = Incompat::RESIZE_INPROG | Incompat::TUNEFS_INPROG;
     if volume.features().incompat.intersects(marks) {
@@ -117,7 +120,7 @@ fn no_nodes(volume: &Volume, usage: &Usage) -> Result<(), GuardError> {
     if users.is_empty() { Ok(()) } else { Err(GuardError::InUse(users)) }
 }
 
-/// Gives `usage` back where it has neither users nor what they left unfinished.
+/// Returns `usage` if the volume has no users and is clean.
 fn no_users(volume: &Volume, usage: Usage) -> Result<Usage, GuardError> {
     no_nodes(volume, &usage)?;
     let mut dirty: Vec<u16> = usage.slots.iter().map(|slot| slot.slot).collect();

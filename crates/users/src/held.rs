@@ -1,4 +1,4 @@
-//! The cluster's lock on the volume that is overwritten.
+//! The cluster's lock on a volume that is being overwritten.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,18 +6,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::lock::ClusterLock;
 use ocfs2_volume::gate;
 
-/// The lock, held by the gate, until the superblock of the old volume is gone: then no node can
-/// mount it, and the heartbeat that goes with the lock has to end before its place is written to.
+/// The lock, held through the gate until the superblock of the old volume is erased. After that no
+/// node can mount it, and the heartbeat that belongs to the lock has to end before its place is
+/// overwritten.
 #[derive(Clone)]
 pub struct HeldLock(Arc<Mutex<Option<Box<ClusterLock>>>>);
 
 impl HeldLock {
-    /// Held from now on.
+    /// Takes over `lock`.
     pub fn new(lock: Box<ClusterLock>) -> Self {
         Self(Arc::new(Mutex::new(Some(lock))))
     }
 
-    /// Gives it up: for all clones.
+    /// Releases the lock, for all clones.
     pub fn release(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
@@ -30,7 +31,7 @@ impl fmt::Debug for HeldLock {
 }
 
 impl gate::Lock for HeldLock {
-    /// As that of [`ClusterLock`]; what was released was so on purpose.
+    /// Always passes, like that of [`ClusterLock`]: a released lock was released on purpose.
     fn check(&self) -> Result<(), String> {
         Ok(())
     }

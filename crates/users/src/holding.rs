@@ -1,4 +1,4 @@
-//! What to do about those who use a device on this machine.
+//! Advice on how to free a device that is in use on this machine.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -7,7 +7,7 @@ use std::path::Path;
 use ocfs2_cli::terminal;
 use ocfs2_device::holders::Holder;
 
-/// What makes the device free, as the first half of a sentence.
+/// Returns what would free the device, as the first half of a sentence.
 pub fn advice(holders: &[Holder]) -> String {
     let mut steps: Vec<_> = holders.iter().map(step).collect();
     steps.dedup();
@@ -29,7 +29,7 @@ fn step(holder: &Holder) -> String {
     }
 }
 
-/// The process that holds the lock of the image `path`: its number and name.
+/// The process that holds the lock of the image `path`, with number and name.
 fn process(path: &Path) -> Option<String> {
     let file = fs::metadata(path).ok()?;
     let (major, minor) = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
@@ -39,7 +39,7 @@ fn process(path: &Path) -> Option<String> {
     Some(format!("process {pid} ({})", terminal(name.trim_ascii_end())))
 }
 
-/// Who has the lock of the file at `place`, device and inode, by the table /proc/locks.
+/// The process that has locked the file at `place` (device and inode) according to /proc/locks.
 fn holder_of(locks: &str, place: &str) -> Option<u32> {
     locks.lines().find_map(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {
         [_, "FLOCK", _, _, pid, at, ..] if at == place => pid.parse().ok(),

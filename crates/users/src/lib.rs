@@ -1,7 +1,7 @@
-//! The nodes of a cluster and a volume: finding them, and keeping them from it while it is changed.
+//! The nodes of a cluster and a volume: finding them, and keeping them away while it is changed.
 //!
-//! `ocfs2-volume` knows what is on the disk, `ocfs2-cluster` what runs on this host; what
-//! takes both is here.
+//! `ocfs2-volume` knows what is on the disk, `ocfs2-cluster` what runs on this host. What needs
+//! both is here.
 #![deny(missing_docs)]
 
 mod detect;

@@ -1,11 +1,11 @@
-//! The cluster's lock on a volume: while it is held no node can mount it.
+//! The cluster's lock on a volume: while it is held, no node can mount the volume.
 //!
-//! A mount takes the super lock of the volume first, and then holds the lock of its journal
-//! until the unmount. Whoever holds the super lock and has had each journal's lock for a moment
-//! therefore knows that no node has the volume mounted and that none will. Nodes that try to
-//! mount it wait.
+//! A mount first takes the super lock of the volume, and then holds the lock of its journal until
+//! the unmount. Whoever holds the super lock and has briefly had the lock of each journal therefore
+//! knows that no node has the volume mounted and that none will mount it. Nodes that try to mount
+//! it wait.
 //!
-//! The names of locks are those of `ocfs2_lock_type` and the format reference, section 25.7.
+//! The names of locks follow `ocfs2_lock_type` and the format reference, section 25.7.
 
 use std::fmt;
 use std::fs::File;
@@ -25,32 +25,32 @@ use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, Stack};
 use ocfs2_volume::usage::{Evidence, SlotUse, State, Usage};
 use ocfs2_volume::{SystemFile, Volume, gate};
 
-/// What keeps other nodes from a volume.
+/// The protection of a volume against other nodes.
 #[derive(Debug)]
 pub enum Protection {
     /// The cluster's lock.
     Locked(Box<ClusterLock>),
-    /// Nothing: what other nodes do is seen by looking.
+    /// No lock: other nodes can only be observed.
     None(Reason),
 }
 
-/// Why there is no lock to be taken.
+/// Why no lock was taken.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Reason {
-    /// A local volume, or an image: no other host has it.
+    /// The volume is local, or an image: no other host uses it.
     NotShared,
     /// No cluster is online on this host.
     NoCluster,
-    /// Another cluster is.
+    /// Another cluster is online on this host.
     OtherCluster {
-        /// Its name.
+        /// The name of that cluster.
         online: String,
         /// The cluster of the volume.
         volume: String,
     },
-    /// The locks of this stack are not known here.
+    /// The volume belongs to another stack, whose locks are not supported.
     Stack(String),
-    /// `--partition` on a whole disk.
+    /// The volume is a partition chosen with `--partition` on a whole disk.
     Partition,
 }
 
@@ -73,8 +73,8 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What tells of other nodes where no lock is held. `finds_regions` says whether the region of a
-/// global heartbeat is looked for on other volumes.
+/// Describes how other nodes are noticed if no lock is held. `finds_regions` says whether the
+/// region of a global heartbeat is looked for on other volumes.
 pub fn instead(stack: &Stack, finds_regions: bool) -> String {
     match stack {
         Stack::Userspace(_) => {
@@ -87,46 +87,47 @@ pub fn instead(stack: &Stack, finds_regions: bool) -> String {
     }
 }
 
-/// That other nodes can come, why, and what tells of them; without the heartbeat of other volumes.
+/// Describes that other nodes are not locked out, why, and how they are noticed, assuming that no
+/// region is looked for on other volumes.
 pub fn not_locked(volume: &Volume, why: &Reason) -> String {
     let instead = instead(&volume.superblock().stack(), false);
     format!("other nodes are not locked out ({why}): {instead}")
 }
 
-/// The lock of a running cluster was not taken.
+/// The lock of a running cluster could not be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// A node is mounting or unmounting it, or another tool changes it.
+    /// A node is mounting or unmounting the volume, or another tool changes it.
     #[error("another node is mounting the volume, or a program changes it there")]
     SuperLock {
-        /// The number of this host, which has beaten on the volume for this try.
+        /// The number of this host, which wrote a heartbeat to the volume for this attempt.
         this_node: u32,
     },
-    /// A node has it mounted.
+    /// A node has the volume mounted.
     #[error("in use: the journal of slot {slot} is locked by a node that has the volume mounted")]
     Mounted {
-        /// The slot.
+        /// The slot of that node.
         slot: u16,
-        /// The number of this host, which has beaten on the volume for this try.
+        /// The number of this host, which wrote a heartbeat to the volume for this attempt.
         this_node: u32,
     },
     /// This host is not a node of the cluster that is online.
     #[error("this host is not a node of cluster {0}")]
     NotANode(String),
-    /// The heartbeat of the volume does not start.
+    /// The heartbeat on the volume could not be started.
     #[error("the heartbeat cannot be started: {0}")]
     Heartbeat(#[from] ReferenceError),
-    /// The place of the heartbeat, or the device.
+    /// The heartbeat region or the device could not be used.
     #[error("the heartbeat cannot be started: {0}")]
     Region(String),
-    /// The lock manager.
+    /// The lock manager returned an error.
     #[error(transparent)]
     Domain(#[from] DomainError),
 }
 
 impl LockError {
-    /// The number of this host, if it has beaten on the volume for the try: not to be taken for
-    /// another user of it.
+    /// The number of this host if it wrote a heartbeat to the volume for the attempt, so that it is
+    /// not mistaken for another user.
     pub fn this_node(&self) -> Option<u32> {
         match self {
             Self::SuperLock { this_node } | Self::Mounted { this_node, .. } => Some(*this_node),
@@ -135,10 +136,10 @@ impl LockError {
     }
 }
 
-/// The lock, held until this is dropped.
+/// The lock, held until it is dropped.
 pub struct ClusterLock {
-    // Dropped in this order: a domain cannot be left while a lock in it is held, and the
-    // heartbeat is wanted by the domain.
+    // The fields are dropped in this order: a domain cannot be left while a lock in it is held, and
+    // the domain needs the heartbeat.
     _super_lock: Lock,
     _domain: Domain,
     _heartbeat: Option<Beating>,
@@ -152,40 +153,42 @@ impl fmt::Debug for ClusterLock {
 }
 
 impl gate::Lock for ClusterLock {
-    /// Always held: a node that loses the cluster is reset by its kernel.
+    /// Always passes: a node that loses the cluster is reset by its kernel.
     fn check(&self) -> Result<(), String> {
         Ok(())
     }
 }
 
 impl ClusterLock {
-    /// The number of this host in the cluster: it beats on the volume while the lock is held.
+    /// The number of this host in the cluster. It writes a heartbeat to the volume while the lock
+    /// is held.
     pub fn node(&self) -> u32 {
         self.node
     }
 }
 
-/// What locks are taken with; other things in tests.
+/// What is needed to take a lock; tests use their own.
 #[derive(Debug)]
 pub struct Host<K = RunningKernel> {
     /// The kernel's cluster files.
     pub kernel: K,
-    /// Who wants heartbeats.
+    /// The reference counts of heartbeats.
     pub references: References,
 }
 
 impl Default for Host {
-    /// This machine.
+    /// The host this runs on.
     fn default() -> Self {
         Self { kernel: RunningKernel::default(), references: References::default() }
     }
 }
 
-/// Takes the cluster's lock on the volume of the device `path`, or of a partition on it, where its
-/// cluster runs on this host. It takes some seconds, for a node is believed only when it has beaten for a while.
+/// Takes the cluster's lock on the volume of the device `path`, or of a partition on it, if its
+/// cluster runs on this host. Takes some seconds, because a node counts as alive only after it has
+/// written its heartbeat for a while.
 ///
 /// # Errors
-/// [`LockError`]: a node uses the volume, or that cannot be ruled out.
+/// [`LockError`] if a node uses the volume, or if that cannot be ruled out.
 pub fn take<K>(
     volume: &Volume,
     path: &Path,
@@ -239,7 +242,7 @@ where
     let super_lock =
         domain.try_exclusive(&super_name)?.ok_or(LockError::SuperLock { this_node: node })?;
     for slot in 0..volume.max_slots() {
-        // Whose inode cannot be read has not been mounted with it either.
+        // A node cannot have mounted the volume with a journal whose inode cannot be read.
         let Ok(inode) = volume.system_file(SystemFile::Journal(slot)) else { continue };
         let journal = name('M', inode.blkno, inode.dinode.i_generation);
         domain.try_exclusive(&journal)?.ok_or(LockError::Mounted { slot, this_node: node })?;
@@ -249,10 +252,10 @@ where
     Ok(Protection::Locked(Box::new(lock)))
 }
 
-/// Who uses a volume whose lock is held: whoever has a slot has crashed.
+/// Returns the users of a volume whose lock is held: a node that still has a slot has crashed.
 ///
 /// # Errors
-/// The slot map cannot be read.
+/// If the slot map cannot be read.
 pub fn usage_while_held(volume: &Volume) -> Result<Usage, ocfs2_volume::Error> {
     let crashed = State::Crashed { last_beat: None, evidence: Evidence::Stopped };
     let slots = volume.taken_slots()?.into_iter();
@@ -262,16 +265,17 @@ pub fn usage_while_held(volume: &Volume) -> Result<Usage, ocfs2_volume::Error> {
     Ok(Usage { slots, ..Usage::default() })
 }
 
-/// A type, the block number as 16 digits, the generation as 8: 31 characters with the padding.
+/// The name of a lock: type, six padding digits, block number as 16 digits, generation as 8; 31
+/// characters.
 fn name(kind: char, blkno: Blkno, generation: u32) -> String {
     format!("{kind}000000{:016x}{generation:08x}", blkno.0)
 }
 
-/// How often a heartbeat is stopped that is still held, and how long to wait in between.
+/// How often to stop a heartbeat that is still in use, and how long to wait in between.
 const TRIES: usize = 20;
 const BETWEEN: Duration = Duration::from_millis(250);
 
-/// The heartbeat of this host on the volume, until this is dropped.
+/// The heartbeat of this host on the volume, until it is dropped.
 struct Beating {
     kernel: Box<dyn Kernel + Send + Sync>,
     references: References,
@@ -284,9 +288,9 @@ impl Drop for Beating {
         let Self { kernel, references, cluster, region } = self;
         let kernel = &**kernel;
         let Some(online) = Online::find(kernel) else { return };
-        // It goes on for whoever else wants it; there is nobody to be told of an error.
+        // It goes on if someone else needs it. There is nobody to whom an error could be reported.
         let mut stopped = references.stop(kernel, &online, cluster, region).map(drop);
-        // The domain that was just left may still hold on to it for a moment.
+        // The domain that was just left may still use the heartbeat for a moment.
         for _ in 0..TRIES {
             let Err(ReferenceError::Online(OnlineError::Busy { .. })) = stopped else { return };
             thread::sleep(BETWEEN);

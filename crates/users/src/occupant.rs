@@ -1,4 +1,4 @@
-//! What a device holds already, who uses it, and whether it may be overwritten.
+//! The present contents and users of a device, and whether it may be overwritten.
 
 use std::fmt;
 use std::io;
@@ -19,30 +19,30 @@ use crate::held::HeldLock;
 use crate::holding;
 use crate::lock::{self, Host, LockError, Protection, Reason, usage_while_held};
 
-/// What would be lost.
+/// What a device holds that would be lost, and who uses it.
 #[derive(Debug, Default)]
 pub struct Occupant {
-    /// What is on the device, apart from [`Occupant::volume`].
+    /// The contents of the device, apart from [`Occupant::volume`].
     pub others: Vec<Found>,
-    /// An OCFS2 or OCFS1 volume.
+    /// The OCFS2 or OCFS1 volume on the device.
     pub volume: Option<Found>,
-    /// A volume whose superblock is lost, in words.
+    /// A description of an OCFS2 volume whose superblock is lost.
     pub damaged: Option<String>,
-    /// What the superblock of the OCFS2 volume says.
+    /// The superblock of the OCFS2 volume.
     pub superblock: Option<SuperBlock>,
-    /// Nodes that are alive.
+    /// Nodes that use the volume and are alive.
     pub live: Vec<String>,
-    /// Nodes of which that is not known, and why.
+    /// Nodes that may use the volume, each with the reason why that is not known.
     pub unknown: Vec<String>,
-    /// Nodes that crashed.
+    /// Nodes that crashed while they used the volume.
     pub crashed: Vec<String>,
-    /// Who uses the device on this machine.
+    /// The users of the device on this machine; `None` if it is not in use.
     pub in_use: Option<Vec<Holder>>,
-    /// The OCFS2 volume, and what was seen of its users.
+    /// The OCFS2 volume with its observed users.
     pub watched: Option<(Volume, Usage)>,
-    /// The cluster's lock on it.
+    /// The cluster's lock on the volume.
     pub lock: Option<HeldLock>,
-    /// Why there is none, and what is looked at instead.
+    /// Why there is no lock, and what is watched instead.
     pub not_locked: Option<String>,
 }
 
@@ -51,18 +51,18 @@ pub struct Occupant {
 pub enum Look<'a> {
     /// Not at all.
     No,
-    /// By its heartbeat, which takes seconds where the slot map names any.
+    /// By its heartbeat, which takes seconds if the slot map names any nodes.
     Watch,
-    /// By the cluster's lock where that can be taken, else by its heartbeat.
+    /// By the cluster's lock if it can be taken, otherwise by its heartbeat.
     Lock {
-        /// Where the device is.
+        /// The path of the device.
         path: &'a Path,
-        /// Its partition that holds the volume.
+        /// The partition of the device that holds the volume.
         partition: Option<u32>,
     },
 }
 
-/// Bytes at the beginning of a device that tell what is on it.
+/// Bytes at the beginning of a device that reveal its contents.
 const HEAD_BYTES: u64 = 16 << 10;
 
 /// What has to be done before a device may be overwritten.
@@ -70,20 +70,20 @@ const HEAD_BYTES: u64 = 16 << 10;
 pub enum Consent {
     /// Nothing.
     Given,
-    /// A question is to be answered.
+    /// A question has to be answered.
     Ask,
-    /// `-F` is needed.
+    /// `-F` is required.
     Force,
-    /// `-F` is needed, and then a question is to be answered.
+    /// `-F` is required, and then a question has to be answered.
     ForceAndAsk,
 }
 
 impl Occupant {
-    /// Looks at `device`, which `in_use` use here; `interrupt` ends the watching, after which less
-    /// is known.
+    /// Examines `device`, which is used on this machine by `in_use`. An `interrupt` ends the
+    /// watching of nodes, after which less is known of them.
     ///
     /// # Errors
-    /// The device cannot be read.
+    /// If the device cannot be read.
     pub fn find(
         device: &Arc<dyn Device>,
         look: Look<'_>,
@@ -107,12 +107,12 @@ impl Occupant {
         Ok(occupant)
     }
 
-    /// The gate for overwriting what was found on `device`, which is at `path`.
+    /// Returns the gate for overwriting the contents of `device`, which is at `path`.
     ///
     /// # Errors
-    /// The device cannot be read again.
+    /// If the device cannot be read again.
     pub fn gate(&mut self, device: &Arc<dyn Device>, path: &Path) -> io::Result<Gate> {
-        // What is open has to be closed where the image is opened again.
+        // An open volume has to be closed if its image will be opened again.
         let mut gate = match self.watched.take() {
             Some((volume, usage)) => Gate::of_volume(&volume, &usage)?,
             None => Gate::of_device(Arc::clone(device)),
@@ -121,7 +121,7 @@ impl Occupant {
             let what = format!("the signature of {}", found.kind);
             gate = gate.with_range(&what, found.magic.clone())?;
         }
-        // Who uses it changes it.
+        // Users of the device change its beginning.
         if self.in_use.is_none() && self.live.is_empty() && self.unknown.is_empty() {
             let head = 0..HEAD_BYTES.min(device.size_bytes());
             gate = gate.with_range("the beginning of the device", head)?;
@@ -170,7 +170,7 @@ impl Occupant {
         self.unknown = vec![format!("nodes that cannot be told ({why})")];
     }
 
-    /// Takes the cluster's lock, or gives what kept it from that.
+    /// Takes the cluster's lock. Returns the error if that fails.
     fn take_lock(
         &mut self,
         volume: &Volume,
@@ -186,7 +186,7 @@ impl Occupant {
         None
     }
 
-    /// Sorts the nodes by what is known of them.
+    /// Sorts the nodes by their state.
     fn name_users(&mut self, usage: &Usage) {
         let info = self.superblock.as_ref().and_then(SuperBlock::cluster_info);
         let cluster = info.map(|info| info.cluster());
@@ -211,7 +211,7 @@ impl Occupant {
         }
     }
 
-    /// What to do rather than to overwrite it, as the first half of a sentence.
+    /// What to do instead of overwriting it, as the first half of a sentence.
     pub fn advice(&self) -> Option<String> {
         if let Some(holders) = &self.in_use {
             return Some(holding::advice(holders));
@@ -224,11 +224,11 @@ impl Occupant {
         Some(format!("--partition NUMBER chooses one ({})", numbers.join(", ")))
     }
 
-    /// Overwrites the signatures that end after byte `from`: where the new volume leaves what is
-    /// there, what they belong to would be found beside it.
+    /// Overwrites the signatures that end after byte `from`. Where the new volume leaves old
+    /// contents in place, their signatures would still be found next to it.
     ///
     /// # Errors
-    /// The device cannot be written.
+    /// If the device cannot be written.
     pub fn erase_signatures(&self, from: u64, device: &dyn Device) -> io::Result<()> {
         for found in self.others.iter().chain(&self.volume) {
             let magic = &found.magic;
@@ -239,7 +239,7 @@ impl Occupant {
         Ok(())
     }
 
-    /// What it takes to overwrite this.
+    /// What is required before this may be overwritten.
     pub fn consent(&self) -> Consent {
         if !self.live.is_empty() || self.in_use.is_some() {
             Consent::ForceAndAsk
@@ -253,7 +253,7 @@ impl Occupant {
     }
 }
 
-/// What is left of a volume whose superblock is lost.
+/// Describes what is left of a volume whose superblock is lost.
 fn damaged(device: &Arc<dyn Device>) -> Option<String> {
     let options = VolumeOptions { heartbeat_device: true, allow_short: true, ..Default::default() };
     let opened = Volume::open(Arc::clone(device), &options);
@@ -269,7 +269,7 @@ fn damaged(device: &Arc<dyn Device>) -> Option<String> {
     ))
 }
 
-/// Who uses the volume, as its heartbeat shows.
+/// The users of the volume according to its heartbeat.
 fn watched(volume: &Volume, interrupt: &Interrupt) -> Result<Usage, String> {
     let places = volume.places().map_err(|err| err.to_string())?;
     let sample = SampleOptions::before_writing();
@@ -284,7 +284,7 @@ fn crashed(who: &str, state: &State) -> String {
     }
 }
 
-/// One line that names everything.
+/// One line that names everything found.
 impl fmt::Display for Occupant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();

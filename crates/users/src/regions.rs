@@ -1,4 +1,4 @@
-//! Finding the heartbeat region that volumes of a cluster share.
+//! Search for the heartbeat region that the volumes of a cluster share.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,10 +11,10 @@ use ocfs2_volume::{Volume, VolumeOptions};
 
 use crate::detect;
 
-/// A volume by its UUID, 32 upper-case digits.
+/// A volume with its UUID, 32 upper-case digits.
 pub type Known = (String, Arc<dyn Device>);
 
-/// The volumes of this machine, as places a region may be.
+/// The volumes of this machine, each of which may hold the region.
 pub struct GlobalRegions<'a> {
     sources: &'a Sources,
     listed: Vec<Known>,
@@ -22,13 +22,13 @@ pub struct GlobalRegions<'a> {
 }
 
 impl<'a> GlobalRegions<'a> {
-    /// Looks at those `listed` first.
+    /// Searches the volumes in `listed` first.
     pub fn new(sources: &'a Sources, listed: Vec<Known>) -> Self {
         Self { sources, listed, others: OnceLock::new() }
     }
 
-    /// A region of `cluster`, and the device it is on. All nodes beat in all regions, so
-    /// the first is as good as any.
+    /// Returns a heartbeat region of `cluster` and the device it is on. Any region will do, because
+    /// all nodes beat in all regions.
     pub fn find(&self, cluster: &str) -> Option<(Arc<dyn Device>, Region)> {
         let wanted = heartbeat_regions(self.sources, cluster);
         let among = |known: &[Known]| {
@@ -44,7 +44,7 @@ impl<'a> GlobalRegions<'a> {
 
     fn machine() -> Vec<Known> {
         let open = |path: PathBuf| {
-            // Direct: other nodes may have written since this one cached it.
+            // Direct, because other nodes may have written since this machine cached it.
             let options = DeviceOptions { caching: Caching::Direct, ..DeviceOptions::default() };
             let device = ocfs2_device::open(&path, &options).ok()?;
             let superblock = detect(&device).ok()??;
@@ -54,10 +54,10 @@ impl<'a> GlobalRegions<'a> {
     }
 }
 
-/// All block devices that can hold a volume. A disk with partitions cannot.
+/// Returns all block devices that can hold a volume. A disk with partitions cannot.
 ///
 /// # Errors
-/// The list of devices cannot be read.
+/// If the list of devices cannot be read.
 pub fn all_devices() -> io::Result<Vec<PathBuf>> {
     const TOO_SMALL_BYTES: u64 = 1 << 20;
     let devices = ocfs2_device::list()?.into_iter();

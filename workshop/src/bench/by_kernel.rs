@@ -11,18 +11,18 @@ use ocfs2_testing::vm::Lab;
 use super::volumes::{cached, run};
 use crate::kernel;
 
-/// What the kernel is to write. Contents of files are allocated and not written, so that the
-/// image has little but metadata.
+/// What the kernel writes. The contents of files are allocated and not written, so that the image
+/// has little but metadata.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Contents {
-    /// So many files of all sizes with links and holes, before a tenth of them is deleted.
+    /// This number of files of all sizes, with links and holes, before a tenth of them is deleted.
     Aged(u32),
-    /// The disk of a virtual machine of so many GiB, in pieces of 124 KiB, and two clones of it.
+    /// The disk of a virtual machine of this many GiB, in pieces of 124 KiB, and two clones of it.
     Disk(u32),
 }
 
 impl Contents {
-    /// A volume with that, of two slots and the features it has by default.
+    /// Returns the image of a volume with these contents, with two slots and the default features.
     pub fn ocfs2(self, folder: &Path) -> Result<PathBuf> {
         cached(&format!("by-kernel-{self}.img"), 30 << 30, |image| {
             run(Command::new(folder.join("mkfs-ocfs2"))
@@ -40,7 +40,7 @@ impl Contents {
             );
             let lab = Lab::ready()?;
             let machine = lab.vm().disk(image).program(folder.join("volume-contents"));
-            // So it calls a journal that was never used.
+            // The kernel prints this about a journal that was never used.
             let machine = machine.allow("Ignoring recovery information on journal");
             machine.script(script).timeout(Duration::from_secs(3600)).run()?.assert_ok();
             Ok(())

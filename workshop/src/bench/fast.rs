@@ -1,5 +1,5 @@
-//! fsck.ocfs2 on a device that is as fast as can be: the disk of this machine may be slower than
-//! any of the programs.
+//! fsck.ocfs2 on the fastest possible device: the disk of this machine may be slower than any of
+//! the programs.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ const WORKS: [Work; 2] = [
     Work { title: "1,000,000 files", volume: Volume::Tree(MANY), others: Some(MANY) },
 ];
 
-/// Measures and adds its tables.
+/// Measures and adds the tables.
 pub fn run(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
     text.push_str(
         "\nThe images are copied into memory (`/dev/shm`) and seen through loop devices, of which\n\
@@ -30,7 +30,7 @@ pub fn run(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
     measure(options, folder, text, &WORKS, Fast::show, "a disk in memory, cold cache")
 }
 
-/// An image in memory, as a block device.
+/// An image in memory, shown as a block device.
 struct Fast {
     device: LoopDevice,
     _folder: TempDir,

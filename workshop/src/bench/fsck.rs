@@ -1,4 +1,4 @@
-//! fsck.ocfs2 on volumes without a fault, and what others need for the same files.
+//! fsck.ocfs2 on sound volumes, and what other programs need for the same files.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -11,7 +11,7 @@ use super::by_kernel::Contents;
 use super::volumes::{Tree, program};
 use super::{Options, Row, programs, raw, table};
 
-/// Who made a volume, of what.
+/// The maker of a volume, and its contents.
 #[derive(Clone, Copy)]
 pub enum Volume {
     /// The library of our mkfs.
@@ -21,7 +21,7 @@ pub enum Volume {
 }
 
 impl Volume {
-    /// Its image; `folder` has the programs.
+    /// Returns the image of the volume. `folder` has the programs.
     pub fn ocfs2(self, folder: &Path) -> Result<PathBuf> {
         match self {
             Self::Tree(tree) => tree.ocfs2(),
@@ -30,20 +30,20 @@ impl Volume {
     }
 }
 
-/// A volume to be checked.
+/// A volume to check.
 struct Work {
     title: &'static str,
     volume: Volume,
-    /// Checked by others, too, as a tree of other file systems.
+    /// The same tree for the checkers of other file systems, if they are measured.
     others: Option<Tree>,
-    /// Whether the C tool takes half a minute for it.
+    /// Whether the C tool runs only once because it takes half a minute.
     once: bool,
 }
 
-/// The tree on which others are measured as well.
+/// The tree on which the checkers of other file systems are measured as well.
 pub const MANY: Tree = Tree::new(20 << 30, 1_000_000, 1000);
 
-/// A volume as it is when it was used.
+/// A volume that has been used for some time.
 pub const AGED: Contents = Contents::Aged(1_000_000);
 
 const WORKS: [Work; 11] = [
@@ -76,7 +76,7 @@ impl Work {
     }
 }
 
-/// A program, its arguments and what it is to check.
+/// A program, its arguments, and the image that it checks.
 pub struct Subject {
     pub row: Row,
     pub arguments: Vec<PathBuf>,
@@ -89,15 +89,15 @@ impl Subject {
         Self { row, arguments: arguments.collect(), image: image.to_owned() }
     }
 
-    /// One run.
+    /// Runs it once.
     pub fn run(&mut self) -> Result<()> {
         let arguments = &self.arguments;
         self.row.run(|command| command.args(arguments))
     }
 }
 
-/// Ours and the C tool on a volume, and how long its bytes take to be read. `device` is where
-/// an image is seen.
+/// Returns our program and the C tool on a volume, and a program that only reads its bytes.
+/// `device` returns where an image can be read.
 pub fn subjects(
     folder: &Path,
     image: &Path,
@@ -113,7 +113,7 @@ pub fn subjects(
     Ok(subjects)
 }
 
-/// The checkers of other file systems on the same tree.
+/// Returns the checkers of other file systems on the same tree.
 pub fn others(tree: &Tree, device: impl Fn(&Path) -> PathBuf) -> Result<Vec<Subject>> {
     let (ext4, xfs) = (tree.ext4()?, tree.xfs()?);
     let e2fsck = Row::new("e2fsck, ext4", &program("e2fsck")?);
@@ -124,7 +124,7 @@ pub fn others(tree: &Tree, device: impl Fn(&Path) -> PathBuf) -> Result<Vec<Subj
     ])
 }
 
-/// Makes all volumes that are not there.
+/// Makes all volumes that do not exist yet.
 pub fn prepare_all(folder: &Path) -> Result<()> {
     for work in &WORKS {
         work.volume.ocfs2(folder)?;
@@ -136,7 +136,7 @@ pub fn prepare_all(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Measures and adds its tables.
+/// Measures and adds the tables.
 pub fn run(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
     let _ = writeln!(
         text,
@@ -177,7 +177,7 @@ pub fn run(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
     threads(options, folder, text)
 }
 
-/// What more threads give where the volume is in the page cache.
+/// Measures what more threads gain if the volume is in the page cache.
 fn threads(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
     let image = AGED.ocfs2(folder)?;
     let [ours, _] = programs(folder, "fsck.ocfs2")?;
@@ -195,7 +195,7 @@ fn threads(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
     Ok(())
 }
 
-/// Sees to it that the image is in the page cache, or not.
+/// Makes sure that the image is in the page cache, or is not if `cold`.
 pub fn prepare(image: &Path, cold: bool) -> Result<()> {
     let file = File::open(image)?;
     fadvise(&file, 0, None, Advice::DontNeed)?;

@@ -10,29 +10,29 @@ use ocfs2_testing::{Scratch, allocated_bytes};
 use super::volumes::program;
 use super::{Options, Row, programs, table};
 
-/// A file system to be made on a sparse image of this size.
+/// A file system to make on a sparse image of this size.
 struct Work {
     title: &'static str,
     size_bytes: u64,
-    /// Whether the C tool takes minutes for it.
+    /// Whether both programs run only once because the C tool takes minutes.
     once: bool,
 }
 
 const WORKS: [Work; 2] = [
     Work { title: "4293562368 bytes", size_bytes: 4_293_562_368, once: false },
-    // As large as a file on ext4 can be.
+    // The largest file that ext4 supports.
     Work { title: "16 TiB - 4 KiB", size_bytes: (16 << 40) - 4096, once: true },
 ];
 
 const ARGS: [&str; 5] = ["-q", "-N", "4", "-L", "/OVS"];
 
-/// Measures and adds its tables.
+/// Measures and adds the tables.
 pub fn run(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
     for work in &WORKS {
         let runs = if work.once { 1 } else { options.runs.max(1) };
         eprintln!("mkfs.ocfs2 of {}, {runs} x", work.title);
         let mut rows = programs(folder, "mkfs.ocfs2")?;
-        // By turns, so that what else the machine does hits both.
+        // In turns, so that other load on the machine affects both.
         for _ in 0..runs {
             for row in &mut rows {
                 let scratch = Scratch::new();
@@ -50,7 +50,7 @@ pub fn run(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
     populate(options, folder, text)
 }
 
-/// A volume that is filled from a folder, which of the C tools that of ext4 can.
+/// Measures a volume that is filled from a folder. Of the C tools, only mke2fs can do that.
 fn populate(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
     const FILES: u32 = 100_000;
     let scratch = Scratch::new();

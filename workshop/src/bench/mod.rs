@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: our programs beside the C ocfs2-tools, in the same run.
+//! `cargo xtask bench`: our programs compared with the C ocfs2-tools, in the same run.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -27,29 +27,30 @@ mod san;
 mod shown;
 mod volumes;
 
-/// What to measure, and where to put it.
+/// What to measure, and where to write the result.
 #[derive(clap::Args, Debug)]
 pub struct Options {
-    /// Runs of each work, of which the median is shown; of the largest there is a single one
+    /// Number of runs, of which the median is shown; slow programs run only once on the largest
+    /// volumes
     #[arg(long, default_value_t = 5)]
     runs: usize,
-    /// Also write the result to docs/benchmarks.md; what was not measured stays there
+    /// Also write the result to docs/benchmarks.md; the parts that were not measured stay
     #[arg(long)]
     write: bool,
-    /// Only make the volumes that fsck.ocfs2 is measured on, which are kept in target/bench
+    /// Only make the volumes that fsck.ocfs2 is measured on and keep them in target/bench
     #[arg(long)]
     prepare: bool,
-    /// Only this program
+    /// Measure only this program
     #[arg(value_enum)]
     only: Option<Program>,
 }
 
-/// What can be measured.
+/// A program or a case that can be measured.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, Eq, PartialEq)]
 enum Program {
     Mkfs,
     Fsck,
-    /// fsck.ocfs2 that repairs
+    /// Repairs by fsck.ocfs2
     Repair,
     /// fsck.ocfs2 on a disk in memory
     Fast,
@@ -60,7 +61,7 @@ enum Program {
 }
 
 impl Program {
-    /// The title of its part of the file.
+    /// Returns the title of its part of the file.
     fn title(self) -> &'static str {
         match self {
             Self::Mkfs => "# Benchmarks of mkfs.ocfs2\n",
@@ -73,7 +74,7 @@ impl Program {
     }
 }
 
-/// Measures, prints tables, writes them.
+/// Measures, prints tables and writes them.
 pub fn run(options: &Options) -> Result<()> {
     let folder = cargo::build_programs(Profile::Release)?;
     if options.prepare {
@@ -102,7 +103,7 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// `text` with `part` in place of the part of that title, or after all others.
+/// Returns `text` with `part` in place of the part of that title, or after all others.
 fn with_part(text: &str, title: &str, part: &str) -> String {
     let Some(start) = text.find(title) else { return format!("{text}\n{part}") };
     let rest = &text[start + title.len()..];
@@ -112,14 +113,14 @@ fn with_part(text: &str, title: &str, part: &str) -> String {
     }
 }
 
-/// Ours in `folder` and the C one of that name.
+/// Returns ours in `folder` and the C one of that name.
 fn programs(folder: &Path, name: &str) -> Result<[Row; 2]> {
     let ours = folder.join(name.replace('.', "-"));
     let theirs = c_tool(name).with_context(|| format!("there is no C {name} to compare with"))?;
     Ok([Row::new("ours", &ours), Row::new("C 1.8", &theirs)])
 }
 
-/// One program and what its runs cost.
+/// One program and the costs of its runs.
 struct Row {
     name: &'static str,
     program: PathBuf,
@@ -145,7 +146,7 @@ impl Row {
 }
 
 fn table(rows: &[Row]) -> String {
-    // Only what a program makes takes space in the image.
+    // Only a program that makes an image allocates space in it.
     let makes = rows.iter().any(|row| row.allocated_bytes > 0);
     let (title, line) = if makes { (" image allocates |", "-:|") } else { ("", "") };
     let mut text = format!(
@@ -202,7 +203,7 @@ fn heading(options: &Options) -> Result<String> {
     ))
 }
 
-/// What stands behind `name` and a colon.
+/// Returns what follows `name` and a colon.
 fn field(file: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(file).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;

@@ -1,4 +1,4 @@
-//! o2image beside the C program and e2image: metadata of many files, and all that is in use.
+//! o2image compared with the C program and e2image: metadata of many files, and everything in use.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -13,13 +13,13 @@ use super::fsck::{AGED, Volume, prepare};
 use super::volumes::{Tree, program};
 use super::{Options, Row, table};
 
-/// What is to be saved.
+/// A volume to save.
 struct Work {
     title: &'static str,
     volume: Volume,
     /// The same tree on ext4, for e2image.
     ext4: Option<Tree>,
-    /// With the contents of files, which the C program cannot save.
+    /// Whether the contents of files are saved too, which the C program cannot do.
     all: bool,
 }
 
@@ -48,20 +48,20 @@ const WORKS: [Work; 4] = [
     },
 ];
 
-/// One program, its options and what it saves.
+/// One program, its options and the image it saves.
 struct Saver {
     row: Row,
     options: &'static [&'static str],
     from: PathBuf,
 }
 
-/// Measures and adds its tables: of the first work alone where `OCFS2_BENCH_SMALL` is set.
+/// Measures and adds the tables; if `OCFS2_BENCH_SMALL` is set, only those of the first volume.
 pub fn run(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
     let count = if std::env::var_os("OCFS2_BENCH_SMALL").is_some() { 1 } else { WORKS.len() };
     for work in WORKS.iter().take(count) {
         let mut savers = savers(work, folder)?;
         eprintln!("o2image, {}, {} x", work.title, options.runs);
-        // On a disk as the volumes are, and not in memory, where there may be too little room.
+        // On a disk like the volumes, not in memory, where there may be too little room.
         let scratch = tempfile::tempdir_in(cargo::target_dir().join("bench"))?;
         for _ in 0..options.runs.max(1) {
             for saver in &mut savers {
@@ -105,7 +105,7 @@ fn savers(work: &Work, folder: &Path) -> Result<Vec<Saver>> {
         savers.push(new(name, &e2image, options, &ext4));
     }
     if work.all {
-        // What it takes to read and write all that is no hole.
+        // The cost of reading and writing everything that is not a hole.
         let copy = program("cp")?;
         savers.push(new("cp --sparse=always", &copy, &["--sparse=always"], &image));
     }
@@ -113,7 +113,7 @@ fn savers(work: &Work, folder: &Path) -> Result<Vec<Saver>> {
 }
 
 impl Saver {
-    /// Saves once, from the disk and to it.
+    /// Saves once, from disk to disk.
     fn run(&mut self, to: &Path) -> Result<()> {
         prepare(&self.from, true)?;
         let mut words: Vec<OsString> = self.options.iter().map(OsString::from).collect();

@@ -1,4 +1,4 @@
-//! What a device takes to be read: the limit for every program that has to.
+//! The time it takes to read a device: the limit for every program that has to.
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -10,22 +10,22 @@ use anyhow::{Context, Result};
 use ocfs2_device::{AlignedBuffer, Caching, Device, DeviceOptions, open};
 use rustix::fs::{SeekFrom, seek};
 
-/// Reads in flight.
+/// Number of reads in flight.
 pub const DEPTH: usize = 16;
 
-/// Bytes of a read.
+/// Size of a read in bytes.
 const PIECE: u64 = 1 << 20;
 
-/// What is to be read.
+/// What to read.
 #[derive(clap::Args, Debug)]
 pub struct Options {
-    /// The file that says by its holes what is to be read
+    /// File whose data, without its holes, is read
     image: PathBuf,
-    /// Where it is read
+    /// Device or file to read it from
     device: PathBuf,
 }
 
-/// Reads whatever is not a hole, past the page cache, [`DEPTH`] reads at a time.
+/// Reads everything that is not a hole, past the page cache, [`DEPTH`] reads at a time.
 pub fn run(options: &Options) -> Result<()> {
     let caching = Caching::Direct;
     let device = open(&options.device, &DeviceOptions { caching, ..DeviceOptions::default() })?;
@@ -50,7 +50,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
 }
 
-/// Reads whatever is not a hole into the page cache.
+/// Reads everything that is not a hole into the page cache.
 pub fn into_cache(image: &Path) -> Result<()> {
     let file = File::open(image)?;
     let mut buffer = vec![0; PIECE as usize];
@@ -60,7 +60,7 @@ pub fn into_cache(image: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Byte ranges of a file that hold something, in pieces of at most [`PIECE`].
+/// Returns the byte ranges of a file that are not holes, in pieces of at most [`PIECE`].
 fn allocated(path: &Path) -> Result<Vec<(u64, usize)>> {
     let file = File::open(path)?;
     let size = file.metadata()?.size();
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn holes_are_not_read() {
-        // Not in /tmp, which may be a tmpfs and know holes of another size.
+        // Not in /tmp, which may be a tmpfs with holes of another size.
         let file = tempfile::NamedTempFile::new_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         file.as_file().set_len(1 << 40).unwrap();
         file.as_file().write_all_at(&vec![1; 3 << 20], 1 << 30).unwrap();

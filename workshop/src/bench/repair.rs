@@ -1,4 +1,4 @@
-//! What a repair costs beside a check.
+//! The cost of a repair compared with a check.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use ocfs2_volume::{Volume, VolumeOptions};
 use super::fsck::{AGED, prepare};
 use super::{Options, Row, programs, table};
 
-/// Inodes that are damaged.
+/// Number of damaged inodes.
 const DAMAGED: usize = 1000;
 
 /// Measures `-fn` and `-fy` of the same damage.
@@ -35,7 +35,7 @@ pub fn run(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
             row.run_to(&[*status], &[OsStr::new(how), image.as_os_str()])
         })
     });
-    // For whoever uses it next, also if that failed.
+    // Also repaired for the next user if a run failed.
     damage(&image)?;
     Row::new("", &ours.program).run_to(&[1], &[OsStr::new("-fy"), image.as_os_str()])?;
     measured?;
@@ -47,7 +47,7 @@ pub fn run(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
     Ok(())
 }
 
-/// Gives files of all of the volume a wrong number of links.
+/// Gives files all over the volume a wrong number of links.
 fn damage(image: &Path) -> Result<()> {
     let device = open(image, &DeviceOptions { write: true, ..DeviceOptions::default() })?;
     let volume = Volume::open(device, &VolumeOptions::default())?;
@@ -55,7 +55,7 @@ fn damage(image: &Path) -> Result<()> {
         let is_system = inode.dinode.flags().contains(InodeFlags::SYSTEM);
         inode.kind() == Some(FileKind::Regular) && !is_system
     });
-    // Of 800,000.
+    // About 800,000 files.
     let files: Vec<_> = files.step_by(800).take(DAMAGED).collect();
     let mut edit = Edit::new(&volume, EditOptions::default());
     for inode in files {

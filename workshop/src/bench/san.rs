@@ -1,4 +1,4 @@
-//! fsck.ocfs2 on a device each read of which takes a millisecond, as on a slow SAN.
+//! fsck.ocfs2 on a device where each read takes a millisecond, as on a slow SAN.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ const WORKS: [Work; 3] = [
     },
 ];
 
-/// Measures and adds its tables.
+/// Measures and adds the tables.
 pub fn run(options: &Options, folder: &Path, text: &mut String) -> Result<()> {
     text.push_str(
         "\nThe images are seen through `nbdkit --filter=delay file IMAGE delay-read=1ms` and \

@@ -1,4 +1,4 @@
-//! The volumes on devices of another speed than this machine's disk.
+//! Measuring the volumes on devices that are faster or slower than this machine's disk.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,20 +13,20 @@ use super::{Options, table};
 pub trait Shown {
     /// The device.
     fn device(&self) -> PathBuf;
-    /// Sees to it that the device has to be read.
+    /// Makes sure that the device has to be read.
     fn prepare(&self) -> Result<()>;
 }
 
-/// A volume to be checked on such a device.
+/// A volume to check on such a device.
 pub struct Work {
     pub title: &'static str,
     pub volume: Volume,
-    /// Checked by others, too, as a tree of other file systems.
+    /// The same tree for the checkers of other file systems, if they are measured.
     pub others: Option<Tree>,
 }
 
-/// Measures `works` on what `show` makes of their images, and adds the tables. `kind` says what
-/// kind of device it is.
+/// Measures `works` on the devices that `show` makes of their images, and adds the tables. `kind`
+/// names the kind of device.
 pub fn measure<S: Shown>(
     options: &Options,
     folder: &Path,

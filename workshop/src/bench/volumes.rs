@@ -14,26 +14,26 @@ use xtask::cargo;
 /// A tree of files: folders below `/many`, files of 4 KiB in them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Tree {
-    /// Of the volume.
+    /// Size of the volume in bytes.
     pub size_bytes: u64,
     pub files: u32,
     pub files_per_folder: u32,
-    /// Directories have indexes.
+    /// Whether directories have indexes.
     pub indexed: bool,
 }
 
 impl Tree {
-    /// A volume with these files.
+    /// Returns a tree of these files, without directory indexes.
     pub const fn new(size_bytes: u64, files: u32, files_per_folder: u32) -> Self {
         Self { size_bytes, files, files_per_folder, indexed: false }
     }
 
-    /// The same with directory indexes, as volumes have them by default.
+    /// Returns the same tree with directory indexes, as volumes have them by default.
     pub const fn indexed(self) -> Self {
         Self { indexed: true, ..self }
     }
 
-    /// As an OCFS2 volume of two slots.
+    /// Returns an OCFS2 volume of two slots with the tree.
     pub fn ocfs2(&self) -> Result<PathBuf> {
         let Self { files, files_per_folder, indexed, .. } = *self;
         let kind = if indexed { "ocfs2-indexed" } else { "ocfs2" };
@@ -43,7 +43,7 @@ impl Tree {
         })
     }
 
-    /// The same tree as an ext4 file system.
+    /// Returns an ext4 file system with the same tree.
     pub fn ext4(&self) -> Result<PathBuf> {
         self.image("ext4", |image| {
             let scratch = Scratch::new();
@@ -61,7 +61,7 @@ impl Tree {
         })
     }
 
-    /// The same tree as an XFS file system.
+    /// Returns an XFS file system with the same tree.
     pub fn xfs(&self) -> Result<PathBuf> {
         self.image("xfs", |image| {
             let scratch = Scratch::new();
@@ -81,7 +81,7 @@ impl Tree {
         })
     }
 
-    /// How many files are in each folder.
+    /// Returns the number of files in each folder.
     fn folders(&self) -> impl Iterator<Item = u32> {
         let Self { files, files_per_folder, .. } = *self;
         let folders = files.div_ceil(files_per_folder);
@@ -95,7 +95,8 @@ impl Tree {
     }
 }
 
-/// The image of that name, which `make` makes of a sparse file of this size if there is none yet.
+/// Returns the image of that name. If there is none yet, `make` makes it from a sparse file of
+/// `size_bytes`.
 pub fn cached(
     name: &str,
     size_bytes: u64,
@@ -117,7 +118,7 @@ pub fn cached(
     Ok(path)
 }
 
-/// A program of this machine.
+/// Returns the path of a program of this machine.
 pub fn program(name: &str) -> Result<PathBuf> {
     find_program(name).with_context(|| format!("there is no {name} on this machine"))
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: all tests, with what they need of the system.
+//! `cargo xtask test`: all tests, with the packages and kernels that they need.
 
 mod outcome;
 mod programs;
@@ -14,28 +14,28 @@ use crate::workshop;
 /// What to test.
 #[derive(clap::Args, Debug, Default)]
 pub struct Options {
-    /// Only tests whose name contains one of these
+    /// Run only tests whose name contains one of these
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// Install nothing, only say what is left out for want of a package
+    /// Install nothing, only report what is skipped because a package is missing
     #[arg(long)]
     no_install: bool,
-    /// With the tests that take minutes
+    /// Also run the tests that take minutes
     #[arg(long)]
     all: bool,
-    /// For cargo, which tests to build, such as `-p ocfs2-mkfs`; by default `--workspace`
+    /// Arguments for cargo that select the tests, such as `-p ocfs2-mkfs`; by default `--workspace`
     #[arg(last = true, value_name = "ARGS")]
     args: Vec<String>,
 }
 
 impl Options {
-    /// Which tests cargo builds.
+    /// Returns the arguments that select the tests that cargo builds.
     fn selection(&self) -> Vec<String> {
         if self.args.is_empty() { vec!["--workspace".to_owned()] } else { self.args.clone() }
     }
 
-    /// Whether what stands in the documentation is among them. Cargo takes no examples where
-    /// one kind of target is asked for.
+    /// Returns whether the examples in the documentation are among them. Cargo does not run them if
+    /// one kind of target is selected.
     fn has_examples(&self) -> bool {
         let kinds = ["--test", "--lib", "--bin", "--bench", "--example"];
         self.names.is_empty()
@@ -43,7 +43,7 @@ impl Options {
     }
 }
 
-/// Runs the tests; gives the folder of the programs they ran.
+/// Runs the tests. Returns the folder of the programs they ran.
 pub fn run(options: &Options) -> Result<PathBuf> {
     let bin_dir = match options.args.is_empty() {
         true => cargo::build_with_tests(&["--all-targets"])?,

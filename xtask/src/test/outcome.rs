@@ -1,42 +1,42 @@
-//! What came of a test program, by what it printed.
+//! The result of a test program, from its output.
 
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-/// How many of the slowest tests are named.
+/// Number of the slowest tests that are listed.
 const SLOWEST: usize = 10;
 
-/// What came of one test program.
+/// Result of one test program.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// Its name.
+    /// Name of the program.
     pub program: String,
-    /// Whether it ended with 0.
+    /// Whether its exit status was 0.
     pub succeeded: bool,
-    /// How long it took.
+    /// Time it took.
     pub time: Duration,
-    /// Its tests that were run.
+    /// Tests that were run.
     pub tests: Vec<Test>,
-    /// How many were not run, for they take minutes.
+    /// Number of tests that were not run because they take minutes.
     pub ignored: usize,
-    /// All that it printed.
+    /// Everything it printed.
     pub printed: String,
 }
 
 /// A test that was run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Test {
-    /// Its name.
+    /// Name of the test.
     pub name: String,
-    /// Whether it ended well.
+    /// Whether it passed.
     pub succeeded: bool,
-    /// Seconds.
+    /// Time it took, in seconds.
     pub seconds: f64,
 }
 
 impl Outcome {
-    /// Takes in the line `test NAME ... ok <0.123s>` and its kin.
+    /// Evaluates a line such as `test NAME ... ok <0.123s>`.
     pub fn read(&mut self, line: &str) {
         let Some((name, rest)) = line.strip_prefix("test ").and_then(|it| it.split_once(" ... "))
         else {
@@ -53,7 +53,7 @@ impl Outcome {
         }
     }
 
-    /// In one line; more if something is to be said.
+    /// Prints it on one line, followed by the output if it failed, otherwise by what it skipped.
     pub fn print(&self) {
         let count = self.tests.len();
         let verdict = if self.succeeded { "ok" } else { "FAILED" };
@@ -73,10 +73,10 @@ impl Outcome {
     }
 }
 
-/// Prints the slowest tests, and those that failed.
+/// Prints the slowest tests.
 ///
 /// # Errors
-/// One failed.
+/// If a test failed; the error names all that did.
 pub fn judge(outcomes: &[Outcome]) -> Result<()> {
     let tests = outcomes.iter().flat_map(|it| it.tests.iter().map(move |test| (it, test)));
     let mut tests: Vec<_> = tests.collect();
@@ -87,7 +87,7 @@ pub fn judge(outcomes: &[Outcome]) -> Result<()> {
     }
     let failed = tests.iter().filter(|(_, test)| !test.succeeded);
     let failed = failed.map(|(outcome, test)| format!("{}::{}", outcome.program, test.name));
-    // One that was killed names no test.
+    // A program that was killed names no test.
     let dead = outcomes.iter().filter(|it| !it.succeeded && it.tests.iter().all(|it| it.succeeded));
     let failed: Vec<_> = failed.chain(dead.map(|it| it.program.clone())).collect();
     if !failed.is_empty() {

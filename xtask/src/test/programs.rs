@@ -7,21 +7,21 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use xtask::cargo;
 
-/// One of them.
+/// A test program.
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// What cargo calls it, such as `fsck_codes` or `ocfs2_volume`.
+    /// Cargo's name for it, such as `fsck_codes` or `ocfs2_volume`.
     pub name: String,
-    /// Where it is.
+    /// Path of the program.
     pub path: PathBuf,
-    /// The folder of its package, in which cargo would run it.
+    /// Folder of its package, in which cargo would run it.
     pub package: PathBuf,
 }
 
 /// Builds the tests of `selection`.
 ///
 /// # Errors
-/// They cannot be built.
+/// If they cannot be built.
 pub fn build(selection: &[String]) -> Result<Vec<Program>> {
     let mut build = cargo::cargo(["test", "--no-run", "--message-format=json-render-diagnostics"]);
     eprintln!("\n$ cargo test --no-run {}", selection.join(" "));
@@ -31,7 +31,7 @@ pub fn build(selection: &[String]) -> Result<Vec<Program>> {
     messages.lines().filter_map(|line| program(line).transpose()).collect()
 }
 
-/// The test program a message of cargo is about, if it is about one.
+/// Returns the test program that a message of cargo is about, if it is about one.
 fn program(message: &str) -> Result<Option<Program>> {
     let message: Value = serde_json::from_str(message).context("what cargo says")?;
     let text = |value: &Value| value.as_str().map(str::to_owned);

@@ -1,7 +1,7 @@
 //! Running test programs, two at a time.
 //!
-//! Those that have virtual machines wait for them most of the time, and take longest: they are
-//! begun first, and the others run beside them.
+//! The one with virtual machines waits for them most of the time, and takes longest: it is started
+//! first, and the others run beside it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -16,19 +16,19 @@ use anyhow::{Context, Result};
 use super::outcome::Outcome;
 use super::programs::Program;
 
-/// The program whose tests have virtual machines.
+/// The test program with virtual machines.
 const LONGEST: &str = "kernel";
-/// Programs that run at the same time.
+/// Number of programs that run at the same time.
 const LANES: usize = 2;
-/// After how long without news it is said what is running.
+/// Time without news after which the running programs are listed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How they are run.
 #[derive(Clone, Debug)]
 pub struct Terms {
-    /// Their arguments.
+    /// Arguments for each program.
     pub args: Vec<String>,
-    /// Where our own programs are.
+    /// Folder of our own programs.
     pub bin_dir: PathBuf,
 }
 
@@ -37,10 +37,10 @@ enum News {
     Ended(Result<Outcome>),
 }
 
-/// Runs all, also after one failed, and prints what came of each.
+/// Runs all programs, even after one failed, and prints the result of each.
 ///
 /// # Errors
-/// One cannot be started.
+/// If one cannot be started.
 pub fn all(mut programs: Vec<Program>, terms: &Terms) -> Result<Vec<Outcome>> {
     programs.sort_by_key(|program| program.name != LONGEST);
     let count = programs.len();
@@ -53,7 +53,7 @@ pub fn all(mut programs: Vec<Program>, terms: &Terms) -> Result<Vec<Outcome>> {
             let sender = sender.clone();
             scope.spawn(move || {
                 while let Some(program) = next() {
-                    // The receiver hears to the end.
+                    // The receiver listens until the end.
                     let _ = sender.send(News::Began(program.name.clone()));
                     let _ = sender.send(News::Ended(run(&program, terms)));
                 }
@@ -64,7 +64,7 @@ pub fn all(mut programs: Vec<Program>, terms: &Terms) -> Result<Vec<Outcome>> {
     })
 }
 
-/// Prints what is heard, until all programs ended.
+/// Prints what it receives, until all programs have ended.
 fn listen(news: &mpsc::Receiver<News>) -> Result<Vec<Outcome>> {
     let mut running = BTreeMap::new();
     let mut outcomes = Vec::new();
@@ -98,7 +98,8 @@ fn run(program: &Program, terms: &Terms) -> Result<Outcome> {
     let mut command = Command::new(&program.path);
     command.current_dir(&program.package).env("CARGO_MANIFEST_DIR", &program.package);
     command.env("OCFS2_BIN_DIR", &terms.bin_dir).stdin(Stdio::null()).args(&terms.args);
-    // The time of each test, which stable releases of the test library know, but do not promise.
+    // Prints the time of each test. Stable releases of the test library can do this, but do not
+    // promise it.
     command.args(["-Zunstable-options", "--report-time"]).env("RUSTC_BOOTSTRAP", "1");
     let output = command.output().with_context(|| program.path.display().to_string())?;
     let stdout = String::from_utf8_lossy(&output.stdout);

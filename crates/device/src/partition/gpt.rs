@@ -1,4 +1,4 @@
-//! The GUID partition table of UEFI, chapter 5.
+//! The GUID partition table (UEFI specification, chapter 5).
 
 use uuid::Uuid;
 
@@ -6,14 +6,14 @@ use super::{GptCopy, Partition, PartitionType, Scheme, Table, le, le32, le64};
 use crate::Device;
 
 const SIGNATURE: &[u8; 8] = b"EFI PART";
-/// Bytes of the header that have a meaning.
+/// Smallest valid length of the header in bytes.
 const MIN_HEADER_LEN: usize = 92;
-/// Bytes of an entry, at the least.
+/// Smallest valid length of an entry in bytes.
 const MIN_ENTRY_LEN: usize = 128;
-/// Most bytes of entries that are read; usual are 16 KiB.
+/// Most bytes of entries that are read; 16 KiB are usual.
 const MAX_ENTRIES_LEN: usize = 4 << 20;
 
-/// The table with the good copy that comes first, of either sector size.
+/// Returns the first valid copy, with either sector size.
 pub(super) fn read(disk: &dyn Device) -> Option<Table> {
     let mut sizes = vec![disk.sector_size()];
     sizes.extend([512, 4096].into_iter().filter(|size| *size != disk.sector_size()));
@@ -24,7 +24,7 @@ pub(super) fn read(disk: &dyn Device) -> Option<Table> {
     })
 }
 
-/// The copy with its header in `sector`, if it is good.
+/// Returns the copy with its header in `sector`, if it is valid.
 fn read_copy(disk: &dyn Device, sector_size: u32, copy: GptCopy, sector: u64) -> Option<Table> {
     let unit = u64::from(sector_size);
     let mut header = vec![0; usize::try_from(sector_size).ok()?];
@@ -63,7 +63,7 @@ fn read_copy(disk: &dyn Device, sector_size: u32, copy: GptCopy, sector: u64) ->
 
 fn partition(entry: &[u8], number: u32, sector_size: u64) -> Partition {
     let (first, last) = (le64(entry, 32), le64(entry, 40));
-    // The last sector is part of it; one before the first makes it empty.
+    // The range includes the last sector; a last sector just before the first makes it empty.
     let sectors = last.checked_sub(first).map_or(0, |count| count.saturating_add(1));
     let name: Vec<u16> = (56..MIN_ENTRY_LEN)
         .step_by(2)

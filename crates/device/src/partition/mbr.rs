@@ -1,4 +1,4 @@
-//! The master boot record: four entries, and a chain of boot records for more.
+//! The master boot record: four entries, and a chain of boot records for logical partitions.
 
 use std::io;
 
@@ -7,11 +7,11 @@ use crate::Device;
 
 /// Bytes of a boot record, whatever the size of a sector.
 const LEN: usize = 512;
-/// Where the entries are.
+/// Offset of the entries in a boot record.
 const ENTRIES: usize = 446;
 /// Bytes of an entry.
 const ENTRY_LEN: usize = 16;
-/// Type code that says "there is a GPT".
+/// Type code of the entry that protects a GPT.
 const PROTECTIVE: u8 = 0xee;
 /// Most boot records of logical partitions that are followed.
 const MAX_LOGICAL: usize = 256;
@@ -30,9 +30,9 @@ pub(super) struct Mbr {
 struct Entry {
     boot: u8,
     code: u8,
-    /// In sectors, from something that depends on the entry.
+    /// First sector, relative to a place that depends on the entry.
     start: u32,
-    /// In sectors.
+    /// Number of sectors.
     size: u32,
 }
 
@@ -55,7 +55,7 @@ impl Entry {
 }
 
 impl Mbr {
-    /// The table in the first sector of `disk`, if there is one.
+    /// Returns the table in the first sector of `disk`, if there is one.
     pub(super) fn read(disk: &dyn Device) -> io::Result<Option<Self>> {
         if disk.size_bytes() < LEN as u64 {
             return Ok(None);
@@ -63,7 +63,7 @@ impl Mbr {
         let mut bytes = [0; LEN];
         disk.read_at(&mut bytes, 0)?;
         let mbr = Self { bytes };
-        // What other boot sectors have in this place is code or text.
+        // Other boot sectors have code or text in this place.
         let plausible = || mbr.entries().all(|entry| entry.boot & 0x7f == 0);
         Ok((mbr.is_signed() && (mbr.is_protective() || plausible())).then_some(mbr))
     }
@@ -77,7 +77,7 @@ impl Mbr {
         le32(&self.bytes, 440)
     }
 
-    /// Whether it is there to make older programs keep off a GPT.
+    /// Whether its purpose is to keep older programs off a GPT.
     pub(super) fn is_protective(&self) -> bool {
         self.entries().any(|entry| entry.code == PROTECTIVE)
     }
@@ -107,8 +107,8 @@ impl Mbr {
 
 /// Follows the chain of boot records in the extended partition `outer`.
 ///
-/// Each describes one partition, relative to itself, and says where the next record is,
-/// relative to the start of the extended partition.
+/// Each record describes one partition, relative to the record itself, and points to the next
+/// record, relative to the start of the extended partition.
 fn logical(disk: &dyn Device, outer: Entry, number: &mut u32, partitions: &mut Vec<Partition>) {
     let sector_size = u64::from(disk.sector_size());
     let outer_start = u64::from(outer.start);
@@ -122,8 +122,8 @@ fn logical(disk: &dyn Device, outer: Entry, number: &mut u32, partitions: &mut V
             return;
         }
         let data = record.entries().enumerate().filter(|(index, entry)| {
-            // The last two entries are not for partitions. Programs that put some there
-            // anyhow mean the same as in the first; others leave garbage.
+            // The last two entries are not for partitions. Programs that still use them mean the
+            // same as in the first; otherwise they are garbage.
             let inside = u64::from(entry.start) + u64::from(entry.size) <= u64::from(outer.size);
             entry.is_used() && !is_extended(entry.code) && (*index < 2 || inside)
         });
@@ -188,7 +188,7 @@ pub(super) mod tests {
         write(&disk, 100, &[(0x83, 1, 9), (5, 50, 20)]);
         write(&disk, 150, &[(0x83, 1, 9), (5, 0, 20)]);
         assert_eq!(places(&disk).len(), 3);
-        // Twice the same extended partition, and one without a record in it.
+        // The same extended partition twice, and two that lead to no record.
         write(&disk, 0, &[(5, 100, 200), (5, 100, 200), (5, 300, 1), (5, u32::MAX, 1)]);
         assert_eq!(places(&disk).len(), 4 + 4);
     }

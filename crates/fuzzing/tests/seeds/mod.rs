@@ -1,4 +1,4 @@
-//! What mutation starts from: for each target some real bytes, most of them blocks of volumes
+//! Seeds that mutation starts from: for each target some real bytes, most of them blocks of volumes
 //! that the Linux kernel wrote.
 
 use std::collections::BTreeMap;
@@ -20,10 +20,11 @@ use ocfs2_testing::fixture;
 /// Seeds by the name of their target.
 pub type Seeds = BTreeMap<&'static str, Vec<Vec<u8>>>;
 
-/// Of one kind of block of one fixture, at most as many.
+/// Twice the number of first blocks taken for a target from a fixture; later ones are added ever
+/// more rarely.
 const OF_A_KIND: usize = 12;
 
-/// The target a block is for, if it is of a kind that can be told.
+/// Returns the target for a block, if its signature is known.
 fn target_of(block: &[u8]) -> Option<&'static str> {
     let by_signature = [
         (SUPERBLOCK_SIGNATURE, "superblock"),
@@ -54,7 +55,7 @@ fn target_of(block: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// All seeds. Panics where a target would have none.
+/// Returns all seeds. Panics if a target would have none.
 pub fn all() -> Seeds {
     let mut seeds = Seeds::new();
     for (name, size) in
@@ -74,7 +75,7 @@ pub fn all() -> Seeds {
     mbr[446..462].copy_from_slice(&[0, 0, 2, 0, 0x83, 0, 0, 0, 8, 0, 0, 0, 0, 8, 0, 0]);
     mbr[510..].copy_from_slice(&[0x55, 0xaa]);
     seeds.entry("probe").or_default().push(with(&[0], &mbr));
-    // A protective one, and after it a header with one entry.
+    // A protective MBR, and after it a GPT header with one entry.
     let mut gpt = mbr.clone();
     gpt[450] = 0xee;
     gpt.resize(3 * 512, 0);
@@ -105,7 +106,7 @@ pub fn all() -> Seeds {
     seeds
 }
 
-/// Blocks of every kind from a fixture with blocks of `size` bytes.
+/// Adds blocks of every kind from a fixture with blocks of `size` bytes.
 fn blocks(name: &str, size: usize, seeds: &mut Seeds) {
     const PIECE: usize = 1 << 20;
     let file = File::open(fixture(name)).unwrap();
@@ -120,7 +121,8 @@ fn blocks(name: &str, size: usize, seeds: &mut Seeds) {
         }
         for block in piece.chunks_exact(size) {
             let Some(target) = target_of(block) else { continue };
-            // The first ones differ most: mkfs and the first folders; then ever fewer.
+            // The first blocks, from mkfs and the first folders, differ most; later ones are taken
+            // ever more rarely.
             let count = counts.entry(target).or_default();
             *count += 1;
             if *count <= OF_A_KIND / 2 || (count.is_power_of_two() && *count <= 1 << 10) {

@@ -1,4 +1,4 @@
-//! Extended attributes: in the inode, in a block of their own, or in buckets.
+//! Extended attributes: in the inode, in a separate block, or in buckets.
 
 use ocfs2_format::dinode::{Dinode, DynFeatures};
 use ocfs2_format::extent::{ExtentFlags, ExtentRec};
@@ -14,7 +14,7 @@ use ocfs2_format::{Blkno, Block, BlockSize, Cpos, Structure, Truncated};
 use super::{Files, FillError};
 use crate::file::{FileData, list_capacity};
 
-/// Where the attributes of an inode are.
+/// The place of an inode's attributes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stored {
     inline: Vec<u8>,
@@ -22,12 +22,12 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// The end of the inode's block.
+    /// The area at the end of the inode; empty if there is none.
     pub(super) fn inline(&self) -> &[u8] {
         &self.inline
     }
 
-    /// Sets the fields of the inode that say so.
+    /// Sets the fields of the inode that describe the place.
     pub(super) fn mark(&self, dinode: &mut Dinode) {
         let mut features = dinode.dyn_features();
         if !self.inline.is_empty() {
@@ -42,15 +42,15 @@ impl Stored {
     }
 }
 
-/// An attribute as it is stored.
+/// An attribute in its stored form.
 #[derive(Clone, Debug)]
 struct Item {
     prefix: XattrPrefix,
-    /// Without its prefix.
+    /// The name without its prefix.
     name: Vec<u8>,
     hash: u32,
     size: u64,
-    /// The name, and the value or the root of its tree, each up to a multiple of four.
+    /// The name, then the value or the root of its tree, each padded to a multiple of four bytes.
     pair: Vec<u8>,
 }
 
@@ -67,12 +67,12 @@ impl Item {
     }
 }
 
-/// What stays free between entries and what they name.
+/// Free bytes between the entries and the names and values.
 const GAP: usize = 4;
 
-/// Puts names and values of `items` at the end of `area` and the entries at its start. None of
-/// the former crosses a multiple of `block`. Gives the lowest offset of them; `None`, with
-/// `area` in disorder, where there is no room.
+/// Puts names and values of `items` at the end of `area`, and the entries at its start. No name
+/// with its value crosses a multiple of `block`. Returns the lowest offset of names and values;
+/// `None` if there is no room, in which case the contents of `area` are undefined.
 fn fill(area: &mut [u8], items: &[Item], block: usize) -> Result<Option<usize>, Truncated> {
     let mut end = area.len();
     let end_of_entries = XattrHeader::SIZE + items.len() * XattrEntry::SIZE;
@@ -97,7 +97,7 @@ fn fill(area: &mut [u8], items: &[Item], block: usize) -> Result<Option<usize>, 
     Ok(Some(end))
 }
 
-/// A bucket of items, which are sorted by hash; `None` where they do not fit.
+/// A bucket with items, which must be sorted by hash; `None` if they do not fit.
 fn bucket(items: &[Item], block_size: BlockSize) -> Result<Option<Vec<u8>>, Truncated> {
     if items.len() > bucket_entries(block_size) {
         return Ok(None);
@@ -120,7 +120,8 @@ fn padded(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 impl Files<'_> {
-    /// Bytes of an area at the end of an inode; 0 where inodes are too small for one.
+    /// Size in bytes of the attribute area at the end of an inode; 0 if inodes are too small for
+    /// one.
     pub(super) fn inline_xattr_size(&self) -> usize {
         let layout = &self.plan.layout;
         match layout.geometry.block_size == BlockSize::MIN {
@@ -129,7 +130,7 @@ impl Files<'_> {
         }
     }
 
-    /// Stores attributes; in the inode only if `inline`.
+    /// Stores attributes, in the inode only if `inline`.
     pub(super) fn store_xattrs(
         &mut self,
         xattrs: &[(Vec<u8>, Vec<u8>)],
@@ -167,7 +168,7 @@ impl Files<'_> {
         let Some((prefix, name)) = found else {
             return Err(FillError::AttributeKind { name: shown() });
         };
-        // The kernel gives and takes lists with a version in front, which is not stored.
+        // The kernel's interface has a version before the list, which is not stored.
         let value = match is_acl(prefix) {
             false => value,
             true => value
@@ -195,7 +196,7 @@ impl Files<'_> {
         Ok(Item { prefix, name, hash, size: value.len() as u64, pair })
     }
 
-    /// Writes a value into clusters of its own.
+    /// Writes a value to its own clusters. Returns the root of its tree.
     fn value_root(&mut self, value: &[u8]) -> Result<Vec<u8>, FillError> {
         let mut data = self.write_clusters(value.to_vec())?;
         let mut root = vec![0; XattrValueRoot::FULL_SIZE];
@@ -242,12 +243,12 @@ impl Files<'_> {
         Ok(place.blkno)
     }
 
-    /// Writes items, which are sorted by hash, into buckets: each cluster is an extent.
+    /// Writes items, which must be sorted by hash, to buckets. Each cluster is an extent.
     fn write_buckets(&mut self, items: Vec<Item>) -> Result<FileData, FillError> {
         let block_size = self.plan.layout.geometry.block_size;
         let mut buckets: Vec<(u32, Vec<u8>)> = Vec::new();
         let mut in_bucket: Vec<Item> = Vec::new();
-        // Those of the same hash stay together.
+        // Items with the same hash stay together.
         for same in items.chunk_by(|a, b| a.hash == b.hash) {
             let before = in_bucket.len();
             in_bucket.extend_from_slice(same);
@@ -289,7 +290,7 @@ impl Files<'_> {
     }
 }
 
-/// The bucket of these items, which are known to fit, and its lowest hash.
+/// A bucket with these items, which are known to fit, and its lowest hash.
 fn full_bucket(items: &[Item], block_size: BlockSize) -> Result<Option<(u32, Vec<u8>)>, Truncated> {
     let Some(first) = items.first() else { return Ok(None) };
     Ok(bucket(items, block_size)?.map(|bucket| (first.hash, bucket)))

@@ -14,21 +14,21 @@ use super::{Attributes, Files, FillError};
 use crate::file::{FileData, list_capacity};
 use crate::suballocator::Suballocated;
 
-/// Contents of a regular file.
+/// The contents of a regular file.
 pub trait Contents {
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     fn size(&self) -> u64;
 
-    /// What is not a hole: ranges of bytes, ascending.
+    /// The parts that are not holes, as ranges of bytes in ascending order.
     ///
     /// # Errors
-    /// They cannot be found out.
+    /// If they cannot be determined.
     fn data(&mut self) -> io::Result<Vec<Range<u64>>>;
 
-    /// Fills `buf` from `offset`; what is in a hole reads as zero. Each call is after the one
-    /// before.
+    /// Fills `buf` from `offset`. Holes read as zero. Offsets of successive calls are ascending.
     ///
     /// # Errors
+    /// If the contents cannot be read.
     /// They cannot be read.
     fn read(&mut self, buf: &mut [u8], offset: u64) -> io::Result<()>;
 }
@@ -53,11 +53,11 @@ impl Contents for Bytes<'_> {
     }
 }
 
-/// Bytes that are read and written at a time, or one cluster.
+/// Bytes that are read and written at a time, unless a cluster is larger.
 const CHUNK: usize = 1 << 20;
-/// What is written past the end of a file are zeros up to a multiple of this.
+/// Data is written up to a multiple of this, with zeros after the end of the file.
 const PAGE: usize = 4096;
-/// Longest target the kernel reads.
+/// Longest target of a link that the kernel reads.
 const MOST_TARGET: usize = 4095;
 
 impl Files<'_> {
@@ -99,7 +99,7 @@ impl Files<'_> {
         if target.contains(&0) {
             return Err(FillError::BadTarget);
         }
-        // Its attributes give way to a target that has room in the inode without them.
+        // If the target fits into the inode only without attributes, they are stored elsewhere.
         let fits = |xattrs: &Stored, files: &Self| target.len() < files.id2_size(xattrs);
         let is_short = target.len() + self.inline_xattr_size() < self.id2_size(&Stored::default());
         let xattrs = self.store_xattrs(&attributes.xattrs, is_short)?;
@@ -139,7 +139,7 @@ impl Files<'_> {
         self.put_inode(place, &dinode, &id2, &xattrs)
     }
 
-    /// Copies contents into clusters.
+    /// Copies contents to clusters.
     fn copy(&mut self, contents: &mut dyn Contents) -> Result<FileData, FillError> {
         let size = contents.size();
         let cluster = self.plan.layout.cluster_size();
@@ -173,7 +173,7 @@ impl Files<'_> {
         Ok(file)
     }
 
-    /// Writes whole clusters, of which the first `used` bytes count.
+    /// Writes whole clusters, of which the first `used` bytes are data.
     fn put_data(
         &mut self,
         file: &mut FileData,
@@ -196,7 +196,7 @@ impl Files<'_> {
         Ok(())
     }
 
-    /// Writes bytes into clusters.
+    /// Writes bytes to clusters.
     pub(super) fn write_clusters(&mut self, mut bytes: Vec<u8>) -> Result<FileData, FillError> {
         let used = bytes.len();
         bytes.resize(used.next_multiple_of(self.plan.layout.cluster_size() as usize), 0);
@@ -205,7 +205,7 @@ impl Files<'_> {
         Ok(file)
     }
 
-    /// Takes the extent blocks of a tree whose root fills `list`, and writes it.
+    /// Allocates the extent blocks of a tree whose root occupies `list`, and writes the tree.
     pub(super) fn put_tree(
         &mut self,
         data: &mut FileData,
@@ -225,7 +225,7 @@ impl Files<'_> {
     }
 }
 
-/// The ranges widened to whole clusters and joined, none past the end of the file.
+/// The ranges extended to whole clusters and joined, up to the end of the file.
 fn whole_clusters(ranges: &[Range<u64>], cluster: u64, size: u64) -> Vec<Range<u64>> {
     let end_of_file = size.div_ceil(cluster) * cluster;
     let mut joined: Vec<Range<u64>> = Vec::new();

@@ -12,15 +12,15 @@ use super::index::Hashed;
 use super::{Directory, Files, FillError};
 use crate::file::{FileData, list_capacity};
 
-/// Entries one after the other; the last of each block reaches to its end.
+/// Packs entries. The last one of each block extends to its end.
 struct Packer {
     bytes: Vec<u8>,
-    /// Bytes of a block, and how many of them hold entries.
+    /// Size of a block in bytes, and the part of it for entries.
     block_size: usize,
     usable: usize,
-    /// Where the last entry starts, and how long it is without its hole.
+    /// Offset of the last entry, and its length without the hole.
     last: (usize, usize),
-    /// Holes at the ends of the blocks that are full.
+    /// Length of the hole at the end of each full block.
     holes: Vec<u16>,
 }
 
@@ -29,12 +29,12 @@ impl Packer {
         Self { bytes: vec![0; block_size], block_size, usable, last: (0, 0), holes: Vec::new() }
     }
 
-    /// The start of the block that is being filled.
+    /// Offset of the block that is being filled.
     fn block(&self) -> usize {
         self.bytes.len() - self.block_size
     }
 
-    /// Adds an entry; says which block it is in.
+    /// Adds an entry. Returns the index of its block.
     fn add(&mut self, name: &[u8], inode: Blkno, file_type: FileType) -> Result<usize, Truncated> {
         let needed = entry_size(name.len());
         let mut at = self.last.0 + self.last.1;
@@ -57,7 +57,7 @@ impl Packer {
     }
 }
 
-/// The numbers of a file's blocks, in order.
+/// The numbers of the first `count` blocks of a file, in order.
 fn block_numbers(data: &FileData, geometry: &Geometry, count: usize) -> Vec<Blkno> {
     data.block_ranges(geometry).flatten().take(count).map(Blkno).collect()
 }
@@ -69,13 +69,14 @@ impl Files<'_> {
         let dots = dots.into_iter().map(|(name, inode)| (name, (inode, FileType::Directory)));
         let all = dots.chain(entries.iter().map(|(name, entry)| (&**name, *entry)));
         let needed: usize = all.clone().map(|(name, _)| entry_size(name.len())).sum();
-        // Entries in the inode go up to its end: the C fsck looks for more where attributes are.
+        // Entries in the inode have to reach its end: the C fsck looks for entries where the
+        // attributes would be.
         let room = self.plan.layout.inline_capacity();
         let is_inline = self.plan.layout.has(Incompat::INLINE_DATA) && needed <= room;
         let xattrs = self.store_xattrs(&attributes.xattrs, !is_inline)?;
         let mut dinode = self.new_dinode(place, &attributes, FileKind::Directory, &xattrs);
         if place.loc.is_none() || place.blkno == parent {
-            // The root: its inode is among those of the system files.
+            // The inode of the root is among those of the system files.
             dinode.i_suballoc_slot = Dinode::GLOBAL_SLOT;
             dinode.i_suballoc_loc = Blkno(0);
             dinode.i_generation = self.plan.layout.generation;
@@ -123,7 +124,7 @@ impl Files<'_> {
         let blocks = block_numbers(&file, &geometry, holes.len());
         let mut free = Blkno(0);
         if has_trailers {
-            // Blocks with a hole are a list, which begins at the first.
+            // Blocks with a hole form a list, which starts at the first of them.
             let size = self.plan.layout.block_size();
             let rows = bytes.chunks_mut(size).zip(&blocks).zip(&holes);
             for ((block, blkno), hole) in rows.rev() {
@@ -152,7 +153,7 @@ impl Files<'_> {
         self.put_inode(place, &dinode, &id2, &xattrs)
     }
 
-    /// Writes blocks into the extents of a file from its start on.
+    /// Writes blocks to the extents of a file, from its start on.
     fn put_blocks(&mut self, file: &FileData, mut bytes: &[u8]) -> Result<(), FillError> {
         let geometry = self.plan.layout.geometry;
         let size = u64::from(geometry.block_size.bytes());

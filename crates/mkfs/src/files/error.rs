@@ -1,4 +1,4 @@
-//! Why a volume cannot be filled.
+//! Errors of filling a volume.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,70 +6,70 @@ use std::path::PathBuf;
 use ocfs2_format::Truncated;
 use ocfs2_format::dx_leaves::SameHash;
 
-/// Why a volume cannot be filled.
+/// The reason why a volume cannot be filled.
 #[derive(Debug, thiserror::Error)]
 pub enum FillError {
-    /// It happened with this file.
+    /// The file that caused the error.
     #[error("{}", ocfs2_cli::shown(path))]
     At {
-        /// In the folder or archive the files come from.
+        /// Its path in the source folder or archive.
         path: PathBuf,
-        /// What happened.
+        /// The error itself.
         #[source]
         cause: Box<FillError>,
     },
-    /// There are no free clusters any more.
+    /// The volume has no more free clusters.
     #[error("the volume is too small for the files")]
     Full,
     /// The source could not be read.
     #[error("cannot be read")]
     Read(#[source] io::Error),
-    /// The device, or whoever is told how far the work has come.
+    /// An error of the device, or of the progress report.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// A block is shorter than what is to be in it.
+    /// A block is too short for its contents.
     #[error(transparent)]
     Truncated(#[from] Truncated),
-    /// It has no files.
+    /// A heartbeat device cannot have files.
     #[error("a heartbeat device has no files")]
     HeartbeatDevice,
-    /// A directory that was written already.
+    /// The directory was already written.
     #[error("the directory has been written already")]
     Finished,
-    /// A name that no file can have.
+    /// The name is not valid for a file.
     #[error("is not a name of a file")]
     BadName,
-    /// A name that is too long.
+    /// The name is too long.
     #[error("the name is {bytes} bytes long; at most 255 fit")]
     LongName {
-        /// Its length.
+        /// Its length in bytes.
         bytes: usize,
     },
-    /// There is something of that name.
+    /// The name already exists.
     #[error("occurs twice")]
     Twice,
-    /// The count of links has no room for more.
+    /// There are more links than the inode can count.
     #[error("has more than {most} links")]
     TooManyLinks {
-        /// Most there can be.
+        /// The largest possible number.
         most: u32,
     },
-    /// A file that is larger than files can be.
+    /// The file is larger than the volume supports.
     #[error("is {bytes} bytes long, more than a file on this volume can be")]
     TooLarge {
-        /// Its length.
+        /// Its size in bytes.
         bytes: u64,
     },
-    /// A symbolic link whose target is empty, or longer than the kernel reads.
+    /// The target of a symbolic link is empty, or longer than the kernel reads.
     #[error("the target of the symbolic link is {bytes} bytes long, not 1 to 4095")]
     Target {
-        /// Its length.
+        /// Its length in bytes.
         bytes: usize,
     },
-    /// A target that ends before its end.
+    /// The target of a symbolic link contains a NUL.
     #[error("the target of the symbolic link has a NUL in it")]
     BadTarget,
-    /// Device numbers that the format has no room for.
+    /// The device numbers are out of range.
     #[error("device {major}:{minor} is out of range: 4095:1048575 is the last")]
     DeviceNumber {
         /// Major number.
@@ -77,7 +77,7 @@ pub enum FillError {
         /// Minor number.
         minor: u32,
     },
-    /// An attribute of a kind that the format does not have.
+    /// The format does not support attributes of this kind.
     #[error(
         "attribute {name} cannot be stored: expected user., trusted., security. or a POSIX access \
          control list"
@@ -86,30 +86,30 @@ pub enum FillError {
         /// Its name.
         name: String,
     },
-    /// The volume has no attributes.
+    /// The volume does not support attributes.
     #[error("attribute {name} cannot be stored: the volume lacks the feature xattr")]
     NoAttributes {
         /// Its name.
         name: String,
     },
-    /// A name or a value that is too long, or there are too many with the same hash.
+    /// The name or value of an attribute is too long, or too many names have the same hash.
     #[error("attribute {name} cannot be stored: {why}")]
     Attribute {
         /// Its name.
         name: String,
-        /// What is wrong.
+        /// The reason.
         why: &'static str,
     },
-    /// More names of the same hash than a leaf of an index holds.
+    /// More names have the same hash than fit into a leaf of an index.
     #[error("the index of the directory has no room: {0}")]
     SameHash(#[from] SameHash),
-    /// What the files are of is not what can be read.
+    /// The source contains something that is not supported.
     #[error("{0}")]
     Source(String),
 }
 
 impl FillError {
-    /// The same, with the file it happened with. The innermost stays.
+    /// Adds the path of the file that caused the error, unless there is one already.
     #[must_use]
     pub fn at(self, path: impl Into<PathBuf>) -> Self {
         match self {

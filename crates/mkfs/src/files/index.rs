@@ -1,4 +1,4 @@
-//! The index of a directory: its entries by the hashes of their names.
+//! The index of a directory, which has its entries by the hashes of their names.
 
 use ocfs2_format::dx::{DxEntry, DxFlags, DxLeaf, DxRoot, write_dx_entries};
 use ocfs2_format::dx_leaves::{LeafCluster, pack_leaves};
@@ -10,7 +10,7 @@ use super::{Files, FillError};
 use crate::file::{FileData, list_capacity};
 use crate::suballocator::Suballocated;
 
-/// A name, and which block of the directory has it.
+/// The hash of a name, and the index of the directory block that contains it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hashed {
     pub(super) hash: NameHash,
@@ -18,9 +18,9 @@ pub(super) struct Hashed {
 }
 
 impl Files<'_> {
-    /// Writes the index of `directory`, whose blocks are `blocks`; those from `free` on have
-    /// holes. Its root is at `place`, if that is known. Gives the root, and how many clusters its
-    /// leaves have.
+    /// Writes the index of `directory`, which consists of `blocks`. The list of blocks with holes
+    /// starts at `free`. The root is at `place`, or in a new block. Returns the block of the root,
+    /// and the number of clusters of the leaves.
     pub(super) fn write_index(
         &mut self,
         place: Option<Suballocated>,

@@ -10,12 +10,12 @@ use super::attributes::Stored;
 use super::{Attributes, Files, FillError};
 use crate::suballocator::Suballocated;
 
-/// Gathers the blocks of one group, which are handed out one after the other, into one write.
-/// Blocks that come late, of directories, are written one by one.
+/// Collects the blocks of one group, which are handed out in order, for a single write. Blocks that
+/// arrive later, such as those of directories, are written individually.
 pub(super) struct GroupWriter<'a> {
     device: &'a dyn Device,
     block_size: usize,
-    /// Descriptor of the group, and the first block that is in `bytes`.
+    /// Descriptor of the group, and the first block in `bytes`.
     group: Blkno,
     start: Blkno,
     bytes: Vec<u8>,
@@ -55,7 +55,7 @@ impl<'a> GroupWriter<'a> {
 }
 
 impl Files<'_> {
-    /// An inode as it is before its contents are known, of one link.
+    /// An inode without contents and with one link.
     pub(super) fn new_dinode(
         &self,
         place: Suballocated,
@@ -88,12 +88,12 @@ impl Files<'_> {
         dinode
     }
 
-    /// Bytes that an inode has for its contents.
+    /// Bytes for contents in an inode.
     pub(super) fn id2_size(&self, xattrs: &Stored) -> usize {
         self.plan.layout.block_size() - Dinode::ID2_OFFSET - xattrs.inline().len()
     }
 
-    /// Writes an inode; `id2` is without the area of its attributes.
+    /// Writes an inode. `id2` excludes the attribute area.
     pub(super) fn put_inode(
         &mut self,
         place: Suballocated,

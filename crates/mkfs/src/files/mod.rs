@@ -1,9 +1,9 @@
-//! Files on the volume to be: written between its layout and its superblock.
+//! Files of the new volume, which are written after its layout and before its superblock.
 //!
-//! [`Files`] takes clusters, inodes and metadata blocks from the allocators of the plan, which
-//! are in memory, and writes contents and inodes at once, in large pieces one after the other.
-//! A directory is written when all of its entries are known; until then it is kept as a sorted
-//! list of names. What the allocators have become is written by the plan in the end.
+//! [`Files`] allocates clusters, inodes and metadata blocks from the plan's allocators in memory,
+//! and writes contents and inodes immediately, in large sequential pieces. A directory is written
+//! when all of its entries are known; until then it is a sorted list of names. The allocators
+//! themselves are written by the plan at the end.
 
 mod attributes;
 mod contents;
@@ -32,26 +32,26 @@ pub use contents::{Bytes, Contents};
 pub use error::FillError;
 use inodes::GroupWriter;
 
-/// Most links of an inode without indexed-dirs.
+/// Most links per inode without indexed-dirs.
 const MOST_LINKS: u32 = 32_000;
-/// The same with them, where the high half of the count is used.
+/// Most links per inode with indexed-dirs, which uses the high half of the count.
 const MOST_LINKS_INDEXED: u32 = i32::MAX as u32;
 /// Longest name of a file, in bytes.
 const MOST_NAME: usize = 255;
 
-/// What every file has, whatever its kind.
+/// The attributes of every file, whatever its kind.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Attributes {
     /// Permissions, set-id bits and the sticky bit: `0o7777`.
     pub permissions: u16,
-    /// Owner.
+    /// User ID of the owner.
     pub uid: u32,
-    /// Group.
+    /// Group ID.
     pub gid: u32,
-    /// Time of the last change of the contents; also becomes the time of the last access. The
-    /// time of the last change of the inode is the time of format.
+    /// Modification time, which is also used as the access time. The inode change time is the time
+    /// of format.
     pub mtime: Timestamp,
-    /// Extended attributes by their whole names, as `getxattr` gives them.
+    /// Extended attributes with their full names, as returned by `getxattr`.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -59,7 +59,7 @@ pub struct Attributes {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct DirectoryId(usize);
 
-/// A file that can get more links.
+/// A file, to which further links can be made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct FileId {
     blkno: Blkno,
@@ -71,10 +71,10 @@ struct Directory {
     place: Suballocated,
     parent: Blkno,
     attributes: Attributes,
-    /// In the order in which they will be stored.
+    /// By name, which is the order in which they will be stored.
     entries: BTreeMap<Box<[u8]>, (Blkno, FileType)>,
     folders: u32,
-    /// What the plan has placed for it.
+    /// The place that the plan has reserved for it.
     data: DirectoryData,
 }
 
@@ -83,24 +83,24 @@ pub struct Files<'p> {
     plan: &'p mut Plan,
     device: &'p dyn Device,
     report: &'p mut dyn FnMut(Progress) -> io::Result<()>,
-    /// Contents, directory blocks, leaves of indexes, values of attributes.
+    /// For contents, directory blocks, leaves of indexes and values of attributes.
     data: Writer<'p>,
     inodes: GroupWriter<'p>,
     blocks: GroupWriter<'p>,
     /// The cluster after the last one that was taken.
     at: Cluster,
-    /// Directories that are not finished yet.
+    /// Directories by [`DirectoryId`]; `None` once written.
     directories: Vec<Option<Directory>>,
-    /// Links of files that have several.
+    /// Number of links of files with more than one.
     links: HashMap<Blkno, u32>,
     lost_found: Option<DirectoryId>,
     buffer: Vec<u8>,
-    /// Inodes written so far.
+    /// Number of inodes written so far.
     count: u64,
 }
 
 impl<'p> Files<'p> {
-    /// Nothing but the root and `lost+found`.
+    /// Starts with only the root and `lost+found`.
     pub(crate) fn new(
         plan: &'p mut Plan,
         device: &'p dyn Device,
@@ -134,10 +134,10 @@ impl<'p> Files<'p> {
         Ok(files)
     }
 
-    /// The root.
+    /// The root directory.
     pub const ROOT: DirectoryId = DirectoryId(0);
 
-    /// What a directory has that nobody says anything about.
+    /// The attributes of a directory for which nothing is specified.
     pub fn default_attributes(&self) -> Attributes {
         let seconds = self.plan.layout.time as i64;
         Attributes {
@@ -149,12 +149,13 @@ impl<'p> Files<'p> {
         }
     }
 
-    /// Inodes there are so far, the root and `lost+found` not counted.
+    /// Number of inodes so far, without the root and `lost+found`.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// Makes a directory. `lost+found` of the root, which is there already, gets the attributes.
+    /// Creates a directory. For `lost+found` in the root, which already exists, sets the
+    /// attributes.
     ///
     /// # Errors
     /// [`FillError`].
@@ -177,7 +178,7 @@ impl<'p> Files<'p> {
         Ok(self.open(place, parent_blkno, attributes, DirectoryData::default()))
     }
 
-    /// Gives a directory that is not finished other attributes.
+    /// Sets the attributes of a directory that is not finished.
     ///
     /// # Errors
     /// [`FillError::Finished`].
@@ -190,7 +191,7 @@ impl<'p> Files<'p> {
         Ok(())
     }
 
-    /// Makes a regular file and writes its contents.
+    /// Creates a regular file and writes its contents.
     ///
     /// # Errors
     /// [`FillError`].
@@ -207,7 +208,7 @@ impl<'p> Files<'p> {
         Ok(FileId { blkno: place.blkno, kind: FileKind::Regular })
     }
 
-    /// Makes a symbolic link.
+    /// Creates a symbolic link.
     ///
     /// # Errors
     /// [`FillError`].
@@ -224,7 +225,7 @@ impl<'p> Files<'p> {
         Ok(FileId { blkno: place.blkno, kind: FileKind::Symlink })
     }
 
-    /// Makes a device node, a pipe or a socket. The numbers are those of a device.
+    /// Creates a device node, a pipe or a socket. The numbers are used for devices only.
     ///
     /// # Errors
     /// [`FillError`].
@@ -242,7 +243,7 @@ impl<'p> Files<'p> {
         Ok(FileId { blkno: place.blkno, kind })
     }
 
-    /// Gives a file another name.
+    /// Adds another name for a file.
     ///
     /// # Errors
     /// [`FillError`].
@@ -262,7 +263,7 @@ impl<'p> Files<'p> {
         Ok(())
     }
 
-    /// Leaves an inode and so many clusters free, as if there had been a file that was deleted.
+    /// Leaves an inode and `clusters` clusters free, as if a file had been deleted.
     ///
     /// # Errors
     /// [`FillError::Full`].
@@ -273,19 +274,20 @@ impl<'p> Files<'p> {
         Ok(())
     }
 
-    /// Writes a directory that nothing more is put into. What is not finished is so in the end.
+    /// Writes a directory to which nothing will be added. Directories that are not finished are
+    /// written at the end.
     ///
     /// # Errors
     /// [`FillError`].
     pub fn finish(&mut self, directory: DirectoryId) -> Result<(), FillError> {
         if Some(directory) == self.lost_found || directory == Self::ROOT {
-            // More may come; they are written last.
+            // These two may still grow. They are written last.
             return Ok(());
         }
         self.write_open_directory(directory.0)
     }
 
-    /// Writes what is left: open directories, buffers, counts of links.
+    /// Writes the rest: open directories, buffers, link counts.
     pub(crate) fn end(mut self) -> Result<u64, FillError> {
         for index in (0..self.directories.len()).rev() {
             self.write_open_directory(index)?;
@@ -374,7 +376,7 @@ impl<'p> Files<'p> {
         }
     }
 
-    /// Takes an inode, and tells how far the work has come.
+    /// Allocates an inode, and reports the progress.
     fn new_inode(&mut self) -> Result<Suballocated, FillError> {
         self.tell()?;
         self.count += 1;

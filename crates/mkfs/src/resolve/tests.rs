@@ -28,8 +28,8 @@ fn wish(list: &str) -> Options {
 
 #[test]
 fn defaults_by_size_are_those_of_the_c_mkfs() {
-    // Volume, type, block and cluster size, clusters, groups, tail, slots, blocks of a
-    // journal, groups of an extent allocator; from mkfs.ocfs2 -n.
+    // Volume size, purpose, block and cluster size, clusters, groups, clusters in the last group,
+    // slots, blocks of a journal, groups of an extent allocator; from mkfs.ocfs2 -n.
     type Row = (u64, Option<Purpose>, u32, u32, u32, u32, u32, u16, u64, u32);
     let datafiles = Some(Purpose::Datafiles);
     let mail = Some(Purpose::Mail);
@@ -68,7 +68,7 @@ fn the_volume_ends_where_the_device_or_the_wish_does() {
     };
     assert_eq!(clusters(Extent::Whole, (64 << 20) + 5000), Ok((64 << 20) + 4096));
     assert_eq!(clusters(Extent::Bytes(64 << 20), 1 << 30), Ok(64 << 20));
-    // 20480 blocks are taken for 80 MiB, for which blocks are of 1024 bytes.
+    // 20480 blocks are assumed to be 80 MiB, for which the block size is 1024 bytes.
     assert_eq!(clusters(Extent::Blocks(20_480), 1 << 30), Ok(20_480 * 1024));
     let err = clusters(Extent::Blocks(99_999_999), 64 << 20).unwrap_err().to_string();
     let expected = "409599995904 bytes were asked for (99999999 blocks of 4096); the device has \

@@ -1,4 +1,4 @@
-//! Access control lists as archives have them, in text.
+//! Access control lists in the text form of archives.
 
 /// Tags of entries.
 const USER_OBJ: u16 = 0x01;
@@ -7,15 +7,15 @@ const GROUP_OBJ: u16 = 0x04;
 const GROUP: u16 = 0x08;
 const MASK: u16 = 0x10;
 const OTHER: u16 = 0x20;
-/// The id of an entry that is for nobody in particular.
+/// The ID of an entry for no particular user or group.
 const NO_ID: u32 = u32::MAX;
 
-/// Bytes of a list for owner, group and others alone.
+/// Length of a list for only owner, group and others.
 pub(super) const MINIMAL: usize = 4 + 3 * 8;
 
-/// The list of `text`, such as `user::rw-,user:1000:r--,group::r--,mask::r--,other::---`, as
-/// `getxattr` gives it. `None` where that is none, or names somebody without a number, which may
-/// be the third field or a fourth one.
+/// Parses a list such as `user::rw-,user:1000:r--,group::r--,mask::r--,other::---`. Returns it in
+/// the form of `getxattr`; `None` if it is not valid, or an entry has no number. The number may be
+/// the second field or a fourth one.
 pub(super) fn parse(text: &str) -> Option<Vec<u8>> {
     let mut entries = Vec::new();
     let lines = text.split([',', '\n']).map(|line| line.split('#').next().unwrap_or_default());
@@ -53,7 +53,7 @@ pub(super) fn parse(text: &str) -> Option<Vec<u8>> {
         }
         entries.push((tag, id, bits));
     }
-    // In the order in which the kernel wants them.
+    // The kernel requires this order.
     entries.sort_unstable();
     let mut bytes = vec![2, 0, 0, 0];
     for (tag, id, bits) in entries {

@@ -12,15 +12,16 @@ use super::acl;
 use super::header::{Archive, Member, read_whole};
 use crate::files::{Attributes, Contents, DirectoryId, FileId, Files, FillError};
 
-/// Longest path that a message has in full.
+/// Longest path that a message contains in full.
 const MOST_SHOWN: usize = 4096;
 
-/// What there is by its directory and its name: however deep it is, it takes no more than that.
+/// What exists, by directory and name. So a path needs no more memory than its last name, however
+/// deep it is.
 #[derive(Default)]
 struct Paths {
     directories: HashMap<(DirectoryId, Box<[u8]>), DirectoryId>,
     files: HashMap<(DirectoryId, Box<[u8]>), FileId>,
-    /// The directory that was asked for last: most often the next member is in it as well.
+    /// The directory used last, which often contains the next member, too.
     last: Option<(Vec<u8>, DirectoryId)>,
 }
 
@@ -34,14 +35,14 @@ pub(super) fn fill(reader: &mut dyn Read, files: &mut Files<'_>) -> Result<(), F
     Ok(())
 }
 
-/// A path as it is told: what is longer than systems take is cut.
+/// A path for messages. A path longer than systems accept is cut.
 fn shown(path: &[u8]) -> std::path::PathBuf {
     let cut = [path.get(..MOST_SHOWN).unwrap_or_default(), b"..."].concat();
     let shown = if path.len() > MOST_SHOWN { &cut } else { path };
     std::ffi::OsStr::from_bytes(shown).into()
 }
 
-/// The path without what stands for the root.
+/// The path without parts that stand for the root.
 fn clean(path: &[u8]) -> Result<Vec<u8>, FillError> {
     let mut clean = Vec::with_capacity(path.len());
     for name in names(path).filter(|name| *name != b".") {
@@ -57,8 +58,8 @@ fn clean(path: &[u8]) -> Result<Vec<u8>, FillError> {
 }
 
 impl Paths {
-    /// The directory of that path. What is missing is made, to get its attributes later if they
-    /// come.
+    /// Returns the directory of that path. Missing ones are created, and get their attributes when
+    /// the archive states them.
     fn directory(&mut self, path: &[u8], files: &mut Files<'_>) -> Result<DirectoryId, FillError> {
         if let Some((_, directory)) = self.last.as_ref().filter(|(last, _)| last == path) {
             return Ok(*directory);
@@ -79,7 +80,7 @@ impl Paths {
         Ok(directory)
     }
 
-    /// The file of that path.
+    /// The file of that path, if it exists.
     fn file(&self, path: &[u8]) -> Option<FileId> {
         let (parent, name) = split(path);
         let mut directory = Files::ROOT;
@@ -90,12 +91,12 @@ impl Paths {
     }
 }
 
-/// The names of a path.
+/// The components of a path.
 fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|name| !name.is_empty())
 }
 
-/// The path of the directory, and the name in it.
+/// Splits a path into its directory and its last name.
 fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
@@ -124,7 +125,7 @@ fn add<R: Read>(
             return Err(FillError::Source(format!("is of a kind that is not known: `{code}`")));
         }
     };
-    // Of old, a name that ends like that was enough.
+    // Old archives mark a directory only by the end of its name.
     let is_directory = member.kind == EntryType::Regular && member.path.ends_with(b"/");
     let padding = member.stored.next_multiple_of(512) - member.stored;
     if kind == FileKind::Directory || is_directory {
@@ -181,7 +182,7 @@ fn attributes(member: &Member) -> Result<Attributes, FillError> {
             b"SCHILY.acl.access" => "system.posix_acl_access",
             b"SCHILY.acl.default" => "system.posix_acl_default",
             b"RHT.security.selinux" => {
-                // In the archive it is without the NUL that ends it in the file system.
+                // The archive omits the NUL that ends it in the file system.
                 let value = value.iter().copied().chain([0]).collect();
                 add(b"security.selinux", value);
                 continue;
@@ -193,8 +194,8 @@ fn attributes(member: &Member) -> Result<Attributes, FillError> {
                 continue;
             }
         };
-        // With the names of users, which only the system that made the archive knows, there is
-        // the list as it was stored, too, if attributes were asked for.
+        // The text has names of users, which only the system that made the archive knows. If
+        // attributes were archived, the stored list is there as well.
         let stored = [b"SCHILY.xattr.", list.as_bytes()].concat();
         if member.records.iter().any(|(key, _)| *key == stored) {
             continue;
@@ -206,7 +207,7 @@ fn attributes(member: &Member) -> Result<Attributes, FillError> {
                   tar --numeric-owner",
             }
         })?;
-        // One that says no more than the permissions do is not stored, as in the kernel.
+        // As in the kernel, a list that says no more than the permissions is not stored.
         if list != "system.posix_acl_access" || parsed.len() > acl::MINIMAL {
             add(list.as_bytes(), parsed);
         }
@@ -220,15 +221,15 @@ fn attributes(member: &Member) -> Result<Attributes, FillError> {
     })
 }
 
-/// Contents that come next in the archive.
+/// The contents that come next in the archive.
 struct Stored<'a, R> {
     reader: &'a mut R,
     size: u64,
-    /// Bytes still in the archive.
+    /// Bytes of it that are still in the archive.
     left: u64,
-    /// What is stored, as ranges of the file.
+    /// The ranges of the file that are stored.
     ranges: Vec<Range<u64>>,
-    /// The range at hand.
+    /// Index of the current range.
     at: usize,
 }
 

@@ -17,16 +17,16 @@ use rustix::io::Errno;
 
 use crate::files::{Attributes, Contents, DirectoryId, FileId, Files, FillError};
 
-/// A folder whose files are being written.
+/// A folder whose files are being copied.
 struct Open {
     folder: OwnedFd,
     path: PathBuf,
     id: DirectoryId,
-    /// Names still to come, the next one last.
+    /// Names still to copy, the next one last.
     names: Vec<CString>,
 }
 
-/// Writes the contents of the folder `path`, sorted by name, and its attributes to the root.
+/// Copies the contents of the folder `path`, sorted by name, and its attributes to the root.
 pub(super) fn fill(
     path: &Path,
     files: &mut Files<'_>,
@@ -57,7 +57,8 @@ pub(super) fn fill(
     Ok(())
 }
 
-/// Every level of a deep tree keeps a folder open. Where more are not allowed, opening says so.
+/// Raises the limit of open files, because each level of a deep tree keeps a folder open. Without
+/// success, opening will fail with an error.
 fn raise_limit() {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
@@ -78,7 +79,7 @@ fn opened(folder: OwnedFd, path: PathBuf, id: DirectoryId) -> Result<Open, FillE
     Ok(Open { folder, path, id, names })
 }
 
-/// Writes a file, unless it is a folder: that one is given back, open.
+/// Copies a file. A folder is created and returned open.
 fn copy(
     open: &Open,
     name: &CString,
@@ -105,7 +106,7 @@ fn copy(
     let by_path = || attributes(&stat, &Place::Path(path));
     let file = match kind {
         FileKind::Directory | FileKind::Regular => {
-            // Not blocking: it may have become a pipe meanwhile.
+            // Non-blocking, because it may have become a pipe meanwhile.
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
             let file =
                 rustix::fs::openat(&open.folder, name, flags, Mode::empty()).map_err(read)?;
@@ -169,10 +170,10 @@ impl Contents for OnDisk {
     }
 }
 
-/// Where the attributes of a file are asked for.
+/// How to ask for the attributes of a file.
 enum Place<'a> {
     Open(std::os::fd::BorrowedFd<'a>),
-    /// Of a symbolic link or a device node, which are not opened.
+    /// For a symbolic link or a device node, which is not opened.
     Path(&'a Path),
 }
 
@@ -211,7 +212,7 @@ fn xattrs(place: &Place<'_>) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     for name in list.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         match whole(|buf| place.get(name, buf)) {
             Ok(value) => xattrs.push((name.to_vec(), value)),
-            // Removed meanwhile.
+            // It was removed meanwhile.
             Err(Errno::NODATA) => {}
             Err(err) => return Err(err.into()),
         }
@@ -219,7 +220,7 @@ fn xattrs(place: &Place<'_>) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     Ok(xattrs)
 }
 
-/// All that a call gives which says that a buffer is too small.
+/// Repeats a call with larger buffers until the result fits.
 fn whole(call: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Result<Vec<u8>> {
     let mut buf = vec![0; 256];
     loop {

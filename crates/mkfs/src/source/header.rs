@@ -1,63 +1,63 @@
-//! The members of a tar archive: their headers in the forms of ustar, GNU and PAX, with names,
-//! sizes and sparse maps of any length.
+//! The members of a tar archive: headers in the formats ustar, GNU and PAX, with names, sizes and
+//! sparse maps of any length.
 //!
-//! The `tar` crate decodes the fields. Its reader of archives is not used: it loses attributes
-//! with a newline in their value and the maps of sparse files.
+//! The `tar` crate decodes the fields. Its archive reader is not used, because it loses attributes
+//! with a newline in their value, and the maps of sparse files.
 
 use std::io::{self, ErrorKind, Read};
 
 use ocfs2_volume::Timestamp;
 use tar::{EntryType, GnuExtSparseHeader, Header};
 
-/// Bytes of a block of an archive.
+/// Bytes per block of an archive.
 const BLOCK: usize = 512;
-/// Most bytes of all extended headers of a member: attributes are a few MiB at most.
+/// Most bytes of all extended headers of a member; attributes have a few MiB at most.
 const MOST_EXTENSION: u64 = 16 << 20;
 
-/// Most bytes of records that hold for all members to come: each of them gets a copy.
+/// Most bytes of records for all following members, because each of these gets a copy.
 const MOST_GLOBAL: usize = 64 << 10;
 
-/// Most records of extended headers of a member: a file has some thousand attributes at most.
+/// Most records in extended headers of a member; a file has a few thousand attributes at most.
 const MOST_RECORDS: usize = 1 << 14;
 
 /// Most pieces of a sparse file.
 const MOST_PIECES: usize = 1 << 21;
 
-/// Longest path: no system opens one that is nearly as long.
+/// Longest path in bytes; no system opens one nearly as long.
 const MOST_PATH: usize = 1 << 20;
 
-/// Longest member: what an offset in a file can be.
+/// Largest member: the largest offset in a file.
 const MOST_SIZE: u64 = i64::MAX as u64;
 
 /// A member of an archive.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) path: Vec<u8>,
-    /// Of a link.
+    /// The target of a link.
     pub(super) target: Vec<u8>,
     pub(super) kind: EntryType,
-    /// `0o7777` and what else the archive states.
+    /// `0o7777` and further bits of the archive.
     pub(super) mode: u32,
     pub(super) uid: u64,
     pub(super) gid: u64,
     pub(super) mtime: Timestamp,
     pub(super) device: (u32, u32),
-    /// Bytes in the archive.
+    /// Number of bytes in the archive.
     pub(super) stored: u64,
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     pub(super) size: u64,
-    /// Offset and length of what is stored of a sparse file, one after the other.
+    /// Offset and length of the stored pieces of a sparse file, in ascending order.
     pub(super) map: Option<Vec<(u64, u64)>>,
-    /// Records of extended headers, by key; later ones replace earlier ones.
+    /// Records of extended headers by key; later ones replace earlier ones.
     pub(super) records: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// What extended headers say.
+/// The contents of extended headers.
 #[derive(Clone, Debug, Default)]
 struct Records {
-    /// By key, each once.
+    /// By key, without duplicates.
     named: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Numbers of the map of a sparse file whose rows are records of their own.
+    /// Numbers of a sparse map that has a record per number.
     rows: Vec<u64>,
 }
 
@@ -77,10 +77,10 @@ pub(super) fn read_whole(reader: &mut impl Read, buf: &mut [u8]) -> io::Result<(
     })
 }
 
-/// The blocks of an archive.
+/// Reads an archive block by block.
 pub(super) struct Archive<R> {
     reader: R,
-    /// Records that hold for all members to come.
+    /// Records for all following members.
     global: Records,
 }
 
@@ -89,18 +89,18 @@ impl<R: Read> Archive<R> {
         Self { reader, global: Records::default() }
     }
 
-    /// What comes next in the archive.
+    /// The reader, at the present position in the archive.
     pub(super) fn reader(&mut self) -> &mut R {
         &mut self.reader
     }
 
-    /// Passes over `bytes`.
+    /// Skips `bytes`.
     pub(super) fn skip(&mut self, bytes: u64) -> io::Result<()> {
         let skipped = io::copy(&mut (&mut self.reader).take(bytes), &mut io::sink())?;
         if skipped == bytes { Ok(()) } else { Err(cut_off()) }
     }
 
-    /// The next header; `None` at the end.
+    /// Reads the next header; `None` at the end.
     fn header(&mut self) -> io::Result<Option<Header>> {
         let mut header = Header::new_old();
         let bytes = header.as_mut_bytes();
@@ -115,7 +115,7 @@ impl<R: Read> Archive<R> {
             }
         }
         if bytes.iter().all(|byte| *byte == 0) {
-            // What follows is padding; whoever writes into a pipe wants to be rid of it.
+            // The rest is padding. It is read so that a writer to a pipe does not fail.
             io::copy(&mut self.reader, &mut io::sink())?;
             return Ok(None);
         }
@@ -129,7 +129,8 @@ impl<R: Read> Archive<R> {
         Ok(Some(header))
     }
 
-    /// Contents of an extended header of a member whose others had `before` bytes.
+    /// Reads the contents of an extended header. `before` counts the bytes of all of them for a
+    /// member.
     fn extension(&mut self, size: u64, before: &mut u64) -> io::Result<Vec<u8>> {
         *before = before.saturating_add(size);
         if *before > MOST_EXTENSION {
@@ -144,7 +145,7 @@ impl<R: Read> Archive<R> {
         Ok(bytes)
     }
 
-    /// The next member, whose contents come next; `None` at the end.
+    /// Reads the headers of the next member, and stops at its contents; `None` at the end.
     pub(super) fn next(&mut self) -> io::Result<Option<Member>> {
         let (mut name, mut target) = (None, None);
         let mut records = self.global.clone();
@@ -258,7 +259,7 @@ impl<R: Read> Archive<R> {
         Ok(member)
     }
 
-    /// The map in the header of the old GNU form, and in what follows it.
+    /// Reads the map of the old GNU format, from the header and the blocks that follow.
     fn old_map(&mut self, header: &Header, member: &mut Member) -> io::Result<()> {
         let gnu = header.as_gnu().ok_or_else(|| wrong("a sparse file with no GNU header"))?;
         member.size = gnu.real_size()?;
@@ -284,8 +285,8 @@ impl<R: Read> Archive<R> {
         Ok(())
     }
 
-    /// The map in front of the contents: numbers, one a line, up to a whole block. The first says
-    /// how many pieces there are.
+    /// Reads the map before the contents: one number per line, padded to a whole block. The first
+    /// is the number of pieces.
     fn map_before_data(&mut self, member: &mut Member) -> io::Result<()> {
         let mut numbers = Vec::new();
         let mut line = Vec::new();
@@ -299,7 +300,7 @@ impl<R: Read> Archive<R> {
                 if wanted.is_some_and(|wanted| numbers.len() == wanted) {
                     break;
                 }
-                // No number is as long.
+                // No valid number is that long.
                 if byte != b'\n' && line.len() < 32 {
                     line.push(byte);
                     continue;
@@ -319,7 +320,7 @@ impl<R: Read> Archive<R> {
 }
 
 impl Records {
-    /// Adds records of the form `LENGTH KEY=VALUE\n`. An empty value takes back an earlier one.
+    /// Adds records of the form `LENGTH KEY=VALUE\n`. An empty value removes an earlier one.
     fn add(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         let mut added = 0;
         while !bytes.is_empty() {
@@ -334,7 +335,7 @@ impl Records {
                 return Err(wrong("an extended header that is not a list of records"));
             };
             bytes = &bytes[length..];
-            // These come many times, two for each row of a map.
+            // These are repeated, two for each row of a map.
             if key == b"GNU.sparse.offset" || key == b"GNU.sparse.numbytes" {
                 self.rows.push(number_of(value).ok_or_else(no_numbers)?);
                 if self.rows.len() > 2 * MOST_PIECES {
@@ -356,14 +357,15 @@ impl Records {
         Ok(())
     }
 
-    /// Whether each member can have a copy. None of them has the rows of a map in common.
+    /// Whether the records are small enough to be copied for each member. The rows of a map are
+    /// never shared.
     fn is_small(&self) -> bool {
         let bytes = self.named.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
         bytes <= MOST_GLOBAL && self.named.len() <= MOST_GLOBAL / 64 && self.rows.is_empty()
     }
 }
 
-/// Up to the first NUL.
+/// The bytes up to the first NUL.
 fn terminated(mut bytes: Vec<u8>) -> Vec<u8> {
     let end = bytes.iter().position(|byte| *byte == 0);
     bytes.truncate(end.unwrap_or(bytes.len()));
@@ -382,7 +384,7 @@ fn too_many_pieces() -> io::Error {
     wrong(format!("a sparse file of more than {MOST_PIECES} pieces"))
 }
 
-/// Numbers, two and two.
+/// Combines numbers to pairs.
 fn pairs(mut numbers: impl Iterator<Item = Option<u64>>) -> io::Result<Vec<(u64, u64)>> {
     let mut pairs = Vec::new();
     while let Some(offset) = numbers.next() {
@@ -395,7 +397,7 @@ fn pairs(mut numbers: impl Iterator<Item = Option<u64>>) -> io::Result<Vec<(u64,
     Ok(pairs)
 }
 
-/// Seconds with decimals, perhaps negative.
+/// Parses seconds with decimals, possibly negative.
 fn time(text: &[u8]) -> Option<Timestamp> {
     let text = std::str::from_utf8(text).ok()?;
     let (seconds, decimals) = text.split_once('.').unwrap_or((text, ""));
@@ -449,7 +451,7 @@ mod tests {
         }
     }
 
-    /// A member of an archive, with what it has in it.
+    /// A member of an archive with contents.
     fn member(kind: EntryType, contents: &[u8]) -> Vec<u8> {
         let mut header = Header::new_ustar();
         header.set_entry_type(kind);
@@ -470,7 +472,7 @@ mod tests {
         format!("{length} {key}={value}\n")
     }
 
-    /// What is said of an archive; how many members it has else.
+    /// The error of reading an archive, or else the number of its members.
     fn outcome(archive: &[u8]) -> Result<usize, String> {
         let mut archive = Archive::new(archive);
         let mut members = 0;
@@ -497,7 +499,7 @@ mod tests {
         refused(&[part.clone(), part, file()], "extended headers of");
         let long = vec![member(EntryType::GNULongName, &[b'n'; 2 << 20]), file()];
         refused(&long, "a path of 2097152 bytes");
-        // Each member has a copy.
+        // Each member gets a copy.
         refused(&[global(&record("comment", &"v".repeat(1 << 20))), file()], "for all files");
         let rows = record("GNU.sparse.offset", "0") + &record("GNU.sparse.numbytes", "0");
         refused(&[global(&rows), file()], "for all files");

@@ -1,4 +1,4 @@
-//! Where the files of a new volume come from.
+//! Sources of the files of a new volume.
 
 mod acl;
 mod archive;
@@ -24,10 +24,10 @@ pub enum Source {
 }
 
 impl Source {
-    /// What is at `path`; `-` is standard input.
+    /// Opens the source at `path`; `-` is standard input.
     ///
     /// # Errors
-    /// It cannot be opened, or is neither a folder nor an archive.
+    /// If it cannot be opened, or is neither a folder nor an archive.
     pub fn open(path: &Path) -> io::Result<Self> {
         if path.as_os_str() == "-" {
             use std::os::fd::AsFd;
@@ -35,7 +35,7 @@ impl Source {
         }
         let metadata = path.metadata()?;
         if metadata.is_dir() {
-            // Whether it can be read is to be known before anything is written.
+            // Fail before anything is written if it cannot be read.
             path.read_dir()?;
             return Ok(Self::Folder(path.to_owned()));
         }
@@ -46,8 +46,8 @@ impl Source {
         Ok(Self::Archive(File::open(path)?))
     }
 
-    /// Writes all the files. `image` is what the volume is made in, which must not be one. An
-    /// archive may have much that is passed over: `interrupt` ends that.
+    /// Writes all files. `image` is the image that is being made, which must not be among the
+    /// files. `interrupt` ends the reading, even where an archive has much to skip.
     ///
     /// # Errors
     /// [`FillError`].
@@ -65,13 +65,13 @@ impl Source {
                 archive::fill(&mut io::BufReader::with_capacity(1 << 17, reader), files)
             }
         };
-        // The file that was read then has nothing to do with it.
+        // After an interrupt, the error of the file that was read is irrelevant.
         interrupt.check().map_err(io::Error::other)?;
         filled
     }
 }
 
-/// A reader that a signal ends.
+/// A reader that fails after a signal.
 struct Interruptible<'a, R> {
     inner: R,
     interrupt: &'a Interrupt,
@@ -84,7 +84,7 @@ impl<R: Read> Read for Interruptible<'_, R> {
     }
 }
 
-/// Device and inode.
+/// Device and inode number.
 fn identity(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }

@@ -1,4 +1,4 @@
-//! Damage to allocators that the C fsck never looks at.
+//! Damage to allocators that the C fsck never notices.
 
 use ocfs2_format::chain::{ChainListHeader, ChainRec};
 use ocfs2_format::dinode::DynFeatures;
@@ -14,13 +14,13 @@ use super::{CLUSTER_4K, Image, ONE_OF_ALL_1K, ONE_OF_ALL_512, Recipe, edit_list}
 
 const BLIND: CFsck = Differs { codes: &[], status: 0, why: "It never looks at this." };
 
-/// The group of the global bitmap that covers the end of the volume.
+/// Returns the group of the global bitmap that covers the end of the volume.
 fn last_group(image: &Image) -> Group {
     let groups = image.groups("global_bitmap");
     groups.into_iter().max_by_key(|group| group.blkno).unwrap()
 }
 
-/// Changes the list of a group of inodes that is in several pieces.
+/// Changes the list of a discontiguous group of inodes.
 fn edit_pieces(image: &Image, change: impl FnOnce(&mut ExtentListHeader, &mut [ExtentRec])) {
     let groups = image.groups("inode_alloc:0001");
     let group = groups.iter().find(|group| group.is_discontiguous()).unwrap();
@@ -37,12 +37,12 @@ fn add_group(image: &Image, allocator: &str, blkno: Blkno) {
     image.edit_group(model.blkno, |group, _| group.bg_next_group = blkno);
 }
 
-/// The first leaf of a file that has several.
+/// Returns the first leaf of a file that has several.
 fn first_leaf(image: &Image) -> Blkno {
     image.first_record(&image.tree(1)).e_blkno
 }
 
-/// The group of an extent allocator that has a block, with its bit and the allocator.
+/// Returns the extent allocator and the group that contain a block, and its bit there.
 fn extent_bit(image: &Image, blkno: Blkno) -> (String, Group, u32) {
     let allocators = (0..image.volume().max_slots()).map(|slot| format!("extent_alloc:{slot:04}"));
     let mut found = allocators.flat_map(|name| {
@@ -294,7 +294,7 @@ pub(super) const RECIPES: &[Recipe] = &[
         on: ONE_OF_ALL_1K,
         damage: |image| {
             let other = image.find("file with an xattr block", |inode| {
-                // Without clusters, which would be shared as well.
+                // An inode without clusters: those would be shared as well.
                 let block = inode.dinode.i_xattr_loc;
                 !block.is_none() && {
                     let block = image.read(block);

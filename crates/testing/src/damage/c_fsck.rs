@@ -1,4 +1,4 @@
-//! What the C fsck.ocfs2 says of a volume.
+//! What the C fsck.ocfs2 reports about a volume.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,21 +9,21 @@ use crate::{Outcome, c_fsck_run, c_fsck_within, c_tool};
 
 const LITTLE_KIB: u64 = 80_000;
 
-/// What the C fsck.ocfs2 said.
+/// Output of the C fsck.ocfs2.
 #[derive(Clone, Debug)]
 pub struct CReport {
-    /// Its questions, in order: each a line that starts with a code.
+    /// Its questions, in order: each is a line that starts with a code.
     pub questions: Vec<String>,
-    /// Its exit status; 128 + N if signal N ended it, 124 or 137 if its time was up.
+    /// Its exit status; 128 + N if signal N ended it, 124 or 137 if it ran out of time.
     pub status: i32,
-    /// Whether it went through all passes.
+    /// Whether it completed all passes.
     pub finished: bool,
-    /// All it printed.
+    /// Everything it printed.
     pub output: String,
 }
 
 impl CReport {
-    /// The codes of the questions that were not asked of the `sound` volume, sorted.
+    /// Returns the codes of the questions that were not asked about the `sound` volume, sorted.
     pub fn codes_beyond(&self, sound: &CReport) -> Vec<String> {
         let mut known: Vec<_> = sound.questions.iter().map(|question| subject(question)).collect();
         let mut codes: Vec<String> = self
@@ -41,7 +41,7 @@ impl CReport {
     }
 }
 
-/// What a question is about: of a size it is wrong about, the inode alone.
+/// Returns what a question is about: for a wrong size only the inode, because the size may differ.
 fn subject(question: &str) -> &str {
     match question.split_once(" has a size of ") {
         Some((subject, _)) if question.starts_with("[INODE_SPARSE_SIZE]") => subject,
@@ -53,18 +53,18 @@ fn code(line: &str) -> Option<String> {
     Some(line.trim().strip_prefix('[')?.split_once(']')?.0.to_owned())
 }
 
-/// Runs the C fsck.ocfs2 with `-fn` or other options, 100 seconds at most.
+/// Runs the C fsck.ocfs2 with `-fn` or other options, for at most 100 seconds.
 ///
 /// # Panics
-/// It is not installed.
+/// If it is not installed.
 pub fn c_fsck(image: &Path, options: &str) -> CReport {
     report(c_fsck_run(&installed(), options, image))
 }
 
-/// The same in half the time: with so little memory that it may complain for want of it.
+/// Like [`c_fsck`], but in half the time: with so little memory that it may complain about that.
 ///
 /// # Panics
-/// As [`c_fsck`].
+/// Like [`c_fsck`].
 pub fn c_fsck_in_little_memory(image: &Path, options: &str) -> CReport {
     report(c_fsck_within(LITTLE_KIB, &installed(), options, image))
 }
@@ -83,13 +83,14 @@ fn report(outcome: Outcome) -> CReport {
     }
 }
 
-/// Reports on sound volumes, by the options.
+/// Reports about sound volumes, by volume and options.
 type Known = HashMap<(Base, &'static str), Arc<CReport>>;
 
-/// What the C fsck.ocfs2 wrongly says of a sound volume with these options. It is asked once.
+/// Returns what the C fsck.ocfs2 wrongly reports about a sound volume with these options. It is run
+/// only once.
 ///
 /// # Panics
-/// As [`c_fsck`].
+/// Like [`c_fsck`].
 pub fn complaints(base: Base, options: &'static str) -> Arc<CReport> {
     static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,27 +8,26 @@ use ocfs2_volume::allocator::Group;
 use super::CFsck::{Dies, Differs, Follows, GivesUp, Same};
 use super::{CLUSTER_4K, DISKS_1M, EMPTY, Image, ONE_OF_ALL_1K, ONE_OF_ALL_512, Recipe, edit_list};
 
-/// A group that is the last of its chain, the second one of it.
+/// Returns the second and last group of a chain.
 fn second_group(image: &Image) -> Group {
     let groups = image.groups("global_bitmap");
     let last = groups.windows(2).find(|pair| pair[0].chain == pair[1].chain);
     last.expect("there is a chain of two groups")[1].clone()
 }
 
-/// The group before a [`second_group`].
+/// Returns the group before a [`second_group`].
 fn first_group(image: &Image) -> Group {
     let second = second_group(image);
     image.groups("global_bitmap").into_iter().find(|group| group.chain == second.chain).unwrap()
 }
 
-/// Makes the last group of an allocator go on at `next`.
+/// Makes the last group of an allocator point to `next`.
 fn link(image: &Image, allocator: &str, next: Blkno) {
     let last = image.groups(allocator).pop().unwrap();
     image.edit_group(last.blkno, |group, _| group.bg_next_group = next);
 }
 
-/// Puts a group that looks like one of the global bitmap, but has no bits, into a free
-/// cluster.
+/// Writes a group that looks like one of the global bitmap, but has no bits, into a free cluster.
 fn empty_group(image: &Image, change: impl FnOnce(&mut GroupDesc)) -> Blkno {
     let blkno = image.free_block();
     let model = image.groups("global_bitmap").pop().unwrap();
@@ -45,7 +44,7 @@ fn empty_group(image: &Image, change: impl FnOnce(&mut GroupDesc)) -> Blkno {
     blkno
 }
 
-/// Changes the list of a group of inodes that is in several pieces.
+/// Changes the list of a discontiguous group of inodes.
 pub(super) fn edit_pieces(
     image: &Image,
     change: impl FnOnce(&mut ExtentListHeader, &mut [ExtentRec]),
@@ -57,7 +56,7 @@ pub(super) fn edit_pieces(
     });
 }
 
-/// Makes a record of a group in pieces have so many clusters.
+/// Gives a record of a discontiguous group `clusters` clusters.
 fn set_clusters(record: &mut ExtentRec, clusters: u32) {
     record.e_word = clusters;
 }
@@ -262,7 +261,7 @@ pub(super) const RECIPES: &[Recipe] = &[
         name: "a piece of a group is outside the volume",
         on: CLUSTER_4K,
         damage: |image| {
-            // No inode of this piece is in use.
+            // No inode in this piece is in use.
             let groups = image.groups("inode_alloc:0001");
             let group = groups.iter().rfind(|group| group.is_discontiguous()).unwrap();
             image.edit_group(group.blkno, |_, rest| {

@@ -26,14 +26,14 @@ const NO_INDEX: Base = Base::Made(
     "64M",
 );
 
-/// Changes an entry of the root directory that is one of three links to a file. Those that
-/// are left are what the file then states.
+/// Changes an entry of the root directory that is one of three links to a file. The file then
+/// states the number of links that are left.
 fn edit_link(image: &Image, change: impl FnOnce(&mut DirEntryHeader, &mut [u8])) {
     image.edit_dinode(image.inode("/linked-3").blkno, |dinode, _| dinode.i_links_count -= 1);
     image.edit_entry(image.inode("/").blkno, "linked-3", change);
 }
 
-/// What the C fsck never looks at.
+/// The C fsck never examines this.
 const BLIND: CFsck = Differs { codes: &[], status: 0, why: "It never looks at this." };
 
 /// Adds an entry to the empty orphan directory of the first slot.
@@ -47,7 +47,7 @@ fn add_orphan(image: &Image, inode: Blkno, name: &str) {
     });
 }
 
-/// Lets a file say that it is an orphan of the first slot, without links.
+/// Makes a file an orphan of the first slot, without links.
 fn make_orphan(image: &Image, inode: Blkno) {
     image.edit_dinode(inode, |dinode, _| {
         dinode.i_flags |= InodeFlags::ORPHANED.bits();
@@ -56,8 +56,8 @@ fn make_orphan(image: &Image, inode: Blkno) {
     });
 }
 
-/// A name of an inode with one link, or of a directory, with the directory it is in, and an inode of which
-/// the number differs by one bit, the two being as `wanted`.
+/// Returns the directory and the name of an inode with one link or of a directory, and an inode
+/// whose number differs from it in one bit, where both are as `wanted`.
 fn beside(image: &Image, wanted: impl Fn(&Inode, &Inode) -> bool) -> (Blkno, String, Blkno) {
     let volume = image.volume();
     for dir in ["/", "/dirs", "/dirs/oneblock", "/dirs/large", "/names", "/sizes"] {
@@ -86,12 +86,12 @@ fn beside(image: &Image, wanted: impl Fn(&Inode, &Inode) -> bool) -> (Blkno, Str
     panic!("there are no such inodes in {}", image.path().display())
 }
 
-/// Removes an entry and nothing else.
+/// Removes an entry, and nothing else.
 fn remove(image: &Image, dir: &str, name: &str) {
     image.edit_entry(image.inode(dir).blkno, name, |entry, _| entry.inode = Blkno(0));
 }
 
-/// The first leaf of the index of a directory that has entries.
+/// Returns the first leaf of the index of a directory that has entries.
 pub(super) fn first_leaf(image: &Image, dir: &str) -> Blkno {
     let root = image.read(image.inode(dir).dinode.i_dx_root);
     assert!(!DxRoot::decode(&root).unwrap().is_inline());
@@ -763,7 +763,7 @@ pub(super) const RECIPES: &[Recipe] = &[
             let blkno = first_leaf(image, "/dirs/large");
             image.edit_dx_leaf(blkno, |_, list| {
                 edit_list(list, |_: &mut DxEntryListHeader, entries: &mut [DxEntry]| {
-                    // Those of . and .. have no hash, and the C fsck does not look them up.
+                    // `.` and `..` have no hash, and the C fsck does not look them up.
                     let entry = entries.iter_mut().find(|entry| entry.dx_minor_hash != 0);
                     // Lookups of the next hash end in the next leaf.
                     entry.unwrap().dx_minor_hash += 1;

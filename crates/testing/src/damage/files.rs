@@ -1,4 +1,4 @@
-//! What is in a volume, to see what a repair has lost of it.
+//! The contents of a volume, to find out what a repair has lost.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,31 +10,31 @@ use ocfs2_volume::{Inode, Volume, VolumeOptions};
 
 use crate::VolumePath;
 
-/// What is compared with zero at once.
+/// Number of bytes that are compared with zero at once.
 const PAGE: usize = 4096;
 
-/// What a volume has.
+/// The files and attributes of a volume.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Files {
-    /// The paths, with a number that stands for all a person sees of each but its attributes:
-    /// what it is, whose it is, when it was changed, its contents.
+    /// The paths, each with a number that stands for everything a person sees of the file except
+    /// its attributes: its type, its owner, its time of change, its contents.
     paths: BTreeMap<VolumePath, u64>,
-    /// Each attribute that can be read, with a number that stands for name and value.
+    /// Each readable attribute, with a number that stands for name and value.
     attributes: BTreeMap<Attribute, u64>,
 }
 
-/// The path of a file, and the name of one of its attributes.
+/// Path of a file, and the name of one of its attributes.
 type Attribute = (VolumePath, Vec<u8>);
 
 impl Files {
-    /// What can be read of the volume in an image.
+    /// Returns what can be read of the volume in an image.
     pub fn of(image: &Path) -> Self {
         let Ok(device) = open(image, &DeviceOptions::default()) else { return Self::default() };
         let options = VolumeOptions { allow_short: true, ..VolumeOptions::default() };
         Volume::open(device, &options).map_or_else(|_| Self::default(), |it| Self::of_volume(&it))
     }
 
-    /// What can be read of a volume.
+    /// Returns what can be read of a volume.
     pub fn of_volume(volume: &Volume) -> Self {
         let mut files = Self::default();
         if let Ok(root) = volume.root()
@@ -55,15 +55,15 @@ impl Files {
         files
     }
 
-    /// What is in none of the places of `after`, and was in one before. Directories count only
-    /// as names.
+    /// Returns what was in some place and is in none of the places of `after`. Directories count
+    /// only as names.
     pub fn lost(&self, after: &Self) -> Vec<String> {
         let lost = missing(&self.paths, &after.paths).into_iter();
         lost.map(|path| path.escape_ascii().to_string()).collect()
     }
 
-    /// The same without paths that are in `after` as in `sound`: what could be read of these before was
-    /// not what they had.
+    /// Like [`Self::lost`], but without paths that are the same in `after` and `sound`: what could
+    /// be read of these before did not belong to them.
     pub fn lost_unless_mended(&self, after: &Self, sound: &Self) -> Vec<String> {
         let mut rest = self.clone();
         rest.paths.retain(|path, _| {
@@ -73,7 +73,7 @@ impl Files {
         rest.lost(after)
     }
 
-    /// The attributes no file has any longer.
+    /// Returns the attributes that no file has any longer.
     pub fn lost_attributes(&self, after: &Self) -> Vec<String> {
         let lost = missing(&self.attributes, &after.attributes).into_iter();
         let name = |(path, name): &Attribute| {
@@ -83,7 +83,7 @@ impl Files {
     }
 }
 
-/// What is neither where it was nor anywhere else.
+/// Returns what is neither where it was nor anywhere else.
 fn missing<'a, K: Ord>(before: &'a BTreeMap<K, u64>, after: &BTreeMap<K, u64>) -> Vec<&'a K> {
     let mut elsewhere: HashMap<u64, usize> = HashMap::new();
     for (place, stands_for) in after {
@@ -110,7 +110,7 @@ fn hash(what: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// `None` if it cannot be read in full.
+/// `None` if the file cannot be read in full.
 fn fingerprint(volume: &Volume, inode: &Inode) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
     let kind = inode.kind()?;
@@ -128,7 +128,7 @@ fn fingerprint(volume: &Volume, inode: &Inode) -> Option<u64> {
     Some(hasher.finish())
 }
 
-/// Hashes what is not zero of a file: a damaged one may seem to be of any size.
+/// Hashes the parts of a file that are not zero: a damaged file may seem to be of any size.
 fn contents(volume: &Volume, inode: &Inode, hasher: &mut DefaultHasher) -> Option<()> {
     let file = volume.file(inode).ok()?;
     let mut buf = vec![0; 1 << 18];

@@ -1,4 +1,4 @@
-//! Finding something to be damaged.
+//! Finding something to damage.
 
 use ocfs2_format::chain::{ChainListHeader, ChainRec};
 use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
@@ -10,8 +10,8 @@ use ocfs2_volume::allocator::Group;
 use super::{Image, edit_list};
 
 impl Image {
-    /// The first inode in use, not of a system file, that is as `wanted`; `what` says what is
-    /// looked for.
+    /// Returns the first inode in use, other than system files, that is as `wanted`. `what`
+    /// describes it if there is none.
     pub fn find(&self, what: &str, mut wanted: impl FnMut(&Inode) -> bool) -> Inode {
         let inodes = self.volume().inodes().map(Result::unwrap);
         inodes
@@ -20,7 +20,7 @@ impl Image {
             .unwrap_or_else(|| panic!("there is no {what} in {}", self.path().display()))
     }
 
-    /// A regular file that shares nothing, with extents in its dinode.
+    /// Returns a regular file that shares nothing, with extents in its dinode.
     pub fn file(&self) -> Inode {
         self.find("plain file", |inode| {
             inode.kind() == Some(FileKind::Regular)
@@ -30,32 +30,32 @@ impl Image {
         })
     }
 
-    /// A regular file with a tree of that many levels of extent blocks.
+    /// Returns a regular file whose tree has `depth` levels of extent blocks.
     pub fn tree(&self, depth: u16) -> Inode {
         self.find("file with a tree of that depth", |inode| {
             inode.extent_list().is_ok_and(|list| list.header.l_tree_depth == depth)
         })
     }
 
-    /// The first record of an inode's own extent list.
+    /// Returns the first record of an inode's own extent list.
     pub fn first_record(&self, inode: &Inode) -> ExtentRec {
         inode.extent_list().unwrap().record(0).unwrap()
     }
 
-    /// A directory whose entries are in blocks, with an index or without.
+    /// Returns a directory whose entries are in blocks, with an index or without.
     pub fn directory(&self, indexed: bool) -> Inode {
         self.find("directory with blocks", |inode| {
             inode.is_dir() && !inode.is_inline() && self.volume().is_indexed(inode) == indexed
         })
     }
 
-    /// Where the blocks of a directory are.
+    /// Returns the blocks of a directory.
     pub fn dir_blocks(&self, dir: &Inode) -> Vec<Blkno> {
         let blocks = self.volume().dir_blocks(dir).unwrap();
         blocks.map(|block| block.unwrap().blkno).collect()
     }
 
-    /// The groups of an allocator, the global bitmap or another one.
+    /// Returns the groups of an allocator, the global bitmap or another one.
     pub fn groups(&self, name: &str) -> Vec<Group> {
         let allocator = match name {
             "global_bitmap" => self.volume().global_bitmap().unwrap(),
@@ -64,7 +64,7 @@ impl Image {
         self.volume().groups(&allocator).map(Result::unwrap).collect()
     }
 
-    /// The group and the bit in it that stand for a cluster.
+    /// Returns the group and the bit in it that stand for a cluster.
     fn place_of(&self, cluster: Cluster) -> (Group, u32) {
         let (group, bit) = self.volume().geometry().group_of(cluster);
         let blkno = self.volume().geometry().group_blkno(group);
@@ -72,7 +72,7 @@ impl Image {
         (groups.into_iter().find(|group| group.blkno == blkno).unwrap(), bit)
     }
 
-    /// The first of `count` clusters in a row that are free.
+    /// Returns the first of `count` consecutive free clusters.
     pub fn free_clusters(&self, count: usize) -> Cluster {
         let groups = self.groups("global_bitmap");
         let mut free = groups.iter().filter_map(|group| {
@@ -82,28 +82,29 @@ impl Image {
         free.next().unwrap_or_else(|| panic!("there are no {count} free clusters in a row"))
     }
 
-    /// The first block of a free cluster.
+    /// Returns the first block of a free cluster.
     pub fn free_block(&self) -> Blkno {
         self.volume().geometry().block_of(self.free_clusters(1))
     }
 
-    /// Whether the global bitmap says that a cluster is free.
+    /// Returns whether a cluster is free in the global bitmap.
     pub fn is_free(&self, cluster: Cluster) -> bool {
         let (group, bit) = self.place_of(cluster);
         !group.bitmap().get(bit as usize)
     }
 
-    /// Marks a cluster as used or free, and counts it in its group, its chain and the bitmap.
+    /// Marks a cluster as used or free, and adjusts the counts in its group, its chain and the
+    /// bitmap.
     pub fn mark_cluster(&self, cluster: Cluster, used: bool) {
         let (group, bit) = self.place_of(cluster);
         self.mark("global_bitmap", &group, bit, used);
     }
 
-    /// Marks a bit of a group as used or free, and counts it there, in the chain and in the
-    /// allocator.
+    /// Marks a bit of a group as used or free, and adjusts the counts in the group, the chain and
+    /// the allocator.
     pub fn mark(&self, allocator: &str, group: &Group, bit: u32, used: bool) {
         assert_ne!(group.bitmap().get(bit as usize), used, "bit {bit} is so already");
-        // One free bit more or less: by wrapping, so that it is one addition.
+        // One free bit more or less: it wraps, so that both are an addition.
         let one = if used { u32::MAX } else { 1 };
         self.edit_group(group.blkno, |desc, bitmap| {
             desc.bg_free_bits_count = desc.bg_free_bits_count.wrapping_add(one as u16);
@@ -117,7 +118,7 @@ impl Image {
         });
     }
 
-    /// Changes an allocator: its inode, the head of its chain list, and its chains with the
+    /// Changes an allocator: its inode, the head of its chain list, and its chains including the
     /// unused ones.
     pub fn edit_chains(
         &self,

@@ -1,4 +1,4 @@
-//! Volumes made to keep whoever reads them busy: they claim more than there is.
+//! Volumes that claim more than there is, to keep their readers busy.
 
 use ocfs2_format::dinode::{Dinode, DynFeatures};
 use ocfs2_format::extent::{
@@ -9,8 +9,8 @@ use ocfs2_format::{Blkno, Block, BlockCheck, Cluster, Cpos, Structure};
 use super::{Image, edit_list};
 
 impl Image {
-    /// Lets an inode whose contents are in clusters have everything from its first cluster to the
-    /// end of the volume, again and again, as often as its list has room for.
+    /// Gives an inode whose contents are in clusters everything from its first cluster to the end
+    /// of the volume, as often as its list has room for it.
     pub fn alias(&self, blkno: Blkno) {
         let inode = self.volume().inode(blkno).unwrap();
         let first = self.first_record(&inode).e_blkno;
@@ -31,8 +31,8 @@ impl Image {
         });
     }
 
-    /// Lets all regular files have one extent tree: a level of blocks that point to `leaves` full
-    /// of extents of one cluster, all in clusters that are free.
+    /// Gives all regular files the same extent tree: a level of blocks that point to `leaves`
+    /// leaves, which are full of extents of one cluster, all in free clusters.
     pub fn share_tree(&self, leaves: u32) {
         let geometry = *self.volume().geometry();
         let per_block = u32::from(ExtentBlock::list_capacity(geometry.block_size));
@@ -77,7 +77,7 @@ impl Image {
         }
     }
 
-    /// Lets all regular files have the cluster of the first one.
+    /// Gives all regular files the cluster of the first one.
     pub fn share_cluster(&self) {
         let files = self.regular_files();
         let first = self.first_record(&self.volume().inode(files[0]).unwrap());
@@ -86,7 +86,7 @@ impl Image {
         }
     }
 
-    /// Lets all regular files say that they have more clusters than they have.
+    /// Makes all regular files state more clusters than they have.
     pub fn misstate_all(&self) {
         for blkno in self.regular_files() {
             self.edit_dinode(blkno, |dinode, _| dinode.i_clusters += 1);

@@ -1,4 +1,4 @@
-//! A copy of a volume that is there to be damaged.
+//! A copy of a volume that is meant to be damaged.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -25,13 +25,13 @@ use sha2::{Digest, Sha256};
 use super::Base;
 use crate::{Run, Scratch, fixture_copy, program};
 
-/// A copy of a volume that is there to be damaged.
+/// A copy of a volume that is meant to be damaged.
 ///
-/// It is opened when it is still sound: [`Image::volume`] keeps the superblock it had then,
-/// and reads everything else as it is. Whatever is edited gets a right block check where the
-/// volume has them, unless it is edited with [`Image::edit_raw`].
+/// It is opened while it is still sound: [`Image::volume`] keeps the superblock of that time, and
+/// reads everything else as it is now. Whatever is edited gets a correct block check if the volume
+/// has block checks, unless it is edited with [`Image::edit_raw`].
 ///
-/// All methods panic where the volume does not have what they are about.
+/// All methods panic if the volume does not have what they need.
 #[derive(Debug)]
 pub struct Image {
     volume: Volume,
@@ -41,7 +41,7 @@ pub struct Image {
 }
 
 impl Image {
-    /// A copy of `base`.
+    /// Copies `base`.
     pub(super) fn new(base: Base) -> Self {
         let scratch = Scratch::new();
         let path = match base {
@@ -62,10 +62,10 @@ impl Image {
         Self::open(path, scratch)
     }
 
-    /// The volume at `path`, which is in `scratch`.
+    /// Opens the volume at `path`, which is in `scratch`.
     ///
     /// # Panics
-    /// There is none.
+    /// If there is no volume.
     pub fn open(path: PathBuf, scratch: Scratch) -> Self {
         let device = open(&path, &DeviceOptions::default()).unwrap();
         let volume = Volume::open(device, &VolumeOptions::default()).unwrap();
@@ -73,7 +73,7 @@ impl Image {
         Self { volume, file, path, _scratch: scratch }
     }
 
-    /// Where it is.
+    /// Path of the image.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -83,26 +83,26 @@ impl Image {
         &self.volume
     }
 
-    /// Its file, to be cut or written to in any way.
+    /// The file of the image, to be cut or written to in any way.
     pub fn raw(&self) -> &File {
         &self.file
     }
 
-    /// A hash of all there is in the file, and of when it was written last.
+    /// Returns a hash of the contents of the file and of the time it was last written.
     pub fn digest(&self) -> Vec<u8> {
         let modified = self.file.metadata().unwrap().modified().unwrap();
         [format!("{modified:?}").as_bytes(), &self.contents_digest()].concat()
     }
 
-    /// A digest of what is in the image.
+    /// Returns a digest of the contents of the image.
     ///
     /// # Panics
-    /// It cannot be read.
+    /// If it cannot be read.
     pub fn contents_digest(&self) -> Vec<u8> {
         let mut hash = Sha256::new();
         let end = self.file.metadata().unwrap().len();
         let mut at = 0;
-        // What was never written is not read.
+        // Holes are not read.
         while let Ok(start) = seek(&self.file, SeekFrom::Data(at)) {
             at = seek(&self.file, SeekFrom::Hole(start)).unwrap().min(end);
             let mut bytes = vec![0; (at - start) as usize];
@@ -113,7 +113,7 @@ impl Image {
         hash.finalize().to_vec()
     }
 
-    /// The bytes of a block.
+    /// Returns the bytes of a block.
     pub fn read(&self, blkno: Blkno) -> Vec<u8> {
         self.read_bytes(blkno, self.volume.block_size().size())
     }
@@ -124,7 +124,7 @@ impl Image {
         bytes
     }
 
-    /// Writes whole blocks as they are.
+    /// Writes whole blocks without changing them.
     pub fn write(&self, blkno: Blkno, bytes: &[u8]) {
         self.file.write_all_at(bytes, self.offset(blkno)).unwrap();
     }
@@ -133,7 +133,7 @@ impl Image {
         blkno.offset_bytes(self.volume.block_size()).unwrap()
     }
 
-    /// Changes a block and nothing else: a block check in it is left as it is.
+    /// Changes a block and nothing else: a block check in it stays as it is.
     pub fn edit_raw(&self, blkno: Blkno, change: impl FnOnce(&mut [u8])) {
         let mut block = self.read(blkno);
         change(&mut block);
@@ -160,7 +160,7 @@ impl Image {
         self.write(blkno, &bytes);
     }
 
-    /// Changes the header a block starts with, and what follows the header.
+    /// Changes the header at the start of a block, and what follows it.
     fn edit<T: Block>(&self, blkno: Blkno, change: impl FnOnce(&mut T, &mut [u8])) {
         self.edit_block(blkno, T::CHECK_OFFSET, |block| edit_header(block, change));
     }
@@ -184,7 +184,7 @@ impl Image {
         }
     }
 
-    /// Where the backups of the superblock are.
+    /// Returns the places of the backups of the superblock.
     pub fn backups(&self) -> Vec<Blkno> {
         let geometry = self.volume.geometry();
         backup_blocks(geometry.block_size, geometry.blocks()).collect()
@@ -262,8 +262,8 @@ impl Image {
         });
     }
 
-    /// Changes what holds the entries of a directory, inline or the block with `name`, and
-    /// is given the offset of that entry.
+    /// Changes whatever holds the entries of a directory, its inode or the block with `name`.
+    /// `change` gets the offset of that entry.
     pub fn edit_entries(&self, dir: Blkno, name: &str, change: impl FnOnce(&mut [u8], usize)) {
         let inode = self.volume.inode(dir).unwrap();
         let entry = self.volume.scan(&inode, name.as_bytes()).unwrap();
@@ -275,7 +275,7 @@ impl Image {
         }
     }
 
-    /// Changes an entry of a directory: its header and its name with the padding.
+    /// Changes an entry of a directory: its header, and its name with the padding.
     pub fn edit_entry(
         &self,
         dir: Blkno,
@@ -290,28 +290,28 @@ impl Image {
         });
     }
 
-    /// The inode at a path such as `/lost+found`.
+    /// Returns the inode at a path such as `/lost+found`.
     pub fn inode(&self, path: &str) -> Inode {
         self.volume.resolve(path.as_bytes()).unwrap_or_else(|err| panic!("{path}: {err}"))
     }
 
-    /// The system file of a name such as `global_bitmap`.
+    /// Returns the system file with a name such as `global_bitmap`.
     pub fn system(&self, name: &str) -> Inode {
         self.volume.system_file_named(name).unwrap_or_else(|err| panic!("{name}: {err}"))
     }
 }
 
-/// Changes the header `bytes` start with, and what follows the header.
+/// Changes the header at the start of `bytes`, and what follows it.
 pub(super) fn edit_header<T: Structure>(bytes: &mut [u8], change: impl FnOnce(&mut T, &mut [u8])) {
     let mut header = T::decode(bytes).unwrap();
     change(&mut header, &mut bytes[T::SIZE..]);
     header.encode(bytes).unwrap();
 }
 
-/// Changes a list: its header and all records there is room for, used or not.
+/// Changes a list: its header, and all records that it has room for, used or not.
 ///
-/// Works for every list whose records follow a header: of extents, chains, refcounts, index
-/// entries, attributes, truncated clusters.
+/// Works for every list whose records follow a header: those of extents, chains, refcounts, index
+/// entries, attributes and truncated clusters.
 pub fn edit_list<H: Structure, R: Structure>(
     bytes: &mut [u8],
     change: impl FnOnce(&mut H, &mut [R]),

@@ -53,10 +53,10 @@ const NO_SPARSE: Base = Base::Made(
     "64M",
 );
 
-/// Why the C fsck says nothing.
+/// Why the C fsck reports nothing.
 const NOT_LOOKED_AT_LINK: &str = "It does not look at links in their inode.";
 
-/// Changes the extent list in a dinode, and the dinode.
+/// Changes the extent list in a dinode, and the dinode itself.
 fn edit_extents(
     image: &Image,
     inode: &Inode,
@@ -67,13 +67,13 @@ fn edit_extents(
     });
 }
 
-/// Changes the list of the first leaf of a file with a tree.
+/// Changes the list in the first leaf of a file with a tree.
 fn edit_first_leaf(image: &Image, change: impl FnOnce(&mut ExtentListHeader, &mut [ExtentRec])) {
     let leaf = image.first_record(&image.tree(1)).e_blkno;
     image.edit_extent_block(leaf, |_, list| edit_list(list, change));
 }
 
-/// A file with two extents that shares nothing.
+/// Returns a file with two extents that shares nothing.
 fn two_extents(image: &Image) -> Inode {
     image.find("file with two extents", |inode| {
         inode.dinode.i_dyn_features == 0
@@ -83,7 +83,7 @@ fn two_extents(image: &Image) -> Inode {
     })
 }
 
-/// Gives a file another extent at its end.
+/// Gives a file one more extent at its end.
 fn append(image: &Image, inode: &Inode, clusters: u16, blkno: Blkno) {
     edit_extents(image, inode, |_, header, records| {
         let next = usize::from(header.l_next_free_rec);
@@ -94,7 +94,7 @@ fn append(image: &Image, inode: &Inode, clusters: u16, blkno: Blkno) {
     });
 }
 
-/// Changes the local alloc of the first slot: its inode and itself.
+/// Changes the local alloc of the first slot: its inode and its header.
 fn edit_local_alloc(
     image: &Image,
     change: impl FnOnce(&mut ocfs2_format::dinode::Dinode, &mut LocalAlloc),
@@ -113,7 +113,8 @@ fn edit_truncate_log(
     image.edit_dinode(log, |_, id2| edit_list(id2, change));
 }
 
-/// Writes each of these blocks to the place of the next one, and the last to that of the first.
+/// Writes each of these blocks to the place of the next one, and the last to the place of the
+/// first.
 pub(super) fn exchange<const N: usize>(image: &Image, places: [Blkno; N]) {
     let blocks = places.map(|blkno| image.read(blkno));
     for (index, block) in blocks.iter().enumerate() {

@@ -9,7 +9,7 @@ use ocfs2_format::{Blkno, Cluster, Cpos, Structure};
 use super::CFsck::{self, Differs, Repairing};
 use super::{ONE_OF_ALL_1K, Recipe, edit_list};
 
-/// What the C fsck says of what it does not look at.
+/// What the C fsck reports about what it does not examine.
 const NOT_SEEN: CFsck = Differs { codes: &[], status: 0, why: "It does not look at it." };
 
 pub(super) const RECIPES: &[Recipe] = &[

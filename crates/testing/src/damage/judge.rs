@@ -7,8 +7,8 @@ use std::{env, thread};
 
 use super::{Recipe, all};
 
-/// The recipes to run: all, or those whose code or name contains what `OCFS2_RECIPE` in the
-/// environment says.
+/// Returns the recipes to run: all, or those whose code or name contains the value of
+/// `OCFS2_RECIPE` in the environment.
 pub fn recipes() -> Vec<Recipe> {
     let wanted = env::var("OCFS2_RECIPE").unwrap_or_default();
     let mut recipes = all();
@@ -16,8 +16,8 @@ pub fn recipes() -> Vec<Recipe> {
     recipes
 }
 
-/// What is wrong with each of the recipes that `judge` does not accept; several are judged at
-/// a time.
+/// Returns what is wrong with each of the recipes that `judge` does not accept. Several are judged
+/// at a time.
 pub fn judge_all(
     recipes: &[Recipe],
     judge: impl Fn(&Recipe) -> Result<(), String> + Sync,
@@ -45,10 +45,10 @@ pub fn judge_all(
     wrong
 }
 
-/// Fails with what is wrong, if anything is.
+/// Fails if anything is wrong, and prints it.
 ///
 /// # Panics
-/// Something is.
+/// If anything is wrong.
 pub fn demand_none(wrong: &[(Recipe, String)], of: usize) {
     let lines: Vec<_> = wrong
         .iter()

@@ -1,8 +1,8 @@
-//! Damaged volumes: for every code of fsck.ocfs2 at least one, made through the structures.
+//! Damaged volumes: at least one for every code of fsck.ocfs2, damaged through their structures.
 //!
-//! A [`Recipe`] damages a copy of a volume in one way and says which codes have to be found
-//! in it, exactly those. That the C fsck finds the same is what tells that a recipe makes the
-//! damage it is meant to make; where it does not, the recipe says why.
+//! A [`Recipe`] damages a copy of a volume in one way and states exactly which codes have to be
+//! found in it. That the C fsck finds the same codes shows that a recipe makes the damage it is
+//! meant to make; where it does not, the recipe states why.
 
 mod c_fsck;
 mod files;
@@ -34,25 +34,25 @@ pub use random::{Damage, Metadata};
 /// A way to damage a volume.
 #[derive(Clone, Copy, Debug)]
 pub struct Recipe {
-    /// The code it is for.
+    /// The code that it is for.
     pub code: &'static str,
-    /// What is wrong then, in a few words; no other recipe has the same.
+    /// What is wrong then, in a few words. It is unique.
     pub name: &'static str,
     /// The volume that is damaged.
     pub on: Base,
-    /// Does it.
+    /// Damages it.
     pub damage: fn(&Image),
-    /// All codes to be found, in alphabetical order.
+    /// All codes that have to be found, in alphabetical order.
     pub found: &'static [&'static str],
-    /// What the C fsck says.
+    /// What the C fsck reports.
     pub c: CFsck,
 }
 
 impl Recipe {
-    /// A damaged volume.
+    /// Makes a damaged volume.
     ///
     /// # Panics
-    /// The volume does not have what is to be damaged.
+    /// If the volume does not have what is to be damaged.
     pub fn image(&self) -> Image {
         let image = self.on.image();
         (self.damage)(&image);
@@ -65,64 +65,65 @@ impl Recipe {
 pub enum Base {
     /// A fixture, e.g. `clean-4k-o2cb`.
     Fixture(&'static str),
-    /// The same, repaired by our fsck.ocfs2: without what one kernel writes and others refuse.
+    /// The same, repaired by our fsck.ocfs2: without what one kernel writes and others reject.
     Repaired(&'static str),
-    /// An empty one made by our mkfs.ocfs2: its options and the size, e.g. `64M`.
+    /// An empty one, made by our mkfs.ocfs2: its options and the size, e.g. `64M`.
     Made(&'static [&'static str], &'static str),
 }
 
 impl Base {
-    /// A copy of it.
+    /// Makes a copy of it.
     ///
     /// # Panics
+    /// If it cannot be made.
     /// It cannot be made.
     pub fn image(self) -> Image {
         Image::new(self)
     }
 }
 
-/// What the C `fsck.ocfs2 -fn`, version 1.8.7, says of a damaged volume that it does not say
-/// of the sound one.
+/// What the C `fsck.ocfs2 -fn`, version 1.8.7, reports about a damaged volume, beyond what it
+/// reports about the sound one.
 #[derive(Clone, Copy, Debug)]
 pub enum CFsck {
-    /// The codes that have to be found, and it gets to its end.
+    /// The codes that have to be found, and it runs to its end.
     Same,
-    /// The codes that have to be found, but it does not go on after the answer no (status 8).
+    /// The codes that have to be found, but it stops after the answer no (status 8).
     GivesUp,
-    /// The codes that have to be found, but it crashes then, with this status.
+    /// The codes that have to be found, but then it crashes with this status.
     Dies(i32),
-    /// These codes: what the damage points to as well, because the check does not go on as if
-    /// it were repaired.
+    /// These codes: also those that the damage leads to, because the check continues as if nothing
+    /// had been repaired.
     Follows(&'static [&'static str]),
-    /// The codes that have to be found, and repairs them, but only when it may write: it does
-    /// not look at them with `-n`.
+    /// The codes that have to be found, and it repairs them, but only if it may write: with `-n` it
+    /// does not look for them.
     Repairing,
     /// Something else.
     Differs {
         /// The codes, in alphabetical order.
         codes: &'static [&'static str],
-        /// Its exit status; 0 for one that got to its end, 128 + N if signal N ended it.
+        /// Its exit status; 0 if it ran to its end, 128 + N if signal N ended it.
         status: i32,
-        /// Why it is right not to do the same, one sentence.
+        /// Why it is right to differ, in one sentence.
         why: &'static str,
     },
-    /// It is not asked, one sentence why.
+    /// It is not run, for a reason given in one sentence.
     NotCompared(&'static str),
 }
 
 impl Recipe {
-    /// What the C fsck is run with; ours as well, but never with `-y`.
+    /// Returns the options of the C fsck; ours gets them as well, but never `-y`.
     pub fn options(&self) -> &'static str {
         match self.c {
             CFsck::Repairing => "-fy",
-            // Of another generation are most inodes where there was a volume before.
+            // Where another volume was before, most inodes are of another generation.
             _ if self.found.contains(&"INODE_GEN") => "-fnG",
             _ => "-fn",
         }
     }
 
-    /// The codes the C fsck finds, in alphabetical order, and its exit status; `None` if it is
-    /// not asked.
+    /// Returns the codes that the C fsck finds, in alphabetical order, and its exit status; `None`
+    /// if it is not run.
     pub fn c_codes(&self) -> Option<(&'static [&'static str], i32)> {
         Some(match self.c {
             CFsck::Same => (self.found, 0),
@@ -135,7 +136,7 @@ impl Recipe {
         })
     }
 
-    /// Why it is right to say something else than the C fsck, if that is so.
+    /// Returns why it is right to differ from the C fsck, if it is.
     pub fn why_not_as_c(&self) -> Option<&'static str> {
         Some(match self.c {
             CFsck::Same => return None,
@@ -148,7 +149,7 @@ impl Recipe {
     }
 }
 
-/// All recipes.
+/// Returns all recipes.
 pub fn all() -> Vec<Recipe> {
     [
         start::RECIPES,
@@ -167,15 +168,15 @@ pub fn all() -> Vec<Recipe> {
     .concat()
 }
 
-/// One of everything, blocks of 512 bytes, clusters of 4096, one slot.
+/// One of everything; blocks of 512 bytes, clusters of 4096, one slot.
 const ONE_OF_ALL_512: Base = Base::Repaired("clean-512-local");
-/// One of everything, blocks of 1024 bytes, clusters of 16384, two slots.
+/// One of everything; blocks of 1024 bytes, clusters of 16384, two slots.
 const ONE_OF_ALL_1K: Base = Base::Fixture("clean-1k-local");
-/// Nothing but /lost+found, blocks and clusters of 4096 bytes, one slot.
+/// Only /lost+found; blocks and clusters of 4096 bytes, one slot.
 const EMPTY: Base = Base::Made(&["-M", "local", "-N", "1", "-b", "4K", "-C", "4K"], "64M");
-/// Filled by two nodes, blocks and clusters of 4096 bytes, four slots.
+/// Filled by two nodes; blocks and clusters of 4096 bytes, four slots.
 const CLUSTER_4K: Base = Base::Fixture("clean-4k-o2cb");
-/// Large files, blocks of 4096 bytes, clusters of 1 MiB; no block checks, no quota.
+/// Large files; blocks of 4096 bytes, clusters of 1 MiB; no block checks, no quota.
 const DISKS_1M: Base = Base::Fixture("clean-1m-global");
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::CFsck::{self, Differs, GivesUp, Same};
 use super::image::edit_header;
 use super::{Image, ONE_OF_ALL_1K, ONE_OF_ALL_512, Recipe, edit_list};
 
-/// Where a block of the global file of the users is.
+/// Returns the place of a block of the global file of the users.
 fn quota_block(image: &Image, index: u64) -> Blkno {
     let geometry = image.volume().geometry();
     let per_cluster = u64::from(geometry.blocks_per_cluster());
@@ -21,7 +21,7 @@ fn quota_block(image: &Image, index: u64) -> Blkno {
     Blkno(extent.blkno.0 + clusters * per_cluster + index % per_cluster)
 }
 
-/// The leaves of the tree of the users, in order of their first id.
+/// Returns the leaves of the tree of the users, in order of their first id.
 fn leaves(image: &Image) -> Vec<Blkno> {
     let mut below = vec![1];
     for _ in 0..tree_depth(image.volume().block_size()) {
@@ -50,7 +50,7 @@ fn break_check(image: &Image, blkno: Blkno) {
     image.edit_raw(blkno, |block| block[at] ^= 0xff);
 }
 
-/// Puts the first entry of one leaf into another one, or the same, with other limits.
+/// Copies the first entry of one leaf into another leaf, or the same one, with other limits.
 fn copy_limits(image: &Image, from: Blkno, to: Blkno) {
     let entry = leaf_entries(&image.read(from)).find(QuotaEntry::is_used).unwrap();
     let mut is_full = false;
@@ -64,7 +64,7 @@ fn copy_limits(image: &Image, from: Blkno, to: Blkno) {
         });
     });
     if is_full {
-        // It was the only one with room.
+        // It was the only leaf with room.
         image.edit_quota_block(quota_block(image, 0), |block| {
             edit_header(&mut block[QuotaHeader::SIZE..], |info: &mut GlobalInfo, _| {
                 info.dqi_free_entry = 0;
@@ -95,7 +95,7 @@ fn edit_local(image: &Image, change: impl FnOnce(&mut QuotaHeader, &mut LocalInf
     });
 }
 
-/// What the C fsck says of what it does not look at.
+/// What the C fsck reports about what it does not examine.
 const NOT_SEEN: CFsck = Differs { codes: &[], status: 0, why: "It does not look at it." };
 
 pub(super) const RECIPES: &[Recipe] = &[
@@ -157,7 +157,7 @@ pub(super) const RECIPES: &[Recipe] = &[
         name: "an entry is of another id than the one the tree points to it for",
         on: ONE_OF_ALL_1K,
         damage: |image| {
-            // Only limits, nothing in use.
+            // An entry with only limits, nothing in use.
             edit_entry(image, 2999, |entry| entry.dqb_id = 2998);
         },
         found: &["QTREE_INDEX"],

@@ -1,4 +1,4 @@
-//! Damage by chance: the same every time for the same seed.
+//! Random damage: the same for the same seed.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use ocfs2_volume::metadata::{MetadataKind as Kind, MetadataRun};
 
 use crate::Random;
 
-/// Blocks of a journal, and of another system file, that may be damaged: what is there at all.
+/// Largest number of damaged blocks of a journal, and of another system file, if it has so many.
 const MOST: (usize, usize) = (4, 16);
 
-/// Whether it says in which block it is, so that it is noticed elsewhere.
+/// Returns whether the structure states its block number, so that it is noticed in another place.
 fn states_place(kind: Kind) -> bool {
     !matches!(kind, Kind::XattrBucket | Kind::Quota | Kind::SystemFile)
 }
@@ -28,7 +28,7 @@ struct Piece {
     check_offset: Option<usize>,
 }
 
-/// All metadata of a volume that is in use.
+/// All metadata in use on a volume.
 #[derive(Clone, Debug)]
 pub struct Metadata {
     pieces: BTreeMap<Kind, Vec<Piece>>,
@@ -36,31 +36,31 @@ pub struct Metadata {
     blocks: u64,
     has_checks: bool,
     size: u64,
-    /// Whether the device may end up too short.
+    /// Whether the device may be cut short.
     may_be_cut: bool,
 }
 
 /// What was done to a volume.
 #[derive(Clone, Debug, Default)]
 pub struct Damage {
-    /// In words, in order.
+    /// The steps in words, in order.
     pub steps: Vec<String>,
-    /// Whether a check has to notice it: a block check does not hold any more, or a block is
-    /// where another one should be.
+    /// Whether a check has to notice it: a block check no longer matches, or a block is in the
+    /// place of another one.
     pub must_be_found: bool,
-    /// Where the device ends from now on, in bytes.
+    /// New size of the device in bytes; `None` if it is unchanged.
     pub size: Option<u64>,
 }
 
 impl Metadata {
-    /// Where it is: the first block of each structure, kind by kind.
+    /// Returns the first block of each structure, kind by kind.
     pub fn places(&self) -> Vec<Vec<Blkno>> {
         let places = |pieces: &Vec<Piece>| pieces.iter().map(|piece| piece.blkno).collect();
         self.pieces.values().map(places).collect()
     }
 
-    /// Only the blocks and buckets of attributes, and the refcount trees; the device stays as
-    /// long as it is.
+    /// Returns only the blocks and buckets of attributes, and the refcount trees; the device is not
+    /// cut short.
     pub fn attributes_and_refcounts(&self) -> Self {
         let mut only = Self { may_be_cut: false, ..self.clone() };
         let wanted = [Kind::XattrBlock, Kind::XattrBucket, Kind::RefcountBlock];
@@ -68,10 +68,10 @@ impl Metadata {
         only
     }
 
-    /// The metadata of a sound volume.
+    /// Returns the metadata of a sound volume.
     ///
     /// # Panics
-    /// It is not sound.
+    /// If it is not sound.
     pub fn of(volume: &Volume) -> Self {
         let mut metadata = Self {
             pieces: BTreeMap::new(),
@@ -83,7 +83,7 @@ impl Metadata {
         };
         for run in volume.metadata() {
             let run = run.unwrap();
-            // Nothing can be told of what a link points to.
+            // Changes to the target of a link cannot be noticed.
             if run.kind != Kind::Symlink {
                 metadata.add(run);
             }
@@ -113,21 +113,21 @@ impl Metadata {
         self.pieces.entry(kind).or_default().extend(pieces.take(most));
     }
 
-    /// Damages the volume on `device`, which is the sound one, as `seed` says.
+    /// Damages the volume on `device`, which is the sound one, in a way that depends on `seed`.
     ///
     /// # Panics
-    /// The device cannot be read or written.
+    /// If the device cannot be read or written.
     pub fn damage(&self, seed: u64, device: &dyn Device) -> Damage {
         let mut random = Random(seed);
         let hits = 1 + random.below(4);
         self.hit(&mut random, hits, false, device)
     }
 
-    /// The same with one to many hits, and for half of the seeds all of it behind right block
-    /// checks, where no checksum tells what is wrong.
+    /// Like [`Self::damage`], with up to 48 hits; for half of the seeds, all changed blocks get
+    /// correct block checks, so that no checksum reveals what is wrong.
     ///
     /// # Panics
-    /// The device cannot be read or written.
+    /// If the device cannot be read or written.
     pub fn damage_much(&self, seed: u64, device: &dyn Device) -> Damage {
         let mut random = Random(seed);
         let most = *random.of(&[1, 4, 16, 48]);
@@ -173,9 +173,9 @@ impl Metadata {
 struct Work<'a> {
     metadata: &'a Metadata,
     device: &'a dyn Device,
-    /// Whether all that is written gets a right block check.
+    /// Whether everything that is written gets a correct block check.
     with_checks: bool,
-    /// What was changed last without a new block check, with what was there before.
+    /// What was last changed without a new block check, with its former bytes.
     touched: BTreeMap<Blkno, (Piece, Vec<u8>)>,
 }
 
@@ -202,7 +202,7 @@ impl Work<'_> {
         self.device.write_at(&bytes, self.metadata.offset(piece)).unwrap();
     }
 
-    /// Whether a block is left whose check does not hold.
+    /// Returns whether there is a block whose check does not match.
     fn has_bad_check(&self) -> bool {
         let mut touched = self.touched.values();
         self.metadata.has_checks
@@ -214,7 +214,8 @@ impl Work<'_> {
             })
     }
 
-    /// Does one thing; says which, and whether a block is where another one should be.
+    /// Does one change; returns its description, and whether a block is in the place of another
+    /// one.
     fn step(&mut self, random: &mut Random) -> (String, bool) {
         let piece = self.metadata.any(random);
         let mut bytes = self.read(piece);
@@ -266,7 +267,7 @@ impl Work<'_> {
         }
     }
 
-    /// Gives a field a value that is likely to be used for something.
+    /// Gives a field a value that is likely to matter.
     fn change_field(&self, bytes: &mut [u8], random: &mut Random) -> String {
         let width = *random.of(&[2, 4, 8]);
         // Headers are more interesting than what follows them.

@@ -12,7 +12,7 @@ use super::{CLUSTER_4K, Image, ONE_OF_ALL_1K, ONE_OF_ALL_512, Recipe, edit_list}
 
 const BLIND: CFsck = Differs { codes: &[], status: 0, why: "It never looks at this." };
 
-/// The root of a refcount tree, one that is `wanted`.
+/// Returns the root of a refcount tree that is as `wanted`.
 fn root(image: &Image, wanted: impl Fn(&RefcountBlock) -> bool) -> Blkno {
     let has_one = |inode: &Inode| {
         let blkno = inode.dinode.i_refcount_loc;
@@ -21,17 +21,17 @@ fn root(image: &Image, wanted: impl Fn(&RefcountBlock) -> bool) -> Blkno {
     image.find("refcount tree like that", has_one).dinode.i_refcount_loc
 }
 
-/// A refcount tree that is one block.
+/// Returns a refcount tree that consists of one block.
 pub(super) fn one_block(image: &Image) -> Blkno {
     root(image, |block| !block.is_tree() && block.rf_count == 3)
 }
 
-/// A refcount tree with leaves.
+/// Returns a refcount tree with leaves.
 fn tree_root(image: &Image) -> Blkno {
     root(image, RefcountBlock::is_tree)
 }
 
-/// Where the leaves of the [`tree_root`] are.
+/// Returns the leaves of the [`tree_root`].
 fn leaves(image: &Image) -> Vec<Blkno> {
     let block = image.read(tree_root(image));
     RefcountBlock::extents(&block).unwrap().records().map(|record| record.e_blkno).collect()
@@ -69,12 +69,12 @@ fn append(image: &Image, record: RefcountRec) {
     });
 }
 
-/// Lets `file`, which has one cluster, have the first one of `other` instead.
+/// Gives `file`, which has one cluster, the first one of `other` instead.
 fn share(image: &Image, file: &Inode, other: &Inode) {
     take(image, file, image.first_record(other).e_blkno);
 }
 
-/// Lets `file`, which has one cluster, have the one that begins at `shared` instead.
+/// Gives `file`, which has one cluster, the one that begins at `shared` instead.
 fn take(image: &Image, file: &Inode, shared: Blkno) {
     let geometry = image.volume().geometry();
     let own = image.first_record(file).e_blkno;

@@ -1,5 +1,5 @@
-//! What kernels refuse and the C fsck takes: flags and numbers that do not suit an inode, and
-//! counts that follow from the size of a block and are another one.
+//! Damage that kernels reject and the C fsck accepts: flags and numbers that do not fit an inode,
+//! and wrong counts that follow from the block size.
 
 use ocfs2_format::chain::{ChainListHeader, ChainRec};
 use ocfs2_format::dinode::{Dinode, DynFeatures, FileKind, InodeFlags};
@@ -15,9 +15,9 @@ use super::CFsck::{self, Differs, Follows, NotCompared};
 use super::image::edit_header;
 use super::{Base, CLUSTER_4K, EMPTY, Image, ONE_OF_ALL_1K, Recipe, edit_list};
 
-/// What the C fsck never looks at.
+/// The C fsck never examines this.
 const BLIND: CFsck = Differs { codes: &[], status: 0, why: "It never looks at this." };
-/// It looks for counts that are too large.
+/// The C fsck only notices counts that are too large.
 const TOO_MANY_ONLY: CFsck =
     Differs { codes: &[], status: 0, why: "It takes a count that is smaller than it has to be." };
 
@@ -30,14 +30,14 @@ fn edit_flags(image: &Image, blkno: Blkno, change: impl FnOnce(&mut InodeFlags))
     });
 }
 
-/// Changes what the extent list of an inode says of its room.
+/// Changes the capacity that the extent list of an inode states.
 fn set_room(image: &Image, blkno: Blkno, change: impl FnOnce(&mut ExtentListHeader)) {
     image.edit_dinode(blkno, |_, id2| {
         edit_list(id2, |header: &mut ExtentListHeader, _: &mut [ExtentRec]| change(header));
     });
 }
 
-/// Lets a file say that a direct write to it was interrupted, and that a slot lists it.
+/// Makes a file look as if a direct write to it was interrupted, and `slot` listed it.
 fn write_directly(image: &Image, slot: u16) {
     image.edit_dinode(image.file().blkno, |dinode, _| {
         dinode.i_flags |= InodeFlags::DIO_ORPHANED.bits();
@@ -45,14 +45,14 @@ fn write_directly(image: &Image, slot: u16) {
     });
 }
 
-/// Takes size and entries from a directory in its inode, as C `tunefs.ocfs2 -N` leaves one that
+/// Removes the size and the entries of an inline directory, as C `tunefs.ocfs2 -N` leaves one that
 /// it could not finish.
 fn empty(dinode: &mut Dinode, id2: &mut [u8]) {
     dinode.i_size = 0;
     id2[InlineData::SIZE..].fill(0);
 }
 
-/// The root of an index with leaves.
+/// Returns the root of an index with leaves.
 fn index_root(image: &Image) -> Blkno {
     let dir = image.find("directory with leaves of an index", |inode| {
         inode.is_dir() && !inode.is_inline() && image.volume().is_indexed(inode) && {

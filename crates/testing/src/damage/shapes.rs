@@ -1,4 +1,4 @@
-//! One wrong bit in what an inode says that it is.
+//! One wrong bit in the type of an inode.
 
 use ocfs2_format::dinode::{DynFeatures, InodeFlags};
 

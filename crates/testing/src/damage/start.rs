@@ -15,21 +15,21 @@ const LARGE: Base = Base::Made(&["-M", "local", "-N", "1", "-b", "4K", "-C", "4K
 /// Two slots, nothing else.
 const TWO_SLOTS: Base = Base::Made(&["-M", "local", "-N", "2", "-b", "4K", "-C", "4K"], "64M");
 
-/// What the C fsck says of most of this.
+/// What the C fsck reports about most of this.
 const NOT_SEEN: CFsck = Differs { codes: &[], status: 0, why: "It does not look at it." };
 
-/// What it says of a file that is shorter than its clusters.
+/// What it reports about a file that is shorter than its clusters.
 const SIZE_ONLY: CFsck = Differs {
     codes: &["INODE_SPARSE_SIZE"],
     status: 0,
     why: "It does not know what the file is for.",
 };
 
-/// What it says of system files that are lost.
+/// What it reports about lost system files.
 const STOPS: CFsck =
     Differs { codes: &[], status: 8, why: "It does not find the file, and gives up." };
 
-/// What it says of a volume without a usable superblock or a backup of one.
+/// What it reports about a volume without a usable superblock or backup.
 const NO_VOLUME: CFsck =
     Differs { codes: &[], status: 8, why: "It does not look for anything else, and gives up." };
 
@@ -37,7 +37,7 @@ fn zero(image: &Image, blkno: Blkno) {
     image.edit_raw(blkno, |block| block.fill(0));
 }
 
-/// The first block of a system file.
+/// Returns the first block of a system file.
 fn first_block(image: &Image, name: &str) -> Blkno {
     image.first_record(&image.system(name)).e_blkno
 }
@@ -503,7 +503,7 @@ pub(super) const RECIPES: &[Recipe] = &[
     },
 ];
 
-/// Leads entries of the system directory to the inodes of others.
+/// Makes entries of the system directory point to the inodes of others.
 fn lead(image: &Image, entries: &[(&str, &str)]) {
     let dir = image.volume().superblock().s_system_dir_blkno;
     let inodes: Vec<_> = entries.iter().map(|(_, to)| image.system(to).blkno).collect();

@@ -1,4 +1,4 @@
-//! Damage to inodes and extent trees that the C fsck never looks at.
+//! Damage to inodes and extent trees that the C fsck never notices.
 
 use ocfs2_format::dinode::{Dinode, DynFeatures, FileKind, InodeFlags};
 use ocfs2_format::extent::{ExtentFlags, ExtentListHeader, ExtentRec};
@@ -27,7 +27,7 @@ pub(super) const RECIPES: &[Recipe] = &[
         name: "two bytes of a file's inode are wrong, and its block check says so",
         on: CLUSTER_4K,
         damage: |image| {
-            // The times of a file, which nothing else is compared with.
+            // The times of a file, which are not compared with anything else.
             image.edit_raw(image.file().blkno, |block| {
                 block[0x38..0x3a].copy_from_slice(b"\xa5\x5a")
             });
@@ -176,7 +176,7 @@ pub(super) const RECIPES: &[Recipe] = &[
         name: "the mode of a file is not a valid file type",
         on: ONE_OF_ALL_1K,
         damage: |image| {
-            // From this no single bit makes a type.
+            // No single bit makes a valid type of this.
             image.edit_dinode(image.file().blkno, |dinode: &mut Dinode, _| {
                 dinode.i_mode |= 0o170_000;
             });

@@ -28,7 +28,7 @@ fn edit_inline(
     });
 }
 
-/// Changes the entry and the root of the first value in clusters that an inode has.
+/// Changes the entry and the root of an inode's first value that is in clusters.
 fn edit_value(image: &Image, change: impl FnOnce(&mut XattrEntry, &mut XattrValueRoot)) {
     let inode = image.find("inode with a long value", |inode| {
         let features = inode.dinode.dyn_features();
@@ -49,12 +49,12 @@ fn edit_value(image: &Image, change: impl FnOnce(&mut XattrEntry, &mut XattrValu
     });
 }
 
-/// The block with the root of a tree of buckets.
+/// Returns the block with the root of a tree of buckets.
 fn indexed_block(image: &Image) -> Blkno {
     image.inode("/xattr/bucket").dinode.i_xattr_loc
 }
 
-/// Moves what an entry of a bucket points to into free room that begins in one block and ends in
+/// Moves the name and value of a bucket's entry into free room that begins in one block and ends in
 /// the next.
 fn move_across_blocks(image: &Image) {
     let size = image.volume().block_size().size();
@@ -102,7 +102,7 @@ fn edit_first_extent(image: &Image, change: impl FnOnce(&mut ExtentRec)) {
     });
 }
 
-/// The first bucket of an inode whose attributes are in buckets.
+/// Returns the first bucket of an inode whose attributes are in buckets.
 pub(super) fn first_bucket(image: &Image) -> Blkno {
     let block = image.read(image.inode("/xattr/bucket").dinode.i_xattr_loc);
     XattrTreeRoot::list(&block).unwrap().record(0).unwrap().e_blkno

@@ -1,10 +1,10 @@
-//! A root file system as the kernel unpacks it: cpio, in its "new ASCII" format.
+//! A root file system in the form that the kernel unpacks: cpio, in its "new ASCII" format.
 
 use std::io::{self, Write};
 
 use cpio::newc::{self, Builder, ModeFileType};
 
-/// An archive being written. The kernel accepts several, one after the other.
+/// An archive being written. The kernel accepts several consecutive ones.
 #[derive(Debug, Default)]
 pub struct Archive {
     bytes: Vec<u8>,
@@ -16,7 +16,7 @@ impl Archive {
         self.add(path, ModeFileType::Directory, 0o755, &[])
     }
 
-    /// Adds a file everybody may execute.
+    /// Adds a file that everybody may execute.
     pub fn file(&mut self, path: &str, contents: &[u8]) -> io::Result<()> {
         self.add(path, ModeFileType::Regular, 0o755, contents)
     }
@@ -26,7 +26,7 @@ impl Archive {
         self.add(path, ModeFileType::Symlink, 0o777, target.as_bytes())
     }
 
-    /// The whole archive.
+    /// Returns the whole archive.
     pub fn finish(mut self) -> io::Result<Vec<u8>> {
         newc::trailer(&mut self.bytes)?;
         Ok(self.bytes)

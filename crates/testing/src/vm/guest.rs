@@ -1,4 +1,4 @@
-//! The root file system of a machine: busybox, the commands of the folder `guest`, programs.
+//! The root file system of a machine: busybox, the commands of the folder `guest`, and programs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use super::archive::Archive;
 use super::kernel::read;
 
-/// The commands of scripts, each a script itself.
+/// Commands for scripts, each a script itself.
 const COMMANDS: [(&str, &str); 9] = [
     ("barrier", include_str!("../../guest/barrier")),
     ("cluster-conf", include_str!("../../guest/cluster-conf")),
@@ -28,13 +28,13 @@ const FOLDERS: [&str; 14] = [
     "usr/lib",
 ];
 
-/// The archive of all of it but the modules.
+/// Returns the archive of everything except the modules.
 pub fn root(busybox: &Path, programs: &[PathBuf]) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     for folder in FOLDERS {
         archive.folder(folder)?;
     }
-    // Libraries are all in one folder, wherever they are looked for.
+    // All libraries are in one folder, wherever they are looked for.
     archive.link("lib", "usr/lib")?;
     archive.link("lib64", "usr/lib")?;
     archive.file("init", INIT.as_bytes())?;
@@ -55,14 +55,15 @@ pub fn root(busybox: &Path, programs: &[PathBuf]) -> Result<Vec<u8>> {
     Ok(archive.finish()?)
 }
 
-/// What the system calls a program: `mounted.ocfs2`, which cargo has to call `mounted-ocfs2`.
+/// Returns the name that the system uses, such as `mounted.ocfs2`, which cargo has to call
+/// `mounted-ocfs2`.
 fn name(program: &Path) -> Result<String> {
     let name = program.file_name().with_context(|| program.display().to_string())?;
     let name = name.to_string_lossy().into_owned();
     Ok(name.strip_suffix("-ocfs2").map(|stem| format!("{stem}.ocfs2")).unwrap_or(name))
 }
 
-/// The shared libraries a program needs, its loader among them: none if it is static.
+/// Returns the shared libraries that a program needs, including its loader; none if it is static.
 fn libraries(program: &Path) -> Result<BTreeSet<PathBuf>> {
     let ldd = Command::new("ldd").arg(program).env("LC_ALL", "C").output().context("ldd")?;
     let lines = String::from_utf8_lossy(&ldd.stdout);
@@ -74,7 +75,7 @@ fn libraries(program: &Path) -> Result<BTreeSet<PathBuf>> {
         }
         let path = found.split(" (0x").next().unwrap_or_default();
         if path.starts_with('/') {
-            // Two names of one file are kept both: either may be asked for.
+            // Both names of a file are kept: either may be asked for.
             fs::metadata(path).with_context(|| path.to_owned())?;
             libraries.insert(PathBuf::from(path));
         }

@@ -1,4 +1,4 @@
-//! What the host has to have.
+//! What the host needs to have.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,12 +9,12 @@ use anyhow::Result;
 use super::kernel::{Kernel, Which};
 use crate::find_program;
 
-/// Something virtual machines need that is not there.
+/// Something that virtual machines need and the host lacks.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Missing {
-    /// What it is: a program and its package, the kernel.
+    /// What is missing: a program and its package, or the kernel.
     pub what: String,
-    /// What it is for, or why it could not be got.
+    /// What it is needed for, or why it cannot be had.
     pub why: String,
 }
 
@@ -24,14 +24,14 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Gets the distribution's kernel and the newest there is into the user's cache folder, if they
-/// are not there yet.
+/// Puts the distribution's kernel and the newest available one into the user's cache folder, if
+/// they are not there yet.
 ///
-/// Gives what machines still lack, and why: nothing is installed here. `OCFS2_NEWEST_KERNEL=no`
-/// in the environment does without the newest.
+/// Returns what machines still lack, and why: nothing is installed here. `OCFS2_NEWEST_KERNEL=no`
+/// in the environment turns the newest kernel off.
 ///
 /// # Errors
-/// There is no cache folder.
+/// If there is no cache folder.
 pub fn prepare() -> Result<Vec<Missing>> {
     let mut missing = missing_programs();
     if let Err(err) = Kernel::get(Which::Ours) {
@@ -45,7 +45,7 @@ pub fn prepare() -> Result<Vec<Missing>> {
     Ok(missing)
 }
 
-/// What is missing now.
+/// Returns what is missing now.
 pub fn missing() -> Vec<Missing> {
     let mut missing = missing_programs();
     if !matches!(Kernel::cached(Which::Ours), Ok(Some(_))) {
@@ -55,17 +55,17 @@ pub fn missing() -> Vec<Missing> {
     missing
 }
 
-/// Whether tests have a second kernel judge.
+/// Returns whether tests also run with a second kernel.
 pub fn wants_newest() -> bool {
     std::env::var_os("OCFS2_NEWEST_KERNEL").is_none_or(|it| it != "no")
 }
 
-/// The emulator.
+/// Path of the emulator.
 pub fn qemu() -> Option<PathBuf> {
     find_program("qemu-system-x86_64")
 }
 
-/// The programs of the machines.
+/// Path of busybox, which has the programs of the machines.
 pub fn busybox() -> Option<PathBuf> {
     find_program("busybox")
 }
@@ -77,7 +77,7 @@ fn missing_programs() -> Vec<Missing> {
     absent.map(|(what, why, _)| Missing { what: what.into(), why: why.into() }).collect()
 }
 
-/// Fetches the lists of packages anew, which root may and whoever becomes root by `sudo`.
+/// Downloads the lists of packages again, as root or by `sudo`. Returns whether that succeeded.
 pub fn update_package_lists() -> bool {
     let mut apt = if rustix::process::geteuid().is_root() {
         Command::new("apt-get")

@@ -1,4 +1,4 @@
-//! A kernel with its modules, taken from the distribution's packages and kept.
+//! A kernel with its modules, taken from the distribution's packages and cached.
 
 use std::env;
 use std::fs::{self, File};
@@ -14,31 +14,32 @@ use super::archive::Archive;
 use super::package::{self, Packages};
 use super::{module, newer};
 
-/// Goes up when what is kept changes, so that what an older version of us kept is not used.
+/// Increased when the layout of the cache changes, so that what an older version of us cached is
+/// not used.
 const LAYOUT: &str = "3";
 
 /// A kernel in the cache folder.
 #[derive(Debug)]
 pub struct Kernel {
-    /// As `uname -r` prints it.
+    /// Release as `uname -r` prints it.
     pub release: String,
     /// Its image, decompressed if the emulator can boot that.
     pub image: PathBuf,
-    /// The modules a machine loads, as a part of its initial root file system.
+    /// The modules that a machine loads, as a part of its initial root file system.
     pub modules: PathBuf,
 }
 
-/// Which kernel.
+/// Selects a kernel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Which {
-    /// The distribution's newest, or that of the package `$OCFS2_KERNEL_PACKAGE` names.
+    /// The distribution's newest, or the one of the package named by `$OCFS2_KERNEL_PACKAGE`.
     Ours,
-    /// The newest one that this machine can get: that of a newer release of Debian.
+    /// The newest one available to this machine: that of a newer release of Debian.
     Newest,
 }
 
 impl Which {
-    /// The file in the cache folder that names the release of the kernel.
+    /// Returns the name of the file in the cache folder that contains the release of the kernel.
     fn pointer(self) -> String {
         match (self, other_package()) {
             (Self::Newest, _) => format!("newest-{LAYOUT}"),
@@ -54,7 +55,7 @@ fn other_package() -> Option<String> {
 }
 
 impl Kernel {
-    /// The kernel that [`Kernel::get`] got last.
+    /// Returns the kernel that [`Kernel::get`] returned last.
     pub fn cached(which: Which) -> Result<Option<Self>> {
         let folder = cache_folder()?;
         let Ok(release) = fs::read_to_string(folder.join(which.pointer())) else {
@@ -70,12 +71,12 @@ impl Kernel {
         is_there.then(|| Self { release: release.to_owned(), image, modules })
     }
 
-    /// The kernel of the cache or, if there is none, from the packages. Whether there is a newer
-    /// newest one is looked for once a day; where that is not found out the last one will do.
+    /// Returns the cached kernel or, if there is none, the one of the packages. The newest one is
+    /// looked for once a day; if that fails, the cached one is used.
     pub fn get(which: Which) -> Result<Self> {
         let cache = cache_folder()?;
         fs::create_dir_all(&cache).with_context(|| cache.display().to_string())?;
-        // Whoever waited for the lock finds the kernel there.
+        // If another process held the lock, it has cached the kernel meanwhile.
         let lock = File::create(cache.join("lock"))?;
         lock.lock()?;
         let cached = Self::cached(which)?;
@@ -107,7 +108,7 @@ impl Kernel {
         Ok(kernel)
     }
 
-    /// The kernel of packages that were downloaded, put into the cache.
+    /// Caches the kernel of downloaded packages.
     fn unpacked(packages: &[PathBuf], scratch: &TempDir, cache: &Path) -> Result<Self> {
         let unpacked = scratch.path().join("unpacked");
         for package in packages {
@@ -130,13 +131,13 @@ impl Kernel {
     }
 }
 
-/// Whether a file was written within the last day.
+/// Returns whether a file was written within the last day.
 fn is_of_today(path: &Path) -> bool {
     let age = path.metadata().and_then(|it| it.modified()).ok().and_then(|it| it.elapsed().ok());
     age.is_some_and(|age| age < Duration::from_secs(24 * 60 * 60))
 }
 
-/// Where kernels are kept, and the locks of machines.
+/// Returns the folder of the kernels and of the locks of machines.
 pub fn cache_folder() -> Result<PathBuf> {
     let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = cache.or_else(|| env::home_dir().map(|home| home.join(".cache")));
@@ -144,7 +145,7 @@ pub fn cache_folder() -> Result<PathBuf> {
     Ok(cache.join("ocfs2-tools-rs/kernel"))
 }
 
-/// Unpacks the image to `folder/vmlinuz` and what modules may be needed to `folder/modules`.
+/// Unpacks the image to `folder/vmlinuz`, and the modules that may be needed to `folder/modules`.
 fn unpack(package: &Path, folder: &Path) -> Result<()> {
     let mut dpkg = Command::new("dpkg-deb")
         .arg("--fsys-tarfile")
@@ -164,14 +165,14 @@ fn unpack(package: &Path, folder: &Path) -> Result<()> {
         fs::create_dir_all(target.parent().context("no parent")?)?;
         io::copy(&mut entry, &mut File::create(target)?)?;
     }
-    // Whatever pads the archive: dpkg-deb must not find its pipe closed.
+    // Reads the padding of the archive as well: dpkg-deb must not find its pipe closed.
     io::copy(&mut archive.into_inner(), &mut io::sink())?;
     ensure!(dpkg.wait()?.success(), "dpkg-deb failed");
     Ok(())
 }
 
-/// Where a file of a package goes, if it is wanted: `/boot/vmlinuz-RELEASE`, and most of
-/// `/lib/modules/RELEASE` or, of late, `/usr/lib/modules/RELEASE`.
+/// Returns where a file of a package goes, if it is needed: `/boot/vmlinuz-RELEASE`, and most of
+/// `/lib/modules/RELEASE` or, in newer packages, `/usr/lib/modules/RELEASE`.
 fn target(path: &Path) -> Option<PathBuf> {
     let names: Vec<_> = path
         .components()
@@ -186,7 +187,7 @@ fn target(path: &Path) -> Option<PathBuf> {
         ["lib", "modules", _, "vmlinuz"] => Some("vmlinuz".into()),
         ["lib", rest @ ..] => match rest {
             ["modules", _, "modules.builtin"] => Some(rest.iter().collect()),
-            // Thousands of drivers of hardware that no machine of ours has.
+            // Thousands of drivers for hardware that no machine of ours has.
             ["modules", _, "kernel", "sound" | "samples", ..] => None,
             ["modules", _, "kernel", "drivers", kind, rest @ ..] => {
                 let wanted = match *kind {
@@ -223,13 +224,13 @@ fn modules(folder: &Path) -> Result<Vec<u8>> {
     Ok(archive.finish()?)
 }
 
-/// The kernel inside a compressed image, which boots twice as fast; the image itself if there
-/// is none that the emulator could boot.
+/// Returns the kernel inside a compressed image, which boots twice as fast; or the image itself if
+/// it contains none that the emulator can boot.
 fn image(compressed: &[u8]) -> Vec<u8> {
     vmlinux(compressed).unwrap_or_else(|_| compressed.to_vec())
 }
 
-/// By the header described in the kernel's Documentation/arch/x86/boot.rst.
+/// Finds it by the header described in the kernel's Documentation/arch/x86/boot.rst.
 fn vmlinux(image: &[u8]) -> Result<Vec<u8>> {
     let byte = |at: usize| image.get(at).copied().map(usize::from).context("too short");
     let word = |at: usize| -> Result<usize> {
@@ -246,13 +247,13 @@ fn vmlinux(image: &[u8]) -> Result<Vec<u8>> {
     Ok(plain)
 }
 
-/// Whether it has the ELF note that tells where to enter it: name "Xen", type 18.
+/// Returns whether it has the ELF note that states its entry point: name "Xen", type 18.
 fn has_pvh_entry(elf: &[u8]) -> bool {
     let note = b"\x12\0\0\0Xen\0";
     elf.windows(note.len()).any(|bytes| bytes == note)
 }
 
-/// Reads a whole file, telling its name if that fails.
+/// Reads a whole file. An error includes its name.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)

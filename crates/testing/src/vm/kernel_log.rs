@@ -2,14 +2,16 @@
 
 use std::fmt;
 
-/// What the kernel printed on its console: warnings and worse, no information or notices.
+/// What the kernel printed on its console: warnings and worse, no notices or informational
+/// messages.
 #[derive(Clone, Debug, Default)]
 pub struct KernelLog(String);
 
-/// Of OCFS2, its cluster stack and its journal. The kernel prints function names, too.
+/// Marks of messages about OCFS2, its cluster stack and its journal. The kernel prints function
+/// names, too.
 const SUBSYSTEMS: [&str; 9] =
     ["ocfs2", "jbd2", "o2dlm", "o2net", "o2hb", "o2cb", "o2quo", "dlm_", "vfs: busy inodes"];
-/// Of any part of the kernel.
+/// Marks of failures in any part of the kernel.
 const DISASTERS: [&str; 12] = [
     "bug:",
     "kernel bug at",
@@ -25,11 +27,11 @@ const DISASTERS: [&str; 12] = [
     " error: ",
 ];
 
-/// Lines of these subsystems that say nothing against a volume.
+/// Lines of these subsystems that are not complaints about a volume.
 const HARMLESS: [&str; 4] = [
-    // Said when dlmfs is there.
+    // Printed when dlmfs is loaded.
     "OCFS2 User DLM kernel interface loaded",
-    // Names of the lock manager's work queues are long, since Linux 7.
+    // The lock manager's work queues have long names since Linux 7.
     "workqueue: name exceeds WQ_NAME_LEN",
     // The volume was written by a kernel before 6.2, or for one.
     "directory index with signed name hash",
@@ -37,13 +39,13 @@ const HARMLESS: [&str; 4] = [
 ];
 
 impl KernelLog {
-    /// The log from what a console showed.
+    /// Makes the log from the output of a console.
     pub fn new(console: &str) -> Self {
         Self(console.replace('\r', ""))
     }
 
-    /// The lines about OCFS2 or of a failure of the kernel, without those that contain one of
-    /// the texts of `allowed`.
+    /// Returns the lines about OCFS2 or about a failure of the kernel, except those that contain
+    /// one of the texts in `allowed`.
     pub fn complaints(&self, allowed: &[String]) -> Vec<&str> {
         let complains = |line: &&str| {
             let lower = line.to_lowercase();

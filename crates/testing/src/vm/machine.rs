@@ -15,7 +15,7 @@ use super::running::{Run, Running};
 use super::turn::Turn;
 use super::{Lab, guest};
 
-/// Where the nodes of a cluster beat.
+/// Where the nodes of a cluster write their heartbeat.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Heartbeat {
     /// On every volume they mount.
@@ -24,7 +24,7 @@ pub enum Heartbeat {
     Global,
 }
 
-/// Machines to be started: what they have in common, and a script for each.
+/// Machines to be started: their common properties, and a script for each.
 #[derive(Debug)]
 #[must_use]
 pub struct Machines<'lab> {
@@ -54,7 +54,7 @@ impl<'lab> Machines<'lab> {
         }
     }
 
-    /// Adds a disk, a raw image: `/dev/vda` is the first, `/dev/vdb` the next.
+    /// Adds a disk, which is a raw image: `/dev/vda` is the first, `/dev/vdb` the next.
     pub fn disk(mut self, image: impl AsRef<Path>) -> Self {
         self.disks.push(image.as_ref().to_owned());
         self
@@ -65,7 +65,7 @@ impl<'lab> Machines<'lab> {
         images.into_iter().fold(self, Self::disk)
     }
 
-    /// What is written to the disks is lost in the end. For one machine only.
+    /// Discards everything that is written to the disks. For one machine only.
     pub fn snapshot(mut self) -> Self {
         self.snapshot = true;
         self
@@ -82,47 +82,47 @@ impl<'lab> Machines<'lab> {
         programs.into_iter().fold(self, Self::program)
     }
 
-    /// A folder of the host that the machines see as `/share`, and may write to.
+    /// Sets a folder of the host that the machines see as `/share` and may write to.
     pub fn share(mut self, folder: impl AsRef<Path>) -> Self {
         self.share = Some(folder.as_ref().to_owned());
         self
     }
 
-    /// Has the machines form a cluster. One machine alone is its node 0, and never sees node 1.
+    /// Makes the machines form a cluster. One machine alone is its node 0, and never sees node 1.
     pub fn o2cb(mut self, heartbeat: Heartbeat) -> Self {
         self.cluster = Some(heartbeat);
         self
     }
 
-    /// The shell script that all machines run. `$NODE` tells them apart.
+    /// Sets the shell script that all machines run. `$NODE` tells them apart.
     pub fn script(mut self, script: impl AsRef<str>) -> Self {
         self.scripts.fill(script.as_ref().to_owned());
         self
     }
 
-    /// The script of one machine: 0 or 1.
+    /// Sets the script of one machine: 0 or 1.
     ///
     /// # Panics
-    /// There is no such machine.
+    /// If there is no such machine.
     pub fn node(mut self, number: usize, script: impl AsRef<str>) -> Self {
         script.as_ref().clone_into(&mut self.scripts[number]);
         self
     }
 
-    /// How long all of it may take, the wait for its turn not counted. Machines running then
-    /// are killed. If not told: 3 minutes for one machine, almost 7 for a cluster.
+    /// Sets how long everything may take, not counting the wait for its turn. Machines running
+    /// after that are killed. By default 3 minutes for one machine, almost 7 for a cluster.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// A line of the kernel's log with `text` in it is expected here, and no failure.
+    /// Expects kernel log lines that contain `text`: they are not a failure.
     pub fn allow(mut self, text: impl Into<String>) -> Self {
         self.allowed.push(text.into());
         self
     }
 
-    /// As [`Machines::allow`], for several texts.
+    /// Like [`Machines::allow`], for several texts.
     pub fn allows(self, texts: impl IntoIterator<Item = impl Into<String>>) -> Self {
         texts.into_iter().fold(self, Self::allow)
     }
@@ -130,15 +130,15 @@ impl<'lab> Machines<'lab> {
     /// Runs the machines to their end.
     ///
     /// # Errors
-    /// As [`Machines::start`] and [`Running::wait`].
+    /// Those of [`Machines::start`] and [`Running::wait`].
     pub fn run(self) -> Result<Run> {
         self.start()?.wait()
     }
 
-    /// Starts the machines, when it is their turn: no more than two run at a time.
+    /// Starts the machines when it is their turn: no more than two run at a time.
     ///
     /// # Errors
-    /// A disk or program is not there, or the emulator does not start.
+    /// If a disk or program does not exist, or the emulator does not start.
     pub fn start(self) -> Result<Running> {
         let count = self.scripts.len();
         ensure!(!(self.snapshot && count > 1), "nodes would not see what the others write");
@@ -172,7 +172,7 @@ impl<'lab> Machines<'lab> {
         Ok(Running::new(machines, folder, turn, self.timeout, self.allowed))
     }
 
-    /// What the scripts of the folder `guest` want to know.
+    /// Returns the settings for the scripts of the folder `guest`.
     fn settings(&self) -> String {
         let mut settings = format!("NODES={}\n", self.scripts.len());
         if let Some(heartbeat) = self.cluster {
@@ -180,7 +180,8 @@ impl<'lab> Machines<'lab> {
                 Heartbeat::Local => "local",
                 Heartbeat::Global => "global",
             };
-            // 14 seconds to be declared dead: less than that a busy host may not stand.
+            // 14 seconds until a node is declared dead: a busy host may be slower than any shorter
+            // time.
             settings += &format!("CLUSTER=ovscluster HEARTBEAT={heartbeat} DEAD_THRESHOLD=8\n");
         }
         if self.share.is_some() {
@@ -199,8 +200,8 @@ impl<'lab> Machines<'lab> {
             .arg(&self.lab.kernel.image)
             .arg("-initrd")
             .arg(file("initrd"))
-            // The console shows warnings and worse: it is where the log is judged from.
-            // A panic ends the machine. Self-tests of the crypto code cost a second.
+            // The console shows warnings and worse: the log is judged by it. A panic ends the
+            // machine. Self-tests of the crypto code would take a second.
             .arg("-append")
             .arg(format!(
                 "console=ttyS0 loglevel=5 oops=panic panic=-1 mitigations=off nokaslr tsc=reliable \
@@ -223,8 +224,8 @@ impl<'lab> Machines<'lab> {
             qemu.arg("-device").arg(format!("virtio-9p-pci,fsdev={tag},mount_tag={tag}"));
         }
         for (index, disk) in self.disks.iter().enumerate() {
-            // Both nodes write through the page cache of this host, which does not crash: what
-            // one has written the other sees.
+            // Both nodes write through the page cache of this host, which does not crash: each sees
+            // what the other has written.
             let mode = if self.snapshot { "snapshot=on" } else { "file.locking=off" };
             let path = option(disk);
             qemu.arg("-drive").arg(format!(
@@ -247,12 +248,12 @@ impl<'lab> Machines<'lab> {
     }
 }
 
-/// A path as part of an option of the emulator, where commas separate.
+/// Returns a path as part of an option of the emulator, where commas are separators.
 fn option(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }
 
-/// A machine that runs or has ended.
+/// A machine that is running or has ended.
 #[derive(Debug)]
 pub(super) struct Machine {
     pub process: Child,

@@ -1,8 +1,8 @@
 //! The Linux kernel as judge: virtual machines that mount OCFS2 volumes.
 //!
-//! A test tells a story. One machine, or two that form an o2cb cluster on one disk, run shell
-//! scripts; the test looks at what these printed and how they ended. The kernel itself has a
-//! say too: a warning or error of its OCFS2 or journal code fails the run.
+//! One machine, or two that form an o2cb cluster on one disk, run shell scripts; the test examines
+//! what these printed and how they ended. The kernel itself is a judge too: a warning or error of
+//! its OCFS2 or journal code fails the run.
 //!
 //! ```no_run
 //! use ocfs2_testing::vm::Lab;
@@ -24,18 +24,22 @@
 //!
 //! # What a script finds
 //!
-//! The applets of busybox; the programs it was given, in `/sbin`, under the names the system
-//! calls (`mounted-ocfs2` becomes `mounted.ocfs2`); the disks as `/dev/vda`, `/dev/vdb`...;
-//! `/mnt`; its number in `$NODE`, of `$NODES`; and the commands of the folder `guest`:
+//! - the applets of busybox;
+//! - the programs it was given, in `/sbin`, under the names the system uses (`mounted-ocfs2`
+//!   becomes `mounted.ocfs2`);
+//! - the disks as `/dev/vda`, `/dev/vdb`...;
+//! - `/mnt`;
+//! - its number in `$NODE`, of `$NODES`;
+//! - the commands of the folder `guest`:
+//!   - `mount-volume [-o OPTIONS] DEV DIR` mounts, with a heartbeat if the volume needs one;
+//!   - `barrier NAME [SECONDS]` waits until the other node has reached the same barrier;
+//!   - `crash` ends this machine at once;
+//!   - `peer-dead [SECONDS]` waits until the other machine is gone.
 //!
-//! - `mount-volume [-o OPTIONS] DEV DIR` mounts, with a heartbeat if the volume wants one;
-//! - `barrier NAME [SECONDS]` waits until the other node has come to the same barrier;
-//! - `crash` ends this machine at once, `peer-dead [SECONDS]` waits until the other one is gone.
+//! A given program with the name of one of these commands takes its place.
 //!
-//! A program given that has the name of one of these commands takes its place.
-//!
-//! A volume still mounted when the script ends is unmounted: one that is to stay dirty needs
-//! `crash`.
+//! A volume that is still mounted when the script ends is unmounted: to leave it dirty, a script
+//! needs `crash`.
 
 mod archive;
 mod guest;
@@ -60,7 +64,7 @@ use anyhow::{Result, bail};
 use kernel::{Kernel, Which};
 use ocfs2_format::hash::CharSign;
 
-/// All that machines are made of: an emulator, a kernel with its modules, a busybox.
+/// Everything that machines are made of: an emulator, a kernel with its modules, a busybox.
 #[derive(Debug)]
 pub struct Lab {
     kernel: Kernel,
@@ -69,19 +73,19 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// The lab, if [`prepare`] was here before. Needs no network.
+    /// Returns the lab, if [`prepare`] was run before. Needs no network.
     ///
     /// # Errors
-    /// Something is missing; the error names all of it.
+    /// If anything is missing; the error names all of it.
     pub fn ready() -> Result<Self> {
         Self::of(Which::Ours)
     }
 
-    /// The lab with the newest kernel that this machine could get, where that is another one;
-    /// without [`prepare`] there is none. Needs no network.
+    /// Returns the lab with the newest kernel that [`prepare`] found; `None` if it is the same
+    /// kernel, or not wanted. Needs no network.
     ///
     /// # Errors
-    /// As [`Lab::ready`].
+    /// Like [`Lab::ready`], and if [`prepare`] has not downloaded it.
     pub fn newest() -> Result<Option<Self>> {
         let ours = Self::ready()?;
         if !host::wants_newest() {
@@ -117,17 +121,17 @@ impl Lab {
         if version < (Some(6), Some(2)) { CharSign::Signed } else { CharSign::Unsigned }
     }
 
-    /// One machine, in no cluster.
+    /// Makes one machine, in no cluster.
     pub fn vm(&self) -> Machines<'_> {
         Machines::new(self, 1)
     }
 
-    /// Two machines on one `disk` that are connected, and in no cluster: their scripts make one.
+    /// Makes two connected machines on one `disk`, in no cluster: their scripts make one.
     pub fn pair(&self, disk: impl AsRef<Path>) -> Machines<'_> {
         Machines::new(self, 2).disk(disk)
     }
 
-    /// Two machines on one `disk`: `ovs001` and `ovs002` of the cluster `ovscluster`.
+    /// Makes two machines on one `disk`: `ovs001` and `ovs002` of the cluster `ovscluster`.
     pub fn cluster(&self, disk: impl AsRef<Path>) -> Machines<'_> {
         Machines::new(self, 2).o2cb(Heartbeat::Local).disk(disk)
     }

@@ -1,4 +1,4 @@
-//! Modules of the kernel: which ones, and in which order.
+//! Kernel modules: which ones are loaded, and in which order.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 
-/// Needed, unless the kernel has them built in.
+/// Needed, unless they are built into the kernel.
 const NEEDED: [&str; 10] = [
     "virtio_pci",
     "virtio_blk",
@@ -21,20 +21,20 @@ const NEEDED: [&str; 10] = [
     "ocfs2_dlmfs",
 ];
 
-/// The journal asks for the first by what it does, not by its name, and newer kernels do without;
-/// the other is for volumes below device mapper.
+/// The journal requests the first one by its function, not by its name, and newer kernels do not
+/// have it; the other one is for volumes on device mapper.
 const WANTED: [&str; 2] = ["crc32c_generic", "dm_mod"];
 
-/// A module, decompressed.
+/// A decompressed module.
 #[derive(Debug)]
 pub struct Module {
     /// Its name, with underscores.
     pub name: String,
-    /// The ELF object.
+    /// Its ELF object.
     pub contents: Vec<u8>,
 }
 
-/// The modules a machine loads, in order, from an unpacked `lib/modules/RELEASE`.
+/// Returns the modules that a machine loads, in order, from an unpacked `lib/modules/RELEASE`.
 pub fn select(folder: &Path) -> Result<Vec<Module>> {
     let mut all = All { files: BTreeMap::new(), built_in: Vec::new() };
     collect(&folder.join("kernel"), &mut all.files)?;
@@ -57,7 +57,7 @@ struct All {
 }
 
 impl All {
-    /// Adds the module `name` to `order`, after all it depends on.
+    /// Adds the module `name` to `order`, after all modules it depends on.
     fn take(&self, name: &str, order: &mut Vec<Module>) -> Result<()> {
         let known = |module: &Module| module.name == name;
         if order.iter().any(known) || self.built_in.iter().any(|built_in| built_in == name) {
@@ -86,13 +86,14 @@ fn collect(folder: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// `virtio_blk` of `.../virtio-blk.ko.xz`: file names have dashes at times, modules never.
+/// Returns `virtio_blk` for `.../virtio-blk.ko.xz`: file names may have dashes, modules never do.
 fn name(path: &Path) -> String {
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     file.split('.').next().unwrap_or_default().replace('-', "_")
 }
 
-/// The names after `depends=` in its section `.modinfo`: strings, each ended by a zero.
+/// Returns the names after `depends=` in its section `.modinfo`, which consists of strings that end
+/// with a zero byte.
 fn dependencies(contents: &[u8]) -> Vec<String> {
     let mut strings = contents.split(|byte| *byte == 0);
     let depends = strings.find_map(|string| string.strip_prefix(b"depends=")).unwrap_or_default();
@@ -104,7 +105,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     decompress(&fs::read(path)?)
 }
 
-/// What is compressed with xz, zstd or gzip, decompressed; anything else as it is.
+/// Decompresses xz, zstd or gzip; returns anything else as it is.
 ///
 /// Bytes after the compressed stream are ignored.
 pub fn decompress(bytes: &[u8]) -> Result<Vec<u8>> {

@@ -1,5 +1,5 @@
-//! A newer release of Debian than the one that runs here, whose packages apt downloads without
-//! any change to this system: with sources, lists and a cache of its own.
+//! A newer release of Debian than the running one. apt downloads its packages without any change to
+//! this system, with separate sources, lists and cache.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,24 +7,24 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// Where newer kernels are, the newest first.
+/// Suites with newer kernels, the newest first.
 const SUITES: [&str; 2] = ["trixie-backports", "trixie"];
 
-/// Keys of Debian's archive, where the source names none.
+/// Keys of Debian's archive, if the source names none.
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// A place that Debian's archive comes from.
+/// A source of Debian's archive.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Source {
     uri: String,
     signed_by: Option<String>,
 }
 
-/// The options that have apt know that release alone, its lists in `folder`, after an update of
-/// these lists.
+/// Updates the lists of that release in `folder` and returns the options that make apt use only
+/// them.
 ///
 /// # Errors
-/// No archive of Debian is among the sources of this system; it cannot be reached, or its keys
+/// If no archive of Debian is among the sources of this system, it cannot be reached, or its keys
 /// are not known here.
 pub fn options(folder: &Path) -> Result<Vec<String>> {
     let source = sources(Path::new("/etc/apt"))
@@ -46,7 +46,7 @@ pub fn options(folder: &Path) -> Result<Vec<String>> {
             .output()
             .context("apt-get")?;
         let said = String::from_utf8_lossy(&update.stderr);
-        // Where there is no such suite any more apt may still end well.
+        // If the suite does not exist any more, apt may still succeed.
         if update.status.success() && !said.lines().any(|line| line.starts_with("E:")) {
             return Ok(options);
         }
@@ -58,7 +58,7 @@ pub fn options(folder: &Path) -> Result<Vec<String>> {
     bail!("no lists of packages from {}: {}", source.uri, failed.trim())
 }
 
-/// Options that keep apt away from what this system has.
+/// Returns options that keep apt away from the sources and lists of this system.
 fn isolated(folder: &Path) -> Vec<String> {
     let path = |name: &str| folder.join(name).display().to_string();
     [
@@ -69,7 +69,7 @@ fn isolated(folder: &Path) -> Vec<String> {
         "Dir::State::status=/dev/null".to_owned(),
         "Acquire::Languages=none".to_owned(),
         "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
-        // The folder may be one that only its owner sees.
+        // The folder may be visible only to its owner.
         "APT::Sandbox::User=root".to_owned(),
     ]
     .into_iter()
@@ -88,7 +88,7 @@ impl Source {
     }
 }
 
-/// The archives of Debian that `folder`, such as `/etc/apt`, names.
+/// Returns the archives of Debian that `folder`, such as `/etc/apt`, names.
 fn sources(folder: &Path) -> Vec<Source> {
     let mut files = vec![folder.join("sources.list")];
     if let Ok(entries) = folder.join("sources.list.d").read_dir() {
@@ -107,13 +107,13 @@ fn sources(folder: &Path) -> Vec<Source> {
     files.into_iter().flat_map(read).filter(|source| is_debian(&source.uri)).collect()
 }
 
-/// Whether it is the archive itself, or a mirror of it: not that of security, nor Ubuntu's.
+/// Returns whether it is the archive itself or a mirror of it, not that of security, nor Ubuntu's.
 fn is_debian(uri: &str) -> bool {
     let uri = uri.trim_end_matches('/');
     uri.ends_with("/debian") && ["http://", "https://"].iter().any(|kind| uri.starts_with(kind))
 }
 
-/// Those of a file of stanzas, `.sources`.
+/// Parses a file of stanzas, `.sources`.
 fn stanzas(text: &str) -> Vec<Source> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let text: String = lines.flat_map(|line| [line, "\n"]).collect();
@@ -127,14 +127,14 @@ fn stanzas(text: &str) -> Vec<Source> {
         let is_on = field("Enabled").is_none_or(|it| it != "no");
         let is_deb = field("Types")?.split_whitespace().any(|kind| kind == "deb");
         let uri = field("URIs")?.split_whitespace().next()?.to_owned();
-        // An empty field begins a key that stands there itself.
+        // An empty field starts a key that is embedded in the stanza.
         let signed_by = field("Signed-By").filter(|keys| keys.starts_with('/'));
         (is_on && is_deb).then_some(Source { uri, signed_by })
     };
     text.split("\n\n").filter_map(read).collect()
 }
 
-/// Those of a file with a source a line, `.list`.
+/// Parses a file with one source per line, `.list`.
 fn one_line_each(text: &str) -> Vec<Source> {
     let read = |line: &str| {
         let rest = line.trim().strip_prefix("deb")?.strip_prefix([' ', '\t'])?.trim_start();

@@ -1,5 +1,5 @@
-//! The kernel as the distribution packages it: Debian's in one package, of late in several, Ubuntu's
-//! in several.
+//! The kernel in the packages of the distribution: one package or, in newer releases, several for
+//! Debian, several for Ubuntu.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,30 +8,31 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::host;
 
-/// Packages that stand for the newest kernel; the first one known is taken.
+/// Packages that depend on the newest kernel; the first one that apt knows is taken.
 const NEWEST: [&str; 2] = ["linux-image-amd64", "linux-image-generic"];
 
-/// What apt knows: packages of a release.
+/// Packages of a release that apt knows.
 #[derive(Debug)]
 pub struct Packages {
-    /// Options of apt-get and apt-cache; none for what this system has.
+    /// Options of apt-get and apt-cache; none for the release of this system.
     options: Vec<String>,
-    /// The package that the kernel is, or that depends on it; `None` for the newest.
+    /// Package that the kernel is, or that depends on it; `None` for the newest kernel.
     name: Option<String>,
 }
 
 impl Packages {
-    /// Those of this system's release; `name` is another package than that of its newest kernel.
+    /// Returns those of this system's release. `name` is a package other than that of its newest
+    /// kernel.
     pub fn of_this_system(name: Option<String>) -> Self {
         Self { options: Vec::new(), name }
     }
 
-    /// Those that apt knows with these options.
+    /// Returns those that apt knows with these options.
     pub fn with_options(options: Vec<String>) -> Self {
         Self { options, name: None }
     }
 
-    /// The packages that the kernel consists of.
+    /// Returns the packages that the kernel consists of.
     pub fn names(&self) -> Result<Vec<String>> {
         match self.known() {
             Err(_) if self.update() => self.known(),
@@ -53,7 +54,7 @@ impl Packages {
         Ok(files.into_iter().filter(is_package).collect())
     }
 
-    /// Whether new lists were fetched. Those of another release were just now.
+    /// Returns whether new lists were downloaded. Those of another release have just been.
     fn update(&self) -> bool {
         self.options.is_empty() && host::update_package_lists()
     }
@@ -70,7 +71,7 @@ impl Packages {
         bail!("apt knows neither {}", NEWEST.join(" nor "))
     }
 
-    /// The packages of a kernel that `name` is or depends on.
+    /// Returns the packages of the kernel that `name` is or depends on.
     fn closure(&self, name: &str) -> Result<Vec<String>> {
         let mut names = vec![name.to_owned()];
         let mut next = 0;
@@ -109,7 +110,7 @@ impl Packages {
     }
 }
 
-/// The release, as `uname -r` prints it, of the kernel that consists of these packages.
+/// Returns the release, as `uname -r` prints it, of the kernel that consists of these packages.
 pub fn release(names: &[String]) -> Option<&str> {
     names.iter().find_map(|name| name.strip_prefix("linux-image-"))
 }
@@ -125,8 +126,8 @@ fn kernel_dependencies(apt_cache: &str) -> Vec<String> {
     depends.filter(of_kernel).map(str::to_owned).collect()
 }
 
-/// Whether it is a kernel's own package, `linux-image-6.1.0-56-amd64`, not one that stands for
-/// the newest.
+/// Returns whether it is a kernel's own package, `linux-image-6.1.0-56-amd64`, not one that depends
+/// on the newest.
 fn has_version(name: &str) -> bool {
     name.split('-').any(|part| part.starts_with(|first: char| first.is_ascii_digit()))
 }

@@ -1,4 +1,4 @@
-//! Machines that run, and what is left of them.
+//! Running machines, and their results.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use super::kernel_log::KernelLog;
 use super::machine::Machine;
 use super::turn::Turn;
 
-/// Machines that run. Killed when dropped.
+/// Running machines. Killed when dropped.
 #[derive(Debug)]
 #[must_use]
 pub struct Running {
@@ -34,10 +34,10 @@ impl Running {
         Self { machines, folder, _turn: turn, end: Instant::now() + timeout, allowed }
     }
 
-    /// Crashes a machine from outside, now: it is gone, nothing is flushed, nobody is told.
+    /// Crashes a machine from outside, at once: nothing is flushed, no other node is informed.
     ///
     /// # Errors
-    /// It has ended before.
+    /// If it has ended before.
     pub fn crash(&mut self, node: usize) -> Result<()> {
         self.look()?;
         ensure!(!self.machines[node].ended, "node {node} has ended before it could crash");
@@ -49,7 +49,7 @@ impl Running {
     /// Waits until a machine has printed `text`.
     ///
     /// # Errors
-    /// It ends, or the time is up, before it does; told with what it has printed.
+    /// If it ends, or the time is up, before that; the error includes what it has printed.
     pub fn wait_for(&mut self, node: usize, text: &str) -> Result<()> {
         loop {
             // In this order: it may print and end between the two.
@@ -69,7 +69,7 @@ impl Running {
     /// Waits until all machines have ended; those still running when the time is up are killed.
     ///
     /// # Errors
-    /// The kernel of one of them complained about OCFS2, or crashed.
+    /// If the kernel of one of them complained about OCFS2, or crashed.
     pub fn wait(mut self) -> Result<Run> {
         let mut timed_out = false;
         while self.look()? {
@@ -94,7 +94,7 @@ impl Running {
         Ok(run)
     }
 
-    /// Takes notice of machines that have ended, and tells the others. Whether any runs.
+    /// Notices machines that have ended, and informs the others. Returns whether any is running.
     fn look(&mut self) -> Result<bool> {
         let mut runs = false;
         for number in 0..self.machines.len() {
@@ -155,31 +155,31 @@ impl Drop for Running {
 /// How a machine ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum End {
-    /// Its script ended, with this status.
+    /// Its script ended with this status.
     Exit(i32),
     /// It was crashed on purpose.
     Crashed,
     /// It was killed because its time was up.
     TimedOut,
-    /// It reset itself: the kernel panicked, or the cluster fenced it. Or the emulator failed,
-    /// with these words.
+    /// It reset itself: the kernel panicked, or the cluster fenced it. Or the emulator failed, with
+    /// this message.
     Died(String),
 }
 
-/// What became of a machine.
+/// Result of a machine.
 #[derive(Clone, Debug)]
 pub struct Node {
     /// How it ended.
     pub end: End,
-    /// What its script printed, standard error included.
+    /// Output of its script, including standard error.
     pub output: String,
-    /// Warnings of its kernel, and worse.
+    /// Warnings of its kernel, and worse messages.
     pub kernel_log: KernelLog,
-    /// All the kernel said, if the script came to an end.
+    /// All messages of the kernel, if the script came to an end.
     pub dmesg: String,
 }
 
-/// What became of the machines.
+/// Results of the machines.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Run {
@@ -187,15 +187,15 @@ pub struct Run {
 }
 
 impl Run {
-    /// What became of a node.
+    /// Result of a node.
     ///
     /// # Panics
-    /// There is no such node.
+    /// If there is no such node.
     pub fn node(&self, number: usize) -> &Node {
         &self.nodes[number]
     }
 
-    /// What the script of the first machine printed.
+    /// Output of the first machine's script.
     pub fn output(&self) -> &str {
         &self.nodes[0].output
     }
@@ -203,7 +203,7 @@ impl Run {
     /// Demands that every script ended with status 0 or in a crash on purpose.
     ///
     /// # Panics
-    /// With all that was printed if one did not.
+    /// If one did not, with everything that was printed.
     #[track_caller]
     pub fn assert_ok(&self) {
         let ok = |node: &Node| matches!(node.end, End::Exit(0) | End::Crashed);

@@ -1,4 +1,4 @@
-//! No more machines at a time than a small computer can run.
+//! Limits the number of machines that run at a time to what a small computer can run.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// Machines running at the same time, of all test programs of this user together.
+/// Number of machines that run at the same time, of all test programs of this user together.
 const MACHINES: usize = 2;
 
-/// The right to run some machines, given back when dropped.
+/// Permission to run some machines, given back when dropped.
 #[derive(Debug)]
 pub struct Turn(#[expect(dead_code, reason = "they are locked")] Vec<File>);
 
 impl Turn {
-    /// Waits for the right to run `count` machines.
+    /// Waits for the permission to run `count` machines.
     pub fn wait(folder: &Path, count: usize) -> Result<Self> {
         fs::create_dir_all(folder)?;
-        // Who comes first is served first: else two machines would never be free at once.
+        // First come, first served: otherwise two machines would never be free at once.
         let queue = lock_file(&folder.join("queue"))?;
         queue.lock()?;
         let mut locked = Vec::new();

@@ -1,5 +1,5 @@
-//! Describing a volume as the kernel shows it: names, attributes, contents. Not where things
-//! are, and no inode numbers.
+//! A description of a volume as the kernel shows it: names, attributes, contents. It leaves out the
+//! places on disk and the inode numbers.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,17 +14,18 @@ use sha2::{Digest, Sha256};
 /// Digest of a file's contents, in hexadecimal.
 type Digester = fn(&Path) -> Result<String>;
 
-/// Beyond that contents are not read: the file is all but empty, and takes long.
+/// Contents of larger files are not read: such a file is nearly empty, and reading it takes long.
 const READ_SIZE_BYTES: u64 = 200 << 20;
 
-/// Prints all of it, with CRC-32 of the contents: SHA-256 is slow on an emulated processor.
+/// Prints the whole description, with CRC-32 of the contents: SHA-256 is slow on an emulated
+/// processor.
 pub fn print(folder: &Path) -> Result<()> {
     let Description { list, digests, links, xattrs } = describe(folder, crc32)?;
     print!("{list}{digests}{links}{xattrs}");
     Ok(())
 }
 
-/// Writes the parts to `PREFIX.list`, `.sha256`, `.links` and `.xattrs`.
+/// Writes the parts of the description to `PREFIX.list`, `.sha256`, `.links` and `.xattrs`.
 pub fn write(folder: &Path, prefix: &str) -> Result<()> {
     let Description { list, digests, links, xattrs } = describe(folder, sha256)?;
     let parts = [("list", list), ("sha256", digests), ("links", links), ("xattrs", xattrs)];
@@ -36,14 +37,14 @@ pub fn write(folder: &Path, prefix: &str) -> Result<()> {
 
 #[derive(Default)]
 struct Description {
-    /// A line each: `type|mode|uid|gid|links|size|mtime|major:minor|name`, sorted by name.
-    /// The size of a folder is `-`, device numbers are hexadecimal.
+    /// One line each: `type|mode|uid|gid|links|size|mtime|major:minor|name`, sorted by name. The
+    /// size of a folder is `-`, device numbers are hexadecimal.
     list: String,
-    /// Of regular files, as sha256sum prints it.
+    /// Digests of the regular files, as sha256sum prints them.
     digests: String,
-    /// `'./NAME' -> 'TARGET'`, a line each.
+    /// `'./NAME' -> 'TARGET'`, one line each.
     links: String,
-    /// As `getfattr --dump --encoding=hex` prints it.
+    /// Extended attributes, as `getfattr --dump --encoding=hex` prints them.
     xattrs: String,
 }
 
@@ -101,7 +102,7 @@ impl Description {
         }
         if kind.is_file() && meta.len() < READ_SIZE_BYTES {
             let name = name.display().to_string();
-            // What sha256sum does to a backslash.
+            // sha256sum marks a line with an escaped name in this way.
             let (mark, name) = match name.contains('\\') {
                 true => ("\\", name.replace('\\', "\\\\")),
                 false => ("", name),
@@ -114,7 +115,7 @@ impl Description {
     fn add_xattrs(&mut self, name: &Path, path: &Path) -> Result<()> {
         let mut names = vec![0; 1 << 16];
         let length = match rustix::fs::llistxattr(path, &mut names) {
-            // The volume has none at all.
+            // The volume does not support attributes.
             Err(rustix::io::Errno::OPNOTSUPP) => 0,
             length => length?,
         };
@@ -138,7 +139,7 @@ impl Description {
     }
 }
 
-/// Seconds with nine decimals, as coreutils print them.
+/// Returns the time in seconds with nine decimals, as coreutils print it.
 fn time(meta: &Metadata) -> String {
     let (seconds, nanoseconds) = (meta.mtime(), meta.mtime_nsec());
     if seconds < 0 && nanoseconds > 0 {

@@ -1,5 +1,5 @@
-//! Filling a volume. What is made depends on the arguments and the block size alone; times
-//! and places differ.
+//! Filling a volume. What is made depends only on the arguments and the block size; times and
+//! places differ.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write;
@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FallocateFlags, FileType, IFlags, Mode, XattrFlags};
 
-/// Makes the files of every kind in `kinds`, such as `names` or `folders=1500`.
+/// Makes the files of each kind in `kinds`, such as `names` or `folders=1500`.
 pub fn fill(folder: &Path, cluster_size: u64, kinds: &[&str]) -> Result<()> {
     fs::create_dir_all(folder)?;
     let block_size = rustix::fs::statvfs(folder)?.f_bsize;
@@ -55,7 +55,7 @@ impl Filler {
         Ok(path)
     }
 
-    /// Small files, empty files, folders and links, in one folder.
+    /// Makes small files, empty files, folders and links in one folder.
     fn many(&self, count: u64) -> Result<()> {
         let many = self.folder("many")?;
         for number in 0..count {
@@ -65,14 +65,14 @@ impl Filler {
                 1 => symlink(format!("number-{}", number - 1), path)?,
                 2 => fs::write(path, "")?,
                 3 => fs::hard_link(many.join(format!("number-{}", number - 1)), path)?,
-                // Up to a few clusters of 4 KiB, or of one of 1 MiB.
+                // Up to a few clusters of 4 KiB, or one of 1 MiB.
                 _ => fs::write(path, text(number, number * 97 % 9000))?,
             }
         }
         Ok(())
     }
 
-    /// Lengths around everything that has a length: what an inode holds, a block, a cluster.
+    /// Makes files whose lengths are close to each limit: the room in an inode, a block, a cluster.
     fn sizes(&self) -> Result<()> {
         let folder = self.folder("sizes")?;
         let (block, cluster) = (self.block_size, self.cluster_size);
@@ -86,7 +86,7 @@ impl Filler {
         for size in sizes {
             fs::write(folder.join(format!("bytes-{size}")), text(size, size))?;
         }
-        // Grown out of its inode, and cut back.
+        // One file outgrows its inode, another one is truncated.
         let mut file = File::create_new(folder.join("appended"))?;
         for number in 0..40 {
             file.write_all(&text(number, 200))?;
@@ -98,7 +98,8 @@ impl Filler {
         Ok(())
     }
 
-    /// Names with bytes from 0x80 on: of files in one folder, and of attributes in buckets.
+    /// Makes names with bytes from 0x80 on: names of files in one folder, and of attributes in
+    /// buckets.
     fn utf8(&self, count: u64) -> Result<()> {
         const WORDS: [&str; 6] = ["größe", "日本語", "Ελλάδα", "Москва", "ñandú-ÿ", "🦀"];
         let folder = self.folder("utf8")?;
@@ -121,7 +122,7 @@ impl Filler {
         Ok(())
     }
 
-    /// Hard links, and names that need quoting.
+    /// Makes hard links, and names that need quoting.
     fn names(&self) -> Result<()> {
         let folder = self.folder("names")?;
         fs::write(folder.join("linked"), "three names\n")?;
@@ -144,7 +145,7 @@ impl Filler {
         let deep = folder.join("1/2/3/4/5/6/7/8/9");
         fs::create_dir_all(&deep)?;
         fs::write(deep.join("file"), "deep\n")?;
-        // Names that are gone leave room in the blocks of their folder.
+        // Removed names leave room in the blocks of their folder.
         let renamed = self.folder("renamed")?;
         for number in 0..60 {
             let name = renamed.join(format!("old-{number}"));
@@ -158,7 +159,7 @@ impl Filler {
         Ok(())
     }
 
-    /// Links in the inode and outside, devices, a pipe, a socket.
+    /// Makes links inside and outside the inode, devices, a pipe and a socket.
     fn special(&self) -> Result<()> {
         let folder = self.folder("special")?;
         symlink("short", folder.join("fast"))?;
@@ -178,7 +179,7 @@ impl Filler {
         Ok(())
     }
 
-    /// Modes, owners, times, flags.
+    /// Sets modes, owners, times and flags.
     fn meta(&self) -> Result<()> {
         let folder = self.folder("meta")?;
         for mode in [0, 0o400, 0o644, 0o755, 0o4755, 0o2711, 0o1777] {
@@ -214,7 +215,7 @@ impl Filler {
         Ok(())
     }
 
-    /// Folders in an inode, in a block, with an index; thinned out and emptied ones.
+    /// Makes folders in an inode, in a block and with an index; thins out some and empties others.
     fn folders(&self, count: u64) -> Result<()> {
         let folder = self.folder("dirs")?;
         let fill = |name: &str, count: u64| -> Result<PathBuf> {
@@ -240,7 +241,8 @@ impl Filler {
         Ok(())
     }
 
-    /// Holes, clusters allocated but not written, clusters beyond the end.
+    /// Makes holes, clusters that are allocated but not written, and clusters past the end of the
+    /// file.
     fn sparse(&self) -> Result<()> {
         let folder = self.folder("sparse")?;
         let new = |name: &str| File::create_new(folder.join(name));
@@ -267,7 +269,7 @@ impl Filler {
         Ok(())
     }
 
-    /// A file of `count` extents, and a copy that shares every other one.
+    /// Makes a file of `count` extents, and a copy that shares every other one.
     fn extents(&self, count: u64) -> Result<()> {
         let folder = self.folder("extents")?;
         let step = 2 * self.cluster_size;
@@ -284,7 +286,7 @@ impl Filler {
         for number in (1..count * 2 / 3).step_by(2) {
             copy.write_all_at(format!("own extent {number}\n").as_bytes(), number * step)?;
         }
-        // Every third extent gone: leaves of the tree run empty.
+        // Every third extent is removed, so that leaves of the tree become empty.
         let thinned = share(&file, &folder.join("tree-thinned"))?;
         for number in (0..count).step_by(3) {
             punch(&thinned, number * step, step)?;
@@ -292,7 +294,8 @@ impl Filler {
         Ok(())
     }
 
-    /// Attributes in the inode, in a block, in buckets, with values outside; access lists.
+    /// Makes attributes in the inode, in a block, in buckets, with values outside; and access
+    /// lists.
     fn xattrs(&self) -> Result<()> {
         let folder = self.folder("xattrs")?;
         let file = |name: &str| -> Result<PathBuf> {
@@ -336,7 +339,7 @@ impl Filler {
         Ok(())
     }
 
-    /// Attributes of changing size, and removed ones: they leave gaps in their buckets.
+    /// Changes the sizes of attributes and removes some, which leaves gaps in their buckets.
     fn xattr_churn(&self) -> Result<()> {
         let path = self.root.join("xattrs-replaced-and-removed");
         File::create_new(&path)?;
@@ -353,7 +356,7 @@ impl Filler {
         Ok(())
     }
 
-    /// Files that share clusters, and some that stopped to.
+    /// Makes files that share clusters, and some that no longer do.
     fn reflinks(&self) -> Result<()> {
         let folder = self.folder("reflinks")?;
         let path = |name: &str| folder.join(name);
@@ -379,7 +382,7 @@ impl Filler {
         Ok(())
     }
 
-    /// Files of several users, for quotas to count.
+    /// Makes files of several users, for quotas to count.
     fn owners(&self) -> Result<()> {
         let folder = self.folder("owners")?;
         for user in [2001, 2002, 2003] {
@@ -395,7 +398,7 @@ impl Filler {
         Ok(())
     }
 
-    /// Disks of virtual machines: sparse, preallocated, full, and clones of them.
+    /// Makes disks of virtual machines: sparse, preallocated, full, and clones of them.
     fn disks(&self) -> Result<()> {
         let folder = self.folder("disks")?;
         let path = |name: &str| folder.join(name);
@@ -426,8 +429,8 @@ impl Filler {
         Ok(())
     }
 
-    /// Makes `count` files and removes those between the first and the last quarter: groups of
-    /// inodes become empty.
+    /// Makes `count` files and removes those between the first and the last quarter, so that groups
+    /// of inodes become empty.
     fn thinned(&self, count: u64) -> Result<()> {
         let folder = self.folder("thinned")?;
         let path = |number: u64| folder.join(format!("file-{number}"));
@@ -436,8 +439,8 @@ impl Filler {
         Ok(())
     }
 
-    /// Takes all free space but scattered pieces of 128 KiB, then makes `count` inodes: their
-    /// allocator finds no piece as long as its groups.
+    /// Uses up all free space except scattered pieces of 128 KiB, then makes `count` inodes: their
+    /// allocator finds no contiguous piece as long as one of its groups.
     fn scattered(&self, count: u64) -> Result<()> {
         let free = || -> Result<u64> {
             let volume = rustix::fs::statvfs(&self.root)?;
@@ -468,12 +471,12 @@ impl Filler {
     }
 }
 
-// Flags of inodes, as linux/fs.h numbers them.
+// Flags of inodes, with the values of linux/fs.h.
 const IMMUTABLE: u32 = 0x10;
 const APPEND: u32 = 0x20;
 const NOATIME: u32 = 0x80;
 
-// Whom an entry of an access list is about, as linux/posix_acl.h numbers them.
+// Tags of the entries of an access list, with the values of linux/posix_acl.h.
 const OWNER: u16 = 0x01;
 const USER: u16 = 0x02;
 const OWNING_GROUP: u16 = 0x04;
@@ -492,7 +495,7 @@ fn access_list(entries: &[(u16, u16, u32)]) -> Vec<u8> {
     bytes
 }
 
-/// `size` bytes of numbered lines.
+/// Returns `size` bytes of numbered lines.
 pub fn text(seed: u64, size: u64) -> Vec<u8> {
     let size = size as usize;
     let mut text = Vec::with_capacity(size + 40);
@@ -510,14 +513,14 @@ pub fn set(path: &Path, name: &str, value: &[u8]) -> Result<()> {
         .with_context(|| format!("{name} of {}", path.display()))
 }
 
-/// A new file that shares all clusters of `origin`.
+/// Makes a new file that shares all clusters of `origin`.
 pub fn share(origin: &File, path: &Path) -> Result<File> {
     let file = OpenOptions::new().create_new(true).read(true).write(true).open(path)?;
     rustix::fs::ioctl_ficlone(&file, origin).with_context(|| path.display().to_string())?;
     Ok(file)
 }
 
-/// A new file whose clusters are allocated: before that they cannot be shared.
+/// Makes a new file whose clusters are allocated: before that they cannot be shared.
 pub fn new_synced(path: &Path, contents: &[u8]) -> Result<File> {
     let file = OpenOptions::new().create_new(true).read(true).write(true).open(path)?;
     file.write_all_at(contents, 0)?;

@@ -1,5 +1,4 @@
-//! Volumes that have much to be checked, and little to be stored: almost nothing but metadata is
-//! written.
+//! Volumes with much to check and little to store: almost nothing but metadata is written.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -13,7 +12,7 @@ use crate::fill::{punch, share, text};
 
 const FILES_PER_FOLDER: u64 = 1000;
 
-/// `count` files of all sizes with links and holes among them, a tenth of which is deleted again.
+/// Makes `count` files of all sizes, with links and holes among them, and deletes a tenth of them.
 pub fn aged(root: &Path, count: u64) -> Result<()> {
     let folder = |number: u64| root.join(format!("folder-{:04}", number / FILES_PER_FOLDER));
     let name = |number: u64| folder(number).join(format!("file-{number:07}"));
@@ -48,8 +47,8 @@ pub fn aged(root: &Path, count: u64) -> Result<()> {
     Ok(())
 }
 
-/// The disk of a virtual machine of `gib` GiB: preallocated, trimmed in 128 KiB steps, written here
-/// and there, and two clones of it that have been written to since.
+/// Makes the disk of a virtual machine of `gib` GiB: preallocated, trimmed in steps of 128 KiB,
+/// written in scattered places; and two clones of it that have been written to since.
 pub fn disk(root: &Path, gib: u64) -> Result<()> {
     const STEP: u64 = 128 << 10;
     let file = File::options().create_new(true).read(true).write(true).open(root.join("disk.img"));

@@ -1,6 +1,6 @@
 //! Runs on a mounted volume, inside a virtual machine: fills it with files of every kind, and
-//! describes what is there. One program for both: forking a hundred small ones is what takes
-//! time on an emulated processor.
+//! describes what is there. One program does both, because starting a hundred small ones is what
+//! takes time on an emulated processor.
 
 mod describe;
 mod fill;

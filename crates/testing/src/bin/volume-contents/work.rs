@@ -1,4 +1,4 @@
-//! What a node is in the middle of when it crashes.
+//! The work that a node is in the middle of when it crashes.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -14,8 +14,8 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::fill::{new_synced, set, share, text};
 
-/// Changes much, says `written` when the journal holds it, and keeps a removed file open until
-/// it is killed.
+/// Makes many changes, prints `written` when the journal holds them, and keeps a removed file open
+/// until it is killed.
 pub fn work(folder: &Path) -> Result<()> {
     fs::create_dir(folder)?;
     let path = |name: &str| folder.join(name);
@@ -28,7 +28,7 @@ pub fn work(folder: &Path) -> Result<()> {
     for number in 0..400 {
         File::create_new(path(&format!("bulk/old-{number}")))?;
     }
-    // All of this goes home, what follows is in the journal only.
+    // All of this is written to its place; what follows is in the journal only.
     rustix::fs::syncfs(&origin)?;
     for number in 0..300 {
         File::create_new(path(&format!("bulk/new-{number}")))?;
@@ -47,14 +47,14 @@ pub fn work(folder: &Path) -> Result<()> {
     set(&path("moved"), "user.large", &text(3, 2_000))?;
     fs::hard_link(path("moved"), path("moved-too"))?;
     chown(path("moved"), Some(2001), Some(3001))?;
-    // Their clusters go to the truncate log, from where they are gone two seconds later.
+    // Their clusters go to the truncate log, which frees them two seconds later.
     fs::remove_file(path("dropped-1"))?;
     fs::remove_file(path("dropped-2"))?;
     File::options().write(true).open(path("shrunk"))?.set_len(5_000)?;
-    // Open and removed: an orphan.
+    // Open and removed, so it is an orphan.
     let mut open = File::open(path("dropped-3"))?;
     fs::remove_file(path("dropped-3"))?;
-    // The journal's transaction is on disk, its blocks are not home yet.
+    // The journal's transaction is on disk, its blocks are not written to their places yet.
     new_synced(&path("synced"), &text(4, 20_000))?;
     fs::write(path("maybe-lost"), "after the last fsync\n")?;
     println!("written");
@@ -63,7 +63,7 @@ pub fn work(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes a folder with all there is in it and keeps all of it open; says `removed` when that is
+/// Removes a folder with everything in it and keeps all of it open; prints `removed` when that is
 /// on disk, and waits to be killed.
 pub fn orphan(folder: &Path) -> Result<()> {
     let limit = Rlimit { current: Some(1 << 17), maximum: Some(1 << 17) };
