@@ -8,12 +8,13 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use ocfs2_format::dinode::Dinode;
-use ocfs2_format::feature::{Compat, Incompat};
+use ocfs2_format::feature::{Compat, Incompat, RoCompat};
 use ocfs2_format::slot_map::SlotMapFormat;
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SuperBlock};
 use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_testing::damage::{Base, Files, Image, c_fsck, complaints};
 use ocfs2_testing::{Outcome, Run, Scratch, oracle, program};
+use ocfs2_tests::assert_as_manifest;
 use serde_json::Value;
 
 fn fsck(image: &Path, options: &[&str]) -> Outcome {
@@ -220,17 +221,24 @@ fn who_holds_a_slot_of_such_a_volume_may_be_alive() {
         dinode.i_blkno = Blkno(0);
         superblock.s_cluster_info.ci_stackflags = 0;
     };
+    let few_slots: Damage = |_, superblock| superblock.s_max_slots = 1;
+    let none: Damage = |_, _| {};
     let pcmk = &["-N", "1", "--cluster-stack=pcmk", "--cluster-name=one"];
-    for (base, damage) in [
-        (base("clean-1m-global"), gone),
-        (base("clean-1m-global"), one_field),
-        (Base::Made(pcmk, "64M"), gone),
-        (Base::Made(&["-N", "2", "-M", "local"], "64M"), one_field),
+    for (base, slot, damage) in [
+        (base("clean-1m-global"), 0, gone),
+        (base("clean-1m-global"), 0, one_field),
+        (base("clean-1m-global"), 2, few_slots),
+        (Base::Made(pcmk, "64M"), 0, gone),
+        (Base::Made(&["-N", "2", "-M", "local"], "64M"), 0, one_field),
+        // A volume without a cluster is mounted by node 0.
+        (Base::Made(&["-N", "2", "-M", "local"], "64M"), 0, none),
+        // The place where this one has its heartbeat has none of it.
+        (base("clean-4k-o2cb"), 0, none),
     ] {
         let image = base.image();
         let map = image.system("slot_map");
         image.edit_raw(image.first_record(&map).e_blkno, |map| {
-            assert!(SlotMapFormat::Extended.set(map, 0, Some(3)));
+            assert!(SlotMapFormat::Extended.set(map, slot, Some(3)));
         });
         image.edit_superblock(SUPERBLOCK_BLKNO, damage);
         let digest = image.digest();
@@ -238,6 +246,76 @@ fn who_holds_a_slot_of_such_a_volume_may_be_alive() {
         assert!(outcome.stderr.contains("perhaps in use by node 3"), "{base:?}: {outcome}");
         assert!(image.digest() == digest, "{base:?}: it was written to");
         fsck(image.path(), &["-fyF"]).expect_status(1);
+    }
+}
+
+#[test]
+fn a_wrong_bit_does_not_hide_that_others_may_use_the_volume() {
+    const OPTIONS: &[&str] = &["-N", "2", "-b", "4K", "-C", "4K", "--fs-features=metaecc"];
+    let image = Base::Made(OPTIONS, "64M").image();
+    let map = image.system("slot_map");
+    image.edit_raw(image.first_record(&map).e_blkno, |map| {
+        assert!(SlotMapFormat::Extended.set(map, 0, Some(3)));
+    });
+    // With a bit of the label, so that the checksum does not correct it.
+    image.edit_raw(SUPERBLOCK_BLKNO, |block| {
+        let mut superblock = SuperBlock::of_block(block).unwrap();
+        superblock.s_feature_incompat |= Incompat::LOCAL_MOUNT.bits();
+        superblock.s_label[40] ^= 1;
+        superblock.encode(&mut block[Dinode::ID2_OFFSET..]).unwrap();
+    });
+    let digest = image.digest();
+    for options in ["-fy", "-p", "-fp"] {
+        let outcome = fsck(image.path(), &[options]).expect_status(8);
+        assert!(outcome.stderr.contains("in use by node 3"), "{outcome}");
+    }
+    assert!(image.digest() == digest, "it was written to");
+}
+
+#[test]
+fn wrong_bits_of_a_superblock_get_no_new_checksum() {
+    const OPTIONS: &[&str] = &["-M", "local", "-b", "4K", "-C", "4K", "--fs-features=metaecc"];
+    let image = Base::Made(OPTIONS, "64M").image();
+    image.edit_raw(SUPERBLOCK_BLKNO, |block| block[Dinode::ID2_OFFSET + 0x50] ^= 4);
+    let before = image.read(SUPERBLOCK_BLKNO);
+    let outcome = fsck(image.path(), &["-fp"]).expect_status(4);
+    assert!(image.read(SUPERBLOCK_BLKNO) == before, "{outcome}");
+    // Nothing is marked, and the next run sees it all the same.
+    let outcome = fsck(image.path(), &["-n"]).expect_status(4);
+    assert!(outcome.stdout.contains("BLOCK_ECC"), "{outcome}");
+    fsck(image.path(), &["-y"]).expect_status(1);
+    fsck(image.path(), &["-n"]).expect_status(0);
+}
+
+#[test]
+fn features_that_the_superblock_has_lost_are_seen_by_the_files() {
+    let (none, no_ro) = (Incompat::empty(), RoCompat::empty());
+    let quotas = RoCompat::USRQUOTA | RoCompat::GRPQUOTA;
+    for (name, incompat, ro_compat, is_without_dir) in [
+        ("clean-1m-global", Incompat::SPARSE_ALLOC, RoCompat::UNWRITTEN, false),
+        ("clean-1m-global", none, RoCompat::UNWRITTEN, false),
+        ("clean-4k-o2cb", Incompat::REFCOUNT_TREE, no_ro, false),
+        ("clean-1k-local", Incompat::all(), no_ro, false),
+        ("clean-4k-o2cb", none, quotas, true),
+        ("clean-1k-local", none, quotas, true),
+        ("clean-2k-local", none, quotas, true),
+    ] {
+        let what = format!("{name} without {incompat:?}, {ro_compat:?}");
+        let image = base(name).image();
+        let volume = image.volume();
+        image.edit_superblock(SUPERBLOCK_BLKNO, |_, superblock| {
+            superblock.s_feature_incompat &= !incompat.bits();
+            superblock.s_feature_ro_compat &= !ro_compat.bits();
+        });
+        if is_without_dir {
+            image.edit_raw(volume.superblock().s_system_dir_blkno, |block| block.fill(0));
+        }
+        let outcome = fsck(image.path(), &["-fyF", "--json"]).expect_status(1);
+        let report: Value = serde_json::from_str(&outcome.stdout).unwrap();
+        assert_eq!(report["lost"], serde_json::json!([]), "{what}: {report:#}");
+        fsck(image.path(), &["-fnF"]).expect_status(0);
+        let again = Image::open(image.path().to_owned(), Scratch::new());
+        assert_as_manifest(&again.volume(), name);
     }
 }
 

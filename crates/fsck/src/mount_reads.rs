@@ -10,7 +10,7 @@ use ocfs2_volume::Volume;
 
 use crate::chains::short_device;
 use crate::start::journals;
-use crate::system_files::SystemFiles;
+use crate::system_files::{SystemFiles, lost_slots};
 use crate::{Context, Finding};
 use ocfs2_volume::SystemFile;
 
@@ -28,6 +28,9 @@ pub(crate) fn wrong(context: &Context<'_>, in_use: impl Fn(u16) -> bool) -> Opti
     let mut expected = SystemFile::expected(volume, volume.max_slots());
     if let Some(file) = expected.find(|file| files.inode(context, *file).is_none()) {
         return Some(format!("has no usable {}", file.name()));
+    }
+    if let Some(finding) = lost_slots(context) {
+        return Some(of(&finding));
     }
     let root = volume.inode(volume.superblock().s_root_blkno);
     if let Err(err) = root.and_then(|root| root.expect(FileKind::Directory, "a directory")) {

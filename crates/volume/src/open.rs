@@ -81,6 +81,13 @@ pub struct FoundSuperblock {
     pub mended: Option<Mended>,
 }
 
+impl FoundSuperblock {
+    /// Whether nothing of it had to be corrected or believed without a checksum.
+    pub fn is_as_stored(&self) -> bool {
+        self.corrected_bit.is_none() && self.wrong_checksum.is_none() && self.mended.is_none()
+    }
+}
+
 /// A backup superblock by which the volume can be opened.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Backup {

@@ -45,9 +45,7 @@ pub(super) fn mark(volume: &Volume, overlay: &Overlay) -> Result<bool> {
         any_checksum: true,
         ..VolumeOptions::default()
     };
-    let is_sound = find_superblock(overlay, &options)
-        .is_ok_and(|now| now.corrected_bit.is_none() && now.wrong_checksum.is_none());
-    if !is_sound {
+    if !find_superblock(overlay, &options).is_ok_and(|now| now.is_as_stored()) {
         return Ok(false);
     }
     change(volume, overlay, |superblock| superblock.s_state |= STATE_ERROR)?;

@@ -532,7 +532,7 @@ impl<'a> Run<'a> {
         let due = match Due::new(volume.superblock(), now) {
             _ if self.cli.force => Due::Now("was run with -f".to_owned()),
             Due::Later(_) if recovered => Due::Now("was not unmounted by all nodes".to_owned()),
-            Due::Later(_) if self.early > 0 || volume.found_superblock().mended.is_some() => {
+            Due::Later(_) if self.early > 0 || !volume.found_superblock().is_as_stored() => {
                 Due::Now("had a superblock or journals that cannot be used as they are".to_owned())
             }
             Due::Later(_) if volume.found_superblock().blkno != SUPERBLOCK_BLKNO => {

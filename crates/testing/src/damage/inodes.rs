@@ -2,6 +2,7 @@
 
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::extent::{ExtentFlags, ExtentListHeader, ExtentRec};
+use ocfs2_format::feature::RoCompat;
 use ocfs2_format::inline::InlineData;
 use ocfs2_format::local_alloc::LocalAlloc;
 use ocfs2_format::truncate_log::{TruncateLogHeader, TruncateRec};
@@ -716,6 +717,23 @@ pub(super) const RECIPES: &[Recipe] = &[
             codes: &["INODE_SPARSE_SIZE"],
             status: 0,
             why: "It makes the file as long as the position says.",
+        },
+    },
+    Recipe {
+        code: "FEATURE_LACKING",
+        name: "the superblock does not say that there are unwritten extents",
+        on: ONE_OF_ALL_1K,
+        damage: |image| {
+            image.edit_superblocks(|_, superblock| {
+                superblock.s_feature_ro_compat &= !RoCompat::UNWRITTEN.bits();
+            });
+        },
+        found: &["FEATURE_LACKING"],
+        c: Differs {
+            codes: &["EXTENT_MARKED_UNWRITTEN"],
+            status: 0,
+            why: "It takes the superblock to be right, and clears the marks: what was never \
+                  written is read from then on.",
         },
     },
     Recipe {
