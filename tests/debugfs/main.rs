@@ -11,6 +11,7 @@ mod files;
 mod hostile;
 mod info;
 mod inodes;
+mod json;
 mod judge;
 mod live;
 mod random;

@@ -35,6 +35,10 @@ pub struct Cli {
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
 
+    /// Print one document of JSON for each command instead of text, as docs/debugfs.schema.json has it
+    #[arg(long)]
+    pub json: bool,
+
     /// Do not show the prompt, nor commands of a file before what they say
     #[arg(short, long)]
     pub noprompt: bool,

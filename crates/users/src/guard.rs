@@ -62,19 +62,39 @@ impl Guard {
         partition: Option<u32>,
         clock: &dyn Clock,
     ) -> Result<Self, GuardError> {
+        let (guard, dirty) = Self::take_unfinished(volume, path, partition, clock)?;
+        if dirty.is_empty() { Ok(guard) } else { Err(GuardError::Dirty(dirty)) }
+    }
+
+    /// The same of a volume that nodes may have left unfinished, for a program that can finish it;
+    /// gives the slots of those nodes.
+    ///
+    /// # Errors
+    /// [`GuardError`], but for dirty journals.
+    pub fn take_unfinished(
+        volume: &Volume,
+        path: &Path,
+        partition: Option<u32>,
+        clock: &dyn Clock,
+    ) -> Result<(Self, Vec<u16>), GuardError> {
         let protection = lock::take(volume, path, partition, Host::default())?;
         let usage = match &protection {
-            Protection::Locked(_) => no_users(volume, usage_while_held(volume)?)?,
-            Protection::None(_) => Self::look(volume, clock)?,
+            Protection::Locked(_) => usage_while_held(volume)?,
+            Protection::None(_) => {
+                Usage::of_volume(volume, None, &SampleOptions::before_writing(), clock)?
+            }
         };
+        no_nodes(volume, &usage)?;
+        let dirty = unfinished(volume, &usage)?;
         let gate = Gate::of_volume(volume, &usage)?.at(path);
-        Ok(match protection {
+        let guard = match protection {
             Protection::Locked(lock) => Self { gate: gate.holding(lock), not_locked: None },
             Protection::None(Reason::NotShared) => Self { gate, not_locked: None },
             Protection::None(why) => {
                 Self { gate, not_locked: Some(lock::not_locked(volume, &why)) }
             }
-        })
+        };
+        Ok((guard, dirty))
     }
 
     /// For a copy of a volume, of which only the superblock is changed: the copy of one that is
@@ -120,6 +140,12 @@ fn no_nodes(volume: &Volume, usage: &Usage) -> Result<(), GuardError> {
 /// Gives `usage` back where it has neither users nor what they left unfinished.
 fn no_users(volume: &Volume, usage: Usage) -> Result<Usage, GuardError> {
     no_nodes(volume, &usage)?;
+    let dirty = unfinished(volume, &usage)?;
+    if dirty.is_empty() { Ok(usage) } else { Err(GuardError::Dirty(dirty)) }
+}
+
+/// The slots that nodes left unfinished.
+fn unfinished(volume: &Volume, usage: &Usage) -> Result<Vec<u16>, GuardError> {
     let mut dirty: Vec<u16> = usage.slots.iter().map(|slot| slot.slot).collect();
     for slot in 0..volume.max_slots() {
         if volume.journal_is_dirty(slot)? && !dirty.contains(&slot) {
@@ -127,5 +153,5 @@ fn no_users(volume: &Volume, usage: Usage) -> Result<Usage, GuardError> {
         }
     }
     dirty.sort_unstable();
-    if dirty.is_empty() { Ok(usage) } else { Err(GuardError::Dirty(dirty)) }
+    Ok(dirty)
 }

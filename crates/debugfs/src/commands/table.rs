@@ -2,8 +2,8 @@
 
 use super::change::{self, attributes, contents};
 use super::{
-    Command, bits, blocks, command, dirs, dump, extents, files, hashes, help, hex, icheck, indexes,
-    live, names, print, quota, session, volumes,
+    Command, bits, blocks, command, dirs, dump, extents, files, freefrag, hashes, help, hex,
+    icheck, indexes, live, logs, names, print, quota, session, volumes,
 };
 
 /// All of them but `quit`, by name.
@@ -110,6 +110,12 @@ pub const COMMANDS: &[Command] = &[
     ),
     command(&["extent"], "<block#>", "Show extent block", blocks::extent),
     command(
+        &["extent_open", "eo"],
+        "<filespec>",
+        "Go through the extent tree of a file, and change it; help lists what can be answered",
+        change::tree::extent_open,
+    ),
+    command(
         &["extents", "ex", "dump_extents", "filefrag"],
         "<filespec>",
         "List the extents of a file, in blocks",
@@ -137,6 +143,12 @@ pub const COMMANDS: &[Command] = &[
         "[--direct [-r]] <cluster> [count]",
         "Mark clusters as free that nothing has",
         change::bits::freeb,
+    ),
+    command(
+        &["freefrag", "e2freefrag"],
+        "[-c <chunk_kb>]",
+        "Show how the free room is in pieces",
+        freefrag::freefrag,
     ),
     command(
         &["freei"],
@@ -187,6 +199,24 @@ pub const COMMANDS: &[Command] = &[
         hex::inode_dump,
     ),
     command(
+        &["journal_close", "jc"],
+        "",
+        "Close a journal with the transactions that it has now, as a crash does",
+        change::journal::jc,
+    ),
+    command(
+        &["journal_open", "jo"],
+        "<slot#>",
+        "Open a journal, to leave several transactions in it",
+        change::journal::jo,
+    ),
+    command(
+        &["journal_run", "jr"],
+        "[slot#]",
+        "Replay the journals of nodes that did not unmount, and do what else they owe",
+        change::journal::jr,
+    ),
+    command(
         &["journal_write", "jw"],
         "[-r <block#>]... <slot#> [<block#> <file>]",
         "Leave a transaction in a journal that has to be replayed, as a crash does",
@@ -212,7 +242,12 @@ pub const COMMANDS: &[Command] = &[
         "Overwrite the log of a clean journal with zeros",
         change::journal::logclear,
     ),
-    command(&["logdump"], "[-T] <slot#>", "Show journal file for the node slot", volumes::logdump),
+    command(
+        &["logdump"],
+        "[-T] [-s] [-b <block#>] <slot#>",
+        "Show journal file for the node slot; -s what a replay brings, -b all copies of a block",
+        logs::logdump,
+    ),
     command(
         &["lq", "list_quota"],
         "user|group",
@@ -227,6 +262,12 @@ pub const COMMANDS: &[Command] = &[
         "<new> p|s|c|b [major minor]",
         "Make a FIFO, a socket or a device",
         change::names::mknod,
+    ),
+    command(
+        &["modify_inode", "mi"],
+        "[--direct] [-n] <filespec>",
+        "Ask for each field of an inode, and set those that are answered",
+        change::modify::modify_inode,
     ),
     command(
         &["net_stats"],
@@ -268,8 +309,8 @@ pub const COMMANDS: &[Command] = &[
     ),
     command(
         &["refcount"],
-        "[-e] <filespec>",
-        "Dump the refcount tree for the inode or refcount block",
+        "[-e] <filespec>|-o <cluster>",
+        "Dump the refcount tree for the inode or refcount block; -o lists who has a cluster",
         blocks::refcount,
     ),
     command(

@@ -26,7 +26,7 @@ pub(super) struct Options {
     /// Past the journals, whatever comes of it.
     pub is_direct: bool,
     /// The block check stays as it is, right or wrong.
-    keeps_check: bool,
+    pub keeps_check: bool,
     /// What the block is taken for.
     shape: Shape,
 }
@@ -236,7 +236,7 @@ fn bytes_of<'b>(block: &'b [u8], place: &Place) -> &'b [u8] {
 }
 
 /// Fails where a block is no longer what it says it is.
-fn verify_structure(
+pub(super) fn verify_structure(
     block: &[u8],
     shape: Shape,
     blkno: Blkno,
