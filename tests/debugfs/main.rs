@@ -20,6 +20,7 @@ mod shell;
 mod structures;
 mod terminal;
 mod undelete;
+mod unsound;
 mod writing;
 
 /// A test for each fixture: those that hold the most are compared side by side.

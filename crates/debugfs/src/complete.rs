@@ -109,10 +109,17 @@ impl Known {
         let Some(command) = commands::find(&ocfs2_cli::terminal(name)) else {
             return (start, Vec::new());
         };
-        // Options have no place of their own; the last place is that of all that follow.
-        let place = arguments.iter().filter(|word| !word.starts_with(b"-")).count();
-        let kinds: Vec<_> =
-            command.arguments.split(' ').filter(|kind| !kind.starts_with("[-")).collect();
+        let (kinds, valued) = kinds_of(command.arguments);
+        // Options and their values have no place of their own; the last place is that of all that
+        // follow.
+        let (mut place, mut words) = (0, arguments.iter());
+        while let Some(word) = words.next() {
+            if valued.iter().any(|option| option.as_bytes() == word.as_slice()) {
+                words.next();
+            } else if !word.starts_with(b"-") {
+                place += 1;
+            }
+        }
         let kind = kinds.get(place).or(kinds.last().filter(|kind| kind.ends_with("...")));
         let kind = kind.copied().unwrap_or_default();
         let found = match kind.trim_matches(['[', ']', '<', '>', '.']) {
@@ -186,6 +193,27 @@ impl Known {
         }
         found
     }
+}
+
+/// What the words after a command are, and which of its options take one: as its help has it.
+fn kinds_of(arguments: &str) -> (Vec<&str>, Vec<&str>) {
+    let (mut kinds, mut valued) = (Vec::new(), Vec::new());
+    let mut parts = arguments.split(' ').filter(|part| !part.is_empty());
+    while let Some(part) = parts.next() {
+        let Some(option) = part.strip_prefix('[').filter(|it| it.starts_with('-')) else {
+            kinds.push(part);
+            continue;
+        };
+        if part.ends_with(']') || part.ends_with("]...") {
+            continue;
+        }
+        let value = parts.next();
+        // `[--direct [-r]]` are two options, of which none has a value.
+        if value.is_some_and(|value| !value.starts_with("[-")) {
+            valued.push(option);
+        }
+    }
+    (kinds, valued)
 }
 
 /// Whether an entry begins so; `.` and `..` only where they are asked for.
@@ -265,6 +293,15 @@ mod tests {
         assert_eq!(of("set_quota u"), ["user"]);
         assert_eq!(of("set_quota user 7 bs"), ["bsoftlimit"]);
         assert!(of("lcd /pro").contains(&"/proc/".to_owned()));
+    }
+
+    #[test]
+    fn options_have_no_place_of_their_own() {
+        let of = |name: &str| kinds_of(commands::find(name).unwrap().arguments);
+        assert_eq!(of("print"), (vec!["<filespec>[.field]"], vec!["-t"]));
+        assert_eq!(of("setb"), (vec!["<cluster>", "[count]"], vec![]));
+        assert_eq!(of("ls"), (vec!["<filespec>"], vec![]));
+        assert_eq!(of("jw").0, ["<slot#>", "[<block#>", "<file>]"]);
     }
 
     #[test]

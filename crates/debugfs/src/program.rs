@@ -41,6 +41,7 @@ pub fn run(cli: &Cli) -> Result<Status> {
             partition: cli.partition,
             is_image: cli.image,
             write: cli.write,
+            any_damage: cli.catastrophic,
             undo_file: cli.undo_file.clone(),
         };
         if let Err(err) = shell.open(device, &options) {

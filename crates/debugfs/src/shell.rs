@@ -13,7 +13,7 @@ use ocfs2_volume::edit::Edit;
 use ocfs2_volume::find::resolve;
 use ocfs2_volume::image::PackedImage;
 use ocfs2_volume::recovery::SlotRecovery;
-use ocfs2_volume::{SuperblockAt, Volume, VolumeOptions};
+use ocfs2_volume::{OpenVolumeError, SuperblockAt, Volume, VolumeOptions};
 
 use crate::commands;
 use crate::complete::Known;
@@ -36,6 +36,8 @@ pub struct OpenOptions {
     pub is_image: bool,
     /// Whether it is to be changed.
     pub write: bool,
+    /// Whether it is opened for changes though who uses it cannot be told.
+    pub any_damage: bool,
     /// Where what is overwritten is saved to.
     pub undo_file: Option<PathBuf>,
 }
@@ -123,9 +125,23 @@ impl Shell {
         let partition = options.partition;
         let how = DeviceOptions { partition, write: true, exclusive: true, ..Default::default() };
         let opened = open(device, &how)?;
-        let volume = Volume::open(opened, &WRITING).with_context(|| shown(device))?;
+        let any_checksum = options.any_damage;
+        let how = VolumeOptions { any_checksum, strict: !any_checksum, ..WRITING };
+        let volume = Volume::open(opened, &how).map_err(|err| match err {
+            OpenVolumeError::Damaged { .. } if !any_checksum => anyhow::Error::new(err)
+                .context("fsck.ocfs2 mends the superblock, and -c opens the volume nevertheless"),
+            err => err.into(),
+        });
+        let volume = volume.with_context(|| shown(device))?;
         let undo = options.undo_file.as_deref();
-        let writer = Writer::take(&volume, device, partition, undo, self.interrupt.clone());
+        let writer = Writer::take(
+            &volume,
+            device,
+            partition,
+            undo,
+            options.any_damage,
+            self.interrupt.clone(),
+        );
         self.writer = Some(writer.with_context(|| shown(device))?);
         self.enter(&volume, path.to_owned());
         Ok(())

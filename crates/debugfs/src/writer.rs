@@ -8,7 +8,7 @@ use anyhow::Context;
 use ocfs2_cli::{Interrupt, print_warning, shown};
 use ocfs2_device::{Device, OverlayDevice};
 use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
-use ocfs2_users::Guard;
+use ocfs2_users::{Guard, GuardError};
 use ocfs2_volume::commit::CommitError;
 use ocfs2_volume::edit::{Edit, EditOptions, How};
 use ocfs2_volume::gate::{Pass, Planned};
@@ -44,6 +44,8 @@ pub struct Writer {
     guard: Guard,
     undo: Option<(Arc<Saving>, PathBuf)>,
     time: Option<Timestamp>,
+    /// What is wrong with the superblock, which was taken as it is.
+    damage: Option<String>,
     /// The journal that `jo` has opened, and how much of it was written.
     log: Option<(Log, Written)>,
     interrupt: Interrupt,
@@ -84,9 +86,15 @@ impl fmt::Display for Committed {
     }
 }
 
+/// Why the volume cannot be opened again by its superblock.
+fn damage_of(volume: &Volume) -> Option<String> {
+    Volume::open(Arc::clone(volume.device()), &WRITING).err().map(|err| err.to_string())
+}
+
 impl Writer {
     /// For a volume on the device `path`: takes the cluster's lock where there is one, and makes
-    /// sure that nobody uses the volume. What is overwritten is saved to `undo`.
+    /// sure that nobody uses the volume. What is overwritten is saved to `undo`. With `any_damage` it
+    /// may be that this cannot be told, if no other host can use it.
     ///
     /// # Errors
     /// Why it may not be changed; the undo file cannot be made.
@@ -95,11 +103,20 @@ impl Writer {
         path: &Path,
         partition: Option<u32>,
         undo: Option<&Path>,
+        any_damage: bool,
         interrupt: Interrupt,
     ) -> anyhow::Result<Self> {
         // Those whose journals have to be replayed are told of when something is to be changed.
         let clock = SystemClock::default();
-        let (mut guard, _) = Guard::take_unfinished(volume, path, partition, &clock)?;
+        let mut guard = match Guard::take_unfinished(volume, path, partition, &clock) {
+            Ok((guard, _)) => guard,
+            Err(GuardError::Volume(_)) if any_damage => Guard::of_damaged(volume, path, partition)?,
+            Err(err @ GuardError::Volume(_)) => {
+                let hint = "-c opens it nevertheless, for what --direct does";
+                return Err(anyhow::Error::new(err).context(hint));
+            }
+            Err(err) => return Err(err.into()),
+        };
         if let Some(why) = &guard.not_locked {
             print_warning(format_args!("{}: {why}", shown(path)));
         }
@@ -113,7 +130,8 @@ impl Writer {
         });
         let undo = saving.transpose()?;
         let volume = volume.on(Arc::clone(volume.device()));
-        Ok(Self { volume, guard, undo, time: None, log: None, interrupt })
+        let damage = if any_damage { damage_of(&volume) } else { None };
+        Ok(Self { volume, guard, undo, time: None, damage, log: None, interrupt })
     }
 
     /// The volume as it is after the last transaction.
@@ -156,6 +174,10 @@ impl Writer {
             return Err(Failure::Failed(format!(
                 "The journal of slot {slot} is open: jc closes it"
             )));
+        }
+        if let Some(damage) = &self.damage {
+            let helps = "crc -r or fsck.ocfs2 mends it, --direct goes past it";
+            return Err(Failure::Failed(format!("{damage}; {helps}")));
         }
         let dirty = self.unfinished()?;
         if dirty.is_empty() {
@@ -260,8 +282,10 @@ impl Writer {
         let mut changed = edit.changes().changed_ranges().into_iter();
         if changed.any(|it| it.start < superblock.end && superblock.start < it.end) {
             // One that can no longer be read leaves the one that is known.
-            let again = Volume::open(Arc::clone(self.volume.device()), &WRITING);
+            let options = VolumeOptions { any_checksum: true, ..WRITING };
+            let again = Volume::open(Arc::clone(self.volume.device()), &options);
             self.volume = again.unwrap_or_else(|_| self.volume.on(self.volume.device().clone()));
+            self.damage = damage_of(&self.volume);
         }
         Ok(done)
     }

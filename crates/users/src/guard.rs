@@ -2,10 +2,11 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use ocfs2_format::feature::Incompat;
 use ocfs2_volume::gate::Gate;
-use ocfs2_volume::usage::{Clock, SampleOptions, State, Usage};
+use ocfs2_volume::usage::{Clock, SampleOptions, State, Unknown, Usage};
 use ocfs2_volume::{Error, Volume};
 
 use crate::lock::{self, Host, LockError, Protection, Reason, usage_while_held};
@@ -31,10 +32,19 @@ pub enum GuardError {
     Lock(#[from] LockError),
     /// A structure cannot be read.
     #[error("{0}; fsck.ocfs2 checks the volume")]
-    Volume(#[from] Error),
+    Volume(String),
+    /// Who uses it cannot be told, and other hosts may.
+    #[error("who uses it cannot be told, and other nodes may; fsck.ocfs2 checks the volume")]
+    Shared,
     /// The superblock cannot be read again.
     #[error("the superblock cannot be read again: {0}")]
     Superblock(#[from] io::Error),
+}
+
+impl From<Error> for GuardError {
+    fn from(err: Error) -> Self {
+        Self::Volume(err.to_string())
+    }
 }
 
 fn numbers(slots: &[u16]) -> String {
@@ -84,7 +94,7 @@ impl Guard {
                 Usage::of_volume(volume, None, &SampleOptions::before_writing(), clock)?
             }
         };
-        no_nodes(volume, &usage)?;
+        no_nodes(volume, &usage, Local::Left)?;
         let dirty = unfinished(volume, &usage)?;
         let gate = Gate::of_volume(volume, &usage)?.at(path);
         let guard = match protection {
@@ -97,6 +107,24 @@ impl Guard {
         Ok((guard, dirty))
     }
 
+    /// For a volume on which what says who uses it is damaged, if no other host can use it or its
+    /// cluster's lock is to be had: who is on this host is looked at, and nothing else.
+    ///
+    /// # Errors
+    /// [`GuardError::Shared`]; the lock was not to be had.
+    pub fn of_damaged(
+        volume: &Volume,
+        path: &Path,
+        partition: Option<u32>,
+    ) -> Result<Self, GuardError> {
+        let gate = Gate::of_device(Arc::clone(volume.device())).at(path);
+        match lock::take(volume, path, partition, Host::default())? {
+            Protection::Locked(lock) => Ok(Self { gate: gate.holding(lock), not_locked: None }),
+            Protection::None(Reason::NotShared) => Ok(Self { gate, not_locked: None }),
+            Protection::None(_) => Err(GuardError::Shared),
+        }
+    }
+
     /// For a copy of a volume, of which only the superblock is changed: the copy of one that is
     /// mounted has its slots and its dirty journals, and whoever uses the original has its lock.
     /// Nodes that write to this one keep others out nevertheless.
@@ -105,7 +133,7 @@ impl Guard {
     /// [`GuardError`], but for dirty journals.
     pub fn of_copy(volume: &Volume, path: &Path, clock: &dyn Clock) -> Result<Self, GuardError> {
         let usage = Usage::of_volume(volume, None, &SampleOptions::before_writing(), clock)?;
-        no_nodes(volume, &usage)?;
+        no_nodes(volume, &usage, Local::Used)?;
         let gate = Gate::of_volume(volume, &usage)?.at(path);
         Ok(Self { gate, not_locked: None })
     }
@@ -120,8 +148,18 @@ impl Guard {
     }
 }
 
+/// What a slot of a local volume says that is taken.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Local {
+    /// That it was not unmounted: only this host can have mounted it, and whoever opened the device
+    /// has looked at that.
+    Left,
+    /// That it may be in use: of a copy it is the slot of the original.
+    Used,
+}
+
 /// Fails for a volume that nodes use, or perhaps use.
-fn no_nodes(volume: &Volume, usage: &Usage) -> Result<(), GuardError> {
+fn no_nodes(volume: &Volume, usage: &Usage, local: Local) -> Result<(), GuardError> {
     let marks = Incompat::RESIZE_INPROG | Incompat::TUNEFS_INPROG;
     if volume.features().incompat.intersects(marks) {
         return Err(GuardError::InProgress);
@@ -130,6 +168,7 @@ fn no_nodes(volume: &Volume, usage: &Usage) -> Result<(), GuardError> {
         .nodes()
         .filter_map(|(node, state)| match state {
             State::Live => Some(format!("node {node}")),
+            State::Unknown(Unknown::Local) if local == Local::Left => None,
             State::Unknown(why) => Some(format!("perhaps node {node} ({why})")),
             State::Crashed { .. } => None,
         })
@@ -139,7 +178,7 @@ fn no_nodes(volume: &Volume, usage: &Usage) -> Result<(), GuardError> {
 
 /// Gives `usage` back where it has neither users nor what they left unfinished.
 fn no_users(volume: &Volume, usage: Usage) -> Result<Usage, GuardError> {
-    no_nodes(volume, &usage)?;
+    no_nodes(volume, &usage, Local::Left)?;
     let dirty = unfinished(volume, &usage)?;
     if dirty.is_empty() { Ok(usage) } else { Err(GuardError::Dirty(dirty)) }
 }

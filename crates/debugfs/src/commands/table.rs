@@ -277,7 +277,7 @@ pub const COMMANDS: &[Command] = &[
     ),
     command(
         &["open"],
-        "<device> [-i] [-s backup#] [-P part#] [-w]",
+        "<device> [-i] [-s backup#] [-P part#] [-w] [-c]",
         "Open a device",
         volumes::open,
     ),

@@ -27,6 +27,7 @@ pub(super) fn open(shell: &mut Shell, words: &[Vec<u8>], _: &mut Screen) -> Resu
             b"-P" => options.partition = Some(u32::try_from(value()?).unwrap_or(u32::MAX)),
             b"-i" => options.is_image = true,
             b"-w" => options.write = true,
+            b"-c" => options.any_damage = true,
             word => device = Some(Path::new(std::ffi::OsStr::from_bytes(word))),
         }
     }

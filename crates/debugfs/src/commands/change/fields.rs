@@ -1,8 +1,9 @@
 //! Fields of structures, set one by one; blocks overwritten as they are.
 
 use ocfs2_cli::terminal;
+use ocfs2_format::dinode::Dinode;
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SuperBlock};
-use ocfs2_format::{Blkno, Cpos, check};
+use ocfs2_format::{Blkno, Cpos, Structure, check};
 use ocfs2_volume::{SystemFile, Volume};
 
 use super::journal::slot_of;
@@ -19,6 +20,9 @@ use crate::writer::Committed;
 /// Fields of the superblock that nothing else on the volume depends on.
 const FREE_SUPER_FIELDS: [&str; 6] =
     ["s_mnt_count", "s_max_mnt_count", "s_errors", "s_checkinterval", "s_lastcheck", "s_label"];
+
+/// The bits of a mode that say what type a file has.
+const TYPE: u16 = 0o170_000;
 
 /// What is asked of a command that sets a field.
 #[derive(Clone, Copy, Default)]
@@ -175,6 +179,7 @@ pub(super) fn change_field(
     let fs = shell.fs()?;
     let shape = options.shape;
     let mut block = shape.read(fs, blkno).explain(|| format!("while reading block {blkno}"))?;
+    let old = block.clone();
     let place = place_of(&block, shape, blkno, field)?;
     let before = bytes_of(&block, &place).to_vec();
     let made = make(&place, &little_endian(&before, &place));
@@ -191,6 +196,7 @@ pub(super) fn change_field(
         true => shell.damage(|edit| Ok(edit.put_blocks(blkno, &block)?))?,
         false if blkno == SUPERBLOCK_BLKNO => set_superblock(shell, &block, &place, options)?,
         false => {
+            verify_type(&old, &block)?;
             verify_structure(&block, shape, blkno, &volume)?;
             shell.change(|edit| Ok(edit.put_blocks(blkno, &block)?))?.1
         }
@@ -233,6 +239,22 @@ fn place_of(block: &[u8], shape: Shape, blkno: Blkno, field: &str) -> Result<Pla
 
 fn bytes_of<'b>(block: &'b [u8], place: &Place) -> &'b [u8] {
     block.get(place.at..place.at + place.size).unwrap_or_default()
+}
+
+/// Fails where an inode would be of another type: directories and their entries know it, too.
+pub(super) fn verify_type(before: &[u8], after: &[u8]) -> Result<(), Failure> {
+    let kind = |block: &[u8]| {
+        let dinode = Dinode::decode(block).ok().filter(|_| block.starts_with(&Dinode::SIGNATURE));
+        dinode.map(|dinode| dinode.i_mode & TYPE)
+    };
+    match kind(before) == kind(after) {
+        true => Ok(()),
+        false => Err(Failure::Failed(
+            "i_mode would be that of another type of file, which is in its first digits; --direct \
+             sets it nevertheless"
+                .to_owned(),
+        )),
+    }
 }
 
 /// Fails where a block is no longer what it says it is.

@@ -35,6 +35,9 @@ pub(in super::super) fn logclear(
 ) -> Result<(), Failure> {
     let [word] = words else { return Err(Failure::Usage) };
     let slot = slot_of(shell, word)?;
+    if shell.writer()?.log_slot() == Some(slot) {
+        return Err(refused(word, "has a journal that is open: jc closes it"));
+    }
     let volume = shell.fs()?.volume.on(shell.fs()?.volume.device().clone());
     let journal = volume.journal(slot)?;
     let JournalSuperblock { s_first, s_maxlen, .. } = journal.superblock;

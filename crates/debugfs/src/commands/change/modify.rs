@@ -4,7 +4,7 @@ use std::io::Write;
 
 use ocfs2_format::{Blkno, check};
 
-use super::fields::{Options, verify_structure};
+use super::fields::{Options, verify_structure, verify_type};
 use super::{refused, say};
 use crate::error::{Explain, Failure};
 use crate::screen::Screen;
@@ -152,6 +152,7 @@ fn consistently(
             edit.set_owner(blkno, uid.unwrap_or(now.i_uid), gid.unwrap_or(now.i_gid))?;
         }
         let mut block = edit.volume().read_block(blkno)?;
+        let old = block.clone();
         for Change { place, bytes } in changes {
             if let Some(part) = block.get_mut(place.at..place.at + place.size) {
                 part.copy_from_slice(bytes);
@@ -161,6 +162,7 @@ fn consistently(
         if let Some(offset) = offset.filter(|_| has_checks && !options.keeps_check) {
             check::stamp(&mut block, offset);
         }
+        verify_type(&old, &block)?;
         verify_structure(&block, Shape::default(), blkno, edit.volume())?;
         Ok(edit.put_blocks(blkno, &block)?)
     })?;
