@@ -351,3 +351,46 @@ fn the_schema_refuses_what_is_not_in_it() {
     assert!(refuses(&|bad| bad["records"][0]["inode"] = json!("5")));
     assert!(refuses(&|bad| drop(bad.as_object_mut().unwrap().remove("errors"))));
 }
+
+#[test]
+fn values_of_a_document_are_those_of_the_text() {
+    let image = fixture("clean-4k-o2cb");
+    let run = |json: bool, command: &str| {
+        let run = Run::new(program("debugfs.ocfs2")).args(["-R", command]);
+        let run = if json { run.arg("--json") } else { run };
+        run.arg(&image).success().stdout
+    };
+    let mut compared = 0;
+    for place in
+        ["/", "/n0", "//global_bitmap", "//journal:0000", "<2>", "<9749>", "<9766>", "<16>"]
+    {
+        let document: Value = serde_json::from_str(&run(true, &format!("print {place}"))).unwrap();
+        let fields = &document["records"][0]["fields"];
+        for line in run(false, &format!("print {place}")).lines() {
+            let (name, text) = line.split_once(" = ").unwrap();
+            let pointer = name.replace('[', "/").replace(']', "").replace('.', "/");
+            let value = fields.pointer(&format!("/{pointer}")).unwrap_or_else(|| panic!("{line}"));
+            let shown = match value {
+                Value::String(value) if text.starts_with('"') => format!("\"{value}\""),
+                Value::String(value) => value.clone(),
+                Value::Array(all) => all.iter().map(Value::to_string).collect::<Vec<_>>().join(" "),
+                value => value.to_string(),
+            };
+            let text = if value.is_number() { text.split(' ').next().unwrap() } else { text };
+            assert_eq!(shown, text, "{place}: {line}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 500, "{compared}");
+    // Rows of lists have what the text has.
+    let document: Value = serde_json::from_str(&run(true, "ls -l /n1")).unwrap();
+    let text = run(false, "ls -l /n1");
+    let records = document["records"].as_array().unwrap();
+    assert_eq!(records.len(), text.lines().count());
+    for (record, line) in records.iter().zip(text.lines()) {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let numbers = ["inode", "links", "uid", "gid", "size"].map(|it| record[it].to_string());
+        assert_eq!(numbers, [words[0], words[2], words[3], words[4], words[5]]);
+        assert_eq!(record["name"], *words.last().unwrap());
+    }
+}
