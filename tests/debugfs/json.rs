@@ -64,7 +64,16 @@ const OTHERS: [&str; 46] = [
     "truncate",
 ];
 /// The rest of them.
-const MORE: [&str; 4] = ["undel", "write", "zap", "source"];
+const MORE: [&str; 8] = [
+    "undel",
+    "write",
+    "zap",
+    "source",
+    "set_extent",
+    "set_group",
+    "set_refcount",
+    "set_xattr_field",
+];
 
 fn schema() -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/debugfs.schema.json");

@@ -252,3 +252,40 @@ fn who_has_a_cluster_and_how_room_is_in_pieces() {
     change(&image, "freefrag -c 3").expect_status(1);
     assert!(shown(&image, "freefrag -c 4096").contains("Chunks of 4096 KiB: "));
 }
+
+#[test]
+fn a_field_of_a_group_or_a_record_is_set_as_set_does_it() {
+    let scratch = Scratch::in_memory();
+    let image = volume(&scratch, "-b 1024 -C 4096 --fs-features=metaecc");
+    session(&image, "reflink /large /copy\nea_set /small user.a red\n").expect_status(0);
+    let before = fs::read(&image).unwrap();
+    let word = |text: String, at: usize| text.split_whitespace().nth(at).unwrap().to_owned();
+    let group = word(shown(&image, "imap /small"), 7);
+    let tree = word(shown(&image, "print /large.i_refcount_loc"), 2);
+    for (command, field) in [
+        (format!("set_group <{group}> free_bits_count 7"), "bg_free_bits_count = 7"),
+        ("set_extent /large 0 blkno 40000".to_owned(), "l_recs[0].e_blkno = 40000 (0x9c40)"),
+        (format!("set_refcount <{tree}> 0 refcount 9"), "rl_recs[0].r_refcount = 9"),
+        ("set_xattr_field /small 0 name_hash 7".to_owned(), "xh_entries[0].xe_name_hash = 7"),
+    ] {
+        let place = command.split(' ').nth(1).unwrap();
+        change(&image, &command).expect_status(0);
+        let text = shown(&image, &format!("print {place}"));
+        assert!(text.lines().any(|line| line == field), "{command}: {text}");
+        // The check of the block is that of what it holds now; the volume is wrong.
+        assert!(shown(&image, &format!("crc {place}")).ends_with(" holds\n"));
+        let check = Run::new(program("fsck.ocfs2")).arg("-fn").arg(&image).output();
+        assert_ne!(check.status, 0, "{command}");
+        fs::write(&image, &before).unwrap();
+    }
+    for (command, says) in [
+        (format!("set_group <{group}> bits 7").as_str(), "--direct sets it nevertheless"),
+        ("set_group <5> bits 7", "Bad magic number in group descriptor"),
+        ("set_extent /large 99 blkno 7", "has no field 'l_recs[99].e_blkno'"),
+        ("set_extent /large 0 blkno", "usage: set_extent"),
+    ] {
+        let refused = change(&image, command).expect_status(1);
+        assert!(refused.stderr.contains(says), "{refused}");
+    }
+    assert!(fs::read(&image).unwrap() == before);
+}

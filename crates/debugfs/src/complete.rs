@@ -7,8 +7,12 @@ use std::path::{Path, PathBuf};
 use ocfs2_cli::encode::escaped;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::dir::FileType;
+use ocfs2_format::extent::ExtentRec;
+use ocfs2_format::group::GroupDesc;
 use ocfs2_format::journal::JournalSuperblock;
+use ocfs2_format::refcount::RefcountRec;
 use ocfs2_format::superblock::SuperBlock;
+use ocfs2_format::xattr::XattrEntry;
 use ocfs2_format::{Field, Structure};
 use rustyline::completion::{Completer, Pair};
 use rustyline::highlight::Highlighter;
@@ -235,6 +239,10 @@ fn structures(word: &[u8]) -> Vec<Candidate> {
 fn fields_of(command: &[u8], word: &[u8]) -> Vec<Candidate> {
     let (fields, prefix): (&[Field], _) = match command {
         b"set_inode_field" | b"sif" => (Dinode::FIELDS, "i_"),
+        b"set_group" | b"set_block_group" | b"set_bg" => (GroupDesc::FIELDS, "bg_"),
+        b"set_extent" => (ExtentRec::FIELDS, "e_"),
+        b"set_refcount" => (RefcountRec::FIELDS, "r_"),
+        b"set_xattr_field" => (XattrEntry::FIELDS, "xe_"),
         b"set_super_value" | b"ssv" => (SuperBlock::FIELDS, "s_"),
         b"set_journal" => (JournalSuperblock::FIELDS, "s_"),
         b"set_quota" => {
@@ -290,6 +298,7 @@ mod tests {
         assert_eq!(of("sif /file size"), ["size"]);
         assert_eq!(of("sif -n /file i_siz"), ["i_size"]);
         assert_eq!(of("ssv lab"), ["label"]);
+        assert_eq!(of("set_extent /file 0 b"), ["blkno"]);
         assert_eq!(of("set_quota u"), ["user"]);
         assert_eq!(of("set_quota user 7 bs"), ["bsoftlimit"]);
         assert!(of("lcd /pro").contains(&"/proc/".to_owned()));

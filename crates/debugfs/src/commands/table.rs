@@ -345,6 +345,18 @@ pub const COMMANDS: &[Command] = &[
         session::sct,
     ),
     command(
+        &["set_extent"],
+        "[--direct] [-n] <filespec> <record> <field> <value>",
+        "Set a field of a record of an extent list, of an inode or a block",
+        change::fields::set_extent,
+    ),
+    command(
+        &["set_group", "set_block_group", "set_bg"],
+        "[--direct] [-n] <block#> <field> <value>",
+        "Set a field of the descriptor of a group",
+        change::fields::set_group,
+    ),
+    command(
         &["set_inode_field", "sif"],
         "[--direct] [-n] <filespec> <field> <value>",
         "Set a field of an inode",
@@ -363,10 +375,22 @@ pub const COMMANDS: &[Command] = &[
         change::quota::set_quota,
     ),
     command(
+        &["set_refcount"],
+        "[--direct] [-n] <block#> <record> <field> <value>",
+        "Set a field of a record of a refcount block",
+        change::fields::set_refcount,
+    ),
+    command(
         &["set_super_value", "ssv"],
         "[--direct] [-n] <field> <value>",
         "Set a field of the superblock and of its backups",
         change::fields::set_super_value,
+    ),
+    command(
+        &["set_xattr_field"],
+        "[--direct] [-n] [-t bucket] <filespec> <entry> <field> <value>",
+        "Set a field of the entry of an attribute, in an inode, a block or a bucket",
+        change::fields::set_xattr_field,
     ),
     command(
         &["setb"],

@@ -8,11 +8,13 @@ use ocfs2_volume::{SystemFile, Volume};
 
 use super::journal::slot_of;
 use super::{refused, say};
+use crate::commands::blocks::block;
 use crate::commands::print::{place_and_field, shape_of};
 use crate::error::{Explain, Failure};
 use crate::screen::Screen;
 use crate::shell::Shell;
 use crate::show::fields::{Place, encoded, little_endian, places, shown};
+use crate::show::group::Group;
 use crate::show::parts::Shape;
 use crate::words::number;
 use crate::writer::Committed;
@@ -91,6 +93,66 @@ pub(in super::super) fn set_inode_field(
         (true, [id]) => set_owner(shell, blkno, &field, id, out),
         _ => set_field(shell, options, blkno, &field, value, out),
     }
+}
+
+/// `set_group`: a field of the descriptor of a group.
+pub(in super::super) fn set_group(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let (options, words) = Options::of(words)?;
+    let [word, field, value @ ..] = words else { return Err(Failure::Usage) };
+    if value.is_empty() {
+        return Err(Failure::Usage);
+    }
+    let blkno = block(shell.fs()?, word)?;
+    Group::read(shell.fs()?, blkno).of(word)?;
+    set_field(shell, options, blkno, &prefixed("bg_", field), value, out)
+}
+
+/// `set_extent`: a field of a record of an extent list.
+pub(in super::super) fn set_extent(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    set_record(shell, words, ("l_recs", "e_"), out)
+}
+
+/// `set_refcount`: a field of a record of a refcount block.
+pub(in super::super) fn set_refcount(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    set_record(shell, words, ("rl_recs", "r_"), out)
+}
+
+/// `set_xattr_field`: a field of the entry of an attribute.
+pub(in super::super) fn set_xattr_field(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    set_record(shell, words, ("xh_entries", "xe_"), out)
+}
+
+fn set_record(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    (list, prefix): (&str, &str),
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let (options, words) = Options::of(words)?;
+    let [word, record, field, value @ ..] = words else { return Err(Failure::Usage) };
+    let record = number(record).ok_or(Failure::Usage)?;
+    if value.is_empty() {
+        return Err(Failure::Usage);
+    }
+    let blkno = shell.find(shell.fs()?, word).of(word)?;
+    let field = format!("{list}[{record}].{}", prefixed(prefix, field));
+    set_field(shell, options, blkno, &field, value, out)
 }
 
 /// `set_super_value`
