@@ -315,7 +315,7 @@ fn features_that_the_superblock_has_lost_are_seen_by_the_files() {
         assert_eq!(report["lost"], serde_json::json!([]), "{what}: {report:#}");
         fsck(image.path(), &["-fnF"]).expect_status(0);
         let again = Image::open(image.path().to_owned(), Scratch::new());
-        assert_as_manifest(&again.volume(), name);
+        assert_as_manifest(again.volume(), name);
     }
 }
 

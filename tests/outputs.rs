@@ -97,6 +97,8 @@ fn a_label_and_a_cluster_from_a_disk_do_nothing() {
             ("mount.ocfs2", "-f -v --"),
             ("debugfs.ocfs2", "-R stats"),
             ("debugfs.ocfs2", "-R stat_sysdir"),
+            ("debugfs.ocfs2", "--json -R stats"),
+            ("debugfs.ocfs2", "--json -R stat_sysdir"),
             ("o2info", "--volinfo"),
             ("o2info", "--mkfs"),
         ] {

@@ -15,7 +15,7 @@ use ocfs2_volume::{Volume, VolumeOptions};
 const CASES: u64 = 40;
 
 /// Commands about a block or an inode.
-const OF_A_BLOCK: [&str; 33] = [
+const OF_A_BLOCK: [&str; 35] = [
     "stat",
     "print",
     "ls",
@@ -49,10 +49,12 @@ const OF_A_BLOCK: [&str; 33] = [
     "print -t directory",
     "print -t bucket",
     "print -t quota",
+    "extent_open",
+    "logdump -b",
 ];
 
 /// Commands about the whole volume.
-const OF_ALL: [&str; 15] = [
+const OF_ALL: [&str; 19] = [
     "stats",
     "stat_sysdir",
     "slotmap",
@@ -68,6 +70,10 @@ const OF_ALL: [&str; 15] = [
     "gq group 0",
     "who",
     "dirsearch / name",
+    "logdump -s 0",
+    "freefrag",
+    "refcount -o 1000",
+    "lsdel",
 ];
 
 const REQUESTS: [Request; 6] = [
@@ -79,8 +85,12 @@ const REQUESTS: [Request; 6] = [
     Request::FreeFrag(4096),
 ];
 
-fn screen() -> Screen {
-    Screen::new(Box::new(std::io::sink()), Box::new(std::io::sink()))
+/// Text, and each other time a document.
+fn screen(seed: u64) -> Screen {
+    let screen = Screen::new(Box::new(std::io::sink()), Box::new(std::io::sink()));
+    let mut screen = screen.with_json(seed % 2 == 1);
+    screen.begin(b"").unwrap();
+    screen
 }
 
 #[test]
@@ -108,10 +118,14 @@ fn any_damage_is_survived() {
             for _ in 0..60 {
                 let command = random.of(&OF_A_BLOCK);
                 let place = random.of(&places);
-                shell.run(format!("{command} <{place}>").as_bytes(), &mut screen());
+                let line = match command.split_once(' ') {
+                    Some(("logdump", _)) => format!("{command} <{place}> 0"),
+                    _ => format!("{command} <{place}>"),
+                };
+                shell.run(line.as_bytes(), &mut screen(seed));
             }
             let command = random.of(&OF_ALL);
-            let done = shell.run(command.as_bytes(), &mut screen());
+            let done = shell.run(command.as_bytes(), &mut screen(seed));
             assert!(matches!(done, Done::Well | Done::Badly), "{name} {seed} {command}");
         }
     }
@@ -126,7 +140,7 @@ fn work_does_not_follow_what_an_inode_claims() {
     let mut shell = Shell::new(Interrupt::default());
     shell.enter(image.volume(), image.path().to_owned());
     for command in ["ls", "dirblocks", "cat", "stat", "dx_dump"] {
-        shell.run(format!("{command} <{dir}>").as_bytes(), &mut screen());
+        shell.run(format!("{command} <{dir}>").as_bytes(), &mut screen(0));
     }
 }
 
@@ -136,11 +150,12 @@ fn a_signal_ends_a_command() {
     let mut shell = Shell::new(interrupt.clone());
     shell.open(&fixture("clean-1k-local"), &Default::default()).unwrap();
     interrupt.request();
-    for command in ["locate <5>", "stat /", "rdump / /tmp", "logdump 0"] {
-        assert_eq!(shell.run(command.as_bytes(), &mut screen()), Done::Interrupted, "{command}");
+    let all = ["locate <5>", "stat /", "rdump / /tmp", "logdump 0", "freefrag", "refcount -o 9"];
+    for command in all.into_iter().chain(["logdump -b 9 0"]) {
+        assert_eq!(shell.run(command.as_bytes(), &mut screen(0)), Done::Interrupted, "{command}");
     }
     interrupt.clear();
-    assert_eq!(shell.run(b"stat /", &mut screen()), Done::Well);
+    assert_eq!(shell.run(b"stat /", &mut screen(0)), Done::Well);
 }
 
 #[test]
@@ -164,7 +179,7 @@ fn a_name_that_leads_out_of_a_folder_is_not_followed() {
     let mut shell = Shell::new(Interrupt::default());
     shell.enter(image.volume(), image.path().to_owned());
     let command = format!("rdump / {}", out.join("to").display());
-    assert_eq!(shell.run(command.as_bytes(), &mut screen()), Done::Badly);
+    assert_eq!(shell.run(command.as_bytes(), &mut screen(0)), Done::Badly);
     assert!(!out.join("bad").exists());
     assert_eq!(std::fs::read(out.join("to/good")).unwrap(), b"inside");
 }

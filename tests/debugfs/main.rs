@@ -11,6 +11,7 @@ mod files;
 mod hostile;
 mod info;
 mod inodes;
+mod json;
 mod judge;
 mod live;
 mod random;
@@ -19,6 +20,7 @@ mod shell;
 mod structures;
 mod terminal;
 mod undelete;
+mod unsound;
 mod writing;
 
 /// Makes a test per fixture, so that the large ones are compared at the same time.

@@ -17,7 +17,12 @@ LOCK:1,2,3,-1,0,0:9,0,0,0,0,0,0,0,0,2
 
 ";
 
-/// Returns the commands of a text, each with its expected output.
+/// The same with the value of the lock.
+pub fn dlm_state() -> String {
+    DLM_STATE.replace("LVB\n", &format!("{}\n", "0".repeat(128)))
+}
+
+/// Commands with what has to come of them.
 fn commands(text: &str) -> Vec<(String, Vec<String>)> {
     let mut commands: Vec<(String, Vec<String>)> = Vec::new();
     let mut is_console = false;
@@ -71,8 +76,7 @@ fn each_recipe_gives_what_it_says() {
     ] {
         fs::rename(fixture_copy(image, &scratch), scratch.join(name)).unwrap();
     }
-    let state = DLM_STATE.replace("LVB\n", &format!("{}\n", "0".repeat(128)));
-    fs::write(scratch.join("dlm_state"), state).unwrap();
+    fs::write(scratch.join("dlm_state"), dlm_state()).unwrap();
     let path = format!("{}:/usr/bin:/bin", bin.display());
     for (command, told) in commands {
         let run = Run::new("sh").args(["-c", &format!("{command} 2>&1")]).env("PATH", &path);
@@ -99,10 +103,29 @@ fn each_request_of_o2info_has_a_sample_that_is_so() {
 }
 
 /// Returns the input of `fs_locks`, as Linux writes it.
-fn fs_state() -> String {
+pub fn fs_state() -> String {
     let value = "0x0\t".repeat(64);
     let counts = "1\t0\t0\t0\t45432248\t0\t45432\t0\t0\t1795867921109538\t0\t0";
     format!("0x4\tN00000000000000050000fc02\t3\t0x41\t0x0\t0x0\t0\t0\t3\t-1\t{value}{counts}\n")
+}
+
+/// From where a journal is opened to where it is closed commands are those of one session.
+fn together(commands: Vec<(String, Vec<String>)>) -> Vec<(String, Vec<String>)> {
+    let mut all: Vec<(String, Vec<String>)> = Vec::new();
+    let mut is_open = false;
+    for (command, told) in commands {
+        let name = command.split(' ').next().unwrap().to_owned();
+        match all.last_mut().filter(|_| is_open) {
+            Some((line, lines)) => {
+                *line += &format!("{command}\n");
+                lines.extend(told);
+            }
+            None if name == "journal_open" => all.push((format!("{command}\n"), told)),
+            None => all.push((command, told)),
+        }
+        is_open = name == "journal_open" || is_open && name != "journal_close";
+    }
+    all
 }
 
 #[test]
@@ -114,8 +137,7 @@ fn each_command_has_a_sample_that_is_so() {
     assert!(commands.len() > 90, "{}", commands.len());
     let scratch = Scratch::new();
     fs::rename(fixture_copy("clean-4k-o2cb", &scratch), scratch.join("clean.img")).unwrap();
-    let state = DLM_STATE.replace("LVB\n", &format!("{}\n", "0".repeat(128)));
-    fs::write(scratch.join("dlm_state"), state).unwrap();
+    fs::write(scratch.join("dlm_state"), dlm_state()).unwrap();
     fs::write(scratch.join("fs_state"), fs_state()).unwrap();
     let stats = "1,1,69,1420572,94689370,1931844843,94,10336428\n";
     fs::write(scratch.join("net_state"), stats).unwrap();
@@ -123,8 +145,12 @@ fn each_command_has_a_sample_that_is_so() {
     fs::write(scratch.join("commands"), "# a folder, and what is in it\nmkdir /d\nls /d\n")
         .unwrap();
     fs::create_dir(scratch.join("tree")).unwrap();
-    for (command, told) in commands {
-        let run = Run::new(program("debugfs.ocfs2")).args(["-w", "-R", &command]).arg("clean.img");
+    for (command, told) in together(commands) {
+        let run = Run::new(program("debugfs.ocfs2")).arg("-w");
+        let run = match command.contains('\n') {
+            true => run.arg("-n").arg("clean.img").stdin(command.as_str()),
+            false => run.args(["-R", &command]).arg("clean.img"),
+        };
         let said = run.current_dir(scratch.path()).output();
         // Its daemon has not existed for a long time.
         assert_eq!(said.status, i32::from(command == "controld dump"), "{command}: {said}");

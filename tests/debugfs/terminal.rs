@@ -35,3 +35,35 @@ fn what_is_shown_goes_through_a_pager_and_what_fails_does_not() {
     assert!(text.contains("\npaged:/\n") && text.contains("\nnonsense: command"), "{text}");
     assert_eq!(status, 0, "{text}");
 }
+
+#[test]
+fn commands_paths_and_fields_are_completed() {
+    let keys = [
+        "slotm\\t\\r",
+        "stat -T //global_b\\t\\r",
+        "print //global_bitmap.i_cl\\t\\r",
+        "fields dx_l\\t\\r",
+        "quit\\r",
+    ];
+    let Some((text, status)) = typed(None, &keys) else { return };
+    assert!(text.contains("Slot#   Node#"), "{text}");
+    assert!(text.contains("Bitmap Total: "), "{text}");
+    assert!(text.contains("\ni_clusters = "), "{text}");
+    assert!(text.contains("dl_signature") && status == 0, "{status}: {text}");
+}
+
+#[test]
+fn ctrl_c_ends_a_command_and_not_the_shell() {
+    let keys = ["net_stats -f /dev/null 1\\r", "\\003", "pwd\\rquit\\r"];
+    let Some((text, status)) = typed(None, &keys) else { return };
+    assert!(text.contains("Node#  send q") && text.contains("\n/\n"), "{text}");
+    assert_eq!(status, 0, "{text}");
+}
+
+#[test]
+fn whoever_is_asked_is_no_pager() {
+    let keys = ["eo //journal:0000\\r", "current\\r", "\\004", "quit\\r"];
+    let Some((text, status)) = typed(Some("sed s/^/paged:/"), &keys) else { return };
+    assert_eq!(text.matches("depth 0, record 0 of 0 to 0").count(), 2, "{text}");
+    assert!(!text.contains("paged:") && status == 0, "{status}: {text}");
+}

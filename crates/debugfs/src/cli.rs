@@ -17,7 +17,11 @@ use clap::{ArgAction, CommandFactory, Parser};
 /// With -w no other node may use the volume: the cluster's lock is taken, and heartbeat, slot map
 /// and journals are looked at, again before each write. A command that changes something is one
 /// transaction through a journal of the volume: interrupted, it is made as a whole or not at all.
-/// What is refused changes nothing. --undo-file saves what is overwritten.
+/// What is refused changes nothing. --undo-file saves what is overwritten. Of a volume that was not
+/// unmounted nothing is changed before the command jr has replayed its journals, or fsck.ocfs2.
+///
+/// In the shell Tab completes commands, paths, fields and structures, the arrows are a history, and
+/// Ctrl-C ends a command, not the shell.
 ///
 /// A file is named by its path, by //NAME if it is in the system directory, or by the number of its
 /// inode between < and >. Names with blanks stand in quotes.
@@ -34,6 +38,10 @@ pub struct Cli {
     /// Do the commands of a file, one a line; lines that begin with # are passed over
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+
+    /// Print one document of JSON for each command instead of text, as docs/debugfs.schema.json has it
+    #[arg(long)]
+    pub json: bool,
 
     /// Do not show the prompt, nor commands of a file before what they say
     #[arg(short, long)]
@@ -76,6 +84,11 @@ pub struct Cli {
     /// Open the volume to change it, if no node uses it and all have unmounted it
     #[arg(short, long, requires = "device", conflicts_with_all = ["superblock", "image"])]
     pub write: bool,
+
+    /// With -w: also if what says who uses the volume is damaged, and no other host can use it. Then
+    /// only what --direct does is possible, and crc -r
+    #[arg(short, long, requires = "write")]
+    pub catastrophic: bool,
 
     /// Save what is overwritten to FILE, which must not exist: fsck.ocfs2 --undo=FILE puts it back
     #[arg(long, value_name = "FILE", requires = "write")]

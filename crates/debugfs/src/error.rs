@@ -111,11 +111,23 @@ macro_rules! said_as_it_is {
     )*};
 }
 
-said_as_it_is!(
-    ocfs2_volume::EditError,
-    ocfs2_volume::commit::CommitError,
-    ocfs2_volume::gate::Changed
-);
+impl From<ocfs2_volume::EditError> for Failure {
+    fn from(err: ocfs2_volume::EditError) -> Self {
+        use ocfs2_volume::EditError::Volume;
+        match &err {
+            // What was read is no structure any more, unlike what only is not what was wanted.
+            Volume(
+                VolumeError::Checksum { .. }
+                | VolumeError::Truncated { .. }
+                | VolumeError::Repeated { .. }
+                | VolumeError::OutsideVolume { .. },
+            ) => Self::Failed(format!("{err}; fsck.ocfs2 -f checks the volume")),
+            _ => Self::Failed(err.to_string()),
+        }
+    }
+}
+
+said_as_it_is!(ocfs2_volume::commit::CommitError, ocfs2_volume::gate::Changed);
 
 impl From<VolumeError> for Failure {
     fn from(err: VolumeError) -> Self {

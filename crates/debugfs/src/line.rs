@@ -1,21 +1,30 @@
 //! Where lines come from: a terminal, a file, a pipe.
 
+use std::fmt;
 use std::io::{BufRead, BufReader, Read};
 
 use anyhow::Context;
 use rustyline::error::ReadlineError;
 use rustyline::history::MemHistory;
-use rustyline::{Config, Editor};
+use rustyline::{CompletionType, Config, Editor};
+
+use crate::complete::{Completion, Known};
 
 /// Most bytes of a line.
 const MOST: u64 = 64 << 10;
 
 /// Where lines come from.
 pub enum Lines {
-    /// A terminal, with editing and a history.
-    Terminal(Box<Editor<(), MemHistory>>),
+    /// A terminal, with editing, a history and completion.
+    Terminal(Box<Editor<Completion, MemHistory>>),
     /// Anything else.
     Plain(Box<dyn BufRead>),
+}
+
+impl fmt::Debug for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_terminal() { "Terminal" } else { "Plain" })
+    }
 }
 
 /// A line, or why there is none.
@@ -31,13 +40,30 @@ pub enum Line {
 impl Lines {
     /// From a terminal.
     pub fn terminal() -> anyhow::Result<Self> {
-        let config = Config::builder().auto_add_history(true).build();
-        Ok(Self::Terminal(Box::new(Editor::with_history(config, MemHistory::new())?)))
+        let config = Config::builder().auto_add_history(true);
+        let config = config.completion_type(CompletionType::List).build();
+        let mut editor = Editor::with_history(config, MemHistory::new())?;
+        editor.set_helper(Some(Completion::default()));
+        Ok(Self::Terminal(Box::new(editor)))
     }
 
     /// From anything else.
     pub fn plain(from: impl Read + 'static) -> Self {
         Self::Plain(Box::new(BufReader::new(from)))
+    }
+
+    /// Whether it is a person's: a prompt is shown with each line, and words can be completed.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Terminal(_))
+    }
+
+    /// What words are completed from, from now on.
+    pub fn set_known(&mut self, known: Known) {
+        if let Self::Terminal(editor) = self
+            && let Some(helper) = editor.helper_mut()
+        {
+            helper.known = known;
+        }
     }
 
     /// The next one; `prompt` is only for a terminal.

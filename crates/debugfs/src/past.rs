@@ -147,7 +147,7 @@ impl<'f> Past<'f> {
 }
 
 /// The blocks of a journal, in order.
-fn places(fs: &Fs, inode: &Inode) -> Result<Vec<Blkno>, Problem> {
+pub fn places(fs: &Fs, inode: &Inode) -> Result<Vec<Blkno>, Problem> {
     let bits = fs.volume.geometry().bpc_bits();
     let mut places = Vec::new();
     for extent in fs.volume.tree(inode)?.extents() {

@@ -11,6 +11,8 @@ use ocfs2_cli::{Interrupt, Output, Status, print_error, shown, terminal};
 use ocfs2_format::Blkno;
 
 use crate::Cli;
+use crate::commands;
+use crate::error::Failure;
 use crate::line::{Line, Lines};
 use crate::lock::Lock;
 use crate::screen::Screen;
@@ -27,10 +29,10 @@ const PROMPT: &str = "debugfs: ";
 /// Commands cannot be read, or what they say cannot be written.
 pub fn run(cli: &Cli) -> Result<Status> {
     if !cli.decode.is_empty() {
-        return decode(&cli.decode);
+        return decode(&cli.decode, cli.json);
     }
     if !cli.encode.is_empty() {
-        return encode(&cli.encode);
+        return encode(&cli.encode, cli.json);
     }
     let mut shell = Shell::new(Interrupt::install()?);
     if let Some(device) = &cli.device {
@@ -39,34 +41,57 @@ pub fn run(cli: &Cli) -> Result<Status> {
             partition: cli.partition,
             is_image: cli.image,
             write: cli.write,
+            any_damage: cli.catastrophic,
             undo_file: cli.undo_file.clone(),
         };
         if let Err(err) = shell.open(device, &options) {
             // Commands that need none may still be done.
-            print_error(&err.context("open"));
+            let err = err.context("open");
+            print_error(&err);
+            if cli.json {
+                document_of(&err)?;
+            }
             if cli.request.is_some() || cli.file.is_some() || !io::stdin().is_terminal() {
                 return Ok(Status::FAILURE);
             }
         }
     }
-    let status = commands(cli, &mut shell);
+    let status = all(cli, &mut shell);
     // However they went: what was saved of the volume is to be of use.
     shell.close()?;
     status
 }
 
+/// The document of a volume that cannot be opened, which no command was done on.
+fn document_of(err: &anyhow::Error) -> Result<()> {
+    let silent = Box::new(io::sink());
+    let mut screen = Screen::with_errors(silent).with_json(true);
+    screen.begin(b"open")?;
+    screen.say(&ocfs2_cli::causes(err));
+    Ok(screen.end(Status::FAILURE.0)?)
+}
+
 /// Does the commands there are.
-fn commands(cli: &Cli, shell: &mut Shell) -> Result<Status> {
+fn all(cli: &Cli, shell: &mut Shell) -> Result<Status> {
     if let Some(request) = &cli.request {
-        return Ok(status(one(shell, request.as_bytes(), true)?));
+        // What it asks is answered there.
+        shell.push_lines(Lines::plain(io::stdin()));
+        return Ok(status(one(cli, shell, request.as_bytes(), true)?));
     }
     match &cli.file {
         Some(path) => {
             let file = File::open(path).with_context(|| shown(path))?;
-            plain(shell, Lines::plain(file), !cli.noprompt)
+            shell.push_lines(Lines::plain(file));
+            plain(cli, shell)
         }
-        None if io::stdin().is_terminal() => interactive(shell, !cli.noprompt),
-        None => plain(shell, Lines::plain(io::stdin()), !cli.noprompt),
+        None if io::stdin().is_terminal() => {
+            shell.push_lines(Lines::terminal()?);
+            interactive(cli, shell)
+        }
+        None => {
+            shell.push_lines(Lines::plain(io::stdin()));
+            plain(cli, shell)
+        }
     }
 }
 
@@ -80,17 +105,33 @@ fn status(done: Done) -> Status {
 }
 
 /// Does a command; on a terminal through `$PAGER`, where that is wished for.
-fn one(shell: &mut Shell, line: &[u8], is_paged: bool) -> Result<Done> {
+fn one(cli: &Cli, shell: &mut Shell, line: &[u8], is_paged: bool) -> Result<Done> {
+    let is_paged = is_paged && !commands::asks(line);
     let Some(mut pager) = Some(()).filter(|()| is_paged).and_then(|()| pager()) else {
-        return Ok(shell.run(line, &mut Screen::standard()));
+        return on(shell, line, Screen::standard().with_json(cli.json));
     };
     let Some(to) = pager.stdin.take() else { bail!("the pager does not listen") };
-    let mut screen = Screen::paged(to);
-    let done = shell.run(line, &mut screen);
-    drop(screen);
+    let done = on(shell, line, Screen::paged(to).with_json(cli.json))?;
     pager.wait().context("the pager did not end")?;
     // Who leaves the pager before the end does not leave the shell.
     Ok(if done == Done::Unread { Done::Well } else { done })
+}
+
+fn on(shell: &mut Shell, line: &[u8], mut screen: Screen) -> Result<Done> {
+    let done = match screen.begin(line) {
+        Ok(()) => shell.run(line, &mut screen),
+        Err(err) => unwritten(err)?,
+    };
+    match screen.end(status(done).0) {
+        Ok(()) => Ok(done),
+        Err(err) => unwritten(err),
+    }
+}
+
+/// Whoever read what is said has gone away; anything else is an error.
+fn unwritten(err: io::Error) -> Result<Done> {
+    let failure = Failure::from(err);
+    if failure.is_closed_output() { Ok(Done::Unread) } else { Err(failure.into()) }
 }
 
 /// The program that shows text page by page, where there is somebody to see it.
@@ -106,21 +147,22 @@ fn pager() -> Option<Child> {
 }
 
 /// Commands of a file or from a pipe.
-fn plain(shell: &mut Shell, mut lines: Lines, is_shown: bool) -> Result<Status> {
+fn plain(cli: &Cli, shell: &mut Shell) -> Result<Status> {
     let mut all = Status::SUCCESS;
     loop {
-        let Line::Text(line) = lines.next(PROMPT)? else { return Ok(all) };
+        let Line::Text(line) = shell.next_line("")? else { return Ok(all) };
         let line = line.trim_ascii_start();
         if line.is_empty() {
             continue;
         }
-        if is_shown {
+        // A document says itself which command it is of.
+        if !cli.noprompt && !cli.json {
             writeln!(Output::stdout(), "{PROMPT}{}", terminal(line))?;
         }
         if line.starts_with(b"#") {
             continue;
         }
-        match one(shell, line, false)? {
+        match one(cli, shell, line, false)? {
             Done::Well => {}
             Done::Badly => all = Status::FAILURE,
             Done::Quit => return Ok(all),
@@ -130,19 +172,18 @@ fn plain(shell: &mut Shell, mut lines: Lines, is_shown: bool) -> Result<Status> 
 }
 
 /// Commands of a person.
-fn interactive(shell: &mut Shell, is_prompted: bool) -> Result<Status> {
-    let mut lines = Lines::terminal()?;
-    if is_prompted {
+fn interactive(cli: &Cli, shell: &mut Shell) -> Result<Status> {
+    if !cli.noprompt {
         writeln!(Output::stderr(), "debugfs.ocfs2 {}", env!("CARGO_PKG_VERSION"))?;
     }
     loop {
-        match lines.next(if is_prompted { PROMPT } else { "" })? {
+        match shell.next_line(if cli.noprompt { "" } else { PROMPT })? {
             Line::End => {
                 writeln!(Output::stdout())?;
                 return Ok(Status::SUCCESS);
             }
             Line::Dropped => {}
-            Line::Text(line) => match one(shell, &line, true)? {
+            Line::Text(line) => match one(cli, shell, &line, true)? {
                 done @ (Done::Quit | Done::Unread) => return Ok(status(done)),
                 // Ctrl-C ends a command, not the shell.
                 Done::Interrupted => shell.interrupt().clear(),
@@ -152,23 +193,29 @@ fn interactive(shell: &mut Shell, is_prompted: bool) -> Result<Status> {
     }
 }
 
-fn decode(names: &[impl AsRef<OsStr>]) -> Result<Status> {
-    let mut out = Output::stdout();
+fn decode(names: &[impl AsRef<OsStr>], is_json: bool) -> Result<Status> {
+    let mut screen = Screen::standard().with_json(is_json);
     let mut status = Status::SUCCESS;
+    screen.begin(b"--decode")?;
     for name in names {
         let bytes = name.as_ref().as_bytes();
         match Lock::parse(bytes) {
-            Some(lock) => writeln!(out, "{}", lock.described())?,
+            Some(lock) => lock_row(&mut screen, &lock, &lock.described())?,
             None => {
-                print_error(&anyhow::anyhow!("{}: is not a name of a lock", terminal(bytes)));
+                let text = format!("{}: is not a name of a lock", terminal(bytes));
+                match is_json {
+                    true => screen.say(&text),
+                    false => print_error(&anyhow::anyhow!("{text}")),
+                }
                 status = Status::FAILURE;
             }
         }
     }
+    screen.end(status.0)?;
     Ok(status)
 }
 
-fn encode(words: &[impl AsRef<OsStr>]) -> Result<Status> {
+fn encode(words: &[impl AsRef<OsStr>], is_json: bool) -> Result<Status> {
     let [letter, block, other] = words else { bail!("a lock is encoded from three words") };
     let numbers = number(block.as_ref().as_bytes()).zip(number(other.as_ref().as_bytes()));
     let lock = match (letter.as_ref().as_bytes(), numbers) {
@@ -176,6 +223,20 @@ fn encode(words: &[impl AsRef<OsStr>]) -> Result<Status> {
         _ => None,
     };
     let Some(lock) = lock else { bail!("there is no such lock") };
-    writeln!(Output::stdout(), "{}", lock.name())?;
+    let mut screen = Screen::standard().with_json(is_json);
+    screen.begin(b"--encode")?;
+    lock_row(&mut screen, &lock, &lock.name())?;
+    screen.end(Status::SUCCESS.0)?;
     Ok(Status::SUCCESS)
+}
+
+fn lock_row(screen: &mut Screen, lock: &Lock, text: &str) -> io::Result<()> {
+    screen.row(
+        "lock",
+        |it| {
+            let it = it.put("name", lock.name()).put("block", lock.block.0).put("type", lock.kind);
+            it.put("generation", lock.generation).put("parent", lock.parent.map(|it| it.0))
+        },
+        format_args!("{text}"),
+    )
 }

@@ -1,5 +1,6 @@
 //! What there is between two commands, and doing one.
 
+use std::io::Write;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -11,19 +12,18 @@ use ocfs2_format::Blkno;
 use ocfs2_volume::edit::Edit;
 use ocfs2_volume::find::resolve;
 use ocfs2_volume::image::PackedImage;
-use ocfs2_volume::{SuperblockAt, Volume, VolumeOptions};
+use ocfs2_volume::recovery::SlotRecovery;
+use ocfs2_volume::{OpenVolumeError, SuperblockAt, Volume, VolumeOptions};
 
 use crate::commands;
+use crate::complete::Known;
 use crate::error::{Failure, Problem};
-
-use crate::lock::Lock;
+use crate::line::{Line, Lines};
+use crate::paths::Start;
 use crate::screen::Screen;
 use crate::volume::Fs;
-use crate::words::{number, words};
+use crate::words::words;
 use crate::writer::{Committed, WRITING, Writer};
-
-/// Most symbolic links that are followed for one path, as in the kernel.
-const MOST_LINKS: u32 = 40;
 
 /// How a device is opened.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +36,8 @@ pub struct OpenOptions {
     pub is_image: bool,
     /// Whether it is to be changed.
     pub write: bool,
+    /// Whether it is opened for changes though who uses it cannot be told.
+    pub any_damage: bool,
     /// Where what is overwritten is saved to.
     pub undo_file: Option<PathBuf>,
 }
@@ -46,9 +48,9 @@ pub struct Shell {
     fs: Option<Fs>,
     /// What changes it, if it may be changed.
     writer: Option<Writer>,
-    /// Where `/` is, and where relative paths begin.
-    root: Blkno,
-    cwd: Blkno,
+    start: Start,
+    /// Where commands come from, and answers to what they ask: the last one counts.
+    lines: Vec<Lines>,
     people: OnceLock<People>,
     interrupt: Interrupt,
     /// Files of commands that are being read, one in the other.
@@ -123,9 +125,23 @@ impl Shell {
         let partition = options.partition;
         let how = DeviceOptions { partition, write: true, exclusive: true, ..Default::default() };
         let opened = open(device, &how)?;
-        let volume = Volume::open(opened, &WRITING).with_context(|| shown(device))?;
+        let any_checksum = options.any_damage;
+        let how = VolumeOptions { any_checksum, strict: !any_checksum, ..WRITING };
+        let volume = Volume::open(opened, &how).map_err(|err| match err {
+            OpenVolumeError::Damaged { .. } if !any_checksum => anyhow::Error::new(err)
+                .context("fsck.ocfs2 mends the superblock, and -c opens the volume nevertheless"),
+            err => err.into(),
+        });
+        let volume = volume.with_context(|| shown(device))?;
         let undo = options.undo_file.as_deref();
-        let writer = Writer::take(&volume, device, partition, undo, self.interrupt.clone());
+        let writer = Writer::take(
+            &volume,
+            device,
+            partition,
+            undo,
+            options.any_damage,
+            self.interrupt.clone(),
+        );
         self.writer = Some(writer.with_context(|| shown(device))?);
         self.enter(&volume, path.to_owned());
         Ok(())
@@ -133,8 +149,8 @@ impl Shell {
 
     /// Goes on with a volume that is open, named `device`.
     pub fn enter(&mut self, volume: &Volume, device: PathBuf) {
-        self.root = volume.superblock().s_root_blkno;
-        self.cwd = self.root;
+        let root = volume.superblock().s_root_blkno;
+        self.start = Start { root, cwd: root };
         self.fs = Some(Fs::new(volume, device, self.interrupt.clone()));
     }
 
@@ -170,6 +186,7 @@ impl Shell {
         step: impl FnOnce(&mut Edit) -> Result<T, Failure>,
     ) -> Result<(T, Committed), Failure> {
         self.changed(|writer, mut edit| {
+            writer.check_ready()?;
             let made = edit.attempt(step)?;
             Ok((made, writer.commit(edit)?))
         })
@@ -203,6 +220,19 @@ impl Shell {
         made
     }
 
+    /// Whether the volume is open to be changed.
+    pub fn can_write(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    /// Does what slots owe: see [`Writer::recover`].
+    ///
+    /// # Errors
+    /// What cannot be done.
+    pub fn recover(&mut self, slots: &[u16]) -> Result<Vec<SlotRecovery>, Failure> {
+        self.changed(|writer, _| writer.recover(slots))
+    }
+
     /// The volume that is open.
     ///
     /// # Errors
@@ -223,7 +253,7 @@ impl Shell {
 
     /// The directory that relative paths begin in.
     pub fn cwd(&self) -> Blkno {
-        self.cwd
+        self.start.cwd
     }
 
     /// Files of commands that are being read, one in the other.
@@ -238,12 +268,12 @@ impl Shell {
 
     /// Relative paths begin here from now on.
     pub fn set_cwd(&mut self, cwd: Blkno) {
-        self.cwd = cwd;
+        self.start.cwd = cwd;
     }
 
     /// `/` is here from now on.
     pub fn set_root(&mut self, root: Blkno) {
-        self.root = root;
+        self.start.root = root;
     }
 
     /// The block that a word names: `<number>`, `<lock>`, or a path.
@@ -251,48 +281,56 @@ impl Shell {
     /// # Errors
     /// [`Problem::NotFound`], and what is wrong on the way there.
     pub fn find(&self, fs: &Fs, word: &[u8]) -> Result<Blkno, Problem> {
-        if let Some(blkno) = block_of(word) {
-            return if fs.is_block(blkno) { Ok(blkno) } else { Err(Problem::InvalidBlock) };
-        }
-        if let Some(path) = word.strip_prefix(b"//") {
-            return self.follow(fs, fs.volume.superblock().s_system_dir_blkno, path);
-        }
-        let start = if word.starts_with(b"/") { self.root } else { self.cwd };
-        self.follow(fs, start, word)
+        self.start.find(fs, word)
     }
 
-    /// Goes from `start` along a path. Links are followed but in its last component.
-    fn follow(&self, fs: &Fs, start: Blkno, path: &[u8]) -> Result<Blkno, Problem> {
-        let parts = |path: &[u8]| -> Vec<Vec<u8>> {
-            let parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
-            parts.rev().map(<[u8]>::to_vec).collect()
-        };
-        let (mut at, mut left, mut links) = (start, parts(path), 0);
-        while let Some(name) = left.pop() {
-            let dir = fs.inode(at)?;
-            if !dir.is_dir() {
-                return Err(Problem::NotFound);
-            }
-            let next = fs.lookup(&dir, &name)?;
-            if left.is_empty() {
-                return Ok(next);
-            }
-            let inode = fs.inode(next)?;
-            if !Fs::is_link(&inode) {
-                at = next;
-                continue;
-            }
-            links += 1;
-            if links > MOST_LINKS {
-                return Err(Problem::TooManyLinks);
-            }
-            let target = fs.link_target(&inode)?;
-            if target.starts_with(b"/") {
-                at = self.root;
-            }
-            left.extend(parts(&target));
+    /// Where a command that asks for more is answered from now on.
+    pub fn push_lines(&mut self, lines: Lines) {
+        self.lines.push(lines);
+    }
+
+    /// What it was before answers again.
+    pub fn pop_lines(&mut self) {
+        self.lines.pop();
+    }
+
+    /// The next line of a person, a file or a pipe; `prompt` is only for a person.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn next_line(&mut self, prompt: &str) -> anyhow::Result<Line> {
+        let Some(lines) = self.lines.last_mut() else { return Ok(Line::End) };
+        if lines.is_terminal() {
+            lines.set_known(Known::new(self.fs.as_ref(), self.start));
         }
-        Ok(at)
+        lines.next(prompt)
+    }
+
+    /// Whether it is a person who is asked, who can answer again.
+    pub fn is_asking_somebody(&self) -> bool {
+        self.lines.last().is_some_and(Lines::is_terminal)
+    }
+
+    /// Asks whoever gives the commands; nothing where there is no answer.
+    ///
+    /// # Errors
+    /// The answer cannot be read; Ctrl-C came.
+    pub fn ask(&mut self, prompt: &str, out: &mut Screen) -> Result<Option<Vec<u8>>, Failure> {
+        out.flush()?;
+        if !self.is_asking_somebody() {
+            write!(out, "{prompt}")?;
+            out.flush()?;
+        }
+        match self.next_line(prompt).map_err(|err| Failure::Failed(ocfs2_cli::causes(&err)))? {
+            Line::Text(text) => {
+                if !self.is_asking_somebody() {
+                    writeln!(out, "{}", terminal(&text))?;
+                }
+                Ok(Some(text.trim_ascii().to_vec()))
+            }
+            Line::End => Ok(None),
+            Line::Dropped => Err(Failure::Interrupted(ocfs2_cli::Interrupted)),
+        }
     }
 
     /// Does what a line says; what goes wrong is said on standard error.
@@ -308,7 +346,7 @@ impl Shell {
             return Done::Badly;
         };
         let done = (command.run)(self, arguments, screen);
-        let flushed = std::io::Write::flush(screen).map_err(Failure::from);
+        let flushed = screen.flush().map_err(Failure::from);
         let Err(err) = done.and(flushed) else { return Done::Well };
         match err {
             Failure::Interrupted(_) => return Done::Interrupted,
@@ -326,10 +364,4 @@ impl Shell {
 fn caching(device: &Path) -> Caching {
     let is_disk = device.metadata().is_ok_and(|it| it.file_type().is_block_device());
     if is_disk { Caching::Direct } else { Caching::Cached }
-}
-
-/// The number in `<number>` or of `<lock>`.
-pub fn block_of(word: &[u8]) -> Option<Blkno> {
-    let inner = word.strip_prefix(b"<")?.strip_suffix(b">")?;
-    number(inner).map(Blkno).or_else(|| Lock::parse(inner).map(|lock| lock.block))
 }

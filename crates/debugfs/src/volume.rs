@@ -89,6 +89,11 @@ impl Fs {
         Self { volume: volume.without_checks(), device, interrupt }
     }
 
+    /// The same volume once more.
+    pub fn again(&self) -> Self {
+        Self::new(&self.volume, self.device.clone(), self.interrupt.clone())
+    }
+
     /// Fails once a signal has come: long loops that read nothing ask it.
     pub fn check(&self) -> Result<(), Problem> {
         Ok(self.interrupt.check()?)

@@ -24,6 +24,32 @@ pub fn words(line: &[u8]) -> Vec<Vec<u8>> {
     }
 }
 
+/// Of a line that is being typed: where its last word begins, what that is so far, and the words before
+/// it. After a blank it is one of which nothing was typed.
+pub fn last_word(line: &[u8]) -> (usize, Vec<u8>, Vec<Vec<u8>>) {
+    let (mut before, mut at) = (Vec::new(), 0);
+    loop {
+        let rest = line.get(at..).unwrap_or_default();
+        at += rest.len() - rest.trim_ascii_start().len();
+        let rest = rest.trim_ascii_start();
+        let quote = rest.first().copied().filter(|byte| matches!(byte, b'\'' | b'"'));
+        let (word, len) = match quote.map(|quote| (quote, quoted(rest, quote))) {
+            None => plain(rest),
+            Some((_, Some(found))) => found,
+            Some((quote, None)) => {
+                let inner = rest.get(1..).unwrap_or_default();
+                let word = Some(inner).filter(|_| quote == b'"').and_then(escapes);
+                (word.unwrap_or_else(|| inner.to_vec()), rest.len())
+            }
+        };
+        if len >= rest.len() {
+            return (at, word, before);
+        }
+        before.push(word);
+        at += len;
+    }
+}
+
 fn is_blank(byte: Option<&u8>) -> bool {
     byte.is_none_or(u8::is_ascii_whitespace)
 }
@@ -109,6 +135,19 @@ mod tests {
         assert_eq!(shown("cat back\\slash"), ["cat", "back\\\\slash"]);
         assert_eq!(shown("cat quo'te\"s 'open"), ["cat", "quo\\'te\\\"s", "\\'open"]);
         assert_eq!(shown("cat \\"), ["cat", "\\\\"]);
+    }
+
+    #[test]
+    fn the_last_word_may_be_one_that_is_not_typed_yet() {
+        let of = |line: &str| {
+            let (at, word, before) = last_word(line.as_bytes());
+            (at, String::from_utf8(word).unwrap(), before.len())
+        };
+        assert_eq!(of(""), (0, String::new(), 0));
+        assert_eq!(of(" l"), (1, "l".to_owned(), 0));
+        assert_eq!(of("ls "), (3, String::new(), 1));
+        assert_eq!(of("ls \"a b"), (3, "a b".to_owned(), 1));
+        assert_eq!(of("ls 'a b' /c"), (9, "/c".to_owned(), 2));
     }
 
     #[test]

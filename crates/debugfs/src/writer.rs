@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use ocfs2_cli::{Interrupt, print_warning, shown};
-use ocfs2_device::Device;
+use ocfs2_device::{Device, OverlayDevice};
 use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
-use ocfs2_users::Guard;
+use ocfs2_users::{Guard, GuardError};
 use ocfs2_volume::commit::CommitError;
 use ocfs2_volume::edit::{Edit, EditOptions, How};
 use ocfs2_volume::gate::{Pass, Planned};
 use ocfs2_volume::journal::{Log, Transaction};
+use ocfs2_volume::recovery::{RecoverOptions, SlotRecovery, Writes};
 use ocfs2_volume::undo::UndoDevice;
 use ocfs2_volume::usage::SystemClock;
 use ocfs2_volume::{Timestamp, Volume, VolumeOptions};
@@ -30,6 +31,9 @@ pub const WRITING: VolumeOptions = VolumeOptions {
     any_checksum: false,
 };
 
+/// What a recovery changes is kept in memory so far, and in a file beyond that.
+const PLANNED_BYTES: u64 = 256 << 20;
+
 /// What saves what is overwritten.
 type Saving = UndoDevice<Arc<dyn Device>>;
 
@@ -40,7 +44,20 @@ pub struct Writer {
     guard: Guard,
     undo: Option<(Arc<Saving>, PathBuf)>,
     time: Option<Timestamp>,
+    /// What is wrong with the superblock, which was taken as it is.
+    damage: Option<String>,
+    /// The journal that `jo` has opened, and how much of it was written.
+    log: Option<(Log, Written)>,
     interrupt: Interrupt,
+}
+
+/// What was written to a journal that is open.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Written {
+    /// Transactions.
+    pub transactions: u32,
+    /// Blocks of the log that they take at most.
+    blocks: u64,
 }
 
 impl fmt::Debug for Writer {
@@ -69,9 +86,15 @@ impl fmt::Display for Committed {
     }
 }
 
+/// Why the volume cannot be opened again by its superblock.
+fn damage_of(volume: &Volume) -> Option<String> {
+    Volume::open(Arc::clone(volume.device()), &WRITING).err().map(|err| err.to_string())
+}
+
 impl Writer {
     /// For a volume on the device `path`: takes the cluster's lock where there is one, and makes
-    /// sure that nobody uses the volume. What is overwritten is saved to `undo`.
+    /// sure that nobody uses the volume. What is overwritten is saved to `undo`. With `any_damage` it
+    /// may be that this cannot be told, if no other host can use it.
     ///
     /// # Errors
     /// Why it may not be changed; the undo file cannot be made.
@@ -80,9 +103,20 @@ impl Writer {
         path: &Path,
         partition: Option<u32>,
         undo: Option<&Path>,
+        any_damage: bool,
         interrupt: Interrupt,
     ) -> anyhow::Result<Self> {
-        let mut guard = Guard::take(volume, path, partition, &SystemClock::default())?;
+        // Those whose journals have to be replayed are told of when something is to be changed.
+        let clock = SystemClock::default();
+        let mut guard = match Guard::take_unfinished(volume, path, partition, &clock) {
+            Ok((guard, _)) => guard,
+            Err(GuardError::Volume(_)) if any_damage => Guard::of_damaged(volume, path, partition)?,
+            Err(err @ GuardError::Volume(_)) => {
+                let hint = "-c opens it nevertheless, for what --direct does";
+                return Err(anyhow::Error::new(err).context(hint));
+            }
+            Err(err) => return Err(err.into()),
+        };
         if let Some(why) = &guard.not_locked {
             print_warning(format_args!("{}: {why}", shown(path)));
         }
@@ -96,7 +130,8 @@ impl Writer {
         });
         let undo = saving.transpose()?;
         let volume = volume.on(Arc::clone(volume.device()));
-        Ok(Self { volume, guard, undo, time: None, interrupt })
+        let damage = if any_damage { damage_of(&volume) } else { None };
+        Ok(Self { volume, guard, undo, time: None, damage, log: None, interrupt })
     }
 
     /// The volume as it is after the last transaction.
@@ -127,6 +162,81 @@ impl Writer {
     /// A new transaction.
     pub fn edit(&self) -> Edit {
         Edit::new(&self.volume, EditOptions { time: self.time(), ..EditOptions::default() })
+    }
+
+    /// Fails where a change would be lost or wrong: a journal waits for its replay or is open.
+    ///
+    /// # Errors
+    /// Why, and what helps.
+    pub fn check_ready(&self) -> Result<(), Failure> {
+        if let Some((log, _)) = &self.log {
+            let slot = log.slot();
+            return Err(Failure::Failed(format!(
+                "The journal of slot {slot} is open: jc closes it"
+            )));
+        }
+        if let Some(damage) = &self.damage {
+            let helps = "crc -r or fsck.ocfs2 mends it, --direct goes past it";
+            return Err(Failure::Failed(format!("{damage}; {helps}")));
+        }
+        let dirty = self.unfinished()?;
+        if dirty.is_empty() {
+            return Ok(());
+        }
+        let slots: Vec<_> = dirty.iter().map(u16::to_string).collect();
+        Err(Failure::Failed(format!(
+            "The volume was not unmounted by all nodes, the journals of slots {} have to be replayed \
+             first: jr does it, or fsck.ocfs2",
+            slots.join(", ")
+        )))
+    }
+
+    /// The slots whose journals are dirty, or that somebody has left.
+    ///
+    /// # Errors
+    /// A journal or the slot map cannot be read.
+    pub fn unfinished(&self) -> Result<Vec<u16>, Failure> {
+        let taken = self.volume.taken_slots()?;
+        let mut found = Vec::new();
+        for slot in 0..self.volume.max_slots() {
+            if taken.iter().any(|it| it.slot == slot) || self.volume.journal_is_dirty(slot)? {
+                found.push(slot);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Does what slots owe: their logs are replayed, orphans deleted, and what they had reserved is
+    /// given back. What cannot be done of it in memory is not begun.
+    ///
+    /// # Errors
+    /// A slot cannot be recovered; the device cannot be written.
+    pub fn recover(&mut self, slots: &[u16]) -> Result<Vec<SlotRecovery>, Failure> {
+        self.interrupt.check()?;
+        let interrupt = self.interrupt.clone();
+        let interrupted = || interrupt.requested();
+        let time = u64::try_from(self.time().seconds).unwrap_or_default();
+        let options =
+            RecoverOptions { slots, writes: Writes::InPlace, time, interrupted: &interrupted };
+        let size = self.volume.block_size().bytes();
+        let below = Arc::clone(self.volume.device());
+        let planned = Arc::new(OverlayDevice::within(below, size, PLANNED_BYTES));
+        let recovered = self.volume.on(planned.clone()).recover(planned.as_ref(), &options);
+        if let Some(err) = recovered.into_iter().find_map(|slot| slot.error) {
+            return Err(Failure::Failed(format!("{err}; fsck.ocfs2 -y repairs what it can")));
+        }
+        let outcome: Arc<dyn Device> = planned.clone();
+        let planned = Planned { changes: &[planned.as_ref()], outcome: Some(&outcome) };
+        let pass = self.guard.gate.open(planned)?;
+        let options = RecoverOptions { writes: Writes::Journaled, ..options };
+        let mut done = self.volume.recover(&pass, &options);
+        drop(pass);
+        self.volume = self.volume.on(Arc::clone(self.volume.device()));
+        self.interrupt.check()?;
+        match done.iter_mut().find_map(|slot| slot.error.take()) {
+            Some(err) => Err(Failure::Failed(format!("{err}; the rest is for fsck.ocfs2"))),
+            None => Ok(done),
+        }
     }
 
     /// Brings a transaction to the volume: through the first journal that has room for it, or in
@@ -172,8 +282,10 @@ impl Writer {
         let mut changed = edit.changes().changed_ranges().into_iter();
         if changed.any(|it| it.start < superblock.end && superblock.start < it.end) {
             // One that can no longer be read leaves the one that is known.
-            let again = Volume::open(Arc::clone(self.volume.device()), &WRITING);
+            let options = VolumeOptions { any_checksum: true, ..WRITING };
+            let again = Volume::open(Arc::clone(self.volume.device()), &options);
             self.volume = again.unwrap_or_else(|_| self.volume.on(self.volume.device().clone()));
+            self.damage = damage_of(&self.volume);
         }
         Ok(done)
     }
@@ -184,13 +296,59 @@ impl Writer {
     /// # Errors
     /// The journal cannot be used or has no room; the device cannot be written.
     pub fn log(&mut self, slot: u16, transaction: Transaction) -> Result<(), Failure> {
+        self.open_log(slot)?;
+        let done = self.append(transaction);
+        self.log = None;
+        done
+    }
+
+    /// Opens the journal of a slot, which has to be empty, for [`Writer::append`].
+    ///
+    /// # Errors
+    /// It cannot be used, or another one is open.
+    pub fn open_log(&mut self, slot: u16) -> Result<(), Failure> {
+        self.check_ready()?;
+        self.log = Some((Log::open(&self.volume, slot)?, Written::default()));
+        Ok(())
+    }
+
+    /// The slot of the journal that is open.
+    pub fn log_slot(&self) -> Option<u16> {
+        self.log.as_ref().map(|(log, _)| log.slot())
+    }
+
+    /// Adds a transaction to the journal that is open.
+    ///
+    /// # Errors
+    /// There is none or it has no room; the device cannot be written.
+    pub fn append(&mut self, transaction: Transaction) -> Result<(), Failure> {
         self.interrupt.check()?;
-        let mut log = Log::open(&self.volume, slot)?;
+        let none = || Failure::Failed("No journal is open: jo opens one".to_owned());
+        let (log, written) = self.log.as_mut().ok_or_else(none)?;
         log.check_room(&transaction)?;
+        // Descriptors and revocations have room for more than eight blocks each.
+        let (blocks, revoked) = (transaction.blocks.len() as u64, transaction.revoked.len() as u64);
+        let needed = blocks + blocks / 8 + revoked / 8 + 4;
+        if written.transactions > 0 && written.blocks + needed > log.length() {
+            // The log would have to be brought to its places first.
+            return Err(Failure::Failed("The journal has no room for that".to_owned()));
+        }
         let pass = self.guard.gate.open(Planned::default())?;
         log.append(&pass, transaction)?;
+        written.transactions += 1;
+        written.blocks += needed;
         self.volume = self.volume.on(Arc::clone(self.volume.device()));
         Ok(())
+    }
+
+    /// Closes the journal that is open, as a crash does; gives its slot and what was written.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn close_log(&mut self) -> Result<(u16, Written), Failure> {
+        let none = || Failure::Failed("No journal is open".to_owned());
+        let (log, written) = self.log.take().ok_or_else(none)?;
+        Ok((log.slot(), written))
     }
 
     fn through(

@@ -3,10 +3,11 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use ocfs2_format::feature::Incompat;
 use ocfs2_volume::gate::Gate;
-use ocfs2_volume::usage::{Clock, SampleOptions, State, Usage};
+use ocfs2_volume::usage::{Clock, SampleOptions, State, Unknown, Usage};
 use ocfs2_volume::{Error, Volume};
 
 use crate::lock::{self, Host, LockError, Protection, Reason, usage_while_held};
@@ -32,10 +33,19 @@ pub enum GuardError {
     Lock(#[from] LockError),
     /// A structure cannot be read.
     #[error("{0}; fsck.ocfs2 checks the volume")]
-    Volume(#[from] Error),
+    Volume(String),
+    /// Who uses it cannot be told, and other hosts may.
+    #[error("who uses it cannot be told, and other nodes may; fsck.ocfs2 checks the volume")]
+    Shared,
     /// The superblock cannot be read again.
     #[error("the superblock cannot be read again: {0}")]
     Superblock(#[from] io::Error),
+}
+
+impl From<Error> for GuardError {
+    fn from(err: Error) -> Self {
+        Self::Volume(err.to_string())
+    }
 }
 
 fn numbers(slots: &[u16]) -> String {
@@ -64,19 +74,57 @@ impl Guard {
         partition: Option<u32>,
         clock: &dyn Clock,
     ) -> Result<Self, GuardError> {
+        let (guard, dirty) = Self::take_unfinished(volume, path, partition, clock)?;
+        if dirty.is_empty() { Ok(guard) } else { Err(GuardError::Dirty(dirty)) }
+    }
+
+    /// The same of a volume that nodes may have left unfinished, for a program that can finish it;
+    /// gives the slots of those nodes.
+    ///
+    /// # Errors
+    /// [`GuardError`], but for dirty journals.
+    pub fn take_unfinished(
+        volume: &Volume,
+        path: &Path,
+        partition: Option<u32>,
+        clock: &dyn Clock,
+    ) -> Result<(Self, Vec<u16>), GuardError> {
         let protection = lock::take(volume, path, partition, Host::default())?;
         let usage = match &protection {
-            Protection::Locked(_) => no_users(volume, usage_while_held(volume)?)?,
-            Protection::None(_) => Self::look(volume, clock)?,
+            Protection::Locked(_) => usage_while_held(volume)?,
+            Protection::None(_) => {
+                Usage::of_volume(volume, None, &SampleOptions::before_writing(), clock)?
+            }
         };
+        no_nodes(volume, &usage, Local::Left)?;
+        let dirty = unfinished(volume, &usage)?;
         let gate = Gate::of_volume(volume, &usage)?.at(path);
-        Ok(match protection {
+        let guard = match protection {
             Protection::Locked(lock) => Self { gate: gate.holding(lock), not_locked: None },
             Protection::None(Reason::NotShared) => Self { gate, not_locked: None },
             Protection::None(why) => {
                 Self { gate, not_locked: Some(lock::not_locked(volume, &why)) }
             }
-        })
+        };
+        Ok((guard, dirty))
+    }
+
+    /// For a volume on which what says who uses it is damaged, if no other host can use it or its
+    /// cluster's lock is to be had: who is on this host is looked at, and nothing else.
+    ///
+    /// # Errors
+    /// [`GuardError::Shared`]; the lock was not to be had.
+    pub fn of_damaged(
+        volume: &Volume,
+        path: &Path,
+        partition: Option<u32>,
+    ) -> Result<Self, GuardError> {
+        let gate = Gate::of_device(Arc::clone(volume.device())).at(path);
+        match lock::take(volume, path, partition, Host::default())? {
+            Protection::Locked(lock) => Ok(Self { gate: gate.holding(lock), not_locked: None }),
+            Protection::None(Reason::NotShared) => Ok(Self { gate, not_locked: None }),
+            Protection::None(_) => Err(GuardError::Shared),
+        }
     }
 
     /// Protects a copy of a volume of which only the superblock will be changed. The copy of a
@@ -88,7 +136,7 @@ impl Guard {
     /// [`GuardError`], except for dirty journals.
     pub fn of_copy(volume: &Volume, path: &Path, clock: &dyn Clock) -> Result<Self, GuardError> {
         let usage = Usage::of_volume(volume, None, &SampleOptions::before_writing(), clock)?;
-        no_nodes(volume, &usage)?;
+        no_nodes(volume, &usage, Local::Used)?;
         let gate = Gate::of_volume(volume, &usage)?.at(path);
         Ok(Self { gate, not_locked: None })
     }
@@ -103,8 +151,18 @@ impl Guard {
     }
 }
 
+/// What a slot of a local volume says that is taken.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Local {
+    /// That it was not unmounted: only this host can have mounted it, and whoever opened the device
+    /// has looked at that.
+    Left,
+    /// That it may be in use: of a copy it is the slot of the original.
+    Used,
+}
+
 /// Fails if nodes use the volume, or may use it.
-fn no_nodes(volume: &Volume, usage: &Usage) -> Result<(), GuardError> {
+fn no_nodes(volume: &Volume, usage: &Usage, local: Local) -> Result<(), GuardError> {
     let marks = Incompat::RESIZE_INPROG | Incompat::TUNEFS_INPROG;
     if volume.features().incompat.intersects(marks) {
         return Err(GuardError::InProgress);
@@ -113,6 +171,7 @@ fn no_nodes(volume: &Volume, usage: &Usage) -> Result<(), GuardError> {
         .nodes()
         .filter_map(|(node, state)| match state {
             State::Live => Some(format!("node {node}")),
+            State::Unknown(Unknown::Local) if local == Local::Left => None,
             State::Unknown(why) => Some(format!("perhaps node {node} ({why})")),
             State::Crashed { .. } => None,
         })
@@ -122,7 +181,13 @@ fn no_nodes(volume: &Volume, usage: &Usage) -> Result<(), GuardError> {
 
 /// Returns `usage` if the volume has no users and is clean.
 fn no_users(volume: &Volume, usage: Usage) -> Result<Usage, GuardError> {
-    no_nodes(volume, &usage)?;
+    no_nodes(volume, &usage, Local::Left)?;
+    let dirty = unfinished(volume, &usage)?;
+    if dirty.is_empty() { Ok(usage) } else { Err(GuardError::Dirty(dirty)) }
+}
+
+/// The slots that nodes left unfinished.
+fn unfinished(volume: &Volume, usage: &Usage) -> Result<Vec<u16>, GuardError> {
     let mut dirty: Vec<u16> = usage.slots.iter().map(|slot| slot.slot).collect();
     for slot in 0..volume.max_slots() {
         if volume.journal_is_dirty(slot)? && !dirty.contains(&slot) {
@@ -130,5 +195,5 @@ fn no_users(volume: &Volume, usage: Usage) -> Result<Usage, GuardError> {
         }
     }
     dirty.sort_unstable();
-    if dirty.is_empty() { Ok(usage) } else { Err(GuardError::Dirty(dirty)) }
+    Ok(dirty)
 }

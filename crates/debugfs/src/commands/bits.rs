@@ -1,6 +1,5 @@
 //! Bits of allocators: where they are, which are set, who has what they stand for.
 
-use std::io::Write;
 use std::ops::Range;
 
 use ocfs2_format::dinode::Arm;
@@ -174,10 +173,16 @@ pub(super) fn testb(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> R
     for run in set.chunk_by(|one, next| one == next) {
         let state = if run.first() == Some(&true) { "in use" } else { "free" };
         let end = cluster + run.len() as u32;
-        match run.len() {
-            1 => writeln!(out, "Cluster {cluster} is {state}")?,
-            _ => writeln!(out, "Clusters {cluster} to {} are {state}", end - 1)?,
-        }
+        let text = match run.len() {
+            1 => format!("Cluster {cluster} is {state}"),
+            _ => format!("Clusters {cluster} to {} are {state}", end - 1),
+        };
+        let is_used = run.first() == Some(&true);
+        out.row(
+            "clusters",
+            |it| it.put("first", cluster).put("last", end - 1).put("in_use", is_used),
+            format_args!("{text}"),
+        )?;
         cluster = end;
     }
     Ok(())
@@ -189,7 +194,12 @@ pub(super) fn testi(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> R
     let word = only(words)?;
     let blkno = shell.find(fs, word).of(word)?;
     let is_set = are_set(fs, &bit_of(fs, blkno, Of::Any)?)?.contains(&true);
-    writeln!(out, "Block {blkno} is {}", if is_set { "in use" } else { "free" })?;
+    let state = if is_set { "in use" } else { "free" };
+    out.row(
+        "block",
+        |it| it.put("block", blkno.0).put("in_use", is_set),
+        format_args!("Block {blkno} is {state}"),
+    )?;
     Ok(())
 }
 
@@ -213,10 +223,15 @@ pub(super) fn ffb(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Res
             if run.end.saturating_sub(first) as u64 >= count.max(1) {
                 let first = u64::from(start) + first as u64;
                 let last = first + count.max(1) - 1;
-                match count {
-                    0 | 1 => writeln!(out, "Free cluster found: {first}")?,
-                    _ => writeln!(out, "Free clusters found: {first} to {last}")?,
-                }
+                let text = match count {
+                    0 | 1 => format!("Free cluster found: {first}"),
+                    _ => format!("Free clusters found: {first} to {last}"),
+                };
+                out.row(
+                    "clusters",
+                    |it| it.put("first", first).put("last", last).put("in_use", false),
+                    format_args!("{text}"),
+                )?;
                 return Ok(());
             }
         }
@@ -237,7 +252,11 @@ pub(super) fn ffi(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Res
         let group = group?;
         let free = group.bitmap().next(false, 0).and_then(|bit| group.block_of_bit(bit as u32));
         if let Some(blkno) = free {
-            writeln!(out, "Free inode found: {blkno}")?;
+            out.row(
+                "block",
+                |it| it.put("block", blkno.0).put("in_use", false),
+                format_args!("Free inode found: {blkno}"),
+            )?;
             return Ok(());
         }
     }
@@ -252,6 +271,13 @@ pub(super) fn imap(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Re
     let Bits { file, group, bits } = bit_of(fs, blkno, Of::Any)?;
     let at = blkno.offset_bytes(fs.volume.block_size()).unwrap_or_default();
     let (bit, name) = (bits.start, file.name());
-    writeln!(out, "Block {blkno} is bit {bit} of group {group} of {name}, at byte {at:#x}")?;
+    out.row(
+        "bit",
+        |it| {
+            let it = it.put("block", blkno.0).put("bit", bit).put("group", group.0);
+            it.put("allocator", name.as_str()).put("byte", at)
+        },
+        format_args!("Block {blkno} is bit {bit} of group {group} of {name}, at byte {at:#x}"),
+    )?;
     Ok(())
 }

@@ -7,10 +7,11 @@ use ocfs2_format::refcount::RefcountBlock;
 use ocfs2_format::{Blkno, Block, Structure};
 
 use super::files::inode_of;
-use super::{only, option};
+use super::{only, option, owners};
 use crate::error::{Explain, Failure, Problem};
+use crate::paths::block_of;
 use crate::screen::Screen;
-use crate::shell::{Shell, block_of};
+use crate::shell::Shell;
 use crate::show::group::{self, Group};
 use crate::show::{extents, refcount as show};
 use crate::volume::{Fs, Visited};
@@ -67,6 +68,9 @@ fn free_extents(out: &mut Screen, group: &Group) -> Result<(), Failure> {
         let start = if count % 3 == 0 { "\t" } else { "" };
         count += 1;
         let end = if count % 3 == 0 { "\n" } else { "    " };
+        out.record("free_bits", |it| {
+            it.put("group", desc.bg_blkno.0).put("first", run.start).put("count", run.len())
+        })?;
         write!(out, "{start}{count:<5} {:<8} {:<6}{end}", run.start, run.len())?;
         longest = longest.max(run.len());
         sum += run.len();
@@ -86,6 +90,9 @@ pub(super) fn refcount(
     out: &mut Screen,
 ) -> Result<(), Failure> {
     let fs = shell.fs()?;
+    if let (true, words) = option(words, "-o") {
+        return owners::owners(shell, only(words)?, out);
+    }
     let (with_extents, words) = option(words, "-e");
     let word = only(words)?;
     let named = block_of(word).filter(|blkno| is_refcount(fs, *blkno));

@@ -1,6 +1,5 @@
 //! Commands about directories.
 
-use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -103,7 +102,8 @@ pub(super) fn chroot(shell: &mut Shell, words: &[Vec<u8>], _: &mut Screen) -> Re
 /// `pwd`
 pub(super) fn pwd(shell: &mut Shell, _: &[Vec<u8>], out: &mut Screen) -> Result<(), Failure> {
     let path = path_of(shell.fs()?, shell.cwd())?;
-    writeln!(out, "{}", ocfs2_cli::terminal(path))?;
+    let text = ocfs2_cli::terminal(&path);
+    out.row("path", |it| it.text("path", &path), format_args!("{text}"))?;
     Ok(())
 }
 
@@ -136,7 +136,9 @@ fn path_of(fs: &Fs, dir: Blkno) -> Result<Vec<u8>, Failure> {
 pub(super) fn lcd(_: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Result<(), Failure> {
     let Some(word) = words.first() else {
         let here = std::env::current_dir()?;
-        writeln!(out, "{}", ocfs2_cli::shown(here))?;
+        let text = ocfs2_cli::shown(&here);
+        let bytes = here.as_os_str().as_bytes();
+        out.row("path", |it| it.text("path", bytes), format_args!("{text}"))?;
         return Ok(());
     };
     let path = Path::new(std::ffi::OsStr::from_bytes(word));

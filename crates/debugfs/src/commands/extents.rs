@@ -43,7 +43,17 @@ pub(super) fn extents(
             let logical = u64::from(extent.cpos.0) << bits;
             let (physical, blocks) = (extent.blkno.0, u64::from(extent.clusters) << bits);
             let flags = flags.join(" ");
-            writeln!(out, "\t{count:<5} {logical:<15} {physical:<15} {blocks:<10} {flags}")?;
+            out.row(
+                "extent",
+                |it| {
+                    let it = it.put("logical", logical).put("physical", physical);
+                    let it = it.put("blocks", blocks);
+                    let is = |flag| extent.flags.contains(flag);
+                    let it = it.put("unwritten", is(ExtentFlags::UNWRITTEN));
+                    it.put("shared", is(ExtentFlags::REFCOUNTED))
+                },
+                format_args!("\t{count:<5} {logical:<15} {physical:<15} {blocks:<10} {flags}"),
+            )?;
             count += 1;
         }
     }
@@ -68,7 +78,10 @@ pub(super) fn blocks(
     for extent in fs.tree(&inode).explain(context)?.extents() {
         let extent = extent.explain(context)?;
         let first = extent.blkno.0;
-        for blkno in first..first + (u64::from(extent.clusters) << bits) {
+        let blocks = u64::from(extent.clusters) << bits;
+        out.record("blocks", |it| it.put("first", first).put("count", blocks))?;
+        let listed = if out.is_json() { 0 } else { blocks };
+        for blkno in first..first + listed {
             fs.check()?;
             count += 1;
             let end = if count % IN_A_LINE == 0 { "\n" } else { " " };
@@ -143,7 +156,12 @@ pub(super) fn sharers(
         if other.blkno != blkno && has_counts(&other) {
             match shared(fs, &other) {
                 Ok(clusters) => {
-                    writeln!(out, "\t{:<15} {}", other.blkno.0, common(&own, &clusters))?
+                    let (other, clusters) = (other.blkno.0, common(&own, &clusters));
+                    out.row(
+                        "sharer",
+                        |it| it.put("inode", other).put("clusters", clusters),
+                        format_args!("\t{other:<15} {clusters}"),
+                    )?;
                 }
                 Err(Failure::Failed(_)) => is_whole = false,
                 Err(err) => return Err(err),

@@ -1,7 +1,5 @@
 //! Commands about one file.
 
-use std::io::Write;
-
 use ocfs2_format::Cpos;
 use ocfs2_format::dinode::{Arm, FileKind};
 use ocfs2_volume::Inode;
@@ -49,6 +47,7 @@ pub(super) fn cat(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Res
         fs.check()?;
         let len = file.read_at(&mut buf, at).of(word)?;
         let Some(bytes) = buf.get(..len).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
+        out.record("contents", |it| it.put("offset", at).text("text", bytes))?;
         out.raw(bytes)?;
         at += len as u64;
     }
@@ -61,7 +60,12 @@ pub(super) fn bmap(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Re
     let found = inode_of(shell, fs, word)?;
     let logical = number(logical);
     let logical = logical.ok_or_else(|| Failure::Failed("Invalid block number".to_owned()))?;
-    writeln!(out, "\t{}", block_at(fs, &found, logical).of(word)?)?;
+    let physical = block_at(fs, &found, logical).of(word)?;
+    out.row(
+        "mapping",
+        |it| it.put("inode", found.blkno.0).put("logical", logical).put("physical", physical),
+        format_args!("\t{physical}"),
+    )?;
     Ok(())
 }
 
@@ -104,10 +108,16 @@ pub(super) fn frag(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Re
     };
     let per_mib = f64::from((1_u32 << 20) / fs.volume.geometry().cluster_size.bytes());
     let score = percent * per_mib;
-    writeln!(
-        out,
-        "Inode: {blkno}\t% fragmented: {percent:.2}\tclusters: {clusters}\textents: \
-         {extents}\tscore: {score:.0}"
+    out.row(
+        "fragmentation",
+        |it| {
+            let it = it.put("inode", blkno.0).put("percent", percent).put("clusters", clusters);
+            it.put("extents", extents).put("score", score)
+        },
+        format_args!(
+            "Inode: {blkno}\t% fragmented: {percent:.2}\tclusters: {clusters}\textents: \
+             {extents}\tscore: {score:.0}"
+        ),
     )?;
     Ok(())
 }

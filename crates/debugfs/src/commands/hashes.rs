@@ -38,8 +38,12 @@ pub(super) fn hash(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Re
             (_, CharSign::Signed) => " (Linux before 6.2 on x86)",
             (_, CharSign::Unsigned) => " (Linux from 6.2 on)",
         };
-        let (major, minor, name) = (hash.major, hash.minor, terminal(name));
-        writeln!(out, "Hash of {name}: major {major:#010x}, minor {minor:#010x}{how}")?;
+        let (major, minor, shown) = (hash.major, hash.minor, terminal(name));
+        out.row(
+            "hash",
+            |it| it.text("name", name).put("major", major).put("minor", minor),
+            format_args!("Hash of {shown}: major {major:#010x}, minor {minor:#010x}{how}"),
+        )?;
     }
     Ok(())
 }
@@ -77,7 +81,14 @@ pub(super) fn dirsearch(
     })?;
     let none = || Failure::Failed(format!("{} is not in inode {}", terminal(name), dir.blkno));
     let (index, blkno, offset, inode) = found.ok_or_else(none)?;
-    writeln!(out, "Entry of inode {inode} in block {index}, which is {blkno}, at byte {offset}")?;
+    out.row(
+        "entry_place",
+        |it| {
+            let it = it.put("inode", inode.0).put("index", index).put("block", blkno.0);
+            it.put("byte", offset)
+        },
+        format_args!("Entry of inode {inode} in block {index}, which is {blkno}, at byte {offset}"),
+    )?;
     Ok(())
 }
 
@@ -145,6 +156,14 @@ fn row(out: &mut Screen, names: &Names, entry: &DxEntry) -> Result<(), Failure> 
         true => "no name in this block has this hash".to_owned(),
         false => shown.join("   "),
     };
-    writeln!(out, "\t{major:#010x} {minor:#010x} {:<15} {shown}", blkno.0)?;
+    out.row(
+        "index_entry",
+        |it| {
+            let names: Vec<_> = found.iter().map(ocfs2_cli::encode::json_text).collect();
+            let it = it.put("major", major).put("minor", minor).put("block", blkno.0);
+            it.put("names", names)
+        },
+        format_args!("\t{major:#010x} {minor:#010x} {:<15} {shown}", blkno.0),
+    )?;
     Ok(())
 }

@@ -19,11 +19,22 @@ pub(super) fn help(_: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Result
     }
     let name = ocfs2_cli::terminal(only(words)?);
     let none = || Failure::Failed(format!("There is no command '{name}'"));
-    write!(out, "{}", described(find(&name).ok_or_else(none)?))?;
+    let found = find(&name).ok_or_else(none)?;
+    record(out, found)?;
+    write!(out, "{}", described(found))?;
+    Ok(())
+}
+
+fn record(out: &mut Screen, command: &Command) -> Result<(), Failure> {
+    let Command { names, arguments, help, .. } = command;
+    out.record("command", |it| {
+        it.put("names", *names).put("arguments", *arguments).put("help", *help)
+    })?;
     Ok(())
 }
 
 fn list(out: &mut Screen) -> Result<(), Failure> {
+    COMMANDS.iter().try_for_each(|command| record(out, command))?;
     let mut lines = vec![("quit, q".to_owned(), "", "Exit the program")];
     for Command { names, arguments, help, .. } in COMMANDS {
         // Another name for the same has a line of its own; a sign stands after the name.

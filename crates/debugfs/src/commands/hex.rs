@@ -8,12 +8,14 @@ use super::only;
 use crate::error::{Explain, Failure, Problem};
 use crate::screen::Screen;
 use crate::shell::Shell;
+use crate::show::fields::hex;
 use crate::show::parts::{check_offset, kind, verify};
 
 /// Bytes of a line.
 const LINE: usize = 16;
 
 fn dump(out: &mut Screen, bytes: &[u8]) -> Result<(), Failure> {
+    out.record("bytes", |it| it.put("hex", hex(bytes)))?;
     let mut before: Option<&[u8]> = None;
     let mut is_skipped = false;
     for (index, line) in bytes.chunks(LINE).enumerate() {
@@ -80,7 +82,11 @@ pub(super) fn type_of(
     out: &mut Screen,
 ) -> Result<(), Failure> {
     let (blkno, _, kind) = described(shell, only(words)?)?;
-    writeln!(out, "Block {blkno} is a {kind}")?;
+    out.row(
+        "block_type",
+        |it| it.put("block", blkno.0).put("structure", kind),
+        format_args!("Block {blkno} is a {kind}"),
+    )?;
     Ok(())
 }
 
@@ -102,6 +108,10 @@ pub(super) fn verify_block(
             return Err(Failure::Failed(format!("The check of block {blkno} does not hold")));
         }
     }
-    writeln!(out, "Block {blkno} is a sound {kind}")?;
+    out.row(
+        "block_type",
+        |it| it.put("block", blkno.0).put("structure", kind).put("is_sound", true),
+        format_args!("Block {blkno} is a sound {kind}"),
+    )?;
     Ok(())
 }

@@ -59,7 +59,21 @@ pub(super) fn icheck(
             Owner::Inode(inode) => (inode.to_string(), String::new()),
             Owner::Contents(inode, offset) => (inode.to_string(), offset.to_string()),
         };
-        writeln!(out, "\t{:<15}   {inode:<15}   {offset:<15}", blkno.0)?;
+        out.row(
+            "owner",
+            |it| {
+                let it = it.put("block", blkno.0);
+                match owner {
+                    Owner::Unknown => it.put("state", "unknown"),
+                    Owner::Unused => it.put("state", "unused"),
+                    Owner::Inode(inode) => it.put("state", "owned").put("inode", inode.0),
+                    Owner::Contents(inode, offset) => {
+                        it.put("state", "owned").put("inode", inode.0).put("offset", offset)
+                    }
+                }
+            },
+            format_args!("\t{:<15}   {inode:<15}   {offset:<15}", blkno.0),
+        )?;
     }
     Ok(())
 }

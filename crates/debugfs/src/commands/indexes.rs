@@ -1,7 +1,5 @@
 //! Commands about the indexes of directories.
 
-use std::io::Write;
-
 use ocfs2_format::dir::DirTrailer;
 use ocfs2_format::dx::{DxLeaf, DxRoot};
 use ocfs2_format::{Blkno, Block, Structure};
@@ -13,6 +11,7 @@ use super::only;
 use crate::error::{Explain, Failure, Problem};
 use crate::screen::Screen;
 use crate::shell::Shell;
+use crate::show::parts::Shape;
 use crate::show::{dir, dx, extents};
 use crate::volume::{Fs, Visited};
 
@@ -92,7 +91,12 @@ pub(super) fn dx_space(
     let fs = shell.fs()?;
     let inode = inode_of(shell, fs, only(words)?)?;
     if !fs.is_indexed(&inode) {
-        writeln!(out, "Inode {} is not indexed", inode.blkno)?;
+        let blkno = inode.blkno;
+        out.row(
+            "not_indexed",
+            |it| it.put("inode", blkno.0),
+            format_args!("Inode {blkno} is not indexed"),
+        )?;
         return Ok(());
     }
     let root = DxRoot::decode(&root_block(fs, inode.dinode.i_dx_root)?)?;
@@ -105,6 +109,7 @@ pub(super) fn dx_space(
         if trailer.db_signature != DirTrailer::SIGNATURE || !visited.first(next) {
             return Err(Problem::DirCorrupt).explain(context);
         }
+        out.structure_as(Shape::Directory, &bytes, fs.has_checks())?;
         dir::trailer(out, &trailer, &bytes, fs.has_checks())?;
         next = trailer.db_free_next;
     }

@@ -84,6 +84,7 @@ pub(super) fn fs_locks(
         shell.interrupt().check()?;
         let lock = FsLock::parse(&line?).map_err(Failure::Failed)?;
         if wanted.has(&lock.name) && (!wanted.only_busy || lock.is_busy()) {
+            out.record("fs_lock", |it| lock.record(it))?;
             write!(out, "{}", lock.text(wanted.with_value))?;
         }
     }
@@ -99,7 +100,10 @@ pub(super) fn dlm_locks(
     let wanted = Wanted::parse(words, false)?;
     let mut resource = None;
     let mut show = |found: Option<Resource>| match found.filter(|it| wanted.has(&it.name)) {
-        Some(found) => write!(out, "{}", found.text(wanted.with_value)),
+        Some(found) => {
+            out.record("dlm_lock", |it| found.record(it))?;
+            write!(out, "{}", found.text(wanted.with_value))
+        }
         None => Ok(()),
     };
     for line in state(shell, &wanted, "o2dlm")? {
@@ -140,6 +144,7 @@ pub(super) fn net_stats(
             let line = line?;
             let Some(traffic) = Traffic::parse(&line) else { continue };
             let earlier = before.insert(traffic.node(), traffic);
+            out.record("traffic", |it| traffic.record(it))?;
             write!(out, "{}", traffic.row(earlier.as_ref(), seconds))?;
         }
         out.flush()?;

@@ -7,13 +7,16 @@ mod dirs;
 mod dump;
 mod extents;
 mod files;
+mod freefrag;
 mod hashes;
 mod help;
 mod hex;
 mod icheck;
 mod indexes;
 mod live;
+mod logs;
 mod names;
+mod owners;
 mod print;
 mod quota;
 mod session;
@@ -49,6 +52,12 @@ const fn command(
     run: Run,
 ) -> Command {
     Command { names, arguments, help, run }
+}
+
+/// Whether what a line says asks for more lines.
+pub fn asks(line: &[u8]) -> bool {
+    const ASKING: [&[u8]; 4] = [b"mi", b"modify_inode", b"eo", b"extent_open"];
+    crate::words::words(line).first().is_some_and(|name| ASKING.contains(&name.as_slice()))
 }
 
 /// The command of a name.

@@ -1,7 +1,6 @@
 //! Commands about the names of files and of locks.
 
 use std::collections::HashSet;
-use std::io::Write;
 
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::InodeFlags;
@@ -43,7 +42,12 @@ pub(super) fn encode(
         let generation = if is_system { inode.dinode.i_generation } else { 0 };
         Lock::new(b'M', blkno, generation.into())
     };
-    writeln!(out, "\t{} ", lock.map(|lock| lock.name()).unwrap_or_default())?;
+    let name = lock.map(|lock| lock.name()).unwrap_or_default();
+    out.row(
+        "lock",
+        |it| it.put("name", name.as_str()).put("block", blkno.0),
+        format_args!("\t{name} "),
+    )?;
     Ok(())
 }
 
@@ -55,7 +59,11 @@ pub(super) fn decode(
 ) -> Result<(), Failure> {
     let found = blocks(shell.fs()?, words)?;
     for (word, blkno) in words.iter().zip(found) {
-        writeln!(out, "\t{}\t{blkno}", ocfs2_cli::terminal(word))?;
+        out.row(
+            "lock",
+            |it| it.text("name", word).put("block", blkno.0),
+            format_args!("\t{}\t{blkno}", ocfs2_cli::terminal(word)),
+        )?;
     }
     Ok(())
 }
@@ -91,7 +99,11 @@ fn names(
     let mut found = |path: &[u8], inode: Blkno, is_dir: bool| {
         if wanted.contains(&inode) {
             let end = if is_dir { "/" } else { "" };
-            writeln!(out, "\t{inode}\t{}{end}", ocfs2_cli::terminal(path))?;
+            out.row(
+                "path",
+                |it| it.put("inode", inode.0).text("path", [path, end.as_bytes()].concat()),
+                format_args!("\t{inode}\t{}{end}", ocfs2_cli::terminal(path)),
+            )?;
             is_found = true;
             if only_first {
                 wanted.remove(&inode);

@@ -8,14 +8,15 @@ use super::only;
 use crate::error::{Explain, Failure};
 use crate::screen::Screen;
 use crate::shell::Shell;
-use crate::show::fields::{Place, STRUCTURES, places, shown};
+use crate::show::fields::{Place, STRUCTURES, places, shown, value};
 use crate::show::parts::Shape;
 
 /// `fields`
 pub(super) fn fields(_: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Result<(), Failure> {
     if words.is_empty() {
         for structure in STRUCTURES {
-            writeln!(out, "{}", structure.name)?;
+            let name = structure.name;
+            out.row("structure_name", |it| it.put("name", name), format_args!("{name}"))?;
         }
         return Ok(());
     }
@@ -30,7 +31,15 @@ pub(super) fn fields(_: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Resu
         };
         // Without the links of the documentation.
         let meaning = field.meaning().replace(['[', ']', '`'], "");
-        writeln!(out, "{:#06x}  {kind:<5} {:<25} {}", field.offset, field.name, meaning)?;
+        let (offset, name) = (field.offset, field.name);
+        out.row(
+            "field",
+            |it| {
+                let it = it.put("name", name).put("offset", offset).put("size", field.size);
+                it.put("meaning", meaning.trim())
+            },
+            format_args!("{offset:#06x}  {kind:<5} {name:<25} {meaning}"),
+        )?;
     }
     Ok(())
 }
@@ -47,8 +56,15 @@ pub(super) fn print(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> R
     }
     let is_wanted = |place: &Place| wanted.as_ref().is_none_or(|wanted| place.is(wanted.as_str()));
     let mut is_found = false;
+    if wanted.is_none() {
+        out.structure_as(shape, &block, fs.has_checks())?;
+    }
     for place in places(&block, &parts).iter().filter(|place| is_wanted(place)) {
         let bytes = block.get(place.at..place.at + place.size).unwrap_or_default();
+        if wanted.is_some() {
+            let name = place.name.as_str();
+            out.record("value", |it| it.put("name", name).put("value", value(bytes, place)))?;
+        }
         writeln!(out, "{} = {}", place.name, shown(bytes, place))?;
         is_found = true;
     }
@@ -57,6 +73,16 @@ pub(super) fn print(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> R
     }
     let wanted = wanted.unwrap_or_default();
     Err(Failure::Failed(format!("The structure of block {blkno} has no field '{wanted}'")))
+}
+
+/// The fields of a block that says what it is, a line each.
+pub(super) fn fields_of(block: &[u8]) -> Vec<String> {
+    let all = places(block, &Shape::default().parts(block));
+    let line = |place: &Place| {
+        let bytes = block.get(place.at..place.at + place.size).unwrap_or_default();
+        format!("{} = {}", place.name, shown(bytes, place))
+    };
+    all.iter().map(line).collect()
 }
 
 /// `-t` with what a block is to be taken for, and the words after it.

@@ -37,10 +37,18 @@ fn title(out: &mut Screen) -> Result<(), Failure> {
 fn row(out: &mut Screen, entry: &QuotaEntry) -> Result<(), Failure> {
     let QuotaEntry { dqb_id, dqb_curspace, dqb_bsoftlimit, dqb_bhardlimit, .. } = entry;
     let QuotaEntry { dqb_curinodes, dqb_isoftlimit, dqb_ihardlimit, .. } = entry;
-    writeln!(
-        out,
-        "\t{dqb_id:>10} {dqb_curspace:>16} {dqb_bsoftlimit:>16} {dqb_bhardlimit:>16} \
-         {dqb_curinodes:>10} {dqb_isoftlimit:>10} {dqb_ihardlimit:>10}"
+    out.row(
+        "quota",
+        |it| {
+            let it = it.put("id", *dqb_id).put("bytes", *dqb_curspace);
+            let it = it.put("bsoftlimit", *dqb_bsoftlimit).put("bhardlimit", *dqb_bhardlimit);
+            let it = it.put("inodes", *dqb_curinodes).put("isoftlimit", *dqb_isoftlimit);
+            it.put("ihardlimit", *dqb_ihardlimit)
+        },
+        format_args!(
+            "\t{dqb_id:>10} {dqb_curspace:>16} {dqb_bsoftlimit:>16} {dqb_bhardlimit:>16} \
+             {dqb_curinodes:>10} {dqb_isoftlimit:>10} {dqb_ihardlimit:>10}"
+        ),
     )?;
     Ok(())
 }

@@ -29,6 +29,12 @@ pub(super) fn params(shell: &mut Shell, _: &[Vec<u8>], out: &mut Screen) -> Resu
     writeln!(out, "Superblock: {superblock}   Block size: {block}   Cluster size: {cluster}")?;
     let cwd = shell.cwd();
     writeln!(out, "Current directory: <{cwd}>")?;
+    out.record("params", |it| {
+        let it =
+            it.text("device", fs.device.as_os_str().as_bytes()).put("superblock", superblock.0);
+        let it = it.put("block_size", block.bytes()).put("cluster_size", cluster.bytes());
+        it.put("directory", cwd.0).put("is_open_for_changes", shell.can_write())
+    })?;
     let Ok(writer) = shell.writer() else {
         writeln!(out, "Open for: reading")?;
         return Ok(());
@@ -79,15 +85,17 @@ pub(super) fn source(
         return Err(Failure::Failed("Files of commands call each other too deeply".to_owned()));
     }
     shell.set_sourced(shell.sourced() + 1);
-    let done = lines_of(shell, Lines::plain(file), out);
+    shell.push_lines(Lines::plain(file));
+    let done = all_lines(shell, out);
+    shell.pop_lines();
     shell.set_sourced(shell.sourced().saturating_sub(1));
     done
 }
 
-fn lines_of(shell: &mut Shell, mut lines: Lines, out: &mut Screen) -> Result<(), Failure> {
+fn all_lines(shell: &mut Shell, out: &mut Screen) -> Result<(), Failure> {
     let mut all = Ok(());
     loop {
-        let line = lines.next("").map_err(|err| Failure::Failed(ocfs2_cli::causes(&err)))?;
+        let line = shell.next_line("").map_err(|err| Failure::Failed(ocfs2_cli::causes(&err)))?;
         let Line::Text(line) = line else { return all };
         let line = line.trim_ascii_start();
         if line.is_empty() || line.starts_with(b"#") {
@@ -124,12 +132,21 @@ pub(super) fn who(shell: &mut Shell, _: &[Vec<u8>], out: &mut Screen) -> Result<
         let beat = node.zip(beats.as_ref()).and_then(|(node, beats)| {
             beats.iter().find(|beat| beat.hb_seq != 0 && u64::from(beat.hb_node) == u64::from(node))
         });
+        let number = node;
         let node = node.map_or_else(|| "-".to_owned(), |node| node.to_string());
         let (seq, generation) = match beat {
             Some(beat) => (format!("{:016x}", beat.hb_seq), format!("{:016x}", beat.hb_generation)),
             None => ("-".to_owned(), "-".to_owned()),
         };
-        writeln!(out, "\t{slot:>4}  {node:>5}  {journal:<7}  {seq:<16}  {generation:<16}")?;
+        out.row(
+            "slot",
+            |it| {
+                let it = it.put("slot", slot).put("node", number).put("journal", journal);
+                let it = it.put("heartbeat", beat.map(|beat| beat.hb_seq));
+                it.put("generation", beat.map(|beat| beat.hb_generation))
+            },
+            format_args!("\t{slot:>4}  {node:>5}  {journal:<7}  {seq:<16}  {generation:<16}"),
+        )?;
     }
     Ok(())
 }
@@ -148,6 +165,10 @@ pub(super) fn feature(
     let features = fs.volume.features();
     let set = FEATURES.iter().filter(|feature| features.contains(feature.bit));
     let names: Vec<_> = set.map(|feature| feature.name).collect();
-    writeln!(out, "Features: {}", names.join(" "))?;
+    out.row(
+        "features",
+        |it| it.put("names", names.clone()),
+        format_args!("Features: {}", names.join(" ")),
+    )?;
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 use super::change::{self, attributes, contents};
 use super::{
-    Command, bits, blocks, command, dirs, dump, extents, files, hashes, help, hex, icheck, indexes,
-    live, names, print, quota, session, volumes,
+    Command, bits, blocks, command, dirs, dump, extents, files, freefrag, hashes, help, hex,
+    icheck, indexes, live, logs, names, print, quota, session, volumes,
 };
 
 /// All of them but `quit`, by name.
@@ -110,6 +110,12 @@ pub const COMMANDS: &[Command] = &[
     ),
     command(&["extent"], "<block#>", "Show extent block", blocks::extent),
     command(
+        &["extent_open", "eo"],
+        "<filespec>",
+        "Go through the extent tree of a file, and change it; help lists what can be answered",
+        change::tree::extent_open,
+    ),
+    command(
         &["extents", "ex", "dump_extents", "filefrag"],
         "<filespec>",
         "List the extents of a file, in blocks",
@@ -137,6 +143,12 @@ pub const COMMANDS: &[Command] = &[
         "[--direct [-r]] <cluster> [count]",
         "Mark clusters as free that nothing has",
         change::bits::freeb,
+    ),
+    command(
+        &["freefrag", "e2freefrag"],
+        "[-c <chunk_kb>]",
+        "Show how the free room is in pieces",
+        freefrag::freefrag,
     ),
     command(
         &["freei"],
@@ -187,6 +199,24 @@ pub const COMMANDS: &[Command] = &[
         hex::inode_dump,
     ),
     command(
+        &["journal_close", "jc"],
+        "",
+        "Close a journal with the transactions that it has now, as a crash does",
+        change::journal::jc,
+    ),
+    command(
+        &["journal_open", "jo"],
+        "<slot#>",
+        "Open a journal, to leave several transactions in it",
+        change::journal::jo,
+    ),
+    command(
+        &["journal_run", "jr"],
+        "[slot#]",
+        "Replay the journals of nodes that did not unmount, and do what else they owe",
+        change::journal::jr,
+    ),
+    command(
         &["journal_write", "jw"],
         "[-r <block#>]... <slot#> [<block#> <file>]",
         "Leave a transaction in a journal that has to be replayed, as a crash does",
@@ -212,7 +242,12 @@ pub const COMMANDS: &[Command] = &[
         "Overwrite the log of a clean journal with zeros",
         change::journal::logclear,
     ),
-    command(&["logdump"], "[-T] <slot#>", "Show journal file for the node slot", volumes::logdump),
+    command(
+        &["logdump"],
+        "[-T] [-s] [-b <block#>] <slot#>",
+        "Show journal file for the node slot; -s what a replay brings, -b all copies of a block",
+        logs::logdump,
+    ),
     command(
         &["lq", "list_quota"],
         "user|group",
@@ -229,6 +264,12 @@ pub const COMMANDS: &[Command] = &[
         change::names::mknod,
     ),
     command(
+        &["modify_inode", "mi"],
+        "[--direct] [-n] <filespec>",
+        "Ask for each field of an inode, and set those that are answered",
+        change::modify::modify_inode,
+    ),
+    command(
         &["net_stats"],
         "[-f <file>] [interval [count]]",
         "Show net statistics",
@@ -236,7 +277,7 @@ pub const COMMANDS: &[Command] = &[
     ),
     command(
         &["open"],
-        "<device> [-i] [-s backup#] [-P part#] [-w]",
+        "<device> [-i] [-s backup#] [-P part#] [-w] [-c]",
         "Open a device",
         volumes::open,
     ),
@@ -268,8 +309,8 @@ pub const COMMANDS: &[Command] = &[
     ),
     command(
         &["refcount"],
-        "[-e] <filespec>",
-        "Dump the refcount tree for the inode or refcount block",
+        "[-e] <filespec>|-o <cluster>",
+        "Dump the refcount tree for the inode or refcount block; -o lists who has a cluster",
         blocks::refcount,
     ),
     command(
@@ -304,6 +345,18 @@ pub const COMMANDS: &[Command] = &[
         session::sct,
     ),
     command(
+        &["set_extent"],
+        "[--direct] [-n] <filespec> <record> <field> <value>",
+        "Set a field of a record of an extent list, of an inode or a block",
+        change::fields::set_extent,
+    ),
+    command(
+        &["set_group", "set_block_group", "set_bg"],
+        "[--direct] [-n] <block#> <field> <value>",
+        "Set a field of the descriptor of a group",
+        change::fields::set_group,
+    ),
+    command(
         &["set_inode_field", "sif"],
         "[--direct] [-n] <filespec> <field> <value>",
         "Set a field of an inode",
@@ -322,10 +375,22 @@ pub const COMMANDS: &[Command] = &[
         change::quota::set_quota,
     ),
     command(
+        &["set_refcount"],
+        "[--direct] [-n] <block#> <record> <field> <value>",
+        "Set a field of a record of a refcount block",
+        change::fields::set_refcount,
+    ),
+    command(
         &["set_super_value", "ssv"],
         "[--direct] [-n] <field> <value>",
         "Set a field of the superblock and of its backups",
         change::fields::set_super_value,
+    ),
+    command(
+        &["set_xattr_field"],
+        "[--direct] [-n] [-t bucket] <filespec> <entry> <field> <value>",
+        "Set a field of the entry of an attribute, in an inode, a block or a bucket",
+        change::fields::set_xattr_field,
     ),
     command(
         &["setb"],

@@ -4,16 +4,14 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use ocfs2_format::Blkno;
 use ocfs2_volume::open::find_superblock;
 use ocfs2_volume::{Inode, SuperblockAt, VolumeOptions};
 
 use super::dirs::list;
-use super::option;
 use crate::error::{Explain, Failure};
 use crate::screen::Screen;
 use crate::shell::{OpenOptions, Shell};
-use crate::show::{inode, journal, superblock};
+use crate::show::{inode, superblock};
 use crate::volume::Fs;
 use crate::words::number;
 
@@ -29,6 +27,7 @@ pub(super) fn open(shell: &mut Shell, words: &[Vec<u8>], _: &mut Screen) -> Resu
             b"-P" => options.partition = Some(u32::try_from(value()?).unwrap_or(u32::MAX)),
             b"-i" => options.is_image = true,
             b"-w" => options.write = true,
+            b"-c" => options.any_damage = true,
             word => device = Some(Path::new(std::ffi::OsStr::from_bytes(word))),
         }
     }
@@ -49,7 +48,14 @@ pub(super) fn close(shell: &mut Shell, _: &[Vec<u8>], _: &mut Screen) -> Result<
 pub(super) fn curdev(shell: &mut Shell, _: &[Vec<u8>], out: &mut Screen) -> Result<(), Failure> {
     let device = shell.device();
     let shown = device.map_or_else(|| "No device".to_owned(), ocfs2_cli::shown);
-    writeln!(out, "{shown}")?;
+    out.row(
+        "device",
+        |it| match shell.device() {
+            Some(device) => it.text("device", device.as_os_str().as_bytes()),
+            None => it,
+        },
+        format_args!("{shown}"),
+    )?;
     Ok(())
 }
 
@@ -102,6 +108,7 @@ pub(super) fn stats(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> R
     };
     superblock::superblock(out, &found.superblock)?;
     if only_head {
+        out.structure(&found.block, fs.has_checks())?;
         return Ok(());
     }
     let inode = Inode::decode(found.blkno, found.block).explain(String::new)?;
@@ -132,6 +139,7 @@ pub(super) fn stat_sysdir(
     })?;
     for entry in entries {
         let blkno = entry.inode;
+        out.record("system_file", |it| it.text("name", &entry.name).put("inode", blkno.0))?;
         writeln!(out, "\n  //{}", ocfs2_cli::terminal(&entry.name))?;
         let file = fs.inode(blkno).explain(|| format!("while reading inode {blkno}"))?;
         inode::head(out, &file, shell.people(), fs.has_checks())?;
@@ -155,7 +163,11 @@ fn slots(fs: &Fs, out: &mut Screen) -> Result<(), Failure> {
     let taken = fs.volume.taken_slots().explain(|| "while reading the slot map".to_owned())?;
     writeln!(out, "\tSlot#   Node#")?;
     for slot in taken {
-        writeln!(out, "\t{:>5}   {:>5}", slot.slot, slot.node)?;
+        out.row(
+            "slot",
+            |it| it.put("slot", slot.slot).put("node", slot.node),
+            format_args!("\t{:>5}   {:>5}", slot.slot, slot.node),
+        )?;
     }
     Ok(())
 }
@@ -171,50 +183,17 @@ pub(super) fn hb(shell: &mut Shell, _: &[Vec<u8>], out: &mut Screen) -> Result<(
     for (node, beat) in beats.iter().enumerate().filter(|(_, beat)| beat.hb_seq != 0) {
         let (number, seq, generation) = (beat.hb_node, beat.hb_seq, beat.hb_generation);
         let (checksum, dead) = (beat.hb_cksum, beat.hb_dead_ms);
-        writeln!(
-            out,
-            "\t{node:>4}: {number:>4} {seq:016x} {generation:016x} {checksum:08x} {dead:>6}"
+        out.row(
+            "heartbeat",
+            |it| {
+                let it = it.put("block", node).put("node", number).put("sequence", seq);
+                let it = it.put("generation", generation).put("checksum", checksum);
+                it.put("dead_ms", dead)
+            },
+            format_args!(
+                "\t{node:>4}: {number:>4} {seq:016x} {generation:016x} {checksum:08x} {dead:>6}"
+            ),
         )?;
     }
     Ok(())
-}
-
-/// `logdump`
-pub(super) fn logdump(
-    shell: &mut Shell,
-    words: &[Vec<u8>],
-    out: &mut Screen,
-) -> Result<(), Failure> {
-    let fs = shell.fs()?;
-    let (_, words) = option(words, "-T");
-    let slot = words.first().and_then(|word| number(word)).ok_or(Failure::Usage)?;
-    if slot >= fs.volume.superblock().s_max_slots.into() {
-        return Err(Failure::Failed("Invalid node slot number".to_owned()));
-    }
-    let name = format!("journal:{slot:04}");
-    let context = || format!("while looking up journal {name}");
-    let system = fs.inode(fs.volume.superblock().s_system_dir_blkno).explain(context)?;
-    let blkno = fs.lookup(&system, name.as_bytes()).explain(context)?;
-    let file = fs.inode(blkno).explain(context)?;
-    let mut log = journal::Log::new(shell.people(), fs.has_checks());
-    let bits = fs.volume.geometry().bpc_bits();
-    let blocks = fs.volume.geometry().blocks_for(file.size());
-    let mut end = 0;
-    for extent in fs.tree(&file).explain(context)?.extents() {
-        let extent = extent.explain(context)?;
-        let first = u64::from(extent.cpos.0) << bits;
-        let count = (u64::from(extent.clusters) << bits).min(blocks.saturating_sub(first));
-        for index in 0..count {
-            let block = fs.block(Blkno(extent.blkno.0 + index)).explain(context)?;
-            let index = u32::try_from(first + index).unwrap_or(u32::MAX);
-            if let Err(err) = log.block(out, index, &block) {
-                match err {
-                    Failure::Failed(text) => out.say(&format!("logdump: block {index}: {text}")),
-                    err => return Err(err),
-                }
-            }
-            end = index.saturating_add(1);
-        }
-    }
-    Ok(log.end_of_others(out, end)?)
 }

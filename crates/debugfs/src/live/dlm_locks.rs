@@ -2,7 +2,11 @@
 
 use std::fmt::Write;
 
+use serde_json::Value;
+
 use super::raw;
+use crate::record::Record;
+use crate::show::fields::hex;
 
 /// The newest form of a line that is known.
 const NEWEST: i64 = 1;
@@ -97,6 +101,20 @@ impl Resource {
         Ok(())
     }
 
+    /// What it is, for a document.
+    pub fn record(&self, record: Record) -> Record {
+        let [owner, state, used, purge, dirty, recovering, in_flight, migration, asts, refs] =
+            self.state;
+        let record = record.text("name", &self.name).put("owner", owner).put("state", state);
+        let record = record.put("last_used", used).put("is_purged", purge != 0);
+        let record = record.put("is_dirty", dirty != 0).put("is_recovering", recovering != 0);
+        let record = record.put("in_flight", in_flight).put("is_migrating", migration != 0);
+        let record = record.put("asts_reserved", asts).put("references", refs);
+        let nodes: Vec<_> = self.nodes.split_whitespace().collect();
+        let locks: Vec<_> = self.locks.iter().map(Lock::value).collect();
+        record.put("nodes", nodes).put("value", hex(&self.value)).put("locks", locks)
+    }
+
     /// All of it; the lock value where `with_value`.
     pub fn text(&self, with_value: bool) -> String {
         let [owner, state, used, purge, dirty, recovering, in_flight, migration, asts, refs] =
@@ -146,6 +164,14 @@ fn level(level: i64) -> String {
 }
 
 impl Lock {
+    fn value(&self) -> Value {
+        let [queue, now, then, node] = self.place;
+        let refs = self.rest.last().copied().unwrap_or_default();
+        let record = Record::new("lock").put("queue", queue).put("level", now);
+        let record = record.put("converts_to", then).put("node", node);
+        record.text("cookie", &self.cookie).put("references", refs).value()
+    }
+
     fn text(&self) -> String {
         let [queue, now, then, node] = self.place;
         let [ast_list, bast_list, ast, bast, convert, lock, cancel, unlock, refs] = self.rest;

@@ -3,6 +3,8 @@
 use std::fmt::Write;
 
 use super::{number, raw};
+use crate::record::Record;
+use crate::show::fields::hex;
 
 /// Bytes of a lock value.
 const LVB: usize = 64;
@@ -95,6 +97,24 @@ impl FsLock {
     /// Whether it waits for the lock manager.
     pub fn is_busy(&self) -> bool {
         self.state[1] & BUSY != 0
+    }
+
+    /// What it is, for a document.
+    pub fn record(&self, record: Record) -> Record {
+        let [now, flags, action, unlock, readers, writers, wanted, blocking] = self.state;
+        let record = record.text("name", &self.name).put("level", now).put("flags", flags);
+        let record = record.put("action", action).put("unlock_action", unlock);
+        let record = record.put("readers", readers).put("writers", writers);
+        let record = record.put("requested", wanted).put("blocking", blocking);
+        let record = record.put("value", hex(&self.value));
+        let Some(counts) = &self.counts else { return record };
+        let record = record.put("gets", counts.gets).put("fails", counts.fails);
+        let record = record.put("waited_ns", counts.total).put("longest_us", counts.longest);
+        let record = record.put("refreshes", counts.refreshes);
+        match counts.last {
+            Some((last, first)) => record.put("last_us", last).put("waits_since_us", first),
+            None => record,
+        }
     }
 
     /// All of it; the lock value where `with_value`.

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::record::Record;
+
 /// What has been sent to a node and received from it so far; times in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Traffic {
@@ -36,6 +38,14 @@ impl Traffic {
             }),
             _ => None,
         }
+    }
+
+    /// All of it, for a document.
+    pub fn record(&self, record: Record) -> Record {
+        let record = record.put("node", self.node).put("sent", self.sent);
+        let record = record.put("acquiry_ns", self.acquiry).put("sending_ns", self.sending);
+        let record = record.put("waiting_ns", self.waiting).put("received", self.received);
+        record.put("processing_ns", self.processing)
     }
 
     /// What has come since `before`, so many seconds ago; all of it where there is no before.

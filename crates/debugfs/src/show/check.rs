@@ -1,5 +1,7 @@
 //! The check of a block, and whether it holds.
 
+use std::io::Write;
+
 use ocfs2_format::check::compute;
 use ocfs2_format::{Block, BlockCheck, Structure};
 

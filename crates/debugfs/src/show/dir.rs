@@ -1,17 +1,31 @@
 //! Directories.
 
+use std::io::Write;
+
 use ocfs2_format::dinode::FileKind;
 use ocfs2_format::dir::DirTrailer;
 use ocfs2_volume::Inode;
 
+use super::parts::Shape;
 use super::{Out, Shown, check_at, time};
+use crate::record::Record;
 use crate::volume::{DirBlock, Entry};
+
+fn line(entry: &Entry) -> String {
+    let Entry { inode, rec_len, file_type, name } = entry;
+    let (inode, len, name) = (inode.0, name.len(), ocfs2_cli::terminal(name));
+    format!("\t{inode:<15} {rec_len:<4} {len:<4} {file_type:<2} {name}")
+}
+
+fn record(record: Record, entry: &Entry) -> Record {
+    let Entry { inode, rec_len, file_type, name } = entry;
+    let record = record.put("inode", inode.0).put("rec_len", *rec_len);
+    record.put("file_type", *file_type).text("name", name)
+}
 
 /// An entry.
 pub fn entry(out: Out<'_>, entry: &Entry) -> Shown {
-    let Entry { inode, rec_len, file_type, name } = entry;
-    let (inode, len, name) = (inode.0, name.len(), ocfs2_cli::terminal(name));
-    writeln!(out, "\t{inode:<15} {rec_len:<4} {len:<4} {file_type:<2} {name}")
+    out.row("entry", |it| record(it, entry), format_args!("{}", line(entry)))
 }
 
 /// An entry with the inode it names.
@@ -21,7 +35,14 @@ pub fn long(out: Out<'_>, entry: &Entry, inode: &Inode) -> Shown {
     let (mode, links) = (mode(inode), dinode.links_count(true));
     let (uid, gid, size) = (dinode.i_uid, dinode.i_gid, dinode.i_size);
     let time = time::short(dinode.i_mtime);
-    writeln!(out, "\t{number:<15} {mode} {links:>3} {uid:>5} {gid:>5} {size:>15} {time} {name}")
+    out.row(
+        "entry",
+        |it| {
+            let it = record(it, entry).put("mode", dinode.i_mode).put("links", links);
+            it.put("uid", uid).put("gid", gid).put("size", size).put("mtime", dinode.i_mtime)
+        },
+        format_args!("\t{number:<15} {mode} {links:>3} {uid:>5} {gid:>5} {size:>15} {time} {name}"),
+    )
 }
 
 /// Type and permissions as `ls` has them, but `f` for a FIFO.
@@ -63,10 +84,11 @@ pub fn trailer(out: Out<'_>, trailer: &DirTrailer, block: &[u8], is_checked: boo
 
 /// A block with its entries.
 pub fn block(out: Out<'_>, block: &DirBlock, is_checked: bool) -> Shown {
+    out.structure_as(Shape::Directory, &block.bytes, is_checked)?;
     writeln!(out, "\tDirblock: {}", block.blkno)?;
     if let Some(found) = block.trailer() {
         trailer(out, &found, &block.bytes, is_checked)?;
     }
     writeln!(out, "\tEntries:")?;
-    block.all_entries().try_for_each(|found| entry(out, &found))
+    block.all_entries().try_for_each(|found| writeln!(out, "{}", line(&found)))
 }

@@ -1,5 +1,7 @@
 //! Indexes of directories.
 
+use std::io::Write;
+
 use ocfs2_format::Structure;
 use ocfs2_format::dx::{DxEntryList, DxLeaf, DxRoot};
 
@@ -11,6 +13,7 @@ use crate::error::Failure;
 pub fn root(out: Out<'_>, block: &[u8], is_checked: bool) -> Result<(), Failure> {
     let root = DxRoot::decode(block)?;
     let entries = DxRoot::entries(block)?;
+    out.structure(block, is_checked)?;
     let (blkno, generation) = (root.dr_blkno, root.dr_fs_generation);
     writeln!(out, "\tDir Index Root: {blkno}   FS Generation: {generation} ({generation:#x})")?;
     let (clusters, last, dir) = (root.dr_clusters, root.dr_last_eb_blk, root.dr_dir_blkno);
@@ -53,6 +56,7 @@ pub fn entries(out: Out<'_>, list: &DxEntryList<'_>) -> Shown {
 pub fn leaf(out: Out<'_>, block: &[u8], is_checked: bool) -> Result<(), Failure> {
     let leaf = DxLeaf::decode(block)?;
     let list = DxLeaf::entries(block)?;
+    out.structure(block, is_checked)?;
     let (blkno, generation) = (leaf.dl_blkno, leaf.dl_fs_generation);
     writeln!(out, "\tDir Index Leaf: {blkno}  FS Generation: {generation} ({generation:#x})")?;
     block_check::<DxLeaf>(out, block, is_checked)?;

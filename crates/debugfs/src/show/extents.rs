@@ -1,5 +1,7 @@
 //! Extent lists, extent blocks and trees.
 
+use std::io::Write;
+
 use ocfs2_format::extent::{ExtentBlock, ExtentFlags, ExtentList, MAX_TREE_DEPTH};
 use ocfs2_format::{Blkno, Block, Structure};
 
@@ -62,6 +64,7 @@ pub fn allocated_in(out: Out<'_>, group: Blkno) -> Shown {
 /// An extent block, whatever its depth.
 pub fn extent_block(out: Out<'_>, block: &[u8], is_checked: bool) -> Result<(), Failure> {
     let decoded = ExtentBlock::decode(block)?;
+    out.structure(block, is_checked)?;
     header(out, &decoded)?;
     block_check::<ExtentBlock>(out, block, is_checked)?;
     list(out, &ExtentBlock::list(block)?)?;

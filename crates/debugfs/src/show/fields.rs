@@ -19,7 +19,11 @@ use ocfs2_format::truncate_log::{TruncateLogHeader, TruncateRec};
 use ocfs2_format::xattr::{XattrBlock, XattrEntry, XattrHeader, XattrTreeRoot, XattrValueRoot};
 use ocfs2_format::{BlockCheck, Field, FieldKind, Structure};
 
-use super::parts::Part;
+use ocfs2_format::check;
+use serde_json::{Map, Value};
+
+use super::parts::{Part, Shape, kind};
+use crate::record::Record;
 use crate::words::number;
 
 /// A structure that can be asked for by name.
@@ -147,6 +151,79 @@ pub fn shown(bytes: &[u8], place: &Place) -> String {
     text(&little_endian(bytes, place), place.kind)
 }
 
+/// A structure for a document: what it is, its fields and lists, and whether its check holds.
+pub fn record(record: Record, shape: Shape, block: &[u8], is_checked: bool) -> Record {
+    let name = match shape {
+        Shape::BySignature => kind(block).unwrap_or("unknown"),
+        Shape::Directory => "directory block",
+        Shape::Bucket => "attribute bucket",
+        Shape::QuotaLeaf => "quota leaf",
+    };
+    let mut fields = Map::new();
+    for place in places(block, &shape.parts(block)) {
+        let bytes = block.get(place.at..place.at + place.size).unwrap_or_default();
+        insert(&mut fields, &place.name, value(bytes, &place));
+    }
+    let record = record.put("structure", name).put("fields", fields);
+    match shape.check_offset(block).filter(|_| is_checked) {
+        Some(offset) => {
+            let mut stamped = block.to_vec();
+            check::stamp(&mut stamped, offset);
+            record.put("check_holds", stamped == block)
+        }
+        None => record,
+    }
+}
+
+/// Puts a value where its name says: `a.b` into an object, `a[0].b` into one of a list.
+fn insert(fields: &mut Map<String, Value>, name: &str, value: Value) {
+    let Some((first, rest)) = name.split_once('.') else {
+        fields.insert(name.to_owned(), value);
+        return;
+    };
+    let (list, is_list) = match first.split_once('[') {
+        Some((list, _)) => (list, true),
+        None => (first, false),
+    };
+    let index: Option<usize> =
+        first.trim_end_matches(']').rsplit('[').next().and_then(|it| it.parse().ok());
+    let inner = fields.entry(list).or_insert_with(|| match is_list {
+        true => Value::Array(Vec::new()),
+        false => Value::Object(Map::new()),
+    });
+    match (inner, index) {
+        (Value::Object(inner), _) => insert(inner, rest, value),
+        (Value::Array(all), Some(index)) => {
+            // Records come in order.
+            if all.len() == index {
+                all.push(Value::Object(Map::new()));
+            }
+            if let Some(Value::Object(inner)) = all.get_mut(index) {
+                insert(inner, rest, value);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What a field that holds `bytes` is in a document: a number, a list of them, or text; bytes that
+/// are no text are in hexadecimal digits.
+pub fn value(bytes: &[u8], place: &Place) -> Value {
+    let bytes = &little_endian(bytes, place)[..];
+    match place.kind {
+        FieldKind::Number | FieldKind::Block if bytes.len() <= 8 => little(bytes).into(),
+        FieldKind::Signed if bytes.len() <= 8 => signed(bytes).into(),
+        FieldKind::Numbers(size) if size > 1 => {
+            bytes.chunks(size).map(little).collect::<Vec<_>>().into()
+        }
+        FieldKind::Numbers(_) => match printable(bytes) {
+            Some(text) => ocfs2_cli::terminal(text).into(),
+            None => hex(bytes).into(),
+        },
+        _ => hex(bytes).into(),
+    }
+}
+
 /// The bytes a field has when it holds what words say: a number, as many as it has, or text. The
 /// lowest byte of each number is the first.
 ///
@@ -206,24 +283,28 @@ fn little(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
+fn signed(bytes: &[u8]) -> i64 {
+    let unused = 64 - 8 * bytes.len().clamp(1, 8);
+    (little(bytes) << unused) as i64 >> unused
+}
+
+/// The text that bytes are without the zeros at their end, if they are one.
+fn printable(bytes: &[u8]) -> Option<&[u8]> {
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    bytes.get(..end).filter(|used| used.iter().all(|byte| matches!(byte, b' '..=b'~')))
+}
+
 fn text(bytes: &[u8], kind: FieldKind) -> String {
     match kind {
         FieldKind::Number | FieldKind::Block => {
             let number = little(bytes);
             if number < 10 { number.to_string() } else { format!("{number} ({number:#x})") }
         }
-        FieldKind::Signed => {
-            let unused = 64 - 8 * bytes.len().clamp(1, 8);
-            ((little(bytes) << unused) as i64 >> unused).to_string()
-        }
-        FieldKind::Numbers(1) => {
-            let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-            let used = bytes.get(..end).unwrap_or_default();
-            match used.iter().all(|byte| matches!(byte, b' '..=b'~')) {
-                true => format!("\"{}\"", ocfs2_cli::terminal(used)),
-                false => hex(bytes),
-            }
-        }
+        FieldKind::Signed => signed(bytes).to_string(),
+        FieldKind::Numbers(1) => match printable(bytes) {
+            Some(text) => format!("\"{}\"", ocfs2_cli::terminal(text)),
+            None => hex(bytes),
+        },
         FieldKind::Numbers(size) => {
             let numbers = bytes.chunks(size.max(1)).map(|bytes| little(bytes).to_string());
             numbers.collect::<Vec<_>>().join(" ")
@@ -232,7 +313,8 @@ fn text(bytes: &[u8], kind: FieldKind) -> String {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Two digits a byte.
+pub fn hex(bytes: &[u8]) -> String {
     let mut text = String::new();
     bytes.iter().for_each(|byte| {
         let _ = write!(text, "{byte:02x}");

@@ -1,5 +1,7 @@
 //! Chain lists and the groups of allocators.
 
+use std::io::Write;
+
 use ocfs2_format::bitmap::Bitmap;
 use ocfs2_format::chain::ChainList;
 use ocfs2_format::group::GroupDesc;
@@ -80,6 +82,7 @@ pub fn chain(out: Out<'_>, fs: &Fs, first: Blkno) -> Result<(), Failure> {
             title(out, group, fs.has_checks())?;
             is_titled = true;
         }
+        out.structure(&group.block, fs.has_checks())?;
         row(out, index, group, fs.can_have_pieces())?;
         index += 1;
         Ok(())

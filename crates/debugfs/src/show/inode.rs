@@ -1,5 +1,7 @@
 //! Inodes: the part that each has, and what it owns.
 
+use std::io::Write;
+
 use ocfs2_cli::People;
 use ocfs2_format::Structure;
 use ocfs2_format::chain::ChainList;
@@ -54,6 +56,7 @@ pub fn head(out: Out<'_>, inode: &Inode, people: &People, is_checked: bool) -> S
     let dinode = &inode.dinode;
     let (blkno, mode, generation) = (dinode.i_blkno, dinode.i_mode, dinode.i_generation);
     let mode = mode & 0o7777;
+    out.structure(inode.block(), is_checked)?;
     writeln!(
         out,
         "\tInode: {blkno}   Mode: 0{mode:o}   Generation: {generation} ({generation:#x})"

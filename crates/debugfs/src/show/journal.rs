@@ -1,5 +1,7 @@
 //! Journals, block by block.
 
+use std::io::Write;
+
 use ocfs2_cli::People;
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::dx::{DxLeaf, DxRoot};
@@ -37,6 +39,8 @@ impl<'p> Log<'p> {
         let header = JournalHeader::decode(block)?;
         if index == 0 {
             self.superblock = JournalSuperblock::decode(block)?;
+            out.record("log_block", |it| it.put("index", 0).put("type", "Journal Superblock"))?;
+            out.structure(block, false)?;
             return Ok(self.superblock(out, header)?);
         }
         if let Some(kind) = header.block_type() {
@@ -48,7 +52,9 @@ impl<'p> Log<'p> {
             return Ok(());
         };
         self.end_of_others(out, index)?;
-        writeln!(out, "\tBlock {index}: {}", kind.name())?;
+        let name = kind.name();
+        out.record("log_block", |it| it.put("index", index).put("type", name))?;
+        writeln!(out, "\tBlock {index}: {name}")?;
         self.metadata(out, kind, block)?;
         Ok(writeln!(out)?)
     }
@@ -57,6 +63,9 @@ impl<'p> Log<'p> {
     pub fn end_of_others(&mut self, out: Out<'_>, index: u32) -> Shown {
         let Some(first) = self.others.take() else { return Ok(()) };
         let last = index - 1;
+        out.record("log_block", |it| {
+            it.put("index", first).put("last", last).put("type", "Unknown -- Probably Data")
+        })?;
         match last > first {
             true => write!(out, "\tBlock {first} to {last}: ")?,
             false => write!(out, "\tBlock {first}: ")?,
@@ -99,6 +108,10 @@ impl<'p> Log<'p> {
             BlockType::Revoke => "Journal Revoke Block",
             BlockType::SuperblockV1 | BlockType::SuperblockV2 => "Journal Superblock",
         };
+        let sequence = header.h_sequence;
+        out.record("log_block", |it| {
+            it.put("index", index).put("type", name).put("sequence", sequence)
+        })?;
         writeln!(out, "\tBlock {index}: {name}")?;
         head(out, header)?;
         match kind {
@@ -116,7 +129,11 @@ impl<'p> Log<'p> {
         for (index, tag) in tags(block, format).enumerate() {
             at += format.tag_size();
             let (blkno, flags) = (tag.blkno.0, flag_names(tag.flags));
-            writeln!(out, "\t{index:>2}. {blkno:<15} {flags}")?;
+            out.row(
+                "log_tag",
+                |it| it.put("index", index).put("home", blkno).put("flags", flags.trim_end()),
+                format_args!("\t{index:>2}. {blkno:<15} {flags}"),
+            )?;
             if !tag.flags.intersects(TagFlags::SAME_UUID | TagFlags::LAST_TAG) {
                 let bytes = block.get(at..).and_then(|rest| rest.first_chunk::<16>());
                 writeln!(out, "\tUUID: {}", uuid(bytes.unwrap_or(&[0; 16])))?;
@@ -132,7 +149,11 @@ impl<'p> Log<'p> {
         writeln!(out, "\tr_count:\t\t{count}")?;
         let bit64 = self.superblock.incompat().contains(JournalIncompat::BIT64);
         for (index, blkno) in revoked(block, bit64).enumerate() {
-            writeln!(out, "\trevoke[{index}]:\t\t{blkno}")?;
+            out.row(
+                "log_revoke",
+                |it| it.put("index", index).put("home", blkno.0),
+                format_args!("\trevoke[{index}]:\t\t{blkno}"),
+            )?;
         }
         Ok(())
     }
@@ -149,10 +170,12 @@ impl<'p> Log<'p> {
             Kind::Extent => extents::extent_block(out, block, is_checked)?,
             Kind::Group => {
                 let found = group::Group::of(block.to_vec())?;
+                out.structure(&found.block, is_checked)?;
                 group::title(out, &found, is_checked)?;
                 group::row(out, 0, &found, true)?;
             }
             Kind::Xattr => {
+                out.structure(block, is_checked)?;
                 if !XattrBlock::decode(block)?.is_indexed() {
                     let area = XattrBlock::area(block)?;
                     xattr::area_rows(out, &area, |out, root| {

@@ -14,12 +14,14 @@ pub mod superblock;
 pub mod time;
 pub mod xattr;
 
-use std::io::{self, Write};
+use std::io;
 
 pub use check::{block_check, check_at};
 
-/// Where text goes to.
-pub type Out<'a> = &'a mut dyn Write;
+use crate::screen::Screen;
+
+/// Where text and records go to.
+pub type Out<'a> = &'a mut Screen;
 
 /// The names of the bits that are set, each with a blank after it.
 pub(crate) fn bits(bits: u64, names: &[(u64, &str)]) -> String {

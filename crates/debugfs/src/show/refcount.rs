@@ -1,5 +1,7 @@
 //! Refcount trees.
 
+use std::io::Write;
+
 use ocfs2_format::Structure;
 use ocfs2_format::refcount::{RefcountBlock, RefcountFlags};
 
@@ -9,6 +11,7 @@ use crate::error::Failure;
 /// A refcount block without its list.
 pub fn head(out: Out<'_>, bytes: &[u8], is_checked: bool) -> Result<(), Failure> {
     let block = RefcountBlock::decode(bytes)?;
+    out.structure(bytes, is_checked)?;
     let (bit, slot) = (block.rf_suballoc_bit, block.rf_suballoc_slot);
     write!(out, "\tSubAlloc Bit: {bit}   SubAlloc Slot: {slot}")?;
     extents::allocated_in(out, block.rf_suballoc_loc)?;

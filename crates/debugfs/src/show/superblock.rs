@@ -1,5 +1,7 @@
 //! The superblock.
 
+use std::io::Write;
+
 use ocfs2_format::feature::{FEATURES, Features};
 use ocfs2_format::superblock::{
     STACK_O2CB, STACKFLAG_GLOBAL_HEARTBEAT, SuperBlock, TUNEFS_DIR_TRAILER, TUNEFS_REMOVE_SLOT,

@@ -1,5 +1,7 @@
 //! Extended attributes.
 
+use std::io::Write;
+
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::xattr::{
     BUCKET_SIZE, XattrArea, XattrBlock, XattrEntry, XattrHeader, XattrTreeRoot, XattrValueRoot,
@@ -37,6 +39,7 @@ impl<'f> Attributes<'f> {
             let block = self.inode.block();
             let start = block.len().saturating_sub(dinode.i_xattr_inline_size.into());
             let area = XattrArea::new(block.get(start..).unwrap_or_default())?;
+            place(out, "inline", self.inode.blkno, area.header.xh_count)?;
             writeln!(out, "\tExtended Attributes inline: {}", area.header.xh_count)?;
             self.area(out, &area)?;
         } else {
@@ -69,6 +72,7 @@ impl<'f> Attributes<'f> {
         }
         let area = XattrBlock::area(&block)?;
         let count = area.header.xh_count;
+        place(out, "block", blkno, count)?;
         writeln!(out, "\tExtended Attributes in block #{blkno}: {count}")?;
         self.area(out, &area)
     }
@@ -106,6 +110,7 @@ impl<'f> Attributes<'f> {
             let bucket = self.bucket(blkno, index)?;
             let area = XattrArea::new(&bucket)?;
             let count = area.header.xh_count;
+            place(out, "bucket", blkno, count)?;
             writeln!(out, "\t\tExtended Attributes in bucket #{index}: {count}")?;
             self.area(out, &area)?;
         }
@@ -121,6 +126,14 @@ impl<'f> Attributes<'f> {
     }
 }
 
+/// Where attributes are, and how many.
+fn place(out: Out<'_>, place: &str, blkno: Blkno, count: u16) -> Result<(), Failure> {
+    out.record("attributes", |it| {
+        it.put("place", place).put("block", blkno.0).put("count", count)
+    })?;
+    Ok(())
+}
+
 /// The attributes of an area; `value` is shown the root of one that is elsewhere.
 pub fn area_rows(
     out: Out<'_>,
@@ -132,7 +145,14 @@ pub fn area_rows(
         let kind = entry.xe_type & !XattrEntry::LOCAL;
         let (is_local, name, size) =
             (u8::from(entry.is_local()), entry.xe_name_len, entry.xe_value_size);
-        writeln!(out, "\t#{index:<2}   {kind:<6} {is_local:<7} {name:<14} {size:<13}")?;
+        out.row(
+            "attribute_entry",
+            |it| {
+                let it = it.put("type", kind).put("is_local", entry.is_local());
+                it.put("name_length", name).put("value_length", size)
+            },
+            format_args!("\t#{index:<2}   {kind:<6} {is_local:<7} {name:<14} {size:<13}"),
+        )?;
         if let (false, Ok(item)) = (entry.is_local(), item) {
             value(out, item.stored)?;
         }

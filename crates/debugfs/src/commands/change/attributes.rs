@@ -1,6 +1,5 @@
 //! Extended attributes: listed, read, set and removed.
 
-use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -42,7 +41,12 @@ pub(in super::super) fn ea_list(
         fs.check()?;
         match xattr.of(word) {
             Ok(Xattr { name, entry, .. }) => {
-                writeln!(out, "{} ({} bytes)", terminal(name), entry.xe_value_size)?;
+                let size = entry.xe_value_size;
+                out.row(
+                    "attribute",
+                    |it| it.text("name", &name).put("size", size),
+                    format_args!("{} ({size} bytes)", terminal(&name)),
+                )?;
             }
             Err(Failure::Failed(text)) => {
                 is_whole = false;
@@ -76,7 +80,11 @@ pub(in super::super) fn ea_get(
         let value = fs.volume.xattr_value(&xattr).of(word)?;
         match to {
             Some(path) => std::fs::write(path, value).map_err(|err| of_file(&err, path))?,
-            None => writeln!(out, "{}", terminal(value))?,
+            None => out.row(
+                "attribute",
+                |it| it.text("name", name).put("size", value.len()).text("value", &value),
+                format_args!("{}", terminal(&value)),
+            )?,
         }
         return Ok(());
     }

@@ -1,17 +1,20 @@
 //! Fields of structures, set one by one; blocks overwritten as they are.
 
 use ocfs2_cli::terminal;
+use ocfs2_format::dinode::Dinode;
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SuperBlock};
-use ocfs2_format::{Blkno, Cpos, check};
+use ocfs2_format::{Blkno, Block, Cpos, Structure, check};
 use ocfs2_volume::{SystemFile, Volume};
 
 use super::journal::slot_of;
 use super::{refused, say};
+use crate::commands::blocks::block;
 use crate::commands::print::{place_and_field, shape_of};
 use crate::error::{Explain, Failure};
 use crate::screen::Screen;
 use crate::shell::Shell;
 use crate::show::fields::{Place, encoded, little_endian, places, shown};
+use crate::show::group::Group;
 use crate::show::parts::Shape;
 use crate::words::number;
 use crate::writer::Committed;
@@ -20,13 +23,16 @@ use crate::writer::Committed;
 const FREE_SUPER_FIELDS: [&str; 6] =
     ["s_mnt_count", "s_max_mnt_count", "s_errors", "s_checkinterval", "s_lastcheck", "s_label"];
 
+/// The bits of a mode that say what type a file has.
+const TYPE: u16 = 0o170_000;
+
 /// What is asked of a command that sets a field.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Options {
     /// Past the journals, whatever comes of it.
     pub is_direct: bool,
     /// The block check stays as it is, right or wrong.
-    keeps_check: bool,
+    pub keeps_check: bool,
     /// What the block is taken for.
     shape: Shape,
 }
@@ -87,6 +93,66 @@ pub(in super::super) fn set_inode_field(
         (true, [id]) => set_owner(shell, blkno, &field, id, out),
         _ => set_field(shell, options, blkno, &field, value, out),
     }
+}
+
+/// `set_group`: a field of the descriptor of a group.
+pub(in super::super) fn set_group(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let (options, words) = Options::of(words)?;
+    let [word, field, value @ ..] = words else { return Err(Failure::Usage) };
+    if value.is_empty() {
+        return Err(Failure::Usage);
+    }
+    let blkno = block(shell.fs()?, word)?;
+    Group::read(shell.fs()?, blkno).of(word)?;
+    set_field(shell, options, blkno, &prefixed("bg_", field), value, out)
+}
+
+/// `set_extent`: a field of a record of an extent list.
+pub(in super::super) fn set_extent(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    set_record(shell, words, ("l_recs", "e_"), out)
+}
+
+/// `set_refcount`: a field of a record of a refcount block.
+pub(in super::super) fn set_refcount(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    set_record(shell, words, ("rl_recs", "r_"), out)
+}
+
+/// `set_xattr_field`: a field of the entry of an attribute.
+pub(in super::super) fn set_xattr_field(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    set_record(shell, words, ("xh_entries", "xe_"), out)
+}
+
+fn set_record(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    (list, prefix): (&str, &str),
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let (options, words) = Options::of(words)?;
+    let [word, record, field, value @ ..] = words else { return Err(Failure::Usage) };
+    let record = number(record).ok_or(Failure::Usage)?;
+    if value.is_empty() {
+        return Err(Failure::Usage);
+    }
+    let blkno = shell.find(shell.fs()?, word).of(word)?;
+    let field = format!("{list}[{record}].{}", prefixed(prefix, field));
+    set_field(shell, options, blkno, &field, value, out)
 }
 
 /// `set_super_value`
@@ -175,6 +241,7 @@ pub(super) fn change_field(
     let fs = shell.fs()?;
     let shape = options.shape;
     let mut block = shape.read(fs, blkno).explain(|| format!("while reading block {blkno}"))?;
+    let old = block.clone();
     let place = place_of(&block, shape, blkno, field)?;
     let before = bytes_of(&block, &place).to_vec();
     let made = make(&place, &little_endian(&before, &place));
@@ -191,6 +258,7 @@ pub(super) fn change_field(
         true => shell.damage(|edit| Ok(edit.put_blocks(blkno, &block)?))?,
         false if blkno == SUPERBLOCK_BLKNO => set_superblock(shell, &block, &place, options)?,
         false => {
+            verify_type(&old, &block)?;
             verify_structure(&block, shape, blkno, &volume)?;
             shell.change(|edit| Ok(edit.put_blocks(blkno, &block)?))?.1
         }
@@ -235,8 +303,24 @@ fn bytes_of<'b>(block: &'b [u8], place: &Place) -> &'b [u8] {
     block.get(place.at..place.at + place.size).unwrap_or_default()
 }
 
+/// Fails where an inode would be of another type: directories and their entries know it, too.
+pub(super) fn verify_type(before: &[u8], after: &[u8]) -> Result<(), Failure> {
+    let kind = |block: &[u8]| {
+        let dinode = Dinode::decode(block).ok().filter(|_| block.starts_with(&Dinode::SIGNATURE));
+        dinode.map(|dinode| dinode.i_mode & TYPE)
+    };
+    match kind(before) == kind(after) {
+        true => Ok(()),
+        false => Err(Failure::Failed(
+            "i_mode would be that of another type of file, which is in its first digits; --direct \
+             sets it nevertheless"
+                .to_owned(),
+        )),
+    }
+}
+
 /// Fails where a block is no longer what it says it is.
-fn verify_structure(
+pub(super) fn verify_structure(
     block: &[u8],
     shape: Shape,
     blkno: Blkno,

@@ -1,13 +1,13 @@
 //! Journals: emptied for good, and with a transaction that nobody has brought to its place.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use ocfs2_format::Blkno;
 use ocfs2_format::journal::JournalSuperblock;
 use ocfs2_volume::journal::Transaction;
+use ocfs2_volume::replay::LogEnd;
 
 use super::{refused, say};
 use crate::commands::blocks::block;
@@ -35,11 +35,17 @@ pub(in super::super) fn logclear(
 ) -> Result<(), Failure> {
     let [word] = words else { return Err(Failure::Usage) };
     let slot = slot_of(shell, word)?;
+    if shell.writer()?.log_slot() == Some(slot) {
+        return Err(refused(word, "has a journal that is open: jc closes it"));
+    }
     let volume = shell.fs()?.volume.on(shell.fs()?.volume.device().clone());
     let journal = volume.journal(slot)?;
     let JournalSuperblock { s_first, s_maxlen, .. } = journal.superblock;
     if journal.is_dirty() {
-        return Err(refused(word, "has a journal that has to be replayed: fsck.ocfs2 does it"));
+        return Err(refused(
+            word,
+            "has a journal that has to be replayed: jr or fsck.ocfs2 does it",
+        ));
     }
     let bits = volume.geometry().bpc_bits();
     let used = u64::from(s_first)..u64::from(s_maxlen);
@@ -72,6 +78,105 @@ fn is_zeros(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
 }
 
+/// `jo`: opens a journal for transactions that nobody brings to their places.
+pub(in super::super) fn jo(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let [word] = words else { return Err(Failure::Usage) };
+    let slot = slot_of(shell, word)?;
+    shell.writer()?.open_log(slot)?;
+    out.row(
+        "log_change",
+        |it| it.put("slot", slot).put("is_open", true),
+        format_args!("the journal of slot {slot} is open: jw writes to it, jc closes it"),
+    )?;
+    Ok(())
+}
+
+/// `jc`: closes it, as a crash does.
+pub(in super::super) fn jc(
+    shell: &mut Shell,
+    _: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    let (slot, written) = shell.writer()?.close_log()?;
+    let count = written.transactions;
+    let text = match count {
+        0 => format!("the journal of slot {slot} is closed and as it was"),
+        1 => format!(
+            "the journal of slot {slot} is closed and has 1 transaction: jr, fsck.ocfs2 or a mount \
+             replays it"
+        ),
+        _ => format!(
+            "the journal of slot {slot} is closed and has {count} transactions: jr, fsck.ocfs2 or a \
+             mount replays them"
+        ),
+    };
+    out.row(
+        "log_change",
+        |it| it.put("slot", slot).put("is_open", false).put("transactions", count),
+        format_args!("{text}"),
+    )?;
+    Ok(())
+}
+
+/// A number of things.
+fn counted(count: u64, what: &str) -> String {
+    let end = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{end}")
+}
+
+/// `jr`: replays the journals of nodes that did not unmount, and does what else their slots owe.
+pub(in super::super) fn jr(
+    shell: &mut Shell,
+    words: &[Vec<u8>],
+    out: &mut Screen,
+) -> Result<(), Failure> {
+    if let Some(slot) = shell.writer()?.log_slot() {
+        return Err(Failure::Failed(format!("The journal of slot {slot} is open: jc closes it")));
+    }
+    let owing = shell.writer()?.unfinished()?;
+    let wanted = match words {
+        [] => owing,
+        [word] => {
+            let slot = slot_of(shell, word)?;
+            owing.into_iter().filter(|it| *it == slot).collect()
+        }
+        _ => return Err(Failure::Usage),
+    };
+    if wanted.is_empty() {
+        out.row("recovery", |it| it, format_args!("No journal has to be replayed"))?;
+        return Ok(());
+    }
+    for slot in shell.recover(&wanted)? {
+        let replayed = slot.replayed;
+        let (transactions, blocks) =
+            replayed.map_or((0, 0), |replayed| (replayed.transactions, replayed.blocks));
+        let clusters = slot.leftovers.as_ref().map_or(0, |leftovers| leftovers.clusters());
+        let (number, deleted, left) = (slot.slot, slot.deleted, slot.left_count);
+        out.row(
+            "recovery",
+            |it| {
+                let it = it.put("slot", number).put("transactions", transactions);
+                let it = it.put("blocks", blocks).put("clusters", clusters);
+                it.put("deleted", deleted).put("left", left)
+            },
+            format_args!(
+                "slot {number}: {} with {} replayed, {clusters} clusters given back, {deleted} \
+                 orphans deleted, {left} left",
+                counted(transactions.into(), "transaction"),
+                counted(blocks as u64, "block"),
+            ),
+        )?;
+        if let Some(end) = replayed.map(|it| it.end).filter(|end| *end != LogEnd::Complete) {
+            out.say(&format!("jr: slot {number}: {end}; fsck.ocfs2 -f checks what is lost"));
+        }
+    }
+    Ok(())
+}
+
 /// `jw`: a transaction in the journal of a slot, as after a crash.
 pub(in super::super) fn jw(
     shell: &mut Shell,
@@ -79,18 +184,34 @@ pub(in super::super) fn jw(
     out: &mut Screen,
 ) -> Result<(), Failure> {
     let (mut revoked, mut words) = (BTreeSet::new(), words);
+    let mut named = None;
     while let [option, word, rest @ ..] = words
-        && option == b"-r"
+        && (option == b"-r" || option == b"-b")
     {
-        revoked.insert(block(shell.fs()?, word)?);
+        match option == b"-r" {
+            true => drop(revoked.insert(block(shell.fs()?, word)?)),
+            false => named = Some(word),
+        }
         words = rest;
     }
-    let (word, target) = match words {
-        [word] if !revoked.is_empty() => (word, None),
-        [word, target, file] => (word, Some((target, file))),
+    let open = shell.writer()?.log_slot();
+    // With a journal that is open its slot need not be named.
+    let (word, target) = match (words, named, open) {
+        ([], None, Some(_)) if !revoked.is_empty() => (None, None),
+        ([file], Some(target), Some(_)) | ([target, file], None, Some(_)) => {
+            (None, Some((target, file)))
+        }
+        ([word], None, _) if !revoked.is_empty() => (Some(word), None),
+        ([word, file], Some(target), _) | ([word, target, file], None, _) => {
+            (Some(word), Some((target, file)))
+        }
         _ => return Err(Failure::Usage),
     };
-    let slot = slot_of(shell, word)?;
+    let slot = match (word, open) {
+        (Some(word), _) => slot_of(shell, word)?,
+        (None, Some(slot)) => slot,
+        (None, None) => return Err(Failure::Usage),
+    };
     let fs = shell.fs()?;
     let size = fs.volume.block_size().size();
     let mut transaction = Transaction { revoked, ..Transaction::default() };
@@ -112,11 +233,17 @@ pub(in super::super) fn jw(
         }
     }
     let (count, revoked) = (transaction.blocks.len(), transaction.revoked.len());
-    shell.writer()?.log(slot, transaction)?;
-    writeln!(
-        out,
-        "the journal of slot {slot} has a transaction that writes {count} and revokes {revoked} \
-         blocks: fsck.ocfs2 or a mount replays it"
+    match open {
+        Some(_) if open == Some(slot) => shell.writer()?.append(transaction)?,
+        _ => shell.writer()?.log(slot, transaction)?,
+    }
+    out.row(
+        "log_change",
+        |it| it.put("slot", slot).put("blocks", count).put("revoked", revoked),
+        format_args!(
+            "the journal of slot {slot} has a transaction that writes {count} and revokes \
+             {revoked} blocks: jr, fsck.ocfs2 or a mount replays it"
+        ),
     )?;
     Ok(())
 }

@@ -6,21 +6,22 @@ pub(super) mod contents;
 pub(super) mod dirs;
 pub(super) mod fields;
 pub(super) mod journal;
+pub(super) mod modify;
 pub(super) mod names;
 pub(super) mod quota;
 pub(super) mod raw;
 pub(super) mod trash;
+pub(super) mod tree;
 pub(super) mod undelete;
-
-use std::io::Write;
 
 use ocfs2_cli::terminal;
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::InodeFlags;
 
 use crate::error::{Explain, Failure};
+use crate::paths::block_of;
 use crate::screen::Screen;
-use crate::shell::{Shell, block_of};
+use crate::shell::Shell;
 use crate::volume::Fs;
 use crate::writer::Committed;
 
@@ -80,6 +81,13 @@ pub(super) fn refused(word: &[u8], why: &str) -> Failure {
 
 /// Says what was changed.
 fn say(out: &mut Screen, what: &str, committed: Committed) -> Result<(), Failure> {
-    writeln!(out, "{what}; {committed}")?;
+    out.row(
+        "change",
+        |it| {
+            let it = it.put("what", what).put("blocks", committed.blocks);
+            it.put("in_place", committed.in_place)
+        },
+        format_args!("{what}; {committed}"),
+    )?;
     Ok(())
 }

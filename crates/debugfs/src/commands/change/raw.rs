@@ -1,7 +1,5 @@
 //! Blocks overwritten past the journals: damage that is meant, and what mends a check.
 
-use std::io::Write;
-
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::{Blkno, Block, Structure, check};
 
@@ -167,7 +165,11 @@ pub(in super::super) fn crc(
     let before = bytes.clone();
     stamp(&mut bytes, blkno)?;
     match (before == bytes, mends) {
-        (true, _) => writeln!(out, "the check of block {blkno} holds")?,
+        (true, _) => out.row(
+            "check",
+            |it| it.put("block", blkno.0).put("check_holds", true),
+            format_args!("the check of block {blkno} holds"),
+        )?,
         (false, true) => {
             let what = format!("the check of block {blkno} did not hold and does");
             return overwrite(shell, blkno, &bytes, &what, out);

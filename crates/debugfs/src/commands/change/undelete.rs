@@ -29,7 +29,8 @@ fn find(fs: &Fs, out: &mut Screen) -> Result<Found, Failure> {
     for slot in 0..fs.volume.max_slots() {
         if fs.volume.journal_is_dirty(slot).unwrap_or(false) {
             // What a replay brings is not deleted.
-            let why = format!("the journal of slot {slot} has to be replayed first: fsck.ocfs2");
+            let why =
+                format!("the journal of slot {slot} has to be replayed first: jr, fsck.ocfs2");
             return Err(Failure::Failed(why));
         }
         let deleted = match Past::of_slot(fs, slot).and_then(|past| past.deleted()) {
@@ -66,7 +67,14 @@ pub(in super::super) fn lsdel(
             dtime => time::long(dtime),
         };
         let (owner, mode, size) = (dinode.i_uid, dinode.i_mode, dinode.i_size);
-        writeln!(out, "{blkno:>12} {owner:>6} {mode:>7o} {size:>14} {when}")?;
+        out.row(
+            "deleted",
+            |it| {
+                let it = it.put("inode", blkno.0).put("uid", owner).put("mode", mode);
+                it.put("size", size).put("dtime", deleted.dtime)
+            },
+            format_args!("{blkno:>12} {owner:>6} {mode:>7o} {size:>14} {when}"),
+        )?;
     }
     writeln!(out, "{} deleted files found", found.len())?;
     Ok(())
