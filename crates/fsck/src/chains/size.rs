@@ -87,7 +87,9 @@ impl Stated {
         }
         let bits = |rec: ChainRec| u64::from(rec.c_total);
         let chains = list.records().map(bits).sum();
-        Some(Self { blkno, inode: dinode.i_clusters, bits: dinode.bitmap().1, chains })
+        let (inode, bits) = (dinode.i_clusters, dinode.bitmap().1);
+        let says_something = (inode, bits, chains) != (0, 0, 0);
+        says_something.then_some(Self { blkno, inode, bits, chains })
     }
 
     /// The right number, if it is not the superblock's.
