@@ -41,7 +41,7 @@ pub(super) struct Layers {
     device: Arc<dyn Device>,
     /// What writes go through; `None` if nothing is written.
     pub gate: Option<Gate>,
-    /// The corrected inodes that the superblock names, and the marks of journals.
+    /// What is repaired before the recovery: what the superblock names, and the marks of journals.
     pub tops: Overlay,
     /// On top of that, the recovery of slots.
     pub recovered: Overlay,
