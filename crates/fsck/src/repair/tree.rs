@@ -1,8 +1,8 @@
 //! Extent trees rebuilt from what can be read of them.
 //!
 //! Whatever is wrong with the lists, records and extent blocks of a tree, the order of its extents
-//! is usually still right. They are gathered as the check reads them, and written into a tree of
-//! the least possible depth, in the extent blocks of the old one.
+//! is taken to be right. They are gathered as the check reads them, and written into a tree of the
+//! least possible depth, in the extent blocks of the old one.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -163,8 +163,8 @@ pub fn gather_as(
         Holds::Hashed | Holds::RefcountLeaves => {
             let mut leaves: Vec<_> = leaves.into_iter().flatten().collect();
             leaves.sort_by_key(|rec| (rec.e_cpos.0, rec.e_blkno.0));
-            // One of two equal positions may be wrong, but not the clusters they point to: both
-            // stay if these differ.
+            // One of two equal hashes may be wrong, but not the cluster that it points to: both stay
+            // if the clusters differ.
             leaves.dedup_by_key(|rec| match holds {
                 Holds::Hashed => (rec.e_cpos.0, Some(rec.e_blkno)),
                 _ => (rec.e_cpos.0, None),
@@ -273,9 +273,10 @@ fn placed(leaves: Vec<ExtentRec>, holds: Holds) -> Vec<ExtentRec> {
         let stated = Longest { cpos: rec.e_cpos, clusters: rec.e_leaf_clusters() };
         let Longest { cpos, clusters } = holds.room(rec, end, behind.clone()).unwrap_or(stated);
         let (mut cpos, length) = (u64::from(cpos.0), u64::from(clusters));
-        // Two positions contradict each other: this one is wrong if the extent would fit before the
-        // next one, otherwise it stays and the next one is moved. If the earlier one always won, a
-        // single position that is too high would displace all extents after it.
+        // If the extent reaches into the next one, one of their positions is wrong: this one if the
+        // extent would fit between its neighbours, otherwise the next one, which is then moved. If
+        // the earlier one always won, a single position that is too high would displace all extents
+        // after it.
         let next = behind.next().map(u64::from);
         let fits_in_front = next.is_some_and(|next| next >= end + length && cpos + length > next);
         let is_beyond = cpos + length > holds.end();
