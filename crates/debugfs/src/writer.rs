@@ -95,7 +95,6 @@ impl Writer {
     /// Prepares a volume on the device `path` for changes: takes the cluster's lock if there is
     /// one, and makes sure that nobody uses the volume. What is overwritten is saved to `undo`.
     /// With `any_damage`, users may be unknown if no other host can use the volume.
-    /// may be that this cannot be told, if no other host can use it.
     ///
     /// # Errors
     /// The volume must not be changed; the undo file cannot be made.

@@ -379,8 +379,7 @@ impl<'a> Run<'a> {
         Ok(other)
     }
 
-    /// Determines who uses the volume. A heartbeat of `this_node` is that of
-    /// this program.
+    /// Determines who uses the volume. A heartbeat of `this_node` is that of this program.
     fn users(
         &self,
         volume: &Volume,

@@ -116,7 +116,7 @@ impl Walk {
         }
         let at = Some(record.e_blkno);
         let below = Level::read(fs, self.inode, at)?;
-        // A depth that does not decrease would lead in circles.
+        // A depth that does not decrease may be a circle.
         if below.depth >= level.depth {
             return Err(Failure::Failed("The list below is as deep as this one".to_owned()));
         }
