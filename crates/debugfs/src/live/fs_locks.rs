@@ -31,8 +31,8 @@ const FLAGS: [(i64, &str); 9] = [
 pub struct FsLock {
     /// Its name.
     pub name: String,
-    /// Level, flags, action, unlock action, number of readers and of writers, requested level, level
-    /// that others request.
+    /// Level, flags, action, unlock action, number of readers and of writers, requested level,
+    /// level that others request.
     state: [i64; 8],
     /// The lock value.
     value: Vec<u8>,

@@ -163,8 +163,8 @@ pub fn gather_as(
         Holds::Hashed | Holds::RefcountLeaves => {
             let mut leaves: Vec<_> = leaves.into_iter().flatten().collect();
             leaves.sort_by_key(|rec| (rec.e_cpos.0, rec.e_blkno.0));
-            // One of two equal hashes may be wrong, but not the cluster that it points to: both stay
-            // if the clusters differ.
+            // One of two equal hashes may be wrong, but not the cluster that it points to: both
+            // stay if the clusters differ.
             leaves.dedup_by_key(|rec| match holds {
                 Holds::Hashed => (rec.e_cpos.0, Some(rec.e_blkno)),
                 _ => (rec.e_cpos.0, None),
