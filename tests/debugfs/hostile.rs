@@ -85,7 +85,7 @@ const REQUESTS: [Request; 6] = [
     Request::FreeFrag(4096),
 ];
 
-/// Text, and each other time a document.
+/// Returns a screen for text, or with an odd seed for documents.
 fn screen(seed: u64) -> Screen {
     let screen = Screen::new(Box::new(std::io::sink()), Box::new(std::io::sink()));
     let mut screen = screen.with_json(seed % 2 == 1);

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::inodes::{inodes, volume};
 
-/// Commands that change a volume, or what is between two commands: their documents have what was done.
+/// Commands that change a volume or the session: their documents contain what was done.
 const OTHERS: [&str; 46] = [
     "blocktrash",
     "cd",
@@ -63,7 +63,7 @@ const OTHERS: [&str; 46] = [
     "symlink",
     "truncate",
 ];
-/// The rest of them.
+/// The rest of these commands.
 const MORE: [&str; 8] = [
     "undel",
     "write",
@@ -80,7 +80,7 @@ fn schema() -> Value {
     serde_json::from_reader(File::open(path).unwrap()).unwrap()
 }
 
-/// Judges documents: each record by what is said of its kind, which names what is wrong with it.
+/// Validates documents. Each record is validated by its kind, so that errors name what is wrong.
 struct Judge {
     document: Validator,
     kinds: std::collections::BTreeMap<String, Validator>,
@@ -97,7 +97,7 @@ impl Judge {
             (kind.clone(), jsonschema::validator_for(&one).unwrap())
         };
         let kinds = kinds.iter().map(name).collect::<Vec<_>>();
-        // Records are looked at by themselves.
+        // Records are validated separately.
         let mut whole = schema.clone();
         whole["properties"]["records"]["items"] = json!({ "type": "object" });
         let document = jsonschema::validator_for(&whole).unwrap();
@@ -117,7 +117,7 @@ impl Judge {
     }
 }
 
-/// The documents of commands, all of them valid.
+/// Returns the documents of commands, and makes sure that they are valid.
 fn documents(judge: &Judge, image: &Path, commands: &[String]) -> Vec<Value> {
     let run = Run::new(program("debugfs.ocfs2")).arg("--json").arg(image);
     let done = run.stdin(commands.join("\n") + "\n").output();
@@ -139,7 +139,7 @@ fn documents(judge: &Judge, image: &Path, commands: &[String]) -> Vec<Value> {
     documents
 }
 
-/// The commands that read, of a volume and of everything in it.
+/// Returns commands that read, about a volume and everything in it.
 fn commands(volume: &Volume, scratch: &Scratch) -> Vec<String> {
     let mut commands: Vec<String> = [
         "stats",
@@ -192,7 +192,7 @@ fn commands(volume: &Volume, scratch: &Scratch) -> Vec<String> {
         }));
     };
     for (index, inode) in inodes(volume).iter().enumerate() {
-        // Of those that have nothing but an inode some are enough.
+        // Of ordinary inodes a few are enough.
         let list = inode.extent_list().ok().filter(|_| inode.dinode.arm() == Arm::ExtentList);
         let is_deep = list.is_some_and(|list| list.header.l_tree_depth > 0);
         if index > 200 && !is_deep && inode.dinode.i_refcount_loc.is_none() && !inode.is_dir() {
@@ -255,12 +255,12 @@ fn commands(volume: &Volume, scratch: &Scratch) -> Vec<String> {
         }
     }
     commands.extend(add_attribute);
-    // It asks for more: what followed would be the answers.
+    // It comes last, since it would read the following lines as answers.
     commands.push("extent_open //journal:0000".to_owned());
     commands
 }
 
-/// What `fs_locks`, `dlm_locks` and `net_stats` read, as Linux writes it.
+/// Writes the input of `fs_locks`, `dlm_locks` and `net_stats`, as Linux writes it.
 fn write_states(scratch: &Scratch) {
     fs::write(scratch.join("fs_state"), crate::recipes::fs_state()).unwrap();
     fs::write(scratch.join("dlm_state"), crate::recipes::dlm_state()).unwrap();
@@ -284,7 +284,7 @@ fn every_reading_command_gives_a_document_that_the_schema_allows() {
             kinds.extend(records.iter().map(|it| it["kind"].as_str().unwrap().to_owned()));
         }
     }
-    // None was forgotten.
+    // No command was forgotten.
     let help = documents(&judge, &fixture("clean-512-local"), &["help".to_owned()]);
     for command in help[0]["records"].as_array().unwrap() {
         let names = command["names"].as_array().unwrap();
@@ -391,7 +391,7 @@ fn values_of_a_document_are_those_of_the_text() {
         }
     }
     assert!(compared > 500, "{compared}");
-    // Rows of lists have what the text has.
+    // Rows of lists have the same contents as the text.
     let document: Value = serde_json::from_str(&run(true, "ls -l /n1")).unwrap();
     let text = run(false, "ls -l /n1");
     let records = document["records"].as_array().unwrap();

@@ -1,4 +1,4 @@
-//! Both fsck as judges of changes.
+//! Both fsck, as judges of changes.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,18 +8,18 @@ use ocfs2_testing::{Run, oracle, program};
 /// Returns what the C fsck finds.
 pub fn found_by_c(image: &Path) -> BTreeSet<String> {
     let Some(fsck) = oracle("fsck.ocfs2") else { return BTreeSet::new() };
-    // Of what memory there is it makes a cache, and most of its time goes into that.
+    // It uses all available memory as a cache, which takes most of its time.
     let line = "ulimit -v 200000; exec timeout 60 \"$0\" -fn \"$1\"";
     let said = Run::new("sh").args(["-c", line]).arg(fsck).arg(image).output();
     assert_ne!(said.status, 124, "{said}");
-    // It complains about preallocation, which Linux does as well; and for the second value of a
-    // bucket whose tree has extent blocks it expects the depth that it found below the first.
+    // It complains about preallocation, which Linux does as well. For the second value of a bucket
+    // whose tree has extent blocks, it expects the depth found below the first one.
     let known = ["[INODE_SPARSE_SIZE]", "[EXTENT_LIST_DEPTH]"];
     let lines = said.stdout.lines().chain(said.stderr.lines()).filter(|line| line.starts_with('['));
     lines.filter(|line| !known.iter().any(|it| line.starts_with(it))).map(str::to_owned).collect()
 }
 
-/// Returns what ours finds. Its status has to agree.
+/// Returns what our fsck finds. Its status has to agree.
 fn found_by_ours(image: &Path) -> BTreeSet<String> {
     let said = Run::new(program("fsck.ocfs2")).arg("-fn").arg(image).output();
     let lines = said.stdout.lines().filter(|line| line.starts_with('['));
@@ -39,7 +39,7 @@ impl Judge {
         Self { image: image.to_owned(), known: [found_by_ours(image), found_by_c(image)] }
     }
 
-    /// Demands that they find nothing new after `what`.
+    /// Makes sure that they find nothing new after `what`.
     pub fn judge(&self, what: &str) {
         let found = [found_by_ours(&self.image), found_by_c(&self.image)];
         for (found, known) in found.iter().zip(&self.known) {

@@ -1,6 +1,6 @@
-//! `debugfs.ocfs2` and `o2info`: the output of the C tools, for every inode and every structure of
-//! all fixtures; failing commands, and any damage; commands that change a volume, with both fsck as
-//! judges.
+//! `debugfs.ocfs2` and `o2info`: compared with the C tools, for every inode and every structure of
+//! all fixtures; failing commands, and random damage; commands that change a volume, with both fsck
+//! as judges.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -24,7 +24,7 @@ const SHAPES: [&str; 5] = [
     "-b 4096 -C 16384 --fs-features=usrquota,nodiscontig-bg",
 ];
 
-/// Generates commands, most of which can be done.
+/// Generates commands, most of which can succeed.
 struct Commands {
     random: Random,
     local: String,
@@ -63,7 +63,7 @@ impl Commands {
             }
             _ => {}
         }
-        // What is long gone is of little use.
+        // Old paths are of little use.
         if self.made.len() > 40 {
             self.made.remove(0);
         }
@@ -101,7 +101,7 @@ impl Commands {
             26 => format!("expand_dir {one}"),
             27 => format!("rebuild_index {one}"),
             28 => format!("set_quota user {id} bhardlimit {}", number << 20),
-            // What is after a command that asks answers it, or is none.
+            // Lines after a command that asks are its answers, or fail as commands.
             29 => format!("mi {one}\n0100{}\n{id}\n{id}\n", 600 + number % 8),
             30 => format!("eo {one}\ndelete {number} 3\ngoto {number}\nset unwritten\nec"),
             31 => {
@@ -157,7 +157,7 @@ fn whatever_commands_are_given_the_volume_is_sound() {
             }
             let _ = fs::remove_file(&undo);
         }
-        // Shown with --nocapture: a long run is to be seen going on.
+        // Shown with --nocapture: progress of a long run.
         eprintln!("row {row}: {done} changes so far");
     }
     // Otherwise hardly anything was tested.

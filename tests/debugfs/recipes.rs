@@ -17,12 +17,12 @@ LOCK:1,2,3,-1,0,0:9,0,0,0,0,0,0,0,0,2
 
 ";
 
-/// The same with the value of the lock.
+/// Returns the same with the value of the lock.
 pub fn dlm_state() -> String {
     DLM_STATE.replace("LVB\n", &format!("{}\n", "0".repeat(128)))
 }
 
-/// Commands with what has to come of them.
+/// Returns the commands of a text with their expected output.
 fn commands(text: &str) -> Vec<(String, Vec<String>)> {
     let mut commands: Vec<(String, Vec<String>)> = Vec::new();
     let mut is_console = false;
@@ -109,7 +109,7 @@ pub fn fs_state() -> String {
     format!("0x4\tN00000000000000050000fc02\t3\t0x41\t0x0\t0x0\t0\t0\t3\t-1\t{value}{counts}\n")
 }
 
-/// From where a journal is opened to where it is closed commands are those of one session.
+/// Joins the commands from opening a journal to closing it, since they need a single session.
 fn together(commands: Vec<(String, Vec<String>)>) -> Vec<(String, Vec<String>)> {
     let mut all: Vec<(String, Vec<String>)> = Vec::new();
     let mut is_open = false;

@@ -1,4 +1,4 @@
-//! How a word of a line that is being typed may go on: commands, paths, fields.
+//! Completion of a word of a line that is being typed: commands, paths, fields.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -27,12 +27,12 @@ use crate::show::parts::parts;
 use crate::volume::{Entry, Fs};
 use crate::words::last_word;
 
-/// Most names of a directory that are looked at: a key must not take minutes.
+/// The most names of a directory that are looked at, so that a key press does not take minutes.
 const MOST_READ: usize = 100_000;
-/// Most that are offered.
+/// The most candidates that are offered.
 const MOST: usize = 1000;
 
-/// What there is to complete from, as it was when the prompt was shown.
+/// What words are completed from: the state when the prompt was shown.
 #[derive(Default)]
 pub struct Known {
     fs: Option<Fs>,
@@ -40,16 +40,16 @@ pub struct Known {
 }
 
 impl Known {
-    /// The volume that is open, and where paths begin.
+    /// The open volume, and where paths begin on it.
     pub fn new(fs: Option<&Fs>, start: Start) -> Self {
         Self { fs: fs.map(Fs::again), start }
     }
 }
 
-/// Completes words for the editor of lines.
+/// Completes words for the line editor.
 #[derive(Default)]
 pub struct Completion {
-    /// From this.
+    /// What to complete from.
     pub known: Known,
 }
 
@@ -81,11 +81,11 @@ impl Completer for Completion {
     }
 }
 
-/// A word that may be meant.
+/// A possible word.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Candidate {
     text: String,
-    /// Whether nothing follows in the same word.
+    /// Whether the word is complete.
     is_whole: bool,
 }
 
@@ -93,7 +93,7 @@ fn whole(text: impl Into<String>) -> Candidate {
     Candidate { text: text.into(), is_whole: true }
 }
 
-/// A word as it has to be typed, whatever bytes it has; nothing where it cannot be.
+/// A word as it has to be typed, whatever bytes it has; `None` if it cannot be typed.
 fn typed(word: &[u8]) -> Option<String> {
     let is_plain = |byte: &u8| matches!(byte, b'!'..=b'~') && !b"'\"\\".contains(byte);
     if word.iter().all(is_plain) {
@@ -104,7 +104,7 @@ fn typed(word: &[u8]) -> Option<String> {
 }
 
 impl Known {
-    /// Where the word that ends a line begins, and what it may be.
+    /// The offset of the last word of a line, and the words it may become.
     fn candidates(&self, line: &[u8]) -> (usize, Vec<Candidate>) {
         let (start, word, before) = last_word(line);
         let Some((name, arguments)) = before.split_first() else {
@@ -114,8 +114,8 @@ impl Known {
             return (start, Vec::new());
         };
         let (kinds, valued) = kinds_of(command.arguments);
-        // Options and their values have no place of their own; the last place is that of all that
-        // follow.
+        // Options and their values do not count as places; the last place stands for all further
+        // words.
         let (mut place, mut words) = (0, arguments.iter());
         while let Some(word) = words.next() {
             if valued.iter().any(|option| option.as_bytes() == word.as_slice()) {
@@ -141,7 +141,7 @@ impl Known {
         (start, found)
     }
 
-    /// The names that begin as the last component of a path does.
+    /// The paths whose last component begins like that of `word`.
     fn paths(&self, word: &[u8]) -> Vec<Candidate> {
         let slash = word.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
         let (dir, name) = word.split_at(slash);
@@ -150,7 +150,7 @@ impl Known {
         let at = if dir.is_empty() { Ok(self.start.cwd) } else { self.dir(fs, dir) };
         let Ok(inode) = at.and_then(|at| fs.inode(at)) else { return found };
         let mut read = 0;
-        // Of a directory that is damaged what can be read is offered.
+        // Of a damaged directory the readable part is offered.
         let _ = fs.dir_blocks::<crate::error::Problem>(&inode, |block| {
             for entry in block.entries().filter(|entry| is_meant(entry, name)) {
                 let is_dir = FileType::from_code(entry.file_type) == Some(FileType::Directory);
@@ -167,7 +167,7 @@ impl Known {
         found
     }
 
-    /// The directory of a path that ends with a slash; a link at its end is followed.
+    /// The directory of a path that ends with a slash; a final link is followed.
     fn dir(&self, fs: &Fs, dir: &[u8]) -> Result<ocfs2_format::Blkno, crate::error::Problem> {
         match dir {
             b"/" | b"//" => self.start.find(fs, dir),
@@ -175,7 +175,7 @@ impl Known {
         }
     }
 
-    /// After a dot that follows a file: the fields of its inode.
+    /// Paths, and the fields of an inode after a dot.
     fn paths_and_fields(&self, word: &[u8]) -> Vec<Candidate> {
         let mut found = self.paths(word);
         let dots = word.iter().enumerate().filter(|(_, byte)| **byte == b'.');
@@ -199,7 +199,7 @@ impl Known {
     }
 }
 
-/// What the words after a command are, and which of its options take one: as its help has it.
+/// The kinds of the words after a command, and its options with a value, parsed from its help.
 fn kinds_of(arguments: &str) -> (Vec<&str>, Vec<&str>) {
     let (mut kinds, mut valued) = (Vec::new(), Vec::new());
     let mut parts = arguments.split(' ').filter(|part| !part.is_empty());
@@ -212,7 +212,7 @@ fn kinds_of(arguments: &str) -> (Vec<&str>, Vec<&str>) {
             continue;
         }
         let value = parts.next();
-        // `[--direct [-r]]` are two options, of which none has a value.
+        // `[--direct [-r]]` are two options without a value.
         if value.is_some_and(|value| !value.starts_with("[-")) {
             valued.push(option);
         }
@@ -220,7 +220,7 @@ fn kinds_of(arguments: &str) -> (Vec<&str>, Vec<&str>) {
     (kinds, valued)
 }
 
-/// Whether an entry begins so; `.` and `..` only where they are asked for.
+/// Whether the name of an entry begins so; `.` and `..` only if a dot was typed.
 fn is_meant(entry: &Entry, name: &[u8]) -> bool {
     entry.name.starts_with(name) && (!entry.is_dot() || name.starts_with(b"."))
 }
@@ -235,7 +235,7 @@ fn structures(word: &[u8]) -> Vec<Candidate> {
     names.filter(|name| name.as_bytes().starts_with(word)).map(whole).collect()
 }
 
-/// The fields that a command sets, with and without what all their names begin with.
+/// The fields that a command sets, with and without their common prefix.
 fn fields_of(command: &[u8], word: &[u8]) -> Vec<Candidate> {
     let (fields, prefix): (&[Field], _) = match command {
         b"set_inode_field" | b"sif" => (Dinode::FIELDS, "i_"),

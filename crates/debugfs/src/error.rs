@@ -1,23 +1,23 @@
-//! Why a command could not do what it was asked to.
+//! Reasons for which a command fails.
 
 use std::io;
 
 use ocfs2_cli::{Interrupted, OutputClosed, shown};
 use ocfs2_volume::Error as VolumeError;
 
-/// What is wrong with something on the volume, in the words of the C tool where it has any.
+/// What is wrong with something on the volume, in the words of the C tool if it has any.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
-    /// A path leads nowhere.
+    /// A path does not exist.
     #[error("Directory entry not found")]
     NotFound,
-    /// A number that is not a block of the volume.
+    /// The number is not a block of the volume.
     #[error("Invalid block number")]
     InvalidBlock,
     /// The block has another signature.
     #[error("Bad magic number in {0}")]
     BadMagic(&'static str),
-    /// A block of a directory's index is none.
+    /// A block is not one of a directory's index.
     #[error("OCFS2 directory corrupted")]
     DirCorrupt,
     /// A directory is needed.
@@ -26,13 +26,13 @@ pub enum Problem {
     /// The contents are in the inode, or there are none.
     #[error("Inode type does not contain extents")]
     NoExtents,
-    /// Entries of attributes that point to nothing of their area.
+    /// Entries of attributes point outside their area.
     #[error("Names or values of attributes are outside their area")]
     NotAttributes,
-    /// What no file can be called.
+    /// No file can have this name.
     #[error("A name has neither zero bytes nor slashes")]
     NotName,
-    /// Links that point to links, without an end.
+    /// A circle of symbolic links, or too many of them.
     #[error("Too many symbolic links encountered")]
     TooManyLinks,
     /// Anything else.
@@ -59,31 +59,31 @@ impl From<ocfs2_format::Truncated> for Problem {
     }
 }
 
-/// Why a command ended.
+/// The reason why a command ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// It failed: what is said after its name.
+    /// It failed, with the text after its name.
     #[error("{0}")]
     Failed(String),
-    /// The words after it are not what it takes.
+    /// Its arguments are wrong.
     #[error("wrong arguments")]
     Usage,
-    /// There is no volume to do it on.
+    /// No volume is open.
     #[error("No device open")]
     NoDevice,
-    /// Some of what it was to do failed, and it has been said.
+    /// A part of it failed, which was already reported.
     #[error("some of it failed")]
     Said,
     /// A signal came.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
-    /// What it says cannot be written.
+    /// Its output cannot be written.
     #[error(transparent)]
     Output(#[from] io::Error),
 }
 
 impl Failure {
-    /// Whether whoever read what it says has gone away.
+    /// Whether the reader of the output has gone away.
     pub fn is_closed_output(&self) -> bool {
         let Self::Output(err) = self else { return false };
         err.kind() == io::ErrorKind::BrokenPipe
@@ -100,7 +100,7 @@ impl From<Problem> for Failure {
     }
 }
 
-/// What keeps a change from being made.
+/// Errors of a change whose text is reported as it is.
 macro_rules! said_as_it_is {
     ($($error:ty),*) => {$(
         impl From<$error> for Failure {
@@ -115,7 +115,7 @@ impl From<ocfs2_volume::EditError> for Failure {
     fn from(err: ocfs2_volume::EditError) -> Self {
         use ocfs2_volume::EditError::Volume;
         match &err {
-            // What was read is no structure any more, unlike what only is not what was wanted.
+            // The structure is damaged, unlike when it is only not the wanted one.
             Volume(
                 VolumeError::Checksum { .. }
                 | VolumeError::Truncated { .. }
@@ -141,12 +141,12 @@ impl From<ocfs2_format::Truncated> for Failure {
     }
 }
 
-/// A problem with the words that say where it was.
+/// Adds to a problem where it occurred.
 pub trait Explain<T> {
-    /// `problem while ...`: `context` begins with its first word.
+    /// The error `problem while ...`: `context` includes the first of these words.
     fn explain(self, context: impl FnOnce() -> String) -> Result<T, Failure>;
 
-    /// `problem 'path'`, of something that was named on the command line.
+    /// The error `problem 'path'`, for something that was named on the command line.
     fn of(self, word: &[u8]) -> Result<T, Failure>
     where
         Self: Sized,
@@ -164,12 +164,12 @@ impl<T, E: Into<Problem>> Explain<T> for Result<T, E> {
     }
 }
 
-/// An error of this machine about a file, as the C tool says it.
+/// An error of the local system about a file, in the form of the C tool.
 pub fn of_file(err: &io::Error, path: &std::path::Path) -> Failure {
     Failure::Failed(format!("{} '{}'", plain(err), shown(path)))
 }
 
-/// The text of an error of the system without its number.
+/// The text of a system error without its number.
 pub fn plain(err: &io::Error) -> String {
     let text = err.to_string();
     match text.find(" (os error") {

@@ -1,8 +1,8 @@
-//! `debugfs.ocfs2`: look into an OCFS2 volume, structure by structure, and change it by hand.
+//! `debugfs.ocfs2`: shows an OCFS2 volume structure by structure, and changes it by hand.
 //!
-//! [`Shell`] does commands, structures are shown as the text of the C tool's 1.8 or as JSON, [`run`]
-//! is the program. Block checks are shown and keep nothing from being shown. What changes a volume
-//! is one transaction a command.
+//! [`Shell`] runs commands, [`run`] is the program. Structures are shown as JSON or as the text of
+//! the C tool 1.8. Block checks are shown, but a wrong one does not prevent anything from being
+//! shown. Each command that changes a volume is one transaction.
 #![deny(missing_docs)]
 
 mod cli;

@@ -1,4 +1,4 @@
-//! Where lines come from: a terminal, a file, a pipe.
+//! Input lines: from a terminal, a file or a pipe.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
@@ -10,12 +10,12 @@ use rustyline::{CompletionType, Config, Editor};
 
 use crate::complete::{Completion, Known};
 
-/// Most bytes of a line.
+/// The greatest length of a line in bytes.
 const MOST: u64 = 64 << 10;
 
-/// Where lines come from.
+/// A source of lines.
 pub enum Lines {
-    /// A terminal, with editing, a history and completion.
+    /// A terminal, with line editing, a history and completion.
     Terminal(Box<Editor<Completion, MemHistory>>),
     /// Anything else.
     Plain(Box<dyn BufRead>),
@@ -29,16 +29,16 @@ impl fmt::Debug for Lines {
 
 /// A line, or why there is none.
 pub enum Line {
-    /// One without its end.
+    /// A line without its line feed.
     Text(Vec<u8>),
-    /// There are no more.
+    /// The end of the input.
     End,
     /// Ctrl-C at the prompt.
     Dropped,
 }
 
 impl Lines {
-    /// From a terminal.
+    /// Lines from a terminal.
     pub fn terminal() -> anyhow::Result<Self> {
         let config = Config::builder().auto_add_history(true);
         let config = config.completion_type(CompletionType::List).build();
@@ -47,17 +47,17 @@ impl Lines {
         Ok(Self::Terminal(Box::new(editor)))
     }
 
-    /// From anything else.
+    /// Lines from anything else.
     pub fn plain(from: impl Read + 'static) -> Self {
         Self::Plain(Box::new(BufReader::new(from)))
     }
 
-    /// Whether it is a person's: a prompt is shown with each line, and words can be completed.
+    /// Whether a person types the lines: with a prompt and completion.
     pub fn is_terminal(&self) -> bool {
         matches!(self, Self::Terminal(_))
     }
 
-    /// What words are completed from, from now on.
+    /// Sets what words are completed from.
     pub fn set_known(&mut self, known: Known) {
         if let Self::Terminal(editor) = self
             && let Some(helper) = editor.helper_mut()
@@ -66,7 +66,7 @@ impl Lines {
         }
     }
 
-    /// The next one; `prompt` is only for a terminal.
+    /// Reads the next line; `prompt` is only for a terminal.
     pub fn next(&mut self, prompt: &str) -> anyhow::Result<Line> {
         match self {
             Self::Terminal(editor) => match editor.readline(prompt) {

@@ -2,7 +2,7 @@
 
 use ocfs2_format::Blkno;
 
-/// What a lock guards, by the letter its name begins with.
+/// The kinds of locks, by the first letter of their names.
 const KINDS: [(u8, &str); 13] = [
     (b'M', "Meta"),
     (b'D', "Data"),
@@ -19,27 +19,27 @@ const KINDS: [(u8, &str); 13] = [
     (b'I', "TrimFs"),
 ];
 
-/// Bytes of a name, other than those of dentries.
+/// The length of a name in bytes, except for those of dentries.
 const LENGTH: usize = 31;
-/// Between the letter and the block.
+/// The digits between the letter and the block.
 const PAD: &str = "000000";
 
-/// A lock by its name.
+/// A cluster lock, as named.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Lock {
     /// The letter.
     letter: u8,
-    /// What its letter says.
+    /// The kind in words.
     pub kind: &'static str,
-    /// The block it is about; of a dentry the inode it names.
+    /// The block of the lock; for a dentry the inode of the entry.
     pub block: Blkno,
-    /// The generation of the inode, or 0.
+    /// The generation of the inode; 0 if it is not part of the name.
     pub generation: u32,
-    /// Of a dentry: the directory.
+    /// The directory, for a dentry.
     pub parent: Option<Blkno>,
 }
 
-/// `letter` as one of a lock.
+/// The kind of lock with this letter.
 fn kind_of(letter: u8) -> Option<&'static str> {
     KINDS.iter().find(|(known, _)| *known == letter).map(|(_, kind)| *kind)
 }
@@ -51,7 +51,7 @@ fn hex(bytes: Option<&[u8]>) -> Option<u64> {
 }
 
 impl Lock {
-    /// The lock of a name.
+    /// Parses a name; `None` if it is not that of a lock.
     pub fn parse(name: &[u8]) -> Option<Self> {
         let letter = *name.first()?;
         let kind = kind_of(letter)?;
@@ -68,7 +68,8 @@ impl Lock {
         Some(Self { letter, kind, block, generation, parent: None })
     }
 
-    /// The lock of a letter, a block and a generation or, of a dentry, its directory.
+    /// The lock with this letter and block; `other` is the generation, or the directory of a
+    /// dentry.
     pub fn new(letter: u8, block: Blkno, other: u64) -> Option<Self> {
         let kind = kind_of(letter)?;
         Some(match letter {
@@ -77,7 +78,7 @@ impl Lock {
         })
     }
 
-    /// Its name.
+    /// The name of the lock.
     pub fn name(&self) -> String {
         let (letter, block) = (char::from(self.letter), self.block.0);
         match self.parent {
@@ -86,7 +87,7 @@ impl Lock {
         }
     }
 
-    /// All that its name says, a line each, without what is 0.
+    /// The parts of the name, one per line, without those that are 0.
     pub fn described(&self) -> String {
         let mut text = format!("Lockres:    {}\nType:       {}\n", self.name(), self.kind);
         if !self.block.is_none() {

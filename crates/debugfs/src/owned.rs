@@ -1,4 +1,4 @@
-//! What an inode has besides its contents: attributes, an index, a refcount tree.
+//! What an inode owns besides its contents: attributes, an index, a refcount tree.
 
 use std::ops::Range;
 
@@ -23,11 +23,11 @@ pub struct Owned<'f> {
 }
 
 impl<'f> Owned<'f> {
-    /// Those of an inode, as far as they can be found.
+    /// The blocks that an inode owns, as far as they can be found.
     pub fn of(fs: &'f Fs, inode: &Inode) -> Vec<Range<u64>> {
         let mut owned = Self { fs, ranges: Vec::new() };
         let features = inode.dinode.dyn_features();
-        // What is damaged hides only what it points to.
+        // Damage hides only what the damaged block points to.
         if features.contains(DynFeatures::INLINE_XATTR) {
             let block = inode.block();
             let start = block.len().saturating_sub(inode.dinode.i_xattr_inline_size.into());
@@ -49,12 +49,13 @@ impl<'f> Owned<'f> {
         self.ranges.push(first.0..first.0.saturating_add(blocks));
     }
 
-    /// What a tree points to, in clusters or in blocks, and its extent blocks.
+    /// Adds the extents of a tree, in clusters or in blocks of 2^-`bits` of them, and its extent
+    /// blocks.
     fn tree(&mut self, tree: &Tree<'_>, bits: u32) -> Result<(), Problem> {
         let most = self.fs.volume.geometry().blocks();
         let mut extents = tree.extents();
         for extent in extents.by_ref().filter_map(Result::ok) {
-            // Many attributes may claim one tree; all together have no more than there is.
+            // Many attributes may claim the same tree: more ranges than blocks are not kept.
             if self.ranges.len() as u64 >= most {
                 return Err(Problem::InvalidBlock);
             }
@@ -102,7 +103,7 @@ impl<'f> Owned<'f> {
         Ok(())
     }
 
-    /// A bucket of the extent that begins with `first`.
+    /// Reads bucket `index` of the extent that begins with `first`.
     fn bucket(&self, first: Blkno, index: u64) -> Result<Vec<u8>, Problem> {
         self.fs.check()?;
         let blocks = BUCKET_SIZE as u64 >> self.fs.volume.block_size().bits();

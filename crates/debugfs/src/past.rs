@@ -1,5 +1,5 @@
-//! What journals still have of blocks as they were: copies of transactions that are long in their
-//! places stay in the log until others are written over them.
+//! Older versions of blocks: copies in the log of a journal, which remain there after their
+//! transactions have been written to their places, until others overwrite them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use ocfs2_volume::{Error, Inode, Volume};
 use crate::error::Problem;
 use crate::volume::Fs;
 
-/// Bytes of older blocks that are kept in memory.
+/// Bytes of older versions that are kept in memory.
 const MEMORY: u64 = 64 << 20;
 
 /// A copy of a block in the log of a journal.
 #[derive(Clone, Copy, Debug)]
 struct Copy {
-    /// The block it is a copy of.
+    /// The block that was copied.
     home: Blkno,
-    /// Where it is.
+    /// The block of the copy.
     at: Blkno,
     sequence: u32,
-    /// Its first bytes were those that begin blocks of the log itself.
+    /// Whether its first four bytes were replaced, since they were those of a log block.
     is_escaped: bool,
 }
 
@@ -35,18 +35,18 @@ pub struct Past<'f> {
     copies: Vec<Copy>,
 }
 
-/// A file that was deleted, as it was before.
+/// A deleted file, as it was before.
 #[derive(Clone, Debug)]
 pub struct Deleted {
-    /// The inode as it was.
+    /// The inode before the deletion.
     pub inode: Inode,
-    /// When it was deleted, in seconds since 1970; 0 where that is not known.
+    /// The time of the deletion in seconds since 1970; 0 if it is not known.
     pub dtime: u64,
     sequence: u32,
 }
 
 impl<'f> Past<'f> {
-    /// Reads the log of a slot from its beginning to its end, whatever of it is live.
+    /// Reads the whole log of a slot, whether or not it would still be replayed.
     pub fn of_slot(fs: &'f Fs, slot: u16) -> Result<Self, Problem> {
         let journal = fs.volume.journal(slot)?;
         let superblock = &journal.superblock;
@@ -66,7 +66,7 @@ impl<'f> Past<'f> {
             for tag in tags(&block, superblock.tag_format()) {
                 log = next(log);
                 let Some(at) = places.get(log).copied().filter(|_| log != index) else { break };
-                // From here on a later transaction was written over this one.
+                // From here on a later transaction has overwritten this one.
                 if JournalHeader::decode(&fs.block(at)?)?.block_type().is_some() {
                     break;
                 }
@@ -78,8 +78,8 @@ impl<'f> Past<'f> {
         Ok(Self { fs, copies })
     }
 
-    /// Regular files and symbolic links that the log has, and that are no more, by their inodes: each
-    /// as it was last while it had a name.
+    /// Returns deleted regular files and symbolic links of which the log has a copy, by inode: each
+    /// in its last version that still had a name.
     pub fn deleted(&self) -> Result<BTreeMap<Blkno, Deleted>, Problem> {
         let mut found = BTreeMap::new();
         for copy in self.copies.iter().filter(|copy| !copy.is_escaped) {
@@ -98,7 +98,7 @@ impl<'f> Past<'f> {
         Ok(found)
     }
 
-    /// Whether that is a file with a name, whole as far as can be told.
+    /// Whether an inode is a file with a name, and intact as far as that shows.
     fn was_file(&self, inode: &Inode) -> bool {
         let (dinode, volume) = (&inode.dinode, &self.fs.volume);
         let none = InodeFlags::SYSTEM | InodeFlags::ORPHANED | InodeFlags::DIO_ORPHANED;
@@ -111,7 +111,7 @@ impl<'f> Past<'f> {
             && matches!(inode.kind(), Some(FileKind::Regular | FileKind::Symlink))
     }
 
-    /// When an inode was deleted; nothing if it was not.
+    /// The time at which an inode was deleted; 0 if not known, `None` if it still exists.
     fn end_of(&self, before: &Inode) -> Result<Option<u64>, Problem> {
         let Ok(now) = self.fs.inode(before.blkno) else { return Ok(Some(0)) };
         let is_same = now.dinode.i_generation == before.dinode.i_generation;
@@ -119,12 +119,12 @@ impl<'f> Past<'f> {
         Ok(match (is_same, is_there) {
             (true, true) => None,
             (true, false) => Some(now.dinode.i_dtime),
-            // Another file has the block, or nobody.
+            // The block belongs to another file or to none.
             (false, _) => Some(0),
         })
     }
 
-    /// The volume as it was when `deleted` was last as it is here, as far as the log has it.
+    /// The volume at the time of this version of `deleted`, as far as the log has it.
     pub fn volume_of(&self, deleted: &Deleted) -> Result<Volume, Problem> {
         let volume = &self.fs.volume;
         let below = Arc::clone(volume.device());
@@ -146,7 +146,7 @@ impl<'f> Past<'f> {
     }
 }
 
-/// The blocks of a journal, in order.
+/// The blocks of a journal, in order of the file.
 pub fn places(fs: &Fs, inode: &Inode) -> Result<Vec<Blkno>, Problem> {
     let bits = fs.volume.geometry().bpc_bits();
     let mut places = Vec::new();

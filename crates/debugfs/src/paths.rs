@@ -1,4 +1,4 @@
-//! Where paths lead on the volume.
+//! Paths on the volume.
 
 use ocfs2_format::Blkno;
 
@@ -7,23 +7,23 @@ use crate::lock::Lock;
 use crate::volume::Fs;
 use crate::words::number;
 
-/// Most symbolic links that are followed for one path, as in the kernel.
+/// The most symbolic links followed for one path, as in the kernel.
 const MOST_LINKS: u32 = 40;
 
-/// Where paths begin.
+/// The starting points of paths.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Start {
-    /// Where `/` is.
+    /// The directory of `/`.
     pub root: Blkno,
-    /// Where relative paths begin.
+    /// The directory of relative paths.
     pub cwd: Blkno,
 }
 
 impl Start {
-    /// The block that a word names: `<number>`, `<lock>`, or a path.
+    /// Finds the block that a word names: `<number>`, `<lock>`, or a path.
     ///
     /// # Errors
-    /// [`Problem::NotFound`], and what is wrong on the way there.
+    /// [`Problem::NotFound`], or what is wrong on the way there.
     pub fn find(self, fs: &Fs, word: &[u8]) -> Result<Blkno, Problem> {
         if let Some(blkno) = block_of(word) {
             return if fs.is_block(blkno) { Ok(blkno) } else { Err(Problem::InvalidBlock) };
@@ -35,7 +35,7 @@ impl Start {
         self.follow(fs, start, word)
     }
 
-    /// Goes from `start` along a path. Links are followed but in its last component.
+    /// Follows a path from `start`. A link is followed unless it is the last component.
     fn follow(self, fs: &Fs, start: Blkno, path: &[u8]) -> Result<Blkno, Problem> {
         let parts = |path: &[u8]| -> Vec<Vec<u8>> {
             let parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
@@ -70,7 +70,7 @@ impl Start {
     }
 }
 
-/// The number in `<number>` or of `<lock>`.
+/// The block in `<number>`, or of the lock in `<lock>`.
 pub fn block_of(word: &[u8]) -> Option<Blkno> {
     let inner = word.strip_prefix(b"<")?.strip_suffix(b">")?;
     number(inner).map(Blkno).or_else(|| Lock::parse(inner).map(|lock| lock.block))

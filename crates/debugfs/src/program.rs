@@ -19,14 +19,14 @@ use crate::screen::Screen;
 use crate::shell::{Done, OpenOptions, Shell};
 use crate::words::number;
 
-/// The status of a run that a signal ended, as a shell reports it of SIGINT.
+/// The status of a run that a signal ended, as a shell reports SIGINT.
 const INTERRUPTED: Status = Status(130);
 const PROMPT: &str = "debugfs: ";
 
-/// Does what `cli` asks for.
+/// Runs the commands that `cli` names.
 ///
 /// # Errors
-/// Commands cannot be read, or what they say cannot be written.
+/// Commands cannot be read, or their output cannot be written.
 pub fn run(cli: &Cli) -> Result<Status> {
     if !cli.decode.is_empty() {
         return decode(&cli.decode, cli.json);
@@ -45,7 +45,7 @@ pub fn run(cli: &Cli) -> Result<Status> {
             undo_file: cli.undo_file.clone(),
         };
         if let Err(err) = shell.open(device, &options) {
-            // Commands that need none may still be done.
+            // Commands without a volume are still possible.
             let err = err.context("open");
             print_error(&err);
             if cli.json {
@@ -57,12 +57,12 @@ pub fn run(cli: &Cli) -> Result<Status> {
         }
     }
     let status = all(cli, &mut shell);
-    // However they went: what was saved of the volume is to be of use.
+    // Whatever their outcome: the undo file has to be finished.
     shell.close()?;
     status
 }
 
-/// The document of a volume that cannot be opened, which no command was done on.
+/// Prints the document of a volume that cannot be opened, in place of any command.
 fn document_of(err: &anyhow::Error) -> Result<()> {
     let silent = Box::new(io::sink());
     let mut screen = Screen::with_errors(silent).with_json(true);
@@ -71,10 +71,10 @@ fn document_of(err: &anyhow::Error) -> Result<()> {
     Ok(screen.end(Status::FAILURE.0)?)
 }
 
-/// Does the commands there are.
+/// Runs all commands, from the option, a file, a pipe or a terminal.
 fn all(cli: &Cli, shell: &mut Shell) -> Result<Status> {
     if let Some(request) = &cli.request {
-        // What it asks is answered there.
+        // Its questions are answered there.
         shell.push_lines(Lines::plain(io::stdin()));
         return Ok(status(one(cli, shell, request.as_bytes(), true)?));
     }
@@ -104,7 +104,7 @@ fn status(done: Done) -> Status {
     }
 }
 
-/// Does a command; on a terminal through `$PAGER`, where that is wished for.
+/// Runs a command; on a terminal through `$PAGER`, if `is_paged`.
 fn one(cli: &Cli, shell: &mut Shell, line: &[u8], is_paged: bool) -> Result<Done> {
     let is_paged = is_paged && !commands::asks(line);
     let Some(mut pager) = Some(()).filter(|()| is_paged).and_then(|()| pager()) else {
@@ -113,7 +113,7 @@ fn one(cli: &Cli, shell: &mut Shell, line: &[u8], is_paged: bool) -> Result<Done
     let Some(to) = pager.stdin.take() else { bail!("the pager does not listen") };
     let done = on(shell, line, Screen::paged(to).with_json(cli.json))?;
     pager.wait().context("the pager did not end")?;
-    // Who leaves the pager before the end does not leave the shell.
+    // Leaving the pager early does not leave the shell.
     Ok(if done == Done::Unread { Done::Well } else { done })
 }
 
@@ -128,13 +128,13 @@ fn on(shell: &mut Shell, line: &[u8], mut screen: Screen) -> Result<Done> {
     }
 }
 
-/// Whoever read what is said has gone away; anything else is an error.
+/// The outcome if the reader has gone away; anything else is an error.
 fn unwritten(err: io::Error) -> Result<Done> {
     let failure = Failure::from(err);
     if failure.is_closed_output() { Ok(Done::Unread) } else { Err(failure.into()) }
 }
 
-/// The program that shows text page by page, where there is somebody to see it.
+/// Starts the pager, if standard output is a terminal and one is set.
 fn pager() -> Option<Child> {
     if !io::stdout().is_terminal() {
         return None;
@@ -146,7 +146,7 @@ fn pager() -> Option<Child> {
     Command::new("sh").arg("-c").arg(pager).stdin(Stdio::piped()).spawn().ok()
 }
 
-/// Commands of a file or from a pipe.
+/// Runs commands from a file or a pipe.
 fn plain(cli: &Cli, shell: &mut Shell) -> Result<Status> {
     let mut all = Status::SUCCESS;
     loop {
@@ -155,7 +155,7 @@ fn plain(cli: &Cli, shell: &mut Shell) -> Result<Status> {
         if line.is_empty() {
             continue;
         }
-        // A document says itself which command it is of.
+        // A document names its command.
         if !cli.noprompt && !cli.json {
             writeln!(Output::stdout(), "{PROMPT}{}", terminal(line))?;
         }
@@ -171,7 +171,7 @@ fn plain(cli: &Cli, shell: &mut Shell) -> Result<Status> {
     }
 }
 
-/// Commands of a person.
+/// Runs commands that a person types.
 fn interactive(cli: &Cli, shell: &mut Shell) -> Result<Status> {
     if !cli.noprompt {
         writeln!(Output::stderr(), "debugfs.ocfs2 {}", env!("CARGO_PKG_VERSION"))?;

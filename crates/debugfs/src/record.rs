@@ -1,28 +1,28 @@
-//! What a command has found, as one document of JSON: docs/debugfs.schema.json says what is in it.
+//! The JSON document of a command; docs/debugfs.schema.json describes it.
 //!
-//! A document begins when the command does and ends with what became of it; between the two come its
-//! records, written one by one, so that nothing grows with what a volume claims to have.
+//! The document begins with the command and ends with its outcome. Records are written one by one
+//! in between, so that memory does not grow with what a volume claims to contain.
 
 use ocfs2_cli::encode::{json_escaped, json_line, json_text};
 use serde_json::{Map, Value};
 
-/// One thing that was found: of a kind, with values by name.
+/// A record: its kind, with values by name.
 pub struct Record(Map<String, Value>);
 
 impl Record {
-    /// One of a kind without values.
+    /// A record of a kind, without values.
     pub fn new(kind: &str) -> Self {
         Self(Map::from_iter([("kind".to_owned(), kind.into())]))
     }
 
-    /// With a value.
+    /// Adds a value.
     #[must_use]
     pub fn put(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.0.insert(name.to_owned(), value.into());
         self
     }
 
-    /// With a text that may be any bytes: where it is no UTF-8, `NAME_escaped` has all of it.
+    /// Adds text of any bytes. If it is not UTF-8, `NAME_escaped` has all of it.
     #[must_use]
     pub fn text(self, name: &str, bytes: impl AsRef<[u8]>) -> Self {
         let bytes = bytes.as_ref();
@@ -33,7 +33,7 @@ impl Record {
         }
     }
 
-    /// As a value of another one.
+    /// The record as a value for another one.
     pub fn value(self) -> Value {
         Value::Object(self.0)
     }
@@ -47,7 +47,7 @@ pub struct Document {
 }
 
 impl Document {
-    /// What stands before the first record.
+    /// The part before the first record.
     pub fn head(command: &[u8]) -> serde_json::Result<String> {
         let head = Record(Map::new())
             .put("program", "debugfs.ocfs2")
@@ -58,19 +58,19 @@ impl Document {
         Ok(format!("{open},\"records\":["))
     }
 
-    /// A record with what stands before it.
+    /// A record, with the separator before it.
     pub fn record(&mut self, record: &Record) -> serde_json::Result<String> {
         let comma = if self.records == 0 { "" } else { "," };
         self.records += 1;
         Ok(format!("{comma}\n{}", json_line(&record.0)?))
     }
 
-    /// Something failed.
+    /// Adds the text of an error.
     pub fn error(&mut self, text: &str) {
         self.errors.push(text.to_owned());
     }
 
-    /// What stands after the last record.
+    /// The part after the last record.
     pub fn end(self, status: u8) -> serde_json::Result<String> {
         let line = if self.records == 0 { "" } else { "\n" };
         let errors = json_line(&self.errors)?;

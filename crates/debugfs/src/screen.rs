@@ -1,4 +1,4 @@
-//! Where what commands say goes to: text, or a document of JSON.
+//! The output of commands: text or JSON documents.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -9,46 +9,47 @@ use crate::record::{Document, Record};
 use crate::show::fields;
 use crate::show::parts::Shape;
 
-/// What is shown, and what is said of what failed. What a terminal would obey comes out of neither.
+/// The output of commands, and messages about failures. Neither passes control characters on to a
+/// terminal.
 ///
-/// Where documents are asked for, text is dropped, and records make the document.
+/// With JSON, text is dropped and records make up the document.
 pub struct Screen {
     out: Output<Box<dyn Write>>,
     err: Output<Box<dyn Write>>,
-    /// Whether documents are asked for.
+    /// Whether the output is JSON.
     is_json: bool,
-    /// The one that has begun.
+    /// The current document.
     document: Option<Document>,
 }
 
 impl Screen {
-    /// On standard output and standard error.
+    /// Writes to standard output and standard error.
     pub fn standard() -> Self {
         Self { out: Output::buffered(), err: Output::errors(), is_json: false, document: None }
     }
 
-    /// What failed is said elsewhere.
+    /// Writes messages about failures to `errors`.
     pub fn with_errors(errors: Box<dyn Write>) -> Self {
         Self { err: Output::new(errors), ..Self::standard() }
     }
 
-    /// On others.
+    /// Writes to `out` and `err`.
     pub fn new(out: Box<dyn Write>, err: Box<dyn Write>) -> Self {
         Self { out: Output::new(out), err: Output::new(err), is_json: false, document: None }
     }
 
-    /// What is shown goes to a pager instead.
+    /// Writes the output to a pager.
     pub fn paged(pager: impl Write + 'static) -> Self {
         Self { out: Output::new(Box::new(io::BufWriter::new(pager))), ..Self::standard() }
     }
 
-    /// With documents instead of text.
+    /// Selects documents instead of text.
     #[must_use]
     pub fn with_json(self, is_json: bool) -> Self {
         Self { is_json, ..self }
     }
 
-    /// A command begins: so does its document.
+    /// Begins a command, and with JSON its document.
     ///
     /// # Errors
     /// Those of the writer.
@@ -60,7 +61,7 @@ impl Screen {
         Ok(())
     }
 
-    /// It has ended with this status.
+    /// Ends the command with this status.
     ///
     /// # Errors
     /// Those of the writer.
@@ -71,17 +72,17 @@ impl Screen {
         self.out.flush()
     }
 
-    /// Says what failed, after what has been shown.
+    /// Reports a failure, after everything shown so far.
     pub fn say(&mut self, text: &str) {
         if let Some(document) = &mut self.document {
             document.error(text);
         }
-        // Where nobody listens there is nobody to tell.
+        // If this cannot be written, nobody can be told.
         let _ = self.out.flush();
         let _ = writeln!(self.err, "{}", terminal(text));
     }
 
-    /// Shows the contents of a file as they are.
+    /// Shows the contents of a file as they are; nothing with JSON.
     ///
     /// # Errors
     /// Those of the writer.
@@ -94,7 +95,7 @@ impl Screen {
         self.is_json
     }
 
-    /// A record of a document; of text it has no part.
+    /// Adds a record to a document; nothing without JSON.
     ///
     /// # Errors
     /// Those of the writer.
@@ -104,7 +105,7 @@ impl Screen {
         self.out.write_all(text.as_bytes())
     }
 
-    /// A line of text, or the record that says the same.
+    /// Shows a line of text, or with JSON the record with the same contents.
     ///
     /// # Errors
     /// Those of the writer.
@@ -121,7 +122,8 @@ impl Screen {
         self.out.write_all(b"\n")
     }
 
-    /// The record of a structure, by the fields that the format declares; its text is for the caller.
+    /// Adds the record of a structure, with the fields that the format declares. Its text is up to
+    /// the caller.
     ///
     /// # Errors
     /// Those of the writer.
@@ -129,7 +131,7 @@ impl Screen {
         self.structure_as(Shape::BySignature, block, is_checked)
     }
 
-    /// The same of a block that does not say what it is.
+    /// The same for a block whose contents do not identify it.
     ///
     /// # Errors
     /// Those of the writer.
@@ -139,7 +141,7 @@ impl Screen {
 }
 
 impl Write for Screen {
-    /// Text.
+    /// Writes text; dropped with JSON.
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         if self.is_json { Ok(buf.len()) } else { self.out.write(buf) }
     }

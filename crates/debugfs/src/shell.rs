@@ -1,4 +1,4 @@
-//! What there is between two commands, and doing one.
+//! The state between commands, and the execution of one.
 
 use std::io::Write;
 use std::os::unix::fs::FileTypeExt;
@@ -30,15 +30,15 @@ use crate::writer::{Committed, WRITING, Writer};
 pub struct OpenOptions {
     /// The number of a backup superblock, 1 to 6.
     pub backup: Option<u8>,
-    /// A partition inside of it.
+    /// The number of a partition on it.
     pub partition: Option<u32>,
-    /// Whether it is an image of `o2image`.
+    /// Whether it is an image made by `o2image`.
     pub is_image: bool,
-    /// Whether it is to be changed.
+    /// Whether it may be changed.
     pub write: bool,
-    /// Whether it is opened for changes though who uses it cannot be told.
+    /// Whether to open it for changes although its users cannot be determined.
     pub any_damage: bool,
-    /// Where what is overwritten is saved to.
+    /// The undo file.
     pub undo_file: Option<PathBuf>,
 }
 
@@ -46,47 +46,47 @@ pub struct OpenOptions {
 #[derive(Debug, Default)]
 pub struct Shell {
     fs: Option<Fs>,
-    /// What changes it, if it may be changed.
+    /// Changes the volume, if it may be changed.
     writer: Option<Writer>,
     start: Start,
-    /// Where commands come from, and answers to what they ask: the last one counts.
+    /// Sources of commands and of answers to their questions; the last one is used.
     lines: Vec<Lines>,
     people: OnceLock<People>,
     interrupt: Interrupt,
-    /// Files of commands that are being read, one in the other.
+    /// Number of nested files of commands.
     sourced: u32,
 }
 
-/// What became of a command.
+/// The outcome of a command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Done {
-    /// It was done.
+    /// It succeeded.
     Well,
-    /// It failed, and that was said.
+    /// It failed, which was reported.
     Badly,
-    /// There are to be no more.
+    /// It was the last one.
     Quit,
     /// A signal ended it.
     Interrupted,
-    /// Whoever read what it says has gone away.
+    /// The reader of its output has gone away.
     Unread,
 }
 
 impl Shell {
-    /// One without a volume; `interrupt` ends commands.
+    /// A session without a volume; `interrupt` ends commands.
     pub fn new(interrupt: Interrupt) -> Self {
         Self { interrupt, ..Self::default() }
     }
 
-    /// What ends commands.
+    /// The interrupt that ends commands.
     pub fn interrupt(&self) -> &Interrupt {
         &self.interrupt
     }
 
-    /// Opens a volume: for reading, or for changing if nobody else uses it.
+    /// Opens a volume, for reading or, if nobody else uses it, for changes.
     ///
     /// # Errors
-    /// Why it cannot be.
+    /// The reason why that is not possible.
     pub fn open(&mut self, path: &Path, options: &OpenOptions) -> anyhow::Result<()> {
         self.close()?;
         let device = resolve(path)?;
@@ -147,17 +147,17 @@ impl Shell {
         Ok(())
     }
 
-    /// Goes on with a volume that is open, named `device`.
+    /// Continues with an open volume, named `device`.
     pub fn enter(&mut self, volume: &Volume, device: PathBuf) {
         let root = volume.superblock().s_root_blkno;
         self.start = Start { root, cwd: root };
         self.fs = Some(Fs::new(volume, device, self.interrupt.clone()));
     }
 
-    /// Closes it; says whether there was one.
+    /// Closes the volume; returns whether there was one.
     ///
     /// # Errors
-    /// The undo file cannot be ended.
+    /// The undo file cannot be finished.
     pub fn close(&mut self) -> anyhow::Result<bool> {
         let was_open = self.fs.take().is_some();
         let writer = self.writer.take();
@@ -167,20 +167,20 @@ impl Shell {
         Ok(was_open)
     }
 
-    /// What changes the volume.
+    /// The writer of the volume.
     ///
     /// # Errors
-    /// [`Failure::NoDevice`]; it is only read.
+    /// [`Failure::NoDevice`]; the volume is only open for reading.
     pub fn writer(&mut self) -> Result<&mut Writer, Failure> {
         self.fs()?;
         let only_read = "The volume is only read: debugfs.ocfs2 -w, or open -w, changes it";
         self.writer.as_mut().ok_or_else(|| Failure::Failed(only_read.to_owned()))
     }
 
-    /// Makes a change of the volume, as a whole or not at all.
+    /// Makes a change as one transaction, completely or not at all.
     ///
     /// # Errors
-    /// What `step` says, or that it cannot be written; then nothing is changed.
+    /// The failure of `step` or of the commit.
     pub fn change<T>(
         &mut self,
         step: impl FnOnce(&mut Edit) -> Result<T, Failure>,
@@ -192,7 +192,7 @@ impl Shell {
         })
     }
 
-    /// Writes blocks past the journals, whatever comes of it.
+    /// Writes blocks without a journal, regardless of the consequences.
     ///
     /// # Errors
     /// As [`Shell::change`].
@@ -220,20 +220,20 @@ impl Shell {
         made
     }
 
-    /// Whether the volume is open to be changed.
+    /// Whether the volume is open for changes.
     pub fn can_write(&self) -> bool {
         self.writer.is_some()
     }
 
-    /// Does what slots owe: see [`Writer::recover`].
+    /// Recovers slots: see [`Writer::recover`].
     ///
     /// # Errors
-    /// What cannot be done.
+    /// As [`Writer::recover`].
     pub fn recover(&mut self, slots: &[u16]) -> Result<Vec<SlotRecovery>, Failure> {
         self.changed(|writer, _| writer.recover(slots))
     }
 
-    /// The volume that is open.
+    /// The open volume.
     ///
     /// # Errors
     /// [`Failure::NoDevice`].
@@ -241,63 +241,63 @@ impl Shell {
         self.fs.as_ref().ok_or(Failure::NoDevice)
     }
 
-    /// What the open volume was opened by.
+    /// The device by which the volume was opened.
     pub fn device(&self) -> Option<PathBuf> {
         self.fs.as_ref().map(|fs| fs.device.clone())
     }
 
-    /// The users of this machine.
+    /// The names of users and groups of this machine.
     pub fn people(&self) -> &People {
         self.people.get_or_init(People::of_this_machine)
     }
 
-    /// The directory that relative paths begin in.
+    /// The directory of relative paths.
     pub fn cwd(&self) -> Blkno {
         self.start.cwd
     }
 
-    /// Files of commands that are being read, one in the other.
+    /// The number of nested files of commands.
     pub fn sourced(&self) -> u32 {
         self.sourced
     }
 
-    /// So many are from now on.
+    /// Sets the number of nested files of commands.
     pub fn set_sourced(&mut self, sourced: u32) {
         self.sourced = sourced;
     }
 
-    /// Relative paths begin here from now on.
+    /// Sets the directory of relative paths.
     pub fn set_cwd(&mut self, cwd: Blkno) {
         self.start.cwd = cwd;
     }
 
-    /// `/` is here from now on.
+    /// Sets the directory of `/`.
     pub fn set_root(&mut self, root: Blkno) {
         self.start.root = root;
     }
 
-    /// The block that a word names: `<number>`, `<lock>`, or a path.
+    /// Finds the block that a word names: `<number>`, `<lock>`, or a path.
     ///
     /// # Errors
-    /// [`Problem::NotFound`], and what is wrong on the way there.
+    /// [`Problem::NotFound`], or what is wrong on the way there.
     pub fn find(&self, fs: &Fs, word: &[u8]) -> Result<Blkno, Problem> {
         self.start.find(fs, word)
     }
 
-    /// Where a command that asks for more is answered from now on.
+    /// Sets the source of further lines and answers.
     pub fn push_lines(&mut self, lines: Lines) {
         self.lines.push(lines);
     }
 
-    /// What it was before answers again.
+    /// Returns to the source before.
     pub fn pop_lines(&mut self) {
         self.lines.pop();
     }
 
-    /// The next line of a person, a file or a pipe; `prompt` is only for a person.
+    /// Reads the next line; `prompt` is only for a terminal.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The line cannot be read.
     pub fn next_line(&mut self, prompt: &str) -> anyhow::Result<Line> {
         let Some(lines) = self.lines.last_mut() else { return Ok(Line::End) };
         if lines.is_terminal() {
@@ -306,15 +306,15 @@ impl Shell {
         lines.next(prompt)
     }
 
-    /// Whether it is a person who is asked, who can answer again.
+    /// Whether questions go to a person, who can answer again.
     pub fn is_asking_somebody(&self) -> bool {
         self.lines.last().is_some_and(Lines::is_terminal)
     }
 
-    /// Asks whoever gives the commands; nothing where there is no answer.
+    /// Asks for an answer; `None` at the end of the input.
     ///
     /// # Errors
-    /// The answer cannot be read; Ctrl-C came.
+    /// The answer cannot be read; Ctrl-C.
     pub fn ask(&mut self, prompt: &str, out: &mut Screen) -> Result<Option<Vec<u8>>, Failure> {
         out.flush()?;
         if !self.is_asking_somebody() {
@@ -333,7 +333,7 @@ impl Shell {
         }
     }
 
-    /// Does what a line says; what goes wrong is said on standard error.
+    /// Runs the command of a line; failures are reported on standard error.
     pub fn run(&mut self, line: &[u8], screen: &mut Screen) -> Done {
         let words = words(line);
         let Some((name, arguments)) = words.split_first() else { return Done::Well };
@@ -360,7 +360,7 @@ impl Shell {
     }
 }
 
-/// Other nodes write to a disk: what this machine has cached of it may be old.
+/// Direct for disks: other nodes write to them, so that cached blocks may be old.
 fn caching(device: &Path) -> Caching {
     let is_disk = device.metadata().is_ok_and(|it| it.file_type().is_block_device());
     if is_disk { Caching::Direct } else { Caching::Cached }

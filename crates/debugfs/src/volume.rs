@@ -1,4 +1,4 @@
-//! The volume as it is: blocks that are read without a look at their checks.
+//! The volume as it is: blocks are read without verifying their checks.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -14,12 +14,12 @@ use ocfs2_volume::{Inode, Volume};
 
 use crate::error::Problem;
 
-/// A volume that is open.
+/// An open volume.
 #[derive(Debug)]
 pub struct Fs {
-    /// The volume, without a look at block checks.
+    /// The volume, which does not verify block checks.
     pub volume: Volume,
-    /// What it was opened by.
+    /// The device by which it was opened.
     pub device: PathBuf,
     interrupt: Interrupt,
 }
@@ -29,9 +29,9 @@ pub struct Fs {
 pub struct Entry {
     /// The inode it names.
     pub inode: Blkno,
-    /// Bytes up to the next one.
+    /// The distance to the next entry in bytes.
     pub rec_len: u16,
-    /// The code of its type.
+    /// The code of the type of file.
     pub file_type: u8,
     /// The name.
     pub name: Vec<u8>,
@@ -44,10 +44,10 @@ impl Entry {
     }
 }
 
-/// A block of a directory.
+/// A block of a directory, or the entries of an inline one.
 #[derive(Clone, Debug)]
 pub struct DirBlock {
-    /// Where it is: the dinode if the directory is inline.
+    /// Its number; that of the dinode if the directory is inline.
     pub blkno: Blkno,
     /// All of its bytes.
     pub bytes: Vec<u8>,
@@ -56,12 +56,12 @@ pub struct DirBlock {
 }
 
 impl DirBlock {
-    /// Its entries that name an inode, up to the first that is impossible.
+    /// The entries in use, up to the first impossible one.
     pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
         self.all_entries().filter(|entry| !entry.inode.is_none() && !entry.name.is_empty())
     }
 
-    /// Its entries, up to the first that is impossible.
+    /// All entries, up to the first impossible one.
     pub fn all_entries(&self) -> impl Iterator<Item = Entry> + '_ {
         let end = match self.has_trailer {
             true => DirTrailer::offset(self.bytes.len()),
@@ -76,7 +76,7 @@ impl DirBlock {
         })
     }
 
-    /// The trailer, where one says so itself.
+    /// The trailer, if there is one with the signature.
     pub fn trailer(&self) -> Option<DirTrailer> {
         let trailer = DirTrailer::of_block(&self.bytes).ok().filter(|_| self.has_trailer)?;
         (trailer.db_signature == DirTrailer::SIGNATURE).then_some(trailer)
@@ -89,22 +89,22 @@ impl Fs {
         Self { volume: volume.without_checks(), device, interrupt }
     }
 
-    /// The same volume once more.
+    /// A second handle of the same volume.
     pub fn again(&self) -> Self {
         Self::new(&self.volume, self.device.clone(), self.interrupt.clone())
     }
 
-    /// Fails once a signal has come: long loops that read nothing ask it.
+    /// Fails after a signal: for long loops that read nothing.
     pub fn check(&self) -> Result<(), Problem> {
         Ok(self.interrupt.check()?)
     }
 
-    /// Whether a block can be of use: the superblock or one after it.
+    /// Whether a number is that of the superblock or a block after it.
     pub fn is_block(&self, blkno: Blkno) -> bool {
         (2..self.volume.geometry().blocks()).contains(&blkno.0)
     }
 
-    /// A block, as it is.
+    /// Reads a block as it is.
     pub fn block(&self, blkno: Blkno) -> Result<Vec<u8>, Problem> {
         self.check()?;
         if !self.is_block(blkno) {
@@ -113,7 +113,7 @@ impl Fs {
         Ok(self.volume.read_block(blkno)?)
     }
 
-    /// A block that begins with a signature; `what` is what it is then.
+    /// Reads a block that begins with a signature; without it, fails with `problem`.
     pub fn signed(
         &self,
         blkno: Blkno,
@@ -124,13 +124,13 @@ impl Fs {
         if block.starts_with(signature) { Ok(block) } else { Err(problem) }
     }
 
-    /// An inode, in use or not.
+    /// Reads an inode, in use or not.
     pub fn inode(&self, blkno: Blkno) -> Result<Inode, Problem> {
         let block = self.signed(blkno, &Dinode::SIGNATURE, Problem::BadMagic("inode"))?;
         Ok(Inode::decode(blkno, block)?)
     }
 
-    /// The tree of an inode's extents.
+    /// The extent tree of an inode.
     pub fn tree(&self, inode: &Inode) -> Result<Tree<'_>, Problem> {
         if inode.dinode.arm() != Arm::ExtentList {
             return Err(Problem::NoExtents);
@@ -138,7 +138,7 @@ impl Fs {
         Ok(self.volume.tree(inode)?)
     }
 
-    /// Calls `each` with the blocks of a directory, until it says stop.
+    /// Calls `each` with the blocks of a directory, until that returns false.
     pub fn dir_blocks<E: From<Problem>>(
         &self,
         dir: &Inode,
@@ -175,7 +175,7 @@ impl Fs {
         Ok(())
     }
 
-    /// The entry of a name.
+    /// Finds the inode of a name in a directory.
     pub fn lookup(&self, dir: &Inode, name: &[u8]) -> Result<Blkno, Problem> {
         let mut found = None;
         let walked = self.dir_blocks::<Problem>(dir, |block| {
@@ -193,44 +193,44 @@ impl Fs {
         Ok(self.volume.symlink_target(link)?)
     }
 
-    /// Whether the flag of an index is set, and the volume has them.
+    /// Whether an inode is a directory marked as indexed.
     pub fn is_indexed(&self, dir: &Inode) -> bool {
         dir.is_dir() && dir.dinode.dyn_features().contains(DynFeatures::INDEXED_DIR)
     }
 
-    /// Whether it is a symbolic link.
+    /// Whether an inode is a symbolic link.
     pub fn is_link(inode: &Inode) -> bool {
         inode.kind() == Some(FileKind::Symlink)
     }
 }
 
-/// Whether a block ends in a trailer, as mkfs makes them also where no feature asks for it: to who
-/// does not know of it an entry that is not in use.
+/// Whether a block ends in a trailer. mkfs writes trailers even if no feature asks for them; other
+/// programs see an unused entry.
 fn ends_in_trailer(block: &[u8], blkno: Blkno) -> bool {
     let trailer = DirTrailer::of_block(block);
     trailer.is_ok_and(|it| it.db_signature == DirTrailer::SIGNATURE && it.db_blkno == blkno)
 }
 
-/// The blocks of a walk: none is visited twice.
+/// The blocks that a walk has visited.
 #[derive(Debug, Default)]
 pub struct Visited(HashSet<Blkno>);
 
 impl Visited {
-    /// Whether it is visited for the first time.
+    /// Marks a block as visited; returns whether it is new.
     pub fn first(&mut self, blkno: Blkno) -> bool {
         self.0.insert(blkno)
     }
 }
 
 impl Fs {
-    /// Whether its blocks have checks.
+    /// Whether the volume has block checks.
     pub fn has_checks(&self) -> bool {
         self.volume.has(ocfs2_format::feature::Incompat::META_ECC)
     }
 }
 
 impl Fs {
-    /// Whether groups of suballocators may be in pieces.
+    /// Whether groups of suballocators may be discontiguous.
     pub fn can_have_pieces(&self) -> bool {
         self.volume.has(ocfs2_format::feature::Incompat::DISCONTIG_BG)
     }

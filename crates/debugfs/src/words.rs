@@ -2,12 +2,12 @@
 
 use ocfs2_cli::encode::unescaped;
 
-/// The words of a line, which blanks separate.
+/// Splits a line into words at blanks.
 ///
-/// What the C tool cannot have are names with blanks: a word that begins with a quote ends where
-/// the same one is followed by a blank or the end; `\` before a blank makes it one of the word.
-/// Elsewhere quotes and backslashes stand for themselves. Between `"` a backslash begins what our
-/// own lists show of unusual characters: `\n`, `\xff`, `\\`.
+/// Names with blanks, which the C tool does not support, can be written in two ways: a word that
+/// begins with a quote ends at the same quote before a blank or the end, and `\` before a blank
+/// makes the blank a part of the word. Elsewhere quotes and backslashes stand for themselves.
+/// Between `"` a backslash begins an escape as our own output shows it: `\n`, `\xff`, `\\`.
 pub fn words(line: &[u8]) -> Vec<Vec<u8>> {
     let mut words = Vec::new();
     let mut rest = line;
@@ -24,8 +24,8 @@ pub fn words(line: &[u8]) -> Vec<Vec<u8>> {
     }
 }
 
-/// Of a line that is being typed: where its last word begins, what that is so far, and the words before
-/// it. After a blank it is one of which nothing was typed.
+/// The last word of a line that is being typed: its offset, the word so far, and the words before
+/// it. After a blank the last word is empty.
 pub fn last_word(line: &[u8]) -> (usize, Vec<u8>, Vec<Vec<u8>>) {
     let (mut before, mut at) = (Vec::new(), 0);
     loop {
@@ -54,7 +54,7 @@ fn is_blank(byte: Option<&u8>) -> bool {
     byte.is_none_or(u8::is_ascii_whitespace)
 }
 
-/// A word in quotes and how many bytes it takes; `None` where the quote is not closed.
+/// A word in quotes and its length in bytes with them; `None` if the quote is not closed.
 fn quoted(text: &[u8], quote: u8) -> Option<(Vec<u8>, usize)> {
     let mut at = 1;
     while let Some(byte) = text.get(at) {
@@ -71,7 +71,7 @@ fn quoted(text: &[u8], quote: u8) -> Option<(Vec<u8>, usize)> {
     None
 }
 
-/// What is between `"`.
+/// Decodes the escapes between `"`.
 fn escapes(inner: &[u8]) -> Option<Vec<u8>> {
     let mut word = Vec::new();
     for chunk in inner.utf8_chunks() {
@@ -100,7 +100,7 @@ fn plain(text: &[u8]) -> (Vec<u8>, usize) {
     (word, at)
 }
 
-/// A number as C has it: `0x` before hexadecimal, `0` before octal digits.
+/// A number in the notation of C: hexadecimal after `0x`, octal after `0`.
 pub fn number(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok()?;
     let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {

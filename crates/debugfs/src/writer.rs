@@ -1,4 +1,4 @@
-//! Changing the volume that is open: each command is one transaction through the gate.
+//! Changes to the open volume: each command is one transaction through the gate.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use ocfs2_volume::{Timestamp, Volume, VolumeOptions};
 
 use crate::error::Failure;
 
-/// How a volume is opened that is to be changed.
+/// The options for opening a volume to change it.
 pub const WRITING: VolumeOptions = VolumeOptions {
     write: true,
     superblock: ocfs2_volume::SuperblockAt::Primary,
@@ -31,32 +31,32 @@ pub const WRITING: VolumeOptions = VolumeOptions {
     any_checksum: false,
 };
 
-/// What a recovery changes is kept in memory so far, and in a file beyond that.
+/// Bytes of a recovery that are kept in memory; the rest goes to a file.
 const PLANNED_BYTES: u64 = 256 << 20;
 
-/// What saves what is overwritten.
+/// Saves what is overwritten.
 type Saving = UndoDevice<Arc<dyn Device>>;
 
-/// A volume that nobody else uses, and the way to change it.
+/// A volume without other users, and the means to change it.
 pub struct Writer {
-    /// With a look at block checks, unlike what is shown.
+    /// The volume with verified block checks, unlike the one that is shown.
     volume: Volume,
     guard: Guard,
     undo: Option<(Arc<Saving>, PathBuf)>,
     time: Option<Timestamp>,
-    /// What is wrong with the superblock, which was taken as it is.
+    /// What is wrong with the superblock, which was nevertheless used.
     damage: Option<String>,
-    /// The journal that `jo` has opened, and how much of it was written.
+    /// The journal opened by `jo`, and what was written to it.
     log: Option<(Log, Written)>,
     interrupt: Interrupt,
 }
 
-/// What was written to a journal that is open.
+/// What was written to an open journal.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Written {
-    /// Transactions.
+    /// Number of transactions.
     pub transactions: u32,
-    /// Blocks of the log that they take at most.
+    /// The most blocks of the log that they can take.
     blocks: u64,
 }
 
@@ -66,12 +66,12 @@ impl fmt::Debug for Writer {
     }
 }
 
-/// What a transaction was.
+/// The outcome of a transaction.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Committed {
-    /// Blocks that it changed.
+    /// The number of changed blocks.
     pub blocks: usize,
-    /// Whether no journal was large enough for it.
+    /// Whether it was written in place, since no journal was large enough.
     pub in_place: bool,
 }
 
@@ -86,18 +86,18 @@ impl fmt::Display for Committed {
     }
 }
 
-/// Why the volume cannot be opened again by its superblock.
+/// Why the volume could not be opened again by its superblock.
 fn damage_of(volume: &Volume) -> Option<String> {
     Volume::open(Arc::clone(volume.device()), &WRITING).err().map(|err| err.to_string())
 }
 
 impl Writer {
-    /// For a volume on the device `path`: takes the cluster's lock where there is one, and makes
-    /// sure that nobody uses the volume. What is overwritten is saved to `undo`. With `any_damage` it
-    /// may be that this cannot be told, if no other host can use it.
+    /// Prepares a volume on the device `path` for changes: takes the cluster's lock if there is
+    /// one, and makes sure that nobody uses the volume. What is overwritten is saved to `undo`.
+    /// With `any_damage`, users may be unknown if no other host can use the volume.
     ///
     /// # Errors
-    /// Why it may not be changed; the undo file cannot be made.
+    /// The volume must not be changed; the undo file cannot be made.
     pub fn take(
         volume: &Volume,
         path: &Path,
@@ -106,7 +106,7 @@ impl Writer {
         any_damage: bool,
         interrupt: Interrupt,
     ) -> anyhow::Result<Self> {
-        // Those whose journals have to be replayed are told of when something is to be changed.
+        // Dirty journals are only reported once something is to be changed.
         let clock = SystemClock::default();
         let mut guard = match Guard::take_unfinished(volume, path, partition, &clock) {
             Ok((guard, _)) => guard,
@@ -134,40 +134,40 @@ impl Writer {
         Ok(Self { volume, guard, undo, time: None, damage, log: None, interrupt })
     }
 
-    /// The volume as it is after the last transaction.
+    /// The volume after the last transaction.
     pub fn volume(&self) -> &Volume {
         &self.volume
     }
 
-    /// What changes an inode from now on gives it this time; nothing is the time of day.
+    /// Sets the time that changed inodes get; `None` is the time of day.
     pub fn set_time(&mut self, time: Option<Timestamp>) {
         self.time = time;
     }
 
-    /// What was set by [`Writer::set_time`].
+    /// The time set by [`Writer::set_time`].
     pub fn fixed_time(&self) -> Option<Timestamp> {
         self.time
     }
 
-    /// Where what is overwritten is saved to.
+    /// The undo file.
     pub fn undo_file(&self) -> Option<&Path> {
         self.undo.as_ref().map(|(_, path)| path.as_path())
     }
 
-    /// What inodes get as their time.
+    /// The time that changed inodes get.
     pub fn time(&self) -> Timestamp {
         self.time.unwrap_or_else(Timestamp::now)
     }
 
-    /// A new transaction.
+    /// Begins a transaction.
     pub fn edit(&self) -> Edit {
         Edit::new(&self.volume, EditOptions { time: self.time(), ..EditOptions::default() })
     }
 
-    /// Fails where a change would be lost or wrong: a journal waits for its replay or is open.
+    /// Fails if a change would be lost or wrong, since a journal has to be replayed or is open.
     ///
     /// # Errors
-    /// Why, and what helps.
+    /// The reason, and what helps.
     pub fn check_ready(&self) -> Result<(), Failure> {
         if let Some((log, _)) = &self.log {
             let slot = log.slot();
@@ -191,7 +191,7 @@ impl Writer {
         )))
     }
 
-    /// The slots whose journals are dirty, or that somebody has left.
+    /// The slots whose journals are dirty, or that a node has not released.
     ///
     /// # Errors
     /// A journal or the slot map cannot be read.
@@ -206,8 +206,8 @@ impl Writer {
         Ok(found)
     }
 
-    /// Does what slots owe: their logs are replayed, orphans deleted, and what they had reserved is
-    /// given back. What cannot be done of it in memory is not begun.
+    /// Recovers slots: replays their logs, deletes orphans, returns reservations. All of it is
+    /// tried in memory first; if that fails, nothing is written.
     ///
     /// # Errors
     /// A slot cannot be recovered; the device cannot be written.
@@ -239,11 +239,10 @@ impl Writer {
         }
     }
 
-    /// Brings a transaction to the volume: through the first journal that has room for it, or in
-    /// place where none has.
+    /// Commits a transaction through the first journal with room for it, or in place if none has.
     ///
     /// # Errors
-    /// Nothing was written, or the device cannot be written; a signal came before the first write.
+    /// Nothing was written, the device cannot be written, or a signal came before the first write.
     pub fn commit(&mut self, mut edit: Edit) -> Result<Committed, Failure> {
         edit.finish()?;
         let done = self.through(&edit, |volume, pass| {
@@ -268,7 +267,7 @@ impl Writer {
         Ok(done)
     }
 
-    /// Writes blocks as they are, past journals: for damage that is meant.
+    /// Overwrites blocks without a journal, for intended damage.
     ///
     /// # Errors
     /// As [`Writer::commit`].
@@ -281,7 +280,7 @@ impl Writer {
         let superblock = SUPERBLOCK_BLKNO.0 << bits..(SUPERBLOCK_BLKNO.0 + 1) << bits;
         let mut changed = edit.changes().changed_ranges().into_iter();
         if changed.any(|it| it.start < superblock.end && superblock.start < it.end) {
-            // One that can no longer be read leaves the one that is known.
+            // If it can no longer be read, the known one stays.
             let options = VolumeOptions { any_checksum: true, ..WRITING };
             let again = Volume::open(Arc::clone(self.volume.device()), &options);
             self.volume = again.unwrap_or_else(|_| self.volume.on(self.volume.device().clone()));
@@ -290,8 +289,8 @@ impl Writer {
         Ok(done)
     }
 
-    /// Leaves a transaction in the journal of a slot, which says from then on that it has to be
-    /// replayed: nothing else can be changed before that was done.
+    /// Leaves a transaction in the journal of a slot and marks the journal as dirty: nothing else
+    /// can be changed before a replay.
     ///
     /// # Errors
     /// The journal cannot be used or has no room; the device cannot be written.
@@ -312,25 +311,25 @@ impl Writer {
         Ok(())
     }
 
-    /// The slot of the journal that is open.
+    /// The slot of the open journal.
     pub fn log_slot(&self) -> Option<u16> {
         self.log.as_ref().map(|(log, _)| log.slot())
     }
 
-    /// Adds a transaction to the journal that is open.
+    /// Adds a transaction to the open journal.
     ///
     /// # Errors
-    /// There is none or it has no room; the device cannot be written.
+    /// No journal is open, or it has no room; the device cannot be written.
     pub fn append(&mut self, transaction: Transaction) -> Result<(), Failure> {
         self.interrupt.check()?;
         let none = || Failure::Failed("No journal is open: jo opens one".to_owned());
         let (log, written) = self.log.as_mut().ok_or_else(none)?;
         log.check_room(&transaction)?;
-        // Descriptors and revocations have room for more than eight blocks each.
+        // A descriptor or a revocation has room for more than eight blocks.
         let (blocks, revoked) = (transaction.blocks.len() as u64, transaction.revoked.len() as u64);
         let needed = blocks + blocks / 8 + revoked / 8 + 4;
         if written.transactions > 0 && written.blocks + needed > log.length() {
-            // The log would have to be brought to its places first.
+            // Room could only be made by writing the log to its places.
             return Err(Failure::Failed("The journal has no room for that".to_owned()));
         }
         let pass = self.guard.gate.open(Planned::default())?;
@@ -341,10 +340,10 @@ impl Writer {
         Ok(())
     }
 
-    /// Closes the journal that is open, as a crash does; gives its slot and what was written.
+    /// Closes the open journal as a crash would; returns its slot and what was written.
     ///
     /// # Errors
-    /// There is none.
+    /// No journal is open.
     pub fn close_log(&mut self) -> Result<(u16, Written), Failure> {
         let none = || Failure::Failed("No journal is open".to_owned());
         let (log, written) = self.log.take().ok_or_else(none)?;
@@ -365,10 +364,10 @@ impl Writer {
         write(&self.volume, &self.guard.gate.open(planned)?)
     }
 
-    /// Ends the undo file; says so where there is none as nothing was overwritten.
+    /// Finishes the undo file. Returns a note if there is none, since nothing was overwritten.
     ///
     /// # Errors
-    /// It cannot be written: it stays as if it had been cut.
+    /// It cannot be written, and remains as if cut off.
     pub fn close(self) -> anyhow::Result<Option<String>> {
         let Some((saving, path)) = &self.undo else { return Ok(None) };
         let path = shown(path);

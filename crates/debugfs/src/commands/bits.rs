@@ -1,4 +1,4 @@
-//! Bits of allocators: where they are, which are set, who has what they stand for.
+//! Bits of allocators: their places, their states, and the owners of what they stand for.
 
 use std::ops::Range;
 
@@ -17,27 +17,27 @@ use crate::show::group::Group;
 use crate::volume::Fs;
 use crate::words::number;
 
-/// Bits in a row of one group.
+/// Consecutive bits of a group.
 #[derive(Clone, Debug)]
 pub struct Bits {
     /// The allocator.
     pub file: SystemFile,
-    /// Where the descriptor of the group is.
+    /// The block of the group's descriptor.
     pub group: Blkno,
-    /// Which bits.
+    /// The range of bits.
     pub bits: Range<u32>,
 }
 
-/// Which allocators a block may be of.
+/// Which allocators a block may belong to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Of {
-    /// Those of inodes.
+    /// The allocators of inodes.
     Inodes,
-    /// Those of inodes and of other metadata.
+    /// The allocators of inodes and of other metadata.
     Any,
 }
 
-/// The clusters that words name: the first one, and how many.
+/// Parses a range of clusters: the first one, and optionally their number.
 pub fn clusters(fs: &Fs, words: &[Vec<u8>]) -> Result<Range<u32>, Failure> {
     let (first, count) = match words {
         [first] => (first, None),
@@ -55,7 +55,7 @@ pub fn clusters(fs: &Fs, words: &[Vec<u8>]) -> Result<Range<u32>, Failure> {
     Ok(start..end.ok_or_else(|| refused(first, "is not followed by so many clusters"))?)
 }
 
-/// Clusters as bits of the groups they are in.
+/// The bits of clusters, by group.
 pub fn bits_of(fs: &Fs, clusters: &Range<u32>) -> Vec<Bits> {
     let (geometry, mut all) = (fs.volume.geometry(), Vec::new());
     let mut start = clusters.start;
@@ -70,13 +70,13 @@ pub fn bits_of(fs: &Fs, clusters: &Range<u32>) -> Vec<Bits> {
     all
 }
 
-/// The bit that stands for a block of metadata.
+/// Finds the bit of a block of metadata.
 pub fn bit_of(fs: &Fs, blkno: Blkno, of: Of) -> Result<Bits, Failure> {
     for file in allocators(fs, of) {
         let allocator = fs.volume.allocator(fs.volume.system_file(file)?)?;
         for group in fs.volume.groups(&allocator) {
             fs.check()?;
-            // What is wrong with other groups is for a check to tell.
+            // Damaged groups are for a check to find.
             let Ok(group) = group else { continue };
             if let Some(bit) = group.bit_of_block(blkno) {
                 return Ok(Bits { file, group: group.blkno, bits: bit..bit + 1 });
@@ -95,7 +95,7 @@ fn allocators(fs: &Fs, of: Of) -> Vec<SystemFile> {
     inodes.chain(blocks).collect()
 }
 
-/// Which of the bits are set, in order.
+/// Whether each of the bits is set, in order.
 pub fn are_set(fs: &Fs, bits: &Bits) -> Result<Vec<bool>, Failure> {
     let context = || format!("while reading group {}", bits.group);
     let group = Group::read(fs, bits.group).explain(context)?;
@@ -103,8 +103,8 @@ pub fn are_set(fs: &Fs, bits: &Bits) -> Result<Vec<bool>, Failure> {
     Ok(bits.bits.clone().map(|bit| bitmap.get(bit as usize)).collect())
 }
 
-/// Who has one of these blocks, as far as can be told; what cannot be read may be their owner, and
-/// is an error. Groups of allocators have all their blocks, unless bits of theirs are meant.
+/// Finds the owner of one of these blocks. Fails if something cannot be read, since that may be the
+/// owner. Groups of allocators own all their blocks only `with_groups`.
 pub fn user_of(fs: &Fs, blocks: &Range<u64>, with_groups: bool) -> Result<Option<String>, Failure> {
     let geometry = *fs.volume.geometry();
     let meets = |range: &Range<u64>| range.start < blocks.end && blocks.start < range.end;
@@ -145,7 +145,7 @@ pub fn user_of(fs: &Fs, blocks: &Range<u64>, with_groups: bool) -> Result<Option
     Ok(None)
 }
 
-/// The blocks of the contents of an inode, and those of its tree.
+/// The blocks of the contents of an inode, and of its tree.
 fn contents(fs: &Fs, inode: &Inode) -> Result<Vec<Range<u64>>, Failure> {
     if inode.dinode.arm() != Arm::ExtentList {
         return Ok(Vec::new());

@@ -16,7 +16,7 @@ use crate::show::group::{self, Group};
 use crate::show::{extents, refcount as show};
 use crate::volume::{Fs, Visited};
 
-/// The block that a word has to be.
+/// Parses `<block>`, which has to be a block of the volume.
 pub(super) fn block(fs: &Fs, word: &[u8]) -> Result<Blkno, Failure> {
     let blkno = block_of(word).ok_or(Failure::Usage)?;
     if !fs.is_block(blkno) {

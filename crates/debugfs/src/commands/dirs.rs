@@ -24,7 +24,7 @@ pub(super) fn ls(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Resu
     list(fs, blkno, is_long, out)
 }
 
-/// The entries of a directory.
+/// Lists the entries of a directory.
 pub(super) fn list(fs: &Fs, blkno: Blkno, is_long: bool, out: &mut Screen) -> Result<(), Failure> {
     let context = || format!("while checking directory at block {blkno}");
     let found = fs.inode(blkno).explain(context)?;
@@ -42,7 +42,7 @@ pub(super) fn list(fs: &Fs, blkno: Blkno, is_long: bool, out: &mut Screen) -> Re
             match fs.inode(inode).explain(|| format!("while reading inode {inode}")) {
                 Ok(named) => dir::long(out, &entry, &named)?,
                 Err(Failure::Failed(text)) => {
-                    // One that is damaged must not hide the others.
+                    // A damaged inode must not hide the other entries.
                     is_whole = false;
                     out.say(&format!("ls: {text}"));
                     dir::entry(out, &entry)?;
@@ -78,7 +78,7 @@ pub(super) fn dirblocks(
     })
 }
 
-/// The directory that a word names.
+/// Finds the directory that a word names.
 fn directory(shell: &Shell, words: &[Vec<u8>]) -> Result<Blkno, Failure> {
     let found = inode_of(shell, shell.fs()?, only(words)?)?;
     let context = || format!("while checking directory at block {}", found.blkno);
@@ -107,7 +107,7 @@ pub(super) fn pwd(shell: &mut Shell, _: &[Vec<u8>], out: &mut Screen) -> Result<
     Ok(())
 }
 
-/// The path of a directory, by going up.
+/// Finds the path of a directory by going up.
 fn path_of(fs: &Fs, dir: Blkno) -> Result<Vec<u8>, Failure> {
     let superblock = fs.volume.superblock();
     let mut names = Vec::new();
@@ -121,7 +121,7 @@ fn path_of(fs: &Fs, dir: Blkno) -> Result<Vec<u8>, Failure> {
             Ok(name.is_none())
         })?;
         let Some(entry) = name.filter(|_| visited.first(at)) else {
-            // Nothing above it names it.
+            // No entry of its parent points to it.
             return Ok(format!("<{dir}>").into_bytes());
         };
         names.push(entry.name);

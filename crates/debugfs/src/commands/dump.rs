@@ -20,7 +20,7 @@ use crate::screen::Screen;
 use crate::shell::Shell;
 use crate::volume::{Entry, Fs, Visited};
 
-/// Bytes that are copied at once.
+/// Bytes copied at a time.
 const PIECE: u64 = 1 << 20;
 
 fn local_path(word: &[u8]) -> &Path {
@@ -45,7 +45,7 @@ pub(super) fn dump(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Re
     Ok(())
 }
 
-/// Contents, with the holes that they have.
+/// Copies contents; holes stay holes.
 fn copy(fs: &Fs, inode: &Inode, mut file: &File, path: &Path) -> Result<(), Failure> {
     let has_contents = matches!(inode.kind(), Some(FileKind::Regular | FileKind::Directory) | None);
     if !has_contents {
@@ -78,7 +78,7 @@ fn make_link(fs: &Fs, inode: &Inode, path: &Path) -> Result<(), Failure> {
     let target = fs.link_target(inode);
     let target = target.explain(|| format!("while reading inode {}", inode.blkno))?;
     symlink(local_path(&target), path).map_err(|err| of_file(&err, path))?;
-    // Who has a link matters little, and only root may say.
+    // The owner of a link hardly matters, and only root can set it.
     let _ = lchown(path, Some(inode.dinode.i_uid), Some(inode.dinode.i_gid));
     Ok(())
 }
@@ -93,8 +93,9 @@ fn time(stamp: Timestamp) -> Option<SystemTime> {
     start?.checked_add(nanoseconds)
 }
 
-/// Gives a file the owner, mode and times that the inode has; says whether it has the owner. One
-/// that does not is without the bits that would lend another one's rights.
+/// Sets the owner, mode and times of the inode on a file. Returns whether the owner could be set.
+/// If not, the set-user-ID and set-group-ID bits are left out, which would lend the rights of
+/// somebody else.
 fn restore(inode: &Inode, file: &File, path: &Path) -> Result<bool, Failure> {
     let dinode = &inode.dinode;
     let mut mode = u32::from(dinode.i_mode & 0o7777);
@@ -128,7 +129,7 @@ pub(super) fn rdump(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> R
     let name = word.rsplit(|byte| *byte == b'/').find(|part| !part.is_empty());
     let path = match name.filter(|name| is_name(name)) {
         Some(name) => target.join(local_path(name)),
-        // The C tool makes a folder that is called by the time.
+        // The C tool makes a folder named after the time.
         None => target.to_owned(),
     };
     writeln!(out, "Copying to {}", ocfs2_cli::shown(&path))?;
@@ -143,7 +144,7 @@ pub(super) fn rdump(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> R
     if copying.has_failed { Err(Failure::Said) } else { Ok(()) }
 }
 
-/// Whether a name is one of a single file: no hostile one leads out of a folder.
+/// Whether a name is that of a single file, so that a hostile one does not point out of the folder.
 fn is_name(name: &[u8]) -> bool {
     let is_dots = name == b"." || name == b"..";
     !is_dots && !name.is_empty() && !name.contains(&b'/') && !name.contains(&0)
@@ -153,7 +154,7 @@ fn is_name(name: &[u8]) -> bool {
 struct Level {
     inode: Inode,
     path: PathBuf,
-    /// The entries that come next, last first.
+    /// The remaining entries, in reverse order.
     entries: Vec<Entry>,
 }
 
@@ -161,7 +162,7 @@ struct Copying<'f> {
     fs: &'f Fs,
     is_verbose: bool,
     has_failed: bool,
-    /// Files that could not be given their owner.
+    /// Number of files whose owner could not be set.
     without_owner: u64,
 }
 
@@ -178,7 +179,7 @@ impl Copying<'_> {
         let mut levels: Vec<_> = first.into_iter().collect();
         while let Some(level) = levels.last_mut() {
             let Some(entry) = level.entries.pop() else {
-                // The times of a folder change with what is put into it.
+                // Its times change while it is filled, so they are set last.
                 if let Some(level) = levels.pop().filter(|_| !(is_there && levels.is_empty())) {
                     let restored = File::open(&level.path)
                         .map_err(|err| of_file(&err, &level.path))
@@ -212,7 +213,7 @@ impl Copying<'_> {
         Ok(())
     }
 
-    /// Says what failed; only what ends all is an error.
+    /// Reports a failure; only one that ends the command is returned.
     fn passed_over(&mut self, done: Result<(), Failure>, out: &mut Screen) -> Result<(), Failure> {
         match done {
             Err(Failure::Failed(text)) => {
@@ -224,8 +225,8 @@ impl Copying<'_> {
         }
     }
 
-    /// Copies a file; of a folder gives what is to be copied into it. What there is already is
-    /// never written over, nor followed.
+    /// Copies a file; for a folder, returns what has to be copied into it. Existing files are
+    /// neither overwritten nor followed.
     fn start(
         &mut self,
         inode: &Inode,
@@ -258,7 +259,7 @@ impl Copying<'_> {
                 Ok(None)
             }
             Some(FileKind::Symlink) => make_link(self.fs, inode, path).map(|()| None),
-            // Devices, pipes and sockets are passed over.
+            // Devices, pipes and sockets are skipped.
             _ => Ok(None),
         }
     }

@@ -1,4 +1,4 @@
-//! Where the contents of files are, and who else has them.
+//! The places of the contents of files, and who shares them.
 
 use std::io::Write;
 use std::ops::Range;
@@ -14,7 +14,7 @@ use crate::screen::Screen;
 use crate::shell::Shell;
 use crate::volume::Fs;
 
-/// Numbers of a line.
+/// Numbers per line.
 const IN_A_LINE: usize = 10;
 
 /// `extents`
@@ -94,7 +94,7 @@ pub(super) fn blocks(
     Ok(())
 }
 
-/// The clusters that an inode may share.
+/// The clusters of an inode that may be shared, in order.
 fn shared(fs: &Fs, inode: &Inode) -> Result<Vec<Range<u64>>, Failure> {
     let mut found = Vec::new();
     if inode.dinode.arm() != Arm::ExtentList {
@@ -113,7 +113,7 @@ fn shared(fs: &Fs, inode: &Inode) -> Result<Vec<Range<u64>>, Failure> {
     Ok(found)
 }
 
-/// Clusters that are in both, each of which is sorted.
+/// The number of clusters in both lists, which have to be in order.
 fn common(one: &[Range<u64>], other: &[Range<u64>]) -> u64 {
     let (mut one, mut other) = (one.iter().peekable(), other.iter().peekable());
     let mut sum = 0;

@@ -13,10 +13,10 @@ use crate::show::xattr::Attributes;
 use crate::volume::Fs;
 use crate::words::number;
 
-/// Bytes of a file that are read at once.
+/// Bytes read at a time.
 const PIECE: usize = 1 << 20;
 
-/// The inode that a word names.
+/// Reads the inode that a word names.
 pub(super) fn inode_of(shell: &Shell, fs: &Fs, word: &[u8]) -> Result<Inode, Failure> {
     let blkno = shell.find(fs, word).of(word)?;
     fs.inode(blkno).explain(|| format!("while reading inode {blkno}"))
@@ -69,10 +69,10 @@ pub(super) fn bmap(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Re
     Ok(())
 }
 
-/// The block of a file's contents, or 0 where there is none.
+/// The block of a file's contents on the volume; 0 if there is none.
 fn block_at(fs: &Fs, inode: &Inode, logical: u64) -> Result<u64, Problem> {
     let bits = fs.volume.geometry().bpc_bits();
-    // The C tool also has the block after the last, where that is full.
+    // If the last block is full, the C tool also finds the one after it.
     let last = inode.size() >> fs.volume.block_size().bits();
     if inode.dinode.arm() != Arm::ExtentList || logical > last {
         return Ok(0);

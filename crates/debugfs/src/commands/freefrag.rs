@@ -1,4 +1,4 @@
-//! How the free room of a volume is in pieces.
+//! Fragmentation of the free space of a volume.
 
 use std::io::Write;
 
@@ -9,21 +9,21 @@ use crate::shell::Shell;
 use crate::show::group::Group;
 use crate::words::number;
 
-/// Free runs of lengths from one power of two to the next.
+/// Free runs with lengths from one power of two to the next.
 #[derive(Clone, Copy, Debug, Default)]
 struct Class {
     runs: u64,
     clusters: u64,
 }
 
-/// What there is of free room.
+/// The free space, counted.
 #[derive(Debug, Default)]
 struct Free {
-    /// By the logarithm of the length.
+    /// The runs by the binary logarithm of their length.
     classes: [Class; 32],
     shortest: Option<u64>,
     longest: u64,
-    /// Chunks of which all is free.
+    /// Number of chunks that are completely free.
     whole_chunks: u64,
 }
 
@@ -62,7 +62,7 @@ pub(super) fn freefrag(
         let blkno = geometry.group_blkno(index);
         let group = Group::read(fs, blkno).explain(|| format!("while reading group {blkno}"))?;
         let start = u64::from(geometry.group_start(index).0);
-        // Each group begins with its descriptor: no run goes on into the next one.
+        // Each group begins with its descriptor, so that no run crosses into the next one.
         for run in group.bitmap()?.runs(false) {
             free.add(start + run.start as u64, run.len() as u64, chunk);
         }

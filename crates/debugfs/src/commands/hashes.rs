@@ -1,4 +1,4 @@
-//! Names of directories: where they are, their hashes, and what the index has for them.
+//! Names in directories: their places, their hashes, and their entries in the index.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -18,7 +18,7 @@ use crate::shell::Shell;
 use crate::volume::Fs;
 use crate::words::number;
 
-/// The signs that a name is hashed with: one where they do not differ.
+/// The signs with which a name may be hashed; one if they make no difference.
 fn signs(name: &[u8]) -> &'static [CharSign] {
     if name.is_ascii() { &[CharSign::Unsigned] } else { &CharSign::ALL }
 }
@@ -48,7 +48,7 @@ pub(super) fn hash(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Re
     Ok(())
 }
 
-/// Three numbers with colons between them.
+/// Parses three numbers separated by colons.
 fn seed_of(word: &[u8]) -> Option<[u32; 3]> {
     let parts: Option<Vec<u32>> = word
         .split(|byte| *byte == b':')

@@ -1,4 +1,4 @@
-//! What commands are there, and what one does, with an example.
+//! Help: the list of commands, and each command with an example.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -8,8 +8,8 @@ use crate::error::Failure;
 use crate::screen::Screen;
 use crate::shell::Shell;
 
-/// A call of each command, after `$`, and the beginning of what it says, of a volume of the tests:
-/// one of them does all of this, in this order.
+/// Calls of each command after `$`, with the beginning of their output, on fixtures of the tests. A
+/// test runs all of them in this order.
 const SAMPLES: &str = include_str!("samples.txt");
 
 /// `help`
@@ -37,7 +37,7 @@ fn list(out: &mut Screen) -> Result<(), Failure> {
     COMMANDS.iter().try_for_each(|command| record(out, command))?;
     let mut lines = vec![("quit, q".to_owned(), "", "Exit the program")];
     for Command { names, arguments, help, .. } in COMMANDS {
-        // Another name for the same has a line of its own; a sign stands after the name.
+        // Other names have lines of their own; a sign is appended to the name.
         let sign = if names.contains(&"?") { ", ?" } else { "" };
         for word in names.iter().filter(|name| **name != "?") {
             let shown = format!("{word}{sign}");
@@ -51,7 +51,7 @@ fn list(out: &mut Screen) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A command with its arguments, what it does, its other names, and an example.
+/// A command with its arguments, its help, its other names and an example.
 fn described(command: &Command) -> String {
     let Command { names, arguments, help, .. } = command;
     let (name, others) = names.split_first().unwrap_or((&"", &[]));
@@ -85,7 +85,7 @@ fn sample(names: &[&str]) -> Option<&'static str> {
     None
 }
 
-/// All commands as in a manual.
+/// All commands, in the form of a manual.
 pub fn reference() -> String {
     let all = COMMANDS.iter().map(described);
     let intro = "Commands, each with an example on a volume that Linux made; `...` stands for what \

@@ -1,4 +1,4 @@
-//! Blocks as they are, what they say they are, and whether that is so.
+//! Blocks in hexadecimal, their kinds, and their validity.
 
 use std::io::Write;
 
@@ -11,7 +11,7 @@ use crate::shell::Shell;
 use crate::show::fields::hex;
 use crate::show::parts::{check_offset, kind, verify};
 
-/// Bytes of a line.
+/// Bytes per line.
 const LINE: usize = 16;
 
 fn dump(out: &mut Screen, bytes: &[u8]) -> Result<(), Failure> {
@@ -19,7 +19,7 @@ fn dump(out: &mut Screen, bytes: &[u8]) -> Result<(), Failure> {
     let mut before: Option<&[u8]> = None;
     let mut is_skipped = false;
     for (index, line) in bytes.chunks(LINE).enumerate() {
-        // Lines that are as the one before are one star.
+        // Lines equal to the one before are shown as a single star.
         if before == Some(line) {
             if !is_skipped {
                 writeln!(out, "*")?;
@@ -65,7 +65,7 @@ pub(super) fn inode_dump(
     dump(out, fs.inode(blkno).of(word)?.block())
 }
 
-/// A block that a word names, and what it says it is.
+/// Reads the block that a word names; returns it with its kind.
 fn described(shell: &Shell, word: &[u8]) -> Result<(Blkno, Vec<u8>, &'static str), Failure> {
     let fs = shell.fs()?;
     let blkno = shell.find(fs, word).of(word)?;

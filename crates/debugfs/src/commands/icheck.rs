@@ -1,4 +1,4 @@
-//! Which inode has a block.
+//! The owner of a block.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -17,19 +17,19 @@ use crate::show::group::{self, Group};
 use crate::volume::Fs;
 use crate::words::number;
 
-/// Most words of a command, as the C tool has it.
+/// The most words of a command, as in the C tool.
 const MOST_WORDS: usize = 50;
 
-/// What is known of a block.
+/// The owner of a block, as far as it is known.
 #[derive(Clone, Copy)]
 enum Owner {
-    /// Nothing yet.
+    /// Not found yet.
     Unknown,
-    /// No allocator has given it out.
+    /// Its cluster is not allocated.
     Unused,
-    /// An inode has it.
+    /// This inode, but not in its contents.
     Inode(Blkno),
-    /// It is this block of an inode's contents.
+    /// The contents of this inode, with the number of the block in them.
     Contents(Blkno, u64),
 }
 
@@ -78,7 +78,7 @@ pub(super) fn icheck(
     Ok(())
 }
 
-/// What can be told without looking at all inodes.
+/// Finds owners without reading all inodes.
 fn quick(fs: &Fs, found: &mut [(Blkno, Owner)]) -> Result<(), Failure> {
     let context = || "while looking up the global bitmap".to_owned();
     let geometry = *fs.volume.geometry();
@@ -94,7 +94,7 @@ fn quick(fs: &Fs, found: &mut [(Blkno, Owner)]) -> Result<(), Failure> {
         let group = Group::read(fs, geometry.group_blkno(index));
         let group = group.explain(|| format!("while reading the group of block {blkno}"))?;
         let is_used = group.bitmap()?.get(bit as usize);
-        // The cluster of its descriptor is the bitmap's.
+        // The cluster of a group's descriptor belongs to the bitmap.
         if geometry.cluster_of(geometry.group_blkno(index)) == Some(cluster) {
             *owner = Owner::Inode(bitmap);
         } else if !is_used {
@@ -104,11 +104,11 @@ fn quick(fs: &Fs, found: &mut [(Blkno, Owner)]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Looks at all inodes that are in use.
+/// Searches all inodes in use.
 fn scan(fs: &Fs, found: &mut [(Blkno, Owner)]) -> Result<(), Failure> {
     for inode in fs.volume.inodes() {
         fs.check()?;
-        // What is damaged has nothing that could be said.
+        // Damaged inodes are skipped.
         let Ok(inode) = inode else { continue };
         claim(fs, &inode, found);
         if !found.iter().any(|(_, owner)| matches!(owner, Owner::Unknown)) {
@@ -118,7 +118,7 @@ fn scan(fs: &Fs, found: &mut [(Blkno, Owner)]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Marks the blocks that an inode has. Others come first.
+/// Marks the blocks of an inode, unless they already have an owner.
 fn claim(fs: &Fs, inode: &Inode, found: &mut [(Blkno, Owner)]) {
     let mut mark = |owner: &dyn Fn(Blkno) -> Option<Owner>| {
         let unknown = found.iter_mut().filter(|(_, owner)| matches!(owner, Owner::Unknown));

@@ -15,10 +15,10 @@ use crate::screen::Screen;
 use crate::shell::Shell;
 use crate::words::number;
 
-/// How many looks are taken where nobody says: as many as there are.
+/// The default number of repetitions: without end.
 const ENDLESS: u64 = u64::MAX;
 
-/// The words behind `fs_locks` and `dlm_locks`.
+/// The arguments of `fs_locks` and `dlm_locks`.
 #[derive(Default)]
 struct Wanted<'w> {
     file: Option<&'w Path>,
@@ -54,13 +54,13 @@ impl<'w> Wanted<'w> {
     }
 }
 
-/// A file about the volume in a folder of the kernel.
+/// The path of the kernel's file about the volume, in `folder`.
 fn state_of(shell: &Shell, folder: &str) -> Result<PathBuf, Failure> {
     let uuid = shell.fs()?.volume.superblock().uuid_string();
     Ok(Path::new(folder).join(uuid).join("locking_state"))
 }
 
-/// The lines of a file that is given, or of the kernel's about the volume.
+/// The lines of the given file, or of the kernel's file about the volume.
 fn state(
     shell: &Shell,
     wanted: &Wanted<'_>,
@@ -152,7 +152,7 @@ pub(super) fn net_stats(
     Ok(())
 }
 
-/// Waits; a signal ends it.
+/// Waits; fails after a signal.
 fn wait(shell: &Shell, time: Duration) -> Result<(), Failure> {
     let start = Instant::now();
     while start.elapsed() < time {

@@ -1,4 +1,4 @@
-//! Commands about what is in journals.
+//! Commands about the contents of journals.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -21,13 +21,13 @@ use crate::show::parts::kind;
 use crate::volume::Fs;
 use crate::words::number;
 
-/// What of a log is asked for.
+/// What to show of a log.
 enum Wanted {
-    /// Block by block, as the C tool has it.
+    /// All blocks, as in the C tool.
     All,
-    /// What a replay would bring to its place.
+    /// What a replay would write.
     Live,
-    /// The copies of one block.
+    /// All copies of one block.
     Of(Blkno),
 }
 
@@ -65,7 +65,7 @@ pub(super) fn logdump(
     }
 }
 
-/// A block between `<` and `>` or, as e2fsprogs have it, without.
+/// Parses a block with `<` and `>` or, as in e2fsprogs, without.
 fn bare_block(fs: &Fs, word: &[u8]) -> Result<Blkno, Failure> {
     match number(word) {
         Some(_) => block(fs, &[b"<", word, b">"].concat()),
@@ -103,19 +103,19 @@ fn whole(
     Ok(log.end_of_others(out, end)?)
 }
 
-/// A log that is read transaction by transaction.
+/// A log that is read by transactions.
 struct Log<'f> {
     fs: &'f Fs,
     superblock: JournalSuperblock,
     places: Vec<Blkno>,
-    /// The first block of the log, and the one after its last.
+    /// The indexes of the first block of the log, and of the one after the last.
     first: usize,
     end: usize,
-    /// With CSUM_V2 or CSUM_V3.
+    /// Checksums; only with CSUM_V2 or CSUM_V3.
     checksums: Option<LogChecksums>,
 }
 
-/// What is said of a checksum.
+/// The text about a checksum.
 fn verdict(holds: Option<bool>) -> &'static str {
     match holds {
         None => "",
@@ -156,7 +156,7 @@ impl<'f> Log<'f> {
         self.superblock.incompat().contains(JournalIncompat::BIT64)
     }
 
-    /// The transactions that a replay brings to their places, block by block.
+    /// Shows the transactions that a replay would write, block by block.
     fn live(&self, slot: u16, out: &mut Screen) -> Result<(), Failure> {
         if self.superblock.s_start == 0 {
             out.row("log_end", |it| it.put("transactions", 0), format_args!("\tThe log is empty"))?;
@@ -221,7 +221,7 @@ impl<'f> Log<'f> {
         Ok(())
     }
 
-    /// The copies after a descriptor; gives where the log goes on.
+    /// Shows the copies after a descriptor; returns where the log continues.
     fn copies_of(
         &self,
         descriptor: &[u8],
@@ -268,7 +268,8 @@ impl<'f> Log<'f> {
         Ok(())
     }
 
-    /// All copies of a block that the log has, of whichever transaction, oldest first.
+    /// Shows all copies of a block in the log, oldest transaction first, whether or not they would
+    /// be replayed.
     fn copies(&self, home: Blkno, out: &mut Screen) -> Result<(), Failure> {
         let mut found: BTreeSet<(u32, usize, Option<usize>)> = BTreeSet::new();
         for index in self.first..self.end {
@@ -279,7 +280,7 @@ impl<'f> Log<'f> {
                     let mut at = index;
                     for tag in tags(&bytes, self.superblock.tag_format()) {
                         at = self.next(at);
-                        // From here on a later transaction was written over this one.
+                        // From here on a later transaction has overwritten this one.
                         if JournalHeader::decode(&self.read(at)?)?.block_type().is_some() {
                             break;
                         }
@@ -343,7 +344,7 @@ impl<'f> Log<'f> {
     }
 }
 
-/// What a copy is.
+/// The kind of a copied block.
 fn described(bytes: &[u8], flags: TagFlags) -> &'static str {
     match flags.contains(TagFlags::ESCAPE) {
         true => "data that begins as a block of the log",

@@ -30,18 +30,18 @@ use crate::error::Failure;
 use crate::screen::Screen;
 use crate::shell::Shell;
 
-/// Does a command with the words after its name.
+/// Runs a command with the words after its name.
 type Run = fn(&mut Shell, &[Vec<u8>], &mut Screen) -> Result<(), Failure>;
 
 /// A command.
 pub struct Command {
-    /// Its name, and other names for it.
+    /// Its name, and its other names.
     pub names: &'static [&'static str],
-    /// What it takes.
+    /// Its arguments, as shown in the help.
     pub arguments: &'static str,
-    /// What it is for.
+    /// What it does, as shown in the help.
     pub help: &'static str,
-    /// Does it.
+    /// Runs it.
     pub run: Run,
 }
 
@@ -54,23 +54,23 @@ const fn command(
     Command { names, arguments, help, run }
 }
 
-/// Whether what a line says asks for more lines.
+/// Whether the command of a line asks for more lines.
 pub fn asks(line: &[u8]) -> bool {
     const ASKING: [&[u8]; 4] = [b"mi", b"modify_inode", b"eo", b"extent_open"];
     crate::words::words(line).first().is_some_and(|name| ASKING.contains(&name.as_slice()))
 }
 
-/// The command of a name.
+/// Finds a command by name.
 pub fn find(name: &str) -> Option<&'static Command> {
     COMMANDS.iter().find(|command| command.names.contains(&name))
 }
 
-/// The one word there has to be; of more the others are passed over, as the C tool does.
+/// The first word, which is required. Further ones are ignored, as in the C tool.
 fn only(words: &[Vec<u8>]) -> Result<&[u8], Failure> {
     words.first().map(Vec::as_slice).ok_or(Failure::Usage)
 }
 
-/// Whether the first word is `option`, and the words after it.
+/// Whether the first word is `option`, and the words after it if so.
 fn option<'w>(words: &'w [Vec<u8>], option: &str) -> (bool, &'w [Vec<u8>]) {
     match words.split_first() {
         Some((first, rest)) if first == option.as_bytes() => (true, rest),

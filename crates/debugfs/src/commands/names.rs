@@ -15,10 +15,10 @@ use crate::screen::Screen;
 use crate::shell::Shell;
 use crate::volume::{Entry, Fs, Visited};
 
-/// Most words of a command, as the C tool has it.
+/// The most words of a command, as in the C tool.
 const MOST_WORDS: usize = 50;
 
-/// The blocks that words name.
+/// Parses words that name blocks.
 fn blocks(fs: &Fs, words: &[Vec<u8>]) -> Result<Vec<Blkno>, Failure> {
     only(words)?;
     words.iter().take(MOST_WORDS).map(|word| block(fs, word)).collect()
@@ -37,7 +37,7 @@ pub(super) fn encode(
         Lock::new(b'S', blkno, 0)
     } else {
         let inode = fs.inode(blkno).explain(|| format!("while reading inode {blkno}"))?;
-        // As the kernel has it: of others the lock is older than what it knows of the inode.
+        // As in the kernel: for other inodes it makes the lock before it knows the generation.
         let is_system = inode.dinode.flags().contains(InodeFlags::SYSTEM);
         let generation = if is_system { inode.dinode.i_generation } else { 0 };
         Lock::new(b'M', blkno, generation.into())
@@ -77,7 +77,7 @@ pub(super) fn locate(
     names(shell, words, out, false)
 }
 
-/// `findpath`: unlike the C tool's it ends with the first name.
+/// `findpath`: unlike in the C tool it stops at the first name.
 pub(super) fn findpath(
     shell: &mut Shell,
     words: &[Vec<u8>],
@@ -122,14 +122,14 @@ fn names(
     Ok(())
 }
 
-/// A directory on the way down: how long its path is, and the entries that come next, last first.
+/// A directory on the way down: the length of its path, and its remaining entries in reverse order.
 struct Level {
     len: usize,
     entries: Vec<Entry>,
 }
 
-/// Calls `found` with each entry below a directory and its path, until it says stop; says whether
-/// it did not. What cannot be read is passed over.
+/// Calls `found` with each entry below a directory and its path, until that returns false. Returns
+/// whether it went to the end. What cannot be read is skipped.
 fn walk(
     fs: &Fs,
     start: Blkno,
@@ -148,7 +148,7 @@ fn walk(
         path.truncate(level.len);
         path.push(b'/');
         path.extend_from_slice(&entry.name);
-        // Who states that it is something else is believed, as reading each inode takes long.
+        // Another stated type is believed, since reading each inode takes long.
         let may_be_dir = FileType::from_code(entry.file_type)
             .is_none_or(|it| matches!(it, FileType::Directory | FileType::Unknown));
         let is_dir = may_be_dir && fs.inode(entry.inode).is_ok_and(|inode| inode.is_dir());
@@ -163,7 +163,7 @@ fn walk(
     Ok(true)
 }
 
-/// The entries of a directory but `.` and `..`, last first.
+/// The entries of a directory except `.` and `..`, in reverse order.
 fn below(fs: &Fs, dir: Blkno) -> Result<Vec<Entry>, Failure> {
     fs.check()?;
     let mut entries = Vec::new();

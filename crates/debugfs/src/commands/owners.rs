@@ -1,4 +1,4 @@
-//! Who has a cluster, whether its references are counted or not.
+//! The owners of a cluster, with or without a refcount.
 
 use std::io::Write;
 
@@ -14,15 +14,15 @@ use crate::shell::Shell;
 use crate::volume::Fs;
 use crate::words::number;
 
-/// What an inode has a cluster for.
+/// How an inode uses a cluster.
 enum Use {
-    /// This cluster of its contents.
+    /// As this cluster of its contents.
     Contents(u64, ExtentFlags),
-    /// A value of an attribute, or other metadata.
+    /// For the value of an attribute, or other metadata.
     Other,
 }
 
-/// `refcount -o`: all inodes that have a cluster, and what the refcount tree says.
+/// `refcount -o`: all owners of a cluster, and its count in refcount trees.
 pub(super) fn owners(shell: &Shell, word: &[u8], out: &mut Screen) -> Result<(), Failure> {
     let fs = shell.fs()?;
     let cluster = number(word).and_then(|it| u32::try_from(it).ok());

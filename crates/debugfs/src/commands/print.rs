@@ -29,7 +29,7 @@ pub(super) fn fields(_: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Resu
             FieldKind::Numbers(size) if size > 1 => format!("{}x{size}", field.size / size),
             _ => field.size.to_string(),
         };
-        // Without the links of the documentation.
+        // Without the markup of the documentation.
         let meaning = field.meaning().replace(['[', ']', '`'], "");
         let (offset, name) = (field.offset, field.name);
         out.row(
@@ -75,7 +75,7 @@ pub(super) fn print(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> R
     Err(Failure::Failed(format!("The structure of block {blkno} has no field '{wanted}'")))
 }
 
-/// The fields of a block that says what it is, a line each.
+/// The fields of a block by its signature, one per line.
 pub(super) fn fields_of(block: &[u8]) -> Vec<String> {
     let all = places(block, &Shape::default().parts(block));
     let line = |place: &Place| {
@@ -85,7 +85,7 @@ pub(super) fn fields_of(block: &[u8]) -> Vec<String> {
     all.iter().map(line).collect()
 }
 
-/// `-t` with what a block is to be taken for, and the words after it.
+/// Parses `-t` with a shape; returns also the words after it.
 pub(super) fn shape_of(words: &[Vec<u8>]) -> Result<(Shape, &[Vec<u8>]), Failure> {
     match words {
         [option, shape, rest @ ..] if option == b"-t" => {
@@ -97,13 +97,13 @@ pub(super) fn shape_of(words: &[Vec<u8>]) -> Result<(Shape, &[Vec<u8>]), Failure
     }
 }
 
-/// The block that a word names, and the field of it.
+/// Finds the block that a word names, and the field after it.
 pub(super) fn place_and_field(
     shell: &Shell,
     word: &[u8],
 ) -> Result<(Blkno, Option<String>), Failure> {
     let fs = shell.fs()?;
-    // A name may have dots, and so may a field.
+    // Names and fields may both contain dots: the shortest field is tried first.
     let dots = word.iter().enumerate().filter(|(_, byte)| **byte == b'.').map(|(at, _)| at);
     let mut split: Vec<_> = dots.filter_map(|at| split(word, at)).collect();
     split.reverse();
@@ -112,13 +112,13 @@ pub(super) fn place_and_field(
             return Ok((blkno, Some(field)));
         }
     }
-    // Of a number it is that which is wrong.
+    // After a number in `<>` the rest is the wrong part.
     let end = word.iter().position(|byte| *byte == b'>').filter(|_| word.starts_with(b"<"));
     let place = end.and_then(|end| word.get(..=end)).unwrap_or(word);
     Ok((shell.find(fs, place).of(place)?, None))
 }
 
-/// A place and the field after the dot at `at`.
+/// Splits a word at the dot at `at`; `None` unless a field may follow.
 fn split(word: &[u8], at: usize) -> Option<(&[u8], String)> {
     let (place, field) = (word.get(..at)?, word.get(at + 1..)?);
     let is_field = !field.is_empty()

@@ -10,7 +10,7 @@ use crate::screen::Screen;
 use crate::shell::Shell;
 use crate::words::number;
 
-/// Whose usage a word means.
+/// The kind of quota that a word names.
 pub fn kind_of(word: &[u8]) -> Result<QuotaKind, Failure> {
     match word {
         b"user" | b"usr" | b"u" => Ok(QuotaKind::User),
@@ -19,7 +19,7 @@ pub fn kind_of(word: &[u8]) -> Result<QuotaKind, Failure> {
     }
 }
 
-/// The number of a user or a group.
+/// Parses the number of a user or a group.
 pub fn id_of(word: &[u8]) -> Result<u32, Failure> {
     number(word).and_then(|id| u32::try_from(id).ok()).ok_or(Failure::Usage)
 }
@@ -80,7 +80,7 @@ pub(super) fn gq(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> Resu
     row(out, &entry)
 }
 
-/// What an id is of.
+/// The name of a kind of quota.
 pub fn kind_name(kind: QuotaKind) -> &'static str {
     match kind {
         QuotaKind::User => "User",

@@ -15,7 +15,7 @@ use crate::screen::Screen;
 use crate::shell::{Done, Shell};
 use crate::words::number;
 
-/// Files of commands that one may call from the other.
+/// The greatest depth of files of commands that call each other.
 const MOST_SOURCED: u32 = 8;
 
 /// `params`
@@ -117,7 +117,7 @@ fn all_lines(shell: &mut Shell, out: &mut Screen) -> Result<(), Failure> {
 pub(super) fn who(shell: &mut Shell, _: &[Vec<u8>], out: &mut Screen) -> Result<(), Failure> {
     let fs = shell.fs()?;
     let taken = fs.volume.taken_slots().explain(|| "while reading the slot map".to_owned())?;
-    // Not every stack has its heartbeat on the volume.
+    // Some stacks do not have their heartbeat on the volume.
     let region = fs.volume.heartbeat_region().ok();
     let beats = region.and_then(|region| region.blocks(fs.volume.device()).ok());
     writeln!(out, "\tSlot   Node  Journal  {:<16}  {:<16}", "Heartbeat", "Generation")?;

@@ -6,7 +6,7 @@ use super::{
     icheck, indexes, live, logs, names, print, quota, session, volumes,
 };
 
-/// All of them but `quit`, by name.
+/// All commands except `quit`, in the order of their names.
 pub const COMMANDS: &[Command] = &[
     command(
         &["block_dump", "bd"],

@@ -62,7 +62,7 @@ pub(super) fn curdev(shell: &mut Shell, _: &[Vec<u8>], out: &mut Screen) -> Resu
 /// `controld`
 pub(super) fn controld(_: &mut Shell, words: &[Vec<u8>], _: &mut Screen) -> Result<(), Failure> {
     let text = match words.first() {
-        // There has been none since the kernel talks to the lock managers itself.
+        // It no longer exists, since the kernel talks to the lock managers itself.
         Some(word) if word == b"dump" => {
             "Unable to access cluster service while obtaining the debug buffer"
         }

@@ -8,7 +8,7 @@ use super::raw;
 use crate::record::Record;
 use crate::show::fields::hex;
 
-/// The newest form of a line that is known.
+/// The highest known version of a line.
 const NEWEST: i64 = 1;
 
 const STATES: [(i64, &str); 9] = [
@@ -23,7 +23,7 @@ const STATES: [(i64, &str); 9] = [
     (0x2000, "SetRefInProg"),
 ];
 
-/// A resource, gathered line by line.
+/// A lock resource, collected line by line.
 #[derive(Clone, Debug, Default)]
 pub struct Resource {
     /// Its name.
@@ -39,14 +39,15 @@ pub struct Resource {
 /// A lock on it.
 #[derive(Clone, Debug)]
 struct Lock {
-    /// Queue, level, level after the conversion, node.
+    /// Queue, level, level after a conversion, node.
     place: [i64; 4],
     cookie: String,
-    /// AST and BAST list; AST, BAST, convert, lock, cancel and unlock pending; references.
+    /// On the AST list, on the BAST list; AST, BAST, convert, lock, cancel and unlock pending;
+    /// number of references.
     rest: [i64; 9],
 }
 
-/// `count` numbers after a version.
+/// The next `count` numbers.
 fn numbers<const N: usize>(fields: &mut dyn Iterator<Item = &str>) -> Option<[i64; N]> {
     let mut numbers = [0; N];
     for number in &mut numbers {
@@ -66,10 +67,10 @@ fn version<'t>(fields: &mut impl Iterator<Item = &'t str>) -> Result<(), String>
 }
 
 impl Resource {
-    /// Takes another line of it.
+    /// Takes a line about the resource.
     ///
     /// # Errors
-    /// Why that is none.
+    /// Why the line is invalid.
     pub fn take(&mut self, line: &str) -> Result<(), String> {
         let (kind, rest) = line.split_once(':').ok_or("a line without a kind")?;
         let mut fields = rest.split(',');
@@ -95,13 +96,13 @@ impl Resource {
                 let rest = numbers(&mut fields).ok_or_else(short)?;
                 self.locks.push(Lock { place, cookie, rest });
             }
-            // Later kernels may have more to say.
+            // Later kernels may add lines.
             _ => {}
         }
         Ok(())
     }
 
-    /// What it is, for a document.
+    /// The record of the resource.
     pub fn record(&self, record: Record) -> Record {
         let [owner, state, used, purge, dirty, recovering, in_flight, migration, asts, refs] =
             self.state;
@@ -115,7 +116,7 @@ impl Resource {
         record.put("nodes", nodes).put("value", hex(&self.value)).put("locks", locks)
     }
 
-    /// All of it; the lock value where `with_value`.
+    /// The resource as text; with the lock value if `with_value`.
     pub fn text(&self, with_value: bool) -> String {
         let [owner, state, used, purge, dirty, recovering, in_flight, migration, asts, refs] =
             self.state;
@@ -144,7 +145,7 @@ impl Resource {
         }
         text +=
             " Lock-Queue  Node  Level  Conv  Cookie           Refs  AST  BAST  Pending-Action\n";
-        // Queue by queue, as the kernel serves them.
+        // By queue, in the order in which the kernel serves them.
         for queue in 0..3 {
             let on = self.locks.iter().filter(|lock| lock.place[0] == queue);
             on.for_each(|lock| text += &lock.text());

@@ -6,14 +6,14 @@ use super::{number, raw};
 use crate::record::Record;
 use crate::show::fields::hex;
 
-/// Bytes of a lock value.
+/// The size of a lock value in bytes.
 const LVB: usize = 64;
-/// The newest form of a line that is known.
+/// The highest known version of a line.
 const NEWEST: i64 = 4;
-/// `l_flags`: waits for the lock manager.
+/// The bit in `l_flags` of a lock that waits for the lock manager.
 const BUSY: i64 = 2;
 
-/// As lines show them, in this order.
+/// The names of flags, in the order of the output.
 const FLAGS: [(i64, &str); 9] = [
     (0x40, "Initialized"),
     (0x01, "Attached"),
@@ -26,21 +26,21 @@ const FLAGS: [(i64, &str); 9] = [
     (0x100, "Queued"),
 ];
 
-/// A lock as the kernel has it.
+/// A lock of the kernel.
 #[derive(Clone, Debug)]
 pub struct FsLock {
     /// Its name.
     pub name: String,
-    /// Level, flags, action, unlock action, holders that read and that write, the level that is
-    /// asked for, the level that others ask for.
+    /// Level, flags, action, unlock action, number of readers and of writers, requested level,
+    /// level that others request.
     state: [i64; 8],
     /// The lock value.
     value: Vec<u8>,
-    /// What has been counted, where the kernel counts.
+    /// The statistics, if the kernel has them.
     counts: Option<Counts>,
 }
 
-/// Each for reading and writing.
+/// Statistics; pairs are for reading and for writing.
 #[derive(Clone, Debug)]
 struct Counts {
     gets: [u64; 2],
@@ -50,7 +50,7 @@ struct Counts {
     /// Microseconds.
     longest: [u64; 2],
     refreshes: u64,
-    /// Microseconds: when it was used last, and since when somebody waits.
+    /// Microseconds: the times of last use, and since when somebody waits.
     last: Option<([u64; 2], u64)>,
 }
 
@@ -68,10 +68,10 @@ fn level(level: i64) -> &'static str {
 }
 
 impl FsLock {
-    /// The lock of a line.
+    /// Parses a line.
     ///
     /// # Errors
-    /// Why it is none.
+    /// Why the line is invalid.
     pub fn parse(line: &str) -> Result<Self, String> {
         let mut fields = line.split_ascii_whitespace();
         let version = fields.next().and_then(number).ok_or("a line without a version")?;
@@ -99,7 +99,7 @@ impl FsLock {
         self.state[1] & BUSY != 0
     }
 
-    /// What it is, for a document.
+    /// The record of the lock.
     pub fn record(&self, record: Record) -> Record {
         let [now, flags, action, unlock, readers, writers, wanted, blocking] = self.state;
         let record = record.text("name", &self.name).put("level", now).put("flags", flags);
@@ -117,7 +117,7 @@ impl FsLock {
         }
     }
 
-    /// All of it; the lock value where `with_value`.
+    /// The lock as text; with the lock value if `with_value`.
     pub fn text(&self, with_value: bool) -> String {
         let [now, flags, action, unlock, readers, writers, wanted, blocking] = self.state;
         let mut text = format!("Lockres: {}  Mode: {}\nFlags:", self.name, level(now));
@@ -159,7 +159,7 @@ impl Counts {
     fn of(version: i64, next: &mut impl FnMut() -> Result<i64, String>) -> Result<Self, String> {
         let mut pair = || Ok::<_, String>([next()? as u64, next()? as u64]);
         let (gets, fails, total, longest) = (pair()?, pair()?, pair()?, pair()?);
-        // Nanoseconds at first.
+        // In nanoseconds up to version 2.
         let longest = if version == 2 { longest.map(|time| time / 1000) } else { longest };
         let refreshes = next()? as u64;
         let last = match version {
@@ -199,7 +199,7 @@ impl Counts {
 mod tests {
     use super::*;
 
-    /// A line of Linux 6.1, its lock value zero.
+    /// A line of Linux 6.1, with a lock value of zeros.
     fn line() -> String {
         let value = "0x0\t".repeat(LVB);
         format!(
@@ -236,7 +236,7 @@ mod tests {
         }
         assert!(FsLock::parse(&line.replacen("0x4", "0x5", 1)).is_err());
         assert!(FsLock::parse(&line.replacen("0x41", "bits", 1)).is_err());
-        // What later kernels add is passed over.
+        // Fields of later kernels are ignored.
         assert!(FsLock::parse(&(line + "\t77")).is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! What the running kernel says of its locks, in files of its debugfs.
+//! The locks of the running kernel, from files in its debugfs.
 
 pub mod dlm_locks;
 pub mod fs_locks;
@@ -12,18 +12,18 @@ use rustix::fs::statfs;
 
 use crate::error::{Failure, of_file};
 
-/// `f_type` of a debugfs.
+/// The `f_type` of a debugfs.
 const MAGIC: u64 = 0x6462_6720;
-/// Most bytes of a line.
+/// The greatest length of a line in bytes.
 const MOST: u64 = 1 << 20;
 
-/// Where the kernel's debugfs is mounted.
+/// The mount point of the kernel's debugfs.
 fn mounted() -> Option<&'static Path> {
     let places = ["/sys/kernel/debug", "/debug"].map(Path::new);
     places.into_iter().find(|path| statfs(*path).is_ok_and(|it| it.f_type as u64 == MAGIC))
 }
 
-/// A file of the kernel, or another one of the same kind.
+/// Opens `given`, or otherwise a file of the kernel.
 pub fn open(given: Option<&Path>, kernel: impl FnOnce() -> PathBuf) -> Result<File, Failure> {
     if let Some(path) = given {
         return File::open(path).map_err(|err| of_file(&err, path));
@@ -39,7 +39,7 @@ pub fn open(given: Option<&Path>, kernel: impl FnOnce() -> PathBuf) -> Result<Fi
     })
 }
 
-/// The lines of such a file, as far as they are text.
+/// The lines of such a file, as text.
 pub fn lines(file: impl Read) -> impl Iterator<Item = io::Result<String>> {
     let mut file = BufReader::new(file);
     std::iter::from_fn(move || {
@@ -52,7 +52,7 @@ pub fn lines(file: impl Read) -> impl Iterator<Item = io::Result<String>> {
     })
 }
 
-/// A number of the kernel: decimal, or hexadecimal behind `0x`.
+/// Parses a number of the kernel: decimal, or hexadecimal after `0x`.
 pub fn number(text: &str) -> Option<i64> {
     match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16).ok().map(|number| number as i64),
@@ -60,7 +60,7 @@ pub fn number(text: &str) -> Option<i64> {
     }
 }
 
-/// Bytes as they are, sixteen a line.
+/// A lock value in hexadecimal, sixteen bytes per line.
 pub fn raw(bytes: &[u8]) -> String {
     let line = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x} ")).collect::<String>();
     let lines: Vec<_> = bytes.chunks(16).map(line).collect();

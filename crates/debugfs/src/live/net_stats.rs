@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::record::Record;
 
-/// What has been sent to a node and received from it so far; times in nanoseconds.
+/// Counts and times of messages to and from a node; times in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Traffic {
     node: u64,
@@ -16,13 +16,13 @@ pub struct Traffic {
     processing: u64,
 }
 
-/// The title of all rows.
+/// The title of the table.
 pub const TITLE: &str = "       ------- msg / sec -------   --------------------------- usecs / \
                          msg ---------------------------\nNode#  send q       recv q        \
                          (acquiry       xmit          wait        ) send         process     \n";
 
 impl Traffic {
-    /// That of a line; `None` where it is none of a form that is known.
+    /// Parses a line; `None` if it is not of a known version.
     pub fn parse(line: &str) -> Option<Self> {
         let fields: Vec<u64> =
             line.split(',').map(|field| field.trim().parse().ok()).collect::<Option<_>>()?;
@@ -40,7 +40,7 @@ impl Traffic {
         }
     }
 
-    /// All of it, for a document.
+    /// The record of all values.
     pub fn record(&self, record: Record) -> Record {
         let record = record.put("node", self.node).put("sent", self.sent);
         let record = record.put("acquiry_ns", self.acquiry).put("sending_ns", self.sending);
@@ -48,7 +48,8 @@ impl Traffic {
         record.put("processing_ns", self.processing)
     }
 
-    /// What has come since `before`, so many seconds ago; all of it where there is no before.
+    /// The row of what came after `before`, which was `seconds` seconds ago; of everything without
+    /// `before`.
     pub fn row(&self, before: Option<&Self>, seconds: u64) -> String {
         let since = |part: fn(&Self) -> u64| part(self).saturating_sub(before.map_or(0, part));
         let per_second = |count: u64| count.checked_div(seconds).unwrap_or(count);
@@ -74,7 +75,7 @@ impl Traffic {
         text
     }
 
-    /// Whose traffic it is.
+    /// The number of the node.
     pub fn node(&self) -> u64 {
         self.node
     }

@@ -1,4 +1,4 @@
-//! The check of a block, and whether it holds.
+//! The check of a block, and whether it is right.
 
 use std::io::Write;
 
@@ -7,12 +7,12 @@ use ocfs2_format::{Block, BlockCheck, Structure};
 
 use super::{Out, Shown};
 
-/// The check that `block`, a `T`, has; where `is_checked` it is compared with the contents.
+/// Shows the check of `block`, a `T`, and compares it with the contents if `is_checked`.
 pub fn block_check<T: Block>(out: Out<'_>, block: &[u8], is_checked: bool) -> Shown {
     check_at(out, block, T::CHECK_OFFSET, is_checked)
 }
 
-/// The same of a check at `offset`.
+/// The same for a check at `offset`.
 pub fn check_at(out: Out<'_>, block: &[u8], offset: usize, is_checked: bool) -> Shown {
     let stored = block.get(offset..).unwrap_or_default();
     let stored = BlockCheck::decode(stored).unwrap_or_default();

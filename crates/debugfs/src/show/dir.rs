@@ -23,12 +23,12 @@ fn record(record: Record, entry: &Entry) -> Record {
     record.put("file_type", *file_type).text("name", name)
 }
 
-/// An entry.
+/// Shows an entry.
 pub fn entry(out: Out<'_>, entry: &Entry) -> Shown {
     out.row("entry", |it| record(it, entry), format_args!("{}", line(entry)))
 }
 
-/// An entry with the inode it names.
+/// Shows an entry with the inode it points to.
 pub fn long(out: Out<'_>, entry: &Entry, inode: &Inode) -> Shown {
     let dinode = &inode.dinode;
     let (number, name) = (entry.inode.0, ocfs2_cli::terminal(&entry.name));
@@ -45,7 +45,7 @@ pub fn long(out: Out<'_>, entry: &Entry, inode: &Inode) -> Shown {
     )
 }
 
-/// Type and permissions as `ls` has them, but `f` for a FIFO.
+/// Type and permissions as in `ls`, except `f` for a FIFO.
 pub fn mode(inode: &Inode) -> String {
     let mode = inode.dinode.i_mode;
     let kind = match inode.kind() {
@@ -73,7 +73,7 @@ pub fn mode(inode: &Inode) -> String {
     text
 }
 
-/// The trailer of a block. Its check is that of all of the block.
+/// Shows the trailer of a block; its check covers the whole block.
 pub fn trailer(out: Out<'_>, trailer: &DirTrailer, block: &[u8], is_checked: bool) -> Shown {
     let (blkno, dir, len) = (trailer.db_blkno, trailer.db_parent_dinode, trailer.db_compat_rec_len);
     writeln!(out, "\tTrailer Block: {blkno}   Inode: {dir}   Len: {len}")?;
@@ -82,7 +82,7 @@ pub fn trailer(out: Out<'_>, trailer: &DirTrailer, block: &[u8], is_checked: boo
     check_at(out, block, DirTrailer::check_offset(block.len()), is_checked)
 }
 
-/// A block with its entries.
+/// Shows a block with its entries.
 pub fn block(out: Out<'_>, block: &DirBlock, is_checked: bool) -> Shown {
     out.structure_as(Shape::Directory, &block.bytes, is_checked)?;
     writeln!(out, "\tDirblock: {}", block.blkno)?;

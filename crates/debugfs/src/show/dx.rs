@@ -8,8 +8,8 @@ use ocfs2_format::dx::{DxEntryList, DxLeaf, DxRoot};
 use super::{Out, Shown, bits, block_check, extents};
 use crate::error::Failure;
 
-/// The root of an index without what it points to. In an inline one the C tool says twice how many
-/// entries there are.
+/// Shows the root of an index, without what it points to. For an inline one the counts appear
+/// twice, as in the C tool.
 pub fn root(out: Out<'_>, block: &[u8], is_checked: bool) -> Result<(), Failure> {
     let root = DxRoot::decode(block)?;
     let entries = DxRoot::entries(block)?;
@@ -40,7 +40,7 @@ fn counts(out: Out<'_>, list: &DxEntryList<'_>) -> Shown {
     writeln!(out, "\tCount: {count}  Num Used: {used}")
 }
 
-/// The entries of a root or a leaf.
+/// Shows the entries of a root or a leaf.
 pub fn entries(out: Out<'_>, list: &DxEntryList<'_>) -> Shown {
     counts(out, list)?;
     writeln!(out, "\t## Hash (Major Minor)         Dir Block#   ")?;
@@ -52,7 +52,7 @@ pub fn entries(out: Out<'_>, list: &DxEntryList<'_>) -> Shown {
     Ok(())
 }
 
-/// A leaf with its entries.
+/// Shows a leaf with its entries.
 pub fn leaf(out: Out<'_>, block: &[u8], is_checked: bool) -> Result<(), Failure> {
     let leaf = DxLeaf::decode(block)?;
     let list = DxLeaf::entries(block)?;

@@ -12,7 +12,7 @@ use crate::volume::{Fs, Visited};
 const FLAGS: [(ExtentFlags, &str); 2] =
     [(ExtentFlags::UNWRITTEN, "Unwritten"), (ExtentFlags::REFCOUNTED, "Refcounted")];
 
-/// A list with its records.
+/// Shows a list with its records.
 pub fn list(out: Out<'_>, list: &ExtentList<'_>) -> Shown {
     let header = list.header;
     let (depth, count, used) = (header.l_tree_depth, header.l_count, header.l_next_free_rec);
@@ -45,7 +45,7 @@ pub fn list(out: Out<'_>, list: &ExtentList<'_>) -> Shown {
     Ok(())
 }
 
-/// An extent block without its list.
+/// Shows an extent block without its list.
 fn header(out: Out<'_>, eb: &ExtentBlock) -> Shown {
     let (bit, slot) = (eb.h_suballoc_bit, eb.h_suballoc_slot);
     write!(out, "\tSubAlloc Bit: {bit}   SubAlloc Slot: {slot}")?;
@@ -53,7 +53,7 @@ fn header(out: Out<'_>, eb: &ExtentBlock) -> Shown {
     writeln!(out, "\tBlknum: {}   Next Leaf: {}", eb.h_blkno, eb.h_next_leaf_blk)
 }
 
-/// The end of a line that says where something was allocated.
+/// Ends a line with the group that something was allocated in, if known.
 pub fn allocated_in(out: Out<'_>, group: Blkno) -> Shown {
     if !group.is_none() {
         write!(out, "   SubAlloc Group: {group}")?;
@@ -61,7 +61,7 @@ pub fn allocated_in(out: Out<'_>, group: Blkno) -> Shown {
     writeln!(out)
 }
 
-/// An extent block, whatever its depth.
+/// Shows an extent block of any depth.
 pub fn extent_block(out: Out<'_>, block: &[u8], is_checked: bool) -> Result<(), Failure> {
     let decoded = ExtentBlock::decode(block)?;
     out.structure(block, is_checked)?;
@@ -71,13 +71,13 @@ pub fn extent_block(out: Out<'_>, block: &[u8], is_checked: bool) -> Result<(), 
     Ok(())
 }
 
-/// A list, and the extent blocks it points to.
+/// Shows a list, and the extent blocks below it.
 pub fn tree(out: Out<'_>, fs: &Fs, root: &ExtentList<'_>, owner: Blkno) -> Result<(), Failure> {
     list(out, root)?;
     below(out, fs, root, owner)
 }
 
-/// The extent blocks a list points to, each with what is below it.
+/// Shows the extent blocks below a list.
 pub fn below(out: Out<'_>, fs: &Fs, root: &ExtentList<'_>, owner: Blkno) -> Result<(), Failure> {
     let mut visited = Visited::default();
     descend(out, fs, root, owner, &mut visited)
@@ -104,7 +104,7 @@ fn descend(
         let block = fs.signed(rec.e_blkno, &ExtentBlock::SIGNATURE, problem).explain(context)?;
         extent_block(out, &block, fs.has_checks())?;
         let child = ExtentBlock::list(&block).explain(context)?;
-        // A depth that does not fall is shown, and leads nowhere.
+        // A block whose depth does not decrease is shown, but not followed.
         if child.header.l_tree_depth < list.header.l_tree_depth.min(MAX_TREE_DEPTH + 1) {
             descend(out, fs, &child, owner, visited)?;
         }

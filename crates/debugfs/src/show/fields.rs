@@ -26,9 +26,9 @@ use super::parts::{Part, Shape, kind};
 use crate::record::Record;
 use crate::words::number;
 
-/// A structure that can be asked for by name.
+/// A structure that can be named in a command.
 pub struct Described {
-    /// What messages call it.
+    /// Its name in messages.
     pub name: &'static str,
     /// Its fields.
     pub fields: &'static [Field],
@@ -38,7 +38,7 @@ const fn described<T: Structure>() -> Described {
     Described { name: T::NAME, fields: T::FIELDS }
 }
 
-/// All of them.
+/// All of these structures.
 pub const STRUCTURES: &[Described] = &[
     described::<BlockCheck>(),
     described::<ChainListHeader>(),
@@ -78,21 +78,21 @@ pub const STRUCTURES: &[Described] = &[
     described::<XattrValueRoot>(),
 ];
 
-/// Where a field of a block is.
+/// A field at a place in a block.
 pub struct Place {
-    /// Its name, after that of the structure it is in.
+    /// Its name, after those of the structures that contain it.
     pub name: String,
-    /// The byte of the block it begins with.
+    /// The offset in the block in bytes.
     pub at: usize,
-    /// Bytes it takes.
+    /// The size in bytes.
     pub size: usize,
     kind: FieldKind,
-    /// Whether the highest byte of a number is the first.
+    /// Whether numbers are big-endian.
     is_big_endian: bool,
 }
 
 impl Place {
-    /// Whether `wanted` names it, or a structure it is in.
+    /// Whether `wanted` names this field, or a structure that contains it.
     pub fn is(&self, wanted: &str) -> bool {
         let inner = self.name.strip_prefix(wanted);
         inner.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
@@ -100,7 +100,7 @@ impl Place {
     }
 }
 
-/// All fields of parts of a block.
+/// All fields of the parts of a block.
 pub fn places(block: &[u8], parts: &[Part]) -> Vec<Place> {
     let mut places = Vec::new();
     for part in parts {
@@ -133,7 +133,7 @@ fn add(start: usize, is_big_endian: bool, fields: &[Field], prefix: &str, places
     }
 }
 
-/// The bytes of a field with the lowest one of each number first, or back.
+/// Converts the numbers of a field to little-endian, or back.
 pub fn little_endian(bytes: &[u8], place: &Place) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     let unit = match place.kind {
@@ -146,12 +146,12 @@ pub fn little_endian(bytes: &[u8], place: &Place) -> Vec<u8> {
     bytes
 }
 
-/// What a field that holds `bytes` is shown as.
+/// A field with the contents `bytes` as text.
 pub fn shown(bytes: &[u8], place: &Place) -> String {
     text(&little_endian(bytes, place), place.kind)
 }
 
-/// A structure for a document: what it is, its fields and lists, and whether its check holds.
+/// Fills the record of a structure: its name, fields and lists, and whether its check is right.
 pub fn record(record: Record, shape: Shape, block: &[u8], is_checked: bool) -> Record {
     let name = match shape {
         Shape::BySignature => kind(block).unwrap_or("unknown"),
@@ -175,7 +175,7 @@ pub fn record(record: Record, shape: Shape, block: &[u8], is_checked: bool) -> R
     }
 }
 
-/// Puts a value where its name says: `a.b` into an object, `a[0].b` into one of a list.
+/// Inserts a value by its name: `a.b` into the object `a`, `a[0].b` into one of the list `a`.
 fn insert(fields: &mut Map<String, Value>, name: &str, value: Value) {
     let Some((first, rest)) = name.split_once('.') else {
         fields.insert(name.to_owned(), value);
@@ -206,8 +206,8 @@ fn insert(fields: &mut Map<String, Value>, name: &str, value: Value) {
     }
 }
 
-/// What a field that holds `bytes` is in a document: a number, a list of them, or text; bytes that
-/// are no text are in hexadecimal digits.
+/// A field with the contents `bytes` as JSON: a number, a list of numbers, text, or otherwise
+/// hexadecimal digits.
 pub fn value(bytes: &[u8], place: &Place) -> Value {
     let bytes = &little_endian(bytes, place)[..];
     match place.kind {
@@ -224,11 +224,11 @@ pub fn value(bytes: &[u8], place: &Place) -> Value {
     }
 }
 
-/// The bytes a field has when it holds what words say: a number, as many as it has, or text. The
-/// lowest byte of each number is the first.
+/// Encodes words as the contents of a field, in little-endian order: a number, all its numbers, or
+/// text.
 ///
 /// # Errors
-/// Why it cannot; after the name of the field.
+/// Why that is not possible, as a text after the name of the field.
 pub fn encoded(place: &Place, words: &[Vec<u8>], before: &[u8]) -> Result<Vec<u8>, String> {
     let put = |word: &[u8], size: usize| {
         let (negative, digits) = match word.strip_prefix(b"-") {
@@ -272,7 +272,7 @@ pub fn encoded(place: &Place, words: &[Vec<u8>], before: &[u8]) -> Result<Vec<u8
     }
 }
 
-/// The bytes whose digits these are, two a byte.
+/// Decodes hexadecimal digits, two per byte.
 fn unhex(word: &[u8]) -> Option<Vec<u8>> {
     let digits = std::str::from_utf8(word).ok().filter(|it| it.is_ascii())?;
     let pairs = (0..digits.len()).step_by(2);
@@ -288,7 +288,7 @@ fn signed(bytes: &[u8]) -> i64 {
     (little(bytes) << unused) as i64 >> unused
 }
 
-/// The text that bytes are without the zeros at their end, if they are one.
+/// Bytes as printable text, without zeros at the end; `None` if they are not printable.
 fn printable(bytes: &[u8]) -> Option<&[u8]> {
     let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     bytes.get(..end).filter(|used| used.iter().all(|byte| matches!(byte, b' '..=b'~')))
@@ -313,7 +313,7 @@ fn text(bytes: &[u8], kind: FieldKind) -> String {
     }
 }
 
-/// Two digits a byte.
+/// Hexadecimal digits, two per byte.
 pub fn hex(bytes: &[u8]) -> String {
     let mut text = String::new();
     bytes.iter().for_each(|byte| {

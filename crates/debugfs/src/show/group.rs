@@ -11,44 +11,44 @@ use super::{Out, Shown, block_check, extents};
 use crate::error::{Explain, Failure, Problem};
 use crate::volume::{Fs, Visited};
 
-/// A group and its block.
+/// A group, read from its descriptor block.
 pub struct Group {
     /// The descriptor.
     pub desc: GroupDesc,
-    /// All of it.
+    /// The whole block.
     pub block: Vec<u8>,
 }
 
 impl Group {
-    /// The group whose descriptor `block` is.
+    /// The group with the descriptor block `block`.
     pub fn of(block: Vec<u8>) -> Result<Self, Problem> {
         Ok(Self { desc: GroupDesc::decode(&block)?, block })
     }
 
-    /// Reads a descriptor.
+    /// Reads a group.
     pub fn read(fs: &Fs, blkno: Blkno) -> Result<Self, Problem> {
         let problem = Problem::BadMagic("group descriptor");
         Self::of(fs.signed(blkno, &GroupDesc::SIGNATURE, problem)?)
     }
 
-    /// Its bits.
+    /// The bits of the group.
     pub fn bitmap(&self) -> Result<Bitmap<'_>, Problem> {
         Ok(self.desc.bitmap(&self.block)?)
     }
 
-    /// The bits in use, as its counters have them.
+    /// The number of used bits by its counters.
     pub fn used(&self) -> u16 {
         self.desc.bg_bits.wrapping_sub(self.desc.bg_free_bits_count)
     }
 
-    /// Bits of the longest run that is free.
+    /// The longest run of free bits.
     fn longest(&self) -> usize {
         let runs = self.bitmap().ok().map(|bitmap| bitmap.runs(false));
         runs.into_iter().flatten().map(|run| run.len()).max().unwrap_or(0)
     }
 }
 
-/// The title of the groups of a chain, of which `group` is the first.
+/// The title of the list of a chain, whose first group is `group`.
 pub fn title(out: Out<'_>, group: &Group, is_checked: bool) -> Shown {
     let GroupDesc { bg_chain, bg_parent_dinode, bg_generation, .. } = group.desc;
     writeln!(
@@ -59,7 +59,7 @@ pub fn title(out: Out<'_>, group: &Group, is_checked: bool) -> Shown {
     writeln!(out, "\t##   Block#            Total    Used     Free     Contig   Size  ")
 }
 
-/// A line of such a list, and where its pieces are if it is in pieces.
+/// Shows a group as a line of that list, with its extents if it is discontiguous.
 pub fn row(out: Out<'_>, index: usize, group: &Group, can_be_in_pieces: bool) -> Shown {
     let GroupDesc { bg_blkno, bg_bits, bg_free_bits_count: free, bg_size, .. } = group.desc;
     let (blkno, used, longest) = (bg_blkno.0, group.used(), group.longest());
@@ -73,7 +73,7 @@ pub fn row(out: Out<'_>, index: usize, group: &Group, can_be_in_pieces: bool) ->
     }
 }
 
-/// A group and all after it in its chain.
+/// Shows a group and all after it in its chain.
 pub fn chain(out: Out<'_>, fs: &Fs, first: Blkno) -> Result<(), Failure> {
     let mut is_titled = false;
     let mut index = 0;
@@ -109,7 +109,7 @@ pub fn each(
     Ok(())
 }
 
-/// The chains of an allocator.
+/// Shows the chains of an allocator.
 pub fn chains(out: Out<'_>, list: &ChainList<'_>) -> Shown {
     let header = list.header;
     let (cpg, bpc) = (header.cl_cpg, header.cl_bpc);

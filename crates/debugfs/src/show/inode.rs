@@ -1,4 +1,4 @@
-//! Inodes: the part that each has, and what it owns.
+//! Inodes: the common part, and what each owns.
 
 use std::io::Write;
 
@@ -51,7 +51,7 @@ fn kind(dinode: &Dinode) -> &'static str {
     }
 }
 
-/// The part that every inode has.
+/// Shows the part that every inode has.
 pub fn head(out: Out<'_>, inode: &Inode, people: &People, is_checked: bool) -> Shown {
     let dinode = &inode.dinode;
     let (blkno, mode, generation) = (dinode.i_blkno, dinode.i_mode, dinode.i_generation);
@@ -130,7 +130,7 @@ fn counts(out: Out<'_>, inode: &Inode) -> Shown {
         writeln!(out, "\tRecovery Generation: {}", dinode.journal_recovery_generation())?;
     }
     if features.contains(DynFeatures::INLINE_DATA) {
-        // Also where the attributes would leave no room for it.
+        // Even if the attributes leave no room for it.
         let data = inode.block().get(Dinode::ID2_OFFSET..).map(InlineData::decode);
         let count = data.and_then(Result::ok).map_or(0, |data| data.id_count);
         writeln!(out, "\tInline Data Max: {count}")?;
@@ -141,7 +141,7 @@ fn counts(out: Out<'_>, inode: &Inode) -> Shown {
     Ok(())
 }
 
-/// What an inode owns: its trees, chains and groups, or what is in its place.
+/// Shows what an inode owns: trees, chains and groups, or what it has instead.
 pub fn contents(out: Out<'_>, fs: &Fs, inode: &Inode) -> Result<(), Failure> {
     match inode.dinode.arm() {
         Arm::Chain => {
@@ -161,7 +161,7 @@ pub fn contents(out: Out<'_>, fs: &Fs, inode: &Inode) -> Result<(), Failure> {
     }
 }
 
-/// What is in the block of an inode itself.
+/// Shows what is stored in the block of the inode.
 pub fn own(out: Out<'_>, inode: &Inode) -> Shown {
     let id2 = inode.id2();
     match inode.dinode.arm() {

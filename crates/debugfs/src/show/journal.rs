@@ -19,22 +19,22 @@ use ocfs2_volume::Inode;
 use super::{Out, Shown, dx, extents, group, inode, refcount, xattr};
 use crate::error::Failure;
 
-/// How blocks are shown.
+/// The state while the blocks of a log are shown.
 pub struct Log<'p> {
     people: &'p People,
     is_checked: bool,
     superblock: JournalSuperblock,
-    /// The first block of a run of others.
+    /// The first of consecutive blocks without a known signature.
     others: Option<u32>,
 }
 
 impl<'p> Log<'p> {
-    /// Of a volume, with or without block checks.
+    /// For a volume with or without block checks.
     pub fn new(people: &'p People, is_checked: bool) -> Self {
         Self { people, is_checked, superblock: JournalSuperblock::default(), others: None }
     }
 
-    /// The block of this index.
+    /// Shows the block with this index.
     pub fn block(&mut self, out: Out<'_>, index: u32, block: &[u8]) -> Result<(), Failure> {
         let header = JournalHeader::decode(block)?;
         if index == 0 {
@@ -59,7 +59,7 @@ impl<'p> Log<'p> {
         Ok(writeln!(out)?)
     }
 
-    /// Says which blocks before `index` were none that are known.
+    /// Shows the range of unknown blocks that ends before `index`.
     pub fn end_of_others(&mut self, out: Out<'_>, index: u32) -> Shown {
         let Some(first) = self.others.take() else { return Ok(()) };
         let last = index - 1;
@@ -221,7 +221,7 @@ fn flag_names(flags: TagFlags) -> String {
     names.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, name)| *name).collect()
 }
 
-/// What a block says it is.
+/// The kind of a block by its signature.
 #[derive(Clone, Copy)]
 enum Kind {
     Inode,

@@ -1,4 +1,4 @@
-//! Structures as text: that of the C tool's 1.8, line by line.
+//! Structures as text, line by line that of the C tool 1.8.
 
 mod check;
 pub mod dir;
@@ -20,14 +20,14 @@ pub use check::{block_check, check_at};
 
 use crate::screen::Screen;
 
-/// Where text and records go to.
+/// The target of text and records.
 pub type Out<'a> = &'a mut Screen;
 
-/// The names of the bits that are set, each with a blank after it.
+/// The names of the set bits, each followed by a blank.
 pub(crate) fn bits(bits: u64, names: &[(u64, &str)]) -> String {
     let set = names.iter().filter(|(bit, _)| bits & bit != 0);
     set.map(|(_, name)| format!("{name} ")).collect()
 }
 
-/// Something that can be shown, for callers that hold what it needs.
+/// The result of showing something.
 pub(crate) type Shown = io::Result<()>;

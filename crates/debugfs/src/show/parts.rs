@@ -1,4 +1,4 @@
-//! What structures are where in a block, and whether they are what they have to be.
+//! The structures in a block and their places, and whether they are valid.
 
 use std::ops::Range;
 
@@ -26,28 +26,28 @@ use ocfs2_volume::{Error as VolumeError, Volume};
 use crate::error::Problem;
 use crate::volume::Fs;
 
-/// A structure that lies at an offset of a block.
+/// A structure at a place in a block.
 #[derive(Clone)]
 pub struct Part {
-    /// Bytes before it.
+    /// The offset in the block in bytes.
     pub offset: usize,
     /// Its fields.
     pub fields: &'static [Field],
-    /// What stands before the names of its fields, and its number: of a record in a list.
+    /// The name of the list and the index in it, if this is a record.
     pub record: Option<(&'static str, usize)>,
-    /// Where the name is that follows it.
+    /// The place of the name that follows, if there is one.
     pub name: Option<Range<usize>>,
-    /// Whether the highest byte of a number is the first.
+    /// Whether numbers are big-endian.
     pub is_big_endian: bool,
 }
 
-/// A part of a block that is there once.
+/// A part that is not a record of a list.
 fn part(offset: usize, fields: &'static [Field]) -> Part {
     Part { offset, fields, record: None, name: None, is_big_endian: false }
 }
 
-/// The records after the header of a list at `offset`: as many as it says, and as there is room
-/// for.
+/// The records after the header of a list at `offset`: as many as it states, but not more than
+/// there is room for.
 fn records<H: Structure, R: Structure>(
     block: &[u8],
     offset: usize,
@@ -81,7 +81,7 @@ fn dx_entries(block: &[u8], offset: usize) -> Vec<Part> {
     parts
 }
 
-/// The structures that a block says it begins with; those of its lists included.
+/// The structures of a block by its signature, including those of its lists.
 pub fn parts(block: &[u8]) -> Vec<Part> {
     let is = |signature: &[u8; 8]| block.starts_with(signature);
     let with = |fields, more: Vec<Part>| {
@@ -127,7 +127,7 @@ pub fn parts(block: &[u8]) -> Vec<Part> {
     }
 }
 
-/// The same of blocks that do not begin with a signature as most do.
+/// The same for blocks that do not begin with a signature of OCFS2.
 fn unsigned(block: &[u8]) -> Vec<Part> {
     if has_trailer(block) {
         return directory(block);
@@ -150,12 +150,12 @@ fn has_trailer(block: &[u8]) -> bool {
     trailer.is_some_and(|it| it.db_signature == DirTrailer::SIGNATURE)
 }
 
-/// What a block of a log is, if it is one.
+/// The type of a block of a log; `None` if it is not one.
 fn log_block(block: &[u8]) -> Option<BlockType> {
     JournalHeader::decode(block).ok()?.block_type()
 }
 
-/// Whether a block begins a global quota file; nothing if it begins none.
+/// Whether a block begins a global quota file, or a local one; `None` if neither.
 fn quota_magic(block: &[u8]) -> Option<bool> {
     let magic = QuotaHeader::decode(block).ok()?.dqh_magic;
     let kinds = [QuotaKind::User, QuotaKind::Group];
@@ -165,12 +165,12 @@ fn quota_magic(block: &[u8]) -> Option<bool> {
     kinds.iter().any(|kind| kind.local_magic() == magic).then_some(false)
 }
 
-/// Where the entries of a block of a directory end.
+/// The end of the entries in a block of a directory.
 fn entries_end(block: &[u8]) -> usize {
     if has_trailer(block) { DirTrailer::offset(block.len()) } else { block.len() }
 }
 
-/// A block of a directory.
+/// The parts of a block of a directory.
 fn directory(block: &[u8]) -> Vec<Part> {
     let end = entries_end(block);
     let mut parts = names(block, 0..end);
@@ -180,7 +180,7 @@ fn directory(block: &[u8]) -> Vec<Part> {
     parts
 }
 
-/// Entries of a directory, each with its name, up to the first that is impossible.
+/// The entries of a directory with their names, up to the first impossible one.
 fn names(block: &[u8], range: Range<usize>) -> Vec<Part> {
     let entries = dir::entries(block.get(range.clone()).unwrap_or_default());
     let parts = entries.map_while(Result::ok).enumerate().map(|(index, entry)| {
@@ -193,7 +193,7 @@ fn names(block: &[u8], range: Range<usize>) -> Vec<Part> {
     parts.collect()
 }
 
-/// A header of attributes and their entries.
+/// The header of an attribute area, and its entries.
 fn attributes(block: &[u8], at: usize) -> Vec<Part> {
     let mut area = vec![part(at, XattrHeader::FIELDS)];
     area.extend(records::<XattrHeader, XattrEntry>(block, at, "xh_entries", |header| {
@@ -202,22 +202,22 @@ fn attributes(block: &[u8], at: usize) -> Vec<Part> {
     area
 }
 
-/// What a block is taken for.
+/// How a block is interpreted.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Shape {
-    /// What it says it is.
+    /// By its signature.
     #[default]
     BySignature,
-    /// A block of a directory, which need not say so.
+    /// As a block of a directory, with or without a trailer.
     Directory,
-    /// A bucket of attributes.
+    /// As a bucket of attributes.
     Bucket,
-    /// A leaf of a quota file.
+    /// As a leaf of a quota file.
     QuotaLeaf,
 }
 
 impl Shape {
-    /// The shape that a word means.
+    /// The shape with this name.
     pub fn of_word(word: &[u8]) -> Option<Self> {
         Some(match word {
             b"directory" => Self::Directory,
@@ -227,7 +227,7 @@ impl Shape {
         })
     }
 
-    /// The bytes that have this shape, from the beginning of a block on.
+    /// Reads the bytes of this shape, which begin with a block.
     pub fn read(self, fs: &Fs, blkno: Blkno) -> Result<Vec<u8>, Problem> {
         let first = fs.block(blkno)?;
         let blocks = BUCKET_SIZE as u64 >> fs.volume.block_size().bits();
@@ -240,7 +240,7 @@ impl Shape {
         Ok(fs.volume.read_blocks(blkno, blocks as u32)?)
     }
 
-    /// The structures in it.
+    /// The structures in bytes of this shape.
     pub fn parts(self, block: &[u8]) -> Vec<Part> {
         match self {
             Self::BySignature => parts(block),
@@ -255,7 +255,7 @@ impl Shape {
         }
     }
 
-    /// Where its check is.
+    /// The offset of the block check; `None` if there is none.
     pub fn check_offset(self, block: &[u8]) -> Option<usize> {
         match self {
             Self::BySignature => check_offset(block),
@@ -267,7 +267,7 @@ impl Shape {
         }
     }
 
-    /// Whether it still is what the format says.
+    /// Checks that the contents are valid.
     ///
     /// # Errors
     /// The first thing that is wrong.
@@ -288,7 +288,7 @@ impl Shape {
     }
 }
 
-/// Fails for an entry that is impossible.
+/// Fails if an entry is impossible.
 fn verify_names(block: &[u8], blkno: Blkno, range: Range<usize>) -> Result<(), Problem> {
     let entries = dir::entries(block.get(range).unwrap_or_default());
     for entry in entries {
@@ -302,7 +302,7 @@ fn verify_names(block: &[u8], blkno: Blkno, range: Range<usize>) -> Result<(), P
     Ok(())
 }
 
-/// What a dinode has after its fields.
+/// What a dinode has after its fixed fields.
 fn arm(block: &[u8]) -> Vec<Part> {
     let at = Dinode::ID2_OFFSET;
     match Dinode::decode(block).map(|dinode| dinode.arm()) {
@@ -332,7 +332,7 @@ fn arm(block: &[u8]) -> Vec<Part> {
     }
 }
 
-/// Where the names of a directory are that has them in its inode.
+/// The place of the entries of an inline directory.
 fn inline_names(block: &[u8]) -> Option<Range<usize>> {
     let dinode = Dinode::decode(block).ok()?;
     if dinode.kind() != Some(FileKind::Directory) || dinode.arm() != Arm::InlineData {
@@ -354,7 +354,7 @@ fn inline_attributes(block: &[u8]) -> Vec<Part> {
     }
 }
 
-/// What a block is by the signature it begins with, and where its check is.
+/// The name of the structure with the signature of the block, and the offset of its check.
 fn signed(block: &[u8]) -> Option<(&'static str, usize)> {
     fn is<T: Block>(block: &[u8]) -> Option<(&'static str, usize)> {
         block.starts_with(&T::SIGNATURE).then_some((T::NAME, T::CHECK_OFFSET))
@@ -374,7 +374,7 @@ fn signed(block: &[u8]) -> Option<(&'static str, usize)> {
     kinds.iter().find_map(|is| is(block))
 }
 
-/// What a block says it is.
+/// The kind of a block; `None` if it does not identify itself.
 pub fn kind(block: &[u8]) -> Option<&'static str> {
     if let Some((name, _)) = signed(block) {
         return Some(name);
@@ -393,7 +393,7 @@ pub fn kind(block: &[u8]) -> Option<&'static str> {
     quota_magic(block).map(|_| QuotaHeader::NAME)
 }
 
-/// Where the block check is in a block of metadata.
+/// The offset of the block check of metadata.
 pub fn check_offset(block: &[u8]) -> Option<usize> {
     if let Some((_, offset)) = signed(block) {
         return Some(offset);
@@ -405,7 +405,7 @@ pub fn check_offset(block: &[u8]) -> Option<usize> {
     Some(quota::check_offset(BlockSize::from_bytes(block.len() as u64)?))
 }
 
-/// Whether a block, and the lists in it, still are what the format says.
+/// Checks that a block and the lists in it are valid.
 ///
 /// # Errors
 /// The first field that is wrong.
@@ -453,7 +453,7 @@ pub fn verify(block: &[u8], blkno: Blkno, volume: &Volume) -> Result<(), Problem
     }
 }
 
-/// The same of the superblock of a journal.
+/// The same for the superblock of a journal.
 fn verify_log(block: &[u8], blkno: Blkno, volume: &Volume) -> Result<(), Problem> {
     if !matches!(log_block(block), Some(BlockType::SuperblockV1 | BlockType::SuperblockV2)) {
         return Ok(());

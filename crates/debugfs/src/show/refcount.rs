@@ -8,7 +8,7 @@ use ocfs2_format::refcount::{RefcountBlock, RefcountFlags};
 use super::{Out, block_check, extents};
 use crate::error::Failure;
 
-/// A refcount block without its list.
+/// Shows a refcount block without its list.
 pub fn head(out: Out<'_>, bytes: &[u8], is_checked: bool) -> Result<(), Failure> {
     let block = RefcountBlock::decode(bytes)?;
     out.structure(bytes, is_checked)?;
@@ -29,7 +29,7 @@ pub fn head(out: Out<'_>, bytes: &[u8], is_checked: bool) -> Result<(), Failure>
     Ok(block_check::<RefcountBlock>(out, bytes, is_checked)?)
 }
 
-/// A refcount block with its records, but without what it points to.
+/// Shows a refcount block with its records, but not what it points to.
 pub fn block(out: Out<'_>, bytes: &[u8], is_checked: bool) -> Result<(), Failure> {
     head(out, bytes, is_checked)?;
     if RefcountBlock::decode(bytes)?.is_tree() {

@@ -9,19 +9,19 @@ use ocfs2_format::superblock::{
 
 use super::{Out, Shown, time};
 
-/// The names of those of `features` that `field` has, each with a blank after it.
+/// The names of `features`, separated by blanks.
 fn names(features: Features) -> String {
     let known = FEATURES.iter().filter(|feature| features.contains(feature.bit));
     let mut text: String = known.map(|feature| format!("{} ", feature.name)).collect();
     if features.unknown() != Features::default() {
         text.push_str("unknown ");
     }
-    // Without the last blank.
+    // The last blank.
     text.pop();
     text
 }
 
-/// All fields of a superblock.
+/// Shows all fields of a superblock.
 pub fn superblock(out: Out<'_>, sb: &SuperBlock) -> Shown {
     let features = sb.features();
     writeln!(out, "\tRevision: {}.{}", sb.s_major_rev_level, sb.s_minor_rev_level)?;

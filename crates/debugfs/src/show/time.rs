@@ -1,4 +1,4 @@
-//! Times, in the zone of this machine.
+//! Times in the time zone of this machine.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -8,12 +8,12 @@ fn zoned(seconds: u64) -> Option<jiff::Zoned> {
     Some(time.to_zoned(TimeZone::system()))
 }
 
-/// As `ctime(3)` has it; a time that no calendar has as its number.
+/// A time as in `ctime(3)`; its number if it is outside the calendar.
 pub fn long(seconds: u64) -> String {
     with_fraction(seconds, "")
 }
 
-/// The same with nanoseconds, which the C tool does not pad.
+/// The same with nanoseconds, which are not padded, as in the C tool.
 pub fn with_nanoseconds(seconds: u64, nanoseconds: u32) -> String {
     with_fraction(seconds, &format!(".{nanoseconds}"))
 }
@@ -23,7 +23,7 @@ fn with_fraction(seconds: u64, fraction: &str) -> String {
     format!("{}{fraction} {}", time.strftime("%a %b %e %H:%M:%S"), time.year())
 }
 
-/// As in a list of files.
+/// A time as in a list of files.
 pub fn short(seconds: u64) -> String {
     match zoned(seconds) {
         Some(time) => time.strftime("%e-%b-%Y %H:%M").to_string(),

@@ -14,7 +14,7 @@ use super::{Out, extents};
 use crate::error::{Explain, Failure, Problem};
 use crate::volume::Fs;
 
-/// Counts and shows the attributes of an inode.
+/// Shows the attributes of an inode and counts them.
 pub struct Attributes<'f> {
     fs: &'f Fs,
     inode: &'f Inode,
@@ -24,12 +24,12 @@ pub struct Attributes<'f> {
 }
 
 impl<'f> Attributes<'f> {
-    /// Of this inode.
+    /// For this inode.
     pub fn new(fs: &'f Fs, inode: &'f Inode, is_verbose: bool) -> Self {
         Self { fs, inode, is_verbose, total: 0 }
     }
 
-    /// All of them.
+    /// Shows all attributes.
     pub fn show(mut self, out: Out<'_>) -> Result<(), Failure> {
         let dinode = &self.inode.dinode;
         if !dinode.dyn_features().contains(DynFeatures::HAS_XATTR) {
@@ -91,7 +91,7 @@ impl<'f> Attributes<'f> {
         let tree = Tree::new(&self.fs.volume, blkno, &list).map_err(Problem::from)?;
         let context = || format!("while reading the buckets of xattr block {blkno}");
         let extents: Result<Vec<_>, _> = tree.extents().collect();
-        // As the C tool, from the highest hash down.
+        // In the order of the C tool, from the highest hash down.
         extents.explain(context)?.iter().rev().try_for_each(|extent| self.extent(out, extent))
     }
 
@@ -126,7 +126,7 @@ impl<'f> Attributes<'f> {
     }
 }
 
-/// Where attributes are, and how many.
+/// Adds the record of a place of attributes and their number.
 fn place(out: Out<'_>, place: &str, blkno: Blkno, count: u16) -> Result<(), Failure> {
     out.record("attributes", |it| {
         it.put("place", place).put("block", blkno.0).put("count", count)
@@ -134,7 +134,7 @@ fn place(out: Out<'_>, place: &str, blkno: Blkno, count: u16) -> Result<(), Fail
     Ok(())
 }
 
-/// The attributes of an area; `value` is shown the root of one that is elsewhere.
+/// Shows the attributes of an area; `value` shows one that is outside, by its root.
 pub fn area_rows(
     out: Out<'_>,
     area: &XattrArea<'_>,

@@ -1,4 +1,4 @@
-//! Attributes that are not there any more.
+//! Lost attributes.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -15,20 +15,19 @@ use super::Touched;
 use super::contents::Sides;
 use crate::Stop;
 
-/// Inodes of which it is told that one of them may have had a block of attributes.
+/// The most inodes that are named as possible owners of a freed xattr block.
 const MOST_WITHOUT: usize = 64;
 
-/// Which attributes of an inode are gone.
+/// The attributes that an inode has lost.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct GoneAttributes {
     /// Their names, with prefix.
     pub names: Vec<Vec<u8>>,
-    /// Whether there were others whose names are not known.
+    /// Whether there were others with unknown names.
     pub others: bool,
 }
 
-/// The attributes there are, each with a number that stands for its value, and whether there may
-/// be more.
+/// The attributes of an inode, each with a hash of its value, and whether there may be more.
 struct Known {
     values: HashMap<Vec<u8>, Option<u64>>,
     is_incomplete: bool,
@@ -45,7 +44,7 @@ pub(super) fn compare(
     if !before.dinode.dyn_features().intersects(flags) && before.dinode.i_xattr_loc.is_none() {
         return None;
     }
-    // What it had was not known to be its own.
+    // Its attributes may have been those of another inode.
     if touched.with_others.contains(&before.blkno) {
         return None;
     }
@@ -57,7 +56,7 @@ pub(super) fn compare(
     let is_mended = touched.mended.contains(&before.blkno);
     let is_gone = |(name, value): (&Vec<u8>, &Option<u64>)| match is.values.get(name) {
         None => true,
-        // One that had another size is as it was.
+        // An attribute with a corrected size has its value as before.
         Some(now) => value.is_some() && value != now && !is_mended,
     };
     let gone = was.values.iter().filter(|it| is_gone((it.0, it.1)));
@@ -67,14 +66,14 @@ pub(super) fn compare(
         && after.dinode.i_xattr_loc.is_none()
         && before.dinode.dyn_features().contains(DynFeatures::HAS_XATTR)
         && was.is_incomplete;
-    // Where its attributes were nothing tells, but some were somewhere.
+    // It had attributes somewhere, but nothing shows where.
     let had = |inode: &Inode| inode.dinode.dyn_features().contains(DynFeatures::HAS_XATTR);
     let is_without = before.dinode.i_xattr_loc.is_none()
         && !before.dinode.dyn_features().contains(DynFeatures::INLINE_XATTR)
         && had(before)
         && !had(after)
         && *touched.frees_attributes.get_or_init(|| frees_attributes(sides));
-    // As many as before, though not all of these could be read: they were mended.
+    // As many as before, although some could not be read: they were mended.
     let is_explained = !touched.unexplained.contains(&before.blkno);
     let others = lost_block
         || is_without
@@ -83,11 +82,11 @@ pub(super) fn compare(
     (!names.is_empty() || others).then_some(GoneAttributes { names, others })
 }
 
-/// The inode without the number of a block of attributes, if that never was one.
+/// The inode without the number of an xattr block, if it never had one.
 fn without_number(sides: &Sides<'_>, touched: &Touched, before: &Inode) -> Option<Inode> {
     let loc = before.dinode.i_xattr_loc;
     let is_garbage = !loc.is_none() && !sides.before.geometry().is_valid_block(loc);
-    // Asked once for all inodes: it reads the allocators.
+    // Determined once for all inodes, since it reads the allocators.
     let is_any_freed = || *touched.frees_attributes.get_or_init(|| frees_attributes(sides));
     let is_none = is_garbage && !is_any_freed() || is_accidental(sides, before);
     is_none.then(|| {
@@ -97,15 +96,15 @@ fn without_number(sides: &Sides<'_>, touched: &Touched, before: &Inode) -> Optio
     })
 }
 
-/// Whether a single bit is all there is of the number, the flag is there for attributes in the inode,
-/// and nothing of attributes was where it points to.
+/// Whether the number is a single wrong bit: the flag stands for attributes in the inode, and no
+/// xattr block was lost at any place that it may have meant.
 fn is_accidental(sides: &Sides<'_>, before: &Inode) -> bool {
     let loc = before.dinode.i_xattr_loc;
     let is_bit = loc.0.is_power_of_two();
     if !is_bit || !before.dinode.dyn_features().contains(DynFeatures::INLINE_XATTR) {
         return false;
     }
-    // The block may have been one whose number has two bits, of which one is gone.
+    // A number of two bits, one of which is gone, is possible as well.
     let others = (0..u64::BITS).map(|bit| Blkno(loc.0 | 1 << bit));
     let is_lost =
         |blkno: Blkno| is_allocated(sides.before, blkno) && !is_allocated(sides.after, blkno);
@@ -113,33 +112,32 @@ fn is_accidental(sides: &Sides<'_>, before: &Inode) -> bool {
     !is_xattr_block(sides, loc) && !all.any(is_lost)
 }
 
-/// Whether a block says that it is one of attributes.
+/// Whether a block has the signature of an xattr block.
 fn is_xattr_block(sides: &Sides<'_>, blkno: Blkno) -> bool {
     let volume = sides.before;
     volume.geometry().is_valid_block(blkno)
         && volume.read_block(blkno).is_ok_and(|block| block.starts_with(&XattrBlock::SIGNATURE))
 }
 
-/// The groups of the allocator of extent blocks of a slot, as far as they can be read.
+/// The groups of the `extent_alloc` of a slot, as far as they can be read.
 fn groups(volume: &Volume, slot: u16) -> Vec<Group> {
     let inode = volume.system_file(SystemFile::ExtentAlloc(slot));
     let allocator = inode.and_then(|inode| volume.allocator(inode));
     allocator.map_or(Vec::new(), |it| volume.groups(&it).filter_map(Result::ok).collect())
 }
 
-/// Whether an allocator of extent blocks says that a block is in use.
+/// Whether the `extent_alloc` of any slot marks a block as used.
 fn is_allocated(volume: &Volume, blkno: Blkno) -> bool {
     let has = |slot| groups(volume, slot).iter().any(|group| is_used(group, blkno));
     (0..volume.max_slots()).any(has)
 }
 
-/// Whether a block of attributes that was in use is not any more: else a number that is garbage was
-/// none of such a block.
+/// Whether any xattr block in use was freed. If not, an invalid number cannot have meant one.
 fn frees_attributes(sides: &Sides<'_>) -> bool {
     !freed(sides, 1).is_empty()
 }
 
-/// Blocks of attributes that were in use and are not any more, so many at most.
+/// At most `most` xattr blocks that were in use and no longer are.
 fn freed(sides: &Sides<'_>, most: usize) -> Vec<Blkno> {
     let mut freed = Vec::new();
     for slot in 0..sides.before.max_slots() {
@@ -158,8 +156,9 @@ fn freed(sides: &Sides<'_>, most: usize) -> Vec<Blkno> {
     freed
 }
 
-/// Inodes that may have had blocks of attributes that nobody pointed to and that were freed: they say
-/// that they have attributes, and point to no block. Of more than so many nothing is known.
+/// Inodes that may have owned an xattr block which was freed since nothing pointed to it: they
+/// state that they have attributes, and point to no block. Empty if there are more than
+/// [`MOST_WITHOUT`], which is no longer informative.
 pub(super) fn without_block(sides: &Sides<'_>, interrupt: &Interrupt) -> Result<Vec<Inode>, Stop> {
     let volume = sides.before;
     let freed = freed(sides, MOST_WITHOUT);
@@ -180,7 +179,7 @@ pub(super) fn without_block(sides: &Sides<'_>, interrupt: &Interrupt) -> Result<
     Ok(if is_known { without } else { Vec::new() })
 }
 
-/// Whether a group covers a block and says that it is in use.
+/// Whether a group covers a block and marks it as used.
 fn is_used(group: &Group, blkno: Blkno) -> bool {
     let bit = group.bit_of_block(blkno).and_then(|bit| usize::try_from(bit).ok());
     bit.is_some_and(|bit| group.bitmap().get(bit))
@@ -194,7 +193,7 @@ fn known(volume: &Volume, inode: &Inode, state: &RandomState) -> Known {
             known.is_incomplete = true;
             continue;
         };
-        // What is not a name is known to be none, and what it was is not.
+        // The hash shows that this is not the name; what it was is not known.
         let prefix = xattr.prefix.as_str().len();
         let name = xattr.name.get(prefix..).unwrap_or_default();
         let is_list =

@@ -1,4 +1,4 @@
-//! What of the contents of a file is not there any more.
+//! Lost contents of files.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -13,21 +13,21 @@ use ocfs2_volume::{Inode, Volume};
 use super::mapping::{Mapped, Mapping, Untouched};
 use super::ranges::{merged, outside, sum, within};
 
-/// Clusters that are compared at once.
+/// Bytes compared at a time.
 const PIECE_BYTES: u64 = 1 << 20;
-/// Extents in one place of a file of which it is looked for the one that had a cluster.
+/// The most extents at one place of a file among which the former owner of a cluster is searched.
 const SAME_PLACE: usize = 64;
-/// Bytes a symbolic link can have, and its end.
+/// The greatest length of a symbolic link's target, with the zero after it.
 const TARGET: u64 = 4097;
 
-/// What of the contents is gone.
+/// The contents that a file has lost.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Gone {
-    /// Bytes of the file, in order; nothing where it is not known which.
+    /// Byte ranges of the file, in order; empty if it is not known which.
     pub ranges: Vec<Range<u64>>,
-    /// How many bytes.
+    /// The number of lost bytes.
     pub bytes: u64,
-    /// Bytes the file had.
+    /// The size the file had, in bytes.
     pub size: u64,
     /// Whether nothing is left.
     pub is_all: bool,
@@ -37,26 +37,26 @@ pub struct Gone {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Difference {
     pub gone: Option<Gone>,
-    /// What `i_size` was and is, where it says something else though nothing is gone.
+    /// `i_size` before and after, if it changed although nothing is gone.
     pub size: Option<(u64, u64)>,
-    /// Whether parts are in another place of the file, which was guessed.
+    /// Whether parts were moved within the file by a guess.
     pub is_moved: bool,
 }
 
-/// The volume before and after.
+/// The volume before and after the repairs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sides<'a> {
     pub before: &'a Volume,
     pub after: &'a Volume,
-    /// Bytes of the device that were written to, in order.
+    /// Byte ranges of the device that were written to, in order.
     pub written: &'a [Range<u64>],
-    /// What is known of extent blocks.
+    /// What is known about extent blocks.
     pub untouched: &'a Untouched,
-    /// What was compared last.
+    /// The last comparison.
     pub last: &'a Last,
 }
 
-/// The files that were compared last: of many with one tree the first is compared.
+/// The last comparison, which is used again for files with the same tree.
 #[derive(Debug, Default)]
 pub(super) struct Last(RefCell<Option<(Vec<u8>, Difference)>>);
 
@@ -86,7 +86,7 @@ impl Last {
     }
 }
 
-/// Compares the contents of an inode in use before and after.
+/// Compares the contents of an inode that is in use before and after.
 pub(super) fn compare(sides: &Sides<'_>, before: &Inode, after: &Inode) -> Difference {
     match after.kind() {
         Some(FileKind::Symlink) => target(sides, before, after),
@@ -96,7 +96,7 @@ pub(super) fn compare(sides: &Sides<'_>, before: &Inode, after: &Inode) -> Diffe
     }
 }
 
-/// Whether nothing was written to what the contents consist of, nor to what leads there.
+/// Whether nothing was written to the contents, nor to anything that points to them.
 fn is_untouched(sides: &Sides<'_>, before: &Inode, after: &Inode) -> bool {
     let stated = |inode: &Inode| {
         let dinode = &inode.dinode;
@@ -116,7 +116,7 @@ fn target(sides: &Sides<'_>, before: &Inode, after: &Inode) -> Difference {
     Difference { gone: Some(Gone::whole(size, false)), ..Difference::default() }
 }
 
-/// Where a symbolic link leads, up to the first zero.
+/// The target of a symbolic link, up to the first zero.
 fn target_of(volume: &Volume, inode: &Inode) -> Option<Vec<u8>> {
     let bytes = match inode.dinode.arm() {
         Arm::Symlink => {
@@ -183,7 +183,7 @@ impl Gone {
     }
 }
 
-/// Gives what is gone, and whether something is in another place of the file.
+/// Returns what is gone, and whether something was moved within the file.
 fn extents(sides: &Sides<'_>, before: &Inode, after: &Inode) -> (Option<Gone>, bool) {
     let (was, is) = (Mapping::of(sides.before, before), Mapping::of(sides.after, after));
     let geometry = sides.after.geometry();
@@ -198,7 +198,7 @@ fn extents(sides: &Sides<'_>, before: &Inode, after: &Inode) -> (Option<Gone>, b
     let stated = u64::from(before.dinode.i_clusters);
     let is_too_long = was.clusters() > stated && stated == is.clusters();
     for extent in was.extents.iter().filter(|it| it.is_written && it.cpos < used) {
-        // What an extent had too much was never its own.
+        // The part by which an extent was too long never was its own.
         let is_now = |it: &&Mapped| (it.cpos, it.start) == (extent.cpos, extent.start);
         let shorter = is_too_long.then(|| is.extents.iter().find(is_now)).flatten();
         let clusters = shorter.map_or(extent.clusters, |it| it.clusters.min(extent.clusters));
@@ -227,7 +227,7 @@ fn extents(sides: &Sides<'_>, before: &Inode, after: &Inode) -> (Option<Gone>, b
             gone.extend(holes.clone());
         }
     } else if was.is_garbage && stated == 0 && is.extents.is_empty() && !after.is_inline() {
-        // Something else than a list was there: data of the inode itself.
+        // There was something else in place of the list: data of the inode itself.
         gone.extend(holes.clone());
     }
     let ranges: Vec<_> = merged(gone)
@@ -243,14 +243,14 @@ fn extents(sides: &Sides<'_>, before: &Inode, after: &Inode) -> (Option<Gone>, b
     (Some(Gone { ranges, bytes, size, is_all }), is_moved)
 }
 
-/// Where the extents before are after.
+/// Finds the extents of before among those of after.
 struct Pieces<'a> {
     sides: &'a Sides<'a>,
-    /// By position in the file.
+    /// In the order of their positions in the file.
     was: Vec<Mapped>,
-    /// By position in the file.
+    /// In the order of their positions in the file.
     is: Vec<Mapped>,
-    /// Where in `is` they are, by position on the volume.
+    /// Indexes into `is`, in the order of positions on the volume.
     places: Vec<usize>,
     logical: &'a [Range<u64>],
     physical: Vec<Range<u64>>,
@@ -275,11 +275,11 @@ impl<'a> Pieces<'a> {
         Self { sides, was, is, places, logical, physical }
     }
 
-    /// Adds the clusters of the file whose contents were in `extent` and are nowhere now.
+    /// Adds the clusters of the file whose contents were in `extent` and are now nowhere.
     fn lost(&self, extent: &Mapped, gone: &mut Vec<Range<u64>>) {
         let position = |at: u64| extent.cpos + (at - extent.start);
         for part in within(&extent.physical(), &self.physical) {
-            // Where it was, unless something else was written there.
+            // At the same place, unless something else was written there.
             self.differing(part.clone(), part.start, position(part.start), gone);
         }
         for part in outside(&extent.physical(), &self.physical) {
@@ -292,7 +292,8 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    /// Clusters of the file that are elsewhere now: copies, or what another extent had there.
+    /// Compares clusters of the file that are elsewhere now: they are copies, or another extent was
+    /// moved there.
     fn copied(&self, wanted: &Range<u64>, from: u64, gone: &mut Vec<Range<u64>>) {
         let first = self.is.partition_point(|it| it.cpos + it.clusters <= wanted.start);
         for now in self.is.iter().skip(first).take_while(|it| it.cpos < wanted.end) {
@@ -312,14 +313,14 @@ impl<'a> Pieces<'a> {
         let next = self.was.partition_point(|it| it.cpos <= at);
         let before = self.was.get(..next).unwrap_or_default().iter().rev();
         let cpos = before.clone().next().map(|it| it.cpos);
-        // Of several in one place each may be the one.
+        // Of several at one position each may be the right one.
         before
             .take_while(move |it| Some(it.cpos) == cpos)
             .take(SAME_PLACE)
             .filter(move |it| it.logical().contains(&at))
     }
 
-    /// As [`Self::compared`], only where something was written.
+    /// As [`Self::compared`], but only where something was written.
     fn differing(&self, was: Range<u64>, is: u64, at: u64, gone: &mut Vec<Range<u64>>) {
         let bits = self.sides.after.geometry().cluster_size.bits();
         let bytes = was.start << bits..was.end << bits;
@@ -330,8 +331,8 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    /// Adds the clusters from `at` on whose contents differ: those that were in `was`, and are in
-    /// the clusters from `is` on.
+    /// Adds the clusters of the file from `at` on whose contents differ. They were in the clusters
+    /// `was` and are in those from `is` on.
     fn compared(&self, was: Range<u64>, is: u64, at: u64, gone: &mut Vec<Range<u64>>) {
         let geometry = self.sides.after.geometry();
         let bits = geometry.bpc_bits();
@@ -359,10 +360,10 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    /// Whether an extent is in another place of the file, which its neighbours do not prove.
+    /// Whether an extent was moved within the file and its neighbours do not confirm it.
     fn is_guessed(&self, extent: &Mapped) -> bool {
         let same = |it: &Mapped| it.physical().contains(&extent.start);
-        // Where it was, or else the nearest on the volume.
+        // At its old place, or else the nearest on the volume.
         let at = self.is.partition_point(|it| it.cpos <= extent.cpos).checked_sub(1);
         let at = at.filter(|at| self.is.get(*at).is_some_and(same));
         let nearest = || {

@@ -11,7 +11,7 @@ use ocfs2_volume::{Inode, Volume};
 use super::ranges::within;
 use crate::read::corrected::read_corrected;
 
-/// Clusters of a file in a row that are clusters of the volume in a row.
+/// Consecutive clusters of a file that are also consecutive on the volume.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Mapped {
     /// The first cluster of the file.
@@ -23,12 +23,12 @@ pub(super) struct Mapped {
 }
 
 impl Mapped {
-    /// In the file.
+    /// Cluster numbers in the file.
     pub fn logical(&self) -> Range<u64> {
         self.cpos..self.cpos + self.clusters
     }
 
-    /// On the volume.
+    /// Cluster numbers on the volume.
     pub fn physical(&self) -> Range<u64> {
         self.start..self.start + self.clusters
     }
@@ -39,14 +39,14 @@ impl Mapped {
 pub(super) struct Mapping {
     /// In the order of the tree.
     pub extents: Vec<Mapped>,
-    /// Clusters of the file whose records lead nowhere.
+    /// Clusters of the file whose records point to nothing valid.
     pub broken: Vec<Range<u64>>,
-    /// Whether a header of a list is not what it can be.
+    /// Whether the header of a list is impossible.
     pub is_garbage: bool,
 }
 
 impl Mapping {
-    /// Reads what is there.
+    /// Reads as much of the tree as possible.
     pub fn of(volume: &Volume, inode: &Inode) -> Self {
         let mut walk =
             Walk { volume, seen: HashSet::from([inode.blkno]), mapping: Self::default() };
@@ -60,20 +60,20 @@ impl Mapping {
         walk.mapping
     }
 
-    /// The sum of all extents.
+    /// The clusters of all extents together.
     pub fn clusters(&self) -> u64 {
         self.extents.iter().map(|it| it.clusters).sum()
     }
 }
 
-/// Extent blocks to which nothing was written, nor to anything they point to: each is looked at
-/// once, however many inodes point to it.
+/// Extent blocks to which nothing was written, nor to anything below them. Each is read once,
+/// however many inodes point to it.
 #[derive(Debug, Default)]
 pub(super) struct Untouched(RefCell<HashMap<Blkno, bool>>);
 
 impl Untouched {
-    /// Whether nothing was written to what the list of an inode points to. `written` are bytes of
-    /// the device, in order.
+    /// Whether nothing was written to anything that the list of an inode points to. `written` are
+    /// bytes of the device, in order.
     pub fn is_tree(&self, volume: &Volume, written: &[Range<u64>], inode: &Inode) -> bool {
         let list = ExtentList::new(inode.id2());
         list.is_ok_and(|list| self.is_list(volume, written, &list, MAX_TREE_DEPTH))
@@ -100,7 +100,7 @@ impl Untouched {
             _ => {
                 let known = self.0.borrow().get(&rec.e_blkno).copied();
                 known.unwrap_or_else(|| {
-                    // One that points to itself adds nothing.
+                    // A block that points back to itself adds nothing.
                     self.0.borrow_mut().insert(rec.e_blkno, true);
                     let is_untouched = is_apart(rec.e_blkno, geometry.block_size.bytes().into())
                         && geometry.is_valid_block(rec.e_blkno)
@@ -123,7 +123,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// The depth of the root; one that cannot be is taken from what is beneath.
+    /// The depth of the root; an impossible one is derived from the first list below.
     fn depth(&mut self, list: &ExtentList<'_>) -> u16 {
         let depth = list.header.l_tree_depth;
         if depth <= MAX_TREE_DEPTH {
@@ -145,7 +145,7 @@ impl Walk<'_> {
         block.starts_with(&ExtentBlock::SIGNATURE).then_some(block)
     }
 
-    /// A list of that depth, which covers clusters of the file up to `end`.
+    /// Reads a list of that depth, which covers clusters of the file up to `end`.
     fn list(&mut self, list: &ExtentList<'_>, depth: u16, end: u64) {
         let (count, used) = (list.header.l_count, list.header.l_next_free_rec);
         self.mapping.is_garbage |= usize::from(count) != list.capacity() || used > count;
@@ -182,7 +182,7 @@ impl Walk<'_> {
         if there > 0 {
             self.mapping.extents.push(Mapped { cpos, clusters: there, start, is_written });
         }
-        // What was not written yet has no contents.
+        // An unwritten extent has no contents to lose.
         if there < clusters && is_written {
             self.mapping.broken.push(cpos + there..cpos + clusters);
         }

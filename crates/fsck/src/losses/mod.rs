@@ -1,9 +1,9 @@
-//! What a run of repairs has lost, by path.
+//! Losses of a run of repairs, by path.
 //!
-//! Not told by the repairs, each of which knows only what it changes, but found by comparing the
-//! volume before the first one with the volume after the last: for each inode that a finding was
-//! about, or whose block was written, its contents, attributes and names. What could not be read
-//! before is lost where nothing has taken its place.
+//! A repair knows only what it changes, so the losses are found by a comparison instead: the volume
+//! before the first repair with the volume after the last. For each inode that a finding was about,
+//! or whose block was written, contents, attributes and names are compared. What could not be read
+//! before is lost if nothing has taken its place.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -35,81 +35,81 @@ use crate::repair::lost_found::Named;
 use contents::{Difference, Sides};
 use raw::Entries;
 
-/// Blocks of a directory that are compared: those of some ten million entries.
+/// The most blocks of a directory that are compared: those of some ten million entries.
 const DIRECTORY_BLOCKS: u64 = 1 << 20;
-/// The directory lost inodes are put into.
+/// The directory for inodes that have lost their names.
 const LOST_FOUND: &[u8] = b"lost+found";
 
-/// What is not there any more of a file, or may be wrong in it.
+/// What a file has lost, or what may be wrong in it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Loss {
     /// Its inode.
     pub inode: Blkno,
-    /// What it is, or was.
+    /// Its type of file, now or before.
     pub kind: Option<FileKind>,
-    /// Where it was; `None` if nothing shows.
+    /// Its path before the repairs; `None` if it is not known.
     pub path: Option<Vec<u8>>,
-    /// The directory it was in, where only that is known.
+    /// The path of the directory it was in, if only that is known.
     pub was_in: Option<Vec<u8>>,
-    /// Where it is now; `None` if it is nowhere.
+    /// Its path after the repairs; `None` if it has none.
     pub now: Option<Vec<u8>>,
-    /// There is nothing left of it.
+    /// Nothing is left of it.
     pub is_gone: bool,
-    /// The name is gone.
+    /// Its name is gone.
     pub name: bool,
-    /// Contents that are gone.
+    /// Lost contents.
     pub contents: Option<Gone>,
-    /// Attributes that are gone.
+    /// Lost attributes.
     pub attributes: Option<GoneAttributes>,
-    /// Names in this directory are gone that are not known.
+    /// This directory has lost names that are not known.
     pub names: bool,
-    /// What the size was and is, which was corrected.
+    /// The size before and after, if it was corrected.
     pub size: Option<(u64, u64)>,
-    /// Its type was unknown, and guessed.
+    /// Its type was unknown and had to be guessed.
     pub is_guessed: bool,
-    /// It is the journal of this slot, and what it held for others.
+    /// It is the journal of this slot, with the changes of other files in it.
     pub journal: Option<u16>,
-    /// It is what only the superblock knew.
+    /// It stands for what only the superblock knew.
     pub superblock: bool,
-    /// Why it may be wrong although nothing is known to be gone.
+    /// Why it may be wrong, although no loss is known.
     pub doubt: Option<Doubt>,
 }
 
-/// Why something may be wrong that is as it was.
+/// Why something may be wrong although it has not lost anything known.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Doubt {
-    /// A checksum did not hold, and more than a bit was wrong.
+    /// A checksum did not match, and more than one bit was wrong.
     Checksum,
     /// Its clusters were claimed by something else as well, which may have written to them.
     Shared,
     /// Something else in the same block was wrong.
     Beside,
-    /// Parts of its contents were put where they fit.
+    /// Parts of its contents were moved to where they fit.
     Moved,
-    /// The index of its directory was made for another name.
+    /// The index of its directory was made for another name, or another entry has the same name.
     Name,
-    /// By its number and its bit a block of it belongs elsewhere.
+    /// One of its blocks belongs elsewhere by its number and its bit.
     Elsewhere,
-    /// It has a name too many, and another inode a name too few.
+    /// It has one name too many, and another inode one too few.
     Names,
-    /// It counted more names than it has.
+    /// Its link count was higher than the number of its names.
     Fewer,
     /// It had the same clusters in several places.
     Twice,
-    /// It was recreated, with what was found of it.
+    /// It was recreated from what was found of it.
     Made,
-    /// The name of one of its attributes, or the size of its value, is not the one it had.
+    /// One of its attributes has another name, or a value of another size, than it had.
     Attributes,
-    /// Its mode was garbage.
+    /// Its mode was invalid.
     Mode,
-    /// Its clusters were free, and others that were in use are nobody's.
+    /// Its clusters were marked as free, and others in use have no owner.
     Free,
-    /// A quota file, in which limits of users or groups cannot be read.
+    /// A quota file in which limits of users or groups cannot be read.
     Limits,
 }
 
 impl Doubt {
-    /// In words.
+    /// The reason in words.
     pub fn text(self) -> &'static str {
         match self {
             Self::Checksum => "a checksum did not hold",
@@ -136,7 +136,7 @@ impl Doubt {
 }
 
 impl Loss {
-    /// Whether something is gone, rather than that it may be wrong.
+    /// Whether something is known to be gone, rather than possibly wrong.
     pub fn is_certain(&self) -> bool {
         self.is_gone
             || self.journal.is_some()
@@ -160,15 +160,15 @@ pub(crate) struct Comparison<'a> {
     interrupt: &'a Interrupt,
     was: Paths,
     is: Paths,
-    /// Inodes whose entries in `lost+found` are new, and their names there.
+    /// Inodes that are new in `lost+found`, with their names there.
     found: BTreeMap<Blkno, Vec<u8>>,
     lost_found: Option<Blkno>,
-    /// A name that was removed, by its directory, of what is known to be in `lost+found`.
+    /// The directory and the removed name of an inode in `lost+found`, if known.
     moved: Option<(Blkno, Vec<u8>)>,
 }
 
 impl<'a> Comparison<'a> {
-    /// Of two volumes of which `touched` says what may differ.
+    /// Compares two volumes; `touched` is what may differ.
     pub fn new(
         before: &'a Volume,
         after: &'a Volume,
@@ -193,10 +193,10 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Tells `each` what is lost.
+    /// Calls `each` with every loss.
     ///
     /// # Errors
-    /// [`Stop`] if that was asked for.
+    /// [`Stop`] on an interrupt.
     pub fn find(&mut self, each: &mut dyn FnMut(Loss)) -> Result<(), Stop> {
         let mut told = HashSet::new();
         self.find_all(&mut |loss: Loss| {
@@ -245,8 +245,8 @@ impl<'a> Comparison<'a> {
         self.adrift(each)?;
         self.without_block(each)?;
         self.erased(each);
-        // Names last: what was put into lost+found has been told by then. What was in a directory
-        // that went with another one is told after it.
+        // Names come last: what was put into lost+found has been reported by then. The contents of
+        // a lost directory come after the directory itself.
         let mut left: Vec<_> = inodes.into_iter().rev().collect();
         let mut told = HashSet::new();
         while let Some(blkno) = left.pop() {
@@ -262,7 +262,7 @@ impl<'a> Comparison<'a> {
         Ok(())
     }
 
-    /// Tells of the names of an inode but the first that each may be another one's.
+    /// Reports further names of an inode, each of which may be that of another one.
     fn each_name(&mut self, loss: &Loss, each: &mut dyn FnMut(Loss)) {
         let Loss { inode, kind, doubt, .. } = loss.clone();
         for (dir, name) in self.is.entries(inode) {
@@ -273,7 +273,8 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Tells of limits that may be gone: by what was found in a quota file, or with blocks of it.
+    /// Reports limits that may be gone, by the findings about a quota file or because blocks of it
+    /// are lost.
     fn quota_file(&self, inode: &Inode, each: &mut dyn FnMut(Loss)) {
         let (blkno, kind) = (inode.blkno, inode.kind());
         let doubt = Some(Doubt::Limits);
@@ -298,8 +299,8 @@ impl<'a> Comparison<'a> {
         each(Loss { inode: blkno, kind, path: path.clone(), now: path, doubt, ..Loss::default() });
     }
 
-    /// Tells of files that have clusters which were free, where others are nobody's: one of their
-    /// extents may point to the wrong ones.
+    /// Reports files with clusters that were marked as free, if other clusters in use have no
+    /// owner: an extent of theirs may point to the wrong ones.
     fn adrift(&mut self, each: &mut dyn FnMut(Loss)) -> Result<(), Stop> {
         let adrift = &self.touched.adrift;
         if adrift.is_empty() {
@@ -327,7 +328,8 @@ impl<'a> Comparison<'a> {
         Ok(())
     }
 
-    /// Tells of files of which one may have had a block of attributes that was freed as nobody's.
+    /// Reports files of which one may have had an xattr block that was freed because nothing
+    /// pointed to it.
     fn without_block(&mut self, each: &mut dyn FnMut(Loss)) -> Result<(), Stop> {
         if !self.touched.frees_blocks {
             return Ok(());
@@ -342,7 +344,7 @@ impl<'a> Comparison<'a> {
         Ok(())
     }
 
-    /// Tells of names of which nothing but the index of their directory knows.
+    /// Reports names that only the index of their directory still knows.
     fn erased(&mut self, each: &mut dyn FnMut(Loss)) {
         let touched = self.touched;
         for (dir, names) in &touched.names {
@@ -354,7 +356,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// What was in a directory of users.
+    /// The old entries of a directory, unless it is one of the system.
     fn directory_before(&self, blkno: Blkno) -> Option<Entries> {
         let before = self.sides.before;
         match raw::inode(before, blkno) {
@@ -368,10 +370,10 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Files of which nothing is left, with all their names.
+    /// Returns the files of which nothing is left, with all their names.
     ///
     /// # Errors
-    /// [`Stop`] if that was asked for.
+    /// [`Stop`] on an interrupt.
     pub fn emptied(&mut self) -> Result<Vec<Named>, Stop> {
         let mut emptied = Vec::new();
         for blkno in &self.touched.inodes {
@@ -406,7 +408,7 @@ impl<'a> Comparison<'a> {
         raw::entries(volume, dir, &mut Self::most_blocks(volume))
     }
 
-    /// Finds out what was put into `lost+found`.
+    /// Determines what was put into `lost+found`.
     fn arrivals(&mut self) {
         let Sides { before, after, .. } = self.sides;
         let Some(root) = raw::inode(after, after.superblock().s_root_blkno) else { return };
@@ -424,7 +426,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Where inodes were by the names that were put back, or that point to them again.
+    /// The places of inodes whose names were restored, or to which entries point again.
     fn led_back(&self) -> HashMap<Blkno, (Blkno, Vec<u8>)> {
         let mut led = HashMap::new();
         let is_right = |name: &Name| matches!(name, Name::Restored | Name::LedBack);
@@ -449,8 +451,9 @@ impl<'a> Comparison<'a> {
         led
     }
 
-    /// What was put into `lost+found`, with the directory and the name it had, if it is the only one of
-    /// which nothing else tells the name, and one name was removed as it pointed to a directory instead.
+    /// Returns the inode in `lost+found` whose name must have been the removed one: only if it is
+    /// the only one without a known name, and exactly one name was removed since it pointed to a
+    /// directory instead.
     fn moved(&mut self) -> Option<(Blkno, Blkno, Vec<u8>)> {
         let removed = self.touched.names.iter().flat_map(|(dir, names)| {
             let removed = names.iter().filter(|(_, state)| **state == Name::Removed);
@@ -469,8 +472,8 @@ impl<'a> Comparison<'a> {
         (entry.may_be_dir == is_dir).then_some((inode, *dir, entry.name))
     }
 
-    /// Whether something has lost a name that is not known: `lost+found` itself, mostly empty, has
-    /// else lost nothing with its blocks.
+    /// Whether an inode in `lost+found` has lost an unknown name. If not, `lost+found` itself,
+    /// which is mostly empty, has lost no names with its blocks.
     fn is_any_nameless(&mut self) -> bool {
         let found: Vec<_> = self.found.keys().copied().collect();
         found.into_iter().any(|inode| self.was.path(inode).is_none())
@@ -507,7 +510,7 @@ impl<'a> Comparison<'a> {
                 let moved = difference.is_moved.then_some(Doubt::Moved);
                 loss.doubt = self.touched.doubts.get(&blkno).copied().or(moved);
             }
-            // Of what has a name the directory tells.
+            // Something with a name is reported with its directory.
             (Some(before), None) if !waits(before) => {
                 loss.is_gone = self.was.path(blkno).is_none();
                 loss.name = false;
@@ -526,7 +529,7 @@ impl<'a> Comparison<'a> {
             loss.was_in = parent.and_then(|parent| self.was.path(parent));
             if loss.now.is_none() {
                 loss.path = self.is.path(blkno).or_else(|| {
-                    // Under its last name, where its directory is now.
+                    // Under its old name, at the present place of its directory.
                     let (dir, name) = self.was.first_entry(blkno)?;
                     self.is.of_entry(dir, &name)
                 });
@@ -538,7 +541,7 @@ impl<'a> Comparison<'a> {
         Some(loss)
     }
 
-    /// Whether an entry said that an inode is of that kind.
+    /// Whether an entry stated that kind for an inode.
     fn was_stated(&mut self, inode: Blkno, kind: Option<FileKind>) -> bool {
         let (before, code) = (self.sides.before, kind.map(|kind| FileType::from(kind).code()));
         self.was.entries(inode).into_iter().any(|(dir, name)| {
@@ -550,12 +553,12 @@ impl<'a> Comparison<'a> {
         })
     }
 
-    /// What was found out about a name.
+    /// What the findings said about a name.
     fn name_state(&self, dir: Blkno, name: &[u8]) -> Option<Name> {
         self.touched.names.get(&dir)?.get(&encode::escaped(name)).copied()
     }
 
-    /// A name that may be wrong.
+    /// A loss for a name that may be wrong.
     fn doubted(&mut self, dir: Blkno, entry: &raw::Entry) -> Loss {
         let path = self.was.of_entry(dir, &entry.name);
         let kind = raw::inode(self.sides.after, entry.inode).as_ref().and_then(Inode::kind);
@@ -563,10 +566,10 @@ impl<'a> Comparison<'a> {
         Loss { inode: entry.inode, kind, now: path.clone(), path, doubt, ..Loss::default() }
     }
 
-    /// Whether a directory may have had names that nobody knows. Its index has an entry for each it
-    /// had: where all are those of names that are known there were no others.
+    /// Whether a directory may have had unknown names. Its index has an entry for every name: if
+    /// all of them belong to known names, there were no others.
     fn has_unknown_names(&self, before: &Inode, after: &Inode) -> bool {
-        // By what says how they are stored, once that is right.
+        // Read with the repaired fields that say how the entries are stored.
         let mut mended = before.clone();
         let (from, to) = (&after.dinode, &mut mended.dinode);
         (to.i_dyn_features, to.i_mode, to.i_flags) =
@@ -583,7 +586,7 @@ impl<'a> Comparison<'a> {
         !dx::is_within(self.sides.before, before, &hashes.collect())
     }
 
-    /// Whether an entry was in a block of another directory that is back in its place.
+    /// Whether an entry was in a misplaced block that is now back in another directory.
     fn is_back(&mut self, dir: Blkno, entry: &raw::Entry) -> bool {
         let exchanged = &self.touched.exchanged;
         exchanged.contains(&dir)
@@ -592,8 +595,8 @@ impl<'a> Comparison<'a> {
             })
     }
 
-    /// The names a directory does not have any longer; adds to `below` what may be directories that
-    /// went with it.
+    /// Reports the names that a directory no longer has. Adds to `below` the possible directories
+    /// that were lost with it.
     fn names(
         &mut self,
         dir: Blkno,
@@ -627,7 +630,7 @@ impl<'a> Comparison<'a> {
             }
             let is_it = |(of, name): &(Blkno, Vec<u8>)| *of == dir && *name == entry.name;
             if self.moved.as_ref().is_some_and(is_it) {
-                // Told with what it was the name of.
+                // Reported with the inode it was the name of.
                 continue;
             }
             let path = self.was.of_entry(dir, &entry.name);
@@ -635,15 +638,15 @@ impl<'a> Comparison<'a> {
             let target = raw::inode(self.sides.after, entry.inode);
             let new_name = renamed.get_mut(&entry.inode).and_then(Vec::pop);
             match (&target, new_name) {
-                // It never was its name.
+                // The inode never had that name.
                 (Some(_), Some(_)) if name == Some(Name::Restored) => continue,
                 (Some(target), Some(name)) => {
                     loss.kind = target.kind();
                     loss.now = self.is.of_entry(dir, name);
                 }
-                // Told with what else it has lost.
+                // Reported with the other losses of the inode.
                 (Some(_), None) if self.found.contains_key(&entry.inode) => continue,
-                // What is there as it was had another name, and this one was that of something else.
+                // The inode still has its own name: this one was that of something else.
                 (Some(_), None)
                     if name == Some(Name::Removed)
                         && self.was.path(entry.inode) == self.is.path(entry.inode) => {}
@@ -652,13 +655,13 @@ impl<'a> Comparison<'a> {
                     loss.kind = target.kind();
                     loss.now = self.is.path(entry.inode);
                 }
-                // What it pointed to is not known, and may be in another place.
+                // It is not known what it pointed to, and that may be elsewhere.
                 (None, _) if !self.sides.before.geometry().is_valid_block(entry.inode) => {}
                 (None, _) => {
                     let was = raw::inode(self.sides.before, entry.inode);
                     loss.kind = was.as_ref().and_then(Inode::kind);
                     (loss.is_gone, loss.name) = (true, false);
-                    // What is in it is gone with it, and named nowhere else.
+                    // Its entries are lost with it and named nowhere else.
                     if entry.may_be_dir && was.as_ref().is_none_or(Inode::is_dir) {
                         below.push(entry.inode);
                     }
@@ -669,7 +672,7 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// Whether an inode waits to be deleted.
+/// Whether an inode is to be deleted.
 fn waits(inode: &Inode) -> bool {
     inode.dinode.flags().contains(InodeFlags::ORPHANED) || inode.dinode.i_links_count == 0
 }
@@ -681,7 +684,7 @@ fn is_of_system(volume: &Volume, inode: &Inode) -> bool {
     is_top || !is_root && inode.dinode.flags().contains(InodeFlags::SYSTEM)
 }
 
-/// Whether an inode is one of the system's.
+/// Whether an inode belongs to the system.
 pub(crate) fn is_system(volume: &Volume, inode: Blkno) -> bool {
     raw::inode(volume, inode).is_some_and(|inode| is_of_system(volume, &inode))
 }

@@ -1,8 +1,8 @@
-//! Where inodes are in the tree of directories.
+//! Paths of inodes.
 //!
-//! Nothing on the volume leads from a file to its name. All directories are read once, when the
-//! first path is asked for, and of each entry is kept which directory it is in; the names are read
-//! again where they are wanted.
+//! Nothing on the volume points from a file to its name. All directories are read once, when the
+//! first path is wanted. For each entry only its directory is kept; names are read again when
+//! needed.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -12,15 +12,16 @@ use ocfs2_volume::Volume;
 
 use super::raw;
 
-/// Entries of which is kept where they are, at most: 64 MiB. Files beyond that have no path.
+/// The most entries that are kept: 64 MiB. Files beyond that have no path.
 const MOST: usize = 4 << 20;
-/// Entries of directories that are kept with their names.
+/// The most entries of directories that are kept with their names.
 const KEPT: usize = 1 << 18;
-/// Blocks of directories that are read for all paths together: those of some ten million files.
+/// The most blocks of directories that are read for all paths together: those of some ten million
+/// files.
 const BLOCKS: u64 = 1 << 20;
-/// Directories above each other at most; a way up that is longer goes in a circle.
+/// The greatest depth of a directory; a longer way up is a circle.
 const DEEPEST: usize = 100_000;
-/// Bytes of a path at most.
+/// The greatest length of a path in bytes.
 const LONGEST: usize = 1 << 20;
 
 /// The paths of the inodes of a volume.
@@ -29,27 +30,27 @@ pub struct Paths {
     volume: Volume,
     interrupt: Interrupt,
     index: Option<Index>,
-    /// The names of some directories, by where they lead.
+    /// The names in some directories, by the inode they point to.
     names: HashMap<Blkno, HashMap<Blkno, Vec<Vec<u8>>>>,
     kept: usize,
     /// Blocks of directories that may still be read for names.
     blocks: u64,
-    /// Inodes that were in these directories under these names, whatever entries say.
+    /// Inodes taken to be in these directories under these names, whatever the entries say.
     led: HashMap<Blkno, (Blkno, Vec<u8>)>,
-    /// The directory that was asked for last, and its path.
+    /// The last directory that was looked up, and its path.
     last: Option<(Blkno, Option<Vec<u8>>)>,
 }
 
-/// Which directories have an entry for which inode.
+/// The directories that have an entry for an inode.
 #[derive(Debug, Default)]
 struct Index {
     dirs: Vec<Blkno>,
-    /// By inode: the inode, and the number of the directory.
+    /// The inode, and the index of its directory in `dirs`; sorted by inode.
     entries: Vec<(Blkno, u32)>,
 }
 
 impl Paths {
-    /// Those of a volume; `interrupt` stops looking for them.
+    /// The paths of a volume; `interrupt` ends the search for them.
     pub fn new(volume: &Volume, interrupt: &Interrupt) -> Self {
         Self {
             volume: volume.on(volume.device().clone()),
@@ -63,7 +64,7 @@ impl Paths {
         }
     }
 
-    /// The path of an inode, from the root directory on; the first of several.
+    /// The path of an inode from the root directory; of several names the first one.
     pub fn path(&mut self, inode: Blkno) -> Option<Vec<u8>> {
         if inode == self.volume.superblock().s_root_blkno {
             return Some(b"/".to_vec());
@@ -72,13 +73,13 @@ impl Paths {
         self.of_entry(dir, &name)
     }
 
-    /// Takes inodes to be in these directories under these names.
+    /// Takes inodes to be in these directories under these names, whatever the entries say.
     pub fn lead(&mut self, led: HashMap<Blkno, (Blkno, Vec<u8>)>) {
         self.led = led;
         self.last = None;
     }
 
-    /// The directory that has an inode, and its name there; the first of several.
+    /// The directory of an inode and its name there; of several the first one.
     pub fn first_entry(&mut self, inode: Blkno) -> Option<(Blkno, Vec<u8>)> {
         if let Some(led) = self.led.get(&inode) {
             return Some(led.clone());
@@ -88,7 +89,7 @@ impl Paths {
         Some((dir, name))
     }
 
-    /// The path of an entry: its directory's and its name.
+    /// The path of an entry, from its directory and its name.
     pub fn of_entry(&mut self, dir: Blkno, name: &[u8]) -> Option<Vec<u8>> {
         if self.last.as_ref().is_none_or(|(last, _)| *last != dir) {
             self.last = Some((dir, self.path_up(dir)));
@@ -156,10 +157,10 @@ impl Paths {
 }
 
 impl Index {
-    /// Reads all directories below the root.
+    /// Reads all directories below the root directory.
     fn of(volume: &Volume, interrupt: &Interrupt) -> Self {
         let mut index = Self::default();
-        // Each block of the volume is read once, whatever directories say they have.
+        // Each block of the volume at most once, whatever the directories claim to have.
         let mut blocks = volume.geometry().blocks().min(BLOCKS);
         let root = volume.superblock().s_root_blkno;
         let mut queue = VecDeque::from([root]);
@@ -189,7 +190,7 @@ impl Index {
     }
 }
 
-/// The path of what is in a directory.
+/// The path of an entry in the directory with the path `dir`.
 pub(super) fn joined(mut dir: Vec<u8>, name: &[u8]) -> Vec<u8> {
     if dir != b"/" {
         dir.push(b'/');

@@ -1,8 +1,8 @@
-//! Sets of numbers as ranges in order that do not touch.
+//! Sets of numbers as ascending ranges that do not touch.
 
 use std::ops::Range;
 
-/// Ranges in any order as such a set.
+/// Merges ranges in any order into such a set.
 pub(super) fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     ranges.retain(|range| range.start < range.end);
     ranges.sort_unstable_by_key(|range| range.start);
@@ -24,7 +24,7 @@ pub(super) fn within(range: &Range<u64>, set: &[Range<u64>]) -> Vec<Range<u64>> 
     near.map(|it| it.start.max(range.start)..it.end.min(range.end)).collect()
 }
 
-/// The parts of a range that are not.
+/// The parts of a range that are not in a set.
 pub(super) fn outside(range: &Range<u64>, set: &[Range<u64>]) -> Vec<Range<u64>> {
     let mut parts = Vec::new();
     let mut at = range.start;
@@ -40,7 +40,7 @@ pub(super) fn outside(range: &Range<u64>, set: &[Range<u64>]) -> Vec<Range<u64>>
     parts
 }
 
-/// How many numbers are in some ranges.
+/// How many numbers are in the ranges.
 pub(super) fn sum(ranges: &[Range<u64>]) -> u64 {
     ranges.iter().fold(0, |sum, range| sum.saturating_add(range.end - range.start))
 }

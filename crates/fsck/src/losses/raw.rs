@@ -1,4 +1,4 @@
-//! Inodes and directories as they stand, whatever is wrong with them.
+//! Inodes and directories as they are, whatever is wrong with them.
 
 use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
 use ocfs2_format::dir::{self, DirEntryHeader, DirTrailer, FileType, entry_size};
@@ -16,7 +16,7 @@ use crate::read::misplaced;
 use crate::repair::share::{clusters_of, cut};
 use crate::repair::tree;
 
-/// The inode in a block, if it is one in use.
+/// Reads the inode in a block; `None` unless it is in use.
 pub(super) fn inode(volume: &Volume, blkno: Blkno) -> Option<Inode> {
     if !volume.geometry().is_valid_block(blkno) {
         return None;
@@ -27,13 +27,13 @@ pub(super) fn inode(volume: &Volume, blkno: Blkno) -> Option<Inode> {
     let in_use = dinode.i_signature == Dinode::SIGNATURE
         && dinode.i_fs_generation == volume.generation()
         && dinode.flags().contains(InodeFlags::VALID);
-    // One that was written to the place of another one says nothing of that.
+    // An inode written to the place of another says nothing about that one.
     let is_here = in_use && (dinode.i_blkno == blkno || !misplaced::is_elsewhere(volume, blkno));
     is_here.then_some(inode)
 }
 
-/// What is left of a directory: the entries of one in use, or of one whose inode is damaged and
-/// whose entry `.` still says what it was. One that was deleted is none.
+/// Reads what is left of a directory: the entries of one in use, or of one with a damaged inode
+/// whose `.` still identifies it. `None` if it was deleted.
 pub(super) fn directory(volume: &Volume, blkno: Blkno, blocks: &mut u64) -> Option<Entries> {
     if let Some(inode) = inode(volume, blkno) {
         return inode.is_dir().then(|| entries(volume, &inode, blocks));
@@ -41,7 +41,7 @@ pub(super) fn directory(volume: &Volume, blkno: Blkno, blocks: &mut u64) -> Opti
     wreck(volume, blkno, blocks)
 }
 
-/// The entries of a directory whose inode is damaged.
+/// Reads the entries of a directory whose inode is damaged.
 pub(super) fn wreck(volume: &Volume, blkno: Blkno, blocks: &mut u64) -> Option<Entries> {
     if *blocks == 0 || !volume.geometry().is_valid_block(blkno) || inode(volume, blkno).is_some() {
         return None;
@@ -63,7 +63,7 @@ pub(super) fn wreck(volume: &Volume, blkno: Blkno, blocks: &mut u64) -> Option<E
     is_own_dot(blkno, &first).then(|| entries_of_extents(volume, &inode, blocks))
 }
 
-/// Whether entries begin with the `.` of that directory.
+/// Whether entries begin with the `.` of the directory `dir`.
 fn is_own_dot(dir: Blkno, bytes: &[u8]) -> bool {
     let first = dir::entries(bytes).next().and_then(Result::ok);
     first.is_some_and(|entry| entry.name == b"." && entry.header.inode == dir)
@@ -74,33 +74,33 @@ fn is_own_dot(dir: Blkno, bytes: &[u8]) -> bool {
 pub(super) struct Entry {
     pub name: Vec<u8>,
     pub inode: Blkno,
-    /// Whether it may point to a directory: it says so, or nothing that exists.
+    /// Whether it may point to a directory: its type is that, or invalid.
     pub may_be_dir: bool,
-    /// The code of the type it says.
+    /// The code of the type that it states.
     pub file_type: u8,
 }
 
-/// The entries of a directory but `.` and `..`, and what is known of it besides.
+/// The entries of a directory except `.` and `..`, and what else is known of it.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     pub entries: Vec<Entry>,
-    /// Where `..` leads.
+    /// The inode that `..` points to.
     pub parent: Option<Blkno>,
-    /// Whether there may be more, which cannot be read.
+    /// Whether there may be more entries, which cannot be read.
     pub is_incomplete: bool,
-    /// Entries so far, used or not: the first two are `.` and `..`.
+    /// Number of entries so far, used or not: the first two are `.` and `..`.
     number: u64,
-    /// Those of the entries that are in the places of these two.
+    /// How many of the entries are in the places of these two.
     in_place_of_dots: usize,
 }
 
-/// Bytes of the names of `.` and `..` with their padding.
+/// Bytes of the names `.` and `..` with padding.
 const DOTS: usize = 4;
-/// Bits of the names `.` and `..` that may be wrong.
+/// The most bits of the names `.` and `..` that may be wrong.
 const WRONG_BITS: u32 = 2;
 
-/// Whether an entry is `.` or `..` by its place, with a wrong length or wrong bits in its name. What
-/// is after a NUL was never part of it.
+/// Whether an entry is `.` or `..` by its place, with a wrong length or wrong bits in its name.
+/// Anything after a NUL is not part of the name.
 fn is_dots(number: u64, name: &[u8]) -> bool {
     let dots: &[u8] = match number {
         0 => b".",
@@ -113,7 +113,7 @@ fn is_dots(number: u64, name: &[u8]) -> bool {
     name.len() <= dots.len() && wrong_bits <= WRONG_BITS
 }
 
-/// Reads a directory, at most `blocks` of its blocks; how many it read is taken off.
+/// Reads a directory, and at most `blocks` of its blocks; subtracts the number read.
 pub(super) fn entries(volume: &Volume, dir: &Inode, blocks: &mut u64) -> Entries {
     let mut read = Entries::default();
     if dir.is_inline() {
@@ -141,7 +141,7 @@ fn entries_of_extents(volume: &Volume, dir: &Inode, blocks: &mut u64) -> Entries
     let size = volume.block_size().size();
     let mut barren = Barren::default();
     let (mut others, mut seen) = (Others::default(), ClusterSet::default());
-    // What it has twice it has once: no name is lost with the second time.
+    // Repeated clusters are read once: no name is lost with the repetition.
     let parts = gathered.extents.iter().flat_map(|rec| {
         let (whole, mut again) = (clusters_of(rec, bits), Vec::new());
         seen.insert(whole.clone(), |run| again.push(run));
@@ -155,7 +155,7 @@ fn entries_of_extents(volume: &Volume, dir: &Inode, blocks: &mut u64) -> Entries
         }
         for blkno in run.map(Blkno) {
             if left < wanted {
-                // Of a first block that cannot be read, these were a part.
+                // The first block held `.` and `..`, even if it cannot be read.
                 read.number = read.number.max(2);
             }
             if left == 0 || *blocks == 0 || barren.are_too_many() {
@@ -170,7 +170,7 @@ fn entries_of_extents(volume: &Volume, dir: &Inode, blocks: &mut u64) -> Entries
             barren.count(Some(&block));
             let trailer = DirTrailer::of_block(&block).ok();
             let trailer = trailer.filter(|it| it.db_signature == DirTrailer::SIGNATURE);
-            // Names in another one's block are not those of this directory.
+            // Names in a block of another directory do not belong to this one.
             if let Some(trailer) = &trailer
                 && trailer.db_blkno == blkno
                 && trailer.db_parent_dinode != dir.blkno
@@ -189,7 +189,7 @@ fn entries_of_extents(volume: &Volume, dir: &Inode, blocks: &mut u64) -> Entries
 }
 
 impl Entries {
-    /// Reads what holds entries.
+    /// Reads the entries of one area: a block, or the data of an inode.
     fn area(&mut self, bytes: &[u8], volume: &Volume) {
         let mut start = 0;
         while let Some(rest) = bytes.get(start..).filter(|rest| !rest.is_empty()) {
@@ -205,7 +205,7 @@ impl Entries {
             let header = DirEntryHeader::decode(rest).unwrap_or_default();
             let name = rest.get(DirEntryHeader::SIZE..).unwrap_or_default();
             let name = match is_dots(self.number, name.get(..DOTS).unwrap_or_default()) {
-                // One that states another length is as long as it has to be.
+                // Its length is known, whatever it states.
                 true => name.get(..1 + usize::from(self.number == 1)).unwrap_or_default(),
                 false => name.get(..usize::from(header.name_len)).unwrap_or_default(),
             };
@@ -218,8 +218,8 @@ impl Entries {
             } else {
                 self.number += 1;
             }
-            // An entry ends with its name: what follows, up to the next one, is not known. Where
-            // there is none entries have covered all, whatever is there now.
+            // An entry ends with its name: the bytes up to the next one are unknown, unless they
+            // are zeros. Without a next one, the entries filled the rest.
             let known = if is_one { entry_size(name.len()) } else { 0 };
             let unknown = rest.get(known..next).unwrap_or_default();
             self.is_incomplete |= !is_one || unknown.iter().any(|byte| *byte != 0);
@@ -227,8 +227,8 @@ impl Entries {
         }
     }
 
-    /// Leaves out what points to the directory itself in the place of `.` or `..`: that is not a name of
-    /// it, but a wrong one of these. Elsewhere it is a name, which pointed to another inode.
+    /// Drops entries in the places of `.` and `..` that point to the directory itself: they are
+    /// damaged dots, not names. Elsewhere such an entry is a name that pointed to another inode.
     fn without(&mut self, dir: Blkno) {
         let mut left = self.in_place_of_dots;
         self.entries.retain(|entry| {
@@ -252,7 +252,8 @@ impl Entries {
             }
             b"" => self.is_incomplete = true,
             name => {
-                // Where it leads says nothing about its name, unless that is none, either.
+                // A wrong inode number does not make the name doubtful, unless the name is invalid
+                // too.
                 self.is_incomplete |= !is_inside && name.iter().any(|byte| b"/\0".contains(byte));
                 let kind = FileType::from_code(header.file_type).and_then(FileType::kind);
                 let may_be_dir = kind.is_none_or(|kind| kind == FileKind::Directory);
@@ -268,7 +269,7 @@ impl Entries {
     }
 }
 
-/// Bytes to the next entry from which on all are sound.
+/// Bytes to the next entry from which on all entries are sound.
 fn next(rest: &[u8], volume: &Volume) -> usize {
     let is_start = |at: &usize| {
         let tail = rest.get(*at..).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Which inodes repairs may have changed.
+//! What repairs may have changed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
@@ -22,7 +22,7 @@ use crate::finding::{Clusters, SUMMED_UP};
 use crate::plan::Planned;
 use crate::tables::collected::BlockUse;
 
-/// What is wrong with attributes and is put right without that one is lost.
+/// Findings about attributes whose repair loses none.
 const HARMLESS: [&Code; 10] = [
     inodes::INODE_BIT,
     inodes::INODE_UNMARKED,
@@ -36,77 +36,79 @@ const HARMLESS: [&Code; 10] = [
     xattrs::XATTR_ENTRY_BIT,
 ];
 
-/// What may differ.
+/// What may differ between before and after.
 #[derive(Debug, Default)]
 pub(crate) struct Touched {
-    /// Inodes, and other blocks.
+    /// Inodes, and other blocks that findings were about.
     pub inodes: BTreeSet<Blkno>,
-    /// Bytes of the device that were written to, in order.
+    /// Byte ranges of the device that were written to, in order.
     pub written: Vec<Range<u64>>,
-    /// Inodes about which something was left as it is.
+    /// Inodes with a finding that was left unrepaired on request.
     pub declined: HashSet<Blkno>,
-    /// What was found out about extent blocks.
+    /// What is known about extent blocks.
     pub(super) untouched: Untouched,
-    /// What was compared last.
+    /// The last comparison.
     pub(super) last: Last,
-    /// Inodes that may be wrong though nothing of them is gone.
+    /// Inodes that may be wrong although nothing of them is gone, with the reason.
     pub doubts: BTreeMap<Blkno, Doubt>,
-    /// Inodes of whose attributes some are known to be gone.
+    /// Inodes that are known to have lost attributes.
     pub(super) without_attributes: HashSet<Blkno>,
-    /// Inodes with attributes that have a size again which was wrong.
+    /// Inodes whose attributes got back a size that was wrong.
     pub(super) mended: HashSet<Blkno>,
-    /// Inodes about which something was found besides what attributes do not suffer from.
+    /// Inodes with findings other than those that attributes do not suffer from.
     pub(super) unexplained: HashSet<Blkno>,
-    /// Names of entries, escaped, by directory: those that were put back or lead back, and those that
-    /// may be wrong.
+    /// Names of entries, escaped, by directory: restored ones, those that point to the right inode
+    /// again, and doubtful ones.
     pub names: HashMap<Blkno, HashMap<String, Name>>,
-    /// Inodes of which an extent, or a block of extents, leads where it led before: what it pointed to
-    /// meanwhile was not theirs.
+    /// Inodes with an extent or extent block that points to its old place again: what it pointed to
+    /// in between was not theirs.
     pub led_back: HashSet<Blkno>,
-    /// Clusters that were in use and free, where others were nobody's.
+    /// Clusters in use that were marked as free, while others had no owner.
     pub(super) adrift: Vec<Range<u32>>,
-    /// Directories of which blocks were in the places of those of others, and are back.
+    /// Directories with blocks that were in each other's places and are back.
     pub(super) exchanged: HashSet<Blkno>,
-    /// Inodes of which extent blocks were in each other's places, and about which more was found.
+    /// Inodes with extent blocks that were in each other's places, and inodes with other findings.
     blocks_back: HashSet<Blkno>,
     with_more: HashSet<Blkno>,
-    /// Inodes of whose extents something was found.
+    /// Inodes with findings about their extents.
     pub(super) with_extents: HashSet<Blkno>,
-    /// Directories that had entries twice: in the place of others, if that was a whole block.
+    /// Directories with repeated entries; a repeated block may have replaced other entries.
     pub(super) repeated: HashSet<Blkno>,
-    /// Inodes of which a block had another number, and of which one had another bit.
+    /// Inodes with a block that stated a wrong number, and inodes with one that stated a wrong bit.
     numbers: BTreeSet<Blkno>,
-    /// Inodes that counted more names than were found.
+    /// Inodes with a higher link count than names were found.
     pub(super) with_fewer_names: BTreeSet<Blkno>,
     /// Whether blocks were freed that may have been in use.
     pub(super) frees_blocks: bool,
-    /// Whether a block of attributes that was in use is not any more, once that was asked.
+    /// Whether an xattr block in use was freed; determined at most once.
     pub(super) frees_attributes: OnceLock<bool>,
     /// Inodes whose attributes may have been those of others.
     pub(super) with_others: HashSet<Blkno>,
-    /// Inodes with attributes whose hash is not that of the name, and with some out of order.
+    /// Inodes with attributes whose hash is not that of their name, and inodes with attributes out
+    /// of order.
     hashes: HashSet<Blkno>,
     orders: HashSet<Blkno>,
     bits: BTreeSet<Blkno>,
 }
 
-/// What came of an entry whose name, or whose inode, is not the one it was.
+/// What became of an entry whose name or inode was wrong.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Name {
-    /// It is that again.
+    /// It has its old name again.
     Restored,
-    /// It leads where it led before.
+    /// It points to its old inode again.
     LedBack,
-    /// Nothing tells which it was.
+    /// It is not known what it was.
     Doubted,
-    /// It pointed to a directory that has another one, and was removed: it was that of something else.
+    /// It was removed since it pointed to a directory with another name: it belonged to something
+    /// else.
     Removed,
-    /// Only the index of its directory knows it.
+    /// Only the index of its directory still knows it.
     Erased,
 }
 
 impl Touched {
-    /// By the findings that were to be repaired, and the blocks that were changed.
+    /// Collects what may differ, from the accepted findings and the changed blocks.
     pub fn of<D: Device>(
         before: &Volume,
         overlay: &OverlayDevice<D>,
@@ -124,7 +126,7 @@ impl Touched {
         }
         let is_back = touched.blocks_back.difference(&touched.with_more);
         touched.led_back.extend(is_back.copied());
-        // Where the hash was in its place the name is wrong, which was another one.
+        // If the hash is in the right order, the name is wrong, and the old one is unknown.
         let nameless = touched.hashes.intersection(&touched.orders);
         touched.without_attributes.extend(nameless);
         let bits = before.block_size().bits();
@@ -165,7 +167,7 @@ impl Touched {
         if is_one_of(extents::ALL) {
             self.with_extents.insert(inode);
         }
-        // Of an area that is garbage only the first is told.
+        // Of an area full of garbage only the first finding is reported.
         let is_garbage = planned.finding.text.contains(SUMMED_UP);
         if !is_one_of(&HARMLESS) || is_garbage {
             self.unexplained.insert(inode);
@@ -182,7 +184,7 @@ impl Touched {
             (directories::DIRENT_INODE_BIT, Name::LedBack),
             (directories::DIR_PARENT_DUP, Name::Removed),
             (directories::DX_ENTRY_LEFT, Name::Erased),
-            // Nothing tells which of the two had the name.
+            // It is not known which of the two had the name.
             (directories::DIRENT_DUPLICATE, Name::Doubted),
         ];
         let state = state.iter().find(|(code, _)| code.name == name);
@@ -210,7 +212,7 @@ impl Touched {
         let is_check = [inodes::INODE_ECC, directories::BAD_CRC32, general::BLOCK_ECC];
         let is_shared =
             refcounts::ALL.iter().any(|code| code.name == name && name.starts_with("DUP_CLUSTERS"));
-        // A single wrong bit is known, and corrected.
+        // A single wrong bit is known and corrected.
         let is_unknown = planned.finding.text.contains("the checksum is");
         let is_beside = is_one_of(&[
             inodes::INODE_SIGNATURE,
@@ -218,8 +220,8 @@ impl Touched {
             inodes::INLINE_DATA_TAIL,
             inodes::LINK_SIZE,
         ]);
-        // There may have been a bucket that the tree does not point to any more; the type of an entry
-        // may be right, and its inode not the one it pointed to.
+        // There may have been a bucket that the tree no longer points to; or the type of an entry
+        // may be right, and its inode wrong.
         let is_unsure = is_one_of(&[
             xattrs::XATTR_BUCKET_COUNT_INVALID,
             directories::DIRENT_TYPE,
@@ -236,7 +238,7 @@ impl Touched {
         }
         let is_copy = is_one_of(&[chains::BLOCK_SHARED])
             && planned.finding.text.ends_with(BlockUse::XattrBlock.name());
-        // Only one of the sizes and kinds that fit is the right one; names have their hash.
+        // Of the sizes and kinds that fit only one is right; a name is confirmed by its hash.
         let is_guess = is_one_of(&[xattrs::XATTR_ENTRY_BIT])
             && ["xe_value_size", "xe_type"].iter().any(|it| planned.finding.text.contains(it));
         let is_attributes = is_copy
@@ -267,7 +269,7 @@ impl Touched {
         self.doubts.entry(inode).or_insert(doubt);
     }
 
-    /// A block as it was or as it is.
+    /// Adds the inode that a block is, or is part of; `bytes` are those before or after.
     fn block(&mut self, blkno: Blkno, bytes: &[u8]) {
         if bytes.starts_with(&Dinode::SIGNATURE) {
             self.inodes.insert(blkno);

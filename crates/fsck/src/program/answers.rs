@@ -1,4 +1,4 @@
-//! Who answers the questions: the options, or a person at the terminal.
+//! Answers to the questions: from the options, or from a person at the terminal.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, IsTerminal, Write};
@@ -16,7 +16,7 @@ use crate::repair::{Repair, lost_found};
 use crate::report::{ProgressOut, Report, Stopwatch, question};
 use crate::{Finding, Found, Pass};
 
-/// Answers what a plan asks, and shows how it goes on.
+/// Answers the questions of a plan and shows its progress.
 pub(super) struct Answers<'a> {
     pub report: &'a mut Report,
     pub watch: &'a mut Stopwatch,
@@ -24,44 +24,44 @@ pub(super) struct Answers<'a> {
     pub interrupt: &'a Interrupt,
     pub mode: Mode,
     pub device: String,
-    /// Whole checks so far, this one too.
+    /// Number of whole checks so far, including the current one.
     pub round: u32,
-    /// What was answered so far.
+    /// The answers so far.
     pub given: &'a mut Given,
-    /// What was found first that `-p` does not repair.
+    /// The first finding that `-p` does not repair.
     pub refused: Option<String>,
-    /// Repairs that were agreed to.
+    /// Number of repairs that were agreed to.
     pub agreed: u64,
-    /// The volume before repairs, and where they are made.
+    /// The volume before the repairs, and the overlay in which they are made.
     pub sides: Option<(&'a Volume, &'a Overlay)>,
-    /// Bytes of changes that may be in memory beside what is known of the volume, if there is a
-    /// limit for both.
+    /// With a memory limit, the bytes that changes may take together with what is known of the
+    /// volume.
     pub changes_bytes: Option<u64>,
     /// When the first check had ended and repairs began.
     pub first_done: Option<Instant>,
 }
 
-/// What a person has answered: it holds for the whole run, however often repairs are worked out.
+/// The answers of a person. They hold for the whole run, however often the repairs are worked out.
 #[derive(Debug, Default)]
 pub(super) struct Given {
-    /// Everything is to be repaired from now on.
+    /// From now on everything is repaired.
     everything: bool,
-    /// Codes to all of which the answer is yes.
+    /// Codes for which all answers are yes.
     all: HashSet<&'static str>,
-    /// Single answers, by what tells findings apart.
+    /// Single answers, by finding.
     each: HashMap<Key, bool>,
-    /// That nobody can be asked was said.
+    /// It was reported that nobody can be asked.
     nobody: bool,
 }
 
-/// What a person may say.
+/// The possible answers of a person.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Answer {
     Yes,
     No,
-    /// To all of the same code.
+    /// Yes to all of this code.
     AllOfCode,
-    /// To everything.
+    /// Yes to everything.
     All,
     Quit,
     Explain,
@@ -69,7 +69,7 @@ enum Answer {
 }
 
 impl Answer {
-    /// Of a line that was typed; an empty one is the default.
+    /// Parses a typed line; an empty one means the default.
     fn of(line: &str, default: Default) -> Self {
         match (&line.to_ascii_lowercase()[..], default) {
             ("y" | "yes", _) | ("", Default::Yes) => Self::Yes,
@@ -83,7 +83,7 @@ impl Answer {
     }
 }
 
-/// What can be answered, the default in a capital letter.
+/// The possible answers, with the default in upper case.
 fn hint(default: Default) -> &'static str {
     match default {
         Default::Yes => "(Y/n/a/all/quit/?)",
@@ -110,7 +110,7 @@ impl Answers<'_> {
         loop {
             let _ = write!(Output::stderr(), "{question} {} ", hint(code.default));
             let _ = Output::stderr().flush();
-            // The check ends by itself when it was interrupted.
+            // The check itself ends on an interrupt.
             let Ok(line) = answered(self.interrupt, read_answer) else { return false };
             let Some(line) = line.ok().flatten() else {
                 self.no_answer();
@@ -142,7 +142,8 @@ impl Answers<'_> {
         }
     }
 
-    /// Standard input has ended: on a terminal that is a no, elsewhere there are no more answers.
+    /// Handles the end of standard input: on a terminal it means no, otherwise all further answers
+    /// are no.
     fn no_answer(&mut self) {
         let _ = writeln!(Output::stderr());
         if !io::stdin().is_terminal() {
@@ -193,7 +194,8 @@ impl Judge for Answers<'_> {
         self.progress.update(done);
     }
 
-    /// What is known of the volume is known again in the next round, while there are changes.
+    /// Leaves the changes what the knowledge of the volume does not take. The next round takes as
+    /// much again, while the changes stay.
     fn known(&mut self, bytes: u64) {
         if let (Some((_, overlay)), Some(changes_bytes)) = (self.sides, self.changes_bytes) {
             overlay.limit_memory(changes_bytes.saturating_sub(bytes));
@@ -202,7 +204,7 @@ impl Judge for Answers<'_> {
 
     fn answer(&mut self, found: Found<'_>) -> bool {
         let Found { pass, finding } = found;
-        // What is found until the check has ended is not asked about any more.
+        // Findings between the interrupt and the end of the check are not asked about.
         if self.interrupt.requested() {
             return false;
         }
@@ -211,11 +213,11 @@ impl Judge for Answers<'_> {
         let answer = match self.mode {
             Mode::ReadOnly => false,
             Mode::Yes => can_be,
-            // With one that is not, nothing is repaired.
+            // After one that is not safe nothing is repaired.
             Mode::Preen => self.refused.is_none() && finding.is_safe(),
             Mode::Interactive => can_be && self.ask(finding),
         };
-        // It is left open, not refused.
+        // Left open, not refused.
         if self.interrupt.requested() {
             self.report.count(finding);
             return false;
@@ -224,7 +226,7 @@ impl Judge for Answers<'_> {
             self.refused = Some(format!("[{}] {}", finding.code, finding.text));
         }
         self.agreed += u64::from(answer);
-        // The terminal shows what was asked and answered there.
+        // The terminal already shows question and answer.
         let shown =
             self.mode == Mode::Interactive && can_be && io::stdin().is_terminal() && is_terminal();
         match shown {
@@ -238,7 +240,7 @@ impl Judge for Answers<'_> {
         self.refused.is_some()
     }
 
-    /// Files of which nothing is left do not stay where they are.
+    /// Buries the files of which nothing is left.
     fn finish(&mut self, volume: &Volume, findings: &[Planned]) -> Option<Repair> {
         let (before, overlay) = self.sides?;
         let touched = Touched::of(before, overlay, findings);

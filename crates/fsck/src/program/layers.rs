@@ -1,12 +1,14 @@
-//! The overlays in which a run works out what it changes, one on top of the other, and how they
-//! reach the device.
+//! The overlays in which a run works out its changes, one on top of the other, and how they reach
+//! the device.
 //!
 //! Nothing is written before the passes have seen the recovered volume: only they know whether
-//! the clusters of a journal or of the slot map are claimed by another file as well. Then the
-//! recovery is made on the device as it was worked out, in its own order and transactions, and
-//! the repairs are committed. Where the recovery would write over what another file claims, that
-//! has to be repaired in the same run: then recovery and repairs are one commit, which uses none
-//! of the journals that are to be recovered.
+//! another file also claims the clusters of a journal or of the slot map. Then the recovery is made
+//! on the device, not copied there: again in its own order and transactions, as it was worked out.
+//! The repairs are committed afterwards.
+//!
+//! If the recovery would write over clusters that another file claims, that has to be repaired in
+//! the same run. Then recovery and repairs are a single commit, which uses none of the journals to
+//! be recovered.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
@@ -26,49 +28,49 @@ use ocfs2_volume::{SystemFile, Volume};
 use crate::codes::refcounts as codes;
 use crate::plan::Plan;
 
-/// Where changes are worked out.
+/// An overlay in which changes are worked out.
 pub(super) type Overlay = Arc<OverlayDevice<Arc<dyn Device>>>;
 
-/// What is said of a device that failed in the middle.
+/// The end of the message if the device fails during the writes.
 const UNFINISHED: &str = "the repairs were not written to their end; once the device can be written \
                           again, fsck.ocfs2 -fy finishes them";
 
 /// The overlays below the repairs.
 pub(super) struct Layers {
-    /// The device; it cannot be written this way.
+    /// The device, which cannot be written through this handle if there is a gate.
     device: Arc<dyn Device>,
     /// What writes go through; `None` if nothing is written.
     pub gate: Option<Gate>,
-    /// What the superblock names, corrected.
+    /// What is repaired before the recovery: what the superblock names, and the marks of journals.
     pub tops: Overlay,
-    /// On top of that, what slots owed.
+    /// On top of that, the recovery of slots.
     pub recovered: Overlay,
-    /// The slots.
+    /// The slots that are recovered.
     pub slots: Vec<u16>,
-    /// When orphans were deleted, in seconds since 1970.
+    /// The time given to deleted orphans, in seconds since 1970.
     pub time: u64,
     changes_bytes: u64,
     written: Cell<bool>,
-    /// Blocks that were written by themselves, as they mark journals as such.
+    /// Number of blocks written early, since they mark journals as such.
     marks: Cell<usize>,
-    /// Called before anything is written.
+    /// Called before the first write.
     before_writes: Box<dyn Fn()>,
 }
 
-/// System files that the recovery writes to while others claim their clusters.
+/// System files that the recovery writes to although others claim their clusters.
 #[derive(Debug, Default)]
 pub(super) struct Collision {
-    /// The first one, in words.
+    /// The text of the first such finding.
     pub text: String,
-    /// Whether each file has clusters of its own, once all repairs are made.
+    /// Whether each of the files has clusters of its own after all repairs.
     pub is_repaired: bool,
-    /// Bytes from which on there are blocks that the recovery has changed in clusters that were
-    /// not its own.
+    /// Offsets in bytes of blocks that the recovery has changed in clusters which do not belong to
+    /// the file.
     pub not_its_own: Vec<u64>,
 }
 
 impl Layers {
-    /// No changes yet. What is changed takes about `changes_bytes` of memory.
+    /// Starts without changes, which may take about `changes_bytes` bytes of memory.
     pub fn new(
         device: Arc<dyn Device>,
         gate: Option<Gate>,
@@ -76,7 +78,7 @@ impl Layers {
         changes_bytes: u64,
     ) -> Self {
         let device = gate.as_ref().map_or(device, Gate::sealed);
-        // Half of it for repairs, which come on top.
+        // The other half is for the repairs, which come on top.
         let changes_bytes = changes_bytes / 2;
         let tops = overlay(Arc::clone(&device), volume, changes_bytes);
         let recovered = overlay(tops.clone(), volume, changes_bytes);
@@ -95,22 +97,22 @@ impl Layers {
         }
     }
 
-    /// Has `call` called before anything is written.
+    /// Registers `call`, which is called before anything is written.
     pub fn before_writes(&mut self, call: impl Fn() + 'static) {
         self.before_writes = Box::new(call);
     }
 
-    /// Something is written next.
+    /// Announces that writes follow.
     pub fn begin_writes(&self) {
         (self.before_writes)();
     }
 
-    /// An overlay on top of all, for repairs.
+    /// A new overlay on top of all others, for repairs.
     pub fn repairs(&self, volume: &Volume) -> Overlay {
         overlay(self.recovered.clone(), volume, self.changes_bytes)
     }
 
-    /// Blocks that were changed before any repair.
+    /// The number of blocks changed before any repair.
     pub fn changed_blocks(&self) -> usize {
         self.tops.changed_blocks() + self.recovered.changed_blocks()
     }
@@ -120,15 +122,16 @@ impl Layers {
         self.written.get()
     }
 
-    /// Blocks that were written by themselves, before all else.
+    /// The number of blocks that were written early, before everything else.
     pub fn marks(&self) -> usize {
         self.marks.get()
     }
 
-    /// Whether the recovery writes where other files are. `volume` is the recovered volume,
-    /// `changes` are the repairs; `dropped` are the blocks, by their first bytes, that the recovery
-    /// has changed, and that were dropped of it because they are those of others: on the device it
-    /// would write them all the same.
+    /// Returns the files, if any, whose clusters the recovery overwrites although others claim
+    /// them. `volume` is the recovered volume, `changes` are the repairs.
+    ///
+    /// `dropped` are the offsets of blocks that were dropped from the recovery since they belong to
+    /// others: made on the device, the recovery would still write them.
     pub fn collision(
         &self,
         (volume, changes): (&Volume, &Overlay),
@@ -168,8 +171,8 @@ impl Layers {
         found
     }
 
-    /// Writes everything through `gate`; `commit` writes what is left when the recovery is
-    /// made. `volume` is the recovered volume, `changes` are the repairs.
+    /// Writes everything through `gate`; `commit` writes what is left after the recovery. `volume`
+    /// is the recovered volume, `changes` are the repairs.
     pub fn write<T>(
         &self,
         gate: &Gate,
@@ -220,8 +223,9 @@ impl Layers {
         written.context(UNFINISHED)
     }
 
-    /// Writes what marks journals as such, a block each: without it a journal takes neither what slots
-    /// owed nor repairs. What others claim as well waits for the one commit.
+    /// Writes what marks journals as such, block by block: a journal without that can take neither
+    /// the recovery nor repairs. If others claim the blocks as well, they wait for the single
+    /// commit.
     fn write_marks(
         &self,
         gate: &Gate,
@@ -251,7 +255,7 @@ impl Layers {
         pass.flush().context(UNFINISHED)
     }
 
-    /// Why no more was written, `cause`, and what was.
+    /// The error for a run that stopped because of `cause`, with what was written until then.
     fn stopped(&self, cause: &dyn Display) -> Error {
         match self.written.get() {
             false => anyhow!("{cause}; nothing was written"),
@@ -259,13 +263,13 @@ impl Layers {
         }
     }
 
-    /// Whether the repairs change the superblock of a journal that is recovered: that one is
-    /// counted on while the recovery is written.
+    /// Whether the repairs change the superblock of a journal to be recovered: the recovery relies
+    /// on the old one while it is written.
     fn changes_a_journal(&self, volume: &Volume, changes: &Overlay) -> bool {
         self.journals(volume).any(|(_, offset)| changes.is_changed(offset))
     }
 
-    /// Whether a journal that is recovered could not be found on the device.
+    /// Whether a journal to be recovered has marks that are only correct in the overlay.
     fn mends_a_journal(&self, volume: &Volume) -> bool {
         self.journals(volume).any(|(journal, offset)| {
             let inode = journal.inode.blkno.offset_bytes(volume.block_size());
@@ -273,7 +277,7 @@ impl Layers {
         })
     }
 
-    /// The journals of the slots, and the byte at which their superblocks begin.
+    /// The journals of the slots, with the offset of their superblocks in bytes.
     fn journals<'a>(
         &'a self,
         volume: &'a Volume,
@@ -285,7 +289,7 @@ impl Layers {
         })
     }
 
-    /// Makes the recovery on the device.
+    /// Repeats the recovery, this time on the device.
     fn recover(&self, on_device: &Volume, pass: &Pass<'_>, interrupt: &Interrupt) -> Result<()> {
         let changed = RefCell::new(None);
         let interrupted = || {
@@ -305,10 +309,11 @@ impl Layers {
         Ok(())
     }
 
-    /// Drops of the recovery what is on the device now. What it could not write through a
-    /// journal stays, to be committed with the repairs.
+    /// Removes from the overlay what the device has now. Blocks that the recovery could not write
+    /// through a journal stay, and are committed with the repairs.
     fn forget_what_is_there(&self, on_device: &Volume) -> Result<()> {
-        // The numbers of their transactions went on.
+        // These superblocks differ from the overlay: their sequence numbers went on. Committed, the
+        // overlay's would set them back.
         let emptied = self.journals(on_device).filter(|(it, _)| it.superblock.s_start == 0);
         let mut same: Vec<u64> = emptied.map(|(_, offset)| offset).collect();
         self.recovered.for_each_change::<std::io::Error>(|offset, bytes| {
@@ -321,13 +326,13 @@ impl Layers {
         })?;
         for offset in same {
             self.recovered.forget(offset);
-            // What was below it was written over.
+            // The recovery has overwritten what was below it.
             self.tops.forget(offset);
         }
         Ok(())
     }
 
-    /// All changes as one overlay on the device.
+    /// Merges all changes into one overlay on the device.
     fn flattened(&self, volume: &Volume, changes: &Overlay) -> Result<Overlay> {
         if self.changed_blocks() == 0 {
             return Ok(Arc::clone(changes));
@@ -349,7 +354,7 @@ fn overlay(device: Arc<dyn Device>, volume: &Volume, memory_bytes: u64) -> Overl
     Arc::new(OverlayDevice::within(device, block_size, memory_bytes).remembering())
 }
 
-/// Where the contents of an inode are, in bytes, as far as that can be told.
+/// Where the contents of an inode are, in bytes, as far as its tree can be read.
 fn stored(volume: &Volume, inode: Blkno) -> Vec<Range<u64>> {
     let geometry = volume.geometry();
     let Ok(inode) = volume.inode(inode) else { return Vec::new() };
@@ -363,7 +368,7 @@ fn stored(volume: &Volume, inode: Blkno) -> Vec<Range<u64>> {
     ranges.collect()
 }
 
-/// The parts of `these` that are in `those`.
+/// The parts of `these` that are in `those`; `these` have to be in order.
 fn overlaps(these: &[Range<u64>], those: &[Range<u64>]) -> Vec<Range<u64>> {
     let mut found = Vec::new();
     for that in those {
@@ -375,8 +380,8 @@ fn overlaps(these: &[Range<u64>], those: &[Range<u64>]) -> Vec<Range<u64>> {
     found
 }
 
-/// Empties the logs of journals that were moved after the recovery that emptied them where they
-/// were. `on` is the repaired volume.
+/// Empties the logs of journals that the repairs moved: the recovery emptied them only in their old
+/// places. `on` is the repaired volume.
 pub(super) fn empty_moved_logs(on: &Volume, slots: &[u16]) -> Result<()> {
     let mut edit = Edit::new(on, EditOptions::default());
     for slot in slots {

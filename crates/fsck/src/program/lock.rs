@@ -9,8 +9,8 @@ use super::Run;
 use crate::users::Users;
 
 impl Run<'_> {
-    /// Keeps all nodes from the volume, where its cluster runs on this host, and then finds out who
-    /// uses it.
+    /// Locks all other nodes out, if the cluster of the volume runs on this host, and then
+    /// determines who uses it.
     pub(super) fn users_and_lock(
         &mut self,
         volume: &Volume,
@@ -18,7 +18,7 @@ impl Run<'_> {
     ) -> Result<(Users, Option<ClusterLock>)> {
         let (lock, refused) = match self.lock(volume) {
             Ok(lock) => (lock, None),
-            // The heartbeat says which node that is.
+            // The heartbeat shows which node that is.
             Err(err) if err.this_node().is_some() => (None, Some(err)),
             Err(err) => return Err(err).context("-n checks without writing, -F takes no lock"),
         };
@@ -30,7 +30,8 @@ impl Run<'_> {
         }
     }
 
-    /// Takes the lock, or says why other nodes are only watched.
+    /// Takes the lock. `None` if there is nothing to lock, or if other nodes can only be watched,
+    /// which is noted with the reason.
     fn lock(&mut self, volume: &Volume) -> Result<Option<ClusterLock>, LockError> {
         if !self.writes() || self.cli.ignore_nodes {
             return Ok(None);

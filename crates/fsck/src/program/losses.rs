@@ -1,4 +1,4 @@
-//! What repairs have lost: found out before it is written, told when it is.
+//! Losses of the repairs: determined before anything is written, reported afterwards.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, ErrorKind, Write};
@@ -15,14 +15,15 @@ use crate::losses::{Comparison, Loss, Touched};
 use crate::plan::Plan;
 use crate::report::{LossRecord, Record};
 
-/// Losses that are kept for the report; more are counted, and written to the file of `--lost`.
+/// The most losses kept for the report. Further ones are counted, and written to the file of
+/// `--lost`.
 const LISTED: usize = 100_000;
 
 /// What a run has lost.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
     listed: Vec<Loss>,
-    /// All, and those that only may be.
+    /// Number of certain losses; the next is that of possible ones.
     pub lost: u64,
     pub doubtful: u64,
 }
@@ -42,9 +43,8 @@ impl LostFile {
     }
 }
 
-/// The path as a file can have it, and a backup may: no name has a NUL, which ends the path for
-/// all who read it. What is in front of it is the name, where only its length was wrong. `None` if
-/// nothing is.
+/// The path as a file in a backup can have it. No name contains a NUL: what is before it is the
+/// name, only the length was wrong. `None` if nothing is before it.
 fn possible(path: &[u8]) -> Option<Vec<u8>> {
     let parts = path.split(|byte| *byte == b'/').map(|name| {
         let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
@@ -54,11 +54,11 @@ fn possible(path: &[u8]) -> Option<Vec<u8>> {
 }
 
 impl Run<'_> {
-    /// Makes the file for the paths of what is lost, where one is asked for.
+    /// Makes the file of `--lost`, if it was asked for.
     pub(super) fn lost_file(&mut self) -> Result<Option<LostFile>> {
         let Some(path) = &self.cli.lost else { return Ok(None) };
         let made = OpenOptions::new().write(true).create_new(true).open(path);
-        // An empty one, of a run that lost nothing, can be used again.
+        // An empty file, of a run without losses, is used again.
         let is_empty =
             |path| fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0);
         let made = made.or_else(|err| match err.kind() {
@@ -71,7 +71,7 @@ impl Run<'_> {
         Ok(Some(LostFile { file: BufWriter::new(made), end }))
     }
 
-    /// Removes the file again: what is in it has not been done.
+    /// Removes the file again: the losses in it did not happen.
     pub(super) fn drop_lost_file(&mut self) {
         if std::mem::take(&mut self.has_lost_file)
             && let Some(path) = &self.cli.lost
@@ -80,7 +80,7 @@ impl Run<'_> {
         }
     }
 
-    /// Compares the volume before repairs with what `overlay` makes of it.
+    /// Compares the volume before the repairs with what `overlay` makes of it.
     pub(super) fn losses(
         &mut self,
         (before, after): (&Volume, &Volume),
@@ -121,12 +121,11 @@ impl Run<'_> {
         Ok(losses)
     }
 
-    /// Journals of slots that were not unmounted, and that were emptied without a replay of all that
-    /// was in them.
+    /// Journals of slots that were not unmounted, emptied without a complete replay.
     fn lost_journals(&self, before: &Volume, after: &Volume) -> Vec<Loss> {
         let is_dirty = |inode: &Inode| inode.dinode.journal_flags() & Dinode::JOURNAL_DIRTY != 0;
         let is_journal = |inode: &Inode| inode.dinode.flags().contains(InodeFlags::JOURNAL);
-        // An entry that pointed to another inode was no journal of that slot.
+        // What an old entry pointed to, if not a journal, was not that of the slot.
         let own = |slot: &u16| {
             let inode = after.system_file(SystemFile::Journal(*slot));
             inode.and_then(|inode| before.inode(inode.blkno)).ok().filter(is_journal)
@@ -140,7 +139,7 @@ impl Run<'_> {
         let unusable = |slot: &u16| before.journal(*slot).is_err();
         let slots = (0..after.max_slots()).filter(|slot| {
             let is_lost = self.unreplayed.contains(slot) || unusable(slot) && was_dirty(slot);
-            // A log that was replayed in part is in order by now.
+            // A log replayed in part is clean by now.
             let is_lost = is_lost && !was_clean(slot) || self.torn.contains(slot);
             is_lost && after.journal_is_dirty(*slot).is_ok_and(|is_dirty| !is_dirty)
         });
@@ -155,7 +154,7 @@ impl Run<'_> {
         slots.map(loss).collect()
     }
 
-    /// Tells what is lost.
+    /// Reports the losses.
     pub(super) fn tell_losses(&mut self, losses: &Losses) {
         for loss in &losses.listed {
             self.report.show(&Record::Lost(&LossRecord::new(loss)));

@@ -1,4 +1,5 @@
-//! The mark in the superblock that something is wrong: what a run leaves makes the next one check.
+//! The mark in the superblock that something is wrong: if a run leaves anything, the next one
+//! checks.
 
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ use crate::repair::commit::commit;
 use crate::report::Summary;
 use crate::target::Source;
 
-/// The volume was proven to be sound: the superblock is to say so.
+/// Writes into the superblock that the volume was checked and is sound.
 pub(super) fn stamp(volume: &Volume, overlay: &Overlay) -> Result<()> {
     change(volume, overlay, |superblock| {
         superblock.s_errors = 0;
@@ -32,14 +33,14 @@ pub(super) fn stamp(volume: &Volume, overlay: &Overlay) -> Result<()> {
     })
 }
 
-/// Something is left: the superblock is to say so, unless it says so already. False if it cannot be
-/// used, which makes each run check.
+/// Marks the superblock, unless it is already marked. Returns false if it cannot be used, which
+/// makes each run check anyway.
 pub(super) fn mark(volume: &Volume, overlay: &Overlay) -> Result<bool> {
     let found = volume.found_superblock();
     if found.blkno != SUPERBLOCK_BLKNO || found.mended.is_some() {
         return Ok(false);
     }
-    // A new checksum would make what is wrong in it right.
+    // A new checksum would make its wrong contents valid.
     let options = VolumeOptions {
         block_size: Some(found.block_size),
         any_checksum: true,
@@ -70,7 +71,8 @@ fn change(volume: &Volume, overlay: &Overlay, how: impl FnOnce(&mut SuperBlock))
     Ok(())
 }
 
-/// The mark was to be cleared once everything else was mended, which it is not.
+/// Reports the mark as left, as long as something else is: it was to be cleared only after all
+/// other repairs.
 pub(super) fn keep_mark(plan: &mut Plan, slots_left: u64) {
     let is_mark = |planned: &plan::Planned| planned.finding.code == SUPERBLOCK_STATE;
     let mut others = plan.findings.iter().filter(|planned| !is_mark(planned));
@@ -85,9 +87,8 @@ pub(super) fn keep_mark(plan: &mut Plan, slots_left: u64) {
 }
 
 impl Run<'_> {
-    /// Marks a volume of which nothing else is written any more: the run ended before it was
-    /// checked after a crash or was cancelled, or its changes cannot be kept. Says whether that is
-    /// done.
+    /// Writes only the mark: the run ended before the volume was checked after a crash, it was
+    /// cancelled, or its changes cannot be kept. Returns whether that worked.
     pub(super) fn mark_by_itself(&self, layers: &Layers, source: &Source) -> bool {
         let Some(gate) = &layers.gate else { return false };
         layers.begin_writes();
@@ -109,7 +110,7 @@ impl Run<'_> {
         })
     }
 
-    /// Says what helps with what is left.
+    /// Notes what helps with what is left.
     pub(super) fn advise(&mut self, summary: &Summary) {
         let device = shown(&self.cli.device);
         if summary.left + self.slots_left == 0 {
@@ -128,7 +129,7 @@ impl Run<'_> {
                  is so short. When it is as long as it was, run {command}"
             )
         } else if self.cli.mode() == Mode::Yes {
-            // A second run at once would not do better.
+            // Another run right now would do no better.
             format!(
                 "{device}: something is left, so that the next run of fsck.ocfs2 checks it again"
             )

@@ -44,7 +44,7 @@ use crate::{
 use layers::Layers;
 use stopping::StoppingDevice;
 
-/// What the exit status is made of, as fsck(8) has it.
+/// The parts of the exit status, as defined by fsck(8).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct Bits {
     corrected: bool,
@@ -65,17 +65,17 @@ impl Bits {
     }
 }
 
-/// The status of a command line that is not understood. Never clap's 2, which would mean that
-/// the system is to be booted again.
+/// The status for an invalid command line: never 2 as clap has it, which would ask for a reboot.
 pub const USAGE: Status = Status(16);
 
 /// The status of a run that failed.
 pub const FAILED: Status = Status(8);
 
-/// Checks what `cli` names and tells about it.
+/// Checks the volume that `cli` names, and reports.
 ///
 /// # Errors
-/// None: what goes wrong is printed and part of the status.
+/// None, except that the device cannot be resolved: other errors are printed and part of the
+/// status.
 pub fn run(cli: &Cli) -> Result<Status> {
     let cli = &Cli { device: resolve(&cli.device)?, ..cli.clone() };
     let mut run = Run::new(cli);
@@ -92,7 +92,7 @@ pub fn run(cli: &Cli) -> Result<Status> {
     run.finish(result)
 }
 
-/// Whether a signal ended it.
+/// Whether a signal ended the run.
 fn is_cancelled(err: &anyhow::Error) -> bool {
     err.chain().any(|cause| cause.is::<Interrupted>())
 }
@@ -102,7 +102,7 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs())
 }
 
-/// Why the superblock cannot be used.
+/// The reason why the superblock cannot be used.
 fn superblock_problem(err: &OpenVolumeError) -> String {
     match err {
         OpenVolumeError::Damaged { problem, .. } => problem.to_string(),
@@ -112,7 +112,7 @@ fn superblock_problem(err: &OpenVolumeError) -> String {
     }
 }
 
-/// A run of the program.
+/// One run of the program.
 struct Run<'a> {
     cli: &'a Cli,
     report: Report,
@@ -120,40 +120,40 @@ struct Run<'a> {
     bits: Bits,
     slots_recovered: u64,
     slots_left: u64,
-    /// Slots that nobody holds and whose journals could not be read.
+    /// Slots without a node whose journals could not be read.
     slots_unknown: u64,
-    /// What was corrected before the check: logs that were emptied though they could not be
-    /// replayed to their end, and what the superblock names.
+    /// Number of corrections before the check: logs that were emptied although they could not be
+    /// replayed to the end, and what the superblock names.
     early: u64,
-    /// The superblock was made new, without what only it knew.
+    /// The superblock was recreated, without what only it knew.
     is_new_superblock: bool,
     /// Whether anything was written to the volume.
     written: bool,
-    /// What is overwritten is saved here.
+    /// Saves what is overwritten.
     saving: Option<undo::Saving>,
-    /// Repairs that were agreed to.
+    /// Number of repairs that were agreed to.
     agreed: u64,
-    /// What a person has answered.
+    /// The answers of a person so far.
     given: answers::Given,
     lost_file: Option<losses::LostFile>,
-    /// It was made by this run.
+    /// This run made the file.
     has_lost_file: bool,
-    /// The superblock says that something is left, though the run did not get to its end.
+    /// The superblock is marked, although the run was not finished.
     has_mark: bool,
-    /// What stands in the way of a repair, apart from what is wrong.
+    /// What may keep a repair from writing, apart from the damage.
     in_the_way: InTheWay,
-    /// Slots of nodes that did not unmount, of whose journals not all can be replayed.
+    /// Slots of nodes that did not unmount, whose journals cannot be replayed.
     unreplayed: Vec<u16>,
-    /// Slots of which the log was replayed as far as it goes, and goes on after that.
+    /// Slots whose log was replayed as far as possible, but goes on after that.
     torn: Vec<u16>,
 }
 
-/// What a repair has to get past before it may write.
+/// What a repair has to overcome before it may write.
 #[derive(Debug, Default)]
 struct InTheWay {
     /// Nodes that have the volume mounted.
     live: Vec<String>,
-    /// It is not known whether nodes have it mounted: `-F` is needed.
+    /// Whether nodes have it mounted is unknown: `-F` is needed.
     is_unknown: bool,
 }
 
@@ -192,7 +192,7 @@ impl<'a> Run<'a> {
             return self.undo(file, &interrupt);
         }
         let all = self.interruptible(&interrupt);
-        // What could not be read any more is not an error of the device.
+        // A read that failed because of the signal is not an error of the device.
         match all {
             Err(err) if interrupt.requested() && !self.written && !is_cancelled(&err) => {
                 Err(Interrupted.into())
@@ -221,7 +221,7 @@ impl<'a> Run<'a> {
             print_warning(format_args!("{}: {holder}", shown(&self.cli.device)));
         }
         if self.cli.mode() == Mode::Preen && !users.live.is_empty() && !self.cli.ignore_nodes {
-            // A node of a healthy cluster that boots: the others take care of the volume.
+            // A node that boots in a healthy cluster: the others take care of the volume.
             let device = shown(&self.cli.device);
             self.report
                 .note(&format!("{device}: in use by {}, not checked", users.names.join(", ")));
@@ -248,7 +248,7 @@ impl<'a> Run<'a> {
         let options = self.options();
         let context = Context { volume: &volume, options: &options, interrupt };
         let volume = match short_device(&context) {
-            // What is missing may come back: nothing is done but to say so.
+            // What is missing may come back, so this is only reported.
             Some(Short { sized: None, .. }) if cluster_size::check(&context).is_none() => {
                 let device: Arc<dyn Device> = layers.recovered.clone();
                 source.open(&device)?
@@ -259,8 +259,9 @@ impl<'a> Run<'a> {
             }
         };
         let checked = self.check(&layers, &source, &users, &volume, &mut progress, interrupt);
-        // What a crash left beyond its journals was not looked for; what was found before it was
-        // cancelled is left. A slot that is not recovered yet says so itself.
+        // Without a mark the next run would not check: what a crash left outside its journals was
+        // not searched for, or what was found before the cancellation is left. A slot that is not
+        // recovered makes it check anyway.
         let is_left = self.report.findings() > 0 && self.slots_recovered == 0;
         if checked.is_err() && (self.written || is_left && interrupt.requested()) {
             self.has_mark = self.mark_by_itself(&layers, &source);
@@ -268,7 +269,7 @@ impl<'a> Run<'a> {
         checked
     }
 
-    /// A dry run is refused what the run would be.
+    /// Refuses a dry run what a real run would be refused.
     fn refuse_as_if_written(&self, holders: &[Holder]) -> Result<()> {
         match holders {
             [first, ..] if self.cli.dry_run => {
@@ -278,7 +279,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What everything that is written goes through. It holds `lock` until after the last write.
+    /// Makes the gate for all writes. It holds `lock` until after the last one.
     fn gate(&self, volume: &Volume, users: &Users, lock: Option<ClusterLock>) -> Result<Gate> {
         let gate = Gate::of_volume(volume, &users.usage);
         let gate = gate.context("the superblock cannot be read again")?.at(&self.cli.device);
@@ -288,7 +289,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// How to open the volume.
+    /// Determines how to open the volume.
     fn source(&mut self, device: &Arc<dyn Device>, interrupt: &Interrupt) -> Result<Source> {
         let source = Source::new(self.cli);
         let Err(err) = source.open(device) else { return Ok(source) };
@@ -299,7 +300,7 @@ impl<'a> Run<'a> {
             if let Some(number) = self.cli.backup {
                 bail!("backup superblock {number} is none");
             }
-            // What was written over a volume is left alone.
+            // A volume with something else written over it is left alone.
             let choose = ": --partition NUMBER checks one";
             if let Some(instead) = ocfs2_probe::instead(device, choose) {
                 let restores = source.by_backup(device, &err).map(|(backup, _)| {
@@ -335,13 +336,13 @@ impl<'a> Run<'a> {
             "The superblock cannot be used ({}). Backup superblock {backup} is used instead.",
             superblock_problem(&err)
         ));
-        // A repair rewrites it, and says so.
+        // A repair rewrites the superblock, and reports it.
         self.bits.left |= !self.cli.mode().repairs();
         Ok(other)
     }
 
-    /// How to open a volume whose superblock cannot be used because of `err`, and which has no good
-    /// backup of it. A finding says what is wrong with it, and its repair mends that.
+    /// Determines how to open a volume whose superblock cannot be used because of `err` and has no
+    /// good backup. A finding reports what is wrong, and its repair mends it.
     fn source_without_backup(
         &mut self,
         source: &Source,
@@ -378,7 +379,7 @@ impl<'a> Run<'a> {
         Ok(other)
     }
 
-    /// Who uses the volume; `this_node` has beaten on it for this program.
+    /// Determines who uses the volume. A heartbeat of `this_node` is that of this program.
     fn users(
         &self,
         volume: &Volume,
@@ -395,7 +396,7 @@ impl<'a> Run<'a> {
         };
         let users = match found {
             Ok(users) => users,
-            // Nobody but this machine uses it; what cannot be read is for the check to tell.
+            // Nobody else can use it; the check reports what cannot be read.
             Err(_)
                 if volume.superblock().stack() == Stack::Local && !Users::are_doubtful(volume) =>
             {
@@ -413,8 +414,8 @@ impl<'a> Run<'a> {
         Ok(users)
     }
 
-    /// Whether the volume may be written to although other nodes may use it; an error says
-    /// what it would take.
+    /// Asks whether to write although other nodes may use the volume. The error of a refusal names
+    /// what would be needed.
     fn ask_consent(&mut self, users: &Users, interrupt: &Interrupt) -> Result<()> {
         let (needed, who) = (users.consent(), users.describe());
         if !self.cli.mode().repairs() || needed == Consent::Given {
@@ -465,9 +466,9 @@ impl<'a> Run<'a> {
             if mounted_here && slot.node.is_some() {
                 slot.node_state = Some("live");
             }
-            // The journal of a node that is alive has to be dirty.
+            // The journal of a live node has to be dirty.
             let in_order = slot.node_state == Some("live");
-            // A journal that cannot be read says nothing of a slot that nobody holds.
+            // An unreadable journal does not count against a slot without a node.
             let is_unknown = slot.state == SlotState::Damaged && slot.node.is_none();
             let is_lost = slot.state == SlotState::Damaged && slot.node.is_some();
             if !in_order && is_lost {
@@ -476,7 +477,7 @@ impl<'a> Run<'a> {
             if !in_order && slot.log_damage.is_some() {
                 self.torn.push(slot.slot);
             }
-            // What is lost, or was left of a slot that is recovered otherwise.
+            // Something is lost, or left of a slot that is otherwise recovered.
             self.bits.left |= slot.problem.is_some() && !in_order && !self.cli.mode().repairs();
             match slot.outcome {
                 SlotOutcome::None => {}
@@ -490,11 +491,11 @@ impl<'a> Run<'a> {
             }
             self.report.show(&Record::Slot(slot.clone()));
             if let Some(damage) = slot.log_damage {
-                // The log is empty now: no pass can find it any more.
+                // The log is empty now: no pass can find this any more.
                 let text = format!("{}: {damage}", SystemFile::Journal(slot.slot).name());
                 let place = Place::slot(slot.slot);
                 let finding = Finding::new(journals::JOURNAL_LOG_DAMAGED, place, text);
-                // Where it is written, what could be replayed is: nothing else can be done.
+                // A writing run has replayed what it could; there is no other repair.
                 let done = self.cli.mode().repairs();
                 self.early += u64::from(done);
                 let outcome = if done { FindingOutcome::Corrected } else { FindingOutcome::Left };
@@ -505,7 +506,7 @@ impl<'a> Run<'a> {
         };
         let is_preen = self.cli.mode() == Mode::Preen;
         let recovered = recover(&device, &reopen, users, (done, is_preen), interrupt, &mut tell);
-        // What repairs make of it is seen when they are made.
+        // What repairs make of it shows later.
         let found = self.report.findings() - self.early;
         self.bits.left |= !self.cli.mode().repairs() && self.slots_left + found > 0;
         let recovered = recovered.map_err(|err| match err {
@@ -516,7 +517,7 @@ impl<'a> Run<'a> {
         Ok(recovered.volume)
     }
 
-    /// The passes, if they are due, and the summary.
+    /// Runs the passes if they are due, and shows the summary.
     fn check(
         &mut self,
         layers: &Layers,
@@ -595,12 +596,12 @@ impl<'a> Run<'a> {
         options
     }
 
-    /// Bytes of changes that may be in memory.
+    /// The most bytes of changes that are kept in memory.
     fn changes_bytes(&self) -> u64 {
         Shares::of(self.cli.memory_limit, self.options().threads).changes_bytes
     }
 
-    /// Only finds what is wrong.
+    /// Runs the passes without repairs.
     fn find(
         &mut self,
         volume: &Volume,
@@ -628,7 +629,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Says how many names some kernels do not find.
+    /// Notes how many names some kernels do not find.
     fn note_name_hashes(&mut self, summary: &Summary) {
         let note = summary.name_hashes.and_then(NameHashes::note);
         if let Some(note) = note {
@@ -648,7 +649,7 @@ impl<'a> Run<'a> {
         self.report.show(&Record::Summary(&summary));
     }
 
-    /// Says how it ended.
+    /// Reports how the run ended; returns the status.
     fn finish(mut self, result: Result<()>) -> Result<Status> {
         let error = result.err();
         if let Some(err) = &error {
@@ -664,7 +665,7 @@ impl<'a> Run<'a> {
         });
         if let Some(text) = &text {
             let device = shown(&self.cli.device);
-            // Opening errors name the device themselves.
+            // Errors of opening name the device themselves.
             let text = text.strip_prefix(&format!("{device}: ")).unwrap_or(text);
             print_error(&anyhow::anyhow!("{device}: {text}"));
         }
@@ -677,7 +678,7 @@ impl<'a> Run<'a> {
         Ok(self.bits.status())
     }
 
-    /// What was done before it was cancelled, and what is dropped.
+    /// Describes what was done before the cancellation, and what is dropped.
     fn so_far(&self) -> String {
         let done = match (self.written, self.has_mark) {
             (false, false) if self.slots_recovered > 0 => {
@@ -695,7 +696,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Hands on what the passes tell.
+/// Passes on what the passes report.
 struct Watcher<'a> {
     report: &'a mut Report,
     watch: &'a mut Stopwatch,

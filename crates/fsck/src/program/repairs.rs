@@ -1,4 +1,4 @@
-//! Find, plan, prove, commit: as the program runs them.
+//! Find, plan, prove, commit: the steps of a repairing run.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use crate::{Context, Finding, Found, Pass};
 use ocfs2_volume::SystemFile;
 
 impl Run<'_> {
-    /// Finds what is wrong, repairs what is agreed to, and writes it.
+    /// Finds what is wrong, plans the repairs that are agreed to, and writes them.
     pub(super) fn repair(
         &mut self,
         layers: &Layers,
@@ -45,7 +45,8 @@ impl Run<'_> {
         let mut plan = self.plan(sides, source, progress, interrupt, summary)?;
         let mut collision = layers.collision(sides, &plan, &[]);
         if let Some(found) = collision.as_ref().filter(|it| !it.not_its_own.is_empty()) {
-            // What the recovery writes there would be in the copy that the other file gets.
+            // Otherwise the changes of the recovery would end up in the copy that the other file
+            // gets.
             let dropped = found.not_its_own.clone();
             dropped.iter().for_each(|offset| layers.recovered.forget(*offset));
             overlay.clear();
@@ -69,7 +70,7 @@ impl Run<'_> {
         keep_mark(&mut plan, self.slots_left);
         self.conclude(&plan, summary);
         let is_left = summary.left + self.slots_left > 0;
-        // Where there is no room for changes the mark is made by itself.
+        // Without room for the mark in the overlay it is written on its own later.
         let is_marked = is_left && mark(volume, &overlay).is_ok_and(|is_marked| is_marked);
         if !is_left {
             stamp(volume, &overlay).context("the superblock cannot be updated")?;
@@ -93,9 +94,10 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Corrects what the superblock names, recreates a lost system directory, and puts right what
-    /// marks journals as such: without that not even the journals are found, and what is repaired before they are replayed is undone when
-    /// they are.
+    /// Repairs what has to come before the recovery: it corrects what the superblock names,
+    /// recreates a lost system directory, and restores what marks journals as such. Without these
+    /// not even the journals are found. Everything else waits, since a replay would undo a repair
+    /// made before it.
     pub(super) fn restore_tops(
         &mut self,
         layers: &Layers,
@@ -142,7 +144,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Makes a repair before all others, if that is agreed to. One that fails is found again.
+    /// Makes a repair before all others, if that is agreed to. If it fails, the finding will be
+    /// found again.
     fn correct_early(
         &mut self,
         volume: &Volume,
@@ -162,7 +165,7 @@ impl Run<'_> {
         self.report.concluded(FindingRecord::new(Pass::Start, finding, true, outcome));
     }
 
-    /// Recovers what slots still owe, now that the volume is repaired.
+    /// Recovers the slots that are still left, now that the volume is repaired.
     fn recover_rest(
         &mut self,
         (source, users): (&Source, &Users),
@@ -186,14 +189,14 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Slots that could not be recovered, and whose journals were not repaired either.
+    /// The number of slots that could not be recovered and whose journals were not repaired either.
     fn slots_still_left(&self, source: &Source, overlay: &Overlay) -> u64 {
         let known = self.slots_left + self.slots_unknown;
         if known == 0 {
             return 0;
         }
         let overlaid: Arc<dyn Device> = overlay.clone();
-        // By its superblock as it is now: there may be fewer slots.
+        // Opened again, since the repaired superblock may have fewer slots.
         let Ok(volume) = source.open(&overlaid) else { return known };
         let is_left = |slot: &u16| !volume.journal_is_dirty(*slot).is_ok_and(|dirty| !dirty);
         let left = (0..volume.max_slots()).filter(is_left).count() as u64;
@@ -266,7 +269,7 @@ impl Run<'_> {
         Ok(plan)
     }
 
-    /// Shows what came of each finding, and counts.
+    /// Shows and counts the outcome of each finding.
     fn conclude(&mut self, plan: &Plan, summary: &mut Summary) {
         summary.corrected += self.early;
         for planned in &plan.findings {
@@ -291,8 +294,8 @@ impl Run<'_> {
         }
     }
 
-    /// Whether nothing at all may be written, because the recovery would write over what another
-    /// file claims, and that stays so; says so.
+    /// Returns and notes whether nothing may be written at all, because the recovery would
+    /// overwrite what another file claims and no repair changes that.
     fn refuse(&mut self, layers: &Layers, collision: Option<&Collision>, plan: &mut Plan) -> bool {
         let Some(collision) = collision.filter(|it| layers.gate.is_some() && !it.is_repaired)
         else {
@@ -314,7 +317,7 @@ impl Run<'_> {
         true
     }
 
-    /// Writes what was worked out, if anything is to be written.
+    /// Writes the changes, if there are any.
     fn write(
         &mut self,
         layers: &Layers,
@@ -342,7 +345,7 @@ impl Run<'_> {
             (blocks > 0).then_some(WrittenRecord::InPlace { blocks, reason })
         };
         Ok(match written? {
-            // The superblock alone: not worth a word.
+            // Only the superblock, which is not worth mentioning.
             Written::Nothing | Written::Journaled { blocks: 0, .. } => marks(layers.marks()),
             Written::Journaled { slot, blocks } => Some(WrittenRecord::Journal { slot, blocks }),
             Written::InPlace { blocks, why } => {
@@ -352,7 +355,7 @@ impl Run<'_> {
     }
 }
 
-/// Slots of whose journals something was wrong.
+/// Slots with findings about their journals.
 fn untrusted(volume: &Volume, plan: &Plan) -> HashSet<u16> {
     let journals: Vec<_> = (0..volume.max_slots())
         .map(|slot| volume.system_file(SystemFile::Journal(slot)).map(|it| it.blkno))

@@ -1,5 +1,4 @@
-//! Reads end when a signal came: whatever walks a volume, however long its way may be, gets no
-//! further.
+//! Reads that end after a signal: whatever walks a volume stops, however long the walk would be.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ocfs2_cli::{Interrupt, Interrupted};
 use ocfs2_device::Device;
 
-/// A device that is not read any more once a signal came, until [`StoppingDevice::keep_on`].
+/// A device whose reads fail after a signal, until [`StoppingDevice::keep_on`].
 pub(super) struct StoppingDevice<D> {
     inner: D,
     interrupt: Interrupt,
@@ -19,8 +18,8 @@ impl<D: Device> StoppingDevice<D> {
         Self { inner, interrupt: interrupt.clone(), keeps_on: AtomicBool::new(false) }
     }
 
-    /// From now on a signal ends no read: what is written has to be read as well, and whoever
-    /// writes asks for the signal where it can stop.
+    /// From now on a signal ends no read: writing needs reads as well, and the writer itself checks
+    /// for a signal where it can stop.
     pub fn keep_on(&self) {
         self.keeps_on.store(true, Ordering::Relaxed);
     }

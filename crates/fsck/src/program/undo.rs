@@ -13,11 +13,11 @@ use ocfs2_volume::undo::{Undo, UndoDevice, UndoError};
 use super::Run;
 use crate::target::{self, Source};
 
-/// The device, with what is overwritten saved.
+/// The device, which saves what is overwritten.
 pub(super) type Saving = Arc<UndoDevice<Arc<dyn Device>>>;
 
 impl Run<'_> {
-    /// The device, with what is overwritten saved if that was asked for.
+    /// The device to write to: with an undo file if one was asked for.
     pub(super) fn saved(
         &mut self,
         device: Arc<dyn Device>,
@@ -33,7 +33,7 @@ impl Run<'_> {
         Ok(saving)
     }
 
-    /// Ends the undo file, however the run went.
+    /// Finishes the undo file, whatever the outcome of the run.
     pub(super) fn finish_saving(&mut self) {
         let Some(saving) = self.saving.take() else { return };
         let path = shown(self.cli.undo_file.as_deref().unwrap_or(Path::new("")));
@@ -65,8 +65,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The gate of the volume that was overwritten, if its users agree. Its superblock, or a backup
-    /// where that cannot be used, says that it is the same.
+    /// The gate of the volume that was overwritten, unless its users object. The UUID of its
+    /// superblock, or of a backup if that cannot be used, has to be that of the undo file.
     fn undo_gate(
         &mut self,
         device: &Arc<dyn Device>,
@@ -109,10 +109,10 @@ impl Run<'_> {
     }
 }
 
-/// What is to be done about it, where that is known.
+/// An error with advice, if there is any.
 fn explained(err: UndoError) -> Error {
     match err {
-        // Before something was written it is as any other run that was ended.
+        // Before the first write it is a cancellation like any other.
         UndoError::Interrupted { is_begun: false } => Interrupted.into(),
         err @ UndoError::Cut { .. } => anyhow!(
             "{err}, so that it may not have everything that was overwritten; --force puts back \

@@ -1,15 +1,15 @@
-//! Blocks the device cannot read.
+//! Blocks that the device cannot read.
 
 use ocfs2_format::Blkno;
 
 use super::Repair;
 
-/// Writes zeros to a block that cannot be read, so that the device puts another one in its
-/// place; what follows from that for the structures, the next check tells.
+/// Writes zeros to an unreadable block, so that the device replaces it. The next check finds what
+/// that means for the structures.
 pub fn rewrite(blkno: Blkno) -> Repair {
     Repair::first_once("block", blkno.0, move |editor| {
         let volume = editor.volume();
-        // A device may have been busy with something else for a while.
+        // The error may have been temporary: the device was busy for a while.
         if volume.read_block(blkno).is_ok() {
             return Ok(());
         }

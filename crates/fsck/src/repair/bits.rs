@@ -1,4 +1,4 @@
-//! Bits of allocators, with the counts that go with them.
+//! Bits of allocators, with the counts that belong to them.
 
 use std::ops::Range;
 
@@ -9,9 +9,9 @@ use ocfs2_format::{Blkno, Block, Structure};
 use super::{EditError, Editor};
 
 impl Editor<'_> {
-    /// Sets or clears bits of a group, and counts that in its descriptor, its chain and its
-    /// allocator, as far as these are what they should be: what is wrong with counts is found by
-    /// itself.
+    /// Sets or clears bits of a group and moves the counts in its descriptor, its chain and its
+    /// allocator by as much. The counts are not computed again: a check finds wrong ones
+    /// separately.
     ///
     /// # Errors
     /// The descriptor cannot be read.
@@ -24,7 +24,7 @@ impl Editor<'_> {
         self.change_runs(group, &[(bits.clone(), set)])
     }
 
-    /// The same with many runs of bits, each of which is set or cleared.
+    /// The same for many runs of bits, each with whether to set it.
     ///
     /// # Errors
     /// As [`Editor::change_bits`].
@@ -52,7 +52,7 @@ impl Editor<'_> {
     }
 }
 
-/// The descriptor, and by how many more bits are clear.
+/// The changed descriptor, and how many more bits are clear; negative if there are fewer.
 fn change(block: &mut [u8], runs: &[(Range<u32>, bool)]) -> Option<(GroupDesc, i64)> {
     let mut desc = GroupDesc::decode(block).ok()?;
     if desc.bg_signature != GroupDesc::SIGNATURE {

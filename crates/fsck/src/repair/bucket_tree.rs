@@ -1,5 +1,5 @@
-//! The tree that points to buckets, mended without a bucket that moves: lengths and positions of its
-//! extents, and how many buckets each has.
+//! The tree that points to xattr buckets, mended without moving a bucket: the lengths and positions
+//! of its extents, and the number of buckets of each.
 
 use std::collections::HashSet;
 
@@ -18,14 +18,14 @@ pub fn settle(owner: Blkno) -> Repair {
     Repair::once("xattr tree", owner.0, move |editor| mend(editor, owner))
 }
 
-/// An extent with the number of its buckets, if that is to be changed.
+/// An extent, with the new number of its buckets if that changes.
 #[derive(Clone, Copy, Debug)]
 struct Placed {
     rec: ExtentRec,
     buckets: Option<u16>,
 }
 
-/// What the tree whose root is in `block` points to: its extents, of the length they should have.
+/// Reads the tree whose root is in `block`, and corrects the lengths of its extents.
 ///
 /// # Errors
 /// There is no list.
@@ -65,7 +65,7 @@ fn mend(editor: &mut Editor<'_>, owner: Blkno) -> Result<(), EditError> {
     xattrs::write_root(editor, &header, gathered)
 }
 
-/// Where extents belong by what is in their buckets; `None` if these have to be rewritten.
+/// Where extents belong by the hashes in their buckets; `None` if the buckets have to be rewritten.
 fn place(volume: &Volume, extents: &[ExtentRec]) -> Option<Vec<Placed>> {
     let reach = Reach::new(volume);
     let key = |rec: &ExtentRec| reach.end(Some(rec));

@@ -1,5 +1,5 @@
-//! Commit: the changes of a plan reach the device, through a journal of the volume where one
-//! can be trusted.
+//! Commit: write the changes of a plan to the device, through a journal of the volume if one can be
+//! trusted.
 
 use std::collections::HashSet;
 
@@ -10,18 +10,19 @@ use ocfs2_volume::commit::CommitError;
 /// How the changes were written.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Written {
-    /// There were none.
+    /// There were no changes.
     Nothing,
-    /// As one transaction: interrupted anywhere, it was none of them or a replay completes them.
+    /// As one transaction: interrupted anywhere, either nothing is changed or a replay completes
+    /// it.
     Journaled {
         /// The slot of the journal.
         slot: u16,
         /// Blocks of the transaction.
         blocks: usize,
     },
-    /// To their places, in an order that lets the next check find what is half-done.
+    /// In place, in an order in which the next check finds what is half-done.
     InPlace {
-        /// Blocks.
+        /// Number of blocks.
         blocks: usize,
         /// Why no journal was used.
         why: String,
@@ -29,7 +30,7 @@ pub enum Written {
 }
 
 impl Written {
-    /// Blocks that were written; of a transaction without the superblock, which is not a part of it.
+    /// Number of blocks written; for a transaction without the superblock, which is not part of it.
     pub fn blocks(&self) -> usize {
         match self {
             Self::Nothing => 0,
@@ -38,8 +39,8 @@ impl Written {
     }
 }
 
-/// Writes the changes in `overlay` to `device`. `volume` is the volume without them, whose
-/// journals may be used but for those of the slots in `untrusted`.
+/// Writes the changes in `overlay` to `device`. `volume` is the volume without them; its journals
+/// may be used, except those of the slots in `untrusted`.
 ///
 /// # Errors
 /// The device cannot be written.
@@ -52,7 +53,7 @@ pub fn commit<D: Device>(
     through(volume, overlay, Some(device), untrusted)
 }
 
-/// How [`commit`] would write the changes.
+/// Returns how [`commit`] would write the changes, and writes nothing.
 ///
 /// # Errors
 /// The volume cannot be read.
@@ -64,7 +65,7 @@ pub fn rehearse<D: Device>(
     through(volume, overlay, None, untrusted)
 }
 
-/// As [`commit`], without a device nothing is written.
+/// As [`commit`]; without a device nothing is written.
 fn through<D: Device>(
     volume: &Volume,
     overlay: &OverlayDevice<D>,
@@ -80,6 +81,8 @@ fn through<D: Device>(
         match volume.plan_commit(overlay, slot) {
             Ok(commit) => {
                 let blocks = commit.blocks();
+                // If this fails, no other journal is tried: the log may already hold the
+                // transaction.
                 device.map_or(Ok(()), |device| commit.write(device))?;
                 return Ok(Written::Journaled { slot, blocks });
             }

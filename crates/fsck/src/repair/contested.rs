@@ -1,9 +1,13 @@
-//! Clusters that several claim: what is in them is not changed before it is known whose they are.
+//! Clusters with several claims: their contents stay as they are until the owner is known.
 //!
-//! A repair writes to where a file's extents lead. Where these are wrong, that is somebody else: the
-//! zeros for a heartbeat region are written over inodes, a directory's entries over those of another
-//! one. What says itself what it is and where, such as an inode, is what it is whoever claims its
-//! cluster, and can be changed; and so can what says that it belongs elsewhere.
+//! A repair writes to where a file's extents point. If these are wrong, that is somebody else's
+//! cluster: the zeros of a heartbeat region would go over inodes, the entries of one directory over
+//! those of another. A structure that states what and where it is, such as an inode, is valid
+//! whoever claims its cluster, and can be changed; so can one that states that it belongs
+//! elsewhere.
+//!
+//! The finished changes of a repair are checked, not each write: so no repair has to know what is
+//! contested.
 
 use std::collections::HashSet;
 
@@ -18,18 +22,20 @@ use super::EditError;
 use crate::clusters::ClusterSet;
 use crate::read::misplaced;
 
-/// What repairs do not change.
+/// What repairs must not change.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Contested {
-    /// Clusters that several claim: contents are not changed.
+    /// Clusters with several claims: their contents are not changed.
     pub clusters: ClusterSet,
-    /// Blocks that are taken for metadata, and that no allocator has given out: a file may have
+    /// Blocks that are taken for metadata although no allocator has given them out: a file may have
     /// them. They are copied before they are changed.
     pub blocks: HashSet<Blkno>,
 }
 
 impl Contested {
-    /// Refuses the changes of a repair if they change what is contested.
+    /// Fails if the changes in `draft` include something contested. A block of a contested cluster
+    /// may change if it is a structure at its place afterwards and was the same or none before; any
+    /// contested block may if it states that it belongs elsewhere.
     pub fn refuse<D: Device>(
         &self,
         volume: &Volume,
@@ -61,7 +67,7 @@ impl Contested {
     }
 }
 
-/// What a block says that it is, if it says that it is there.
+/// The signature of a block that states that it is at `blkno`; otherwise `None`.
 pub(super) fn kind(block: &[u8], blkno: Blkno) -> Option<[u8; 8]> {
     let signature: [u8; 8] = block.get(..8)?.try_into().ok()?;
     let own = match signature {

@@ -1,7 +1,7 @@
-//! A directory as a whole: its entries as they can be read, written again in order.
+//! A directory as a whole: reads its entries as far as possible and writes them again in order.
 //!
-//! Entries stay in their blocks as far as there is room; those that have to move go to the
-//! next one that has some. Trailers, the list of blocks with holes and the index follow.
+//! Entries stay in their blocks as long as there is room; the others move to the next block with
+//! room. Trailers, the list of blocks with holes and the index are rebuilt from that.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,13 +23,13 @@ use crate::read::corrected::correct;
 use crate::read::holds::{Holds, once};
 use crate::read::seen::{self, Seen};
 
-/// Bytes of a name at most.
+/// The greatest length of a name in bytes.
 const NAME_MAX: usize = 255;
 
 /// An entry.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Entry {
-    /// Where it leads.
+    /// The inode it points to.
     pub inode: Blkno,
     /// The type it states.
     pub file_type: FileType,
@@ -41,14 +41,14 @@ pub struct Entry {
 #[derive(Debug)]
 pub struct Directory {
     inode: Inode,
-    /// Where its `..` leads.
+    /// The inode its `..` points to.
     pub parent: Blkno,
-    /// The blocks with their entries, without `.` and `..`; of one in the inode a single one.
+    /// The blocks with their entries, without `.` and `..`; for an inline directory a single one.
     blocks: Vec<(Blkno, Vec<Entry>)>,
     is_inline: bool,
-    /// Whether it has more clusters, in which nothing of it is.
+    /// Whether it has more clusters, which hold nothing of it.
     is_cut: bool,
-    /// Which hash its index shows of names that have two.
+    /// How its index hashes names, counted over names for which that makes a difference.
     signs: Signs,
 }
 
@@ -60,15 +60,15 @@ pub fn rewrite(dir: Blkno) -> Repair {
     })
 }
 
-/// Blocks of a directory that are searched for room for a name.
+/// The number of blocks of a directory that are searched for room for a name.
 const SEARCHED_BLOCKS: usize = 64;
 
-/// Inodes to which no entry of a directory is to lead.
+/// Inodes to which no entry of a directory may point.
 #[derive(Clone, Debug, Default)]
 pub struct Unwanted(Arc<Mutex<HashSet<Blkno>>>);
 
 impl Unwanted {
-    /// One more.
+    /// Adds an inode.
     pub fn add(&self, inode: Blkno) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(inode);
     }
@@ -78,8 +78,8 @@ impl Unwanted {
     }
 }
 
-/// The same, without entries that point to inodes which the check has found to be free, whatever is
-/// in their blocks.
+/// The same, without entries that point to inodes which the check has found to be free, whatever
+/// their blocks hold.
 pub fn without(dir: Blkno, unwanted: &Unwanted) -> Repair {
     let unwanted = unwanted.clone();
     Repair::once("entries", dir.0, move |editor| {
@@ -91,19 +91,19 @@ pub fn without(dir: Blkno, unwanted: &Unwanted) -> Repair {
     })
 }
 
-/// An entry whose name was another one.
+/// An entry with a wrong name.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Renamed {
     /// The name it has.
     pub wrong: Vec<u8>,
     /// The name it had.
     pub right: Vec<u8>,
-    /// Where it leads.
+    /// The inode it points to.
     pub inode: Blkno,
 }
 
-/// Puts the names back that entries of a directory had. Another repair may have changed those that
-/// cannot be already.
+/// Restores the names of entries of a directory. Another repair may already have replaced those
+/// that are impossible.
 pub fn renamed(dir: Blkno, names: &Arc<Vec<Renamed>>) -> Repair {
     let names = Arc::clone(names);
     Repair::once("names", dir.0, move |editor| {
@@ -121,7 +121,7 @@ pub fn renamed(dir: Blkno, names: &Arc<Vec<Renamed>>) -> Repair {
             }
         }
         for (inode, names) in wanted.iter().filter(|(inode, _)| !links.contains_key(inode)) {
-            // It was removed, for it had no name.
+            // It was removed because it had no name.
             if let (Some(file_type), Some(first)) = (file_type(editor, *inode), names.first()) {
                 added.push(Entry { inode: *inode, file_type, name: first.right.clone() });
             }
@@ -145,11 +145,11 @@ pub fn renamed(dir: Blkno, names: &Arc<Vec<Renamed>>) -> Repair {
 pub struct Hidden {
     /// Its name.
     pub name: Vec<u8>,
-    /// Where it leads.
+    /// The inode it points to.
     pub inode: Blkno,
 }
 
-/// Puts entries back that are hidden.
+/// Restores hidden entries.
 pub fn shown(dir: Blkno, hidden: &Arc<Vec<Hidden>>) -> Repair {
     let hidden = Arc::clone(hidden);
     Repair::once("hidden", dir.0, move |editor| {
@@ -164,8 +164,8 @@ pub fn shown(dir: Blkno, hidden: &Arc<Vec<Hidden>>) -> Repair {
     })
 }
 
-/// Lets the entry of that name point to `to`, and not to `from` as it does. Another repair may have
-/// removed it already.
+/// Points the entry `name` to `to` if it points to `from`. Adds it if another repair has already
+/// removed it.
 pub fn lead(dir: Blkno, name: Vec<u8>, from: Blkno, to: Blkno) -> Repair {
     Repair::new(move |editor| {
         let Some(mut directory) = Directory::read(editor, dir)? else { return Ok(()) };
@@ -182,12 +182,12 @@ pub fn lead(dir: Blkno, name: Vec<u8>, from: Blkno, to: Blkno) -> Repair {
     })
 }
 
-/// The type of file an inode says it is.
+/// The type of file that an inode states.
 pub(super) fn file_type(editor: &Editor<'_>, inode: Blkno) -> Option<FileType> {
     editor.inode(inode).ok()?.kind().map(FileType::from)
 }
 
-/// The same with an index that has to be made.
+/// The repair of a directory whose index has to be built.
 pub fn index(dir: Blkno) -> Repair {
     Repair::once_when_sound("index", dir.0, move |editor| {
         let Some(directory) = Directory::read(editor, dir)? else { return Ok(()) };
@@ -195,7 +195,7 @@ pub fn index(dir: Blkno) -> Repair {
     })
 }
 
-/// Lets the `..` of a directory point to `parent`.
+/// Points the `..` of a directory to `parent`.
 pub fn dotdot(dir: Blkno, parent: Blkno) -> Repair {
     Repair::new(move |editor| {
         let Some(mut directory) = Directory::read(editor, dir)? else { return Ok(()) };
@@ -204,7 +204,7 @@ pub fn dotdot(dir: Blkno, parent: Blkno) -> Repair {
     })
 }
 
-/// Removes the entry of that name that points to that inode, together with others of the directory.
+/// Removes the entry of that name for that inode, together with others of the directory.
 pub fn remove(dir: Blkno, name: Vec<u8>, inode: Blkno) -> Repair {
     Repair::new(move |editor| {
         editor.remove_later(dir, name.clone(), inode);
@@ -212,7 +212,7 @@ pub fn remove(dir: Blkno, name: Vec<u8>, inode: Blkno) -> Repair {
     })
 }
 
-/// Removes entries, each by its directory, its name and where it leads.
+/// Removes entries, with one repair per directory.
 pub(crate) fn remove_all(mut removed: Vec<Removed>) -> impl Iterator<Item = Repair> {
     removed.sort_unstable();
     let by_dir: Vec<_> = removed.chunk_by(|a, b| a.0 == b.0).map(<[_]>::to_vec).collect();
@@ -223,11 +223,11 @@ pub(crate) fn remove_all(mut removed: Vec<Removed>) -> impl Iterator<Item = Repa
     })
 }
 
-/// An entry that is to be removed: its directory, its name, where it leads.
+/// An entry to be removed: its directory, its name and the inode it points to.
 pub(super) type Removed = (Blkno, Vec<u8>, Blkno);
 
-/// Puts the entries of a directory into as few blocks as they take, and rebuilds its index;
-/// the clusters that are left are free then. Nothing is done where no block is gained.
+/// Packs the entries of a directory into as few blocks as possible and rebuilds its index; the
+/// clusters left over are freed. Does nothing if that saves no block.
 pub fn packed(dir: Blkno) -> Repair {
     Repair::when_sound(move |editor| {
         let Some(directory) = Directory::read(editor, dir)? else { return Ok(()) };
@@ -235,7 +235,7 @@ pub fn packed(dir: Blkno) -> Repair {
     })
 }
 
-/// Builds the index of a directory again if names in it are hashed otherwise than it is demanded.
+/// Rebuilds the index of a directory if it hashes names otherwise than demanded.
 pub fn hashed_as_demanded(dir: Blkno) -> Repair {
     Repair::when_sound(move |editor| {
         let Some(demanded) = editor.terms.hashing.demanded else { return Ok(()) };
@@ -255,7 +255,7 @@ pub fn drop_index(dir: Blkno) -> Repair {
     Repair::new(move |editor| unindex(editor, dir))
 }
 
-/// Lets a directory be without its index.
+/// Marks a directory as one without an index.
 pub(super) fn unindex(editor: &mut Editor<'_>, dir: Blkno) -> Result<(), EditError> {
     editor.dinode(dir, |dinode, _| {
         let features = dinode.dyn_features().difference(DynFeatures::INDEXED_DIR);
@@ -270,13 +270,13 @@ impl Editor<'_> {
         Ok(inode.dinode.dyn_features().contains(DynFeatures::INDEXED_DIR))
     }
 
-    /// Removes the entry of that name that points to that inode, if it is there, once all repairs
-    /// that can be made now are: all of a directory together.
+    /// Removes the entry of that name for that inode later, together with others of its directory:
+    /// after all repairs that can be made now.
     pub fn remove_later(&mut self, dir: Blkno, name: Vec<u8>, inode: Blkno) {
         self.removed.push((dir, name, inode));
     }
 
-    /// Removes for each name and inode an entry of that name that leads there, if there is one.
+    /// Removes for each given name and inode one such entry, if there is one.
     ///
     /// # Errors
     /// The directory cannot be read or written.
@@ -299,13 +299,14 @@ impl Editor<'_> {
                 _ => true,
             });
         }
-        // Whatever was found: an entry of an inode that was deleted meanwhile is not read at all.
+        // Written even if nothing matched: entries of inodes that were deleted meanwhile are left
+        // out by the read itself.
         directory.write(self)
     }
 }
 
 impl Directory {
-    /// Reads what there is; `None` if it is not a directory in use.
+    /// Reads as much as possible. `None` if the inode is not a directory in use.
     ///
     /// # Errors
     /// Its inode or its tree cannot be read.
@@ -313,7 +314,7 @@ impl Directory {
         Self::read_as(editor, dir, &[])
     }
 
-    /// The same, with these names put back before those that are there twice get others.
+    /// The same, with the names in `renamed` restored before repeated names are changed.
     fn read_as(
         editor: &Editor<'_>,
         dir: Blkno,
@@ -351,14 +352,14 @@ impl Directory {
                 let has_trailer = DirTrailer::of_block(&block)
                     .is_ok_and(|trailer| trailer.db_signature == DirTrailer::SIGNATURE);
                 let area = if trailers || has_trailer { DirTrailer::offset(size) } else { size };
-                // Without `.` and `..` in the first block these are not in the second.
+                // If the first block lacks `.` and `..`, they are not in the second either.
                 if number == 1 {
                     reader.count = reader.count.max(2);
                 }
                 blocks.push((blkno, reader.entries(block.get(..area).unwrap_or_default())));
                 barren.count(Some(&block));
                 if barren.are_too_many() {
-                    // At least one stays, whatever is in it.
+                    // At least one block stays, whatever is in it.
                     let left = blocks.iter().rposition(|(_, entries)| !entries.is_empty());
                     blocks.truncate(left.unwrap_or(0) + 1);
                     is_cut = true;
@@ -372,7 +373,7 @@ impl Directory {
         Ok(Some(Self { inode, parent, blocks, is_inline, is_cut, signs }))
     }
 
-    /// An empty one, in a dinode that was just made; one in blocks has one cluster.
+    /// An empty directory in a dinode that was just made; with one cluster unless it is inline.
     ///
     /// # Errors
     /// There is no room; the inode cannot be read.
@@ -393,7 +394,7 @@ impl Directory {
         Ok(Some(directory))
     }
 
-    /// Whether there is an entry of that name.
+    /// Whether there is an entry of that name; `.` and `..` always count.
     pub fn contains(&self, name: &[u8]) -> bool {
         self.find(name).is_some() || name == b"." || name == b".."
     }
@@ -403,7 +404,7 @@ impl Directory {
         self.blocks.iter().flat_map(|(_, entries)| entries).find(|entry| entry.name == name)
     }
 
-    /// All names but those of itself and of what it is in.
+    /// All names except `.` and `..`.
     pub fn names(&self) -> HashSet<Vec<u8>> {
         self.blocks.iter().flat_map(|(_, entries)| entries).map(|it| it.name.clone()).collect()
     }
@@ -414,7 +415,7 @@ impl Directory {
         entries.filter(move |entry| entry.inode == inode).map(|entry| &entry.name[..])
     }
 
-    /// Gives an entry another name, which begins with the one it has.
+    /// Renames an entry: appends `_` until the name is free.
     pub fn rename(&mut self, name: &[u8]) {
         let mut other = name.to_vec();
         while self.contains(&other) {
@@ -426,8 +427,9 @@ impl Directory {
         }
     }
 
-    /// Adds an entry: to the last block, or to the first one with room if that is full. A directory
-    /// may have to do without growing: the system directory, where the bitmap's name is lost.
+    /// Adds an entry to the last block, or to the first one with room if that is full. Another
+    /// block is better than a new cluster: the system directory may have to do without growing,
+    /// while the entry of the bitmap is lost.
     pub fn add(&mut self, entry: Entry) {
         let area = self.inode.block().len().saturating_sub(DirTrailer::SIZE);
         let dots = entry_size(1) + entry_size(2);
@@ -438,7 +440,7 @@ impl Directory {
         };
         let last = self.blocks.len().saturating_sub(1);
         let entries = || self.blocks.iter().map(|(_, entries)| entries).enumerate();
-        // With thousands of names it grows anyway.
+        // With thousands of names too many it grows anyway.
         let is_overfull =
             entries().next_back().is_some_and(|(_, it)| it.len() > area / entry_size(1));
         let place = match is_overfull || entries().next_back().is_some_and(has_room) {
@@ -460,14 +462,14 @@ impl Directory {
         }
     }
 
-    /// Puts entries before all others; when they are written they go on to the next blocks.
+    /// Puts entries before all others; what no longer fits the first block moves on when written.
     pub fn put_first(&mut self, entries: Vec<Entry>) {
         if let Some((_, first)) = self.blocks.first_mut() {
             first.splice(0..0, entries);
         }
     }
 
-    /// Writes all of it.
+    /// Writes the whole directory.
     ///
     /// # Errors
     /// There is no room; it cannot be written.
@@ -562,9 +564,9 @@ impl Directory {
         Ok(())
     }
 
-    /// The same; the directory is left without its index if there is no room for that. As long as
-    /// an index is broken it is not known what it has, and nothing is freed: without it there may
-    /// be room for another one.
+    /// The same; if there is no room for the index, the directory is left without one. As long as
+    /// an index is broken its clusters are not certain and none is freed: without it there may be
+    /// room for a new one.
     fn write_or_unindex(self, editor: &mut Editor<'_>) -> Result<(), EditError> {
         let dir = self.inode.blkno;
         match self.write(editor) {
@@ -602,7 +604,7 @@ impl Directory {
         tree::cut(editor, dir, Holds::Dense, needed.div_ceil(per_cluster) as u64)
     }
 
-    /// Moves what does not fit the inode any more to blocks of its own.
+    /// Moves entries that no longer fit the inode to blocks of their own.
     fn outgrow(mut self, editor: &mut Editor<'_>) -> Result<(), EditError> {
         let dir = self.inode.blkno;
         let entries = self.blocks.pop().map(|(_, entries)| entries).unwrap_or_default();
@@ -630,8 +632,8 @@ impl Directory {
         self.write(editor)
     }
 
-    /// Blocks that the directory has after its first `used` ones, the last of which is `last`: both
-    /// mkfs give the system directory clusters ahead.
+    /// The next blocks of the directory after its first `used` ones, of which `last` is the last:
+    /// both mkfs give the system directory more clusters than it needs.
     fn spare(&self, editor: &Editor<'_>, used: usize, last: Option<Blkno>) -> Option<Vec<Blkno>> {
         let inode = editor.inode(self.inode.blkno).ok()?;
         let (volume, per_cluster) =
@@ -651,7 +653,7 @@ impl Directory {
         (used..end).map(at).collect()
     }
 
-    /// One cluster more; its blocks.
+    /// Adds a cluster; returns its blocks.
     fn grow(&mut self, editor: &mut Editor<'_>) -> Result<Vec<Blkno>, EditError> {
         let runs = editor.take_clusters(1)?;
         let start = runs.first().map(|run| run.start).ok_or(EditError::NoRoom("a directory"))?;
@@ -662,7 +664,7 @@ impl Directory {
     }
 }
 
-/// Whether a directory in blocks has an index, or is to have one.
+/// Whether a directory that is not inline has an index or needs one.
 fn needs_index(volume: &Volume, inode: &Inode) -> bool {
     volume.has(Incompat::INDEXED_DIRS)
         && !inode.is_inline()
@@ -694,7 +696,7 @@ fn block_numbers(volume: &Volume, inode: &Inode) -> Result<impl Iterator<Item = 
     Ok(blocks.take(wanted))
 }
 
-/// Writes entries in a row, the last one up to the end; how many of them fit.
+/// Writes consecutive entries, extending the last one to the end. Returns how many of them fit.
 fn pack(bytes: &mut [u8], entries: &[Entry], dots: Option<(Blkno, Blkno)>) -> usize {
     let dots = dots.into_iter().flat_map(|(dir, parent)| {
         let entry = |inode, name: &[u8]| Entry {
@@ -719,42 +721,44 @@ fn pack(bytes: &mut [u8], entries: &[Entry], dots: Option<(Blkno, Blkno)>) -> us
     let start = last.unwrap_or(0);
     let total = bytes.len();
     if let Some(room) = bytes.get_mut(start..) {
-        // An unused entry is all there is in a block without any.
+        // A block without entries holds a single unused one.
         let header = DirEntryHeader::decode(room).unwrap_or_default();
         let _ = DirEntryHeader { rec_len: (total - start) as u16, ..header }.encode(room);
     }
     usize::saturating_sub(fitting, dots.len())
 }
 
-/// Reads entries as the check does, and mends each.
+/// Reads entries as the check does and mends each.
 struct Reader<'a, 'e> {
     editor: &'a Editor<'e>,
     dir: Blkno,
     orphans: bool,
     parent: Option<Blkno>,
-    /// Entries so far: the first two are `.` and `..`.
+    /// Number of entries so far: the first two are `.` and `..`.
     count: usize,
     names: Names,
     /// Names that are still to be put back.
     renamed: Vec<&'a Renamed>,
 }
 
-/// Bytes of a name that stay when a number is put after it.
+/// Bytes of a name that are kept when a number is appended.
 const STEM_MAX: usize = NAME_MAX - ".18446744073709551615".len();
 
-/// Names, each there once.
+/// Names, each at most once.
 #[derive(Debug, Default)]
 struct Names {
-    /// Where each leads.
+    /// The inode each name points to.
     taken: HashMap<Vec<u8>, Blkno>,
-    /// By what names begin with, the number that was put after one last.
+    /// By the beginning of a name, the last number that was appended to it.
     numbers: HashMap<Vec<u8>, u64>,
 }
 
 impl Names {
-    /// The name, or if it is taken, one with a number after it. Thousands of equal ones take no
-    /// longer than as many others. Nothing if it is taken by an entry for the same inode, and that
-    /// `has_one` name, so that it needs no second one.
+    /// Returns the name, or one with a number appended if it is taken. `None` if it is taken by an
+    /// entry for the same inode that `has_one` name only: then the second one is not needed.
+    ///
+    /// The last number of each name is kept, so that thousands of equal names take no longer than
+    /// as many different ones.
     fn unique(&mut self, name: Vec<u8>, inode: Blkno, has_one: bool) -> Option<Vec<u8>> {
         match self.taken.get(&name) {
             None => {
@@ -808,7 +812,7 @@ impl Reader<'_, '_> {
         found
     }
 
-    /// Bytes to the next entry from which on all are sound.
+    /// Bytes to the next entry from which on all entries are sound.
     fn next(&self, rest: &[u8]) -> usize {
         let is_start = |at: &usize| {
             let tail = rest.get(*at..).unwrap_or_default();
@@ -819,7 +823,7 @@ impl Reader<'_, '_> {
         sound_from(rest).find(is_start).unwrap_or(rest.len())
     }
 
-    /// The inode an entry points to, if it is in use.
+    /// The inode that an entry points to, if it is in use.
     fn target(&self, blkno: Blkno) -> Option<Inode> {
         let volume = self.editor.volume();
         if !volume.geometry().is_valid_block(blkno) {
@@ -829,12 +833,12 @@ impl Reader<'_, '_> {
         let in_use = seen::mended(volume, blkno, &mut block) != Seen::No;
         correct(volume, &mut block, Dinode::CHECK_OFFSET);
         let inode = Inode::decode(blkno, block).ok()?;
-        // A journal may have copies of inodes, which state another place.
+        // A journal may hold copies of inodes; these state another block.
         let in_use = in_use && inode.dinode.i_blkno == blkno;
         in_use.then_some(inode)
     }
 
-    /// An entry whose name does not fit it: it may be `..`, whose name is known.
+    /// An entry whose name does not fit into it: it may be `..`, whose name is known.
     fn unnamed(&mut self, header: &DirEntryHeader) {
         if self.count == 1 && self.target(header.inode).is_some_and(|it| it.is_dir()) {
             self.parent = Some(header.inode);
@@ -852,7 +856,7 @@ impl Reader<'_, '_> {
             if number == 1 && is_target {
                 self.parent = Some(header.inode);
             }
-            // Something else in their place is an entry like others, if it can be one.
+            // Anything else in their place becomes an ordinary entry, if it can be one.
             if is_dots || header.inode == self.dir || number == 1 && is_target {
                 return None;
             }
@@ -864,7 +868,7 @@ impl Reader<'_, '_> {
         let file_type = FileType::ALL.into_iter().find(|it| it.kind() == inode.kind());
         let file_type = file_type.filter(|it| it.kind().is_some());
         let stated = FileType::from_code(header.file_type).unwrap_or(FileType::Unknown);
-        // Each once: of two links to one inode that have the same name one has another.
+        // Each is used once: of two links to one inode with the same name only one was renamed.
         let is_it = |it: &&Renamed| it.inode == header.inode && it.wrong == name;
         let renamed = self.renamed.iter().position(is_it).map(|at| self.renamed.swap_remove(at));
         let name = renamed.map_or(name, |it| &it.right);
@@ -873,7 +877,7 @@ impl Reader<'_, '_> {
         Some(Entry { inode: header.inode, file_type: file_type.unwrap_or(stated), name })
     }
 
-    /// A name that can be, and is there once.
+    /// A valid name that is not taken.
     fn name(&mut self, name: &[u8], inode: Blkno, has_one: bool) -> Option<Vec<u8>> {
         if self.orphans {
             let number = format!("{:016x}", inode.0).into_bytes();
@@ -901,12 +905,12 @@ mod tests {
         assert_eq!(unique(b"a.1"), b"a.1");
         assert_eq!(unique(b"a"), b"a");
         assert_eq!(unique(b"a"), b"a.2");
-        // Looked for from 1 on each time, these would be 450 million.
+        // If each search began at 1, these would take 450 million steps.
         for _ in 0..30_000 {
             unique(b"a");
         }
         assert_eq!(unique(b"a"), b"a.30003");
-        // The same for names that are equal once they are cut.
+        // The same for names that are equal once they are shortened.
         for number in 0..30_000 {
             let long = [&[b'x'; NAME_MAX - 5][..], format!("{number:05}").as_bytes()].concat();
             assert_eq!(unique(&long), long);

@@ -18,9 +18,11 @@ use crate::read::corrected::read_corrected;
 use crate::read::dx_root::foreign;
 use crate::read::holds::Holds;
 
-/// Builds the index of `dir`, whose entries have these names in these blocks. The root block and
-/// the clusters of the one it has are used again; `free` is the first block with holes, `sign` is
-/// how names are hashed.
+/// Builds the index of `dir` from the names of its entries and the blocks they are in. `free` is
+/// the first block with a hole, `sign` how names are hashed.
+///
+/// The root block and the clusters of the old index are used again. Clusters that are left over are
+/// not freed: a wrong record may point to those of others. The next check knows whose they are.
 ///
 /// # Errors
 /// There is no room; it cannot be written.
@@ -65,8 +67,8 @@ pub fn build(
     })
 }
 
-/// Which hashes the index of `dir` shows of those of its `names` that have two. What is wrong
-/// with the index does not matter: no other name has such a hash by chance.
+/// Counts which hashing the index of `dir` shows, by those of its `names` whose hash depends on it.
+/// Damage to the index does not matter: no other name has such a hash by chance.
 pub fn signs<'n>(volume: &Volume, dir: &Inode, names: impl Iterator<Item = &'n [u8]>) -> Signs {
     let mut signs = Signs::default();
     let seed = volume.superblock().s_dx_seed;
@@ -82,7 +84,8 @@ pub fn signs<'n>(volume: &Volume, dir: &Inode, names: impl Iterator<Item = &'n [
     signs
 }
 
-/// Whether all entries of the index of `dir` are among these hashes, and as many as it states.
+/// Whether all entries of the index of `dir` are among `hashes`, at least one, and as many as it
+/// states.
 pub fn is_within(volume: &Volume, dir: &Inode, hashes: &HashSet<NameHash>) -> bool {
     let (mut number, mut all) = (0, true);
     let root = each_entry(volume, dir, |entry| {
@@ -92,7 +95,7 @@ pub fn is_within(volume: &Volume, dir: &Inode, hashes: &HashSet<NameHash>) -> bo
     root.is_some_and(|root| root.dr_num_entries == number && all && number > 0)
 }
 
-/// Reads all entries of the index of `dir`, whatever is wrong with it; gives its root.
+/// Calls `each` with all entries that can be read of the index of `dir`; returns its root.
 fn each_entry(volume: &Volume, dir: &Inode, mut each: impl FnMut(&DxEntry)) -> Option<DxRoot> {
     let blkno = dir.dinode.i_dx_root;
     let has_one = dir.dinode.dyn_features().contains(DynFeatures::INDEXED_DIR);
@@ -131,7 +134,7 @@ fn places(volume: &Volume, gathered: &Gathered) -> BTreeSet<u32> {
     clusters.collect()
 }
 
-/// Frees all of the index of `dir`, if it has one; what points to it stays.
+/// Frees the whole index of `dir`, if it has one. The fields of the inode that point to it stay.
 ///
 /// # Errors
 /// It cannot be read; the allocators cannot be written.
@@ -149,7 +152,7 @@ fn cut(blkno: Blkno) -> impl Fn(ocfs2_format::Truncated) -> EditError {
     move |source| Error::Truncated { blkno, source }.into()
 }
 
-/// The root there is, with its clusters, or a new one.
+/// The root of the index of `dir` and its clusters, or a new root without any.
 fn root(editor: &mut Editor<'_>, dir: Blkno) -> Result<(DxRoot, Gathered), EditError> {
     let volume = editor.volume();
     let inode = editor.inode(dir)?;
@@ -182,7 +185,7 @@ fn root(editor: &mut Editor<'_>, dir: Blkno) -> Result<(DxRoot, Gathered), EditE
     Ok((root, Gathered::default()))
 }
 
-/// Writes the leaves; the tree that points to them.
+/// Writes the leaves, and returns the tree that points to them.
 fn leaves(
     editor: &mut Editor<'_>,
     all: &[DxEntry],
@@ -195,7 +198,8 @@ fn leaves(
     let clusters = pack_leaves(all, geometry.block_size, per_cluster, 0);
     let clusters = clusters.collect::<Result<Vec<_>, _>>();
     let clusters = clusters.map_err(|err| EditError::Impossible(err.to_string()))?;
-    // A wrong record may point to what is somebody else's.
+    // A wrong record may point to a cluster of somebody else: only those that are full of leaves
+    // are used again.
     let mut clusters_of_leaves: Vec<u32> = places(volume, &old)
         .into_iter()
         .filter(|cluster| has_leaves(volume, Cluster(*cluster)))
@@ -219,7 +223,7 @@ fn leaves(
     old.with(editor, extents, room, slot)
 }
 
-/// Whether all blocks of a cluster are leaves of an index.
+/// Whether all blocks of a cluster are leaves of an index, each at its place.
 fn has_leaves(volume: &Volume, cluster: Cluster) -> bool {
     let geometry = volume.geometry();
     let start = geometry.block_of(cluster);

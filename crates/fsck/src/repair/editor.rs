@@ -11,25 +11,25 @@ use super::directory::Removed;
 use super::{EditError, Terms};
 use crate::read::corrected::{correct, read_corrected};
 
-/// What a repair changes a volume with: reads what is there, and writes structures with right
-/// block checks.
+/// The means by which a repair changes a volume: it reads the present state and writes structures
+/// with correct block checks.
 #[derive(Debug)]
 pub struct Editor<'a> {
     /// The volume as it is with the changes of `edit`.
     volume: &'a Volume,
     /// Where changes are made.
     pub(super) edit: &'a mut Edit,
-    /// What it can rely on.
+    /// What the repair can rely on.
     pub(super) terms: Terms,
     interrupt: &'a Interrupt,
-    /// Inodes that are to be put into `lost+found`, all together.
+    /// Inodes to be put into `lost+found`, all together.
     pub(super) lost: Vec<Blkno>,
-    /// Entries that are to be removed, those of a directory together.
+    /// Entries to be removed, those of one directory together.
     pub(super) removed: Vec<Removed>,
 }
 
 impl<'a> Editor<'a> {
-    /// For `edit`, on whose changes `volume` is.
+    /// An editor for `edit`; `volume` has to show the changes of `edit`.
     pub(super) fn new(
         volume: &'a Volume,
         edit: &'a mut Edit,
@@ -44,12 +44,12 @@ impl<'a> Editor<'a> {
         self.volume
     }
 
-    /// Whether to stop.
+    /// The interrupt, for functions that ask it themselves.
     pub fn interrupt(&self) -> &'a Interrupt {
         self.interrupt
     }
 
-    /// Ends a repair if a signal came: for loops that may take long.
+    /// Fails if a signal came: for loops that may take long.
     ///
     /// # Errors
     /// [`EditError::Interrupted`].
@@ -57,7 +57,7 @@ impl<'a> Editor<'a> {
         self.interrupt.check().map_err(|_| EditError::Interrupted)
     }
 
-    /// An inode as it is, whatever it holds; a single wrong bit is corrected.
+    /// Reads an inode, whatever it holds; a single wrong bit is corrected.
     ///
     /// # Errors
     /// It cannot be read.
@@ -65,8 +65,8 @@ impl<'a> Editor<'a> {
         Ok(Inode::decode(blkno, read_corrected::<Dinode>(self.volume, blkno)?)?)
     }
 
-    /// Changes a block whose block check is at `check_offset`, if it has one. A single wrong
-    /// bit is corrected before.
+    /// Changes a block whose block check is at `check_offset`, if it has one. A single wrong bit is
+    /// corrected first.
     ///
     /// # Errors
     /// It cannot be read or written.
@@ -79,7 +79,7 @@ impl<'a> Editor<'a> {
         self.blocks(blkno, 1, check_offset, change)
     }
 
-    /// Changes `count` blocks in a row that have one block check.
+    /// Changes `count` consecutive blocks that have one common block check.
     ///
     /// # Errors
     /// They cannot be read or written.
@@ -125,8 +125,8 @@ impl<'a> Editor<'a> {
         self.header(blkno, change)
     }
 
-    /// Marks an inode as deleted. What it used, and entries that point to it, are found to be too
-    /// much by the next check.
+    /// Marks an inode as deleted. The next check finds its blocks and the entries that point to it,
+    /// and frees or removes them.
     ///
     /// # Errors
     /// It cannot be read or written.
@@ -198,7 +198,8 @@ impl<'a> Editor<'a> {
     }
 }
 
-/// Changes the structure that `bytes` begin with; bytes that are too few for it stay.
+/// Changes the structure at the beginning of `bytes`; nothing changes if there are too few bytes
+/// for it.
 fn edit<T: Structure>(bytes: &mut [u8], change: impl FnOnce(&mut T, &mut [u8])) {
     let Ok(mut header) = T::decode(bytes) else { return };
     let Some(rest) = bytes.get_mut(T::SIZE..) else { return };
@@ -206,8 +207,8 @@ fn edit<T: Structure>(bytes: &mut [u8], change: impl FnOnce(&mut T, &mut [u8])) 
     let _ = header.encode(bytes);
 }
 
-/// Changes the header of the list that `bytes` begin with, and its records, used or not, as
-/// many as there is room for; those that are missing afterwards become zeros.
+/// Changes the header of the list at the beginning of `bytes` and its records: as many as there is
+/// room for, used or not. Records that `change` removes become zeros.
 pub fn edit_list<H: Structure, R: Structure>(
     bytes: &mut [u8],
     change: impl FnOnce(&mut H, &mut Vec<R>),

@@ -1,8 +1,8 @@
 //! The places of the system's inodes.
 //!
-//! Both mkfs take them from the first group of their allocator, in a fixed order: the root directory,
-//! the system directory, and its files in the order of [`SystemFile::expected`]. What is lost with
-//! its place, a directory or the allocator, is known by these.
+//! Both mkfs take them from the first group of their allocator, in a fixed order: the root
+//! directory, the system directory, and its files in the order of [`SystemFile::expected`]. If the
+//! directory or the allocator that names an inode is lost, the inode is recognised by its place.
 
 use std::collections::BTreeMap;
 
@@ -17,21 +17,21 @@ use ocfs2_volume::{Inode, Volume};
 use super::salvage::fits;
 use ocfs2_volume::SystemFile;
 
-/// Slots that a volume is supposed to have had when it was made, though it has fewer now.
+/// The most slots that a volume is assumed to have been made with, if it has fewer now.
 const MOST_SLOTS: u16 = 32;
-/// The bit of the system directory: before it are the descriptor and the root directory.
+/// The bit of the system directory, after the descriptor and the root directory.
 const SYSTEM_DIR_BIT: u64 = 2;
 
-/// Where files are.
+/// The block of each file.
 pub(super) type Files = BTreeMap<SystemFile, Blkno>;
 
-/// A layout: where each file is if the volume was made with so many slots, and with quota or
-/// without.
+/// A layout: the place of each file if the volume was made with a given number of slots, with or
+/// without quota.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
     /// The places of all files.
     pub places: Files,
-    /// Those of them in which there is an inode that can be the file's.
+    /// The places at which there is an inode that can be the file's.
     pub placed: Files,
 }
 
@@ -57,9 +57,9 @@ impl Layout {
         Self { places, placed }
     }
 
-    /// The layout of which `worth` is the highest: the volume may have had other slots when it was
-    /// made, and other quota, also where a damaged superblock has lost that. Nothing speaks against
-    /// what it has now if no other one is better.
+    /// The layout with the highest `worth`. The volume may have been made with other slots and
+    /// quota than it has now, or a damaged superblock may have lost them. The present ones are
+    /// tried first and win a tie.
     pub fn best(
         volume: &Volume,
         inodes: &BTreeMap<Blkno, Inode>,
@@ -80,8 +80,8 @@ impl Layout {
     }
 }
 
-/// The descriptor of the group that the inodes of the system come from, if the superblock has the
-/// two directories where both mkfs put them: two numbers that agree are right.
+/// The descriptor of the group from which the system's inodes come, if root and system directory
+/// are where both mkfs put them. The two block numbers confirm each other.
 fn group(volume: &Volume) -> Option<Blkno> {
     let superblock = volume.superblock();
     let group = superblock.s_system_dir_blkno.0.checked_sub(SYSTEM_DIR_BIT)?;
@@ -91,12 +91,12 @@ fn group(volume: &Volume) -> Option<Blkno> {
     is_made_so.then_some(Blkno(group))
 }
 
-/// Whether the superblock has root and system directory where both mkfs put them.
+/// Whether the superblock has the root and the system directory where both mkfs put them.
 pub(super) fn is_as_made(volume: &Volume) -> bool {
     group(volume).is_some()
 }
 
-/// Where an inode of the system was allocated, if that was from the first group.
+/// Where an inode of the system was allocated, if in the first group.
 pub(super) fn home(volume: &Volume, blkno: Blkno) -> Option<Suballocated> {
     let loc = group(volume)?;
     let bit = u16::try_from(blkno.0.checked_sub(loc.0)?).ok()?;
@@ -105,7 +105,7 @@ pub(super) fn home(volume: &Volume, blkno: Blkno) -> Option<Suballocated> {
     is_within.then_some(Suballocated { structure: Dinode::NAME, blkno, slot, bit, loc })
 }
 
-/// Where the inode was from whose groups all of the system come.
+/// Where the inode of the `global_inode_alloc` was allocated.
 pub(super) fn global_inode_alloc(volume: &Volume) -> Option<Suballocated> {
     let dir = volume.superblock().s_system_dir_blkno.0;
     let files = (1_u64..).zip(SystemFile::expected(volume, 0));

@@ -1,4 +1,4 @@
-//! Directories that are made, and inodes that are put into `lost+found`.
+//! New directories, and inodes that are put into `lost+found`.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -24,8 +24,8 @@ pub fn reconnect(inode: Blkno) -> Repair {
     })
 }
 
-/// Puts a directory that is below itself into `lost+found`, and no longer into `above`, the one of
-/// the circle that it is in: else it would be in two, of which any may count.
+/// Puts a directory that is below itself into `lost+found`, and removes it from `above`, its parent
+/// in the circle: otherwise it would be in two directories, either of which may count.
 pub fn reconnect_from(dir: Blkno, above: Blkno) -> Repair {
     Repair::when_sound(move |editor| {
         if let Some(directory) = Directory::read(editor, above)? {
@@ -47,7 +47,7 @@ pub fn make() -> Repair {
             if editor.inode(entry.inode)?.is_dir() {
                 return Ok(());
             }
-            // What is there instead keeps its place beside it.
+            // Something else has that name: it stays in the root under another one.
             directory.rename(LOST_FOUND);
         }
         let home = editor.take_inode(0)?;
@@ -61,7 +61,7 @@ pub fn make() -> Repair {
     })
 }
 
-/// Puts inodes into `lost+found`, which is there.
+/// Puts inodes into the existing `lost+found`.
 pub(crate) fn link_all(inodes: Vec<Blkno>) -> Repair {
     Repair::when_sound(move |editor| link(editor, &inodes))
 }
@@ -92,11 +92,11 @@ fn link(editor: &mut Editor<'_>, inodes: &[Blkno]) -> Result<(), EditError> {
     directory.write(editor)
 }
 
-/// An inode, and its names: each with the directory it is in.
+/// An inode and its names, each with the directory it is in.
 pub type Named = (Blkno, Vec<(Blkno, Vec<u8>)>);
 
-/// Makes files of which nothing is left empty, and moves them from all places where they have a
-/// name to `lost+found`: under it a file as long as before would seem to be there.
+/// Empties files of which nothing is left and moves them from all their places to `lost+found`:
+/// otherwise a file of the old name and size would seem to be intact.
 pub fn bury(files: Vec<Named>) -> Repair {
     Repair::when_sound(move |editor| {
         let mut by_dir: BTreeMap<Blkno, HashSet<(&[u8], Blkno)>> = BTreeMap::new();
@@ -129,8 +129,8 @@ pub fn bury(files: Vec<Named>) -> Repair {
 }
 
 impl Editor<'_> {
-    /// Makes an empty directory in a block that was taken for it. Its links are those of one
-    /// that has no directories in it.
+    /// Makes an empty directory in a block that was taken for it, with the link count of one
+    /// without subdirectories.
     ///
     /// # Errors
     /// There is no room; it cannot be written.

@@ -1,9 +1,9 @@
 //! Repairs: what a yes to a finding changes, worked out in memory and never on the device.
 //!
-//! A [`Repair`] is part of the finding it mends, and knows nothing of the others: it looks at
-//! what is there when its turn comes, and leaves what another repair has changed already. Each
-//! one is done as a whole or not at all. [`plan`](plan::plan) asks, makes the repairs in an
-//! overlay and checks that again, until a whole check finds nothing; [`commit`] then writes the
+//! A [`Repair`] is part of the finding it mends and knows nothing of the others: it looks at the
+//! volume when its turn comes, and leaves alone what another repair has already changed. Each one
+//! is made as a whole or not at all. [`plan`](crate::plan::plan) asks, makes the repairs in an
+//! overlay and checks the result, until a whole check finds nothing; [`commit`] then writes the
 //! overlay.
 
 use std::fmt;
@@ -45,36 +45,36 @@ pub(crate) use contested::Contested;
 /// What repairs can rely on.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Terms {
-    /// Allocators are sound: room may be taken.
+    /// Whether the allocators are sound, so that clusters and blocks may be taken.
     pub may_take: bool,
-    /// Which hash names get.
+    /// How names are hashed.
     pub hashing: Hashing,
 }
 
 impl Terms {
-    /// How an edit is made for a repair.
+    /// The options of a repair's edit.
     fn options(self) -> EditOptions {
         EditOptions { memory_bytes: DRAFT_BYTES, ..EditOptions::default() }
     }
 }
 
-/// What one repair has changed is kept in memory so far, and in a file beyond that.
+/// Bytes of one repair's changes that are kept in memory; the rest goes to a file.
 const DRAFT_BYTES: u64 = 32 << 20;
 
 /// When a repair can be made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum When {
-    /// Before all others, which are worked out again once it is made: without it most of the
-    /// volume is not seen.
+    /// Before all others, which are worked out again afterwards: without it most of the volume
+    /// cannot be seen.
     First,
     /// At once.
     Now,
-    /// Once a check has found nothing that is to be repaired at once: it takes room, and
-    /// relies on allocators and directories that are sound.
+    /// Once a check has found nothing to repair at once: it takes clusters or blocks, and relies on
+    /// sound allocators and directories.
     Sound,
 }
 
-/// What a repair mends as a whole, and which of these.
+/// The kind of structure that a repair mends as a whole, and which one of them.
 pub(crate) type Key = (&'static str, u64);
 
 type Change = dyn Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync;
@@ -85,33 +85,33 @@ pub struct Repair(Arc<Inner>);
 
 struct Inner {
     when: When,
-    /// Of several repairs with the same one is made in a round.
+    /// At most one repair per key is made in a round.
     key: Option<Key>,
-    /// Whether it may lose something where others of its kind lose nothing.
+    /// Whether it may lose something, although others of its kind lose nothing.
     may_lose: bool,
     change: Box<Change>,
 }
 
-/// What several repairs leave to be done by one for all of them.
+/// What several repairs leave to a single one that is made for all of them.
 #[derive(Debug, Default)]
 pub(crate) struct Together {
     /// Inodes for `lost+found`.
     pub lost: Vec<Blkno>,
-    /// Entries of directories.
+    /// Entries to be removed from directories.
     pub removed: Vec<directory::Removed>,
-    /// Whether to stop: long repairs ask.
+    /// Whether to stop: long repairs ask it.
     pub interrupt: Interrupt,
-    /// What is nobody's to change.
+    /// What no repair may change.
     contested: Contested,
 }
 
 impl Together {
-    /// Nothing yet, for repairs that end early when `interrupt` says so.
+    /// Starts empty, for repairs that end early on an `interrupt`.
     pub(crate) fn new(interrupt: &Interrupt) -> Self {
         Self { interrupt: interrupt.clone(), ..Self::default() }
     }
 
-    /// The same on a volume where something is nobody's to change.
+    /// The same, for a volume of which `contested` must not be changed.
     pub(crate) fn with_contested(interrupt: &Interrupt, contested: Contested) -> Self {
         Self { contested, ..Self::new(interrupt) }
     }
@@ -129,16 +129,17 @@ pub enum EditError {
     /// Something cannot be read or written, or is not as it has to be.
     #[error(transparent)]
     Volume(#[from] Error),
-    /// What it takes is not free.
+    /// Not enough is free.
     #[error("there is no room left for {0}")]
     NoRoom(&'static str),
-    /// It takes room, and the allocators are not yet known to be sound: it is tried again then.
+    /// It takes clusters or blocks, and the allocators are not yet known to be sound: it is tried
+    /// again once they are.
     #[error("it takes room, and allocators are not sound")]
     NotYet,
-    /// Changes that were not kept in memory cannot be read back.
+    /// Changes beyond the memory limit cannot be written to their file or read back.
     #[error(transparent)]
     Changes(#[from] std::io::Error),
-    /// What it writes to has other owners, too: it is tried again when they are told apart.
+    /// It would write to a block of several owners: it is tried again once each has its own.
     #[error("block {0} has several owners, which have to be told apart first")]
     Contested(Blkno),
     /// A signal came.
@@ -161,8 +162,8 @@ impl From<NotEdited> for EditError {
 }
 
 impl Repair {
-    /// A repair of structures where they are. It takes no room, and does what can be told
-    /// without regard to what else is wrong.
+    /// A repair of structures where they are. It takes no clusters or blocks, and does not depend
+    /// on what else is wrong.
     pub fn new(
         change: impl Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync + 'static,
     ) -> Self {
@@ -174,8 +175,8 @@ impl Repair {
         }))
     }
 
-    /// A repair of what the check needs to see the volume at all: no other is made before it. If
-    /// it takes room it is made when that can be had.
+    /// A repair of what the check needs in order to see the volume at all: no other is made before
+    /// it. One that takes clusters or blocks is made once the allocators are sound.
     pub fn first(
         change: impl Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync + 'static,
     ) -> Self {
@@ -187,7 +188,7 @@ impl Repair {
         }))
     }
 
-    /// The same for the `number`th of some structures, made once in a round.
+    /// The same for structure number `number` of its kind, made at most once per round.
     pub fn first_once(
         structure: &'static str,
         number: u64,
@@ -197,8 +198,8 @@ impl Repair {
         Self(Arc::new(Inner { when: When::First, key, may_lose: false, change: Box::new(change) }))
     }
 
-    /// A repair that mends the `number`th of some structures as a whole, whatever is wrong with it:
-    /// of several, one is made in a round.
+    /// A repair that mends structure number `number` of its kind as a whole, whatever is wrong with
+    /// it: at most one per structure and round.
     pub fn once(
         structure: &'static str,
         number: u64,
@@ -208,7 +209,7 @@ impl Repair {
         Self(Arc::new(Inner { when: When::Now, key, may_lose: false, change: Box::new(change) }))
     }
 
-    /// The same, made when there is nothing else to do: see [`Repair::when_sound`].
+    /// The same, made after all others: see [`Repair::when_sound`].
     pub fn once_when_sound(
         structure: &'static str,
         number: u64,
@@ -218,8 +219,8 @@ impl Repair {
         Self(Arc::new(Inner { when: When::Sound, key, may_lose: false, change: Box::new(change) }))
     }
 
-    /// A repair that takes clusters, blocks or inodes, or that would lose something which
-    /// another repair may still make reachable: made when all others are.
+    /// A repair that takes clusters, blocks or inodes, or that would lose something which another
+    /// repair may still make reachable: made after all others.
     pub fn when_sound(
         change: impl Fn(&mut Editor<'_>) -> Result<(), EditError> + Send + Sync + 'static,
     ) -> Self {
@@ -264,19 +265,19 @@ impl Repair {
         Self::header(blkno, change)
     }
 
-    /// Writes a block again as it is read, with a right block check.
+    /// Writes a block again as it is read, with a correct block check.
     pub fn block_check<T: Block>(blkno: Blkno) -> Self {
         Self::block(blkno, Some(T::CHECK_OFFSET), |_| {})
     }
 
-    /// The same, which may lose something here.
+    /// The same repair, marked as one that may lose something here.
     #[must_use]
     pub(crate) fn losing(self) -> Self {
         let when = self.0.when;
         self.with(when, true)
     }
 
-    /// None, until another one is made: why.
+    /// A placeholder that always fails, with the reason `why`, until another repair has been made.
     pub(crate) fn waiting(why: &'static str) -> Self {
         Self::when_sound(move |_| Err(EditError::Impossible(why.to_owned())))
     }
@@ -295,14 +296,13 @@ impl Repair {
         self.0.when
     }
 
-    /// Of several repairs with the same one is made in a round.
+    /// At most one repair per key is made in a round.
     pub(crate) fn key(&self) -> Option<Key> {
         self.0.key
     }
 
-    /// Makes the repair on the overlay that `volume` is on; if it fails nothing is changed. What is
-    /// done with that of other repairs is added to `together`.
-    /// Says whether anything is different now.
+    /// Makes the repair on the overlay below `volume`; if it fails, nothing is changed. Adds what
+    /// is left to a common repair to `together`. Returns whether anything was changed.
     ///
     /// # Errors
     /// [`EditError`].

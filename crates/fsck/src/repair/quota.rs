@@ -1,5 +1,4 @@
-//! The quota files of a kind, rewritten: the limits that are known, and the usage that was
-//! counted.
+//! The quota files of a kind, rewritten with the known limits and the counted usage.
 
 use std::collections::BTreeMap;
 
@@ -16,26 +15,26 @@ use super::{EditError, Editor, tree};
 use crate::clusters::ClusterSet;
 use crate::read::holds::Holds;
 
-/// What the quota files of a kind are to hold.
+/// What the quota files of a kind are to contain.
 #[derive(Clone, Debug)]
 pub struct QuotaFiles {
     /// Users or groups.
     pub kind: QuotaKind,
     /// The inode of the global file.
     pub global: Option<Blkno>,
-    /// The inodes of the files of the slots.
+    /// The inodes of the local files, one per slot.
     pub locals: Vec<Blkno>,
-    /// Grace times and the like.
+    /// Grace times and flags.
     pub info: GlobalInfo,
     /// The entries, by id.
     pub entries: BTreeMap<u32, QuotaEntry>,
 }
 
-/// Blocks that are kept beside those that are needed: each is written, as a free one.
+/// Blocks kept beyond those that are needed: each has to be written, as a free one.
 const MOST_SPARE: usize = 1 << 10;
 
 impl QuotaFiles {
-    /// Writes them.
+    /// Writes the local files, then the global one.
     ///
     /// # Errors
     /// There is no room; they cannot be written.
@@ -84,7 +83,7 @@ impl QuotaFiles {
     }
 }
 
-/// The extents of a file up to the first that has a cluster of one before it.
+/// The extents of a file up to the first one that shares a cluster with an earlier one.
 fn own_extents<'a>(extents: &'a [ExtentRec], geometry: &Geometry) -> &'a [ExtentRec] {
     let mut seen = ClusterSet::default();
     let is_own = |rec: &ExtentRec| {
@@ -97,8 +96,8 @@ fn own_extents<'a>(extents: &'a [ExtentRec], geometry: &Geometry) -> &'a [Extent
     extents.get(..count).unwrap_or_default()
 }
 
-/// The blocks of a quota file, of which there have to be at least so many. Of a file that says it
-/// has many more only some are kept.
+/// The blocks of a quota file, at least `needed` ones: missing clusters are added. Of a file that
+/// states many more, at most [`MOST_SPARE`] more are kept.
 fn blocks(editor: &mut Editor<'_>, blkno: Blkno, needed: usize) -> Result<Vec<Blkno>, EditError> {
     let geometry = *editor.volume().geometry();
     loop {
@@ -125,7 +124,7 @@ fn blocks(editor: &mut Editor<'_>, blkno: Blkno, needed: usize) -> Result<Vec<Bl
         }
         let missing = (needed - stored).div_ceil(geometry.blocks_per_cluster() as usize);
         for run in editor.take_clusters(missing as u32)? {
-            // No extent is longer.
+            // The length of an extent has 16 bits.
             for start in run.clone().step_by(u16::MAX.into()) {
                 let count = u16::try_from(run.end - start).unwrap_or(u16::MAX);
                 tree::append(editor, blkno, Holds::Dense, start, count)?;

@@ -1,4 +1,4 @@
-//! Refcount trees rewritten from the extents that share clusters.
+//! Refcount trees, rewritten from the extents that share clusters.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -13,16 +13,16 @@ use super::tree::{self, Gathered};
 use super::{EditError, Editor, Repair};
 use crate::read::holds::Holds;
 
-/// Clusters in a row that the same number of extents share.
+/// Consecutive clusters that the same number of extents share.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Run {
     /// The clusters.
     pub clusters: Range<u32>,
-    /// How many extents.
+    /// The number of extents.
     pub count: u32,
 }
 
-/// The tree at `root`, which is to count these clusters for those inodes.
+/// Rebuilds the tree at `root`, which counts these clusters for these inodes.
 pub fn rebuild(root: Blkno, users: Arc<[Blkno]>, runs: Arc<[Run]>) -> Repair {
     Repair::once("refcount tree", root.0, move |editor| write(editor, root, &users, &runs))
 }
@@ -74,7 +74,7 @@ fn write(
             (rec.e_blkno.0..rec.e_blkno.0 + count).map(Blkno)
         });
         let mut homes: Vec<_> = homes.filter_map(|at| leaf_at(editor, at)).collect();
-        // A damaged tree may have a block in several places.
+        // A damaged tree may contain a block several times.
         let mut seen = HashSet::from([root]);
         homes.retain(|leaf| seen.insert(leaf.rf_blkno));
         let chunks: Vec<_> = records.chunks(capacity).collect();
@@ -84,7 +84,7 @@ fn write(
         }
         let mut extents = Vec::with_capacity(chunks.len());
         for (index, (records, leaf)) in chunks.iter().zip(&homes).enumerate() {
-            // The first leaf is that of all clusters up to its first record, too.
+            // The first leaf also covers all clusters before its first record.
             let first = records.first().filter(|_| index > 0).map_or(0, |rec| rec.r_cpos as u32);
             let leaf = RefcountBlock {
                 rf_parent: root,
@@ -111,8 +111,8 @@ fn write(
     editor.create(root, &header, |bytes| bytes.copy_from_slice(&area))
 }
 
-/// Gives the tree at `root`, which these inodes have, new blocks in place of its blocks `olds`: those
-/// that are not its own, or where none may be. All at once, as each is written in another one.
+/// Moves the blocks `olds` of the tree at `root`, which these inodes have, to new blocks: they are
+/// not its own, or are where no block may be. All at once, since the blocks refer to each other.
 pub fn move_blocks(root: Blkno, users: Arc<[Blkno]>, olds: Arc<[Blkno]>) -> Repair {
     let number = olds.first().map_or(root.0, |old| old.0);
     Repair::once_when_sound("refcount block", number, move |editor| {
@@ -124,7 +124,7 @@ pub fn move_blocks(root: Blkno, users: Arc<[Blkno]>, olds: Arc<[Blkno]>) -> Repa
         let of_root = homes.remove(&root);
         let home = of_root.as_ref().map_or(root, |taken| taken.blkno);
         let mut extents = gathered.extents.clone();
-        // A tree that has a block twice has it first where it belongs.
+        // If a tree contains a block twice, the first place is the right one.
         for rec in extents.iter_mut().rev().filter(|rec| rec.e_leaf_clusters() == 1) {
             let mut leaf = rec.e_blkno;
             if let Some(taken) = homes.remove(&leaf) {
@@ -156,13 +156,13 @@ pub fn move_blocks(root: Blkno, users: Arc<[Blkno]>, olds: Arc<[Blkno]>) -> Repa
     })
 }
 
-/// Writes into a block where it was allocated from.
+/// Writes into a block where it was allocated.
 fn settle(block: &mut RefcountBlock, taken: &Suballocated) {
     (block.rf_suballoc_slot, block.rf_suballoc_bit) = (taken.slot, taken.bit);
     (block.rf_suballoc_loc, block.rf_blkno) = (taken.loc, taken.blkno);
 }
 
-/// Leads those of the inodes that have the tree at `old` to `new`.
+/// Points those of the inodes that have the tree at `old` to `new`.
 fn lead_to(
     editor: &mut Editor<'_>,
     users: &[Blkno],
@@ -180,7 +180,7 @@ fn lead_to(
     Ok(())
 }
 
-/// Writes a list into what a block has for it, where as many records fit as are given.
+/// Writes a list; the caller gives at most as many records as fit.
 fn list(bytes: &mut [u8], records: &[RefcountRec]) {
     let _ = write_refcounts(bytes, records);
 }
@@ -212,7 +212,7 @@ fn leaf_at(editor: &Editor<'_>, blkno: Blkno) -> Option<RefcountBlock> {
     block_at(editor, blkno).map(|(header, _)| header)
 }
 
-/// The root there is, with its leaves; nothing if it is none.
+/// The existing root with its leaves; `None` if the block is not a root.
 fn existing(
     editor: &Editor<'_>,
     root: Blkno,
@@ -230,7 +230,7 @@ fn existing(
     Ok(Some((header, gathered)))
 }
 
-/// Makes a tree that counts nothing yet, for these inodes.
+/// Makes an empty tree for these inodes; returns its root.
 pub(super) fn make(editor: &mut Editor<'_>, users: &[Blkno]) -> Result<Blkno, EditError> {
     let slot = match users.first() {
         Some(user) => editor.inode(*user)?.dinode.i_suballoc_slot,

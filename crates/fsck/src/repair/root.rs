@@ -1,7 +1,8 @@
 //! The root directory recreated, with the names that are still on the volume.
 //!
-//! Its blocks say whose they are: by their trailers, and the first one by its `.`. They are looked
-//! for at the starts of all clusters. The names move into the blocks of the new one.
+//! Its blocks are recognised by their trailers, and the first one by its `.` and `..`. All clusters
+//! are searched, from their first block on. The names found are written into the blocks of the new
+//! directory.
 
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::dir::{DirTrailer, entries};
@@ -13,10 +14,11 @@ use super::directory::{Directory, Entry, file_type};
 use super::{EditError, Editor, Repair};
 use crate::read::corrected::correct;
 
-/// Names that are taken at most: no root directory has more, and they are kept in memory.
+/// Names taken at most, since they are kept in memory: no root directory has more.
 const MOST_NAMES: usize = 1 << 20;
 
-/// Recreates the root directory, in its block, which has this place in its allocator.
+/// Recreates the root directory in its old block, which is bit `bit` of the group `loc` in the
+/// allocator of `slot`.
 pub fn make(slot: u16, bit: u16, loc: Blkno) -> Repair {
     Repair::once_when_sound("root", 0, move |editor| {
         let root = editor.volume().superblock().s_root_blkno;
@@ -33,8 +35,8 @@ pub fn make(slot: u16, bit: u16, loc: Blkno) -> Repair {
     })
 }
 
-/// The entries in all blocks of the root directory that point to inodes in use. None if several
-/// blocks say that they are the first: then some are those of an older one.
+/// The entries in all blocks of the root directory that point to inodes in use. Empty if several
+/// blocks claim to be the first: then some are those of an older root directory.
 fn names(editor: &Editor<'_>, root: Blkno) -> Result<Vec<Entry>, EditError> {
     let volume = editor.volume();
     let geometry = *volume.geometry();
@@ -43,7 +45,7 @@ fn names(editor: &Editor<'_>, root: Blkno) -> Result<Vec<Entry>, EditError> {
         editor.check_interrupt()?;
         let start = geometry.block_of(cluster).0;
         for blkno in (start..start + u64::from(geometry.blocks_per_cluster())).map(Blkno) {
-            // In a cluster of a directory the first block is one of its own.
+            // A cluster of the directory begins with one of its blocks.
             let Some(block) = own(volume, root, blkno) else { break };
             firsts += u32::from(has_own_dot(root, &block));
             take(editor, root, &block, &mut found);
@@ -55,7 +57,7 @@ fn names(editor: &Editor<'_>, root: Blkno) -> Result<Vec<Entry>, EditError> {
     Ok(found)
 }
 
-/// A block, if it says that it is one of the root directory.
+/// Reads a block if it identifies itself as one of the root directory.
 fn own(volume: &Volume, root: Blkno, blkno: Blkno) -> Option<Vec<u8>> {
     let mut block = volume.read_block(blkno).ok()?;
     let size = block.len();
@@ -78,7 +80,7 @@ fn has_own_dot(root: Blkno, block: &[u8]) -> bool {
     is(b".") && is(b"..")
 }
 
-/// Takes the entries of a block that point to inodes which may have been in the root directory.
+/// Adds the entries of a block that point to inodes which may have been in the root directory.
 fn take(editor: &Editor<'_>, root: Blkno, block: &[u8], found: &mut Vec<Entry>) {
     for entry in entries(block).map_while(Result::ok).filter(|it| it.is_used()) {
         let (inode, name) = (entry.header.inode, entry.name.to_vec());
@@ -92,7 +94,8 @@ fn take(editor: &Editor<'_>, root: Blkno, block: &[u8], found: &mut Vec<Entry>) 
     }
 }
 
-/// Whether an inode is one of users in use, and a directory says that it is in the root.
+/// Whether an inode in use may be in the root: not one of the system, and a directory only if its
+/// `..` points to the root.
 fn may_be_in(editor: &Editor<'_>, root: Blkno, blkno: Blkno) -> bool {
     if blkno == root || !editor.volume().geometry().is_valid_block(blkno) {
         return false;

@@ -1,11 +1,10 @@
-//! System files that no entry points to any more, recognised by their inodes, and the system
-//! directory recreated from them.
+//! System files without an entry, recognised by their inodes, and the system directory recreated
+//! from them.
 //!
-//! Both mkfs put the inodes of the system one after the other after that of the system
-//! directory, in a fixed order: a file is known by its place and its flags. Inodes in other
-//! places, such as those of slots that were added later, are told apart by their flags and
-//! their order. What is around the system directory is always looked at; the whole volume only
-//! if that was asked for.
+//! Both mkfs put the inodes of the system directly after that of the system directory, in a fixed
+//! order: a file is known by its place and its flags. Inodes in other places, such as those of
+//! slots added later, are told apart by their flags and their order. The area around the system
+//! directory is always searched, the whole volume only if requested.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, OnceLock};
@@ -26,13 +25,13 @@ use crate::read::corrected::correct;
 use crate::read::system::is_top;
 use ocfs2_volume::SystemFile;
 
-/// Bytes that are read at once.
+/// Bytes read at a time.
 const PIECE_BYTES: u32 = 1 << 20;
 
-/// Inodes of the system that are looked at: several times as many as there can be.
+/// The most inodes of the system that are looked at: several times as many as there can be.
 const MOST_INODES: usize = 1 << 14;
 
-/// What was recognised, found out at most once.
+/// What was recognised; searched for at most once.
 #[derive(Clone, Debug, Default)]
 pub struct Lost(Arc<Inner>);
 
@@ -45,19 +44,19 @@ struct Inner {
 
 #[derive(Debug)]
 struct Known {
-    /// Where files are.
+    /// The block of each file.
     files: Files,
-    /// Where files were, of which nothing is left there.
+    /// The blocks of files whose inodes are gone.
     empty: Files,
 }
 
 impl Lost {
-    /// To be searched for around the system directory, or `everywhere`.
+    /// A search around the system directory, or of the whole volume if `everywhere`.
     pub fn new(everywhere: bool) -> Self {
         Self(Arc::new(Inner { everywhere, found: OnceLock::new() }))
     }
 
-    /// Where the inodes of the system files are.
+    /// The blocks of the inodes of system files.
     pub fn files(&self, volume: &Volume) -> &Files {
         &self.known(volume).files
     }
@@ -66,9 +65,9 @@ impl Lost {
         self.0.found.get_or_init(|| recognise(volume, &candidates(volume, self.0.everywhere)))
     }
 
-    /// Where the inodes of system files are that are in the places that they got when the volume was
-    /// made, by the layout that agrees best with the entries, which are `named`: a file whose
-    /// inode is elsewhere, or is of another kind, is not in it.
+    /// The inodes of system files that are still where mkfs put them, by the layout that agrees
+    /// best with `named`, the entries. A file whose inode is elsewhere or of another kind is not
+    /// included.
     pub fn placed(&self, volume: &Volume, named: &Files) -> Files {
         let agree = |placed: &Files| {
             placed.iter().filter(|(file, blkno)| named.get(file) == Some(blkno)).count()
@@ -81,9 +80,9 @@ impl Lost {
     }
 }
 
-/// Recreates the system directory, with all files that can be recognised. Those of which nothing
-/// is left get their entries, too, where that is known: what was allocated from them says so by the
-/// numbers of their inodes, in which they are recreated.
+/// Recreates the system directory with all files that can be recognised. Lost files whose place is
+/// known get an entry as well: their inodes are recreated in the same place, since what was
+/// allocated from them names that block.
 pub fn system_directory(lost: Lost) -> Repair {
     Repair::first(move |editor| {
         let Known { files, empty } = lost.known(editor.volume());
@@ -98,10 +97,10 @@ pub fn system_directory(lost: Lost) -> Repair {
     })
 }
 
-/// Inodes of the system, in their order, as they are.
+/// Inodes of the system, by block; as they are, apart from a single wrong bit.
 fn candidates(volume: &Volume, everywhere: bool) -> BTreeMap<Blkno, Inode> {
     let dir = volume.superblock().s_system_dir_blkno.0;
-    // Whatever the superblock says, there is nothing past the end of the device.
+    // Whatever the superblock states, nothing is read beyond the end of the device.
     let on_device = volume.device().size_bytes() >> volume.block_size().bits();
     let end = volume.geometry().blocks().min(on_device);
     let piece = PIECE_BYTES >> volume.block_size().bits();
@@ -120,7 +119,7 @@ fn candidates(volume: &Volume, everywhere: bool) -> BTreeMap<Blkno, Inode> {
         at += u64::from(count);
         let bytes = match volume.read_blocks(start, count) {
             Ok(bytes) => bytes,
-            // A block that cannot be read does not hide those beside it.
+            // An unreadable block does not hide its neighbours.
             Err(_) => one_by_one(volume, start, count),
         };
         for (index, block) in (0_u64..).zip(bytes.chunks_exact(size)) {
@@ -153,7 +152,7 @@ fn system_inode(volume: &Volume, blkno: Blkno, mut block: Vec<u8>) -> Option<Ino
     is_one.then_some(inode)
 }
 
-/// Whether an inode can be that of a file.
+/// Whether an inode can be that of a file, by its kind, flags and chains.
 pub(super) fn fits(volume: &Volume, inode: &Inode, file: SystemFile) -> bool {
     let dinode = &inode.dinode;
     if dinode.flags() != file.flags() || dinode.kind() != Some(file.kind()) {
@@ -162,7 +161,7 @@ pub(super) fn fits(volume: &Volume, inode: &Inode, file: SystemFile) -> bool {
     if !file.flags().contains(InodeFlags::CHAIN) {
         return true;
     }
-    // Only the chains of one allocator point to the first group of all clusters.
+    // Only the global bitmap has a chain that points to the first cluster group.
     let first = volume.geometry().group_blkno(0);
     let leads = ChainList::new(inode.id2())
         .is_ok_and(|list| list.records().any(|record| record.c_blkno == first));
@@ -170,7 +169,7 @@ pub(super) fn fits(volume: &Volume, inode: &Inode, file: SystemFile) -> bool {
     is_bitmap == (file == SystemFile::GlobalBitmap)
 }
 
-/// Whether an inode cannot be that of a file: by its kind, or by what is in an allocator.
+/// Whether an inode cannot be that of a file: by its kind, or by what an allocator has given out.
 pub(crate) fn contradicts(volume: &Volume, inode: &Inode, file: SystemFile) -> bool {
     if !fits(volume, inode, file) {
         return true;
@@ -187,7 +186,7 @@ pub(crate) fn contradicts(volume: &Volume, inode: &Inode, file: SystemFile) -> b
     match (dinode, slot) {
         (Some(dinode), Some(slot)) => dinode.i_suballoc_slot != slot,
         (Some(_), None) => true,
-        // What is allocated last is not written yet.
+        // A block that was just allocated may not be written yet.
         (None, Some(_)) => ExtentBlock::decode(&block).is_ok_and(|it| {
             [ExtentBlock::SIGNATURE, XattrBlock::SIGNATURE, DxRoot::SIGNATURE]
                 .contains(&it.h_signature)
@@ -196,7 +195,7 @@ pub(crate) fn contradicts(volume: &Volume, inode: &Inode, file: SystemFile) -> b
     }
 }
 
-/// The first block that an allocator has given out, in the first of its groups.
+/// The first allocated block of the first group of an allocator.
 fn first_allocated(volume: &Volume, allocator: &Inode) -> Option<Vec<u8>> {
     let list = ChainList::new(allocator.id2()).ok()?;
     let first = list.records().next()?.c_blkno;
@@ -215,7 +214,7 @@ fn first_allocated(volume: &Volume, allocator: &Inode) -> Option<Vec<u8>> {
     volume.geometry().is_valid_block(blkno).then(|| volume.read_block(blkno).ok())?
 }
 
-/// Tells which inode is which file.
+/// Determines which inode is which file.
 fn recognise(volume: &Volume, inodes: &BTreeMap<Blkno, Inode>) -> Known {
     let layout = Layout::best(volume, inodes, BTreeMap::len);
     let mut files = layout.placed;
@@ -246,7 +245,7 @@ fn recognise(volume: &Volume, inodes: &BTreeMap<Blkno, Inode>) -> Known {
     Known { files, empty }
 }
 
-/// Whether there is no inode in a block, of whatever file.
+/// Whether a block is readable and does not hold an inode.
 fn is_no_inode(volume: &Volume, blkno: Blkno) -> bool {
     let block = volume.geometry().is_valid_block(blkno).then(|| volume.read_block(blkno));
     block.is_some_and(|block| block.is_ok_and(|block| !block.starts_with(&Dinode::SIGNATURE)))

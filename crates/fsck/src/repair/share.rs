@@ -15,20 +15,20 @@ use super::{EditError, Editor, Repair, directory, refcount, tree, xattrs};
 use crate::clusters::ClusterSet;
 use crate::read::holds::Holds;
 
-/// Bytes that are copied at once.
+/// Bytes copied at a time.
 const PIECE: usize = 1 << 20;
 
-/// Gives an inode copies of its own of these clusters.
+/// Gives an inode its own copies of these clusters.
 pub fn copy(owner: Blkno, clusters: Arc<[Range<u32>]>) -> Repair {
     Repair::when_sound(move |editor| copy_now(editor, owner, &clusters))
 }
 
-/// The same for one that has clusters of allocators among these, so that little speaks for its
-/// claims. Where there is no room for copies a file gives them up to the others.
+/// The same for an inode that also claims clusters of allocators, so that its claims are doubtful.
+/// If there is no room for copies, a regular file gives the clusters up to their other owners.
 pub fn copy_or_give_up(owner: Blkno, clusters: Arc<[Range<u32>]>) -> Repair {
     Repair::when_sound(move |editor| {
         let inode = editor.inode(owner)?;
-        // A tree whose blocks other files have, too, is not to be changed for one of them.
+        // A tree whose blocks other files have as well must not be changed for one of them.
         let is_flat =
             ExtentListHeader::decode(inode.id2()).is_ok_and(|list| list.l_tree_depth == 0);
         let gives_up = is_flat && is_file(&inode) && !fits(editor, &inode, &clusters)?;
@@ -43,7 +43,7 @@ fn is_file(inode: &Inode) -> bool {
     inode.kind() == Some(FileKind::Regular) && !inode.dinode.flags().contains(InodeFlags::SYSTEM)
 }
 
-/// Whether as many clusters are free as an inode has of these.
+/// Whether as many clusters are free as the inode has of `clusters`.
 fn fits(editor: &Editor<'_>, inode: &Inode, clusters: &[Range<u32>]) -> Result<bool, EditError> {
     let volume = editor.volume();
     if inode.dinode.arm() != Arm::ExtentList {
@@ -67,19 +67,19 @@ fn copy_now(
     if inode.is_dir() && drop_repeats(editor, &inode)? {
         return Ok(());
     }
-    // What was written to a fixed place by other repairs is not the file's data. That of all other
-    // kinds of inodes may have been changed by repairs, too.
+    // What other repairs wrote to places of fixed metadata is not the data of a file. The contents
+    // of all other inodes may themselves have been repaired, so that their present state is copied.
     let from = if is_file(&inode) { From::Device } else { From::Changed };
     let changed =
         change(editor, &inode, clusters, &|editor, piece| copy_of(editor, piece, from).map(Some))?;
     let features = inode.dinode.dyn_features();
     match changed {
         true => Ok(()),
-        // They are those of its index, then.
+        // Then they are those of its index.
         false if inode.is_dir() && features.contains(DynFeatures::INDEXED_DIR) => {
             directory::unindex(editor, owner)
         }
-        // Or of its attributes.
+        // Or those of its attributes.
         false if features.contains(DynFeatures::HAS_XATTR) => {
             xattrs::write(editor, owner, clusters)
         }
@@ -87,7 +87,7 @@ fn copy_now(
     }
 }
 
-/// Takes clusters out of a directory: they are others', and hold nothing of it.
+/// Takes clusters out of a directory: they belong to others and hold nothing of it.
 pub fn take_out(owner: Blkno, clusters: Vec<Range<u32>>) -> Repair {
     Repair::when_sound(move |editor| {
         let inode = editor.inode(owner)?;
@@ -99,8 +99,8 @@ pub fn take_out(owner: Blkno, clusters: Vec<Range<u32>>) -> Repair {
     })
 }
 
-/// Leaves a file the clusters that it has in several places in one of them: where they ascend with
-/// what is beside them, or else in the first. In the others it has holes.
+/// Leaves a file only one place for clusters that it has in several: where they ascend together
+/// with their neighbours, or else the first one. The other places become holes.
 pub fn take_out_again(owner: Blkno, clusters: Arc<[Range<u32>]>) -> Repair {
     Repair::when_sound(move |editor| {
         let inode = editor.inode(owner)?;
@@ -111,7 +111,7 @@ pub fn take_out_again(owner: Blkno, clusters: Arc<[Range<u32>]>) -> Repair {
         let gathered = contents(editor, &inode)?;
         let again = again(&gathered.extents, &clusters, bits);
         if again.iter().all(Vec::is_empty) {
-            // Some of them are those of its attributes.
+            // Some are clusters of its attributes.
             return copy_now(editor, owner, &clusters);
         }
         let mut extents = Vec::with_capacity(gathered.extents.len());
@@ -132,7 +132,7 @@ pub fn take_out_again(owner: Blkno, clusters: Arc<[Range<u32>]>) -> Repair {
     })
 }
 
-/// For each extent the clusters, among these, that another one has which fits better.
+/// For each extent, those of `clusters` that another extent has with a better fit.
 fn again(extents: &[ExtentRec], clusters: &[Range<u32>], bits: u32) -> Vec<Vec<Range<u32>>> {
     let at = |index: usize| extents.get(index).map(|rec| clusters_of(rec, bits));
     let fit = |index: usize| {
@@ -141,7 +141,8 @@ fn again(extents: &[ExtentRec], clusters: &[Range<u32>], bits: u32) -> Vec<Vec<R
         let after = at(index + 1).is_none_or(|it| own.end <= it.start);
         u32::from(before) + u32::from(after)
     };
-    // Where one begins is stated; how far another one reaches into it may be a length that is wrong.
+    // The start of an extent is stated; that another one reaches over it may only be a wrong
+    // length.
     let mut starts: Vec<u32> = (0..extents.len()).filter_map(at).map(|own| own.start).collect();
     starts.sort_unstable();
     let is_long = |index: usize| {
@@ -166,8 +167,8 @@ fn again(extents: &[ExtentRec], clusters: &[Range<u32>], bits: u32) -> Vec<Vec<R
     again
 }
 
-/// Takes out of a directory what it has a second time: the same entries, of which no copy is
-/// needed. Says whether there was any.
+/// Takes repeated clusters out of a directory: they hold the same entries, so that no copy is
+/// needed. Returns whether there were any.
 fn drop_repeats(editor: &mut Editor<'_>, inode: &Inode) -> Result<bool, EditError> {
     let mut seen = ClusterSet::default();
     drop_clusters(editor, inode, |whole| {
@@ -177,8 +178,8 @@ fn drop_repeats(editor: &mut Editor<'_>, inode: &Inode) -> Result<bool, EditErro
     })
 }
 
-/// Takes out of a directory what `which` says of each of its extents; the rest moves up. Says
-/// whether there was any.
+/// Takes the parts that `which` returns for each extent out of a directory; the rest moves up.
+/// Returns whether there were any.
 fn drop_clusters(
     editor: &mut Editor<'_>,
     inode: &Inode,
@@ -191,7 +192,7 @@ fn drop_clusters(
     let bits = editor.volume().geometry().bpc_bits();
     let cluster_bits = editor.volume().geometry().cluster_size.bits();
     let (mut kept, mut end, mut any) = (Vec::new(), 0_u32, false);
-    // The bytes of the directory in what stays: its last cluster may not be full.
+    // The size of what is left: the last cluster may not be full.
     let mut bytes = 0;
     for rec in &gathered.extents {
         let whole = clusters_of(rec, bits);
@@ -221,16 +222,16 @@ fn drop_clusters(
     Ok(true)
 }
 
-/// Whether what is copied is read through all changes.
+/// From where contents are copied.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum From {
-    /// As it is now.
+    /// The present state, with all changes.
     Changed,
-    /// Where metadata has its place on every volume, as it is on the device.
+    /// The blocks of fixed metadata as they are on the device, the rest as [`Self::Changed`].
     Device,
 }
 
-/// New clusters with what is in these.
+/// Copies clusters to new ones; returns these.
 fn copy_of(
     editor: &mut Editor<'_>,
     piece: &Range<u32>,
@@ -248,7 +249,8 @@ fn copy_of(
     Ok(runs)
 }
 
-/// Copies what is on the device in the fixed places among these clusters.
+/// Copies the blocks among these clusters that are places of fixed metadata, as they are on the
+/// device.
 fn copy_fixed(editor: &mut Editor<'_>, from: u32, to: &Range<u32>) -> Result<(), EditError> {
     let volume = editor.volume();
     let geometry = volume.geometry();
@@ -272,7 +274,7 @@ fn copy_fixed(editor: &mut Editor<'_>, from: u32, to: &Range<u32>) -> Result<(),
     Ok(())
 }
 
-/// The first `needed` clusters of dense extents, with copies of those that are `others`.
+/// The first `needed` clusters of dense extents, with those in `others` replaced by copies.
 pub(super) fn apart(
     editor: &mut Editor<'_>,
     extents: &[ExtentRec],
@@ -304,7 +306,7 @@ pub(super) fn apart(
     Ok(apart)
 }
 
-/// Marks the extents of an inode on these clusters as counted by its refcount tree.
+/// Marks the extents of an inode on these clusters as refcounted.
 pub fn flag(owner: Blkno, clusters: Vec<Range<u32>>) -> Repair {
     Repair::new(move |editor| {
         let inode = editor.inode(owner)?;
@@ -312,9 +314,9 @@ pub fn flag(owner: Blkno, clusters: Vec<Range<u32>>) -> Repair {
     })
 }
 
-/// Lets an inode share these clusters with others, through the tree one of them has, or a new
-/// one. What it counts is found out by the next check. Of several with the same `number`, which are
-/// about the same clusters, one is made: it is for all others as well.
+/// Lets an inode share these clusters with others, through the refcount tree that one of them has
+/// or a new one. The next check finds the counts. Repairs with the same `number` are about the same
+/// clusters: one is made, for all owners.
 pub fn share(
     number: u64,
     owner: Blkno,
@@ -322,7 +324,7 @@ pub fn share(
     clusters: Arc<[Range<u32>]>,
 ) -> Repair {
     Repair::once_when_sound("shared clusters", number, move |editor| {
-        // Clusters of attributes are not shared: who has them so gets copies.
+        // Clusters of attributes are not shared: their owner gets copies.
         if !has(editor, owner, &clusters)? {
             return copy_now(editor, owner, &clusters);
         }
@@ -338,7 +340,7 @@ pub fn share(
                 xattrs::write(editor, *other, &clusters)?;
             }
         }
-        // All others have given theirs up; one that has them twice shares with itself.
+        // All others have given theirs up. An inode that has them twice shares with itself.
         if users.len() == 1 && others.iter().any(|other| *other != owner) {
             return Ok(());
         }
@@ -373,7 +375,7 @@ pub fn share(
     })
 }
 
-/// Whether the contents of an inode have some of these clusters.
+/// Whether the contents of an inode include some of these clusters.
 fn has(editor: &Editor<'_>, blkno: Blkno, clusters: &[Range<u32>]) -> Result<bool, EditError> {
     let inode = editor.inode(blkno)?;
     if inode.dinode.arm() != Arm::ExtentList {
@@ -388,12 +390,12 @@ fn has(editor: &Editor<'_>, blkno: Blkno, clusters: &[Range<u32>]) -> Result<boo
     }))
 }
 
-/// Where a piece is moved: nowhere, and the file has a hole there; or not at all.
+/// Where a piece moves: to these runs, an empty list leaving a hole; `None` if it stays.
 type Move<'a> =
     dyn Fn(&mut Editor<'_>, &Range<u32>) -> Result<Option<Vec<Range<u32>>>, EditError> + 'a;
 
-/// Cuts the extents of an inode at these clusters, and moves each piece in them where `to` says,
-/// or else marks it as counted. Says whether there was any.
+/// Splits the extents of an inode at these clusters. Each piece within them moves to where `to`
+/// says, or else is marked as refcounted. Returns whether there were any.
 fn change(
     editor: &mut Editor<'_>,
     inode: &Inode,
@@ -454,7 +456,7 @@ fn change(
     Ok(true)
 }
 
-/// A range in pieces that are within `clusters`, which ascend, or not.
+/// Splits a range into pieces, each with whether it is within `clusters`, which have to ascend.
 pub(crate) fn cut(whole: Range<u32>, clusters: &[Range<u32>]) -> Vec<(Range<u32>, bool)> {
     let mut parts = Vec::new();
     let mut at = whole.start;
@@ -489,9 +491,9 @@ fn copy_clusters(editor: &mut Editor<'_>, from: u32, to: &Range<u32>) -> Result<
     Ok(())
 }
 
-/// Gives the tree of an inode extent blocks of its own. What it has in common with that of `other`
-/// is to be copied then, where it cannot be shared. Without room for that, and for as much for
-/// each of so many `owners` of the same blocks, it is not begun.
+/// Gives the tree of an inode extent blocks of its own. If clusters cannot be shared, those in
+/// common with `other` are copied later. Fails at once unless there is room for that, and for new
+/// extent blocks for each of the `owners` of the same blocks.
 pub fn new_extent_blocks(
     owner: Blkno,
     other: Option<Blkno>,
@@ -516,7 +518,7 @@ pub fn new_extent_blocks(
     })
 }
 
-/// What can be read of the contents of an inode.
+/// What can be read of the tree of an inode's contents.
 fn contents(editor: &Editor<'_>, inode: &Inode) -> Result<tree::Gathered, EditError> {
     let shares = inode.dinode.dyn_features().contains(DynFeatures::HAS_REFCOUNT);
     let holds = match inode.kind() {
@@ -526,13 +528,13 @@ fn contents(editor: &Editor<'_>, inode: &Inode) -> Result<tree::Gathered, EditEr
     tree::gather(editor.volume(), inode.blkno, inode.id2(), holds, shares)
 }
 
-/// The clusters of an extent; a cluster has 2 to the power of `bits` blocks.
+/// The clusters of an extent; a cluster has 2^`bits` blocks.
 pub(crate) fn clusters_of(rec: &ExtentRec, bits: u32) -> Range<u32> {
     let first = (rec.e_blkno.0 >> bits) as u32;
     first..first.saturating_add(rec.e_leaf_clusters().into())
 }
 
-/// How many clusters of some extents are among others.
+/// The number of clusters that two lists of extents have in common.
 fn in_common(editor: &Editor<'_>, extents: &[ExtentRec], others: &[ExtentRec]) -> u64 {
     let bits = editor.volume().geometry().bpc_bits();
     let mut theirs = ClusterSet::default();
@@ -541,7 +543,7 @@ fn in_common(editor: &Editor<'_>, extents: &[ExtentRec], others: &[ExtentRec]) -
     common.map(|run| u64::from(run.end - run.start)).sum()
 }
 
-/// Gives an inode a copy of its own of its block of attributes.
+/// Gives an inode its own copy of its xattr block.
 pub fn new_xattr_block(owner: Blkno) -> Repair {
     use ocfs2_format::Structure;
     use ocfs2_format::xattr::XattrBlock;

@@ -1,7 +1,7 @@
-//! Room for repairs, taken from and given back to the allocators, which have to be sound:
+//! Space for repairs, taken from and given back to the allocators. These have to be sound:
 //! [`Repair::when_sound`](super::Repair::when_sound).
 //!
-//! What is taken is written at once: a repair reads the volume beside its edit.
+//! Allocations are written at once, since a repair reads the volume beside its edit.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use ocfs2_volume::edit::{Edit, EditError as NotEdited};
 use super::{EditError, Editor};
 
 impl Editor<'_> {
-    /// Has `take` take something; what is left of it where it fails is nothing.
+    /// Makes an allocation; if it fails, nothing is taken.
     fn take<T>(
         &mut self,
         take: impl FnOnce(&mut Edit) -> Result<T, NotEdited>,
@@ -24,21 +24,20 @@ impl Editor<'_> {
         if self.terms.may_take { Ok(()) } else { Err(EditError::NotYet) }
     }
 
-    /// Takes `count` clusters, in as few runs as there are. Their contents are whatever was
-    /// there.
+    /// Takes `count` clusters in as few runs as possible. Their old contents remain.
     ///
     /// # Errors
-    /// [`EditError::NoRoom`], and none is taken; an allocator that is wrong.
+    /// [`EditError::NoRoom`], and none is taken; an allocator is damaged.
     pub fn take_clusters(&mut self, count: u32) -> Result<Vec<Range<u32>>, EditError> {
         self.take(|edit| edit.take_runs(count))
     }
 
-    /// Ends a repair early for which so many blocks of metadata and so many clusters besides are
-    /// not there: making a part of it would be in vain. It may turn out later that they are too
-    /// few.
+    /// Fails early if fewer than `blocks` blocks of metadata and, besides, `clusters` clusters are
+    /// free: a part of the repair would be of no use. That it succeeds does not guarantee that they
+    /// are enough.
     ///
     /// # Errors
-    /// [`EditError::NoRoom`]; an allocator that is wrong.
+    /// [`EditError::NoRoom`]; an allocator is damaged.
     pub fn must_have_room(&mut self, blocks: u64, clusters: u64) -> Result<(), EditError> {
         self.must_be_sound()?;
         let free = self.edit.free_clusters()?;
@@ -51,7 +50,7 @@ impl Editor<'_> {
             if there >= blocks {
                 return Ok(());
             }
-            // One that is wrong is met when something is taken from it.
+            // A damaged allocator is reported when something is taken from it.
             there += self.edit.free_blocks(slot).unwrap_or(0);
         }
         if there >= blocks { Ok(()) } else { Err(EditError::NoRoom("blocks of metadata")) }
@@ -81,11 +80,11 @@ impl Editor<'_> {
         })
     }
 
-    /// Takes a block of the `extent_alloc` of a slot for a `structure`; another slot's if that
-    /// has none left.
+    /// Takes a block for a `structure` from the `extent_alloc` of a slot, or of another slot if
+    /// that one is full.
     ///
     /// # Errors
-    /// [`EditError::NoRoom`]; an allocator that is wrong.
+    /// [`EditError::NoRoom`]; an allocator is damaged.
     pub fn take_block(
         &mut self,
         structure: &'static str,
@@ -94,11 +93,11 @@ impl Editor<'_> {
         self.take(|edit| edit.take_block_from(structure, slot))
     }
 
-    /// Takes a block for an inode from the `inode_alloc` of a slot; another slot's if that has
-    /// none left.
+    /// Takes a block for an inode from the `inode_alloc` of a slot, or of another slot if that one
+    /// is full.
     ///
     /// # Errors
-    /// [`EditError::NoRoom`]; an allocator that is wrong.
+    /// [`EditError::NoRoom`]; an allocator is damaged.
     pub fn take_inode(&mut self, slot: u16) -> Result<Suballocated, EditError> {
         self.take(|edit| edit.take_inode_from(slot))
     }
@@ -111,10 +110,10 @@ impl Editor<'_> {
         self.take(Edit::take_system_inode)
     }
 
-    /// Gives clusters back; those that are free already stay so.
+    /// Gives clusters back; clusters that are already free stay so.
     ///
     /// # Errors
-    /// The global bitmap is wrong.
+    /// The global bitmap is damaged.
     pub fn free_clusters(&mut self, run: Range<u32>) -> Result<(), EditError> {
         Ok(self.edit.attempt(|edit| edit.give_clusters(run))?)
     }
@@ -122,7 +121,7 @@ impl Editor<'_> {
     /// Gives a block of an `extent_alloc` back.
     ///
     /// # Errors
-    /// It is none, or the allocator is wrong.
+    /// It is not a block of one, or the allocator is damaged.
     pub fn free_block(&mut self, block: Suballocated) -> Result<(), EditError> {
         Ok(self.edit.attempt(|edit| edit.give_block(block))?)
     }

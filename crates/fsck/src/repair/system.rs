@@ -1,4 +1,4 @@
-//! The superblock, and system files recreated.
+//! The superblock, and recreated system files.
 
 use std::collections::HashSet;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -26,12 +26,12 @@ use crate::read::system::{is_system, is_top};
 use crate::read::system_group::system_cpg;
 use ocfs2_volume::SystemFile;
 
-/// Changes the superblock, on which all else depends.
+/// Changes the superblock, on which everything else depends.
 pub fn superblock(change: impl Fn(&mut Dinode, &mut SuperBlock) + Send + Sync + 'static) -> Repair {
     Repair::first(move |editor| edit_superblock(editor, &change))
 }
 
-/// The same, when everything else is mended.
+/// The same, after everything else is mended.
 pub fn superblock_when_sound(
     change: impl Fn(&mut Dinode, &mut SuperBlock) + Send + Sync + 'static,
 ) -> Repair {
@@ -50,7 +50,7 @@ fn edit_superblock(
     })
 }
 
-/// Writes the backup of the superblock in a block.
+/// Writes the backup of the superblock at `blkno`.
 pub fn backup(blkno: Blkno) -> Repair {
     Repair::when_sound(move |editor| {
         let block = editor.volume().read_block(SUPERBLOCK_BLKNO)?;
@@ -68,7 +68,7 @@ pub fn backup(blkno: Blkno) -> Repair {
     })
 }
 
-/// Gives an inode that is there the type and flags of a system file.
+/// Gives an existing inode the type and flags of a system file.
 pub fn reflag(blkno: Blkno, kind: FileKind, flags: InodeFlags) -> Repair {
     Repair::new(move |editor| {
         let generation = editor.volume().generation();
@@ -80,7 +80,7 @@ pub fn reflag(blkno: Blkno, kind: FileKind, flags: InodeFlags) -> Repair {
     })
 }
 
-/// What inodes have, the volume has. Its backups follow.
+/// Adds a feature that inodes use to the superblock. The next check updates its backups.
 pub(crate) fn add_feature(editor: &mut Editor<'_>, feature: Incompat) -> Result<(), EditError> {
     editor.block(SUPERBLOCK_BLKNO, Some(Dinode::CHECK_OFFSET), |block| {
         let Some(bytes) = block.get_mut(Dinode::ID2_OFFSET..) else { return };
@@ -91,8 +91,8 @@ pub(crate) fn add_feature(editor: &mut Editor<'_>, feature: Incompat) -> Result<
     })
 }
 
-/// Makes a system file that is missing: its entry, if the inode is still there; the inode, in
-/// block `named` if an entry leads there; or both.
+/// Recreates a missing system file: its entry if the inode still exists, the inode in block `named`
+/// if an entry points there, or both.
 pub fn make(file: SystemFile, named: Option<Blkno>, lost: Lost) -> Repair {
     Repair::first(move |editor| {
         if let Some(blkno) = named {
@@ -110,12 +110,12 @@ pub fn make(file: SystemFile, named: Option<Blkno>, lost: Lost) -> Repair {
             others.any(|other| is_none || other.precedes(file))
         };
         match directory.find(&name).map(|entry| entry.inode) {
-            // It points to what is no file of the system, or is another one.
+            // It points to an inode that is not one of the system, or that is another file.
             Some(other) if leads_to_others(editor.volume(), other) || is_anothers(other) => {
                 directory.retain(|entry| entry.name != name);
             }
-            // More can be read here than by the check, which goes no further than a length that
-            // is wrong: what was found becomes what is there.
+            // This read sees more than the check, which stops at a wrong length: writing the
+            // directory makes the entry readable for all.
             Some(_) => return directory.write(editor),
             None => {}
         }
@@ -124,7 +124,7 @@ pub fn make(file: SystemFile, named: Option<Blkno>, lost: Lost) -> Repair {
         let found = known.get(&file).copied().filter(|blkno| !is_named(*blkno));
         let blkno = match found {
             Some(blkno) => {
-                // By a name that is none.
+                // Its old entry, with an invalid name, goes.
                 directory.retain(|entry| entry.inode != blkno);
                 blkno
             }
@@ -136,7 +136,7 @@ pub fn make(file: SystemFile, named: Option<Blkno>, lost: Lost) -> Repair {
                     }
                     _ => None,
                 };
-                // A group may name what is another file.
+                // A group may name an inode that is another file.
                 let is_others = |blkno| is_named(blkno) || known.values().any(|it| *it == blkno);
                 let own = own.filter(|home| !is_others(home.blkno));
                 let home = own.map_or_else(|| editor.take_system_inode(), Ok)?;
@@ -149,12 +149,12 @@ pub fn make(file: SystemFile, named: Option<Blkno>, lost: Lost) -> Repair {
     })
 }
 
-/// Whether an inode is known not to be one of a system file.
+/// Whether an inode is known not to be a system file.
 fn leads_to_others(volume: &Volume, blkno: Blkno) -> bool {
     is_top(volume, blkno) || volume.inode(blkno).is_ok_and(|inode| !is_system(&inode))
 }
 
-/// Leads the entries of system files to these inodes.
+/// Points the entries of system files to these inodes.
 pub fn lead(files: Vec<(SystemFile, Blkno)>) -> Repair {
     Repair::first(move |editor| {
         let dir = editor.volume().superblock().s_system_dir_blkno;
@@ -168,8 +168,7 @@ pub fn lead(files: Vec<(SystemFile, Blkno)>) -> Repair {
     })
 }
 
-/// Removes system files with nothing in them: their entries and their inodes. What they had is
-/// found to be free by the next check.
+/// Removes empty system files: their entries and their inodes. The next check frees what they had.
 pub fn remove(files: Vec<(SystemFile, Blkno)>) -> Repair {
     Repair::first(move |editor| {
         remove_names(editor, &files)?;
@@ -177,8 +176,8 @@ pub fn remove(files: Vec<(SystemFile, Blkno)>) -> Repair {
     })
 }
 
-/// Removes entries of the system directory whose names are wrong. The inodes stay: they are
-/// recognised by their places where a file is found to be missing.
+/// Removes entries of the system directory with wrong names. The inodes stay: they are recognised
+/// by their places when a file is found to be missing.
 pub fn unname(files: Vec<(SystemFile, Blkno)>) -> Repair {
     Repair::first(move |editor| remove_names(editor, &files))
 }
@@ -190,7 +189,7 @@ fn remove_names(editor: &mut Editor<'_>, files: &[(SystemFile, Blkno)]) -> Resul
     editor.remove_entries(dir, &entries)
 }
 
-/// Where an inode of the system is in its allocator; the next check mends what is not known.
+/// Where an inode of the system was allocated; the next check mends what is not known.
 fn home_of(volume: &Volume, blkno: Blkno) -> Suballocated {
     let slot = Dinode::GLOBAL_SLOT;
     let home = |bit, loc| Suballocated { structure: Dinode::NAME, blkno, slot, bit, loc };
@@ -202,12 +201,12 @@ fn home_of(volume: &Volume, blkno: Blkno) -> Suballocated {
     by_group.or_else(|| layout::home(volume, blkno)).unwrap_or(home(0, Blkno(0)))
 }
 
-/// How many blocks are searched for the allocator of the system's inodes: both mkfs put its first
-/// group before.
+/// Blocks that are searched for the first group of the allocator of the system's inodes: both mkfs
+/// put it within these.
 const SEARCHED: u64 = 8192;
 
-/// Where the inode of the allocator was from which all inodes of the system come, and its own, too:
-/// the only one whose group has it in itself.
+/// Where the inode of the `global_inode_alloc` was allocated. It is the only allocator with a group
+/// that contains the allocator's own inode.
 fn home_by_group(volume: &Volume) -> Option<Suballocated> {
     let geometry = volume.geometry();
     let blocks = (geometry.first_group.0..geometry.blocks().min(SEARCHED)).map(Blkno);
@@ -218,7 +217,7 @@ fn home_by_group(volume: &Volume) -> Option<Suballocated> {
         let desc = GroupDesc::decode(&block).ok()?;
         let blkno = desc.bg_parent_dinode;
         let bit = u16::try_from(blkno.0.checked_sub(loc.0)?).ok()?;
-        // One of the global bitmap may have that allocator's inode among its bits as well.
+        // A group of the global bitmap may contain that inode's block as well.
         let (index, _) = geometry.group_of(geometry.cluster_of(loc)?);
         let is_own = loc != geometry.group_blkno(index)
             && desc.bg_generation == volume.generation()
@@ -230,7 +229,7 @@ fn home_by_group(volume: &Volume) -> Option<Suballocated> {
     })
 }
 
-/// Makes the inode of a system file with the contents of a new one.
+/// Makes the inode of a system file with the contents of a new file.
 fn make_file(
     editor: &mut Editor<'_>,
     file: SystemFile,
@@ -268,7 +267,7 @@ fn make_file(
         .and_then(|cpg| u16::try_from(cpg).ok())
         .unwrap_or_else(|| suballocator_cpg(block_size, geometry.cluster_size));
     editor.create(home.blkno, &dinode, |id2| {
-        // Each fits what is left of a block.
+        // Each fits into the rest of a block.
         let _ = match file {
             SystemFile::LocalAlloc(_) => {
                 let la_size = LocalAlloc::bitmap_size(block_size);
@@ -290,7 +289,7 @@ fn make_file(
         };
     })?;
     match file {
-        // Stating more than it has makes the check look for the groups that name it.
+        // A count that is too high makes the check search for the groups that name it.
         SystemFile::GlobalInodeAlloc | SystemFile::InodeAlloc(_) | SystemFile::ExtentAlloc(_) => {
             editor.dinode(home.blkno, |dinode, _| dinode.set_bitmap(0, 1))
         }
@@ -299,14 +298,15 @@ fn make_file(
         SystemFile::Journal(slot) => {
             let (clusters, features) = others(volume, slot);
             let least = geometry.clusters_for(MIN_JOURNAL_BYTES).unwrap_or(1);
-            // A small one is better than none, where there is no room for one like the others.
+            // Without room for a journal as large as the others, a small one is better than none.
             match make_journal(editor, home.blkno, clusters, features, true) {
                 Err(EditError::NoRoom(_)) if clusters > least => {
                     make_journal(editor, home.blkno, least, features, true)
                 }
                 made => made,
             }?;
-            // Of a slot whose journal is clean nobody would give back what it had reserved.
+            // The journal is clean now, so that no recovery would return what the slot had
+            // reserved.
             match empty_slot(editor, slot) {
                 Err(EditError::NotYet) => Ok(()),
                 emptied => emptied,
@@ -316,7 +316,7 @@ fn make_file(
     }
 }
 
-/// Clusters and features that the journals of other slots have.
+/// The largest number of clusters and the 64-bit feature among the journals of other slots.
 fn others(volume: &Volume, but: u16) -> (u32, JournalIncompat) {
     let journals = (0..volume.max_slots()).filter(|slot| *slot != but);
     let journals: Vec<_> = journals.filter_map(|slot| volume.journal(slot).ok()).collect();
@@ -325,7 +325,7 @@ fn others(volume: &Volume, but: u16) -> (u32, JournalIncompat) {
     (clusters, features.fold(JournalIncompat::empty(), |all, one| all | one))
 }
 
-/// Drops what an inode has and gives it so many clusters, zeroed where `zeroed` says so.
+/// Replaces the contents of an inode by `clusters` new clusters, zeroed if `zeroed`.
 fn reallocate(
     editor: &mut Editor<'_>,
     blkno: Blkno,
@@ -369,7 +369,7 @@ fn reallocate(
     })
 }
 
-/// The repair of a slot map that is too short: all slots are free.
+/// Replaces a slot map that is too short by an empty one.
 pub fn new_slot_map(blkno: Blkno) -> Repair {
     Repair::when_sound(move |editor| slot_map(editor, blkno))
 }
@@ -383,7 +383,7 @@ fn slot_map(editor: &mut Editor<'_>, blkno: Blkno) -> Result<(), EditError> {
     if format == SlotMapFormat::Extended {
         return Ok(());
     }
-    // In the old form a free slot is not zero.
+    // In the old format a free slot is not zero.
     let slots = volume.max_slots();
     let inode = editor.inode(blkno)?;
     let first = first_block(editor.volume(), &inode)?;
@@ -400,12 +400,13 @@ fn first_block(volume: &Volume, inode: &Inode) -> Result<Blkno, EditError> {
     first.ok_or_else(|| EditError::Impossible("it has no block".to_owned()))
 }
 
-/// Frees a slot in the slot map.
+/// Marks a slot as free in the slot map.
 pub fn free_slot(slot: u16) -> Repair {
     Repair::new(move |editor| {
         let volume = editor.volume();
         let first = first_block(volume, &volume.system_file(SystemFile::SlotMap)?)?;
-        // A structure with entries of a slot map would still say what it is.
+        // Slot map entries could be written into a foreign structure, and it would still state what
+        // it is.
         if contested::kind(&volume.read_block(first)?, first).is_some() {
             return Err(EditError::Contested(first));
         }
@@ -414,7 +415,7 @@ pub fn free_slot(slot: u16) -> Repair {
     })
 }
 
-/// The repair of a heartbeat region that is too small.
+/// Replaces a heartbeat region that is too small.
 pub fn new_heartbeat(blkno: Blkno) -> Repair {
     Repair::when_sound(move |editor| heartbeat(editor, blkno))
 }
@@ -426,7 +427,7 @@ fn heartbeat(editor: &mut Editor<'_>, blkno: Blkno) -> Result<(), EditError> {
     reallocate(editor, blkno, clusters, true, true)
 }
 
-/// Clears the region from a block on: nobody is alive.
+/// Clears the heartbeat region that begins at `start`: no node is alive.
 pub fn clear_heartbeat(start: Blkno) -> Repair {
     Repair::new(move |editor| {
         let count = u32::from(MAX_NODES);
@@ -439,17 +440,17 @@ pub fn clear_heartbeat(start: Blkno) -> Repair {
 pub struct NewJournal {
     /// The slot.
     pub slot: u16,
-    /// Its inode.
+    /// The inode of the journal.
     pub blkno: Blkno,
-    /// Clusters it has to have at least.
+    /// The least number of clusters.
     pub clusters: u32,
-    /// Features beside those that any journal has.
+    /// Features beyond those of any journal.
     pub features: JournalIncompat,
-    /// Whether the clusters it has are those of another one.
+    /// Whether its present clusters belong to something else.
     pub elsewhere: bool,
 }
 
-/// Recreates a journal and empty. What its slot had reserved is given back.
+/// Recreates an empty journal and returns what its slot had reserved.
 pub fn new_journal(new: NewJournal) -> Repair {
     let NewJournal { slot, blkno, clusters, features, elsewhere } = new;
     Repair::once("journal", blkno.0, move |editor| {
@@ -458,8 +459,7 @@ pub fn new_journal(new: NewJournal) -> Repair {
     })
 }
 
-/// Marks a journal that has nothing to replay as clean, with what its slot had reserved given
-/// back.
+/// Marks a journal with nothing to replay as clean and returns what its slot had reserved.
 pub fn clean_journal(slot: u16, blkno: Blkno) -> Repair {
     Repair::new(move |editor| {
         let is_empty =
@@ -473,7 +473,7 @@ pub fn clean_journal(slot: u16, blkno: Blkno) -> Repair {
     })
 }
 
-/// Changes the superblock of a journal, which is in this block.
+/// Changes the superblock of a journal, which is in block `blkno`.
 pub fn journal_superblock(
     blkno: Blkno,
     change: impl Fn(&mut JournalSuperblock) + Send + Sync + 'static,
@@ -528,12 +528,13 @@ fn make_journal(
     mark_clean(editor, blkno)
 }
 
-/// Empties local alloc and truncate log of a slot: their clusters are free, or somebody's.
+/// Empties local alloc and truncate log of a slot: their clusters are free or belong to others.
 fn empty_slot(editor: &mut Editor<'_>, slot: u16) -> Result<(), EditError> {
     let volume = editor.volume();
     let file = |file| match volume.system_file(file) {
         Err(ocfs2_volume::Error::NotFound { .. }) => Ok(None),
-        // It is mended first: what it holds would be told as owed by a slot that is in order.
+        // A file that cannot be read is mended first: what it then holds would be reported as owed
+        // by a clean slot.
         Err(_) => Err(EditError::NotYet),
         Ok(inode) => Ok(Some(inode)),
     };

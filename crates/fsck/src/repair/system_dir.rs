@@ -1,6 +1,6 @@
 //! The system directory rewritten.
 //!
-//! Nothing is known yet of the volume's allocators, which are found by it.
+//! The allocators cannot be used for that: they are found through this directory.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,9 +18,9 @@ use super::directory::{Directory, Entry};
 use super::{EditError, Editor, layout};
 use ocfs2_volume::SystemFile;
 
-/// How many blocks are searched for those of the directory: both mkfs put them before.
+/// Blocks that are searched for those of the directory: both mkfs put them within these.
 const SEARCHED: u64 = 8192;
-/// Blocks the directory has had at most: ten times as many as all files of all slots fill.
+/// Blocks that the directory has had at most: ten times as many as all files of all slots fill.
 const MOST_BLOCKS: usize = 2048;
 
 /// Writes the inode of the system directory and the entries of these files.
@@ -49,7 +49,7 @@ pub(super) fn write(
     directory.write(editor)
 }
 
-/// An inode of the directory that has nothing yet.
+/// The inode of the directory, without contents.
 fn dinode(editor: &Editor<'_>, files: &[(SystemFile, Blkno)]) -> Dinode {
     let volume = editor.volume();
     let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
@@ -73,8 +73,8 @@ fn dinode(editor: &Editor<'_>, files: &[(SystemFile, Blkno)]) -> Dinode {
     }
 }
 
-/// Writes the inode with zeroed clusters for so many bytes of entries: some that are free by what
-/// the groups say, or else those that the directory had. The next check finds that they are in use.
+/// Writes the inode with zeroed clusters for `bytes` bytes of entries: clusters that are free by
+/// all group descriptors, or else those that the directory had. The next check marks them as used.
 fn with_clusters(
     editor: &mut Editor<'_>,
     bytes: usize,
@@ -106,7 +106,7 @@ fn home_of_directory(editor: &Editor<'_>, files: &[(SystemFile, Blkno)]) -> (u16
     if let Some(home) = layout::home(volume, blkno) {
         return (home.bit, home.loc);
     }
-    // Its siblings are in the same group.
+    // Its siblings come from the same group.
     let sibling = files.first().and_then(|(_, blkno)| editor.inode(*blkno).ok());
     let loc = sibling.map_or(Blkno(0), |inode| inode.dinode.i_suballoc_loc);
     let bit = blkno.0.checked_sub(loc.0).and_then(|bit| u16::try_from(bit).ok());
@@ -120,7 +120,7 @@ pub(super) fn entry(file: SystemFile, inode: Blkno) -> Entry {
     Entry { inode, file_type, name: file.name().into_bytes() }
 }
 
-/// So many clusters in a row that are free by what the descriptors of all groups say.
+/// Finds `count` consecutive clusters that are free by the group descriptors.
 fn free_run(volume: &Volume, count: u32) -> Option<Cluster> {
     let geometry = volume.geometry();
     (0..geometry.groups()).find_map(|group| {
@@ -136,8 +136,8 @@ fn free_run(volume: &Volume, count: u32) -> Option<Cluster> {
     })
 }
 
-/// The clusters the directory has had: its first block says which directory it is of, and those
-/// that follow have names of system files and no others.
+/// The clusters the directory has had: its first block is recognised by `.` and `..`, the following
+/// ones have only names of system files.
 fn own(volume: &Volume) -> Option<(Cluster, u16)> {
     let geometry = volume.geometry();
     let dir = volume.superblock().s_system_dir_blkno;

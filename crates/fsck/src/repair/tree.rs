@@ -1,8 +1,8 @@
 //! Extent trees rebuilt from what can be read of them.
 //!
-//! Whatever is wrong with lists, records and extent blocks of a tree, what is right of it is the
-//! sequence of its extents. They are gathered as the check reads them, and written into a tree
-//! that is as shallow as can be, in the extent blocks the old one had.
+//! Whatever is wrong with the lists, records and extent blocks of a tree, the order of its extents
+//! is taken to be right. They are gathered as the check reads them, and written into a tree of the
+//! least possible depth, in the extent blocks of the old one.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -25,16 +25,16 @@ use crate::read::holds::{Holds, Longest, Taken};
 /// What could be read of a tree.
 #[derive(Debug, Default)]
 pub struct Gathered {
-    /// The extents, each after the one before.
+    /// The extents, in the order of their positions.
     pub extents: Vec<ExtentRec>,
-    /// Extent blocks, which can be used again, with their blocks.
+    /// The extent blocks of the old tree, which are used again, with their headers.
     blocks: Vec<(Blkno, ExtentBlock)>,
 }
 
 /// A tree that was rebuilt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Built {
-    /// The sum of all extents.
+    /// The clusters of all extents together.
     pub clusters: u32,
     /// The rightmost leaf that is an extent block; 0 if the root is the leaf.
     pub last_leaf: Blkno,
@@ -55,8 +55,8 @@ pub fn of_inode(blkno: Blkno, holds: Holds) -> Repair {
     })
 }
 
-/// The repair that ends an extent of an inode where it can end at most. What it has had too much is
-/// not freed: it is that of others, or free.
+/// The repair that shortens an extent of an inode to its greatest possible length. The clusters cut
+/// off are not freed: they belong to others or are free already.
 pub fn shortened(blkno: Blkno, holds: Holds, longest: Longest) -> Repair {
     Repair::once("longest extent", blkno.0, move |editor| {
         let inode = editor.inode(blkno)?;
@@ -73,8 +73,8 @@ pub fn shortened(blkno: Blkno, holds: Holds, longest: Longest) -> Repair {
     })
 }
 
-/// The repair that leads the shared extent of an inode that begins with cluster `start` and has
-/// `count` to those from `to` on.
+/// The repair that points the shared extent of an inode at cluster `start`, with `count` clusters,
+/// to cluster `to` instead.
 pub fn led_back(blkno: Blkno, (start, count): (u32, u32), to: u32) -> Repair {
     Repair::once("place of an extent", blkno.0, move |editor| {
         let inode = editor.inode(blkno)?;
@@ -98,7 +98,8 @@ pub fn led_back(blkno: Blkno, (start, count): (u32, u32), to: u32) -> Repair {
     })
 }
 
-/// Writes the root list of an inode's contents, and what follows from the tree.
+/// Writes the root list of an inode's contents, with the fields of the inode that depend on the
+/// tree.
 pub(super) fn write_inode(
     editor: &mut Editor<'_>,
     inode: &Inode,
@@ -114,8 +115,7 @@ pub(super) fn write_inode(
     })
 }
 
-/// Reads the tree whose root list, in block `root`, is `list`. With `shares`, extents may be
-/// refcounted.
+/// Reads the tree whose root list, in block `root`, is `list`. `shares` allows refcounted extents.
 ///
 /// # Errors
 /// There is no list.
@@ -129,7 +129,7 @@ pub fn gather(
     gather_as(volume, root, list, holds, shares, &|rec, _| *rec)
 }
 
-/// The same of a tree in which records are taken as others than they are.
+/// The same, with each record of a leaf replaced by what `taken` makes of it.
 ///
 /// # Errors
 /// There is no list.
@@ -159,11 +159,12 @@ pub fn gather_as(
     let Gathering { leaves, blocks, .. } = gathering;
     let extents = match holds {
         Holds::Data | Holds::Dense => placed(in_order(leaves), holds),
-        // Positions are hashes or numbers: what is there is there.
+        // These positions are hashes or cluster numbers, which no neighbour tells: all are kept.
         Holds::Hashed | Holds::RefcountLeaves => {
             let mut leaves: Vec<_> = leaves.into_iter().flatten().collect();
             leaves.sort_by_key(|rec| (rec.e_cpos.0, rec.e_blkno.0));
-            // One of two positions may be wrong: what they point to is not.
+            // One of two equal hashes may be wrong, but not the cluster that it points to: both
+            // stay if the clusters differ.
             leaves.dedup_by_key(|rec| match holds {
                 Holds::Hashed => (rec.e_cpos.0, Some(rec.e_blkno)),
                 _ => (rec.e_cpos.0, None),
@@ -186,7 +187,7 @@ struct Gathering<'a> {
 }
 
 impl Gathering<'_> {
-    /// The depth of the root; one that cannot be is taken from what is beneath.
+    /// The depth of the root; an impossible one is derived from the first list below.
     fn depth(&self, list: &ExtentList<'_>) -> u16 {
         let depth = list.header.l_tree_depth;
         if depth <= MAX_TREE_DEPTH {
@@ -199,7 +200,7 @@ impl Gathering<'_> {
         })
     }
 
-    /// The extent block there is.
+    /// Reads an extent block; `None` if there is none at `blkno`.
     fn extent_block(&self, blkno: Blkno) -> Option<(ExtentBlock, Vec<u8>)> {
         if !self.volume.geometry().is_valid_block(blkno) {
             return None;
@@ -233,7 +234,7 @@ impl Gathering<'_> {
         }
     }
 
-    /// The extent of a record, as far as it is within the volume.
+    /// The extent of a record, cut to the volume; `None` if nothing is left.
     fn leaf(&self, rec: ExtentRec) -> Option<ExtentRec> {
         let geometry = self.volume.geometry();
         let clusters = u64::from(rec.e_leaf_clusters());
@@ -249,8 +250,9 @@ impl Gathering<'_> {
     }
 }
 
-/// The extents of all leaves: in the order of their positions where these agree and only the
-/// leaves are mixed up, else in the order of the tree.
+/// The extents of all leaves, in the order of the positions if only whole leaves are out of order,
+/// otherwise in the order of the tree. Sorting single extents would be simpler, but would move one
+/// with a wrong position to another place in the file.
 fn in_order(leaves: Vec<Vec<ExtentRec>>) -> Vec<ExtentRec> {
     let mut sorted: Vec<_> = leaves.iter().filter(|leaf| !leaf.is_empty()).collect();
     sorted.sort_by_key(|leaf| leaf.first().map(|rec| rec.e_cpos.0));
@@ -262,7 +264,7 @@ fn in_order(leaves: Vec<Vec<ExtentRec>>) -> Vec<ExtentRec> {
     }
 }
 
-/// The extents with positions of which none overlap another one; dense ones follow each other.
+/// The extents with positions that do not overlap; dense ones are put one after the other.
 fn placed(leaves: Vec<ExtentRec>, holds: Holds) -> Vec<ExtentRec> {
     let mut placed: Vec<ExtentRec> = Vec::with_capacity(leaves.len());
     let mut end = 0_u64;
@@ -271,7 +273,10 @@ fn placed(leaves: Vec<ExtentRec>, holds: Holds) -> Vec<ExtentRec> {
         let stated = Longest { cpos: rec.e_cpos, clusters: rec.e_leaf_clusters() };
         let Longest { cpos, clusters } = holds.room(rec, end, behind.clone()).unwrap_or(stated);
         let (mut cpos, length) = (u64::from(cpos.0), u64::from(clusters));
-        // The next one tells which of two positions that contradict each other is right.
+        // If the extent reaches into the next one, one of their positions is wrong: this one if the
+        // extent would fit between its neighbours, otherwise the next one, which is then moved. If
+        // the earlier one always won, a single position that is too high would displace all extents
+        // after it.
         let next = behind.next().map(u64::from);
         let fits_in_front = next.is_some_and(|next| next >= end + length && cpos + length > next);
         let is_beyond = cpos + length > holds.end();
@@ -288,7 +293,7 @@ fn placed(leaves: Vec<ExtentRec>, holds: Holds) -> Vec<ExtentRec> {
     placed
 }
 
-/// Adds clusters to the end of what an inode has.
+/// Appends clusters to the contents of an inode.
 ///
 /// # Errors
 /// There is no room; it cannot be written.
@@ -314,7 +319,7 @@ pub fn append(
     write_inode(editor, &inode, &id2, built)
 }
 
-/// Frees what an inode has after its first `keep` clusters, whose extents are dense.
+/// Frees all clusters of an inode after the first `keep`; its extents have to be dense.
 ///
 /// # Errors
 /// It cannot be read or written.
@@ -347,7 +352,7 @@ pub fn cut(
 }
 
 impl Gathered {
-    /// Frees the extent blocks a tree with a root of that room does not need.
+    /// Frees the extent blocks that a tree with a root list of `room` records does not need.
     fn free_surplus(&mut self, editor: &mut Editor<'_>, room: usize) -> Result<(), EditError> {
         let needed = blocks_for(editor.volume(), self.extents.len(), room);
         for (_, block) in self.blocks.drain(needed.min(self.blocks.len())..) {
@@ -369,8 +374,8 @@ impl Gathered {
         self.free_surplus(editor, 1)
     }
 
-    /// Other extents, for a root with room for `room` of them, in the same extent blocks, and in
-    /// new ones from the `extent_alloc` of a slot where these are too few.
+    /// Replaces the extents, for a root list with room for `room` records. The extent blocks stay,
+    /// and missing ones come from the `extent_alloc` of a slot.
     ///
     /// # Errors
     /// [`EditError::NoRoom`].
@@ -399,8 +404,7 @@ impl Gathered {
         Ok(Self { extents, ..self })
     }
 
-    /// Writes the tree with its root list into `root`, which it may fill; its extent blocks at
-    /// once.
+    /// Writes the tree: its extent blocks to the volume at once, its root list into `root`.
     ///
     /// # Errors
     /// There are too few extent blocks; they cannot be written.
@@ -433,7 +437,7 @@ impl Gathered {
                 let first = records.first().map_or(0, |rec| rec.e_cpos.0);
                 let following = lists.get(index + 1).and_then(|records| records.first());
                 let end = records.last().map_or(0, |rec| end_of(rec, depth));
-                // A record covers what is up to the next one.
+                // Beneath an interior record is everything up to the next one.
                 let end = following.map_or(end, |rec| rec.e_cpos.0.into());
                 let length = end.saturating_sub(first.into()).min(u32::MAX.into()) as u32;
                 above.push(ExtentRec::interior(Cpos(first), length, *blkno));
@@ -448,12 +452,13 @@ impl Gathered {
     }
 }
 
-/// How many extents trees have, of which each block is read once however many trees share it.
+/// Numbers of extents of trees. Each block is read once, however many trees share it.
 #[derive(Debug, Default)]
 pub struct Sizes(Mutex<HashMap<Blkno, usize>>);
 
 impl Sizes {
-    /// Extent blocks that a copy of the tree of an inode takes, as far as the tree can be read.
+    /// The number of extent blocks that a copy of the tree of an inode takes, as far as the tree
+    /// can be read.
     pub fn blocks(&self, volume: &Volume, inode: &Inode) -> usize {
         let list = ExtentList::new(inode.id2());
         let extents = list.map_or(0, |list| self.extents(volume, &list, MAX_TREE_DEPTH));
@@ -473,7 +478,7 @@ impl Sizes {
         if let Some(size) = known().get(&blkno) {
             return *size;
         }
-        // One that points to itself adds nothing.
+        // A block that points back to itself adds nothing.
         known().insert(blkno, 0);
         let block = volume.geometry().is_valid_block(blkno).then(|| volume.read_block(blkno).ok());
         let size = block.flatten().map_or(0, |block| {
@@ -484,7 +489,7 @@ impl Sizes {
     }
 }
 
-/// Records for which a list of so many bytes has room.
+/// The number of records that fit into a list of `bytes` bytes.
 pub fn list_room(bytes: usize) -> usize {
     bytes.saturating_sub(ExtentListHeader::SIZE) / ExtentRec::SIZE
 }
@@ -497,7 +502,7 @@ fn end_of(rec: &ExtentRec, depth: u16) -> u64 {
     u64::from(rec.e_cpos.0) + u64::from(length)
 }
 
-/// Extent blocks a tree of so many extents needs beneath a root with room for `room` records.
+/// The number of extent blocks for `extents` extents beneath a root list of `room` records.
 fn blocks_for(volume: &Volume, extents: usize, room: usize) -> usize {
     let per_block = usize::from(ExtentBlock::list_capacity(volume.block_size()));
     let (mut level, mut needed) = (extents, 0);
@@ -523,7 +528,7 @@ fn write_block(
         ..header.clone()
     };
     editor.create(blkno, &header, |list| {
-        // As many fit as a block has room for.
+        // `records` is a chunk of at most the capacity of a block.
         let _ = write_extent_list(list, depth, records);
     })
 }

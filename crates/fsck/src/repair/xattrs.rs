@@ -1,4 +1,4 @@
-//! The attributes of an inode, rewritten: each area with those that can be read of it.
+//! The attributes of an inode, rewritten: each area with the attributes that can be read of it.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
@@ -27,9 +27,9 @@ use crate::read::reach::Reach;
 #[derive(Clone, Debug)]
 struct Attribute {
     hash: u32,
-    /// Which of the two hashes that it may have the entry had.
+    /// How its entry hashes the name; `None` if it has neither hash.
     sign: Option<CharSign>,
-    /// The prefix, and whether the value is beside the name.
+    /// The code of the prefix, with [`XattrEntry::LOCAL`] if the value is beside the name.
     xe_type: u8,
     name: Vec<u8>,
     value_size: u64,
@@ -42,13 +42,13 @@ impl Attribute {
         self.xe_type & XattrEntry::LOCAL != 0
     }
 
-    /// Bytes of name and value.
+    /// Bytes of name and value, each padded to 4.
     fn size(&self) -> usize {
         self.name.len().next_multiple_of(4) + self.stored.len().next_multiple_of(4)
     }
 }
 
-/// The names an inode has so far.
+/// The names an inode has so far, with the code of their prefix.
 type Names = HashSet<(u8, Vec<u8>)>;
 
 /// The repair of all that is wrong with the attributes of an inode.
@@ -56,8 +56,7 @@ pub fn rewrite(owner: Blkno) -> Repair {
     Repair::once("xattrs", owner.0, move |editor| write(editor, owner, &[]))
 }
 
-/// Writes the attributes of an inode again if some in buckets are hashed otherwise than it is
-/// demanded.
+/// Rewrites the attributes of an inode if some in buckets are hashed otherwise than demanded.
 pub fn hashed_as_demanded(owner: Blkno) -> Repair {
     Repair::when_sound(move |editor| {
         let Some(demanded) = editor.terms.hashing.demanded else { return Ok(()) };
@@ -88,8 +87,8 @@ pub fn hashed_as_demanded(owner: Blkno) -> Repair {
     })
 }
 
-/// Rewrites all attributes of an inode. What values have of `others`, which are clusters of
-/// somebody else, becomes copies.
+/// Rewrites all attributes of an inode. Clusters of values that are among `others`, those of other
+/// owners, are replaced by copies.
 pub(super) fn write(
     editor: &mut Editor<'_>,
     owner: Blkno,
@@ -120,7 +119,7 @@ pub(super) fn write(
     })
 }
 
-/// Bytes of the area in every inode that has one.
+/// The size of the attribute area in every inode that has one, in bytes.
 fn inline_size(volume: &Volume) -> u16 {
     let room = volume.block_size().size() - ocfs2_format::dinode::Dinode::ID2_OFFSET;
     let stated = volume.superblock().s_xattr_inline_size;
@@ -151,7 +150,8 @@ fn inline(
     })
 }
 
-/// The xattr block of an inode as it should be, if there is one: its header, and its bytes.
+/// Reads the xattr block of an inode: its header, with the fields that are known put right, and its
+/// bytes.
 fn xattr_block(
     editor: &Editor<'_>,
     inode: &Inode,
@@ -170,7 +170,7 @@ fn xattr_block(
     }))
 }
 
-/// The same if it is the root of a tree of buckets.
+/// The same; `None` unless it is the root of a tree of buckets.
 pub(super) fn root(
     editor: &Editor<'_>,
     inode: &Inode,
@@ -178,7 +178,7 @@ pub(super) fn root(
     Ok(xattr_block(editor, inode)?.filter(|(header, _)| header.is_indexed()))
 }
 
-/// Writes the root of a tree of buckets, and the tree.
+/// Writes the root of a tree of buckets, with its tree.
 pub(super) fn write_root(
     editor: &mut Editor<'_>,
     header: &XattrBlock,
@@ -199,7 +199,7 @@ pub(super) fn write_root(
     })
 }
 
-/// Writes the xattr block; whether there is one.
+/// Writes the xattr block; returns whether there is one.
 fn block(
     editor: &mut Editor<'_>,
     inode: &Inode,
@@ -220,8 +220,8 @@ fn block(
     Ok(true)
 }
 
-/// Gives attributes in buckets the hash that is demanded; those whose own is not known get the one
-/// that most of the others have.
+/// Gives attributes in buckets the demanded hash. Without a demand each keeps its own, and those
+/// without a valid one get the hash of the majority.
 fn settle_hashes(editor: &Editor<'_>, attributes: &mut [Attribute]) {
     let (hashing, mut signs) = (editor.terms.hashing, Signs::default());
     let shown = attributes.iter().filter(|it| !it.name.is_ascii()).filter_map(|it| it.sign);
@@ -250,7 +250,7 @@ fn in_tree(
         let end = reach.end(tree.extents.get(index + 1));
         for bucket in 0..reach.count(&first, rec, end).there {
             let at = reach.bucket(rec.e_blkno, bucket);
-            // What comes then belongs to somebody else.
+            // The following buckets belong to another extent.
             if !seen.insert(at) {
                 break;
             }
@@ -262,8 +262,8 @@ fn in_tree(
     Ok(attributes)
 }
 
-/// Clusters for buckets: such that nobody has, as a wrong record may have pointed to those of others.
-/// Where none are left, those they had.
+/// Clusters for buckets: new ones, since a wrong record may have pointed to clusters of others. The
+/// old ones if none are left.
 fn room(editor: &mut Editor<'_>, tree: &Gathered, count: usize) -> Result<Vec<u32>, EditError> {
     match editor.take_clusters(count as u32) {
         Ok(runs) => Ok(runs.into_iter().flatten().collect()),
@@ -333,7 +333,7 @@ fn write_buckets(
     Ok(())
 }
 
-/// The attributes of an area that can be; of a bucket with blocks of `unit` bytes.
+/// The valid attributes of an area; `unit` is the block size if it is a bucket.
 fn read(
     editor: &Editor<'_>,
     bytes: &[u8],
@@ -351,7 +351,7 @@ fn read(
     for (index, entry) in entries.enumerate() {
         let own = XattrHeader::SIZE + index * XattrEntry::SIZE;
         let Some(attribute) = attribute(editor, bytes, entry) else {
-            // Behind the last real one there is anything.
+            // After the last real entry there may be anything.
             if is_too_many {
                 break;
             }
@@ -389,7 +389,7 @@ fn attribute(editor: &Editor<'_>, bytes: &[u8], entry: XattrEntry) -> Option<Att
     let after = rest.get(name.len().next_multiple_of(4)..)?;
     let root = after.get(..XattrValueRoot::FULL_SIZE);
     let is_short = entry.xe_value_size <= MAX_LOCAL_VALUE;
-    // Where flag and size contradict each other, what is there decides.
+    // If flag and size contradict each other, the stored bytes decide.
     let outside = match (entry.is_local(), is_short) {
         (true, true) => false,
         (false, false) => true,
@@ -417,7 +417,7 @@ fn attribute(editor: &Editor<'_>, bytes: &[u8], entry: XattrEntry) -> Option<Att
     Some(Attribute { hash, sign, xe_type, name: name.to_vec(), value_size, stored })
 }
 
-/// Whether that is the root of a value, as far as that shows in itself.
+/// Whether these bytes are the root of a value, as far as they show it.
 fn is_root(volume: &Volume, stored: &[u8]) -> bool {
     let Ok(list) = XattrValueRoot::list(stored) else { return false };
     let first = list.records().next();
@@ -427,8 +427,8 @@ fn is_root(volume: &Volume, stored: &[u8]) -> bool {
         && first.is_some_and(|rec| volume.geometry().is_valid_block(rec.e_blkno))
 }
 
-/// Rebuilds the trees of values, and cuts values to what their clusters hold; those without
-/// any are left out. Of clusters that are `others`, those a value needs are copied.
+/// Rebuilds the trees of values and cuts values to their clusters; attributes without any are left
+/// out. Clusters in `others` that a value needs are copied.
 fn mend(
     editor: &mut Editor<'_>,
     inode: &Inode,
@@ -467,7 +467,8 @@ fn mend(
     Ok(())
 }
 
-/// The attributes in buckets, with the hash each begins with; those of one hash are together.
+/// Packs attributes into buckets, each with its lowest hash; attributes of the same hash stay
+/// together.
 fn in_buckets(attributes: &[Attribute], block_size: BlockSize) -> Vec<(u32, Vec<u8>)> {
     let (unit, most) = (block_size.size(), bucket_entries(block_size));
     let mut buckets = Vec::new();
@@ -477,7 +478,7 @@ fn in_buckets(attributes: &[Attribute], block_size: BlockSize) -> Vec<(u32, Vec<
         let mut bytes = vec![0; BUCKET_SIZE];
         let fitting = rest.get(..most).unwrap_or(rest);
         let mut count = pack(&mut bytes, fitting, Some(unit));
-        // Not all of one hash fit: they go on together in the next one.
+        // Not all of this hash fit: they all go to the next bucket.
         if let (Some(last), Some(next)) = (rest.get(count.wrapping_sub(1)), rest.get(count))
             && last.hash == next.hash
         {
@@ -487,14 +488,14 @@ fn in_buckets(attributes: &[Attribute], block_size: BlockSize) -> Vec<(u32, Vec<
             pack(&mut bytes, rest.get(..count).unwrap_or_default(), Some(unit));
         }
         buckets.push((rest.first().map_or(0, |it| it.hash), bytes));
-        // One that fits no bucket is left out: it never was in one.
+        // One too large for any bucket is left out: it cannot have been in one.
         start += count.max(1);
     }
     buckets
 }
 
-/// Writes attributes into an area, names and values from its end; how many fit. In a bucket,
-/// none goes across two blocks of `unit` bytes.
+/// Writes attributes into an area, names and values from its end; returns how many fit. In a bucket
+/// none crosses a boundary of `unit` bytes.
 fn pack(area: &mut [u8], attributes: &[Attribute], unit: Option<usize>) -> usize {
     let mut end = area.len();
     let mut count = 0;
@@ -507,7 +508,7 @@ fn pack(area: &mut [u8], attributes: &[Attribute], unit: Option<usize>) -> usize
             && size > 0
             && offset / unit != (end - 1) / unit
         {
-            // Up to where the block before it ends.
+            // Down to the end of the block before.
             let Some(lower) = ((end - 1) / unit * unit).checked_sub(size) else { break };
             offset = lower;
         }

@@ -1,4 +1,4 @@
-//! One JSON document, written as the check goes on: findings are not kept.
+//! A single JSON document, written while the check runs: findings are not kept.
 
 use std::io::{self, Write};
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Form, Record};
 
-/// What of the document is not written yet, as JSON.
+/// The parts of the document that are not written yet, as JSON.
 #[derive(Default)]
 pub(crate) struct Json {
     volume: Option<String>,
@@ -17,12 +17,12 @@ pub(crate) struct Json {
     lost: Vec<String>,
     /// The list of findings has begun.
     in_findings: bool,
-    /// It has an entry.
+    /// The list has an entry.
     has_findings: bool,
 }
 
 impl Json {
-    /// Everything in front of the findings.
+    /// Writes everything up to the findings.
     fn begin_findings(&mut self, out: &mut dyn Write) -> io::Result<()> {
         if self.in_findings {
             return Ok(());
@@ -38,7 +38,7 @@ impl Form for Json {
         match record {
             Record::Start(start) => {
                 let text = json_document(start)?;
-                // The closing brace comes with the end.
+                // The closing brace is written at the end.
                 out.write_all(text.trim_end_matches(['}', '\n']).as_bytes())
             }
             Record::Volume(volume) => {
@@ -70,7 +70,7 @@ impl Form for Json {
             Record::End(end) => {
                 self.begin_findings(out)?;
                 out.write_all(if self.has_findings { b"\n  ]" } else { b"]" })?;
-                // Something may be found before the slots are looked at.
+                // Not earlier, since something may be found before the slots.
                 write!(out, ",\n  \"slots\": {}", list(&self.slots))?;
                 write!(out, ",\n  \"lost\": {}", list(&self.lost))?;
                 write!(out, ",\n  \"notes\": {}", list(&self.notes))?;
@@ -82,12 +82,12 @@ impl Form for Json {
     }
 }
 
-/// As it stands in the document.
+/// Indented for its place in the document.
 fn indented(value: &impl Serialize) -> serde_json::Result<String> {
     Ok(json_document(value)?.replace('\n', "\n  "))
 }
 
-/// A list with an entry a line.
+/// A list with one entry per line.
 fn list(entries: &[String]) -> String {
     if entries.is_empty() {
         return "[]".to_owned();

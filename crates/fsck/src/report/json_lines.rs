@@ -1,4 +1,4 @@
-//! JSON, a record a line.
+//! JSON Lines: one record per line.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,4 @@
-//! What is lost, as it is told.
+//! Losses as they are shown.
 
 use std::fmt::Write;
 use std::ops::Range;
@@ -9,30 +9,30 @@ use serde::Serialize;
 use super::path::ShownPath;
 use crate::losses::Loss;
 
-/// Ranges and names of attributes that are told of one file.
+/// The most ranges, and the most names of attributes, that are listed for a file.
 const TOLD: usize = 1000;
-/// The same on one line.
+/// The same in a line of text.
 const TOLD_IN_TEXT: usize = 8;
 
-/// What is lost of a file, or what of it may be wrong.
+/// What a file has lost, or what may be wrong in it.
 #[derive(Debug, Serialize)]
 pub(crate) struct LossRecord {
     pub inode: u64,
     pub file_type: Option<&'static str>,
-    /// Where it was.
+    /// The path before the repairs.
     pub path: Option<ShownPath>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path_escaped: Option<String>,
-    /// The directory it was in, where only that is known.
+    /// The directory it was in, if only that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub was_in: Option<ShownPath>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub was_in_escaped: Option<String>,
-    /// Where it is now.
+    /// The path after the repairs.
     pub new_path: Option<ShownPath>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub new_path_escaped: Option<String>,
-    /// What is gone.
+    /// The kinds of losses.
     pub lost: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contents: Option<ContentsRecord>,
@@ -40,7 +40,7 @@ pub(crate) struct LossRecord {
     pub attributes: Option<AttributesRecord>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<SizeRecord>,
-    /// The slot, of a journal.
+    /// The slot of a journal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slot: Option<u16>,
     /// Why it may be wrong.
@@ -48,28 +48,28 @@ pub(crate) struct LossRecord {
     pub doubt: Option<&'static str>,
 }
 
-/// Contents that are gone.
+/// Lost contents.
 #[derive(Debug, Serialize)]
 pub(crate) struct ContentsRecord {
     pub ranges: Vec<RangeRecord>,
-    /// Ranges that are not among them.
+    /// The number of further ranges.
     pub ranges_left_off: u64,
     pub bytes: u64,
     pub of_bytes: u64,
 }
 
-/// Bytes of a file.
+/// A byte range of a file; `end` is excluded.
 #[derive(Debug, Serialize)]
 pub(crate) struct RangeRecord {
     pub start: u64,
     pub end: u64,
 }
 
-/// Attributes that are gone.
+/// Lost attributes.
 #[derive(Debug, Serialize)]
 pub(crate) struct AttributesRecord {
     pub names: Vec<ShownPath>,
-    /// There were more, whose names are not known, or which are too many to be told.
+    /// There were more, with unknown names or too many to be listed.
     pub others: bool,
 }
 
@@ -121,12 +121,12 @@ impl LossRecord {
         }
     }
 
-    /// Whether something is gone, rather than that it may be wrong.
+    /// Whether something is known to be gone, rather than possibly wrong.
     pub fn is_certain(&self) -> bool {
         !self.lost.is_empty()
     }
 
-    /// On one line.
+    /// The text, on one line.
     pub fn text(&self) -> String {
         if let Some(slot) = self.slot {
             return format!(

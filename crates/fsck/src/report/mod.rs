@@ -1,4 +1,4 @@
-//! What the program says on standard output: a stream of records, shown as text or as JSON.
+//! The output of the program on standard output: a stream of records, as text or JSON.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
@@ -30,8 +30,8 @@ pub(crate) use statistics::{PassStatistics, Stopwatch, peak_memory};
 pub(crate) use summary::{Summary, WrittenRecord};
 pub(crate) use text::question;
 
-/// Something to be told. They come in the order of the variants; passes and findings
-/// alternate, notes come anywhere before the summary.
+/// A part of the output. Records come in the order of the variants, but passes and findings
+/// alternate, and notes may come anywhere before the summary.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub(crate) enum Record<'a> {
@@ -45,25 +45,24 @@ pub(crate) enum Record<'a> {
         pass: Pass,
         title: &'a str,
     },
-    /// A question that was answered. Only in text.
+    /// A question with its answer; only in text.
     #[serde(skip)]
     Answer(&'a FindingRecord<'a>),
-    /// What came of a finding. Not in text.
+    /// The outcome of a finding; not in text.
     Finding(&'a FindingRecord<'a>),
-    /// What is lost, after all findings.
+    /// A loss; they follow all findings.
     Lost(&'a LossRecord),
     Summary(&'a Summary),
     End(End<'a>),
 }
 
-/// The program and what it was told.
+/// The program and its arguments.
 #[derive(Debug, Serialize)]
 pub(crate) struct Start<'a> {
     pub program: &'a str,
     pub version: &'a str,
     pub device: &'a str,
-    /// Where that has bytes that are no UTF-8, the path with such bytes as `\xff` and `\\` for a
-    /// backslash.
+    /// The whole path if it is not UTF-8: other bytes as `\xff`, a backslash as `\\`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_escaped: Option<String>,
     pub mode: Mode,
@@ -72,7 +71,7 @@ pub(crate) struct Start<'a> {
 /// The volume.
 #[derive(Debug, Serialize)]
 pub(crate) struct VolumeRecord {
-    /// Bytes that are no UTF-8 are replaced.
+    /// Bytes that are not UTF-8 are replaced.
     pub label: String,
     /// 36 lower-case characters.
     pub uuid: String,
@@ -84,7 +83,7 @@ pub(crate) struct VolumeRecord {
     pub features: Vec<&'static str>,
     /// `null` on a local volume.
     pub stack: Option<String>,
-    /// Block of the superblock it was opened by.
+    /// The block of the superblock that was used.
     pub superblock: u64,
 }
 
@@ -108,31 +107,31 @@ impl VolumeRecord {
     }
 }
 
-/// A slot: how its journal was found, and what was done.
+/// A slot: the state of its journal, and what was done.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub(crate) struct SlotRecord {
     pub slot: u16,
     pub state: SlotState,
-    /// The node that holds it by the slot map.
+    /// The node that has the slot by the slot map.
     pub node: Option<u32>,
     /// Whether that node is alive.
     pub node_state: Option<&'static str>,
-    /// Complete transactions in the log.
+    /// The number of complete transactions in the log.
     pub transactions: Option<u32>,
-    /// Blocks the log has for the volume.
+    /// The number of blocks replayed from the log.
     pub blocks: Option<u64>,
-    /// Clusters that went from the local alloc back to the global bitmap.
+    /// Clusters returned from the local alloc to the global bitmap.
     pub local_alloc_clusters: Option<u64>,
-    /// Clusters that were freed from the truncate log.
+    /// Clusters freed from the truncate log.
     pub truncate_log_clusters: Option<u64>,
     /// Inodes of the orphan directory that were deleted.
     pub orphans_deleted: Option<u64>,
-    /// Files that lost what direct writes had added beyond their end.
+    /// Files cut back to their size after direct writes beyond their end.
     pub orphans_cut: Option<u64>,
     pub outcome: SlotOutcome,
-    /// What stood in the way.
+    /// What prevented the recovery.
     pub problem: Option<String>,
-    /// Why the log was not replayed to its end, which is a finding.
+    /// Why the log was not replayed to the end; this is a finding.
     #[serde(skip)]
     pub log_damage: Option<String>,
 }
@@ -153,23 +152,23 @@ pub(crate) enum SlotState {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum SlotOutcome {
-    /// Nothing had to be.
+    /// There was nothing to do.
     None,
     /// It was recovered.
     Recovered,
-    /// In memory, for the check; the device is as it was.
+    /// In memory, for the check only; the device is unchanged.
     RecoveredInMemory,
-    /// Not completely, or not at all.
+    /// Not recovered, or not completely.
     Left,
 }
 
-/// A finding, with the answer and what came of it.
+/// A finding, with the answer and the outcome.
 #[derive(Debug, Serialize)]
 pub(crate) struct FindingRecord<'a> {
     pub code: &'a Code,
     pub pass: Pass,
     pub place: &'a Place,
-    /// The path of the inode it is about.
+    /// The path of the inode that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<ShownPath>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -178,11 +177,11 @@ pub(crate) struct FindingRecord<'a> {
     pub question: String,
     pub default: &'static str,
     pub repair: &'static str,
-    /// What was answered.
+    /// The answer.
     pub answer: &'static str,
-    /// What came of it.
+    /// The outcome.
     pub outcome: FindingOutcome,
-    /// Whether there is anything to be asked.
+    /// Whether it is a question at all.
     #[serde(skip)]
     pub is_question: bool,
     /// Why it could not be repaired.
@@ -216,11 +215,11 @@ impl<'a> FindingRecord<'a> {
     }
 }
 
-/// What came of a finding.
+/// The outcome of a finding.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum FindingOutcome {
-    /// It is not there any more.
+    /// It was repaired.
     Corrected,
     /// It is still there.
     Left,
@@ -229,31 +228,31 @@ pub(crate) enum FindingOutcome {
 /// The end of the run.
 #[derive(Debug, Serialize)]
 pub(crate) struct End<'a> {
-    /// Why it ended early.
+    /// Why the run ended early.
     pub error: Option<&'a str>,
     pub exit_status: u8,
 }
 
-/// Shows records in one of the forms.
+/// One of the output formats.
 pub(crate) trait Form {
     fn show(&mut self, out: &mut dyn Write, record: &Record<'_>) -> io::Result<()>;
 }
 
-/// Standard output, and what was found so far.
+/// Standard output, and the findings so far.
 pub(crate) struct Report {
     form: Box<dyn Form>,
     out: Box<dyn Write>,
     /// Nothing can be written any more.
     lost: bool,
-    /// Why not, if it is not that nobody reads.
+    /// The error of that; `None` if the reader only went away.
     failed: Option<io::Error>,
-    /// Findings by code.
+    /// The number of findings by code.
     pub counts: BTreeMap<&'static str, u64>,
-    /// Where inodes are.
+    /// Finds the paths of inodes.
     paths: Option<FoundPaths>,
 }
 
-/// Inodes whose paths are looked up for findings.
+/// The most inodes whose paths are looked up for findings.
 const PATHS: usize = 20_000;
 
 /// The paths of inodes that findings were about.
@@ -264,7 +263,7 @@ struct FoundPaths {
 }
 
 impl FoundPaths {
-    /// The path of the inode a finding is about, if it is no file of the system.
+    /// The path of the inode that a finding is about; `None` for a system file.
     fn of(&mut self, place: &Place) -> Option<ShownPath> {
         let inode = place.inode?;
         if let Some(path) = self.found.get(&inode) {
@@ -282,14 +281,14 @@ impl FoundPaths {
 }
 
 impl Report {
-    /// In the form that is asked for.
+    /// In the requested form.
     pub fn new(cli: &Cli) -> Self {
         let form: Box<dyn Form> = match (cli.json, cli.json_lines) {
             (true, _) => Box::new(json::Json::default()),
             (_, true) => Box::new(json_lines::JsonLines),
             _ => Box::new(text::Text::new(cli)),
         };
-        // Findings can be many; a line is of interest at once only where somebody looks on.
+        // Findings can be many: only a terminal needs each line at once.
         let stdout = Output::stdout();
         let out: Box<dyn Write> = if ocfs2_cli::is_terminal() {
             Box::new(stdout)
@@ -299,14 +298,14 @@ impl Report {
         Self { form, out, lost: false, failed: None, counts: BTreeMap::new(), paths: None }
     }
 
-    /// From now on findings show where their inodes are on that volume.
+    /// From now on, findings show the paths of their inodes on `volume`.
     pub fn show_paths_of(&mut self, volume: &Volume, interrupt: &Interrupt) {
         let paths = Paths::new(volume, interrupt);
         let volume = volume.on(Arc::clone(volume.device()));
         self.paths = Some(FoundPaths { paths, volume, found: HashMap::new() });
     }
 
-    /// The path a finding is about, for people; looked up at most once.
+    /// The path that a finding is about, for people; looked up at most once.
     pub fn path(&mut self, finding: &Finding) -> Option<String> {
         self.path_of(finding).map(|path| path.text())
     }
@@ -315,7 +314,7 @@ impl Report {
         self.paths.as_mut().and_then(|paths| paths.of(&finding.place))
     }
 
-    /// Shows a record. A check goes on when it cannot be shown: the exit status tells.
+    /// Shows a record. If that fails, the check goes on, and the exit status shows the failure.
     pub fn show(&mut self, record: &Record<'_>) {
         if self.lost {
             return;
@@ -329,12 +328,12 @@ impl Report {
         }
     }
 
-    /// A sentence for people.
+    /// Shows a sentence for people.
     pub fn note(&mut self, text: &str) {
         self.show(&Record::Note { text });
     }
 
-    /// Shows a finding that is left, and what would be asked after a no.
+    /// Shows a finding that is left, with those that follow from a no.
     pub fn found(&mut self, found: Found<'_>) {
         for finding in found.finding.chain() {
             self.asked(found.pass, finding, false);
@@ -342,7 +341,7 @@ impl Report {
         }
     }
 
-    /// A question was answered. People are told at once; what came of it follows.
+    /// Shows a question with its answer at once; the outcome follows later.
     pub fn asked(&mut self, pass: Pass, finding: &Finding, answer: bool) {
         self.count(finding);
         let path = self.path_of(finding);
@@ -350,23 +349,23 @@ impl Report {
         self.show(&Record::Answer(&record));
     }
 
-    /// Counts a finding that was shown otherwise.
+    /// Counts a finding that was already shown.
     pub fn count(&mut self, finding: &Finding) {
         *self.counts.entry(finding.code.name).or_default() += 1;
     }
 
-    /// What came of a finding.
+    /// Shows the outcome of a finding.
     pub fn concluded(&mut self, record: FindingRecord<'_>) {
         let path = self.paths.as_mut().and_then(|paths| paths.of(record.place));
         self.show(&Record::Finding(&record.at(path)));
     }
 
-    /// How many findings there were.
+    /// The number of findings so far.
     pub fn findings(&self) -> u64 {
         self.counts.values().sum()
     }
 
-    /// The error because of which not everything could be shown.
+    /// Takes the error of a record that could not be shown.
     pub fn take_failure(&mut self) -> Option<io::Error> {
         self.failed.take()
     }

@@ -12,18 +12,18 @@ impl ShownPath {
         Self(path.to_vec())
     }
 
-    /// For people, on one line.
+    /// The path for people, on one line.
     pub fn text(&self) -> String {
         encode::path(&self.0)
     }
 
-    /// In full where it is not UTF-8, by an escaping that can be reversed; else nothing.
+    /// The whole path with a reversible escaping; `None` if it is UTF-8.
     pub fn escaped(&self) -> Option<String> {
         encode::json_escaped(&self.0)
     }
 }
 
-/// What is not UTF-8 is replaced.
+/// Bytes that are not UTF-8 are replaced.
 impl Serialize for ShownPath {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&encode::json_text(&self.0))

@@ -1,4 +1,4 @@
-//! How far the check has come: a bar for people, lines for fsck(8).
+//! The progress of the check: a bar for people, lines for fsck(8).
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -8,12 +8,12 @@ use ocfs2_cli::{NoProgress, Output, Progress, program_name, progress, shown};
 use crate::Pass;
 use crate::cli::Cli;
 
-/// Shows progress wherever it was asked for.
+/// Shows progress in the requested ways.
 pub(crate) struct ProgressOut {
     bar: Box<dyn Progress>,
-    /// `-C`: the file descriptor of the program that calls this one.
+    /// The file descriptor of `-C`, given by the calling program.
     lines: Option<File>,
-    /// `-P` without a terminal.
+    /// Lines for `-P` without a terminal.
     percents: bool,
     device: String,
     pass: Pass,
@@ -72,7 +72,7 @@ impl ProgressOut {
         }
         self.told = Some(percent);
         let (pass, total, device) = (self.pass.number(), self.total, &self.device);
-        // Whoever does not read it any more does not want to know.
+        // A reader that has gone away does not need it.
         let _ = match &mut self.lines {
             Some(file) => writeln!(file, "{pass} {done} {total} {device}"),
             None => writeln!(Output::stderr(), "{}: pass {pass}: {percent}%", program_name()),
@@ -80,7 +80,7 @@ impl ProgressOut {
     }
 }
 
-/// The file after a file descriptor this process was given.
+/// Opens a file descriptor that this process inherited.
 fn open_fd(fd: i32) -> io::Result<File> {
     let open = File::options().append(true).open(format!("/proc/self/fd/{fd}"));
     open.map_err(|err| io::Error::new(err.kind(), format!("file descriptor {fd} (-C): {err}")))

@@ -1,4 +1,4 @@
-//! Time and reading, pass by pass.
+//! Time and reads per pass.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,7 +17,7 @@ pub(crate) struct PassStatistics {
     pub reads: u64,
 }
 
-/// Measures the whole run and its passes.
+/// Measures the whole run and each pass.
 pub(crate) struct Stopwatch {
     started: Instant,
     device: Option<Arc<CountingDevice<Arc<dyn Device>>>>,
@@ -30,19 +30,19 @@ impl Stopwatch {
         Self { started: Instant::now(), device: None, current: None, passes: Vec::new() }
     }
 
-    /// From now on what is read from this device is counted.
+    /// Counts the reads of this device from now on.
     pub fn watch(&mut self, device: Arc<CountingDevice<Arc<dyn Device>>>) {
         self.device = Some(device);
     }
 
-    /// A pass begins, and the one before has ended.
+    /// Begins a pass and ends the one before.
     pub fn begin(&mut self, pass: Pass) {
         self.end();
         let (bytes, reads) = self.read();
         self.current = Some((pass, Instant::now(), bytes, reads));
     }
 
-    /// The last pass has ended; gives what it took.
+    /// Ends the last pass; returns what it took.
     pub fn end(&mut self) -> Option<&PassStatistics> {
         let (pass, since, bytes_before, reads_before) = self.current.take()?;
         let (bytes, reads) = self.read();
@@ -64,19 +64,19 @@ impl Stopwatch {
         rounded(self.started.elapsed().as_secs_f64())
     }
 
-    /// Bytes read from the device so far, and in how many reads.
+    /// Bytes read from the device so far, and the number of reads.
     pub fn read(&self) -> (u64, u64) {
         let counts = self.device.as_ref().map(|device| device.counts()).unwrap_or_default();
         (counts.read_bytes, counts.reads)
     }
 }
 
-/// To milliseconds.
+/// Rounds to milliseconds.
 fn rounded(seconds: f64) -> f64 {
     (seconds * 1000.0).round() / 1000.0
 }
 
-/// The most memory this process had at any time, in bytes.
+/// The peak memory of this process in bytes.
 pub(crate) fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

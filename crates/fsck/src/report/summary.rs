@@ -1,4 +1,4 @@
-//! What a run came to.
+//! The result of a run.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -10,46 +10,46 @@ use serde::Serialize;
 use super::PassStatistics;
 use crate::{NameHashes, Outcome, Totals};
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Summary {
     /// Whether the passes were run.
     pub checked: bool,
-    /// Whether the device ends before the volume, so that nothing was looked at.
+    /// Whether the device ends before the volume, so that nothing was checked.
     #[serde(skip)]
     pub is_short: bool,
-    /// Whether it is only said what would be done.
+    /// Whether changes are only announced (`--dry-run`).
     #[serde(skip)]
     pub dry_run: bool,
-    /// Why they were, or when they will be, in words.
+    /// Why the passes were run, or when they will be, in words.
     pub reason: String,
-    /// Findings, all of them.
+    /// The number of all findings.
     pub findings: u64,
-    /// Findings that were repaired.
+    /// The number of repaired findings.
     pub corrected: u64,
-    /// Findings that were left.
+    /// The number of findings that are left.
     pub left: u64,
-    /// Files that have lost something, directories and names among them.
+    /// The number of files with certain losses, including directories and names.
     pub lost: u64,
-    /// Those that have lost nothing that is known, and may be wrong.
+    /// The number of files without known losses that may be wrong.
     pub doubtful: u64,
-    /// Whole checks that were made: after repairs everything is checked again.
+    /// The number of whole checks: repairs are followed by another one.
     pub rounds: u32,
-    /// What the checks after the first one took, with the repairs.
+    /// The seconds of all checks after the first, with the repairs.
     pub proof_seconds: f64,
     /// How the changes were written.
     pub written: Option<WrittenRecord>,
     /// Slots that were recovered on the device.
     pub slots_recovered: u64,
-    /// Slots that have to be recovered still.
+    /// Slots that still have to be recovered.
     pub slots_left: u64,
-    /// Findings by code.
+    /// The number of findings by code.
     pub codes: BTreeMap<&'static str, u64>,
-    /// Files; not there if nothing was checked.
+    /// Counts of files; `None` if nothing was checked.
     pub files: Option<Files>,
-    /// Space; not there if nothing was checked.
+    /// Use of space; `None` if nothing was checked.
     pub space: Option<Space>,
-    /// Names by their hash; not there if nothing was checked.
+    /// Names by their hash; `None` if nothing was checked.
     pub name_hashes: Option<NameHashes>,
     pub passes: Vec<PassStatistics>,
     pub seconds: f64,
@@ -62,15 +62,15 @@ pub(crate) struct Summary {
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "how", rename_all = "kebab-case")]
 pub(crate) enum WrittenRecord {
-    /// Not at all: that was all there was to it, or it is only said what would be.
+    /// Not written, with the number of blocks that would be.
     DryRun { blocks: usize },
     /// Through the journal of a slot.
     Journal { slot: u16, blocks: usize },
-    /// To their places, and why not through a journal.
+    /// In place, with the reason why no journal was used.
     InPlace { blocks: usize, reason: String },
 }
 
-/// What there is in a volume.
+/// The files of a volume, by kind.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Files {
     pub inodes: u64,
@@ -79,11 +79,11 @@ pub(crate) struct Files {
     pub symlinks: u64,
     pub special: u64,
     pub inline: u64,
-    /// Regular files of more than one extent.
+    /// Regular files with more than one extent.
     pub fragmented: u64,
 }
 
-/// Space of a volume.
+/// The space of a volume.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Space {
     pub clusters: u32,
@@ -92,7 +92,7 @@ pub(crate) struct Space {
 }
 
 impl Summary {
-    /// Takes over what the passes came to.
+    /// Takes over the outcome of the passes.
     pub fn set_outcome(&mut self, outcome: &Outcome, geometry: &Geometry) {
         self.checked = true;
         self.is_short = outcome.is_short;
@@ -166,7 +166,7 @@ impl Summary {
         text
     }
 
-    /// What is lost, in a few words after what was corrected.
+    /// The losses in a few words, as a suffix.
     fn losses(&self) -> String {
         let mut text = String::new();
         if self.lost > 0 {
@@ -180,7 +180,7 @@ impl Summary {
         text
     }
 
-    /// What `-t` shows, as the C tool lays it out.
+    /// The output of `-t`, in the layout of the C tool.
     pub fn statistics(&self) -> String {
         let mut text = String::from("\n");
         let rate = rate(self.read_bytes, self.seconds);
@@ -231,7 +231,7 @@ impl Space {
 }
 
 impl PassStatistics {
-    /// What `-tt` shows after a pass.
+    /// The output of `-tt` after a pass.
     pub fn text(&self) -> String {
         let rate = rate(self.read_bytes, self.seconds);
         let (read, reads, seconds) = (human_size(self.read_bytes), self.reads, self.seconds);

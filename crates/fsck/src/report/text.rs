@@ -1,4 +1,4 @@
-//! Text, shaped as that of the C tool.
+//! Text, in the form of the C tool.
 
 use std::io::{self, Write};
 
@@ -16,9 +16,9 @@ pub(crate) struct Text {
     verbose: bool,
     statistics: u8,
     dry_run: bool,
-    /// Whether it was said that journals are replayed.
+    /// Whether the replay of journals was announced.
     said_replaying: bool,
-    /// Which heading losses have so far: of what is gone, of what may be wrong.
+    /// Which heading of losses was shown last: true for certain losses, false for possible ones.
     said_lost: Option<bool>,
 }
 
@@ -134,7 +134,7 @@ impl Form for Text {
     fn show(&mut self, out: &mut dyn Write, record: &Record<'_>) -> io::Result<()> {
         match record {
             Record::Start(start) => {
-                // As the C tool does: the version is not part of the answer.
+                // On standard error as in the C tool: the version is not part of the result.
                 let _ = writeln!(Output::stderr(), "{} {}", start.program, start.version);
                 Ok(())
             }
@@ -167,19 +167,19 @@ impl Form for Text {
                 }
                 Ok(())
             }
-            // The error is on standard error.
+            // The error was printed on standard error.
             Record::End(_) => Ok(()),
         }
     }
 }
 
-/// What was found, where if that is known, and what is asked, on one line.
+/// The finding, its path if known, and the question, on one line.
 pub(crate) fn question(code: &Code, text: &str, path: Option<&str>) -> String {
     let path = path.map(|path| format!(" ({path})")).unwrap_or_default();
     format!("[{code}] {}{path}. {}", line(capitalised(text)), code.question())
 }
 
-/// As a sentence begins, unless that is with the name of a field or a file.
+/// Capitalises the first word, unless it is the name of a field or a file.
 fn capitalised(text: &str) -> String {
     let is_word = |word: &str| word.bytes().all(|byte| byte.is_ascii_lowercase());
     if !text.split([' ', ',']).next().is_some_and(is_word) {

@@ -14,10 +14,10 @@ use crate::error::{Explain, Failure, of_file};
 use crate::screen::Screen;
 use crate::shell::Shell;
 
-/// The prefix of a name, and what is after it.
+/// Splits the name of an attribute into its prefix and the rest.
 fn named(word: &[u8]) -> Result<(XattrPrefix, &[u8]), Failure> {
     let mut prefixes = XattrPrefix::ALL;
-    // Of two that fit the longer one is meant.
+    // The longer one of two matching prefixes is meant.
     prefixes.sort_by_key(|prefix| std::cmp::Reverse(prefix.as_str().len()));
     let mut found = prefixes
         .iter()
@@ -91,7 +91,7 @@ pub(in super::super) fn ea_get(
     Err(refused(word, &format!("has no attribute {}", terminal(name))))
 }
 
-/// `-f` and the file after it.
+/// Parses `-f` with a file; returns also the words after it.
 fn file_option(words: &[Vec<u8>]) -> Result<(Option<&Path>, &[Vec<u8>]), Failure> {
     match option(words, "-f") {
         (false, words) => Ok((None, words)),

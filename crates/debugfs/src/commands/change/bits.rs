@@ -1,4 +1,4 @@
-//! Bits of allocators, set and cleared by hand, with what counts them.
+//! Bits of allocators, set and cleared by hand, together with their counters.
 
 use std::ops::Range;
 
@@ -15,12 +15,12 @@ use crate::screen::Screen;
 use crate::shell::Shell;
 use crate::volume::Fs;
 
-/// What is asked of a command that changes bits.
+/// The options of a command that changes bits.
 #[derive(Clone, Copy, Default)]
 struct Options {
-    /// Whoever has what they stand for, and past the journals.
+    /// Whether to ignore owners, and to write without a journal.
     is_direct: bool,
-    /// Only the bits, not what counts them.
+    /// Whether to change only the bits, not their counters.
     is_raw: bool,
 }
 
@@ -42,12 +42,12 @@ impl Options {
     }
 }
 
-/// Bits that are to be changed, and what is said of them.
+/// Bits to be changed, and their name in messages.
 struct Wanted {
     all: Vec<Bits>,
-    /// What they stand for.
+    /// The blocks that they stand for.
     blocks: Range<u64>,
-    /// Whether they are clusters.
+    /// Whether they stand for clusters.
     are_clusters: bool,
     name: String,
 }
@@ -73,7 +73,8 @@ impl Wanted {
         Ok(Self { all, blocks, are_clusters: false, name })
     }
 
-    /// Fails where a bit is as it is to be already, and where somebody has what is to be free.
+    /// Fails if a bit already has the wanted state, or if something that is to be freed has an
+    /// owner.
     fn verify(&self, fs: &Fs, used: bool) -> Result<(), Failure> {
         let name = self.name.as_bytes();
         let are_many = self.name.contains(" to ");
@@ -103,7 +104,7 @@ impl Wanted {
         }
     }
 
-    /// Whether nothing but an inode can have what they stand for.
+    /// Whether only inodes can be in these blocks.
     fn are_inodes(&self) -> bool {
         let is_one =
             |file| matches!(file, SystemFile::InodeAlloc(_) | SystemFile::GlobalInodeAlloc);
@@ -111,7 +112,7 @@ impl Wanted {
     }
 }
 
-/// The inode that is in use in a block.
+/// The name of the inode in a block, if it is in use.
 fn inode_in(fs: &Fs, blkno: Blkno) -> Option<String> {
     let inode = fs.inode(blkno).ok()?.dinode;
     let is_used = inode.flags().contains(InodeFlags::VALID)
@@ -145,7 +146,7 @@ fn change(
     say(out, &format!("{}: {state}", wanted.name), committed)
 }
 
-/// Changes bits, and nothing that counts them.
+/// Changes bits without their counters.
 fn only_bits(edit: &mut Edit, bits: &Bits, used: bool) -> Result<(), Failure> {
     let context = || format!("while reading group {}", bits.group);
     let mut block = edit.volume().read_block(bits.group).explain(context)?;

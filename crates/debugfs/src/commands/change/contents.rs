@@ -1,4 +1,4 @@
-//! Contents of files: put in, cut, allocated, shared.
+//! Contents of files: written, cut, allocated, shared.
 
 use std::fs::{File, Metadata};
 use std::io::Read;
@@ -19,10 +19,10 @@ use crate::screen::Screen;
 use crate::shell::Shell;
 use crate::words::number;
 
-/// Bytes that are written at once.
+/// Bytes written at a time.
 const PIECE: usize = 1 << 20;
 
-/// `write`: a file of this machine becomes one of the volume.
+/// `write`: copies a file of this machine to the volume.
 pub(in super::super) fn write(
     shell: &mut Shell,
     words: &[Vec<u8>],
@@ -49,14 +49,14 @@ pub(in super::super) fn write(
     say(out, &format!("{} is inode {inode}", terminal(word)), committed)
 }
 
-/// A regular file with the owner and the permissions of one of this machine.
+/// A new regular file with the owner and the permissions of a local one.
 fn like(metadata: &Metadata) -> NewInode<'static> {
     let permissions = (metadata.mode() & 0o7777) as u16;
     let new = NewInode::of(FileKind::Regular, permissions);
     NewInode { uid: metadata.uid(), gid: metadata.gid(), ..new }
 }
 
-/// Why a file could not be filled.
+/// Why contents could not be written.
 enum Fill {
     Local(std::io::Error),
     Volume(Failure),
@@ -68,7 +68,7 @@ impl<E: Into<Failure>> From<E> for Fill {
     }
 }
 
-/// Writes all that can be read; what is zeros becomes a hole.
+/// Writes everything that can be read; pieces of zeros become holes.
 fn fill(
     edit: &mut Edit,
     inode: Blkno,
@@ -94,7 +94,7 @@ fn fill(
     Ok(())
 }
 
-/// A number of bytes, perhaps with a unit.
+/// Parses a number of bytes, optionally with a unit.
 fn size_of(word: &[u8]) -> Result<u64, Failure> {
     let plain = number(word);
     let size = plain.or_else(|| parse_size(std::str::from_utf8(word).ok()?).ok());
@@ -115,7 +115,7 @@ pub(in super::super) fn truncate(
     say(out, &what, committed)
 }
 
-/// The bytes of blocks of a file: from the first up to and with the last.
+/// The byte range of blocks of a file; `last` is included.
 fn blocks_of(shell: &Shell, first: &[u8], last: Option<&[u8]>) -> Result<Range<u64>, Failure> {
     let of = |word: &[u8]| {
         number(word).ok_or_else(|| refused(word, "is not the number of a block of a file"))
@@ -171,7 +171,8 @@ pub(in super::super) fn fallocate(
     say(out, &what, committed)
 }
 
-/// `reflink`: a new file with the contents, the owner and the permissions of another one.
+/// `reflink`: makes a file that shares the contents of another one and has its owner and
+/// permissions.
 pub(in super::super) fn reflink(
     shell: &mut Shell,
     words: &[Vec<u8>],

@@ -1,4 +1,4 @@
-//! Directories that get room, or their index again.
+//! Directories: more room, or a new index.
 
 use ocfs2_cli::terminal;
 

@@ -1,4 +1,4 @@
-//! Fields of structures, set one by one; blocks overwritten as they are.
+//! Single fields of structures, set by hand.
 
 use ocfs2_cli::terminal;
 use ocfs2_format::dinode::Dinode;
@@ -23,17 +23,17 @@ use crate::writer::Committed;
 const FREE_SUPER_FIELDS: [&str; 6] =
     ["s_mnt_count", "s_max_mnt_count", "s_errors", "s_checkinterval", "s_lastcheck", "s_label"];
 
-/// The bits of a mode that say what type a file has.
+/// The bits of a mode that hold the type of file.
 const TYPE: u16 = 0o170_000;
 
-/// What is asked of a command that sets a field.
+/// The options of a command that sets a field.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Options {
-    /// Past the journals, whatever comes of it.
+    /// Whether to write without a journal and without checks.
     pub is_direct: bool,
-    /// The block check stays as it is, right or wrong.
+    /// Whether the block check stays as it is.
     pub keeps_check: bool,
-    /// What the block is taken for.
+    /// How to interpret the block.
     shape: Shape,
 }
 
@@ -89,7 +89,7 @@ pub(in super::super) fn set_inode_field(
     let field = prefixed("i_", field);
     let is_owner = matches!(field.as_str(), "i_uid" | "i_gid");
     match (is_owner && !options.is_direct && !options.keeps_check, value) {
-        // Quota counts what each owner has.
+        // The usage of both owners changes as well.
         (true, [id]) => set_owner(shell, blkno, &field, id, out),
         _ => set_field(shell, options, blkno, &field, value, out),
     }
@@ -182,7 +182,7 @@ pub(in super::super) fn set_journal(
     }
     let slot = slot_of(shell, slot)?;
     let file = shell.fs()?.volume.system_file(SystemFile::Journal(slot))?;
-    // As it is, also where it is damaged.
+    // Without validation, so that a damaged one can be set.
     let first = shell.fs()?.tree(&file)?.map(Cpos(0))?;
     let none = || Failure::Failed(format!("The journal of slot {slot} has no first block"));
     let blkno = first.ok_or_else(none)?.blkno;
@@ -192,7 +192,7 @@ pub(in super::super) fn set_journal(
     set_field(shell, options, blkno, &name, value, out)
 }
 
-/// The name of a field, with the prefix that all have and people leave out.
+/// The full name of a field: the prefix may be left out.
 fn prefixed(prefix: &str, word: &[u8]) -> String {
     let name = terminal(word);
     if name.starts_with(prefix) { name } else { format!("{prefix}{name}") }
@@ -228,8 +228,8 @@ fn set_field(
     change_field(shell, options, blkno, field, out, |place, before| encoded(place, value, before))
 }
 
-/// Gives a field other bytes: `make` is asked for them, the lowest byte of each number first, and
-/// says why there are none after the name of the field.
+/// Changes the contents of a field: `make` gets them in little-endian order and returns the new
+/// ones, or what is wrong as a text after the name of the field.
 pub(super) fn change_field(
     shell: &mut Shell,
     options: Options,
@@ -267,7 +267,7 @@ pub(super) fn change_field(
     say(out, &format!("{} of block {blkno} was {was} and is {is}", place.name), committed)
 }
 
-/// A field of the superblock goes into all backups too.
+/// Sets a field of the superblock and of all backups.
 fn set_superblock(
     shell: &mut Shell,
     block: &[u8],
@@ -282,7 +282,7 @@ fn set_superblock(
     Ok(shell.change(|edit| Ok(edit.update_superblock(|it| *it = superblock)?))?.1)
 }
 
-/// The one field of the structure of a block that a name means.
+/// The field of a block that a name means, if it is only one.
 fn place_of(block: &[u8], shape: Shape, blkno: Blkno, field: &str) -> Result<Place, Failure> {
     let parts = shape.parts(block);
     let mut found: Vec<_> =
@@ -303,7 +303,7 @@ fn bytes_of<'b>(block: &'b [u8], place: &Place) -> &'b [u8] {
     block.get(place.at..place.at + place.size).unwrap_or_default()
 }
 
-/// Fails where an inode would be of another type: directories and their entries know it, too.
+/// Fails if the type of an inode would change: its directory entries state it as well.
 pub(super) fn verify_type(before: &[u8], after: &[u8]) -> Result<(), Failure> {
     let kind = |block: &[u8]| {
         let dinode = Dinode::decode(block).ok().filter(|_| block.starts_with(&Dinode::SIGNATURE));
@@ -319,7 +319,7 @@ pub(super) fn verify_type(before: &[u8], after: &[u8]) -> Result<(), Failure> {
     }
 }
 
-/// Fails where a block is no longer what it says it is.
+/// Fails if a block would no longer be valid.
 pub(super) fn verify_structure(
     block: &[u8],
     shape: Shape,

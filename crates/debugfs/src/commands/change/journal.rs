@@ -1,4 +1,4 @@
-//! Journals: emptied for good, and with a transaction that nobody has brought to its place.
+//! Journals: cleared, replayed, and given transactions that are not yet written to their places.
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
@@ -16,10 +16,10 @@ use crate::screen::Screen;
 use crate::shell::Shell;
 use crate::words::number;
 
-/// Blocks that are overwritten at once.
+/// Blocks overwritten at a time.
 const PIECE: u64 = 256;
 
-/// The slot that a word names.
+/// Parses the number of a slot.
 pub fn slot_of(shell: &Shell, word: &[u8]) -> Result<u16, Failure> {
     let slots = shell.fs()?.volume.max_slots();
     let slot = number(word).and_then(|slot| u16::try_from(slot).ok());
@@ -27,7 +27,7 @@ pub fn slot_of(shell: &Shell, word: &[u8]) -> Result<u16, Failure> {
     slot.filter(|slot| *slot < slots).ok_or_else(invalid)
 }
 
-/// `logclear`: zeros over what is in the log of a slot, of which nothing is needed any more.
+/// `logclear`: overwrites the log of a clean journal with zeros.
 pub(in super::super) fn logclear(
     shell: &mut Shell,
     words: &[Vec<u8>],
@@ -61,7 +61,7 @@ pub(in super::super) fn logclear(
                 interrupt.check()?;
                 let count = PIECE.min(end - at);
                 let blkno = Blkno(extent.blkno.0 + (at - start));
-                // What is zeros already is not written again.
+                // Blocks of zeros need not be written.
                 let there = volume.read_blocks(blkno, count as u32)?;
                 for (index, _) in there.chunks(size).enumerate().filter(|(_, it)| !is_zeros(it)) {
                     edit.put_blocks(Blkno(blkno.0 + index as u64), &vec![0; size])?;
@@ -78,7 +78,7 @@ fn is_zeros(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
 }
 
-/// `jo`: opens a journal for transactions that nobody brings to their places.
+/// `jo`: opens a journal for transactions that stay in it.
 pub(in super::super) fn jo(
     shell: &mut Shell,
     words: &[Vec<u8>],
@@ -95,7 +95,7 @@ pub(in super::super) fn jo(
     Ok(())
 }
 
-/// `jc`: closes it, as a crash does.
+/// `jc`: closes the open journal as a crash would.
 pub(in super::super) fn jc(
     shell: &mut Shell,
     _: &[Vec<u8>],
@@ -122,13 +122,13 @@ pub(in super::super) fn jc(
     Ok(())
 }
 
-/// A number of things.
+/// A number with a noun.
 fn counted(count: u64, what: &str) -> String {
     let end = if count == 1 { "" } else { "s" };
     format!("{count} {what}{end}")
 }
 
-/// `jr`: replays the journals of nodes that did not unmount, and does what else their slots owe.
+/// `jr`: replays the journals of nodes that did not unmount, and does the rest of their recovery.
 pub(in super::super) fn jr(
     shell: &mut Shell,
     words: &[Vec<u8>],
@@ -177,7 +177,7 @@ pub(in super::super) fn jr(
     Ok(())
 }
 
-/// `jw`: a transaction in the journal of a slot, as after a crash.
+/// `jw`: leaves a transaction in the journal of a slot, as a crash would.
 pub(in super::super) fn jw(
     shell: &mut Shell,
     words: &[Vec<u8>],
@@ -195,7 +195,7 @@ pub(in super::super) fn jw(
         words = rest;
     }
     let open = shell.writer()?.log_slot();
-    // With a journal that is open its slot need not be named.
+    // If a journal is open, its slot can be left out.
     let (word, target) = match (words, named, open) {
         ([], None, Some(_)) if !revoked.is_empty() => (None, None),
         ([file], Some(target), Some(_)) | ([target, file], None, Some(_)) => {

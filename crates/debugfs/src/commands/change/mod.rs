@@ -1,4 +1,4 @@
-//! Commands that change the volume. Each is one transaction, and says what it changed.
+//! Commands that change the volume. Each is one transaction and reports what it changed.
 
 pub(super) mod attributes;
 pub(super) mod bits;
@@ -32,7 +32,7 @@ struct Place {
 }
 
 impl Place {
-    /// What a word names: its last component, in the directory before that, which has to be there.
+    /// Splits a path: its last component, and the directory before it, which has to exist.
     fn of(shell: &Shell, word: &[u8]) -> Result<Self, Failure> {
         let fs = shell.fs()?;
         let end = word.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
@@ -45,7 +45,7 @@ impl Place {
         let dir = match (slash, block_of(dir.strip_suffix(b"/").unwrap_or_default())) {
             (None, _) => shell.cwd(),
             (_, Some(blkno)) => blkno,
-            // As a component on the way a link is followed.
+            // As an inner component, a link is followed.
             _ => shell.find(fs, &[dir, b"."].concat()).of(word)?,
         };
         let place = Self { dir, name: name.to_vec() };
@@ -54,7 +54,7 @@ impl Place {
     }
 }
 
-/// The file that a word names, which is none of the volume itself.
+/// Finds the file that a word names, unless it belongs to the volume itself.
 fn file_of(shell: &Shell, word: &[u8]) -> Result<Blkno, Failure> {
     let fs = shell.fs()?;
     let blkno = shell.find(fs, word).of(word)?;
@@ -62,7 +62,7 @@ fn file_of(shell: &Shell, word: &[u8]) -> Result<Blkno, Failure> {
     Ok(blkno)
 }
 
-/// Fails for what belongs to the volume itself, and for what waits for its deletion.
+/// Fails for an inode that belongs to the volume itself, or is to be deleted.
 fn verify_own(fs: &Fs, blkno: Blkno, word: &[u8]) -> Result<(), Failure> {
     let flags = fs.inode(blkno).of(word)?.dinode.flags();
     let is_root = blkno == fs.volume.superblock().s_root_blkno;
@@ -79,7 +79,7 @@ pub(super) fn refused(word: &[u8], why: &str) -> Failure {
     Failure::Failed(format!("{} {why}", terminal(word)))
 }
 
-/// Says what was changed.
+/// Reports what was changed.
 fn say(out: &mut Screen, what: &str, committed: Committed) -> Result<(), Failure> {
     out.row(
         "change",

@@ -1,4 +1,4 @@
-//! An inode field by field, as somebody who is asked wants it.
+//! All fields of an inode, changed by answers.
 
 use std::io::Write;
 
@@ -13,7 +13,7 @@ use crate::show::fields::{Place, encoded, little_endian, places, shown};
 use crate::show::parts::Shape;
 use crate::words::words as split;
 
-/// What is asked for, in this order: the rest says where the inode is and what it has.
+/// The fields that are asked for, in this order. The others are its place and its contents.
 const ASKED: [&str; 17] = [
     "i_mode",
     "i_uid",
@@ -34,7 +34,7 @@ const ASKED: [&str; 17] = [
     "i_clusters",
 ];
 
-/// A field that gets other bytes.
+/// A field with new contents.
 struct Change {
     place: Place,
     bytes: Vec<u8>,
@@ -86,7 +86,7 @@ pub(in super::super) fn modify_inode(
     say(out, &format!("inode {blkno}: {}", told.join(", ")), committed)
 }
 
-/// What somebody answers when asked for a field; nothing at the end of all answers.
+/// Asks for a field; `None` at the end of the input.
 fn answer(
     shell: &mut Shell,
     place: &Place,
@@ -104,7 +104,7 @@ fn answer(
         }
         match encoded(place, &split(&text), &little_endian(before, place)) {
             Ok(bytes) => return Ok(Some(little_endian(&bytes, place))),
-            // A person may try again; the next line of a file is the answer to the next field.
+            // A person may try again; from a file, the next line belongs to the next field.
             Err(why) if shell.is_asking_somebody() => {
                 out.say(&format!("modify_inode: {} {why}", place.name));
             }
@@ -133,7 +133,7 @@ fn patched(
     Ok(block)
 }
 
-/// As one transaction that leaves an inode; quota follows its owner.
+/// Changes fields in a transaction that leaves a valid inode; quota follows its owner.
 fn consistently(
     shell: &mut Shell,
     options: Options,

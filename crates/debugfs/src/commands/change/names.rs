@@ -1,4 +1,4 @@
-//! Names and inodes made, moved and taken away.
+//! Names and inodes: made, moved, removed.
 
 use std::collections::HashSet;
 
@@ -94,7 +94,7 @@ pub(in super::super) fn rename(
     say(out, &format!("{} is now {}", terminal(source), terminal(word)), committed)
 }
 
-/// `rm`: of a file, not of a directory.
+/// `rm`: removes the name of anything but a directory.
 pub(in super::super) fn rm(
     shell: &mut Shell,
     words: &[Vec<u8>],
@@ -141,7 +141,7 @@ fn named(links: u32) -> String {
     if links == 1 { "1 name".to_owned() } else { format!("{links} names") }
 }
 
-/// `kill_file`: an inode with all its names.
+/// `kill_file`: deletes an inode with all its names.
 pub(in super::super) fn kill_file(
     shell: &mut Shell,
     words: &[Vec<u8>],
@@ -164,7 +164,7 @@ pub(in super::super) fn kill_file(
         }
         let names = names_of(edit, blkno, &|| Ok(interrupt.check()?))?;
         match (names.len(), inode.is_dir()) {
-            // With another number of names than it states the last one would not end it.
+            // With a wrong link count, removing the last name would not delete the inode.
             (named, false) if named as u64 != u64::from(edit.links_count(&inode)) => {
                 let links = edit.links_count(&inode);
                 let why = format!("states {links} names and has {named}: fsck.ocfs2 mends that");
@@ -179,7 +179,7 @@ pub(in super::super) fn kill_file(
     say(out, &what, committed)
 }
 
-/// Directories and the names by which they name an inode.
+/// Finds all names of an inode, each with its directory.
 fn names_of(
     edit: &Edit,
     wanted: Blkno,
@@ -208,7 +208,7 @@ fn names_of(
     Ok(found)
 }
 
-/// `clri`: the block of an inode becomes zeros, and all that points to it points to nothing.
+/// `clri`: overwrites the block of an inode with zeros; whatever points to it stays.
 pub(in super::super) fn clri(
     shell: &mut Shell,
     words: &[Vec<u8>],

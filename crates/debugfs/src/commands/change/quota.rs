@@ -13,7 +13,7 @@ use crate::words::number;
 /// A field of an entry that can be set.
 type Field = fn(&mut QuotaEntry) -> &mut u64;
 
-/// Those that can: what is used is counted, not set.
+/// The fields that can be set; the usage is counted instead.
 const FIELDS: [(&str, Field); 6] = [
     ("bsoftlimit", |entry| &mut entry.dqb_bsoftlimit),
     ("bhardlimit", |entry| &mut entry.dqb_bhardlimit),

@@ -1,4 +1,4 @@
-//! Blocks overwritten past the journals: damage that is meant, and what mends a check.
+//! Blocks overwritten without a journal: intended damage, and corrected checks.
 
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::{Blkno, Block, Structure, check};
@@ -11,7 +11,7 @@ use crate::shell::Shell;
 use crate::show::parts::check_offset;
 use crate::words::number;
 
-/// What part of a block becomes what.
+/// Which part of a block is overwritten, and with what.
 struct Zap {
     from: usize,
     len: usize,
@@ -98,7 +98,7 @@ pub(in super::super) fn copy_block(
     overwrite(shell, target, &bytes, &what, out)
 }
 
-/// `copy_inode`: all of an inode but where it is and what it is called itself.
+/// `copy_inode`: copies an inode, except its block, its generation and where it was allocated.
 pub(in super::super) fn copy_inode(
     shell: &mut Shell,
     words: &[Vec<u8>],
@@ -148,7 +148,7 @@ fn stamp(bytes: &mut [u8], blkno: Blkno) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `crc`: whether the check of a block holds; `-r` makes it hold.
+/// `crc`: shows whether the check of a block is right; `-r` corrects it.
 pub(in super::super) fn crc(
     shell: &mut Shell,
     words: &[Vec<u8>],

@@ -1,4 +1,4 @@
-//! Damage by chance or by rule, for tests of what repairs: the same again with the same seed.
+//! Random or systematic damage, for tests of repairs; reproducible by its seed.
 
 use ocfs2_format::check;
 use ocfs2_volume::metadata::{MetadataKind, MetadataRun};
@@ -11,12 +11,12 @@ use crate::screen::Screen;
 use crate::shell::Shell;
 use crate::words::number;
 
-/// Blocks that are damaged where nobody says how many.
+/// The default number of damaged blocks.
 const DEFAULT_COUNT: u64 = 1;
-/// Most of them.
+/// The greatest number of damaged blocks.
 const MOST: u64 = 1 << 16;
 
-/// What `-t` takes.
+/// The kinds of metadata, with their names for `-t`.
 const KINDS: [(&str, MetadataKind); 14] = [
     ("superblock", MetadataKind::Superblock),
     ("inode", MetadataKind::Dinode),
@@ -39,7 +39,7 @@ fn name_of(kind: MetadataKind) -> &'static str {
     found.map_or("metadata", |(name, _)| name)
 }
 
-/// Numbers that follow from a seed (SplitMix64).
+/// Pseudo-random numbers from a seed (SplitMix64).
 struct Chance(u64);
 
 impl Chance {
@@ -94,7 +94,7 @@ pub(in super::super) fn blocktrash(
     Ok(())
 }
 
-/// Runs of metadata, each as likely as any other, in the order of the volume.
+/// Chooses runs of metadata, all with the same probability, in the order of their blocks.
 fn choose(
     shell: &Shell,
     kind: Option<MetadataKind>,
@@ -102,7 +102,7 @@ fn choose(
     chance: &mut Chance,
 ) -> Result<Vec<MetadataRun>, Failure> {
     let (fs, mut chosen, mut seen) = (shell.fs()?, Vec::new(), 0_u64);
-    // What cannot be read is damaged already.
+    // What cannot be read is already damaged.
     for run in fs.volume.metadata().filter_map(Result::ok) {
         fs.check()?;
         if kind.is_some_and(|kind| kind != run.kind) {
@@ -122,7 +122,7 @@ fn choose(
     Ok(chosen)
 }
 
-/// Turns a bit of one of the blocks of a run.
+/// Inverts a bit in one of the blocks of a run.
 fn trash(
     shell: &mut Shell,
     run: MetadataRun,
@@ -132,7 +132,7 @@ fn trash(
 ) -> Result<(), Failure> {
     let fs = shell.fs()?;
     let is_whole = run.kind == MetadataKind::XattrBucket;
-    // A bucket has one check; of other runs each block has its own.
+    // A bucket has a single check; in other runs each block has its own.
     let index = if is_whole { 0 } else { chance.below(run.blocks) };
     let blocks = if is_whole { u32::try_from(run.blocks).unwrap_or(1) } else { 1 };
     let blkno = ocfs2_format::Blkno(run.blkno.0 + index);
@@ -150,7 +150,7 @@ fn trash(
     say(out, &what, committed)
 }
 
-/// What becomes of a field, in bytes that are the least first.
+/// The damaged contents of a field, in little-endian order; `None` for an unknown verb.
 fn fuzzed(verb: &[u8], before: &[u8], chance: &mut Chance) -> Option<Vec<u8>> {
     let mut bytes = before.to_vec();
     let last = bytes.len().checked_sub(1)?;

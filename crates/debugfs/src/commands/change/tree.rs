@@ -1,4 +1,4 @@
-//! The extent tree of a file, gone through record by record, and changed.
+//! The extent tree of a file, shown record by record, and changed.
 
 use std::io::Write;
 use std::ops::Range;
@@ -19,7 +19,7 @@ use crate::shell::Shell;
 use crate::volume::Fs;
 use crate::words::{number, words as split};
 
-/// What may be answered.
+/// The possible answers.
 const HELP: &str = "\
 root, up, down, next, prev, first, last  go to another record
 goto CLUSTER                             go to the record of a cluster of the file
@@ -30,10 +30,10 @@ set written|unwritten                    say whether the clusters of the record 
 ec                                       close the tree
 ";
 
-/// A record: the list it is in and its number there.
+/// A record: its list, and its index there.
 #[derive(Clone, Copy)]
 struct Step {
-    /// The extent block; nothing is the inode.
+    /// The extent block of the list; `None` for the inode.
     at: Option<Blkno>,
     index: usize,
 }
@@ -44,7 +44,7 @@ struct Walk {
     steps: Vec<Step>,
 }
 
-/// A list of a tree.
+/// A list of the tree.
 struct Level {
     depth: u16,
     records: Vec<ExtentRec>,
@@ -73,7 +73,7 @@ impl Level {
         }
     }
 
-    /// The record that `cpos` is in, or the last one before it.
+    /// The index of the record that contains `cpos`, or of the last one before it.
     fn index_of(&self, cpos: u64) -> usize {
         let after = self.records.partition_point(|rec| u64::from(rec.e_cpos.0) <= cpos);
         after.saturating_sub(1)
@@ -105,7 +105,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Goes into the list below, to the record that `choose` names.
+    /// Goes to the list below, to the record that `choose` returns.
     fn down(&mut self, fs: &Fs, choose: impl FnOnce(&Level) -> usize) -> Result<(), Failure> {
         let level = self.level(fs)?;
         let none = || Failure::Failed("There is nothing below".to_owned());
@@ -116,7 +116,7 @@ impl Walk {
         }
         let at = Some(record.e_blkno);
         let below = Level::read(fs, self.inode, at)?;
-        // A depth that does not fall leads in circles.
+        // A depth that does not decrease may be a circle.
         if below.depth >= level.depth {
             return Err(Failure::Failed("The list below is as deep as this one".to_owned()));
         }
@@ -135,7 +135,7 @@ impl Walk {
         Ok(())
     }
 
-    /// The record of a leaf, as clusters of the file.
+    /// The current record, which has to be in a leaf, with its range of clusters in the file.
     fn leaf(&self, fs: &Fs) -> Result<(ExtentRec, Range<u64>), Failure> {
         let level = self.level(fs)?;
         let record = level.records.get(self.step().index).filter(|_| level.depth == 0);
@@ -344,7 +344,7 @@ fn insert(
     say(out, &format!("{count} clusters from {start} on are in block {block}"), committed)
 }
 
-/// Clusters of a file, for a message.
+/// The name of clusters of a file in messages.
 fn named(range: &Range<u64>) -> String {
     match range.end.saturating_sub(range.start) {
         1 => format!("cluster {}", range.start),

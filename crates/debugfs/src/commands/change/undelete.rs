@@ -1,4 +1,4 @@
-//! Files that were deleted: listed, and brought back from what journals have of them.
+//! Deleted files: listed, and restored from what the journals have of them.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -18,17 +18,17 @@ use crate::shell::Shell;
 use crate::show::time;
 use crate::volume::Fs;
 
-/// Bytes that are copied at once.
+/// Bytes copied at a time.
 const PIECE: usize = 1 << 20;
 
-/// What is known of a deleted file: the slot whose journal has it, and the file.
+/// Deleted files by inode, each with the slot whose journal has it.
 type Found = BTreeMap<Blkno, (u16, Deleted)>;
 
 fn find(fs: &Fs, out: &mut Screen) -> Result<Found, Failure> {
     let mut found = Found::new();
     for slot in 0..fs.volume.max_slots() {
         if fs.volume.journal_is_dirty(slot).unwrap_or(false) {
-            // What a replay brings is not deleted.
+            // What a replay restores is not deleted.
             let why =
                 format!("the journal of slot {slot} has to be replayed first: jr, fsck.ocfs2");
             return Err(Failure::Failed(why));
@@ -80,7 +80,7 @@ pub(in super::super) fn lsdel(
     Ok(())
 }
 
-/// `undel`: a new file with what the deleted one had.
+/// `undel`: makes a file with the contents of the deleted one.
 pub(in super::super) fn undel(
     shell: &mut Shell,
     words: &[Vec<u8>],
@@ -112,7 +112,7 @@ pub(in super::super) fn undel(
     Ok(())
 }
 
-/// Fails unless all that a file had is found and nobody has it now.
+/// Fails unless all clusters of a file are known and free.
 fn verify_free(fs: &Fs, past: &Volume, inode: &Inode, word: &[u8]) -> Result<(), Failure> {
     if inode.dinode.arm() != Arm::ExtentList {
         return Ok(());
@@ -202,7 +202,7 @@ fn remake(
     Ok(made)
 }
 
-/// Gives a file the attributes that are still there; says whether some are not.
+/// Sets the attributes that are still known; returns whether others are lost.
 fn set_attributes(
     edit: &mut Edit,
     past: &Volume,
@@ -211,7 +211,7 @@ fn set_attributes(
 ) -> Result<bool, Failure> {
     let mut lost = false;
     for xattr in past.xattrs(inode) {
-        // What is not next to its name may be somebody else's by now.
+        // A value outside its entry may have been overwritten.
         let Some(xattr) = xattr.ok().filter(|xattr| xattr.entry.is_local()) else {
             lost = true;
             continue;
