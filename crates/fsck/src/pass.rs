@@ -31,7 +31,7 @@ pub enum Pass {
 }
 
 impl Pass {
-    /// What it is called in the output; nothing for the start, which is not announced.
+    /// Returns its title in the output; `None` for the start, which is not announced.
     pub fn title(self) -> Option<&'static str> {
         Some(match self {
             Self::Start => return None,
@@ -48,7 +48,7 @@ impl Pass {
         })
     }
 
-    /// Its number, as fsck(8) counts passes.
+    /// Returns its number, as fsck(8) counts passes.
     pub fn number(self) -> u8 {
         match self {
             Self::Start | Self::Clusters | Self::InodeAllocators | Self::ExtentAllocators => 0,
