@@ -135,8 +135,9 @@ pub fn settle(context: &Context<'_>, state: &mut State<'_>) {
             return;
         }
         let others = Others { context, state, shared: &shared };
-        // Its own are clusters that are in use and claimed by nobody else. Where the inode states
-        // the length too, one other cluster is enough; otherwise all have to be others'.
+        // Its own are clusters that are in use and claimed by nobody else. Where the number of
+        // clusters shows the shorter length as well, one cluster that is not its own proves it;
+        // otherwise none may be its own.
         let is_wrong = match surplus.is_stated {
             true => others.any(&surplus.clusters, true),
             false => !others.any(&surplus.clusters, false),
