@@ -1,10 +1,9 @@
 //! Passes 1b to 1d: clusters that several files claim.
 //!
-//! Pass 1 only notes that a cluster was claimed again: to store the owner of every cluster would
-//! take many times the memory. If there is such a cluster, all inodes are read a second time to
-//! find out who claims it; everything else that they yield is dropped. Clusters of a refcount tree
-//! with a wrong count are settled here as well: an extent of one of its files may have lost its
-//! flag.
+//! Pass 1 only notes that a cluster was claimed again, which takes one bit per cluster, and not by
+//! whom. If there is such a cluster, all inodes are read a second time to find out who claims it;
+//! everything else that they yield is dropped. Clusters of a refcount tree with a wrong count are
+//! settled here as well: an extent of one of its files may have lost its flag.
 //!
 //! Each file with clusters of others gets one finding, which names the clusters and the others.
 //! Files that share clusters through a refcount tree get none if they only collide with a file
@@ -140,7 +139,7 @@ struct Shared<'a> {
 struct Sharers {
     clusters: HashSet<Arc<[Range<u32>]>>,
     by_clusters: HashMap<Arc<[Range<u32>]>, Arc<[Blkno]>>,
-    /// The number of runs in all lists; below, that of owners.
+    /// The number of runs in all lists of clusters, and that of owners in all lists of owners.
     kept_runs: usize,
     kept_owners: usize,
 }
