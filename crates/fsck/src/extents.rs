@@ -1,4 +1,4 @@
-//! Extent trees, followed as far as they can be.
+//! Walks of extent trees, as far as these can be followed.
 //!
 //! Verifies every list, record and extent block of a tree (invariants E-1 to E-8) and collects the
 //! extent blocks and clusters that it claims. What is wrong is reported and then treated as if it
@@ -31,11 +31,11 @@ use crate::{Context, Finding, Place, finding, misplaced};
 pub struct TreeRoot<'a> {
     /// The inode it belongs to.
     pub owner: Blkno,
-    /// The block the root list is in.
+    /// The block that holds the root list.
     pub blkno: Blkno,
     /// The bytes from the list's header to the end of its room.
     pub list: &'a [u8],
-    /// What it holds.
+    /// What the tree holds.
     pub holds: Holds,
     /// The refcount tree that the owner names. Without one no extent may be refcounted.
     pub refcount_tree: Option<Blkno>,

@@ -32,7 +32,7 @@ pub(crate) fn check(
 /// The contents of the orphan directories.
 #[derive(Debug, Default)]
 struct Listed {
-    /// Inodes that wait to be deleted.
+    /// Inodes that wait for deletion.
     waiting: HashSet<Blkno>,
     /// Inodes to which a direct write was interrupted.
     written: HashSet<Blkno>,

@@ -1,8 +1,6 @@
 //! A short look at what a mount reads, where no check is due.
 //!
 //! Reads a few blocks per slot. Dirty journals were recovered before, as far as possible.
-//!
-//! A few blocks a slot. Journals that are dirty were recovered before, as far as that goes.
 
 use ocfs2_format::Structure;
 use ocfs2_format::dinode::FileKind;

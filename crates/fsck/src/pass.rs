@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// A stretch of the check.
+/// A part of the check.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pass {
@@ -14,7 +14,7 @@ pub enum Pass {
     InodeAllocators,
     /// 0c: the chains of the extent allocators.
     ExtentAllocators,
-    /// 1: inodes and everything that hangs from them, then the bitmaps.
+    /// 1: inodes and everything that belongs to them, then the bitmaps.
     Inodes,
     /// 1b to 1d: clusters that several files claim.
     SharedClusters,

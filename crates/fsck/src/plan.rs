@@ -366,7 +366,7 @@ struct Planner<'a> {
     round: u32,
     /// Whether directories of a sound volume were packed: what is found now is caused by that.
     is_packed: bool,
-    /// Findings that are kept.
+    /// The largest number of findings that are kept.
     most: usize,
     /// Accepted repairs, each with the number of its finding.
     accepted: Vec<(usize, Repair)>,

@@ -94,7 +94,6 @@ pub(crate) struct State<'o> {
     pub lacking: Lacking,
     /// The usage of users and groups, where the volume counts it: after pass 1.
     pub usage: Usage,
-    /// Counts.
     pub totals: Totals,
 }
 
@@ -194,7 +193,7 @@ impl<'o> State<'o> {
         self.clusters.insert(range, |again| doubly.insert(again, |_| {}));
     }
 
-    /// Takes over what a piece of pass 1 collected.
+    /// Adds what a piece of pass 1 collected, and reports its findings.
     pub fn merge(&mut self, collected: Collected) {
         let Collected {
             scanned,

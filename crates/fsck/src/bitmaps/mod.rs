@@ -1,4 +1,4 @@
-//! The end of pass 1: what is in use compared with the bitmaps.
+//! The end of pass 1: compares the bitmaps with what is in use.
 //!
 //! Verifies invariant G-3, and the same for the extent allocators. What could not be read may use
 //! more than is known. Then bits that are set without an owner are not reported, so that nothing is

@@ -40,7 +40,7 @@ impl BitmapGroups {
     /// Reads all groups at the places where the global bitmap has to have them.
     ///
     /// # Errors
-    /// [`Stop`].
+    /// [`Stop`] if the check was interrupted.
     pub fn read(
         context: &Context<'_>,
         allocators: &[Allocator],

@@ -45,7 +45,7 @@ impl Graph {
     /// Follows all chains.
     ///
     /// # Errors
-    /// [`Stop`].
+    /// [`Stop`] if the check was interrupted.
     pub fn build(
         context: &Context<'_>,
         allocators: &[Allocator],

@@ -33,7 +33,7 @@ pub(super) enum Seen {
 /// A group as if it had been mended.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
-    /// Index of the allocator it was looked at for.
+    /// The index of the allocator for which it was examined.
     pub allocator: usize,
     /// The next group of its chain.
     pub next: Blkno,
@@ -41,7 +41,6 @@ pub(super) struct Node {
     pub parent: Blkno,
     /// The chain that it states.
     pub chain: u16,
-    /// Its generation.
     pub generation: u32,
     /// The number of bits.
     pub bits: u16,

@@ -19,7 +19,6 @@ pub(super) struct Allocator {
     pub suballoc: Option<Suballoc>,
     /// The block of its inode.
     pub blkno: Blkno,
-    /// Its inode.
     pub dinode: Dinode,
     /// Clusters per group.
     pub cpg: u32,

@@ -1,4 +1,4 @@
-//! Allocators rewritten from the groups there are.
+//! Rewrites allocators from the groups that exist.
 //!
 //! Whatever is wrong with chains and descriptors, the groups of an allocator and their bitmaps are
 //! reliable. They are gathered as the check does it, for all allocators at once, since a group that

@@ -134,7 +134,7 @@ fn find_copies(context: &Context<'_>, runs: &[(Blkno, u64)], reader: &mut Reader
     }
 }
 
-/// Blocks past the end of a directory that are looked at.
+/// Blocks past the end of a directory, from the next cluster on, that are looked at.
 const BEYOND: u64 = 4096;
 
 /// Returns the number of blocks of a directory that states `stated`. It is more if whole clusters

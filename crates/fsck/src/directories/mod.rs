@@ -50,7 +50,6 @@ pub(crate) struct Parent {
 pub(crate) struct Orphan {
     /// The slot of the orphan directory.
     pub slot: u16,
-    /// The inode.
     pub inode: Blkno,
     /// Whether the entry is that of an interrupted direct write: the file is to be kept.
     pub is_direct_write: bool,

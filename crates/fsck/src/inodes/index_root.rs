@@ -18,7 +18,6 @@ use crate::{Context, Finding, Place};
 pub(crate) struct Index {
     /// The block of its root.
     pub blkno: Blkno,
-    /// The root.
     pub root: DxRoot,
     /// The contents of that block.
     pub block: Vec<u8>,

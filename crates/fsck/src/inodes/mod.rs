@@ -1,4 +1,4 @@
-//! Pass 1: every inode, and everything that hangs from it.
+//! Pass 1: every inode, and everything that belongs to it.
 //!
 //! Several threads read the groups of all inode allocators in large pieces. For each piece they
 //! return what is wrong, the facts of its inodes, and the clusters and blocks that these claim. At
@@ -31,9 +31,9 @@ use crate::tables::suballocs::Bit;
 /// Consecutive inodes that are read at once.
 #[derive(Clone, Debug)]
 struct Piece {
-    /// Index of the group.
+    /// The index of the group in
+    /// [`Suballocs::groups`](crate::tables::suballocs::Suballocs::groups).
     group: u32,
-    /// The bits.
     bits: Range<u32>,
     /// The block of the first bit.
     start: Blkno,

@@ -1,4 +1,4 @@
-//! Extents that are longer than their inode can have.
+//! Extents that are longer than their inode can need.
 //!
 //! A length with a wrong bit claims what other files have, up to the end of the volume. That the
 //! length is wrong follows from the number of clusters and the size of the inode, or from the

@@ -62,7 +62,6 @@ impl Holds {
 /// The largest length of the record at a position.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Longest {
-    /// The position.
     pub cpos: Cpos,
     /// The clusters; not 0.
     pub clusters: u16,

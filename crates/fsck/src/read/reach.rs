@@ -1,4 +1,4 @@
-//! How far an extent of buckets goes.
+//! The real length of an extent of buckets.
 //!
 //! The record of the extent states clusters, its first bucket states buckets, and each bucket shows
 //! by itself whether it continues the one before: its names fit their hashes, and hashes ascend. If

@@ -8,7 +8,7 @@ use ocfs2_format::superblock::SUPERBLOCK_SIGNATURE;
 use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::Volume;
 
-/// What a block is.
+/// What a block is, as an inode.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Seen {
     /// Not an inode in use, or one of another generation.

@@ -227,7 +227,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// The records of a block, which are to lie in `range`.
+    /// Reads the records of a block, which have to lie in `range`.
     fn records(&mut self, block: &ReadBlock, range: Range<u64>) {
         let blkno = block.blkno;
         let Ok(list) = RefcountBlock::records(&block.bytes) else { return };

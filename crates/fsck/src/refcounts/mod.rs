@@ -31,7 +31,6 @@ pub use counts::runs;
 pub struct Unsettled {
     /// The root of the tree.
     pub tree: Blkno,
-    /// The clusters.
     pub clusters: Range<u32>,
     /// The count in the tree.
     pub stored: u32,
@@ -52,7 +51,7 @@ impl PartialEq for Unsettled {
 /// Findings about the counts of one tree that are reported one by one. The rest is summed up.
 const MOST_FINDINGS: u64 = 256;
 
-/// A tree with those that use it and what they share.
+/// A tree with its users and the clusters that they share.
 struct Job<'a> {
     root: Blkno,
     users: &'a [TreeUser],

@@ -15,7 +15,7 @@ use crate::{Context, Finding, Place};
 
 /// Ranges of wrong counts that one extent can leave.
 const MOST_RANGES: usize = 8;
-/// Places that are tried for one tree.
+/// Places that are tried for the extents of one tree.
 const MOST_TRIED: u32 = 64;
 
 /// An extent in the wrong place, which one flipped bit corrects.

@@ -23,7 +23,7 @@ use ocfs2_cluster::RunningCluster;
 use crate::state::State;
 use crate::{Context, system_files};
 
-/// Checks what everything else starts from.
+/// Checks everything that the passes start from.
 pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) {
     state.found_all(recover::finding(context.volume));
     state.found_all(mended(context.volume));

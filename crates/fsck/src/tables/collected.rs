@@ -68,11 +68,11 @@ pub struct BlockClaim {
     /// The inode. For a refcount tree the root, as several inodes may name the tree, whose blocks
     /// are claimed once.
     pub owner: Blkno,
-    /// The block.
     pub blkno: Blkno,
     /// What the block is used as.
     pub used_as: BlockUse,
-    /// Where the block says it was allocated from: slot, bit and group (0: not said).
+    /// Where the block says it was allocated from: slot, bit and group. Group 0 means that no group
+    /// is stated.
     pub suballoc: (u16, u16, Blkno),
 }
 

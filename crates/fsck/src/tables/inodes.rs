@@ -10,7 +10,6 @@ use crate::tables::suballocs::{Bit, Suballocs};
 pub struct Facts {
     /// Its type; `None` if it is not in use, or its mode is of no type.
     pub kind: Option<FileKind>,
-    /// Whether it is in use.
     pub in_use: bool,
     /// Whether it says that it is a system file.
     pub is_system: bool,
@@ -20,7 +19,7 @@ pub struct Facts {
     pub links: u32,
 }
 
-/// The entries of orphan directories that an inode says there are for it.
+/// The entries of orphan directories that an inode says it has.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct OrphanClaims(u8);
 

@@ -86,7 +86,6 @@ impl Group {
 pub struct Bit {
     /// Index into [`Suballocs::groups`].
     pub group: u32,
-    /// The bit.
     pub bit: u32,
 }
 

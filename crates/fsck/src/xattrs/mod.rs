@@ -32,7 +32,6 @@ pub use inline::mended;
 /// The inode whose attributes they are.
 #[derive(Clone, Copy, Debug)]
 pub struct Owner<'a> {
-    /// The inode.
     pub inode: &'a Inode,
     /// Its features, as they are once they are mended.
     pub features: DynFeatures,
