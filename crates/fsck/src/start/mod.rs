@@ -1,7 +1,7 @@
 //! Before pass 0: superblock, backups, system files, slot map, journals, heartbeat region.
 //!
 //! Verifies the invariants S-1 to S-8 and J-1 to J-4. Collects where the system files are
-//! ([`SystemFiles`]), in which later passes look them up, and claims the clusters of the backup
+//! (`SystemFiles`), in which later passes look them up, and claims the clusters of the backup
 //! superblocks.
 
 pub(crate) mod attributes;
