@@ -1,4 +1,4 @@
-//! The check as a whole: the passes one after the other.
+//! The check as a whole: all passes in their order.
 
 use crate::chains::Short;
 use crate::repair::Contested;
@@ -10,7 +10,7 @@ use crate::{
     refcounts, shared_clusters, start,
 };
 
-/// What the check came to.
+/// The result of a check.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Outcome {
     /// How many findings there were.
@@ -19,23 +19,23 @@ pub struct Outcome {
     pub totals: Totals,
     /// Clusters in use.
     pub clusters_in_use: u64,
-    /// Whether nothing was looked at, since the device ends before the volume.
+    /// Whether nothing else was checked because the device ends before the volume.
     pub is_short: bool,
-    /// Whether it ended before the inodes were read, so that nothing is known of what is there.
+    /// Whether it ended before the inodes were read, so that nothing is known of the contents.
     pub is_partial: bool,
-    /// What is nobody's to change before it is known whose it is.
+    /// Clusters and blocks that no repair may change until it is known whose they are.
     pub(crate) contested: Contested,
-    /// Bytes of memory that what is known of the volume took.
+    /// Bytes of memory that the collected facts about the volume took.
     pub known_bytes: u64,
 }
 
-/// Checks a volume and tells `observer` what is wrong.
+/// Checks a volume and reports everything that is wrong to `observer`.
 ///
 /// # Errors
-/// [`Stop`] if it did not come to its end.
+/// [`Stop`] if the check was interrupted.
 pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outcome, Stop> {
     let mut state = State::new(context, observer);
-    // No place is known without it.
+    // Every position on the volume depends on the cluster size.
     if let Some(finding) = start::cluster_size::check(context) {
         state.begin(Pass::Start, 0);
         state.found(finding);
@@ -47,12 +47,12 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
         state.found_all(of_attributes);
         return Ok(Outcome { findings: state.findings, is_partial: true, ..Outcome::default() });
     }
-    // What is missing may come back; what refers to it must not be taken for damage before.
+    // The missing part may come back: what refers to it must not be taken for damage before.
     let sized = match chains::short_device(context) {
         None => None,
         Some(Short { finding, sized }) => {
             state.begin(Pass::Start, 0);
-            // What the right size is comes before all else, which is found by it.
+            // All other findings depend on the right size, so this one comes first.
             state.found(finding);
             let Some(sized) = sized else {
                 let findings = state.findings;
@@ -66,7 +66,7 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
     start::check(context, &mut state);
     context.check_interrupt()?;
     if state.system.are_gone() {
-        // Without the allocators nothing that is there is known, nor what is missing.
+        // Without the allocators nothing is known of what is there, nor of what is missing.
         return Ok(Outcome { findings: state.findings, is_partial: true, ..Outcome::default() });
     }
     let resized = chains::begin(context, &mut state);
@@ -97,7 +97,7 @@ pub fn check(context: &Context<'_>, observer: &mut dyn Observer) -> Result<Outco
     Ok(Outcome {
         findings: state.findings,
         totals: state.totals,
-        // Those of the bitmap's own descriptors are not among them, but for the first.
+        // The clusters of the bitmap's own descriptors are not claimed, except for the first one.
         clusters_in_use: state.clusters.len()
             + u64::from(context.geometry().groups().saturating_sub(1)),
         is_short: false,

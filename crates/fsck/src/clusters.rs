@@ -1,29 +1,29 @@
-//! Which clusters are in use, a bit for each, kept only where there are any.
+//! Sets of clusters: one bit per cluster, stored only where clusters are set.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use ocfs2_format::bitmap::{Bitmap, BitmapMut};
 
-/// Clusters of a piece of the map.
+/// Clusters per piece of the map.
 const PIECE: u32 = 1 << 15;
 const PIECE_BYTES: usize = PIECE as usize / 8;
 
 /// A set of clusters.
 ///
-/// Takes memory where clusters are, in pieces of 4 KiB that stand for 32768 of them.
+/// Takes memory only where clusters are set, in pieces of 4 KiB for 32768 clusters each.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ClusterSet {
     pieces: BTreeMap<u32, Box<[u8; PIECE_BYTES]>>,
 }
 
 impl ClusterSet {
-    /// Adds the clusters of `range`; `again` is called with those that were in it before.
+    /// Adds the clusters of `range`. Calls `again` with each run that was in the set before.
     pub fn insert(&mut self, range: Range<u32>, mut again: impl FnMut(Range<u32>)) {
         for (piece, bits) in pieces(range) {
             let bytes = self.pieces.entry(piece).or_insert_with(|| Box::new([0; PIECE_BYTES]));
             let mut at = bits.start;
-            // Most often there is none.
+            // Usually none of them was set before.
             let before = Bitmap::new(&bytes[..], bits.end);
             while let Some(start) = before.next(true, at) {
                 let end = before.next(false, start).unwrap_or(bits.end);
@@ -36,19 +36,19 @@ impl ClusterSet {
         }
     }
 
-    /// Whether it holds a cluster.
+    /// Returns whether the set contains a cluster.
     pub fn contains(&self, cluster: u32) -> bool {
         self.pieces.get(&(cluster / PIECE)).is_some_and(|bytes| {
             Bitmap::new(&bytes[..], PIECE as usize).get((cluster % PIECE) as usize)
         })
     }
 
-    /// The runs of clusters within `range` that are in it.
+    /// Returns the runs of clusters within `range` that are in the set, ascending.
     pub fn runs(&self, range: Range<u32>) -> impl Iterator<Item = Range<u32>> + '_ {
         let mut pending: Option<Range<u32>> = None;
         let Range { start, end } = range;
         let first = start / PIECE;
-        // Only those that are there: the range may be all clusters there can be.
+        // Only the existing pieces: the range may cover all possible clusters.
         let there = self.pieces.range(first..end.div_ceil(PIECE).max(first));
         let mut runs = there.flat_map(move |(piece, bytes)| {
             let first = piece * PIECE;
@@ -61,7 +61,7 @@ impl ClusterSet {
                 Some(first + start as u32..first + at as u32)
             })
         });
-        // Runs go on from piece to piece.
+        // A run may continue in the next piece.
         std::iter::from_fn(move || {
             for run in runs.by_ref() {
                 match &mut pending {
@@ -77,7 +77,7 @@ impl ClusterSet {
         })
     }
 
-    /// Removes the clusters from `end` on.
+    /// Removes all clusters from `end` on.
     pub fn cut(&mut self, end: u32) {
         self.pieces.split_off(&end.div_ceil(PIECE));
         if let Some(bytes) = self.pieces.get_mut(&(end / PIECE)) {
@@ -87,24 +87,24 @@ impl ClusterSet {
         }
     }
 
-    /// Bytes it takes.
+    /// Returns the memory it takes, in bytes.
     pub fn memory_bytes(&self) -> u64 {
         (self.pieces.len() * PIECE_BYTES) as u64
     }
 
-    /// How many clusters are in it.
+    /// Returns the number of clusters in the set.
     pub fn len(&self) -> u64 {
         let ones = |bytes: &[u8; PIECE_BYTES]| Bitmap::new(bytes, PIECE as usize).count_ones();
         self.pieces.values().map(|bytes| ones(bytes) as u64).sum()
     }
 
-    /// Whether it is empty.
+    /// Returns whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// The pieces a range touches, and which bits of each.
+/// Returns the pieces that a range touches, with the bits of the range in each.
 fn pieces(range: Range<u32>) -> impl Iterator<Item = (u32, Range<usize>)> {
     let mut at = range.start;
     std::iter::from_fn(move || {

@@ -1,7 +1,7 @@
 //! Pass 3: whether every directory is below the root or the system directory.
 //!
-//! Needs what pass 2 collected. When it ends, every directory has its place, and references
-//! to directories by the `..` of those below them are counted.
+//! Needs what pass 2 collected. When it ends, every directory has its place, and the references to
+//! directories by the `..` of their subdirectories are counted.
 
 use std::collections::HashSet;
 
@@ -14,10 +14,10 @@ use crate::repair::{Repair, directory, lost_found, root};
 use crate::state::State;
 use crate::{Context, Finding, Pass, Place, Stop};
 
-/// Looks at all directories.
+/// Checks all directories.
 ///
 /// # Errors
-/// [`Stop`].
+/// [`Stop`] if the check was interrupted.
 pub(crate) fn check(
     context: &Context<'_>,
     state: &mut State<'_>,
@@ -37,11 +37,11 @@ pub(crate) fn check(
                     let (slot, bit) = (group.suballoc.slot(), at.bit as u16);
                     root::make(slot, bit, group.blkno)
                 }
-                // Where it is to be made nothing shows without its group.
+                // Without its group nothing shows where it is to be made.
                 None => Repair::waiting("the allocator of its inode has to be mended first"),
             };
             state.found(finding.repaired_by(repair));
-            // What was below it belongs into the new one.
+            // What was in it belongs into the new one.
             let is_top = |dir: &Blkno| {
                 let parent = directories.parents.get(dir);
                 *dir != system && parent.is_some_and(|parent| parent.entry_in.is_none())
@@ -62,15 +62,14 @@ pub(crate) fn check(
     context.check_interrupt()
 }
 
-/// The directories in their order.
+/// All directories in use, in the order of the inode table.
 fn in_order(state: &State<'_>) -> Vec<Blkno> {
     let inodes = state.inodes.in_use(&state.suballocs);
     let directories = inodes.filter(|(_, facts)| facts.kind == Some(FileKind::Directory));
     directories.map(|(blkno, _)| blkno).collect()
 }
 
-/// Follows every directory upwards; gives those that are in no other, or in a circle of which
-/// they are the first.
+/// Follows every directory upwards. Returns those that are in no directory, and one of each cycle.
 fn connect(
     context: &Context<'_>,
     state: &mut State<'_>,
@@ -78,7 +77,7 @@ fn connect(
     tops: [Blkno; 2],
 ) -> Result<HashSet<Blkno>, Stop> {
     let mut lost = HashSet::new();
-    // Those whose way up has been followed.
+    // Directories whose way up has been followed.
     let mut done: HashSet<Blkno> = tops.into();
     for dir in in_order(state) {
         context.check_interrupt()?;
@@ -106,7 +105,7 @@ fn connect(
             };
             lost.insert(at);
             if above.is_none() && state.unlinked_groups {
-                // The one that it is in may be in one of them.
+                // Its parent may be in one of the unlinked groups.
                 continue;
             }
             let finding = Finding::new(codes::DIR_NOT_CONNECTED, Place::inode(at), text);
@@ -132,7 +131,7 @@ fn dotdots(
             Some(above) if !lost.contains(&dir) => above,
             _ => continue,
         };
-        // That of an orphan still points to where it was.
+        // The `..` of an orphan still points to where it was.
         if let Some(dotdot) = parent.dotdot.filter(|dotdot| *dotdot != above)
             && !orphans.contains(&dir)
         {
@@ -144,7 +143,7 @@ fn dotdots(
     Ok(())
 }
 
-/// Each directory refers to the one it is in.
+/// Counts the reference of each directory to its parent.
 fn references(
     state: &mut State<'_>,
     directories: &Directories,
@@ -160,7 +159,7 @@ fn references(
         if tops.contains(&dir) {
             refer(state, dir);
         } else if lost.contains(&dir) {
-            // The entry it will have in lost+found.
+            // For the entry that it will have in lost+found.
             refer(state, dir);
         } else if let Some(above) = directories.parents.get(&dir).and_then(|it| it.entry_in) {
             refer(state, above);

@@ -1,4 +1,4 @@
-//! What every pass is given: the volume, how to read it, and what was asked for.
+//! The context of every pass: the volume, how to read it, and the options.
 
 use ocfs2_cli::Interrupt;
 use ocfs2_device::AlignedBuffer;
@@ -14,40 +14,42 @@ use crate::memory::Shares;
 use crate::repair::bad_block;
 use crate::{Finding, Place};
 
-/// Reads that keep a device busy, whatever the number of cores.
+/// Reads in flight that keep a device busy, whatever the number of cores.
 const IN_FLIGHT: usize = 16;
 
-/// Bytes that are read at once where blocks lie in a row.
+/// Bytes per read of consecutive blocks.
 const PIECE_BYTES: u64 = 1 << 20;
 
-/// Blocks of which those that are wanted are read at once.
+/// Scattered blocks within so many blocks of the first one may share one read.
 const PIECE: u64 = 256;
 
-/// Blocks that are rather read in vain than skipped by another read.
+/// The largest distance between two wanted blocks of one read: to read the blocks between them in
+/// vain is cheaper than a second read.
 const GAP: u64 = 16;
 
 /// How to check.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Options {
-    /// Threads that read and decode, at least 1, each with one read at a time. The result does
-    /// not depend on it.
+    /// Threads that read and decode, at least 1, each with one read at a time. The result does not
+    /// depend on the number.
     pub threads: usize,
-    /// Whether inodes of another generation may belong to this volume (`-G`).
+    /// Whether inodes of another generation may belong to this volume, and are asked about (`-G`).
     pub foreign_generations: bool,
-    /// Whether lost system files are searched for on the whole volume (`--salvage`).
+    /// Whether the whole volume is searched for lost system files (`--salvage`).
     pub salvage: bool,
-    /// Whether the seed of the directory indexes is not the one these were made with.
+    /// Whether the seed of the directory indexes differs from the one that these were made with.
     pub is_new_seed: bool,
-    /// Whether a plan packs directories when all else is done (`-D`).
+    /// Whether a plan packs directories once everything else is done (`-D`).
     pub pack_directories: bool,
-    /// Which hash names with bytes from 0x80 on get, in indexes that are built and, with
-    /// [`Options::pack_directories`], in all (`--name-hash`); otherwise what the volume shows.
+    /// The hash of names with bytes from 0x80 on in rebuilt indexes and, with
+    /// [`Options::pack_directories`], in all indexes (`--name-hash`). `None`: the one that the
+    /// volume shows.
     pub name_hash: Option<CharSign>,
-    /// Findings that a plan keeps with their answers, at least 1. What is found beyond them waits
-    /// for another run.
+    /// Findings that a plan keeps with their answers, at least 1. Further ones wait for another
+    /// run.
     pub most_findings: usize,
-    /// Claims on clusters of others that are compared at a time, at least 2. Clusters beyond them
-    /// wait for another round, or another run.
+    /// Claims on clusters of others that are compared at a time, at least 2. Further clusters wait
+    /// for another round, or another run.
     pub most_claims: usize,
 }
 
@@ -67,38 +69,38 @@ impl Default for Options {
     }
 }
 
-/// The volume and what was asked for. Shared by all threads.
+/// The volume and the options. Shared by all threads.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
-    /// The volume, read through whatever was changed so far.
+    /// The volume, including all changes made so far.
     pub volume: &'a Volume,
     /// How to check.
     pub options: &'a Options,
-    /// Whether to stop.
+    /// Whether a signal asked to stop.
     pub interrupt: &'a Interrupt,
 }
 
-/// A block that was read, as far as it could be.
+/// A block that was read, with the result of its block check.
 #[derive(Clone, Debug)]
 pub struct ReadBlock {
-    /// Where it is.
+    /// Its block number.
     pub blkno: Blkno,
-    /// The contents; a single wrong bit is corrected in them.
+    /// The contents, with a single wrong bit corrected.
     pub bytes: Vec<u8>,
-    /// Why the checksum does not hold, in words, where it does not.
+    /// Why the checksum does not hold, in words. `None` if it holds, or the volume has none.
     pub bad_check: Option<String>,
 }
 
-/// The check ended before it was through.
+/// The check ended early.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Stop {
-    /// A signal said so.
+    /// A signal ended it.
     #[error("interrupted")]
     Interrupted,
 }
 
 impl<'a> Context<'a> {
-    /// Ends the check if a signal came.
+    /// Returns an error, which ends the check, if a signal came.
     ///
     /// # Errors
     /// [`Stop::Interrupted`].
@@ -106,7 +108,7 @@ impl<'a> Context<'a> {
         if self.interrupt.requested() { Err(Stop::Interrupted) } else { Ok(()) }
     }
 
-    /// Whether the device has a block. Of one that it has not, [`DEVICE_SHORT`] says so for all.
+    /// Returns whether a block is on the device. [`DEVICE_SHORT`] covers all that are not.
     ///
     /// [`DEVICE_SHORT`]: crate::codes::start::DEVICE_SHORT
     pub fn is_on_device(&self, blkno: Blkno) -> bool {
@@ -114,13 +116,13 @@ impl<'a> Context<'a> {
         end.is_some_and(|end| end <= self.volume.device().size_bytes())
     }
 
-    /// Its sizes.
+    /// Returns the geometry of the volume.
     pub fn geometry(&self) -> &'a Geometry {
         self.volume.geometry()
     }
 
-    /// Reads a block of metadata whose block check is at `check_offset`. What is wrong with the
-    /// checksum is part of the answer: the contents are looked at all the same.
+    /// Reads a block of metadata whose block check is at byte `check_offset`. A wrong checksum is
+    /// part of the result, not an error: the contents are checked all the same.
     ///
     /// # Errors
     /// The finding that it cannot be read: [`general::IO_ERROR`]. The block has to be within
@@ -147,8 +149,8 @@ impl<'a> Context<'a> {
         self.read(T::NAME, blkno, T::CHECK_OFFSET)
     }
 
-    /// Reads `count` blocks in a row, in large pieces where that can be done, and gives `each`
-    /// one after the other, or the finding that it cannot be read.
+    /// Reads `count` consecutive blocks, in large pieces where possible. Calls `each` with every
+    /// block in turn, or with the finding that it cannot be read.
     pub fn read_each(
         &self,
         structure: &'static str,
@@ -179,8 +181,8 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Reads blocks that lie apart, those close to each other by one read if they ascend; nothing
-    /// for those that cannot be read.
+    /// Reads scattered blocks. Those close to each other share a read if they ascend. `None` for a
+    /// block that cannot be read.
     pub fn read_scattered(
         &self,
         structure: &'static str,
@@ -216,8 +218,8 @@ impl<'a> Context<'a> {
         all
     }
 
-    /// Looks at the block check of `bytes`, which may be several blocks, where the volume has
-    /// them. Corrects a single wrong bit. Says what is wrong.
+    /// Verifies the block check of `bytes`, which may be several blocks, and corrects a single
+    /// wrong bit. Returns what is wrong; `None` also where the volume has no block checks.
     pub fn check(&self, bytes: &mut [u8], check_offset: usize) -> Option<String> {
         if !self.volume.has(Incompat::META_ECC) {
             return None;
@@ -233,7 +235,7 @@ impl<'a> Context<'a> {
 }
 
 impl ReadBlock {
-    /// The finding about its checksum, if that does not hold.
+    /// Returns the finding about its checksum, if that does not hold.
     pub fn ecc_finding(&self, structure: &str, code: &'static Code) -> Option<Finding> {
         let bad = self.bad_check.as_ref()?;
         let text = format!("{structure} {}: {bad}", self.blkno);
@@ -241,9 +243,9 @@ impl ReadBlock {
     }
 }
 
-/// The finding that a block cannot be read.
+/// Returns the finding that a block cannot be read.
 pub fn io_error(structure: &str, blkno: Blkno, err: &Error) -> Finding {
-    // With its number, as in "Input/output error (os error 5)".
+    // With the error number, as in "Input/output error (os error 5)".
     let cause = match err {
         Error::Read { source, .. } => source.to_string(),
         other => other.to_string(),

@@ -1,22 +1,22 @@
-//! Whether a volume that was unmounted cleanly is to be checked.
+//! Whether a cleanly unmounted volume is due for a check.
 
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::superblock::{STATE_ERROR, SuperBlock};
 
-/// What the superblock says about checks.
+/// Whether a check is due, by the superblock.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Due {
-    /// Now, for this reason: the rest of a sentence that begins with the device.
+    /// Now, for this reason: the rest of a sentence that begins with the name of the device.
     Now(String),
-    /// Later: when, or nothing where never.
+    /// Later: when, or `None` if never.
     Later(Option<String>),
 }
 
 impl Due {
-    /// By the superblock, at the time `now`, in seconds since 1970.
+    /// Decides by the superblock at the time `now`, in seconds since 1970.
     pub fn new(superblock: &SuperBlock, now: u64) -> Self {
         let now_because = |reason: &str| Self::Now(reason.to_owned());
-        // As the kernel and the C tools have it, the limit is signed.
+        // The limit is signed, as for the kernel and the C tools.
         let limit = u16::try_from(superblock.s_max_mnt_count as i16).ok().filter(|max| *max > 0);
         let interval = Some(u64::from(superblock.s_checkinterval)).filter(|span| *span > 0);
         let age = now.saturating_sub(superblock.s_lastcheck);
@@ -47,7 +47,7 @@ impl Due {
     }
 }
 
-/// In hours, from two days on in days.
+/// A span of time in words: in hours, from two days on in days.
 fn span(seconds: u64) -> String {
     match seconds / 3600 {
         hours @ 0..48 => format!("{hours} hours"),

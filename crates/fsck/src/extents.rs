@@ -1,10 +1,12 @@
-//! Extent trees, followed as far as they can be.
+//! Walks of extent trees, as far as these can be followed.
 //!
-//! Verifies every list, record and extent block of a tree (invariants E-1 to E-8), collects
-//! the extent blocks and clusters it claims. What is wrong is reported and then taken as if it
-//! had been mended, so that one damage gives one finding. Ends for any contents: depth falls
-//! from list to list and no extent block is read twice; nor is one, again and again, that belongs
-//! to many trees.
+//! Verifies every list, record and extent block of a tree (invariants E-1 to E-8) and collects the
+//! extent blocks and clusters that it claims. What is wrong is reported and then treated as if it
+//! had been mended, so that one damage causes one finding.
+//!
+//! The walk ends for any contents. A list is read with the depth that its parent leaves it, not
+//! with the one it states, so that the depth falls from list to list; and no extent block is read
+//! twice in one tree. An extent block that belongs to many trees is not followed for each of them.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -24,44 +26,43 @@ use crate::signatures;
 use crate::tables::collected::{BlockClaim, BlockUse, Claim, Collected, SharedClaim};
 use crate::{Context, Finding, Place, finding, misplaced};
 
-/// A tree that is to be followed.
+/// A tree to be followed.
 #[derive(Clone, Copy)]
 pub struct TreeRoot<'a> {
     /// The inode it belongs to.
     pub owner: Blkno,
-    /// The block the root list is in.
+    /// The block that holds the root list.
     pub blkno: Blkno,
-    /// The bytes from the list's header to the end of the room it has.
+    /// The bytes from the list's header to the end of its room.
     pub list: &'a [u8],
-    /// What it holds.
+    /// What the tree holds.
     pub holds: Holds,
-    /// The refcount tree the owner names; without one no extent may be refcounted.
+    /// The refcount tree that the owner names. Without one no extent may be refcounted.
     pub refcount_tree: Option<Blkno>,
-    /// What mends the tree as a whole, whatever is wrong with it.
+    /// Returns the repair of the whole tree, for findings without a repair of their own.
     pub mend: &'a dyn Fn() -> Option<Repair>,
 }
 
-/// What a tree turned out to be.
+/// The result of a walk.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Walked {
-    /// The sum of all extents; of a refcount tree the leaves.
+    /// Clusters of all extents; the number of leaves for a refcount tree.
     pub clusters: u64,
-    /// Extents.
+    /// The number of extents.
     pub extents: u64,
-    /// The position after the last extent.
+    /// The highest position after an extent.
     pub end: u64,
-    /// The rightmost leaf that is an extent block; 0 if the root is the leaf.
+    /// The rightmost leaf, if it is an extent block; 0 if the root is the leaf.
     pub last_leaf: Blkno,
-    /// Whether a part of it could not be read, so that the sums say nothing.
+    /// Whether a part of the tree was not followed, so that the sums mean nothing.
     pub incomplete: bool,
-    /// Whether an extent goes past the end of the volume.
+    /// Whether an extent ends after the end of the volume.
     pub overruns: bool,
-    /// An extent that was taken as shorter, as it reaches over others, and how many clusters it
-    /// has.
+    /// An extent that was shortened, as it reaches over others, and the clusters that it states.
     pub cut: Option<(Longest, u16)>,
 }
 
-/// Findings about one tree, or so; what is more is summed up.
+/// Findings about one tree that are reported one by one. The rest is summed up.
 const MOST_FINDINGS: u64 = 256;
 
 struct Walk<'a, 'c, V> {
@@ -72,18 +73,19 @@ struct Walk<'a, 'c, V> {
     taken: &'a Taken<'a>,
     seen: HashSet<Blkno>,
     walked: Walked,
-    /// Where the next leaf should be, as the last one said.
+    /// The last leaf that is an extent block, and the next leaf that it names.
     next_leaf: Option<(Blkno, Blkno)>,
-    /// The position of the last extent.
+    /// The position of the extent before.
     last_cpos: Option<u64>,
-    /// Whether a part of it is claimed by nobody who is known, since it could not be read.
+    /// Whether a part that could not be read may claim more clusters and blocks.
     hides: bool,
-    /// Findings so far, and the last of those that were left out.
+    /// Findings so far, and the last of those beyond the limit.
     found: u64,
     left_out: Option<Finding>,
 }
 
-/// Follows a tree. `visit` is called for each extent that lies in the volume, in order.
+/// Follows a tree. Calls `visit` with each extent that begins in the volume, in the order of the
+/// tree, cut at the end of the volume.
 pub fn walk(
     context: &Context<'_>,
     root: &TreeRoot<'_>,
@@ -93,8 +95,8 @@ pub fn walk(
     walk_as(context, root, &|rec, _| *rec, out, visit)
 }
 
-/// The same for a tree in which records are taken as others than they are, of which nothing is
-/// said.
+/// As [`walk`], but `taken` may replace each record of a leaf by another one. The replacement
+/// causes no finding.
 pub fn walk_as(
     context: &Context<'_>,
     root: &TreeRoot<'_>,
@@ -132,7 +134,7 @@ pub fn walk_as(
     walk.walked
 }
 
-/// States the room of the list in an extent block.
+/// Sets `l_count` of the list in an extent block to its room.
 fn with_room(blkno: Blkno, capacity: usize) -> Repair {
     Repair::extent_block(blkno, move |_, list| {
         edit_list(list, |header: &mut ExtentListHeader, _: &mut Vec<ExtentRec>| {
@@ -141,7 +143,7 @@ fn with_room(blkno: Blkno, capacity: usize) -> Repair {
     })
 }
 
-/// Puts the records of an extent block in order.
+/// Sorts the records of an extent block.
 fn sorted(blkno: Blkno, depth: u16, holds: Holds) -> Repair {
     Repair::extent_block(blkno, move |_, list| {
         edit_list(list, |header: &mut ExtentListHeader, records: &mut Vec<ExtentRec>| {
@@ -154,13 +156,13 @@ fn sorted(blkno: Blkno, depth: u16, holds: Holds) -> Repair {
 }
 
 impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
-    /// A part of the tree cannot be read.
+    /// Notes that a part of the tree cannot be read.
     fn lose(&mut self) {
         self.walked.incomplete = true;
         self.hides = true;
     }
 
-    /// Adds what was left out, as one finding.
+    /// Adds the findings beyond the limit, as one finding.
     fn sum_up(&mut self) {
         if let Some(mut last) = self.left_out.take() {
             let count = self.found - MOST_FINDINGS;
@@ -171,7 +173,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         }
     }
 
-    /// Something is wrong. Unless that is all there is to it, the tree is rebuilt.
+    /// Adds a finding. Where it has no repair of its own the tree as a whole is rebuilt.
     fn found(&mut self, finding: Finding) {
         self.found += 1;
         if self.found > MOST_FINDINGS {
@@ -195,7 +197,8 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         Place::block(blkno).of(self.root.owner)
     }
 
-    /// The depth of the root list. One that is too large is taken from what it points at.
+    /// Returns the depth of the root list. A depth that is too large is replaced by the one that
+    /// follows from the first extent block below.
     fn root_depth(&mut self, list: &ExtentList<'_>) -> u16 {
         let depth = list.header.l_tree_depth;
         if depth <= MAX_TREE_DEPTH {
@@ -215,12 +218,12 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         expected
     }
 
-    /// The records of a list that count.
+    /// Returns the records of a list that are in use.
     fn records(&mut self, blkno: Blkno, list: &ExtentList<'_>) -> Vec<ExtentRec> {
         let ExtentListHeader { l_count, l_next_free_rec, .. } = list.header;
         let (mut count, used) = (usize::from(l_count), usize::from(l_next_free_rec));
         let capacity = list.capacity();
-        // Lists of inodes may have less room than there is, if they have any.
+        // `l_count` of an inode's list may be less than its room, but not 0.
         let is_exact = blkno != self.root.blkno
             || matches!(self.root.holds, Holds::Hashed | Holds::RefcountLeaves);
         let is_short = count < capacity && (is_exact || count == 0 || used > count);
@@ -241,13 +244,14 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         list.records().take(count).collect()
     }
 
-    /// Follows a list of that depth, whose records are to lie in `range`.
+    /// Follows a list of depth `depth`, whose records have to lie in `range`.
     fn list(&mut self, blkno: Blkno, list: &ExtentList<'_>, depth: u16, range: Range<u64>) {
         let from = self.out.findings.len();
         let mut records = self.records(blkno, list);
         self.in_order(blkno, &mut records, depth);
         self.records_of(blkno, &records, depth, range);
-        // A record that points to something else than an extent block is one of the list.
+        // That a record points to something other than an extent block counts as a finding about
+        // this list, although its place is the block.
         finding::sum_up(&mut self.out.findings, from, records.len(), |finding| {
             let is_here = finding.place.block == Some(blkno.0);
             is_here && finding.code != codes::EB_BLKNO && finding.code != codes::EB_GEN
@@ -255,7 +259,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         });
     }
 
-    /// Takes records that are only out of order in order.
+    /// Sorts records that are out of order and otherwise sound.
     fn in_order(&mut self, blkno: Blkno, records: &mut [ExtentRec], depth: u16) {
         let holds = self.root.holds;
         if !extent_order::restore(records, depth, holds) {
@@ -279,7 +283,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
             }
             return;
         }
-        // What the record before says it covers up to, if its subtree is there.
+        // The end that the record before states, if its subtree was followed.
         let mut before: Option<(usize, u64)> = None;
         for (index, rec) in records.iter().enumerate() {
             if self.context.interrupt.requested() {
@@ -289,12 +293,12 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
             let next = records.get(index + 1).map(|next| u64::from(next.e_cpos.0));
             let end = next.unwrap_or(range.end).min(range.end);
             let start = if index == 0 { range.start } else { own };
-            // What is before the first one is looked for in the last one.
+            // A lookup of a hash before the first record goes to the last one.
             if index == 0 && own != start && self.root.holds == Holds::Hashed {
                 let text = format!("record 0 begins at {own}, expected {start}");
                 self.found_range(blkno, text);
             }
-            // The first record also stands for what is before it.
+            // The first record also covers the positions before it.
             let misplaced = own < range.start && index > 0 || own >= end || start >= end;
             if misplaced {
                 let text =
@@ -324,7 +328,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         self.found(Finding::new(codes::EXTENT_RANGE, self.place(blkno), text));
     }
 
-    /// Follows an interior record to the extent block it names; says whether there is one.
+    /// Follows an interior record to the extent block that it names. Returns whether there is one.
     fn child(&mut self, parent: Blkno, rec: &ExtentRec, depth: u16, range: Range<u64>) -> bool {
         let blkno = rec.e_blkno;
         if !self.context.geometry().is_valid_block(blkno) {
@@ -347,7 +351,8 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
             Err(finding) => {
                 self.lose();
                 let place = finding.place.clone().of(self.root.owner);
-                // A block that cannot be read now may be some day: nothing is cut off.
+                // Not `self.found`, which would have the tree rebuilt without this block: it may be
+                // readable again some day, and nothing is cut off.
                 self.out.found(Finding { place, ..finding });
                 return false;
             }
@@ -401,7 +406,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
             suballoc: (header.h_suballoc_slot, header.h_suballoc_bit, header.h_suballoc_loc),
         });
         if !self.out.enter_block(blkno) {
-            // What it points to is claimed by those who came to it before.
+            // The trees that came to this block before have claimed what it points to.
             self.walked.incomplete = true;
             self.next_leaf = None;
             return true;
@@ -415,7 +420,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         true
     }
 
-    /// Compares the link of the leaf before with the leaf that is there.
+    /// Compares the link of the leaf before with the actual next leaf.
     fn leaf_follows(&mut self, leaf: Blkno) {
         let Some((before, next)) = self.next_leaf else { return };
         if next != leaf && !self.walked.incomplete {
@@ -428,7 +433,8 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         self.leaf_follows(Blkno(0));
     }
 
-    /// The record as it can be: one that reaches over others after it ends where they begin.
+    /// Returns the record, shortened to where the records after it begin if it reaches over them.
+    /// Otherwise a single wrong length would make all records after it overlap.
     fn fitting(
         &mut self,
         blkno: Blkno,
@@ -459,7 +465,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
             flags: rec.e_flags(),
         };
         if extent.clusters == 0 {
-            // The kernel leaves one behind where it removed the first ones.
+            // The kernel leaves an empty first record where it removed the first clusters.
             if index > 0 {
                 let text = format!("extent list {blkno}: record {index} is empty");
                 self.found(Finding::new(codes::EXTENT_EMPTY, self.place(blkno), text));
@@ -510,7 +516,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         let features = self.context.volume.features();
         if extent.flags.contains(ExtentFlags::UNWRITTEN)
             && !features.ro_compat.contains(RoCompat::UNWRITTEN)
-            // That of a file shows that the volume has them.
+            // An unwritten extent of a file shows that the volume has them: see `inodes::lacking`.
             && self.root.holds != Holds::Data
         {
             let text = format!("{what}: is marked unwritten, the volume has no unwritten extents");
@@ -525,7 +531,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         let known = ExtentFlags::KNOWN;
         if !known.contains(extent.flags) {
             let text = format!("{what}: e_flags is {:#04x}", extent.flags.bits());
-            // Where some of them are not flags, those that are may be none either.
+            // Where unknown flags are set, the known ones may be garbage as well.
             let may_lose = extent.flags.intersects(known);
             self.found_losing(Finding::new(codes::EXTENT_FLAGS, place, text), may_lose);
             extent.flags &= known;
@@ -536,7 +542,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         let cpos = u64::from(extent.cpos.0);
         let end = self.walked.end;
         let hashed = matches!(self.root.holds, Holds::Hashed | Holds::RefcountLeaves);
-        // Positions that are hashes say nothing about lengths.
+        // Of positions that are hashes only the order is checked: they do not depend on lengths.
         let free_from = if hashed { self.last_cpos.map_or(0, |cpos| cpos + 1) } else { end };
         self.last_cpos = Some(cpos);
         if cpos < free_from {

@@ -1,4 +1,4 @@
-//! What is wrong, and where.
+//! Findings: what is wrong, and where.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::Pass;
 use crate::codes::Code;
 use crate::repair::Repair;
 
-/// Where something is wrong: whatever of it is known.
+/// Where something is wrong, as far as known.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq, Serialize)]
 pub struct Place {
     /// The inode it belongs to.
@@ -30,7 +30,7 @@ pub struct Place {
     pub name: Option<String>,
 }
 
-/// Clusters in a row.
+/// Consecutive clusters.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
 pub struct Clusters {
     /// The first one.
@@ -72,30 +72,30 @@ impl Place {
         Self { slot: Some(slot), ..self }
     }
 
-    /// The same, with a name; what cannot be printed is escaped, so that it can be had back.
+    /// The same, with a name. Unprintable bytes are escaped so that the name can be recovered.
     #[must_use]
     pub fn named(self, name: &[u8]) -> Self {
         Self { name: Some(encode::escaped(name)), ..self }
     }
 }
 
-/// Something is wrong.
+/// Something that is wrong, with its repair.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// What kind of thing.
+    /// The kind of damage.
     pub code: &'static Code,
-    /// Where.
+    /// Where it is.
     pub place: Place,
-    /// In words: the structure, what it says and what was expected; a clause without a full
-    /// stop.
+    /// What is wrong, in words: the structure, what it states and what was expected. A clause
+    /// without a full stop.
     pub text: String,
-    /// What a yes does; `None` where nothing can be done.
+    /// What a yes does; `None` if nothing can be done.
     pub repair: Option<Repair>,
-    /// What is asked when the answer to this is no.
+    /// The question that follows if the answer to this one is no.
     pub otherwise: Option<Box<Self>>,
 }
 
-/// Whether the same is said of the same place; repairs are not compared.
+/// Equal if the same is reported of the same place; repairs are not compared.
 impl PartialEq for Finding {
     fn eq(&self, other: &Self) -> bool {
         let key = |it: &Self| (it.code.name, it.place.clone(), it.text.clone());
@@ -106,12 +106,12 @@ impl PartialEq for Finding {
 impl Eq for Finding {}
 
 impl Finding {
-    /// A finding.
+    /// A finding without a repair.
     pub fn new(code: &'static Code, place: Place, text: impl fmt::Display) -> Self {
         Self { code, place, text: text.to_string(), repair: None, otherwise: None }
     }
 
-    /// The same, with what a yes does: to what was asked last, see [`Finding::or_else`].
+    /// The same, with the repair for a yes to the last question: see [`Finding::or_else`].
     #[must_use]
     pub fn repaired_by(mut self, repair: Repair) -> Self {
         match &mut self.otherwise {
@@ -121,7 +121,7 @@ impl Finding {
         self
     }
 
-    /// The same, with that for each answer that has no repair of its own.
+    /// The same, with this repair for each question that has none of its own.
     #[must_use]
     pub fn repaired_otherwise_by(mut self, repair: Option<Repair>) -> Self {
         self.repair = self.repair.or_else(|| repair.clone());
@@ -129,7 +129,7 @@ impl Finding {
         self
     }
 
-    /// The same, with what is asked when all answers so far are no: another way to mend it.
+    /// The same, with another question, about another way to mend it, after a no to all so far.
     #[must_use]
     pub fn or_else(self, code: &'static Code) -> Self {
         let other = match self.otherwise {
@@ -148,7 +148,7 @@ impl Finding {
         }
     }
 
-    /// Whether `-p` repairs it: what it does can lose nothing.
+    /// Returns whether `-p` repairs it: its repair can lose nothing.
     pub fn is_safe(&self) -> bool {
         self.code.safe && self.repair.as_ref().is_some_and(|repair| !repair.may_lose())
     }
@@ -160,21 +160,22 @@ impl Finding {
         }
     }
 
-    /// This one and what is asked after each no.
+    /// Returns this finding and the questions that follow each no.
     pub fn chain(&self) -> impl Iterator<Item = &Self> {
         std::iter::successors(Some(self), |finding| finding.otherwise.as_deref())
     }
 }
 
-/// Findings about one list or block that are told one by one: where there are more, and they are
+/// Findings about one list or block that are reported one by one. If there are more, and they are
 /// about more than half of its records, its header or all of it is garbage.
 const OF_A_LIST: usize = 8;
 
-/// What is said of those that are not told.
+/// What the summary says of those that are not reported.
 pub(crate) const SUMMED_UP: &str = "more of its records are wrong";
 
-/// Makes one finding of those from `from` on that are about one list of so many `records`, if
-/// they are too many to be told one by one. The repair of the first one mends the whole list.
+/// Merges the findings from index `from` on that are about one list of `records` records into one
+/// if they are too many to be reported one by one. The repair of the first one mends the whole
+/// list.
 pub(crate) fn sum_up(
     findings: &mut Vec<Finding>,
     from: usize,
@@ -201,8 +202,8 @@ pub(crate) fn sum_up(
     });
 }
 
-/// Leaves the first `most` findings of those that one repair is the answer to, and the last one
-/// with how many there were in between.
+/// Keeps the first `most` of the findings that share one repair, and the last one with the number
+/// of those in between.
 pub(crate) fn summed_up(findings: &mut Vec<Finding>, most: usize) {
     let more = findings.len().saturating_sub(most);
     if more > 1

@@ -1,10 +1,9 @@
-//! `fsck.ocfs2`: finds everything that is wrong with a volume.
+//! `fsck.ocfs2`: finds everything that is wrong with a volume, and repairs it.
 //!
 //! Find, plan, prove, commit: the passes only read, through an overlay that holds what journal
-//! replay and accepted repairs changed; a [`Finding`] is data; nothing here prints. The order:
-//!
+//! replay and accepted repairs changed. They print nothing: a [`Finding`] is data. The order:
 //! 1. start: superblock, system files, slots, journals;
-//! 2. pass 0: the chains of all allocators, which tell where inodes are;
+//! 2. pass 0: the chains of all allocators, which show where inodes are;
 //! 3. pass 1: inodes, by several threads; what they claim is compared with the bitmaps;
 //! 4. pass 2 to 4: directories, connectivity, orphans, link counts;
 //! 5. pass 5: quota.

@@ -1,4 +1,4 @@
-//! Passes 4a and 4b: orphans, and whether every inode has as many links as it says.
+//! Passes 4a and 4b: orphans, and the link count of every inode.
 //!
 //! Needs the references that passes 2 and 3 counted.
 
@@ -16,10 +16,10 @@ use crate::state::State;
 use crate::{Context, Finding, Pass, Place, Stop};
 use ocfs2_volume::SystemFile;
 
-/// Looks at all inodes.
+/// Checks the orphans and the link counts of all inodes.
 ///
 /// # Errors
-/// [`Stop`].
+/// [`Stop`] if the check was interrupted.
 pub(crate) fn check(
     context: &Context<'_>,
     state: &mut State<'_>,
@@ -29,10 +29,10 @@ pub(crate) fn check(
     links(context, state, &orphans)
 }
 
-/// What the orphan directories list.
+/// The contents of the orphan directories.
 #[derive(Debug, Default)]
 struct Listed {
-    /// Inodes that wait to be deleted.
+    /// Inodes that wait for deletion.
     waiting: HashSet<Blkno>,
     /// Inodes to which a direct write was interrupted.
     written: HashSet<Blkno>,
@@ -80,9 +80,9 @@ fn orphans(
     Ok(all)
 }
 
-/// Removes the entry of an orphan directory; an inode that waits to be deleted is, unless it says
-/// that it does not, or has links elsewhere. What is allocated past the end of a file that a
-/// direct write has left stays with it.
+/// Removes the entry of an orphan directory. An inode that waits to be deleted is deleted, unless
+/// its own flag says otherwise or it has links elsewhere. What a direct write has left allocated
+/// past the end of a file stays with it.
 fn orphan(dir: Blkno, inode: Blkno, flag: InodeFlags) -> Repair {
     Repair::new(move |editor| {
         let prefix = if flag == InodeFlags::DIO_ORPHANED { "dio-" } else { "" };
@@ -96,7 +96,7 @@ fn orphan(dir: Blkno, inode: Blkno, flag: InodeFlags) -> Repair {
     })
 }
 
-/// Has an inode no entry of an orphan directory, of the kind that flag stands for.
+/// Clears `flag` of an inode, and with it the slot of a direct write.
 fn unlisted(dinode: &mut Dinode, flag: InodeFlags) {
     dinode.i_flags &= !flag.bits();
     if flag == InodeFlags::DIO_ORPHANED {
@@ -104,14 +104,14 @@ fn unlisted(dinode: &mut Dinode, flag: InodeFlags) {
     }
 }
 
-/// The finding that an inode has a flag without an entry.
+/// Returns the finding that an inode has a flag without an entry in an orphan directory.
 fn unfounded(inode: Blkno, flag: InodeFlags, what: &str) -> Finding {
     let text = format!("inode {inode} says that {what}, and is in no orphan directory");
     let repair = Repair::dinode(inode, move |dinode, _| unlisted(dinode, flag));
     Finding::new(codes::ORPHAN_FLAG, Place::inode(inode), text).repaired_by(repair)
 }
 
-/// The finding that an inode has a wrong count of links.
+/// Returns the finding that an inode has a wrong link count.
 fn wrong_count(context: &Context<'_>, inode: Blkno, links: u32, references: u32) -> Finding {
     let wide = context.volume.has(Incompat::INDEXED_DIRS);
     // A count that wrapped around would free the inode while it still has names.
@@ -124,12 +124,12 @@ fn wrong_count(context: &Context<'_>, inode: Blkno, links: u32, references: u32)
     let count = references.min(most);
     let repair = Repair::dinode(inode, move |dinode, _| dinode.set_links_count(count, wide));
     let finding = Finding::new(codes::INODE_COUNT, Place::inode(inode), text);
-    // A name may be what is missing.
+    // The count may be right and a name missing.
     let may_lose = links > references;
     finding.repaired_otherwise_by((links != count).then_some(repair)).losing(may_lose)
 }
 
-/// The same of one that has a name too many, which may be that of an inode which lacks one.
+/// The same for an inode with a name too many, which may be the one that inode `lacking` lacks.
 fn with_other_name(count: Finding, lacking: Blkno, which: &str) -> Finding {
     let text = format!("{}, and inode {lacking}{which} lacks a name", count.text);
     Finding { code: codes::INODE_NAMES, text, ..count }
@@ -140,8 +140,8 @@ fn links(context: &Context<'_>, state: &mut State<'_>, listed: &Listed) -> Resul
     let superblock = context.volume.superblock();
     let tops = [superblock.s_root_blkno, superblock.s_system_dir_blkno];
     let mut findings = Vec::new();
-    // As long as the root's inode or its allocator is lost all that is in the root seems to be
-    // nowhere: it keeps its names until then. One that is recreated may have them again.
+    // While the inode of the root or its allocator is lost, everything in the root seems to be
+    // nowhere. Link counts stay as they are until then: the root may be found with its names.
     let has_root = state.suballocs.find(superblock.s_root_blkno).is_some();
     let is_root_lost =
         has_root && state.inodes.find(&state.suballocs, superblock.s_root_blkno).is_none();
@@ -155,7 +155,7 @@ fn links(context: &Context<'_>, state: &mut State<'_>, listed: &Listed) -> Resul
         }
         if references == 0 && !tops.contains(&inode) {
             if may_have_more {
-                // Its directory may be in one of them, or be the root.
+                // Its directory may be in an unlinked group, or be the root.
                 continue;
             }
             let text = format!("inode {inode} is in no directory");

@@ -1,29 +1,30 @@
-//! How much memory is taken by what could do with less: reads in flight, changes, which can
-//! be in a file instead, findings, which can wait for another run, and claims on clusters of
-//! others, which can wait for another round.
+//! Shares of a memory limit: reads in flight, changes, which can be in a file instead, findings,
+//! which can wait for another run, and claims on clusters of others, which can wait for another
+//! round.
 
-/// What each read in flight takes.
+/// Bytes of a read in flight.
 const READ_BYTES: u64 = 2 << 20;
 
-/// What a finding takes with its answer, and with what could not be kept apart from it.
+/// Bytes of a finding with its answer and its share of what is kept for all of them.
 const FINDING_BYTES: u64 = 1 << 10;
 
 /// Findings that are kept whatever the limit: with fewer a run would repair too little.
 const LEAST_FINDINGS: usize = 1000;
 
-/// What a claim takes that is compared with others, with what finds it among them.
+/// Bytes of a claim that is compared with others, with its share of what finds it among them.
 const CLAIM_BYTES: u64 = 64;
 
 /// Claims that are compared whatever the limit.
 const LEAST_CLAIMS: usize = 1 << 16;
 
-/// Changes take at most this part of the machine's memory where nobody says otherwise.
+/// One part in so many: of the machine's memory for changes where there is no limit, else of the
+/// limit for findings, and again for claims.
 const PART: u64 = 4;
 
-/// Shares of a limit.
+/// The shares of a limit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Shares {
-    /// Threads, each of which has one read in flight.
+    /// Threads, each with one read in flight.
     pub threads: usize,
     /// Bytes of changed blocks that are kept in memory.
     pub changes_bytes: u64,
@@ -34,12 +35,12 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// Findings that are kept where nobody says otherwise.
+    /// Findings that are kept where there is no limit.
     pub const MOST_FINDINGS: usize = 100_000;
-    /// Claims that are compared at a time where nobody says otherwise.
+    /// Claims that are compared at a time where there is no limit.
     pub const MOST_CLAIMS: usize = 1 << 21;
 
-    /// For at most `threads` threads, within `limit` bytes if there is one.
+    /// Returns the shares for at most `threads` threads, within `limit` bytes if there is a limit.
     pub fn of(limit: Option<u64>, threads: usize) -> Self {
         let Some(limit) = limit else {
             let (findings, claims) = (Self::MOST_FINDINGS, Self::MOST_CLAIMS);
@@ -52,12 +53,13 @@ impl Shares {
         let claims = usize::try_from(limit / PART / CLAIM_BYTES).unwrap_or(usize::MAX);
         let claims = claims.clamp(LEAST_CLAIMS, Self::MOST_CLAIMS);
         let others = threads as u64 * READ_BYTES + findings as u64 * FINDING_BYTES;
-        // Claims are compared before there are changes, or in another round.
+        // Claims are not subtracted: they are compared before there are changes, or in another
+        // round.
         Self { threads, changes_bytes: limit.saturating_sub(others), findings, claims }
     }
 }
 
-/// The machine's memory.
+/// Returns the machine's memory, in bytes.
 fn machine_bytes() -> u64 {
     let info = rustix::system::sysinfo();
     info.totalram.saturating_mul(info.mem_unit.into())

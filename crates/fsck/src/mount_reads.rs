@@ -1,6 +1,6 @@
-//! What a mount reads, where no check is due: whether anything of it is wrong.
+//! A short look at what a mount reads, where no check is due.
 //!
-//! A few blocks a slot. Journals that are dirty were recovered before, as far as that goes.
+//! Reads a few blocks per slot. Dirty journals were recovered before, as far as possible.
 
 use ocfs2_format::Structure;
 use ocfs2_format::dinode::FileKind;
@@ -14,8 +14,8 @@ use crate::system_files::{SystemFiles, lost_slots};
 use crate::{Context, Finding};
 use ocfs2_volume::SystemFile;
 
-/// The first thing that is wrong, as the rest of a sentence that begins with the device. Of slots
-/// that are in use only the journals are looked at, and those only for what a mount does not change.
+/// Returns the first thing that is wrong, as the rest of a sentence that begins with the device. In
+/// slots that are in use files only have to exist: what is in them may be changing.
 pub(crate) fn wrong(context: &Context<'_>, in_use: impl Fn(u16) -> bool) -> Option<String> {
     let volume = context.volume;
     if short_device(context).is_some() {
@@ -51,7 +51,7 @@ fn of(finding: &Finding) -> String {
     format!("has a problem that a mount meets ([{}] {})", finding.code, finding.text)
 }
 
-/// Local alloc and truncate log of a slot.
+/// Returns what is wrong with the local alloc or the truncate log of a slot.
 fn space(context: &Context<'_>, files: &SystemFiles, slot: u16) -> Option<String> {
     let volume = context.volume;
     if let Err(err) = volume.leftovers(slot) {
@@ -70,7 +70,8 @@ fn space(context: &Context<'_>, files: &SystemFiles, slot: u16) -> Option<String
     (count != expected).then(|| format!("truncate log of slot {slot} (tl_count {count})"))
 }
 
-/// Whether somebody waits in the orphan directory of a slot: some kernels leave them there for ever.
+/// Returns what is wrong with the orphan directory of a slot: an entry is, as some kernels leave
+/// orphans there forever.
 fn orphans(volume: &Volume, slot: u16) -> Option<String> {
     let dir = volume.system_file(SystemFile::OrphanDir(slot));
     let first = dir.and_then(|dir| {

@@ -1,20 +1,20 @@
-//! How names with bytes from 0x80 on are hashed on a volume: what it shows, and what follows from
-//! that for names whose hash a repair writes.
+//! The hash of names with bytes from 0x80 on: what a volume shows, and what follows for names whose
+//! hash a repair writes.
 
 use ocfs2_format::hash::CharSign;
 use serde::Serialize;
 
-/// How many names have which hash; only those that have two are counted.
+/// The number of names per hash. Only names with two possible hashes are counted.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Signs {
-    /// Of signed bytes.
+    /// Names with the hash of signed bytes.
     pub signed: u64,
-    /// Of unsigned bytes.
+    /// Names with the hash of unsigned bytes.
     pub unsigned: u64,
 }
 
 impl Signs {
-    /// One more.
+    /// Counts a name.
     pub fn add(&mut self, sign: CharSign) {
         match sign {
             CharSign::Signed => self.signed += 1,
@@ -22,7 +22,7 @@ impl Signs {
         }
     }
 
-    /// How many have another one than that.
+    /// Returns how many names have the other hash.
     pub fn but(self, sign: CharSign) -> u64 {
         match sign {
             CharSign::Signed => self.unsigned,
@@ -30,7 +30,7 @@ impl Signs {
         }
     }
 
-    /// What most of them have; nothing if there are none.
+    /// Returns the hash of most names; `None` if there are none.
     pub fn most(self) -> Option<CharSign> {
         let sign = match self.signed > self.unsigned {
             true => CharSign::Signed,
@@ -47,7 +47,7 @@ impl std::ops::AddAssign for Signs {
     }
 }
 
-/// What a volume shows.
+/// The hashes that a volume shows.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct NameHashes {
     /// Names in indexes of directories.
@@ -64,14 +64,14 @@ impl std::ops::AddAssign for NameHashes {
 }
 
 impl NameHashes {
-    /// What most names have; unsigned if there are none.
+    /// Returns the hash of most names; unsigned if there are none.
     pub fn most(self) -> CharSign {
         let mut all = self.names;
         all += self.attributes;
         all.most().unwrap_or_default()
     }
 
-    /// A sentence about names that some kernels do not find; nothing if there are none.
+    /// Returns a sentence about names that some kernels do not find; `None` if there are none.
     pub fn note(self) -> Option<String> {
         let count = |count: u64, what: &str| {
             let plural = if count == 1 { "" } else { "s" };
@@ -93,17 +93,17 @@ impl NameHashes {
     }
 }
 
-/// Which hash a repair gives to names that have two.
+/// The hash that a repair gives to names with two possible ones.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Hashing {
-    /// That of `--name-hash`.
+    /// The one that `--name-hash` demands.
     pub demanded: Option<CharSign>,
-    /// What the volume shows where nothing nearer does.
+    /// The one that the volume shows, where the index itself shows none.
     pub volume: CharSign,
 }
 
 impl Hashing {
-    /// The hash for an index that showed this so far.
+    /// Returns the hash for an index whose names so far showed `shown`.
     pub fn of(self, shown: Signs) -> CharSign {
         self.demanded.or(shown.most()).unwrap_or(self.volume)
     }

@@ -1,4 +1,4 @@
-//! Whose directory a block is by its own word, where several directories have it.
+//! Whether a block that several directories have belongs to the one that it names.
 
 use ocfs2_format::Blkno;
 use ocfs2_format::extent::ExtentRec;
@@ -8,7 +8,7 @@ use crate::read::holds::Holds;
 use crate::repair::share::clusters_of;
 use crate::repair::tree;
 
-/// Where directories have their blocks; the one that was asked for last is kept.
+/// The extents of the directory that was asked for last.
 #[derive(Default)]
 pub(crate) struct Others {
     dir: Blkno,
@@ -16,7 +16,7 @@ pub(crate) struct Others {
 }
 
 impl Others {
-    /// Whether `block` is one of the directory `dir`, if that is one.
+    /// Returns whether `dir` is a directory and has `block`.
     pub fn has(&mut self, volume: &Volume, dir: Blkno, block: Blkno) -> bool {
         if self.dir != dir {
             let inode = volume.inode(dir).ok().filter(Inode::is_dir);

@@ -1,28 +1,29 @@
-//! Work shared by threads whose results come in order.
+//! Work that is shared by threads, with results in the order of the items.
 
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// Results a thread may be ahead of the slowest one, per thread. What bounds memory.
+/// Items per thread that may be handed out before the oldest of them is merged. Bounds the memory
+/// of results that wait for a slow one.
 const AHEAD: u64 = 8;
 
 struct Queue<I, R> {
     items: I,
-    /// Number of the item that is handed out next.
+    /// The number of the item to be handed out next.
     next: u64,
-    /// Number of the result that is merged next.
+    /// The number of the result to be merged next.
     merged: u64,
-    /// Nothing more is handed out.
+    /// Whether nothing more is handed out.
     ended: bool,
     /// Threads that have not ended.
     working: usize,
     results: BTreeMap<u64, R>,
 }
 
-/// Calls `work` for every item in `threads` threads, and `merge` in this one with each result,
-/// in the order of the items. Ends early when `merge` says false; items already handed out are
-/// then worked on in vain.
+/// Calls `work` for every item in `threads` threads, and `merge` in the calling thread with each
+/// result, in the order of the items. Ends early when `merge` returns false; the results of items
+/// that were handed out already are dropped.
 pub fn ordered<T, R, I>(
     threads: usize,
     items: I,
@@ -36,7 +37,7 @@ pub fn ordered<T, R, I>(
     ordered_with(threads, items, || (), |(), item| work(item), merge);
 }
 
-/// As [`ordered`]; each thread has what it uses again and again, which `own` makes.
+/// As [`ordered`], with a value per thread that `own` makes and `work` reuses.
 pub fn ordered_with<T, R, I, O>(
     threads: usize,
     items: I,
@@ -48,7 +49,7 @@ pub fn ordered_with<T, R, I, O>(
     R: Send,
     I: Iterator<Item = T> + Send,
 {
-    // No more than there is work for, where that is known.
+    // No more threads than items, where their number is known.
     let threads = threads.min(items.size_hint().1.unwrap_or(threads)).max(1);
     if threads == 1 {
         let mut own = own();
@@ -63,7 +64,7 @@ pub fn ordered_with<T, R, I, O>(
     let ahead = AHEAD * threads as u64;
 
     let worker = || {
-        // When `work` panics, its result never comes and the others would wait for ever.
+        // When `work` panics its result never comes, and the others would wait for it forever.
         let _leaving = Leaving(|| {
             let mut guard = lock();
             guard.working -= 1;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// A stretch of the check.
+/// A part of the check.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pass {
@@ -14,7 +14,7 @@ pub enum Pass {
     InodeAllocators,
     /// 0c: the chains of the extent allocators.
     ExtentAllocators,
-    /// 1: inodes and everything that hangs from them, then the bitmaps.
+    /// 1: inodes and everything that belongs to them, then the bitmaps.
     Inodes,
     /// 1b to 1d: clusters that several files claim.
     SharedClusters,
@@ -31,7 +31,7 @@ pub enum Pass {
 }
 
 impl Pass {
-    /// What it is called in the output; nothing for the start, which is not announced.
+    /// Returns its title in the output; `None` for the start, which is not announced.
     pub fn title(self) -> Option<&'static str> {
         Some(match self {
             Self::Start => return None,
@@ -48,7 +48,7 @@ impl Pass {
         })
     }
 
-    /// Its number, as fsck(8) counts passes.
+    /// Returns its number, as fsck(8) counts passes.
     pub fn number(self) -> u8 {
         match self {
             Self::Start | Self::Clusters | Self::InodeAllocators | Self::ExtentAllocators => 0,

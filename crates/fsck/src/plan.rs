@@ -1,5 +1,5 @@
-//! Plan and prove: asks about what is found, makes the repairs in an overlay, and checks that
-//! again from the start, until there is nothing left to be repaired.
+//! Plan and prove: asks about what is found, makes the repairs in an overlay, and checks that again
+//! from the start until there is nothing left to repair.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -13,39 +13,39 @@ use crate::name_hashes::Hashing;
 use crate::repair::{EditError, Repair, Terms, Together, When, directory, lost_found, xattrs};
 use crate::{Context, Finding, Found, Observer, Options, Outcome, Pass, Place, Stop, check};
 
-/// After so many rounds of repairs whatever is still found is left.
+/// Rounds of repairs after which the rest is left.
 pub const MAX_ROUNDS: u32 = 20;
 
-/// After so many it is left once a check finds the same as an earlier one: repairs undo each
-/// other. Not counted are as many rounds, at most, in which only that was mended without which
-/// the volume is not seen.
+/// Rounds after which the rest is left once a check finds the same as an earlier one: repairs undo
+/// each other. Rounds of repairs that come first are not counted, up to the same number, nor are
+/// those that packed directories or finished the plan.
 const USUAL_ROUNDS: u32 = 5;
 
-/// Gives the answers.
+/// Answers the questions of a plan.
 pub trait Judge {
-    /// A round begins, from 1 on: a whole check.
+    /// A round, which is a whole check, begins. Counted from 1.
     fn round(&mut self, round: u32);
     /// See [`Observer::pass`].
     fn pass(&mut self, pass: Pass, total: u64);
     /// See [`Observer::progress`].
     fn progress(&mut self, _done: u64) {}
-    /// Bytes of memory that what is known of the volume takes: of a round, at its end.
+    /// Bytes of memory that the collected facts about the volume take, at the end of a round.
     fn known(&mut self, _bytes: u64) {}
-    /// Whether that is to be repaired. Asked once about each finding.
+    /// Returns whether to repair a finding. Asked once for each finding.
     fn answer(&mut self, found: Found<'_>) -> bool;
-    /// Whether nothing is to be repaired any more, whatever the answers were.
+    /// Returns whether to repair nothing, whatever the answers were.
     fn stops(&self) -> bool {
         false
     }
 
-    /// What is to be done besides when all that was agreed to is repaired: once, if that changed
-    /// anything. `volume` is the repaired one.
+    /// Returns a last repair for when everything agreed to is repaired: asked once, if anything was
+    /// changed. `volume` is the repaired one.
     fn finish(&mut self, _volume: &Volume, _findings: &[Planned]) -> Option<Repair> {
         None
     }
 }
 
-/// A finding, and what came of it.
+/// A finding with its answer and its result.
 #[derive(Debug)]
 pub struct Planned {
     /// The pass that found it.
@@ -56,35 +56,35 @@ pub struct Planned {
     pub answer: bool,
     /// Whether its repair may lose something.
     pub may_lose: bool,
-    /// Whether the last check did not find it any more.
+    /// Whether the last check no longer found it.
     pub is_repaired: bool,
     /// Why it could not be repaired.
     pub problem: Option<String>,
-    /// Packing directories made it: nobody is asked, and it is told only if it stays.
+    /// Whether packing directories caused it: nobody is asked, and it is reported only if it stays.
     pub is_own: bool,
 }
 
-/// What the overlay is now.
+/// The result of planning.
 #[derive(Debug)]
 pub struct Plan {
-    /// Everything that was found, in the order in which it was.
+    /// Everything that was found, in the order of the first finding of each.
     pub findings: Vec<Planned>,
-    /// Whole checks that were made.
+    /// The number of whole checks.
     pub rounds: u32,
-    /// Whether there were more repairs to be made than in [`MAX_ROUNDS`].
+    /// Whether repairs were left: [`MAX_ROUNDS`] were not enough, or repairs undid each other.
     pub gave_up: bool,
-    /// Whether the judge stopped it: nothing is repaired, and the overlay is of no use.
+    /// Whether the judge stopped it: nothing is repaired, and the overlay must not be used.
     pub is_stopped: bool,
     /// Whether anything was changed.
     pub is_changed: bool,
-    /// What the last check came to.
+    /// The result of the last check.
     pub outcome: Outcome,
 }
 
-/// There is no plan.
+/// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// The check did not come to its end.
+    /// The check was interrupted.
     #[error(transparent)]
     Stop(#[from] Stop),
     /// The volume cannot be opened after it was repaired.
@@ -92,11 +92,11 @@ pub enum PlanError {
     Open(#[from] OpenVolumeError),
 }
 
-/// Makes repairs until a check finds nothing more to be repaired. `open` opens the volume on the
-/// overlay in which they are made.
+/// Makes repairs until a check finds nothing more to repair. `open` opens the volume on the overlay
+/// in which they are made.
 ///
 /// # Errors
-/// [`PlanError`]. The overlay is of no use then.
+/// [`PlanError`]. The overlay must not be used then.
 pub fn plan(
     open: &dyn Fn() -> Result<Volume, OpenVolumeError>,
     options: &Options,
@@ -145,7 +145,7 @@ pub fn plan(
                 make(&volume, &accepted, &mut answers, hashing, &mut together)?
             }
         };
-        // What was not asked about as another repair was to come first is found again.
+        // What was not asked about because another repair came first is found again.
         may_prepare &= !prepares || made == Some(When::First);
         match made {
             None if prepares && gave_up.is_none() => continue,
@@ -177,7 +177,7 @@ pub fn plan(
     Err(Stop::Interrupted.into())
 }
 
-/// Makes the repairs that can be made now; says which, if that changed anything.
+/// Makes the repairs that can be made now. Returns which kind it was, if they changed anything.
 fn make(
     volume: &Volume,
     accepted: &[(usize, Repair)],
@@ -216,7 +216,7 @@ fn make(
             if let Some(planned) = answers.all.get_mut(*index) {
                 planned.problem = made.err().map(|err| err.to_string());
             }
-            // All else may look different by another one.
+            // With another superblock everything else may look different.
             if changed && superblock() != before {
                 return Ok(Some(when));
             }
@@ -246,7 +246,8 @@ fn make(
     Ok(None)
 }
 
-/// Does what is to be done last, which the next check proves; says whether that changed anything.
+/// Makes the last repair of the judge, which the next check proves. Returns whether it changed
+/// anything.
 fn finish(volume: &Volume, judge: &mut dyn Judge, answers: &mut Answers, hashing: Hashing) -> bool {
     let Some(repair) = judge.finish(volume, &answers.all) else { return false };
     let made = repair.make(volume, Terms { may_take: true, hashing }, &mut Together::default());
@@ -256,8 +257,8 @@ fn finish(volume: &Volume, judge: &mut dyn Judge, answers: &mut Answers, hashing
     })
 }
 
-/// Packs all directories of a sound volume, and hashes names as that is demanded; says whether
-/// that changed anything.
+/// Packs all directories of a sound volume, and rehashes names if demanded. Returns whether that
+/// changed anything.
 fn pack(
     volume: &Volume,
     answers: &mut Answers,
@@ -272,14 +273,14 @@ fn pack(
         }
         match repair.make(volume, terms, &mut Together::new(interrupt)) {
             Ok(is_packed) => changed |= is_packed,
-            // It stays as it is.
+            // The directory stays as it is.
             Err(err) => answers.problem = Some(format!("{what} {blkno}: {err}")),
         }
     }
     Ok(changed)
 }
 
-/// What packing consists of, with the inode each is about.
+/// Returns the repairs that packing consists of, with the inode each is about.
 fn packing(volume: &Volume, hashing: Hashing) -> Vec<(Blkno, &'static str, Repair)> {
     let own = (0..volume.max_slots())
         .filter_map(|slot| volume.system_file(SystemFile::OrphanDir(slot)).ok());
@@ -303,10 +304,10 @@ fn packing(volume: &Volume, hashing: Hashing) -> Vec<(Blkno, &'static str, Repai
     all
 }
 
-/// What tells findings apart from round to round.
+/// Identifies a finding from round to round.
 pub(crate) type Key = (&'static str, Place, String);
 
-/// The key of a finding.
+/// Returns the key of a finding.
 pub(crate) fn key(finding: &Finding) -> Key {
     (finding.code.name, finding.place.clone(), finding.text.clone())
 }
@@ -315,27 +316,28 @@ pub(crate) fn key(finding: &Finding) -> Key {
 #[derive(Default)]
 struct Answers {
     all: Vec<Planned>,
-    /// The round in which each was found last.
+    /// The last round in which each was found.
     last_seen: Vec<u32>,
     by_key: HashMap<Key, usize>,
-    /// Those of this round that are not kept: how many, and the last of them.
+    /// Findings of this round beyond the limit: how many, and the last of them.
     beyond: u64,
     last_beyond: Option<(Pass, Finding)>,
-    /// Why what was to be done for several together could not be done.
+    /// Why a repair of several findings together failed.
     problem: Option<String>,
-    /// What there was no room for.
+    /// For what there was no room.
     no_room: Option<&'static str>,
 }
 
 impl Answers {
-    /// Nothing was repaired.
+    /// The plan in which nothing is repaired.
     fn stopped(self, rounds: u32, outcome: Outcome) -> Plan {
         let mut findings = self.all;
         findings.iter_mut().for_each(|planned| planned.answer = false);
         Plan { findings, rounds, gave_up: false, is_stopped: true, is_changed: false, outcome }
     }
 
-    /// What came of all; `why` something is left where nothing else says so.
+    /// Returns the results of all findings. `why` is the reason for what is left without a reason
+    /// of its own.
     fn conclude(self, last: u32, why: &str) -> Vec<Planned> {
         let Self { mut all, last_seen, problem, no_room, beyond, last_beyond, .. } = self;
         let waits =
@@ -362,22 +364,22 @@ struct Planner<'a> {
     judge: &'a mut dyn Judge,
     answers: &'a mut Answers,
     round: u32,
-    /// Whether directories of a sound volume were packed: what is found is of that.
+    /// Whether directories of a sound volume were packed: what is found now is caused by that.
     is_packed: bool,
-    /// Findings that are kept.
+    /// The largest number of findings that are kept.
     most: usize,
-    /// What is to be repaired, with the number of its finding.
+    /// Accepted repairs, each with the number of its finding.
     accepted: Vec<(usize, Repair)>,
     /// Whether repairs that come first can be made.
     may_prepare: bool,
-    /// One was accepted: whatever else is found may look different by it.
+    /// Whether one of these was accepted: everything else may look different after it.
     prepares: bool,
-    /// All that was found in this round.
+    /// A hash of all that was found in this round.
     found: DefaultHasher,
 }
 
 impl Planner<'_> {
-    /// The number of a finding, and the answer to it; nothing if there were too many before.
+    /// Returns the number of a finding and the answer to it; `None` beyond the limit of findings.
     fn answer(&mut self, pass: Pass, finding: &Finding) -> Option<(usize, bool)> {
         let key = key(finding);
         key.hash(&mut self.found);

@@ -1,4 +1,4 @@
-//! What a crash left: journals are replayed, and what slots owe is done.
+//! Recovery of crashed nodes: replays their journals and completes what their slots owe.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,32 +11,32 @@ use ocfs2_volume::{OpenVolumeError, Volume};
 use crate::report::{SlotOutcome, SlotRecord, SlotState};
 use crate::users::Users;
 
-/// So many orphans that had to be left are told of one by one.
+/// Orphans that had to be left and are reported one by one.
 const LEFT_SHOWN: usize = 3;
 
-/// Why not all slots were looked at.
+/// Why not all slots were recovered.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RecoverError {
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
-    /// The replay brought a superblock that cannot be used.
+    /// The replay produced a superblock that cannot be used.
     #[error("after the journals were replayed: {0}")]
     Open(#[from] OpenVolumeError),
 }
 
-/// A recovery that was worked out.
+/// The result of a recovery.
 pub(crate) struct Recovered {
-    /// The volume as it is then.
+    /// The volume after the recovery.
     pub volume: Volume,
     /// Slots that were to be recovered.
     pub slots: Vec<u16>,
-    /// The time of deletion that orphans got.
+    /// The time of deletion that orphans got, in seconds since 1970.
     pub time: u64,
 }
 
 /// Recovers every slot whose journal is dirty, on `device`, an overlay from which `reopen` opens
-/// the volume. Tells of each slot, when all are through. `done` is what becomes of a slot;
-/// `only_whole` leaves those of whose log something would be lost.
+/// the volume. Reports every slot to `tell` when all are done. `done` is the outcome of a recovered
+/// slot; `only_whole` skips slots whose log is damaged, as something would be lost.
 pub(crate) fn recover(
     device: &dyn Device,
     reopen: &dyn Fn() -> Result<Volume, OpenVolumeError>,
@@ -51,7 +51,7 @@ pub(crate) fn recover(
     if only_whole {
         records.iter_mut().for_each(|record| keep_damaged(&volume, record));
     }
-    // In memory a node that is alive may be taken for one that has just crashed.
+    // Where nothing is written a node that is alive may be treated as one that has just crashed.
     let wanted = |record: &&SlotRecord| {
         let live = record.node_state == Some("live") && done == SlotOutcome::Recovered;
         let is_kept = only_whole && record.problem.is_some();
@@ -76,8 +76,8 @@ pub(crate) fn recover(
     Ok(Recovered { volume, slots: dirty, time })
 }
 
-/// Recovers, on `device`, an overlay that `volume` is on, slots that owe something once the volume is
-/// repaired: before, what they owe could not be done.
+/// Recovers slots that owe something once the volume is repaired; before, that was not possible.
+/// `device` is the overlay that `volume` is on.
 pub(crate) fn recover_repaired(
     volume: &Volume,
     device: &dyn Device,
@@ -107,7 +107,7 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs())
 }
 
-/// Notes of a slot whose log is damaged that it is left: what is after the damage would be lost.
+/// Notes that a slot with a damaged log is left: what follows the damage would be lost.
 fn keep_damaged(volume: &Volume, record: &mut SlotRecord) {
     if record.state == SlotState::Dirty
         && let Ok(replay) = volume.replay(record.slot)
@@ -119,8 +119,8 @@ fn keep_damaged(volume: &Volume, record: &mut SlotRecord) {
     }
 }
 
-/// Whether a slot that nobody holds has clusters to give back though its journal is clean. No
-/// kernel mounts it with a local alloc that is in use. What is damaged is for the passes to find.
+/// Returns whether a slot that nobody holds has clusters to return although its journal is clean:
+/// no kernel mounts a slot whose local alloc is in use. Damage is left to the passes.
 fn owes(volume: &Volume, record: &SlotRecord) -> bool {
     record.state == SlotState::Clean
         && record.node.is_none()
@@ -128,7 +128,7 @@ fn owes(volume: &Volume, record: &SlotRecord) -> bool {
         && volume.leftovers(record.slot).is_ok_and(|leftovers| !leftovers.is_empty())
 }
 
-/// The slot as it is found.
+/// Returns the state of a slot before recovery.
 fn record(volume: &Volume, slot: u16, users: &Users) -> SlotRecord {
     let (state, problem) = match volume.journal_is_dirty(slot) {
         Ok(false) => (SlotState::Clean, None),
@@ -154,7 +154,7 @@ fn record(volume: &Volume, slot: u16, users: &Users) -> SlotRecord {
     }
 }
 
-/// Adds what was done.
+/// Adds the result of a recovery to the record of its slot.
 fn add(record: &mut SlotRecord, recovery: &SlotRecovery, done: SlotOutcome) {
     let mut problems = Vec::new();
     if let Some(replayed) = recovery.replayed {

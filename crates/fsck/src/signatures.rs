@@ -1,4 +1,4 @@
-//! Blocks of metadata in which nothing is wrong but the signature.
+//! Blocks of metadata in which only the signature is wrong.
 
 use ocfs2_format::Block;
 use ocfs2_format::check::Checked;
@@ -10,12 +10,12 @@ use crate::read::misplaced;
 use crate::repair::Repair;
 use crate::{Context, Finding, Place};
 
-/// Bits of a signature that may be wrong, where all else says what the block is.
+/// Bits of a signature that may be wrong where everything else shows what the block is.
 const WRONG_BITS: u32 = 8;
 
-/// Puts the signature of a block right that something points to, if its number, its generation, its
-/// place in an allocator that has given it out, and its checksum where there is one, say that it is of
-/// this kind. Gives the finding.
+/// Corrects the signature of a block that something points to, if its number, its generation, its
+/// allocation in the group that it names, and its checksum, where there is one, show that it is a
+/// `T`. Returns the finding.
 pub(crate) fn mend<T: Block>(
     context: &Context<'_>,
     block: &mut ReadBlock,
@@ -37,7 +37,7 @@ pub(crate) fn mend<T: Block>(
     }
     (block.bytes, block.bad_check) = (bytes, None);
     let text = format!("{} {blkno}: all but its signature is right", T::NAME);
-    // All who read it refuse it until then.
+    // First, as every reader refuses the block until then.
     let repair = Repair::first_once("signature", blkno.0, move |editor| {
         editor.block(blkno, Some(T::CHECK_OFFSET), |block| {
             if let Some(bytes) = block.first_chunk_mut() {

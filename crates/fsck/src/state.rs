@@ -1,4 +1,4 @@
-//! What passes know that come later than the one that found it out, and to whom findings go.
+//! What later passes know from earlier ones, and where findings go.
 
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
@@ -18,80 +18,82 @@ use crate::tables::surplus::Surplus;
 use crate::tables::usage::Usage;
 use crate::{Context, Finding, Found, Pass};
 
-/// Extents that may be too long which are kept until it is decided; what is more waits for another
+/// Extents that may be too long and are kept until that is decided. Further ones wait for another
 /// round.
 const MOST_SURPLUS: usize = 4096;
 
-/// Clusters of descriptors of the global bitmap that others claim, once that is known: what
-/// others have there is moved before a descriptor is written.
+/// Clusters of descriptors of the global bitmap that others claim, once that is known. What others
+/// have there is moved before a descriptor is written.
 pub(crate) type Taken = Arc<OnceLock<ClusterSet>>;
 
-/// Told what the check does and finds, in order.
+/// Receives what the check does and finds, in order.
 pub trait Observer {
     /// A pass begins; it will do `total` units of work, 0 if that is not known.
     fn pass(&mut self, pass: Pass, total: u64);
-    /// So many of the units are done.
+    /// `_done` of the units are done.
     fn progress(&mut self, _done: u64) {}
     /// Something is wrong.
     fn found(&mut self, found: Found<'_>);
 }
 
-/// What passes know that come later than the one that found it out.
+/// What later passes know from earlier ones.
 pub(crate) struct State<'o> {
     observer: &'o mut dyn Observer,
     pass: Pass,
-    /// How many findings there were.
+    /// The number of findings.
     pub findings: u64,
     interrupt: Interrupt,
-    /// Blocks the device has.
+    /// Blocks of the device.
     device_blocks: u64,
-    /// Inodes that were looked at.
+    /// Inodes that were read, in use or not.
     scanned: u64,
     /// Where the system files are: after the start.
     pub system: SystemFiles,
     /// The groups of inode and extent allocators: after pass 0.
     pub suballocs: Suballocs,
-    /// Groups of the global bitmap whose bits say nothing: after pass 0.
+    /// Groups of the global bitmap whose bits are unknown: after pass 0.
     pub unknown_groups: HashSet<u32>,
     /// Groups of the global bitmap in which only the first cluster is in use, as far as that is
     /// known: after pass 0.
     pub unused_groups: ClusterSet,
-    /// What of the global bitmap waits until others have left its place: after pass 1.
+    /// Clusters of descriptors that have to wait until others have left their places: after pass 1.
     pub taken: Taken,
-    /// What is wrong with what has its place on every volume, with the cluster: until it is known
-    /// who else claims that.
+    /// Findings about structures with a fixed place, with their cluster, until it is known who else
+    /// claims that.
     pub fixed: Vec<(u32, Finding)>,
-    /// Whether groups of inodes or of other metadata are lost: after pass 0.
+    /// Whether groups of inodes or of other metadata are lost: after pass 0; after pass 1 also
+    /// those that no chain points to.
     pub lost_groups: bool,
-    /// Whether some of them are known, and come back once they are linked: after pass 1.
+    /// Whether some of them were found, and come back once they are linked: after pass 1.
     pub unlinked_groups: bool,
     /// Whether something could not be read that may use clusters or blocks.
     pub incomplete: bool,
     /// All inodes: after pass 1.
     pub inodes: InodeTable,
-    /// How often each is referred to: after pass 3.
+    /// The number of references to each inode: after pass 3.
     pub references: References,
-    /// Clusters in use so far. Those of refcounted extents are only in `shared`.
+    /// Clusters in use so far. Those of refcounted extents are added, once for each tree, when the
+    /// trees are checked.
     pub clusters: ClusterSet,
-    /// Clusters claimed more than once, except by sharing: until it was found out by whom.
+    /// Clusters claimed more than once, except by sharing, until it is known by whom.
     pub doubly: ClusterSet,
-    /// What is nobody's to change before it is known whose it is: after pass 1d.
+    /// Clusters and blocks that no repair may change until it is known whose they are: after pass
+    /// 1d.
     pub contested: Contested,
-    /// Clusters of refcounted extents.
+    /// Clusters of refcounted extents, until the refcount trees are checked.
     pub shared: Vec<SharedClaim>,
     /// Blocks of metadata in use.
     pub blocks: Vec<BlockClaim>,
-    /// Who uses which refcount tree.
+    /// The users of refcount trees.
     pub tree_users: Vec<TreeUser>,
-    /// Ends of extents that may be too much: until it is known who has what.
+    /// Ends of extents that may be too long, until it is known who has which clusters.
     pub surplus: Vec<Surplus>,
-    /// Inodes that say they have attributes, and have none: up to two.
+    /// Inodes whose flags promise attributes that they do not have: at most two.
     pub without_attributes: Vec<Blkno>,
-    /// Features that files show and the superblock does not say: after pass 1.
+    /// Features that files show and the superblock lacks: after pass 1.
     pub lacking: Lacking,
-    /// What users and groups use, where the volume counts it: after pass 1.
+    /// The usage of users and groups, where the volume counts it: after pass 1.
     pub usage: Usage,
-    /// Counts.
     pub totals: Totals,
 }
 
@@ -130,32 +132,32 @@ impl<'o> State<'o> {
         }
     }
 
-    /// A pass begins.
+    /// Begins a pass of `total` units of work; 0 if that is not known.
     pub fn begin(&mut self, pass: Pass, total: u64) {
         self.pass = pass;
         self.observer.pass(pass, total);
     }
 
-    /// A pass begins that reads all inodes.
+    /// Begins a pass that reads all inodes.
     pub fn begin_inodes(&mut self, pass: Pass) {
         let groups = self.suballocs.groups().iter();
         let groups = groups.filter(|group| group.suballoc.holds_inodes());
         self.begin(pass, groups.map(|group| u64::from(group.bits)).sum());
     }
 
-    /// So much of the pass is done.
+    /// Reports that `done` units of the pass are done.
     pub fn progress(&mut self, done: u64) {
         self.observer.progress(done);
     }
 
-    /// Something is wrong.
+    /// Adds a finding and passes it on.
     pub fn found(&mut self, finding: Finding) {
         self.incomplete |= finding.code.hides;
-        // Nothing could be read any more: what follows from that is not so.
+        // After an interrupt nothing more is read, and what seems to be missing then is not.
         if self.interrupt.requested() {
             return;
         }
-        // That the device ends before the volume does is said once, at the start.
+        // That the device ends before the volume was reported once, at the start.
         let is_behind = finding.place.block.is_some_and(|block| block >= self.device_blocks);
         if is_behind && *finding.code == *general::IO_ERROR {
             return;
@@ -164,14 +166,14 @@ impl<'o> State<'o> {
         self.observer.found(Found { pass: self.pass, finding: &finding });
     }
 
-    /// Several things are wrong.
+    /// Adds several findings.
     pub fn found_all(&mut self, findings: impl IntoIterator<Item = Finding>) {
         for finding in findings {
             self.found(finding);
         }
     }
 
-    /// Bytes of what is collected, which grows with what is on the volume.
+    /// Returns the bytes of the tables that grow with the contents of the volume.
     pub fn known_bytes(&self) -> u64 {
         fn of<T>(all: &[T]) -> u64 {
             size_of_val(all) as u64
@@ -185,13 +187,13 @@ impl<'o> State<'o> {
             + self.unused_groups.memory_bytes()
     }
 
-    /// Clusters are in use.
+    /// Adds clusters in use, and notes those that were in use before.
     pub fn claim(&mut self, range: std::ops::Range<u32>) {
         let doubly = &mut self.doubly;
         self.clusters.insert(range, |again| doubly.insert(again, |_| {}));
     }
 
-    /// Takes over what a piece of pass 1 collected.
+    /// Adds what a piece of pass 1 collected, and reports its findings.
     pub fn merge(&mut self, collected: Collected) {
         let Collected {
             scanned,
@@ -223,10 +225,10 @@ impl<'o> State<'o> {
         self.blocks.extend(blocks);
         self.tree_users.extend(tree_users);
         let room = MOST_SURPLUS.saturating_sub(self.surplus.len());
-        // Nothing is said of those that are left out, nor are their clusters free.
+        // Those that are left out cause no finding now, and their clusters are not free either.
         self.incomplete |= surplus.len() > room;
         self.surplus.extend(surplus.into_iter().take(room));
-        // One can be mended; more are not told apart.
+        // One can be mended. Two are enough to know that there are more.
         let more = 2_usize.saturating_sub(self.without_attributes.len());
         self.without_attributes.extend(without_attributes.into_iter().take(more));
         self.lacking.add(lacking);

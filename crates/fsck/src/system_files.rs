@@ -1,8 +1,8 @@
-//! The system files: which there are, where they are, and whether they are what they should be.
+//! The system files: which exist, where they are, and whether they are valid.
 //!
-//! The system directory is read once, as far as it can be read, into [`SystemFiles`], which all
-//! passes look files up in. Reported are files that are missing, and types and flags that are
-//! wrong; they are then taken as if they had been mended.
+//! The system directory is read once, as far as possible, into [`SystemFiles`], in which all passes
+//! look files up. Missing files and wrong types and flags are reported, and then treated as if they
+//! had been mended.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Range, RangeInclusive};
@@ -28,11 +28,11 @@ use crate::tables::collected::Collected;
 use crate::tables::visits::Visits;
 use crate::{Context, Finding, Place, misplaced, read};
 
-/// The system directory is read so far: the names of all files of all slots there can be take a
-/// tenth of it.
+/// Bytes of the system directory that are read. The entries of all files of all possible slots take
+/// a tenth of that.
 const MAX_DIR_BYTES: u64 = 1 << 20;
 
-/// What has to be recreated when a file is missing.
+/// Describes what is recreated when a file is missing.
 fn contents(file: SystemFile) -> &'static str {
     match file {
         SystemFile::BadBlocks => "an empty file; which clusters are bad is lost",
@@ -54,7 +54,7 @@ fn contents(file: SystemFile) -> &'static str {
     }
 }
 
-/// Where the system files are, as the system directory says.
+/// Where the system files are, as the system directory states it.
 #[derive(Clone, Debug, Default)]
 pub struct SystemFiles {
     files: BTreeMap<SystemFile, Blkno>,
@@ -62,19 +62,19 @@ pub struct SystemFiles {
     dir: Blkno,
     slots: u16,
     lost: Lost,
-    /// Files that are taken to be in their places, where entries lead elsewhere.
+    /// Files that are taken to be in their usual places although their entries point elsewhere.
     misled: Vec<(SystemFile, Blkno)>,
-    /// Files in whose places another one's inode is.
+    /// Files whose places hold the inode of another file.
     overwritten: BTreeMap<SystemFile, Blkno>,
-    /// Some of the system directory cannot be read.
+    /// Whether a part of the system directory cannot be read.
     is_unreadable: bool,
 }
 
 impl SystemFiles {
-    /// Reads the system directory as far as it can be read. Of several entries of a name the
-    /// first one counts.
+    /// Reads the system directory as far as possible. Of several entries with one name the first
+    /// one counts.
     ///
-    /// Also gives the blocks of it that cannot be read.
+    /// Also returns the findings about blocks of it that cannot be read.
     pub fn read(context: &Context<'_>) -> (Self, Vec<Finding>) {
         let known: Vec<_> = SystemFile::GLOBAL
             .into_iter()
@@ -109,7 +109,7 @@ impl SystemFiles {
         drop_borrowed(context, &mut files);
         let mut files_by_block = BTreeMap::new();
         for (file, blkno) in &files {
-            // An inode that several names point to is mended for none of them.
+            // An inode with several names is mended for none of them.
             let known = files_by_block.insert(*blkno, Some(*file)).is_some();
             if known {
                 files_by_block.insert(*blkno, None);
@@ -122,39 +122,39 @@ impl SystemFiles {
         (system, unreadable)
     }
 
-    /// Whether none is known, though the system directory can be read.
+    /// Returns whether no file is known although the system directory can be read.
     pub fn are_gone(&self) -> bool {
         self.files.is_empty() && self.overwritten.is_empty() && !self.is_unreadable
     }
 
-    /// The block of a file's inode, whatever it is.
+    /// Returns the block of a file's inode, whatever it holds.
     pub fn find(&self, file: SystemFile) -> Option<Blkno> {
         self.files.get(&file).copied()
     }
 
-    /// The block of a file's inode in which there is that of another one.
+    /// Returns the block of a file's inode if it holds the inode of another file.
     pub(crate) fn overwritten(&self, file: SystemFile) -> Option<Blkno> {
         self.overwritten.get(&file).copied()
     }
 
-    /// Whether the system directory has an entry of a system file that points to that inode.
+    /// Returns whether an entry of a system file points to that inode.
     pub(crate) fn names(&self, blkno: Blkno) -> bool {
         self.files_by_block.contains_key(&blkno)
             || self.overwritten.values().any(|place| *place == blkno)
     }
 
-    /// Those that no entry points to.
+    /// Returns the files that can be found without an entry.
     pub(crate) fn lost(&self) -> Lost {
         self.lost.clone()
     }
 
-    /// The slots that count: those of the superblock, as far as they have files.
+    /// Returns the number of slots: that of the superblock, corrected by the files that exist.
     pub fn slots(&self) -> u16 {
         self.slots
     }
 
-    /// The inode of a file as if its type and flags had been mended; nothing if there is no
-    /// inode. What else is wrong with it is for pass 1 to say.
+    /// Returns the inode of a file as if its type and flags had been mended; `None` if there is no
+    /// inode of the system. Pass 1 reports what else is wrong with it.
     pub fn inode(&self, context: &Context<'_>, file: SystemFile) -> Option<Inode> {
         let inode = read_dinode(context, self.find(file)?);
         let mut inode = inode.filter(is_system)?;
@@ -162,7 +162,7 @@ impl SystemFiles {
         Some(inode)
     }
 
-    /// Makes type and flags those of the file an inode is of, if it is of one, or of the
+    /// Sets the type and flags that an inode has to have if it is that of a system file or of the
     /// system directory.
     pub fn mend(&self, inode: &mut Inode) {
         let (kind, flags) = match self.files_by_block.get(&inode.blkno) {
@@ -177,13 +177,13 @@ impl SystemFiles {
         inode.dinode.i_mode = kind.mode_bits() | permissions;
     }
 
-    /// The files of these slots that are there, with their inodes.
+    /// Returns the files of these slots that have an entry, with their inodes.
     fn of_slots(&self, slots: Range<u16>) -> Vec<(SystemFile, Blkno)> {
         let files = slots.flat_map(SystemFile::of_slot);
         files.filter_map(|file| Some((file, self.find(file)?))).collect()
     }
 
-    /// Whether these slots have all their files, each with its inode.
+    /// Returns whether these slots have all their files, each with its inode.
     fn is_complete(&self, context: &Context<'_>, slots: Range<u16>) -> bool {
         let files = slots.flat_map(SystemFile::of_slot);
         let mut files = files.filter(|file| file.is_expected(context.volume.features()));
@@ -194,8 +194,8 @@ impl SystemFiles {
         })
     }
 
-    /// Those of the files of these slots that are rather files of a slot below under a wrong name:
-    /// most files of these slots are missing, and the kind is missing below.
+    /// Returns those of the files of these slots that are rather files of a lower slot with a wrong
+    /// name: most files of these slots are missing, and a lower slot lacks a file of the kind.
     fn misnamed(
         &self,
         context: &Context<'_>,
@@ -217,7 +217,7 @@ impl SystemFiles {
         files.iter().filter(|(file, _)| is_missing_below(*file)).copied().collect()
     }
 
-    /// Whether nothing of anybody is in a file of a slot.
+    /// Returns whether a file of a slot holds nothing.
     fn is_idle(&self, context: &Context<'_>, file: SystemFile) -> bool {
         let Some(inode) = self.inode(context, file) else { return false };
         match file {
@@ -235,14 +235,14 @@ impl SystemFiles {
         }
     }
 
-    /// The slots above all those that have any file, from 0; at most what can be.
+    /// Returns the number of slots up to the last one that has any file.
     fn slots_with_files(&self) -> u16 {
         let slots = self.files.keys().filter_map(|file| file.slot());
         slots.max().map_or(0, |slot| slot + 1)
     }
 }
 
-/// The inode in a block that has the signature of one; a single wrong bit is corrected.
+/// Reads the inode in a block if it has the signature of one, with a single wrong bit corrected.
 fn read_dinode(context: &Context<'_>, blkno: Blkno) -> Option<Inode> {
     if !context.geometry().is_valid_block(blkno) {
         return None;
@@ -252,31 +252,31 @@ fn read_dinode(context: &Context<'_>, blkno: Blkno) -> Option<Inode> {
     (inode.dinode.i_signature == Dinode::SIGNATURE).then_some(inode)
 }
 
-/// The blocks after the system directory that have the inodes of its files, as mkfs makes them.
+/// Returns the blocks from the system directory on in which mkfs puts the inodes of its files.
 fn near(context: &Context<'_>) -> RangeInclusive<u64> {
     let dir = context.volume.superblock().s_system_dir_blkno.0;
     let files = SystemFile::expected(context.volume, context.volume.max_slots()).count();
     dir..=dir.saturating_add(files as u64)
 }
 
-/// Whether an inode is known to be of a user, or the root or the system directory. Those that are
-/// `near` are not read for that.
+/// Returns whether an inode is the root or the system directory, or known to be of a user. Those
+/// that are `near` are not read for that.
 fn is_others(context: &Context<'_>, near: &RangeInclusive<u64>, blkno: Blkno) -> bool {
     is_top(context.volume, blkno)
         || !near.contains(&blkno.0)
             && read_dinode(context, blkno).is_some_and(|inode| !is_system(&inode))
 }
 
-/// Files whose entries point to inodes that cannot be theirs, with the inodes in their places, which
-/// no other file has. A single wrong number would else have an allocator taken for another one. What
-/// was added when the volume was made already, as other tools do, is in no place that can be told.
+/// Returns files whose entries point to inodes that cannot be theirs, with the inodes in their
+/// usual places, which no other file has. Otherwise a single wrong number would have one allocator
+/// taken for another. Files that other tools added after the volume was made have no usual place.
 fn misled(
     context: &Context<'_>,
     lost: &Lost,
     near: &RangeInclusive<u64>,
     files: &BTreeMap<SystemFile, Blkno>,
 ) -> Vec<(SystemFile, Blkno)> {
-    // As mkfs makes them their inodes ascend.
+    // mkfs allocates their inodes in ascending order.
     let in_order: Vec<_> = files.values().collect();
     let is_ascending = in_order.windows(2).all(|pair| pair[0] < pair[1]);
     let is_strange = |(file, blkno): (&SystemFile, &Blkno)| {
@@ -308,7 +308,7 @@ fn misled(
             entry.is_some_and(|entry| is_wrong(*file, *entry)) && !cannot_be(*file, *place)
         })
         .collect();
-    // A place that another file has keeps it, unless that one is led elsewhere as well.
+    // A place belongs to the file whose entry points to it, unless that file is misled as well.
     loop {
         let stays = |file: &SystemFile| !misled.contains_key(file);
         let taken = |(file, place): (&SystemFile, &Blkno)| {
@@ -321,7 +321,7 @@ fn misled(
     misled.into_iter().collect()
 }
 
-/// The inodes to which several files lead, and these.
+/// Returns the inodes that have several names, with these files.
 fn shared(files: &BTreeMap<SystemFile, Blkno>) -> BTreeMap<Blkno, Vec<SystemFile>> {
     let mut names: BTreeMap<Blkno, Vec<SystemFile>> = BTreeMap::new();
     for (file, blkno) in files {
@@ -331,9 +331,9 @@ fn shared(files: &BTreeMap<SystemFile, Blkno>) -> BTreeMap<Blkno, Vec<SystemFile
     names
 }
 
-/// Files that share an inode, or whose entries point to none of the system, with inodes of their own
-/// that nobody names: each the next one of its kind in the order of slots, or, of those that share one,
-/// any.
+/// Returns files that share an inode, or whose entries do not point to an inode of the system, with
+/// inodes of their own that have no name: for each the next one of its kind in the order of slots,
+/// or, for files that share an inode, any that fits.
 fn regained(
     context: &Context<'_>,
     lost: &Lost,
@@ -374,8 +374,9 @@ fn regained(
     found
 }
 
-/// Drops files whose entries point to the inode of another one: the entry is wrong, not the inode. It is
-/// that of the one as which it looks, or of the first.
+/// Drops files whose entries point to the inode of another file: the entry is wrong, not the inode.
+/// The inode belongs to the first of its names that fits its type, flags and contents; if none
+/// does, all stay.
 fn drop_borrowed(context: &Context<'_>, files: &mut BTreeMap<SystemFile, Blkno>) {
     for (blkno, named) in shared(files) {
         let Some(inode) = read_dinode(context, blkno) else { continue };
@@ -388,13 +389,13 @@ fn drop_borrowed(context: &Context<'_>, files: &mut BTreeMap<SystemFile, Blkno>)
     }
 }
 
-/// Whether type and flags of an inode are those of a file.
+/// Returns whether type and flags of an inode are those of a file.
 fn has_looks_of(inode: &Inode, file: SystemFile) -> bool {
     inode.dinode.kind() == Some(file.kind()) && inode.dinode.flags() == file.flags()
 }
 
-/// Calls `visit` with the name and the inode of every entry of the system directory.
-/// Gives the blocks that cannot be read.
+/// Calls `visit` with the name and the inode of every entry of the system directory. Returns the
+/// findings about blocks that cannot be read.
 fn each_entry(context: &Context<'_>, visit: impl FnMut(&[u8], Blkno)) -> Vec<Finding> {
     let blkno = context.volume.superblock().s_system_dir_blkno;
     let Some(dir) = read_dinode(context, blkno) else { return Vec::new() };
@@ -404,7 +405,7 @@ fn each_entry(context: &Context<'_>, visit: impl FnMut(&[u8], Blkno)) -> Vec<Fin
     each_entry_of(context, &dir, visit)
 }
 
-/// Whether the inode in the place of the system directory is one of its files.
+/// Returns whether the inode in the place of the system directory is one of its files.
 fn is_other_file(inode: &Inode) -> bool {
     let (kind, flags) = (inode.dinode.kind(), inode.dinode.flags());
     let mut all = SystemFile::GLOBAL.into_iter().chain(SystemFile::of_slot(0));
@@ -415,7 +416,7 @@ fn is_other_file(inode: &Inode) -> bool {
     is_file && flags != InodeFlags::VALID | InodeFlags::SYSTEM
 }
 
-/// The same of any directory.
+/// As [`each_entry`], for any directory.
 fn each_entry_of(
     context: &Context<'_>,
     dir: &Inode,
@@ -423,7 +424,7 @@ fn each_entry_of(
 ) -> Vec<Finding> {
     let mut unreadable = Vec::new();
     let mut each = |bytes: &[u8]| {
-        // A trailer looks like an entry that is not used.
+        // A trailer looks like an unused entry.
         for entry in dir::entries(bytes).map_while(Result::ok).filter(dir::DirEntry::is_used) {
             visit(entry.name, entry.header.inode);
         }
@@ -435,7 +436,7 @@ fn each_entry_of(
     let bits = context.geometry().bpc_bits();
     let runs = extents_of(context, dir).into_iter();
     let runs = runs.map(|extent| (extent.blkno, u64::from(extent.clusters) << bits));
-    // Whatever the tree says: none of its clusters twice, and no more than all files can fill.
+    // Whatever the tree says, no cluster is read twice, and no more than all files can fill.
     let (seen, mut left) = (Visits::default(), MAX_DIR_BYTES >> context.volume.block_size().bits());
     for (start, blocks) in runs {
         let end = (start.0 + blocks) >> bits;
@@ -452,8 +453,8 @@ fn each_entry_of(
     unreadable
 }
 
-/// The extents of a file as far as they can be had, in order. Nothing is reported: pass 1
-/// looks at the same tree.
+/// Returns the extents of a file as far as they can be read, in order. Nothing is reported: pass 1
+/// checks the same tree.
 pub(crate) fn extents_of(context: &Context<'_>, inode: &Inode) -> Vec<Extent> {
     let root = TreeRoot {
         owner: inode.blkno,
@@ -468,7 +469,7 @@ pub(crate) fn extents_of(context: &Context<'_>, inode: &Inode) -> Vec<Extent> {
     found
 }
 
-/// Where block `index` of a file with these extents is.
+/// Returns the place of block `index` of a file with these extents.
 pub(crate) fn block_of(context: &Context<'_>, extents: &[Extent], index: u64) -> Option<Blkno> {
     let bits = context.geometry().bpc_bits();
     let next = extents.partition_point(|extent| u64::from(extent.cpos.0) << bits <= index);
@@ -477,12 +478,13 @@ pub(crate) fn block_of(context: &Context<'_>, extents: &[Extent], index: u64) ->
     (within < u64::from(extent.clusters) << bits).then(|| Blkno(extent.blkno.0 + within))
 }
 
-/// What is wrong with the inode of the system directory: without it no journal is found.
+/// Returns what is wrong with the inode of the system directory: without it no journal is found.
 pub(crate) fn lost_directory(context: &Context<'_>) -> Option<Finding> {
     directory(context, &SystemFiles::read(context).0)
 }
 
-/// That the superblock states fewer slots than have files: their journals are not found.
+/// Returns the finding that the superblock states fewer slots than have files: the journals of the
+/// others are not found.
 pub(crate) fn lost_slots(context: &Context<'_>) -> Option<Finding> {
     let stated = context.volume.max_slots();
     let mut system = SystemFiles::read(context).0;
@@ -508,13 +510,13 @@ fn directory(context: &Context<'_>, system: &SystemFiles) -> Option<Finding> {
     }))
 }
 
-/// Reads the system directory, and says what is wrong with the files.
+/// Reads the system directory, and returns what is wrong with its files.
 pub(crate) fn check(context: &Context<'_>) -> (SystemFiles, Vec<Finding>) {
     let volume = context.volume;
     let (mut system, mut findings) = SystemFiles::read(context);
     findings.extend(directory(context, &system));
     if system.files.is_empty() {
-        // Without any, one damage explains all that are missing.
+        // One damage explains that all files are missing.
         return (system, findings);
     }
     if !system.misled.is_empty() {
@@ -524,7 +526,7 @@ pub(crate) fn check(context: &Context<'_>) -> (SystemFiles, Vec<Finding>) {
     let expected = SystemFile::GLOBAL.into_iter();
     let expected = expected.chain((0..system.slots()).flat_map(SystemFile::of_slot));
     for file in expected.filter(|file| file.is_expected(volume.features())) {
-        // That one is found missing where orphans are looked for.
+        // Pass 4 reports that an orphan directory is missing.
         let is_other = matches!(file, SystemFile::OrphanDir(_));
         let wrong = judge(context, &system, file);
         findings
@@ -548,12 +550,12 @@ fn slots(context: &Context<'_>, system: &mut SystemFiles) -> Option<Finding> {
     let stated = context.volume.max_slots();
     let with_files = system.slots_with_files();
     let none = |slot| SystemFile::of_slot(slot).iter().all(|file| system.find(*file).is_none());
-    // A slot in between that lost all its files is a case of missing files.
+    // A slot in between that lost all its files is a case of missing files, not of wrong slots.
     let all_there = (0..with_files.min(stated)).all(|slot| !none(slot));
     if with_files == stated || with_files == 0 || !all_there {
         return None;
     }
-    // What has lost its name only is found to be missing.
+    // Files that only lost their names are reported as missing.
     let is_above = |file: &SystemFile| file.slot().is_some_and(|slot| slot >= with_files);
     if with_files < stated && system.lost().files(context.volume).keys().any(is_above) {
         return None;
@@ -591,8 +593,8 @@ fn is_in_use(context: &Context<'_>, inode: &Inode) -> bool {
         && dinode.flags().contains(InodeFlags::VALID)
 }
 
-/// The files in whose places another one's inode is. Those that look as they should are read
-/// together.
+/// Returns the files whose places hold the inode of another file. Those that look as they should
+/// are read together.
 fn overwritten(
     context: &Context<'_>,
     files: &BTreeMap<SystemFile, Blkno>,
@@ -605,7 +607,7 @@ fn overwritten(
             let is_own = dinode.i_signature == Dinode::SIGNATURE
                 && dinode.i_blkno == **blkno
                 && (dinode.kind(), dinode.flags()) == (Some(file.kind()), file.flags());
-            // What is in an allocator may show that it is another one.
+            // The contents of an allocator may show that it is another one.
             !is_own || file.flags().contains(InodeFlags::CHAIN)
         })
     });
@@ -616,9 +618,9 @@ fn overwritten(
     overwritten.map(|((file, blkno), _)| (*file, *blkno)).collect()
 }
 
-/// Whether the inode in a file's place is that of another one, which was written over it: it says
-/// so, or it looks as another one and has not this place's bit. What else is wrong with an inode is
-/// no reason to lose what it has.
+/// Returns whether the inode in a file's place belongs to another file and was written over it: it
+/// says so, or it looks like another one and is not the inode of this place's bit. Nothing else
+/// that is wrong with an inode is a reason to lose its contents.
 fn is_overwritten(volume: &Volume, inode: &Inode, file: SystemFile) -> bool {
     let is_elsewhere =
         inode.dinode.i_blkno != inode.blkno && read::misplaced::is_elsewhere(volume, inode.blkno);
@@ -627,7 +629,7 @@ fn is_overwritten(volume: &Volume, inode: &Inode, file: SystemFile) -> bool {
         || !read::misplaced::is_of_its_bit(volume, inode) && is_as_another(volume, inode, file)
 }
 
-/// Whether an inode is one of an allocator, by its flags and by the list that it has: taken for that
+/// Returns whether an inode is that of an allocator, by its flags and by its list. Taken for that
 /// of a file it would have all groups as its contents.
 fn is_chain_list(volume: &Volume, inode: &Inode) -> bool {
     inode.dinode.flags().contains(InodeFlags::CHAIN)
@@ -638,7 +640,7 @@ fn is_chain_list(volume: &Volume, inode: &Inode) -> bool {
         })
 }
 
-/// Whether an inode is one that another file, of the system or of a user, could have.
+/// Returns whether an inode could be that of another file, of the system or of a user.
 fn is_as_another(volume: &Volume, inode: &Inode, file: SystemFile) -> bool {
     let mut all = SystemFile::GLOBAL.into_iter().chain(SystemFile::of_slot(0));
     let (kind, flags) = (inode.dinode.kind(), inode.dinode.flags());
@@ -647,7 +649,7 @@ fn is_as_another(volume: &Volume, inode: &Inode, file: SystemFile) -> bool {
     is_one && contradicts(volume, inode, file)
 }
 
-/// What is wrong with a file that should be there.
+/// Returns what is wrong with a file that should exist.
 fn judge(context: &Context<'_>, files: &SystemFiles, file: SystemFile) -> Option<Finding> {
     let name = file.name();
     let mut place = Place::default().named(name.as_bytes());
@@ -658,7 +660,7 @@ fn judge(context: &Context<'_>, files: &SystemFiles, file: SystemFile) -> Option
         Some(finding.repaired_by(repair::make(file, named, files.lost())))
     };
     let missing = |place: Place, what: String| {
-        // A block after the end is of no use, nor one that an inode of no system file is in.
+        // A block past the end of the volume cannot be used, nor one with an inode of a user.
         let named = place.inode.map(Blkno).filter(|blkno| {
             context.geometry().is_valid_block(*blkno) && read_dinode(context, *blkno).is_none()
         });

@@ -1,4 +1,4 @@
-//! The device, and how the volume on it is opened.
+//! The device, and the ways to open the volume on it.
 
 use std::sync::Arc;
 
@@ -12,20 +12,20 @@ use ocfs2_volume::{OpenVolumeError, SuperblockAt, Volume, VolumeOptions};
 use crate::cli::Cli;
 use crate::start::tops;
 
-/// A device, and who on this machine has the volume mounted or otherwise in use.
+/// A device, and who on this machine has it mounted or otherwise in use.
 pub(crate) struct Opened {
     pub device: Arc<dyn Device>,
     pub holders: Vec<Holder>,
 }
 
-/// Opens the device: read-only with `-n`, else for itself alone.
+/// Opens the device: read-only with `-n`, otherwise exclusively.
 pub(crate) fn open_device(cli: &Cli) -> Result<Opened> {
     let write = cli.writes();
     let options = DeviceOptions {
         write,
         exclusive: write,
         partition: cli.partition,
-        // What is repaired is read once more, to prove it.
+        // Repaired blocks are read again, to prove the repair.
         caching: match cli.buffered || cli.mode().repairs() {
             true => Caching::Cached,
             false => Caching::ReadOnce,
@@ -36,7 +36,7 @@ pub(crate) fn open_device(cli: &Cli) -> Result<Opened> {
         let in_use = matches!(err.cause, OpenCause::InUse { .. });
         let cannot_write =
             matches!(err.cause, OpenCause::ReadOnly | OpenCause::Permission { write: true });
-        // The device is named by whoever prints this.
+        // The caller adds the name of the device.
         let err = anyhow::Error::new(err.cause);
         match (in_use, cannot_write) {
             (true, _) => {
@@ -46,23 +46,23 @@ pub(crate) fn open_device(cli: &Cli) -> Result<Opened> {
             _ => err,
         }
     })?;
-    // Of a partition in an image it is not known who uses it, only of the whole.
+    // For a partition in an image only the users of the whole image are known.
     let holders = if write { Vec::new() } else { holders(&cli.device).unwrap_or_default() };
     Ok(Opened { device, holders })
 }
 
-/// How the volume is opened.
+/// A way to open the volume.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
     options: VolumeOptions,
-    /// `-b` without `-B`: the sizes are tried.
+    /// The block of `-b` without `-B`: all block sizes are tried.
     block: Option<u64>,
 }
 
 impl Source {
-    /// As the command line says.
+    /// The way that the command line asks for.
     pub fn new(cli: &Cli) -> Self {
-        // A dry run is refused what the run would be.
+        // A dry run is refused what the real run would be refused.
         let write = cli.mode().repairs();
         let block_size = cli.block_size.and_then(|size| size.0);
         let superblock = match (cli.backup, cli.superblock, block_size) {
@@ -70,7 +70,7 @@ impl Source {
             (None, Some(blkno), Some(size)) => SuperblockAt::Block(Blkno(blkno), size),
             _ => SuperblockAt::Primary,
         };
-        // A device that is too short is a finding, not the end.
+        // A device that is too short is a finding, not an error.
         let options = VolumeOptions {
             write,
             strict: write,
@@ -83,7 +83,7 @@ impl Source {
         Self { options, block }
     }
 
-    /// Opens it.
+    /// Opens the volume.
     ///
     /// # Errors
     /// As [`Volume::open`].
@@ -103,11 +103,11 @@ impl Source {
         Err(first.unwrap_or(OpenVolumeError::NotOcfs2 { backups: Vec::new() }))
     }
 
-    /// Another way, where there is no backup and nothing but the checksum of the superblock is
-    /// wrong: what it says of the volume is so.
+    /// Returns another way where only the checksum of the superblock is wrong, if the rest of the
+    /// volume agrees with its contents.
     ///
     /// # Errors
-    /// What else keeps it from being opened.
+    /// What else keeps the volume from being opened.
     pub fn by_contents(
         &self,
         device: &Arc<dyn Device>,
@@ -123,11 +123,11 @@ impl Source {
         Ok(agrees.then_some(other))
     }
 
-    /// Another way, where the superblock could not be used because of `err` and there is no good
-    /// backup: by what the rest of the volume says, if that leaves no doubt.
+    /// Returns another way where the superblock could not be used because of `err` and there is no
+    /// good backup: by what the rest of the volume states, if that leaves no doubt.
     ///
     /// # Errors
-    /// What else keeps it from being opened.
+    /// What else keeps the volume from being opened.
     pub fn mended(
         &self,
         device: &Arc<dyn Device>,
@@ -151,7 +151,7 @@ impl Source {
         Ok(mended.map(|mended| (mended, other)))
     }
 
-    /// Another way, where the superblock could not be used because of `err`: by the first
+    /// Returns another way where the superblock could not be used because of `err`: by the first
     /// backup that is good enough to open the volume.
     pub fn by_backup(
         &self,

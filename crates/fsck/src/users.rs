@@ -1,4 +1,4 @@
-//! Which nodes use the volume, and whether it may be written to nevertheless.
+//! The nodes that use the volume, and whether it may be written to nevertheless.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -16,16 +16,16 @@ use ocfs2_volume::{Error, Volume};
 /// The node that holds the slot of a volume without a cluster.
 const LOCAL_NODE: u32 = 0;
 
-/// Says once what is waited for.
+/// A clock that says once what a long wait is for.
 struct TellingClock<'a> {
     clock: SystemClock,
-    /// The volume, as it is shown.
+    /// The name of the volume in messages.
     device: &'a str,
     is_told: Cell<bool>,
 }
 
 impl TellingClock<'_> {
-    /// Nobody wonders before.
+    /// The time to wait before saying why.
     const QUIET: Duration = Duration::from_secs(5);
 }
 
@@ -39,7 +39,7 @@ impl Clock for TellingClock<'_> {
     }
 
     fn sleep(&self, duration: Duration) {
-        // Some nodes are silent, and it takes their dead threshold to be sure.
+        // It takes the dead threshold of a silent node to be sure that it is dead.
         if self.elapsed() >= Self::QUIET && !self.is_told.replace(true) {
             print_note(format_args!(
                 "{}: watching the heartbeat of silent nodes until it is known that they are dead, a \
@@ -54,38 +54,38 @@ impl Clock for TellingClock<'_> {
 /// The nodes that hold slots or are about to.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Users {
-    /// Nodes that are alive.
+    /// Nodes that are alive, described.
     pub live: Vec<String>,
-    /// Nodes of which that is not known, and why.
+    /// Nodes of which it is not known whether they are alive, and why.
     pub unknown: Vec<String>,
     /// Names of the nodes that are alive, or their numbers.
     pub names: Vec<String>,
-    /// Nodes that crashed.
+    /// Nodes that crashed, described.
     pub crashed: Vec<String>,
-    /// Nodes by slot, and what is known of them, in a word.
+    /// The node in each slot, and its state in a word.
     pub slots: BTreeMap<u16, (u32, &'static str)>,
-    /// What was seen.
+    /// What the slot map and the heartbeat showed.
     pub usage: Usage,
 }
 
-/// What has to be done before the volume may be written to.
+/// What it takes to write to the volume.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Consent {
     /// Nothing.
     Given,
-    /// `-F` and a question, which `-y` answers.
+    /// `-F` and a question that `-y` answers.
     Unknown,
-    /// `-F` and a question, which only a person answers.
+    /// `-F` and a question that only a person answers.
     Live,
 }
 
 impl Users {
-    /// Looks at the slot map and watches the heartbeat; as long as it takes to be sure if
-    /// the volume is to be written. `this_node`, if it has no slot, is this program itself;
-    /// `device` is the volume as it is shown.
+    /// Reads the slot map and watches the heartbeat: as long as it takes to be sure if the volume
+    /// is to be written. `this_node`, if it has no slot, is this program itself. `device` is the
+    /// name of the volume in messages.
     ///
     /// # Errors
-    /// The slot map or the place of the heartbeat cannot be read.
+    /// The slot map or the heartbeat region cannot be read.
     pub fn find(
         volume: &Volume,
         write: bool,
@@ -103,7 +103,7 @@ impl Users {
         let cluster = volume.superblock().cluster_info().map(|info| info.cluster());
         let cluster = cluster.filter(|name| !name.is_empty());
         let sources = Sources::default();
-        // With global heartbeat the nodes beat on another volume, if this machine sees it.
+        // With global heartbeat the nodes beat on another volume, which this machine may not see.
         let is_global = volume.superblock().stack() == Stack::O2cb { global_heartbeat: true };
         let shared = match &cluster {
             Some(name) if is_global && !volume.taken_slots()?.is_empty() => {
@@ -118,7 +118,7 @@ impl Users {
         Ok(Self::new(&usage, |node| names.get(node), SystemTime::now()))
     }
 
-    /// Of a volume whose cluster lock is held: whoever holds a slot has crashed.
+    /// The users of a volume whose cluster lock is held: every node that holds a slot has crashed.
     ///
     /// # Errors
     /// The slot map cannot be read.
@@ -139,7 +139,7 @@ impl Users {
         let slots = usage.slots.iter().map(|used| (used.node, &used.state));
         let others = usage.without_slot.iter().map(|(node, state)| (*node, state));
         let live = slots.filter(|(_, state)| **state == State::Live);
-        // Those without a slot beat: they are about to mount it.
+        // Nodes without a slot beat because they are about to mount the volume.
         let others = others.filter(|(_, state)| !matches!(state, State::Unknown(_)));
         for (node, _) in live.chain(others) {
             let name = alone(node);
@@ -161,7 +161,7 @@ impl Users {
                     });
                     "crashed"
                 }
-                // It is not mounted here, and no other computer should see it.
+                // The volume is not mounted here, and no other computer should see a local one.
                 State::Unknown(Unknown::Local) if used.node == LOCAL_NODE => "unknown",
                 State::Unknown(why) => {
                     users.unknown.push(format!("{who} ({why})"));
@@ -179,15 +179,15 @@ impl Users {
         users
     }
 
-    /// Whether what the superblock says of the cluster may not be so: it was made from what the rest of
-    /// the volume says, or its checksum does not hold.
+    /// Returns whether the superblock may be wrong about the cluster: it was made from what the
+    /// rest of the volume states, or its checksum does not hold.
     pub fn are_doubtful(volume: &Volume) -> bool {
         let found = volume.found_superblock();
         found.wrong_checksum.is_some() || found.mended.as_ref().is_some_and(|it| !it.is_proven)
     }
 
-    /// The same of such a volume: where the nodes beat, and whether they are in a cluster, may be known
-    /// no more. Who holds a slot may be alive.
+    /// The same, with the doubts about such a volume: where the nodes beat, and whether they are in
+    /// a cluster, may be unknown, so that every node that holds a slot may be alive.
     pub fn doubted(mut self, volume: &Volume) -> Self {
         if Self::are_doubtful(volume) && self.consent() == Consent::Given {
             if let Err(err) = volume.taken_slots().and_then(|_| volume.heartbeat_region()) {
@@ -203,8 +203,8 @@ impl Users {
         self
     }
 
-    /// A slot that a node holds which is not alive, though there is nothing to recover: what would be
-    /// said of the volume.
+    /// Returns what to report of a slot whose node is not alive although there is nothing to
+    /// recover. `None` if there is no such slot.
     pub fn left_over(&self, volume: &Volume) -> Option<String> {
         if self.consent() != Consent::Given {
             return None;
@@ -214,7 +214,7 @@ impl Users {
         Some(format!("has slot {slot} still held by node {node}, which has not mounted it"))
     }
 
-    /// What it takes to write to the volume.
+    /// Returns what it takes to write to the volume.
     pub fn consent(&self) -> Consent {
         if !self.live.is_empty() {
             Consent::Live
@@ -225,7 +225,7 @@ impl Users {
         }
     }
 
-    /// Who may be using it, in one line.
+    /// Returns who may be using the volume, in one line.
     pub fn describe(&self) -> String {
         let parts = [("in use by", &self.live), ("perhaps in use by", &self.unknown)];
         let parts = parts.iter().filter(|(_, nodes)| !nodes.is_empty());

@@ -1,4 +1,4 @@
-//! The extent allocators: blocks of metadata that are no inodes.
+//! The extent allocators, compared with the blocks of metadata in use other than inodes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -20,16 +20,16 @@ use crate::tables::collected::{BlockClaim, BlockUse, TreeUser};
 use crate::tables::suballocs::{Bit, Group, Suballoc};
 use crate::{Context, Finding, Place};
 
-/// Unused blocks of a finding that are looked at for what they hold.
+/// Unused blocks of a finding that are read to see what they hold.
 const LOOKED_AT: u32 = 64;
 
 pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
-    // Nobody asks for them later.
+    // Nothing needs them later.
     let mut claims = std::mem::take(&mut state.blocks);
     claims.sort_by_key(|claim| claim.blkno);
     let mut findings = Vec::new();
     let mut shared = SharedBlocks::new();
-    // The bits in use of each group that has any, apart from the descriptor.
+    // The bits in use of each group that has any, without that of the descriptor.
     let mut used: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
     let movable = Movable {
         sharers: Sharers::of(&claims),
@@ -45,7 +45,7 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
             continue;
         }
         let Some((at, group)) = place(state, claim.blkno) else {
-            // It may be one of those that were lost.
+            // It may lie in a group that was lost.
             if !state.lost_groups || state.suballocs.find(claim.blkno).is_some() {
                 state.contested.blocks.insert(claim.blkno);
                 let text = "lies in no group of an extent allocator";
@@ -79,14 +79,14 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
     state.found_all(findings);
 }
 
-/// The group of an allocator of extent blocks that has a block, and where.
+/// Returns the group of an extent allocator that has a block, and the bit of the block.
 fn place<'a>(state: &'a State<'_>, blkno: Blkno) -> Option<(Bit, &'a Group)> {
     let at = state.suballocs.find(blkno).filter(|at| at.bit > 0)?;
     let group = state.suballocs.group(at)?;
     matches!(group.suballoc, Suballoc::Extents(_)).then_some((at, group))
 }
 
-/// The blocks of refcount trees that are in no such group, by tree.
+/// Returns the blocks of refcount trees that are in no group of an extent allocator, by tree.
 fn adrift(state: &State<'_>, claims: &[BlockClaim]) -> BTreeMap<Blkno, Vec<Blkno>> {
     let mut adrift: BTreeMap<_, Vec<_>> = BTreeMap::new();
     let of_trees = claims.iter().filter(|claim| claim.used_as == BlockUse::RefcountBlock);
@@ -102,15 +102,16 @@ fn finding(code: &'static Code, claim: &BlockClaim, text: impl std::fmt::Display
     Finding::new(code, Place::block(*blkno).of(*owner), text)
 }
 
-/// By who has blocks of others, as what: the first of them with who had it before, and how many.
+/// Blocks with several owners, by the later owner and their use: the first of them with the claim
+/// before it, and how many more there are.
 type SharedBlocks = BTreeMap<(Blkno, BlockUse), (BlockClaim, BlockClaim, u64)>;
 
-/// With how many others, itself included, an inode has a block in common: the most of all its
-/// blocks. Not in it are those that share nothing.
+/// The largest number of owners, itself included, that any block of an inode has. Inodes that share
+/// nothing are not in it.
 struct Sharers(HashMap<Blkno, u64>);
 
 impl Sharers {
-    /// By claims in the order of blocks.
+    /// Counts the owners by `claims`, which are in the order of blocks.
     fn of(claims: &[BlockClaim]) -> Self {
         let mut sharers = HashMap::new();
         for same in claims.chunk_by(|one, next| one.blkno == next.blkno) {
@@ -140,7 +141,7 @@ fn shared_finding(first: &BlockClaim, second: &BlockClaim, count: u64) -> Findin
     finding(codes::BLOCK_SHARED, second, text)
 }
 
-/// Where the block says it was allocated from.
+/// Compares where a block says it was allocated from with where it is.
 fn suballoc(claim: &BlockClaim, at: Bit, group: &Group, findings: &mut Vec<Finding>) {
     let (slot, bit, loc) = claim.suballoc;
     let expected = group.suballoc.slot();
@@ -150,7 +151,7 @@ fn suballoc(claim: &BlockClaim, at: Bit, group: &Group, findings: &mut Vec<Findi
         findings.push(finding(codes::BLOCK_SUBALLOC, claim, text).repaired_by(repair));
     }
     let misled = u32::from(bit) != at.bit || !loc.is_none() && loc != group.blkno;
-    // Without the group the bit points to it by itself, in a group in one piece.
+    // Without `suballoc_loc` the bit alone identifies the block, but only in a contiguous group.
     let lost = loc.is_none() && group.runs.len() > 1;
     if misled || lost {
         let text =
@@ -160,18 +161,19 @@ fn suballoc(claim: &BlockClaim, at: Bit, group: &Group, findings: &mut Vec<Findi
     }
 }
 
-/// What is to be known to give the owner of a block another one.
+/// What is needed to give the owner of a block another block.
 struct Movable<'a> {
     sharers: Sharers,
     sizes: Arc<Sizes>,
-    /// Who has refcount trees, by tree.
+    /// The users of refcount trees, by tree.
     users: &'a [TreeUser],
     /// The blocks of refcount trees that are in no group, by tree.
     adrift: BTreeMap<Blkno, Vec<Blkno>>,
 }
 
 impl Movable<'_> {
-    /// Gives the owner of a block, which `other` may have as well, another one.
+    /// Returns the repair that gives the owner of a block another one. `other` is the other owner,
+    /// if there is one.
     fn moved(&self, claim: &BlockClaim, other: Option<Blkno>) -> Option<Repair> {
         let owner = claim.owner;
         match claim.used_as {
@@ -219,7 +221,7 @@ fn restamp(claim: &BlockClaim, slot: u16, at: Bit, group: &Group) -> Repair {
     }
 }
 
-/// Compares the bitmap of a group with what is used of it.
+/// Compares the bitmap of a group with the blocks of it that are in use.
 fn compare(
     context: &Context<'_>,
     group: &Group,
@@ -236,7 +238,7 @@ fn compare(
     for run in group.bitmap().runs(true) {
         copy.set_range(run.start, run.len());
     }
-    // The descriptor's own bit was looked at in pass 0.
+    // Pass 0 checked the descriptor's own bit.
     copy.set_range(0, 1);
     let wrong = differences(&stored, &expected, bits, 0);
     for wrong in wrong.into_iter().filter(|wrong| !wrong.is_set || !incomplete) {
@@ -264,7 +266,8 @@ fn compare(
     }
 }
 
-/// Whether some of the blocks look as if they were in use: what pointed to them may be damaged.
+/// Returns whether some of the blocks may be in use after all, as what pointed to them may be
+/// damaged: they look like metadata, cannot be read, or are too many to be read.
 fn holds_metadata(context: &Context<'_>, group: &Group, bits: Range<u32>) -> bool {
     let signatures = [
         ExtentBlock::SIGNATURE,

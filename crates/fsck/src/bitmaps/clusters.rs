@@ -1,4 +1,4 @@
-//! The global bitmap. It is read group by group and never there as a whole.
+//! The global bitmap. It is read group by group and never in memory as a whole.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,17 +16,17 @@ use crate::repair::{EditError, Editor, Repair};
 use crate::state::State;
 use crate::{Context, Finding, Place, Stop, parallel};
 
-/// Groups a thread reads one after the other.
+/// Groups that a thread reads as one piece of work.
 const AT_ONCE: usize = 16;
-/// Runs of a group that are said one by one; of more it is said how many there are.
+/// Runs of a group that are reported one by one. Of more only the numbers are reported.
 const MOST_RUNS: usize = 64;
-/// Runs that are kept for the repairs of such groups: 16 MiB. More wait for another round.
+/// Runs that are kept for the repairs of such groups: 12 MiB. More wait for another round.
 const MOST_KEPT: usize = 1 << 20;
-/// Runs of clusters that are nobody's, which are looked into.
+/// Runs of clusters without an owner in which lost groups are searched for.
 const MOST_LEAKS: usize = 1 << 14;
 
-/// Where the bitmap says something else than what was found, and clusters that are set and nobody's:
-/// the first of them.
+/// Returns where the bitmap differs from what was found, and the first runs of clusters that are
+/// set and have no owner.
 pub(super) fn compared(
     context: &Context<'_>,
     state: &State<'_>,
@@ -36,13 +36,13 @@ pub(super) fn compared(
         shared.insert(claim.start..claim.start.saturating_add(claim.count), |_| {});
     }
     let geometry = context.geometry();
-    // Old volumes have set bits there, whatever their features say.
+    // Old volumes have their bits set, whatever the features say.
     let backups = backup_blocks(geometry.block_size, geometry.blocks());
     let backups: Vec<_> = backups.filter_map(|blkno| Some(geometry.cluster_of(blkno)?.0)).collect();
     let used = Used { clusters: &state.clusters, shared: &shared, backups: &backups };
 
     let unknown = &state.unknown_groups;
-    // Most groups of a large volume are empty, and then there is nothing to be compared.
+    // Most groups of a large volume are empty, and need no comparison.
     let is_empty = |group| {
         let range = used.range(geometry, group);
         state.unused_groups.contains(group)
@@ -72,7 +72,7 @@ pub(super) fn compared(
     Ok((report.findings, report.leaks))
 }
 
-/// The clusters of the bitmap's own descriptors belong to it: who claims one as well?
+/// Notes who else claims the clusters of the bitmap's own descriptors, which belong to the bitmap.
 pub(super) fn descriptors(context: &Context<'_>, state: &mut State<'_>) {
     let geometry = context.geometry();
     let mut taken = ClusterSet::default();
@@ -96,11 +96,11 @@ pub(super) fn descriptors(context: &Context<'_>, state: &mut State<'_>) {
     if state.doubly.contains(leading) {
         taken.insert(0..1, |_| {});
     }
-    // A check is one state.
+    // Each check has a state of its own, so that it is not set before.
     let _ = state.taken.set(taken);
 }
 
-/// What is in use.
+/// The clusters in use.
 struct Used<'a> {
     clusters: &'a ClusterSet,
     shared: &'a ClusterSet,
@@ -108,13 +108,13 @@ struct Used<'a> {
 }
 
 impl Used<'_> {
-    /// The clusters of a group.
+    /// Returns the clusters of a group.
     fn range(&self, geometry: &Geometry, group: u32) -> Range<u32> {
         let (first, count) = (geometry.group_start(group).0, geometry.group_clusters(group));
         first..first.saturating_add(count)
     }
 
-    /// Those of `range` that are in use.
+    /// Returns the runs of `range` that are in use.
     fn runs(&self, range: Range<u32>) -> impl Iterator<Item = Range<u32>> {
         self.clusters.runs(range.clone()).chain(self.shared.runs(range))
     }
@@ -125,7 +125,7 @@ fn compare(context: &Context<'_>, group: u32, used: &Used<'_>) -> Vec<Wrong> {
     let range = used.range(geometry, group);
     let (first, count) = (range.start, range.end - range.start);
     let blkno = geometry.group_blkno(group);
-    // That it cannot be read was said when its chain was followed.
+    // That it cannot be read was reported when its chain was followed.
     let Ok(block) = context.read_block::<GroupDesc>(blkno) else {
         return Vec::new();
     };
@@ -152,24 +152,24 @@ fn compare(context: &Context<'_>, group: u32, used: &Used<'_>) -> Vec<Wrong> {
     differences(stored, &expected, count as usize, first)
 }
 
-/// What is said of clusters that are in use by what was found, and not by their bits.
+/// How findings describe clusters that are in use and whose bits are clear.
 const CLEAR: &str = "in use and clear in the global bitmap";
 
-/// Puts together what goes on from group to group.
+/// Joins runs that continue in the next group, and collects the findings.
 struct Report {
     report_unused: bool,
     geometry: Geometry,
     pending: Option<Wrong>,
     findings: Vec<Finding>,
-    /// Runs that are kept, and groups that are not.
+    /// Runs that are kept, and groups whose runs are not.
     kept: usize,
     left_out: u32,
-    /// Runs that are set and nobody's.
+    /// Runs that are set and have no owner.
     leaks: Vec<Range<u32>>,
 }
 
 impl Report {
-    /// What is wrong with a group.
+    /// Adds what is wrong with a group.
     fn group(&mut self, group: u32, mut wrong: Vec<Wrong>) {
         let leaks = wrong.iter().filter(|wrong| wrong.is_set).map(|wrong| wrong.start..wrong.end);
         self.leaks.extend(leaks.take(MOST_LEAKS.saturating_sub(self.leaks.len())));
@@ -179,7 +179,7 @@ impl Report {
         }
         self.flush();
         self.kept += wrong.len();
-        // The first that is too much still stands for all others.
+        // The first group beyond the limit is reported for all others.
         if self.kept > MOST_KEPT {
             self.left_out += 1;
             if self.left_out > 1 {
@@ -189,7 +189,7 @@ impl Report {
         self.findings.push(as_a_whole(&self.geometry, group, &wrong));
     }
 
-    /// After the last group.
+    /// Adds what is left after the last group.
     fn end(&mut self) {
         self.flush();
         self.adrift();
@@ -198,8 +198,8 @@ impl Report {
         }
     }
 
-    /// Where some are in use and clear and others are nobody's, an extent may point to the wrong
-    /// ones: to free the others may lose its contents.
+    /// Where some clusters are in use and clear and others have no owner, an extent may point to
+    /// the wrong ones: freeing the others may lose its contents.
     fn adrift(&mut self) {
         if !self.leaks.is_empty() && self.findings.len() > 1 {
             let findings = std::mem::take(&mut self.findings);
@@ -239,7 +239,7 @@ impl Report {
     }
 }
 
-/// The finding about a group of which much is wrong.
+/// Returns the one finding about a group with many differences.
 fn as_a_whole(geometry: &Geometry, group: u32, wrong: &[Wrong]) -> Finding {
     let count = |is_set| {
         let runs = wrong.iter().filter(|wrong| wrong.is_set == is_set);

@@ -1,8 +1,8 @@
-//! The end of pass 1: what is in use compared with the bitmaps.
+//! The end of pass 1: compares the bitmaps with what is in use.
 //!
-//! Verifies invariant G-3, and the same of the extent allocators. What could not be read may
-//! use more than is known; then bits that are set and of nobody are not reported, so that
-//! nothing is freed that is only not seen. A bit that is clear and used always is.
+//! Verifies invariant G-3, and the same for the extent allocators. What could not be read may use
+//! more than is known. Then bits that are set without an owner are not reported, so that nothing is
+//! freed that was only not seen. A bit that is clear and in use is always reported.
 
 mod blocks;
 mod clusters;
@@ -11,16 +11,17 @@ mod own_xattrs;
 use crate::state::State;
 use crate::{Context, Stop, chains};
 
-/// Compares all bitmaps; those of the inode allocators were when the inodes were read.
+/// Compares all bitmaps except those of the inode allocators, which were compared when the inodes
+/// were read.
 ///
 /// # Errors
-/// [`Stop`].
+/// [`Stop`] if the check was interrupted.
 pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), Stop> {
     clusters::descriptors(context, state);
     let (mut findings, leaks) = clusters::compared(context, state)?;
     let lost = chains::unlinked(context, state, &leaks);
     if !lost.is_empty() {
-        // What is in them is not free, and comes back with them.
+        // The contents of these groups are not free, and come back with them.
         (state.lost_groups, state.incomplete, state.unlinked_groups) = (true, true, true);
         state.found_all(lost);
         (findings, _) = clusters::compared(context, state)?;
@@ -30,7 +31,7 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
     Ok(())
 }
 
-/// Bits in a row that are not as they should be.
+/// Consecutive bits that are wrong in the same way.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Wrong {
     /// The first one, and the one after the last.
@@ -40,8 +41,8 @@ struct Wrong {
     is_set: bool,
 }
 
-/// Where `stored` differs from `expected`, ascending; both have `bits` bits, the first of which
-/// is called `first`.
+/// Returns where `stored` differs from `expected`, ascending. Both have `bits` bits, the first of
+/// which has number `first`.
 fn differences(stored: &[u8], expected: &[u8], bits: usize, first: u32) -> Vec<Wrong> {
     use ocfs2_format::bitmap::Bitmap;
     if stored == expected {

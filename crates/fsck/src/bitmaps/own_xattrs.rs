@@ -1,7 +1,9 @@
-//! An inode without the attributes that its flags promise, and two inodes with one block of
-//! attributes, where another such block is nobody's: that inode, or one of the two, pointed to it.
-//! A block of attributes does not say whose it is; which of the two it was is told by the names that
-//! an inode cannot have twice, or else by the order in which inodes and blocks are given out.
+//! Blocks of attributes without an owner, and the inodes that may have pointed to them: one without
+//! the attributes that its flags promise, or two that share one block.
+//!
+//! A block of attributes does not state its owner. Which of the two inodes it belongs to is decided
+//! by the names, as an inode cannot have one twice, or else by the order in which inodes and blocks
+//! are allocated.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -15,11 +17,12 @@ use crate::tables::suballocs::{Suballoc, Suballocs};
 use crate::xattrs;
 use crate::{Context, Finding, Place};
 
-/// Blocks that are looked at: more are not what one wrong number leaves.
+/// Blocks that are read. More of them are not the result of one wrong number.
 const LOOKED_AT: usize = 256;
 
-/// What is wrong with two inodes that share a block of attributes, if there is one that is nobody's;
-/// `used` has the bits in use by group, `claims` are in the order of blocks.
+/// Returns what is wrong with two inodes that share a block of attributes, if there is exactly one
+/// such block without an owner. `used` has the bits in use by group; `claims` are in the order of
+/// blocks.
 pub(super) fn findings(
     context: &Context<'_>,
     suballocs: &Suballocs,
@@ -50,8 +53,8 @@ pub(super) fn findings(
     vec![of(first, second), of(second, first)]
 }
 
-/// That the only inode which says that it has attributes, and has none, has those in the only
-/// such block that is nobody's.
+/// Returns the finding that the only inode without the attributes that its flags promise has those
+/// in the only such block without an owner.
 pub(super) fn lost(
     context: &Context<'_>,
     suballocs: &Suballocs,
@@ -70,7 +73,7 @@ pub(super) fn lost(
     Some(finding.repaired_by(repair))
 }
 
-/// The only two inodes that share a block of attributes, and that block.
+/// Returns the only two inodes that share a block of attributes, and that block.
 fn sharers(claims: &[BlockClaim]) -> Option<(Blkno, Blkno, Blkno)> {
     let shared = claims.chunk_by(|one, next| one.blkno == next.blkno).filter(|it| it.len() > 1);
     let mut shared = shared.filter(|it| it.iter().any(|it| it.used_as == BlockUse::XattrBlock));
@@ -80,7 +83,7 @@ fn sharers(claims: &[BlockClaim]) -> Option<(Blkno, Blkno, Blkno)> {
     is_two.then_some((first, second, one.blkno))
 }
 
-/// The only block of attributes that is given out and is nobody's.
+/// Returns the only block of attributes that is allocated and has no owner.
 fn unowned(
     context: &Context<'_>,
     suballocs: &Suballocs,
@@ -106,7 +109,7 @@ fn unowned(
     sound.next().filter(|_| sound.next().is_none())
 }
 
-/// Whether an inode can have that block of attributes: it has no name twice then.
+/// Returns whether an inode can have that block of attributes: it then has no name twice.
 fn fits(context: &Context<'_>, inode: Blkno, loc: Blkno) -> bool {
     let Ok(mut inode) = context.volume.inode(inode) else { return false };
     inode.dinode.i_xattr_loc = loc;

@@ -1,4 +1,4 @@
-//! The groups of the global bitmap that are as they should be: a few bytes each.
+//! The sound groups of the global bitmap, in a few bytes each.
 
 use ocfs2_format::Blkno;
 use ocfs2_format::geometry::Geometry;
@@ -9,10 +9,10 @@ use super::list::Allocator;
 use crate::clusters::ClusterSet;
 use crate::{Context, Stop, parallel};
 
-/// Groups a thread reads one after the other.
+/// Groups that a thread reads as one piece of work.
 const AT_ONCE: u32 = 64;
 
-/// Those groups, by their number.
+/// The sound groups, by their number.
 #[derive(Debug, Default)]
 pub(super) struct BitmapGroups {
     geometry: Option<Geometry>,
@@ -25,22 +25,22 @@ pub(super) struct BitmapGroups {
     unused: ClusterSet,
 }
 
-/// What is to be known of a group.
+/// What is kept of a group.
 #[derive(Clone, Copy, Debug)]
 struct Brief {
-    /// Number of the next group of its chain.
+    /// The number of the next group of its chain.
     next: Option<std::num::NonZeroU32>,
     free: u16,
     chain: u16,
-    /// Allocator and chain that came to it first.
+    /// The allocator and the chain that came to it first.
     first: Option<(u16, u16)>,
 }
 
 impl BitmapGroups {
-    /// Reads all groups where the global bitmap has to have them.
+    /// Reads all groups at the places where the global bitmap has to have them.
     ///
     /// # Errors
-    /// [`Stop`].
+    /// [`Stop`] if the check was interrupted.
     pub fn read(
         context: &Context<'_>,
         allocators: &[Allocator],
@@ -85,8 +85,8 @@ impl BitmapGroups {
         expected_group(self.geometry.as_ref()?, blkno).map(|group| group as usize)
     }
 
-    /// Notes that a chain points to a block: whether as the first one. Nothing if it is none of
-    /// these groups.
+    /// Notes that a chain points to a block. Returns whether it is the first one; `None` if the
+    /// block is not one of these groups.
     pub fn enter(&mut self, link: Link, blkno: Blkno) -> Option<bool> {
         let number = self.number(blkno)?;
         let brief = self.groups.get_mut(number)?.as_mut()?;
@@ -98,12 +98,12 @@ impl BitmapGroups {
         Some(true)
     }
 
-    /// How many of them chains pointed to.
+    /// Returns the number of groups that chains pointed to.
     pub fn entered(&self) -> u64 {
         self.entered
     }
 
-    /// One that a chain pointed to, and the first chain that did.
+    /// Returns a group that a chain pointed to, and the first chain that did.
     pub fn get(&self, blkno: Blkno) -> Option<(Link, Node)> {
         let (number, geometry) = (self.number(blkno)?, self.geometry.as_ref()?);
         let brief = (*self.groups.get(number)?)?;
@@ -125,13 +125,13 @@ impl BitmapGroups {
         Some((Link { allocator: allocator.into(), chain: chain.into() }, node))
     }
 
-    /// Those in which only the first cluster is in use.
+    /// Returns the groups in which only the first cluster is in use, by number.
     pub fn unused(&self) -> &ClusterSet {
         &self.unused
     }
 }
 
-/// A group, if it is as it should be, and whether only its first cluster is in use.
+/// Reads a group. Returns it, and whether only its first cluster is in use, if it is sound.
 fn brief(
     context: &Context<'_>,
     index: usize,
@@ -148,12 +148,13 @@ fn brief(
     if !usual {
         return None;
     }
-    // The first group, which is no other's next, is kept with the unusual ones if it is.
+    // Group 0 is not the next one of any group. If it is, `NonZeroU32` has no room for that, and
+    // the group is kept with the damaged ones.
     let next = match node.next {
         Blkno(0) => None,
         next => Some(expected_group(geometry, next).and_then(std::num::NonZeroU32::new)?),
     };
     let brief = Brief { next, free: node.free, chain: node.chain, first: None };
-    // The first group's cluster is in use by more than the group.
+    // The cluster of group 0 is in use by more than the group.
     Some((brief, node.is_unused && group > 0))
 }

@@ -35,22 +35,22 @@ impl Sum {
     }
 }
 
-/// What the chains of an allocator came to.
+/// The result of following the chains of an allocator.
 #[derive(Debug, Default)]
 pub(super) struct Chains {
-    /// The sum of each; nothing if its end was not reached.
+    /// The sum of each chain; `None` if it broke off, or a group of it cannot be used.
     sums: Vec<Option<Sum>>,
-    /// Where its groups are.
+    /// The descriptors of its groups.
     pub groups: HashSet<Blkno>,
-    /// Its groups of blocks.
+    /// Its usable groups, if it is an allocator of blocks.
     pub usable: Vec<Group>,
-    /// Whether some group or other is lost.
+    /// Whether any group is lost, or a part of one.
     pub incomplete: bool,
-    /// Its groups in the order of the chains, for those who rewrite them.
+    /// Its groups in the order of the chains, to rewrite them. See [`Judge::keeps_members`].
     pub members: Vec<Member>,
-    /// Where chains broke off: what is there may have been a group.
+    /// Chains that broke off, and the blocks where they did: what is there may have been a group.
     pub broken: Vec<(usize, Blkno)>,
-    /// Groups that are in no chain and should be, by chain.
+    /// By chain, the bits of groups that say they belong to it and are in no chain.
     pub lost: HashMap<u16, Sum>,
 }
 
@@ -59,15 +59,15 @@ pub(super) struct Chains {
 pub(super) struct Member {
     /// The index of the chain.
     pub chain: usize,
-    /// Where its descriptor is.
+    /// The block of its descriptor.
     pub blkno: Blkno,
-    /// What it is; nothing if it is to be made.
+    /// The group; `None` if it is to be made.
     pub node: Option<Node>,
-    /// The blocks of one that is to be made for blocks.
+    /// The blocks of a group of blocks that is to be made.
     pub made: Option<Group>,
 }
 
-/// An allocator by its index that is looked at.
+/// Checks the chains of the allocator of that index.
 pub(super) struct Judge<'a> {
     pub context: &'a Context<'a>,
     pub allocators: &'a [Allocator],
@@ -76,15 +76,16 @@ pub(super) struct Judge<'a> {
     pub graph: &'a Graph,
     pub places: &'a mut Places,
     pub findings: Vec<Finding>,
-    /// Whether the groups are kept in [`Chains::members`]; they are many.
+    /// Whether the groups are kept in [`Chains::members`]. They may be many, and only a repair
+    /// needs them.
     pub keeps_members: bool,
 }
 
-/// Where a reference stands.
+/// Where a reference to a group is.
 #[derive(Clone, Copy, Debug)]
 struct From {
     chain: usize,
-    /// The group; none is the chain's record.
+    /// The group that has it; `None` for the chain's record.
     group: Option<Blkno>,
 }
 
@@ -110,21 +111,22 @@ impl Judge<'_> {
         chains
     }
 
-    /// Follows a chain; its sum, if it was followed to its end.
+    /// Follows a chain. Returns its sum, if it was followed to its end and all its groups can be
+    /// used.
     fn chain(&mut self, index: usize, rec: &ChainRec, chains: &mut Chains) -> Option<Sum> {
         let mut sum = Sum::default();
         let mut complete = true;
         let mut from = From { chain: index, group: None };
         let mut at = rec.c_blkno;
         if at.is_none() {
-            // Linux 7 leaves one that is all zeros where it gave a chain's only group back.
+            // Linux 7 leaves a record of zeros where it returned the only group of a chain.
             let is_given_back =
                 matches!(self.allocator.suballoc, Some(Suballoc::Inodes(_) | Suballoc::Extents(_)))
                     && *rec == ChainRec::default();
             if !self.allocator.guessed && !is_given_back {
                 self.found(from, codes::CHAIN_EMPTY, "has no group".to_owned());
             }
-            // Bits without a group are those of groups that are lost.
+            // A record that counts bits without a group has lost its groups.
             return (rec.c_total == 0).then_some(sum);
         }
         let mut visited = HashSet::new();
@@ -194,8 +196,8 @@ impl Judge<'_> {
         complete.then_some(sum)
     }
 
-    /// Takes the blocks of a group, if they can be told and are nobody else's; whether it is
-    /// counted.
+    /// Takes the blocks of a group, if they are known and no other group has them. Returns whether
+    /// the group can be used.
     fn use_group(&mut self, blkno: Blkno, node: &Node, chains: &mut Chains) -> bool {
         if self.allocator.suballoc.is_none() {
             return true;
@@ -212,7 +214,7 @@ impl Judge<'_> {
         true
     }
 
-    /// The group as one of this allocator.
+    /// Returns the group, examined as one of this allocator.
     fn examined(&self, blkno: Blkno, node: &Node) -> Option<Node> {
         if node.allocator == self.index {
             return Some(node.clone());
@@ -223,7 +225,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Looks at the generation of a group; whether it may be followed.
+    /// Checks the generation of a group. Returns whether to follow the chain through it.
     fn generation(&mut self, from: From, blkno: Blkno, node: &Node) -> bool {
         let generation = self.context.volume.generation();
         if node.generation == generation {
@@ -241,7 +243,7 @@ impl Judge<'_> {
         !node.unexpected && node.parent == self.allocator.blkno
     }
 
-    /// Whether a group belongs to this chain, of those that point to it.
+    /// Returns whether a group belongs to this chain, of all that point to it.
     fn is_owner(&mut self, from: From, blkno: Blkno, node: &Node) -> bool {
         let here = Link { allocator: self.index, chain: from.chain };
         let owner = self.graph.owner(self.allocators, blkno);
@@ -255,7 +257,8 @@ impl Judge<'_> {
         false
     }
 
-    /// Looks at what a group of this chain says.
+    /// Adds what is wrong with a group of this chain, and compares the allocator and the chain that
+    /// it states.
     fn member(&mut self, chain: usize, blkno: Blkno, node: &Node) {
         self.findings.extend(node.findings.iter().cloned());
         let parent = self.allocator.blkno;
@@ -271,7 +274,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Compares the sums that are stated with those of the groups.
+    /// Compares the stated sums with those of the groups.
     pub fn sums(&mut self, chains: &Chains) {
         let allocator = self.allocator;
         let (mut sum, mut as_stated) = (Sum::default(), Sum::default());
@@ -285,7 +288,7 @@ impl Judge<'_> {
             };
             let mut all = linked;
             all.add(lost.copied().unwrap_or_default());
-            // A group that is lost may still be counted, or not any more.
+            // The record may count a lost group, or not any more: both are right.
             if stated == linked || stated == all {
                 sum.add(stated);
                 continue;
@@ -300,7 +303,7 @@ impl Judge<'_> {
         self.inode(sum);
     }
 
-    /// Compares the sums in the inode.
+    /// Compares the sums that the inode states.
     fn inode(&mut self, sum: Sum) {
         let (allocator, geometry) = (self.allocator, self.context.geometry());
         let dinode = &allocator.dinode;

@@ -1,7 +1,8 @@
 //! Groups in several pieces (section 8.5 of the format reference, invariant A-10).
 //!
-//! Positions and lengths say the same thing twice, so that a wrong length does not lose the
-//! group: what counts are the positions, where they are in order.
+//! Positions and lengths state the same thing twice, so that a wrong length does not lose the
+//! group: the lengths count if they add up to the group, otherwise the positions, if these are in
+//! order.
 
 use ocfs2_format::Blkno;
 use ocfs2_format::extent::{ExtentList, ExtentRec};
@@ -10,7 +11,8 @@ use ocfs2_volume::allocator::Run;
 use crate::Context;
 use crate::codes::{Code, chains as codes};
 
-/// The pieces of the group in block `blkno`, of `cpg` clusters, that lie in the volume.
+/// Returns the pieces of the group at block `blkno`, of `cpg` clusters, that lie in the volume.
+/// `None` without the first piece, which has the descriptor.
 pub(super) fn runs(
     context: &Context<'_>,
     blkno: Blkno,
@@ -36,7 +38,7 @@ pub(super) fn runs(
     pieces(context, blkno, cpg, &records, &mut found)
 }
 
-/// Gives the one record without a length, if there is one, what the others leave.
+/// Gives the only record without a length, if there is one, the clusters that the others leave.
 fn lend_rest(records: &mut [ExtentRec], cpg: u32) {
     let sum: u32 = records.iter().map(|rec| u32::from(rec.e_leaf_clusters())).sum();
     let mut empty = records.iter_mut().filter(|rec| rec.e_leaf_clusters() == 0);
@@ -47,7 +49,8 @@ fn lend_rest(records: &mut [ExtentRec], cpg: u32) {
     }
 }
 
-/// Whether the records add up to a group.
+/// Checks that the lengths of the records add up to a group. The finding has the code of what can
+/// be done about it.
 fn lengths(
     records: &[ExtentRec],
     stated: u16,
@@ -95,7 +98,7 @@ fn lengths(
     }
 }
 
-/// Where the pieces are.
+/// Returns the places of the pieces.
 fn pieces(
     context: &Context<'_>,
     blkno: Blkno,
@@ -129,12 +132,12 @@ fn pieces(
             runs.push(Run { bit, bits, blkno: at });
         }
     }
-    // Without its first piece it is nothing.
+    // Without its first piece it is not a group.
     runs.first().is_some_and(|run| run.blkno == blkno).then_some(runs)
 }
 
-/// The position of each record within the group: as stated if that can be, else from the
-/// lengths.
+/// Returns the position of each record in the group: from the lengths, unless these do not add up
+/// to the group and the stated positions are plausible.
 fn positions(records: &[ExtentRec], cpg: u32) -> Vec<u32> {
     let stated: Vec<_> = records.iter().map(|rec| rec.e_cpos.0).collect();
     let mut sum = 0_u32;

@@ -1,4 +1,4 @@
-//! The groups the global bitmap has to have, at places that follow from its size (G-2).
+//! The groups that the global bitmap has to have, at places that follow from its size (G-2).
 
 use std::collections::HashSet;
 
@@ -10,9 +10,10 @@ use super::list::Allocator;
 use crate::codes::{chains as codes, general};
 use crate::{Context, Finding, parallel};
 
-/// Looks for the groups that no chain of the bitmap pointed to; what is wrong with them.
+/// Looks for the groups that no chain of the bitmap pointed to, adds what is wrong with them to
+/// `findings`, and their sums to `chains`.
 ///
-/// Those that are there are noted in `chains`. Given as well: groups whose bitmap says nothing.
+/// Returns the groups whose bits are unknown.
 pub(super) fn check(
     context: &Context<'_>,
     index: usize,
@@ -46,7 +47,7 @@ pub(super) fn check(
         };
         match seen {
             Seen::Unreadable(finding) => {
-                // A chain that leads there has said so.
+                // A chain that points there has reported it.
                 if !said.contains(&blkno.0) {
                     findings.push(finding);
                 }
@@ -71,7 +72,8 @@ pub(super) fn check(
     unknown
 }
 
-/// The cluster of a descriptor of the global bitmap, if one is within these blocks.
+/// Returns whether a descriptor of the global bitmap, or a cluster before the first one, is within
+/// these blocks; also for blocks outside the volume.
 pub(super) fn descriptor_within(context: &Context<'_>, start: Blkno, blocks: u64) -> bool {
     let geometry = context.geometry();
     let Some(first) = geometry.cluster_of(start) else { return true };

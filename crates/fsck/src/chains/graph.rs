@@ -1,10 +1,12 @@
 //! All groups that the chains of all allocators point to, each read once.
 //!
-//! The groups of the global bitmap are where its size says, so that they are all read first, and
-//! of those that are as they should be next to nothing is kept: there are as many as the volume
-//! is large. Of the others the ones that come next in all chains are read together, by several
-//! threads, then those that come next in turn. A chain that comes to a group that was read
-//! already ends there.
+//! The places of the groups of the global bitmap follow from its size, so that they are all read
+//! first, without following a chain. Of the sound ones next to nothing is kept, as their number
+//! grows with the volume.
+//!
+//! Of the other groups, the next ones of all chains are read together by several threads, then
+//! those after them, and so on: a chain alone would be read one group at a time. A chain that comes
+//! to a group that was read before ends there.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -19,7 +21,7 @@ use super::list::Allocator;
 use crate::clusters::ClusterSet;
 use crate::{Context, Stop, parallel};
 
-/// Groups a thread reads at once.
+/// Groups that a thread reads as one piece of work.
 const AT_ONCE: usize = 16;
 
 /// A chain of an allocator, both by their index.
@@ -29,13 +31,13 @@ pub(super) struct Link {
     pub chain: usize,
 }
 
-/// What the chains point to.
+/// The groups that the chains point to.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     bitmap: BitmapGroups,
     /// All other groups.
     seen: HashMap<Blkno, (Link, Option<Seen>)>,
-    /// Chains that point to a group besides the first one.
+    /// Further chains that point to a group, after the first one.
     again: HashMap<Blkno, Vec<Link>>,
 }
 
@@ -43,7 +45,7 @@ impl Graph {
     /// Follows all chains.
     ///
     /// # Errors
-    /// [`Stop`].
+    /// [`Stop`] if the check was interrupted.
     pub fn build(
         context: &Context<'_>,
         allocators: &[Allocator],
@@ -62,7 +64,7 @@ impl Graph {
             frontier.retain(|(link, blkno)| graph.enter(context, *link, *blkno));
             let unread = frontier.iter().filter(|(_, blkno)| graph.bitmap.get(*blkno).is_none());
             let unread: Vec<_> = unread.copied().collect();
-            // A few are read sooner than threads are started.
+            // A few are read faster than threads are started.
             let threads = if unread.len() <= AT_ONCE { 1 } else { context.options.threads };
             let work = |part: &[(Link, Blkno)]| -> Vec<_> {
                 let look = |(link, blkno): &(Link, Blkno)| {
@@ -87,12 +89,12 @@ impl Graph {
         Ok(graph)
     }
 
-    /// Groups that chains pointed to so far.
+    /// Returns the number of groups that chains pointed to so far.
     fn entered(&self) -> u64 {
         self.bitmap.entered() + self.seen.len() as u64
     }
 
-    /// Whether a chain that points to a block is to be followed there.
+    /// Notes that a chain points to a block. Returns whether to follow it there.
     fn enter(&mut self, context: &Context<'_>, link: Link, blkno: Blkno) -> bool {
         if !context.geometry().is_valid_block(blkno) {
             return false;
@@ -115,7 +117,7 @@ impl Graph {
         }
     }
 
-    /// What a block is; nothing if no chain led there.
+    /// Returns what a block is; `None` if no chain points there.
     pub fn get(&self, blkno: Blkno) -> Option<Cow<'_, Seen>> {
         if let Some((_, node)) = self.bitmap.get(blkno) {
             return Some(Cow::Owned(Seen::Group(node)));
@@ -123,14 +125,14 @@ impl Graph {
         self.seen.get(&blkno)?.1.as_ref().map(Cow::Borrowed)
     }
 
-    /// Groups of the global bitmap in which nothing is in use but the first cluster, their own;
-    /// not all of them.
+    /// Returns groups of the global bitmap in which only the first cluster, their own, is in use;
+    /// not necessarily all of them.
     pub fn unused(&self) -> &ClusterSet {
         self.bitmap.unused()
     }
 
-    /// The chain a group belongs to, of those that point to it: the one it says, or else one of
-    /// the allocator it says, or else the first.
+    /// Returns the chain that a group belongs to, of those that point to it: the one that it
+    /// states, or else a chain of the allocator that it states, or else the first one.
     pub fn owner(&self, allocators: &[Allocator], blkno: Blkno) -> Option<Link> {
         let known = self.bitmap.get(blkno).map(|(first, _)| first);
         let first = known.or_else(|| Some(self.seen.get(&blkno)?.0))?;
@@ -146,7 +148,7 @@ impl Graph {
     }
 }
 
-/// More groups than there can be.
+/// Returns an upper limit for the number of groups.
 fn most_groups(context: &Context<'_>) -> u64 {
     let geometry = context.geometry();
     let cpg = suballocator_cpg(geometry.block_size, geometry.cluster_size).max(1);

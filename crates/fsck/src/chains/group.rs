@@ -16,38 +16,37 @@ use crate::repair::Repair;
 use crate::tables::suballocs::Group;
 use crate::{Context, Finding};
 
-/// Blocks of a piece of a group that are asked whose they are.
+/// Blocks in use of a piece of a group that are asked which group they are of.
 const MOST_LOOKS: usize = 4;
 
-/// What a block is that a chain points to.
+/// What a block is.
 #[derive(Clone, Debug)]
 pub(super) enum Seen {
     /// It cannot be read.
     Unreadable(Finding),
-    /// No group descriptor.
+    /// It is not a group descriptor.
     NoGroup,
-    /// A group descriptor.
+    /// It is a group descriptor.
     Group(Node),
 }
 
 /// A group as if it had been mended.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
-    /// Index of the allocator it was looked at for.
+    /// The index of the allocator for which it was examined.
     pub allocator: usize,
     /// The next group of its chain.
     pub next: Blkno,
-    /// The allocator and the chain it says it is in.
+    /// The inode of the allocator that it states.
     pub parent: Blkno,
-    /// The same.
+    /// The chain that it states.
     pub chain: u16,
-    /// Its generation.
     pub generation: u32,
-    /// Bits, and how many are clear.
+    /// The number of bits.
     pub bits: u16,
-    /// The same.
+    /// The number of clear bits.
     pub free: u16,
-    /// Whether block, allocator, generation and place are what they have to be.
+    /// Whether block number, allocator, generation and place are what they have to be.
     pub familiar: bool,
     /// Whether the global bitmap has no group there.
     pub unexpected: bool,
@@ -55,11 +54,11 @@ pub(super) struct Node {
     pub is_unused: bool,
     /// What is wrong with it, apart from parent, chain and generation.
     pub findings: Vec<Finding>,
-    /// What the other passes need of a group of blocks; nothing if it cannot be used.
+    /// What later passes need of a group of blocks; `None` if it cannot be used.
     pub group: Option<Box<Group>>,
 }
 
-/// Looks at a block as a group of an allocator, whose index is `index`.
+/// Examines a block as a group of an allocator, whose index is `index`.
 pub(super) fn examine(
     context: &Context<'_>,
     index: usize,
@@ -119,14 +118,14 @@ pub(super) fn examine(
     })
 }
 
-/// What the place of a group says about it.
+/// What follows from the place of a group.
 struct Place {
     bits: u32,
     is_known: bool,
 }
 
 impl Place {
-    /// Nothing if the global bitmap cannot have a group there.
+    /// `None` if the global bitmap cannot have a group there.
     fn new(context: &Context<'_>, allocator: &Allocator, blkno: Blkno) -> Option<Self> {
         let geometry = context.geometry();
         let bits = match allocator.suballoc {
@@ -137,13 +136,13 @@ impl Place {
     }
 }
 
-/// Which group of the global bitmap has its descriptor in this block.
+/// Returns the number of the group of the global bitmap whose descriptor is in this block.
 pub(super) fn expected_group(geometry: &Geometry, blkno: Blkno) -> Option<u32> {
     let (index, _) = geometry.group_of(geometry.cluster_of(blkno)?);
     (geometry.group_blkno(index) == blkno).then_some(index)
 }
 
-/// A descriptor that is looked at.
+/// A descriptor that is examined.
 struct Look<'a> {
     context: &'a Context<'a>,
     allocator: &'a Allocator,
@@ -158,13 +157,13 @@ impl<'a> Look<'a> {
         self.findings.push(self.allocator.group_finding(code, self.blkno, text));
     }
 
-    /// The list of its pieces, where it is or should be a discontiguous group.
+    /// Returns the list of its pieces, if it is or should be a discontiguous group.
     fn list(&self) -> Option<ExtentList<'a>> {
         if self.allocator.suballoc.is_none() || !self.context.volume.has(Incompat::DISCONTIG_BG) {
             return None;
         }
         let list = ExtentList::new(self.block.get(GroupDesc::LIST_OFFSET..)?).ok()?;
-        // A list that fits is one also where a count says something else.
+        // A plausible list counts even if `bg_size` or the number of its records does not.
         let first = list.record(0)?;
         let fits = usize::from(list.header.l_count) == list.capacity()
             && first.e_blkno == self.blkno
@@ -174,14 +173,14 @@ impl<'a> Look<'a> {
         (fits || stated).then_some(list)
     }
 
-    /// Verifies the bitmap and the counts that belong to it; how many bits are clear.
+    /// Verifies the bitmap and its counts. Returns the number of clear bits.
     fn bitmap(&mut self, bits: u32) -> u32 {
         let block_size = self.context.volume.block_size();
         let (whole, short) = (GroupDesc::bitmap_size(block_size), GroupDesc::DISCONTIG_BITMAP_SIZE);
         let stated = self.desc.bg_size;
         let size = match self.list() {
             Some(_) => short,
-            // Either kind may be left from before the volume got or lost the feature.
+            // Groups of either kind may be older than the last change of the feature.
             None if self.allocator.suballoc.is_some() && stated == short => short,
             None => whole,
         };
@@ -214,8 +213,8 @@ impl<'a> Look<'a> {
         free
     }
 
-    /// Of several pieces those that are its own, which one is not if blocks of it say that they are of
-    /// another group, and none that it is of this one.
+    /// Returns the pieces that belong to the group. A piece does not if blocks of it name another
+    /// group, and none names this one.
     fn own(&mut self, runs: Vec<Run>) -> Vec<Run> {
         let bytes = self.block.get(GroupDesc::BITMAP_OFFSET..).unwrap_or_default();
         let bitmap = Bitmap::new(bytes, bytes.len() * 8);
@@ -241,7 +240,7 @@ impl<'a> Look<'a> {
         own
     }
 
-    /// Whether the block that a bit stands for says that it is of this group, or of another one.
+    /// Returns whether the block that a bit stands for names this group; `None` if it names none.
     fn is_own(&self, run: &Run, bit: u32) -> Option<bool> {
         let blkno = Blkno(run.blkno.0.saturating_add(u64::from(bit - run.bit)));
         let block = self.context.volume.read_block(blkno).ok()?;
@@ -250,7 +249,7 @@ impl<'a> Look<'a> {
         Some(stated.loc == self.blkno)
     }
 
-    /// The blocks it covers; nothing if that cannot be told.
+    /// Returns the blocks that it covers; `None` if that is unknown.
     fn runs(&mut self, bits: u32) -> Option<Vec<Run>> {
         let geometry = self.context.geometry();
         if let Some(list) = self.list() {

@@ -15,24 +15,23 @@ use crate::{Context, Finding, Place};
 /// An allocator with its chains, as if its chain list had been mended.
 #[derive(Clone, Debug)]
 pub(super) struct Allocator {
-    /// Which one; none is the global bitmap.
+    /// Which one; `None` is the global bitmap.
     pub suballoc: Option<Suballoc>,
-    /// Its inode.
+    /// The block of its inode.
     pub blkno: Blkno,
-    /// The same.
     pub dinode: Dinode,
-    /// Clusters of a group.
+    /// Clusters per group.
     pub cpg: u32,
     /// Its chains by their index.
     pub chains: Vec<ChainRec>,
-    /// Whether the number of chains had to be guessed, so that empty ones say nothing.
+    /// Whether the number of chains was guessed, so that empty chains mean nothing.
     pub guessed: bool,
     /// All allocators, which are mended together.
     all: Inodes,
 }
 
 impl Allocator {
-    /// Reads the list in the inode `blkno`, whose flags and signature do not matter.
+    /// Reads the list in the inode `blkno`, whatever its flags and signature are.
     pub fn load(
         context: &Context<'_>,
         suballoc: Option<Suballoc>,
@@ -54,7 +53,7 @@ impl Allocator {
         Some(allocator)
     }
 
-    /// Its name in the system directory.
+    /// Returns its name in the system directory.
     pub fn name(&self) -> String {
         self.suballoc.map_or_else(|| "global_bitmap".to_owned(), Suballoc::file_name)
     }
@@ -80,17 +79,17 @@ impl Allocator {
         finding.repaired_by(rebuild::repair(&self.all))
     }
 
-    /// All allocators.
+    /// Returns all allocators.
     pub fn all(&self) -> &Inodes {
         &self.all
     }
 
-    /// What `cl_bpc` has to be.
+    /// Returns the right `cl_bpc`.
     pub fn bits_per_cluster(&self, context: &Context<'_>) -> u32 {
         self.suballoc.map_or(1, |_| context.geometry().blocks_per_cluster())
     }
 
-    /// Bits a group of an allocator of blocks has; never more than a descriptor holds.
+    /// Returns the bits of a group of an allocator of blocks, at most those that fit a descriptor.
     pub fn bits_per_group(&self, context: &Context<'_>) -> u32 {
         let most = GroupDesc::max_bits(context.volume.block_size());
         self.cpg.saturating_mul(self.bits_per_cluster(context)).min(most.into())
@@ -127,7 +126,7 @@ impl Allocator {
                 filled - 1
             );
             findings.push(self.finding(codes::CHAIN_REC_BEYOND, text));
-            // They count if they point to a group that says it belongs there.
+            // They count if they point to a group that says it belongs to the chain.
             let belongs = |index: usize, rec: &ChainRec| self.owns(context, index, rec.c_blkno);
             let beyond = all.iter().enumerate().skip(used);
             let last = beyond.filter(|(index, rec)| belongs(*index, rec)).map(|(index, _)| index);
@@ -140,14 +139,14 @@ impl Allocator {
         Some(())
     }
 
-    /// Whether a block is a group that says it belongs to this chain.
+    /// Returns whether a block is a group that says it belongs to this chain.
     fn owns(&self, context: &Context<'_>, chain: usize, blkno: Blkno) -> bool {
         head(context, blkno).is_some_and(|desc| {
             desc.bg_parent_dinode == self.blkno && usize::from(desc.bg_chain) == chain
         })
     }
 
-    /// Clusters of a group and bits of a cluster.
+    /// Checks the clusters per group and the bits per cluster.
     fn sizes(
         &mut self,
         context: &Context<'_>,
@@ -162,12 +161,13 @@ impl Allocator {
             findings.push(self.finding(codes::CHAIN_BPC, text));
         }
         let heads = || self.chains.iter().filter_map(|chain| head(context, chain.c_blkno));
-        // Clusters of the first group there is.
+        // The clusters of the first group that can be read.
         let first = || heads().next().and_then(|desc| clusters(geometry, &desc));
         let fixed: u32 = suballocator_cpg(geometry.block_size, geometry.cluster_size).into();
         let right = match self.suballoc {
             None => geometry.clusters_per_group(),
-            // Volumes of another age may have groups of another size, if they all agree.
+            // Volumes of another age may have groups of another size. It counts if the first group
+            // agrees with it.
             Some(Suballoc::Inodes(_) | Suballoc::Extents(_)) if cpg == fixed => fixed,
             Some(_) if cpg > 0 && first() == Some(cpg) => cpg,
             Some(Suballoc::Inodes(_) | Suballoc::Extents(_)) => fixed,
@@ -191,7 +191,7 @@ impl Allocator {
     }
 }
 
-/// The descriptor in a block that has the signature of one.
+/// Returns the descriptor in a block, if it has the signature of one.
 pub(super) fn head(context: &Context<'_>, blkno: Blkno) -> Option<GroupDesc> {
     if !context.geometry().is_valid_block(blkno) {
         return None;

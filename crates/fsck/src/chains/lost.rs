@@ -1,8 +1,9 @@
-//! Groups of blocks whose descriptor is lost, found by what was allocated from them.
+//! Groups of blocks whose descriptor is lost, recovered from what was allocated from them.
 //!
-//! Inodes and other blocks of metadata say which bit of which group they are. That gives the place
-//! of the group and of its pieces; its bitmap is that of a full group until the next check tells
-//! what of it is in use. What nothing was allocated from is not recreated: nothing is lost with it.
+//! Inodes and other blocks of metadata state which bit of which group they are. That gives the
+//! place of the group and of its pieces. Its bitmap is that of a full group until the next check
+//! finds out what of it is in use. A group from which nothing was allocated is not recreated:
+//! nothing is lost with it.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -23,35 +24,35 @@ use super::places::Places;
 use crate::Context;
 use crate::tables::suballocs::{Group, Suballoc};
 
-/// Which cluster each cluster of a group is, by its number in the group.
+/// The clusters of a group on the volume, by their number in the group.
 type Clusters = BTreeMap<u32, u32>;
 
-/// Groups of blocks by what names them.
+/// Groups of blocks, by the blocks that name them.
 pub(super) struct Named<'a> {
     context: &'a Context<'a>,
     allocators: &'a [Allocator],
-    /// By allocator and descriptor: how many blocks say that a cluster of the group is which.
+    /// By allocator and descriptor: how many blocks name which cluster as which one of the group.
     groups: BTreeMap<(usize, Blkno), BTreeMap<(u32, u32), u32>>,
 }
 
-/// A group that a chain of an allocator points to, or pointed to once.
+/// A group that a chain of an allocator points to or pointed to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Linked {
     /// The index of the allocator.
     pub allocator: usize,
-    /// The index of the chain; none is that of a group that is only named.
+    /// The index of the chain; `None` for a group that is only named.
     pub chain: Option<usize>,
-    /// Where its descriptor is to be.
+    /// The block that its descriptor has to be in.
     pub blkno: Blkno,
 }
 
 impl<'a> Named<'a> {
-    /// Nothing was seen yet.
+    /// Starts without any blocks.
     pub fn new(context: &'a Context<'a>, allocators: &'a [Allocator]) -> Self {
         Self { context, allocators, groups: BTreeMap::new() }
     }
 
-    /// A block was read, whatever it is.
+    /// Notes a block that was read, whatever it is.
     pub fn see(&mut self, blkno: Blkno, block: &[u8]) {
         let Some((index, home)) = self.home(blkno, block) else { return };
         let geometry = self.context.geometry();
@@ -61,7 +62,7 @@ impl<'a> Named<'a> {
         };
         let bpc = u64::from(geometry.blocks_per_cluster());
         let is_group = geometry.is_valid_block(group) && is_first(geometry, group);
-        // What is the first block of its cluster is so in the group, too.
+        // The first block of a cluster is the first one of a cluster of the group as well.
         let fits = is_group && blkno.0 % bpc == u64::from(home.bit) % bpc;
         if let Some(Cluster(cluster)) = geometry.cluster_of(blkno).filter(|_| fits) {
             let number = u32::from(home.bit) >> geometry.bpc_bits();
@@ -70,7 +71,7 @@ impl<'a> Named<'a> {
         }
     }
 
-    /// The allocator a block of metadata in use was allocated from, and where that was.
+    /// Returns the allocator from which a block of metadata in use was allocated, and the place.
     fn home(&self, blkno: Blkno, block: &[u8]) -> Option<(usize, Suballocated)> {
         let (home, generation) = stated(block)?;
         if home.blkno != blkno || generation != self.context.volume.generation() || home.bit == 0 {
@@ -86,8 +87,8 @@ impl<'a> Named<'a> {
         (u32::from(home.bit) < bits).then_some((index, home))
     }
 
-    /// The groups that were seen, and those that are `linked`, as far as something was allocated
-    /// from them, they are not `there` and their places are free.
+    /// Returns the named groups and those that are `linked`, if something was allocated from them,
+    /// they are not `there` and their places are free.
     pub fn groups(
         &mut self,
         linked: &[Linked],
@@ -124,7 +125,7 @@ impl<'a> Named<'a> {
         Some(full(allocator.suballoc?, blkno, runs, bits))
     }
 
-    /// Reads where a group is if it is in one piece.
+    /// Reads the blocks of a group as if it were in one piece.
     fn look_into(&mut self, link: &Linked) {
         let Some(allocator) = self.allocators.get(link.allocator) else { return };
         let (context, bits) = (self.context, allocator.bits_per_group(self.context));
@@ -138,14 +139,14 @@ impl<'a> Named<'a> {
         }
     }
 
-    /// Whether a block is metadata in use, and so no place for a descriptor.
+    /// Returns whether a block is metadata in use, and so not the place of a descriptor.
     fn is_used(&self, blkno: Blkno) -> bool {
         let block = self.context.volume.read_block(blkno);
         block.is_ok_and(|block| self.home(blkno, &block).is_some())
     }
 
-    /// All blocks of a group, if something was allocated from it or some `known` blocks of it are
-    /// left.
+    /// Returns all blocks of a group, if something was allocated from it or some `known` blocks of
+    /// it are left.
     pub fn runs(&self, index: usize, blkno: Blkno, known: &[Run]) -> Option<Vec<Run>> {
         let (context, geometry) = (self.context, self.context.geometry());
         let allocator = self.allocators.get(index)?;
@@ -163,7 +164,7 @@ impl<'a> Named<'a> {
             clusters.extend((0..count).map(|next| (number + next, cluster.saturating_add(next))));
         }
         let mut taken: BTreeSet<u32> = clusters.values().copied().collect();
-        // What many say is right, and what is in one piece sooner than what is not.
+        // First what most blocks state, and of equals what keeps the group in one piece.
         let mut by_count: Vec<_> = seen.into_iter().flatten().collect();
         by_count.sort_by_key(|((number, cluster), count)| {
             (Reverse(**count), !in_order(*number, *cluster), *number, *cluster)
@@ -185,18 +186,18 @@ impl<'a> Named<'a> {
     }
 }
 
-/// A group in which everything is in use.
+/// Returns a group in which everything is in use.
 fn full(suballoc: Suballoc, blkno: Blkno, runs: Vec<Run>, bits: u32) -> Group {
     Group::new(suballoc, blkno, runs, bits, &vec![0xff; bits.div_ceil(8) as usize])
 }
 
-/// Whether a cluster begins with this block.
+/// Returns whether a cluster begins with this block.
 fn is_first(geometry: &Geometry, blkno: Blkno) -> bool {
     blkno.0.is_multiple_of(geometry.blocks_per_cluster().into())
 }
 
-/// All clusters of a group: those that are not known follow the one before, or else come before
-/// the one that follows.
+/// Returns all clusters of a group. An unknown one follows the one before, or else precedes the
+/// next known one.
 fn filled(known: &Clusters, cpg: u32) -> Option<Vec<u32>> {
     let taken: HashSet<_> = known.values().copied().collect();
     let mut all: Vec<u32> = Vec::new();
@@ -215,7 +216,7 @@ fn filled(known: &Clusters, cpg: u32) -> Option<Vec<u32>> {
     Some(all)
 }
 
-/// The pieces that clusters make up.
+/// Joins clusters to pieces.
 fn pieces(clusters: &[u32], geometry: &Geometry) -> Vec<Run> {
     let bpc = geometry.blocks_per_cluster();
     let mut runs: Vec<Run> = Vec::new();
@@ -228,7 +229,7 @@ fn pieces(clusters: &[u32], geometry: &Geometry) -> Vec<Run> {
     runs
 }
 
-/// Where a block of metadata says it was allocated, and its generation.
+/// Returns where a block of metadata says it was allocated, and its generation.
 fn stated(block: &[u8]) -> Option<(Suballocated, u32)> {
     if block.starts_with(&Dinode::SIGNATURE) {
         let dinode = Dinode::decode(block).ok()?;

@@ -1,10 +1,10 @@
 //! Pass 0: the allocators, their chains and groups.
 //!
 //! Verifies invariants S-3, A-2 to A-10, G-1 and G-2. Collects the groups of inodes and of other
-//! metadata ([`Suballocs`]), by which the next pass finds the inodes, and claims their
-//! clusters. What is wrong with a group is taken as mended, so that its blocks count; a group
-//! that cannot be told from something else is left out, and then [`State::lost_groups`] says so,
-//! for what is in use is not known to the last.
+//! metadata ([`Suballocs`]), by which the next pass finds the inodes, and claims their clusters.
+//! What is wrong with a group is treated as mended, so that its blocks count. A group that cannot
+//! be told from something else is left out and sets [`State::lost_groups`], as then not everything
+//! in use is known.
 
 mod bitmap_groups;
 mod chain;
@@ -37,7 +37,7 @@ use ocfs2_volume::SystemFile;
 /// Checks all allocators. Pass 0 has begun.
 ///
 /// # Errors
-/// [`Stop`].
+/// [`Stop`] if the check was interrupted.
 pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), Stop> {
     let mut loaded = Vec::new();
     let mut findings = Vec::new();
@@ -88,7 +88,7 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
         }
         judge.sums(&chains);
         let Chains { usable, incomplete, .. } = chains;
-        // The bitmap's groups are known without its chains.
+        // The groups of the global bitmap are known without its chains.
         state.lost_groups |= incomplete && allocator.suballoc.is_some();
         let findings = judge.findings;
         state.found_all(findings);
@@ -101,7 +101,7 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
     Ok(())
 }
 
-/// The inodes of all allocators there are.
+/// Returns the inodes of all allocators that exist.
 fn allocators(state: &State<'_>) -> rebuild::Inodes {
     let inodes = all(state.system.slots()).filter_map(|suballoc| {
         let file = suballoc.map_or(SystemFile::GlobalBitmap, SystemFile::from);
@@ -110,7 +110,7 @@ fn allocators(state: &State<'_>) -> rebuild::Inodes {
     rebuild::Inodes::new(inodes, &state.taken)
 }
 
-/// All allocators there should be, in the order of the passes.
+/// Returns all allocators that should exist, in the order of the passes.
 fn all(slots: u16) -> impl Iterator<Item = Option<Suballoc>> {
     let slots = 0..slots;
     let inodes = slots.clone().map(Suballoc::Inodes);
@@ -120,8 +120,7 @@ fn all(slots: u16) -> impl Iterator<Item = Option<Suballoc>> {
 }
 
 /// Claims the clusters at the start of the volume and those of the groups. The clusters of the
-/// bitmap's other descriptors are left out: there is one in every group, and no need to
-/// remember them.
+/// bitmap's other descriptors are left out: there is one in every group, which need not be stored.
 fn claim(context: &Context<'_>, groups: &[Group], state: &mut State<'_>) {
     let geometry = context.geometry();
     let leading = geometry.cluster_of(geometry.first_group).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Where groups of blocks lie: no two in the same place.
+//! The places of groups of blocks: no two groups in the same place.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +14,8 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// Takes the place of a group; false if it is taken, or the global bitmap has a descriptor
-    /// there.
+    /// Takes the place of a group. Returns false if a part of it is taken, or the global bitmap has
+    /// a descriptor there.
     pub fn take(&mut self, context: &Context<'_>, group: &Group) -> bool {
         let runs = || group.runs.iter().map(|run| (run.blkno.0, run.blkno.0 + u64::from(run.bits)));
         let is_taken = |(start, end): (u64, u64)| {

@@ -1,13 +1,14 @@
-//! Allocators rewritten from the groups there are.
+//! Rewrites allocators from the groups that exist.
 //!
-//! Whatever is wrong with chains and descriptors, what is right of an allocator are its groups
-//! and their bitmaps. They are gathered as the check does it, for all allocators at once, since a
-//! group that two of them have is given to one; then descriptors, chains and counts are written as
-//! they follow from that. Groups of the global bitmap that are not there are recreated, with all
-//! their clusters in use; the next check tells which of them are. Where a file has the place of such
-//! a group, its data is moved first. Groups of blocks that no chain
-//! points to any more are searched for; if their descriptor is lost, too, they are recreated from
-//! what was allocated from them.
+//! Whatever is wrong with chains and descriptors, the groups of an allocator and their bitmaps are
+//! reliable. They are gathered as the check does it, for all allocators at once, since a group that
+//! two of them have is given to one. Then descriptors, chains and counts are written as they follow
+//! from the groups.
+//!
+//! Missing groups of the global bitmap are recreated with all their clusters in use; the next check
+//! finds out which of them are. Where a file has the place of such a group, its data is moved
+//! first. Groups of blocks that no chain points to are searched for. If their descriptors are lost
+//! as well, they are recreated from what was allocated from them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -52,13 +53,13 @@ impl Inodes {
     }
 }
 
-/// The repair of all that is wrong with allocators. Groups that no chain points to are searched for
-/// if one states more than it has.
+/// Returns the repair of everything that is wrong with allocators. It searches for groups that no
+/// chain points to if an allocator states more than it has.
 pub(super) fn repair(inodes: &Inodes) -> Repair {
     rebuilding(inodes, false)
 }
 
-/// The same where it is known that there are groups no chain points to.
+/// The same, where it is known that some groups are in no chain.
 pub(super) fn search_and_repair(inodes: &Inodes) -> Repair {
     rebuilding(inodes, true)
 }
@@ -120,8 +121,8 @@ fn rebuild(
     Ok(())
 }
 
-/// Adds the groups the global bitmap has to have and no chain points to. Gives the bits of those
-/// that wait.
+/// Adds the groups that the global bitmap has to have and no chain points to. Returns the bits of
+/// those that have to wait.
 fn missing(
     context: &Context<'_>,
     index: usize,
@@ -142,7 +143,7 @@ fn missing(
         let node = match examine(context, index, allocator, blkno) {
             Seen::Unreadable(_) => continue,
             Seen::Group(node) if node.familiar => Some(node),
-            // It waits until what is there is moved.
+            // It waits until the data in its place was moved.
             Seen::Group(_) | Seen::NoGroup if inodes.is_taken(geometry.group_start(group).0) => {
                 waiting += geometry.group_clusters(group);
                 continue;
@@ -157,7 +158,7 @@ fn missing(
     waiting
 }
 
-/// Whether an allocator of blocks has lost groups, by its own word.
+/// Returns whether an allocator of blocks has lost groups, by what it states.
 fn states_more((allocator, members, incomplete): &(&Allocator, Vec<Member>, bool)) -> bool {
     let bits: u64 =
         members.iter().filter_map(|it| it.node.as_ref()).map(|it| u64::from(it.bits)).sum();
@@ -165,7 +166,8 @@ fn states_more((allocator, members, incomplete): &(&Allocator, Vec<Member>, bool
     allocator.suballoc.is_some() && (*incomplete || bits < stated)
 }
 
-/// Searches for groups of blocks that no chain points to. Given are those that are known, and what is where chains are broken.
+/// Searches for groups of blocks that no chain points to. `known` are the groups in chains,
+/// `broken` the blocks where chains break off.
 fn search(
     context: &Context<'_>,
     allocators: &[Allocator],
@@ -179,7 +181,8 @@ fn search(
         if known.contains(&blkno) {
             return;
         }
-        // Where the first block of a cluster is a descriptor, the next one was taken from it.
+        // If the first block of a cluster is a descriptor, the next block was allocated from its
+        // group.
         if let Some(block) = blocks.get(1) {
             named.see(Blkno(blkno.0.saturating_add(1)), block);
         }
@@ -211,7 +214,7 @@ fn search(
     }
 }
 
-/// Searches for the pieces that groups have lost.
+/// Searches for lost pieces of groups.
 fn complete(
     context: &Context<'_>,
     all: &mut [(&Allocator, Vec<Member>, bool)],
@@ -237,7 +240,8 @@ fn complete(
     }
 }
 
-/// The chain a group is put into: the one that pointed to it, or a new one, or else the shortest.
+/// Returns the chain for a group: the one that pointed to it, or else the shortest, which may be a
+/// new one.
 fn chain_for(
     context: &Context<'_>,
     allocator: &Allocator,
@@ -253,26 +257,25 @@ fn chain_for(
     wanted.filter(is_chain).or_else(shortest).unwrap_or(0)
 }
 
-/// Chains an inode has room for.
+/// Returns the number of chains that fit an inode.
 fn room(context: &Context<'_>) -> usize {
     let list = context.volume.block_size().size().saturating_sub(Dinode::ID2_OFFSET);
     list.saturating_sub(ChainListHeader::SIZE) / ChainRec::SIZE
 }
 
-/// Chains of an allocator. One that was recreated has none: then its groups tell, and there may
-/// be as many as the inode has room for.
+/// Returns the number of chains of an allocator. One that was recreated has none; the groups state
+/// theirs then, and there may be as many as fit the inode.
 fn chains(context: &Context<'_>, allocator: &Allocator) -> usize {
     if allocator.chains.is_empty() { room(context).max(1) } else { allocator.chains.len() }
 }
 
-/// Bytes that are read at once where small clusters lie in a row.
+/// Bytes per read of consecutive small clusters.
 const PIECE_BYTES: u64 = 1 << 20;
-/// Blocks of a cluster that are rather read in vain than left out.
+/// Blocks of a cluster up to which all of it is read, rather than only the wanted blocks.
 const SMALL: u64 = 16;
 
-/// Calls `visit` with the first blocks of every cluster that is in use, or whose group does not
-/// say; two of them, or as many as a cluster has. Ends at the end of the device, or when a signal
-/// comes.
+/// Calls `visit` with the first two blocks, or the only one, of every cluster that is in use or
+/// whose group is unknown. Ends at the end of the device, or when a signal comes.
 fn each_cluster(context: &Context<'_>, mut visit: impl FnMut(Blkno, &[&[u8]])) {
     let (geometry, volume) = (context.geometry(), context.volume);
     let on_device = volume.device().size_bytes() >> geometry.cluster_size.bits();
@@ -280,7 +283,7 @@ fn each_cluster(context: &Context<'_>, mut visit: impl FnMut(Blkno, &[&[u8]])) {
     let size = volume.block_size().size();
     let bpc = u64::from(geometry.blocks_per_cluster());
     let wanted = bpc.min(2) as usize;
-    // All blocks of small clusters are read, of large ones those that are wanted.
+    // Small clusters are read as a whole; of large ones only the wanted blocks.
     let (at_once, each) = match bpc <= SMALL {
         true => ((PIECE_BYTES >> geometry.cluster_size.bits()).max(1) as u32, bpc),
         false => (1, wanted as u64),
@@ -319,7 +322,8 @@ fn each_cluster(context: &Context<'_>, mut visit: impl FnMut(Blkno, &[&[u8]])) {
     }
 }
 
-/// The clusters of a group that are in use, or all if it does not say, up to `end`.
+/// Returns the clusters of a group that are in use, up to `end`; all of them if its descriptor
+/// cannot be used.
 fn in_use(context: &Context<'_>, group: u32, end: u32) -> Vec<std::ops::Range<u32>> {
     let geometry = context.geometry();
     let start = geometry.group_start(group).0;
@@ -338,7 +342,7 @@ fn in_use(context: &Context<'_>, group: u32, end: u32) -> Vec<std::ops::Range<u3
 }
 
 /// Writes the descriptors, the chains and the counts of an allocator. The inode counts `waiting`
-/// bits more than its groups have: without them the volume would seem to be smaller.
+/// bits more than its groups have: otherwise the volume would seem to be smaller.
 fn write(
     context: &Context<'_>,
     editor: &mut Editor<'_>,
@@ -372,7 +376,7 @@ fn write(
             let runs = group.map(|group| &group.runs[..]);
             let mut free = 0;
             if node.is_none() {
-                // What is there is not read: perhaps it cannot be.
+                // The block is not read, as it may be unreadable.
                 editor.create(*blkno, &GroupDesc::default(), |_| {})?;
             }
             editor.block(*blkno, Some(GroupDesc::CHECK_OFFSET), |block| {
@@ -415,7 +419,7 @@ fn write(
     inode(context, editor, allocator, &records, waiting)
 }
 
-/// Whether the group has a list of its pieces.
+/// Returns whether the group has a list of its pieces.
 fn is_listed(context: &Context<'_>, block: &[u8]) -> bool {
     let list = block.get(GroupDesc::LIST_OFFSET..).unwrap_or_default();
     let list = ocfs2_format::extent::ExtentList::new(list).ok();
@@ -426,13 +430,13 @@ fn is_listed(context: &Context<'_>, block: &[u8]) -> bool {
         })
 }
 
-/// Whether a new group of blocks leaves room for a list.
+/// Returns whether a new group of blocks leaves room for a list of pieces.
 fn is_short(context: &Context<'_>, bits: u32) -> bool {
     let most = u32::from(GroupDesc::DISCONTIG_BITMAP_SIZE) * 8;
     context.volume.has(Incompat::DISCONTIG_BG) && bits <= most
 }
 
-/// The room for the bitmap.
+/// Returns the room of the bitmap, in bytes.
 fn size(context: &Context<'_>, allocator: &Allocator, block: &[u8], is_short: bool) -> u16 {
     let (whole, short) =
         (GroupDesc::bitmap_size(context.volume.block_size()), GroupDesc::DISCONTIG_BITMAP_SIZE);
@@ -456,7 +460,7 @@ fn list(context: &Context<'_>, block: &mut [u8], runs: &[ocfs2_volume::allocator
     let _ = write_extent_list(bytes, 0, &records);
 }
 
-/// Writes the chains and what follows from them.
+/// Writes the chains and the counts into the inode.
 fn inode(
     context: &Context<'_>,
     editor: &mut Editor<'_>,

@@ -7,17 +7,17 @@ use super::size::{is_stated, larger_than_its_bitmap};
 use crate::codes::start as codes;
 use crate::{Context, Finding, Place};
 
-/// The device ends before the volume.
+/// A device that ends before the volume.
 #[derive(Debug)]
 pub(crate) struct Short {
-    /// What is wrong: how much is missing, or the size.
+    /// How much is missing, or that the size is wrong.
     pub finding: Finding,
-    /// The volume with the size the global bitmap knows, if the device has all of that: then it is
-    /// the superblock that is wrong.
+    /// The volume with the size that the global bitmap states, if the device has all of that: then
+    /// the superblock is wrong.
     pub sized: Option<Volume>,
 }
 
-/// Whether the device ends before the volume.
+/// Returns what is wrong if the device ends before the volume.
 pub(crate) fn short_device(context: &Context<'_>) -> Option<Short> {
     let missing = missing_part(context.volume)?;
     Some(match larger_than_its_bitmap(context) {
@@ -26,7 +26,7 @@ pub(crate) fn short_device(context: &Context<'_>) -> Option<Short> {
     })
 }
 
-/// The finding, and whether anything but the superblock says so.
+/// Adds to the finding whether anything but the superblock states the size.
 fn confirmed(context: &Context<'_>, missing: Finding) -> Finding {
     if is_stated(context) {
         return missing;
@@ -39,7 +39,7 @@ fn confirmed(context: &Context<'_>, missing: Finding) -> Finding {
     Finding { text, ..missing }
 }
 
-/// How much of the volume is missing.
+/// Returns the finding about the missing part of the volume.
 fn missing_part(volume: &Volume) -> Option<Finding> {
     let (volume_bytes, device_bytes) =
         (volume.geometry().size_bytes(), volume.device().size_bytes());

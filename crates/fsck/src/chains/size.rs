@@ -1,8 +1,8 @@
-//! How many clusters the volume has (S-3).
+//! The number of clusters of the volume (S-3).
 //!
-//! The superblock says it, and the global bitmap says it three times: in its inode's clusters, in
-//! its bits and in those of its chains. All places of groups follow from it, so that it has to
-//! be known before anything else.
+//! The superblock states it once, and the global bitmap three times: in the clusters of its inode,
+//! in its bits and in those of its chains. The places of all groups follow from it, so that it has
+//! to be known before anything else.
 
 use ocfs2_format::Structure;
 use ocfs2_format::chain::{ChainList, ChainRec};
@@ -21,7 +21,7 @@ use crate::system_files::SystemFiles;
 use crate::{Context, Finding, Pass, Place};
 use ocfs2_volume::SystemFile;
 
-/// Begins pass 0; gives the volume with another number of clusters if that of the superblock is
+/// Begins pass 0. Returns the volume with another number of clusters if that of the superblock is
 /// wrong.
 pub(crate) fn begin(context: &Context<'_>, state: &mut State<'_>) -> Option<Volume> {
     let verdict = judge(context, &state.system);
@@ -32,9 +32,9 @@ pub(crate) fn begin(context: &Context<'_>, state: &mut State<'_>) -> Option<Volu
     resized
 }
 
-/// What is wrong with the size of a volume that is larger than its device, if the device has all
-/// that the global bitmap knows; and the volume with the right size. Nothing else can be told of it
-/// before.
+/// Returns what is wrong with the size of a volume that is larger than its device, and the volume
+/// with the right size, if the device has all that the global bitmap states. Nothing else can be
+/// found out about the volume before.
 pub(super) fn larger_than_its_bitmap(context: &Context<'_>) -> Option<(Finding, Volume)> {
     let judge = |context: &Context<'_>| judge(context, &SystemFiles::read(context).0);
     let (finding, clusters) = judge(context).or_else(|| {
@@ -44,25 +44,25 @@ pub(super) fn larger_than_its_bitmap(context: &Context<'_>) -> Option<(Finding, 
     Some((finding, context.volume.with_clusters(clusters)))
 }
 
-/// The finding, and the right number, if it is not the superblock's.
+/// Returns the finding and the right number, if that is not the superblock's.
 fn judge(context: &Context<'_>, system: &SystemFiles) -> Option<(Finding, u32)> {
     stated(context, system)?.judge(context)
 }
 
-/// What the global bitmap says.
+/// Returns the sizes that the global bitmap states.
 fn stated(context: &Context<'_>, system: &SystemFiles) -> Option<Stated> {
-    // Its first group, which is at the same place on all volumes, knows it where the system
-    // directory cannot be read.
+    // Where the system directory cannot be read, its first group, which is at the same place on all
+    // volumes, names it.
     let by_group = || Some(head(context, context.geometry().first_group)?.bg_parent_dinode);
     Stated::read(context, system.find(SystemFile::GlobalBitmap).or_else(by_group)?)
 }
 
-/// Whether there is a global bitmap that says how many clusters there are.
+/// Returns whether there is a global bitmap that states the number of clusters.
 pub(super) fn is_stated(context: &Context<'_>) -> bool {
     stated(context, &SystemFiles::read(context).0).is_some()
 }
 
-/// What the global bitmap says.
+/// The sizes that the global bitmap states.
 #[derive(Clone, Copy, Debug)]
 struct Stated {
     blkno: Blkno,
@@ -79,7 +79,8 @@ impl Stated {
         let block = context.read_block::<Dinode>(blkno).ok()?.bytes;
         let dinode = Dinode::decode(&block).ok()?;
         let list = ChainList::new(block.get(Dinode::ID2_OFFSET..)?).ok()?;
-        // Groups name the allocator they are of: another one that was written over it has others.
+        // Groups name their allocator: those of another inode that was written over it name another
+        // one.
         let groups = list.records().filter_map(|rec| head(context, rec.c_blkno));
         let named: Vec<_> = groups.map(|group| group.bg_parent_dinode).collect();
         if !named.is_empty() && !named.contains(&blkno) {
@@ -92,7 +93,7 @@ impl Stated {
         says_something.then_some(Self { blkno, inode, bits, chains })
     }
 
-    /// The right number, if it is not the superblock's.
+    /// Returns the finding and the right number, if that is not the superblock's.
     fn judge(self, context: &Context<'_>) -> Option<(Finding, u32)> {
         let geometry = context.geometry();
         let stated = geometry.clusters;
@@ -124,12 +125,12 @@ impl Stated {
     }
 }
 
-/// Writes the number of clusters into the superblock; all else follows from that.
+/// Writes the number of clusters into the superblock; everything else follows from that.
 fn resize(clusters: u32) -> Repair {
     system::superblock(move |dinode, _| dinode.i_clusters = clusters)
 }
 
-/// Whether there is a group as the last one of a volume of this size would be.
+/// Returns whether there is a group where the last one of a volume of this size would be.
 fn has_last_group(context: &Context<'_>, geometry: &Geometry) -> bool {
     let last = geometry.groups().saturating_sub(1);
     let volume = context.volume.with_clusters(geometry.clusters);

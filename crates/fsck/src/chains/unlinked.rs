@@ -1,8 +1,9 @@
-//! Groups of blocks that are sound and that no chain points to.
+//! Sound groups of blocks that no chain points to.
 //!
-//! An allocator whose inode is that of another one, or of an earlier time, may be without fault in
-//! itself. What its groups hold would be taken to be free. Their clusters are not free by the global
-//! bitmap, and nobody's: there they are searched for before anything is concluded from that.
+//! An allocator whose inode was replaced by another one, or by an older one, may be faultless in
+//! itself, without some of its groups. Everything in these would be taken to be free. Their
+//! clusters are set in the global bitmap and have no owner: these are searched before anything is
+//! concluded from that.
 
 use std::ops::Range;
 
@@ -17,12 +18,13 @@ use crate::state::State;
 use crate::tables::suballocs::Group;
 use crate::{Context, Finding};
 
-/// Clusters that are looked at: 64 MiB of descriptors are read in less than a second.
+/// Clusters whose first block is read: 64 MiB of descriptors take less than a second.
 const MOST_CLUSTERS: usize = 1 << 14;
-/// Groups that are told one by one. One repair finds them all.
+/// Groups that are reported one by one. One repair finds them all.
 const MOST_TOLD: usize = 16;
 
-/// The groups that begin in `leaks`, clusters in use by the global bitmap that are nobody's.
+/// Returns the findings about groups that begin in `leaks`, clusters that are set in the global
+/// bitmap and have no owner.
 pub(crate) fn check(
     context: &Context<'_>,
     state: &State<'_>,
@@ -54,7 +56,7 @@ fn load(context: &Context<'_>, state: &State<'_>) -> Vec<Allocator> {
     inodes.iter().filter_map(load).collect()
 }
 
-/// Whether a block is the descriptor of a group of this allocator that is used, and is known by no
+/// Returns whether a block is the descriptor of a group of this allocator that is in use and in no
 /// chain.
 fn is_lost(
     context: &Context<'_>,
@@ -67,14 +69,15 @@ fn is_lost(
             allocator.suballoc.is_some()
                 && node.familiar
                 && !node.is_unused
-                // In the place of one that a chain points to it cannot be linked, and is none.
+                // In the place of a group that a chain points to it could not be linked, and is a
+                // leftover.
                 && node.group.is_some_and(|group| !overlaps(state, &group))
         }
         Seen::NoGroup | Seen::Unreadable(_) => false,
     }
 }
 
-/// Whether a block of a group is one of a group that is known.
+/// Returns whether a group overlaps a known one.
 fn overlaps(state: &State<'_>, group: &Group) -> bool {
     let ends = |run: &Run| (run.blkno.0, run.blkno.0.saturating_add(run.bits.into()));
     let known = state.suballocs.groups().iter().flat_map(|group| &group.runs).map(ends);

@@ -1,9 +1,10 @@
-//! Entries that cannot lead where they do, and inodes that lack a name.
+//! Entries that cannot point where they do, and inodes that lack a name.
 //!
-//! An entry may point to no inode in use, to one of another type than it states, to a system file, or
-//! to a directory that is in another one. Where its number differs by one bit from that of the one
-//! inode that lacks a name, it led there: a file has fewer names than it says, and a directory is in
-//! none and says with its `..` where it was.
+//! An entry may point to an inode that is not in use, to one of another type than it states, to a
+//! system file, or to a directory that is in another one. If its number differs by one bit from
+//! that of the only inode that lacks a name, it pointed to that one. A file lacks names if it has
+//! fewer than it states. A directory lacks one if it is in no directory; its `..` then says where
+//! it was.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,36 +19,37 @@ use crate::tables::inodes::InodeTable;
 use crate::tables::suballocs::{Bit, Suballocs};
 use crate::{Context, Finding, Place};
 
-/// An inode: its place in the table, and its block.
+/// An inode: its bit and its block.
 pub(super) type Found = (Bit, Blkno);
 
-/// An entry that cannot lead where it does.
+/// An entry that cannot point where it does.
 #[derive(Debug)]
 pub(super) struct Astray {
-    /// Its directory, its name, and where it leads.
+    /// Its directory, its name, and the inode it points to.
     pub dir: Blkno,
     pub name: Vec<u8>,
     pub leads_to: Blkno,
     /// The inodes it may have pointed to.
     pub candidates: Vec<Found>,
-    /// What is found if it pointed to none of them.
+    /// The finding if it pointed to none of them.
     pub finding: Finding,
-    /// What it refers to then.
+    /// The inode that it refers to in that case.
     pub otherwise: Option<Found>,
 }
 
-/// An entry for a directory that is in another one already, or in none by what it is.
+/// An entry for a directory that another directory has already, or that can be in none.
 #[derive(Debug)]
 pub(super) struct Second {
-    /// The directory of the entry, its name, and where it leads.
+    /// The directory of the entry, its name, and the directory it points to.
     pub dir: Blkno,
     pub name: Vec<u8>,
     pub child: Blkno,
-    /// What is found if it led there.
+    /// The finding if it really pointed there.
     pub finding: Finding,
 }
 
-/// Inodes of this type whose numbers differ from `from` by one bit, and that are not the system's.
+/// Returns the inodes of this type whose numbers differ from `from` by one bit and that are not of
+/// the system.
 fn around(
     inodes: &InodeTable,
     suballocs: &Suballocs,
@@ -61,16 +63,16 @@ fn around(
     })
 }
 
-/// The inodes of this type that an entry which points to `leads_to` may have pointed to.
+/// Returns the inodes of this type that an entry which points to `leads_to` may have pointed to.
 pub(super) fn candidates(known: &Known<'_>, leads_to: Blkno, kind: Option<FileKind>) -> Vec<Found> {
-    // What has its name in a directory that is not known yet lacks none.
+    // An inode whose name is in a directory that is not known yet lacks none.
     let kind = kind.filter(|_| !known.lost_groups);
     let all = kind.map(|kind| around(known.inodes, known.suballocs, leads_to, kind));
     all.into_iter().flatten().collect()
 }
 
-/// The one inode of the same type that lacks names and whose number differs from that of `inode` by
-/// one bit. A directory has one name, and says where.
+/// Returns the only inode of the same type that lacks names and whose number differs from that of
+/// `inode` by one bit. `None` for a directory: it has one name, and says where.
 pub(crate) fn lacking_beside(state: &State<'_>, inode: Blkno, kind: FileKind) -> Option<Blkno> {
     if kind == FileKind::Directory {
         return None;
@@ -79,7 +81,7 @@ pub(crate) fn lacking_beside(state: &State<'_>, inode: Blkno, kind: FileKind) ->
     one(all.filter(|(at, _)| lacking_links(state, *at) > 0)).map(|(_, blkno)| blkno)
 }
 
-/// Of each type of file the first inode that lacks names, and that no orphan directory lists.
+/// Returns, for each type of file, the first inode that lacks names and is in no orphan directory.
 pub(crate) fn lacking(state: &State<'_>, waiting: &HashSet<Blkno>) -> Vec<(FileKind, Blkno)> {
     let mut all: Vec<(FileKind, Blkno)> = Vec::new();
     for (at, inode, facts) in state.inodes.in_use_at(&state.suballocs) {
@@ -94,19 +96,19 @@ pub(crate) fn lacking(state: &State<'_>, waiting: &HashSet<Blkno>) -> Vec<(FileK
     all
 }
 
-/// Names that a file has fewer than it says.
+/// Returns how many names a file has less than it states.
 fn lacking_links(state: &State<'_>, at: Bit) -> u32 {
     let facts = state.inodes.get(at).filter(|facts| !facts.claims.is_deleted());
     facts.map_or(0, |facts| facts.links.saturating_sub(state.references.get(at)))
 }
 
-/// The only one there is.
+/// Returns the only item, if there is exactly one.
 fn one<T>(mut all: impl Iterator<Item = T>) -> Option<T> {
     let first = all.next()?;
     all.next().is_none().then_some(first)
 }
 
-/// Lets entries lead where they led before, or says what is wrong with them.
+/// Restores where entries pointed before, or reports what is wrong with them.
 pub(super) fn settle(
     context: &Context<'_>,
     state: &mut State<'_>,
@@ -122,7 +124,7 @@ struct Settling<'a, 'o> {
     context: &'a Context<'a>,
     state: &'a mut State<'o>,
     directories: &'a mut Directories,
-    /// What orphan directories list.
+    /// The inodes in orphan directories.
     waiting: HashSet<Blkno>,
 }
 
@@ -146,7 +148,7 @@ impl Settling<'_, '_> {
         }
     }
 
-    /// How many names an inode lacks.
+    /// Returns how many names an inode lacks.
     fn lacking(&self, at: Bit, blkno: Blkno) -> u32 {
         if self.waiting.contains(&blkno) {
             return 0;
@@ -161,14 +163,14 @@ impl Settling<'_, '_> {
         }
     }
 
-    /// Where a directory says it is.
+    /// Returns the directory in which a directory says it is.
     fn dotdot(&self, dir: Blkno) -> Option<Blkno> {
         self.directories.parents.get(&dir)?.dotdot
     }
 
-    /// The inode that an entry pointed to.
+    /// Returns the inode that an entry pointed to, if exactly one can be meant.
     fn meant(&self, entry: &Astray) -> Option<Found> {
-        // One that lacks a name itself is the one that is meant, whatever its type is now.
+        // An inode that lacks a name itself is the one that is meant, whatever its type is now.
         if entry.otherwise.is_some_and(|(at, blkno)| self.lacking(at, blkno) > 0) {
             return None;
         }
@@ -195,8 +197,8 @@ impl Settling<'_, '_> {
         }
     }
 
-    /// Of two entries for one directory that one is its own which is where it says it is. The other
-    /// one pointed to a directory that says it is there.
+    /// Of two entries for one directory, the one in its `..` is right. The other one pointed to a
+    /// directory whose `..` names the directory of that entry.
     fn second(&mut self, second: Second) {
         let Second { dir, name, child, finding } = second;
         let first = self.directories.parents.get(&child).and_then(|parent| parent.entry_in);
@@ -233,7 +235,7 @@ impl Settling<'_, '_> {
         self.lead_back((strange, name, child), found, &text, place);
     }
 
-    /// The name of a directory's entry for an inode.
+    /// Returns the name of a directory's entry for an inode.
     fn name_in(&self, dir: Blkno, inode: Blkno) -> Option<Vec<u8>> {
         let volume = self.context.volume;
         let dir = volume.inode(dir).ok()?;
@@ -242,13 +244,14 @@ impl Settling<'_, '_> {
         entries.find(|it| it.inode == inode && !is_dots(&it.name)).map(|entry| entry.name)
     }
 
-    /// Notes that there is an entry of that name.
+    /// Notes an entry of that name, which may be `lost+found` of the root.
     fn note_lost_found(&mut self, dir: Blkno, name: &[u8]) {
         let is_root = dir == self.context.volume.superblock().s_root_blkno;
         self.directories.has_lost_found |= is_root && name == b"lost+found";
     }
 
-    /// Finds that an entry pointed to an inode that lacks a name, and takes it as if it did.
+    /// Reports that an entry pointed to an inode that lacks a name, and treats it as if it still
+    /// did.
     fn lead_back(
         &mut self,
         (dir, name, leads_to): (Blkno, Vec<u8>, Blkno),

@@ -10,11 +10,11 @@ use crate::codes::{directories as codes, general, inodes};
 use crate::repair::{Repair, directory};
 use crate::{Finding, Place};
 
-/// Blocks after which it is looked whether the directory has ended.
+/// Blocks per read, after each of which the end of the directory is looked for.
 const PIECE: u64 = 1 << 10;
 
-/// Reads `count` blocks from `start` on; whether to go on after them. A directory ends, whatever it
-/// says, where so many blocks in a row are none of it.
+/// Reads `count` blocks from `start` on. Returns whether to read on after them: a directory ends,
+/// whatever it states, after so many consecutive blocks without an entry.
 pub(super) fn read(
     known: &Known<'_>,
     inode: &Inode,
@@ -30,7 +30,7 @@ pub(super) fn read(
         known.context.read_each("directory block", start, piece, |blkno, block| match block {
             Ok(block) => check(known, inode, blkno, block, reader, read),
             Err(finding) => {
-                // Of the system directory it was said at the start.
+                // For the system directory it was reported at the start.
                 if inode.blkno != known.context.volume.superblock().s_system_dir_blkno {
                     let place = finding.place.clone().of(inode.blkno);
                     read.found(Finding { place, ..finding });
@@ -90,7 +90,7 @@ fn check(
     entry::check_all(reader, blkno, block.get(..len).unwrap_or_default(), read);
 }
 
-/// Whether it looks like a block of the directory.
+/// Returns whether a block looks like one of the directory.
 fn is_one(known: &Known<'_>, inode: &Inode, block: &[u8]) -> bool {
     let trailer = DirTrailer::of_block(block).ok();
     let has_trailer = trailer.is_some_and(|it| it.db_signature == DirTrailer::SIGNATURE);
@@ -99,8 +99,8 @@ fn is_one(known: &Known<'_>, inode: &Inode, block: &[u8]) -> bool {
         && (has_trailer || !known.context.volume.has_dir_trailers(inode))
 }
 
-/// That the block in `blkno` and another one, of this directory or of another, are in each other's
-/// places.
+/// Returns the finding that the block at `blkno` and another one, of this directory or of another,
+/// are in each other's places.
 fn exchanged(
     known: &Known<'_>,
     (dir, blkno): (Blkno, Blkno),

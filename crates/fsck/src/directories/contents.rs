@@ -1,4 +1,4 @@
-//! One directory as a whole: its blocks in order, its names, what it refers to.
+//! One directory as a whole: its blocks in order, its names, its references.
 
 use ocfs2_format::dinode::{Dinode, DynFeatures, FileKind};
 use ocfs2_format::dir::DirTrailer;
@@ -20,7 +20,7 @@ use crate::{Context, Finding, Place};
 /// Reads a directory in use, whose dinode is in `block`.
 pub(super) fn read(known: &Known<'_>, dir: Blkno, block: Option<Vec<u8>>) -> Read {
     let mut read = Read { dir, ..Read::default() };
-    // What is wrong with the inode was said in pass 1.
+    // Pass 1 reported what is wrong with the inode.
     let Some(mut block) = block else { return read };
     known.context.check(&mut block, Dinode::CHECK_OFFSET);
     let Ok(inode) = Inode::decode(dir, block) else { return read };
@@ -29,7 +29,7 @@ pub(super) fn read(known: &Known<'_>, dir: Blkno, block: Option<Vec<u8>>) -> Rea
     if is_inline {
         let data = InlineData::data(inode.id2()).unwrap_or_default();
         let size = usize::try_from(inode.size()).unwrap_or(usize::MAX);
-        // Its entries count as they will once it has a size.
+        // All its entries count, as they will once its size is mended.
         let is_cut = size < LEAST_DIRECTORY && is_directory(known.context.volume, &inode);
         let size = if is_cut { data.len() } else { size };
         entry::check_all(&mut reader, dir, data.get(..size).unwrap_or(data), &mut read);
@@ -50,7 +50,7 @@ pub(super) fn read(known: &Known<'_>, dir: Blkno, block: Option<Vec<u8>>) -> Rea
     read
 }
 
-/// Notes what an entry refers to that only the index has shown.
+/// Notes the reference of an entry that only the index shows.
 fn refer(known: &Known<'_>, hidden: Hidden, read: &mut Read) {
     let Some(bit) = known.suballocs.find(hidden.inode) else { return };
     let is_root = read.dir == known.context.volume.superblock().s_root_blkno;
@@ -61,7 +61,8 @@ fn refer(known: &Known<'_>, hidden: Hidden, read: &mut Read) {
     }
 }
 
-/// Whether to read these blocks of a directory or an index: not if many did before.
+/// Returns whether to read these blocks of a directory or an index: not if many others have read
+/// them before.
 pub(super) fn enter(known: &Known<'_>, start: Blkno, blocks: u64) -> bool {
     let geometry = known.context.geometry();
     let end = start.0.saturating_add(blocks).div_ceil(geometry.blocks_per_cluster().into());
@@ -84,7 +85,7 @@ fn read_blocks(known: &Known<'_>, inode: &Inode, reader: &mut Reader<'_>, read: 
         mend: &|| None,
     };
     let mut runs = Vec::new();
-    // Its findings were made in pass 1.
+    // Pass 1 reported its findings.
     let walked = extents::walk(known.context, &root, &mut Collected::default(), |_, extent| {
         runs.push((extent.blkno, u64::from(extent.clusters) << geometry.bpc_bits()));
     });
@@ -94,13 +95,13 @@ fn read_blocks(known: &Known<'_>, inode: &Inode, reader: &mut Reader<'_>, read: 
     if once(geometry, &mut runs) {
         reader.incomplete();
     }
-    // The C mkfs leaves lost+found at a size without the trailer.
+    // The C mkfs leaves lost+found with a size that does not count the trailer.
     let mut left = match inode.size() {
         0 => u64::MAX,
         size => geometry.blocks_for(size),
     };
     left = longer(known, inode, &runs, left, reader, read);
-    // How long the directory really is shows where its blocks end to be some.
+    // The directory then ends where its blocks stop being directory blocks.
     reader.is_too_long = left > runs.iter().map(|(_, blocks)| blocks).sum();
     let mut entered = Vec::new();
     for (start, blocks) in runs {
@@ -120,11 +121,11 @@ fn read_blocks(known: &Known<'_>, inode: &Inode, reader: &mut Reader<'_>, read: 
     }
 }
 
-/// Looks for blocks of a directory that were written to the places of others of it.
+/// Looks for blocks of a directory that were written to the places of other blocks of it.
 fn find_copies(context: &Context<'_>, runs: &[(Blkno, u64)], reader: &mut Reader<'_>) {
     for (start, blocks) in runs {
         context.read_each("directory block", *start, *blocks, |blkno, block| {
-            // What cannot be read was told of already.
+            // A block that cannot be read was reported before.
             let Ok(block) = block else { return };
             let check_offset = DirTrailer::check_offset(block.len());
             context.check(block, check_offset);
@@ -133,12 +134,13 @@ fn find_copies(context: &Context<'_>, runs: &[(Blkno, u64)], reader: &mut Reader
     }
 }
 
-/// Blocks past the end of a directory that are looked at.
+/// Blocks past the end of a directory, from the next cluster on, that are looked at.
 const BEYOND: u64 = 4096;
 
-/// The blocks of a directory that says it has `stated`: more where it has whole clusters after its
-/// end, which no directory has, with blocks that say they are its own. In the cluster it ends in there
-/// may be blocks that were another one's: of these its index tells.
+/// Returns the number of blocks of a directory that states `stated`. It is more if whole clusters
+/// follow its end, which no directory has, and hold blocks that name it as their owner. Such blocks
+/// in the cluster in which it ends may have been part of another directory; only its index shows
+/// whether they belong to it.
 fn longer(
     known: &Known<'_>,
     inode: &Inode,
@@ -173,7 +175,7 @@ fn longer(
     end
 }
 
-/// The block of that number.
+/// Returns the place of block `number` of a directory.
 fn nth(runs: &[(Blkno, u64)], mut number: u64) -> Option<Blkno> {
     for (start, blocks) in runs {
         if number < *blocks {
@@ -184,7 +186,7 @@ fn nth(runs: &[(Blkno, u64)], mut number: u64) -> Option<Blkno> {
     None
 }
 
-/// That a directory has `end` blocks, and not as many as it says.
+/// Returns the finding that a directory has `end` blocks and not only `stated`.
 pub(super) fn size_short(context: &Context<'_>, dir: Blkno, stated: u64, end: u64) -> Finding {
     let bits = context.volume.block_size().bits();
     let (stated, size) = (stated << bits, end << bits);

@@ -1,4 +1,4 @@
-//! Entries, one after the other.
+//! The entries of a directory, in order.
 
 use ocfs2_cli::encode;
 use ocfs2_format::dinode::{FileKind, InodeFlags};
@@ -20,10 +20,10 @@ use crate::repair::directory;
 use crate::tables::suballocs::Bit;
 use crate::{Finding, Place, finding};
 
-/// The entry `.` takes this many bytes, no more.
+/// The length of the entry `.`, in bytes.
 const DOT_LEN: u16 = 16;
 
-/// Entries of one directory of which is found out where they led.
+/// Entries of one directory whose original targets are searched for.
 const MOST_ASTRAY: usize = 256;
 
 /// Reads the entries of a directory, block by block.
@@ -31,18 +31,19 @@ pub(super) struct Reader<'a> {
     known: &'a Known<'a>,
     dir: Blkno,
     is_root: bool,
-    /// The slot, if it is an orphan directory.
+    /// Its slot, if it is an orphan directory.
     orphans_of: Option<u16>,
     names: Names,
-    /// Its size is larger than its clusters: what is not a directory block is after its end.
+    /// Whether its size is larger than its clusters: blocks that are not directory blocks are then
+    /// after its end.
     pub is_too_long: bool,
-    /// Blocks in which no entry begins, in a row up to the last one that was read.
+    /// Consecutive blocks without an entry, up to the last one that was read.
     pub barren: Barren,
-    /// What the index has to have, if there is one.
+    /// What the index has to contain, if there is one.
     index: Option<Expected>,
-    /// Entries and unused entries so far: the first two are `.` and `..`.
+    /// Entries so far, used or not: the first two are `.` and `..`.
     count: u64,
-    /// Inodes not in use to which entries lead.
+    /// Inodes that are not in use and to which entries point.
     free: directory::Unwanted,
 }
 
@@ -67,27 +68,27 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A block could not be read; if it was the first one, `.` and `..` were in it.
+    /// Notes a block that cannot be read. If it is the first one, `.` and `..` were in it.
     pub fn lost_block(&mut self, blkno: Blkno) {
         self.count = self.count.max(2);
         self.unknown_entries(blkno);
     }
 
-    /// A block has entries that are not known.
+    /// Notes a block with unknown entries.
     fn unknown_entries(&mut self, blkno: Blkno) {
         if let Some(index) = &mut self.index {
             index.lost_block(blkno);
         }
     }
 
-    /// Whether any entry is there twice.
+    /// Returns whether the directory has an index and any entry is there twice.
     pub fn has_repeated(&self) -> bool {
         self.index.is_some() && self.names.has_repeated()
     }
 
-    /// Takes nothing of what the index says of a block most of whose entries another block has, too:
-    /// it is the copy, or what was copied. What the index has for it are names that are gone, and no
-    /// others for those that are there now.
+    /// Ignores what the index says of a block most of whose entries are in another block, too: one
+    /// of the two is a copy of the other. The index has entries for the names that the copy has
+    /// replaced, and for those that are there now only where they were before.
     pub fn copied(&mut self, blkno: Blkno, block: &[u8]) {
         let area = block.get(..DirTrailer::offset(block.len())).unwrap_or_default();
         let is_dots = |name: &[u8]| name == b"." || name == b"..";
@@ -105,22 +106,22 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The directory has so many blocks, and after its end, in the cluster it ends in, there are
-    /// these, each with its number.
+    /// Notes that the directory states `stated` blocks, and which blocks, with their numbers,
+    /// follow its end in the cluster in which it ends.
     pub fn beyond(&mut self, stated: u64, blocks: impl Iterator<Item = (Blkno, u64)>) {
         if let Some(index) = &mut self.index {
             (index.stated, index.beyond) = (stated, blocks.collect());
         }
     }
 
-    /// There are more blocks, and they cannot be found.
+    /// Notes that there are more blocks that cannot be found.
     pub fn incomplete(&mut self) {
         if let Some(index) = &mut self.index {
             index.incomplete();
         }
     }
 
-    /// A block and its trailer.
+    /// Notes a block with its trailer.
     pub fn block(&mut self, blkno: Blkno, trailer: &DirTrailer) {
         if trailer.db_signature != DirTrailer::SIGNATURE {
             return self.unknown_entries(blkno);
@@ -130,9 +131,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// After the last block. Gives what the index has to have, if there is one.
+    /// Ends after the last block. Returns what the index has to contain, if there is one.
     pub fn end(self, read: &mut Read) -> Option<Expected> {
-        // A directory is one reference to itself, whatever its first entry says.
+        // Each directory refers once to itself, whatever its first entry says.
         read.references.extend(self.known.suballocs.find(self.dir));
         self.index
     }
@@ -154,9 +155,9 @@ impl<'a> Reader<'a> {
         Finding::new(code, place, text).repaired_by(directory::rewrite(self.dir))
     }
 
-    /// An entry cannot lead where it does, which waits until it is known whether an inode lacks a name
-    /// to which it may have led; else it is a finding, and `otherwise` is what it refers to. Says
-    /// whether it waits.
+    /// Notes an entry that cannot point where it does, until it is known whether an inode lacks a
+    /// name to which it may have pointed. If no inode comes into question, reports `finding`
+    /// instead; the entry then refers to `otherwise`. Returns whether the entry waits.
     fn astray(
         &self,
         at: &At<'_>,
@@ -223,11 +224,11 @@ impl<'a> Reader<'a> {
             );
         }
         self.dots_type(at, read);
-        // Whether that is right is known when all directories have been read.
+        // Pass 3 checks that, when all directories have been read.
         read.dotdot = Some(at.entry.header.inode);
     }
 
-    /// The first two entries are those of directories.
+    /// Checks that `.` and `..` state the type of directories.
     fn dots_type(&self, at: &At<'_>, read: &mut Read) {
         let is_dots = at.entry.is_used() && matches!(at.entry.name, b"." | b"..");
         if is_dots && stated_kind(at) != Some(FileKind::Directory) {
@@ -249,7 +250,7 @@ impl<'a> Reader<'a> {
         }
         let Some((bit, kind)) = self.target(at, read) else { return };
         let seen = self.names.insert(name, target);
-        // One that says it has several names may have had another one here.
+        // An inode with several names may have had another one here.
         let is_linked_once = kind == Some(FileKind::Directory)
             || self.known.inodes.get(bit).is_some_and(|facts| facts.links <= 1);
         if seen == Seen::Repeated && is_linked_once {
@@ -276,7 +277,7 @@ impl<'a> Reader<'a> {
             read.directories.push((bit, target, name.to_vec()));
             read.has_lost_found |= self.is_lost_found(name);
         } else if self.orphans_of.is_none() {
-            // An orphan has no links, and a direct write adds none.
+            // Orphans have no links, and the entry of a direct write does not count as one.
             read.references.push(bit);
         }
         if let Some(slot) = self.orphans_of {
@@ -288,7 +289,7 @@ impl<'a> Reader<'a> {
         self.is_root && name == b"lost+found"
     }
 
-    /// The inode in use that an entry points to, which is one of users if the entry is.
+    /// Returns the inode in use that an entry points to: one of a user if the entry is.
     fn target(&mut self, at: &At<'_>, read: &mut Read) -> Option<(Bit, Option<FileKind>)> {
         let target = at.entry.header.inode;
         let geometry = self.known.context.geometry();
@@ -300,7 +301,7 @@ impl<'a> Reader<'a> {
         }
         let bit = self.known.suballocs.find(target);
         if bit.is_none() && self.known.lost_groups {
-            // It may be in a group that was lost, and come back with it.
+            // It may be in a lost group, and come back with it.
             read.has_lost_found |= self.is_lost_found(at.entry.name);
             return None;
         }
@@ -310,7 +311,7 @@ impl<'a> Reader<'a> {
             self.free.add(target);
             let mut finding = self.finding(codes::DIRENT_INODE_FREE, at, text);
             finding.repair = Some(directory::without(self.dir, &self.free));
-            // One that was given out has been destroyed itself.
+            // An inode that is allocated was destroyed itself; the entry is right.
             if bit.is_some_and(|bit| self.was_given_out(bit)) {
                 read.found(finding);
             } else {
@@ -328,15 +329,16 @@ impl<'a> Reader<'a> {
         Some((bit, facts.kind))
     }
 
-    /// Whether an allocator of inodes says that a block is in use.
+    /// Returns whether a block is allocated by its inode allocator.
     fn was_given_out(&self, bit: Bit) -> bool {
         let group = self.known.suballocs.group(bit).filter(|it| it.suballoc.holds_inodes());
         let at = usize::try_from(bit.bit).ok();
         group.zip(at).is_some_and(|(group, at)| group.bitmap().get(at))
     }
 
-    /// That an entry states another type than its inode has. The inode's may be the wrong one, or the
-    /// inode another one, unless one bit of the entry's explains it and the inode has what its type has.
+    /// Returns the finding that an entry states another type than its inode has. The inode may have
+    /// the wrong type, or be the wrong inode, unless one wrong bit of the entry explains the
+    /// difference and the inode has the contents of its type.
     fn wrong_type(&self, at: &At<'_>, kind: FileKind) -> Finding {
         let (code, target) = (at.entry.header.file_type, at.entry.header.inode);
         let text = format!("states type {code}, inode {target} is {}", kind_name(Some(kind)));
@@ -356,8 +358,9 @@ impl<'a> Reader<'a> {
         self.finding(codes::DIRENT_TYPE, at, text).losing(!is_sure)
     }
 
-    /// Whether an entry of a directory of users points to what the system directory names, and
-    /// says itself that it is of the system: else it may be that directory's entry that is wrong.
+    /// Returns whether an entry of a user's directory points to an inode that the system directory
+    /// names and that says it is of the system. Otherwise the entry of the system directory may be
+    /// the wrong one.
     fn leads_to_system(&self, target: Blkno) -> bool {
         let volume = self.known.context.volume;
         let is_named =
@@ -381,13 +384,13 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// An entry where it lies.
+/// An entry and its block.
 struct At<'a> {
     blkno: Blkno,
     entry: DirEntry<'a>,
 }
 
-/// Checks all entries of what holds entries in block `blkno`.
+/// Checks all entries in `bytes`, which is the area for entries of block `blkno`.
 pub(super) fn check_all(reader: &mut Reader<'_>, blkno: Blkno, bytes: &[u8], read: &mut Read) {
     let (from, before) = (read.findings.len(), reader.count);
     check_each(reader, blkno, bytes, read);
@@ -427,8 +430,8 @@ fn at_offset(bad: BadEntry, offset: usize) -> BadEntry {
     BadEntry { offset, ..bad }
 }
 
-/// Bytes to the first entry after the bad one at the start of `rest` from which on all are
-/// sound; to the end if there is none.
+/// Returns the distance from the bad entry at the start of `rest` to the first entry from which on
+/// all are sound, in bytes; to the end if there is none.
 fn next_entry(rest: &[u8], reader: &Reader<'_>) -> usize {
     let is_start = |at: &usize| {
         let tail = rest.get(*at..).unwrap_or_default();
@@ -441,8 +444,8 @@ fn next_entry(rest: &[u8], reader: &Reader<'_>) -> usize {
     dir::sound_from(rest).find(is_start).unwrap_or(rest.len())
 }
 
-/// The bad entry at the start of `rest` as it would be if it ended at `end`; nothing if its
-/// name does not fit.
+/// Returns the bad entry at the start of `rest` as if it ended at `end`; `None` if its name does
+/// not fit.
 fn mended(rest: &[u8], end: usize) -> Option<DirEntry<'_>> {
     let header = DirEntryHeader::decode(rest).ok()?;
     let needed = if header.inode.is_none() { 0 } else { usize::from(header.name_len) };
@@ -451,8 +454,8 @@ fn mended(rest: &[u8], end: usize) -> Option<DirEntry<'_>> {
     Some(DirEntry { offset: 0, header: DirEntryHeader { rec_len, ..header }, name })
 }
 
-/// Whether an inode has what one of type `kind` has, and one of type `other` has not: contents, which a
-/// directory and a symbolic link always have.
+/// Returns whether an inode has what type `kind` has and type `other` has not. That is contents,
+/// which a directory and a symbolic link always have.
 fn is_rather(inode: &Inode, kind: FileKind, other: FileKind) -> bool {
     let may_have =
         |kind| matches!(kind, FileKind::Regular | FileKind::Directory | FileKind::Symlink);
@@ -462,7 +465,7 @@ fn is_rather(inode: &Inode, kind: FileKind, other: FileKind) -> bool {
     }
 }
 
-/// The type an entry states.
+/// Returns the type that an entry states.
 fn stated_kind(at: &At<'_>) -> Option<FileKind> {
     at.entry.file_type().and_then(FileType::kind)
 }

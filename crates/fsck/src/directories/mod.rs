@@ -1,9 +1,9 @@
 //! Pass 2: the entries of every directory.
 //!
-//! Directories are read by several threads, each one as a whole. Verified are entries, block
-//! trailers and that names are distinct (invariants D-1 to D-9). Collected are the references
-//! to every inode, which directory each directory is in, what its `..` says, and what the
-//! orphan directories list. An entry that a repair would remove counts as removed.
+//! Several threads read directories, each one as a whole. Entries and block trailers are verified,
+//! and that names are distinct (invariants D-1 to D-9). Collected are the references to every
+//! inode, the parent of each directory, its `..`, and the contents of the orphan directories. An
+//! entry that a repair would remove counts as removed.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -32,35 +32,35 @@ mod names;
 /// Directories that are read as one piece of work.
 const PIECE: usize = 16;
 
-/// Findings about the entries and blocks of one directory; what is more is summed up.
+/// Findings about the entries and blocks of one directory that are reported one by one. The rest is
+/// summed up.
 const MOST_FINDINGS: u64 = 256;
 
-/// Where a directory is, and what it says itself.
+/// The directory that a directory is in, by its entry and by its own `..`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Parent {
-    /// The directory that has the entry; none if there is no entry.
+    /// The directory that has the entry; `None` if there is no entry.
     pub entry_in: Option<Blkno>,
-    /// Where its `..` leads, if it has one.
+    /// The inode that its `..` points to, if it has one.
     pub dotdot: Option<Blkno>,
 }
 
 /// An entry of an orphan directory.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Orphan {
-    /// The slot of the directory.
+    /// The slot of the orphan directory.
     pub slot: u16,
-    /// The inode.
     pub inode: Blkno,
-    /// Whether the entry is one of an interrupted direct write, and the file is to be kept.
+    /// Whether the entry is that of an interrupted direct write: the file is to be kept.
     pub is_direct_write: bool,
 }
 
-/// What the passes after this one are made of.
+/// The results of pass 2 for later passes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Directories {
     /// All directories in use.
     pub parents: HashMap<Blkno, Parent>,
-    /// What the orphan directories list, in their order.
+    /// The contents of the orphan directories, in order.
     pub orphans: Vec<Orphan>,
     /// Whether the root directory has a `lost+found`.
     pub has_lost_found: bool,
@@ -72,7 +72,7 @@ struct Known<'a> {
     context: &'a Context<'a>,
     suballocs: &'a Suballocs,
     inodes: &'a InodeTable,
-    /// Whether there are inodes that are not known.
+    /// Whether there may be inodes that are not known.
     lost_groups: bool,
     /// Where the system files are.
     system: &'a SystemFiles,
@@ -82,33 +82,34 @@ struct Known<'a> {
     visits: &'a Visits,
 }
 
-/// What a directory was found to hold.
+/// The contents of a directory.
 #[derive(Debug, Default)]
 struct Read {
     dir: Blkno,
-    /// The first ones, and the last of those that were left out.
+    /// The first findings, and the last of those beyond the limit.
     findings: Vec<Finding>,
     left_out: Option<Finding>,
-    /// How many there are of both.
+    /// The number of all findings.
     found: u64,
-    /// The inodes that entries point to, once for each entry, but no directories.
+    /// The inodes other than directories that entries point to, once for each entry; and the
+    /// directory itself, for its `.`.
     references: Vec<Bit>,
     /// The directories that entries point to, with their names.
     directories: Vec<(Bit, Blkno, Vec<u8>)>,
     dotdot: Option<Blkno>,
     orphans: Vec<Orphan>,
     has_lost_found: bool,
-    /// Entries that cannot lead where they do.
+    /// Entries that cannot point where they do.
     astray: Vec<Astray>,
-    /// Which hash names have in its index.
+    /// The hashes of names in its index.
     signs: Signs,
 }
 
 impl Read {
-    /// Something is wrong with an entry or a block.
+    /// Adds a finding about an entry or a block.
     fn found(&mut self, finding: Finding) {
         self.found += 1;
-        // What cannot be read is told of by its block: that is not mended with the others.
+        // A block that cannot be read is always reported: no repair of the directory mends it.
         if self.found > MOST_FINDINGS && finding.code != general::IO_ERROR {
             self.left_out = Some(finding);
         } else {
@@ -116,7 +117,7 @@ impl Read {
         }
     }
 
-    /// Adds what was left out, as one finding.
+    /// Adds the findings beyond the limit, as one finding.
     fn sum_up(&mut self) {
         let Some(mut last) = self.left_out.take() else { return };
         let count = self.found - MOST_FINDINGS;
@@ -127,10 +128,10 @@ impl Read {
     }
 }
 
-/// Reads all directories.
+/// Checks all directories.
 ///
 /// # Errors
-/// [`Stop`] if that was asked for.
+/// [`Stop`] if the check was interrupted.
 pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<Directories, Stop> {
     let suballocs = std::mem::take(&mut state.suballocs);
     let system = std::mem::take(&mut state.system);
@@ -140,7 +141,8 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<Dire
         .filter(|(_, facts)| facts.kind == Some(FileKind::Directory))
         .map(|(blkno, _)| blkno)
         .collect();
-    // What is in it is in no other one.
+    // The system directory comes first, so that its entries count where another directory has one
+    // for the same child.
     let top = context.volume.superblock().s_system_dir_blkno;
     if let Some(before) = all.iter().position(|dir| *dir == top).and_then(|at| all.get_mut(..=at)) {
         before.rotate_right(1);
@@ -184,7 +186,7 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<Dire
     Ok(directories)
 }
 
-/// Takes the directories together, in their order.
+/// Merges the directories in their order.
 struct Merge<'a> {
     context: &'a Context<'a>,
     directories: Directories,
@@ -225,8 +227,8 @@ impl<'a> Merge<'a> {
 }
 
 impl Directories {
-    /// Notes that `dir` has an entry for `child`; gives it if that is a directory, and in another one
-    /// or the top of all.
+    /// Notes that `dir` has an entry for `child`. Returns the entry if `child` is a directory that
+    /// is in another one, or the root or the system directory.
     fn enter(
         &mut self,
         context: &Context<'_>,

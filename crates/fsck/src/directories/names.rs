@@ -1,4 +1,4 @@
-//! Whether the names of a directory are distinct, in 24 bytes a name.
+//! Whether the names of a directory are distinct, in 24 bytes per name.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
@@ -6,28 +6,28 @@ use std::hash::BuildHasher;
 
 use ocfs2_format::Blkno;
 
-/// What stands for a name.
+/// The hash that stands for a name.
 type Key = (u64, u64);
 
-/// The names seen so far, by 128 bits of keyed hash: that two names share one is out of
-/// reach for whoever made the volume.
+/// The names seen so far, as 128 bits of keyed hash. The keys are random, so that whoever made the
+/// volume cannot make two names share a hash.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     keys: [RandomState; 2],
-    /// Where each leads.
+    /// The inode that the first entry of each name points to.
     seen: HashMap<Key, Blkno>,
-    /// Those that are there again and point to the same inode.
+    /// Names with a second entry that points to the same inode.
     repeated: HashSet<Key>,
 }
 
 /// What is known of a name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Seen {
-    /// It was not there.
+    /// It is new.
     New,
-    /// It was there, and points to another inode.
+    /// There is an entry of that name for another inode.
     Taken,
-    /// It was there, and points to the same inode.
+    /// There is an entry of that name for the same inode.
     Repeated,
 }
 
@@ -48,12 +48,12 @@ impl Names {
         }
     }
 
-    /// Whether any entry is there twice.
+    /// Returns whether any entry is there twice.
     pub fn has_repeated(&self) -> bool {
         !self.repeated.is_empty()
     }
 
-    /// Whether that entry is there twice.
+    /// Returns whether that entry is there twice.
     pub fn is_repeated(&self, name: &[u8], inode: Blkno) -> bool {
         let key = self.key(name);
         self.repeated.contains(&key) && self.seen.get(&key) == Some(&inode)

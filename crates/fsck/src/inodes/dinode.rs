@@ -1,4 +1,4 @@
-//! One inode in use: its fields, and what its kind has in the rest of the block.
+//! One inode in use: its fields, and the contents of the rest of its block.
 
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::{Arm, Dinode, DynFeatures, FileKind, InodeFlags};
@@ -18,7 +18,7 @@ use crate::tables::inodes::{Facts, OrphanClaims};
 use crate::tables::suballocs::{Bit, Group, Suballoc};
 use crate::{Context, Finding, Place, misplaced, read, xattrs};
 
-/// The parts of an inode as they are once what is wrong with its flags was mended.
+/// An inode with its flags as they are once they are mended.
 pub(super) struct Subject<'a> {
     pub inode: &'a Inode,
     pub kind: Option<FileKind>,
@@ -47,7 +47,7 @@ impl Subject<'_> {
         Finding::new(code, Place::inode(blkno), format_args!("inode {blkno}: {text}"))
     }
 
-    /// A change of the dinode, and of its block from `id2` on.
+    /// Returns the repair that changes the dinode, and its block from `id2` on.
     pub fn repair(
         &self,
         change: impl Fn(&mut Dinode, &mut [u8]) + Send + Sync + 'static,
@@ -60,7 +60,7 @@ impl Subject<'_> {
     }
 }
 
-/// Checks an inode in use; `bad_check` is what is wrong with its checksum.
+/// Checks an inode in use. `bad_check` is what is wrong with its checksum.
 pub(super) fn check(
     context: &Context<'_>,
     group: &Group,
@@ -131,7 +131,7 @@ fn count(subject: &Subject<'_>, out: &mut Collected) {
     }
 }
 
-/// Where it is and where it came from.
+/// Checks where the inode is and where it was allocated from.
 fn identity(
     context: &Context<'_>,
     group: &Group,
@@ -143,7 +143,7 @@ fn identity(
     if dinode.i_blkno != blkno {
         let place = Place::inode(blkno);
         if let Some(finding) = misplaced::finding(context.volume, ("inode", blkno), place) {
-            // Of one of the system it was said at the start, but that the root is lost.
+            // For inodes of the system it was reported at the start, except that the root is lost.
             let is_root = blkno == context.volume.superblock().s_root_blkno;
             let is_lost_root = is_root && read::misplaced::is_copy(context.volume, blkno);
             if group.suballoc != Suballoc::GlobalInodes || is_lost_root {
@@ -163,7 +163,7 @@ fn identity(
     }
     let loc = dinode.i_suballoc_loc;
     let misled = u32::from(dinode.i_suballoc_bit) != at.bit || !loc.is_none() && loc != group.blkno;
-    // Without the group the bit points to it by itself, in a group in one piece.
+    // Without `i_suballoc_loc` the bit alone identifies the block, but only in a contiguous group.
     let lost = loc.is_none() && group.runs.len() > 1;
     if misled || lost {
         let text = format!(
@@ -191,7 +191,7 @@ fn identity(
     }
 }
 
-/// Flags of which one says what the inode is.
+/// The flags that say what an inode of the system is for, at most one per inode.
 pub(super) const PURPOSES: InodeFlags = InodeFlags::SUPER_BLOCK
     .union(InodeFlags::LOCAL_ALLOC)
     .union(InodeFlags::BITMAP)
@@ -201,7 +201,7 @@ pub(super) const PURPOSES: InodeFlags = InodeFlags::SUPER_BLOCK
     .union(InodeFlags::DEALLOC)
     .union(InodeFlags::QUOTA);
 
-/// Whether mode and flags are some that exist and go together.
+/// Checks that mode and flags exist and fit each other.
 fn kind(context: &Context<'_>, group: &Group, subject: &Subject<'_>, out: &mut Collected) {
     let dinode = subject.dinode();
     let root = context.volume.superblock().s_root_blkno;
@@ -227,7 +227,7 @@ fn kind(context: &Context<'_>, group: &Group, subject: &Subject<'_>, out: &mut C
     let unknown = !known.contains(flags);
     let purpose = flags & PURPOSES;
     let is_system = flags.contains(InodeFlags::SYSTEM);
-    // All files of the system are allocated from one place.
+    // All inodes of the system are allocated from one place.
     let may_be = group.suballoc == Suballoc::GlobalInodes;
     let misplaced = !purpose.is_empty() && !is_system || is_system && !may_be;
     if unknown || misplaced || purpose.contains(InodeFlags::SUPER_BLOCK) {
@@ -245,7 +245,8 @@ fn kind(context: &Context<'_>, group: &Group, subject: &Subject<'_>, out: &mut C
     }
 }
 
-/// Whether the volume and the inode have what i_dyn_features says; mends it in `subject`.
+/// Checks that the volume and the inode have what `i_dyn_features` states, and mends it in
+/// `subject`.
 fn features(context: &Context<'_>, subject: &mut Subject<'_>, out: &mut Collected) {
     let volume = context.volume;
     let features = subject.features;
@@ -292,7 +293,7 @@ fn features(context: &Context<'_>, subject: &mut Subject<'_>, out: &mut Collecte
     }
 }
 
-/// Gives the clusters of the contents.
+/// Checks the contents. Returns their clusters.
 fn contents(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) -> u64 {
     let arm = match subject.dinode().arm() {
         Arm::InlineData if !subject.features.contains(DynFeatures::INLINE_DATA) => Arm::ExtentList,
@@ -333,7 +334,7 @@ fn tree(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) -> Wa
     let (walked, written, suspects) = follow(context, subject, None, &mut as_it_is);
     let dinode = subject.dinode();
     let needed = clusters_for(context, dinode.i_size);
-    // Of what is allocated and not written the size says nothing.
+    // The size says nothing about clusters that are allocated and not written.
     let may_be = |it: &TooLong| it.is_stated || subject.may_have_holes && written > needed;
     let too_long = suspects.too_long(&walked, dinode.i_clusters.into(), needed).filter(may_be);
     let shorter = too_long.and_then(|it| shorter(context, subject, &it, (&walked, written), out));
@@ -345,8 +346,8 @@ fn tree(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) -> Wa
     walked
 }
 
-/// The tree with an extent that is not as long as it says, if all is well with it then; `as_it_is`
-/// is what it is with it, and up to where it was written.
+/// Returns the tree with one extent shortened, if it is sound then. `as_it_is` is the tree with the
+/// full extent, and the end of what was written.
 fn shorter(
     context: &Context<'_>,
     subject: &Subject<'_>,
@@ -365,7 +366,7 @@ fn shorter(
     sums(context, subject, as_it_is.0, &mut otherwise);
     let holds = holds(subject);
     let surplus = too_long.surplus(context, subject, holds, otherwise.findings);
-    // What the sums are is open until it is decided.
+    // The sums are unknown until that is decided.
     let incomplete = surplus.is_some();
     match surplus {
         Some(surplus) => found.surplus.push(surplus),
@@ -375,7 +376,7 @@ fn shorter(
     Some(Walked { incomplete, ..walked })
 }
 
-/// Clusters a file of that size needs; more than there can be, if it can have no such size.
+/// Returns the clusters that a file of that size needs; `u64::MAX` if no file can have that size.
 fn clusters_for(context: &Context<'_>, size: u64) -> u64 {
     context.geometry().clusters_for(size).map_or(u64::MAX, u64::from)
 }
@@ -384,7 +385,7 @@ fn holds(subject: &Subject<'_>) -> Holds {
     if subject.may_have_holes { Holds::Data } else { Holds::Dense }
 }
 
-/// Follows the tree; gives up to where it was written as well.
+/// Follows the tree. Also returns the end of what was written.
 fn follow(
     context: &Context<'_>,
     subject: &Subject<'_>,
@@ -400,7 +401,7 @@ fn follow(
         refcount_tree: subject.refcount_tree,
         mend: &|| Some(repair::tree::of_inode(subject.blkno(), holds)),
     };
-    // The end of what was written: the rest may lie past the end of the file.
+    // Unwritten clusters may lie past the end of the file.
     let (mut written, mut suspects) = (0, Suspects::default());
     let taken = |rec: &ExtentRec, _: Option<&ExtentRec>| longest.map_or(*rec, |it| it.of(*rec));
     let walked = extents::walk_as(context, &root, &taken, out, |_, extent| {
@@ -412,7 +413,8 @@ fn follow(
     (walked, written, suspects)
 }
 
-/// Whether the inode knows the end of its tree, and has its size after what was written.
+/// Checks that the inode names the last leaf of its tree, and that its size covers what was
+/// written.
 fn ends(
     context: &Context<'_>,
     subject: &Subject<'_>,
@@ -443,7 +445,7 @@ fn ends(
     }
 }
 
-/// Whether sizes agree with what was found in the tree.
+/// Compares the sizes in the inode with those of the tree.
 fn sums(context: &Context<'_>, subject: &Subject<'_>, walked: &Walked, out: &mut Collected) {
     let dinode = subject.dinode();
     let sparse = context.volume.has(Incompat::SPARSE_ALLOC);
@@ -486,7 +488,7 @@ fn sums(context: &Context<'_>, subject: &Subject<'_>, walked: &Walked, out: &mut
     }
 }
 
-/// The size that one too large is if a single bit makes it so.
+/// Returns a size without its highest bit: the right one if a single wrong bit made it too large.
 fn without_top_bit(size: u64) -> u64 {
     size.checked_ilog2().map_or(size, |bit| size & !(1 << bit))
 }

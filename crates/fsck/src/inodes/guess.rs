@@ -1,4 +1,4 @@
-//! What an inode is that contradicts itself, by what it holds.
+//! The type of an inode that contradicts itself, guessed from what it holds.
 
 use ocfs2_format::dinode::{DynFeatures, FileKind};
 use ocfs2_format::dir::{FileType, entries, write_entry};
@@ -18,14 +18,14 @@ pub(super) const DIRECTORY: u16 = 0o040_000;
 pub(super) const REGULAR: u16 = 0o100_000;
 pub(super) const SYMLINK: u16 = 0o120_000;
 
-/// A mode with another type, and permissions that keep others out where there are none.
+/// Returns a mode with another type. Without any permissions it gets those of the owner alone.
 pub(super) fn with_type(mode: u16, kind: u16) -> u16 {
-    // Those of a mode that was garbage are not to give anybody's rights to others.
+    // Setuid and the like of a mode that was garbage must not give rights to others.
     let permissions = mode & 0o777;
     kind | if permissions == 0 { 0o700 } else { permissions }
 }
 
-/// Gives an inode the type of file it looks like.
+/// Returns the repair that gives an inode the type it looks like.
 pub(super) fn mode(blkno: Blkno) -> Repair {
     Repair::new(move |editor| {
         let inode = editor.inode(blkno)?;
@@ -43,7 +43,7 @@ pub(super) fn mode(blkno: Blkno) -> Repair {
     })
 }
 
-/// Whether the contents begin as those of a directory do.
+/// Returns whether the contents begin like those of a directory.
 pub(crate) fn is_directory(volume: &Volume, inode: &Inode) -> bool {
     let inline = inode.is_inline().then(|| InlineData::data(inode.id2()).ok()).flatten();
     let first = inline.map(<[u8]>::to_vec).or_else(|| {
@@ -56,7 +56,7 @@ pub(crate) fn is_directory(volume: &Volume, inode: &Inode) -> bool {
     own || entries.next().is_some_and(|it| it.name == b"..")
 }
 
-/// Whether there is nothing but the target of a symbolic link.
+/// Returns whether there is only the target of a symbolic link.
 fn is_target(inode: &Inode) -> bool {
     let size = usize::try_from(inode.size()).unwrap_or(usize::MAX);
     let text = inode.id2().get(..size).filter(|text| !text.is_empty() && !text.contains(&0));
@@ -64,9 +64,10 @@ fn is_target(inode: &Inode) -> bool {
     plain && text.is_some() && inode.id2().get(size) == Some(&0)
 }
 
-/// Has an inode no inline data, or else the volume inline data.
+/// Returns the repair of an inode with inline data on a volume without: clears the flag if there is
+/// an extent list, otherwise gives the volume the feature.
 pub(super) fn inline_data(blkno: Blkno) -> Repair {
-    // What is inline looks like broken extents as long as the volume has no inline data.
+    // First: inline data looks like broken extents as long as the volume lacks the feature.
     Repair::first(move |editor| {
         let inode = editor.inode(blkno)?;
         let is_list = ExtentList::new(inode.id2()).is_ok_and(|list| {
@@ -82,7 +83,8 @@ pub(super) fn inline_data(blkno: Blkno) -> Repair {
     })
 }
 
-/// Has an inode a refcount tree where it names one, or else none.
+/// Returns the repair of the reference to a refcount tree: sets the flag if there is a tree,
+/// otherwise removes the reference.
 pub(super) fn refcount_tree(blkno: Blkno) -> Repair {
     Repair::new(move |editor| {
         let inode = editor.inode(blkno)?;
@@ -111,14 +113,14 @@ pub(super) fn refcount_tree(blkno: Blkno) -> Repair {
     })
 }
 
-/// Makes a directory that has lost its blocks an empty one: in the inode, where that may hold
-/// it, else the inode is deleted. What was in it is found to be in no directory.
+/// Makes a directory that has lost its blocks an empty one: in the inode where the volume has
+/// inline data, otherwise in a new cluster. What was in it is then found to be in no directory.
 pub(super) fn empty_directory(blkno: Blkno) -> Repair {
     Repair::new(move |editor| make_empty(editor, blkno))
 }
 
-/// Gives a directory in its inode the size it has to have; where there are no entries it becomes
-/// an empty one.
+/// Gives a directory in its inode the size that it has to have. Without any entries it becomes an
+/// empty one.
 pub(super) fn sized_directory(blkno: Blkno) -> Repair {
     Repair::new(move |editor| {
         let inode = editor.inode(blkno)?;
@@ -157,7 +159,7 @@ fn make_empty(editor: &mut Editor<'_>, blkno: Blkno) -> Result<(), EditError> {
         };
         let dot = dot.get_mut(InlineData::SIZE..).unwrap_or_default();
         let _ = write_entry(dot, blkno, 16, FileType::Directory, b".");
-        // Where it belongs is found out by the next check.
+        // The next check finds out where it belongs.
         let rest = dotdot.len() as u16;
         let _ = write_entry(dotdot, blkno, rest, FileType::Directory, b"..");
     })

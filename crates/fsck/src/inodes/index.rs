@@ -1,6 +1,5 @@
-//! The index of a directory: followed, so that the bitmaps can be compared with the block of
-//! its root, its extent blocks and the clusters of its leaves. Its entries are compared in
-//! pass 2.
+//! The index of a directory: followed to claim the block of its root, its extent blocks and the
+//! clusters of its leaves. Pass 2 compares its entries.
 
 use ocfs2_format::dinode::{DynFeatures, FileKind};
 use ocfs2_format::feature::Incompat;
@@ -21,7 +20,7 @@ pub(super) fn claim(context: &Context<'_>, subject: &Subject<'_>, out: &mut Coll
         root::follow(context, dir, blkno, out);
         return;
     }
-    // One that should not be there holds what it holds until it is dropped.
+    // An index that should not be there keeps its clusters until it is dropped.
     let mut claims = out.aside();
     root::follow(context, dir, blkno, &mut claims);
     claims.findings.clear();

@@ -13,24 +13,23 @@ use crate::repair::directory;
 use crate::tables::collected::{BlockClaim, BlockUse, Collected};
 use crate::{Context, Finding, Place};
 
-/// An index that can be looked into.
+/// An index that can be read.
 #[derive(Debug)]
 pub(crate) struct Index {
-    /// Where its root is.
+    /// The block of its root.
     pub blkno: Blkno,
-    /// The root.
     pub root: DxRoot,
-    /// The block of the root.
+    /// The contents of that block.
     pub block: Vec<u8>,
-    /// The clusters of the leaves by hash, the first one from 0 on; none if the entries are in
-    /// the root.
+    /// The clusters of the leaves by hash, beginning with hash 0; empty if the entries are in the
+    /// root.
     pub extents: Vec<Extent>,
 }
 
-/// Follows the index of `dir` whose root is block `blkno`, as far as it can be followed. Gives
-/// it if all of that is sound.
+/// Follows the index of `dir` whose root is block `blkno`, as far as possible. Returns it if all of
+/// that is sound.
 ///
-/// Everything wrong with the tree is one finding, as the index is then rebuilt.
+/// Everything wrong with the tree is one finding, as the index is then rebuilt as a whole.
 pub(crate) fn follow(
     context: &Context<'_>,
     dir: Blkno,
@@ -90,7 +89,7 @@ pub(crate) fn follow(
     Some(Index { blkno, root, block, extents })
 }
 
-/// The block of the root; nothing if there can be none.
+/// Reads the block of the root. The error is `None` if the block is not in the volume.
 fn read(
     context: &Context<'_>,
     dir: Blkno,
@@ -150,7 +149,7 @@ fn walk(
     walked
 }
 
-/// What the root says about the tree.
+/// Compares what the root states about the tree with the tree.
 fn fields(dir: Blkno, root: &DxRoot, walked: &Walked, blkno: Blkno, out: &mut Collected) {
     let stated = (u64::from(root.dr_clusters), root.dr_last_eb_blk);
     let expected = (walked.clusters, walked.last_leaf);

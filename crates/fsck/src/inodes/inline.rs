@@ -11,15 +11,15 @@ use crate::Context;
 use crate::codes::inodes as codes;
 use crate::tables::collected::Collected;
 
-/// Bytes that the entries `.` and `..` take at least.
+/// Bytes that the entries `.` and `..` need.
 pub(crate) const LEAST_DIRECTORY: usize = entry_size(1) + entry_size(2);
 
 pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) {
     let (dinode, id2) = (subject.dinode(), subject.inode.id2());
     let Ok(inline) = InlineData::decode(id2) else { return };
     let room = id2.len() - InlineData::SIZE;
-    // A clone of a file with attributes keeps the count of the original, also where its own
-    // attributes ended up elsewhere.
+    // A clone of a file with attributes keeps the count of the original, even if its own attributes
+    // are elsewhere.
     let attributes = usize::from(context.volume.superblock().s_xattr_inline_size);
     let count = usize::from(inline.id_count);
     if count != room && count + attributes != room {
@@ -52,7 +52,7 @@ pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Coll
         out.found(subject.finding(codes::DIR_SIZE_ZERO, text).repaired_by(repair));
         return;
     }
-    // What is past the end of a file shows up when the file grows.
+    // Bytes past the end of a file become visible when the file grows.
     let tail = id2.get(InlineData::SIZE + size..).unwrap_or_default();
     if subject.kind == Some(FileKind::Regular) && tail.iter().any(|byte| *byte != 0) {
         let text = format!("inline data after i_size {size} is not zero");

@@ -1,6 +1,6 @@
-//! Features that files show, and the superblock does not say: it has lost them. Repairs that take it
-//! to be right would change what is read of these files: holes would be closed, what was never
-//! written would be read, what is shared would be copied.
+//! Features that files show and the superblock has lost. Repairs that trust the superblock would
+//! change the contents of these files: they would close holes, expose what was never written, and
+//! copy what is shared.
 
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::{DynFeatures, FileKind};
@@ -15,7 +15,7 @@ use crate::tables::collected::Collected;
 use crate::tables::lacking::{Lacking, Shown};
 use crate::{Context, Finding, Place};
 
-/// Whether a file shows a refcount tree that the volume has not.
+/// Returns whether a file has a refcount tree although the volume lacks the feature.
 pub(super) fn shows_refcounts(
     context: &Context<'_>,
     subject: &Subject<'_>,
@@ -31,8 +31,8 @@ pub(super) fn shows_refcounts(
     shows
 }
 
-/// Whether a file shows, by extents that are all sound, that the volume has sparse files, though it
-/// does not say so; notes that, and unwritten extents.
+/// Returns whether a file shows, by sound extents, that the volume has sparse files although it
+/// lacks the feature. Notes that, and unwritten extents.
 pub(super) fn shows_sparse(
     context: &Context<'_>,
     subject: &Subject<'_>,
@@ -55,7 +55,7 @@ pub(super) fn shows_sparse(
         is_unwritten |= extent.is_unwritten();
         end = extent.end();
     }
-    // A position that is wrong is most probably past the end of the file.
+    // A wrong position is most probably past the end of the file.
     let size = subject.dinode().i_size;
     let is_within = context.geometry().clusters_for(size).is_some_and(|it| end <= it.into());
     let shows = lacks_sparse && (has_hole && is_within || is_unwritten);
@@ -68,7 +68,7 @@ pub(super) fn shows_sparse(
     shows
 }
 
-/// What the superblock does not say.
+/// Returns the finding about the features that the superblock lacks.
 pub(crate) fn finding(context: &Context<'_>, state: &State<'_>) -> Option<Finding> {
     let Lacking { sparse, unwritten, refcounts } = state.lacking;
     let all = [

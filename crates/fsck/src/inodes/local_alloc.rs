@@ -1,6 +1,6 @@
 //! Local allocs (invariant L-1): windows of clusters that slots have reserved.
 //!
-//! Claims what is reserved and not handed out; nothing of a window that is damaged.
+//! Claims the clusters that are reserved and not yet handed out, unless the window is damaged.
 
 use ocfs2_format::local_alloc::LocalAlloc;
 use ocfs2_format::{Blkno, Structure};
@@ -38,7 +38,8 @@ fn cleared(subject: &Subject<'_>) -> Repair {
     clear(subject.blkno())
 }
 
-/// No window: nothing of it was handed out that is not claimed by its owner, the rest is free.
+/// Returns the repair that drops the window: what was handed out of it is claimed by its owner, and
+/// the rest is free.
 pub(crate) fn clear(blkno: Blkno) -> Repair {
     Repair::new(move |editor| {
         let len = editor.inode(blkno)?.id2().len();
@@ -52,7 +53,7 @@ pub(crate) fn clear(blkno: Blkno) -> Repair {
     })
 }
 
-/// Reports what keeps the window from being used as it is; whether there is anything.
+/// Reports what keeps the window from being used. Returns whether there is anything.
 fn damage(
     context: &Context<'_>,
     subject: &Subject<'_>,

@@ -1,8 +1,8 @@
-//! Pass 1: every inode, and everything that hangs from it.
+//! Pass 1: every inode, and everything that belongs to it.
 //!
-//! The groups of all inode allocators are read in large pieces by several threads. Each piece
-//! gives what is wrong, the facts of its inodes, the clusters and blocks they claim. When it
-//! has ended, the inode table is complete, and so is what every file says is its own.
+//! Several threads read the groups of all inode allocators in large pieces. For each piece they
+//! return what is wrong, the facts of its inodes, and the clusters and blocks that these claim. At
+//! the end the inode table is complete, and so is what every file claims.
 
 mod dinode;
 pub(crate) mod guess;
@@ -28,14 +28,14 @@ use ocfs2_format::Blkno;
 
 use crate::tables::suballocs::Bit;
 
-/// Inodes in a row that are read at once.
+/// Consecutive inodes that are read at once.
 #[derive(Clone, Debug)]
 struct Piece {
-    /// Index of the group.
+    /// The index of the group in
+    /// [`Suballocs::groups`](crate::tables::suballocs::Suballocs::groups).
     group: u32,
-    /// The bits.
     bits: Range<u32>,
-    /// The block the first bit stands for.
+    /// The block of the first bit.
     start: Blkno,
 }
 

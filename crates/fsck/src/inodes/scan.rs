@@ -17,13 +17,13 @@ use crate::tables::collected::Collected;
 use crate::tables::suballocs::{Bit, Group, Suballoc, Suballocs};
 use crate::{Context, Finding, Place, Stop};
 
-/// Bytes that are read at once.
+/// Bytes per read.
 const PIECE_BYTES: u32 = 2 << 20;
 
-/// Reads all inodes; `merge` gets what each piece collected, in the order of the groups.
+/// Reads all inodes. Calls `merge` with what each piece collected, in the order of the groups.
 ///
 /// # Errors
-/// [`Stop`] if that was asked for.
+/// [`Stop`] if the check was interrupted.
 pub fn scan(
     context: &Context<'_>,
     suballocs: &Suballocs,
@@ -45,7 +45,7 @@ pub fn scan(
     context.check_interrupt()
 }
 
-/// The pieces of all groups that hold inodes.
+/// Returns the pieces of all groups that hold inodes.
 fn pieces(context: &Context<'_>, suballocs: &Suballocs) -> Vec<Piece> {
     let most = PIECE_BYTES / context.volume.block_size().bytes();
     let mut pieces = Vec::new();
@@ -140,7 +140,7 @@ fn one(
     if !in_use {
         return;
     }
-    // The checksum may be that of the wrong signature.
+    // The checksum may have been computed with the wrong signature.
     set_signature(block, stored.filter(|_| seen == Seen::Unsigned));
     let bad_check = match seen {
         Seen::Corrected(bit) => Some(format!("bit {} of byte {} is wrong", bit & 7, bit >> 3)),
@@ -156,7 +156,7 @@ fn one(
     if seen == Seen::Unmarked {
         out.found(unmarked(context, blkno, block));
     }
-    // The block was looked at before a wrong bit was mended.
+    // Decoded again: `block` may have been mended since.
     if let Ok(mut inode) = Inode::decode(blkno, &*block) {
         out.findings.extend(system_flag(context, group, system, &mut inode));
         if group.suballoc == Suballoc::GlobalInodes {
@@ -167,13 +167,14 @@ fn one(
     }
 }
 
-/// Whether inodes of other generations are asked about, and that is one.
+/// Returns whether this is an inode of another generation, and such inodes are asked about.
 fn is_asked_about(context: &Context<'_>, block: &[u8]) -> bool {
     let is_other = |dinode: Dinode| dinode.i_fs_generation != context.volume.generation();
     context.options.foreign_generations && Dinode::decode(block).is_ok_and(is_other)
 }
 
-/// That an inode does not say it is one in use of this volume, though all else does; marks it in `block`.
+/// Returns the finding that an inode lacks the flag or the generation of an inode in use, although
+/// everything else says it is one. Sets both in `block`.
 fn unmarked(context: &Context<'_>, blkno: Blkno, block: &mut [u8]) -> Finding {
     let generation = context.volume.generation();
     let mark = move |dinode: &mut Dinode| {
@@ -197,9 +198,9 @@ fn unmarked(context: &Context<'_>, blkno: Blkno, block: &mut [u8]) -> Finding {
     Finding::new(codes::INODE_UNMARKED, Place::inode(blkno), text).repaired_by(repair)
 }
 
-/// Whether an inode wrongly says that it is one of the system, or that it is none: the two
-/// directories all others are in always are, what is allocated for a slot never is. What the
-/// system directory names is compared with what it should be elsewhere. Mends it in `inode`.
+/// Returns the finding that an inode wrongly has or lacks the flag of the system, and mends it in
+/// `inode`. The root and the system directory always have it, inodes from the allocator of a slot
+/// never do. The files that the system directory names are checked elsewhere.
 fn system_flag(
     context: &Context<'_>,
     group: &Group,
@@ -238,7 +239,7 @@ fn set_signature(block: &mut [u8], signature: Option<[u8; 8]>) {
     }
 }
 
-/// Whether it is an inode of another generation that is taken as one of the volume.
+/// Returns whether it is an inode of another generation that is treated as one of the volume.
 fn is_foreign(
     context: &Context<'_>,
     blkno: Blkno,
@@ -265,7 +266,8 @@ fn is_foreign(
     true
 }
 
-/// Whether that is an inode as a deletion leaves it. Anything else may be one that was damaged.
+/// Returns whether an inode is as a deletion leaves it. Any other one that is not in use may be
+/// damaged.
 pub fn was_deleted(blkno: Blkno, dinode: &Dinode) -> bool {
     dinode.i_signature == Dinode::SIGNATURE
         && dinode.i_blkno == blkno
@@ -274,8 +276,8 @@ pub fn was_deleted(blkno: Blkno, dinode: &Dinode) -> bool {
         && (dinode.i_links_count, dinode.i_links_count_hi) == (0, 0)
 }
 
-/// Bits that do not agree with their inodes, as ranges: beginning, end, whether they are set, and
-/// whether that what they stand for may be lost when they are changed.
+/// Bits that do not agree with their inodes, as ranges: start, end, whether they are set, and
+/// whether changing them may lose something.
 #[derive(Debug, Default)]
 struct BitFindings(Vec<(u32, u32, bool, bool)>);
 

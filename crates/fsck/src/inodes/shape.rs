@@ -1,9 +1,9 @@
-//! What an inode is by what it holds, where one bit of its mode or of its flags says otherwise.
+//! The right mode and flags of an inode by what it holds, where one bit of them is wrong.
 //!
-//! A directory begins with its `.`, an extent list states how many records fit, inline data how many
-//! bytes, an attribute the hash of its name: of two readings of an inode only one has that. What is put
-//! right here is put right before anything else is looked for, as what hangs from the inode is not
-//! seen without it.
+//! A directory begins with its `.`, an extent list states how many records fit, inline data how
+//! many bytes, an attribute the hash of its name: only one of two readings of an inode has that.
+//! What is mended here is mended before anything else is checked, as what belongs to the inode is
+//! not seen without it.
 
 use ocfs2_format::dinode::{Dinode, DynFeatures, FileKind, InodeFlags};
 use ocfs2_format::extent::ExtentList;
@@ -24,10 +24,10 @@ use crate::{Context, Finding, Place};
 
 /// The type bits of `i_mode`.
 const TYPE: u16 = 0o170_000;
-/// Bytes of a target at most, with the NUL after it.
+/// Bytes of the longest target, with the NUL after it.
 const LONGEST_TARGET: u64 = 4096;
 
-/// Mends what is wrong with the mode and the flags of an inode of users, and says what it was.
+/// Mends what is wrong with the mode and the flags of an inode, and returns what it was.
 pub(super) fn mended(context: &Context<'_>, group: &Group, inode: &mut Inode) -> Vec<Finding> {
     let is_of_slot = matches!(group.suballoc, Suballoc::Inodes(_));
     if !is_of_slot && inode.dinode.flags().contains(InodeFlags::SYSTEM) {
@@ -54,7 +54,7 @@ pub(super) fn mended(context: &Context<'_>, group: &Group, inode: &mut Inode) ->
     found
 }
 
-/// The same, as far as it can be told without knowing where the inode was allocated.
+/// The same for an inode of a user, as far as possible without knowing where it was allocated.
 pub(crate) fn of_volume(volume: &Volume, inode: &mut Inode) -> Vec<Finding> {
     if inode.dinode.flags().contains(InodeFlags::SYSTEM) {
         return Vec::new();
@@ -75,7 +75,7 @@ fn found(
         .repaired_by(Repair::first(move |editor| editor.dinode(blkno, |dinode, _| change(dinode))))
 }
 
-/// A flag that only files of the system have, and by which the contents are read as theirs.
+/// Removes flags that only files of the system have, and by which the contents are read as theirs.
 fn without_purpose(inode: &mut Inode) -> Option<Finding> {
     let purpose = inode.dinode.flags() & PURPOSES;
     if purpose.is_empty() || purpose.contains(InodeFlags::SUPER_BLOCK) {
@@ -87,8 +87,8 @@ fn without_purpose(inode: &mut Inode) -> Option<Finding> {
     }))
 }
 
-/// Features that nothing of the system has but its root: attributes and shared clusters, and of files
-/// any.
+/// Removes features that nothing of the system has except the root: attributes and shared clusters
+/// from directories, all features from files.
 fn of_system(volume: &Volume, inode: &mut Inode) -> Option<Finding> {
     let own = match inode.kind()? {
         FileKind::Directory => DynFeatures::INLINE_DATA | DynFeatures::INDEXED_DIR,
@@ -96,7 +96,7 @@ fn of_system(volume: &Volume, inode: &mut Inode) -> Option<Finding> {
         _ => return None,
     };
     let features = inode.dinode.dyn_features();
-    // What the volume has not is found elsewhere.
+    // Features that the volume lacks are reported elsewhere.
     let attributes = DynFeatures::HAS_XATTR | DynFeatures::INLINE_XATTR;
     let of_volume = [
         (Incompat::INLINE_DATA, DynFeatures::INLINE_DATA),
@@ -113,13 +113,13 @@ fn of_system(volume: &Volume, inode: &mut Inode) -> Option<Finding> {
     }))
 }
 
-/// Sets or clears the flag of attributes in the inode as the area at its end says.
+/// Sets or clears the flag of attributes in the inode, by the area at its end.
 fn attributes(volume: &Volume, inode: &mut Inode) -> Option<Finding> {
     let features = inode.dinode.dyn_features();
     let size = area_size(volume);
     let is_set = features.contains(DynFeatures::INLINE_XATTR);
     let stated = inode.dinode.i_xattr_inline_size;
-    // Both, or neither of them, is how it has to be, or is found elsewhere.
+    // Both or neither is right, or reported elsewhere.
     if is_set == (stated == size) || !is_set && stated == 0 {
         return None;
     }
@@ -150,8 +150,8 @@ fn attributes(volume: &Volume, inode: &mut Inode) -> Option<Finding> {
     }
 }
 
-/// Whether what an inode holds says that it has all the room up to its end, or leaves the last `size`
-/// bytes empty.
+/// Returns whether the contents of an inode take all the room up to its end, or leave the last
+/// `size` bytes empty.
 fn takes_all(inode: &Inode, size: usize) -> bool {
     let id2 = inode.block().get(Dinode::ID2_OFFSET..).unwrap_or_default();
     let is_list = ExtentList::new(id2).is_ok_and(|list| is_list(&list, inode));
@@ -165,12 +165,12 @@ fn is_list(list: &ExtentList<'_>, inode: &Inode) -> bool {
     list.verify(inode.blkno).is_ok() && usize::from(list.header.l_count) == list.capacity()
 }
 
-/// Whether there is an extent list.
+/// Returns whether there is an extent list.
 fn has_list(inode: &Inode) -> bool {
     ExtentList::new(inode.id2()).is_ok_and(|list| is_list(&list, inode))
 }
 
-/// Whether there is inline data, by the room it states.
+/// Returns whether there is inline data, by the room that it states.
 fn has_inline(volume: &Volume, inode: &Inode) -> bool {
     let room = inode.id2().len().saturating_sub(InlineData::SIZE);
     let attributes = usize::from(volume.superblock().s_xattr_inline_size);
@@ -179,14 +179,14 @@ fn has_inline(volume: &Volume, inode: &Inode) -> bool {
     (count == room || count + attributes == room) && inode.dinode.i_size <= room as u64
 }
 
-/// Sets or clears the flag of inline data as what is there says.
+/// Sets or clears the flag of inline data, by what is there.
 fn inline_data(volume: &Volume, inode: &mut Inode) -> Option<Finding> {
     let kind = inode.kind();
     if !volume.has(Incompat::INLINE_DATA) || kind == Some(FileKind::Symlink) {
         return None;
     }
     let is_set = inode.is_inline();
-    // The list states the number of its records where inline data has nothing.
+    // An extent list states its number of records where inline data has nothing.
     let (list, inline) = (has_list(inode), has_inline(volume, inode));
     match is_set {
         true if list && !inline => {
@@ -214,8 +214,8 @@ fn set_inline(dinode: &mut Dinode) {
     dinode.i_dyn_features = dinode.dyn_features().union(DynFeatures::INLINE_DATA).bits();
 }
 
-/// Gives an inode the one type that differs in a bit from what it says, and that it has the contents
-/// of; else that of a file, if it shares clusters, which nothing else does.
+/// Gives an inode the only type that differs from its own by a bit and fits its contents. Otherwise
+/// makes it a file if it shares clusters, as nothing else does.
 fn mode(volume: &Volume, inode: &mut Inode) -> Option<Finding> {
     let kind = inode.kind();
     let shares = kind != Some(FileKind::Regular) && has_tree(volume, inode);
@@ -231,14 +231,14 @@ fn mode(volume: &Volume, inode: &mut Inode) -> Option<Finding> {
     let is_file = || shares && holds(volume, &with_type(inode, guess::REGULAR), FileKind::Regular);
     let kind = by_bit.or_else(|| is_file().then_some(guess::REGULAR))? & TYPE;
     let text = format!("i_mode is {was:#o}, it holds what {kind:#o} has");
-    // Where more than one bit is wrong nothing tells the permissions.
+    // Where more than one bit is wrong the permissions are unknown.
     let code = if by_bit.is_none() || was == 0 { codes::INODE_MODE } else { codes::INODE_BIT };
     Some(found(code, inode, text, move |dinode| {
         dinode.i_mode = if was == 0 { guess::with_type(0, kind) } else { was & !TYPE | kind };
     }))
 }
 
-/// Whether an inode has a refcount tree.
+/// Returns whether an inode has a refcount tree.
 fn has_tree(volume: &Volume, inode: &Inode) -> bool {
     let dinode = &inode.dinode;
     let is_tree = || {
@@ -256,12 +256,12 @@ fn with_type(inode: &Inode, kind: u16) -> Inode {
     other
 }
 
-/// That an inode, whose entry states another type than its mode, has the contents of that type, and
-/// not of its own. What users write into a file is not taken for a directory or a link by itself: the
-/// entry, which they do not write, has to say so.
+/// Returns the finding that an inode whose entry states another type than its mode has the contents
+/// of that type, and not of its own. What users write into a file does not alone make it a
+/// directory or a link: the entry, which they do not write, has to say so.
 pub(crate) fn by_entry(volume: &Volume, inode: &Inode, stated: FileKind) -> Option<Finding> {
     let (blkno, was) = (inode.blkno, inode.dinode.i_mode);
-    // All that a directory or a link has a file can have, too.
+    // A file can have everything that a directory or a link has.
     let (kind, is_more) = match stated {
         FileKind::Regular => (guess::REGULAR, false),
         FileKind::Directory => (guess::DIRECTORY, inode.kind() == Some(FileKind::Regular)),
@@ -283,7 +283,7 @@ pub(crate) fn by_entry(volume: &Volume, inode: &Inode, stated: FileKind) -> Opti
     Some(Finding::new(code, Place::inode(blkno), text).repaired_by(repair))
 }
 
-/// Whether an inode of that type cannot have what is stated of its contents.
+/// Returns whether an inode of that type cannot have the stated contents.
 fn contradicts(volume: &Volume, inode: &Inode, kind: FileKind) -> bool {
     let dinode = &inode.dinode;
     match kind {
@@ -298,15 +298,15 @@ fn contradicts(volume: &Volume, inode: &Inode, kind: FileKind) -> bool {
     }
 }
 
-/// Whether a size that no target has is right, as there are clusters for all of it.
+/// Returns whether a size that no target has is right, as there are clusters for all of it.
 fn is_longer_than_targets(volume: &Volume, inode: &Inode) -> bool {
     let clusters = volume.geometry().clusters_for(inode.size());
     let is_whole = clusters.is_some_and(|it| inode.dinode.i_clusters >= it);
     inode.size() >= LONGEST_TARGET && is_whole && !is_text_and_zeros(volume, inode)
 }
 
-/// Whether the first block of an inode has a text and nothing after it: of a target with a wrong size
-/// that is there.
+/// Returns whether the first block of an inode has a text and zeros after it, like a target whose
+/// size is wrong.
 fn is_text_and_zeros(volume: &Volume, inode: &Inode) -> bool {
     let Some(Ok(extent)) = volume.tree(inode).ok().and_then(|tree| tree.extents().next()) else {
         return false;
@@ -316,14 +316,14 @@ fn is_text_and_zeros(volume: &Volume, inode: &Inode) -> bool {
     end > 0 && block.get(end..).is_some_and(|rest| rest.iter().all(|byte| *byte == 0))
 }
 
-/// Whether there is nothing but the target of a symbolic link in the inode.
+/// Returns whether the inode holds only the target of a symbolic link.
 fn is_target(inode: &Inode) -> bool {
     let size = usize::try_from(inode.size()).unwrap_or(usize::MAX);
     let text = inode.id2().get(..size).filter(|text| !text.is_empty() && !text.contains(&0));
     text.is_some() && inode.id2().get(size) == Some(&0)
 }
 
-/// Whether an inode of that type holds what is plainly such a one's.
+/// Returns whether an inode plainly holds the contents of that type.
 fn holds(volume: &Volume, inode: &Inode, kind: FileKind) -> bool {
     let dinode = &inode.dinode;
     let is_list = has_list(inode);
@@ -341,7 +341,7 @@ fn holds(volume: &Volume, inode: &Inode, kind: FileKind) -> bool {
     }
 }
 
-/// Whether the blocks of an inode hold a text as long as it, and a NUL after it.
+/// Returns whether the blocks of an inode hold a text of the inode's size, and a NUL after it.
 fn ends_as_target(volume: &Volume, inode: &Inode) -> bool {
     let size = inode.size();
     if size == 0 || size >= LONGEST_TARGET {
@@ -350,8 +350,8 @@ fn ends_as_target(volume: &Volume, inode: &Inode) -> bool {
     end_of_text(volume, inode, size + 1) == Some(size)
 }
 
-/// How long the text is that the blocks of an inode begin with, if a NUL ends it among the first
-/// `most` bytes, about.
+/// Returns the length of the text at the start of the blocks of an inode, if a NUL ends it within
+/// `most` bytes, rounded up to blocks.
 fn end_of_text(volume: &Volume, inode: &Inode, most: u64) -> Option<u64> {
     let extent = volume.tree(inode).ok()?.extents().next()?.ok()?;
     let blocks = most.div_ceil(volume.block_size().bytes().into());

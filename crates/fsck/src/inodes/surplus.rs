@@ -1,9 +1,9 @@
-//! Extents that are longer than their inode can have.
+//! Extents that are longer than their inode can need.
 //!
-//! A length with a wrong bit claims what other files have, up to the end of the volume. That it is
-//! the length which is wrong is told by the number of clusters and the size of the inode, or by the
-//! position of the extent after it, and by who has what is too much: the file has lost nothing
-//! then, and nothing of others is copied into it.
+//! A length with a wrong bit claims what other files have, up to the end of the volume. That the
+//! length is wrong follows from the number of clusters and the size of the inode, or from the
+//! position of the next extent, and from who has the clusters beyond. Then the file has lost
+//! nothing, and nothing of others is copied into it.
 
 use std::ops::Range;
 
@@ -24,29 +24,29 @@ use crate::tables::collected::SharedClaim;
 use crate::tables::surplus::Surplus;
 use crate::{Context, Finding};
 
-/// What of a tree may be an extent that is too long.
+/// The extents of a tree that may be too long.
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
     last: Option<Extent>,
-    /// The one that reaches over the one after it, and where that begins.
+    /// The extent that reaches over the next one, and where that one begins.
     over: Option<(Extent, u64)>,
     overlaps: u32,
 }
 
 /// An extent that is too long.
 pub(super) struct TooLong {
-    /// The length it can have.
+    /// The length that it can have.
     pub longest: Longest,
-    /// The length it has.
+    /// The length that it states.
     clusters: u16,
-    /// Where it is, if what is too much may be its own after all.
+    /// Its place, if the clusters beyond may be its own after all.
     open: Option<(Blkno, ExtentFlags)>,
-    /// Whether the number of clusters of the inode says so.
+    /// Whether the number of clusters of the inode shows it.
     pub is_stated: bool,
 }
 
 impl Suspects {
-    /// The next extent.
+    /// Adds the next extent.
     pub fn extent(&mut self, extent: Extent) {
         let start = u64::from(extent.cpos.0);
         if let Some(last) = self.last.filter(|last| last.end() > start) {
@@ -56,8 +56,8 @@ impl Suspects {
         self.last = Some(extent);
     }
 
-    /// The extent with which the tree is as large as the inode says, once it is shorter: it
-    /// has `stated` clusters, and needs as many as `needed` for its size.
+    /// Returns the extent that has to be shortened for the tree to be as large as the inode states:
+    /// `stated` clusters, of which its size needs `needed`.
     pub fn too_long(&self, walked: &Walked, stated: u64, needed: u64) -> Option<TooLong> {
         let surplus = walked.clusters.checked_sub(stated)?;
         let shorter = |cpos, clusters: u16, surplus| {
@@ -87,7 +87,7 @@ impl Suspects {
 }
 
 impl TooLong {
-    /// That it is.
+    /// Returns the finding that it is too long.
     pub fn finding(&self, subject: &Subject<'_>, holds: Holds) -> Finding {
         let Longest { cpos, clusters } = self.longest;
         let text = format!(
@@ -99,8 +99,8 @@ impl TooLong {
         subject.finding(codes::EXTENT_LENGTH, text).repaired_by(repair)
     }
 
-    /// What is to be found out about it, if anything; `otherwise` is wrong if it is as long as it
-    /// is.
+    /// Returns what has to be decided later, if anything. `otherwise` is what is wrong if it is not
+    /// too long.
     pub fn surplus(
         &self,
         context: &Context<'_>,
@@ -123,7 +123,7 @@ impl TooLong {
     }
 }
 
-/// Decides what is too much, when it is known who has what.
+/// Decides which extents are too long, once it is known who has what.
 pub fn settle(context: &Context<'_>, state: &mut State<'_>) {
     let all = std::mem::take(&mut state.surplus);
     let mut shared = ClusterSet::default();
@@ -135,7 +135,9 @@ pub fn settle(context: &Context<'_>, state: &mut State<'_>) {
             return;
         }
         let others = Others { context, state, shared: &shared };
-        // Of its own is what is in use and no one else's.
+        // Its own are clusters that are in use and claimed by nobody else. Where the number of
+        // clusters shows the shorter length as well, one cluster that is not its own proves it;
+        // otherwise none may be its own.
         let is_wrong = match surplus.is_stated {
             true => others.any(&surplus.clusters, true),
             false => !others.any(&surplus.clusters, false),
@@ -154,7 +156,7 @@ pub fn settle(context: &Context<'_>, state: &mut State<'_>) {
     }
 }
 
-/// Who has what.
+/// The owners of clusters.
 struct Others<'a, 'o> {
     context: &'a Context<'a>,
     state: &'a State<'o>,
@@ -162,7 +164,8 @@ struct Others<'a, 'o> {
 }
 
 impl Others<'_, '_> {
-    /// Whether there is a cluster among these that is free or someone else's, or one that is not.
+    /// Returns whether any of these clusters is free or another owner's, or, without `is_foreign`,
+    /// is neither.
     fn any(&self, clusters: &Range<u32>, is_foreign: bool) -> bool {
         let geometry = self.context.geometry();
         let mut at = clusters.start;

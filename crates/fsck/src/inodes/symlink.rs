@@ -9,9 +9,9 @@ use crate::extents::Walked;
 use crate::repair::Repair;
 use crate::tables::collected::Collected;
 
-/// Whether there is an extent list in place of a target in the dinode.
+/// Returns whether there is an extent list in place of a target in the dinode.
 pub(super) fn has_extents(context: &Context<'_>, subject: &Subject<'_>) -> bool {
-    // A target does not begin with a zero, an extent list of depth 0 does.
+    // An extent list of depth 0 begins with a zero, a target does not.
     ExtentList::new(subject.inode.id2()).is_ok_and(|list| {
         list.header.l_tree_depth == 0
             && usize::from(list.header.l_count) == list.capacity()
@@ -19,10 +19,10 @@ pub(super) fn has_extents(context: &Context<'_>, subject: &Subject<'_>) -> bool 
     })
 }
 
-/// A target in the dinode.
+/// Checks a target in the dinode.
 pub(super) fn check_fast(subject: &Subject<'_>, out: &mut Collected) {
     let room = subject.inode.id2().len();
-    // It ends where the size says, or else where the room does.
+    // It ends where the size states, or else at the end of the room.
     let end = subject.repair(move |dinode, id2| {
         let size = usize::try_from(dinode.i_size).unwrap_or(usize::MAX).min(room - 1);
         id2.get_mut(size..room).unwrap_or_default().fill(0);
@@ -30,7 +30,7 @@ pub(super) fn check_fast(subject: &Subject<'_>, out: &mut Collected) {
     length(subject, subject.inode.id2(), end, out);
 }
 
-/// A target in blocks, those of `walked`.
+/// Checks a target in blocks, those of `walked`.
 pub(super) fn check_slow(
     context: &Context<'_>,
     subject: &Subject<'_>,
@@ -49,17 +49,17 @@ pub(super) fn check_slow(
                 let blkno = subject.blkno();
                 move |editor| editor.delete_inode(blkno)
             }),
-            // The target has its end somewhere: the next check tells.
+            // The next check finds the end of the target.
             _ => subject.repair(move |dinode, _| dinode.i_size = (there << bits) - 1),
         };
         out.found(subject.finding(codes::LINK_BLOCKS, text).repaired_by(repair));
         return;
     }
-    // A target the kernel makes fits a block, and the first extent.
+    // The whole target is read from the first extent.
     let Ok(list) = ExtentList::new(subject.inode.id2()) else { return };
     let first = list.records().find(|rec| rec.e_leaf_clusters() > 0);
     let Some(first) = first.filter(|_| list.header.l_tree_depth == 0) else { return };
-    // It may be longer than the size says.
+    // The target may be longer than the size states.
     let most = u64::from(4096 / block_size.bytes()) + 1;
     let blocks =
         most.min(u64::from(first.e_leaf_clusters()) << context.geometry().bpc_bits()) as u32;
@@ -80,7 +80,7 @@ pub(super) fn check_slow(
     }
 }
 
-/// `end` gives it one.
+/// Compares the length of a target with the size. `end` is the repair of a target without an end.
 fn length(subject: &Subject<'_>, target: &[u8], end: Repair, out: &mut Collected) {
     let size = subject.dinode().i_size;
     match target.iter().position(|byte| *byte == 0) {

@@ -1,6 +1,6 @@
 //! Truncate logs (invariant L-2): clusters that are to be freed.
 //!
-//! Claims what its records name: in the global bitmap they are still set.
+//! Claims the clusters that the records name: they are still set in the global bitmap.
 
 use ocfs2_format::Blkno;
 use ocfs2_format::truncate_log::{TruncateLog, TruncateLogHeader, TruncateRec};
@@ -11,10 +11,11 @@ use crate::codes::slots as codes;
 use crate::repair::{Repair, edit_list};
 use crate::tables::collected::{Claim, Collected};
 
-/// Wrong records that are told one by one.
+/// Wrong records that are reported one by one.
 const MANY: usize = 8;
 
-/// No records: clusters that nobody else claims are found to be free.
+/// Returns the repair that empties the log: clusters that nobody else claims are then found to be
+/// free.
 pub(crate) fn clear(blkno: Blkno) -> Repair {
     Repair::dinode(blkno, |_, id2| {
         edit_list(id2, |log: &mut TruncateLogHeader, records: &mut Vec<TruncateRec>| {
@@ -68,7 +69,7 @@ pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Coll
         };
         wrong.push((index, start, count, code));
     }
-    // In a log of garbage all that is wrong is left out at once.
+    // In a log of garbage all wrong records are reported and left out together.
     let is_garbage = wrong.len() > MANY && wrong.len() * 2 > used;
     let at_once = if is_garbage { wrong.len() } else { 1 };
     for records in wrong.chunks(at_once.max(1)) {
@@ -80,7 +81,8 @@ pub(super) fn check(context: &Context<'_>, subject: &Subject<'_>, out: &mut Coll
         let text = format!(
             "record {index}: {cut} clusters from {start} on, the volume has {clusters}{more}"
         );
-        // Without a start they are left out; what they were to free is not in use.
+        // Records without a start are skipped. What they were to free is then found not to be in
+        // use.
         let left_out: Vec<_> = records.iter().map(|(_, start, cut, _)| (*start, *cut)).collect();
         let repair = subject.repair(move |_, id2| {
             edit_list(id2, |_: &mut TruncateLogHeader, records: &mut Vec<TruncateRec>| {

@@ -1,4 +1,4 @@
-//! A quota file, block by block.
+//! A quota file, read block by block.
 
 use ocfs2_format::quota;
 use ocfs2_format::{Blkno, BlockSize};
@@ -12,7 +12,7 @@ use crate::system_files::{block_of, extents_of};
 use crate::{Context, Finding, Place};
 use ocfs2_volume::SystemFile;
 
-/// A quota file. Its blocks count from 0.
+/// A quota file. Its blocks are numbered from 0.
 pub struct QuotaFile<'a> {
     context: &'a Context<'a>,
     inode: Inode,
@@ -25,13 +25,13 @@ pub struct QuotaFile<'a> {
 pub struct QuotaBlock {
     pub blkno: Blkno,
     pub bytes: Vec<u8>,
-    /// Why the checksum does not hold, where it does not.
+    /// Why the checksum does not hold; `None` if it does.
     pub bad_check: Option<String>,
 }
 
 impl<'a> QuotaFile<'a> {
     pub fn new(context: &'a Context<'a>, file: SystemFile, inode: Inode) -> Self {
-        // None of its clusters twice: blocks would have to be told apart that are the same.
+        // No cluster twice: otherwise blocks that are the same would have different numbers.
         let (mut seen, bits) = (ClusterSet::default(), context.geometry().bpc_bits());
         let mut extents = extents_of(context, &inode);
         extents.retain(|extent| {
@@ -48,13 +48,14 @@ impl<'a> QuotaFile<'a> {
         self.context.volume.block_size()
     }
 
-    /// Bytes of a cluster.
+    /// Returns the bytes per cluster.
     pub fn cluster_bytes(&self) -> i64 {
         self.context.geometry().cluster_size.bytes().into()
     }
 
-    /// Blocks by the size of the file, as far as they are stored. One with holes is damaged, and
-    /// there are as many as are stored after them.
+    /// Returns the number of blocks by the size of the file, at most up to the end of its last
+    /// extent, and at most twice those that are stored. A quota file has no holes: with the second
+    /// limit a wrong position does not add millions of blocks.
     pub fn blocks(&self) -> u32 {
         let bits = self.context.geometry().bpc_bits();
         let end = self.extents.last().map_or(0, Extent::end) << bits;
@@ -64,7 +65,7 @@ impl<'a> QuotaFile<'a> {
         u32::try_from(blocks).unwrap_or(u32::MAX)
     }
 
-    /// That the file is shorter than so many blocks, which its clusters have room for.
+    /// Returns the finding that the file is shorter than `blocks`, for which it has clusters.
     pub fn cut(&self, blocks: u32) -> Option<Finding> {
         let (inode, size) = (self.inode.blkno, self.inode.dinode.i_size);
         let bits = self.context.geometry().bpc_bits();
@@ -79,7 +80,7 @@ impl<'a> QuotaFile<'a> {
         Some(finding.repaired_by(repair))
     }
 
-    /// A block; nothing if the file has none there. One that cannot be read is a finding.
+    /// Reads a block; `None` if the file has none there, or it cannot be read, which is a finding.
     pub fn read(&self, index: u32, findings: &mut Vec<Finding>) -> Option<QuotaBlock> {
         let blkno = block_of(self.context, &self.extents, index.into())?;
         let check_offset = quota::check_offset(self.block_size());
@@ -93,7 +94,7 @@ impl<'a> QuotaFile<'a> {
         }
     }
 
-    /// A finding about the file, and one of its blocks.
+    /// A finding about the file or one of its blocks.
     pub fn finding(
         &self,
         code: &'static Code,

@@ -12,7 +12,7 @@ use crate::Finding;
 use crate::codes::quota as codes;
 use crate::tables::usage::{Amount, Usage};
 
-/// Checks the file and adds the changes it holds to `pending`.
+/// Checks the file and adds the changes that it holds to `pending`.
 pub(super) fn check(
     file: &QuotaFile<'_>,
     kind: QuotaKind,
@@ -48,7 +48,7 @@ pub(super) fn check(
         changes += match self::chunk(file, kind, chunk, pending, findings) {
             Ok(changes) => changes,
             Err(why) => {
-                // A block that cannot be read was said.
+                // A block that cannot be read was reported.
                 if findings.len() == before {
                     findings.push(invalid(&why));
                 }
@@ -62,7 +62,7 @@ pub(super) fn check(
     }
 }
 
-/// Reads the changes of a chunk and counts them.
+/// Reads the changes of a chunk. Returns their number.
 fn chunk(
     file: &QuotaFile<'_>,
     kind: QuotaKind,

@@ -1,7 +1,7 @@
 //! Pass 5: quota files, where the volume has them.
 //!
-//! Verifies header, tree, entries and free lists of the global files and the files of the slots
-//! (invariants ), and compares the usage they state with what pass 1 has counted.
+//! Verifies header, tree, entries and free lists of the global files and of the files of the slots
+//! (invariants ), and compares the usage that they state with what pass 1 counted.
 
 mod file;
 mod local;
@@ -24,7 +24,7 @@ use ocfs2_volume::SystemFile;
 /// Checks all quota files.
 ///
 /// # Errors
-/// [`Stop`].
+/// [`Stop`] if the check was interrupted.
 pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), Stop> {
     let kinds = [QuotaKind::User, QuotaKind::Group];
     if kinds.iter().all(|kind| !context.volume.features().has_quota(*kind)) {
@@ -64,7 +64,7 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
             if !out.findings.is_empty() {
                 files.info = tree::info(&file);
             }
-            // What is used by inodes that were lost, nobody has counted.
+            // Without the lost inodes the counted usage is too low.
             if !state.lost_groups {
                 usage::compare(&file, kind, &entries, &pending, &state.usage, &mut out.findings);
             }
@@ -83,7 +83,7 @@ pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<(), 
     Ok(())
 }
 
-/// Rewrites the files of a kind, with what was counted.
+/// Returns the repair that rewrites the files of a kind with the counted usage.
 fn rewrite(mut files: QuotaFiles, counted: &Usage) -> Repair {
     let counted = counted.of(files.kind);
     for (id, entry) in &mut files.entries {

@@ -11,14 +11,14 @@ use super::file::{QuotaBlock, QuotaFile};
 use crate::Finding;
 use crate::codes::quota as codes;
 
-/// The root of the tree.
+/// The block of the root of the tree.
 const ROOT: u32 = 1;
 
-/// What was found of a leaf.
+/// A leaf that was read.
 struct Leaf {
     blkno: Blkno,
     header: LeafHeader,
-    /// Entries in use, and all there is room for.
+    /// Entries in use, and entries that fit.
     used: usize,
     room: usize,
 }
@@ -30,20 +30,20 @@ struct Walk<'a, 'f> {
     inner: HashSet<u32>,
     leaves: BTreeMap<u32, Leaf>,
     entries: BTreeMap<u32, QuotaEntry>,
-    /// For each leaf the ids of its entries that no reference has pointed to so far.
+    /// Leaves and ids of entries that no reference has pointed to so far.
     unreferenced: BTreeSet<(u32, u32)>,
-    /// The ids that are looked up and not found.
+    /// Ids whose references point to no entry.
     astray: Vec<u32>,
-    /// Parts could not be read.
+    /// Whether parts of the tree could not be read.
     incomplete: bool,
-    /// An entry is damaged, or there twice: with it what is free will change.
+    /// Whether an entry is damaged, or there twice: its repair changes what is free.
     doubtful: bool,
 }
 
-/// What is said of entries that are gone, with their ids.
+/// How findings describe lost entries, followed by the ids.
 const ASTRAY: &str = "the tree points to no entry for ids";
 
-/// Whether limits may be gone, or be others than those that were set.
+/// Returns whether limits may be lost, or differ from those that were set.
 pub(super) fn loses(finding: &Finding) -> bool {
     let damaged = [
         codes::QMAGIC_INVALID,
@@ -56,7 +56,7 @@ pub(super) fn loses(finding: &Finding) -> bool {
         || finding.code == codes::QTREE_INDEX && finding.text.contains(ASTRAY)
 }
 
-/// Checks the file and gives its entries by their ids.
+/// Checks the file. Returns its entries by their ids.
 pub(super) fn check(
     file: &QuotaFile<'_>,
     kind: QuotaKind,
@@ -85,7 +85,7 @@ pub(super) fn check(
     walk.entries
 }
 
-/// The header, if it is sound.
+/// Returns the header, if it is sound.
 fn header(
     file: &QuotaFile<'_>,
     kind: QuotaKind,
@@ -94,7 +94,7 @@ fn header(
     let before = findings.len();
     let block = file.read(0, findings);
     if findings.len() > before {
-        // It cannot be read.
+        // The block cannot be read, which was reported.
         return None;
     }
     let blkno = block.as_ref().map(|block| block.blkno);
@@ -102,7 +102,7 @@ fn header(
     info.map_err(|why| findings.push(file.finding(codes::QMAGIC_INVALID, blkno, why))).ok()
 }
 
-/// That the size of the file is less than its blocks by its header, which it has clusters for.
+/// Returns the finding that the file is shorter than its header states and its clusters allow.
 pub(super) fn cut(file: &QuotaFile<'_>, kind: QuotaKind) -> Option<Finding> {
     let block = file.read(0, &mut Vec::new()).filter(|block| block.bad_check.is_none())?;
     let header = QuotaHeader::decode(&block.bytes).ok()?;
@@ -112,7 +112,7 @@ pub(super) fn cut(file: &QuotaFile<'_>, kind: QuotaKind) -> Option<Finding> {
     file.cut(info.dqi_blocks)
 }
 
-/// Grace times and the like, as far as they can be read.
+/// Returns the grace times and the like, as far as they can be read.
 pub(super) fn info(file: &QuotaFile<'_>) -> GlobalInfo {
     let block = file.read(0, &mut Vec::new()).filter(|block| block.bad_check.is_none());
     let info = block.and_then(|block| {
@@ -142,8 +142,8 @@ impl Walk<'_, '_> {
         quota::tree_depth(self.file.block_size())
     }
 
-    /// Follows a block of the tree; `prefix` are the ids it stands for, without the digits of
-    /// its own and lower levels.
+    /// Follows a block of the tree. `prefix` is the leading digits of the ids below it, one digit
+    /// for each level above.
     fn block(&mut self, index: u32, level: u32, prefix: u64) {
         let Some(block) = self.file.read(index, self.findings) else {
             self.incomplete = true;
@@ -189,7 +189,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    /// Reads a leaf, once.
+    /// Reads a leaf, unless it was read before.
     fn leaf(&mut self, index: u32) {
         if self.leaves.contains_key(&index) {
             return;
@@ -233,7 +233,7 @@ impl Walk<'_, '_> {
         self.leaves.insert(index, Leaf { blkno, header, used, room });
     }
 
-    /// Whether tree and entries point to each other.
+    /// Checks that references and entries belong to each other.
     fn index(&mut self) {
         if self.incomplete || self.astray.is_empty() && self.unreferenced.is_empty() {
             return;
@@ -254,7 +254,7 @@ impl Walk<'_, '_> {
         self.findings.push(self.file.finding(codes::QTREE_INDEX, None, parts.join("; ")));
     }
 
-    /// What is wrong with the counts of leaves and the lists of what is free.
+    /// Returns what is wrong with the counts of leaves and the free lists.
     fn lists(&mut self, info: &GlobalInfo) -> Option<String> {
         for (index, leaf) in &self.leaves {
             let (entries, used) = (usize::from(leaf.header.dqdh_entries), leaf.used);
@@ -297,7 +297,8 @@ impl Walk<'_, '_> {
         self.free_blocks(info.dqi_free_blk)
     }
 
-    /// What is wrong with the list of free blocks, and with blocks that are nowhere.
+    /// Returns what is wrong with the list of free blocks, or that some blocks are neither in use
+    /// nor free.
     fn free_blocks(&mut self, first: u32) -> Option<String> {
         let mut free = HashSet::new();
         let mut at = first;

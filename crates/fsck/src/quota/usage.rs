@@ -1,4 +1,4 @@
-//! What users and groups use, as the files state it, compared with what was counted.
+//! The usage of users and groups that the files state, compared with the counted one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,10 +9,11 @@ use crate::Finding;
 use crate::codes::quota as codes;
 use crate::tables::usage::{Amount, Usage};
 
-/// Whether what is stored for an id is what was counted, or can have come of it.
+/// Returns whether the stored usage of an id is the counted one, or can have come of it.
 ///
 /// mkfs.ocfs2 makes `lost+found`, for id 0, after it wrote the quota files, and the kernel counts
-/// on from there: the inode, and its cluster if it is not inline, may be missing for ever.
+/// from there: the inode, and its cluster if it is not inline, may be missing forever. The clusters
+/// of directory indexes may be counted or not: see [`Usage`].
 fn agree(cluster: i64, id: u32, stored: Amount, counted: Amount, index_bytes: i64) -> bool {
     let more = stored.bytes.saturating_sub(counted.bytes);
     let is_part_of_indexes = |more: i64| (0..=index_bytes).contains(&more) && more % cluster == 0;
@@ -26,8 +27,8 @@ fn agree(cluster: i64, id: u32, stored: Amount, counted: Amount, index_bytes: i6
     }
 }
 
-/// Compares the entries of the global file, with the changes of the slots it does not have yet,
-/// with what was counted.
+/// Compares the counted usage with the entries of the global file, plus the changes of the slots
+/// that it does not have yet.
 pub(super) fn compare(
     file: &QuotaFile<'_>,
     kind: QuotaKind,

@@ -4,10 +4,11 @@ use ocfs2_format::dx::DxRoot;
 use ocfs2_format::{Blkno, Block};
 use ocfs2_volume::Volume;
 
-/// Bits of a signature that may be wrong, where all else says that it is the root.
+/// Bits of a signature that may be wrong where everything else shows that it is the root.
 const WRONG_BITS: u32 = 8;
 
-/// Why the block at `blkno` is not the root of an index of `dir`, but of something else.
+/// Returns why the block at `blkno` is not the root of an index of `dir` but something else; `None`
+/// if it is the root.
 pub(crate) fn foreign(
     volume: &Volume,
     (dir, blkno): (Blkno, Blkno),

@@ -1,8 +1,8 @@
 //! Records of an extent list that are out of order and otherwise sound.
 //!
-//! Two records that were exchanged need only be put back. A record whose position is wrong is
-//! out of order as well, and would end up somewhere else in the file if it was sorted: the two are
-//! told apart by what else the records say.
+//! Two records that were exchanged only have to be put back. A record with a wrong position is out
+//! of order as well, but sorting would move it to another place in the file. That is why records
+//! are not simply sorted: what else they state tells the two cases apart.
 
 use ocfs2_format::extent::{ExtentFlags, ExtentRec};
 
@@ -11,17 +11,17 @@ use crate::read::holds::Holds;
 /// Bits of a position.
 const POSITION_BITS: u32 = u32::BITS;
 
-/// Records that hardly by chance have all positions without a hole.
+/// The number of records from which on positions without a hole are no coincidence.
 const MANY: usize = 8;
 
-/// Puts records that are only out of order in order, those of a list of that depth; says whether
-/// they were.
+/// Sorts the records of a list of that depth if they are only out of order. Returns whether they
+/// were.
 pub fn restore(records: &mut [ExtentRec], depth: u16, holds: Holds) -> bool {
     if is_sorted(records) {
         return false;
     }
     let mut sorted = records.to_vec();
-    // A kernel leaves an empty one in front; its position says nothing.
+    // A kernel leaves an empty record in front; its position means nothing.
     let start = usize::from(depth == 0 && records.first().is_some_and(|it| length(it, 0) == 0));
     let Some(rest) = sorted.get_mut(start..) else { return false };
     rest.sort_by_key(|rec| rec.e_cpos.0);
@@ -29,7 +29,7 @@ pub fn restore(records: &mut [ExtentRec], depth: u16, holds: Holds) -> bool {
     let is_right = match (depth, holds) {
         (1.., _) | (0, Holds::Dense) => is_dense(rest, depth),
         (_, Holds::Hashed | Holds::RefcountLeaves) => is_sorted(rest),
-        // Of a record with flags that there are not, the position is garbage as well.
+        // A record with unknown flags has a garbage position as well.
         (_, Holds::Data) => {
             rest.iter().all(has_known_flags) && is_disjoint(rest) && were_exchanged(given, rest)
         }
@@ -44,19 +44,19 @@ fn pairs(records: &[ExtentRec]) -> impl Iterator<Item = (&ExtentRec, &ExtentRec)
     records.iter().zip(records.iter().skip(1))
 }
 
-/// Whether each position is after the one before; empty records in front do not count.
+/// Returns whether positions ascend; empty records in front do not count.
 fn is_sorted(records: &[ExtentRec]) -> bool {
     pairs(records).all(|(rec, next)| length(rec, 0) == 0 || rec.e_cpos < next.e_cpos)
 }
 
-/// Whether no record reaches over the next one, and none is empty.
+/// Returns whether no record reaches over the next one, and none is empty.
 fn is_disjoint(records: &[ExtentRec]) -> bool {
     let is_empty = |rec: &ExtentRec| length(rec, 0) == 0;
     !records.iter().any(is_empty)
         && pairs(records).all(|(rec, next)| end(rec, 0) <= next.e_cpos.0.into())
 }
 
-/// Whether each record begins where the one before ends.
+/// Returns whether each record begins where the one before ends.
 fn is_dense(records: &[ExtentRec], depth: u16) -> bool {
     pairs(records)
         .all(|(rec, next)| rec.e_cpos < next.e_cpos && end(rec, depth) == u64::from(next.e_cpos.0))
@@ -77,11 +77,12 @@ fn end(rec: &ExtentRec, depth: u16) -> u64 {
     u64::from(rec.e_cpos.0) + length(rec, depth)
 }
 
-/// Whether extents of a file were exchanged, rather than that the position of one is wrong. More
-/// than one is out of place; or the one that is has a place next to the one it has, between two
-/// others. Where the clusters of the volume follow each other in the new order, and did not in the
-/// old one, nothing else is asked for, and neither of many that are without a hole in the new one. What
-/// one wrong bit explains as well was not exchanged.
+/// Returns whether extents of a file were exchanged, rather than that one position is wrong.
+///
+/// They were if more than one record is out of place, or if there are many and they leave no hole
+/// once sorted. They were not if one wrong bit of a position explains the order as well, or if the
+/// clusters on the volume are in order now. They were if the clusters are in order once sorted.
+/// Otherwise exactly two neighbours have to differ, neither of them the last record.
 fn were_exchanged(given: &[ExtentRec], sorted: &[ExtentRec]) -> bool {
     let on_volume = |list: &[ExtentRec]| pairs(list).all(|(rec, next)| rec.e_blkno < next.e_blkno);
     if without_one(given).is_none() {
@@ -101,7 +102,7 @@ fn were_exchanged(given: &[ExtentRec], sorted: &[ExtentRec]) -> bool {
     differing == 2 && last_stays
 }
 
-/// The number of a record without which the others are in order.
+/// Returns the index of a record without which the others are in order.
 fn without_one(given: &[ExtentRec]) -> Option<usize> {
     let at = pairs(given).position(|(rec, next)| rec.e_cpos >= next.e_cpos)?;
     let is_it = |index: &usize| {
@@ -112,8 +113,8 @@ fn without_one(given: &[ExtentRec]) -> Option<usize> {
     [at, at + 1].into_iter().find(is_it)
 }
 
-/// Whether a bit of one position makes the order right as it is. The last record does not go beyond
-/// where the file ends by the others.
+/// Returns whether flipping one bit of one position makes the order right. The last record must not
+/// go beyond the last position of all.
 fn is_a_bit(given: &[ExtentRec]) -> bool {
     let end = given.iter().map(|rec| rec.e_cpos).max();
     let Some(at) = pairs(given).position(|(rec, next)| rec.e_cpos >= next.e_cpos) else {

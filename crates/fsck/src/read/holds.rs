@@ -11,10 +11,11 @@ use crate::clusters::ClusterSet;
 /// What a tree holds, which decides what may be in it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Holds {
-    /// Contents of a regular file or a symbolic link: may have holes.
+    /// Contents of a regular file: may have holes.
     Data,
-    /// Anything else whose positions are counted: no holes (directories, attribute values,
-    /// files of the system).
+    /// Anything else whose positions are counted, without holes: directories, symbolic links,
+    /// attribute values, files of the system. In the check also regular files of a volume without
+    /// sparse files.
     Dense,
     /// Clusters found by a hash: positions are hashes.
     Hashed,
@@ -23,8 +24,8 @@ pub enum Holds {
 }
 
 impl Holds {
-    /// The end of all positions. The last one is never that of a file: its end is a number for
-    /// which kernels have no room.
+    /// Returns the end of all positions. No file uses the last one: kernels have no room for the
+    /// number of its end.
     pub fn end(self) -> u64 {
         match self {
             Self::Data | Self::Dense => u32::MAX.into(),
@@ -32,9 +33,12 @@ impl Holds {
         }
     }
 
-    /// Where a record can be and how many clusters it can have, if these are fewer than it says: it
-    /// is too long rather than that two `behind` it, in order, are in the wrong place. One that is
-    /// behind these itself is where the extent before it ends.
+    /// Returns where a record can be and how many clusters it can have, if these are fewer than it
+    /// states. `before_end` is the end of the extent before, `behind` the positions of the records
+    /// after it.
+    ///
+    /// If a record reaches over two records that are in order, its own length is wrong rather than
+    /// two positions. A record whose position is after both begins where the extent before it ends.
     pub fn room(
         self,
         rec: &ExtentRec,
@@ -55,17 +59,16 @@ impl Holds {
     }
 }
 
-/// The length that the record at a position has at most.
+/// The largest length of the record at a position.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Longest {
-    /// The position.
     pub cpos: Cpos,
     /// The clusters; not 0.
     pub clusters: u16,
 }
 
 impl Longest {
-    /// The record as it can be.
+    /// Returns the record, shortened if it is longer.
     pub fn of(self, rec: ExtentRec) -> ExtentRec {
         match rec.e_cpos == self.cpos && rec.e_leaf_clusters() > self.clusters {
             true => ExtentRec::leaf(rec.e_cpos, self.clusters, rec.e_flags(), rec.e_blkno),
@@ -74,12 +77,12 @@ impl Longest {
     }
 }
 
-/// What a record of a leaf is taken as; it is given with the one after it.
+/// Returns the record that a record of a leaf is replaced by, given the record and the one after
+/// it.
 pub type Taken<'a> = dyn Fn(&ExtentRec, Option<&ExtentRec>) -> ExtentRec + 'a;
 
-/// If what a tree holds is more than the volume, takes out of its `runs`, each a first block and
-/// a number of blocks, what is in them a second time: it would be read again and again. Says
-/// whether it had to.
+/// Removes overlaps from `runs`, each a first block and a number of blocks, if they add up to more
+/// than the volume, so that a hostile tree is not read many times over. Returns whether it did.
 pub fn once(geometry: &Geometry, runs: &mut Vec<(Blkno, u64)>) -> bool {
     let sum = runs.iter().fold(0_u64, |sum, (_, blocks)| sum.saturating_add(*blocks));
     if sum <= geometry.blocks() {

@@ -1,9 +1,9 @@
 //! Blocks of metadata that were written to the place of another one.
 //!
-//! A single wrong number is corrected. Where a block's number, bit and group all say that it
-//! belongs elsewhere, that is so: taken for the one whose place it has, it would show under one file's
-//! name what is another file's. Such blocks are put back where they belong if nothing of its own is
-//! there; else they are copies, and what they have replaced is lost.
+//! A single wrong number is corrected. If a block's number, bit and group all say that it belongs
+//! elsewhere, it does: taken for the block whose place it has, it would show another file's
+//! contents under a file's name. Such blocks are put back where they belong, unless that place
+//! holds its own block; then they are copies, and what they replaced is lost.
 
 use ocfs2_format::bitmap::Bitmap;
 use ocfs2_format::dinode::{Dinode, InodeFlags};
@@ -21,7 +21,7 @@ use super::corrected::correct;
 /// Blocks in the places of each other that are put back together.
 const MOST: usize = 64;
 
-/// What a block says of itself.
+/// What a block states about itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Identity {
     signature: [u8; 8],
@@ -30,21 +30,22 @@ struct Identity {
     loc: Blkno,
 }
 
-/// Where blocks belong that are in each other's places.
+/// The chain of blocks that are in each other's places.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Way {
-    /// What is put where.
+    /// Blocks with the places where they belong.
     pub moves: Vec<(Blkno, Vec<u8>)>,
-    /// Where the last of them comes from, of which there is another one in its own place.
+    /// Set if nothing belongs to the first place, so that its own block is lost: the home of the
+    /// last block, which holds its own block, or was empty.
     pub copy_of: Option<Blkno>,
 }
 
-/// Whether the block in `here` is in the place of another one, which is lost.
+/// Returns whether the block at `here` is in the place of another one, which is lost.
 pub(crate) fn is_copy(volume: &Volume, here: Blkno) -> bool {
     Way::from(volume, here).is_some_and(|way| way.copy_of.is_some())
 }
 
-/// What a block says of itself and of where it came from, if it is of an allocator.
+/// Returns what a block states about itself and its allocation, if it is of an allocator.
 pub(crate) fn stated(block: &[u8]) -> Option<Suballocated> {
     let signature: [u8; 8] = block.get(..8)?.try_into().ok()?;
     Some(match signature {
@@ -57,19 +58,20 @@ pub(crate) fn stated(block: &[u8]) -> Option<Suballocated> {
     })
 }
 
-/// Whether the block in `here` is in the place of another one.
+/// Returns whether the block at `here` is in the place of another one.
 pub(crate) fn is_elsewhere(volume: &Volume, here: Blkno) -> bool {
     Way::from(volume, here).is_some()
 }
 
-/// Whether a block says that it is the one at `blkno`, and the group that it names has given that out.
+/// Returns whether a block says that it is the one at `blkno`, and the group that it names has
+/// allocated it.
 pub(crate) fn is_in_place(volume: &Volume, block: &[u8], blkno: Blkno) -> bool {
     Identity::of(block)
         .filter(|identity| identity.blkno == blkno)
         .is_some_and(|identity| identity.group(volume).is_some_and(|group| group.has(blkno)))
 }
 
-/// Whether the group that an inode names has the inode's block at its bit.
+/// Returns whether the group that an inode names has the inode's block at its bit.
 pub(crate) fn is_of_its_bit(volume: &Volume, inode: &Inode) -> bool {
     let dinode = &inode.dinode;
     let (bit, loc) = (dinode.i_suballoc_bit, dinode.i_suballoc_loc);
@@ -78,8 +80,8 @@ pub(crate) fn is_of_its_bit(volume: &Volume, inode: &Inode) -> bool {
 }
 
 impl Way {
-    /// From the block in `here` to where it belongs, and so on; nothing if it is in its place, or
-    /// that cannot be told.
+    /// Follows the block at `here` to where it belongs, the block there to where that belongs, and
+    /// so on. `None` if the block is in its place, or that is unknown.
     pub fn from(volume: &Volume, here: Blkno) -> Option<Self> {
         let mut moves: Vec<(Blkno, Vec<u8>)> = Vec::new();
         let mut at = here;
@@ -88,7 +90,7 @@ impl Way {
             let identity = Identity::of(&bytes)?;
             let home = identity.blkno;
             let group = identity.group(volume)?;
-            // A block of which an allocator knows nothing may be a part of a file.
+            // A block that the allocator has not allocated may be a part of a file.
             let is_inode = identity.signature == Dinode::SIGNATURE;
             if home == at || !is_inode && !group.has(at) {
                 return None;
@@ -110,7 +112,7 @@ impl Way {
             moves.push((home, bytes));
             match is_next {
                 true => at = home,
-                // Nothing that is known is there; the first place is left empty.
+                // The place is empty. Nothing is moved to the first place.
                 false if there.iter().all(|byte| *byte == 0) => {
                     return Some(Self { moves, copy_of: Some(home) });
                 }
@@ -121,7 +123,7 @@ impl Way {
     }
 }
 
-/// Whether a block that is where `identity` belongs is its own, or was before it was deleted.
+/// Returns whether a block at the place of `identity` is its own, or was before it was deleted.
 fn is_own(block: &[u8], identity: &Identity) -> bool {
     if !block.starts_with(&identity.signature) {
         return false;
@@ -132,7 +134,7 @@ fn is_own(block: &[u8], identity: &Identity) -> bool {
     }
 }
 
-/// A block, with a single wrong bit corrected.
+/// Reads a block with a single wrong bit corrected.
 fn read(volume: &Volume, blkno: Blkno) -> Option<Vec<u8>> {
     if !volume.geometry().is_valid_block(blkno) {
         return None;
@@ -148,7 +150,7 @@ fn read(volume: &Volume, blkno: Blkno) -> Option<Vec<u8>> {
     Some(block)
 }
 
-/// Whether the global bitmap has a descriptor there: its bits are clusters.
+/// Returns whether the global bitmap has a descriptor there. Its bits are clusters, not blocks.
 fn is_of_bitmap(volume: &Volume, group: Blkno) -> bool {
     let geometry = volume.geometry();
     geometry
@@ -164,7 +166,7 @@ struct Group {
 }
 
 impl Group {
-    /// Whether a block of it was given out.
+    /// Returns whether a block of it is allocated.
     fn has(&self, blkno: Blkno) -> bool {
         let bit = blkno.0.checked_sub(self.first.0).and_then(|bit| usize::try_from(bit).ok());
         bit.is_some_and(|bit| {
@@ -185,8 +187,8 @@ impl Identity {
         Some(Self { signature, blkno, bit, loc })
     }
 
-    /// The group it names, if that has at its bit the block whose number it states. In a group of
-    /// several pieces that cannot be told.
+    /// Returns the group that it names, if that has the stated block at the stated bit. That is
+    /// unknown for a discontiguous group.
     fn group(&self, volume: &Volume) -> Option<Group> {
         let bit = u64::from(self.bit);
         let first = match self.loc {

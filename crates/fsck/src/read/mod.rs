@@ -1,5 +1,5 @@
-//! What structures are, read as far as they can be read: the same for the check and for repairs,
-//! which else undo each other's work.
+//! What structures are, read as far as possible. Shared by the check and by repairs, as otherwise
+//! each would undo the other's work.
 //!
 //! Nothing here makes a finding, asks, or changes a volume.
 

@@ -1,7 +1,7 @@
-//! An area of attributes in which one bit of a field is wrong, and what else is there tells which.
+//! Areas of attributes in which one bit of a field is wrong, and the rest of the area shows which.
 //!
-//! The hash of an entry tells where its name is and how long; the sum that a bucket keeps of names
-//! and values tells how many entries it has, and how long their values are.
+//! The hash of an entry shows where its name is and how long it is. The sum of names and values
+//! that a bucket keeps shows how many entries it has, and how long their values are.
 
 use std::borrow::Cow;
 
@@ -9,17 +9,17 @@ use ocfs2_format::Structure;
 use ocfs2_format::hash::{CharSign, xattr_hash};
 use ocfs2_format::xattr::{MAX_LOCAL_VALUE, MAX_VALUE, XattrEntry, XattrHeader, XattrPrefix};
 
-/// An area as it was before.
+/// An area without the wrong bits.
 #[derive(Clone, Debug)]
 pub(crate) struct Mended {
     pub bytes: Vec<u8>,
-    /// How many entries there are, if it stated another number.
+    /// The number of entries, if it stated another one.
     pub count: Option<u16>,
-    /// Entries that were mended, and what of them.
+    /// Entries that were mended, and the field of each.
     pub entries: Vec<(usize, &'static str)>,
 }
 
-/// The entries of an area, of which more may be there than are stated.
+/// The entries of an area, including those beyond the stated number.
 struct Entries<'a> {
     bytes: Cow<'a, [u8]>,
     seed: u32,
@@ -29,8 +29,8 @@ struct Entries<'a> {
     all: Vec<XattrEntry>,
 }
 
-/// The area as it was, if one bit of some of its fields is wrong; in a bucket no name or value goes
-/// across two blocks of `unit` bytes.
+/// Returns the area without the wrong bits, if one bit of some of its fields is wrong. In a bucket
+/// no name or value goes across two blocks of `unit` bytes.
 pub(crate) fn mended(bytes: &[u8], seed: u32, unit: Option<usize>) -> Option<Mended> {
     let mut entries = Entries::of(bytes, seed, unit)?;
     let mut changed = entries.names();
@@ -51,7 +51,8 @@ pub(crate) fn mended(bytes: &[u8], seed: u32, unit: Option<usize>) -> Option<Men
     Some(Mended { bytes, count, entries: changed })
 }
 
-/// Whether there are attributes: each with a name that has its hash, and all apart.
+/// Returns whether there are attributes, each with a name that has its hash, and none overlapping
+/// another.
 pub(crate) fn is_sound(bytes: &[u8], seed: u32) -> bool {
     let Some(entries) = Entries::of(bytes, seed, None) else { return false };
     let used = entries.used();
@@ -75,12 +76,12 @@ impl Entries<'_> {
         self.header.xh_count.into()
     }
 
-    /// Those that are stated, as far as they fit.
+    /// Returns the stated entries, as far as they fit.
     fn used(&self) -> &[XattrEntry] {
         self.all.get(..self.stated()).unwrap_or(&self.all)
     }
 
-    /// Whether a name is there that has the hash of the entry.
+    /// Returns whether there is a name with the hash of the entry.
     fn is_found(&self, entry: &XattrEntry) -> bool {
         let start = usize::from(entry.xe_name_offset);
         let name = self.bytes.get(start..start + usize::from(entry.xe_name_len));
@@ -96,7 +97,8 @@ impl Entries<'_> {
         start >= XattrHeader::SIZE && name.is_some_and(|name| is_of_kind(name) && has(name))
     }
 
-    /// Whether names and values of entries are in the area, after these, and apart.
+    /// Returns whether names and values of entries are in the area, after the entries, and do not
+    /// overlap.
     fn are_apart(&self, entries: &[XattrEntry]) -> bool {
         let range = |entry: &XattrEntry| {
             let start = usize::from(entry.xe_name_offset);
@@ -115,7 +117,7 @@ impl Entries<'_> {
             && ranges.iter().zip(ranges.iter().skip(1)).all(|(one, next)| one.1 <= next.0)
     }
 
-    /// Finds names whose place, length or kind is wrong.
+    /// Restores names whose place, length or kind is wrong.
     fn names(&mut self) -> Vec<(usize, &'static str)> {
         let mut changed = Vec::new();
         for index in 0..self.used().len() {
@@ -152,9 +154,9 @@ impl Entries<'_> {
         changed
     }
 
-    /// Puts one bit of a name back with which it has the hash. That bit of the hash may be wrong as
-    /// well: not where the name as it is has what names do not have, or where the hash has the place
-    /// in the order of a bucket that it should have.
+    /// Flips the bit of a name with which it has the stated hash. A bit of the hash may be wrong
+    /// instead. So this is done only if the name holds what names do not have, or if the stated
+    /// hash fits the order of the bucket and that of the present name does not.
     fn name(&mut self, index: usize, entry: &XattrEntry) -> Option<&'static str> {
         let start = usize::from(entry.xe_name_offset);
         let end = start + usize::from(entry.xe_name_len);
@@ -181,7 +183,8 @@ impl Entries<'_> {
         Some("the name")
     }
 
-    /// Whether the hash of an entry is in its place in a bucket, and that of its name would not be.
+    /// Returns whether the hash of an entry fits the order of a bucket, and that of its name would
+    /// not.
     fn is_in_place(&self, index: usize, name: &[u8]) -> bool {
         let mut hashes: Vec<_> = self.used().iter().map(|entry| entry.xe_name_hash).collect();
         let is_now = self.unit.is_some() && hashes.is_sorted();
@@ -191,7 +194,7 @@ impl Entries<'_> {
         is_now && !hashes.is_sorted()
     }
 
-    /// How many entries there are, if that is another number than is stated.
+    /// Returns the number of entries, if it differs from the stated one.
     fn count(&self) -> Option<u16> {
         let found = self.all.iter().take_while(|entry| self.is_found(entry)).count();
         let count = match self.unit {
@@ -200,13 +203,15 @@ impl Entries<'_> {
         };
         let entries = self.all.get(..count)?;
         let is_one_bit = (count ^ self.stated()).is_power_of_two();
-        // Where there is nothing no entry is, however many are stated. Linux clears the entry of what
-        // it removes; a bucket that it has divided keeps some, but not in its sum.
+        // Where nothing is stored there is no entry, whatever number is stated. Linux clears the
+        // entry of an attribute that it removes; a bucket that it has divided keeps some, but not
+        // in its sum.
         let is_other = count > 0 && count != self.stated();
         ((is_one_bit || is_other) && self.are_apart(entries)).then(|| u16::try_from(count).ok())?
     }
 
-    /// Of the `found` entries those that take what a bucket says, unless that are the stated ones.
+    /// Returns how many of the `found` entries make up the sum of a bucket; `None` if the stated
+    /// ones do.
     fn count_by_sum(&self, found: usize) -> Option<usize> {
         let wanted = usize::from(self.header.xh_name_value_len);
         let (mut sum, mut count) = (0, None);
@@ -222,8 +227,8 @@ impl Entries<'_> {
         count
     }
 
-    /// The `found` entries, if they are more than are stated, or if there is nothing where the others
-    /// would be.
+    /// Returns the number of `found` entries, if they are more than are stated, or if the place of
+    /// the others is empty.
     fn count_by_zeros(&self, found: usize) -> Option<usize> {
         let entries = self.all.get(..found)?;
         let lowest = entries.iter().map(|entry| usize::from(entry.xe_name_offset)).min()?;
@@ -233,7 +238,7 @@ impl Entries<'_> {
         (found != self.stated() && between.iter().all(|byte| *byte == 0)).then_some(found)
     }
 
-    /// Finds the one size with which all sizes make up what a bucket says.
+    /// Restores the only size with which all sizes make up the sum of a bucket.
     fn size(&mut self) -> Option<(usize, &'static str)> {
         self.unit?;
         let is_right = |entry: &XattrEntry| {
@@ -245,8 +250,7 @@ impl Entries<'_> {
         let sum: usize = used.iter().map(size).sum();
         let wanted = usize::from(self.header.xh_name_value_len);
         let all_right = used.iter().all(is_right);
-        // A value that was replaced by a smaller one in its place leaves the sum as it was: Linux
-        // does so.
+        // Linux does not lower the sum when it replaces a value by a smaller one in its place.
         if all_right && sum < wanted {
             return None;
         }
@@ -270,8 +274,8 @@ impl Entries<'_> {
         Some((index, "xe_value_size"))
     }
 
-    /// Whether an entry can take the place of another one: what it points to goes on up to what is
-    /// next, and is nobody else's.
+    /// Returns whether an entry can replace another one: its data goes on up to what is next, and
+    /// overlaps nothing.
     fn fits(&self, index: usize, entry: &XattrEntry) -> bool {
         let mut entries = self.used().to_vec();
         let Some(slot) = entries.get_mut(index) else { return false };
@@ -283,7 +287,7 @@ impl Entries<'_> {
     }
 }
 
-/// Whether a name is such as names are.
+/// Returns whether a name is plain text.
 fn is_text(name: &[u8]) -> bool {
     std::str::from_utf8(name).is_ok_and(|name| !name.chars().any(char::is_control))
 }

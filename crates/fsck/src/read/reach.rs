@@ -1,8 +1,10 @@
-//! How far an extent of buckets goes.
+//! The real length of an extent of buckets.
 //!
-//! Its record states clusters, its first bucket states buckets, and a bucket shows in itself whether
-//! it goes on where the one before it ends: names fit their hashes, and hashes ascend. Where the
-//! first two contradict each other, the third decides.
+//! The record of the extent states clusters, its first bucket states buckets, and each bucket shows
+//! by itself whether it continues the one before: its names fit their hashes, and hashes ascend. If
+//! the record has room for the stated buckets, or only one of the two numbers is possible, no other
+//! bucket is read for the length. Otherwise the buckets themselves decide, as either number may be
+//! the wrong one.
 
 use std::cell::Cell;
 
@@ -13,35 +15,35 @@ use ocfs2_format::xattr::{BUCKET_SIZE, XattrArea, XattrEntry, XattrHeader};
 use ocfs2_format::{Blkno, Structure, check};
 use ocfs2_volume::Volume;
 
-/// What findings call a bucket.
+/// The name of a bucket in findings.
 pub(crate) const NAME: &str = "xattr bucket";
 
-/// The hashes of an area, where they are to be in order.
+/// The lowest and the highest hash of an area, where they have to be in order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hashes {
     pub first: u32,
     pub last: u32,
 }
 
-/// An extent of buckets does not grow beyond that, or one cluster.
+/// The largest size of an extent of buckets, unless a cluster is larger.
 const MOST_BYTES: u64 = 1 << 16;
-/// Buckets that are looked at for the lengths of all extents of a tree.
+/// Buckets that are read to find the lengths of all extents of one tree.
 const MOST_LOOKS: u32 = 1 << 12;
 
-/// What a bucket shows in itself.
+/// What a bucket shows by itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Look {
     pub header: XattrHeader,
-    /// The lowest and the highest hash of those entries whose names have them.
+    /// The lowest and the highest hash of those entries whose names have these hashes.
     pub hashes: Option<Hashes>,
-    /// Whether that are all entries, in order, and they make up what the header states.
+    /// Whether these are all entries, in order, and make up the sum in the header.
     is_whole: bool,
-    /// Whether the header is that of a bucket, or the block check holds.
+    /// Whether the header is plausible, or the block check holds.
     may_be: bool,
 }
 
 impl Look {
-    /// Whether it goes on after the hash `last`, below `end`.
+    /// Returns whether its hashes are after `last` and below `end`.
     fn follows(&self, last: Option<u32>, end: u64) -> bool {
         self.hashes.is_some_and(|hashes| {
             last.is_none_or(|last| last < hashes.first) && u64::from(hashes.last) < end
@@ -49,36 +51,36 @@ impl Look {
     }
 }
 
-/// What looks for the ends of the extents of one tree.
+/// Finds the ends of the extents of one tree.
 pub(crate) struct Reach<'a> {
     volume: &'a Volume,
     left: Cell<u32>,
 }
 
-/// Buckets of an extent.
+/// Numbers of buckets of an extent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Count {
-    /// As the first one says.
+    /// Those that the first bucket states.
     pub stated: u64,
-    /// As there are.
+    /// Those that exist.
     pub there: u64,
-    /// For which there is room.
+    /// Those for which the record has room.
     pub room: u64,
-    /// As an extent can have.
+    /// Those that an extent can have at most.
     most: u64,
-    /// Whether there is one with attributes after them.
+    /// Whether a bucket with attributes follows those that exist.
     goes_on: bool,
 }
 
 impl Count {
-    /// Whether some were there, and are not: one wrong bit is not an explanation, and a number that
-    /// cannot be tells nothing.
+    /// Returns whether buckets were lost: more are stated than exist, and one wrong bit does not
+    /// explain it.
     pub fn is_short(self) -> bool {
         self.is_doubtful() && !(self.stated ^ self.there).is_power_of_two()
     }
 
-    /// Whether some may have been there that are not: a number that no extent can have tells nothing,
-    /// where what is after those that are there is no bucket.
+    /// Returns whether buckets may have been lost. A number that no extent can have means nothing,
+    /// unless a bucket follows those that exist.
     pub fn is_doubtful(self) -> bool {
         let is_possible = (1..=self.most).contains(&self.stated);
         if is_possible { self.stated > self.there } else { self.goes_on }
@@ -86,12 +88,12 @@ impl Count {
 }
 
 impl<'a> Reach<'a> {
-    /// For a tree on a volume.
+    /// Starts for one tree on a volume.
     pub fn new(volume: &'a Volume) -> Self {
         Self { volume, left: Cell::new(MOST_LOOKS) }
     }
 
-    /// What a record of the tree is taken as: one of the right length. The one after it is `next`.
+    /// Returns a record of the tree with the right length. `next` is the record after it.
     pub fn taken(&self, rec: &ExtentRec, next: Option<&ExtentRec>) -> ExtentRec {
         let clusters = self.clusters(rec, next);
         match clusters == rec.e_leaf_clusters() {
@@ -123,8 +125,8 @@ impl<'a> Reach<'a> {
         }
     }
 
-    /// The one of some extents that is too long, and how many clusters it should have, if they have
-    /// more clusters than the `stated` ones of all.
+    /// Returns the only extent that can be too long, and the clusters that it should have, if the
+    /// extents have more clusters than the `stated` ones of the tree.
     pub fn too_long(&self, extents: &[ExtentRec], stated: u32) -> Option<(usize, u16)> {
         let sum: u64 = extents.iter().map(|rec| u64::from(rec.e_leaf_clusters())).sum();
         let surplus = u16::try_from(sum.checked_sub(stated.into())?).ok().filter(|it| *it > 0)?;
@@ -133,7 +135,7 @@ impl<'a> Reach<'a> {
             let buckets = self.look(rec.e_blkno)?.header.xh_num_buckets;
             let needed = self.clusters_of(buckets.max(1).into());
             let left = clusters.checked_sub(surplus).filter(|left| *left >= needed)?;
-            // A clone states one more than there are.
+            // The total of a clone is one too high, so that the surplus may be one too low.
             let is_bit = (clusters ^ needed).is_power_of_two();
             Some((index, if is_bit { needed } else { left }))
         });
@@ -142,7 +144,8 @@ impl<'a> Reach<'a> {
         shorter.next().is_none().then_some(first)
     }
 
-    /// Buckets of an extent whose record has the right length, and whose hashes are below `end`.
+    /// Counts the buckets of an extent whose record has the right length and whose hashes are below
+    /// `end`.
     pub fn count(&self, first: &Look, rec: &ExtentRec, end: u64) -> Count {
         let held = u64::from(rec.e_leaf_clusters()) * self.per_cluster();
         let room = held.min(self.most());
@@ -151,7 +154,7 @@ impl<'a> Reach<'a> {
         if !(1..=room).contains(&stated) {
             there = self.furthest(rec.e_blkno, 1..room, end);
         }
-        // One that cannot be read is told about when its turn comes.
+        // A bucket that cannot be read counts. It is reported when its turn comes.
         let may_be = |index: &u64| {
             let look = self.look(self.bucket(rec.e_blkno, *index));
             look.is_none_or(|look| look.may_be || look.hashes.is_some())
@@ -168,8 +171,8 @@ impl<'a> Reach<'a> {
         Count { stated, there, room, most: self.most(), goes_on }
     }
 
-    /// The end of those of some buckets that go on where the ones before them end; the start of the
-    /// range if none does.
+    /// Returns the index after the last bucket in `range` that continues those before it; the start
+    /// of the range if none does. Buckets between them may be damaged.
     fn furthest(&self, first: Blkno, range: std::ops::Range<u64>, end: u64) -> u64 {
         let mut reached = range.start;
         let mut last = self.last_before(first, range.start);
@@ -185,7 +188,8 @@ impl<'a> Reach<'a> {
         reached
     }
 
-    /// The end of those of some buckets that are whole and go on, one after the other.
+    /// Returns the index after the consecutive buckets from the start of `range` on that are whole
+    /// and continue each other.
     fn whole(&self, first: Blkno, range: std::ops::Range<u64>, end: u64) -> u64 {
         let start = range.start;
         let mut last = None;
@@ -204,13 +208,14 @@ impl<'a> Reach<'a> {
         start.max(self.most())
     }
 
-    /// The last hash before a bucket, as far as it is known.
+    /// Returns the last hash before a bucket, as far as it is known.
     fn last_before(&self, first: Blkno, index: u64) -> Option<u32> {
         let known = |index| self.look(self.bucket(first, index))?.hashes;
         Some(known(index.checked_sub(1)?).or_else(|| known(0))?.last)
     }
 
-    /// The end of the hashes of an extent: what the next one really begins with.
+    /// Returns the end of the hashes of an extent: the first hash that the next extent really
+    /// holds, as its record may state another one.
     pub fn end(&self, next: Option<&ExtentRec>) -> u64 {
         next.map_or(1 << 32, |next| {
             let hashes = self.look(next.e_blkno).and_then(|look| look.hashes);
@@ -218,7 +223,7 @@ impl<'a> Reach<'a> {
         })
     }
 
-    /// The bucket at a block, if it can be read.
+    /// Reads the bucket at a block; `None` if it cannot be read.
     pub fn look(&self, blkno: Blkno) -> Option<Look> {
         let mut bytes = vec![0; BUCKET_SIZE];
         self.volume.read_into(NAME, blkno, &mut bytes).ok()?;
@@ -235,13 +240,13 @@ impl<'a> Reach<'a> {
         self.left.get() > 0
     }
 
-    /// A bucket of the extent that begins at `first`.
+    /// Returns the block of bucket `index` of the extent that begins at `first`.
     pub fn bucket(&self, first: Blkno, index: u64) -> Blkno {
         let blocks = BUCKET_SIZE as u64 >> self.volume.block_size().bits();
         Blkno(first.0.saturating_add(index.saturating_mul(blocks)))
     }
 
-    /// The cluster a block is in.
+    /// Returns the cluster that a block is in.
     pub fn cluster(&self, blkno: Blkno) -> u32 {
         let cluster = blkno.0 >> self.volume.geometry().bpc_bits();
         u32::try_from(cluster).unwrap_or(u32::MAX)
@@ -251,13 +256,13 @@ impl<'a> Reach<'a> {
         (u64::from(self.volume.geometry().cluster_size.bytes()) / BUCKET_SIZE as u64).max(1)
     }
 
-    /// Buckets an extent has at most.
+    /// Returns the largest number of buckets of an extent.
     fn most(&self) -> u64 {
         let cluster_size = self.volume.geometry().cluster_size.bytes();
         MOST_BYTES.max(cluster_size.into()) / BUCKET_SIZE as u64
     }
 
-    /// Clusters that buckets take.
+    /// Returns the clusters that `buckets` buckets take.
     pub fn clusters_of(&self, buckets: u64) -> u16 {
         u16::try_from(buckets.div_ceil(self.per_cluster())).unwrap_or(u16::MAX)
     }

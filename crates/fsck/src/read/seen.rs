@@ -1,5 +1,5 @@
-//! Whether a block is an inode in use, wrong bits or not: the same for the check and for repairs,
-//! which else undo each other's work.
+//! Whether a block is an inode in use, with or without wrong bits. Shared by the check and by
+//! repairs, as otherwise each would undo the other's work.
 
 use ocfs2_format::check::Checked;
 use ocfs2_format::dinode::{Dinode, InodeFlags};
@@ -8,23 +8,23 @@ use ocfs2_format::superblock::SUPERBLOCK_SIGNATURE;
 use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::Volume;
 
-/// What a block is.
+/// What a block is, as an inode.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Seen {
-    /// No inode in use; one of another generation is none.
+    /// Not an inode in use, or one of another generation.
     No,
     /// An inode in use.
     Inode,
     /// The same, once this bit is corrected, as its checksum says.
     Corrected(usize),
-    /// The same but for its signature.
+    /// The same except for its signature.
     Unsigned,
-    /// The same but for the flag that says so, or for its generation. Nothing of it is mended.
+    /// The same except for the flag that says so, or for its generation. Nothing of it is mended.
     Unmarked,
 }
 
-/// What the block at `blkno` is; it is mended as far as that takes. A checksum is looked at only
-/// where one wrong bit may make the difference.
+/// Returns what the block at `blkno` is, and mends it as far as that takes. The checksum is
+/// verified only where one wrong bit may make the difference.
 pub fn mended(volume: &Volume, blkno: Blkno, block: &mut [u8]) -> Seen {
     if is_in_use(volume, block) {
         return Seen::Inode;
@@ -37,7 +37,7 @@ pub fn mended(volume: &Volume, blkno: Blkno, block: &mut [u8]) -> Seen {
     let Ok(dinode) = Dinode::decode(block) else { return Seen::No };
     let generation = dinode.i_fs_generation ^ volume.generation();
     let is_valid = dinode.flags().contains(InodeFlags::VALID);
-    // One that was deleted has the time when.
+    // A deleted inode has a time of deletion.
     let by_one = match (wrong_bits, generation, is_valid) {
         (0, 0, false) => dinode.i_dtime == 0,
         (0, other, true) => other.is_power_of_two(),
@@ -66,8 +66,8 @@ pub fn mended(volume: &Volume, blkno: Blkno, block: &mut [u8]) -> Seen {
     }
 }
 
-/// Whether an inode lacks the flag of one in use, or has a generation next to the volume's, and says
-/// nothing of having been deleted. Of an older volume it has any generation.
+/// Returns whether an inode lacks only the flag of one in use, or has a generation next to the
+/// volume's, and shows no sign of deletion. A leftover of an older volume may have any generation.
 fn is_only_unmarked(volume: &Volume, dinode: &Dinode) -> bool {
     let (own, found) = (volume.generation(), dinode.i_fs_generation);
     let is_valid = dinode.flags().contains(InodeFlags::VALID);
@@ -78,13 +78,13 @@ fn is_only_unmarked(volume: &Volume, dinode: &Dinode) -> bool {
     is_wrong && is_named && dinode.i_dtime == 0 && dinode.kind().is_some()
 }
 
-/// Bits in which the signature differs.
+/// Returns the number of bits in which the signature differs.
 fn wrong_bits(block: &[u8]) -> u32 {
     block.iter().zip(Dinode::SIGNATURE).map(|(a, b)| (a ^ b).count_ones()).sum()
 }
 
 fn is_in_use(volume: &Volume, block: &[u8]) -> bool {
-    // Most blocks of a new group end here: cheap before the dinode is decoded.
+    // Most blocks of a new group end here. It is cheap, as the dinode is not decoded.
     if !block.starts_with(&Dinode::SIGNATURE) {
         return false;
     }

@@ -1,4 +1,4 @@
-//! How large the groups of the system's inodes are: that was chosen when the volume was made.
+//! The size of the groups of the system's inodes, which was chosen when the volume was made.
 
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::geometry::Geometry;
@@ -6,18 +6,18 @@ use ocfs2_format::group::GroupDesc;
 use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::{Inode, SystemFile, Volume};
 
-/// Clusters a group of the allocator of the system's inodes has, of which the system directory and
-/// the root are: as its group says, else up to where the contents of another system file begin.
-/// Both mkfs make it as large as the files at first need, and put their contents after it: one as
-/// large as those of other allocators would reach into a journal, and the copies of inodes there
-/// would be taken for inodes.
+/// Returns the clusters per group of the allocator of the system's inodes, to which the system
+/// directory and the root belong: as its group states, or else up to where the contents of another
+/// system file begin. Both mkfs make it as large as the first files need, and put their contents
+/// after it. A group as large as those of other allocators would reach into a journal, and the
+/// copies of inodes there would be taken for inodes.
 pub(crate) fn system_cpg(volume: &Volume, allocator: Blkno) -> Option<u32> {
     let superblock = volume.superblock();
     let tops = [superblock.s_system_dir_blkno, superblock.s_root_blkno];
     let groups = tops.into_iter().filter_map(|blkno| {
         let inode = Inode::decode(blkno, volume.read_block(blkno).ok()?).ok()?;
         let Dinode { i_suballoc_loc: loc, i_suballoc_bit: bit, .. } = inode.dinode;
-        // Older inodes have the bit only: their groups are in one piece.
+        // Older inodes only state the bit: their groups are in one piece.
         if loc.is_none() { blkno.0.checked_sub(bit.into()).map(Blkno) } else { Some(loc) }
     });
     let groups: Vec<_> = groups.collect();
@@ -31,7 +31,8 @@ pub(crate) fn system_cpg(volume: &Volume, allocator: Blkno) -> Option<u32> {
     stated.or_else(|| room_before_contents(volume, *groups.first()?))
 }
 
-/// Clusters from a group of the system's inodes on up to the contents of a system file.
+/// Returns the clusters from a group of the system's inodes up to the contents of the first system
+/// file after it.
 fn room_before_contents(volume: &Volume, group: Blkno) -> Option<u32> {
     let geometry = volume.geometry();
     let start = geometry.cluster_of(group)?;
@@ -45,7 +46,7 @@ fn room_before_contents(volume: &Volume, group: Blkno) -> Option<u32> {
     end.0.checked_sub(start.0).filter(|clusters| *clusters <= most_clusters(geometry))
 }
 
-/// Clusters of a group of blocks, if there can be such a one.
+/// Returns the clusters of a group of blocks, if the descriptor states a possible number.
 pub(crate) fn clusters(geometry: &Geometry, desc: &GroupDesc) -> Option<u32> {
     let (bits, bpc) = (u32::from(desc.bg_bits), geometry.blocks_per_cluster());
     let clusters = bits / bpc;
@@ -53,7 +54,7 @@ pub(crate) fn clusters(geometry: &Geometry, desc: &GroupDesc) -> Option<u32> {
     (clusters > 0 && is_possible).then_some(clusters)
 }
 
-/// Clusters a group of blocks has at most.
+/// Returns the largest number of clusters of a group of blocks.
 pub(crate) fn most_clusters(geometry: &Geometry) -> u32 {
     let bits = u32::from(GroupDesc::max_bits(geometry.block_size));
     (bits / geometry.blocks_per_cluster()).max(1)

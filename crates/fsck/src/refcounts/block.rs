@@ -15,7 +15,7 @@ use crate::read::holds::Holds;
 use crate::tables::collected::{BlockClaim, BlockUse, Collected};
 use crate::{Context, Finding, Place, finding};
 
-/// A record that can be.
+/// A record that can be right.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Record {
     pub clusters: Range<u32>,
@@ -27,7 +27,7 @@ pub(super) struct Record {
 pub(super) struct Tree {
     /// Ascending and disjoint.
     pub records: Vec<Record>,
-    /// Clusters whose records cannot be used, which was told; ascending.
+    /// Clusters whose records cannot be used, which was reported; ascending.
     pub lost: Vec<Range<u32>>,
 }
 
@@ -40,8 +40,8 @@ struct Reader<'a, 'o> {
     tree: Tree,
 }
 
-/// Reads the tree at `root`, which `users` inodes name, `user` among them. `None` if what it
-/// says cannot be compared with anything.
+/// Reads the tree at `root`, which `users` inodes name, `user` among them. `None` if it was not
+/// read as a whole, so that its counts cannot be compared with anything.
 pub(super) fn read(
     context: &Context<'_>,
     root: Blkno,
@@ -68,7 +68,7 @@ impl Reader<'_, '_> {
         Finding::new(code, Place::block(blkno).of(self.user), text)
     }
 
-    /// Reads the root and all that hangs from it; says whether that was all there is.
+    /// Reads the root and everything below it. Returns whether that was complete.
     fn root(&mut self, users: usize) -> bool {
         let root = self.root;
         if !self.context.geometry().is_valid_block(root) {
@@ -141,7 +141,7 @@ impl Reader<'_, '_> {
             sound += u64::from(self.leaf(leaf.blkno, cpos, range));
         }
         let found = u64::from(header.rf_clusters);
-        // One that is not a leaf may have been counted.
+        // A block that is not a leaf may have been counted.
         if !walked.incomplete && !(sound..=walked.clusters).contains(&found) {
             let text = format!("rf_clusters is {found}, expected {sound}");
             self.found(codes::REFCOUNT_CLUSTERS, self.root, text);
@@ -149,7 +149,7 @@ impl Reader<'_, '_> {
         !walked.incomplete
     }
 
-    /// Reads a leaf; says whether there is one.
+    /// Reads a leaf. Returns whether there is one.
     fn leaf(&mut self, blkno: Blkno, cpos: u32, range: Range<u64>) -> bool {
         let Some((block, header)) = self.block(blkno) else {
             self.lose(&range);
@@ -164,7 +164,7 @@ impl Reader<'_, '_> {
         }
         self.header(&block, &header, self.root);
         if !self.out.enter_block(blkno) {
-            // A leaf of many trees, of which it can be that of one.
+            // A leaf of many trees: it belongs to at most one of them, and is not read for each.
             self.lose(&range);
             return false;
         }
@@ -192,7 +192,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// What all blocks say about themselves.
+    /// Checks the fields that all blocks have in common, and claims the block.
     fn header(&mut self, block: &ReadBlock, header: &RefcountBlock, parent: Blkno) {
         let blkno = block.blkno;
         if let Some(finding) = block.ecc_finding(RefcountBlock::NAME, general::BLOCK_ECC) {
@@ -227,7 +227,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// The records of a block, which are to lie in `range`.
+    /// Reads the records of a block, which have to lie in `range`.
     fn records(&mut self, block: &ReadBlock, range: Range<u64>) {
         let blkno = block.blkno;
         let Ok(list) = RefcountBlock::records(&block.bytes) else { return };
@@ -245,14 +245,15 @@ impl Reader<'_, '_> {
         if let Some(first) = records.first() {
             self.reaches_into(blkno, first, &range);
         }
-        // Where records are left out, up to the next one.
+        // The start of a range without usable records, which ends at the next one.
         let mut lost_from = None;
         for (index, rec) in records.iter().enumerate() {
             let &RefcountRec { r_cpos, r_clusters, r_refcount } = rec;
             let end = end_of(rec);
             let before = self.tree.records.last().map_or(0, |last| u64::from(last.clusters.end));
             let what = || format!("record {index}, clusters {r_cpos} to {}", end.saturating_sub(1));
-            // Where those that follow agree with what is before, this one is wrong.
+            // If the next two records fit what is before this one, this one is wrong rather than
+            // they.
             let follow = records.get(index + 1).zip(records.get(index + 2));
             let astray = follow.filter(|(one, two)| {
                 end > one.r_cpos
@@ -297,8 +298,8 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// Leaves out the last record of the leaf before, if it reaches to the `first` one of
-    /// another leaf, which is where it should be.
+    /// Drops the last record of the leaf before if it reaches into the `first` one of this leaf,
+    /// which is where it should be.
     fn reaches_into(&mut self, blkno: Blkno, first: &RefcountRec, range: &Range<u64>) {
         let reaches = |last: &mut Record| {
             u64::from(last.clusters.end) > first.r_cpos
@@ -316,7 +317,7 @@ impl Reader<'_, '_> {
         self.lose(&(start.into()..first.r_cpos));
     }
 
-    /// How many records count.
+    /// Returns how many records count.
     fn used(&mut self, blkno: Blkno, list: &RefcountList<'_>, range: &Range<u64>) -> usize {
         let RefcountListHeader { rl_count, rl_used, .. } = list.header;
         let (count, used) = (usize::from(rl_count), usize::from(rl_used));
@@ -333,7 +334,7 @@ impl Reader<'_, '_> {
         if used <= count {
             return used;
         }
-        // What is after the records is of no use, so there are as many as make sense.
+        // The room after the records holds garbage, so that only plausible records count.
         let clusters = u64::from(self.context.geometry().clusters).min(range.end);
         let mut before = range.start;
         let makes_sense = |rec: &RefcountRec| {
@@ -348,7 +349,8 @@ impl Reader<'_, '_> {
         there
     }
 
-    /// Nothing is to be said of the counts of clusters that have no record there.
+    /// Notes a range in which clusters without a record may have lost it: such counts are not
+    /// reported.
     fn lose(&mut self, range: &Range<u64>) {
         let bound = |cluster: u64| u32::try_from(cluster).unwrap_or(u32::MAX);
         let start = self.tree.lost.last().map_or(0, |last| last.end).max(bound(range.start));
@@ -359,7 +361,7 @@ impl Reader<'_, '_> {
     }
 }
 
-/// The cluster after those of a record.
+/// Returns the cluster after those of a record.
 fn end_of(rec: &RefcountRec) -> u64 {
     rec.r_cpos.saturating_add(rec.r_clusters.into())
 }

@@ -1,4 +1,4 @@
-//! Counts: what the records of a tree say, against the extents that are there.
+//! Compares the counts of a tree with the extents that share its clusters.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -8,7 +8,7 @@ use super::block::Tree;
 use crate::repair::refcount::Run;
 use crate::tables::collected::SharedClaim;
 
-/// Clusters in a row whose count is wrong in the same way.
+/// Consecutive clusters whose count is wrong in the same way.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Mismatch {
     pub clusters: Range<u32>,
@@ -16,7 +16,8 @@ pub(super) struct Mismatch {
     pub counted: u32,
 }
 
-/// How many of `claims`, which are sorted by their start, cover which clusters.
+/// Returns how many of `claims`, which are sorted by their start, cover which clusters. A heap of
+/// the ends of open claims takes memory for claims only, and not for each cluster.
 pub fn runs(claims: &[SharedClaim]) -> impl Iterator<Item = Run> {
     let mut claims = claims.iter().peekable();
     let mut ends = BinaryHeap::new();
@@ -44,7 +45,7 @@ pub fn runs(claims: &[SharedClaim]) -> impl Iterator<Item = Run> {
     })
 }
 
-/// The clusters of `runs`, in as few ranges as there can be.
+/// Returns the clusters of `runs` in as few ranges as possible.
 pub(super) fn covered(runs: &[Run]) -> Vec<Range<u32>> {
     let mut covered: Vec<Range<u32>> = Vec::new();
     for run in runs {
@@ -56,7 +57,7 @@ pub(super) fn covered(runs: &[Run]) -> Vec<Range<u32>> {
     covered
 }
 
-/// Where `tree` and what was counted differ, apart from clusters whose record it lost.
+/// Returns where `tree` differs from what was counted, apart from clusters whose record it lost.
 pub(super) fn compare(tree: &Tree, runs: &[Run]) -> Vec<Mismatch> {
     let mut mismatches: Vec<Mismatch> = Vec::new();
     let (mut records, mut runs) = (tree.records.iter().peekable(), runs.iter().peekable());
@@ -73,7 +74,7 @@ pub(super) fn compare(tree: &Tree, runs: &[Run]) -> Vec<Mismatch> {
             return mismatches;
         };
         let lost_here = lost.peek().filter(|lost| lost.contains(&start)).is_some();
-        // Nothing changes up to the next start or end of anything.
+        // Nothing changes before the next start or end of anything.
         let changes = starts.into_iter().flatten().chain(lost.peek().copied());
         let changes = changes.flat_map(|range| [range.start, range.end]);
         let Some(end) = changes.filter(|change| *change > start).min() else { return mismatches };

@@ -1,9 +1,9 @@
 //! Refcount trees: how many extents share clusters (invariants ).
 //!
-//! After all inodes are known: reads each tree that an inode names, once, and compares its
-//! counts with the extents that are flagged as counted by it. When it has ended, shared
-//! clusters are claimed once for each tree, and the blocks of the trees are claimed. Memory is
-//! proportional to refcounted extents and to the records about them.
+//! Runs when all inodes are known: only then all extents that share a cluster are. Reads each tree
+//! that an inode names once, and compares its counts with the extents that are flagged as counted
+//! by it. At the end shared clusters are claimed once for each tree, and the blocks of the trees
+//! are claimed. Memory is proportional to refcounted extents and to the records about them.
 
 mod block;
 mod counts;
@@ -24,19 +24,19 @@ use counts::Mismatch;
 
 pub use counts::runs;
 
-/// Clusters whose count is wrong while somebody claims them without being counted: an extent
-/// that lost its flag, or clusters claimed twice.
+/// Clusters with a wrong count that somebody claims without being counted: through an extent that
+/// lost its flag, or because they are claimed twice. Which one it is needs all claims on them,
+/// which are collected later.
 #[derive(Clone, Debug)]
 pub struct Unsettled {
     /// The root of the tree.
     pub tree: Blkno,
-    /// The clusters.
     pub clusters: Range<u32>,
-    /// What the tree says.
+    /// The count in the tree.
     pub stored: u32,
-    /// Extents flagged as counted.
+    /// The number of extents that are flagged as counted.
     pub counted: u32,
-    /// What writes the tree as it has to be if nobody else has these clusters.
+    /// The repair that rewrites the tree if nobody else has these clusters.
     pub repair: Option<Repair>,
 }
 
@@ -48,20 +48,20 @@ impl PartialEq for Unsettled {
     }
 }
 
-/// Findings about the counts of one tree; what is more is summed up.
+/// Findings about the counts of one tree that are reported one by one. The rest is summed up.
 const MOST_FINDINGS: u64 = 256;
 
-/// A tree with those that use it and what they share.
+/// A tree with its users and the clusters that they share.
 struct Job<'a> {
     root: Blkno,
     users: &'a [TreeUser],
     claims: &'a [SharedClaim],
 }
 
-/// What became known of a tree.
+/// What was found out about a tree.
 struct Judged {
     root: Blkno,
-    /// What writes the tree as it has to be.
+    /// The repair that rewrites the tree.
     repair: Repair,
     collected: Collected,
     mismatches: Vec<Mismatch>,
@@ -69,10 +69,11 @@ struct Judged {
     in_use: Vec<Range<u32>>,
 }
 
-/// Checks all refcount trees. What is left to be settled needs to know who claims clusters.
+/// Checks all refcount trees. Returns the counts that can only be settled when it is known who
+/// claims the clusters.
 ///
 /// # Errors
-/// [`Stop`] if that was asked for.
+/// [`Stop`] if the check was interrupted.
 pub fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<Vec<Unsettled>, Stop> {
     let mut users = std::mem::take(&mut state.tree_users);
     let mut shared = std::mem::take(&mut state.shared);
@@ -81,7 +82,8 @@ pub fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<Vec<Unsettl
     shared.sort_unstable_by_key(|claim| (claim.tree, claim.start, claim.count));
     let mut unsettled = Vec::new();
     let mut overlaps = Vec::new();
-    // What could not be read may share more than is known.
+    // What could not be read may share clusters as well: then a count that is too high may be
+    // right.
     let incomplete = state.incomplete;
     let jobs = jobs(&users, &shared);
     let visits = Arc::default();
@@ -101,7 +103,8 @@ pub fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<Vec<Unsettl
         overlaps.extend(in_use);
         !context.interrupt.requested()
     });
-    // Only now: all trees were compared with what is claimed without one.
+    // Claimed only now, so that each tree was compared with the clusters that are claimed without
+    // any tree.
     for range in overlaps {
         state.claim(range);
     }
@@ -109,8 +112,8 @@ pub fn check(context: &Context<'_>, state: &mut State<'_>) -> Result<Vec<Unsettl
     context.check_interrupt().map(|()| unsettled)
 }
 
-/// What is wrong with the counts of a tree, which one repair mends: the first ones, and the last of
-/// those that were left out.
+/// The findings about the counts of a tree, which one repair mends: their number, and the last of
+/// those beyond the limit.
 #[derive(Default)]
 struct Told {
     count: u64,
@@ -176,7 +179,8 @@ fn judge(context: &Context<'_>, job: &Job<'_>, mut collected: Collected) -> Judg
     Judged { root, repair, collected, mismatches, in_use }
 }
 
-/// The finding about a count that is wrong, unless somebody claims the clusters uncounted.
+/// Returns the finding about a wrong count, unless somebody claims the clusters without being
+/// counted.
 fn settle(
     state: &State<'_>,
     root: Blkno,
@@ -193,7 +197,7 @@ fn settle(
 }
 
 impl Unsettled {
-    /// The finding that the tree is wrong.
+    /// Returns the finding that the tree is wrong.
     pub fn finding(&self) -> Finding {
         let Self { tree, clusters, stored, counted, repair } = self;
         let (start, end) = (clusters.start, clusters.end.saturating_sub(1));

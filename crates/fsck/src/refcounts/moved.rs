@@ -1,4 +1,4 @@
-//! Extents that point to other clusters than those which the tree counts for them.
+//! Extents that point to other clusters than those that the tree counts for them.
 
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::extent::ExtentFlags;
@@ -15,10 +15,10 @@ use crate::{Context, Finding, Place};
 
 /// Ranges of wrong counts that one extent can leave.
 const MOST_RANGES: usize = 8;
-/// Places that are tried for one tree.
+/// Places that are tried for the extents of one tree.
 const MOST_TRIED: u32 = 64;
 
-/// An extent in the wrong place, which one bit makes right.
+/// An extent in the wrong place, which one flipped bit corrects.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moved {
     index: usize,
@@ -26,7 +26,8 @@ pub(super) struct Moved {
     to: u32,
 }
 
-/// The one extent with which all counts of a tree are right once a bit of its place is another one.
+/// Returns the only extent that makes all counts of a tree right if one bit of its place is
+/// flipped.
 pub(super) fn find(
     context: &Context<'_>,
     tree: &Tree,
@@ -69,7 +70,7 @@ pub(super) fn find(
     found.filter(|moved| moved.is_of_contents(context))
 }
 
-/// How often clusters are shared when the extent is where it was.
+/// Returns how often clusters are shared if the extent is where it was.
 pub(super) fn runs(moved: &Moved, claims: &[SharedClaim]) -> Vec<Run> {
     let mut claims = claims.to_vec();
     if let Some(claim) = claims.get_mut(moved.index) {
@@ -80,7 +81,7 @@ pub(super) fn runs(moved: &Moved, claims: &[SharedClaim]) -> Vec<Run> {
 }
 
 impl Moved {
-    /// Whether it is an extent of the contents of a file, and not of an attribute.
+    /// Returns whether it is an extent of the contents of a file, and not of an attribute.
     fn is_of_contents(&self, context: &Context<'_>) -> bool {
         let volume = context.volume;
         let Ok(inode) = volume.inode(self.claim.owner) else { return false };
@@ -97,7 +98,7 @@ impl Moved {
         })
     }
 
-    /// That it is in the wrong place, by the tree at `root`.
+    /// Returns the finding that it is in the wrong place, by the tree at `root`.
     pub fn finding(&self, root: Blkno) -> Finding {
         let Self { claim: SharedClaim { owner, start, count, .. }, to, .. } = *self;
         let text = format!(

@@ -1,4 +1,4 @@
-//! Who claims clusters: found out by reading all inodes again.
+//! The claimants of clusters, found by reading all inodes again.
 
 use std::ops::Range;
 
@@ -20,19 +20,19 @@ pub(super) struct Claimed {
     pub tree: Option<Blkno>,
 }
 
-/// Everybody who claims wanted clusters.
+/// All claims on wanted clusters.
 #[derive(Debug, Default)]
 pub(super) struct Claimants {
-    /// By start.
+    /// Claims of inodes, by start.
     claims: Vec<Claimed>,
     ends: Ends,
-    /// Allocators, the superblock and its backups.
+    /// Clusters of allocators, of the superblock and its backups.
     fixed: Vec<(Range<u32>, String)>,
 }
 
 impl Claimants {
-    /// Looks for those who claim `wanted` clusters. If they are too many to be kept, the last of
-    /// these clusters are wanted no longer.
+    /// Finds those who claim `wanted` clusters. If these are too many to be kept, the last clusters
+    /// are removed from `wanted`.
     pub fn find(
         context: &Context<'_>,
         state: &mut State<'_>,
@@ -71,17 +71,17 @@ impl Claimants {
         Self { claims, ends, fixed }
     }
 
-    /// All claims of inodes, by start.
+    /// Returns all claims of inodes, by start.
     pub fn claims(&self) -> &[Claimed] {
         &self.claims
     }
 
-    /// Clusters that are not those of an inode, and whose they are.
+    /// Returns clusters that do not belong to an inode, and what they belong to.
     pub fn fixed(&self) -> &[(Range<u32>, String)] {
         &self.fixed
     }
 
-    /// The claims on some of these clusters, by start.
+    /// Returns the claims on some of these clusters, by start.
     pub fn overlapping(&self, clusters: Range<u32>) -> impl Iterator<Item = &Claimed> {
         let mut next = 0;
         std::iter::from_fn(move || {
@@ -92,13 +92,13 @@ impl Claimants {
     }
 }
 
-/// Claims on wanted clusters while they are found.
+/// Claims on wanted clusters while they are collected.
 struct Claims<'a> {
     wanted: &'a mut ClusterSet,
     kept: Vec<Claimed>,
-    /// How many are kept.
+    /// The largest number of claims that are kept.
     most: usize,
-    /// They are all on one cluster.
+    /// Whether they are all on one cluster.
     is_narrow: bool,
 }
 
@@ -115,7 +115,7 @@ impl<'a> Claims<'a> {
             if !self.is_narrow {
                 self.narrow();
             }
-            // Of claims that are all on the same cluster the first are settled first.
+            // If all claims are on one cluster the first ones are settled first.
             if self.kept.len() >= self.most || !self.is_wanted(&claimed) {
                 return;
             }
@@ -127,14 +127,14 @@ impl<'a> Claims<'a> {
         self.wanted.runs(claimed.clusters.clone()).next().is_some()
     }
 
-    /// Wants only the first clusters, those of about half of the claims.
+    /// Keeps only the first clusters wanted, those of about half of the claims.
     fn narrow(&mut self) {
         let wanted = &*self.wanted;
         let first = |claimed: &Claimed| wanted.runs(claimed.clusters.clone()).next();
         let mut firsts: Vec<u32> = self.kept.iter().filter_map(first).map(|it| it.start).collect();
         let half = firsts.len() / 2;
         firsts.sort_unstable();
-        // All of a cluster's claims, or none.
+        // Of a cluster all claims are kept or none, as a part of them would show a wrong picture.
         let (Some(least), Some(middle)) = (firsts.first(), firsts.get(half)) else { return };
         self.is_narrow = least == middle;
         self.wanted.cut((*middle).max(least.saturating_add(1)));
@@ -144,11 +144,12 @@ impl<'a> Claims<'a> {
     }
 }
 
-/// The ends of ranges, to find those that end after a cluster without looking at all: a tree with
-/// the largest end of both halves at each fork.
+/// The ends of ranges that are sorted by start. Finds those that end after a cluster without
+/// looking at all: a long range may begin far before, so that a binary search by start is not
+/// enough. A tree with the largest end of both halves at each node.
 #[derive(Debug, Default)]
 struct Ends {
-    /// The root is at 1, what is beneath `at` at `2 * at` and `2 * at + 1`.
+    /// The root is at 1, the children of `at` are at `2 * at` and `2 * at + 1`.
     tree: Vec<u32>,
     leaves: usize,
 }
@@ -165,11 +166,11 @@ impl Ends {
         Self { tree, leaves }
     }
 
-    /// The first range, from number `from` on, that ends after a cluster.
+    /// Returns the first range, from index `from` on, that ends after a cluster.
     fn first_behind(&self, from: usize, cluster: u32) -> Option<usize> {
         let is_behind = |at: usize| self.tree.get(at).is_some_and(|end| *end > cluster);
         let mut at = (from < self.leaves).then_some(self.leaves + from)?;
-        // Up to the first fork that has one to the right, then down to it.
+        // Up to the first node with such a range to the right, then down to it.
         while !is_behind(at) {
             while at % 2 == 1 {
                 at /= 2;
@@ -186,14 +187,14 @@ impl Ends {
     }
 }
 
-/// The clusters of the descriptors of the global bitmap, but the first.
+/// Returns the clusters of the descriptors of the global bitmap, except the first.
 fn descriptors(context: &Context<'_>) -> impl Iterator<Item = Cluster> {
     let geometry = *context.geometry();
     let groups = 1..geometry.groups();
     groups.filter_map(move |group| geometry.cluster_of(geometry.group_blkno(group)))
 }
 
-/// The wanted clusters that are not those of an inode.
+/// Returns the wanted clusters that do not belong to an inode.
 fn fixed(
     context: &Context<'_>,
     state: &State<'_>,

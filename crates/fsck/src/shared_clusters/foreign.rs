@@ -1,8 +1,8 @@
-//! Clusters that a directory has together with others, and that hold nothing of it.
+//! Clusters that a directory shares with others and that hold nothing of it.
 //!
-//! Blocks of a directory tell whose they are: the trailer names the directory, and the first block
-//! begins with an entry for itself. A directory whose extents run into others' clusters is not
-//! given copies of these: it would get their names.
+//! Blocks of a directory name their owner: the trailer names the directory, and the first block
+//! begins with an entry for it. A directory whose extents run into the clusters of others does not
+//! get copies of these, as it would get their names.
 
 use std::ops::Range;
 
@@ -18,22 +18,22 @@ use crate::read::holds::Holds;
 use crate::repair::share::{clusters_of, cut};
 use crate::repair::tree;
 
-/// Blocks that are looked at in one check: 128 MiB of the largest.
+/// Blocks that are read for this in one check: 128 MiB of the largest.
 const MOST_BLOCKS: u64 = 1 << 15;
 
-/// What directories have that holds nothing of them; looks at so many blocks of all together.
+/// Judges the shared clusters of directories, within one limit of blocks for all of them.
 pub(super) struct Foreign {
     left: u64,
     others: Others,
 }
 
-/// Whose shared clusters are.
+/// Whose the shared clusters of a directory are.
 pub(super) enum Verdict {
-    /// The directory's, or nothing shows.
+    /// They are the directory's, or nothing shows otherwise.
     Own,
-    /// These hold nothing of it, ascending.
+    /// These hold nothing of the directory; ascending.
     Foreign(Vec<Range<u32>>),
-    /// Too many blocks were looked at for other directories.
+    /// Unknown, as too many blocks were read for other directories.
     Later,
 }
 
@@ -44,7 +44,7 @@ impl Default for Foreign {
 }
 
 impl Foreign {
-    /// Whose the clusters are that the directory `inode` shares.
+    /// Returns whose the clusters are that the directory `inode` shares.
     pub fn judge(
         &mut self,
         context: &Context<'_>,
@@ -61,7 +61,7 @@ impl Foreign {
         let mut seen = ClusterSet::default();
         'all: for (part, is_shared) in parts {
             for cluster in part.clone() {
-                // The directory has ended: nothing behind is read as a part of it either.
+                // The directory has ended: no reader treats what follows as a part of it.
                 if in_a_row > Barren::MOST {
                     if is_shared {
                         foreign.insert(cluster..part.end, |_| {});
@@ -71,7 +71,8 @@ impl Foreign {
                 if self.left == 0 || context.interrupt.requested() {
                     break 'all;
                 }
-                // What it has twice is read once, and the second time it is not its end.
+                // A cluster that it has twice is read once. The second time does not count as the
+                // end.
                 let is_known = seen.contains(cluster);
                 seen.insert(cluster..cluster + 1, |_| {});
                 if is_known || self.may_be_of(volume, inode, cluster) {
@@ -92,7 +93,7 @@ impl Foreign {
         }
     }
 
-    /// Whether a cluster may be one of the directory.
+    /// Returns whether a cluster may be one of the directory.
     fn may_be_of(&mut self, volume: &Volume, inode: &Inode, cluster: u32) -> bool {
         let geometry = volume.geometry();
         let first = geometry.block_of(Cluster(cluster)).0;
@@ -104,7 +105,8 @@ impl Foreign {
     }
 }
 
-/// Whether a block may be one of the directory: it says so, or says of no other one that has it.
+/// Returns whether a block may be one of the directory: it says so, or does not name another
+/// directory that has it.
 fn is_block_of(
     volume: &Volume,
     inode: &Inode,
@@ -132,7 +134,7 @@ fn is_block_of(
             let is_others = first.name == b"." && of != inode.blkno;
             !is_others || !others.has(volume, of, blkno)
         }
-        // Behind a wrong one there may be others: all that follows is sound, and is used.
+        // Valid entries may follow a damaged one: some are used, and all up to the end are sound.
         _ => dir::sound_from(area).any(|at| {
             let mut rest = dir::entries(area.get(at..).unwrap_or_default()).flatten();
             let mut used = 0;

@@ -1,13 +1,13 @@
 //! Passes 1b to 1d: clusters that several files claim.
 //!
-//! Pass 1 only notes that a cluster was claimed again. If there is such a cluster, all inodes
-//! are read a second time to learn who claims it; what they give otherwise is dropped. Clusters
-//! of a refcount tree whose count is wrong are settled here as well: an extent of one of its
-//! files may have lost its flag.
+//! Pass 1 only notes that a cluster was claimed again, which takes one bit per cluster, and not by
+//! whom. If there is such a cluster, all inodes are read a second time to find out who claims it;
+//! everything else that they yield is dropped. Clusters of a refcount tree with a wrong count are
+//! settled here as well: an extent of one of its files may have lost its flag.
 //!
-//! Each file that has clusters of others gets one finding, which names the clusters and the
-//! others. Files that share clusters through a refcount tree get none when they only collide
-//! with a file that is not in the tree: the tree says that the clusters are theirs.
+//! Each file with clusters of others gets one finding, which names the clusters and the others.
+//! Files that share clusters through a refcount tree get none if they only collide with a file
+//! outside the tree: the tree proves that the clusters are theirs.
 
 mod claimants;
 mod foreign;
@@ -39,18 +39,18 @@ use ocfs2_volume::SystemFile;
 
 /// Ranges and owners that a finding names.
 const NAMED: usize = 4;
-/// Claims that are looked at for the owners of a range.
+/// Claims that are examined for the owners of a range.
 const LOOKED_AT: usize = 64;
 /// Owners that are kept for all repairs that let files share: 8 MiB of them.
 const MOST_OWNERS: usize = 1 << 20;
-/// Runs of clusters that are kept for all repairs: 32 MiB of them. What is about more waits for
-/// another round.
+/// Runs of clusters that are kept for all repairs: 32 MiB of them. Findings beyond that get no
+/// repair in this round.
 const MOST_RUNS: usize = 1 << 22;
 
-/// Says who claims clusters of others.
+/// Reports who claims clusters of others.
 ///
 /// # Errors
-/// [`Stop`] if that was asked for.
+/// [`Stop`] if the check was interrupted.
 pub fn check(
     context: &Context<'_>,
     state: &mut State<'_>,
@@ -66,7 +66,7 @@ pub fn check(
     }
     state.begin_inodes(Pass::SharedClusters);
     let claimants = Claimants::find(context, state, &mut wanted)?;
-    // A count says nothing while some of those who may share are not known.
+    // A count means nothing while some of the claims on its clusters were left out.
     let is_wanted =
         |open: &&Unsettled| wanted.runs(open.clusters.clone()).eq([open.clusters.clone()]);
     let unsettled: Vec<_> = unsettled.iter().filter(is_wanted).cloned().collect();
@@ -85,8 +85,8 @@ pub fn check(
     Ok(())
 }
 
-/// Says what is wrong with what has its place on every volume. It is only written where nobody
-/// else is known to have anything there.
+/// Reports what is wrong with structures that have a fixed place. They are only written where
+/// nobody else is known to have anything.
 pub fn fixed_places(state: &mut State<'_>) {
     for (cluster, finding) in std::mem::take(&mut state.fixed) {
         let is_shared = |claim: &SharedClaim| {
@@ -105,47 +105,47 @@ pub fn fixed_places(state: &mut State<'_>) {
     }
 }
 
-/// Who may not have which clusters, and why.
+/// The clusters that several owners have, by kind of owner.
 struct Shared<'a> {
     wanted: &'a ClusterSet,
-    /// The tree of each inode that has one.
+    /// The refcount tree of each inode that has one.
     trees: HashMap<Blkno, Blkno>,
-    /// By tree the clusters of its files that are only missing a flag.
+    /// For each tree the clusters of its files that are only missing a flag.
     settled: BTreeMap<Blkno, ClusterSet>,
-    /// Clusters with two owners or more; a tree is one.
+    /// Clusters with at least two owners. All files of a tree are one owner.
     doubly: ClusterSet,
     /// Clusters of allocators, of the superblock and its backups.
     metadata: ClusterSet,
-    /// Clusters of what no refcount tree can count: all but regular files.
+    /// Clusters of inodes that no refcount tree can count: all but regular files.
     unshareable: ClusterSet,
     /// Clusters of several trees.
     between_trees: ClusterSet,
     /// Inodes that are system files.
     system: BTreeSet<Blkno>,
-    /// Those of them that reserve clusters which hold nothing.
+    /// Local allocs, which reserve clusters that hold nothing.
     local_allocs: BTreeSet<Blkno>,
-    /// Those that name clusters which are to be freed.
+    /// Truncate logs, which name clusters that are to be freed.
     truncate_logs: BTreeSet<Blkno>,
     /// Inodes that are directories.
     directories: BTreeSet<Blkno>,
-    /// What directories have that holds nothing of them.
+    /// Judges the shared clusters of directories.
     foreign: RefCell<Foreign>,
-    /// Who has the same clusters: found out once for all of them.
+    /// The owners of the same clusters, found once for all of them.
     sharers: RefCell<Sharers>,
 }
 
-/// Clusters, and by them their owners: each list once, for all findings that are about them.
+/// Lists of clusters with their owners. Each list is stored once for all findings about it.
 #[derive(Default)]
 struct Sharers {
     clusters: HashSet<Arc<[Range<u32>]>>,
     by_clusters: HashMap<Arc<[Range<u32>]>, Arc<[Blkno]>>,
-    /// How many there are in all lists.
+    /// The number of runs in all lists of clusters, and that of owners in all lists of owners.
     kept_runs: usize,
     kept_owners: usize,
 }
 
 impl Sharers {
-    /// The clusters; nothing if they are too many to be kept beside those of other findings.
+    /// Returns the stored list of these clusters; `None` if all lists would be too long with it.
     fn keep(&mut self, clusters: Vec<Range<u32>>) -> Option<Arc<[Range<u32>]>> {
         if let Some(kept) = self.clusters.get(&clusters[..]) {
             return Some(Arc::clone(kept));
@@ -159,7 +159,8 @@ impl Sharers {
         Some(clusters)
     }
 
-    /// All who have some of these clusters; nothing if that are too many to be kept.
+    /// Returns all owners of some of these clusters; `None` if all lists would be too long with
+    /// them.
     fn of(&mut self, claimants: &Claimants, clusters: &Arc<[Range<u32>]>) -> Option<Arc<[Blkno]>> {
         if let Some(owners) = self.by_clusters.get(clusters) {
             return Some(Arc::clone(owners));
@@ -251,7 +252,7 @@ impl<'a> Shared<'a> {
         Ok(shared)
     }
 
-    /// The wanted clusters of a claim, apart from those that are only missing a flag.
+    /// Returns the wanted clusters of a claim, apart from those that are only missing a flag.
     fn open(&self, claimed: &Claimed) -> Vec<Range<u32>> {
         let runs = self.wanted.runs(claimed.clusters.clone());
         let settled = self.trees.get(&claimed.owner).and_then(|tree| self.settled.get(tree));
@@ -261,7 +262,7 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// What is to be said of the inode that has all these claims.
+    /// Returns the finding about the inode that has all these claims.
     fn finding(
         &self,
         context: &Context<'_>,
@@ -312,7 +313,8 @@ impl<'a> Shared<'a> {
             false => None,
         };
         let is_apart = is_of_files && !touches(&self.unshareable);
-        // Copies, or sharing, would show the same contents in several places.
+        // Only the inode itself has them twice. Copies, or sharing, would show the same contents in
+        // several of its places.
         if is_apart
             && context.volume.has(Incompat::SPARSE_ALLOC)
             && !has_others(claimants, owner, &clusters)
@@ -326,10 +328,11 @@ impl<'a> Shared<'a> {
             finding.or_else(codes::DUP_CLUSTERS_DELETE).repaired_by(delete)
         };
         Some(if self.local_allocs.contains(&owner) {
-            // What it has reserved and another one has was handed out, or never its own.
+            // Reserved clusters that another inode has were handed out, or never belonged to the
+            // local alloc.
             finding(codes::DUP_CLUSTERS_SYSFILE_CLONE).repaired_by(local_alloc::clear(owner))
         } else if self.truncate_logs.contains(&owner) {
-            // Whose they are has not given them up.
+            // Their owner has not given them up.
             finding(codes::DUP_CLUSTERS_SYSFILE_CLONE).repaired_by(truncate_log::clear(owner))
         } else if self.system.contains(&owner) {
             finding(codes::DUP_CLUSTERS_SYSFILE_CLONE).repaired_by(copy())
@@ -337,7 +340,7 @@ impl<'a> Shared<'a> {
             let repair = share::copy_or_give_up(owner, Arc::clone(&clusters));
             or_delete(finding(codes::DUP_CLUSTERS_METADATA).repaired_by(repair))
         } else if let Some(owners) = owners {
-            // Whoever has the same clusters is made to share by one repair.
+            // One repair lets all owners of the same clusters share them.
             let mut hasher = DefaultHasher::new();
             clusters.hash(&mut hasher);
             let share = share::share(hasher.finish(), owner, owners, Arc::clone(&clusters));
@@ -348,7 +351,7 @@ impl<'a> Shared<'a> {
         })
     }
 
-    /// Whose the clusters are that `owner` shares, if it is a directory.
+    /// Returns whose the clusters are that `owner` shares, if it is a directory.
     fn verdict(
         &self,
         context: &Context<'_>,
@@ -356,7 +359,7 @@ impl<'a> Shared<'a> {
         owner: Blkno,
         shared: &[Range<u32>],
     ) -> Verdict {
-        // What it only has twice itself is its own.
+        // What only the directory has, if several times, is its own.
         if !has_others(claimants, owner, shared) {
             return Verdict::Own;
         }
@@ -367,8 +370,8 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// Who else has some of the clusters, in words, and how many refcount trees there are
-    /// among all of them.
+    /// Returns who else has some of the clusters, in words, and the number of refcount trees among
+    /// all owners.
     fn others(&self, claimants: &Claimants, owner: Blkno, mine: &ClusterSet) -> (String, usize) {
         let mut names = BTreeSet::new();
         let mut owners = BTreeSet::new();
@@ -386,7 +389,7 @@ impl<'a> Shared<'a> {
                 .filter(|(clusters, _)| clusters.start < run.end && run.start < clusters.end);
             names.extend(fixed.take(NAMED).map(|(_, name)| (0, name.clone())));
         }
-        // As many as are named, and one to tell that there are more.
+        // One more than are named, to know that there are more.
         names.extend(owners.iter().take(NAMED + 1).map(|owner| (1, format!("inode {owner}"))));
         let mut text = String::new();
         for (index, (_, name)) in names.iter().take(NAMED).enumerate() {
@@ -401,7 +404,7 @@ impl<'a> Shared<'a> {
     }
 }
 
-/// Whether anybody else has some of the clusters.
+/// Returns whether anybody else has some of the clusters.
 fn has_others(claimants: &Claimants, owner: Blkno, clusters: &[Range<u32>]) -> bool {
     clusters.iter().any(|run| {
         let fixed = claimants.fixed().iter();
@@ -410,7 +413,7 @@ fn has_others(claimants: &Claimants, owner: Blkno, clusters: &[Range<u32>]) -> b
     })
 }
 
-/// The clusters of a set, in words.
+/// Returns the clusters of a set, in words.
 fn list(clusters: &ClusterSet) -> String {
     let runs: Vec<_> = clusters.runs(0..u32::MAX).take(NAMED + 1).collect();
     let mut text = String::new();
@@ -430,7 +433,7 @@ fn list(clusters: &ClusterSet) -> String {
     }
 }
 
-/// The parts of a range that are not in a set.
+/// Returns the parts of a range that are not in a set.
 fn gaps(set: &ClusterSet, range: Range<u32>) -> Vec<Range<u32>> {
     let mut gaps = Vec::new();
     let mut at = range.start;

@@ -1,4 +1,4 @@
-//! Extents that lost the flag that says that a refcount tree counts them.
+//! Extents that lost the flag of being counted by a refcount tree.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,20 +13,20 @@ use crate::repair::share;
 use crate::tables::collected::SharedClaim;
 use crate::{Finding, Place};
 
-/// Claims on the clusters of one count that are looked at.
+/// Claims on the clusters of one count that are examined.
 const LOOKED_AT: usize = 4096;
 
-/// How wrong counts came out.
+/// The result of settling wrong counts.
 #[derive(Debug, Default)]
 pub(super) struct Settled {
     /// What is wrong.
     pub findings: Vec<Finding>,
-    /// By tree the clusters whose count is right once all extents there are flagged.
+    /// For each tree the clusters whose count is right once all extents there are flagged.
     pub clusters: BTreeMap<Blkno, ClusterSet>,
 }
 
-/// Finds out which of the counts are right once extents are flagged. `trees` is the tree of
-/// each inode that has one.
+/// Finds out which counts are right once extents are flagged. `trees` is the tree of each inode
+/// that has one.
 pub(super) fn settle(
     unsettled: &[Unsettled],
     claimants: &Claimants,
@@ -48,7 +48,7 @@ pub(super) fn settle(
                 continue;
             }
             known.insert(run.clusters.clone(), |_| {});
-            // The runs come in order: only the last piece is not done with.
+            // Runs ascend, so that only the last piece can be affected.
             if let Some(last) = wrong.pop() {
                 let pieces = [last.start..run.clusters.start, run.clusters.end..last.end];
                 wrong.extend(pieces.into_iter().filter(|piece| !piece.is_empty()));
@@ -77,7 +77,7 @@ pub(super) fn settle(
     settled
 }
 
-/// The part of a claim on the clusters of a count, as if it were flagged.
+/// Returns the part of a claim that is on the clusters of a count, as if it were flagged.
 fn within(open: &Unsettled, claimed: &Claimed) -> SharedClaim {
     let start = claimed.clusters.start.max(open.clusters.start);
     let end = claimed.clusters.end.min(open.clusters.end);

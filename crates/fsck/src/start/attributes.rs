@@ -1,7 +1,7 @@
-//! What the superblock says about attributes, where the inodes of the volume say otherwise.
+//! What the superblock states about attributes, compared with the inodes of the volume.
 //!
-//! All hashes of attributes begin with one number, and all inodes give them the same room: one wrong
-//! bit of these would make all attributes of the volume wrong.
+//! All hashes of attributes begin with one number, and all inodes reserve the same room for them:
+//! one wrong bit of these would make all attributes of the volume wrong.
 
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::feature::Incompat;
@@ -15,11 +15,12 @@ use crate::read::one_bit;
 use crate::repair::system;
 use crate::{Context, Finding, Place};
 
-/// Inodes with attributes that are asked, and inodes among which they are looked for.
+/// Inodes with attributes that are compared, and inodes among which they are searched for.
 const ASKED: usize = 64;
 const SEEN: usize = 1 << 17;
 
-/// What is wrong with either, if the inodes agree on another one and none with that.
+/// Returns what is wrong with either number, if inodes agree on another one and none with the
+/// stated one.
 pub(crate) fn check(context: &Context<'_>) -> Vec<Finding> {
     let volume = context.volume;
     let superblock = volume.superblock();
@@ -68,7 +69,7 @@ fn finding(
     Finding::new(codes::SUPERBLOCK_FIELD, place, format!("superblock: {text}")).repaired_by(repair)
 }
 
-/// The attributes in an inode, or in its block if they are not in buckets.
+/// Returns the attributes in an inode, or in its block if they are not in buckets.
 fn area(volume: &Volume, inode: &Inode) -> Option<Vec<u8>> {
     if inode.dinode.dyn_features().contains(DynFeatures::INLINE_XATTR) {
         let block = inode.block();

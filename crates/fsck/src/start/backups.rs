@@ -1,4 +1,4 @@
-//! The backups of the superblock, compared with it (invariant S-6).
+//! The backups of the superblock, compared with the superblock (invariant S-6).
 
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::feature::{Compat, Incompat};
@@ -10,8 +10,8 @@ use crate::repair::system;
 use crate::state::State;
 use crate::{Context, Finding, Place};
 
-/// Compares all backups with the superblock the volume was opened by, and claims their clusters.
-/// What is wrong is said when it is known who else claims them.
+/// Compares all backups with the superblock that the volume was opened by, and claims their
+/// clusters. Findings wait until it is known who else claims these.
 pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
     let volume = context.volume;
     if !volume.features().compat.contains(Compat::BACKUP_SB) {
@@ -21,7 +21,7 @@ pub(super) fn check(context: &Context<'_>, state: &mut State<'_>) {
     for (number, blkno) in (1_u32..).zip(backup_blocks(geometry.block_size, geometry.blocks())) {
         let Some(cluster) = geometry.cluster_of(blkno) else { continue };
         state.claim(cluster.0..cluster.0.saturating_add(1));
-        // The one it was opened by is equal to itself.
+        // The backup that the volume was opened by is equal to itself.
         if blkno != volume.found_superblock().blkno {
             let finding = compare(context, number, blkno);
             state.fixed.extend(finding.map(|finding| (cluster.0, finding)));
@@ -56,11 +56,11 @@ fn compare(context: &Context<'_>, number: u32, blkno: Blkno) -> Option<Finding> 
     Some(finding.repaired_by(system::backup(blkno)))
 }
 
-/// The marks of operations in progress, which are made in the superblock alone.
+/// The marks of operations in progress, which only the superblock has.
 const MARKS: Incompat = Incompat::RESIZE_INPROG.union(Incompat::TUNEFS_INPROG);
 
-/// Names the fields in which two superblocks that should be equal are not, with the value of
-/// those that are numbers in `block` first.
+/// Returns the names of the fields in which two superblocks that should be equal differ. Of numbers
+/// the value in `block` comes first. `None` if they are equal.
 pub(super) fn differences(block: &[u8], expected: &[u8]) -> Option<String> {
     let (ours, theirs) = (comparable(block)?, comparable(expected)?);
     if ours == theirs {
@@ -93,7 +93,7 @@ pub(super) fn differences(block: &[u8], expected: &[u8]) -> Option<String> {
     Some(differ.join(", "))
 }
 
-/// A superblock without what may differ: decoded, and as bytes.
+/// Returns a superblock without the fields that may differ: decoded, and as bytes.
 fn comparable(block: &[u8]) -> Option<(Dinode, SuperBlock, Vec<u8>)> {
     let mut bytes = block.to_vec();
     let mut dinode = Dinode::decode(block).ok()?;
@@ -103,7 +103,7 @@ fn comparable(block: &[u8]) -> Option<(Dinode, SuperBlock, Vec<u8>)> {
     let mut superblock = SuperBlock::of_block(block).ok()?;
     superblock.s_feature_incompat &= !MARKS.bits();
     superblock.s_tunefs_flag = 0;
-    // A check of the volume changes them, and not the backups.
+    // A check of the volume changes these in the superblock, and not in the backups.
     (superblock.s_mnt_count, superblock.s_lastcheck, superblock.s_errors) = (0, 0, 0);
     superblock.s_state &= !STATE_ERROR;
     superblock.encode(bytes.get_mut(Dinode::ID2_OFFSET..)?).ok()?;

@@ -1,7 +1,7 @@
 //! The size of a cluster (S-3).
 //!
-//! All places on the volume follow from it, and nothing that is read by a wrong one is so. That is
-//! why it is compared before anything else with what the allocators were made with.
+//! Every position on the volume follows from it, and everything that is read by a wrong one is
+//! wrong. That is why it is compared with what the allocators were made with before anything else.
 
 use ocfs2_format::Structure;
 use ocfs2_format::chain::ChainListHeader;
@@ -14,14 +14,14 @@ use crate::repair::system;
 use crate::system_files::SystemFiles;
 use crate::{Context, Finding, Place};
 
-/// What is wrong with it, if the allocators have all the same other one.
+/// Returns what is wrong with it, if all allocators agree on another size.
 pub(crate) fn check(context: &Context<'_>) -> Option<Finding> {
     let stated = context.geometry().cluster_size;
     let (files, _) = SystemFiles::read(context);
     let bitmap = files.find(SystemFile::GlobalBitmap);
     let other = match bitmap.filter(|bitmap| allocator(context, *bitmap).is_some()) {
         Some(bitmap) => by_files(context, &files, bitmap)?,
-        // No name points to one that says it.
+        // No entry points to an allocator that states it.
         None => context.volume.cluster_size_of_allocators()?,
     };
     if other == stated {
@@ -38,8 +38,8 @@ pub(crate) fn check(context: &Context<'_>) -> Option<Finding> {
     Some(Finding::new(codes::SUPERBLOCK_FIELD, place, text).repaired_by(repair))
 }
 
-/// The size that the global bitmap and an allocator of inodes or extent blocks have, if none has
-/// that of the superblock.
+/// Returns the size that the global bitmap and an allocator of inodes or extent blocks agree on, if
+/// none of these has that of the superblock.
 fn by_files(context: &Context<'_>, files: &SystemFiles, bitmap: Blkno) -> Option<ClusterSize> {
     let geometry = context.geometry();
     let (bitmap, _) = allocator(context, bitmap)?;
@@ -56,7 +56,7 @@ fn by_files(context: &Context<'_>, files: &SystemFiles, bitmap: Blkno) -> Option
     (fits && agrees).then_some(other)
 }
 
-/// The inode of an allocator, and how it was made.
+/// Returns the inode of an allocator and the header of its chain list.
 fn allocator(context: &Context<'_>, blkno: Blkno) -> Option<(Dinode, ChainListHeader)> {
     let block = context.read_block::<Dinode>(blkno).ok()?.bytes;
     let dinode = Dinode::decode(&block).ok()?;

@@ -1,4 +1,4 @@
-//! The heartbeat region: one piece, large enough, and no damaged block (invariant J-4).
+//! The heartbeat region: one piece, large enough, without damaged blocks (invariant J-4).
 
 use ocfs2_format::Structure;
 use ocfs2_format::heartbeat::{HeartbeatBlock, MAX_NODES};
@@ -11,7 +11,7 @@ use crate::system_files::{SystemFiles, extents_of};
 use crate::{Context, Finding, Place};
 use ocfs2_volume::SystemFile;
 
-/// Everything that is wrong with the region.
+/// Returns everything that is wrong with the region.
 pub(super) fn check(context: &Context<'_>, files: &SystemFiles) -> Vec<Finding> {
     let Some(inode) = files.inode(context, SystemFile::Heartbeat) else { return Vec::new() };
     let place = Place::inode(inode.blkno);
@@ -51,8 +51,9 @@ fn bytes(context: &Context<'_>, extent: &Extent) -> u64 {
     u64::from(extent.clusters) << context.geometry().cluster_size.bits()
 }
 
-/// The nodes whose blocks are damaged. Blocks are as long as the sectors of the device they were
-/// written on, which an image does not know: of all sizes the one counts by which least is wrong.
+/// Returns the nodes whose blocks are damaged. Blocks are as long as the sectors of the device on
+/// which they were written, which an image does not state: of all sizes the one with the least
+/// damage counts.
 fn damaged(region: &[u8], sector_size: u32) -> Vec<u8> {
     if region.iter().all(|byte| *byte == 0) {
         return Vec::new();

@@ -1,8 +1,9 @@
-//! The marks of journals: of the inode its place, its signature and what leads from it to the log; of
-//! the superblock the magic number, the kind, the block size and the length.
+//! The marks by which journals are found: in the inode its number, its signature and the fields
+//! that point to the log; in the superblock of the log the magic number, the type, the block size
+//! and the length.
 //!
-//! Without these a journal is not found, and what crashed nodes wrote last is lost. Where all else says
-//! that it is one the mark is put right before the journals are replayed.
+//! Without these a journal is not found, and what crashed nodes wrote last is lost. If everything
+//! else shows that it is a journal, the mark is corrected before the journals are replayed.
 
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::extent::{ExtentFlags, ExtentListHeader, ExtentRec};
@@ -16,14 +17,15 @@ use crate::repair::{Repair, system};
 use crate::{Context, Finding, Place, misplaced};
 use ocfs2_volume::SystemFile;
 
-/// Bits of a magic number that may be wrong, where all else says that it is a superblock.
+/// Bits of a magic number that may be wrong where everything else shows that it is a superblock.
 const WRONG_BITS: u32 = 8;
 
-/// What is wrong with the marks of all journals.
+/// Returns what is wrong with the marks of all journals.
 pub fn check(context: &Context<'_>) -> Vec<Finding> {
     let volume = context.volume;
     let slots = || 0..volume.max_slots();
-    // One repair puts all back that are in each other's places, and the others are looked at then.
+    // One repair puts all inodes back that are in each other's places; the other marks are checked
+    // after that.
     let mut misplaced =
         slots().filter_map(|slot| misplaced::exchanged(volume, number(volume, slot)?));
     if let Some(finding) = misplaced.next() {
@@ -54,8 +56,8 @@ fn of_slot(volume: &Volume, slot: u16) -> Option<Vec<Finding>> {
     Some(findings)
 }
 
-/// The first block of the journal that an inode is of, and its superblock as it was if a mark of it is
-/// wrong; nothing if it is none.
+/// Returns the first block of the journal of an inode, and its superblock as it was if a mark of it
+/// is wrong; `None` if the inode is not that of a journal.
 fn journal(volume: &Volume, inode: &Inode) -> Option<(Blkno, Option<Mended>)> {
     let dinode = &inode.dinode;
     dinode.verify(inode.blkno, volume.generation()).ok()?;
@@ -77,13 +79,13 @@ fn journal(volume: &Volume, inode: &Inode) -> Option<(Blkno, Option<Mended>)> {
     (end == clusters && is_one).then_some((first, mended))
 }
 
-/// Flags of the inode of a journal.
+/// The flags of the inode of a journal.
 const FLAGS: InodeFlags = InodeFlags::VALID.union(InodeFlags::SYSTEM).union(InodeFlags::JOURNAL);
 
-/// What makes a field of an inode what that of a journal has.
+/// Gives a field of an inode the value that it has in the inode of a journal.
 type Change = fn(&Volume, &mut Dinode, &mut [u8]);
 
-/// The fields without which the log is not found.
+/// The fields of the inode without which the log is not found.
 const FIELDS: [(&str, Change); 7] = [
     ("i_fs_generation", |volume, dinode, _| dinode.i_fs_generation = volume.generation()),
     ("i_flags", |_, dinode, _| dinode.i_flags = FLAGS.bits()),
@@ -115,7 +117,8 @@ fn with_first(id2: &mut [u8], change: impl Fn(&mut ExtentRec)) {
     }
 }
 
-/// That one field of the inode is wrong without which a log with something in it is not found.
+/// Returns the finding that one field of the inode is wrong without which a log that has to be
+/// replayed is not found.
 fn of_inode(volume: &Volume, slot: u16, inode: &Inode) -> Option<Finding> {
     if inode.dinode.journal_flags() & Dinode::JOURNAL_DIRTY == 0 {
         return None;
@@ -145,16 +148,16 @@ fn place(slot: u16, inode: Blkno) -> Place {
     Place::inode(inode).in_slot(slot).named(name.as_bytes())
 }
 
-/// A superblock of a journal of which all is right but one field, which is known.
+/// The superblock of a journal in which one field was wrong, corrected.
 #[derive(Clone, Debug)]
 pub struct Mended {
     /// The superblock as it was.
     pub superblock: JournalSuperblock,
-    /// What the field is, and what it was.
+    /// The wrong and the right value of the field, in words.
     text: String,
 }
 
-/// That a field of the superblock of a journal, in block `first`, is wrong.
+/// Returns the finding that a field of the superblock of a journal, in block `first`, is wrong.
 pub fn finding(slot: u16, inode: Blkno, first: Blkno, mended: &Mended) -> Finding {
     let text = format!("journal of slot {slot}: {}, all else is that of a journal", mended.text);
     let JournalSuperblock { header, s_blocksize, s_maxlen, .. } = mended.superblock;
@@ -166,8 +169,8 @@ pub fn finding(slot: u16, inode: Blkno, first: Blkno, mended: &Mended) -> Findin
     Finding::new(codes::JOURNAL_MAGIC, place(slot, inode), text).repaired_by(marked)
 }
 
-/// The superblock of a journal of so many blocks as it was, if it is one but for a bit of its kind,
-/// its block size or its length, or for some of its magic number.
+/// Returns the superblock of a journal of `blocks` blocks as it was, if only one field is wrong:
+/// one bit of its type, its block size or its length, or some bits of its magic number.
 pub fn mended(
     found: &JournalSuperblock,
     first: Blkno,
@@ -210,7 +213,7 @@ pub fn mended(
     Some(Mended { superblock, text })
 }
 
-/// The inode of the journal of a slot, as the system directory names it.
+/// Returns the inode of the journal of a slot, as the system directory names it.
 fn number(volume: &Volume, slot: u16) -> Option<Blkno> {
     let dir = volume.superblock().s_system_dir_blkno;
     let dir = Inode::decode(dir, volume.read_block(dir).ok()?).ok()?;

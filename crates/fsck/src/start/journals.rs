@@ -1,8 +1,8 @@
-//! The journals: whether each can be read, is like the others, and has nothing left to replay
+//! The journals: whether each can be read, agrees with the others, and has nothing left to replay
 //! (invariants J-1 and J-2).
 //!
-//! They are looked at as they are after the replay, where there was one: a journal that is still
-//! dirty then was not replayed. Holes in their files are found in pass 1, as in any other.
+//! They are checked as they are after the replay, if there was one: a journal that is still dirty
+//! then was not replayed. Pass 1 finds holes in their files, as in all others.
 
 use std::ops::Range;
 
@@ -23,17 +23,17 @@ use crate::system_files::{SystemFiles, block_of, extents_of};
 use crate::{Context, Finding, Place};
 use ocfs2_volume::SystemFile;
 
-/// Features a journal has because of how its slot was mounted last.
+/// Features that depend on how the slot was mounted last.
 const OF_MOUNT: JournalIncompat = JournalIncompat::REVOKE.union(JournalIncompat::ASYNC_COMMIT);
 
-/// The journal of a slot, as far as it can be had.
+/// The journal of a slot, as far as it can be read.
 struct Journal {
     slot: u16,
     inode: Inode,
     extents: Vec<Extent>,
-    /// What its first block holds, or why that cannot be used.
+    /// The superblock in its first block, or why that cannot be used.
     superblock: Result<JournalSuperblock, String>,
-    /// That a mark of it is wrong; it is taken as if that was right.
+    /// The finding about a wrong mark, which is treated as if it had been mended.
     unmarked: Option<Finding>,
 }
 
@@ -54,7 +54,7 @@ impl Journal {
         Self { slot, inode, extents, superblock, unmarked }
     }
 
-    /// The superblock as it is once a wrong mark was put right, and that.
+    /// Returns the superblock with a wrong mark corrected, and the correction.
     fn superblock(
         context: &Context<'_>,
         blkno: Blkno,
@@ -82,14 +82,14 @@ impl Journal {
         Finding::new(code, place, format_args!("journal of slot {slot}: {text}"))
     }
 
-    /// Features that journals have in common, if this one can be used.
+    /// Returns the features that all journals should share, if this one can be used.
     fn features(&self) -> JournalIncompat {
         let superblock = self.superblock.as_ref().ok();
         let features = superblock.map_or(JournalIncompat::empty(), JournalSuperblock::incompat);
         (features & KNOWN_FEATURES) - OF_MOUNT
     }
 
-    /// Its clusters on the volume.
+    /// Returns its clusters on the volume.
     fn ranges<'a>(&'a self, context: &Context<'_>) -> impl Iterator<Item = Range<u64>> + 'a {
         let bits = context.geometry().bpc_bits();
         let start = move |extent: &Extent| extent.blkno.0 >> bits;
@@ -101,7 +101,7 @@ fn clusters(extents: &[Extent]) -> u64 {
     extents.iter().map(|extent| u64::from(extent.clusters)).sum()
 }
 
-/// Everything that is wrong with the journals.
+/// Returns everything that is wrong with the journals.
 pub(crate) fn check(context: &Context<'_>, files: &SystemFiles) -> Vec<Finding> {
     if context.volume.has(Incompat::HEARTBEAT_DEV) {
         return Vec::new();
@@ -133,7 +133,7 @@ pub(crate) fn check(context: &Context<'_>, files: &SystemFiles) -> Vec<Finding> 
             }
             Err(why) => {
                 let finding = journal.finding(codes::JOURNAL_FILE_INVALID, why);
-                // Nothing speaks for its clusters: they may be those of another file.
+                // Nothing proves that its clusters are its own: they may belong to another file.
                 findings.push(finding.repaired_by(new(journal, true)));
             }
         }
@@ -146,7 +146,7 @@ pub(crate) fn check(context: &Context<'_>, files: &SystemFiles) -> Vec<Finding> 
     findings
 }
 
-/// Whether a journal has the size and the features of all.
+/// Returns where a journal differs in size and features from the others.
 fn alike(
     context: &Context<'_>,
     journal: &Journal,
@@ -197,7 +197,7 @@ fn alike(
     [unknown, missing, small, length]
 }
 
-/// What a crash or an error has left in a journal.
+/// Returns what a crash or an error has left in a journal.
 fn left_over(
     context: &Context<'_>,
     journal: &Journal,
@@ -231,7 +231,7 @@ fn left_over(
     findings
 }
 
-/// Journals that hold clusters of one before.
+/// Returns the journals that share clusters with the journal of a lower slot.
 fn shared<'a>(context: &Context<'_>, journals: &'a [Journal]) -> Vec<(Finding, &'a Journal)> {
     let of = |journal| move |range: Range<u64>| (range.start, range.end, journal);
     let mut ranges: Vec<(u64, u64, &'a Journal)> =
@@ -248,7 +248,7 @@ fn shared<'a>(context: &Context<'_>, journals: &'a [Journal]) -> Vec<(Finding, &
                 if other.slot < journal.slot { (other, journal) } else { (journal, other) };
             let text = format!("shares clusters from {start} on with slot {}", first.slot);
             let finding = later.finding(codes::JOURNAL_SHARED, text);
-            // Two files that share one extent most often share all.
+            // Files that share one extent usually share all: one finding is enough.
             if !findings.iter().any(|(known, _)| known.place == finding.place) {
                 findings.push((finding, later));
             }

@@ -1,7 +1,7 @@
 //! Before pass 0: superblock, backups, system files, slot map, journals, heartbeat region.
 //!
 //! Verifies the invariants S-1 to S-8 and J-1 to J-4. Collects where the system files are
-//! ([`SystemFiles`]), which later passes look them up by, and claims the clusters of the backup
+//! (`SystemFiles`), in which later passes look them up, and claims the clusters of the backup
 //! superblocks.
 
 pub(crate) mod attributes;
@@ -23,7 +23,7 @@ use ocfs2_cluster::RunningCluster;
 use crate::state::State;
 use crate::{Context, system_files};
 
-/// Checks what everything else starts from.
+/// Checks everything that the passes start from.
 pub(crate) fn check(context: &Context<'_>, state: &mut State<'_>) {
     state.found_all(recover::finding(context.volume));
     state.found_all(mended(context.volume));

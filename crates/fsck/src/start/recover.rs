@@ -1,4 +1,4 @@
-//! A volume whose superblock is bad, opened by one of its backups.
+//! A volume with a bad superblock, opened by one of its backups.
 
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::feature::Incompat;
@@ -12,9 +12,9 @@ use crate::codes::start as codes;
 use crate::repair::Repair;
 use crate::{Finding, Place};
 
-/// What has to be written, at byte `offset`, to make `found` the superblock of its volume.
+/// Returns the byte offset and the block that make `found` the superblock of its volume.
 ///
-/// Nothing but the block it says it is in, and the block check, differ from it.
+/// The block differs from `found` only in its own number and in the block check.
 pub fn restored_superblock(found: &FoundSuperblock) -> (u64, Vec<u8>) {
     let mut block = found.block.clone();
     let dinode = Dinode { i_blkno: SUPERBLOCK_BLKNO, ..found.dinode.clone() };
@@ -25,7 +25,7 @@ pub fn restored_superblock(found: &FoundSuperblock) -> (u64, Vec<u8>) {
     (SUPERBLOCK_BLKNO.0 << found.block_size.bits(), block)
 }
 
-/// If the volume was opened by a backup, what is wrong with the superblock.
+/// Returns what is wrong with the superblock, if the volume was opened by a backup.
 pub(super) fn finding(volume: &Volume) -> Option<Finding> {
     let found = volume.found_superblock();
     if found.blkno == SUPERBLOCK_BLKNO {
@@ -38,7 +38,7 @@ pub(super) fn finding(volume: &Volume) -> Option<Finding> {
     Some(Finding::new(codes::RECOVER_BACKUP_SUPERBLOCK, place, text).repaired_by(written(block)))
 }
 
-/// Writes a whole superblock.
+/// Returns the repair that writes a whole superblock.
 fn written(block: Vec<u8>) -> Repair {
     Repair::block(SUPERBLOCK_BLKNO, None, move |bytes| {
         if bytes.len() == block.len() {
@@ -47,7 +47,8 @@ fn written(block: Vec<u8>) -> Repair {
     })
 }
 
-/// If the volume was opened by what the rest of it says, what is wrong with the superblock.
+/// Returns what is wrong with the superblock, if the volume was opened by what the rest of it
+/// states.
 pub(crate) fn mended(volume: &Volume) -> Option<Finding> {
     let found = volume.found_superblock();
     let mended = found.mended.as_ref()?;
@@ -60,7 +61,7 @@ pub(crate) fn mended(volume: &Volume) -> Option<Finding> {
     Some(Finding::new(code, place, text).repaired_by(written(found.block.clone())))
 }
 
-/// What is wrong with the superblock in block 2 of a volume opened by another one.
+/// Returns what is wrong with the superblock in block 2 of a volume that was opened by another one.
 fn primary_problem(volume: &Volume) -> Option<String> {
     let found = volume.found_superblock();
     let options = VolumeOptions { block_size: Some(found.block_size), ..Default::default() };
@@ -70,7 +71,7 @@ fn primary_problem(volume: &Volume) -> Option<String> {
         Err(OpenVolumeError::Read { source, .. }) => Some(format!("cannot be read: {source}")),
         Err(err) => Some(format!("cannot be used: {err}")),
         Ok(primary) => {
-            // One that can be found may still describe what cannot be.
+            // A superblock that is found may still describe an impossible volume.
             let verified =
                 primary.superblock.verify(&primary.dinode, primary.blkno, primary.block_size);
             if let Err(invalid) = verified {

@@ -1,7 +1,7 @@
-//! The slot map: room for all slots, and who holds one (invariant J-3).
+//! The slot map: its size, and who holds which slot (invariant J-3).
 //!
-//! A slot that is held while its journal is dirty waits to be recovered, or is mounted: that is
-//! for the journals to say.
+//! A slot that is held while its journal is dirty waits for recovery, or is mounted: the check of
+//! the journals reports that.
 
 use std::collections::HashSet;
 
@@ -18,10 +18,10 @@ use crate::system_files::{SystemFiles, block_of, extents_of};
 use crate::{Context, Finding, Place};
 use ocfs2_volume::SystemFile;
 
-/// Nodes of an o2cb cluster have numbers below this.
+/// The number of nodes of an o2cb cluster; they are counted from 0.
 const O2CB_NODES: u32 = 255;
 
-/// Everything that is wrong with the map.
+/// Returns everything that is wrong with the map.
 pub(super) fn check(context: &Context<'_>, files: &SystemFiles) -> Vec<Finding> {
     if context.volume.has(Incompat::HEARTBEAT_DEV) {
         return Vec::new();
@@ -76,7 +76,7 @@ pub(super) fn check(context: &Context<'_>, files: &SystemFiles) -> Vec<Finding> 
     findings
 }
 
-/// The first `needed` bytes, as far as they are stored.
+/// Returns the first `needed` bytes of the map, as far as they are stored.
 fn read(context: &Context<'_>, inode: &Inode, needed: usize) -> Result<Vec<u8>, Finding> {
     let extents = extents_of(context, inode);
     let mut map = Vec::with_capacity(needed);

@@ -1,6 +1,6 @@
-//! The fields of the superblock the volume was opened by (invariants S-1, S-2, S-4, S-7, S-8).
+//! The fields of the superblock that the volume was opened by (invariants S-1, S-2, S-4, S-7, S-8).
 //!
-//! What keeps a volume from being opened at all was judged before: see `ocfs2_volume::open`.
+//! What keeps a volume from being opened at all was checked before: see `ocfs2_volume::open`.
 
 use ocfs2_cluster::RunningCluster;
 use ocfs2_format::dinode::{Dinode, InodeFlags};
@@ -15,7 +15,7 @@ use crate::codes::start as codes;
 use crate::repair::{Repair, system};
 use crate::{Context, Finding, Place};
 
-/// Everything that is wrong with it.
+/// Returns everything that is wrong with it.
 pub(super) fn check(context: &Context<'_>) -> Vec<Finding> {
     let found = context.volume.found_superblock();
     let place = Place::block(found.blkno);
@@ -62,7 +62,7 @@ pub(super) fn check(context: &Context<'_>) -> Vec<Finding> {
     findings
 }
 
-/// All fields with values they have on no volume.
+/// Returns the repair of all fields with values that they have on no volume.
 fn mended(geometry: Geometry) -> Repair {
     system::superblock(move |dinode, superblock| {
         (superblock.s_major_rev_level, superblock.s_minor_rev_level) = REVISION;
@@ -82,13 +82,13 @@ fn mended(geometry: Geometry) -> Repair {
     })
 }
 
-/// Whether a feature is missing that another one needs (section 5.4).
+/// Returns whether a feature is missing that another one needs (section 5.4).
 fn lacks_sparse(superblock: &SuperBlock) -> bool {
     let ro_compat = RoCompat::from_bits_retain(superblock.s_feature_ro_compat);
     ro_compat.contains(RoCompat::UNWRITTEN) && !superblock.has(Incompat::SPARSE_ALLOC)
 }
 
-/// The fields with values they have on no volume.
+/// Returns the fields with values that they have on no volume, in words.
 fn fields(context: &Context<'_>, dinode: &Dinode, superblock: &SuperBlock) -> Vec<String> {
     let mut wrong = Vec::new();
     let revision = (superblock.s_major_rev_level, superblock.s_minor_rev_level);
@@ -122,7 +122,8 @@ fn fields(context: &Context<'_>, dinode: &Dinode, superblock: &SuperBlock) -> Ve
 
 type Wrong = Option<(&'static crate::codes::Code, String)>;
 
-/// The hash stays when the UUID is changed, so that any but none may be right.
+/// Checks the hash of the UUID. It stays when the UUID is changed, so that any value but 0 may be
+/// right.
 fn uuid(superblock: &SuperBlock) -> Wrong {
     let features = Incompat::XATTR | Incompat::INDEXED_DIRS;
     let is_used = superblock.features().incompat.intersects(features);
@@ -159,14 +160,14 @@ fn state(superblock: &SuperBlock) -> Wrong {
     is_marked.then(|| (codes::SUPERBLOCK_STATE, text()))
 }
 
-/// Whether the cluster that runs on this machine, if any does, is the one of the volume.
+/// Returns the finding that another cluster than that of the volume runs on this machine.
 pub(super) fn cluster(volume: &Volume, running: Option<&RunningCluster>) -> Option<Finding> {
     let running = running?;
     let superblock = volume.superblock();
     let info = superblock.cluster_info();
     let (agrees, own) = match (superblock.stack(), info) {
         (Stack::Local, _) => return None,
-        // Classic o2cb does not say which cluster.
+        // Classic o2cb does not state a cluster.
         (Stack::O2cb { .. }, None) => {
             (running.is_o2cb() && !running.global_heartbeat, "o2cb".to_owned())
         }

@@ -1,8 +1,8 @@
-//! What the superblock says of the two directories all others are in, and the generation that
-//! it and they have in common.
+//! The numbers of the root and the system directory in the superblock, and the generation that it
+//! shares with them.
 //!
-//! Both mkfs put the two next to each other among the first blocks, so that a wrong number in
-//! the superblock does not lose the volume.
+//! Both mkfs put the two directories next to each other among the first blocks, so that a wrong
+//! number in the superblock does not lose the volume.
 
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::group::GroupDesc;
@@ -13,15 +13,15 @@ use crate::codes::{inodes, start as codes};
 use crate::repair::{Repair, system};
 use crate::{Context, Finding, Place, misplaced};
 
-/// How many blocks are searched for the directories: both mkfs put them before.
+/// Blocks that are searched for the directories: both mkfs put them before this.
 const SEARCHED: u64 = 8192;
 
-/// What is wrong with the numbers of the two and with the generation.
+/// Returns what is wrong with the two numbers and with the generation.
 pub fn check(context: &Context<'_>) -> Vec<Finding> {
     let volume = context.volume;
     let superblock = volume.superblock();
     let (root, system) = (superblock.s_root_blkno, superblock.s_system_dir_blkno);
-    // Nothing can be told of either by the inode of another one.
+    // Nothing follows for a directory from the inode of another one in its place.
     let exchanged = [root, system].into_iter().find_map(|it| misplaced::exchanged(volume, it));
     if let Some(finding) = exchanged {
         return vec![finding];
@@ -65,7 +65,8 @@ pub fn check(context: &Context<'_>) -> Vec<Finding> {
     findings
 }
 
-/// That one of the two has flags by which its contents are read as something else than entries.
+/// Returns the finding that one of the two has flags by which its contents are read as something
+/// other than entries.
 fn flags(volume: &Volume, inode: &Inode) -> Option<Finding> {
     let (blkno, own) = (inode.blkno, InodeFlags::VALID | InodeFlags::SYSTEM);
     let flags = inode.dinode.flags();
@@ -84,7 +85,7 @@ fn flags(volume: &Volume, inode: &Inode) -> Option<Finding> {
     Some(Finding::new(inodes::INODE_FLAGS, Place::inode(blkno), text).repaired_by(repair))
 }
 
-/// The volume by its system directory as it is found, if the superblock leads elsewhere.
+/// Returns the volume with the system directory that is found, if the superblock points elsewhere.
 pub(crate) fn by_found_system_dir(volume: &Volume) -> Option<Volume> {
     let stated = volume.stated_inode(volume.superblock().s_system_dir_blkno);
     if stated.is_some_and(|inode| volume.is_top(&inode, true)) {
@@ -93,7 +94,7 @@ pub(crate) fn by_found_system_dir(volume: &Volume) -> Option<Volume> {
     search(volume, volume.generation(), true).map(|blkno| volume.with_system_dir(blkno))
 }
 
-/// The one block among the first where the root or the system directory is.
+/// Returns the only block among the first ones that holds the root or the system directory.
 fn search(volume: &Volume, generation: u32, is_system: bool) -> Option<Blkno> {
     let end = volume.geometry().blocks().min(SEARCHED);
     let mut all = (volume.geometry().first_group.0..end).map(Blkno).filter(|blkno| {
@@ -101,13 +102,13 @@ fn search(volume: &Volume, generation: u32, is_system: bool) -> Option<Blkno> {
             inode.dinode.i_fs_generation == generation && volume.is_top(&inode, is_system)
         })
     });
-    // One of two cannot be told from the other.
+    // If there are two, neither can be told from the other.
     let first = all.next();
     first.filter(|_| all.next().is_none())
 }
 
-/// The generation that all have but the superblock, and who they are: of the two directories both,
-/// or one that is where it is to be and the first group of the global bitmap.
+/// Returns the generation on which all but the superblock agree, and who they are: the two
+/// directories, or one of them and the first group of the global bitmap.
 fn other_generation(volume: &Volume, tops: &[Option<Inode>; 2]) -> Option<(u32, &'static str)> {
     let [root, system] = tops.each_ref().map(|top| Some(top.as_ref()?.dinode.i_fs_generation));
     let group = volume.read_block(volume.geometry().first_group).ok();
@@ -125,8 +126,9 @@ fn other_generation(volume: &Volume, tops: &[Option<Inode>; 2]) -> Option<(u32, 
     (common != volume.generation()).then_some((common, who))
 }
 
-/// Whether what the superblock says is so: of the root and the system directory, the generation,
-/// the number of clusters, the first group and the UUID. For one whose checksum says otherwise.
+/// Returns whether the rest of the volume agrees with the superblock about the root and the system
+/// directory, the generation, the number of clusters, the first group and the UUID. Asked about a
+/// superblock whose checksum does not hold.
 pub fn agrees(volume: &Volume) -> bool {
     let superblock = volume.superblock();
     let generation = volume.generation();

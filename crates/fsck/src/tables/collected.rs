@@ -1,4 +1,4 @@
-//! What a thread brings back from a piece of pass 1, and later passes are made of.
+//! What a thread collects in a piece of pass 1, for later passes.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::tables::surplus::Surplus;
 use crate::tables::usage::Usage;
 use crate::tables::visits::MetadataVisits;
 
-/// Clusters an inode says are its own.
+/// Clusters that an inode claims.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Claim {
     /// The inode.
@@ -29,7 +29,7 @@ pub struct Claim {
 pub struct SharedClaim {
     /// The inode.
     pub owner: Blkno,
-    /// The root of the refcount tree the inode names.
+    /// The root of the refcount tree that the inode names.
     pub tree: Blkno,
     /// The first cluster.
     pub start: u32,
@@ -37,7 +37,7 @@ pub struct SharedClaim {
     pub count: u32,
 }
 
-/// What a block of an extent allocator is used as.
+/// The use of a block of an extent allocator.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum BlockUse {
     /// An extent block.
@@ -51,7 +51,7 @@ pub enum BlockUse {
 }
 
 impl BlockUse {
-    /// Its name in messages.
+    /// Returns its name in messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::ExtentBlock => "extent block",
@@ -62,16 +62,17 @@ impl BlockUse {
     }
 }
 
-/// A block of metadata that an inode says is its own.
+/// A block of metadata that an inode claims.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct BlockClaim {
-    /// The inode; of a refcount tree the root, which several inodes may name: claimed once.
+    /// The inode. For a refcount tree the root, as several inodes may name the tree, whose blocks
+    /// are claimed once.
     pub owner: Blkno,
-    /// The block.
     pub blkno: Blkno,
-    /// As what.
+    /// What the block is used as.
     pub used_as: BlockUse,
-    /// Where the block says it was allocated from: slot, bit and group (0: not said).
+    /// Where the block says it was allocated from: slot, bit and group. Group 0 means that no group
+    /// is stated.
     pub suballoc: (u16, u16, Blkno),
 }
 
@@ -84,7 +85,7 @@ pub struct TreeUser {
     pub inode: Blkno,
 }
 
-/// Counts for the summary.
+/// The counts for the summary.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Totals {
     /// Inodes in use.
@@ -99,7 +100,7 @@ pub struct Totals {
     pub special: u64,
     /// Inodes whose contents are in the dinode.
     pub inline: u64,
-    /// Regular files of more than one extent.
+    /// Regular files with more than one extent.
     pub fragmented: u64,
     /// Names by their hash.
     pub name_hashes: NameHashes,
@@ -119,10 +120,10 @@ impl Totals {
     }
 }
 
-/// What a piece of pass 1 collected. In the order of the blocks that were read.
+/// What a piece of pass 1 collected, in the order of the blocks that were read.
 #[derive(Clone, Debug, Default)]
 pub struct Collected {
-    /// Inodes that were looked at, in use or not.
+    /// Inodes that were read, in use or not.
     pub scanned: u64,
     /// What is wrong.
     pub findings: Vec<Finding>,
@@ -136,40 +137,40 @@ pub struct Collected {
     pub blocks: Vec<BlockClaim>,
     /// Users of refcount trees.
     pub tree_users: Vec<TreeUser>,
-    /// Ends of extents that may be too much, which nobody claims yet.
+    /// Ends of extents that may be too long, which nobody claims yet.
     pub surplus: Vec<Surplus>,
-    /// Inodes that say they have attributes, and have none: some of them.
+    /// Inodes whose flags promise attributes that they do not have: some of them.
     pub without_attributes: Vec<Blkno>,
-    /// Whether some of what is in use could not be read.
+    /// Whether something that may use clusters or blocks could not be read.
     pub incomplete: bool,
-    /// Features that the superblock does not say.
+    /// Features that files show and the superblock lacks.
     pub lacking: Lacking,
-    /// What users and groups use, where the volume counts it.
+    /// The usage of users and groups, where the volume counts it.
     pub usage: Usage,
     /// Counts.
     pub totals: Totals,
-    /// What this pass has read, if what is shared by many is to be read once.
+    /// What all threads of this pass have read, if blocks that many share are to be read once.
     pub visits: Option<Arc<MetadataVisits>>,
 }
 
 impl Collected {
-    /// Nothing yet, in a pass that has read what `visits` say.
+    /// Starts empty, in a pass that has read what `visits` contains.
     pub fn within(visits: &Arc<MetadataVisits>) -> Self {
         Self { visits: Some(Arc::clone(visits)), ..Self::default() }
     }
 
-    /// Nothing yet, in the same pass.
+    /// Starts empty, in the same pass: what is collected there may be dropped.
     pub fn aside(&self) -> Self {
         Self { visits: self.visits.clone(), ..Self::default() }
     }
 
-    /// Whether to follow what a block points to: not if many did before.
+    /// Returns whether to follow what a block points to: not if many others have done so before.
     pub fn enter_block(&self, blkno: Blkno) -> bool {
         let next = blkno.0.saturating_add(1);
         self.visits.as_ref().is_none_or(|visits| visits.blocks.enter(blkno.0..next))
     }
 
-    /// Whether to read what is in these clusters: not if many did before.
+    /// Returns whether to read what is in these clusters: not if many others have done so before.
     pub fn enter_clusters(&self, clusters: std::ops::Range<u64>) -> bool {
         self.visits.as_ref().is_none_or(|visits| visits.clusters.enter(clusters))
     }
@@ -179,7 +180,7 @@ impl Collected {
         self.findings.push(finding);
     }
 
-    /// Puts what `other` collected behind.
+    /// Appends what `other` collected.
     pub fn append(&mut self, mut other: Self) {
         self.scanned += other.scanned;
         self.findings.append(&mut other.findings);

@@ -1,4 +1,4 @@
-//! What pass 1 keeps of every inode: a few bytes.
+//! What pass 1 keeps of every inode, in a few bytes.
 
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::{FileKind, InodeFlags};
@@ -8,19 +8,18 @@ use crate::tables::suballocs::{Bit, Suballocs};
 /// What is kept of an inode.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Facts {
-    /// What it is; `None` if it is not in use, or its mode says nothing.
+    /// Its type; `None` if it is not in use, or its mode is of no type.
     pub kind: Option<FileKind>,
-    /// Whether it is in use.
     pub in_use: bool,
     /// Whether it says that it is a system file.
     pub is_system: bool,
-    /// Whether it says that it is listed in an orphan directory.
+    /// The entries of orphan directories that it says it has.
     pub claims: OrphanClaims,
-    /// The link count it has.
+    /// The link count that it states.
     pub links: u32,
 }
 
-/// The entries of orphan directories that an inode says there are for it.
+/// The entries of orphan directories that an inode says it has.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct OrphanClaims(u8);
 
@@ -28,7 +27,7 @@ impl OrphanClaims {
     const DELETED: u8 = 1;
     const DIRECT_WRITE: u8 = 2;
 
-    /// Those of an inode with these flags.
+    /// Returns those of an inode with these flags.
     pub fn of(flags: InodeFlags) -> Self {
         let bit = |flag, bit| if flags.contains(flag) { bit } else { 0 };
         Self(
@@ -37,22 +36,21 @@ impl OrphanClaims {
         )
     }
 
-    /// Whether it says that it waits to be deleted.
+    /// Returns whether it says that it waits to be deleted.
     pub fn is_deleted(self) -> bool {
         self.0 & Self::DELETED != 0
     }
 
-    /// Whether it says that a direct write to it was interrupted.
+    /// Returns whether it says that a direct write to it was interrupted.
     pub fn is_direct_write(self) -> bool {
         self.0 & Self::DIRECT_WRITE != 0
     }
 }
 
-/// The facts of all inodes, by the bit that stands for them.
+/// The facts of all inodes, by the bit that stands for each.
 #[derive(Clone, Debug, Default)]
 pub struct InodeTable {
-    /// For each group how many bits it has, and the facts of each; nothing where no inode is
-    /// in use.
+    /// For each group its number of bits, and the facts of each; empty if no inode of it is in use.
     groups: Vec<(u32, Box<[Facts]>)>,
 }
 
@@ -63,7 +61,7 @@ impl InodeTable {
         Self { groups: groups.map(|group| (group.bits, Box::default())).collect() }
     }
 
-    /// Notes the facts of an inode.
+    /// Sets the facts of an inode.
     pub fn set(&mut self, at: Bit, facts: Facts) {
         let Some((bits, group)) = self.groups.get_mut(at.group as usize) else { return };
         if group.is_empty() {
@@ -74,23 +72,23 @@ impl InodeTable {
         }
     }
 
-    /// Bytes it takes.
+    /// Returns the memory that it takes, in bytes.
     pub fn memory_bytes(&self) -> u64 {
         self.groups.iter().map(|(_, facts)| size_of_val(&facts[..]) as u64).sum()
     }
 
-    /// The facts at a bit.
+    /// Returns the facts at a bit.
     pub fn get(&self, at: Bit) -> Option<&Facts> {
         self.groups.get(at.group as usize)?.1.get(at.bit as usize)
     }
 
-    /// The facts of the inode in a block, if it is in use.
+    /// Returns the facts of the inode in a block, if it is in use.
     pub fn find(&self, suballocs: &Suballocs, blkno: Blkno) -> Option<&Facts> {
         let facts = self.get(suballocs.find(blkno)?)?;
         facts.in_use.then_some(facts)
     }
 
-    /// All inodes in use, in the order of the groups, with their bits and blocks.
+    /// Returns all inodes in use, in the order of the groups, with their bits and blocks.
     pub fn in_use_at<'a>(
         &'a self,
         suballocs: &'a Suballocs,
@@ -103,7 +101,7 @@ impl InodeTable {
         })
     }
 
-    /// All inodes in use, in the order of the groups, with their blocks.
+    /// Returns all inodes in use, in the order of the groups, with their blocks.
     pub fn in_use<'a>(
         &'a self,
         suballocs: &'a Suballocs,
@@ -112,21 +110,21 @@ impl InodeTable {
     }
 }
 
-/// How often each inode is referred to.
+/// The number of references to each inode.
 #[derive(Clone, Debug, Default)]
 pub struct References {
-    /// For each group how many bits it has, and a count for each; nothing where there is none.
+    /// For each group its number of bits, and a count for each; empty if there is no reference.
     groups: Vec<(u32, Box<[u32]>)>,
 }
 
 impl References {
-    /// None so far.
+    /// Starts without references.
     pub fn new(suballocs: &Suballocs) -> Self {
         let groups = suballocs.groups().iter();
         Self { groups: groups.map(|group| (group.bits, Box::default())).collect() }
     }
 
-    /// Counts one more.
+    /// Counts a reference.
     pub fn add(&mut self, at: Bit) {
         let Some((bits, counts)) = self.groups.get_mut(at.group as usize) else { return };
         if counts.is_empty() {
@@ -137,7 +135,7 @@ impl References {
         }
     }
 
-    /// How often an inode is referred to.
+    /// Returns the number of references to an inode.
     pub fn get(&self, at: Bit) -> u32 {
         let counts = self.groups.get(at.group as usize).map(|(_, counts)| counts);
         counts.and_then(|counts| counts.get(at.bit as usize)).copied().unwrap_or(0)

@@ -1,18 +1,18 @@
-//! Features that files show and the superblock does not say.
+//! Features that files show and the superblock lacks.
 
 use ocfs2_format::Blkno;
 
-/// Which inodes show a feature.
+/// The inodes that show a feature.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Shown {
     /// The first of them.
     pub first: Option<Blkno>,
-    /// How many there are.
+    /// The number of these inodes.
     pub count: u64,
 }
 
 impl Shown {
-    /// An inode shows it.
+    /// Adds an inode that shows it.
     pub fn by(&mut self, inode: Blkno) {
         self.add(Self { first: Some(inode), count: 1 });
     }
@@ -23,19 +23,19 @@ impl Shown {
     }
 }
 
-/// What files have, and the volume has not by its superblock.
+/// The features that files have and the superblock lacks.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Lacking {
     /// Holes.
     pub sparse: Shown,
     /// Extents that are allocated and not written.
     pub unwritten: Shown,
-    /// Clusters that are shared.
+    /// Shared clusters.
     pub refcounts: Shown,
 }
 
 impl Lacking {
-    /// Adds what others show.
+    /// Adds what other inodes show.
     pub fn add(&mut self, other: Self) {
         self.sparse.add(other.sparse);
         self.unwritten.add(other.unwritten);

@@ -1,4 +1,4 @@
-//! What passes find out and hand to each other.
+//! What passes find out and pass on to later ones.
 
 pub(crate) mod collected;
 pub(crate) mod inodes;

@@ -1,4 +1,4 @@
-//! The groups of the inode and extent allocators: which block is which bit.
+//! The groups of the inode and extent allocators: the bit for each block.
 
 use ocfs2_format::Blkno;
 use ocfs2_format::bitmap::Bitmap;
@@ -18,7 +18,7 @@ pub enum Suballoc {
 }
 
 impl Suballoc {
-    /// What blocks from it carry as their slot.
+    /// Returns the slot that blocks from it state.
     pub fn slot(self) -> u16 {
         match self {
             Self::GlobalInodes => Dinode::GLOBAL_SLOT,
@@ -26,12 +26,12 @@ impl Suballoc {
         }
     }
 
-    /// Whether its blocks are inodes.
+    /// Returns whether its blocks are inodes.
     pub fn holds_inodes(self) -> bool {
         !matches!(self, Self::Extents(_))
     }
 
-    /// Its name in the system directory.
+    /// Returns its name in the system directory.
     pub fn file_name(self) -> String {
         SystemFile::from(self).name()
     }
@@ -47,34 +47,34 @@ impl From<Suballoc> for SystemFile {
     }
 }
 
-/// A group that can be used: its descriptor is sound, or as good as.
+/// A usable group: its descriptor is sound, or was treated as mended.
 #[derive(Clone, Debug)]
 pub struct Group {
     /// The allocator it belongs to.
     pub suballoc: Suballoc,
-    /// Where its descriptor is.
+    /// The block of its descriptor.
     pub blkno: Blkno,
-    /// The blocks it covers, by bit; in the volume, none twice.
+    /// The blocks that it covers, by bit: all in the volume, and no block twice.
     pub runs: Vec<Run>,
-    /// Bits.
+    /// The number of bits.
     pub bits: u32,
     bitmap: Box<[u8]>,
 }
 
 impl Group {
-    /// A group with the bitmap it has on the volume, whose first `bits` bits count.
+    /// A group with the bitmap that it has on the volume, of which the first `bits` bits count.
     pub fn new(suballoc: Suballoc, blkno: Blkno, runs: Vec<Run>, bits: u32, bitmap: &[u8]) -> Self {
         let bytes = bits.div_ceil(8) as usize;
         let bitmap = bitmap.get(..bytes).unwrap_or(bitmap).into();
         Self { suballoc, blkno, runs, bits, bitmap }
     }
 
-    /// The stored bitmap.
+    /// Returns the stored bitmap.
     pub fn bitmap(&self) -> Bitmap<'_> {
         Bitmap::new(&self.bitmap, self.bits as usize)
     }
 
-    /// The block a bit stands for.
+    /// Returns the block that a bit stands for; `None` if no piece of the group has the bit.
     pub fn block_of_bit(&self, bit: u32) -> Option<Blkno> {
         let run = self.runs.iter().find(|run| bit >= run.bit && bit - run.bit < run.bits)?;
         Some(Blkno(run.blkno.0 + u64::from(bit - run.bit)))
@@ -86,7 +86,6 @@ impl Group {
 pub struct Bit {
     /// Index into [`Suballocs::groups`].
     pub group: u32,
-    /// The bit.
     pub bit: u32,
 }
 
@@ -94,12 +93,12 @@ pub struct Bit {
 #[derive(Clone, Debug, Default)]
 pub struct Suballocs {
     groups: Vec<Group>,
-    /// First block, bits, group and first bit of each run, by block.
+    /// First block, number of bits, group and first bit of each run, by block.
     runs: Vec<(u64, u32, Bit)>,
 }
 
 impl Suballocs {
-    /// Groups in the order in which they are to be read: allocator by allocator.
+    /// Takes groups in the order in which they are to be read: allocator by allocator.
     pub fn new(groups: Vec<Group>) -> Self {
         let mut runs = Vec::new();
         for (index, group) in groups.iter().enumerate() {
@@ -112,17 +111,17 @@ impl Suballocs {
         Self { groups, runs }
     }
 
-    /// The groups.
+    /// Returns all groups.
     pub fn groups(&self) -> &[Group] {
         &self.groups
     }
 
-    /// A group by its index.
+    /// Returns the group of a bit.
     pub fn group(&self, bit: Bit) -> Option<&Group> {
         self.groups.get(bit.group as usize)
     }
 
-    /// The bit that stands for a block, if some group covers it.
+    /// Returns the bit that stands for a block, if some group covers it.
     pub fn find(&self, blkno: Blkno) -> Option<Bit> {
         let next = self.runs.partition_point(|(start, ..)| *start <= blkno.0);
         let (start, bits, bit) = self.runs.get(next.checked_sub(1)?)?;

@@ -1,12 +1,12 @@
-//! What users and groups use: counted in pass 1, and compared with what the files state.
+//! The usage of users and groups: counted in pass 1, and compared with what the quota files state.
 //!
-//! As the kernel charges it: every inode but the system files, and the root directory, is one
-//! inode and the space of its clusters. What attributes take beside the inode is not charged. That
-//! this is what the kernel does was seen on volumes it wrote.
+//! It is counted as the kernel charges it, which was seen on volumes that it wrote: each inode
+//! except the system files, but including the root directory, is one inode and the space of its
+//! clusters. What attributes take outside the inode is not charged.
 //!
-//! The clusters of directory indexes are charged to the owner the directory has when it gets
-//! them, stay with that one when the directory is given to another, and are left out by the C
-//! tools when they count again. So an id may have any part of those of the whole volume.
+//! The clusters of a directory index are charged to the owner that the directory has when it gets
+//! them, and stay with that one when the directory is given to another. The C tools leave them out
+//! when they count again. So an id may have any part of those of the whole volume.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use ocfs2_volume::Inode;
 
 use crate::Context;
 
-/// What an id uses.
+/// The usage of an id.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Amount {
     /// Inodes.
@@ -28,14 +28,14 @@ pub struct Amount {
 }
 
 impl Amount {
-    /// Adds another amount; what cannot be counted stays as large as can be.
+    /// Adds another amount; a sum that is too large stays at the largest number.
     pub fn add(&mut self, other: Self) {
         self.inodes = self.inodes.saturating_add(other.inodes);
         self.bytes = self.bytes.saturating_add(other.bytes);
     }
 }
 
-/// What all ids use.
+/// The usage of all ids.
 #[derive(Clone, Debug, Default)]
 pub struct Usage {
     users: BTreeMap<u32, Amount>,
@@ -45,8 +45,8 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Charges an inode in use, whose contents have so many clusters, to its owner and its
-    /// group, where the volume counts usage.
+    /// Charges an inode in use, whose contents have `clusters` clusters, to its owner and its
+    /// group, if the volume counts usage.
     pub fn charge(&mut self, context: &Context<'_>, inode: &Inode, clusters: u64) {
         let kinds = [QuotaKind::User, QuotaKind::Group];
         let is_root = inode.blkno == context.volume.superblock().s_root_blkno;
@@ -65,12 +65,12 @@ impl Usage {
         self.add(QuotaKind::Group, inode.dinode.i_gid, amount);
     }
 
-    /// Adds to what an id uses.
+    /// Adds to the usage of an id.
     pub fn add(&mut self, kind: QuotaKind, id: u32, amount: Amount) {
         self.of_mut(kind).entry(id).or_default().add(amount);
     }
 
-    /// Adds what others use.
+    /// Adds another usage.
     pub fn append(&mut self, other: Self) {
         self.index_bytes = self.index_bytes.saturating_add(other.index_bytes);
         for (kind, amounts) in [(QuotaKind::User, other.users), (QuotaKind::Group, other.groups)] {
@@ -80,7 +80,7 @@ impl Usage {
         }
     }
 
-    /// What all ids of a kind use.
+    /// Returns the usage of all ids of a kind.
     pub fn of(&self, kind: QuotaKind) -> &BTreeMap<u32, Amount> {
         match kind {
             QuotaKind::User => &self.users,
@@ -95,13 +95,14 @@ impl Usage {
         }
     }
 
-    /// What an id uses of a kind.
+    /// Returns the usage of an id of a kind.
     pub fn get(&self, kind: QuotaKind, id: u32) -> Amount {
         self.of(kind).get(&id).copied().unwrap_or_default()
     }
 }
 
-/// Clusters of a directory's index, as its root states them; pass 2 compares them.
+/// Returns the clusters of a directory's index, as its root states them; following the index
+/// compares them.
 fn index_clusters(context: &Context<'_>, inode: &Inode) -> u32 {
     let is_indexed = inode.dinode.dyn_features().contains(DynFeatures::INDEXED_DIR);
     let blkno = inode.dinode.i_dx_root;

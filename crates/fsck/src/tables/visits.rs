@@ -1,17 +1,18 @@
-//! What was read already, so that it is not read again for each of many who claim it.
+//! What was read before, so that it is not read again for each of many owners.
 //!
 //! On a sound volume a block of metadata belongs to one tree, and a cluster of a directory or of
-//! attributes to one owner. Where a few belong to several, each is looked at, so that all that is
-//! wrong with it is said. Where many do the first is, and of the others is known that they share.
+//! attributes to one owner. Where a few belong to several owners, they are read for each, so that
+//! everything that is wrong is reported. Where many do, they are read for the first owner only; for
+//! the others it is enough that they share.
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-/// So many blocks or clusters are read once more.
+/// Blocks or clusters that may be read again.
 const REPEATS: u64 = 1024;
 
-/// Bits of a word.
+/// Bits per word.
 const WORD: u64 = u64::BITS as u64;
 
 /// Blocks or clusters that were read. Shared by threads.
@@ -20,14 +21,14 @@ pub struct Visits(Mutex<Visited>);
 
 #[derive(Debug, Default)]
 struct Visited {
-    /// A bit for each unit, in words that stand for 64 of them, where there are any: those of a
-    /// large directory lie side by side, those of trees apart.
+    /// One bit per unit, in words of 64, only for units that were read: those of a large directory
+    /// are close together, those of trees far apart.
     words: HashMap<u64, u64>,
     repeats: u64,
 }
 
 impl Visits {
-    /// Whether to read these, of which each counts as read then.
+    /// Returns whether to read these units, and counts them as read.
     pub fn enter(&self, units: Range<u64>) -> bool {
         let mut visited = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut at = units.start;

@@ -1,4 +1,4 @@
-//! The xattr block.
+//! The block of attributes outside the inode.
 
 use ocfs2_format::xattr::XattrBlock;
 use ocfs2_format::{Blkno, Block, Structure};
@@ -10,7 +10,7 @@ use crate::signatures;
 use crate::tables::collected::{BlockClaim, BlockUse, Collected};
 use crate::{Context, Finding, misplaced};
 
-/// Whether there is an xattr block of this volume.
+/// Returns whether there is an xattr block of this volume.
 pub(crate) fn is_sound(context: &Context<'_>, blkno: Blkno) -> bool {
     context.volume.read::<XattrBlock>(blkno).is_ok()
 }

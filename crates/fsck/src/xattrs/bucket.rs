@@ -19,21 +19,22 @@ use crate::repair::{Repair, bucket_tree};
 use crate::tables::collected::{Claim, Collected};
 use crate::{Context, Finding, Place};
 
-/// The buckets of one tree, one after the other.
+/// The buckets of one tree, in order.
 struct Buckets<'a, 'o> {
     context: &'a Context<'a>,
     owner: &'a Owner<'a>,
     names: &'a mut Names,
     out: &'o mut Collected,
     reach: &'a Reach<'a>,
-    /// Extents that overlap must not make the work endless.
+    /// Buckets that were read: extents that overlap must not make the work endless.
     seen: HashSet<Blkno>,
     /// The last hash so far, and the bucket it is in.
     last: Option<(u32, Blkno)>,
 }
 
-/// How many records there are in a list that states fewer: with the next ones the tree, of which
-/// `clusters` are known, has those that it states, they are in order, and each points to a bucket.
+/// Returns the real number of records of a list that states fewer: with the next records the tree,
+/// of which `clusters` are known, has the clusters that it states, they are in order, and each
+/// points to a bucket.
 fn hidden(root: &XattrTreeRoot, clusters: u64, list: &[u8], reach: &Reach<'_>) -> Option<u16> {
     let list = ExtentList::new(list).ok().filter(|list| list.header.l_tree_depth == 0)?;
     let used = list.header.l_next_free_rec;
@@ -53,7 +54,7 @@ fn hidden(root: &XattrTreeRoot, clusters: u64, list: &[u8], reach: &Reach<'_>) -
     (count > used && sum == stated).then_some(count)
 }
 
-/// Has the list of a block so many records.
+/// Returns the repair that sets the number of records of the list in a block.
 fn with_records(blkno: Blkno, (check, list): (usize, usize), count: u16) -> Repair {
     Repair::block(blkno, Some(check), move |block| {
         let list = block.get_mut(list..).unwrap_or_default();
@@ -64,7 +65,8 @@ fn with_records(blkno: Blkno, (check, list): (usize, usize), count: u16) -> Repa
     })
 }
 
-/// The same of the last leaf of a tree that has leaves, with what it states.
+/// The same for the last leaf of a tree that has leaves. Returns the leaf, the stated number and
+/// the real one.
 fn hidden_in_leaf(
     context: &Context<'_>,
     root: &XattrTreeRoot,
@@ -153,7 +155,7 @@ pub(super) fn check(
     let from = out.findings.len();
     compare(stated, &walked, what, &place, out);
     let compared = out.findings.split_off(from);
-    // Those that are stated and not there had buckets, unless one bit of the number is wrong.
+    // Clusters that are stated and missing had buckets, unless one bit of the number is wrong.
     let is_bit = (walked.clusters ^ u64::from(clusters)).is_power_of_two();
     let is_short = walked.clusters < clusters.into() && !is_bit;
     let settle = |it: Finding| it.repaired_by(settled(owner)).losing(is_short);
@@ -165,8 +167,8 @@ pub(super) fn check(
     }
 }
 
-/// Shortens an extent that has more clusters than it can, by what the root says of all of them; gives
-/// it as it was and as it is taken.
+/// Shortens an extent that has more clusters than it can have, by the number that the root states.
+/// Returns the extent before and after.
 fn shorten(
     owner: &Owner<'_>,
     reach: &Reach<'_>,
@@ -193,7 +195,7 @@ fn shorten(
     Some((was, record(extent)))
 }
 
-/// That extents have another length than their buckets take.
+/// Returns the findings that extents have another length than their buckets take.
 fn misfits(
     owner: &Owner<'_>,
     place: &Place,
@@ -212,8 +214,8 @@ fn misfits(
     })
 }
 
-/// That the first extent does not begin at the first hash: Linux, which lists attributes from the
-/// last extent down to the one at 0, does not end there.
+/// Returns the finding that the first extent does not begin at hash 0: Linux lists attributes from
+/// the last extent down to the one at 0, and never ends without that one.
 fn late(owner: &Owner<'_>, place: &Place, first: &Extent) -> Option<Finding> {
     let text = format!(
         "xattr block {}: the first extent begins at hash {:#010x}, expected 0",
@@ -223,12 +225,12 @@ fn late(owner: &Owner<'_>, place: &Place, first: &Extent) -> Option<Finding> {
     (first.cpos.0 != 0).then(|| finding.repaired_by(settled(owner)))
 }
 
-/// The repair of the records that point to buckets.
+/// Returns the repair of the records that point to buckets.
 fn settled(owner: &Owner<'_>) -> Repair {
     bucket_tree::settle(owner.inode.blkno)
 }
 
-/// The record of an extent.
+/// Returns the record of an extent.
 fn record(extent: &Extent) -> ExtentRec {
     ExtentRec::leaf(extent.cpos, extent.clusters, extent.flags, extent.blkno)
 }
@@ -238,7 +240,7 @@ impl Buckets<'_, '_> {
         self.out.found(finding);
     }
 
-    /// The buckets of an extent.
+    /// Checks the buckets of an extent.
     fn extent(&mut self, extent: &Extent, next: Option<&Extent>) {
         if self.seen.contains(&extent.blkno) {
             return;
@@ -248,7 +250,7 @@ impl Buckets<'_, '_> {
             return;
         }
         let Some(look) = self.reach.look(extent.blkno) else {
-            // It says why it cannot be read.
+            // Reports why it cannot be read.
             self.read(extent.blkno);
             return;
         };

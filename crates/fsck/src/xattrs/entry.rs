@@ -1,4 +1,4 @@
-//! Entries of an area, wherever it is, with their names and values.
+//! The entries of an area, wherever it is, with their names and values.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -19,28 +19,28 @@ use crate::repair::xattrs::rewrite;
 use crate::tables::collected::Collected;
 use crate::{Context, Finding, Place, finding};
 
-/// A header with entries and what they point to.
+/// A header with its entries, names and values.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Area<'a> {
-    /// From the header on.
+    /// The bytes from the header on.
     pub bytes: &'a [u8],
     /// The block the header is in.
     pub blkno: Blkno,
-    /// What messages call it.
+    /// Its name in messages.
     pub name: &'static str,
-    /// A bucket: the size of its blocks; no name goes on with its value in another block.
+    /// The block size, if it is a bucket: name and value of an entry must be in one block.
     pub unit: Option<usize>,
 }
 
-/// Names of an inode so far: the prefix and the rest.
+/// The names of an inode so far: the code of the prefix and the rest.
 #[derive(Debug, Default)]
 pub(super) struct Names(HashSet<(u8, Box<[u8]>)>);
 
-/// Which bytes of an area are taken.
+/// For each byte of an area, whether it is taken.
 struct Taken(Vec<bool>);
 
 impl Taken {
-    /// Takes bytes; says no if some are not there, or not free.
+    /// Takes bytes. Returns false if some are not in the area, or taken before.
     fn take(&mut self, range: Range<usize>) -> bool {
         let Some(bytes) = self.0.get_mut(range) else { return false };
         let free = bytes.iter().all(|taken| !taken);
@@ -51,13 +51,13 @@ impl Taken {
     }
 }
 
-/// An entry that can be: its name and value are there, and are nobody else's.
+/// A plausible entry: its name and value are in the area and overlap nothing.
 struct Sound<'a> {
     entry: XattrEntry,
     name: &'a [u8],
-    /// Where name and value are.
+    /// The bytes of name and value.
     range: Range<usize>,
-    /// The hash it should have.
+    /// The hash that it should have.
     hash: u32,
 }
 
@@ -69,8 +69,8 @@ struct Check<'a, 'o> {
     taken: Taken,
 }
 
-/// Checks the entries of an area. Gives their hashes, if there are any entries; in a bucket
-/// they are to be in order.
+/// Checks the entries of an area. Returns their hashes if it is a bucket with entries, where they
+/// have to be in order.
 pub(super) fn check(
     context: &Context<'_>,
     owner: &Owner<'_>,
@@ -91,7 +91,7 @@ pub(super) fn check(
     hashes
 }
 
-/// The area without single bits that are wrong and tell what they were.
+/// Returns the area with single wrong bits corrected where the rest shows what they were.
 fn mended(
     context: &Context<'_>,
     owner: &Owner<'_>,
@@ -128,12 +128,12 @@ fn check_list<'a>(
     let entries: Vec<_> = list.entries().take(count).enumerate().collect();
     let sound: Vec<_> =
         entries.iter().filter_map(|(index, entry)| check.entry(*index, *entry)).collect();
-    // A value may be in clusters that are not known then.
+    // The value of a dropped entry may be in clusters that are then unknown.
     check.out.incomplete |= sound.len() < usize::from(list.header.xh_count);
     for sound in &sound {
         check.name_and_value(sound, names);
     }
-    // Only buckets keep sums and an order.
+    // Only buckets have sums and an order.
     area.unit?;
     if sound.len() == entries.len() && count == usize::from(list.header.xh_count) {
         check.sums(&list.header, &sound);
@@ -150,7 +150,7 @@ impl<'a> Check<'a, '_> {
         self.out.found(Finding::new(code, self.place(), text));
     }
 
-    /// The same where what is mended may lose attributes.
+    /// The same, where the repair may lose attributes.
     fn found_losing(&mut self, code: &'static Code, text: impl std::fmt::Display, may_lose: bool) {
         let text = format!("{} {}: {text}", self.area.name, self.area.blkno);
         let finding = Finding::new(code, self.place(), text);
@@ -162,7 +162,7 @@ impl<'a> Check<'a, '_> {
         self.owner.place(self.area.blkno)
     }
 
-    /// How many entries there are.
+    /// Returns the number of entries.
     fn count(&mut self, list: &XattrArea<'_>) -> usize {
         let (count, most) = (usize::from(list.header.xh_count), list.capacity());
         if count <= most {
@@ -181,7 +181,7 @@ impl<'a> Check<'a, '_> {
         real
     }
 
-    /// Whether the entries of a bucket are all in its first block.
+    /// Checks that the entries of a bucket are all in its first block.
     fn fits_first_block(&mut self, count: usize) {
         let most = bucket_entries(self.context.volume.block_size());
         if self.area.unit.is_some() && count > most {
@@ -225,7 +225,7 @@ impl<'a> Check<'a, '_> {
                 if entry.is_local() { "beside" } else { "not beside" }
             );
             self.found(codes::XATTR_LOCATION_INVALID, &what, text);
-            // Clusters it has are its own, whatever the entry says.
+            // A value root that is there keeps its clusters, whatever the entry states.
             let root = bytes.get(offset + name.len().next_multiple_of(4)..).unwrap_or_default();
             let root = root.get(..XattrValueRoot::FULL_SIZE).unwrap_or_default();
             if !value::is_root(self.context, root, entry.xe_value_size) {
@@ -252,13 +252,13 @@ impl<'a> Check<'a, '_> {
         Some(Sound { entry, name, range, hash })
     }
 
-    /// Its hash, or the one it should have.
+    /// Returns the hash of an entry, or the one that it should have.
     fn hash(&mut self, what: &str, entry: &XattrEntry, name: &[u8]) -> u32 {
         let seed = self.context.volume.superblock().s_uuid_hash;
         let found = entry.xe_name_hash;
         let is_it = |sign: &CharSign| xattr_hash(name, seed, *sign) == found;
         if let Some(sign) = CharSign::ALL.into_iter().find(is_it) {
-            // Elsewhere nobody looks names up by it.
+            // Outside buckets nobody looks names up by hash.
             if self.area.unit.is_some() && !name.is_ascii() {
                 self.out.totals.name_hashes.attributes.add(sign);
             }
@@ -302,16 +302,16 @@ impl<'a> Check<'a, '_> {
         value::check(self.context, self.owner, blkno, &what, entry, stored, self.out);
     }
 
-    /// What the header of a bucket keeps of its entries.
+    /// Checks what the header of a bucket states about its entries.
     fn sums(&mut self, header: &XattrHeader, sound: &[Sound<'_>]) {
         let entries = XattrHeader::SIZE + sound.len() * XattrEntry::SIZE;
         let lowest = sound.iter().map(|sound| sound.range.start).min();
         let lowest = lowest.unwrap_or(self.area.bytes.len());
-        // The kernel does not raise it when it removes the attribute that is lowest.
+        // The kernel does not raise it when it removes the lowest attribute.
         let free_start = usize::from(header.xh_free_start);
         if !(entries..=lowest).contains(&free_start) {
             let text = format!("xh_free_start is {free_start}, expected {lowest}");
-            // One that has become empty still says where it began.
+            // A bucket that has become empty still states where its data began.
             let is_wiped = header.xh_count == 0 && free_start < XattrHeader::SIZE;
             self.found_losing(codes::XATTR_FREE_START_INVALID, text, is_wiped);
         }

@@ -1,4 +1,4 @@
-//! The area at the end of the dinode.
+//! The area of attributes at the end of the dinode.
 
 use ocfs2_format::Structure;
 use ocfs2_format::dinode::{Dinode, DynFeatures};
@@ -13,7 +13,7 @@ use crate::repair::Repair;
 use crate::tables::collected::Collected;
 use crate::{Context, Finding, Place};
 
-/// Bytes of the area of every inode that has one.
+/// Returns the size of the area of every inode that has one, in bytes.
 pub(crate) fn area_size(volume: &Volume) -> u16 {
     let room = volume.block_size().size() - Dinode::ID2_OFFSET;
     let stated = volume.superblock().s_xattr_inline_size;
@@ -23,8 +23,8 @@ pub(crate) fn area_size(volume: &Volume) -> u16 {
     }
 }
 
-/// The inode with an area of the right size, if it has one of another. Everything else in the
-/// dinode ends where the area begins.
+/// Returns the inode with an area of the right size, if it states another size. Everything else in
+/// the dinode ends where the area begins.
 pub fn mended(context: &Context<'_>, inode: &Inode, out: &mut Collected) -> Option<Inode> {
     let (dinode, size) = (&inode.dinode, area_size(context.volume));
     if !dinode.dyn_features().contains(DynFeatures::INLINE_XATTR)
@@ -43,7 +43,7 @@ pub fn mended(context: &Context<'_>, inode: &Inode, out: &mut Collected) -> Opti
     Some(inode)
 }
 
-/// The area of an inode, as large as that says.
+/// Returns the area of an inode, of the size that the inode states.
 pub(super) fn area(inode: &Inode) -> &[u8] {
     let block = inode.block();
     let start = block.len().checked_sub(inode.dinode.i_xattr_inline_size.into());

@@ -1,8 +1,8 @@
 //! Attributes of an inode: in the dinode, in an xattr block, in buckets (invariants T-1 to T-7).
 //!
-//! Verifies where they are, every entry and the trees of values and buckets; collects the
-//! blocks and clusters they take. An entry that cannot be is left out of everything that
-//! follows, as it will be once it was cleared.
+//! Verifies their places, every entry and the trees of values and buckets, and collects the blocks
+//! and clusters that they take. An entry that cannot be right is ignored in everything that
+//! follows, as it will be once it is cleared.
 
 mod block;
 mod bucket;
@@ -32,11 +32,10 @@ pub use inline::mended;
 /// The inode whose attributes they are.
 #[derive(Clone, Copy, Debug)]
 pub struct Owner<'a> {
-    /// The inode.
     pub inode: &'a Inode,
-    /// Its features, as they are once they were mended.
+    /// Its features, as they are once they are mended.
     pub features: DynFeatures,
-    /// Its refcount tree, which counts clusters of values too.
+    /// Its refcount tree, which also counts the clusters of values.
     pub refcount_tree: Option<Blkno>,
 }
 
@@ -51,16 +50,16 @@ impl Owner<'_> {
         Place::block(blkno).of(self.inode.blkno)
     }
 
-    /// A finding about the block itself, as it was given.
+    /// Adds the inode to a finding about one of its blocks.
     fn of_block(&self, finding: Finding) -> Finding {
         Finding { place: finding.place.clone().of(self.inode.blkno), ..finding }
     }
 }
 
-/// Findings about the attributes of one inode, or so; what is more is summed up.
+/// Findings about the attributes of one inode that are reported one by one. The rest is summed up.
 const MOST_FINDINGS: usize = 256;
 
-/// Checks all attributes of an inode, which are mended as a whole.
+/// Checks all attributes of an inode, which one repair rewrites as a whole.
 pub fn check(context: &Context<'_>, owner: &Owner<'_>, out: &mut Collected) {
     let before = out.findings.len();
     look(context, owner, out);
@@ -116,7 +115,8 @@ fn look(context: &Context<'_>, owner: &Owner<'_>, out: &mut Collected) {
     }
 }
 
-/// Whether an inode has attributes that are what its flags say: the volume has them then, too.
+/// Returns whether an inode has the attributes that its flags promise: then the volume has the
+/// feature, too.
 fn has_sound(context: &Context<'_>, owner: &Owner<'_>) -> bool {
     let loc = owner.inode.dinode.i_xattr_loc;
     if !owner.features.contains(DynFeatures::HAS_XATTR) {
@@ -128,14 +128,14 @@ fn has_sound(context: &Context<'_>, owner: &Owner<'_>) -> bool {
         || context.geometry().is_valid_block(loc) && block::is_sound(context, loc)
 }
 
-/// What the root of a tree of a value or of buckets says of the tree.
+/// What the root of the tree of a value or of buckets states about the tree.
 #[derive(Clone, Copy, Debug)]
 struct Stated {
     clusters: u32,
     last_eb_blk: Blkno,
 }
 
-/// Compares the root of a tree with the tree. `what` names the root in messages.
+/// Compares what the root of a tree states with the tree. `what` names the root in messages.
 fn compare(
     stated: Stated,
     walked: &Walked,

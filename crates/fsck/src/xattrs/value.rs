@@ -10,7 +10,7 @@ use crate::read::holds::Holds;
 use crate::tables::collected::Collected;
 use crate::{Context, Finding, Place};
 
-/// Whether `stored` is the root of a value of that size, as far as that shows in itself.
+/// Returns whether `stored` looks like the root of a value of that size.
 pub(super) fn is_root(context: &Context<'_>, stored: &[u8], size: u64) -> bool {
     let (Ok(root), Ok(list)) = (XattrValueRoot::decode(stored), XattrValueRoot::list(stored))
     else {
@@ -23,7 +23,7 @@ pub(super) fn is_root(context: &Context<'_>, stored: &[u8], size: u64) -> bool {
         && first.is_some_and(|rec| context.geometry().is_valid_block(rec.e_blkno))
 }
 
-/// Follows the tree of a value whose root is in block `blkno`; `what` names the attribute.
+/// Follows the tree of a value whose root is in block `blkno`. `what` names the attribute.
 pub(super) fn check(
     context: &Context<'_>,
     owner: &Owner<'_>,

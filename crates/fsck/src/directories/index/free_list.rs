@@ -1,4 +1,4 @@
-//! The list of blocks of a directory that have holes.
+//! The list of the blocks of a directory that have holes.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use crate::inodes::index_root::Index;
 use crate::repair::directory;
 use crate::{Finding, Place};
 
-/// Follows the list: it has to stay within the directory, and to end.
+/// Follows the list, which has to stay within the directory and to end.
 pub(super) fn check(dir: Blkno, index: &Index, expected: &Expected) -> Option<Finding> {
     let mut seen = HashSet::new();
     let mut before = index.blkno;

@@ -1,8 +1,8 @@
-//! Entries that the lengths of entries hide.
+//! Entries that wrong lengths hide.
 //!
-//! An entry that is too long covers those after it, and one whose name is longer than it is, is none.
-//! The index still has them: what is in the same block under a name of that hash, and points to an inode
-//! in use, is the entry.
+//! An entry that is too long covers those after it, and an entry whose name is longer than the
+//! entry is not valid. The index still has them: what is in the same block under a name of that
+//! hash, and points to an inode in use, is the entry.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -15,32 +15,32 @@ use super::names::{DOTS, Left};
 use crate::Context;
 use crate::repair::directory::{Hidden, Renamed};
 
-/// Entries begin at multiples of it.
+/// Entries begin at multiples of this.
 const ALIGNMENT: usize = 4;
 
-/// What is looked for in the blocks of one directory.
+/// A search in the blocks of one directory.
 pub(super) struct Search<'a> {
     pub context: &'a Context<'a>,
     pub expected: &'a Expected,
     /// Entries of the directory that the index does not have.
     pub missing: &'a HashSet<Key>,
-    /// Entries of the index that are known to be of others.
+    /// Keys of the index that are explained already.
     pub explained: &'a HashSet<Key>,
-    /// Whether there is an inode in use.
+    /// Returns whether there is an inode in use at a block.
     pub is_in_use: &'a dyn Fn(Blkno) -> bool,
 }
 
-/// What is in a block of which the index has an entry.
+/// What a block holds for an entry of the index.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Found {
-    /// An entry that no other one points to.
+    /// An entry that is not reached from the entries before it.
     Hidden(Hidden),
-    /// One that is there under another name.
+    /// An entry that is there under another name.
     Renamed(Renamed),
 }
 
-/// What was found for one entry of the index: under the name it has, and with a bit of its length wrong.
-/// Of several nothing shows which it is.
+/// The candidates for one entry of the index: those under the stated name, and those with one wrong
+/// bit in the length of the name. If there are several nothing shows which one it is.
 #[derive(Debug, Default)]
 struct Candidates([Vec<Found>; 2]);
 
@@ -54,7 +54,7 @@ impl Candidates {
 }
 
 impl Search<'_> {
-    /// What the index has what is `left` for.
+    /// Finds the entries for which the index has what is `left`.
     pub fn look(&self, left: &[Left]) -> Vec<(Key, Found)> {
         let dots = DOTS.map(|name| self.expected.hashes(name)[0]);
         let is_wanted = |left: &&Left| {
@@ -68,7 +68,7 @@ impl Search<'_> {
             let hashes = by_block.entry(left.key.blkno).or_default();
             hashes.entry(left.key.hash).or_default();
         }
-        // Only its own blocks, and not after its end.
+        // Only blocks of the directory, and not those past its end.
         by_block.retain(|blkno, _| self.expected.next_free.contains_key(blkno));
         let mut found = Vec::new();
         for (blkno, mut hashes) in by_block {
@@ -94,8 +94,8 @@ impl Search<'_> {
         }
     }
 
-    /// Takes what is at the start of some bytes, if it may be an entry, under the name it has, and with
-    /// each bit of its length wrong.
+    /// Takes what is at the start of `bytes`, if it may be an entry, under its stated name and with
+    /// each bit of the length of the name flipped.
     fn at(&self, blkno: Blkno, bytes: &[u8], hashes: &mut HashMap<NameHash, Candidates>) {
         let Ok(header) = DirEntryHeader::decode(bytes) else { return };
         let inode = header.inode;
@@ -108,7 +108,7 @@ impl Search<'_> {
         let is_known = self.expected.entries.binary_search(&key).is_ok();
         let is_unsure = self.missing.contains(&key) || self.expected.unsure_names.contains(&key);
         let lens = (0..u8::BITS).map(|bit| header.name_len ^ 1 << bit);
-        // One that the index has under its name was no other.
+        // An entry that the index has under its name had no other one.
         let lens = lens.filter(|_| !is_known || is_unsure);
         for (index, len) in std::iter::once((0, header.name_len)).chain(lens.map(|len| (1, len))) {
             let name = room.get(..len.into()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The entries of an index against those of the directory.
+//! Compares the entries of an index with those of the directory.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use crate::read::holds::once;
 use crate::repair::directory::{self, Hidden, Renamed};
 use crate::{Context, Finding, Place};
 
-/// Entries of an index without a name that are told apart.
+/// Entries of an index without a name that are kept apart. More are only counted.
 const MOST_LEFT: usize = 1024;
 
-/// Reads all lists of an index, and compares.
+/// Reads all lists of an index, and compares them with the `expected` entries.
 pub(super) fn check(
     known: &Known<'_>,
     dir: Blkno,
@@ -73,19 +73,20 @@ struct Matching<'a> {
     expected: Expected,
     /// Entries whose names have two hashes, by the signed one.
     with_two: Vec<Key>,
-    /// Which of the two they were found by.
+    /// Which of the two hashes they were found by.
     signs: Signs,
-    /// How often each entry was found, counted at the first of those that are equal.
+    /// How often each entry was found. Equal entries, which hash and block do not tell apart, are
+    /// counted at the first of them.
     found: Vec<u32>,
-    /// Entries of the index.
+    /// The number of entries of the index.
     entries: u64,
-    /// Lists whose entries are not known.
+    /// Lists with unknown entries.
     unread: HashSet<Blkno>,
-    /// Entries of the index that no entry of the directory asks for: the first ones, and how many
-    /// more there are.
+    /// Entries of the index to which no entry of the directory belongs: the first ones, and the
+    /// number of the others.
     left: Vec<Left>,
     left_out: u64,
-    /// Lists that are not as they should be.
+    /// Lists that are not valid.
     invalid: Several,
     findings: &'a mut Vec<Finding>,
 }
@@ -116,7 +117,7 @@ impl Matching<'_> {
         let generation = self.context.volume.generation();
         if let Err(wrong) = leaf.verify(blkno, generation) {
             self.invalid.add(|| (place(), format!("directory {}: {wrong}", self.dir)));
-            // One that only states a wrong block holds what it should.
+            // A leaf that only states a wrong block number still holds its entries.
             if leaf.dl_signature != DxLeaf::SIGNATURE || leaf.dl_fs_generation != generation {
                 self.unread.insert(blkno);
                 return;
@@ -162,8 +163,8 @@ impl Matching<'_> {
         }
     }
 
-    /// Entries of the index for names that are not there. Those whose names are in entries that are
-    /// not used are told one by one.
+    /// Returns the entries of the index for names that are not there. Those whose names are in
+    /// unused entries are reported one by one.
     fn stale(&mut self, names: &Names) -> Several {
         let (mut stale, mut erased) = (Several::default(), Vec::new());
         let dir = self.dir;
@@ -198,7 +199,7 @@ impl Matching<'_> {
         stale
     }
 
-    /// The list in which a lookup looks for a hash.
+    /// Returns the list in which a lookup looks for a hash.
     fn list_of(&self, hash: NameHash) -> Option<Blkno> {
         if self.index.root.is_inline() {
             return Some(self.index.blkno);
@@ -213,7 +214,9 @@ impl Matching<'_> {
         extent.blkno.0.checked_add((u64::from(cluster) << bpc_bits) + within).map(Blkno)
     }
 
-    /// Finds the entry of the directory that the index has there, if it was not found yet.
+    /// Marks the entry of the directory that an entry of the index belongs to as found. Returns
+    /// whether there is one that was not found before. Kernels hash names as signed or as unsigned
+    /// bytes, so that both hashes are right.
     fn take(&mut self, key: Key) -> bool {
         if self.take_signed(key) {
             if self.with_two.binary_search(&key).is_ok() {
@@ -250,7 +253,7 @@ impl Matching<'_> {
         }
     }
 
-    /// Whether an entry in that block may be one that is not known as it should be.
+    /// Returns whether an entry for that block may belong to an entry that is unsure or unread.
     fn is_excused(&mut self, blkno: Blkno) -> bool {
         if let Some(unsure) = self.expected.unsure.get_mut(&blkno).filter(|unsure| **unsure > 0) {
             *unsure -= 1;
@@ -260,7 +263,7 @@ impl Matching<'_> {
             || self.expected.is_incomplete && !self.expected.next_free.contains_key(&blkno)
     }
 
-    /// Says what is wrong; gives entries that are only known by the index.
+    /// Reports what is wrong. Returns the entries that only the index shows.
     fn end(mut self, is_in_use: &dyn Fn(Blkno) -> bool) -> Vec<Hidden> {
         let is_sound = self.invalid.count == 0 && self.unread.is_empty();
         if is_sound && self.is_of_another_seed() {
@@ -290,7 +293,7 @@ impl Matching<'_> {
         let mut stale = self.stale(&names);
         let is_whole = is_sound && lacking.count + stale.count == 0 && names.explained.is_empty();
         let stated = self.index.root.dr_num_entries;
-        // One that is to be rebuilt is counted again.
+        // An index that is to be rebuilt is counted again then.
         if is_whole && u64::from(stated) != self.entries {
             let (dir, blkno) = (self.dir, self.index.blkno);
             let text = format!(
@@ -301,7 +304,7 @@ impl Matching<'_> {
             let finding = Finding::new(codes::DX_COUNT, place, text);
             self.findings.push(finding.repaired_by(directory::rewrite(dir)));
         }
-        // An entry under a wrong hash is one that is missing.
+        // An entry under a wrong hash was counted as missing.
         if lacking.count > 0 {
             stale = Several::default();
         }
@@ -319,7 +322,9 @@ impl Matching<'_> {
         hidden.into_iter().map(|(_, hidden)| hidden).collect()
     }
 
-    /// Whether nothing of the index fits: of a single name it is the name that may be wrong.
+    /// Returns whether no name is found: the seed is wrong then, and one finding says so instead of
+    /// one per name. A single name may itself be the wrong part, unless the seed is known to be
+    /// new.
     fn is_of_another_seed(&self) -> bool {
         let least = if self.context.options.is_new_seed { 1 } else { 2 };
         // `.` and `..` are found under any seed.
@@ -330,7 +335,7 @@ impl Matching<'_> {
             && names.iter().all(|(_, found)| **found == 0)
     }
 
-    /// Entries that lengths of entries hide; what the index has of them is explained.
+    /// Returns the entries that wrong lengths hide. What the index has for them is explained.
     fn hidden(
         &self,
         names: &mut Names,
@@ -351,7 +356,7 @@ impl Matching<'_> {
         hidden
     }
 
-    /// Tells of entries that are hidden.
+    /// Reports hidden entries.
     fn tell_hidden(&mut self, hidden: &[(Key, Hidden)]) {
         let dir = self.dir;
         let all: Arc<Vec<_>> = Arc::new(hidden.iter().map(|(_, hidden)| hidden.clone()).collect());
@@ -367,19 +372,19 @@ impl Matching<'_> {
         }
     }
 
-    /// Tells of entries in blocks past the end of the directory: it is longer than it says.
+    /// Reports entries in blocks past the end of the directory: it is longer than it states.
     fn tell_end(&mut self) {
         let Expected { beyond, stated, .. } = &self.expected;
         let places = self.left.iter().filter(|left| left.is_in_place);
         let last = places.filter_map(|left| beyond.get(&left.key.blkno)).max();
         if let Some(last) = last {
             let finding = size_short(self.context, self.dir, *stated, *last + 1);
-            // Before all that is done with the blocks it has.
+            // First, as all other repairs depend on the blocks of the directory.
             self.findings.insert(0, finding);
         }
     }
 
-    /// Tells of names that are not those the index was made for.
+    /// Reports names that are not those the index was made for.
     fn tell_names(&mut self, names: Names) {
         let dir = self.dir;
         let place = |blkno, name: &[u8]| Place::block(blkno).of(dir).named(name);
@@ -391,7 +396,7 @@ impl Matching<'_> {
                 encode::escaped(right)
             );
             let place = place(*blkno, wrong);
-            // Under its own name it is there once.
+            // Under the right name the entry is there only once.
             let again = [codes::DIRENT_DUPLICATE, codes::DIRENT_REPEATED];
             let is_again = |it: &Finding| again.contains(&it.code) && it.place.name == place.name;
             if let Some(at) = self.findings.iter().position(is_again) {
@@ -410,7 +415,8 @@ impl Matching<'_> {
         }
     }
 
-    /// The entries of the directory that are not in the index.
+    /// Returns the entries of the directory that are not in the index. Entries whose list or block
+    /// was not read do not count.
     fn missing(&self) -> Vec<Key> {
         let mut missing = Vec::new();
         let is_unread = |hash| self.list_of(hash).is_some_and(|list| self.unread.contains(&list));
@@ -433,7 +439,7 @@ impl Matching<'_> {
         missing
     }
 
-    /// The entry with its name, which is read again.
+    /// Describes an entry with its name, which is read again.
     fn describe(&self, key: Key) -> (Place, String) {
         let name = self.name(key, true).unwrap_or_default();
         let text = format!(
@@ -445,7 +451,7 @@ impl Matching<'_> {
         (Place::block(key.blkno).of(self.dir).named(&name), text)
     }
 
-    /// The name of that hash in a block, of an entry that is used, or of one that is not.
+    /// Returns the name of that hash in a block, of an entry that is used or of one that is not.
     fn name(&self, key: Key, is_used: bool) -> Option<Vec<u8>> {
         let mut block = self.context.volume.read_block(key.blkno).ok()?;
         let check_offset = DirTrailer::check_offset(block.len());

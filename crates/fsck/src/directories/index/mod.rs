@@ -1,12 +1,14 @@
 //! The index of a directory, compared with its entries.
 //!
 //! Verifies that there is an index where there has to be one, and invariants: every
-//! entry has one entry in the index, in the list where a lookup looks for its hash, and there
-//! are no others. The tree of the index is followed in pass 1 already ([`follow`]), which
-//! claims its blocks and clusters; an index that cannot be followed is not compared.
+//! entry has one entry in the index, in the list in which a lookup looks for its hash, and there
+//! are no others. Entries are compared by hash and block, as the index does not contain names.
 //!
-//! The list of blocks with holes is a hint, as is the size of the holes: only a list that
-//! leads astray is wrong.
+//! Pass 1 follows the tree of the index ([`follow`]) and claims its blocks and clusters. An index
+//! that cannot be followed is not compared.
+//!
+//! The list of blocks with holes is a hint, as is the size of the holes: only a list that leaves
+//! the directory or does not end is wrong.
 
 mod expected;
 mod free_list;
@@ -30,12 +32,12 @@ use crate::repair::directory::{self, Hidden};
 use crate::tables::collected::Collected;
 use crate::{Finding, Place};
 
-/// Says so if a directory whose entries are not indexed should have an index, or has one that
-/// is none.
+/// Reports a directory whose entries are not indexed although it should have an index, or one whose
+/// index is not valid.
 pub(super) fn check_absence(known: &Known<'_>, inode: &Inode, is_inline: bool, read: &mut Read) {
     let volume = known.context.volume;
     let has_flag = inode.dinode.dyn_features().contains(DynFeatures::INDEXED_DIR);
-    // Nobody makes one for the system directory. Without any entry there is no block either.
+    // The system directory never has one. A directory without any entry has no block either.
     let needs_one = !is_inline
         && inode.blkno != volume.superblock().s_system_dir_blkno
         && read.dotdot.is_some();
@@ -53,12 +55,12 @@ pub(super) fn check_absence(known: &Known<'_>, inode: &Inode, is_inline: bool, r
     read.findings.push(finding.repaired_by(repair));
 }
 
-/// What comes of comparing an index.
+/// The result of comparing an index.
 #[derive(Debug, Default)]
 pub(super) struct Compared {
-    /// Which hash names have.
+    /// The hashes that names have.
     pub signs: Signs,
-    /// Entries that are only known by the index.
+    /// Entries that only the index shows.
     pub hidden: Vec<Hidden>,
 }
 
@@ -69,7 +71,7 @@ pub(super) fn check(
     expected: Expected,
     findings: &mut Vec<Finding>,
 ) -> Compared {
-    // Its findings were made in pass 1.
+    // Pass 1 reported its findings.
     let mut dropped = Collected::default();
     let followed = follow(known.context, inode.blkno, inode.dinode.i_dx_root, &mut dropped);
     let Some(index) = followed else { return Compared::default() };
@@ -82,7 +84,7 @@ pub(super) fn check(
     matching::check(known, inode.blkno, &index, expected, findings)
 }
 
-/// Things of one kind that are wrong with one index: said once, with how many there are.
+/// Findings of one kind about one index: reported once, with their number.
 #[derive(Debug, Default)]
 struct Several {
     first: Option<(Place, String)>,
@@ -90,7 +92,7 @@ struct Several {
 }
 
 impl Several {
-    /// One more.
+    /// Counts one more.
     fn add(&mut self, one: impl FnOnce() -> (Place, String)) {
         self.count += 1;
         if self.first.is_none() {
@@ -98,7 +100,7 @@ impl Several {
         }
     }
 
-    /// The finding; none if there was nothing.
+    /// Returns the finding; `None` if there was nothing.
     fn finding(self, code: &'static crate::codes::Code) -> Option<Finding> {
         let (place, mut text) = self.first?;
         if self.count > 1 {

@@ -1,8 +1,8 @@
-//! Names with a wrong bit, by the index that was made for the right ones.
+//! Names with a wrong bit, restored by the index that was made for the right ones.
 //!
-//! The 64 bits of a hash tell a name from all others. Where an entry is not in the index under its
-//! name, and the index has an entry for its block that no name asks for, that one was made for the
-//! name it had: if one bit makes it that name, the bit was wrong.
+//! The 64 bits of a hash identify a name. If an entry is not in the index under its name, and the
+//! index has an entry for its block that belongs to no name, that one was made for the name the
+//! entry had. If flipping one bit yields a name with that hash, this bit was wrong.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -14,13 +14,13 @@ use super::expected::{Expected, Key};
 use crate::Context;
 use crate::repair::directory::Renamed;
 
-/// Names of one directory that are tried at most, each with all its bits.
+/// Names of one directory that are tried, each with every bit flipped.
 const MOST_TRIED: usize = 1024;
 
 /// The names of the first two entries of a directory.
 pub(super) const DOTS: [&[u8]; 2] = [b".", b".."];
 
-/// An entry of the index that no entry of the directory asks for.
+/// An entry of the index to which no entry of the directory belongs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Left {
     /// The list it is in.
@@ -28,22 +28,22 @@ pub(super) struct Left {
     pub key: Key,
     /// Whether a lookup would find it there.
     pub is_in_place: bool,
-    /// Whether it may be that of an entry with which something else is wrong.
+    /// Whether it may belong to an entry with which something else is wrong.
     pub is_excused: bool,
 }
 
-/// What the index tells of names.
+/// What the index shows about names.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     /// Names with a wrong bit, and the blocks they are in.
     pub restored: Vec<(Blkno, Renamed)>,
-    /// Names that were others, which nobody knows.
+    /// Names that were different before; the old ones are not known.
     pub others: Vec<(Blkno, Vec<u8>)>,
-    /// Entries of the directory and of the index that are explained by that.
+    /// Keys of the directory and of the index that are explained by that.
     pub explained: HashSet<Key>,
 }
 
-/// Looks into the blocks of which the index has entries that are `left`. `missing` are entries of
+/// Searches the blocks for which the index has entries that are `left`. `missing` are entries of
 /// the directory that the index does not have.
 pub(super) fn look(
     context: &Context<'_>,
@@ -55,7 +55,7 @@ pub(super) fn look(
     let missing: HashSet<Key> = missing.iter().copied().collect();
     let mut names = Names::default();
     let mut by_block: BTreeMap<Blkno, Vec<NameHash>> = BTreeMap::new();
-    // These are known by their places, whatever their names are.
+    // `.` and `..` are known by their places, whatever their names are.
     let dots = DOTS.map(|name| expected.hashes(name)[0]);
     let is_named = |left: &&Left| left.is_in_place && !dots.contains(&left.key.hash);
     for left in left.iter().filter(is_named) {
@@ -81,7 +81,7 @@ struct OfBlock<'a> {
     expected: &'a Expected,
     missing: &'a HashSet<Key>,
     blkno: Blkno,
-    /// What holds the entries.
+    /// The part of the block that holds entries.
     area: &'a [u8],
 }
 
@@ -94,7 +94,7 @@ impl OfBlock<'_> {
         let entries = entries.skip(if is_first { DOTS.len() } else { 0 });
         let entries = entries.filter(DirEntry::is_used);
         let candidates: Vec<_> = entries.filter(|it| self.is_astray(it, &mut hashes)).collect();
-        // With as many names as hashes that are left each of the names was another one.
+        // If there are as many names as hashes, each of the names was a different one.
         let are_others = candidates.len() == hashes.len();
         let hashes: HashSet<_> = hashes.into_iter().collect();
         let mut unclaimed = hashes.clone();
@@ -123,8 +123,8 @@ impl OfBlock<'_> {
         }
     }
 
-    /// Whether the index has nothing for an entry under the name it has. Takes out of the `hashes`
-    /// that are left what is that of the entry, but for a wrong bit of the hash, too.
+    /// Returns whether the index has nothing for an entry under its name. Otherwise removes from
+    /// the remaining `hashes` the one of the entry, which may have a wrong bit itself.
     fn is_astray(&self, entry: &DirEntry<'_>, hashes: &mut Vec<NameHash>) -> bool {
         let own = self.expected.hashes(entry.name);
         let key = Key { hash: own[0], blkno: self.blkno };
@@ -141,8 +141,8 @@ impl OfBlock<'_> {
         }
     }
 
-    /// The names that differ from that of an entry by a bit, or by a bit of its length, and have
-    /// one of these hashes.
+    /// Returns the names that differ from that of an entry by a bit, or by a bit of its length, and
+    /// have one of these hashes.
     fn right_names(
         &self,
         entry: &DirEntry<'_>,
