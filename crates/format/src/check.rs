@@ -156,8 +156,8 @@ fn odd(word: u64) -> usize {
     word.count_ones() as usize & 1
 }
 
-/// The bits of `data` (zeros for `hole`) at their code positions: word k has the positions from 64
-/// k on.
+/// The bits of `data` (zeros for `hole`) at their code positions: word k has the positions from `64
+/// * k` on.
 fn code_words(data: &[u8], hole: Range<usize>) -> Vec<u64> {
     let (whole, rest) = data.as_chunks::<8>();
     let mut words = Vec::with_capacity(whole.len() + 2);
