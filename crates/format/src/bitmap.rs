@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// A bitmap to be read.
+/// A bitmap for reading.
 #[derive(Clone, Copy, Debug)]
 pub struct Bitmap<'a> {
     bytes: &'a [u8],
@@ -10,12 +10,12 @@ pub struct Bitmap<'a> {
 }
 
 impl<'a> Bitmap<'a> {
-    /// `len` bits from the start of `bytes`, or as many as there are.
+    /// The first `len` bits of `bytes`, or all if there are fewer.
     pub fn new(bytes: &'a [u8], len: usize) -> Self {
         Self { bytes, len: len.min(bytes.len().saturating_mul(8)) }
     }
 
-    /// How many bits there are.
+    /// Number of bits.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -30,7 +30,7 @@ impl<'a> Bitmap<'a> {
         index < self.len && self.bytes[index >> 3] & 1 << (index & 7) != 0
     }
 
-    /// How many bits are set.
+    /// Number of bits that are set.
     pub fn count_ones(&self) -> usize {
         let whole = &self.bytes[..self.len / 8];
         let (words, bytes) = whole.as_chunks::<8>();
@@ -41,7 +41,7 @@ impl<'a> Bitmap<'a> {
         words + bytes.iter().map(ones).sum::<usize>() + rest
     }
 
-    /// The first bit from `from` on that is `value`.
+    /// Index of the first bit from `from` on that is `value`.
     pub fn next(&self, value: bool, from: usize) -> Option<usize> {
         let flip = if value { 0 } else { u64::MAX };
         let mut index = from;
@@ -71,7 +71,7 @@ impl<'a> Bitmap<'a> {
     }
 }
 
-/// A bitmap to be changed.
+/// A bitmap for changing.
 #[derive(Debug)]
 pub struct BitmapMut<'a> {
     bytes: &'a mut [u8],
@@ -79,23 +79,23 @@ pub struct BitmapMut<'a> {
 }
 
 impl<'a> BitmapMut<'a> {
-    /// `len` bits from the start of `bytes`, or as many as there are.
+    /// The first `len` bits of `bytes`, or all if there are fewer.
     pub fn new(bytes: &'a mut [u8], len: usize) -> Self {
         let len = len.min(bytes.len().saturating_mul(8));
         Self { bytes, len }
     }
 
-    /// The same, to be read.
+    /// The same bitmap for reading.
     pub fn as_ref(&self) -> Bitmap<'_> {
         Bitmap { bytes: self.bytes, len: self.len }
     }
 
-    /// Sets `count` bits from `start` on, as far as there are that many.
+    /// Sets `count` bits from `start` on, or up to the end if there are fewer.
     pub fn set_range(&mut self, start: usize, count: usize) {
         self.fill(start, count, true);
     }
 
-    /// Clears `count` bits from `start` on, as far as there are that many.
+    /// Clears `count` bits from `start` on, or up to the end if there are fewer.
     pub fn clear_range(&mut self, start: usize, count: usize) {
         self.fill(start, count, false);
     }

@@ -1,24 +1,25 @@
-//! What all metadata blocks have: a signature, a block check, and where they say they are.
+//! What all metadata blocks have in common: a signature, a block check, and their own block number.
 
 use crate::check::{self, Checked};
 use crate::{Blkno, Invalid, Structure};
 
-/// A structure that a block of its own begins with, guarded by a block check.
+/// A structure at the start of a block of its own, guarded by a block check.
 ///
-/// Buckets and directory blocks are none: they have a check, but no signature at their beginning.
+/// Xattr buckets and directory blocks do not implement it: they have a check, but no signature at
+/// their start.
 pub trait Block: Structure {
-    /// What each of them begins with.
+    /// The first eight bytes of every such block.
     const SIGNATURE: [u8; 8];
-    /// Where the block check is.
+    /// Byte offset of the block check.
     const CHECK_OFFSET: usize;
 
-    /// Checks signature, generation and the block it claims to be.
+    /// Checks the signature, the generation of the volume, and the block number it claims.
     ///
     /// # Errors
     /// The first field that is wrong.
     fn verify_identity(&self, blkno: Blkno, fs_generation: u32) -> Result<(), Invalid>;
 
-    /// [`Block::verify_identity`]; of a dinode also that it is VALID.
+    /// [`Block::verify_identity`]; a dinode is also checked to be VALID.
     ///
     /// # Errors
     /// The first field that is wrong.
@@ -43,7 +44,7 @@ pub trait Block: Structure {
 }
 
 /// `block! { Type, signature, check offset; fields of signature, generation, number }` implements
-/// [`Block`], which has to be imported; what else `verify` has to look at may follow.
+/// [`Block`], which has to be imported; a `verify` that checks more may follow.
 macro_rules! block {
     (
         $type:ident, $signature:literal, $check:literal;

@@ -57,7 +57,7 @@ list! {
     }
 }
 
-/// A chain list where it lies, in the `id2` of an allocator's dinode.
+/// A chain list in place, in the `id2` of an allocator's dinode.
 pub type ChainList<'a> = List<'a, ChainListHeader>;
 
 /// [`write_list`] for a chain list.
@@ -87,7 +87,7 @@ pub fn suballocator_group_bytes(block_size: BlockSize) -> u32 {
     }
 }
 
-/// `cl_cpg` of inode and extent allocators.
+/// `cl_cpg` of inode and extent allocators: clusters per group.
 pub fn suballocator_cpg(block_size: BlockSize, cluster_size: ClusterSize) -> u16 {
     (suballocator_group_bytes(block_size) >> cluster_size.bits()) as u16
 }

@@ -1,8 +1,8 @@
 //! `struct ocfs2_block_check` and how it is computed (metaecc).
 //!
-//! A check is a CRC-32, which tells whether a block is sound, and a Hamming parity, which
-//! finds the one bit that is wrong if it is only one. Both are over the bytes as stored,
-//! with the check itself taken as zero.
+//! A check is a CRC-32, which shows whether a block is sound, and a Hamming parity, which finds the
+//! wrong bit if there is only one. Both are over the bytes as stored, with the check itself taken
+//! as zero.
 
 use std::ops::Range;
 
@@ -30,14 +30,14 @@ structure! {
     }
 }
 
-/// What a block check says of its block.
+/// The result of comparing a block with its check.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Checked {
     /// The block is as it was written.
     Good,
     /// One bit is wrong: bit `n & 7` of byte `n >> 3`.
     OneBit(usize),
-    /// More than a bit is wrong, or the check itself.
+    /// More than one bit is wrong, or the check itself.
     Bad {
         /// CRC-32 the check states.
         stored: u32,
@@ -48,7 +48,7 @@ pub enum Checked {
 
 /// The check of `block`, which holds (or will hold) it at `check_offset`.
 ///
-/// A block that does not reach that far is taken as if it did not hold one.
+/// If the block ends before `check_offset`, there is no check to be taken as zero.
 pub fn compute(block: &[u8], check_offset: usize) -> BlockCheck {
     let [head, hole, tail] = parts(block, check_offset);
     BlockCheck {
@@ -58,7 +58,7 @@ pub fn compute(block: &[u8], check_offset: usize) -> BlockCheck {
     }
 }
 
-/// Writes its check into `block`, as the last thing before it goes to the disk.
+/// Writes its check into `block`: the last step before the block is written.
 ///
 /// Does nothing to a block that does not reach as far as `check_offset` plus 8.
 pub fn stamp(block: &mut [u8], check_offset: usize) {
@@ -93,7 +93,7 @@ pub fn validate(block: &[u8], check_offset: usize) -> Checked {
     if crc(&[head, &[0; 8], tail]) == stored.bc_crc32e { Checked::OneBit(bit) } else { bad }
 }
 
-/// [`validate`], and turns over the one bit that is wrong.
+/// [`validate`], and flips the wrong bit if there is only one.
 pub fn correct(block: &mut [u8], check_offset: usize) -> Checked {
     let checked = validate(block, check_offset);
     if let Checked::OneBit(bit) = checked
@@ -104,7 +104,7 @@ pub fn correct(block: &mut [u8], check_offset: usize) -> Checked {
     checked
 }
 
-/// What is before the check, the check, what is after it.
+/// The bytes before the check, the check, and the bytes after it.
 fn parts(block: &[u8], check_offset: usize) -> [&[u8]; 3] {
     let (head, rest) = block.split_at(check_offset.min(block.len()));
     let (hole, tail) = rest.split_at(rest.len().min(8));
@@ -125,9 +125,10 @@ fn crc(parts: &[&[u8]]) -> u32 {
 fn parity(data: &[u8], hole: Range<usize>) -> u16 {
     let mut words = code_words(data, hole);
     let mut parity = 0;
-    // Bit b of the index of a word is bit b + 6 of the positions in it: it counts as often as
-    // the words that have it hold set bits. Those are the upper half; then both halves are
-    // laid onto each other, and the next bit down is the upper half of the rest.
+    // Bit b of the index of a word is bit b + 6 of the code positions in it. So bit b + 6 of the
+    // parity is the parity of all words whose index has bit b. For the highest bit these are the
+    // upper half of the words. Then both halves are combined, and the next bit is decided in the
+    // same way by the upper half of what remains.
     let mut half = words.len().next_power_of_two() / 2;
     while half > 0 {
         let (lower, upper) = words.split_at_mut(half);
@@ -140,7 +141,7 @@ fn parity(data: &[u8], hole: Range<usize>) -> u16 {
         words.truncate(half);
         half /= 2;
     }
-    // One word is left. The same within it.
+    // One word is left: the same within it.
     let mut word = words.first().copied().unwrap_or_default();
     for bit in (0..6).rev() {
         let upper = word >> (1 << bit);
@@ -155,7 +156,8 @@ fn odd(word: u64) -> usize {
     word.count_ones() as usize & 1
 }
 
-/// The bits of `data`, of `hole` zeros, at their code positions: word k has those from 64 k on.
+/// The bits of `data` (zeros for `hole`) at their code positions: word k has the positions from `64
+/// * k` on.
 fn code_words(data: &[u8], hole: Range<usize>) -> Vec<u64> {
     let (whole, rest) = data.as_chunks::<8>();
     let mut words = Vec::with_capacity(whole.len() + 2);
@@ -165,8 +167,9 @@ fn code_words(data: &[u8], hole: Range<usize>) -> Vec<u64> {
     for byte in hole {
         words[byte / 8] &= !(0xff << (byte % 8 * 8));
     }
-    // Above the power 2^j positions are data bits plus j + 2, and that makes two powers of
-    // two from 64 on enclose whole words. From the end, as each needs the one before it.
+    // From 2^j up to the next power of two, a code position is its data bit plus j + 2, so that all
+    // words in between are shifted by the same distance. Powers of two from 64 on begin a word. The
+    // words are shifted from the end, as each needs the one before it.
     let mut end = words.len();
     while end > 1 {
         let start = 1_usize << (end - 1).ilog2();
@@ -188,7 +191,7 @@ fn code_words(data: &[u8], hole: Range<usize>) -> Vec<u64> {
     words
 }
 
-/// The data bit that has a code position.
+/// The data bit at code position `code`; `None` for 0 and powers of two, which hold no data.
 fn bit_of_code(code: u16) -> Option<usize> {
     if code == 0 || code.is_power_of_two() {
         return None;

@@ -1,4 +1,4 @@
-//! The dinode: one block a file, directory or system file.
+//! The dinode: one block per file, directory or system file.
 
 use binrw::binrw;
 use bitflags::bitflags;
@@ -75,7 +75,7 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    /// The kind `i_mode` states, if it is one of the seven.
+    /// The kind that `i_mode` states; `None` unless it is one of the seven.
     pub fn from_mode(mode: u16) -> Option<Self> {
         Some(match mode & 0o170_000 {
             0o010_000 => Self::Fifo,
@@ -235,18 +235,18 @@ impl Dinode {
         DynFeatures::from_bits_retain(self.i_dyn_features)
     }
 
-    /// The kind of file, if `i_mode` states one.
+    /// The kind of file; `None` if `i_mode` states none.
     pub fn kind(&self) -> Option<FileKind> {
         FileKind::from_mode(self.i_mode)
     }
 
-    /// The link count; `indexed_dirs` tells whether the high half counts.
+    /// The link count; `indexed_dirs` is whether the high half counts.
     pub fn links_count(&self, indexed_dirs: bool) -> u32 {
         let high = if indexed_dirs { self.i_links_count_hi } else { 0 };
         u32::from(high) << 16 | u32::from(self.i_links_count)
     }
 
-    /// Sets the link count; `indexed_dirs` tells whether the high half counts.
+    /// Sets the link count; `indexed_dirs` is whether the high half counts.
     pub fn set_links_count(&mut self, count: u32, indexed_dirs: bool) {
         self.i_links_count = count as u16;
         if indexed_dirs {
@@ -274,8 +274,8 @@ impl Dinode {
         }
     }
 
-    /// Bytes of `id2` that belong to its arm: without an inline xattr area. Never more than
-    /// the block has.
+    /// Bytes of `id2` that belong to its arm: all but an inline xattr area. Never more than the
+    /// block has.
     pub fn id2_size(&self, block_size: BlockSize) -> usize {
         let xattr = match self.dyn_features().contains(DynFeatures::INLINE_XATTR) {
             true => usize::from(self.i_xattr_inline_size),
@@ -301,8 +301,8 @@ impl Dinode {
         (self.id1 as u32, (self.id1 >> 32) as u32)
     }
 
-    /// The size of a cluster by which an allocator has grown: `i_size` is that of its `i_clusters`.
-    /// `None` if these make no such size.
+    /// The cluster size that an allocator's dinode shows: `i_size` divided by `i_clusters`. `None`
+    /// if that is not exact or not a cluster size.
     pub fn cluster_size_of_allocator(&self) -> Option<ClusterSize> {
         let clusters = self.i_clusters.into();
         let bytes = self.i_size.checked_div(clusters)?;

@@ -60,7 +60,7 @@ impl FileType {
         Self::Symlink,
     ];
 
-    /// The type a code stands for, if it is one.
+    /// The type of a code; `None` for an unknown code.
     pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.get(usize::from(code)).copied()
     }
@@ -121,7 +121,7 @@ impl DirEntry<'_> {
         !self.header.inode.is_none()
     }
 
-    /// The type, if the code is one.
+    /// The type; `None` for an unknown code.
     pub fn file_type(&self) -> Option<FileType> {
         FileType::from_code(self.header.file_type)
     }
@@ -147,8 +147,8 @@ pub struct BadEntry {
 
 /// The entries of a directory block, used and unused, in order.
 ///
-/// `bytes` is what holds entries: the block without its trailer, or inline data. The first
-/// entry whose lengths are impossible is given as an error and ends the iteration.
+/// `bytes` is what holds entries: the block without its trailer, or inline data. The first entry
+/// whose lengths are impossible is returned as an error and ends the iteration.
 pub fn entries(bytes: &[u8]) -> impl Iterator<Item = Result<DirEntry<'_>, BadEntry>> {
     let mut offset = 0;
     std::iter::from_fn(move || {
@@ -174,14 +174,16 @@ pub fn entries(bytes: &[u8]) -> impl Iterator<Item = Result<DirEntry<'_>, BadEnt
     })
 }
 
-/// The offsets after the first entry of `bytes` from which on all entries are sound, ascending.
-/// Takes as long as looking at each place once.
+/// Returns, ascending, the offsets from which on all entries of `bytes` are sound. Starts at the
+/// lowest offset that a second entry can have. Takes linear time: each place is looked at once,
+/// from the end.
 pub fn sound_from(bytes: &[u8]) -> impl Iterator<Item = usize> + use<> {
     let places = bytes.len() / 4;
     let mut sound = vec![false; places + 1];
     for place in (0..places).rev() {
         let rest = bytes.get(place * 4..).unwrap_or_default();
-        // Zeros and most garbage are seen by their length: a block has a thousand places.
+        // A quick test first, since a block has a thousand places: the length rules out zeros and
+        // most garbage.
         let len = rest.get(8..10).and_then(|len| len.try_into().ok()).map_or(0, u16::from_le_bytes);
         let len = usize::from(len);
         if len < DirEntryHeader::SIZE
@@ -224,8 +226,8 @@ pub fn write_entry(
     Ok(())
 }
 
-/// The largest hole in what holds entries: bytes a new entry could have, 0 where no entry
-/// fits. Entries after one that is broken do not count.
+/// The largest hole in `bytes`, which hold entries: bytes that a new entry could have, 0 if no
+/// entry fits. Entries after a broken one do not count.
 pub fn largest_hole(bytes: &[u8]) -> u16 {
     let hole = |entry: DirEntry<'_>| match entry.is_used() {
         true => usize::from(entry.header.rec_len) - entry_size(entry.header.name_len.into()),
@@ -314,7 +316,7 @@ impl DirTrailer {
         self.encode(&mut block[offset..])
     }
 
-    /// Checks everything but the list of holes, which is no more than a hint.
+    /// Checks everything but the list of holes, which is only a hint.
     ///
     /// # Errors
     /// The first field that is wrong.

@@ -104,7 +104,7 @@ impl DxRoot {
     /// Checks that it is the index of the directory `dir`.
     ///
     /// # Errors
-    /// It is that of another.
+    /// It is the index of another directory.
     pub fn verify_dir(&self, blkno: Blkno, dir: Blkno) -> Result<(), Invalid> {
         expect_eq(Self::NAME, blkno, "dr_dir_blkno", self.dr_dir_blkno, dir)
     }
@@ -202,7 +202,7 @@ list! {
     }
 }
 
-/// An entry list where it lies; its entries are in no order.
+/// An entry list in place; its entries are in no particular order.
 pub type DxEntryList<'a> = List<'a, DxEntryListHeader>;
 
 /// [`write_list`] for an entry list.

@@ -1,13 +1,13 @@
 //! How the entries of an index lie in its leaves.
 //!
-//! A cluster of leaves has all names from one major hash up to that of the next cluster. Within
-//! it the minor hash gives the block: names of one major hash are never in two clusters, so that
+//! A cluster of leaves holds all names from one major hash up to that of the next cluster. Within
+//! it the minor hash selects the block. Names of one major hash are never in two clusters, so that
 //! one lookup finds all of them.
 
 use crate::dx::{DxEntry, DxLeaf, write_dx_entries};
 use crate::{Blkno, Block, BlockSize, Structure, Truncated};
 
-/// More names have the same hash than a leaf takes: there is no index for them.
+/// More names have the same hash than fit into a leaf, so that no index can hold them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("too many names have the same hash for an index")]
 pub struct SameHash;
@@ -15,21 +15,21 @@ pub struct SameHash;
 /// One cluster of leaves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LeafCluster<'e> {
-    /// The lowest major hash that belongs here: where the extent of the cluster begins.
+    /// The lowest major hash that belongs here: the position of the cluster's extent.
     pub lowest: u32,
     /// Its entries.
     pub entries: &'e [DxEntry],
 }
 
 impl LeafCluster<'_> {
-    /// The entries of the `index`th of so many blocks.
+    /// The entries of block `index` of the cluster.
     pub fn leaf(&self, index: u32, blocks_per_cluster: u32) -> impl Iterator<Item = DxEntry> {
         let is_here = move |entry: &&DxEntry| entry.dx_minor_hash % blocks_per_cluster == index;
         self.entries.iter().filter(is_here).copied()
     }
 
-    /// The blocks, with those from `first` on as their places, without block checks. `generation` is
-    /// `s_fs_generation` of the superblock.
+    /// The blocks of the cluster, which are placed from `first` on, without block checks.
+    /// `generation` is the generation of the volume.
     ///
     /// # Errors
     /// [`Truncated`] if a leaf has more entries than it has room for.
@@ -71,7 +71,7 @@ impl DxLeaf {
     }
 }
 
-/// Distributes entries over clusters, each as full as it may be; see [`pack_leaves`].
+/// Iterator over clusters of entries, each as full as it may be; see [`pack_leaves`].
 #[derive(Clone, Debug)]
 pub struct PackedLeaves<'e> {
     rest: &'e [DxEntry],
@@ -81,9 +81,9 @@ pub struct PackedLeaves<'e> {
     most: usize,
 }
 
-/// Distributes `entries`, which are sorted by their hashes, over clusters of leaves. In each leaf
-/// `spare` entries stay free for names to come, but where those of one major hash take more; less
-/// than a leaf has room for.
+/// Distributes `entries`, which are sorted by their hashes, over clusters of leaves. In each leaf,
+/// room for `spare` entries (fewer than a leaf holds) stays free for future names, unless the names
+/// of one major hash need it.
 pub fn pack_leaves(
     entries: &[DxEntry],
     block_size: BlockSize,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::Blkno;
 
-/// There are fewer bytes than the structure needs.
+/// Fewer bytes than a structure needs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{structure}: {available} bytes where {needed} are needed")]
 pub struct Truncated {

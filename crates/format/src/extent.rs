@@ -48,7 +48,7 @@ bitflags! {
 }
 
 impl ExtentFlags {
-    /// All there are; any other bit is garbage.
+    /// All flags there are; any other bit is garbage.
     pub const KNOWN: Self = Self::UNWRITTEN.union(Self::REFCOUNTED);
 }
 
@@ -145,7 +145,7 @@ list! {
     }
 }
 
-/// An extent list where it lies.
+/// An extent list in place.
 pub type ExtentList<'a> = List<'a, ExtentListHeader>;
 
 /// [`write_list`] for an extent list.

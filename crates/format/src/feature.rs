@@ -5,7 +5,7 @@ use bitflags::bitflags;
 use crate::quota::QuotaKind;
 
 bitflags! {
-    /// `s_feature_compat`: a bit that is not known prevents nothing.
+    /// `s_feature_compat`: an unknown bit prevents nothing.
     #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
     pub struct Compat: u32 {
         /// Backup superblocks are kept.
@@ -15,10 +15,10 @@ bitflags! {
         const _ = !0;
     }
 
-    /// `s_feature_incompat`: a bit that is not known prevents any use.
+    /// `s_feature_incompat`: an unknown bit prevents any use.
     #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
     pub struct Incompat: u32 {
-        /// Holds nothing but a heartbeat region.
+        /// The device holds nothing but a heartbeat region.
         const HEARTBEAT_DEV = 0x0002;
         /// An offline resize was interrupted.
         const RESIZE_INPROG = 0x0004;
@@ -51,7 +51,7 @@ bitflags! {
         const _ = !0;
     }
 
-    /// `s_feature_ro_compat`: a bit that is not known prevents writing.
+    /// `s_feature_ro_compat`: an unknown bit prevents writing.
     #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
     pub struct RoCompat: u32 {
         /// Extents may be allocated but not written.
@@ -78,7 +78,7 @@ pub struct Features {
 /// A feature by name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Feature {
-    /// As `--fs-features` takes it and as it is printed.
+    /// The name that `--fs-features` takes and the tools print.
     pub name: &'static str,
     /// The one bit that stands for it.
     pub bit: Features,
@@ -126,7 +126,7 @@ pub const FEATURES: [Feature; 20] = [
 ];
 
 impl Features {
-    /// Whether usage of that kind is counted.
+    /// Whether the volume keeps quota of that kind.
     pub fn has_quota(&self, kind: QuotaKind) -> bool {
         self.ro_compat.contains(match kind {
             QuotaKind::User => RoCompat::USRQUOTA,
@@ -162,7 +162,7 @@ impl Features {
         ro_compat: Self::DEFAULT.ro_compat.union(RoCompat::USRQUOTA).union(RoCompat::GRPQUOTA),
     };
 
-    /// Everything this crate knows.
+    /// All features that this crate knows.
     pub fn known() -> Self {
         FEATURES.iter().fold(Self::default(), |known, feature| known.union(feature.bit))
     }
@@ -202,7 +202,7 @@ impl Features {
         other.difference(self) == Self::default()
     }
 
-    /// Bits that are not known, among all three fields.
+    /// The unknown bits of all three fields.
     #[must_use]
     pub fn unknown(self) -> Self {
         self.difference(Self::known())
@@ -227,7 +227,7 @@ pub enum FeatureError {
     /// There is no such feature, or it can only be printed.
     #[error("unknown feature `{0}`; known are: {names}", names = selectable_names())]
     Unknown(String),
-    /// Asked for and against, perhaps by way of another feature.
+    /// Asked for and against, perhaps through a dependency.
     #[error("feature `{0}` is both asked for and asked against")]
     Conflict(&'static str),
 }
@@ -259,10 +259,10 @@ const SPARSE: Features = Features {
 };
 
 impl FeatureRequest {
-    /// Parses a comma separated list of names, each perhaps with `no` in front.
+    /// Parses a comma-separated list of names, each perhaps with `no` in front.
     ///
     /// # Errors
-    /// A name that is not known, or a feature asked for both ways.
+    /// A name is unknown, or a feature is asked for both ways.
     pub fn parse(list: &str) -> Result<Self, FeatureError> {
         let mut request = Self::default();
         for word in list.split(',').map(str::trim).filter(|word| !word.is_empty()) {

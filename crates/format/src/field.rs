@@ -1,10 +1,10 @@
-//! The fields of a structure: name, place, size and meaning, for whoever shows or sets them.
+//! The fields of a structure: name, place, size and meaning, for programs that show or set them.
 //!
 //! They are taken from the declaration of the structure, so that there is no second table.
 
 use crate::{Blkno, Cluster, Cpos};
 
-/// A field of a structure on the disk.
+/// A field of an on-disk structure.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
     /// Its name in the format, e.g. `i_size`.
@@ -28,14 +28,14 @@ pub enum FieldKind {
     Signed,
     /// The number of a block.
     Block,
-    /// Numbers in a row, each of so many bytes; of 1 byte: text, a signature or an identifier.
+    /// Consecutive numbers of this many bytes each; of 1 byte: text, a signature or an identifier.
     Numbers(usize),
     /// A structure with these fields.
     Structure(&'static [Field]),
 }
 
 impl Field {
-    /// A field that is not in its place yet.
+    /// A field without its offset, which [`Field::in_a_row`] sets.
     pub(crate) const fn new<T: FieldType>(
         name: &'static str,
         doc: &'static [&'static str],
@@ -43,7 +43,8 @@ impl Field {
         Self { name, offset: 0, size: T::BYTES, kind: T::KIND, doc }
     }
 
-    /// Fields one after the other, which together have `size` bytes.
+    /// Gives consecutive fields their offsets. They have to add up to `size` bytes, which is
+    /// checked at compile time.
     pub(crate) const fn in_a_row<const N: usize>(mut fields: [Self; N], size: usize) -> [Self; N] {
         let (mut index, mut offset) = (0, 0);
         while index < N {
@@ -55,7 +56,7 @@ impl Field {
         fields
     }
 
-    /// What it means: the description without the place at its beginning.
+    /// What the field means: its description without the offset at the start.
     pub fn meaning(&self) -> String {
         let text = self.text();
         match text.split_once(": ") {
@@ -64,7 +65,7 @@ impl Field {
         }
     }
 
-    /// The place that the description states.
+    /// The offset that the description states.
     #[cfg(test)]
     pub(crate) fn stated_offset(&self) -> Option<usize> {
         let text = self.text();
@@ -82,7 +83,7 @@ impl Field {
 pub trait FieldType {
     /// Bytes it takes on the disk.
     const BYTES: usize;
-    /// What these are.
+    /// What these bytes are.
     const KIND: FieldKind;
 }
 

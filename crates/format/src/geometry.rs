@@ -20,7 +20,7 @@ impl Geometry {
     /// The geometry of a new volume.
     pub fn new(block_size: BlockSize, cluster_size: ClusterSize, clusters: u32) -> Self {
         let bpc_bits = cluster_size.bits().saturating_sub(block_size.bits());
-        // The first cluster after the three blocks up to and with the superblock.
+        // The first cluster after the three blocks up to and including the superblock.
         let first_group = Blkno(3_u64.div_ceil(1 << bpc_bits) << bpc_bits);
         Self { block_size, cluster_size, clusters, first_group }
     }
@@ -58,7 +58,7 @@ impl Geometry {
         u32::try_from(blkno.0 >> self.bpc_bits()).ok().map(Cluster)
     }
 
-    /// Clusters that hold `bytes`; `None` where 32 bits do not hold the number.
+    /// Clusters that hold `bytes`; `None` if the number does not fit 32 bits.
     pub fn clusters_for(&self, bytes: u64) -> Option<u32> {
         u32::try_from(bytes.div_ceil(self.cluster_size.bytes().into())).ok()
     }
@@ -68,19 +68,19 @@ impl Geometry {
         bytes.div_ceil(self.block_size.bytes().into())
     }
 
-    /// Whether `blkno` can be what a field points at: after the superblock and inside
-    /// the volume.
+    /// Whether a field may point to `blkno`: it is after the superblock and inside the volume.
     pub fn is_valid_block(&self, blkno: Blkno) -> bool {
         blkno > crate::superblock::SUPERBLOCK_BLKNO && blkno.0 < self.blocks()
     }
 
-    /// Whether `count` blocks from `blkno` on all are.
+    /// Whether all of the `count` blocks from `blkno` on are valid, as in
+    /// [`Geometry::is_valid_block`].
     pub fn is_valid_range(&self, blkno: Blkno, count: u64) -> bool {
         let end = blkno.0.checked_add(count);
         self.is_valid_block(blkno) && end.is_some_and(|end| end <= self.blocks())
     }
 
-    /// Bytes a file has at most: all positions of clusters but the last one.
+    /// Largest size of a file in bytes: every cluster position but the last one.
     pub fn most_file_bytes(&self) -> u64 {
         u64::from(u32::MAX) << self.cluster_size.bits()
     }

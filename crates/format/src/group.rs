@@ -63,7 +63,7 @@ impl GroupDesc {
         (block_size.bytes() - 0x40) as u16
     }
 
-    /// Bits a descriptor of the global bitmap holds, `cl_cpg` there.
+    /// Bits that a descriptor of the global bitmap holds: `cl_cpg` there.
     pub fn max_bits(block_size: BlockSize) -> u16 {
         8 * Self::bitmap_size(block_size)
     }
@@ -74,7 +74,7 @@ impl GroupDesc {
         list / ExtentRec::SIZE
     }
 
-    /// Bits there are: `bg_bits`, but no more than the bitmap and the block hold.
+    /// Bits of the group: `bg_bits`, but no more than the bitmap and the block hold.
     pub fn bits(&self, block_size: BlockSize) -> u16 {
         let size = self.bg_size.min(Self::bitmap_size(block_size));
         self.bg_bits.min(size.saturating_mul(8))
@@ -83,7 +83,7 @@ impl GroupDesc {
     /// The bitmap in `block`, the whole block this header was read from.
     ///
     /// # Errors
-    /// [`Truncated`] if the block is not a block.
+    /// [`Truncated`] if `block` does not have the length of a block.
     pub fn bitmap<'a>(&self, block: &'a [u8]) -> Result<Bitmap<'a>, Truncated> {
         let too_short = Truncated {
             structure: Self::NAME,
@@ -94,10 +94,10 @@ impl GroupDesc {
         Ok(Bitmap::new(&block[Self::BITMAP_OFFSET..], self.bits(block_size).into()))
     }
 
-    /// The same, to be changed.
+    /// The same bitmap for changing.
     ///
     /// # Errors
-    /// [`Truncated`] if the block is not a block.
+    /// [`Truncated`] if `block` does not have the length of a block.
     pub fn bitmap_mut<'a>(&self, block: &'a mut [u8]) -> Result<BitmapMut<'a>, Truncated> {
         let too_short = Truncated {
             structure: Self::NAME,
@@ -109,10 +109,10 @@ impl GroupDesc {
         Ok(BitmapMut::new(&mut block[Self::BITMAP_OFFSET..], bits))
     }
 
-    /// The list of runs, where the group is a discontiguous one.
+    /// The list of runs of a discontiguous group; `None` for a contiguous one.
     ///
-    /// Only a suballocator's group on a discontig-bg volume can be; that the volume has the
-    /// feature is for the caller to know.
+    /// Only a suballocator's group on a discontig-bg volume can be discontiguous; the caller has to
+    /// know whether the volume has the feature.
     pub fn discontiguous<'a>(&self, block: &'a [u8]) -> Option<ExtentList<'a>> {
         if self.bg_size != Self::DISCONTIG_BITMAP_SIZE {
             return None;

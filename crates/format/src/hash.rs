@@ -1,16 +1,16 @@
-//! Hashes of names: in directory indexes, of extended attributes, and of the UUID that
-//! starts both.
+//! Hashes: of names in directory indexes, of names of extended attributes, and of the UUID, which
+//! is the seed of the latter.
 
 use std::fmt;
 use std::str::FromStr;
 
 /// Whether name bytes from 0x80 on count as negative numbers.
 ///
-/// Kernels before 6.2 on x86 and all C tools hash them as signed, those on processors whose
-/// `char` is unsigned and all later kernels as unsigned. Of the latter only 6.12.117, 7.3.4 and
-/// those after them look for the signed hash as well; no earlier one looks for both. A reader has
-/// to try both; a writer follows what the volume shows, and without evidence writes unsigned.
-/// Names in ASCII hash alike.
+/// Kernels before 6.2 on x86 and all C tools hash them as signed, those on processors whose `char`
+/// is unsigned and all later kernels as unsigned. Of the latter only 6.12.117, 7.3.4 and those
+/// after them look for the signed hash as well; no earlier one looks for both. A reader has to try
+/// both; a writer follows what the volume shows, and without evidence writes unsigned. An ASCII
+/// name has the same hash either way.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum CharSign {
     /// As the C tools do, and Linux before 6.2 on x86.
@@ -65,7 +65,7 @@ pub struct NameHash {
 
 /// Hash of `name` in a directory index; `seed` is `s_dx_seed`.
 ///
-/// `.` and `..` hash to zeros.
+/// The hashes of `.` and `..` are 0.
 pub fn dx_hash(name: &[u8], seed: [u32; 3], sign: CharSign) -> NameHash {
     if name == b"." || name == b".." {
         return NameHash::default();
@@ -79,7 +79,7 @@ pub fn dx_hash(name: &[u8], seed: [u32; 3], sign: CharSign) -> NameHash {
     NameHash { major: b0, minor: b1 }
 }
 
-/// Up to 16 bytes as four words; what is missing is made of the length that was left.
+/// Up to 16 bytes as four words. Missing bytes are filled with the length that was left.
 fn pack(chunk: &[u8], left: usize, sign: CharSign) -> [u32; 4] {
     let pad = (left as u32 & 0xff).wrapping_mul(0x0101_0101);
     let mut words = [pad; 4];
@@ -91,7 +91,7 @@ fn pack(chunk: &[u8], left: usize, sign: CharSign) -> [u32; 4] {
     words
 }
 
-/// Sixteen rounds of TEA, added to what went in.
+/// Sixteen rounds of TEA, added to the input.
 fn round(b0: u32, b1: u32, key: [u32; 4]) -> (u32, u32) {
     let (mut x0, mut x1, mut sum) = (b0, b1, 0_u32);
     let mix = |x: u32, sum: u32, ka: u32, kb: u32| {

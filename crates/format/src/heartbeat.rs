@@ -31,7 +31,7 @@ structure! {
     }
 }
 
-/// Nodes a region has sectors for.
+/// Number of nodes a region has sectors for.
 pub const MAX_NODES: u8 = 255;
 /// Milliseconds between two beats of a node.
 pub const BEAT_INTERVAL_MS: u32 = 2000;
@@ -39,8 +39,8 @@ pub const BEAT_INTERVAL_MS: u32 = 2000;
 pub const DEFAULT_DEAD_THRESHOLD: u32 = 31;
 
 impl HeartbeatBlock {
-    /// Checks the checksum of `sector`, which this was read from, and that it is the one of
-    /// `node`, unless no node ever wrote it. An error calls the sector by the node.
+    /// Checks the checksum of `sector`, which this was read from, and that it is the sector of
+    /// `node`, unless no node ever wrote it. An error has the node in place of a block number.
     ///
     /// # Errors
     /// The first field that is wrong.

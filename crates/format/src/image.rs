@@ -51,12 +51,12 @@ impl ImageHeader {
     pub const DESCRIPTION: [u8; 12] = *b"OCFS2 IMAGE\0";
     /// Bytes of a piece of the bitmap, whatever the block size.
     pub const BITMAP_PIECE: u64 = 4096;
-    /// Blocks of the volume a piece of the bitmap is about.
+    /// Blocks of the volume that a piece of the bitmap covers.
     pub const BLOCKS_PER_PIECE: u64 = Self::BITMAP_PIECE * 8;
-    /// An entry of `hdr_superblocks` that is not saved.
+    /// The entry of `hdr_superblocks` for a backup that is not saved.
     pub const NOT_SAVED: u64 = u64::MAX;
 
-    /// Pieces the bitmap has.
+    /// Number of pieces of the bitmap.
     pub fn pieces(&self) -> u64 {
         self.hdr_fsblkcnt.div_ceil(Self::BLOCKS_PER_PIECE)
     }

@@ -1,4 +1,4 @@
-//! File and directory contents in the dinode.
+//! Inline data: the contents of a file or directory in its dinode.
 
 use binrw::binrw;
 
@@ -24,8 +24,8 @@ structure! {
 }
 
 impl InlineData {
-    /// Checks that `id_count` and `size`, which is `i_size`, fit the `room` bytes that the
-    /// dinode in `blkno` has for data.
+    /// Checks that `id_count` and `size` (`i_size`) fit the `room` bytes that the dinode in `blkno`
+    /// has for data.
     ///
     /// # Errors
     /// The first field that is wrong.
@@ -36,7 +36,7 @@ impl InlineData {
 
     /// The data in `id2`: `id_count` bytes, or as many as there are.
     ///
-    /// A reflinked inode can state fewer than there are; what counts for a file is `i_size`.
+    /// A reflinked inode may state fewer bytes than it has data; the length of a file is `i_size`.
     ///
     /// # Errors
     /// [`Truncated`] if there is no room for the header.
@@ -46,7 +46,7 @@ impl InlineData {
         Ok(&data[..count.min(data.len())])
     }
 
-    /// The same to be changed: all that fits, whatever `id_count` states.
+    /// All the room for data in `id2`, for writing, whatever `id_count` states.
     ///
     /// # Errors
     /// [`Truncated`] if there is no room for the header.

@@ -1,7 +1,7 @@
 //! The journal: a jbd2 log, big-endian, as OCFS2 uses it.
 //!
-//! The tools and the kernel write the oldest kind of log; the later ones (checksums of
-//! version 2 and 3) are understood so that they can be read or named.
+//! The tools and the kernel write the oldest kind of log. Later kinds (checksums of version 2 and
+//! 3) are understood, too, so that they can be read or named.
 
 use binrw::binrw;
 use bitflags::bitflags;
@@ -45,7 +45,7 @@ pub enum BlockType {
 }
 
 impl BlockType {
-    /// The type a code stands for, if it is one.
+    /// The type of a code; `None` for an unknown code.
     pub fn from_code(code: u32) -> Option<Self> {
         Some(match code {
             1 => Self::Descriptor,
@@ -70,12 +70,12 @@ impl BlockType {
 }
 
 impl JournalHeader {
-    /// A header of the log.
+    /// The header of a log block of this type in transaction `sequence`.
     pub fn new(block_type: BlockType, sequence: u32) -> Self {
         Self { h_magic: JBD2_MAGIC, h_blocktype: block_type.code(), h_sequence: sequence }
     }
 
-    /// The type, if the magic is right and the code is one.
+    /// The type; `None` if the magic is wrong or the code is unknown.
     pub fn block_type(&self) -> Option<BlockType> {
         BlockType::from_code(self.h_blocktype).filter(|_| self.h_magic == JBD2_MAGIC)
     }
@@ -114,7 +114,7 @@ structure! {
 
     /// `struct journal_superblock_s` up to `s_users`: block 0 of a journal.
     ///
-    /// What follows is not used and cut off by a block of 512 bytes.
+    /// The rest is not used, and a block of 512 bytes cuts it off.
     #[binrw]
     #[brw(big)]
     #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -129,9 +129,9 @@ structure! {
         pub s_first: u32,
         /// 0x18: first transaction expected in the log.
         pub s_sequence: u32,
-        /// 0x1c: block where it starts; 0 = the log is empty.
+        /// 0x1c: block where the log starts; 0 = it is empty.
         pub s_start: u32,
-        /// 0x20: error an abort has left, negative.
+        /// 0x20: error left by an abort, negative.
         pub s_errno: i32,
         /// 0x24: [`JournalCompat`].
         pub s_feature_compat: u32,
@@ -209,7 +209,7 @@ impl JournalSuperblock {
         }
     }
 
-    /// Checks what makes the log readable; `blocks` is what the journal file has.
+    /// Checks the fields that make the log readable; `blocks` is the size of the journal file.
     ///
     /// # Errors
     /// The first field that is wrong.
@@ -236,7 +236,7 @@ impl JournalSuperblock {
         if self.s_first == 0 || self.s_first >= self.s_maxlen {
             return wrong("s_first", self.s_first, format!("1 to {}", self.s_maxlen));
         }
-        // The C mkfs writes 1 also where the log starts in block 2.
+        // Not compared with `s_first`: the C mkfs writes 1 even where the log starts in block 2.
         if self.s_start >= self.s_maxlen {
             return wrong("s_start", self.s_start, format!("below {}", self.s_maxlen));
         }
@@ -262,7 +262,7 @@ impl TagFormat {
     /// Bytes of a tag, without the UUID that may follow it.
     pub fn tag_size(self) -> usize {
         match self {
-            // With 16 bits of checksum in place; CSUM_V2 has two bytes of padding more.
+            // The 8 bytes include 16 bits of checksum; CSUM_V2 adds two bytes of padding.
             Self::Old { bit64, checksums } => {
                 8 + if bit64 { 4 } else { 0 } + if checksums { 2 } else { 0 }
             }
@@ -270,7 +270,7 @@ impl TagFormat {
         }
     }
 
-    /// Bytes at the end of a descriptor or revoke block that are a checksum.
+    /// Bytes of the checksum at the end of a descriptor or revoke block: 0 or 4.
     pub fn tail_size(self) -> usize {
         match self {
             Self::Old { checksums: false, .. } => 0,
@@ -283,7 +283,7 @@ bitflags! {
     /// `t_flags` of a tag.
     #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
     pub struct TagFlags: u32 {
-        /// The block starts with the magic, which the log has as zero.
+        /// The block starts with the magic, which is zero in the log.
         const ESCAPE = 0x1;
         /// No UUID follows.
         const SAME_UUID = 0x2;
@@ -344,7 +344,7 @@ pub fn tags(block: &[u8], format: TagFormat) -> impl Iterator<Item = JournalTag>
 
 /// The block numbers of `block`, a revoke block.
 pub fn revoked(block: &[u8], bit64: bool) -> impl Iterator<Item = Blkno> + '_ {
-    // r_count is the bytes in use, with the header and itself.
+    // `r_count` is the number of bytes in use, including the header and itself.
     let count = be32(block, JournalHeader::SIZE).unwrap_or(0);
     let end = usize::try_from(count).unwrap_or(usize::MAX).min(block.len());
     let numbers = block[..end].get(JournalHeader::SIZE + 4..).unwrap_or_default();
@@ -369,7 +369,7 @@ structure! {
         pub h_chksum_size: u8,
         /// 0x0e: padding.
         pub h_padding: u16,
-        /// 0x10: the first is used.
+        /// 0x10: only the first is used.
         pub h_chksum: [u32; 8],
         /// 0x30: seconds since 1970.
         pub h_commit_sec: u64,
@@ -463,12 +463,12 @@ impl LogChecksums {
         bytes.iter().fold(crc, step)
     }
 
-    /// Those of the journal whose superblock has this `s_uuid`.
+    /// The checksums of the journal whose superblock has this `s_uuid`.
     pub fn new(uuid: &[u8; 16]) -> Self {
         Self { seed: Self::update(!0, uuid) }
     }
 
-    /// Of `block` with the four bytes at `at` taken as zero.
+    /// The checksum of `block` with the four bytes at `at` taken as zero.
     fn of_block(self, block: &[u8], at: usize) -> u32 {
         let (head, rest) = block.split_at(at.min(block.len()));
         let (hole, tail) = rest.split_at(rest.len().min(4));
@@ -504,8 +504,8 @@ impl LogChecksums {
     }
 }
 
-/// Writes a descriptor block with `tags` into `block`; flags for the UUID and the last tag
-/// are set as needed. Returns how many tags fitted.
+/// Writes a descriptor block with `tags` into `block` and sets the flags for the UUID and the last
+/// tag as needed. Returns how many tags fitted.
 ///
 /// # Errors
 /// [`Truncated`] if the block is too short for a single one.

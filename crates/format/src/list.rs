@@ -1,4 +1,4 @@
-//! Lists: a header and records of one kind after it, in as much room as there is.
+//! Lists: a header, and after it as many records of one kind as there is room for.
 
 use crate::error::expect_at_most;
 use crate::{Blkno, Invalid, Structure, Truncated};
@@ -7,7 +7,7 @@ use crate::{Blkno, Invalid, Structure, Truncated};
 pub trait ListHeader: Structure + Copy {
     /// What follows it.
     type Record: Structure + Default;
-    /// The fields with the records that fit and those in use.
+    /// Names of the two fields: records that fit, records in use.
     const COUNTS: [&'static str; 2];
 
     /// The records that fit and those in use, as stated.
@@ -16,7 +16,8 @@ pub trait ListHeader: Structure + Copy {
     /// States how many records fit and how many are in use.
     fn set_counts(&mut self, counts: [u16; 2]);
 
-    /// Checks what this header has that others have not, where so many records fit.
+    /// Checks the fields that only this kind of header has. `capacity` is the number of records
+    /// that really fit.
     ///
     /// # Errors
     /// The first field that is wrong.
@@ -26,7 +27,7 @@ pub trait ListHeader: Structure + Copy {
 }
 
 /// `list! { Header of Record; field of the records that fit, of those in use }` implements
-/// [`ListHeader`]; what else `verify` has to look at may follow.
+/// [`ListHeader`]; a `verify_others` may follow.
 macro_rules! list {
     ($header:ident of $record:ident; $count:ident, $used:ident $(; $($rest:tt)*)?) => {
         impl $crate::list::ListHeader for $header {
@@ -47,9 +48,9 @@ macro_rules! list {
 }
 pub(crate) use list;
 
-/// A list where it lies: the header and the bytes of its records.
+/// A list in place: the header and the bytes of its records.
 ///
-/// However many records are said to be in use, only those that are there are given.
+/// It never returns more records than there are bytes for, whatever the header states.
 #[derive(Clone, Copy, Debug)]
 pub struct List<'a, H> {
     /// The header.
@@ -67,7 +68,7 @@ impl<'a, H: ListHeader> List<'a, H> {
         Ok(Self { header, records: bytes.get(H::SIZE..).unwrap_or_default() })
     }
 
-    /// Records that fit into the bytes the list may use; what it should state.
+    /// Records that fit into the bytes the list may use: the number it should state.
     pub fn capacity(&self) -> usize {
         self.records.len() / H::Record::SIZE
     }
@@ -85,8 +86,8 @@ impl<'a, H: ListHeader> List<'a, H> {
         self.records.chunks_exact(H::Record::SIZE).nth(index).map(record_of)
     }
 
-    /// Checks the header: that what it states to fit does, that the records in use fit that, and
-    /// what else it has.
+    /// Checks the header: that as many records fit as it states, that no more are in use, and its
+    /// other fields.
     ///
     /// # Errors
     /// The first field that is wrong.
@@ -98,14 +99,15 @@ impl<'a, H: ListHeader> List<'a, H> {
     }
 }
 
-/// The record in as many bytes as it takes: any contents are one.
+/// Decodes a record. This cannot fail: `bytes` has its length, and any contents are accepted.
 fn record_of<R: Structure + Default>(bytes: &[u8]) -> R {
     R::decode(bytes).unwrap_or_default()
 }
 
-/// Writes a list with `records` into `bytes`, which it may fill, and what fits into the header.
+/// Writes a list with `records` into `bytes`. The header states how many records `bytes` has room
+/// for.
 ///
-/// Bytes after these records are left as they are.
+/// Bytes after the records are left as they are.
 ///
 /// # Errors
 /// [`Truncated`] if they do not fit.

@@ -12,8 +12,8 @@ structure! {
 
     /// `struct ocfs2_local_alloc` up to its bitmap, at the start of `id2`.
     ///
-    /// The bitmap follows; a bit that is 1 was handed out. `i_used` and `i_total` of the
-    /// dinode's `id1` are its counts; `i_total` 0 means that there is no window.
+    /// The bitmap follows; a bit that is 1 is a cluster that was handed out. `i_used` and `i_total`
+    /// of the dinode's `id1` are its counts; `i_total` 0 means that there is no window.
     #[binrw]
     #[brw(little)]
     #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -52,12 +52,12 @@ impl LocalAlloc {
         at_most("la_size", self.la_size.into(), Self::bitmap_size(block_size).into())?;
         at_most("i_total", total, 8 * u32::from(self.la_size))?;
         at_most("i_used", used, total)?;
-        // Without a window there is no place for one either.
+        // Without a window, `la_bm_off` has to be 0.
         let last = if total == 0 { 0 } else { clusters.saturating_sub(total) };
         at_most("la_bm_off", self.la_bm_off, last)
     }
 
-    /// The bitmap in `id2`; `total` is `i_total`, of which as many bits are given as exist.
+    /// The bitmap in `id2`, of `total` (`i_total`) bits or as many as exist.
     ///
     /// # Errors
     /// [`Truncated`] if there is no room for the header.

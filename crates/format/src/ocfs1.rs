@@ -6,20 +6,20 @@ pub fn is_ocfs1(sector: &[u8]) -> bool {
     major || sector.get(8..).is_some_and(|bytes| bytes.starts_with(b"OracleCFS"))
 }
 
-/// Label of an OCFS1 volume, from its first two sectors.
+/// Label of an OCFS1 volume, from its first two sectors; `None` if these are cut short.
 pub fn label(sectors: &[u8]) -> Option<&[u8]> {
     let label = sectors.get(512 + 0x30..512 + 0x70)?;
     label.split(|byte| *byte == 0).next()
 }
 
-/// What the header says in place of a signature, a mount point, a label, a cluster name.
+/// The text in place of a signature, a mount point, a label and a cluster name.
 const TEXT: &[u8; 24] = b"this is an ocfs2 volume\0";
-/// Where it says so, in bytes from the start of the device.
+/// Where the text stands, in bytes from the start of the device.
 const TEXT_OFFSETS: [usize; 4] = [0x008, 0x088, 512 + 0x30, 512 + 0x84];
 
 /// Fills `bytes`, blocks 0 and 1 of a volume, with what an OCFS1 implementation refuses.
 ///
-/// Two blocks of any block size are long enough; of fewer bytes what fits is filled.
+/// Two blocks of any block size are long enough; in fewer bytes, what fits is written.
 pub fn write_fake_header(bytes: &mut [u8]) {
     bytes.fill(0x02);
     for offset in TEXT_OFFSETS {

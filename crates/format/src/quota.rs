@@ -1,6 +1,6 @@
 //! Quota files: one tree of entries for the volume, and what each slot has changed since.
 //!
-//! Of every block the last eight bytes are kept for a block check.
+//! The last eight bytes of every block are kept for a block check.
 
 use binrw::binrw;
 
@@ -18,7 +18,7 @@ pub enum QuotaKind {
 }
 
 impl QuotaKind {
-    /// Name of the global file; those of the slots have a colon and the slot after it.
+    /// Name of the global file; the files of the slots have a colon and the slot number after it.
     pub fn file_name(self) -> &'static str {
         match self {
             Self::User => "aquota.user",
@@ -117,7 +117,7 @@ impl Default for GlobalInfo {
 }
 
 impl GlobalInfo {
-    /// Checks that it states the `blocks` of the file, and that its lists start in them.
+    /// Checks that it states the `blocks` of the file, and that its lists start within the file.
     ///
     /// # Errors
     /// The first field that is wrong.
@@ -139,7 +139,7 @@ pub fn tree_references(block_size: BlockSize) -> u32 {
     (usable_size(block_size) / 4) as u32
 }
 
-/// Levels of the tree above the leaves: as many as 32-bit ids take.
+/// Levels of the tree above the leaves: as many as 32-bit ids need.
 pub fn tree_depth(block_size: BlockSize) -> u32 {
     let references = u64::from(tree_references(block_size));
     let mut depth = 1;
@@ -151,7 +151,7 @@ pub fn tree_depth(block_size: BlockSize) -> u32 {
     depth
 }
 
-/// Which reference of a tree block points to `id`, in a block `level` below the root.
+/// Index of the reference that points to `id`, in a tree block `level` levels below the root.
 ///
 /// 0 for a level the tree does not have.
 pub fn tree_index(block_size: BlockSize, id: u32, level: u32) -> u32 {
@@ -197,8 +197,7 @@ structure! {
 }
 
 impl LeafHeader {
-    /// Checks that it counts the entries in use of `block`, the whole block it is the header
-    /// of.
+    /// Checks that it counts the entries in use of `block`, the whole block that it heads.
     ///
     /// # Errors
     /// The count is wrong.
@@ -248,7 +247,7 @@ impl QuotaEntry {
     }
 }
 
-/// The entries of a leaf with their place in it, used or not.
+/// All entries of a leaf in order, used or not.
 pub fn leaf_entries(block: &[u8]) -> impl Iterator<Item = QuotaEntry> + '_ {
     let used = block.len().saturating_sub(BlockCheck::SIZE);
     let entries = block[..used].get(LeafHeader::SIZE..).unwrap_or_default();
@@ -277,7 +276,8 @@ impl LocalInfo {
     /// `dqi_flags`: all changes are in the global file.
     pub const CLEAN: u32 = 1;
 
-    /// Checks that it states the `blocks` of the file and as many chunks as they make.
+    /// Checks that it states the `blocks` of the file, and the number of chunks that follows from
+    /// them.
     ///
     /// # Errors
     /// The first field that is wrong.

@@ -9,8 +9,9 @@ use crate::{BlockSize, Structure};
 /// The root of the tree.
 const ROOT: u32 = 1;
 
-/// The blocks of a global file with `entries`, which are in the order of their ids: the header with
-/// `info`, and the tree with the leaves where it comes to need them. None is free.
+/// Returns the blocks of a global file with `entries`, which are sorted by id: the header with
+/// `info`, the root of the tree, then the other tree blocks and the leaves in the order in which
+/// the tree needs them. No block is free.
 pub fn pack_global(
     block_size: BlockSize,
     kind: QuotaKind,
@@ -25,20 +26,20 @@ pub fn pack_global(
         let place = place.unwrap_or_default();
         write_leaf(tree.block(place), entries);
         if entries.len() < per_leaf {
-            // Only the last one.
+            // Only the last leaf can have room.
             with_room = place;
         }
     }
     let dqi_blocks = tree.blocks.len() as u32;
     let info = GlobalInfo { dqi_blocks, dqi_free_blk: 0, dqi_free_entry: with_room, ..info };
     let head = tree.block(0);
-    // A block has room for them.
+    // Cannot fail: a block has room for both.
     let _ = QuotaHeader { dqh_magic: kind.global_magic(), dqh_version: 0 }.encode(head);
     let _ = info.encode(head.get_mut(QuotaHeader::SIZE..).unwrap_or_default());
     tree.blocks
 }
 
-/// Adds free blocks to those of a global file that has none, until there are `count`.
+/// Adds free blocks to a global file that has none, until it has `count` blocks.
 pub fn add_free_blocks(blocks: &mut Vec<Vec<u8>>, count: u32) {
     let first = blocks.len() as u32;
     let Some(size) = blocks.first().map(Vec::len).filter(|_| first < count) else { return };
@@ -65,8 +66,8 @@ impl Tree {
         self.blocks.get_mut(index as usize).map(|block| &mut block[..]).unwrap_or_default()
     }
 
-    /// Makes the tree lead from its root to the leaf that has the entry of an id: to `leaf`, or a
-    /// new one. Gives the leaf.
+    /// Makes the tree point from its root to the leaf with the entry of an id: `leaf`, or a new
+    /// one. Returns the leaf.
     fn lead_to(&mut self, id: u32, leaf: Option<u32>) -> u32 {
         let (mut at, depth) = (ROOT, tree_depth(self.block_size));
         for level in 0..depth {

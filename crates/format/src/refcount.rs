@@ -89,7 +89,7 @@ impl RefcountBlock {
         ((block_size.bytes() - 0x90) / 16) as u16
     }
 
-    /// The records of `block`, one without TREE.
+    /// The records of `block`, which does not have TREE.
     ///
     /// # Errors
     /// [`Truncated`] if the block is too short for a list.
@@ -97,8 +97,8 @@ impl RefcountBlock {
         RefcountList::new(block.get(Self::LIST_OFFSET..).unwrap_or_default())
     }
 
-    /// The extent list of `block`, a root with TREE: one record a leaf block, keyed by
-    /// physical cluster.
+    /// The extent list of `block`, a root with TREE: one record per leaf block, keyed by physical
+    /// cluster.
     ///
     /// # Errors
     /// [`Truncated`] if the block is too short for a list.
@@ -106,10 +106,10 @@ impl RefcountBlock {
         ExtentList::new(block.get(Self::LIST_OFFSET..).unwrap_or_default())
     }
 
-    /// Checks that it is of the tree `root`, which is 0 for a root itself.
+    /// Checks that it belongs to the tree `root`; for a root block itself, `root` is 0.
     ///
     /// # Errors
-    /// It is of another.
+    /// It belongs to another tree.
     pub fn verify_root(&self, blkno: Blkno, root: Blkno) -> Result<(), Invalid> {
         expect_eq(Self::NAME, blkno, "rf_parent", self.rf_parent, root)
     }
@@ -153,11 +153,11 @@ structure! {
 
 list! { RefcountListHeader of RefcountRec; rl_count, rl_used }
 
-/// A list of refcount records where it lies.
+/// A list of refcount records in place.
 pub type RefcountList<'a> = List<'a, RefcountListHeader>;
 
-/// Appends a record, to the one before where it continues that. One without clusters or without
-/// references is none.
+/// Appends a record, or extends the last one if the record continues it with the same count. A
+/// record without clusters or without references is dropped.
 pub fn push_refcount(records: &mut Vec<RefcountRec>, record: RefcountRec) {
     if record.r_clusters == 0 || record.r_refcount == 0 {
         return;
@@ -176,10 +176,10 @@ pub fn push_refcount(records: &mut Vec<RefcountRec>, record: RefcountRec) {
     records.push(record);
 }
 
-/// [`write_list`] for refcount records, and zeros after them.
+/// [`write_list`] for refcount records, with zeros after them.
 ///
 /// # Errors
-/// [`Truncated`] if they do not fit.
+/// [`Truncated`] if the records do not fit.
 pub fn write_refcounts(bytes: &mut [u8], records: &[RefcountRec]) -> Result<(), Truncated> {
     bytes.fill(0);
     write_list(bytes, RefcountListHeader::default(), records)

@@ -50,10 +50,10 @@ impl SlotMapFormat {
         })
     }
 
-    /// Writes that `node` holds `slot`, or with `None` that it is free.
+    /// Records that `node` holds `slot`, or with `None` that the slot is free.
     ///
-    /// Returns false, and does nothing, where `map` does not reach that far or `node` does
-    /// not fit. A freed extended entry keeps its node number, as the kernel leaves it.
+    /// Returns false, and does nothing, if `map` does not reach that far or `node` does not fit. A
+    /// freed extended entry keeps its node number, as the kernel leaves it.
     #[must_use]
     pub fn set(self, map: &mut [u8], slot: u16, node: Option<u32>) -> bool {
         let Some(entry) = map.chunks_exact_mut(self.entry_size()).nth(usize::from(slot)) else {

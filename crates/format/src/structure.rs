@@ -2,7 +2,7 @@
 
 use crate::{Field, Truncated};
 
-/// A structure of fixed size on the disk.
+/// An on-disk structure of fixed size.
 pub trait Structure: Sized {
     /// What messages call it, e.g. `extent block`.
     const NAME: &'static str;
@@ -11,7 +11,7 @@ pub trait Structure: Sized {
     /// Its fields, in order and without gaps.
     const FIELDS: &'static [Field];
 
-    /// The value of the first [`Self::SIZE`] bytes of `bytes`.
+    /// Decodes the first [`Self::SIZE`] bytes of `bytes`.
     ///
     /// # Errors
     /// [`Truncated`] if there are fewer; any contents are accepted.
@@ -82,7 +82,8 @@ macro_rules! structure {
 }
 pub(crate) use structure;
 
-/// For tests: every byte of a structure survives decoding and encoding.
+/// For tests: each field is where its description says, and every byte of a structure survives
+/// decoding and encoding.
 #[cfg(test)]
 pub(crate) fn assert_round_trip<T: Structure>() {
     use proptest::prelude::*;

@@ -76,7 +76,7 @@ structure! {
         pub s_max_slots: u16,
         /// 0x102: which operation was interrupted; with TUNEFS_INPROG.
         pub s_tunefs_flag: u16,
-        /// 0x104: hash of the UUID the volume was made with; starts every name hash.
+        /// 0x104: hash of the UUID the volume was made with; seed of the hashes of xattr names.
         pub s_uuid_hash: u32,
         /// 0x108: first group descriptor of the global bitmap.
         pub s_first_cluster_group: Blkno,
@@ -124,7 +124,7 @@ fn until_nul(bytes: &[u8]) -> &[u8] {
 }
 
 impl ClusterInfo {
-    /// That of the cluster `name` of a stack; `None` if the name does not have 1 to 16 bytes.
+    /// The info for cluster `name` of a stack; `None` if the name does not have 1 to 16 bytes.
     pub fn new(stack: [u8; 4], name: &str, global_heartbeat: bool) -> Option<Self> {
         let mut ci_cluster = [0; 16];
         ci_cluster
@@ -135,12 +135,12 @@ impl ClusterInfo {
         Some(Self { ci_stack: stack, ci_stackflags, ci_reserved: [0; 3], ci_cluster })
     }
 
-    /// The stack's label as text; bytes that are no UTF-8 are replaced.
+    /// The stack's label as text; bytes that are not UTF-8 are replaced.
     pub fn stack(&self) -> String {
         String::from_utf8_lossy(until_nul(&self.ci_stack)).into_owned()
     }
 
-    /// The cluster's name as text; bytes that are no UTF-8 are replaced.
+    /// The cluster's name as text; bytes that are not UTF-8 are replaced.
     pub fn cluster(&self) -> String {
         String::from_utf8_lossy(until_nul(&self.ci_cluster)).into_owned()
     }
@@ -150,7 +150,7 @@ impl SuperBlock {
     /// The superblock inside `block`, which starts with its dinode.
     ///
     /// # Errors
-    /// [`crate::Truncated`] if the block is too short, which 512 bytes are not.
+    /// [`crate::Truncated`] if the block is too short; 512 bytes are enough.
     pub fn of_block(block: &[u8]) -> Result<Self, crate::Truncated> {
         Self::decode(block.get(Dinode::ID2_OFFSET..).unwrap_or_default())
     }
@@ -176,12 +176,12 @@ impl SuperBlock {
         self.features().incompat.contains(bits)
     }
 
-    /// The block size, if `s_blocksize_bits` is one.
+    /// The block size; `None` if `s_blocksize_bits` is not valid.
     pub fn block_size(&self) -> Option<BlockSize> {
         BlockSize::from_bits(self.s_blocksize_bits)
     }
 
-    /// The cluster size, if `s_clustersize_bits` is one.
+    /// The cluster size; `None` if `s_clustersize_bits` is not valid.
     pub fn cluster_size(&self) -> Option<ClusterSize> {
         ClusterSize::from_bits(self.s_clustersize_bits)
     }
@@ -201,7 +201,7 @@ impl SuperBlock {
         format!("{:X}", self.uuid().simple())
     }
 
-    /// The cluster info where it is valid; without, the volume uses classic o2cb.
+    /// The cluster info if it is valid; without it, the volume uses classic o2cb.
     pub fn cluster_info(&self) -> Option<&ClusterInfo> {
         let valid = Incompat::CLUSTERINFO | Incompat::USERSPACE_STACK;
         self.features().incompat.intersects(valid).then_some(&self.s_cluster_info)
@@ -221,9 +221,8 @@ impl SuperBlock {
         }
     }
 
-    /// Checks what a volume needs to be opened at all, after its features were found
-    /// known: `dinode` is the one around this superblock, read from `blkno` with
-    /// `block_size`.
+    /// Checks what a volume needs to be opened at all, once all its features are known to be
+    /// supported. `dinode` is the one around this superblock, read from `blkno` with `block_size`.
     ///
     /// # Errors
     /// The first field that is wrong.
@@ -286,7 +285,7 @@ impl fmt::Display for Stack {
 /// Byte offsets at which backups of the superblock are kept: 1 GiB times 4 to the i.
 pub const BACKUP_OFFSETS: [u64; 6] = [1 << 30, 1 << 32, 1 << 34, 1 << 36, 1 << 38, 1 << 40];
 
-/// The blocks of the backups a volume of `blocks` blocks has room for.
+/// The blocks of the backups that a volume of `blocks` blocks has room for.
 pub fn backup_blocks(block_size: BlockSize, blocks: u64) -> impl Iterator<Item = Blkno> {
     let blknos = BACKUP_OFFSETS.into_iter().map(move |offset| offset >> block_size.bits());
     blknos.take_while(move |blkno| *blkno < blocks).map(Blkno)

@@ -48,8 +48,8 @@ impl TruncateLogHeader {
     }
 }
 
-/// A truncate log where it lies, in the `id2` of its dinode. Some of its records in use are to be
-/// ignored.
+/// A truncate log in place, in the `id2` of its dinode. Records in use whose `t_start` is 0 are to
+/// be ignored.
 pub type TruncateLog<'a> = List<'a, TruncateLogHeader>;
 
 impl TruncateLog<'_> {

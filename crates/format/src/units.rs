@@ -45,7 +45,7 @@ impl Blkno {
         self.0 == 0
     }
 
-    /// Byte offset on the device; `None` where 64 bits do not hold it.
+    /// Byte offset on the device; `None` if it does not fit 64 bits.
     pub fn offset_bytes(self, block_size: BlockSize) -> Option<u64> {
         self.0.checked_mul(u64::from(block_size.bytes()))
     }
@@ -63,12 +63,12 @@ impl BlockSize {
     /// 4096 bytes.
     pub const MAX: Self = Self(12);
 
-    /// From `s_blocksize_bits`, 9 to 12.
+    /// From `s_blocksize_bits`; `None` unless that is 9 to 12.
     pub fn from_bits(bits: u32) -> Option<Self> {
         u8::try_from(bits).ok().filter(|bits| (9..=12).contains(bits)).map(Self)
     }
 
-    /// From a size in bytes.
+    /// From a size in bytes; `None` for any other size.
     pub fn from_bytes(bytes: u64) -> Option<Self> {
         if bytes.is_power_of_two() { Self::from_bits(bytes.trailing_zeros()) } else { None }
     }
@@ -105,12 +105,12 @@ impl ClusterSize {
     /// 1 MiB.
     pub const MAX: Self = Self(20);
 
-    /// From `s_clustersize_bits`, 12 to 20.
+    /// From `s_clustersize_bits`; `None` unless that is 12 to 20.
     pub fn from_bits(bits: u32) -> Option<Self> {
         u8::try_from(bits).ok().filter(|bits| (12..=20).contains(bits)).map(Self)
     }
 
-    /// From a size in bytes.
+    /// From a size in bytes; `None` for any other size.
     pub fn from_bytes(bytes: u64) -> Option<Self> {
         if bytes.is_power_of_two() { Self::from_bits(bytes.trailing_zeros()) } else { None }
     }

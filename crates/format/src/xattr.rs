@@ -14,7 +14,7 @@ pub const BUCKET_SIZE: usize = 4096;
 
 /// Entries a bucket may have: those that fit, after the header, into its first block.
 ///
-/// Linux writes more where blocks are small, and refuses them from 6.12.114 on.
+/// Where blocks are small, Linux writes more entries, and from 6.12.114 on it refuses such buckets.
 pub fn bucket_entries(block_size: BlockSize) -> usize {
     (block_size.size() - XattrHeader::SIZE) / XattrEntry::SIZE
 }
@@ -50,7 +50,7 @@ impl XattrHeader {
     pub const CHECK_OFFSET: usize = 0x08;
 }
 
-/// What stands before the stored name of an attribute.
+/// The part of an attribute's name before the stored name, kept as a code.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum XattrPrefix {
     /// `user.`
@@ -70,7 +70,7 @@ impl XattrPrefix {
     pub const ALL: [Self; 5] =
         [Self::User, Self::PosixAclAccess, Self::PosixAclDefault, Self::Trusted, Self::Security];
 
-    /// The prefix a code stands for, if it is one.
+    /// The prefix of a code; `None` for an unknown code.
     pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.get(usize::from(code).checked_sub(1)?).copied()
     }
@@ -80,7 +80,7 @@ impl XattrPrefix {
         self as u8 + 1
     }
 
-    /// The text.
+    /// The prefix as text, with its dot; for the access control lists, the whole name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::User => "user.",
@@ -127,14 +127,14 @@ impl XattrEntry {
         self.xe_type & Self::LOCAL != 0
     }
 
-    /// The prefix, if the code is one.
+    /// The prefix; `None` for an unknown code.
     pub fn prefix(&self) -> Option<XattrPrefix> {
         XattrPrefix::from_code(self.xe_type & !Self::LOCAL)
     }
 
-    /// Bytes that name and value (or the root of the value) take.
+    /// Bytes that the name and the value (or the root of the value) take.
     ///
-    /// `None` for a local value longer than any can be.
+    /// `None` for a local value of more than 65535 bytes.
     pub fn storage_size(&self) -> Option<usize> {
         let name = aligned(self.xe_name_len.into());
         if !self.is_local() {
@@ -145,8 +145,8 @@ impl XattrEntry {
     }
 }
 
-/// A header with its entries where it lies: an inline area, what follows the header of an
-/// xattr block, or a bucket.
+/// A header with its entries, in place: an inline area, the part of an xattr block after its
+/// header, or a bucket.
 #[derive(Clone, Copy, Debug)]
 pub struct XattrArea<'a> {
     /// The header.
@@ -165,7 +165,7 @@ pub struct XattrItem<'a> {
     pub stored: &'a [u8],
 }
 
-/// An entry whose name or value would not lie in its area.
+/// An entry whose name or value does not fit its area.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "xattr entry {index}: a name of {name_len} bytes at {name_offset} with its value does not \
@@ -183,7 +183,7 @@ pub struct BadXattr {
 }
 
 impl<'a> XattrArea<'a> {
-    /// The area that is `bytes`.
+    /// The area that fills `bytes`.
     ///
     /// # Errors
     /// [`Truncated`] if there is no room for the header.
@@ -191,7 +191,7 @@ impl<'a> XattrArea<'a> {
         Ok(Self { header: XattrHeader::decode(bytes)?, bytes })
     }
 
-    /// Entries that fit if there were no names.
+    /// Entries that would fit if there were no names.
     pub fn capacity(&self) -> usize {
         (self.bytes.len() - XattrHeader::SIZE) / XattrEntry::SIZE
     }
@@ -203,7 +203,7 @@ impl<'a> XattrArea<'a> {
         entries.take(count).filter_map(|bytes| XattrEntry::decode(bytes).ok())
     }
 
-    /// The attributes: each with its name and what is stored of its value.
+    /// The attributes, each with its name and the stored value or its root.
     pub fn items(&self) -> impl Iterator<Item = Result<XattrItem<'a>, BadXattr>> + 'a {
         let bytes = self.bytes;
         self.entries().enumerate().map(move |(index, entry)| {
@@ -227,8 +227,8 @@ impl<'a> XattrArea<'a> {
         })
     }
 
-    /// Checks that all entries are there, and each of them: a known prefix, a value that is
-    /// local if and only if it is short, name and value after the entries and in the area.
+    /// Checks that all entries fit, and each of them: a known prefix, a value that is local if and
+    /// only if it is short, name and value after the entries and inside the area.
     ///
     /// # Errors
     /// The first field that is wrong.
@@ -280,9 +280,9 @@ structure! {
 }
 
 impl XattrValueRoot {
-    /// Where the extent list starts, which has one record.
+    /// Where the extent list, of one record, starts.
     pub const LIST_OFFSET: usize = 0x10;
-    /// Bytes with the extent list.
+    /// Bytes of the root with its extent list.
     pub const FULL_SIZE: usize = Self::SIZE + ExtentListHeader::SIZE + ExtentRec::SIZE;
 
     /// The extent list of a stored root.
@@ -347,7 +347,7 @@ impl XattrBlock {
         XattrBlockFlags::from_bits_retain(self.xb_flags).contains(XattrBlockFlags::INDEXED)
     }
 
-    /// The attributes in `block`, one that is not indexed.
+    /// The attributes in `block`, which is not indexed.
     ///
     /// # Errors
     /// [`Truncated`] if the block is too short.
@@ -378,7 +378,7 @@ impl XattrTreeRoot {
     /// Where the extent list starts in the block.
     pub const LIST_OFFSET: usize = 0x40;
 
-    /// The root in `block`, an indexed one.
+    /// The root in `block`, an indexed block.
     ///
     /// # Errors
     /// [`Truncated`] if the block is too short.

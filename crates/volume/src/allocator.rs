@@ -30,7 +30,7 @@ pub struct Allocator {
     pub header: ChainListHeader,
     /// Its chains.
     pub chains: Vec<ChainRec>,
-    /// Whether a bit is a cluster, and not a block: the global bitmap.
+    /// Whether it is the global bitmap, whose bits stand for clusters and not for blocks.
     pub is_global_bitmap: bool,
 }
 
@@ -41,14 +41,14 @@ impl Allocator {
     }
 }
 
-/// Blocks in a row that are bits in a row of a group.
+/// Consecutive blocks that are consecutive bits of a group.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Run {
     /// The first bit.
     pub bit: u32,
-    /// Bits, which are as many blocks.
+    /// Number of bits, and so of blocks.
     pub bits: u32,
-    /// The block that the first bit is.
+    /// The block that the first bit stands for.
     pub blkno: Blkno,
 }
 
@@ -78,19 +78,19 @@ impl Group {
         self.desc.bitmap(&self.block).unwrap_or(Bitmap::new(&[], 0))
     }
 
-    /// Bits that are 0, counted.
+    /// Number of bits that are 0, counted in the bitmap.
     pub fn free_bits(&self) -> u32 {
         let bitmap = self.bitmap();
         (bitmap.len() - bitmap.count_ones()) as u32
     }
 
-    /// The block a bit stands for; none for a group of the global bitmap.
+    /// The block a bit stands for; `None` for a group of the global bitmap.
     pub fn block_of_bit(&self, bit: u32) -> Option<Blkno> {
         let run = self.runs.iter().find(|run| bit >= run.bit && bit - run.bit < run.bits)?;
         Some(Blkno(run.blkno.0 + u64::from(bit - run.bit)))
     }
 
-    /// The bit that stands for a block, if the group covers it.
+    /// The bit that stands for a block; `None` if the group does not cover it.
     pub fn bit_of_block(&self, blkno: Blkno) -> Option<u32> {
         self.runs.iter().find_map(|run| {
             let distance = blkno.0.checked_sub(run.blkno.0)?;
@@ -98,7 +98,7 @@ impl Group {
         })
     }
 
-    /// Sets or clears bits; says by how many more are clear now.
+    /// Sets or clears bits. Returns how many more are clear than before, negative if fewer.
     ///
     /// # Errors
     /// [`Error::Truncated`]: there is no bitmap.
@@ -132,7 +132,7 @@ impl Group {
 pub struct Groups<'v> {
     volume: &'v Volume,
     allocator: Allocator,
-    /// The chain at hand, and the descriptor that comes next in it.
+    /// The current chain, and the next descriptor in it.
     chain: usize,
     next: Option<Blkno>,
     visited: HashSet<Blkno>,
@@ -156,7 +156,7 @@ impl Iterator for Groups<'_> {
         let group = self.volume.group(&self.allocator, blkno, self.chain);
         match &group {
             Ok(group) => self.next = Some(group.desc.bg_next_group),
-            // Where it goes on from here is not known.
+            // Where the chain continues is not known.
             Err(_) => self.chain += 1,
         }
         Some(group)
@@ -164,10 +164,11 @@ impl Iterator for Groups<'_> {
 }
 
 impl Volume {
-    /// The allocator of blocks that is this inode: of inodes or of other metadata.
+    /// The allocator of blocks that this inode is: of inodes or of other metadata.
     ///
     /// # Errors
-    /// [`Error::WrongKind`] if it is none, [`Error::Invalid`] if its chain list is wrong.
+    /// [`Error::WrongKind`] if it is not an allocator, [`Error::Invalid`] if its chain list is
+    /// wrong.
     pub fn allocator(&self, inode: Inode) -> Result<Allocator, Error> {
         self.chain_allocator(inode, false)
     }
@@ -198,8 +199,8 @@ impl Volume {
 
     /// The groups of an allocator, in the order of its chains.
     ///
-    /// A group that is wrong, or is reached a second time, is given as an error and ends
-    /// its chain; the other chains follow.
+    /// A group that is wrong, or is reached a second time, is returned as an error and ends its
+    /// chain; the other chains follow.
     pub fn groups(&self, allocator: &Allocator) -> Groups<'_> {
         let allocator = allocator.clone();
         Groups { volume: self, allocator, chain: 0, next: None, visited: HashSet::new() }
@@ -217,7 +218,7 @@ impl Volume {
     /// The group of an allocator whose descriptor is in block `blkno`.
     ///
     /// # Errors
-    /// Any of reading it; [`Error::Invalid`] if it is none of this allocator.
+    /// Any of reading it; [`Error::Invalid`] if it is not a group of this allocator.
     pub fn group_at(&self, allocator: &Allocator, blkno: Blkno) -> Result<Group, Error> {
         let (desc, block) = self.read::<GroupDesc>(blkno)?;
         desc.verify_bits(blkno, allocator.inode.blkno, self.block_size())?;
@@ -238,7 +239,7 @@ impl Volume {
         Ok(Group { blkno, chain: desc.bg_chain, desc, runs, block })
     }
 
-    /// The clusters that the global bitmap's group at `blkno` covers.
+    /// Number of clusters that the global bitmap's group at `blkno` covers.
     fn global_group_clusters(&self, blkno: Blkno) -> Result<u32, Error> {
         let geometry = self.geometry();
         let cluster = geometry.cluster_of(blkno).unwrap_or_default();
@@ -310,8 +311,7 @@ impl Volume {
     /// Every inode that the inode allocators have handed out: system files first, then
     /// slot by slot.
     ///
-    /// Reads in large pieces. An inode that is wrong is given as an error; the others
-    /// follow.
+    /// Reads in large pieces. An inode that is wrong is returned as an error; the others follow.
     pub fn inodes(&self) -> Inodes<'_> {
         let slots = (0..self.max_slots()).map(SystemFile::InodeAlloc);
         Inodes {
@@ -327,21 +327,22 @@ impl Volume {
 /// Blocks that are read at a time.
 const PIECE: u32 = 256;
 
-/// Inodes that are in use. See [`Volume::inodes`].
+/// The inodes that are in use. See [`Volume::inodes`].
 #[derive(Debug)]
 pub struct Inodes<'v> {
     volume: &'v Volume,
     /// The allocators that come next.
     files: VecDeque<SystemFile>,
-    /// The groups of the one at hand.
+    /// The groups of the current one.
     groups: Option<Groups<'v>>,
-    /// What comes next of the group at hand: blocks, and which of them.
+    /// The next pieces of the current group: the first block of a run, and which blocks of the run
+    /// are in use.
     pieces: VecDeque<(Blkno, Vec<u32>)>,
     pending: VecDeque<Result<Inode, Error>>,
 }
 
 impl Inodes<'_> {
-    /// The pieces of a group that hold an inode.
+    /// Queues the pieces of a group that hold inodes.
     fn cut(&mut self, group: &Group) {
         let bitmap = group.bitmap();
         for run in &group.runs {

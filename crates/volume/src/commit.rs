@@ -1,10 +1,10 @@
-//! Changes that reach a volume as one: through a journal of the volume itself.
+//! Committing changes to a volume as a whole, through a journal of the volume itself.
 //!
-//! An overlay's blocks are one transaction of a [`Log`] that is empty before and after, then the
-//! superblock and its backups are written, if they changed. They are not part of the transaction,
-//! since a mount has read the superblock before it replays.
+//! The blocks of an overlay become one transaction of a [`Log`] that is empty before and after.
+//! Then the superblock and its backups are written, if they changed. They are not part of the
+//! transaction, since a mount has read the superblock before it replays.
 //!
-//! Where no journal takes them, [`Volume::write_in_place`] writes them without one.
+//! If no journal takes the changes, [`Volume::write_in_place`] writes them without one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -36,7 +36,7 @@ pub enum CommitError {
         /// The slot.
         slot: u16,
     },
-    /// The journal has features in which this does not write.
+    /// The journal has features with which this library does not write, or lacks one it needs.
     #[error("journal of slot {slot}: has features {features:#x}, in which nothing is written")]
     Features {
         /// The slot.
@@ -73,7 +73,7 @@ pub enum CommitError {
     Write {
         /// The block.
         blkno: Blkno,
-        /// What the device said.
+        /// The error of the device.
         source: io::Error,
     },
     /// There is no room for a block: the image is sparse and its file system full, or the undo
@@ -82,7 +82,7 @@ pub enum CommitError {
     NoRoom {
         /// The block.
         blkno: Blkno,
-        /// What the device said.
+        /// The error of the device.
         source: io::Error,
     },
     /// Changes that were not kept in memory cannot be read back.
@@ -91,7 +91,7 @@ pub enum CommitError {
 }
 
 impl CommitError {
-    /// Whether nothing was written before it came up.
+    /// Whether nothing had been written when it occurred.
     pub fn is_before_writes(&self) -> bool {
         !matches!(self, Self::Write { .. } | Self::Changes(_))
     }
@@ -111,14 +111,14 @@ impl Volume {
     /// through the journal of `slot`. The volume is the one without the changes.
     ///
     /// # Errors
-    /// [`CommitError`]: another journal may do.
+    /// [`CommitError`]: another journal may be usable.
     pub fn plan_commit<D: Device>(
         &self,
         overlay: &OverlayDevice<D>,
         slot: u16,
     ) -> Result<Commit<'_>, CommitError> {
         let log = Log::open(self, slot)?;
-        // Each takes a block of the log: what is far too much need not be gathered.
+        // Each changed block takes a block of the log: far too many need not even be gathered.
         let (needed, available) = (overlay.changed_blocks() as u64, log.length());
         if needed > available {
             return Err(CommitError::TooLarge { slot, needed, available });
@@ -134,7 +134,7 @@ impl Volume {
 pub(crate) type Superblocks = Vec<(Blkno, Vec<u8>)>;
 
 impl Volume {
-    /// The changes in `overlay` as a transaction, and what is not part of one.
+    /// The changes in `overlay` as a transaction, and the superblocks, which are not part of it.
     pub(crate) fn transaction_of<D: Device>(
         &self,
         overlay: &OverlayDevice<D>,
@@ -189,11 +189,12 @@ impl Commit<'_> {
 impl Volume {
     /// Writes the changes in `overlay` to their places on `device`, without a journal.
     ///
-    /// The superblock says that there are errors until all is written: interrupted, the next
-    /// fsck checks the volume and finds what is half-done. Then superblock and backups.
+    /// The superblock says that there are errors until all is written: after an interruption, the
+    /// next fsck checks the volume and finds what is half-done. Superblock and backups come last.
     ///
     /// # Errors
-    /// [`CommitError::Write`]; [`CommitError::Journal`] never.
+    /// [`CommitError::NoRoom`], before anything is written; [`CommitError::Write`];
+    /// [`CommitError::Changes`].
     pub fn write_in_place<D: Device>(
         &self,
         overlay: &OverlayDevice<D>,
@@ -209,7 +210,7 @@ impl Volume {
         };
         self.reserve_changes(overlay, device)?;
         let mut superblocks = BTreeMap::new();
-        // One that cannot be used says enough as it is.
+        // A superblock that cannot be used needs no mark.
         let found = self.found_superblock();
         if found.blkno == SUPERBLOCK_BLKNO && found.mended.is_none() {
             let block = self.found_superblock().block.to_vec();
@@ -223,7 +224,8 @@ impl Volume {
             blocks.insert(block_of(offset));
             Ok::<_, CommitError>(())
         })?;
-        // What is new before that what points to it: until then it is as if it were not there.
+        // New blocks are written before those that point to them: until then it is as if they were
+        // not there.
         let unused = self.unused(&blocks);
         overlay.for_each_change(|offset, bytes| match block_of(offset) {
             blkno if unused.contains(&blkno) && !self.is_superblock(blkno) => put(blkno, bytes),
@@ -245,7 +247,7 @@ impl Volume {
         flush()
     }
 
-    /// Writes the superblock and then its backups: none of those is ever newer.
+    /// Writes the superblock and then its backups, so that no backup is ever newer.
     pub(crate) fn write_superblocks(
         &self,
         superblocks: &Superblocks,
@@ -260,7 +262,7 @@ impl Volume {
         Ok(())
     }
 
-    /// Finds out whether `device` has room for the changes in `overlay`: a sparse image may not.
+    /// Reserves room for the changes in `overlay` on `device`: a sparse image may have none.
     ///
     /// # Errors
     /// [`CommitError::NoRoom`].
@@ -280,7 +282,7 @@ impl Volume {
         reserved.map_err(|source| CommitError::NoRoom { blkno, source })
     }
 
-    /// Whether that is the block of the superblock, one before it, or a backup.
+    /// Whether a block is that of the superblock, one before it, or a backup.
     pub(crate) fn is_superblock(&self, blkno: Blkno) -> bool {
         let geometry = self.geometry();
         let has_backups = self.superblock().features().compat.contains(Compat::BACKUP_SB);

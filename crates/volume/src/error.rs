@@ -1,4 +1,4 @@
-//! What can go wrong when a volume that is open is read.
+//! What can go wrong when an open volume is read or written.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use ocfs2_format::dir::BadEntry;
 use ocfs2_format::xattr::BadXattr;
 use ocfs2_format::{Blkno, Invalid, Truncated};
 
-/// Something of an open volume could not be had.
+/// Why something of an open volume could not be read or written.
 ///
 /// The three cases a caller tells apart are [`Error::Read`] (the device), the several ways
 /// in which contents are wrong ([`Error::is_damage`]), and what simply is not there.
@@ -18,7 +18,7 @@ pub enum Error {
     Read {
         /// The first block of what was read.
         blkno: Blkno,
-        /// What the device said.
+        /// The error of the device.
         source: io::Error,
     },
     /// The device could not write it.
@@ -26,7 +26,7 @@ pub enum Error {
     Write {
         /// The block.
         blkno: Blkno,
-        /// What the device said.
+        /// The error of the device.
         source: io::Error,
     },
     /// Something points outside the volume.
@@ -80,7 +80,7 @@ pub enum Error {
         /// Where, and what it says.
         source: BadEntry,
     },
-    /// An attribute cannot be had.
+    /// An attribute cannot be read.
     #[error("block {blkno}: {source}")]
     XattrEntry {
         /// The block, or the first one of a bucket.
@@ -102,7 +102,7 @@ pub enum Error {
         /// What it should have been, with its article.
         expected: &'static str,
     },
-    /// More symbolic links than can be meant.
+    /// More symbolic links than are followed for one path.
     #[error("{}: too many symbolic links", .path.escape_ascii())]
     TooManyLinks {
         /// The path that was to be resolved.
@@ -130,9 +130,9 @@ impl Error {
     }
 }
 
-/// For what is too short to hold a structure.
+/// For errors about something too short to hold a structure.
 pub(crate) trait InBlock<T> {
-    /// The error says in which block that is.
+    /// Adds to the error the block that it is in.
     fn in_block(self, blkno: Blkno) -> Result<T, Error>;
 }
 

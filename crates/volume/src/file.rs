@@ -52,7 +52,7 @@ impl<'v> FileReader<'v> {
         Self { fresh: true, ..self }
     }
 
-    /// Bytes of the file; anything a damaged inode may state.
+    /// Bytes of the file, as the inode states: if that is damaged, any number.
     pub fn size(&self) -> u64 {
         self.size
     }
@@ -74,7 +74,7 @@ impl<'v> FileReader<'v> {
                     let from = data.get(at as usize..).unwrap_or_default();
                     let count = from.len().min(buf.len());
                     buf[..count].copy_from_slice(&from[..count]);
-                    // A size beyond what is there was refused.
+                    // A size beyond the data was refused before.
                     buf[count..].fill(0);
                     buf.len()
                 }
@@ -97,8 +97,8 @@ impl<'v> FileReader<'v> {
         Ok(len)
     }
 
-    /// The first bytes from `offset` on that are stored, up to where the next hole is;
-    /// `None` where there are no more. What is between is zeros.
+    /// The first bytes from `offset` on that are stored, up to the next hole; `None` if there are
+    /// no more. What is between is zeros.
     ///
     /// # Errors
     /// Any of reading the tree.
@@ -124,7 +124,7 @@ impl<'v> FileReader<'v> {
         let Contents::Extents(tree) = &self.contents else {
             return Ok(Piece { range: offset..self.size, stored: None });
         };
-        // Behind what 32 bits of clusters reach there can be nothing.
+        // Beyond the positions that 32 bits of clusters can express there is nothing.
         let Ok(cpos) = u32::try_from(offset >> bits) else {
             return Ok(Piece { range: end_of_tree..self.size, stored: None });
         };
@@ -134,7 +134,7 @@ impl<'v> FileReader<'v> {
         Ok(Piece { range, stored: stored.map(|extent| extent.blkno) })
     }
 
-    /// The rest of the contents, if it is at most `limit` bytes.
+    /// All of the contents; `None` if they are more than `limit` bytes.
     pub(crate) fn read_whole(&self, limit: u64) -> Result<Option<Vec<u8>>, Error> {
         if self.size > limit {
             return Ok(None);
@@ -177,7 +177,7 @@ impl Volume {
         if inode.dinode.arm() != Arm::InlineData {
             return Ok(FileReader::of_tree(self, self.tree(inode)?, size));
         }
-        // What an inode made by reflink states as its room may be less than its data.
+        // The room that an inode made by reflink states may be less than its data.
         let room = inode.id2().get(InlineData::SIZE..).unwrap_or_default();
         let Some(data) = usize::try_from(size).ok().and_then(|size| room.get(..size)) else {
             let expected = format_args!("at most {} with inline data", room.len()).to_string();

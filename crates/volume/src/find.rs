@@ -1,4 +1,4 @@
-//! Finding a volume by what it says of itself, whatever kind of block device it is on.
+//! Finding a volume by its UUID or label, whatever kind of block device it is on.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -21,7 +21,7 @@ pub enum Identity {
     Label(Vec<u8>),
 }
 
-/// The device that was named by UUID or label cannot be told.
+/// Why no device could be found by UUID or label.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FindError {
@@ -40,7 +40,7 @@ pub enum FindError {
         /// A device that may not be read.
         refused: PathBuf,
     },
-    /// There are several of that label.
+    /// Several devices have such a volume.
     #[error("{identity} is on several devices, so say which: {}", list_of(devices))]
     Ambiguous {
         /// What was looked for.
@@ -75,7 +75,7 @@ impl Identity {
     }
 }
 
-/// The device at `path`, or where that is `UUID=...` or `LABEL=...` the one with such a volume.
+/// Returns `path` itself, or, if it is `UUID=...` or `LABEL=...`, the device with this volume.
 ///
 /// # Errors
 /// [`FindError`].
@@ -106,8 +106,8 @@ impl fmt::Display for Identity {
     }
 }
 
-/// The block devices of this machine that hold such a volume or heartbeat device, those of the
-/// device mapper first: they may be several paths to one disk under one name.
+/// The block devices of this machine that hold such a volume or heartbeat device. Those of the
+/// device mapper come first: one of them may stand for several paths to one disk.
 ///
 /// Devices that cannot be read are passed over.
 ///

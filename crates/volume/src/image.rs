@@ -1,7 +1,7 @@
-//! A packed image, as `o2image` makes it, as a device that can only be read.
+//! A packed image, as `o2image` makes it, used as a read-only device.
 //!
-//! A block that is not saved reads as zeros, as in a raw image: what reads many blocks at a time
-//! does not want all of them.
+//! A block that is not saved reads as zeros, as in a raw image: a reader of many blocks at a time
+//! does not need all of them.
 
 use std::io;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use ocfs2_format::bitmap::Bitmap;
 use ocfs2_format::image::ImageHeader;
 use ocfs2_format::{Blkno, Invalid, Structure};
 
-/// A file is not a packed image.
+/// Why a file cannot be used as a packed image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageError {
@@ -77,7 +77,7 @@ impl PackedImage {
         let header = header.ok_or(ImageError::Other)?;
         header.verify()?;
         let mut image = Self { file, header, before: Vec::new(), piece: Mutex::new(None) };
-        // What the header states is compared with the file before room is made for it.
+        // What the header states is compared with the file before memory is allocated for it.
         let end = image.bitmap_at(image.header.pieces());
         let (found, expected) = (image.file.size_bytes(), end.unwrap_or(u64::MAX));
         if found < expected {
@@ -121,7 +121,7 @@ impl PackedImage {
         Ok(ranges)
     }
 
-    /// Where a piece of the bitmap is; `None` beyond what can be expressed.
+    /// Where a piece of the bitmap is, in bytes; `None` if that does not fit 64 bits.
     fn bitmap_at(&self, piece: u64) -> Option<u64> {
         let blocks = self.header.hdr_imgblkcnt.checked_add(1)?;
         let start = blocks.checked_mul(self.header.hdr_fsblksz)?;

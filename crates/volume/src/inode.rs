@@ -45,7 +45,7 @@ impl Inode {
     /// Decodes the dinode of `block`, read from `blkno`, whatever it holds.
     ///
     /// # Errors
-    /// [`Error::Truncated`] if it is not a block.
+    /// [`Error::Truncated`] if `block` is too short for a dinode.
     pub fn decode(blkno: Blkno, block: impl Into<Box<[u8]>>) -> Result<Self, Error> {
         let block = block.into();
         let dinode = Dinode::decode(&block).in_block(blkno)?;
@@ -62,7 +62,7 @@ impl Inode {
         self.dinode.id2(&self.block)
     }
 
-    /// What it is, if `i_mode` says so.
+    /// The kind of file; `None` if `i_mode` states none.
     pub fn kind(&self) -> Option<FileKind> {
         self.dinode.kind()
     }
@@ -108,7 +108,7 @@ impl Inode {
         ExtentList::new(self.id2()).in_block(self.blkno)
     }
 
-    /// Fails unless it is a `kind`.
+    /// Fails unless it is a `kind`; `expected` names that in the error, with its article.
     pub fn expect(&self, kind: FileKind, expected: &'static str) -> Result<(), Error> {
         if self.kind() == Some(kind) {
             return Ok(());
@@ -127,11 +127,11 @@ impl Inode {
     }
 }
 
-/// Times of a dinode that is changed.
+/// Sets the times of a dinode that is changed.
 pub(crate) trait Touch {
-    /// Contents and inode were changed at this time.
+    /// Records that contents and inode were changed at this time.
     fn touch(&mut self, time: Timestamp);
-    /// Only the inode was.
+    /// Records that only the inode was changed.
     fn touch_inode(&mut self, time: Timestamp);
 }
 

@@ -1,4 +1,4 @@
-//! Every block of metadata of a volume: what it is, and whose.
+//! Every block of metadata of a volume: what it is, and what it belongs to.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
@@ -59,8 +59,8 @@ pub struct MetadataRun {
     pub blkno: Blkno,
     /// How many: those of a bucket, the length of an extent of a system file, else 1.
     pub blocks: u64,
-    /// The inode they belong to, and for a group that of its allocator. A refcount tree has many:
-    /// its root. The superblock has itself.
+    /// The inode they belong to; for a group, that of its allocator; for a refcount tree, which
+    /// many inodes share, its root; for the superblock, itself.
     pub owner: Blkno,
     /// Where the block check is, in bytes from the start of the bucket or of each block; `None` if
     /// there is none even on a volume with the feature.
@@ -75,10 +75,10 @@ pub struct Metadata<'v> {
     found: VecDeque<Result<MetadataRun, Error>>,
     /// Allocators whose groups are still to come.
     allocators: VecDeque<SystemFile>,
-    /// The groups of the one at hand, and its inode.
+    /// The inode and the groups of the current one.
     groups: Option<(Blkno, Groups<'v>)>,
     inodes: Inodes<'v>,
-    /// Refcount trees that were gone through: many inodes have one.
+    /// Refcount trees that were visited: many inodes share one.
     shared: HashSet<Blkno>,
 }
 
@@ -86,8 +86,8 @@ impl Volume {
     /// All blocks of metadata that are in use: the superblock, the groups of all allocators, then
     /// inode by inode what belongs to it, except the data of users' files.
     ///
-    /// What cannot be read, or is wrong, is given as an error, and what it would have been followed
-    /// by is left out; the rest follows. Memory depends on the largest inode, not on the volume.
+    /// What cannot be read, or is wrong, is returned as an error, and what only it points to is
+    /// left out; the rest follows. Memory depends on the largest inode, not on the volume.
     pub fn metadata(&self) -> Metadata<'_> {
         let slots = || 0..self.max_slots();
         let allocators = [SystemFile::GlobalBitmap, SystemFile::GlobalInodeAlloc].into_iter();
@@ -172,7 +172,7 @@ impl Metadata<'_> {
         }
     }
 
-    /// Pushes the extent blocks of a tree; gives its extents.
+    /// Pushes the extent blocks of a tree. Returns its extents.
     fn push_tree(&mut self, tree: &Tree<'_>, owner: Blkno) -> Vec<Extent> {
         let mut extents = tree.extents();
         let mut found = Vec::new();
@@ -182,7 +182,7 @@ impl Metadata<'_> {
                 Err(err) => self.found.push_back(Err(err)),
             }
         }
-        // In the same order each time.
+        // Sorted, so that the order is the same each time.
         for blkno in extents.extent_blocks().collect::<BTreeSet<_>>() {
             self.push::<ExtentBlock>(MetadataKind::ExtentBlock, blkno, owner);
         }

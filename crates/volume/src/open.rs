@@ -25,21 +25,21 @@ pub(crate) mod mended;
 /// How to open a volume. The default is for reading, by the primary superblock.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct VolumeOptions {
-    /// It may be written to: unknown ro_compat features refuse.
+    /// The volume may be written to: unknown ro_compat features are refused.
     pub write: bool,
     /// Which superblock to use.
     pub superblock: SuperblockAt,
     /// The block size, instead of trying all of them. Ignored with [`SuperblockAt::Block`].
     pub block_size: Option<BlockSize>,
-    /// A heartbeat device (`mkfs -H`) is welcome too.
+    /// A heartbeat device (`mkfs -H`) is accepted, too.
     pub heartbeat_device: bool,
-    /// Unknown compat features and unknown `s_tunefs_flag` bits refuse: for programs that
-    /// change everything there can be.
+    /// Unknown compat features and unknown `s_tunefs_flag` bits are refused, and so is a superblock
+    /// without inline-data on a volume that uses it: for programs that may change anything on the
+    /// volume.
     pub strict: bool,
-    /// A device that ends before the volume does is good enough; what is missing will be
-    /// errors when it is read.
+    /// A device that ends before the volume does is accepted; reading what is missing is an error.
     pub allow_short: bool,
-    /// A superblock whose checksum does not hold is taken as it is, if all else that is known of
+    /// A superblock with a wrong checksum is taken as it is, if all else that is known of
     /// superblocks holds: for programs that compare it with the volume.
     pub any_checksum: bool,
 }
@@ -54,8 +54,9 @@ pub enum SuperblockAt {
     Backup(u8),
     /// This block, in units of this block size.
     Block(Blkno, BlockSize),
-    /// Block 2, and where it cannot be used what the rest of the volume says of it, if that leaves
-    /// no doubt. Only [`crate::Volume::open`] does so; else it is as [`SuperblockAt::Primary`].
+    /// Block 2, or, if it cannot be used, the superblock that follows from the rest of the volume,
+    /// if that leaves no doubt. Only [`crate::Volume::open`] does so; elsewhere this is the same as
+    /// [`SuperblockAt::Primary`].
     Mended,
 }
 
@@ -70,19 +71,20 @@ pub struct FoundSuperblock {
     pub superblock: SuperBlock,
     /// Where it is, in units of the block size.
     pub blkno: Blkno,
-    /// The block size by which it was found, and which it states.
+    /// The block size with which it was found, and which it states.
     pub block_size: BlockSize,
     /// The bit that was wrong and could be corrected by the block check.
     pub corrected_bit: Option<usize>,
-    /// The checksum stored and the one computed, where these differ; only with
+    /// The stored and the computed checksum if they differ; only with
     /// [`VolumeOptions::any_checksum`].
     pub wrong_checksum: Option<(u32, u32)>,
-    /// What is not as it is on the device; only with [`SuperblockAt::Mended`].
+    /// What differs from the device; only with [`SuperblockAt::Mended`].
     pub mended: Option<Mended>,
 }
 
 impl FoundSuperblock {
-    /// Whether nothing of it had to be corrected or believed without a checksum.
+    /// Whether it is used exactly as stored: nothing was corrected, and its checksum, if any,
+    /// holds.
     pub fn is_as_stored(&self) -> bool {
         self.corrected_bit.is_none() && self.wrong_checksum.is_none() && self.mended.is_none()
     }
@@ -125,7 +127,7 @@ pub enum SuperblockProblem {
     Read {
         /// From the start of the device.
         offset_bytes: u64,
-        /// What the device said.
+        /// The error of the device.
         source: io::Error,
     },
     /// The block check (metaecc) does not hold, and not for a single bit.
@@ -143,20 +145,20 @@ pub enum SuperblockProblem {
     Invalid(#[from] Invalid),
 }
 
-/// A device could not be opened as a volume.
+/// Why a device could not be opened as a volume.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenVolumeError {
     /// OCFS version 1.
     #[error("is a volume of OCFS version 1, which is not supported")]
     Ocfs1,
-    /// There is no superblock; whether there are backups of one is said, too.
+    /// There is no superblock. The message lists good backups of one, if there are any.
     #[error("is not an OCFS2 volume: no superblock found{}", tell(backups))]
     NotOcfs2 {
         /// Backups that are good. A device that has any once held a volume.
         backups: Vec<Backup>,
     },
-    /// There is none for blocks of the size that was asked for, and a good one for others.
+    /// There is no superblock for blocks of the size that was asked for, but a good one for others.
     #[error("the volume has blocks of {found} bytes, not of {given}")]
     OtherBlockSize {
         /// The size that was asked for, in bytes.
@@ -177,12 +179,12 @@ pub enum OpenVolumeError {
     Read {
         /// From the start of the device.
         offset_bytes: u64,
-        /// What the device said.
+        /// The error of the device.
         source: io::Error,
         /// Backups that are good.
         backups: Vec<Backup>,
     },
-    /// There is no such backup superblock: the number is not one, or the device ends before.
+    /// There is no such backup superblock: the number is not 1 to 6, or the device ends before it.
     #[error("there is no backup superblock {number}: the device has {device_bytes} bytes")]
     NoSuchBackup {
         /// The number asked for.
@@ -190,7 +192,7 @@ pub enum OpenVolumeError {
         /// Size of the device.
         device_bytes: u64,
     },
-    /// It has features that are not known, without which it cannot be used as asked.
+    /// The volume has unknown features, without which it cannot be used as asked.
     #[error("{}", describe(unknown, features))]
     UnknownFeatures {
         /// The bits that are in the way, and no others.
@@ -198,13 +200,13 @@ pub enum OpenVolumeError {
         /// All features it has.
         features: Features,
     },
-    /// `s_tunefs_flag` says something unknown was interrupted.
+    /// `s_tunefs_flag` says that an unknown operation was interrupted.
     #[error("an interrupted operation is not known: s_tunefs_flag is {flag:#x}")]
     UnknownTunefs {
         /// The unknown bits of `s_tunefs_flag`.
         flag: u16,
     },
-    /// Nothing but a heartbeat region.
+    /// The device holds nothing but a heartbeat region.
     #[error("is a heartbeat device, not a volume")]
     HeartbeatDevice,
     /// The device ends before the volume does.
@@ -242,10 +244,10 @@ fn describe(unknown: &Features, features: &Features) -> String {
     format!("has features that are not known{what}: {}; those known are {known}", bits.join(", "))
 }
 
-/// The superblock of the volume on `device`, wherever it is asked for.
+/// Returns the superblock of the volume on `device`, from the place that `options` asks for.
 ///
-/// Whether the volume's features are known and the superblock makes sense otherwise is for
-/// [`crate::Volume::open`] to say; a program that only lists volumes needs no more than this.
+/// [`crate::Volume::open`] also checks that the features are known and that the other fields make
+/// sense; a program that only lists volumes needs no more than this.
 ///
 /// # Errors
 /// Any but those about features, heartbeat devices and short devices.
@@ -275,8 +277,8 @@ pub fn find_superblock(
     for (blkno, size) in candidates {
         match read_superblock(device, blkno, size, options.any_checksum) {
             Ok(found) => return Ok(found),
-            // What is here is the superblock of this block size. Another one further on
-            // would be a leftover.
+            // This is certainly the superblock, of this block size. Another one further on would be
+            // a leftover.
             Err((problem, true)) => {
                 worst = problem;
                 break;
@@ -335,8 +337,8 @@ pub fn backups(device: &dyn Device) -> Vec<Backup> {
     good.collect()
 }
 
-/// Reads the superblock at a place; with the error comes whether it is certain that there
-/// is one, made with this block size.
+/// Reads the superblock at a place. The error includes whether there certainly is a superblock,
+/// made with this block size.
 fn read_superblock(
     device: &dyn Device,
     blkno: Blkno,
@@ -409,8 +411,8 @@ fn read_superblock(
     Ok(found)
 }
 
-/// Checks what was found, in the order of the C library: features first, then whether it
-/// makes sense. Returns the geometry it describes.
+/// Checks a superblock that was found, in the order of the C library: features first, then whether
+/// it makes sense. Returns the geometry it describes.
 pub(crate) fn accept(
     device: &dyn Device,
     found: &FoundSuperblock,
@@ -448,8 +450,8 @@ pub(crate) fn accept(
     Ok(geometry)
 }
 
-/// Whether the superblock has the features without which nothing of the volume is what it is: for
-/// programs that change everything there can be.
+/// Checks that the superblock does not lack a feature that the volume visibly uses: for programs
+/// that may change anything on the volume.
 pub(crate) fn accept_strictly(volume: &Volume) -> Result<(), OpenVolumeError> {
     let found = mended::lacking_inline(volume).map(|invalid| OpenVolumeError::Damaged {
         problem: SuperblockProblem::Invalid(invalid),

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use ocfs2_format::Blkno;
 
-/// A set of blocks, which takes memory by its runs.
+/// A set of blocks. Its memory depends on the number of its runs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Runs {
     /// By start, with the end; no two of them touch.
@@ -13,8 +13,8 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
-    /// Adds `count` blocks from `start` on; false, and nothing is added, if one of them is there
-    /// already.
+    /// Adds `count` blocks from `start` on. Returns false, and adds nothing, if one of them is
+    /// there already.
     pub fn insert(&mut self, start: Blkno, count: u64) -> bool {
         let Range { mut start, mut end } = start.0..start.0.saturating_add(count);
         if start == end {

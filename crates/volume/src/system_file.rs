@@ -1,4 +1,4 @@
-//! The system files: which a volume has, what they are called, and how they are told apart.
+//! The system files: which ones a volume has, their names, and how they are told apart.
 
 use std::collections::BTreeSet;
 
@@ -66,7 +66,7 @@ impl SystemFile {
         ]
     }
 
-    /// Its slot.
+    /// Its slot; `None` for a file of the volume as a whole.
     pub fn slot(self) -> Option<u16> {
         match self {
             Self::BadBlocks
@@ -85,7 +85,7 @@ impl SystemFile {
         }
     }
 
-    /// The system file of that name.
+    /// The system file of that name; `None` if it is not a name of one.
     pub fn of_name(name: &[u8]) -> Option<Self> {
         let of_slots = (0..MAX_SLOTS).flat_map(Self::of_slot);
         Self::GLOBAL.into_iter().chain(of_slots).find(|file| file.name().as_bytes() == name)
@@ -96,7 +96,8 @@ impl SystemFile {
         Self::of_name(name).is_some()
     }
 
-    /// Whether an inode that both point to, and that can be that of both, is taken to be this one's.
+    /// Whether an inode that the names of both files point to is taken to be this one's: both have
+    /// the same type and flags, and this one comes first.
     pub fn precedes(self, other: Self) -> bool {
         (self.kind(), self.flags()) == (other.kind(), other.flags()) && self < other
     }
@@ -120,7 +121,7 @@ impl SystemFile {
         self.slot().map_or(stem.to_owned(), |slot| format!("{stem}:{slot:04}"))
     }
 
-    /// Its type.
+    /// Its file type.
     pub fn kind(self) -> FileKind {
         match self {
             Self::OrphanDir(_) => FileKind::Directory,
@@ -128,7 +129,7 @@ impl SystemFile {
         }
     }
 
-    /// Its flags.
+    /// The `i_flags` of its inode.
     pub fn flags(self) -> InodeFlags {
         let purpose = match self {
             Self::BadBlocks | Self::SlotMap | Self::OrphanDir(_) => InodeFlags::empty(),
@@ -145,7 +146,7 @@ impl SystemFile {
         purpose | InodeFlags::VALID | InodeFlags::SYSTEM
     }
 
-    /// All that a volume with so many slots has, in the order in which they get their inodes.
+    /// All files of a volume with so many slots, in the order in which they get their inodes.
     pub fn expected(volume: &Volume, slots: u16) -> impl Iterator<Item = Self> + use<> {
         Self::with_features(volume.features(), slots)
     }
@@ -157,7 +158,7 @@ impl SystemFile {
         all.filter(move |file| file.is_expected(features))
     }
 
-    /// Of which kind of quota it is, if it is.
+    /// The kind of quota of a quota file; `None` for other files.
     pub fn quota(self) -> Option<QuotaKind> {
         match self {
             Self::Quota(kind) | Self::LocalQuota(kind, _) => Some(kind),

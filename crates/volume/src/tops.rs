@@ -1,4 +1,4 @@
-//! The root and the system directory: the two directories that are in no other one.
+//! The root and the system directory: the two directories without a parent.
 
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::{Blkno, Block, ClusterSize};
@@ -7,13 +7,13 @@ use crate::open::mended;
 use crate::{Inode, Volume};
 
 impl Volume {
-    /// The size of a cluster with which the allocators among the first blocks were made, if all of
-    /// them agree; nothing else says it but the superblock.
+    /// The cluster size with which the allocators among the first blocks were made, if all of them
+    /// agree. Besides the superblock, nothing else shows it.
     pub fn cluster_size_of_allocators(&self) -> Option<ClusterSize> {
         mended::cluster_size(self)
     }
 
-    /// The inode in a block that says that it is there, whatever its checksum is.
+    /// The inode in a block, if it states this block number, whatever its checksum is.
     pub fn stated_inode(&self, blkno: Blkno) -> Option<Inode> {
         if !self.geometry().is_valid_block(blkno) {
             return None;
@@ -26,9 +26,9 @@ impl Volume {
         Inode::decode(blkno, block).ok().filter(|inode| inode.dinode.i_blkno == blkno)
     }
 
-    /// Whether an inode is a directory in use that is in no other, and the root or the system
-    /// directory. Its checksums need not hold: they are repaired later, and are no reason to lose
-    /// the directory.
+    /// Whether an inode is a directory in use without a parent: the system directory if
+    /// `is_system`, else the root directory. Its checksums need not hold: they are repaired later,
+    /// and are no reason to lose the directory.
     pub fn is_top(&self, inode: &Inode, is_system: bool) -> bool {
         let target = |name: &[u8]| Some(self.torn_entry(inode, name)?.inode);
         inode.is_dir()

@@ -1,4 +1,4 @@
-//! Blocks nobody uses, by what the allocators say.
+//! Blocks that nobody uses, according to the allocators.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -9,8 +9,8 @@ use ocfs2_format::{Blkno, Block, Structure};
 use crate::{SystemFile, Volume};
 
 impl Volume {
-    /// Those of some blocks that are in no cluster in use, or free in a group of blocks. What can
-    /// not be told counts as used.
+    /// Returns those of `blocks` that are in a free cluster, or free in a group of a suballocator.
+    /// Blocks for which that is not known count as used.
     pub(crate) fn unused(&self, blocks: &BTreeSet<Blkno>) -> HashSet<Blkno> {
         let mut unused = HashSet::new();
         let mut known: Option<(u32, Option<Vec<u8>>)> = None;
@@ -45,7 +45,8 @@ impl Volume {
         unused
     }
 
-    /// The block of the group that counts these clusters, if that is what it is.
+    /// The block of the descriptor of group `number` of the global bitmap; `None` if it is not
+    /// valid.
     fn cluster_group(&self, number: u32) -> Option<Vec<u8>> {
         let blkno = self.geometry().group_blkno(number);
         let block = self.read_block(blkno).ok()?;

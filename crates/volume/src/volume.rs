@@ -14,15 +14,15 @@ use crate::open::{self, FoundSuperblock, OpenVolumeError, SuperblockAt, VolumeOp
 use crate::{Error, InBlock};
 use ocfs2_device::Device;
 
-/// An OCFS2 volume on a device, opened for reading. Shared between threads.
+/// An OCFS2 volume on a device, opened for reading. Threads can share it.
 ///
-/// It caches nothing: the kernel does, where the device was opened so, and a program that changes a
-/// volume puts an [`OverlayDevice`](ocfs2_device::OverlayDevice) under it.
+/// It caches nothing: the kernel does if the device was opened that way, and a program that changes
+/// a volume puts an [`OverlayDevice`](ocfs2_device::OverlayDevice) under it.
 pub struct Volume {
     device: Arc<dyn Device>,
     superblock: FoundSuperblock,
     geometry: Geometry,
-    /// Whether block checks are looked at, where the volume has them.
+    /// Whether block checks are verified, if the volume has them.
     checks: bool,
     corrections: Mutex<Corrections>,
 }
@@ -61,7 +61,7 @@ impl Volume {
     /// Opens the volume on `device`.
     ///
     /// # Errors
-    /// [`OpenVolumeError`], which says what the device holds instead, or by which backup
+    /// [`OpenVolumeError`], which states what the device holds instead, or by which backup
     /// superblocks the volume could be opened.
     pub fn open(device: Arc<dyn Device>, options: &VolumeOptions) -> Result<Self, OpenVolumeError> {
         if options.superblock == SuperblockAt::Mended {
@@ -79,7 +79,8 @@ impl Volume {
         Ok(volume)
     }
 
-    /// By what is in block 2, where that can be used.
+    /// Opens it by block 2 if that can be used, else by the superblock that the rest of the volume
+    /// implies.
     fn open_mended(
         device: Arc<dyn Device>,
         options: &VolumeOptions,
@@ -92,7 +93,7 @@ impl Volume {
         })
     }
 
-    /// That of a superblock.
+    /// The volume that a superblock describes.
     pub(crate) fn by(
         device: Arc<dyn Device>,
         superblock: FoundSuperblock,
@@ -113,22 +114,22 @@ impl Volume {
         }
     }
 
-    /// The same volume, whose block checks are not looked at: for programs that show what is there.
+    /// The same volume, whose block checks are not verified: for programs that show what is there.
     #[must_use]
     pub fn without_checks(&self) -> Self {
         Self { checks: false, ..self.on(Arc::clone(&self.device)) }
     }
 
-    /// The same volume with another number of clusters than its superblock says, where that is
-    /// known to be wrong. Fits the device only if the caller sees to it.
+    /// The same volume with another number of clusters than its superblock states, for a superblock
+    /// known to be wrong. The caller has to make sure that the device has them.
     #[must_use]
     pub fn with_clusters(&self, clusters: u32) -> Self {
         let geometry = Geometry { clusters, ..self.geometry };
         Self { geometry, ..self.on(Arc::clone(&self.device)) }
     }
 
-    /// The same volume with its system directory elsewhere than its superblock says, where that is
-    /// known to be wrong.
+    /// The same volume with its system directory elsewhere than its superblock states, for a
+    /// superblock known to be wrong.
     #[must_use]
     pub fn with_system_dir(&self, blkno: Blkno) -> Self {
         let mut volume = self.on(Arc::clone(&self.device));
@@ -151,7 +152,7 @@ impl Volume {
         &self.superblock.superblock
     }
 
-    /// The same with its dinode, its block and where it is.
+    /// The same with its dinode, its block and its place.
     pub fn found_superblock(&self) -> &FoundSuperblock {
         &self.superblock
     }
@@ -203,8 +204,8 @@ impl Volume {
         }
     }
 
-    /// Reads blocks from `start` on until `buf`, whole blocks long, is full; raw, without
-    /// looking at block checks. `structure` is what an error calls them.
+    /// Reads blocks from `start` on until `buf`, whole blocks long, is full; raw, without verifying
+    /// block checks. `structure` is their name in errors.
     ///
     /// # Errors
     /// [`Error::OutsideVolume`], [`Error::Read`].
@@ -251,7 +252,8 @@ impl Volume {
         Ok(block)
     }
 
-    /// Reads `count` blocks in one piece, raw. The caller sees to it that they fit memory.
+    /// Reads `count` blocks in one piece, raw. The caller has to make sure that they fit into
+    /// memory.
     ///
     /// # Errors
     /// [`Error::OutsideVolume`], [`Error::Read`].
@@ -266,8 +268,8 @@ impl Volume {
         Ok(blocks)
     }
 
-    /// Reads a block of metadata, looks at its block check, and at whether it is a `T` of this
-    /// volume in its place. Gives what it begins with, and all of it.
+    /// Reads a block of metadata, and verifies its block check and that it is a `T` of this volume
+    /// in its place. Returns the `T` and the whole block.
     ///
     /// # Errors
     /// Those of [`Volume::read_metadata`]; [`Error::Invalid`].
@@ -278,7 +280,7 @@ impl Volume {
         Ok((header, block))
     }
 
-    /// Reads a block of metadata and looks at its block check, which is at `check_offset`.
+    /// Reads a block of metadata and verifies its block check, which is at `check_offset`.
     ///
     /// # Errors
     /// [`Error::OutsideVolume`] (also for the superblock and the blocks before),

@@ -6,8 +6,8 @@ use ocfs2_format::{Blkno, Block, Truncated, check};
 use crate::{Error, InBlock, Volume};
 
 impl Volume {
-    /// Writes a block of metadata, or several from `blkno` on that have one block check, with
-    /// that check at `check_offset`, where the volume has them.
+    /// Writes a block of metadata, or several from `blkno` on that have one block check, at
+    /// `check_offset`. The check is computed if the volume has block checks.
     ///
     /// # Errors
     /// [`Error::Write`].
@@ -48,7 +48,7 @@ impl Volume {
         self.write(blkno, header, block)
     }
 
-    /// Writes a structure into the beginning of `block`, and that to its place.
+    /// Writes a structure into the beginning of `block`, and the block to its place.
     ///
     /// # Errors
     /// [`Error::Write`], [`Error::Truncated`].

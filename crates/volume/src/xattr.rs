@@ -17,7 +17,7 @@ use crate::{Error, InBlock, Inode, Volume};
 
 pub(crate) use find::{BucketAt, FoundXattr, Where};
 
-/// What errors call a bucket.
+/// The name of a bucket in errors.
 pub(crate) const BUCKET: &str = "xattr bucket";
 
 /// An extended attribute.
@@ -36,7 +36,7 @@ pub struct Xattr {
 }
 
 impl Xattr {
-    /// Bytes of the value; anything a damaged entry may state.
+    /// Bytes of the value, as the entry states: if that is damaged, any number.
     pub fn size(&self) -> u64 {
         self.entry.xe_value_size
     }
@@ -100,7 +100,7 @@ impl Xattrs<'_> {
         Ok(())
     }
 
-    /// Reads the next piece; `None` when there is no more.
+    /// Reads the next piece; `None` if there is none left.
     fn advance(&mut self) -> Option<Result<(), Error>> {
         if let Some(blkno) = self.block.take() {
             return Some(self.read_block(blkno));
@@ -184,7 +184,7 @@ impl Volume {
 
     /// The attributes of an inode in the order they are stored, without their values.
     ///
-    /// What is wrong is given as an error; what comes after it follows.
+    /// What is wrong is returned as an error; what comes after it follows.
     pub fn xattrs(&self, inode: &Inode) -> Xattrs<'_> {
         let mut xattrs = Xattrs {
             volume: self,
@@ -209,7 +209,7 @@ impl Volume {
     /// All attributes of an inode, by name.
     ///
     /// # Errors
-    /// The first there is.
+    /// The first error of [`Volume::xattrs`].
     pub fn sorted_xattrs(&self, inode: &Inode) -> Result<Vec<Xattr>, Error> {
         let mut xattrs = self.xattrs(inode).collect::<Result<Vec<_>, _>>()?;
         xattrs.sort_by(|a, b| a.name.cmp(&b.name));

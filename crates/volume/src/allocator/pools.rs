@@ -18,19 +18,19 @@ use ocfs2_format::{Blkno, Block, Cluster, Cpos, Invalid, Structure};
 use super::{Allocator, Group, Run, Suballocated};
 use crate::{Error, InBlock, SystemFile, Volume};
 
-/// How many clusters in a row are wanted, and where.
+/// How many consecutive clusters are wanted, and where.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Want {
     /// Fewer are of no use; at least 1.
     pub least: u32,
     /// More are not needed; at least `least`.
     pub most: u32,
-    /// Best right here: the cluster after those a file has.
+    /// The preferred first cluster, for instance the one after those a file has.
     pub near: Option<Cluster>,
 }
 
 impl Want {
-    /// Exactly so many.
+    /// Exactly `count` clusters.
     pub fn exactly(count: u32) -> Self {
         Self { least: count, most: count, near: None }
     }
@@ -71,7 +71,7 @@ impl Pool {
 /// A group of the global bitmap and bits of it.
 type GroupRun = (Blkno, Range<u32>);
 
-/// So many runs of clusters are looked at, if they are enough.
+/// Runs of clusters that are looked at, and no more once these are enough.
 const MOST_RUNS: usize = 1 << 16;
 
 /// Groups that are looked at for a longer run after one that is long enough was found.
@@ -103,7 +103,7 @@ struct Cached {
 }
 
 impl Pools {
-    /// Takes clusters in a row. `None` if there is no such run.
+    /// Takes consecutive clusters. `None` if there is no such run.
     pub fn take_clusters(
         &mut self,
         volume: &Volume,
@@ -145,8 +145,8 @@ impl Pools {
         self.take_run(volume, group, bits).map(Some)
     }
 
-    /// Takes so many clusters, in as few runs as there are. `None`, and none is taken, if fewer
-    /// are free.
+    /// Takes `count` clusters, in as few runs as possible. `None`, with nothing taken, if fewer are
+    /// free.
     pub fn take_runs(
         &mut self,
         volume: &Volume,
@@ -169,8 +169,8 @@ impl Pools {
         Ok(Some(runs))
     }
 
-    /// The longest free runs that are so many clusters together. Of very many runs no more are
-    /// looked at than are enough.
+    /// The longest free runs that add up to `count` clusters. With very many runs, the search ends
+    /// as soon as they are enough.
     fn runs_for(&mut self, volume: &Volume, count: u32) -> Result<Option<Vec<GroupRun>>, Error> {
         let changing = self.pool(volume, Pool::Clusters)?;
         let (mut runs, mut sum) = (Vec::new(), 0_u64);
@@ -212,14 +212,14 @@ impl Pools {
         Ok(clusters)
     }
 
-    /// Bits that are free, as the chains have it.
+    /// Number of free bits, according to the chains.
     pub fn free(&mut self, volume: &Volume, pool: Pool) -> Result<u64, Error> {
         let chains = &self.pool(volume, pool)?.allocator.chains;
         Ok(chains.iter().map(|chain| u64::from(chain.c_free)).sum())
     }
 
-    /// Takes a block of the `extent_alloc` of a slot. The allocator gets another group where it
-    /// has to. `None` if there is no room for that.
+    /// Takes a block of the `extent_alloc` of a slot. A full allocator gets another group. `None`
+    /// if there is no room for one.
     pub fn take_block(
         &mut self,
         volume: &Volume,
@@ -229,7 +229,7 @@ impl Pools {
         self.take(volume, Pool::Blocks(slot), structure, slot)
     }
 
-    /// Takes a block for an inode.
+    /// Takes a block for an inode in the same way.
     pub fn take_inode(
         &mut self,
         volume: &Volume,
@@ -274,8 +274,8 @@ impl Pools {
         Ok(true)
     }
 
-    /// Clusters for a group: in a row, or where the volume can have discontiguous groups in as
-    /// many pieces as a descriptor has room for.
+    /// Takes the clusters of a group: one run, or, if the volume can have discontiguous groups, at
+    /// most as many runs as a descriptor has room for.
     fn clusters_for_group(
         &mut self,
         volume: &Volume,
@@ -344,7 +344,7 @@ impl Pools {
         };
         let cleared = self.change(volume, pool, group, false, |group| {
             match group.bit_of_block(blkno) {
-                // The first one is the descriptor's own.
+                // Bit 0 is the descriptor's own.
                 Some(own) if own == bit && bit > 0 => Ok(bit..bit + 1),
                 Some(own) => Err(wrong(own.to_string())),
                 None => Err(wrong(format!("one of group {}", group.blkno))),
@@ -353,7 +353,8 @@ impl Pools {
         cleared.map(|_| ())
     }
 
-    /// Marks bits of a group as used or free; false if it has fewer, and nothing is changed then.
+    /// Marks bits of a group as used or free. Returns false, and changes nothing, if the group has
+    /// fewer bits.
     pub fn mark(
         &mut self,
         volume: &Volume,
@@ -407,8 +408,8 @@ impl Pools {
     }
 }
 
-/// A free run of a group: the one that holds bit `goal`, from there on, if it is long enough; else
-/// the first of `most` bits, or the longest.
+/// A free run of a group: from bit `goal` on if that is free and the run long enough; else the
+/// first of `most` bits, or the longest.
 fn longest_run(group: &Group, want: Want, goal: Option<u32>) -> Option<Range<u32>> {
     let (least, most) = (want.least.max(1) as usize, want.most.max(want.least) as usize);
     let bitmap = group.bitmap();
@@ -479,7 +480,8 @@ impl Changing {
             self.cursor = Some(found.0);
             return Ok(Some(found));
         }
-        // Chains lead through groups that are new: these have to be there.
+        // New groups are part of the chains: they have to be written before the chains are
+        // followed.
         self.write(volume)?;
         let mut with_room = self.allocator.clone();
         let full = with_room.chains.iter_mut().filter(|chain| chain.c_free == 0);

@@ -7,7 +7,7 @@ use ocfs2_format::refcount::RefcountBlock;
 use ocfs2_format::xattr::XattrBlock;
 use ocfs2_format::{Blkno, Structure};
 
-/// A block of metadata with where it came from.
+/// A block of metadata and where it was allocated from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Suballocated {
     /// What it is.
@@ -18,8 +18,8 @@ pub struct Suballocated {
     pub slot: u16,
     /// Its bit in the group.
     pub bit: u16,
-    /// The group's descriptor; 0 where the group is in one piece and begins so many blocks
-    /// before it.
+    /// The group's descriptor. If it is 0, the group is contiguous and its descriptor is `bit`
+    /// blocks before this block.
     pub loc: Blkno,
 }
 

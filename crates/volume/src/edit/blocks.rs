@@ -1,4 +1,4 @@
-//! Blocks of an edit, read, changed and made.
+//! Reading, changing and creating blocks in an edit.
 
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::{Blkno, Block, Truncated};
@@ -39,8 +39,8 @@ impl Edit {
         Ok(self.volume.write(dinode.i_blkno, &dinode, block)?)
     }
 
-    /// Writes blocks as they are, from `blkno` on: the data of files, and metadata that has no block
-    /// check. Nothing is asked of what was there: for repairs, which have to write to what is wrong.
+    /// Writes blocks as they are, from `blkno` on: the data of files, and metadata without a block
+    /// check. What was there is not looked at: for repairs, which have to overwrite what is wrong.
     ///
     /// # Errors
     /// They cannot be written.
@@ -49,8 +49,8 @@ impl Edit {
         Ok(self.volume.write_raw(blkno, bytes)?)
     }
 
-    /// The same for blocks of metadata that have one block check, at byte `check_offset` of `bytes`:
-    /// it is made right where the volume has them.
+    /// The same for blocks of metadata with one block check, at byte `check_offset` of `bytes`. The
+    /// check is computed if the volume has block checks.
     ///
     /// # Errors
     /// They cannot be written.
@@ -64,7 +64,7 @@ impl Edit {
         Ok(self.volume.write_metadata(blkno, bytes, check_offset)?)
     }
 
-    /// The same for a block that a `T` is at the beginning of.
+    /// The same for a block that begins with a `T`.
     ///
     /// # Errors
     /// It cannot be written.
@@ -72,8 +72,8 @@ impl Edit {
         self.put_metadata(blkno, bytes, T::CHECK_OFFSET)
     }
 
-    /// What is kept of allocators is written, and read again when it is wanted: a block of theirs
-    /// may be written next.
+    /// Writes and drops the cached allocators, so that they are read again: a block of theirs may
+    /// be written next.
     fn forget_allocators(&mut self) -> Result<(), EditError> {
         self.pools.write(&self.volume)?;
         self.pools = Pools::default();

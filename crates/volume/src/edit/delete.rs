@@ -1,7 +1,7 @@
-//! Everything an inode has, given back.
+//! Giving back everything an inode has.
 //!
-//! What is read for that is read strictly, and as a whole, before anything is given back: a tree
-//! that points to a block twice, or out of the volume, is an error and stays as it is.
+//! All of a tree is read, and read strictly, before anything of it is given back: a tree that
+//! points to a block twice, or out of the volume, is an error and stays as it is.
 
 use std::collections::HashSet;
 
@@ -18,8 +18,8 @@ use crate::tree::Extent;
 use crate::{Error, Inode, Volume};
 
 impl Edit {
-    /// Frees an inode with all it has, whatever its number of links. Names that point to it are for
-    /// the caller.
+    /// Frees an inode with all it has, whatever its number of links. The caller takes care of the
+    /// names that point to it.
     ///
     /// # Errors
     /// Something of it is damaged.
@@ -52,9 +52,8 @@ impl Edit {
         })
     }
 
-    /// Frees the contents of an inode from `to` on, in clusters, or the end of them: as much as
-    /// changes about `budget` blocks. Gives the position from which on there is nothing left. The
-    /// size stays.
+    /// Frees the contents of an inode from cluster `to` on, or only their end: as much as changes
+    /// about `budget` blocks. Returns the position from which on nothing is left. The size stays.
     pub(crate) fn cut_contents(
         &mut self,
         inode: &Inode,
@@ -78,7 +77,7 @@ impl Edit {
         self.drop_range(inode, &mut root, 0..1 << 32)
     }
 
-    /// Frees the values of all attributes, and what the attributes are in.
+    /// Frees the values of all attributes, and the blocks and buckets the attributes are in.
     fn free_xattrs(&mut self, inode: &Inode) -> Result<(), EditError> {
         let mut values = Vec::new();
         for xattr in self.volume.xattrs(inode) {
@@ -138,13 +137,13 @@ impl Edit {
 }
 
 impl Inode {
-    /// The root of the refcount tree it uses, if it has one.
+    /// The root of the refcount tree it uses; `None` if it uses none.
     pub(super) fn refcounts(&self) -> Option<Blkno> {
         let has = self.dinode.dyn_features().contains(DynFeatures::HAS_REFCOUNT);
         Some(self.dinode.i_refcount_loc).filter(|root| has && !root.is_none())
     }
 
-    /// The one that an inode with shared extents has to have.
+    /// The root of the refcount tree, which an inode with shared extents has to have.
     pub(super) fn expect_refcounts(&self) -> Result<Blkno, Error> {
         let missing = || self.invalid("i_refcount_loc", 0, "a tree, for shared extents");
         self.refcounts().ok_or_else(missing)
@@ -152,8 +151,8 @@ impl Inode {
 }
 
 impl Volume {
-    /// Where to cut what has these extents, at `to` or after it, so that what is taken changes
-    /// about `budget` blocks.
+    /// Where to cut a file with these extents, at `to` or after it, so that freeing the rest
+    /// changes about `budget` blocks.
     fn cut_at(&self, extents: &[Extent], to: Cpos, budget: usize) -> Cpos {
         let geometry = self.geometry();
         let (mut groups, mut blocks, mut cut) = (HashSet::new(), 0, to);
@@ -164,7 +163,8 @@ impl Volume {
             let (first, _) = geometry.group_of(first);
             let (last, _) = geometry.group_of(Cluster(last));
             groups.extend(first..=last);
-            // A leaf of the refcount tree each, at worst, and an extent block for some.
+            // At worst each shared extent changes a leaf of the refcount tree; some extents change
+            // an extent block.
             blocks += usize::from(extent.flags.contains(ExtentFlags::REFCOUNTED));
             if index > 0 && groups.len() + blocks + index / 16 > budget {
                 return cut;

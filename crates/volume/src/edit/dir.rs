@@ -1,7 +1,7 @@
-//! Names put into a directory, taken out and led elsewhere.
+//! Adding, removing and redirecting names of a directory.
 //!
-//! None of this counts links, nor looks at what a name points to: that is what
-//! [`Edit::create`](super::Edit::create) and the others do.
+//! None of this counts links or looks at the inode a name points to:
+//! [`Edit::create`](super::Edit::create) and the other operations do that.
 
 use std::collections::HashSet;
 
@@ -22,10 +22,10 @@ use crate::{Error, Inode};
 const MOST_NAME: usize = 255;
 
 impl Edit {
-    /// Puts a name into a directory.
+    /// Adds a name to a directory.
     ///
     /// # Errors
-    /// [`EditError::Exists`]; [`EditError::Refused`] for what is not a name or no block;
+    /// [`EditError::Exists`]; [`EditError::Refused`] if the name or the block is not valid;
     /// [`EditError::NoRoom`], [`EditError::TooLarge`]; the directory is damaged.
     pub fn link(
         &mut self,
@@ -37,7 +37,7 @@ impl Edit {
         self.attempt(|edit| edit.add_name(dir, &NewEntry { name, inode, file_type }))
     }
 
-    /// Takes a name out of a directory; gives what it pointed to.
+    /// Removes a name from a directory and returns the inode it pointed to.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`EditError::Refused`] for `.` and `..`; the directory is damaged.
@@ -45,7 +45,7 @@ impl Edit {
         self.attempt(|edit| edit.take_name(dir, name))
     }
 
-    /// Makes a name of a directory, which may be `..`, lead elsewhere.
+    /// Makes a name of a directory, which may be `..`, point to another inode.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`EditError::Refused`] for what is not a block; the directory is damaged.
@@ -121,7 +121,7 @@ impl Edit {
         self.touch(dir)
     }
 
-    /// A directory, and the entry of a name that is there.
+    /// A directory, and its entry of a name.
     pub(super) fn named(&self, dir: Blkno, name: &[u8]) -> Result<(Inode, Entry), Error> {
         let parent = self.inode(dir)?;
         let entry = self.lookup(&parent, name)?;
@@ -143,7 +143,7 @@ impl Edit {
         }
     }
 
-    /// Puts a name into the first block with room, or another one at the end.
+    /// Puts a name into the first block with room, or a new one at the end.
     fn add_plain(&mut self, parent: &Inode, new: &NewEntry<'_>) -> Result<(), EditError> {
         let mut free = None;
         for block in self.dir_blocks(parent)? {
@@ -163,7 +163,7 @@ impl Edit {
         Ok(block.write(&self.volume)?)
     }
 
-    /// Puts a name into a block of the list of those with room, or into another one at the end,
+    /// Puts a name into the first block with room of the free list, or into a new one at the end,
     /// and into the index.
     fn add_indexed(&mut self, parent: &Inode, new: &NewEntry<'_>) -> Result<(), EditError> {
         self.verify_new(parent, new)?;
@@ -213,7 +213,7 @@ impl Edit {
             }
             let block = EntryBlock::read(&self.volume, dir, next)?;
             let Some(trailer) = &block.trailer else { break };
-            // What the trailer says may be too much.
+            // The trailer is only a hint and may state too much.
             if usize::from(trailer.db_free_rec_len) >= size && has_room(block.names(), size) {
                 return Ok(Some((block, before)));
             }
@@ -223,12 +223,12 @@ impl Edit {
         Ok(None)
     }
 
-    /// The hash of a name in indexes that are written.
+    /// The hash with which a name is written into an index.
     pub(super) fn hash_of(&self, name: &[u8]) -> NameHash {
         dx_hash(name, self.superblock().s_dx_seed, self.options.name_hash)
     }
 
-    /// The contents and the inode of a directory have changed now.
+    /// Sets the times of a directory whose contents have changed.
     pub(super) fn touch(&mut self, dir: Blkno) -> Result<(), EditError> {
         let time = self.time();
         self.update_dinode(dir, |dinode, _| dinode.touch(time))
@@ -243,12 +243,12 @@ fn put(block: &mut EntryBlock, new: &NewEntry<'_>) -> Result<(), EditError> {
     }
 }
 
-/// What the index has for a name in a block.
+/// The index entry for a name in a block.
 pub(super) fn dx_entry(hash: NameHash, blkno: Blkno) -> DxEntry {
     DxEntry { dx_major_hash: hash.major, dx_minor_hash: hash.minor, dx_dirent_blk: blkno }
 }
 
-/// Fails for what no file can be called.
+/// Fails if no file can have this name.
 fn verify_name(name: &[u8]) -> Result<(), EditError> {
     if name.len() > MOST_NAME {
         return Err(EditError::TooLarge("a name can have 255 bytes"));
@@ -263,7 +263,7 @@ fn exists(name: &[u8]) -> EditError {
     EditError::Exists(name.escape_ascii().to_string())
 }
 
-/// What `name` stands for cannot be done.
+/// The error for something that is refused for `name`.
 pub(super) fn refused(name: &[u8], why: &str) -> EditError {
     EditError::Refused(format!("{}: {why}", name.escape_ascii()))
 }

@@ -1,5 +1,5 @@
-//! A directory gets blocks: the first ones, when its names no longer fit into its inode, and
-//! others at its end.
+//! Growth of directories: the first block, when the names no longer fit into the inode, and further
+//! blocks at the end.
 
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::dir::entries;
@@ -16,7 +16,7 @@ use crate::allocator::Want;
 use crate::tree::Extent;
 use crate::{Error, InBlock, Inode};
 
-/// What a directory with too many blocks is told.
+/// The error for a directory that would have too many blocks.
 const MANY: EditError = EditError::TooLarge("the directory would have too many blocks");
 
 impl Edit {
@@ -67,7 +67,7 @@ impl Edit {
         Ok(block.write(&self.volume)?)
     }
 
-    /// An index of entries that are going to be in a block.
+    /// Creates an index of entries that are going to be in a block.
     fn index_of(&mut self, dir: Blkno, names: &[u8], blkno: Blkno) -> Result<Index, EditError> {
         let mut found = Vec::new();
         for entry in entries(names) {
@@ -79,7 +79,8 @@ impl Edit {
         Index::create(self, dir, &found)
     }
 
-    /// Another block at the end of a directory: not written yet, all of it a hole, and in no list.
+    /// Adds a block at the end of a directory and returns it: not written yet, all of it a hole,
+    /// and in no list.
     pub(super) fn append_block(&mut self, dir: &Inode) -> Result<EntryBlock, EditError> {
         let (geometry, block_size) = (*self.geometry(), u64::from(self.block_size().bytes()));
         // The C mkfs leaves lost+found at a size without the trailer.
@@ -114,7 +115,7 @@ impl Edit {
         Ok(EntryBlock::empty(&self.volume, dir, blkno)?)
     }
 
-    /// Puts a new cluster into a tree; its first block.
+    /// Puts a new cluster into a tree and returns its first block.
     fn add_cluster(
         &mut self,
         root: &mut Root,

@@ -1,4 +1,4 @@
-//! The index of a directory made again from its names, and a block for names to come.
+//! Rebuilding the index of a directory from its names, and adding a block for future names.
 
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::{DynFeatures, FileKind};
@@ -13,7 +13,8 @@ use crate::dir::Entry;
 use crate::{Error, Inode};
 
 impl Edit {
-    /// Gives a directory one more block, all of it room; its first one if its names are in its inode.
+    /// Adds an empty block to a directory. An inline directory gets its first block, which its
+    /// names move to.
     ///
     /// # Errors
     /// [`EditError::NoRoom`]; the directory is damaged.
@@ -35,8 +36,8 @@ impl Edit {
         })
     }
 
-    /// Makes the index of a directory again, and the list of its blocks with room: a directory without
-    /// an index gets one if its blocks end in trailers. Says how many entries it has.
+    /// Rebuilds the index of a directory and the list of its blocks with room. A directory without
+    /// an index gets one if its blocks end in trailers. Returns the number of entries of the index.
     ///
     /// # Errors
     /// [`EditError::Refused`] where there can be no index; [`EditError::NoRoom`]; the directory or
@@ -75,7 +76,7 @@ impl Edit {
                 (dinode.i_dyn_features, dinode.i_dx_root) = (features.bits(), root);
             })?;
             let inode = edit.inode(dir)?;
-            // The first block with room is to be the first of the list.
+            // In reverse, so that the first block with room is the first of the list.
             for (blkno, hashes) in blocks.into_iter().rev() {
                 for hash in hashes {
                     index.insert(edit, dx_entry(hash, blkno))?;
@@ -91,8 +92,8 @@ impl Edit {
         })
     }
 
-    /// The hash of a name as an index has it already: kernels differ in how they hash bytes from 0x80
-    /// on.
+    /// The hash of a name as the old index has it, if it does: kernels differ in how they hash
+    /// bytes from 0x80 on.
     fn hash_as_in(&self, index: Option<&Index>, name: &[u8], blkno: Blkno) -> NameHash {
         let seed = self.superblock().s_dx_seed;
         let mut hashes = CharSign::ALL.into_iter().map(|sign| dx_hash(name, seed, sign));
@@ -109,7 +110,7 @@ impl Edit {
     }
 }
 
-/// Puts a block before those of a list, if it has room.
+/// Puts a block at the head of the list of blocks with room, if it has any.
 fn list_block(block: &mut EntryBlock, first: &mut Blkno) {
     let (blkno, hole) = (block.blkno, block.hole());
     let Some(trailer) = &mut block.trailer else { return };

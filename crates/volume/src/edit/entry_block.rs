@@ -1,4 +1,4 @@
-//! One block of a directory while it is changed: entries put in, taken out, led elsewhere.
+//! Changing one block of a directory: adding, removing and redirecting entries.
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ use ocfs2_format::{Blkno, Block, Structure};
 use crate::dir::{BLOCK, Entry};
 use crate::{Error, InBlock, Inode, Volume};
 
-/// An entry that is to be.
+/// An entry to be added.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NewEntry<'a> {
     pub name: &'a [u8],
@@ -34,9 +34,9 @@ pub(crate) struct EntryBlock {
     dir: Blkno,
     pub blkno: Blkno,
     bytes: Vec<u8>,
-    /// What holds entries.
+    /// The part of the block that holds entries.
     names: Range<usize>,
-    /// What its end is to be, where the directory's blocks have trailers.
+    /// The trailer to be written; `None` if the directory's blocks have none.
     pub trailer: Option<DirTrailer>,
 }
 
@@ -48,7 +48,7 @@ struct Place {
 }
 
 impl EntryBlock {
-    /// The block of `dir` that is in `blkno`; the directory's own block if it is inline.
+    /// Reads the block of `dir` that is in `blkno`; the dinode if the directory is inline.
     pub fn read(volume: &Volume, dir: &Inode, blkno: Blkno) -> Result<Self, Error> {
         if dir.is_inline() {
             return Self::inline(dir);
@@ -84,8 +84,7 @@ impl EntryBlock {
         Ok(Self { dir: dir.blkno, blkno, bytes, names: 0..len, trailer })
     }
 
-    /// Puts entries that were elsewhere into a block that has none; the last one gets the rest of
-    /// the block.
+    /// Fills a block without entries with those in `from`. The last one gets the rest of the block.
     pub fn fill(&mut self, from: &[u8]) -> Result<(), Error> {
         let (dir, blkno) = (self.dir, self.blkno);
         let names = self.names_mut();
@@ -118,7 +117,7 @@ impl EntryBlock {
         largest_hole(self.names())
     }
 
-    /// Puts an entry into the first place that has room; false if there is none.
+    /// Puts an entry into the first place that has room. Returns false if there is none.
     pub fn insert(&mut self, new: &NewEntry<'_>) -> Result<bool, Error> {
         let (dir, blkno) = (self.dir, self.blkno);
         let names = self.names_mut();
@@ -158,7 +157,7 @@ impl EntryBlock {
         Ok(())
     }
 
-    /// Makes an entry lead elsewhere.
+    /// Makes an entry point to another inode.
     pub fn lead(&mut self, entry: &Entry, inode: Blkno, file_type: FileType) -> Result<(), Error> {
         let Place { header, .. } = self.find(entry)?;
         let header = DirEntryHeader { inode, file_type: file_type.code(), ..header };
@@ -179,7 +178,6 @@ impl EntryBlock {
         Err(Error::NotFound { name: entry.name.clone() })
     }
 
-    /// Writes it.
     pub fn write(mut self, volume: &Volume) -> Result<(), Error> {
         if let Some(trailer) = &self.trailer {
             trailer.write(&mut self.bytes).in_block(self.blkno)?;
@@ -197,12 +195,12 @@ fn used_by(entry: &DirEntry<'_>) -> usize {
     if entry.is_used() { entry_size(entry.header.name_len.into()) } else { 0 }
 }
 
-/// Bytes that a new entry could have of the place of this one.
+/// Bytes of this entry's place that a new entry could have.
 fn room_behind(entry: &DirEntry<'_>) -> usize {
     usize::from(entry.header.rec_len).saturating_sub(used_by(entry))
 }
 
-/// Whether an entry of so many bytes could be put in.
+/// Whether there is room for an entry of `size` bytes.
 pub(crate) fn has_room(names: &[u8], size: usize) -> bool {
     entries(names).map_while(Result::ok).any(|entry| room_behind(&entry) >= size)
 }

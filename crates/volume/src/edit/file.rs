@@ -1,7 +1,7 @@
-//! The contents of a file, written, cut, and allocated.
+//! Changing the contents of a file: writing, truncating, punching holes, allocating.
 //!
-//! What is written goes into the transaction like everything else, so that a crash leaves all of a
-//! write or nothing. Clusters that are shared are copied before they are written to.
+//! Contents go into the transaction like everything else, so that a crash leaves all of a write or
+//! nothing. Shared clusters are copied before they are written to.
 
 use std::iter::once;
 use std::ops::Range;
@@ -24,8 +24,8 @@ const COPIED_AT_ONCE: usize = 1 << 20;
 const TOO_LARGE: EditError = EditError::TooLarge("the file would be larger than a file can be");
 
 impl Edit {
-    /// Writes bytes into a file at an offset; one that ends before them gets longer. What is
-    /// between is a hole, or zeros on a volume without sparse files.
+    /// Writes bytes into a file at an offset; the file grows if it ends before their end. A gap
+    /// between its old end and the offset is a hole, or zeros on a volume without sparse files.
     ///
     /// # Errors
     /// [`EditError::NoRoom`], [`EditError::TooLarge`]; it is not a regular file, or it is damaged.
@@ -51,7 +51,7 @@ impl Edit {
         })
     }
 
-    /// Makes a file so many bytes long: what is beyond is freed, what is new reads as zeros.
+    /// Sets the size of a file in bytes: what is beyond it is freed, what is new reads as zeros.
     ///
     /// # Errors
     /// As [`Edit::write_file`].
@@ -64,7 +64,7 @@ impl Edit {
                 return Ok(());
             }
             let (inode, mut root) = edit.with_extents(inode)?;
-            // What was allocated beyond the end goes also where that stays.
+            // Clusters allocated beyond the end are freed even if the size stays.
             if size <= before {
                 let bits = edit.geometry().cluster_size.bits();
                 let keep = size.div_ceil(1 << bits);
@@ -115,8 +115,8 @@ impl Edit {
         })
     }
 
-    /// Allocates a range of a file without writing it: it reads as zeros. The size grows with it
-    /// if `grow`.
+    /// Allocates a range of a file without writing it: it reads as zeros. The size grows to include
+    /// it if `grow`.
     ///
     /// # Errors
     /// As [`Edit::write_file`]; [`EditError::Refused`] on a volume without unwritten extents.
@@ -155,7 +155,7 @@ impl Edit {
         })
     }
 
-    /// Where a write ends, if a file can be so long.
+    /// Where a write ends; an error if a file cannot be so long.
     fn end_of_write(&self, offset: u64, len: u64) -> Result<u64, EditError> {
         let end = offset.checked_add(len).ok_or(TOO_LARGE)?;
         if end > self.geometry().most_file_bytes() { Err(TOO_LARGE) } else { Ok(end) }
@@ -167,7 +167,7 @@ impl Edit {
         Ok(inode)
     }
 
-    /// Writes into an inode that has its contents itself, if there is room.
+    /// Writes into inline data, if there is room. Returns whether there was.
     fn write_inline(
         &mut self,
         inode: &Inode,
@@ -182,7 +182,7 @@ impl Edit {
         let time = self.time();
         self.update_dinode(inode.blkno, |dinode, id2| {
             let data = id2.get_mut(InlineData::SIZE..).unwrap_or_default();
-            // What is beyond the end need not be zeros.
+            // Bytes beyond the end need not be zeros.
             let gap = data.get_mut(dinode.i_size as usize..offset as usize);
             gap.unwrap_or_default().fill(0);
             if let Some(place) = data.get_mut(offset as usize..end as usize) {
@@ -194,7 +194,7 @@ impl Edit {
         Ok(true)
     }
 
-    /// Changes the size of a file in its inode, if there is room.
+    /// Changes the size of inline data, if there is room. Returns whether there was.
     fn resize_inline(&mut self, inode: &Inode, size: u64) -> Result<bool, EditError> {
         let room = inode.id2().len().saturating_sub(InlineData::SIZE);
         if size > room as u64 {
@@ -210,7 +210,7 @@ impl Edit {
         Ok(true)
     }
 
-    /// The file with its contents in extents: one that has them itself gets a cluster for them.
+    /// Returns the inode with its contents in extents; inline data is moved to clusters.
     pub(super) fn with_extents(&mut self, inode: Inode) -> Result<(Inode, Root), EditError> {
         if inode.dinode.arm() != Arm::InlineData {
             let root = self.inode_root(&inode)?;
@@ -248,14 +248,15 @@ impl Edit {
         })
     }
 
-    /// What a cluster of a file is part of.
+    /// The segment that a cluster of a file is part of.
     fn segment(&self, root: &Root, cpos: u64) -> Result<Segment, EditError> {
         let cpos = u32::try_from(cpos).map_err(|_| TOO_LARGE)?;
         let list = ExtentList::new(root.list()).in_block(root.at())?;
         Ok(Tree::new(self.volume(), root.at(), &list)?.segment(Cpos(cpos))?)
     }
 
-    /// Puts clusters into a hole, at most so many, close to what is before them.
+    /// Puts at most `most` clusters into a hole, close to the extent before it. Returns the new
+    /// extent.
     pub(super) fn fill_hole(
         &mut self,
         root: &mut Root,
@@ -277,8 +278,8 @@ impl Edit {
         Ok(extent)
     }
 
-    /// Makes all clusters of a range of bytes ones that can be written to: allocated, written, not
-    /// shared. What is new of them is zeros but for `written`, which the caller writes.
+    /// Makes all clusters of a range of bytes writable: allocated, written, not shared. New ones
+    /// are zeroed except for the bytes in `written`, which the caller writes.
     fn prepare(
         &mut self,
         inode: &Inode,
@@ -314,8 +315,8 @@ impl Edit {
         Ok(())
     }
 
-    /// Gives a file clusters of its own in place of shared ones: as many of `part` as there are
-    /// in a row.
+    /// Gives a file its own clusters in place of shared ones: for as much of `part` as one run of
+    /// clusters can replace.
     fn unshare(&mut self, inode: &Inode, root: &mut Root, part: &Extent) -> Result<(), EditError> {
         let counts = inode.expect_refcounts()?;
         let first = self.run_of(part).start;
@@ -341,7 +342,6 @@ impl Edit {
         self.tree_change(root, range, &mut |extent| Some(Extent { blkno, flags: plain, ..extent }))
     }
 
-    /// Copies clusters.
     fn copy(&mut self, from: Blkno, to: Blkno, clusters: u32) -> Result<(), EditError> {
         let size = self.block_size();
         let mut left = u64::from(clusters) << self.geometry().cluster_size.bits();
@@ -357,7 +357,7 @@ impl Edit {
         Ok(())
     }
 
-    /// Zeros in an extent but for a range of bytes of the file.
+    /// Zeroes an extent except for a range of bytes of the file.
     fn zero_around(&mut self, extent: &Extent, but: &Range<u64>) -> Result<(), EditError> {
         let bits = self.geometry().cluster_size.bits();
         let own = u64::from(extent.cpos.0) << bits..extent.end() << bits;
@@ -370,7 +370,7 @@ impl Edit {
         self.zero_in(extent, rest, own.start)
     }
 
-    /// Zeros in a range of bytes of an extent that begins at `start`.
+    /// Zeroes a range of bytes of the file within an extent that begins at byte `start`.
     fn zero_in(&mut self, extent: &Extent, range: Range<u64>, start: u64) -> Result<(), EditError> {
         if range.is_empty() {
             return Ok(());
@@ -382,7 +382,8 @@ impl Edit {
         Ok(zeroed.map_err(|source| Error::Write { blkno, source })?)
     }
 
-    /// Zeros in a range of bytes of a file, where it is stored.
+    /// Zeroes a range of bytes of a file where it is stored; holes and unwritten extents read as
+    /// zeros anyway.
     fn zero_stored(
         &mut self,
         inode: &Inode,
@@ -406,8 +407,8 @@ impl Edit {
         Ok(())
     }
 
-    /// What is stored after the end of a file, up to `to`, becomes zeros: it is about to be part
-    /// of the file.
+    /// Zeroes what is stored after the end of a file, up to `to`, as it is about to become part of
+    /// the file.
     fn clear_tail(&mut self, root: &Root, size: u64, to: u64) -> Result<(), EditError> {
         let bits = self.geometry().cluster_size.bits();
         let end = size.div_ceil(1 << bits) << bits;
@@ -424,7 +425,7 @@ impl Edit {
         }
     }
 
-    /// Writes into clusters that are prepared.
+    /// Writes into clusters that [`Edit::prepare`] has made writable.
     fn put(&mut self, root: &Root, offset: u64, bytes: &[u8]) -> Result<(), EditError> {
         let bits = self.geometry().cluster_size.bits();
         let (mut at, end) = (offset, offset + bytes.len() as u64);

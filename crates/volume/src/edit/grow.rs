@@ -1,9 +1,9 @@
-//! More clusters at the end of a volume.
+//! Growth of a volume: more clusters at its end.
 //!
-//! The groups of the new part, and the backups of the superblock that come to be in it, are outside
-//! the volume until the transaction is made: they are written before, and nothing leads to them.
-//! The transaction has the group that was the last one, and the inode of the global bitmap; the
-//! superblock, which says how large the volume is, follows.
+//! The groups of the new part, and the backups of the superblock in it, are outside the volume
+//! until the transaction is made: they are written before it, when nothing points to them yet. The
+//! transaction changes the group that was the last one and the inode of the global bitmap. The
+//! superblock, which states the size of the volume, follows.
 
 use std::ops::Range;
 
@@ -21,7 +21,7 @@ use ocfs2_device::Device;
 /// The new part of a volume.
 #[derive(Debug)]
 pub struct Growth {
-    /// The volume as it will be, over the old one.
+    /// The volume with its new size.
     volume: Volume,
     allocator: Allocator,
     /// The groups that are new, by number.
@@ -33,8 +33,9 @@ pub struct Growth {
 }
 
 impl Edit {
-    /// Makes the volume so many clusters large, more than it has, on a device that has them. This
-    /// has to be alone in its transaction, and [`Growth::write`] has to come before that.
+    /// Grows the volume to `clusters` clusters, more than it has, on a device that is large enough.
+    /// This has to be alone in its transaction, and [`Growth::write`] has to come before the
+    /// commit.
     ///
     /// # Errors
     /// [`EditError::Refused`] for fewer clusters, and for a volume whose groups have fewer bits
@@ -69,7 +70,7 @@ impl Edit {
                 allocator: allocator.clone(),
                 volume: edit.volume.on(edit.volume.device().clone()),
             };
-            // What the last group has more than before.
+            // What the last group gains.
             let (mut desc, mut block) = (group.desc.clone(), group.block().to_vec());
             let (before, after) = (desc.bg_bits, geometry.group_clusters(last) as u16);
             desc.bg_bits = after;
@@ -134,12 +135,12 @@ impl Edit {
 }
 
 impl Growth {
-    /// Groups that are new.
+    /// Number of new groups.
     pub fn groups(&self) -> u32 {
         self.groups.end - self.groups.start
     }
 
-    /// The bits of a group that backups of the superblock take, of those that are new.
+    /// The bits of a group that new backups of the superblock take.
     fn backups_of(&self, index: u32) -> impl Iterator<Item = u32> {
         let geometry = *self.volume.geometry();
         let clusters = self.volume.backups_within(self.blocks.clone());
@@ -156,7 +157,7 @@ impl Growth {
         (chain, bits, 1 + self.backups_of(index).count() as u32)
     }
 
-    /// Writes the new groups and backups to `device`, which is flushed.
+    /// Writes the new groups and backups to `device` and flushes it.
     ///
     /// # Errors
     /// [`EditError::Volume`]: it cannot be written; the volume is as before.
@@ -177,7 +178,7 @@ impl Growth {
     fn group(&self, index: u32, blkno: Blkno) -> Result<Vec<u8>, Error> {
         let geometry = self.volume.geometry();
         let (chain, bits, taken) = self.counts(index);
-        // The head of the chain before: a new group, or the one that was it.
+        // The head of the chain so far: another new group, or the old head.
         let chains = u32::from(self.allocator.header.cl_count).max(1);
         let before = index.checked_sub(chains).filter(|before| self.groups.contains(before));
         let head = || self.allocator.chains.get(chain as usize).map(|record| record.c_blkno);
@@ -202,7 +203,7 @@ impl Growth {
         Ok(block)
     }
 
-    /// Writes a block of metadata that begins a cluster, and zeros in the rest of that.
+    /// Writes a block of metadata that begins a cluster, and zeroes the rest of the cluster.
     fn put<T: Block>(
         &self,
         device: &dyn Device,

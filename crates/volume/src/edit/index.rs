@@ -1,5 +1,5 @@
-//! The index of a directory while it is changed: its root and leaves, and taking an entry out.
-//! What grows it is in [`index_growth`](super::index_growth).
+//! Changing the index of a directory: its root and leaves, and the removal of entries. Growth is in
+//! [`index_growth`](super::index_growth).
 
 use ocfs2_format::dx::{DxEntry, DxEntryList, DxLeaf, DxRoot, write_dx_entries};
 use ocfs2_format::hash::{CharSign, NameHash, dx_hash};
@@ -22,7 +22,7 @@ impl Index {
         Ok(Self { root, block })
     }
 
-    /// The entries of a root that has them itself.
+    /// The entries of an inline root.
     pub(super) fn entries(&self) -> Result<Vec<DxEntry>, Error> {
         let blkno = self.root.dr_blkno;
         let list = DxRoot::entries(&self.block).in_block(blkno)?;
@@ -35,7 +35,7 @@ impl Index {
         write_dx_entries(bytes, entries).in_block(self.root.dr_blkno)
     }
 
-    /// The cluster of leaves that has a hash: the lowest major hash in it, and its first block.
+    /// The cluster of leaves for a hash: the lowest major hash in it, and its first block.
     pub(super) fn cluster(
         &self,
         volume: &Volume,
@@ -46,14 +46,14 @@ impl Index {
         Tree::new(volume, blkno, &list)?.dx_cluster(hash)
     }
 
-    /// The leaf that has the entries with a hash.
+    /// The leaf for a hash.
     pub(super) fn leaf(&self, volume: &Volume, hash: NameHash) -> Result<Option<Leaf>, Error> {
         let Some((_, first)) = self.cluster(volume, hash)? else { return Ok(None) };
         let within = u64::from(hash.minor) % u64::from(volume.geometry().blocks_per_cluster());
         Leaf::read(volume, Blkno(first.0 + within)).map(Some)
     }
 
-    /// Removes what points to an entry.
+    /// Removes the index entry that points to a directory entry.
     pub fn remove(&mut self, volume: &Volume, entry: &Entry) -> Result<(), Error> {
         let seed = volume.superblock().s_dx_seed;
         for sign in CharSign::ALL {
@@ -102,13 +102,13 @@ impl Index {
         Ok(true)
     }
 
-    /// Writes the root.
+    /// Writes the root. Leaves are written when they are changed.
     pub fn write(self, volume: &Volume) -> Result<(), Error> {
         volume.write(self.root.dr_blkno, &self.root, self.block)
     }
 }
 
-/// A block of entries.
+/// A leaf of an index: a block of entries.
 #[derive(Debug)]
 pub(super) struct Leaf {
     header: DxLeaf,

@@ -1,5 +1,5 @@
-//! An index that is made, and one that grows: entries move from the root to a cluster of leaves,
-//! and where one of those is full half of them to another cluster.
+//! Creation and growth of an index: entries move from a full root to a cluster of leaves, and from
+//! a full leaf about half of them move to another cluster.
 
 use ocfs2_format::dx::{DxEntry, DxFlags, DxLeaf, DxRoot};
 use ocfs2_format::dx_leaves::LeafCluster;
@@ -12,12 +12,13 @@ use crate::InBlock;
 use crate::allocator::{Suballocated, Want};
 use crate::tree::Extent;
 
-/// Names whose hashes are all the same are in one leaf, and that is full.
+/// The error if all entries of a full leaf have the same hash, so that it cannot be split.
 const SAME_HASH: &str = "too many names of the directory have the same hash";
 const MANY: &str = "the directory has too many names";
 
 impl Index {
-    /// A new index with so many entries, which have to fit into its root.
+    /// Creates an index with these entries, which have to fit into its root. The root is not
+    /// written yet.
     pub fn create(edit: &mut Edit, dir: Blkno, entries: &[DxEntry]) -> Result<Self, EditError> {
         let Suballocated { blkno, slot, bit, loc, .. } = edit.take_block(DxRoot::NAME)?;
         let root = DxRoot {
@@ -52,7 +53,7 @@ impl Index {
             self.leave_root(edit, &entries)?;
         }
         let capacity = usize::from(DxLeaf::entry_capacity(block_size));
-        // Each split leaves fewer entries in the leaf that is looked for.
+        // Each split leaves fewer entries in the leaf for the hash.
         for _ in 0..=capacity {
             let Some(mut leaf) = self.leaf(edit.volume(), new.hash())? else { break };
             if leaf.entries.len() < capacity {
@@ -81,8 +82,8 @@ impl Index {
         Ok(())
     }
 
-    /// Splits the cluster of a leaf that is full: what has a hash from the middle of the leaf's
-    /// on moves, from all leaves of the cluster, to the same leaf of a new one.
+    /// Splits the cluster of a full leaf: entries with hashes from about the middle of that leaf on
+    /// move, from each leaf of the cluster, to the corresponding leaf of a new one.
     fn split(&mut self, edit: &mut Edit, full: &Leaf, new: &DxEntry) -> Result<(), EditError> {
         let at = split_at(&full.entries, new.dx_major_hash);
         let at = at.ok_or(EditError::TooLarge(SAME_HASH))?;
@@ -105,7 +106,7 @@ impl Index {
         Ok(())
     }
 
-    /// Adds a cluster of leaves to the tree; its first block.
+    /// Adds a cluster of leaves to the tree and returns its first block.
     fn add_cluster(
         &mut self,
         edit: &mut Edit,
@@ -128,9 +129,8 @@ impl Index {
     }
 }
 
-/// The major hash from which on entries leave a full leaf, so that there is room for `new`: the
-/// one nearest to the middle at which they can be divided. `None` if all of them, and the new one,
-/// are the same.
+/// The major hash from which on entries leave a full leaf to make room for `new`: the one nearest
+/// to the middle at which they can be divided. `None` if all hashes, `new` included, are the same.
 fn split_at(entries: &[DxEntry], new: u32) -> Option<u32> {
     let mut hashes: Vec<u32> = entries.iter().map(|entry| entry.dx_major_hash).collect();
     hashes.sort_unstable();

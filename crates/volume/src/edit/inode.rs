@@ -1,6 +1,7 @@
-//! Inodes made, named, moved and deleted.
+//! Naming, moving and deleting inodes.
 //!
-//! What loses its last name is deleted at once, or becomes an orphan if somebody has it open.
+//! An inode that loses its last name is deleted at once, or becomes an orphan if somebody has it
+//! open.
 
 use std::collections::HashSet;
 
@@ -15,12 +16,12 @@ use super::{Edit, EditError};
 use crate::inode::Touch;
 use crate::{Error, Inode, Volume};
 
-/// Most links of an inode without indexed-dirs.
+/// Most links of an inode on a volume without indexed-dirs.
 const MOST_LINKS: u32 = 32_000;
 /// The same with them, where the high half of the count is used.
 const MOST_LINKS_INDEXED: u32 = i32::MAX as u32;
 
-/// What becomes of an inode that has lost its last name.
+/// What to do with an inode that has lost its last name.
 type End = fn(&mut Edit, Blkno) -> Result<(), EditError>;
 
 impl Edit {
@@ -41,8 +42,8 @@ impl Edit {
         })
     }
 
-    /// Takes a name out of a directory. What it pointed to is deleted if that was its last one; a
-    /// directory has to be empty.
+    /// Removes a name from a directory. The inode is deleted if this was its last name; a directory
+    /// has to be empty.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`EditError::Refused`] for `.`, `..`, a directory that is not empty
@@ -54,8 +55,9 @@ impl Edit {
         })
     }
 
-    /// Moves a name. What has the new name already is replaced: a directory, which has to be
-    /// empty, by a directory, and any other file by what is none. Two names of one file stay.
+    /// Moves a name. An existing file with the new name is replaced: a directory, which has to be
+    /// empty, only by a directory, and any other file only by one that is not a directory. If both
+    /// names belong to one file, both stay.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`EditError::Refused`] for `.`, `..`, for a directory that would be in
@@ -117,8 +119,8 @@ impl Edit {
         Ok(())
     }
 
-    /// Counts a name less for what `name` of `dir` pointed to, and makes an end of it if that was the
-    /// last.
+    /// Takes one link from the inode that `name` of `dir` pointed to, and calls `end` if that was
+    /// the last.
     pub(super) fn part_with(
         &mut self,
         dir: Blkno,
@@ -177,12 +179,12 @@ impl Edit {
         self.change_links(blkno, |links| links.checked_add(1)).map(|_| ())
     }
 
-    /// Says how many are left.
+    /// Takes one link from an inode. Returns how many are left.
     fn drop_link(&mut self, blkno: Blkno) -> Result<u32, EditError> {
         self.change_links(blkno, |links| links.checked_sub(1))
     }
 
-    /// Changes the number of links, and the time of the last change.
+    /// Changes the number of links, and the time of the last change. Returns the new number.
     fn change_links(
         &mut self,
         blkno: Blkno,
@@ -212,7 +214,7 @@ impl Volume {
     }
 }
 
-/// What an entry says of an inode.
+/// The file type that a directory entry states for an inode.
 pub(super) fn type_of(inode: &Inode) -> Result<FileType, Error> {
     let kind = inode.kind().map(FileType::from);
     kind.ok_or(Error::WrongKind { blkno: inode.blkno, expected: "a file of any kind" })

@@ -1,4 +1,4 @@
-//! The extents of a file, changed.
+//! Changes of the extents of a file.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ impl Edit {
     /// The root of the tree of an inode's contents.
     ///
     /// # Errors
-    /// [`Error::WrongKind`] where it has none.
+    /// [`Error::WrongKind`] if it has no such tree.
     pub fn inode_root(&self, inode: &Inode) -> Result<Root, Error> {
         inode.extent_list()?;
         let Dinode { i_last_eb_blk, i_clusters, .. } = inode.dinode;
@@ -40,7 +40,7 @@ impl Edit {
         })
     }
 
-    /// Puts an extent into a file, where that has a hole. The size of the file stays.
+    /// Puts an extent into a hole of a file. The size of the file stays.
     ///
     /// # Errors
     /// [`EditError::Exists`] if something is there; [`EditError::NoRoom`]; the tree is damaged.
@@ -52,9 +52,9 @@ impl Edit {
         })
     }
 
-    /// Changes all extents of a file, or parts of them, that are within `range`, in clusters: to
-    /// what `change` gives, which has to be at the same position and as long, or to a hole. What
-    /// becomes of the clusters is for the caller.
+    /// Changes all extents of a file, or the parts of them, that are within `range`, in clusters.
+    /// `change` returns an extent at the same position and of the same length, or `None` for a
+    /// hole. The caller decides what becomes of the clusters.
     ///
     /// # Errors
     /// [`EditError::NoRoom`]; the tree is damaged.

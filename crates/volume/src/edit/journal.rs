@@ -1,4 +1,4 @@
-//! Journals made larger and smaller.
+//! Resizing of journals.
 
 use std::ops::Range;
 
@@ -10,12 +10,13 @@ use crate::inode::Touch;
 use crate::tree::Extent;
 
 impl Edit {
-    /// Makes the journal of a slot so many clusters long, and gives the clusters that are new in
-    /// it: whatever is in them is not part of this transaction, and has to be overwritten before.
+    /// Makes the journal of a slot `clusters` clusters long and returns its new clusters. Their
+    /// contents are not part of this transaction: they have to be overwritten before it.
     ///
-    /// The superblock of the journal, which says how many blocks it uses, is not changed: it is in
-    /// no transaction. It must not be larger than the file at any time: the one of a journal that
-    /// gets smaller is written before this transaction, of one that gets larger after it.
+    /// The superblock of the journal, which states how many blocks it uses, is not part of a
+    /// transaction and stays as it is. It must never state more than the file has: it has to be
+    /// written before this transaction if the journal gets smaller, and after it if the journal
+    /// gets larger.
     ///
     /// # Errors
     /// [`EditError::NoRoom`]; the journal is damaged.

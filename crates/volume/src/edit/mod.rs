@@ -1,15 +1,15 @@
 //! Changing a volume.
 //!
-//! An [`Edit`] is one transaction. Everything it changes is kept aside and seen by what it reads
-//! afterwards; [`Edit::commit`] brings it to the volume as one, through a journal or in place.
-//! Dropped without that, it never was.
+//! An [`Edit`] is one transaction. Its changes are kept aside, and what it reads afterwards
+//! includes them. [`Edit::commit`] brings them to the volume as a whole, through a journal or in
+//! place. Without a commit they are dropped.
 //!
-//! A step that is made of several changes is made as a whole or not at all: see
-//! [`Edit::attempt`]. Each operation of this module is such a step, so that one that fails,
-//! because there is no room or because something is damaged, leaves what was there before it.
+//! A step of several changes is made as a whole or not at all: see [`Edit::attempt`]. Each
+//! operation of this module is such a step: if it fails, because there is no room or because
+//! something is damaged, everything stays as it was before.
 //!
 //! Reading is strict here, as everywhere in this crate: what is wrong is an error, and nothing is
-//! written on top of it. Repairs, which have to write to what is wrong, are fsck's.
+//! written on top of it. Repairs, which have to overwrite what is wrong, are left to fsck.
 
 mod blocks;
 mod delete;
@@ -56,17 +56,17 @@ pub use new_inode::NewInode;
 pub use session::Session;
 pub use tree::{Holds, Root};
 
-/// A change could not be made; nothing of it was.
+/// Why a change could not be made. Nothing of it was made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EditError {
     /// Something cannot be read or written, or is damaged.
     #[error(transparent)]
     Volume(#[from] Error),
-    /// What it takes is not free.
+    /// There is no room for what the change needs.
     #[error("there is no room left for {0}")]
     NoRoom(&'static str),
-    /// There is something already where something new was to be put.
+    /// Something exists already where something new was to be put.
     #[error("{0} is there already")]
     Exists(String),
     /// The format has no way to store it: a file, tree or name that would be too large.
@@ -81,22 +81,22 @@ pub enum EditError {
 }
 
 impl EditError {
-    /// Whether it is only that room is missing.
+    /// Whether the only problem is a lack of room.
     pub fn is_no_room(&self) -> bool {
         matches!(self, Self::NoRoom(_))
     }
 }
 
-/// Who makes a change, and when.
+/// The settings of an edit.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EditOptions {
-    /// What new and changed inodes get as their time.
+    /// The time that new and changed inodes get.
     pub time: Timestamp,
     /// The slot whose allocators give blocks and inodes, below the volume's number of slots.
     pub slot: u16,
-    /// How names are hashed that come into the index of a directory.
+    /// How names that are added to the index of a directory are hashed.
     pub name_hash: CharSign,
-    /// Changes that are kept in memory, in bytes; more are kept in a file. 0 is 64 MiB.
+    /// Bytes of changes that are kept in memory; the rest goes to a file. 0 is 64 MiB.
     pub memory_bytes: u64,
 }
 
@@ -108,27 +108,28 @@ pub enum How {
     Journal(u16),
     /// Without a journal; the superblock says that there are errors until all is written.
     InPlace,
-    /// Without anything that a crash in between would need: to an overlay.
+    /// Without any protection against a crash: for an overlay.
     Unguarded,
 }
 
-/// Changes of one draft that are kept in memory before they go to a file.
+/// Bytes of changes, of one draft or by default of an edit, that are kept in memory before they go
+/// to a file.
 const DEFAULT_MEMORY: u64 = 64 << 20;
 
 /// One transaction over a volume. See the [module](self).
 pub struct Edit {
     /// The volume without the changes.
     base: Volume,
-    /// All changes of steps that were made.
+    /// The changes of all completed steps.
     changes: Arc<OverlayDevice<Arc<dyn Device>>>,
     /// The volume as it is now: on the changes, or on the draft of a step.
     volume: Volume,
     options: EditOptions,
     pools: Pools,
     owed: quota::Owed,
-    /// Steps that are being made, one in the other.
+    /// Number of nested steps that are being made.
     steps: u32,
-    /// What the next new inode gets as its generation.
+    /// The generation that was given out last.
     next_generation: u32,
 }
 
@@ -148,7 +149,7 @@ impl Deref for Edit {
 }
 
 impl Edit {
-    /// Nothing is changed yet.
+    /// A transaction over `volume` without changes yet.
     pub fn new(volume: &Volume, options: EditOptions) -> Self {
         let memory = if options.memory_bytes == 0 { DEFAULT_MEMORY } else { options.memory_bytes };
         let base = volume.on(Arc::clone(volume.device()));
@@ -169,17 +170,17 @@ impl Edit {
         }
     }
 
-    /// The volume as it is with the changes so far.
+    /// The volume with the changes so far.
     pub fn volume(&self) -> &Volume {
         &self.volume
     }
 
-    /// What new and changed inodes get as their time.
+    /// The time that new and changed inodes get.
     pub fn time(&self) -> Timestamp {
         self.options.time
     }
 
-    /// Sets what inodes get as their time from now on.
+    /// Sets the time that inodes get from now on.
     pub fn set_time(&mut self, time: Timestamp) {
         self.options.time = time;
     }
@@ -201,7 +202,7 @@ impl Edit {
         &self.changes
     }
 
-    /// Blocks that were changed.
+    /// Number of changed blocks.
     pub fn changed_blocks(&self) -> usize {
         self.changes.changed_blocks()
     }
@@ -209,12 +210,12 @@ impl Edit {
     /// Makes `step` as a whole or not at all: if it fails, everything it has changed is as before.
     ///
     /// # Errors
-    /// What `step` says.
+    /// The error of `step`; or quota or allocators cannot be written.
     pub fn attempt<T, E: From<EditError>>(
         &mut self,
         step: impl FnOnce(&mut Self) -> Result<T, E>,
     ) -> Result<T, E> {
-        // If the step fails, what is kept of the allocators goes with it.
+        // Cached allocators are written first: they are dropped if the step fails.
         self.finish()?;
         let outer = Arc::clone(self.volume.device());
         let block_size = self.volume.block_size().bytes();
@@ -244,8 +245,8 @@ impl Edit {
         result
     }
 
-    /// Writes what is kept of allocators and quota to the changes: [`Edit::attempt`] does so at
-    /// its end.
+    /// Writes cached allocators and counted quota to the changes. [`Edit::attempt`] does so at its
+    /// end.
     ///
     /// # Errors
     /// It cannot be written; quota files are damaged, or there is no room for them.
@@ -256,7 +257,7 @@ impl Edit {
         Ok(self.pools.write(&self.volume)?)
     }
 
-    /// Writes those blocks that are not on `device` yet; says how many there were.
+    /// Writes those changed blocks that differ from `device`. Returns how many there were.
     fn write_differences(&self, device: &dyn Device) -> Result<usize, CommitError> {
         let block_size = self.base.block_size();
         let failed = |offset: u64| {
@@ -285,15 +286,15 @@ impl Edit {
         blocks.all(|blkno| self.base.is_superblock(blkno))
     }
 
-    /// Another transaction over `volume`, to which this one was committed.
+    /// Starts another transaction over `volume`, to which this one was committed.
     pub(crate) fn restart(&mut self, volume: &Volume) {
         let (pools, owed) = (std::mem::take(&mut self.pools), std::mem::take(&mut self.owed));
         *self = Self { pools, owed, ..Self::new(volume, self.options) };
     }
 
-    /// Brings all changes to `device`, the one the volume is on or a
-    /// [`Pass`](crate::gate::Pass) to it. Says how many blocks were changed: unguarded, those that
-    /// are others than before.
+    /// Brings all changes to `device`, the one the volume is on or a [`Pass`](crate::gate::Pass) to
+    /// it. Returns how many blocks were changed; with [`How::Unguarded`], only those that differ
+    /// from before.
     ///
     /// # Errors
     /// [`CommitError`]; if [`CommitError::is_before_writes`], nothing was written.
@@ -303,7 +304,7 @@ impl Edit {
             return Ok(0);
         }
         match how {
-            // No journal has them.
+            // Superblocks are not part of any journal.
             How::Journal(_) if self.changes_only_superblocks() => {
                 let (_, superblocks) = self.base.transaction_of(&self.changes)?;
                 self.base.write_superblocks(&superblocks, device)?;

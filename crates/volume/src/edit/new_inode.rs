@@ -18,38 +18,40 @@ const MOST_TARGET: usize = 4095;
 /// All that can be set of `i_mode` besides the kind.
 const PERMISSIONS: u16 = 0o7777;
 
-/// What a new inode is to be.
+/// The properties of a new inode.
 #[derive(Clone, Copy, Debug)]
 pub struct NewInode<'a> {
-    /// What it is.
+    /// The kind of file.
     pub kind: FileKind,
-    /// Permissions, set-id bits and the sticky bit: `0o7777`. Nothing is taken from the directory
-    /// it comes to be in.
+    /// Permissions, set-id bits and the sticky bit: `0o7777`. Nothing is inherited from the
+    /// directory.
     pub permissions: u16,
     /// Owner.
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Major and minor number of a device; nothing for others.
+    /// Major and minor number of a device; ignored for other kinds.
     pub rdev: (u32, u32),
-    /// Where a symbolic link leads; nothing for others.
+    /// Target of a symbolic link; ignored for other kinds.
     pub target: &'a [u8],
 }
 
 impl NewInode<'static> {
-    /// A file of this kind that belongs to root: no device, no symbolic link.
+    /// A file of this kind that belongs to root; not for devices and symbolic links.
     pub fn of(kind: FileKind, permissions: u16) -> Self {
         Self { kind, permissions, uid: 0, gid: 0, rdev: (0, 0), target: b"" }
     }
 }
 
 impl Edit {
-    /// Makes an inode and gives it a name in a directory. A regular file is empty, a directory
-    /// has `.` and `..`. Attributes and access lists are not taken from the directory.
+    /// Creates an inode with a name in a directory and returns its block. A regular file is empty,
+    /// a directory has `.` and `..`. Attributes and access control lists are not inherited from the
+    /// directory.
     ///
     /// # Errors
     /// As [`Edit::link`]; [`EditError::Refused`] for a symbolic link without a target;
-    /// [`EditError::TooLarge`] for numbers, a target or more directories than can be.
+    /// [`EditError::TooLarge`] if the device number, the target or the links of the directory would
+    /// be too large.
     pub fn create(
         &mut self,
         dir: Blkno,
@@ -73,7 +75,7 @@ impl Edit {
         })
     }
 
-    /// A dinode with all that does not depend on its kind, not written yet.
+    /// Takes a block for an inode and returns its dinode, without contents. Nothing is written yet.
     fn new_dinode(&mut self, name: &[u8], new: &NewInode<'_>) -> Result<Dinode, EditError> {
         let is_device = matches!(new.kind, FileKind::CharDevice | FileKind::BlockDevice);
         let id1 = if is_device { encode_rdev(new.rdev)? } else { 0 };
@@ -92,7 +94,7 @@ impl Edit {
         })
     }
 
-    /// A dinode in a block that was taken for one, of no kind yet.
+    /// A dinode for a block that was taken for one, without a kind yet.
     pub(super) fn dinode_in(&mut self, taken: Suballocated) -> Dinode {
         let Timestamp { seconds, nanoseconds } = self.time();
         Dinode {
@@ -124,7 +126,7 @@ impl Edit {
         self.create_block(dinode.i_blkno, dinode, fill)
     }
 
-    /// Writes a directory without names: inline where the volume has that.
+    /// Writes an empty directory: inline if the volume has inline data.
     pub(super) fn write_directory(
         &mut self,
         mut dinode: Dinode,
@@ -179,7 +181,7 @@ impl Edit {
     }
 }
 
-/// A device number as `i_rdev` has it.
+/// A device number in the encoding of `i_rdev`.
 fn encode_rdev((major, minor): (u32, u32)) -> Result<u64, EditError> {
     if major >= 1 << 12 || minor >= 1 << 20 {
         return Err(EditError::TooLarge("a device has a major number of 12 bits, a minor of 20"));

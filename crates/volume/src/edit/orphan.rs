@@ -1,5 +1,6 @@
-//! Inodes without a name that somebody still has open. They are in the orphan directory of the slot
-//! that took their last name, until they are closed; after a crash a recovery deletes them.
+//! Orphans: inodes without a name that somebody still has open. Until they are closed they are in
+//! the orphan directory of the slot that removed their last name; after a crash, recovery deletes
+//! them.
 
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::InodeFlags;
@@ -12,8 +13,8 @@ use crate::Error;
 use crate::dir::Entry;
 
 impl Edit {
-    /// As [`Edit::unlink`], for what is open: if that was its last name it becomes an orphan.
-    /// Says whether it did.
+    /// As [`Edit::unlink`], for an open inode: it becomes an orphan if this was its last name.
+    /// Returns whether it did.
     ///
     /// # Errors
     /// As [`Edit::unlink`]; [`EditError::NoRoom`] in the orphan directory.
@@ -25,7 +26,7 @@ impl Edit {
         })
     }
 
-    /// As [`Edit::rename`], where what has the new name is open: it may become an orphan.
+    /// As [`Edit::rename`], if the file with the new name is open: it may become an orphan.
     ///
     /// # Errors
     /// As [`Edit::rename`] and [`Edit::unlink_open`].
@@ -42,7 +43,7 @@ impl Edit {
     /// Deletes an orphan, which nobody has open any more.
     ///
     /// # Errors
-    /// [`EditError::Refused`] if it is none; something is damaged.
+    /// [`EditError::Refused`] if it is not an orphan; something is damaged.
     pub fn delete_orphan(&mut self, blkno: Blkno) -> Result<(), EditError> {
         self.attempt(|edit| {
             let inode = edit.inode(blkno)?;
@@ -95,7 +96,7 @@ impl Edit {
     }
 }
 
-/// What an orphan is called.
+/// The name of an orphan in its directory.
 fn orphan_name(blkno: Blkno) -> Vec<u8> {
     format!("{:016x}", blkno.0).into_bytes()
 }

@@ -1,9 +1,9 @@
-//! Quota: what a change is to the owners and the groups of inodes.
+//! Quota: charging changes to the owners and the groups of inodes.
 //!
-//! Whoever writes a dinode in an [`Edit`] counts what it was and what it is; what differs reaches
-//! the global quota files at the end of the step, one entry for each id. Counted is what Linux
-//! counts: each inode but those of the system, and the root directory, with the clusters of its
-//! contents, and the clusters of the index of a directory.
+//! Each write of a dinode in an [`Edit`] takes off what the inode used and adds what it uses now.
+//! The difference reaches the global quota files at the end of the step, one entry for each id.
+//! Linux counts the same: all inodes except system inodes (but the root directory is counted), with
+//! the clusters of their contents and of the index of a directory.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ use crate::{Error, InBlock, Inode, SystemFile, Volume};
 /// The root of the tree of a global file.
 pub(super) const ROOT: u32 = 1;
 
-/// More or less of what an id uses.
+/// A change of what an id uses.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Change {
     pub inodes: i64,
@@ -33,7 +33,7 @@ pub(crate) struct Change {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Owed {
     changes: BTreeMap<(QuotaKind, u32), Change>,
-    /// Quota files that are damaged stay as they are, and no id gets an entry.
+    /// Damaged quota files stay as they are, and no id gets a new entry.
     pub is_lenient: bool,
 }
 
@@ -69,7 +69,8 @@ impl QuotaFile {
         volume.write_metadata(blkno, block, check_offset(volume.block_size()))
     }
 
-    /// The leaf with the entry of an id, and where in it that is; for a global file.
+    /// The leaf with the entry of an id, as block number and contents, and the offset of the entry
+    /// in it; `None` if there is no entry. For a global file.
     pub(super) fn find(
         &self,
         volume: &Volume,
@@ -89,14 +90,14 @@ impl QuotaFile {
         }
         let (blkno, block) = self.read(volume, at)?;
         let index = leaf_entries(&block).position(|entry| entry.is_used() && entry.dqb_id == id);
-        // What points to a leaf points to an entry in it.
+        // A reference to a leaf for this id means that the leaf has its entry.
         let index = index.ok_or_else(|| self.inode.invalid("dqb_id", "missing", id))?;
         Ok(Some((blkno, block, LeafHeader::SIZE + index * QuotaEntry::SIZE)))
     }
 }
 
 impl Volume {
-    /// Whose usage is counted.
+    /// The kinds of quota that the volume keeps.
     pub(crate) fn quota_kinds(&self) -> impl Iterator<Item = QuotaKind> + use<> {
         let features = self.features();
         let kinds = [QuotaKind::User, QuotaKind::Group];
@@ -108,18 +109,18 @@ impl Volume {
     }
 }
 
-/// Adds to what an entry counts, which is never less than nothing.
+/// Adds a change to the usage in an entry, which never falls below 0.
 fn add(entry: &mut QuotaEntry, change: Change) {
     entry.dqb_curinodes = entry.dqb_curinodes.saturating_add_signed(change.inodes);
     entry.dqb_curspace = entry.dqb_curspace.saturating_add_signed(change.bytes);
     if !entry.is_used() {
-        // All zero would mean that there is none.
+        // An entry of zeros would count as unused.
         entry.dqb_itime = 1;
     }
 }
 
 impl Edit {
-    /// Sets how many milliseconds are between two syncs of what the slots count.
+    /// Sets the interval, in milliseconds, at which slots sync their changes.
     ///
     /// # Errors
     /// [`EditError::Refused`] where that kind of quota is not kept; the file is damaged.
@@ -139,8 +140,8 @@ impl Edit {
         })
     }
 
-    /// Gives an inode to another owner and another group. The index of a directory goes along, in
-    /// quota; Linux leaves it with whoever had the directory when it got it.
+    /// Gives an inode another owner and another group. The quota of a directory's index moves
+    /// along; Linux leaves it with the owner at the time when the index was made.
     ///
     /// # Errors
     /// [`EditError::NoRoom`] in the quota files; something is damaged.
@@ -161,21 +162,21 @@ impl Edit {
         })
     }
 
-    /// Leaves quota files that are damaged as they are: that is for a check to tell.
+    /// Leaves damaged quota files as they are: reporting them is left to a check.
     #[must_use]
     pub(crate) fn with_lenient_quota(mut self) -> Self {
         self.owed.is_lenient = true;
         self
     }
 
-    /// Counts an inode as it is from now on, or with -1 as it was.
+    /// Counts an inode: with `sign` 1 as it is from now on, with -1 as it was.
     pub(super) fn count_inode(&mut self, dinode: &Dinode, sign: i64) {
         if dinode.flags().contains(InodeFlags::VALID) {
             self.count(dinode, sign, sign * i64::from(dinode.i_clusters));
         }
     }
 
-    /// Counts clusters that the index of a directory has got, or less than none that it has lost.
+    /// Counts clusters that the index of a directory has gained; negative if it has lost them.
     pub(super) fn count_index(&mut self, dir: &Dinode, clusters: i64) {
         self.count(dir, 0, clusters);
     }
@@ -212,7 +213,7 @@ impl Edit {
         Ok(())
     }
 
-    /// Adds to what an id uses; says whether it has an entry.
+    /// Adds to what an id uses. Returns false, and changes nothing, if the id has no entry.
     pub(crate) fn add_usage(
         &mut self,
         kind: QuotaKind,
@@ -230,9 +231,9 @@ impl Edit {
         Ok(true)
     }
 
-    /// The same; an id without an entry gets one.
+    /// As [`Edit::add_usage`], but an id without an entry gets one.
     fn charge(&mut self, kind: QuotaKind, id: u32, change: Change) -> Result<(), EditError> {
-        // Of an id that has none nothing can be taken.
+        // Nothing can be taken from an id without an entry.
         let is_less = change.inodes <= 0 && change.bytes <= 0;
         if self.add_usage(kind, id, change)? || is_less {
             return Ok(());
@@ -242,7 +243,7 @@ impl Edit {
         self.new_quota(entry, kind)
     }
 
-    /// Puts an entry into a quota file that has none of its id.
+    /// Puts an entry into a global quota file that has none for its id.
     pub(super) fn new_quota(
         &mut self,
         entry: QuotaEntry,
@@ -260,7 +261,7 @@ impl Edit {
 struct Global {
     file: QuotaFile,
     info: GlobalInfo,
-    /// The block with that.
+    /// The block that holds `info`.
     head: (Blkno, Vec<u8>),
 }
 
@@ -283,7 +284,7 @@ impl Global {
         Ok(QuotaFile::write(volume, blkno, &block)?)
     }
 
-    /// Puts an entry into the first leaf with room, or a new one; gives the leaf.
+    /// Puts an entry into the first leaf with room, or a new one. Returns the leaf.
     fn insert(&mut self, edit: &mut Edit, entry: &QuotaEntry) -> Result<u32, EditError> {
         let index = match self.info.dqi_free_entry {
             0 => self.new_block(edit)?,
@@ -306,7 +307,7 @@ impl Global {
         header.dqdh_entries += 1;
         self.info.dqi_free_entry = index;
         if free.len() == 1 {
-            // It was the first one of the list.
+            // The leaf is full now. It was the first of the list, and leaves it.
             self.info.dqi_free_entry = std::mem::take(&mut header.dqdh_next_free);
             header.dqdh_prev_free = 0;
             self.set_first(edit.volume())?;
@@ -316,7 +317,7 @@ impl Global {
         Ok(index)
     }
 
-    /// There is no leaf before the first one of the list.
+    /// Records that there is no leaf before the first one of the list.
     fn set_first(&self, volume: &Volume) -> Result<(), Error> {
         if self.info.dqi_free_entry == 0 {
             return Ok(());
@@ -328,7 +329,7 @@ impl Global {
         QuotaFile::write(volume, blkno, &block)
     }
 
-    /// Makes the tree lead from its root to the leaf of an id.
+    /// Makes the tree point from its root to the leaf of an id.
     fn refer(&mut self, edit: &mut Edit, id: u32, leaf: u32) -> Result<(), EditError> {
         let size = edit.block_size();
         let (mut at, depth) = (ROOT, tree_depth(size));
@@ -349,7 +350,7 @@ impl Global {
         Ok(())
     }
 
-    /// A block of zeros: one that is free, or another one at the end of the file.
+    /// Returns a block of zeros: a free one, or a new one at the end of the file.
     fn new_block(&mut self, edit: &mut Edit) -> Result<u32, EditError> {
         let zeros = vec![0; edit.block_size().size()];
         if self.info.dqi_free_blk != 0 {

@@ -1,4 +1,4 @@
-//! Entries of global quota files: read, and set.
+//! Reading and setting entries of global quota files.
 
 use std::collections::HashSet;
 
@@ -18,10 +18,10 @@ impl Volume {
         let file = self.quota_file(SystemFile::Quota(kind))?;
         let depth = tree_depth(self.block_size());
         let (mut found, mut visited) = (Vec::new(), HashSet::new());
-        // Blocks with their distance from the root: those below are visited before the next ones.
+        // Blocks to visit, with their distance from the root: depth first.
         let mut left = vec![(ROOT, 0)];
         while let Some((index, level)) = left.pop() {
-            // A leaf is that of several ids.
+            // Several ids share a leaf.
             if !visited.insert((index, level)) {
                 continue;
             }
@@ -40,7 +40,7 @@ impl Volume {
         Ok(found)
     }
 
-    /// The entry of an id, if it has one.
+    /// The entry of an id; `None` if it has none.
     ///
     /// # Errors
     /// As [`Volume::quota_entries`].
@@ -53,8 +53,8 @@ impl Volume {
 }
 
 impl Edit {
-    /// Changes the entry of an id, which gets one if it has none. What the id uses is not for
-    /// `change` to say: it is counted.
+    /// Changes the entry of an id, which gets one if it has none. `change` has to leave the usage
+    /// alone: that is counted.
     ///
     /// # Errors
     /// [`EditError::Refused`] where that kind of quota is not kept; [`EditError::NoRoom`]; the file
@@ -80,7 +80,7 @@ impl Edit {
             change(&mut entry);
             entry.dqb_id = id;
             if !entry.is_used() {
-                // All zero would mean that there is none.
+                // An entry of zeros would count as unused.
                 entry.dqb_itime = 1;
             }
             entry.encode(bytes).in_block(blkno)?;

@@ -1,8 +1,9 @@
-//! Refcount trees changed in place: references counted up and down, leaves cut in two and removed.
+//! Changing refcount trees in place: counting references up and down, splitting and removing
+//! leaves.
 //!
 //! A cluster that only one extent uses is not counted until that extent is shared: then it is
-//! counted once, and once more for each extent that comes. The last reference takes the record
-//! with it. Trees are found by their root block, which every inode that uses them names.
+//! counted once, and once more for each further extent. When the last reference is dropped, the
+//! record goes. Trees are found by their root block, which every inode that uses them names.
 
 use std::ops::Range;
 
@@ -22,12 +23,12 @@ struct Leaf {
     header: RefcountBlock,
     block: Vec<u8>,
     records: Vec<RefcountRec>,
-    /// The clusters it has the records of.
+    /// The clusters whose records it holds.
     range: Range<u64>,
 }
 
 impl Leaf {
-    /// What it has the records of, of a run that begins there.
+    /// The part of `run`, which begins in `range`, whose records it holds.
     fn part(&self, run: Range<u32>) -> Range<u64> {
         let start = u64::from(run.start);
         start..u64::from(run.end).min(self.range.end).max(start + 1)
@@ -45,7 +46,7 @@ impl Volume {
         Ok((header, block))
     }
 
-    /// The block that has the records of a cluster.
+    /// The block that holds the records of a cluster.
     fn refcount_leaf(&self, root: Blkno, cluster: u32) -> Result<Leaf, Error> {
         let (header, block) = self.refcount_block(root, Blkno(0))?;
         let (header, block, range) = match header.is_tree() {
@@ -63,7 +64,8 @@ impl Volume {
         Ok(Leaf { header, block, records, range })
     }
 
-    /// How many extents use a cluster, and up to where that number is the same. 0 is not counted.
+    /// Returns how many extents use a cluster (0 if it is not counted), and the clusters from it on
+    /// that have the same number.
     ///
     /// # Errors
     /// The tree cannot be read or is damaged.
@@ -89,7 +91,7 @@ fn refcount_root(header: &RefcountBlock, block: &[u8]) -> Root {
 }
 
 impl Edit {
-    /// Makes a refcount tree that counts nothing and that one inode uses; gives its root.
+    /// Creates a refcount tree that counts nothing and that one inode uses. Returns its root.
     ///
     /// # Errors
     /// [`EditError::NoRoom`]; an allocator is damaged.
@@ -125,7 +127,8 @@ impl Edit {
         blocks.into_iter().try_for_each(|block| self.give_block(block))
     }
 
-    /// Where a block of a tree that no inode uses came from. It must not count anything.
+    /// Where a block of a tree that no inode uses was allocated from. Fails if it still counts
+    /// anything.
     fn unused_refcounts(
         &self,
         header: &RefcountBlock,
@@ -153,7 +156,7 @@ impl Edit {
         self.count_references(root, runs, true).map(|_| ())
     }
 
-    /// Counts one reference less for each cluster of some runs; gives those that have none left.
+    /// Counts one reference less for each cluster of some runs. Returns those that have none left.
     ///
     /// # Errors
     /// [`EditError::NoRoom`]; the tree is damaged, also where a cluster is not counted.
@@ -189,7 +192,8 @@ impl Edit {
                 if part.end < end.into() {
                     runs.push(part.end as u32..end);
                 }
-                // What has too many records is cut in two once.
+                // A leaf with too many records is cut in two only once, so it is stored before more
+                // is added.
                 let is_full = leaf.records.len() > room;
                 next = runs.pop_if(|run| !is_full && leaf.range.contains(&run.start.into()));
             }
@@ -198,7 +202,8 @@ impl Edit {
         Ok(unused)
     }
 
-    /// Stores the records of a block: in two, if they are too many, and nowhere, if there are none.
+    /// Stores the records of a block: in two blocks if there are too many. A leaf without records
+    /// is removed.
     fn store_leaf(&mut self, root: Blkno, leaf: Leaf) -> Result<(), EditError> {
         let Leaf { mut header, block, records, .. } = leaf;
         let room = usize::from(RefcountBlock::record_capacity(self.block_size()));
@@ -229,8 +234,8 @@ impl Edit {
         self.write_refcounts(&header, &records)
     }
 
-    /// Makes a tree of a root that has its records itself: they move to a leaf, whose header is
-    /// given. The caller writes the records there.
+    /// Turns a root that holds records itself into a tree: they move to a leaf, whose header is
+    /// returned. The caller writes the records there.
     fn move_to_leaf(
         &mut self,
         root: RefcountBlock,
@@ -255,7 +260,8 @@ impl Edit {
         Ok(leaf)
     }
 
-    /// Changes the tree of leaves that a root has. One without leaves has the records itself again.
+    /// Changes the tree of leaves that a root has. A root without leaves holds records itself
+    /// again.
     fn change_leaves(
         &mut self,
         root: Blkno,
@@ -293,7 +299,7 @@ impl Edit {
         Ok(self.volume().write(header.rf_blkno, header, block)?)
     }
 
-    /// The header with a new block for it.
+    /// Takes a new block for a header and returns the header with it.
     fn refcount_header(&mut self, header: RefcountBlock) -> Result<RefcountBlock, EditError> {
         let taken = self.take_block(RefcountBlock::NAME)?;
         Ok(RefcountBlock {
@@ -320,8 +326,8 @@ impl Edit {
     }
 }
 
-/// The records after one reference more or less was counted for `part`; `None` where one is to be
-/// taken from a cluster that has none. `unused` gets what has none left.
+/// The records after one reference more or less was counted for `part`; `None` if a cluster without
+/// references is to lose one. `unused` gets the clusters that have none left.
 fn count(
     records: &[RefcountRec],
     part: &Range<u64>,

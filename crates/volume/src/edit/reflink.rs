@@ -11,8 +11,8 @@ use crate::inode::Touch;
 use crate::tree::Extent;
 
 impl Edit {
-    /// Makes an empty file one with the contents of another one, with which it shares the clusters:
-    /// whoever writes to one of the files gets a copy. Attributes and times stay as they are.
+    /// Gives an empty file the contents of another one. Both share the clusters: a write to one of
+    /// the files copies them. Attributes and times are not copied.
     ///
     /// # Errors
     /// [`EditError::Refused`] on a volume without refcount trees, and where the file is not empty;
@@ -53,7 +53,7 @@ impl Edit {
         })
     }
 
-    /// Makes all extents of a file ones that are counted; gives the tree.
+    /// Makes all extents of a file counted ones. Returns the root of the refcount tree.
     fn shared(&mut self, inode: &Inode) -> Result<Blkno, EditError> {
         let counts = match inode.refcounts() {
             Some(counts) => counts,
@@ -77,7 +77,7 @@ impl Edit {
         Ok(counts)
     }
 
-    /// Makes a file without extents one that uses a tree, instead of another one it has used.
+    /// Makes a file without extents use a refcount tree, in place of another one it has used.
     fn join(&mut self, inode: &Inode, counts: Blkno) -> Result<(), EditError> {
         let before = inode.refcounts();
         if before == Some(counts) {

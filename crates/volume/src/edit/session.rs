@@ -1,4 +1,4 @@
-//! Many transactions, one after the other, through a running log.
+//! Many transactions in succession, through a running log.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use crate::commit::CommitError;
 use crate::journal::Log;
 use ocfs2_device::Device;
 
-/// A volume that is changed for a while. Each transaction has reached it when
-/// [`Session::commit`] returns: from then on a replay gives it, whatever happens. Dropped without
+/// A volume that is changed by many transactions. When [`Session::commit`] returns, the transaction
+/// is permanent: whatever happens, a replay restores it. If the session is dropped without
 /// [`Session::close`], the log is left to be replayed.
 pub struct Session {
     /// The device, or a pass through its gate.
@@ -29,8 +29,8 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    /// Changes to `volume`, which is on `device`, through the journal of the slot of `options`.
-    /// Nothing is written before the first commit.
+    /// Opens a session that changes `volume`, which is on `device`, through the journal of the slot
+    /// of `options`. Nothing is written before the first commit.
     ///
     /// # Errors
     /// [`CommitError`]: the journal cannot be used, or has to be replayed.
@@ -49,13 +49,13 @@ impl Session {
         &self.volume
     }
 
-    /// A new transaction. There is one at a time: of two, the one that is committed second does
-    /// not know of the first.
+    /// Starts a transaction. Only one may be open at a time: of two, the one that is committed
+    /// second does not know of the first.
     pub fn edit(&mut self) -> Edit {
         Edit { pools: std::mem::take(&mut self.pools), ..Edit::new(&self.volume, self.options) }
     }
 
-    /// Commits a transaction. Says how many blocks it changes.
+    /// Commits a transaction. Returns how many blocks it changes.
     ///
     /// # Errors
     /// [`CommitError`]; if [`CommitError::is_before_writes`], the volume is as before.

@@ -1,4 +1,4 @@
-//! The slot map of a volume that gets more slots, or another form of slot map.
+//! The slot map of a volume that gets more slots or another slot map format.
 
 use ocfs2_format::slot_map::SlotMapFormat;
 use ocfs2_format::{Blkno, Cpos};
@@ -6,17 +6,17 @@ use ocfs2_format::{Blkno, Cpos};
 use super::{Edit, EditError};
 use crate::SystemFile;
 
-/// Bytes that the longest slot map has, in whole blocks of any size.
+/// Bytes of the longest slot map, in whole blocks of any block size.
 const MOST_BYTES: usize = 4096;
 
 impl Edit {
-    /// Makes the slot map long enough for so many slots in a format, and gives where its first
-    /// block is, and what a map has there in which all slots are free. This is in no transaction, as a
-    /// mount reads the map before it replays: it has to be written before this one.
+    /// Makes the slot map long enough for `slots` slots in a format. Returns its first block, and
+    /// the bytes of a map in which all slots are free. The caller has to write these before this
+    /// transaction and outside of any, as a mount reads the map before it replays.
     ///
     /// # Errors
     /// [`EditError::TooLarge`] if there are more slots than its clusters or the format have room
-    /// for; it is damaged.
+    /// for; the slot map is damaged.
     pub fn free_slot_map(
         &mut self,
         slots: u16,
@@ -33,7 +33,7 @@ impl Edit {
             if inode.size() < needed {
                 edit.update_dinode(inode.blkno, |dinode, _| dinode.i_size = room)?;
             }
-            // A cluster has no fewer bytes than that.
+            // The first extent is enough: no cluster has fewer bytes than the map.
             let first = edit.tree(&inode)?.map(Cpos(0))?;
             let first = first.ok_or_else(|| inode.invalid("l_next_free_rec", 0, "an extent"))?;
             Ok((first.blkno, vec![format.empty_byte(); MOST_BYTES]))

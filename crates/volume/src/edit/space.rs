@@ -1,4 +1,4 @@
-//! Clusters and blocks of an edit, taken and given back.
+//! Taking and giving back clusters and blocks in an edit.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use crate::allocator::pools::Pool;
 use crate::allocator::{Suballocated, Want};
 
 impl Edit {
-    /// Takes clusters in a row, whose contents are whatever was there.
+    /// Takes consecutive clusters. Their contents are whatever was there before.
     ///
     /// # Errors
     /// [`EditError::NoRoom`] if there is no such run; the global bitmap is damaged.
@@ -20,7 +20,7 @@ impl Edit {
         taken.ok_or(EditError::NoRoom("clusters"))
     }
 
-    /// Takes this very cluster; says whether it was free.
+    /// Takes this very cluster. Returns false if it is not free.
     ///
     /// # Errors
     /// The global bitmap is damaged.
@@ -34,7 +34,7 @@ impl Edit {
         Ok(false)
     }
 
-    /// Takes so many clusters, in as few runs as there are.
+    /// Takes `count` clusters, in as few runs as possible.
     ///
     /// # Errors
     /// [`EditError::NoRoom`]; the global bitmap is damaged.
@@ -43,7 +43,7 @@ impl Edit {
         taken.ok_or(EditError::NoRoom("clusters"))
     }
 
-    /// Clusters that are free.
+    /// Number of free clusters.
     ///
     /// # Errors
     /// The global bitmap is damaged.
@@ -115,7 +115,7 @@ impl Edit {
         taken.ok_or(EditError::NoRoom("a system file"))
     }
 
-    /// Blocks that are free in the `extent_alloc` of a slot, as its chains have it.
+    /// Number of free blocks in the `extent_alloc` of a slot, according to its chains.
     ///
     /// # Errors
     /// The allocator is damaged.
@@ -139,12 +139,13 @@ impl Edit {
         Ok(self.pools.free_inode(&self.volume, dinode)?)
     }
 
-    /// Marks bits of a group of an allocator as in use or as free, and counts them, whoever has what
-    /// they stand for: it is for those who know. Bits that are so already stay so.
+    /// Marks bits of a group of an allocator as in use or as free, and updates the counts. Who uses
+    /// what the bits stand for is not checked: the caller has to know. Bits already in that state
+    /// stay.
     ///
     /// # Errors
-    /// [`EditError::Refused`] if the group does not have them, or `allocator` is none; something is
-    /// damaged.
+    /// [`EditError::Refused`] if the group does not have them, or `allocator` is not an allocator;
+    /// something is damaged.
     pub fn mark_bits(
         &mut self,
         allocator: SystemFile,
@@ -163,7 +164,7 @@ impl Edit {
         })
     }
 
-    /// All slots, this one first.
+    /// All slots, beginning with `first`.
     fn slots_from(&self, first: u16) -> impl Iterator<Item = u16> + use<> {
         let slots = self.volume.max_slots().max(1);
         (0..slots).map(move |next| (first % slots + next) % slots)

@@ -12,8 +12,8 @@ use crate::open::FoundSuperblock;
 use crate::{Error, InBlock, Volume};
 
 impl Edit {
-    /// Changes the superblock. All its backups become what it is, without the marks that something
-    /// is going on or wrong: these are in the superblock alone.
+    /// Changes the superblock. All its backups get the same contents, but without the marks of
+    /// operations in progress and of errors: only the superblock itself has those.
     ///
     /// # Errors
     /// It cannot be written.
@@ -30,7 +30,7 @@ impl Edit {
         })
     }
 
-    /// Writes the superblock as it is now, and the backups in so many blocks.
+    /// Writes the superblock as it is now, and its backups in the first `blocks` blocks.
     pub(super) fn write_superblocks(&mut self, blocks: u64) -> Result<(), EditError> {
         let superblock = self.superblock().clone();
         let backups = self.volume.backups_within(0..blocks);
@@ -50,7 +50,7 @@ impl Volume {
         backups.filter(move |blkno| has_backups && blocks.contains(&blkno.0))
     }
 
-    /// What is to be in a block for the superblock or a backup of it.
+    /// The contents of block `blkno` as the superblock or a backup of it.
     pub(super) fn superblock_of(
         &self,
         superblock: &SuperBlock,

@@ -1,4 +1,4 @@
-//! New system files: those that a slot has.
+//! Creating the system files of a slot.
 
 use ocfs2_format::chain::{ChainList, write_chain_list};
 use ocfs2_format::dinode::{Dinode, FileKind};
@@ -23,9 +23,9 @@ const MODE_FILE: u16 = 0o644;
 const LOCAL_QUOTA_BLOCKS: u64 = 2;
 
 impl Edit {
-    /// Makes a system file of a slot, as it is on a new volume: allocators without groups, a
-    /// journal without clusters, an empty directory, a quota file without entries. Says where its
-    /// inode is. One that is there already stays as it is.
+    /// Creates a system file of a slot, as on a new volume: allocators without groups, a journal
+    /// without clusters, an empty directory, a quota file without entries. Returns the block of its
+    /// inode. A file that exists already stays as it is.
     ///
     /// # Errors
     /// [`EditError::NoRoom`]; [`EditError::Refused`] for a file that is not one of a slot, and
@@ -102,7 +102,7 @@ impl Edit {
         Ok(blkno)
     }
 
-    /// Clusters of a group and bits of a cluster, as the allocator of the first slot has them.
+    /// Clusters per group and bits per cluster, as in the allocator of the first slot.
     fn group_size_of(&self, file: SystemFile) -> Result<(u16, u16), EditError> {
         let first = match file {
             SystemFile::ExtentAlloc(_) => SystemFile::ExtentAlloc(0),

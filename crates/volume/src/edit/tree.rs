@@ -1,11 +1,11 @@
-//! Extent trees changed in place.
+//! Changing extent trees in place.
 //!
-//! A change is made in one leaf, and what it makes of the leaf goes up: a list with too many
-//! records is cut in two, one without records leaves the tree, and the record above says where
-//! the first record below begins. A tree whose root has one child that fits into it gets
-//! shallower. What the owner keeps of its tree (clusters, rightmost leaf, root list) is a [`Root`],
-//! which the owner loads and stores: trees hang from dinodes, indexes, attributes and refcount
-//! trees, and are changed in the same way.
+//! A change is made in one leaf, and its consequences go up: a list with too many records is cut in
+//! two, one without records is removed from the tree, and the record above states where the first
+//! record below begins. A tree whose root has a single child that fits into it becomes shallower.
+//! What the owner keeps of its tree (clusters, rightmost leaf, root list) is a [`Root`], which the
+//! owner loads and stores: trees hang from dinodes, indexes, attributes and refcount trees, and are
+//! changed in the same way.
 
 use std::ops::Range;
 
@@ -23,13 +23,13 @@ use crate::{Error, InBlock, Volume};
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Holds {
     /// Clusters of contents: positions are those of the contents, and records that continue each
-    /// other are one.
+    /// other are merged.
     Data,
-    /// Clusters or blocks that are found by a hash or a number: records stay as they are.
+    /// Clusters or blocks that are found by a hash or a number: records are never merged.
     Keyed,
 }
 
-/// The root of a tree while that is changed: the list, and what else its owner keeps.
+/// The root of a tree that is being changed: the list, and what else its owner keeps.
 #[derive(Clone, Debug)]
 pub struct Root {
     at: Blkno,
@@ -45,7 +45,7 @@ impl Root {
         Self { at, holds, list, last_leaf, clusters }
     }
 
-    /// A root without extents in a list of so many bytes.
+    /// A root without extents in a list of `bytes` bytes.
     ///
     /// # Errors
     /// [`Truncated`] if the list has no room for its header.
@@ -75,7 +75,7 @@ impl Root {
         self.clusters
     }
 
-    /// All extents, read strictly; the number of clusters becomes what they have.
+    /// Reads all extents strictly, and sets the number of clusters to their sum.
     pub(super) fn extents(&mut self, volume: &Volume) -> Result<Vec<Extent>, Error> {
         let list = ExtentList::new(&self.list).in_block(self.at)?;
         let extents = Tree::new(volume, self.at, &list)?.extents();
@@ -93,7 +93,7 @@ impl Root {
 /// A list on the way from the root to a leaf.
 #[derive(Clone, Debug)]
 struct Level {
-    /// Of the extent block; `None` for the root.
+    /// The header of the extent block; `None` for the root.
     header: Option<ExtentBlock>,
     depth: u16,
     records: Vec<ExtentRec>,
@@ -113,7 +113,7 @@ impl Level {
         let depth = list.header.l_tree_depth;
         let mut records: Vec<_> = list.records().collect();
         if depth == 0 {
-            // The kernel leaves an empty one at the head.
+            // The kernel leaves an empty record at the head.
             records.retain(|rec| rec.e_leaf_clusters() > 0);
         }
         if !records.is_sorted_by(|one, next| one.e_cpos < next.e_cpos) {
@@ -128,7 +128,7 @@ impl Level {
         self.header.as_ref().map(|header| header.h_blkno)
     }
 
-    /// Where the next record's part begins, if there is one.
+    /// Where the next record begins; `None` if there is none.
     fn next(&self) -> Option<Cpos> {
         Some(self.records.get(self.index + 1)?.e_cpos)
     }
@@ -184,8 +184,8 @@ impl Volume {
         Ok(way)
     }
 
-    /// The block that the record of a keyed tree for `key` names, and the keys it stands for. The
-    /// first record also stands for the keys before it.
+    /// The block that the record for `key` of a keyed tree points to, and the keys the record
+    /// stands for. The first record also stands for the keys before it.
     pub(crate) fn keyed_at(&self, root: &Root, key: Cpos) -> Result<(Blkno, Range<u64>), Error> {
         let way = self.way_to(root, key)?;
         let leaf = way.last().filter(|leaf| leaf.depth == 0);
@@ -242,8 +242,8 @@ impl Edit {
         })
     }
 
-    /// Changes all extents of a tree, or parts of them, that are within `range`, to what `change`
-    /// gives: at the same position and as long, or nothing.
+    /// Changes all extents of a tree, or the parts of them, that are within `range` to what
+    /// `change` returns: an extent at the same position and of the same length, or nothing.
     ///
     /// # Errors
     /// As [`Edit::tree_insert`].
@@ -275,7 +275,7 @@ impl Edit {
         Ok(())
     }
 
-    /// Changes the records of the leaf at the end of a way, and what follows from that.
+    /// Changes the records of the leaf at the end of a way, and the lists above accordingly.
     fn change_leaf(
         &mut self,
         root: &mut Root,
@@ -293,7 +293,7 @@ impl Edit {
         };
         let (before, had) = (leaf.records.clone(), sum(&leaf.records));
         change(&mut leaf.records)?;
-        // A block without records, which somebody has left, goes.
+        // A block without records, which somebody has left, is removed, too.
         let is_empty_block = leaf.records.is_empty() && leaf.header.is_some();
         if before == leaf.records && !leaf.is_changed && !is_empty_block {
             return Ok(());
@@ -304,7 +304,8 @@ impl Edit {
         self.settle(root, way)
     }
 
-    /// Brings a way whose last list has changed in order, from there up, and writes it.
+    /// Brings the lists of a way in order, from the last one, which has changed, upwards, and
+    /// writes them.
     fn settle(&mut self, root: &mut Root, mut way: Vec<Level>) -> Result<(), EditError> {
         while let Some(level) = way.pop() {
             if way.is_empty() {
@@ -340,21 +341,21 @@ impl Edit {
         Ok(())
     }
 
-    /// Makes the records of the last list of a way meet: the last one reaches to what comes after
-    /// it further up, or to `end` at the end of the tree.
+    /// Makes each record of the last list of a way reach to the next one. The last record reaches
+    /// to what follows further up, or to `end` at the end of the tree.
     fn meet(&self, way: &mut [Level], end: Option<u64>) {
         let Some((level, above)) = way.split_last_mut() else { return };
         let limit = above.iter().rev().find_map(Level::next).map(|cpos| u64::from(cpos.0));
         level.meet(limit.or(end));
     }
 
-    /// Cuts a list that has too many records in two; the new one is linked.
+    /// Cuts a list with too many records in two. A new leaf is linked to the old one.
     fn cut(&mut self, root: &mut Root, mut level: Level) -> Result<Vec<Level>, EditError> {
         let room = usize::from(ExtentBlock::list_capacity(self.volume.block_size()));
         if level.records.len() <= room {
             return Ok(vec![level]);
         }
-        // What grows at its end stays full; all else is cut in half.
+        // A list that grows at its end stays full; any other is cut in half.
         let is_end = level.index + 2 >= level.records.len();
         let keep = if is_end { room } else { level.records.len() / 2 };
         let mut next = self.new_block(level.depth)?;
@@ -389,7 +390,7 @@ impl Edit {
         Ok(Level { header, depth, records: Vec::new(), index: 0, is_changed: true })
     }
 
-    /// Takes a list without records out of the tree.
+    /// Removes a list without records from the tree.
     fn drop_level(
         &mut self,
         root: &mut Root,
@@ -419,7 +420,7 @@ impl Edit {
         Ok(())
     }
 
-    /// The leaf before the one that a way, without it, points to.
+    /// The leaf before the one that a way points to; the way ends above that leaf.
     fn leaf_before(&self, way: &[Level]) -> Result<Option<Level>, Error> {
         let Some(turn) = way.iter().rev().find(|level| level.index > 0) else { return Ok(None) };
         let Some(rec) = turn.records.get(turn.index - 1) else { return Ok(None) };
@@ -511,10 +512,10 @@ fn write_root(bytes: &mut [u8], depth: u16, records: &[ExtentRec]) -> Result<(),
     write_extent_list(bytes, depth, records)
 }
 
-/// What a tree that would get too deep, or too many clusters, is called.
+/// The error for a tree that would get too deep, or too many clusters.
 const MANY: &str = "the file would have too many extents";
 
-/// Makes one record of those that continue each other, where they may.
+/// Merges records that continue each other, if they may be: then `per_cluster` is given.
 fn merge_records(records: &mut Vec<ExtentRec>, per_cluster: Option<u64>) {
     let Some(per_cluster) = per_cluster else { return };
     let mut merged: Vec<ExtentRec> = Vec::with_capacity(records.len());

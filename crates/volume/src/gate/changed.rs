@@ -1,4 +1,4 @@
-//! What is not as it was when the volume was looked at first.
+//! What can have changed since the volume was looked at first.
 
 use std::io;
 use std::ops::Range;
@@ -34,7 +34,7 @@ pub enum Changed {
     /// Something that was remembered is not the same.
     #[error("{what} was changed meanwhile")]
     Contents {
-        /// What, for a person.
+        /// What it is, for messages.
         what: String,
     },
     /// A node mounts the volume.
@@ -77,7 +77,7 @@ pub enum Changed {
         /// The path.
         path: PathBuf,
     },
-    /// The device was cut.
+    /// The device was made shorter.
     #[error("the device has {found} bytes now, it had {expected}")]
     Shorter {
         /// Bytes it has.
@@ -88,12 +88,12 @@ pub enum Changed {
     /// The lock is lost.
     #[error("the cluster's lock is not held any more: {0}")]
     Lock(String),
-    /// It cannot be told.
+    /// Whether something has changed cannot be found out.
     #[error("whether the volume was changed meanwhile cannot be told: {0}")]
     Read(#[from] io::Error),
 }
 
-/// The number of a block.
+/// The number of the block that has these bytes.
 fn number(range: &Range<u64>) -> u64 {
     range.start / range.end.saturating_sub(range.start).max(1)
 }

@@ -1,16 +1,16 @@
-//! The gate all writes to a volume that is there already go through.
+//! The gate that all writes to an existing volume go through.
 //!
-//! Who uses a volume is looked at when a program begins; it writes minutes or, with a question
+//! A program looks at who uses a volume when it begins, but it writes minutes or, with a question
 //! in between, hours later. A [`Gate`] remembers what was seen at the start: which volume it is,
 //! who has which slot, what each heartbeat block holds, who uses the device on this machine.
-//! [`Gate::open`] looks again, past all caches, and only what it gives, a [`Pass`], can write; the
-//! device the rest of the program works on is [sealed](Gate::sealed). What has changed is named by
-//! the error, and nothing is written.
+//! [`Gate::open`] looks again, past all caches. Only the [`Pass`] it returns can write; the device
+//! the rest of the program works on is [sealed](Gate::sealed). If something has changed, the error
+//! names it and nothing is written.
 //!
-//! The second look takes no time. A node that is alive writes its block every two seconds, and
-//! one that starts writes it at once and waits for several beats before it mounts: where no block
-//! is another one than at the start, nobody has come. Nodes that were known then are no change:
-//! whether to write nevertheless was for a person to say.
+//! The second look does not have to wait. A node that is alive writes its block every two seconds,
+//! and one that starts writes it at once and waits for several beats before it mounts: if all
+//! blocks are the same as at the start, nobody has come. Nodes that were known at the start do not
+//! count: whether to write in spite of them was for a person to decide.
 //!
 //! A [`Lock`] is held from before the slot map is read until the gate is dropped, after the
 //! last write.
@@ -38,14 +38,14 @@ use ocfs2_device::{Device, OverlayDevice};
 /// Something that keeps other nodes from mounting the volume as long as it is held, and that
 /// may be lost.
 pub trait Lock: Send + Sync {
-    /// Makes sure that it is still held.
+    /// Checks that it is still held.
     ///
     /// # Errors
-    /// It is not; in words.
+    /// Why it is not held any more, as text.
     fn check(&self) -> Result<(), String>;
 }
 
-/// Changes that were worked out and know what they cover.
+/// Changes that were worked out, and that know what they cover on the device.
 pub trait Worked {
     /// See [`OverlayDevice::changed_below`].
     ///
@@ -63,7 +63,7 @@ impl<D: Device> Worked for OverlayDevice<D> {
 /// What is about to be written.
 #[derive(Clone, Copy, Default)]
 pub struct Planned<'a> {
-    /// The overlays in which it was worked out, each of which has to cover what it covered then.
+    /// The overlays in which it was worked out. What they cover has to be what it was then.
     pub changes: &'a [&'a dyn Worked],
     /// The device as it will be; `None` if nothing is written through this gate later on.
     pub outcome: Option<&'a Arc<dyn Device>>,
@@ -76,7 +76,7 @@ pub struct Gate {
     writer: Option<Arc<dyn Device>>,
     /// The volume, read past all caches.
     volume: Option<Volume>,
-    /// Nodes that were known to use the volume, or not known not to.
+    /// Nodes that were known to use the volume, or that may use it.
     known: BTreeSet<u32>,
     path: Option<PathBuf>,
     /// What the path pointed to, and how many bytes that had.
@@ -90,9 +90,9 @@ pub struct Gate {
 /// What is known of the device.
 #[derive(Clone, Default)]
 struct Sides {
-    /// When it was looked at last.
+    /// As it was at the last look.
     before: Seen,
-    /// What the commit since then makes of that: one that failed made it in part, or not at all.
+    /// As the commit since then makes it. One that failed made it in part, or not at all.
     after: Seen,
 }
 
@@ -109,7 +109,7 @@ impl fmt::Debug for Gate {
 }
 
 impl Gate {
-    /// Remembers how `volume` is now, which `usage` was just found to use.
+    /// Remembers the current state of `volume`, whose users are those in `usage`.
     ///
     /// # Errors
     /// The superblock cannot be read again.
@@ -144,7 +144,7 @@ impl Gate {
         }
     }
 
-    /// Remembers what these bytes hold, too; `what` they are, for a person.
+    /// Remembers what these bytes hold, too; `what` names them in messages.
     ///
     /// # Errors
     /// They cannot be read.
@@ -166,8 +166,8 @@ impl Gate {
         self
     }
 
-    /// Holds `lock`, which was taken before the volume was looked at. Heartbeats say nothing then:
-    /// this node beats because of the lock, and others do while they wait for it to mount.
+    /// Holds `lock`, which was taken before the volume was looked at. Heartbeats are not compared
+    /// then: this node beats because of the lock, and others do while they wait for it to mount.
     #[must_use]
     pub fn holding(mut self, lock: Box<dyn Lock>) -> Self {
         self.lock = Some(lock);
@@ -178,13 +178,13 @@ impl Gate {
         self
     }
 
-    /// Has everything written to `device`, which passes it on to the one of the gate: to keep
-    /// what is overwritten.
+    /// Directs all writes to `device`, which passes them on to the device of the gate: to save what
+    /// is overwritten.
     pub fn write_through(&mut self, device: Arc<dyn Device>) {
         self.writer = Some(device);
     }
 
-    /// The device, which cannot be written this way.
+    /// The device, which cannot be written through this handle.
     pub fn sealed(&self) -> Arc<dyn Device> {
         Arc::new(Sealed(Arc::clone(&self.device)))
     }
@@ -193,7 +193,7 @@ impl Gate {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks again; gives what `planned` can be written through.
+    /// Looks again. Returns the pass through which `planned` can be written.
     ///
     /// # Errors
     /// [`Changed`] says what is not as it was; nothing may be written then.
@@ -202,7 +202,7 @@ impl Gate {
             lock.check().map_err(Changed::Lock)?;
         }
         let mut seen = self.lock_seen();
-        // First: what comes in between is seen by the comparison or by the next one.
+        // This comes first: a change in between is seen by the comparison below or by the next one.
         let after = planned.outcome.map(|outcome| seen.before.on(outcome, self.volume.as_ref()));
         let after = after.transpose()?;
         let before = seen.before.on(&self.device, self.volume.as_ref())?;
@@ -213,7 +213,8 @@ impl Gate {
             }
         }
         if let Some(path) = &self.path {
-            // What is open is still the old one: nobody would find there what is said of it.
+            // The open device is still the old one: under the path, nobody would find what is
+            // written.
             if self.identity.is_some() && identity(path) != self.identity {
                 return Err(Changed::Replaced { path: path.clone() });
             }
@@ -234,10 +235,10 @@ impl Gate {
     }
 }
 
-/// A device by its number, a file by its place.
+/// A device by its number, a file by its device and inode number.
 type Identity = (u64, u64);
 
-/// What is at a path; nothing where that cannot be told.
+/// What is at a path; `None` if that is not known.
 fn identity(path: &Path) -> Option<Identity> {
     let metadata = std::fs::metadata(path).ok()?;
     Some(match metadata.file_type().is_block_device() {
@@ -246,8 +247,8 @@ fn identity(path: &Path) -> Option<Identity> {
     })
 }
 
-/// How many bytes an image or a device has now, whatever it had when it was opened; nothing where
-/// that cannot be told.
+/// How many bytes an image or a device has now, whatever it had when it was opened; `None` if that
+/// is not known.
 fn size_bytes(path: &Path) -> Option<u64> {
     let metadata = std::fs::metadata(path).ok()?;
     if !metadata.file_type().is_block_device() {
@@ -264,10 +265,10 @@ fn on_fresh(volume: &Volume, device: &Arc<dyn Device>) -> Volume {
     volume.on(Arc::new(Fresh(Arc::clone(device))))
 }
 
-/// Between two looks while much is written.
+/// Time between two looks while much is written.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Leave to write, as long as it is held: one commit.
+/// The permission to write, as long as it is held: for one commit.
 pub struct Pass<'g> {
     device: Arc<dyn Device>,
     gate: &'g Gate,
@@ -275,8 +276,8 @@ pub struct Pass<'g> {
 }
 
 impl Pass<'_> {
-    /// Whether anybody came while this much was written: for what takes several commits. It
-    /// looks only now and then.
+    /// Checks that nobody came meanwhile: for work that takes several commits. It looks at most
+    /// once a second.
     ///
     /// # Errors
     /// [`Changed`]: no further commit may begin.
@@ -296,7 +297,7 @@ impl Pass<'_> {
     }
 }
 
-/// Hands all on but what is named otherwise.
+/// Passes sizes and reads on to the inner device.
 macro_rules! pass_on {
     ($self:ident . $inner:tt, reads: $read:ident, fresh: $fresh:ident) => {
         fn size_bytes(&$self) -> u64 {

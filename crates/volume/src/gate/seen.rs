@@ -16,7 +16,7 @@ use crate::Volume;
 use crate::usage::{Reading, Region};
 use ocfs2_device::Device;
 
-/// Some bytes of the device, for what they stand.
+/// Some bytes of the device, and what they are.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Piece {
     what: String,
@@ -32,7 +32,7 @@ impl Piece {
         Ok(Self { bytes, ..self.clone() })
     }
 
-    /// How it differs.
+    /// The error for how it differs.
     fn changed(&self, now: &Self) -> Changed {
         let contents = || Changed::Contents { what: self.what.clone() };
         if !self.is_superblock {
@@ -67,7 +67,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Of a volume whose device is read past all caches.
+    /// Takes the state of a volume whose device is read past all caches.
     pub fn of_volume(volume: &Volume) -> io::Result<Self> {
         let mut seen = Self::default();
         let found = volume.found_superblock().blkno;
@@ -101,7 +101,7 @@ impl Seen {
         Ok(())
     }
 
-    /// Adds some bytes.
+    /// Adds some bytes of the device.
     pub fn add(&mut self, device: &dyn Device, what: &str, range: Range<u64>) -> io::Result<()> {
         let len = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
         let piece = Piece {
@@ -119,7 +119,7 @@ impl Seen {
         self.beats = None;
     }
 
-    /// The same of `device` now, or of one that this one will be.
+    /// Reads the same from `device`: as it is now, or as it will be.
     ///
     /// # Errors
     /// It cannot be read.
@@ -134,7 +134,7 @@ impl Seen {
         Ok(Self { pieces, taken, beats })
     }
 
-    /// Whether `now` is as it was, or as it was to become, `next`; `known` are nodes that may do
+    /// Checks that `now` is as it was, or as it was to become: `next`. Nodes in `known` may do
     /// anything.
     pub fn compare(&self, next: &Self, now: &Self, known: &BTreeSet<u32>) -> Result<(), Changed> {
         for ((piece, next), now) in self.pieces.iter().zip(&next.pieces).zip(&now.pieces) {
@@ -157,7 +157,7 @@ impl Seen {
     }
 }
 
-/// The slots that are taken, before and after; nothing where that cannot be read.
+/// The slots that are taken, before and after; `None` if they cannot be read.
 type Slots<'a> = (Option<&'a Vec<TakenSlot>>, Option<&'a Vec<TakenSlot>>);
 
 fn compare_slots(

@@ -1,14 +1,14 @@
 //! The running log of a slot.
 //!
-//! A transaction that is appended has reached the volume: whatever happens then, a replay gives
-//! all of it. Its blocks are written to their places later, at a checkpoint, which many
-//! transactions can share. The order, each step on stable storage before the next one begins:
+//! A transaction that is appended is permanent: whatever happens then, a replay restores all of it.
+//! Its blocks are written to their places later, at a checkpoint, which many transactions can
+//! share. The order, each step on stable storage before the next one begins:
 //!
-//! 1. the transaction, in a place that nothing points at or where a replay ends before it, its
+//! 1. the transaction, in a place that nothing points to or where a replay ends before it, its
 //!    commit block last;
-//! 2. of the first one after a checkpoint: the journal's inode is marked dirty (a replay would
-//!    find an empty log), then the journal's superblock says where the log begins. From here on one
-//!    replay, by this library, the C fsck or the kernel's mount, gives all the changes; before
+//! 2. of the first one after a checkpoint: the journal's inode is marked dirty (a replay would find
+//!    an empty log), then the journal's superblock says where the log begins. From here on one
+//!    replay, by this library, the C fsck or the kernel's mount, restores all the changes; before
 //!    it, none;
 //! 3. at the checkpoint: the blocks in their places, then the journal's superblock: the log is
 //!    empty;
@@ -34,7 +34,7 @@ use ocfs2_device::{Device, OverlayDevice};
 /// Bytes that are written to the log at once.
 const MAX_WRITE: usize = 1 << 20;
 
-/// What is not in its place yet is kept in memory so far, and in a file beyond that.
+/// Bytes of appended blocks not yet in their places that are kept in memory; the rest is in a file.
 const PENDING_BYTES: u64 = 256 << 20;
 
 /// The log of a slot, which nobody else uses. See the [module](super).
@@ -42,13 +42,14 @@ pub struct Log {
     volume: Volume,
     journal: Journal,
     places: Places,
-    /// The journal's inode as it is to be when the log is closed, whatever it says of the log.
+    /// The journal's inode as it is to be when the log is closed, apart from its dirty flag.
     inode: Vec<u8>,
-    /// The block of the log that comes next.
+    /// The next free block of the log.
     head: u32,
-    /// What the next transaction is called.
+    /// The sequence number of the next transaction.
     sequence: u32,
-    /// Where the log begins, and what the transaction there is called, if it is not empty.
+    /// The block where the log begins and the sequence number of the transaction there; `None` if
+    /// it is empty.
     tail: Option<(u32, u32)>,
     /// Whether the inode says that there is something to replay.
     is_marked: bool,
@@ -72,7 +73,7 @@ impl Log {
     /// The log of `slot`, which has to be empty. Nothing is written before something is appended.
     ///
     /// # Errors
-    /// [`CommitError`]: another slot's may do.
+    /// [`CommitError`]: the journal of another slot may be usable.
     pub fn open(volume: &Volume, slot: u16) -> Result<Self, CommitError> {
         let wrong = |source| CommitError::Journal { slot, source };
         let journal = volume.journal(slot).map_err(wrong)?;
@@ -101,7 +102,7 @@ impl Log {
         })
     }
 
-    /// The slot it is of.
+    /// The slot whose log it is.
     pub fn slot(&self) -> u16 {
         self.journal.slot
     }
@@ -159,7 +160,8 @@ impl Log {
         CommitError::Journal { slot, source: Error::Truncated { blkno, source } }
     }
 
-    /// Whether the log is as it was when it was opened: who mounts the slot numbers on.
+    /// Checks that the journal's superblock is as it was when the log was opened: a mount of the
+    /// slot advances its sequence number.
     ///
     /// # Errors
     /// [`CommitError::Used`]; it cannot be read.
@@ -210,7 +212,8 @@ impl Log {
             transaction.blocks.insert(own, self.marked(block.clone(), true)?);
             self.inode = block;
         }
-        // What is written again is not revoked: a revocation is also of copies in its transaction.
+        // A block that is written again is not revoked: a revocation also covers copies in its own
+        // transaction.
         transaction.revoked.retain(|blkno| !transaction.blocks.contains_key(blkno));
         self.allow_revocation(device, &transaction)?;
         self.write_log(device, &transaction)?;
@@ -242,7 +245,7 @@ impl Log {
         Ok(())
     }
 
-    /// Has the superblock say that the log may have revoked blocks, if it is going to.
+    /// Sets the REVOKE feature of the journal if the transaction revokes blocks.
     fn allow_revocation(
         &mut self,
         device: &dyn Device,
@@ -277,7 +280,7 @@ impl Log {
         Ok(())
     }
 
-    /// Checkpoints, and says that there is nothing to replay, unless it was said before.
+    /// Checkpoints, and marks the journal clean unless it was dirty when the log was opened.
     ///
     /// # Errors
     /// The device cannot be written.
@@ -291,16 +294,17 @@ impl Log {
         Ok(())
     }
 
-    /// Writes the blocks of a transaction from the head of the log on, blocks in a row as one
-    /// write; the commit block when the others are there.
+    /// Writes the blocks of a transaction from the head of the log on, consecutive blocks as one
+    /// write. The commit block of all but the first transaction is written when the others are
+    /// there.
     fn write_log(&self, device: &dyn Device, transaction: &Transaction) -> Result<(), CommitError> {
         let size = self.volume.block_size().size();
         let mut index = self.head;
         let mut run: Option<(Blkno, Vec<u8>)> = None;
         let count = self.blocks_of(transaction)?;
         let last = self.head + count as u32 - 1;
-        // A replay ends before a transaction of the first log without a commit block; there
-        // nothing points at it yet.
+        // A replay ends before a transaction without a commit block, so this must not be there too
+        // early. Nothing points to the first transaction of an empty log yet.
         let apart = self.tail.is_some();
         transaction
             .for_each_log_block(self.style(), self.sequence, |bytes| {
@@ -338,7 +342,8 @@ impl Log {
         CommitError::Journal { slot: self.slot(), source }
     }
 
-    /// The log begins at block `start` with a transaction, or is empty if that is 0.
+    /// Records that the log begins at block `start` with transaction `sequence`, or is empty if
+    /// `start` is 0.
     fn write_superblock(
         &self,
         device: &dyn Device,

@@ -1,4 +1,4 @@
-//! The journal of a slot as it is written: transactions one after the other in a running log.
+//! The journal of a slot as it is written: consecutive transactions in a running log.
 //!
 //! [`Log`] appends, checkpoints and closes; [`Transaction`] is what is appended. Reading a log
 //! after a crash is [`crate::replay`].

@@ -11,10 +11,10 @@ use ocfs2_format::{Blkno, BlockSize, Structure, Truncated};
 /// Blocks that reach the volume together.
 #[derive(Clone, Debug, Default)]
 pub struct Transaction {
-    /// What they will hold.
+    /// The blocks and their new contents.
     pub blocks: BTreeMap<Blkno, Vec<u8>>,
     /// Blocks of earlier transactions that a replay must not write any more: they were freed, and
-    /// are contents now that went past the journal.
+    /// now hold file contents that bypassed the journal.
     pub revoked: BTreeSet<Blkno>,
 }
 
@@ -38,7 +38,7 @@ impl Transaction {
         blocks.max(self.revoked.iter().next_back()).copied().unwrap_or_default()
     }
 
-    /// Blocks of the log it takes.
+    /// Number of blocks of the log it takes.
     pub(super) fn log_blocks(&self, style: Style) -> Result<u64, Truncated> {
         let mut count = 0;
         self.for_each_log_block(style, 0, |_| {

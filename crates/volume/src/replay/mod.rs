@@ -120,7 +120,7 @@ pub enum ReplayError {
     Write {
         /// The block.
         blkno: Blkno,
-        /// What the device said.
+        /// The error of the device.
         source: std::io::Error,
     },
 }

@@ -11,11 +11,11 @@
 //! ```
 //!
 //! Numbers are little-endian. Records reach stable storage before the device is touched. A file
-//! without the end record was cut, by a crash or by a copy that did not get to its end: whether
-//! it holds all that was overwritten is not known, so that it is taken only if a person says so.
+//! without the end record was cut, by a crash or by an incomplete copy: whether it holds all that
+//! was overwritten is not known, so it is used only if a person asks for that.
 //!
-//! Checksums of the superblock leave out the time of the last check and the number of mounts:
-//! a check that finds nothing writes those, and must not stand in the way.
+//! Checksums of the superblock leave out the time of the last check and the number of mounts: a
+//! check that finds nothing writes those, and must not prevent an undo.
 
 mod read;
 mod write;
@@ -33,7 +33,7 @@ const MAGIC: &[u8; 8] = b"OCFS2UND";
 const VERSION: u32 = 2;
 const HEADER: usize = 8 + 4 + 4 + 8 + 16 + 4;
 const RECORD: usize = 1 + 8 + 4 + 4;
-/// Bytes that can be saved as one.
+/// Largest unit, in bytes.
 const MAX_UNIT: u32 = 1 << 20;
 
 const SAVED: u8 = b'S';
@@ -59,14 +59,14 @@ fn record_sum(head: &[u8], body: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// By which contents of the unit of `unit` bytes at `at` are recognised.
+/// The checksum by which contents of the unit of `unit` bytes at `at` are recognised.
 fn contents_sum(unit: u64, at: u64, contents: &[u8]) -> u32 {
     let is_superblock = at == SUPERBLOCK_BLKNO.0.saturating_mul(unit);
     let dateless = is_superblock.then(|| without_dates(contents)).flatten();
     crc32fast::hash(&dateless.map_or(Cow::Borrowed(contents), Cow::Owned))
 }
 
-/// A superblock without what every check writes.
+/// A superblock without the fields that every check writes; `None` if it is not a superblock.
 fn without_dates(contents: &[u8]) -> Option<Vec<u8>> {
     let mut dinode = Dinode::decode(contents).ok()?;
     if dinode.i_signature != SUPERBLOCK_SIGNATURE {

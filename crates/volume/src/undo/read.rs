@@ -19,10 +19,10 @@ pub enum UndoError {
     File {
         /// The undo file.
         path: PathBuf,
-        /// Why not.
+        /// The error.
         source: io::Error,
     },
-    /// The file is none.
+    /// The file is not an undo file.
     #[error("{path}: is not an undo file: {why}", path = shown::path(.path))]
     NotUndo {
         /// The file.
@@ -57,7 +57,7 @@ pub enum UndoError {
     /// The device cannot be read or written.
     #[error("{0}")]
     Device(#[source] io::Error),
-    /// It was to end.
+    /// It was interrupted.
     #[error(
         "was interrupted{}",
         if *is_begun { " when a part was put back; --undo again puts back the rest" } else { "" }
@@ -68,7 +68,7 @@ pub enum UndoError {
     },
 }
 
-/// Whether to end.
+/// Asked now and then whether to stop.
 type Interrupted<'a> = &'a dyn Fn() -> bool;
 
 fn go_on(interrupted: Interrupted<'_>, is_begun: bool) -> Result<(), UndoError> {
@@ -100,7 +100,7 @@ struct Saved {
 }
 
 impl Undo {
-    /// Reads an undo file that is whole, unless `interrupted` says to end.
+    /// Reads an undo file, which has to be complete. Stops when `interrupted` returns true.
     ///
     /// # Errors
     /// [`UndoError::File`], [`UndoError::NotUndo`], [`UndoError::Cut`], [`UndoError::Interrupted`].
@@ -112,8 +112,8 @@ impl Undo {
         }
     }
 
-    /// Reads an undo file as far as it goes: see [`Undo::missing`]. What was overwritten later than
-    /// its last record is not put back.
+    /// Reads an undo file as far as it goes: see [`Undo::missing`]. What was overwritten after its
+    /// last record cannot be put back.
     ///
     /// # Errors
     /// [`UndoError::File`], [`UndoError::NotUndo`], [`UndoError::Interrupted`].
@@ -153,7 +153,7 @@ impl Undo {
         Ok(undo)
     }
 
-    /// Reads all records; says why the file ends before its end, if it does.
+    /// Reads all records. The inner error is the reason if the file ends too early.
     fn records(
         &mut self,
         reader: &mut impl Read,
@@ -233,23 +233,24 @@ impl Undo {
         &self.path
     }
 
-    /// Why it is not known whether it has everything that was overwritten; `None` of a whole file.
+    /// Why the file may not have everything that was overwritten; `None` for a complete file.
     pub fn missing(&self) -> Option<&'static str> {
         self.missing
     }
 
-    /// Bytes that were overwritten.
+    /// Number of bytes that were saved.
     pub fn bytes(&self) -> u64 {
         self.saved.iter().map(|saved| self.len_at(saved.offset)).sum()
     }
 
-    /// Puts back what was overwritten. Nothing is written unless everything is as it was left:
-    /// as it was before, or as it was written then; of a file that is cut nothing shows how it was
-    /// left. Interrupted, it can be done again.
+    /// Puts back what was overwritten. Nothing is written unless everything still is as it was
+    /// before, or as it was written then. This cannot be checked for a file that is cut, since
+    /// later writes may be missing in it. After an interruption it can be done again.
     ///
     /// # Errors
     /// [`UndoError::Size`], [`UndoError::Changed`], [`UndoError::Device`],
-    /// [`UndoError::Interrupted`]; the file's own, if it was changed since it was read.
+    /// [`UndoError::Interrupted`]; [`UndoError::File`] or [`UndoError::NotUndo`] if the file was
+    /// changed since it was read.
     pub fn apply(
         &self,
         device: &dyn Device,
@@ -265,7 +266,7 @@ impl Undo {
         device.flush().map_err(UndoError::Device)
     }
 
-    /// Whether everything is as it was left, and the contents can be had.
+    /// Checks that everything is as it was left, and that the saved contents can be read.
     fn verify(&self, device: &dyn Device, interrupted: Interrupted<'_>) -> Result<(), UndoError> {
         let found = device.size_bytes();
         if found != self.size {
@@ -278,7 +279,7 @@ impl Undo {
             let len = self.len_at(saved.offset) as usize;
             now.resize(len, 0);
             device.read_at(&mut now, saved.offset).map_err(UndoError::Device)?;
-            // In the part that is missing it may have been written once more.
+            // The part that is missing may record that it was written once more.
             if self.missing.is_none() && !self.is_known(saved.offset, &now) {
                 return Err(UndoError::Changed { offset: saved.offset, len });
             }
@@ -304,7 +305,7 @@ impl Undo {
     }
 }
 
-/// Fills the buffer; false if the file ends before.
+/// Fills the buffer. Returns false if the file ends before.
 fn fill(file: &mut impl Read, buf: &mut [u8]) -> io::Result<bool> {
     match file.read_exact(buf) {
         Ok(()) => Ok(true),

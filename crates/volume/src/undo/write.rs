@@ -13,12 +13,13 @@ use rustix::io::Errno;
 use super::{END, HEADER, MAGIC, MAX_UNIT, RECORD, SAVED, VERSION, WRITTEN, contents_sum, record};
 use ocfs2_device::{Device, end_within};
 
-/// Bytes that records of what is written to a unit may take: it may be written more than once.
+/// Bytes reserved per unit for the records of what is written to it: it may be written more than
+/// once.
 const RESERVED: u64 = 4 * (RECORD as u64 + 8);
 
 /// A device that saves to a file what is there before it writes.
 ///
-/// The file is whole once [`UndoDevice::finish`] was called.
+/// The file is complete once [`UndoDevice::finish`] was called.
 #[derive(Debug)]
 pub struct UndoDevice<D> {
     inner: D,
@@ -30,7 +31,7 @@ pub struct UndoDevice<D> {
 struct Log {
     file: File,
     path: PathBuf,
-    /// Bytes of the file that are good.
+    /// Bytes of the file that are valid.
     len: u64,
     records: u64,
     /// Units that were saved.
@@ -44,8 +45,8 @@ struct Log {
 }
 
 impl Log {
-    /// Puts records after the others. After a failure there may be a piece of one, which the end
-    /// overwrites.
+    /// Appends records. After a failure there may be a piece of one behind them, which
+    /// [`UndoDevice::finish`] cuts off.
     fn append(&mut self, bytes: &[u8], records: u64) -> io::Result<()> {
         self.file.write_all_at(bytes, self.len)?;
         self.len += bytes.len() as u64;
@@ -53,8 +54,8 @@ impl Log {
         Ok(())
     }
 
-    /// Keeps room after the records for what is to be said of each unit that is saved, and for
-    /// the end. Where the file system cannot do that, there may be none later.
+    /// Reserves room after the records for those of the writes to each saved unit, and for the end.
+    /// If the file system cannot do that, there may be no room later.
     fn keep_room(&self) -> io::Result<()> {
         let units = self.saved.len() as u64 + 1;
         let len = units * RESERVED;
@@ -67,8 +68,8 @@ impl Log {
 
 impl<D: Device> UndoDevice<D> {
     /// Creates the undo file at `path`, which only its owner can read, for the volume with that
-    /// UUID on `inner`. What is saved is saved in units of `unit` bytes, at most 1 MiB: the block
-    /// size of the volume.
+    /// UUID on `inner`. Contents are saved in units of `unit` bytes, at most 1 MiB: the block size
+    /// of the volume.
     ///
     /// # Errors
     /// The file exists, or cannot be written.
@@ -95,15 +96,15 @@ impl<D: Device> UndoDevice<D> {
         };
         log.append(&header, 0)?;
         log.file.sync_all()?;
-        // A file system may keep the name otherwise only as long as there is power.
+        // Otherwise the name of the file may be lost with the power.
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             File::open(folder).and_then(|folder| folder.sync_all())?;
         }
         Ok(Self { inner, unit: unit as usize, log: Mutex::new(log) })
     }
 
-    /// Says in the file that it is whole, or removes it if nothing was overwritten, but perhaps the
-    /// time of a check in the superblock. Says whether the file is there.
+    /// Marks the file as complete, or removes it if nothing was overwritten except perhaps the time
+    /// of a check in the superblock. Returns whether the file exists.
     ///
     /// # Errors
     /// The file cannot be written: it stays as if it had been cut.
@@ -124,7 +125,7 @@ impl<D: Device> UndoDevice<D> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Saves what these writes will overwrite, all of it before any of them is made.
+    /// Saves what these writes will overwrite. It has to be called before any of them is made.
     ///
     /// # Errors
     /// The device cannot be read or the file not written.
@@ -194,7 +195,7 @@ impl<D: Device> UndoDevice<D> {
     }
 }
 
-/// It is not the device that fails: nothing was written to that.
+/// Makes clear that the undo file fails and not the device, to which nothing was written.
 fn not_saved(err: io::Error) -> io::Error {
     io::Error::new(err.kind(), format!("what was there cannot be saved for --undo: {err}"))
 }
@@ -221,7 +222,7 @@ impl<D: Device> Device for UndoDevice<D> {
         self.inner.write_at(buf, offset)
     }
 
-    /// Saves what is there as well, so that there is no want of room later.
+    /// Saves what is there as well, so that the undo file does not run out of room later.
     fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
         self.inner.reserve(offset, len)?;
         let end = end_within(self.size_bytes(), offset, len)?;

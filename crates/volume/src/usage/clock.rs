@@ -38,10 +38,11 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock whose waits end as soon as `stop` says so: longer than anybody waits has passed then.
+/// A clock whose waits end as soon as `stop` returns true. From then on, more time has passed on it
+/// than anybody waits for.
 #[derive(Clone, Copy, Debug)]
 pub struct StoppedClock<C, F> {
-    /// Tells the time until then.
+    /// The clock to use until then.
     pub clock: C,
     /// Whether to stop; it is asked every 50 ms.
     pub stop: F,

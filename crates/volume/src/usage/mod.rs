@@ -1,9 +1,9 @@
-//! Who else is using a volume: the slot map says which nodes have not unmounted it, the
+//! Who else is using a volume: the slot map shows which nodes have not unmounted it, and the
 //! heartbeat region, watched for a while, which of them are still alive.
 //!
-//! One read of a heartbeat block says nothing. A node whose block changes is alive. One
-//! whose block stays the same for its dead threshold has crashed, and so it holds its slot
-//! until fsck or another node recovers it.
+//! One read of a heartbeat block shows nothing. A node whose block changes is alive. One whose
+//! block stays the same for its dead threshold has crashed, and holds its slot until fsck or
+//! another node recovers it.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -40,7 +40,7 @@ pub enum Heartbeat {
 pub struct Places {
     /// The slots that are taken, from the slot map.
     pub taken: Vec<TakenSlot>,
-    /// Where to look whether their nodes are alive.
+    /// Where their nodes show that they are alive.
     pub heartbeat: Heartbeat,
 }
 
@@ -71,7 +71,7 @@ impl SampleOptions {
         Self { without_slot: true, ..Self::default() }
     }
 
-    /// Two beats and no longer: who is alive is seen, others may stay unknown.
+    /// Two beats and no longer: live nodes are seen, others may stay unknown.
     pub fn quick() -> Self {
         Self { max_wait: watch::TWO_BEATS, ..Self::default() }
     }
@@ -95,7 +95,7 @@ pub enum State {
         /// How that is known.
         evidence: Evidence,
     },
-    /// That cannot be told.
+    /// It is not known whether it is alive.
     Unknown(Unknown),
 }
 
@@ -194,7 +194,7 @@ impl Usage {
         slots.chain(self.without_slot.iter().map(|(node, state)| (*node, state)))
     }
 
-    /// Watches the heartbeat of the volume on `device` and tells who is alive.
+    /// Watches the heartbeat of the volume on `device` and returns who is alive.
     ///
     /// Returns at once where no slot is taken (and, with
     /// [`without_slot`](SampleOptions::without_slot), no node ever left its heartbeat
@@ -279,7 +279,7 @@ impl Usage {
         Ok(usage)
     }
 
-    /// For a region that may not be the one the nodes use.
+    /// Keeps only what shows that nodes are alive: for a region that may not be the one they use.
     fn keep_only_signs_of_life(&mut self, why: &Unknown) {
         for slot in &mut self.slots {
             if slot.state != State::Live {
@@ -289,7 +289,7 @@ impl Usage {
         self.without_slot.retain(|(_, state)| *state == State::Live);
     }
 
-    /// The same after the slot map has become `taken`.
+    /// The usage after the slot map has become `taken`.
     fn with_slots(mut self, taken: &[TakenSlot]) -> Self {
         let before = std::mem::take(&mut self.slots);
         let slots = taken.iter().map(|&TakenSlot { slot, node }| {

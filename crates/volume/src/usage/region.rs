@@ -13,14 +13,14 @@ use ocfs2_device::Device;
 pub struct Region {
     /// Where it starts on the device.
     pub offset_bytes: u64,
-    /// Bytes of it.
+    /// Its size in bytes.
     pub size_bytes: u64,
 }
 
-/// What a sector can have, in bytes.
+/// The possible sizes of a sector, in bytes.
 pub(crate) const SECTOR_SIZES: [u32; 4] = [512, 1024, 2048, 4096];
 
-/// What a node's sector said.
+/// What a node's sector holds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Beat {
     pub seq: u64,
@@ -28,7 +28,7 @@ pub(crate) struct Beat {
     pub dead_ms: u32,
 }
 
-/// Dead thresholds below are mistakes: the kernel wants more than two beats.
+/// Dead thresholds below this are mistakes: the kernel wants more than two beats.
 const MIN_THRESHOLD: Duration = Duration::from_secs(6);
 /// Nobody waits longer than this for a dead node to be declared one.
 const MAX_THRESHOLD: Duration = Duration::from_secs(600);
@@ -62,14 +62,14 @@ pub(crate) type Reading = Option<Beat>;
 impl Region {
     /// Reads the sectors of all nodes.
     ///
-    /// The nodes use the sector size of their device. An image does not tell what that
-    /// was, so the size is the one by which the most checksums are right.
+    /// The nodes use the sector size of their device. An image does not show what that was, so the
+    /// size is the one with which the most checksums are right.
     pub(crate) fn sample(&self, device: &dyn Device) -> io::Result<Vec<Reading>> {
         Ok(self.sample_all(device)?.0)
     }
 
-    /// The same, and by each of [`SECTOR_SIZES`]: blocks that were left from another size may be
-    /// more than those that nodes write now.
+    /// The same, and the readings with each of [`SECTOR_SIZES`]: leftover blocks of another size
+    /// may outnumber those that nodes write now.
     pub(crate) fn sample_all(
         &self,
         device: &dyn Device,

@@ -1,4 +1,4 @@
-//! Watching the beats of all nodes for a while, and what can be said about each then.
+//! Watching the beats of all nodes for a while, and what that shows about each of them.
 
 use std::io;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use super::region::{Beat, Reading, Region, SECTOR_SIZES};
 use super::{Clock, Evidence, SampleOptions, State, Unknown};
 use ocfs2_device::Device;
 
-/// Who has not written for this long has missed two beats.
+/// A node that has not written for this long has missed two beats.
 pub(super) const TWO_BEATS: Duration = Duration::from_millis(2 * BEAT_INTERVAL_MS as u64 + 1000);
-/// Between two samples.
+/// Time between two samples.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// A block that is garbage for so long stays what it is: a node that lives writes its own every two
-/// seconds.
+/// A block that is garbage for this long stays garbage: a node that is alive writes its own every
+/// two seconds.
 const GARBAGE: Duration = Duration::from_secs(30);
 
 /// What was seen of one node.
@@ -52,7 +52,7 @@ impl Node {
         let quiet = self.read_at.saturating_sub(self.changed_at);
         let last_beat = beat.time();
         let crashed = |evidence| Some(State::Crashed { last_beat, evidence });
-        // Who mounts beats first: it does so somewhere else.
+        // A node that mounts beats first: this one does so somewhere else.
         if !beat.is_any() {
             return None;
         }
@@ -119,7 +119,8 @@ impl Watch {
             unreadable: None,
             watched: Duration::ZERO,
         };
-        // Counted from the first reading: what is silent from then on has been so all the time.
+        // Counted from the first reading: a node that is silent from then on has been so all the
+        // time.
         let mut start = None;
         loop {
             let sampled = region.sample_all(device);
@@ -176,7 +177,7 @@ impl Watch {
         })
     }
 
-    /// Whether a node has written, whatever the size of a sector is.
+    /// Whether a node has written, with any size of a sector.
     fn is_alive(&self, node: u32) -> bool {
         let seen = self.by_size.iter().filter_map(|nodes| nodes.get(node as usize));
         seen.into_iter().any(|node| node.changed && node.latest.is_some_and(|it| it.is_started()))

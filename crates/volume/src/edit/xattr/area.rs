@@ -1,5 +1,5 @@
-//! An area of attributes, taken apart and put together again: the end of a dinode, an xattr
-//! block, or a bucket.
+//! An area of attributes, decoded and encoded again: the end of a dinode, an xattr block, or a
+//! bucket.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use ocfs2_format::{Blkno, BlockSize, Invalid, Structure};
 
 use crate::{Error, InBlock};
 
-/// What stays free between entries and what they name.
+/// Bytes that stay free between the entries and the names and values.
 const GAP: usize = 4;
 
 /// An attribute as it is stored.
@@ -31,18 +31,19 @@ impl Item {
         self.name.len().next_multiple_of(4) + self.stored.len().next_multiple_of(4)
     }
 
-    /// Bytes that are looked for: also one that takes none is somewhere, and within a block.
+    /// Bytes of room that it needs. One that takes no bytes needs some, too, so that its offset is
+    /// within a block.
     fn room(&self) -> usize {
         if self.size() == 0 { 2 * GAP } else { self.size() }
     }
 
-    /// The bytes that name and value have.
+    /// Where name and value are in the area.
     fn range(&self) -> Range<usize> {
         let start = usize::from(self.entry.xe_name_offset);
         start..start + self.size()
     }
 
-    /// Puts it into its room.
+    /// Places it in the room that starts at `room`.
     fn place_at(&mut self, room: usize) {
         let within = if self.size() == 0 { GAP } else { 0 };
         self.entry.xe_name_offset = (room + within) as u16;
@@ -53,17 +54,17 @@ impl Item {
 #[derive(Clone, Debug)]
 pub(super) struct Area {
     bytes: usize,
-    /// A bucket: the size of its blocks. Names and values stay within one, and attributes are
-    /// in the order of their hashes.
+    /// The block size if this is a bucket. There, no name with its value crosses a block, and
+    /// attributes are in the order of their hashes.
     bucket: Option<BlockSize>,
     items: Vec<Item>,
-    /// What is between names and values. In a bucket it stays, so that blocks do which nothing
-    /// else is written to.
+    /// The bytes between names and values. In a bucket they are kept, so that blocks without a
+    /// change stay the same.
     between: Vec<u8>,
 }
 
 impl Area {
-    /// An area of so many bytes without attributes.
+    /// An area of `bytes` bytes without attributes.
     pub fn plain(bytes: usize) -> Self {
         Self { bytes, bucket: None, items: Vec::new(), between: vec![0; bytes] }
     }
@@ -73,7 +74,7 @@ impl Area {
         Self { bucket: Some(block_size), ..Self::plain(BUCKET_SIZE) }
     }
 
-    /// The same with what `bytes`, from block `blkno` on, has.
+    /// Adds the attributes in `bytes`, which were read from block `blkno` on.
     pub fn read(mut self, blkno: Blkno, bytes: &[u8]) -> Result<Self, Error> {
         let area = XattrArea::new(bytes).in_block(blkno)?;
         area.verify(blkno)?;
@@ -94,7 +95,7 @@ impl Area {
         }
         if let Some(block_size) = self.bucket {
             self.between = bytes.to_vec();
-            // That is written in any case.
+            // The first block is written in any case.
             self.between.get_mut(..block_size.size()).unwrap_or_default().fill(0);
         }
         Ok(self)
@@ -108,19 +109,19 @@ impl Area {
         self.items.is_empty()
     }
 
-    /// The hash it begins with.
+    /// The lowest hash of a bucket; `None` if it is empty.
     pub fn first_hash(&self) -> Option<u32> {
         self.items.first().map(Item::hash)
     }
 
-    /// Takes one out.
+    /// Removes an attribute and clears its bytes.
     pub fn remove(&mut self, index: usize) -> Option<Item> {
         let item = (index < self.items.len()).then(|| self.items.remove(index))?;
         self.between.get_mut(item.range()).unwrap_or_default().fill(0);
         Some(item)
     }
 
-    /// Puts one in; whether there was room.
+    /// Inserts an attribute. Returns whether there was room.
     pub fn insert(&mut self, item: Item) -> bool {
         match self.bucket {
             Some(block_size) => self.insert_in_bucket(item, block_size),
@@ -161,7 +162,7 @@ impl Area {
         fits
     }
 
-    /// Takes the upper half out, between two hashes; `None` if there is only one.
+    /// Splits off the upper half, between two different hashes; `None` if all are the same.
     pub fn split(&mut self) -> Option<Self> {
         let middle = self.items.len() / 2;
         let between = |at: &usize| {
@@ -172,7 +173,8 @@ impl Area {
         let at = (1..self.items.len()).filter(between).min_by_key(|at| at.abs_diff(middle))?;
         let mut items = self.items.split_off(at);
         if let Some(block_size) = self.bucket {
-            // Together they need fewer blocks. Where they were there is room for them anyway.
+            // Packed together they need fewer blocks. Otherwise they keep their places, which are
+            // free in the new bucket, too.
             let mut together = items.clone();
             if place(&mut together, block_size.size(), self.bytes) {
                 items = together;
@@ -182,7 +184,8 @@ impl Area {
         Some(Self { bytes: self.bytes, bucket: self.bucket, items, between })
     }
 
-    /// Its bytes. `buckets` is how many there are in the extent, for the first one there.
+    /// Returns the bytes of the area. `buckets` is the number of buckets in the extent for its
+    /// first bucket, else 0.
     pub fn encode(&mut self, buckets: u64) -> Result<Vec<u8>, ocfs2_format::Truncated> {
         let mut bytes = self.between.clone();
         let mut header = XattrHeader { xh_count: self.items.len() as u16, ..Default::default() };
@@ -214,13 +217,13 @@ impl Area {
     }
 }
 
-/// Where names and values may begin if there are so many entries.
+/// Where names and values may begin if there are `entries` entries.
 fn floor(entries: usize) -> usize {
     XattrHeader::SIZE + entries * XattrEntry::SIZE + GAP
 }
 
-/// What names and values have, in order. Where one that takes no bytes begins there is nothing
-/// else: C fsck demands it.
+/// The ranges of names and values, in order. One that takes no bytes keeps its place to itself: the
+/// C fsck demands it.
 fn taken<'a>(items: impl Iterator<Item = &'a Item>) -> Vec<Range<usize>> {
     let ranges = items.map(|item| match item.range() {
         range if range.is_empty() => range.start..range.start + GAP,
@@ -231,7 +234,7 @@ fn taken<'a>(items: impl Iterator<Item = &'a Item>) -> Vec<Range<usize>> {
     taken
 }
 
-/// The highest place for `size` bytes that nobody has, from `floor` on, within a block.
+/// The highest free place for `size` bytes, from `floor` on, within a block.
 fn hole(
     taken: &[Range<usize>],
     floor: usize,
@@ -240,7 +243,7 @@ fn hole(
     bytes: usize,
 ) -> Option<usize> {
     let mut end = bytes;
-    // One may lie within another one: what is free begins after all that are below.
+    // A range may lie within another one: free space begins after the end of all ranges below.
     let ends = taken.iter().scan(0, |most: &mut usize, range| {
         *most = range.end.max(*most);
         Some((*most, range.start))
@@ -261,7 +264,7 @@ fn hole(
     None
 }
 
-/// Gives all of a bucket new places, the largest first; whether there is room.
+/// Gives all attributes of a bucket new places, the largest first. Returns whether there is room.
 fn place(items: &mut [Item], block: usize, bytes: usize) -> bool {
     let floor = floor(items.len());
     let mut order: Vec<_> = (0..items.len()).collect();

@@ -10,7 +10,8 @@ use crate::edit::{Edit, EditError};
 use crate::{InBlock, Inode};
 
 impl Edit {
-    /// Puts an attribute into the block of an inode or its buckets; an inode without one gets it.
+    /// Puts an attribute into the xattr block of an inode or its buckets; an inode without a block
+    /// gets one.
     pub(super) fn put_in_block(&mut self, inode: &Inode, item: Item) -> Result<(), EditError> {
         let blkno = inode.dinode.i_xattr_loc;
         if blkno.is_none() {
@@ -66,7 +67,7 @@ impl Edit {
         })
     }
 
-    /// Gives the block of an inode back, which has no attributes.
+    /// Gives back the xattr block of an inode, which has no attributes left.
     pub(super) fn drop_xattr_block(&mut self, inode: &Inode) -> Result<(), EditError> {
         let (header, _) = self.volume().read::<XattrBlock>(inode.dinode.i_xattr_loc)?;
         self.give_block(Suballocated::from(&header))?;

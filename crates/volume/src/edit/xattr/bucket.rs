@@ -1,8 +1,8 @@
 //! Buckets, and the tree of the extents they are in.
 //!
-//! New extents are one cluster each, so that two of them can begin at hashes next to each other.
-//! Linux makes larger ones, which are filled as they are and become extents of one cluster when
-//! they are full. A bucket that gets empty leaves its extent.
+//! New extents are one cluster each, so that two of them can begin at adjacent hashes. Larger ones,
+//! which Linux makes, are filled as they are and split into extents of one cluster when they are
+//! full. A bucket that becomes empty is removed from its extent.
 
 use ocfs2_format::extent::{ExtentFlags, ExtentList};
 use ocfs2_format::feature::Incompat;
@@ -16,7 +16,8 @@ use crate::tree::{Extent, Tree};
 use crate::xattr::{BUCKET, BucketAt};
 use crate::{Error, InBlock, Volume};
 
-/// A full bucket is cut once, or a few times if Linux has put more into it than belongs there.
+/// Most attempts to make room. A full bucket is cut once, or a few times if Linux has put more into
+/// it than belongs there.
 const MOST_CUTS: usize = 64;
 
 impl Volume {
@@ -39,7 +40,7 @@ impl Volume {
         Tree::new(self, root.at(), &list)?.extents().next().transpose()
     }
 
-    /// The bucket that an entry with a hash belongs to; `None` if there is none at all.
+    /// The bucket that an entry with a hash belongs to; `None` if the tree has no bucket.
     fn bucket_of(&self, root: &Root, hash: u32) -> Result<Option<(BucketAt, Area)>, Error> {
         let list = ExtentList::new(root.list()).in_block(root.at())?;
         if let Some(extent) = Tree::new(self, root.at(), &list)?.floor(hash)? {
@@ -54,7 +55,7 @@ impl Volume {
 }
 
 impl Edit {
-    /// Makes a tree of a block whose attributes are these.
+    /// Turns an xattr block with these attributes into the root of a tree of buckets.
     pub(super) fn make_tree(&mut self, blkno: Blkno, area: Area) -> Result<(), EditError> {
         let mut bucket = Area::bucket(self.volume().block_size());
         for item in area.items() {
@@ -106,7 +107,7 @@ impl Edit {
         Err(same_hash())
     }
 
-    /// Writes a bucket. What its extent says of it is as before.
+    /// Writes a bucket. The number of buckets of its extent stays.
     pub(super) fn store_bucket(&mut self, at: &BucketAt, area: Area) -> Result<(), EditError> {
         let buckets = if at.index == 0 { at.count } else { 0 };
         self.write_area(&at.extent, at.index, area, buckets)
@@ -150,7 +151,7 @@ impl Edit {
         Ok(())
     }
 
-    /// Puts buckets into a cluster that is not used yet and that into the tree.
+    /// Puts buckets into a new cluster, and the cluster into the tree.
     fn add_extent(
         &mut self,
         mut root: Root,
@@ -209,7 +210,7 @@ impl Edit {
         self.write_bucket(self.volume().bucket_blkno(extent, to), bytes)
     }
 
-    /// Says in the first bucket of an extent how many are in use.
+    /// Records in the first bucket of an extent how many are in use.
     fn set_count(&mut self, extent: &Extent, count: u64) -> Result<(), EditError> {
         let blkno = extent.blkno;
         let mut bytes = self.volume().read_bucket(blkno)?;
@@ -219,7 +220,7 @@ impl Edit {
         self.write_bucket(blkno, bytes)
     }
 
-    /// Makes an extent of each cluster of one that is full. The buckets stay where they are.
+    /// Splits a full extent into extents of one cluster. The buckets stay where they are.
     fn part_extent(
         &mut self,
         mut root: Root,
@@ -242,8 +243,8 @@ impl Edit {
         self.store_bucket_root(&root)
     }
 
-    /// Takes a bucket that has no attributes any more out of its extent, and one without buckets
-    /// out of the tree. Says whether the tree has others.
+    /// Removes a bucket without attributes from its extent, and an extent without buckets from the
+    /// tree. Returns whether the tree has other buckets.
     pub(super) fn drop_bucket(&mut self, blkno: Blkno, at: &BucketAt) -> Result<bool, EditError> {
         if at.count > 1 {
             for index in at.index + 1..at.count {
@@ -257,7 +258,7 @@ impl Edit {
         self.give_extent(&at.extent)?;
         let first = self.volume().first_extent(&root)?;
         if let Some(first) = first.filter(|first| first.cpos != Cpos(0)) {
-            // Whatever is below all others belongs to the first.
+            // The first extent begins at 0, as it also holds all lower hashes.
             self.cut_out(&mut root, &first)?;
             self.tree_insert(&mut root, Extent { cpos: Cpos(0), ..first })?;
         }

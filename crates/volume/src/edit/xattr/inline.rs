@@ -1,4 +1,4 @@
-//! The area at the end of a dinode.
+//! The area of attributes at the end of a dinode.
 
 use ocfs2_format::dinode::{Arm, Dinode, DynFeatures};
 use ocfs2_format::extent::{ExtentListHeader, ExtentRec};
@@ -10,8 +10,8 @@ use crate::edit::{Edit, EditError};
 use crate::{InBlock, Inode, Volume};
 
 impl Edit {
-    /// Puts an attribute into the area of an inode, which gets one if its contents leave the
-    /// room; whether it fits.
+    /// Puts an attribute into the area of an inode, which gets an area if its contents leave room
+    /// for one. Returns whether the attribute fits.
     pub(super) fn put_inline(&mut self, inode: &Inode, item: &Item) -> Result<bool, EditError> {
         if self.volume().block_size() == BlockSize::MIN {
             // Linux has no area in inodes so small.
@@ -29,7 +29,7 @@ impl Edit {
         Ok(fits)
     }
 
-    /// Writes the area of an inode; what it takes is taken from the contents.
+    /// Writes the area of an inode. A new area is taken from the room for contents.
     pub(super) fn store_inline(&mut self, blkno: Blkno, mut area: Area) -> Result<(), EditError> {
         let bytes = area.encode(0).in_block(blkno)?;
         let mut shrunk = Ok(());
@@ -60,7 +60,7 @@ impl Volume {
         }
         let length = usize::try_from(inode.size()).ok()?;
         let free = match inode.dinode.arm() {
-            // A directory in its inode fills it: its last entry goes on to the end.
+            // An inline directory fills its room: its last entry reaches to the end.
             Arm::InlineData => inline_count(id2)?.checked_sub(length)?,
             // With the NUL at its end.
             Arm::Symlink => id2.len().checked_sub(length + 1)?,
@@ -80,7 +80,7 @@ fn inline_count(id2: &[u8]) -> Option<usize> {
     Some(u16::from_le_bytes([*id2.first()?, *id2.get(1)?]).into())
 }
 
-/// Makes the contents end so many bytes earlier.
+/// Makes the room for contents `bytes` bytes smaller.
 fn shrink(dinode: &Dinode, id2: &mut [u8], bytes: usize) -> Result<(), ocfs2_format::Truncated> {
     match dinode.arm() {
         Arm::InlineData => {

@@ -1,4 +1,4 @@
-//! Extended attributes set and removed.
+//! Setting and removing extended attributes.
 //!
 //! Attributes are put where Linux puts them: into the inode if its contents leave the room, else
 //! into a block of its own, and when that is full into buckets that a tree points to. Each change
@@ -46,7 +46,7 @@ impl<'a> Key<'a> {
     }
 }
 
-/// An attribute that is there, in all of its area.
+/// An existing attribute, with the whole area it is in.
 struct Present {
     at: Where,
     area: Area,
@@ -54,14 +54,14 @@ struct Present {
 }
 
 impl Edit {
-    /// Gives an inode an attribute, or another value to one that it has. `name` is without its
-    /// prefix, `value` as it is stored: access control lists without their version.
+    /// Gives an inode an attribute, or an existing one another value. `name` is without its prefix,
+    /// `value` as it is stored: access control lists without their version.
     ///
     /// # Errors
     /// [`EditError::TooLarge`] for names of more than 255 bytes and values of more than 65,536;
-    /// [`EditError::Refused`] for names that there cannot be, on a volume without attributes, and
-    /// where the value that is there has clusters that it shares with the value of a copy of the
-    /// inode; [`EditError::NoRoom`]; something is damaged.
+    /// [`EditError::Refused`] for invalid names, on a volume without attributes, and if the
+    /// existing value has clusters that it shares with the value of a copy of the inode;
+    /// [`EditError::NoRoom`]; something is damaged.
     pub fn set_xattr(
         &mut self,
         inode: Blkno,
@@ -91,7 +91,7 @@ impl Edit {
         })
     }
 
-    /// Takes an attribute from an inode. The block it was the last one in is given back.
+    /// Removes an attribute from an inode. A block that has no attributes left is given back.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`EditError::Refused`] where clusters of the value are shared;
@@ -159,7 +159,7 @@ impl Edit {
         self.put_in_block(&owner, item)
     }
 
-    /// Writes an area of attributes, or gives back what it is in if there are none.
+    /// Writes an area of attributes. If it is empty, the block or bucket it is in is given back.
     fn store_area(&mut self, owner: &Inode, at: Where, area: Area) -> Result<(), EditError> {
         match at {
             Where::Inline => self.store_inline(owner.blkno, area),
@@ -175,7 +175,8 @@ impl Edit {
         }
     }
 
-    /// The hash of a new name. One that may have two gets that of the inode's other names.
+    /// The hash of a new name. A name with two possible hashes gets the kind that the inode's other
+    /// names show.
     fn new_hash(&self, owner: &Inode, key: &Key<'_>) -> u32 {
         let volume = self.volume();
         let sign = match key.name.is_ascii() {

@@ -1,4 +1,4 @@
-//! Values: beside their names, or in clusters of their own.
+//! Values of attributes: beside their names, or in clusters of their own.
 
 use ocfs2_format::extent::ExtentFlags;
 use ocfs2_format::xattr::{MAX_LOCAL_VALUE, XattrEntry, XattrValueRoot};
@@ -20,8 +20,8 @@ impl Root {
 }
 
 impl Edit {
-    /// An attribute with its value, which is written if it has clusters of its own. `at` is the
-    /// inode.
+    /// Returns a new attribute. A value that is too long to be stored beside the name is written to
+    /// clusters. `at` is the inode.
     pub(super) fn new_item(
         &mut self,
         at: Blkno,
@@ -41,7 +41,7 @@ impl Edit {
         Ok(Item { entry, name: key.name.to_vec(), stored })
     }
 
-    /// Writes a value to clusters of its own; gives the root of its tree.
+    /// Writes a value to clusters of its own. Returns the root of its tree.
     fn write_value(&mut self, at: Blkno, value: &[u8]) -> Result<Vec<u8>, EditError> {
         let list = XattrValueRoot::FULL_SIZE - XattrValueRoot::LIST_OFFSET;
         let mut root = Root::empty(at, Holds::Data, list).in_block(at)?;
@@ -54,7 +54,7 @@ impl Edit {
             for cluster in run {
                 let Some(part) = rest.next() else { break };
                 let blkno = geometry.block_of(Cluster(cluster));
-                // Only the blocks that it needs: what comes after its end is never read.
+                // Only the blocks that the value needs: what comes after its end is never read.
                 let mut blocks = part.to_vec();
                 blocks.resize(part.len().next_multiple_of(geometry.block_size.size()), 0);
                 self.volume().write_raw(blkno, &blocks)?;
