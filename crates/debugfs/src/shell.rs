@@ -225,10 +225,10 @@ impl Shell {
         self.writer.is_some()
     }
 
-    /// Recovers slots: see [`Writer::recover`].
+    /// Recovers slots: replays their journals, deletes orphans, returns reservations.
     ///
     /// # Errors
-    /// As [`Writer::recover`].
+    /// A slot cannot be recovered; the device cannot be written.
     pub fn recover(&mut self, slots: &[u16]) -> Result<Vec<SlotRecovery>, Failure> {
         self.changed(|writer, _| writer.recover(slots))
     }

@@ -1,6 +1,6 @@
 //! Where a volume is stored: anything that reads and writes bytes at offsets.
 //!
-//! Tools call [`open`] for a file, a block device or a partition of either, exclusively if wanted.
+//! Tools call [`open()`] for a file, a block device or a partition of either, exclusively if wanted.
 //! Other devices wrap one (an [`OverlayDevice`] keeps changes aside, a [`SliceDevice`] is a part of
 //! it) or replace it in tests ([`MemoryDevice`], [`FailingDevice`], [`CountingDevice`]). Nothing
 //! here knows what is stored.
