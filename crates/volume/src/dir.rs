@@ -391,7 +391,7 @@ impl Volume {
         self.entries_from(dir, 0)
     }
 
-    /// The same from a [position](Entries::position) on.
+    /// As [`Volume::entries`], from a [position](Entries::position) on.
     ///
     /// # Errors
     /// As [`Volume::dir_blocks`].
@@ -422,7 +422,7 @@ impl Volume {
         self.scan_first(dir, name, u64::MAX)
     }
 
-    /// The same in its first `blocks` blocks.
+    /// As [`Volume::scan`], in its first `blocks` blocks.
     pub(crate) fn scan_first(
         &self,
         dir: &Inode,
@@ -440,7 +440,7 @@ impl Volume {
         first_error.map_or(Ok(None), Err)
     }
 
-    /// The same, ignoring checksums, trailers and all errors.
+    /// As [`Volume::scan_first`], ignoring checksums, trailers and all errors.
     pub(crate) fn scan_unchecked(&self, dir: &Inode, name: &[u8], blocks: u64) -> Option<Entry> {
         let mut all = self.dir_blocks(dir).ok()?.first(blocks).unchecked();
         all.find_map(|block| block.ok()?.find(name).ok()?)
@@ -526,7 +526,7 @@ impl Volume {
         self.resolve_links(path, 0)
     }
 
-    /// The same, but symbolic links are followed, also the last one.
+    /// As [`Volume::resolve`], but symbolic links are followed, including the last one.
     ///
     /// # Errors
     /// As [`Volume::resolve`], and [`Error::TooManyLinks`].

@@ -155,8 +155,7 @@ impl Volume {
         place.ok_or_else(|| inode.invalid("l_next_free_rec", 0, "an extent"))
     }
 
-    /// What the volume says about its users: for
-    /// [`Usage::probe`](crate::usage::Usage::probe).
+    /// What the volume shows about its users: for [`Usage::probe`](crate::usage::Usage::probe).
     ///
     /// # Errors
     /// As [`Volume::taken_slots`] and [`Volume::heartbeat_region`].

@@ -145,7 +145,7 @@ impl<'v> Tree<'v> {
         })
     }
 
-    /// The same for a tree whose leaf records point to single blocks: a refcount tree.
+    /// As [`Tree::new`], for a tree whose leaf records point to single blocks: a refcount tree.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the root list is wrong.

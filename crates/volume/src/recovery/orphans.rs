@@ -37,8 +37,8 @@ impl Volume {
         self.orphan_entries(slot)?.collect()
     }
 
-    /// The same, one at a time. What was read of the directory is not affected by the removal of an
-    /// entry.
+    /// As [`Volume::orphans`], one at a time. What was read of the directory is not affected by the
+    /// removal of an entry.
     pub(super) fn orphan_entries(
         &self,
         slot: u16,

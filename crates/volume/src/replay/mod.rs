@@ -138,7 +138,8 @@ impl Volume {
         self.replay_unless(slot, &|| false)
     }
 
-    /// The same, ended by [`ReplayError::Interrupted`] once `interrupted` returns true.
+    /// As [`Volume::replay`], ended by [`ReplayError::Interrupted`] once `interrupted` returns
+    /// true.
     ///
     /// # Errors
     /// As [`Volume::replay`].
@@ -181,7 +182,7 @@ impl Replay {
         self.apply_unless(volume, device, &|| false)
     }
 
-    /// The same, ended by [`ReplayError::Interrupted`] once `interrupted` returns true.
+    /// As [`Replay::apply`], ended by [`ReplayError::Interrupted`] once `interrupted` returns true.
     ///
     /// # Errors
     /// As [`Replay::apply`].

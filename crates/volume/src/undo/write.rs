@@ -45,7 +45,7 @@ struct Log {
 }
 
 impl Log {
-    /// Appends records. After a failure there may be a piece of one behind them, which
+    /// Appends records. After a failure there may be a piece of one after them, which
     /// [`UndoDevice::finish`] cuts off.
     fn append(&mut self, bytes: &[u8], records: u64) -> io::Result<()> {
         self.file.write_all_at(bytes, self.len)?;
