@@ -66,7 +66,7 @@ impl DirBlock {
     }
 
     /// Its entries that name an inode, in order. An impossible entry is returned as an error and
-    /// ends them.
+    /// ends the iteration.
     pub fn entries(&self) -> impl Iterator<Item = Result<Entry, Error>> + '_ {
         self.used().map(|entry| entry.map(|entry| self.owned(&entry)))
     }
@@ -105,7 +105,8 @@ impl DirBlock {
     }
 }
 
-/// Consecutive blocks of a directory in which no entry begins, up to the one that was read last.
+/// Counts the consecutive blocks of a directory in which no entry begins, up to the one that was
+/// read last.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Barren(u64);
 
@@ -159,7 +160,7 @@ impl DirBlocks<'_> {
         self
     }
 
-    /// Continues with block `first` of the directory.
+    /// Starts with block `first` of the directory.
     fn skip_to(mut self, first: u64) -> Self {
         self.next = first;
         self
@@ -361,7 +362,7 @@ impl Volume {
         Ok(blocks)
     }
 
-    /// Makes a block of a directory of its bytes. If it has a trailer, block check and trailer are
+    /// Makes a directory block from its bytes. If it has a trailer, block check and trailer are
     /// verified.
     fn dir_block(
         &self,

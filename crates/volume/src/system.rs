@@ -11,8 +11,8 @@ use crate::dir::Entry;
 use crate::usage::{Heartbeat, Places, Region};
 use crate::{Error, InBlock, Inode, SystemFile, Volume};
 
-/// Bytes of the system directory that are read for a name, and no more, as they are read again for
-/// each name. The names of all files of all possible slots take a tenth of that.
+/// Most bytes of the system directory that are read to find a name, as they are read again for each
+/// name. The names of all files of all possible slots take a tenth of that.
 const MAX_DIR_BYTES: u64 = 1 << 20;
 
 /// The journal of a slot.

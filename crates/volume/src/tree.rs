@@ -356,7 +356,7 @@ pub struct Extents<'v> {
 }
 
 impl Extents<'_> {
-    /// The extent blocks read so far: when the iteration has ended, all of the tree.
+    /// The extent blocks read so far: when the iteration has ended, all those of the tree.
     pub fn extent_blocks(&self) -> impl Iterator<Item = Blkno> + '_ {
         self.visited.iter().copied()
     }

@@ -40,11 +40,11 @@ const MOST_VOLUMES: usize = 16;
 const PIECE: usize = 1 << 20;
 /// Most unknown features that a newer driver may have set. More than that is garbage.
 const MOST_UNKNOWN: u32 = 3;
-/// The weight of the fields that have to agree with the volume for the other fields in the block to
-/// be believed.
+/// Fields of this weight have to agree with the volume for the other fields in the block to be
+/// believed.
 const AGREEING: u32 = 6;
-/// The part of that weight that has to be within the superblock itself: if only the inode around it
-/// is left, there is nothing to believe.
+/// Of these, fields of this weight have to be within the superblock itself: if only the inode
+/// around it is left, there is nothing to believe.
 const AGREEING_WITHIN: u32 = 3;
 
 /// What was corrected in a superblock.
@@ -502,7 +502,8 @@ impl Surroundings {
         let geometry = self.geometry();
         let (bitmap, clusters) = self.bitmap?;
         let has_group = self.first_group().is_some_and(|group| group.bg_parent_dinode == bitmap);
-        // Nothing else shows that this is such a volume: most of the evidence has to be there.
+        // Nothing else shows that this is such a volume, so two of three pieces of evidence are
+        // needed.
         let evidence = [self.root.is_some(), has_group, self.uuid.is_some()];
         if evidence.iter().filter(|is| **is).count() < 2 || self.slots == 0 {
             return None;
@@ -567,7 +568,7 @@ impl Surroundings {
         let mut compat = Compat::JBD2_SB;
         let clusters = self.clusters().unwrap_or(geometry.clusters);
         let size = Geometry { clusters, ..geometry }.size_bytes();
-        // On a larger volume, something else may be by now where a backup would be.
+        // On a larger volume, the place of a backup may hold something else by now.
         compat.set(Compat::BACKUP_SB, size <= BACKUP_OFFSETS[0]);
         let mut incompat = Incompat::SPARSE_ALLOC
             | Incompat::INLINE_DATA

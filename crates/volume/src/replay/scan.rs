@@ -140,8 +140,8 @@ impl<'v> Log<'v> {
     }
 
     /// The first transaction from `sequence` on that is committed in the `left` blocks from `at`
-    /// on. A sound log ends with a transaction that has no commit block. Numbers only grow, so
-    /// those from the log's previous round are lower.
+    /// on. In a sound log at most the last transaction lacks its commit block. Numbers only grow,
+    /// so those from the log's previous round are lower.
     fn committed_later(
         &mut self,
         sequence: u32,
