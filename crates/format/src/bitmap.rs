@@ -1,4 +1,4 @@
-//! Bitmaps as they lie on the disk: bit n is bit `n & 7` of byte `n >> 3`.
+//! On-disk bitmaps: bit n is bit `n & 7` of byte `n >> 3`.
 
 use std::ops::Range;
 

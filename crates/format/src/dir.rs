@@ -104,7 +104,7 @@ pub const fn entry_size(name_len: usize) -> usize {
     (name_len + DirEntryHeader::SIZE).next_multiple_of(4)
 }
 
-/// A directory entry where it lies, used or not.
+/// A directory entry in place, used or not.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct DirEntry<'a> {
     /// Bytes from the start of the block.

@@ -18,8 +18,8 @@ structure! {
     #[brw(little)]
     #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
     pub struct ExtentListHeader {
-        /// 0x00: 0 where the records point at data, n where they point at extent blocks of
-        /// depth n - 1.
+        /// 0x00: 0 where the records point to data, n where they point to extent blocks of depth n
+        /// - 1.
         pub l_tree_depth: u16,
         /// 0x02: records that fit.
         pub l_count: u16,

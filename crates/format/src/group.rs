@@ -94,7 +94,7 @@ impl GroupDesc {
         Ok(Bitmap::new(&block[Self::BITMAP_OFFSET..], self.bits(block_size).into()))
     }
 
-    /// The same bitmap for changing.
+    /// The bitmap in `block` for changing, as in [`GroupDesc::bitmap`].
     ///
     /// # Errors
     /// [`Truncated`] if `block` does not have the length of a block.

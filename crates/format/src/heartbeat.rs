@@ -35,7 +35,7 @@ structure! {
 pub const MAX_NODES: u8 = 255;
 /// Milliseconds between two beats of a node.
 pub const BEAT_INTERVAL_MS: u32 = 2000;
-/// The dead threshold (in samples) nodes use unless told otherwise.
+/// The dead threshold, in samples, that nodes use by default.
 pub const DEFAULT_DEAD_THRESHOLD: u32 = 31;
 
 impl HeartbeatBlock {

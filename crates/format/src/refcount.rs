@@ -55,7 +55,7 @@ structure! {
         pub rf_flags: u32,
         /// 0x38: of a root with TREE: leaves.
         pub rf_clusters: u32,
-        /// 0x3c: of a leaf: `e_cpos` of the record that points at it.
+        /// 0x3c: of a leaf: `e_cpos` of the record that points to it.
         pub rf_cpos: u32,
         /// 0x40: the same in all blocks of a tree.
         pub rf_generation: u32,

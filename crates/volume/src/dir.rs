@@ -13,9 +13,9 @@ use ocfs2_format::{Blkno, Structure};
 use crate::tree::{Extents, Tree};
 use crate::{Error, InBlock, Inode, Volume};
 
-/// What errors call a directory's block.
+/// The name of a directory's block in errors.
 pub(crate) const BLOCK: &str = "directory block";
-/// Bytes that are read at once where a directory is read on.
+/// Most bytes that are read at once while a directory is read on.
 const PIECE_BYTES: u64 = 1 << 20;
 /// Most symbolic links followed for one path, as in the kernel.
 const MAX_LINKS: u32 = 40;
@@ -27,7 +27,7 @@ pub struct Entry {
     pub name: Vec<u8>,
     /// The dinode.
     pub inode: Blkno,
-    /// The type the entry states; `None` where the code is none.
+    /// The type that the entry states; `None` for an unknown code.
     pub file_type: Option<FileType>,
     /// The block it is in: the directory's dinode if the directory is inline.
     pub blkno: Blkno,
@@ -65,8 +65,8 @@ impl DirBlock {
         if self.len == self.bytes.len() { None } else { DirTrailer::of_block(&self.bytes).ok() }
     }
 
-    /// Its entries that name an inode, in order. The first one that is impossible is given
-    /// as an error and is the last.
+    /// Its entries that name an inode, in order. An impossible entry is returned as an error and
+    /// ends the iteration.
     pub fn entries(&self) -> impl Iterator<Item = Result<Entry, Error>> + '_ {
         self.used().map(|entry| entry.map(|entry| self.owned(&entry)))
     }
@@ -74,7 +74,7 @@ impl DirBlock {
     /// The entry of a name.
     ///
     /// # Errors
-    /// If the name does not come before it: [`Error::DirEntry`] for one that is impossible.
+    /// [`Error::DirEntry`] for an impossible entry, if the name does not come before it.
     pub fn find(&self, name: &[u8]) -> Result<Option<Entry>, Error> {
         for entry in self.used() {
             let entry = entry?;
@@ -105,22 +105,23 @@ impl DirBlock {
     }
 }
 
-/// Blocks of a directory in a row in which no entry begins, up to the one that was read last.
+/// Counts the consecutive blocks of a directory in which no entry begins, up to the one that was
+/// read last.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Barren(u64);
 
 impl Barren {
-    /// More in a row are no part of a directory, whatever it says: one whose names were removed
-    /// still has an unused entry in each block.
+    /// More consecutive ones are not part of a directory, whatever its size says: even one whose
+    /// names were removed has an unused entry in each block.
     pub const MOST: u64 = 1 << 14;
 
-    /// Counts another block; one that cannot be had is `None`.
+    /// Counts another block; `None` is one that cannot be read.
     pub fn count(&mut self, block: Option<&[u8]>) {
         let begins = |block| matches!(dir::entries(block).next(), Some(Ok(_)));
         self.0 = if block.is_some_and(begins) { 0 } else { self.0 + 1 };
     }
 
-    /// How many they are.
+    /// Number of such blocks.
     pub fn blocks(self) -> u64 {
         self.0
     }
@@ -140,7 +141,7 @@ pub struct DirBlocks<'v> {
     has_trailers: bool,
     inline: Option<DirBlock>,
     extents: Option<Extents<'v>>,
-    /// What is left of the extent at hand: the next block, and how many.
+    /// What is left of the current extent: the next block, and how many.
     run: (Blkno, u64),
     /// Blocks that were read in one piece, and the first of them.
     piece: (Blkno, Vec<u8>),
@@ -153,25 +154,25 @@ pub struct DirBlocks<'v> {
 }
 
 impl DirBlocks<'_> {
-    /// At most the first `most` blocks.
+    /// Limits them to the first `most` blocks.
     pub(crate) fn first(mut self, most: u64) -> Self {
         self.end = self.end.min(most);
         self
     }
 
-    /// From block `first` of the directory on.
+    /// Starts with block `first` of the directory.
     fn skip_to(mut self, first: u64) -> Self {
         self.next = first;
         self
     }
 
-    /// The blocks as they are: checksums and trailers are not looked at.
+    /// Returns the blocks as they are: checksums and trailers are not verified.
     pub(crate) fn unchecked(mut self) -> Self {
         self.verify = false;
         self
     }
 
-    /// The block at hand, of which `left` blocks of the extent follow, it included.
+    /// The current block, with which the last `left` blocks of the extent begin.
     fn block(&mut self, blkno: Blkno, left: u64) -> Result<DirBlock, Error> {
         let volume = self.volume;
         let size = volume.block_size().size();
@@ -182,7 +183,7 @@ impl DirBlocks<'_> {
         if let Some(bytes) = at(&self.piece) {
             return self.made_of(blkno, bytes);
         }
-        // Most are found in the first blocks; who reads on reads all.
+        // Most names are found in the first blocks; who reads on reads all of them.
         let before = (self.piece.1.len() / size) as u64;
         let most = (before * 4).clamp(1, PIECE_BYTES / size as u64);
         let count = left.min(self.end.saturating_sub(self.next)).min(most).max(1);
@@ -270,15 +271,15 @@ pub struct Entries<'v> {
     pending: VecDeque<Result<Entry, Error>>,
     /// Bytes of the directory before the block that the pending entries are in.
     start: u64,
-    /// Bytes of that block in which entries begin that are left out.
+    /// Bytes at the start of the next block. Entries that begin in them are left out.
     skipped: usize,
     position: u64,
 }
 
 impl Entries<'_> {
-    /// Where [`Volume::entries_from`] goes on after the entry that was given last, in bytes from the
-    /// start of the directory. It stays good while names come and go: what is there all the time is
-    /// neither left out nor given twice.
+    /// Where [`Volume::entries_from`] goes on after the entry that was returned last, in bytes from
+    /// the start of the directory. It stays valid while names are added and removed: an entry that
+    /// is there all the time is neither left out nor returned twice.
     pub fn position(&self) -> u64 {
         self.position
     }
@@ -298,7 +299,7 @@ impl Iterator for Entries<'_> {
             let block_bytes = u64::from(self.blocks.volume.block_size().bytes());
             let block = self.blocks.next();
             let skipped = std::mem::take(&mut self.skipped);
-            // What is in an inode is in no block.
+            // An inline directory has no blocks before its entries.
             self.start = self.blocks.next.saturating_sub(1) * block_bytes;
             let is_left_out = |entry: &Result<Entry, Error>| {
                 entry.as_ref().is_ok_and(|entry| entry.offset < skipped)
@@ -325,8 +326,8 @@ impl Volume {
 
     /// The blocks of a directory.
     ///
-    /// A block that cannot be had, or whose trailer is wrong, is given as an error; those
-    /// after it follow.
+    /// A block that cannot be read, or whose trailer is wrong, is returned as an error; those after
+    /// it follow.
     ///
     /// # Errors
     /// [`Error::WrongKind`] if it is not a directory, [`Error::Invalid`] if the root of its
@@ -361,7 +362,8 @@ impl Volume {
         Ok(blocks)
     }
 
-    /// The block of a directory that `bytes` are.
+    /// Makes a directory block from its bytes. If it has a trailer, block check and trailer are
+    /// verified.
     fn dir_block(
         &self,
         dir: Blkno,
@@ -381,7 +383,7 @@ impl Volume {
 
     /// The entries of a directory, `.` and `..` included, in the order they are stored.
     ///
-    /// What is wrong is given as an error; what comes after it follows as far as it can be
+    /// What is wrong is returned as an error; what comes after it follows as far as it can be
     /// found.
     ///
     /// # Errors
@@ -390,7 +392,7 @@ impl Volume {
         self.entries_from(dir, 0)
     }
 
-    /// The same from a [position](Entries::position) on.
+    /// As [`Volume::entries`], from a [position](Entries::position) on.
     ///
     /// # Errors
     /// As [`Volume::dir_blocks`].
@@ -421,7 +423,7 @@ impl Volume {
         self.scan_first(dir, name, u64::MAX)
     }
 
-    /// The same in its first `blocks` blocks.
+    /// As [`Volume::scan`], in its first `blocks` blocks.
     pub(crate) fn scan_first(
         &self,
         dir: &Inode,
@@ -439,7 +441,7 @@ impl Volume {
         first_error.map_or(Ok(None), Err)
     }
 
-    /// The same where checksums do not hold, and whatever else is wrong with other blocks.
+    /// As [`Volume::scan_first`], ignoring checksums, trailers and all errors.
     pub(crate) fn scan_unchecked(&self, dir: &Inode, name: &[u8], blocks: u64) -> Option<Entry> {
         let mut all = self.dir_blocks(dir).ok()?.first(blocks).unchecked();
         all.find_map(|block| block.ok()?.find(name).ok()?)
@@ -519,13 +521,13 @@ impl Volume {
     /// The inode at a path from the root directory; symbolic links are not followed.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::WrongKind`] where something before the last name is no
+    /// [`Error::NotFound`]; [`Error::WrongKind`] if something before the last name is not a
     /// directory; any of reading.
     pub fn resolve(&self, path: &[u8]) -> Result<Inode, Error> {
         self.resolve_links(path, 0)
     }
 
-    /// The same, but symbolic links are followed, also the last one.
+    /// As [`Volume::resolve`], but symbolic links are followed, including the last one.
     ///
     /// # Errors
     /// As [`Volume::resolve`], and [`Error::TooManyLinks`].
@@ -563,8 +565,8 @@ impl Volume {
 
     /// Everything below a directory, each directory before what is in it.
     ///
-    /// A directory that is reached a second time is given as an error and not entered
-    /// again, so the walk ends for any contents.
+    /// A directory that is reached a second time is returned as an error and not entered again, so
+    /// the walk ends for any contents.
     ///
     /// # Errors
     /// As [`Volume::dir_blocks`] for the directory itself.
@@ -583,7 +585,7 @@ impl Volume {
 #[derive(Debug)]
 pub struct Walk<'v> {
     volume: &'v Volume,
-    /// The path of the directory at hand.
+    /// The path of the current directory.
     path: Vec<u8>,
     /// The directories being read, each with the length of its path.
     levels: Vec<(usize, Entries<'v>)>,

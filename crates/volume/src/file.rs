@@ -41,7 +41,7 @@ struct Piece {
 }
 
 impl<'v> FileReader<'v> {
-    /// A reader of `size` bytes of what a tree maps, as of an xattr's value.
+    /// A reader of the first `size` bytes that a tree maps, for instance of an xattr's value.
     pub(crate) fn of_tree(volume: &'v Volume, tree: Tree<'v>, size: u64) -> Self {
         Self { volume, contents: Contents::Extents(tree), size, position: 0, fresh: false }
     }

@@ -11,8 +11,8 @@ use crate::dir::Entry;
 use crate::usage::{Heartbeat, Places, Region};
 use crate::{Error, InBlock, Inode, SystemFile, Volume};
 
-/// The system directory is read so far and no further for a name: the names of all files of all
-/// slots there can be take a tenth of it, and it is read again for each.
+/// Most bytes of the system directory that are read to find a name, as they are read again for each
+/// name. The names of all files of all possible slots take a tenth of that.
 const MAX_DIR_BYTES: u64 = 1 << 20;
 
 /// The journal of a slot.
@@ -42,7 +42,7 @@ impl Journal {
 }
 
 impl Volume {
-    /// Node slots.
+    /// Number of node slots.
     pub fn max_slots(&self) -> u16 {
         self.superblock().s_max_slots
     }
@@ -64,7 +64,7 @@ impl Volume {
         self.system_file_named(&file.name())
     }
 
-    /// The system file with a name that somebody has given, as [`Volume::system_file`].
+    /// As [`Volume::system_file`], by a name that somebody has given.
     ///
     /// # Errors
     /// As [`Volume::system_file`].
@@ -101,7 +101,7 @@ impl Volume {
         self.scan_unchecked(dir, name, self.max_system_dir())
     }
 
-    /// The system directory is read so far for a name, in blocks.
+    /// Blocks of the system directory that are read for a name.
     fn max_system_dir(&self) -> u64 {
         MAX_DIR_BYTES >> self.block_size().bits()
     }
@@ -114,7 +114,7 @@ impl Volume {
         }
     }
 
-    /// The slots that are taken now; other nodes may change that any moment.
+    /// The slots that are taken now; other nodes may change that at any moment.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the slot map is too small for the slots; any of reading.
@@ -126,8 +126,8 @@ impl Volume {
             let expected = format_args!("at least {}", map.len()).to_string();
             return Err(inode.invalid("i_size", inode.size(), expected));
         }
-        // The superblock may have lost slots: who is in one of them is there all the same. Of the old
-        // format nothing tells what is no entry any more.
+        // The superblock may have lost slots: a node in one of them is there all the same. In the
+        // old format nothing shows where the entries end.
         let mut slots = self.max_slots();
         if format == SlotMapFormat::Extended {
             let stored = usize::try_from(inode.size()).unwrap_or(usize::MAX);
@@ -155,8 +155,7 @@ impl Volume {
         place.ok_or_else(|| inode.invalid("l_next_free_rec", 0, "an extent"))
     }
 
-    /// What the volume says about its users: for
-    /// [`Usage::probe`](crate::usage::Usage::probe).
+    /// What the volume shows about its users: for [`Usage::probe`](crate::usage::Usage::probe).
     ///
     /// # Errors
     /// As [`Volume::taken_slots`] and [`Volume::heartbeat_region`].
@@ -235,7 +234,7 @@ impl Volume {
         Ok(Journal { slot, inode, blkno, superblock })
     }
 
-    /// The first block of the journal that an inode is of, and the verified superblock in it.
+    /// The first block of the journal with this inode, and the verified superblock in it.
     pub(crate) fn journal_superblock(
         &self,
         inode: &Inode,

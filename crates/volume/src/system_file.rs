@@ -146,12 +146,12 @@ impl SystemFile {
         purpose | InodeFlags::VALID | InodeFlags::SYSTEM
     }
 
-    /// All files of a volume with so many slots, in the order in which they get their inodes.
+    /// All files of a volume with `slots` slots, in the order in which they get their inodes.
     pub fn expected(volume: &Volume, slots: u16) -> impl Iterator<Item = Self> + use<> {
         Self::with_features(volume.features(), slots)
     }
 
-    /// The same of a volume with these features.
+    /// All files of a volume with these features, as in [`SystemFile::expected`].
     pub fn with_features(features: Features, slots: u16) -> impl Iterator<Item = Self> + use<> {
         let of_slots: BTreeSet<_> = (0..slots).flat_map(Self::of_slot).collect();
         let all = Self::GLOBAL.into_iter().chain(of_slots);

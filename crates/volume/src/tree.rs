@@ -1,9 +1,9 @@
 //! Extent trees: from a position in a file to where it is stored.
 //!
-//! Nothing of a tree is trusted: records have to be in order and inside what the records
-//! above them cover, extents inside the volume, depths falling by one, and no extent block
-//! may be reached twice, nor may clusters that are not shared: whoever reads all of a tree reads
-//! no more than the volume has. The links between leaves are not used at all.
+//! Nothing of a tree is trusted: records have to be in order and inside what the records above them
+//! cover, extents inside the volume, depths falling by one. No extent block may be reached twice,
+//! nor may clusters that are not shared, so that reading all of a tree never reads more than the
+//! volume has. The links between leaves are not used at all.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -19,11 +19,11 @@ use crate::{Error, InBlock, Volume};
 /// A run of clusters of a file, as a leaf record describes it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Extent {
-    /// Where in the file, in clusters.
+    /// First position in the file, in clusters.
     pub cpos: Cpos,
-    /// Clusters.
+    /// Number of clusters.
     pub clusters: u16,
-    /// Where on the volume.
+    /// First block on the volume.
     pub blkno: Blkno,
     /// The flags.
     pub flags: ExtentFlags,
@@ -54,14 +54,14 @@ impl Extent {
 /// What a position in a file is part of.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Segment {
-    /// The positions, in clusters, at most up to 2^32. That of a hole may be cut where the
+    /// The positions, in clusters, at most up to 2^32. The range of a hole may be cut where the
     /// next leaf begins.
     pub range: Range<u64>,
     /// What is there; `None` in a hole.
     pub extent: Option<Extent>,
 }
 
-/// What the leaf records of a tree point at.
+/// What the leaf records of a tree point to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Unit {
     Cluster,
@@ -75,7 +75,7 @@ pub struct Tree<'v> {
     volume: &'v Volume,
     root: Node,
     unit: Unit,
-    /// The leaf that was looked into last: who reads a file on needs it again.
+    /// The leaf that was used last: reading on in a file needs it again.
     leaf: Arc<Mutex<Option<Arc<Leaf>>>>,
 }
 
@@ -145,7 +145,7 @@ impl<'v> Tree<'v> {
         })
     }
 
-    /// The same, but of one whose leaf records point at single blocks: a refcount tree.
+    /// As [`Tree::new`], for a tree whose leaf records point to single blocks: a refcount tree.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the root list is wrong.
@@ -157,16 +157,16 @@ impl<'v> Tree<'v> {
         Ok(Self { unit: Unit::Block, ..Self::new(volume, blkno, list)? })
     }
 
-    /// How many levels of extent blocks there are.
+    /// Number of levels of extent blocks, 0 to 5.
     pub fn depth(&self) -> u16 {
         self.root.depth
     }
 
     /// All extents, in order.
     ///
-    /// A record that is wrong, an extent block that cannot be had, or clusters that an extent
-    /// before has, are given as an error; what comes after it follows. The iteration ends for any
-    /// contents.
+    /// A record that is wrong, an extent block that cannot be read, or clusters that an earlier
+    /// extent has, are returned as an error; what comes after it follows. The iteration ends for
+    /// any contents.
     pub fn extents(&self) -> Extents<'v> {
         Extents {
             volume: self.volume,
@@ -178,7 +178,7 @@ impl<'v> Tree<'v> {
         }
     }
 
-    /// What `cpos` is part of.
+    /// The segment that `cpos` is part of.
     ///
     /// # Errors
     /// Any of reading the extent blocks above it, and of what is wrong with their leaf.
@@ -225,7 +225,7 @@ impl<'v> Tree<'v> {
         Ok(Some(Blkno(first.0 + u64::from(hash.minor) % per_cluster)))
     }
 
-    /// The cluster of leaves that leaf is in: where it is in the tree, and its first block.
+    /// The cluster of leaves with that leaf: its position in the tree, and its first block.
     ///
     /// # Errors
     /// As [`Tree::segment`].
@@ -272,7 +272,7 @@ impl<'v> Tree<'v> {
 }
 
 impl Volume {
-    /// The list of the extent block that an interior record points at.
+    /// The list of the extent block that an interior record points to.
     fn extent_node(&self, parent: &Node, index: usize) -> Result<Node, Error> {
         let range = parent.covered(index)?;
         let Some(ExtentRec { e_blkno: blkno, .. }) = parent.records.get(index).copied() else {
@@ -349,20 +349,20 @@ pub struct Extents<'v> {
     stack: Vec<(Node, usize)>,
     /// Extent blocks that were read, except the root.
     visited: HashSet<Blkno>,
-    /// What the extents so far have, apart from what may be shared.
+    /// The blocks of the extents so far, apart from those that may be shared.
     taken: Runs,
     /// Where the extents so far end.
     end: u64,
 }
 
 impl Extents<'_> {
-    /// The extent blocks read so far: when the iteration has ended, those of the tree.
+    /// The extent blocks read so far: when the iteration has ended, all those of the tree.
     pub fn extent_blocks(&self) -> impl Iterator<Item = Blkno> + '_ {
         self.visited.iter().copied()
     }
 
-    /// The extent, unless some of it was in one before. A file may share clusters with itself, if
-    /// a refcount tree counts them.
+    /// Returns the extent, or an error if some of it was in an earlier one. A file may share
+    /// clusters with itself, if a refcount tree counts them.
     fn once(&mut self, extent: Extent) -> Result<Extent, Error> {
         let bits = if self.unit == Unit::Block { 0 } else { self.volume.geometry().bpc_bits() };
         let blocks = u64::from(extent.clusters) << bits;

@@ -152,7 +152,7 @@ impl Volume {
         &self.superblock.superblock
     }
 
-    /// The same with its dinode, its block and its place.
+    /// The superblock it was opened by, with its dinode, its block and its place.
     pub fn found_superblock(&self) -> &FoundSuperblock {
         &self.superblock
     }

@@ -40,7 +40,7 @@ impl Want {
         Self { least: 1, most, near: None }
     }
 
-    /// The same near a cluster.
+    /// The same number of clusters, near a cluster.
     #[must_use]
     pub fn near(self, cluster: Cluster) -> Self {
         Self { near: Some(cluster), ..self }
@@ -255,7 +255,7 @@ impl Pools {
         Ok(blkno.map(|blkno| Suballocated { structure, blkno, slot, bit: bit as u16, loc }))
     }
 
-    /// Gives a suballocator one more group; false if there is no room for it.
+    /// Gives a suballocator one more group. Returns false if there is no room for it.
     fn grow(&mut self, volume: &Volume, pool: Pool) -> Result<bool, Error> {
         let wanted = u32::from(self.pool(volume, pool)?.allocator.header.cl_cpg);
         let Some(pieces) = self.clusters_for_group(volume, wanted)? else { return Ok(false) };

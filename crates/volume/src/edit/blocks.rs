@@ -49,8 +49,8 @@ impl Edit {
         Ok(self.volume.write_raw(blkno, bytes)?)
     }
 
-    /// The same for blocks of metadata with one block check, at byte `check_offset` of `bytes`. The
-    /// check is computed if the volume has block checks.
+    /// As [`Edit::put_blocks`], for blocks of metadata with one block check, at byte `check_offset`
+    /// of `bytes`. The check is computed if the volume has block checks.
     ///
     /// # Errors
     /// They cannot be written.
@@ -64,7 +64,7 @@ impl Edit {
         Ok(self.volume.write_metadata(blkno, bytes, check_offset)?)
     }
 
-    /// The same for a block that begins with a `T`.
+    /// As [`Edit::put_metadata`], for a block that begins with a `T`.
     ///
     /// # Errors
     /// It cannot be written.

@@ -18,7 +18,7 @@ use crate::{Error, Inode, Volume};
 
 /// Most links of an inode on a volume without indexed-dirs.
 const MOST_LINKS: u32 = 32_000;
-/// The same with them, where the high half of the count is used.
+/// Most links of an inode with indexed-dirs, where the high half of the count is used.
 const MOST_LINKS_INDEXED: u32 = i32::MAX as u32;
 
 /// What to do with an inode that has lost its last name.

@@ -68,7 +68,8 @@ impl Edit {
         self.take_block_from(structure, self.options.slot)
     }
 
-    /// The same from the `extent_alloc` of a `slot`, or of another one if that has no room left.
+    /// As [`Edit::take_block`], from the `extent_alloc` of `slot`, or of another slot if that has
+    /// no room left.
     ///
     /// # Errors
     /// As [`Edit::take_block`].
@@ -85,7 +86,8 @@ impl Edit {
         Err(EditError::NoRoom(structure))
     }
 
-    /// Takes a block for an inode in the same way.
+    /// Takes a block for an inode from the `inode_alloc` of this edit's slot, or of another one if
+    /// that has no room left.
     ///
     /// # Errors
     /// [`EditError::NoRoom`]; an allocator is damaged.
@@ -93,7 +95,8 @@ impl Edit {
         self.take_inode_from(self.options.slot)
     }
 
-    /// The same from the `inode_alloc` of a `slot`, or of another one if that has no room left.
+    /// As [`Edit::take_inode`], from the `inode_alloc` of `slot`, or of another slot if that has no
+    /// room left.
     ///
     /// # Errors
     /// As [`Edit::take_inode`].

@@ -167,7 +167,8 @@ impl Gate {
     }
 
     /// Holds `lock`, which was taken before the volume was looked at. Heartbeats are not compared
-    /// then: this node beats because of the lock, and others do while they wait for it to mount.
+    /// then: this node beats because of the lock, and others beat while they wait for it in order
+    /// to mount.
     #[must_use]
     pub fn holding(mut self, lock: Box<dyn Lock>) -> Self {
         self.lock = Some(lock);

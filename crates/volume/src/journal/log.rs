@@ -303,8 +303,8 @@ impl Log {
         let mut run: Option<(Blkno, Vec<u8>)> = None;
         let count = self.blocks_of(transaction)?;
         let last = self.head + count as u32 - 1;
-        // A replay ends before a transaction without a commit block, so this must not be there too
-        // early. Nothing points to the first transaction of an empty log yet.
+        // A replay ends before a transaction without a commit block, so that block must not be
+        // there before the others. Nothing points to the first transaction of an empty log yet.
         let apart = self.tail.is_some();
         transaction
             .for_each_log_block(self.style(), self.sequence, |bytes| {

@@ -1,9 +1,9 @@
-//! The superblock as the rest of the volume says it is: for one that cannot be used as it stands,
-//! on a volume that has no good backup of it.
+//! Reconstruction of the superblock from the rest of the volume: for one that cannot be used as it
+//! stands, on a volume that has no good backup of it.
 //!
-//! Both mkfs put the inodes of the system files among the first blocks. Where these are and what
-//! number they have gives the size of a block, allocators give that of a cluster, the bitmap how
-//! many there are, and the system directory the slots.
+//! Both mkfs put the inodes of the system files among the first blocks. Their places and the block
+//! numbers they state give the block size, allocators give the cluster size, the global bitmap the
+//! number of clusters, and the system directory the slots.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -26,41 +26,42 @@ use ocfs2_format::{Blkno, Block, BlockSize, ClusterSize, Invalid, Structure};
 use super::FoundSuperblock;
 use crate::{Inode, SystemFile, Volume};
 
-/// How far system inodes are searched for.
+/// Bytes at the start of the device in which system inodes are searched for.
 const SEARCHED_BYTES: u64 = 32 << 20;
-/// System inodes that are kept at most: those of 255 slots are fewer.
+/// Most system inodes that are kept: those of 255 slots are fewer.
 const MOST: usize = 1 << 13;
-/// Directories that are in themselves: the root and the system directory.
+/// Most directories without a parent that are looked at: the root and the system directory are two.
 const MOST_TOPS: usize = 4;
-/// Blocks of the system directory: enough for the files of all slots.
+/// Most blocks of the system directory that are read: enough for the files of all slots.
 const MOST_BLOCKS: u64 = 512;
-/// Volumes, this one and older ones, of which there may be some among them.
+/// Most volumes, this one and older ones, whose system inodes are told apart.
 const MOST_VOLUMES: usize = 16;
-/// What is read at once while they are searched for.
+/// Bytes that are read at once during the search.
 const PIECE: usize = 1 << 20;
-/// Unknown features that a driver of a later age may have at once. More than that is garbage.
+/// Most unknown features that a newer driver may have set. More than that is garbage.
 const MOST_UNKNOWN: u32 = 3;
-/// Of how much that can be compared this much has to agree to take what else is in the block for
-/// what was in the superblock.
+/// Fields of this weight have to agree with the volume for the other fields in the block to be
+/// believed.
 const AGREEING: u32 = 6;
-/// This much of it within the superblock itself: where only the inode around it is left, all that it
-/// would say is gone.
+/// Of these, fields of this weight have to be within the superblock itself: if only the inode
+/// around it is left, there is nothing to believe.
 const AGREEING_WITHIN: u32 = 3;
 
-/// What was put right in a superblock.
+/// What was corrected in a superblock.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Mended {
     /// The fields, with what they were and what they are.
     pub fields: Vec<String>,
-    /// The checksum of the superblock holds with these fields, so that nothing else is wrong with
-    /// it. Else what it says of the cluster may not be so either.
+    /// Whether the checksum of the superblock holds with these fields, so that nothing else is
+    /// wrong with it. If it does not, what the superblock says of the cluster may be wrong, too.
     pub is_proven: bool,
-    /// There was nothing of it: what only the superblock knows is gone. That is the label, the
-    /// cluster, the UUID where no journal has it, and the seed of the directory indexes.
+    /// Whether nothing was left of the superblock. What only it knows is gone then: the label, the
+    /// cluster, the UUID if no journal has it, and the seed of the directory indexes.
     pub is_new: bool,
 }
 
-/// The superblock with what is wrong put right, if the volume shows without a doubt what that is.
+/// Returns the superblock with its wrong fields corrected; `None` if the volume leaves a doubt
+/// about them.
 pub(crate) fn find(device: &Arc<dyn Device>) -> Option<FoundSuperblock> {
     let mut anchors = anchors(device);
     let mut found = Vec::new();
@@ -72,7 +73,8 @@ pub(crate) fn find(device: &Arc<dyn Device>) -> Option<FoundSuperblock> {
         anchors = others;
         found.extend(Surroundings::new(device, own, group));
     }
-    // What is left of an older volume is no reason to give up one that its superblock still fits.
+    // The remains of an older volume are no reason to give up the one that the superblock still
+    // fits.
     let stated = found.iter().filter(|it| it.superblock_is_of_it()).count();
     let one = match (found.len(), stated) {
         (1, _) => found.pop()?,
@@ -106,7 +108,7 @@ impl Anchor {
     }
 }
 
-/// Those among the first blocks.
+/// The system inodes among the first blocks.
 fn anchors(device: &Arc<dyn Device>) -> Vec<Anchor> {
     let end = device.size_bytes().min(SEARCHED_BYTES);
     let mut found = Vec::new();
@@ -114,7 +116,7 @@ fn anchors(device: &Arc<dyn Device>) -> Vec<Anchor> {
     while offset < end && found.len() < MOST {
         let len = usize::try_from(end - offset).unwrap_or(PIECE).min(PIECE);
         let mut piece = vec![0; len];
-        // What cannot be read has none.
+        // A piece that cannot be read is skipped.
         if device.read_at(&mut piece, offset).is_ok() {
             let sectors = (offset..).step_by(512).zip(piece.chunks(512));
             let inodes = sectors.filter(|(_, sector)| sector.starts_with(&Dinode::SIGNATURE));
@@ -135,7 +137,7 @@ fn anchor(sector: &[u8], offset: u64) -> Option<Anchor> {
     Some(Anchor { block_size, dinode })
 }
 
-/// What the system inodes of a volume say.
+/// What the system inodes of a volume show.
 struct Surroundings {
     /// Block 2.
     block: Vec<u8>,
@@ -147,9 +149,9 @@ struct Surroundings {
     /// Where the inode of the global bitmap is, and how many clusters it has.
     bitmap: Option<(Blkno, u32)>,
     slots: u16,
-    /// Whether directories of the system have their entries in their inodes.
+    /// Whether system directories are inline.
     has_inline: bool,
-    /// The kinds of quota that it has files of.
+    /// The kinds of quota for which the volume has files.
     quotas: Vec<QuotaKind>,
     uuid: Option<[u8; 16]>,
     /// When the system directory was made, in seconds since 1970.
@@ -165,7 +167,7 @@ impl Surroundings {
         let mut block = vec![0; block_size.size()];
         device.read_at(&mut block, SUPERBLOCK_BLKNO.offset_bytes(block_size)?).ok()?;
         let stated = SuperBlock::of_block(&block).ok()?;
-        // What is stated is believed where nothing speaks against it.
+        // The stated size is believed if nothing contradicts it.
         let cluster_size = common(anchors.iter().filter_map(Anchor::cluster_size));
         let cluster_size = cluster_size.or_else(|| stated.cluster_size())?;
         if cluster_size.bits() < block_size.bits() {
@@ -233,7 +235,7 @@ impl Surroundings {
         let mut named = (0..MAX_SLOTS).rev();
         let last = named.find(|slot| found.names(SystemFile::Journal(*slot)));
         let slots = last.map_or(slots, |last| (last + 1).max(slots));
-        // Its first group knows it as well, where the directory has lost its name.
+        // The first group points to the bitmap, too: the directory may have lost its name.
         let group = found.first_group().map(|group| group.bg_parent_dinode);
         let bitmaps = [found.entry(SystemFile::GlobalBitmap), group].into_iter().flatten();
         let bitmap =
@@ -282,7 +284,7 @@ impl Surroundings {
         Some(self.volume.journal_superblock(&inode).ok()?.1.s_uuid)
     }
 
-    /// Of which kind of quota a file is that all slots share, by what its header says.
+    /// The kind of a global quota file, by its header; `None` for any other file.
     fn quota_of(&self, anchor: &Anchor) -> Option<QuotaKind> {
         let is_one = anchor.dinode.flags().contains(InodeFlags::QUOTA);
         let inode = self.volume.stated_inode(anchor.dinode.i_blkno).filter(|_| is_one)?;
@@ -329,7 +331,8 @@ impl Surroundings {
         around + within >= AGREEING && within >= AGREEING_WITHIN
     }
 
-    /// The superblock as it is to be.
+    /// Returns the superblock as it is to be; `None` if the volume does not show it, or if nothing
+    /// has to be corrected.
     fn mended(self) -> Option<FoundSuperblock> {
         let (dinode, superblock, mended) = match self.superblock_is_of_it() {
             true => self.corrected()?,
@@ -356,7 +359,7 @@ impl Surroundings {
         })
     }
 
-    /// What is in the block, with the fields put right of which the volume says what they are.
+    /// The contents of the block, with those fields corrected that the volume shows.
     fn corrected(&self) -> Option<(Dinode, SuperBlock, Mended)> {
         let (mut dinode, mut superblock) = self.stated()?;
         let geometry = self.geometry();
@@ -380,7 +383,7 @@ impl Surroundings {
         let (root, system_dir) = self.tops(&superblock)?;
         fields.set("s_root_blkno", &mut superblock.s_root_blkno, root);
         fields.set("s_system_dir_blkno", &mut superblock.s_system_dir_blkno, system_dir);
-        // Of two possible numbers it is found out later which one is right.
+        // If the stated number is possible, it is found out later whether it is right.
         if !(1..=MAX_SLOTS).contains(&superblock.s_max_slots) {
             fields.set("s_max_slots", &mut superblock.s_max_slots, self.slots);
         }
@@ -391,8 +394,8 @@ impl Surroundings {
         (!mended.fields.is_empty()).then_some((dinode, superblock, mended))
     }
 
-    /// Root and system directory: as found, else as stated if that can be, else next to the other
-    /// one, where both mkfs put it.
+    /// Root and system directory: as found, else as stated if that is possible, else next to the
+    /// other one, where both mkfs put it.
     fn tops(&self, stated: &SuperBlock) -> Option<(Blkno, Blkno)> {
         let is_valid = |blkno: &Blkno| self.geometry().is_valid_block(*blkno);
         let possible = |blkno: Blkno, other: Option<Blkno>| {
@@ -408,7 +411,7 @@ impl Surroundings {
     fn correct_features(&self, superblock: &mut SuperBlock, fields: &mut Fields) {
         let (stated, unknown) = (superblock.features(), superblock.features().unknown());
         let mut features = stated;
-        // Its files tell that it is a volume.
+        // Its files show that it is a volume.
         features.incompat.remove(Incompat::HEARTBEAT_DEV);
         let made = self.features();
         if self.are_garbage(superblock) {
@@ -429,7 +432,8 @@ impl Surroundings {
         } else if !fields.0.is_empty()
             || superblock.has(Incompat::META_ECC) && Dinode::validate(&self.block) != Checked::Good
         {
-            // Where something else in the block is wrong, this is no sign of a later age.
+            // If something else in the block is wrong, unknown features are not the sign of a newer
+            // driver.
             features = features.difference(unknown);
         }
         let flag = superblock.s_tunefs_flag & !(TUNEFS_REMOVE_SLOT | TUNEFS_DIR_TRAILER);
@@ -446,8 +450,8 @@ impl Surroundings {
         }
     }
 
-    /// Whether unknown features are none of a later age: they are too many, or there is no sign of
-    /// those that the volume has.
+    /// Whether the features are garbage and not those of a newer driver: too many are unknown, or
+    /// some that the volume uses are missing.
     fn are_garbage(&self, superblock: &SuperBlock) -> bool {
         let (stated, unknown) = (superblock.features(), superblock.features().unknown());
         let bits = [unknown.compat.bits(), unknown.incompat.bits(), unknown.ro_compat.bits()];
@@ -460,14 +464,14 @@ impl Surroundings {
             || !unknown.incompat.is_empty() && (lacks_checks || is_no_volume)
     }
 
-    /// Whether the superblock does not say that there is inline data, and there is.
+    /// Whether the superblock lacks inline-data although the volume uses it.
     fn lacks_inline(&self, superblock: &SuperBlock) -> bool {
         self.has_inline && !superblock.has(Incompat::INLINE_DATA)
     }
 
-    /// Tells of a checksum that what was put right does not account for.
+    /// Adds a wrong checksum that the corrections do not explain.
     fn check(&self, dinode: &Dinode, superblock: &SuperBlock, fields: &mut Fields) {
-        // It may hold over what was wrong.
+        // The checksum may hold over the wrong fields.
         let stood = Dinode::validate(&self.block);
         let is = self.with(dinode, superblock);
         if superblock.has(Incompat::META_ECC)
@@ -484,7 +488,7 @@ impl Surroundings {
         Dinode::validate(&self.with(dinode, superblock)) == Checked::Good
     }
 
-    /// The block with other contents.
+    /// The block with this dinode and this superblock.
     fn with(&self, dinode: &Dinode, superblock: &SuperBlock) -> Vec<u8> {
         let mut block = self.block.clone();
         // It is long enough: both were decoded from it.
@@ -493,12 +497,13 @@ impl Surroundings {
         block
     }
 
-    /// A new superblock.
+    /// Makes a new superblock from what the volume shows.
     fn made(&self) -> Option<(Dinode, SuperBlock, Mended)> {
         let geometry = self.geometry();
         let (bitmap, clusters) = self.bitmap?;
         let has_group = self.first_group().is_some_and(|group| group.bg_parent_dinode == bitmap);
-        // Nothing else says that this is such a volume: all has to fit together.
+        // Nothing else shows that this is such a volume, so two of three pieces of evidence are
+        // needed.
         let evidence = [self.root.is_some(), has_group, self.uuid.is_some()];
         if evidence.iter().filter(|is| **is).count() < 2 || self.slots == 0 {
             return None;
@@ -549,7 +554,7 @@ impl Surroundings {
         Some((dinode, superblock, Mended { fields: vec![text], is_proven: false, is_new: true }))
     }
 
-    /// A UUID for a volume of which nothing knows it: always the same.
+    /// A UUID for a volume on which none is recorded: always the same for the same volume.
     fn made_uuid(&self) -> [u8; 16] {
         let mut bytes = [0; 16];
         let parts = [self.generation().to_le_bytes().to_vec(), self.time.to_le_bytes().to_vec()];
@@ -557,13 +562,13 @@ impl Surroundings {
         uuid::Builder::from_custom_bytes(bytes).into_uuid().into_bytes()
     }
 
-    /// The features its files show. Those that only allow something are taken to be there.
+    /// The features that its files show. Features that only allow something are assumed.
     fn features(&self) -> Features {
         let geometry = self.geometry();
         let mut compat = Compat::JBD2_SB;
         let clusters = self.clusters().unwrap_or(geometry.clusters);
         let size = Geometry { clusters, ..geometry }.size_bytes();
-        // Where a backup would be there is something else by now.
+        // On a larger volume, the place of a backup may hold something else by now.
         compat.set(Compat::BACKUP_SB, size <= BACKUP_OFFSETS[0]);
         let mut incompat = Incompat::SPARSE_ALLOC
             | Incompat::INLINE_DATA
@@ -584,15 +589,15 @@ impl Surroundings {
         Features { compat, incompat, ro_compat }
     }
 
-    /// Whether the slot map has two bytes a slot: a free one is -1 there.
+    /// Whether the slot map has two bytes per slot: a free slot is -1 there.
     fn has_old_slot_map(&self) -> bool {
         let map = self.start_of(SystemFile::SlotMap, 512);
         let slots = map.chunks_exact(2).take(self.slots.into());
         slots.into_iter().any(|slot| *slot == [0xff, 0xff])
     }
 
-    /// Whether it has a slot for one node, none has ever written its heartbeat, and none but node 0,
-    /// which is what a volume without a cluster has, holds the slot.
+    /// Whether the volume is for one node: it has one slot, no node has ever written its heartbeat,
+    /// and no node but 0, the number on a volume without a cluster, holds the slot.
     fn is_for_one_node(&self) -> bool {
         let blocks = usize::from(MAX_SLOTS) * self.geometry().block_size.size();
         let beats = self.start_of(SystemFile::Heartbeat, blocks);
@@ -630,7 +635,7 @@ fn names(volume: &Volume, dir: Option<Blkno>) -> HashMap<Vec<u8>, Blkno> {
     names
 }
 
-/// The fields that are put right.
+/// The fields that are corrected, as messages.
 #[derive(Default)]
 struct Fields(Vec<String>);
 
@@ -650,8 +655,8 @@ impl Fields {
 /// Inodes after that of the system directory that are looked at: those of its first files.
 const LOOKED_AT: u64 = 64;
 
-/// What is wrong with the features of a superblock that does not say that there is inline data, though
-/// directories of the system have their entries in their inodes.
+/// Returns the error about a superblock without inline-data on a volume whose system directories
+/// are inline; `None` if there is none.
 pub(super) fn lacking_inline(volume: &Volume) -> Option<Invalid> {
     if volume.has(Incompat::INLINE_DATA) {
         return None;
@@ -671,8 +676,7 @@ pub(super) fn lacking_inline(volume: &Volume) -> Option<Invalid> {
     })
 }
 
-/// Whether several of them are directories that have their entries in their inodes: one may have
-/// only a wrong bit.
+/// Whether at least two of them are inline directories: a single one may just have a wrong bit.
 fn are_inline<'a>(system: impl Iterator<Item = &'a Dinode>) -> bool {
     let is_one = |it: &&Dinode| {
         it.kind() == Some(FileKind::Directory)
@@ -693,7 +697,7 @@ fn has_checks(device: &Arc<dyn Device>, block_size: BlockSize, anchors: &[Anchor
     anchors.iter().filter(|anchor| holds(anchor)).count() * 2 > anchors.len()
 }
 
-/// What most of them are; the first of several.
+/// The most frequent value; the first of several.
 fn common<T: PartialEq + Copy>(values: impl Iterator<Item = T>) -> Option<T> {
     let values: Vec<_> = values.collect();
     let count = |value: &T| values.iter().filter(|other| *other == value).count();

@@ -1,4 +1,4 @@
-//! How the journals of a volume are, without changing anything.
+//! The state of the journals of a volume. Nothing is changed.
 
 use ocfs2_format::journal::{JournalCompat, JournalIncompat, JournalSuperblock, MIN_JOURNAL_BYTES};
 
@@ -22,16 +22,16 @@ pub struct JournalState {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JournalProblem {
-    /// There is no such file, or none that is a journal.
+    /// There is no such file, or it is not a journal.
     #[error("the file cannot be used: {0}")]
     File(Error),
-    /// Its first block is not a superblock of a journal, or a damaged one.
+    /// Its first block is not the superblock of a journal, or that is damaged.
     #[error("the superblock cannot be used: {0}")]
     Superblock(Error),
-    /// A part of it is nowhere.
+    /// A part of the file is not allocated.
     #[error("has a hole at cluster {cluster}")]
     Hole {
-        /// Where it begins.
+        /// The cluster of the file where it begins.
         cluster: u64,
     },
     /// It has features that are not known.
@@ -64,7 +64,7 @@ pub enum JournalProblem {
         /// Those of the largest journal.
         largest: u32,
     },
-    /// Others have features that it has not.
+    /// Other journals have features that it lacks.
     #[error("lacks features that others have: compat {compat:#x}, incompat {incompat:#x}")]
     MissingFeatures {
         /// Compat bits.
@@ -127,12 +127,13 @@ impl JournalState {
 }
 
 impl Volume {
-    /// The journals of all slots, each looked at by itself and beside the others.
+    /// The states of the journals of all slots, each looked at by itself and compared with the
+    /// others.
     pub fn journal_states(&self) -> Vec<JournalState> {
         let mut states: Vec<_> =
             (0..self.max_slots()).map(|slot| JournalState::new(self, slot)).collect();
         let largest = states.iter().map(JournalState::clusters).max().unwrap_or(0);
-        // What the kernel sets for as long as it is mounted in one way or another, and leaves.
+        // Features that the kernel sets depending on how it mounts, and leaves set.
         let passing =
             (JournalCompat::CHECKSUM, JournalIncompat::ASYNC_COMMIT | JournalIncompat::REVOKE);
         let features = |superblock: &JournalSuperblock| {
@@ -156,7 +157,7 @@ impl Volume {
         states
     }
 
-    /// Where the extents of a file have a hole for the first time, in clusters.
+    /// Where the first hole of a file is, in clusters; its end if it has none.
     fn first_hole(&self, inode: &Inode) -> Result<u64, Error> {
         let mut end = 0;
         for extent in self.tree(inode)?.extents() {

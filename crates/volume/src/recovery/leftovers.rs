@@ -1,5 +1,5 @@
-//! What a crashed node had not yet told the global bitmap: clusters its local alloc had
-//! reserved and not handed out, and clusters its truncate log was to free.
+//! Clusters that a crashed node had not yet returned to the global bitmap: those its local alloc
+//! had reserved and not handed out, and those its truncate log was to free.
 
 use std::ops::Range;
 
@@ -21,7 +21,7 @@ pub struct Leftovers {
 }
 
 impl Leftovers {
-    /// Clusters of both.
+    /// Number of clusters of both.
     pub fn clusters(&self) -> u64 {
         let runs = self.local_alloc.iter().chain(&self.truncate_log);
         runs.map(|run| u64::from(run.end - run.start)).sum()
@@ -34,7 +34,7 @@ impl Leftovers {
 }
 
 impl Volume {
-    /// What local alloc and truncate log of a slot hold, once its journal was replayed.
+    /// Returns what local alloc and truncate log of a slot hold, once its journal was replayed.
     ///
     /// # Errors
     /// [`Error::Invalid`] where they name clusters the volume does not have; any of reading.
@@ -45,8 +45,8 @@ impl Volume {
         })
     }
 
-    /// Whether the local alloc of a slot counts the bits that are set in it: as all do that a
-    /// kernel has left.
+    /// Whether the local alloc of a slot states the number of bits that are set in it, as any that
+    /// a kernel has left does.
     ///
     /// # Errors
     /// As [`Volume::leftovers`].

@@ -1,5 +1,5 @@
-//! Everything that is owed for nodes that are gone: their journals replayed, what they had
-//! reserved given back, what they were deleting deleted.
+//! Recovery of crashed nodes: replay their journals, return their reservations, finish their
+//! deletions.
 //!
 //! [`Volume::recover`] does it for a number of slots, in this order:
 //!
@@ -8,19 +8,19 @@
 //! 2. Slot by slot, what local alloc and truncate log hold goes back to the global bitmap, and
 //!    both are reset: one step. Then the orphans: one step each, or several for a large file,
 //!    which loses its end first.
-//! 3. The journal is marked clean, and its recoveries are one more.
+//! 3. The journal is marked clean, and its number of recoveries grows by one.
 //! 4. The slots are freed in the slot map, once all this was done for all of them.
 //!
-//! A step changes several blocks that have to change together: a bit of an allocator is cleared
-//! and with it goes what refers to the cluster or block. [`Writes::Journaled`] makes it so: steps
-//! are gathered and reach the volume as transactions of the slot's own journal, which is empty by
-//! then (or of another slot's, where that cannot be used). Interrupted anywhere, the volume is
-//! recovered by doing all of it again, or by the kernel or the C fsck; nothing is ever freed that
-//! is in use.
+//! A step changes several blocks that have to change together: a bit of an allocator is cleared,
+//! and the reference to the cluster or block is removed. [`Writes::Journaled`] makes sure of that:
+//! steps are gathered and reach the volume as transactions of the slot's own journal, which is
+//! empty by then (or of another slot's, where that cannot be used). Interrupted anywhere, the
+//! volume is recovered by doing all of it again, or by the kernel or the C fsck; nothing is ever
+//! freed that is in use.
 //!
-//! What nodes had not yet told the global quota files is merged into them, and what orphans used
-//! is taken off. Quota files that are damaged are left as they are: that is for a check to tell,
-//! and keeps nothing from being recovered.
+//! Changes that nodes had not yet passed on to the global quota files are merged into them, and
+//! what deleted orphans used is taken off. Damaged quota files are left as they are: reporting them
+//! is left to a check, and they keep nothing from being recovered.
 
 mod journal_state;
 mod leftovers;
@@ -43,7 +43,7 @@ use crate::replay::{LogEnd, Replay, ReplayError};
 use crate::{Error, Volume};
 use ocfs2_device::Device;
 
-/// Orphans that stay of which is kept why.
+/// Most remaining orphans for which the reason is kept.
 const MAX_LEFT: usize = 16;
 
 /// How steps that belong together are written.
@@ -64,7 +64,8 @@ pub struct RecoverOptions<'a> {
     pub writes: Writes,
     /// The time of deletion that orphans get, in seconds since 1970.
     pub time: u64,
-    /// Asked between steps: with true it ends as soon as that leaves things in order.
+    /// Asked between steps: once it returns true, the recovery ends as soon as that leaves things
+    /// in order.
     pub interrupted: &'a dyn Fn() -> bool,
 }
 
@@ -77,15 +78,15 @@ pub struct SlotRecovery {
     pub was_dirty: bool,
     /// What was in the log.
     pub replayed: Option<Replayed>,
-    /// Clusters that went back to the global bitmap.
+    /// Clusters that were returned to the global bitmap.
     pub leftovers: Option<Leftovers>,
     /// Orphans that were deleted.
     pub deleted: u64,
     /// Files that lost what direct writes had added beyond their end.
     pub cut: u64,
-    /// The first orphans about which nothing could be done: they stay.
+    /// The first 16 orphans about which nothing could be done, and why: they stay.
     pub left: Vec<(Orphan, RecoveryError)>,
-    /// How many of those there are.
+    /// Number of orphans about which nothing could be done.
     pub left_count: u64,
     /// Whether the slot was taken in the slot map, and is free now.
     pub was_freed: bool,
@@ -119,9 +120,9 @@ impl SlotRecovery {
 /// A log that was replayed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Replayed {
-    /// Complete transactions.
+    /// Number of complete transactions.
     pub transactions: u32,
-    /// Blocks that were written.
+    /// Number of blocks that were written.
     pub blocks: usize,
     /// Why there were no more. What is after a damaged transaction is lost.
     pub end: LogEnd,
@@ -131,19 +132,19 @@ pub struct Replayed {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecoveryError {
-    /// Something of the volume cannot be had, is wrong, or cannot be written.
+    /// Something of the volume cannot be read, is wrong, or cannot be written.
     #[error(transparent)]
     Volume(#[from] Error),
     /// The journal cannot be replayed.
     #[error(transparent)]
     Replay(ReplayError),
-    /// No journal takes the changes: what the slot's own says.
+    /// No journal takes the changes: this is the error of the slot's own.
     #[error(transparent)]
     Commit(#[from] CommitError),
     /// No journal takes the changes: there is none.
     #[error("there is no journal that changes can be written through")]
     NoJournal,
-    /// What an orphan directory names is none.
+    /// An inode in an orphan directory is not an orphan.
     #[error("inode {blkno}: is not to be deleted: it has {links} links, and flags {flags:?}")]
     NoOrphan {
         /// The dinode.
@@ -156,7 +157,7 @@ pub enum RecoveryError {
     /// A step cannot be made.
     #[error(transparent)]
     Edit(EditError),
-    /// It was interrupted before.
+    /// The recovery was interrupted before that.
     #[error("was interrupted")]
     Interrupted,
 }
@@ -198,11 +199,10 @@ impl Volume {
     /// Recovers slots on `device`, the one this volume is read from or an overlay through which
     /// it is read. See the [module](self) for what is done, and in which order.
     ///
-    /// Slots that are in order are looked at, too: what there is of leftovers and orphans is
-    /// done. A slot that cannot be recovered does not stop the others; what it has left stays
-    /// as it was.
+    /// Slots with a clean journal are looked at, too: their leftovers and orphans are settled. A
+    /// slot that cannot be recovered does not stop the others; what it has left stays as it was.
     ///
-    /// The superblock is in no journal, so that this volume stays what it is.
+    /// The superblock is not part of any journal, so this volume stays valid.
     pub fn recover(&self, device: &dyn Device, options: &RecoverOptions<'_>) -> Vec<SlotRecovery> {
         let mut slots: Vec<_> = options.slots.iter().map(|slot| SlotRecovery::new(*slot)).collect();
         let mut replays = Vec::new();
@@ -230,7 +230,7 @@ impl Volume {
             Ok(freed) => {
                 slots.iter_mut().for_each(|slot| slot.was_freed = freed.contains(&slot.slot));
             }
-            // There is one slot map for all: it is told of with the first slot.
+            // There is one slot map for all slots: its error is reported with the first one.
             Err(err) => {
                 if let Some(first) = slots.iter_mut().find(|slot| slot.error.is_none()) {
                     first.error = Some(err.into());

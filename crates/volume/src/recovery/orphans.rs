@@ -14,7 +14,7 @@ const DIRECT_IO: &[u8] = b"dio-";
 /// An entry of an orphan directory.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Orphan {
-    /// The slot it is of.
+    /// The slot whose orphan directory it is in.
     pub slot: u16,
     /// The entry.
     pub entry: Entry,
@@ -37,8 +37,8 @@ impl Volume {
         self.orphan_entries(slot)?.collect()
     }
 
-    /// The same, one after the other; what is read of the directory stays what it was before one
-    /// of them is removed.
+    /// As [`Volume::orphans`], one at a time. What was read of the directory is not affected by the
+    /// removal of an entry.
     pub(super) fn orphan_entries(
         &self,
         slot: u16,
@@ -54,7 +54,7 @@ impl Volume {
 }
 
 impl Stage<'_> {
-    /// Does with an orphan what has to be done, in as many steps as it takes.
+    /// Deletes an orphan, or cuts it back to its size, in as many steps as it takes.
     pub fn settle_orphan(&mut self, orphan: &Orphan) -> Result<(), RecoveryError> {
         let budget = self.budget();
         let work = match orphan.is_direct_io() {
@@ -67,7 +67,7 @@ impl Stage<'_> {
 }
 
 impl Edit {
-    /// Deletes an inode, or a part of its data if there is much; says whether that was all.
+    /// Deletes an inode, or a part of its data if there is much. Returns whether that was all.
     fn delete_step(&mut self, orphan: &Orphan, budget: usize) -> Result<bool, RecoveryError> {
         let inode = self.inode(orphan.entry.inode)?;
         let flags = inode.dinode.flags();
@@ -87,8 +87,8 @@ impl Edit {
         Ok(true)
     }
 
-    /// Takes what a file has beyond its size, or a part of that if it is much; says whether
-    /// that was all.
+    /// Frees what a file has beyond its size, or a part of that if it is much. Returns whether that
+    /// was all.
     fn cut_step(&mut self, orphan: &Orphan, budget: usize) -> Result<bool, RecoveryError> {
         let inode = self.inode(orphan.entry.inode)?;
         let flags = inode.dinode.flags();

@@ -1,7 +1,7 @@
-//! Quota: what a slot had not yet told the global files.
+//! Quota: merging the changes that a slot had not yet passed on to the global files.
 //!
-//! Only entries that are there are changed. A node has made one for every id it counts before it
-//! counts, so that one that is missing is damage, and left to a check.
+//! Only existing entries are changed. A node makes the entry of an id before it counts for it, so a
+//! missing entry is damage, and left to a check.
 
 use ocfs2_format::Structure;
 use ocfs2_format::bitmap::{Bitmap, BitmapMut};
@@ -20,7 +20,7 @@ use crate::{Error, InBlock, SystemFile, Volume};
 const STEP: usize = 32;
 
 impl Volume {
-    /// Whether the quota file of a slot is as large as it says: it has each of its clusters once.
+    /// Checks that the quota file of a slot has the clusters for its size, each of them once.
     fn verify_quota_extents(&self, slot: u16, kind: QuotaKind) -> Result<(), Error> {
         let inode = self.system_file(SystemFile::LocalQuota(kind, slot))?;
         let mut clusters = 0_u64;
@@ -37,7 +37,8 @@ impl Volume {
 
 impl Edit {
     /// Merges some of the changes in the quota file of a slot into the global one, from
-    /// `next_chunk` on, which is moved on; says whether that were all, and the file is marked as clean.
+    /// `next_chunk` on, which is moved on. Returns whether these were all, so that the file is
+    /// marked as clean.
     fn merge_quota(
         &mut self,
         slot: u16,
@@ -68,7 +69,7 @@ impl Edit {
         Ok(true)
     }
 
-    /// Merges at most `room` changes of a chunk and says how many there were.
+    /// Merges at most `room` changes of a chunk. Returns how many there were.
     fn merge_chunk(
         &mut self,
         local: &QuotaFile,

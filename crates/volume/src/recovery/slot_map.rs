@@ -1,4 +1,4 @@
-//! Freeing slots of nodes that are gone in the slot map.
+//! Freeing the slots of nodes that are gone, in the slot map.
 
 use ocfs2_format::Cpos;
 
@@ -7,7 +7,7 @@ use ocfs2_device::Device;
 
 impl Volume {
     /// Marks slots as free in the slot map on `device`, the one this volume is read from or an
-    /// overlay of it. Says which of them were taken.
+    /// overlay of it. Returns those of them that were taken.
     ///
     /// The slot map is outside the journal: what is written counts at once.
     ///

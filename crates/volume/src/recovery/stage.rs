@@ -1,4 +1,4 @@
-//! Steps of a recovery: each is worked out in memory and reaches the volume as one.
+//! Steps of a recovery: each is worked out in memory and reaches the volume as a whole.
 
 use super::{RecoverOptions, RecoveryError, Writes};
 use crate::commit::CommitError;
@@ -19,7 +19,7 @@ pub(super) struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    /// Nothing is gathered yet.
+    /// A stage without steps.
     pub fn new(
         volume: &'a Volume,
         device: &'a dyn Device,
@@ -65,7 +65,7 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// In the first journal that takes it.
+    /// Commits through the first journal that takes it.
     fn commit(&self) -> Result<(), RecoveryError> {
         let mut refused = None;
         for slot in &self.journals {

@@ -1,9 +1,9 @@
 //! Journal replay: what the log of a crashed node still has to bring to its place.
 //!
-//! [`Volume::replay`] reads a log and says what it holds; nothing is written. Of several
-//! copies of a block the one of the last complete transaction counts. [`Replay::apply`]
-//! writes those blocks; [`Replay::finish`] empties the log. Between the two everything can
-//! be done again from the start, so that an interruption anywhere does no harm.
+//! [`Volume::replay`] reads a log and returns what it holds; nothing is written. Of several copies
+//! of a block, the one of the last complete transaction counts. [`Replay::apply`] writes those
+//! blocks; [`Replay::finish`] empties the log. Between the two everything can be done again from
+//! the start, so that an interruption anywhere does no harm.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -39,7 +39,7 @@ pub enum LogEnd {
 pub enum LogDamage {
     /// Its checksum does not hold.
     Checksum,
-    /// It is to change this block, which is none that a journal may change.
+    /// It would change this block, which no journal may change.
     Destination(Blkno),
     /// It cannot be read to its end, and it or a later one, this one, is committed further on.
     Torn(u32),
@@ -82,7 +82,7 @@ struct Copy {
 pub struct Replay {
     /// The journal, as it was read.
     pub journal: Journal,
-    /// Complete transactions.
+    /// Number of complete transactions.
     pub transactions: u32,
     /// Why there are no more.
     pub end: LogEnd,
@@ -132,13 +132,14 @@ impl Volume {
     /// is old.
     ///
     /// # Errors
-    /// [`ReplayError`] if the log cannot be read. One that is damaged further on is no
-    /// error: see [`Replay::end`].
+    /// [`ReplayError`] if the log cannot be read. A log that is damaged further on is not an error:
+    /// see [`Replay::end`].
     pub fn replay(&self, slot: u16) -> Result<Replay, ReplayError> {
         self.replay_unless(slot, &|| false)
     }
 
-    /// The same, ended by [`ReplayError::Interrupted`] once `interrupted` says so.
+    /// As [`Volume::replay`], ended by [`ReplayError::Interrupted`] once `interrupted` returns
+    /// true.
     ///
     /// # Errors
     /// As [`Volume::replay`].
@@ -181,7 +182,7 @@ impl Replay {
         self.apply_unless(volume, device, &|| false)
     }
 
-    /// The same, ended by [`ReplayError::Interrupted`] once `interrupted` says so.
+    /// As [`Replay::apply`], ended by [`ReplayError::Interrupted`] once `interrupted` returns true.
     ///
     /// # Errors
     /// As [`Replay::apply`].
@@ -206,8 +207,8 @@ impl Replay {
         self.flush(device)
     }
 
-    /// Empties the log on `device`, once [`Replay::apply`] was: no more transaction, the
-    /// next one numbered as the kernel expects it, no error.
+    /// Empties the log on `device`, after [`Replay::apply`]: no transaction is left, the next one
+    /// is numbered as the kernel expects it, and no error is recorded.
     ///
     /// The journal stays dirty, since local alloc, truncate log and orphans of the slot are
     /// still to be recovered.
@@ -231,8 +232,8 @@ impl Replay {
         self.flush(device)
     }
 
-    /// Marks the journal clean on `device`, once the slot is recovered: the dirty flag goes
-    /// and the recoveries are one more.
+    /// Marks the journal clean on `device`, once the slot is recovered: clears the dirty flag and
+    /// counts one more recovery.
     ///
     /// # Errors
     /// Its inode cannot be read or written.

@@ -30,7 +30,7 @@ impl Places {
         self.run(index).map(|(blkno, _)| blkno)
     }
 
-    /// The same, and how many blocks follow each other there, it included.
+    /// The same, and how many blocks are consecutive from there on, itself included.
     pub(crate) fn run(&self, index: u32) -> Option<(Blkno, u64)> {
         let index = u64::from(index);
         let next = self.pieces.partition_point(|(range, _)| range.start <= index);

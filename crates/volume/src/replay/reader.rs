@@ -1,18 +1,18 @@
-//! Reading the blocks of a log, most of them in a row, in large pieces.
+//! Reading the blocks of a log, most of them consecutive, in large pieces.
 
 use ocfs2_format::Blkno;
 
 use super::places::Places;
 use crate::{Error, Journal, Volume};
 
-/// Bytes that are read at once once several blocks in a row were wanted.
+/// Most bytes that are read at once, after several consecutive blocks were wanted.
 const PIECE_BYTES: usize = 1 << 20;
 
 /// The blocks of a log by their numbers.
 pub(super) struct Reader<'v> {
     volume: &'v Volume,
     places: Places,
-    /// Blocks that were read, and which of the volume the first one is.
+    /// Blocks that were read, and where on the volume the first one is.
     first: Blkno,
     piece: Vec<u8>,
 }
@@ -28,7 +28,7 @@ impl<'v> Reader<'v> {
         self.places.contains(blkno)
     }
 
-    /// Block `index` of the log, and where on the volume it is; nothing in a hole.
+    /// Block `index` of the log, and where on the volume it is; `None` in a hole.
     pub fn block(&mut self, index: u32) -> Result<Option<(Blkno, &[u8])>, Error> {
         let Some((blkno, left)) = self.places.run(index) else { return Ok(None) };
         let size = self.volume.block_size().size();
@@ -37,7 +37,7 @@ impl<'v> Reader<'v> {
             let most = if is_next { self.piece.len() * 4 } else { size };
             let count = left.min((most.clamp(size, PIECE_BYTES) / size) as u64);
             self.piece = match self.volume.read_blocks(blkno, count as u32) {
-                // Behind the end of the log there may be blocks that cannot be read.
+                // Beyond the end of the log there may be blocks that cannot be read.
                 Err(_) if count > 1 => self.volume.read_block(blkno)?,
                 read => read?,
             };

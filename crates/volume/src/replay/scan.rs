@@ -1,7 +1,8 @@
 //! Reading a log: which transactions are complete, and the last copy of each block.
 //!
-//! What is kept follows the copies there are. Blocks that are revoked are not kept: there may be
-//! hundreds for each block of the log. Where they stand is, and they are read again at the end.
+//! Memory depends on the number of copies. Revoked blocks are not kept, as there may be hundreds
+//! for each block of the log. The places of the revoke blocks are kept, and they are read again at
+//! the end.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -72,7 +73,7 @@ impl<'v> Log<'v> {
         self.volume.geometry().is_valid_block(blkno) && !self.reader.contains(blkno)
     }
 
-    /// Reads the log to its end; nothing once `interrupted` says so.
+    /// Reads the log to its end; `None` once `interrupted` returns true.
     pub(super) fn scan(mut self, interrupted: &dyn Fn() -> bool) -> Result<Option<Replay>, Error> {
         let superblock = self.journal.superblock.clone();
         let mut found = Found::default();
@@ -80,7 +81,7 @@ impl<'v> Log<'v> {
         let mut end = LogEnd::Complete;
         if superblock.s_start != 0 {
             let mut at = superblock.s_start;
-            // Each block of the log is looked at once at most, wherever it begins again.
+            // Each block of the log is looked at once at most, wherever the log wraps around.
             let begin = superblock.s_first.min(superblock.s_start);
             let mut left = superblock.s_maxlen.saturating_sub(begin);
             let mut transaction = Transaction::default();
@@ -138,9 +139,9 @@ impl<'v> Log<'v> {
         }))
     }
 
-    /// The first transaction from `sequence` on that is committed in the `left` blocks from `at` on. A
-    /// log ends with a transaction that has no commit; numbers only grow, so that those of the
-    /// log's last time round are lower.
+    /// The first transaction from `sequence` on that is committed in the `left` blocks from `at`
+    /// on. In a sound log at most the last transaction lacks its commit block. Numbers only grow,
+    /// so those from the log's previous round are lower.
     fn committed_later(
         &mut self,
         sequence: u32,
@@ -149,7 +150,7 @@ impl<'v> Log<'v> {
     ) -> Option<u32> {
         let superblock = &self.journal.superblock;
         let most = superblock.s_maxlen;
-        // Such a commit may be there before what it commits.
+        // With this feature, a commit block may be there before what it commits.
         let is_async = superblock.incompat().contains(JournalIncompat::ASYNC_COMMIT);
         let own = u32::from(is_async);
         for _ in 0..left {
@@ -171,7 +172,8 @@ impl<'v> Log<'v> {
         self.journal.superblock.incompat().contains(JournalIncompat::BIT64)
     }
 
-    /// Takes in a descriptor and the blocks after it; gives the place after these.
+    /// Takes in a descriptor and the blocks after it. Returns the place after these, and how many
+    /// blocks are left.
     fn descriptor(
         &mut self,
         block: &[u8],
@@ -201,10 +203,10 @@ impl<'v> Log<'v> {
         Ok((at, left))
     }
 
-    /// Takes a logged block into the checksums.
+    /// Adds a logged block to the checksums.
     ///
-    /// The kernel sets the journal's CHECKSUM feature on the disk only some time after it
-    /// has begun to write checksums, so they are always made.
+    /// The kernel sets the journal's CHECKSUM feature on the disk only some time after it has begun
+    /// to write checksums, so they are always computed.
     fn logged(&self, tag: &JournalTag, sequence: u32, block: &[u8], transaction: &mut Transaction) {
         transaction.checksum.update(block);
         let format = self.journal.superblock.tag_format();
@@ -246,7 +248,8 @@ impl Found {
         self.revokes.extend(transaction.revokes.into_iter().map(|number| (sequence, number)));
     }
 
-    /// Drops the copy of a block that a transaction revoked, if it is of that or one before.
+    /// Drops the copy of a block that a transaction revoked, if the copy is from that transaction
+    /// or an earlier one.
     fn revoke(&mut self, blkno: Blkno, revoked_by: u32) {
         if let Entry::Occupied(entry) = self.copies.entry(blkno)
             // Sequence numbers wrap.

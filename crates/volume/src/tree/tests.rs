@@ -39,7 +39,7 @@ fn put(device: &dyn Device, blkno: u64, depth: u16, records: &[ExtentRec]) {
     device.write_at(&block, blkno * 512).unwrap();
 }
 
-/// What a walk gives: positions of the extents, and errors as they are told.
+/// What a walk returns: positions of the extents, and the text of errors.
 fn walk(tree: &Tree<'_>) -> Vec<String> {
     let told = |extent: Result<Extent, Error>| match extent {
         Ok(extent) => extent.cpos.to_string(),
@@ -148,7 +148,7 @@ fn an_extent_outside_the_volume_or_between_clusters_is_wrong() {
             format!("extent record 50: e_blkno is 32768, {expected}"),
         ]
     );
-    // Refcount trees point at single blocks.
+    // Refcount trees point to single blocks.
     let list = ExtentList::new(&root).unwrap();
     let blocks = Tree::of_blocks(&volume, Blkno(50), &list).unwrap();
     assert_eq!(walk(&blocks)[1..4], ["8", "17", "32760"]);

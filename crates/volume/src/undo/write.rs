@@ -45,7 +45,7 @@ struct Log {
 }
 
 impl Log {
-    /// Appends records. After a failure there may be a piece of one behind them, which
+    /// Appends records. After a failure there may be a piece of one after them, which
     /// [`UndoDevice::finish`] cuts off.
     fn append(&mut self, bytes: &[u8], records: u64) -> io::Result<()> {
         self.file.write_all_at(bytes, self.len)?;
@@ -96,7 +96,7 @@ impl<D: Device> UndoDevice<D> {
         };
         log.append(&header, 0)?;
         log.file.sync_all()?;
-        // Otherwise the name of the file may be lost with the power.
+        // Without this, a power failure may lose the name of the file.
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             File::open(folder).and_then(|folder| folder.sync_all())?;
         }

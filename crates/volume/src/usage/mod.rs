@@ -35,7 +35,7 @@ pub enum Heartbeat {
     Userspace,
 }
 
-/// What the volume itself says about its users.
+/// What the volume itself shows about its users.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Places {
     /// The slots that are taken, from the slot map.
@@ -232,8 +232,8 @@ impl Usage {
         Self { slots: slots.collect(), without_slot, watched: watch.watched }
     }
 
-    /// The same for an open volume, with the slot map read again at the end: a slot that was
-    /// given back meanwhile is not listed, and the node that took one meanwhile is alive.
+    /// As [`Usage::probe`], for an open volume, with the slot map read again at the end: a slot
+    /// that was given back meanwhile is not listed, and the node that took one meanwhile is alive.
     ///
     /// `shared` is the region the cluster's volumes share and the device it is on, for a
     /// volume with global heartbeat. Without it the volume's own region is looked at, for

@@ -68,8 +68,8 @@ impl Region {
         Ok(self.sample_all(device)?.0)
     }
 
-    /// The same, and the readings with each of [`SECTOR_SIZES`]: leftover blocks of another size
-    /// may outnumber those that nodes write now.
+    /// As [`Region::sample`], and also the readings with each of [`SECTOR_SIZES`]: leftover blocks
+    /// of another size may outnumber those that nodes write now.
     pub(crate) fn sample_all(
         &self,
         device: &dyn Device,

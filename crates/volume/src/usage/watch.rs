@@ -96,7 +96,7 @@ fn see(nodes: &mut [Node], readings: Vec<Reading>, at: Duration) {
 /// All nodes of a region.
 pub(super) struct Watch {
     nodes: Vec<Node>,
-    /// The same by each size of a sector: only for signs of life.
+    /// The nodes as seen with each size of a sector: only for signs of life.
     by_size: [Vec<Node>; SECTOR_SIZES.len()],
     unreadable: Option<io::Error>,
     pub watched: Duration,

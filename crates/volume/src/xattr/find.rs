@@ -41,10 +41,10 @@ pub(crate) struct FoundXattr {
 }
 
 impl Volume {
-    /// The attribute of an inode with a name, without its prefix.
+    /// The attribute of an inode with a name, which is without its prefix.
     ///
     /// # Errors
-    /// What it would be in cannot be read, or is wrong.
+    /// The area it would be in cannot be read, or is wrong.
     pub fn xattr(
         &self,
         inode: &Inode,
@@ -155,7 +155,8 @@ impl Volume {
 }
 
 impl Xattrs<'_> {
-    /// The sign that the first of the names that have two hashes shows.
+    /// The sign that the first name with two possible hashes shows, of the first `most` attributes;
+    /// `None` if no name shows one.
     pub(crate) fn shown_sign(self, most: usize) -> Option<CharSign> {
         let seed = self.volume.superblock().s_uuid_hash;
         self.take(most).filter_map(Result::ok).find_map(|xattr| {
@@ -176,7 +177,7 @@ fn first_hash(blkno: Blkno, bucket: &[u8]) -> Result<Option<u32>, Error> {
     Ok(area.entries().next().map(|entry| entry.xe_name_hash))
 }
 
-/// Which entry of an area has a name.
+/// Which entry of an area has a name; `None` if none has.
 fn position(
     blkno: Blkno,
     bytes: &[u8],
