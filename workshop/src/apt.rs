@@ -68,12 +68,18 @@ impl Package {
 /// # Errors
 /// Under `CI=true`, if anything is still missing.
 pub fn provide() -> Result<()> {
-    let missing = missing();
-    if !missing.is_empty() {
-        match Apt::find() {
-            Some(apt) => apt.install(&missing),
-            None => eprintln!("not root and no sudo without a password: nothing is installed"),
+    // A second time, because apt may remove what was there to make room for what was missing: a
+    // qemu-utils from a newer release for a qemu-system-x86 from this one.
+    for _ in 0..2 {
+        let missing = missing();
+        if missing.is_empty() {
+            break;
         }
+        let Some(apt) = Apt::find() else {
+            eprintln!("not root and no sudo without a password: nothing is installed");
+            break;
+        };
+        apt.install(&missing);
     }
     report()
 }
