@@ -136,7 +136,9 @@ impl Volume {
             map.resize(format.entry_size() * usize::from(slots), 0);
         }
         self.file(&inode)?.fresh().read_at(&mut map, 0)?;
-        Ok(format.taken(&map, slots).collect())
+        let entry = |slot: u16| map.get(usize::from(slot) * format.entry_size()).copied();
+        let taken = format.taken(&map, slots);
+        Ok(taken.filter(|it| it.slot < self.max_slots() || entry(it.slot) == Some(1)).collect())
     }
 
     /// Where on the device the nodes write their heartbeat.
