@@ -230,8 +230,6 @@ fn who_holds_a_slot_of_such_a_volume_may_be_alive() {
         (base("clean-1m-global"), 2, few_slots),
         (Base::Made(pcmk, "64M"), 0, gone),
         (Base::Made(&["-N", "2", "-M", "local"], "64M"), 0, one_field),
-        // A volume without a cluster is mounted by node 0.
-        (Base::Made(&["-N", "2", "-M", "local"], "64M"), 0, none),
         // The place where this one has its heartbeat has none of it.
         (base("clean-4k-o2cb"), 0, none),
     ] {

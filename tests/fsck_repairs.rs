@@ -118,12 +118,7 @@ fn files_of(base: Base) -> Arc<Files> {
 fn is_repaired(recipe: &Recipe, losses: &Losses) -> Result<(), String> {
     let before = files_of(recipe.on);
     let image: Image = recipe.image();
-    let options = match (recipe.options(), recipe.code) {
-        ("-fnG", _) => "-fyG",
-        // Who holds a slot where nobody can may be alive elsewhere.
-        (_, "SLOT_MAP_NODE") => "-fyF",
-        _ => "-fy",
-    };
+    let options = if recipe.options() == "-fnG" { "-fyG" } else { "-fy" };
     let repaired = fsck(options, image.path());
     if repaired.status != 1 {
         let (status, findings) = (repaired.status, findings(&repaired));

@@ -13,10 +13,6 @@ use ocfs2_users::regions::GlobalRegions;
 use ocfs2_volume::usage::{Clock, SampleOptions, State, StoppedClock, SystemClock, Unknown, Usage};
 use ocfs2_volume::{Error, Volume};
 
-/// Nodes that may hold the slot of a volume without a cluster: the one that does, and none, which is
-/// what a free slot of the other format of the slot map reads as.
-const LOCAL_NODES: [u32; 2] = [0, u32::MAX];
-
 /// A clock that says once what a long wait is for.
 struct TellingClock<'a> {
     clock: SystemClock,
@@ -163,7 +159,7 @@ impl Users {
                     "crashed"
                 }
                 // The volume is not mounted here, and no other computer should see a local one.
-                State::Unknown(Unknown::Local) if LOCAL_NODES.contains(&used.node) => "unknown",
+                State::Unknown(Unknown::Local) => "unknown",
                 State::Unknown(why) => {
                     users.unknown.push(format!("{who} ({why})"));
                     "unknown"
