@@ -516,8 +516,6 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
         let features = self.context.volume.features();
         if extent.flags.contains(ExtentFlags::UNWRITTEN)
             && !features.ro_compat.contains(RoCompat::UNWRITTEN)
-            // An unwritten extent of a file shows that the volume has them: see `inodes::lacking`.
-            && self.root.holds != Holds::Data
         {
             let text = format!("{what}: is marked unwritten, the volume has no unwritten extents");
             self.found(Finding::new(codes::EXTENT_MARKED_UNWRITTEN, place.clone(), text));

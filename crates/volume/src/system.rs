@@ -126,8 +126,8 @@ impl Volume {
             let expected = format_args!("at least {}", map.len()).to_string();
             return Err(inode.invalid("i_size", inode.size(), expected));
         }
-        // The superblock may have lost slots: a node in one of them is there all the same. In the
-        // old format nothing shows where the entries end.
+        // The superblock may have lost slots: a node in one of them is there all the same, if the
+        // slot has a journal. In the old format nothing shows where the entries end.
         let mut slots = self.max_slots();
         if format == SlotMapFormat::Extended {
             let stored = usize::try_from(inode.size()).unwrap_or(usize::MAX);
@@ -138,7 +138,10 @@ impl Volume {
         self.file(&inode)?.fresh().read_at(&mut map, 0)?;
         let entry = |slot: u16| map.get(usize::from(slot) * format.entry_size()).copied();
         let taken = format.taken(&map, slots);
-        Ok(taken.filter(|it| it.slot < self.max_slots() || entry(it.slot) == Some(1)).collect())
+        let is_one = |slot: u16| {
+            entry(slot) == Some(1) && self.system_file(SystemFile::Journal(slot)).is_ok()
+        };
+        Ok(taken.filter(|it| it.slot < self.max_slots() || is_one(it.slot)).collect())
     }
 
     /// Where on the device the nodes write their heartbeat.

@@ -15,6 +15,10 @@ use crate::tables::collected::Collected;
 use crate::tables::lacking::{Lacking, Shown};
 use crate::{Context, Finding, Place};
 
+/// So many holes or unwritten extents show a feature. One may be a wrong bit of an extent, and the
+/// feature would make zeros of what the extent holds.
+const ENOUGH: u64 = 2;
+
 /// Returns whether a file has a refcount tree although the volume lacks the feature.
 pub(super) fn shows_refcounts(
     context: &Context<'_>,
@@ -26,7 +30,8 @@ pub(super) fn shows_refcounts(
     let shows = subject.kind == Some(FileKind::Regular)
         && block.is_ok_and(|(block, _)| block.verify_root(root, Blkno(0)).is_ok());
     if shows {
-        out.lacking.refcounts.by(subject.blkno());
+        // A whole tree is no wrong bit.
+        out.lacking.refcounts.by(subject.blkno(), ENOUGH);
     }
     shows
 }
@@ -48,24 +53,24 @@ pub(super) fn shows_sparse(
         return false;
     }
     let Ok(tree) = context.volume.tree(subject.inode) else { return false };
-    let (mut has_hole, mut is_unwritten, mut end) = (false, false, 0);
+    let (mut holes, mut unwritten, mut end) = (0, 0, 0);
     for extent in tree.extents() {
         let Ok(extent) = extent else { return false };
-        has_hole |= u64::from(extent.cpos.0) > end;
-        is_unwritten |= extent.is_unwritten();
+        holes += u64::from(u64::from(extent.cpos.0) > end);
+        unwritten += u64::from(extent.is_unwritten());
         end = extent.end();
     }
     // A wrong position is most probably past the end of the file.
     let size = subject.dinode().i_size;
     let is_within = context.geometry().clusters_for(size).is_some_and(|it| end <= it.into());
-    let shows = lacks_sparse && (has_hole && is_within || is_unwritten);
-    if shows {
-        out.lacking.sparse.by(subject.blkno());
+    let pieces = unwritten + if is_within { holes } else { 0 };
+    if lacks_sparse {
+        out.lacking.sparse.by(subject.blkno(), pieces);
     }
-    if lacks_unwritten && is_unwritten {
-        out.lacking.unwritten.by(subject.blkno());
+    if lacks_unwritten {
+        out.lacking.unwritten.by(subject.blkno(), unwritten);
     }
-    shows
+    lacks_sparse && pieces >= ENOUGH
 }
 
 /// Returns the finding about the features that the superblock lacks.
@@ -76,8 +81,10 @@ pub(crate) fn finding(context: &Context<'_>, state: &State<'_>) -> Option<Findin
         (unwritten, "unwritten extents", "unwritten"),
         (refcounts, "shared clusters", "refcount"),
     ];
-    let shown = all.iter().filter_map(|(Shown { first, count }, what, feature)| {
-        let more = if *count > 1 { format!(" and {} others", count - 1) } else { String::new() };
+    let is_shown = |shown: &Shown| shown.pieces >= ENOUGH;
+    let shown = all.iter().filter(|(shown, ..)| is_shown(shown));
+    let shown = shown.filter_map(|(Shown { first, inodes, .. }, what, feature)| {
+        let more = if *inodes > 1 { format!(" and {} others", inodes - 1) } else { String::new() };
         Some(format!("{feature}: inode {}{more} with {what}", (*first)?))
     });
     let shown: Vec<_> = shown.collect();
@@ -87,10 +94,10 @@ pub(crate) fn finding(context: &Context<'_>, state: &State<'_>) -> Option<Findin
     let text = format!("superblock: it lacks features that files have: {}", shown.join("; "));
     let place = Place::block(context.volume.found_superblock().blkno);
     let mut incompat = Incompat::empty();
-    incompat.set(Incompat::SPARSE_ALLOC, sparse.count + unwritten.count > 0);
-    incompat.set(Incompat::REFCOUNT_TREE, refcounts.count > 0);
+    incompat.set(Incompat::SPARSE_ALLOC, is_shown(&sparse) || is_shown(&unwritten));
+    incompat.set(Incompat::REFCOUNT_TREE, is_shown(&refcounts));
     let mut ro_compat = RoCompat::empty();
-    ro_compat.set(RoCompat::UNWRITTEN, unwritten.count > 0);
+    ro_compat.set(RoCompat::UNWRITTEN, is_shown(&unwritten));
     let repair = system::superblock(move |_, superblock| {
         superblock.s_feature_incompat |= incompat.bits();
         superblock.s_feature_ro_compat |= ro_compat.bits();

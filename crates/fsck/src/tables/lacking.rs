@@ -7,19 +7,24 @@ use ocfs2_format::Blkno;
 pub struct Shown {
     /// The first of them.
     pub first: Option<Blkno>,
-    /// The number of these inodes.
-    pub count: u64,
+    /// Number of inodes.
+    pub inodes: u64,
+    /// Number of holes or extents in them.
+    pub pieces: u64,
 }
 
 impl Shown {
-    /// Adds an inode that shows it.
-    pub fn by(&mut self, inode: Blkno) {
-        self.add(Self { first: Some(inode), count: 1 });
+    /// Notes that an inode shows it by so many `pieces`, if by any.
+    pub fn by(&mut self, inode: Blkno, pieces: u64) {
+        if pieces > 0 {
+            self.add(Self { first: Some(inode), inodes: 1, pieces });
+        }
     }
 
     fn add(&mut self, other: Self) {
         self.first = self.first.into_iter().chain(other.first).min();
-        self.count += other.count;
+        self.inodes += other.inodes;
+        self.pieces += other.pieces;
     }
 }
 
