@@ -6,6 +6,7 @@ use ocfs2_format::Blkno;
 use ocfs2_format::dinode::{DynFeatures, FileKind};
 use ocfs2_format::feature::{Incompat, RoCompat};
 use ocfs2_format::refcount::RefcountBlock;
+use ocfs2_volume::tree::Extent;
 
 use super::dinode::Subject;
 use crate::codes::inodes as codes;
@@ -54,11 +55,20 @@ pub(super) fn shows_sparse(
     }
     let Ok(tree) = context.volume.tree(subject.inode) else { return false };
     let (mut holes, mut unwritten, mut end) = (0, 0, 0);
+    let mut before: Option<Extent> = None;
     for extent in tree.extents() {
         let Ok(extent) = extent else { return false };
         holes += u64::from(u64::from(extent.cpos.0) > end);
         unwritten += u64::from(extent.is_unwritten());
-        end = extent.end();
+        // The two would be one extent if the flag was a wrong bit.
+        let is_split = before.is_some_and(|it| {
+            let blocks = u64::from(it.clusters) << context.geometry().bpc_bits();
+            it.end() == u64::from(extent.cpos.0)
+                && it.blkno.0.checked_add(blocks) == Some(extent.blkno.0)
+                && it.is_unwritten() != extent.is_unwritten()
+        });
+        unwritten += u64::from(is_split);
+        (before, end) = (Some(extent), extent.end());
     }
     // A wrong position is most probably past the end of the file.
     let size = subject.dinode().i_size;
