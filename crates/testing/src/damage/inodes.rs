@@ -728,7 +728,7 @@ pub(super) const RECIPES: &[Recipe] = &[
                 superblock.s_feature_ro_compat &= !RoCompat::UNWRITTEN.bits();
             });
         },
-        found: &["EXTENT_MARKED_UNWRITTEN", "FEATURE_LACKING"],
+        found: &["EXTENT_MARKED_UNWRITTEN", "FEATURE_LACKING", "INODE_SPARSE_SIZE"],
         c: Differs {
             codes: &["EXTENT_MARKED_UNWRITTEN"],
             status: 0,
