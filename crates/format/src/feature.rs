@@ -125,13 +125,20 @@ pub const FEATURES: [Feature; 20] = [
     incompat("append-dio", Incompat::APPEND_DIO, true),
 ];
 
+impl RoCompat {
+    /// The feature of a volume that keeps quota of that kind.
+    pub fn of_quota(kind: QuotaKind) -> Self {
+        match kind {
+            QuotaKind::User => Self::USRQUOTA,
+            QuotaKind::Group => Self::GRPQUOTA,
+        }
+    }
+}
+
 impl Features {
     /// Whether the volume keeps quota of that kind.
     pub fn has_quota(&self, kind: QuotaKind) -> bool {
-        self.ro_compat.contains(match kind {
-            QuotaKind::User => RoCompat::USRQUOTA,
-            QuotaKind::Group => RoCompat::GRPQUOTA,
-        })
+        self.ro_compat.contains(RoCompat::of_quota(kind))
     }
 
     /// `--fs-feature-level=max-compat`: what the oldest drivers mount.

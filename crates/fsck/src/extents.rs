@@ -16,6 +16,7 @@ use ocfs2_format::extent::{
 };
 use ocfs2_format::feature::RoCompat;
 use ocfs2_format::{Blkno, Block, Structure};
+use ocfs2_volume::Inode;
 use ocfs2_volume::tree::Extent;
 
 use crate::codes::extents as codes;
@@ -41,6 +42,15 @@ pub struct TreeRoot<'a> {
     pub refcount_tree: Option<Blkno>,
     /// Returns the repair of the whole tree, for findings without a repair of their own.
     pub mend: &'a dyn Fn() -> Option<Repair>,
+}
+
+impl<'a> TreeRoot<'a> {
+    /// The contents of a directory or a system file: without holes, not shared, and not mended here.
+    pub fn dense(inode: &'a Inode) -> Self {
+        let (owner, list) = (inode.blkno, inode.id2());
+        let (holds, refcount_tree) = (Holds::Dense, None);
+        Self { owner, blkno: owner, list, holds, refcount_tree, mend: &|| None }
+    }
 }
 
 /// The result of a walk.

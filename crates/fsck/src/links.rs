@@ -8,13 +8,13 @@ use std::fmt::Write as _;
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::feature::Incompat;
+use ocfs2_volume::SystemFile;
 
 use crate::codes::connectivity as codes;
 use crate::directories::{Directories, astray};
 use crate::repair::{Repair, lost_found, system};
 use crate::state::State;
 use crate::{Context, Finding, Pass, Place, Stop};
-use ocfs2_volume::SystemFile;
 
 /// Checks the orphans and the link counts of all inodes.
 ///

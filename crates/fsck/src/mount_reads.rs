@@ -6,13 +6,12 @@ use ocfs2_format::Structure;
 use ocfs2_format::dinode::FileKind;
 use ocfs2_format::local_alloc::LocalAlloc;
 use ocfs2_format::truncate_log::{TruncateLog, TruncateLogHeader};
-use ocfs2_volume::Volume;
+use ocfs2_volume::{SystemFile, Volume};
 
 use crate::chains::short_device;
 use crate::start::journals;
 use crate::system_files::{SystemFiles, lost_slots};
 use crate::{Context, Finding};
-use ocfs2_volume::SystemFile;
 
 /// Returns the first thing that is wrong, as the rest of a sentence that begins with the device. In
 /// slots that are in use files only have to exist: what is in them may be changing.
@@ -29,7 +28,7 @@ pub(crate) fn wrong(context: &Context<'_>, in_use: impl Fn(u16) -> bool) -> Opti
     if let Some(file) = expected.find(|file| files.inode(context, *file).is_none()) {
         return Some(format!("has no usable {}", file.name()));
     }
-    if let Some(finding) = lost_slots(context) {
+    if let Some(finding) = lost_slots(context, &files) {
         return Some(of(&finding));
     }
     let root = volume.inode(volume.superblock().s_root_blkno);

@@ -20,7 +20,6 @@ use ocfs2_volume::{Inode, Volume};
 
 use crate::codes::start as codes;
 use crate::extents::{self, TreeRoot};
-use crate::read::holds::Holds;
 use crate::read::system::{is_system, is_top};
 use crate::repair::salvage::{self, Lost, contradicts};
 use crate::repair::system as repair;
@@ -456,15 +455,8 @@ fn each_entry_of(
 /// Returns the extents of a file as far as they can be read, in order. Nothing is reported: pass 1
 /// checks the same tree.
 pub(crate) fn extents_of(context: &Context<'_>, inode: &Inode) -> Vec<Extent> {
-    let root = TreeRoot {
-        owner: inode.blkno,
-        blkno: inode.blkno,
-        list: inode.id2(),
-        holds: Holds::Dense,
-        refcount_tree: None,
-        mend: &|| None,
-    };
     let mut found = Vec::new();
+    let root = TreeRoot::dense(inode);
     extents::walk(context, &root, &mut Collected::default(), |_, extent| found.push(extent));
     found
 }
@@ -485,10 +477,10 @@ pub(crate) fn lost_directory(context: &Context<'_>) -> Option<Finding> {
 
 /// Returns the finding that the superblock states fewer slots than have files: the journals of the
 /// others are not found.
-pub(crate) fn lost_slots(context: &Context<'_>) -> Option<Finding> {
-    let stated = context.volume.max_slots();
-    let mut system = SystemFiles::read(context).0;
-    slots(context, &mut system).filter(|_| system.slots > stated)
+pub(crate) fn lost_slots(context: &Context<'_>, files: &SystemFiles) -> Option<Finding> {
+    let mut files = files.clone();
+    let finding = slots(context, &mut files);
+    finding.filter(|_| files.slots > context.volume.max_slots())
 }
 
 fn directory(context: &Context<'_>, system: &SystemFiles) -> Option<Finding> {

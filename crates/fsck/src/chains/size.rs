@@ -10,7 +10,7 @@ use ocfs2_format::dinode::Dinode;
 use ocfs2_format::geometry::Geometry;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::{Blkno, Block};
-use ocfs2_volume::Volume;
+use ocfs2_volume::{SystemFile, Volume};
 
 use super::list::head;
 use crate::codes::{chains as codes, start};
@@ -19,7 +19,6 @@ use crate::start::tops;
 use crate::state::State;
 use crate::system_files::SystemFiles;
 use crate::{Context, Finding, Pass, Place};
-use ocfs2_volume::SystemFile;
 
 /// Begins pass 0. Returns the volume with another number of clusters if that of the superblock is
 /// wrong.

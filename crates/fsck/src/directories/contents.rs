@@ -11,7 +11,7 @@ use super::{Known, Read, block, index};
 use crate::codes::directories as codes;
 use crate::extents::{self, TreeRoot};
 use crate::inodes::{LEAST_DIRECTORY, is_directory};
-use crate::read::holds::{Holds, once};
+use crate::read::holds::once;
 use crate::repair::Repair;
 use crate::repair::directory::Hidden;
 use crate::tables::collected::Collected;
@@ -76,14 +76,7 @@ fn is_inline(known: &Known<'_>, inode: &Inode) -> bool {
 
 fn read_blocks(known: &Known<'_>, inode: &Inode, reader: &mut Reader<'_>, read: &mut Read) {
     let geometry = known.context.geometry();
-    let root = TreeRoot {
-        owner: inode.blkno,
-        blkno: inode.blkno,
-        list: inode.id2(),
-        holds: Holds::Dense,
-        refcount_tree: None,
-        mend: &|| None,
-    };
+    let root = TreeRoot::dense(inode);
     let mut runs = Vec::new();
     // Pass 1 reported its findings.
     let walked = extents::walk(known.context, &root, &mut Collected::default(), |_, extent| {

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use ocfs2_format::dinode::{Dinode, FileKind};
 use ocfs2_format::{Blkno, Structure};
+use ocfs2_volume::SystemFile;
 
 use crate::codes::{directories as codes, general};
 use crate::name_hashes::Signs;
@@ -20,7 +21,6 @@ use crate::tables::suballocs::{Bit, Suballocs};
 use crate::tables::visits::Visits;
 use crate::{Context, Finding, Pass, Place, Stop, parallel};
 use astray::{Astray, Second};
-use ocfs2_volume::SystemFile;
 
 pub(crate) mod astray;
 mod block;

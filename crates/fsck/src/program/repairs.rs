@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use ocfs2_cli::{Interrupt, Interrupted, shown};
 use ocfs2_device::Device;
 use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
-use ocfs2_volume::Volume;
+use ocfs2_volume::{SystemFile, Volume};
 
 use super::Run;
 use super::answers::Answers;
@@ -23,11 +23,10 @@ use crate::report::{
     FindingOutcome, FindingRecord, ProgressOut, Record, SlotOutcome, Summary, WrittenRecord,
 };
 use crate::start::{cluster_size, journal_marks, mended, tops};
-use crate::system_files::{lost_directory, lost_slots};
+use crate::system_files::{SystemFiles, lost_directory, lost_slots};
 use crate::target::Source;
 use crate::users::Users;
 use crate::{Context, Finding, Found, Pass};
-use ocfs2_volume::SystemFile;
 
 impl Run<'_> {
     /// Finds what is wrong, plans the repairs that are agreed to, and writes them.
@@ -106,40 +105,27 @@ impl Run<'_> {
         interrupt: &Interrupt,
     ) -> Result<()> {
         let device: Arc<dyn Device> = layers.tops.clone();
-        let mut volume = source.open(&device)?;
-        let is_backup = volume.found_superblock().blkno != SUPERBLOCK_BLKNO;
+        let is_backup = source.open(&device)?.found_superblock().blkno != SUPERBLOCK_BLKNO;
         if is_backup || !self.cli.mode().repairs() {
             return Ok(());
         }
-        if let Some(finding) = mended(&volume) {
-            self.is_new_superblock |= finding.code == codes::SUPERBLOCK_LOST;
-            self.correct_early(&volume, &finding, progress, interrupt);
-            volume = source.open(&device)?;
-        }
         let options = self.options();
-        let context = Context { volume: &volume, options: &options, interrupt };
-        if let Some(finding) = cluster_size::check(&context) {
-            self.correct_early(&volume, &finding, progress, interrupt);
-            volume = source.open(&device)?;
-        }
-        let context = Context { volume: &volume, options: &options, interrupt };
-        for finding in tops::check(&context) {
-            self.correct_early(&volume, &finding, progress, interrupt);
-        }
-        let volume = source.open(&device)?;
-        let context = Context { volume: &volume, options: &options, interrupt };
-        if let Some(finding) = lost_directory(&context) {
-            self.correct_early(&volume, &finding, progress, interrupt);
-        }
-        let volume = source.open(&device)?;
-        let context = Context { volume: &volume, options: &options, interrupt };
-        if let Some(finding) = lost_slots(&context) {
-            self.correct_early(&volume, &finding, progress, interrupt);
-        }
-        let volume = source.open(&device)?;
-        let context = Context { volume: &volume, options: &options, interrupt };
-        for finding in journal_marks::check(&context) {
-            self.correct_early(&volume, &finding, progress, interrupt);
+        // Each relies on what the ones before it have corrected.
+        let checks: [fn(&Context<'_>) -> Vec<Finding>; 6] = [
+            |context| mended(context.volume).into_iter().collect(),
+            |context| cluster_size::check(context).into_iter().collect(),
+            tops::check,
+            |context| lost_directory(context).into_iter().collect(),
+            |context| lost_slots(context, &SystemFiles::read(context).0).into_iter().collect(),
+            journal_marks::check,
+        ];
+        for check in checks {
+            let volume = source.open(&device)?;
+            let context = Context { volume: &volume, options: &options, interrupt };
+            for finding in check(&context) {
+                self.is_new_superblock |= finding.code == codes::SUPERBLOCK_LOST;
+                self.correct_early(&volume, &finding, progress, interrupt);
+            }
         }
         Ok(())
     }

@@ -2,15 +2,14 @@
 
 use ocfs2_format::quota;
 use ocfs2_format::{Blkno, BlockSize};
-use ocfs2_volume::Inode;
 use ocfs2_volume::tree::Extent;
+use ocfs2_volume::{Inode, SystemFile};
 
 use crate::clusters::ClusterSet;
 use crate::codes::{Code, inodes as codes};
 use crate::repair::Repair;
 use crate::system_files::{block_of, extents_of};
 use crate::{Context, Finding, Place};
-use ocfs2_volume::SystemFile;
 
 /// A quota file. Its blocks are numbered from 0.
 pub struct QuotaFile<'a> {

@@ -11,6 +11,7 @@ mod usage;
 use std::collections::BTreeMap;
 
 use ocfs2_format::quota::{GlobalInfo, QuotaKind};
+use ocfs2_volume::SystemFile;
 
 use crate::repair::Repair;
 use crate::repair::quota::QuotaFiles;
@@ -19,7 +20,6 @@ use crate::tables::collected::Collected;
 use crate::tables::usage::Usage;
 use crate::{Context, Finding, Pass, Stop};
 use file::QuotaFile;
-use ocfs2_volume::SystemFile;
 
 /// Checks all quota files.
 ///

@@ -12,10 +12,9 @@ use ocfs2_format::group::GroupDesc;
 use ocfs2_format::quota::QuotaKind;
 use ocfs2_format::{Blkno, Structure};
 use ocfs2_volume::allocator::Suballocated;
-use ocfs2_volume::{Inode, Volume};
+use ocfs2_volume::{Inode, SystemFile, Volume};
 
 use super::salvage::fits;
-use ocfs2_volume::SystemFile;
 
 /// The most slots that a volume is assumed to have been made with, if it has fewer now.
 const MOST_SLOTS: u16 = 32;
@@ -43,9 +42,8 @@ impl Layout {
     ) -> Self {
         let dir = volume.superblock().s_system_dir_blkno.0;
         let mut features = volume.features();
-        let kinds = [(QuotaKind::User, RoCompat::USRQUOTA), (QuotaKind::Group, RoCompat::GRPQUOTA)];
-        for (kind, feature) in kinds {
-            features.ro_compat.set(feature, quotas.contains(&kind));
+        for kind in [QuotaKind::User, QuotaKind::Group] {
+            features.ro_compat.set(RoCompat::of_quota(kind), quotas.contains(&kind));
         }
         let files = (1_u64..).zip(SystemFile::with_features(features, slots));
         let at = |index: u64| dir.checked_add(index).map(Blkno);

@@ -17,13 +17,12 @@ use ocfs2_format::extent::ExtentBlock;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::xattr::XattrBlock;
 use ocfs2_format::{Blkno, Block, Structure};
-use ocfs2_volume::{Inode, Volume};
+use ocfs2_volume::{Inode, SystemFile, Volume};
 
 use super::layout::{self, Files, Layout};
 use super::{EditError, Repair, system_dir};
 use crate::read::corrected::correct;
 use crate::read::system::is_top;
-use ocfs2_volume::SystemFile;
 
 /// Bytes read at a time.
 const PIECE_BYTES: u32 = 1 << 20;

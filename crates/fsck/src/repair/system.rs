@@ -16,7 +16,7 @@ use ocfs2_format::superblock::{STATE_ERROR, SUPERBLOCK_BLKNO, SuperBlock};
 use ocfs2_format::truncate_log::TruncateLogHeader;
 use ocfs2_format::{Blkno, Block, Cluster, Structure};
 use ocfs2_volume::allocator::Suballocated;
-use ocfs2_volume::{Inode, Volume};
+use ocfs2_volume::{Inode, SystemFile, Volume};
 
 use super::directory::Directory;
 use super::salvage::{Lost, contradicts};
@@ -24,7 +24,6 @@ use super::{EditError, Editor, Repair, contested, layout, system_dir, tree};
 use crate::read::holds::Holds;
 use crate::read::system::{is_system, is_top};
 use crate::read::system_group::system_cpg;
-use ocfs2_volume::SystemFile;
 
 /// Changes the superblock, on which everything else depends.
 pub fn superblock(change: impl Fn(&mut Dinode, &mut SuperBlock) + Send + Sync + 'static) -> Repair {

@@ -12,11 +12,10 @@ use ocfs2_format::feature::Incompat;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::inline::InlineData;
 use ocfs2_format::{Blkno, Block, Cluster, Cpos, Structure};
-use ocfs2_volume::{Error, Volume};
+use ocfs2_volume::{Error, SystemFile, Volume};
 
 use super::directory::{Directory, Entry};
 use super::{EditError, Editor, layout};
-use ocfs2_volume::SystemFile;
 
 /// Blocks that are searched for those of the directory: both mkfs put them within these.
 const SEARCHED: u64 = 8192;

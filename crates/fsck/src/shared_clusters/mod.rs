@@ -23,7 +23,7 @@ use std::sync::Arc;
 use ocfs2_format::Blkno;
 use ocfs2_format::dinode::FileKind;
 use ocfs2_format::feature::Incompat;
-use ocfs2_volume::Inode;
+use ocfs2_volume::{Inode, SystemFile};
 
 use crate::clusters::ClusterSet;
 use crate::codes::refcounts as codes;
@@ -35,7 +35,6 @@ use crate::tables::collected::SharedClaim;
 use crate::{Context, Finding, Pass, Place, Stop};
 use claimants::{Claimants, Claimed};
 use foreign::{Foreign, Verdict};
-use ocfs2_volume::SystemFile;
 
 /// Ranges and owners that a finding names.
 const NAMED: usize = 4;

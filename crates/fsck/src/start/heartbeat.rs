@@ -2,6 +2,7 @@
 
 use ocfs2_format::Structure;
 use ocfs2_format::heartbeat::{HeartbeatBlock, MAX_NODES};
+use ocfs2_volume::SystemFile;
 use ocfs2_volume::tree::Extent;
 
 use crate::codes::start as codes;
@@ -9,7 +10,6 @@ use crate::context::io_error;
 use crate::repair::system;
 use crate::system_files::{SystemFiles, extents_of};
 use crate::{Context, Finding, Place};
-use ocfs2_volume::SystemFile;
 
 /// Returns everything that is wrong with the region.
 pub(super) fn check(context: &Context<'_>, files: &SystemFiles) -> Vec<Finding> {

@@ -9,13 +9,12 @@ use ocfs2_format::dinode::{Dinode, InodeFlags};
 use ocfs2_format::extent::{ExtentFlags, ExtentListHeader, ExtentRec};
 use ocfs2_format::journal::{BlockType, JBD2_MAGIC, JournalHeader, JournalSuperblock};
 use ocfs2_format::{Blkno, Block, BlockSize, Cpos, Structure};
-use ocfs2_volume::{Inode, Volume};
+use ocfs2_volume::{Inode, SystemFile, Volume};
 
 use crate::codes::journals as codes;
 use crate::read::seen::{self, Seen};
 use crate::repair::{Repair, system};
 use crate::{Context, Finding, Place, misplaced};
-use ocfs2_volume::SystemFile;
 
 /// Bits of a magic number that may be wrong where everything else shows that it is a superblock.
 const WRONG_BITS: u32 = 8;

@@ -10,9 +10,9 @@ use ocfs2_format::dinode::Dinode;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::journal::{JournalIncompat, JournalSuperblock, MIN_JOURNAL_BYTES};
 use ocfs2_format::{Blkno, Structure};
-use ocfs2_volume::Inode;
 use ocfs2_volume::replay::{KNOWN_FEATURES, LogEnd};
 use ocfs2_volume::tree::Extent;
+use ocfs2_volume::{Inode, SystemFile};
 
 use crate::codes::Code;
 use crate::codes::journals as codes;
@@ -21,7 +21,6 @@ use crate::repair::system::{self, NewJournal};
 use crate::start::journal_marks::{self, Mended};
 use crate::system_files::{SystemFiles, block_of, extents_of};
 use crate::{Context, Finding, Place};
-use ocfs2_volume::SystemFile;
 
 /// Features that depend on how the slot was mounted last.
 const OF_MOUNT: JournalIncompat = JournalIncompat::REVOKE.union(JournalIncompat::ASYNC_COMMIT);

@@ -9,14 +9,13 @@ use ocfs2_format::dinode::Dinode;
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::slot_map::SlotMapFormat;
 use ocfs2_format::superblock::Stack;
-use ocfs2_volume::Inode;
+use ocfs2_volume::{Inode, SystemFile};
 
 use crate::codes::start as codes;
 use crate::context::io_error;
 use crate::repair::system;
 use crate::system_files::{SystemFiles, block_of, extents_of};
 use crate::{Context, Finding, Place};
-use ocfs2_volume::SystemFile;
 
 /// The number of nodes of an o2cb cluster; they are counted from 0.
 const O2CB_NODES: u32 = 255;

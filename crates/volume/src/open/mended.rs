@@ -581,11 +581,10 @@ impl Surroundings {
         incompat.set(Incompat::EXTENDED_SLOT_MAP, !self.has_old_slot_map());
         incompat.set(Incompat::LOCAL_MOUNT, self.is_for_one_node());
         let mut ro_compat = RoCompat::UNWRITTEN;
-        let files = [(QuotaKind::User, RoCompat::USRQUOTA), (QuotaKind::Group, RoCompat::GRPQUOTA)];
-        files.into_iter().for_each(|(kind, bit)| {
+        for kind in [QuotaKind::User, QuotaKind::Group] {
             let is_there = self.names(SystemFile::Quota(kind)) || self.quotas.contains(&kind);
-            ro_compat.set(bit, is_there);
-        });
+            ro_compat.set(RoCompat::of_quota(kind), is_there);
+        }
         Features { compat, incompat, ro_compat }
     }
 
