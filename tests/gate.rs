@@ -47,7 +47,11 @@ fn take_slot(volume: &Volume, device: &dyn Device, slot: u16, node: u32) {
 }
 
 fn beat(volume: &Volume, device: &dyn Device, node: u8, seq: u64) {
-    let sector = device.sector_size() as usize;
+    beat_in(volume, device, device.sector_size() as usize, node, seq);
+}
+
+/// As [`beat`], with the sectors of another device.
+fn beat_in(volume: &Volume, device: &dyn Device, sector: usize, node: u8, seq: u64) {
     let mut bytes = vec![0; sector];
     let mut block = HeartbeatBlock {
         hb_seq: seq,
@@ -86,6 +90,20 @@ fn a_node_that_comes_meanwhile_shuts_the_gate_and_one_that_was_known_does_not() 
     gate.open(Planned::default()).unwrap();
     beat(&volume, &device, 1, 1_700_000_002);
     assert_eq!(refused(), "node 1 has written its heartbeat meanwhile");
+}
+
+#[test]
+fn a_beat_is_seen_among_more_that_another_size_of_a_sector_has_left() {
+    let (volume, device) = volume();
+    for node in 8..20 {
+        beat_in(&volume, &device, 4096, node, 1_600_000_000);
+    }
+    beat_in(&volume, &device, 512, 1, 1_700_000_000);
+    let gate = Gate::of_volume(&volume, &Usage::default()).unwrap();
+    gate.open(Planned::default()).unwrap();
+    beat_in(&volume, &device, 512, 1, 1_700_000_002);
+    let refused = gate.open(Planned::default()).err().unwrap().to_string();
+    assert_eq!(refused, "node 1 has written its heartbeat meanwhile");
 }
 
 /// Room in the pipe for the output before the volume has been read.

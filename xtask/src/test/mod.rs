@@ -57,10 +57,14 @@ pub fn run(options: &Options) -> Result<PathBuf> {
         args.push("--include-ignored".to_owned());
     }
     let outcomes = run::all(programs, &run::Terms { args, bin_dir: bin_dir.clone() })?;
+    // The examples are run whatever the programs said, so that one failure does not hide another.
+    let examples = match options.has_examples() {
+        true => {
+            let mut examples = cargo::cargo(["test", "--quiet", "--doc"]);
+            cargo::run(examples.args(options.selection()))
+        }
+        false => Ok(()),
+    };
     outcome::judge(&outcomes)?;
-    if options.has_examples() {
-        let mut examples = cargo::cargo(["test", "--quiet", "--doc"]);
-        cargo::run(examples.args(options.selection()))?;
-    }
-    Ok(bin_dir)
+    examples.map(|()| bin_dir)
 }

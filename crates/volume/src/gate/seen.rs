@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use ocfs2_format::dinode::Dinode;
+use ocfs2_format::heartbeat::MAX_NODES;
 use ocfs2_format::slot_map::TakenSlot;
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SUPERBLOCK_SIGNATURE, Stack, SuperBlock};
 use ocfs2_format::{Blkno, Structure};
@@ -13,7 +14,7 @@ use uuid::Uuid;
 
 use super::{Changed, on_fresh};
 use crate::Volume;
-use crate::usage::{Reading, Region};
+use crate::usage::{Reading, Region, Sample};
 use ocfs2_device::Device;
 
 /// Some bytes of the device, and what they are.
@@ -63,7 +64,7 @@ pub(super) struct Seen {
     pieces: Vec<Piece>,
     /// The slots that are taken; `None` if that cannot be read.
     taken: Option<Vec<TakenSlot>>,
-    beats: Option<(Region, Vec<Reading>)>,
+    beats: Option<(Region, Sample)>,
 }
 
 impl Seen {
@@ -78,8 +79,8 @@ impl Seen {
         let has_beats = volume.superblock().stack() != Stack::Local;
         let region = volume.heartbeat_region().ok().filter(|_| has_beats);
         seen.beats = region.and_then(|region| {
-            let readings = region.sample(volume.device()).ok()?;
-            Some((region, readings))
+            let sample = region.sample(volume.device()).ok()?;
+            Some((region, sample))
         });
         Ok(seen)
     }
@@ -144,17 +145,35 @@ impl Seen {
         }
         let slots = (self.taken.as_ref(), next.taken.as_ref());
         compare_slots(slots, now.taken.as_ref(), known)?;
-        let readings = |seen: &Self| seen.beats.as_ref().map(|(_, readings)| readings.clone());
-        let (Some(before), Some(now)) = (readings(self), readings(now)) else { return Ok(()) };
-        let next = readings(next).unwrap_or_default();
-        for (node, now) in (0..).zip(&now) {
-            let either = [&before, &next].map(|readings| readings.get(node as usize));
-            if !known.contains(&node) && !either.contains(&Some(now)) {
-                return Err(Changed::Beat { node });
-            }
+        let (Some((_, before)), Some((_, now))) = (&self.beats, &now.beats) else {
+            return Ok(());
+        };
+        let next = next.beats.as_ref().map_or(before, |(_, next)| next);
+        match first_beat(before, next, now, known) {
+            Some(node) => Err(Changed::Beat { node }),
+            None => Ok(()),
         }
-        Ok(())
     }
+}
+
+/// The first node outside `known` whose heartbeat is neither as it was nor as it was to become.
+///
+/// Only beats count with the other sizes of a sector: what a known node writes is garbage there.
+fn first_beat(before: &Sample, next: &Sample, now: &Sample, known: &BTreeSet<u32>) -> Option<u32> {
+    let differs = |before: &[Reading], next: &[Reading], now: &[Reading], node: usize| {
+        ![before.get(node), next.get(node)].contains(&now.get(node))
+    };
+    let has_beat = |now: &[Reading], node: usize| {
+        now.get(node).copied().flatten().is_some_and(|beat| beat.is_any())
+    };
+    (0..u32::from(MAX_NODES)).filter(|node| !known.contains(node)).find(|node| {
+        let node = *node as usize;
+        let mut sizes = before.by_size.iter().zip(&next.by_size).zip(&now.by_size);
+        differs(&before.nodes, &next.nodes, &now.nodes, node)
+            || sizes.any(|((before, next), now)| {
+                has_beat(now, node) && differs(before, next, now, node)
+            })
+    })
 }
 
 /// The slots that are taken, before and after; `None` if they cannot be read.

@@ -18,8 +18,8 @@ mod region;
 mod watch;
 
 pub use clock::{Clock, StoppedClock, SystemClock};
-pub(crate) use region::Reading;
 pub use region::Region;
+pub(crate) use region::{Reading, Sample};
 use watch::Watch;
 
 /// How the nodes that mount a volume show that they are alive.

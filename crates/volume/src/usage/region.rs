@@ -59,31 +59,30 @@ impl Beat {
 /// One node's part of a sample; `None` is a missed one: wrong checksum or node number.
 pub(crate) type Reading = Option<Beat>;
 
+/// What the sectors of all nodes held at one time, by node.
+///
+/// The nodes use the sector size of their device. An image does not show what that was, and blocks
+/// left over from another size may outnumber those that nodes write now.
+#[derive(Clone, Debug)]
+pub(crate) struct Sample {
+    /// With the size with which the most checksums are right.
+    pub nodes: Vec<Reading>,
+    /// With each of [`SECTOR_SIZES`].
+    pub by_size: [Vec<Reading>; SECTOR_SIZES.len()],
+}
+
 impl Region {
     /// Reads the sectors of all nodes.
-    ///
-    /// The nodes use the sector size of their device. An image does not show what that was, so the
-    /// size is the one with which the most checksums are right.
-    pub(crate) fn sample(&self, device: &dyn Device) -> io::Result<Vec<Reading>> {
-        Ok(self.sample_all(device)?.0)
-    }
-
-    /// As [`Region::sample`], and also the readings with each of [`SECTOR_SIZES`]: leftover blocks
-    /// of another size may outnumber those that nodes write now.
-    pub(crate) fn sample_all(
-        &self,
-        device: &dyn Device,
-    ) -> io::Result<(Vec<Reading>, [Vec<Reading>; SECTOR_SIZES.len()])> {
+    pub(crate) fn sample(&self, device: &dyn Device) -> io::Result<Sample> {
         let (bytes, sector_size) = self.read(device)?;
         let by_size = SECTOR_SIZES.map(|size| readings(&bytes, size));
-        Ok((readings(&bytes, sector_size), by_size))
+        Ok(Sample { nodes: readings(&bytes, sector_size), by_size })
     }
 
     /// Whether a node ever wrote its heartbeat there.
     pub(crate) fn is_written(&self, device: &dyn Device) -> bool {
         let is_any = |reading: &Reading| reading.is_some_and(|beat| beat.is_any());
-        let sampled = self.sample_all(device);
-        sampled.is_ok_and(|(_, by_size)| by_size.iter().flatten().any(is_any))
+        self.sample(device).is_ok_and(|sample| sample.by_size.iter().flatten().any(is_any))
     }
 
     /// What the sectors of all nodes hold, from node 0 on, right or wrong.
@@ -163,7 +162,7 @@ pub(super) mod tests {
             for node in [0, 3, 254] {
                 write_beat(&device, region, sector, node, beat);
             }
-            let readings = region.sample(&device).unwrap();
+            let readings = region.sample(&device).unwrap().nodes;
             assert_eq!(readings.len(), 255);
             let started: Vec<_> = readings
                 .iter()
@@ -186,7 +185,7 @@ pub(super) mod tests {
         let mut moved = vec![0; 512];
         device.read_at(&mut moved, 0).unwrap();
         device.write_at(&moved, 2 * 512).unwrap();
-        let readings = region.sample(&device).unwrap();
+        let readings = region.sample(&device).unwrap().nodes;
         assert_eq!(readings[0], Some(beat));
         assert_eq!(readings[1..3], [None, None]);
         assert!(!readings[3].unwrap().is_started());

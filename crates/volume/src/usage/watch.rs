@@ -123,13 +123,13 @@ impl Watch {
         // time.
         let mut start = None;
         loop {
-            let sampled = region.sample_all(device);
+            let sampled = region.sample(device);
             let at = clock.elapsed();
             let start = *start.get_or_insert(at);
             match sampled {
-                Ok((readings, by_size)) => {
-                    see(&mut watch.nodes, readings, at);
-                    for (nodes, readings) in watch.by_size.iter_mut().zip(by_size) {
+                Ok(sample) => {
+                    see(&mut watch.nodes, sample.nodes, at);
+                    for (nodes, readings) in watch.by_size.iter_mut().zip(sample.by_size) {
                         see(nodes, readings, at);
                     }
                 }
