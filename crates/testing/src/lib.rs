@@ -7,6 +7,7 @@
 
 pub mod compare;
 pub mod damage;
+pub mod debugfs_commands;
 mod fixture;
 mod heartbeat;
 mod limited;
