@@ -700,3 +700,59 @@ fn the_mkfs_front_end_of_util_linux_finds_it() {
     assert!(made.stderr.contains(&banner), "{made}");
     assert_eq!(volume_of(&mkfs.join("disk.img")).unwrap().superblock().label(), b"/OVS");
 }
+
+#[test]
+fn what_was_overwritten_can_be_put_back() {
+    let mkfs = Mkfs::new();
+    let (image, undo) = (mkfs.image(64 << 20), mkfs.join("undo"));
+    let random = ocfs2_testing::Random(11).bytes(5 << 20);
+    fs::write(&image, random.repeat(13)).unwrap();
+    let put_back = |status| {
+        let fsck = Run::new(program("fsck.ocfs2")).arg(format!("--undo={}", undo.display()));
+        fsck.arg(&image).output().expect_status(status)
+    };
+    let mut before = fs::read(&image).unwrap();
+    // Over something unknown, and over a volume.
+    for label in ["one", "two"] {
+        let made = mkfs.with(&format!("-F -L {label} --undo-file undo disk.img")).success();
+        assert!(made.stdout.contains("fsck.ocfs2 --undo=undo puts it back"), "{made}");
+        assert!(holds_a_volume(&image));
+        put_back(0);
+        assert!(fs::read(&image).unwrap() == before, "{label}");
+        fs::remove_file(&undo).unwrap();
+        mkfs.with("-F -q -L zero disk.img").success();
+        before = fs::read(&image).unwrap();
+    }
+
+    // Interrupted, with a volume there or not.
+    let mut stopped = 0;
+    for delay in (0..24).map(|step| Duration::from_millis(2 * step)) {
+        let mut child = Command::new(&mkfs.path)
+            .args(["-F", "-q", "--undo-file", "undo", "disk.img"])
+            .current_dir(mkfs.scratch.path())
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let pid = child.id().to_string();
+        thread::sleep(delay);
+        let _ = Run::new("kill").args(["-s", "INT", &pid]).output();
+        let status = child.wait().unwrap();
+        if undo.exists() {
+            stopped += usize::from(!status.success());
+            put_back(0);
+            fs::remove_file(&undo).unwrap();
+        }
+        assert!(fs::read(&image).unwrap() == before, "{delay:?}");
+    }
+    println!("{stopped} runs were interrupted while writing");
+
+    // What was written to since is left alone.
+    mkfs.with("-F -q --undo-file undo disk.img").success();
+    mkfs.with("-F -q disk.img").success();
+    let other = fs::read(&image).unwrap();
+    assert!(put_back(8).stderr.contains("changed"));
+    assert!(fs::read(&image).unwrap() == other);
+    mkfs.with("--undo-file new none.img 64M").output().expect_status(1);
+    assert!(!mkfs.join("new").exists() && !mkfs.join("none.img").exists());
+}

@@ -250,6 +250,15 @@ pub struct Cli {
     #[arg(long, help_heading = "Running")]
     pub nodiscard: bool,
 
+    /// Save what is overwritten in the new file FILE.
+    ///
+    /// `fsck.ocfs2 --undo=FILE DEVICE` restores it, as long as nothing else has written to the
+    /// device, also after an interruption. Old contents are not discarded. The file becomes as
+    /// large as what is overwritten: on a disk in use mostly the size of all journals.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["discard", "dry_run"])]
+    #[arg(help_heading = "Running")]
+    pub undo_file: Option<PathBuf>,
+
     /// Seed for everything that is random.
     ///
     /// The same seed gives the same UUID (unless -U sets it), generation and hash seed. If the

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::io::Write;
+use std::path::Path;
 
-use ocfs2_cli::{Output, print_json, program_name, progress};
+use ocfs2_cli::{Output, print_json, program_name, progress, shown};
 
 use crate::cli::Cli;
 use crate::summary::Summary;
@@ -103,6 +104,14 @@ impl Messages {
 
     pub(crate) fn stopped(&self) {
         self.bar.finish();
+    }
+
+    /// The message that what was overwritten is saved.
+    pub(crate) fn saved(&mut self, undo_file: &Path) {
+        self.say(format_args!(
+            "What was there is saved: fsck.ocfs2 --undo={} puts it back.\n",
+            shown(undo_file)
+        ));
     }
 
     pub(crate) fn done(&mut self, summary: &Summary) {

@@ -12,6 +12,7 @@ use ocfs2_device::Device;
 use ocfs2_users::{Consent, Look, Occupant};
 use ocfs2_volume::find::resolve as resolve_device;
 use ocfs2_volume::gate::{Gate, Planned};
+use ocfs2_volume::undo::{NO_VOLUME, UndoDevice};
 
 use crate::cli::Cli;
 use crate::messages::Messages;
@@ -115,8 +116,8 @@ fn make(
     if !consent(cli, &occupant, &interrupt)? {
         bail!("nothing was written");
     }
-    let over = Over { occupant: &occupant, gate, interrupt: &interrupt, summary: &summary };
-    match write(cli, &settings, &mut plan, source.as_mut(), over, target, messages) {
+    let over = Over { occupant: &occupant, interrupt: &interrupt, summary: &summary };
+    match write(cli, &settings, &mut plan, source.as_mut(), (over, gate), target, messages) {
         Ok(files) => {
             if let Some(files) = files {
                 summary.count_files(files, &plan);
@@ -187,27 +188,26 @@ fn consent(cli: &Cli, occupant: &Occupant, interrupt: &Interrupt) -> Result<bool
     })
 }
 
-/// What is overwritten, and the permission to do so.
+/// What is overwritten, and what with.
+#[derive(Clone, Copy)]
 struct Over<'a> {
     occupant: &'a Occupant,
-    /// `None` for an image that does not exist yet.
-    gate: Option<Gate>,
     interrupt: &'a Interrupt,
     summary: &'a Summary,
 }
 
-/// Writes the volume. Returns the number of files in it, if there is a source.
+/// Writes the volume. There is no gate for an image that does not exist yet. Returns the number of
+/// files in it, if there is a source.
 fn write(
     cli: &Cli,
     settings: &Settings,
     plan: &mut Plan,
     source: Option<&mut Source>,
-    over: Over<'_>,
+    (over, gate): (Over<'_>, Option<Gate>),
     target: &mut Target,
     messages: &mut Messages,
 ) -> Result<Option<u64>> {
-    let Over { occupant, gate, interrupt, summary } = over;
-    interrupt.check()?;
+    over.interrupt.check()?;
     let gate = match gate {
         // The image has to be reopened to be extended, and can be open only once.
         Some(gate) if !target.is_provided() => {
@@ -217,11 +217,41 @@ fn write(
         gate => gate,
     };
     let pass = gate.as_ref().map(|gate| gate.open(Planned::default())).transpose()?;
+    if cli.undo_file.is_some() && target.device.is_none() {
+        bail!("there is nothing to save with --undo-file: the image does not exist");
+    }
     let provided = target.provide()?;
     let device: &dyn Device = match &pass {
         Some(pass) => pass,
         None => &provided,
     };
+    let Some(path) = &cli.undo_file else {
+        return overwrite(cli, settings, plan, source, &over, device, messages);
+    };
+    let unit = settings.geometry.block_size.bytes();
+    let saving = UndoDevice::create(device, path, NO_VOLUME, unit)
+        .with_context(|| format!("undo file {}", shown(path)))?;
+    let made = overwrite(cli, settings, plan, source, &over, &saving, messages);
+    let is_saved = saving.finish().with_context(|| format!("undo file {}", shown(path)));
+    // Whatever else failed, what was there can be put back.
+    if let Ok(true) = is_saved {
+        messages.saved(path);
+    }
+    made.and_then(|files| is_saved.map(|_| files))
+}
+
+/// Overwrites what is on `device` by the volume. Returns the number of files in it, if there is a
+/// source.
+fn overwrite(
+    cli: &Cli,
+    settings: &Settings,
+    plan: &mut Plan,
+    source: Option<&mut Source>,
+    over: &Over<'_>,
+    device: &dyn Device,
+    messages: &mut Messages,
+) -> Result<Option<u64>> {
+    let Over { occupant, interrupt, summary } = *over;
     // From here on the message is true.
     if let Some(volume) = &occupant.volume {
         messages.overwriting(volume.kind);

@@ -8,7 +8,7 @@ use ocfs2_cli::{Interrupt, Interrupted, human_size, print_error, print_warning, 
 use ocfs2_device::Device;
 use ocfs2_volume::Volume;
 use ocfs2_volume::gate::{Gate, Planned};
-use ocfs2_volume::undo::{Undo, UndoDevice, UndoError};
+use ocfs2_volume::undo::{NO_VOLUME, Undo, UndoDevice, UndoError};
 
 use super::Run;
 use crate::target::{self, Source};
@@ -66,7 +66,8 @@ impl Run<'_> {
     }
 
     /// The gate of the volume that was overwritten, unless its users object. The UUID of its
-    /// superblock, or of a backup if that cannot be used, has to be that of the undo file.
+    /// superblock, or of a backup if that cannot be used, has to be that of the undo file, unless
+    /// that is of a whole device.
     fn undo_gate(
         &mut self,
         device: &Arc<dyn Device>,
@@ -74,14 +75,23 @@ impl Run<'_> {
         interrupt: &Interrupt,
     ) -> Result<Gate> {
         let source = Source::new(self.cli);
-        let volume = source.open(device).or_else(|err| {
+        let opened = source.open(device).or_else(|err| {
             let backup = source.by_backup(device, &err);
             backup.ok_or(err).and_then(|(_, source)| source.open(device))
-        })?;
+        });
+        let is_of_device = undo.uuid() == NO_VOLUME;
+        let volume = match opened {
+            Ok(volume) => volume,
+            // It was interrupted before the volume was complete.
+            Err(_) if is_of_device => {
+                return Ok(Gate::of_device(Arc::clone(device)).at(&self.cli.device));
+            }
+            Err(err) => return Err(err.into()),
+        };
         let mut other = volume.superblock().clone();
         other.s_uuid = undo.uuid();
         let (found, expected) = (volume.superblock().uuid(), other.uuid());
-        if found != expected {
+        if found != expected && !is_of_device {
             bail!("is another volume: its UUID is {found}, that of the undo file {expected}");
         }
         let (users, lock) = self.users_and_lock(&volume, interrupt)?;

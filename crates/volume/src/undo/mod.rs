@@ -3,7 +3,8 @@
 //! An undo file begins with a header; then come records, each with its own checksum:
 //!
 //! ```text
-//! header:  "OCFS2UND", version u32, unit u32 (bytes), device size u64, UUID 16 bytes, crc32
+//! header:  "OCFS2UND", version u32, unit u32 (bytes), device size u64, UUID 16 bytes or zeros,
+//!          crc32
 //! record:  kind u8, offset u64, length u32, crc32 of these and of the body, the body
 //! saved:   kind 'S', the bytes that were there
 //! written: kind 'W', length 4, checksum of what is written there
@@ -28,6 +29,10 @@ use ocfs2_format::{BlockCheck, Structure};
 
 pub use read::{Undo, UndoError};
 pub use write::UndoDevice;
+
+/// The UUID in the undo file of a program that overwrites a whole device. What is on the device
+/// then, before and after that, need not be a volume: only its contents are compared.
+pub const NO_VOLUME: [u8; 16] = [0; 16];
 
 const MAGIC: &[u8; 8] = b"OCFS2UND";
 const VERSION: u32 = 2;
