@@ -27,6 +27,11 @@ impl SlotMapFormat {
         }
     }
 
+    /// Bytes of a map with `slots` entries.
+    pub fn size(self, slots: u16) -> usize {
+        self.entry_size() * usize::from(slots)
+    }
+
     /// The value of every byte of an empty map.
     pub fn empty_byte(self) -> u8 {
         match self {

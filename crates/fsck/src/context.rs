@@ -3,7 +3,7 @@
 use ocfs2_cli::Interrupt;
 use ocfs2_device::AlignedBuffer;
 use ocfs2_format::check::{self, Checked};
-use ocfs2_format::feature::Incompat;
+use ocfs2_format::feature::{Incompat, RoCompat};
 use ocfs2_format::geometry::Geometry;
 use ocfs2_format::hash::CharSign;
 use ocfs2_format::{Blkno, Block};
@@ -100,6 +100,11 @@ pub enum Stop {
 }
 
 impl<'a> Context<'a> {
+    /// Whether extents may be allocated and not written.
+    pub fn has_unwritten(&self) -> bool {
+        self.volume.features().ro_compat.contains(RoCompat::UNWRITTEN)
+    }
+
     /// Returns an error, which ends the check, if a signal came.
     ///
     /// # Errors

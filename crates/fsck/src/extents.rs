@@ -14,7 +14,6 @@ use std::ops::Range;
 use ocfs2_format::extent::{
     ExtentBlock, ExtentFlags, ExtentList, ExtentListHeader, ExtentRec, MAX_TREE_DEPTH,
 };
-use ocfs2_format::feature::RoCompat;
 use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::Inode;
 use ocfs2_volume::tree::Extent;
@@ -40,16 +39,25 @@ pub struct TreeRoot<'a> {
     pub holds: Holds,
     /// The refcount tree that the owner names. Without one no extent may be refcounted.
     pub refcount_tree: Option<Blkno>,
+    /// Whether extents may be unwritten.
+    pub may_be_unwritten: bool,
     /// Returns the repair of the whole tree, for findings without a repair of their own.
     pub mend: &'a dyn Fn() -> Option<Repair>,
 }
 
 impl<'a> TreeRoot<'a> {
     /// The contents of a directory or a system file: without holes, not shared, and not mended here.
-    pub fn dense(inode: &'a Inode) -> Self {
+    pub fn dense(context: &Context<'_>, inode: &'a Inode) -> Self {
         let (owner, list) = (inode.blkno, inode.id2());
-        let (holds, refcount_tree) = (Holds::Dense, None);
-        Self { owner, blkno: owner, list, holds, refcount_tree, mend: &|| None }
+        Self {
+            owner,
+            blkno: owner,
+            list,
+            holds: Holds::Dense,
+            refcount_tree: None,
+            may_be_unwritten: context.has_unwritten(),
+            mend: &|| None,
+        }
     }
 }
 
@@ -523,10 +531,7 @@ impl<V: FnMut(&mut Collected, Extent)> Walk<'_, '_, V> {
 
     fn flags(&mut self, blkno: Blkno, what: &str, extent: &mut Extent) {
         let place = self.place(blkno);
-        let features = self.context.volume.features();
-        if extent.flags.contains(ExtentFlags::UNWRITTEN)
-            && !features.ro_compat.contains(RoCompat::UNWRITTEN)
-        {
+        if extent.flags.contains(ExtentFlags::UNWRITTEN) && !self.root.may_be_unwritten {
             let text = format!("{what}: is marked unwritten, the volume has no unwritten extents");
             self.found(Finding::new(codes::EXTENT_MARKED_UNWRITTEN, place.clone(), text));
             extent.flags.remove(ExtentFlags::UNWRITTEN);

@@ -456,7 +456,7 @@ fn each_entry_of(
 /// checks the same tree.
 pub(crate) fn extents_of(context: &Context<'_>, inode: &Inode) -> Vec<Extent> {
     let mut found = Vec::new();
-    let root = TreeRoot::dense(inode);
+    let root = TreeRoot::dense(context, inode);
     extents::walk(context, &root, &mut Collected::default(), |_, extent| found.push(extent));
     found
 }

@@ -119,8 +119,18 @@ impl Source {
         };
         let options = VolumeOptions { any_checksum: true, ..self.options };
         let other = Self { options, ..self.clone() };
-        let agrees = tops::agrees(&other.open(device)?);
-        Ok(agrees.then_some(other))
+        let volume = other.open(device)?;
+        Ok((tops::agrees(&volume) && !volume.has_no_checks()).then_some(other))
+    }
+
+    /// Returns the error of a run that repairs, where that would correct the superblock and this
+    /// one, which only reads, can use it.
+    pub fn would_be_mended(&self, device: &Arc<dyn Device>) -> Option<OpenVolumeError> {
+        let options = VolumeOptions { write: true, strict: true, ..self.options };
+        let writing = Self { options, ..self.clone() };
+        let err = writing.open(device).err()?;
+        let is_mended = writing.mended(device, &err).is_ok_and(|mended| mended.is_some());
+        is_mended.then_some(err)
     }
 
     /// Returns another way where the superblock could not be used because of `err` and there is no
@@ -145,7 +155,8 @@ impl Source {
         if !is_bad || self.options.superblock != SuperblockAt::Primary || self.block.is_some() {
             return Ok(None);
         }
-        let options = VolumeOptions { superblock: SuperblockAt::Mended, ..self.options };
+        let superblock = SuperblockAt::Mended;
+        let options = VolumeOptions { write: true, strict: true, superblock, ..self.options };
         let other = Self { options, block: None };
         let mended = other.open(device)?.found_superblock().mended.clone();
         Ok(mended.map(|mended| (mended, other)))

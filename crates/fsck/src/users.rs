@@ -94,6 +94,25 @@ impl Users {
             // Enough to see who is alive, and who has been silent for long.
             false => SampleOptions { max_wait: Duration::from_secs(7), ..Default::default() },
         };
+        Self::sampled(volume, &options, this_node, (device, interrupt))
+    }
+
+    /// Looks for two beats at who is alive, with a slot or without: on a volume that shows where
+    /// the nodes beat only now that it is repaired in memory.
+    ///
+    /// # Errors
+    /// As [`Users::find`].
+    pub fn beating(volume: &Volume, device: &str, interrupt: &Interrupt) -> Result<Self, Error> {
+        let options = SampleOptions { without_slot: true, ..SampleOptions::quick() };
+        Self::sampled(volume, &options, None, (device, interrupt))
+    }
+
+    fn sampled(
+        volume: &Volume,
+        options: &SampleOptions,
+        this_node: Option<u32>,
+        (device, interrupt): (&str, &Interrupt),
+    ) -> Result<Self, Error> {
         let is_told = Cell::new(false);
         let clock = TellingClock { clock: SystemClock::default(), device, is_told };
         let clock = StoppedClock { clock, stop: || interrupt.requested() };
@@ -109,7 +128,7 @@ impl Users {
             _ => None,
         };
         let shared = shared.as_ref().map(|(device, region)| (device as &dyn Device, *region));
-        let mut usage = Usage::of_volume(volume, shared, &options, &clock)?;
+        let mut usage = Usage::of_volume(volume, shared, options, &clock)?;
         usage.without_slot.retain(|(node, _)| Some(*node) != this_node);
         let names = NodeNames::find(&sources, cluster.as_deref());
         Ok(Self::new(&usage, |node| names.get(node), SystemTime::now()))

@@ -34,8 +34,8 @@ pub struct VolumeOptions {
     /// A heartbeat device (`mkfs -H`) is accepted, too.
     pub heartbeat_device: bool,
     /// Unknown compat features and unknown `s_tunefs_flag` bits are refused, and so is a superblock
-    /// without inline-data on a volume that uses it: for programs that may change anything on the
-    /// volume.
+    /// without inline-data or extended-slotmap on a volume that uses it: for programs that may
+    /// change anything on the volume.
     pub strict: bool,
     /// A device that ends before the volume does is accepted; reading what is missing is an error.
     pub allow_short: bool,
@@ -87,6 +87,15 @@ impl FoundSuperblock {
     /// holds.
     pub fn is_as_stored(&self) -> bool {
         self.corrected_bit.is_none() && self.wrong_checksum.is_none() && self.mended.is_none()
+    }
+
+    /// Whether fields that nothing else on the volume repeats may be wrong, such as the label and
+    /// whether one node or a cluster mounts it.
+    pub fn is_doubtful(&self) -> bool {
+        let is_unproven = |mended: &Mended| {
+            mended.is_assumed || self.superblock.has(Incompat::META_ECC) && !mended.is_proven
+        };
+        self.wrong_checksum.is_some() || self.mended.as_ref().is_some_and(is_unproven)
     }
 }
 
@@ -453,7 +462,8 @@ pub(crate) fn accept(
 /// Checks that the superblock does not lack a feature that the volume visibly uses: for programs
 /// that may change anything on the volume.
 pub(crate) fn accept_strictly(volume: &Volume) -> Result<(), OpenVolumeError> {
-    let found = mended::lacking_inline(volume).map(|invalid| OpenVolumeError::Damaged {
+    let lacking = mended::lacking_inline(volume).or_else(|| mended::lacking_slot_map(volume));
+    let found = lacking.map(|invalid| OpenVolumeError::Damaged {
         problem: SuperblockProblem::Invalid(invalid),
         backups: backups(volume.device()),
     });

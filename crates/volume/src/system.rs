@@ -121,7 +121,7 @@ impl Volume {
     pub fn taken_slots(&self) -> Result<Vec<TakenSlot>, Error> {
         let format = self.slot_map_format();
         let inode = self.system_file(SystemFile::SlotMap)?;
-        let mut map = vec![0; format.entry_size() * usize::from(self.max_slots())];
+        let mut map = vec![0; format.size(self.max_slots())];
         if inode.size() < map.len() as u64 {
             let expected = format_args!("at least {}", map.len()).to_string();
             return Err(inode.invalid("i_size", inode.size(), expected));
@@ -133,7 +133,7 @@ impl Volume {
             let stored = usize::try_from(inode.size()).unwrap_or(usize::MAX);
             let all = (stored / format.entry_size()).min(MAX_SLOTS.into());
             slots = slots.max(u16::try_from(all).unwrap_or(MAX_SLOTS));
-            map.resize(format.entry_size() * usize::from(slots), 0);
+            map.resize(format.size(slots), 0);
         }
         self.file(&inode)?.fresh().read_at(&mut map, 0)?;
         let entry = |slot: u16| map.get(usize::from(slot) * format.entry_size()).copied();

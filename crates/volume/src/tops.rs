@@ -13,6 +13,12 @@ impl Volume {
         mended::cluster_size(self)
     }
 
+    /// Whether neither the superblock nor any system inode among the first blocks has a checksum,
+    /// so that the volume has none, whatever the superblock says.
+    pub fn has_no_checks(&self) -> bool {
+        mended::has_no_checks(self)
+    }
+
     /// The inode in a block, if it states this block number, whatever its checksum is.
     pub fn stated_inode(&self, blkno: Blkno) -> Option<Inode> {
         if !self.geometry().is_valid_block(blkno) {

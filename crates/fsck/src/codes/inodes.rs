@@ -6,7 +6,7 @@ codes! {
     FEATURE_LACKING {
         pass: Inodes,
         default: Yes,
-        condition: "files have holes, unwritten extents or shared clusters, and the superblock lacks the feature for it",
+        condition: "files have holes, unwritten extents or shared clusters, directories have indexes, or there are quota files, and the superblock lacks the feature for it",
         repair: "give the volume the features that its files have",
     }
     INODE_ALLOC_REPAIR {

@@ -76,7 +76,7 @@ fn is_inline(known: &Known<'_>, inode: &Inode) -> bool {
 
 fn read_blocks(known: &Known<'_>, inode: &Inode, reader: &mut Reader<'_>, read: &mut Read) {
     let geometry = known.context.geometry();
-    let root = TreeRoot::dense(inode);
+    let root = TreeRoot::dense(known.context, inode);
     let mut runs = Vec::new();
     // Pass 1 reported its findings.
     let walked = extents::walk(known.context, &root, &mut Collected::default(), |_, extent| {

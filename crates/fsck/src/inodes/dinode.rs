@@ -27,6 +27,8 @@ pub(super) struct Subject<'a> {
     pub refcount_tree: Option<Blkno>,
     /// Whether it is a file that may have holes.
     pub may_have_holes: bool,
+    /// Whether it may have unwritten extents.
+    pub may_be_unwritten: bool,
 }
 
 impl Subject<'_> {
@@ -78,6 +80,7 @@ pub(super) fn check(
         features: dinode.dyn_features(),
         refcount_tree: None,
         may_have_holes: false,
+        may_be_unwritten: context.has_unwritten(),
     };
     if let Some(bad) = bad_check {
         let code = match subject.kind {
@@ -92,7 +95,10 @@ pub(super) fn check(
     features(context, &mut subject, out);
     let is_file = subject.kind == Some(FileKind::Regular) && !subject.is_system();
     subject.may_have_holes = is_file && context.volume.has(Incompat::SPARSE_ALLOC);
-    subject.may_have_holes |= lacking::shows_sparse(context, &subject, out);
+    let shows = lacking::shows(context, &subject, out);
+    subject.may_have_holes |= shows.holes;
+    subject.may_be_unwritten |= shows.unwritten;
+    lacking::shows_quota(context, &subject, out);
     out.inodes.push((at, facts(context, &subject)));
     count(&subject, out);
     if let Some(tree) = subject.refcount_tree {
@@ -399,6 +405,7 @@ fn follow(
         list: subject.inode.id2(),
         holds,
         refcount_tree: subject.refcount_tree,
+        may_be_unwritten: subject.may_be_unwritten,
         mend: &|| Some(repair::tree::of_inode(subject.blkno(), holds)),
     };
     // Unwritten clusters may lie past the end of the file.

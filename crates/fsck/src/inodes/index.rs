@@ -5,7 +5,7 @@ use ocfs2_format::dinode::{DynFeatures, FileKind};
 use ocfs2_format::feature::Incompat;
 
 use super::dinode::Subject;
-use super::index_root as root;
+use super::{index_root as root, lacking};
 use crate::Context;
 use crate::tables::collected::Collected;
 
@@ -22,7 +22,10 @@ pub(super) fn claim(context: &Context<'_>, subject: &Subject<'_>, out: &mut Coll
     }
     // An index that should not be there keeps its clusters until it is dropped.
     let mut claims = out.aside();
-    root::follow(context, dir, blkno, &mut claims);
+    let is_whole = root::follow(context, dir, blkno, &mut claims).is_some();
+    if may_have_one && is_whole && claims.findings.is_empty() {
+        lacking::has_index(dir, out);
+    }
     claims.findings.clear();
     claims.incomplete = false;
     out.append(claims);

@@ -119,9 +119,15 @@ fn walk(
     out: &mut Collected,
 ) -> Walked {
     let list = block.get(DxRoot::LIST_OFFSET..).unwrap_or_default();
-    let mend = &|| None;
-    let tree =
-        TreeRoot { owner: dir, blkno, list, holds: Holds::Hashed, refcount_tree: None, mend };
+    let tree = TreeRoot {
+        owner: dir,
+        blkno,
+        list,
+        holds: Holds::Hashed,
+        refcount_tree: None,
+        may_be_unwritten: context.has_unwritten(),
+        mend: &|| None,
+    };
     let mut found = out.aside();
     let walked = extents::walk(context, &tree, &mut found, |_, extent| extents.push(extent));
     let (own, of_tree): (Vec<_>, Vec<_>) = std::mem::take(&mut found.findings)

@@ -2,10 +2,12 @@
 //! change the contents of these files: they would close holes, expose what was never written, and
 //! copy what is shared.
 
-use ocfs2_format::Blkno;
-use ocfs2_format::dinode::{DynFeatures, FileKind};
+use ocfs2_format::check::Checked;
+use ocfs2_format::dinode::{Dinode, DynFeatures, FileKind, InodeFlags};
 use ocfs2_format::feature::{Incompat, RoCompat};
+use ocfs2_format::quota::{QuotaHeader, QuotaKind};
 use ocfs2_format::refcount::RefcountBlock;
+use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::tree::Extent;
 
 use super::dinode::Subject;
@@ -19,6 +21,40 @@ use crate::{Context, Finding, Place};
 /// So many holes or unwritten extents show a feature. One may be a wrong bit of an extent, and the
 /// feature would make zeros of what the extent holds.
 const ENOUGH: u64 = 2;
+
+/// Whether checksums decide it: the one of the superblock is wrong, the one of the inode is right.
+fn is_proven(context: &Context<'_>, subject: &Subject<'_>) -> bool {
+    let found = context.volume.found_superblock();
+    context.volume.has(Incompat::META_ECC)
+        && (found.wrong_checksum.is_some() || found.mended.is_some())
+        && Dinode::validate(subject.inode.block()) == Checked::Good
+}
+
+/// Notes that a directory has a whole index, which no wrong bit makes.
+pub(super) fn has_index(directory: Blkno, out: &mut Collected) {
+    out.lacking.indexes.by(directory, ENOUGH);
+}
+
+/// Notes that an inode is a whole global quota file although the volume has no such quota.
+pub(super) fn shows_quota(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) {
+    let is_one = subject.dinode().flags().contains(InodeFlags::QUOTA)
+        && subject.dinode().i_suballoc_slot == Dinode::GLOBAL_SLOT;
+    let Some(kind) = is_one.then(|| kind_of_quota(context, subject)).flatten() else { return };
+    if !context.volume.features().has_quota(kind) {
+        match kind {
+            QuotaKind::User => out.lacking.user_quota.by(subject.blkno(), ENOUGH),
+            QuotaKind::Group => out.lacking.group_quota.by(subject.blkno(), ENOUGH),
+        }
+    }
+}
+
+/// The kind of a global quota file, by its header.
+fn kind_of_quota(context: &Context<'_>, subject: &Subject<'_>) -> Option<QuotaKind> {
+    let mut bytes = [0; QuotaHeader::SIZE];
+    context.volume.file(subject.inode).ok()?.read_at(&mut bytes, 0).ok()?;
+    let magic = QuotaHeader::decode(&bytes).ok()?.dqh_magic;
+    [QuotaKind::User, QuotaKind::Group].into_iter().find(|kind| kind.global_magic() == magic)
+}
 
 /// Returns whether a file has a refcount tree although the volume lacks the feature.
 pub(super) fn shows_refcounts(
@@ -37,13 +73,16 @@ pub(super) fn shows_refcounts(
     shows
 }
 
-/// Returns whether a file shows, by sound extents, that the volume has sparse files although it
-/// lacks the feature. Notes that, and unwritten extents.
-pub(super) fn shows_sparse(
-    context: &Context<'_>,
-    subject: &Subject<'_>,
-    out: &mut Collected,
-) -> bool {
+/// The features that a file shows by its extents, although the volume lacks them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Shows {
+    pub holes: bool,
+    pub unwritten: bool,
+}
+
+/// Returns the features that a file shows by sound extents. Notes them, also where one file alone
+/// is not enough.
+pub(super) fn shows(context: &Context<'_>, subject: &Subject<'_>, out: &mut Collected) -> Shows {
     let features = context.volume.features();
     let lacks_sparse = !features.incompat.contains(Incompat::SPARSE_ALLOC);
     let lacks_unwritten = !features.ro_compat.contains(RoCompat::UNWRITTEN);
@@ -51,45 +90,86 @@ pub(super) fn shows_sparse(
         && !subject.is_system()
         && !subject.features.contains(DynFeatures::INLINE_DATA);
     if !has_extents || !lacks_sparse && !lacks_unwritten {
-        return false;
+        return Shows::default();
     }
-    let Ok(tree) = context.volume.tree(subject.inode) else { return false };
-    let (mut holes, mut unwritten, mut end) = (0, 0, 0);
-    let mut before: Option<Extent> = None;
-    for extent in tree.extents() {
-        let Ok(extent) = extent else { return false };
-        holes += u64::from(u64::from(extent.cpos.0) > end);
-        unwritten += u64::from(extent.is_unwritten());
-        // The two would be one extent if the flag was a wrong bit.
-        let is_split = before.is_some_and(|it| {
-            let blocks = u64::from(it.clusters) << context.geometry().bpc_bits();
-            it.end() == u64::from(extent.cpos.0)
-                && it.blkno.0.checked_add(blocks) == Some(extent.blkno.0)
-                && it.is_unwritten() != extent.is_unwritten()
-        });
-        unwritten += u64::from(is_split);
-        (before, end) = (Some(extent), extent.end());
+    let Some(pieces) = Pieces::of(context, subject) else { return Shows::default() };
+    let (mut holes, mut unwritten) = (pieces.holes, pieces.unwritten);
+    // A wrong position is most probably past the end of the file. Positions and lengths have to
+    // agree, the lengths with the inode as well.
+    let size = context.geometry().clusters_for(subject.dinode().i_size).map(u64::from);
+    let agrees = pieces.in_holes + pieces.clusters == pieces.end
+        && pieces.clusters == u64::from(subject.dinode().i_clusters);
+    if !agrees || size.is_none_or(|size| pieces.end > size) {
+        holes = 0;
     }
-    // A wrong position is most probably past the end of the file.
-    let size = subject.dinode().i_size;
-    let is_within = context.geometry().clusters_for(size).is_some_and(|it| end <= it.into());
-    let pieces = unwritten + if is_within { holes } else { 0 };
+    let is_proven = is_proven(context, subject);
+    // With its holes, and not without them, the file has its size.
+    if is_proven || size == Some(pieces.end) {
+        holes *= ENOUGH;
+    }
+    if is_proven {
+        unwritten *= ENOUGH;
+    }
     if lacks_sparse {
-        out.lacking.sparse.by(subject.blkno(), pieces);
+        out.lacking.sparse.by(subject.blkno(), holes + unwritten);
     }
     if lacks_unwritten {
         out.lacking.unwritten.by(subject.blkno(), unwritten);
     }
-    lacks_sparse && pieces >= ENOUGH
+    Shows {
+        holes: lacks_sparse && holes + unwritten >= ENOUGH,
+        unwritten: lacks_unwritten && unwritten >= ENOUGH,
+    }
+}
+
+/// What the extents of a file show.
+#[derive(Debug, Default)]
+struct Pieces {
+    holes: u64,
+    /// Clusters without an extent.
+    in_holes: u64,
+    /// Unwritten extents, and extents that only this flag splits from a neighbour: they would be
+    /// one if the flag was a wrong bit.
+    unwritten: u64,
+    clusters: u64,
+    /// Where the last extent ends.
+    end: u64,
+}
+
+impl Pieces {
+    /// `None` if the extents cannot be read.
+    fn of(context: &Context<'_>, subject: &Subject<'_>) -> Option<Self> {
+        let mut pieces = Self::default();
+        let mut before: Option<Extent> = None;
+        for extent in context.volume.tree(subject.inode).ok()?.extents() {
+            let extent = extent.ok()?;
+            let hole = u64::from(extent.cpos.0).saturating_sub(pieces.end);
+            pieces.holes += u64::from(hole > 0);
+            pieces.in_holes += hole;
+            let is_split = before.is_some_and(|it| {
+                let blocks = u64::from(it.clusters) << context.geometry().bpc_bits();
+                it.end() == u64::from(extent.cpos.0)
+                    && it.blkno.0.checked_add(blocks) == Some(extent.blkno.0)
+                    && it.is_unwritten() != extent.is_unwritten()
+            });
+            pieces.unwritten += u64::from(extent.is_unwritten()) + u64::from(is_split);
+            pieces.clusters += u64::from(extent.clusters);
+            (before, pieces.end) = (Some(extent), extent.end());
+        }
+        Some(pieces)
+    }
 }
 
 /// Returns the finding about the features that the superblock lacks.
 pub(crate) fn finding(context: &Context<'_>, state: &State<'_>) -> Option<Finding> {
-    let Lacking { sparse, unwritten, refcounts } = state.lacking;
+    let Lacking { sparse, unwritten, refcounts, indexes, user_quota, group_quota } = state.lacking;
     let all = [
         (sparse, "holes", "sparse"),
         (unwritten, "unwritten extents", "unwritten"),
         (refcounts, "shared clusters", "refcount"),
+        (indexes, "an index", "indexed-dirs"),
+        (user_quota, "quotas of users", "usrquota"),
+        (group_quota, "quotas of groups", "grpquota"),
     ];
     let is_shown = |shown: &Shown| shown.pieces >= ENOUGH;
     let shown = all.iter().filter(|(shown, ..)| is_shown(shown));
@@ -106,8 +186,11 @@ pub(crate) fn finding(context: &Context<'_>, state: &State<'_>) -> Option<Findin
     let mut incompat = Incompat::empty();
     incompat.set(Incompat::SPARSE_ALLOC, is_shown(&sparse) || is_shown(&unwritten));
     incompat.set(Incompat::REFCOUNT_TREE, is_shown(&refcounts));
+    incompat.set(Incompat::INDEXED_DIRS, is_shown(&indexes));
     let mut ro_compat = RoCompat::empty();
     ro_compat.set(RoCompat::UNWRITTEN, is_shown(&unwritten));
+    ro_compat.set(RoCompat::of_quota(QuotaKind::User), is_shown(&user_quota));
+    ro_compat.set(RoCompat::of_quota(QuotaKind::Group), is_shown(&group_quota));
     let repair = system::superblock(move |_, superblock| {
         superblock.s_feature_incompat |= incompat.bits();
         superblock.s_feature_ro_compat |= ro_compat.bits();

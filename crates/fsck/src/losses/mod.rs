@@ -106,6 +106,12 @@ pub enum Doubt {
     Free,
     /// A quota file in which limits of users or groups cannot be read.
     Limits,
+    /// It has clusters that a refcount tree counts less often than they are shared.
+    Counted,
+    /// A part of it was marked as never written.
+    Unwritten,
+    /// The superblock, whose checksum did not hold or whose features had to be assumed.
+    Superblock,
 }
 
 impl Doubt {
@@ -131,6 +137,17 @@ impl Doubt {
             Self::Fewer => "by its count of links it had more names",
             Self::Limits => "limits that it had may be gone or others",
             Self::Names => "one of its names may be that of another inode, which lacks one",
+            Self::Counted => {
+                "clusters of it are shared more often than counted, so that it may have those of \
+                 another file"
+            }
+            Self::Unwritten => {
+                "a part of it was marked as never written, and shows now what is on the disk there"
+            }
+            Self::Superblock => {
+                "what nothing else on the volume repeats may be wrong: label, cluster, quota, \
+                 whether one node or a cluster mounts it"
+            }
         }
     }
 }

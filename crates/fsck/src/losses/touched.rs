@@ -124,6 +124,12 @@ impl Touched {
         for inode in touched.numbers.intersection(&touched.bits) {
             touched.doubts.entry(*inode).or_insert(Doubt::Elsewhere);
         }
+        // The mark stays where the feature comes back.
+        let keeps_marks =
+            |it: &Planned| it.answer && it.finding.code.name == inodes::FEATURE_LACKING.name;
+        if findings.iter().any(keeps_marks) {
+            touched.doubts.retain(|_, doubt| *doubt != Doubt::Unwritten);
+        }
         let is_back = touched.blocks_back.difference(&touched.with_more);
         touched.led_back.extend(is_back.copied());
         // If the hash is in the right order, the name is wrong, and the old one is unknown.
@@ -151,6 +157,10 @@ impl Touched {
             self.adrift.extend(place.clusters.map(range));
         }
         self.frees_blocks |= name == chains::EXTENT_ALLOC_BIT.name && planned.may_lose;
+        for inode in &planned.finding.doubtful {
+            self.inodes.insert(*inode);
+            self.doubts.entry(*inode).or_insert(Doubt::Counted);
+        }
         let Some(inode) = place.inode.map(Blkno) else { return };
         let is_one_of = |codes: &[&Code]| codes.iter().any(|code| code.name == name);
         let is_wiped = is_one_of(&[xattrs::XATTR_FREE_START_INVALID, xattrs::XATTR_COUNT_INVALID])
@@ -264,6 +274,7 @@ impl Touched {
             () if is_shared => Doubt::Shared,
             () if name == connectivity::ROOT_DIR_MISSING.name => Doubt::Made,
             () if name == extents::EXTENT_OVERLAP.name => Doubt::Moved,
+            () if name == extents::EXTENT_MARKED_UNWRITTEN.name => Doubt::Unwritten,
             () => return,
         };
         self.doubts.entry(inode).or_insert(doubt);

@@ -11,8 +11,8 @@ use ocfs2_volume::{Inode, SystemFile, Volume};
 
 use super::Run;
 use super::layers::Overlay;
-use crate::losses::{Comparison, Loss, Touched};
-use crate::plan::Plan;
+use crate::losses::{Comparison, Doubt, Loss, Touched};
+use crate::plan::{Plan, Planned};
 use crate::report::{LossRecord, Record};
 
 /// The most losses kept for the report. Further ones are counted, and written to the file of
@@ -93,6 +93,17 @@ impl Run<'_> {
             listed.push(Loss { inode: SUPERBLOCK_BLKNO, superblock: true, ..Loss::default() });
         }
         let mut losses = Losses { lost: listed.len() as u64, listed, doubtful: 0 };
+        let is_corrected = |planned: &Planned| {
+            planned.answer && planned.finding.place.block == Some(SUPERBLOCK_BLKNO.0)
+        };
+        if self.has_doubtful_superblock
+            && !self.is_new_superblock
+            && (self.early > 0 || plan.findings.iter().any(is_corrected))
+        {
+            let doubt = Some(Doubt::Superblock);
+            losses.listed.push(Loss { inode: SUPERBLOCK_BLKNO, doubt, ..Loss::default() });
+            losses.doubtful += 1;
+        }
         if !plan.is_changed {
             return Ok(losses);
         }

@@ -23,7 +23,7 @@ use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, Stack};
 use ocfs2_users::lock::ClusterLock;
 use ocfs2_volume::find::resolve;
 use ocfs2_volume::gate::Gate;
-use ocfs2_volume::{OpenVolumeError, SystemFile, Volume};
+use ocfs2_volume::{OpenVolumeError, SystemFile, Volume, VolumeOptions};
 
 use crate::chains::{Short, short_device};
 use crate::cli::{Cli, Mode};
@@ -41,7 +41,7 @@ use crate::users::{Consent, Users};
 use crate::{
     Context, Finding, Found, NameHashes, Observer, Options, Pass, Place, Stop, check, mount_reads,
 };
-use layers::Layers;
+use layers::{Layers, Overlay};
 use stopping::StoppingDevice;
 
 /// The parts of the exit status, as defined by fsck(8).
@@ -127,6 +127,8 @@ struct Run<'a> {
     early: u64,
     /// The superblock was recreated, without what only it knew.
     is_new_superblock: bool,
+    /// Whether fields of the superblock may be wrong that nothing else shows.
+    has_doubtful_superblock: bool,
     /// Whether anything was written to the volume.
     written: bool,
     /// Saves what is overwritten.
@@ -169,6 +171,7 @@ impl<'a> Run<'a> {
             slots_unknown: 0,
             early: 0,
             is_new_superblock: false,
+            has_doubtful_superblock: false,
             written: false,
             saving: None,
             agreed: 0,
@@ -212,6 +215,7 @@ impl<'a> Run<'a> {
 
         let source = self.source(&device, interrupt)?;
         let volume = source.open(&device)?;
+        self.has_doubtful_superblock = volume.found_superblock().is_doubtful();
         let (users, lock) = self.users_and_lock(&volume, interrupt)?;
         self.in_the_way =
             InTheWay { live: users.names.clone(), is_unknown: users.consent() == Consent::Unknown };
@@ -292,7 +296,13 @@ impl<'a> Run<'a> {
     /// Determines how to open the volume.
     fn source(&mut self, device: &Arc<dyn Device>, interrupt: &Interrupt) -> Result<Source> {
         let source = Source::new(self.cli);
-        let Err(err) = source.open(device) else { return Ok(source) };
+        let Err(err) = source.open(device) else {
+            return match source.would_be_mended(device) {
+                // Features that a program may ignore that only reads, and that are garbage.
+                Some(err) => self.source_without_backup(&source, device, err, interrupt),
+                None => Ok(source),
+            };
+        };
         if matches!(err, OpenVolumeError::NotOcfs2 { .. }) {
             if let Some(blkno) = self.cli.superblock {
                 bail!("there is no superblock in block {blkno}");
@@ -446,6 +456,25 @@ impl<'a> Run<'a> {
             return Err(Interrupted.into());
         }
         Ok(())
+    }
+
+    /// Looks again for nodes that are alive, if that could not be told at the beginning: repaired,
+    /// the volume may show where they beat.
+    fn look_again(&mut self, repaired: &Overlay, interrupt: &Interrupt) -> Result<()> {
+        if !self.in_the_way.is_unknown {
+            return Ok(());
+        }
+        let device: Arc<dyn Device> = repaired.clone();
+        let options = VolumeOptions { allow_short: true, ..VolumeOptions::default() };
+        let shown = shown(&self.cli.device);
+        let found = Volume::open(device, &options)
+            .ok()
+            .and_then(|volume| Users::beating(&volume, &shown, interrupt).ok());
+        interrupt.check()?;
+        match found {
+            Some(users) if users.consent() == Consent::Live => self.ask_consent(&users, interrupt),
+            _ => Ok(()),
+        }
     }
 
     fn recover(

@@ -321,6 +321,7 @@ impl Run<'_> {
         if changes.changed_blocks() + layers.changed_blocks() == 0 {
             return Ok(None);
         }
+        self.look_again(changes, interrupt)?;
         let layered = (volume, changes);
         let written = layers.write(gate, layered, collision, interrupt, |on_device, all, pass| {
             commit(on_device, all, pass, &untrusted)

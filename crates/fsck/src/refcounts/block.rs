@@ -117,6 +117,7 @@ impl Reader<'_, '_> {
             list: block.bytes.get(RefcountBlock::LIST_OFFSET..).unwrap_or_default(),
             holds: Holds::RefcountLeaves,
             refcount_tree: None,
+            may_be_unwritten: self.context.has_unwritten(),
             mend: &|| None,
         };
         let mut leaves = Vec::new();

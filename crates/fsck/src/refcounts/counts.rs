@@ -4,6 +4,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::Range;
 
+use ocfs2_format::Blkno;
+
 use super::block::Tree;
 use crate::repair::refcount::Run;
 use crate::tables::collected::SharedClaim;
@@ -14,6 +16,31 @@ pub(super) struct Mismatch {
     pub clusters: Range<u32>,
     pub stored: u32,
     pub counted: u32,
+    /// Some of the inodes with too many extents there.
+    pub owners: Vec<Blkno>,
+}
+
+/// The most inodes that are named for one range.
+const MOST_OWNERS: usize = 8;
+
+impl Mismatch {
+    /// The same, with the inodes of `claims`, which are sorted by their start, if they are more
+    /// than the tree counts.
+    pub fn with_owners(self, claims: &[SharedClaim]) -> Self {
+        if self.counted <= self.stored {
+            return self;
+        }
+        let Range { start, end } = self.clusters;
+        let overlaps = |claim: &&SharedClaim| claim.start.saturating_add(claim.count) > start;
+        let before = claims.iter().take_while(|claim| claim.start < end);
+        let mut owners = Vec::new();
+        for claim in before.filter(overlaps) {
+            if !owners.contains(&claim.owner) && owners.len() < MOST_OWNERS {
+                owners.push(claim.owner);
+            }
+        }
+        Self { owners, ..self }
+    }
 }
 
 /// Returns how many of `claims`, which are sorted by their start, cover which clusters. A heap of
@@ -93,7 +120,12 @@ pub(super) fn compare(tree: &Tree, runs: &[Run]) -> Vec<Mismatch> {
             {
                 last.clusters.end = end;
             }
-            _ => mismatches.push(Mismatch { clusters: start..end, stored, counted }),
+            _ => mismatches.push(Mismatch {
+                clusters: start..end,
+                stored,
+                counted,
+                owners: Vec::new(),
+            }),
         }
     }
 }

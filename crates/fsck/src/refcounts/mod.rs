@@ -36,6 +36,8 @@ pub struct Unsettled {
     pub stored: u32,
     /// The number of extents that are flagged as counted.
     pub counted: u32,
+    /// Some of the inodes with these extents, if they are too many.
+    pub owners: Vec<Blkno>,
     /// The repair that rewrites the tree if nobody else has these clusters.
     pub repair: Option<Repair>,
 }
@@ -168,6 +170,7 @@ fn judge(context: &Context<'_>, job: &Job<'_>, mut collected: Collected) -> Judg
         runs = moved::runs(moved, claims);
         mismatches.clear();
     }
+    let mismatches = mismatches.into_iter().map(|it| it.with_owners(claims)).collect();
     let in_use = counts::covered(&runs);
     let repair = refcount::rebuild(root, inodes, runs.into());
     let mend = |finding: Finding| match finding.code == general::IO_ERROR {
@@ -187,9 +190,9 @@ fn settle(
     mismatch: Mismatch,
     repair: &Repair,
 ) -> Result<Finding, Unsettled> {
-    let Mismatch { clusters, stored, counted } = mismatch;
-    let repair = repair.clone();
-    let open = Unsettled { tree: root, clusters, stored, counted, repair: Some(repair) };
+    let Mismatch { clusters, stored, counted, owners } = mismatch;
+    let repair = Some(repair.clone());
+    let open = Unsettled { tree: root, clusters, stored, counted, owners, repair };
     match state.clusters.runs(open.clusters.clone()).next() {
         None => Ok(open.finding()),
         Some(_) => Err(open),
@@ -199,7 +202,7 @@ fn settle(
 impl Unsettled {
     /// Returns the finding that the tree is wrong.
     pub fn finding(&self) -> Finding {
-        let Self { tree, clusters, stored, counted, repair } = self;
+        let Self { tree, clusters, stored, counted, owners, repair } = self;
         let (start, end) = (clusters.start, clusters.end.saturating_sub(1));
         let place = Place { block: Some(tree.0), ..Place::clusters(start, clusters.len() as u32) };
         if *counted == 0 {
@@ -214,6 +217,7 @@ impl Unsettled {
             "refcount tree {tree}: clusters {start} to {end} have count {stored}, expected {counted}"
         );
         let finding = Finding::new(codes::REFCOUNT_COUNT_INVALID, place, text);
-        finding.repaired_otherwise_by(repair.clone())
+        // The count may be right, and one of the extents in the wrong place or too long.
+        finding.doubting(owners.clone()).repaired_otherwise_by(repair.clone())
     }
 }

@@ -1,5 +1,7 @@
 //! Extents that point to other clusters than those that the tree counts for them.
 
+use std::collections::BTreeSet;
+
 use ocfs2_format::dinode::DynFeatures;
 use ocfs2_format::extent::ExtentFlags;
 use ocfs2_format::{Blkno, Cluster};
@@ -18,7 +20,7 @@ const MOST_RANGES: usize = 8;
 /// Places that are tried for the extents of one tree.
 const MOST_TRIED: u32 = 64;
 
-/// An extent in the wrong place, which one flipped bit corrects.
+/// An extent in the wrong place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moved {
     index: usize,
@@ -26,8 +28,7 @@ pub(super) struct Moved {
     to: u32,
 }
 
-/// Returns the only extent that makes all counts of a tree right if one bit of its place is
-/// flipped.
+/// Returns the only extent that makes all counts of a tree right if it is where these are wrong.
 pub(super) fn find(
     context: &Context<'_>,
     tree: &Tree,
@@ -51,7 +52,11 @@ pub(super) fn find(
         if !covers(claim.start, claim.count, surplus) {
             continue;
         }
-        for to in (0..u32::BITS).map(|bit| claim.start ^ (1 << bit)) {
+        let flipped = (0..u32::BITS).map(|bit| claim.start ^ (1 << bit));
+        // Moved by any distance, it left the beginning or the end of where it was.
+        let ends = [Some(missing.0), missing.1.checked_sub(claim.count)].into_iter().flatten();
+        let places: BTreeSet<_> = flipped.chain(ends).filter(|to| *to != claim.start).collect();
+        for to in places {
             let end = to.checked_add(claim.count);
             let is_inside = end.is_some_and(|end| end <= context.geometry().clusters);
             if !is_inside || !covers(to, claim.count, missing) {

@@ -376,7 +376,7 @@ pub fn new_slot_map(blkno: Blkno) -> Repair {
 fn slot_map(editor: &mut Editor<'_>, blkno: Blkno) -> Result<(), EditError> {
     let volume = editor.volume();
     let format = volume.slot_map_format();
-    let bytes = format.entry_size() * usize::from(volume.max_slots());
+    let bytes = format.size(volume.max_slots());
     let clusters = volume.geometry().clusters_for(bytes as u64).unwrap_or(1).max(1);
     reallocate(editor, blkno, clusters, false, true)?;
     if format == SlotMapFormat::Extended {

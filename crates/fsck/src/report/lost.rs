@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::ops::Range;
 
 use ocfs2_format::dinode::FileKind;
+use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
 use serde::Serialize;
 
 use super::path::ShownPath;
@@ -141,6 +142,7 @@ impl LossRecord {
                 .to_owned();
         }
         let mut text = match (&self.path, &self.was_in) {
+            _ if self.inode == SUPERBLOCK_BLKNO.0 => "the superblock".to_owned(),
             (Some(path), _) => path.text(),
             (None, Some(dir)) => format!("inode {}, which was in {}", self.inode, dir.text()),
             (None, None) => format!("inode {}, whose name is not known", self.inode),

@@ -97,7 +97,9 @@ mod tests {
         let claimants = Claimants::new(claims, Vec::new());
         let trees = HashMap::from([(Blkno(1), Blkno(7))]);
         let clusters = 10..20;
-        let open = Unsettled { tree: Blkno(7), clusters, stored: 3, counted: 2, repair: None };
+        let owners = Vec::new();
+        let open =
+            Unsettled { tree: Blkno(7), clusters, stored: 3, counted: 2, owners, repair: None };
         let settled = settle(&[open], &claimants, &trees);
         let found = settled.findings.iter().map(|finding| (finding.code.name, &*finding.text));
         assert_eq!(

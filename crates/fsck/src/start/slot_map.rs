@@ -28,7 +28,7 @@ pub(super) fn check(context: &Context<'_>, files: &SystemFiles) -> Vec<Finding> 
     let Some(inode) = files.inode(context, SystemFile::SlotMap) else { return Vec::new() };
     let format = context.volume.slot_map_format();
     let slots = context.volume.max_slots();
-    let needed = format.entry_size() * usize::from(slots);
+    let needed = format.size(slots);
     let map = match read(context, &inode, needed) {
         Ok(map) => map,
         Err(finding) => return vec![finding],

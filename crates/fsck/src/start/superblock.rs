@@ -28,8 +28,8 @@ pub(super) fn check(context: &Context<'_>) -> Vec<Finding> {
     }
     if let Some((stored, computed)) = found.wrong_checksum {
         let text = format!(
-            "superblock {}: the checksum is {stored:#010x}, expected {computed:#010x}; all that \
-             it says of the volume is so",
+            "superblock {}: the checksum is {stored:#010x}, expected {computed:#010x}; sizes, \
+             places and UUID agree with the rest of the volume",
             found.blkno
         );
         let finding = Finding::new(general::BLOCK_ECC, place.clone(), text);
@@ -79,7 +79,20 @@ fn mended(geometry: Geometry) -> Repair {
         if lacks_sparse(superblock) {
             superblock.s_feature_incompat |= Incompat::SPARSE_ALLOC.bits();
         }
+        if names_no_stack(superblock) {
+            superblock.s_feature_incompat &= !STATES_STACK.bits();
+        }
     })
+}
+
+/// The features with which the superblock names a cluster stack.
+const STATES_STACK: Incompat = Incompat::CLUSTERINFO.union(Incompat::USERSPACE_STACK);
+
+/// Returns whether a cluster stack is to be named and is not: the kernel wants four bytes of it,
+/// also on a volume for one node.
+fn names_no_stack(superblock: &SuperBlock) -> bool {
+    superblock.features().incompat.intersects(STATES_STACK)
+        && superblock.s_cluster_info.ci_stack.contains(&0)
 }
 
 /// Returns whether a feature is missing that another one needs (section 5.4).
@@ -116,6 +129,9 @@ fn fields(context: &Context<'_>, dinode: &Dinode, superblock: &SuperBlock) -> Ve
     let fits = inline_size > 0 && inline_size.is_multiple_of(16) && inline_size < room;
     if superblock.has(Incompat::XATTR) && !fits {
         wrong.push(format!("s_xattr_inline_size is {inline_size}, expected 256"));
+    }
+    if names_no_stack(superblock) {
+        wrong.push("it has a feature that names the cluster stack, and names none".to_owned());
     }
     wrong.into_iter().map(|wrong| format!("superblock: {wrong}")).collect()
 }

@@ -37,6 +37,12 @@ pub struct Lacking {
     pub unwritten: Shown,
     /// Shared clusters.
     pub refcounts: Shown,
+    /// Indexes of directories.
+    pub indexes: Shown,
+    /// Quotas of users.
+    pub user_quota: Shown,
+    /// Quotas of groups.
+    pub group_quota: Shown,
 }
 
 impl Lacking {
@@ -45,5 +51,8 @@ impl Lacking {
         self.sparse.add(other.sparse);
         self.unwritten.add(other.unwritten);
         self.refcounts.add(other.refcounts);
+        self.indexes.add(other.indexes);
+        self.user_quota.add(other.user_quota);
+        self.group_quota.add(other.group_quota);
     }
 }

@@ -99,6 +99,7 @@ pub(super) fn check(
         list: block.get(XattrTreeRoot::LIST_OFFSET..).unwrap_or_default(),
         holds: Holds::Hashed,
         refcount_tree: None,
+        may_be_unwritten: context.has_unwritten(),
         mend: &|| Some(settled(owner)),
     };
     let reach = &Reach::new(context.volume);

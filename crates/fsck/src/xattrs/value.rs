@@ -40,6 +40,7 @@ pub(super) fn check(
         list: stored.get(XattrValueRoot::LIST_OFFSET..).unwrap_or_default(),
         holds: Holds::Dense,
         refcount_tree: owner.refcount_tree,
+        may_be_unwritten: context.has_unwritten(),
         mend: &|| None,
     };
     let walked = extents::walk(context, &tree, out, |_, _| {});

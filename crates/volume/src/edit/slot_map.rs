@@ -26,7 +26,7 @@ impl Edit {
             let inode = edit.system_file(SystemFile::SlotMap)?;
             let bits = edit.geometry().cluster_size.bits();
             let room = u64::from(inode.dinode.i_clusters) << bits;
-            let needed = (format.entry_size() * usize::from(slots)) as u64;
+            let needed = format.size(slots) as u64;
             if needed > room {
                 return Err(EditError::TooLarge("the slot map has no room for so many slots"));
             }

@@ -16,12 +16,14 @@ use ocfs2_format::feature::{Compat, Features, Incompat, RoCompat};
 use ocfs2_format::geometry::Geometry;
 use ocfs2_format::group::GroupDesc;
 use ocfs2_format::hash::uuid_hash;
+use ocfs2_format::heartbeat::MAX_NODES;
 use ocfs2_format::quota::{QuotaHeader, QuotaKind};
+use ocfs2_format::slot_map::SlotMapFormat;
 use ocfs2_format::superblock::{
     BACKUP_OFFSETS, MAX_SLOTS, REVISION, STACK_O2CB, SUPERBLOCK_BLKNO, SUPERBLOCK_SIGNATURE,
     SuperBlock, TUNEFS_DIR_TRAILER, TUNEFS_REMOVE_SLOT, XATTR_INLINE_SIZE,
 };
-use ocfs2_format::{Blkno, Block, BlockSize, ClusterSize, Invalid, Structure};
+use ocfs2_format::{Blkno, Block, BlockCheck, BlockSize, ClusterSize, Invalid, Structure};
 
 use super::FoundSuperblock;
 use crate::{Inode, SystemFile, Volume};
@@ -55,6 +57,9 @@ pub struct Mended {
     /// Whether the checksum of the superblock holds with these fields, so that nothing else is
     /// wrong with it. If it does not, what the superblock says of the cluster may be wrong, too.
     pub is_proven: bool,
+    /// Whether features were assumed: those that nothing on the volume shows may be others, among
+    /// them whether one node or a cluster mounts it.
+    pub is_assumed: bool,
     /// Whether nothing was left of the superblock. What only it knows is gone then: the label, the
     /// cluster, the UUID if no journal has it, and the seed of the directory indexes.
     pub is_new: bool,
@@ -151,6 +156,8 @@ struct Surroundings {
     slots: u16,
     /// Whether system directories are inline.
     has_inline: bool,
+    /// Whether no system inode has any checksum.
+    has_no_checks: bool,
     /// The kinds of quota for which the volume has files.
     quotas: Vec<QuotaKind>,
     uuid: Option<[u8; 16]>,
@@ -211,6 +218,7 @@ impl Surroundings {
         let (root, system_dir) = (top(false).map(|it| it.blkno), top(true));
         let time = system_dir.map_or(0, |it| it.dinode.i_ctime);
         let has_inline = are_inline(anchors.iter().map(|it| &it.dinode));
+        let has_no_checks = have_no_checks(&anchors);
         let system_dir = system_dir.map(|it| it.blkno);
         let journals = anchors.iter().filter(|it| it.dinode.flags().contains(InodeFlags::JOURNAL));
         let slots = u16::try_from(journals.count()).unwrap_or(MAX_SLOTS).min(MAX_SLOTS);
@@ -228,6 +236,7 @@ impl Surroundings {
             bitmap: None,
             slots,
             has_inline,
+            has_no_checks,
             quotas: Vec::new(),
             uuid: None,
             time,
@@ -387,10 +396,10 @@ impl Surroundings {
         if !(1..=MAX_SLOTS).contains(&superblock.s_max_slots) {
             fields.set("s_max_slots", &mut superblock.s_max_slots, self.slots);
         }
-        self.correct_features(&mut superblock, &mut fields);
+        let is_assumed = self.correct_features(&mut superblock, &mut fields);
         self.check(&dinode, &superblock, &mut fields);
         let is_proven = superblock.has(Incompat::META_ECC) && self.holds(&dinode, &superblock);
-        let mended = Mended { fields: fields.0, is_proven, is_new: false };
+        let mended = Mended { fields: fields.0, is_proven, is_assumed, is_new: false };
         (!mended.fields.is_empty()).then_some((dinode, superblock, mended))
     }
 
@@ -408,13 +417,15 @@ impl Surroundings {
         root.zip(system)
     }
 
-    fn correct_features(&self, superblock: &mut SuperBlock, fields: &mut Fields) {
+    /// Corrects the features. Returns whether some had to be assumed.
+    fn correct_features(&self, superblock: &mut SuperBlock, fields: &mut Fields) -> bool {
         let (stated, unknown) = (superblock.features(), superblock.features().unknown());
         let mut features = stated;
         // Its files show that it is a volume.
         features.incompat.remove(Incompat::HEARTBEAT_DEV);
         let made = self.features();
-        if self.are_garbage(superblock) {
+        let is_assumed = self.are_garbage(superblock);
+        if is_assumed {
             if !unknown.compat.is_empty() {
                 features.compat = made.compat;
             }
@@ -441,6 +452,13 @@ impl Surroundings {
             features.incompat.remove(Incompat::TUNEFS_INPROG);
             fields.set("s_tunefs_flag", &mut superblock.s_tunefs_flag, 0);
         }
+        if self.has_no_checks && !has_check(&self.block) {
+            features.incompat.remove(Incompat::META_ECC);
+        }
+        let map = self.start_of(SystemFile::SlotMap, SlotMapFormat::Extended.size(self.slots));
+        if is_extended_alone(&map, self.slots) {
+            features.incompat |= Incompat::EXTENDED_SLOT_MAP;
+        }
         superblock.set_features(features);
         let now = [features.compat.bits(), features.incompat.bits(), features.ro_compat.bits()];
         let was = [stated.compat.bits(), stated.incompat.bits(), stated.ro_compat.bits()];
@@ -448,6 +466,7 @@ impl Surroundings {
         for ((name, was), now) in names.into_iter().zip(was).zip(now).filter(|it| it.0.1 != it.1) {
             fields.tell(name, format_args!("{was:#x}"), format_args!("{now:#x}"));
         }
+        is_assumed
     }
 
     /// Whether the features are garbage and not those of a newer driver: too many are unknown, or
@@ -551,7 +570,9 @@ impl Surroundings {
             self.slots,
             superblock.uuid(),
         );
-        Some((dinode, superblock, Mended { fields: vec![text], is_proven: false, is_new: true }))
+        let mended =
+            Mended { fields: vec![text], is_proven: false, is_assumed: true, is_new: true };
+        Some((dinode, superblock, mended))
     }
 
     /// A UUID for a volume on which none is recorded: always the same for the same volume.
@@ -682,6 +703,55 @@ fn are_inline<'a>(system: impl Iterator<Item = &'a Dinode>) -> bool {
             && it.dyn_features().contains(DynFeatures::INLINE_DATA)
     };
     system.filter(is_one).take(2).count() == 2
+}
+
+/// Returns the error about a superblock without extended-slotmap on a volume whose slot map has
+/// that form; `None` if there is none.
+pub(super) fn lacking_slot_map(volume: &Volume) -> Option<Invalid> {
+    if volume.has(Incompat::EXTENDED_SLOT_MAP) {
+        return None;
+    }
+    let mut map = vec![0; SlotMapFormat::Extended.size(volume.max_slots())];
+    let inode = volume.system_file(SystemFile::SlotMap).ok()?;
+    let read = volume.file(&inode).ok()?.fresh().read_at(&mut map, 0).ok()?;
+    map.truncate(read);
+    is_extended_alone(&map, volume.max_slots()).then(|| {
+        let found = format!("{:#x}", volume.superblock().s_feature_incompat);
+        let (name, blkno) = (SuperBlock::NAME, volume.found_superblock().blkno);
+        let expected = "with extended-slotmap, by the slot map";
+        Invalid::new(name, blkno, "s_feature_incompat", found, expected)
+    })
+}
+
+/// Whether a slot map makes sense only in the extended form: in the old one a node would hold
+/// several slots.
+fn is_extended_alone(map: &[u8], slots: u16) -> bool {
+    let mut nodes: Vec<_> = SlotMapFormat::Old.taken(map, slots).map(|taken| taken.node).collect();
+    nodes.sort_unstable();
+    let entries = map.chunks_exact(SlotMapFormat::Extended.entry_size());
+    let is_entry =
+        |entry: &[u8]| matches!(entry, [0 | 1, 0, 0, 0, node, 0, 0, 0] if *node < MAX_NODES);
+    nodes.windows(2).any(|pair| pair.first() == pair.last())
+        && map.len() == SlotMapFormat::Extended.size(slots)
+        && entries.into_iter().all(is_entry)
+}
+
+/// Whether neither the superblock nor any system inode among the first blocks has a checksum.
+pub(crate) fn has_no_checks(volume: &Volume) -> bool {
+    let own = (volume.block_size(), volume.generation());
+    let mut anchors = anchors(volume.device());
+    anchors.retain(|it| (it.block_size, it.dinode.i_fs_generation) == own);
+    have_no_checks(&anchors) && !has_check(&volume.found_superblock().block)
+}
+
+/// Whether none of at least two system inodes has a checksum.
+fn have_no_checks(anchors: &[Anchor]) -> bool {
+    anchors.len() > 1 && anchors.iter().all(|it| it.dinode.i_check == BlockCheck::default())
+}
+
+/// Whether a superblock has a checksum, right or wrong.
+fn has_check(block: &[u8]) -> bool {
+    Dinode::decode(block).is_ok_and(|dinode| dinode.i_check != BlockCheck::default())
 }
 
 /// Whether most system inodes have a checksum that holds.

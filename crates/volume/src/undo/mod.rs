@@ -25,7 +25,7 @@ use std::borrow::Cow;
 
 use ocfs2_format::dinode::Dinode;
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, SUPERBLOCK_SIGNATURE, SuperBlock};
-use ocfs2_format::{BlockCheck, Structure};
+use ocfs2_format::{Block, BlockCheck, Structure};
 
 pub use read::{Undo, UndoError};
 pub use write::UndoDevice;
@@ -69,6 +69,17 @@ fn contents_sum(unit: u64, at: u64, contents: &[u8]) -> u32 {
     let is_superblock = at == SUPERBLOCK_BLKNO.0.saturating_mul(unit);
     let dateless = is_superblock.then(|| without_dates(contents)).flatten();
     crc32fast::hash(&dateless.map_or(Cow::Borrowed(contents), Cow::Owned))
+}
+
+/// Whether contents of the unit of `unit` bytes at `at` differ in no more than what every check
+/// writes into a superblock. A checksum that is corrected is more than that.
+fn are_same(unit: u64, at: u64, before: &[u8], after: &[u8]) -> bool {
+    let check = |contents: &[u8]| match Dinode::decode(contents) {
+        Ok(dinode) if dinode.i_check != BlockCheck::default() => Some(Dinode::validate(contents)),
+        _ => None,
+    };
+    contents_sum(unit, at, before) == contents_sum(unit, at, after)
+        && (before == after || check(before) == check(after))
 }
 
 /// A superblock without the fields that every check writes; `None` if it is not a superblock.

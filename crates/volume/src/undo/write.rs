@@ -10,7 +10,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-use super::{END, HEADER, MAGIC, MAX_UNIT, RECORD, SAVED, VERSION, WRITTEN, contents_sum, record};
+use super::{
+    END, HEADER, MAGIC, MAX_UNIT, RECORD, SAVED, VERSION, WRITTEN, are_same, contents_sum, record,
+};
 use ocfs2_device::{Device, end_within};
 
 /// Bytes reserved per unit for the records of what is written to it: it may be written more than
@@ -170,7 +172,7 @@ impl<D: Device> UndoDevice<D> {
         if before == after && !log.saved.contains(&at) {
             return Ok(());
         }
-        log.matters |= sum != contents_sum(self.unit as u64, at, before);
+        log.matters |= !are_same(self.unit as u64, at, before, after);
         self.save_unit(log, at, before)?;
         if log.announced.insert((at, sum)) {
             log.append(&record(WRITTEN, at, &sum.to_le_bytes()), 1).map_err(not_saved)?;

@@ -254,22 +254,15 @@ impl Usage {
                 Self::probe(device, &places, options, clock)
             }
             (Heartbeat::Global, None, Ok(own)) => {
-                places.heartbeat = Heartbeat::OnVolume(own);
-                let max_wait = options.max_wait.min(watch::TWO_BEATS);
-                let options = SampleOptions { max_wait, ..options.clone() };
-                let mut usage = Self::probe(volume.device(), &places, &options, clock);
-                usage.keep_only_signs_of_life(&Unknown::Global);
-                usage
+                Self::signs_of_life(volume, &places, (own, &Unknown::Global), options, clock)
             }
             // A node may beat where a superblock that is wrong says that none does. Beats may also be
-            // left from before the volume was made a local one.
+            // left from before the volume was given to one node, or to another cluster.
             (Heartbeat::Local, _, Ok(own)) if own.is_written(volume.device()) => {
-                places.heartbeat = Heartbeat::OnVolume(own);
-                let max_wait = options.max_wait.min(watch::TWO_BEATS);
-                let options = SampleOptions { max_wait, ..options.clone() };
-                let mut usage = Self::probe(volume.device(), &places, &options, clock);
-                usage.keep_only_signs_of_life(&Unknown::Local);
-                usage
+                Self::signs_of_life(volume, &places, (own, &Unknown::Local), options, clock)
+            }
+            (Heartbeat::Userspace, _, Ok(own)) if own.is_written(volume.device()) => {
+                Self::signs_of_life(volume, &places, (own, &Unknown::Userspace), options, clock)
             }
             _ => Self::probe(volume.device(), &places, options, clock),
         };
@@ -277,6 +270,23 @@ impl Usage {
             usage = usage.with_slots(&volume.taken_slots()?);
         }
         Ok(usage)
+    }
+
+    /// Watches a region that may not be the one the nodes use, for two beats. Nodes that do not beat
+    /// there are unknown because of `why`.
+    fn signs_of_life(
+        volume: &Volume,
+        places: &Places,
+        (region, why): (Region, &Unknown),
+        options: &SampleOptions,
+        clock: &dyn Clock,
+    ) -> Self {
+        let places = Places { heartbeat: Heartbeat::OnVolume(region), ..places.clone() };
+        let max_wait = options.max_wait.min(watch::TWO_BEATS);
+        let options = SampleOptions { max_wait, ..options.clone() };
+        let mut usage = Self::probe(volume.device(), &places, &options, clock);
+        usage.keep_only_signs_of_life(why);
+        usage
     }
 
     /// Keeps only what shows that nodes are alive: for a region that may not be the one they use.
