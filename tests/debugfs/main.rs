@@ -15,6 +15,7 @@ mod json;
 mod judge;
 mod live;
 mod random;
+mod rdump;
 mod recipes;
 mod shell;
 mod structures;

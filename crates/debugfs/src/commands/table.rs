@@ -3,7 +3,7 @@
 use super::change::{self, attributes, contents};
 use super::{
     Command, bits, blocks, command, dirs, dump, extents, files, freefrag, hashes, help, hex,
-    icheck, indexes, live, logs, names, print, quota, session, volumes,
+    icheck, indexes, live, logs, names, print, quota, rdump, session, volumes,
 };
 
 /// All commands except `quit`, in the order of their names.
@@ -297,9 +297,9 @@ pub const COMMANDS: &[Command] = &[
     command(&["pwd"], "", "Show the current directory", dirs::pwd),
     command(
         &["rdump"],
-        "[-v] <filespec> <outdir>",
-        "Recursively dumps from src to a dir on a mounted filesystem",
-        dump::rdump,
+        "[-v] [--tar] <filespec> <outdir>|<file>|-",
+        "Recursively dumps from src to a dir on a mounted filesystem; --tar to an archive",
+        rdump::rdump,
     ),
     command(
         &["rebuild_index"],
