@@ -255,7 +255,12 @@ pub const COMMANDS: &[Command] = &[
         quota::lq,
     ),
     command(&["ls"], "[-l] <filespec>", "List directory", dirs::ls),
-    command(&["lsdel"], "", "List deleted files that journals still have", change::undelete::lsdel),
+    command(
+        &["lsdel"],
+        "[slot#]",
+        "List orphans, and deleted files that a journal or a freed inode still has",
+        change::undelete::lsdel,
+    ),
     command(&["mkdir"], "<new>", "Make a directory", change::names::mkdir),
     command(
         &["mknod"],
@@ -434,7 +439,7 @@ pub const COMMANDS: &[Command] = &[
     command(
         &["undel", "undelete"],
         "<inode#> <new>",
-        "Make a file of what a journal has of a deleted one",
+        "Make a file of what a journal or a freed inode has of a deleted one",
         change::undelete::undel,
     ),
     command(
