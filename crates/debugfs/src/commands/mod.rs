@@ -9,6 +9,7 @@ mod extents;
 mod files;
 mod freefrag;
 mod hashes;
+mod heartbeat;
 mod help;
 mod hex;
 mod icheck;
