@@ -91,7 +91,7 @@ fn each_request_of_o2info_has_a_sample_that_is_so() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let text = fs::read_to_string(root.join("crates/o2info/src/samples.txt")).unwrap();
     let commands = commands(&format!("```console\n{text}```\n"));
-    assert_eq!(commands.len(), 4);
+    assert_eq!(commands.len(), 7);
     let image = ocfs2_testing::fixture("clean-4k-o2cb");
     for (command, told) in commands {
         let words = command.strip_prefix("o2info ").and_then(|it| it.strip_suffix(" clean.img"));
