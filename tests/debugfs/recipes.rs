@@ -57,16 +57,15 @@ fn is_as_told(lines: &[&str], told: &[String]) -> bool {
     }
 }
 
-#[test]
-fn each_recipe_gives_what_it_says() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let text = fs::read_to_string(root.join("docs/debugfs.md")).unwrap();
-    let commands = commands(&text);
-    assert!(commands.len() > 15, "{commands:?}");
+/// Runs the commands of a text in a folder with the images that it names, and compares what they
+/// say.
+fn assert_told(text: &str, at_least: usize) {
+    let commands = commands(text);
+    assert!(commands.len() >= at_least, "{commands:?}");
     let scratch = Scratch::new();
     let bin = scratch.join("bin");
     fs::create_dir(&bin).unwrap();
-    for name in ["debugfs.ocfs2", "fsck.ocfs2"] {
+    for name in ["debugfs.ocfs2", "fsck.ocfs2", "o2image"] {
         symlink(program(name), bin.join(name)).unwrap();
     }
     for (image, name) in [
@@ -84,6 +83,19 @@ fn each_recipe_gives_what_it_says() {
         let lines: Vec<_> = said.stdout.lines().collect();
         assert!(is_as_told(&lines, &told), "{command}\n{said}\ntold: {told:#?}");
     }
+}
+
+#[test]
+fn each_recipe_gives_what_it_says() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    assert_told(&fs::read_to_string(root.join("docs/debugfs.md")).unwrap(), 16);
+}
+
+#[test]
+fn each_sample_of_o2image_is_so() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let text = fs::read_to_string(root.join("crates/o2image/src/samples.txt")).unwrap();
+    assert_told(&format!("```console\n{text}```\n"), 10);
 }
 
 #[test]

@@ -105,9 +105,13 @@ impl Cli {
     }
 }
 
-/// The command line, for manual pages and completions.
+/// The command line with samples, for manual pages and completions.
 pub fn command() -> clap::Command {
-    Cli::command()
+    let samples = concat!(
+        "Examples, on volumes that Linux made; ... stands for what was left out.\n\n",
+        include_str!("samples.txt")
+    );
+    Cli::command().after_long_help(samples)
 }
 
 #[cfg(test)]
