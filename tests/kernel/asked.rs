@@ -123,6 +123,33 @@ fn o2info_says_of_a_mounted_path_what_the_c_tool_says() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn the_kernel_does_what_it_is_told_and_the_volume_stays_sound() -> Result<()> {
+    for lab in labs() {
+        let scratch = Scratch::new();
+        let options = ["-b", "1K", "-C", "4K", "-J", "size=8M", "-N", "2"];
+        let disk = mkfs(&scratch, "told.img", 200 << 20, &[&options, &LOCAL[..]].concat());
+        // Room for clusters that the volume does not have yet.
+        fs::File::options().write(true).open(&disk)?.set_len(208 << 20)?;
+        let script = "
+            set -e
+            mount-volume /dev/vda /mnt
+            volume-contents calls /mnt 4096 1000
+            umount /mnt
+        ";
+        let run = lab.vm().disk(&disk).program(program("volume-contents"));
+        // What it refuses, it complains about.
+        let refused = ["ocfs2_reflink_ioctl", "ocfs2_group_extend", "ocfs2_group_add"];
+        let run = run.script(script).allow(NEW_JOURNAL).allows(refused);
+        let run = run.allow("ocfs2_verify_group_and_input").run()?;
+        run.assert_ok();
+        assert!(run.output().contains(" extents, then "), "{}", run.output());
+        let fsck = Run::new(program("fsck.ocfs2")).arg("-fn").arg(&disk).output();
+        assert_eq!(fsck.status, 0, "{fsck}");
+    }
+    Ok(())
+}
+
 /// Node 0 writes a file that node 1 then reads, so both know its locks.
 const LOCKS: &str = "
     set -e
