@@ -8,7 +8,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use ocfs2_cli::terminal;
 use ocfs2_format::dinode::FileKind;
 use ocfs2_volume::Timestamp;
 use ocfs2_volume::file::FileReader;
@@ -27,7 +26,7 @@ const MOST_RECORDS: usize = 16 << 20;
 /// Pieces of a file with holes; one with more is written with zeros for its holes.
 const MOST_PIECES: usize = 1 << 20;
 /// Zeros for holes and padding.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// An archive that is being written.
 pub(super) struct Archive {
@@ -223,8 +222,8 @@ impl Archive {
         pieces: Option<&[Range<u64>]>,
         out: &mut Screen,
     ) -> Result<(), Failure> {
-        let whole = [0..reader.size()];
-        let pieces = pieces.unwrap_or(&whole);
+        let whole = 0..reader.size();
+        let pieces = pieces.unwrap_or(std::slice::from_ref(&whole));
         let total: u64 = pieces.iter().map(|piece| piece.end - piece.start).sum();
         let mut pieces = pieces.iter();
         let mut piece = pieces.next();
@@ -414,14 +413,14 @@ impl Target for Archive {
     }
 
     fn end(&mut self, out: &mut Screen) -> Result<(), Failure> {
-        // Two blocks of zeros end it, and make up a record of 20 blocks at most.
+        // They say that it ends here, and was not cut off.
         self.zeros(2 * BLOCK, out)?;
         if let Some((file, path)) = &mut self.file {
             file.flush().map_err(|err| of_file(&err, path))?;
         }
         if self.sockets > 0 {
-            let text = format!("rdump: {} sockets were left out: ", self.sockets);
-            out.say(&(text + &terminal("an archive cannot have them")));
+            let count = self.sockets;
+            out.say(&format!("rdump: {count} sockets were left out: archives have none"));
         }
         Ok(())
     }
@@ -459,7 +458,8 @@ mod tests {
     #[test]
     fn a_file_that_ends_in_a_hole_has_its_size_in_the_list() {
         assert!(map_of(&[0..3, 8..9], 9).starts_with(b"2\n0\n3\n8\n1\n\0"));
-        assert!(map_of(&[0..3], 9).starts_with(b"2\n0\n3\n9\n0\n\0"));
+        let first = 0..3;
+        assert!(map_of(std::slice::from_ref(&first), 9).starts_with(b"2\n0\n3\n9\n0\n\0"));
         assert!(map_of(&[], 9).starts_with(b"1\n9\n0\n\0"));
         assert_eq!(map_of(&[], 9).len(), 512);
     }
