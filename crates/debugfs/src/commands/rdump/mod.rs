@@ -21,6 +21,9 @@ use crate::screen::Screen;
 use crate::shell::Shell;
 use crate::volume::{Entry, Fs, Visited};
 
+/// The most files with further names that are remembered, each with its path.
+const MOST_LINKS: usize = 1 << 18;
+
 /// Where a tree is copied to. Paths begin with the name of what is copied; that of the root of a
 /// volume is empty.
 trait Target {
@@ -87,6 +90,7 @@ pub(super) fn rdump(shell: &mut Shell, words: &[Vec<u8>], out: &mut Screen) -> R
         has_failed: false,
         visited: Visited::default(),
         links: HashMap::new(),
+        forgotten: 0,
     };
     if is_archive {
         let mut archive = Archive::new(target, out)?;
@@ -127,6 +131,8 @@ struct Copying<'f> {
     visited: Visited,
     /// Inodes with further names, until the last one has come.
     links: HashMap<Blkno, First>,
+    /// Files with further names that were too many to remember.
+    forgotten: u64,
 }
 
 impl Copying<'_> {
@@ -163,7 +169,12 @@ impl Copying<'_> {
             }
         }
         let ended = target.end(out);
-        self.passed_over(ended, out)
+        self.passed_over(ended, out)?;
+        if self.forgotten > 0 {
+            let text = format!("further names of {} files became their own files", self.forgotten);
+            self.passed_over(Err(Failure::Failed(text)), out)?;
+        }
+        Ok(())
     }
 
     /// Reports a failure; only one that ends the command is returned.
@@ -227,7 +238,9 @@ impl Copying<'_> {
             }
         }
         let left = self.fs.volume.links_count(inode).saturating_sub(1);
-        if left > 0 {
+        if left > 0 && self.links.len() >= MOST_LINKS {
+            self.forgotten += 1;
+        } else if left > 0 {
             self.links.insert(inode.blkno, First { path: path.to_owned(), left });
         }
         Ok(None)
