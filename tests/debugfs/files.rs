@@ -97,8 +97,8 @@ fn a_copy_is_that_of_the_c_tool() {
         fs::create_dir(&out).unwrap();
         let commands = scratch.join("commands");
         let shown = out.display();
-        let lines =
-            ["sizes", "names", "deep", "special"].map(|name| format!("rdump /{name} {shown}"));
+        // The C tool leaves out what is neither a file, a folder nor a link.
+        let lines = ["sizes", "names", "deep"].map(|name| format!("rdump /{name} {shown}"));
         fs::write(&commands, lines.join("\n") + "\n").unwrap();
         Run::new(tool).arg("-f").arg(commands).arg(&image).output();
         copies.push(out);

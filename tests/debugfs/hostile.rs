@@ -76,7 +76,9 @@ const OF_ALL: [&str; 19] = [
     "lsdel",
 ];
 
-const REQUESTS: [Request; 6] = [
+const REQUESTS: [Request; 8] = [
+    Request::SpaceUsage,
+    Request::FileStat,
     Request::FsFeatures,
     Request::VolInfo,
     Request::Mkfs,
@@ -96,6 +98,7 @@ fn screen(seed: u64) -> Screen {
 #[test]
 fn any_damage_is_survived() {
     let cases = std::env::var("OCFS2_CASES").map_or(CASES, |cases| cases.parse().unwrap());
+    let root = ocfs2_o2info::PathOnVolume { path: PathBuf::from("/"), device: 0 };
     for name in ["clean-512-local", "clean-1m-global", "crashed-4k-linux7-local"] {
         let device = open(&fixture(name), &DeviceOptions::default()).unwrap();
         let sound = Volume::open(device.clone(), &VolumeOptions::default()).unwrap();
@@ -108,7 +111,7 @@ fn any_damage_is_survived() {
                 VolumeOptions { any_checksum: true, allow_short: true, ..Default::default() };
             let Ok(volume) = Volume::open(overlay, &options) else { continue };
             let again = volume.on(volume.device().clone());
-            let source = ocfs2_o2info::Source::Volume(Box::new(again));
+            let source = ocfs2_o2info::Source::Volume(Box::new(again), Some(root.clone()));
             for request in REQUESTS {
                 let _ = ocfs2_o2info::answer(&source, request);
             }

@@ -1,5 +1,6 @@
 //! `o2info`, compared with the C tool on a loop device.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use ocfs2_testing::{
@@ -83,8 +84,10 @@ fn what_cannot_be_answered_is_seen_in_the_status() {
     let (image, scratch) = (fixture("clean-1m-global"), Scratch::new());
     for (place, arguments, said) in [
         (image.as_path(), &["--freefrag", "64"][..], "freefrag: a chunk is smaller than a cluster"),
-        (&image, &["--filestat"], "filestat: a file of a mounted volume is needed"),
-        (&image, &["--space-usage"], "space_usage: a file of a mounted volume is needed"),
+        (&image, &["--filestat"], "filestat: a file is needed for this: one of a mounted volume"),
+        (&image, &["--space-usage"], "space_usage: a file is needed for this"),
+        (&image, &["--filestat", "--path", "/none"], "filestat: /none: "),
+        (&image, &["--volinfo", "--path", "/"], "required arguments"),
         (&image, &["--freefrag", "3"], "it is not a power of 2"),
         (&image, &[], "required arguments"),
         (scratch.path(), &["--volinfo"], "is a folder that is not on one: o2info reads a device"),
@@ -95,4 +98,76 @@ fn what_cannot_be_answered_is_seen_in_the_status() {
     }
     let both = ours(&image, &["--freefrag", "64", "--mkfs"]).expect_status(1);
     assert!(both.stdout.starts_with("-N 4 -J size=16777216 "), "{both}");
+}
+
+/// Returns the number after a word.
+fn number_after(text: &str, word: &str) -> f64 {
+    let rest = text.split_once(word).unwrap_or_else(|| panic!("{word}: {text}")).1;
+    rest.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn files_of_an_image_are_as_fragmented_as_the_c_tool_says() {
+    let mut files = 0;
+    for name in ["clean-512-local", "clean-4k-o2cb", "clean-1m-global"] {
+        let image = fixture(name);
+        let device = ocfs2_device::open(&image, &Default::default()).unwrap();
+        let volume = ocfs2_volume::Volume::open(device, &Default::default()).unwrap();
+        let walk = volume.walk(&volume.root().unwrap()).unwrap().map(Result::unwrap);
+        let found: Vec<_> = walk
+            .filter(|it| it.inode.kind() == Some(ocfs2_format::dinode::FileKind::Regular))
+            .filter(|it| !it.inode.is_inline())
+            .map(|it| (it.inode.blkno, it.path))
+            .collect();
+        let found: Vec<_> = found.iter().step_by(found.len().div_ceil(300)).collect();
+        let commands: Vec<_> = found.iter().map(|(blkno, _)| format!("frag <{blkno}>")).collect();
+        let Some(said) = crate::compare::run(&image, &commands) else { return };
+        for ((blkno, path), said) in found.iter().zip(said) {
+            let path = std::ffi::OsStr::from_bytes(path).into();
+            let file = ocfs2_o2info::PathOnVolume { path, device: 0 };
+            let volume = Box::new(volume.on(volume.device().clone()));
+            let source = ocfs2_o2info::Source::Volume(volume, Some(file));
+            let text = ocfs2_o2info::answer(&source, ocfs2_o2info::Request::FileStat).unwrap();
+            assert!(text.contains(&format!("Inode: {blkno} ")), "{name} {blkno}: {text}");
+            for (word, theirs) in [
+                ("Clusters: ", "clusters: "),
+                ("Extents: ", "extents: "),
+                ("Frag%: ", "fragmented: "),
+                ("Score: ", "score: "),
+            ] {
+                let (ours, theirs) = (number_after(&text, word), number_after(&said.c, theirs));
+                // The score of the C tool is cut off.
+                let near = (ours - theirs).abs() <= if word == "Score: " { 1.0 } else { 0.0 };
+                assert!(near, "{name} {blkno} {word}: {text}{}", said.c);
+            }
+            files += 1;
+        }
+    }
+    assert!(files > 300, "{files}");
+}
+
+#[test]
+fn the_status_of_a_file_in_an_image_is_that_of_the_file_it_was_made_of() {
+    let scratch = Scratch::new();
+    let image = crate::writing::volume(&scratch, "-b 4096 -C 4096");
+    let stat = |path: &str, format: &str| {
+        let run = Run::new("stat").args(["-c", format]).arg(scratch.join("folder").join(path));
+        run.success().stdout.trim_end().to_owned()
+    };
+    let run = Run::new(program("debugfs.ocfs2")).args(["-w", "-R", "symlink /link sub/inner"]);
+    run.arg(&image).success();
+    for (path, source, clusters) in
+        [("/large", "large", 74), ("/small", "small", 0), ("link", "sub/inner", 3)]
+    {
+        let both = ["--filestat", "--space-usage", "--path", path];
+        let text = ours(&image, &both).expect_status(0).stdout;
+        let size = format!("  Size: {:<10}\t", stat(source, "%s"));
+        let times = format!("\nModify: {}\n", stat(source, "%y"));
+        let access = format!("Access: ({:0>4}/{})  Uid: (", stat(source, "%a"), stat(source, "%A"));
+        for part in [&size, &times, &access, &format!("Clusters: {clusters} ")] {
+            assert!(text.contains(part.as_str()), "{part}: {text}");
+        }
+        let blocks = if clusters == 0 { 1 } else { clusters * 8 };
+        assert!(text.contains(&format!("\nBlocks: {blocks} ")), "{text}");
+    }
 }

@@ -64,7 +64,8 @@ const OTHERS: [&str; 46] = [
     "truncate",
 ];
 /// The rest of these commands.
-const MORE: [&str; 8] = [
+const MORE: [&str; 9] = [
+    "fill",
     "undel",
     "write",
     "zap",

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use ocfs2_testing::{Random, Run, Scratch, fixture, oracle, program};
+use ocfs2_testing::{Random, Run, Scratch, fixture, fixture_copy, oracle, program, while_beating};
 
 /// Returns lines as Linux writes them, in one of the first three versions, which the C tool knows.
 fn fs_locks(version: u32, random: &mut Random) -> String {
@@ -121,4 +121,27 @@ fn what_the_kernel_does_not_have_is_said() {
     let row = text.lines().last().unwrap();
     let words = ["1", "69", "94", "20.588", "1372.310", "27997.751", "29390.649", "109.962"];
     assert_eq!(row.split_whitespace().collect::<Vec<_>>(), words);
+}
+
+#[test]
+fn a_node_that_beats_is_live_and_one_that_does_not_is_silent() {
+    let scratch = Scratch::new();
+    let crashed = fixture_copy("crashed-4k-o2cb", &scratch);
+    let device = ocfs2_device::open(&crashed, &Default::default()).unwrap();
+    let volume = ocfs2_volume::Volume::open(device, &Default::default()).unwrap();
+    let offset = volume.heartbeat_region().unwrap().offset_bytes;
+    let hb = |command: &str| Run::new(program("debugfs.ocfs2")).args(["-R", command]).arg(&crashed);
+    let once = hb("hb").output().expect_status(0).stdout;
+    assert!(!once.contains("silent") && once.lines().next().unwrap().ends_with(" deadms"));
+    let text =
+        while_beating(&crashed, offset, 1, || hb("hb -w 1").output()).expect_status(0).stdout;
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines[0].ends_with(" deadms state"), "{text}");
+    assert!(lines[1].starts_with("\t   0:") && lines[1].ends_with("  16000 silent"), "{text}");
+    assert!(lines[2].starts_with("\t   1:") && lines[2].ends_with("  62000 live"), "{text}");
+    let record = hb("hb -w 1").arg("--json").output().expect_status(0).stdout;
+    assert!(record.contains("\"state\":\"silent\""), "{record}");
+    for command in ["hb -x", "hb -w 0", "hb -w 1 1"] {
+        assert!(hb(command).output().expect_status(1).stderr.contains("usage"), "{command}");
+    }
 }

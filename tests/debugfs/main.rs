@@ -6,6 +6,7 @@
 
 mod allocation;
 mod compare;
+mod features;
 mod fields;
 mod files;
 mod hostile;
@@ -15,6 +16,8 @@ mod json;
 mod judge;
 mod live;
 mod random;
+mod raw;
+mod rdump;
 mod recipes;
 mod shell;
 mod structures;

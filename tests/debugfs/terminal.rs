@@ -1,9 +1,19 @@
 //! The shell as a person sees it, on a terminal made by `script`.
 
-use ocfs2_testing::{Run, fixture, oracle, program};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use ocfs2_testing::{Run, Scratch, fixture, oracle, program};
 
 /// Returns the output on the terminal and the status, after keys were typed, each part at once.
 fn typed(pager: Option<&str>, parts: &[&str]) -> Option<(String, i32)> {
+    let scratch = Scratch::new();
+    typed_with(scratch.path(), pager, parts)
+}
+
+/// The same, with a folder for the history.
+fn typed_with(state: &Path, pager: Option<&str>, parts: &[&str]) -> Option<(String, i32)> {
     let script = oracle("script")?;
     // Keys that are typed before the first prompt would be lost when the mode of the terminal
     // changes.
@@ -13,7 +23,11 @@ fn typed(pager: Option<&str>, parts: &[&str]) -> Option<(String, i32)> {
         "(sleep 1; {keys} sleep 0.5) | \"$0\" -qec '{command} {}' /dev/null",
         fixture("crashed-512-local").display()
     );
-    let run = Run::new("sh").args(["-c", &feed]).arg(script).env("TERM", "xterm");
+    let run = Run::new("sh")
+        .args(["-c", &feed])
+        .arg(script)
+        .env("TERM", "xterm")
+        .env("XDG_STATE_HOME", state);
     let outcome = run.env("PAGER", pager.unwrap_or_default()).output();
     Some((outcome.stdout.replace('\r', ""), outcome.status))
 }
@@ -66,4 +80,32 @@ fn whoever_is_asked_is_no_pager() {
     let Some((text, status)) = typed(Some("sed s/^/paged:/"), &keys) else { return };
     assert_eq!(text.matches("depth 0, record 0 of 0 to 0").count(), 2, "{text}");
     assert!(!text.contains("paged:") && status == 0, "{status}: {text}");
+}
+
+#[test]
+fn the_next_shell_knows_what_was_typed_in_the_last_one() {
+    let scratch = Scratch::new();
+    let file = scratch.join("ocfs2/debugfs_history");
+    let run = |keys: &str| typed_with(scratch.path(), None, &[keys]);
+    if run("stat -T /\\rpwd\\rquit\\r").is_none() {
+        return;
+    }
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.ends_with("\nstat -T /\npwd\nquit\n"), "{text}");
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
+    // Three lines back is the first one.
+    let (shown, status) = run("\\033[A\\033[A\\033[A\\r\\004").unwrap();
+    assert!(shown.contains("Sub Alloc Slot: Global") && status == 0, "{shown}");
+    // Where it cannot be, nothing is said: in a file, through a link, in no folder.
+    let victim = scratch.join("victim");
+    fs::write(&victim, "mine\n").unwrap();
+    fs::remove_file(&file).unwrap();
+    symlink(&victim, &file).unwrap();
+    for state in [scratch.path(), &victim, Path::new("/nonexistent")] {
+        let (shown, status) = typed_with(state, None, &["pwd\\rquit\\r"]).unwrap();
+        assert!(shown.contains("\n/\n") && status == 0, "{shown}");
+        assert!(!shown.to_lowercase().contains("history"), "{shown}");
+    }
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "mine\n");
 }

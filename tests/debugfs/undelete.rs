@@ -86,6 +86,14 @@ fn what_is_not_there_any_more_is_refused() {
     let run = Run::new(program("debugfs.ocfs2")).args(["-R", "lsdel"]).arg(crashed);
     let refused = run.output().expect_status(1);
     assert!(refused.stderr.contains("has to be replayed first"), "{refused}");
+    // What waits for its deletion is listed nevertheless.
+    let orphan = "       32263      0  100644         228894 not yet: orphan of slot 1\n";
+    assert!(refused.stdout.contains(orphan), "{refused}");
+    for (command, says) in [("lsdel 7", "is none of 4 slots"), ("lsdel 0 1", "usage")] {
+        let refused = Run::new(program("debugfs.ocfs2")).args(["-R", command]).arg(&image);
+        let refused = refused.output().expect_status(1);
+        assert!(refused.stderr.contains(says), "{refused}");
+    }
     let before = std::fs::read(&image).unwrap();
     for (command, says) in [
         // A kernel deleted it, and its blocks belong to other files now.
@@ -99,4 +107,27 @@ fn what_is_not_there_any_more_is_refused() {
         assert!(refused.stderr.contains(says), "{command}: {refused}");
         assert!(std::fs::read(&image).unwrap() == before, "{command}");
     }
+}
+
+#[test]
+fn a_small_file_comes_back_from_its_inode_that_was_freed() {
+    let scratch = Scratch::in_memory();
+    let image = crate::writing::volume(&scratch, "-b 4096");
+    let judge = Judge::new(&image);
+    let number = open(&image).resolve(b"/small").unwrap().blkno;
+    change(&image, "rm /small").expect_status(0);
+    let listed = |command: &str| change(&image, command).expect_status(0).stdout;
+    for slot in 0..2 {
+        listed(&format!("logclear {slot}"));
+    }
+    assert!(listed("lsdel").ends_with("\n0 deleted files found\n"));
+    // Linux keeps the size of what it deletes if the contents are in the inode.
+    listed(&format!("set --direct <{number}>.i_size 5"));
+    assert!(listed("lsdel").ends_with("\n1 deleted files found\n"));
+    assert!(listed("lsdel 0").contains(&format!("{number} ")));
+    assert!(!listed("lsdel 1").contains(&format!("{number} ")));
+    assert!(listed(&format!("undel <{number}> /back")).contains("and has what inode"));
+    let after = open(&image);
+    assert_eq!(contents(&after, &after.resolve(b"/back").unwrap()), b"small");
+    judge.judge("undel");
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use ocfs2_testing::{Scratch, c_tool, find_program, fixture_copy, is_c_tool, program, skip};
+use ocfs2_testing::{Run, Scratch, c_tool, find_program, fixture_copy, is_c_tool, program, skip};
 
 use crate::lab::{lab, labs};
 use crate::volume::{LOCAL, NEW_JOURNAL, mkfs};
@@ -92,6 +92,26 @@ fn o2info_says_of_a_mounted_path_what_the_c_tool_says() -> Result<()> {
             assert!(ours.ends_with("= 0\n"), "{what}: {ours}");
             assert_eq!(comparable(ours), comparable(theirs), "{what}");
         }
+        // What is read from the disk afterwards is the same.
+        let of_file = |text: &str| {
+            let known =
+                |line: &&str| !line.starts_with("  File:") && !line.starts_with("Access: 2");
+            let lines = text.lines().filter(known).filter(|line| !line.starts_with("= "));
+            // An image has no number of a device.
+            lines.map(|line| line.split("Inode:").last().unwrap_or(line).to_owned()).collect()
+        };
+        let mut files = 0;
+        for (what, kernel) in &ours {
+            let Some((request, path)) = what.split_once(" /mnt/") else { continue };
+            if !matches!(request, "--filestat" | "--space-usage") {
+                continue;
+            }
+            let run = Run::new(program("o2info")).args([request, "--path", path]).arg(&disk);
+            let read: Vec<String> = of_file(&run.success().stdout);
+            assert_eq!(read, of_file(kernel), "{what}");
+            files += 1;
+        }
+        assert_eq!(files, 8);
         let (_, refused) = ours.last().expect("it was counted");
         assert!(refused.contains("is a folder that is not on one"), "{refused}");
         assert!(refused.ends_with("= 1\n"), "{refused}");
@@ -99,6 +119,33 @@ fn o2info_says_of_a_mounted_path_what_the_c_tool_says() -> Result<()> {
         let (_, holes) = holes.expect("it was asked");
         assert!(holes.contains("Extents: 3 ") && holes.contains("Holes: 295 "), "{holes}");
         assert!(holes.contains("(4711/-rws--x--x)"), "{holes}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_kernel_does_what_it_is_told_and_the_volume_stays_sound() -> Result<()> {
+    for lab in labs() {
+        let scratch = Scratch::new();
+        let options = ["-b", "1K", "-C", "4K", "-J", "size=8M", "-N", "2"];
+        let disk = mkfs(&scratch, "told.img", 200 << 20, &[&options, &LOCAL[..]].concat());
+        // Room for clusters that the volume does not have yet.
+        fs::File::options().write(true).open(&disk)?.set_len(208 << 20)?;
+        let script = "
+            set -e
+            mount-volume /dev/vda /mnt
+            volume-contents calls /mnt 4096 1000
+            umount /mnt
+        ";
+        let run = lab.vm().disk(&disk).program(program("volume-contents"));
+        // What it refuses, it complains about.
+        let refused = ["ocfs2_reflink_ioctl", "ocfs2_group_extend", "ocfs2_group_add"];
+        let run = run.script(script).allow(NEW_JOURNAL).allows(refused);
+        let run = run.allow("ocfs2_verify_group_and_input").run()?;
+        run.assert_ok();
+        assert!(run.output().contains(" extents, then "), "{}", run.output());
+        let fsck = Run::new(program("fsck.ocfs2")).arg("-fn").arg(&disk).output();
+        assert_eq!(fsck.status, 0, "{fsck}");
     }
     Ok(())
 }

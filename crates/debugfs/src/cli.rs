@@ -21,7 +21,8 @@ use clap::{ArgAction, CommandFactory, Parser};
 /// unmounted nothing is changed before the command jr has replayed its journals, or fsck.ocfs2.
 ///
 /// In the shell Tab completes commands, paths, fields and structures, the arrows are a history, and
-/// Ctrl-C ends a command, not the shell.
+/// Ctrl-C ends a command, not the shell. The history is kept in ocfs2/debugfs_history below
+/// $XDG_STATE_HOME or ~/.local/state, where only you can read it.
 ///
 /// A file is named by its path, by //NAME if it is in the system directory, or by the number of its
 /// inode between < and >. Names with blanks stand in quotes.

@@ -9,6 +9,7 @@ mod cli;
 mod commands;
 mod complete;
 mod error;
+mod history;
 mod line;
 mod live;
 mod lock;

@@ -5,10 +5,11 @@ use std::io::{BufRead, BufReader, Read};
 
 use anyhow::Context;
 use rustyline::error::ReadlineError;
-use rustyline::history::MemHistory;
+use rustyline::history::FileHistory;
 use rustyline::{CompletionType, Config, Editor};
 
 use crate::complete::{Completion, Known};
+use crate::history;
 
 /// The greatest length of a line in bytes.
 const MOST: u64 = 64 << 10;
@@ -16,7 +17,7 @@ const MOST: u64 = 64 << 10;
 /// A source of lines.
 pub enum Lines {
     /// A terminal, with line editing, a history and completion.
-    Terminal(Box<Editor<Completion, MemHistory>>),
+    Terminal(Box<Editor<Completion, FileHistory>>),
     /// Anything else.
     Plain(Box<dyn BufRead>),
 }
@@ -41,9 +42,14 @@ impl Lines {
     /// Lines from a terminal.
     pub fn terminal() -> anyhow::Result<Self> {
         let config = Config::builder().auto_add_history(true);
+        let config = config.max_history_size(history::MOST_LINES)?;
         let config = config.completion_type(CompletionType::List).build();
-        let mut editor = Editor::with_history(config, MemHistory::new())?;
+        let lines = FileHistory::with_config(&config);
+        let mut editor = Editor::with_history(config, lines)?;
         editor.set_helper(Some(Completion::default()));
+        if let Some(path) = history::path() {
+            let _ = editor.load_history(&path);
+        }
         Ok(Self::Terminal(Box::new(editor)))
     }
 
@@ -70,7 +76,13 @@ impl Lines {
     pub fn next(&mut self, prompt: &str) -> anyhow::Result<Line> {
         match self {
             Self::Terminal(editor) => match editor.readline(prompt) {
-                Ok(text) => Ok(Line::Text(text.into_bytes())),
+                Ok(text) => {
+                    // At once, since a signal may end the program.
+                    if let Some(path) = history::path() {
+                        let _ = editor.append_history(&path);
+                    }
+                    Ok(Line::Text(text.into_bytes()))
+                }
                 Err(ReadlineError::Eof) => Ok(Line::End),
                 Err(ReadlineError::Interrupted) => Ok(Line::Dropped),
                 Err(err) => Err(err.into()),

@@ -1,15 +1,16 @@
 //! Older versions of blocks: copies in the log of a journal, which remain there after their
-//! transactions have been written to their places, until others overwrite them.
+//! transactions have been written to their places, until others overwrite them; and blocks of
+//! inodes that were freed and not used again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ocfs2_device::{Device, OverlayDevice};
 use ocfs2_format::check::Checked;
-use ocfs2_format::dinode::{Dinode, FileKind, InodeFlags};
+use ocfs2_format::dinode::{Arm, Dinode, FileKind, InodeFlags};
 use ocfs2_format::journal::{BlockType, JournalHeader, TagFlags, tags};
 use ocfs2_format::{Blkno, Block, Structure};
-use ocfs2_volume::{Error, Inode, Volume};
+use ocfs2_volume::{Error, Inode, SystemFile, Volume};
 
 use crate::error::Problem;
 use crate::volume::Fs;
@@ -42,7 +43,56 @@ pub struct Deleted {
     pub inode: Inode,
     /// The time of the deletion in seconds since 1970; 0 if it is not known.
     pub dtime: u64,
-    sequence: u32,
+    /// Where it was found.
+    pub kept: Kept,
+}
+
+/// Where a deleted file was found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kept {
+    /// In the log of a journal, in the transaction with this sequence number.
+    Log(u32),
+    /// In its own block, which was freed.
+    Block,
+}
+
+/// Deleted files whose freed blocks still contain all of them: small ones with their contents in the
+/// inode, and short symbolic links. Linux does not clear these, unlike extents.
+pub fn freed(fs: &Fs, slot: u16) -> Result<BTreeMap<Blkno, Deleted>, Problem> {
+    let mut found = BTreeMap::new();
+    let allocator = fs.volume.allocator(fs.volume.system_file(SystemFile::InodeAlloc(slot))?)?;
+    for group in fs.volume.groups(&allocator) {
+        let (group, mut next) = (group?, 0);
+        let bits = usize::from(group.desc.bg_bits);
+        while let Some(bit) = group.bitmap().next(false, next).filter(|bit| *bit < bits) {
+            next = bit + 1;
+            let blkno = u32::try_from(bit).ok().and_then(|bit| group.block_of_bit(bit));
+            let inode = match blkno.map(|blkno| fs.inode(blkno)) {
+                Some(Ok(inode)) => inode,
+                Some(Err(err @ Problem::Interrupted(_))) => return Err(err),
+                // A block that was never an inode, or cannot be read.
+                _ => continue,
+            };
+            let dtime = inode.dinode.i_dtime;
+            let is_gone = !inode.dinode.flags().contains(InodeFlags::VALID) && dtime != 0;
+            let is_whole = matches!(inode.dinode.arm(), Arm::InlineData | Arm::Symlink);
+            if is_gone && is_whole && inode.size() > 0 && was_file(fs, &inode) {
+                found.insert(inode.blkno, Deleted { inode, dtime, kept: Kept::Block });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether an inode is a file that does not belong to the volume, and intact as far as that shows.
+fn was_file(fs: &Fs, inode: &Inode) -> bool {
+    let dinode = &inode.dinode;
+    let none = InodeFlags::SYSTEM | InodeFlags::ORPHANED | InodeFlags::DIO_ORPHANED;
+    let is_checked = !fs.has_checks() || matches!(Dinode::validate(inode.block()), Checked::Good);
+    dinode.verify_identity(inode.blkno, fs.volume.generation()).is_ok()
+        && is_checked
+        && !dinode.flags().intersects(none)
+        && matches!(inode.kind(), Some(FileKind::Regular | FileKind::Symlink))
 }
 
 impl<'f> Past<'f> {
@@ -88,27 +138,17 @@ impl<'f> Past<'f> {
                 continue;
             }
             let inode = Inode::decode(copy.home, block)?;
-            if !self.was_file(&inode) {
+            let is_valid = inode.dinode.flags().contains(InodeFlags::VALID);
+            let has_name = is_valid && self.fs.volume.links_count(&inode) > 0;
+            if !has_name || !was_file(self.fs, &inode) {
                 continue;
             }
             if let Some(dtime) = self.end_of(&inode)? {
-                found.insert(copy.home, Deleted { inode, dtime, sequence: copy.sequence });
+                let kept = Kept::Log(copy.sequence);
+                found.insert(copy.home, Deleted { inode, dtime, kept });
             }
         }
         Ok(found)
-    }
-
-    /// Whether an inode is a file with a name, and intact as far as that shows.
-    fn was_file(&self, inode: &Inode) -> bool {
-        let (dinode, volume) = (&inode.dinode, &self.fs.volume);
-        let none = InodeFlags::SYSTEM | InodeFlags::ORPHANED | InodeFlags::DIO_ORPHANED;
-        let is_checked =
-            !self.fs.has_checks() || matches!(Dinode::validate(inode.block()), Checked::Good);
-        dinode.verify(inode.blkno, volume.generation()).is_ok()
-            && is_checked
-            && !dinode.flags().intersects(none)
-            && volume.links_count(inode) > 0
-            && matches!(inode.kind(), Some(FileKind::Regular | FileKind::Symlink))
     }
 
     /// The time at which an inode was deleted; 0 if not known, `None` if it still exists.
@@ -124,13 +164,13 @@ impl<'f> Past<'f> {
         })
     }
 
-    /// The volume at the time of this version of `deleted`, as far as the log has it.
-    pub fn volume_of(&self, deleted: &Deleted) -> Result<Volume, Problem> {
+    /// The volume at the time of this transaction, as far as the log has it.
+    pub fn volume_at(&self, sequence: u32) -> Result<Volume, Problem> {
         let volume = &self.fs.volume;
         let below = Arc::clone(volume.device());
         let overlay = OverlayDevice::within(below, volume.block_size().bytes(), MEMORY);
         let overlay = Arc::new(overlay);
-        let until = self.copies.iter().take_while(|copy| copy.sequence <= deleted.sequence);
+        let until = self.copies.iter().take_while(|copy| copy.sequence <= sequence);
         for copy in until.filter(|copy| self.fs.is_block(copy.home)) {
             let mut block = self.fs.block(copy.at)?;
             if copy.is_escaped

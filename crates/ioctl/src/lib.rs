@@ -5,21 +5,24 @@
 //! OCFS2 volume, because the same numbers mean something else to other file systems and drivers.
 #![deny(missing_docs)]
 
+mod change;
 mod extents;
 mod info;
 mod raw;
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 
+pub use change::{Goal, Moved, NewGroup};
 pub use extents::{Extent, ExtentFlags};
 pub use info::{Fragments, InodeRoom, Row};
 
 /// `f_type` of a mounted OCFS2 volume.
 const MAGIC: i64 = 0x7461_636f;
 
-/// A file or folder on a mounted OCFS2 volume, about which the kernel can be asked.
+/// A file or folder on a mounted OCFS2 volume: the kernel can be asked about it, and told to change
+/// it or the volume.
 #[derive(Debug)]
 pub struct Mounted {
     file: File,
@@ -34,12 +37,24 @@ impl Mounted {
     /// # Errors
     /// If it cannot be opened.
     pub fn open(path: &Path, is_coherent: bool) -> io::Result<Option<Self>> {
+        Self::open_with(path, OpenOptions::new().read(true), is_coherent)
+    }
+
+    /// Opens a file for reading and writing; `None` if it is not on an OCFS2 volume.
+    ///
+    /// # Errors
+    /// If it cannot be opened, as a folder or a file of somebody else.
+    pub fn open_to_change(path: &Path) -> io::Result<Option<Self>> {
+        Self::open_with(path, OpenOptions::new().read(true).write(true), true)
+    }
+
+    fn open_with(path: &Path, how: &OpenOptions, is_coherent: bool) -> io::Result<Option<Self>> {
         // Opening a special file might block or have side effects.
         let kind = path.metadata()?.file_type();
         if !kind.is_file() && !kind.is_dir() {
             return Ok(None);
         }
-        let file = File::open(path)?;
+        let file = how.open(path)?;
         let is_ocfs2 = rustix::fs::fstatfs(&file)?.f_type as i64 == MAGIC;
         Ok(is_ocfs2.then_some(Self { file, is_coherent }))
     }
@@ -56,5 +71,9 @@ mod tests {
         assert!(Mounted::open(Path::new("/dev/null"), false).unwrap().is_none());
         assert!(Mounted::open(Path::new("/proc/self/maps"), true).unwrap().is_none());
         assert!(Mounted::open(&folder.path().join("none"), false).is_err());
+        let file = folder.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        assert!(Mounted::open_to_change(&file).unwrap().is_none());
+        assert!(Mounted::open_to_change(folder.path()).is_err());
     }
 }

@@ -75,8 +75,7 @@ pub struct Cli {
     ///
     /// Lengths and trees are kept, indexes are correct, and fsck.ocfs2 finds the same problems as
     /// in the volume. Contents of small files, which are in their inodes, and values of attributes
-    /// become zeros. Attribute names of one byte stay, as do owners, sizes and times. A damaged
-    /// directory is reported, and a journal that has to be replayed is an error.
+    /// become zeros. Owners, sizes and times stay. A damaged directory is reported, and a journal that has to be replayed is an error.
     #[arg(short = 's', long, conflicts_with_all = ["all", "journals", "free", "unused", "install"])]
     pub scramble: bool,
 
@@ -106,9 +105,13 @@ impl Cli {
     }
 }
 
-/// The command line, for manual pages and completions.
+/// The command line with samples, for manual pages and completions.
 pub fn command() -> clap::Command {
-    Cli::command()
+    let samples = concat!(
+        "Examples, on volumes that Linux made; ... stands for what was left out.\n\n",
+        include_str!("samples.txt")
+    );
+    Cli::command().after_long_help(samples)
 }
 
 #[cfg(test)]

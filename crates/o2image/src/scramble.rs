@@ -3,9 +3,10 @@
 //! of a directory collide. Each image has a new key, which is not kept.
 //!
 //! Names in directories are changed in an overlay, so that their indexes are correct. Names of
-//! attributes are replaced in place by others with the same hash.
+//! attributes are replaced in place by others with the same hash; those of one byte, of which no
+//! other has the hash, in the overlay.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 
@@ -17,6 +18,7 @@ use ocfs2_format::dir::{DirEntryHeader, DirTrailer, entries};
 use ocfs2_format::feature::Incompat;
 use ocfs2_format::hash::{CharSign, xattr_hash};
 use ocfs2_format::inline::InlineData;
+use ocfs2_format::xattr::{MAX_VALUE, XattrPrefix};
 use ocfs2_format::{Blkno, Block, Structure};
 use ocfs2_volume::edit::{Edit, EditOptions};
 use ocfs2_volume::{Inode, Volume};
@@ -24,6 +26,9 @@ use ocfs2_volume::{Inode, Volume};
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
 /// New names in a directory may collide: how often another one is tried.
 const TRIES: u64 = 10_000;
+/// How often one of `ALPHABET` is tried before other bytes are: for short names, of which a
+/// directory may have more than there is text.
+const PLAIN_TRIES: u64 = 1000;
 /// Bytes whose low five bits can produce any hash.
 const FREE: usize = 7;
 /// Bits by which each byte of an attribute name rotates the hash.
@@ -50,6 +55,23 @@ impl Scrambler {
         out
     }
 
+    /// Returns a name of the same length that `used` does not have; `None` if none was found.
+    fn unused(&self, name: &[u8], used: &HashSet<Vec<u8>>) -> Option<Vec<u8>> {
+        let mut tries = (0..TRIES).map(|salt| {
+            let mut text = self.text(name, salt);
+            if salt >= PLAIN_TRIES {
+                for (index, byte) in text.iter_mut().enumerate() {
+                    let other = self.0.hash_one((salt, index, name)) as u8;
+                    if !matches!(other, 0 | b'/') {
+                        *byte = other;
+                    }
+                }
+            }
+            text
+        });
+        tries.find(|text| !used.contains(text))
+    }
+
     /// Scrambles the target of a link, each component like the name it refers to.
     pub fn target(&self, target: &mut [u8]) {
         for part in target.split_mut(|byte| *byte == b'/') {
@@ -61,7 +83,8 @@ impl Scrambler {
     }
 
     /// Scrambles the name of an attribute. Its hash stays the same, with bytes from 0x80 on taken
-    /// as `sign` says. A name of one byte stays, because no other has its hash.
+    /// as `sign` says. A name of one byte stays, because no other has its hash:
+    /// [`scramble`] has replaced it.
     pub fn attribute(&self, name: &mut [u8], sign: CharSign) {
         // The new name consists of bytes that hash the same with either sign.
         let hash = turned(name, sign);
@@ -170,6 +193,12 @@ pub fn scramble(
         // A damaged inode is reported when blocks are selected, and not saved.
         let Ok(inode) = inode else { continue };
         let is_system = inode.dinode.flags().contains(InodeFlags::SYSTEM);
+        if let Err(err) = edit.attempt(|edit| scramble_short(edit, &inode, scrambler)) {
+            let blkno = inode.blkno;
+            problems.push(format!(
+                "inode {blkno}: names of attributes of one byte were not scrambled ({err:#})"
+            ));
+        }
         if inode.is_dir() && (!is_system || inode.blkno == root) {
             let is_root = inode.blkno == root;
             let names = edit.attempt(|edit| scramble_names(edit, &inode, scrambler, is_root));
@@ -273,8 +302,7 @@ fn scramble_names(
         edit.unlink_name(dir.blkno, name)?;
     }
     for (name, inode, file_type) in names {
-        let mut tries = (0..TRIES).map(|salt| scrambler.text(&name, salt));
-        let Some(new) = tries.find(|new| !used.contains(new)) else {
+        let Some(new) = scrambler.unused(&name, &used) else {
             bail!("it has too many names of {} bytes", name.len());
         };
         edit.link(dir.blkno, &new, inode, file_type)?;
@@ -283,7 +311,34 @@ fn scramble_names(
     restore_times(edit, dir.blkno, dir)
 }
 
-/// The image must not make the directory look changed.
+/// Scrambles the names of attributes that have one byte. Their values become zeros, as all values
+/// do in the image.
+fn scramble_short(edit: &mut Edit, inode: &Inode, scrambler: &Scrambler) -> Result<()> {
+    let mut short = Vec::new();
+    // What is damaged is reported when blocks are selected.
+    for xattr in edit.volume().xattrs(inode).flatten() {
+        let name = xattr.name.get(xattr.prefix.as_str().len()..).unwrap_or_default();
+        if name.len() == 1 && xattr.size() <= MAX_VALUE {
+            short.push((xattr.prefix, name.to_vec(), vec![0; xattr.size() as usize]));
+        }
+    }
+    if short.is_empty() {
+        return Ok(());
+    }
+    for (prefix, name, _) in &short {
+        edit.remove_xattr(inode.blkno, *prefix, name)?;
+    }
+    let mut used: BTreeMap<XattrPrefix, HashSet<Vec<u8>>> = BTreeMap::new();
+    for (prefix, name, value) in short {
+        let used = used.entry(prefix).or_default();
+        let Some(new) = scrambler.unused(&name, used) else { bail!("it has too many of them") };
+        edit.set_xattr(inode.blkno, prefix, &new, &value)?;
+        used.insert(new);
+    }
+    restore_times(edit, inode.blkno, inode)
+}
+
+/// The image must not make the inode look changed.
 fn restore_times(edit: &mut Edit, blkno: Blkno, before: &Inode) -> Result<()> {
     let before = &before.dinode;
     edit.update_dinode(blkno, |dinode, _| {
@@ -345,6 +400,16 @@ mod tests {
         }
         assert_eq!((names[24], names[32]), (5, 3));
         assert_eq!(entries(&names).map_while(Result::ok).count(), 1);
+    }
+
+    #[test]
+    fn as_many_names_of_one_byte_as_there_can_be_have_others() {
+        let (scrambler, mut used) = (Scrambler::default(), HashSet::from([b".".to_vec()]));
+        for name in (1..=255).filter(|byte| !matches!(byte, b'/' | b'.')) {
+            let new = scrambler.unused(&[name], &used).unwrap();
+            assert!(new.len() == 1 && !matches!(new[0], 0 | b'/'), "{new:?}");
+            assert!(used.insert(new));
+        }
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use anyhow::Result;
 use ocfs2_format::feature::{FEATURES, Features};
 
+use crate::Request;
 use crate::source::{Source, Traits};
-use crate::{Request, file};
 
 /// Longest line of features in bytes.
 const LINE: usize = 80;
@@ -14,7 +14,7 @@ const LINE: usize = 80;
 /// Returns the answer to a request.
 ///
 /// # Errors
-/// If something cannot be read, or the request needs a file on a mounted volume.
+/// If something cannot be read, or the request needs a file and none was named.
 pub fn answer(source: &Source, request: Request) -> Result<String> {
     match request {
         Request::FsFeatures => Ok(features("", source.features()?)),
@@ -22,14 +22,8 @@ pub fn answer(source: &Source, request: Request) -> Result<String> {
         Request::Mkfs => Ok(mkfs(&source.traits()?, source.journal_size()?)),
         Request::FreeInode => free_inodes(source),
         Request::FreeFrag(kib) => Ok(source.free_frag(kib)?.text()),
-        Request::SpaceUsage => {
-            let (kernel, path) = source.file()?;
-            file::space_usage(kernel, path)
-        }
-        Request::FileStat => {
-            let (kernel, path) = source.file()?;
-            file::stat(kernel, path)
-        }
+        Request::SpaceUsage => Ok(source.file()?.space_usage()),
+        Request::FileStat => Ok(source.file()?.text()),
     }
 }
 

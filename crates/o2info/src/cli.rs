@@ -48,7 +48,8 @@ impl Request {
 ///
 /// The exit status is 0, or 1 if a request could not be answered.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "o2info", version, group = clap::ArgGroup::new("requests").multiple(true).required(true))]
+#[command(name = "o2info", version, group = clap::ArgGroup::new("requests").multiple(true).required(true),
+    group = clap::ArgGroup::new("of_files").multiple(true))]
 struct Raw {
     /// Let the kernel take cluster locks to include changes of other nodes, for --freeinode and
     /// --freefrag of a path. Without effect on a device, which is read as it is
@@ -76,14 +77,18 @@ struct Raw {
     #[arg(long, value_name = "KIB", group = "requests", value_parser = chunk)]
     freefrag: Option<u64>,
 
-    /// Show the space of a file on a mounted volume: blocks of 512 bytes; shared, unwritten and
-    /// missing clusters
-    #[arg(long, group = "requests")]
+    /// Show the space of a file: blocks of 512 bytes; shared, unwritten and missing clusters
+    #[arg(long, groups = ["requests", "of_files"])]
     space_usage: bool,
 
-    /// Show the status of a file on a mounted volume like stat(1), and its fragmentation
-    #[arg(long, group = "requests")]
+    /// Show the status of a file like stat(1), and its fragmentation
+    #[arg(long, groups = ["requests", "of_files"])]
     filestat: bool,
+
+    /// The file on a device or an image that --space-usage and --filestat are about, by its path
+    /// from the root of the volume; of a mounted volume its path there is enough
+    #[arg(long, value_name = "PATH", requires = "of_files")]
+    path: Option<PathBuf>,
 
     /// Read this partition of a disk or a disk image
     #[arg(long, value_name = "NUMBER")]
@@ -112,6 +117,8 @@ pub struct Cli {
     pub is_coherent: bool,
     /// The number of a partition on the device or image.
     pub partition: Option<u32>,
+    /// A file on the device or image.
+    pub path: Option<PathBuf>,
 }
 
 impl Cli {
@@ -131,8 +138,8 @@ impl Cli {
             given.map(|(id, request)| (matches.index_of(id).unwrap_or(0), request)).collect();
         placed.sort_by_key(|(place, _)| *place);
         let requests = placed.into_iter().map(|(_, request)| request).collect();
-        let Raw { device, partition, cluster_coherent: is_coherent, .. } = raw;
-        Self { requests, device, is_coherent, partition }
+        let Raw { device, partition, path, cluster_coherent: is_coherent, .. } = raw;
+        Self { requests, device, is_coherent, partition, path }
     }
 }
 
@@ -188,6 +195,7 @@ mod tests {
             &["x", "--freefrag", "3", "disk"],
             &["x", "--freefrag", "18014398509481984", "disk"],
             &["x", "--mkfs", "disk", "other"],
+            &["x", "--mkfs", "--path", "/file", "disk"],
         ] {
             assert!(Cli::try_parse_from(args).is_err(), "{args:?}");
         }

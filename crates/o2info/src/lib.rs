@@ -12,6 +12,7 @@ mod source;
 
 pub use answer::answer;
 pub use cli::{Cli, Request, command};
+pub use file::FileStatus;
 pub use freefrag::FreeFrag;
 pub use program::run;
-pub use source::{Source, Traits};
+pub use source::{PathOnVolume, Source, Traits};

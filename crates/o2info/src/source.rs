@@ -1,5 +1,7 @@
 //! Sources of answers: the volume on its device, or the kernel that has it mounted.
 
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -11,15 +13,25 @@ use ocfs2_ioctl::{InodeRoom, Mounted};
 use ocfs2_volume::find::resolve;
 use ocfs2_volume::{OpenVolumeError, SystemFile, Volume, VolumeOptions};
 
+use crate::file::FileStatus;
 use crate::{Cli, FreeFrag};
 
 /// The source of answers.
 #[derive(Debug)]
 pub enum Source {
-    /// A device or an image.
-    Volume(Box<Volume>),
+    /// A device or an image, and the file on it.
+    Volume(Box<Volume>, Option<PathOnVolume>),
     /// A path on a mounted volume, about which the kernel is asked.
     Kernel(Mounted, PathBuf),
+}
+
+/// A file on a device or an image.
+#[derive(Clone, Debug)]
+pub struct PathOnVolume {
+    /// Its path from the root of the volume.
+    pub path: PathBuf,
+    /// The number of the device; 0 for an image.
+    pub device: u64,
 }
 
 /// The properties of a volume.
@@ -49,9 +61,15 @@ impl Source {
         if cli.partition.is_none()
             && let Some(mounted) = Mounted::open(&device, cli.is_coherent)?
         {
+            if cli.path.is_some() {
+                bail!("is on a mounted volume: --path names a file on a device or an image");
+            }
             return Ok(Self::Kernel(mounted, device));
         }
-        Ok(Self::Volume(Box::new(open_volume(&device, cli.partition)?)))
+        let volume = Box::new(open_volume(&device, cli.partition)?);
+        let number = device.metadata().map_or(0, |metadata| metadata.rdev());
+        let path = cli.path.clone().map(|path| PathOnVolume { path, device: number });
+        Ok(Self::Volume(volume, path))
     }
 
     /// Returns the properties of the volume.
@@ -60,7 +78,7 @@ impl Source {
     /// Those of the kernel.
     pub fn traits(&self) -> Result<Traits> {
         Ok(match self {
-            Self::Volume(volume) => {
+            Self::Volume(volume, _) => {
                 let (sb, geometry) = (volume.superblock(), volume.geometry());
                 Traits {
                     label: sb.label().to_vec(),
@@ -88,7 +106,7 @@ impl Source {
     /// Those of the kernel.
     pub fn features(&self) -> Result<Features> {
         Ok(match self {
-            Self::Volume(volume) => volume.features(),
+            Self::Volume(volume, _) => volume.features(),
             Self::Kernel(kernel, _) => {
                 let [compat, incompat, ro_compat] = kernel.features()?;
                 Features {
@@ -107,7 +125,7 @@ impl Source {
     /// If it cannot be read.
     pub fn journal_size(&self) -> Result<u64> {
         Ok(match self {
-            Self::Volume(volume) => volume.system_file(SystemFile::Journal(0))?.size(),
+            Self::Volume(volume, _) => volume.system_file(SystemFile::Journal(0))?.size(),
             Self::Kernel(kernel, _) => kernel.journal_size()?,
         })
     }
@@ -118,7 +136,7 @@ impl Source {
     /// If it cannot be read.
     pub fn inode_room(&self) -> Result<Vec<InodeRoom>> {
         match self {
-            Self::Volume(volume) => {
+            Self::Volume(volume, _) => {
                 (0..volume.max_slots()).map(|slot| inode_room(volume, slot)).collect()
             }
             Self::Kernel(kernel, _) => Ok(kernel.inode_room()?),
@@ -133,19 +151,28 @@ impl Source {
         let Traits { block_size, cluster_size, .. } = self.traits()?;
         let new = FreeFrag::new(block_size, cluster_size, kib)?;
         match self {
-            Self::Volume(volume) => new.of_volume(volume),
+            Self::Volume(volume, _) => new.of_volume(volume),
             Self::Kernel(kernel, _) => new.of_kernel(kernel),
         }
     }
 
-    /// Returns the file on a mounted volume, and its path.
+    /// Returns the status of the file that was named.
     ///
     /// # Errors
-    /// If the source is a device or an image.
-    pub fn file(&self) -> Result<(&Mounted, &Path)> {
+    /// If none was named, or it cannot be read.
+    pub fn file(&self) -> Result<FileStatus> {
         match self {
-            Self::Volume(_) => bail!("a file of a mounted volume is needed for this"),
-            Self::Kernel(kernel, path) => Ok((kernel, path)),
+            Self::Volume(_, None) => bail!(
+                "a file is needed for this: one of a mounted volume, or --path with the path of one \
+                 on the device or image"
+            ),
+            Self::Volume(volume, Some(PathOnVolume { path, device })) => {
+                // As the kernel does with a path.
+                let inode = volume.resolve_following(path.as_os_str().as_bytes());
+                let inode = inode.with_context(|| shown(path))?;
+                FileStatus::of_inode(volume, &inode, path, *device).with_context(|| shown(path))
+            }
+            Self::Kernel(kernel, path) => FileStatus::of_kernel(kernel, path),
         }
     }
 }

@@ -153,7 +153,7 @@ pub(super) fn net_stats(
 }
 
 /// Waits; fails after a signal.
-fn wait(shell: &Shell, time: Duration) -> Result<(), Failure> {
+pub(super) fn wait(shell: &Shell, time: Duration) -> Result<(), Failure> {
     let start = Instant::now();
     while start.elapsed() < time {
         shell.interrupt().check()?;

@@ -5,7 +5,6 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use ocfs2_format::feature::FEATURES;
 use ocfs2_volume::Timestamp;
 
 use super::only;
@@ -148,27 +147,5 @@ pub(super) fn who(shell: &mut Shell, _: &[Vec<u8>], out: &mut Screen) -> Result<
             format_args!("\t{slot:>4}  {node:>5}  {journal:<7}  {seq:<16}  {generation:<16}"),
         )?;
     }
-    Ok(())
-}
-
-/// `feature`
-pub(super) fn feature(
-    shell: &mut Shell,
-    words: &[Vec<u8>],
-    out: &mut Screen,
-) -> Result<(), Failure> {
-    let fs = shell.fs()?;
-    if !words.is_empty() {
-        let why = "Features change much of a volume: tunefs.ocfs2 --fs-features does it";
-        return Err(Failure::Failed(why.to_owned()));
-    }
-    let features = fs.volume.features();
-    let set = FEATURES.iter().filter(|feature| features.contains(feature.bit));
-    let names: Vec<_> = set.map(|feature| feature.name).collect();
-    out.row(
-        "features",
-        |it| it.put("names", names.clone()),
-        format_args!("Features: {}", names.join(" ")),
-    )?;
     Ok(())
 }

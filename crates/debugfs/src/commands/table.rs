@@ -2,8 +2,8 @@
 
 use super::change::{self, attributes, contents};
 use super::{
-    Command, bits, blocks, command, dirs, dump, extents, files, freefrag, hashes, help, hex,
-    icheck, indexes, live, logs, names, print, quota, session, volumes,
+    Command, bits, blocks, command, dirs, dump, extents, files, freefrag, hashes, heartbeat, help,
+    hex, icheck, indexes, live, logs, names, print, quota, rdump, session, volumes,
 };
 
 /// All commands except `quit`, in the order of their names.
@@ -52,8 +52,8 @@ pub const COMMANDS: &[Command] = &[
     ),
     command(
         &["crc"],
-        "[-r] <filespec>",
-        "Say whether the check of a block holds; -r makes it hold",
+        "[-i|-r|-v] [-t shape] <filespec>",
+        "Say whether the check of a block holds; -v shows it, -r makes it hold, -i makes it wrong",
         change::raw::crc,
     ),
     command(&["curdev"], "", "Show current device", volumes::curdev),
@@ -127,10 +127,21 @@ pub const COMMANDS: &[Command] = &[
         "Allocate blocks of a file, which read as zeros; -k keeps its size",
         contents::fallocate,
     ),
-    command(&["feature", "features"], "", "Show the features", session::feature),
+    command(
+        &["feature", "features"],
+        "[[+|-|no]<feature>] ...",
+        "Show the features, or set or clear those that are nothing but their bit",
+        change::feature::feature,
+    ),
     command(&["ffb"], "[count [goal]]", "Find free clusters in a row", bits::ffb),
     command(&["ffi"], "[slot]", "Find a free block for an inode", bits::ffi),
     command(&["fields"], "[structure]", "Show the fields of a structure", print::fields),
+    command(
+        &["fill"],
+        "[-n <count>] <block#> <digits>",
+        "Overwrite blocks with a pattern of hexadecimal digits, which damages the volume",
+        change::fill::fill,
+    ),
     command(
         &["findpath"],
         "<block#> ...",
@@ -177,7 +188,12 @@ pub const COMMANDS: &[Command] = &[
     ),
     command(&["group"], "<block#>", "Show chain group", blocks::group),
     command(&["grpextents"], "<block#>", "Show free extents in a chain group", blocks::grpextents),
-    command(&["hb"], "", "Show the heartbeat blocks", volumes::hb),
+    command(
+        &["hb"],
+        "[-w [seconds]]",
+        "Show the heartbeat blocks; -w looks twice, and says which nodes are alive",
+        heartbeat::hb,
+    ),
     command(&["help", "?"], "[command]", "This information, or that about one command", help::help),
     command(
         &["htree", "htree_dump"],
@@ -255,7 +271,12 @@ pub const COMMANDS: &[Command] = &[
         quota::lq,
     ),
     command(&["ls"], "[-l] <filespec>", "List directory", dirs::ls),
-    command(&["lsdel"], "", "List deleted files that journals still have", change::undelete::lsdel),
+    command(
+        &["lsdel"],
+        "[slot#]",
+        "List orphans, and deleted files that a journal or a freed inode still has",
+        change::undelete::lsdel,
+    ),
     command(&["mkdir"], "<new>", "Make a directory", change::names::mkdir),
     command(
         &["mknod"],
@@ -297,9 +318,9 @@ pub const COMMANDS: &[Command] = &[
     command(&["pwd"], "", "Show the current directory", dirs::pwd),
     command(
         &["rdump"],
-        "[-v] <filespec> <outdir>",
-        "Recursively dumps from src to a dir on a mounted filesystem",
-        dump::rdump,
+        "[-v] [--tar] <filespec> <outdir>|<file>|-",
+        "Recursively dumps from src to a dir on a mounted filesystem; --tar to an archive",
+        rdump::rdump,
     ),
     command(
         &["rebuild_index"],
@@ -434,7 +455,7 @@ pub const COMMANDS: &[Command] = &[
     command(
         &["undel", "undelete"],
         "<inode#> <new>",
-        "Make a file of what a journal has of a deleted one",
+        "Make a file of what a journal or a freed inode has of a deleted one",
         change::undelete::undel,
     ),
     command(

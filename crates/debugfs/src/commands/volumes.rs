@@ -171,29 +171,3 @@ fn slots(fs: &Fs, out: &mut Screen) -> Result<(), Failure> {
     }
     Ok(())
 }
-
-/// `hb`
-pub(super) fn hb(shell: &mut Shell, _: &[Vec<u8>], out: &mut Screen) -> Result<(), Failure> {
-    let fs = shell.fs()?;
-    let context = || "while looking up heartbeat".to_owned();
-    let region = fs.volume.heartbeat_region().explain(context)?;
-    writeln!(out, "\tnode: node              seq       generation checksum deadms")?;
-    let beats = region.blocks(fs.volume.device());
-    let beats = beats.map_err(|err| Failure::Failed(format!("{err} while reading heartbeat")))?;
-    for (node, beat) in beats.iter().enumerate().filter(|(_, beat)| beat.hb_seq != 0) {
-        let (number, seq, generation) = (beat.hb_node, beat.hb_seq, beat.hb_generation);
-        let (checksum, dead) = (beat.hb_cksum, beat.hb_dead_ms);
-        out.row(
-            "heartbeat",
-            |it| {
-                let it = it.put("block", node).put("node", number).put("sequence", seq);
-                let it = it.put("generation", generation).put("checksum", checksum);
-                it.put("dead_ms", dead)
-            },
-            format_args!(
-                "\t{node:>4}: {number:>4} {seq:016x} {generation:016x} {checksum:08x} {dead:>6}"
-            ),
-        )?;
-    }
-    Ok(())
-}

@@ -189,7 +189,7 @@ fn attributes(member: &Member) -> Result<Attributes, FillError> {
             }
             key => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                    add(name, value.clone());
+                    add(&decoded(name), value.clone());
                 }
                 continue;
             }
@@ -219,6 +219,22 @@ fn attributes(member: &Member) -> Result<Attributes, FillError> {
         mtime: member.mtime,
         xattrs,
     })
+}
+
+/// The name of an attribute from a key, in which `=` would end the key.
+fn decoded(name: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(name.len());
+    let mut rest = name;
+    while let Some((byte, after)) = rest.split_first() {
+        let (byte, after) = match (byte, after) {
+            (b'%', [b'3', b'D', after @ ..]) => (b'=', after),
+            (b'%', [b'2', b'5', after @ ..]) => (b'%', after),
+            (byte, after) => (*byte, after),
+        };
+        decoded.push(byte);
+        rest = after;
+    }
+    decoded
 }
 
 /// The contents that come next in the archive.
@@ -270,5 +286,15 @@ impl<R: Read> Contents for Stored<'_, R> {
             self.at += 1;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_an_attribute_is_decoded_once() {
+        assert_eq!(decoded(b"user.a%3Db%253D%x%"), b"user.a=b%3D%x%");
     }
 }

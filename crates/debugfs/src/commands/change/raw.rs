@@ -1,10 +1,11 @@
 //! Blocks overwritten without a journal: intended damage, and corrected checks.
 
 use ocfs2_format::dinode::Dinode;
-use ocfs2_format::{Blkno, Block, Structure, check};
+use ocfs2_format::{Blkno, Block, BlockCheck, Structure, check};
 
 use super::{refused, say};
 use crate::commands::blocks::block;
+use crate::commands::print::shape_of;
 use crate::error::{Explain, Failure};
 use crate::screen::Screen;
 use crate::shell::Shell;
@@ -148,13 +149,29 @@ fn stamp(bytes: &mut [u8], blkno: Blkno) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `crc`: shows whether the check of a block is right; `-r` corrects it.
+/// What `crc` does.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Crc {
+    Say,
+    Show,
+    Mend,
+    Break,
+}
+
+/// `crc`: shows whether the check of a block is right; `-v` shows it as well, `-r` corrects it,
+/// `-i` makes it wrong.
 pub(in super::super) fn crc(
     shell: &mut Shell,
     words: &[Vec<u8>],
     out: &mut Screen,
 ) -> Result<(), Failure> {
-    let (mends, words) = crate::commands::option(words, "-r");
+    let (what, words) = match words.split_first() {
+        Some((word, rest)) if word == b"-v" => (Crc::Show, rest),
+        Some((word, rest)) if word == b"-r" => (Crc::Mend, rest),
+        Some((word, rest)) if word == b"-i" => (Crc::Break, rest),
+        _ => (Crc::Say, words),
+    };
+    let (shape, words) = shape_of(words)?;
     let [word] = words else { return Err(Failure::Usage) };
     let fs = shell.fs()?;
     if !fs.has_checks() {
@@ -162,21 +179,46 @@ pub(in super::super) fn crc(
     }
     let blkno = shell.find(fs, word).of(word)?;
     let mut bytes = fs.block(blkno).of(word)?;
-    let before = bytes.clone();
-    stamp(&mut bytes, blkno)?;
-    match (before == bytes, mends) {
-        (true, _) => out.row(
-            "check",
-            |it| it.put("block", blkno.0).put("check_holds", true),
-            format_args!("the check of block {blkno} holds"),
-        )?,
-        (false, true) => {
-            let what = format!("the check of block {blkno} did not hold and does");
-            return overwrite(shell, blkno, &bytes, &what, out);
+    let none = || Failure::Failed(format!("Block {blkno} has no signature that is known"));
+    let offset = shape.check_offset(&bytes).ok_or_else(none)?;
+    let stored = BlockCheck::decode(bytes.get(offset..).unwrap_or_default())?;
+    let computed = check::compute(&bytes, offset);
+    let holds = (stored.bc_crc32e, stored.bc_ecc) == (computed.bc_crc32e, computed.bc_ecc);
+    match what {
+        Crc::Mend if !holds => {
+            check::stamp(&mut bytes, offset);
+            let text = format!("the check of block {blkno} did not hold and does");
+            return overwrite(shell, blkno, &bytes, &text, out);
         }
-        (false, false) => {
-            return Err(Failure::Failed(format!("The check of block {blkno} does not hold")));
+        Crc::Break => {
+            // Turned altogether, so that no bit of the block can make up for it.
+            let wrong = BlockCheck { bc_crc32e: !computed.bc_crc32e, ..computed };
+            wrong.encode(bytes.get_mut(offset..).unwrap_or_default())?;
+            let text = format!("the check of block {blkno} does not hold any more");
+            return overwrite(shell, blkno, &bytes, &text, out);
         }
+        _ => {}
     }
-    Ok(())
+    let verb = if holds { "holds" } else { "does not hold" };
+    if holds || what == Crc::Show {
+        let of = |check: &BlockCheck| format!("{:08x} {:04x}", check.bc_crc32e, check.bc_ecc);
+        let values = match what {
+            Crc::Show if holds => format!(": CRC32 and ECC {}", of(&stored)),
+            Crc::Show => format!(": CRC32 and ECC {}, computed {}", of(&stored), of(&computed)),
+            _ => String::new(),
+        };
+        out.row(
+            "check",
+            |it| {
+                let it = it.put("block", blkno.0).put("check_holds", holds);
+                let it = it.put("crc32", stored.bc_crc32e).put("ecc", stored.bc_ecc);
+                it.put("computed_crc32", computed.bc_crc32e).put("computed_ecc", computed.bc_ecc)
+            },
+            format_args!("the check of block {blkno} {verb}{values}"),
+        )?;
+    }
+    if holds {
+        return Ok(());
+    }
+    Err(Failure::Failed(format!("The check of block {blkno} does not hold")))
 }

@@ -1,22 +1,25 @@
-//! Deleted files: listed, and restored from what the journals have of them.
+//! Deleted files: listed, and restored from what journals and freed inodes have of them.
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::ops::Range;
+use std::sync::Arc;
 
 use ocfs2_cli::terminal;
 use ocfs2_format::Blkno;
-use ocfs2_format::dinode::{Arm, FileKind};
+use ocfs2_format::dinode::{Arm, FileKind, InodeFlags};
 use ocfs2_volume::edit::{Edit, NewInode};
-use ocfs2_volume::{Inode, Volume};
+use ocfs2_volume::{Inode, SystemFile, Volume};
 
 use super::{Place, refused, say};
 use crate::commands::blocks::block;
 use crate::error::{Explain, Failure, Problem};
-use crate::past::{Deleted, Past};
+use crate::past::{self, Deleted, Kept, Past};
 use crate::screen::Screen;
 use crate::shell::Shell;
 use crate::show::time;
 use crate::volume::Fs;
+use crate::words::number;
 
 /// Bytes copied at a time.
 const PIECE: usize = 1 << 20;
@@ -24,60 +27,159 @@ const PIECE: usize = 1 << 20;
 /// Deleted files by inode, each with the slot whose journal has it.
 type Found = BTreeMap<Blkno, (u16, Deleted)>;
 
-fn find(fs: &Fs, out: &mut Screen) -> Result<Found, Failure> {
-    let mut found = Found::new();
-    for slot in 0..fs.volume.max_slots() {
-        if fs.volume.journal_is_dirty(slot).unwrap_or(false) {
-            // What a replay restores is not deleted.
-            let why =
-                format!("the journal of slot {slot} has to be replayed first: jr, fsck.ocfs2");
-            return Err(Failure::Failed(why));
+/// What was found of deleted files.
+#[derive(Default)]
+struct Search {
+    found: Found,
+    /// Slots whose journals a replay would bring back: what these restore is not deleted.
+    dirty: Vec<u16>,
+    /// Whether something could not be read, which was reported.
+    has_failed: bool,
+}
+
+impl Search {
+    fn of(fs: &Fs, slots: Range<u16>, out: &mut Screen) -> Result<Self, Failure> {
+        let mut search = Self::default();
+        for slot in slots {
+            if fs.volume.journal_is_dirty(slot).unwrap_or(false) {
+                search.dirty.push(slot);
+                continue;
+            }
+            let logged = Past::of_slot(fs, slot).and_then(|past| past.deleted());
+            search.add(slot, "journal", logged, out)?;
+            search.add(slot, "inodes", past::freed(fs, slot), out)?;
         }
-        let deleted = match Past::of_slot(fs, slot).and_then(|past| past.deleted()) {
+        Ok(search)
+    }
+
+    fn add(
+        &mut self,
+        slot: u16,
+        place: &str,
+        deleted: Result<BTreeMap<Blkno, Deleted>, Problem>,
+        out: &mut Screen,
+    ) -> Result<(), Failure> {
+        let deleted = match deleted {
             Ok(deleted) => deleted,
             Err(Problem::Interrupted(err)) => return Err(err.into()),
             Err(err) => {
-                out.say(&format!("journal of slot {slot}: {err}"));
-                continue;
+                self.has_failed = true;
+                out.say(&format!("{place} of slot {slot}: {err}"));
+                return Ok(());
             }
         };
         for (blkno, deleted) in deleted {
-            let newer = |(_, other): &(u16, Deleted)| other.inode.ctime() >= deleted.inode.ctime();
-            if !found.get(&blkno).is_some_and(newer) {
-                found.insert(blkno, (slot, deleted));
+            // Of one file a journal has more: an inode that is freed has lost links and attributes.
+            let is_better = |(_, other): &(u16, Deleted)| {
+                let is_same = other.inode.dinode.i_generation == deleted.inode.dinode.i_generation;
+                let is_block = deleted.kept == Kept::Block;
+                is_same && is_block || other.inode.ctime() >= deleted.inode.ctime()
+            };
+            if !self.found.get(&blkno).is_some_and(is_better) {
+                self.found.insert(blkno, (slot, deleted));
             }
         }
+        Ok(())
     }
-    Ok(found)
+
+    fn not_replayed(&self) -> Result<(), Failure> {
+        let Some(slot) = self.dirty.first() else { return Ok(()) };
+        let why = format!("the journal of slot {slot} has to be replayed first: jr, fsck.ocfs2");
+        Err(Failure::Failed(why))
+    }
 }
 
-/// `lsdel`
+/// `lsdel`: files that wait for their deletion, and deleted ones that can be restored.
 pub(in super::super) fn lsdel(
     shell: &mut Shell,
-    _: &[Vec<u8>],
+    words: &[Vec<u8>],
     out: &mut Screen,
 ) -> Result<(), Failure> {
     let fs = shell.fs()?;
-    let found = find(fs, out)?;
+    let most = fs.volume.max_slots();
+    let slots = match words {
+        [] => 0..most,
+        [word] => {
+            let slot = number(word).ok_or(Failure::Usage)?;
+            let slot = u16::try_from(slot).ok().filter(|slot| *slot < most);
+            let slot = slot.ok_or_else(|| refused(word, &format!("is none of {most} slots")))?;
+            slot..slot + 1
+        }
+        _ => return Err(Failure::Usage),
+    };
     writeln!(out, "{:>12} {:>6} {:>7} {:>14} Deleted", "Inode", "Owner", "Mode", "Size")?;
-    for (blkno, (_, deleted)) in &found {
+    let (mut orphans, mut has_failed) = (0_u64, false);
+    for slot in slots.clone() {
+        match list_orphans(fs, slot, out) {
+            Ok(count) => orphans += count,
+            Err(Failure::Failed(text)) => {
+                has_failed = true;
+                out.say(&format!("orphans of slot {slot}: {text}"));
+            }
+            Err(err) => return Err(err),
+        }
+    }
+    let search = Search::of(fs, slots, out)?;
+    for (blkno, (slot, deleted)) in &search.found {
         let dinode = &deleted.inode.dinode;
         let when = match deleted.dtime {
             0 => "not known".to_owned(),
             dtime => time::long(dtime),
         };
+        let kept = if deleted.kept == Kept::Block { "inode" } else { "journal" };
         let (owner, mode, size) = (dinode.i_uid, dinode.i_mode, dinode.i_size);
         out.row(
             "deleted",
             |it| {
                 let it = it.put("inode", blkno.0).put("uid", owner).put("mode", mode);
-                it.put("size", size).put("dtime", deleted.dtime)
+                let it = it.put("size", size).put("dtime", deleted.dtime);
+                it.put("slot", *slot).put("kept_in", kept)
             },
             format_args!("{blkno:>12} {owner:>6} {mode:>7o} {size:>14} {when}"),
         )?;
     }
-    writeln!(out, "{} deleted files found", found.len())?;
-    Ok(())
+    let total = search.found.len() as u64 + orphans;
+    match orphans {
+        0 => writeln!(out, "{total} deleted files found")?,
+        orphans => writeln!(out, "{total} deleted files found, {orphans} of them orphans")?,
+    }
+    search.not_replayed()?;
+    if has_failed || search.has_failed { Err(Failure::Said) } else { Ok(()) }
+}
+
+/// Lists the orphan directory of a slot; returns the number of orphans.
+fn list_orphans(fs: &Fs, slot: u16, out: &mut Screen) -> Result<u64, Failure> {
+    let dir = fs.volume.system_file(SystemFile::OrphanDir(slot))?;
+    let (mut count, mut failed) = (0, None);
+    fs.dir_blocks::<Failure>(&dir, |block| {
+        for entry in block.entries().filter(|entry| !entry.is_dot()) {
+            let blkno = entry.inode;
+            let read = fs.inode(blkno).explain(|| format!("while reading inode {blkno}"));
+            let inode = match read {
+                Ok(inode) => inode,
+                Err(err @ Failure::Failed(_)) => {
+                    failed = Some(err);
+                    continue;
+                }
+                Err(err) => return Err(err),
+            };
+            count += 1;
+            let dinode = &inode.dinode;
+            let (owner, mode, size) = (dinode.i_uid, dinode.i_mode, dinode.i_size);
+            out.row(
+                "orphan",
+                |it| {
+                    let it = it.put("inode", blkno.0).put("uid", owner).put("mode", mode);
+                    it.put("size", size).put("slot", slot).text("name", &entry.name)
+                },
+                format_args!(
+                    "{blkno:>12} {owner:>6} {mode:>7o} {size:>14} not yet: orphan of slot {slot}"
+                ),
+            )?;
+        }
+        Ok(true)
+    })?;
+    failed.map_or(Ok(count), Err)
 }
 
 /// `undel`: makes a file with the contents of the deleted one.
@@ -91,11 +193,20 @@ pub(in super::super) fn undel(
     let place = Place::of(shell, to)?;
     let fs = shell.fs()?;
     let blkno = block(fs, word)?;
-    let found = find(fs, out)?.remove(&blkno);
-    let Some((slot, deleted)) = found else {
+    if fs.inode(blkno).is_ok_and(|inode| inode.dinode.flags().contains(InodeFlags::ORPHANED)) {
+        let why = "is an orphan that still has all its contents: dump copies it out";
+        return Err(refused(word, why));
+    }
+    let mut search = Search::of(fs, 0..fs.volume.max_slots(), out)?;
+    search.not_replayed()?;
+    let Some((slot, deleted)) = search.found.remove(&blkno) else {
         return Err(refused(word, "is not in any journal as a file that was deleted"));
     };
-    let past = Past::of_slot(fs, slot).of(word)?.volume_of(&deleted).of(word)?;
+    let past = match deleted.kept {
+        Kept::Log(sequence) => Past::of_slot(fs, slot).and_then(|past| past.volume_at(sequence)),
+        Kept::Block => Ok(fs.volume.on(Arc::clone(fs.volume.device()))),
+    };
+    let past = past.of(word)?;
     let inode = &deleted.inode;
     verify_free(fs, &past, inode, word)?;
     let interrupt = shell.interrupt().clone();

@@ -2,6 +2,7 @@
 //! describes what is there. One program does both, because starting a hundred small ones is what
 //! takes time on an emulated processor.
 
+mod calls;
 mod describe;
 mod fill;
 mod large;
@@ -19,6 +20,7 @@ const USAGE: &str = "usage:
   volume-contents orphan FOLDER
   volume-contents aged FOLDER FILES
   volume-contents disk FOLDER GIB
+  volume-contents calls FOLDER CLUSTER_SIZE MORE_CLUSTERS
   volume-contents describe FOLDER
   volume-contents manifest FOLDER PREFIX";
 
@@ -47,6 +49,10 @@ fn run(args: &[&str]) -> Result<()> {
         ["orphan", folder] => work::orphan(Path::new(folder)),
         ["aged", folder, files] => large::aged(Path::new(folder), files.parse().context("FILES")?),
         ["disk", folder, gib] => large::disk(Path::new(folder), gib.parse().context("GIB")?),
+        ["calls", folder, cluster_size, clusters] => {
+            let cluster_size = cluster_size.parse().context("CLUSTER_SIZE")?;
+            calls::all(Path::new(folder), cluster_size, clusters.parse().context("MORE_CLUSTERS")?)
+        }
         ["describe", folder] => describe::print(Path::new(folder)),
         ["manifest", folder, prefix] => describe::write(Path::new(folder), prefix),
         _ => bail!("{USAGE}"),

@@ -1,0 +1,94 @@
+//! Extended attributes in the form that the kernel and archives have them.
+
+use ocfs2_format::xattr::{MAX_VALUE, XattrPrefix};
+use ocfs2_volume::Inode;
+use ocfs2_volume::xattr::Xattr;
+
+use crate::error::{Explain, Failure, Problem};
+use crate::volume::Fs;
+
+/// What comes before an access control list in the kernel's interface, and is not on the disk.
+const ACL_VERSION: [u8; 4] = 2_u32.to_le_bytes();
+/// Bytes of an entry of an access control list.
+const ACL_ENTRY: usize = 8;
+
+/// Calls `each` with every attribute of an inode that can be read: its whole name, its value.
+/// Returns the first problem with the others.
+pub(super) fn each_attribute(
+    fs: &Fs,
+    inode: &Inode,
+    mut each: impl FnMut(&[u8], &[u8]) -> Result<(), Failure>,
+) -> Result<Option<Failure>, Failure> {
+    let context = || format!("while reading attributes of inode {}", inode.blkno);
+    let mut first = None;
+    for xattr in fs.volume.xattrs(inode) {
+        fs.check()?;
+        let read = xattr.map_err(Problem::from).and_then(|xattr| {
+            let value = value(fs, &xattr)?;
+            Ok((xattr.name, value))
+        });
+        match read.explain(context) {
+            Ok((name, value)) => each(&name, &value)?,
+            Err(err @ Failure::Failed(_)) => first = first.or(Some(err)),
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(first)
+}
+
+/// The value as `getxattr` returns it.
+fn value(fs: &Fs, xattr: &Xattr) -> Result<Vec<u8>, Problem> {
+    if xattr.size() > MAX_VALUE {
+        return Err(Problem::NotAttributes);
+    }
+    let value = fs.volume.xattr_value(xattr)?;
+    Ok(match xattr.prefix {
+        XattrPrefix::PosixAclAccess | XattrPrefix::PosixAclDefault => {
+            [&ACL_VERSION[..], &value].concat()
+        }
+        _ => value,
+    })
+}
+
+/// The text of an access control list that `getxattr` returned, as archives have it, with numbers
+/// for users and groups; `None` if it is none.
+pub(super) fn acl_text(value: &[u8]) -> Option<String> {
+    let entries = value.strip_prefix(&ACL_VERSION)?;
+    let (entries, []) = entries.as_chunks::<ACL_ENTRY>() else { return None };
+    let texts = entries.iter().map(|[tag, tag1, perm, perm1, id @ ..]| {
+        let (tag, perm) = (u16::from_le_bytes([*tag, *tag1]), u16::from_le_bytes([*perm, *perm1]));
+        let id = u32::from_le_bytes(*id);
+        let who = match tag {
+            0x01 => "user:".to_owned(),
+            0x02 => format!("user:{id}"),
+            0x04 => "group:".to_owned(),
+            0x08 => format!("group:{id}"),
+            0x10 => "mask:".to_owned(),
+            0x20 => "other:".to_owned(),
+            _ => return None,
+        };
+        let letter = |bit, letter| if perm & bit == 0 { '-' } else { letter };
+        Some(format!("{who}:{}{}{}", letter(4, 'r'), letter(2, 'w'), letter(1, 'x')))
+    });
+    Some(texts.collect::<Option<Vec<_>>>()?.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_has_the_text_of_archives() {
+        let entry =
+            |tag: u8, perm: u8, id: u32| [&[tag, 0, perm, 0][..], &id.to_le_bytes()].concat();
+        let none = u32::MAX;
+        let list = [entry(1, 6, none), entry(2, 4, 1000), entry(4, 4, none), entry(8, 7, 5)];
+        let rest = [entry(0x10, 7, none), entry(0x20, 0, none)];
+        let value = [ACL_VERSION.to_vec(), list.concat(), rest.concat()].concat();
+        let text = "user::rw-,user:1000:r--,group::r--,group:5:rwx,mask::rwx,other::---";
+        assert_eq!(acl_text(&value).as_deref(), Some(text));
+        assert_eq!(acl_text(&value[..value.len() - 1]), None);
+        assert_eq!(acl_text(&[2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]), None);
+        assert_eq!(acl_text(b""), None);
+    }
+}

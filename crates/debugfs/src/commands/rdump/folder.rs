@@ -1,0 +1,173 @@
+//! The copy as files of this machine. Existing files are neither overwritten nor followed.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use ocfs2_cli::terminal;
+use ocfs2_format::dinode::FileKind;
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+use rustix::io::Errno;
+
+use super::attributes::each_attribute;
+use super::{Copied, Target};
+use crate::commands::local::{Place, local_path, set_mode, set_owner, set_times, write_contents};
+use crate::error::{Failure, of_file, plain};
+use crate::screen::Screen;
+
+/// A folder of this machine.
+pub(super) struct Folder {
+    base: PathBuf,
+    /// Files whose owner could not be set.
+    without_owner: u64,
+    /// Devices that were left out.
+    devices: u64,
+    /// Attributes that only root may set.
+    attributes: u64,
+    /// Attributes that could not be set for another reason, and the first of these reasons.
+    refused: Option<(u64, String)>,
+}
+
+impl Folder {
+    /// An existing folder.
+    pub(super) fn new(base: &Path) -> Result<Self, Failure> {
+        let metadata = base.metadata().map_err(|err| of_file(&err, base))?;
+        if !metadata.is_dir() {
+            return Err(of_file(&io::ErrorKind::NotADirectory.into(), base));
+        }
+        let base = base.to_owned();
+        Ok(Self { base, without_owner: 0, devices: 0, attributes: 0, refused: None })
+    }
+
+    fn place(&self, path: &Path) -> PathBuf {
+        // A trailing slash would be added to the folder itself.
+        if path.as_os_str().is_empty() { self.base.clone() } else { self.base.join(path) }
+    }
+
+    /// Gives what was made the rest: owner, mode, attributes, times.
+    fn restore(&mut self, it: &Copied<'_>, place: &Place<'_>) -> Result<(), Failure> {
+        let path = self.place(it.path);
+        let failed = |err: Errno| of_file(&err.into(), &path);
+        let has_owner = set_owner(it.inode, place);
+        if !has_owner {
+            self.without_owner += 1;
+        }
+        // After the owner, whose change removes security.capability; before the mode, which can
+        // forbid the owner to set them, and which has the mask of an access control list.
+        let unread = each_attribute(it.fs, it.inode, |name, value| {
+            // They would lend the rights of somebody else.
+            if !has_owner && name.starts_with(b"security.") {
+                self.attributes += 1;
+                return Ok(());
+            }
+            match place.set_attribute(name, value) {
+                Ok(()) => {}
+                Err(Errno::PERM | Errno::ACCESS) if !rustix::process::geteuid().is_root() => {
+                    self.attributes += 1;
+                }
+                Err(err) => {
+                    let reason = || {
+                        format!("{} '{}'", plain(&err.into()), ocfs2_cli::shown(&path))
+                            + &format!(", {}", terminal(name))
+                    };
+                    self.refused.get_or_insert_with(|| (0, reason())).0 += 1;
+                }
+            }
+            Ok(())
+        })?;
+        let set = set_mode(it.inode, place, has_owner).and_then(|()| set_times(it.inode, place));
+        set.map_err(failed)?;
+        unread.map_or(Ok(()), Err)
+    }
+}
+
+impl Target for Folder {
+    fn shown(&self, path: &Path) -> String {
+        ocfs2_cli::shown(self.place(path))
+    }
+
+    fn directory(&mut self, it: &Copied<'_>, _: &mut Screen) -> Result<(), Failure> {
+        if it.path.as_os_str().is_empty() {
+            return Ok(());
+        }
+        let path = self.place(it.path);
+        // Until it has its own mode, nobody else is to use what is in it.
+        DirBuilder::new().mode(0o700).create(&path).map_err(|err| of_file(&err, &path))
+    }
+
+    fn filled(&mut self, it: &Copied<'_>, _: &mut Screen) -> Result<(), Failure> {
+        // The folder that was there before stays as it was.
+        if it.path.as_os_str().is_empty() {
+            return Ok(());
+        }
+        let path = self.place(it.path);
+        self.restore(it, &Place::Path(&path))
+    }
+
+    fn regular(&mut self, it: &Copied<'_>, _: &mut Screen) -> Result<(), Failure> {
+        let path = self.place(it.path);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let file = file.map_err(|err| of_file(&err, &path))?;
+        let written = write_contents(it.fs, it.inode, &file, &path);
+        // What could be read has an owner as well.
+        let restored = match written {
+            Err(Failure::Interrupted(_)) => Ok(()),
+            _ => self.restore(it, &Place::Open(&file)),
+        };
+        written.and(restored)
+    }
+
+    fn symlink(&mut self, it: &Copied<'_>, to: &[u8], _: &mut Screen) -> Result<(), Failure> {
+        let path = self.place(it.path);
+        symlink(local_path(to), &path).map_err(|err| of_file(&err, &path))?;
+        self.restore(it, &Place::Path(&path))
+    }
+
+    fn special(&mut self, it: &Copied<'_>, kind: FileKind, _: &mut Screen) -> Result<(), Failure> {
+        let path = self.place(it.path);
+        let (major, minor) = it.inode.dinode.rdev();
+        let (kind, device) = match kind {
+            FileKind::CharDevice => (FileType::CharacterDevice, makedev(major, minor)),
+            FileKind::BlockDevice => (FileType::BlockDevice, makedev(major, minor)),
+            FileKind::Socket => (FileType::Socket, 0),
+            _ => (FileType::Fifo, 0),
+        };
+        match mknodat(CWD, &path, kind, Mode::from_raw_mode(0o600), device) {
+            Ok(()) => self.restore(it, &Place::Path(&path)),
+            Err(Errno::PERM) => {
+                self.devices += 1;
+                Ok(())
+            }
+            Err(err) => Err(of_file(&err.into(), &path)),
+        }
+    }
+
+    fn link(&mut self, it: &Copied<'_>, first: &Path, _: &mut Screen) -> Result<(), Failure> {
+        let path = self.place(it.path);
+        fs::hard_link(self.place(first), &path).map_err(|err| of_file(&err, &path))
+    }
+
+    fn end(&mut self, out: &mut Screen) -> Result<(), Failure> {
+        let count = self.without_owner;
+        if count > 0 {
+            out.say(&format!(
+                "rdump: {count} files belong to you: only root may give them their owners"
+            ));
+        }
+        if self.devices > 0 {
+            let count = self.devices;
+            out.say(&format!("rdump: {count} devices were left out: only root may make them"));
+        }
+        if self.attributes > 0 {
+            let count = self.attributes;
+            out.say(&format!("rdump: {count} attributes were left out: only root may set them"));
+        }
+        match &self.refused {
+            None => Ok(()),
+            Some((count, reason)) => Err(Failure::Failed(format!(
+                "{count} attributes could not be set, the first: {reason}"
+            ))),
+        }
+    }
+}
