@@ -189,7 +189,7 @@ pub(super) const RECIPES: &[Recipe] = &[
                 superblock.s_feature_incompat &= !Incompat::SPARSE_ALLOC.bits();
             });
         },
-        found: &["FEATURE_LACKING", "INODE_SIZE", "NO_HOLES", "SUPERBLOCK_FIELD"],
+        found: &["FEATURE_LACKING", "INODE_SIZE", "SUPERBLOCK_FIELD"],
         c: Differs {
             codes: &["EXTENT_MARKED_UNWRITTEN", "INODE_CLUSTERS", "INODE_SIZE"],
             status: 0,
