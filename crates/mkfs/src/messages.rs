@@ -102,8 +102,19 @@ impl Messages {
         self.bar.update(progress.done);
     }
 
-    pub(crate) fn stopped(&self) {
+    /// Shows the progress of a rehearsal, of which only the reading of the files takes time.
+    pub(crate) fn rehearsed(&mut self, progress: Progress) {
+        if progress.stage == Stage::Files {
+            if self.stage.replace(progress.stage).is_none() {
+                self.bar.start("Reading files", progress.total);
+            }
+            self.bar.update(progress.done);
+        }
+    }
+
+    pub(crate) fn stopped(&mut self) {
         self.bar.finish();
+        self.stage = None;
     }
 
     /// The message that what was overwritten is saved.
