@@ -94,7 +94,8 @@ impl Users {
             // Enough to see who is alive, and who has been silent for long.
             false => SampleOptions { max_wait: Duration::from_secs(7), ..Default::default() },
         };
-        let is_told = Cell::new(false);
+        // The short watch of a check is not worth an explanation.
+        let is_told = Cell::new(!write);
         let clock = TellingClock { clock: SystemClock::default(), device, is_told };
         let clock = StoppedClock { clock, stop: || interrupt.requested() };
         let cluster = volume.superblock().cluster_info().map(|info| info.cluster());

@@ -126,12 +126,8 @@ fn make(
         bail!("nothing was written");
     }
     let is_gone = Cell::new(false);
-    let over = Over {
-        occupant: &occupant,
-        interrupt: &interrupt,
-        summary: &summary,
-        is_gone: &is_gone,
-    };
+    let over =
+        Over { occupant: &occupant, interrupt: &interrupt, summary: &summary, is_gone: &is_gone };
     match write(cli, &settings, &mut plan, source.as_mut(), (over, gate), target, messages) {
         Ok(files) => {
             if let Some(files) = files {
@@ -252,15 +248,14 @@ fn write(
         return overwrite(cli, settings, plan, source, &over, device, messages);
     };
     let unit = settings.geometry.block_size.bytes();
-    let saving = UndoDevice::create(device, path, NO_VOLUME, unit)
-        .with_context(|| format!("undo file {}", shown(path)))?;
+    let saving = UndoDevice::create(device, path, NO_VOLUME, unit)?;
     let made = overwrite(cli, settings, plan, source, &over, &saving, messages);
-    let is_saved = saving.finish().with_context(|| format!("undo file {}", shown(path)));
+    let is_saved = saving.finish();
     // Whatever else failed, what was there can be put back.
     if let Ok(true) = is_saved {
-        messages.saved(path);
+        messages.saved(cli, path);
     }
-    made.and_then(|files| is_saved.map(|_| files))
+    made.and_then(|files| Ok(is_saved.map(|_| files)?))
 }
 
 /// Overwrites what is on `device` by the volume. Returns the number of files in it, if there is a
