@@ -161,16 +161,17 @@ fn change(cli: &Cli) -> Result<()> {
         guard.gate.open(planned).context("nothing was changed")
     };
     let result = run.change(&volume, &pass, growth, &changes);
-    if let Some((saving, path)) = saving {
-        if saving.finish()? && cli.quiet == 0 {
-            let partition = cli.partition.map(|number| format!("--partition {number} "));
-            print_note(format_args!(
-                "What was there is saved: fsck.ocfs2 --undo={} {}{} puts it back",
-                argument(path),
-                partition.unwrap_or_default(),
-                argument(&cli.device)
-            ));
-        }
+    if let Some((saving, path)) = saving
+        && saving.finish()?
+        && cli.quiet == 0
+    {
+        let partition = cli.partition.map(|number| format!("--partition {number} "));
+        print_note(format_args!(
+            "What was there is saved: fsck.ocfs2 --undo={} {}{} puts it back",
+            argument(path),
+            partition.unwrap_or_default(),
+            argument(&cli.device)
+        ));
     }
     result
 }
