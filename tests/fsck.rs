@@ -400,8 +400,11 @@ fn a_person_is_asked_and_told_what_it_is_about() {
     assert_eq!(no.stdout.matches("? (Y/n/a/all/quit/?)").count(), 3, "{no}");
     // The mark that something is left is a finding as well.
     assert_ne!(hash(image.path()), before);
-    let yes = answered("a\na\n").expect_status(1);
+    // What is no longer asked about is shown like with -y.
+    let yes = answered("all\n").expect_status(1);
     assert!(yes.stdout.contains("all corrected"), "{yes}");
+    assert_eq!(yes.stdout.matches("[EB_BLKNO]").count(), 1, "{yes}");
+    assert_eq!(yes.stdout.matches("[SUPERBLOCK_STATE]").count(), 1, "{yes}");
     fsck(image.path(), &["-fn"]).success();
 }
 
@@ -417,6 +420,11 @@ fn answers_are_read_from_standard_input_and_quit_drops_what_was_agreed_to() {
     assert!(quit.stderr.contains("cancelled; nothing was written"), "{quit}");
     assert_eq!(quit.stderr.matches("(Y/n/a/all/quit/?)").count(), 1, "{quit}");
     assert_eq!(hash(image.path()), before);
+    // Where both outputs go to the same place, each finding is there once.
+    let both = "\"$0\" -f \"$1\" 2>&1";
+    let both = Run::new("sh").args(["-c", both]).arg(program("fsck.ocfs2")).arg(image.path());
+    let quit = both.stdin("y\nquit\n").output().expect_status(36);
+    assert_eq!(quit.stdout.matches("[EB_BLKNO]").count(), 1, "{quit}");
     let yes = answered("perhaps\nall\n").expect_status(1);
     assert!(yes.stdout.contains("all corrected"), "{yes}");
     fsck(image.path(), &["-fn"]).success();
@@ -699,6 +707,7 @@ fn a_live_node_is_named_and_nothing_is_written_under_it() {
             assert!(!outcome.stdout.contains("WARNING"), "{outcome}");
             assert!(outcome.stderr.contains("in use by node 1 in slot 1"), "{outcome}");
             assert!(outcome.stderr.contains("-n checks it without writing"), "{outcome}");
+            assert!(outcome.stderr.contains("only a person at a terminal answers"), "{outcome}");
         }
         // Nobody can be asked.
         let outcome = fsck(&image, &["-F", "-y"]).stdin("y\n").output().expect_status(8);

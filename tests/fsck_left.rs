@@ -168,6 +168,8 @@ fn a_short_device_is_one_finding_and_nothing_else_is_done() {
             "{outcome}"
         );
         assert!(!outcome.stdout.contains('?'), "{outcome}");
+        let advice = format!("run fsck.ocfs2 -fy {}", image.display());
+        assert!(outcome.stdout.contains(&advice), "{outcome}");
         assert_eq!(file.metadata().unwrap().len(), 20 << 20);
         let expected: &[u64] = if is_marked_short(&image) { &[2] } else { &[] };
         assert_eq!(differ(&image, &whole, 4096), expected, "{options:?}");

@@ -32,17 +32,21 @@ fn what_was_overwritten_is_put_back_also_after_a_later_check_that_found_nothing(
     let damaged = damaged();
     for path in [damaged.path(), &crashed] {
         let before = fs::read(path).unwrap();
-        fsck(path, &["-fy", &save]).expect_status(1);
+        let repaired = fsck(path, &["-fy", &save]).expect_status(1);
+        let command = format!("fsck.ocfs2 {put_back} {} puts it back", path.display());
+        assert!(repaired.stdout.contains(&command), "{repaired}");
         assert_eq!(undo.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         let refused = fsck(path, &["-fy", &save]).expect_status(8);
         assert!(refused.stderr.contains("exists"), "{refused}");
         // The time of the check is in seconds.
         thread::sleep(Duration::from_millis(1100));
         fsck(path, &["-fy"]).expect_status(0);
-        fsck(path, &[&put_back]).expect_status(0);
+        let undone = fsck(path, &[&put_back]).expect_status(0);
+        assert!(undone.stdout.contains(" put back as they were before"), "{undone}");
         assert!(fs::read(path).unwrap() == before, "it is put back bit by bit");
         // Once more, as after an interruption.
-        fsck(path, &[&put_back]).expect_status(0);
+        let again = fsck(path, &[&put_back]).expect_status(0);
+        assert!(again.stdout.contains("nothing had to be put back"), "{again}");
 
         let file = File::options().write(true).open(path).unwrap();
         let volume = ocfs2_volume::Volume::open(
@@ -97,6 +101,26 @@ fn a_run_that_changes_nothing_leaves_no_undo_file() {
     fs::write(&undo, "mine").unwrap();
     fsck(image.path(), &["-fy", &save]).expect_status(8);
     assert_eq!(fs::read(&undo).unwrap(), b"mine");
+}
+
+#[test]
+fn an_undo_file_without_room_is_named_and_not_left_behind() {
+    let image = damaged();
+    let before = image.digest();
+    let script = "mount -t tmpfs -o size=8k tmpfs \"$2\" && { head -c 8192 /dev/zero \
+                  > \"$2/full\"; \"$0\" -fy --undo-file=\"$2/undo\" \"$1\"; status=$?; \
+                  ls \"$2\"; exit $status; }";
+    let scratch = Scratch::new();
+    let run = Run::new("unshare").args(["--mount", "sh", "-c", script]).arg(program("fsck.ocfs2"));
+    let full = run.arg(image.path()).arg(scratch.path()).output();
+    if full.stderr.contains("unshare failed") || full.stderr.contains("mount: ") {
+        eprintln!("no file system can be mounted in a namespace here");
+        return;
+    }
+    let full = full.expect_status(8);
+    assert!(full.stderr.contains("/undo cannot be written: No space left"), "{full}");
+    assert!(!full.stdout.lines().any(|line| line == "undo"), "{full}");
+    assert!(image.digest() == before, "it was written to");
 }
 
 #[test]

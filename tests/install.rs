@@ -84,6 +84,11 @@ fn a_prefix_gets_programs_manual_pages_and_completions() {
         assert!(synopsis.contains(part), "{part}: {synopsis}");
     }
     assert!(mkfs.contains("\n    device_escaped   "), "{mkfs}");
+    assert!(mkfs.contains("\n.BR fsck.ocfs2 (8),\n"), "{mkfs}");
+    for (page, alias) in [("fsck.ocfs2.8", "[\\-a|\\-p]"), ("tunefs.ocfs2.8", "\\-\\-dry\\-run|")] {
+        let page = fs::read_to_string(local.join("share/man/man8").join(page)).unwrap();
+        assert!(page.contains(alias), "{page}");
+    }
     let checks = fs::read_to_string(local.join("share/man/man8/fsck.ocfs2.checks.8")).unwrap();
     assert!(checks.contains(".TP\n.B EB_BLKNO\n"), "{checks}");
 }

@@ -715,7 +715,7 @@ fn what_was_overwritten_can_be_put_back() {
     // Over something unknown, and over a volume.
     for label in ["one", "two"] {
         let made = mkfs.with(&format!("-F -L {label} --undo-file undo disk.img")).success();
-        assert!(made.stdout.contains("fsck.ocfs2 --undo=undo puts it back"), "{made}");
+        assert!(made.stdout.contains("fsck.ocfs2 --undo=undo disk.img puts it back"), "{made}");
         assert!(holds_a_volume(&image));
         put_back(0);
         assert!(fs::read(&image).unwrap() == before, "{label}");

@@ -176,7 +176,7 @@ fn the_same_files_give_the_same_bytes() {
 fn what_can_not_be_stored_is_named_and_nothing_is_left() {
     let files = Files::new();
     files.put("file", vec![1; 40 << 20]);
-    let full = "the image was removed: the volume is too small for the files";
+    let full = "nothing was written: the volume is too small for the files";
     files.refuses("-d folder disk.img 32M", full);
     files.refuses("-d none disk.img 32M", "none: No such file or directory");
     files.refuses("-d /dev/null disk.img 32M", "is neither a folder nor a tar archive");
@@ -186,12 +186,24 @@ fn what_can_not_be_stored_is_named_and_nothing_is_left() {
     assert!(none.stderr.contains("the volume is too small for the files"), "{none}");
     files.run("-n -d folder disk.img 128M").success();
 
-    // An image that existed before no longer contains a volume.
-    files.0.image("disk.img", 32 << 20);
-    let outcome = files.run("-d folder disk.img").output().expect_status(1);
-    assert!(outcome.stderr.contains("no volume was made"), "{outcome}");
-    let fsck = Run::new(program("fsck.ocfs2")).arg("-fn").arg(files.image()).output();
-    assert_eq!(fsck.status, 8, "{fsck}");
+    // What is there stays, unless the files come through a pipe.
+    let fsck = |status| {
+        let fsck = Run::new(program("fsck.ocfs2")).arg("-fn").arg(files.image());
+        fsck.output().expect_status(status)
+    };
+    files.run("disk.img 32M").success();
+    for (source, message) in [
+        ("folder", "nothing was written: the volume is too small"),
+        ("folder/file", "nothing was written: folder/file: cannot be read: is not a tar archive"),
+    ] {
+        let outcome = files.run(&format!("-F -d {source} disk.img")).output().expect_status(1);
+        assert!(outcome.stderr.contains(message), "{outcome}");
+        fsck(0);
+    }
+    let outcome = files.run("-F -d - disk.img").stdin("no archive".repeat(99)).output();
+    let message = "no volume was made, and what was there is gone: standard input: cannot be read";
+    assert!(outcome.status == 1 && outcome.stderr.contains(message), "{outcome}");
+    fsck(8);
 
     fs::remove_file(files.folder().join("file")).unwrap();
     symlink("../disk.img", files.folder().join("to the image")).unwrap();

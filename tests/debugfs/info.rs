@@ -90,7 +90,11 @@ fn what_cannot_be_answered_is_seen_in_the_status() {
         (&image, &["--volinfo", "--path", "/"], "required arguments"),
         (&image, &["--freefrag", "3"], "it is not a power of 2"),
         (&image, &[], "required arguments"),
-        (scratch.path(), &["--volinfo"], "is a folder that is not on one: o2info reads a device"),
+        (
+            scratch.path(),
+            &["--volinfo"],
+            "is a folder on another file system; o2info reads a device",
+        ),
         (Path::new("/nonexistent"), &["--volinfo"], "/nonexistent"),
     ] {
         let outcome = ours(place, arguments).expect_status(1);

@@ -47,8 +47,13 @@ pub fn man_page() -> String {
         let title = pass.title().unwrap_or("Before the passes");
         let _ = writeln!(page, ".SH \"{}\"", escaped(&title.to_uppercase()));
         for code in codes {
-            let (condition, question) = (sentence(code.condition), code.question());
-            let _ = writeln!(page, ".TP\n.B {code}\n{}", escaped(&condition));
+            let _ = writeln!(page, ".TP\n.B {code}\n{}", escaped(&sentence(code.condition)));
+            // There is no question without a repair.
+            if let Some(advice) = code.repair.strip_prefix("nothing; ") {
+                let _ = writeln!(page, ".br\n{}", escaped(&sentence(advice)));
+                continue;
+            }
+            let question = code.question();
             let _ = writeln!(page, ".br\n.I {}", escaped(&question));
             let _ = writeln!(page, "(default: {})", code.default.name());
         }
@@ -107,6 +112,8 @@ mod tests {
                         An extent block says that it is in another block than it is.\n.br\n\
                         .I Write its block number into the extent block?\n(default: yes)\n";
         assert!(man_page().contains(expected));
+        assert!(man_page().contains("\n.br\nMake the device as long as it was"));
+        assert!(!man_page().contains("Nothing;"));
         assert_eq!(escaped(".x \\ a-b"), "\\&.x \\e a\\-b");
     }
 }

@@ -193,7 +193,16 @@ fn man_page(program: &Program) -> Result<Vec<u8>> {
         *is_synopsis = line == ".SH SYNOPSIS";
         Some(format!("{line}\n"))
     });
-    Ok(lines.collect::<String>().into_bytes())
+    Ok((lines.collect::<String>() + &see_also(program.name)).into_bytes())
+}
+
+/// The section SEE ALSO: the pages of all other programs, and that of the checks.
+fn see_also(name: &str) -> String {
+    let names = PROGRAMS.iter().map(|program| program.name).chain([checks::NAME]);
+    let mut names: Vec<_> = names.filter(|other| *other != name).collect();
+    names.sort_unstable();
+    let pages: Vec<_> = names.iter().map(|name| format!(".BR {name} (8)")).collect();
+    format!(".SH \"SEE ALSO\"\n{}\n", pages.join(",\n").replace('-', "\\-"))
 }
 
 /// Returns the line of the section SYNOPSIS: every option with its value, the groups of which one
@@ -219,6 +228,14 @@ fn synopsis(mut command: clap::Command) -> String {
 
 /// Returns an option in the form `-L|--label <LABEL>`.
 fn option_with_value(arg: &clap::Arg) -> String {
+    let aliases = arg.get_visible_short_aliases().unwrap_or_default();
+    let aliases = aliases.iter().map(|alias| format!("-{alias}|"));
+    let long = arg.get_visible_aliases().unwrap_or_default();
+    let aliases = aliases.chain(long.iter().map(|alias| format!("--{alias}|"))).collect::<String>();
+    aliases + &option_by_itself(arg)
+}
+
+fn option_by_itself(arg: &clap::Arg) -> String {
     match arg.get_short().filter(|_| arg.get_long().is_some()) {
         Some(short) => format!("-{short}|{arg}"),
         None => arg.to_string(),

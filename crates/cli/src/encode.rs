@@ -8,6 +8,7 @@
 //! | for | function |
 //! |-|-|
 //! | a line for a person, a cell of a table, a message | [`terminal`], [`shown`] |
+//! | a path in a command that a message suggests | [`argument`] |
 //! | a line of a report with names in it | [`line()`] |
 //! | a path in a report, to be found again | [`path`] |
 //! | a text that can be turned back into its bytes | [`escaped`] and [`unescaped`] |
@@ -61,6 +62,43 @@ pub(crate) fn terminal_lines(bytes: &[u8]) -> Cow<'_, [u8]> {
 /// A path or an argument for a message: [`terminal`] of its bytes.
 pub fn shown(text: impl AsRef<OsStr>) -> String {
     terminal(text.as_ref().as_bytes())
+}
+
+/// A path as an argument of a suggested command, which can be pasted into a shell: quoted if
+/// necessary, and never taken for an option.
+pub fn argument(path: impl AsRef<OsStr>) -> String {
+    argument_in(path.as_ref().as_bytes(), is_utf8_locale())
+}
+
+fn argument_in(path: &[u8], utf8: bool) -> String {
+    let path = match path.first() {
+        Some(b'-') => Cow::Owned([b"./", path].concat()),
+        _ => Cow::Borrowed(path),
+    };
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:@%,".contains(c);
+    match std::str::from_utf8(&path) {
+        Ok(text) if !text.contains(is_unsafe) && (utf8 || text.is_ascii()) => {
+            if !text.is_empty() && text.chars().all(is_plain) {
+                return text.to_owned();
+            }
+            format!("'{}'", text.replace('\'', r"'\''"))
+        }
+        // Only this form has escapes.
+        _ => {
+            let mut quoted = String::from("$'");
+            for byte in path.iter().copied() {
+                match byte {
+                    b'\'' | b'\\' => quoted.extend(['\\', char::from(byte)]),
+                    b' '..=b'~' => quoted.push(char::from(byte)),
+                    // Three digits at most: what follows is not taken for a part of it.
+                    byte => {
+                        let _ = write!(quoted, "\\{byte:03o}");
+                    }
+                }
+            }
+            quoted + "'"
+        }
+    }
 }
 
 /// A line of a report for a person, which may contain file names: like [`terminal`], but outside a
@@ -313,6 +351,33 @@ mod tests {
         assert_eq!(terminal(&text), text);
         assert_eq!(terminal_lines(b"a\n\tb\x1b\r\n").as_ref(), b"a\n\tb\\u{1b}\\r\n");
         assert!(matches!(terminal_lines(b"a\tb\n"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn an_argument_can_be_pasted_into_a_shell() {
+        for (path, expected) in [
+            ("/dev/sdb1", "/dev/sdb1"),
+            ("-x.img", "./-x.img"),
+            ("a b$(c).img", "'a b$(c).img'"),
+            ("it's", r"'it'\''s'"),
+            ("ä", "ä"),
+            ("", "''"),
+        ] {
+            assert_eq!(argument_in(path.as_bytes(), true), expected);
+        }
+        assert_eq!(argument_in("ä".as_bytes(), false), r"$'\303\244'");
+        for path in [HOSTILE, b"-", b"it's \\ \xff1", "ä b".as_bytes(), b"~", b"*?[a]"] {
+            for utf8 in [true, false] {
+                let line = format!("printf %s {}", argument_in(path, utf8));
+                assert!(!line.contains(is_unsafe), "{line}");
+                let Ok(shell) = std::process::Command::new("bash").args(["-c", &line]).output()
+                else {
+                    return;
+                };
+                let expected = if path == b"-" { b"./-" } else { path };
+                assert_eq!(shell.stdout, expected, "{line}");
+            }
+        }
     }
 
     #[test]

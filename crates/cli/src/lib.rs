@@ -32,13 +32,13 @@ mod size;
 mod span;
 mod table;
 
-pub use encode::{shown, terminal};
+pub use encode::{argument, shown, terminal};
 pub use interrupt::{Interrupt, Interrupted};
-pub use output::{Output, OutputClosed, is_terminal, print_json};
+pub use output::{Output, OutputClosed, is_shared_output, is_terminal, print_json};
 pub use people::People;
 pub use program::{
     Failure, Status, causes, is_output_closed, parse, print_error, print_note, print_warning,
-    program_name, run, run_explaining, run_rewriting,
+    program_name, run, run_explaining, run_rewriting, without_error_numbers,
 };
 pub use progress::{Bar, NoProgress, Progress, progress};
 pub use prompt::{CannotAsk, answered, confirm, read_answer};

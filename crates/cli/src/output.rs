@@ -1,6 +1,9 @@
 //! The only way to standard output and standard error.
 
+use std::fs::File;
 use std::io::{self, BufWriter, Stderr, Stdout, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 
 use crate::encode;
 
@@ -93,6 +96,17 @@ fn closed(err: io::Error) -> io::Error {
 /// Whether standard output is a terminal.
 pub fn is_terminal() -> bool {
     io::IsTerminal::is_terminal(&io::stdout())
+}
+
+/// Whether standard output and standard error are the same, such as a terminal: what is on one is
+/// seen on the other.
+pub fn is_shared_output() -> bool {
+    let identity = |fd: BorrowedFd<'_>| {
+        let file = File::from(fd.try_clone_to_owned().ok()?).metadata().ok()?;
+        Some((file.dev(), file.ino()))
+    };
+    let out = identity(io::stdout().as_fd());
+    out.is_some() && out == identity(io::stderr().as_fd())
 }
 
 /// Writes `value` as indented JSON and a newline.

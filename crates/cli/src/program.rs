@@ -162,17 +162,40 @@ fn printable<P: clap::Parser>(err: clap::Error, args: Vec<OsString>) -> clap::Er
     P::try_parse_from(args.into_iter().map(encoded)).err().unwrap_or(err)
 }
 
-/// The text of an error followed by its causes, without those that the text already ends with.
+/// The text of an error followed by its causes, without those that the text already ends with,
+/// without a subject that the next cause names again, and without the numbers of system errors.
 pub fn causes(err: &anyhow::Error) -> String {
     let mut text = String::new();
+    let mut last = String::new();
     for cause in err.chain().map(ToString::to_string) {
         if text.ends_with(&cause) {
             continue;
         }
-        text.push_str(if text.is_empty() { "" } else { ": " });
+        let is_same = !last.is_empty() && cause.starts_with(&format!("{last}: "));
+        if is_same && text.ends_with(&last) {
+            text.truncate(text.len() - last.len());
+        } else if !text.is_empty() {
+            text.push_str(": ");
+        }
         text.push_str(&cause);
+        last = cause;
     }
-    text
+    without_error_numbers(&text)
+}
+
+/// A text without the numbers that Rust appends to the errors of the system, ` (os error 2)`.
+pub fn without_error_numbers(text: &str) -> String {
+    const NUMBER: &str = " (os error ";
+    let mut parts = text.split(NUMBER);
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        match rest.strip_prefix(')').filter(|_| rest.len() < part.len()) {
+            Some(rest) => plain.push_str(rest),
+            None => plain.extend([NUMBER, part]),
+        }
+    }
+    plain
 }
 
 /// The name by which the program was called, without folders.
@@ -194,7 +217,7 @@ pub fn print_warning(warning: impl std::fmt::Display) {
 
 /// Prints a text to standard error, in one line after the program's name.
 pub fn print_note(note: impl std::fmt::Display) {
-    let line = terminal(note.to_string());
+    let line = terminal(without_error_numbers(&note.to_string()));
     // If standard error is closed, there is nobody to tell.
     let _ = writeln!(Output::stderr(), "{}: {line}", program_name());
 }
@@ -227,5 +250,21 @@ mod tests {
         let full = anyhow::anyhow!("no space").context("not written: no space").context("disk.img");
         assert_eq!(causes(&full), "disk.img: not written: no space");
         assert_eq!(causes(&anyhow::anyhow!("one").context("other")), "other: one");
+        let twice = anyhow::anyhow!("disk.img: permission denied").context("disk.img");
+        assert_eq!(causes(&twice), "disk.img: permission denied");
+        let other = anyhow::anyhow!("a.img: no").context("img").context("not written");
+        assert_eq!(causes(&other), "not written: img: a.img: no");
+    }
+
+    #[test]
+    fn the_number_of_a_system_error_is_for_nobody() {
+        for (text, plain) in [
+            ("No such file or directory (os error 2)", "No such file or directory"),
+            ("a (os error 2); b (os error 13): c", "a; b: c"),
+            ("a (os error x), (os error )", "a (os error x), (os error )"),
+            ("", ""),
+        ] {
+            assert_eq!(without_error_numbers(text), plain);
+        }
     }
 }

@@ -171,9 +171,5 @@ pub fn of_file(err: &io::Error, path: &std::path::Path) -> Failure {
 
 /// The text of a system error without its number.
 pub fn plain(err: &io::Error) -> String {
-    let text = err.to_string();
-    match text.find(" (os error") {
-        Some(at) => text.get(..at).unwrap_or_default().to_owned(),
-        None => text,
-    }
+    ocfs2_cli::without_error_numbers(&err.to_string())
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use ocfs2_cli::{Interrupt, People, print_note, shown, terminal};
-use ocfs2_device::{Caching, DeviceOptions, open};
+use ocfs2_device::{Caching, Device, DeviceOptions, open};
 use ocfs2_format::Blkno;
 use ocfs2_volume::edit::Edit;
 use ocfs2_volume::find::resolve;
@@ -55,6 +55,17 @@ pub struct Shell {
     interrupt: Interrupt,
     /// Number of nested files of commands.
     sourced: u32,
+}
+
+/// The error of a volume that cannot be opened, with what is there instead.
+fn explained(err: OpenVolumeError, device: &dyn Device) -> anyhow::Error {
+    match err {
+        OpenVolumeError::NotOcfs2 { .. } => {
+            let choose = ": --partition NUMBER chooses one";
+            anyhow::anyhow!("{}", ocfs2_probe::explained(&err, device, choose))
+        }
+        err => err.into(),
+    }
 }
 
 /// The outcome of a command.
@@ -108,7 +119,9 @@ impl Shell {
             any_checksum: true,
             ..Default::default()
         };
-        let volume = Volume::open(opened, &options).with_context(|| shown(&device))?;
+        let volume = Volume::open(Arc::clone(&opened), &options);
+        let volume = volume.map_err(|err| explained(err, &opened));
+        let volume = volume.with_context(|| shown(&device))?;
         self.enter(&volume, path.to_owned());
         Ok(())
     }
@@ -127,10 +140,10 @@ impl Shell {
         let opened = open(device, &how)?;
         let any_checksum = options.any_damage;
         let how = VolumeOptions { any_checksum, strict: !any_checksum, ..WRITING };
-        let volume = Volume::open(opened, &how).map_err(|err| match err {
+        let volume = Volume::open(Arc::clone(&opened), &how).map_err(|err| match err {
             OpenVolumeError::Damaged { .. } if !any_checksum => anyhow::Error::new(err)
                 .context("fsck.ocfs2 mends the superblock, and -c opens the volume nevertheless"),
-            err => err.into(),
+            err => explained(err, &opened),
         });
         let volume = volume.with_context(|| shown(device))?;
         let undo = options.undo_file.as_deref();

@@ -4,8 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
-use ocfs2_cli::{Interrupt, print_warning, shown};
+use ocfs2_cli::{Interrupt, argument, print_warning, shown};
 use ocfs2_device::{Device, OverlayDevice};
 use ocfs2_format::superblock::SUPERBLOCK_BLKNO;
 use ocfs2_users::{Guard, GuardError};
@@ -43,6 +42,8 @@ pub struct Writer {
     volume: Volume,
     guard: Guard,
     undo: Option<(Arc<Saving>, PathBuf)>,
+    /// What a command has to name for the volume.
+    place: String,
     time: Option<Timestamp>,
     /// What is wrong with the superblock, which was nevertheless used.
     damage: Option<String>,
@@ -122,8 +123,7 @@ impl Writer {
         }
         let saving = undo.map(|file| {
             let (device, unit) = (Arc::clone(volume.device()), volume.block_size().bytes());
-            let saving = UndoDevice::create(device, file, volume.superblock().s_uuid, unit)
-                .with_context(|| format!("undo file {}", shown(file)))?;
+            let saving = UndoDevice::create(device, file, volume.superblock().s_uuid, unit)?;
             let saving = Arc::new(saving);
             guard.gate.write_through(saving.clone());
             anyhow::Ok((saving, file.to_owned()))
@@ -131,7 +131,9 @@ impl Writer {
         let undo = saving.transpose()?;
         let volume = volume.on(Arc::clone(volume.device()));
         let damage = if any_damage { damage_of(&volume) } else { None };
-        Ok(Self { volume, guard, undo, time: None, damage, log: None, interrupt })
+        let partition = partition.map(|number| format!("--partition {number} "));
+        let place = partition.unwrap_or_default() + &argument(path);
+        Ok(Self { volume, guard, undo, place, time: None, damage, log: None, interrupt })
     }
 
     /// The volume after the last transaction.
@@ -370,8 +372,13 @@ impl Writer {
     /// It cannot be written, and remains as if cut off.
     pub fn close(self) -> anyhow::Result<Option<String>> {
         let Some((saving, path)) = &self.undo else { return Ok(None) };
-        let path = shown(path);
-        let is_there = saving.finish().with_context(|| format!("undo file {path}"))?;
-        Ok((!is_there).then(|| format!("Nothing was overwritten: there is no undo file {path}")))
+        Ok(Some(match saving.finish()? {
+            true => format!(
+                "What was there is saved: fsck.ocfs2 --undo={} {} puts it back",
+                argument(path),
+                self.place
+            ),
+            false => format!("Nothing was overwritten: there is no undo file {}", shown(path)),
+        }))
     }
 }

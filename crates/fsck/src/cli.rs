@@ -40,7 +40,8 @@ Examples:
   fsck.ocfs2 -fn --json disk.img | jq .summary
 
 Exit status, the sum of what applies:
-    0   nothing is wrong, or nothing was checked as no check is due
+    0   nothing is wrong, or nothing was checked: no check is due, or with -p a live node
+        uses the volume (\"in use by ..., not checked\")
     1   something was wrong and is corrected
     4   something is wrong and was left
     8   it could not be done, or was refused

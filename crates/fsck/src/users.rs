@@ -113,7 +113,8 @@ impl Users {
         this_node: Option<u32>,
         (device, interrupt): (&str, &Interrupt),
     ) -> Result<Self, Error> {
-        let is_told = Cell::new(false);
+        // A short watch is not worth an explanation.
+        let is_told = Cell::new(options.max_wait < 2 * TellingClock::QUIET);
         let clock = TellingClock { clock: SystemClock::default(), device, is_told };
         let clock = StoppedClock { clock, stop: || interrupt.requested() };
         let cluster = volume.superblock().cluster_info().map(|info| info.cluster());

@@ -110,8 +110,9 @@ pub struct Cli {
     /// Names, contents, holes, permissions, owners, times, hard links, device nodes, attributes and
     /// access control lists are copied; the root gets those of the folder, or of the `./` in the
     /// archive. The access time is set to the modification time, and the inode change time to the
-    /// time of format, so that the same files give the same bytes. With --dry-run everything is
-    /// read, to check whether it fits.
+    /// time of format, so that the same files give the same bytes. Before anything is
+    /// overwritten, everything is read, to check whether it fits; a pipe cannot be read twice. With
+    /// --dry-run that is all.
     #[arg(short = 'd', long, value_name = "DIR|TAR", help_heading = "The volume")]
     pub files: Option<PathBuf>,
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::Write;
 use std::path::Path;
 
-use ocfs2_cli::{Output, print_json, program_name, progress, shown};
+use ocfs2_cli::{Output, argument, print_json, program_name, progress};
 
 use crate::cli::Cli;
 use crate::summary::Summary;
@@ -102,15 +102,29 @@ impl Messages {
         self.bar.update(progress.done);
     }
 
-    pub(crate) fn stopped(&self) {
+    /// Shows the progress of a rehearsal, of which only the reading of the files takes time.
+    pub(crate) fn rehearsed(&mut self, progress: Progress) {
+        if progress.stage == Stage::Files {
+            if self.stage.replace(progress.stage).is_none() {
+                self.bar.start("Reading files", progress.total);
+            }
+            self.bar.update(progress.done);
+        }
+    }
+
+    pub(crate) fn stopped(&mut self) {
         self.bar.finish();
+        self.stage = None;
     }
 
     /// The message that what was overwritten is saved.
-    pub(crate) fn saved(&mut self, undo_file: &Path) {
+    pub(crate) fn saved(&mut self, cli: &Cli, undo_file: &Path) {
+        let partition = cli.partition.map(|number| format!("--partition {number} "));
         self.say(format_args!(
-            "What was there is saved: fsck.ocfs2 --undo={} puts it back.\n",
-            shown(undo_file)
+            "What was there is saved: fsck.ocfs2 --undo={} {}{} puts it back.\n",
+            argument(undo_file),
+            partition.unwrap_or_default(),
+            argument(&cli.device)
         ));
     }
 

@@ -1,5 +1,6 @@
 //! The program: from the command line to a volume.
 
+use std::cell::Cell;
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -97,10 +98,7 @@ fn make(
     if cli.dry_run {
         warn_of(cli, &occupant)?;
         if let Some(source) = &mut source {
-            let nowhere = Nowhere(settings.geometry.size_bytes());
-            let discard = WriteOptions { discard: true };
-            let files =
-                write_files(cli, &mut plan, source, &nowhere, discard, &interrupt, messages)?;
+            let files = rehearse(cli, &settings, &mut plan, source, &interrupt, messages)?;
             summary.count_files(files, &plan);
         }
         messages.dry_run(&summary);
@@ -109,6 +107,17 @@ fn make(
     if options.uuid.is_some() {
         messages.uuid_warning();
     }
+    // What is refused anyway is refused before a long reading.
+    question(cli, &occupant)?;
+    if let Some(source) = &mut source
+        && let Some(start) = source.position()
+    {
+        // What is there is not given up for files that cannot be had or do not fit.
+        let rehearsed =
+            rehearse(cli, &settings, &mut Plan::new(&settings)?, source, &interrupt, messages);
+        rehearsed.context("nothing was written")?;
+        source.go_back(start)?;
+    }
     messages.before(&summary);
     if let Some(note) = &occupant.not_locked {
         print_note(note);
@@ -116,7 +125,9 @@ fn make(
     if !consent(cli, &occupant, &interrupt)? {
         bail!("nothing was written");
     }
-    let over = Over { occupant: &occupant, interrupt: &interrupt, summary: &summary };
+    let is_gone = Cell::new(false);
+    let over =
+        Over { occupant: &occupant, interrupt: &interrupt, summary: &summary, is_gone: &is_gone };
     match write(cli, &settings, &mut plan, source.as_mut(), (over, gate), target, messages) {
         Ok(files) => {
             if let Some(files) = files {
@@ -128,6 +139,8 @@ fn make(
         Err(err) => {
             let left = if target.remove_created() {
                 "the image was removed"
+            } else if is_gone.get() && cli.undo_file.is_none() {
+                "no volume was made, and what was there is gone"
             } else {
                 "no volume was made"
             };
@@ -177,8 +190,12 @@ fn question(cli: &Cli, occupant: &Occupant) -> Result<Option<&'static str>> {
 
 /// Whether the device may be overwritten. An error says what that requires.
 fn consent(cli: &Cli, occupant: &Occupant, interrupt: &Interrupt) -> Result<bool> {
-    let Some(option) = question(cli, occupant)? else { return Ok(true) };
-    print_warning(format_args!("{}: {occupant}", shown(&cli.device)));
+    let option = question(cli, occupant)?;
+    // Who overwrites what is in use learns of it even if there is no question.
+    if option.is_some() || occupant.consent() == Consent::ForceAndAsk {
+        print_warning(format_args!("{}: {occupant}", shown(&cli.device)));
+    }
+    let Some(option) = option else { return Ok(true) };
     confirm(PROCEED, option, interrupt).map_err(|err| {
         if !err.is::<CannotAsk>() {
             return err;
@@ -194,6 +211,8 @@ struct Over<'a> {
     occupant: &'a Occupant,
     interrupt: &'a Interrupt,
     summary: &'a Summary,
+    /// Set once something that was there is overwritten.
+    is_gone: &'a Cell<bool>,
 }
 
 /// Writes the volume. There is no gate for an image that does not exist yet. Returns the number of
@@ -229,15 +248,14 @@ fn write(
         return overwrite(cli, settings, plan, source, &over, device, messages);
     };
     let unit = settings.geometry.block_size.bytes();
-    let saving = UndoDevice::create(device, path, NO_VOLUME, unit)
-        .with_context(|| format!("undo file {}", shown(path)))?;
+    let saving = UndoDevice::create(device, path, NO_VOLUME, unit)?;
     let made = overwrite(cli, settings, plan, source, &over, &saving, messages);
-    let is_saved = saving.finish().with_context(|| format!("undo file {}", shown(path)));
+    let is_saved = saving.finish();
     // Whatever else failed, what was there can be put back.
     if let Ok(true) = is_saved {
-        messages.saved(path);
+        messages.saved(cli, path);
     }
-    made.and_then(|files| is_saved.map(|_| files))
+    made.and_then(|files| Ok(is_saved.map(|_| files)?))
 }
 
 /// Overwrites what is on `device` by the volume. Returns the number of files in it, if there is a
@@ -251,12 +269,13 @@ fn overwrite(
     device: &dyn Device,
     messages: &mut Messages,
 ) -> Result<Option<u64>> {
-    let Over { occupant, interrupt, summary } = *over;
+    let Over { occupant, interrupt, summary, is_gone } = *over;
     // From here on the message is true.
     if let Some(volume) = &occupant.volume {
         messages.overwriting(volume.kind);
     }
     messages.summary(summary);
+    is_gone.set(occupant.consent() != Consent::Given);
     occupant.erase_signatures(settings.geometry.size_bytes(), device)?;
     if let Some(lock) = &occupant.lock {
         plan.wipe(device)?;
@@ -265,11 +284,34 @@ fn overwrite(
     }
     let options = WriteOptions { discard: !cli.nodiscard };
     if let Some(source) = source {
-        return write_files(cli, plan, source, device, options, interrupt, messages).map(Some);
+        let mut tell = |progress| tell(progress, interrupt, messages);
+        let written = write_files(cli, plan, source, (device, options), interrupt, &mut tell);
+        return written.map(Some).inspect_err(|_| messages.stopped());
     }
     plan.write(device, options, &mut |progress| tell(progress, interrupt, messages))
         .inspect_err(|_| messages.stopped())?;
     Ok(None)
+}
+
+/// Works out the volume with the files of `source`, all of which are read. Returns their number.
+fn rehearse(
+    cli: &Cli,
+    settings: &Settings,
+    plan: &mut Plan,
+    source: &mut Source,
+    interrupt: &Interrupt,
+    messages: &mut Messages,
+) -> Result<u64> {
+    let nowhere = Nowhere(settings.geometry.size_bytes());
+    let discard = WriteOptions { discard: true };
+    let mut tell = |progress: Progress| {
+        interrupt.check().map_err(io::Error::other)?;
+        messages.rehearsed(progress);
+        Ok(())
+    };
+    let files = write_files(cli, plan, source, (&nowhere, discard), interrupt, &mut tell);
+    messages.stopped();
+    files
 }
 
 /// Writes the volume with the files of `source`. Returns their number.
@@ -277,28 +319,28 @@ fn write_files(
     cli: &Cli,
     plan: &mut Plan,
     source: &mut Source,
-    device: &dyn Device,
-    options: WriteOptions,
+    (device, options): (&dyn Device, WriteOptions),
     interrupt: &Interrupt,
-    messages: &mut Messages,
+    tell: &mut dyn FnMut(Progress) -> io::Result<()>,
 ) -> Result<u64> {
     let mut count = 0;
+    let is_archive = matches!(source, Source::Archive(_));
     let mut fill = |files: &mut Files<'_>| {
         source.fill(files, Some(&cli.device), interrupt)?;
         count = files.count();
         Ok(())
     };
-    let made = plan.write_with(device, options, &mut fill, &mut |progress| {
-        tell(progress, interrupt, messages)
-    });
-    made.map_err(|err| {
-        messages.stopped();
-        match err {
-            FillError::Io(err) => anyhow::Error::new(err),
-            err => anyhow::Error::new(err),
+    match plan.write_with(device, options, &mut fill, tell) {
+        Ok(()) => Ok(count),
+        Err(FillError::Io(err)) => Err(err.into()),
+        Err(err @ FillError::Full) => Err(err.into()),
+        // The files of a folder have the folder in their path.
+        Err(err) if is_archive => {
+            let path = cli.files.as_deref().filter(|path| path.as_os_str() != "-");
+            Err(anyhow::Error::new(err).context(path.map_or("standard input".to_owned(), shown)))
         }
-    })?;
-    Ok(count)
+        Err(err) => Err(err.into()),
+    }
 }
 
 fn tell(progress: Progress, interrupt: &Interrupt, messages: &mut Messages) -> io::Result<()> {

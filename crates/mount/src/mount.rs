@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use ocfs2_cli::shown;
+use ocfs2_cli::{argument, shown};
 use ocfs2_cluster::{Kernel, Online, OnlineError, ReferenceError, References, RegionPlace};
 use ocfs2_device::{DeviceOptions, OpenError, open};
 use ocfs2_format::feature::Incompat;
@@ -291,7 +291,7 @@ pub(crate) fn mount_volume(
             notes.push(format!(
                 "the volume is marked as having errors: unmount it everywhere, and run \
                  fsck.ocfs2 -fy {}",
-                shown(&path)
+                argument(&path)
             ));
         }
     }
@@ -486,7 +486,7 @@ fn explain(err: &io::Error, volume: &Volume, tried: &Tried<'_>) -> String {
         }
         // The device is writable, so the kernel stopped because of what it found.
         Some(Errno::ROFS | Errno::UCLEAN) => {
-            let device = shown(tried.path);
+            let device = argument(tried.path);
             return format!(
                 "the volume is damaged: fsck.ocfs2 -f {device} checks and repairs it while no node \
                  has it mounted; dmesg says what the kernel found"

@@ -281,8 +281,8 @@ fn restored_by(path: &Path, partition: Option<u32>, device: &Arc<dyn Device>) ->
     let numbers: Vec<_> = backups.iter().map(|backup| backup.number.to_string()).collect();
     let first = numbers.first()?;
     let place = match partition {
-        Some(number) => format!("--partition {number} {}", ocfs2_cli::shown(path)),
-        None => ocfs2_cli::shown(path),
+        Some(number) => format!("--partition {number} {}", ocfs2_cli::argument(path)),
+        None => ocfs2_cli::argument(path),
     };
     let numbers = numbers.join(", ");
     Some(format!(

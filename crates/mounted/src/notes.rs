@@ -9,6 +9,9 @@ use ocfs2_volume::usage::{Evidence, State, Unknown};
 
 use crate::{FailureCause, Listing, NodeUse, Users, Volume};
 
+/// Most devices that could not be opened that are named.
+const NAMED: usize = 8;
+
 /// Lines for standard error, each about one device.
 pub(crate) fn notes(listing: &Listing, now: SystemTime, verbose: bool) -> Vec<String> {
     let mut notes = Vec::new();
@@ -19,9 +22,15 @@ pub(crate) fn notes(listing: &Listing, now: SystemTime, verbose: bool) -> Vec<St
     }
     let denied =
         |cause: &FailureCause| matches!(cause, FailureCause::Open(OpenCause::Permission { .. }));
-    let denied = listing.failures.iter().filter(|f| !f.is_named && denied(&f.cause)).count();
-    if denied > 0 && !verbose {
-        notes.push(format!("devices that could not be opened for lack of permission: {denied}"));
+    let denied = listing.failures.iter().filter(|f| !f.is_named && denied(&f.cause));
+    let mut denied: Vec<_> = denied.map(|failure| shown(&failure.device)).collect();
+    if !denied.is_empty() && !verbose {
+        let more = denied.len().saturating_sub(NAMED);
+        denied.truncate(NAMED);
+        let more =
+            if more > 0 { format!(" and {more} more (-v names all)") } else { String::new() };
+        let denied = denied.join(", ");
+        notes.push(format!("could not be opened for lack of permission: {denied}{more}"));
     }
     for volume in &listing.volumes {
         let about = |text: String| format!("{}: {text}", shown(&volume.device));

@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use ocfs2_cli::print_warning;
 use ocfs2_cluster::ConfFile;
 
 use crate::cli::Command;
@@ -68,12 +69,22 @@ fn address(node: &str, given: Option<&str>) -> Result<Ipv4Addr> {
         };
     }
     let found = (node, 0).to_socket_addrs();
-    let found = found.with_context(|| format!("the address of {node}; --ip gives it"))?;
-    let mut ipv4 = found.filter_map(|address| match address.ip() {
+    let found = found
+        .map_err(|err| anyhow!("the address of {node} cannot be found; --ip gives it: {err}"))?;
+    let ipv4 = found.filter_map(|address| match address.ip() {
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,
     });
-    ipv4.next()
+    let ipv4: Vec<_> = ipv4.collect();
+    // Often the own name of a host is an address within it, too.
+    let found = ipv4.iter().find(|address| !address.is_loopback()).or(ipv4.first());
+    if let Some(address) = found.filter(|address| address.is_loopback()) {
+        print_warning(format_args!(
+            "{node} has the address {address}, at which no other host reaches it; --ip gives another"
+        ));
+    }
+    found
+        .copied()
         .with_context(|| format!("{node} has no IPv4 address, which o2cb needs; --ip gives one"))
 }
 

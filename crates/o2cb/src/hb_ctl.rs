@@ -69,7 +69,9 @@ pub fn command() -> clap::Command {
 pub fn run(cli: &Cli) -> Result<Status> {
     let kernel = RunningKernel::default();
     if let Some(text) = act(cli, &kernel, &References::default())? {
-        Output::stdout().write_all(text.as_bytes())?;
+        let mut out = Output::stdout();
+        out.write_all(text.as_bytes())?;
+        out.flush()?;
     }
     Ok(Status::SUCCESS)
 }
@@ -85,7 +87,7 @@ fn act(cli: &Cli, kernel: &dyn Kernel, references: &References) -> Result<Option
     let online = Online::find(kernel);
     let cluster = online.as_ref().and_then(Online::cluster);
     let (Some(online), Some(cluster)) = (online, cluster) else {
-        bail!("no cluster is online: o2cb online");
+        bail!("no cluster is online; `o2cb online` brings one online");
     };
     if online.heartbeat_mode(&cluster) == HeartbeatMode::Global && !cli.info {
         return Ok(None);
@@ -152,7 +154,10 @@ mod tests {
         let uuid = "0123456789ABCDEF0123456789ABCDEF";
         let call =
             |what: &str| act(&Cli::parse_from(["x", what, "-u", uuid]), &kernel, &references);
-        assert_eq!(call("-K").unwrap_err().to_string(), "no cluster is online: o2cb online");
+        assert_eq!(
+            call("-K").unwrap_err().to_string(),
+            "no cluster is online; `o2cb online` brings one online"
+        );
         let conf = "cluster:\n\tname = web\n\tnode_count = 1\n\n\
             node:\n\tcluster = web\n\tname = a\n\tnumber = 7\n\tip_address = 10.0.0.1\n\tip_port = 7777\n";
         let online = Online::prepare(&kernel).unwrap();

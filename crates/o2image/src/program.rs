@@ -6,18 +6,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use ocfs2_cli::{Interrupt, Status, confirm, print_note, print_warning, progress, shown};
 use ocfs2_device::{Device, DeviceOptions, open};
 use ocfs2_users::{Consent, Look, Occupant};
 use ocfs2_volume::gate::Planned;
 use ocfs2_volume::image::PackedImage;
-use ocfs2_volume::{Volume, VolumeOptions};
+use ocfs2_volume::{OpenVolumeError, Volume, VolumeOptions};
 use rustix::fs::{SeekFrom, seek, statvfs};
 use rustix::io::Errno;
 
 use crate::{
-    Blocks, Cli, Form, Scrambler, Sink, Unreadable, install, scramble, select, write_image,
+    Blocks, Cli, Form, InstallError, Scrambler, Sink, Unreadable, install, scramble, select,
+    write_image,
 };
 
 /// Most problems that are listed individually.
@@ -41,7 +42,14 @@ fn save(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
         // Converts a packed image to another form.
         device = Arc::new(PackedImage::open(device).with_context(|| shown(&cli.device))?);
     }
-    let volume = Volume::open(device, &VolumeOptions::default());
+    let volume = Volume::open(Arc::clone(&device), &VolumeOptions::default()).map_err(|err| {
+        let is_other = matches!(err, OpenVolumeError::NotOcfs2 { .. });
+        let choose = ": --partition NUMBER chooses one";
+        match is_other {
+            true => anyhow!("{}", ocfs2_probe::explained(&err, &device, choose)),
+            false => err.into(),
+        }
+    });
     let volume = volume.with_context(|| shown(&cli.device))?;
     note_users(&volume, &cli.device);
     let scrambler = cli.scramble.then(|| Arc::new(Scrambler::default()));
@@ -143,6 +151,7 @@ fn put(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
     };
     let needed = volume.geometry().blocks() * u64::from(volume.block_size().bytes());
     let (there, mut occupant) = find_occupant(cli, interrupt)?;
+    check_room(cli, there.as_deref(), needed)?;
     let gate = there.as_ref().map(|device| occupant.gate(device, target)).transpose()?;
     if !agreed_to_install(cli, &occupant, interrupt).with_context(|| shown(target))? {
         print_note("Aborting operation.");
@@ -167,6 +176,30 @@ fn put(cli: &Cli, interrupt: &Interrupt) -> Result<Status> {
     drop((gate, there));
     write(&*open_target(cli, Some(needed))?)?;
     Ok(Status::SUCCESS)
+}
+
+/// Fails if the target cannot be made, or is too small and cannot become larger: nobody has to be
+/// asked then.
+fn check_room(cli: &Cli, there: Option<&dyn Device>, needed: u64) -> Result<()> {
+    let target = &cli.device;
+    match there {
+        Some(device) => {
+            let found = device.size_bytes();
+            let is_fixed = cli.partition.is_some() || !is_file(target);
+            if found < needed && is_fixed {
+                return Err(InstallError::TooSmall { found, needed })
+                    .with_context(|| shown(target));
+            }
+        }
+        None => {
+            let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let is_missing_device = target.starts_with("/dev") && !target.starts_with("/dev/shm");
+            if is_missing_device || !folder.unwrap_or(Path::new(".")).is_dir() {
+                bail!("{}: no such file or directory", shown(target));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn is_file(path: &Path) -> bool {

@@ -192,7 +192,7 @@ fn inode_room(volume: &Volume, slot: u16) -> Result<InodeRoom> {
 fn open_volume(device: &Path, partition: Option<u32>) -> Result<Volume> {
     let hint = "o2info reads a device or an image, or asks about a path on a mounted OCFS2 volume";
     if device.is_dir() {
-        bail!("is a folder that is not on one: {hint}");
+        bail!("is a folder on another file system; {hint}");
     }
     // Other nodes may have written to the disk since this machine cached it.
     let kind = device.metadata().with_context(|| shown(device))?.file_type();
@@ -201,8 +201,11 @@ fn open_volume(device: &Path, partition: Option<u32>) -> Result<Volume> {
     let options = DeviceOptions { partition, caching, ..Default::default() };
     let opened = open(device, &options).map_err(|err| anyhow::anyhow!(err.cause))?;
     let options = VolumeOptions { allow_short: true, ..Default::default() };
-    Volume::open(opened, &options).map_err(|err| match err {
-        OpenVolumeError::NotOcfs2 { .. } => anyhow::anyhow!("{err}; {hint}"),
+    Volume::open(opened.clone(), &options).map_err(|err| match err {
+        OpenVolumeError::NotOcfs2 { .. } => {
+            let choose = ": --partition NUMBER chooses one";
+            anyhow::anyhow!("{}; {hint}", ocfs2_probe::explained(&err, &opened, choose))
+        }
         err => err.into(),
     })
 }

@@ -1,6 +1,10 @@
 //! Description of a device that was expected to hold an OCFS2 volume but does not.
 
+use std::fmt::Display;
+
 use ocfs2_device::Device;
+use ocfs2_format::Structure;
+use ocfs2_format::image::ImageHeader;
 
 use crate::{Found, Usage, contents};
 
@@ -8,6 +12,10 @@ use crate::{Found, Usage, contents};
 /// or an OCFS2 volume is. `choose` is appended for a partitioned disk, to say how to select a
 /// partition.
 pub fn instead(device: &dyn Device, choose: &str) -> Option<String> {
+    if is_packed_image(device) {
+        let reads = "debugfs.ocfs2 -i reads it, o2image -I installs it";
+        return Some(format!("it is a packed image of o2image: {reads}"));
+    }
     let found = contents(device).ok()?;
     let (tables, others): (Vec<_>, Vec<_>) =
         found.iter().partition(|found| found.usage == Usage::PartitionTable);
@@ -28,6 +36,22 @@ pub fn instead(device: &dyn Device, choose: &str) -> Option<String> {
     }
     let names: Vec<_> = others.into_iter().chain(tables).map(Found::to_string).collect();
     (!names.is_empty()).then(|| format!("it holds: {}", names.join("; ")))
+}
+
+/// Returns an error followed by what is on `device` instead, if that is known; see [`instead`].
+pub fn explained(err: &dyn Display, device: &dyn Device, choose: &str) -> String {
+    match instead(device, choose) {
+        Some(instead) => format!("{err}; {instead}"),
+        None => err.to_string(),
+    }
+}
+
+fn is_packed_image(device: &dyn Device) -> bool {
+    let mut header = [0; 512];
+    if device.size_bytes() < header.len() as u64 || device.read_at(&mut header, 0).is_err() {
+        return false;
+    }
+    ImageHeader::decode(&header).is_ok_and(|header| header.verify().is_ok())
 }
 
 /// The numbers of the partitions that can hold data, if `found` is a partition table.

@@ -39,7 +39,7 @@ use reader::Reader;
 use signature::Signature;
 
 pub use found::{Found, Tag, Usage};
-pub use instead::{instead, partitions};
+pub use instead::{explained, instead, partitions};
 
 type Probe = fn(&Reader<'_>) -> io::Result<Option<Found>>;
 

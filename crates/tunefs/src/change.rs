@@ -16,7 +16,7 @@ use crate::work::Work;
 use crate::{Cli, query, stamped};
 
 /// Longest label in bytes.
-const MOST_LABEL: usize = 64;
+const MOST_LABEL: usize = 63;
 /// End of the label of a copy.
 const CLONED: &[u8] = b"-cloned";
 
@@ -66,7 +66,8 @@ impl Change {
         }
         if cli.update_cluster_stack {
             let running = RunningCluster::find().context(
-                "no cluster is online on this host that the volume could be given to: o2cb online",
+                "no cluster is online on this host that the volume could be given to; `o2cb online` brings one \
+                 online",
             )?;
             changes.push(Self::Stack(running));
         }
@@ -249,7 +250,7 @@ fn cloned_label(label: &[u8]) -> Vec<u8> {
 }
 
 fn put_label(superblock: &mut ocfs2_format::superblock::SuperBlock, label: &[u8]) {
-    superblock.s_label = [0; MOST_LABEL];
+    superblock.s_label.fill(0);
     superblock.s_label.iter_mut().zip(label).for_each(|(byte, from)| *byte = *from);
 }
 
@@ -262,7 +263,7 @@ mod tests {
         assert_eq!(cloned_label(b"data"), b"data-cloned");
         assert_eq!(cloned_label(b"data-cloned"), b"data-cloned");
         let long = cloned_label(&[b'x'; 64]);
-        assert_eq!((long.len(), long.ends_with(b"x-cloned")), (64, true));
-        assert!(label_of(&[b'x'; 65]).is_err() && label_of(&[b'x'; 64]).is_ok());
+        assert_eq!((long.len(), long.ends_with(b"x-cloned")), (63, true));
+        assert!(label_of(&[b'x'; 64]).is_err() && label_of(&[b'x'; 63]).is_ok());
     }
 }

@@ -40,7 +40,7 @@ use uuid::Uuid;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "tunefs.ocfs2", version, arg_required_else_help = true)]
 pub struct Cli {
-    /// Change the label, at most 64 bytes
+    /// Change the label, at most 63 bytes
     #[arg(short = 'L', long, value_name = "LABEL")]
     pub label: Option<OsString>,
 

@@ -3,6 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use uuid::Uuid;
+
 /// Short options without a value.
 const FLAGS: &[u8] = b"viynqphV";
 /// Short options with a value, appended or not.
@@ -53,18 +55,46 @@ fn split(arg: &[u8]) -> Split<'_> {
         return Split::Other;
     };
     let (flags, rest) = letters.split_at(at);
+    let value = rest.get(1..).unwrap_or_default();
+    let value = value.strip_prefix(b"=").unwrap_or(value);
     let long: &[u8] = match rest {
         [b'S', _, ..] => b"--volume-size",
         [b'U', _, ..] => b"--uuid-reset",
         [letter] if WITH_VALUE.contains(letter) => return Split::TakesNext,
         _ => return Split::Other,
     };
-    Split::Glued(flags, long, rest.get(1..).unwrap_or_default())
+    Split::Glued(flags, long, value)
+}
+
+/// Returns a hint if a UUID follows `-U` as an argument of its own, as with other programs: it
+/// would be taken for the device.
+pub fn uuid_apart(args: &[OsString]) -> Option<String> {
+    let is_alone = |arg: &OsStr| match arg.as_bytes().strip_prefix(b"-") {
+        Some(letters) => letters
+            .strip_suffix(b"U")
+            .is_some_and(|flags| flags.iter().all(|letter| FLAGS.contains(letter))),
+        None => false,
+    };
+    let options = args.split(|arg| arg == "--").next().unwrap_or_default();
+    let uuid = options.windows(2).find(|pair| is_alone(&pair[0])).and_then(|pair| pair[1].to_str());
+    let uuid = uuid.filter(|text| text.len() >= 32 && Uuid::try_parse(text).is_ok())?;
+    Some(format!("the UUID is appended to -U: -U{uuid}; -U alone gives a random one"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_uuid_apart_from_its_option_is_explained() {
+        let hint = |line: &str| {
+            uuid_apart(&line.split(' ').map(OsString::from).collect::<Vec<_>>()).is_some()
+        };
+        let uuid = "2a4d1c58-1faa-42a1-a41d-26efc90c1315";
+        assert!(hint(&format!("x -U {uuid} disk")) && hint(&format!("x -yU {uuid}")));
+        assert!(!hint("x -U disk") && !hint(&format!("x -U{uuid} disk")));
+        assert!(!hint(&format!("x -L U {uuid}")) && !hint(&format!("x -- -U {uuid}")));
+    }
 
     #[test]
     fn only_glued_values_are_rewritten() {
@@ -80,6 +110,7 @@ mod tests {
             ("x -LS disk -U", "x -LS disk -U"),
             ("x -qL -U1 -U2", "x -qL -U1 --uuid-reset=2"),
             ("x -- -Sbytes", "x -- -Sbytes"),
+            ("x -U=12 -S=blocks", "x --uuid-reset=12 --volume-size=blocks"),
             ("x --uuid-reset=1 -", "x --uuid-reset=1 -"),
         ] {
             assert_eq!(rewrite(given), expected);

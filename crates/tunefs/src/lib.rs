@@ -15,7 +15,7 @@ mod stamp;
 mod work;
 
 pub use cli::{Cli, JournalOptions, MountType, Unit, command};
-pub use glued::glued;
+pub use glued::{glued, uuid_apart};
 pub use program::{change_volume, run};
 pub use query::{QueryError, query};
 pub use stamp::{StampError, stamp, stamped};

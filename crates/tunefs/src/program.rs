@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use ocfs2_cli::{
-    Interrupt, Output, Status, confirm, is_output_closed, print_error, print_note, print_warning,
-    program_name, shown,
+    Interrupt, Output, Status, argument, confirm, is_output_closed, print_error, print_note,
+    print_warning, program_name, shown,
 };
 use ocfs2_device::{Device, DeviceOptions, open};
 use ocfs2_format::superblock::STATE_ERROR;
@@ -37,7 +37,9 @@ pub fn run(cli: &Cli) -> Result<Status> {
     if let Some(format) = &cli.query {
         let options = VolumeOptions { heartbeat_device: true, ..Default::default() };
         let volume = open_volume(cli, false, &options)?;
-        Output::stdout().write_all(query(volume.superblock(), format)?.as_bytes())?;
+        let mut out = Output::stdout();
+        out.write_all(query(volume.superblock(), format)?.as_bytes())?;
+        out.flush()?;
     }
     if cli.list_sparse {
         let interrupt = Interrupt::install()?;
@@ -84,9 +86,9 @@ fn open_volume(cli: &Cli, write: bool, options: &VolumeOptions) -> Result<Volume
     let volume = Volume::open(device.clone(), options).map_err(|err| {
         let is_other = matches!(err, OpenVolumeError::NotOcfs2 { .. });
         let choose = ": --partition NUMBER chooses one";
-        match is_other.then(|| ocfs2_probe::instead(&device, choose)).flatten() {
-            Some(instead) => anyhow::anyhow!("{err}; {instead}"),
-            None => err.into(),
+        match is_other {
+            true => anyhow::anyhow!("{}", ocfs2_probe::explained(&err, &device, choose)),
+            false => err.into(),
         }
     });
     volume.with_context(|| shown(&cli.device))
@@ -106,7 +108,8 @@ fn change(cli: &Cli) -> Result<()> {
     if volume.superblock().s_state & STATE_ERROR != 0 {
         let device = &run.device;
         print_warning(format_args!(
-            "{device}: the volume is marked as having errors: run fsck.ocfs2 -fy {device}"
+            "{device}: the volume is marked as having errors: run fsck.ocfs2 -fy {}",
+            argument(&cli.device)
         ));
     }
     if cli.volume_size.is_some() && growth.is_none() {
@@ -145,11 +148,10 @@ fn change(cli: &Cli) -> Result<()> {
         Some(path) => {
             let uuid = volume.superblock().s_uuid;
             let unit = volume.block_size().bytes();
-            let saving = UndoDevice::create(Arc::clone(volume.device()), path, uuid, unit)
-                .with_context(|| format!("undo file {}", shown(path)))?;
+            let saving = UndoDevice::create(Arc::clone(volume.device()), path, uuid, unit)?;
             let saving: Arc<UndoDevice<Arc<dyn Device>>> = Arc::new(saving);
             guard.gate.write_through(saving.clone());
-            Some((saving, shown(path)))
+            Some((saving, path))
         }
     };
     let pass = |work: &Work| {
@@ -159,8 +161,17 @@ fn change(cli: &Cli) -> Result<()> {
         guard.gate.open(planned).context("nothing was changed")
     };
     let result = run.change(&volume, &pass, growth, &changes);
-    if let Some((saving, path)) = saving {
-        saving.finish().with_context(|| format!("undo file {path}"))?;
+    if let Some((saving, path)) = saving
+        && saving.finish()?
+        && cli.quiet == 0
+    {
+        let partition = cli.partition.map(|number| format!("--partition {number} "));
+        print_note(format_args!(
+            "What was there is saved: fsck.ocfs2 --undo={} {}{} puts it back",
+            argument(path),
+            partition.unwrap_or_default(),
+            argument(&cli.device)
+        ));
     }
     result
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, IsTerminal, Write};
 use std::time::Instant;
 
-use ocfs2_cli::{Interrupt, Output, answered, is_terminal, print_warning, read_answer};
+use ocfs2_cli::{Interrupt, Output, answered, is_shared_output, print_warning, read_answer};
 use ocfs2_volume::Volume;
 
 use super::layers::Overlay;
@@ -54,6 +54,15 @@ pub(super) struct Given {
     nobody: bool,
 }
 
+/// An answer, and when it was given.
+#[derive(Clone, Copy, Debug)]
+enum Answered {
+    /// By an option, or to an earlier question.
+    Before(bool),
+    /// To this question.
+    Now(bool),
+}
+
 /// The possible answers of a person.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Answer {
@@ -93,17 +102,19 @@ fn hint(default: Default) -> &'static str {
 }
 
 impl Answers<'_> {
-    fn ask(&mut self, finding: &Finding) -> bool {
+    /// Asks whether to repair it, unless that is answered already. A question goes to standard
+    /// error, and its answer comes after it there.
+    fn ask(&mut self, finding: &Finding) -> Answered {
         let code = finding.code;
         if self.given.everything || self.given.all.contains(code.name) {
-            return true;
+            return Answered::Before(true);
         }
         let key = key(finding);
         if let Some(answer) = self.given.each.get(&key) {
-            return *answer;
+            return Answered::Before(*answer);
         }
         if self.given.nobody {
-            return false;
+            return Answered::Before(false);
         }
         let path = self.report.path(finding);
         let question = question(code, &finding.text, path.as_deref());
@@ -111,28 +122,30 @@ impl Answers<'_> {
             let _ = write!(Output::stderr(), "{question} {} ", hint(code.default));
             let _ = Output::stderr().flush();
             // The check itself ends on an interrupt.
-            let Ok(line) = answered(self.interrupt, read_answer) else { return false };
+            let Ok(line) = answered(self.interrupt, read_answer) else {
+                return Answered::Now(false);
+            };
             let Some(line) = line.ok().flatten() else {
                 self.no_answer();
-                return false;
+                return Answered::Now(false);
             };
             match Answer::of(&line, code.default) {
                 answer @ (Answer::Yes | Answer::No) => {
                     let answer = answer == Answer::Yes;
                     self.given.each.insert(key, answer);
-                    return answer;
+                    return Answered::Now(answer);
                 }
                 Answer::AllOfCode => {
                     self.given.all.insert(code.name);
-                    return true;
+                    return Answered::Now(true);
                 }
                 Answer::All => {
                     self.given.everything = true;
-                    return true;
+                    return Answered::Now(true);
                 }
                 Answer::Quit => {
                     self.interrupt.request();
-                    return false;
+                    return Answered::Now(false);
                 }
                 Answer::Explain => {
                     let _ = writeln!(Output::stderr(), "{}", explanation(code));
@@ -145,7 +158,7 @@ impl Answers<'_> {
     /// Handles the end of standard input: on a terminal it means no, otherwise all further answers
     /// are no.
     fn no_answer(&mut self) {
-        let _ = writeln!(Output::stderr());
+        let _ = writeln!(Output::stderr(), "n");
         if !io::stdin().is_terminal() {
             self.given.nobody = true;
             print_warning(format_args!(
@@ -210,13 +223,15 @@ impl Judge for Answers<'_> {
         }
         self.progress.pause();
         let can_be = finding.repair.is_some();
-        let answer = match self.mode {
-            Mode::ReadOnly => false,
-            Mode::Yes => can_be,
+        let answered = match self.mode {
+            Mode::ReadOnly => Answered::Before(false),
+            Mode::Yes => Answered::Before(can_be),
             // After one that is not safe nothing is repaired.
-            Mode::Preen => self.refused.is_none() && finding.is_safe(),
-            Mode::Interactive => can_be && self.ask(finding),
+            Mode::Preen => Answered::Before(self.refused.is_none() && finding.is_safe()),
+            Mode::Interactive if can_be => self.ask(finding),
+            Mode::Interactive => Answered::Before(false),
         };
+        let (Answered::Before(answer) | Answered::Now(answer)) = answered;
         // Left open, not refused.
         if self.interrupt.requested() {
             self.report.count(finding);
@@ -226,12 +241,10 @@ impl Judge for Answers<'_> {
             self.refused = Some(format!("[{}] {}", finding.code, finding.text));
         }
         self.agreed += u64::from(answer);
-        // The terminal already shows question and answer.
-        let shown =
-            self.mode == Mode::Interactive && can_be && io::stdin().is_terminal() && is_terminal();
-        match shown {
-            true => self.report.count(finding),
-            false => self.report.asked(pass, finding, answer),
+        // Whoever reads both outputs has seen question and answer.
+        match answered {
+            Answered::Now(_) if is_shared_output() => self.report.count(finding),
+            _ => self.report.asked(pass, finding, answer),
         }
         answer
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use ocfs2_cli::{print_warning, shown};
+use ocfs2_cli::{argument, print_warning, shown};
 use ocfs2_device::{Device, OverlayDevice};
 use ocfs2_format::Structure;
 use ocfs2_format::dinode::Dinode;
@@ -117,8 +117,11 @@ impl Run<'_> {
             return;
         }
         let partition = self.cli.partition_option();
-        let force = if self.in_the_way.is_unknown { "F" } else { "" };
-        let command = format!("fsck.ocfs2 -fy{force} {partition}{device}");
+        // What cannot be read of a short device may be read once it is as long as it was.
+        let is_unknown =
+            self.in_the_way.is_unknown && (self.in_the_way.is_seen || !summary.is_short);
+        let force = if is_unknown { "F" } else { "" };
+        let command = format!("fsck.ocfs2 -fy{force} {partition}{}", argument(&self.cli.device));
         let command = match &self.in_the_way.live[..] {
             [] => command,
             live => format!("when it is unmounted on {}, {command}", live.join(" and ")),

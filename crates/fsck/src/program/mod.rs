@@ -16,7 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result, bail};
 use ocfs2_cli::encode::{json_path, json_path_escaped};
 use ocfs2_cli::{
-    Interrupt, Interrupted, Status, causes, confirm, print_error, print_warning, shown,
+    Interrupt, Interrupted, Status, argument, causes, confirm, print_error, print_warning, shown,
 };
 use ocfs2_device::{CountingDevice, Device, holders::Holder};
 use ocfs2_format::superblock::{SUPERBLOCK_BLKNO, Stack};
@@ -157,6 +157,8 @@ struct InTheWay {
     live: Vec<String>,
     /// Whether nodes have it mounted is unknown: `-F` is needed.
     is_unknown: bool,
+    /// The slot map names nodes.
+    is_seen: bool,
 }
 
 impl<'a> Run<'a> {
@@ -217,8 +219,11 @@ impl<'a> Run<'a> {
         let volume = source.open(&device)?;
         self.has_doubtful_superblock = volume.found_superblock().is_doubtful();
         let (users, lock) = self.users_and_lock(&volume, interrupt)?;
-        self.in_the_way =
-            InTheWay { live: users.names.clone(), is_unknown: users.consent() == Consent::Unknown };
+        self.in_the_way = InTheWay {
+            live: users.names.clone(),
+            is_unknown: users.consent() == Consent::Unknown,
+            is_seen: !users.slots.is_empty(),
+        };
         interrupt.check()?;
         self.refuse_as_if_written(&opened.holders)?;
         for holder in &opened.holders {
@@ -315,7 +320,7 @@ impl<'a> Run<'a> {
             if let Some(instead) = ocfs2_probe::instead(device, choose) {
                 let restores = source.by_backup(device, &err).map(|(backup, _)| {
                     let (device, partition) =
-                        (shown(&self.cli.device), self.cli.partition_option());
+                        (argument(&self.cli.device), self.cli.partition_option());
                     format!(
                         "; fsck.ocfs2 -r {} {partition}{device} writes the superblock of the \
                          OCFS2 volume over that",
@@ -338,7 +343,7 @@ impl<'a> Run<'a> {
             }
         };
         if !use_it {
-            let (device, partition) = (shown(&self.cli.device), self.cli.partition_option());
+            let (device, partition) = (argument(&self.cli.device), self.cli.partition_option());
             let command = format!("fsck.ocfs2 -r {} {partition}{device}", backup.number);
             bail!("{err}; {command} restores the superblock from a backup");
         }
@@ -375,7 +380,7 @@ impl<'a> Run<'a> {
             }
         };
         if !use_it {
-            let (device, partition) = (shown(&self.cli.device), self.cli.partition_option());
+            let (device, partition) = (argument(&self.cli.device), self.cli.partition_option());
             bail!(
                 "{err}; fsck.ocfs2 -y {partition}{device} restores the superblock from what the \
                  rest of the volume says"
@@ -432,13 +437,13 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         if !self.cli.ignore_nodes {
-            let instead = match needed {
-                Consent::Live => "unmount it there first; ",
-                _ => "",
+            let (instead, answers) = match needed {
+                Consent::Live => ("unmount it there first; ", "only a person at a terminal"),
+                _ => ("", "-y"),
             };
             bail!(
                 "{who}; {instead}-n checks it without writing, -F goes on nevertheless, after a \
-                 question that -y answers"
+                 question that {answers} answers"
             );
         }
         if needed == Consent::Unknown && self.cli.yes {
@@ -696,7 +701,12 @@ impl<'a> Run<'a> {
             let device = shown(&self.cli.device);
             // Errors of opening name the device themselves.
             let text = text.strip_prefix(&format!("{device}: ")).unwrap_or(text);
-            print_error(&anyhow::anyhow!("{device}: {text}"));
+            // Those of the undo file are about that.
+            let undo_file = self.cli.undo.as_deref().map(|path| format!("{}: ", shown(path)));
+            print_error(&match undo_file.filter(|file| text.starts_with(file)) {
+                Some(_) => anyhow::anyhow!("{text}"),
+                None => anyhow::anyhow!("{device}: {text}"),
+            });
         }
         let end = End { error: text.as_deref(), exit_status: self.bits.status().0 };
         self.report.show(&Record::End(end));

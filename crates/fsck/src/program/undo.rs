@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Error, Result, anyhow, bail};
-use ocfs2_cli::{Interrupt, Interrupted, human_size, print_error, print_warning, shown};
+use anyhow::{Error, Result, anyhow, bail};
+use ocfs2_cli::{Interrupt, Interrupted, argument, human_size, print_error, print_warning, shown};
 use ocfs2_device::Device;
 use ocfs2_volume::Volume;
 use ocfs2_volume::gate::{Gate, Planned};
@@ -26,8 +26,7 @@ impl Run<'_> {
         let Some(path) = &self.cli.undo_file else { return Ok(device) };
         let uuid = volume.superblock().s_uuid;
         let unit = volume.block_size().bytes();
-        let saving = UndoDevice::create(device, path, uuid, unit)
-            .with_context(|| format!("undo file {}", shown(path)))?;
+        let saving = UndoDevice::create(device, path, uuid, unit)?;
         let saving = Arc::new(saving);
         self.saving = Some(Arc::clone(&saving));
         Ok(saving)
@@ -38,13 +37,23 @@ impl Run<'_> {
         let Some(saving) = self.saving.take() else { return };
         let path = shown(self.cli.undo_file.as_deref().unwrap_or(Path::new("")));
         match saving.finish() {
-            Ok(true) => {}
+            Ok(true) => {
+                let (file, device) = (
+                    argument(self.cli.undo_file.as_deref().unwrap_or(Path::new(""))),
+                    argument(&self.cli.device),
+                );
+                let partition = self.cli.partition_option();
+                self.report.note(&format!(
+                    "What was there is saved: fsck.ocfs2 --undo={file} {partition}{device} puts it \
+                     back."
+                ));
+            }
             Ok(false) => {
                 let text = format!("Nothing was overwritten: there is no undo file {path}.");
                 self.report.note(&text);
             }
             Err(err) => {
-                print_error(&anyhow::Error::new(err).context(format!("undo file {path}")));
+                print_error(&err.into());
                 self.bits.failed = true;
             }
         }
@@ -56,10 +65,11 @@ impl Run<'_> {
         let undo = self.undo_file(path, &interrupted)?;
         let opened = target::open_device(self.cli)?;
         let gate = self.undo_gate(&opened.device, &undo, interrupt)?;
-        undo.apply(&gate.open(Planned::default())?, &interrupted).map_err(explained)?;
+        let pass = gate.open(Planned::default())?;
+        let put_back = undo.apply(&pass, &interrupted).map_err(explained)?;
         let device = shown(&self.cli.device);
-        self.report.note(&match undo.bytes() {
-            0 => format!("{device}: there is nothing to be put back."),
+        self.report.note(&match put_back {
+            0 => format!("{device}: everything is as it was before, nothing had to be put back."),
             bytes => format!("{device}: {} put back as they were before.", human_size(bytes)),
         });
         Ok(())

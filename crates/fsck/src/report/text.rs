@@ -25,7 +25,7 @@ pub(crate) struct Text {
 impl Text {
     pub fn new(cli: &Cli) -> Self {
         Self {
-            device: shown(&cli.device),
+            device: line(shown(&cli.device)),
             mode: cli.mode(),
             verbose: cli.verbose,
             statistics: cli.statistics,

@@ -6,7 +6,7 @@ mod folder;
 mod header;
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -44,6 +44,28 @@ impl Source {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         Ok(Self::Archive(File::open(path)?))
+    }
+
+    /// Where the reading of the files begins, if they can be read more than once: not from a pipe.
+    pub fn position(&mut self) -> Option<u64> {
+        match self {
+            Self::Folder(_) => Some(0),
+            Self::Archive(file) => {
+                let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+                file.stream_position().ok().filter(|_| is_file)
+            }
+        }
+    }
+
+    /// Goes back to that [`Source::position`].
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn go_back(&mut self, position: u64) -> io::Result<()> {
+        match self {
+            Self::Folder(_) => Ok(()),
+            Self::Archive(file) => file.seek(SeekFrom::Start(position)).map(drop),
+        }
     }
 
     /// Writes all files. `image` is the image that is being made, which must not be among the

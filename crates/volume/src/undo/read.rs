@@ -245,7 +245,8 @@ impl Undo {
 
     /// Puts back what was overwritten. Nothing is written unless everything still is as it was
     /// before, or as it was written then. This cannot be checked for a file that is cut, since
-    /// later writes may be missing in it. After an interruption it can be done again.
+    /// later writes may be missing in it. After an interruption it can be done again. Returns the
+    /// number of bytes of units that were not as before.
     ///
     /// # Errors
     /// [`UndoError::Size`], [`UndoError::Changed`], [`UndoError::Device`],
@@ -255,15 +256,22 @@ impl Undo {
         &self,
         device: &dyn Device,
         interrupted: Interrupted<'_>,
-    ) -> Result<(), UndoError> {
+    ) -> Result<u64, UndoError> {
         self.verify(device, interrupted)?;
-        let mut buffer = Vec::new();
-        for (index, saved) in self.saved.iter().enumerate() {
-            go_on(interrupted, index > 0)?;
+        let (mut buffer, mut now) = (Vec::new(), Vec::new());
+        let mut put_back = 0;
+        for saved in &self.saved {
+            go_on(interrupted, put_back > 0)?;
             let contents = self.contents(*saved, &mut buffer)?;
-            device.write_at(contents, saved.offset).map_err(UndoError::Device)?;
+            now.resize(contents.len(), 0);
+            device.read_at(&mut now, saved.offset).map_err(UndoError::Device)?;
+            if now != contents {
+                device.write_at(contents, saved.offset).map_err(UndoError::Device)?;
+                put_back += contents.len() as u64;
+            }
         }
-        device.flush().map_err(UndoError::Device)
+        device.flush().map_err(UndoError::Device)?;
+        Ok(put_back)
     }
 
     /// Checks that everything is as it was left, and that the saved contents can be read.

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::{
     END, HEADER, MAGIC, MAX_UNIT, RECORD, SAVED, VERSION, WRITTEN, are_same, contents_sum, record,
 };
-use ocfs2_device::{Device, end_within};
+use ocfs2_device::{Device, end_within, shown};
 
 /// Bytes reserved per unit for the records of what is written to it: it may be written more than
 /// once.
@@ -50,10 +50,15 @@ impl Log {
     /// Appends records. After a failure there may be a piece of one after them, which
     /// [`UndoDevice::finish`] cuts off.
     fn append(&mut self, bytes: &[u8], records: u64) -> io::Result<()> {
-        self.file.write_all_at(bytes, self.len)?;
+        self.file.write_all_at(bytes, self.len).map_err(|err| self.not_saved(err))?;
         self.len += bytes.len() as u64;
         self.records += records;
         Ok(())
+    }
+
+    /// Makes clear that the undo file fails and not the device, to which nothing was written.
+    fn not_saved(&self, err: io::Error) -> io::Error {
+        failed(&self.path, "written", &err)
     }
 
     /// Reserves room after the records for those of the writes to each saved unit, and for the end.
@@ -62,7 +67,7 @@ impl Log {
         let units = self.saved.len() as u64 + 1;
         let len = units * RESERVED;
         match fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.len, len) {
-            Err(Errno::NOSPC) => Err(not_saved(Errno::NOSPC.into())),
+            Err(Errno::NOSPC) => Err(self.not_saved(Errno::NOSPC.into())),
             _ => Ok(()),
         }
     }
@@ -77,7 +82,18 @@ impl<D: Device> UndoDevice<D> {
     /// The file exists, or cannot be written.
     pub fn create(inner: D, path: &Path, uuid: [u8; 16], unit: u32) -> io::Result<Self> {
         let mut options = OpenOptions::new();
-        let file = options.write(true).create_new(true).mode(0o600).open(path)?;
+        let file = options.write(true).create_new(true).mode(0o600).open(path);
+        let file = file.map_err(|err| failed(path, "made", &err))?;
+        let begun = Self::begin(inner, file, path, uuid, unit);
+        if begun.is_err() {
+            // It would be in the way of the next run.
+            let _ = fs::remove_file(path);
+        }
+        begun
+    }
+
+    /// Writes the header.
+    fn begin(inner: D, file: File, path: &Path, uuid: [u8; 16], unit: u32) -> io::Result<Self> {
         let unit = unit.clamp(1, MAX_UNIT);
         let mut header = Vec::with_capacity(HEADER);
         header.extend(MAGIC);
@@ -97,10 +113,11 @@ impl<D: Device> UndoDevice<D> {
             failed: false,
         };
         log.append(&header, 0)?;
-        log.file.sync_all()?;
+        log.file.sync_all().map_err(|err| log.not_saved(err))?;
         // Without this, a power failure may lose the name of the file.
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            File::open(folder).and_then(|folder| folder.sync_all())?;
+            let synced = File::open(folder).and_then(|folder| folder.sync_all());
+            synced.map_err(|err| log.not_saved(err))?;
         }
         Ok(Self { inner, unit: unit as usize, log: Mutex::new(log) })
     }
@@ -113,14 +130,15 @@ impl<D: Device> UndoDevice<D> {
     pub fn finish(&self) -> io::Result<bool> {
         let mut log = self.log();
         if !log.matters {
-            return fs::remove_file(&log.path).map(|()| false);
+            let removed = fs::remove_file(&log.path);
+            return removed.map(|()| false).map_err(|err| failed(&log.path, "removed", &err));
         }
         // What was not saved was not overwritten either.
-        log.file.set_len(log.len)?;
+        log.file.set_len(log.len).map_err(|err| log.not_saved(err))?;
         let end = record(END, 0, &log.records.to_le_bytes());
         log.append(&end, 0)?;
         log.failed = true;
-        log.file.sync_all().map(|()| true)
+        log.file.sync_all().map(|()| true).map_err(|err| log.not_saved(err))
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
@@ -143,7 +161,11 @@ impl<D: Device> UndoDevice<D> {
                 return Err(err);
             }
         }
-        if log.len > before { log.file.sync_data().map_err(not_saved) } else { Ok(()) }
+        if log.len > before {
+            log.file.sync_data().map_err(|err| log.not_saved(err))
+        } else {
+            Ok(())
+        }
     }
 
     fn add(&self, log: &mut Log, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -175,17 +197,17 @@ impl<D: Device> UndoDevice<D> {
         log.matters |= !are_same(self.unit as u64, at, before, after);
         self.save_unit(log, at, before)?;
         if log.announced.insert((at, sum)) {
-            log.append(&record(WRITTEN, at, &sum.to_le_bytes()), 1).map_err(not_saved)?;
+            log.append(&record(WRITTEN, at, &sum.to_le_bytes()), 1)?;
         }
         Ok(())
     }
 
     fn save_unit(&self, log: &mut Log, at: u64, before: &[u8]) -> io::Result<()> {
         if log.failed {
-            return Err(not_saved(io::Error::other("it failed before")));
+            return Err(log.not_saved(io::Error::other("it failed before")));
         }
         if log.saved.insert(at) {
-            log.append(&record(SAVED, at, before), 1).map_err(not_saved)?;
+            log.append(&record(SAVED, at, before), 1)?;
         }
         Ok(())
     }
@@ -197,9 +219,10 @@ impl<D: Device> UndoDevice<D> {
     }
 }
 
-/// Makes clear that the undo file fails and not the device, to which nothing was written.
-fn not_saved(err: io::Error) -> io::Error {
-    io::Error::new(err.kind(), format!("what was there cannot be saved for --undo: {err}"))
+/// An error of the undo file, which names it, also by its kind: a full file system is not a full
+/// volume.
+fn failed(path: &Path, what: &str, err: &io::Error) -> io::Error {
+    io::Error::other(format!("the undo file {} cannot be {what}: {err}", shown::path(path)))
 }
 
 impl<D: Device> Device for UndoDevice<D> {

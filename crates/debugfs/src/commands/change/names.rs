@@ -132,7 +132,7 @@ fn remove(
     let ((), committed) = shell.change(|edit| Ok(edit.unlink(place.dir, &place.name)?))?;
     let what = match links {
         0 | 1 => format!("{} and inode {inode} are gone", terminal(word)),
-        more => format!("{} is gone; inode {inode} has {} more", terminal(word), named(more - 1)),
+        more => format!("{} is gone; inode {inode} still has {}", terminal(word), named(more - 1)),
     };
     say(out, &what, committed)
 }
