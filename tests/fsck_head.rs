@@ -439,8 +439,7 @@ fn checksums_prove_what_one_extent_says_of_a_feature() {
     let empty = scratch.join("empty");
     fs::write(&empty, "").unwrap();
     // One unwritten extent, apart from all others.
-    let unwritten =
-        format!("write {} /f\ntruncate /f 40960\nfallocate /f 4 4\n", empty.display());
+    let unwritten = format!("write {} /f\ntruncate /f 40960\nfallocate /f 4 4\n", empty.display());
     for (commands, options, incompat, path) in [
         (&hole, OPTIONS, Incompat::SPARSE_ALLOC, None),
         (&hole, ECC, Incompat::SPARSE_ALLOC, None),
